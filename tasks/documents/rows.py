@@ -1,0 +1,171 @@
+"""Packed rows of fixed length: what binning writes and training reads, by memory map.
+
+A bin is a folder in the layout of `datasets.save_to_disk`: `data-00000-of-0000N.arrow` (Arrow IPC streams, read in name
+order), `dataset_info.json`, `state.json`; `datasets.load_from_disk` opens it too. Schema of a row, with L the sequence
+length (`schema(L)`):
+
+    input_ids   fixed_size_list<uint32>[L]   tokens; the tail of a row that no document fills holds the padding id
+    labels      fixed_size_list<int32>[L]    ALREADY SHIFTED: labels[i] is the target of position i, that is the token
+                                             after input_ids[i] in the same document, also where a cut put that token
+                                             into another row; -100 where there is no loss (target belongs to `source`,
+                                             end of document, padding). Not for models that shift labels themselves.
+    documents   list<struct<id: string, start: int32, length: int32, offset: int64>>
+                the pieces of documents in the row, in order of `start`, without gaps from position 0 on:
+                input_ids[start : start + length] are the tokens [offset, offset + length) of document `id`
+                (its ids with begin and end tokens). Positions from the last piece's end to L are padding.
+
+Position ids are not stored: they restart at 0 at every `start` and at the first padding position.
+Needs numpy and pyarrow only, so that it imports on a bare training node.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+IGNORE_INDEX = -100
+"""Label of a position without loss (PyTorch's default `ignore_index`)."""
+
+
+class Span(NamedTuple):
+    """One piece of a document in a row: tokens [offset, offset + length) of document `id` at row position `start`."""
+
+    id: str
+    start: int
+    length: int
+    offset: int
+
+
+def schema(sequence_length: int) -> pa.Schema:
+    """Arrow schema of rows of `sequence_length` tokens; see the module's docstring."""
+    span = pa.struct([("id", pa.string()), ("start", pa.int32()), ("length", pa.int32()), ("offset", pa.int64())])
+    return pa.schema(
+        [
+            ("input_ids", pa.list_(pa.uint32(), sequence_length)),
+            ("labels", pa.list_(pa.int32(), sequence_length)),
+            ("documents", pa.list_(span)),
+        ]
+    )
+
+
+class _Batch:
+    """Zero-copy views of one Arrow record batch of R rows."""
+
+    def __init__(self, batch: pa.RecordBatch, sequence_length: int) -> None:
+        self.input_ids_RL = _flat(batch.column("input_ids")).reshape(-1, sequence_length)
+        self.labels_RL = _flat(batch.column("labels")).reshape(-1, sequence_length)
+        documents = batch.column("documents")
+        self.edges = documents.offsets.to_numpy()
+        self.spans = documents.values
+        self.starts = self.spans.field("start").to_numpy()
+        self.lengths = self.spans.field("length").to_numpy()
+
+
+def _flat(column: Any) -> npt.NDArray[Any]:
+    values: npt.NDArray[Any] = column.flatten().to_numpy(zero_copy_only=True)
+    return values
+
+
+class Rows(Sequence[int]):
+    """The rows of one or more bins, one after the other, as if they were a list; nothing is read until asked for.
+
+    `folders` are bins in the order wanted; all must have the same sequence length. Raises ValueError when a folder is
+    incomplete, of another layout, or of another length. `sequence_length` is L; `lengths` the rows of each folder.
+    Picklable (a worker process maps the files again).
+    """
+
+    def __init__(self, folders: Iterable[Path | str]) -> None:
+        self.folders = [Path(folder) for folder in folders]
+        self.lengths: list[int] = []
+        self.sequence_length = 0
+        self._batches: list[pa.RecordBatch] = []
+        self._ends: list[int] = []
+        self._views: dict[int, _Batch] = {}
+        if not self.folders:
+            raise ValueError("no bin was given: name at least one folder that binning wrote (data/bin-00)")
+        for folder in self.folders:
+            before = len(self)
+            for file in _arrow_files(folder):
+                self._map(file)
+            self.lengths.append(len(self) - before)
+
+    def _map(self, file: Path) -> None:
+        with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as reader:
+            try:
+                length = int(reader.schema.field("input_ids").type.list_size)
+            except (KeyError, AttributeError) as error:
+                raise ValueError(f"{file} does not hold packed rows (schema {reader.schema}); run binning") from error
+            if not reader.schema.equals(schema(length)):
+                raise ValueError(f"{file} has schema {reader.schema}, expected {schema(length)}; run binning again")
+            if self.sequence_length not in (0, length):
+                raise ValueError(
+                    f"{file} has rows of {length} tokens, the bins before it of {self.sequence_length}: "
+                    "give training bins of one sequence_length"
+                )
+            self.sequence_length = length
+            for batch in reader:
+                if batch.num_rows:
+                    self._batches.append(batch)
+                    self._ends.append(len(self) + batch.num_rows)
+
+    def __reduce__(self) -> tuple[type[Rows], tuple[list[Path]]]:
+        return Rows, (self.folders,)
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, index: Any) -> Any:
+        """`rows[i]`: the same as `batch([i])` without the leading dimension."""
+        return {name: values[0] for name, values in self.batch([index]).items()}
+
+    def _find(self, index: int) -> tuple[_Batch, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"row {index} of {len(self)}")
+        at = bisect.bisect_right(self._ends, index)
+        if at not in self._views:
+            self._views[at] = _Batch(self._batches[at], self.sequence_length)
+        return self._views[at], index - self._ends[at] + self._batches[at].num_rows
+
+    def batch(self, indices: Iterable[int]) -> dict[str, npt.NDArray[np.int64]]:
+        """Rows by number: input_ids_BL, labels_BL and position_ids_BL, int64, in the order of `indices`.
+
+        Copies: the arrays may be changed and handed to `torch.from_numpy`.
+        """
+        wanted = [int(index) for index in indices]
+        shape = (len(wanted), self.sequence_length)
+        input_ids_BL = np.empty(shape, np.int64)
+        labels_BL = np.empty(shape, np.int64)
+        position_ids_BL = np.empty(shape, np.int64)
+        positions_L = np.arange(self.sequence_length)
+        for line, index in enumerate(wanted):
+            view, row = self._find(index)
+            input_ids_BL[line] = view.input_ids_RL[row]
+            labels_BL[line] = view.labels_RL[row]
+            first, last = view.edges[row], view.edges[row + 1]
+            starts = view.starts[first:last]
+            filled = int(starts[-1] + view.lengths[last - 1]) if last > first else 0
+            edges = np.append(starts, [filled, self.sequence_length])
+            position_ids_BL[line] = positions_L - np.repeat(edges[:-1], np.diff(edges))
+        return {"input_ids": input_ids_BL, "labels": labels_BL, "position_ids": position_ids_BL}
+
+    def provenance(self, index: int) -> list[Span]:
+        """The pieces of documents in a row, by position."""
+        view, row = self._find(index)
+        first, last = int(view.edges[row]), int(view.edges[row + 1])
+        return [Span(**span) for span in view.spans[first:last].to_pylist()]
+
+
+def _arrow_files(folder: Path) -> list[Path]:
+    files = sorted(folder.glob("data-*-of-*.arrow"))
+    if not files:
+        raise ValueError(f"{folder} holds no data-*-of-*.arrow: name a bin that binning wrote (data/bin-00)")
+    expected = [f"data-{index:05d}-of-{len(files):05d}.arrow" for index in range(len(files))]
+    if [file.name for file in files] != expected:
+        raise ValueError(f"{folder} holds {len(files)} Arrow files, but {files[0].name} speaks of another number")
+    return files
