@@ -1,0 +1,1 @@
+"""What the stages stand on: the stage contract, the artifact store, the engine, atomic files."""

@@ -1,0 +1,147 @@
+"""Build one artifact: lease, run the stage, check its ledger, commit. The only place where artifacts come from."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.context import Context, Progress, no_progress
+from infra.engine.base import Engine
+from infra.stage import Parameters, Pin, Stage, StageError
+from infra.store.artifact import Artifact
+from infra.store.identity import library_versions, outputs_digest, source_digest
+from infra.store.lease import lease
+from infra.store.store import Store
+
+
+class LedgerDoesNotBalance(StageError):
+    """Documents went missing or came from nowhere: a defect of the stage, never of the data."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to build: a stage with all that its version was made from."""
+
+    stage: Stage
+    name: str
+    version: str
+    parameters: Parameters
+    inputs: Mapping[str, tuple[Artifact, ...]]
+    pins: Mapping[str, tuple[Pin, ...]]
+
+
+def build(
+    order: Order,
+    store: Store,
+    engine: Engine,
+    *,
+    run: str = "",
+    cpu_threads: int = 1,
+    force: bool = False,
+    progress: Progress = no_progress,
+    on_wait: Callable[[dict[str, Any]], None] = lambda holder: None,
+) -> Artifact:
+    """Return the committed artifact of `order`, doing only the work that no earlier run finished.
+
+    `force` builds again in a fresh attempt. `on_wait(holder)` is called when another living run holds the lease.
+    """
+    stage, name, version = order.stage, order.name, order.version
+    home = store.home(stage.name, name, version)
+    with lease(home, on_wait):
+        if not force and (found := store.find(stage.name, name, version)) is not None:
+            return found
+        attempt = store.attempt(stage, name, version, fresh=force)
+        context = Context(
+            stage, name, version, order.parameters, order.inputs, order.pins, attempt, engine, cpu_threads, progress
+        )
+        started = time.time()
+        outcome = stage.load()(context)
+        _check_ledger(f"{stage.name}/{name}", outcome.ledger)
+        manifest = {
+            "stage": stage.name,
+            "name": name,
+            "version": version,
+            "stage_version": stage.version,
+            "bitwise": stage.bitwise,
+            "parameters": order.parameters.model_dump(mode="json"),
+            "inputs": {role: [_input(a) for a in artifacts] for role, artifacts in order.inputs.items()},
+            "pins": {path: [vars(pin) for pin in pins] for path, pins in order.pins.items()},
+            "attempt": attempt.id,
+            "outputs": sorted(context.outputs, key=lambda output: str(output["path"])),
+            "digest": outputs_digest(context.outputs),
+            "statistics": outcome.statistics,
+            "ledger": outcome.ledger,
+            "code": _code(stage),
+            "environment": _environment(),
+            "timings": {
+                "started": _utc(started),
+                "finished": _utc(time.time()),
+                "seconds": round(time.time() - started, 3),
+            },
+            "run": run,
+        }
+        return store.commit(attempt, stage, name, version, manifest)
+
+
+def _input(artifact: Artifact) -> dict[str, str]:
+    return {
+        "stage": artifact.stage,
+        "name": artifact.name,
+        "version": artifact.version,
+        "digest": artifact.digest,
+    }
+
+
+def _check_ledger(what: str, ledger: Mapping[str, Any] | None) -> None:
+    """read = kept + dropped + failed, in documents and in bytes (with edited), for every source and language."""
+    for row in (ledger or {}).get("rows", ()):
+        for unit, sides in row["totals"].items():
+            out = sum(amount for side, amount in sides.items() if side != "read")
+            if sides.get("read", 0) != out:
+                where = f"source {row['source']!r}, language {row['language']!r}"
+                raise LedgerDoesNotBalance(
+                    f"{what}: {where}: read {sides.get('read', 0)} {unit} but accounted for {out} ({sides}). "
+                    "Nothing was committed; please report this with the recipe"
+                )
+
+
+def _utc(timestamp: float) -> str:
+    return datetime.datetime.fromtimestamp(timestamp, datetime.UTC).isoformat(timespec="milliseconds")
+
+
+def _code(stage: Stage) -> dict[str, Any]:
+    root = Path(__file__).resolve().parents[1]
+
+    def git(*words: str) -> str:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=5, check=True
+            )
+        except (OSError, subprocess.SubprocessError):
+            return ""
+        return done.stdout.strip()
+
+    inside = git("rev-parse", "--show-toplevel") == str(root)
+    return {
+        "git_sha": git("rev-parse", "HEAD") if inside else "",
+        "dirty": bool(git("status", "--porcelain", "-uno")) if inside else None,
+        "source_digest": source_digest(stage),
+    }
+
+
+def _environment() -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "executable": sys.executable,
+        "libraries": library_versions(),
+    }

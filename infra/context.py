@@ -1,0 +1,111 @@
+"""What a running stage gets: parameters, inputs, pins, and a map over shards that resumes."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from infra.engine.base import Engine, Inline
+from infra.io.files import replacing
+from infra.stage import JSON, Pin, Stage, StageError
+from infra.store.artifact import Artifact
+from infra.store.attempt import Attempt, Shard
+
+ShardFunction = Callable[[Any, Shard], dict[str, JSON]]
+Progress = Callable[[float, float, str], None]
+
+
+def no_progress(done: float, total: float, unit: str) -> None:
+    """A listener that does nothing."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """See the module docstring. `inputs`: role -> artifacts in plan order; `pins`: parameter path -> pinned files."""
+
+    stage: Stage
+    name: str
+    version: str
+    parameters: Any
+    inputs: Mapping[str, tuple[Artifact, ...]]
+    pins: Mapping[str, tuple[Pin, ...]]
+    attempt: Attempt
+    engine: Engine
+    cpu_threads: int = 1
+    progress: Progress = no_progress
+    outputs: list[dict[str, JSON]] = field(default_factory=list)
+    """Files of all finished shards, collected by `map` for the manifest."""
+
+    def input(self, role: str) -> Artifact:
+        """The one artifact of a role; `StageError` when there are none or several."""
+        found = self.inputs.get(role, ())
+        if len(found) != 1:
+            raise StageError(f"{self.stage.name}/{self.name} needs one input {role!r}, the plan gave {len(found)}")
+        return found[0]
+
+    def pin(self, path: str) -> Path:
+        """The local path of the one file pinned for a parameter."""
+        found = self.pins.get(path, ())
+        if len(found) != 1:
+            raise StageError(f"{self.stage.name}/{self.name} needs one file for {path!r}, the plan gave {len(found)}")
+        return Path(found[0].path)
+
+    def map(
+        self, function: ShardFunction, items: Mapping[str, Any], *, timeout_s: float | None = None, here: bool = False
+    ) -> dict[str, dict[str, JSON]]:
+        """Run `function(item, shard)` for every key and return its results in the order of `items`.
+
+        Keys that a killed run completed are not run again. `here` runs in this process instead of the engine's workers.
+        """
+        engine = Inline() if here else self.engine
+        done = {key: record for key in items if (record := self.attempt.completed(key)) is not None}
+        todo = [(key, item) for key, item in items.items() if key not in done]
+        self.progress(len(done), len(items), "shards")
+        run = functools.partial(run_shard, function, self.attempt)
+        for number, record in enumerate(engine.map(run, map(_Work.of, todo), timeout_s=timeout_s), len(done) + 1):
+            done[record["key"]] = record
+            self.progress(number, len(items), "shards")
+        for key in items:
+            self.outputs.extend(done[key]["outputs"])
+        return {key: done[key]["result"] for key in items}
+
+    def scratch(self) -> Path:
+        """A local folder that survives a kill and goes at commit (checkpoints, spill files)."""
+        return self.attempt.scratch()
+
+    @contextlib.contextmanager
+    def record(self, name: str) -> Iterator[Path]:
+        """Yield a local path to write a log or plot to; it is stored as `records/<name>`, over an older one."""
+        root = self.attempt.records.local_root
+        if root is not None:
+            with replacing(root / name) as path:
+                yield path
+        else:
+            staged = self.attempt.records.staging(name)
+            yield staged
+            self.attempt.records.replace(name, staged.read_bytes())
+
+
+@dataclass(frozen=True)
+class _Work:
+    key: str
+    item: bytes
+
+    @classmethod
+    def of(cls, pair: tuple[str, Any]) -> _Work:
+        return cls(pair[0], pickle.dumps(pair[1]))
+
+    def __str__(self) -> str:
+        return self.key
+
+
+def run_shard(function: ShardFunction, attempt: Attempt, work: _Work) -> dict[str, Any]:
+    """Do one shard and write its completion record; what a worker process runs."""
+    shard = Shard(work.key, attempt.data, attempt.bitwise)
+    result = function(pickle.loads(work.item), shard)
+    return attempt.complete(shard, result)

@@ -1,0 +1,7 @@
+"""Map a function over shards: in this process or in worker processes, with order-stable results and deadlines."""
+
+from infra.engine.base import Engine, ShardFailed
+from infra.engine.config import EngineConfig
+from infra.engine.start import start
+
+__all__ = ["Engine", "EngineConfig", "ShardFailed", "start"]

@@ -1,0 +1,35 @@
+"""Which engine, and how large. Never part of a version."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Literal
+
+import pydantic
+
+
+class EngineConfig(pydantic.BaseModel):
+    """The recipe's `engine` section."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["inline", "processes"] = "processes"
+    workers: Literal["auto"] | Annotated[int, pydantic.Field(ge=1, le=1024)] = "auto"
+    retries: Annotated[int, pydantic.Field(ge=0, le=10)] = 1
+    """How often a shard whose worker died or overran its deadline is tried again. An exception is never retried."""
+
+    cpu_threads: Literal["auto"] | Annotated[int, pydantic.Field(ge=1, le=1024)] = "auto"
+    """Threads of one training or evaluation process; training is bitwise reproducible only while this is equal."""
+
+    def worker_count(self) -> int:
+        """`workers`, with `auto` being the processors this process may use."""
+        return self.workers if isinstance(self.workers, int) else available_processors()
+
+    def thread_count(self) -> int:
+        """`cpu_threads`, with `auto` being the processors this process may use."""
+        return self.cpu_threads if isinstance(self.cpu_threads, int) else available_processors()
+
+
+def available_processors() -> int:
+    """Processors this process may run on (the affinity mask, not the machine)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)

@@ -1,0 +1,113 @@
+"""Worker processes on one machine, on pebble's pool, which can kill one worker at its deadline and replace it.
+
+Workers are started by `spawn`: the parent holds threads (Prefect, progress), and forking a process with threads can
+deadlock. One pool serves all stages of a run, so that stages side by side share one worker budget.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+import pebble
+
+from infra.engine.base import ShardFailed
+from infra.store.lease import is_alive, process_identity
+
+T = TypeVar("T")
+
+WINDOW_PER_WORKER = 2
+"""Items in flight per worker: enough to keep every worker busy, few enough to keep memory bounded."""
+
+_PARENT_POLL_S = 1.0
+
+
+class Processes:
+    """See the module docstring."""
+
+    def __init__(self, workers: int, retries: int) -> None:
+        self.workers = workers
+        self._retries = retries
+        self._lock = threading.Lock()
+        self._pool: pebble.ProcessPool | None = None
+
+    def _started(self) -> pebble.ProcessPool:
+        with self._lock:
+            if self._pool is None:
+                self._pool = pebble.ProcessPool(
+                    max_workers=self.workers,
+                    context=multiprocessing.get_context("spawn"),
+                    initializer=_prepare_worker,
+                    initargs=(process_identity(),),
+                )
+            return self._pool
+
+    def map(self, function: Callable[[Any], T], items: Iterable[Any], *, timeout_s: float | None = None) -> Iterator[T]:
+        """See `Engine.map`."""
+        pool = self._started()
+        submit = functools.partial(pool.schedule, function, timeout=timeout_s)
+        pending: deque[tuple[Any, Any]] = deque()
+        window = WINDOW_PER_WORKER * self.workers
+        source = iter(items)
+        try:
+            while True:
+                while len(pending) < window and (item := next(source, _END)) is not _END:
+                    pending.append((item, submit(args=(item,))))
+                if not pending:
+                    return
+                item, future = pending.popleft()
+                yield self._result(item, future, submit, timeout_s)
+        finally:
+            for _, future in pending:
+                future.cancel()
+
+    def _result(self, item: Any, future: Any, submit: Callable[..., Any], timeout_s: float | None) -> Any:
+        for tries_left in range(self._retries, -1, -1):
+            try:
+                return future.result()
+            except concurrent.futures.TimeoutError as error:
+                if not isinstance(error, TimeoutError) or timeout_s is None:
+                    raise
+                why = f"overran its deadline of {timeout_s:g} s"
+            except pebble.ProcessExpired as error:
+                why = f"died (exit code {error.exitcode}; out of memory, or a crash in a native library)"
+            if tries_left:
+                future = submit(args=(item,))
+        raise ShardFailed(
+            f"the worker of shard {item!s:.200} {why}, {self._retries + 1} time(s). No document was dropped. Raise the "
+            "deadline or engine.retries, or remove the input named above from the source, and run again"
+        )
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        with self._lock:
+            if self._pool is not None:
+                self._pool.stop()
+                self._pool.join()
+                self._pool = None
+
+
+_END = object()
+
+
+def _prepare_worker(parent: dict[str, Any]) -> None:
+    """One thread for native libraries (the budget counts processes), the parent handles ^C, no orphan outlives it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ[variable] = "1"
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+    def watch() -> None:
+        while is_alive(parent):
+            time.sleep(_PARENT_POLL_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="parent-watch").start()

@@ -1,0 +1,25 @@
+"""From the recipe's `engine` section to a started engine."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from infra.engine.base import Engine, Inline
+from infra.engine.config import EngineConfig
+
+
+@contextlib.contextmanager
+def start(config: EngineConfig) -> Iterator[Engine]:
+    """Yield the engine and end its workers afterwards. Workers start with the first map, not here."""
+    engine: Engine
+    if config.kind == "inline":
+        engine = Inline()
+    else:
+        from infra.engine.processes import Processes  # noqa: PLC0415  (pebble is not needed for inline)
+
+        engine = Processes(config.worker_count(), config.retries)
+    try:
+        yield engine
+    finally:
+        engine.close()

@@ -1,0 +1,67 @@
+"""Local files that appear whole or not at all.
+
+Everything is written under a hidden name beside its target, flushed to disk, and then linked or renamed into place, so
+that a kill at any moment leaves either no file or the finished one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+TEMPORARY_SUFFIX = ".partial"
+_BLOCK_BYTES = 1 << 20
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a local file, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def temporary_beside(path: Path) -> Path:
+    """A fresh hidden name in the folder of `path`; listings of a store skip such names."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+
+
+def flush_to_disk(path: Path) -> None:
+    """Ask the kernel to write a finished file (or a folder's entries) to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def link_exclusively(temporary: Path, path: Path) -> None:
+    """Give a finished temporary file its final name; `FileExistsError` when the name is taken. Removes the temporary."""
+    try:
+        os.link(temporary, path)
+    finally:
+        temporary.unlink()
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path; on a clean exit it replaces `path` in one step, on an error it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_beside(path)
+    try:
+        yield temporary
+        flush_to_disk(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def replace_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` in one step."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)

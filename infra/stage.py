@@ -1,0 +1,139 @@
+"""What a stage is: a name, a hand-bumped version, parameters, and a function from a context to an outcome.
+
+A stage never sees the recipe, Prefect or the engine's kind. It receives pinned files and committed artifacts of
+earlier stages, writes shards, and returns what it measured. Everything that decides its output bytes stands in its
+parameters, its inputs and its pins, so those (and nothing else) make its version.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pydantic
+
+if TYPE_CHECKING:
+    from infra.context import Context
+
+JSON = Any
+"""A value that `json` writes: None, bool, int, float, str, and lists and string-keyed dicts of them."""
+
+
+@dataclass(frozen=True)
+class Marker:
+    """Annotates a parameter field; see `NOT_IDENTITY` and `FILE`."""
+
+    name: str
+
+
+NOT_IDENTITY = Marker("not-identity")
+"""`Annotated[int, NOT_IDENTITY]`: how the work is done (workers, micro-batch), not what comes out; never in a version."""
+
+FILE = Marker("file")
+"""`Annotated[str, FILE]`: a path, glob or name of a file; the version holds the file's name and sha256 in its place."""
+
+FilePath = Annotated[str, FILE]
+FilePaths = Annotated[tuple[str, ...], FILE]
+
+
+class StageError(Exception):
+    """A stage cannot go on: says the value, the limit and the next action."""
+
+
+class GateError(StageError):
+    """A stage's result lies beyond a limit of the recipe (`puna run` exits with 3): shows examples and what accepts it."""
+
+
+class Parameters(pydantic.BaseModel):
+    """Base of every stage's parameters: frozen, unknown keys refused, errors left to the recipe reader to locate."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    def identity(self) -> dict[str, JSON]:
+        """What of these parameters enters the version: all fields but those marked `NOT_IDENTITY` or `FILE`."""
+        return {
+            name: _identity(getattr(self, name))
+            for name, info in type(self).model_fields.items()
+            if not any(isinstance(note, Marker) for note in info.metadata)
+        }
+
+    def file_references(self) -> dict[str, tuple[str, ...]]:
+        """Dotted path of every `FILE` field -> the paths it names (none where it is unset)."""
+        return dict(_file_references(self, ""))
+
+
+def _identity(value: Any) -> JSON:
+    if isinstance(value, Parameters):
+        return value.identity()
+    if isinstance(value, pydantic.BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {str(key): _identity(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_identity(item) for item in value]
+    return value
+
+
+def _file_references(value: Any, prefix: str) -> list[tuple[str, tuple[str, ...]]]:
+    found: list[tuple[str, tuple[str, ...]]] = []
+    if isinstance(value, Parameters):
+        for name, info in type(value).model_fields.items():
+            item = getattr(value, name)
+            path = f"{prefix}{name}"
+            if FILE in info.metadata:
+                if item is not None:
+                    found.append((path, (item,) if isinstance(item, str) else tuple(item)))
+            else:
+                found.extend(_file_references(item, f"{path}."))
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            found.extend(_file_references(item, f"{prefix}{key}."))
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            found.extend(_file_references(item, f"{prefix}{index}."))
+    return found
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One file as it was when the plan was made: where it lies, its name, its content."""
+
+    path: str
+    name: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage returns for its manifest: statistics (JSON), and a ledger where it handles documents."""
+
+    statistics: dict[str, JSON] = field(default_factory=dict)
+    ledger: dict[str, JSON] | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A kind of node in the plan.
+
+    `version` is bumped by hand when output bytes change. `run` names the function ("tasks.langid.run:run"), imported
+    when the stage runs, so that planning imports no heavy library. A `bitwise` stage must give equal bytes whatever
+    the engine, worker count or interruption; others (training, evaluation, report) are numeric. An `exclusive` stage
+    starts its own process over all cores and does not run beside another such one.
+    """
+
+    name: str
+    version: int
+    parameters: type[Parameters]
+    run: str
+    summary: str
+    bitwise: bool = True
+    exclusive: bool = False
+
+    def load(self) -> Callable[[Context], Outcome]:
+        """Import and return the run function."""
+        module, _, function = self.run.partition(":")
+        loaded: Callable[[Context], Outcome] = getattr(importlib.import_module(module), function)
+        return loaded

@@ -1,0 +1,66 @@
+"""A committed artifact: its manifest and its data files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from infra.store.directory import Directory
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One version of a stage's output. Picklable, so it travels to worker processes.
+
+    `manifest` holds `parameters`, `inputs`, `outputs` (path, bytes, sha256), `digest`, `statistics`, `ledger`, `code`,
+    `environment`, `timings`, `run`, `attempt`.
+    """
+
+    stage: str
+    name: str
+    version: str
+    home: Directory
+    manifest: dict[str, Any] = field(repr=False, compare=False)
+
+    @property
+    def identity(self) -> str:
+        """`stage/name@version`."""
+        return f"{self.stage}/{self.name}@{self.version}"
+
+    @property
+    def data(self) -> Directory:
+        """The folder of data files."""
+        return self.home.child(self.manifest["attempt"]).child("data")
+
+    @property
+    def records(self) -> Directory:
+        """The folder of logs, plots and metrics, which no version or digest depends on."""
+        return self.home.child(self.manifest["attempt"]).child("records")
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """What the stage measured."""
+        found: dict[str, Any] = self.manifest["statistics"]
+        return found
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the names and contents of all data files."""
+        return str(self.manifest["digest"])
+
+    def files(self, prefix: str = "") -> list[str]:
+        """Sorted names of the data files that start with `prefix`, as the manifest lists them."""
+        return sorted(out["path"] for out in self.manifest["outputs"] if out["path"].startswith(prefix))
+
+    def path(self, file: str) -> Path:
+        """A local path of one data file, fit for memory mapping."""
+        if not any(out["path"] == file for out in self.manifest["outputs"]):
+            raise FileNotFoundError(f"{self.identity} has no data file {file!r}; it has {self.files()[:5]} ...")
+        return self.data.local(file)
+
+    def folder(self, prefix: str = "") -> Path:
+        """A local folder that holds the data files (below `prefix`), for readers that want a folder."""
+        return self.data.local_folder() / prefix

@@ -1,0 +1,115 @@
+"""Versions: what makes two runs of a stage the same work.
+
+A version is the first 12 hex digits of sha256 over canonical JSON. Only None, bool, int, finite float, str, lists and
+string-keyed maps have one canonical form; anything else is refused rather than turned into a string, because a
+`str(object)` in a version is a version that changes by itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from infra.stage import JSON, Parameters, Pin, Stage
+
+SCHEMA = 1
+"""Bumped when the layout of versions or manifests changes; part of every version."""
+
+VERSION_DIGITS = 12
+BYTE_WRITING_LIBRARIES = ("pyarrow", "tokenizers", "sentencepiece", "safetensors", "numpy", "torch", "transformers")
+_SHARED_PACKAGES = ("infra", "tasks/documents", "tasks/text", "tasks/benchmarks", "tasks/checkpoints")
+
+
+def canonical(value: JSON) -> str:
+    """The one JSON text of a value; `TypeError` for what has none (objects, sets, NaN, non-string keys)."""
+    _check(value, "value")
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _check(value: JSON, where: str) -> None:
+    if value is None or isinstance(value, (bool, int, str)):
+        return
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise TypeError(f"{where} is {value}: a version holds finite numbers only")
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"{where} has the key {key!r} of type {type(key).__name__}: keys must be strings")
+            _check(item, f"{where}.{key}")
+    elif isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
+        for index, item in enumerate(value):
+            _check(item, f"{where}[{index}]")
+    else:
+        raise TypeError(f"{where} is a {type(value).__name__}, which has no canonical JSON form; convert it first")
+
+
+def version_of(
+    stage: Stage,
+    name: str,
+    parameters: Parameters,
+    inputs: Mapping[str, Sequence[str]],
+    pins: Mapping[str, Sequence[Pin]],
+) -> str:
+    """The version of one node. `inputs`: role -> identities of upstream artifacts ("stage/name@version"), in order."""
+    key = {
+        "schema": SCHEMA,
+        "stage": stage.name,
+        "stage_version": stage.version,
+        "name": name,
+        "parameters": parameters.identity(),
+        "inputs": {role: list(identities) for role, identities in inputs.items()},
+        "pins": {path: [[pin.name, pin.sha256] for pin in found] for path, found in pins.items()},
+    }
+    return hashlib.sha256(canonical(key).encode()).hexdigest()[:VERSION_DIGITS]
+
+
+def outputs_digest(outputs: Sequence[Mapping[str, JSON]]) -> str:
+    """One sha256 over the names and digests of an artifact's data files, whatever their order."""
+    lines = sorted(f"{output['path']}\0{output['sha256']}\n" for output in outputs)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+@functools.lru_cache(maxsize=64)
+def _folder_digest(folder: str) -> str:
+    digest = hashlib.sha256()
+    root = Path(folder)
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root)}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def source_digest(stage: Stage) -> str:
+    """Digest of the source a stage runs on: its own package, the shared packages and infra. Recorded, never hashed."""
+    package = stage.run.partition(":")[0].rpartition(".")[0]
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        return ""
+    root = Path(__file__).resolve().parents[2]
+    folders = [str(Path(spec.origin).parent), *(str(root / name) for name in _SHARED_PACKAGES)]
+    return hashlib.sha256("".join(_folder_digest(folder) for folder in folders).encode()).hexdigest()[:16]
+
+
+@functools.cache
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that decide output bytes; a missing one is left out."""
+    versions = {}
+    for name in BYTE_WRITING_LIBRARIES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def attempt_id(stage: Stage) -> str:
+    """Names unfinished work by the code and libraries that do it, so that two codes never mix in one artifact."""
+    key = canonical({"source": source_digest(stage), "libraries": library_versions()})
+    return "attempt-" + hashlib.sha256(key.encode()).hexdigest()[:8]

@@ -1,0 +1,164 @@
+"""The store: versioned artifacts, references to them, and the record of every run, on any fsspec URL.
+
+<root>/<stage>/<name>/<version>/manifest.json        written last: no manifest, no artifact
+<root>/<stage>/<name>/<version>/<attempt>/data/...
+<root>/refs/<recipe>/<stage>/<name>/<tag>.json
+<root>/runs/<run>.json
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.stage import JSON, Stage, StageError
+from infra.store.artifact import MANIFEST, Artifact
+from infra.store.attempt import Attempt, NotDeterministic
+from infra.store.directory import Directory
+from infra.store.identity import attempt_id
+
+LATEST = "latest"
+_RESERVED = ("refs", "runs")
+
+
+class ArtifactMissing(StageError):
+    """A reference names an artifact that the store does not hold."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store at a URL; holds no state of its own, so it is picklable and cheap."""
+
+    root: Directory
+
+    @classmethod
+    def at(cls, url: str) -> Store:
+        """The store at a URL; a plain path is made absolute."""
+        return cls(Directory(url if "://" in url else str(Path(url).expanduser().resolve())))
+
+    def home(self, stage: str, name: str, version: str) -> Directory:
+        """The folder of one version."""
+        return self.root.child(f"{stage}/{name}/{version}")
+
+    def find(self, stage: str, name: str, version: str) -> Artifact | None:
+        """The committed artifact, or None."""
+        home = self.home(stage, name, version)
+        try:
+            return Artifact(stage, name, version, home, home.read_json(MANIFEST))
+        except FileNotFoundError:
+            return None
+
+    def artifacts(self) -> Iterator[Artifact]:
+        """Every committed artifact, by stage, name and version."""
+        for stage in self.root.folders():
+            if stage in _RESERVED:
+                continue
+            for name in self.root.child(stage).folders():
+                for version in self.root.child(f"{stage}/{name}").folders():
+                    artifact = self.find(stage, name, version)
+                    if artifact is not None:
+                        yield artifact
+
+    def attempt(self, stage: Stage, name: str, version: str, *, fresh: bool = False) -> Attempt:
+        """The attempt to work in: a killed one of the same code and libraries goes on; `fresh` never reuses a committed one."""
+        home = self.home(stage.name, name, version)
+        base = attempt_id(stage)
+        committed = self.find(stage.name, name, version) if fresh else None
+        taken = committed.manifest["attempt"] if committed else None
+        number = 1
+        while (candidate := base if number == 1 else f"{base}-{number}") == taken:
+            number += 1
+        return Attempt(home, candidate, stage.bitwise)
+
+    def commit(self, attempt: Attempt, stage: Stage, name: str, version: str, manifest: dict[str, JSON]) -> Artifact:
+        """Write the manifest, which makes the attempt the artifact.
+
+        When the version is there already: equal digests keep the older manifest; a numeric stage's new one replaces it;
+        differing bytes of a bitwise stage raise `NotDeterministic`.
+        """
+        home = attempt.home
+        data = json.dumps(manifest, ensure_ascii=False, indent=1).encode()
+        try:
+            home.create(MANIFEST, data)
+        except FileExistsError:
+            older = self.find(stage.name, name, version)
+            if older is not None and older.digest == manifest["digest"]:
+                return older
+            if older is not None and stage.bitwise:
+                raise NotDeterministic(
+                    f"{stage.name}/{name}@{version} was rebuilt with other bytes: digest {manifest['digest']:.12}, before "
+                    f"{older.digest:.12} (by {older.manifest['code']}). The older artifact stands; compare the two "
+                    f"attempts below {home.url}"
+                ) from None
+            home.replace(MANIFEST, data)
+        attempt.finish()
+        return Artifact(stage.name, name, version, home, manifest)
+
+    # references ------------------------------------------------------------------------------------------------------
+
+    def set_reference(self, recipe: str, artifact: Artifact, tag: str, run: str = "") -> None:
+        """Point `recipe`'s tag at an artifact."""
+        body = {"stage": artifact.stage, "name": artifact.name, "version": artifact.version, "run": run}
+        self.root.replace(_reference_file(recipe, artifact.stage, artifact.name, tag), json.dumps(body).encode())
+
+    def reference(self, recipe: str, stage: str, name: str, tag: str = LATEST) -> str | None:
+        """The version a tag points at, or None."""
+        try:
+            version: str = self.root.read_json(_reference_file(recipe, stage, name, tag))["version"]
+        except FileNotFoundError:
+            return None
+        return version
+
+    def references(self) -> list[dict[str, Any]]:
+        """All references: recipe, tag, stage, name, version."""
+        found = []
+        for file in self.root.files("refs/"):
+            recipe, stage, name, tag = file.removeprefix("refs/").removesuffix(".json").split("/")
+            found.append({"recipe": recipe, "tag": tag, "stage": stage, "name": name} | self.root.read_json(file))
+        return found
+
+    def open(self, reference: str, recipe: str | None = None) -> Artifact:
+        """The artifact named `stage/name[@version-prefix-or-tag]`; `ArtifactMissing` says what there is."""
+        path, _, selector = reference.partition("@")
+        stage, _, name = path.partition("/")
+        if not name:
+            names = self.root.child(stage).folders()
+            if len(names) != 1:
+                raise ArtifactMissing(
+                    f"{reference!r} names a stage; write stage/name, one of: {', '.join(f'{stage}/{n}' for n in names) or 'none'}"
+                )
+            name = names[0]
+        versions = self.root.child(f"{stage}/{name}").folders()
+        wanted = {v for v in versions if selector and v.startswith(selector)}
+        if not wanted:
+            tag = selector or LATEST
+            wanted = {
+                r["version"]
+                for r in self.references()
+                if (r["stage"], r["name"], r["tag"]) == (stage, name, tag) and recipe in (None, r["recipe"])
+            }
+        found = [artifact for v in sorted(wanted) if (artifact := self.find(stage, name, v)) is not None]
+        if len(found) > 1 and not selector:
+            found = [max(found, key=lambda artifact: str(artifact.manifest["timings"]["finished"]))]
+        if len(found) != 1:
+            there = ", ".join(f"{stage}/{name}@{v}" for v in versions) or f"nothing below {stage}/{name}"
+            what = "is not in the store" if not found else f"fits {len(found)} versions"
+            raise ArtifactMissing(f"{reference!r} {what} {self.root.url}; there is: {there}")
+        return found[0]
+
+    # runs ------------------------------------------------------------------------------------------------------------
+
+    def write_run(self, run: str, record: dict[str, JSON]) -> None:
+        """Write or rewrite a run's record."""
+        self.root.replace(f"runs/{run}.json", json.dumps(record, ensure_ascii=False, indent=1).encode())
+
+    def runs(self) -> list[dict[str, Any]]:
+        """All run records, oldest first."""
+        return [self.root.read_json(file) for file in self.root.files("runs/")]
+
+
+def _reference_file(recipe: str, stage: str, name: str, tag: str) -> str:
+    return f"refs/{recipe}/{stage}/{name}/{tag}.json"

@@ -1,0 +1,1 @@
+"""What the pipeline does: one package a stage, plain functions without Prefect."""

@@ -1,0 +1,136 @@
+"""Write columns beside documents: the one way annotators work.
+
+Every part of the documents gets a Parquet file of the same name with the same number of rows in the same order, one row
+group per row group, so that readers put columns side by side without a join and memory stays at one row group.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from infra.context import Context
+from infra.stage import StageError
+from infra.store import Artifact, Shard
+from tasks.documents.ledger import Ledger
+from tasks.documents.schema import COMPRESSION
+
+Annotate = Callable[[pa.Table], pa.Table]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the documents with the row-aligned files beside it: (local path, columns) each."""
+
+    name: str
+    source: str
+    files: tuple[tuple[Path, tuple[str, ...]], ...]
+
+    def tables(self) -> Iterator[pa.Table]:
+        """One table per row group of the first file, all files' columns side by side."""
+        readers = [(pq.ParquetFile(path), list(columns)) for path, columns in self.files]
+        rows = {reader.metadata.num_rows for reader, _ in readers}
+        if len(rows) != 1:
+            raise StageError(f"{self.name}: files that must be row-aligned have {sorted(rows)} rows: {self.files}")
+        for group in range(readers[0][0].num_row_groups):
+            columns: dict[str, pa.ChunkedArray] = {}
+            for reader, names in readers:
+                table = reader.read_row_group(group, columns=names)
+                columns.update(zip(table.column_names, table.columns, strict=True))
+            yield pa.table(columns)
+
+
+def parts(
+    documents: Artifact, columns: Sequence[str], beside: Mapping[str, tuple[Artifact, Sequence[str]]]
+) -> list[Part]:
+    """The parts of a documents artifact with columns of row-aligned artifacts beside them."""
+    return [
+        Part(
+            name,
+            documents.name,
+            (
+                (documents.path(name), tuple(columns)),
+                *((artifact.path(name), tuple(names)) for artifact, names in beside.values()),
+            ),
+        )
+        for name in documents.files("part-")
+    ]
+
+
+def annotate(
+    context: Context,
+    function: Annotate,
+    *,
+    read: Sequence[str] = ("text",),
+    beside: Mapping[str, Sequence[str]] | None = None,
+    timeout_s: float | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Run `function` on every row group of input role "documents"; write what it returns, row-aligned.
+
+    `read`: document columns the function sees; `beside`: role -> columns of that role's row-aligned artifact (a role
+    without an input is left out). Returns per part {"rows", "ledger"}; the ledger counts every document as kept, by the
+    column `language` where the function sees or returns one.
+    """
+    documents = context.input("documents")
+    present = {
+        role: (context.input(role), columns) for role, columns in (beside or {}).items() if context.inputs.get(role)
+    }
+    columns = list(dict.fromkeys([*read, "text"]))
+    items = {Path(part.name).stem: part for part in parts(documents, columns, present)}
+    return context.map(functools.partial(annotate_part, function), items, timeout_s=timeout_s)
+
+
+def annotate_part(function: Annotate, part: Part, shard: Shard) -> dict[str, Any]:
+    """Annotate one part; what a worker runs."""
+    ledger = Ledger()
+    rows = 0
+    with shard.create(part.name) as path:
+        writer: pq.ParquetWriter | None = None
+        for table in part.tables():
+            annotations = function(table)
+            if annotations.num_rows != table.num_rows:
+                raise StageError(f"{part.name}: {table.num_rows} documents but {annotations.num_rows} annotations")
+            if writer is None:
+                writer = pq.ParquetWriter(path, annotations.schema, compression=COMPRESSION)
+            writer.write_table(annotations)
+            rows += table.num_rows
+            _count(ledger, part.source, table, annotations)
+        if writer is None:
+            empty = function(pa.table({name: pa.array([], type_) for name, type_ in _types(part)}))
+            writer = pq.ParquetWriter(path, empty.schema, compression=COMPRESSION)
+        writer.close()
+    return {"rows": rows, "ledger": ledger.to_json()}
+
+
+def _types(part: Part) -> Iterator[tuple[str, pa.DataType]]:
+    for path, columns in part.files:
+        schema = pq.read_schema(path)
+        for name in columns:
+            yield name, schema.field(name).type
+
+
+def _count(ledger: Ledger, source: str, table: pa.Table, annotations: pa.Table) -> None:
+    language = next((t["language"] for t in (annotations, table) if "language" in t.column_names), None)
+    if language is None:
+        language = pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
+    sizes = pc.binary_length(table["text"])
+    grouped = (
+        pa.table({"language": language, "bytes": sizes})
+        .group_by("language")
+        .aggregate([("bytes", "sum"), ("bytes", "count")])
+    )
+    for row in grouped.to_pylist():
+        for side in ("read", "kept"):
+            ledger.add(source, row["language"], side, documents=row["bytes_count"], bytes=row["bytes_sum"] or 0)
+
+
+def ledger_of(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The merged ledger of all parts, as a stage's outcome wants it."""
+    return Ledger.merged(result["ledger"] for result in results.values()).to_json()

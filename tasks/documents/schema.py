@@ -1,0 +1,23 @@
+"""The columns of a document as ingest writes it."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+ROW_GROUP_DOCUMENTS = 1_000
+"""Documents of one Parquet row group: the unit in which annotators hold text in memory."""
+
+COMPRESSION = "zstd"
+
+DOCUMENTS = pa.schema(
+    [
+        ("id", pa.string()),  # 32 hex digits: blake2b-128 of the file's sha256 and the offset
+        ("text", pa.string()),  # UTF-8, NFC, no control characters but \n and \t
+        ("prompt", pa.string()),  # text without loss before `text` (Colossal's `source`), usually ""
+        ("url", pa.string()),
+        ("date", pa.string()),  # ISO 8601, "" where the source gives none
+        ("source", pa.string()),
+        ("file", pa.string()),  # name of the input file
+        ("offset", pa.int64()),  # byte offset of the record in that file
+    ]
+)

@@ -1,0 +1,21 @@
+"""Shared fixtures. No test reaches the network; tests on real data are skipped where the data is not there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFLINE="1", DO_NOT_TRACK="1")
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of third-party files: `PUNA_REAL_DATA`, else `shared/data` beside the checkout."""
+    folder = Path(os.environ.get("PUNA_REAL_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"real data is not there: {folder} (set PUNA_REAL_DATA)")
+    return folder
