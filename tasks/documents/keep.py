@@ -1,0 +1,155 @@
+"""The `keep` grammar: what of an annotated source goes on, as the recipe writes it.
+
+    langid:      {keep: {languages: [zh], threshold: 0.65}}          LanguageKeep
+    quality:     {keep: {rules: [gopher, c4], except: [gopher.stop_words]}}   RulesKeep
+    classifiers: {edu: {keep: ">=0.5"}}                              ScoreKeep
+    perplexity:  {keep: [head, middle]}                              BucketKeep
+
+Annotators never read these models: `cut` does, so that a changed threshold reruns cut and what follows, nothing else.
+Equal meanings dump to equal JSON (order and repeats are removed), because the dump enters the version of `cut`. This
+module is light (pydantic and the standard library); `tasks.documents.keep_columns` applies the models to columns.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection
+from typing import Annotated, Any, Literal
+
+import pydantic
+
+BUCKETS = ("head", "middle", "tail")
+"""cc_net's buckets, from the least to the most surprising text."""
+
+ALL_BUCKET = "all"
+"""Bucket of a document without a perplexity (no model for its language); it always passes, as in cc_net."""
+
+Comparison = Literal[">=", ">", "<=", "<"]
+_SCORE = re.compile(r"\s*(>=|>|<=|<)\s*([^\s]+)\s*")
+_NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
+
+
+class _Keep(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+def _name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError(f"{value!r} is not a name; write lower-case words joined by dots, such as 'gopher.word_count'")
+    return value
+
+
+Name = Annotated[str, pydantic.AfterValidator(_name)]
+
+
+class LanguageKeep(_Keep):
+    """Documents in one of `languages` (any language where unset) whose score is at least `threshold`, in [0, 1]."""
+
+    languages: tuple[str, ...] | None = None
+    threshold: float = pydantic.Field(default=0.5, ge=0.0, le=1.0)
+
+    @pydantic.field_validator("languages")
+    @classmethod
+    def _canonical(cls, languages: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if languages is None:
+            return None
+        if not languages:
+            raise ValueError("an empty list of languages keeps nothing; name languages, or leave the key out for any")
+        blank = [language for language in languages if not language.strip()]
+        if blank:
+            raise ValueError(f"{blank[0]!r} is not a language code such as 'zh'")
+        return tuple(sorted(set(languages)))
+
+
+class RulesKeep(_Keep):
+    """Documents that fail none of `rules` (groups such as `gopher`, or rules), those in `except` left aside."""
+
+    rules: tuple[Name, ...] = pydantic.Field(min_length=1)
+    exceptions: tuple[Name, ...] = pydantic.Field(default=(), alias="except")
+
+    @pydantic.field_validator("rules", "exceptions")
+    @classmethod
+    def _canonical(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted(set(names)))
+
+    @pydantic.model_serializer
+    def _dump(self) -> dict[str, list[str]]:
+        return {"rules": list(self.rules), "except": list(self.exceptions)}
+
+    def applies(self, rule: str) -> bool:
+        """Whether failing `rule` drops a document."""
+        return any(names(name, rule) for name in self.rules) and not any(names(name, rule) for name in self.exceptions)
+
+    def unknown(self, annotated: Collection[str]) -> tuple[str, ...]:
+        """The names that match none of the rules a source was annotated with; a keep on those would drop nothing."""
+        given = (*self.rules, *self.exceptions)
+        return tuple(name for name in given if not any(names(name, rule) for rule in annotated))
+
+
+def names(name: str, rule: str) -> bool:
+    """Whether `name` is `rule` or a group above it: `gopher` and `gopher.repetition` name their dotted children."""
+    return rule == name or rule.startswith(f"{name}.")
+
+
+class BucketKeep(pydantic.RootModel[tuple[Literal["head", "middle", "tail"], ...]]):
+    """The perplexity buckets to keep, such as `[head, middle]`; documents without a perplexity always pass."""
+
+    model_config = pydantic.ConfigDict(frozen=True)
+
+    @pydantic.field_validator("root")
+    @classmethod
+    def _canonical(
+        cls, buckets: tuple[Literal["head", "middle", "tail"], ...]
+    ) -> tuple[Literal["head", "middle", "tail"], ...]:
+        if not buckets:
+            raise ValueError("an empty list of buckets keeps nothing; name some of head, middle, tail")
+        return tuple(sorted(set(buckets), key=BUCKETS.index))
+
+
+class ScoreKeep(_Keep):
+    """A comparison with a score, written as a string: `">=0.5"`, `"< 0.1"`; dumps to its shortest spelling."""
+
+    comparison: Comparison
+    limit: float
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _parse(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        match = _SCORE.fullmatch(value)
+        if match is None:
+            raise ValueError(f"{value!r} is not a comparison; write one of >=, >, <=, < and a number, such as '>=0.5'")
+        try:
+            limit = float(match[2])
+        except ValueError:
+            raise ValueError(f"{match[2]!r} in {value!r} is not a number; write it as in '>=0.5'") from None
+        return {"comparison": match[1], "limit": limit}
+
+    @pydantic.field_validator("limit")
+    @classmethod
+    def _finite(cls, limit: float) -> float:
+        if not math.isfinite(limit):
+            raise ValueError(f"the limit is {limit}; a finite number is needed")
+        return limit + 0.0  # -0.0 and 0.0 mean the same and must dump the same
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: pydantic.GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "string", "pattern": f"^{_SCORE.pattern}$", "examples": [">=0.5"]}
+
+    @pydantic.model_serializer
+    def _dump(self) -> str:
+        return f"{self.comparison}{self.limit!r}"
+
+    def passes(self, score: float) -> bool:
+        """Whether `score` is kept."""
+        match self.comparison:
+            case ">=":
+                return score >= self.limit
+            case ">":
+                return score > self.limit
+            case "<=":
+                return score <= self.limit
+            case _:
+                return score < self.limit

@@ -1,0 +1,80 @@
+"""Applies the `keep` grammar to annotation columns: one reason, or null for "kept", per document.
+
+Every function takes Arrow arrays of N rows and returns a string array of N rows. Reasons are what the ledger counts and
+what `puna inspect` shows: "langid.language", "langid.threshold", "quality.<rule>", "perplexity.<bucket>",
+"decontaminate.<benchmark>", "classifier.<name>".
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.documents.keep import ALL_BUCKET, BUCKETS, BucketKeep, LanguageKeep, RulesKeep, ScoreKeep
+
+_NONE = pa.scalar(None, pa.string())
+
+
+def language_reasons(keep: LanguageKeep, language: pa.Array, score: pa.Array) -> pa.Array:
+    """A wrong language comes before a low score. Scores are float32, and so is the threshold they are compared with."""
+    low = pc.fill_null(pc.less(score, pa.scalar(np.float32(keep.threshold), pa.float32())), True)
+    reasons = pc.if_else(low, "langid.threshold", _NONE)
+    if keep.languages is not None:
+        listed = pc.is_in(language, value_set=pa.array(keep.languages, pa.string()))
+        reasons = pc.if_else(listed, reasons, "langid.language")
+    return reasons
+
+
+def rule_reasons(keep: RulesKeep, failed: pa.Array) -> pa.Array:
+    """The first failed rule that `keep` applies, in the order of `failed`, a list<struct<rule, value>>."""
+    return _first_in_list(failed, "rule", keep.applies, "quality.")
+
+
+def contamination_reasons(contaminated: pa.Array) -> pa.Array:
+    """The first benchmark whose item a document contains."""
+    return _first_in_list(contaminated, "benchmark", lambda _: True, "decontaminate.")
+
+
+def bucket_reasons(keep: BucketKeep, bucket: pa.Array) -> pa.Array:
+    """Buckets as `buckets` gives them; "all" always passes."""
+    kept = pc.is_in(bucket, value_set=pa.array([*keep.root, ALL_BUCKET], pa.string()))
+    return pc.if_else(kept, _NONE, pc.binary_join_element_wise("perplexity", bucket, "."))
+
+
+def score_reasons(keep: ScoreKeep, name: str, score: pa.Array) -> pa.Array:
+    """Reason "classifier.<name>" where the score fails; a missing score fails."""
+    compare = {">=": pc.greater_equal, ">": pc.greater, "<=": pc.less_equal, "<": pc.less}[keep.comparison]
+    limit = pa.scalar(keep.limit, pa.float64()).cast(score.type, safe=False)
+    return pc.if_else(pc.fill_null(compare(score, limit), False), _NONE, f"classifier.{name}")
+
+
+def buckets(language: pa.Array, perplexity: pa.Array, cutoffs: Mapping[str, tuple[float, float]]) -> pa.Array:
+    """cc_net's rule: head below the first cut-off of a language, middle below the second, else tail; "all" without."""
+    limits = np.array([cutoffs.get(code, (np.nan, np.nan)) for code in language.to_pylist()], np.float64).reshape(-1, 2)
+    values = perplexity.to_numpy(zero_copy_only=False).astype(np.float64)
+    index = (values >= limits[:, 0]).astype(np.int8) + (values >= limits[:, 1])
+    known = perplexity.is_valid().to_numpy(zero_copy_only=False) & ~np.isnan(limits[:, 0])
+    names = pa.DictionaryArray.from_arrays(pa.array(np.where(known, index, 3), pa.int8()), [*BUCKETS, ALL_BUCKET])
+    return names.cast(pa.string())
+
+
+def first_reasons(rows: int, reasons: list[pa.Array]) -> pa.Array:
+    """The first reason per row that is not null, over checks in the order they apply."""
+    return functools.reduce(lambda first, then: pc.coalesce(first, then), reasons, pa.nulls(rows, pa.string()))
+
+
+def _first_in_list(lists: pa.Array, field: str, applies: Any, prefix: str) -> pa.Array:
+    parents = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)
+    found = pc.struct_field(pc.list_flatten(lists), field)
+    wanted = [name for name in found.unique().to_pylist() if applies(name)]
+    hits = pc.is_in(found, value_set=pa.array(wanted, pa.string())).to_numpy(zero_copy_only=False)
+    rows, first = np.unique(parents[hits], return_index=True)
+    take = np.full(len(lists), -1, np.int64)
+    take[rows] = np.flatnonzero(hits)[first]
+    names = found.take(pa.array(take, mask=take < 0))
+    return pc.binary_join_element_wise(prefix[:-1], names, ".")

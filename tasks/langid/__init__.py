@@ -1,0 +1,1 @@
+"""Language identification with fastText: a label and a score beside every document."""

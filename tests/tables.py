@@ -1,0 +1,78 @@
+"""Committed artifacts made of plain tables: what tests of a stage give it as inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from infra.io.files import sha256_file
+from infra.store import Artifact
+from infra.store.directory import Directory
+from infra.store.identity import outputs_digest
+from tasks.documents.schema import DOCUMENTS
+
+ROW_GROUP_DOCUMENTS = 7
+"""Small, so that a few dozen documents already span row groups."""
+
+
+def artifact(
+    folder: Path,
+    stage: str,
+    name: str,
+    files: Mapping[str, pa.Table],
+    statistics: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    version: str = "000000000001",
+) -> Artifact:
+    """An artifact below `folder` whose data files are `files` (name -> table, written as Parquet)."""
+    home = folder / stage / name / version
+    outputs = []
+    for file, table in sorted(files.items()):
+        path = home / "a" / "data" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, path, row_group_size=ROW_GROUP_DOCUMENTS, compression="zstd")
+        outputs.append({"path": file, "bytes": path.stat().st_size, "sha256": sha256_file(path)})
+    manifest = {
+        "attempt": "a",
+        "outputs": outputs,
+        "digest": outputs_digest(outputs),
+        "statistics": dict(statistics or {}),
+        "inputs": dict(inputs or {}),
+        "ledger": None,
+    }
+    return Artifact(stage, name, version, Directory(str(home)), manifest)
+
+
+def documents(folder: Path, source: str, parts: Sequence[Sequence[str | Mapping[str, Any]]]) -> Artifact:
+    """An ingest artifact: every document is its text, or a mapping of columns; ids count upwards."""
+    files: dict[str, pa.Table] = {}
+    number = 0
+    for index, part in enumerate(parts):
+        rows = []
+        for document in part:
+            given = {"text": document} if isinstance(document, str) else dict(document)
+            defaults = {
+                "id": f"{number:032x}",
+                "prompt": "",
+                "url": f"http://{source}.test/{number}",
+                "date": "",
+                "source": source,
+                "file": f"{source}.jsonl",
+                "offset": number * 100,
+            }
+            rows.append({**defaults, **given})
+            number += 1
+        files[f"part-{index:05d}.parquet"] = pa.Table.from_pylist(rows, schema=DOCUMENTS)
+    return artifact(folder, "ingest", source, files)
+
+
+def column(given: Artifact, name: str, prefix: str = "") -> list[Any]:
+    """One column over all Parquet files of an artifact, in file order."""
+    found: list[Any] = []
+    for file in given.files(prefix):
+        found.extend(pq.read_table(given.path(file), columns=[name])[name].to_pylist())
+    return found
