@@ -1,0 +1,1 @@
+"""Heuristic quality rules of Gopher, C4 and FineWeb as pure functions with reasons."""
