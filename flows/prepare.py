@@ -1,0 +1,50 @@
+"""From a recipe's path to its plan: what every command that looks at a recipe starts with. Imports no Prefect."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.graph import Graph
+from flows.plan import Plan, Selection, make_plan
+from flows.recipe import Recipe, read_recipe
+from flows.recipe_file import RecipeError
+from flows.resolve import Pins, resolve
+from flows.stages import stages
+from infra.store import Store
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe with everything planning found out about it."""
+
+    recipe: Recipe
+    graph: Graph
+    pins: Pins
+    store: Store
+    plan: Plan
+
+    def refuse_unresolved(self) -> None:
+        """Raise `RecipeError` unless every reference of the recipe was pinned: nothing runs half-known."""
+        problems = [
+            f"{step.id}: {step.why}"
+            for step in self.plan.steps.values()
+            if step.state == "unresolved" and not step.why.startswith("waits for ")
+        ]
+        if problems:
+            raise RecipeError(problems)
+
+
+def prepare(
+    recipe_file: str | Path,
+    overrides: Sequence[str] = (),
+    store_url: str | None = None,
+    selection: Selection | None = None,
+) -> Prepared:
+    """Read, resolve and plan a recipe. Raises `RecipeError` for whatever is wrong with it."""
+    recipe = read_recipe(Path(recipe_file), overrides)
+    store = Store.at(store_url or recipe.store)
+    graph = stages(recipe)
+    pins = resolve(graph)
+    return Prepared(recipe, graph, pins, store, make_plan(graph, pins, store, recipe.name, selection))

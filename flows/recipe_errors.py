@@ -1,0 +1,105 @@
+"""Validation errors in a newcomer's words: file, line, value, what is allowed, the nearest known key."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Annotated, Any, Union
+
+import pydantic
+
+from flows.recipe_file import Document, Path, dotted
+
+_SHOWN_CHARACTERS = 80
+
+
+def problems_of(error: pydantic.ValidationError, model: type[pydantic.BaseModel], document: Document) -> list[str]:
+    """One line for every place that is wrong."""
+    by_place: dict[Path, list[tuple[Path, Any]]] = {}
+    for detail in error.errors():
+        path = _data_path(detail["loc"], document.data)
+        by_place.setdefault(path, []).append((tuple(detail["loc"]), detail))
+    problems = []
+    for path, found in by_place.items():
+        place = document.place(path if found[0][1]["type"] != "missing" else path[:-1])
+        reasons = dict.fromkeys(_reason(detail, path, model) for _, detail in found)
+        problems.append(f"{place}: {dotted(path) or 'recipe'}: {'; or '.join(reasons)}")
+    return problems
+
+
+def _data_path(location: tuple[str | int, ...], data: Any) -> Path:
+    """The part of pydantic's location that exists in the recipe (it adds the names of union members)."""
+    path: list[str | int] = []
+    for position, step in enumerate(location):
+        last = position == len(location) - 1
+        if (isinstance(data, Mapping) and step in data) or (
+            isinstance(data, list) and isinstance(step, int) and step < len(data)
+        ):
+            path.append(step)
+            data = data[step]
+        elif last and isinstance(data, Mapping) and isinstance(step, str) and "[" not in step and step.islower():
+            path.append(step)
+    return tuple(path)
+
+
+def _reason(detail: Any, path: Path, model: type[pydantic.BaseModel]) -> str:
+    kind, value, context = detail["type"], detail.get("input"), detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        known = sorted(_keys_at(model, path[:-1]))
+        return f"unknown key{nearest(str(path[-1]), known)}; known keys here: {', '.join(known) or 'none'}"
+    if kind == "missing":
+        return "is required and missing"
+    if kind == "literal_error":
+        allowed = context.get("expected", "")
+        choices = [word.strip("' ") for word in allowed.replace(" or ", ", ").split(",")]
+        return f"{_show(value)} is not allowed{nearest(str(value), choices)}; allowed: {allowed}"
+    if kind == "value_error":
+        message = str(context.get("error", detail["msg"]))
+        return message if _show(value) in message or isinstance(value, (dict, list)) else f"{_show(value)}: {message}"
+    return f"{_show(value)}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """` (did you mean 'x'?)` where something known is close, else nothing."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
+
+
+def _keys_at(model: Any, path: Path) -> set[str]:
+    """Keys that the models allow below `path`, over all members of unions on the way."""
+    candidates = _models(model)
+    for step in path:
+        following: list[Any] = []
+        for candidate in candidates:
+            if isinstance(candidate, type) and issubclass(candidate, pydantic.BaseModel):
+                for name, info in candidate.model_fields.items():
+                    if step in (name, info.alias):
+                        following += _models(info.annotation)
+            else:
+                following += _models(typing.get_args(candidate)[-1 if typing.get_origin(candidate) is dict else 0])
+        candidates = following
+    return {
+        info.alias or name
+        for candidate in candidates
+        if isinstance(candidate, type) and issubclass(candidate, pydantic.BaseModel)
+        for name, info in candidate.model_fields.items()
+    }
+
+
+def _models(annotation: Any) -> list[Any]:
+    """Models, and maps and lists of something, that an annotation allows."""
+    origin = typing.get_origin(annotation)
+    if origin is Annotated:
+        return _models(typing.get_args(annotation)[0])
+    if origin in (Union, types.UnionType):
+        return [found for member in typing.get_args(annotation) for found in _models(member)]
+    if origin in (dict, list, tuple) or (isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel)):
+        return [annotation]
+    return []

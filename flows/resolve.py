@@ -1,0 +1,131 @@
+"""Moving references -> pins: what every file is at this moment.
+
+A local file is pinned by its sha256, cached by path, size and modification time, so that a warm plan reads no data. A
+folder pins every file in it, a glob every match, in name order. What cannot be reached stays `Unresolved`: a plan shows
+`?` for it and for what rests on it, a run refuses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import importlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flows.graph import ARTIFACT_SCHEME, Graph
+from infra.io.files import replace_bytes, sha256_file
+from infra.stage import Pin
+
+NAMED_FILES = {"lid.176": "tasks.langid.model:locate_model"}
+"""Names that stand for a file an installed package carries, and who knows where it is."""
+
+
+@dataclass(frozen=True)
+class Unresolved:
+    """A reference that could not be pinned, and why."""
+
+    reference: str
+    why: str
+
+
+Pins = dict[str, dict[str, tuple[Pin, ...] | Unresolved]]
+"""Node id -> parameter path -> its files."""
+
+
+def digest_cache_file() -> Path:
+    """Where digests of local files are remembered; safe to delete."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "puna" / "digests.json"
+
+
+@dataclass
+class Digests:
+    """sha256 of local files, remembered between runs by (path, size, modification time)."""
+
+    file: Path = field(default_factory=digest_cache_file)
+    _known: dict[str, list[object]] = field(default_factory=dict)
+    _changed: bool = False
+
+    def __post_init__(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._known = dict(json.loads(self.file.read_text(encoding="utf-8")))
+
+    def pin(self, path: Path, name: str) -> Pin:
+        """The pin of a local file; `name` is what its version shows instead of its path."""
+        status = path.stat()
+        stamp = [status.st_size, status.st_mtime_ns]
+        known = self._known.get(str(path))
+        if known is None or known[:2] != stamp:
+            known = [*stamp, sha256_file(path)]
+            self._known[str(path)] = known
+            self._changed = True
+        return Pin(str(path), name, str(known[2]), status.st_size)
+
+    def save(self) -> None:
+        """Remember what was read. A cache that cannot be written costs time, not correctness."""
+        if self._changed:
+            with contextlib.suppress(OSError):
+                replace_bytes(self.file, json.dumps(self._known).encode())
+
+
+def resolve(graph: Graph) -> Pins:
+    """Pin every file that the graph's parameters name."""
+    digests = Digests()
+    pins: Pins = {}
+    for id, node in graph.nodes.items():
+        pins[id] = {}
+        for field_path, references in node.parameters.file_references().items():
+            if any(reference.startswith(ARTIFACT_SCHEME) for reference in references):
+                continue
+            pins[id][field_path] = _pin_all(references, digests)
+    digests.save()
+    return pins
+
+
+def _pin_all(references: tuple[str, ...], digests: Digests) -> tuple[Pin, ...] | Unresolved:
+    found: list[Pin] = []
+    for reference in references:
+        pinned = _pin(reference, digests)
+        if isinstance(pinned, Unresolved):
+            return pinned
+        found.extend(pinned)
+    return tuple({pin.path: pin for pin in found}.values())
+
+
+def _pin(reference: str, digests: Digests) -> list[Pin] | Unresolved:
+    locator = NAMED_FILES.get(reference)
+    if locator is not None:
+        module, _, function = locator.partition(":")
+        path = Path(getattr(importlib.import_module(module), function)(reference))
+        return [digests.pin(path, path.name)]
+    if "://" in reference:
+        return Unresolved(reference, "remote files are not read yet; download it and name the local path")
+    path = Path(reference)
+    try:
+        if path.is_file():
+            return [digests.pin(path, path.name)]
+        if path.is_dir():
+            files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+            if not files:
+                return Unresolved(reference, "the folder is empty; name one that holds files")
+            return [digests.pin(file, file.relative_to(path).as_posix()) for file in files]
+        matches = sorted(Path(match) for match in glob.glob(reference, recursive=True) if Path(match).is_file())
+        if matches:
+            root = Path(os.path.commonpath([match.parent for match in matches]))
+            return [digests.pin(match, match.relative_to(root).as_posix()) for match in matches]
+    except OSError as error:
+        return Unresolved(reference, f"cannot be read: {error.strerror}; make it readable, or name another file")
+    return Unresolved(reference, "there is no such file, folder or match; name one that exists (paths are relative to the recipe)")
+
+
+def unresolved(pins: Mapping[str, Mapping[str, tuple[Pin, ...] | Unresolved]]) -> dict[str, Unresolved]:
+    """`stage/name.parameter` -> what could not be pinned."""
+    return {
+        f"{id}.{path}": found
+        for id, by_path in pins.items()
+        for path, found in by_path.items()
+        if isinstance(found, Unresolved)
+    }

@@ -1,0 +1,167 @@
+"""The persistent local Prefect server: `puna run` starts it where no PREFECT_API_URL is set.
+
+Prefect's own ephemeral server dies with the process and loses run history in bursts; this one lives in a process
+session of its own, survives ^C and kill of the run, and keeps its database in Prefect's home folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.io.files import replace_bytes
+
+FIRST_PORT = 4200
+START_TIMEOUT_S = 90.0
+STOP_TIMEOUT_S = 10.0
+
+
+class ServerFailed(Exception):
+    """The server did not come up; says where its log is."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that this module started."""
+
+    pid: int
+    port: int
+
+    @property
+    def address(self) -> str:
+        """The dashboard's address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def api_url(self) -> str:
+        """What PREFECT_API_URL must be."""
+        return f"{self.address}/api"
+
+    def is_healthy(self) -> bool:
+        """Whether it answers."""
+        try:
+            with urllib.request.urlopen(f"{self.api_url}/health", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (OSError, urllib.error.URLError):
+            return False
+
+
+def prepare_environment() -> None:
+    """Settings every Prefect process of ours needs; what the user has set stays. Call before importing prefect."""
+    defaults = {
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,tasks,infra",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the terminal shows our own lines
+        "PREFECT_CLI_WIKI_LINKS": "false",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+
+def home() -> Path:
+    """Prefect's home folder; the server's database, log and our note of it lie there."""
+    return Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
+
+
+def _note() -> Path:
+    return home() / "puna-dashboard.json"
+
+
+def log_file() -> Path:
+    """The server's output."""
+    return home() / "puna-dashboard.log"
+
+
+def running() -> Server | None:
+    """The server started earlier, if it lives and answers."""
+    try:
+        noted = json.loads(_note().read_text(encoding="utf-8"))
+        server = Server(noted["pid"], noted["port"])
+        os.kill(server.pid, 0)
+    except (OSError, ValueError, KeyError):
+        return None
+    return server if server.is_healthy() else None
+
+
+def start(port: int | None = None) -> Server:
+    """The running server, or a new one once it answers. Raises `ServerFailed`."""
+    server = running()
+    if server is not None:
+        return server
+    home().mkdir(parents=True, exist_ok=True)
+    chosen = port or _free_port()
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(chosen)]
+    environment = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
+    environment["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+    environment.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)
+    with log_file().open("ab") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment, cwd=home()
+        )
+    server = Server(process.pid, chosen)
+    replace_bytes(_note(), json.dumps({"pid": server.pid, "port": server.port}).encode())
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        if server.is_healthy():
+            return server
+        time.sleep(0.2)
+    stop()
+    raise ServerFailed(f"the dashboard did not start on port {chosen}; its output is in {log_file()}")
+
+
+def stop() -> bool:
+    """End the server that was started here; False where there is none."""
+    try:
+        noted = json.loads(_note().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    _note().unlink(missing_ok=True)
+    pid = int(noted["pid"])
+    if not _is_prefect_server(pid):
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while time.monotonic() < deadline:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+            os.kill(pid, 0)
+            time.sleep(0.1)
+        os.killpg(pid, signal.SIGKILL)
+    return True
+
+
+def _is_prefect_server(pid: int) -> bool:
+    """Guards against a pid that another program has by now."""
+    command = Path(f"/proc/{pid}/cmdline")
+    if not Path("/proc/self").exists():
+        return True
+    try:
+        return b"prefect" in command.read_bytes()
+    except OSError:
+        return False
+
+
+def _free_port() -> int:
+    for port in range(FIRST_PORT, FIRST_PORT + 100):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise ServerFailed(f"no free port between {FIRST_PORT} and {FIRST_PORT + 99}; name one: puna dashboard start --port N")

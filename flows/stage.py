@@ -1,0 +1,76 @@
+"""One stage as a Prefect flow: what a run starts for every stage it builds, and what "rerun this stage" starts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from prefect import flow
+
+from flows.dashboard import Dashboard
+from flows.listener import CONSOLE, Listener, Listeners
+from flows.plan import Step
+from infra.build import Order, build
+from infra.engine import Engine
+from infra.store import Artifact, Store
+from infra.store.store import LATEST
+
+
+def build_stage(
+    step: Step,
+    inputs: Mapping[str, tuple[Artifact, ...]],
+    *,
+    store: Store,
+    engine: Engine,
+    recipe: str,
+    run: str,
+    cpu_threads: int,
+    keep_latest: bool,
+) -> Artifact:
+    """Build one step within a Prefect flow run of its own, named with stage, name and version."""
+    node, version = step.node, step.version or ""
+    console = CONSOLE.get()
+
+    @flow(
+        name=node.stage.name,
+        description=node.stage.summary,
+        flow_run_name=f"{node.id}@{version}",
+        validate_parameters=False,
+        persist_result=False,
+    )
+    def stage_flow(stage: str, version: str, parameters: dict[str, object]) -> None:
+        listener: Listener = Listeners([Dashboard(), *([console] if console else [])])
+        listener.started(step)
+        started = time.monotonic()
+        order = Order(node.stage, node.name, version, node.parameters, inputs, step.pins)
+        try:
+            built.append(
+                build(
+                    order,
+                    store,
+                    engine,
+                    run=run,
+                    cpu_threads=cpu_threads,
+                    force=step.forced,
+                    progress=lambda done, total, unit: listener.progressed(step, done, total, unit),
+                    on_wait=lambda holder: listener.waiting(step, holder),
+                )
+            )
+        except BaseException as error:
+            listener.failed(step, error)
+            raise
+        if not keep_latest:
+            store.set_reference(recipe, built[0], LATEST, run)
+        listener.finished(step, built[0], time.monotonic() - started)
+
+    built: list[Artifact] = []
+    stage_flow(stage=node.id, version=version, parameters=node.parameters.model_dump(mode="json"))
+    return built[0]
+
+
+@flow(name="puna-stage", flow_run_name="{stage}", persist_result=False)
+def rerun_stage(recipe: str, stage: str, overrides: list[str] | None = None, force: bool = False) -> None:
+    """Build one stage (`stage` or `stage/name`) of a recipe from inputs that are in the store."""
+    from flows.pipeline import pipeline
+
+    pipeline(recipe=recipe, overrides=overrides or [], only=[stage], force=[stage] if force else [])

@@ -1,0 +1,170 @@
+"""Questions about artifacts, and clean-up: lineage, verify, diff, garbage collection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from infra.io.files import sha256_file
+from infra.store.artifact import Artifact
+from infra.store.directory import Directory
+from infra.store.lease import is_alive
+from infra.store.store import LATEST, Store
+
+
+def lineage(store: Store, artifact: Artifact, *, down: bool = False) -> dict[str, Any]:
+    """What an artifact was made from (or, `down`, what was made from it) as a tree.
+
+    Each node is `{"artifact", "files": [{path, sha256}], "inputs": [...]}`; one that stands elsewhere in the tree already
+    is not unfolded again (`"seen": true`), and one that is gone from the store says `"missing": true`.
+    """
+    users: dict[str, list[Artifact]] = {}
+    if down:
+        for other in store.artifacts():
+            for made_from in _inputs(other):
+                users.setdefault(made_from, []).append(other)
+    seen: set[str] = set()
+
+    def node(current: Artifact) -> dict[str, Any]:
+        if current.identity in seen:
+            return {"artifact": current.identity, "seen": True, "files": [], "inputs": []}
+        seen.add(current.identity)
+        files = [
+            {"path": pin["path"], "sha256": pin["sha256"]}
+            for pins in current.manifest["pins"].values()
+            for pin in pins
+        ]
+        if down:
+            return {"artifact": current.identity, "files": [], "inputs": [node(u) for u in users.get(current.identity, ())]}
+        found = []
+        for identity in _inputs(current):
+            path, _, version = identity.partition("@")
+            stage, _, name = path.partition("/")
+            upstream = store.find(stage, name, version)
+            found.append(
+                node(upstream)
+                if upstream is not None
+                else {"artifact": identity, "missing": True, "files": [], "inputs": []}
+            )
+        return {"artifact": current.identity, "files": files, "inputs": found}
+
+    return node(artifact)
+
+
+def _inputs(artifact: Artifact) -> Iterator[str]:
+    for inputs in artifact.manifest["inputs"].values():
+        yield from (f"{i['stage']}/{i['name']}@{i['version']}" for i in inputs)
+
+
+def lineage_lines(tree: dict[str, Any], indent: str = "") -> Iterator[str]:
+    """A lineage tree as indented lines."""
+    note = "  (above)" if tree.get("seen") else "  (no longer in the store)" if tree.get("missing") else ""
+    yield f"{indent}{tree['artifact']}{note}"
+    for file in tree["files"]:
+        yield f"{indent}  file {file['path']}  sha256 {file['sha256'][:12]}"
+    for below in tree["inputs"]:
+        yield from lineage_lines(below, indent + "  ")
+
+
+def verify(artifact: Artifact) -> list[str]:
+    """Problems of an artifact's data files: missing, unlisted, or with other bytes than the manifest says."""
+    problems = []
+    listed = {output["path"]: output for output in artifact.manifest["outputs"]}
+    there = set(artifact.data.files())
+    for name, output in sorted(listed.items()):
+        if name not in there:
+            problems.append(f"{artifact.identity}: {name} is missing; rebuild it: puna run RECIPE --force {artifact.stage}")
+            continue
+        digest = sha256_file(artifact.data.local(name))
+        if digest != output["sha256"]:
+            problems.append(
+                f"{artifact.identity}: {name} has sha256 {digest[:12]}, the manifest says {output['sha256'][:12]}; "
+                f"restore the file, or remove {artifact.home.url} and run the recipe again"
+            )
+    problems += [f"{artifact.identity}: {name} is not in the manifest" for name in sorted(there - set(listed))]
+    return problems
+
+
+def diff(first: Artifact, second: Artifact) -> Iterator[str]:
+    """Lines `where: one -> other` for parameters, inputs, pins, statistics, ledger, code and files that differ."""
+    for section in ("parameters", "inputs", "pins", "statistics", "ledger", "code", "environment"):
+        for path, before, after in _changes(first.manifest[section], second.manifest[section], section):
+            yield f"{path}: {before} -> {after}"
+    before_files = {output["path"]: output["sha256"] for output in first.manifest["outputs"]}
+    after_files = {output["path"]: output["sha256"] for output in second.manifest["outputs"]}
+    for name in sorted({*before_files, *after_files}):
+        old, new = before_files.get(name, "none")[:12], after_files.get(name, "none")[:12]
+        if old != new:
+            yield f"data/{name}: {old} -> {new}"
+
+
+def _changes(before: Any, after: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in sorted({*before, *after}):
+            yield from _changes(before.get(key), after.get(key), f"{path}.{key}")
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for index, (old, new) in enumerate(zip(before, after, strict=True)):
+            yield from _changes(old, new, f"{path}.{index}")
+    elif before != after:
+        yield path, before, after
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """Something that can go: an artifact, or an attempt that no manifest names."""
+
+    what: str
+    home: Directory
+    bytes: int
+
+
+def garbage(store: Store, keep_runs: int) -> list[Garbage]:
+    """What no reference, no recent run and no unfinished run names, and nothing kept was made from."""
+    records = store.runs()
+    finished = [record for record in records if record["status"] == "completed"]
+    kept_records = [r for r in records if r["status"] in ("running", "interrupted", "crashed", "failed")]
+    if keep_runs:
+        kept_records += finished[-keep_runs:]
+    roots = {f"{s['stage']}/{s['name']}@{s['version']}" for record in kept_records for s in record["stages"]}
+    roots |= {f"{r['stage']}/{r['name']}@{r['version']}" for r in store.references() if r["tag"] != LATEST or keep_runs}
+    artifacts = {artifact.identity: artifact for artifact in store.artifacts()}
+    kept: set[str] = set()
+    todo = [root for root in roots if root in artifacts]
+    while todo:
+        identity = todo.pop()
+        if identity not in kept:
+            kept.add(identity)
+            todo.extend(name for name in _inputs(artifacts[identity]) if name in artifacts)
+    running = {
+        f"{s['stage']}/{s['name']}@{s['version']}"
+        for record in records
+        if record["status"] == "running" and is_alive(record["owner"]) is not False
+        for s in record["stages"]
+    }
+    found = []
+    for stage in store.root.folders():
+        if stage in ("refs", "runs"):
+            continue
+        for name in store.root.child(stage).folders():
+            for version in store.root.child(f"{stage}/{name}").folders():
+                identity = f"{stage}/{name}@{version}"
+                home = store.home(stage, name, version)
+                if identity in running:
+                    continue
+                if identity in artifacts and identity not in kept:
+                    found.append(Garbage(identity, home, _size(home)))
+                    continue
+                committed = artifacts[identity].manifest["attempt"] if identity in artifacts else None
+                if identity in roots and committed is None:
+                    continue
+                found += [
+                    Garbage(f"{identity} {attempt}", home.child(attempt), _size(home.child(attempt)))
+                    for attempt in home.folders()
+                    if attempt != committed
+                ]
+    return found
+
+
+def _size(home: Directory) -> int:
+    return sum(len(home.read(name)) if home.local_root is None else (home.local_root / name).stat().st_size for name in home.files())

@@ -1,0 +1,68 @@
+"""Order, failures, deadlines, back-pressure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.engine import EngineConfig, ShardFailed, start
+from infra.engine.base import Engine
+from infra.engine.processes import WINDOW_PER_WORKER
+from tests.stage_harness import data_digests, run_stage
+from tests.toy import TOY, ToyParameters
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Engine]:
+    with start(EngineConfig(kind="processes", workers=2)) as engine:
+        yield engine
+
+
+def _square(number: int) -> int:
+    time.sleep(0.02 * (number % 3))
+    return number * number
+
+
+def test_results_come_in_order_and_items_are_drawn_as_needed(processes: Engine) -> None:
+    drawn: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(40):
+            drawn.append(number)
+            yield number
+
+    results = processes.map(_square, items())
+    assert next(results) == 0
+    assert len(drawn) <= 1 + WINDOW_PER_WORKER * 2
+    assert list(results) == [number * number for number in range(1, 40)]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_engines_write_the_same_bytes(workers: int, tmp_path: Path) -> None:
+    inline = run_stage(TOY, ToyParameters(shards=7), tmp_path=tmp_path / "inline")
+    with start(EngineConfig(kind="processes", workers=workers)) as engine:
+        other = run_stage(TOY, ToyParameters(shards=7), tmp_path=tmp_path / "processes", engine=engine)
+    assert data_digests(inline) == data_digests(other) and inline.digest == other.digest
+
+
+def test_an_exception_keeps_its_type_and_the_workers_traceback(processes: Engine, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="shard 1 is bad") as caught:
+        run_stage(TOY, ToyParameters(fail=(1,)), tmp_path=tmp_path, engine=processes)
+    assert "tests/toy.py" in str(caught.value.__cause__) or "toy.py" in str(caught.value.__cause__)
+
+
+def test_a_dead_worker_fails_the_stage_and_the_pool_lives_on(processes: Engine, tmp_path: Path) -> None:
+    with pytest.raises(ShardFailed, match=r"part-00001 died \(exit code 7"):
+        run_stage(TOY, ToyParameters(die=(1,)), tmp_path=tmp_path, engine=processes)
+    assert len(run_stage(TOY, ToyParameters(), tmp_path=tmp_path, engine=processes).files()) == 3
+
+
+def test_a_hanging_shard_is_killed_at_its_deadline(tmp_path: Path) -> None:
+    with (
+        start(EngineConfig(kind="processes", workers=1, retries=0)) as engine,
+        pytest.raises(ShardFailed, match="part-00000 overran its deadline of 5 s"),
+    ):
+        run_stage(TOY, ToyParameters(hang=(0,)), tmp_path=tmp_path, engine=engine)

@@ -1,0 +1,167 @@
+"""Versions, commits, resume, references, verify, diff, lineage, garbage."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.build import LedgerDoesNotBalance, _check_ledger
+from infra.stage import Stage
+from infra.store import ArtifactMissing, NotDeterministic, Store, operations
+from infra.store.directory import Directory
+from infra.store.identity import canonical, version_of
+from infra.store.lease import is_alive, lease, process_identity
+from tests.stage_harness import data_digests, run_stage
+from tests.toy import TOY, ToyParameters
+
+
+@pytest.fixture(params=["local", "memory"])
+def directory(request: pytest.FixtureRequest, tmp_path: Path) -> Directory:
+    """An empty folder on every backend that tests can reach."""
+    return Directory(str(tmp_path / "d")) if request.param == "local" else Directory(f"memory://{tmp_path.name}")
+
+
+def test_directory_contract(directory: Directory, tmp_path: Path) -> None:
+    assert directory.files() == [] and directory.folders() == []
+    directory.create("a/x.json", b"1")
+    with pytest.raises(FileExistsError):
+        directory.create("a/x.json", b"2")
+    assert directory.read("a/x.json") == b"1"
+    directory.replace("a/x.json", b"3")
+    assert directory.read_json("a/x.json") == 3
+    staged = directory.staging("b/y.bin")
+    staged.write_bytes(b"yy")
+    assert "b/y.bin" not in directory.files()
+    directory.publish(staged, "b/y.bin")
+    assert not staged.exists()
+    second = directory.staging("b/y.bin")
+    second.write_bytes(b"zz")
+    with pytest.raises(FileExistsError):
+        directory.publish(second, "b/y.bin")
+    assert directory.local("b/y.bin").read_bytes() == b"yy"
+    assert directory.files() == ["a/x.json", "b/y.bin"] and directory.files("b/") == ["b/y.bin"]
+    assert directory.folders() == ["a", "b"]
+    directory.remove("a")
+    assert directory.files() == ["b/y.bin"]
+
+
+@given(st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)))
+def test_canonical_json_does_not_depend_on_order(value: dict[str, object]) -> None:
+    assert canonical(value) == canonical(dict(reversed(value.items())))
+    assert json.loads(canonical(value)) == value
+
+
+@pytest.mark.parametrize("value", [{1, 2}, {"a": object()}, {1: "a"}, float("nan"), [b"x"]])
+def test_values_without_a_canonical_form_are_refused(value: object) -> None:
+    with pytest.raises(TypeError):
+        canonical(value)
+
+
+def test_version_depends_on_identity_only(tmp_path: Path) -> None:
+    base = version_of(TOY, "main", ToyParameters(), {}, {})
+    assert version_of(TOY, "main", ToyParameters(fail=(1,)), {}, {}) == base
+    assert version_of(TOY, "main", ToyParameters(word="other"), {}, {}) != base
+    assert version_of(TOY, "other", ToyParameters(), {}, {}) != base
+    bumped = Stage(TOY.name, 2, TOY.parameters, TOY.run, TOY.summary)
+    assert version_of(bumped, "main", ToyParameters(), {}, {}) != base
+    assert version_of(TOY, "main", ToyParameters(), {"role": ["a/b@1"]}, {}) != base
+
+
+def test_a_failed_stage_resumes_and_leaves_no_artifact(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="shard 2 is bad"):
+        run_stage(TOY, ToyParameters(fail=(2,)), tmp_path=tmp_path)
+    store = Store.at(str(tmp_path / "store"))
+    assert list(store.artifacts()) == []
+    (done,) = (tmp_path / "store").rglob("part-00000.txt")
+    stamp = done.stat().st_mtime_ns
+    artifact = run_stage(TOY, ToyParameters(), tmp_path=tmp_path)
+    assert artifact.files() == ["part-00000.txt", "part-00001.txt", "part-00002.txt"]
+    assert artifact.path("part-00000.txt").stat().st_mtime_ns == stamp
+    assert [a.identity for a in store.artifacts()] == [artifact.identity]
+
+
+def test_verify_finds_a_flipped_byte_and_a_missing_file(tmp_path: Path) -> None:
+    artifact = run_stage(TOY, ToyParameters(), tmp_path=tmp_path)
+    assert operations.verify(artifact) == []
+    path = artifact.path("part-00001.txt")
+    path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
+    artifact.path("part-00002.txt").unlink()
+    problems = operations.verify(artifact)
+    assert len(problems) == 2 and "part-00001.txt has sha256" in problems[0] and "part-00002.txt is missing" in problems[1]
+
+
+def test_force_keeps_equal_bytes_and_refuses_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact = run_stage(TOY, ToyParameters(), tmp_path=tmp_path)
+    again = run_stage(TOY, ToyParameters(), tmp_path=tmp_path, force=True)
+    assert again.digest == artifact.digest and again.manifest["attempt"] == artifact.manifest["attempt"]
+    monkeypatch.setattr("tests.toy.write", _write_otherwise)
+    with pytest.raises(NotDeterministic, match="rebuilt with other bytes"):
+        run_stage(TOY, ToyParameters(shards=3), tmp_path=tmp_path, force=True)
+    assert data_digests(artifact) == {out["path"]: out["sha256"] for out in artifact.manifest["outputs"]}
+
+
+def _write_otherwise(item: tuple[int, ToyParameters], shard: object) -> dict[str, int]:
+    with shard.create(f"{shard.key}-x.txt") as path:  # type: ignore[attr-defined]
+        path.write_text("else")
+    return {"characters": 4}
+
+
+def test_references_open_by_version_tag_and_latest(tmp_path: Path) -> None:
+    store = Store.at(str(tmp_path / "store"))
+    one = run_stage(TOY, ToyParameters(), tmp_path=tmp_path)
+    two = run_stage(TOY, ToyParameters(word="two"), tmp_path=tmp_path)
+    store.set_reference("demo", two, "latest")
+    store.set_reference("demo", one, "good")
+    assert store.open("toy/main") == two and store.open("toy/main@good") == one
+    assert store.open(f"toy/main@{one.version[:6]}") == one and store.open("toy") == two
+    assert store.reference("demo", "toy", "main") == two.version
+    with pytest.raises(ArtifactMissing, match="there is: toy/main@"):
+        store.open("toy/main@nothing")
+    assert any("parameters.word: toy -> two" in line for line in operations.diff(one, two))
+
+
+def test_garbage_spares_what_is_referenced(tmp_path: Path) -> None:
+    store = Store.at(str(tmp_path / "store"))
+    kept = run_stage(TOY, ToyParameters(), tmp_path=tmp_path)
+    gone = run_stage(TOY, ToyParameters(word="gone"), tmp_path=tmp_path)
+    store.set_reference("demo", kept, "latest")
+    found = operations.garbage(store, keep_runs=1)
+    assert [item.what for item in found] == [gone.identity]
+    found[0].home.remove()
+    assert [a.identity for a in store.artifacts()] == [kept.identity]
+
+
+def test_an_unbalanced_ledger_fails() -> None:
+    row = {"source": "s", "language": "en", "totals": {"documents": {"read": 3, "kept": 1, "dropped": 1}}, "reasons": []}
+    with pytest.raises(LedgerDoesNotBalance, match="read 3 documents but accounted for 2"):
+        _check_ledger("toy/main", {"rows": [row]})
+
+
+def test_a_lease_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
+    home = Directory(str(tmp_path / "v"))
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
+    owner = process_identity() | {"pid": int(dead.stdout), "started": "1"}
+    assert is_alive(process_identity()) is True and is_alive(owner) is False
+    home.replace("lease.json", json.dumps(owner | {"heartbeat": 9e99, "thread": 0}).encode())
+    waited: list[dict[str, object]] = []
+    with lease(home, waited.append):
+        assert home.read_json("lease.json")["pid"] == process_identity()["pid"]
+    assert not waited and not home.exists("lease.json")
+
+
+def test_two_processes_build_one_artifact(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(2) as pool:
+        found = pool.starmap(_build, [(str(tmp_path),)] * 2)
+    assert found[0] == found[1]
+
+
+def _build(tmp_path: str) -> str:
+    return run_stage(TOY, ToyParameters(shards=20), tmp_path=Path(tmp_path)).digest
