@@ -1,0 +1,1 @@
+"""Benchmarks as their publishers give them: what `decontaminate` looks for and `evaluation` scores."""

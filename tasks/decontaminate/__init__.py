@@ -1,0 +1,1 @@
+"""Decontaminate: which documents contain a benchmark's questions, which question and where."""

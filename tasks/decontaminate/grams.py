@@ -1,0 +1,154 @@
+"""Items to the runs of words that give them away.
+
+What marks a document, and what must not:
+
+1. A question of at least n words: any n of its words in a row.
+2. A shorter one of at least the minimum: the whole question.
+3. Still shorter, or a whole question that is a template ("Which of the following is true?"): the question followed by
+   its choices, as pages print them (right answer only; all with letters; all without): the first n words, at least the
+   minimum of them from the choices, or all of them where there are fewer, if that is the minimum or more.
+
+Templates: a run of words that stands in more than `template_items` different items of the same benchmark says how that
+benchmark asks, not what, and is left out of rules 1 to 3. If rule 1 leaves nothing, the whole question counts, however
+long. Items with the same words in question and choices are one item. Choices alone never mark a document: often they
+are names, dates or quotations.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.benchmarks.read import LETTERS, Item
+from tasks.decontaminate.stage import DecontaminateParameters
+from tasks.text.ngrams import GramIndex, Grams, Hashes, window_hashes, word_hashes
+from tasks.text.scripts import unspaced_share
+
+_UNSPACED_MAJORITY = 0.5
+_LAYOUTS = 3
+
+
+@dataclass(frozen=True)
+class ItemIndex:
+    """The items looked for, in the order of the recipe and the files; `unmatchable` counts per benchmark the rest."""
+
+    items: tuple[Item, ...]
+    grams: GramIndex
+    unmatchable: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Words that mark a document: `words[start:start + length]` of a benchmark, found by the first `anchor`."""
+
+    item: int
+    start: int
+    length: int
+    anchor: int
+
+
+def build_index(benchmarks: Mapping[str, Sequence[Item]], parameters: DecontaminateParameters) -> ItemIndex:
+    """The index over all items of all benchmarks."""
+    items: list[Item] = []
+    words: list[Hashes] = [np.empty(0, dtype=np.uint64)]
+    rows: list[tuple[int, int, int, int]] = []
+    unmatchable: dict[str, int] = {}
+    taken = 0
+    for name, members in benchmarks.items():
+        asked = _Asked(members, parameters)
+        runs = list(asked.runs())
+        rows.extend((run.start + taken, run.length, run.anchor, run.item + len(items)) for run in runs)
+        unmatchable[name] = len(members) - len({run.item for run in runs})
+        words.append(asked.words)
+        taken += len(asked.words)
+        items.extend(members)
+    columns = np.array(rows, dtype=np.int64).reshape(-1, 4).T
+    return ItemIndex(tuple(items), GramIndex(Grams(np.concatenate(words), *columns)), unmatchable)
+
+
+class _Asked:
+    """The words of one benchmark's items: questions one after the other, then each with its choices in every layout."""
+
+    def __init__(self, items: Sequence[Item], parameters: DecontaminateParameters) -> None:
+        texts = [item.question for item in items]
+        for item in items:
+            answer = [] if item.answer is None else [item.choices[item.answer]]
+            lettered = [f"{letter} {choice}" for letter, choice in zip(LETTERS, item.choices, strict=False)]
+            texts.extend("\n".join([item.question, *choices]) for choices in (answer, lettered, item.choices))
+        hashes = word_hashes(texts)
+        self.words: Hashes = np.concatenate(hashes)
+        self._lengths = np.array([len(sequence) for sequence in hashes], dtype=np.int64)
+        self._starts = np.cumsum(self._lengths) - self._lengths
+        self._count = len(items)
+        self._template_items = parameters.template_items
+        unspaced = [unspaced_share("".join(item.question.split())) > _UNSPACED_MAJORITY for item in items]
+        self._whole = np.where(unspaced, parameters.character_ngram, parameters.ngram).tolist()
+        self._minimum = np.where(unspaced, parameters.minimum_characters, parameters.minimum_words).tolist()
+        # Identical items are one: the second must not make the first look like a template.
+        known: dict[bytes, int] = {}
+        self._same_as = [
+            known.setdefault(b"".join(hashes[item].tobytes() for item in (number, *self._layouts(number))), number)
+            for number in range(self._count)
+        ]
+
+    def _layouts(self, item: int) -> range:
+        """The sequences of an item's question with its choices."""
+        first = self._count + item * _LAYOUTS
+        return range(first, first + _LAYOUTS)
+
+    def runs(self) -> Iterator[_Run]:
+        """All runs of all items, see the module's rules."""
+        needs_choices: list[int] = []
+        for item in range(self._count):
+            start, length = int(self._starts[item]), int(self._lengths[item])
+            whole, minimum = self._whole[item], self._minimum[item]
+            if length >= whole:
+                telling = np.flatnonzero(~self._templates(whole)[start : start + length - whole + 1])
+                if len(telling):
+                    yield from (_Run(item, start + at, whole, whole) for at in telling.tolist())
+                elif not self._templates(length)[start]:
+                    yield _Run(item, start, length, whole)
+                else:
+                    needs_choices.append(item)
+            elif length >= minimum and not self._templates(length)[start]:
+                yield _Run(item, start, length, minimum)
+            else:
+                needs_choices.append(item)
+        yield from self._runs_with_choices(needs_choices)
+
+    def _runs_with_choices(self, items: Sequence[int]) -> Iterator[_Run]:
+        holders: dict[bytes, set[int]] = defaultdict(set)
+        found: list[tuple[bytes, _Run]] = []
+        for item in items:
+            asked = int(self._lengths[item])
+            for sequence in self._layouts(item):
+                start = int(self._starts[sequence])
+                length = min(int(self._lengths[sequence]), max(self._whole[item], asked + self._minimum[item]))
+                if length >= self._minimum[item] and length > asked:
+                    key = self.words[start : start + length].tobytes()
+                    holders[key].add(self._same_as[item])
+                    found.append((key, _Run(item, start, length, self._minimum[item])))
+        yield from (run for key, run in found if len(holders[key]) <= self._template_items)
+
+    @functools.cache  # noqa: B019 (lives as long as the index is built)
+    def _templates(self, length: int) -> npt.NDArray[np.bool_]:
+        """For the run of `length` words at each position of the questions: is it a template?"""
+        end = int(self._lengths[: self._count].sum())
+        hashes = window_hashes(self.words[:end], length)
+        item_of = np.repeat(np.array(self._same_as, dtype=np.int64), self._lengths[: self._count])
+        place = np.repeat(np.arange(self._count), self._lengths[: self._count])
+        inside = place[: len(hashes)] == place[length - 1 :]
+        hashes = np.where(inside, hashes, np.uint64(0))
+        order = np.lexsort((item_of[: len(hashes)], hashes))
+        ordered, owner = hashes[order], item_of[order]
+        new_hash = np.append(True, ordered[1:] != ordered[:-1])
+        new_pair = new_hash | np.append(True, owner[1:] != owner[:-1])
+        items_of_hash = np.add.reduceat(new_pair, np.flatnonzero(new_hash))
+        templates = np.empty(len(hashes), dtype=np.bool_)
+        templates[order] = (items_of_hash > self._template_items)[np.cumsum(new_hash) - 1]
+        return templates

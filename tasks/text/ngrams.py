@@ -1,0 +1,197 @@
+"""Runs of consecutive words found in documents: hashes of all windows of a length, and an exact index over them.
+
+A word is what `tasks.text.shingles` calls one: a run of letters, marks and digits after NFKC and lower case, or one
+character of a script without spaces; punctuation and white space only part words. So "13 words" of English and "20
+characters" of Chinese are both a window over one sequence, and mixed text needs no rule of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.text.shingles import batches, shingle, words
+
+Hashes = npt.NDArray[np.uint64]
+Positions = npt.NDArray[np.int64]
+
+_BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2**64
+_INVERSE = pow(_BASE, -1, 1 << 64)
+_FILTER_BITS = 24
+_COMPARE_AT_ONCE = 1 << 16
+
+
+def word_hashes(texts: Sequence[str]) -> list[Hashes]:
+    """One 64-bit hash a word, in order, for every text."""
+    found: list[Hashes] = []
+    for part in batches(texts):
+        hashed = shingle(texts[part], 1)
+        found.extend(np.split(hashed.hashes, hashed.offsets[1:-1]))
+    return found
+
+
+def window_hashes(hashes: Hashes, length: int) -> Hashes:
+    """The hash of every window of `length` words; shape (len(hashes) - length + 1,), empty for shorter input.
+
+    A polynomial modulo 2**64 from prefix sums: three passes whatever the length. Equal windows hash equally wherever
+    they stand; `GramIndex` compares words before it believes a hash.
+    """
+    if len(hashes) < length:
+        return np.empty(0, dtype=np.uint64)
+    powers, inverses = _powers(1 << int(len(hashes) - 1).bit_length())
+    sums = np.zeros(len(hashes) + 1, dtype=np.uint64)
+    np.cumsum(hashes * powers[: len(hashes)], out=sums[1:])
+    windows: Hashes = (sums[length:] - sums[:-length]) * inverses[: len(hashes) - length + 1]
+    return windows
+
+
+@functools.lru_cache(maxsize=4)
+def _powers(size: int) -> tuple[Hashes, Hashes]:
+    def series(factor: int) -> Hashes:
+        values = np.full(size, factor, dtype=np.uint64)
+        values[0] = 1
+        return np.multiply.accumulate(values)
+
+    return series(_BASE), series(_INVERSE)
+
+
+@dataclass(frozen=True)
+class Grams:
+    """Runs of words to look for, as arrays: gram i is `words[starts[i]:starts[i] + lengths[i]]` and belongs to
+    `owners[i]`. `anchors[i]` (at most its length) is how many of its first words the hash covers that finds it; each
+    distinct value costs one pass over every document.
+    """
+
+    words: Hashes
+    starts: Positions
+    lengths: Positions
+    anchors: Positions
+    owners: Positions
+
+
+@dataclass(frozen=True)
+class Hit:
+    """The first run of words of a document that belongs to `owner`, normalised; `words` of them."""
+
+    owner: int
+    words: int
+    text: str
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Grams of one anchor length: ascending distinct hashes, and for each the grams that have it."""
+
+    anchor: int
+    hashes: Hashes
+    starts: Positions
+    grams: Positions
+    filter: npt.NDArray[np.bool_]
+
+
+class GramIndex:
+    """Finds grams in documents. Exact but for collisions of 64-bit word hashes, all words of a gram at once."""
+
+    def __init__(self, grams: Grams) -> None:
+        self._grams = grams
+        anchors = np.unique(grams.anchors).tolist()
+        self._tables = [self._table(anchor, np.flatnonzero(grams.anchors == anchor)) for anchor in anchors]
+
+    def _table(self, anchor: int, members: Positions) -> _Table:
+        hashes = window_hashes(self._grams.words, anchor)[self._grams.starts[members]]
+        order = np.argsort(hashes, kind="stable")
+        distinct, starts = np.unique(hashes[order], return_index=True)
+        seen = np.zeros(1 << _FILTER_BITS, dtype=np.bool_)
+        seen[distinct >> np.uint64(64 - _FILTER_BITS)] = True
+        return _Table(anchor, distinct, np.append(starts, len(hashes)), members[order], seen)
+
+    def find(self, texts: Sequence[str]) -> list[list[Hit]]:
+        """For every text, a hit for each owner with a gram in it, ordered by owner."""
+        found: list[list[Hit]] = []
+        for part in batches(texts):
+            found.extend(self._find(texts[part]))
+        return found
+
+    def _find(self, texts: Sequence[str]) -> list[list[Hit]]:
+        hashed = shingle(texts, 1)
+        ends = hashed.offsets[1:]
+        positions, grams = self._candidates(hashed.hashes)
+        documents = np.searchsorted(ends, positions, side="right")
+        within = positions + self._grams.lengths[grams] <= ends[documents]
+        positions, grams, documents = positions[within], grams[within], documents[within]
+        same = self._same(hashed.hashes, positions, grams)
+        positions, grams, documents = positions[same], grams[same], documents[same]
+        owners = self._grams.owners[grams]
+        order = np.lexsort((positions, owners, documents))
+        found: list[list[Hit]] = [[] for _ in texts]
+        texts_of: dict[int, list[str]] = {}
+        last = (-1, -1)
+        first = end = 0
+        runs: list[tuple[int, int, int, int]] = []
+        for document, owner, position, length in zip(
+            documents[order].tolist(),
+            owners[order].tolist(),
+            positions[order].tolist(),
+            self._grams.lengths[grams[order]].tolist(),
+            strict=True,
+        ):
+            if (document, owner) != last:
+                if last[0] >= 0:
+                    runs.append((*last, first, end))
+                last, first, end = (document, owner), position, position + length
+            elif position <= end:
+                end = max(end, position + length)
+        if last[0] >= 0:
+            runs.append((*last, first, end))
+        for document, owner, first, end in runs:
+            if document not in texts_of:
+                low, high = hashed.normalised_offsets[document : document + 2]
+                texts_of[document] = words(hashed.normalised[low:high].tobytes().decode())
+            offset = int(hashed.offsets[document])
+            text = _join(texts_of[document][first - offset : end - offset])
+            found[document].append(Hit(owner, end - first, text))
+        return found
+
+    def _candidates(self, hashes: Hashes) -> tuple[Positions, Positions]:
+        """(position of the first word, gram) of every window whose hash is that of a gram's anchor."""
+        positions: list[Positions] = [np.empty(0, np.int64)]
+        grams: list[Positions] = [np.empty(0, np.int64)]
+        for table in self._tables:
+            windows = window_hashes(hashes, table.anchor)
+            at = np.flatnonzero(table.filter[windows >> np.uint64(64 - _FILTER_BITS)])
+            index = np.minimum(np.searchsorted(table.hashes, windows[at]), len(table.hashes) - 1)
+            known = table.hashes[index] == windows[at]
+            at, index = at[known], index[known]
+            counts = table.starts[index + 1] - table.starts[index]
+            within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+            positions.append(np.repeat(at, counts))
+            grams.append(table.grams[np.repeat(table.starts[index], counts) + within])
+        return np.concatenate(positions), np.concatenate(grams)
+
+    def _same(self, hashes: Hashes, positions: Positions, grams: Positions) -> npt.NDArray[np.bool_]:
+        """Do the words at each position equal the gram's? Compared in blocks, so that memory stays small."""
+        same = np.empty(len(positions), dtype=np.bool_)
+        for low in range(0, len(positions), _COMPARE_AT_ONCE):
+            part = slice(low, low + _COMPARE_AT_ONCE)
+            lengths = self._grams.lengths[grams[part]]
+            step = np.arange(lengths.max())
+            inside = step < lengths[:, None]
+            # Beyond a gram's end both sides repeat its first word.
+            offsets = np.where(inside, step, 0)
+            left = hashes[positions[part, None] + offsets]
+            right = self._grams.words[self._grams.starts[grams[part], None] + offsets]
+            same[part] = (left == right).all(axis=1)
+        return same
+
+
+def _join(pieces: Sequence[str]) -> str:
+    """Words with a space between them, none between two characters of unspaced scripts."""
+    text = ""
+    for piece in pieces:
+        glued = text and len(piece) == 1 and piece > "\u2e7f" and text[-1] > "\u2e7f"
+        text += piece if glued or not text else f" {piece}"
+    return text

@@ -1,0 +1,161 @@
+"""Publishers' files come out as items, and what is wrong in them is named with file and record."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import pydantic
+import pytest
+
+from tasks.benchmarks.model import Benchmark, BenchmarkFiles, Format, Style
+from tasks.benchmarks.prompts import answers, examples_for, prompt
+from tasks.benchmarks.read import BenchmarkError, Item, read_items
+
+
+def read(format: Format, path: Path, **more: str) -> list[Item]:
+    return read_items("b", BenchmarkFiles(format=format, paths=(str(path),), **more), [path])
+
+
+def lines(path: Path, *rows: object) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return path
+
+
+def test_our_own_format_keeps_ids_groups_and_order(tmp_path: Path) -> None:
+    path = lines(
+        tmp_path / "q.jsonl",
+        {"id": "k1", "question": "一加一等于几？", "choices": ["二", "三"], "answer": 0, "group": "known"},
+        {"question": "q", "choices": ["a", "b", "c"], "answer": 2},
+    )
+    assert read("multiple-choice", path) == [
+        Item("b", "k1", "一加一等于几？", ("二", "三"), 0, "known"),
+        Item("b", "1", "q", ("a", "b", "c"), 2, ""),
+    ]
+    benchmark = BenchmarkFiles(format="multiple-choice", paths=(str(path),))
+    assert len(read_items("b", benchmark, [path], limit=1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"question": "q", "choices": ["a", "b"], "answer": 2}, "answer 2 is not an index into 2 choices"),
+        ({"question": "q", "choices": ["a", "b"], "answer": "A"}, "answer must be an index"),
+        ({"question": "q", "choices": "ab", "answer": 0}, "choices must be a list of strings"),
+        ({"question": " ", "choices": ["a", "b"], "answer": 0}, "the question is empty"),
+        ({"question": "q", "choices": ["a"], "answer": 0}, "one choice"),
+        ({"question": "q", "answer": 0}, "no field 'choices'"),
+        ({"question": "q", "choices": ["a", "b"], "answer": 0, "grup": "x"}, "unknown fields ['grup']"),
+    ],
+)
+def test_a_bad_record_is_named_with_its_file_and_number(tmp_path: Path, row: object, words: str) -> None:
+    path = lines(tmp_path / "q.jsonl", {"question": "q", "choices": ["a", "b"], "answer": 1}, row)
+    with pytest.raises(BenchmarkError) as caught:
+        read("multiple-choice", path)
+    assert words in str(caught.value)
+    assert "q.jsonl, record 1" in str(caught.value)
+
+
+def test_lines_that_are_not_json_repeated_ids_and_empty_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"question": "q", "choices": ["a", "b"], "answer": 1}\n\n{"question": \n')
+    with pytest.raises(BenchmarkError, match=r"a.jsonl, line 3: not JSON"):
+        read("multiple-choice", tmp_path / "a.jsonl")
+    row = {"id": "same", "question": "q", "choices": ["a", "b"], "answer": 1}
+    with pytest.raises(BenchmarkError, match="id 'same' was already used"):
+        read("multiple-choice", lines(tmp_path / "b.jsonl", row, row))
+    with pytest.raises(BenchmarkError, match="no items"):
+        read("multiple-choice", lines(tmp_path / "c.jsonl"))
+    (tmp_path / "d.jsonl").write_bytes("问".encode("gbk"))
+    with pytest.raises(BenchmarkError, match="not UTF-8"):
+        read("multiple-choice", tmp_path / "d.jsonl")
+
+
+def test_arc_is_read_from_all_three_of_its_shapes(tmp_path: Path) -> None:
+    expected = ("Which is hot?", ("ice", "fire"), 1)
+    options = [{"text": "ice", "label": "1"}, {"text": "fire", "label": "2"}]
+    shapes = [
+        {"id": "x", "question": {"stem": "Which is hot?", "choices": options}, "answerKey": "2"},
+        {"question": "Which is hot?", "choices": {"text": ["ice", "fire"], "label": ["A", "B"]}, "answerKey": "B"},
+        {"query": "Question: Which is hot?", "choices": ["ice", "fire"], "gold": 1},
+    ]
+    items = read("arc", lines(tmp_path / "arc.jsonl", *shapes))
+    assert [(item.question, item.choices, item.answer) for item in items] == [expected] * 3
+
+
+def test_tables_take_their_subject_from_the_file_and_zip_archives_their_split(tmp_path: Path) -> None:
+    (tmp_path / "anatomy.csv").write_text('\ufeff,Question,A,B,C,D,Answer\n0,"甲,乙？",一,二,三,四,C\n')
+    assert read("cmmlu", tmp_path / "anatomy.csv") == [
+        Item("b", "0", "甲,乙？", ("一", "二", "三", "四"), 2, "anatomy")
+    ]
+    with zipfile.ZipFile(tmp_path / "exam.zip", "w") as archive:
+        archive.writestr("val/law_val.csv", "id,question,A,B,C,D,answer\n0,q,1,2,3,4,D\n")
+        archive.writestr("test/law_test.csv", "id,question,A,B,C,D\n0,q,1,2,3,4\n")
+    assert read("ceval", tmp_path / "exam.zip") == [Item("b", "law/0", "q", ("1", "2", "3", "4"), 3, "law")]
+    assert read("ceval", tmp_path / "exam.zip", split="test")[0].answer is None
+    with pytest.raises(BenchmarkError, match="set split"):
+        read("ceval", tmp_path / "exam.zip", split="train")
+    (tmp_path / "short.csv").write_text("id,question,A,B,C,D,answer\n0,q,1,2\n")
+    with pytest.raises(BenchmarkError, match=r"short.csv, record 0: 4 columns, expected 7"):
+        read("ceval", tmp_path / "short.csv")
+
+
+@pytest.mark.real
+def test_every_real_benchmark_is_read_whole(real_data: Path) -> None:
+    folder = real_data / "benchmarks"
+    foundry = folder / "llm-foundry"
+    expected: list[tuple[Format, list[Path], int]] = [
+        ("arc", [foundry / "world_knowledge/arc_easy.jsonl"], 2376),
+        ("openbookqa", [foundry / "commonsense_reasoning/openbook_qa.jsonl"], 500),
+        ("piqa", [foundry / "commonsense_reasoning/piqa.jsonl"], 1838),
+        ("boolq", [foundry / "reading_comprehension/boolq.jsonl"], 3270),
+        ("gsm8k", [foundry / "symbolic_problem_solving/gsm8k.jsonl"], 1319),
+        ("winogrande", [foundry / "language_understanding/winogrande.jsonl"], 1267),
+        ("truthfulqa", [folder / "truthfulqa/TruthfulQA.csv"], 790),
+        ("cmmlu", sorted((folder / "cmmlu/test").glob("*.csv")), 11582),
+        ("ceval", [folder / "ceval-official/ceval-exam.zip"], 1346),
+        ("agieval", sorted((folder / "agieval/v1").glob("*.jsonl")), 445),
+        ("mmlu", sorted((folder / "olmo-hf-arrow").glob("**/test/*.arrow")), 671),
+    ]
+    for format, paths, count in expected:
+        items = read_items("b", BenchmarkFiles(format=format, paths=tuple(map(str, paths))), paths)
+        assert len(items) == count, format
+        assert all(item.answer is not None for item in items if item.choices), format
+
+
+def test_prompts_are_the_harness_layout_and_leave_braces_alone() -> None:
+    zh = Benchmark(format="multiple-choice", paths=("q",), language="zh")
+    item = Item("b", "1", "{options}是？", ("甲", "乙"), 1)
+    assert prompt(item, zh.resolved_style()) == "问题：{options}是？\n答案："
+    assert answers(item, zh.resolved_style()) == ("甲", "乙")
+    assert prompt(item, zh.letters_style()) == "{options}是？\nA. 甲\nB. 乙\n答案："
+    assert answers(item, zh.letters_style()) == ("A", "B")
+    arc = Benchmark(format="arc", paths=("q",))
+    shot = Item("b", "0", "Why?", ("so", "not"), 0)
+    style = arc.resolved_style().model_copy(update={"description": "About {subject}.\n\n"})
+    asked = prompt(Item("b", "2", "How?", ("x", "y"), 1, "law"), style, [shot])
+    assert asked == "About law.\n\nQuestion: Why?\nAnswer: so\n\nQuestion: How?\nAnswer:"
+
+
+def test_worked_examples_come_from_the_items_own_group() -> None:
+    dev = [Item("b", "1", "q1", ("a", "b"), 0, "law"), Item("b", "2", "q2", ("a", "b"), 0, "art")]
+    asked = Item("b", "3", "q3", ("a", "b"), 0, "art")
+    assert examples_for(asked, dev, 1) == [dev[1]]
+    with pytest.raises(Exception, match="2 shots asked but dev has 1 examples of group 'art'"):
+        examples_for(asked, dev, 2)
+
+
+def test_prompts_and_shots_never_change_what_decontamination_depends_on() -> None:
+    files = BenchmarkFiles(format="arc", paths=("q.jsonl",))
+    asked = Benchmark(
+        format="arc",
+        paths=("q.jsonl",),
+        limit=5,
+        style=Style(question="Q: {question}", delimiter=" ", score="texts"),
+    )
+    assert asked.files().identity() == files.identity()
+    assert asked.identity() != files.identity()
+    with pytest.raises(pydantic.ValidationError, match=r"lacks \{options\}"):
+        Style(question="Q: {question}", delimiter=" ", score="letters")
+    with pytest.raises(pydantic.ValidationError, match="needs worked examples"):
+        Benchmark(format="arc", paths=("q.jsonl",), shots=5)

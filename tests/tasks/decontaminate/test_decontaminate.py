@@ -1,0 +1,152 @@
+"""Documents that hold a benchmark's questions are marked, with the item and the words; generic stems mark nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import pytest
+
+from infra.engine.processes import Processes
+from tasks.benchmarks.model import Benchmark, BenchmarkFiles
+from tasks.benchmarks.read import Item, read_items
+from tasks.decontaminate.grams import build_index
+from tasks.decontaminate.stage import STAGE, DecontaminateParameters
+from tests.stage_harness import data_digests, run_stage
+from tests.tables import column, documents
+
+LONG = "When the river Aar was diverted in 1868 by engineer La Nicca which of these lakes was used as its new bed?"
+ZH_LONG = "一九九八年长江流域发生特大洪水时，下列哪一座城市的堤防最先出现了决口的险情？"
+ZH_SHORT = "“辟”和“避”的关系是"
+
+
+def benchmark(folder: Path, name: str, *rows: dict[str, Any]) -> BenchmarkFiles:
+    path = folder / f"{name}.jsonl"
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return BenchmarkFiles(format="multiple-choice", paths=(str(path),))
+
+
+def question(text: str, *choices: str, id: str = "") -> dict[str, Any]:
+    return {"question": text, "choices": list(choices or ("yes", "no")), "answer": 0, **({"id": id} if id else {})}
+
+
+def marked(items: list[dict[str, Any]], texts: list[str], **parameters: int) -> list[list[str]]:
+    asked = [Item("b", str(n), row["question"], tuple(row["choices"]), row["answer"]) for n, row in enumerate(items)]
+    index = build_index({"b": asked}, DecontaminateParameters(against={}, **parameters))  # type: ignore[arg-type]
+    return [[index.items[hit.owner].id for hit in hits] for hits in index.grams.find(texts)]
+
+
+def test_documents_are_marked_with_item_and_words_and_counted(tmp_path: Path) -> None:
+    against = {
+        "en": benchmark(tmp_path, "en", question(LONG, id="aar"), question("Why?", id="why")),
+        "zh": benchmark(tmp_path, "zh", question(ZH_LONG, id="flood")),
+    }
+    texts = [
+        "Nothing here.",
+        f"A quiz! {LONG.upper().replace(' ', '  ')} The answer is Biel.",
+        f"看一看：{'，'.join(ZH_LONG[5:30])}。以及：when the river Aar was diverted, in 1868; by engineer La Nicca; which",
+        "When the river Aar was diverted in 1868 it rained.",
+    ]
+    given = documents(tmp_path, "web", [texts[:2], [*texts[2:], {"text": "…", "prompt": LONG}]])
+    built = run_stage(
+        STAGE, DecontaminateParameters(against=against), {"documents": given}, name="web", tmp_path=tmp_path
+    )
+    found = column(built, "contaminated")
+    assert [[(hit["benchmark"], hit["item"]) for hit in hits] for hits in found] == [
+        [],
+        [("en", "aar")],
+        [("en", "aar"), ("zh", "flood")],
+        [],
+        [("en", "aar")],
+    ]
+    assert found[2][0]["overlap"] == "when the river aar was diverted in 1868 by engineer la nicca which"
+    assert found[2][1]["overlap"] == ZH_LONG[5:30].replace("，", "")
+    statistics = built.statistics
+    assert statistics["documents_hit"] == 3
+    assert statistics["benchmarks"]["en"] == {
+        "items": 2,
+        "items_hit": 1,
+        "items_unmatchable": 1,
+        "documents_hit": 3,
+    }
+    assert statistics["most_hit"][0] == {"benchmark": "en", "item": "aar", "documents": 3}
+    assert [row["totals"]["documents"] for row in built.manifest["ledger"]["rows"]] == [{"kept": 5, "read": 5}]
+
+
+def test_bytes_are_the_same_for_any_engine(tmp_path: Path) -> None:
+    against = {"en": benchmark(tmp_path, "en", question(LONG)), "zh": benchmark(tmp_path, "zh", question(ZH_LONG))}
+    given = documents(tmp_path, "web", [[LONG, "x"], [ZH_LONG + LONG], ["y"]])
+    parameters = DecontaminateParameters(against=against)
+    alone = run_stage(STAGE, parameters, {"documents": given}, tmp_path=tmp_path / "a")
+    engine = Processes(2, 0)
+    try:
+        together = run_stage(STAGE, parameters, {"documents": given}, tmp_path=tmp_path / "b", engine=engine)
+    finally:
+        engine.close()
+    assert data_digests(alone) == data_digests(together)
+
+
+def test_a_stem_that_many_items_share_marks_nothing_but_each_item_is_still_found() -> None:
+    stem = "Which of the following is the best example of a physical change that happens in the kitchen of"
+    items = [question(f"{stem} {name} every single day?") for name in ("Anna", "Ben", "Cem", "Dora")]
+    texts = [f"{stem} nobody?", f"{stem} Ben every single day?", "the kitchen of Anna every single day"]
+    assert marked(items, texts) == [[], ["1"], []]
+    assert marked(items, texts[:1], template_items=4) == [["0", "1", "2", "3"]]
+
+
+def test_a_question_that_is_all_template_is_found_with_its_choices() -> None:
+    stem = "下列关于中国古代科学技术成就的各项说法当中正确的一项是"
+    items = [question(stem, *choices) for choices in (("甲骨", "竹简"), ("火药", "罗盘"), ("造纸", "印刷"))]
+    assert marked(items, [stem, stem + "（ ）A. 火药 B. 罗盘", stem + "：造纸"]) == [[], ["1"], ["2"]]
+
+
+def test_short_questions_count_whole_or_with_their_choices() -> None:
+    items = [question("What did Ada Lovelace write about in 1843?"), question(ZH_SHORT, "繁简字", "通假字", "古今字")]
+    texts = [
+        "what did ada lovelace write about in 1843",
+        "Ada Lovelace write about in 1843",
+        ZH_SHORT,
+        ZH_SHORT + " A．繁简字 B．通假字 C．古今字",
+        ZH_SHORT + "繁简字",
+    ]
+    assert marked(items, texts) == [["0"], [], [], ["1"], []]
+    assert marked([question("a b c", "d", "e f")], ["a b c d e f"]) == [[]]
+
+
+def test_the_same_item_twice_is_not_a_template() -> None:
+    assert marked([question(LONG)] * 5, [LONG], template_items=1) == [["0", "1", "2", "3", "4"]]
+
+
+def test_prompts_and_limits_do_not_enter_the_version(tmp_path: Path) -> None:
+    files = benchmark(tmp_path, "en", question(LONG))
+    asked = Benchmark(format="multiple-choice", paths=files.paths, limit=3)
+    given = DecontaminateParameters(against={"en": asked})
+    assert given.identity() == DecontaminateParameters(against={"en": files}).identity()
+    assert given.file_references() == {"against.en.paths": files.paths}
+    with pytest.raises(pydantic.ValidationError, match="minimum_words is 14, more than the n-gram's 13"):
+        DecontaminateParameters(against={}, minimum_words=14)
+
+
+@pytest.mark.real
+def test_real_questions_are_found_in_pages_and_nowhere_else(real_data: Path) -> None:
+    folder = real_data / "benchmarks"
+    paths = {
+        "arc": [folder / "llm-foundry/world_knowledge/arc_easy.jsonl"],
+        "cmmlu": sorted((folder / "cmmlu/test").glob("*.csv")),
+    }
+    asked = {
+        name: read_items(name, BenchmarkFiles(format=name, paths=("-",)), files)  # type: ignore[arg-type]
+        for name, files in paths.items()
+    }
+    index = build_index(asked, DecontaminateParameters(against={}))
+    pages = [
+        "\n".join([item.question, *(f"{letter}. {c}" for letter, c in zip("ABCD", item.choices, strict=False))])
+        for item in index.items
+    ]
+    found = [any(hit.owner == n for hit in hits) for n, hits in enumerate(index.grams.find(pages))]
+    assert sum(found) / len(found) > 0.98
+    novel = (real_data / "prose_zh/four-novels/西游记.txt").read_text(errors="replace")
+    prose = (real_data / "prose_en/wikitext-2/valid.txt").read_text()
+    assert index.grams.find([novel, prose]) == [[], []]
