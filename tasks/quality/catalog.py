@@ -6,8 +6,8 @@ JMLR version: 3 sentences in lines of 5 words, where datatrove has the first pre
 2024, with datatrove 0.10's defaults), for English text whose words stand between spaces.
 
 Languages written without spaces (UNSPACED) are counted in characters where the publications count words. Their limits
-on words are those of English times characters per word: 1.5 for Chinese and Japanese, 4 for Thai, Lao, Khmer, Burmese
-and Tibetan. Mean word length means nothing there and is off. Stop words of a language come from STOP_WORDS; without an
+on words are those of English times characters per word: 1.5 for Chinese and Japanese, 4 for Thai, Lao, Khmer and
+Burmese. Mean word length means nothing there and is off. Stop words of a language come from STOP_WORDS; without an
 entry that rule is off, since English ones would drop every other language.
 
 Light: the standard library only, so that recipes are checked without NumPy.
@@ -59,7 +59,7 @@ DEFAULTS: Mapping[str, Settings] = {
 }
 RULES = tuple(DEFAULTS)
 
-UNSPACED = {"zh": 1.5, "ja": 1.5, "wuu": 1.5, "yue": 1.5, "th": 4.0, "lo": 4.0, "km": 4.0, "my": 4.0, "bo": 4.0}
+UNSPACED = {"zh": 1.5, "ja": 1.5, "wuu": 1.5, "yue": 1.5, "th": 4.0, "lo": 4.0, "km": 4.0, "my": 4.0}
 """Language written without spaces -> characters that one word of English stands for."""
 
 STOP_WORDS: Mapping[str, str] = {

@@ -6,17 +6,13 @@ import functools
 import re
 
 from tasks.quality.repetition import NGrams
+from tasks.text.scripts import UNSPACED_CLASS
 
 WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
 """A word of a spaced language: letters and digits, with inner apostrophes and hyphens."""
 
-_UNSPACED_SCRIPTS = (
-    "\u0e00-\u0e7f\u0e80-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Tibetan, Burmese, Khmer
-    "\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # kana, Han
-    "\U00020000-\U0003ffff"  # Han beyond the basic plane
-)
-UNSPACED_CHARACTER = re.compile(f"[{_UNSPACED_SCRIPTS}]")
-_UNSPACED_UNIT = re.compile(f"[{_UNSPACED_SCRIPTS}]|[^\\W_{_UNSPACED_SCRIPTS}]+")
+UNSPACED_CHARACTER = re.compile(f"[{UNSPACED_CLASS}]")
+_UNSPACED_UNIT = re.compile(f"[{UNSPACED_CLASS}]|[^\\W_{UNSPACED_CLASS}]+")
 _PARAGRAPH_BREAK = re.compile(r"\n{2,}")
 
 

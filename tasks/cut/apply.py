@@ -1,0 +1,137 @@
+"""What workers do to one part of a source: measure perplexities, then write reasons. Reads columns, never text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from infra.store import Shard
+from tasks.cut.percentiles import count_bins, values_in_bins
+from tasks.cut.stage import SourceCut
+from tasks.documents import keep_columns
+from tasks.documents.annotate import Part
+from tasks.documents.keep import ALL_BUCKET
+from tasks.documents.ledger import UNDETERMINED, Ledger
+from tasks.documents.schema import COMPRESSION
+
+SCHEMA = pa.schema(
+    [("reason", pa.string()), ("language", pa.string()), ("category", pa.string()), ("bucket", pa.string())]
+)
+
+
+@dataclass(frozen=True)
+class Work:
+    """One part with the keeps of its source. `wanted`: language -> bins to collect; `cutoffs`: language -> (P, P)."""
+
+    part: Part
+    keep: SourceCut
+    wanted: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    cutoffs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+def count_perplexities(work: Work, shard: Shard) -> dict[str, Any]:
+    """Language -> counts of bins, over the documents that pass the checks before perplexity."""
+    total: dict[str, Counter[int]] = {}
+    for language, values in _eligible_perplexities(work):
+        total.setdefault(language, Counter()).update(count_bins(values))
+    return {language: {str(key): counts[key] for key in sorted(counts)} for language, counts in sorted(total.items())}
+
+
+def collect_perplexities(work: Work, shard: Shard) -> dict[str, Any]:
+    """Language -> pairs of a value in a wanted bin and how often it occurs, over the same documents."""
+    total: dict[str, Counter[float]] = {}
+    for language, values in _eligible_perplexities(work):
+        if language in work.wanted:
+            total.setdefault(language, Counter()).update(values_in_bins(values, work.wanted[language]))
+    return {language: sorted(counts.items()) for language, counts in sorted(total.items())}
+
+
+def write_reasons(work: Work, shard: Shard) -> dict[str, Any]:
+    """Write the part's columns; returns its ledger and the contaminated documents by benchmark, dropped or not."""
+    ledger = Ledger()
+    contaminated: Counter[str] = Counter()
+    with (
+        shard.create(f"{work.part.source}/{work.part.name}") as path,
+        pq.ParquetWriter(path, SCHEMA, compression=COMPRESSION) as writer,
+    ):
+        for table in work.part.tables():
+            cut = cut_table(table, work)
+            writer.write_table(cut)
+            _count(ledger, work.part.source, cut)
+            if "contaminated" in table.column_names:
+                lists = table["contaminated"].to_pylist()
+                contaminated.update(name for hits in lists for name in {hit["benchmark"] for hit in hits or ()})
+    return {"ledger": ledger.to_json(), "contaminated": dict(sorted(contaminated.items()))}
+
+
+def cut_table(table: pa.Table, work: Work) -> pa.Table:
+    """N rows of annotations -> N rows of SCHEMA."""
+    keep, rows = work.keep, table.num_rows
+    language = _language(table)
+    reasons = _early_reasons(table, keep)
+    if "perplexity" in table.column_names:
+        bucket = keep_columns.buckets(language, _column(table, "perplexity"), work.cutoffs)
+    else:
+        bucket = pa.array([ALL_BUCKET] * rows, pa.string())
+    if keep.perplexity is not None:
+        reasons.append(keep_columns.bucket_reasons(keep.perplexity, bucket))
+    if "contaminated" in table.column_names and keep.decontaminate == "drop":
+        reasons.append(keep_columns.contamination_reasons(_column(table, "contaminated")))
+    category = _category(keep, language)
+    reasons.append(pc.if_else(pc.is_null(category), "category.none", pa.scalar(None, pa.string())))
+    reason = keep_columns.first_reasons(rows, reasons)
+    category = pc.if_else(pc.is_null(reason), category, pa.scalar(None, pa.string()))
+    return pa.table([reason, language, category, bucket], schema=SCHEMA)
+
+
+def _early_reasons(table: pa.Table, keep: SourceCut) -> list[pa.Array]:
+    reasons = []
+    if keep.langid is not None:
+        score = _column(table, "language_score")
+        reasons.append(keep_columns.language_reasons(keep.langid, _language(table), score))
+    if keep.quality is not None:
+        reasons.append(keep_columns.rule_reasons(keep.quality, _column(table, "failed")))
+    return reasons
+
+
+def _eligible_perplexities(work: Work) -> Iterator[tuple[str, np.ndarray[Any, np.dtype[np.float64]]]]:
+    for table in work.part.tables():
+        reason = keep_columns.first_reasons(table.num_rows, _early_reasons(table, work.keep))
+        perplexity = _column(table, "perplexity")
+        eligible = pc.and_(pc.is_null(reason), pc.is_valid(perplexity))
+        chosen = pa.table({"language": _language(table), "perplexity": perplexity}).filter(eligible)
+        for language in sorted(pc.unique(chosen["language"]).to_pylist()):
+            values = chosen.filter(pc.equal(chosen["language"], language))["perplexity"]
+            yield language, values.to_numpy().astype(np.float64)
+
+
+def _category(keep: SourceCut, language: pa.Array) -> pa.Array:
+    if isinstance(keep.category, dict):
+        known = list(keep.category)
+        names = pa.array([keep.category[code] for code in known], pa.string())
+        return names.take(pc.index_in(language, value_set=pa.array(known, pa.string())))
+    return pa.array([keep.category] * len(language), pa.string())
+
+
+def _language(table: pa.Table) -> pa.Array:
+    if "language" not in table.column_names:
+        return pa.array([UNDETERMINED] * table.num_rows, pa.string())
+    return pc.fill_null(_column(table, "language"), UNDETERMINED)
+
+
+def _column(table: pa.Table, name: str) -> pa.Array:
+    return table[name].combine_chunks()
+
+
+def _count(ledger: Ledger, source: str, cut: pa.Table) -> None:
+    for row in cut.group_by(["language", "reason"]).aggregate([([], "count_all")]).to_pylist():
+        documents, reason = row["count_all"], row["reason"]
+        ledger.add(source, row["language"], "read", documents=documents)
+        ledger.add(source, row["language"], "dropped" if reason else "kept", reason or "", documents=documents)

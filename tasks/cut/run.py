@@ -1,0 +1,192 @@
+"""Runs stage cut: count perplexities, refine the cut-offs, write reasons; three passes over columns, none over text."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from infra.context import Context
+from infra.stage import Outcome, StageError
+from infra.store import Artifact
+from tasks.cut.apply import Work, collect_perplexities, count_perplexities, write_reasons
+from tasks.cut.percentiles import histogram, percentile, wanted_bins
+from tasks.cut.stage import CutParameters, SourceCut
+from tasks.documents.annotate import ledger_of, parts
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "langid": ("language", "language_score"),
+    "quality": ("failed",),
+    "perplexity": ("perplexity",),
+    "decontaminate": ("contaminated",),
+}
+"""Role of an annotator -> the columns that decide."""
+
+CHECKS = ("langid", "quality", "perplexity", "decontaminate", "category")
+
+Unit = tuple[str, str]
+"""(language, unit that scored it: normaliser, SentencePiece and n-gram model)."""
+
+
+def run(context: Context) -> Outcome:
+    """See `tasks.cut.stage`."""
+    parameters: CutParameters = context.parameters
+    sources = annotated_sources(parameters, context.inputs)
+    work = {
+        f"{source}.{part.name.removesuffix('.parquet')}": Work(part, keep)
+        for source, keep in parameters.sources.items()
+        for part in parts(
+            sources[source]["documents"],
+            ("source",),  # one value throughout: costs nothing, and gives the rows of a source without annotations
+            {role: (found, COLUMNS[role]) for role, found in sources[source].items() if role in COLUMNS},
+        )
+    }
+    units = {source: language_units(roles.get("perplexity")) for source, roles in sources.items()}
+    counts, cutoffs = find_cutoffs(context, parameters, work, units)
+    final = {
+        f"write.{key}": dataclasses.replace(
+            item,
+            cutoffs={language: cutoffs[unit] for language, unit in units[item.part.source].items() if unit in cutoffs},
+        )
+        for key, item in work.items()
+    }
+    results = context.map(write_reasons, final)
+    ledger = ledger_of(results)
+    statistics = {
+        "percentiles": {"head": parameters.head, "middle": parameters.middle},
+        "cutoffs": [
+            {
+                "language": unit[0],
+                "unit": unit[1],
+                "sources": sorted(source for source, known in units.items() if unit in known.values()),
+                "documents": sum(counts[unit].values()),
+                "head": cutoffs[unit][0],
+                "middle": cutoffs[unit][1],
+                "histogram": histogram(counts[unit]),
+            }
+            for unit in sorted(cutoffs)
+        ],
+        **funnel(ledger["rows"]),
+        "contaminated": _contaminated(final, results),
+    }
+    return Outcome(statistics, ledger)
+
+
+def annotated_sources(
+    parameters: CutParameters, inputs: Mapping[str, Sequence[Artifact]]
+) -> dict[str, dict[str, Artifact]]:
+    """Source -> role -> artifact. Raises StageError where a keep has nothing to decide by."""
+    roles = {role: {artifact.name: artifact for artifact in inputs.get(role, ())} for role in ("documents", *COLUMNS)}
+    if set(roles["documents"]) != set(parameters.sources):
+        raise StageError(
+            f"cut has keeps for the sources {sorted(parameters.sources)} but documents of "
+            f"{sorted(roles['documents'])}; the plan must give every source both"
+        )
+    sources = {
+        source: {role: found[source] for role, found in roles.items() if source in found}
+        for source in parameters.sources
+    }
+    for source, keep in parameters.sources.items():
+        _check_source(source, keep, sources[source])
+    return sources
+
+
+def _check_source(source: str, keep: SourceCut, annotated: Mapping[str, Artifact]) -> None:
+    for role in ("langid", "quality", "perplexity"):
+        if getattr(keep, role) is not None and role not in annotated:
+            raise StageError(f"source {source!r} has a keep for {role} but no {role} stage; add one, or drop the keep")
+    if isinstance(keep.category, dict) and "langid" not in annotated:
+        raise StageError(f"source {source!r} has a category by language but no langid stage; add one, or one category")
+    if keep.quality is not None:
+        rules = annotated["quality"].statistics["rules"]
+        if unknown := keep.quality.unknown(rules):
+            raise StageError(
+                f"source {source!r} keeps by {list(unknown)}, which its quality stage did not measure "
+                f"(it has {', '.join(rules)}); add them to quality.rules, or take them out of keep"
+            )
+
+
+def language_units(perplexity: Artifact | None) -> dict[str, Unit]:
+    """Language -> what scored it, as the perplexity stage states it."""
+    stated: Mapping[str, str] = perplexity.statistics["units"] if perplexity is not None else {}
+    return {language: (language, unit) for language, unit in stated.items()}
+
+
+def find_cutoffs(
+    context: Context, parameters: CutParameters, work: Mapping[str, Work], units: Mapping[str, Mapping[str, Unit]]
+) -> tuple[dict[Unit, Counter[int]], dict[Unit, tuple[float, float]]]:
+    """Counts of perplexity bins, and (head, middle) cut-offs, by unit."""
+    percents = (parameters.head, parameters.middle)
+    scored = {key: item for key, item in work.items() if units[item.part.source]}
+
+    counted = context.map(count_perplexities, {f"count.{key}": item for key, item in scored.items()})
+    counts: dict[Unit, Counter[int]] = {}
+    for item, found in zip(scored.values(), counted.values(), strict=True):
+        for language, bins in found.items():
+            unit = _unit(units, item, language)
+            counts.setdefault(unit, Counter()).update({int(key): number for key, number in bins.items()})
+
+    wanted = {unit: frozenset(wanted_bins(bins, percents)) for unit, bins in counts.items()}
+    refine = {
+        f"collect.{key}": dataclasses.replace(
+            item,
+            wanted={language: wanted[unit] for language, unit in units[item.part.source].items() if unit in wanted},
+        )
+        for key, item in scored.items()
+    }
+    values: dict[Unit, Counter[float]] = {}
+    for item, found in zip(refine.values(), context.map(collect_perplexities, refine).values(), strict=True):
+        for language, pairs in found.items():
+            values.setdefault(_unit(units, item, language), Counter()).update(dict(pairs))
+    cutoffs = {unit: tuple(percentile(counts[unit], values[unit], percent) for percent in percents) for unit in counts}
+    return counts, {unit: (head, middle) for unit, (head, middle) in cutoffs.items()}
+
+
+def _unit(units: Mapping[str, Mapping[str, Unit]], item: Work, language: str) -> Unit:
+    try:
+        return units[item.part.source][language]
+    except KeyError:
+        raise StageError(
+            f"source {item.part.source!r} has perplexities of {language!r} but its stage had language models of "
+            f"{sorted(units[item.part.source])} only; score the source again"
+        ) from None
+
+
+def funnel(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """From ledger rows: documents left after every check by source, a table of languages, and drops by reason."""
+    left: dict[str, Counter[str]] = {}
+    reasons: Counter[str] = Counter()
+    for row in rows:
+        steps = left.setdefault(row["source"], Counter())
+        remaining = row["totals"]["documents"]["read"]
+        steps["read"] += remaining
+        for check in CHECKS:
+            dropped = [entry for entry in row["reasons"] if entry["reason"].partition(".")[0] == check]
+            remaining -= sum(entry["documents"] for entry in dropped)
+            steps[check] += remaining
+            for entry in dropped:
+                reasons[entry["reason"]] += entry["documents"]
+    return {
+        "funnel": [
+            {"source": source, **{step: steps[step] for step in ("read", *CHECKS)}} for source, steps in left.items()
+        ],
+        "languages": [
+            {
+                "source": row["source"],
+                "language": row["language"],
+                "read": row["totals"]["documents"]["read"],
+                "kept": row["totals"]["documents"].get("kept", 0),
+            }
+            for row in rows
+        ],
+        "dropped": dict(sorted(reasons.items())),
+    }
+
+
+def _contaminated(work: Mapping[str, Work], results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    total: dict[str, Counter[str]] = {}
+    for key, result in results.items():
+        if result["contaminated"]:
+            total.setdefault(work[key].part.source, Counter()).update(result["contaminated"])
+    return {source: dict(sorted(counts.items())) for source, counts in sorted(total.items())}

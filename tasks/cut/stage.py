@@ -1,0 +1,74 @@
+"""Stage cut: what of every source goes on, in columns beside the documents of all sources; text is never read.
+
+Checks apply in the order langid, quality, perplexity, decontaminate, category; the first that a document fails is its
+`reason`. Perplexity cut-offs are percentiles per language and language model (scores of different ones are never mixed)
+over the documents of all sources that pass the checks before, linearly interpolated as `numpy.percentile` does.
+
+Input roles, each a tuple of artifacts named by source: documents, langid, quality, perplexity, decontaminate.
+Output: data/<source>/part-*.parquet, row-aligned with the documents, columns
+    reason    string   null: eligible; else "langid.language", "langid.threshold", "quality.<rule>",
+                       "perplexity.<bucket>", "decontaminate.<benchmark>", "category.none"
+    language  string   langid's label, "und" without
+    category  string   null where there is a reason
+    bucket    string   head, middle, tail; "all" without a perplexity
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import pydantic
+
+from infra.stage import Parameters, Stage
+from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep
+
+HELD_OUT_FOLDER = "heldout"
+"""Name that `select` uses beside the categories, and which none of them may have."""
+
+_CATEGORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class SourceCut(Parameters):
+    """The keeps of one source; an unset one keeps everything.
+
+    `category`: one for the source, or language -> category (documents of other languages get reason "category.none", as
+    do all of a source without a category: what no training reads must not stand for what it could read).
+    `decontaminate: report` only counts contaminated documents.
+    """
+
+    langid: LanguageKeep | None = None
+    quality: RulesKeep | None = None
+    perplexity: BucketKeep | None = None
+    category: str | dict[str, str] | None = None
+    decontaminate: Literal["drop", "report"] = "drop"
+
+    @pydantic.field_validator("category")
+    @classmethod
+    def _folder_names(cls, category: str | dict[str, str] | None) -> str | dict[str, str] | None:
+        for name in [category] if isinstance(category, str) else (category or {}).values():
+            if not _CATEGORY.fullmatch(name) or name == HELD_OUT_FOLDER:
+                raise ValueError(
+                    f"category {name!r} becomes a folder: use letters, digits and '._-', first a letter or digit, "
+                    f"and not {HELD_OUT_FOLDER!r}"
+                )
+        return category
+
+
+class CutParameters(Parameters):
+    """`head` and `middle`: the percentiles of perplexity below which documents are head and middle (cc_net: 30, 60)."""
+
+    sources: dict[str, SourceCut] = pydantic.Field(min_length=1)
+    head: float = pydantic.Field(default=30.0, ge=0.0, le=100.0)
+    middle: float = pydantic.Field(default=60.0, ge=0.0, le=100.0)
+
+    @pydantic.model_validator(mode="after")
+    def _ascending(self) -> CutParameters:
+        if self.head > self.middle:
+            raise ValueError(f"head is percentile {self.head}, above middle's {self.middle}; head is the lower one")
+        return self
+
+
+STAGE = Stage(
+    "cut", version=1, parameters=CutParameters, run="tasks.cut.run:run", summary="what every keep leaves, with reasons"
+)

@@ -1,0 +1,223 @@
+"""cut: order of checks, cut-offs over sources, categories, ledger, and the same bytes for any engine."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pydantic
+import pytest
+
+from infra.engine import EngineConfig, start
+from infra.stage import StageError
+from infra.store import Artifact
+from tasks.cut.stage import STAGE, CutParameters, SourceCut
+from tasks.documents.ledger import Ledger
+from tests.stage_harness import run_stage
+from tests.tables import artifact, column, documents
+
+FAILED = pa.list_(pa.struct([("rule", pa.string()), ("value", pa.float64())]))
+CONTAMINATED = pa.list_(pa.struct([("benchmark", pa.string()), ("item", pa.string()), ("overlap", pa.string())]))
+
+
+class Sources:
+    """Input artifacts of several sources, made of rows of annotations."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.inputs: dict[str, list[Artifact]] = {}
+
+    def add(self, source: str, parts: list[list[dict[str, Any]]], unit: str = "unit-a") -> None:
+        self._put("documents", documents(self._folder, source, [["text"] * len(part) for part in parts]))
+        first = parts[0][0]
+        if "language" in first:
+            schema = pa.schema([("language", pa.string()), ("language_score", pa.float32())])
+            rows = [[{"language_score": 1.0, **row} for row in part] for part in parts]
+            self._put("langid", self._columns("langid", source, rows, schema))
+        if "failed" in first:
+            rows = [[{"failed": [{"rule": r, "value": 1.0} for r in row["failed"]]} for row in part] for part in parts]
+            rules = {"rules": ["gopher.word_count", "gopher.stop_words", "c4.sentences"]}
+            self._put("quality", self._columns("quality", source, rows, pa.schema([("failed", FAILED)]), rules))
+        if "perplexity" in first:
+            units = {"units": dict.fromkeys(("zh", "en"), unit)}
+            schema = pa.schema([("perplexity", pa.float64())])
+            self._put("perplexity", self._columns("perplexity", source, parts, schema, units))
+        if "contaminated" in first:
+            rows = [
+                [
+                    {"contaminated": [{"benchmark": b, "item": "1", "overlap": ""} for b in row["contaminated"]]}
+                    for row in p
+                ]
+                for p in parts
+            ]
+            schema = pa.schema([("contaminated", CONTAMINATED)])
+            self._put("decontaminate", self._columns("decontaminate", source, rows, schema))
+
+    def _put(self, role: str, made: Artifact) -> None:
+        self.inputs.setdefault(role, []).append(made)
+
+    def _columns(
+        self, stage: str, source: str, parts: list[list[dict[str, Any]]], schema: pa.Schema, statistics: Any = None
+    ) -> Artifact:
+        files = {
+            f"part-{i:05d}.parquet": pa.Table.from_pylist(
+                [{name: row[name] for name in schema.names} for row in part], schema=schema
+            )
+            for i, part in enumerate(parts)
+        }
+        return artifact(self._folder, stage, source, files, statistics)
+
+
+def row(language: str | None = "zh", **changes: Any) -> dict[str, Any]:
+    return {"language": language, "failed": [], "perplexity": 10.0, "contaminated": [], **changes}
+
+
+KEEP = SourceCut.model_validate(
+    {
+        "langid": {"languages": ["zh"], "threshold": 0.65},
+        "quality": {"rules": ["gopher", "c4"], "except": ["gopher.stop_words"]},
+        "perplexity": ["head", "middle"],
+        "category": "web-zh",
+    }
+)
+
+
+def test_the_first_failed_check_is_the_reason_and_the_ledger_has_them_all(tmp_path: Path) -> None:
+    given = Sources(tmp_path)
+    given.add(
+        "web",
+        [
+            [
+                row("en", failed=["c4.sentences"]),
+                row(language_score=0.6499),
+                row(failed=["gopher.stop_words", "gopher.word_count"], perplexity=1e9),
+                row(failed=["gopher.stop_words"], perplexity=1.0),
+                row(perplexity=5.0, contaminated=["cmmlu", "mmlu"]),
+            ],
+            [row(perplexity=99.0), row(perplexity=100.0, contaminated=["cmmlu"]), row(perplexity=None)],
+        ],
+    )
+    found = run_stage(STAGE, CutParameters(sources={"web": KEEP}), given.inputs, tmp_path=tmp_path)
+    assert found.files() == ["web/part-00000.parquet", "web/part-00001.parquet"]
+    assert column(found, "reason") == [
+        "langid.language",
+        "langid.threshold",
+        "quality.gopher.word_count",
+        None,
+        "decontaminate.cmmlu",
+        "perplexity.tail",
+        "perplexity.tail",
+        None,
+    ]
+    assert column(found, "category") == [None, None, None, "web-zh", None, None, None, "web-zh"]
+    assert column(found, "bucket")[3:] == ["head", "middle", "tail", "tail", "all"]
+    assert column(found, "language") == ["en"] + ["zh"] * 7
+    (cutoff,) = found.statistics["cutoffs"]
+    assert [cutoff["head"], cutoff["middle"]] == np.percentile([1.0, 5.0, 99.0, 100.0], [30, 60]).tolist()
+    assert (cutoff["language"], cutoff["unit"], cutoff["documents"]) == ("zh", "unit-a", 4)
+    assert found.statistics["funnel"] == [
+        {"source": "web", "read": 8, "langid": 6, "quality": 5, "perplexity": 3, "decontaminate": 2, "category": 2}
+    ]
+    assert found.statistics["contaminated"] == {"web": {"cmmlu": 2, "mmlu": 1}}
+    assert found.statistics["dropped"]["perplexity.tail"] == 2
+    ledger = Ledger.from_json(found.manifest["ledger"])
+    assert (ledger.documents("read"), ledger.documents("kept")) == (8, 2)
+    assert ledger.documents("dropped", "langid.threshold") == 1
+
+
+def test_cutoffs_are_percentiles_over_all_sources_with_the_same_model(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    values = {name: random.lognormal(6, 1, 60).tolist() for name in ("a", "b", "other")}
+    given = Sources(tmp_path)
+    for name, perplexities in values.items():
+        rows = [
+            row(perplexity=value, failed=["c4.sentences"] if i % 10 == 0 else [])
+            for i, value in enumerate(perplexities)
+        ]
+        given.add(name, [rows[:25], rows[25:]], unit="unit-b" if name == "other" else "unit-a")
+    parameters = CutParameters(sources=dict.fromkeys(values, KEEP), head=25, middle=62.5)
+    found = run_stage(STAGE, parameters, given.inputs, tmp_path=tmp_path)
+
+    def eligible(*names: str) -> list[float]:
+        return [value for name in names for i, value in enumerate(values[name]) if i % 10]
+
+    first, second = found.statistics["cutoffs"]
+    assert [first["head"], first["middle"]] == np.percentile(eligible("a", "b"), [25, 62.5]).tolist()
+    assert [second["head"], second["middle"]] == np.percentile(eligible("other"), [25, 62.5]).tolist()
+    assert (first["sources"], second["sources"]) == (["a", "b"], ["other"])
+    for name, cutoff in (("a", first), ("b", first), ("other", second)):
+        expected = [
+            "head" if v < cutoff["head"] else "middle" if v < cutoff["middle"] else "tail" for v in values[name]
+        ]
+        assert column(found, "bucket", f"{name}/") == expected
+    with start(EngineConfig(kind="processes", workers=2)) as engine:
+        again = run_stage(STAGE, parameters, given.inputs, tmp_path=tmp_path / "two", engine=engine)
+    assert again.digest == found.digest and again.statistics == found.statistics
+
+
+def test_categories_by_language_and_reports_of_contamination(tmp_path: Path) -> None:
+    given = Sources(tmp_path)
+    unscored = [row(language, perplexity=None) for language in ("de", None)]
+    given.add("mixed", [[row("zh", contaminated=["mmlu"]), row("en"), *unscored]])
+    given.add("plain", [[{"x": 1}, {"x": 2}]])
+    given.add("reference", [[{"x": 1}]])
+    by_language = SourceCut(category={"zh": "web-zh", "en": "web-en"}, decontaminate="report")
+    parameters = CutParameters(
+        sources={"mixed": by_language, "plain": SourceCut(category="books"), "reference": SourceCut()}
+    )
+    found = run_stage(STAGE, parameters, given.inputs, tmp_path=tmp_path)
+    assert column(found, "reason", "mixed/") == [None, None, "category.none", "category.none"]
+    assert column(found, "category", "mixed/") == ["web-zh", "web-en", None, None]
+    assert column(found, "language", "mixed/") == ["zh", "en", "de", "und"]
+    assert found.statistics["contaminated"] == {"mixed": {"mmlu": 1}}
+    assert column(found, "category", "plain/") == ["books"] * 2
+    assert column(found, "language", "plain/") == ["und"] * 2
+    assert column(found, "bucket", "plain/") == ["all"] * 2
+    assert column(found, "reason", "reference/") == ["category.none"]
+
+
+@pytest.mark.parametrize(
+    ("keep", "says"),
+    [
+        ({"langid": {"languages": ["zh"]}}, "no langid stage"),
+        ({"quality": {"rules": ["gopher"]}}, "no quality stage"),
+        ({"perplexity": ["head"]}, "no perplexity stage"),
+        ({"category": {"zh": "web"}}, "category by language but no langid"),
+    ],
+)
+def test_a_keep_without_its_stage_is_refused(tmp_path: Path, keep: dict[str, Any], says: str) -> None:
+    given = Sources(tmp_path)
+    given.add("web", [[{"x": 1}]])
+    parameters = CutParameters(sources={"web": SourceCut.model_validate(keep)})
+    with pytest.raises(StageError, match=says):
+        run_stage(STAGE, parameters, given.inputs, tmp_path=tmp_path)
+
+
+def test_a_keep_on_rules_that_were_not_measured_is_refused(tmp_path: Path) -> None:
+    given = Sources(tmp_path)
+    given.add("web", [[row()]])
+    parameters = CutParameters(sources={"web": SourceCut.model_validate({"quality": {"rules": ["fineweb"]}})})
+    with pytest.raises(StageError, match=r"'fineweb'.*did not measure.*c4\.sentences"):
+        run_stage(STAGE, parameters, given.inputs, tmp_path=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"sources": {}},
+        {"sources": {"web": {"category": "heldout"}}},
+        {"sources": {"web": {"category": "../up"}}},
+        {"sources": {"web": {"category": {"zh": "a/b"}}}},
+        {"sources": {"web": {}}, "head": 70},
+        {"sources": {"web": {"decontaminate": "maybe"}}},
+    ],
+)
+def test_wrong_parameters_are_refused(parameters: dict[str, Any]) -> None:
+    with pytest.raises(pydantic.ValidationError):
+        CutParameters.model_validate(parameters)
+
+
+def test_equal_keeps_have_equal_identities() -> None:
+    one = SourceCut.model_validate({"langid": {"languages": ["zh", "en"]}, "perplexity": ["middle", "head"]})
+    two = SourceCut.model_validate({"langid": {"languages": ["en", "zh", "en"]}, "perplexity": ["head", "middle"]})
+    assert one.identity() == two.identity()
