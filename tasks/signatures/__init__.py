@@ -1,0 +1,1 @@
+"""Signatures: what deduplication compares documents by, computed once per source."""

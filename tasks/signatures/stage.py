@@ -1,0 +1,31 @@
+"""Signatures of documents: exact hash of the normalised text, and a MinHash of its word shingles."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from infra.stage import Parameters, Stage
+
+
+class SignaturesParameters(Parameters):
+    """One recipe section (`dedup`) feeds this stage and dedup, which must agree on shingle, bands and rows."""
+
+    shingle: int = Field(default=5, ge=1, le=100, description="words of a shingle")
+    bands: int = Field(default=14, ge=1, le=1_000, description="bands of the locality-sensitive hash")
+    rows: int = Field(default=8, ge=1, le=1_000, description="MinHash values in a band")
+    seed: int = Field(default=1, ge=0, lt=2**64, description="chooses the family of hash functions")
+    text_cap: int = Field(
+        default=500_000,
+        ge=1,
+        description="characters of normalised text whose shingles enter the signature (the exact hash, and dedup's "
+        "verification, always see the whole text)",
+    )
+
+
+STAGE = Stage(
+    "signatures",
+    version=1,
+    parameters=SignaturesParameters,
+    run="tasks.signatures.run:run",
+    summary="exact hash and MinHash signature of every document",
+)

@@ -1,0 +1,72 @@
+"""Scripts that are written without spaces between words.
+
+Where a script marks no word boundaries, a "word" found by splitting on spaces is a whole sentence, so shingles, n-gram
+overlaps and word counts must count characters instead. This module is the one list of those scripts.
+
+Bopomofo, Tibetan and Javanese are left out: the first occurs in glosses only, the others mark syllables with
+punctuation, which splits them already.
+"""
+
+from __future__ import annotations
+
+import bisect
+
+import numpy as np
+import numpy.typing as npt
+
+UNSPACED_RANGES: tuple[tuple[str, int, int], ...] = (
+    ("Thai", 0x0E00, 0x0E7F),
+    ("Lao", 0x0E80, 0x0EFF),
+    ("Myanmar", 0x1000, 0x109F),
+    ("Khmer", 0x1780, 0x17FF),
+    ("Khmer", 0x19E0, 0x19FF),
+    ("Han", 0x2E80, 0x2FDF),  # radicals
+    ("Han", 0x3005, 0x3007),  # iteration mark, closing mark, zero
+    ("Han", 0x3021, 0x3029),  # Hangzhou numerals
+    ("Han", 0x3038, 0x303B),
+    ("Hiragana", 0x3041, 0x309F),
+    ("Katakana", 0x30A0, 0x30FF),
+    ("Katakana", 0x31F0, 0x31FF),
+    ("Han", 0x3400, 0x4DBF),
+    ("Han", 0x4E00, 0x9FFF),
+    ("Myanmar", 0xA9E0, 0xA9FF),
+    ("Myanmar", 0xAA60, 0xAA7F),
+    ("Han", 0xF900, 0xFAFF),
+    ("Katakana", 0xFF66, 0xFF9F),
+    ("Hiragana", 0x1B000, 0x1B16F),  # kana supplements, both syllabaries
+    ("Han", 0x20000, 0x3FFFF),
+)
+"""(script, first code point, last code point), ascending and disjoint; blocks of the Unicode standard."""
+
+_FIRST = [first for _, first, _ in UNSPACED_RANGES]
+_FIRST_ARRAY = np.array(_FIRST, dtype=np.int64)
+_LAST_ARRAY = np.array([last for _, _, last in UNSPACED_RANGES], dtype=np.int64)
+
+UNSPACED_CLASS = "".join(f"{chr(first)}-{chr(last)}" for _, first, last in UNSPACED_RANGES)
+"""The same ranges as the inside of a regular expression's character class."""
+
+
+def unspaced_script(character: str) -> str | None:
+    """The name of the unspaced script that `character` (one code point) belongs to, or None."""
+    code_point = ord(character)
+    index = bisect.bisect_right(_FIRST, code_point) - 1
+    if index < 0 or code_point > UNSPACED_RANGES[index][2]:
+        return None
+    return UNSPACED_RANGES[index][0]
+
+
+def unspaced_mask(code_points: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.bool_]:
+    """For every code point of an array of any shape: does it belong to an unspaced script?"""
+    index = np.searchsorted(_FIRST_ARRAY, code_points, side="right") - 1
+    inside: npt.NDArray[np.bool_] = (index >= 0) & (code_points <= _LAST_ARRAY[np.maximum(index, 0)])
+    return inside
+
+
+def code_points(text: str) -> npt.NDArray[np.uint32]:
+    """The code points of `text`, in order, as a read-only array."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+
+
+def unspaced_share(text: str) -> float:
+    """Share of the characters of `text` that belong to an unspaced script (0.0 for empty text)."""
+    return float(unspaced_mask(code_points(text)).mean()) if text else 0.0

@@ -1,0 +1,165 @@
+"""The compiled loops behind `tasks.text.shingles.shingle`; importing this module compiles them (about a second).
+
+All hash arithmetic is modulo 2**64 by intent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from tasks.text.compiled import compiled
+from tasks.text.shingles import IGNORED, PARTING, UNSPACED
+
+WORD_SEED = 0xCBF29CE484222325
+WORD_PRIME = 0x9FB21C651E98DF25
+SHINGLE_BASE = 0x9E3779B97F4A7C15
+LENGTH_SALT = 0xD6E8FEB86659FD93
+
+_BYTES_IN = types.Array(types.uint8, 1, "C", readonly=True)
+_POINTS_IN = types.Array(types.uint32, 1, "C", readonly=True)
+_BYTES, _FLAGS, _INTS, _HASHES = types.uint8[::1], types.boolean[::1], types.int64[::1], types.uint64[::1]
+
+
+@compiled(types.uint64(types.uint64))
+def _mix(word: Any) -> Any:
+    """MurmurHash3's 64-bit finaliser: a bijection that spreads every bit."""
+    word = (word ^ (word >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
+    word = (word ^ (word >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
+    return word ^ (word >> np.uint64(33))
+
+
+@compiled(types.UniTuple(types.int64, 2)(_BYTES_IN, types.int64))
+def _decode(data: Any, position: Any) -> Any:
+    """(code point, bytes) of the valid UTF-8 at `position`."""
+    first = np.int64(data[position])
+    if first < 0x80:
+        return first, 1
+    second = np.int64(data[position + 1]) & 0x3F
+    if first < 0xE0:
+        return (first & 0x1F) << 6 | second, 2
+    third = np.int64(data[position + 2]) & 0x3F
+    if first < 0xF0:
+        return (first & 0x0F) << 12 | second << 6 | third, 3
+    return (first & 0x07) << 18 | second << 12 | third << 6 | (np.int64(data[position + 3]) & 0x3F), 4
+
+
+@compiled(types.int64(types.int64, _BYTES, types.int64))
+def _encode(point: Any, out: Any, position: Any) -> Any:
+    """Write one code point as UTF-8 at `position` and return the position after it."""
+    if point < 0x80:
+        out[position] = point
+        return position + 1
+    if point < 0x800:
+        out[position] = 0xC0 | point >> 6
+        out[position + 1] = 0x80 | point & 0x3F
+        return position + 2
+    if point < 0x10000:
+        out[position] = 0xE0 | point >> 12
+        out[position + 1] = 0x80 | point >> 6 & 0x3F
+        out[position + 2] = 0x80 | point & 0x3F
+        return position + 3
+    out[position] = 0xF0 | point >> 18
+    out[position + 1] = 0x80 | point >> 12 & 0x3F
+    out[position + 2] = 0x80 | point >> 6 & 0x3F
+    out[position + 3] = 0x80 | point & 0x3F
+    return position + 4
+
+
+@compiled(types.void(_BYTES_IN, _INTS, _POINTS_IN, types.uint32, _FLAGS))
+def find_contextual(data: Any, starts: Any, folded: Any, contextual: Any, found: Any) -> None:
+    """Mark the documents that hold a character whose folding depends on its neighbours."""
+    for document in range(starts.shape[0] - 1):
+        found[document] = False
+        position = starts[document]
+        while position < starts[document + 1]:
+            if data[position] < 0x80:
+                position += 1
+                continue
+            point, width = _decode(data, position)
+            if folded[point] == contextual:
+                found[document] = True
+                break
+            position += width
+
+
+@compiled(
+    types.void(_BYTES_IN, _INTS, _FLAGS, _BYTES_IN, _POINTS_IN, types.int64, types.int64, _BYTES, _INTS, _HASHES, _INTS)
+)
+def shingle_loop(
+    data: Any, starts: Any, is_folded: Any, classes: Any, folded: Any, size: int, cap: int,
+    normalised: Any, normalised_offsets: Any, hashes: Any, offsets: Any,
+) -> None:  # fmt: skip
+    """One pass over UTF-8: fold, classify, write normalised bytes, hash words, roll the shingle polynomial.
+
+    The document's end is read as one more parting character.
+    """
+    base = np.uint64(SHINGLE_BASE)
+    leaving = np.uint64(1)  # base ** size: weight of the word that leaves the window
+    for _ in range(size):
+        leaving *= base
+    window = np.zeros(size, dtype=np.uint64)
+    written = 0
+    found = 0
+    for document in range(starts.shape[0] - 1):
+        position = starts[document]
+        end = starts[document + 1]
+        first_written = written
+        characters = 0
+        word_count = 0
+        slot = 0
+        rolling = np.uint64(0)
+        word = np.uint64(0)
+        window[:] = 0
+        pending_space = False
+        in_word = False
+        alone = False  # the word in progress is one character of an unspaced script
+        while position <= end:
+            point = np.int64(0)
+            kind = np.int64(PARTING)
+            width = np.int64(1)
+            if position < end:
+                point, width = _decode(data, position)
+                if not is_folded[document]:
+                    point = np.int64(folded[point])
+                kind = np.int64(classes[point])
+            position += width
+            if kind == IGNORED:
+                continue
+            full = False
+            if kind == PARTING:
+                closes = in_word
+                pending_space = written > first_written
+            else:
+                if pending_space:
+                    normalised[written] = 0x20
+                    written += 1
+                    characters += 1
+                    pending_space = False
+                full = characters >= cap
+                closes = in_word and (alone or full or kind == UNSPACED)
+            if closes:
+                word = _mix(word)
+                rolling = rolling * base + word - window[slot] * leaving
+                window[slot] = word
+                slot = 0 if slot + 1 == size else slot + 1
+                word_count += 1
+                in_word = False
+                if word_count >= size:
+                    hashes[found] = _mix(rolling + np.uint64(size) * np.uint64(LENGTH_SALT))
+                    found += 1
+            if kind != PARTING:
+                written = _encode(point, normalised, written)
+                characters += 1
+                if not in_word:
+                    word = np.uint64(WORD_SEED)
+                word = (word ^ np.uint64(point)) * np.uint64(WORD_PRIME)
+                in_word = not full
+                alone = kind == UNSPACED
+        if 0 < word_count < size:
+            hashes[found] = _mix(rolling + np.uint64(word_count) * np.uint64(LENGTH_SALT))
+            found += 1
+        normalised_offsets[document + 1] = written
+        offsets[document + 1] = found

@@ -1,0 +1,131 @@
+"""MinHash: no bias, the variance theory gives, datasketch as oracle; the stage's columns and stability."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from pathlib import Path
+
+import datasketch
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from pydantic import ValidationError
+
+from tasks.signatures.minhash import EMPTY, coefficients, minhash
+from tasks.signatures.stage import STAGE, SignaturesParameters
+from tasks.text.shingles import jaccard, shingle
+from tests.stage_harness import data_digests, run_stage
+from tests.tasks.dedup.corpus import document, edited, prose, tables
+
+PERMUTATIONS = 112
+
+
+def pair(rng: np.random.Generator, common: int, apart: int) -> tuple[np.ndarray, np.ndarray]:
+    values = rng.integers(0, 2**64, common + 2 * apart, dtype=np.uint64)
+    return values[: common + apart], np.concatenate([values[:common], values[common + apart :]])
+
+
+@pytest.mark.parametrize(("common", "apart"), [(1, 1), (2, 1), (20, 20), (80, 10), (400, 50), (4, 400)])
+def test_estimate_has_no_bias_and_binomial_variance(common: int, apart: int) -> None:
+    rng, trials = np.random.default_rng(common * 1000 + apart), 2_000
+    a, b = coefficients(PERMUTATIONS, seed=1)
+    sets = [one for _ in range(trials) for one in pair(rng, common, apart)]
+    offsets = np.concatenate([[0], np.cumsum([len(one) for one in sets])]).astype(np.int64)
+    signatures = minhash(np.concatenate(sets), offsets, a, b)
+    estimates = (signatures[::2] == signatures[1::2]).mean(axis=1)
+    truth = common / (common + 2 * apart)
+    deviation = (truth * (1 - truth) / PERMUTATIONS) ** 0.5
+    assert abs(estimates.mean() - truth) < 4 * deviation / trials**0.5
+    assert estimates.std() == pytest.approx(deviation, rel=0.1)
+
+
+def test_minimum_by_plain_integers() -> None:
+    a, b = coefficients(16, seed=7)
+    values = np.array([0, 1, 2**63, 2**64 - 1, 0x0123456789ABCDEF], dtype=np.uint64)
+    signature = minhash(values, np.array([0, 5, 5]), a, b)
+    for column, (x, y) in enumerate(zip(a.tolist(), b.tolist(), strict=True)):
+        assert signature[0, column] == min((x * value + y) % 2**64 for value in values.tolist())
+    assert (signature[1] == EMPTY).all()
+    assert (a % 2 == 1).all()
+    assert len({*a.tolist(), *b.tolist()}) == 32
+
+
+def test_coefficients_are_splitmix64() -> None:
+    assert coefficients(1, seed=0)[0][0] == 0xE220A8397B1DCDAF  # the generator's published first output, odd already
+    assert (coefficients(8, seed=1)[0] != coefficients(8, seed=2)[0]).all()
+
+
+def unmix(word: int) -> int:
+    """Undo MurmurHash3's finaliser, which datasketch applies to its input once more."""
+    word ^= word >> 33
+    word = word * pow(0xC4CEB9FE1A85EC53, -1, 1 << 64) % 2**64
+    word ^= word >> 33
+    word = word * pow(0xFF51AFD7ED558CCD, -1, 1 << 64) % 2**64
+    return word ^ word >> 33
+
+
+def test_signatures_are_those_of_datasketch() -> None:
+    """datasketch's scheme affine64 is the same family: given our coefficients it computes the same values."""
+    rng = random.Random(5)
+    a, b = coefficients(PERMUTATIONS, seed=1)
+    ours, theirs = [], []
+    for edits in range(0, 40, 2):
+        words = prose(rng, 300)
+        batch = shingle([" ".join(words), " ".join(edited(rng, words, edits))], 5)
+        signature = minhash(batch.hashes, batch.offsets, a, b)
+        sets = batch.sets()
+        for values, row in zip(sets, signature, strict=True):
+            peer = datasketch.MinHash(
+                num_perm=PERMUTATIONS, permutations=(a, b), scheme="affine64", hashfunc=lambda value: unmix(int(value))
+            )
+            peer.update_batch(values)
+            assert (peer.hashvalues == row).all()
+        drawn = [datasketch.MinHash(num_perm=PERMUTATIONS, hashfunc=lambda value: int(value) >> 32) for _ in sets]
+        for sketch, values in zip(drawn, sets, strict=True):
+            sketch.update_batch(values)
+        ours.append((signature[0] == signature[1]).mean() - jaccard(*sets))
+        theirs.append(drawn[0].jaccard(drawn[1]) - jaccard(*sets))
+    assert abs(np.mean(ours)) < 0.03 and np.std(ours) < 0.06
+    assert np.std(ours) < 1.5 * np.std(theirs)
+
+
+def test_stage_columns(tmp_path: Path) -> None:
+    texts = ["", "one", "...", "Hello, world! This is a text of nine words.", "hello world this is a text of nine words"]
+    documents = tables("documents", "web", {"part-00000.parquet": [document(text) for text in texts]}, tmp_path)
+    artifact = run_stage(STAGE, SignaturesParameters(), {"documents": documents}, "web", tmp_path=tmp_path)
+    rows = pq.read_table(artifact.path("part-00000.parquet")).to_pylist()
+    assert [row["shingles"] for row in rows] == [0, 1, 0, 5, 5]
+    assert [row["signature"] is None for row in rows] == [True, False, True, False, False]
+    assert [row["length"] for row in rows] == [len(text) for text in texts]
+    assert len(rows[1]["signature"]) == PERMUTATIONS
+    assert rows[3]["text_hash"] == rows[4]["text_hash"]
+    assert rows[3]["signature"] == rows[4]["signature"]
+    assert len({row["text_hash"] for row in rows}) == 4
+    assert artifact.statistics == {"documents": 5}
+
+
+def test_stage_writes_these_bytes() -> None:
+    """Golden digest: when this changes, bump the stage's version."""
+    rng = random.Random(1)
+    texts = [" ".join(prose(rng, 50)) for _ in range(20)] + ["我能吞下玻璃而不伤身体。" * 3, "ไม่เป็นไร 12", ""]
+    a, b = coefficients(PERMUTATIONS, seed=1)
+    batch = shingle(texts, 5, 500_000)
+    digest = hashlib.sha256(minhash(batch.hashes, batch.offsets, a, b).tobytes() + b"".join(batch.text_hashes(texts)))
+    assert (STAGE.version, digest.hexdigest()[:16]) == (1, "54fa9167679f2cc8")
+
+
+def test_stage_is_the_same_however_documents_are_batched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(2)
+    rows = [document(" ".join(prose(rng, 40))) for _ in range(30)]
+    documents = tables("documents", "web", {"part-00000.parquet": rows}, tmp_path)
+    whole = run_stage(STAGE, SignaturesParameters(), {"documents": documents}, "web", tmp_path=tmp_path)
+    monkeypatch.setattr("tasks.text.shingles.batches.__defaults__", (500,))
+    again = run_stage(STAGE, SignaturesParameters(), {"documents": documents}, "web", tmp_path=tmp_path / "again")
+    assert data_digests(whole) == data_digests(again)
+
+
+@pytest.mark.parametrize("wrong", [{"shingle": 0}, {"bands": 0}, {"rows": -1}, {"seed": -1}, {"size": 5}])
+def test_impossible_parameters_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValidationError):
+        SignaturesParameters(**wrong)
