@@ -1,0 +1,78 @@
+"""Runs stage select: agree on what to hold out over all parts, then write every part."""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from infra.context import Context
+from infra.stage import Outcome, StageError
+from tasks.documents.annotate import ledger_of
+from tasks.select.stage import HeldOut, SelectParameters
+from tasks.select.write import HELD_OUT_FOLDER, Work, find_held_out, write_lines
+
+
+def run(context: Context) -> Outcome:
+    """See `tasks.select.stage`."""
+    parameters: SelectParameters = context.parameters
+    work = _work(context, parameters.heldout)
+    cutoffs: dict[str, int] = {}
+    if parameters.heldout is not None:
+        found = context.map(find_held_out, {f"find.{key}": item for key, item in work.items()})
+        cutoffs = held_out_cutoffs(found, parameters.heldout.max_documents)
+    final = {f"write.{key}": dataclasses.replace(item, cutoffs=cutoffs) for key, item in work.items()}
+    results = context.map(write_lines, final)
+    return Outcome({"categories": _categories(results)}, ledger_of(results))
+
+
+def _work(context: Context, heldout: HeldOut | None) -> dict[str, Work]:
+    documents, cut = context.input("documents"), context.input("cut")
+    source = documents.name
+    dedup = context.input("dedup") if context.inputs.get("dedup") else None
+    if heldout is not None and dedup is None:
+        raise StageError(
+            f"source {source!r}: text is to be held out but there is no dedup, so near duplicates of it would be "
+            "trained on; add a dedup section to the recipe, or set select.heldout to null"
+        )
+    return {
+        Path(name).stem: Work(
+            source,
+            name,
+            documents.path(name),
+            cut.path(f"{source}/{name}"),
+            dedup.path(f"{source}/{name}") if dedup is not None else None,
+            heldout,
+        )
+        for name in documents.files("part-")
+    }
+
+
+def held_out_cutoffs(found: Mapping[str, Mapping[str, list[int]]], max_documents: int) -> dict[str, int]:
+    """Category -> the largest hash held out, from every part's candidates; a category without candidates has none."""
+    candidates: dict[str, list[int]] = {}
+    for part in found.values():
+        for category, hashes in part.items():
+            candidates.setdefault(category, []).extend(hashes)
+    return {category: heapq.nsmallest(max_documents, candidates[category])[-1] for category in sorted(candidates)}
+
+
+def _categories(results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, dict[str, int]]]:
+    """Category -> {"training", "held_out"} -> documents, UTF-8 bytes and characters of text."""
+    total: dict[str, Counter[str]] = {}
+    for result in results.values():
+        for folder, counts in result["folders"].items():
+            total.setdefault(folder, Counter()).update(counts)
+    prefix = f"{HELD_OUT_FOLDER}/"
+    units = ("documents", "bytes", "characters")
+    empty: Counter[str] = Counter()
+    return {
+        category: {
+            side: {unit: total.get(folder, empty)[unit] for unit in units}
+            for side, folder in (("training", category), ("held_out", f"{prefix}{category}"))
+        }
+        for category in sorted({folder.removeprefix(prefix) for folder in total})
+    }

@@ -1,0 +1,42 @@
+"""Stage select: the surviving documents of one source as JSONL, by category, with text held out for evaluation.
+
+    data/<category>/part-*.jsonl            for training
+    data/heldout/<category>/part-*.jsonl    never read by a tokenizer, language model or bin
+
+One object a line, UTF-8, fields in this order (the first three are Colossal-LLaMA's contract; training puts no loss on
+`source`):
+
+    {"source": <prompt>, "target": <text>, "category": ..., "id": ..., "url": ..., "language": ..., "file": ...,
+     "offset": ...}
+
+Input roles: documents, cut, dedup (without it nothing is dropped as a duplicate, and nothing may be held out: the
+election is what keeps near duplicates of held-out documents, of this source or another, out of training).
+"""
+
+from __future__ import annotations
+
+import pydantic
+
+from infra.stage import Parameters, Stage
+
+
+class HeldOut(Parameters):
+    """`fraction` of each category's documents by hash of id, at most `max_documents` of one source and category.
+
+    Where the limit bites, the documents of the smallest hashes are held out and the others are trained on, so that a
+    larger crawl moves few documents from one side to the other.
+    """
+
+    fraction: float = pydantic.Field(default=0.001, gt=0.0, lt=1.0)
+    max_documents: int = pydantic.Field(default=2_000, ge=1)
+
+
+class SelectParameters(Parameters):
+    """`heldout: null` holds nothing out."""
+
+    heldout: HeldOut | None = HeldOut()
+
+
+STAGE = Stage(
+    "select", version=1, parameters=SelectParameters, run="tasks.select.run:run", summary="JSONL of what survived"
+)

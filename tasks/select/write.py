@@ -1,0 +1,148 @@
+"""What workers do to one part of a source: find the documents to hold out, then write lines."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import heapq
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from infra.stage import StageError
+from infra.store import Shard
+from tasks.documents.ledger import Ledger
+from tasks.select.stage import HeldOut
+
+HELD_OUT_FOLDER = "heldout"
+_HASH_BITS = 64
+
+
+@dataclass(frozen=True)
+class Work:
+    """One part of a source and the files beside it; `cutoffs`: category -> the largest hash that is held out."""
+
+    source: str
+    name: str
+    documents: Path
+    cut: Path
+    dedup: Path | None
+    heldout: HeldOut | None
+    cutoffs: Mapping[str, int] = field(default_factory=dict)
+
+
+def held_out_hash(id_: str) -> int:
+    """Where a document stands in the order of holding out: 64 bits of its id, for this use alone."""
+    digest = hashlib.blake2b(id_.encode(), digest_size=_HASH_BITS // 8, person=b"puna-heldout").digest()
+    return int.from_bytes(digest, "big")
+
+
+def find_held_out(work: Work, shard: Shard) -> dict[str, Any]:
+    """Category -> the smallest hashes of surviving documents below the fraction, no more than the limit, ascending."""
+    if work.heldout is None:
+        return {}
+    limit = int(work.heldout.fraction * 2**_HASH_BITS)
+    found: dict[str, list[int]] = {}
+    for table in _tables(work, ["id"]):
+        for id_, category, reason in zip(
+            *(table[name].to_pylist() for name in ("id", "category", "reason")), strict=True
+        ):
+            if reason is None and (position := held_out_hash(id_)) < limit:
+                found.setdefault(category, []).append(position)
+    return {category: heapq.nsmallest(work.heldout.max_documents, found[category]) for category in sorted(found)}
+
+
+def write_lines(work: Work, shard: Shard) -> dict[str, Any]:
+    """Write the part's files, one by category and side; returns its ledger and counts by file."""
+    ledger = Ledger()
+    counts: dict[str, Counter[str]] = {}
+    with contextlib.ExitStack() as stack:
+        files: dict[str, IO[bytes]] = {}
+        for table in _tables(work, ["id", "text", "prompt", "url", "file", "offset"]):
+            _count(ledger, work.source, table)
+            for row in table.filter(pc.is_null(table["reason"])).to_pylist():
+                folder = _folder(work, row)
+                if folder not in files:
+                    name = f"{folder}/{Path(work.name).stem}.jsonl"
+                    path = stack.enter_context(shard.create(name))
+                    files[folder] = stack.enter_context(path.open("wb"))
+                files[folder].write(line(row))
+                count = counts.setdefault(folder, Counter())
+                count["documents"] += 1
+                count["bytes"] += row["bytes"]
+                count["characters"] += len(row["text"])
+    return {"ledger": ledger.to_json(), "folders": {folder: dict(counts[folder]) for folder in sorted(counts)}}
+
+
+def line(row: Mapping[str, Any]) -> bytes:
+    """One document as a line of JSONL; see `tasks.select.stage`."""
+    record = {
+        "source": row["prompt"],
+        "target": row["text"],
+        "category": row["category"],
+        "id": row["id"],
+        "url": row["url"],
+        "language": row["language"],
+        "file": row["file"],
+        "offset": row["offset"],
+    }
+    return json.dumps(record, ensure_ascii=False).encode() + b"\n"
+
+
+def _folder(work: Work, row: Mapping[str, Any]) -> str:
+    category: str = row["category"]
+    cutoff = work.cutoffs.get(category)
+    held_out = cutoff is not None and held_out_hash(row["id"]) <= cutoff
+    return f"{HELD_OUT_FOLDER}/{category}" if held_out else category
+
+
+def _tables(work: Work, columns: list[str]) -> Iterator[pa.Table]:
+    """One table per row group: document columns, language, category, `reason` (null: survives), `bytes` of text."""
+    documents = pq.ParquetFile(work.documents)
+    decided = _decisions(work)
+    if decided.num_rows != documents.metadata.num_rows:
+        raise StageError(
+            f"{work.source}/{work.name}: {documents.metadata.num_rows} documents but {decided.num_rows} decisions; "
+            "cut or dedup belong to other documents, rebuild them"
+        )
+    start = 0
+    for group in range(documents.num_row_groups):
+        table = documents.read_row_group(group, columns=columns)
+        beside = decided.slice(start, table.num_rows)
+        start += table.num_rows
+        for name in beside.column_names:
+            table = table.append_column(name, beside[name])
+        if "text" in columns:
+            table = table.append_column("bytes", pc.cast(pc.binary_length(table["text"]), pa.int64()))
+        yield table
+
+
+def _decisions(work: Work) -> pa.Table:
+    """Language, category and the reason of cut, else of dedup, for all rows of the part; small beside its text."""
+    cut = pq.read_table(work.cut, columns=["reason", "language", "category"])
+    reason = cut["reason"]
+    if work.dedup is not None:
+        kind = pq.read_table(work.dedup, columns=["kind"])["kind"]
+        if len(kind) != len(reason):
+            raise StageError(
+                f"{work.source}/{work.name}: cut has {len(reason)} rows but dedup {len(kind)}; rebuild them"
+            )
+        reason = pc.coalesce(reason, pc.binary_join_element_wise("dedup", kind, "."))
+    uncategorised = pc.if_else(pc.is_null(cut["category"]), "category.none", pa.scalar(None, pa.string()))
+    reason = pc.coalesce(reason, uncategorised)
+    return cut.set_column(0, "reason", reason)
+
+
+def _count(ledger: Ledger, source: str, table: pa.Table) -> None:
+    grouped = table.group_by(["language", "reason"]).aggregate([("bytes", "sum"), ("bytes", "count")])
+    for row in grouped.to_pylist():
+        amounts = {"documents": row["bytes_count"], "bytes": row["bytes_sum"]}
+        ledger.add(source, row["language"], "read", **amounts)
+        ledger.add(source, row["language"], "dropped" if row["reason"] else "kept", row["reason"] or "", **amounts)

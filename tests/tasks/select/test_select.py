@@ -1,0 +1,146 @@
+"""select: the exact lines, what is held out, the ledger, and the same bytes for any engine."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pydantic
+import pytest
+
+from infra.engine import EngineConfig, start
+from infra.stage import StageError
+from infra.store import Artifact
+from tasks.documents.ledger import Ledger
+from tasks.select.stage import STAGE, HeldOut, SelectParameters
+from tasks.select.write import held_out_hash
+from tests.stage_harness import data_digests, run_stage
+from tests.tables import artifact, documents
+
+CUT = pa.schema(
+    [("reason", pa.string()), ("language", pa.string()), ("category", pa.string()), ("bucket", pa.string())]
+)
+DEDUP = pa.schema([("duplicate_of", pa.string()), ("similarity", pa.float32()), ("kind", pa.string())])
+
+
+def decisions(
+    folder: Path, source: str, parts: list[list[tuple[str | None, str | None, str | None]]]
+) -> dict[str, Artifact]:
+    """Artifacts cut and dedup of rows (reason, category, kind); `other` is a source that select must not look at."""
+    cut, dedup = {"other/part-00000.parquet": CUT.empty_table()}, {"clusters.parquet": DEDUP.empty_table()}
+    for index, part in enumerate(parts):
+        rows = [{"reason": r, "language": "zh", "category": c, "bucket": "all"} for r, c, _ in part]
+        kinds = [
+            {"duplicate_of": "0" * 32 if k else None, "similarity": 1.0 if k else None, "kind": k} for *_, k in part
+        ]
+        cut[f"{source}/part-{index:05d}.parquet"] = pa.Table.from_pylist(rows, schema=CUT)
+        dedup[f"{source}/part-{index:05d}.parquet"] = pa.Table.from_pylist(kinds, schema=DEDUP)
+    return {"cut": artifact(folder, "cut", "main", cut), "dedup": artifact(folder, "dedup", "main", dedup)}
+
+
+def lines(found: Artifact, prefix: str) -> list[dict[str, Any]]:
+    return [
+        json.loads(line) for name in found.files(prefix) for line in found.path(name).read_text("utf-8").splitlines()
+    ]
+
+
+def many(folder: Path, count: int = 400) -> dict[str, Artifact]:
+    """Documents of two categories over two parts, all of which survive."""
+    categories = ["web-zh", "web-en"]
+    given = documents(folder, "web", [[f"text {i}" for i in range(count)], [f"more {i}" for i in range(count)]])
+    rows = [(None, categories[i % 2], None) for i in range(count)]
+    return {"documents": given, **decisions(folder, "web", [list(rows), list(rows)])}
+
+
+def test_lines_are_exactly_the_contract(tmp_path: Path) -> None:
+    texts: list[Any] = [
+        {"text": "你好\n“世界”\u2028 </s>", "prompt": "问", "url": "http://a.test/?q=é", "offset": 7},
+        "cut away",
+        "an exact copy",
+        "a near copy",
+        "last",
+    ]
+    given = documents(tmp_path, "web", [texts, []])
+    rows = [
+        (None, "web-zh", None),
+        ("quality.c4.sentences", None, None),
+        (None, "web-zh", "exact"),
+        (None, "web-zh", "near"),
+        (None, "books", None),
+    ]
+    inputs = {"documents": given, **decisions(tmp_path, "web", [rows, []])}
+    found = run_stage(STAGE, SelectParameters(heldout=None), inputs, "web", tmp_path=tmp_path)
+    assert found.files() == ["books/part-00000.jsonl", "web-zh/part-00000.jsonl"]
+    raw = found.path("web-zh/part-00000.jsonl").read_bytes()
+    assert (
+        raw
+        == (
+            '{"source": "问", "target": "你好\\n“世界”\u2028 </s>", "category": "web-zh", "id": "' + "0" * 32 + '", '
+            '"url": "http://a.test/?q=é", "language": "zh", "file": "web.jsonl", "offset": 7}\n'
+        ).encode()
+    )
+    assert lines(found, "books/")[0]["target"] == "last"
+    ledger = Ledger.from_json(found.manifest["ledger"])
+    assert {r: ledger.documents("dropped", r) for r in ("quality.c4.sentences", "dedup.exact", "dedup.near")} == {
+        "quality.c4.sentences": 1,
+        "dedup.exact": 1,
+        "dedup.near": 1,
+    }
+    assert (ledger.documents("read"), ledger.documents("kept")) == (5, 2)
+    (row,) = found.manifest["ledger"]["rows"]
+    assert row["totals"]["bytes"]["kept"] == len(texts[0]["text"].encode()) + len("last")
+    assert found.statistics["categories"]["books"]["training"] == {"documents": 1, "bytes": 4, "characters": 4}
+
+
+def test_held_out_documents_are_the_smallest_hashes_of_each_category(tmp_path: Path) -> None:
+    inputs = many(tmp_path)
+    parameters = SelectParameters(heldout=HeldOut(fraction=0.2, max_documents=30))
+    found = run_stage(STAGE, parameters, inputs, "web", tmp_path=tmp_path)
+    for category in ("web-zh", "web-en"):
+        held = {row["id"] for row in lines(found, f"heldout/{category}/")}
+        trained = {row["id"] for row in lines(found, f"{category}/")}
+        assert len(held) == 30 and len(held | trained) == 400 and not held & trained
+        assert max(map(held_out_hash, held)) < min(map(held_out_hash, trained))
+        assert found.statistics["categories"][category]["held_out"]["documents"] == 30
+    assert Ledger.from_json(found.manifest["ledger"]).documents("kept") == 800
+
+
+def test_the_fraction_decides_where_the_limit_does_not(tmp_path: Path) -> None:
+    parameters = SelectParameters(heldout=HeldOut(fraction=0.1))
+    found = run_stage(STAGE, parameters, many(tmp_path), "web", tmp_path=tmp_path)
+    held = lines(found, "heldout/")
+    assert 50 < len(held) < 110
+    assert all(held_out_hash(row["id"]) < 0.1 * 2**64 for row in held)
+
+
+def test_workers_do_not_change_the_bytes(tmp_path: Path) -> None:
+    inputs = many(tmp_path, 50)
+    parameters = SelectParameters(heldout=HeldOut(fraction=0.1, max_documents=3))
+    found = run_stage(STAGE, parameters, inputs, "web", tmp_path=tmp_path / "one")
+    with start(EngineConfig(kind="processes", workers=2)) as engine:
+        again = run_stage(STAGE, parameters, inputs, "web", tmp_path=tmp_path / "two", engine=engine)
+    assert data_digests(again) == data_digests(found) and again.statistics == found.statistics
+
+
+def test_nothing_is_held_out_without_dedup(tmp_path: Path) -> None:
+    inputs = many(tmp_path, 10)
+    del inputs["dedup"]
+    with pytest.raises(StageError, match="no dedup"):
+        run_stage(STAGE, SelectParameters(), inputs, "web", tmp_path=tmp_path)
+    found = run_stage(STAGE, SelectParameters(heldout=None), inputs, "web", tmp_path=tmp_path)
+    assert found.statistics["categories"]["web-en"]["training"]["documents"] == 10
+
+
+def test_decisions_about_other_documents_are_refused(tmp_path: Path) -> None:
+    inputs = {
+        "documents": documents(tmp_path, "web", [["a", "b"]]),
+        **decisions(tmp_path, "web", [[(None, "web-zh", None)]]),
+    }
+    with pytest.raises(StageError, match="2 documents but 1 decisions"):
+        run_stage(STAGE, SelectParameters(), inputs, "web", tmp_path=tmp_path)
+
+
+@pytest.mark.parametrize("heldout", [{"fraction": 0}, {"fraction": 1.0}, {"max_documents": 0}, {"share": 0.1}])
+def test_wrong_parameters_are_refused(heldout: dict[str, Any]) -> None:
+    with pytest.raises(pydantic.ValidationError):
+        SelectParameters.model_validate({"heldout": heldout})
