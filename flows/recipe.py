@@ -1,0 +1,312 @@
+"""The recipe: one YAML file that says everything. Composes the stages' parameters; holds none of its own logic.
+
+A section of a source holds the parameters of an annotator and, under `keep`, what `cut` makes of its columns.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import pydantic
+
+from flows.graph import ARTIFACT_SCHEME, ArtifactReference
+from flows.recipe_errors import nearest, problems_of
+from flows.recipe_file import Document, RecipeError, load
+from flows.recipe_file import Path as DataPath
+from flows.resolve import NAMED_FILES
+from infra.engine.config import EngineConfig
+from infra.stage import FILE, Parameters
+from tasks.benchmarks.model import Benchmark
+from tasks.binning.stage import BinningParameters
+from tasks.decontaminate.stage import DecontaminateParameters
+from tasks.dedup.stage import DedupParameters
+from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep
+from tasks.evaluation.stage import EvaluationParameters
+from tasks.ingest.stage import IngestParameters
+from tasks.langid.stage import LangidParameters
+from tasks.language_model.stage import LanguageModelParameters
+from tasks.model.stage import ModelParameters
+from tasks.perplexity.stage import PerplexityParameters
+from tasks.quality.stage import QualityParameters
+from tasks.select.stage import SelectParameters
+from tasks.signatures.stage import SignaturesParameters
+from tasks.tokenizer.stage import TokenizerParameters
+from tasks.training.plan import PlanError
+from tasks.training.stage import TrainingSection
+
+Name = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+"""Names become folders and dashboard keys."""
+
+
+class LangidSection(LangidParameters):
+    """Language identification of a source, and which languages stay."""
+
+    keep: LanguageKeep | None = None
+
+
+class QualitySection(QualityParameters):
+    """Quality rules of a source, and which of them drop documents."""
+
+    keep: RulesKeep | None = None
+
+
+class PerplexitySection(PerplexityParameters):
+    """Perplexity of a source under the recipe's `language_models`, and which buckets stay."""
+
+    keep: BucketKeep | None = None
+
+
+class Source(Parameters):
+    """A named input corpus. Without a category it is reference text only: for language models, never for training."""
+
+    ingest: IngestParameters
+    langid: LangidSection | None = None
+    quality: QualitySection | None = None
+    perplexity: PerplexitySection | None = None
+    category: Name | dict[Name, Name] | None = None
+
+    def categories(self) -> tuple[str, ...]:
+        """The categories this source feeds."""
+        if self.category is None:
+            return ()
+        return (self.category,) if isinstance(self.category, str) else tuple(dict.fromkeys(self.category.values()))
+
+
+class LanguageModelSection(LanguageModelParameters):
+    """A language model trained on the reference text of `sources`; its key is the language."""
+
+    language: str = ""
+    sources: tuple[Name, ...] = pydantic.Field(min_length=1)
+
+
+class Percentiles(Parameters):
+    """Percentiles of perplexity that part head from middle and middle from tail, per language."""
+
+    head: float = 30.0
+    middle: float = 60.0
+
+
+class DedupSection(DedupParameters, SignaturesParameters):
+    """Signatures and deduplication, which share their shape."""
+
+
+class DecontaminateSection(DecontaminateParameters):
+    """Which of the recipe's benchmarks to look for, and what becomes of contaminated documents."""
+
+    against: tuple[Name, ...] = ()  # type: ignore[assignment]  # names here, benchmarks in the stage
+    action: Literal["drop", "report"] = "drop"
+
+    @pydantic.field_validator("against", mode="before")
+    @classmethod
+    def _files_only(cls, against: Any) -> Any:
+        return against
+
+
+class TokenizerSection(TokenizerParameters):
+    """The tokenizer, and which categories or sources it learns from."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    learn_from: tuple[Name, ...] = pydantic.Field(default=(), alias="from")
+
+
+class EvaluationSection(EvaluationParameters):
+    """Which models answer which benchmarks: `base`, `model` (before training) or a phase; all phases by default."""
+
+    models: tuple[Name, ...] | None = None
+    tasks: tuple[Name, ...] = ()
+    benchmarks: dict[str, Benchmark] = pydantic.Field(default_factory=dict, exclude=True)
+    """Filled from the recipe's `benchmarks`; not written here."""
+
+
+class Recipe(Parameters):
+    """A whole recipe; sections that are missing leave their stages out."""
+
+    name: Name
+    store: str = "artifacts"
+    engine: EngineConfig = EngineConfig()
+    sources: dict[Name, Source] = pydantic.Field(default_factory=dict)
+    language_models: dict[str, LanguageModelSection] = pydantic.Field(default_factory=dict)
+    percentiles: Percentiles = Percentiles()
+    benchmarks: dict[Name, Benchmark] = pydantic.Field(default_factory=dict)
+    dedup: DedupSection = DedupSection()
+    decontaminate: DecontaminateSection | None = None
+    select: SelectParameters = SelectParameters()
+    tokenizer: TokenizerSection | None = None
+    model: ModelParameters | None = None
+    binning: BinningParameters | None = None
+    training: TrainingSection | None = None
+    evaluation: EvaluationSection | None = None
+
+    def categories(self) -> dict[str, tuple[str, ...]]:
+        """Category -> the sources that feed it."""
+        found: dict[str, tuple[str, ...]] = {}
+        for name, source in self.sources.items():
+            for category in source.categories():
+                found[category] = (*found.get(category, ()), name)
+        return found
+
+    def evaluated_models(self) -> tuple[str, ...]:
+        """The models the evaluation section asks for."""
+        phases = tuple(phase.name for phase in self.training.phases) if self.training else ()
+        if self.evaluation is None:
+            return ()
+        return self.evaluation.models or phases or ("model",)
+
+    def warnings(self) -> list[str]:
+        """What is allowed but probably not meant."""
+        if self.training is None or self.binning is None:
+            return []
+        return self.training.warnings(self.binning.sequence_length)
+
+    def data(self) -> dict[str, Any]:
+        """The recipe with defaults filled in, as JSON."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    @pydantic.model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        """References between sections name what exists."""
+        checks = [
+            *self._check_language_models(),
+            *self._check_names("decontaminate.against", self.decontaminate and self.decontaminate.against, self.benchmarks),
+            *self._check_names("evaluation.tasks", self.evaluation and self.evaluation.tasks, self.benchmarks),
+            *self._check_models(),
+            *self._check_training(),
+        ]
+        problems = [problem for problem in checks if problem]
+        if problems:
+            raise ValueError("\n  ".join(problems))
+        return self
+
+    @staticmethod
+    def _check_names(where: str, given: Sequence[str] | None, known: Any) -> list[str]:
+        return [
+            f"{where}: {name!r} is not in this recipe{nearest(name, list(known))}; there is: {', '.join(known) or 'none'}"
+            for name in given or ()
+            if name not in known
+        ]
+
+    def _check_language_models(self) -> list[str]:
+        problems = []
+        for language, section in self.language_models.items():
+            problems += self._check_names(f"language_models.{language}.sources", section.sources, self.sources)
+        for name, source in self.sources.items():
+            if source.perplexity is None:
+                continue
+            if source.langid is None:
+                problems.append(f"sources.{name}.perplexity needs languages; add sources.{name}.langid")
+            if not self.language_models:
+                problems.append(f"sources.{name}.perplexity needs models; add a language_models section")
+        return problems
+
+    def _check_models(self) -> list[str]:
+        categories, problems = self.categories(), []
+        if self.tokenizer is not None:
+            known = {**categories, **self.sources}
+            problems += self._check_names("tokenizer.from", self.tokenizer.learn_from, known)
+        if self.evaluation is not None:
+            phases = [phase.name for phase in self.training.phases] if self.training else []
+            known_models = [*(["base"] if self.model and self.model.base else []), *(["model"] if self.model else []), *phases]
+            problems += self._check_names("evaluation.models", self.evaluation.models, known_models)
+            if not known_models:
+                problems.append("evaluation: there is no model; add a model section")
+        return problems
+
+    def _check_training(self) -> list[str]:
+        if self.training is None:
+            return []
+        missing = [s for s in ("tokenizer", "model", "binning") if getattr(self, s) is None]
+        if missing or self.binning is None:
+            return [f"training needs the sections tokenizer, model and binning; missing: {', '.join(missing)}"]
+        problems, categories = [], self.categories()
+        for phase in self.training.phases:
+            if phase.mixture != "buckets":
+                problems += self._check_names(f"training.phases.{phase.name}.mixture", list(phase.mixture), categories)
+            try:
+                self.training.node(phase.name, self.binning.sequence_length)
+            except (PlanError, pydantic.ValidationError) as error:
+                detail = error.errors()[0]["msg"] if isinstance(error, pydantic.ValidationError) else str(error)
+                problems.append(f"training.phases.{phase.name}: {detail}")
+        if not categories:
+            problems.append("training: no source has a category, so there is nothing to train on")
+        return problems
+
+
+def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read and check a recipe; file references come out absolute. Raises `RecipeError` with every problem found."""
+    document = load(file, overrides)
+    for language, section in (document.data.get("language_models") or {}).items():
+        if isinstance(section, dict):
+            section.setdefault("language", language)
+    try:
+        recipe = Recipe.model_validate(document.data)
+    except pydantic.ValidationError as error:
+        raise RecipeError(problems_of(error, Recipe, document)) from None
+    located = _locate(recipe, (), document)
+    problems = _bad_references(located, document)
+    if problems:
+        raise RecipeError(problems)
+    return located
+
+
+def recipe_schema() -> dict[str, Any]:
+    """JSON schema of recipes, for editors."""
+    return Recipe.model_json_schema()
+
+
+def _locate(value: Any, path: DataPath, document: Document) -> Any:
+    """Make relative file references absolute, from the folder of the file that states them."""
+    if isinstance(value, Parameters):
+        changes: dict[str, Any] = {}
+        for name, info in type(value).model_fields.items():
+            item, here = getattr(value, name), (*path, info.alias or name)
+            if FILE not in info.metadata:
+                changes[name] = _locate(item, here, document)
+            elif isinstance(item, str):
+                changes[name] = _absolute(item, here, document)
+            elif item is not None:
+                changes[name] = tuple(_absolute(one, (*here, index), document) for index, one in enumerate(item))
+        changed = {name: item for name, item in changes.items() if item is not getattr(value, name)}
+        return value.model_copy(update=changed) if changed else value
+    if isinstance(value, dict):
+        return {key: _locate(item, (*path, key), document) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_locate(item, (*path, index), document) for index, item in enumerate(value))
+    return value
+
+
+def _absolute(reference: str, path: DataPath, document: Document) -> str:
+    """A path made absolute; names of packaged files, hub names, URLs and artifacts stay as they are."""
+    if reference in NAMED_FILES or "://" in reference or reference.startswith(ARTIFACT_SCHEME):
+        return reference
+    found = (document.place(path).folder / Path(reference).expanduser()).absolute()
+    looks_like_path = reference.startswith((".", "/", "~")) or any(sign in reference for sign in "*?[")
+    if looks_like_path or found.exists() or glob.glob(str(found)) or "/" not in reference or Path(reference).suffix:
+        return str(Path(*found.parts)) if ".." not in found.parts else str(_normal(found))
+    return reference
+
+
+def _normal(path: Path) -> Path:
+    """Remove `..` without following links."""
+    parts: list[str] = []
+    for part in path.parts:
+        if part == "..":
+            parts.pop()
+        else:
+            parts.append(part)
+    return Path(*parts)
+
+
+def _bad_references(recipe: Recipe, document: Document) -> list[str]:
+    problems = []
+    for path, references in recipe.file_references().items():
+        for reference in references:
+            if reference.startswith(ARTIFACT_SCHEME):
+                try:
+                    ArtifactReference.parse(reference)
+                except ValueError as error:
+                    problems.append(f"{document.place(tuple(path.split('.')))}: {path}: {error}")
+    return problems

@@ -1,0 +1,230 @@
+"""The list of stages: what a recipe becomes. Annotate every source, cut and deduplicate them together, select,
+grow the tokenizer and the model, bin, train phase by phase, evaluate, report.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flows.graph import ARTIFACT_SCHEME, ArtifactReference, Graph
+from flows.recipe import Recipe, Source
+from infra.stage import Parameters
+from tasks.binning.stage import STAGE as BINNING
+from tasks.cut.stage import STAGE as CUT
+from tasks.cut.stage import CutParameters, SourceCut
+from tasks.decontaminate.stage import STAGE as DECONTAMINATE
+from tasks.decontaminate.stage import DecontaminateParameters
+from tasks.dedup.stage import STAGE as DEDUP
+from tasks.dedup.stage import DedupParameters
+from tasks.evaluation.stage import STAGE as EVALUATION
+from tasks.evaluation.stage import EvaluationParameters
+from tasks.ingest.stage import STAGE as INGEST
+from tasks.langid.stage import STAGE as LANGID
+from tasks.langid.stage import LangidParameters
+from tasks.language_model.stage import STAGE as LANGUAGE_MODEL
+from tasks.language_model.stage import LanguageModelParameters
+from tasks.model.stage import STAGE as MODEL
+from tasks.perplexity.stage import STAGE as PERPLEXITY
+from tasks.perplexity.stage import PerplexityParameters
+from tasks.quality.stage import STAGE as QUALITY
+from tasks.quality.stage import QualityParameters
+from tasks.report.stage import STAGE as REPORT
+from tasks.report.stage import ReportParameters
+from tasks.select.stage import STAGE as SELECT
+from tasks.signatures.stage import STAGE as SIGNATURES
+from tasks.signatures.stage import SignaturesParameters
+from tasks.tokenizer.stage import STAGE as TOKENIZER
+from tasks.tokenizer.stage import TokenizerParameters
+from tasks.training.stage import STAGE as TRAINING
+
+MAIN = "main"
+"""The name of stages that a recipe has one of."""
+
+
+def stages(recipe: Recipe) -> Graph:
+    """All nodes of a recipe, in running order."""
+    graph = Graph()
+    selected = _documents(recipe, graph)
+    models = _models(recipe, graph, selected)
+    _evaluations(recipe, graph, selected, models)
+    everything: dict[str, list[str]] = {}
+    for id, node in graph.nodes.items():
+        everything.setdefault(node.stage.name, []).append(id)
+    graph.add(REPORT, recipe.name, ReportParameters(recipe=recipe.name), **everything)
+    return graph
+
+
+def _documents(recipe: Recipe, graph: Graph) -> dict[str, str]:
+    """Recipe to selected documents; returns source -> its select node."""
+    documents = {name: graph.add(INGEST, name, source.ingest) for name, source in recipe.sources.items()}
+    languages = {
+        name: graph.add(LANGID, name, _part(LangidParameters, source.langid), documents=documents[name])
+        for name, source in recipe.sources.items()
+        if source.langid
+    }
+    quality = {
+        name: graph.add(
+            QUALITY,
+            name,
+            _part(QualityParameters, source.quality),
+            documents=documents[name],
+            langid=languages.get(name),
+        )
+        for name, source in recipe.sources.items()
+        if source.quality
+    }
+    language_models = [
+        graph.add(
+            LANGUAGE_MODEL,
+            language,
+            _part(LanguageModelParameters, section),
+            documents=[documents[name] for name in section.sources],
+            langid=[languages[name] for name in section.sources if name in languages],
+        )
+        for language, section in recipe.language_models.items()
+    ]
+    perplexity = {
+        name: graph.add(
+            PERPLEXITY,
+            name,
+            _part(PerplexityParameters, source.perplexity),
+            documents=documents[name],
+            langid=languages[name],
+            models=language_models,
+        )
+        for name, source in recipe.sources.items()
+        if source.perplexity
+    }
+    trained_on = {name: source for name, source in recipe.sources.items() if source.category}
+    if not trained_on:
+        return {}
+    signatures = [
+        graph.add(SIGNATURES, name, _part(SignaturesParameters, recipe.dedup), documents=documents[name])
+        for name in trained_on
+    ]
+    contaminated = [
+        graph.add(DECONTAMINATE, name, _decontaminate(recipe), documents=documents[name])
+        for name in trained_on
+        if recipe.decontaminate and recipe.decontaminate.against
+    ]
+    cut = graph.add(
+        CUT,
+        MAIN,
+        CutParameters(
+            sources={name: _keeps(recipe, source) for name, source in trained_on.items()},
+            **recipe.percentiles.model_dump(),
+        ),
+        documents=[documents[name] for name in trained_on],
+        langid=[languages[name] for name in trained_on if name in languages],
+        quality=[quality[name] for name in trained_on if name in quality],
+        perplexity=[perplexity[name] for name in trained_on if name in perplexity],
+        decontaminate=contaminated,
+    )
+    dedup = graph.add(
+        DEDUP,
+        MAIN,
+        _part(DedupParameters, recipe.dedup),
+        cut=cut,
+        documents=[documents[name] for name in trained_on],
+        signatures=signatures,
+        perplexity=[perplexity[name] for name in trained_on if name in perplexity],
+    )
+    return {
+        name: graph.add(SELECT, name, recipe.select, documents=documents[name], cut=cut, dedup=dedup)
+        for name in trained_on
+    }
+
+
+def _models(recipe: Recipe, graph: Graph, selected: dict[str, str]) -> dict[str, str | ArtifactReference]:
+    """Tokenizer to the last phase; returns model name -> what holds its checkpoint."""
+    models: dict[str, str | ArtifactReference] = {}
+    if recipe.tokenizer is None or recipe.model is None:
+        return models
+    categories = recipe.categories()
+    learn_from = recipe.tokenizer.learn_from or tuple(categories)
+    wanted = [c for name in learn_from for c in (recipe.sources[name].categories() if name in recipe.sources else (name,))]
+    feeding = [source for source in selected if set(recipe.sources[source].categories()) & set(wanted)]
+    tokenizer = graph.add(
+        TOKENIZER,
+        MAIN,
+        _part(TokenizerParameters, recipe.tokenizer, categories=tuple(dict.fromkeys(wanted))),
+        select=[selected[source] for source in feeding],
+        base=_reference(recipe.tokenizer.base),
+    )
+    base = _reference(recipe.model.base)
+    model = graph.add(MODEL, MAIN, recipe.model, tokenizer=tokenizer, base=base)
+    models["model"] = model
+    if base is not None:
+        models["base"] = base
+    if recipe.training is None or recipe.binning is None:
+        return models
+    used = [c for phase in recipe.training.phases for c in (categories if phase.mixture == "buckets" else phase.mixture)]
+    bins = {
+        category: graph.add(
+            BINNING,
+            category,
+            recipe.binning,
+            select=[selected[source] for source in categories[category]],
+            tokenizer=tokenizer,
+        )
+        for category in categories
+        if category in used
+    }
+    previous = model
+    for phase in recipe.training.phases:
+        mixture = list(categories) if phase.mixture == "buckets" else list(phase.mixture)
+        previous = graph.add(
+            TRAINING,
+            phase.name,
+            recipe.training.node(phase.name, recipe.binning.sequence_length),
+            previous=previous,
+            bins=[bins[category] for category in mixture],
+        )
+        models[phase.name] = previous
+    return models
+
+
+def _evaluations(
+    recipe: Recipe, graph: Graph, selected: dict[str, str], models: dict[str, str | ArtifactReference]
+) -> None:
+    section = recipe.evaluation
+    if section is None:
+        return
+    against = recipe.decontaminate.against if recipe.decontaminate and recipe.decontaminate.action == "drop" else ()
+    for name in recipe.evaluated_models():
+        parameters = _part(
+            EvaluationParameters,
+            section,
+            benchmarks={task: recipe.benchmarks[task] for task in section.tasks},
+            decontaminated=tuple(task for task in section.tasks if task in against),
+            model=recipe.model.base if recipe.model and name == "base" and name not in models else None,
+        )
+        graph.add(EVALUATION, name, parameters, model=models.get(name), heldout=list(selected.values()))
+
+
+def _keeps(recipe: Recipe, source: Source) -> SourceCut:
+    return SourceCut(
+        langid=source.langid.keep if source.langid else None,
+        quality=source.quality.keep if source.quality else None,
+        perplexity=source.perplexity.keep if source.perplexity else None,
+        category=source.category,
+        decontaminate=recipe.decontaminate.action if recipe.decontaminate else "drop",
+    )
+
+
+def _decontaminate(recipe: Recipe) -> DecontaminateParameters:
+    section = recipe.decontaminate
+    against = section.against if section else ()
+    return _part(DecontaminateParameters, section, against={name: recipe.benchmarks[name] for name in against})
+
+
+def _reference(base: str | None) -> ArtifactReference | None:
+    return ArtifactReference.parse(base) if base and base.startswith(ARTIFACT_SCHEME) else None
+
+
+def _part(model: type[Any], section: Parameters | None, **changes: Any) -> Any:
+    """The stage's own parameters out of a recipe section that holds more."""
+    values = {
+        name: getattr(section, name) for name in model.model_fields if hasattr(section, name) and name not in changes
+    }
+    return model(**values, **changes)

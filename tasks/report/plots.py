@@ -1,0 +1,131 @@
+"""The report's pictures, as inline SVG drawn by matplotlib: equal numbers give equal bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("svg")
+from matplotlib import rcParams
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+rcParams.update(
+    {
+        "svg.hashsalt": "puna",
+        "svg.fonttype": "none",
+        "font.family": "sans-serif",
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.edgecolor": "#8a8f98",
+        "axes.labelcolor": "#50555e",
+        "xtick.color": "#50555e",
+        "ytick.color": "#50555e",
+        "axes.grid": True,
+        "grid.color": "#e7e9ee",
+        "axes.axisbelow": True,
+    }
+)
+
+COLOURS = ("#3c6e71", "#d9822b", "#6a4c93", "#2a7de1", "#b23a48", "#7d8597")
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue().partition("<svg")[1] + buffer.getvalue().partition("<svg")[2]
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height))
+    return figure, figure.add_subplot()
+
+
+def funnel(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Documents left after every step, one group of bars per source."""
+    bars = [(f"{row['source']}: {step['step']}", step["documents"], n) for n, row in enumerate(rows) for step in row["steps"]]
+    figure, axes = _axes(7.5, 0.6 + 0.24 * len(bars))
+    names, counts, groups = zip(*bars, strict=True)
+    axes.barh(range(len(bars)), counts, color=[COLOURS[group % len(COLOURS)] for group in groups], height=0.75)
+    axes.set_yticks(range(len(bars)), names)
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel("documents")
+    for position, count in enumerate(counts):
+        axes.annotate(f" {count:,}", (count, position), va="center", color="#50555e")
+    axes.margins(x=0.12)
+    return _svg(figure)
+
+
+def bars(values: Mapping[str, float], label: str) -> str:
+    """Horizontal bars, one per name."""
+    figure, axes = _axes(5.0, 0.6 + 0.22 * max(1, len(values)))
+    axes.barh(range(len(values)), list(values.values()), color=COLOURS[0], height=0.75)
+    axes.set_yticks(range(len(values)), list(values))
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel(label)
+    for position, value in enumerate(values.values()):
+        axes.annotate(f" {value:,.0f}", (value, position), va="center", color="#50555e")
+    axes.margins(x=0.15)
+    return _svg(figure)
+
+
+def perplexity(cut: Mapping[str, Any]) -> str:
+    """Histogram of perplexity for one language, with the cut-offs of head and middle."""
+    low, documents = cut["histogram"]["low"], cut["histogram"]["documents"]
+    figure, axes = _axes(4.6, 2.2)
+    widths = [following - edge for edge, following in zip(low, [*low[1:], low[-1] * 1.09 if low else 1], strict=True)]
+    axes.bar(low, documents, width=widths, align="edge", color=COLOURS[0], edgecolor="white", linewidth=0.4)
+    axes.set_xscale("log")
+    axes.set_xlabel(f"perplexity, {cut['language']}")
+    axes.set_ylabel("documents")
+    for name in ("head", "middle"):
+        if cut.get(name):
+            axes.axvline(cut[name], color=COLOURS[1], linestyle="--", linewidth=1)
+            axes.annotate(f" {name} ends", (cut[name], 0.93), xycoords=("data", "axes fraction"), color=COLOURS[1])
+    return _svg(figure)
+
+
+def training(phases: Mapping[str, Sequence[Mapping[str, Any]]], field: str) -> str:
+    """A metric over tokens through all phases; `losses` and `rows` (share of the mixture) draw a line per category."""
+    figure, axes = _axes(7.5, 2.4)
+    seen: dict[str, str] = {}
+    for name, steps in phases.items():
+        if not steps:
+            continue
+        axes.axvline(steps[-1]["tokens"] / 1e6, color="#c9ccd3", linewidth=0.8)
+        axes.annotate(
+            name, (steps[0]["tokens"] / 1e6, 1.02), xycoords=("data", "axes fraction"), color="#50555e", ha="left"
+        )
+        for category in sorted({key for step in steps for key in _by_category(step, field)}):
+            points = [(s["tokens"] / 1e6, _by_category(s, field)[category]) for s in steps if category in _by_category(s, field)]
+            colour = seen.setdefault(category, COLOURS[len(seen) % len(COLOURS)])
+            xs, ys = zip(*_smooth(points), strict=True)
+            axes.plot(xs, ys, color=colour, linewidth=1.3)
+    for category, colour in seen.items():
+        axes.plot([], [], color=colour, label=category)
+    if len(seen) > 1:
+        axes.legend(frameon=False, loc="best")
+    axes.set_xlabel("million tokens")
+    axes.set_ylabel({"losses": "loss", "rows": "share of rows"}.get(field, field))
+    return _svg(figure)
+
+
+def _by_category(step: Mapping[str, Any], field: str) -> Mapping[str, float]:
+    value = step.get(field)
+    if field == "rows" and isinstance(value, Mapping):
+        total = sum(value.values()) or 1
+        return {category: rows / total for category, rows in value.items()}
+    return value if isinstance(value, Mapping) else {field: value} if value is not None else {}
+
+
+def _smooth(points: Sequence[tuple[float, float]], at_most: int = 300) -> list[tuple[float, float]]:
+    """Means of neighbouring points, so that a long run draws as fast as a short one."""
+    width = -(-len(points) // at_most)
+    groups = [points[start : start + width] for start in range(0, len(points), width)]
+    return [(sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)) for group in groups]

@@ -1,0 +1,114 @@
+"""Write the report of one recipe."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from infra.context import Context
+from infra.stage import Outcome
+from infra.store import Artifact, Shard
+from tasks.report.summary import summary
+
+SUMMARY = "summary.json"
+PAGE = "report.html"
+METRICS = "metrics.jsonl"
+
+
+def run(context: Context) -> Outcome:
+    """Write `data/summary.json`, then draw `records/report.html` from it, the metrics and the manifests' timings."""
+    numbers = summary(context.inputs)
+    context.map(_write_summary, {"summary": numbers}, here=True)
+    with context.record(PAGE) as path:
+        path.write_text(page(context.parameters.recipe, context.inputs, numbers), encoding="utf-8")
+    return Outcome({"artifacts": sum(len(artifacts) for artifacts in context.inputs.values())})
+
+
+def _write_summary(numbers: dict[str, Any], shard: Shard) -> dict[str, Any]:
+    with shard.create(SUMMARY) as path:
+        path.write_text(json.dumps(numbers, ensure_ascii=False, indent=1), encoding="utf-8")
+    return {}
+
+
+def page(recipe: str, inputs: Mapping[str, Sequence[Artifact]], numbers: dict[str, Any]) -> str:
+    """The HTML page."""
+    import jinja2
+    from markupsafe import Markup
+
+    from tasks.report import plots
+
+    metrics = {artifact.name: _metrics(artifact) for artifact in inputs.get("training", ())}
+    pictures = {
+        "funnel": plots.funnel(numbers["funnel"]) if numbers["funnel"] else "",
+        "languages": plots.bars(_top(numbers["languages"], "language"), "documents") if numbers["languages"] else "",
+        "reasons": plots.bars(_top(numbers["reasons"], "reason"), "documents") if numbers["reasons"] else "",
+        "perplexity": [plots.perplexity(cut) for cut in numbers["cutoffs"]],
+    }
+    if any(metrics.values()):
+        pictures |= {field: plots.training(metrics, field) for field in ("losses", "rows", "lr")}
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    template = environment.from_string((Path(__file__).with_name("page.html")).read_text(encoding="utf-8"))
+    marked = {
+        name: [Markup(svg) for svg in drawn] if isinstance(drawn, list) else Markup(drawn)
+        for name, drawn in pictures.items()
+    }
+    artifacts = [artifact for group in inputs.values() for artifact in group]
+    return template.render(
+        recipe=recipe,
+        numbers=numbers,
+        pictures=marked,
+        artifacts=artifacts,
+        files=_files(artifacts),
+        scores=score_rows(numbers["scores"]),
+        models=list(numbers["scores"]),
+    )
+
+
+def _metrics(artifact: Artifact) -> list[dict[str, Any]]:
+    if not artifact.records.exists(METRICS):
+        return []
+    return [json.loads(line) for line in artifact.records.read(METRICS).splitlines()]
+
+
+def _top(rows: Sequence[Mapping[str, Any]], name: str, limit: int = 12) -> dict[str, float]:
+    counts: dict[str, float] = {}
+    for row in rows:
+        counts[row[name]] = counts.get(row[name], 0) + row["documents"]
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    top = dict(ordered[:limit])
+    if len(ordered) > limit:
+        top["others"] = sum(count for _, count in ordered[limit:])
+    return top
+
+
+def _files(artifacts: Sequence[Artifact]) -> list[dict[str, Any]]:
+    """Every input file of the run, once, with what read it."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for artifact in artifacts:
+        for pins in artifact.manifest["pins"].values():
+            for pin in pins:
+                entry = found.setdefault((pin["name"], pin["sha256"]), {**pin, "readers": []})
+                entry["readers"].append(f"{artifact.stage}/{artifact.name}")
+    return list(found.values())
+
+
+def score_rows(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """One row per task and metric: a cell (value, standard error, change against the first model) per model."""
+    keys = dict.fromkeys((task, metric) for tasks in scores.values() for task, found in tasks.items() for metric in found)
+    rows = []
+    for task, metric in keys:
+        if metric.endswith("_stderr") or metric == "n":
+            continue
+        cells: list[dict[str, Any]] = []
+        for tasks in scores.values():
+            found = tasks.get(task, {})
+            value = found.get(metric)
+            first = cells[0]["value"] if cells else None
+            change = value - first if value is not None and first is not None else None
+            cells.append({"value": value, "stderr": found.get(f"{metric}_stderr"), "change": change})
+        count = next((tasks[task]["n"] for tasks in scores.values() if "n" in tasks.get(task, {})), None)
+        lower = metric.startswith("bits") or metric == "tokens_per_character"
+        rows.append({"task": task, "metric": metric, "n": count, "cells": cells, "lower_is_better": lower})
+    return rows

@@ -1,0 +1,24 @@
+"""The report stage: reads every other artifact's manifest, writes `data/summary.json` and `records/report.html`.
+
+The page is a record, not data: it shows timings and plots, which no digest may depend on.
+"""
+
+from __future__ import annotations
+
+from infra.stage import Parameters, Stage
+
+
+class ReportParameters(Parameters):
+    """`recipe`: the name on the page. Input roles are stage names, each with all artifacts of that stage."""
+
+    recipe: str
+
+
+STAGE = Stage(
+    "report",
+    version=1,
+    parameters=ReportParameters,
+    run="tasks.report.run:run",
+    summary="one HTML page from manifests",
+    bitwise=False,
+)

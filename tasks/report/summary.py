@@ -1,0 +1,92 @@
+"""The numbers of the report, out of manifests: plain data, no drawing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from infra.store import Artifact
+
+Inputs = Mapping[str, Sequence[Artifact]]
+"""Stage name -> its artifacts."""
+
+
+def summary(inputs: Inputs) -> dict[str, Any]:
+    """Everything the page shows, by section."""
+    return {
+        "funnel": funnel(inputs),
+        "reasons": reasons(inputs),
+        "languages": languages(inputs),
+        "cutoffs": [cut for artifact in inputs.get("cut", ()) for cut in artifact.statistics.get("cutoffs", ())],
+        "duplicates": next((artifact.statistics for artifact in inputs.get("dedup", ())), {}),
+        "tokenizer": next((artifact.statistics for artifact in inputs.get("tokenizer", ())), {}),
+        "model": next((artifact.statistics for artifact in inputs.get("model", ())), {}),
+        "bins": {artifact.name: artifact.statistics for artifact in inputs.get("binning", ())},
+        "phases": {artifact.name: artifact.statistics for artifact in inputs.get("training", ())},
+        "scores": {artifact.name: artifact.statistics.get("scores", {}) for artifact in inputs.get("evaluation", ())},
+        "not_decontaminated": not_decontaminated(inputs),
+    }
+
+
+def funnel(inputs: Inputs) -> list[dict[str, Any]]:
+    """Per source, documents and text megabytes after every step that takes some away."""
+    rows = []
+    trained_on = {artifact.name for artifact in inputs.get("select", ())}
+    for ingest in inputs.get("ingest", ()):
+        source = ingest.name
+        steps = [("records", *_total(ingest, source, "read")), ("ingest", *_total(ingest, source, "kept"))]
+        if source in trained_on:
+            for stage in ("cut", "dedup"):
+                steps += [(stage, *_total(artifact, source, "kept")) for artifact in inputs.get(stage, ())]
+        rows.append(
+            {
+                "source": source,
+                "steps": [{"step": name, "documents": documents, "bytes": size} for name, documents, size in steps],
+            }
+        )
+    return rows
+
+
+def _total(artifact: Artifact, source: str, side: str) -> tuple[int, int]:
+    found = [row["totals"] for row in (artifact.manifest["ledger"] or {"rows": []})["rows"] if row["source"] == source]
+    return (
+        sum(totals["documents"].get(side, 0) for totals in found),
+        sum(totals["bytes"].get(side, 0) for totals in found),
+    )
+
+
+def reasons(inputs: Inputs) -> list[dict[str, Any]]:
+    """Why documents went, most frequent first: stage, source, reason, documents."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for stage in ("ingest", "cut", "dedup"):
+        for artifact in inputs.get(stage, ()):
+            for row in (artifact.manifest["ledger"] or {"rows": []})["rows"]:
+                for reason in row["reasons"]:
+                    if reason["side"] in ("dropped", "failed"):
+                        counts[stage, row["source"], reason["reason"]] += reason["documents"]
+    return [
+        {"stage": stage, "source": source, "reason": reason, "documents": count}
+        for (stage, source, reason), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ]
+
+
+def languages(inputs: Inputs) -> list[dict[str, Any]]:
+    """Documents by language over all sources, most frequent first."""
+    counts: Counter[str] = Counter()
+    for artifact in inputs.get("langid", ()):
+        for row in artifact.statistics["languages"]:
+            counts[row["language"]] += row["documents"]
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [{"language": language, "documents": count} for language, count in ordered]
+
+
+def not_decontaminated(inputs: Inputs) -> list[str]:
+    """Benchmarks in the table whose questions were not searched for in the training data."""
+    evaluated: set[str] = set()
+    clean: set[str] = set()
+    for artifact in inputs.get("evaluation", ()):
+        parameters = artifact.manifest["parameters"]
+        evaluated.update(parameters["benchmarks"])
+        clean.update(parameters["decontaminated"])
+    return sorted(evaluated - clean)

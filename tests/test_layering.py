@@ -1,0 +1,86 @@
+"""The import rules of the house: flows -> tasks -> infra, stages apart, light modules light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = {"documents", "text", "benchmarks", "checkpoints"}
+ORCHESTRATION = {"prefect", "ray", "typer"}
+
+
+def imports(path: Path, *, top_level_only: bool = False) -> Iterator[str]:
+    """Absolute module names that a file imports."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body if top_level_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import; write the absolute one"
+            yield node.module or ""
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", modules("infra"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_infra_imports_neither_tasks_nor_flows(path: Path) -> None:
+    found = {name.split(".")[0] for name in imports(path)}
+    assert not found & {"tasks", "flows", *ORCHESTRATION}
+
+
+@pytest.mark.parametrize("path", modules("tasks"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_stages_import_only_infra_shared_packages_and_themselves(path: Path) -> None:
+    found = list(imports(path))
+    assert not {name.split(".")[0] for name in found} & {"flows", *ORCHESTRATION}
+    own = path.relative_to(ROOT / "tasks").parts[0]
+    others = {name.split(".")[1] for name in found if name.startswith("tasks.")} - SHARED - {own}
+    assert not others, f"{own} imports the stages {others}"
+
+
+@pytest.mark.parametrize("path", modules("flows"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_flows_read_only_stage_modules_and_light_ones(path: Path) -> None:
+    if path.name in ("pipeline.py", "stage.py", "dashboard.py", "deployments.py"):
+        return
+    found = {name.split(".")[0] for name in imports(path, top_level_only=True)}
+    assert not found & {"prefect", "torch", "transformers", "pyarrow"}
+
+
+@pytest.mark.parametrize("module", ["flows", "flows.recipe", "flows.resolve", "flows.plan", "flows.cli", "flows.stages"])
+def test_planning_imports_no_heavy_library(module: str) -> None:
+    heavy = "('torch', 'prefect', 'transformers', 'datasets', 'pyarrow', 'numpy', 'numba', 'matplotlib')"
+    code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]", f"{module} imports {done.stdout}"
+
+
+BARE_NODE = {"torch", "transformers", "tokenizers", "pyarrow", "numpy", "safetensors", "pydantic", "yaml"}
+
+
+@pytest.mark.parametrize("package", ["tasks/training", "tasks/evaluation"])
+def test_training_and_evaluation_import_on_a_bare_gpu_node(package: str) -> None:
+    """What these packages import at module level, directly or through ours, is on a node with only `BARE_NODE`.
+
+    `run.py` belongs to the machine that launches them.
+    """
+    todo = [path for path in modules(package) if path.name != "run.py"]
+    seen: set[Path] = set()
+    while todo:
+        path = todo.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        for name in imports(path, top_level_only=True):
+            if name.split(".")[0] in ("flows", "tasks", "infra"):
+                inside = ROOT.joinpath(*name.split("."))
+                todo += [file for file in (inside.with_suffix(".py"), inside / "__init__.py") if file.exists()]
+            else:
+                top = name.split(".")[0]
+                assert top in BARE_NODE or top in sys.stdlib_module_names, f"{path.relative_to(ROOT)} imports {name}"
