@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,10 +22,10 @@ from tests.stage_harness import run_stage
 
 
 class TableParameters(Parameters):
-    """Rows per part file name; `schema` by name."""
+    """Rows per file name, as JSON (a version holds no NaN otherwise), with one of SCHEMAS."""
 
     schema_name: str
-    files: dict[str, list[dict[str, Any]]]
+    files: str
 
 
 SCHEMAS = {
@@ -41,7 +42,7 @@ def write_tables(context: Context) -> Outcome:
 
 
 def _write(parameters: TableParameters, shard: Shard) -> dict[str, Any]:
-    for name, rows in parameters.files.items():
+    for name, rows in json.loads(parameters.files).items():
         with shard.create(name) as path:
             table = pa.Table.from_pylist(rows, SCHEMAS[parameters.schema_name])
             pq.write_table(table, path, row_group_size=100)
@@ -51,7 +52,7 @@ def _write(parameters: TableParameters, shard: Shard) -> dict[str, Any]:
 def tables(role: str, name: str, files: Mapping[str, Sequence[Mapping[str, Any]]], tmp_path: Path) -> Artifact:
     """An artifact of stage `role` that holds `files`."""
     stage = Stage(role, 1, TableParameters, "tests.tasks.dedup.corpus:write_tables", "test tables")
-    rows = {file: [dict(row) for row in given] for file, given in files.items()}
+    rows = json.dumps({file: [dict(row) for row in given] for file, given in files.items()})
     return run_stage(stage, TableParameters(schema_name=role, files=rows), name=name, tmp_path=tmp_path)
 
 

@@ -1,0 +1,1 @@
+"""Deduplication: which eligible documents go because a better copy of them stays."""
