@@ -91,7 +91,13 @@ def test_signatures_are_those_of_datasketch() -> None:
 
 
 def test_stage_columns(tmp_path: Path) -> None:
-    texts = ["", "one", "...", "Hello, world! This is a text of nine words.", "hello world this is a text of nine words"]
+    texts = [
+        "",
+        "one",
+        "...",
+        "Hello, world! This is a text of nine words.",
+        "hello world this is a text of nine words",
+    ]
     documents = tables("documents", "web", {"part-00000.parquet": [document(text) for text in texts]}, tmp_path)
     artifact = run_stage(STAGE, SignaturesParameters(), {"documents": documents}, "web", tmp_path=tmp_path)
     rows = pq.read_table(artifact.path("part-00000.parquet")).to_pylist()
