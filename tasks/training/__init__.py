@@ -1,0 +1,1 @@
+"""Training: multi-phase continued pretraining of a Llama, one node per phase (design part 6)."""

@@ -1,0 +1,102 @@
+"""Counts and durations as recipes write them: `4M`, `0.5B`, `100 steps`, `2 epochs`, `5000 rows`.
+
+A duration is an exact amount and a unit. Tokens are what training counts in; the other units become tokens in
+`tasks.training.plan`, which knows the batch, the row length and the rows of the bins. Light: pydantic and stdlib only.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Annotated, Any, Literal
+
+import pydantic
+
+Unit = Literal["tokens", "steps", "rows", "epochs"]
+
+SUFFIXES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+_UNITS: dict[str, Unit] = {"": "tokens", "token": "tokens", "step": "steps", "row": "rows", "epoch": "epochs"}
+_NUMBER = r"[0-9]+(?:_[0-9]+)*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
+_COUNT = re.compile(rf"\s*({_NUMBER})\s*([KMBT]?)\s*")
+_DURATION = re.compile(rf"\s*({_NUMBER})\s*([KMBT]?)\s*(tokens?|steps?|rows?|epochs?)?\s*")
+
+
+def parse_count(value: object) -> int:
+    """A whole number from 4000000, 4e6, "4M", "0.5B" or "4_000_000".
+
+    Raises:
+        ValueError: not a number, or not whole after its suffix.
+    """
+    amount = _amount(value, _COUNT, "a number such as 4000000, 4M or 0.5B")[0]
+    if amount.denominator != 1:
+        raise ValueError(f"{value!r} is {float(amount)}, not a whole number; write one, such as {round(amount)}")
+    return int(amount)
+
+
+def _amount(value: object, pattern: re.Pattern[str], wanted: str) -> tuple[Fraction, str]:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError(f"{value!r} is not {wanted}")
+    match = pattern.fullmatch(str(value))
+    if match is None:
+        raise ValueError(f"{value!r} is not {wanted}")
+    number, suffix, *unit = match.groups()
+    return Fraction(number.replace("_", "")) * SUFFIXES[suffix], (unit[0] or "" if unit else "")
+
+
+Count = Annotated[
+    int,
+    pydantic.BeforeValidator(parse_count),
+    pydantic.WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9._]+ *[KMBT]?$"}]}
+    ),
+]
+"""A whole number of things; recipes may write a suffix K, M, B or T."""
+
+
+class Duration(pydantic.BaseModel):
+    """An amount of training in one unit; written and serialised as one scalar (`500000000`, `100 steps`)."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    amount: Fraction
+    unit: Unit = "tokens"
+
+    @classmethod
+    def parse(cls, value: object) -> Duration:
+        """A duration from a number of tokens or a string.
+
+        Raises:
+            ValueError: not a duration, zero, or a part of a token, step or row.
+        """
+        wanted = "a duration such as 0.5B (tokens), 100 steps, 5000 rows or 2 epochs"
+        amount, word = _amount(value, _DURATION, wanted)
+        unit = _UNITS[word.rstrip("s")]
+        if amount.denominator != 1 and unit != "epochs":
+            raise ValueError(f"{value!r} is {float(amount)} {unit}; a duration in {unit} must be whole")
+        return cls(amount=amount, unit=unit)
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _from_scalar(cls, value: Any) -> Any:
+        if isinstance(value, (dict, Duration)):
+            return value
+        parsed = cls.parse(value)
+        return {"amount": parsed.amount, "unit": parsed.unit}
+
+    @pydantic.model_serializer
+    def _to_scalar(self) -> int | str:
+        return int(self.amount) if self.unit == "tokens" else str(self)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        pattern = "^[0-9._]+ *[KMBT]? *(tokens?|steps?|rows?|epochs?)?$"
+        return {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": pattern}]}
+
+    def __str__(self) -> str:
+        whole = self.amount.denominator == 1
+        return f"{int(self.amount) if whole else float(self.amount)} {self.unit}"
+
+
+def tokens(amount: int) -> Duration:
+    """That many tokens, as a duration."""
+    return Duration(amount=Fraction(amount), unit="tokens")

@@ -1,0 +1,445 @@
+"""The training loop of one phase, one process (rank) at a time.
+
+1. plan        tokens of the phase -> steps, learning rates, mixture     (plan.py)
+2. sampler     rows of the next step, the same whatever the world size   (sampler.py)
+3. loss        summed over valid tokens, divided by those of the step    (loss.py)
+4. guard       a step that is not finite or spikes is not taken
+5. optimizer   AdamW                                                     (optimizer.py)
+6. checkpoint  everything above, so that a killed run ends in the same bits
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+import logging
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+from transformers.utils import logging as transformers_logging
+
+from tasks.documents.rows import Rows
+from tasks.training import checkpoint
+from tasks.training.loss import IGNORE_INDEX, LossModel, step_scale, sum_over_ranks
+from tasks.training.optimizer import AdamW, clip_gradients, set_trainable
+from tasks.training.plan import Plan, Step, duration_tokens
+from tasks.training.probe import probe
+from tasks.training.sampler import Row, Sampler, counts, deal
+from tasks.training.stage import Guard, TrainingParameters
+
+GUARD_WINDOW = 64
+"""Losses whose median a step is compared with."""
+
+GUARD_BEGINS = 16
+"""Steps of a phase before spikes are looked for."""
+
+LAST_STEPS = 20
+"""Steps whose mean loss is reported as the phase's last."""
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
+"""Type of the weights by precision; bf16 computes in bfloat16 over float32 weights."""
+
+_LOG = logging.getLogger(__name__)
+
+
+class TrainingStopped(Exception):
+    """Training cannot go on: says why, and which documents the last batch held."""
+
+
+class Interrupted(Exception):
+    """The run was asked to end; a checkpoint was written."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a training process is told: parameters and local paths."""
+
+    parameters: TrainingParameters
+    bins: dict[str, list[str]]
+    """Category -> folders of its bins, in order."""
+    previous: str
+    """Hugging Face checkpoint to begin from."""
+    state: str | None
+    """Folder of the state an earlier phase left (optimizer, sampler); None at the first phase."""
+    scratch: str
+    """Folder for checkpoints and metrics; survives a kill."""
+    output: str
+    """Folder that `checkpoint/` and `state/` are written to at the end."""
+    cpu_threads: int = 1
+    world_size: int = 1
+    rank: int = 0
+
+    @classmethod
+    def read(cls, path: Path) -> Spec:
+        """A spec from JSON."""
+        values = json.loads(path.read_text())
+        return cls(**{**values, "parameters": TrainingParameters.model_validate(values["parameters"])})
+
+    def write(self, path: Path) -> None:
+        """Write as JSON."""
+        values = {**vars(self), "parameters": self.parameters.model_dump(mode="json", by_alias=True)}
+        path.write_text(json.dumps(values, sort_keys=True))
+
+
+@dataclass
+class Carried:
+    """What earlier phases hand on."""
+
+    tokens: int = 0
+    """Tokens they consumed."""
+    taken: dict[str, int] = field(default_factory=dict)
+    """Rows per category taken since the data was restarted."""
+    bins: dict[str, list[int]] = field(default_factory=dict)
+    """Rows of each bin then, by category."""
+    seed: int | None = None
+
+
+@dataclass
+class Progress:
+    """Where a phase stands; with weights, moments and random state, all of a checkpoint."""
+
+    fingerprint: str
+    step: int = 0
+    rows: int = 0
+    drawn: dict[str, int] = field(default_factory=dict)
+    losses: list[float] = field(default_factory=list)
+    """Losses of the last steps taken, for the guard."""
+    first_loss: float | None = None
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+
+
+def configure(cpu_threads: int, seed: int) -> None:
+    """Make torch repeat itself to the bit: threads, algorithms, random state."""
+    transformers_logging.disable_progress_bar()
+    torch.set_num_threads(cpu_threads)
+    torch.use_deterministic_algorithms(True)
+    # We read no uninitialised memory, and filling it costs time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.manual_seed(seed)
+
+
+class Data:
+    """The packed rows of all categories."""
+
+    def __init__(self, bins: Mapping[str, list[str]], sequence_length: int) -> None:
+        self._rows = {category: Rows(folders) for category, folders in sorted(bins.items())}
+        self.bins = {category: list(rows.lengths) for category, rows in self._rows.items()}
+        self._length = sequence_length
+        for category, rows in self._rows.items():
+            if rows.sequence_length != sequence_length:
+                raise ValueError(
+                    f"bins of {category!r} have rows of {rows.sequence_length} tokens, training asks for "
+                    f"{sequence_length}; make them equal"
+                )
+
+    def batch(self, wanted: list[Row | None]) -> tuple[Tensor, Tensor, Tensor]:
+        """input_ids, labels and position_ids (B, T), int64; None gives a row without valid tokens."""
+        parts: list[list[Tensor]] = []
+        for category, group in itertools.groupby(wanted, key=lambda row: row.category if row else None):
+            rows = list(group)
+            if category is None:
+                shape = (len(rows), self._length)
+                positions = torch.arange(self._length).expand(shape)
+                parts.append([torch.zeros(shape, dtype=torch.int64), torch.full(shape, IGNORE_INDEX), positions])
+            else:
+                read = self._rows[category].batch([row.number for row in rows if row])
+                parts.append([torch.from_numpy(read[name]) for name in ("input_ids", "labels", "position_ids")])
+        if len(parts) == 1:
+            return parts[0][0], parts[0][1], parts[0][2]
+        ids_BT, labels_BT, positions_BT = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        return ids_BT, labels_BT, positions_BT
+
+    def documents(self, rows: list[Row], limit: int) -> list[str]:
+        """Ids of the documents in rows, the first `limit`."""
+        found: dict[str, None] = {}
+        for row in rows:
+            for span in self._rows[row.category].provenance(row.number):
+                found.setdefault(f"{row.category}:{span.id}")
+        return list(found)[:limit]
+
+
+class Phase:
+    """One phase in one process: builds everything, trains, writes the result."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        parameters = self.parameters = spec.parameters
+        configure(spec.cpu_threads, parameters.seed)
+        self.scratch = Path(spec.scratch)
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        self.data = Data(spec.bins, parameters.sequence_length)
+        self.carried = _read_carried(spec, self.data.bins)
+        epoch_rows = sum(sum(rows) for rows in self.data.bins.values())
+        self.plan: Plan = parameters.plan(self.carried.tokens, epoch_rows)
+        taken = self.carried.taken if parameters.data == "continue" else {}
+        self.sampler = Sampler.of(self.plan, self.data.bins, parameters.seed, parameters.max_epochs, taken)
+        self.sampler.check(self.plan.rows)
+        self._build_model()
+        self.progress = Progress(self._fingerprint())
+        self.resumed = self._resume()
+
+    def _build_model(self) -> None:
+        spec, parameters = self.spec, self.parameters
+        self.language_model = AutoModelForCausalLM.from_pretrained(
+            spec.previous, dtype=DTYPES[parameters.precision], attn_implementation="sdpa", local_files_only=True
+        )
+        self.vocabulary = self.language_model.get_input_embeddings().weight.shape[0]
+        self.leak = probe(self.language_model, self.vocabulary)
+        self.trainable = set_trainable(self.language_model, parameters.trainable)
+        self.model = LossModel(self.language_model)
+        self.model.train()
+        moments = checkpoint.load_tensors(Path(spec.state) / "optimizer.safetensors") if spec.state else None
+        self.optimizer = AdamW(self.trainable, parameters.optimizer, moments)
+
+    def _fingerprint(self) -> str:
+        """Hash of what a checkpoint must agree with to be continued."""
+        decides = [self.parameters.identity(), self.data.bins, asdict(self.carried), self.spec.cpu_threads]
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+    def _resume(self) -> bool:
+        found = checkpoint.load(self.scratch / "checkpoints")
+        if found is None:
+            return False
+        tensors, state = found
+        if state["fingerprint"] != self.progress.fingerprint:
+            _LOG.warning("checkpoints are of another plan, data or thread count; starting this phase over")
+            return False
+        self.progress = Progress(**state)
+        with torch.no_grad():
+            for name, parameter in self.language_model.named_parameters():
+                parameter.copy_(tensors["model"][name])
+        self.optimizer.load_moments({k: v for k, v in tensors["optimizer"].items() if k != "rng"})
+        torch.set_rng_state(tensors["optimizer"]["rng"])
+        self.sampler.restore(self.progress.rows, self.progress.drawn)
+        return True
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        tensors = {
+            "model": dict(self.language_model.named_parameters()),
+            "optimizer": {**self.optimizer.moments(), "rng": torch.get_rng_state()},
+        }
+        checkpoint.save(self.scratch / "checkpoints", self.progress.step, tensors, asdict(self.progress))
+
+    def train(
+        self, report: Callable[[dict[str, Any]], None] = lambda metrics: None, stop: Callable[[], bool] = lambda: False
+    ) -> dict[str, Any]:
+        """Train to the end of the phase, write `output`, and return its statistics.
+
+        Args:
+            report: called with the metrics of every step.
+            stop: asked after every step; when true, a checkpoint is written and `Interrupted` raised.
+
+        Raises:
+            TrainingStopped: too many steps in a row could not be taken.
+            DataExhausted: a category ran out.
+        """
+        every = self._checkpoint_tokens()
+        saved = self.progress.rows
+        with self._metrics() as write:
+            for step in itertools.islice(self.plan.steps(), self.progress.step, None):
+                metrics = self.step(step)
+                write(metrics)
+                report(metrics)
+                done = self.progress.rows == self.plan.rows
+                if not done and (stop() or (self.progress.rows - saved) * self.plan.sequence_length >= every):
+                    self.save()
+                    saved = self.progress.rows
+                    if stop():
+                        raise Interrupted(f"stopped after step {self.progress.step}; run again to resume")
+        return self._finish()
+
+    def step(self, step: Step) -> dict[str, Any]:
+        """One optimizer step; returns its metrics."""
+        began = time.perf_counter()
+        rows = self.sampler.draw(step.rows)
+        mine = deal(rows, self.spec.world_size, self.spec.rank)
+        size = self.parameters.micro_batch
+        micro_batches = [(part := mine[at : at + size], self.data.batch(part)) for at in range(0, len(mine), size)]
+        valid, scale = step_scale([labels for _, (_, labels, _) in micro_batches])
+        self.optimizer.zero_grad()
+        categories = self.sampler.categories
+        sums = torch.zeros(2, len(categories), dtype=torch.float64)  # loss sums and valid tokens by category
+        for part, (ids_BT, labels_BT, positions_BT) in micro_batches:
+            if int(ids_BT.max()) >= self.vocabulary:
+                raise ValueError(
+                    f"token id {int(ids_BT.max())} in the bins, but the model has {self.vocabulary} rows; "
+                    "bin with the tokenizer of this model"
+                )
+            with self._autocast():
+                total, losses_B = self.model(ids_BT, labels_BT, positions_BT)
+            (total * scale).backward()
+            of_row = torch.tensor([categories.index(row.category) if row else 0 for row in part])
+            sums[0].index_add_(0, of_row, losses_B.detach().double())
+            sums[1].index_add_(0, of_row, (labels_BT != IGNORE_INDEX).sum(1).double())
+        sum_over_ranks(sums)
+        loss = float(sums[0].sum()) / valid if valid else 0.0
+        norm = clip_gradients(self.trainable.values(), self.parameters.optimizer.gradient_clip)
+        tokens = self.plan.start + (step.first_row + step.rows) * self.plan.sequence_length
+        lr = self.plan.schedule.lr(tokens - self.plan.schedule_origin)
+        skipped = self._guard(loss, norm, rows) if valid else "no valid tokens"
+        if not skipped:
+            self.optimizer.step(lr, self.plan.fresh_factor(tokens))
+        progress = self.progress
+        progress.step, progress.rows = step.index + 1, step.first_row + step.rows
+        progress.drawn = self.sampler.state.drawn
+        return {
+            "step": progress.step,
+            "tokens": tokens,
+            "phase_tokens": progress.rows * self.plan.sequence_length,
+            "lr": lr,
+            "loss": loss,
+            "losses": {
+                category: float(sums[0, i] / sums[1, i]) for i, category in enumerate(categories) if sums[1, i] > 0
+            },
+            "grad_norm": norm,
+            "valid_tokens": valid,
+            "rows": counts(rows),
+            "drawn": progress.drawn,
+            "skipped": skipped,
+            "tokens_per_s": step.rows * self.plan.sequence_length / (time.perf_counter() - began),
+        }
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.parameters.precision == "bf16":
+            return torch.autocast("cpu", dtype=torch.bfloat16)
+        return contextlib.nullcontext()
+
+    def _guard(self, loss: float, norm: float, rows: list[Row]) -> str:
+        """Why this step must not be taken; "" when it may."""
+        progress, guard = self.progress, self.parameters.guard
+        reason = guard_reason(loss, norm, progress.losses, guard)
+        if not reason:
+            progress.skipped_in_a_row = 0
+            progress.losses = [*progress.losses, loss][-GUARD_WINDOW:]
+            if progress.first_loss is None:
+                progress.first_loss = loss
+            return ""
+        progress.skipped += 1
+        progress.skipped_in_a_row += 1
+        if progress.skipped_in_a_row >= guard.patience:
+            documents = self.data.documents(rows, limit=50)
+            raise TrainingStopped(
+                f"{guard.patience} steps in a row could not be taken, the last because {reason}. Documents of its "
+                f"{len(rows)} rows ({len(documents)} shown): {', '.join(documents)}. Lower the learning rate, look at "
+                "these documents, or change training.guard"
+            )
+        _LOG.warning("step %d is not taken: %s", progress.step + 1, reason)
+        return reason
+
+    def _checkpoint_tokens(self) -> int:
+        return duration_tokens(
+            self.parameters.checkpoint_every,
+            sequence_length=self.plan.sequence_length,
+            batch=self.plan.batch,
+            epoch_rows=sum(sum(rows) for rows in self.data.bins.values()),
+        )
+
+    @contextlib.contextmanager
+    def _metrics(self) -> Iterator[Callable[[dict[str, Any]], None]]:
+        """Append to metrics.jsonl; lines after the checkpoint that we resume from are dropped first."""
+        path = self.scratch / "metrics.jsonl"
+        kept = []
+        if path.exists():
+            for line in path.read_text().splitlines():
+                with contextlib.suppress(ValueError):  # a line that a kill cut short
+                    if json.loads(line)["step"] <= self.progress.step:
+                        kept.append(line + "\n")
+        rewritten = path.with_suffix(".new")
+        rewritten.write_text("".join(kept))
+        rewritten.replace(path)
+        with path.open("a") as file:
+
+            def write(metrics: dict[str, Any]) -> None:
+                file.write(json.dumps(metrics) + "\n")
+                file.flush()
+
+            yield write
+
+    def _finish(self) -> dict[str, Any]:
+        """Write the phase's checkpoint and state; returns the statistics."""
+        output = Path(self.spec.output)
+        shutil.rmtree(output, ignore_errors=True)
+        (output / "state").mkdir(parents=True)
+        self.language_model.save_pretrained(output / "checkpoint")
+        copy_tokenizer(Path(self.spec.previous), output / "checkpoint")
+        checkpoint.save_tensors(output / "state" / "optimizer.safetensors", self.optimizer.moments())
+        sampler = self.sampler.state
+        carried = Carried(
+            tokens=self.plan.start + self.plan.tokens,
+            taken=sampler.taken,
+            bins={**self.carried.bins, **self.data.bins},
+            seed=self.parameters.seed,
+        )
+        (output / "state" / "state.json").write_text(json.dumps(asdict(carried), sort_keys=True, indent=1) + "\n")
+        progress = self.progress
+        last = progress.losses[-LAST_STEPS:]
+        return {
+            "steps": progress.step,
+            "tokens": self.plan.tokens,
+            "tokens_total": carried.tokens,
+            "rows": sampler.drawn,
+            "epochs": {c: sampler.taken[c] / sum(self.data.bins[c]) for c in self.sampler.categories},
+            "loss_first": progress.first_loss,
+            "loss_last": statistics.fmean(last) if last else None,
+            "skipped_steps": progress.skipped,
+            "parameters": sum(parameter.numel() for parameter in self.language_model.parameters()),
+            "parameters_trained": sum(parameter.numel() for parameter in self.trainable.values()),
+            "mask_leak": self.leak,
+        }
+
+
+def guard_reason(loss: float, norm: float, history: list[float], guard: Guard) -> str:
+    """Why a step with this loss and gradient norm must not be taken, given the losses before; "" when it may."""
+    if not abs(loss) < float("inf"):
+        return f"its loss is {loss}"
+    if not norm < float("inf"):
+        return f"its gradient norm is {norm}"
+    if guard.spike and len(history) >= GUARD_BEGINS:
+        usual = statistics.median(history)
+        if loss > guard.spike * usual:
+            return f"its loss {loss:.3f} is over {guard.spike:g} x the median {usual:.3f} of the steps before"
+    return ""
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copy what a Hugging Face folder holds beside weights and their configuration."""
+    for file in sorted(source.iterdir()):
+        weights = file.suffix in (".safetensors", ".bin") or file.name.endswith(".index.json")
+        if file.is_file() and not weights and file.name not in ("config.json", "generation_config.json"):
+            shutil.copyfile(file, target / file.name)
+
+
+def _read_carried(spec: Spec, bins: Mapping[str, list[int]]) -> Carried:
+    """The state of the phases before.
+
+    Raises:
+        ValueError: `data: continue` over bins or a seed other than those of the phases before.
+    """
+    if spec.state is None:
+        return Carried()
+    carried = Carried(**json.loads((Path(spec.state) / "state.json").read_text()))
+    if spec.parameters.data == "continue":
+        for category, taken in carried.taken.items():
+            if taken and category in bins and bins[category] != carried.bins[category]:
+                raise ValueError(
+                    f"data: continue, but the bins of {category!r} had {carried.bins[category]} rows in the phase "
+                    f"before and have {bins[category]} now; say data: restart"
+                )
+        if carried.seed != spec.parameters.seed:
+            raise ValueError(
+                f"data: continue, but seed is {spec.parameters.seed} and the phase before used {carried.seed}, so "
+                "rows would be in another order; use one seed, or data: restart"
+            )
+    return carried

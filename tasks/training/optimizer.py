@@ -1,0 +1,105 @@
+"""AdamW over the trainable parameters, its moments by parameter name, and gradient clipping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from tasks.training.plan import Trainable
+from tasks.training.stage import Optimizer
+
+
+def set_trainable(language_model: nn.Module, trainable: Trainable) -> dict[str, nn.Parameter]:
+    """Freeze everything outside the trainable set; the trainable parameters by name, in model order, tied ones once.
+
+    Frozen parameters get no gradient and no moments.
+    """
+    matrices = (language_model.get_input_embeddings(), language_model.get_output_embeddings())  # type: ignore[operator]
+    embeddings = {id(matrix.weight) for matrix in matrices if matrix is not None}
+    chosen = {}
+    for name, parameter in language_model.named_parameters():
+        parameter.requires_grad_(trainable == "all" or id(parameter) in embeddings)
+        if parameter.requires_grad:
+            chosen[name] = parameter
+    return chosen
+
+
+class AdamW:
+    """torch's fused AdamW, with weight decay on matrices only and a slower start for parameters without moments.
+
+    Args:
+        parameters: the trainable ones by name.
+        options: of the recipe.
+        moments: from the phase before, as `moments()` gave them; parameters it lacks are `fresh` when it is not empty.
+    """
+
+    def __init__(
+        self, parameters: Mapping[str, nn.Parameter], options: Optimizer, moments: Mapping[str, Tensor] | None = None
+    ) -> None:
+        self._parameters = dict(parameters)
+        carried = {name.split("/", 1)[1] for name in moments or {}}
+        self.fresh = sorted(name for name in parameters if name not in carried) if carried else []
+        groups = []
+        for is_fresh in (False, True):
+            for decays in (True, False):
+                members = [
+                    parameter
+                    for name, parameter in parameters.items()
+                    if (name in self.fresh) == is_fresh and (parameter.ndim >= 2) == decays
+                ]
+                if members:
+                    decay = options.weight_decay if decays else 0.0
+                    groups.append({"params": members, "weight_decay": decay, "fresh": is_fresh})
+        self._optimizer = torch.optim.AdamW(groups, lr=options.lr, betas=options.betas, eps=options.eps, fused=True)
+        if moments:
+            self.load_moments(moments)
+
+    def step(self, lr: float, fresh_factor: float) -> None:
+        """One update with this learning rate; parameters with fresh moments get `fresh_factor` of it."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr * fresh_factor if group["fresh"] else lr
+        self._optimizer.step()
+
+    def zero_grad(self) -> None:
+        """Drop all gradients."""
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def moments(self) -> dict[str, Tensor]:
+        """Moments and step counts by `kind/parameter`, of the parameters updated so far."""
+        found = {}
+        for name, parameter in self._parameters.items():
+            for kind, tensor in self._optimizer.state.get(parameter, {}).items():
+                found[f"{kind}/{name}"] = tensor
+        return found
+
+    def load_moments(self, moments: Mapping[str, Tensor]) -> None:
+        """Take moments that `moments()` gave; those of parameters not trainable now are left out.
+
+        Raises:
+            ValueError: a moment has another shape than its parameter.
+        """
+        state: dict[str, dict[str, Tensor]] = {}
+        for key, tensor in moments.items():
+            kind, name = key.split("/", 1)
+            parameter = self._parameters.get(name)
+            if parameter is None:
+                continue
+            if kind != "step" and tensor.shape != parameter.shape:
+                raise ValueError(
+                    f"optimizer state {key} has shape {tuple(tensor.shape)}, its parameter {tuple(parameter.shape)}: "
+                    "the state is of another model"
+                )
+            state.setdefault(name, {})[kind] = tensor.clone()
+        for name, entries in state.items():
+            self._optimizer.state[self._parameters[name]] = entries
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> float:
+    """Global L2 norm of the gradients, which are scaled down to `limit` if it is larger (0: never)."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = float(torch.nn.utils.get_total_norm(gradients, foreach=True))
+    if limit and norm > limit:
+        torch._foreach_mul_(gradients, limit / norm)
+    return norm

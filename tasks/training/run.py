@@ -1,0 +1,98 @@
+"""The training stage: tells a process of its own what to train, shows its progress, publishes what it wrote."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from infra.context import Context
+from infra.engine.launch import LaunchError, launch
+from infra.stage import Outcome, StageError
+from infra.store import Artifact, Shard
+from tasks.training.stage import TrainingParameters
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(context: Context) -> Outcome:
+    """Train one phase.
+
+    Inputs: `previous` (model/main or training/<phase>) and `bins` (binning/<category>, one per category).
+    Data: `checkpoint/` (Hugging Face), `state/` (moments and sampler, for the next phase). Records: `metrics.jsonl`.
+    """
+    scratch = context.scratch() / "training"
+    scratch.mkdir(parents=True, exist_ok=True)
+    spec = scratch / "spec.json"
+    values = _spec(context, scratch)
+    spec.write_text(json.dumps(values, sort_keys=True))
+
+    def train(_: object, shard: Shard) -> dict[str, Any]:
+        statistics: dict[str, Any] = {}
+
+        def on_line(line: str) -> None:
+            try:
+                message = json.loads(line)
+            except ValueError:
+                return  # something a library printed
+            if not isinstance(message, dict):
+                return
+            if "progress" in message:
+                now = message["progress"]
+                context.progress(now["phase_tokens"], now["phase_total"], "tokens")
+            statistics.update(message.get("done", {}))
+
+        environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(context.cpu_threads)}
+        try:
+            launch([sys.executable, "-m", "tasks.training"], spec, on_line, environment=environment)
+        except LaunchError as error:
+            raise StageError(f"training/{context.name} failed; its checkpoints are kept.\n{error}") from error
+        shard.publish(scratch / "output")
+        return statistics
+
+    statistics = context.map(train, {"phase": None}, here=True)["phase"]
+    metrics = scratch / "metrics.jsonl"
+    if metrics.exists():
+        with context.record("metrics.jsonl") as path:
+            shutil.copyfile(metrics, path)
+    return Outcome(statistics)
+
+
+def _spec(context: Context, scratch: Path) -> dict[str, Any]:
+    parameters: TrainingParameters = context.parameters
+    previous = context.input("previous")
+    bins = {artifact.name: bin_folders(artifact) for artifact in context.inputs.get("bins", ())}
+    if parameters.mixture != "buckets":
+        bins = chosen(bins, parameters.mixture)
+    return {
+        "parameters": parameters.model_dump(mode="json", by_alias=True),
+        "bins": bins,
+        "previous": str(previous.folder("checkpoint")),
+        "state": str(previous.folder("state")) if previous.files("state/") else None,
+        "scratch": str(scratch),
+        "output": str(scratch / "output"),
+        "cpu_threads": context.cpu_threads,
+    }
+
+
+def bin_folders(artifact: Artifact) -> list[str]:
+    """Local folders of a binning artifact's bins, in order."""
+    names = sorted({Path(file).parts[0] for file in artifact.files("bin-")})
+    return [str(artifact.folder(name)) for name in names]
+
+
+def chosen(bins: Mapping[str, list[str]], mixture: Mapping[str, object]) -> dict[str, list[str]]:
+    """The bins of the categories that a mixture names.
+
+    Raises:
+        StageError: it names one that has no bins.
+    """
+    for category in mixture:
+        if category not in bins:
+            raise StageError(
+                f"the mixture names category {category!r}, but there are bins of {', '.join(sorted(bins)) or 'none'}"
+            )
+    return {category: bins[category] for category in sorted(mixture)}

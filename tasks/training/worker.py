@@ -1,0 +1,68 @@
+"""The training process: reads a spec, trains one phase, prints progress; ends when its stdin closes.
+
+Each line of stdout is a JSON object: `{"progress": {...}}` at most twice a second, and `{"done": {...}}` at the end.
+Exit status: 0 done, 1 failed (stderr ends with the reason), 75 interrupted and resumable.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from infra.engine.launch import exit_with_parent
+
+PROGRESS_S = 0.5
+INTERRUPTED = 75
+
+
+def main(arguments: list[str]) -> int:
+    """Run `python -m tasks.training SPEC.json`."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -m tasks.training SPEC.json\n")
+        return 2
+    stopping = threading.Event()
+    exit_with_parent(stopping.set, status=INTERRUPTED)
+    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    # Imported after the watch began: this takes seconds.
+    from tasks.training.loop import Interrupted, Phase, Spec, TrainingStopped
+    from tasks.training.plan import PlanError
+    from tasks.training.probe import DocumentLeak
+    from tasks.training.sampler import DataExhausted
+
+    spec = Spec.read(Path(arguments[0]))
+    Path(spec.scratch).mkdir(parents=True, exist_ok=True)
+    printed = 0.0
+
+    def report(metrics: dict[str, Any]) -> None:
+        nonlocal printed
+        if time.monotonic() - printed >= PROGRESS_S:
+            printed = time.monotonic()
+            _tell({"progress": {**metrics, "phase_total": phase.plan.tokens}})
+
+    # A run whose parent was killed may still be saving; the kernel frees the lock when it is gone.
+    with (Path(spec.scratch) / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            phase = Phase(spec)
+            statistics = phase.train(report, stopping.is_set)
+        except Interrupted as error:
+            sys.stderr.write(f"{error}\n")
+            return INTERRUPTED
+        except (DataExhausted, DocumentLeak, PlanError, TrainingStopped, ValueError) as error:
+            sys.stderr.write(f"{type(error).__name__}: {error}\n")
+            return 1
+    _tell({"done": statistics})
+    return 0
+
+
+def _tell(message: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,81 @@
+"""Launching a stage's own process: lines arrive, failures explain themselves, nothing outlives its parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from infra.engine.launch import LaunchError, launch
+
+WATCH = "from infra.engine.launch import exit_with_parent"
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def script(folder: Path, body: str) -> list[str]:
+    path = folder / "child.py"
+    path.write_text(f"import sys, os, time\nsys.path.insert(0, {str(ROOT)!r})\n{body}\n")
+    return [sys.executable, str(path)]
+
+
+def test_lines_and_environment_arrive(tmp_path: Path) -> None:
+    lines: list[str] = []
+    command = script(tmp_path, "print(open(sys.argv[1]).read()); print(os.environ['WORD'])")
+    (tmp_path / "spec.json").write_text("{}")
+    launch(command, tmp_path / "spec.json", lines.append, environment={"WORD": "grass"})
+    assert lines == ["{}", "grass"]
+
+
+def test_failure_carries_the_tail_of_stderr(tmp_path: Path) -> None:
+    command = script(tmp_path, "sys.stderr.write('\\n'.join(map(str, range(1000)))); sys.exit(3)")
+    with pytest.raises(LaunchError, match="ended with status 3:") as caught:
+        launch(command, tmp_path / "spec.json", print)
+    assert caught.value.tail.splitlines() == [str(n) for n in range(960, 1000)]
+    assert caught.value.returncode == 3
+
+
+def test_child_is_told_then_killed_when_a_listener_raises(tmp_path: Path) -> None:
+    def refuse(line: str) -> None:
+        raise RuntimeError(line)
+
+    polite = f"{WATCH}\nexit_with_parent(lambda: open('told', 'w').close(), grace_s=0)"
+    command = script(tmp_path, f"os.chdir({str(tmp_path)!r})\n{polite}\nprint(os.getpid(), flush=True)\ntime.sleep(60)")
+    with pytest.raises(RuntimeError) as caught:
+        launch(command, tmp_path / "spec.json", refuse)
+    assert (tmp_path / "told").exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(str(caught.value)), 0)
+    began = time.monotonic()
+    with pytest.raises(RuntimeError) as caught:
+        launch(script(tmp_path, "print(os.getpid(), flush=True)\ntime.sleep(60)"), tmp_path / "s", refuse, grace_s=0.2)
+    assert time.monotonic() - began < 10
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(str(caught.value)), 0)
+
+
+def test_child_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
+    child = script(
+        tmp_path,
+        f"{WATCH}\nexit_with_parent()\nprint(os.getpid(), flush=True)\ntime.sleep(60)",
+    )
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom pathlib import Path\n"
+        f"from infra.engine.launch import launch\nlaunch({child!r}, Path('x'), lambda line: print(line, flush=True))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        pid = int(parent.stdout.readline())
+        parent.send_signal(signal.SIGKILL)
+    for _ in range(500):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    pytest.fail("the child was still there after 5 s")

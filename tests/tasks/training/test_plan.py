@@ -1,0 +1,195 @@
+"""The plan: durations, schedules, ramps, and what of them enters a phase's version."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from fractions import Fraction
+from typing import Any
+
+import pydantic
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.training.durations import Duration, parse_count
+from tasks.training.plan import PlanError, Ramp, Schedule, batch_rows, duration_tokens, mixture_ramps
+from tasks.training.stage import TrainingParameters, TrainingSection
+
+PHASES: list[dict[str, Any]] = [
+    {"name": "align", "tokens": "0.5M", "batch": "4K", "trainable": "embeddings", "mixture": {"zh": 0.5, "en": "rest"}},
+    {
+        "name": "inject",
+        "tokens": "6M",
+        "batch": "4K",
+        "mixture": {"zh": {"from": 0, "to": 0.5, "over": "1M"}, "en": "rest"},
+    },
+    {"name": "replay", "tokens": "2M", "batch": {"from": "4K", "to": "16K", "over": "1M"}},
+]
+
+
+def section(**changes: Any) -> TrainingSection:
+    return TrainingSection.model_validate({"schedule": {"warmup": "210K"}, "phases": PHASES} | changes)
+
+
+def test_numbers_and_durations() -> None:
+    assert [parse_count(n) for n in ("4M", "0.5B", 4e6, "1_000", "2T", "1.5K")] == [
+        4_000_000, 500_000_000, 4_000_000, 1000, 2 * 10**12, 1500
+    ]  # fmt: skip
+    assert str(Duration.parse("100 steps")) == "100 steps"
+    assert Duration.parse("0.5B") == Duration.parse(500_000_000) == Duration.parse("500M tokens")
+    assert Duration.parse("1.5 epochs").amount == Fraction(3, 2)
+    for wrong in ("", "4X", "-3", "1.5 steps", "0.1", True, None, "3 parsecs"):
+        with pytest.raises(ValueError, match=r"duration|must be whole"):
+            Duration.parse(wrong)
+
+
+def test_durations_become_tokens() -> None:
+    batch = Ramp.constant(1000)
+    assert duration_tokens(Duration.parse("10 rows"), sequence_length=64) == 640
+    assert duration_tokens(Duration.parse("100 steps"), sequence_length=64, batch=batch) == 1562 * 64 + 64 == 100_032
+    assert duration_tokens(Duration.parse("1.5 epochs"), sequence_length=64, epoch_rows=7) == 10 * 64
+    with pytest.raises(PlanError, match="epochs have no length"):
+        duration_tokens(Duration.parse("1 epoch"), sequence_length=64)
+
+
+@given(
+    start=st.integers(1, 5000), end=st.integers(1, 5000), over=st.integers(1, 50_000),
+    length=st.integers(1, 300), rows=st.integers(1, 400),
+)  # fmt: skip
+def test_batches_follow_the_plan_by_cumulative_rounding(
+    start: int, end: int, over: int, length: int, rows: int
+) -> None:
+    steps = list(batch_rows(Ramp.between(start, end, over), length, rows))
+    assert sum(step.rows for step in steps) == rows
+    assert all(step.rows >= 1 for step in steps)
+    assert [step.first_row for step in steps[1:]] == [step.first_row + step.rows for step in steps[:-1]]
+    if min(start, end) >= length:  # smaller batches than a row are raised to one row
+        for step in steps[:-1]:
+            assert abs((step.first_row + step.rows) * length - step.planned_tokens) <= length / 2
+
+
+@given(steps=st.integers(1, 200), batch=st.integers(1, 3000), length=st.integers(1, 100))
+def test_steps_last_as_many_tokens_as_those_steps_take(steps: int, batch: int, length: int) -> None:
+    ramp = Ramp.constant(batch)
+    tokens = duration_tokens(Duration.parse(f"{steps} steps"), sequence_length=length, batch=ramp)
+    assert len(list(batch_rows(ramp, length, tokens // length))) == steps
+
+
+def test_schedules() -> None:
+    cosine = Schedule("cosine", 1.0, 100, 1100, 0.1)
+    assert [cosine.lr(t) for t in (0, 50, 100)] == [0, 0.5, 1.0]
+    assert cosine.lr(600) == pytest.approx(0.55)
+    assert cosine.lr(1100) == pytest.approx(0.1) == cosine.lr(5000)
+    wsd = Schedule("wsd", 1.0, 100, 1000, 0.0, decay=0.2)
+    assert [wsd.lr(t) for t in (100, 500, 800)] == [1.0, 1.0, 1.0]
+    assert wsd.lr(900) == pytest.approx(0.5)
+    assert Schedule("linear", 2.0, 0, 100, 0.5).lr(50) == pytest.approx(1.5)
+    assert Schedule("constant", 2.0, 10, 0, 0.5).lr(10**9) == 2.0
+
+
+SCHEDULES = st.builds(
+    Schedule, st.sampled_from(["cosine", "wsd", "linear", "constant"]), st.floats(1e-6, 1), st.integers(0, 500),
+    st.integers(500, 2000), st.floats(0, 1), st.floats(0.01, 1),
+)  # fmt: skip
+
+
+@given(SCHEDULES, st.integers(0, 3000))
+def test_schedules_rise_then_fall_within_bounds(schedule: Schedule, t: int) -> None:
+    here, after = schedule.lr(t), schedule.lr(t + 1)
+    assert 0 <= here <= schedule.peak * (1 + 1e-12)
+    assert after >= here if t + 1 <= schedule.warmup else after <= here * (1 + 1e-12)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 1000), st.fractions(0, 1)), max_size=4), st.fractions(0, 1), st.integers(0, 2000)
+)
+def test_integral_is_the_sum_of_trapezoids(knots: list[tuple[int, Fraction]], first: Fraction, t: int) -> None:
+    ramp = Ramp(((0, first), *sorted(dict(knots).items())))
+    edges = sorted({0, t, *(knot for knot, _ in ramp.knots if knot < t)})
+    pieces = itertools.pairwise(edges)
+    assert ramp.integral(t) == sum(((ramp.value(a) + ramp.value(b)) / 2 * (b - a) for a, b in pieces), Fraction(0))
+
+
+def test_rest_of_ramps_over_different_lengths_keeps_the_sum() -> None:
+    ramps = mixture_ramps(
+        {"a": (Fraction(0), Fraction(1, 2), 100), "b": (Fraction(1, 4), Fraction(1, 10), 300), "c": "rest"}, 1000
+    )
+    for t in (0, 50, 100, 222, 300, 1000):
+        assert sum(ramp.value(t) for ramp in ramps.values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("mixture", "message"),
+    [
+        ({"a": 0.5, "b": 0.4}, "sum to 0.9 at token 0 "),
+        (
+            {"a": {"from": 0.0, "to": 0.5, "over": 600}, "b": {"from": 1.0, "to": 0.5, "over": 700}},
+            "sum to .* at token 600",
+        ),
+        ({"a": 0.7, "b": {"from": 0.1, "to": 0.4}, "c": "rest"}, "sum to 1.1 at token"),
+        ({"a": "rest", "b": "rest"}, "only one category"),
+        ({"a": {"from": 0, "to": 1, "over": "3M"}, "b": "rest"}, "shorten the ramp"),
+    ],
+)
+def test_mixtures_that_do_not_sum_to_one_are_refused(mixture: dict[str, Any], message: str) -> None:
+    with pytest.raises(pydantic.ValidationError, match=message):
+        section(phases=[PHASES[0] | {"mixture": mixture}]).node("align", 64)
+
+
+def test_total_smaller_than_the_phases_is_refused_and_larger_warns() -> None:
+    with pytest.raises(PlanError, match=r"schedule\.total is 8,000,000 tokens, but the phases sum to 8,500,000"):
+        section(schedule={"total": "8M"}).node("align", 64)
+    assert "will not reach its end" in section(schedule={"total": "9M"}).warnings(64)[0]
+    assert section(schedule={"total": "8.5M"}).warnings(64) == []
+
+
+def test_earlier_phases_do_not_depend_on_later_ones_when_the_total_is_stated() -> None:
+    stated = {"warmup": "210K", "total": "9M"}
+    more = [*PHASES, {"name": "anneal", "tokens": "0.2M", "batch": "4K"}]
+    for schedule, equal in ((stated, True), ({"warmup": "210K"}, False), ({"kind": "constant"}, True)):
+        before, after = section(schedule=schedule), section(schedule=schedule, phases=more)
+        assert (before.node("inject", 64).identity() == after.node("inject", 64).identity()) is equal
+
+
+def test_how_the_work_is_done_is_no_identity() -> None:
+    node = section(micro_batch=1, checkpoint_every="3 steps", max_epochs=9).node("align", 64)
+    assert node.identity() == section().node("align", 64).identity()
+    assert section(seed=1).node("align", 64).identity() != node.identity()
+
+
+def test_node_survives_json() -> None:
+    for phase in PHASES:
+        node = section().node(phase["name"], 64)
+        assert TrainingParameters.model_validate_json(node.model_dump_json(by_alias=True)) == node
+
+
+def test_phases_share_one_schedule_unless_they_restart_it() -> None:
+    nodes = [section().node(phase["name"], 100) for phase in PHASES]
+    plans = [node.plan(start) for node, start in zip(nodes, (0, 500_000, 6_500_000), strict=True)]
+    assert {plan.schedule.total for plan in plans} == {8_500_000}
+    assert plans[0].at(210_000).lr == 3e-4
+    assert plans[0].at(500_000).lr == plans[1].at(500_000).lr
+    assert plans[2].at(8_500_000).lr == pytest.approx(3e-5)
+    assert plans[2].at(7_000_000).batch_tokens == 10_000
+    assert plans[1].at(1_000_000).mixture == {"en": 0.75, "zh": 0.25}
+    own = section(phases=[*PHASES[:2], PHASES[2] | {"schedule": {"kind": "linear", "final_ratio": 0}}])
+    plan = own.node("replay", 100).plan(6_500_000)
+    assert plan.at(6_500_000).lr == 3e-4
+    assert plan.at(8_500_000).lr == 0
+
+
+def test_a_phase_in_epochs_needs_a_stated_total_only_before_it() -> None:
+    phases = [PHASES[0], PHASES[1] | {"tokens": "2 epochs"}]
+    with pytest.raises(PlanError, match=r"state schedule\.total"):
+        section(phases=phases).node("align", 64)
+    plan = section(phases=phases).node("inject", 64).plan(500_032, epoch_rows=10_000)
+    assert (plan.rows, plan.schedule.total) == (20_000, 500_032 + 20_000 * 64)
+
+
+def test_parameters_import_no_heavy_library() -> None:
+    heavy = ("torch", "numpy", "pyarrow", "transformers", "prefect")
+    code = f"import sys, tasks.training.stage; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
