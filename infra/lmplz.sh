@@ -26,7 +26,8 @@ fi
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-"$python" -m pip download --quiet --no-deps --no-binary :all: --dest "$work" "kenlm==$version"
+# Without isolation: pip asks the package for its name, and would otherwise build the package's own cmake for that.
+"$python" -m pip download --quiet --no-deps --no-build-isolation --no-binary kenlm --dest "$work" "kenlm==$version"
 mkdir "$work/source" "$work/build"
 tar -xzf "$work/kenlm-$version.tar.gz" -C "$work/source" --strip-components 1
 log=$work/log

@@ -1,0 +1,62 @@
+"""The normaliser against a character-by-character one that follows the published steps literally."""
+
+import re
+import sys
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.text.normalise import CONTROLS, PUNCTUATION, normalise
+
+
+def literally(text: str) -> str:
+    """strip, lower, NFD without Mn, digits, punctuation (with cc_net's own fullwidth-one entry), controls."""
+    text = unicodedata.normalize("NFD", text.strip().lower())
+    text = "".join(character for character in text if unicodedata.category(character) != "Mn")
+    text = re.sub(r"\d", "0", text)
+    text = "".join((PUNCTUATION | {"１": '"'}).get(character, character) for character in text)
+    return "".join(character for character in text if ord(character) not in CONTROLS)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # the figure that cc_net's own code gave
+        ("Hello World.\nIn 2019, Café cost 1,250.5€ １２", "hello world.in 0000, cafe cost 0,000.0€ 00"),
+        ("", ""),
+        (" \t\n", ""),
+        ("Tab\there\u007f\u0085.", "tabhere."),
+        ("«Ça» — c’est l’été…", "\"ca\"  -  c'est l'ete..."),
+        ("他说：“你好！”（第１２章）。", '他说:"你好!"(第00章).'),
+        ("٣ ३ 𝟗", "0 0 0"),
+        ("각", "\u1100\u1161\u11a8"),
+        ("ΣΊΣΥΦΟΣ", "σισυφος"),
+        ("İ", "i"),
+    ],
+)
+def test_examples(text: str, expected: str) -> None:
+    assert normalise(text) == expected
+
+
+def test_every_code_point_alone() -> None:
+    codes = [chr(code) for code in range(sys.maxunicode + 1)]
+    wrong = [character for character in codes if normalise(character) != literally(character)]
+    assert wrong == []
+
+
+@given(
+    st.text(st.characters() | st.sampled_from([*PUNCTUATION, "１", "\u0301", "\u0323", "a", "é", "Σ", "\n", "7", " "]))
+)
+def test_any_text(text: str) -> None:
+    assert normalise(text) == literally(text)
+
+
+@pytest.mark.real
+def test_real_text_in_many_languages(real_data) -> None:
+    paths = sorted((real_data / "lid" / "lingua-sentences-first-half").glob("*.txt"))
+    assert len(paths) > 50
+    for path in paths:
+        text = path.read_text(encoding="utf-8")[:20_000]
+        assert normalise(text) == literally(text), path.name
