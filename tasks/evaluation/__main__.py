@@ -1,0 +1,52 @@
+"""`python -m tasks.evaluation SPEC.json` evaluates one model.
+
+Each line of stdout is a JSON object: `{"progress": [pieces done, all]}`. Exit status: 0 done, 1 failed (stderr ends
+with the reason), 75 when stdin closed (what was done is kept).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+from infra.engine.launch import exit_with_parent
+
+
+def main(arguments: list[str]) -> int:
+    """Read the spec, evaluate, report progress."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -m tasks.evaluation SPEC.json\n")
+        return 2
+    exit_with_parent()
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    # Imported after the watch began: this takes seconds.
+    import torch
+
+    from infra.stage import StageError
+    from tasks.evaluation.evaluate import Spec, evaluate
+
+    spec = Spec.read(Path(arguments[0]))
+    torch.set_num_threads(spec.cpu_threads)
+    stdout = sys.stdout
+
+    def tell(done: float, total: float) -> None:
+        stdout.write(json.dumps({"progress": [done, total]}) + "\n")
+        stdout.flush()
+
+    try:
+        # The harness prints; stdout is for the lines above.
+        with contextlib.redirect_stdout(sys.stderr):
+            evaluate(spec, tell)
+    except StageError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,131 @@
+"""Bits per byte of held-out text: the model's cost of a text over the text's own size, whatever the vocabulary.
+
+Every document is read by itself after one BOS, in windows of the context's length; each token is predicted once, and
+the last window reaches back so that it is full (lm-evaluation-harness's rolling likelihood with a context of one). A
+document's `source` (prompt) is read but not counted, and neither is the end-of-document token: it is no byte of text.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from infra.stage import StageError
+from tasks.evaluation.model import LoadedModel
+
+LOGITS_ELEMENTS = 1 << 26
+"""Rows x tokens x vocabulary of one forward pass: 256 MiB of float32 logits, more only where one row needs it."""
+
+_DOCUMENTS_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class Window:
+    """Tokens `inputs`, of which the targets from `first_target` on count; `document` is a running number."""
+
+    document: int
+    inputs: tuple[int, ...]
+    targets: tuple[int, ...]
+    first_target: int
+
+
+def windows(document: int, ids: Sequence[int], first_scored: int, max_length: int) -> Iterator[Window]:
+    """Cut one document into windows that together predict ids[first_scored:], each id once.
+
+    Args:
+        ids: BOS and the tokens; shape (n,).
+        first_scored: index into `ids` of the first token that counts, at least 1.
+        max_length: tokens that the model reads at once.
+    """
+    count = len(ids) - 1
+    for start in range(0, count, max_length):
+        end = min(start + max_length, count)
+        low = max(0, end - max_length)
+        first = max(start, first_scored - 1) - low
+        if first < end - low:
+            yield Window(document, tuple(ids[low:end]), tuple(ids[low + 1 : end + 1]), first)
+
+
+def read_heldout(paths: Sequence[Path], limit: int | None) -> Iterator[tuple[str, str]]:
+    """(`source`, `target`) of every line of the held-out files, the first `limit`."""
+    number = 0
+    for path in paths:
+        with path.open(encoding="utf-8") as stream:
+            for line_number, line in enumerate(stream, 1):
+                if number == limit:
+                    return
+                try:
+                    row = json.loads(line)
+                    yield row.get("source", ""), row["target"]
+                except (ValueError, KeyError, AttributeError) as error:
+                    raise StageError(
+                        f"{path}, line {line_number}: not held-out text: {error}: {line[:120]!r}"
+                    ) from error
+                number += 1
+
+
+def score(documents: Iterator[tuple[str, str]], model: LoadedModel, batch_size: int) -> dict[str, Any]:
+    """`bits_per_byte` with its error, `tokens_per_character`, `tokens_per_byte`, and n documents.
+
+    The ratio of sums over all documents; its error by the delta method over documents. Empty where there is no text.
+    """
+    nats: list[float] = []
+    sizes: list[int] = []
+    tokens = characters = 0
+    while batch := _take(documents):
+        sources = model.encode_texts([source for source, _ in batch])
+        targets = model.encode_texts([target for _, target in batch])
+        cut: list[Window] = []
+        for index, (source_ids, target_ids) in enumerate(zip(sources, targets, strict=True)):
+            cut.extend(windows(index, [model.bos, *source_ids, *target_ids], 1 + len(source_ids), model.max_length))
+        costs = [0.0] * len(batch)
+        for window, cost in _costs(model, cut, batch_size):
+            costs[window.document] += cost
+        nats.extend(costs)
+        sizes.extend(len(target.encode()) for _, target in batch)
+        characters += sum(len(target) for _, target in batch)
+        tokens += sum(map(len, targets))
+    total = sum(sizes)
+    if not total:
+        return {}
+    ratio = math.fsum(nats) / math.log(2) / total
+    row: dict[str, Any] = {"bits_per_byte": ratio}
+    if len(nats) > 1:
+        residuals = [(cost / math.log(2) - ratio * size) ** 2 for cost, size in zip(nats, sizes, strict=True)]
+        row["bits_per_byte_stderr"] = math.sqrt(math.fsum(residuals) * len(nats) / (len(nats) - 1)) / total
+    return {**row, "tokens_per_character": tokens / characters, "tokens_per_byte": tokens / total, "n": len(nats)}
+
+
+def _take(documents: Iterator[tuple[str, str]]) -> list[tuple[str, str]]:
+    taken = []
+    for document in documents:
+        if document[1]:
+            taken.append(document)
+        if len(taken) == _DOCUMENTS_AT_ONCE:
+            break
+    return taken
+
+
+def _costs(model: LoadedModel, cut: Sequence[Window], batch_size: int) -> Iterator[tuple[Window, float]]:
+    """(window, nats of its counted targets), longest windows first; padding is on the right and never counted."""
+    order = sorted(cut, key=lambda window: -len(window.inputs))
+    low = 0
+    while low < len(order):
+        length = len(order[low].inputs)
+        rows = max(1, min(batch_size, LOGITS_ELEMENTS // (length * model.vocabulary)))
+        batch = order[low : low + rows]
+        ids_BT, mask_BT = model.pad([window.inputs for window in batch])
+        targets_BT, _ = model.pad([window.targets for window in batch])
+        with torch.inference_mode():
+            logits_BTV = model.model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False).logits.float()
+            nats_BT = torch.nn.functional.cross_entropy(logits_BTV.transpose(1, 2), targets_BT, reduction="none")
+        for row, window in enumerate(batch):
+            counted = nats_BT[row, window.first_target : len(window.targets)]
+            yield window, float(counted.double().sum())
+        low += len(batch)

@@ -1,0 +1,168 @@
+"""All protocols on all tasks of one model, one piece of work at a time, each kept as it is done.
+
+A piece is one protocol on one task (or one category of held-out text); its result is a JSON file in the spec's
+folder, so that a killed evaluation goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.io.files import replacing
+from tasks.evaluation.stage import EvaluationParameters
+
+HELDOUT = "heldout"
+"""Rows of held-out text are `heldout/<category>`."""
+
+Tell = Callable[[float, float], None]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What one evaluation process is told; paths are local.
+
+    `files` and `dev`: benchmark -> its files; `heldout`: category -> JSONL files; `output`: folder of the results.
+    """
+
+    model: str
+    parameters: dict[str, Any]
+    files: dict[str, list[str]]
+    dev: dict[str, list[str]]
+    heldout: dict[str, list[str]]
+    output: str
+    cpu_threads: int
+
+    @classmethod
+    def read(cls, path: Path) -> Spec:
+        """Read what the stage wrote."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One protocol on one task."""
+
+    protocol: str
+    task: str
+
+    @property
+    def file(self) -> str:
+        """Where its result lies, below the output folder; slashes of hub names become double underscores."""
+        return f"{self.task.replace('/', '__')}.{self.protocol}.json"
+
+
+def pieces(spec: Spec, parameters: EvaluationParameters) -> list[Piece]:
+    """The work of a spec: tasks in the recipe's order, each by every protocol, then the held-out text."""
+    found: list[Piece] = []
+    for task in parameters.local_tasks():
+        found.extend(
+            Piece(protocol, task) for protocol in ("harness", "first-token") if protocol in parameters.protocols
+        )
+    if "harness" in parameters.protocols:
+        found.extend(Piece("hub", task) for task in parameters.hub)
+    if "bits-per-byte" in parameters.protocols:
+        found.extend(Piece("bits-per-byte", category) for category in sorted(spec.heldout))
+    return found
+
+
+def evaluate(spec: Spec, tell: Tell) -> dict[str, dict[str, Any]]:
+    """Do what is not done yet; returns the rows of all pieces and writes `results.json` and `samples/*.jsonl`."""
+    parameters = EvaluationParameters.model_validate(spec.parameters)
+    output = Path(spec.output)
+    output.mkdir(parents=True, exist_ok=True)
+    work = pieces(spec, parameters)
+    todo = [piece for piece in work if not (output / "pieces" / piece.file).exists()]
+    if todo:
+        workbench = _Workbench(spec, parameters)
+        for piece in todo:
+            done = len(work) - len(todo) + todo.index(piece)
+            tell(done, len(work))
+            rows, samples = workbench.do(piece)
+            with replacing(output / "pieces" / piece.file) as path:
+                path.write_text(json.dumps({"rows": rows, "samples": samples}, ensure_ascii=False), encoding="utf-8")
+    results: dict[str, dict[str, Any]] = {}
+    for piece in work:
+        stored = json.loads((output / "pieces" / piece.file).read_text(encoding="utf-8"))
+        for row, metrics in stored["rows"].items():
+            results.setdefault(row, {}).update(metrics)
+        if stored["samples"]:
+            ending = ".first-token" if piece.protocol == "first-token" else ""
+            with replacing(output / "data" / "samples" / f"{piece.task.replace('/', '__')}{ending}.jsonl") as path:
+                path.write_text(
+                    "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in stored["samples"]),
+                    encoding="utf-8",
+                )
+    with replacing(output / "data" / "results.json") as path:
+        path.write_text(json.dumps(results, ensure_ascii=False, indent=1), encoding="utf-8")
+    tell(len(work), len(work))
+    return results
+
+
+class _Workbench:
+    """The loaded model and, once the harness is asked for, its wrapper."""
+
+    def __init__(self, spec: Spec, parameters: EvaluationParameters) -> None:
+        from tasks.evaluation.model import load
+
+        self._spec = spec
+        self._parameters = parameters
+        self._model = load(
+            Path(spec.model),
+            dtype=parameters.dtype,
+            device=parameters.device,
+            max_length=parameters.max_length,
+        )
+        self._lm: Any = None
+
+    def do(self, piece: Piece) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+        """(rows, samples) of one piece."""
+        if piece.protocol == "bits-per-byte":
+            return self._bits_per_byte(piece.task), []
+        if piece.protocol == "first-token":
+            return self._first_token(piece.task)
+        return self._harness(piece)
+
+    def _harness(self, piece: Piece) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+        from tasks.evaluation import harness
+        from tasks.evaluation.items import questions
+
+        parameters = self._parameters
+        if self._lm is None:
+            self._lm = harness.harness_model(self._model, parameters.batch_size)
+        if piece.protocol == "hub":
+            shots = parameters.shots.get(piece.task)
+            return harness.score_hub(piece.task, self._lm, shots=shots, limit=parameters.limit, seed=parameters.seed)
+        style = parameters.benchmarks[piece.task].resolved_style()
+        asked = questions(style=style, **self._asked(piece.task))
+        return harness.score_questions(piece.task, asked, style.delimiter, self._lm)
+
+    def _first_token(self, task: str) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+        from tasks.evaluation import first_token
+        from tasks.evaluation.items import questions
+
+        asked = questions(style=self._parameters.benchmarks[task].letters_style(), **self._asked(task))
+        return first_token.score(task, asked, self._model, self._parameters.batch_size)
+
+    def _bits_per_byte(self, category: str) -> dict[str, dict[str, Any]]:
+        from tasks.evaluation import bits_per_byte
+
+        documents: Iterator[tuple[str, str]] = bits_per_byte.read_heldout(
+            [Path(path) for path in self._spec.heldout[category]], self._parameters.heldout_documents
+        )
+        row = bits_per_byte.score(documents, self._model, self._parameters.batch_size)
+        return {f"{HELDOUT}/{category}": row} if row else {}
+
+    def _asked(self, task: str) -> dict[str, Any]:
+        benchmark = self._parameters.benchmarks[task]
+        return {
+            "name": task,
+            "benchmark": benchmark,
+            "paths": [Path(path) for path in self._spec.files[task]],
+            "dev_paths": [Path(path) for path in self._spec.dev.get(task, [])],
+            "shots": self._parameters.shots.get(task, benchmark.shots),
+            "limit": self._parameters.limit,
+        }

@@ -1,0 +1,73 @@
+"""The first-token protocol of MMLU, CMMLU and ColossalEval: which option letter has the highest logit.
+
+The prompt lists the options and ends with the answer word. A letter may be another token after a space than after a
+colon, so, as ColossalEval does, each counts with the larger of the two logits: the last token of "Answer: A" and of
+"Answer:A" (for the prompt's own last line).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from infra.stage import StageError
+from tasks.evaluation.items import Question, rows_by_group
+from tasks.evaluation.model import LoadedModel
+
+
+def score(
+    task: str, asked: Sequence[Question], model: LoadedModel, batch_size: int
+) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+    """Rows with `first_token_acc` and its error, and one sample per item, in the order of the items.
+
+    A prompt longer than the model's context keeps its end.
+    """
+    prompts = [model.encode_prompt(question.prompt)[-model.max_length :] for question in asked]
+    order = sorted(range(len(asked)), key=lambda index: (-len(prompts[index]), index))
+    candidates: dict[tuple[str, str], list[int]] = {}
+    samples: list[dict[str, Any]] = [{} for _ in asked]
+    for low in range(0, len(order), batch_size):
+        batch = order[low : low + batch_size]
+        logits_BV = _last_logits(model, [prompts[index] for index in batch])
+        for row, index in enumerate(batch):
+            question = asked[index]
+            ending = question.prompt.rpartition("\n")[2]
+            scores = []
+            for letter in question.answers:
+                key = (ending, letter)
+                if key not in candidates:
+                    candidates[key] = _letter_ids(model, ending, letter)
+                scores.append(float(logits_BV[row, candidates[key]].max()))
+            prediction = max(range(len(scores)), key=scores.__getitem__)
+            samples[index] = {
+                "id": question.id,
+                "group": question.group,
+                "answer": question.answer,
+                "prediction": prediction,
+                "correct": prediction == question.answer,
+                "logits": [round(value, 4) for value in scores],
+            }
+    correct = [float(sample["correct"]) for sample in samples]
+    return rows_by_group(task, [question.group for question in asked], {"first_token_acc": correct}), samples
+
+
+def _letter_ids(model: LoadedModel, ending: str, letter: str) -> list[int]:
+    ids = sorted({model.encode_prompt(f"{ending}{gap}{letter}")[-1] for gap in ("", " ")})
+    if not ids:
+        raise StageError(f"the tokenizer has no token for option {letter!r}")
+    return ids
+
+
+def _last_logits(model: LoadedModel, rows: Sequence[list[int]]) -> torch.Tensor:
+    """Logits after the last token of every row, (B, V) float32; the head runs at those positions only."""
+    ids_BT, mask_BT = model.pad(rows)
+    last_B = torch.tensor([len(row) - 1 for row in rows], device=ids_BT.device)
+    keep_K, which_B = torch.unique(last_B, return_inverse=True)
+    with torch.inference_mode():
+        logits_BKV = model.model(
+            input_ids=ids_BT, attention_mask=mask_BT, use_cache=False, logits_to_keep=keep_K
+        ).logits
+    picked: torch.Tensor = logits_BKV[torch.arange(len(rows), device=ids_BT.device), which_B].float().cpu()
+    return picked

@@ -1,0 +1,77 @@
+"""A checkpoint in memory, as the protocols use it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from infra.stage import StageError
+
+DEFAULT_MAX_LENGTH = 2048
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A causal language model of `transformers` in evaluation mode, its tokenizer, and the context it is given."""
+
+    model: Any
+    tokenizer: Any
+    max_length: int
+
+    @property
+    def bos(self) -> int:
+        """What stands before the first token of a text: the beginning of sequence, else the end of one."""
+        for id in (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id):
+            if id is not None:
+                return int(id)
+        raise StageError("the tokenizer has neither a bos nor an eos token; set one in its tokenizer_config.json")
+
+    @property
+    def vocabulary(self) -> int:
+        """Width of the logits (the matrix, which may be wider than the tokenizer)."""
+        return int(self.model.get_output_embeddings().weight.shape[0])
+
+    def encode_prompt(self, text: str) -> list[int]:
+        """Ids as the tokenizer's own defaults make them (with its bos where it adds one), as the harness does."""
+        ids: list[int] = self.tokenizer.encode(text)
+        return ids
+
+    def encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of plain text: no token is added, and the text of a special token is not that token."""
+        if not texts:
+            return []
+        encoded = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)
+        ids: list[list[int]] = encoded["input_ids"]
+        return ids
+
+    def pad(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(ids, attention mask), both (B, T) on the model's device, padded on the right."""
+        length = max(map(len, rows))
+        ids = torch.zeros((len(rows), length), dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for index, row in enumerate(rows):
+            ids[index, : len(row)] = torch.tensor(row)
+            mask[index, : len(row)] = 1
+        return ids.to(self.model.device), mask.to(self.model.device)
+
+
+def load(folder: Path, *, dtype: str, device: str, max_length: int | None) -> LoadedModel:
+    """Load a checkpoint with its tokenizer; `device: auto` takes an accelerator where there is one.
+
+    `max_length` (tokens) defaults to the model's own context and may not exceed it.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype if dtype == "auto" else getattr(torch, dtype))
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = model.to(device).eval()
+    own = int(getattr(model.config, "max_position_embeddings", None) or DEFAULT_MAX_LENGTH)
+    if max_length is not None and max_length > own:
+        raise StageError(f"max_length {max_length} is more than the model's context of {own} tokens; lower it")
+    return LoadedModel(model, tokenizer, max_length or own)

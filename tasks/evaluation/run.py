@@ -1,0 +1,90 @@
+"""The evaluation stage: tells a process of its own what to evaluate, shows its progress, publishes what it wrote."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from infra.context import Context
+from infra.engine.launch import LaunchError, launch
+from infra.stage import Outcome, StageError
+from infra.store import Shard
+from tasks.evaluation.stage import EvaluationParameters
+
+ROOT = Path(__file__).resolve().parents[2]
+CHECKPOINT = "checkpoint"
+
+
+def run(context: Context) -> Outcome:
+    """Evaluate one model.
+
+    Inputs: `model` (an artifact with `checkpoint/`; or the pins of parameter `model`), `heldout` (select artifacts).
+    Pins: `benchmarks.<name>.paths` and `.dev`. Data: `results.json`, {task: {metric: value, metric_stderr, n}} with a
+    row `task/group` for every group of items and `heldout/<category>`; `samples/<task>.jsonl`, one line an item.
+    Statistics: the same rows as `scores`, and per task whether the training data was cleaned of it (`decontaminated`).
+    """
+    parameters: EvaluationParameters = context.parameters
+    scratch = context.scratch() / "evaluation"
+    scratch.mkdir(parents=True, exist_ok=True)
+    spec = scratch / "spec.json"
+    spec.write_text(json.dumps(_spec(context, scratch), ensure_ascii=False), encoding="utf-8")
+
+    def evaluate(_: object, shard: Shard) -> dict[str, Any]:
+        def on_line(line: str) -> None:
+            try:
+                message = json.loads(line)
+            except ValueError:
+                return  # something a library printed
+            if isinstance(message, dict) and "progress" in message:
+                done, total = message["progress"]
+                context.progress(done, total, "tasks")
+
+        environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(context.cpu_threads)}
+        try:
+            launch([sys.executable, "-m", "tasks.evaluation"], spec, on_line, environment=environment)
+        except LaunchError as error:
+            raise StageError(f"evaluation/{context.name} failed; finished tasks are kept.\n{error}") from error
+        shard.publish(scratch / "data")
+        results: dict[str, Any] = json.loads((scratch / "data" / "results.json").read_text(encoding="utf-8"))
+        return results
+
+    scores = context.map(evaluate, {"evaluation": None}, here=True)["evaluation"]
+    tasks = [*parameters.local_tasks(), *parameters.hub]
+    return Outcome({"scores": scores, "decontaminated": {task: task in parameters.decontaminated for task in tasks}})
+
+
+def _spec(context: Context, scratch: Path) -> dict[str, Any]:
+    parameters: EvaluationParameters = context.parameters
+    heldout: dict[str, list[str]] = {}
+    for artifact in context.inputs.get("heldout", ()):
+        for file in artifact.files("heldout/"):
+            heldout.setdefault(file.split("/")[1], []).append(str(artifact.path(file)))
+    paths = {
+        kind: {
+            name: [pin.path for pin in context.pins.get(f"benchmarks.{name}.{kind}", ())]
+            for name in parameters.local_tasks()
+        }
+        for kind in ("paths", "dev")
+    }
+    return {
+        "model": str(_model(context)),
+        "parameters": parameters.model_dump(mode="json"),
+        "files": paths["paths"],
+        "dev": paths["dev"],
+        "heldout": heldout,
+        "output": str(scratch),
+        "cpu_threads": context.cpu_threads,
+    }
+
+
+def _model(context: Context) -> Path:
+    if context.inputs.get("model"):
+        return context.input("model").folder(CHECKPOINT)
+    for pin in context.pins.get("model", ()):
+        if pin.name.rsplit("/", 1)[-1] == "config.json":
+            return Path(pin.path).parent
+    raise StageError(
+        f"evaluation/{context.name}: there is no model: neither an input nor a folder with a config.json in the recipe"
+    )

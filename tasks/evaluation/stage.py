@@ -1,0 +1,68 @@
+"""The evaluation stage: what a recipe may say about it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+import pydantic
+
+from infra.stage import FILE, NOT_IDENTITY, Parameters, Stage
+from tasks.benchmarks.model import QUESTIONS_ONLY, Benchmark
+
+Protocol = Literal["harness", "first-token", "bits-per-byte"]
+
+
+class EvaluationParameters(Parameters):
+    """One model's evaluation.
+
+    `benchmarks`: local ones, by name; `tasks`: which of them to run (all by default); `hub`: tasks of
+    lm-evaluation-harness by name, whose data comes from the Hugging Face hub.
+
+    Protocols: `harness` is lm-evaluation-harness (likelihood of every answer); `first-token` compares the option
+    letters' logits after a prompt that lists the options (local benchmarks); `bits-per-byte` is the cost of held-out
+    text per category, comparable between vocabularies.
+
+    `shots`: task -> worked examples (over the benchmark's own `shots`). `limit`: the first N items of every task;
+    `heldout_documents`: the first N documents of every category. `decontaminated`: tasks that the training data was
+    cleaned of. `model`: the folder of a model that no stage of the recipe built.
+    """
+
+    benchmarks: dict[str, Benchmark] = pydantic.Field(default_factory=dict)
+    tasks: tuple[str, ...] = ()
+    hub: tuple[str, ...] = ()
+    protocols: tuple[Protocol, ...] = ("harness",)
+    shots: dict[str, int] = pydantic.Field(default_factory=dict)
+    limit: int | None = pydantic.Field(None, gt=0)
+    heldout_documents: int | None = pydantic.Field(None, gt=0)
+    max_length: int | None = pydantic.Field(None, gt=1)
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    seed: int = 1234
+    decontaminated: tuple[str, ...] = ()
+    model: Annotated[str | None, FILE] = None
+    batch_size: Annotated[int, NOT_IDENTITY] = pydantic.Field(16, gt=0)
+    device: Annotated[str, NOT_IDENTITY] = "auto"
+
+    @pydantic.model_validator(mode="after")
+    def _has_choices(self) -> Self:
+        for name, benchmark in self.benchmarks.items():
+            if benchmark.format in QUESTIONS_ONLY and name in (self.tasks or self.benchmarks):
+                raise ValueError(
+                    f"task {name!r}: format {benchmark.format} has questions only (for decontaminate.against); take it "
+                    f"out of tasks, or name the harness's own task under hub"
+                )
+        return self
+
+    def local_tasks(self) -> dict[str, Benchmark]:
+        """The local benchmarks to run, in order."""
+        return {name: self.benchmarks[name] for name in self.tasks or self.benchmarks}
+
+
+STAGE = Stage(
+    "evaluation",
+    version=1,
+    parameters=EvaluationParameters,
+    run="tasks.evaluation.run:run",
+    summary="benchmark scores and bits per byte of one model",
+    bitwise=False,
+    exclusive=True,
+)
