@@ -17,7 +17,7 @@ from typing import NamedTuple
 from tasks.documents.ledger import UNDETERMINED
 from tasks.quality.catalog import UNSPACED, Settings, settings_for
 from tasks.quality.repetition import duplicates
-from tasks.quality.view import View, looks_unspaced, words_of
+from tasks.quality.view import UNSPACED_CHARACTER, View, looks_unspaced, words_of
 
 Measure = Callable[[View, Settings], float]
 
@@ -28,6 +28,7 @@ POLICIES = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "
 _ELLIPSIS = re.compile(r"\.{3,}|…+|。{3,}")
 _SENTENCE_END = re.compile(r"[.!?؟۔।։።][\"'”’)\]]*(?=\s|$)|[。！？…]+[”’」』）]*")
 _LETTER = re.compile(r"[^\W\d_]")
+_LETTER_OR_SIGN = re.compile(f"[^\\W\\d_]|{UNSPACED_CHARACTER.pattern}")
 
 
 class Failure(NamedTuple):
@@ -102,7 +103,8 @@ def ellipsis_lines(view: View, settings: Settings) -> float:
 
 def alphabetic_words(view: View, settings: Settings) -> float:
     """Share of what stands between spaces that holds a letter; of an unspaced language, of characters."""
-    lettered = sum(1 for token in view.tokens if token.isalpha() or _LETTER.search(token))
+    letter = _LETTER_OR_SIGN if view.unspaced else _LETTER
+    lettered = sum(1 for token in view.tokens if token.isalpha() or letter.search(token))
     return _share(lettered, len(view.tokens))
 
 

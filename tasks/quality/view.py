@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import functools
 import re
+import unicodedata
 
 from tasks.quality.repetition import NGrams
 from tasks.text.scripts import UNSPACED_CLASS
 
-WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
-"""A word of a spaced language: letters and digits, with inner apostrophes and hyphens."""
+_MARKS = "".join(chr(p) for p in range(0x300, 0x10000) if unicodedata.category(chr(p)) in ("Mn", "Mc"))
+"""Vowel signs and accents of the basic plane: `\\w` leaves them out, and would cut Hindi and Tamil words to pieces."""
+
+_JOINERS = "\u200c\u200d"
+_WORD = f"[^\\W_][\\w{_MARKS}{_JOINERS}]*"
+WORD = re.compile(f"{_WORD}(?:['’\\-]{_WORD})*")
+"""A word of a spaced language: letters, digits and marks, with inner apostrophes and hyphens."""
 
 UNSPACED_CHARACTER = re.compile(f"[{UNSPACED_CLASS}]")
 _UNSPACED_UNIT = re.compile(f"[{UNSPACED_CLASS}]|[^\\W_{UNSPACED_CLASS}]+")

@@ -14,7 +14,7 @@ from infra.store import Artifact
 from tasks.cut.stage import STAGE, CutParameters, SourceCut
 from tasks.documents.ledger import Ledger
 from tests.stage_harness import run_stage
-from tests.tables import artifact, column, documents
+from tests.tables import artifact, column, content_digest, documents
 
 FAILED = pa.list_(pa.struct([("rule", pa.string()), ("value", pa.float64())]))
 CONTAMINATED = pa.list_(pa.struct([("benchmark", pa.string()), ("item", pa.string()), ("overlap", pa.string())]))
@@ -221,3 +221,13 @@ def test_equal_keeps_have_equal_identities() -> None:
     one = SourceCut.model_validate({"langid": {"languages": ["zh", "en"]}, "perplexity": ["middle", "head"]})
     two = SourceCut.model_validate({"langid": {"languages": ["en", "zh", "en"]}, "perplexity": ["head", "middle"]})
     assert one.identity() == two.identity()
+
+
+def test_golden_output(tmp_path: Path) -> None:
+    """Fails when the output changes: then bump the version in cut/stage.py, and only then this digest."""
+    given = Sources(tmp_path)
+    rows = [row(perplexity=float(10 + i * i % 97), failed=["c4.sentences"] if i % 7 == 3 else []) for i in range(30)]
+    given.add("web", [rows[:20], rows[20:]])
+    given.add("more", [[row("en"), row(contaminated=["mmlu"], perplexity=11.5), row(perplexity=None)]])
+    found = run_stage(STAGE, CutParameters(sources={"web": KEEP, "more": KEEP}), given.inputs, tmp_path=tmp_path)
+    assert (STAGE.version, content_digest(found)) == (1, "9d6993e83f9c3368")

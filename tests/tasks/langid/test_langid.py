@@ -19,7 +19,7 @@ from tasks.langid.model import locate_model
 from tasks.langid.run import statistics
 from tasks.langid.stage import MAX_CHARACTERS, STAGE, LangidParameters
 from tests.stage_harness import run_stage
-from tests.tables import column, documents
+from tests.tables import column, content_digest, documents
 
 MODEL = str(locate_model("lid.176"))
 
@@ -108,3 +108,12 @@ def test_the_stage_writes_row_aligned_columns_and_resists_worker_counts(tmp_path
             STAGE, LangidParameters(), {"documents": given}, "web", tmp_path=tmp_path / "two", engine=engine
         )
     assert again.digest == found.digest
+
+
+def test_golden_output(tmp_path: Path) -> None:
+    """Fails when the output changes: then bump the version in langid/stage.py, and only then this digest."""
+    given = documents(
+        tmp_path, "web", [["Guten Morgen, liebe Leute!", "你好，世界。今天天气很好。", "", "one\ntwo three"]]
+    )
+    found = run_stage(STAGE, LangidParameters(), {"documents": given}, "web", tmp_path=tmp_path)
+    assert (STAGE.version, content_digest(found)) == (1, "f2c629d134028f33")

@@ -15,7 +15,7 @@ from tasks.documents.ledger import Ledger
 from tasks.select.stage import STAGE, HeldOut, SelectParameters
 from tasks.select.write import held_out_hash
 from tests.stage_harness import data_digests, run_stage
-from tests.tables import artifact, documents
+from tests.tables import artifact, content_digest, documents
 
 CUT = pa.schema(
     [("reason", pa.string()), ("language", pa.string()), ("category", pa.string()), ("bucket", pa.string())]
@@ -144,3 +144,10 @@ def test_decisions_about_other_documents_are_refused(tmp_path: Path) -> None:
 def test_wrong_parameters_are_refused(heldout: dict[str, Any]) -> None:
     with pytest.raises(pydantic.ValidationError):
         SelectParameters.model_validate({"heldout": heldout})
+
+
+def test_golden_output(tmp_path: Path) -> None:
+    """Fails when the output changes: then bump the version in select/stage.py, and only then this digest."""
+    parameters = SelectParameters(heldout=HeldOut(fraction=0.1, max_documents=3))
+    found = run_stage(STAGE, parameters, many(tmp_path, 30), "web", tmp_path=tmp_path)
+    assert (STAGE.version, content_digest(found)) == (1, "5d5f3a02e190fcb6")
