@@ -1,0 +1,154 @@
+"""JSONL and plain text, plain or compressed, to documents; a line over the limit is passed over, not held."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from tasks.ingest.found import SAMPLED_OUT, Found, Rejected, Wanted, iso_date
+from tasks.ingest.page import Unreadable, decode
+from tasks.ingest.pieces import Gap, pieces
+from tasks.ingest.stage import JsonlFields
+
+_COLOSSAL = JsonlFields(text=("target",), prompt="source")
+_PLAIN = JsonlFields(text=("text",))
+
+
+class Line(NamedTuple):
+    """One line without its end; `offset` and `inner` as in `records.Record`."""
+
+    offset: int
+    inner: int
+    data: bytes
+
+
+def lines(path: Path, max_bytes: int) -> Iterator[Line | Rejected]:
+    """The lines of a file in order. A broken gzip member costs the line it cuts and is counted once."""
+    data = bytearray()
+    start: tuple[int, int] | None = None
+    too_long = 0
+    for piece in pieces(path):
+        if isinstance(piece, Gap):
+            yield Rejected("failed", piece.reason, lost_bytes=piece.lost_bytes)
+            data.clear()
+            start, too_long = None, 0
+            continue
+        at = 0
+        while at < len(piece.data):
+            end = piece.data.find(b"\n", at)
+            stop = len(piece.data) if end < 0 else end
+            if start is None:
+                start = (piece.member, piece.inner + at)
+            if too_long or len(data) + stop - at > max_bytes:
+                too_long += len(data) + stop - at
+                data.clear()
+            else:
+                data += piece.data[at:stop]
+            at = stop + 1
+            if end >= 0:
+                yield _line(start, data, too_long)
+                data.clear()
+                start, too_long = None, 0
+    if start is not None:
+        yield _line(start, data, too_long)
+
+
+def _line(start: tuple[int, int], data: bytearray, too_long: int) -> Line | Rejected:
+    if too_long:
+        return Rejected("dropped", "page_too_large", too_long)
+    return Line(*start, bytes(data.removesuffix(b"\r")))
+
+
+def jsonl_documents(
+    path: Path, wanted: Wanted, *, fields: JsonlFields | None, max_page_bytes: int
+) -> Iterator[Found | Rejected]:
+    """One document a line that is not blank; see `IngestParameters.fields` for what it is made of."""
+    for line in lines(path, max_page_bytes):
+        if isinstance(line, Rejected):
+            yield line
+        elif not line.data.strip():
+            continue
+        elif not wanted(line.offset, line.inner):
+            yield SAMPLED_OUT
+        else:
+            yield _from_json(line, fields)
+
+
+def _from_json(line: Line, fields: JsonlFields | None) -> Found | Rejected:
+    try:
+        row = json.loads(line.data.removeprefix(b"\xef\xbb\xbf"))
+    except (ValueError, RecursionError):
+        return Rejected("failed", "json", len(line.data))
+    if not isinstance(row, dict):
+        return Rejected("failed", "json", len(line.data))
+    if fields is None:
+        fields = _PLAIN if "text" in row else _COLOSSAL
+    texts = [row[name] for name in fields.text if row.get(name) is not None]
+    prompt = (row.get(fields.prompt) or "") if fields.prompt else ""
+    if not texts or not all(isinstance(text, str) for text in (*texts, prompt)):
+        return Rejected("failed", "field", len(line.data))
+    text = "\n\n".join(text for text in texts if text)
+    return Found(
+        line.offset,
+        line.inner,
+        text,
+        prompt,
+        _string(row, fields.url),
+        iso_date(_string(row, fields.date)),
+        len(line.data),
+    )
+
+
+def _string(row: dict[str, Any], name: str) -> str:
+    value = row.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def text_documents(
+    path: Path, wanted: Wanted, *, split: Literal["file", "blank-line", "line"], max_page_bytes: int
+) -> Iterator[Found | Rejected]:
+    """A document a file, a paragraph (`blank-line`) or a line, in UTF-8 or a character set that can be told apart."""
+    for chunk in _chunks(path, split, max_page_bytes):
+        if isinstance(chunk, Rejected):
+            yield chunk
+        elif not chunk.data.strip():
+            continue
+        elif not wanted(chunk.offset, chunk.inner):
+            yield SAMPLED_OUT
+        else:
+            try:
+                yield Found(chunk.offset, chunk.inner, decode(chunk.data), payload_bytes=len(chunk.data))
+            except Unreadable as error:
+                yield Rejected("failed", str(error), len(chunk.data))
+
+
+def _chunks(path: Path, split: Literal["file", "blank-line", "line"], max_bytes: int) -> Iterator[Line | Rejected]:
+    if split == "line":
+        yield from lines(path, max_bytes)
+        return
+    held: list[Line] = []
+    size = 0
+    for line in lines(path, max_bytes):
+        if isinstance(line, Rejected) and split == "file":
+            yield line
+            return
+        if isinstance(line, Rejected) or (split == "blank-line" and not line.data.strip()):
+            if isinstance(line, Rejected):  # costs the paragraph it stands in
+                yield line
+            elif held:
+                yield _joined(held, size, max_bytes)
+            held, size = [], 0
+            continue
+        size += len(line.data) + 1
+        if size <= max_bytes or not held:
+            held.append(line)
+    if held:
+        yield _joined(held, size, max_bytes)
+
+
+def _joined(held: list[Line], size: int, max_bytes: int) -> Line | Rejected:
+    if size > max_bytes + 1:
+        return Rejected("dropped", "page_too_large", size)
+    return Line(held[0].offset, held[0].inner, b"\n".join(line.data for line in held))

@@ -1,0 +1,152 @@
+"""Pages: what counts as one, encodings of all kinds, and text in one form."""
+
+import gzip
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.ingest.clean import clean
+from tasks.ingest.found import Found, Rejected
+from tasks.ingest.page import Unreadable, decode, html_text
+from tasks.ingest.web import decoded_body, web_documents
+from tests.tasks.ingest.archives import members, page, record, response
+
+LIMIT = 1 << 20
+
+
+def read(tmp_path: Path, *stream: bytes, wet: bool = False) -> list[Found | Rejected]:
+    path = tmp_path / "a.warc.gz"
+    path.write_bytes(members(list(stream)))
+    return list(web_documents(path, lambda offset, inner: True, wet=wet, max_page_bytes=LIMIT))
+
+
+def reasons(found: list[Found | Rejected]) -> list[str]:
+    return [item.reason if isinstance(item, Rejected) else "kept" for item in found]
+
+
+def test_what_is_a_page(tmp_path: Path) -> None:
+    html = page(1)
+    found = read(
+        tmp_path,
+        record("warcinfo", b"software: x"),
+        record("request", b"GET / HTTP/1.1\r\n\r\n", content_type="application/http; msgtype=request"),
+        record("revisit", b"HTTP/1.1 200 OK\r\n\r\n", content_type="application/http"),
+        response(html, status="404 Not Found"),
+        response(html, status="200"),
+        response(html, "Content-Type: image/png"),
+        response(html, "X-Nothing: here"),
+        response(b"plain words", "Content-Type: text/plain"),
+        response(b"User-agent: *", "Content-Type: text/plain", uri="http://a/robots.txt"),
+        record("response", b"no status line\r\n\r\n"),
+        record("resource", html, content_type="text/html; charset=utf-8"),
+        record("conversion", b"text"),
+        response(b"<html>" + b"x" * LIMIT, "Content-Type: text/html"),
+    )
+    assert reasons(found) == [
+        "warc.warcinfo", "warc.request", "warc.revisit", "http_status", "kept", "content_type", "kept", "kept",
+        "robots_txt", "http", "kept", "warc.conversion", "page_too_large",
+    ]  # fmt: skip
+    kept = next(item for item in found if isinstance(item, Found))
+    assert (
+        "Sentence 3 of page number 1." in kept.text and kept.date == "2024-05-01T00:00:00Z" and kept.url == "http://a/"
+    )
+
+
+def test_wet_with_old_headers(tmp_path: Path) -> None:
+    old = b"WARC/1.0\nWARC-Type: conversion\nWARC-Target-URI: http://old/\nContent-Length: 9\n\nTitel\nabc\n\n"
+    found = read(tmp_path, record("warcinfo", b"x"), record("conversion", "Größe 中文\n".encode()), old, wet=True)
+    assert reasons(found) == ["warc.warcinfo", "kept", "kept"]
+    assert [item.text for item in found if isinstance(item, Found)] == ["Größe 中文\n", "Titel\nabc"]
+
+
+PAGE = page(3)
+CHUNKED = b"".join(b"%x;x=y\r\n%s\r\n" % (len(part), part) for part in (PAGE[:10], PAGE[10:])) + b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "headers, body",
+    [
+        ({}, PAGE),
+        ({"transfer-encoding": "chunked"}, CHUNKED),
+        ({"transfer-encoding": "chunked"}, PAGE),
+        ({"content-encoding": "gzip"}, gzip.compress(PAGE)),
+        ({"content-encoding": "gzip"}, PAGE),
+        ({"content-encoding": "deflate"}, zlib.compress(PAGE)),
+        ({"content-encoding": "deflate"}, zlib.compress(PAGE)[2:-4]),
+        ({"content-encoding": "br"}, PAGE),
+        ({"content-encoding": "utf-8"}, PAGE),
+    ],
+)
+def test_bodies_are_decoded_as_they_are_not_as_they_are_named(headers: dict[str, str], body: bytes) -> None:
+    assert decoded_body(headers, body, LIMIT) == PAGE
+
+
+def test_bad_and_exploding_bodies() -> None:
+    assert (
+        decoded_body({"transfer-encoding": "chunked"}, CHUNKED[:-30], LIMIT)
+        == PAGE[: len(PAGE) - len(CHUNKED) + len(CHUNKED[:-30]) + 7]
+    )
+    with pytest.raises(Unreadable, match="chunked"):
+        decoded_body({"transfer-encoding": "chunked"}, CHUNKED.replace(b"0\r\n\r\n", b"zz\r\n"), LIMIT)
+    with pytest.raises(Unreadable, match="content_encoding"):
+        decoded_body({"content-encoding": "deflate"}, b"\xff\xfe nothing", LIMIT)
+    assert len(decoded_body({"content-encoding": "gzip"}, gzip.compress(bytes(1 << 26)), 1000)) == 1001
+
+
+@pytest.mark.parametrize(
+    "data, declared",
+    [
+        ("Größe 中文".encode(), "latin-1"),
+        ("Größe 中文".encode("utf-8-sig"), None),
+        ("Größe".encode("cp1252"), "iso-8859-1"),
+        ("你好，世界。".encode("gb18030") * 30, "gb2312"),
+        ("你好，世界。".encode("gb18030") * 30, "no-such-charset"),
+        ("你好".encode("utf-16"), None),
+        ("日本語".encode("iso2022_jp"), "iso-2022-jp"),
+        ("Größe".encode()[:-1] + "é".encode()[:1], None),
+    ],
+)
+def test_character_sets(data: bytes, declared: str | None) -> None:
+    text = decode(data, (declared,))
+    assert "\ufffd" not in text
+    assert text.startswith(("Grö", "你好", "日本語"))
+
+
+def test_no_character_set() -> None:
+    with pytest.raises(Unreadable, match="charset"):
+        decode(bytes(range(256)) * 20 + bytes(400))
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    ["<div>" * 20_000, "<select>" + "<option>x" * 20_000, "<div " + " ".join(f"a{i}=b" for i in range(30_000)) + ">"],
+)
+def test_pages_made_to_take_for_ever_are_refused(bomb: str) -> None:
+    began = time.process_time()
+    with pytest.raises(Unreadable, match="page_too_complex"):
+        html_text(b"<html><body>" + bomb.encode(), None)
+    assert time.process_time() - began < 2
+
+
+def test_bad_page_costs_itself(tmp_path: Path) -> None:
+    bad = response(b"<html><body>" + b"<div>" * 20_000, "Content-Type: text/html; charset=unknown-8bit")
+    assert reasons(read(tmp_path, response(page(1)), bad, response(page(2)))) == ["kept", "page_too_complex", "kept"]
+
+
+def test_clean_form() -> None:
+    assert clean("a\r\nb\rc\u2028d\0\x07\x85\ufeff\te\u0301") == "a\nb\nc\nd\t\u00e9"
+    assert clean("x\ud800y") == "x\ufffdy"
+    began = time.process_time()
+    assert len(clean("a" + "\u0300\u0323" * 100_000)) <= 31
+    assert time.process_time() - began < 2
+
+
+@given(st.text())
+def test_clean_is_stable_and_encodable(text: str) -> None:
+    once = clean(text)
+    assert clean(once) == once
+    assert once.encode().decode() == once
