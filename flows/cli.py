@@ -33,12 +33,14 @@ app.add_typer(dashboard_app, name="dashboard")
 
 RecipeArgument = Annotated[Path, typer.Argument(help="A recipe, such as configs/demo.yaml.", show_default=False)]
 SetOption = Annotated[
-    list[str] | None, typer.Option("-s", "--set", metavar="KEY=VALUE", help="Override a value of the recipe; repeatable.")
+    list[str] | None,
+    typer.Option("-s", "--set", metavar="KEY=VALUE", help="Override a value of the recipe; repeatable."),
 ]
 StoreOption = Annotated[str | None, typer.Option("--store", help="URL of the store, instead of the recipe's.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 OnlyOption = Annotated[
-    list[str] | None, typer.Option("--only", metavar="S", help="Run only stage S (`stage` or `stage/name`); repeatable.")
+    list[str] | None,
+    typer.Option("--only", metavar="S", help="Run only stage S (`stage` or `stage/name`); repeatable."),
 ]
 FromOption = Annotated[str | None, typer.Option("--from", metavar="S", help="Run S and what follows it.")]
 UntilOption = Annotated[str | None, typer.Option("--until", metavar="S", help="Run S and what it rests on.")]
@@ -148,7 +150,11 @@ def _report_failure(failure: Any) -> None:
     from infra.stage import StageError
 
     if not isinstance(failure.cause, StageError):
-        traceback.print_exception(failure.cause, file=sys.stderr)
+        remote = failure.cause.__cause__  # a worker's traceback, as text
+        if type(remote).__name__ == "RemoteTraceback":
+            _say(str(remote))
+        else:
+            traceback.print_exception(failure.cause, file=sys.stderr)
     _say(f"error: {failure.step.id} failed: {failure.cause}")
     _say("what is finished is kept; run the same command again to go on from there")
 
@@ -249,7 +255,9 @@ def artifacts_path(reference: RefArgument, store: StoreUrl = "artifacts") -> Non
 def artifacts_lineage(
     reference: RefArgument,
     store: StoreUrl = "artifacts",
-    down: Annotated[bool, typer.Option("--down", help="What was made from it, instead of what it was made from.")] = False,
+    down: Annotated[
+        bool, typer.Option("--down", help="What was made from it, instead of what it was made from.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show what an artifact was made from, down to the files that were read."""
@@ -350,7 +358,9 @@ def dashboard_status() -> None:
     from flows import server
 
     found = server.running()
-    print(f"running at {found.address} (process {found.pid})" if found else "not running; start it: puna dashboard start")
+    print(
+        f"running at {found.address} (process {found.pid})" if found else "not running; start it: puna dashboard start"
+    )
 
 
 @app.command()

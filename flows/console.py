@@ -46,7 +46,9 @@ class Terminal(Listener):
 
     def planned(self, plan: Plan) -> None:
         hits = sum(step.state == "hit" for step in plan.steps.values())
-        self._console.print(f"{plan.recipe}: {len(plan.steps)} stages, {hits} there already, {len(plan.to_run())} to run")
+        self._console.print(
+            f"{plan.recipe}: {len(plan.steps)} stages, {hits} there already, {len(plan.to_run())} to run"
+        )
 
     def started(self, step: Step) -> None:
         with self._lock:

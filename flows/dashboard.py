@@ -125,7 +125,9 @@ def lineage_markdown(plan: Plan) -> str:
 def publish_run(plan: Plan, stages: list[dict[str, Any]], run: str) -> None:
     """The run's stage table and lineage, from within the pipeline's flow run."""
     columns = ("stage", "name", "result", "version", "seconds", "why")
-    table = [{column: stage.get(column) if stage.get(column) is not None else "" for column in columns} for stage in stages]
+    table = [
+        {column: stage.get(column) if stage.get(column) is not None else "" for column in columns} for stage in stages
+    ]
     create_table_artifact(table, key=artifact_key("stages", plan.recipe), description=f"Stages of run {run}")
     create_markdown_artifact(
         lineage_markdown(plan), key=artifact_key("lineage", plan.recipe), description=f"Lineage of run {run}"

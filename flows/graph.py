@@ -25,8 +25,11 @@ class ArtifactReference:
         path, _, selector = text.removeprefix(ARTIFACT_SCHEME).partition("@")
         words = path.split("/")
         if len(words) != 3 or not all(words):
-            raise ValueError(f"{text!r} is not artifact:RECIPE/STAGE/NAME@TAG, such as artifact:demo-base/training/basic@latest")
-        return cls(*words, selector or "latest")
+            raise ValueError(
+                f"{text!r} is not artifact:RECIPE/STAGE/NAME@TAG, such as artifact:demo-base/training/basic@latest"
+            )
+        recipe, stage, name = words
+        return cls(recipe, stage, name, selector or "latest")
 
     def __str__(self) -> str:
         return f"{ARTIFACT_SCHEME}{self.recipe}/{self.stage}/{self.name}@{self.selector}"

@@ -105,14 +105,6 @@ class DecontaminateSection(DecontaminateParameters):
         return against
 
 
-class TokenizerSection(TokenizerParameters):
-    """The tokenizer, and which categories or sources it learns from."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    learn_from: tuple[Name, ...] = pydantic.Field(default=(), alias="from")
-
-
 class EvaluationSection(EvaluationParameters):
     """Which models answer which benchmarks: `base`, `model` (before training) or a phase; all phases by default."""
 
@@ -135,7 +127,7 @@ class Recipe(Parameters):
     dedup: DedupSection = DedupSection()
     decontaminate: DecontaminateSection | None = None
     select: SelectParameters = SelectParameters()
-    tokenizer: TokenizerSection | None = None
+    tokenizer: TokenizerParameters | None = None
     model: ModelParameters | None = None
     binning: BinningParameters | None = None
     training: TrainingSection | None = None
@@ -171,8 +163,10 @@ class Recipe(Parameters):
         """References between sections name what exists."""
         checks = [
             *self._check_language_models(),
-            *self._check_names("decontaminate.against", self.decontaminate and self.decontaminate.against, self.benchmarks),
-            *self._check_names("evaluation.tasks", self.evaluation and self.evaluation.tasks, self.benchmarks),
+            *self._check_names(
+                "decontaminate.against", self.decontaminate.against if self.decontaminate else (), self.benchmarks
+            ),
+            *self._check_names("evaluation.tasks", self.evaluation.tasks if self.evaluation else (), self.benchmarks),
             *self._check_models(),
             *self._check_training(),
         ]
@@ -206,10 +200,14 @@ class Recipe(Parameters):
         categories, problems = self.categories(), []
         if self.tokenizer is not None:
             known = {**categories, **self.sources}
-            problems += self._check_names("tokenizer.from", self.tokenizer.learn_from, known)
+            problems += self._check_names("tokenizer: from", self.tokenizer.learn_from(), known)
         if self.evaluation is not None:
             phases = [phase.name for phase in self.training.phases] if self.training else []
-            known_models = [*(["base"] if self.model and self.model.base else []), *(["model"] if self.model else []), *phases]
+            known_models = [
+                *(["base"] if self.model and self.model.base else []),
+                *(["model"] * bool(self.model)),
+                *phases,
+            ]
             problems += self._check_names("evaluation.models", self.evaluation.models, known_models)
             if not known_models:
                 problems.append("evaluation: there is no model; add a model section")
@@ -245,7 +243,7 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
         recipe = Recipe.model_validate(document.data)
     except pydantic.ValidationError as error:
         raise RecipeError(problems_of(error, Recipe, document)) from None
-    located = _locate(recipe, (), document)
+    located: Recipe = _locate(recipe, (), document)
     problems = _bad_references(located, document)
     if problems:
         raise RecipeError(problems)

@@ -34,9 +34,10 @@ def _data_path(location: tuple[str | int, ...], data: Any) -> Path:
     path: list[str | int] = []
     for position, step in enumerate(location):
         last = position == len(location) - 1
-        if (isinstance(data, Mapping) and step in data) or (
-            isinstance(data, list) and isinstance(step, int) and step < len(data)
-        ):
+        if isinstance(data, Mapping) and step in data:
+            path.append(step)
+            data = data[step]
+        elif isinstance(data, list) and isinstance(step, int) and step < len(data):
             path.append(step)
             data = data[step]
         elif last and isinstance(data, Mapping) and isinstance(step, str) and "[" not in step and step.islower():

@@ -78,7 +78,9 @@ def _load(file: File, above: tuple[File, ...]) -> Document:
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
-        raise RecipeError([f"{file}: cannot be read ({error.strerror}); name an existing recipe, such as {_nearby(file)}"])
+        raise RecipeError(
+            [f"{file}: cannot be read ({error.strerror}); name an existing recipe, such as {_nearby(file)}"]
+        )
     except UnicodeDecodeError as error:
         raise RecipeError([f"{file}: is not UTF-8 at byte {error.start}; save it as UTF-8"]) from None
     try:
@@ -144,7 +146,9 @@ def _expand(text: str, place: Place) -> str:
         name, default = match.groups()
         value = os.environ.get(name, default)
         if value is None:
-            raise RecipeError([f"{place}: the environment variable {name} is not set; set it, or write ${{{name}:-default}}"])
+            raise RecipeError(
+                [f"{place}: the environment variable {name} is not set; set it, or write ${{{name}:-default}}"]
+            )
         return value
 
     return _VARIABLE.sub(replacement, text)

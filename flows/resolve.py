@@ -118,7 +118,9 @@ def _pin(reference: str, digests: Digests) -> list[Pin] | Unresolved:
             return [digests.pin(match, match.relative_to(root).as_posix()) for match in matches]
     except OSError as error:
         return Unresolved(reference, f"cannot be read: {error.strerror}; make it readable, or name another file")
-    return Unresolved(reference, "there is no such file, folder or match; name one that exists (paths are relative to the recipe)")
+    return Unresolved(
+        reference, "there is no such file, folder or match; name one that exists (paths are relative to the recipe)"
+    )
 
 
 def unresolved(pins: Mapping[str, Mapping[str, tuple[Pin, ...] | Unresolved]]) -> dict[str, Unresolved]:

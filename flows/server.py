@@ -107,7 +107,13 @@ def start(port: int | None = None) -> Server:
     environment.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)
     with log_file().open("ab") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment, cwd=home()
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=environment,
+            cwd=home(),
         )
     server = Server(process.pid, chosen)
     replace_bytes(_note(), json.dumps({"pid": server.pid, "port": server.port}).encode())
@@ -164,4 +170,6 @@ def _free_port() -> int:
             except OSError:
                 continue
             return port
-    raise ServerFailed(f"no free port between {FIRST_PORT} and {FIRST_PORT + 99}; name one: puna dashboard start --port N")
+    raise ServerFailed(
+        f"no free port between {FIRST_PORT} and {FIRST_PORT + 99}; name one: puna dashboard start --port N"
+    )

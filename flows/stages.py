@@ -34,7 +34,6 @@ from tasks.select.stage import STAGE as SELECT
 from tasks.signatures.stage import STAGE as SIGNATURES
 from tasks.signatures.stage import SignaturesParameters
 from tasks.tokenizer.stage import STAGE as TOKENIZER
-from tasks.tokenizer.stage import TokenizerParameters
 from tasks.training.stage import STAGE as TRAINING
 
 MAIN = "main"
@@ -141,13 +140,15 @@ def _models(recipe: Recipe, graph: Graph, selected: dict[str, str]) -> dict[str,
     if recipe.tokenizer is None or recipe.model is None:
         return models
     categories = recipe.categories()
-    learn_from = recipe.tokenizer.learn_from or tuple(categories)
-    wanted = [c for name in learn_from for c in (recipe.sources[name].categories() if name in recipe.sources else (name,))]
+    learn_from = recipe.tokenizer.learn_from() or tuple(categories)
+    wanted = [
+        c for name in learn_from for c in (recipe.sources[name].categories() if name in recipe.sources else (name,))
+    ]
     feeding = [source for source in selected if set(recipe.sources[source].categories()) & set(wanted)]
     tokenizer = graph.add(
         TOKENIZER,
         MAIN,
-        _part(TokenizerParameters, recipe.tokenizer, categories=tuple(dict.fromkeys(wanted))),
+        recipe.tokenizer.model_copy(update={"categories": tuple(sorted(set(wanted)))}),
         select=[selected[source] for source in feeding],
         base=_reference(recipe.tokenizer.base),
     )
@@ -158,7 +159,9 @@ def _models(recipe: Recipe, graph: Graph, selected: dict[str, str]) -> dict[str,
         models["base"] = base
     if recipe.training is None or recipe.binning is None:
         return models
-    used = [c for phase in recipe.training.phases for c in (categories if phase.mixture == "buckets" else phase.mixture)]
+    used = [
+        c for phase in recipe.training.phases for c in (categories if phase.mixture == "buckets" else phase.mixture)
+    ]
     bins = {
         category: graph.add(
             BINNING,
@@ -215,16 +218,19 @@ def _keeps(recipe: Recipe, source: Source) -> SourceCut:
 def _decontaminate(recipe: Recipe) -> DecontaminateParameters:
     section = recipe.decontaminate
     against = section.against if section else ()
-    return _part(DecontaminateParameters, section, against={name: recipe.benchmarks[name] for name in against})
+    parameters: DecontaminateParameters = _part(
+        DecontaminateParameters, section, against={name: recipe.benchmarks[name] for name in against}
+    )
+    return parameters
 
 
 def _reference(base: str | None) -> ArtifactReference | None:
     return ArtifactReference.parse(base) if base and base.startswith(ARTIFACT_SCHEME) else None
 
 
-def _part(model: type[Any], section: Parameters | None, **changes: Any) -> Any:
+def _part(kind: type[Any], section: Parameters | None, /, **changes: Any) -> Any:
     """The stage's own parameters out of a recipe section that holds more."""
     values = {
-        name: getattr(section, name) for name in model.model_fields if hasattr(section, name) and name not in changes
+        name: getattr(section, name) for name in kind.model_fields if hasattr(section, name) and name not in changes
     }
-    return model(**values, **changes)
+    return kind(**values, **changes)

@@ -53,7 +53,9 @@ def test_flows_read_only_stage_modules_and_light_ones(path: Path) -> None:
     assert not found & {"prefect", "torch", "transformers", "pyarrow"}
 
 
-@pytest.mark.parametrize("module", ["flows", "flows.recipe", "flows.resolve", "flows.plan", "flows.cli", "flows.stages"])
+@pytest.mark.parametrize(
+    "module", ["flows", "flows.recipe", "flows.resolve", "flows.plan", "flows.cli", "flows.stages"]
+)
 def test_planning_imports_no_heavy_library(module: str) -> None:
     heavy = "('torch', 'prefect', 'transformers', 'datasets', 'pyarrow', 'numpy', 'numba', 'matplotlib')"
     code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"

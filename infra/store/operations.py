@@ -31,12 +31,14 @@ def lineage(store: Store, artifact: Artifact, *, down: bool = False) -> dict[str
             return {"artifact": current.identity, "seen": True, "files": [], "inputs": []}
         seen.add(current.identity)
         files = [
-            {"path": pin["path"], "sha256": pin["sha256"]}
-            for pins in current.manifest["pins"].values()
-            for pin in pins
+            {"path": pin["path"], "sha256": pin["sha256"]} for pins in current.manifest["pins"].values() for pin in pins
         ]
         if down:
-            return {"artifact": current.identity, "files": [], "inputs": [node(u) for u in users.get(current.identity, ())]}
+            return {
+                "artifact": current.identity,
+                "files": [],
+                "inputs": [node(u) for u in users.get(current.identity, ())],
+            }
         found = []
         for identity in _inputs(current):
             path, _, version = identity.partition("@")
@@ -74,7 +76,9 @@ def verify(artifact: Artifact) -> list[str]:
     there = set(artifact.data.files())
     for name, output in sorted(listed.items()):
         if name not in there:
-            problems.append(f"{artifact.identity}: {name} is missing; rebuild it: puna run RECIPE --force {artifact.stage}")
+            problems.append(
+                f"{artifact.identity}: {name} is missing; rebuild it: puna run RECIPE --force {artifact.stage}"
+            )
             continue
         digest = sha256_file(artifact.data.local(name))
         if digest != output["sha256"]:
@@ -167,4 +171,7 @@ def garbage(store: Store, keep_runs: int) -> list[Garbage]:
 
 
 def _size(home: Directory) -> int:
-    return sum(len(home.read(name)) if home.local_root is None else (home.local_root / name).stat().st_size for name in home.files())
+    return sum(
+        len(home.read(name)) if home.local_root is None else (home.local_root / name).stat().st_size
+        for name in home.files()
+    )

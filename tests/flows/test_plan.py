@@ -69,8 +69,18 @@ def test_a_second_run_is_all_hits_and_a_change_reruns_it_and_what_follows(store:
 def test_selections(store: Store) -> None:
     with pytest.raises(RecipeError, match="its input toy/a .* is not in the store"):
         run(diamond(), store, Selection(only=("toy/b",)))
-    assert states(run(diamond(), store, Selection(until="toy/b"))) == {"a": "run", "b": "run", "c": "skipped", "d": "skipped"}
-    assert states(run(diamond(), store, Selection(only=("toy/c",)))) == {"a": "hit", "b": "hit", "c": "run", "d": "skipped"}
+    assert states(run(diamond(), store, Selection(until="toy/b"))) == {
+        "a": "run",
+        "b": "run",
+        "c": "skipped",
+        "d": "skipped",
+    }
+    assert states(run(diamond(), store, Selection(only=("toy/c",)))) == {
+        "a": "hit",
+        "b": "hit",
+        "c": "run",
+        "d": "skipped",
+    }
     assert states(run(diamond(), store, Selection(start="toy/d")))["d"] == "run"
     forced = run(diamond(), store, Selection(force=("toy/b",)))
     assert states(forced) == {"a": "hit", "b": "run", "c": "hit", "d": "hit"}

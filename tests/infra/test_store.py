@@ -52,7 +52,11 @@ def test_directory_contract(directory: Directory, tmp_path: Path) -> None:
     assert directory.files() == ["b/y.bin"]
 
 
-@given(st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)))
+@given(
+    st.dictionaries(
+        st.text(), st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    )
+)
 def test_canonical_json_does_not_depend_on_order(value: dict[str, object]) -> None:
     assert canonical(value) == canonical(dict(reversed(value.items())))
     assert json.loads(canonical(value)) == value
@@ -94,7 +98,9 @@ def test_verify_finds_a_flipped_byte_and_a_missing_file(tmp_path: Path) -> None:
     path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
     artifact.path("part-00002.txt").unlink()
     problems = operations.verify(artifact)
-    assert len(problems) == 2 and "part-00001.txt has sha256" in problems[0] and "part-00002.txt is missing" in problems[1]
+    assert (
+        len(problems) == 2 and "part-00001.txt has sha256" in problems[0] and "part-00002.txt is missing" in problems[1]
+    )
 
 
 def test_force_keeps_equal_bytes_and_refuses_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,14 +145,21 @@ def test_garbage_spares_what_is_referenced(tmp_path: Path) -> None:
 
 
 def test_an_unbalanced_ledger_fails() -> None:
-    row = {"source": "s", "language": "en", "totals": {"documents": {"read": 3, "kept": 1, "dropped": 1}}, "reasons": []}
+    row = {
+        "source": "s",
+        "language": "en",
+        "totals": {"documents": {"read": 3, "kept": 1, "dropped": 1}},
+        "reasons": [],
+    }
     with pytest.raises(LedgerDoesNotBalance, match="read 3 documents but accounted for 2"):
         _check_ledger("toy/main", {"rows": [row]})
 
 
 def test_a_lease_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
     home = Directory(str(tmp_path / "v"))
-    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+    )
     owner = process_identity() | {"pid": int(dead.stdout), "started": "1"}
     assert is_alive(process_identity()) is True and is_alive(owner) is False
     home.replace("lease.json", json.dumps(owner | {"heartbeat": 9e99, "thread": 0}).encode())
