@@ -1,0 +1,55 @@
+"""A Llama's `config.json`, written out so that no default of a transformers release can change its bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def llama_config(
+    *,
+    hidden_size: int,
+    intermediate_size: int,
+    num_hidden_layers: int,
+    num_attention_heads: int,
+    num_key_value_heads: int,
+    vocab_size: int,
+    max_position_embeddings: int,
+    rope_theta: float,
+    tie_word_embeddings: bool,
+    bos_token_id: int | None,
+    eos_token_id: int | None,
+    rms_norm_eps: float = 1e-5,
+    initializer_range: float = 0.02,
+    dtype: str = "float32",
+) -> dict[str, Any]:
+    """The configuration of a `LlamaForCausalLM` without biases, silu, default rope."""
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": hidden_size,
+        "intermediate_size": intermediate_size,
+        "num_hidden_layers": num_hidden_layers,
+        "num_attention_heads": num_attention_heads,
+        "num_key_value_heads": num_key_value_heads,
+        "head_dim": hidden_size // num_attention_heads,
+        "vocab_size": vocab_size,
+        "max_position_embeddings": max_position_embeddings,
+        "rms_norm_eps": rms_norm_eps,
+        "rope_parameters": {"rope_type": "default", "rope_theta": rope_theta},
+        "tie_word_embeddings": tie_word_embeddings,
+        "hidden_act": "silu",
+        "attention_bias": False,
+        "mlp_bias": False,
+        "initializer_range": initializer_range,
+        "bos_token_id": bos_token_id,
+        "eos_token_id": eos_token_id,
+        "dtype": dtype,
+    }
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Sorted keys, two spaces, a line feed at the end."""
+    path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,60 @@
+"""Parameters of stage tokenizer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+import pydantic
+
+from infra.stage import FILE, NOT_IDENTITY, Parameters, Stage
+
+
+class Expand(Parameters):
+    """Grow the base's vocabulary to `size` tokens, special ones included."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    method: Literal["continue-bpe"] = "continue-bpe"
+    size: int = pydantic.Field(gt=256)
+    longest_piece: int = pydantic.Field(default=16, ge=2, le=64)
+    """Characters."""
+    from_: Annotated[tuple[str, ...], NOT_IDENTITY] = pydantic.Field(default=(), alias="from")
+    """Sources to learn from (the plan turns them into inputs, whose versions count); none means all."""
+
+
+class Train(Parameters):
+    """Train a byte-level BPE from nothing, `size` tokens with its three special ones."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    size: int = pydantic.Field(gt=260)
+    longest_piece: int = pydantic.Field(default=16, ge=2, le=64)
+    from_: Annotated[tuple[str, ...], NOT_IDENTITY] = pydantic.Field(default=(), alias="from")
+
+
+class TokenizerParameters(Parameters):
+    """Either a `base` (kept as it is, or grown by `expand`) or `train`."""
+
+    base: Annotated[str | None, FILE] = None
+    """Folder of a Hugging Face checkpoint or tokenizer, of llama2.c's files, or with one `*.model`; or an artifact."""
+    expand: Expand | None = None
+    train: Train | None = None
+    sample_bytes: int = pydantic.Field(default=200_000_000, gt=0)
+    """At most so much of the training text is read, evenly over all documents."""
+
+    @pydantic.model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if self.train is not None and (self.base is not None or self.expand is not None):
+            raise ValueError("tokenizer: `train` starts from nothing; drop `base` and `expand`, or drop `train`")
+        if self.train is None and self.base is None:
+            raise ValueError("tokenizer: state a `base` (with or without `expand`), or `train: {size: ...}`")
+        return self
+
+
+STAGE = Stage(
+    "tokenizer",
+    version=1,
+    parameters=TokenizerParameters,
+    run="tasks.tokenizer.run:run",
+    summary="the base's tokenizer as it is, grown by further merges, or trained from bytes",
+)

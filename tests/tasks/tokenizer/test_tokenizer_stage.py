@@ -1,0 +1,80 @@
+"""Stage tokenizer end to end on a small store."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pydantic
+import pytest
+from transformers import AutoTokenizer
+
+from infra.stage import StageError
+from tasks.tokenizer.stage import STAGE, TokenizerParameters
+from tests.stage_harness import data_digests, run_stage
+from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, select, write_llama2c
+
+FILES = {
+    "web-zh/part-00000.jsonl": CHINESE,
+    "heldout/web-zh/part-00000.jsonl": ["今天我们去看花。"],
+    "web-en/part-00000.jsonl": ENGLISH,
+}
+
+
+def test_a_trained_tokenizer(tmp_path: Path) -> None:
+    made = run_stage(
+        STAGE, TokenizerParameters(train={"size": 400}), {"select": select(FILES, tmp_path)}, tmp_path=tmp_path
+    )
+    tokenizer = AutoTokenizer.from_pretrained(made.folder("tokenizer"))
+    assert len(tokenizer) == made.statistics["size"] == 400
+    assert tokenizer("天气")["input_ids"][0] == tokenizer.bos_token_id
+    assert (tokenizer.bos_token, tokenizer.pad_token) == ("<|begin_of_text|>", "<|pad|>")
+    assert json.loads(made.path("new_tokens.json").read_text()) == []
+    assert made.statistics["unreachable"] == made.statistics["lossy_round_trips"] == 0
+
+
+def test_a_grown_llama2c_tokenizer(tmp_path: Path) -> None:
+    base = write_llama2c(tmp_path / "base")
+    parameters = TokenizerParameters(base=str(base), expand={"size": 360, "from": ["zh-web"]})
+    inputs = {"select": select(FILES, tmp_path)}
+    made = run_stage(STAGE, parameters, inputs, tmp_path=tmp_path)
+    again = run_stage(STAGE, parameters, inputs, tmp_path=tmp_path, force=True)
+    assert data_digests(made) == data_digests(again)
+    rows = json.loads(made.path("new_tokens.json").read_text())
+    assert [row["id"] for row in rows] == list(range(made.statistics["base_size"], 360))
+    assert set(rows[0]) == {"id", "token", "text", "base_ids"}
+    zh = made.statistics["categories"]["web-zh"]
+    assert zh["documents"] == 1, "measured on the held-out text where there is some"
+    assert zh["tokens_per_character_after"] < 0.6 * zh["tokens_per_character_before"]
+    assert made.statistics["coarsening_violations"] == 0
+    loaded = AutoTokenizer.from_pretrained(made.folder("tokenizer"))
+    assert loaded.decode(loaded("公园 cat")["input_ids"], skip_special_tokens=True) == "公园 cat"
+
+
+def test_the_base_as_it_is(tmp_path: Path) -> None:
+    made = run_stage(STAGE, TokenizerParameters(base=str(write_llama2c(tmp_path / "base"))), tmp_path=tmp_path)
+    assert made.statistics["size"] == made.statistics["base_size"]
+    assert made.statistics["new_tokens"] == 0
+
+
+def test_sampling_reads_an_even_share(tmp_path: Path) -> None:
+    from tasks.tokenizer.texts import TextFile, training_texts
+
+    path = tmp_path / "part-00000.jsonl"
+    path.write_text("".join(json.dumps({"target": str(i)}) + "\n" for i in range(1000)))
+    files = [TextFile(str(path), "web-zh", False)]
+    share = list(training_texts(files, path.stat().st_size // 4))
+    assert 248 <= len(share) <= 250
+    assert max(int(b) - int(a) for a, b in pairwise(share)) <= 5
+    assert len(list(training_texts(files, 10**9))) == 1000
+
+
+def test_growth_without_text_and_contradicting_parameters_are_refused(tmp_path: Path) -> None:
+    base = write_llama2c(tmp_path / "base")
+    with pytest.raises(StageError, match="no text to learn"):
+        run_stage(STAGE, TokenizerParameters(base=str(base), expand={"size": 400}), tmp_path=tmp_path)
+    with pytest.raises(pydantic.ValidationError, match="starts from nothing"):
+        TokenizerParameters(base="x", train={"size": 400})
+    with pytest.raises(pydantic.ValidationError, match="state a `base`"):
+        TokenizerParameters()
