@@ -16,7 +16,7 @@ from tasks.checkpoints.tokenizer_files import read_settings, read_tokenizer, siz
 from tasks.tokenizer.expand import NewToken, continue_bpe, unreachable
 from tasks.tokenizer.measure import measure
 from tasks.tokenizer.stage import TokenizerParameters
-from tasks.tokenizer.texts import TextFile, measured_texts, training_texts
+from tasks.tokenizer.texts import TextFile, measured_texts, training_files, training_texts
 from tasks.tokenizer.train import SETTINGS, train
 
 MEASURED_CHARACTERS = 500_000
@@ -47,8 +47,11 @@ def run(context: Context) -> Outcome:
         if (file := TextFile.of(name, artifact.path(name))) is not None
     )
     grows = parameters.expand or parameters.train
-    if grows and not any(not file.heldout for file in files):
-        raise StageError("there is no text to learn the tokenizer from; name sources with documents in `from`")
+    if grows and not training_files(files, parameters.categories):
+        raise StageError(
+            f"there is no text to learn the tokenizer from in the categories {parameters.categories or 'of the inputs'}; "
+            "name sources or categories with documents in `from`"
+        )
     work = Work(parameters, str(base) if base else None, files)
     return Outcome(statistics=context.map(make, {"tokenizer": work})["tokenizer"])
 
@@ -59,7 +62,7 @@ def make(work: Work, shard: Shard) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         before = None
         tokens: list[NewToken] = []
-        texts = training_texts(work.files, parameters.sample_bytes)
+        texts = training_texts(training_files(work.files, parameters.categories), parameters.sample_bytes)
         if parameters.train is not None:
             after, learned = train(texts, parameters.train.size, parameters.train.longest_piece)
             settings = SETTINGS

@@ -19,7 +19,7 @@ class Expand(Parameters):
     longest_piece: int = pydantic.Field(default=16, ge=2, le=64)
     """Characters."""
     from_: Annotated[tuple[str, ...], NOT_IDENTITY] = pydantic.Field(default=(), alias="from")
-    """Sources to learn from (the plan turns them into inputs, whose versions count); none means all."""
+    """Sources or categories to learn from; none means all. The plan turns them into inputs and `categories`."""
 
 
 class Train(Parameters):
@@ -39,8 +39,18 @@ class TokenizerParameters(Parameters):
     """Folder of a Hugging Face checkpoint or tokenizer, of llama2.c's files, or with one `*.model`; or an artifact."""
     expand: Expand | None = None
     train: Train | None = None
+    categories: tuple[str, ...] = ()
+    """What the recipe's `from` comes to: only documents of these categories are learned from; none means all given."""
     sample_bytes: int = pydantic.Field(default=200_000_000, gt=0)
     """At most so much of the training text is read, evenly over all documents."""
+
+    categories: tuple[str, ...] = ()
+    """Set by the plan from `from`: the categories of the inputs to learn from; none means all. All are measured."""
+
+    def learn_from(self) -> tuple[str, ...]:
+        """What `from` names."""
+        learning = self.expand or self.train
+        return learning.from_ if learning is not None else ()
 
     @pydantic.model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -49,6 +59,11 @@ class TokenizerParameters(Parameters):
         if self.train is None and self.base is None:
             raise ValueError("tokenizer: state a `base` (with or without `expand`), or `train: {size: ...}`")
         return self
+
+    def learn_from(self) -> tuple[str, ...]:
+        """The categories or sources that `from` names."""
+        section = self.expand or self.train
+        return section.from_ if section is not None else ()
 
 
 STAGE = Stage(

@@ -25,6 +25,10 @@ class TextFile:
         category, _, rest = name.removeprefix(HELDOUT).partition("/")
         return cls(str(path), category, heldout) if rest.endswith(".jsonl") else None
 
+    def is_learned_from(self, categories: Sequence[str]) -> bool:
+        """Whether a tokenizer of these categories (all, where none is named) may learn from this file."""
+        return not self.heldout and (not categories or self.category in categories)
+
 
 @dataclass(frozen=True)
 class Document:
@@ -44,9 +48,13 @@ def documents(files: Sequence[TextFile]) -> Iterator[Document]:
                 yield Document(row["target"], file.category, row.get("language") or "und")
 
 
-def training_texts(files: Sequence[TextFile], limit_bytes: int) -> Iterator[str]:
-    """Texts of the training files; of more than `limit_bytes`, an even share of the documents."""
-    chosen = [file for file in files if not file.heldout]
+def training_files(files: Sequence[TextFile], categories: Sequence[str]) -> list[TextFile]:
+    """Files to learn from: never held-out ones, and of `categories` where any are named."""
+    return [file for file in files if not file.heldout and (not categories or file.category in categories)]
+
+
+def training_texts(chosen: Sequence[TextFile], limit_bytes: int) -> Iterator[str]:
+    """Texts of files; of more than `limit_bytes`, an even share of the documents."""
     total = max(1, sum(Path(file.path).stat().st_size for file in chosen))
     for index, document in enumerate(documents(chosen)):
         if limit_bytes >= total or (index + 1) * limit_bytes // total > index * limit_bytes // total:
