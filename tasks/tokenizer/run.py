@@ -49,7 +49,7 @@ def run(context: Context) -> Outcome:
     grows = parameters.expand or parameters.train
     if grows and not training_files(files, parameters.categories):
         raise StageError(
-            f"there is no text to learn the tokenizer from in the categories {parameters.categories or 'of the inputs'}; "
+            f"no text to learn the tokenizer from in the categories {parameters.categories or 'of the inputs'}; "
             "name sources or categories with documents in `from`"
         )
     work = Work(parameters, str(base) if base else None, files)

@@ -39,8 +39,6 @@ class TokenizerParameters(Parameters):
     """Folder of a Hugging Face checkpoint or tokenizer, of llama2.c's files, or with one `*.model`; or an artifact."""
     expand: Expand | None = None
     train: Train | None = None
-    categories: tuple[str, ...] = ()
-    """What the recipe's `from` comes to: only documents of these categories are learned from; none means all given."""
     sample_bytes: int = pydantic.Field(default=200_000_000, gt=0)
     """At most so much of the training text is read, evenly over all documents."""
 
@@ -59,11 +57,6 @@ class TokenizerParameters(Parameters):
         if self.train is None and self.base is None:
             raise ValueError("tokenizer: state a `base` (with or without `expand`), or `train: {size: ...}`")
         return self
-
-    def learn_from(self) -> tuple[str, ...]:
-        """The categories or sources that `from` names."""
-        section = self.expand or self.train
-        return section.from_ if section is not None else ()
 
 
 STAGE = Stage(

@@ -25,10 +25,6 @@ class TextFile:
         category, _, rest = name.removeprefix(HELDOUT).partition("/")
         return cls(str(path), category, heldout) if rest.endswith(".jsonl") else None
 
-    def is_learned_from(self, categories: Sequence[str]) -> bool:
-        """Whether a tokenizer of these categories (all, where none is named) may learn from this file."""
-        return not self.heldout and (not categories or self.category in categories)
-
 
 @dataclass(frozen=True)
 class Document:
