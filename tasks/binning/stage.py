@@ -6,8 +6,8 @@ Input roles: select (every source that feeds the category), tokenizer.
 
 Statistics: documents, tokens (with begin and end tokens), text_tokens (without), characters, bytes (of text, UTF-8),
 tokens_per_character, tokens_per_byte, rows, row_tokens (rows x sequence_length), padding, fill (tokens / row_tokens),
-loss_tokens (positions with a target), split_documents (documents in more than one row), bins: [{name, documents, tokens,
-rows, fill}], sequence_length.
+loss_tokens (positions with a target), split_documents (documents in more than one row), sequence_length,
+bins: [{name, documents, tokens, rows, fill}].
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class BinningParameters(Parameters):
     """
 
     sequence_length: int = pydantic.Field(ge=8, le=1_048_576)
-    bins: int = pydantic.Field(default=10, ge=1, le=1_000)
+    bins: int = pydantic.Field(default=10, ge=1, le=100)
     packing: Literal["best-fit"] = "best-fit"
     loss_on_source: bool = False
 

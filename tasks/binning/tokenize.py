@@ -1,0 +1,82 @@
+"""Text to token ids: special tokens are added as ids, and never recognised in the text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from infra.stage import StageError
+
+
+class Tokens(NamedTuple):
+    """A document's ids with begin and end tokens; the first `prompt` of them (begin token included) are not learned."""
+
+    ids: npt.NDArray[np.uint32]
+    prompt: int
+
+
+class DocumentTokenizer:
+    """The tokenizer of a folder with `tokenizer.json` and `tokenizer_config.json`.
+
+    `begin`, `end`: ids put before and after every document ([] where the tokenizer has none); `padding`: the id that
+    fills rows. Raises StageError when it has neither a begin nor an end token.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        config = json.loads((folder / "tokenizer_config.json").read_text())
+        names = {role: _content(config.get(f"{role}_token")) for role in ("bos", "eos", "pad", "unk")}
+        # A role's token that was added as an ordinary one would still be cut out of the text.
+        self._tokenizer.add_special_tokens([name for name in names.values() if name and self._id(name) is not None])
+        self._tokenizer.encode_special_tokens = True
+        self.begin = self._ids(names["bos"])
+        self.end = self._ids(names["eos"])
+        if not self.begin and not self.end:
+            raise StageError(
+                f"{folder}: the tokenizer has neither bos_token nor eos_token, so documents could not be told apart; "
+                "name one in tokenizer_config.json"
+            )
+        self.padding = (self._ids(names["pad"]) or self.end or self.begin)[0]
+
+    def _id(self, name: str) -> int | None:
+        found: int | None = self._tokenizer.token_to_id(name)
+        return found
+
+    def _ids(self, name: str) -> list[int]:
+        found = self._id(name) if name else None
+        return [] if found is None else [found]
+
+    def encode(self, texts: Sequence[tuple[str, str]]) -> list[Tokens]:
+        """Ids of documents given as (prompt, text); both are tokenized as one string, as a model meets them.
+
+        A token that begins in the prompt and reaches into the text (a blank and the first word) is learned.
+        """
+        plain = [text for prompt, text in texts if not prompt]
+        encoded = iter(self._tokenizer.encode_batch_fast(plain, add_special_tokens=False))
+        prompted = [prompt + text for prompt, text in texts if prompt]
+        located = iter(self._tokenizer.encode_batch(prompted, add_special_tokens=False))
+        return [
+            self._located(next(located), len(prompt)) if prompt else self._plain(next(encoded)) for prompt, _ in texts
+        ]
+
+    def _plain(self, encoding: Any) -> Tokens:
+        return Tokens(np.array([*self.begin, *encoding.ids, *self.end], np.uint32), len(self.begin))
+
+    def _located(self, encoding: Any, prompt_characters: int) -> Tokens:
+        ids, _ = self._plain(encoding)
+        inside = sum(end <= prompt_characters for _, end in encoding.offsets)
+        return Tokens(ids, len(self.begin) + inside)
+
+
+def _content(token: Any) -> str:
+    """A token of a configuration: text, or an object with the text under "content"."""
+    found = token.get("content") if isinstance(token, dict) else token
+    return found if isinstance(found, str) else ""
