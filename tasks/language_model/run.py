@@ -1,0 +1,162 @@
+"""Two shards, one after the other: the SentencePiece model, then the n-gram model over its pieces.
+
+`data/`: sp.model, lm.arpa (builtin) or lm.bin (lmplz), and unit.json, which names normaliser, SentencePiece model and
+n-gram model by digest: the unit. Perplexities of different units are never compared.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import sentencepiece
+
+from infra.context import Context
+from infra.io.files import sha256_file
+from infra.stage import Outcome, StageError
+from infra.store import Shard
+from tasks.language_model import lmplz, pieces
+from tasks.language_model.corpus import Reference, reference_parts, up_to_characters
+from tasks.language_model.kneser_ney import Corpus, DegenerateDiscount, TooManyTokens, estimate
+from tasks.language_model.stage import LanguageModelParameters
+from tasks.text.normalise import NORMALISER, NORMALISER_VERSION
+
+SENTENCEPIECE_FILE = "sp.model"
+UNIT_FILE = "unit.json"
+
+
+def run(context: Context) -> Outcome:
+    """Train the two models of `parameters.language`."""
+    parameters: LanguageModelParameters = context.parameters
+    program = lmplz.find(parameters.lmplz) if parameters.estimator == "lmplz" else None
+    documents = context.inputs.get("documents", ())
+    if not documents:
+        raise StageError(f"language_model/{context.name} has no reference source; name one in the recipe")
+    reference = Reference(tuple(reference_parts(documents, context.inputs.get("langid", ()))), parameters.language)
+    train = functools.partial(train_pieces, parameters)
+    trained = context.map(train, {"sentencepiece": reference})["sentencepiece"]
+    model = str(context.attempt.data.local(SENTENCEPIECE_FILE))
+    build = functools.partial(train_ngrams, parameters, model, program, context.scratch(), context.cpu_threads)
+    estimated = context.map(build, {"ngrams": reference})["ngrams"]
+    return Outcome({"language": parameters.language, "sentencepiece": trained, **estimated})
+
+
+def train_pieces(parameters: LanguageModelParameters, reference: Reference, shard: Shard) -> dict[str, Any]:
+    """Train and publish the SentencePiece model."""
+    documents = up_to_characters(
+        reference.documents(parameters.sentencepiece_documents), parameters.sentencepiece_characters
+    )
+    first = next(documents, None)
+    if first is None:
+        raise StageError(
+            f"no reference document of language {parameters.language!r} has text; look at the langid statistics of the "
+            "source, or name another source"
+        )
+    seen = {"documents": 0, "characters": 0}
+
+    def counted() -> Iterator[str]:
+        for document in itertools.chain([first], documents):
+            seen["documents"] += 1
+            seen["characters"] += len(document)
+            yield document
+
+    try:
+        model = pieces.train(counted(), parameters.vocabulary, parameters.character_coverage)
+    except pieces.VocabularyTooSmall as error:
+        raise StageError(f"language_model/{parameters.language}: {error}") from error
+    with shard.create(SENTENCEPIECE_FILE) as path:
+        path.write_bytes(model)
+    size = len(sentencepiece.SentencePieceProcessor(model_proto=model))
+    return {
+        **seen,
+        "vocabulary": size,
+        "vocabulary_requested": parameters.vocabulary,
+        "clipped": size < parameters.vocabulary,
+    }
+
+
+def train_ngrams(
+    parameters: LanguageModelParameters,
+    model: str,
+    program: Path | None,
+    scratch: Path,
+    threads: int,
+    reference: Reference,
+    shard: Shard,
+) -> dict[str, Any]:
+    """Estimate and publish the n-gram model and the unit's description."""
+    processor = sentencepiece.SentencePieceProcessor(model_file=model)
+    batches = (pieces.encode(processor, batch, threads) for batch in reference.first_batches(parameters.documents))
+    if program is None:
+        name, statistics = "lm.arpa", _builtin(parameters, batches, shard)
+    else:
+        name, statistics = "lm.bin", _with_lmplz(parameters, program, batches, scratch, shard)
+    lm_sha256 = next(output["sha256"] for output in shard.outputs if output["path"] == name)
+    unit = {
+        "language": parameters.language,
+        "normaliser": f"{NORMALISER}/{NORMALISER_VERSION}",
+        "sentencepiece_sha256": sha256_file(Path(model)),
+        "lm": name,
+        "lm_sha256": lm_sha256,
+        "order": parameters.order,
+        "training_tokens": statistics["tokens"],
+    }
+    unit["unit"] = unit_id(unit)
+    with shard.create(UNIT_FILE) as path:
+        path.write_text(json.dumps(unit, ensure_ascii=False, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return {"unit": unit["unit"], "estimator": parameters.estimator, "order": parameters.order, "ngrams": statistics}
+
+
+def unit_id(unit: dict[str, Any]) -> str:
+    """12 hex digits over normaliser, SentencePiece model and n-gram model: what makes two perplexities comparable."""
+    parts = (unit["normaliser"], unit["sentencepiece_sha256"], unit["lm_sha256"])
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def _builtin(parameters: LanguageModelParameters, batches: Iterable[list[list[str]]], shard: Shard) -> dict[str, Any]:
+    corpus = Corpus()
+    try:
+        for batch in batches:
+            corpus.add(batch)
+        model = estimate(corpus, parameters.order, parameters.discount_fallback)
+    except (DegenerateDiscount, TooManyTokens) as error:
+        raise StageError(f"language_model/{parameters.language}: {error}") from error
+    with shard.create("lm.arpa") as path:
+        model.write_arpa(path)
+    return {
+        "documents": corpus.sentences,
+        "tokens": corpus.tokens,
+        "ngrams": [len(order.word) for order in model.orders],
+        "discounts": [[round(amount, 6) for amount in discount.amounts] for discount in model.discounts],
+        "fallback_orders": [order for order, discount in enumerate(model.discounts, 1) if discount.fallback],
+    }
+
+
+def _with_lmplz(
+    parameters: LanguageModelParameters, program: Path, batches: Iterable[list[list[str]]], scratch: Path, shard: Shard
+) -> dict[str, Any]:
+    text = scratch / "pieces.txt"
+    documents = tokens = 0
+    with text.open("w", encoding="utf-8") as stream:
+        for batch in batches:
+            lines = [" ".join(document) for document in batch if document]
+            documents += len(lines)
+            tokens += sum(map(len, batch))
+            stream.writelines(line + "\n" for line in lines)
+    with shard.create("lm.bin") as path:
+        lmplz.estimate(
+            program,
+            text,
+            path,
+            scratch,
+            order=parameters.order,
+            fallback=parameters.discount_fallback,
+            memory=parameters.lmplz_memory,
+        )
+    text.unlink()
+    return {"documents": documents, "tokens": tokens, "program_sha256": sha256_file(program)}

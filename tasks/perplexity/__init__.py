@@ -1,0 +1,1 @@
+"""Scores documents with the language model of their language, as cc_net does."""
