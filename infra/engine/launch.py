@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import os
+import stat
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -94,8 +95,11 @@ def _end(child: subprocess.Popen[str], grace_s: float) -> None:
 def exit_with_parent(stop: Callable[[], None] | None = None, *, grace_s: float = 10.0, status: int = 75) -> None:
     """In the child: end when stdin closes. `stop` is told first; `grace_s` seconds later the process ends hard.
 
+    Only a pipe means a parent: started from a terminal, or by a launcher that gives /dev/null, nothing is watched.
     Status 75 says interrupted and resumable.
     """
+    if not stat.S_ISFIFO(os.fstat(0).st_mode):
+        return
 
     def watch() -> None:
         while os.read(0, 4096):  # not sys.stdin, whose lock a daemon thread must not hold at interpreter exit

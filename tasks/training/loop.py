@@ -15,6 +15,7 @@ import hashlib
 import itertools
 import json
 import logging
+import math
 import shutil
 import statistics
 import time
@@ -32,10 +33,11 @@ from tasks.documents.rows import Rows
 from tasks.training import checkpoint
 from tasks.training.loss import IGNORE_INDEX, LossModel, step_scale, sum_over_ranks
 from tasks.training.optimizer import AdamW, clip_gradients, set_trainable
-from tasks.training.plan import Plan, Step, duration_tokens
+from tasks.training.plan import Step, duration_tokens
 from tasks.training.probe import probe
-from tasks.training.sampler import Row, Sampler, counts, deal
-from tasks.training.stage import Guard, TrainingParameters
+from tasks.training.sampler import Row, counts, deal
+from tasks.training.spec import Carried, Spec, plan_and_sampler
+from tasks.training.stage import Guard
 
 GUARD_WINDOW = 64
 """Losses whose median a step is compared with."""
@@ -45,6 +47,9 @@ GUARD_BEGINS = 16
 
 LAST_STEPS = 20
 """Steps whose mean loss is reported as the phase's last."""
+
+CHECKPOINT_S, CHECKPOINT_SHARE = 30.0, 0.02
+"""Where the recipe says nothing, a checkpoint is written every 30 s, or less often where that took over 2 % of time."""
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
 """Type of the weights by precision; bf16 computes in bfloat16 over float32 weights."""
@@ -58,50 +63,6 @@ class TrainingStopped(Exception):
 
 class Interrupted(Exception):
     """The run was asked to end; a checkpoint was written."""
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What a training process is told: parameters and local paths."""
-
-    parameters: TrainingParameters
-    bins: dict[str, list[str]]
-    """Category -> folders of its bins, in order."""
-    previous: str
-    """Hugging Face checkpoint to begin from."""
-    state: str | None
-    """Folder of the state an earlier phase left (optimizer, sampler); None at the first phase."""
-    scratch: str
-    """Folder for checkpoints and metrics; survives a kill."""
-    output: str
-    """Folder that `checkpoint/` and `state/` are written to at the end."""
-    cpu_threads: int = 1
-    world_size: int = 1
-    rank: int = 0
-
-    @classmethod
-    def read(cls, path: Path) -> Spec:
-        """A spec from JSON."""
-        values = json.loads(path.read_text())
-        return cls(**{**values, "parameters": TrainingParameters.model_validate(values["parameters"])})
-
-    def write(self, path: Path) -> None:
-        """Write as JSON."""
-        values = {**vars(self), "parameters": self.parameters.model_dump(mode="json", by_alias=True)}
-        path.write_text(json.dumps(values, sort_keys=True))
-
-
-@dataclass
-class Carried:
-    """What earlier phases hand on."""
-
-    tokens: int = 0
-    """Tokens they consumed."""
-    taken: dict[str, int] = field(default_factory=dict)
-    """Rows per category taken since the data was restarted."""
-    bins: dict[str, list[int]] = field(default_factory=dict)
-    """Rows of each bin then, by category."""
-    seed: int | None = None
 
 
 @dataclass
@@ -179,14 +140,11 @@ class Phase:
         self.scratch = Path(spec.scratch)
         self.scratch.mkdir(parents=True, exist_ok=True)
         self.data = Data(spec.bins, parameters.sequence_length)
-        self.carried = _read_carried(spec, self.data.bins)
-        epoch_rows = sum(sum(rows) for rows in self.data.bins.values())
-        self.plan: Plan = parameters.plan(self.carried.tokens, epoch_rows)
-        taken = self.carried.taken if parameters.data == "continue" else {}
-        self.sampler = Sampler.of(self.plan, self.data.bins, parameters.seed, parameters.max_epochs, taken)
-        self.sampler.check(self.plan.rows)
+        self.carried = Carried.read(spec)
+        self.plan, self.sampler = plan_and_sampler(parameters, self.data.bins, self.carried)
         self._build_model()
         self.progress = Progress(self._fingerprint())
+        self.saving_s = 0.0
         self.resumed = self._resume()
 
     def _build_model(self) -> None:
@@ -200,11 +158,20 @@ class Phase:
         self.model = LossModel(self.language_model)
         self.model.train()
         moments = checkpoint.load_tensors(Path(spec.state) / "optimizer.safetensors") if spec.state else None
-        self.optimizer = AdamW(self.trainable, parameters.optimizer, moments)
+        rows = None
+        if parameters.trainable == "new-rows":
+            rows = self.carried.new_rows
+            if rows is None:
+                raise ValueError(
+                    "trainable: new-rows, but the model stage added no tokens to the base; use embeddings or all"
+                )
+        elif self.carried.trainable == "new-rows":
+            moments = {}  # old rows of the matrices have none, so the matrices as a whole begin afresh
+        self.optimizer = AdamW(self.trainable, parameters.optimizer, moments, rows)
 
     def _fingerprint(self) -> str:
         """Hash of what a checkpoint must agree with to be continued."""
-        decides = [self.parameters.identity(), self.data.bins, asdict(self.carried), self.spec.cpu_threads]
+        decides = [self.parameters.identity(), self.data.bins, asdict(self.carried)]
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
     def _resume(self) -> bool:
@@ -213,7 +180,8 @@ class Phase:
             return False
         tensors, state = found
         if state["fingerprint"] != self.progress.fingerprint:
-            _LOG.warning("checkpoints are of another plan, data or thread count; starting this phase over")
+            _LOG.warning("checkpoints are of another plan or data; starting this phase over")
+            shutil.rmtree(self.scratch / "checkpoints")
             return False
         self.progress = Progress(**state)
         with torch.no_grad():
@@ -230,7 +198,9 @@ class Phase:
             "model": dict(self.language_model.named_parameters()),
             "optimizer": {**self.optimizer.moments(), "rng": torch.get_rng_state()},
         }
+        began = time.monotonic()
         checkpoint.save(self.scratch / "checkpoints", self.progress.step, tensors, asdict(self.progress))
+        self.saving_s = time.monotonic() - began
 
     def train(
         self, report: Callable[[dict[str, Any]], None] = lambda metrics: None, stop: Callable[[], bool] = lambda: False
@@ -245,19 +215,18 @@ class Phase:
             TrainingStopped: too many steps in a row could not be taken.
             DataExhausted: a category ran out.
         """
-        every = self._checkpoint_tokens()
-        saved = self.progress.rows
+        due = self._due()
         with self._metrics() as write:
             for step in itertools.islice(self.plan.steps(), self.progress.step, None):
                 metrics = self.step(step)
                 write(metrics)
                 report(metrics)
                 done = self.progress.rows == self.plan.rows
-                if not done and (stop() or (self.progress.rows - saved) * self.plan.sequence_length >= every):
+                stopping = not done and stop()
+                if not done and (due() or stopping):
                     self.save()
-                    saved = self.progress.rows
-                    if stop():
-                        raise Interrupted(f"stopped after step {self.progress.step}; run again to resume")
+                if stopping:
+                    raise Interrupted(f"stopped after step {self.progress.step}; run again to resume")
         return self._finish()
 
     def step(self, step: Step) -> dict[str, Any]:
@@ -285,6 +254,7 @@ class Phase:
             sums[1].index_add_(0, of_row, (labels_BT != IGNORE_INDEX).sum(1).double())
         sum_over_ranks(sums)
         loss = float(sums[0].sum()) / valid if valid else 0.0
+        self.optimizer.mask_gradients()
         norm = clip_gradients(self.trainable.values(), self.parameters.optimizer.gradient_clip)
         tokens = self.plan.start + (step.first_row + step.rows) * self.plan.sequence_length
         lr = self.plan.schedule.lr(tokens - self.plan.schedule_origin)
@@ -299,11 +269,13 @@ class Phase:
             "tokens": tokens,
             "phase_tokens": progress.rows * self.plan.sequence_length,
             "lr": lr,
-            "loss": loss,
+            "loss": loss if math.isfinite(loss) else None,
             "losses": {
-                category: float(sums[0, i] / sums[1, i]) for i, category in enumerate(categories) if sums[1, i] > 0
+                category: float(sums[0, i] / sums[1, i])
+                for i, category in enumerate(categories)
+                if sums[1, i] > 0 and math.isfinite(sums[0, i])
             },
-            "grad_norm": norm,
+            "grad_norm": norm if math.isfinite(norm) else None,
             "valid_tokens": valid,
             "rows": counts(rows),
             "drawn": progress.drawn,
@@ -338,13 +310,24 @@ class Phase:
         _LOG.warning("step %d is not taken: %s", progress.step + 1, reason)
         return reason
 
-    def _checkpoint_tokens(self) -> int:
-        return duration_tokens(
-            self.parameters.checkpoint_every,
-            sequence_length=self.plan.sequence_length,
-            batch=self.plan.batch,
-            epoch_rows=sum(sum(rows) for rows in self.data.bins.values()),
-        )
+    def _due(self) -> Callable[[], bool]:
+        """Whether a checkpoint is due now: after so many tokens, or (unstated) so often that it costs little time."""
+        every = self.parameters.checkpoint_every
+        length = self.plan.sequence_length
+        tokens = None if every is None else duration_tokens(every, sequence_length=length, batch=self.plan.batch)
+        rows, moment = self.progress.rows, time.monotonic()
+
+        def due() -> bool:
+            nonlocal rows, moment
+            if tokens is not None:
+                if (self.progress.rows - rows) * length < tokens:
+                    return False
+            elif time.monotonic() - moment < max(CHECKPOINT_S, self.saving_s / CHECKPOINT_SHARE):
+                return False
+            rows, moment = self.progress.rows, time.monotonic()
+            return True
+
+        return due
 
     @contextlib.contextmanager
     def _metrics(self) -> Iterator[Callable[[dict[str, Any]], None]]:
@@ -381,8 +364,10 @@ class Phase:
             taken=sampler.taken,
             bins={**self.carried.bins, **self.data.bins},
             seed=self.parameters.seed,
+            trainable=self.parameters.trainable,
+            new_rows=self.carried.new_rows,
         )
-        (output / "state" / "state.json").write_text(json.dumps(asdict(carried), sort_keys=True, indent=1) + "\n")
+        carried.write(output / "state")
         progress = self.progress
         last = progress.losses[-LAST_STEPS:]
         return {
@@ -419,27 +404,3 @@ def copy_tokenizer(source: Path, target: Path) -> None:
         weights = file.suffix in (".safetensors", ".bin") or file.name.endswith(".index.json")
         if file.is_file() and not weights and file.name not in ("config.json", "generation_config.json"):
             shutil.copyfile(file, target / file.name)
-
-
-def _read_carried(spec: Spec, bins: Mapping[str, list[int]]) -> Carried:
-    """The state of the phases before.
-
-    Raises:
-        ValueError: `data: continue` over bins or a seed other than those of the phases before.
-    """
-    if spec.state is None:
-        return Carried()
-    carried = Carried(**json.loads((Path(spec.state) / "state.json").read_text()))
-    if spec.parameters.data == "continue":
-        for category, taken in carried.taken.items():
-            if taken and category in bins and bins[category] != carried.bins[category]:
-                raise ValueError(
-                    f"data: continue, but the bins of {category!r} had {carried.bins[category]} rows in the phase "
-                    f"before and have {bins[category]} now; say data: restart"
-                )
-        if carried.seed != spec.parameters.seed:
-            raise ValueError(
-                f"data: continue, but seed is {spec.parameters.seed} and the phase before used {carried.seed}, so "
-                "rows would be in another order; use one seed, or data: restart"
-            )
-    return carried

@@ -32,15 +32,22 @@ class AdamW:
     Args:
         parameters: the trainable ones by name.
         options: of the recipe.
-        moments: from the phase before, as `moments()` gave them; parameters it lacks are `fresh` when it is not empty.
+        moments: from the phase before, as `moments()` gave them; parameters it lacks are `fresh`. None at the first
+            phase, whose warm-up is the schedule's.
+        rows: train only rows [first, last) of every parameter (new tokens): others get neither update nor decay.
     """
 
     def __init__(
-        self, parameters: Mapping[str, nn.Parameter], options: Optimizer, moments: Mapping[str, Tensor] | None = None
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        options: Optimizer,
+        moments: Mapping[str, Tensor] | None = None,
+        rows: tuple[int, int] | None = None,
     ) -> None:
         self._parameters = dict(parameters)
+        self._rows, self._decay = rows, options.weight_decay
         carried = {name.split("/", 1)[1] for name in moments or {}}
-        self.fresh = sorted(name for name in parameters if name not in carried) if carried else []
+        self.fresh = [] if moments is None else sorted(name for name in parameters if name not in carried)
         groups = []
         for is_fresh in (False, True):
             for decays in (True, False):
@@ -50,7 +57,7 @@ class AdamW:
                     if (name in self.fresh) == is_fresh and (parameter.ndim >= 2) == decays
                 ]
                 if members:
-                    decay = options.weight_decay if decays else 0.0
+                    decay = options.weight_decay if decays and rows is None else 0.0
                     groups.append({"params": members, "weight_decay": decay, "fresh": is_fresh})
         self._optimizer = torch.optim.AdamW(groups, lr=options.lr, betas=options.betas, eps=options.eps, fused=True)
         if moments:
@@ -60,7 +67,21 @@ class AdamW:
         """One update with this learning rate; parameters with fresh moments get `fresh_factor` of it."""
         for group in self._optimizer.param_groups:
             group["lr"] = lr * fresh_factor if group["fresh"] else lr
+            if self._rows is not None:  # AdamW would decay all rows
+                with torch.no_grad():
+                    for parameter in group["params"]:
+                        parameter[slice(*self._rows)].mul_(1 - group["lr"] * self._decay)
         self._optimizer.step()
+
+    def mask_gradients(self) -> None:
+        """Zero the gradients of rows that are not trained; with moments of zero, AdamW then leaves them as they are."""
+        if self._rows is None:
+            return
+        first, last = self._rows
+        for parameter in self._parameters.values():
+            if parameter.grad is not None:
+                parameter.grad[:first] = 0
+                parameter.grad[last:] = 0
 
     def zero_grad(self) -> None:
         """Drop all gradients."""
@@ -91,7 +112,10 @@ class AdamW:
                     f"optimizer state {key} has shape {tuple(tensor.shape)}, its parameter {tuple(parameter.shape)}: "
                     "the state is of another model"
                 )
-            state.setdefault(name, {})[kind] = tensor.clone()
+            moment = state.setdefault(name, {})[kind] = tensor.clone()
+            if self._rows is not None and kind != "step":
+                moment[: self._rows[0]] = 0
+                moment[self._rows[1] :] = 0
         for name, entries in state.items():
             self._optimizer.state[self._parameters[name]] = entries
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -45,7 +46,8 @@ def run(context: Context) -> Outcome:
                 context.progress(now["phase_tokens"], now["phase_total"], "tokens")
             statistics.update(message.get("done", {}))
 
-        environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(context.cpu_threads)}
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        environment = {"PYTHONPATH": path, "OMP_NUM_THREADS": str(context.cpu_threads)}
         try:
             launch([sys.executable, "-m", "tasks.training"], spec, on_line, environment=environment)
         except LaunchError as error:
@@ -67,6 +69,8 @@ def _spec(context: Context, scratch: Path) -> dict[str, Any]:
     bins = {artifact.name: bin_folders(artifact) for artifact in context.inputs.get("bins", ())}
     if parameters.mixture != "buckets":
         bins = chosen(bins, parameters.mixture)
+    added = previous.statistics.get("new_tokens", 0)
+    size = previous.statistics.get("tokenizer_size", 0)
     return {
         "parameters": parameters.model_dump(mode="json", by_alias=True),
         "bins": bins,
@@ -74,6 +78,7 @@ def _spec(context: Context, scratch: Path) -> dict[str, Any]:
         "state": str(previous.folder("state")) if previous.files("state/") else None,
         "scratch": str(scratch),
         "output": str(scratch / "output"),
+        "new_rows": [size - added, size] if added else None,
         "cpu_threads": context.cpu_threads,
     }
 

@@ -23,7 +23,7 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tasks.training.plan import Plan, Ramp
+from tasks.training.plan import Ramp
 
 
 class DataExhausted(Exception):
@@ -199,15 +199,6 @@ class Sampler:
         self._ends = [list(itertools.accumulate(rows)) for rows in self._bins]
         # The order of the bin that each category is in: (bin, epoch, rows of the bin in order).
         self._orders = [(-1, -1, np.empty(0, np.int64)) for _ in self.categories]
-
-    @classmethod
-    def of(
-        cls, plan: Plan, bins: Mapping[str, Sequence[int]], seed: int, max_epochs: float, taken: Mapping[str, int]
-    ) -> Sampler:
-        """The sampler of a plan."""
-        return cls(
-            bins, plan.mixture, sequence_length=plan.sequence_length, seed=seed, max_epochs=max_epochs, taken=taken
-        )
 
     def check(self, rows: int) -> None:
         """Refuse a phase of `rows` rows that would repeat a category too often, before it begins.

@@ -122,7 +122,7 @@ class TrainingParameters(Parameters):
     guard: Guard = Guard()
     seed: int = 0
     micro_batch: Annotated[int, NOT_IDENTITY, pydantic.Field(gt=0)] = 8
-    checkpoint_every: Annotated[Duration, NOT_IDENTITY] = Duration(amount=Fraction(200), unit="steps")
+    checkpoint_every: Annotated[Duration | None, NOT_IDENTITY] = None
 
     def plan(self, start: int, epoch_rows: int | None = None) -> Plan:
         """The phase's plan, given the tokens earlier phases consumed and the rows its bins hold.
@@ -181,8 +181,8 @@ class TrainingParameters(Parameters):
     @pydantic.model_validator(mode="after")
     def _check(self) -> TrainingParameters:
         """Check what can be checked before the bins exist: everything but lengths in epochs."""
-        if self.trainable == "new-rows":
-            raise ValueError("trainable: new-rows is not supported yet; use embeddings, which trains all rows")
+        if self.checkpoint_every is not None and self.checkpoint_every.unit == "epochs":
+            raise ValueError(f"checkpoint_every: {self.checkpoint_every}; write tokens, rows or steps")
         if self.tokens.unit != "epochs":
             self.plan(start=0)
         elif self.mixture != "buckets":
@@ -233,7 +233,7 @@ class TrainingSection(Parameters):
     guard: Guard = Guard()
     seed: int = 0
     micro_batch: Annotated[int, NOT_IDENTITY, pydantic.Field(gt=0)] = 8
-    checkpoint_every: Annotated[Duration, NOT_IDENTITY] = Duration(amount=Fraction(200), unit="steps")
+    checkpoint_every: Annotated[Duration | None, NOT_IDENTITY] = None
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> TrainingSection:

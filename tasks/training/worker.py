@@ -32,10 +32,11 @@ def main(arguments: list[str]) -> int:
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     # Imported after the watch began: this takes seconds.
-    from tasks.training.loop import Interrupted, Phase, Spec, TrainingStopped
+    from tasks.training.loop import Interrupted, Phase, TrainingStopped
     from tasks.training.plan import PlanError
     from tasks.training.probe import DocumentLeak
     from tasks.training.sampler import DataExhausted
+    from tasks.training.spec import Spec
 
     spec = Spec.read(Path(arguments[0]))
     Path(spec.scratch).mkdir(parents=True, exist_ok=True)

@@ -18,11 +18,14 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tasks.documents.rows import Rows
 from tasks.training import checkpoint
-from tasks.training.loop import Interrupted, Phase, Spec, TrainingStopped, guard_reason
+from tasks.training.loop import Interrupted, Phase, TrainingStopped, guard_reason
 from tasks.training.optimizer import AdamW
 from tasks.training.sampler import DataExhausted
+from tasks.training.spec import Spec
 from tasks.training.stage import Guard
+from tasks.training.trace import trace
 from tests.tasks.training.toys import LENGTH, VOCABULARY, parameters, save_bin, save_bins, save_model, spec
 
 RAMPED: dict[str, Any] = {
@@ -138,8 +141,9 @@ def test_checkpoints_of_another_plan_are_not_continued(world: World, tmp_path: P
     model, bins = world
     with pytest.raises(Interrupted):
         train(spec(tmp_path, model, bins, parameters()), stop=stop_after(2))
+    assert Phase(spec(tmp_path, model, bins, parameters(micro_batch=1), world_size=2)).resumed
     assert not Phase(spec(tmp_path, model, bins, parameters(seed=1))).resumed
-    assert Phase(spec(tmp_path, model, bins, parameters(micro_batch=1))).resumed
+    assert not list((tmp_path / "scratch").glob("checkpoints/*"))
 
 
 def test_killed_at_random_and_run_again_gives_the_same_bytes(world: World, tmp_path: Path) -> None:
@@ -184,8 +188,9 @@ def losses_of(made: Spec) -> tuple[list[float], dict[str, torch.Tensor]]:
 
 def test_accumulation_and_ranks_do_not_change_the_mathematics(world: World, tmp_path: Path) -> None:
     model, bins = world
-    values = parameters(tokens="200 rows", batch=8 * LENGTH, max_epochs=99, precision="fp64")
-    losses, weights = losses_of(spec(tmp_path / "8", model, bins, values.model_copy(update={"micro_batch": 8})))
+    values = parameters(tokens="200 rows", batch=4 * LENGTH, max_epochs=99, precision="fp64")
+    losses, weights = losses_of(spec(tmp_path / "4", model, bins, values.model_copy(update={"micro_batch": 4})))
+    assert len(losses) == 50
     for size in (1, 3):
         other, others = losses_of(
             spec(tmp_path / str(size), model, bins, values.model_copy(update={"micro_batch": size}))
@@ -243,6 +248,38 @@ def test_embeddings_only_then_all_rewarms_fresh_moments(world: World, tmp_path: 
     )  # Adam's first step is lr x sign
 
 
+def test_new_rows_only_then_all(world: World, tmp_path: Path) -> None:
+    model, bins = world
+    made = spec(tmp_path / "one", model, bins, parameters(trainable="new-rows"), new_rows=(60, 90))
+    train(made)
+    before, after = (load_file(folder / "model.safetensors") for folder in (model, tmp_path / "one/output/checkpoint"))
+    for name, tensor in before.items():
+        changed = (tensor != after[name]).flatten(1).any(1) if tensor.ndim > 1 else tensor != after[name]
+        rows = set(range(60, 90)) if name in ("model.embed_tokens.weight", "lm_head.weight") else set()
+        assert set(changed.nonzero().flatten().tolist()) == rows, name
+    with pytest.raises(ValueError, match="added no tokens"):
+        Phase(replace(made, new_rows=None, scratch=str(tmp_path / "s")))
+    state = str(tmp_path / "one/output/state")
+    again = Phase(spec(tmp_path / "again", model, bins, parameters(trainable="new-rows"), state=state))
+    assert again.optimizer.fresh == []
+    whole = Phase(spec(tmp_path / "two", model, bins, parameters(), state=state))
+    assert whole.optimizer.fresh == sorted(whole.trainable)
+
+
+def test_trace_names_the_documents_of_a_step(world: World, tmp_path: Path) -> None:
+    model, bins = world
+    made = spec(tmp_path, model, bins, parameters(**RAMPED))
+    _, steps = train(made)
+    for step in (1, 4, len(steps)):
+        traced = trace(made, step)
+        counted = {c: sum(row.row.category == c for row in traced) for c in ("a", "b")}
+        assert {c: n for c, n in counted.items() if n} == steps[step - 1]["rows"]
+        for row in traced:
+            assert [tuple(span) for span in Rows([row.bin]).provenance(row.bin_row)] == list(row.documents)
+    with pytest.raises(ValueError, match=f"it has {len(steps)} steps"):
+        trace(made, len(steps) + 1)
+
+
 def test_weight_decay_leaves_vectors_alone(world: World) -> None:
     weight, norm = torch.nn.Parameter(torch.ones(2, 2)), torch.nn.Parameter(torch.ones(2))
     for parameter in (weight, norm):
@@ -263,7 +300,7 @@ def test_a_batch_that_is_not_finite_is_skipped_then_named(world: World, tmp_path
     seen: list[dict[str, Any]] = []
     with pytest.raises(TrainingStopped, match=r"3 steps in a row .* loss is nan.*[ab]:d\d+-\d+-0"):
         phase.train(seen.append)
-    assert [step["skipped"] for step in seen] == ["its loss is nan"] * 2
+    assert [(step["skipped"], step["loss"]) for step in seen] == [("its loss is nan", None)] * 2
     assert all(torch.equal(p, before[name]) for name, p in phase.language_model.named_parameters())
 
 

@@ -18,7 +18,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tasks.documents.rows import IGNORE_INDEX, schema
-from tasks.training.loop import Spec
+from tasks.training.spec import Spec
 from tasks.training.stage import TrainingParameters
 
 VOCABULARY = 96

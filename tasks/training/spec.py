@@ -1,0 +1,113 @@
+"""What a training process is told, and what phases hand on to the next; JSON on disk. Without torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from tasks.training.plan import Plan
+from tasks.training.sampler import Sampler
+from tasks.training.stage import TrainingParameters
+
+STATE = "state.json"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a training process is told: parameters and local paths."""
+
+    parameters: TrainingParameters
+    bins: dict[str, list[str]]
+    """Category -> folders of its bins, in order."""
+    previous: str
+    """Hugging Face checkpoint to begin from."""
+    state: str | None
+    """Folder of the state an earlier phase left (optimizer, sampler); None at the first phase."""
+    scratch: str
+    """Folder for checkpoints and metrics; survives a kill."""
+    output: str
+    """Folder that `checkpoint/` and `state/` are written to at the end."""
+    new_rows: tuple[int, int] | None = None
+    """First and last + 1 of the token ids that the model stage added; None where it added none, or a phase says."""
+    cpu_threads: int = 1
+    world_size: int = 1
+    rank: int = 0
+
+    @classmethod
+    def read(cls, path: Path) -> Spec:
+        """A spec from JSON."""
+        values = json.loads(path.read_text())
+        values["parameters"] = TrainingParameters.model_validate(values["parameters"])
+        values["new_rows"] = tuple(values["new_rows"]) if values.get("new_rows") else None
+        return cls(**values)
+
+    def write(self, path: Path) -> None:
+        """Write as JSON."""
+        values = {**vars(self), "parameters": self.parameters.model_dump(mode="json", by_alias=True)}
+        path.write_text(json.dumps(values, sort_keys=True))
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What earlier phases hand on, beside weights and moments."""
+
+    tokens: int = 0
+    """Tokens they consumed."""
+    taken: dict[str, int] = field(default_factory=dict)
+    """Rows per category taken since the data was restarted."""
+    bins: dict[str, list[int]] = field(default_factory=dict)
+    """Rows of each bin then, by category."""
+    seed: int | None = None
+    trainable: str = ""
+    """Trainable set of the last phase; empty at the first."""
+    new_rows: tuple[int, int] | None = None
+
+    @classmethod
+    def read(cls, spec: Spec) -> Carried:
+        """The state of the phases before that of `spec`."""
+        if spec.state is None:
+            return cls(new_rows=spec.new_rows)
+        values = json.loads((Path(spec.state) / STATE).read_text())
+        values["new_rows"] = tuple(values["new_rows"]) if values["new_rows"] else None
+        return cls(**values)
+
+    def write(self, folder: Path) -> None:
+        """Write into a state folder."""
+        (folder / STATE).write_text(json.dumps(asdict(self), sort_keys=True, indent=1) + "\n")
+
+
+def plan_and_sampler(
+    parameters: TrainingParameters, bins: Mapping[str, Sequence[int]], carried: Carried
+) -> tuple[Plan, Sampler]:
+    """The plan of a phase and the sampler of its rows, at the phase's start.
+
+    Raises:
+        PlanError: the plan cannot be carried out.
+        DataExhausted: it would repeat a category too often.
+        ValueError: `data: continue` over bins or a seed other than those of the phases before.
+    """
+    if parameters.data == "continue":
+        for category, taken in carried.taken.items():
+            if taken and category in bins and list(bins[category]) != carried.bins[category]:
+                raise ValueError(
+                    f"data: continue, but the bins of {category!r} had {carried.bins[category]} rows in the phase "
+                    f"before and have {list(bins[category])} now; say data: restart"
+                )
+        if carried.seed not in (None, parameters.seed):
+            raise ValueError(
+                f"data: continue, but seed is {parameters.seed} and the phase before used {carried.seed}, so "
+                "rows would be in another order; use one seed, or data: restart"
+            )
+    plan = parameters.plan(carried.tokens, epoch_rows=sum(sum(rows) for rows in bins.values()))
+    sampler = Sampler(
+        bins,
+        plan.mixture,
+        sequence_length=plan.sequence_length,
+        seed=parameters.seed,
+        max_epochs=parameters.max_epochs,
+        taken=carried.taken if parameters.data == "continue" else {},
+    )
+    sampler.check(plan.rows)
+    return plan, sampler
