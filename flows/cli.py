@@ -163,11 +163,9 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(result, ensure_ascii=False))
         return
-    from rich.console import Console
+    from flows.console import result_console, score_table, stage_table
 
-    from flows.console import score_table, stage_table
-
-    console = Console()
+    console = result_console()
     console.print(stage_table(result["stages"]))
     scores = score_table(result["scores"])
     if scores is not None:
@@ -202,11 +200,9 @@ def plan(
     if as_json:
         print(json.dumps({"recipe": prepared.recipe.name, "stages": stages}, ensure_ascii=False))
         return
-    from rich.console import Console
+    from flows.console import result_console, stage_table
 
-    from flows.console import stage_table
-
-    console = Console()
+    console = result_console()
     console.print(stage_table(stages))
     for warning in prepared.recipe.warnings():
         console.print(f"warning: {warning}", soft_wrap=True, highlight=False)

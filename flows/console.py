@@ -18,6 +18,16 @@ PLAIN_EVERY_S = 15.0
 """Seconds between two progress lines of one stage where there is no terminal."""
 
 
+PLAIN_WIDTH = 160
+"""Columns of tables that go to a file or a pipe."""
+
+
+def result_console() -> Console:
+    """A console on stdout: as wide as the terminal, or wide enough for a table where there is none."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
+
+
 class Terminal(Listener):
     """Progress bars while stages run, one line for each that ended."""
 

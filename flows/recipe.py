@@ -172,7 +172,7 @@ class Recipe(Parameters):
         ]
         problems = [problem for problem in checks if problem]
         if problems:
-            raise ValueError("\n  ".join(problems))
+            raise ValueError("\n".join(problems))
         return self
 
     @staticmethod
@@ -227,7 +227,7 @@ class Recipe(Parameters):
                 self.training.node(phase.name, self.binning.sequence_length)
             except (PlanError, pydantic.ValidationError) as error:
                 detail = error.errors()[0]["msg"] if isinstance(error, pydantic.ValidationError) else str(error)
-                problems.append(f"training.phases.{phase.name}: {detail}")
+                problems.append(f"training.phases.{phase.name}: {detail.removeprefix('Value error, ')}")
         if not categories:
             problems.append("training: no source has a category, so there is nothing to train on")
         return problems

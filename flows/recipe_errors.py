@@ -23,10 +23,27 @@ def problems_of(error: pydantic.ValidationError, model: type[pydantic.BaseModel]
         by_place.setdefault(path, []).append((tuple(detail["loc"]), detail))
     problems = []
     for path, found in by_place.items():
+        if not path and found[0][1]["type"] == "value_error":
+            problems += [_between_sections(line.strip(), document) for line in str(found[0][1]["ctx"]["error"]).split("\n")]
+            continue
         place = document.place(path if found[0][1]["type"] != "missing" else path[:-1])
         reasons = dict.fromkeys(_reason(detail, path, model) for _, detail in found)
         problems.append(f"{place}: {dotted(path) or 'recipe'}: {'; or '.join(reasons)}")
     return problems
+
+
+def _between_sections(problem: str, document: Document) -> str:
+    """Put a place before a problem between sections, which begins with its dotted path ("training.phases.inject: ...")."""
+    path: list[str | int] = []
+    data: Any = document.data
+    for word in problem.partition(":")[0].split("."):
+        names = [item.get("name") for item in data if isinstance(item, Mapping)] if isinstance(data, list) else []
+        step: str | int = names.index(word) if word in names else word
+        if not (isinstance(data, Mapping) and step in data) and not isinstance(step, int):
+            break
+        path.append(step)
+        data = data[step]
+    return f"{document.place(tuple(path))}: {problem}"
 
 
 def _data_path(location: tuple[str | int, ...], data: Any) -> Path:

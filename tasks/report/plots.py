@@ -47,7 +47,11 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
 
 def funnel(rows: Sequence[Mapping[str, Any]]) -> str:
     """Documents left after every step, one group of bars per source."""
-    bars = [(f"{row['source']}: {step['step']}", step["documents"], n) for n, row in enumerate(rows) for step in row["steps"]]
+    bars = [
+        (f"{row['source']}: {step['step']}", step["documents"], n)
+        for n, row in enumerate(rows)
+        for step in row["steps"]
+    ]
     figure, axes = _axes(7.5, 0.6 + 0.24 * len(bars))
     names, counts, groups = zip(*bars, strict=True)
     axes.barh(range(len(bars)), counts, color=[COLOURS[group % len(COLOURS)] for group in groups], height=0.75)
@@ -103,7 +107,11 @@ def training(phases: Mapping[str, Sequence[Mapping[str, Any]]], field: str) -> s
             name, (steps[0]["tokens"] / 1e6, 1.02), xycoords=("data", "axes fraction"), color="#50555e", ha="left"
         )
         for category in sorted({key for step in steps for key in _by_category(step, field)}):
-            points = [(s["tokens"] / 1e6, _by_category(s, field)[category]) for s in steps if category in _by_category(s, field)]
+            points = [
+                (s["tokens"] / 1e6, _by_category(s, field)[category])
+                for s in steps
+                if category in _by_category(s, field)
+            ]
             colour = seen.setdefault(category, COLOURS[len(seen) % len(COLOURS)])
             xs, ys = zip(*_smooth(points), strict=True)
             axes.plot(xs, ys, color=colour, linewidth=1.3)

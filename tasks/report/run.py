@@ -48,7 +48,9 @@ def page(recipe: str, inputs: Mapping[str, Sequence[Artifact]], numbers: dict[st
     }
     if any(metrics.values()):
         pictures |= {field: plots.training(metrics, field) for field in ("losses", "rows", "lr")}
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
     template = environment.from_string((Path(__file__).with_name("page.html")).read_text(encoding="utf-8"))
     marked = {
         name: [Markup(svg) for svg in drawn] if isinstance(drawn, list) else Markup(drawn)
@@ -96,7 +98,9 @@ def _files(artifacts: Sequence[Artifact]) -> list[dict[str, Any]]:
 
 def score_rows(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
     """One row per task and metric: a cell (value, standard error, change against the first model) per model."""
-    keys = dict.fromkeys((task, metric) for tasks in scores.values() for task, found in tasks.items() for metric in found)
+    keys = dict.fromkeys(
+        (task, metric) for tasks in scores.values() for task, found in tasks.items() for metric in found
+    )
     rows = []
     for task, metric in keys:
         if metric.endswith("_stderr") or metric == "n":
