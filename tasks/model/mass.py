@@ -30,4 +30,4 @@ def new_mass(base: Path, growth: Growth) -> dict[str, float]:
     shares_V = (hidden_BTD @ output_VD.T).softmax(-1).mean((0, 1))
     new = [row.id for row in growth.rows]
     size = max([growth.old - 1, *new]) + 1
-    return {"new_tokens": round(float(shares_V[new].sum()), 4), "padding": round(float(shares_V[size:].sum()), 4)}
+    return {"new_tokens": round(float(shares_V[new].sum()), 8), "padding": round(float(shares_V[size:].sum()), 8)}

@@ -131,6 +131,23 @@ def test_a_new_model(tmp_path: Path, tied: bool) -> None:
     assert generation == {"bos_token_id": 256, "eos_token_id": 257}
 
 
+def test_golden_output(tmp_path: Path) -> None:
+    """Fails when the output changes: then bump the version in model/stage.py, and only then these digests."""
+    source = write_llama2c(tmp_path / "source", shared=False)
+    tokenizer = grown_tokenizer(source, tmp_path)
+    grown = run_stage(STAGE, ModelParameters(base=str(source)), {"tokenizer": tokenizer}, tmp_path=tmp_path)
+    new = run_stage(STAGE, ModelParameters(create=SHAPE), {"tokenizer": tokenizer}, name="new", tmp_path=tmp_path)
+    found = [
+        data_digests(made)[f"checkpoint/{file}"][:16]
+        for made in (grown, new)
+        for file in ("model.safetensors", "config.json")
+    ]
+    assert (STAGE.version, found) == (
+        1,
+        ["2b23d8feb84e7e6d", "9e93713ce8f3014d", "51429f268138a4a4", "da24998798cac219"],
+    )
+
+
 def test_a_tokenizer_of_another_base_is_refused(tmp_path: Path) -> None:
     source = write_llama2c(tmp_path / "source")
     text = select({"web-en/part-00000.jsonl": ENGLISH}, tmp_path)

@@ -11,6 +11,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from infra.stage import StageError
+from tasks.checkpoints.tokenizer_files import byte_level_content
 from tasks.tokenizer.stage import STAGE, TokenizerParameters
 from tests.stage_harness import data_digests, run_stage
 from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, select, write_llama2c
@@ -68,6 +69,25 @@ def test_sampling_reads_an_even_share(tmp_path: Path) -> None:
     assert 248 <= len(share) <= 250
     assert max(int(b) - int(a) for a, b in pairwise(share)) <= 5
     assert len(list(training_texts(files, 10**9))) == 1000
+
+
+def test_only_the_named_categories_are_learned_from(tmp_path: Path) -> None:
+    parameters = TokenizerParameters(train={"size": 300, "from": ["web-en"]})
+    assert parameters.learn_from() == ("web-en",)
+    english = parameters.model_copy(update={"categories": ("web-en",)})
+    made = run_stage(STAGE, english, {"select": select(FILES, tmp_path)}, tmp_path=tmp_path)
+    tokens = AutoTokenizer.from_pretrained(made.folder("tokenizer")).get_vocab()
+    assert not any(byte_level_content(token).decode(errors="ignore") > "\u4e00" for token in tokens if token[0] != "<")
+    assert set(made.statistics["categories"]) == {"web-en", "web-zh"}, "measured on all"
+
+
+def test_golden_output(tmp_path: Path) -> None:
+    """Fails when the output changes: then bump the version in tokenizer/stage.py, and only then this digest."""
+    parameters = TokenizerParameters(base=str(write_llama2c(tmp_path / "base")), expand={"size": 360})
+    made = run_stage(STAGE, parameters, {"select": select(FILES, tmp_path)}, tmp_path=tmp_path)
+    digests = data_digests(made)
+    found = (digests["new_tokens.json"][:16], digests["tokenizer/tokenizer.json"][:16])
+    assert (STAGE.version, found) == (1, ("a86e5e0a893006cf", "3596849533d7a3ce"))
 
 
 def test_growth_without_text_and_contradicting_parameters_are_refused(tmp_path: Path) -> None:
