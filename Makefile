@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test setup lint bench peers lmplz clean
+.PHONY: demo test setup lint bench peers lmplz docs clean
 
 demo: $(READY)
-	@$(BIN)/python configs/demo/generate.py build/demo
+	@$(BIN)/python configs/demo/generate.py build/demo/world
 	@$(BIN)/puna run configs/demo-base.yaml
 	@$(BIN)/puna run configs/demo.yaml
 
@@ -30,6 +30,10 @@ lint: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+docs: $(READY)
+	@$(BIN)/typer flows.cli utils docs --name puna --title Commands --output docs/commands.md
+	@$(BIN)/puna schema > configs/recipe.schema.json
 
 bench: $(READY)
 	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -206,6 +207,79 @@ def plan(
     console.print(stage_table(stages))
     for warning in prepared.recipe.warnings():
         console.print(f"warning: {warning}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def evaluate(
+    recipe: RecipeArgument,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", help="Only that model (base, model or a phase); repeatable.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Evaluate again although the scores are there.")] = False,
+    set_: SetOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Evaluate a recipe's models that are in the store, and print the benchmark table."""
+    stages = [f"evaluation/{name}" for name in model] if model else ["evaluation"]
+    run(recipe, only=stages, force=stages if force else None, set_=set_, store=store, as_json=as_json)
+
+
+@app.command()
+def report(
+    recipe: RecipeArgument,
+    force: Annotated[bool, typer.Option("--force", help="Draw the page again.")] = False,
+    set_: SetOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Print the path of a recipe's report, drawing it from what is in the store where it is not there."""
+    from flows.prepare import prepare
+    from flows.results import Results
+
+    with _refusals():
+        selection = _selection(["report"], None, None, ["report"] if force else None, {})
+        prepared = prepare(recipe, set_ or (), store, selection)
+        prepared.refuse_unresolved()
+    if prepared.plan.to_run():
+        run(recipe, only=["report"], force=["report"] if force else None, set_=set_, store=store)
+        return
+    print(Results(prepared.plan).to_json(None, "")["report"])
+
+
+@app.command()
+def doctor() -> None:
+    """Check that everything recipes need is here, and say what to do where it is not."""
+    from rich.console import Console
+
+    from flows.doctor import examine
+    from flows.server import prepare_environment
+
+    prepare_environment()
+    console, bad = Console(), 0
+    for finding in examine():
+        colour = {"ok": "green", "note": "yellow", "bad": "red"}[finding.verdict]
+        action = f"  -> {finding.action}" if finding.action else ""
+        console.print(f"[{colour}]{finding.verdict:>4}[/]  {finding.what}: {finding.found}{action}", highlight=False)
+        bad += finding.verdict == "bad"
+    if bad:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def init(file: Annotated[Path, typer.Argument(help="The recipe to write.")] = Path("recipe.yaml")) -> None:
+    """Write a commented recipe to start from."""
+    text = Path(__file__).with_name("starter.yaml").read_text(encoding="utf-8")
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-._") or "recipe"
+    try:
+        with file.open("x", encoding="utf-8") as stream:
+            stream.write(text.replace("{file}", str(file)).replace("name: {name}", f"name: {name}"))
+    except FileExistsError:
+        _say(f"error: {file} is there already; name another file, or remove it")
+        raise typer.Exit(EXIT_USAGE) from None
+    except OSError as error:
+        _say(f"error: {file} cannot be written: {error.strerror}")
+        raise typer.Exit(EXIT_USAGE) from None
+    print(f"{file} written; fill in your paths, then: puna plan {file}")
 
 
 @artifacts_app.command("list")

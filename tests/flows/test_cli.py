@@ -1,0 +1,77 @@
+"""The command line: documented, quick, and clear when refusing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from flows.cli import app
+from flows.recipe import recipe_schema
+
+ROOT = Path(__file__).resolve().parents[2]
+PUNA = Path(sys.executable).with_name("puna")
+
+
+def commands(group: typer.core.TyperGroup, prefix: str = "puna") -> list[tuple[str, typer.core.TyperCommand]]:
+    """Every command with its full name."""
+    found = []
+    for name, command in group.commands.items():
+        path = f"{prefix} {name}"
+        found += commands(command, path) if hasattr(command, "commands") else [(path, command)]
+    return found
+
+
+ALL = commands(get_command(app))
+
+
+@pytest.mark.parametrize(("name", "command"), ALL, ids=[name for name, _ in ALL])
+def test_every_command_and_option_is_documented(name: str, command: typer.core.TyperCommand) -> None:
+    assert command.help and command.help.strip().endswith("."), f"{name} has no sentence of help"
+    text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert f"`{name}`" in text, f"{name} is not in docs/commands.md; run: make docs"
+    section = text.partition(f"# `{name}`")[2].partition("\n## ")[0]
+    for parameter in command.params:
+        for option in parameter.opts:
+            if option.startswith("--") and option != "--help":
+                assert option in section, f"{name} {option} is not in docs/commands.md; run: make docs"
+                assert parameter.help, f"{name} {option} has no help"
+
+
+def test_the_schema_for_editors_is_current() -> None:
+    written = json.loads((ROOT / "configs" / "recipe.schema.json").read_text(encoding="utf-8"))
+    assert written == json.loads(json.dumps(recipe_schema())), "run: make docs"
+
+
+def test_help_is_quick() -> None:
+    def seconds() -> float:
+        start = time.perf_counter()
+        subprocess.run([PUNA, "--help"], capture_output=True, check=True)
+        return time.perf_counter() - start
+
+    assert min(seconds() for _ in range(3)) < 1.5  # 0.3 s alone; other tests may share the processor
+
+
+def test_init_writes_a_recipe_that_reads(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    assert CliRunner().invoke(app, ["init", str(file)]).exit_code == 0
+    planned = CliRunner().invoke(app, ["plan", str(file), "--json", "--store", str(tmp_path / "store")])
+    assert planned.exit_code == 0, planned.output
+    stages = json.loads(planned.stdout)["stages"]
+    assert {"stage": "ingest", "name": "web"}.items() <= stages[0].items() and stages[0]["result"] == "unresolved"
+    assert CliRunner().invoke(app, ["init", str(file)]).exit_code == 2
+
+
+def test_run_refuses_what_is_not_there_before_anything_starts(tmp_path: Path) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text("name: r\nsources:\n  a:\n    ingest: {format: text, paths: [nothing.txt]}\n")
+    done = subprocess.run([PUNA, "run", file, "--store", tmp_path / "s"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "nothing.txt: there is no such file" in done.stderr
+    assert not (tmp_path / "s").exists()

@@ -1,0 +1,114 @@
+"""Recipes that are wrong are refused with file, line, value, what is allowed and the nearest key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.plan import make_plan
+from flows.recipe import read_recipe
+from flows.recipe_file import RecipeError
+from flows.resolve import resolve
+from flows.stages import stages
+from infra.store import Store
+
+GOOD = """\
+name: r
+sources:
+  web:
+    ingest: {format: text, paths: [a.txt]}
+    langid: {keep: {languages: [en], threshold: 0.5}}
+    quality: {rules: [gopher], keep: {rules: [gopher]}}
+    category: web-en
+benchmarks:
+  exam: {format: multiple-choice, paths: [exam.jsonl]}
+decontaminate: {against: [exam]}
+tokenizer: {train: {size: 300}}
+model:
+  create: {hidden_size: 8, intermediate_size: 8, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 2,
+           max_position_embeddings: 64}
+binning: {sequence_length: 32, bins: 2}
+training:
+  batch: 1K
+  phases:
+    - {name: one, tokens: 10K, mixture: {web-en: 1.0}}
+    - {name: two, tokens: 10K, mixture: {web-en: rest}}
+evaluation: {tasks: [exam]}
+"""
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    (tmp_path / "a.txt").write_text("text")
+    (tmp_path / "exam.jsonl").write_text('{"id": "1", "question": "q", "choices": ["a", "b"], "answer": 0}\n')
+    path = tmp_path / "r.yaml"
+    path.write_text(GOOD)
+    return path
+
+
+def versions(recipe: Path, tmp_path: Path, *overrides: str) -> dict[str, str | None]:
+    graph = stages(read_recipe(recipe, overrides))
+    plan = make_plan(graph, resolve(graph), Store.at(str(tmp_path / "store")), "r")
+    return {step.id: step.version for step in plan.steps.values()}
+
+
+def changed(recipe: Path, tmp_path: Path, *overrides: str) -> set[str]:
+    """Nodes whose version an override changes."""
+    before, after = versions(recipe, tmp_path), versions(recipe, tmp_path, *overrides)
+    return {id for id in before if before[id] != after[id]}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sources.web.langid.keep.treshold=1", "unknown key (did you mean 'threshold'?)"),
+        ("sources.web.ingest.format=wrac", "did you mean 'warc'?"),
+        ("dedup.verify=1.5", "1.5: input should be less than or equal to 1"),
+        ("training.phases.one.mixture.web-en=0.5", "they must sum to 1"),
+        ("training.phases.one.mixture={web-zn: 1.0}", "'web-zn' is not in this recipe (did you mean 'web-en'?)"),
+        ("training.phases.one.tokens=ten", "'ten'"),
+        ("decontaminate.against=[exan]", "did you mean 'exam'?"),
+        ("evaluation.models=[tow]", "did you mean 'two'?"),
+        ("sources.web.perplexity={}", "add a language_models section"),
+        ("sources.web.quality.rules=[gofer]", "gofer"),
+        ("model.base=somewhere", "either a `base` or `create"),
+        ("binning=null", "training needs the sections tokenizer, model and binning; missing: binning"),
+    ],
+)
+def test_mistakes_are_named(good: Path, override: str, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(good, [override])
+    assert message in str(caught.value)
+
+
+def test_a_mistake_in_the_file_has_its_line(good: Path) -> None:
+    good.write_text(GOOD.replace("threshold: 0.5", "threshold: high"))
+    with pytest.raises(RecipeError, match=r"r\.yaml:5: sources\.web\.langid\.keep\.threshold: 'high'"):
+        read_recipe(good)
+
+
+def test_every_mistake_is_reported_at_once(good: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(good, ["dedup.verify=2", "binning.bin=3", "modle={}"])
+    assert len(caught.value.problems) == 3
+
+
+def test_paths_are_relative_to_the_recipe_that_states_them(good: Path, tmp_path: Path) -> None:
+    child = tmp_path / "elsewhere" / "child.yaml"
+    child.parent.mkdir()
+    child.write_text("extends: ../r.yaml\nname: child\nsources: {more: {ingest: {format: text, paths: [b.txt]}}}\n")
+    recipe = read_recipe(child)
+    assert recipe.sources["web"].ingest.paths == (str(tmp_path / "a.txt"),)
+    assert recipe.sources["more"].ingest.paths == (str(tmp_path / "elsewhere" / "b.txt"),)
+
+
+def test_a_change_reaches_what_follows_and_nothing_before(good: Path, tmp_path: Path) -> None:
+    after_cut = {"cut/main", "dedup/main", "select/web", "tokenizer/main", "model/main", "binning/web-en"}
+    trained = {"training/one", "training/two", "evaluation/one", "evaluation/two", "report/r"}
+    assert changed(good, tmp_path, "sources.web.langid.keep.threshold=0.6") == after_cut | trained
+    assert changed(good, tmp_path, "dedup.verify=0.9") == (after_cut - {"cut/main"}) | trained
+    assert changed(good, tmp_path, "evaluation.batch_size=3", "engine.workers=1", "training.micro_batch=1") == set()
+    last = {"training/two", "evaluation/two", "report/r"}
+    assert changed(good, tmp_path, "training.phases.two.mixture=buckets") == last
+    assert changed(good, tmp_path, "benchmarks.exam.limit=1") == {"evaluation/one", "evaluation/two", "report/r"}
