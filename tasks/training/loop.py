@@ -45,6 +45,9 @@ GUARD_WINDOW = 64
 GUARD_BEGINS = 16
 """Steps of a phase before spikes are looked for."""
 
+SPIKE_NATS = 3.0
+"""A spike is also this much above the median: in a model that knows its data by heart, 3 x nothing is no alarm."""
+
 LAST_STEPS = 20
 """Steps whose mean loss is reported as the phase's last."""
 
@@ -393,7 +396,7 @@ def guard_reason(loss: float, norm: float, history: list[float], guard: Guard) -
         return f"its gradient norm is {norm}"
     if guard.spike and len(history) >= GUARD_BEGINS:
         usual = statistics.median(history)
-        if loss > guard.spike * usual:
+        if loss > max(guard.spike * usual, usual + SPIKE_NATS):
             return f"its loss {loss:.3f} is over {guard.spike:g} x the median {usual:.3f} of the steps before"
     return ""
 

@@ -70,7 +70,8 @@ class BatchRamp(Parameters):
 
 
 class Guard(Parameters):
-    """A step is skipped when its loss or gradient norm is not finite, or its loss over `spike` x the running median.
+    """A step is skipped when its loss or gradient norm is not finite, or its loss over `spike` x the running median
+    (and 3 nats above it).
 
     After `patience` skipped steps in a row the phase stops and names the documents of the last batch.
     """
