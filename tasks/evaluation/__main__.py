@@ -23,6 +23,7 @@ def main(arguments: list[str]) -> int:
         return 2
     exit_with_parent()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_MININTERVAL", "60")  # the harness's bars are noise in a log
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     # Imported after the watch began: this takes seconds.
     import torch

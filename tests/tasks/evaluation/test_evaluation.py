@@ -52,7 +52,7 @@ def model(checkpoint: Path) -> LoadedModel:
 
 @pytest.mark.real
 def test_the_harness_own_numbers_come_out_exactly(checkpoint: Path, real_data: Path, tmp_path: Path) -> None:
-    """ARC and CMMLU against `lm_eval.simple_evaluate` with the harness's own templates over the publishers' rows."""
+    """ARC without and CMMLU with worked examples, against `lm_eval.simple_evaluate` and the harness's own templates."""
     import csv
 
     import datasets
@@ -62,6 +62,7 @@ def test_the_harness_own_numbers_come_out_exactly(checkpoint: Path, real_data: P
 
     arc = real_data / "benchmarks/llm-foundry/world_knowledge/arc_easy.jsonl"
     cmmlu = real_data / "benchmarks/cmmlu/test/anatomy.csv"
+    cmmlu_dev = real_data / "benchmarks/cmmlu/dev/anatomy.csv"
     rows = [json.loads(line) for line in arc.read_text().splitlines()]
     arc_rows = [
         {
@@ -71,17 +72,22 @@ def test_the_harness_own_numbers_come_out_exactly(checkpoint: Path, real_data: P
         }
         for row in rows
     ]
-    with cmmlu.open(encoding="utf-8-sig") as stream:
-        cmmlu_rows = list(csv.DictReader(stream))
+
+    def table(path: Path) -> list[dict[str, Any]]:
+        with path.open(encoding="utf-8-sig") as stream:
+            return list(csv.DictReader(stream))
+
+    cmmlu_rows, dev_rows = table(cmmlu), table(cmmlu_dev)
     own = Path(lm_eval.__file__).parent / "tasks"
 
     def theirs(file: Path, rows: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
         from lm_eval.tasks._yaml_loader import load_yaml
 
         config = load_yaml(file, resolve_func=True, recursive=True)
-        for key in ("tag", "dataset_path", "dataset_name", "training_split", "validation_split", "fewshot_split"):
+        for key in ("tag", "dataset_path", "dataset_name", "training_split", "validation_split"):
             config.pop(key, None)
-        data = datasets.DatasetDict({"test": datasets.Dataset.from_list(rows)})
+        splits = {"test": rows, "dev": dev_rows}
+        data = datasets.DatasetDict({name: datasets.Dataset.from_list(split) for name, split in splits.items()})
         config |= {"custom_dataset": lambda **_: data, **more}
         lm = HFLM(pretrained=str(checkpoint), device="cpu", batch_size=16)
         done = lm_eval.simple_evaluate(
@@ -92,11 +98,11 @@ def test_the_harness_own_numbers_come_out_exactly(checkpoint: Path, real_data: P
 
     expected = {
         "arc_easy": theirs(own / "arc/arc_easy.yaml", arc_rows),
-        "cmmlu": theirs(own / "cmmlu/cmmlu_anatomy.yaml", cmmlu_rows, description=""),
+        "cmmlu": theirs(own / "cmmlu/cmmlu_anatomy.yaml", cmmlu_rows, description="", num_fewshot=2),
     }
     benchmarks = {
         "arc_easy": Benchmark(format="arc", paths=(str(arc),)),
-        "cmmlu": Benchmark(format="cmmlu", paths=(str(cmmlu),)),
+        "cmmlu": Benchmark(format="cmmlu", paths=(str(cmmlu),), dev=(str(cmmlu_dev),), shots=2),
     }
     results = do(checkpoint, tmp_path, EvaluationParameters(benchmarks=benchmarks, limit=40))
     for task, metrics in expected.items():
@@ -177,6 +183,39 @@ def test_the_stage_publishes_results_and_shows_scores(checkpoint: Path, tmp_path
     assert built.statistics["scores"] == results
     assert results["puna-zh"]["n"] == 6
     assert built.statistics["decontaminated"] == {"puna-zh": True}
+
+
+def test_tasks_and_groups_of_the_registry_get_a_row_each(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lm_eval.tasks import TaskManager
+
+    write_items(tmp_path / "q.jsonl", 9)
+    for name in ("sums_one", "sums_two"):
+        config = {
+            "task": name,
+            "dataset_path": "json",
+            "dataset_kwargs": {"data_files": {"test": str(tmp_path / "q.jsonl")}, "cache_dir": str(tmp_path / "cache")},
+            "test_split": "test",
+            "output_type": "multiple_choice",
+            "doc_to_text": "question",
+            "doc_to_choice": "choices",
+            "doc_to_target": "answer",
+            "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+        }
+        (tmp_path / f"{name}.yaml").write_text(json.dumps(config))
+    group = {
+        "group": "sums",
+        "task": ["sums_one", "sums_two"],
+        "aggregate_metric_list": [{"metric": "acc", "aggregation": "mean", "weight_by_size": True}],
+    }
+    (tmp_path / "sums.yaml").write_text(json.dumps(group))
+    manager = TaskManager(include_defaults=False, include_path=str(tmp_path))
+    monkeypatch.setattr("tasks.evaluation.harness._manager", lambda task: manager)
+    results = do(checkpoint, tmp_path / "out", EvaluationParameters(hub=("sums",), limit=6))
+    assert {"sums", "sums_one", "sums_two"} == set(results)
+    assert results["sums_one"]["n"] == 6
+    assert results["sums"]["acc"] == pytest.approx((results["sums_one"]["acc"] + results["sums_two"]["acc"]) / 2)
 
 
 def test_what_cannot_be_done_is_said(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
