@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from typing import Any
 
 from rich.console import Console
@@ -17,6 +18,9 @@ from infra.store import Artifact
 PLAIN_EVERY_S = 15.0
 """Seconds between two progress lines of one stage where there is no terminal."""
 
+
+MOST_GROUP_ROWS = 40
+"""A task with more rows than this, for its groups and metrics, shows none of them on the terminal."""
 
 PLAIN_WIDTH = 160
 """Columns of tables that go to a file or a pipe."""
@@ -128,7 +132,10 @@ def score_table(scores: dict[str, dict[str, dict[str, Any]]]) -> Table | None:
     for model in scores:
         table.add_column(model, justify="right")
     keys = dict.fromkeys((task, metric) for by_task in scores.values() for task, ms in by_task.items() for metric in ms)
+    groups = Counter(task.partition("/")[0] for task, metric in keys if "/" in task and not metric.endswith("_stderr"))
     for task, metric in keys:
+        if "/" in task and groups[task.partition("/")[0]] > MOST_GROUP_ROWS:
+            continue  # a row per subject (CMMLU has 67): the report has them
         if metric.endswith("_stderr") or metric == "n":
             continue
         cells = []

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFLINE="1", DO_NOT_TRACK="1")
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # two spinning threads on busy cores take five times the time
 
 import pytest
 

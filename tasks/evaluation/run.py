@@ -11,6 +11,7 @@ from infra.context import Context
 from infra.engine.launch import LaunchError, launch
 from infra.stage import Outcome, StageError
 from infra.store import Shard
+from tasks.checkpoints.base import folder_of, open_base
 from tasks.evaluation.stage import EvaluationParameters
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,7 +73,7 @@ def _spec(context: Context, scratch: Path) -> dict[str, Any]:
         for kind in ("paths", "dev")
     }
     return {
-        "model": str(_model(context)),
+        "model": str(_model(context, scratch)),
         "parameters": parameters.model_dump(mode="json"),
         "files": paths["paths"],
         "dev": paths["dev"],
@@ -82,12 +83,11 @@ def _spec(context: Context, scratch: Path) -> dict[str, Any]:
     }
 
 
-def _model(context: Context) -> Path:
+def _model(context: Context, scratch: Path) -> Path:
     if context.inputs.get("model"):
         return context.input("model").folder(CHECKPOINT)
-    for pin in context.pins.get("model", ()):
-        if pin.name.rsplit("/", 1)[-1] == "config.json":
-            return Path(pin.path).parent
+    if context.pins.get("model"):
+        return open_base(folder_of(context.pins["model"]), scratch / "base")
     raise StageError(
-        f"evaluation/{context.name}: there is no model: neither an input nor a folder with a config.json in the recipe"
+        f"evaluation/{context.name}: there is no model: neither an input nor a folder with a model in the recipe"
     )
