@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 
 from infra.stage import StageError
+from tasks.model.create import normal
 
 Method = Literal["mean", "global-mean", "random"]
 
@@ -61,14 +63,14 @@ def grow(matrix_VD: torch.Tensor, growth: Growth) -> torch.Tensor:
         return grown_VD
     mean_D = matrix_VD[: growth.old].double().mean(0)
     grown_VD[rows:] = mean_D.to(matrix_VD.dtype)
-    noise = torch.Generator().manual_seed(growth.seed)
+    noise = np.random.Generator(np.random.PCG64(growth.seed))
     for row in growth.rows:
         if growth.method == "mean":
             value_D = matrix_VD[list(row.base_ids)].double().mean(0)
         elif growth.method == "global-mean":
             value_D = mean_D
         else:
-            value_D = torch.empty(width).normal_(0.0, growth.spread, generator=noise)
+            value_D = normal(noise, (width,), growth.spread)
         grown_VD[row.id] = value_D.to(matrix_VD.dtype)
     return grown_VD
 

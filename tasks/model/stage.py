@@ -60,7 +60,7 @@ class ModelParameters(Parameters):
 
 STAGE = Stage(
     "model",
-    version=1,
+    version=2,
     parameters=ModelParameters,
     run="tasks.model.run:run",
     summary="the base with its embeddings grown to the tokenizer, or a new Llama",

@@ -143,8 +143,8 @@ def test_golden_output(tmp_path: Path) -> None:
         for file in ("model.safetensors", "config.json")
     ]
     assert (STAGE.version, found) == (
-        1,
-        ["2b23d8feb84e7e6d", "9e93713ce8f3014d", "51429f268138a4a4", "da24998798cac219"],
+        2,
+        ["2b23d8feb84e7e6d", "9e93713ce8f3014d", "31e8aa98abe99dbc", "da24998798cac219"],
     )
 
 
