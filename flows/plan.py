@@ -170,9 +170,8 @@ def _inputs(
                 try:
                     artifact = store.open(f"{source.stage}/{source.name}@{source.selector}", source.recipe)
                 except ArtifactMissing:
-                    problem = problem or (
-                        f"{source} is not in the store {store.root.url}; make it first: puna run configs/{source.recipe}.yaml"
-                    )
+                    first = f"make it first: puna run configs/{source.recipe}.yaml"
+                    problem = problem or f"{source} is not in the store {store.root.url}; {first}"
                     continue
                 external[role] = (*external.get(role, ()), artifact)
                 identities[role].append(artifact.identity)

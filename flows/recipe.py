@@ -5,8 +5,8 @@ A section of a source holds the parameters of an annotator and, under `keep`, wh
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Sequence
+from glob import glob
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -177,8 +177,9 @@ class Recipe(Parameters):
 
     @staticmethod
     def _check_names(where: str, given: Sequence[str] | None, known: Any) -> list[str]:
+        there = ", ".join(known) or "none"
         return [
-            f"{where}: {name!r} is not in this recipe{nearest(name, list(known))}; there is: {', '.join(known) or 'none'}"
+            f"{where}: {name!r} is not in this recipe{nearest(name, list(known))}; there is: {there}"
             for name in given or ()
             if name not in known
         ]
@@ -282,7 +283,7 @@ def _absolute(reference: str, path: DataPath, document: Document) -> str:
         return reference
     found = (document.place(path).folder / Path(reference).expanduser()).absolute()
     looks_like_path = reference.startswith((".", "/", "~")) or any(sign in reference for sign in "*?[")
-    if looks_like_path or found.exists() or glob.glob(str(found)) or "/" not in reference or Path(reference).suffix:
+    if looks_like_path or found.exists() or glob(str(found)) or "/" not in reference or Path(reference).suffix:
         return str(Path(*found.parts)) if ".." not in found.parts else str(_normal(found))
     return reference
 

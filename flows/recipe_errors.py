@@ -24,7 +24,9 @@ def problems_of(error: pydantic.ValidationError, model: type[pydantic.BaseModel]
     problems = []
     for path, found in by_place.items():
         if not path and found[0][1]["type"] == "value_error":
-            problems += [_between_sections(line.strip(), document) for line in str(found[0][1]["ctx"]["error"]).split("\n")]
+            problems += [
+                _between_sections(line.strip(), document) for line in str(found[0][1]["ctx"]["error"]).split("\n")
+            ]
             continue
         place = document.place(path if found[0][1]["type"] != "missing" else path[:-1])
         reasons = dict.fromkeys(_reason(detail, path, model) for _, detail in found)
@@ -33,7 +35,7 @@ def problems_of(error: pydantic.ValidationError, model: type[pydantic.BaseModel]
 
 
 def _between_sections(problem: str, document: Document) -> str:
-    """Put a place before a problem between sections, which begins with its dotted path ("training.phases.inject: ...")."""
+    """Put a place before a problem between sections, which begins with its path ("training.phases.inject: ...")."""
     path: list[str | int] = []
     data: Any = document.data
     for word in problem.partition(":")[0].split("."):
@@ -51,10 +53,8 @@ def _data_path(location: tuple[str | int, ...], data: Any) -> Path:
     path: list[str | int] = []
     for position, step in enumerate(location):
         last = position == len(location) - 1
-        if isinstance(data, Mapping) and step in data:
-            path.append(step)
-            data = data[step]
-        elif isinstance(data, list) and isinstance(step, int) and step < len(data):
+        in_map = isinstance(data, Mapping) and step in data
+        if in_map or (isinstance(data, list) and isinstance(step, int) and step < len(data)):
             path.append(step)
             data = data[step]
         elif last and isinstance(data, Mapping) and isinstance(step, str) and "[" not in step and step.islower():

@@ -80,7 +80,7 @@ def _load(file: File, above: tuple[File, ...]) -> Document:
     except OSError as error:
         raise RecipeError(
             [f"{file}: cannot be read ({error.strerror}); name an existing recipe, such as {_nearby(file)}"]
-        )
+        ) from None
     except UnicodeDecodeError as error:
         raise RecipeError([f"{file}: is not UTF-8 at byte {error.start}; save it as UTF-8"]) from None
     try:

@@ -8,12 +8,12 @@ folder pins every file in it, a glob every match, in name order. What cannot be 
 from __future__ import annotations
 
 import contextlib
-import glob
 import importlib
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from glob import glob
 from pathlib import Path
 
 from flows.graph import ARTIFACT_SCHEME, Graph
@@ -112,7 +112,7 @@ def _pin(reference: str, digests: Digests) -> list[Pin] | Unresolved:
             if not files:
                 return Unresolved(reference, "the folder is empty; name one that holds files")
             return [digests.pin(file, file.relative_to(path).as_posix()) for file in files]
-        matches = sorted(Path(match) for match in glob.glob(reference, recursive=True) if Path(match).is_file())
+        matches = sorted(Path(match) for match in glob(reference, recursive=True) if Path(match).is_file())
         if matches:
             root = Path(os.path.commonpath([match.parent for match in matches]))
             return [digests.pin(match, match.relative_to(root).as_posix()) for match in matches]

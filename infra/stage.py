@@ -29,7 +29,7 @@ class Marker:
 
 
 NOT_IDENTITY = Marker("not-identity")
-"""`Annotated[int, NOT_IDENTITY]`: how the work is done (workers, micro-batch), not what comes out; never in a version."""
+"""`Annotated[int, NOT_IDENTITY]`: how the work is done (workers, micro-batch), not what comes out; not in a version."""
 
 FILE = Marker("file")
 """`Annotated[str, FILE]`: a path, glob or name of a file; the version holds the file's name and sha256 in its place."""
@@ -43,7 +43,7 @@ class StageError(Exception):
 
 
 class GateError(StageError):
-    """A stage's result lies beyond a limit of the recipe (`puna run` exits with 3): shows examples and what accepts it."""
+    """A result lies beyond a limit of the recipe (`puna run` exits with 3): shows examples and what accepts it."""
 
 
 class Parameters(pydantic.BaseModel):

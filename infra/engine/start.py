@@ -16,7 +16,7 @@ def start(config: EngineConfig) -> Iterator[Engine]:
     if config.kind == "inline":
         engine = Inline()
     else:
-        from infra.engine.processes import Processes  # noqa: PLC0415  (pebble is not needed for inline)
+        from infra.engine.processes import Processes  # pebble is not needed for inline
 
         engine = Processes(config.worker_count(), config.retries)
     try:

@@ -41,7 +41,7 @@ def flush_to_disk(path: Path) -> None:
 
 
 def link_exclusively(temporary: Path, path: Path) -> None:
-    """Give a finished temporary file its final name; `FileExistsError` when the name is taken. Removes the temporary."""
+    """Give a finished temporary file its final name, or raise `FileExistsError`; the temporary name goes either way."""
     try:
         os.link(temporary, path)
     finally:
@@ -56,7 +56,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         flush_to_disk(temporary)
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

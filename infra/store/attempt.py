@@ -25,7 +25,6 @@ from infra.io.files import sha256_file
 from infra.stage import JSON, StageError
 from infra.store.directory import Directory
 
-
 _REFUSED = "refused"
 
 

@@ -63,7 +63,7 @@ class Directory:
         return bool(self._fs.exists(self._full(name)))
 
     def files(self, prefix: str = "") -> list[str]:
-        """Sorted names, relative to this folder, of all finished files whose name starts with `prefix`, at any depth."""
+        """Sorted names, relative to this folder, of all finished files that start with `prefix`, at any depth."""
         base = self._full(prefix.rpartition("/")[0]).rstrip("/") if "/" in prefix else self._root
         with contextlib.suppress(FileNotFoundError):
             found = (str(path)[len(self._root) + 1 :] for path in self._fs.find(base))
@@ -115,7 +115,7 @@ class Directory:
         return temporary_beside(Path(tempfile.mkdtemp(prefix="puna-")) / Path(name).name)
 
     def publish(self, staged: Path, name: str) -> None:
-        """Give a finished local file its name here; `FileExistsError` when taken. The staged file is gone afterwards."""
+        """Give a finished local file its name here, or raise `FileExistsError`; the staged file is gone either way."""
         if self.local_root is not None:
             target = self.local_root / name
             target.parent.mkdir(parents=True, exist_ok=True)

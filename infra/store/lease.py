@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from infra.store.directory import Directory
@@ -42,7 +43,7 @@ def _process_start(pid: int) -> str | None:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
             fields = stream.read().rpartition(")")[2].split()
         return None if fields[0] == "Z" else fields[19]
-    if os.path.isdir("/proc/self"):
+    if Path("/proc/self").is_dir():
         return None
     try:
         os.kill(pid, 0)

@@ -16,8 +16,8 @@ from infra.store.store import LATEST, Store
 def lineage(store: Store, artifact: Artifact, *, down: bool = False) -> dict[str, Any]:
     """What an artifact was made from (or, `down`, what was made from it) as a tree.
 
-    Each node is `{"artifact", "files": [{path, sha256}], "inputs": [...]}`; one that stands elsewhere in the tree already
-    is not unfolded again (`"seen": true`), and one that is gone from the store says `"missing": true`.
+    Each node is `{"artifact", "files": [{path, sha256}], "inputs": [...]}`; one that stands elsewhere in the tree
+    already is not unfolded again (`"seen": true`), and one that is gone from the store says `"missing": true`.
     """
     users: dict[str, list[Artifact]] = {}
     if down:

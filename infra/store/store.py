@@ -99,8 +99,8 @@ class Store:
                 attempt.refuse()
                 raise NotDeterministic(
                     f"{stage.name}/{name}@{version} was rebuilt with other bytes: digest {manifest['digest']:.12}, "
-                    f"before {older.digest:.12} (built by {older.manifest['code']}). The older artifact stands; compare "
-                    f"the two attempts below {home.url}"
+                    f"before {older.digest:.12} (built by {older.manifest['code']}). The older artifact stands; "
+                    f"compare the two attempts below {home.url}"
                 ) from None
             home.replace(MANIFEST, data)
         attempt.finish()
@@ -136,9 +136,8 @@ class Store:
         if not name:
             names = self.root.child(stage).folders()
             if len(names) != 1:
-                raise ArtifactMissing(
-                    f"{reference!r} names a stage; write stage/name, one of: {', '.join(f'{stage}/{n}' for n in names) or 'none'}"
-                )
+                there = ", ".join(f"{stage}/{n}" for n in names) or "none"
+                raise ArtifactMissing(f"{reference!r} names a stage; write stage/name, one of: {there}")
             name = names[0]
         versions = self.root.child(f"{stage}/{name}").folders()
         wanted = {v for v in versions if selector and v.startswith(selector)}

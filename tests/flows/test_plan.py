@@ -67,7 +67,7 @@ def test_a_second_run_is_all_hits_and_a_change_reruns_it_and_what_follows(store:
 
 
 def test_selections(store: Store) -> None:
-    with pytest.raises(RecipeError, match="its input toy/a .* is not in the store"):
+    with pytest.raises(RecipeError, match=r"its input toy/a .* is not in the store"):
         run(diamond(), store, Selection(only=("toy/b",)))
     assert states(run(diamond(), store, Selection(until="toy/b"))) == {
         "a": "run",
