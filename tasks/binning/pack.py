@@ -26,7 +26,7 @@ def best_fit(lengths: npt.NDArray[np.int64], capacity: int) -> npt.NDArray[np.in
 
     The rows with room are kept by their room, and the rooms that occur as the bits of one integer, so that the smallest
     room that suffices is its lowest set bit from the item's length on. Equal rooms: the row last touched. Time grows as
-    items x capacity / 64; measured 0.9 us an item at 4,096.
+    items x capacity / 64; measured 1.1 us an item at 4,096.
     """
     rows = np.empty(len(lengths), np.int64)
     with_room: defaultdict[int, list[int]] = defaultdict(list)

@@ -68,7 +68,11 @@ class DocumentTokenizer:
         ]
 
     def _plain(self, encoding: Any) -> Tokens:
-        return Tokens(np.array([*self.begin, *encoding.ids, *self.end], np.uint32), len(self.begin))
+        found = encoding.ids
+        first, last = len(self.begin), len(self.begin) + len(found)
+        ids = np.empty(last + len(self.end), np.uint32)
+        ids[:first], ids[first:last], ids[last:] = self.begin, found, self.end
+        return Tokens(ids, first)
 
     def _located(self, encoding: Any, prompt_characters: int) -> Tokens:
         ids, _ = self._plain(encoding)

@@ -11,9 +11,10 @@ from __future__ import annotations
 import codecs
 import re
 
-from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 from resiliparse.parse.html import HTMLTree
+
+from tasks.ingest.main_text import main_text
 
 MAX_DEPTH = 256
 MAX_OPTIONS = 5_000
@@ -48,7 +49,7 @@ def html_text(page: bytes, declared: str | None) -> str:
     tree = HTMLTree.parse(html)
     if tree.document is None or tree.document.query_selector(_TOO_DEEP) is not None:
         raise Unreadable("page_too_complex")
-    return extract_plain_text(tree, main_content=True, alt_texts=False, comments=False, post_meta=False).strip()
+    return main_text(tree)
 
 
 def too_complex(html: str) -> bool:

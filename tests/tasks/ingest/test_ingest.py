@@ -17,6 +17,7 @@ from tasks.documents.schema import DOCUMENTS
 from tasks.ingest import run as ingest
 from tasks.ingest.stage import STAGE, IngestParameters
 from tests.stage_harness import data_digests, run_stage
+from tests.tables import content_digest
 from tests.tasks.ingest.archives import members, page, record, response
 
 
@@ -116,6 +117,15 @@ def test_same_bytes_twice(tmp_path: Path) -> None:
     assert data_digests(build(tmp_path / "b", {"format": "warc"}, files, engine=Inline())) == first
 
 
+def test_golden_output(tmp_path: Path) -> None:
+    """Fails when the output changes: then bump the version in ingest/stage.py, and only then this digest."""
+    files = archives(tmp_path, count=2, pages=3)
+    lines = tmp_path / "a.jsonl"
+    lines.write_text(json.dumps({"text": "Ele\u0301phant\r\n中文\x00", "url": "http://b/"}) + "\n{\n")
+    found = [build(tmp_path, {"format": "warc"}, files), build(tmp_path, {"format": "jsonl"}, [lines])]
+    assert (STAGE.version, [content_digest(one) for one in found]) == (1, ["7730dcb3fd5fb53e", "c7cf198ee2f5ad58"])
+
+
 @pytest.mark.parametrize(
     "parameters, message",
     [
@@ -174,7 +184,7 @@ def test_wet_agrees_with_its_warc(real_data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.real
 def test_extraction_finds_the_labelled_phrases(real_data: Path, tmp_path: Path) -> None:
-    """F1 over phrases that must (`with`) and must not (`without`) be in the text; 0.86 when written."""
+    """F1 over phrases that must (`with`) and must not (`without`) be in the text; 0.903 when written."""
     labels = json.loads((real_data / "derived" / "real-pages-dev.labels.json").read_text())
     documents = rows(build(tmp_path, {"format": "warc"}, [real_data / "derived" / "real-pages-dev.warc.gz"]))
     texts = {row["url"]: " ".join(row["text"].split()) for row in documents}
@@ -184,4 +194,4 @@ def test_extraction_finds_the_labelled_phrases(real_data: Path, tmp_path: Path) 
             counts.update((side, " ".join(phrase.split()) in texts.get(url, "")) for phrase in label[side])
     precision = counts["with", True] / (counts["with", True] + counts["without", True])
     recall = counts["with", True] / (counts["with", True] + counts["with", False])
-    assert 2 * precision * recall / (precision + recall) > 0.85
+    assert 2 * precision * recall / (precision + recall) > 0.895

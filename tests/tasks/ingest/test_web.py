@@ -6,11 +6,12 @@ import zlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.ingest.clean import clean
 from tasks.ingest.found import Found, Rejected
+from tasks.ingest.main_text import blocks, running
 from tasks.ingest.page import Unreadable, decode, html_text
 from tasks.ingest.web import decoded_body, web_documents
 from tests.tasks.ingest.archives import members, page, record, response
@@ -150,3 +151,34 @@ def test_clean_is_stable_and_encodable(text: str) -> None:
     once = clean(text)
     assert clean(once) == once
     assert once.encode().decode() == once
+
+
+def test_running_text_is_kept_and_what_surrounds_it_is_not() -> None:
+    body = "Llamas graze on the high plains and give wool that is spun by hand in the villages below."
+    page = f"""<html><body><main>
+    <p><a href="/">Home</a> &gt; <a href="/news">News</a></p><p>By A. Writer</p>
+    <h1>Llamas &amp; wool</h1><h2>Grazing</h2><p>{body}</p><p>Short line.</p>
+    <ol><li>{body}</li><li>wool</li><li>{body}</li></ol>
+    <p>a &lt; b:<br>{body}</p><h2>Read more</h2><p><a href="/1">{body}</a></p><p>Share this</p>
+    </main></body></html>"""
+    assert html_text(page.encode(), None).split("\n") == [
+        "Llamas & wool", "", "Grazing", "", body, "", "Short line.", "",
+        f"• {body}", "• wool", f"• {body}", "", "a < b:", body,
+    ]  # fmt: skip
+
+
+@given(st.lists(st.one_of(st.text(max_size=100), st.sampled_from(["p", "h1", "li", "short", "x" * 90]), st.none())))
+def test_blocks_of_any_markup(parts: list[str | None]) -> None:
+    markup = "".join(f"<{part}>" if part and part.isalnum() else part or "<a href='x'>" for part in parts)
+    kept = running(found := blocks(markup))
+    assert all(block.text and 0 <= block.link_share <= 1 for block in found)
+    assert [block for block in found if block in kept][: len(kept)] == kept or len(set(found)) < len(found)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.one_of(st.binary(max_size=60), st.sampled_from([PAGE, b"<table>", b"<svg>", b"</p>", b"<!--"]))))
+def test_any_bytes_are_text_or_unreadable(parts: list[bytes]) -> None:
+    try:
+        clean(html_text(b"".join(parts), "utf-16")).encode()
+    except Unreadable as error:
+        assert str(error) in ("charset", "page_too_complex")

