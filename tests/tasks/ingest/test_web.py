@@ -159,11 +159,13 @@ def test_running_text_is_kept_and_what_surrounds_it_is_not() -> None:
     <p><a href="/">Home</a> &gt; <a href="/news">News</a></p><p>By A. Writer</p>
     <h1>Llamas &amp; wool</h1><h2>Grazing</h2><p>{body}</p><p>Short line.</p>
     <ol><li>{body}</li><li>wool</li><li>{body}</li></ol>
-    <p>a &lt; b:<br>{body}</p><h2>Read more</h2><p><a href="/1">{body}</a></p><p>Share this</p>
+    <p>a &lt; b:<br>{body}</p><pre>for llama in herd:\n    shear(llama)</pre>
+    <p>{body}</p><h2>Read more</h2><p><a href="/1">{body}</a></p><p>Share this</p>
     </main></body></html>"""
     assert html_text(page.encode(), None).split("\n") == [
         "Llamas & wool", "", "Grazing", "", body, "", "Short line.", "",
-        f"• {body}", "• wool", f"• {body}", "", "a < b:", body,
+        f"• {body}", "• wool", f"• {body}", "", "a < b:", body, "",
+        "for llama in herd:", "    shear(llama)", "", body,
     ]  # fmt: skip
 
 
