@@ -1,6 +1,6 @@
 """How much our step costs beside a bare forward + backward + step (not a test; run it by hand).
 
-    python -m tests.tasks.training.benchmark_overhead [--threads 2] [--rows 16] [--micro 8] [--pairs 7] [--steps 3]
+    python tests/benchmarks/bench_training.py [--threads 2] [--rows 16] [--micro 8] [--pairs 7] [--steps 3]
 
 1.8M-parameter Llama, vocabulary 2,048, rows of 256 tokens with several documents each. The bare loop has its batches in
 memory, materialises logits, and uses the same fused AdamW and clipping. Pairs are interleaved; medians of seconds of
@@ -21,6 +21,8 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tasks.documents.rows import Rows
 from tasks.training.loop import Phase
