@@ -100,8 +100,7 @@ def blocks(minimal_html: str) -> list[Block]:
 
 
 def _append(found: list[Block], tag: str, piece: str) -> None:
-    text = _plain(piece, tag)
-    if text:
+    if piece and not piece.isspace() and (text := _plain(piece, tag)):
         links = (part.partition("</a>") for part in piece.split("<a ")[1:])
         linked = sum(len(_plain(inside.partition(">")[2], tag)) for inside, closed, _ in links if closed)
         found.append(Block(tag, text, linked / len(text)))

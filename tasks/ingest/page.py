@@ -11,6 +11,7 @@ from __future__ import annotations
 import codecs
 import re
 
+import numpy as np
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 from resiliparse.parse.html import HTMLTree
 
@@ -23,12 +24,12 @@ MAX_REPLACED = 0.02
 """Share of characters that may be undecodable before a page counts as not being text in any known character set."""
 
 _TOO_DEEP = "* > " * MAX_DEPTH + "*"
-_OPTION = re.compile("<option", re.IGNORECASE)
+_OPTION = re.compile(b"<option", re.IGNORECASE)
 _META_CHARSET = re.compile(
     rb"<meta[^>]{0,512}?charset[ \t\r\n]*=[ \t\r\n]*[\"']?([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE
 )
 _META_WITHIN_BYTES = 4096
-_LONG_TAG_CHARACTERS = 8_192
+_LONG_TAG_BYTES = 8_192
 _WIDER = {"gbk": "gb18030", "gb2312": "gb18030", "shift_jis": "cp932", "euc-kr": "cp949", "euc_kr": "cp949"}
 """What pages under these names really use; each contains the named one."""
 
@@ -54,13 +55,15 @@ def html_text(page: bytes, declared: str | None) -> str:
 
 def too_complex(html: str) -> bool:
     """Whether a page has more <option> elements, or a tag with more words, than are parsed in reasonable time."""
-    if html.count("<o") + html.count("<O") > MAX_OPTIONS and len(_OPTION.findall(html)) > MAX_OPTIONS:
+    data = html.encode(errors="replace")
+    if data.count(b"<o") + data.count(b"<O") > MAX_OPTIONS and len(_OPTION.findall(data)) > MAX_OPTIONS:
         return True
-    for segment in html.split(">"):
-        if len(segment) > _LONG_TAG_CHARACTERS:
-            tag = segment.find("<")
-            if tag >= 0 and segment[tag + 1 : tag + 2] != "!" and len(segment[tag:].split()) > MAX_TAG_WORDS:
-                return True
+    ends = np.flatnonzero(np.frombuffer(data + b">", np.uint8) == ord(">"))
+    for index in np.flatnonzero(np.diff(ends, prepend=-1) > _LONG_TAG_BYTES).tolist():
+        segment = data[ends[index - 1] + 1 if index else 0 : ends[index]]
+        tag = segment.find(b"<")
+        if tag >= 0 and segment[tag + 1 : tag + 2] != b"!" and len(segment[tag:].split()) > MAX_TAG_WORDS:
+            return True
     return False
 
 
