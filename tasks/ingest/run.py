@@ -92,7 +92,7 @@ def part_plan(files: Iterable[Pin]) -> Iterator[tuple[Pin, ...]]:
 def ingest_part(part: Part, shard: Shard) -> dict[str, Any]:
     """Write one part; returns its statistics and ledger. What a worker runs."""
     ledger = Ledger()
-    statistics = Counter[str](documents=0)
+    statistics = Counter[str](documents=0, characters=0, text_bytes=0, payload_bytes=0, lost_bytes=0)
     kept = _kept(part, ledger, statistics)
     with (
         shard.create(f"{shard.key}.parquet") as path,
