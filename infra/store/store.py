@@ -81,9 +81,9 @@ class Store:
     def commit(self, attempt: Attempt, stage: Stage, name: str, version: str, manifest: dict[str, JSON]) -> Artifact:
         """Write the manifest, which makes the attempt the artifact.
 
-        When the version is there already: equal digests keep the older artifact and drop the attempt; a numeric stage's
-        new one replaces it (the older attempt stays until gc); differing bytes of a bitwise stage raise
-        `NotDeterministic`.
+        When the version is there already: a bitwise stage's equal bytes keep the older artifact and drop the attempt,
+        differing ones raise `NotDeterministic`; a numeric stage's new attempt replaces the older one (which stays until
+        gc), because its records are new even where its data is not.
         """
         home = attempt.home
         data = json.dumps(manifest, ensure_ascii=False, indent=1).encode()
@@ -91,7 +91,7 @@ class Store:
             home.create(MANIFEST, data)
         except FileExistsError:
             older = self.find(stage.name, name, version)
-            if older is not None and older.digest == manifest["digest"]:
+            if older is not None and stage.bitwise and older.digest == manifest["digest"]:
                 if older.manifest["attempt"] != attempt.id:
                     home.remove(attempt.id)
                 return older

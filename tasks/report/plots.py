@@ -88,10 +88,10 @@ def perplexity(cut: Mapping[str, Any]) -> str:
     axes.set_xscale("log")
     axes.set_xlabel(f"perplexity, {cut['language']}")
     axes.set_ylabel("documents")
-    for name in ("head", "middle"):
-        if cut.get(name):
-            axes.axvline(cut[name], color=COLOURS[1], linestyle="--", linewidth=1)
-            axes.annotate(f" {name} ends", (cut[name], 0.93), xycoords=("data", "axes fraction"), color=COLOURS[1])
+    for cutoff in (cut["head"], cut["middle"]):
+        axes.axvline(cutoff, color=COLOURS[1], linestyle="--", linewidth=1)
+    for name, at, side in (("head ", cut["head"], "right"), (" tail", cut["middle"], "left")):
+        axes.annotate(name, (at, 1.02), xycoords=("data", "axes fraction"), ha=side, color=COLOURS[1], fontsize=8)
     return _svg(figure)
 
 

@@ -111,8 +111,16 @@ def score_rows(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[di
             value = found.get(metric)
             first = cells[0]["value"] if cells else None
             change = value - first if value is not None and first is not None else None
-            cells.append({"value": value, "stderr": found.get(f"{metric}_stderr"), "change": change})
+            error = found.get(f"{metric}_stderr")
+            cells.append({"value": value, "stderr": error, "change": change, "judged": _judged(change, error, metric)})
         count = next((tasks[task]["n"] for tasks in scores.values() if "n" in tasks.get(task, {})), None)
-        lower = metric.startswith("bits") or metric == "tokens_per_character"
-        rows.append({"task": task, "metric": metric, "n": count, "cells": cells, "lower_is_better": lower})
+        rows.append({"task": task, "metric": metric, "n": count, "cells": cells})
     return rows
+
+
+def _judged(change: float | None, error: float | None, metric: str) -> str:
+    """How the page colours a change: only beyond twice the standard error, where there is one."""
+    if change is None or abs(change) <= max(2 * (error or 0.0), 5e-4):
+        return "soft"
+    lower_is_better = metric.startswith(("bits_per", "tokens_per"))
+    return "up" if (change < 0) == lower_is_better else "down"
