@@ -76,7 +76,11 @@ def run(
     if not prepared.plan.to_run():
         from flows.runs import mark_crashed
 
-        mark_crashed(prepared.store)
+        if mark_crashed(prepared.store):
+            _ensure_server()
+            from flows.pipeline import mark_flow_runs_crashed
+
+            mark_flow_runs_crashed()
         _print_result(Results(prepared.plan).to_json(None, "nothing to do"), as_json)
         return
     _ensure_server()
@@ -113,11 +117,12 @@ def _ensure_server() -> None:
 
 
 def _run_pipeline(arguments: dict[str, Any], as_json: bool) -> None:
+    from prefect import tags
     from rich.console import Console
 
     from flows.console import Terminal
     from flows.listener import CONSOLE
-    from flows.pipeline import pipeline
+    from flows.pipeline import pipeline, process_tag
     from flows.recipe_file import RecipeError
     from flows.walk import StepFailed
     from infra.stage import GateError
@@ -128,7 +133,7 @@ def _run_pipeline(arguments: dict[str, Any], as_json: bool) -> None:
     signal.signal(signal.SIGTERM, interrupt)
     console = Console(stderr=True)
     try:
-        with Terminal(console) as terminal:
+        with Terminal(console) as terminal, tags(process_tag()):
             CONSOLE.set(terminal)
             result = pipeline(**arguments)
     except KeyboardInterrupt:
@@ -140,6 +145,8 @@ def _run_pipeline(arguments: dict[str, Any], as_json: bool) -> None:
         raise typer.Exit(EXIT_USAGE) from None
     except StepFailed as failure:
         _report_failure(failure)
+        if as_json:
+            print(json.dumps(failure.result, ensure_ascii=False))
         raise typer.Exit(EXIT_GATE if isinstance(failure.cause, GateError) else EXIT_FAILED) from None
     _print_result(result, as_json)
 

@@ -22,9 +22,14 @@ from flows.stage import build_stage
 from flows.walk import StepFailed, walk
 from infra import engine as engines
 from infra.stage import GateError
+from infra.store.lease import is_alive, process_identity
 
 RUN_TAG = "puna-run:"
-"""Every flow run of a run carries this tag with the run's id."""
+"""Every stage's flow run carries this tag with the run's id."""
+
+PROCESS_TAG = "puna-process:"
+"""Every flow run of `puna run` carries this tag with host, pid and start of its process: the next run sees by it which
+flow runs were killed, also one killed before its record was written."""
 
 
 @flow(name="puna", flow_run_name="{recipe}", persist_result=False, validate_parameters=False)
@@ -51,11 +56,12 @@ def pipeline(
     if console is not None:
         console.planned(plan)
     with tags(f"{RUN_TAG}{run}"):
-        mark_flow_runs_crashed(mark_crashed(prepared.store))
+        mark_flow_runs_crashed()
+        mark_crashed(prepared.store)
         record = RunRecord(prepared.store, run, plan, sys.argv, prepared.recipe.data())
         record.update(flow_run_id=flow_run.get_id())
         results = Results(plan)
-        status: Status = "failed"
+        status: Status = "interrupted"  # what a signal leaves: KeyboardInterrupt, or Prefect's own for SIGTERM
         try:
             with engines.start(config) as engine:
                 build = functools.partial(
@@ -72,9 +78,10 @@ def pipeline(
         except StepFailed as failure:
             results.failure = failure
             status = "stopped-by-gate" if isinstance(failure.cause, GateError) else "failed"
+            failure.result = results.to_json(run, status)
             raise
-        except (KeyboardInterrupt, SystemExit):
-            status = "interrupted"
+        except Exception:
+            status = "failed"
             raise
         finally:
             record.end(status, results.stages())
@@ -82,17 +89,25 @@ def pipeline(
     return results.to_json(run, status)
 
 
-def mark_flow_runs_crashed(runs: list[str]) -> None:
-    """Tell Prefect that the flow runs of killed runs crashed."""
-    if not runs:
-        return
+def process_tag() -> str:
+    """The tag of flow runs of this process."""
+    me = process_identity()
+    return f"{PROCESS_TAG}{me['host']}:{me['pid']}:{me['started']}"
+
+
+def _was_killed(tag: str) -> bool:
+    host, pid, started = tag.removeprefix(PROCESS_TAG).rsplit(":", 2)
+    return is_alive({"host": host, "pid": int(pid), "started": started}) is False
+
+
+def mark_flow_runs_crashed() -> None:
+    """Tell Prefect which unfinished flow runs of this host have lost their process."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter
     from prefect.states import Crashed
 
+    unfinished = FlowRunFilter.model_validate({"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}})
     with get_client(sync_client=True) as client:
-        for run in runs:
-            tagged = FlowRunFilter.model_validate({"tags": {"all_": [f"{RUN_TAG}{run}"]}})
-            for found in client.read_flow_runs(flow_run_filter=tagged):
-                if found.state is None or not found.state.is_final():
-                    client.set_flow_run_state(found.id, Crashed(message="the process was killed"), force=True)
+        for found in client.read_flow_runs(flow_run_filter=unfinished, limit=200):
+            if any(_was_killed(tag) for tag in found.tags if tag.startswith(PROCESS_TAG)):
+                client.set_flow_run_state(found.id, Crashed(message="the process was killed"), force=True)

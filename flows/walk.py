@@ -7,6 +7,7 @@ import contextvars
 import threading
 from collections import ChainMap
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from flows.plan import Plan, Step
 from infra.store import Artifact
@@ -21,6 +22,8 @@ class StepFailed(Exception):
         super().__init__(f"{step.id} failed: {cause}")
         self.step = step
         self.cause = cause
+        self.result: dict[str, Any] | None = None
+        """What `puna run --json` prints of the run that failed."""
 
 
 def inputs_of(step: Step, artifacts: Mapping[str, Artifact]) -> dict[str, tuple[Artifact, ...]]:
@@ -35,7 +38,8 @@ def walk(plan: Plan, build: Build, built: dict[str, Artifact], *, side_by_side: 
     """Build every step of the plan that must run, into `built` (step id -> artifact).
 
     At most `side_by_side` steps run at once, and never two `exclusive` ones. Steps start in plan order where they can.
-    On a failure nothing more starts; `StepFailed` is raised when what was running has finished.
+    On a failure nothing more starts; `StepFailed` is raised when what was running has finished. An interrupt is raised
+    at once, whatever is still running: the process is about to end, and finished shards are kept.
     """
     hits = {id: step.artifact for id, step in plan.steps.items() if step.state == "hit" and step.artifact}
     artifacts = ChainMap(built, hits)
@@ -50,7 +54,8 @@ def walk(plan: Plan, build: Build, built: dict[str, Artifact], *, side_by_side: 
             return build(step, inputs)
 
     failure: StepFailed | None = None
-    with concurrent.futures.ThreadPoolExecutor(max_workers=max(1, side_by_side), thread_name_prefix="step") as pool:
+    pool = concurrent.futures.ThreadPoolExecutor(max_workers=max(1, side_by_side), thread_name_prefix="step")
+    try:
         running: dict[concurrent.futures.Future[Artifact], Step] = {}
         while running or (waiting and failure is None):
             if failure is None:
@@ -70,5 +75,7 @@ def walk(plan: Plan, build: Build, built: dict[str, Artifact], *, side_by_side: 
                     built[step.id] = future.result()
                 elif failure is None:
                     failure = StepFailed(step, error)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
     if failure is not None:
         raise failure from failure.cause
