@@ -10,6 +10,7 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # two spinning threads on busy cores 
 
 import pytest
 
+pytest_plugins = ["tests.end_to_end.fixtures"]
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

@@ -1,0 +1,45 @@
+"""From a checkpoint back to the WARC files; a flipped byte is found."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tests.end_to_end.fixtures import Puna, SmallRun
+
+
+def files(tree: dict[str, Any]) -> dict[str, str]:
+    found = {file["path"]: file["sha256"] for file in tree["files"]}
+    for below in tree["inputs"]:
+        found |= files(below)
+    return found
+
+
+def test_lineage_of_the_last_checkpoint_reaches_the_archives(puna: Puna, small_run: SmallRun) -> None:
+    version = next(s["version"] for s in small_run.done.json["stages"] if s["name"] == "second")
+    done = puna("artifacts", "lineage", f"training/second@{version}", "--store", small_run.url, "--json")
+    found = files(done.json)
+    for archive in (small_run.recipe.parent / "crawl").glob("*.warc.gz"):
+        assert found[str(archive)] == hashlib.sha256(archive.read_bytes()).hexdigest()
+    shown = puna("artifacts", "lineage", f"training/second@{version}", "--store", small_run.url)
+    assert shown.stdout.startswith(f"training/second@{version}") and "0.warc.gz  sha256 " in shown.stdout
+
+
+def test_verify_finds_a_flipped_byte(puna: Puna, small_run: SmallRun, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(small_run.url, copy)
+    clean = puna("artifacts", "verify", "--store", copy)
+    assert clean.returncode == 0 and clean.stdout.endswith(" 0 problems\n")
+    artifact = small_run.artifacts()["select/crawl"]
+    name = artifact.files("web-zh/")[0]
+    victim = copy / Path(artifact.path(name)).relative_to(small_run.url)
+    data = bytearray(victim.read_bytes())
+    data[len(data) // 2] ^= 1
+    victim.write_bytes(data)
+    found = puna("artifacts", "verify", "--store", copy)
+    assert found.returncode == 1 and f"{artifact.identity}: {name} has sha256" in found.stdout
+    assert found.stdout.endswith(" 1 problems\n")
+    one = puna("artifacts", "verify", f"{artifact.stage}/{artifact.name}@{artifact.version}", "--store", copy)
+    assert one.returncode == 1

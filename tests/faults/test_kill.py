@@ -1,0 +1,105 @@
+"""A run killed at random moments and started again ends with the same bytes, and leaves nothing behind.
+
+`PUNA_KILLS=10 python -m pytest tests/faults` kills more often.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from infra.store import Store
+from tests.end_to_end.direct import digests
+from tests.end_to_end.fixtures import Done, Puna, Running, SmallRun
+
+KILLS = int(os.environ.get("PUNA_KILLS", "3"))
+LEFT_BEHIND_S = 12.0
+"""Seconds that workers and the training process get to notice that their parent is gone."""
+
+
+@dataclass(frozen=True)
+class Killed:
+    """A run that was killed several times, and then ran to its end."""
+
+    store: Store
+    done: Done
+    left_behind: list[str]
+    kills: int
+    moments: list[str]
+
+
+def wait_for_training(running: Running, url: Path) -> bool:
+    """Wait until a training process has done its first step; False when the run ended before."""
+    while running.process.poll() is None:
+        if any(path.stat().st_size for path in url.glob("training/*/*/*/scratch/training/metrics.jsonl")):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.fixture(scope="module")
+def killed(puna: Puna, small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> Killed:
+    url = tmp_path_factory.mktemp("killed") / "store"
+    command = ("run", small_run.recipe, "--store", url, "--json")
+    left, moments, kills = [], [], 0
+    while kills < KILLS:
+        running = puna.start(*command)
+        kills += 1
+        if kills == KILLS and wait_for_training(running, url):  # the last time only the parent dies
+            moments.append("parent only, in training")
+            os.kill(running.process.pid, signal.SIGKILL)
+            running.process.communicate()
+        else:
+            seconds = random.uniform(0.02, 1.2 / KILLS) * small_run.done.seconds
+            moments.append(f"group, after {seconds:.2f} s")
+            time.sleep(seconds)
+            running.kill_group()
+        left += running.left_behind(LEFT_BEHIND_S)
+    return Killed(Store.at(str(url)), puna(*command), left, kills, moments)
+
+
+def test_it_ends_with_the_bytes_of_an_uninterrupted_run(killed: Killed, small_run: SmallRun) -> None:
+    assert killed.done.returncode == 0, (killed.moments, killed.done.stderr)
+    found = {f"{a.stage}/{a.name}": a for a in killed.store.artifacts()}
+    assert digests(found) == digests(small_run.artifacts()), killed.moments
+
+
+def test_nothing_is_left_behind(killed: Killed) -> None:
+    assert killed.left_behind == [], killed.moments
+
+
+def test_the_records_say_crashed(killed: Killed) -> None:
+    *before, last = (record["status"] for record in killed.store.runs())
+    assert last == "completed" and set(before) <= {"crashed", "completed"}, killed.moments
+    assert "crashed" in before, killed.moments
+
+
+def test_prefect_says_crashed(killed: Killed, puna: Puna) -> None:
+    assert killed.done.returncode == 0
+    runs = puna.flow_runs()
+    states = {run["state"]["type"] for run in runs}
+    assert "CRASHED" in states and not states & {"RUNNING", "PENDING", "SCHEDULED"}, killed.moments
+    record = next(record for record in killed.store.runs() if record["status"] == "crashed")
+    assert {run["id"]: run["state"]["type"] for run in runs}[record["flow_run_id"]] == "CRASHED"
+
+
+def test_a_terminated_run_stops_at_once_and_goes_on_later(puna: Puna, small_run: SmallRun) -> None:
+    longer = ("training.phases.0.tokens=60K", "training.schedule.total=null", "training.max_epochs=90")
+    changes = [word for change in longer for word in ("-s", change)]
+    command = ("run", small_run.recipe, "--store", small_run.url, *changes, "--until", "training/first")
+    running = puna.start(*command)
+    assert wait_for_training(running, small_run.url), running.process.communicate()
+    asked = time.monotonic()
+    running.process.send_signal(signal.SIGTERM)
+    _, stderr = running.process.communicate(timeout=60)
+    assert running.process.returncode == 75 and time.monotonic() - asked < 20, stderr
+    assert "run the same command again" in stderr and running.left_behind(LEFT_BEHIND_S) == []
+    assert small_run.store.runs()[-1]["status"] == "interrupted"
+    again = puna(*command, "--json")
+    assert again.returncode == 0 and again.results()["training/first"] == "built", again.stderr
