@@ -10,6 +10,8 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # two spinning threads on busy cores 
 
 import pytest
 
+from infra.io.files import sha256_file
+
 pytest_plugins = ["tests.end_to_end.fixtures"]
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -20,4 +22,17 @@ def real_data() -> Path:
     folder = Path(os.environ.get("PUNA_REAL_DATA", REPOSITORY.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"real data is not there: {folder} (set PUNA_REAL_DATA)")
+    return folder
+
+
+TOK512_SHA256 = "037cb335abb25d1fa9e8ecae30ed2a3a8ace9302862ebcdc05d51a6bbb10c312"
+
+
+@pytest.fixture(scope="session")
+def stories260k(real_data: Path) -> Path:
+    """The folder of the real pretrained tiny Llama; skipped where its tokenizer is not the published file."""
+    folder = real_data / "model" / "stories260K"
+    found = sha256_file(folder / "tok512.bin") if (folder / "tok512.bin").is_file() else "nothing"
+    if found != TOK512_SHA256:
+        pytest.skip(f"{folder / 'tok512.bin'} is not the published file: sha256 {found[:12]}, not {TOK512_SHA256[:12]}")
     return folder

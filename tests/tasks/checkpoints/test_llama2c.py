@@ -145,8 +145,8 @@ STORY = (
 
 
 @pytest.mark.real
-def test_stories260k_tells_its_story(real_data: Path, tmp_path: Path) -> None:
-    folder = open_base(real_data / "model" / "stories260K", tmp_path)
+def test_stories260k_tells_its_story(stories260k: Path, tmp_path: Path) -> None:
+    folder = open_base(stories260k, tmp_path)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     ids = torch.tensor([[tokenizer.bos_token_id]])
     out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=60, do_sample=False)
@@ -154,8 +154,8 @@ def test_stories260k_tells_its_story(real_data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.real
-def test_stories260k_tokenizer_equals_run_c(real_data: Path) -> None:
-    path = real_data / "model" / "stories260K" / "tok512.bin"
+def test_stories260k_tokenizer_equals_run_c(stories260k: Path) -> None:
+    path = stories260k / "tok512.bin"
     pieces, fast = llama2c.read_pieces(path, 512), llama2c.read_tokenizer(path, 512)
     fast.encode_special_tokens = True
     lines = [STORY, "  Timmy's  dog  ran", "我们今天去公园😀", "tab\tand\nnewline", "é€“quoted”…", "", " ", "a" * 40]

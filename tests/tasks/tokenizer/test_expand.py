@@ -135,7 +135,9 @@ def test_neither_hash_seed_nor_threads_change_the_bytes() -> None:
 
 @pytest.mark.real
 @pytest.mark.parametrize("name", ["model/stories260K", "tokenizers/llama2-32000", "tokenizers/llama3-128k"])
-def test_real_bases_grow_on_chinese(real_data: Path, tmp_path: Path, name: str) -> None:
+def test_real_bases_grow_on_chinese(request: pytest.FixtureRequest, real_data: Path, tmp_path: Path, name: str) -> None:
+    if name.endswith("stories260K"):
+        request.getfixturevalue("stories260k")
     pages = sorted((real_data / "prose_zh" / "ruanyf-weekly" / "docs").glob("*.md"))
     learn_on = [line for page in pages[:8] for line in page.read_text().split("\n")]
     held_out = [line for page in pages[20:24] for line in page.read_text().split("\n")]
