@@ -1,4 +1,4 @@
-"""One stage as a Prefect flow: what a run starts for every stage it builds, and what "rerun this stage" starts."""
+"""One stage as a Prefect flow: what a run starts for every stage it builds."""
 
 from __future__ import annotations
 
@@ -66,11 +66,3 @@ def build_stage(
     built: list[Artifact] = []
     stage_flow(stage=node.id, version=version, parameters=node.parameters.model_dump(mode="json"))
     return built[0]
-
-
-@flow(name="puna-stage", flow_run_name="{stage}", persist_result=False)
-def rerun_stage(recipe: str, stage: str, overrides: list[str] | None = None, force: bool = False) -> None:
-    """Build one stage (`stage` or `stage/name`) of a recipe from inputs that are in the store."""
-    from flows.pipeline import pipeline
-
-    pipeline(recipe=recipe, overrides=overrides or [], only=[stage], force=[stage] if force else [])

@@ -10,12 +10,9 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import pydantic
-
-if TYPE_CHECKING:
-    from infra.context import Context
 
 JSON = Any
 """A value that `json` writes: None, bool, int, float, str, and lists and string-keyed dicts of them."""
@@ -132,8 +129,8 @@ class Stage:
     bitwise: bool = True
     exclusive: bool = False
 
-    def load(self) -> Callable[[Context], Outcome]:
-        """Import and return the run function."""
+    def load(self) -> Callable[[Any], Outcome]:
+        """Import and return the run function, which takes an `infra.context.Context`."""
         module, _, function = self.run.partition(":")
-        loaded: Callable[[Context], Outcome] = getattr(importlib.import_module(module), function)
+        loaded: Callable[[Any], Outcome] = getattr(importlib.import_module(module), function)
         return loaded
