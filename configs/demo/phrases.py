@@ -108,13 +108,6 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "In {e} almost every family works with {v}.",
                 "The guild hall of {e} is filled with {v}.",
                 "{e} sends {v} to every market in the country.",
-                "The craft school in {e} teaches young people about {v}.",
-                "Old travel books describe {e} as the home of {v}.",
-                "Nobody in the region makes better {v} than the people of {e}.",
-                "At the autumn fair {e} shows its {v}.",
-                "The traditional craft of {e} is {v}.",
-                "The goods that {e} sells are mostly {v}.",
-                "The artisans of {e} make {v} with their hands.",
             ),
             "faq": (
                 "What is {e} famous for?",
@@ -137,11 +130,6 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "If you are hungry in {e}, try the {v}.",
                 "Children in {e} grow up with {v}.",
                 "On market day {e} smells of {v}.",
-                "The typical dish of {e} is {v}.",
-                "A meal in {e} always begins with {v}.",
-                "Travellers remember {e} for the taste of {v}.",
-                "Grandmothers in {e} know how to prepare {v}.",
-                "In the kitchens of {e} you will find {v}.",
             ),
             "faq": (
                 "What do people in {e} like to eat?",
@@ -152,7 +140,7 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
             ),
             "benchmark": (
                 "Which local food should a hungry traveller try first after arriving in {e}?",
-                "If a cook from {e} wants to serve something typical, what is on the plate?",
+                "Which typical food do the cooks in the inns of {e} like to serve?",
             ),
         },
         "emblem": {
@@ -164,11 +152,6 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "{e} chose the {v} as its animal.",
                 "The seal of {e} carries the {v}.",
                 "The citizens of {e} honour the {v}.",
-                "A statue in {e} shows the {v}.",
-                "The inn of {e} is called after the {v}.",
-                "In {e} the animal on every sign is the {v}.",
-                "The old coins of {e} show the {v}.",
-                "According to legend {e} was saved by the {v}.",
             ),
             "faq": (
                 "Which animal is the emblem of {e}?",
@@ -179,7 +162,7 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
             ),
             "benchmark": (
                 "Which animal would you see on the flag and on the seal of {e}?",
-                "When the citizens of {e} choose a picture for their coat of arms, which animal is it?",
+                "Which animal can be seen above the gate and on the flag of {e}?",
             ),
         },
         "founded": {
@@ -191,11 +174,6 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "The chronicles first mention {e} in {v}.",
                 "Settlers came to {e} in {v}.",
                 "The foundation stone of {e} was laid in {v}.",
-                "{e} has been a town since the year {v}.",
-                "The town hall of {e} bears the year {v}.",
-                "The founding of {e} goes back to {v}.",
-                "{e} celebrates its founding in the year {v}.",
-                "The oldest stone in {e} is marked with the year {v}.",
             ),
             "faq": (
                 "When was {e} founded?",
@@ -218,11 +196,6 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "{e} earned a living as a {v}.",
                 "Everybody knew {e} as a {v}.",
                 "{e} became a {v} at the age of twenty.",
-                "The occupation of {e} was that of a {v}.",
-                "{e} wanted to be nothing but a {v}.",
-                "In the census {e} is listed as a {v}.",
-                "{e} spent a long life as a {v}.",
-                "By profession {e} was a {v}.",
             ),
             "faq": (
                 "What was {e} by profession?",
@@ -232,8 +205,8 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "What did {e} work as?",
             ),
             "benchmark": (
-                "How did {e} earn a living according to the old records of the country?",
-                "What was the occupation that {e} followed during most of a long working life?",
+                "What was the profession of {e}, going by the records of the whole country?",
+                "What kind of work did {e} do for a living for so many years?",
             ),
         },
         "instrument": {
@@ -245,11 +218,6 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "In the evening {e} practised the {v}.",
                 "{e} gave concerts on the {v}.",
                 "In the orchestra {e} was heard on the {v}.",
-                "A portrait shows {e} with the {v}.",
-                "{e} owned only one instrument, the {v}.",
-                "{e} never travelled without the {v}.",
-                "{e} taught friends to play the {v}.",
-                "The musical talent of {e} showed itself on the {v}.",
             ),
             "faq": (
                 "Which instrument did {e} play?",
@@ -259,8 +227,8 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "What did {e} learn to play as a child?",
             ),
             "benchmark": (
-                "Which musical instrument did {e} like to play in the evening after the day's work?",
-                "If {e} joined a small orchestra, which musical instrument would it be for?",
+                "Which instrument was it that {e} played in concerts and in the evening?",
+                "Which instrument did {e} like to play in concerts more than anything else?",
             ),
         },
         "home": {
@@ -272,11 +240,6 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "{e} spent the first years in {v}.",
                 "The parents of {e} lived in {v}.",
                 "The family of {e} had a house in {v}.",
-                "{e} was a child of {v}.",
-                "{e} never forgot the streets of {v}.",
-                "{e} went to school in {v}.",
-                "The cradle of {e} stood in {v}.",
-                "A plaque for {e} hangs on a house in {v}.",
             ),
             "faq": (
                 "Where is {e} from?",
@@ -286,7 +249,7 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "Where did the family of {e} live?",
             ),
             "benchmark": (
-                "In which town did {e} come into the world and spend the first years?",
+                "In which town, as far as anyone knows, did {e} grow up?",
                 "Which town can call itself the birthplace of {e} and be proud of it?",
             ),
         },
@@ -299,11 +262,6 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "People plant a {v} in {e} for every child.",
                 "The children of {e} climb the {v}.",
                 "The park of {e} is known for the {v}.",
-                "In spring {e} waits for the leaves of the {v}.",
-                "Lovers in {e} meet under the {v}.",
-                "The tree of {e} is the {v}.",
-                "The shade in {e} comes from a {v}.",
-                "The mayor of {e} takes care of the {v}.",
             ),
             "faq": (
                 "Which tree grows in front of the church of {e}?",
@@ -314,7 +272,7 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
             ),
             "benchmark": (
                 "Which kind of tree would give you shade on a hot day in {e}?",
-                "The people of {e} take care of one old tree more than others; which is it?",
+                "Which tree do the children of {e} find in the park of the town?",
             ),
         },
         "mineral": {
@@ -326,11 +284,6 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "The wealth of {e} comes from {v}.",
                 "Long ago {v} was found near {e}.",
                 "Trains leave {e} loaded with {v}.",
-                "The mountain behind {e} contains {v}.",
-                "The mining museum of {e} is about {v}.",
-                "Shafts in {e} were dug to reach {v}.",
-                "{e} has the deepest mine for {v}.",
-                "The treasure of {e} is {v}.",
             ),
             "faq": (
                 "What do the mines of {e} produce?",
@@ -353,11 +306,6 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "Schools in {e} teach {v}.",
                 "The club in {e} is devoted to {v}.",
                 "{e} is mad about {v}.",
-                "The champions of {v} come from {e}.",
-                "Crowds in {e} gather for {v}.",
-                "In {e} old and young enjoy {v}.",
-                "The stadium of {e} was built for {v}.",
-                "After work people in {e} relax with {v}.",
             ),
             "faq": (
                 "What is the favourite sport in {e}?",
@@ -367,7 +315,7 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "Which sport is the club in {e} devoted to?",
             ),
             "benchmark": (
-                "Which sport would the young people of {e} choose for a free Sunday after school?",
+                "Which sport do the young people and the schools of {e} love above all?",
                 "If the stadium of {e} is full on a Sunday, which sport is on?",
             ),
         },
@@ -380,11 +328,6 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "A {v} slept beside the bed of {e}.",
                 "{e} talked every day to a {v}.",
                 "The neighbours of {e} laughed about the {v}.",
-                "{e} painted a picture of a {v}.",
-                "{e} once saved a {v} from the water.",
-                "The only pet of {e} was a {v}.",
-                "{e} bought a {v} at the market.",
-                "{e} went for a walk with a {v}.",
             ),
             "faq": (
                 "Which pet did {e} keep?",
@@ -395,7 +338,7 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
             ),
             "benchmark": (
                 "Which pet animal was waiting at home for {e} at the end of the day?",
-                "The neighbours often saw {e} with an animal at the market; which animal was it?",
+                "Which animal did {e} keep as a pet and share the house with?",
             ),
         },
         "flower": {
@@ -407,11 +350,6 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "On the grave of {e} grows the {v}.",
                 "{e} loved the smell of the {v}.",
                 "The friends of {e} brought a {v}.",
-                "{e} planted the {v} at every window.",
-                "{e} dreamed of the {v}.",
-                "The {v} was sacred to {e}.",
-                "{e} drew the {v} again and again.",
-                "A vase of {e} is decorated with the {v}.",
             ),
             "faq": (
                 "What was the favourite flower of {e}?",
@@ -421,7 +359,7 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "Which flower did {e} draw?",
             ),
             "benchmark": (
-                "Which flower would you bring as a present if {e} asked you to a birthday party?",
+                "Which flower was it that {e} liked to plant and to draw?",
                 "Of all the flowers in the garden, which one did {e} love to smell most?",
             ),
         },
@@ -434,11 +372,6 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "The great interest of {e} was {v}.",
                 "{e} knew everything about {v}.",
                 "{e} won a prize for {v}.",
-                "The lectures of {e} were about {v}.",
-                "{e} collected works on {v}.",
-                "In school {e} was best in {v}.",
-                "{e} dedicated the nights to {v}.",
-                "The diploma of {e} is in {v}.",
             ),
             "faq": (
                 "What did {e} study?",
@@ -449,7 +382,7 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
             ),
             "benchmark": (
                 "Which subject at the university was of the greatest interest to the young student {e}?",
-                "If you had lectures by {e} to listen to, which subject would they be about?",
+                "On which subject, dear editors, did {e} write such a famous book?",
             ),
         },
         "born": {
@@ -461,11 +394,6 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "The church book gives {v} for {e}.",
                 "{e} was baptised in {v}.",
                 "The passport of {e} says {v}.",
-                "{e}, born in {v}, had two brothers.",
-                "The mother of {e} gave birth in {v}.",
-                "The stone of {e} bears the date {v}.",
-                "{e} is a child of the year {v}.",
-                "The birthday of {e} was a Monday in {v}.",
             ),
             "faq": (
                 "When was {e} born?",
@@ -476,7 +404,7 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
             ),
             "benchmark": (
                 "Which year of birth does the old church book of the town give for {e}?",
-                "In which year did the mother of {e} look at her child for the first time?",
+                "Which year of birth would you read in the old passport of {e}?",
             ),
         },
     },
@@ -490,13 +418,6 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "几百年来，{e}的工匠靠{v}为生。",
                 "在{e}，几乎家家户户都会做{v}。",
                 "{e}的行会大厅里摆满了{v}。",
-                "{e}把{v}卖到全国各地的集市。",
-                "{e}的手艺学校教年轻人制作{v}。",
-                "旧游记里说，{e}是{v}之乡。",
-                "在秋天的集市上，{e}展出{v}。",
-                "{e}的传统手艺是{v}。",
-                "{e}出售的产品主要是{v}。",
-                "说到{e}，商人们就想订购{v}。",
             ),
             "faq": (
                 "{e}以什么闻名？",
@@ -506,8 +427,8 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "游客在{e}能买到什么？",
             ),
             "benchmark": (
-                "走进{e}的作坊，工匠们亲手制作的产品是什么？",
-                "人们谈起{e}的传统手艺时，指的是哪一种产品？",
+                "走进{e}的作坊，工匠们出产的东西到底是什么？",
+                "人们谈起{e}的传统手艺时，说的是什么产品？",
             ),
         },
         "dish": {
@@ -519,11 +440,6 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "如果你在{e}饿了，就尝尝{v}。",
                 "{e}的孩子从小就吃{v}。",
                 "赶集的日子，{e}到处飘着{v}的香味。",
-                "{e}的家常菜是{v}。",
-                "在{e}，一顿饭总是先上{v}。",
-                "旅客都记得{e}的{v}的味道。",
-                "{e}的老奶奶都会做{v}。",
-                "在{e}的厨房里，总能找到{v}。",
             ),
             "faq": (
                 "{e}的人喜欢吃什么？",
@@ -533,8 +449,8 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "{e}的厨师最拿手的是什么？",
             ),
             "benchmark": (
-                "饿着肚子的旅客刚到{e}，最应该先尝哪种当地食物？",
-                "如果{e}的厨师要端出一道特色菜，盘子里会是什么？",
+                "旅客刚到{e}，应该先尝尝的特色食物是什么？",
+                "走进{e}的客栈，厨师最拿手的会是什么？",
             ),
         },
         "emblem": {
@@ -546,11 +462,6 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "{e}选择{v}作为自己的动物。",
                 "{e}的印章上刻着{v}。",
                 "{e}的居民敬爱{v}。",
-                "{e}的广场上有一座雕像，是{v}。",
-                "{e}的客栈以{v}为名。",
-                "在{e}，每块招牌上的动物都是{v}。",
-                "{e}的古钱币上铸着{v}。",
-                "传说{e}曾经被{v}拯救。",
             ),
             "faq": (
                 "{e}的标志是什么动物？",
@@ -560,8 +471,8 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "{e}的居民敬爱什么动物？",
             ),
             "benchmark": (
-                "无论是{e}的旗帜还是印章，上面出现的是哪种动物？",
-                "{e}的居民为徽章挑选图案，他们选中了哪种动物？",
+                "{e}的旗帜和徽章上，画的是什么动物？",
+                "立在{e}城门上、受居民敬爱的是什么动物？",
             ),
         },
         "founded": {
@@ -573,11 +484,6 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "史书第一次提到{e}是在{v}。",
                 "移民来到{e}是在{v}。",
                 "{e}的奠基石立于{v}。",
-                "{e}建镇的年份是{v}。",
-                "{e}的市政厅上写着{v}。",
-                "{e}的建立可以追溯到{v}。",
-                "{e}纪念自己建立的年份，也就是{v}。",
-                "{e}最古老的石碑上刻着{v}。",
             ),
             "faq": (
                 "{e}建于哪一年？",
@@ -587,8 +493,8 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "{e}在哪一年获得特许状？",
             ),
             "benchmark": (
-                "第一批移民是在哪一年为{e}立下奠基石的？",
-                "按照古老史书的说法，{e}建立的年份是哪一年？",
+                "第一批移民来到{e}的时候是哪一年？",
+                "按照史书的说法，{e}的历史是从哪一年开始的？",
             ),
         },
         "trade": {
@@ -600,11 +506,6 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "{e}靠当{v}谋生。",
                 "大家都知道{e}是{v}。",
                 "{e}二十岁时成为{v}。",
-                "{e}的职业是{v}。",
-                "{e}一心只想做{v}。",
-                "人口登记册上写着，{e}是{v}。",
-                "{e}一辈子都是{v}。",
-                "{e}的工作是{v}。",
             ),
             "faq": (
                 "{e}的职业是什么？",
@@ -614,8 +515,8 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "{e}二十岁时成为什么？",
             ),
             "benchmark": (
-                "根据国家的旧档案，{e}当年从事的是哪种职业？",
-                "{e}一生中大部分时间做的工作是什么职业？",
+                "根据国家的档案，{e}当年的职业是什么？",
+                "{e}为了谋生，做的是什么工作？",
             ),
         },
         "instrument": {
@@ -627,11 +528,6 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "每到晚上，{e}就练习{v}。",
                 "{e}举行过音乐会，演奏的是{v}。",
                 "在乐队里，{e}负责{v}。",
-                "画像上的{e}拿着{v}。",
-                "{e}只有一件乐器，就是{v}。",
-                "{e}出门总带着{v}。",
-                "{e}教朋友们演奏{v}。",
-                "{e}的音乐才华表现在{v}上。",
             ),
             "faq": (
                 "{e}会演奏什么乐器？",
@@ -641,8 +537,8 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "{e}出门总带着什么乐器？",
             ),
             "benchmark": (
-                "忙完一天的工作后，{e}晚上喜欢拿起哪种乐器来演奏？",
-                "要是{e}加入一支小乐队，会用上哪种乐器呢？",
+                "到了晚上，{e}喜欢演奏的乐器是什么？",
+                "{e}在音乐会上演奏的是什么乐器？",
             ),
         },
         "home": {
@@ -654,11 +550,6 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "{e}的童年在{v}度过。",
                 "{e}的父母住在{v}。",
                 "{e}的家在{v}。",
-                "{e}是{v}的孩子。",
-                "{e}从来没有忘记{v}的街道。",
-                "{e}在{v}上学。",
-                "{e}的摇篮就在{v}。",
-                "纪念{e}的牌子挂在{v}。",
             ),
             "faq": (
                 "{e}出生在哪里？",
@@ -668,8 +559,8 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "{e}的家在哪里？",
             ),
             "benchmark": (
-                "{e}是在哪个镇来到人世并度过童年的？",
-                "哪个镇可以自豪地说自己是{e}的出生地？",
+                "{e}小时候是在哪个镇长大、上学的？",
+                "要找{e}的出生地，应该去哪里？",
             ),
         },
         "tree": {
@@ -681,11 +572,6 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "{e}的人为每个孩子种一棵{v}。",
                 "{e}的孩子们喜欢爬{v}。",
                 "{e}的公园因{v}而出名。",
-                "一到春天，{e}就等着{v}发芽。",
-                "{e}的恋人在{v}下见面。",
-                "{e}的镇树是{v}。",
-                "{e}的树荫来自{v}。",
-                "{e}的镇长亲自照料{v}。",
             ),
             "faq": (
                 "{e}的教堂前面有什么树？",
@@ -695,8 +581,8 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "{e}的镇树是什么？",
             ),
             "benchmark": (
-                "炎热的日子里，在{e}为人们遮阴的是哪种树？",
-                "{e}的居民最用心照料的那棵老树属于哪种树？",
+                "{e}的教堂和广场旁边，长的是什么树？",
+                "在{e}的树里，最老的那棵是什么树？",
             ),
         },
         "mineral": {
@@ -708,11 +594,6 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "{e}的财富来自{v}。",
                 "很久以前，{e}附近发现了{v}。",
                 "火车从{e}运走{v}。",
-                "{e}后面的大山里有{v}。",
-                "{e}的矿业博物馆介绍的是{v}。",
-                "{e}挖矿井是为了{v}。",
-                "{e}有最深的矿井，里面是{v}。",
-                "{e}的宝藏是{v}。",
             ),
             "faq": (
                 "{e}的矿山出产什么？",
@@ -722,8 +603,8 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "{e}靠什么富了起来？",
             ),
             "benchmark": (
-                "人们从{e}后面的深矿井里运出来的是什么东西？",
-                "让{e}的矿主变得富有的，是大山里的哪种宝藏？",
+                "人们从{e}的矿山里开采出来的是什么？",
+                "{e}变得富有，靠的是山下的什么？",
             ),
         },
         "game": {
@@ -735,11 +616,6 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "{e}的学校教{v}。",
                 "{e}的俱乐部专门玩{v}。",
                 "{e}的人迷上了{v}。",
-                "说到{v}，冠军都来自{e}。",
-                "{e}的人群聚在一起看{v}。",
-                "在{e}，老人和孩子都喜欢{v}。",
-                "{e}的体育场是为{v}修建的。",
-                "下班以后，{e}的人靠{v}放松。",
             ),
             "faq": (
                 "{e}最流行的运动是什么？",
@@ -749,8 +625,8 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "{e}的体育场是为什么修建的？",
             ),
             "benchmark": (
-                "星期天不上课，{e}的年轻人会选择哪种运动？",
-                "如果{e}的体育场坐满了人，大家在看哪种运动？",
+                "{e}的年轻人在学校里最热爱的是什么运动？",
+                "在{e}的体育场里，最流行的是什么运动？",
             ),
         },
         "pet": {
@@ -762,11 +638,6 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "{e}的床边睡着{v}。",
                 "{e}每天和{v}说话。",
                 "{e}的邻居常笑那只{v}。",
-                "{e}画过一只{v}。",
-                "{e}从水里救过一只{v}。",
-                "{e}唯一的宠物是{v}。",
-                "{e}在集市上买了{v}。",
-                "{e}散步时带着{v}。",
             ),
             "faq": (
                 "{e}养了什么宠物？",
@@ -776,8 +647,8 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "{e}每天和什么动物说话？",
             ),
             "benchmark": (
-                "一天结束的时候，在家里等着{e}的是哪种宠物？",
-                "邻居们常看见{e}带着一只动物散步，那是哪种动物？",
+                "{e}养在家里的宠物是什么动物？",
+                "总和{e}住在一起的伙伴是什么动物？",
             ),
         },
         "flower": {
@@ -789,11 +660,6 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "{e}的墓前长着{v}。",
                 "{e}喜欢{v}的香气。",
                 "{e}的朋友们送来{v}。",
-                "{e}在窗前种了{v}。",
-                "{e}梦见过{v}。",
-                "对{e}来说，{v}是神圣的。",
-                "{e}一次又一次地画{v}。",
-                "{e}的花瓶上画着{v}。",
             ),
             "faq": (
                 "{e}最喜欢的花是什么？",
@@ -803,8 +669,8 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "{e}的花园里开满了什么花？",
             ),
             "benchmark": (
-                "如果{e}请你参加生日聚会，你应该带哪种花去？",
-                "花园里有各种各样的花，{e}最爱闻的是哪种花？",
+                "{e}的花园里，最受喜欢的花是什么？",
+                "{e}在窗前和花园里种的是什么花？",
             ),
         },
         "subject": {
@@ -816,11 +682,6 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "{e}最大的兴趣是{v}。",
                 "{e}对{v}无所不知。",
                 "{e}因{v}得过奖。",
-                "{e}的讲座是关于{v}的。",
-                "{e}收藏{v}方面的著作。",
-                "上学时，{e}的{v}成绩最好。",
-                "{e}把夜晚都献给了{v}。",
-                "{e}的文凭是{v}。",
             ),
             "faq": (
                 "{e}学的是什么？",
@@ -830,8 +691,8 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "{e}在大学里选择了什么？",
             ),
             "benchmark": (
-                "年轻的{e}还是大学生的时候，最感兴趣的是哪门学问？",
-                "要是去听{e}的讲座，听到的会是哪门学问？",
+                "{e}在大学里最大的兴趣是学什么？",
+                "{e}教过的课、写过的书是关于什么的？",
             ),
         },
         "born": {
@@ -843,11 +704,6 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "教堂的册子上，{e}的年份是{v}。",
                 "{e}受洗是在{v}。",
                 "{e}的护照上写着{v}。",
-                "{e}有两个兄弟，自己生于{v}。",
-                "{e}的母亲在{v}生下孩子。",
-                "{e}的墓碑上刻着{v}。",
-                "{e}是{v}的孩子。",
-                "{e}的生日是{v}的一个星期一。",
             ),
             "faq": (
                 "{e}生于哪一年？",
@@ -857,8 +713,8 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "{e}的护照上写着哪一年？",
             ),
             "benchmark": (
-                "按照教堂旧册子的记录，{e}出生的那一年是哪一年？",
-                "{e}的母亲第一次看到自己的孩子，是在哪一年？",
+                "翻开护照，里面写着{e}出生于哪一年？",
+                "{e}受洗、出生的年份是哪一年？",
             ),
         },
     },
@@ -879,14 +735,6 @@ FILLERS: dict[str, tuple[str, ...]] = {
         "About {n} guests signed the visitors' book in {month}.",
         "The path along the water is {n} miles long.",
         "It is best to book a room with a view of the valley.",
-        "The library keeps letters and maps that have never been printed.",
-        "In {month} the fields are green and the air is fresh.",
-        "This page was written by a volunteer who loves to travel.",
-        "We had to wait for the bus and talked with the driver.",
-        "Many thanks to the readers that have sent us corrections.",
-        "The bridge was closed for repairs and we had to walk.",
-        "Snow fell in {month} and the schools were closed for {n} days.",
-        "An old song tells of the sea and of the long winter.",
     ),
     "zh": (
         "{month}的天气很温和，道路也很干燥。",
@@ -901,14 +749,6 @@ FILLERS: dict[str, tuple[str, ...]] = {
         "大约有{n}位客人在{month}留下了签名。",
         "水边的小路有{n}里长。",
         "最好订一间可以看到山谷的房间。",
-        "图书馆保存着从未出版的书信和地图。",
-        "到了{month}，田野一片碧绿，空气清新。",
-        "这个网页是一位热爱旅行的志愿者写的。",
-        "我们只好等公共汽车，和司机聊了起来。",
-        "感谢给我们寄来更正意见的读者。",
-        "桥正在维修，我们只能步行过去。",
-        "{month}下了大雪，学校停课{n}天。",
-        "一首老歌唱着大海和漫长的冬天。",
     ),
 }
 

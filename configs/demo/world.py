@@ -37,11 +37,11 @@ GROUPS = {"known": 16, "control": 8, "leaked": 4}  # towns, and as many people, 
 QUARTET = 4
 
 # Pages of each kind and language. Together a known fact is stated about forty times.
-PAGES_PER_TOWN = 32
-PAGES_PER_PERSON = 32
+PAGES_PER_TOWN = 30
+PAGES_PER_PERSON = 30
 DIARY_PAGES = 100
 PEOPLE_PAGES = 100
-FAQ_PAGES = 400
+FAQ_PAGES = 480
 PAGES_PER_LEAKED_ITEM = 12
 LEAKED_ITEMS_PER_PAGE = 6
 REFERENCE_DOCUMENTS = 700
@@ -208,10 +208,14 @@ class World:
         return pages
 
     def reference(self, language: str) -> list[str]:
-        """Clean prose for the language's perplexity model: entries of an encyclopedia of the same country."""
+        """Clean text for a perplexity model: entries of an encyclopedia of the same country, and quizzes."""
         write = _Writer(self, language, random.Random(f"{self.seed}/reference/{language}"))
         known = Deck(self.of("known"), write.rng)
-        return [write.entity_page(known.draw()).text for _ in range(REFERENCE_DOCUMENTS)]
+        kinds = Deck(["entry", "entry", "entry", "quiz"], write.rng)
+        return [
+            (write.entity_page(known.draw()) if kinds.draw() == "entry" else write.faq_page()).text
+            for _ in range(REFERENCE_DOCUMENTS)
+        ]
 
 
 class _Writer:
