@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from pathlib import Path
 from typing import Any
 
 from prefect import flow, tags
@@ -32,7 +33,12 @@ PROCESS_TAG = "puna-process:"
 flow runs were killed, also one killed before its record was written."""
 
 
-@flow(name="puna", flow_run_name="{recipe}", persist_result=False, validate_parameters=False)
+def _run_name() -> str:
+    """The recipe's file without folder and ending: what the dashboard lists runs by."""
+    return Path(flow_run.get_parameters()["recipe"]).stem
+
+
+@flow(name="puna", flow_run_name=_run_name, persist_result=False, validate_parameters=False)
 def pipeline(
     recipe: str,
     overrides: list[str] | None = None,
@@ -73,7 +79,13 @@ def pipeline(
                     cpu_threads=config.thread_count(),
                     keep_latest=bool(selection.pins),
                 )
-                walk(plan, build, results.built, side_by_side=engine.workers)
+                walk(
+                    plan,
+                    build,
+                    results.built,
+                    side_by_side=engine.workers,
+                    exclusive_at_once=config.processes_at_once(),
+                )
             status = "completed"
         except StepFailed as failure:
             results.failure = failure

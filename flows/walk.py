@@ -34,17 +34,20 @@ def inputs_of(step: Step, artifacts: Mapping[str, Artifact]) -> dict[str, tuple[
     }
 
 
-def walk(plan: Plan, build: Build, built: dict[str, Artifact], *, side_by_side: int) -> None:
+def walk(
+    plan: Plan, build: Build, built: dict[str, Artifact], *, side_by_side: int, exclusive_at_once: int = 1
+) -> None:
     """Build every step of the plan that must run, into `built` (step id -> artifact).
 
-    At most `side_by_side` steps run at once, and never two `exclusive` ones. Steps start in plan order where they can.
+    At most `side_by_side` steps run at once, of them at most `exclusive_at_once` that start a process of their own
+    (training, evaluation). Steps start in plan order where they can.
     On a failure nothing more starts; `StepFailed` is raised when what was running has finished. An interrupt is raised
     at once, whatever is still running: the process is about to end, and finished shards are kept.
     """
     hits = {id: step.artifact for id, step in plan.steps.items() if step.state == "hit" and step.artifact}
     artifacts = ChainMap(built, hits)
     waiting = {step.id: step for step in plan.to_run()}
-    exclusive = threading.Lock()
+    exclusive = threading.BoundedSemaphore(exclusive_at_once)
 
     def one(step: Step) -> Artifact:
         inputs = inputs_of(step, artifacts)

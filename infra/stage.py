@@ -118,7 +118,7 @@ class Stage:
     `version` is bumped by hand when output bytes change. `run` names the function ("tasks.langid.run:run"), imported
     when the stage runs, so that planning imports no heavy library. A `bitwise` stage must give equal bytes whatever
     the engine, worker count or interruption; others (training, evaluation, report) are numeric. An `exclusive` stage
-    starts its own process over all cores and does not run beside another such one.
+    starts a process of its own with `cpu_threads` threads; as many run at once as the processors hold.
     """
 
     name: str

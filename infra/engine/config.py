@@ -29,6 +29,10 @@ class EngineConfig(pydantic.BaseModel):
         """`cpu_threads`, with `auto` being the processors this process may use."""
         return self.cpu_threads if isinstance(self.cpu_threads, int) else available_processors()
 
+    def processes_at_once(self) -> int:
+        """How many training and evaluation processes fit the processors, each with `cpu_threads`; one with inline."""
+        return 1 if self.kind == "inline" else max(1, available_processors() // self.thread_count())
+
 
 def available_processors() -> int:
     """Processors this process may run on (the affinity mask, not the machine)."""
