@@ -116,7 +116,7 @@ def judge(stage: str, recorded: dict[str, Any], now: dict[str, Any]) -> tuple[Ve
     if before["version"] != after["version"]:
         return "record", f"{stage} went from version {before['version']} to {after['version']}; record it: {RECORD}"
     changed, other, follows = [], sorted(set(before["artifacts"]) ^ set(after["artifacts"])), []
-    for key in set(before["artifacts"]) & set(after["artifacts"]):
+    for key in sorted(set(before["artifacts"]) & set(after["artifacts"])):
         known, found = before["artifacts"][key], after["artifacts"][key]
         if known["inputs"] != found["inputs"]:
             follows.append(key)

@@ -7,7 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.end_to_end.fixtures import Puna, SmallRun
+
+pytestmark = pytest.mark.timeout(900)  # the whole runs behind a first test take minutes on a busy machine
 
 
 def files(tree: dict[str, Any]) -> dict[str, str]:

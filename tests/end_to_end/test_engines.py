@@ -10,6 +10,8 @@ from infra.engine import EngineConfig
 from tests.end_to_end.direct import digests, run_direct
 from tests.end_to_end.fixtures import SmallRun
 
+pytestmark = pytest.mark.timeout(900)  # the whole runs behind a first test take minutes on a busy machine
+
 BITWISE_ENDS = ("binning", "model")
 
 

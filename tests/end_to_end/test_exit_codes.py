@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.end_to_end.fixtures import Puna, SmallRun
 from tests.end_to_end.world import RECIPE, write_recipe
+
+pytestmark = pytest.mark.timeout(900)  # the whole runs behind a first test take minutes on a busy machine
 
 
 def test_2_for_a_bad_recipe_before_anything_starts(puna: Puna, small_run: SmallRun, tmp_path: Path) -> None:

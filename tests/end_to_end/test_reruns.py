@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.end_to_end.fixtures import Done, Puna, SmallRun
+
+pytestmark = pytest.mark.timeout(900)  # the whole runs behind a first test take minutes on a busy machine
 
 MIXTURE = "training.phases.1.mixture={web-zh: 0.9, web-en: rest}"
 

@@ -18,6 +18,8 @@ from infra.store import Store
 from tests.end_to_end.direct import digests
 from tests.end_to_end.fixtures import Done, Puna, Running, SmallRun
 
+pytestmark = pytest.mark.timeout(900)  # the whole runs behind a first test take minutes on a busy machine
+
 KILLS = int(os.environ.get("PUNA_KILLS", "3"))
 LEFT_BEHIND_S = 12.0
 """Seconds that workers and the training process get to notice that their parent is gone."""
@@ -30,7 +32,6 @@ class Killed:
     store: Store
     done: Done
     left_behind: list[str]
-    kills: int
     moments: list[str]
 
 
@@ -47,21 +48,20 @@ def wait_for_training(running: Running, url: Path) -> bool:
 def killed(puna: Puna, small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> Killed:
     url = tmp_path_factory.mktemp("killed") / "store"
     command = ("run", small_run.recipe, "--store", url, "--json")
-    left, moments, kills = [], [], 0
-    while kills < KILLS:
+    left, moments = [], []
+    for kill in range(KILLS):
         running = puna.start(*command)
-        kills += 1
-        if kills == KILLS and wait_for_training(running, url):  # the last time only the parent dies
-            moments.append("parent only, in training")
-            os.kill(running.process.pid, signal.SIGKILL)
-            running.process.communicate()
-        else:
-            seconds = random.uniform(0.02, 1.2 / KILLS) * small_run.done.seconds
+        if kill < KILLS - 1:
+            seconds = random.uniform(0.05, 0.4) * small_run.done.seconds
             moments.append(f"group, after {seconds:.2f} s")
             time.sleep(seconds)
             running.kill_group()
+        elif wait_for_training(running, url):  # the last time only the parent dies
+            moments.append("parent only, in training")
+            os.kill(running.process.pid, signal.SIGKILL)
+            running.process.communicate()
         left += running.left_behind(LEFT_BEHIND_S)
-    return Killed(Store.at(str(url)), puna(*command), left, kills, moments)
+    return Killed(Store.at(str(url)), puna(*command), left, moments)
 
 
 def test_it_ends_with_the_bytes_of_an_uninterrupted_run(killed: Killed, small_run: SmallRun) -> None:
