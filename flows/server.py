@@ -57,13 +57,14 @@ class Server:
 
 
 def prepare_environment() -> None:
-    """Settings every Prefect process of ours needs; what the user has set stays. Call before importing prefect."""
+    """Settings that Prefect and the workers of a run need; what the user has set stays. Call before importing prefect."""
     defaults = {
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,tasks,infra",
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the terminal shows our own lines
-        "PREFECT_CLI_WIKI_LINKS": "false",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # stages show their own progress
+        "TRANSFORMERS_VERBOSITY": "error",
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
