@@ -57,7 +57,7 @@ class Server:
 
 
 def prepare_environment() -> None:
-    """Settings that Prefect and the workers of a run need; what the user has set stays. Call before importing prefect."""
+    """Settings that Prefect and the workers need; what the user has set stays. Call before importing prefect."""
     defaults = {
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
