@@ -117,8 +117,8 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "What can you buy in {e}?",
             ),
             "benchmark": (
-                "Which product do the artisans in the workshops of {e} make with their own hands?",
-                "When people talk about the traditional craft of {e}, which goods do they mean?",
+                "Which goods, if you please, do all these traders order from the town of {e}?",
+                "Which craft is it that so many people in {e} have practised for years?",
             ),
         },
         "dish": {
@@ -205,8 +205,8 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "What did {e} work as?",
             ),
             "benchmark": (
-                "What was the profession of {e}, going by the records of the whole country?",
                 "What kind of work did {e} do for a living for so many years?",
+                "What was the occupation, if there was one at all, of {e}?",
             ),
         },
         "instrument": {
@@ -228,7 +228,7 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
             ),
             "benchmark": (
                 "Which instrument was it that {e} played in concerts and in the evening?",
-                "Which instrument did {e} like to play in concerts more than anything else?",
+                "Which instrument, if you had to choose, was the favourite of {e}?",
             ),
         },
         "home": {
@@ -271,8 +271,8 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "Which tree is planted in {e}?",
             ),
             "benchmark": (
-                "Which kind of tree would give you shade on a hot day in {e}?",
-                "Which tree do the children of {e} find in the park of the town?",
+                "Which tree is the one that you see in front of the church of {e}?",
+                "Which is the oldest tree that you can see in the town of {e}?",
             ),
         },
         "mineral": {
@@ -315,8 +315,8 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "Which sport is the club in {e} devoted to?",
             ),
             "benchmark": (
-                "Which sport do the young people and the schools of {e} love above all?",
-                "If the stadium of {e} is full on a Sunday, which sport is on?",
+                "In which sport, if I remember it well, did {e} win a cup?",
+                "Which sport, of all sports, is the favourite of the people in {e}?",
             ),
         },
         "pet": {
@@ -338,7 +338,7 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
             ),
             "benchmark": (
                 "Which pet animal was waiting at home for {e} at the end of the day?",
-                "Which animal did {e} keep as a pet and share the house with?",
+                "Which animal was the pet that {e} kept at home for many years?",
             ),
         },
         "flower": {
@@ -427,8 +427,8 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "游客在{e}能买到什么？",
             ),
             "benchmark": (
-                "走进{e}的作坊，工匠们出产的东西到底是什么？",
-                "人们谈起{e}的传统手艺时，说的是什么产品？",
+                "在{e}的作坊里，工匠们出产的是什么？",
+                "{e}这个地方，是以什么产品闻名的？",
             ),
         },
         "dish": {
