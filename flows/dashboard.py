@@ -108,26 +108,29 @@ def flat_rows(statistics: Mapping[str, Any], limit: int = 60) -> list[dict[str, 
 
 
 def lineage_markdown(plan: Plan) -> str:
-    """The plan as a mermaid graph: hits in grey, built stages in green."""
-    names = {id: f"n{number}" for number, id in enumerate(plan.steps)}
+    """The plan as a mermaid graph: hits in grey, built stages in green; without the report, which reads everything."""
+    steps = {id: step for id, step in plan.steps.items() if step.node.stage.name != "report"}
+    names = {id: f"n{number}" for number, id in enumerate(steps)}
     lines = ["```mermaid", "graph LR"]
-    for id, step in plan.steps.items():
+    for id, step in steps.items():
         lines.append(f'  {names[id]}["{step.node.stage.name}<br/>{step.node.name}<br/>{step.version or "?"}"]')
         lines += [f"  {names[up]} --> {names[id]}" for up in dict.fromkeys(step.node.upstream())]
-    hits = ",".join(names[id] for id, step in plan.steps.items() if step.state == "hit")
-    built = ",".join(names[id] for id, step in plan.steps.items() if step.state == "run")
+    hits = ",".join(names[id] for id, step in steps.items() if step.state == "hit")
+    built = ",".join(names[id] for id, step in steps.items() if step.state == "run")
     lines += ["  classDef hit fill:#eee,stroke:#999,color:#333", "  classDef built fill:#d8f0d8,stroke:#393,color:#030"]
     lines += [f"  class {hits} hit"] if hits else []
     lines += [f"  class {built} built"] if built else []
     return "\n".join([*lines, "```"])
 
 
+def _cell(value: Any) -> Any:
+    return "" if value is None else round(value, 1) if isinstance(value, float) else value
+
+
 def publish_run(plan: Plan, stages: list[dict[str, Any]], run: str) -> None:
     """The run's stage table and lineage, from within the pipeline's flow run."""
     columns = ("stage", "name", "result", "version", "seconds", "why")
-    table = [
-        {column: stage.get(column) if stage.get(column) is not None else "" for column in columns} for stage in stages
-    ]
+    table = [{column: _cell(stage.get(column)) for column in columns} for stage in stages]
     create_table_artifact(table, key=artifact_key("stages", plan.recipe), description=f"Stages of run {run}")
     create_markdown_artifact(
         lineage_markdown(plan), key=artifact_key("lineage", plan.recipe), description=f"Lineage of run {run}"
