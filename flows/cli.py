@@ -73,14 +73,20 @@ def run(
         pins = _pins(pin)
         prepared = prepare(recipe, set_ or (), store, _selection(only, from_stage, until_stage, force, pins))
         prepared.refuse_unresolved()
-    if not prepared.plan.to_run():
+        to_run = prepared.plan.to_run()
+        if to_run:
+            prepared.store.make()
+    if not to_run:
         from flows.runs import mark_crashed
 
-        if mark_crashed(prepared.store):
+        with _refusals():
+            crashed = mark_crashed(prepared.store)
+        if crashed:
             _ensure_server()
             from flows.pipeline import mark_flow_runs_crashed
 
-            mark_flow_runs_crashed()
+            with _unreachable_server():
+                mark_flow_runs_crashed()
         _print_result(Results(prepared.plan).to_json(None, "nothing to do"), as_json)
         return
     _ensure_server()
@@ -125,7 +131,7 @@ def _run_pipeline(arguments: dict[str, Any], as_json: bool) -> None:
     from flows.pipeline import pipeline, process_tag
     from flows.recipe_file import RecipeError
     from flows.walk import StepFailed
-    from infra.stage import GateError
+    from infra.stage import GateError, StageError
 
     def interrupt(signum: int, frame: object) -> None:
         raise KeyboardInterrupt
@@ -133,7 +139,7 @@ def _run_pipeline(arguments: dict[str, Any], as_json: bool) -> None:
     signal.signal(signal.SIGTERM, interrupt)
     console = Console(stderr=True)
     try:
-        with Terminal(console) as terminal, tags(process_tag()):
+        with _unreachable_server(), Terminal(console) as terminal, tags(process_tag()):
             CONSOLE.set(terminal)
             result = pipeline(**arguments)
     except KeyboardInterrupt:
@@ -143,6 +149,9 @@ def _run_pipeline(arguments: dict[str, Any], as_json: bool) -> None:
     except RecipeError as error:
         _say(f"error: {error}")
         raise typer.Exit(EXIT_USAGE) from None
+    except StageError as error:
+        _say(f"error: {error}")
+        raise typer.Exit(EXIT_FAILED) from None
     except StepFailed as failure:
         _report_failure(failure)
         if as_json:
@@ -292,17 +301,16 @@ def init(file: Annotated[Path, typer.Argument(help="The recipe to write.")] = Pa
 @artifacts_app.command("list")
 def artifacts_list(store: StoreUrl = "artifacts", as_json: JsonOption = False) -> None:
     """List every artifact of the store."""
-    from infra.store import Store
-
-    rows = [
-        {
-            "artifact": artifact.identity,
-            "finished": artifact.manifest["timings"]["finished"],
-            "bytes": sum(output["bytes"] for output in artifact.manifest["outputs"]),
-            "run": artifact.manifest["run"],
-        }
-        for artifact in Store.at(store).artifacts()
-    ]
+    with _refusals():
+        rows = [
+            {
+                "artifact": artifact.identity,
+                "finished": artifact.manifest["timings"]["finished"],
+                "bytes": sum(output["bytes"] for output in artifact.manifest["outputs"]),
+                "run": artifact.manifest["run"],
+            }
+            for artifact in _store(store).artifacts()
+        ]
     if as_json:
         print(json.dumps({"artifacts": rows}))
         return
@@ -338,10 +346,10 @@ def artifacts_lineage(
     as_json: JsonOption = False,
 ) -> None:
     """Show what an artifact was made from, down to the files that were read."""
-    from infra.store import Store, operations
+    from infra.store import operations
 
-    artifact = _open(store, reference)
-    tree = operations.lineage(Store.at(store), artifact, down=down)
+    with _refusals():
+        tree = operations.lineage(_store(store), _open(store, reference), down=down)
     print(json.dumps(tree, ensure_ascii=False) if as_json else "\n".join(operations.lineage_lines(tree)))
 
 
@@ -360,13 +368,13 @@ def artifacts_verify(
     store: StoreUrl = "artifacts",
 ) -> None:
     """Read data files again and compare them with their manifest's checksums."""
-    from infra.store import Store, operations
+    from infra.store import operations
 
-    chosen = [_open(store, reference)] if reference else Store.at(store).artifacts()
     checked, problems = 0, []
-    for artifact in chosen:
-        checked += 1
-        problems += operations.verify(artifact)
+    with _refusals():
+        for artifact in [_open(store, reference)] if reference else _store(store).artifacts():
+            checked += 1
+            problems += operations.verify(artifact)
     for problem in problems:
         print(problem)
     print(f"{checked} artifacts checked, {len(problems)} problems")
@@ -382,10 +390,9 @@ def artifacts_tag(
     store: StoreUrl = "artifacts",
 ) -> None:
     """Give an artifact a name that gc respects and `artifact:RECIPE/STAGE/NAME@TAG` finds."""
-    from infra.store import Store
-
     artifact = _open(store, reference)
-    Store.at(store).set_reference(recipe, artifact, tag)
+    with _refusals():
+        _store(store).set_reference(recipe, artifact, tag)
     print(f"{recipe}: {tag} -> {artifact.identity}")
 
 
@@ -396,9 +403,10 @@ def artifacts_gc(
     keep_runs: Annotated[int, typer.Option("--keep-runs", min=0, help="Newest runs whose artifacts stay.")] = 3,
 ) -> None:
     """Remove artifacts that no tag, no recent run and no unfinished run needs (a dry run by default)."""
-    from infra.store import Store, operations
+    from infra.store import operations
 
-    found = operations.garbage(Store.at(store), keep_runs=keep_runs)
+    with _refusals():
+        found = operations.garbage(_store(store), keep_runs=keep_runs)
     for item in found:
         print(f"{'removed' if apply else 'would remove'}  {item.what}  {item.bytes:,} bytes")
         if apply:
@@ -458,22 +466,49 @@ def _say(text: str) -> None:
 
 
 @contextlib.contextmanager
+def _unreachable_server() -> Iterator[None]:
+    """Prefect's own error for a server that does not answer, as a sentence."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("Failed to reach API"):
+            raise
+        _say(f"error: no Prefect server answers at {os.environ.get('PREFECT_API_URL')}")
+        _say("start it, or unset PREFECT_API_URL: puna then starts a server of its own")
+        raise typer.Exit(EXIT_FAILED) from None
+
+
+@contextlib.contextmanager
 def _refusals() -> Iterator[None]:
     from flows.recipe_file import RecipeError
     from infra.stage import StageError
+    from infra.store import Damaged
 
     try:
         yield
+    except Damaged as error:
+        _say(f"error: {error}")
+        raise typer.Exit(EXIT_FAILED) from None
     except (RecipeError, StageError) as error:
         _say(f"error: {error}")
         raise typer.Exit(EXIT_USAGE) from None
 
 
 def _open(store: str, reference: str) -> Any:
-    from infra.store import Store
+    with _refusals():
+        return _store(store).open(reference)
+
+
+def _store(url: str) -> Any:
+    """The store at a URL; one that is not there is most likely misspelt."""
+    from infra.store import ArtifactMissing, Store
 
     with _refusals():
-        return Store.at(store).open(reference)
+        store = Store.at(url)
+        local = store.root.local_root
+        if local is not None and not local.is_dir():
+            raise ArtifactMissing(f"there is no store at {local}; name yours with --store, or set PUNA_STORE")
+        return store
 
 
 def _pins(given: list[str] | None) -> dict[str, str]:

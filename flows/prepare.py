@@ -10,7 +10,7 @@ from flows.graph import Graph
 from flows.plan import Plan, Selection, make_plan
 from flows.recipe import Recipe, read_recipe
 from flows.recipe_file import RecipeError
-from flows.resolve import Pins, resolve
+from flows.resolve import Pins, Unresolved, resolve
 from flows.stages import stages
 from infra.store import Store
 
@@ -28,12 +28,16 @@ class Prepared:
     def refuse_unresolved(self) -> None:
         """Raise `RecipeError` unless every reference of the recipe was pinned: nothing runs half-known."""
         problems = [
-            f"{step.id}: {step.why}"
+            f"{self._place(step.id)}{step.id}: {step.why}"
             for step in self.plan.steps.values()
             if step.state == "unresolved" and not step.why.startswith("waits for ")
         ]
         if problems:
             raise RecipeError(problems)
+
+    def _place(self, id: str) -> str:
+        unresolved = [found.reference for found in self.pins[id].values() if isinstance(found, Unresolved)]
+        return self.recipe.place_of(unresolved[0]) if unresolved else ""
 
 
 def prepare(
@@ -45,6 +49,9 @@ def prepare(
     """Read, resolve and plan a recipe. Raises `RecipeError` for whatever is wrong with it."""
     recipe = read_recipe(Path(recipe_file), overrides)
     store = Store.at(store_url or recipe.store)
+    if store.root.url.startswith("memory://") and recipe.engine.kind != "inline":
+        problem = f"store {store.root.url} is seen by one process only, and engine.kind is {recipe.engine.kind!r}"
+        raise RecipeError([f"{problem}; name a folder, or set engine.kind=inline"])
     graph = stages(recipe)
     pins = resolve(graph)
     return Prepared(recipe, graph, pins, store, make_plan(graph, pins, store, recipe.name, selection))

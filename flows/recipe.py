@@ -5,6 +5,7 @@ A section of a source holds the parameters of an annotator and, under `keep`, wh
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from glob import glob
 from pathlib import Path
@@ -14,7 +15,7 @@ import pydantic
 
 from flows.graph import ARTIFACT_SCHEME, ArtifactReference
 from flows.recipe_errors import nearest, problems_of
-from flows.recipe_file import Document, RecipeError, load
+from flows.recipe_file import Document, RecipeError, dotted, load
 from flows.recipe_file import Path as DataPath
 from flows.resolve import NAMED_FILES
 from infra.engine.config import EngineConfig
@@ -85,8 +86,14 @@ class LanguageModelSection(LanguageModelParameters):
 class Percentiles(Parameters):
     """Percentiles of perplexity that part head from middle and middle from tail, per language."""
 
-    head: float = 30.0
-    middle: float = 60.0
+    head: float = pydantic.Field(default=30.0, ge=0.0, le=100.0)
+    middle: float = pydantic.Field(default=60.0, ge=0.0, le=100.0)
+
+    @pydantic.model_validator(mode="after")
+    def _ascending(self) -> Self:
+        if self.head > self.middle:
+            raise ValueError(f"head is percentile {self.head:g}, above middle's {self.middle:g}; head is the lower one")
+        return self
 
 
 class DedupSection(DedupParameters, SignaturesParameters):
@@ -121,7 +128,7 @@ class Recipe(Parameters):
     store: str = "artifacts"
     engine: EngineConfig = EngineConfig()
     sources: dict[Name, Source] = pydantic.Field(default_factory=dict)
-    language_models: dict[str, LanguageModelSection] = pydantic.Field(default_factory=dict)
+    language_models: dict[Name, LanguageModelSection] = pydantic.Field(default_factory=dict)
     percentiles: Percentiles = Percentiles()
     benchmarks: dict[Name, Benchmark] = pydantic.Field(default_factory=dict)
     dedup: DedupSection = DedupSection()
@@ -132,6 +139,11 @@ class Recipe(Parameters):
     binning: BinningParameters | None = None
     training: TrainingSection | None = None
     evaluation: EvaluationSection | None = None
+    _places: dict[str, str] = pydantic.PrivateAttr(default_factory=dict)
+
+    def place_of(self, reference: str) -> str:
+        """`file:line: ` of what names a file, to put before a problem with it; nothing where that is not known."""
+        return f"{self._places[reference]}: " if reference in self._places else ""
 
     def categories(self) -> dict[str, tuple[str, ...]]:
         """Category -> the sources that feed it."""
@@ -204,6 +216,11 @@ class Recipe(Parameters):
             problems += self._check_names("tokenizer: from", self.tokenizer.learn_from(), known)
         if self.evaluation is not None:
             phases = [phase.name for phase in self.training.phases] if self.training else []
+            problems += [
+                f"training.phases.{name}: {name!r} is what evaluation calls the {what} model; rename the phase"
+                for name, what in (("base", "base"), ("model", "untrained"))
+                if name in phases
+            ]
             known_models = [
                 *(["base"] if self.model and self.model.base else []),
                 *(["model"] * bool(self.model)),
@@ -248,6 +265,9 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     problems = _bad_references(located, document)
     if problems:
         raise RecipeError(problems)
+    for path, references in located.file_references().items():
+        place = str(document.place(tuple(path.split("."))))
+        located._places.update(dict.fromkeys(references, place))
     return located
 
 
@@ -281,9 +301,14 @@ def _absolute(reference: str, path: DataPath, document: Document) -> str:
     """A path made absolute; names of packaged files, hub names, URLs and artifacts stay as they are."""
     if reference in NAMED_FILES or "://" in reference or reference.startswith(ARTIFACT_SCHEME):
         return reference
-    found = (document.place(path).folder / Path(reference).expanduser()).absolute()
+    if not reference:
+        raise RecipeError([f"{document.place(path)}: {dotted(path)}: is an empty path; name a file"])
+    stated = Path(reference)
+    with contextlib.suppress(RuntimeError):  # ~nobody stays as it is: a file that is not there
+        stated = stated.expanduser()
+    found = (document.place(path).folder / stated).absolute()
     looks_like_path = reference.startswith((".", "/", "~")) or any(sign in reference for sign in "*?[")
-    if looks_like_path or found.exists() or glob(str(found)) or "/" not in reference or Path(reference).suffix:
+    if looks_like_path or "/" not in reference or Path(reference).suffix or found.exists() or glob(str(found)):
         return str(Path(*found.parts)) if ".." not in found.parts else str(_normal(found))
     return reference
 

@@ -17,6 +17,7 @@ from glob import glob
 from pathlib import Path
 
 from flows.graph import ARTIFACT_SCHEME, Graph
+from flows.recipe_errors import nearest
 from infra.io.files import replace_bytes, sha256_file
 from infra.stage import Pin
 
@@ -51,7 +52,11 @@ class Digests:
 
     def __post_init__(self) -> None:
         with contextlib.suppress(OSError, ValueError):
-            self._known = dict(json.loads(self.file.read_text(encoding="utf-8")))
+            found = json.loads(self.file.read_text(encoding="utf-8"))
+            if isinstance(found, dict):
+                self._known = {
+                    path: known for path, known in found.items() if isinstance(known, list) and len(known) == 3
+                }
 
     def pin(self, path: Path, name: str) -> Pin:
         """The pin of a local file; `name` is what its version shows instead of its path."""
@@ -116,10 +121,13 @@ def _pin(reference: str, digests: Digests) -> list[Pin] | Unresolved:
         if matches:
             root = Path(os.path.commonpath([match.parent for match in matches]))
             return [digests.pin(match, match.relative_to(root).as_posix()) for match in matches]
+        there = sorted(near.name for near in path.parent.iterdir()) if path.parent.is_dir() else []
     except OSError as error:
         return Unresolved(reference, f"cannot be read: {error.strerror}; make it readable, or name another file")
     return Unresolved(
-        reference, "there is no such file, folder or match; name one that exists (paths are relative to the recipe)"
+        reference,
+        f"there is no such file, folder or match{nearest(path.name, there)}; "
+        "name one that exists (paths are relative to the recipe)",
     )
 
 

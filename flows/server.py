@@ -7,6 +7,7 @@ session of its own, survives ^C and kill of the run, and keeps its database in P
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -86,22 +87,41 @@ def log_file() -> Path:
 
 def running() -> Server | None:
     """The server started earlier, if it lives and answers."""
-    try:
-        noted = json.loads(_note().read_text(encoding="utf-8"))
-        server = Server(noted["pid"], noted["port"])
-        os.kill(server.pid, 0)
-    except (OSError, ValueError, KeyError):
+    server = _noted()
+    if server is None or not _is_prefect_server(server.pid):
         return None
     return server if server.is_healthy() else None
 
 
+def _noted() -> Server | None:
+    """What the note says, or None where there is none that makes sense."""
+    try:
+        noted = json.loads(_note().read_text(encoding="utf-8"))
+        server = Server(int(noted["pid"]), int(noted["port"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return server if server.pid > 0 else None
+
+
 def start(port: int | None = None) -> Server:
     """The running server, or a new one once it answers. Raises `ServerFailed`."""
-    server = running()
-    if server is not None:
-        return server
-    home().mkdir(parents=True, exist_ok=True)
+    try:
+        home().mkdir(parents=True, exist_ok=True)
+        lock = (home() / "puna-dashboard.lock").open("a")
+    except OSError as error:
+        raise ServerFailed(
+            f"{home()} cannot hold the dashboard's database ({error.strerror}); set PREFECT_HOME to a folder you may "
+            "write to"
+        ) from None
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs that start at once share one server
+        return running() or _start(port)
+
+
+def _start(port: int | None) -> Server:
     chosen = port or _free_port()
+    if not _is_free(chosen):
+        raise ServerFailed(f"port {chosen} is taken or no port; name another: puna dashboard start --port N")
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(chosen)]
     environment = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
     environment["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
@@ -131,12 +151,11 @@ def start(port: int | None = None) -> Server:
 
 def stop() -> bool:
     """End the server that was started here; False where there is none."""
-    try:
-        noted = json.loads(_note().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    server = _noted()
+    if server is None:
         return False
     _note().unlink(missing_ok=True)
-    pid = int(noted["pid"])
+    pid = server.pid
     if not _is_prefect_server(pid):
         return False
     with contextlib.suppress(ProcessLookupError):
@@ -155,21 +174,29 @@ def _is_prefect_server(pid: int) -> bool:
     """Guards against a pid that another program has by now."""
     command = Path(f"/proc/{pid}/cmdline")
     if not Path("/proc/self").exists():
-        return True
+        with contextlib.suppress(OSError):
+            os.kill(pid, 0)
+            return True
+        return False
     try:
         return b"prefect" in command.read_bytes()
     except OSError:
         return False
 
 
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            return False
+    return True
+
+
 def _free_port() -> int:
     for port in range(FIRST_PORT, FIRST_PORT + 100):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        if _is_free(port):
             return port
     raise ServerFailed(
         f"no free port between {FIRST_PORT} and {FIRST_PORT + 99}; name one: puna dashboard start --port N"

@@ -46,7 +46,7 @@ class GateError(StageError):
 class Parameters(pydantic.BaseModel):
     """Base of every stage's parameters: frozen, unknown keys refused, errors left to the recipe reader to locate."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def identity(self) -> dict[str, JSON]:
         """What of these parameters enters the version: all fields but those marked `NOT_IDENTITY` or `FILE`."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infra.store.directory import Directory
+from infra.io.files import sha256_file
+from infra.store.directory import Damaged, Directory
 
 MANIFEST = "manifest.json"
 
@@ -59,8 +60,26 @@ class Artifact:
         """A local path of one data file, fit for memory mapping."""
         if not any(out["path"] == file for out in self.manifest["outputs"]):
             raise FileNotFoundError(f"{self.identity} has no data file {file!r}; it has {self.files()[:5]} ...")
+        self._refuse_missing([file])
         return self.data.local(file)
 
     def folder(self, prefix: str = "") -> Path:
         """A local folder that holds the data files (below `prefix`), for readers that want a folder."""
+        self._refuse_missing(self.files(prefix))
         return self.data.local_folder() / prefix
+
+    def is_whole(self) -> bool:
+        """Whether every data file is there with the bytes the manifest lists; reads them all."""
+        return all(
+            self.data.exists(output["path"]) and sha256_file(self.data.local(output["path"])) == output["sha256"]
+            for output in self.manifest["outputs"]
+        )
+
+    def _refuse_missing(self, files: list[str]) -> None:
+        root = self.data.local_root
+        gone = [file for file in files if root is not None and not (root / file).exists()]
+        if gone:
+            raise Damaged(
+                f"{self.identity} has lost its data file {gone[0]} (expected in {root}); "
+                f"restore it, or build it again: puna run RECIPE --force {self.stage}/{self.name}"
+            )

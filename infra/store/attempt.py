@@ -115,8 +115,7 @@ class Attempt:
         name = f"{key}.json"
         if not self.completions.exists(name):
             return None
-        record: dict[str, Any] = self.completions.read_json(name)
-        return record
+        return self.completions.read_json(name)
 
     def complete(self, shard: Shard, result: JSON) -> dict[str, Any]:
         """Write a shard's completion record; when another writer was faster, theirs stands."""

@@ -21,6 +21,11 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from infra.io.files import TEMPORARY_SUFFIX, flush_to_disk, link_exclusively, replace_bytes, temporary_beside
+from infra.stage import StageError
+
+
+class Damaged(StageError):
+    """A file of the store is not what was written, or is gone; says which one and what to do."""
 
 
 @functools.lru_cache(maxsize=8)
@@ -83,9 +88,17 @@ class Directory:
         """A whole file; `FileNotFoundError` where there is none."""
         return bytes(self._fs.cat_file(self._full(name)))
 
-    def read_json(self, name: str) -> Any:
-        """A whole JSON file; `FileNotFoundError` where there is none."""
-        return json.loads(self.read(name))
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A whole JSON object; `FileNotFoundError` where there is no file, `Damaged` where it holds something else."""
+        try:
+            found = json.loads(self.read(name))
+        except ValueError as error:
+            found, problem = None, str(error)
+        else:
+            problem = "no JSON object"
+        if not isinstance(found, dict):
+            raise Damaged(f"{self.url}/{name} is damaged ({problem}); remove that file and run the recipe again")
+        return found
 
     def create(self, name: str, data: bytes) -> None:
         """Write a small new file; `FileExistsError` when the name is taken."""

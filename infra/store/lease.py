@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from infra.store.directory import Directory
+from infra.store.directory import Damaged, Directory
 
 HEARTBEAT_S = 20.0
 STALE_S = 90.0
@@ -55,8 +55,8 @@ def _process_start(pid: int) -> str | None:
 
 
 def _holder(home: Directory) -> dict[str, Any] | None:
-    with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-        lease: dict[str, Any] = home.read_json(_LEASE)
+    with contextlib.suppress(FileNotFoundError, Damaged):
+        lease = home.read_json(_LEASE)
         alive = is_alive(lease)
         if alive or (alive is None and time.time() - lease["heartbeat"] < STALE_S):
             return lease

@@ -72,19 +72,18 @@ def lineage_lines(tree: dict[str, Any], indent: str = "") -> Iterator[str]:
 def verify(artifact: Artifact) -> list[str]:
     """Problems of an artifact's data files: missing, unlisted, or with other bytes than the manifest says."""
     problems = []
+    again = f"puna run RECIPE --force {artifact.stage}/{artifact.name}"
     listed = {output["path"]: output for output in artifact.manifest["outputs"]}
     there = set(artifact.data.files())
     for name, output in sorted(listed.items()):
         if name not in there:
-            problems.append(
-                f"{artifact.identity}: {name} is missing; rebuild it: puna run RECIPE --force {artifact.stage}"
-            )
+            problems.append(f"{artifact.identity}: {name} is missing; rebuild it: {again}")
             continue
         digest = sha256_file(artifact.data.local(name))
         if digest != output["sha256"]:
             problems.append(
                 f"{artifact.identity}: {name} has sha256 {digest[:12]}, the manifest says {output['sha256'][:12]}; "
-                f"restore the file, or remove {artifact.home.url} and run the recipe again"
+                f"restore the file, or rebuild it: {again}"
             )
     problems += [f"{artifact.identity}: {name} is not in the manifest" for name in sorted(there - set(listed))]
     return problems

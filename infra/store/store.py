@@ -9,6 +9,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +19,21 @@ from typing import Any
 from infra.stage import JSON, Stage, StageError
 from infra.store.artifact import MANIFEST, Artifact
 from infra.store.attempt import Attempt, NotDeterministic
-from infra.store.directory import Directory
+from infra.store.directory import Damaged, Directory
 from infra.store.identity import attempt_id
 
 LATEST = "latest"
 _RESERVED = ("refs", "runs")
+_REFERENCE_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_MANIFEST_KEYS = {"attempt", "outputs", "inputs", "parameters", "pins", "digest", "code", "timings"}
 
 
 class ArtifactMissing(StageError):
     """A reference names an artifact that the store does not hold."""
+
+
+class StoreUnusable(StageError):
+    """A URL that can be no store: an unknown protocol, a file in the way, a place that cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +44,29 @@ class Store:
 
     @classmethod
     def at(cls, url: str) -> Store:
-        """The store at a URL; a plain path is made absolute."""
-        return cls(Directory(url if "://" in url else str(Path(url).expanduser().resolve())))
+        """The store at a URL; a plain path is made absolute. Raises `StoreUnusable` for what can be none."""
+        try:
+            root = Directory(url if "://" in url else str(Path(url).expanduser().resolve()))
+            local = root.local_root
+        except (ValueError, ImportError, RuntimeError) as error:
+            raise StoreUnusable(f"{url} can be no store ({error}); name a folder, such as artifacts") from None
+        if local is not None:
+            nearest = next(place for place in (local, *local.parents) if place.exists())
+            if not nearest.is_dir():
+                raise StoreUnusable(f"{url} can be no store: {nearest} is a file; name a folder, such as artifacts")
+        return cls(root)
+
+    def make(self) -> None:
+        """Make the folder of a local store, so that one that cannot be written is refused before any work."""
+        local = self.root.local_root
+        if local is None:
+            return
+        try:
+            local.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreUnusable(f"{local} cannot be made ({error.strerror}); name a folder you may write to") from None
+        if not os.access(local, os.W_OK | os.X_OK):
+            raise StoreUnusable(f"{local} cannot be written; make it writable, or name another folder with --store")
 
     def home(self, stage: str, name: str, version: str) -> Directory:
         """The folder of one version."""
@@ -47,9 +76,14 @@ class Store:
         """The committed artifact, or None."""
         home = self.home(stage, name, version)
         try:
-            return Artifact(stage, name, version, home, home.read_json(MANIFEST))
+            manifest = home.read_json(MANIFEST)
         except FileNotFoundError:
             return None
+        if missing := sorted(_MANIFEST_KEYS - manifest.keys()):
+            raise Damaged(
+                f"{home.url}/{MANIFEST} is damaged (no {', '.join(missing)}); remove that file and run the recipe again"
+            )
+        return Artifact(stage, name, version, home, manifest)
 
     def artifacts(self) -> Iterator[Artifact]:
         """Every committed artifact, by stage, name and version."""
@@ -81,9 +115,10 @@ class Store:
     def commit(self, attempt: Attempt, stage: Stage, name: str, version: str, manifest: dict[str, JSON]) -> Artifact:
         """Write the manifest, which makes the attempt the artifact.
 
-        When the version is there already: a bitwise stage's equal bytes keep the older artifact and drop the attempt,
-        differing ones raise `NotDeterministic`; a numeric stage's new attempt replaces the older one (which stays until
-        gc), because its records are new even where its data is not.
+        When the version is there already: a bitwise stage's equal bytes keep the older artifact and drop the attempt
+        (unless files of the older one are gone or damaged: then the attempt takes its place), differing ones raise
+        `NotDeterministic`; a numeric stage's new attempt replaces the older one (which stays until gc), because its
+        records are new even where its data is not.
         """
         home = attempt.home
         data = json.dumps(manifest, ensure_ascii=False, indent=1).encode()
@@ -91,11 +126,12 @@ class Store:
             home.create(MANIFEST, data)
         except FileExistsError:
             older = self.find(stage.name, name, version)
-            if older is not None and stage.bitwise and older.digest == manifest["digest"]:
+            same = older is not None and stage.bitwise and older.digest == manifest["digest"]
+            if older is not None and same and (older.manifest["attempt"] == attempt.id or older.is_whole()):
                 if older.manifest["attempt"] != attempt.id:
                     home.remove(attempt.id)
                 return older
-            if older is not None and stage.bitwise:
+            if older is not None and stage.bitwise and not same:
                 attempt.refuse()
                 raise NotDeterministic(
                     f"{stage.name}/{name}@{version} was rebuilt with other bytes: digest {manifest['digest']:.12}, "
@@ -110,24 +146,35 @@ class Store:
 
     def set_reference(self, recipe: str, artifact: Artifact, tag: str, run: str = "") -> None:
         """Point `recipe`'s tag at an artifact."""
+        for what, word in (("recipe", recipe), ("tag", tag)):
+            if not _REFERENCE_WORD.fullmatch(word):
+                raise StageError(f"{what} {word!r}: use letters, digits and '._-', first a letter or digit")
         body = {"stage": artifact.stage, "name": artifact.name, "version": artifact.version, "run": run}
         self.root.replace(_reference_file(recipe, artifact.stage, artifact.name, tag), json.dumps(body).encode())
 
     def reference(self, recipe: str, stage: str, name: str, tag: str = LATEST) -> str | None:
         """The version a tag points at, or None."""
         try:
-            version: str = self.root.read_json(_reference_file(recipe, stage, name, tag))["version"]
+            return str(self._read_reference(_reference_file(recipe, stage, name, tag))["version"])
         except FileNotFoundError:
             return None
-        return version
 
     def references(self) -> list[dict[str, Any]]:
         """All references: recipe, tag, stage, name, version."""
         found = []
         for file in self.root.files("refs/"):
-            recipe, stage, name, tag = file.removeprefix("refs/").removesuffix(".json").split("/")
-            found.append({"recipe": recipe, "tag": tag, "stage": stage, "name": name} | self.root.read_json(file))
+            words = file.removeprefix("refs/").removesuffix(".json").split("/")
+            if len(words) != 4:
+                raise Damaged(f"{self.root.url}/{file} is no reference (recipe/stage/name/tag.json); remove that file")
+            recipe, stage, name, tag = words
+            found.append({"recipe": recipe, "tag": tag, "stage": stage, "name": name} | self._read_reference(file))
         return found
+
+    def _read_reference(self, file: str) -> dict[str, Any]:
+        body = self.root.read_json(file)
+        if "version" not in body:
+            raise Damaged(f"{self.root.url}/{file} is damaged (no version); remove that file and run the recipe again")
+        return body
 
     def open(self, reference: str, recipe: str | None = None) -> Artifact:
         """The artifact named `stage/name[@version-prefix-or-tag]`; `ArtifactMissing` says what there is."""

@@ -75,3 +75,16 @@ def test_run_refuses_what_is_not_there_before_anything_starts(tmp_path: Path) ->
     done = subprocess.run([PUNA, "run", file, "--store", tmp_path / "s"], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "nothing.txt: there is no such file" in done.stderr
     assert not (tmp_path / "s").exists()
+
+
+def test_a_store_that_is_none_is_refused_by_every_command(tmp_path: Path) -> None:
+    file, cli = tmp_path / "r.yaml", CliRunner()
+    file.write_text("name: r\nsources:\n  a:\n    ingest: {format: text, paths: [r.yaml]}\n")
+    for command in (["artifacts", "list"], ["artifacts", "verify"], ["artifacts", "gc"], ["artifacts", "show", "a/b"]):
+        refused = cli.invoke(app, [*command, "--store", str(tmp_path / "nothing")])
+        assert refused.exit_code == 2 and "there is no store at" in refused.output, command
+    for command in (["plan", str(file)], ["run", str(file)], ["artifacts", "list"]):
+        refused = cli.invoke(app, [*command, "--store", str(file)])
+        assert refused.exit_code == 2 and "r.yaml is a file" in refused.output, command
+    refused = cli.invoke(app, ["plan", str(file), "--store", "memory://x", "-s", "engine.kind=processes"])
+    assert refused.exit_code == 2 and "set engine.kind=inline" in refused.output

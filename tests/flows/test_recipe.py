@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
 
 from flows.plan import make_plan
+from flows.prepare import prepare
 from flows.recipe import read_recipe
 from flows.recipe_file import RecipeError
-from flows.resolve import resolve
+from flows.resolve import digest_cache_file, resolve
 from flows.stages import stages
 from infra.store import Store
 
@@ -112,3 +115,37 @@ def test_a_change_reaches_what_follows_and_nothing_before(good: Path, tmp_path: 
     last = {"training/two", "evaluation/two", "report/r"}
     assert changed(good, tmp_path, "training.phases.two.mixture=buckets") == last
     assert changed(good, tmp_path, "benchmarks.exam.limit=1") == {"evaluation/one", "evaluation/two", "report/r"}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("percentiles={head: 98, middle: 50}", "percentiles: head is percentile 98, above middle's 50"),
+        ("percentiles.middle=200", "percentiles.middle: 200: input should be less than or equal to 100"),
+        ("training.optimizer.lr=.inf", "training.optimizer.lr: inf: input should be a finite number"),
+        ("language_models={a/b: {sources: [web]}}", "should match pattern"),
+        ("sources.web.ingest.paths=['']", "sources.web.ingest.paths.0: is an empty path; name a file"),
+        ("training.phases.one.name=base", "is what evaluation calls the base model; rename the phase"),
+    ],
+)
+def test_values_that_only_a_stage_would_refuse_are_refused(good: Path, override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=re.escape(message)):
+        read_recipe(good, [override])
+
+
+@pytest.mark.parametrize("path", ["b.txt", "~nobody-here/a.txt", "x" * 5000])
+def test_a_path_that_is_not_there_is_refused_with_its_line(good: Path, path: str) -> None:
+    good.write_text(good.read_text().replace("a.txt", path))
+    with pytest.raises(RecipeError) as refused:
+        prepare(good).refuse_unresolved()
+    assert str(refused.value).startswith(f"{good}:4: ingest/web: ")
+    if path == "b.txt":
+        assert "(did you mean 'a.txt'?)" in str(refused.value)
+
+
+def test_a_damaged_cache_of_digests_costs_nothing(good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    before = versions(good, tmp_path)
+    for text in ("[1]", "5", "null", "{", json.dumps({str(tmp_path / "a.txt"): 5})):
+        digest_cache_file().write_text(text)
+        assert versions(good, tmp_path) == before

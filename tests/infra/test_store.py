@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.build import LedgerDoesNotBalance, _check_ledger
-from infra.stage import Stage
-from infra.store import ArtifactMissing, NotDeterministic, Store, operations
+from infra.stage import Stage, StageError
+from infra.store import ArtifactMissing, Damaged, NotDeterministic, Store, operations
 from infra.store.directory import Directory
 from infra.store.identity import canonical, version_of
 from infra.store.lease import is_alive, lease, process_identity
+from infra.store.store import StoreUnusable
 from tests.stage_harness import data_digests, run_stage
 from tests.toy import TOY, ToyParameters
 
@@ -35,7 +36,10 @@ def test_directory_contract(directory: Directory, tmp_path: Path) -> None:
         directory.create("a/x.json", b"2")
     assert directory.read("a/x.json") == b"1"
     directory.replace("a/x.json", b"3")
-    assert directory.read_json("a/x.json") == 3
+    with pytest.raises(Damaged, match=r"a/x\.json is damaged"):
+        directory.read_json("a/x.json")
+    directory.replace("a/x.json", b'{"x": 3}')
+    assert directory.read_json("a/x.json") == {"x": 3}
     staged = directory.staging("b/y.bin")
     staged.write_bytes(b"yy")
     assert "b/y.bin" not in directory.files()
@@ -101,6 +105,42 @@ def test_verify_finds_a_flipped_byte_and_a_missing_file(tmp_path: Path) -> None:
     assert (
         len(problems) == 2 and "part-00001.txt has sha256" in problems[0] and "part-00002.txt is missing" in problems[1]
     )
+
+
+def test_force_replaces_an_artifact_that_lost_a_file(tmp_path: Path) -> None:
+    artifact = run_stage(TOY, ToyParameters(), tmp_path=tmp_path)
+    artifact.path("part-00002.txt").unlink()
+    for use in (lambda: artifact.path("part-00002.txt"), artifact.folder):
+        with pytest.raises(Damaged, match="has lost its data file part-00002"):
+            use()
+    again = run_stage(TOY, ToyParameters(), tmp_path=tmp_path, force=True)
+    assert again.identity == artifact.identity and again.digest == artifact.digest
+    assert operations.verify(again) == []
+
+
+def test_what_is_damaged_is_named(tmp_path: Path) -> None:
+    artifact = run_stage(TOY, ToyParameters(), tmp_path=tmp_path)
+    store = Store.at(str(tmp_path / "store"))
+    store.set_reference("r", artifact, "kept")
+    for recipe, tag in (("r", "a/b"), ("..", "x"), ("r", "")):
+        with pytest.raises(StageError, match="use letters, digits"):
+            store.set_reference(recipe, artifact, tag)
+    store.root.replace("refs/r/toy/main/kept.json", b"{")
+    with pytest.raises(Damaged, match=r"kept\.json is damaged"):
+        store.references()
+    for text in (b"", b"{}", b"[1]", artifact.home.read("manifest.json")[:200]):
+        artifact.home.replace("manifest.json", text)
+        with pytest.raises(Damaged, match=r"manifest\.json is damaged"):
+            list(store.artifacts())
+    artifact.home.remove("manifest.json")
+    assert run_stage(TOY, ToyParameters(), tmp_path=tmp_path).digest == artifact.digest
+
+
+def test_what_can_be_no_store_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for url in (str(tmp_path / "file"), str(tmp_path / "file" / "below"), "nonsense://x"):
+        with pytest.raises(StoreUnusable, match="can be no store"):
+            Store.at(url)
 
 
 def test_force_keeps_equal_bytes_and_refuses_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
