@@ -781,7 +781,7 @@ TITLES: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 
-LABELS: dict[str, tuple[str, str]] = {"en": ("Question: ", "Answer: "), "zh": ("问题：", "答案：")}
+LABELS: dict[str, tuple[str, str]] = {"en": ("Question: ", "Answer: "), "zh": ("问题：", "答案： ")}
 
 NAVIGATION: dict[str, tuple[str, ...]] = {
     "en": (
