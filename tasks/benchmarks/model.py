@@ -58,8 +58,8 @@ class Style(Parameters):
 
 _ENGLISH_TEXTS = Style(question="Question: {question}\nAnswer:", delimiter=" ", score="texts")
 _ENGLISH_LETTERS = Style(question="{question}\n{options}\nAnswer:", delimiter=" ", score="letters")
-# A blank before the answer, as the harness has: without one, a tokenizer may join the colon and the answer in one token,
-# and nothing is left of the answer to score.
+# A blank before the answer, as the harness has: without one a tokenizer may join the colon and the answer in one token,
+# which leaves nothing of the answer to score.
 _CHINESE_TEXTS = Style(question="问题：{question}\n答案：", delimiter=" ", score="texts")
 _CHINESE_LETTERS = Style(question="{question}\n{options}\n答案：", delimiter=" ", score="letters")
 

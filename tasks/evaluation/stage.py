@@ -59,7 +59,7 @@ class EvaluationParameters(Parameters):
 
 STAGE = Stage(
     "evaluation",
-    version=1,
+    version=2,
     parameters=EvaluationParameters,
     run="tasks.evaluation.run:run",
     summary="benchmark scores and bits per byte of one model",
