@@ -6,7 +6,6 @@ last, `checksums.json`. It is built under another name, synced and renamed. No p
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -18,24 +17,13 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from infra.io.files import flush_to_disk, sha256_file
+
 KEEP = 2
 """Checkpoints kept: the last, and one to fall back to."""
 
 _LOG = logging.getLogger(__name__)
 _PREFIX = "step-"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -58,13 +46,13 @@ def save(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], s
     for name, entries in tensors.items():
         save_tensors(building / f"{name}.safetensors", entries)
     (building / "state.json").write_text(json.dumps(state, sort_keys=True))
-    checksums = {path.name: _sha256(path) for path in sorted(building.iterdir())}
+    checksums = {path.name: sha256_file(path) for path in sorted(building.iterdir())}
     (building / "checksums.json").write_text(json.dumps(checksums, sort_keys=True))
     for path in [*building.iterdir(), building]:
-        _sync(path)
+        flush_to_disk(path)
     shutil.rmtree(final, ignore_errors=True)
     building.rename(final)
-    _sync(folder)
+    flush_to_disk(folder)
     for old in _checkpoints(folder)[:-KEEP]:
         shutil.rmtree(old)
     for left in folder.glob(f".{_PREFIX}*"):
@@ -97,6 +85,6 @@ def _problem(path: Path) -> str:
         file = path / name
         if not file.is_file():
             return f"{name} is missing"
-        if _sha256(file) != expected:
+        if sha256_file(file) != expected:
             return f"{name} does not match its checksum"
     return ""
