@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import random
 import signal
+import time
 import subprocess
 import sys
 from collections.abc import Callable
@@ -150,13 +151,15 @@ def test_killed_at_random_and_run_again_gives_the_same_bytes(world: World, tmp_p
     """SIGKILL at any moment, also while loading, saving or finishing (forked, as importing torch takes seconds)."""
     model, bins = world
     values = parameters(tokens="200 rows", max_epochs=99, checkpoint_every="3 steps")
+    began = time.monotonic()
     train(spec(tmp_path / "whole", model, bins, values))
+    whole_s = time.monotonic() - began
     made = spec(tmp_path / "parts", model, bins, values)
     draw, killed = random.Random(5), 0
     for attempt in range(60):
         child = multiprocessing.get_context("fork").Process(target=train, args=(made,))
         child.start()
-        child.join(timeout=draw.uniform(0.03, 0.4) if attempt < 40 else 60)
+        child.join(timeout=draw.uniform(0.02, 0.25) * whole_s if attempt < 40 else 60)
         child.kill()
         child.join()
         killed += child.exitcode == -signal.SIGKILL
