@@ -6,9 +6,9 @@ import json
 import multiprocessing
 import random
 import signal
-import time
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
