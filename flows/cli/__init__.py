@@ -1,0 +1,31 @@
+"""The `puna` command. Results go to stdout, what happens meanwhile to stderr.
+
+Exit codes: 0 done or nothing to do, 1 a stage failed, 2 bad recipe or arguments, 3 a gate stopped the run,
+75 interrupted and resumable. Heavy imports stand inside the commands, so that `puna --help` is quick.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from flows.cli import artifacts, dashboard
+from flows.cli.running import evaluate, plan, report, run
+from flows.cli.setting_up import doctor, init, schema
+
+app = typer.Typer(
+    help="Puna: from web crawls and a base Llama to an adapted model with measured benchmarks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (run, plan, evaluate, report, doctor, init):
+    app.command()(command)
+app.add_typer(artifacts.app, name="artifacts")
+app.add_typer(dashboard.app, name="dashboard")
+app.command()(schema)
+
+
+def main() -> None:
+    """Entry point of the `puna` command."""
+    app()

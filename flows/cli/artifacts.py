@@ -1,0 +1,136 @@
+"""`puna artifacts`: look at the store."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from flows.cli.common import (
+    EXIT_FAILED,
+    JsonOption,
+    RefArgument,
+    StoreUrl,
+    open_artifact,
+    open_store,
+    refusals,
+)
+
+app = typer.Typer(help="Look at the store: versions, lineage, checks, clean-up.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(store: StoreUrl = "artifacts", as_json: JsonOption = False) -> None:
+    """List every artifact of the store."""
+    with refusals():
+        rows = [
+            {
+                "artifact": artifact.identity,
+                "finished": artifact.manifest["timings"]["finished"],
+                "bytes": sum(output["bytes"] for output in artifact.manifest["outputs"]),
+                "run": artifact.manifest["run"],
+            }
+            for artifact in open_store(store).artifacts()
+        ]
+    if as_json:
+        print(json.dumps({"artifacts": rows}))
+        return
+    for row in rows:
+        print(f"{row['artifact']:<48} {row['finished'][:19]}  {row['bytes']:>14,} bytes  {row['run']}")
+
+
+@app.command("show")
+def show(reference: RefArgument, store: StoreUrl = "artifacts", as_json: JsonOption = False) -> None:
+    """Show an artifact's manifest: parameters, inputs, outputs, statistics, ledger."""
+    artifact = open_artifact(store, reference)
+    if as_json:
+        print(json.dumps(artifact.manifest, ensure_ascii=False))
+        return
+    import yaml
+
+    print(yaml.safe_dump(artifact.manifest, sort_keys=False, allow_unicode=True, width=120))
+
+
+@app.command("path")
+def path(reference: RefArgument, store: StoreUrl = "artifacts") -> None:
+    """Print the folder of an artifact's data files."""
+    print(open_artifact(store, reference).data.url)
+
+
+@app.command("lineage")
+def lineage(
+    reference: RefArgument,
+    store: StoreUrl = "artifacts",
+    down: Annotated[
+        bool, typer.Option("--down", help="What was made from it, instead of what it was made from.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what an artifact was made from, down to the files that were read."""
+    from infra.store import operations
+
+    with refusals():
+        tree = operations.lineage(open_store(store), open_artifact(store, reference), down=down)
+    print(json.dumps(tree, ensure_ascii=False) if as_json else "\n".join(operations.lineage_lines(tree)))
+
+
+@app.command("diff")
+def diff(first: RefArgument, second: RefArgument, store: StoreUrl = "artifacts") -> None:
+    """Show where two artifacts differ: parameters, inputs, pins, statistics, files."""
+    from infra.store import operations
+
+    for line in operations.diff(open_artifact(store, first), open_artifact(store, second)):
+        print(line)
+
+
+@app.command("verify")
+def verify(
+    reference: Annotated[str | None, typer.Argument(metavar="[REF]", help="One artifact; all by default.")] = None,
+    store: StoreUrl = "artifacts",
+) -> None:
+    """Read data files again and compare them with their manifest's checksums."""
+    from infra.store import operations
+
+    checked, problems = 0, []
+    with refusals():
+        for artifact in [open_artifact(store, reference)] if reference else open_store(store).artifacts():
+            checked += 1
+            problems += operations.verify(artifact)
+    for problem in problems:
+        print(problem)
+    print(f"{checked} artifacts checked, {len(problems)} problems")
+    if problems:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command("tag")
+def tag(
+    reference: RefArgument,
+    tag: Annotated[str, typer.Argument(help="The tag, such as released.", show_default=False)],
+    recipe: Annotated[str, typer.Option("--recipe", help="The recipe the tag belongs to.")],
+    store: StoreUrl = "artifacts",
+) -> None:
+    """Give an artifact a name that gc respects and `artifact:RECIPE/STAGE/NAME@TAG` finds."""
+    artifact = open_artifact(store, reference)
+    with refusals():
+        open_store(store).set_reference(recipe, artifact, tag)
+    print(f"{recipe}: {tag} -> {artifact.identity}")
+
+
+@app.command("gc")
+def gc(
+    store: StoreUrl = "artifacts",
+    apply: Annotated[bool, typer.Option("--apply", help="Delete; without it, only say what would go.")] = False,
+    keep_runs: Annotated[int, typer.Option("--keep-runs", min=0, help="Newest runs whose artifacts stay.")] = 3,
+) -> None:
+    """Remove artifacts that no tag, no recent run and no unfinished run needs (a dry run by default)."""
+    from infra.store import operations
+
+    with refusals():
+        found = operations.garbage(open_store(store), keep_runs=keep_runs)
+    for item in found:
+        print(f"{'removed' if apply else 'would remove'}  {item.what}  {item.bytes:,} bytes")
+        if apply:
+            item.home.remove()
+    print(f"{len(found)} items, {sum(item.bytes for item in found):,} bytes")

@@ -1,0 +1,91 @@
+"""What the commands share: options, exit codes, and errors as sentences."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+EXIT_FAILED, EXIT_USAGE, EXIT_GATE, EXIT_INTERRUPTED = 1, 2, 3, 75
+
+
+RecipeArgument = Annotated[Path, typer.Argument(help="A recipe, such as configs/demo.yaml.", show_default=False)]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("-s", "--set", metavar="KEY=VALUE", help="Override a value of the recipe; repeatable."),
+]
+StoreOption = Annotated[str | None, typer.Option("--store", help="URL of the store, instead of the recipe's.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="S", help="Run only stage S (`stage` or `stage/name`); repeatable."),
+]
+FromOption = Annotated[str | None, typer.Option("--from", metavar="S", help="Run S and what follows it.")]
+UntilOption = Annotated[str | None, typer.Option("--until", metavar="S", help="Run S and what it rests on.")]
+ForceOption = Annotated[list[str] | None, typer.Option("--force", metavar="S", help="Build S again; repeatable.")]
+PinOption = Annotated[
+    list[str] | None, typer.Option("--pin", metavar="S=VERSION", help="Use that version of S; repeatable.")
+]
+RefArgument = Annotated[str, typer.Argument(metavar="REF", help="stage/name[@version-or-tag].", show_default=False)]
+StoreUrl = Annotated[str, typer.Option("--store", help="URL of the store.", envvar="PUNA_STORE")]
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    from flows.recipe_file import RecipeError
+    from infra.stage import StageError
+    from infra.store import Damaged
+
+    try:
+        yield
+    except Damaged as error:
+        say(f"error: {error}")
+        raise typer.Exit(EXIT_FAILED) from None
+    except (RecipeError, StageError) as error:
+        say(f"error: {error}")
+        raise typer.Exit(EXIT_USAGE) from None
+
+
+def open_artifact(store: str, reference: str) -> Any:
+    with refusals():
+        return open_store(store).open(reference)
+
+
+def open_store(url: str) -> Any:
+    """The store at a URL; one that is not there is most likely misspelt."""
+    from infra.store import ArtifactMissing, Store
+
+    with refusals():
+        store = Store.at(url)
+        local = store.root.local_root
+        if local is not None and not local.is_dir():
+            raise ArtifactMissing(f"there is no store at {local}; name yours with --store, or set PUNA_STORE")
+        return store
+
+
+def read_pins(given: list[str] | None) -> dict[str, str]:
+    from flows.recipe_file import RecipeError
+
+    pins = {}
+    for text in given or ():
+        stage, equals, version = text.partition("=")
+        if not (stage and equals and version):
+            raise RecipeError([f"--pin {text}: write S=VERSION, such as --pin tokenizer/main=3fa91c"])
+        pins[stage] = version
+    return pins
+
+
+def select(
+    only: list[str] | None, start: str | None, until: str | None, force: list[str] | None, pins: dict[str, str]
+) -> Any:
+    from flows.plan import Selection
+
+    return Selection(tuple(only or ()), start, until, tuple(force or ()), pins)

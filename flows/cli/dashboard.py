@@ -1,0 +1,45 @@
+"""`puna dashboard`: the local Prefect server."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flows.cli.common import EXIT_FAILED, say
+
+app = typer.Typer(help="The local Prefect server that shows runs.", no_args_is_help=True)
+
+
+@app.command("start")
+def start(
+    port: Annotated[int | None, typer.Option("--port", help="Port; the first free one from 4200 by default.")] = None,
+) -> None:
+    """Start the dashboard, or say where it runs."""
+    from flows import server
+
+    server.prepare_environment()
+    try:
+        print(server.start(port).address)
+    except server.ServerFailed as error:
+        say(f"error: {error}")
+        raise typer.Exit(EXIT_FAILED) from None
+
+
+@app.command("stop")
+def stop() -> None:
+    """Stop the dashboard; the history of runs is kept."""
+    from flows import server
+
+    print("stopped" if server.stop() else "no dashboard was running")
+
+
+@app.command("status")
+def status() -> None:
+    """Say whether the dashboard runs, and where."""
+    from flows import server
+
+    found = server.running()
+    print(
+        f"running at {found.address} (process {found.pid})" if found else "not running; start it: puna dashboard start"
+    )

@@ -1,0 +1,251 @@
+"""Commands that work on a recipe: run, plan, evaluate, report."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli.common import (
+    EXIT_FAILED,
+    EXIT_GATE,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    ForceOption,
+    FromOption,
+    JsonOption,
+    OnlyOption,
+    PinOption,
+    RecipeArgument,
+    SetOption,
+    StoreOption,
+    UntilOption,
+    read_pins,
+    refusals,
+    say,
+    select,
+)
+
+
+def run(
+    recipe: RecipeArgument,
+    only: OnlyOption = None,
+    from_stage: FromOption = None,
+    until_stage: UntilOption = None,
+    force: ForceOption = None,
+    pin: PinOption = None,
+    set_: SetOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a recipe: build every stage that the store does not hold yet, and print the benchmark table."""
+    from flows.prepare import prepare
+    from flows.results import Results
+
+    with refusals():
+        pins = read_pins(pin)
+        prepared = prepare(recipe, set_ or (), store, select(only, from_stage, until_stage, force, pins))
+        prepared.refuse_unresolved()
+        to_run = prepared.plan.to_run()
+        if to_run:
+            prepared.store.make()
+    if not to_run:
+        from flows.runs import mark_crashed
+
+        with refusals():
+            crashed = mark_crashed(prepared.store)
+        if crashed:
+            _ensure_server()
+            from flows.pipeline import mark_flow_runs_crashed
+
+            with _unreachable_server():
+                mark_flow_runs_crashed()
+        _print_result(Results(prepared.plan).to_json(None, "nothing to do"), as_json)
+        return
+    _ensure_server()
+    arguments = {
+        "recipe": str(recipe),
+        "overrides": list(set_ or ()),
+        "only": list(only or ()),
+        "from_stage": from_stage,
+        "until_stage": until_stage,
+        "force": list(force or ()),
+        "pin": pins,
+        "store": store,
+    }
+    _run_pipeline(arguments, as_json)
+
+
+def _ensure_server() -> None:
+    from flows import server
+
+    server.prepare_environment()
+    if os.environ.get("PREFECT_API_URL"):
+        say(f"dashboard: {os.environ['PREFECT_API_URL'].removesuffix('/api')}")
+        return
+    found = server.running()
+    if found is None:
+        say("starting the dashboard (a local Prefect server, kept for later runs) ...")
+        try:
+            found = server.start()
+        except server.ServerFailed as error:
+            say(f"error: {error}")
+            raise typer.Exit(EXIT_FAILED) from None
+    os.environ["PREFECT_API_URL"] = found.api_url
+    say(f"dashboard: {found.address}   (stop it with: puna dashboard stop)")
+
+
+def _run_pipeline(arguments: dict[str, Any], as_json: bool) -> None:
+    from prefect import tags
+    from rich.console import Console
+
+    from flows.console import Terminal
+    from flows.listener import CONSOLE
+    from flows.pipeline import pipeline, process_tag
+    from flows.recipe_file import RecipeError
+    from flows.walk import StepFailed
+    from infra.stage import GateError, StageError
+
+    def interrupt(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    console = Console(stderr=True)
+    try:
+        with _unreachable_server(), Terminal(console) as terminal, tags(process_tag()):
+            CONSOLE.set(terminal)
+            result = pipeline(**arguments)
+    except KeyboardInterrupt:
+        say("interrupted; what is finished is kept, run the same command again to go on")
+        sys.stderr.flush()
+        os._exit(EXIT_INTERRUPTED)  # worker threads may be inside a stage; the store needs no goodbye
+    except RecipeError as error:
+        say(f"error: {error}")
+        raise typer.Exit(EXIT_USAGE) from None
+    except StageError as error:
+        say(f"error: {error}")
+        raise typer.Exit(EXIT_FAILED) from None
+    except StepFailed as failure:
+        _report_failure(failure)
+        if as_json:
+            print(json.dumps(failure.result, ensure_ascii=False))
+        raise typer.Exit(EXIT_GATE if isinstance(failure.cause, GateError) else EXIT_FAILED) from None
+    _print_result(result, as_json)
+
+
+def _report_failure(failure: Any) -> None:
+    """A stage's own error in plain words; anything unforeseen with its traceback, the worker's included."""
+    import traceback
+
+    from infra.stage import StageError
+
+    if not isinstance(failure.cause, StageError):
+        remote = failure.cause.__cause__  # a worker's traceback, as text
+        if type(remote).__name__ == "RemoteTraceback":
+            say(str(remote))
+        else:
+            traceback.print_exception(failure.cause, file=sys.stderr)
+    say(f"error: {failure.step.id} failed: {failure.cause}")
+    say("what is finished is kept; run the same command again to go on from there")
+
+
+def _print_result(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False))
+        return
+    from flows.console import result_console, score_table, stage_table
+
+    console = result_console()
+    console.print(stage_table(result["stages"]))
+    scores = score_table(result["scores"])
+    if scores is not None:
+        console.print()
+        console.print(scores)
+    hits = sum(stage["result"] == "hit" for stage in result["stages"])
+    if hits == len(result["stages"]):
+        console.print(f"\nNothing to do: all {hits} stages are in the store.")
+    if result["report"]:
+        console.print(f"\nReport: {result['report']}", soft_wrap=True)
+
+
+def plan(
+    recipe: RecipeArgument,
+    only: OnlyOption = None,
+    from_stage: FromOption = None,
+    until_stage: UntilOption = None,
+    force: ForceOption = None,
+    pin: PinOption = None,
+    set_: SetOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show each stage's version, whether the store holds it, and why it must run. Runs nothing."""
+    from flows.prepare import prepare
+
+    with refusals():
+        selection = select(only, from_stage, until_stage, force, read_pins(pin))
+        prepared = prepare(recipe, set_ or (), store, selection)
+    stages = prepared.plan.to_json()
+    if as_json:
+        print(json.dumps({"recipe": prepared.recipe.name, "stages": stages}, ensure_ascii=False))
+        return
+    from flows.console import result_console, stage_table
+
+    console = result_console()
+    console.print(stage_table(stages))
+    for warning in prepared.recipe.warnings():
+        console.print(f"warning: {warning}", soft_wrap=True, highlight=False)
+
+
+def evaluate(
+    recipe: RecipeArgument,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", help="Only that model (base, model or a phase); repeatable.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Evaluate again although the scores are there.")] = False,
+    set_: SetOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Evaluate a recipe's models that are in the store, and print the benchmark table."""
+    stages = [f"evaluation/{name}" for name in model] if model else ["evaluation"]
+    run(recipe, only=stages, force=stages if force else None, set_=set_, store=store, as_json=as_json)
+
+
+def report(
+    recipe: RecipeArgument,
+    force: Annotated[bool, typer.Option("--force", help="Draw the page again.")] = False,
+    set_: SetOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Print the path of a recipe's report, drawing it from what is in the store where it is not there."""
+    from flows.prepare import prepare
+    from flows.results import Results
+
+    with refusals():
+        selection = select(["report"], None, None, ["report"] if force else None, {})
+        prepared = prepare(recipe, set_ or (), store, selection)
+        prepared.refuse_unresolved()
+    if prepared.plan.to_run():
+        run(recipe, only=["report"], force=["report"] if force else None, set_=set_, store=store)
+        return
+    print(Results(prepared.plan).to_json(None, "")["report"])
+
+
+@contextlib.contextmanager
+def _unreachable_server() -> Iterator[None]:
+    """Prefect's own error for a server that does not answer, as a sentence."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("Failed to reach API"):
+            raise
+        say(f"error: no Prefect server answers at {os.environ.get('PREFECT_API_URL')}")
+        say("start it, or unset PREFECT_API_URL: puna then starts a server of its own")
+        raise typer.Exit(EXIT_FAILED) from None
