@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import pydantic
 
+from infra.quantities import Count
 from infra.stage import FilePaths, Parameters, Stage
 
 
@@ -37,7 +38,7 @@ class IngestParameters(Parameters):
     format: Literal["warc", "wet", "jsonl", "text"]
     paths: FilePaths
     sample: Annotated[float, pydantic.Field(gt=0, le=1)] = 1.0
-    limit: Annotated[int, pydantic.Field(ge=1)] | None = None
+    limit: Annotated[Count, pydantic.Field(ge=1)] | None = None
     extractor: Literal["resiliparse"] = "resiliparse"
     min_characters: Annotated[int, pydantic.Field(ge=1)] = 1
     max_page_bytes: Annotated[int, pydantic.Field(ge=1_024)] = 4 * 1024 * 1024

@@ -1,4 +1,4 @@
-"""Counts and durations as recipes write them: `4M`, `0.5B`, `100 steps`, `2 epochs`, `5000 rows`.
+"""Durations as recipes write them: `4M`, `0.5B`, `100 steps`, `2 epochs`, `5000 rows`.
 
 A duration is an exact amount and a unit. Tokens are what training counts in; the other units become tokens in
 `tasks.training.plan`, which knows the batch, the row length and the rows of the bins. Light: pydantic and stdlib only.
@@ -8,49 +8,16 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import pydantic
 
+from infra.quantities import NUMBER, SUFFIXES
+
 Unit = Literal["tokens", "steps", "rows", "epochs"]
 
-SUFFIXES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _UNITS: dict[str, Unit] = {"": "tokens", "token": "tokens", "step": "steps", "row": "rows", "epoch": "epochs"}
-_NUMBER = r"[0-9]+(?:_[0-9]+)*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
-_COUNT = re.compile(rf"\s*({_NUMBER})\s*([KMBT]?)\s*")
-_DURATION = re.compile(rf"\s*({_NUMBER})\s*([KMBT]?)\s*(tokens?|steps?|rows?|epochs?)?\s*")
-
-
-def parse_count(value: object) -> int:
-    """A whole number from 4000000, 4e6, "4M", "0.5B" or "4_000_000".
-
-    Raises:
-        ValueError: not a number, or not whole after its suffix.
-    """
-    amount = _amount(value, _COUNT, "a number such as 4000000, 4M or 0.5B")[0]
-    if amount.denominator != 1:
-        raise ValueError(f"{value!r} is {float(amount)}, not a whole number; write one, such as {round(amount)}")
-    return int(amount)
-
-
-def _amount(value: object, pattern: re.Pattern[str], wanted: str) -> tuple[Fraction, str]:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise ValueError(f"{value!r} is not {wanted}")
-    match = pattern.fullmatch(str(value))
-    if match is None:
-        raise ValueError(f"{value!r} is not {wanted}")
-    number, suffix, *unit = match.groups()
-    return Fraction(number.replace("_", "")) * SUFFIXES[suffix], (unit[0] or "" if unit else "")
-
-
-Count = Annotated[
-    int,
-    pydantic.BeforeValidator(parse_count),
-    pydantic.WithJsonSchema(
-        {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9._]+ *[KMBT]?$"}]}
-    ),
-]
-"""A whole number of things; recipes may write a suffix K, M, B or T."""
+_DURATION = re.compile(rf"\s*({NUMBER})\s*([KMBT]?)\s*(tokens?|steps?|rows?|epochs?)?\s*")
 
 
 class Duration(pydantic.BaseModel):
@@ -68,9 +35,12 @@ class Duration(pydantic.BaseModel):
         Raises:
             ValueError: not a duration, zero, or a part of a token, step or row.
         """
-        wanted = "a duration such as 0.5B (tokens), 100 steps, 5000 rows or 2 epochs"
-        amount, word = _amount(value, _DURATION, wanted)
-        unit = _UNITS[word.rstrip("s")]
+        match = None if isinstance(value, bool) else _DURATION.fullmatch(str(value))
+        if match is None or not isinstance(value, (int, float, str)):
+            raise ValueError(f"{value!r} is not a duration such as 0.5B (tokens), 100 steps, 5000 rows or 2 epochs")
+        number, suffix, word = match.groups()
+        amount = Fraction(number.replace("_", "")) * SUFFIXES[suffix]
+        unit = _UNITS[(word or "").rstrip("s")]
         if amount.denominator != 1 and unit != "epochs":
             raise ValueError(f"{value!r} is {float(amount)} {unit}; a duration in {unit} must be whole")
         return cls(amount=amount, unit=unit)

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
+from infra.quantities import Count
 from infra.stage import NOT_IDENTITY, Parameters, Stage
-from tasks.training.durations import Count, Duration, tokens
+from tasks.training.durations import Duration, tokens
 from tasks.training.plan import (
     Plan,
     PlanError,

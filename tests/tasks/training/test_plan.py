@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.training.durations import Duration, parse_count
+from infra.quantities import parse_count
+from tasks.training.durations import Duration
 from tasks.training.plan import PlanError, Ramp, Schedule, batch_rows, duration_tokens, mixture_ramps
 from tasks.training.stage import TrainingParameters, TrainingSection
 
