@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from infra.context import Context
 from infra.stage import StageError
 from infra.store import Artifact, Shard
+from tasks.documents.hashes import parquet_options
 from tasks.documents.ledger import Ledger
-from tasks.documents.schema import COMPRESSION
 
 Annotate = Callable[[pa.Table], pa.Table]
 
@@ -98,13 +98,13 @@ def annotate_part(function: Annotate, part: Part, shard: Shard) -> dict[str, Any
             if annotations.num_rows != table.num_rows:
                 raise StageError(f"{part.name}: {table.num_rows} documents but {annotations.num_rows} annotations")
             if writer is None:
-                writer = pq.ParquetWriter(path, annotations.schema, compression=COMPRESSION)
+                writer = pq.ParquetWriter(path, annotations.schema, **parquet_options(annotations.schema))
             writer.write_table(annotations)
             rows += table.num_rows
             _count(ledger, part.source, table, annotations)
         if writer is None:
             empty = function(pa.table({name: pa.array([], type_) for name, type_ in _types(part)}))
-            writer = pq.ParquetWriter(path, empty.schema, compression=COMPRESSION)
+            writer = pq.ParquetWriter(path, empty.schema, **parquet_options(empty.schema))
         writer.close()
     return {"rows": rows, "ledger": ledger.to_json()}
 

@@ -43,19 +43,33 @@ def minhash(
     offsets: npt.NDArray[np.int64],
     a: npt.NDArray[np.uint64],
     b: npt.NDArray[np.uint64],
+    sizes: npt.NDArray[np.int64] | None = None,
 ) -> npt.NDArray[np.uint64]:
-    """Signatures, shape (documents, len(a)); document i's shingles are `hashes[offsets[i]:offsets[i + 1]]`."""
+    """Signatures, shape (documents, len(a)); document i's shingles are `hashes[offsets[i]:offsets[i + 1]]`, or the
+    first `sizes[i]` of them."""
     signatures = np.empty((len(offsets) - 1, len(a)), dtype=np.uint64)
-    _minhash_loop(hashes, offsets, a, b, signatures)
+    _minhash_loop(hashes, offsets, np.diff(offsets) if sizes is None else sizes, a, b, signatures)
     return signatures
 
 
-@compiled(types.void(types.uint64[::1], types.int64[::1], types.uint64[::1], types.uint64[::1], types.uint64[:, ::1]))
-def _minhash_loop(hashes: Any, offsets: Any, a: Any, b: Any, signatures: Any) -> None:
-    for document in range(offsets.shape[0] - 1):
+_INTS, _HASHES = types.int64[::1], types.uint64[::1]
+
+
+@compiled(
+    types.void(
+        types.uint64[::1],
+        types.int64[::1],
+        types.int64[::1],
+        types.uint64[::1],
+        types.uint64[::1],
+        types.uint64[:, ::1],
+    )
+)
+def _minhash_loop(hashes: Any, offsets: Any, sizes: Any, a: Any, b: Any, signatures: Any) -> None:
+    for document in range(sizes.shape[0]):
         signature = signatures[document]
         signature[:] = EMPTY
-        for index in range(offsets[document], offsets[document + 1]):
+        for index in range(offsets[document], offsets[document] + sizes[document]):
             value = hashes[index]
             for function in range(a.shape[0]):
                 signature[function] = min(signature[function], a[function] * value + b[function])

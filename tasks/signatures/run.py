@@ -1,9 +1,10 @@
-"""Compute signatures: columns text_hash, signature, shingles, length beside every document.
+"""Compute what deduplication compares documents by, in columns beside every document.
 
-text_hash  fixed binary(16)                  tasks.text.shingles.text_hash; equal means "exact duplicate"
-signature  fixed_size_list<uint64>[bands * rows]   null where the text has no word
-shingles   int32   shingles under the cap, repeats counted
-length     int64   UTF-8 bytes of the text, for `prefer` and the ledger
+text_hash    binary(16)                             tasks.text.shingles.text_hash; equal means "exact duplicate"
+signature    fixed_size_list<uint64>[bands * rows]  MinHash; null where the text has no word
+shingle_set  list<uint32>                           upper halves of the hashes of the whole text's shingles, distinct,
+                                                    ascending; empty where it has no word
+length       int64                                  UTF-8 bytes of the text, for `prefer` and the ledger
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import pyarrow.compute as pc
 from infra.context import Context
 from infra.stage import Outcome
 from tasks.documents.annotate import annotate, ledger_of
+from tasks.documents.hashes import SHINGLE_SET, TEXT_HASH
 from tasks.signatures.minhash import coefficients, minhash
 from tasks.signatures.stage import SignaturesParameters
-from tasks.text.shingles import TEXT_HASH_BYTES, batches, shingle
+from tasks.text.shingles import batches, shingle
 
 
 def run(context: Context) -> Outcome:
@@ -36,18 +38,21 @@ def sign(parameters: SignaturesParameters, table: pa.Table) -> pa.Table:
     text_hashes: list[bytes] = []
     counts = [np.empty(0, dtype=np.int64)]
     signatures = [np.empty((0, size), dtype=np.uint64)]
+    sets = [pa.array([], SHINGLE_SET)]
     for part in batches(texts):
         batch = shingle(texts[part], parameters.shingle, parameters.text_cap)
         text_hashes += batch.text_hashes(texts[part])
-        counts.append(np.diff(batch.offsets))
-        signatures.append(minhash(batch.hashes, batch.offsets, a, b))
-    shingles = np.concatenate(counts)
+        counts.append(batch.capped)
+        signatures.append(minhash(batch.hashes, batch.offsets, a, b, batch.capped))
+        sets.append(
+            pa.array([np.unique((one >> np.uint64(32)).astype(np.uint32)) for one in batch.sets()], SHINGLE_SET)
+        )
     values = pa.array(np.concatenate(signatures).reshape(-1))
     return pa.table(
         {
-            "text_hash": pa.array(text_hashes, pa.binary(TEXT_HASH_BYTES)),
-            "signature": pa.FixedSizeListArray.from_arrays(values, size, mask=pa.array(shingles == 0)),
-            "shingles": pa.array(shingles, pa.int32()),
+            "text_hash": pa.array(text_hashes, TEXT_HASH),
+            "signature": pa.FixedSizeListArray.from_arrays(values, size, mask=pa.array(np.concatenate(counts) == 0)),
+            "shingle_set": pa.chunked_array(sets, SHINGLE_SET),
             "length": pc.binary_length(table["text"]).cast(pa.int64()),
         }
     )

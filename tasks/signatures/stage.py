@@ -17,14 +17,14 @@ class SignaturesParameters(Parameters):
     text_cap: int = Field(
         default=500_000,
         ge=1,
-        description="characters of normalised text whose shingles enter the signature (the exact hash, and dedup's "
-        "verification, always see the whole text)",
+        description="characters of normalised text whose shingles enter the signature (the exact hash and the set of "
+        "shingles that verification compares are of the whole text)",
     )
 
 
 STAGE = Stage(
     "signatures",
-    version=1,
+    version=2,
     parameters=SignaturesParameters,
     run="tasks.signatures.run:run",
     summary="exact hash and MinHash signature of every document",

@@ -86,11 +86,13 @@ def find_contextual(data: Any, starts: Any, folded: Any, contextual: Any, found:
 
 
 @compiled(
-    types.void(_BYTES_IN, _INTS, _FLAGS, _BYTES_IN, _POINTS_IN, types.int64, types.int64, _BYTES, _INTS, _HASHES, _INTS)
+    types.void(
+        _BYTES_IN, _INTS, _FLAGS, _BYTES_IN, _POINTS_IN, types.int64, types.int64, _BYTES, _INTS, _HASHES, _INTS, _INTS
+    )
 )
 def shingle_loop(
     data: Any, starts: Any, is_folded: Any, classes: Any, folded: Any, size: int, cap: int,
-    normalised: Any, normalised_offsets: Any, hashes: Any, offsets: Any,
+    normalised: Any, normalised_offsets: Any, hashes: Any, offsets: Any, capped: Any,
 ) -> None:  # fmt: skip
     """One pass over UTF-8: fold, classify, write normalised bytes, hash words, roll the shingle polynomial.
 
@@ -107,6 +109,7 @@ def shingle_loop(
         position = starts[document]
         end = starts[document + 1]
         first_written = written
+        within = found
         characters = 0
         word_count = 0
         slot = 0
@@ -128,18 +131,11 @@ def shingle_loop(
             position += width
             if kind == IGNORED:
                 continue
-            full = False
             if kind == PARTING:
                 closes = in_word
                 pending_space = written > first_written
             else:
-                if pending_space:
-                    normalised[written] = 0x20
-                    written += 1
-                    characters += 1
-                    pending_space = False
-                full = characters >= cap
-                closes = in_word and (alone or full or kind == UNSPACED)
+                closes = in_word and (alone or kind == UNSPACED)
             if closes:
                 word = _mix(word)
                 rolling = rolling * base + word - window[slot] * leaving
@@ -150,16 +146,25 @@ def shingle_loop(
                 if word_count >= size:
                     hashes[found] = _mix(rolling + np.uint64(size) * np.uint64(LENGTH_SALT))
                     found += 1
+                    if characters <= cap or word_count == size:
+                        within = found
             if kind != PARTING:
+                if pending_space:
+                    normalised[written] = 0x20
+                    written += 1
+                    characters += 1
+                    pending_space = False
                 written = _encode(point, normalised, written)
                 characters += 1
                 if not in_word:
                     word = np.uint64(WORD_SEED)
                 word = (word ^ np.uint64(point)) * np.uint64(WORD_PRIME)
-                in_word = not full
+                in_word = True
                 alone = kind == UNSPACED
         if 0 < word_count < size:
             hashes[found] = _mix(rolling + np.uint64(word_count) * np.uint64(LENGTH_SALT))
             found += 1
+            within = found
         normalised_offsets[document + 1] = written
         offsets[document + 1] = found
+        capped[document] = within - offsets[document]

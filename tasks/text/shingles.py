@@ -82,11 +82,13 @@ class Shingles:
     """Shingle hashes of a batch of documents.
 
     `hashes[offsets[i]:offsets[i + 1]]` are document i's, uint64, in the order of the text, repeats included.
+    The first `capped[i]` of them end within the cap on characters.
     `normalised[normalised_offsets[i]:normalised_offsets[i + 1]]` is its normalised text in UTF-8.
     """
 
     hashes: npt.NDArray[np.uint64]
     offsets: npt.NDArray[np.int64]
+    capped: npt.NDArray[np.int64]
     normalised: npt.NDArray[np.uint8]
     normalised_offsets: npt.NDArray[np.int64]
 
@@ -114,7 +116,8 @@ class Shingles:
 def shingle(texts: Sequence[str], size: int, cap: int | None = None) -> Shingles:
     """Hash the shingles of `size` words of every text.
 
-    `cap` bounds the characters of normalised text that are shingled; the normalised text itself is never capped.
+    Shingles that end within the first `cap` characters of the normalised text are counted apart (`Shingles.capped`);
+    the first shingle always is one of them.
     The caller bounds memory by passing batches (`batches`).
     """
     from tasks.text.shingle_kernel import find_contextual, shingle_loop  # compiles: only where it is needed
@@ -134,13 +137,13 @@ def shingle(texts: Sequence[str], size: int, cap: int | None = None) -> Shingles
     # its own lengthens two bytes to three (U+023A to U+2C65) or three to four (U+FA6C to U+242EE), and no further.
     hashes = np.empty(int((np.diff(starts) // 2 + 1).sum()), dtype=np.uint64)
     normalised = np.empty(len(data) + len(data) // 2, dtype=np.uint8)
-    offsets, normalised_offsets = np.zeros_like(starts), np.zeros_like(starts)
+    offsets, normalised_offsets, capped = np.zeros_like(starts), np.zeros_like(starts), np.zeros_like(starts[1:])
     limit = np.iinfo(np.int64).max if cap is None else cap
     shingle_loop(
         data, starts, is_folded, tables.classes, tables.folded, size, limit,
-        normalised, normalised_offsets, hashes, offsets,
+        normalised, normalised_offsets, hashes, offsets, capped,
     )  # fmt: skip
-    return Shingles(hashes[: offsets[-1]], offsets, normalised[: normalised_offsets[-1]], normalised_offsets)
+    return Shingles(hashes[: offsets[-1]], offsets, capped, normalised[: normalised_offsets[-1]], normalised_offsets)
 
 
 def _joined(encoded: Sequence[bytes]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:

@@ -25,10 +25,10 @@ def mix(word: int) -> int:
     return word ^ word >> 33
 
 
-def reference(text: str, size: int, cap: int | None) -> list[int]:
+def reference(text: str, size: int) -> list[int]:
     """Shingle hashes by the definition, one Python object at a time."""
     hashes = []
-    for word in shingles.words(shingles.normalise(text)[:cap]):
+    for word in shingles.words(shingles.normalise(text)):
         value = 0xCBF29CE484222325
         for character in word:
             value = ((value ^ ord(character)) * 0x9FB21C651E98DF25) & MASK
@@ -43,17 +43,29 @@ def reference(text: str, size: int, cap: int | None) -> list[int]:
     return result
 
 
+def reference_capped(text: str, size: int, cap: int) -> int:
+    """How many shingles end within the first `cap` characters; the first always does."""
+    normalised = shingles.normalise(text)
+    position, ends = 0, []
+    for word in shingles.words(normalised):
+        position = normalised.index(word, position) + len(word)
+        ends.append(position)
+    return max(sum(end <= cap for end in ends[size - 1 :]), min(1, len(ends)))
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(MIXED, max_size=4), st.integers(1, 6), st.one_of(st.none(), st.integers(1, 12)))
 def test_compiled_loop_follows_the_definition(texts: list[str], size: int, cap: int | None) -> None:
     batch = shingles.shingle(texts, size, cap)
     for index, text in enumerate(texts):
-        assert batch.hashes[batch.offsets[index] : batch.offsets[index + 1]].tolist() == reference(text, size, cap)
+        hashes = batch.hashes[batch.offsets[index] : batch.offsets[index + 1]]
+        assert hashes.tolist() == reference(text, size)
+        assert batch.capped[index] == (len(hashes) if cap is None else reference_capped(text, size, cap))
         start, end = batch.normalised_offsets[index : index + 2]
         assert batch.normalised[start:end].tobytes().decode() == shingles.normalise(text)
     assert batch.text_hashes(texts) == [shingles.text_hash(text) for text in texts]
     for distinct, text in zip(batch.sets(), texts, strict=True):
-        assert distinct.tolist() == sorted(set(reference(text, size, cap)))
+        assert distinct.tolist() == sorted(set(reference(text, size)))
 
 
 def test_every_character_folds_in_the_loop_as_alone() -> None:
@@ -101,12 +113,14 @@ def test_short_texts_are_one_shingle_and_differ_from_their_prefixes() -> None:
     assert len(set(batch.hashes.tolist())) == 4  # the last two texts share their first shingle
 
 
-def test_cap_bounds_shingles_but_not_the_text_hash() -> None:
+def test_cap_counts_shingles_but_leaves_the_rest_whole() -> None:
     long, longer = "word " * 50, "word " * 60
-    capped = shingles.shingle([long, longer], 5, cap=100)
-    assert np.diff(capped.offsets).tolist() == [16, 16]
-    hashes = capped.text_hashes([long, longer])
+    batch = shingles.shingle([long, longer], 5, cap=100)
+    assert batch.capped.tolist() == [16, 16]
+    assert np.diff(batch.offsets).tolist() == [46, 56]
+    hashes = batch.text_hashes([long, longer])
     assert hashes[0] != hashes[1]
+    assert shingles.shingle([long, "a b"], 5, cap=1).capped.tolist() == [1, 1]
 
 
 def test_batches_cover_every_text_once() -> None:
