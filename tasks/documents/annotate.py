@@ -2,6 +2,9 @@
 
 Every part of the documents gets a Parquet file of the same name with the same number of rows in the same order, one row
 group per row group, so that readers put columns side by side without a join and memory stays at one row group.
+
+Annotators read text through the edits of line deduplication where the plan gives them that input (role `line_dedup`):
+what repeats all over a source says nothing about a document's language, quality or neighbours.
 """
 
 from __future__ import annotations
@@ -19,10 +22,14 @@ import pyarrow.parquet as pq
 from infra.context import Context
 from infra.stage import StageError
 from infra.store import Artifact, Shard
+from tasks.documents import edits
 from tasks.documents.hashes import parquet_options
 from tasks.documents.ledger import Ledger
 
 Annotate = Callable[[pa.Table], pa.Table]
+
+EDITED_BY = "line_dedup"
+"""Role of the artifact whose edits annotators read through."""
 
 
 @dataclass(frozen=True)
@@ -75,16 +82,21 @@ def annotate(
     """Run `function` on every row group of input role "documents"; write what it returns, row-aligned.
 
     `read`: document columns the function sees; `beside`: role -> columns of that role's row-aligned artifact (a role
-    without an input is left out). Returns per part {"rows", "ledger"}; the ledger counts every document as kept, by the
-    column `language` where the function sees or returns one.
+    without an input is left out). With an input `line_dedup`, `text` is the text after its edits, and the edits stand
+    in column `edits`. Returns per part {"rows", "ledger"}; the ledger counts every document as kept, and the bytes that
+    the edits took, by the column `language` where the function sees or returns one.
     """
-    documents = context.input("documents")
-    present = {
-        role: (context.input(role), columns) for role, columns in (beside or {}).items() if context.inputs.get(role)
-    }
-    columns = list(dict.fromkeys([*read, "text"]))
-    items = {Path(part.name).stem: part for part in parts(documents, columns, present)}
+    items = {Path(part.name).stem: part for part in text_parts(context, read, beside)}
     return context.map(functools.partial(annotate_part, function), items, timeout_s=timeout_s)
+
+
+def text_parts(
+    context: Context, read: Sequence[str] = ("text",), beside: Mapping[str, Sequence[str]] | None = None
+) -> list[Part]:
+    """The parts of input "documents" as `annotate` reads them; see there."""
+    wanted = {**(beside or {}), EDITED_BY: (edits.COLUMN,)}
+    present = {role: (context.input(role), columns) for role, columns in wanted.items() if context.inputs.get(role)}
+    return parts(context.input("documents"), list(dict.fromkeys([*read, "text"])), present)
 
 
 def annotate_part(function: Annotate, part: Part, shard: Shard) -> dict[str, Any]:
@@ -93,7 +105,8 @@ def annotate_part(function: Annotate, part: Part, shard: Shard) -> dict[str, Any
     rows = 0
     with shard.create(part.name) as path:
         writer: pq.ParquetWriter | None = None
-        for table in part.tables():
+        for plain in part.tables():
+            table, taken = _through_edits(plain)
             annotations = function(table)
             if annotations.num_rows != table.num_rows:
                 raise StageError(f"{part.name}: {table.num_rows} documents but {annotations.num_rows} annotations")
@@ -101,7 +114,7 @@ def annotate_part(function: Annotate, part: Part, shard: Shard) -> dict[str, Any
                 writer = pq.ParquetWriter(path, annotations.schema, **parquet_options(annotations.schema))
             writer.write_table(annotations)
             rows += table.num_rows
-            _count(ledger, part.source, table, annotations)
+            _count(ledger, part.source, table, annotations, taken)
         if writer is None:
             empty = function(pa.table({name: pa.array([], type_) for name, type_ in _types(part)}))
             writer = pq.ParquetWriter(path, empty.schema, **parquet_options(empty.schema))
@@ -116,19 +129,32 @@ def _types(part: Part) -> Iterator[tuple[str, pa.DataType]]:
             yield name, schema.field(name).type
 
 
-def _count(ledger: Ledger, source: str, table: pa.Table, annotations: pa.Table) -> None:
+def _through_edits(table: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """The table with `text` after the edits in column `edits` (if any), and what they took."""
+    given = [table[edits.COLUMN]] if edits.COLUMN in table.column_names else []
+    edited = edits.apply_columns(table["text"], given)
+    return table.set_column(table.column_names.index("text"), "text", edited.texts), edited.taken
+
+
+def _count(ledger: Ledger, source: str, table: pa.Table, annotations: pa.Table, taken: pa.Table) -> None:
     language = next((t["language"] for t in (annotations, table) if "language" in t.column_names), None)
     if language is None:
         language = pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
-    sizes = pc.binary_length(table["text"])
-    grouped = (
-        pa.table({"language": language, "bytes": sizes})
-        .group_by("language")
-        .aggregate([("bytes", "sum"), ("bytes", "count")])
-    )
-    for row in grouped.to_pylist():
+    count_edited(ledger, source, language, table["text"], taken)
+
+
+def count_edited(
+    ledger: Ledger, source: str, language: pa.ChunkedArray, texts: pa.ChunkedArray, taken: pa.Table
+) -> None:
+    """Count N documents as kept: `texts` after edits that took what `taken` says (see `edits.Edited`)."""
+    sizes = pa.table({"language": language, "bytes": pc.binary_length(texts)})
+    for row in sizes.group_by("language").aggregate([("bytes", "sum"), ("bytes", "count")]).to_pylist():
         for side in ("read", "kept"):
             ledger.add(source, row["language"], side, documents=row["bytes_count"], bytes=row["bytes_sum"] or 0)
+    by_reason = taken.append_column("language", language.take(taken["row"]))
+    for row in by_reason.group_by(["language", "reason"]).aggregate([("bytes", "sum")]).to_pylist():
+        ledger.add(source, row["language"], "read", documents=0, bytes=row["bytes_sum"])
+        ledger.add(source, row["language"], "edited", row["reason"], documents=0, bytes=row["bytes_sum"])
 
 
 def ledger_of(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
