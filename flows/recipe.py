@@ -32,7 +32,7 @@ from tasks.language_model.stage import LanguageModelParameters
 from tasks.model.stage import ModelParameters
 from tasks.perplexity.stage import PerplexityParameters
 from tasks.quality.stage import QualityParameters
-from tasks.select.stage import SelectParameters
+from tasks.select.stage import RESERVED_FOLDERS, SelectParameters
 from tasks.signatures.stage import SignaturesParameters
 from tasks.tokenizer.stage import TokenizerParameters
 from tasks.training.plan import PlanError
@@ -174,6 +174,7 @@ class Recipe(Parameters):
     def _fits_together(self) -> Self:
         """References between sections name what exists."""
         checks = [
+            *self._check_categories(),
             *self._check_language_models(),
             *self._check_names(
                 "decontaminate.against", self.decontaminate.against if self.decontaminate else (), self.benchmarks
@@ -194,6 +195,13 @@ class Recipe(Parameters):
             f"{where}: {name!r} is not in this recipe{nearest(name, list(known))}; there is: {there}"
             for name in given or ()
             if name not in known
+        ]
+
+    def _check_categories(self) -> list[str]:
+        return [
+            f"sources: category {name!r} is what select calls a folder of its own; name it otherwise"
+            for name in self.categories()
+            if name in RESERVED_FOLDERS
         ]
 
     def _check_language_models(self) -> list[str]:

@@ -97,10 +97,10 @@ def _documents(recipe: Recipe, graph: Graph) -> dict[str, str]:
     trained_on = {name: source for name, source in recipe.sources.items() if source.category}
     if not trained_on:
         return {}
-    signatures = [
-        graph.add(SIGNATURES, name, _part(SignaturesParameters, recipe.dedup), documents=documents[name])
+    signatures = {
+        name: graph.add(SIGNATURES, name, _part(SignaturesParameters, recipe.dedup), documents=documents[name])
         for name in trained_on
-    ]
+    }
     contaminated = [
         graph.add(DECONTAMINATE, name, _decontaminate(recipe), documents=documents[name])
         for name in trained_on
@@ -125,11 +125,19 @@ def _documents(recipe: Recipe, graph: Graph) -> dict[str, str]:
         _part(DedupParameters, recipe.dedup),
         cut=cut,
         documents=[documents[name] for name in trained_on],
-        signatures=signatures,
+        signatures=list(signatures.values()),
         perplexity=[perplexity[name] for name in trained_on if name in perplexity],
     )
     return {
-        name: graph.add(SELECT, name, recipe.select, documents=documents[name], cut=cut, dedup=dedup)
+        name: graph.add(
+            SELECT,
+            name,
+            recipe.select,
+            documents=documents[name],
+            cut=cut,
+            dedup=dedup,
+            signatures=signatures[name] if recipe.select.index else None,
+        )
         for name in trained_on
     }
 

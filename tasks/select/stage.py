@@ -2,6 +2,7 @@
 
     data/<category>/part-*.jsonl            for training
     data/heldout/<category>/part-*.jsonl    never read by a tokenizer, language model or bin
+    data/index/part-*.parquet               all of them for deduplication of later crawls, see `tasks.select.index`
 
 One object a line, UTF-8, fields in this order (the first three are Colossal-LLaMA's contract; training puts no loss on
 `source`):
@@ -10,7 +11,8 @@ One object a line, UTF-8, fields in this order (the first three are Colossal-LLa
      "offset": ...}
 
 Input roles: documents, cut, dedup (without it nothing is dropped as a duplicate, and nothing may be held out: the
-election is what keeps near duplicates of held-out documents, of this source or another, out of training).
+election is what keeps near duplicates of held-out documents, of this source or another, out of training); line_dedup
+and decontaminate, whose edits are then applied to the text written (decontaminate is an input only where passages go).
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ from __future__ import annotations
 import pydantic
 
 from infra.stage import Parameters, Stage
+
+RESERVED_FOLDERS = ("heldout", "index")
+"""Folders that no category may be called by."""
 
 
 class HeldOut(Parameters):
@@ -35,8 +40,11 @@ class SelectParameters(Parameters):
     """`heldout: null` holds nothing out."""
 
     heldout: HeldOut | None = HeldOut()
+    index: bool = pydantic.Field(
+        default=True, description="write the index that dedup.history of later recipes reads (about a text's own size)"
+    )
 
 
 STAGE = Stage(
-    "select", version=1, parameters=SelectParameters, run="tasks.select.run:run", summary="JSONL of what survived"
+    "select", version=2, parameters=SelectParameters, run="tasks.select.run:run", summary="JSONL of what survived"
 )

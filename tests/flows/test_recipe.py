@@ -150,3 +150,8 @@ def test_a_damaged_cache_of_digests_costs_nothing(good: Path, tmp_path: Path, mo
     for text in ("[1]", "5", "null", "{", json.dumps({str(tmp_path / "a.txt"): 5})):
         digest_cache_file().write_text(text)
         assert versions(good, tmp_path) == before
+
+
+def test_a_category_may_not_be_called_like_a_folder_of_select(good: Path) -> None:
+    with pytest.raises(RecipeError, match="category 'index' is what select calls a folder of its own"):
+        read_recipe(good, ["sources.web.category=index"])
