@@ -1,14 +1,31 @@
-"""What a tokenizer costs: tokens per character and per byte, before and after growth; and the proofs of growth."""
+"""What a tokenizer costs: tokens per character and per byte, before and after growth; and the proofs of growth.
+
+`measure` gives the manifest's statistics, `report` what `report.json` holds and the HTML report shows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import regex  # type: ignore[import-untyped]
 from tokenizers import Tokenizer
 
+from tasks.checkpoints.tokenizer_files import WHITESPACE, byte_level_content, size_of
+from tasks.tokenizer.curve import Parts, knee, sizes_to_show, tokens_by_size, uses_when_last
 from tasks.tokenizer.expand import NewToken, undone
+from tasks.tokenizer.learn import Step
 from tasks.tokenizer.texts import Document
+
+EXAMPLES_PER_LANGUAGE = 3
+LANGUAGES_SHOWN = 8
+PIECES_SHOWN = 24
+SENTENCE_CHARACTERS = (16, 72)
+_BYTE_TOKEN = regex.compile(r"<0x[0-9A-F]{2}>")
+_SENTENCES = regex.compile(r"[^\n。！？!?.]+[。！？!?.]?")
 
 
 def plain_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
@@ -72,3 +89,185 @@ def _rates(counts: Mapping[str, int], compared: bool) -> dict[str, Any]:
         rates[f"tokens_per_character_{when}"] = round(counts[when] / max(1, counts["characters"]), 6)
         rates[f"tokens_per_byte_{when}"] = round(counts[when] / max(1, counts["bytes"]), 6)
     return rates
+
+
+def report(
+    before: Tokenizer | None,
+    after: Tokenizer,
+    tokens: Sequence[NewToken],
+    steps: Sequence[Step[Any]],
+    training_tokens: int,
+    sample: Mapping[str, Sequence[Document]],
+) -> dict[str, Any]:
+    """The tokenizer report beyond compression by group, which `measure` has.
+
+    {"size", "base_size", "measured": documents and characters,
+     "curve": null or {"knee", "points": [{"size", "training": share of the tokens before, "languages": tokens per
+     character}]}, "pieces": see `_pieces`, "examples": {language: [{"before": null or [[piece, false]], "after":
+     [[piece, new]]}]}}
+
+    Args:
+        before: the base; None for a tokenizer trained from nothing.
+        tokens: the learned ones in id order.
+        steps: the learning run, as long as `tokens` or longer; empty where nothing was learned step by step.
+        training_tokens: of the training text as the base segments it; 0 where `steps` is empty.
+        sample: text to measure on, held out where there is some.
+    """
+    uses: dict[str, Counter[int]] = {}
+    characters: Counter[str] = Counter()
+    for documents in sample.values():
+        found = plain_ids(after, [document.text for document in documents])
+        for document, ids in zip(documents, found, strict=True):
+            uses.setdefault(document.language, Counter()).update(ids)
+            characters[document.language] += len(document.text)
+    size = size_of(after)
+    parts = parts_of(after, tokens)
+    return {
+        "size": size,
+        "base_size": size - len(tokens),
+        "measured": {"documents": sum(map(len, sample.values())), "characters": characters.total()},
+        "curve": _curve(size - len(tokens), steps, training_tokens, uses, characters, parts),
+        "pieces": _pieces(tokens, sum(uses.values(), Counter()), parts, piece_names(after)),
+        "examples": _examples(before, after, {token.id for token in tokens}, sample),
+    }
+
+
+def write_report(path: Path, found: Mapping[str, Any]) -> None:
+    """`report.json`."""
+    path.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def parts_of(grown: Tokenizer, tokens: Sequence[NewToken]) -> dict[int, tuple[int, ...]] | None:
+    """What each new token is joined of; None where some is reached by several merges, so that sizes are no cuts."""
+    vocabulary = grown.get_vocab(with_added_tokens=False)
+    new = {token.token: token for token in tokens}
+    parts: dict[int, tuple[int, ...]] = {}
+    for merge in json.loads(grown.to_str())["model"]["merges"]:
+        left, right = merge.split(" ") if isinstance(merge, str) else merge
+        if (token := new.get(left + right)) is not None:
+            if token.id in parts:
+                return None
+            parts[token.id] = (vocabulary[left], vocabulary[right])
+    return {token.id: parts.get(token.id, token.base_ids) for token in tokens}
+
+
+def _curve(
+    start: int,
+    steps: Sequence[Step[Any]],
+    training_tokens: int,
+    uses: Mapping[str, Counter[int]],
+    characters: Mapping[str, int],
+    parts: Parts | None,
+) -> dict[str, Any] | None:
+    """Tokens against size, by language; None where sizes are no cuts of one learning run."""
+    if not parts or not training_tokens:
+        return None
+    shown = sorted(uses, key=lambda language: (-characters[language], language))[:LANGUAGES_SHOWN]
+    by_size = {language: tokens_by_size(uses[language], parts) for language in shown}
+    left = [training_tokens]
+    for step in steps[: len(parts)]:
+        left.append(left[-1] - step.saved)
+    points = [
+        {
+            "size": size,
+            "training": round(left[size - start] / training_tokens, 6),
+            "languages": {
+                language: round(tokens[size - start] / max(1, characters[language]), 6)
+                for language, tokens in by_size.items()
+            },
+        }
+        for size in sizes_to_show(start, start + len(parts))
+    ]
+    return {"knee": start + knee(steps, training_tokens), "points": points}
+
+
+def _pieces(
+    tokens: Sequence[NewToken], uses: Counter[int], parts: Parts | None, name: Callable[[str], str]
+) -> dict[str, Any]:
+    """Use of the new pieces on the measured text.
+
+    `used`: those in the segmentation; `steps`: those that only longer ones are made of; `unused`: those that nothing
+    in this text calls for. `share_of_tokens`: of the text's tokens, the new ones. Examples are the most frequent while
+    learned (steps), the first learned (unused) and the longest, each with its uses.
+    """
+    when_last = uses_when_last(uses, parts) if parts else {}
+    used = [token for token in tokens if uses[token.id]]
+    steps = [token for token in tokens if not uses[token.id] and when_last.get(token.id)]
+    unused = [token for token in tokens if not uses[token.id] and not when_last.get(token.id)]
+    longest = sorted(tokens, key=lambda token: (-len(token.text or ""), token.id))
+    of_all = max(1, len(tokens))
+    return {
+        "new": len(tokens),
+        "share_of_tokens": round(sum(uses[token.id] for token in tokens) / max(1, uses.total()), 6),
+        "used": {"count": len(used), "share": round(len(used) / of_all, 6)},
+        "steps": {
+            "count": len(steps),
+            "share": round(len(steps) / of_all, 6),
+            "examples": [
+                {"text": name(token.token), "uses": when_last[token.id]}
+                for token in sorted(steps, key=lambda token: (-when_last[token.id], token.id))[:PIECES_SHOWN]
+            ],
+        },
+        "unused": {
+            "count": len(unused),
+            "share": round(len(unused) / of_all, 6),
+            "examples": [{"text": name(token.token), "uses": 0} for token in unused[:PIECES_SHOWN]],
+        },
+        "longest": [{"text": name(token.token), "uses": uses[token.id]} for token in longest[:PIECES_SHOWN]],
+    }
+
+
+def piece_names(tokenizer: Tokenizer) -> Callable[[str], str]:
+    """Vocabulary strings for human eyes: spaces as spaces, bytes that are no whole character as `<E5><85>`."""
+
+    def byte_level(token: str) -> str:
+        content = byte_level_content(token)
+        if content is None:
+            return token
+        try:
+            return content.decode()
+        except UnicodeDecodeError:
+            return "".join(f"<{byte:02X}>" for byte in content)
+
+    def sentencepiece(token: str) -> str:
+        return f"<{token[3:5]}>" if _BYTE_TOKEN.fullmatch(token) else token.replace(WHITESPACE, " ")
+
+    return byte_level if '"ByteLevel"' in json.dumps(json.loads(tokenizer.to_str())["decoder"]) else sentencepiece
+
+
+def _examples(
+    before: Tokenizer | None, after: Tokenizer, new: set[int], sample: Mapping[str, Sequence[Document]]
+) -> dict[str, list[dict[str, Any]]]:
+    """A few sentences of each language, each from another document, with their pieces before and after."""
+    chosen: dict[str, list[str]] = {}
+    for documents in sample.values():
+        for document in documents:
+            sentences = chosen.setdefault(document.language, [])
+            if len(sentences) < EXAMPLES_PER_LANGUAGE and (sentence := _sentence(document.text)) is not None:
+                sentences.append(sentence)
+    documents_of = Counter(document.language for documents in sample.values() for document in documents)
+    largest = sorted(chosen, key=lambda language: (-documents_of[language], language))
+    return {
+        language: [
+            {
+                "before": _segmented(before, sentence, set()) if before is not None and new else None,
+                "after": _segmented(after, sentence, new),
+            }
+            for sentence in chosen[language]
+        ]
+        for language in largest[:LANGUAGES_SHOWN]
+        if chosen[language]
+    }
+
+
+def _sentence(text: str) -> str | None:
+    """The first sentence of a length that fits a line."""
+    low, high = SENTENCE_CHARACTERS
+    found = (match.group().strip() for match in _SENTENCES.finditer(text[:5_000]))
+    return next((sentence for sentence in found if low <= len(sentence) <= high), None)
+
+
+def _segmented(tokenizer: Tokenizer, sentence: str, new: set[int]) -> list[list[str | bool]]:
+    (ids,) = plain_ids(tokenizer, [sentence])
+    name = piece_names(tokenizer)
+    return [[name(tokenizer.id_to_token(token_id) or ""), token_id in new] for token_id in ids]
