@@ -21,7 +21,7 @@ from tasks.documents.annotate import annotate, ledger_of
 from tasks.documents.hashes import SHINGLE_SET, TEXT_HASH
 from tasks.signatures.minhash import coefficients, minhash
 from tasks.signatures.stage import SignaturesParameters
-from tasks.text.shingles import batches, shingle
+from tasks.text.shingles import Utf8, shingle_utf8
 
 
 def run(context: Context) -> Outcome:
@@ -34,25 +34,36 @@ def sign(parameters: SignaturesParameters, table: pa.Table) -> pa.Table:
     """The annotation columns for a table with column `text`."""
     size = parameters.bands * parameters.rows
     a, b = coefficients(size, parameters.seed)
-    texts: list[str] = table["text"].to_pylist()
     text_hashes: list[bytes] = []
     counts = [np.empty(0, dtype=np.int64)]
     signatures = [np.empty((0, size), dtype=np.uint64)]
-    sets = [pa.array([], SHINGLE_SET)]
-    for part in batches(texts):
-        batch = shingle(texts[part], parameters.shingle, parameters.text_cap)
-        text_hashes += batch.text_hashes(texts[part])
+    sets = [np.empty(0, dtype=np.uint32)]
+    set_sizes = [np.zeros(1, dtype=np.int64)]
+    for texts in _utf8(table["text"]).batches():
+        batch = shingle_utf8(texts, parameters.shingle, parameters.text_cap)
+        text_hashes += batch.text_hashes()
         counts.append(batch.capped)
         signatures.append(minhash(batch.hashes, batch.offsets, a, b, batch.capped))
-        sets.append(
-            pa.array([np.unique((one >> np.uint64(32)).astype(np.uint32)) for one in batch.sets()], SHINGLE_SET)
-        )
+        values, offsets = batch.half_sets()
+        sets.append(values)
+        set_sizes.append(np.diff(offsets))
+    set_offsets = np.cumsum(np.concatenate(set_sizes)).astype(np.int32)
     values = pa.array(np.concatenate(signatures).reshape(-1))
     return pa.table(
         {
             "text_hash": pa.array(text_hashes, TEXT_HASH),
             "signature": pa.FixedSizeListArray.from_arrays(values, size, mask=pa.array(np.concatenate(counts) == 0)),
-            "shingle_set": pa.chunked_array(sets, SHINGLE_SET),
+            "shingle_set": pa.ListArray.from_arrays(pa.array(set_offsets), pa.array(np.concatenate(sets)), SHINGLE_SET),
             "length": pc.binary_length(table["text"]).cast(pa.int64()),
         }
     )
+
+
+def _utf8(column: pa.ChunkedArray) -> Utf8:
+    """The texts of a string column without nulls, without a copy where it is one chunk."""
+    text = column.cast(pa.large_string()).combine_chunks()
+    _, offsets, data = text.buffers()
+    starts = np.frombuffer(offsets, dtype=np.int64)[text.offset : text.offset + len(text) + 1]
+    if not len(text) or starts[0] == starts[-1]:
+        return Utf8(np.zeros(1, dtype=np.uint8), np.zeros(len(text) + 1, dtype=np.int64))
+    return Utf8(np.frombuffer(data, dtype=np.uint8)[starts[0] : starts[-1]], starts - starts[0])

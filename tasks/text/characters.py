@@ -1,0 +1,105 @@
+"""What deduplication makes of single characters: folding, and the class each folded character has.
+
+A text is folded to NFKC, lower case, NFC. Then letters, numbers, marks, unassigned and private-use characters stay;
+format characters and variation selectors vanish; everything else (punctuation, symbols, separators, controls,
+zero-width space) parts words. Tables by code point let a compiled loop do the same without a Python object a character.
+
+Outputs depend on the Unicode tables of the running Python (`unicodedata.unidata_version`).
+"""
+
+from __future__ import annotations
+
+import functools
+import unicodedata
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.text.scripts import unspaced_mask
+
+PARTING, WORD, UNSPACED, IGNORED = range(4)
+"""Classes of folded characters."""
+CONTEXTUAL = np.uint32(0xFFFFFFFF)
+"""In the table of folded characters: only `fold` on the whole text knows."""
+
+_UNICODE_SIZE = 0x110000
+_ZERO_WIDTH_SPACE = 0x200B
+_VARIATION_SELECTORS = ((0x180B, 0x180D), (0x180F, 0x180F), (0xFE00, 0xFE0F), (0xE0100, 0xE01EF))
+_LOOKED_UP = (
+    range(0x3400),
+    range(0x4DC0, 0x4E00),
+    range(0xA000, 0xAC00),
+    range(0xD7A4, 0xE000),
+    range(0xF900, 0x20000),
+    range(0x2F800, 0x2FA20),
+    range(0xE0000, 0xE0200),
+)
+"""What lies outside is an ideograph, a Hangul syllable, for private use or unassigned: a word that folds to itself."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """By code point, shape (0x110000,): `classes` of folded characters, `folded` the character it folds to.
+
+    `ascii`, by byte, shape (256,): the folded byte of an ASCII letter or digit, 0 for any other byte.
+    """
+
+    classes: npt.NDArray[np.uint8]
+    folded: npt.NDArray[np.uint32]
+    ascii: npt.NDArray[np.uint8]
+
+
+def fold(text: str) -> str:
+    """`text` in NFKC, lower case, NFC: what the character classes are looked up on."""
+    if text.isascii():
+        return text.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFKC", text).lower())
+
+
+@functools.cache
+def tables() -> Tables:
+    """Build the tables from the interpreter's Unicode database (60 ms, once per process).
+
+    A character is `CONTEXTUAL` when folding a text is not folding its characters one by one: it combines with the one
+    before, folds to several, or is a capital sigma (lower case depends on the word's end).
+    """
+    classes = np.full(_UNICODE_SIZE, WORD, dtype=np.uint8)
+    folded = np.arange(_UNICODE_SIZE, dtype=np.uint32)
+    composing = {*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)}  # Hangul vowels and final consonants
+    folds: dict[int, str] = {}
+    for points in _LOOKED_UP:
+        characters = list(map(chr, points))
+        categories = list(map(unicodedata.category, characters))
+        classes[points.start : points.stop] = [_class_of(category) for category in categories]
+        for point, character, category in zip(points, characters, categories, strict=True):
+            if category == "Cn":
+                continue
+            decomposition = unicodedata.decomposition(character)
+            if decomposition and decomposition[0] != "<":
+                composing.update(int(part, 16) for part in decomposition.split()[1:])
+            if category[0] == "M" and unicodedata.combining(character):
+                composing.add(point)
+            if decomposition or category in ("Lu", "Lt") or character.lower() != character:
+                folds[point] = fold(character)
+    for point, text in folds.items():
+        sigma = "\N{GREEK CAPITAL LETTER SIGMA}" in unicodedata.normalize("NFKC", chr(point))
+        folded[point] = CONTEXTUAL if sigma or len(text) != 1 or ord(text) in composing else ord(text)
+    folded[list(composing)] = CONTEXTUAL
+    for first, last in _VARIATION_SELECTORS:
+        classes[first : last + 1] = IGNORED
+    classes[_ZERO_WIDTH_SPACE] = PARTING
+    unspaced = unspaced_mask(np.arange(_UNICODE_SIZE, dtype=np.uint32))
+    classes[unspaced & (classes == WORD)] = UNSPACED
+    letters = np.zeros(256, dtype=np.uint8)
+    letters[:128] = np.where(classes[:128] == WORD, folded[:128], 0)
+    for table in (classes, folded, letters):
+        table.setflags(write=False)
+    return Tables(classes, folded, letters)
+
+
+@functools.cache
+def _class_of(category: str) -> int:
+    if category[0] in "PSZ" or category == "Cc":
+        return PARTING
+    return IGNORED if category == "Cf" else WORD
