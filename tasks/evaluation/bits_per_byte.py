@@ -3,6 +3,9 @@
 Every document is read by itself after one BOS, in windows of the context's length; each token is predicted once, and
 the last window reaches back so that it is full (lm-evaluation-harness's rolling likelihood with a context of one). A
 document's `source` (prompt) is read but not counted, and neither is the end-of-document token: it is no byte of text.
+
+Rows of the output matrix that no token has take no part in the softmax: text cannot hold them, so how wide a matrix is
+padded changes no figure. What share of probability they took is reported.
 """
 
 from __future__ import annotations
@@ -73,10 +76,12 @@ def read_heldout(paths: Sequence[Path], limit: int | None) -> Iterator[tuple[str
 def score(documents: Iterator[tuple[str, str]], model: LoadedModel, batch_size: int) -> dict[str, Any]:
     """`bits_per_byte` with its error, `tokens_per_character`, `tokens_per_byte`, and n documents.
 
-    The ratio of sums over all documents; its error by the delta method over documents. Empty where there is no text.
+    The ratio of sums over all documents. `padding_share`, where the matrix has rows that no token has: the mean share
+    of probability that they would take at the counted tokens. Empty where there is no text.
     """
     nats: list[float] = []
     sizes: list[int] = []
+    padding = 0.0
     tokens = characters = 0
     while batch := _take(documents):
         sources = model.encode_texts([source for source, _ in batch])
@@ -85,8 +90,9 @@ def score(documents: Iterator[tuple[str, str]], model: LoadedModel, batch_size: 
         for index, (source_ids, target_ids) in enumerate(zip(sources, targets, strict=True)):
             cut.extend(windows(index, [model.bos, *source_ids, *target_ids], 1 + len(source_ids), model.max_length))
         costs = [0.0] * len(batch)
-        for window, cost in _costs(model, cut, batch_size):
+        for window, cost, share in _costs(model, cut, batch_size):
             costs[window.document] += cost
+            padding += share
         nats.extend(costs)
         sizes.extend(len(target.encode()) for _, target in batch)
         characters += sum(len(target) for _, target in batch)
@@ -94,12 +100,24 @@ def score(documents: Iterator[tuple[str, str]], model: LoadedModel, batch_size: 
     total = sum(sizes)
     if not total:
         return {}
-    ratio = math.fsum(nats) / math.log(2) / total
-    row: dict[str, Any] = {"bits_per_byte": ratio}
-    if len(nats) > 1:
-        residuals = [(cost / math.log(2) - ratio * size) ** 2 for cost, size in zip(nats, sizes, strict=True)]
-        row["bits_per_byte_stderr"] = math.sqrt(math.fsum(residuals) * len(nats) / (len(nats) - 1)) / total
+    row: dict[str, Any] = bits_per(nats, sizes, "bits_per_byte")
+    if len(model.padding_rows):
+        row["padding_share"] = padding / tokens
     return {**row, "tokens_per_character": tokens / characters, "tokens_per_byte": tokens / total, "n": len(nats)}
+
+
+def bits_per(nats: Sequence[float], sizes: Sequence[int], metric: str) -> dict[str, float]:
+    """`{metric: bits over size, metric_stderr: error}` of the sums over documents.
+
+    The error is the delta method's, over documents; left out for a single one.
+    """
+    total = sum(sizes)
+    ratio = math.fsum(nats) / math.log(2) / total
+    if len(nats) < 2:
+        return {metric: ratio}
+    residuals = [(cost / math.log(2) - ratio * size) ** 2 for cost, size in zip(nats, sizes, strict=True)]
+    error = math.sqrt(math.fsum(residuals) * len(nats) / (len(nats) - 1)) / total
+    return {metric: ratio, f"{metric}_stderr": error}
 
 
 def _take(documents: Iterator[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -112,8 +130,11 @@ def _take(documents: Iterator[tuple[str, str]]) -> list[tuple[str, str]]:
     return taken
 
 
-def _costs(model: LoadedModel, cut: Sequence[Window], batch_size: int) -> Iterator[tuple[Window, float]]:
-    """(window, nats of its counted targets), longest windows first; padding is on the right and never counted."""
+def _costs(model: LoadedModel, cut: Sequence[Window], batch_size: int) -> Iterator[tuple[Window, float, float]]:
+    """(window, nats of its counted targets, sum of the padding rows' share at them), longest windows first.
+
+    Rows are padded on the right, which never counts.
+    """
     order = sorted(cut, key=lambda window: -len(window.inputs))
     low = 0
     while low < len(order):
@@ -124,8 +145,10 @@ def _costs(model: LoadedModel, cut: Sequence[Window], batch_size: int) -> Iterat
         targets_BT, _ = model.pad([window.targets for window in batch])
         with torch.inference_mode():
             logits_BTV = model.model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False).logits.float()
+            share_BT = model.mask_padding(logits_BTV)
             nats_BT = torch.nn.functional.cross_entropy(logits_BTV.transpose(1, 2), targets_BT, reduction="none")
         for row, window in enumerate(batch):
-            counted = nats_BT[row, window.first_target : len(window.targets)]
-            yield window, float(counted.double().sum())
+            counted = slice(window.first_target, len(window.targets))
+            share = 0.0 if share_BT is None else float(share_BT[row, counted].double().sum())
+            yield window, float(nats_BT[row, counted].double().sum()), share
         low += len(batch)

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from infra.io.files import replacing
-from tasks.evaluation.stage import EvaluationParameters
+from tasks.evaluation.stage import EvaluationParameters, LongText
 
 HELDOUT = "heldout"
 """Rows of held-out text are `heldout/<category>`."""
+
+LONG_TEXT = "long-text"
+"""Rows of loss by position are `long-text/<category>` and `long-text/<category>/<first>-<last>`."""
+
+NOTES = "notes.json"
 
 Tell = Callable[[float, float], None]
 
@@ -55,6 +60,15 @@ class Piece:
         return f"{self.task.replace('/', '__')}.{self.protocol}.json"
 
 
+@dataclass(frozen=True)
+class Done:
+    """What a piece found: rows by name, a sample an item, and what cannot be said in numbers."""
+
+    rows: dict[str, dict[str, Any]]
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
 def pieces(spec: Spec, parameters: EvaluationParameters) -> list[Piece]:
     """The work of a spec: tasks in the recipe's order, each by every protocol, then the held-out text."""
     found: list[Piece] = []
@@ -66,11 +80,16 @@ def pieces(spec: Spec, parameters: EvaluationParameters) -> list[Piece]:
         found.extend(Piece("hub", task) for task in parameters.hub)
     if "bits-per-byte" in parameters.protocols:
         found.extend(Piece("bits-per-byte", category) for category in sorted(spec.heldout))
+    if parameters.long_text is not None:
+        found.extend(Piece(LONG_TEXT, category) for category in sorted(spec.heldout))
     return found
 
 
 def evaluate(spec: Spec, tell: Tell) -> dict[str, dict[str, Any]]:
-    """Do what is not done yet; returns the rows of all pieces and writes `results.json` and `samples/*.jsonl`."""
+    """Do what is not done yet; returns the rows of all pieces.
+
+    Writes `results.json`, `samples/*.jsonl` and, where there is something to say, `notes.json` (sentences).
+    """
     parameters = EvaluationParameters.model_validate(spec.parameters)
     output = Path(spec.output)
     output.mkdir(parents=True, exist_ok=True)
@@ -81,12 +100,16 @@ def evaluate(spec: Spec, tell: Tell) -> dict[str, dict[str, Any]]:
         for piece in todo:
             done = len(work) - len(todo) + todo.index(piece)
             tell(done, len(work))
-            rows, samples = workbench.do(piece)
+            done_piece = asdict(workbench.do(piece))
             with replacing(output / "pieces" / piece.file) as path:
-                path.write_text(json.dumps({"rows": rows, "samples": samples}, ensure_ascii=False), encoding="utf-8")
+                path.write_text(json.dumps(done_piece, ensure_ascii=False), encoding="utf-8")
+    notes = []
+    if parameters.long_text is not None and not spec.heldout:
+        notes.append("long text: there is no held-out text; hold some out in `select`")
     results: dict[str, dict[str, Any]] = {}
     for piece in work:
         stored = json.loads((output / "pieces" / piece.file).read_text(encoding="utf-8"))
+        notes += stored["notes"]
         for row, metrics in stored["rows"].items():
             results.setdefault(row, {}).update(metrics)
         if stored["samples"]:
@@ -98,6 +121,9 @@ def evaluate(spec: Spec, tell: Tell) -> dict[str, dict[str, Any]]:
                 )
     with replacing(output / "data" / "results.json") as path:
         path.write_text(json.dumps(results, ensure_ascii=False, indent=1), encoding="utf-8")
+    if notes:
+        with replacing(output / "data" / NOTES) as path:
+            path.write_text(json.dumps(notes, ensure_ascii=False, indent=1), encoding="utf-8")
     tell(len(work), len(work))
     return results
 
@@ -118,15 +144,17 @@ class _Workbench:
         )
         self._lm: Any = None
 
-    def do(self, piece: Piece) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
-        """(rows, samples) of one piece."""
+    def do(self, piece: Piece) -> Done:
+        """Do one piece."""
         if piece.protocol == "bits-per-byte":
-            return self._bits_per_byte(piece.task), []
+            return self._bits_per_byte(piece.task)
+        if piece.protocol == LONG_TEXT:
+            return self._long_text(piece.task)
         if piece.protocol == "first-token":
             return self._first_token(piece.task)
         return self._harness(piece)
 
-    def _harness(self, piece: Piece) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+    def _harness(self, piece: Piece) -> Done:
         from tasks.evaluation import harness
         from tasks.evaluation.items import questions
 
@@ -135,26 +163,47 @@ class _Workbench:
             self._lm = harness.harness_model(self._model, parameters.batch_size)
         if piece.protocol == "hub":
             shots = parameters.shots.get(piece.task)
-            return harness.score_hub(piece.task, self._lm, shots=shots, limit=parameters.limit, seed=parameters.seed)
-        style = parameters.benchmarks[piece.task].resolved_style()
-        asked = questions(style=style, **self._asked(piece.task))
-        return harness.score_questions(piece.task, asked, style.delimiter, self._lm)
+            found = harness.score_hub(piece.task, self._lm, shots=shots, limit=parameters.limit, seed=parameters.seed)
+        else:
+            style = parameters.benchmarks[piece.task].resolved_style()
+            asked = questions(style=style, **self._asked(piece.task))
+            found = harness.score_questions(piece.task, asked, style.delimiter, self._lm)
+        return Done(*found)
 
-    def _first_token(self, task: str) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+    def _first_token(self, task: str) -> Done:
         from tasks.evaluation import first_token
         from tasks.evaluation.items import questions
 
         asked = questions(style=self._parameters.benchmarks[task].letters_style(), **self._asked(task))
-        return first_token.score(task, asked, self._model, self._parameters.batch_size)
+        return Done(*first_token.score(task, asked, self._model, self._parameters.batch_size))
 
-    def _bits_per_byte(self, category: str) -> dict[str, dict[str, Any]]:
+    def _bits_per_byte(self, category: str) -> Done:
         from tasks.evaluation import bits_per_byte
 
-        documents: Iterator[tuple[str, str]] = bits_per_byte.read_heldout(
-            [Path(path) for path in self._spec.heldout[category]], self._parameters.heldout_documents
-        )
+        documents = self._heldout(category, self._parameters.heldout_documents)
         row = bits_per_byte.score(documents, self._model, self._parameters.batch_size)
-        return {f"{HELDOUT}/{category}": row} if row else {}
+        return Done({f"{HELDOUT}/{category}": row} if row else {})
+
+    def _long_text(self, category: str) -> Done:
+        from tasks.evaluation import long_text
+
+        asked = self._parameters.long_text or LongText()
+        texts = (target for _, target in self._heldout(category, None))
+        rows, found = long_text.score(texts, asked, self._model)
+        notes = []
+        if found["long"] < asked.documents:
+            notes.append(
+                f"long text: {found['long']} of the {found['read']} held-out documents of {category} have "
+                f"{asked.length:,} tokens ({asked.documents} were asked for); the longest has {found['longest']:,}"
+            )
+        return Done(
+            {f"{LONG_TEXT}/{category}{'/' * bool(bucket)}{bucket}": row for bucket, row in rows.items()}, notes=notes
+        )
+
+    def _heldout(self, category: str, limit: int | None) -> Iterator[tuple[str, str]]:
+        from tasks.evaluation import bits_per_byte
+
+        return bits_per_byte.read_heldout([Path(path) for path in self._spec.heldout[category]], limit)
 
     def _asked(self, task: str) -> dict[str, Any]:
         benchmark = self._parameters.benchmarks[task]

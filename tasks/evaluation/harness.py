@@ -4,6 +4,9 @@ Local benchmarks are handed over as task configurations whose documents are prom
 the harness builds no cache and reaches no network; its requests, its likelihoods and its metrics are its own. Each
 task runs by itself: what else a recipe evaluates then never changes the batches, nor the last bits of a score.
 
+One departure, only where the output matrix has rows that no token has: the harness lets them take part in the softmax
+and in generation, so a score would depend on `pad_to_multiple_of`; here they get minus infinity first.
+
 The harness is imported when it is used (3 s), because nodes that only train do not have it. Its registry of hub tasks
 takes 15 s to read whole (13,000 files), so the folder of a task's family is tried first.
 """
@@ -34,7 +37,19 @@ def harness_model(model: LoadedModel, batch_size: int) -> Any:
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     from lm_eval.models.huggingface import HFLM
 
-    return HFLM(pretrained=model.model, tokenizer=model.tokenizer, batch_size=batch_size, max_length=model.max_length)
+    class TokensOnly(HFLM):  # type: ignore[misc]
+        """The harness's model without the padding rows of the matrix."""
+
+        def _model_call(self, *arguments: Any, **named: Any) -> Any:
+            logits = super()._model_call(*arguments, **named)
+            model.mask_padding(logits)
+            return logits
+
+        def _model_generate(self, *arguments: Any, **named: Any) -> Any:
+            return super()._model_generate(*arguments, suppress_tokens=model.padding_rows.tolist(), **named)
+
+    kind = TokensOnly if len(model.padding_rows) else HFLM
+    return kind(pretrained=model.model, tokenizer=model.tokenizer, batch_size=batch_size, max_length=model.max_length)
 
 
 def score_questions(

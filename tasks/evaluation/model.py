@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,26 @@ class LoadedModel:
     def vocabulary(self) -> int:
         """Width of the logits (the matrix, which may be wider than the tokenizer)."""
         return int(self.model.get_output_embeddings().weight.shape[0])
+
+    @cached_property
+    def padding_rows(self) -> torch.Tensor:
+        """Rows of the matrix that no token of the tokenizer has (int64, on the model's device); mostly none."""
+        tokens = set(self.tokenizer.get_vocab().values())
+        rows = [row for row in range(self.vocabulary) if row not in tokens]
+        return torch.tensor(rows, dtype=torch.long, device=self.model.device)
+
+    def mask_padding(self, logits: torch.Tensor) -> torch.Tensor | None:
+        """Set the logits (..., V) of padding rows to minus infinity, in place, so that they take no probability.
+
+        Returns:
+            The share of probability that they took, (...); None where the matrix has no such rows.
+        """
+        if not len(self.padding_rows):
+            return None
+        taken = logits[..., self.padding_rows].logsumexp(-1)
+        share: torch.Tensor = (taken - logits.logsumexp(-1)).exp()
+        logits[..., self.padding_rows] = -torch.inf
+        return share
 
     def encode_prompt(self, text: str) -> list[int]:
         """Ids as the tokenizer's own defaults make them (with its bos where it adds one), as the harness does."""

@@ -23,8 +23,10 @@ def run(context: Context) -> Outcome:
 
     Inputs: `model` (an artifact with `checkpoint/`; or the pins of parameter `model`), `heldout` (select artifacts).
     Pins: `benchmarks.<name>.paths` and `.dev`. Data: `results.json`, {task: {metric: value, metric_stderr, n}} with a
-    row `task/group` for every group of items and `heldout/<category>`; `samples/<task>.jsonl`, one line an item.
-    Statistics: the same rows as `scores`, and per task whether the training data was cleaned of it (`decontaminated`).
+    row `task/group` for every group of items, `heldout/<category>`, and `long-text/<category>` with a row for each
+    bucket of positions; `samples/<task>.jsonl`, one line an item; `notes.json`, sentences, where there are any.
+    Statistics: the same rows as `scores`, the `notes`, and per task whether the training data was cleaned of it
+    (`decontaminated`).
     """
     parameters: EvaluationParameters = context.parameters
     scratch = context.scratch() / "evaluation"
@@ -51,12 +53,15 @@ def run(context: Context) -> Outcome:
         except LaunchError as error:
             raise StageError(f"evaluation/{context.name} failed; finished tasks are kept.\n{error}") from error
         shard.publish(scratch / "data")
-        results: dict[str, Any] = json.loads((scratch / "data" / "results.json").read_text(encoding="utf-8"))
-        return results
+        notes = scratch / "data" / "notes.json"
+        return {
+            "scores": json.loads((scratch / "data" / "results.json").read_text(encoding="utf-8")),
+            "notes": json.loads(notes.read_text(encoding="utf-8")) if notes.exists() else [],
+        }
 
-    scores = context.map(evaluate, {"evaluation": None}, here=True)["evaluation"]
+    found = context.map(evaluate, {"evaluation": None}, here=True)["evaluation"]
     tasks = [*parameters.local_tasks(), *parameters.hub]
-    return Outcome({"scores": scores, "decontaminated": {task: task in parameters.decontaminated for task in tasks}})
+    return Outcome({**found, "decontaminated": {task: task in parameters.decontaminated for task in tasks}})
 
 
 def _spec(context: Context, scratch: Path) -> dict[str, Any]:

@@ -12,6 +12,25 @@ from tasks.benchmarks.model import QUESTIONS_ONLY, Benchmark
 Protocol = Literal["harness", "first-token", "bits-per-byte"]
 
 
+class LongText(Parameters):
+    """Loss by position on the first `documents` held-out documents of each category that have `length` tokens.
+
+    Positions are counted in tokens and put together in buckets of `bucket`.
+    """
+
+    length: int = pydantic.Field(default=4096, ge=16)
+    documents: int = pydantic.Field(default=20, gt=0)
+    bucket: int = pydantic.Field(default=512, ge=16)
+
+    @pydantic.model_validator(mode="after")
+    def _buckets_fit(self) -> Self:
+        if self.length % self.bucket:
+            raise ValueError(
+                f"long_text: length {self.length} is no multiple of bucket {self.bucket}; make it one, or change bucket"
+            )
+        return self
+
+
 class EvaluationParameters(Parameters):
     """One model's evaluation.
 
@@ -22,6 +41,8 @@ class EvaluationParameters(Parameters):
     letters' logits after a prompt that lists the options (local benchmarks); `bits-per-byte` is the cost of held-out
     text per category, comparable between vocabularies.
 
+    `long_text`: loss by position in long held-out documents, also beyond the context that a model states.
+
     `shots`: task -> worked examples (over the benchmark's own `shots`). `limit`: the first N items of every task;
     `heldout_documents`: the first N documents of every category. `decontaminated`: tasks that the training data was
     cleaned of. `model`: the folder of a model that no stage of the recipe built.
@@ -31,6 +52,7 @@ class EvaluationParameters(Parameters):
     tasks: tuple[str, ...] = ()
     hub: tuple[str, ...] = ()
     protocols: tuple[Protocol, ...] = ("harness",)
+    long_text: LongText | None = None
     shots: dict[str, int] = pydantic.Field(default_factory=dict)
     limit: int | None = pydantic.Field(None, gt=0)
     heldout_documents: int | None = pydantic.Field(None, gt=0)
@@ -59,10 +81,10 @@ class EvaluationParameters(Parameters):
 
 STAGE = Stage(
     "evaluation",
-    version=2,
+    version=3,
     parameters=EvaluationParameters,
     run="tasks.evaluation.run:run",
-    summary="benchmark scores and bits per byte of one model",
+    summary="benchmark scores, bits per byte and long-text loss of one model",
     bitwise=False,
     exclusive=True,
 )

@@ -241,6 +241,7 @@ def test_a_training_node_can_import_all_of_it() -> None:
         "    sys.modules[name] = None\n"
         "import tasks.evaluation.stage, tasks.evaluation.evaluate, tasks.evaluation.items, tasks.evaluation.harness\n"
         "import tasks.evaluation.__main__, tasks.evaluation.first_token, tasks.evaluation.bits_per_byte\n"
+        "import tasks.evaluation.long_text\n"
     )
     root = Path(__file__).resolve().parents[3]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=root)
