@@ -1,0 +1,77 @@
+"""Samples to compare tokenizers on: JSONL, Parquet or plain text."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from infra.stage import StageError
+
+FIELDS = ("text", "target")
+"""The first of these that a JSONL line or a Parquet file has is the sample's text."""
+
+
+def read_texts(paths: Sequence[Path]) -> list[str]:
+    """The samples of files, in order: lines of JSONL and rows of Parquet (`text`, else `target`), lines of plain text.
+
+    Lines of white space are no samples; `.gz` is unpacked. `StageError` names what is missing.
+    """
+    if missing := [path for path in paths if not path.is_file()]:
+        raise StageError(
+            f"no such file: {', '.join(map(str, missing))}; give JSONL or Parquet with a field `text` or `target`, or "
+            "plain text"
+        )
+    texts = [text for path in paths for text in _samples(path) if text.strip()]
+    if not texts:
+        raise StageError(f"no text in {', '.join(map(str, paths)) or 'no files'}; give at least one file with text")
+    return texts
+
+
+def _samples(path: Path) -> Iterator[str]:
+    kind = path.name.removesuffix(".gz").rpartition(".")[2]
+    if kind == "parquet":
+        return _parquet_samples(path)
+    return _jsonl_samples(path) if kind in ("jsonl", "ndjson") else (line for _, line in _lines(path))
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines, cut at line feeds only."""
+    opened = gzip.open if path.name.endswith(".gz") else open
+    with opened(path, "rt", encoding="utf-8", newline="\n") as lines:
+        try:
+            for number, line in enumerate(lines, 1):
+                yield number, line.removesuffix("\n").removesuffix("\r")
+        except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+            raise StageError(f"{path} is no text in UTF-8, or cut: {error}") from error
+
+
+def _jsonl_samples(path: Path) -> Iterator[str]:
+    for number, line in _lines(path):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise StageError(f"{path}, line {number}: no JSON ({error}); call plain text .txt") from error
+        field = next((name for name in FIELDS if isinstance(row, dict) and isinstance(row.get(name), str)), None)
+        if field is None:
+            found = list(row)[:8] if isinstance(row, dict) else type(row).__name__
+            raise StageError(f"{path}, line {number}: no field `text` or `target` with a string, but {found}")
+        yield row[field]
+
+
+def _parquet_samples(path: Path) -> Iterator[str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+    except pa.ArrowInvalid as error:
+        raise StageError(f"{path} is no Parquet file: {error}") from error
+    field = next((name for name in FIELDS if name in file.schema_arrow.names), None)
+    if field is None:
+        raise StageError(f"{path}: no column `text` or `target`, but {file.schema_arrow.names[:8]}")
+    for batch in file.iter_batches(columns=[field]):
+        yield from (text for text in batch.column(0).to_pylist() if text is not None)
