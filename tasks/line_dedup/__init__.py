@@ -1,0 +1,1 @@
+"""Lines (or paragraphs) that a source repeats, as edits on its documents."""

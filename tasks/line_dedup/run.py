@@ -1,0 +1,229 @@
+"""Runs stage line_dedup: hash the units of every part, count them by partition of the hashes, write edits."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from infra.context import Context
+from infra.stage import Outcome
+from infra.store import Shard
+from tasks.documents import edits
+from tasks.documents.annotate import Part, count_edited, ledger_of, parts
+from tasks.documents.ledger import Ledger
+from tasks.documents.schema import COMPRESSION
+from tasks.line_dedup import repeats
+from tasks.line_dedup.repeats import Hashes, Partitions, Records, Run, repeated_units, save_run
+from tasks.line_dedup.stage import LineDedupParameters
+from tasks.line_dedup.units import Units, removal, unit_text, units_of
+
+EXAMPLES = 20
+EXAMPLE_CHARACTERS = 200
+
+SCHEMA = pa.schema([(edits.COLUMN, edits.EDITS), ("emptied", pa.bool_())])
+
+
+@dataclass(frozen=True)
+class HashWork:
+    """Part number `number` of the source."""
+
+    part: Part
+    number: int
+    folder: Path
+    parameters: LineDedupParameters
+
+
+@dataclass(frozen=True)
+class CountWork:
+    """Partition `number`."""
+
+    partitions: Partitions
+    number: int
+    runs: tuple[Run, ...]
+    minimum_copies: int
+
+
+@dataclass(frozen=True)
+class WriteWork:
+    """A part with its runs. `filled`: partitions with repeats; `examples`: (run, row, first line) to show."""
+
+    part: Part
+    runs: tuple[Run, ...]
+    partitions: Partitions
+    filled: tuple[int, ...]
+    parameters: LineDedupParameters
+    examples: tuple[tuple[int, int, int], ...] = ()
+
+
+def run(context: Context) -> Outcome:
+    """See `tasks.line_dedup.stage`."""
+    parameters: LineDedupParameters = context.parameters
+    folder = context.scratch() / "units"
+    folder.mkdir(exist_ok=True)
+    given = parts(context.input("documents"), ("id", "text"), {})
+    keys = [Path(part.name).stem for part in given]
+    hashed = context.map(
+        hash_part,
+        {
+            f"hash.{key}": HashWork(part, number, folder, parameters)
+            for number, (key, part) in enumerate(zip(keys, given, strict=True))
+        },
+    )
+    runs = [
+        tuple(Run(folder, number, index, *sizes) for index, sizes in enumerate(result["runs"]))
+        for number, result in enumerate(hashed.values())
+    ]
+    filled_runs = tuple(run for found in runs for run in found if run.entries)
+    partitions = Partitions(folder, max(1, -(-sum(run.entries for run in filled_runs) // repeats.PARTITION_ENTRIES)))
+    counted = context.map(
+        count_partition,
+        {
+            f"count.{number:05d}": CountWork(partitions, number, filled_runs, parameters.minimum_copies)
+            for number in range(partitions.count if filled_runs else 0)
+        },
+    )
+    filled = tuple(number for number, result in enumerate(counted.values()) if result["repeated"])
+    most = most_repeated(result["most"] for result in counted.values())
+    written = context.map(
+        write_part,
+        {
+            f"write.{key}": WriteWork(
+                part,
+                runs[number],
+                partitions,
+                filled,
+                parameters,
+                tuple((run, row, line) for _, (part_number, run, row, line) in most if part_number == number),
+            )
+            for number, (key, part) in enumerate(zip(keys, given, strict=True))
+        },
+    )
+    totals: Counter[str] = Counter()
+    for result in (*hashed.values(), *counted.values(), *written.values()):
+        totals.update(result["totals"])
+    examples = [
+        {"text": written[f"write.{keys[part]}"]["examples"]["{}.{}.{}".format(*place)], "copies": copies}
+        for copies, (part, *place) in most
+    ]
+    return Outcome({**dict(sorted(totals.items())), "most_repeated": examples}, ledger_of(written))
+
+
+def most_repeated(found: Iterable[Iterable[Sequence[Any]]]) -> list[tuple[int, tuple[int, int, int, int]]]:
+    """The units with the most copies, and where their first ones stand: (copies, (part, run, row, first line))."""
+    candidates = [(copies, tuple(place)) for entries in found for copies, place in entries]
+    return sorted(candidates, key=lambda entry: (-entry[0], entry[1]))[:EXAMPLES]
+
+
+def hash_part(work: HashWork, shard: Shard) -> dict[str, Any]:
+    """Store the part's units by run; returns row groups and tally entries of every run."""
+    runs: list[Run] = []
+    documents = units = 0
+    for tables in _runs(work):
+        ids = np.concatenate([_ids(table["id"].to_pylist()) for table, _ in tables])
+        starts = itertools.accumulate((table.num_rows for table, _ in tables), initial=0)
+        joined = _joined([found for _, found in tables], list(starts))
+        documents, units = documents + len(ids), units + len(joined.hashes)
+        runs.append(save_run(work.folder, work.number, len(runs), len(tables), joined, ids))
+    return {
+        "runs": [[run.row_groups, run.entries] for run in runs],
+        "totals": {"documents": documents, "units": units},
+    }
+
+
+def _runs(work: HashWork) -> Iterator[list[tuple[pa.Table, Units]]]:
+    """Ids and units of consecutive row groups, about `repeats.RUN_UNITS` together."""
+    group: list[tuple[pa.Table, Units]] = []
+    taken = 0
+    for table in work.part.tables():
+        units = units_of(table["text"].to_pylist(), work.parameters)
+        if group and taken + len(units.hashes) > repeats.RUN_UNITS:
+            yield group
+            group, taken = [], 0
+        group.append((table.select(["id"]), units))
+        taken += len(units.hashes)
+    if group:
+        yield group
+
+
+def _joined(several: Sequence[Units], starts: Sequence[int]) -> Units:
+    rows = [units.rows + np.uint32(start) for units, start in zip(several, starts, strict=False)]
+    return Units(
+        np.concatenate([units.hashes for units in several]),
+        np.concatenate(rows),
+        np.concatenate([units.first for units in several]),
+        np.concatenate([units.end for units in several]),
+    )
+
+
+def _ids(ids: Sequence[str]) -> Hashes:
+    """Ids of 32 hex digits as (N, 2) numbers that order as they do."""
+    halves = np.frombuffer(bytes.fromhex("".join(ids)), dtype=">u8").reshape(-1, 2)
+    return halves.astype(np.uint64)
+
+
+def count_partition(work: CountWork, shard: Shard) -> dict[str, Any]:
+    """Count one partition; returns how many distinct units are repeated, and the most repeated ones."""
+    copies, firsts = work.partitions.count_one(work.number, work.runs, work.minimum_copies)
+    most = np.argsort(-copies, kind="stable")[:EXAMPLES]
+    found = zip(copies[most].tolist(), firsts[most].tolist(), strict=True)
+    return {
+        "repeated": len(copies),
+        "most": most_repeated([[(count, place[2:]) for count, place in found]]),
+        "totals": {"units_repeated": len(copies), "copies": int(copies.sum())},
+    }
+
+
+def write_part(work: WriteWork, shard: Shard) -> dict[str, Any]:
+    """Write one part's edits; returns ledger, totals, and the texts of the examples in it."""
+    ledger = Ledger()
+    totals: Counter[str] = Counter(units_removed=0, documents_edited=0, documents_emptied=0)
+    examples: dict[str, str] = {}
+    spare_first = work.parameters.keep == "first"
+    tables = work.part.tables()
+    with (
+        shard.create(work.part.name) as path,
+        pq.ParquetWriter(path, SCHEMA, compression=COMPRESSION) as writer,
+    ):
+        for run in work.runs:
+            removed = repeated_units(run, work.partitions, work.filled, spare_first)
+            wanted = [place[1:] for place in work.examples if place[0] == run.number]
+            totals["units_removed"] += len(removed)
+            start = 0
+            for table in itertools.islice(tables, run.row_groups):
+                texts = table["text"].to_pylist()
+                for row, line in wanted:
+                    if start <= row < start + len(texts):
+                        text = unit_text(texts[row - start], line, work.parameters.unit)
+                        examples[f"{run.number}.{row}.{line}"] = text[:EXAMPLE_CHARACTERS]
+                rows = edits_of(texts, removed, start, f"line_dedup.{work.parameters.unit}")
+                start += len(texts)
+                column = edits.column_of(rows)
+                edited = edits.apply_columns(table["text"], [pa.chunked_array([column])])
+                emptied = [
+                    bool(row) and not text.strip() for row, text in zip(rows, edited.texts.to_pylist(), strict=True)
+                ]
+                writer.write_table(pa.table([column, pa.array(emptied, pa.bool_())], schema=SCHEMA))
+                count_edited(
+                    ledger, work.part.source, pa.chunked_array([pa.nulls(len(texts), pa.string())]), edited.texts,
+                    edited.taken,
+                )  # fmt: skip
+                totals.update(documents_edited=sum(map(bool, rows)), documents_emptied=sum(emptied))
+    return {"ledger": ledger.to_json(), "totals": dict(totals), "examples": examples}
+
+
+def edits_of(texts: Sequence[str], removed: Records, start: int, reason: str) -> list[list[edits.Edit]]:
+    """Edits of a row group's documents; `removed` ascends by row, counted from `start` rows before the first."""
+    bounds = np.searchsorted(removed["row"], np.arange(start, start + len(texts) + 1))
+    lines = list(zip(removed["first"].tolist(), removed["end"].tolist(), strict=True))
+    return [
+        removal(text, lines[low:high], reason) if high > low else []
+        for text, (low, high) in zip(texts, itertools.pairwise(bounds.tolist()), strict=True)
+    ]
