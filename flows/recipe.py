@@ -176,6 +176,7 @@ class Recipe(Parameters):
         checks = [
             *self._check_categories(),
             *self._check_language_models(),
+            *self._check_crawls(),
             *self._check_names(
                 "decontaminate.against", self.decontaminate.against if self.decontaminate else (), self.benchmarks
             ),
@@ -216,6 +217,15 @@ class Recipe(Parameters):
             if not self.language_models:
                 problems.append(f"sources.{name}.perplexity needs models; add a language_models section")
         return problems
+
+    def _check_crawls(self) -> list[str]:
+        named = [source for crawl in self.dedup.crawls for source in crawl]
+        reference_only = [
+            f"dedup.crawls: {name!r} has no category, so it is not deduplicated; take it out"
+            for name in named
+            if name in self.sources and self.sources[name].category is None
+        ]
+        return [*self._check_names("dedup.crawls", named, self.sources), *reference_only]
 
     def _check_models(self) -> list[str]:
         categories, problems = self.categories(), []

@@ -14,8 +14,8 @@ from tasks.cut.stage import STAGE as CUT
 from tasks.cut.stage import CutParameters, SourceCut
 from tasks.decontaminate.stage import STAGE as DECONTAMINATE
 from tasks.decontaminate.stage import DecontaminateParameters
+from tasks.dedup.stage import PREFERENCES, DedupParameters
 from tasks.dedup.stage import STAGE as DEDUP
-from tasks.dedup.stage import DedupParameters
 from tasks.evaluation.stage import STAGE as EVALUATION
 from tasks.evaluation.stage import EvaluationParameters
 from tasks.ingest.stage import STAGE as INGEST
@@ -119,6 +119,8 @@ def _documents(recipe: Recipe, graph: Graph) -> dict[str, str]:
         perplexity=[perplexity[name] for name in trained_on if name in perplexity],
         decontaminate=contaminated,
     )
+    annotations = {"langid": languages, "quality": quality, "perplexity": perplexity}
+    preferred = {PREFERENCES[column.removeprefix("-")] for column in recipe.dedup.prefer}
     dedup = graph.add(
         DEDUP,
         MAIN,
@@ -126,7 +128,12 @@ def _documents(recipe: Recipe, graph: Graph) -> dict[str, str]:
         cut=cut,
         documents=[documents[name] for name in trained_on],
         signatures=list(signatures.values()),
-        perplexity=[perplexity[name] for name in trained_on if name in perplexity],
+        history=[ArtifactReference.parse(earlier) for earlier in recipe.dedup.history],
+        **{
+            stage: [nodes[name] for name in trained_on if name in nodes]
+            for stage, nodes in annotations.items()
+            if stage in preferred
+        },
     )
     return {
         name: graph.add(
