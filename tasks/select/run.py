@@ -12,8 +12,12 @@ from typing import Any
 from infra.context import Context
 from infra.stage import Outcome, StageError
 from tasks.documents.annotate import ledger_of
+from tasks.select.index import index_statistics
 from tasks.select.stage import HeldOut, SelectParameters
-from tasks.select.write import HELD_OUT_FOLDER, Work, find_held_out, write_lines
+from tasks.select.write import HELD_OUT_FOLDER, Work, find_held_out, write_lines, write_survivors
+
+EDITED_BY = ("line_dedup", "decontaminate")
+"""Roles whose edits apply to the text written, the earlier first."""
 
 
 def run(context: Context) -> Outcome:
@@ -26,18 +30,24 @@ def run(context: Context) -> Outcome:
         cutoffs = held_out_cutoffs(found, parameters.heldout.max_documents)
     final = {f"write.{key}": dataclasses.replace(item, cutoffs=cutoffs) for key, item in work.items()}
     results = context.map(write_lines, final)
-    return Outcome({"categories": _categories(results)}, ledger_of(results))
+    statistics: dict[str, Any] = {"categories": _categories(results)}
+    if parameters.index and context.inputs.get("signatures"):
+        written = context.map(write_survivors, {f"index.{key}": item for key, item in work.items()})
+        statistics["index"] = index_statistics(written.values(), context.input("signatures"))
+    return Outcome(statistics, ledger_of(results))
 
 
 def _work(context: Context, heldout: HeldOut | None) -> dict[str, Work]:
     documents, cut = context.input("documents"), context.input("cut")
     source = documents.name
     dedup = context.input("dedup") if context.inputs.get("dedup") else None
+    signatures = context.input("signatures") if context.inputs.get("signatures") else None
     if heldout is not None and dedup is None:
         raise StageError(
             f"source {source!r}: text is to be held out but there is no dedup, so near duplicates of it would be "
             "trained on; add a dedup section to the recipe, or set select.heldout to null"
         )
+    edited_by = [context.input(role) for role in EDITED_BY if context.inputs.get(role)]
     return {
         Path(name).stem: Work(
             source,
@@ -46,6 +56,8 @@ def _work(context: Context, heldout: HeldOut | None) -> dict[str, Work]:
             cut.path(f"{source}/{name}"),
             dedup.path(f"{source}/{name}") if dedup is not None else None,
             heldout,
+            edits=tuple(artifact.path(name) for artifact in edited_by),
+            signatures=signatures.path(name) if signatures is not None else None,
         )
         for name in documents.files("part-")
     }

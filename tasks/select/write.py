@@ -18,7 +18,10 @@ import pyarrow.parquet as pq
 
 from infra.stage import StageError
 from infra.store import Shard
+from tasks.documents import edits
+from tasks.documents.annotate import count_edited
 from tasks.documents.ledger import Ledger
+from tasks.select.index import write_index
 from tasks.select.stage import HeldOut
 
 HELD_OUT_FOLDER = "heldout"
@@ -27,7 +30,11 @@ _HASH_BITS = 64
 
 @dataclass(frozen=True)
 class Work:
-    """One part of a source and the files beside it; `cutoffs`: category -> the largest hash that is held out."""
+    """One part of a source and the files beside it.
+
+    `edits`: files with a column `edits`, in the order in which they apply; `cutoffs`: category -> the largest hash that
+    is held out.
+    """
 
     source: str
     name: str
@@ -35,7 +42,9 @@ class Work:
     cut: Path
     dedup: Path | None
     heldout: HeldOut | None
+    edits: tuple[Path, ...] = ()
     cutoffs: Mapping[str, int] = field(default_factory=dict)
+    signatures: Path | None = None
 
 
 def held_out_hash(id_: str) -> int:
@@ -66,8 +75,12 @@ def write_lines(work: Work, shard: Shard) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         files: dict[str, IO[bytes]] = {}
         for table in _tables(work, ["id", "text", "prompt", "url", "file", "offset"]):
-            _count(ledger, work.source, table)
-            for row in table.filter(pc.is_null(table["reason"])).to_pylist():
+            survivors = table.filter(pc.is_null(table["reason"]))
+            edited = edits.apply_columns(survivors["text"], [survivors[name] for name in _edit_columns(work)])
+            survivors = survivors.drop_columns(["text", *_edit_columns(work)]).append_column("text", edited.texts)
+            count_edited(ledger, work.source, survivors["language"], edited.texts, edited.taken)
+            _count_dropped(ledger, work.source, table)
+            for row in survivors.to_pylist():
                 folder = _folder(work, row)
                 if folder not in files:
                     name = f"{folder}/{Path(work.name).stem}.jsonl"
@@ -76,9 +89,16 @@ def write_lines(work: Work, shard: Shard) -> dict[str, Any]:
                 files[folder].write(line(row))
                 count = counts.setdefault(folder, Counter())
                 count["documents"] += 1
-                count["bytes"] += row["bytes"]
+                count["bytes"] += len(row["text"].encode())
                 count["characters"] += len(row["text"])
     return {"ledger": ledger.to_json(), "folders": {folder: dict(counts[folder]) for folder in sorted(counts)}}
+
+
+def write_survivors(work: Work, shard: Shard) -> dict[str, Any]:
+    """Write the part's index; its documents and bytes (see `tasks.select.index`)."""
+    if work.signatures is None:
+        raise StageError(f"{work.source}/{work.name} has no signatures, which an index is made of")
+    return write_index(work.documents, work.signatures, _decisions(work)["reason"], work.name, shard)
 
 
 def line(row: Mapping[str, Any]) -> bytes:
@@ -104,14 +124,24 @@ def _folder(work: Work, row: Mapping[str, Any]) -> str:
 
 
 def _tables(work: Work, columns: list[str]) -> Iterator[pa.Table]:
-    """One table per row group: document columns, language, category, `reason` (null: survives), `bytes` of text."""
+    """One table per row group: document columns, language, category, `reason` (null: survives).
+
+    With `text` also its `bytes` as ingest wrote it, and the columns that `_edit_columns` names.
+    """
     documents = pq.ParquetFile(work.documents)
+    edit_files = [pq.ParquetFile(path) for path in work.edits]
     decided = _decisions(work)
     if decided.num_rows != documents.metadata.num_rows:
         raise StageError(
             f"{work.source}/{work.name}: {documents.metadata.num_rows} documents but {decided.num_rows} decisions; "
             "cut or dedup belong to other documents, rebuild them"
         )
+    for path, file in zip(work.edits, edit_files, strict=True):
+        if file.metadata.num_rows != documents.metadata.num_rows:
+            raise StageError(
+                f"{work.source}/{work.name}: {documents.metadata.num_rows} documents but {file.metadata.num_rows} rows "
+                f"of edits in {path}; they belong to other documents, rebuild them"
+            )
     start = 0
     for group in range(documents.num_row_groups):
         table = documents.read_row_group(group, columns=columns)
@@ -121,7 +151,13 @@ def _tables(work: Work, columns: list[str]) -> Iterator[pa.Table]:
             table = table.append_column(name, beside[name])
         if "text" in columns:
             table = table.append_column("bytes", pc.cast(pc.binary_length(table["text"]), pa.int64()))
+            for name, file in zip(_edit_columns(work), edit_files, strict=True):
+                table = table.append_column(name, file.read_row_group(group, columns=[edits.COLUMN])[edits.COLUMN])
         yield table
+
+
+def _edit_columns(work: Work) -> list[str]:
+    return [f"{edits.COLUMN}.{number}" for number in range(len(work.edits))]
 
 
 def _decisions(work: Work) -> pa.Table:
@@ -140,9 +176,9 @@ def _decisions(work: Work) -> pa.Table:
     return cut.set_column(0, "reason", reason)
 
 
-def _count(ledger: Ledger, source: str, table: pa.Table) -> None:
-    grouped = table.group_by(["language", "reason"]).aggregate([("bytes", "sum"), ("bytes", "count")])
-    for row in grouped.to_pylist():
+def _count_dropped(ledger: Ledger, source: str, table: pa.Table) -> None:
+    dropped = table.filter(pc.is_valid(table["reason"]))
+    for row in dropped.group_by(["language", "reason"]).aggregate([("bytes", "sum"), ("bytes", "count")]).to_pylist():
         amounts = {"documents": row["bytes_count"], "bytes": row["bytes_sum"]}
         ledger.add(source, row["language"], "read", **amounts)
-        ledger.add(source, row["language"], "dropped" if row["reason"] else "kept", row["reason"] or "", **amounts)
+        ledger.add(source, row["language"], "dropped", row["reason"], **amounts)

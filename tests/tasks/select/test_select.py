@@ -11,6 +11,7 @@ import pytest
 from infra.engine import EngineConfig, start
 from infra.stage import StageError
 from infra.store import Artifact
+from tasks.documents.edits import Edit, column_of
 from tasks.documents.ledger import Ledger
 from tasks.select.stage import STAGE, HeldOut, SelectParameters
 from tasks.select.write import held_out_hash
@@ -92,6 +93,42 @@ def test_lines_are_exactly_the_contract(tmp_path: Path) -> None:
     assert found.statistics["categories"]["books"]["training"] == {"documents": 1, "bytes": 4, "characters": 4}
 
 
+def test_text_is_written_after_the_edits_of_line_dedup_and_decontamination(tmp_path: Path) -> None:
+    texts = ["menu\n正文 with a leak.\nmenu end", "menu\ndropped", "untouched"]
+    given = documents(tmp_path, "web", [texts, []])
+    rows = [(None, "web-zh", None), ("quality.c4.sentences", None, None), (None, "web-zh", None)]
+    lines_out = [[Edit(0, 5, "", "line_dedup.line")], [Edit(0, 5, "", "line_dedup.line")], []]
+    passages = [[Edit(3, 20, "…", "decontaminate")], [], []]
+    inputs = {"documents": given, **decisions(tmp_path, "web", [rows, []])}
+    for stage, edits in (("line_dedup", lines_out), ("decontaminate", passages)):
+        files = {
+            f"part-{i:05d}.parquet": pa.table({"edits": column_of(part), "other": [0] * len(part)})
+            for i, part in enumerate((edits, []))
+        }
+        inputs[stage] = artifact(tmp_path, stage, "web", files)
+    found = run_stage(STAGE, SelectParameters(heldout=None), inputs, "web", tmp_path=tmp_path)
+    assert [row["target"] for row in lines(found, "web-zh/")] == ["…\nmenu end", "untouched"]
+    (row,) = found.manifest["ledger"]["rows"]
+    assert row["totals"]["bytes"] == {
+        "read": sum(len(text.encode()) for text in texts),
+        "kept": len("…\nmenu end".encode()) + len("untouched"),
+        "dropped": len(texts[1]),
+        "edited": 5 + len("正文 with a leak.".encode()) - 3,
+    }
+    reasons = {reason["reason"]: reason["bytes"] for reason in row["reasons"] if reason["side"] == "edited"}
+    assert reasons == {"line_dedup.line": 5, "decontaminate": len("正文 with a leak.".encode()) - 3}
+    (counted,) = found.statistics["categories"].values()
+    assert counted["training"]["bytes"] == row["totals"]["bytes"]["kept"]
+    short = {"part-00000.parquet": pa.table({"edits": column_of([[]])})}
+    inputs["line_dedup"] = artifact(tmp_path / "short", "line_dedup", "web", short | files_of_none())
+    with pytest.raises(StageError, match="3 documents but 1 rows of edits"):
+        run_stage(STAGE, SelectParameters(heldout=None), inputs, "web", tmp_path=tmp_path / "short")
+
+
+def files_of_none() -> dict[str, pa.Table]:
+    return {"part-00001.parquet": pa.table({"edits": column_of([])})}
+
+
 def test_held_out_documents_are_the_smallest_hashes_of_each_category(tmp_path: Path) -> None:
     inputs = many(tmp_path)
     parameters = SelectParameters(heldout=HeldOut(fraction=0.2, max_documents=30))
@@ -150,4 +187,4 @@ def test_golden_output(tmp_path: Path) -> None:
     """Fails when the output changes: then bump the version in select/stage.py, and only then this digest."""
     parameters = SelectParameters(heldout=HeldOut(fraction=0.1, max_documents=3))
     found = run_stage(STAGE, parameters, many(tmp_path, 30), "web", tmp_path=tmp_path)
-    assert (STAGE.version, content_digest(found)) == (1, "5d5f3a02e190fcb6")
+    assert (STAGE.version, content_digest(found)) == (2, "5d5f3a02e190fcb6")
