@@ -1,7 +1,10 @@
 """Worker processes on one machine, on pebble's pool, which can kill one worker at its deadline and replace it.
 
-Workers are started by `spawn`: the parent holds threads (Prefect, progress), and forking a process with threads can
-deadlock. One pool serves all stages of a run, so that stages side by side share one worker budget.
+Workers are forked from a server process without threads (multiprocessing's `forkserver`), which has imported what all
+stages need (`infra.engine.preload`): the parent holds threads (Prefect, progress), and forking a process with threads
+can deadlock, while spawned workers import everything anew. The server starts with the engine, beside the planning of
+the first stage, and ends with the last process that holds its pipe: this one and the workers, which watch this one.
+One pool serves all stages of a run, so that stages side by side share one worker budget.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import signal
 import threading
@@ -29,6 +33,10 @@ WINDOW_PER_WORKER = 2
 
 _PARENT_POLL_S = 1.0
 
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+ONE_THREAD["TOKENIZERS_PARALLELISM"] = "false"
+"""Environment of workers: their budget counts processes."""
+
 
 class Processes:
     """See the module docstring."""
@@ -38,15 +46,18 @@ class Processes:
         self._retries = retries
         self._lock = threading.Lock()
         self._pool: pebble.ProcessPool | None = None
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["infra.engine.preload"])
+        multiprocessing.forkserver.ensure_running()
 
     def _started(self) -> pebble.ProcessPool:
         with self._lock:
             if self._pool is None:
                 self._pool = pebble.ProcessPool(
                     max_workers=self.workers,
-                    context=multiprocessing.get_context("spawn"),
+                    context=self._context,
                     initializer=_prepare_worker,
-                    initargs=(process_identity(),),
+                    initargs=(process_identity(), dict(os.environ)),
                 )
             return self._pool
 
@@ -98,15 +109,15 @@ class Processes:
 _END = object()
 
 
-def _prepare_worker(parent: dict[str, Any]) -> None:
-    """One thread for native libraries (the budget counts processes), the parent handles ^C, no orphan outlives it."""
+def _prepare_worker(parent: dict[str, Any], environment: dict[str, str]) -> None:
+    """The parent's environment as it is now; the parent handles ^C; no worker outlives parent or server."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        os.environ[variable] = "1"
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ.clear()
+    os.environ.update(environment | ONE_THREAD)
+    server = os.getppid()
 
     def watch() -> None:
-        while is_alive(parent):
+        while is_alive(parent) and os.getppid() == server:
             time.sleep(_PARENT_POLL_S)
         os._exit(1)
 

@@ -1,15 +1,14 @@
 """How loops are compiled: ahead of the first call, for stated types, without the GIL, once per machine.
 
 Compiling takes one to several seconds, which every worker process of every run would pay; so the machine code is kept
-in the user's cache folder (`$XDG_CACHE_HOME/puna`, usually ~/.cache/puna; some hundred kB a version of Puna, safe to
-delete). The folder is named by a digest of all stages' sources, whose constants a loop may have frozen in, and of
-numba's version; numba itself tells CPUs apart and replaces files in one step, so that processes may race. Where the
-folder cannot be used (a read-only home, a damaged file), the loop is compiled as if there were none.
+in the user's cache folder (`$XDG_CACHE_HOME/puna`, usually ~/.cache/puna; some hundred kB, safe to delete). A function
+has a folder of its own there, named by a digest of all that goes into its code (`_digest`): a stale one is never read.
+Numba itself tells CPUs apart and replaces files in one step, so that processes may race. Where the folder cannot be
+used (a read-only home, a damaged file), the loop is compiled as if there were none.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 import tempfile
@@ -19,10 +18,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+import numpy as np
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_SOURCES = Path(__file__).resolve().parents[1]
 _lock = threading.Lock()
 
 
@@ -30,7 +29,7 @@ def compiled(signature: Any) -> Callable[[Function], Function]:
     """Decorate a function that numba compiles, or loads, now for one signature of numba types."""
 
     def decorate(function: Function) -> Function:
-        folder = cache_folder()
+        folder = _folder(function)
         if folder is not None:
             try:
                 return _compile(function, signature, folder)
@@ -52,12 +51,11 @@ def _compile(function: Function, signature: Any, folder: Path) -> Function:
             numba.config.CACHE_DIR = theirs
 
 
-@functools.cache
-def cache_folder() -> Path | None:
-    """Where compiled loops of these sources are kept; None where that place cannot be written to."""
+def _folder(function: Callable[..., Any]) -> Path | None:
+    """Where this function's machine code is kept; None where that place cannot be written to."""
     try:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        folder = base / "puna" / "compiled" / _sources_digest()
+        folder = base / "puna" / "compiled" / f"{function.__name__}-{_digest(function).hex()[:16]}"
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except (OSError, RuntimeError):  # RuntimeError: no home
@@ -65,8 +63,17 @@ def cache_folder() -> Path | None:
     return folder
 
 
-def _sources_digest() -> str:
-    digest = hashlib.sha256(numba.__version__.encode())
-    for path in sorted(_SOURCES.rglob("*.py")):
-        digest.update(path.relative_to(_SOURCES).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
+def _digest(function: Callable[..., Any]) -> bytes:
+    """Of numba's version, the function's file, the constants frozen into it, and the same of compiled functions it
+    calls."""
+    code = function.__code__
+    digest = hashlib.sha256(f"{numba.__version__} {code.co_name}".encode() + Path(code.co_filename).read_bytes())
+    for name in code.co_names:
+        value = getattr(function, "__globals__", {}).get(name)
+        if isinstance(value, (int, float, np.generic, tuple)):
+            digest.update(f"{name} = {value!r}".encode())
+        elif isinstance(value, np.ndarray):
+            digest.update(f"{name} = {value.dtype}{value.shape}".encode() + value.tobytes())
+        elif (callee := getattr(value, "py_func", None)) is not None:
+            digest.update(_digest(callee))
+    return digest.digest()

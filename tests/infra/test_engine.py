@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +15,7 @@ import pytest
 from infra.engine import EngineConfig, ShardFailed, start
 from infra.engine.base import Engine
 from infra.engine.processes import WINDOW_PER_WORKER
+from tests.end_to_end.fixtures import MARK, marked_processes
 from tests.stage_harness import data_digests, run_stage
 from tests.toy import TOY, ToyParameters
 
@@ -66,3 +71,39 @@ def test_a_hanging_shard_is_killed_at_its_deadline(tmp_path: Path) -> None:
         pytest.raises(ShardFailed, match="part-00000 overran its deadline of 5 s"),
     ):
         run_stage(TOY, ToyParameters(hang=(0,)), tmp_path=tmp_path, engine=engine)
+
+
+def _environment(name: str) -> tuple[str | None, str | None]:
+    return os.environ.get(name), os.environ.get("OMP_NUM_THREADS")
+
+
+def test_workers_have_the_environment_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("first", "second"):
+        monkeypatch.setenv("PUNA_TEST_VALUE", value)
+        with start(EngineConfig(kind="processes", workers=1)) as engine:
+            assert list(engine.map(_environment, ["PUNA_TEST_VALUE"])) == [(value, "1")]
+
+
+PARENT = """
+import os, time
+from infra.engine import EngineConfig, start
+with start(EngineConfig(kind="processes", workers=2)) as engine:
+    print(*engine.map(os.path.abspath, ["a", "b"]), flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_killed_parent_takes_server_and_workers_with_it() -> None:
+    mark = uuid.uuid4().hex
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT], env={**os.environ, MARK: mark}, stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None and parent.stdout.readline()
+    assert len(marked_processes(mark)) >= 4  # parent, server, two workers
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 20
+    while (left := marked_processes(mark)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert left == []
