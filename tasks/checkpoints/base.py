@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
 
 from infra.stage import Pin, StageError
 from tasks.checkpoints import foreign_tokenizers, llama2c
-from tasks.checkpoints.tokenizer_files import write_tokenizer
+from tasks.checkpoints.sentencepiece_model import SentencePieceModel, is_model, read_model
+from tasks.checkpoints.tokenizer_files import read_settings, read_tokenizer, write_tokenizer
+
+MODEL_FILE = "tokenizer.model"
+"""sentencepiece's file in a Hugging Face folder (Llama-3's rank file has the same name)."""
 
 
 def folder_of(pins: Sequence[Pin]) -> Path:
@@ -36,13 +46,72 @@ def open_base(folder: Path, scratch: Path) -> Path:
     model_files = sorted(folder.glob("*.model"))
     if len(model_files) == 1 and not (folder / "config.json").is_file():
         tokenizer, settings = foreign_tokenizers.read_model_file(model_files[0])
-        write_tokenizer(tokenizer, target, settings)
+        write_tokenizer(tokenizer, target, {**settings, **read_settings(folder)})
+        if is_model(model_files[0]):
+            shutil.copyfile(model_files[0], target / MODEL_FILE)
         return target
     raise StageError(
         f"{folder} is no base that can be opened: it needs tokenizer.json (a model also config.json and safetensors), "
         f"or one llama2.c model .bin with one tok*.bin, or one *.model; it has "
         f"{[path.name for path in sorted(folder.iterdir())][:12]}"
     )
+
+
+@dataclass(frozen=True)
+class BaseTokenizer:
+    """A base's tokenizer. `model` is its sentencepiece file where there is one; `corrected` what was wrong before."""
+
+    tokenizer: Tokenizer
+    model: SentencePieceModel | None = None
+    corrected: tuple[str, ...] = ()
+
+
+def read_base_tokenizer(folder: Path) -> BaseTokenizer:
+    """The tokenizer of an opened base, which segments as its sentencepiece file says where it has one.
+
+    transformers 5 ranks merges by id when it converts a `.model`, so a `tokenizer.json` it wrote segments code and
+    indentation in another way than the base was trained with. Where the two disagree, merges and treatment of spaces
+    are taken from the `.model`; added tokens, their ids and the template around texts stay.
+    """
+    tokenizer = read_tokenizer(folder)
+    path = folder / MODEL_FILE
+    if not path.is_file() or not is_model(path):
+        return BaseTokenizer(tokenizer)
+    model = read_model(path)
+    try:
+        reference, _ = foreign_tokenizers.read_sentencepiece(path)
+    except StageError:
+        return BaseTokenizer(tokenizer, model)
+    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+    moved = [piece.text for index, piece in enumerate(model.pieces) if vocabulary.get(piece.text) != index]
+    if moved:
+        raise StageError(
+            f"{folder}: tokenizer.json and {MODEL_FILE} disagree on the ids of {len(moved):,} of {len(model.pieces):,} "
+            f"pieces (e.g. {moved[0]!r}); take away the one that does not belong to the weights"
+        )
+    found, wanted = json.loads(tokenizer.to_str()), json.loads(reference.to_str())
+    corrected = []
+    if _merges(found) != _merges(wanted):
+        found["model"] |= {"merges": wanted["model"]["merges"], "ignore_merges": False}
+        corrected.append("merges")
+    if _probed(Tokenizer.from_str(json.dumps(found))) != _probed(reference):
+        found |= {key: wanted[key] for key in ("normalizer", "pre_tokenizer", "decoder")}
+        corrected.append("spaces")
+    return BaseTokenizer(Tokenizer.from_str(json.dumps(found)) if corrected else tokenizer, model, tuple(corrected))
+
+
+def _merges(state: dict[str, Any]) -> list[list[str]]:
+    return [merge.split(" ") if isinstance(merge, str) else list(merge) for merge in state["model"]["merges"]]
+
+
+_PROBES = ("a", " a", "  a  b ", "\n  a", "\t a\n\n", "        x = 1", "\u4e2d \u56fd", "<s> a", "\u2581a", "1 2  345")
+
+
+def _probed(tokenizer: Tokenizer) -> list[list[int]]:
+    tokenizer.encode_special_tokens = True
+    ids = [tokenizer.encode(text, add_special_tokens=False).ids for text in _PROBES]
+    tokenizer.encode_special_tokens = False
+    return ids
 
 
 def require_checkpoint(folder: Path) -> Path:

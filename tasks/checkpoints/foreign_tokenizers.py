@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
+from tokenizers import Regex, Tokenizer, normalizers
 
 from infra.stage import StageError
 from tasks.checkpoints.merges import merges_of
+from tasks.checkpoints.sentencepiece_model import BPE, BYTE, CONTROL, NORMAL, USER_DEFINED, NormalizerSpec, read_model
 from tasks.checkpoints.tokenizer_files import LLAMA_3_WORDS, byte_level_style, byte_level_token, sentencepiece_style
 
 LLAMA_3_RANKS = 128_000
@@ -26,23 +28,60 @@ def read_model_file(path: Path) -> tuple[Tokenizer, dict[str, Any]]:
 
 
 def read_sentencepiece(path: Path) -> tuple[Tokenizer, dict[str, Any]]:
-    """A sentencepiece BPE model as a fast tokenizer that segments exactly as sentencepiece does."""
+    """A sentencepiece BPE model as a fast tokenizer that segments exactly as sentencepiece does.
+
+    `StageError` for models that no fast tokenizer of this kind can stand for.
+    """
+    model = read_model(path)
+    kinds = Counter(piece.kind for piece in model.pieces)
+    spec, normalizer = model.trainer, model.normalizer
+    reasons = [
+        (spec.model_type != BPE, "it is no BPE model (trainer_spec.model_type)"),
+        (kinds[BYTE] != 256, f"no byte fallback ({kinds[BYTE]} of 256 byte pieces)"),
+        (kinds[USER_DEFINED] > 0, f"{kinds[USER_DEFINED]} user-defined pieces, which are matched before any merge"),
+        (spec.treat_whitespace_as_suffix, "spaces at the end of pieces (trainer_spec.treat_whitespace_as_suffix)"),
+        (not normalizer.escape_whitespaces, "spaces as they are (normalizer_spec.escape_whitespaces: false)"),
+    ]
+    if found := [text for holds, text in reasons if holds]:
+        raise StageError(
+            f"{path}: {'; '.join(found)}; only sentencepiece BPE models with byte fallback are read, "
+            "give a folder with a tokenizer.json for others"
+        )
+    vocabulary = {piece.text: index for index, piece in enumerate(model.pieces)}
+    plain = [(-piece.score, index) for index, piece in enumerate(model.pieces) if piece.kind == NORMAL]
+    ordered = [model.pieces[index].text for _, index in sorted(plain)]
+    bos, eos, unknown = _named_pieces(path)
+    tokenizer = sentencepiece_style(
+        vocabulary,
+        merges_of(ordered, ordered),
+        bos=bos,
+        eos=eos,
+        unknown=unknown,
+        controls=[piece.text for piece in model.pieces if piece.kind == CONTROL],
+        prefix=normalizer.add_dummy_prefix,
+        before=_normalizers(normalizer),
+    )
+    named = {"bos_token": bos, "eos_token": eos, "unk_token": unknown}
+    return tokenizer, {key: value for key, value in named.items() if value is not None}
+
+
+def _named_pieces(path: Path) -> tuple[str | None, str | None, str]:
+    """BOS, EOS and the unknown piece; None where the model has none."""
     from sentencepiece import SentencePieceProcessor
 
     model = SentencePieceProcessor(model_file=str(path))
-    ids = range(model.get_piece_size())
-    vocabulary = {model.id_to_piece(index): index for index in ids}
-    plain = [
-        i for i in ids if not (model.is_byte(i) or model.is_control(i) or model.is_unknown(i) or model.is_unused(i))
-    ]
-    if sum(model.is_byte(index) for index in ids) != 256:
-        raise StageError(
-            f"{path}: no byte fallback (256 byte pieces); only sentencepiece BPE models with it are supported"
-        )
-    ordered = [model.id_to_piece(i) for i in sorted(plain, key=lambda i: (-model.get_score(i), i))]
-    bos, eos, unknown = (model.id_to_piece(index) for index in (model.bos_id(), model.eos_id(), model.unk_id()))
-    tokenizer = sentencepiece_style(vocabulary, merges_of(ordered, ordered), bos=bos, eos=eos, unknown=unknown)
-    return tokenizer, {"bos_token": bos, "eos_token": eos, "unk_token": unknown}
+    bos, eos = (model.id_to_piece(index) if index >= 0 else None for index in (model.bos_id(), model.eos_id()))
+    return bos, eos, model.id_to_piece(model.unk_id())
+
+
+def _normalizers(spec: NormalizerSpec) -> list[Any]:
+    """What sentencepiece does to text before it puts a space in front and makes spaces visible."""
+    found: list[Any] = []
+    if spec.precompiled_charsmap:
+        found.append(normalizers.Precompiled(spec.precompiled_charsmap))
+    if spec.remove_extra_whitespaces:
+        found += [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Replace(Regex("^ +| +$"), "")]
+    return found
 
 
 def read_ranks(path: Path) -> tuple[Tokenizer, dict[str, Any]]:

@@ -47,18 +47,36 @@ def byte_level_content(token: str) -> bytes | None:
 
 
 def sentencepiece_style(
-    vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]], *, bos: str, eos: str, unknown: str
+    vocabulary: Mapping[str, int],
+    merges: Sequence[tuple[str, str]],
+    *,
+    bos: str | None,
+    eos: str | None,
+    unknown: str,
+    controls: Sequence[str] = (),
+    prefix: bool = True,
+    before: Sequence[Any] = (),
 ) -> Tokenizer:
-    """A fast tokenizer with sentencepiece's habits: dummy prefix, visible spaces, byte fallback, BOS in front."""
+    """A fast tokenizer with sentencepiece's habits: dummy prefix, visible spaces, byte fallback, BOS in front.
+
+    `controls`: further special tokens of `vocabulary`; `prefix`: whether a space is put in front of text; `before`:
+    normalizers that run first.
+    """
     tokenizer = Tokenizer(
         models.BPE(dict(vocabulary), list(merges), unk_token=unknown, fuse_unk=True, byte_fallback=True)
     )
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend(WHITESPACE), normalizers.Replace(" ", WHITESPACE)])
+    spaces = [normalizers.Prepend(WHITESPACE)] if prefix else []
+    tokenizer.normalizer = normalizers.Sequence([*before, *spaces, normalizers.Replace(" ", WHITESPACE)])
+    strip = [decoders.Strip(" ", 1, 0)] if prefix else []
     tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace(WHITESPACE, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+        [decoders.Replace(WHITESPACE, " "), decoders.ByteFallback(), decoders.Fuse(), *strip]
     )
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in (unknown, bos, eos)])
-    tokenizer.post_processor = _bos_in_front(bos, vocabulary[bos])
+    specials = [token for token in (unknown, bos, eos, *controls) if token is not None]
+    tokenizer.add_special_tokens(
+        [AddedToken(token, special=True, normalized=False) for token in dict.fromkeys(specials)]
+    )
+    if bos is not None:
+        tokenizer.post_processor = _bos_in_front(bos, vocabulary[bos])
     return tokenizer
 
 
@@ -97,23 +115,50 @@ def size_of(tokenizer: Tokenizer) -> int:
     return max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
 
 
-_CARRIED = ("model_max_length", "chat_template", "clean_up_tokenization_spaces", "padding_side", "model_input_names")
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
+_SPECIAL_LISTS = ("additional_special_tokens", "extra_special_tokens")
+_NOT_CARRIED = {
+    "tokenizer_class", "auto_map", "backend", "processor_class", "name_or_path", "is_local", "local_files_only",
+    "tokenizer_file", "vocab_file", "special_tokens_map_file", "added_tokens_decoder", "use_fast", "from_slow",
+    "legacy", "sp_model_kwargs", "add_prefix_space", "transformers_version",
+}  # fmt: skip
+"""Of a base's `tokenizer_config.json`: where it lay, which class read it, and what `tokenizer.json` says already."""
+
+CHAT_TEMPLATE = "chat_template.jinja"
+CHAT_TEMPLATES = "additional_chat_templates"
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """What a new tokenizer inherits beside `tokenizer.json`: special tokens, chat template, lengths."""
+    """What a new tokenizer inherits beside `tokenizer.json`: special tokens, chat templates, lengths, the like.
+
+    Special tokens are given by their content; their flags (lstrip, normalized, single_word) stand in `tokenizer.json`.
+    `chat_template` is a string or, where there are several, a list of {"name", "template"}.
+    """
     settings: dict[str, Any] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         if (path := folder / name).is_file():
-            found = json.loads(path.read_text())
-            for key in (*_SPECIAL, *_CARRIED):
-                if found.get(key) is not None:
-                    value = found[key]
-                    settings[key] = value["content"] if isinstance(value, dict) and "content" in value else value
-    if (path := folder / "chat_template.jinja").is_file():
-        settings["chat_template"] = path.read_text()
+            for key, value in json.loads(path.read_text(encoding="utf-8")).items():
+                if value is not None and key not in _NOT_CARRIED:
+                    settings[key] = _contents(value) if key in (*_SPECIAL, *_SPECIAL_LISTS) else value
+    templates = {
+        path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob(f"{CHAT_TEMPLATES}/*.jinja"))
+    }
+    if (path := folder / CHAT_TEMPLATE).is_file():
+        templates = {"default": path.read_text(encoding="utf-8"), **templates}
+    if list(templates) == ["default"]:
+        settings["chat_template"] = templates["default"]
+    elif templates:
+        settings["chat_template"] = [{"name": name, "template": text} for name, text in templates.items()]
     return settings
+
+
+def _contents(value: Any) -> Any:
+    """Special tokens by their content, whether they are written as strings or as objects."""
+    if isinstance(value, list):
+        return [_contents(item) for item in value]
+    if isinstance(value, dict):
+        return value["content"] if "content" in value else {key: _contents(item) for key, item in value.items()}
+    return value
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
@@ -128,16 +173,21 @@ def read_tokenizer(folder: Path) -> Tokenizer:
 
 
 def write_tokenizer(tokenizer: Tokenizer, folder: Path, settings: Mapping[str, Any]) -> None:
-    """Save a folder that `AutoTokenizer.from_pretrained` loads, with the class that keeps `tokenizer.json` as it is."""
-    from transformers import PreTrainedTokenizerFast
+    """Save a folder that `AutoTokenizer.from_pretrained` loads, with the class that keeps `tokenizer.json` as it is.
 
+    Files only, no folders in it: several chat templates stand in `tokenizer_config.json`, which every transformers
+    reads. A special token that the tokenizer lacks is not carried, since loading would give it an id of its own.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **dict(settings))
-    fast.save_pretrained(folder)
-    path = folder / "tokenizer_config.json"
-    config = json.loads(path.read_text())
-    config = {
-        key: value for key, value in config.items() if key not in {"name_or_path", "is_local", "local_files_only"}
-    }
-    config["tokenizer_class"] = "PreTrainedTokenizerFast"
-    write_json(path, config)
+    known = tokenizer.get_vocab(with_added_tokens=True)
+    settings = {key: value for key, value in settings.items() if key not in _SPECIAL or value in known}
+    for key in _SPECIAL_LISTS:
+        if isinstance(value := settings.get(key), list):
+            settings[key] = [token for token in value if token in known]
+    tokenizer.save(str(folder / "tokenizer.json"))
+    if isinstance(template := settings.get("chat_template"), str):
+        (folder / CHAT_TEMPLATE).write_text(template, encoding="utf-8")
+        del settings["chat_template"]
+    write_json(folder / "tokenizer_config.json", {**settings, "tokenizer_class": "PreTrainedTokenizerFast"})
+    names = {key: settings[key] for key in (*_SPECIAL, *_SPECIAL_LISTS) if key in settings}
+    write_json(folder / "special_tokens_map.json", names)

@@ -8,38 +8,21 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import regex  # type: ignore[import-untyped]
 from tokenizers import Tokenizer
 
 from infra.stage import StageError
 from tasks.checkpoints.tokenizer_files import WHITESPACE, byte_level_content, byte_level_token, size_of
+from tasks.tokenizer.curve import knee
 from tasks.tokenizer.learn import FIRST_LOCKED, Step, learn
+from tasks.tokenizer.rules import SplittingRules
 
 MAXIMUM_PIECE_CHARACTERS = 16
 """sentencepiece's default, which Llama-2 kept."""
-
-_SCRIPTS = (
-    "Latin", "Cyrillic", "Greek", "Arabic", "Hebrew", "Devanagari", "Bengali", "Tamil", "Telugu", "Kannada",
-    "Malayalam", "Gujarati", "Gurmukhi", "Sinhala", "Thai", "Lao", "Khmer", "Myanmar", "Tibetan", "Hangul",
-    "Georgian", "Armenian", "Ethiopic",
-)  # fmt: skip
-_EAST_ASIAN = r"[\p{Han}\p{Hiragana}\p{Katakana}ー々]"
-
-_SENTENCEPIECE_WORDS = regex.compile(
-    "|".join(
-        [
-            rf"{WHITESPACE}?{_EAST_ASIAN}+",
-            *(rf"{WHITESPACE}?(?:\p{{Script={script}}}\p{{M}}*)+" for script in _SCRIPTS),
-            rf"{WHITESPACE}?(?:(?!{_EAST_ASIAN})\p{{L}}\p{{M}}*)+",
-            rf"{WHITESPACE}?[^\p{{L}}\p{{N}}\p{{M}}\p{{Z}}\p{{C}}{WHITESPACE}]+",
-        ]
-    )
-)
-"""Llama-2's `trainer_spec`: pieces hold one script, a space only in front, no digit beside anything else."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +35,42 @@ class NewToken:
     base_ids: tuple[int, ...]
 
 
+class Grown(NamedTuple):
+    """A grown tokenizer, and the learning run it comes from (longer than `tokens` where its end was cut off).
+
+    `tokens_before`: tokens of the training words as the base segments them.
+    """
+
+    tokenizer: Tokenizer
+    tokens: list[NewToken]
+    steps: list[Step[Any]]
+    tokens_before: int
+
+
+Segmented = list[tuple[Sequence[Any], int]]
+"""Words as contents of their tokens (a `Missing` for a character the base lacks), and how often each occurs."""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A character that the base spells in byte tokens, which nothing joins."""
+
+    character: str
+
+
 class Family(Protocol):
-    """What differs between byte-level and sentencepiece-style BPE."""
+    """What differs between byte-level and sentencepiece-style BPE. A content is `bytes` or `str`."""
 
     def words(self, texts: Iterable[str]) -> Counter[str]:
         """Distinct words, as the model's vocabulary spells them, that no piece may reach beyond."""
         ...
 
-    def steps(self, words: Counter[str], budget: int, longest: int) -> tuple[list[str], list[Step[Any]]]:
-        """The base's tokens that occur (symbol order), and the learned steps."""
+    def segments(self, word: str) -> list[Any]:
+        """Contents of the base's tokens of a word."""
+        ...
+
+    def may_join(self, content: Any, longest: int) -> bool:
+        """Whether a piece of this content is wanted."""
         ...
 
     def token(self, content: Any) -> str:
@@ -71,17 +81,17 @@ class Family(Protocol):
         """The plain text of a content."""
         ...
 
-    def fallback_ids(self, content: Any) -> tuple[int, ...]:
-        """How the base spells a missing character."""
+    def base_ids(self, content: Any) -> tuple[int, ...]:
+        """The base's id of one of its own tokens, or of the byte tokens that spell a missing character."""
         ...
 
 
-def family_of(tokenizer: Tokenizer) -> Family:
+def family_of(tokenizer: Tokenizer, rules: SplittingRules | None = None) -> Family:
     """The base's family; `StageError` for models other than the two kinds of BPE."""
     state = json.loads(tokenizer.to_str())
     model = state["model"]
     if model["type"] == "BPE" and model.get("byte_fallback"):
-        return SentencePieceStyle(tokenizer)
+        return SentencePieceStyle(tokenizer, rules or SplittingRules())
     if model["type"] == "BPE" and '"ByteLevel"' in json.dumps(state["decoder"]):
         return ByteLevel(tokenizer)
     raise StageError(
@@ -94,29 +104,29 @@ class ByteLevel:
     """GPT-2, Llama-3, Qwen: pieces are byte strings inside the pre-tokenizer's words."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
+        if tokenizer.pre_tokenizer is None:
+            raise StageError("the base's byte-level tokenizer has no pre-tokenizer, so its words are unknown")
         self.tokenizer = tokenizer
         self.vocabulary = tokenizer.get_vocab()
+        self.there = {content for token in self.vocabulary if (content := byte_level_content(token)) is not None}
+        self.holds_added = added_tokens_in(tokenizer)
 
     def words(self, texts: Iterable[str]) -> Counter[str]:
         found: Counter[str] = Counter()
         normalizer, cutter = self.tokenizer.normalizer, self.tokenizer.pre_tokenizer
-        if cutter is None:
-            raise StageError("the base's byte-level tokenizer has no pre-tokenizer, so its words are unknown")
         for text in texts:
             plain = normalizer.normalize_str(text) if normalizer is not None else text
             found.update(word for word, _ in cutter.pre_tokenize_str(plain))
         return found
 
-    def steps(self, words: Counter[str], budget: int, longest: int) -> tuple[list[str], list[Step[Any]]]:
-        segmented = [([t.value for t in self.tokenizer.model.tokenize(word)], words[word]) for word in sorted(words)]
-        known = sorted({token for tokens, _ in segmented for token in tokens}, key=self.vocabulary.__getitem__)
-        symbol = {token: number for number, token in enumerate(known)}
-        there = {content for token in self.vocabulary if (content := byte_level_content(token)) is not None}
-        return known, learn(
-            [([symbol[token] for token in tokens], count) for tokens, count in segmented],
-            [byte_level_content(token) or b"" for token in known],
-            budget,
-            may_join=lambda content: content not in there and whole_characters_or_step(content, longest),
+    def segments(self, word: str) -> list[bytes]:
+        return [byte_level_content(token.value) or b"" for token in self.tokenizer.model.tokenize(word)]
+
+    def may_join(self, content: bytes, longest: int) -> bool:
+        return (
+            content not in self.there
+            and whole_characters_or_step(content, longest)
+            and not self.holds_added(content.decode(errors="ignore"))
         )
 
     def token(self, content: bytes) -> str:
@@ -128,8 +138,8 @@ class ByteLevel:
         except UnicodeDecodeError:
             return None
 
-    def fallback_ids(self, content: bytes) -> tuple[int, ...]:
-        return tuple(self.vocabulary[byte_level_token(bytes([byte]))] for byte in content)
+    def base_ids(self, content: bytes) -> tuple[int, ...]:
+        return (self.vocabulary[byte_level_token(content)],)
 
 
 def whole_characters_or_step(content: bytes, longest: int) -> bool:
@@ -145,48 +155,50 @@ def whole_characters_or_step(content: bytes, longest: int) -> bool:
 class SentencePieceStyle:
     """Llama-2, llama2.c: pieces are characters, what is missing is spelled in byte tokens that nothing joins."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, rules: SplittingRules) -> None:
         self.tokenizer = tokenizer
+        self.rules = rules
         self.vocabulary = tokenizer.get_vocab()
         absent = [name for name in map(_byte_token, range(256)) if name not in self.vocabulary]
         if absent:
             raise StageError(
                 f"the base falls back to bytes but lacks {len(absent)} of the 256 byte tokens, e.g. {absent[0]}"
             )
+        self.holds_added = added_tokens_in(tokenizer)
+        self.closed = self._parts_of_unreachable()
 
     def words(self, texts: Iterable[str]) -> Counter[str]:
         found: Counter[str] = Counter()
+        normalizer, cutter = self.tokenizer.normalizer, self.tokenizer.pre_tokenizer
         for text in texts:
-            found.update(_SENTENCEPIECE_WORDS.findall(WHITESPACE + text.replace(" ", WHITESPACE)))
+            plain = normalizer.normalize_str(text) if normalizer is not None else text
+            parts = [part for part, _ in cutter.pre_tokenize_str(plain)] if cutter is not None else [plain]
+            for part in parts:
+                found.update(self.rules.words(part))
         return found
 
-    def steps(self, words: Counter[str], budget: int, longest: int) -> tuple[list[str], list[Step[Any]]]:
-        missing = sorted({char for word in words for char in word if char not in self.vocabulary})
-        locked = {char: FIRST_LOCKED - number for number, char in enumerate(missing)}
-        segmented = [(list(self._segments(word, locked)), words[word]) for word in sorted(words)]
-        known = sorted(
-            {t for tokens, _ in segmented for t in tokens if isinstance(t, str)}, key=self.vocabulary.__getitem__
-        )
-        symbol = {token: number for number, token in enumerate(known)}
-        return known, learn(
-            [([t if isinstance(t, int) else symbol[t] for t in tokens], count) for tokens, count in segmented],
-            known,
-            budget,
-            may_join=lambda content: content not in self.vocabulary and len(content) <= longest,
-            missing={char: len(char.encode()) for char in missing},
-        )
-
-    def _segments(self, word: str, locked: dict[str, int]) -> Iterable[str | int]:
-        """The base's pieces of a word, and the locked symbols of its missing characters."""
+    def segments(self, word: str) -> list[str | Missing]:
+        found: list[str | Missing] = []
         run = ""
-        for char in word:
-            if char in locked:
-                yield from (token.value for token in self.tokenizer.model.tokenize(run))
-                yield locked[char]
-                run = ""
+        for character in word:
+            if character in self.vocabulary:
+                run += character
             else:
-                run += char
-        yield from (token.value for token in self.tokenizer.model.tokenize(run))
+                found += [token.value for token in self.tokenizer.model.tokenize(run)]
+                found.append(Missing(character))
+                run = ""
+        return [*found, *(token.value for token in self.tokenizer.model.tokenize(run))]
+
+    def may_join(self, content: str, longest: int) -> bool:
+        return self.may_be(content) and len(content) <= longest and self.rules.allows(content)
+
+    def may_be(self, content: str) -> bool:
+        """Whether a piece of this content leaves the base's segmentation and its special tokens alone."""
+        return (
+            content not in self.vocabulary
+            and content not in self.closed
+            and not self.holds_added(content.replace(WHITESPACE, " "))
+        )
 
     def token(self, content: str) -> str:
         return content
@@ -194,46 +206,123 @@ class SentencePieceStyle:
     def text(self, content: str) -> str | None:
         return content.replace(WHITESPACE, " ")
 
-    def fallback_ids(self, content: str) -> tuple[int, ...]:
-        return tuple(self.vocabulary[_byte_token(byte)] for byte in content.encode())
+    def base_ids(self, content: str | Missing) -> tuple[int, ...]:
+        if isinstance(content, Missing):
+            return tuple(self.vocabulary[_byte_token(byte)] for byte in content.character.encode())
+        return (self.vocabulary[content],)
+
+    def _parts_of_unreachable(self) -> set[str]:
+        """Beginnings and ends of base pieces that the base's merges never reach.
+
+        sentencepiece joins any two neighbours whose joined text is a piece. Given such a part as a new piece, it would
+        reach the old one, and text would no longer segment as with the base.
+        """
+        tokenize = self.tokenizer.model.tokenize
+        special = set(self.tokenizer.get_added_tokens_decoder())
+        unreached = [
+            piece
+            for piece, index in self.vocabulary.items()
+            if len(piece) > 1 and index not in special and not _is_byte_token(piece) and len(tokenize(piece)) > 1
+        ]
+        return {part for piece in unreached for cut in range(1, len(piece)) for part in (piece[:cut], piece[cut:])}
 
 
 def _byte_token(byte: int) -> str:
     return f"<0x{byte:02X}>"
 
 
+def _is_byte_token(piece: str) -> bool:
+    return len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">")
+
+
+def added_tokens_in(tokenizer: Tokenizer) -> Callable[[str], bool]:
+    """Whether a text holds one of the tokens that are matched before any merge, special ones above all."""
+    contents = sorted({token.content for token in tokenizer.get_added_tokens_decoder().values() if token.content})
+    if not contents:
+        return lambda text: False
+    pattern = regex.compile("|".join(map(regex.escape, contents)))
+    return lambda text: pattern.search(text) is not None
+
+
 def continue_bpe(
     base: Tokenizer, texts: Iterable[str], size: int, longest: int = MAXIMUM_PIECE_CHARACTERS
 ) -> tuple[Tokenizer, list[NewToken]]:
     """`base` grown to ids 0 .. `size` - 1 by merges learned on `texts`; `StageError` when it cannot grow so far."""
+    grown = grow(base, texts, size, longest)
+    return grown.tokenizer, grown.tokens
+
+
+def grow(
+    base: Tokenizer,
+    texts: Iterable[str],
+    size: int | None,
+    longest: int = MAXIMUM_PIECE_CHARACTERS,
+    rules: SplittingRules | None = None,
+    *,
+    maximum: int = 100_000,
+) -> Grown:
+    """As `continue_bpe`, with the learning run; `size` None takes the knee of the curve within `maximum` new tokens."""
     start = size_of(base)
-    if size <= start:
+    if size is not None and size <= start:
         raise StageError(f"the size asked for is {size:,}, the base has {start:,} tokens already; ask for more")
-    family = family_of(base)
+    family = family_of(base, rules)
     words = family.words(texts)
-    known, steps = family.steps(words, size - start, longest)
-    if len(steps) < size - start:
+    segmented: Segmented = [(family.segments(word), words[word]) for word in sorted(words)]
+    before = sum(
+        count * sum(len(part.character.encode()) if isinstance(part, Missing) else 1 for part in parts)
+        for parts, count in segmented
+    )
+    budget = maximum if size is None else size - start
+    known, steps = learned(family, segmented, budget, lambda content: family.may_join(content, longest))
+    wanted = budget if size is not None else knee(steps, before)
+    if len(steps) < wanted:
         raise StageError(
-            f"the text yields {len(steps):,} new pieces that occur twice or more, {size - start:,} are needed "
+            f"the text yields {len(steps):,} new pieces that occur twice or more, {wanted:,} are needed "
             f"for the size {size:,}; give more text or ask for {start + len(steps):,} at most"
         )
-    vocabulary = base.get_vocab()
-    strings = [*known, *(family.token(step.content) for step in steps)]
-    spelled: list[tuple[int, ...]] = [(vocabulary[token],) for token in known]
+    tokens, merges = new_tokens(family, known, steps[:wanted], start)
+    return Grown(appended(base, tokens, merges), tokens, steps, before)
+
+
+def learned(
+    family: Family, segmented: Segmented, budget: int, may_join: Callable[[Any], bool], minimum: int = 2
+) -> tuple[list[Any], list[Step[Any]]]:
+    """The contents that occur, as symbols 0, 1, ...; and the learned steps."""
+    parts = {part for word, _ in segmented for part in word}
+    missing = sorted(part.character for part in parts if isinstance(part, Missing))
+    known = sorted(part for part in parts if not isinstance(part, Missing))
+    symbol: dict[Any, int] = {content: number for number, content in enumerate(known)}
+    symbol |= {Missing(character): FIRST_LOCKED - number for number, character in enumerate(missing)}
+    return known, learn(
+        [([symbol[part] for part in word], count) for word, count in segmented],
+        known,
+        budget,
+        may_join=may_join,
+        missing={character: len(character.encode()) for character in missing},
+        minimum=minimum,
+    )
+
+
+def new_tokens(
+    family: Family, known: Sequence[Any], steps: Sequence[Step[Any]], start: int
+) -> tuple[list[NewToken], list[list[str]]]:
+    """Tokens with ids from `start` on, and their merges. `known`: see `learned`."""
+    strings = [*map(family.token, known), *(family.token(step.content) for step in steps)]
+    spelled = [family.base_ids(content) for content in known]
     tokens: list[NewToken] = []
     merges: list[list[str]] = []
     for number, step in enumerate(steps):
         if step.left < 0:
-            base_ids = family.fallback_ids(step.content)
+            base_ids = family.base_ids(Missing(step.content))
         else:
             base_ids = spelled[step.left] + spelled[step.right]
             merges.append([strings[step.left], strings[step.right]])
         spelled.append(base_ids)
         tokens.append(NewToken(start + number, family.token(step.content), family.text(step.content), base_ids))
-    return _appended(base, tokens, merges), tokens
+    return tokens, merges
 
 
-def _appended(base: Tokenizer, tokens: Sequence[NewToken], merges: Sequence[list[str]]) -> Tokenizer:
+def appended(base: Tokenizer, tokens: Sequence[NewToken], merges: Sequence[list[str]]) -> Tokenizer:
     """The base's `tokenizer.json` with tokens and merges behind its own.
 
     Special tokens that only `added_tokens` lists enter the vocabulary as well, because it may have no holes; no merge

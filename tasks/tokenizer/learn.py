@@ -33,7 +33,8 @@ FIRST_LOCKED = -10
 class Step(Generic[Content]):
     """One new piece: two symbols joined, or (with `left == right == -1`) a missing character made a piece.
 
-    `saved`: tokens fewer on the training words. Symbols count the given pieces first, then the steps.
+    `saved`: tokens fewer on the training words, exactly; steps are chosen by the count of the pair, which is more
+    where the pair overlaps itself ("----"). Symbols count the given pieces first, then the steps.
     """
 
     content: Content
@@ -110,8 +111,8 @@ class _Learner(Generic[Content]):
                 self._unlock(places, content)
             else:
                 left, right = key >> 32, key & 0xFFFFFFFF
-                steps.append(Step(self.contents[left] + self.contents[right], left, right, saved))
-                self._merge(places, left, right)
+                saved = self._merge(places, left, right)
+                steps.append(Step(self.contents[-1], left, right, saved))
         return steps
 
     def _find_locked(self) -> None:
@@ -138,7 +139,8 @@ class _Learner(Generic[Content]):
         self.symbol[places] = new
         self._add_neighbours(places, new)
 
-    def _merge(self, places: Ints, left: int, right: int) -> None:
+    def _merge(self, places: Ints, left: int, right: int) -> int:
+        """Join a pair everywhere; how many tokens that saves (fewer than its count where it overlaps itself)."""
         first = places[self.symbol[places] == left]
         first = first[self.symbol[self.following[first]] == right]
         if left == right:
@@ -160,6 +162,7 @@ class _Learner(Generic[Content]):
         self.following[first] = after
         self.previous[after] = first
         self._add_neighbours(first, new)
+        return int(weight.sum())
 
     def _add_neighbours(self, places: Ints, new: int) -> None:
         before, after = self.previous[places], self.symbol[self.following[places]]

@@ -34,15 +34,18 @@ def slow_learn(words: list[tuple[list[int], int]], budget: int) -> list[Step[str
         new, key = len(contents), best[1]
         left, right = (-1, -1) if key < 0 else (key >> 32, key & 0xFFFFFFFF)
         contents.append(locked[key][0] if key < 0 else contents[left] + contents[right])
-        steps.append(Step(contents[-1], left, right, -best[0]))
-        for symbols, _ in live:
+        fewer = 0
+        for symbols, count in live:
             i = 0
             while i < len(symbols):
                 if key < 0 and symbols[i] == key:
                     symbols[i] = new
+                    fewer += count * (locked[key][1] - 1)
                 elif key >= 0 and symbols[i : i + 2] == [left, right]:
                     symbols[i : i + 2] = [new]
+                    fewer += count
                 i += 1
+        steps.append(Step(contents[-1], left, right, fewer))
     return steps
 
 
