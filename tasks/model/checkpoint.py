@@ -1,80 +1,212 @@
-"""Read and write a safetensors checkpoint one file at a time: peak memory is about one file and the matrix it holds."""
+"""Where a Hugging Face checkpoint's tensors lie; anything that does not agree is refused before work begins."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-from safetensors.torch import save_file
-
 from infra.stage import StageError
-from tasks.model.embeddings import Growth, grow, norms
+from tasks.model.safetensors_file import Stored, read_header, same_bytes
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 INPUT = "embed_tokens.weight"
 OUTPUT = "lm_head.weight"
+LAYER = re.compile(r"^((?:.*\.)?layers\.)(\d+)(\..+)$")
+"""A layer's tensor: what stands before its number, the number, what follows."""
+_COMPUTED = ".rotary_emb.inv_freq"
+"""Old Llama checkpoints hold this table; transformers computes it from the configuration and ignores the tensor."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a checkpoint's tensors lie, and which are the embeddings."""
+    """A checkpoint: its configuration, its tensors, and which are the embeddings.
+
+    `output` is None where it is tied to the input matrix. `rows`: of both matrices.
+    """
 
     folder: str
-    files: tuple[str, ...]
-    tied: bool
-    rows: int
+    config: Mapping[str, Any]
+    tensors: Mapping[str, Stored]
+    input: str
+    output: str | None
+
+    @property
+    def tied(self) -> bool:
+        """Whether one matrix serves both ends."""
+        return self.output is None
+
+    @property
+    def rows(self) -> int:
+        """Rows of the embedding matrices."""
+        return self.tensors[self.input].shape[0]
+
+    @property
+    def layers(self) -> int:
+        """How many layers there are."""
+        return int(self.config["num_hidden_layers"])
 
     @classmethod
     def read(cls, folder: Path) -> Layout:
         """`StageError` when config and tensors disagree, or when the matrices are not where a Llama has them."""
-        config = json.loads((folder / "config.json").read_text())
-        tied = bool(config.get("tie_word_embeddings", False))
-        if (folder / INDEX).is_file():
-            files = sorted(set(json.loads((folder / INDEX).read_text())["weight_map"].values()))
-        else:
-            files = [SINGLE]
-        absent = [name for name in files if not (folder / name).is_file()]
-        if absent:
-            raise StageError(f"{folder} lacks {absent[0]}: the download is not complete")
-        shapes: dict[str, tuple[int, ...]] = {}
-        for name in files:
-            with safe_open(folder / name, framework="pt") as tensors:
-                shapes |= {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118
-        inputs = [key for key in shapes if key.endswith(INPUT)]
-        outputs = [key for key in shapes if key.endswith(OUTPUT)]
+        config = _read_config(folder)
+        tied = _is_tied(config)
+        tensors = {name: found for name, found in _read_tensors(folder).items() if not name.endswith(_COMPUTED)}
+        inputs = [name for name in tensors if name.endswith(INPUT)]
+        outputs = [name for name in tensors if name.endswith(OUTPUT)]
         if len(inputs) != 1 or len(outputs) > 1 or (not outputs and not tied):
             raise StageError(
                 f"{folder} has input matrices {inputs} and output matrices {outputs} with tie_word_embeddings {tied}; "
                 f"one *{INPUT} and, when not tied, one *{OUTPUT} are needed"
             )
-        wrong = {key: shapes[key][0] for key in (*inputs, *outputs) if shapes[key][0] != config["vocab_size"]}
+        if tied and outputs:
+            if not same_bytes(tensors[inputs[0]], tensors[outputs[0]]):
+                raise StageError(
+                    f"{folder}: config.json says tie_word_embeddings, but {outputs[0]} differs from {inputs[0]}; set "
+                    "tie_word_embeddings to false if both are meant, or delete the output matrix"
+                )
+            del tensors[outputs[0]]
+        wrong = {name: tensors[name].shape[0] for name in (*inputs, *outputs) if name in tensors}
+        wrong = {name: rows for name, rows in wrong.items() if rows != config["vocab_size"]}
         if wrong:
             raise StageError(
                 f"{folder}: config.json says vocab_size {config['vocab_size']}, the matrices have {wrong} rows"
             )
-        return cls(str(folder), tuple(files), tied, int(config["vocab_size"]))
+        require_agreement(folder, config, {name: tensor.shape for name, tensor in tensors.items()})
+        return cls(str(folder), config, tensors, inputs[0], None if tied else outputs[0])
 
 
-def grow_file(layout: Layout, name: str, growth: Growth, target: Path) -> dict[str, Any]:
-    """Copy one file of a checkpoint with its embedding matrices grown; what was written and measured."""
-    tensors, measured = {}, {}
-    with safe_open(Path(layout.folder) / name, framework="pt") as source:
-        for key in sorted(source.keys()):
-            if layout.tied and key.endswith(OUTPUT):
-                continue
-            tensor = source.get_tensor(key)
-            if key.endswith((INPUT, OUTPUT)):
-                tensor = grow(tensor, growth)
-                measured["input" if key.endswith(INPUT) else "output"] = norms(tensor, growth)
-            tensors[key] = tensor.contiguous()
-    save_file(tensors, target, metadata={"format": "pt"})
-    return {
-        "tensors": sorted(tensors),
-        "parameters": sum(tensor.numel() for tensor in tensors.values()),
-        "bytes": sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()),
-        "norms": measured,
-    }
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StageError(f"{folder} has no config.json; name the folder of a Hugging Face checkpoint") from None
+    except ValueError as error:
+        raise StageError(f"{folder}/config.json is no JSON ({error}); download it again") from error
+    needed = [key for key in ("vocab_size", "num_hidden_layers", "hidden_size", "model_type") if key not in config]
+    if needed:
+        raise StageError(
+            f"{folder}/config.json lacks {', '.join(needed)}; a text-only causal language model is needed "
+            "(of a model with images or speech, save the language model alone)"
+        )
+    return config
+
+
+def _is_tied(config: Mapping[str, Any]) -> bool:
+    if "tie_word_embeddings" in config:
+        return bool(config["tie_word_embeddings"])
+    from transformers import CONFIG_MAPPING
+
+    # The default differs: Llama is untied, Gemma tied.
+    family = CONFIG_MAPPING.get(config["model_type"], None)
+    return bool(family is not None and family().tie_word_embeddings)
+
+
+def _read_tensors(folder: Path) -> dict[str, Stored]:
+    """All tensors by name. One file wins over an index, as in transformers."""
+    if (folder / SINGLE).is_file():
+        return read_header(folder / SINGLE)
+    if not (folder / INDEX).is_file():
+        pickles = sorted(path.name for path in folder.glob("*.bin"))
+        if pickles:
+            raise StageError(
+                f"{folder} holds its weights as pickles ({pickles[0]}), which can run code when they are read. Convert "
+                "them where you trust them: `AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW)`"
+            )
+        raise StageError(f"{folder} has neither {SINGLE} nor {INDEX}; it has {_names(folder)}")
+    try:
+        weights: dict[str, str] = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
+        files = sorted(set(weights.values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StageError(f"{folder}/{INDEX} is no index of weights ({error!r}); download it again") from error
+    absent = [name for name in files if not (folder / name).is_file()]
+    if absent:
+        raise StageError(
+            f"{folder} lacks {absent[0]}, which {INDEX} names ({len(absent)} of {len(files)} files are absent): the "
+            "download is not complete"
+        )
+    tensors: dict[str, Stored] = {}
+    for file in files:
+        found = read_header(folder / file)
+        named = {name for name, place in weights.items() if place == file}
+        if lost := sorted(named - set(found)):
+            raise StageError(f"{folder}/{file} lacks {lost[0]}, which {INDEX} says it holds; download both again")
+        if extra := sorted(set(found) - named):
+            raise StageError(f"{folder}/{file} holds {extra[0]}, which {INDEX} does not name; download both again")
+        tensors |= found
+    return tensors
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in sorted(folder.iterdir())][:12]
+
+
+def require_agreement(folder: Path | str, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """`StageError` unless the tensors are those of the model that `config` describes.
+
+    The model is built by transformers without memory. Only numbers of layers are compared for families it does not
+    build as they are stored (mixtures of experts, quantised weights).
+    """
+    count = int(config["num_hidden_layers"])
+    numbers = {int(match[2]) for name in shapes if (match := LAYER.match(name))}
+    if numbers != set(range(count)):
+        raise StageError(
+            f"{folder}: config.json says num_hidden_layers {count}, the tensors have {_ranges(numbers)}; "
+            "one of the two is of another model, or the download is not complete"
+        )
+    if config.get("quantization_config") or any("expert" in key and config[key] for key in config):
+        return
+    expected = expected_shapes(folder, config)
+    if expected is None:
+        return
+    if not any(name.startswith("model.") for name in shapes):  # a body saved without its head
+        expected = {name.removeprefix("model."): shape for name, shape in expected.items()}
+    lost = sorted(set(expected) - set(shapes))
+    if lost:
+        raise StageError(
+            f"{folder} lacks {len(lost):,} tensors that config.json asks for, first {lost[0]}; the download is not "
+            "complete, or config.json is of another model"
+        )
+    for name, shape in sorted(expected.items()):
+        if shapes[name] != shape:
+            raise StageError(
+                f"{folder}: {name} has shape {list(shapes[name])}, config.json makes it {list(shape)}; one of the two "
+                "is of another model"
+            )
+
+
+def expected_shapes(folder: Path | str, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | None:
+    """Name -> shape of what transformers would load; None for a model type it does not know.
+
+    Raises:
+        StageError: transformers refuses the configuration.
+    """
+    import torch
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+    if config["model_type"] not in CONFIG_MAPPING:
+        return None
+    try:
+        with torch.device("meta"):
+            built = CONFIG_MAPPING[config["model_type"]].from_dict(json.loads(json.dumps(dict(config))))
+            model = AutoModelForCausalLM.from_config(built)
+    except (StrictDataclassError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        raise StageError(
+            f"{folder}: transformers cannot build the model of config.json: {error.__cause__ or error}"
+        ) from error
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    if _is_tied(config):
+        shapes = {name: shape for name, shape in shapes.items() if not name.endswith(OUTPUT)}
+    return shapes
+
+
+def _ranges(numbers: set[int]) -> str:
+    if not numbers:
+        return "no layers"
+    gaps = sorted(set(range(max(numbers) + 1)) - numbers)
+    return f"layers 0 to {max(numbers)}" + (f" without {gaps[:8]}" if gaps else "")

@@ -1,17 +1,30 @@
-"""Grow an embedding matrix by explicit row ids."""
+"""Grow an embedding matrix by explicit row ids, a few thousand rows at a time.
+
+All arithmetic is in float64 with sums in a fixed order (row after row), so that every processor and any number of
+threads gives the same bits; each value is rounded to the matrix's own type once, at the end.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from infra.stage import StageError
-from tasks.model.create import normal
+from tasks.model.safetensors_file import Outgoing, Stored, Write
+from tasks.model.stage import Method
 
-Method = Literal["mean", "global-mean", "random"]
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_BLOCK_ELEMENTS = 1 << 22
+"""Elements of a matrix taken at once: 32 MiB in float64."""
+
+Rows = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -24,17 +37,24 @@ class NewRow:
 
 @dataclass(frozen=True)
 class Growth:
-    """How to grow: the new rows, how many rows there shall be, and where new values come from.
+    """How to grow: the new rows (ids `old`, `old` + 1, ...), and how many rows there shall be.
 
-    `old`: rows of the base that hold tokens (its matrix may be padded beyond). `spread`: deviation of `random`.
+    `old`: rows of the base that hold tokens; its matrix may be padded beyond, and new ids then fall into its padding.
+    `spread`: deviation of `random`. `input`, `output`: the method of each matrix.
     """
 
     rows: tuple[NewRow, ...]
     total: int
     old: int
-    method: Method = "mean"
+    input: Method = "mean"
+    output: Method = "mean"
     seed: int = 0
     spread: float = 0.02
+
+    @property
+    def size(self) -> int:
+        """Rows that hold tokens afterwards."""
+        return self.old + len(self.rows)
 
 
 def padded(size: int, multiple: int) -> int:
@@ -42,44 +62,145 @@ def padded(size: int, multiple: int) -> int:
     return -(-size // multiple) * multiple
 
 
-def grow(matrix_VD: torch.Tensor, growth: Growth) -> torch.Tensor:
-    """The matrix with `growth.total` rows in the same dtype.
+@dataclass(frozen=True)
+class Matrix:
+    """A matrix in a file; rows are read when asked for. Shape (V, D)."""
 
-    Rows of old tokens keep their bits. Means are taken in float64. Rows that no token has are the mean of all old
-    tokens' rows: a zero row would give them a logit of 0, which can be more than any token gets.
-    """
-    rows, width = matrix_VD.shape
+    stored: Stored
+
+    @cached_property
+    def _bytes_VW(self) -> NDArray[np.uint8]:
+        rows, _ = self.stored.shape
+        # Mapped, not read: the few rows that a mean needs lie anywhere.
+        return np.memmap(
+            self.stored.path,
+            np.uint8,
+            "r",
+            self.stored.start,
+            (rows, self.stored.bytes // rows),  # type: ignore[arg-type]
+        )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """`StageError` for a type without a plain mean (quantised weights have scales beside them)."""
+        if self.stored.dtype not in DTYPES:
+            raise StageError(
+                f"{self.stored.path}: the embedding matrix has type {self.stored.dtype}; rows can be added to "
+                f"{', '.join(DTYPES)} only. Take the checkpoint before it was quantised"
+            )
+        return DTYPES[self.stored.dtype]
+
+    def raw(self, low: int, high: int) -> NDArray[np.uint8]:
+        """Bytes of rows, (high - low, bytes of a row)."""
+        return np.array(self._bytes_VW[low:high])
+
+    def values(self, ids: Any) -> Rows:
+        """Rows by id or slice as float64."""
+        return as_float64(np.array(self._bytes_VW[ids]), self.dtype)
+
+
+def as_float64(raw_VW: NDArray[np.uint8], dtype: torch.dtype) -> Rows:
+    """Values of the bytes of rows."""
+    values: Rows = torch.from_numpy(raw_VW).view(dtype).double().numpy()
+    return values
+
+
+def as_bytes(values_VD: Rows, dtype: torch.dtype) -> NDArray[np.uint8]:
+    """Bytes of rows, each value rounded to `dtype`."""
+    raw: NDArray[np.uint8] = torch.from_numpy(values_VD).to(dtype).contiguous().view(torch.uint8).numpy()
+    return raw
+
+
+def require_fit(matrix: Stored, growth: Growth) -> None:
+    """`StageError` where matrix and tokenizer do not belong together, or the new ids do not follow the old."""
+    rows, _ = matrix.shape
     highest = max((base_id for row in growth.rows for base_id in row.base_ids), default=-1)
-    if highest >= rows or growth.old > rows:
+    if highest >= growth.old or growth.old > rows:
         raise StageError(
             f"the base's matrix has {rows:,} rows, its tokenizer {growth.old:,} tokens (highest id used {highest:,}): "
             "checkpoint and tokenizer do not belong together"
         )
     if growth.total < rows:
         raise StageError(f"cannot shrink a matrix of {rows:,} rows to {growth.total:,}")
-    grown_VD = torch.empty(growth.total, width, dtype=matrix_VD.dtype)
-    grown_VD[:rows] = matrix_VD
-    if not growth.rows and growth.total == rows:
-        return grown_VD
-    mean_D = matrix_VD[: growth.old].double().mean(0)
-    grown_VD[rows:] = mean_D.to(matrix_VD.dtype)
-    noise = np.random.Generator(np.random.PCG64(growth.seed))
+    if [row.id for row in growth.rows] != list(range(growth.old, growth.size)) or growth.size > growth.total:
+        raise StageError(
+            f"new tokens must have the ids {growth.old:,} to {growth.size - 1:,} in order, within "
+            f"{growth.total:,} rows; they begin {[row.id for row in growth.rows[:5]]}"
+        )
+    if empty := [row.id for row in growth.rows if not row.base_ids]:
+        raise StageError(f"new token {empty[0]} has no base ids to start from; make the tokenizer artifact again")
+
+
+def grow(name: str, stored: Stored, growth: Growth, method: Method, stream: int, norms: dict[str, Any]) -> Outgoing:
+    """The matrix with `growth.total` rows in its own type.
+
+    Rows of old tokens keep their bits, and so does padding that the base already had. Padding added here is the mean
+    row of the old tokens: its logit is the mean of theirs, and as exp(mean) <= mean(exp) it never gets more than 1/V of
+    the probability the V old tokens have. (A zero row has logit 0, which can be more than any token gets.)
+
+    Args:
+        stream: number of the random stream of this matrix under `growth.seed`.
+        norms: filled with the mean length of `old` and `new` rows when the tensor is written.
+    """
+    require_fit(stored, growth)
+    matrix = Matrix(stored)
+    width = stored.shape[1]
+    row_bytes = stored.bytes // stored.shape[0]
+
+    def fill(write: Write) -> None:
+        step = max(1, _BLOCK_ELEMENTS // width)
+        total_D, lengths = np.zeros(width), []
+        for low in range(0, growth.old, step):
+            raw = matrix.raw(low, min(low + step, growth.old))
+            values = as_float64(raw, matrix.dtype)
+            total_D += values.sum(0)
+            lengths.extend(row_lengths(values))
+            write(raw.data)
+        mean_D = total_D / growth.old
+        norms["old"] = math.fsum(lengths) / len(lengths)
+        new = new_rows(matrix, growth, method, stream, mean_D, norms["old"])
+        lengths = []
+        for low in range(growth.old, growth.total, step):
+            high = min(low + step, growth.total)
+            block = np.empty((high - low, row_bytes), np.uint8)
+            kept = matrix.raw(low, min(high, stored.shape[0]))
+            block[: len(kept)] = kept
+            block[len(kept) :] = as_bytes(mean_D[None], matrix.dtype)
+            for index in range(low, min(high, growth.size)):
+                raw = as_bytes(next(new)[None], matrix.dtype)
+                lengths.extend(row_lengths(as_float64(raw, matrix.dtype)))
+                block[index - low] = raw[0]
+            write(block.data)
+        norms["new"] = math.fsum(lengths) / len(lengths) if lengths else None
+
+    return Outgoing(name, stored.dtype, (growth.total, width), growth.total * row_bytes, fill)
+
+
+def row_lengths(values_VD: Rows) -> list[float]:
+    """Euclidean length of each row."""
+    lengths: list[float] = np.sqrt((values_VD * values_VD).sum(1)).tolist()
+    return lengths
+
+
+def new_rows(
+    matrix: Matrix, growth: Growth, method: Method, stream: int, mean_D: Rows, mean_length: float
+) -> Iterator[Rows]:
+    """The value of each new row in order, float64.
+
+    mean: of the base's rows of the token's text. mean-norm: the same direction, with the mean length of the base's rows
+    (a mean of unlike rows is shorter than any of them). first, last: that sub-token's row. global-mean: of all old
+    tokens. random: normal with deviation `growth.spread`.
+    """
+    noise = np.random.Generator(np.random.PCG64([growth.seed, stream]))
     for row in growth.rows:
-        if growth.method == "mean":
-            value_D = matrix_VD[list(row.base_ids)].double().mean(0)
-        elif growth.method == "global-mean":
-            value_D = mean_D
+        if method == "random":
+            yield noise.standard_normal(len(mean_D)) * growth.spread
+        elif method == "global-mean":
+            yield mean_D
+        elif method in ("first", "last"):
+            yield matrix.values([row.base_ids[0 if method == "first" else -1]])[0]
         else:
-            value_D = normal(noise, (width,), growth.spread)
-        grown_VD[row.id] = value_D.to(matrix_VD.dtype)
-    return grown_VD
-
-
-def norms(matrix_VD: torch.Tensor, growth: Growth) -> dict[str, float | None]:
-    """Mean length of the rows of old tokens and of new ones."""
-    lengths_V = matrix_VD.double().norm(dim=1)
-    new = [row.id for row in growth.rows]
-    return {
-        "old": round(float(lengths_V[: growth.old].mean()), 6),
-        "new": round(float(lengths_V[new].mean()), 6) if new else None,
-    }
+            value_D = matrix.values(list(row.base_ids)).sum(0) / len(row.base_ids)
+            if method == "mean-norm" and (length := row_lengths(value_D[None])[0]):
+                value_D = value_D * (mean_length / length)
+            yield value_D

@@ -158,14 +158,18 @@ class Body:
 
             yield layer
 
+    def normed(self, states: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """The last layer's states (1, T, D) as the head reads them."""
+        self._fill(self._norm, f"{self._prefix}norm.")
+        return [self._norm(state_1TD) for state_1TD in states]
+
     def losses(self, models: Sequence[list[torch.Tensor]], rows: Sequence[Sequence[int]]) -> list[float]:
         """Nats per token from the last layer's states of each model; rows of the head that no token has do not count.
 
         The head goes by in blocks of `HEAD_ROWS`; logits of one block and one model are all that is held.
         """
-        self._fill(self._norm, f"{self._prefix}norm.")
         targets_N = torch.tensor([id for row in rows for id in row[1:]])
-        hidden = [torch.cat([self._norm(state_1TD)[0, :-1] for state_1TD in states]) for states in models]
+        hidden = [torch.cat([state_1TD[0, :-1] for state_1TD in self.normed(states)]) for states in models]
         log_sums = [torch.full(targets_N.shape, -torch.inf) for _ in models]
         chosen = [torch.empty(targets_N.shape) for _ in models]
         with self._open(self._output) as tensors:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
+from infra.quantities import Bytes, Count
 from infra.stage import FILE, Parameters, Stage
 
 
@@ -38,16 +39,144 @@ class Create(Parameters):
         return self
 
 
+Method = Literal["mean", "mean-norm", "first", "last", "global-mean", "random"]
+"""Where a new token's row comes from; see `tasks.model.embeddings.new_rows`."""
+
+
+class Embeddings(Parameters):
+    """A method for each matrix; a tied model has one matrix, so both must be equal there."""
+
+    input: Method = "mean"
+    output: Method = "mean"
+
+
+Measure = Literal["block-influence", "loss"]
+"""What a layer's importance is; see `tasks.model.importance`."""
+
+
+class LayerChoice(Parameters):
+    """Which layers of the base stay, in their order: exactly one of `first`, `ends`, `important`."""
+
+    first: int | None = pydantic.Field(default=None, gt=0)
+    """The first N."""
+    ends: int | None = pydantic.Field(default=None, gt=0)
+    """The first half and the last half of N; of an odd N the first half has one more."""
+    important: int | None = pydantic.Field(default=None, gt=0)
+    """The N that matter most by `measure` on 16 training documents, taken in turns from the files of all sources."""
+    measure: Measure = "block-influence"
+
+    @pydantic.model_validator(mode="after")
+    def _one_choice(self) -> Self:
+        stated = [name for name in ("first", "ends", "important") if getattr(self, name) is not None]
+        if len(stated) != 1:
+            raise ValueError(
+                "state exactly one of `first: N`, `ends: N`, `important: N`, or a list of layers; "
+                f"{' and '.join(stated) or 'none'} stated"
+            )
+        if self.important is None and "measure" in self.model_fields_set:
+            raise ValueError(f"measure belongs to `important: N`, not to `{stated[0]}`")
+        return self
+
+
+_YARN = ("attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate")
+ROPE_FIELDS: dict[str, tuple[str, ...]] = {
+    "default": (),
+    "linear": ("factor",),
+    "dynamic": ("factor",),
+    "yarn": ("factor", "original_max_position_embeddings", *_YARN),
+    "longrope": ("factor", "original_max_position_embeddings", "attention_factor", "short_factor", "long_factor"),
+    "llama3": ("factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"),
+}
+"""Rope type -> what it may state beside `theta`, by transformers' own names."""
+
+
+class Rope(Parameters):
+    """How positions turn into angles (transformers' `rope_parameters`)."""
+
+    type: Literal["default", "linear", "dynamic", "yarn", "longrope", "llama3"] = "default"
+    """linear: position interpolation; dynamic: NTK by the length read; default with another theta: adjusted base."""
+    theta: float | None = pydantic.Field(default=None, gt=0)
+    """None: the base's."""
+    factor: float | None = pydantic.Field(default=None, ge=1)
+    """None: positions over the positions that the base was trained with."""
+    original_max_position_embeddings: int | None = pydantic.Field(default=None, gt=0)
+    """None: the positions that the base was trained with, as its configuration says."""
+    attention_factor: float | None = pydantic.Field(default=None, ge=0)
+    beta_fast: float | None = pydantic.Field(default=None, gt=0)
+    beta_slow: float | None = pydantic.Field(default=None, gt=0)
+    mscale: float | None = None
+    mscale_all_dim: float | None = None
+    truncate: bool | None = None
+    short_factor: tuple[float, ...] | None = None
+    long_factor: tuple[float, ...] | None = None
+    low_freq_factor: float | None = pydantic.Field(default=None, gt=0)
+    """Of llama3; None: 1, as Llama-3.1 has it."""
+    high_freq_factor: float | None = pydantic.Field(default=None, gt=0)
+    """Of llama3; None: 4, as Llama-3.1 has it."""
+
+    @pydantic.model_validator(mode="after")
+    def _only_its_own(self) -> Self:
+        stated = {name for name in self.model_fields_set if getattr(self, name) is not None}
+        foreign = sorted(stated - {"type", "theta", *ROPE_FIELDS[self.type]})
+        if foreign:
+            known = ", ".join(("theta", *ROPE_FIELDS[self.type]))
+            raise ValueError(f"{foreign[0]} does not belong to rope type {self.type}; it takes {known}")
+        if self.type == "longrope" and (self.short_factor is None or self.long_factor is None):
+            raise ValueError("rope type longrope needs short_factor and long_factor, one number per rotary pair")
+        low, high = self.low_freq_factor or 1.0, self.high_freq_factor or 4.0
+        if low >= high:
+            raise ValueError(f"low_freq_factor {low:g} must be less than high_freq_factor {high:g}")
+        if (self.beta_fast or 32) < (self.beta_slow or 1):
+            raise ValueError(f"beta_fast {self.beta_fast or 32:g} must be at least beta_slow {self.beta_slow or 1:g}")
+        return self
+
+
+class ContextLength(Parameters):
+    """How many positions the model shall read, and how."""
+
+    positions: Count = pydantic.Field(gt=0)
+    rope: Rope
+    """Must be stated: more positions with the base's angles alone would be read badly. `{type: linear}` interpolates,
+    `{theta: 500000}` slows the angles, `{type: default}` keeps them."""
+
+
+def _form(value: Any) -> str:
+    return "list" if isinstance(value, (list, tuple)) else "choice"
+
+
+def _methods(value: Any) -> str:
+    return "each" if isinstance(value, (dict, Embeddings)) else "both"
+
+
+LayerIndex = Annotated[int, pydantic.Field(ge=0)]
+Layers = Annotated[
+    Annotated[tuple[LayerIndex, ...], pydantic.Field(min_length=1), pydantic.Tag("list")]
+    | Annotated[LayerChoice, pydantic.Tag("choice")],
+    pydantic.Discriminator(_form),
+]
+Methods = Annotated[
+    Annotated[Method, pydantic.Tag("both")] | Annotated[Embeddings, pydantic.Tag("each")],
+    pydantic.Discriminator(_methods),
+]
+
+
 class ModelParameters(Parameters):
-    """Either a `base` whose embeddings grow to the tokenizer, or `create`."""
+    """Either a `base`, whose embeddings grow to the tokenizer and whose layers and context may change, or `create`."""
 
     base: Annotated[str | None, FILE] = None
     """Folder of a Hugging Face checkpoint (safetensors) or of llama2.c's files; or an artifact."""
     create: Create | None = None
-    embeddings: Literal["mean", "global-mean", "random"] = "mean"
-    """New rows: mean of the base's rows of the token's text, mean of all the base's rows, or normal noise."""
+    embeddings: Methods = "mean"
+    """New rows: mean of the base's rows of the token's text, also with the base's mean length (mean-norm); the first or
+    last sub-token's row; mean of all the base's rows; or normal noise. `{input: ..., output: ...}` for each matrix."""
+    layers: Layers | None = None
+    """Layers to keep: indices (a layer named twice is there twice), `first`, `ends` or `important`. None: all."""
+    context: ContextLength | None = None
+    """None: the base's."""
     pad_to_multiple_of: int = pydantic.Field(default=1, ge=1)
     """Rows of the embedding matrices; the tokenizer keeps its own size."""
+    max_file_bytes: Bytes = pydantic.Field(default=5_000_000_000, gt=0)
+    """Tensors of one weight file; a larger tensor has a file of its own."""
     seed: int = 0
     """Of `embeddings: random`."""
 
@@ -55,13 +184,20 @@ class ModelParameters(Parameters):
     def _one_origin(self) -> Self:
         if (self.base is None) == (self.create is None):
             raise ValueError("model: state either a `base` or `create: {hidden_size: ...}`")
+        if self.create is not None:
+            for name in ("layers", "context"):
+                if getattr(self, name) is not None:
+                    raise ValueError(
+                        f"model.{name} changes a base; a new model states num_hidden_layers and "
+                        "max_position_embeddings in `create`"
+                    )
         return self
 
 
 STAGE = Stage(
     "model",
-    version=2,
+    version=3,
     parameters=ModelParameters,
     run="tasks.model.run:run",
-    summary="the base with its embeddings grown to the tokenizer, or a new Llama",
+    summary="the base with embeddings grown to the tokenizer, layers chosen, context extended; or a new Llama",
 )

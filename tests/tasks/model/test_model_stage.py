@@ -9,20 +9,18 @@ from typing import Any
 import pydantic
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from infra.stage import StageError
-from infra.store import Artifact
 from tasks.checkpoints.base import open_base
-from tasks.model.checkpoint import INDEX, Layout
+from tasks.model.checkpoint import INDEX
 from tasks.model.stage import STAGE, ModelParameters
 from tasks.tokenizer.stage import STAGE as TOKENIZER
 from tasks.tokenizer.stage import TokenizerParameters
 from tests.stage_harness import data_digests, run_stage
-from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, select, write_llama2c
+from tests.tasks.checkpoints.samples import ENGLISH, select, write_llama2c
+from tests.tasks.model.bases import SIZE, added_tokenizer, base, grown_tokenizer, split
 
-SIZE = 380
 SHAPE: dict[str, Any] = {
     "hidden_size": 16,
     "intermediate_size": 32,
@@ -31,13 +29,6 @@ SHAPE: dict[str, Any] = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 64,
 }
-
-
-def grown_tokenizer(base: Path, tmp_path: Path) -> Artifact:
-    text = select({"web-zh/part-00000.jsonl": CHINESE + ENGLISH}, tmp_path)
-    return run_stage(
-        TOKENIZER, TokenizerParameters(base=str(base), expand={"size": SIZE}), {"select": text}, tmp_path=tmp_path
-    )
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -72,19 +63,7 @@ def test_a_grown_checkpoint_speaks_as_the_base_on_old_tokens(tmp_path: Path, sha
     assert 0 < statistics["probability_before_training"]["new_tokens"] < 1
 
 
-def split(folder: Path) -> None:
-    """Turn a checkpoint of one file into one of two, with an index."""
-    tensors = load_file(folder / "model.safetensors")
-    (folder / "model.safetensors").unlink()
-    names = sorted(tensors)
-    parts = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
-    for file, own in parts.items():
-        save_file({name: tensors[name] for name in own}, folder / file, metadata={"format": "pt"})
-    weights = {name: file for file, own in parts.items() for name in own}
-    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weights}))
-
-
-def test_shards_stay_shards_and_an_artifact_may_be_the_base(tmp_path: Path) -> None:
+def test_files_are_cut_by_size_and_an_artifact_may_be_the_base(tmp_path: Path) -> None:
     source = write_llama2c(tmp_path / "source", shared=False)
     tokenizer = grown_tokenizer(source, tmp_path)
     opened = open_base(source, tmp_path / "opened")
@@ -92,12 +71,14 @@ def test_shards_stay_shards_and_an_artifact_may_be_the_base(tmp_path: Path) -> N
         STAGE, ModelParameters(base=str(opened)), {"tokenizer": tokenizer}, name="whole", tmp_path=tmp_path
     )
     split(opened)
-    made = run_stage(STAGE, ModelParameters(base=str(opened)), {"tokenizer": tokenizer}, tmp_path=tmp_path)
+    parameters = ModelParameters(base=str(opened), max_file_bytes=40_000)
+    made = run_stage(STAGE, parameters, {"tokenizer": tokenizer}, tmp_path=tmp_path)
     assert made.files("checkpoint/model") == [
         "checkpoint/model-00001-of-00002.safetensors",
         "checkpoint/model-00002-of-00002.safetensors",
         f"checkpoint/{INDEX}",
     ]
+    assert made.statistics["files"] == 2
     one = AutoModelForCausalLM.from_pretrained(whole.folder("checkpoint")).state_dict()
     two = AutoModelForCausalLM.from_pretrained(made.folder("checkpoint")).state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
@@ -133,8 +114,8 @@ def test_a_new_model(tmp_path: Path, tied: bool) -> None:
 
 def test_golden_output(tmp_path: Path) -> None:
     """Fails when the output changes: then bump the version in model/stage.py, and only then these digests."""
-    source = write_llama2c(tmp_path / "source", shared=False)
-    tokenizer = grown_tokenizer(source, tmp_path)
+    source = base(tmp_path, tied=False)
+    tokenizer = added_tokenizer(source, 60, tmp_path)
     grown = run_stage(STAGE, ModelParameters(base=str(source)), {"tokenizer": tokenizer}, tmp_path=tmp_path)
     new = run_stage(STAGE, ModelParameters(create=SHAPE), {"tokenizer": tokenizer}, name="new", tmp_path=tmp_path)
     found = [
@@ -143,8 +124,8 @@ def test_golden_output(tmp_path: Path) -> None:
         for file in ("model.safetensors", "config.json")
     ]
     assert (STAGE.version, found) == (
-        2,
-        ["2b23d8feb84e7e6d", "9e93713ce8f3014d", "31e8aa98abe99dbc", "da24998798cac219"],
+        3,
+        ["c6e29f3fc2edc6de", "afbeeba919c13da9", "4ddfd08e86699faa", "9cbc1379d50a010c"],
     )
 
 
@@ -156,17 +137,6 @@ def test_a_tokenizer_of_another_base_is_refused(tmp_path: Path) -> None:
         run_stage(STAGE, ModelParameters(base=str(source)), {"tokenizer": foreign}, tmp_path=tmp_path)
 
 
-def test_config_and_tensors_that_disagree_are_refused(tmp_path: Path) -> None:
-    folder = open_base(write_llama2c(tmp_path / "source"), tmp_path)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 999}))
-    with pytest.raises(StageError, match="says vocab_size 999"):
-        Layout.read(folder)
-    (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
-    with pytest.raises(StageError, match="when not tied, one"):
-        Layout.read(folder)
-
-
 def test_impossible_shapes_are_refused() -> None:
     with pytest.raises(pydantic.ValidationError, match="must be even"):
         ModelParameters(create={**SHAPE, "hidden_size": 18})
@@ -174,3 +144,25 @@ def test_impossible_shapes_are_refused() -> None:
         ModelParameters(create={**SHAPE, "num_key_value_heads": 3})
     with pytest.raises(pydantic.ValidationError, match="either a `base` or"):
         ModelParameters()
+    with pytest.raises(pydantic.ValidationError, match=r"model\.layers changes a base"):
+        ModelParameters(create=SHAPE, layers=(0,))
+    with pytest.raises(pydantic.ValidationError, match=r"model\.context changes a base"):
+        ModelParameters(create=SHAPE, context={"positions": 8, "rope": {}})
+
+
+@pytest.mark.parametrize(
+    ("layers", "match"),
+    [
+        ([], "at least 1 item"),
+        ([-1], "greater than or equal to 0"),
+        ({"first": 0}, "greater than 0"),
+        ({}, "none stated"),
+        ({"first": 2, "ends": 2}, "first and ends stated"),
+        ({"first": 2, "measure": "loss"}, "measure belongs to `important: N`, not to `first`"),
+        ({"important": 2, "measure": "magic"}, "'block-influence' or 'loss'"),
+        ({"last": 2}, "Extra inputs"),
+    ],
+)
+def test_impossible_layers_are_refused(layers: Any, match: str) -> None:
+    with pytest.raises(pydantic.ValidationError, match=match):
+        ModelParameters(base="x", layers=layers)
