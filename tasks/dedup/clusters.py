@@ -1,110 +1,123 @@
-"""Clusters: an elected document and those it stands for."""
+"""Clusters: a document that stays and those it stands for. The table that people read, and how large they are."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tasks.dedup.elect import Election
-from tasks.dedup.index import Index
+from tasks.dedup.batch import HEAD, MEMBER
+from tasks.dedup.signed import Part
 
-SAMPLE_MEMBERS = 10
+MOST_MEMBERS = 1_000
+"""Members a row lists."""
+BYTES_PER_CLUSTER = 130
+"""Memory of a cluster while the table is put in order."""
 
+_ROWS_MEMBERS = 100_000
+"""Members of one row group, about."""
+
+_MEMBER = pa.struct([("id", pa.string()), ("source", pa.string()), ("kind", pa.string()), ("similarity", pa.float32())])
 SCHEMA = pa.schema(
     [
         ("representative", pa.string()),  # id of the document that stays
         ("source", pa.string()),
+        ("crawl", pa.string()),  # "", or the history artifact that it is from (stage/name@version)
         ("size", pa.int64()),  # documents, the representative included
         ("exact", pa.int64()),  # members with the representative's normalised text
         ("near", pa.int64()),
-        (
-            "members",  # the first SAMPLE_MEMBERS removed documents, most preferred first
-            pa.list_(
-                pa.struct(
-                    [("id", pa.string()), ("source", pa.string()), ("kind", pa.string()), ("similarity", pa.float32())]
-                )
-            ),
-        ),
+        ("members", pa.list_(_MEMBER)),  # documents that go, most preferred first, MOST_MEMBERS at most
     ]
 )
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """Clusters of two documents and more, the largest first, then by id of the representative.
+    """Clusters in order: the largest first, then by the representative's id. `heads` are records of `batch.HEAD`."""
 
-    Cluster c stands for the ranks `members[starts[c]:starts[c + 1]]`, ascending, without `representative[c]`.
-    """
-
-    index: Index
-    exact: npt.NDArray[np.bool_]  # (documents,): same normalised text as its representative
-    similarity: npt.NDArray[np.float32]  # (documents,): to its representative
-    representative: npt.NDArray[np.int64]
-    starts: npt.NDArray[np.int64]
-    members: npt.NDArray[np.int64]
+    elected: Path
+    parts: tuple[Part, ...]
+    batch: npt.NDArray[np.int32]  # (clusters,)
+    heads: npt.NDArray[Any]  # (clusters,)
 
     @classmethod
-    def of(cls, index: Index, election: Election) -> Clusters:
-        """Group what an election removed."""
-        of = election.representative
-        removed = np.flatnonzero(of != np.arange(len(of)))
-        removed = removed[np.argsort(of[removed], kind="stable")]
-        representative, first, sizes = np.unique(of[removed], return_index=True, return_counts=True)
-        order = np.lexsort((representative, index.id[representative], -sizes))
-        members = [removed[first[c] : first[c] + sizes[c]] for c in order]
-        return cls(
-            index,
-            (index.text_hash == index.text_hash[of]).all(axis=1),
-            election.similarity,
-            representative[order],
-            np.concatenate(([0], np.cumsum(sizes[order]))).astype(np.int64),
-            np.concatenate([np.empty(0, np.int64), *members]),
-        )
+    def of(cls, elected: Path, batches: int, parts: tuple[Part, ...]) -> Clusters:
+        """Put the clusters of all batches in order."""
+        heads = [np.load(elected / str(batch) / "heads.npy") for batch in range(batches)]
+        batch = np.repeat(np.arange(batches, dtype=np.int32), [len(found) for found in heads])
+        joined = np.concatenate([np.empty(0, HEAD), *heads])
+        order = np.lexsort((joined["number"], joined["id"], -joined["size"].astype(np.int64)))
+        return cls(elected, parts, batch[order], joined[order])
 
     def __len__(self) -> int:
-        return len(self.representative)
+        return len(self.heads)
 
     def sizes(self) -> npt.NDArray[np.int64]:
         """Documents of every cluster, the representative included."""
-        return np.diff(self.starts) + 1
+        return self.heads["size"].astype(np.int64) + 1
 
-    def id(self, rank: int) -> str:
-        """The id of a document."""
-        return bytes(self.index.id[rank]).decode()
+    def tables(self) -> Iterator[pa.Table]:
+        """All rows, in tables that do not depend on how documents were dealt into batches."""
+        ends = np.cumsum(np.minimum(self.heads["size"].astype(np.int64), MOST_MEMBERS) + 1)
+        first = 0
+        while first < len(self):
+            before = int(ends[first - 1]) if first else 0
+            last = max(first + 1, int(np.searchsorted(ends, before + _ROWS_MEMBERS, side="right")))
+            yield self.table(first, last)
+            first = last
 
-    def source(self, rank: int) -> str:
-        """The source of a document."""
-        return self.index.parts[int(self.index.part[rank])].source
-
-    def row(self, cluster: int) -> dict[str, Any]:
-        """One row of the table `SCHEMA`."""
-        head = int(self.representative[cluster])
-        members = self.members[self.starts[cluster] : self.starts[cluster + 1]]
-        exact = int(self.exact[members].sum())
-        return {
-            "representative": self.id(head),
-            "source": self.source(head),
-            "size": len(members) + 1,
-            "exact": exact,
-            "near": len(members) - exact,
-            "members": [
-                {
-                    "id": self.id(rank),
-                    "source": self.source(rank),
-                    "kind": "exact" if self.exact[rank] else "near",
-                    "similarity": float(self.similarity[rank]),
-                }
-                for rank in members[:SAMPLE_MEMBERS].tolist()
-            ],
+    def table(self, first: int, last: int, most: int = MOST_MEMBERS) -> pa.Table:
+        """The rows [first, last), with `most` members each."""
+        heads, batch = self.heads[first:last], self.batch[first:last]
+        if not len(heads):
+            return SCHEMA.empty_table()
+        sizes = np.minimum(heads["size"].astype(np.int64), most)
+        offsets = np.concatenate(([0], np.cumsum(sizes)))
+        members: npt.NDArray[Any] = np.empty(int(offsets[-1]), MEMBER)
+        for number in np.unique(batch).tolist():
+            all_members = np.load(self.elected / str(number) / "members.npy", mmap_mode="r")
+            here = np.flatnonzero(batch == number)
+            within = np.arange(int(sizes[here].sum())) - np.repeat(np.cumsum(sizes[here]) - sizes[here], sizes[here])
+            found = all_members[np.repeat(heads["start"][here].astype(np.int64), sizes[here]) + within]
+            members[np.repeat(offsets[:-1][here], sizes[here]) + within] = found
+        columns = {
+            "id": strings(members["id"]),
+            "source": self.labels(members["number"], "source"),
+            "kind": pa.array(np.where(members["exact"], "exact", "near"), pa.string()),
+            "similarity": pa.array(members["similarity"]),
         }
+        exact = heads["exact"].astype(np.int64)
+        return pa.table(
+            [
+                strings(heads["id"]),
+                self.labels(heads["number"], "source"),
+                self.labels(heads["number"], "crawl"),
+                pa.array(heads["size"].astype(np.int64) + 1),
+                pa.array(exact),
+                pa.array(heads["size"].astype(np.int64) - exact),
+                pa.ListArray.from_arrays(
+                    pa.array(offsets, pa.int32()),
+                    pa.StructArray.from_arrays(list(columns.values()), fields=list(_MEMBER)),
+                ),
+            ],
+            schema=SCHEMA,
+        )
 
-    def table(self) -> pa.Table:
-        """All clusters."""
-        return pa.Table.from_pylist([self.row(cluster) for cluster in range(len(self))], schema=SCHEMA)
+    def labels(self, numbers: npt.NDArray[np.uint32], field: str) -> pa.Array:
+        """A field of the parts that documents lie in, by number."""
+        starts = [part.start for part in self.parts]
+        names = np.array([getattr(part, field) for part in self.parts], dtype=object)
+        return pa.array(names[np.searchsorted(starts, numbers, side="right") - 1], pa.string())
+
+    def largest(self, members: int = 10) -> dict[str, Any] | None:
+        """The first row, with a few members."""
+        rows: list[dict[str, Any]] = self.table(0, 1, members).to_pylist()
+        return rows[0] if rows else None
 
     def histogram(self) -> list[dict[str, int]]:
         """Clusters by size, in bins from a power of two up to the next: {"from", "to", "clusters", "documents"}."""
@@ -116,3 +129,12 @@ class Clusters:
             bins.append({"from": low, "to": 2 * low - 1, "clusters": len(inside), "documents": int(inside.sum())})
             low *= 2
         return bins
+
+
+def strings(values: npt.NDArray[np.bytes_]) -> pa.Array:
+    """Padded UTF-8 as an Arrow string array."""
+    lengths = np.char.str_len(values)
+    letters = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), values.dtype.itemsize)
+    data = letters[np.arange(values.dtype.itemsize) < lengths[:, None]]
+    offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
+    return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(data))

@@ -5,44 +5,67 @@ marin's deduplication removed a median of 76 % of its sources through chains of 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
+import pyarrow.compute as pc
 
 from infra.stage import GateError
+from tasks.dedup.batch import Places
 from tasks.dedup.clusters import Clusters
-from tasks.dedup.elect import Election
-from tasks.dedup.index import read_texts
+from tasks.dedup.signed import Part, ids, read_rows
 from tasks.dedup.stage import DedupParameters
 
 _EXAMPLES = 3
 _EXCERPT_CHARACTERS = 160
 
 
-def check_gates(clusters: Clusters, election: Election, parameters: DedupParameters) -> list[str]:
+@dataclass(frozen=True)
+class Found:
+    """What the gates look at. `eligible`, `removed` and `repeated` (removed, and in an earlier crawl under the same id)
+    count documents by source; `texts` different ones share one band's key, `examples` are numbers of some.
+    """
+
+    clusters: Clusters
+    eligible: Mapping[str, int]
+    removed: Mapping[str, int]
+    repeated: Mapping[str, int]
+    texts: int
+    examples: tuple[int, ...]
+
+
+def check_gates(found: Found, parameters: DedupParameters) -> list[str]:
     """What is beyond a limit, in words; raises `GateError` with examples unless `parameters.accept`."""
-    gates, index = parameters.gates, clusters.index
+    gates, clusters = parameters.gates, found.clusters
     exceeded: list[str] = []
     shown: list[int] = []
+    examples: list[str] = []
     largest = int(clusters.sizes().max(initial=0))
     if gates.largest_cluster is not None and largest > gates.largest_cluster:
         exceeded.append(
             f"one document stands for {largest:,} documents, dedup.gates.largest_cluster is {gates.largest_cluster:,}"
         )
         shown.append(0)
-    removed = election.representative != np.arange(len(index))
-    source_of = index.source_of()
-    of_cluster = np.repeat(np.arange(len(clusters)), np.diff(clusters.starts))
-    for number, source in enumerate(index.sources):
-        inside = source_of == number
-        read, gone = int(inside.sum()), int((inside & removed).sum())
+    for source, eligible in found.eligible.items():
+        read, gone = eligible - found.repeated[source], found.removed[source] - found.repeated[source]
         if gates.removal_rate is not None and gone > gates.removal_rate * read:
             exceeded.append(
                 f"{gone:,} of {read:,} eligible documents of source {source!r} would go ({gone / read:.1%}), "
                 f"dedup.gates.removal_rate is {gates.removal_rate:.1%}"
             )
-            here = np.bincount(of_cluster[source_of[clusters.members] == number], minlength=len(clusters))
-            shown += np.argsort(-here, kind="stable")[:_EXAMPLES].tolist()
+            shown += _largest_of(clusters, source)
+    if gates.saturated_band is not None and found.texts > gates.saturated_band:
+        exceeded.append(
+            f"{found.texts:,} different texts agree in one band, dedup.gates.saturated_band is "
+            f"{gates.saturated_band:,}; they are compared one by one only where more than a template agrees, but look "
+            "whether that text should be cut before (quality rules, line_dedup)"
+        )
+        examples.append(f"  of {found.texts:,} texts that agree in one band")
+        examples += [f"    {line}" for line in _excerpts(clusters.parts, found.examples)]
     if exceeded and not parameters.accept:
-        examples = [_example(clusters, cluster) for cluster in dict.fromkeys(shown)]
+        examples[:0] = [line for cluster in dict.fromkeys(shown) for line in _example(clusters, cluster)]
         raise GateError(
             "dedup stopped at a gate:\n"
             + "\n".join(f"  {line}" for line in exceeded)
@@ -53,16 +76,41 @@ def check_gates(clusters: Clusters, election: Election, parameters: DedupParamet
     return exceeded
 
 
-def _example(clusters: Clusters, cluster: int) -> str:
+def _largest_of(clusters: Clusters, source: str) -> list[int]:
+    """The first clusters in which documents of a source go; looks at the largest thousand."""
+    members = clusters.table(0, min(len(clusters), 1_000), most=100)["members"].to_pylist()
+    inside = [number for number, row in enumerate(members) if any(member["source"] == source for member in row)]
+    return inside[:_EXAMPLES] or [0]
+
+
+def _example(clusters: Clusters, cluster: int) -> list[str]:
     """A representative and its first and last member, with the beginnings of their texts."""
-    members = clusters.members[clusters.starts[cluster] : clusters.starts[cluster + 1]]
-    ranks = list(dict.fromkeys([int(clusters.representative[cluster]), int(members[0]), int(members[-1])]))
-    texts: dict[int, str] = {}
-    for found, read in read_texts(clusters.index, np.array(ranks, dtype=np.int64)):
-        texts.update(zip(found.tolist(), read, strict=True))
-    lines = [f"  cluster of {len(members) + 1:,} documents"]
-    for rank in ranks:
-        fate = "kept" if rank == ranks[0] else f"goes, similarity {clusters.similarity[rank]:.2f}"
-        excerpt = " ".join(texts[rank][: 2 * _EXCERPT_CHARACTERS].split())[:_EXCERPT_CHARACTERS]
-        lines.append(f"    {clusters.source(rank)} {clusters.id(rank)} ({fate}): {excerpt}")
-    return "\n".join(lines)
+    head = clusters.heads[cluster]
+    members = np.load(clusters.elected / str(clusters.batch[cluster]) / "members.npy", mmap_mode="r")
+    mine = members[int(head["start"]) : int(head["start"]) + int(head["size"])]
+    ends = mine[[0, -1]] if len(mine) > 1 else mine
+    numbers = (int(head["number"]), *ends["number"].tolist())
+    fates = ["kept", *(f"goes, similarity {similarity:.2f}" for similarity in ends["similarity"].tolist())]
+    excerpts = _excerpts(clusters.parts, numbers, fates)
+    return [f"  cluster of {int(head['size']) + 1:,} documents", *(f"    {line}" for line in excerpts)]
+
+
+def _excerpts(parts: tuple[Part, ...], numbers: Iterable[int], fates: Iterable[str] | None = None) -> list[str]:
+    """Source, id, fate and the beginning of the text of each document."""
+    listed = list(numbers)
+    places = Places.of(parts)
+    lines = []
+    for number, fate in zip(listed, fates or [""] * len(listed), strict=True):
+        part = parts[int(places.part_of(np.array([number]))[0])]
+        row = np.array([number - part.start])
+        name = ids(part, row)[0].decode()
+        where = f"{part.crawl or part.source} {name}{f' ({fate})' if fate else ''}"
+        lines.append(f"{where}: {_beginning(part.documents, row) if not part.crawl else '(text of an earlier crawl)'}")
+    return lines
+
+
+def _beginning(documents: Path, row: np.ndarray[tuple[int], np.dtype[np.int64]]) -> str:
+    """The first words of a document's text, on one line."""
+    ((_, table),) = read_rows(documents, ["text"], row)
+    text = str(pc.utf8_slice_codeunits(table["text"], 0, 2 * _EXCERPT_CHARACTERS)[0].as_py())
+    return " ".join(text.split())[:_EXCERPT_CHARACTERS]

@@ -1,141 +1,265 @@
-"""Deduplicate all sources: read the index, elect, check the gates, write what became of every row.
+"""Deduplicate all sources: group by band keys, elect in batches, check the gates, write what became of every row.
 
-data/<source>/part-*.parquet  row-aligned with the documents: duplicate_of (id of the document that stays; null where
-                              kept or not eligible), similarity (Jaccard to it), kind ("exact", "near" or null)
+data/<source>/part-*.parquet  row-aligned with the documents: duplicate_of (id of the document that stays, perhaps of an
+                              earlier crawl; null where kept or not eligible), similarity (Jaccard to it), kind
+                              ("exact", "near" or null)
 data/clusters.parquet         one row a cluster of two and more, see tasks.dedup.clusters.SCHEMA
+
+Steps exchange files in scratch, whose layout depends on the inputs and on the memory a worker may take, never on what
+comes out; see docs/dedup.md.
 """
 
 from __future__ import annotations
 
 import functools
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.context import Context
 from infra.stage import JSON, Outcome, StageError
 from infra.store import Shard
-from tasks.dedup.clusters import Clusters
-from tasks.dedup.elect import Election, elect
-from tasks.dedup.gates import check_gates
-from tasks.dedup.index import Index, find_parts, load_sets, read_index
+from tasks.dedup import components
+from tasks.dedup.batch import BatchWork, Places, bytes_per_document, elect_batch
+from tasks.dedup.candidates import DealWork, GatherWork, deal_groups, gather
+from tasks.dedup.clusters import BYTES_PER_CLUSTER, Clusters
+from tasks.dedup.clusters import SCHEMA as CLUSTERS_SCHEMA
+from tasks.dedup.fates import FateWork, write_fates
+from tasks.dedup.gates import Found, check_gates
+from tasks.dedup.keys import (
+    BANDS,
+    GROUP_RECORD,
+    GROUPING_BYTES,
+    KEY_RECORD,
+    TEXTS,
+    GroupWork,
+    KeyWork,
+    find_groups,
+    write_keys,
+)  # fmt: skip
+from tasks.dedup.segments import segments
+from tasks.dedup.signed import BLOCK_ROWS, Part, Signing, find_parts
 from tasks.dedup.stage import DedupParameters
 from tasks.documents.ledger import Ledger
 from tasks.documents.schema import COMPRESSION
 
-SCHEMA = pa.schema([("duplicate_of", pa.string()), ("similarity", pa.float32()), ("kind", pa.string())])
 CLUSTERS = "clusters.parquet"
+_PARTITION_RECORDS = 1 << 20
+_MOST_PARTITIONS = 1 << 14
+_SMALLEST_BATCH, _WANTED_BATCHES = 1 << 14, 16
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the work is cut: `partitions` of the keys, and up to `batch` documents to elect at once.
+
+    `folder` in scratch and `key` before the keys of maps name the layout, so that a rerun with another one starts anew.
+    """
+
+    parts: tuple[Part, ...]
+    folder: Path
+    documents: int
+    first_new: int
+    partitions: int
+    worker_bytes: int
+
+    @property
+    def key(self) -> str:
+        """Begins the key of every map."""
+        return self.folder.name
+
+    @classmethod
+    def of(cls, parts: tuple[Part, ...], parameters: DedupParameters, workers: int, scratch: Path) -> Plan:
+        """`StageError` where `dedup.memory` is too small for the documents and workers."""
+        documents = sum(part.rows for part in parts)
+        records = documents * (parameters.bands + 1)
+        worker_bytes = parameters.memory // workers
+        partitions = 1
+        while partitions * min(worker_bytes // (2 * GROUPING_BYTES), _PARTITION_RECORDS) < records:
+            partitions *= 2
+        block = BLOCK_ROWS * (parameters.bands * (2 * KEY_RECORD.itemsize + 10 * parameters.rows) + 100)
+        needed = max(
+            components.BYTES_PER_DOCUMENT * documents,
+            workers * min(block, documents * block // BLOCK_ROWS),
+            workers * 2 * GROUPING_BYTES * records // _MOST_PARTITIONS,
+        )
+        refuse_memory(needed, parameters, f"{documents:,} documents and {workers} workers")
+        folder = scratch / f"{partitions}-{worker_bytes}"
+        first_new = sum(part.rows for part in parts if part.crawl)
+        return cls(parts, folder, documents, first_new, partitions, worker_bytes)
+
+
+def refuse_memory(needed: int, parameters: DedupParameters, what: str) -> None:
+    """`StageError` where `dedup.memory` is less than `needed`."""
+    if needed > parameters.memory:
+        raise StageError(
+            f"dedup.memory is {parameters.memory / 1e6:,.0f} MB, {what} need {needed / 1e6:,.0f} MB: "
+            f"set dedup.memory: {-(-needed // 10**6)}M or more"
+        )
 
 
 def run(context: Context) -> Outcome:
     """Deduplicate; `GateError` where a limit of the recipe is exceeded and not accepted."""
     parameters: DedupParameters = context.parameters
-    _check_signatures(context)
-    index = read_index(find_parts(context.inputs), parameters)
-    spill = context.scratch() / "shingles.u64"
-    election = elect(
-        index.text_hash,
-        index.keys,
-        index.shingled,
-        parameters.verify,
-        lambda ranks: load_sets(index, ranks, parameters.shingle, spill),
+    parts = find_parts(context.inputs, parameters)
+    plan = Plan.of(parts, parameters, context.engine.workers, context.scratch())
+    eligible, groups = _group(context, plan)
+    batches = _deal(context, plan)
+    elected = _elect(context, plan, batches)
+    clusters = Clusters.of(plan.folder / "elected", len(batches), parts)
+    sources = sorted({part.source for part in parts if not part.crawl})
+    totals = {
+        name: dict(zip(sources, _sum(elected, name, len(sources)), strict=True)) for name in ("removed", "repeated")
+    }
+    most = max((result["saturated"] for result in elected), key=lambda one: int(one["texts"]), default=None)
+    texts, examples = (most["texts"], tuple(most["examples"])) if most else (0, ())
+    found = Found(
+        clusters,
+        {
+            source: sum(eligible[part.number] for part in parts if part.source == source and not part.crawl)
+            for source in sources
+        },
+        **totals,
+        texts=texts,
+        examples=examples,
     )
-    clusters = Clusters.of(index, election)
-    exceeded = check_gates(clusters, election, parameters)
-    write = functools.partial(_write_part, index, election, clusters)
-    items = {f"{part.source}.{Path(part.name).stem}": number for number, part in enumerate(index.parts)}
-    context.map(write, items, here=True)
-    context.map(functools.partial(_write_clusters, clusters), {"clusters": None}, here=True)
-    ledger = _ledger(index, election, clusters)
-    return Outcome(_statistics(index, election, clusters, ledger) | {"gates_exceeded": exceeded}, ledger.to_json())
-
-
-def _check_signatures(context: Context) -> None:
-    """All signatures must come from one set of parameters, and from those that dedup was given."""
-    seen: dict[str, Any] = {}
-    for artifact in context.inputs["signatures"]:
-        found = artifact.manifest["parameters"]
-        for name in ("shingle", "bands", "rows", "seed", "text_cap"):
-            wanted = seen.setdefault(name, getattr(context.parameters, name, found[name]))
-            if found[name] != wanted:
-                raise StageError(
-                    f"{artifact.identity} was made with {name} = {found[name]}, dedup needs {wanted}: rebuild the "
-                    "signatures of all sources from the recipe's section dedup"
-                )
-
-
-def _write_part(index: Index, election: Election, clusters: Clusters, number: int, shard: Shard) -> dict[str, JSON]:
-    part = index.parts[number]
-    mine = np.flatnonzero(index.part == number)
-    removed = mine[election.representative[mine] != mine]
-    duplicate_of = np.full(part.rows, None, dtype=object)
-    kind = np.full(part.rows, None, dtype=object)
-    similarity = np.zeros(part.rows, dtype=np.float32)
-    rows = index.row[removed]
-    duplicate_of[rows] = np.char.decode(index.id[election.representative[removed]], "ascii")
-    kind[rows] = np.where(clusters.exact[removed], "exact", "near")
-    similarity[rows] = election.similarity[removed]
-    kept = np.ones(part.rows, dtype=np.bool_)
-    kept[rows] = False
-    table = pa.table(
-        {"duplicate_of": duplicate_of, "similarity": pa.array(similarity, mask=kept), "kind": kind}, schema=SCHEMA
-    )
-    with shard.create(f"{part.source}/{part.name}") as path:
-        pq.write_table(table, path, compression=COMPRESSION)
-    return {"rows": part.rows, "removed": len(removed)}
-
-
-def _write_clusters(clusters: Clusters, _: None, shard: Shard) -> dict[str, JSON]:
-    with shard.create(CLUSTERS) as path:
-        pq.write_table(clusters.table(), path, compression=COMPRESSION)
-    return {"rows": len(clusters)}
-
-
-def _ledger(index: Index, election: Election, clusters: Clusters) -> Ledger:
-    """Eligible documents by source, language and fate."""
-    fates = ("kept", "exact", "near")
-    removed = election.representative != np.arange(len(index))
-    fate = np.where(removed, np.where(clusters.exact, 1, 2), 0)
-    shape = (len(index.sources), max(len(index.languages), 1), len(fates))
-    cell: npt.NDArray[np.int64] = np.ravel_multi_index((index.source_of(), index.language, fate), shape)
-    size = int(np.prod(shape))
-    documents = np.bincount(cell, minlength=size).reshape(shape)
-    sizes = np.bincount(cell, weights=index.length, minlength=size).reshape(shape)  # exact below 2**53 bytes
-    ledger = Ledger()
-    for s, source in enumerate(index.sources):
-        for t, language in enumerate(index.languages):
-            count, size = int(documents[s, t].sum()), int(sizes[s, t].sum())
-            if not count:
-                continue
-            ledger.add(source, language, "read", documents=count, bytes=size)
-            for f, name in enumerate(fates):
-                count, size = int(documents[s, t, f]), int(sizes[s, t, f])
-                if name == "kept":
-                    ledger.add(source, language, "kept", documents=count, bytes=size)
-                elif count:
-                    ledger.add(source, language, "dropped", f"dedup.{name}", documents=count, bytes=size)
-    return ledger
-
-
-def _statistics(index: Index, election: Election, clusters: Clusters, ledger: Ledger) -> dict[str, JSON]:
-    return {
-        "eligible": len(index),
+    exceeded = check_gates(found, parameters)
+    ledger = _write(context, plan, clusters, len(batches))
+    statistics = {
+        "eligible": ledger.documents("read"),
         "kept": ledger.documents("kept"),
         "exact": ledger.documents("dropped", "dedup.exact"),
         "near": ledger.documents("dropped", "dedup.near"),
         "removal_rate": {
             source: ledger.documents("dropped", source=source) / max(ledger.documents("read", source=source), 1)
-            for source in index.sources
+            for source in sources
         },
+        "history": {"documents": plan.first_new, "repeated": sum(found.repeated.values())},
         "clusters": len(clusters),
-        "largest_cluster": clusters.row(0) if len(clusters) else None,
+        "largest_cluster": clusters.largest(),
         "cluster_sizes": clusters.histogram(),
-        "candidate_documents": election.candidates,
-        "pairs_compared": election.compared,
-        "pairs_verified": election.verified,
-        "largest_bucket": election.largest_bucket,
+        "candidate_documents": sum(int(result["candidates"]) for result in elected),
+        "pairs_compared": sum(int(result["compared"]) for result in elected),
+        "pairs_verified": sum(int(result["verified"]) for result in elected),
+        "saturated_band": texts,
+        "gates_exceeded": exceeded,
     }
+    return Outcome(statistics | groups, ledger.to_json())
+
+
+def _group(context: Context, plan: Plan) -> tuple[list[int], dict[str, int]]:
+    """Find the groups of documents that share a key; returns the eligible documents of every part, and counts."""
+    parameters: DedupParameters = context.parameters
+    keys, groups = plan.folder / "keys", plan.folder / "groups"
+    signing = Signing(parameters.bands, parameters.rows)
+    keyed = context.map(
+        write_keys,
+        {f"{plan.key}.keys.{part.number}": KeyWork(part, signing, keys, plan.partitions) for part in plan.parts},
+    )
+    found = context.map(
+        find_groups,
+        {
+            f"{plan.key}.groups.{number}": GroupWork(keys, groups, len(plan.parts), number, plan.first_new)
+            for number in range(plan.partitions)
+        },
+    )
+    shutil.rmtree(keys, ignore_errors=True)
+    counts = {name: sum(int(result[name]) for result in found.values()) for name in ("groups", "memberships")}
+    return [int(result["documents"]) for result in keyed.values()], counts
+
+
+def _deal(context: Context, plan: Plan) -> npt.NDArray[np.int64]:
+    """Deal documents that share groups into batches, with their shingle sets; returns the batches' documents."""
+    parameters: DedupParameters = context.parameters
+    groups, file = plan.folder / "groups", plan.folder / "batches.npy"
+    component = components.join(plan.documents, _groups(groups, plan.partitions))
+    meeting = int((component != np.arange(len(component), dtype=np.uint32)).sum())
+    fitting = plan.worker_bytes // bytes_per_document(parameters.bands, len(parameters.prefer))
+    batches = components.deal(component, max(1, min(max(_SMALLEST_BATCH, meeting // _WANTED_BATCHES), fitting)))
+    del component
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    np.save(file, batches.of)
+    count = len(batches.sizes)
+    context.map(
+        gather,
+        {
+            f"{plan.key}.candidates.{part.number}": GatherWork(part, plan.folder / "candidates", file, count)
+            for part in plan.parts
+        },
+    )
+    context.map(
+        deal_groups,
+        {
+            f"{plan.key}.dealt.{number}": DealWork(number, groups, plan.folder / "dealt", file, count)
+            for number in range(plan.partitions)
+        },
+    )
+    return batches.sizes
+
+
+def _groups(folder: Path, partitions: int) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.uint32]]]:
+    for partition in range(partitions):
+        for bucket in (TEXTS, BANDS):
+            for records, members in segments(folder / str(partition), bucket, GROUP_RECORD):
+                yield records["size"], members
+
+
+def _elect(context: Context, plan: Plan, sizes: npt.NDArray[np.int64]) -> list[dict[str, JSON]]:
+    """Elect all batches; one whose documents take more memory than a worker's share is elected here, alone."""
+    parameters: DedupParameters = context.parameters
+    each = bytes_per_document(parameters.bands, len(parameters.prefer))
+    largest = int(sizes.max(initial=0))
+    refuse_memory(largest * each, parameters, f"{largest:,} documents that are joined by shared bands")
+    places = Places.of(plan.parts)
+
+    def work(batch: int) -> BatchWork:
+        alone = int(sizes[batch]) * each > plan.worker_bytes
+        memory = parameters.memory if alone else plan.worker_bytes
+        return BatchWork(
+            batch, plan.folder / "candidates", plan.folder / "dealt", plan.folder / "elected", plan.partitions, places,
+            plan.first_new, len(parameters.prefer), parameters.verify, memory - int(sizes[batch]) * each,
+        )  # fmt: skip
+
+    found: dict[str, dict[str, JSON]] = {}
+    for here in (False, True):
+        chosen = np.flatnonzero((sizes * each > plan.worker_bytes) == here).tolist()
+        found |= context.map(elect_batch, {f"{plan.key}.elected.{batch}": work(batch) for batch in chosen}, here=here)
+    return [found[f"{plan.key}.elected.{batch}"] for batch in range(len(sizes))]
+
+
+def _sum(elected: list[dict[str, JSON]], name: str, width: int) -> list[int]:
+    total = np.zeros(width, np.int64)
+    for result in elected:
+        total += np.array(result[name], np.int64)
+    return [int(value) for value in total]
+
+
+def _write(context: Context, plan: Plan, clusters: Clusters, batches: int) -> Ledger:
+    parameters: DedupParameters = context.parameters
+    refuse_memory(BYTES_PER_CLUSTER * len(clusters), parameters, f"{len(clusters):,} clusters")
+    results: Mapping[str, Mapping[str, JSON]] = context.map(
+        write_fates,
+        {
+            f"{part.source}.{Path(part.name).stem}": FateWork(part, plan.folder / "elected", batches)
+            for part in plan.parts
+            if not part.crawl
+        },
+    )
+    context.map(functools.partial(_write_clusters, clusters), {"clusters": None}, here=True)
+    return Ledger.merged(result["ledger"] for result in results.values())
+
+
+def _write_clusters(clusters: Clusters, _: None, shard: Shard) -> dict[str, JSON]:
+    with (
+        shard.create(CLUSTERS) as path,
+        pq.ParquetWriter(path, CLUSTERS_SCHEMA, compression=COMPRESSION) as writer,
+    ):
+        for table in clusters.tables():
+            writer.write_table(table)
+    return {"rows": len(clusters)}

@@ -1,13 +1,27 @@
-"""Deduplication over all sources: exact, then near duplicates that verification on the text confirms."""
+"""Deduplication over all sources and earlier crawls: exact, then near duplicates that verification confirms.
+
+See docs/dedup.md for the definition, the algorithm and what it costs.
+
+Input roles: cut (one), documents and signatures (of every source), the annotations that `prefer` names (by stage), and
+history (select artifacts of earlier crawls, the earliest first).
+"""
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, field_validator
 
-from infra.stage import Parameters, Stage
+from infra.quantities import Bytes
+from infra.stage import NOT_IDENTITY, Parameters, Stage
 
-PREFERENCES = ("perplexity", "length")
-"""Columns that `prefer` may name: perplexity (stage perplexity), length in UTF-8 bytes of text (stage signatures)."""
+PREFERENCES = {
+    "length": "signatures",  # UTF-8 bytes of the text
+    "perplexity": "perplexity",
+    "language_score": "langid",
+    "failed": "quality",  # rules that the document fails: a list counts by its length
+}
+"""Columns that `prefer` may name -> the stage that writes them (and the role dedup reads them under)."""
 
 
 class Gates(Parameters):
@@ -17,7 +31,14 @@ class Gates(Parameters):
         default=100_000, ge=2, description="documents that one document may stand for, itself included; null: no limit"
     )
     removal_rate: float | None = Field(
-        default=0.75, ge=0, le=1, description="share of a source's eligible documents that may go; null: no limit"
+        default=0.75,
+        ge=0,
+        le=1,
+        description="share of a source's eligible documents that may go (those apart that an earlier crawl has under "
+        "the same id); null: no limit",
+    )
+    saturated_band: int | None = Field(
+        default=100_000, ge=2, description="different texts that may agree in one band; null: no limit"
     )
 
 
@@ -37,7 +58,22 @@ class DedupParameters(Parameters):
         description="which of two duplicates stays: columns in order of weight, '-' for lower is better; documents "
         "without a value come last, ties go to the smaller id",
     )
-    history: tuple[str, ...] = Field(default=(), description="earlier select artifacts whose documents come first")
+    crawls: tuple[tuple[str, ...], ...] = Field(
+        default=(),
+        description="sources by crawl, the earlier first: an earlier crawl's document stays whatever `prefer` says; "
+        "sources that are not named come last, together",
+    )
+    history: Annotated[tuple[str, ...], NOT_IDENTITY] = Field(
+        default=(),
+        description="select artifacts of earlier recipes, the earliest first, whose documents stay: "
+        "artifact:RECIPE/select/NAME@TAG",
+    )  # the artifacts themselves are inputs, which a version holds
+    memory: Annotated[Bytes, NOT_IDENTITY] = Field(
+        default=1_000_000_000,
+        ge=10_000_000,
+        description="bytes that deduplication may take in all processes together, beyond the 0.2 GB that a process of "
+        "Python and its libraries takes by itself",
+    )
     gates: Gates = Gates()
     accept: bool = Field(default=False, description="go on although a gate's limit is exceeded")
 
@@ -52,20 +88,31 @@ class DedupParameters(Parameters):
                 raise ValueError(f"{column!r} is named more than once")
         return prefer
 
+    @field_validator("crawls")
+    @classmethod
+    def _once(cls, crawls: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+        sources = [source for crawl in crawls for source in crawl]
+        if twice := sorted({source for source in sources if sources.count(source) > 1}):
+            raise ValueError(f"{', '.join(twice)}: a source belongs to one crawl; name it once")
+        return crawls
+
     @field_validator("history")
     @classmethod
-    def _no_history(cls, history: tuple[str, ...]) -> tuple[str, ...]:
-        if history:
-            raise ValueError(
-                f"{list(history)}: deduplication against earlier crawls is not there yet; leave history empty ([]), or "
-                "add the earlier crawl as a source"
-            )
+    def _references(cls, history: tuple[str, ...]) -> tuple[str, ...]:
+        for reference in history:
+            words = reference.removeprefix("artifact:").partition("@")[0].split("/")
+            if not reference.startswith("artifact:") or len(words) != 3 or words[1] != "select":
+                raise ValueError(
+                    f"{reference!r} is not artifact:RECIPE/select/NAME@TAG, such as artifact:crawl-1/select/web@latest"
+                )
+        if twice := sorted({reference for reference in history if history.count(reference) > 1}):
+            raise ValueError(f"{', '.join(twice)}: named more than once")
         return history
 
 
 STAGE = Stage(
     "dedup",
-    version=1,
+    version=2,
     parameters=DedupParameters,
     run="tasks.dedup.run:run",
     summary="which documents go because a better copy stays: exact and verified near duplicates, across sources",

@@ -30,7 +30,7 @@ class TableParameters(Parameters):
 
 SCHEMAS = {
     "documents": DOCUMENTS,
-    "cut": pa.schema([("reason", pa.string()), ("language", pa.string())]),
+    "cut": pa.schema([("reason", pa.string()), ("language", pa.string()), ("category", pa.string())]),
     "perplexity": pa.schema([("perplexity", pa.float64())]),
 }
 

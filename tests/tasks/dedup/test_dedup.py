@@ -176,9 +176,16 @@ def test_empty_sources(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"prefer": ["-loss"]}, "'-loss' is not a column to prefer by; known are perplexity, length"),
+        (
+            {"prefer": ["-loss"]},
+            "'-loss' is not a column to prefer by; known are length, perplexity, language_score, failed",
+        ),
         ({"prefer": ["length", "-length"]}, "'length' is named more than once"),
-        ({"history": ["artifact:x/select/web@latest"]}, "earlier crawls is not there yet; leave history empty"),
+        ({"history": ["artifact:x/cut/web@latest"]}, "is not artifact:RECIPE/select/NAME@TAG"),
+        ({"history": ["artifact:x/select/web"] * 2}, "named more than once"),
+        ({"crawls": [["a", "b"], ["b"]]}, "b: a source belongs to one crawl"),
+        ({"memory": "1M"}, "greater than or equal to 10000000"),
+        ({"gates": {"saturated_band": 1}}, "greater than or equal to 2"),
         ({"verify": 0}, "greater than 0"),
         ({"verify": 1.1}, "less than or equal to 1"),
         ({"gates": {"removal_rate": 2}}, "less than or equal to 1"),

@@ -1,4 +1,4 @@
-"""Election against a brute-force reading of its definition; chains, copies, hot buckets."""
+"""Election against a brute-force reading of its definition; chains, copies, hot groups."""
 
 from __future__ import annotations
 
@@ -10,185 +10,155 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.dedup.elect import Election, Ranks, band_keys, bucket, elect, first_copies
-from tasks.dedup.similar import ShingleSets, first_similar
-from tasks.signatures.minhash import coefficients, minhash
-from tasks.text.shingles import jaccard, shingle
-from tests.tasks.dedup.corpus import edited, prose
+from infra.stage import StageError
+from tasks.dedup import elect as election
+from tasks.dedup.batch import by_document, first_copies, memberships
+from tasks.dedup.elect import Candidates, elect
+from tasks.dedup.keys import GROUP_RECORD, band_keys, groups_of, text_keys
+
+Sets = list[set[int]]
+ANY = 1 << 62
 
 
-class Documents:
-    """Texts in order of preference, as arrays."""
-
-    def __init__(self, texts: list[str], bands: int = 14, rows: int = 8, words: int = 5) -> None:
-        batch = shingle(texts, words)
-        a, b = coefficients(bands * rows, seed=1)
-        self.hashes = np.frombuffer(b"".join(batch.text_hashes(texts)), np.uint64).reshape(-1, 2)
-        self.keys = band_keys(minhash(batch.hashes, batch.offsets, a, b), bands, rows)
-        self.shingled = np.diff(batch.offsets) > 0
-        self.sets = batch.sets()
-        self.loaded = 0
-
-    def load(self, ranks: Ranks) -> ShingleSets:
-        self.loaded = len(ranks)
-        sizes = np.zeros(len(self.sets), np.int64)
-        sizes[ranks] = [len(self.sets[rank]) for rank in ranks]
-        values = [np.empty(0, np.uint64)] + [self.sets[rank] for rank in np.sort(ranks)]
-        return ShingleSets(np.concatenate(values), np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes)
-
-    def elect(self, verify: float) -> Election:
-        return elect(self.hashes, self.keys, self.shingled, verify, self.load)
-
-    def brute(self, verify: float) -> tuple[list[int], list[float]]:
-        """The definition, pair by pair."""
-        elected: list[int] = []
-        representative, similarity = [], []
-        for rank in range(len(self.hashes)):
-            for other in elected:
-                copy = (self.hashes[rank] == self.hashes[other]).all()
-                candidate = self.shingled[rank] and self.shingled[other] and (self.keys[rank] == self.keys[other]).any()
-                value = jaccard(self.sets[rank], self.sets[other])
-                if copy or (candidate and value >= verify):
-                    representative.append(other)
-                    similarity.append(1.0 if copy else value)
-                    break
-            else:
-                elected.append(rank)
-                representative.append(rank)
-                similarity.append(1.0)
-        return representative, similarity
+def jaccard(one: set[int], two: set[int]) -> float:
+    return len(one & two) / len(one | two)
 
 
-WORDS = st.lists(st.sampled_from("abc"), max_size=9).map(" ".join)
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.lists(WORDS, max_size=25), st.sampled_from([0.3, 0.5, 2 / 3, 0.8, 1.0]), st.integers(1, 3), st.integers(1, 4))
-def test_elects_what_brute_force_elects(texts: list[str], verify: float, rows: int, words: int) -> None:
-    documents = Documents(texts, bands=4, rows=rows, words=words)
-    found = documents.elect(verify)
-    representative, similarity = documents.brute(verify)
-    assert found.representative.tolist() == representative
-    assert found.similarity.tolist() == np.array(similarity, np.float32).tolist()
-
-
-def test_elects_what_brute_force_elects_on_long_edited_texts() -> None:
-    rng = random.Random(3)
-    base = [prose(rng, 120) for _ in range(8)]
-    texts = [" ".join(edited(rng, rng.choice(base), rng.randint(0, 12))) for _ in range(200)]
-    documents = Documents(texts)
-    for verify in (0.5, 0.8):
-        found = documents.elect(verify)
-        assert found.representative.tolist() == documents.brute(verify)[0]
-        gone = np.flatnonzero(found.representative != np.arange(200))
-        assert all(jaccard(documents.sets[r], documents.sets[found.representative[r]]) >= verify for r in gone)
-        assert (found.representative[found.representative] == found.representative).all()
-
-
-def test_a_chain_does_not_collapse() -> None:
-    """A~B~C~...: each link is similar enough, the ends have nothing in common."""
-    rng = random.Random(4)
-    words = prose(rng, 5000)
-    texts = [" ".join(words[start : start + 400]) for start in range(0, 1200, 30)]
-    documents = Documents(texts)
-    links = [jaccard(one, two) for one, two in zip(documents.sets, documents.sets[1:], strict=False)]
-    assert min(links) > 0.8
-    assert jaccard(documents.sets[0], documents.sets[-1]) == 0
-    found = documents.elect(0.8)
-    kept = np.flatnonzero(found.representative == np.arange(len(texts)))
-    assert len(kept) >= len(texts) / 3
-    assert all(
-        jaccard(documents.sets[rank], documents.sets[head]) >= 0.8 for rank, head in enumerate(found.representative)
+def candidates(sets: Sets, groups: list[set[int]], settled: int = 0) -> Candidates:
+    """Documents of the given shingle sets; groups are sets of ranks; the first `settled` documents are elected."""
+    values = [np.array(sorted(values), np.uint32) for values in sets]
+    sizes = np.array([len(values) for values in sets], np.int64)
+    pairs = sorted((rank, number) for number, group in enumerate(groups) for rank in group)
+    ranks, numbers = (np.array([pair[at] for pair in pairs], np.int32) for at in (0, 1))
+    return Candidates(
+        np.concatenate([np.empty(0, np.uint32), *values]),
+        np.cumsum(sizes) - sizes,
+        sizes,
+        *by_document(ranks, numbers, len(sets)),
+        np.arange(len(sets)) < settled,
     )
 
 
-def test_unrelated_documents_with_shared_boilerplate_survive() -> None:
-    """marin lost whole sources to template text: band hits are not similarity."""
-    rng = random.Random(5)
-    template = prose(rng, 250)
-    texts = [" ".join([*template, *prose(rng, 150)]) for _ in range(1_000)]
-    found = Documents(texts).elect(0.8)
-    assert found.largest_bucket > 20
-    assert (found.representative == np.arange(1_000)).all()
+def brute(sets: Sets, groups: list[set[int]], verify: float, settled: int = 0) -> list[int]:
+    """The definition, pair by pair."""
+    representative: list[int] = []
+    for rank, values in enumerate(sets):
+        similar = (
+            other
+            for other in range(rank)
+            if representative[other] == other
+            and any(rank in group and other in group for group in groups)
+            and jaccard(values, sets[other]) >= verify
+        )
+        representative.append(rank if rank < settled else next(similar, rank))
+    return representative
 
 
-def test_ten_thousand_copies_cost_a_sort() -> None:
-    documents = Documents(["the very same text again and again"] * 10_000)
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.sets(st.integers(0, 11), min_size=1), min_size=1, max_size=14),
+    st.data(),
+    st.fractions(min_value="1/20", max_value=1, max_denominator=20),
+    st.sampled_from([0, 1, 2, 64]),
+)
+def test_elects_what_brute_force_elects(sets: Sets, data: st.DataObject, threshold: object, hot: int) -> None:
+    """Whether groups are searched one by one or (beyond `hot`) through the index."""
+    verify = float(threshold)  # type: ignore[arg-type]
+    ranks = st.integers(0, len(sets) - 1)
+    groups = data.draw(st.lists(st.sets(ranks, min_size=1), max_size=5))
+    settled = data.draw(st.integers(0, len(sets)))
+    expected = brute(sets, groups, verify, settled)
+    found = elect(candidates(sets, groups, settled), verify, hot=hot)
+    assert found.representative.tolist() == expected
+    values = [jaccard(sets[rank], sets[other]) if rank != other else 1.0 for rank, other in enumerate(expected)]
+    assert found.similarity.tolist() == np.array(values, np.float32).tolist()
+
+
+@pytest.mark.parametrize("hot", [3, 64])
+def test_elects_what_brute_force_elects_among_larger_sets(hot: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes over two orders of magnitude, an index that grows, pages that are handed back."""
+    monkeypatch.setattr(election, "_FIRST_CAPACITY", 64)
+    monkeypatch.setattr(election, "TOUCHED_BYTES", 4_000)
+    rng = random.Random(1)
+    template = [rng.getrandbits(32) for _ in range(200)]
+    sets: Sets = []
+    for _ in range(150):
+        if sets and rng.random() < 0.3:
+            base = sorted(rng.choice(sets))
+            sets.append(set(base[: len(base) - rng.randint(0, max(1, len(base) // 4))]) | {rng.getrandbits(32)})
+        else:
+            own = {rng.getrandbits(32) for _ in range(rng.choice([3, 30, 60, 300]))}
+            sets.append(own | set(rng.sample(template, rng.choice([0, 100, 200]))))
+    groups = [set(range(150)), set(range(0, 150, 2)), set(range(100))]
+    for verify in (0.3, 0.5, 0.8, 0.95):
+        found = elect(candidates(sets, groups), verify, hot=hot)
+        assert found.representative.tolist() == brute(sets, groups, verify)
+        assert found.indexed > 0 or hot == 64 and verify < 0.5
+
+
+def test_a_hot_group_of_unrelated_documents_costs_no_comparisons() -> None:
+    """Two thirds of every document are one template: 0.5 similar, all in one group."""
+    rng = random.Random(2)
+    template = {rng.getrandbits(32) for _ in range(250)}
+    sets = [template | {rng.getrandbits(32) for _ in range(rng.randint(100, 150))} for _ in range(5_000)]
+    sets += [set(sorted(sets[at])[:-5]) for at in range(0, 5_000, 50)]
+    given_ = candidates(sets, [set(range(len(sets)))])
     started = time.perf_counter()
-    found = documents.elect(0.8)
-    assert time.perf_counter() - started < 1.0
-    assert (found.representative == 0).all()
-    assert (documents.loaded, found.compared, found.largest_bucket) == (0, 0, 0)
-
-
-def test_ten_thousand_near_copies_cost_one_comparison_each() -> None:
-    rng = random.Random(6)
-    words = prose(rng, 300)
-    documents = Documents([" ".join([*words, f"visit {number}"]) for number in range(10_000)])
-    started = time.perf_counter()
-    found = documents.elect(0.8)
+    found = elect(given_, 0.8)
     assert time.perf_counter() - started < 10.0
+    assert found.representative.tolist() == [*range(5_000), *range(0, 5_000, 50)]
+    assert found.compared < 6_000  # of 13 million pairs
+    with pytest.raises(StageError, match=r"dedup\.memory leaves 1 MB for a group of documents that share a template"):
+        elect(given_, 0.8, memory=1_000_000)
+
+
+def test_near_copies_cost_one_comparison_each() -> None:
+    rng = random.Random(6)
+    words = {rng.getrandbits(32) for _ in range(300)}
+    sets = [words | {number} for number in range(10_000)]
+    found = elect(candidates(sets, [set(range(10_000)), set(range(5_000))]), 0.8)
     assert (found.representative == 0).all()
-    assert found.compared == 9_999
-
-
-def test_copies_of_a_removed_document_stand_behind_the_one_that_stays() -> None:
-    rng = random.Random(7)
-    words = prose(rng, 200)
-    near = " ".join([*words, "more"])
-    found = Documents([" ".join(words), near, near.upper(), "other", "Other!"]).elect(0.8)
-    assert found.representative.tolist() == [0, 0, 0, 3, 3]
-    assert 0.8 <= found.similarity[1] == found.similarity[2] < 1
-    assert found.similarity[4] == 1
-
-
-def test_texts_without_words_go_only_as_copies() -> None:
-    found = Documents(["", "...", "", "?!", "👍", "..."]).elect(0.8)
-    assert found.representative.tolist() == [0, 1, 0, 3, 4, 1]
+    assert found.compared == found.verified == 9_999
 
 
 def test_no_documents() -> None:
-    found = Documents([]).elect(0.8)
-    assert len(found.representative) == 0 and found.candidates == 0
+    assert len(elect(candidates([], []), 0.8).representative) == 0
 
 
-def test_band_keys_differ_where_any_row_does() -> None:
+def test_band_keys_differ_where_any_row_or_the_band_does() -> None:
     signatures = np.random.default_rng(0).integers(0, 2**64, (500, 6), dtype=np.uint64)
     signatures[1] = signatures[0]
     signatures[1, 5] += np.uint64(1)
+    signatures[2, 3:] = signatures[2, :3]
     keys = band_keys(signatures, 2, 3)
-    assert keys[0, 0] == keys[1, 0] and keys[0, 1] != keys[1, 1]
+    assert keys[0, 0] == keys[1, 0] and keys[0, 1] != keys[1, 1] and keys[2, 0] != keys[2, 1]
     assert len(np.unique(keys)) == 999
     swapped = band_keys(signatures[:, [1, 0, 2, 3, 4, 5]], 2, 3)
     assert (swapped[:, 0] != keys[:, 0]).all()
+    assert (keys & np.uint64(1) == 0).all() and (text_keys(signatures[:, :2]) & np.uint64(1) == 1).all()
 
 
-def test_buckets_hold_all_pairs_that_share_a_key_and_no_others() -> None:
-    rng = np.random.default_rng(1)
-    keys = rng.integers(0, 30, (60, 3)).astype(np.uint64)
-    ranks = np.flatnonzero(rng.random(60) < 0.7)
-    found = bucket(keys, ranks)
-    of = {rank: set(found.buckets[found.starts[i] : found.starts[i + 1]]) for i, rank in enumerate(found.members)}
-    for one in ranks:
-        for two in ranks[ranks > one]:
-            assert bool(of.get(one, set()) & of.get(two, set())) == bool((keys[one] == keys[two]).any())
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 7)), max_size=40), st.integers(0, 8))
+def test_groups_are_the_numbers_that_share_a_key(pairs: list[tuple[int, int]], first_new: int) -> None:
+    pairs = sorted(set(pairs))
+    keys, numbers = np.array([k for k, _ in pairs], np.uint64), np.array([n for _, n in pairs], np.uint32)
+    found, members = groups_of(keys, numbers, first_new)
+    ends = np.cumsum(found["size"])
+    groups = {frozenset(members[end - size : end].tolist()) for size, end in zip(found["size"], ends, strict=True)}
+    expected = [frozenset(n for k, n in pairs if k == key) for key in sorted(set(keys.tolist()))]
+    assert groups == {group for group in expected if len(group) > 1 and max(group) >= first_new}
+
+
+def test_memberships_are_of_first_copies_in_groups_of_different_texts() -> None:
+    numbers = np.array([40, 10, 30, 20], np.uint32)  # by rank
+    first = np.array([0, 1, 0, 3])  # the third is a copy of the first
+    groups = np.array([(2,), (3,), (3,)], GROUP_RECORD)
+    members = np.array([40, 30, 30, 10, 40, 20, 10, 30], np.uint32)
+    ranks, found = memberships([(groups, members)], numbers, first)
+    assert sorted(zip(ranks.tolist(), found.tolist(), strict=True)) == [(0, 1), (1, 1), (1, 2), (3, 2)]
 
 
 def test_first_copies() -> None:
     hashes = np.array([[1, 2], [2, 1], [1, 2], [1, 1], [2, 1]], np.uint64)
     assert first_copies(hashes).tolist() == [0, 1, 0, 3, 1]
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    st.lists(st.sets(st.integers(0, 15), min_size=1), min_size=2, max_size=6),
-    st.fractions(min_value="1/20", max_value=1, max_denominator=20),
-)
-def test_first_similar_takes_the_exact_threshold(sets: list[set[int]], threshold: object) -> None:
-    verify = float(threshold)  # type: ignore[arg-type]
-    arrays = [np.array(sorted(values), np.uint64) for values in sets]
-    sizes = np.array([len(values) for values in arrays])
-    loaded = ShingleSets(np.concatenate(arrays), np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes)
-    values = [jaccard(arrays[0], other) for other in arrays[1:]]
-    expected = next(((at, value) for at, value in enumerate(values) if value >= verify), (-1, 0.0))
-    assert first_similar(loaded, 0, np.arange(1, len(sets)), verify) == pytest.approx(expected, abs=0)

@@ -1,0 +1,133 @@
+"""Band keys and the groups of documents that share one: sorted in partitions of the keys, through files.
+
+A key is 64 bits of a band's MinHash values and the band's number; the text hash is treated as one more band. The last
+bit of a key tells the two apart. Two bands, or two texts, that differ have equal keys once in 2**63 pairs; that makes a
+pair of documents be looked at, never go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from infra.stage import JSON
+from infra.store import Shard
+from tasks.dedup.segments import SegmentWriter, gathered
+from tasks.dedup.signed import Part, Signing, blocks
+
+KEY_RECORD = np.dtype([("key", "<u8"), ("number", "<u4")])
+GROUP_RECORD = np.dtype([("size", "<u4")])
+TEXTS, BANDS = range(2)
+"""Buckets of groups: documents of one text hash, documents that share a band's key."""
+
+GROUPING_BYTES = 48
+"""Memory of one key record while its partition is sorted."""
+
+_MIX_1 = np.uint64(0xFF51AFD7ED558CCD)
+_MIX_2 = np.uint64(0xC4CEB9FE1A85EC53)
+_SHIFT = np.uint64(33)
+
+
+def band_keys(signatures: npt.NDArray[np.uint64], bands: int, rows: int) -> npt.NDArray[np.uint64]:
+    """One even 64-bit key per band, shape (documents, bands); `signatures` has shape (documents, bands * rows)."""
+    values = signatures.reshape(len(signatures), bands, rows)
+    keys = np.tile(np.arange(bands, dtype=np.uint64), (len(signatures), 1))
+    for row in range(rows):  # a chain of MurmurHash3's mixer
+        keys ^= values[:, :, row]
+        keys *= _MIX_1
+        keys ^= keys >> _SHIFT
+        keys *= _MIX_2
+        keys ^= keys >> _SHIFT
+    return keys & ~np.uint64(1)
+
+
+def text_keys(text_hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """One odd 64-bit key per text hash; `text_hashes` has shape (documents, 2)."""
+    return text_hashes[:, 0] | np.uint64(1)
+
+
+@dataclass(frozen=True)
+class KeyWork:
+    """Write the keys of a part into partitions: `folder/<part number>`."""
+
+    part: Part
+    signing: Signing
+    folder: Path
+    partitions: int  # a power of two
+
+
+def write_keys(work: KeyWork, shard: Shard) -> dict[str, JSON]:
+    """Key records of the part's eligible documents, by partition."""
+    documents = 0
+    with SegmentWriter(work.folder / str(work.part.number), work.partitions) as writer:
+        for block in blocks(work.part, work.signing):
+            keys = band_keys(block.signatures, work.signing.bands, work.signing.rows)
+            records = np.empty(len(block.rows) + keys.size, KEY_RECORD)
+            numbers = (block.rows + work.part.start).astype(np.uint32)
+            records["key"][: len(numbers)] = text_keys(block.text_hashes)
+            records["number"][: len(numbers)] = numbers
+            records["key"][len(numbers) :] = keys.reshape(-1)
+            records["number"][len(numbers) :] = np.repeat(numbers[block.shingled], work.signing.bands)
+            partition = partition_of(records["key"], work.partitions)
+            order = np.argsort(partition, kind="stable")
+            writer.append(partition[order], records[order])
+            documents += len(block.rows)
+    return {"documents": documents}
+
+
+def partition_of(keys: npt.NDArray[np.uint64], partitions: int) -> npt.NDArray[np.uint16]:
+    """The partition of every key: its first bits."""
+    shift = 64 - (partitions - 1).bit_length()
+    return (keys >> np.uint64(shift)).astype(np.uint16) if shift < 64 else np.zeros(len(keys), np.uint16)
+
+
+@dataclass(frozen=True)
+class GroupWork:
+    """Find the groups of one partition of the keys of `parts` parts; write them to `groups/<partition>`.
+
+    Documents below `first_new` are of earlier crawls; groups of nothing else need no work and are left out.
+    """
+
+    keys: Path
+    groups: Path
+    parts: int
+    partition: int
+    first_new: int
+
+
+def find_groups(work: GroupWork, shard: Shard) -> dict[str, JSON]:
+    """Write the groups of two and more: their sizes as records, their documents as values."""
+    records = gathered([work.keys / str(part) for part in range(work.parts)], work.partition, KEY_RECORD)
+    keys, numbers = records["key"].copy(), records["number"].copy()
+    del records
+    sizes, members = groups_of(keys, numbers, work.first_new)
+    bands = sizes["bands"]
+    with SegmentWriter(work.groups / str(work.partition), 2) as writer:
+        for bucket, chosen in ((TEXTS, ~bands), (BANDS, bands)):
+            groups = np.zeros(int(chosen.sum()), GROUP_RECORD)
+            groups["size"] = sizes["size"][chosen]
+            writer.append(np.full(len(groups), bucket), groups, members[np.repeat(chosen, sizes["size"])])
+    return {"groups": int(bands.sum()), "memberships": int(sizes["size"][bands].sum())}
+
+
+_SIZES = np.dtype([("size", np.int64), ("bands", np.bool_)])
+
+
+def groups_of(
+    keys: npt.NDArray[np.uint64], numbers: npt.NDArray[np.uint32], first_new: int
+) -> tuple[npt.NDArray[np.void], npt.NDArray[np.uint32]]:
+    """Groups by ascending key: (size, whether a band's) of each, and the numbers of their members one after another."""
+    order = np.argsort(keys)
+    keys, numbers = keys[order], numbers[order]
+    if not len(keys):
+        return np.empty(0, _SIZES), numbers
+    starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
+    sizes = np.diff(np.append(starts, len(keys)))
+    wanted = (sizes > 1) & (np.maximum.reduceat(numbers, starts) >= first_new)
+    found = np.empty(int(wanted.sum()), _SIZES)
+    found["size"] = sizes[wanted]
+    found["bands"] = keys[starts[wanted]] & np.uint64(1) == 0
+    return found, numbers[np.repeat(wanted, sizes)]
