@@ -180,6 +180,11 @@ class ModelParameters(Parameters):
     seed: int = 0
     """Of `embeddings: random`."""
 
+    @property
+    def needs_text(self) -> bool:
+        """Whether the stage reads select artifacts: to measure layers."""
+        return isinstance(self.layers, LayerChoice) and self.layers.important is not None
+
     @pydantic.model_validator(mode="after")
     def _one_origin(self) -> Self:
         if (self.base is None) == (self.create is None):
