@@ -127,7 +127,7 @@ def _operate(
     )
     context.map(write_settings, {"settings": rest})
     mass = None
-    if new and is_measurable(config):
+    if (new or unused) and is_measurable(config):
         folder = context.attempt.data.local_folder() / CHECKPOINT
         mass = context.map(measure_mass, {"mass": MassWork(str(folder), str(base), new, tuple(unused))})["mass"]
     return {

@@ -265,6 +265,8 @@ def main() -> None:
             whole = json.loads((folder / "run.json").read_text())
             shutil.rmtree(folder / "run", ignore_errors=True)
             killed = run(folder, arguments, "killed", kill_at=max(1, whole["files"] // 2))
+            if "files_at_kill" not in killed:
+                raise SystemExit("the stage ended before it could be killed; take a larger --shape")
             again = run(folder, arguments, "killed")
             kept = Path(again["checkpoint"])
             same = all((kept / name).stat().st_mtime == at for name, at in killed["files"].items())

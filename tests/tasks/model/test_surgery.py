@@ -64,6 +64,7 @@ def test_padding_is_never_sampled(tmp_path: Path) -> None:
     made = surgery(folder, kept_tokenizer(folder, tmp_path), tmp_path)
     model = load(made.folder("checkpoint"))
     size = made.statistics["tokenizer_size"]
+    assert 0 < made.statistics["probability_before_training"]["padding"] < 1
     torch.manual_seed(0)
     drawn = model.generate(
         IDS, do_sample=True, temperature=5.0, max_new_tokens=50, num_return_sequences=8, eos_token_id=-1
