@@ -29,11 +29,13 @@ from tasks.evaluation.stage import EvaluationParameters
 from tasks.ingest.stage import IngestParameters
 from tasks.langid.stage import LangidParameters
 from tasks.language_model.stage import LanguageModelParameters
+from tasks.line_dedup.stage import LineDedupParameters
 from tasks.model.stage import ModelParameters
 from tasks.perplexity.stage import PerplexityParameters
 from tasks.quality.stage import QualityParameters
 from tasks.select.stage import RESERVED_FOLDERS, SelectParameters
 from tasks.signatures.stage import SignaturesParameters
+from tasks.text.lsh import bands_for
 from tasks.tokenizer.stage import TokenizerParameters
 from tasks.training.plan import PlanError
 from tasks.training.stage import TrainingSection
@@ -64,6 +66,7 @@ class Source(Parameters):
     """A named input corpus. Without a category it is reference text only: for language models, never for training."""
 
     ingest: IngestParameters
+    line_dedup: LineDedupParameters | None = None
     langid: LangidSection | None = None
     quality: QualitySection | None = None
     perplexity: PerplexitySection | None = None
@@ -97,14 +100,41 @@ class Percentiles(Parameters):
 
 
 class DedupSection(DedupParameters, SignaturesParameters):
-    """Signatures and deduplication, which share their shape."""
+    """Signatures and deduplication, which share their shape: `bands` and `rows` given, or derived from `threshold`."""
+
+    threshold: float | None = pydantic.Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Jaccard similarity that bands and rows are to fit, instead of stating them",
+    )
+    hashes: int = pydantic.Field(
+        default=112, ge=1, le=1_024, description="with threshold: MinHash values to divide into bands, at most"
+    )
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _derive(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("threshold") is None:
+            if isinstance(data, dict) and "hashes" in data:
+                raise ValueError("`hashes` belongs to `threshold`; without it, bands * rows is their number")
+            return data
+        if stated := [name for name in ("bands", "rows") if name in data]:
+            raise ValueError(f"state either `threshold` or {' and '.join(stated)}: the first is there to derive them")
+        try:
+            bands, rows = bands_for(
+                float(data["threshold"]), int(data.get("hashes", cls.model_fields["hashes"].default))
+            )
+        except (TypeError, ValueError):
+            return data  # the fields' own limits say what is wrong
+        return {**data, "bands": bands, "rows": rows}
 
 
 class DecontaminateSection(DecontaminateParameters):
     """Which of the recipe's benchmarks to look for, and what becomes of contaminated documents."""
 
     against: tuple[Name, ...] = ()  # type: ignore[assignment]  # names here, benchmarks in the stage
-    action: Literal["drop", "report"] = "drop"
+    action: Literal["drop", "passage", "report"] = "drop"
 
     @pydantic.field_validator("against", mode="before")
     @classmethod

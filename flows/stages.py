@@ -23,6 +23,7 @@ from tasks.langid.stage import STAGE as LANGID
 from tasks.langid.stage import LangidParameters
 from tasks.language_model.stage import STAGE as LANGUAGE_MODEL
 from tasks.language_model.stage import LanguageModelParameters
+from tasks.line_dedup.stage import STAGE as LINE_DEDUP
 from tasks.model.stage import STAGE as MODEL
 from tasks.perplexity.stage import STAGE as PERPLEXITY
 from tasks.perplexity.stage import PerplexityParameters
@@ -56,8 +57,19 @@ def stages(recipe: Recipe) -> Graph:
 def _documents(recipe: Recipe, graph: Graph) -> dict[str, str]:
     """Recipe to selected documents; returns source -> its select node."""
     documents = {name: graph.add(INGEST, name, source.ingest) for name, source in recipe.sources.items()}
+    edited = {
+        name: graph.add(LINE_DEDUP, name, source.line_dedup, documents=documents[name])
+        for name, source in recipe.sources.items()
+        if source.line_dedup
+    }
     languages = {
-        name: graph.add(LANGID, name, _part(LangidParameters, source.langid), documents=documents[name])
+        name: graph.add(
+            LANGID,
+            name,
+            _part(LangidParameters, source.langid),
+            documents=documents[name],
+            line_dedup=edited.get(name),
+        )
         for name, source in recipe.sources.items()
         if source.langid
     }
@@ -67,6 +79,7 @@ def _documents(recipe: Recipe, graph: Graph) -> dict[str, str]:
             name,
             _part(QualityParameters, source.quality),
             documents=documents[name],
+            line_dedup=edited.get(name),
             langid=languages.get(name),
         )
         for name, source in recipe.sources.items()
@@ -88,6 +101,7 @@ def _documents(recipe: Recipe, graph: Graph) -> dict[str, str]:
             name,
             _part(PerplexityParameters, source.perplexity),
             documents=documents[name],
+            line_dedup=edited.get(name),
             langid=languages[name],
             models=language_models,
         )
@@ -98,14 +112,26 @@ def _documents(recipe: Recipe, graph: Graph) -> dict[str, str]:
     if not trained_on:
         return {}
     signatures = {
-        name: graph.add(SIGNATURES, name, _part(SignaturesParameters, recipe.dedup), documents=documents[name])
+        name: graph.add(
+            SIGNATURES,
+            name,
+            _part(SignaturesParameters, recipe.dedup),
+            documents=documents[name],
+            line_dedup=edited.get(name),
+        )
         for name in trained_on
     }
-    contaminated = [
-        graph.add(DECONTAMINATE, name, _decontaminate(recipe), documents=documents[name])
+    contaminated = {
+        name: graph.add(
+            DECONTAMINATE,
+            name,
+            _decontaminate(recipe),
+            documents=documents[name],
+            line_dedup=edited.get(name),
+        )
         for name in trained_on
         if recipe.decontaminate and recipe.decontaminate.against
-    ]
+    }
     cut = graph.add(
         CUT,
         MAIN,
@@ -117,7 +143,8 @@ def _documents(recipe: Recipe, graph: Graph) -> dict[str, str]:
         langid=[languages[name] for name in trained_on if name in languages],
         quality=[quality[name] for name in trained_on if name in quality],
         perplexity=[perplexity[name] for name in trained_on if name in perplexity],
-        decontaminate=contaminated,
+        decontaminate=list(contaminated.values()),
+        line_dedup=[edited[name] for name in trained_on if name in edited],
     )
     annotations = {"langid": languages, "quality": quality, "perplexity": perplexity}
     preferred = {PREFERENCES[column.removeprefix("-")] for column in recipe.dedup.prefer}
@@ -143,6 +170,8 @@ def _documents(recipe: Recipe, graph: Graph) -> dict[str, str]:
             documents=documents[name],
             cut=cut,
             dedup=dedup,
+            line_dedup=edited.get(name),
+            decontaminate=contaminated.get(name) if _takes_passages(recipe) else None,
             signatures=signatures[name] if recipe.select.index else None,
         )
         for name in trained_on
@@ -168,7 +197,8 @@ def _models(recipe: Recipe, graph: Graph, selected: dict[str, str]) -> dict[str,
         base=_reference(recipe.tokenizer.base),
     )
     base = _reference(recipe.model.base)
-    model = graph.add(MODEL, MAIN, recipe.model, tokenizer=tokenizer, base=base)
+    measured_on = list(selected.values()) if recipe.model.needs_text else ()
+    model = graph.add(MODEL, MAIN, recipe.model, tokenizer=tokenizer, base=base, select=measured_on)
     models["model"] = model
     if base is not None:
         models["base"] = base
@@ -228,6 +258,10 @@ def _keeps(recipe: Recipe, source: Source) -> SourceCut:
         category=source.category,
         decontaminate=recipe.decontaminate.action if recipe.decontaminate else "drop",
     )
+
+
+def _takes_passages(recipe: Recipe) -> bool:
+    return recipe.decontaminate is not None and recipe.decontaminate.action == "passage"
 
 
 def _decontaminate(recipe: Recipe) -> DecontaminateParameters:

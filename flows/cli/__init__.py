@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typer
 
-from flows.cli import artifacts, dashboard
+from flows.cli import artifacts, dashboard, tokenizer
 from flows.cli.running import evaluate, plan, report, run
 from flows.cli.setting_up import doctor, init, schema
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 for command in (run, plan, evaluate, report, doctor, init):
     app.command()(command)
 app.add_typer(artifacts.app, name="artifacts")
+app.add_typer(tokenizer.app, name="tokenizer")
 app.add_typer(dashboard.app, name="dashboard")
 app.command()(schema)
 
