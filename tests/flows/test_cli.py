@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from tokenizers import Tokenizer, models, pre_tokenizers
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -67,6 +68,19 @@ def test_init_writes_a_recipe_that_reads(tmp_path: Path) -> None:
     stages = json.loads(planned.stdout)["stages"]
     assert {"stage": "ingest", "name": "web"}.items() <= stages[0].items() and stages[0]["result"] == "unresolved"
     assert CliRunner().invoke(app, ["init", str(file)]).exit_code == 2
+
+
+def test_tokenizers_are_compared_and_missing_ones_named(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(models.WordLevel({"a": 0, "b": 1, "?": 2}, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "text.txt").write_text("ab\nabc\n")
+    words = ["tokenizer", "compare", str(tmp_path), "--text", str(tmp_path / "text.txt")]
+    row = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)["tokenizers"][0]
+    assert (row["vocabulary"], row["samples"], row["tokens"], row["unknown"]) == (3, 2, 5, 1)
+    assert "| 3 |" in " ".join(CliRunner().invoke(app, words).stdout.split())
+    refused = CliRunner().invoke(app, ["tokenizer", "compare", "tokenizer/main", *words[3:], "--store", str(tmp_path)])
+    assert refused.exit_code == 2 and "tokenizer/main" in refused.stderr
 
 
 def test_run_refuses_what_is_not_there_before_anything_starts(tmp_path: Path) -> None:

@@ -76,6 +76,12 @@ def changed(recipe: Path, tmp_path: Path, *overrides: str) -> set[str]:
         ("sources.web.perplexity={}", "add a language_models section"),
         ("sources.web.quality.rules=[gofer]", "gofer"),
         ("model.base=somewhere", "either a `base` or `create"),
+        ("dedup.prefer=[-perplexty]", "'-perplexty' is not a column to prefer by"),
+        ("dedup.crawls=[[wep]]", "did you mean 'web'?"),
+        ("dedup.history=[artifact:r/cut/main]", "is not artifact:RECIPE/select/NAME@TAG"),
+        ("dedup={threshold: 0.8, rows: 4}", "either `threshold` or rows"),
+        ("dedup={threshold: 1.2}", "1.2: input should be less than 1"),
+        ("dedup.hashes=256", "`hashes` belongs to `threshold`"),
         ("binning=null", "training needs the sections tokenizer, model and binning; missing: binning"),
     ],
 )
@@ -155,3 +161,38 @@ def test_a_damaged_cache_of_digests_costs_nothing(good: Path, tmp_path: Path, mo
 def test_a_category_may_not_be_called_like_a_folder_of_select(good: Path) -> None:
     with pytest.raises(RecipeError, match="category 'index' is what select calls a folder of its own"):
         read_recipe(good, ["sources.web.category=index"])
+
+
+def test_bands_and_rows_come_from_a_threshold(good: Path) -> None:
+    graph = stages(read_recipe(good, ["dedup={threshold: 0.8, hashes: 112}"]))
+    for id in ("dedup/main", "signatures/web"):
+        parameters = graph.nodes[id].parameters
+        assert (parameters.bands, parameters.rows) == (14, 8)
+
+
+def test_dedup_reads_what_prefer_names_and_nothing_else(good: Path) -> None:
+    plain = stages(read_recipe(good)).nodes["dedup/main"]
+    assert set(plain.inputs) == {"cut", "documents", "signatures"}
+    scored = stages(read_recipe(good, ["dedup.prefer=[language_score, length]"])).nodes["dedup/main"]
+    assert scored.inputs["langid"] == ("langid/web",)
+
+
+def test_every_annotator_reads_through_line_dedup(good: Path) -> None:
+    graph = stages(read_recipe(good, ["sources.web.line_dedup={}", "decontaminate.action=passage"]))
+    readers = {id for id, node in graph.nodes.items() if "line_dedup/web" in node.upstream()}
+    assert {"langid/web", "quality/web", "signatures/web", "decontaminate/web", "cut/main", "select/web"} == readers
+    assert graph.nodes["select/web"].inputs["decontaminate"] == ("decontaminate/web",)
+
+
+def test_history_is_an_input_of_dedup(good: Path, tmp_path: Path) -> None:
+    earlier = "artifact:january/select/web@latest"
+    prepared = prepare(good, [f"dedup.history=[{earlier}]"], str(tmp_path / "store"))
+    step = prepared.plan.steps["dedup/main"]
+    assert step.state == "unresolved" and "make it first: puna run configs/january.yaml" in step.why
+    assert prepared.plan.steps["signatures/web"].state == "run"
+
+
+def test_only_measured_layers_make_the_model_read_text(good: Path) -> None:
+    base = "model={base: somewhere, layers: {%s: 2}}"
+    assert "select" not in stages(read_recipe(good, [base % "first"])).nodes["model/main"].inputs
+    assert stages(read_recipe(good, [base % "important"])).nodes["model/main"].inputs["select"] == ("select/web",)
