@@ -69,6 +69,18 @@ class Family(Protocol):
         """Contents of the base's tokens of a word."""
         ...
 
+    def content(self, text: str) -> Any:
+        """The content of a text (spaces as spaces)."""
+        ...
+
+    def is_there(self, content: Any) -> bool:
+        """Whether the base has a token of this content."""
+        ...
+
+    def may_be(self, content: Any) -> bool:
+        """Whether a piece of this content leaves the base's segmentation and its special tokens alone."""
+        ...
+
     def may_join(self, content: Any, longest: int) -> bool:
         """Whether a piece of this content is wanted."""
         ...
@@ -122,12 +134,17 @@ class ByteLevel:
     def segments(self, word: str) -> list[bytes]:
         return [byte_level_content(token.value) or b"" for token in self.tokenizer.model.tokenize(word)]
 
+    def content(self, text: str) -> bytes:
+        return text.encode()
+
+    def is_there(self, content: bytes) -> bool:
+        return content in self.there
+
+    def may_be(self, content: bytes) -> bool:
+        return content not in self.there and not self.holds_added(content.decode(errors="ignore"))
+
     def may_join(self, content: bytes, longest: int) -> bool:
-        return (
-            content not in self.there
-            and whole_characters_or_step(content, longest)
-            and not self.holds_added(content.decode(errors="ignore"))
-        )
+        return whole_characters_or_step(content, longest) and self.may_be(content)
 
     def token(self, content: bytes) -> str:
         return byte_level_token(content)
@@ -189,11 +206,16 @@ class SentencePieceStyle:
                 run = ""
         return [*found, *(token.value for token in self.tokenizer.model.tokenize(run))]
 
+    def content(self, text: str) -> str:
+        return text.replace(" ", WHITESPACE)
+
+    def is_there(self, content: str) -> bool:
+        return content in self.vocabulary
+
     def may_join(self, content: str, longest: int) -> bool:
         return self.may_be(content) and len(content) <= longest and self.rules.allows(content)
 
     def may_be(self, content: str) -> bool:
-        """Whether a piece of this content leaves the base's segmentation and its special tokens alone."""
         return (
             content not in self.vocabulary
             and content not in self.closed
