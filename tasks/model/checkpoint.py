@@ -90,8 +90,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
     needed = [key for key in ("vocab_size", "num_hidden_layers", "hidden_size", "model_type") if key not in config]
     if needed:
         raise StageError(
-            f"{folder}/config.json lacks {', '.join(needed)}; a text-only causal language model is needed "
-            "(of a model with images or speech, save the language model alone)"
+            f"{folder}/config.json lacks {', '.join(needed)}; surgery is for Llama-style language models (of a "
+            "model with images or speech, save the language model alone)"
         )
     return config
 
@@ -99,11 +99,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def _is_tied(config: Mapping[str, Any]) -> bool:
     if "tie_word_embeddings" in config:
         return bool(config["tie_word_embeddings"])
-    from transformers import CONFIG_MAPPING
-
-    # The default differs: Llama is untied, Gemma tied.
-    family = CONFIG_MAPPING.get(config["model_type"], None)
-    return bool(family is not None and family().tie_word_embeddings)
+    family = family_of(config)
+    return bool(family is not None and family().tie_word_embeddings)  # Llama is untied by default, Gemma tied
 
 
 def _read_tensors(folder: Path) -> dict[str, Stored]:
@@ -187,13 +184,13 @@ def expected_shapes(folder: Path | str, config: Mapping[str, Any]) -> dict[str, 
     """
     import torch
     from huggingface_hub.errors import StrictDataclassError
-    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    if config["model_type"] not in CONFIG_MAPPING:
+    if (family := family_of(config)) is None:
         return None
     try:
         with torch.device("meta"):
-            built = CONFIG_MAPPING[config["model_type"]].from_dict(json.loads(json.dumps(dict(config))))
+            built = family.from_dict(json.loads(json.dumps(dict(config))))
             model = AutoModelForCausalLM.from_config(built)
     except (StrictDataclassError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
         raise StageError(
@@ -203,6 +200,14 @@ def expected_shapes(folder: Path | str, config: Mapping[str, Any]) -> dict[str, 
     if _is_tied(config):
         shapes = {name: shape for name, shape in shapes.items() if not name.endswith(OUTPUT)}
     return shapes
+
+
+def family_of(config: Mapping[str, Any]) -> Any | None:
+    """transformers' class for the configuration, which has the family's defaults; None where it knows none."""
+    from transformers import CONFIG_MAPPING
+
+    # Its `get` is a plain dict's and finds nothing: classes are imported by [] alone.
+    return CONFIG_MAPPING[config["model_type"]] if config.get("model_type") in CONFIG_MAPPING else None
 
 
 def _ranges(numbers: set[int]) -> str:

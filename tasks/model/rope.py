@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from infra.stage import StageError
+from tasks.model.checkpoint import family_of
 from tasks.model.stage import ROPE_FIELDS, ContextLength
 
 _SCALED_FROM = ("yarn", "longrope", "llama3")
@@ -40,10 +41,7 @@ def rope_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _default_theta(config: Mapping[str, Any]) -> float:
-    from transformers import CONFIG_MAPPING
-
-    family = CONFIG_MAPPING.get(config.get("model_type"), None)
-    return float(getattr(family, "default_theta", 10_000.0))
+    return float(getattr(family_of(config), "default_theta", 10_000.0))
 
 
 def trained_positions(config: Mapping[str, Any]) -> int:

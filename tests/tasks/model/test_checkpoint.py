@@ -80,7 +80,7 @@ WRONG: list[tuple[Callable[[Path], None], str]] = [
     ),
     (lambda f: change_config(f, num_key_value_heads=4), r"k_proj.weight has shape \[8, 16\].*makes it \[16, 16\]"),
     (lambda f: change_config(f, attention_bias=True), "lacks 8 tensors that config.json asks for, first .*k_proj.bias"),
-    (lambda f: change_config(f, hidden_size=None), "lacks hidden_size; a text-only causal language model is needed"),
+    (lambda f: change_config(f, hidden_size=None), "lacks hidden_size; surgery is for Llama-style language models"),
     (lambda f: change_config(f, hidden_size=18), "cannot build the model of config.json: The hidden size"),
     (lambda f: (f / "config.json").write_text("{"), "config.json is no JSON"),
     (lambda f: (f / "config.json").unlink(), "has no config.json"),

@@ -133,6 +133,7 @@ def test_old_configurations_are_read_right() -> None:
         "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192},
     }
     assert trained_positions(llama31) == 8192
+    assert rope_of({"model_type": "mixtral"})["rope_theta"] == 1e6  # the family's own, where nothing is said
     with pytest.raises(StageError, match="for each kind of layer"):
         rope_of({"rope_parameters": {"full_attention": {"rope_type": "default"}}})
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoTokenizer
 
 from infra.stage import StageError
 from infra.store import Artifact
@@ -17,7 +17,7 @@ from tasks.model import run as stage_run
 from tasks.model.mass import SAMPLE
 from tasks.model.stage import STAGE, ModelParameters
 from tests.stage_harness import data_digests, run_stage
-from tests.tasks.model.bases import SIZE, base, change_config, grown_tokenizer, kept_tokenizer, texts
+from tests.tasks.model.bases import SIZE, added_tokenizer, base, change_config, grown_tokenizer, kept_tokenizer, texts
 
 IDS = torch.tensor([[1, 300, 270, 262, 280, 5, 301]])
 
@@ -150,6 +150,36 @@ def test_layers(layers: Any, expected: tuple[int, ...] | None, tmp_path: Path) -
     assert torch.equal(model(IDS, use_cache=False).logits, reference(IDS, use_cache=False).logits)
     assert made.statistics["parameters"] == sum(p.numel() for p in model.parameters())
     assert made.statistics["probability_before_training"] is None
+
+
+@pytest.mark.parametrize("family", ["qwen3", "gemma2", "phi3", "mixtral"])
+@torch.no_grad()
+def test_other_families(family: str, tmp_path: Path) -> None:
+    folder = base(tmp_path)
+    size = json.loads((folder / "config.json").read_text())["vocab_size"]
+    shape = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+    }
+    config = CONFIG_MAPPING[family](
+        **shape, num_hidden_layers=4, vocab_size=size, num_local_experts=4, max_position_embeddings=64, pad_token_id=0
+    )
+    torch.manual_seed(0)
+    (folder / "model.safetensors").unlink()
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    change_config(folder, tie_word_embeddings=None)  # Gemma is tied where nothing is said, the others are not
+    tokenizer = added_tokenizer(folder, 20, tmp_path)
+    made = surgery(folder, tokenizer, tmp_path, layers=[0, 3], pad_to_multiple_of=64)
+    after, before = load(made.folder("checkpoint")), load(folder)
+    before.model.layers = torch.nn.ModuleList([before.model.layers[0], before.model.layers[3]])
+    expected, found = before(IDS, use_cache=False).logits, after(IDS, use_cache=False).logits
+    assert after.config.vocab_size == 384 and after.config.num_hidden_layers == 2
+    assert torch.allclose(found[..., :size], expected, atol=1e-6)
+    assert made.statistics["tied"] == (family == "gemma2")
+    assert (made.statistics["probability_before_training"] is not None) == (family == "qwen3")
 
 
 def test_impossible_layers_are_refused(tmp_path: Path) -> None:
