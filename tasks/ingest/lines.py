@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -24,19 +25,35 @@ class Line(NamedTuple):
     data: bytes
 
 
-def lines(path: Path, max_bytes: int) -> Iterator[Line | Rejected]:
-    """The lines of a file in order. A broken gzip member costs the line it cuts and is counted once."""
+class Stretch(NamedTuple):
+    """The lines of a plain file that start at an offset from `start` to before `stop`: what one worker reads of it."""
+
+    start: int
+    stop: int
+
+
+def lines(path: Path, max_bytes: int, stretch: Stretch | None = None) -> Iterator[Line | Rejected]:
+    """The lines of a file, or of a stretch of it, in order. A broken gzip member costs the line it cuts."""
     data = bytearray()
     start: tuple[int, int] | None = None
     too_long = 0
-    for piece in pieces(path):
+    within = stretch or Stretch(0, sys.maxsize)
+    first = within.start
+    for piece in pieces(path, max(first - 1, 0)):
         if isinstance(piece, Gap):
             yield Rejected("failed", piece.reason, lost_bytes=piece.lost_bytes)
             data.clear()
             start, too_long = None, 0
             continue
         at = 0
+        if first:  # the line that holds the byte before the stretch is another's
+            at = piece.data.find(b"\n") + 1
+            if not at and piece.inner < within.stop:
+                continue
+            first = 0
         while at < len(piece.data):
+            if start is None and piece.inner + at >= within.stop:
+                return
             end = piece.data.find(b"\n", at)
             stop = len(piece.data) if end < 0 else end
             if start is None:
@@ -62,10 +79,15 @@ def _line(start: tuple[int, int], data: bytearray, too_long: int) -> Line | Reje
 
 
 def jsonl_documents(
-    path: Path, wanted: Wanted, *, fields: JsonlFields | None, max_page_bytes: int
+    path: Path,
+    wanted: Wanted,
+    *,
+    fields: JsonlFields | None,
+    max_page_bytes: int,
+    stretch: Stretch | None = None,
 ) -> Iterator[Found | Rejected]:
     """One document a line that is not blank; see `IngestParameters.fields` for what it is made of."""
-    for line in lines(path, max_page_bytes):
+    for line in lines(path, max_page_bytes, stretch):
         if isinstance(line, Rejected):
             yield line
         elif not line.data.strip():

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fastwarc.stream_io import Lz4Reader
 
@@ -48,18 +48,28 @@ Member = Generator[Piece, None, int | None]
 """Yields the pieces of one member and returns the offset of its end, or None when it is broken."""
 
 
-def pieces(path: Path) -> Iterator[Piece | Gap]:
-    """All bytes of a plain, gzip or LZ4 file, in order. The kind is told by content, or by the ending .gz or .lz4."""
+def pieces(path: Path, start: int = 0) -> Iterator[Piece | Gap]:
+    """All bytes of a plain, gzip or LZ4 file, in order, those of a plain one from offset `start` on."""
     if not path.stat().st_size:
         return
+    kind = compression(path)
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as view:
-        if view[:2] == _GZIP_MAGIC[:2] or path.name.endswith(".gz"):
+        if kind == "gzip":
             yield from _members(view, "gzip", _GZIP_MAGIC, _gzip_member)
-        elif view[:4] == _LZ4_MAGIC or path.name.endswith(".lz4"):
+        elif kind == "lz4":
             yield from _members(view, "lz4", _LZ4_MAGIC, _lz4_frame)
         else:
-            for at in range(0, len(view), PIECE_BYTES):
+            for at in range(start, len(view), PIECE_BYTES):
                 yield Piece(view[at : at + PIECE_BYTES], 0, at)
+
+
+def compression(path: Path) -> Literal["gzip", "lz4"] | None:
+    """How a file is compressed, by its content or by the ending .gz or .lz4; None for a plain one."""
+    with path.open("rb") as stream:
+        magic = stream.read(4)
+    if magic[:2] == _GZIP_MAGIC[:2] or path.name.endswith(".gz"):
+        return "gzip"
+    return "lz4" if magic == _LZ4_MAGIC or path.name.endswith(".lz4") else None
 
 
 def _members(

@@ -20,23 +20,39 @@ from tasks.documents.ledger import Ledger
 from tasks.documents.schema import COMPRESSION, DOCUMENTS, ROW_GROUP_DOCUMENTS
 from tasks.ingest.clean import clean
 from tasks.ingest.found import Found, Rejected, Wanted
-from tasks.ingest.lines import jsonl_documents, text_documents
+from tasks.ingest.lines import Stretch, jsonl_documents, text_documents
+from tasks.ingest.pieces import compression
 from tasks.ingest.stage import IngestParameters
 from tasks.ingest.web import web_documents
 
-PART_BYTES = 64 << 20
-"""Consecutive files are read into one part until they hold this many bytes."""
+PARTS = 32
+PART_BYTES = (4 << 20, 64 << 20)
+"""A part is read from about this many bytes of input: a 32nd of all there is, within these limits, so that a small
+crawl keeps all workers busy and a large one is not cut into too many files."""
 
 ROW_GROUP_TEXT_BYTES = 64 << 20
 """A row group ends at this much text, or at `ROW_GROUP_DOCUMENTS`."""
 
 
 @dataclass(frozen=True)
+class Piece:
+    """A file, or a stretch of one."""
+
+    pin: Pin
+    stretch: Stretch | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Size of what is read."""
+        return self.stretch.stop - self.stretch.start if self.stretch else self.pin.bytes
+
+
+@dataclass(frozen=True)
 class Part:
-    """The files of one part, in order; at most `limit` documents are kept of them."""
+    """What one part is read from, in order; at most `limit` documents are kept of it."""
 
     source: str
-    files: tuple[Pin, ...]
+    pieces: tuple[Piece, ...]
     parameters: IngestParameters
     limit: int | None = None
 
@@ -47,7 +63,7 @@ def run(context: Context) -> Outcome:
     files: dict[str, Pin] = {}
     for pin in context.pins["paths"]:
         files.setdefault(pin.sha256, pin)  # the same content under two names would give every id twice
-    groups = enumerate(part_plan(files.values()))
+    groups = enumerate(part_plan(files.values(), parameters.format))
     items = {f"part-{number:05d}": Part(context.name, group, parameters) for number, group in groups}
     results = (
         context.map(ingest_part, items) if parameters.limit is None else _limited(context, items, parameters.limit)
@@ -66,7 +82,7 @@ def _limited(context: Context, items: dict[str, Part], limit: int) -> dict[str, 
     """Parts one after the other, each told what is left of the limit: the first N documents, whatever the engine."""
     results: dict[str, dict[str, Any]] = {}
     for key, part in items.items():
-        item = Part(part.source, part.files, part.parameters, limit)
+        item = Part(part.source, part.pieces, part.parameters, limit)
         results |= context.map(ingest_part, {key: item})
         limit -= results[key]["statistics"]["documents"]
         if limit == 0:
@@ -74,40 +90,62 @@ def _limited(context: Context, items: dict[str, Part], limit: int) -> dict[str, 
     return results
 
 
-def part_plan(files: Iterable[Pin]) -> Iterator[tuple[Pin, ...]]:
-    """Consecutive files in groups of at least `PART_BYTES` (the last may be smaller): few parts for many small files.
+def part_plan(files: Iterable[Pin], format: str) -> Iterator[tuple[Piece, ...]]:
+    """What is read into each part: consecutive files until they reach the size of a part (see `PART_BYTES`).
 
-    A part reads its files one after the other, so a file larger than that is a part of its own.
+    A file larger than that is a part of its own, except that plain JSONL is cut into stretches of lines. The plan is
+    a matter of the files alone, never of the machine.
     """
-    group: list[Pin] = []
-    for pin in files:
-        group.append(pin)
-        if sum(member.bytes for member in group) >= PART_BYTES:
+    pins = list(files)
+    size = min(max(sum(pin.bytes for pin in pins) // PARTS, PART_BYTES[0]), PART_BYTES[1])
+    group: list[Piece] = []
+    for piece in itertools.chain.from_iterable(_cut(pin, size, format) for pin in pins):
+        group.append(piece)
+        if sum(member.bytes for member in group) >= size:
             yield tuple(group)
             group = []
     if group:
         yield tuple(group)
 
 
+def _cut(pin: Pin, size: int, format: str) -> Iterator[Piece]:
+    if format != "jsonl" or pin.bytes < 2 * size or compression(Path(pin.path)):
+        yield Piece(pin)
+        return
+    count = pin.bytes // size
+    edges = [number * pin.bytes // count for number in range(count + 1)]
+    for start, stop in itertools.pairwise(edges):
+        yield Piece(pin, Stretch(start, stop))
+
+
 def ingest_part(part: Part, shard: Shard) -> dict[str, Any]:
     """Write one part; returns its statistics and ledger. What a worker runs."""
     ledger = Ledger()
     statistics = Counter[str](documents=0, characters=0, text_bytes=0, payload_bytes=0, lost_bytes=0)
-    kept = _kept(part, ledger, statistics)
+    rows = _kept(part, ledger, statistics)
     with (
         shard.create(f"{shard.key}.parquet") as path,
         pq.ParquetWriter(path, DOCUMENTS, compression=COMPRESSION) as writer,
     ):
-        for rows in _row_groups(itertools.islice(kept, part.limit)):
-            writer.write_table(pa.Table.from_pylist(rows, DOCUMENTS))
+        for group in _row_groups(itertools.islice(rows, part.limit)):
+            columns = zip(zip(*group, strict=True), DOCUMENTS.types, strict=True)
+            writer.write_table(pa.table([pa.array(values, type_) for values, type_ in columns], schema=DOCUMENTS))
+    documents, size = statistics["documents"], statistics["text_bytes"]
+    if documents:
+        ledger.add(part.source, None, "read", documents=documents, bytes=size)
+        ledger.add(part.source, None, "kept", documents=documents, bytes=size)
     return {"statistics": dict(sorted(statistics.items())), "ledger": ledger.to_json()}
 
 
-def _kept(part: Part, ledger: Ledger, statistics: Counter[str]) -> Iterator[dict[str, Any]]:
-    """The documents of a part that stay, with every record counted before the next one is read."""
-    for pin in part.files:
+def _kept(part: Part, ledger: Ledger, statistics: Counter[str]) -> Iterator[tuple[Any, ...]]:
+    """The documents of a part that stay, in the columns of `DOCUMENTS`, each counted before the next one is read.
+
+    `ledger` gets what does not stay.
+    """
+    for piece in part.pieces:
+        pin = piece.pin
         digest = bytes.fromhex(pin.sha256)
-        for found in _read(pin, digest, part.parameters):
+        for found in _read(piece, digest, part.parameters):
             outcome = _judge(found, part.parameters)
             statistics["payload_bytes"] += outcome.payload_bytes
             if isinstance(outcome, Rejected):
@@ -115,22 +153,23 @@ def _kept(part: Part, ledger: Ledger, statistics: Counter[str]) -> Iterator[dict
                 ledger.add(part.source, None, "read")
                 ledger.add(part.source, None, outcome.side, outcome.reason)
                 continue
-            size = len(outcome.text.encode())
             statistics["documents"] += 1
-            statistics["text_bytes"] += size
+            statistics["text_bytes"] += _utf8_bytes(outcome.text)
             statistics["characters"] += len(outcome.text)
-            for side in ("read", "kept"):
-                ledger.add(part.source, None, side, bytes=size)
-            yield {
-                "id": document_id(digest, outcome.offset, outcome.inner),
-                "text": outcome.text,
-                "prompt": outcome.prompt,
-                "url": outcome.url,
-                "date": outcome.date,
-                "source": part.source,
-                "file": pin.name,
-                "offset": outcome.offset + outcome.inner,
-            }
+            yield (
+                document_id(digest, outcome.offset, outcome.inner),
+                outcome.text,
+                outcome.prompt,
+                outcome.url,
+                outcome.date,
+                part.source,
+                pin.name,
+                outcome.offset + outcome.inner,
+            )
+
+
+def _utf8_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _judge(found: Found | Rejected, parameters: IngestParameters) -> Found | Rejected:
@@ -140,22 +179,22 @@ def _judge(found: Found | Rejected, parameters: IngestParameters) -> Found | Rej
     text = clean(found.text).strip("\n")
     if len(text.strip()) < parameters.min_characters:
         return Rejected("dropped", "too_short", found.payload_bytes)
-    if len(text.encode()) > parameters.max_text_bytes:
+    if _utf8_bytes(text) > parameters.max_text_bytes:
         return Rejected("dropped", "text_too_large", found.payload_bytes)
     return Found(
         found.offset, found.inner, text, clean(found.prompt), clean(found.url), found.date, found.payload_bytes
     )
 
 
-def _read(pin: Pin, digest: bytes, parameters: IngestParameters) -> Iterator[Found | Rejected]:
-    path = Path(pin.path)
+def _read(piece: Piece, digest: bytes, parameters: IngestParameters) -> Iterator[Found | Rejected]:
+    path = Path(piece.pin.path)
     wanted = _sampler(digest, parameters.sample)
     limit = parameters.max_page_bytes
     match parameters.format:
         case "warc" | "wet":
             return web_documents(path, wanted, wet=parameters.format == "wet", max_page_bytes=limit)
         case "jsonl":
-            return jsonl_documents(path, wanted, fields=parameters.fields, max_page_bytes=limit)
+            return jsonl_documents(path, wanted, fields=parameters.fields, max_page_bytes=limit, stretch=piece.stretch)
         case "text":
             return text_documents(path, wanted, split=parameters.split, max_page_bytes=limit)
 
@@ -173,12 +212,13 @@ def _sampler(file_sha256: bytes, share: float) -> Wanted:
     return lambda offset, inner: int(document_id(file_sha256, offset, inner)[:16], 16) < limit
 
 
-def _row_groups(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    group: list[dict[str, Any]] = []
+def _row_groups(rows: Iterator[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
+    text = DOCUMENTS.get_field_index("text")
+    group: list[tuple[Any, ...]] = []
     size = 0
     for row in rows:
         group.append(row)
-        size += len(row["text"])
+        size += len(row[text])
         if len(group) == ROW_GROUP_DOCUMENTS or size >= ROW_GROUP_TEXT_BYTES:
             yield group
             group, size = [], 0

@@ -74,7 +74,7 @@ def test_ids_do_not_depend_on_path_or_company(tmp_path: Path) -> None:
 
 
 def test_limit_is_exact_over_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest, "PART_BYTES", 1)
+    monkeypatch.setattr(ingest, "PART_BYTES", (1, 1))
     files = archives(tmp_path)
     everything = [row["url"] for row in rows(build(tmp_path, {"format": "warc"}, files))]
     for limit in (1, 8, 9, 20, 24, 100):
@@ -107,8 +107,28 @@ def test_sizes_are_reasons(tmp_path: Path) -> None:
 
 
 def test_parts_follow_bytes_only() -> None:
-    pins = [Pin(str(at), str(at), f"{at:064x}", size) for at, size in enumerate([40 << 20, 40 << 20, 1, 200 << 20, 5])]
-    assert [[pin.bytes >> 20 for pin in part] for part in ingest.part_plan(pins)] == [[40, 40], [0, 200], [0]]
+    def plan(*sizes: int) -> list[list[int]]:
+        pins = [Pin(str(at), str(at), f"{at:064x}", size) for at, size in enumerate(sizes)]
+        return [[piece.bytes >> 20 for piece in part] for part in ingest.part_plan(pins, "warc")]
+
+    megabyte = 1 << 20
+    assert plan(3 * megabyte, 0, megabyte, 7 * megabyte, 1) == [[3, 0, 1], [7], [0]]
+    assert plan(9 * megabyte, 9 * megabyte, 302 * megabyte) == [[9, 9], [302]]  # 10 MB a part
+    assert plan(*[40 * megabyte] * 4, 4_000 * megabyte) == [[40, 40], [40, 40], [4_000]]  # 64 MB at most
+
+
+def test_a_large_jsonl_is_read_in_stretches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.jsonl"
+    lines = [json.dumps({"text": f"{number} " + "x" * (number % 700)}) for number in range(900)]
+    path.write_text("\n".join(lines) + "\n{broken\n")
+    whole = build(tmp_path / "whole", {"format": "jsonl"}, [path])
+    monkeypatch.setattr(ingest, "PART_BYTES", (7_000, 7_000))
+    cut = build(tmp_path / "cut", {"format": "jsonl"}, [path])
+    assert len(whole.files("part-")) == 1 and len(cut.files("part-")) > 30
+    assert rows(cut) == rows(whole) and cut.statistics == whole.statistics
+    assert cut.manifest["ledger"] == whole.manifest["ledger"]
+    limited = build(tmp_path / "limited", {"format": "jsonl", "limit": 450}, [path])
+    assert rows(limited) == rows(whole)[:450]
 
 
 def test_same_bytes_twice(tmp_path: Path) -> None:
@@ -123,7 +143,7 @@ def test_golden_output(tmp_path: Path) -> None:
     lines = tmp_path / "a.jsonl"
     lines.write_text(json.dumps({"text": "Ele\u0301phant\r\n中文\x00", "url": "http://b/"}) + "\n{\n")
     found = [build(tmp_path, {"format": "warc"}, files), build(tmp_path, {"format": "jsonl"}, [lines])]
-    assert (STAGE.version, [content_digest(one) for one in found]) == (1, ["7730dcb3fd5fb53e", "c7cf198ee2f5ad58"])
+    assert (STAGE.version, [content_digest(one) for one in found]) == (2, ["7730dcb3fd5fb53e", "c7cf198ee2f5ad58"])
 
 
 @pytest.mark.parametrize(

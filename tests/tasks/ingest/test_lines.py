@@ -1,6 +1,7 @@
 """JSONL and text: fields, splits, damaged lines and members."""
 
 import gzip
+import itertools
 import json
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.ingest.clean import clean
 from tasks.ingest.found import Found, Rejected
-from tasks.ingest.lines import Line, jsonl_documents, lines, text_documents
+from tasks.ingest.lines import Line, Stretch, jsonl_documents, lines, text_documents
 from tasks.ingest.stage import JsonlFields
 
 LIMIT = 1 << 12
@@ -96,3 +98,37 @@ def test_lines_are_those_of_the_file(
     found = [item for item in lines(path, LIMIT) if isinstance(item, Line)]
     assert [line.data for line in found] == [line.removesuffix(b"\r") for line in expected]
     assert len({line[:2] for line in found}) == len(found)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.binary(max_size=9).map(lambda line: line.replace(b"\n", b"")), max_size=12),
+    st.booleans(),
+    st.lists(st.integers(1, 90), max_size=4),
+)
+def test_stretches_hold_every_line_once(
+    tmp_path_factory: pytest.TempPathFactory, given_lines: list[bytes], ended: bool, cuts: list[int]
+) -> None:
+    path = tmp_path_factory.mktemp("stretches") / "a"
+    data = b"\n".join(given_lines) + b"\n" * ended
+    path.write_bytes(b"." + data)  # no magic number of a compressed file
+    edges = sorted({0, *(cut for cut in cuts if cut < len(data) + 1), len(data) + 1})
+    whole = list(lines(path, LIMIT))
+    for piece_bytes in (1 << 20, 4):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("tasks.ingest.pieces.PIECE_BYTES", piece_bytes)
+            found = [list(lines(path, LIMIT, Stretch(*edge))) for edge in itertools.pairwise(edges)]
+        assert list(itertools.chain.from_iterable(found)) == whole
+
+
+SPECIAL = "ab \n\t\r\0\x7f\x85\x9f\xa0é\u0301\u0300\u2028\u2029\ufeff中\u0e38👍"
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.one_of(st.sampled_from([*SPECIAL, "\ud800", "\u0301" * 30, "\u0316" * 31]), st.characters())))
+def test_the_quick_look_passes_over_what_the_patterns_leave_alone(parts: list[str]) -> None:
+    text = "".join(parts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tasks.ingest.clean._is_clean", lambda text: False)
+        slowly = clean(text)
+    assert clean(text) == slowly == clean(slowly)
