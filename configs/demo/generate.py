@@ -77,9 +77,10 @@ def page_html(page: Page, rng: random.Random, charset: str = "utf-8") -> str:
 
 
 def near_copy(page: Page, rng: random.Random) -> Page:
-    """The same page with a number changed or a dateline added: what a scraper's copy looks like."""
+    """The same page with a line of its own at the end of the last paragraph: what a scraper's copy looks like."""
     note = {"en": f"Copied on day {rng.randint(2, 30)}.", "zh": f"转载于{rng.randint(2, 30)}日。"}[page.language]
-    return Page(page.language, page.kind, page.title, (*page.paragraphs, (note,)))
+    *rest, last = page.paragraphs
+    return Page(page.language, page.kind, page.title, (*rest, (*last, note)))
 
 
 def spam_page(language: str, rng: random.Random) -> Page:
