@@ -140,23 +140,29 @@ class ContextLength(Parameters):
     `{theta: 500000}` slows the angles, `{type: default}` keeps them."""
 
 
-def _form(value: Any) -> str:
-    return "list" if isinstance(value, (list, tuple)) else "choice"
+def _layers_form(value: Any) -> str | None:
+    if isinstance(value, (list, tuple)):
+        return "LayerList"
+    return "LayerChoice" if isinstance(value, (dict, LayerChoice)) else None
 
 
-def _methods(value: Any) -> str:
-    return "each" if isinstance(value, (dict, Embeddings)) else "both"
+def _methods_form(value: Any) -> str:
+    return "Embeddings" if isinstance(value, (dict, Embeddings)) else "Method"
 
 
 LayerIndex = Annotated[int, pydantic.Field(ge=0)]
 Layers = Annotated[
-    Annotated[tuple[LayerIndex, ...], pydantic.Field(min_length=1), pydantic.Tag("list")]
-    | Annotated[LayerChoice, pydantic.Tag("choice")],
-    pydantic.Discriminator(_form),
+    Annotated[tuple[LayerIndex, ...], pydantic.Field(min_length=1), pydantic.Tag("LayerList")]
+    | Annotated[LayerChoice, pydantic.Tag("LayerChoice")],
+    pydantic.Discriminator(
+        _layers_form,
+        custom_error_type="layers",
+        custom_error_message="layers are a list such as [0, 1, 3], {first: 24}, {ends: 24} or {important: 24}",
+    ),
 ]
 Methods = Annotated[
-    Annotated[Method, pydantic.Tag("both")] | Annotated[Embeddings, pydantic.Tag("each")],
-    pydantic.Discriminator(_methods),
+    Annotated[Method, pydantic.Tag("Method")] | Annotated[Embeddings, pydantic.Tag("Embeddings")],
+    pydantic.Discriminator(_methods_form),
 ]
 
 

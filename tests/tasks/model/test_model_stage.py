@@ -161,6 +161,7 @@ def test_impossible_shapes_are_refused() -> None:
         ({"first": 2, "measure": "loss"}, "measure belongs to `important: N`, not to `first`"),
         ({"important": 2, "measure": "magic"}, "'block-influence' or 'loss'"),
         ({"last": 2}, "Extra inputs"),
+        (24, r"a list such as \[0, 1, 3\], {first: 24}"),
     ],
 )
 def test_impossible_layers_are_refused(layers: Any, match: str) -> None:
