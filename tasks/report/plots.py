@@ -79,6 +79,81 @@ def bars(values: Mapping[str, float], label: str) -> str:
     return _svg(figure)
 
 
+def cluster_sizes(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Clusters by size, in bins from a power of two to the next, over a logarithmic count."""
+    figure, axes = _axes(7.5, 2.4)
+    counts = [row["clusters"] for row in rows]
+    names = [f"{row['from']:,}" if row["from"] == row["to"] else f"{row['from']:,}-{row['to']:,}" for row in rows]
+    axes.bar(range(len(rows)), counts, color=COLOURS[0], width=0.8)
+    axes.set_yscale("log")
+    axes.set_ylim(0.7, 3 * max(1, *counts))
+    axes.set_xticks(
+        range(len(rows)), names, rotation=30 if len(rows) > 8 else 0, ha="right" if len(rows) > 8 else "center"
+    )
+    axes.grid(visible=False, axis="x")
+    axes.set_xlabel("documents in a cluster, the kept one included")
+    axes.set_ylabel("clusters")
+    for position, count in enumerate(counts):
+        if count:
+            axes.annotate(f"{count:,}", (position, count), ha="center", va="bottom", color="#50555e")
+    return _svg(figure)
+
+
+def compression(groups: Mapping[str, Mapping[str, Any]]) -> str:
+    """Tokens per character before and after, a pair of bars per category or language."""
+    figure, axes = _axes(5.2, 0.7 + 0.42 * len(groups))
+    for offset, when, colour in ((-0.19, "before", COLOURS[5]), (0.19, "after", COLOURS[0])):
+        values = [found.get(f"tokens_per_character_{when}") for found in groups.values()]
+        if all(value is None for value in values):
+            continue
+        places = [place + offset for place in range(len(values))]
+        axes.barh(places, [value or 0 for value in values], height=0.36, color=colour, label=when)
+        for place, value in zip(places, values, strict=True):
+            axes.annotate(
+                f" {value:.3f}" if value is not None else "", (value or 0, place), va="center", color="#50555e"
+            )
+    axes.set_yticks(range(len(groups)), list(groups))
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel("tokens per character")
+    axes.margins(x=0.15)
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
+    return _svg(figure)
+
+
+def size_curve(curve: Mapping[str, Any], chosen: int) -> str:
+    """Tokens against vocabulary size, relative to the base, by language; the size chosen and the curve's knee."""
+    figure, axes = _axes(5.2, 2.9)
+    points = curve["points"]
+    sizes = [point["size"] for point in points]
+    for number, language in enumerate(points[0]["languages"]):
+        first = points[0]["languages"][language] or 1
+        shares = [point["languages"][language] / first for point in points]
+        axes.plot(sizes, shares, color=COLOURS[number % len(COLOURS)], linewidth=1.5, label=language)
+    axes.plot(
+        sizes, [p["training"] for p in points], color="#8a8f98", linewidth=1, linestyle=":", label="text learned from"
+    )
+    axes.axvline(chosen, color=COLOURS[1], linewidth=1)
+    axes.annotate(
+        f"chosen {chosen:,} ", (chosen, 1.02), xycoords=("data", "axes fraction"), ha="right", color=COLOURS[1]
+    )
+    if sizes[0] <= curve["knee"] < chosen:
+        axes.axvline(curve["knee"], color="#50555e", linewidth=1, linestyle="--")
+        axes.annotate(
+            f"knee {curve['knee']:,}",
+            (curve["knee"], 1.1),
+            xycoords=("data", "axes fraction"),
+            ha="center",
+            color="#50555e",
+        )
+    axes.set_ylim(0, 1.05)
+    axes.set_xlabel("vocabulary size")
+    axes.set_ylabel("tokens, relative to the base")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.legend(frameon=False, loc="lower left", fontsize=8)
+    return _svg(figure)
+
+
 def perplexity(cut: Mapping[str, Any]) -> str:
     """Histogram of perplexity for one language, with the cut-offs of head and middle."""
     low, documents = cut["histogram"]["low"], cut["histogram"]["documents"]

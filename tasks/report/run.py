@@ -45,6 +45,15 @@ def page(recipe: str, inputs: Mapping[str, Sequence[Artifact]], numbers: dict[st
         "languages": plots.bars(_top(numbers["languages"], "language"), "documents") if numbers["languages"] else "",
         "reasons": plots.bars(_top(numbers["reasons"], "reason"), "documents") if numbers["reasons"] else "",
         "perplexity": [plots.perplexity(cut) for cut in numbers["cutoffs"]],
+        "clusters": plots.cluster_sizes(sizes) if (sizes := numbers["duplicates"].get("cluster_sizes")) else "",
+        "compression": [
+            plots.compression(groups)
+            for kind in ("languages", "categories")
+            if (groups := numbers["tokenizer"].get(kind))
+        ],
+        "curve": plots.size_curve(curve, numbers["tokenizer"]["size"])
+        if (curve := numbers["tokenizer_report"].get("curve"))
+        else "",
     }
     if any(metrics.values()):
         pictures |= {field: plots.training(metrics, field) for field in ("losses", "rows", "lr")}

@@ -16,7 +16,7 @@ class ReportParameters(Parameters):
 
 STAGE = Stage(
     "report",
-    version=1,
+    version=2,
     parameters=ReportParameters,
     run="tasks.report.run:run",
     summary="one HTML page from manifests",

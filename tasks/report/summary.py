@@ -1,7 +1,8 @@
-"""The numbers of the report, out of manifests: plain data, no drawing."""
+"""The numbers of the report, out of manifests and two small data files: plain data, no drawing."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +11,8 @@ from infra.store import Artifact
 
 Inputs = Mapping[str, Sequence[Artifact]]
 """Stage name -> its artifacts."""
+
+CLUSTERS_SHOWN = 12
 
 
 def summary(inputs: Inputs) -> dict[str, Any]:
@@ -20,7 +23,9 @@ def summary(inputs: Inputs) -> dict[str, Any]:
         "languages": languages(inputs),
         "cutoffs": [cut for artifact in inputs.get("cut", ()) for cut in artifact.statistics.get("cutoffs", ())],
         "duplicates": next((artifact.statistics for artifact in inputs.get("dedup", ())), {}),
+        "clusters": largest_clusters(inputs),
         "tokenizer": next((artifact.statistics for artifact in inputs.get("tokenizer", ())), {}),
+        "tokenizer_report": tokenizer_report(inputs),
         "model": next((artifact.statistics for artifact in inputs.get("model", ())), {}),
         "bins": {artifact.name: artifact.statistics for artifact in inputs.get("binning", ())},
         "phases": {artifact.name: artifact.statistics for artifact in inputs.get("training", ())},
@@ -90,3 +95,40 @@ def not_decontaminated(inputs: Inputs) -> list[str]:
         evaluated.update(parameters["benchmarks"])
         clean.update(parameters["decontaminated"])
     return sorted(evaluated - clean)
+
+
+def tokenizer_report(inputs: Inputs) -> dict[str, Any]:
+    """What the tokenizer stage wrote as `report.json`: curve, use of pieces, examples."""
+    for artifact in inputs.get("tokenizer", ()):
+        if "report.json" in artifact.files():
+            found: dict[str, Any] = json.loads(artifact.path("report.json").read_text(encoding="utf-8"))
+            return found
+    return {}
+
+
+def largest_clusters(inputs: Inputs) -> list[dict[str, Any]]:
+    """The first rows of `clusters.parquet`, which has the largest clusters first.
+
+    `crawl` is "" for a representative of this run, else the history artifact it comes from; `sources` counts the
+    listed members, `least` is their smallest similarity to the representative.
+    """
+    import pyarrow.parquet as pq
+
+    rows: list[dict[str, Any]] = []
+    for artifact in inputs.get("dedup", ()):
+        if "clusters.parquet" not in artifact.files():
+            continue
+        file = pq.ParquetFile(artifact.path("clusters.parquet"))
+        first = next(file.iter_batches(batch_size=CLUSTERS_SHOWN), None)
+        for row in first.to_pylist() if first is not None else ():
+            members = row["members"]
+            rows.append(
+                {name: row[name] for name in ("representative", "source", "size", "exact", "near")}
+                | {
+                    "crawl": row.get("crawl") or "",
+                    "sources": dict(Counter(member["source"] for member in members).most_common()),
+                    "listed": len(members),
+                    "least": min((round(member["similarity"], 4) for member in members), default=None),
+                }
+            )
+    return sorted(rows, key=lambda row: (-row["size"], row["representative"]))[:CLUSTERS_SHOWN]

@@ -23,17 +23,17 @@ Parts = dict[int, tuple[int, ...]]
 def knee(steps: Sequence[Step[Any]], before: int, *, per: int = KNEE_TOKENS, gain: float = KNEE_GAIN) -> int:
     """How many of `steps` to keep: up to the last one at whose rate `per` more would save `gain` of all tokens.
 
-    `before`: tokens of the training text as the base segments it. A step never saves more than the one before it
-    (a pair is at most as frequent as each of its halves), so the answer is unique, and it is the same whatever the
-    largest size tried, as long as that lies beyond it; the point farthest from a chord moves with the chord's end.
-    For a 7B Llama, 1,000 tokens are 0.12 % of the weights and 0.06 % of the arithmetic of each token.
+    `before`: tokens of the training text as the base segments it. A pair is at most as frequent as each of its halves,
+    so steps save ever less (but for runs of one character, where a pair overlaps itself), and the answer is the same
+    whatever the largest size tried, as long as it lies below; the point farthest from a chord moves with the chord's
+    end. For a 7B Llama, 1,000 tokens are 0.12 % of the weights and 0.06 % of the arithmetic of each token.
     """
-    left = before
-    for kept, step in enumerate(steps):
+    left, kept = before, 0
+    for number, step in enumerate(steps, 1):
         left -= step.saved
-        if step.saved * per < gain * left:
-            return kept
-    return len(steps)
+        if step.saved * per >= gain * left:
+            kept = number
+    return kept
 
 
 def uses_when_last(uses: Mapping[int, int], parts: Parts) -> dict[int, int]:

@@ -110,7 +110,7 @@ def report(
         before: the base; None for a tokenizer trained from nothing.
         tokens: the learned ones in id order.
         steps: the learning run, as long as `tokens` or longer; empty where nothing was learned step by step.
-        training_tokens: of the training text as the base segments it; 0 where `steps` is empty.
+        training_tokens: of the words learned from, as the base segments them; 0 where `steps` is empty.
         sample: text to measure on, held out where there is some.
     """
     uses: dict[str, Counter[int]] = {}
@@ -187,8 +187,8 @@ def _pieces(
     """Use of the new pieces on the measured text.
 
     `used`: those in the segmentation; `steps`: those that only longer ones are made of; `unused`: those that nothing
-    in this text calls for. `share_of_tokens`: of the text's tokens, the new ones. Examples are the most frequent while
-    learned (steps), the first learned (unused) and the longest, each with its uses.
+    in this text calls for. `share_of_tokens`: of the text's tokens, the new ones. Examples are the most frequent
+    (used, steps), the first learned (unused) and the longest, each with its uses.
     """
     when_last = uses_when_last(uses, parts) if parts else {}
     used = [token for token in tokens if uses[token.id]]
@@ -199,7 +199,14 @@ def _pieces(
     return {
         "new": len(tokens),
         "share_of_tokens": round(sum(uses[token.id] for token in tokens) / max(1, uses.total()), 6),
-        "used": {"count": len(used), "share": round(len(used) / of_all, 6)},
+        "used": {
+            "count": len(used),
+            "share": round(len(used) / of_all, 6),
+            "examples": [
+                {"text": name(token.token), "uses": uses[token.id]}
+                for token in sorted(used, key=lambda token: (-uses[token.id], token.id))[:PIECES_SHOWN]
+            ],
+        },
         "steps": {
             "count": len(steps),
             "share": round(len(steps) / of_all, 6),

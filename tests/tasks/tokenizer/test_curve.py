@@ -51,6 +51,13 @@ def test_more_gain_asked_for_gives_a_smaller_size_and_doubling_the_text_the_same
     assert knee(steps([2 * amount for amount in saved]), 2 * BEFORE) == kept[1]
 
 
+def test_one_weak_step_before_the_knee_does_not_end_the_curve() -> None:
+    saved = falling(1.15)
+    kept = knee(steps(saved), BEFORE)
+    saved[kept - 200] //= 2  # a run of one character saves half of what its pair counts
+    assert kept - 1 <= knee(steps(saved), BEFORE) <= kept + 1
+
+
 def test_a_knee_at_the_ends() -> None:
     assert knee([], 100) == 0
     assert knee(steps([1]), 1_000_000) == 0, "no piece is worth its row"

@@ -1,0 +1,195 @@
+"""Compression of Llama-2 grown on Chinese, against Llama-2 and the published Chinese-LLaMA-2 of 55,296 tokens.
+
+Run: python tests/benchmarks/tokenizer_compression.py. Reads PUNA_REAL_DATA or ../shared/data; 4 minutes on two cores.
+Learns on the Chinese files but those held out below, measures on these. Texts are what a reader sees of a page:
+Markdown's links, images, code and formulas are taken out, as extraction from HTML does. Held-out lines that stand word
+for word in a file learned from are left out. Runs of Han characters are measured without the space that sentencepiece
+puts before a text.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import regex
+from tokenizers import Tokenizer, normalizers
+
+from tasks.checkpoints.foreign_tokenizers import read_model_file
+from tasks.checkpoints.tokenizer_files import WHITESPACE
+from tasks.tokenizer.curve import knee, tokens_by_size
+from tasks.tokenizer.expand import Grown, grow
+from tasks.tokenizer.measure import parts_of, plain_ids
+
+DATA = Path(os.environ.get("PUNA_REAL_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+PROSE = DATA / "prose_zh"
+BASE_SIZE, SIZES = 32_000, (55_296, 69_104)
+SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
+BOOKS, WEB = ("books and poems",), ("ruanyf-weekly", "d2l-zh")
+WEB_SHARES = (0.0, 1 / 4, 1 / 2)
+HAN = ", Han runs"
+
+HELD_OUT_ISSUES = range(5, 100, 5)
+HELD_OUT_CHAPTERS = ("chapter_computer-vision", "chapter_recurrent-modern")
+
+_MARKUP = (
+    (r"(?s)```.*?```", ""),
+    (r"!\[[^\]]*\]\([^)]*\)", ""),
+    (r"\[([^\]]*)\]\([^)]*\)", r"\1"),
+    (r"<[^>]*>|https?://\S+|\$[^$\n]*\$|:(?:label|numref|eqref|cite)?:?`[^`]*`|\{[^{}\n]*\}", ""),
+    (r"(?m)^[#>*\-\s]+|[*`_]{1,3}", ""),
+)
+
+
+def visible(markdown: str) -> str:
+    """What a reader sees of a Markdown file, roughly."""
+    for pattern, by in _MARKUP:
+        markdown = regex.sub(pattern, by, markdown)
+    return markdown
+
+
+def texts() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """To learn from, and held out: name -> lines."""
+    weekly = {int(path.stem.split("-")[1]): visible(path.read_text()) for path in PROSE.glob("ruanyf-weekly/docs/*.md")}
+    chapters = [
+        (path.parent.name, visible(path.read_text()))
+        for path in sorted(PROSE.glob("d2l-zh/chapter_*/*.md"))
+        if not path.stem.endswith("_origin")
+    ]
+    passages = [row["context_text"] for row in json.loads((PROSE / "cmrc2018/data/cmrc2018_trial.json").read_text())]
+    books = [path.read_text() for folder in ("niutrans-modern", "four-novels") for path in _texts_of(folder)]
+    poems = [
+        "\n".join(poem["paragraphs"])
+        for path in sorted(PROSE.glob("chinese-poetry/*/*.json"))
+        for poem in json.loads(path.read_text())
+    ]
+    learn = {
+        "ruanyf-weekly": [weekly[issue] for issue in sorted(weekly) if issue not in HELD_OUT_ISSUES],
+        "d2l-zh": [text for chapter, text in chapters if chapter not in HELD_OUT_CHAPTERS],
+        "books and poems": [*books, *poems],
+    }
+    held = {
+        "ruanyf-weekly": [weekly[issue] for issue in HELD_OUT_ISSUES],
+        "d2l-zh": [text for chapter, text in chapters if chapter in HELD_OUT_CHAPTERS],
+        "cmrc2018": passages,
+    }
+    learned = {name: _lines(found) for name, found in learn.items()}
+    seen = {line for lines in learned.values() for line in lines}
+    return learned, {name: [line for line in _lines(found) if line not in seen] for name, found in held.items()}
+
+
+def _texts_of(folder: str) -> list[Path]:
+    return sorted((PROSE / folder).glob("*.txt"))
+
+
+def _lines(found: Iterable[str]) -> list[str]:
+    return [line for text in found for line in text.split("\n") if line.strip()]
+
+
+def held_out_sets(held: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Each named set, all together, and the runs of Han characters of each."""
+    whole = dict(held) | {"all three": [line for lines in held.values() for line in lines]}
+    return whole | {name + HAN: regex.findall(r"\p{Han}+", "\n".join(lines)) for name, lines in whole.items()}
+
+
+Counts = dict[int, dict[str, int]]
+"""Size -> name of a held-out set -> tokens."""
+
+
+def counts(grown: Grown, sets: Mapping[str, list[str]]) -> Counts:
+    """Tokens at every size of `SIZES`: the smaller ones are the same run cut off earlier (tasks.tokenizer.curve)."""
+    parts = parts_of(grown.tokenizer, grown.tokens)
+    if parts is None:
+        raise ValueError("a token that several merges reach has no place in a curve")
+    found: Counts = {size: {} for size in SIZES}
+    for name, lines in sets.items():
+        by_size = tokens_by_size(Counter(i for ids in encoded(grown.tokenizer, name, lines) for i in ids), parts)
+        for size in SIZES:
+            found[size][name] = by_size[size - BASE_SIZE]
+    return found
+
+
+def encoded(tokenizer: Tokenizer, name: str, lines: list[str]) -> list[list[int]]:
+    """Ids of each line; runs of Han characters without a space in front."""
+    if name.endswith(HAN):
+        tokenizer = Tokenizer.from_str(tokenizer.to_str())
+        tokenizer.normalizer = normalizers.Replace(" ", WHITESPACE)
+    return plain_ids(tokenizer, lines)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print Markdown."""
+    print(f"| {' | '.join(head)} |\n|---|{'---:|' * (len(head) - 1)}")
+    for row in rows:
+        print(f"| {' | '.join(map(_cell, row))} |")
+    print()
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def every(lines: Sequence[str], share: float) -> list[str]:
+    """An even share of lines."""
+    return [line for n, line in enumerate(lines) if int((n + 1) * share) > int(n * share)]
+
+
+def corpora(learned: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Name -> lines to learn from."""
+    books, web = ([line for name in names for line in learned[name]] for names in (BOOKS, WEB))
+    found = {f"{share:g} of all": every(web, share) + every(books, share) for share in SHARES}
+    found["all"] = web + books
+    found |= {f"all books, {share:g} of the web text": every(web, share) + books for share in WEB_SHARES}
+    found["all, web text counted 4 times"] = web * 4 + books
+    return found
+
+
+def main() -> None:
+    """Print the tables of docs/benchmarks/tokenizer.md."""
+    learned, held = texts()
+    sets = held_out_sets(held)
+    llama, _ = read_model_file(DATA / "tokenizers/llama2-32000/tokenizer.model")
+    published, _ = read_model_file(DATA / "tokenizers/chinese-llama2-55296/tokenizer.model")
+    base, theirs = (
+        {name: sum(map(len, encoded(tokenizer, name, lines))) for name, lines in sets.items()}
+        for tokenizer in (llama, published)
+    )
+    table(("learned from", "characters"), [(name, sum(map(len, lines))) for name, lines in learned.items()])
+    runs: dict[str, Counts] = {}
+    for name, lines in corpora(learned).items():
+        started = time.perf_counter()
+        grown = grow(llama, lines, SIZES[-1])
+        seconds = time.perf_counter() - started
+        runs[f"{name} ({sum(map(len, lines)) / 1e6:.1f} M characters)"] = counts(grown, sets)
+        at = BASE_SIZE + knee(grown.steps, grown.tokens_before)
+        print(f"{name}: {len(grown.tokens):,} pieces in {seconds:.0f} s, knee at {at:,}\n", flush=True)
+
+    (ours,) = (found for name, found in runs.items() if name.startswith("all ("))
+    small, large = SIZES
+    head = ("characters", "Llama-2 per character", "published / Llama-2")
+    table(
+        ("held out", *head, *(f"{size:,} / {peer}" for peer in ("Llama-2", "published") for size in SIZES)),
+        [
+            (
+                name,
+                characters,
+                base[name] / characters,
+                theirs[name] / base[name],
+                *(ours[size][name] / peer[name] for peer in (base, theirs) for size in SIZES),
+            )
+            for name, lines in sets.items()
+            if (characters := sum(map(len, lines)))
+        ],
+    )
+    for size, peer, peer_name in ((small, theirs, "the published tokenizer"), (large, base, "Llama-2")):
+        print(f"{size:,} tokens, relative to {peer_name}\n")
+        rows = [(name, *(found[size][each] / peer[each] for each in sets)) for name, found in runs.items()]
+        table(("learned from", *sets), rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""The page shows what the tokenizer's report and the cluster table hold; equal inputs give equal bytes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.store import Artifact
+from tasks.checkpoints.tokenizer_files import size_of
+from tasks.report import plots
+from tasks.report.stage import STAGE, ReportParameters
+from tasks.report.summary import CLUSTERS_SHOWN
+from tasks.tokenizer.expand import grow
+from tasks.tokenizer.measure import measure, report
+from tasks.tokenizer.texts import Document
+from tests.stage_harness import data_digests, run_stage
+from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, sentencepiece_base
+from tests.tasks.report.made import made
+
+SENTENCE = "今天我们去公园看花，天气不错，公园里有很多人。"
+SAMPLE = {"web-zh": [Document(SENTENCE, "web-zh", "zh")], "web-en": [Document(ENGLISH[0], "web-en", "en")]}
+
+
+def tokenizer(tmp_path: Path, *, grown: bool = True) -> Artifact:
+    base = sentencepiece_base()
+    if not grown:
+        statistics = {"size": size_of(base), "new_tokens": 0, **measure(base, base, [], SAMPLE)}
+        return made("tokenizer", statistics, {"report.json": report(base, base, [], [], 0, SAMPLE)}, tmp_path)
+    grown = grow(base, CHINESE + ENGLISH, size_of(base) + 40)
+    after, tokens = grown.tokenizer, grown.tokens
+    found = report(base, after, tokens, grown.steps, grown.tokens_before, SAMPLE)
+    statistics = {"size": size_of(after), "new_tokens": 40, **measure(base, after, tokens, SAMPLE)}
+    return made("tokenizer", statistics, {"report.json": found}, tmp_path)
+
+
+def cluster(number: int, size: int) -> dict[str, Any]:
+    members = [
+        {
+            "id": f"member-{number}-{n}",
+            "source": "zh-web" if n else "forum",
+            "kind": "near",
+            "similarity": 0.9 - n / 100,
+        }
+        for n in range(min(size - 1, 5))
+    ]
+    return {
+        "representative": f"document-{number}", "source": "zh-web", "crawl": "" if number else "select/zh-web@january",
+        "size": size, "exact": 0, "near": size - 1, "members": members,
+    }  # fmt: skip
+
+
+SIZES = [40, *(20 - n for n in range(17))]
+DUPLICATES = {
+    "eligible": 1_000, "exact": 0, "near": sum(SIZES) - len(SIZES),
+    "cluster_sizes": [
+        {"from": low, "to": 2 * low - 1, "clusters": len(inside), "documents": sum(inside)}
+        for low in (2, 4, 8, 16, 32)
+        if (inside := [size for size in SIZES if low <= size < 2 * low]) is not None
+    ],
+}  # fmt: skip
+
+
+def dedup(tmp_path: Path) -> Artifact:
+    rows = [cluster(number, size) for number, size in enumerate(SIZES)]
+    return made("dedup", DUPLICATES, {"clusters.parquet": rows}, tmp_path)
+
+
+def drawn(inputs: dict[str, Artifact], tmp_path: Path) -> tuple[dict[str, Any], str, Artifact]:
+    artifact = run_stage(STAGE, ReportParameters(recipe="small"), inputs, tmp_path=tmp_path, force=True)
+    return (
+        json.loads(artifact.path("summary.json").read_text()),
+        artifact.records.local("report.html").read_text(),
+        artifact,
+    )
+
+
+def test_the_tokenizer_section(tmp_path: Path) -> None:
+    given = tokenizer(tmp_path)
+    numbers, page, artifact = drawn({"tokenizer": given}, tmp_path)
+    found = json.loads(given.path("report.json").read_text())
+    assert numbers["tokenizer_report"] == found
+    assert page.count("<svg") == 3, "compression by language and by category, and the curve"
+    assert f"chosen {found['size']:,}" in page
+    for piece, new in found["examples"]["zh"][0]["after"]:
+        shown = piece.replace(" ", "\u00b7").replace("<", "&lt;").replace(">", "&gt;")
+        assert f'<span class="piece{" new" if new else ""}">{shown}</span>' in page
+    assert f'<td class="n">{len(found["examples"]["zh"][0]["before"])}</td>' in page
+    assert f"{found['pieces']['unused']['count']:,}" in page and "never used" in page
+    _, again, second = drawn({"tokenizer": given}, tmp_path)
+    assert data_digests(second) == data_digests(artifact)
+    assert again.partition("Lineage")[0] == page.partition("Lineage")[0]
+
+
+def test_a_tokenizer_kept_as_it_is_has_no_curve(tmp_path: Path) -> None:
+    _, page, _ = drawn({"tokenizer": tokenizer(tmp_path, grown=False)}, tmp_path)
+    assert "as the base has them" in page and "Compression against size" not in page and "never used" not in page
+    assert 'class="piece new"' not in page
+
+
+def test_an_older_tokenizer_without_a_report_is_shown(tmp_path: Path) -> None:
+    base = sentencepiece_base()
+    plain = made("tokenizer", {"size": 310, **measure(None, base, [], SAMPLE)}, {}, tmp_path)
+    numbers, page, _ = drawn({"tokenizer": plain}, tmp_path)
+    assert numbers["tokenizer_report"] == {} and "tokens per character" in page
+
+
+def test_the_duplicate_section(tmp_path: Path) -> None:
+    numbers, page, _ = drawn({"dedup": dedup(tmp_path)}, tmp_path)
+    assert [row["size"] for row in numbers["clusters"]] == SIZES[:CLUSTERS_SHOWN]
+    first = numbers["clusters"][0]
+    assert (first["sources"], first["listed"], first["least"]) == ({"zh-web": 4, "forum": 1}, 5, 0.86)
+    assert "select/zh-web@january" in page
+    assert "document-0" in page and "of the first 5" in page and "32-63" in page
+    assert f"document-{CLUSTERS_SHOWN}" not in page
+    assert page.count("<svg") == 1
+
+
+def test_no_duplicates_draw_nothing(tmp_path: Path) -> None:
+    statistics = {"eligible": 10, "exact": 0, "near": 0, "cluster_sizes": []}
+    numbers, page, _ = drawn({"dedup": made("dedup", statistics, {"clusters.parquet": []}, tmp_path)}, tmp_path)
+    assert numbers["clusters"] == [] and "<svg" not in page and "The largest clusters" not in page
+
+
+@pytest.mark.parametrize("count", [1, 5, 17])
+def test_the_histogram_labels_every_bin(count: int) -> None:
+    rows = [{"from": 2**n, "to": 2 ** (n + 1) - 1, "clusters": 10**5 // (n + 1), "documents": 0} for n in range(count)]
+    picture = plots.cluster_sizes(rows)
+    assert all(f"{row['clusters']:,}" in picture for row in rows)
+    assert picture == plots.cluster_sizes(rows)
