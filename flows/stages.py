@@ -92,6 +92,7 @@ def _documents(recipe: Recipe, graph: Graph) -> dict[str, str]:
             _part(LanguageModelParameters, section),
             documents=[documents[name] for name in section.sources],
             langid=[languages[name] for name in section.sources if name in languages],
+            line_dedup=[edited[name] for name in section.sources if name in edited],
         )
         for language, section in recipe.language_models.items()
     ]

@@ -23,8 +23,8 @@ def compare(
     tokenizers: Annotated[
         list[str],
         typer.Argument(
-            help="Folders, tokenizer.json, sentencepiece .model, Llama-3 rank or llama2.c files, or a store's artifacts "
-            "such as tokenizer/main.",
+            help="Folders, tokenizer.json, sentencepiece .model, Llama-3 rank or llama2.c files, or artifacts of a "
+            "store, such as tokenizer/main.",
             show_default=False,
         ),
     ],

@@ -106,7 +106,7 @@ def annotate_part(function: Annotate, part: Part, shard: Shard) -> dict[str, Any
     with shard.create(part.name) as path:
         writer: pq.ParquetWriter | None = None
         for plain in part.tables():
-            table, taken = _through_edits(plain)
+            table, taken = through_edits(plain)
             annotations = function(table)
             if annotations.num_rows != table.num_rows:
                 raise StageError(f"{part.name}: {table.num_rows} documents but {annotations.num_rows} annotations")
@@ -129,7 +129,7 @@ def _types(part: Part) -> Iterator[tuple[str, pa.DataType]]:
             yield name, schema.field(name).type
 
 
-def _through_edits(table: pa.Table) -> tuple[pa.Table, pa.Table]:
+def through_edits(table: pa.Table) -> tuple[pa.Table, pa.Table]:
     """The table with `text` after the edits in column `edits` (if any), and what they took."""
     given = [table[edits.COLUMN]] if edits.COLUMN in table.column_names else []
     edited = edits.apply_columns(table["text"], given)

@@ -10,19 +10,26 @@ import pyarrow.compute as pc
 
 from infra.stage import StageError
 from infra.store import Artifact
-from tasks.documents.annotate import Part, parts
+from tasks.documents.annotate import Part, parts, through_edits
+from tasks.documents.edits import COLUMN
 from tasks.text.normalise import normalise
 
 
-def reference_parts(documents: Sequence[Artifact], langid: Sequence[Artifact]) -> list[Part]:
-    """Parts of all sources in the order given, with the language column beside those that have one."""
-    languages = {artifact.name: artifact for artifact in langid}
-    if strangers := sorted(languages.keys() - {artifact.name for artifact in documents}):
-        raise StageError(f"language labels of {strangers} but no documents of theirs; give both or neither")
+def reference_parts(
+    documents: Sequence[Artifact], langid: Sequence[Artifact], line_dedup: Sequence[Artifact] = ()
+) -> list[Part]:
+    """Parts of all sources in the order given, with the columns `language` and `edits` of those that have them."""
+    beside = {"language": langid, COLUMN: line_dedup}
+    by_source = {column: {artifact.name: artifact for artifact in found} for column, found in beside.items()}
     found: list[Part] = []
     for artifact in documents:
-        labels = languages.get(artifact.name)
-        found.extend(parts(artifact, ("text",), {"langid": (labels, ("language",))} if labels else {}))
+        given = {column: named.pop(artifact.name) for column, named in by_source.items() if artifact.name in named}
+        found.extend(parts(artifact, ("text",), {column: (other, (column,)) for column, other in given.items()}))
+    for column, strangers in by_source.items():
+        if strangers:
+            raise StageError(
+                f"column {column!r} of {sorted(strangers)} but no documents of theirs; give both or neither"
+            )
     return found
 
 
@@ -36,7 +43,8 @@ class Reference:
     def batches(self) -> Iterator[list[str]]:
         """Normalised documents that are not empty, a row group at a time."""
         for part in self.parts:
-            for table in part.tables():
+            for plain in part.tables():
+                table, _ = through_edits(plain)
                 if "language" in table.column_names:
                     table = table.filter(pc.equal(table["language"], self.language))
                 texts = [normalise(text) for text in table["text"].to_pylist()]

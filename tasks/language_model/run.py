@@ -37,7 +37,8 @@ def run(context: Context) -> Outcome:
     documents = context.inputs.get("documents", ())
     if not documents:
         raise StageError(f"language_model/{context.name} has no reference source; name one in the recipe")
-    reference = Reference(tuple(reference_parts(documents, context.inputs.get("langid", ()))), parameters.language)
+    beside = (context.inputs.get(role, ()) for role in ("langid", "line_dedup"))
+    reference = Reference(tuple(reference_parts(documents, *beside)), parameters.language)
     train = functools.partial(train_pieces, parameters)
     trained = context.map(train, {"sentencepiece": reference})["sentencepiece"]
     model = str(context.attempt.data.local(SENTENCEPIECE_FILE))

@@ -15,6 +15,7 @@ from infra.engine import EngineConfig, start
 from infra.stage import StageError
 from infra.store import Artifact
 from infra.store.identity import version_of
+from tasks.documents.edits import COLUMN, Edit, column_of
 from tasks.language_model import lmplz, pieces
 from tasks.language_model.stage import STAGE, LanguageModelParameters
 from tests.stage_harness import data_digests, run_stage
@@ -81,6 +82,19 @@ def test_reads_only_the_language_and_no_more_than_asked(tmp_path: Path) -> None:
     limited = run_stage(STAGE, few, inputs, "xx", tmp_path=tmp_path)
     assert limited.statistics["ngrams"]["documents"] == 40
     assert limited.statistics["sentencepiece"]["characters"] == 2_000
+
+
+def test_repeated_lines_teach_nothing(tmp_path: Path) -> None:
+    texts = made_up(60)
+    edited = [Edit(len(text), len(text) + 6, reason="line_dedup.line") for text in texts]
+    given = documents(tmp_path, "wiki", [[f"{text}\nMenu!" for text in texts]])
+    beside = artifact(
+        tmp_path, "line_dedup", "wiki", {"part-00000.parquet": pa.table({COLUMN: column_of([[e] for e in edited])})}
+    )
+    inputs = {"documents": given, "line_dedup": beside}
+    found = run_stage(STAGE, SMALL, inputs, "xx", tmp_path=tmp_path / "edited")
+    plain = run_stage(STAGE, SMALL, {"documents": documents(tmp_path / "p", "wiki", [texts])}, "xx", tmp_path=tmp_path)
+    assert data_digests(found) == data_digests(plain)
 
 
 def test_refusals_name_what_to_do(tmp_path: Path) -> None:
