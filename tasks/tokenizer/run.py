@@ -1,23 +1,33 @@
-"""Stage tokenizer: inputs `select` and `base`; writes `tokenizer/` and `new_tokens.json`."""
+"""Stage tokenizer: inputs `select` and `base`; writes `tokenizer/`, `new_tokens.json` and `report.json`.
+
+`tokenizer/` is a folder that `AutoTokenizer` loads; where the base has a sentencepiece file, a grown `tokenizer.model`
+lies in it as well.
+"""
 
 from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tokenizers import Tokenizer
 
 from infra.context import Context
 from infra.stage import Outcome, StageError
 from infra.store.attempt import Shard
-from tasks.checkpoints.base import folder_of, open_base
-from tasks.checkpoints.tokenizer_files import read_settings, read_tokenizer, size_of, write_tokenizer
-from tasks.tokenizer.expand import NewToken, continue_bpe, unreachable
-from tasks.tokenizer.measure import measure
+from tasks.checkpoints.base import MODEL_FILE, BaseTokenizer, folder_of, open_base, read_base_tokenizer
+from tasks.checkpoints.sentencepiece_model import SentencePieceModel
+from tasks.checkpoints.tokenizer_files import read_settings, size_of, write_tokenizer
+from tasks.tokenizer.expand import Grown, grow, unreachable
+from tasks.tokenizer.measure import measure, report, write_report
+from tasks.tokenizer.model_file import differences, grown_model
+from tasks.tokenizer.pieces import Account, add_pieces, read_pieces
+from tasks.tokenizer.rules import SplittingRules
 from tasks.tokenizer.stage import TokenizerParameters
-from tasks.tokenizer.texts import TextFile, measured_texts, training_files, training_texts
-from tasks.tokenizer.train import SETTINGS, train
+from tasks.tokenizer.texts import Document, TextFile, measured_texts, training_files, training_texts
+from tasks.tokenizer.train import SETTINGS, bytes_only
 
 MEASURED_CHARACTERS = 500_000
 """Per category."""
@@ -29,6 +39,7 @@ class Work:
 
     parameters: TokenizerParameters
     base: str | None
+    pieces: str | None
     files: tuple[TextFile, ...]
 
 
@@ -46,40 +57,45 @@ def run(context: Context) -> Outcome:
         for name in artifact.files()
         if (file := TextFile.of(name, artifact.path(name))) is not None
     )
-    grows = parameters.expand or parameters.train
-    if grows and not training_files(files, parameters.categories):
+    given = parameters.expand is not None and parameters.expand.method == "pieces"
+    learns = (parameters.expand or parameters.train) and not given
+    if learns and not training_files(files, parameters.categories):
         raise StageError(
             f"no text to learn the tokenizer from in the categories {parameters.categories or 'of the inputs'}; "
             "name sources or categories with documents in `from`"
         )
-    work = Work(parameters, str(base) if base else None, files)
+    pieces = str(context.pin("expand.pieces")) if given else None
+    work = Work(parameters, str(base) if base else None, pieces, files)
     return Outcome(statistics=context.map(make, {"tokenizer": work})["tokenizer"])
+
+
+@dataclass(frozen=True)
+class Made:
+    """A tokenizer before (None: there was nothing) and after, and what goes with it."""
+
+    before: BaseTokenizer | None
+    grown: Grown
+    settings: dict[str, Any]
+    account: Account | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 def make(work: Work, shard: Shard) -> dict[str, Any]:
     """Make the tokenizer, prove it and write it."""
-    parameters = work.parameters
     with tempfile.TemporaryDirectory() as scratch:
-        before = None
-        tokens: list[NewToken] = []
-        texts = training_texts(training_files(work.files, parameters.categories), parameters.sample_bytes)
-        if parameters.train is not None:
-            after, learned = train(texts, parameters.train.size, parameters.train.longest_piece)
-            settings = SETTINGS
-        else:
-            folder = open_base(Path(work.base or ""), Path(scratch))
-            before, settings = read_tokenizer(folder), read_settings(folder)
-            after = before
-            if parameters.expand is not None:
-                after, tokens = continue_bpe(before, texts, parameters.expand.size, parameters.expand.longest_piece)
-            learned = tokens
+        made = _made(work, Path(scratch))
+        before = made.before.tokenizer if made.before else None
+        after, learned = made.grown.tokenizer, made.grown.tokens
+        tokens = learned if before is not None else []
+        sample = measured_texts(work.files, MEASURED_CHARACTERS)
         lost = unreachable(after, learned)
         statistics = {
             "size": size_of(after),
             "base_size": size_of(before) if before is not None else 0,
             "new_tokens": len(tokens),
             "unreachable": len(lost),
-            **measure(before, after, tokens, measured_texts(work.files, MEASURED_CHARACTERS)),
+            **measure(before, after, tokens, sample),
+            **made.notes,
         }
         if lost or statistics["coarsening_violations"]:
             raise StageError(
@@ -87,9 +103,58 @@ def make(work: Work, shard: Shard) -> dict[str, Any]:
                 f"{statistics['coarsening_violations']} texts segment otherwise than the base: a defect of this stage"
             )
         target = Path(scratch) / "tokenizer"
-        write_tokenizer(after, target, settings)
+        write_tokenizer(after, target, made.settings)
+        if made.before is not None and made.before.model is not None:
+            statistics |= _write_model(made.before.model, after, target, sample)
         shard.publish(target, "tokenizer")
         with shard.create("new_tokens.json") as path:
             rows = ",\n".join(json.dumps(asdict(token), ensure_ascii=False) for token in tokens)
             path.write_text(f"[\n{rows}\n]\n" if tokens else "[]\n", encoding="utf-8")
+        with shard.create("report.json") as path:
+            found = report(before, after, learned, made.grown.steps, made.grown.tokens_before, sample)
+            write_report(path, {**found, "given_pieces": made.account.summary() if made.account else None})
     return statistics
+
+
+def _made(work: Work, scratch: Path) -> Made:
+    parameters = work.parameters
+    texts = training_texts(training_files(work.files, parameters.categories), parameters.sample_bytes)
+    if parameters.train is not None:
+        grown = grow(bytes_only(), texts, parameters.train.size, parameters.train.longest_piece)
+        return Made(None, grown, SETTINGS)
+    folder = open_base(Path(work.base or ""), scratch)
+    before, settings = read_base_tokenizer(folder), read_settings(folder)
+    rules = SplittingRules(before.model.trainer) if before.model is not None else None
+    notes: dict[str, Any] = {"corrected_in_base": list(before.corrected)}
+    expand = parameters.expand
+    if expand is None:
+        return Made(before, Grown(before.tokenizer, [], [], 0), settings, notes=notes)
+    notes["splitting_rules"] = _rules_of(before, rules)
+    if work.pieces is not None:
+        given = read_pieces(Path(work.pieces), expand.longest_piece)
+        tokenizer, tokens, account = add_pieces(before.tokenizer, given, rules)
+        summary = {key: value for key, value in account.summary().items() if key != "examples"}
+        return Made(before, Grown(tokenizer, tokens, [], 0), settings, account, {**notes, "pieces": summary})
+    size = expand.size if isinstance(expand.size, int) else None
+    grown = grow(before.tokenizer, texts, size, expand.longest_piece, rules, maximum=expand.maximum)
+    return Made(before, grown, settings, notes=notes)
+
+
+def _rules_of(base: BaseTokenizer, rules: SplittingRules | None) -> dict[str, Any]:
+    """Where the rules about what one piece may hold come from, and for sentencepiece bases which they are."""
+    if not json.loads(base.tokenizer.to_str())["model"].get("byte_fallback"):
+        return {"from": "the base's pre-tokenizer"}
+    stated = (
+        f"trainer_spec of {MODEL_FILE}" if rules is not None else f"assumed as Llama-2's: the base has no {MODEL_FILE}"
+    )
+    return {"from": stated, **asdict((rules or SplittingRules()).spec)}
+
+
+def _write_model(
+    model: SentencePieceModel, after: Tokenizer, target: Path, sample: dict[str, list[Document]]
+) -> dict[str, Any]:
+    """Write the grown sentencepiece file, and count the measured texts it segments otherwise than the tokenizer."""
+    blob = grown_model(model, after)
+    (target / MODEL_FILE).write_bytes(blob)
+    texts = [document.text for found in sample.values() for document in found]
+    return {"sentencepiece_differences": len(differences(blob, after, texts))}

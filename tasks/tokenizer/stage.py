@@ -10,16 +10,35 @@ from infra.stage import FILE, NOT_IDENTITY, Parameters, Stage
 
 
 class Expand(Parameters):
-    """Grow the base's vocabulary to `size` tokens, special ones included."""
+    """Grow the base's vocabulary: by learned merges (`continue-bpe`) or by a given list (`pieces`)."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
-    method: Literal["continue-bpe"] = "continue-bpe"
-    size: int = pydantic.Field(gt=256)
+    method: Literal["continue-bpe", "pieces"] = "continue-bpe"
+    size: Annotated[int, pydantic.Field(gt=256)] | Literal["knee"] | None = None
+    """`continue-bpe`: tokens in the end, special ones included; `knee` stops where more would save little."""
+    maximum: int = pydantic.Field(default=100_000, gt=0)
+    """New tokens among which `size: knee` looks."""
+    pieces: Annotated[str | None, FILE] = None
+    """`pieces`: a JSONL file of `{"piece": "..."}`, or a sentencepiece `.model`."""
     longest_piece: int = pydantic.Field(default=16, ge=2, le=64)
     """Characters."""
     from_: Annotated[tuple[str, ...], NOT_IDENTITY] = pydantic.Field(default=(), alias="from")
     """Sources or categories to learn from; none means all. The plan turns them into inputs and `categories`."""
+
+    @pydantic.model_validator(mode="after")
+    def _one_method(self) -> Self:
+        if self.method == "pieces":
+            if self.pieces is None:
+                raise ValueError("method `pieces` needs `pieces: FILE` (JSONL or a sentencepiece .model)")
+            if self.size is not None or self.from_:
+                raise ValueError("method `pieces` takes the pieces of its file; drop `size` and `from`")
+        else:
+            if self.size is None:
+                raise ValueError("method `continue-bpe` needs a `size`: a number of tokens, or `knee`")
+            if self.pieces is not None:
+                raise ValueError("`pieces` is read by `method: pieces` only; state that method or drop the file")
+        return self
 
 
 class Train(Parameters):
@@ -61,8 +80,8 @@ class TokenizerParameters(Parameters):
 
 STAGE = Stage(
     "tokenizer",
-    version=1,
+    version=2,
     parameters=TokenizerParameters,
     run="tasks.tokenizer.run:run",
-    summary="the base's tokenizer as it is, grown by further merges, or trained from bytes",
+    summary="the base's tokenizer as it is, grown by further merges or pieces, or trained from bytes",
 )
