@@ -117,7 +117,7 @@ def _operate(
     grows = bool(growth.rows) or growth.total > layout.rows
     files = plan(layout, layers, growth.total, grows, parameters.max_file_bytes)
     require_agreement("the new checkpoint", config, {t.name: t.shape for file in files for t in file.tensors})
-    written = context.map(write_weights, {file.name: WeightsWork(file, growth) for file in files})
+    written = context.map(write_weights, {file.name: WeightsWork.of(file, growth) for file in files})
     rest = SettingsWork(
         config=config,
         generation=_generation(base, config, layout.config, new, unused),
@@ -207,7 +207,12 @@ class WeightsWork:
     """What a shard that writes one weight file needs."""
 
     file: PlannedFile
-    growth: Growth
+    growth: Growth | None
+
+    @classmethod
+    def of(cls, file: PlannedFile, growth: Growth) -> WeightsWork:
+        """With the growth only where a matrix grows: a million new rows are 26 MB to send."""
+        return cls(file, growth if any(tensor.grow for tensor in file.tensors) else None)
 
 
 def write_weights(work: WeightsWork, shard: Shard) -> dict[str, Any]:
@@ -215,7 +220,7 @@ def write_weights(work: WeightsWork, shard: Shard) -> dict[str, Any]:
     norms: dict[str, Any] = {}
     outgoing = []
     for tensor in work.file.tensors:
-        if tensor.grow is None:
+        if tensor.grow is None or work.growth is None:
             outgoing.append(copy_of(tensor.name, tensor.source))
         else:
             method = work.growth.input if tensor.grow == "input" else work.growth.output

@@ -33,6 +33,7 @@ from infra.store.attempt import Shard
 from tasks.checkpoints.llama_config import llama_config, write_json
 from tasks.checkpoints.tokenizer_files import byte_alphabet
 from tasks.model.checkpoint import INDEX, expected_shapes
+from tasks.model.mass import SAMPLE
 from tasks.model.safetensors_file import Outgoing, Write, write_file
 from tasks.model.stage import STAGE, ModelParameters
 from tests.stage_harness import run_stage
@@ -110,12 +111,13 @@ def _random(name: str, dims: tuple[int, ...], noise: memoryview, number: int) ->
 
 
 def _write_tokenizer(folder: Path, size: int) -> None:
-    """Bytes and made-up words: English text costs a token a byte."""
-    alphabet = byte_alphabet()
-    vocabulary = {"<s>": 0, "</s>": 1} | {letter: 2 + at for at, letter in enumerate(alphabet)}
+    """Bytes, the words of the sample that the new rows' probability is measured on, and made-up words."""
+    cut = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words = [*byte_alphabet(), *(word for word, _ in cut.pre_tokenize_str(SAMPLE))]
+    vocabulary = {word: at for at, word in enumerate(dict.fromkeys(["<s>", "</s>", *words]))}
     vocabulary |= {f"word{at}": at for at in range(len(vocabulary), size)}
-    tokenizer = Tokenizer(models.BPE(vocabulary, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer = Tokenizer(models.BPE(vocabulary, [], ignore_merges=True))
+    tokenizer.pre_tokenizer = cut
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>"}
@@ -204,9 +206,11 @@ def run(folder: Path, arguments: argparse.Namespace, store: str, kill_at: int | 
     command = [sys.executable, "-m", "tests.benchmarks.model_surgery", str(folder), "--shape", arguments.shape]
     environment = os.environ | {"PUNA_BENCHMARK_FOLDER": str(folder), "OMP_WAIT_POLICY": "PASSIVE"}
     process = subprocess.Popen([*command, "--operate", store], env=environment)
-    anonymous = 0
+    anonymous = weights = 0
     while process.poll() is None:
         anonymous = max(anonymous, _status(process.pid, "RssAnon"))
+        if not weights and any((folder / store).glob(f"store/model/**/{INDEX}")):
+            weights = _status(process.pid, "VmHWM")
         there = list((folder / store).glob("store/model/**/checkpoint/model*.safetensors"))
         if kill_at is not None and len(there) >= kill_at:
             partial = list((folder / store).glob("store/model/**/checkpoint/.*.partial"))
@@ -218,7 +222,7 @@ def run(folder: Path, arguments: argparse.Namespace, store: str, kill_at: int | 
     if process.returncode:
         raise SystemExit(f"the stage failed with {process.returncode}")
     report: dict[str, Any] = json.loads((folder / f"{store}.json").read_text())
-    return report | {"peak_anonymous_bytes": anonymous}
+    return report | {"peak_anonymous_bytes": anonymous, "peak_bytes_until_the_last_weight": weights}
 
 
 def copy(folder: Path) -> dict[str, float]:
