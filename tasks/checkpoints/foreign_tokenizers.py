@@ -75,7 +75,11 @@ def _named_pieces(path: Path) -> tuple[str | None, str | None, str]:
 
 
 def _normalizers(spec: NormalizerSpec) -> list[Any]:
-    """What sentencepiece does to text before it puts a space in front and makes spaces visible."""
+    """What sentencepiece does to text before it puts a space in front and makes spaces visible.
+
+    A character map is applied to whole grapheme clusters by `tokenizers`, to the longest known prefix by sentencepiece:
+    with such a base (Llama's have none) text with combining marks may be read in another way.
+    """
     found: list[Any] = []
     if spec.precompiled_charsmap:
         found.append(normalizers.Precompiled(spec.precompiled_charsmap))
