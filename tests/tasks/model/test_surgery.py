@@ -13,9 +13,10 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoTokenizer
 
 from infra.stage import StageError
 from infra.store import Artifact
-from tasks.model import run as stage_run
+from tasks.model import surgery as stage_surgery
 from tasks.model.mass import SAMPLE
 from tasks.model.stage import STAGE, ModelParameters
+from tasks.model.texts import sample_texts
 from tests.stage_harness import data_digests, run_stage
 from tests.tasks.model.bases import SIZE, added_tokenizer, base, change_config, grown_tokenizer, kept_tokenizer, texts
 
@@ -200,7 +201,7 @@ def test_impossible_layers_are_refused(tmp_path: Path) -> None:
 
 
 def test_held_out_text_is_not_measured(tmp_path: Path) -> None:
-    found = stage_run.sample_texts([texts(tmp_path), texts(tmp_path)], 1000)
+    found = sample_texts([texts(tmp_path), texts(tmp_path)], 1000)
     assert len(found) == 60 and "HELD OUT" not in found
     assert found[0] == found[1]  # in turns from the files
 
@@ -241,8 +242,8 @@ def test_a_kill_keeps_finished_files_and_ends_in_the_same_bytes(
         if len(written) == 3:
             raise Killed
 
-    real = stage_run.write_file
-    monkeypatch.setattr(stage_run, "write_file", write_file)
+    real = stage_surgery.write_file
+    monkeypatch.setattr(stage_surgery, "write_file", write_file)
     with pytest.raises(Killed):
         surgery(folder, tokenizer, tmp_path / "killed", **parameters)
     files = len([name for name in whole if name.endswith(".safetensors")])

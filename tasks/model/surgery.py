@@ -1,0 +1,210 @@
+"""Surgery on a base: a plan made from headers says which tensor of which file goes where, copied or grown.
+
+Every weight file is a shard of its own, so a killed run keeps the files it finished, and is written tensor by tensor,
+so that memory is what one growing matrix needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.context import Context
+from infra.stage import StageError
+from infra.store.attempt import Shard
+from tasks.checkpoints.tokenizer_files import read_tokenizer
+from tasks.model.checkpoint import Layout, require_agreement
+from tasks.model.embeddings import Growth, NewRow, grow, padded, require_fit
+from tasks.model.importance import rank_layers
+from tasks.model.layers import choose, config_of
+from tasks.model.mass import is_measurable, new_mass
+from tasks.model.plan import PlannedFile, index_of, plan
+from tasks.model.rope import extended
+from tasks.model.safetensors_file import copy_of, write_file
+from tasks.model.settings import CHECKPOINT, VOLATILE, SettingsWork, generation_of, write_settings
+from tasks.model.stage import Embeddings, LayerChoice, Measure, ModelParameters
+from tasks.model.texts import sample_texts
+
+CANDIDATES = 64
+"""Training documents offered for measuring layers; `tasks.model.importance` reads the first of them with text."""
+MEASURED_DIGITS = 6
+"""Digits of a layer's importance that count: sums of floating-point numbers differ in the last on other processors."""
+
+
+def operate(
+    context: Context, parameters: ModelParameters, base: Path, tokenizer: Path, tokens: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Write `checkpoint/` from a base; returns the statistics.
+
+    Args:
+        base: folder of a Hugging Face checkpoint.
+        tokenizer: folder of the tokenizer the model shall have.
+        tokens: what it has more than the base's: `id`, `base_ids`.
+
+    Raises:
+        StageError: base, tokenizer and parameters do not go together.
+    """
+    layout = Layout.read(base)
+    vocabulary = read_tokenizer(tokenizer).get_vocab()
+    growth = _growth(parameters, layout, read_tokenizer(base).get_vocab(), vocabulary, tokens)
+    measured: dict[str, Any] = {}
+
+    def importance(choice: LayerChoice) -> Sequence[float]:
+        texts = sample_texts(context.inputs.get("select", ()), CANDIDATES)
+        work = RankWork(layout.folder, tuple(texts), choice.measure)
+        measured.update(context.map(rank, {"importance": work})["importance"])
+        return [float(value) for value in measured["importance"]]
+
+    layers = choose(parameters.layers, layout.layers, importance)
+    new = range(growth.old, growth.size)
+    unused = sorted(set(range(growth.total)) - set(vocabulary.values()))
+    config = {key: value for key, value in config_of(layout.config, layers).items() if key not in VOLATILE}
+    config |= {"vocab_size": growth.total, "tokenizer_size": growth.size}
+    positions = parameters.context.positions if parameters.context else None
+    if parameters.context is not None:
+        config = extended(config, parameters.context)
+    grows = bool(growth.rows) or growth.total > layout.rows
+    files = plan(layout, layers, growth.total, grows, parameters.max_file_bytes)
+    require_agreement("the new checkpoint", config, {t.name: t.shape for file in files for t in file.tensors})
+    written = context.map(write_weights, {file.name: WeightsWork.of(file, growth) for file in files})
+    rest = SettingsWork(
+        config=config,
+        generation=generation_of(layout, config, positions, new, unused),
+        index=index_of(files),
+        tokenizer=str(tokenizer),
+        positions=positions,
+    )
+    context.map(write_settings, {"settings": rest})
+    mass = None
+    if (new or unused) and is_measurable(config):
+        folder = context.attempt.data.local_folder() / CHECKPOINT
+        mass = context.map(measure_mass, {"mass": MassWork(str(folder), str(base), new, tuple(unused))})["mass"]
+    return {
+        "parameters": sum(tensor.elements for file in files for tensor in file.tensors),
+        "bytes": sum(tensor.bytes for file in files for tensor in file.tensors),
+        "files": len(files),
+        "tokenizer_size": growth.size,
+        "matrix_rows": growth.total,
+        "rows_added": growth.total - layout.rows,
+        "new_tokens": len(growth.rows),
+        "padding_rows": growth.total - growth.size,
+        "unused_rows": len(unused),
+        "tied": layout.tied,
+        "embeddings": {"input": growth.input} if layout.tied else {"input": growth.input, "output": growth.output},
+        "mean_row_norm": {end: norms for result in written.values() for end, norms in result.items()},
+        "probability_before_training": mass,
+        "layers": list(layers),
+        "layers_of_base": layout.layers,
+        **measured,
+        "positions": positions or config.get("max_position_embeddings"),
+        "rope": config.get("rope_parameters") or config.get("rope_scaling"),
+    }
+
+
+def _growth(
+    parameters: ModelParameters,
+    layout: Layout,
+    old: Mapping[str, int],
+    new: Mapping[str, int],
+    tokens: Sequence[Mapping[str, Any]],
+) -> Growth:
+    _require_same_ids(old, new)
+    size = max(new.values()) + 1
+    methods = parameters.embeddings
+    if not isinstance(methods, Embeddings):
+        methods = Embeddings(input=methods, output=methods)
+    if layout.tied and methods.input != methods.output:
+        raise StageError(
+            f"model.embeddings states {methods.input} for the input and {methods.output} for the output, but the base "
+            "is tied: one matrix serves both ends. State one method"
+        )
+    growth = Growth(
+        rows=tuple(NewRow(token["id"], tuple(token["base_ids"])) for token in tokens),
+        total=padded(max(size, layout.rows), parameters.pad_to_multiple_of),
+        old=max(old.values()) + 1,
+        input=methods.input,
+        output=methods.output,
+        seed=parameters.seed,
+        spread=float(layout.config.get("initializer_range", 0.02)),
+    )
+    if growth.size != size:
+        raise StageError(f"the tokenizer has {size:,} tokens, the base {growth.old:,} and {len(growth.rows):,} are new")
+    require_fit(layout.tensors[layout.input], growth)
+    return growth
+
+
+@dataclass(frozen=True)
+class RankWork:
+    """What the shard that measures the base's layers needs."""
+
+    base: str
+    texts: tuple[str, ...]
+    measure: Measure
+
+
+def rank(work: RankWork, shard: Shard) -> dict[str, Any]:
+    """Importance of each layer; see `tasks.model.importance`."""
+    scores = rank_layers(Path(work.base), work.texts, work.measure)
+    return {
+        "importance": [float(f"{score:.{MEASURED_DIGITS}g}") for score in scores],
+        "importance_measure": work.measure,
+    }
+
+
+@dataclass(frozen=True)
+class WeightsWork:
+    """What a shard that writes one weight file needs."""
+
+    file: PlannedFile
+    growth: Growth | None
+
+    @classmethod
+    def of(cls, file: PlannedFile, growth: Growth) -> WeightsWork:
+        """With the growth only where a matrix grows: a million new rows are 26 MB to send."""
+        return cls(file, growth if any(tensor.grow for tensor in file.tensors) else None)
+
+
+def write_weights(work: WeightsWork, shard: Shard) -> dict[str, Any]:
+    """Write one weight file tensor by tensor; the mean row lengths of matrices that grew."""
+    norms: dict[str, Any] = {}
+    outgoing = []
+    for tensor in work.file.tensors:
+        if tensor.grow is None or work.growth is None:
+            outgoing.append(copy_of(tensor.name, tensor.source))
+        else:
+            method = work.growth.input if tensor.grow == "input" else work.growth.output
+            norms[tensor.grow] = {}
+            stream = 0 if tensor.grow == "input" else 1
+            outgoing.append(grow(tensor.name, tensor.source, work.growth, method, stream, norms[tensor.grow]))
+    with shard.create(f"{CHECKPOINT}/{work.file.name}") as path:
+        write_file(path, outgoing)
+    return {
+        end: {kind: round(value, 6) if value is not None else None for kind, value in found.items()}
+        for end, found in norms.items()
+    }
+
+
+@dataclass(frozen=True)
+class MassWork:
+    """What the shard that measures the new rows' probability needs."""
+
+    folder: str
+    base: str
+    new: range
+    unused: tuple[int, ...]
+
+
+def measure_mass(work: MassWork, shard: Shard) -> dict[str, Any]:
+    """See `tasks.model.mass`."""
+    return {**new_mass(Path(work.folder), Path(work.base), work.new, work.unused)}
+
+
+def _require_same_ids(old: Mapping[str, int], new: Mapping[str, int]) -> None:
+    moved = sorted(token for token, index in old.items() if new.get(token) != index)
+    if moved:
+        raise StageError(
+            f"{len(moved):,} of the base's {len(old):,} tokens have another id in the tokenizer (e.g. {moved[0]!r}); "
+            "make the tokenizer from the same base (`tokenizer.base`), or `create` a new model for it"
+        )
