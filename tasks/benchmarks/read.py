@@ -254,7 +254,13 @@ def _gsm8k(row: Row) -> _Parsed:
 
 
 def _truthfulqa(row: Row) -> _Parsed:
-    return _Parsed(str(row["Question"] if "Question" in row else row["question"]))
+    """The best answers stand in for choices: with them decontamination also finds the shortest questions."""
+    right, wrong = (
+        next((str(row[name]) for name in names if row.get(name)), None)
+        for names in (("Best Answer", "best_answer", "answer"), ("Best Incorrect Answer",))
+    )
+    question = str(row["Question"] if "Question" in row else row["question"])
+    return _Parsed(question, (right, wrong), 0) if right and wrong else _Parsed(question)
 
 
 def _winogrande(row: Row) -> _Parsed:

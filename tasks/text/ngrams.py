@@ -3,6 +3,9 @@
 A word is what `tasks.text.shingles` calls one: a run of letters, marks and digits after NFKC and lower case, or one
 character of a script without spaces; punctuation and white space only part words. So "13 words" of English and "20
 characters" of Chinese are both a window over one sequence, and mixed text needs no rule of its own.
+
+Apostrophes and zero-width spaces (`VANISHING`) are taken out before: unlike there, they do not part words, so that
+"don't", "don\u2019t" and "dont" are one word, and so is a word that invisible characters were put into.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tasks.text.characters import CONTEXTUAL, IGNORED, UNSPACED, WORD, fold, tables
+from tasks.text.scripts import code_points
 from tasks.text.shingles import batches, shingle, words
 
 Hashes = npt.NDArray[np.uint64]
@@ -21,6 +26,7 @@ Positions = npt.NDArray[np.int64]
 
 _BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2**64
 _INVERSE = pow(_BASE, -1, 1 << 64)
+VANISHING = "'`\u00b4\u02bc\u2018\u2019\u200b\uff07\uff40"
 _FILTER_BITS = 24
 _COMPARE_AT_ONCE = 1 << 16
 
@@ -29,9 +35,64 @@ def word_hashes(texts: Sequence[str]) -> list[Hashes]:
     """One 64-bit hash a word, in order, for every text."""
     found: list[Hashes] = []
     for part in batches(texts):
-        hashed = shingle(texts[part], 1)
+        hashed = shingle([without_vanishing(text) for text in texts[part]], 1)
         found.extend(np.split(hashed.hashes, hashed.offsets[1:-1]))
     return found
+
+
+def without_vanishing(text: str) -> str:
+    """The text without the characters of `VANISHING`."""
+    for character in VANISHING:
+        text = text.replace(character, "")
+    return text
+
+
+def word_spans(text: str) -> tuple[Positions, Positions]:
+    """Where each word of `text` begins and ends, in characters: (starts, ends), one entry each a word.
+
+    The words are those that `word_hashes` hashes. A word made of a part of a character (a ligature) spans all of it.
+    """
+    points = code_points(text)
+    kept = np.flatnonzero(~np.isin(points, np.array([ord(character) for character in VANISHING], np.uint32)))
+    known = tables()
+    folded = known.folded[points[kept]]
+    first, last = kept, kept  # of the characters that each folded one was made of
+    contextual = folded == CONTEXTUAL
+    if contextual.any():
+        folded, first, last = _fold_clusters(text, kept, folded, contextual)
+    classes = known.classes[folded]
+    seen = classes != IGNORED
+    classes, first, last = classes[seen], first[seen], last[seen]
+    single, letter = classes == UNSPACED, classes == WORD
+    begins = single | (letter & ~np.append(False, letter[:-1]))
+    ends = single | (letter & ~np.append(letter[1:], False))
+    return first[begins].astype(np.int64), last[ends].astype(np.int64) + 1
+
+
+def _fold_clusters(
+    text: str, kept: Positions, folded: npt.NDArray[np.uint32], contextual: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.uint32], Positions, Positions]:
+    """Fold every contextual run, with the character before it, as a whole; what stands outside has been folded.
+
+    No character outside combines with one before it, so the pieces fold as the text does (but for final sigmas).
+    """
+    runs = np.flatnonzero(np.diff(np.concatenate([[False], contextual, [False]]).astype(np.int8))).reshape(-1, 2)
+    pieces: list[npt.NDArray[np.uint32]] = []
+    firsts: list[Positions] = []
+    lasts: list[Positions] = []
+    at = 0
+    for start, end in runs.tolist():
+        start = max(at, start - 1)
+        cluster = code_points(fold("".join(text[place] for place in kept[start:end].tolist())))
+        pieces += [folded[at:start], cluster]
+        firsts += [kept[at:start], np.full(len(cluster), kept[start])]
+        lasts += [kept[at:start], np.full(len(cluster), kept[end - 1])]
+        at = end
+    return (
+        np.concatenate([*pieces, folded[at:]]),
+        np.concatenate([*firsts, kept[at:]]),
+        np.concatenate([*lasts, kept[at:]]),
+    )
 
 
 def window_hashes(hashes: Hashes, length: int) -> Hashes:
@@ -75,11 +136,19 @@ class Grams:
 
 @dataclass(frozen=True)
 class Hit:
-    """The first run of words of a document that belongs to `owner`, normalised; `words` of them."""
+    """All words of a document that belong to `owner`, as runs [first, end) of its words, ascending.
+
+    `text`: the first run, normalised; `words`: how many there are in all runs.
+    """
 
     owner: int
-    words: int
     text: str
+    runs: tuple[tuple[int, int], ...]
+
+    @property
+    def words(self) -> int:
+        """Words in all runs."""
+        return sum(end - first for first, end in self.runs)
 
 
 @dataclass(frozen=True)
@@ -117,7 +186,7 @@ class GramIndex:
         return found
 
     def _find(self, texts: Sequence[str]) -> list[list[Hit]]:
-        hashed = shingle(texts, 1)
+        hashed = shingle([without_vanishing(text) for text in texts], 1)
         ends = hashed.offsets[1:]
         positions, grams = self._candidates(hashed.hashes)
         documents = np.searchsorted(ends, positions, side="right")
@@ -127,33 +196,28 @@ class GramIndex:
         positions, grams, documents = positions[same], grams[same], documents[same]
         owners = self._grams.owners[grams]
         order = np.lexsort((positions, owners, documents))
-        found: list[list[Hit]] = [[] for _ in texts]
-        texts_of: dict[int, list[str]] = {}
-        last = (-1, -1)
-        first = end = 0
-        runs: list[tuple[int, int, int, int]] = []
+        runs: dict[tuple[int, int], list[list[int]]] = {}
         for document, owner, position, length in zip(
             documents[order].tolist(),
             owners[order].tolist(),
-            positions[order].tolist(),
+            (positions - hashed.offsets[documents])[order].tolist(),
             self._grams.lengths[grams[order]].tolist(),
             strict=True,
         ):
-            if (document, owner) != last:
-                if last[0] >= 0:
-                    runs.append((*last, first, end))
-                last, first, end = (document, owner), position, position + length
-            elif position <= end:
-                end = max(end, position + length)
-        if last[0] >= 0:
-            runs.append((*last, first, end))
-        for document, owner, first, end in runs:
+            known = runs.setdefault((document, owner), [])
+            if known and position <= known[-1][1]:
+                known[-1][1] = max(known[-1][1], position + length)
+            else:
+                known.append([position, position + length])
+        found: list[list[Hit]] = [[] for _ in texts]
+        texts_of: dict[int, list[str]] = {}
+        for (document, owner), places in runs.items():
             if document not in texts_of:
                 low, high = hashed.normalised_offsets[document : document + 2]
                 texts_of[document] = words(hashed.normalised[low:high].tobytes().decode())
-            offset = int(hashed.offsets[document])
-            text = _join(texts_of[document][first - offset : end - offset])
-            found[document].append(Hit(owner, end - first, text))
+            first, end = places[0]
+            text = _join(texts_of[document][first:end])
+            found[document].append(Hit(owner, text, tuple((low, high) for low, high in places)))
         return found
 
     def _candidates(self, hashes: Hashes) -> tuple[Positions, Positions]:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.text.ngrams import GramIndex, Grams, window_hashes, word_hashes
+from tasks.text.ngrams import (
+    VANISHING,
+    GramIndex,
+    Grams,
+    window_hashes,
+    without_vanishing,
+    word_hashes,
+    word_spans,
+)
 from tasks.text.shingles import normalise, words
 
 TEXTS = st.lists(st.sampled_from(["a", "bb", "A!", "你", "好，", " ", "c-d", "ｂb"]), max_size=30).map(" ".join)
@@ -28,6 +38,13 @@ def test_hits_are_those_of_a_naive_search(texts: list[str], runs: list[str]) -> 
     index = index_of(runs, anchor=2)
     for text, hits in zip(texts, index.find(texts), strict=True):
         document = words(normalise(text))
+        for hit in hits:
+            gram = words(normalise(runs[hit.owner]))
+            starts = {at for at in range(len(document)) if document[at : at + len(gram)] == gram}
+            assert {at for low, high in hit.runs for at in range(low, high)} == {
+                at + step for at in starts for step in range(len(gram))
+            }
+            assert all(one[1] < two[0] for one, two in itertools.pairwise(hit.runs))
         for owner, run in enumerate(runs):
             gram = words(normalise(run))
             there = any(document[at : at + len(gram)] == gram for at in range(len(document)))
@@ -55,3 +72,31 @@ def test_a_hit_shows_its_whole_run_of_common_words() -> None:
 @pytest.mark.parametrize("text", ["", " ", "。", "one"])
 def test_texts_too_short_for_any_gram_have_no_hit(text: str) -> None:
     assert index_of(["one two three"], anchor=3).find([text, text]) == [[], []]
+
+
+CHARACTERS = st.one_of(
+    st.sampled_from([*"ab Å\u0301\u030aßΣςσﬁ½㈱ﾊﾞがか\u3099한ᄒ\u1161İ́ǅ…—·\n你，𝕏", *VANISHING, "\u200d", "\u00ad"]),
+    st.characters(exclude_categories=["Cs"]),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(CHARACTERS, max_size=30))
+def test_spans_are_where_the_words_stand(text: str) -> None:
+    starts, ends = word_spans(text)
+    found = words(normalise(without_vanishing(text)))
+    assert len(starts) == len(ends) == len(found) == len(word_hashes([text])[0])
+    for word, start, end in zip(found, starts.tolist(), ends.tolist(), strict=True):
+        assert start < end <= len(text)
+        there = words(normalise(without_vanishing(text[start:end])))
+        assert word.replace("ς", "σ") in [part.replace("ς", "σ") for part in there], (word, text[start:end])
+    assert all(one <= two for one, two in itertools.pairwise(starts.tolist()))
+
+
+def test_apostrophes_and_zero_width_spaces_do_not_part_words() -> None:
+    index = index_of(["don't stop me now"], anchor=3)
+    texts = ["Don\u2019t stop me, now!", "DONT stop me now", "d\u200bon't st\u200bop m\u200be now", "don t stop me now"]
+    assert [len(hits) for hits in index.find(texts)] == [1, 1, 1, 0]
+    [hit] = index.find([texts[2]])[0]
+    starts, ends = word_spans(texts[2])
+    assert texts[2][starts[hit.runs[0][0]] : ends[hit.runs[0][1] - 1]] == texts[2]

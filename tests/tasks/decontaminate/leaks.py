@@ -1,0 +1,195 @@
+"""Real benchmark items planted in real prose: how leaks look on pages."""
+
+from __future__ import annotations
+
+import functools
+import html
+import json
+import random
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tasks.benchmarks.model import BenchmarkFiles, Format
+from tasks.benchmarks.read import LETTERS, Item, read_items
+from tasks.ingest.clean import clean
+from tasks.ingest.page import html_text
+from tasks.text.scripts import unspaced_share
+
+FILES: dict[str, tuple[Format, str]] = {
+    "arc_easy": ("arc", "llm-foundry/world_knowledge/arc_easy.jsonl"),
+    "arc_challenge": ("arc", "llm-foundry/world_knowledge/arc_challenge.jsonl"),
+    "openbookqa": ("openbookqa", "llm-foundry/commonsense_reasoning/openbook_qa.jsonl"),
+    "piqa": ("piqa", "llm-foundry/commonsense_reasoning/piqa.jsonl"),
+    "boolq": ("boolq", "llm-foundry/reading_comprehension/boolq.jsonl"),
+    "winogrande": ("winogrande", "llm-foundry/language_understanding/winogrande.jsonl"),
+    "gsm8k": ("gsm8k", "llm-foundry/symbolic_problem_solving/gsm8k.jsonl"),
+    "truthfulqa": ("truthfulqa", "truthfulqa/TruthfulQA.csv"),
+    "mmlu": ("mmlu", "olmo-hf-arrow/**/test/*.arrow"),
+    "cmmlu": ("cmmlu", "cmmlu/test/*.csv"),
+    "ceval": ("ceval", "ceval-official/ceval-exam.zip"),
+    "agieval": ("agieval", "agieval/v1/*.jsonl"),
+}
+"""Benchmark -> format and files below the folder `benchmarks`."""
+
+
+def real_benchmarks(real_data: Path) -> dict[str, list[Item]]:
+    """All items of all real benchmarks, by name."""
+    folder = real_data / "benchmarks"
+    return {
+        name: read_items(name, BenchmarkFiles(format=format_, paths=("-",)), sorted(folder.glob(pattern)))
+        for name, (format_, pattern) in FILES.items()
+    }
+
+
+def is_chinese(item: Item) -> bool:
+    return unspaced_share("".join(item.question.split())) > 0.5
+
+
+def as_printed(item: Item) -> str:
+    """The question with its choices and the answer, as quiz pages print them."""
+    chinese = is_chinese(item)
+    lines = [item.question, *(f"{letter}. {choice}" for letter, choice in zip(LETTERS, item.choices, strict=False))]
+    if item.choices and item.answer is not None:
+        lines.append(f"{'答案：' if chinese else 'Answer: '}{LETTERS[item.answer]}")
+    return "\n".join(lines)
+
+
+def with_answer(item: Item) -> str:
+    """The question, and its right answer on the next line."""
+    return item.question if item.answer is None else f"{item.question}\n{item.choices[item.answer]}"
+
+
+def respaced(text: str, rng: random.Random) -> str:
+    """Other white space between words, and some between characters of Chinese."""
+    text = re.sub(r"[ \n]", lambda _: rng.choice(["  ", "\t", "\u00a0", " \n", "\u3000"]), text)
+    return re.sub(r"(?<=[\u4e00-\u9fff])(?=[\u4e00-\u9fff])", lambda _: rng.choice(["", " ", "\u3000"]), text)
+
+
+def recased(text: str, rng: random.Random) -> str:
+    """All capitals, or each letter by chance."""
+    return text.upper() if rng.random() < 0.5 else "".join(rng.choice([c.upper(), c.lower()]) for c in text)
+
+
+def full_width(text: str, rng: random.Random) -> str:
+    """ASCII as full-width forms; each by chance, so that half-width ones stand among them."""
+    share = rng.choice([0.5, 1.0])
+    return "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" and rng.random() < share else c for c in text)
+
+
+def half_width(text: str, rng: random.Random) -> str:
+    """Full-width punctuation, letters and digits as ASCII."""
+    return "".join(unicodedata.normalize("NFKC", c) if "\uff01" <= c <= "\uff5e" else c for c in text)
+
+
+_MARKS = {"'": ["’", "‘", "`", ""], "’": ["'", ""], "-": ["–", "‐", " "], '"': ["“", "”", "«", "''"]}
+
+
+def repunctuated(text: str, rng: random.Random) -> str:
+    """Every mark gives way to another, or to none where white space or Chinese stands beside it."""
+    out = []
+    for at, character in enumerate(text):
+        if unicodedata.category(character)[0] != "P":
+            out.append(character)
+        elif character in _MARKS:
+            out.append(rng.choice(_MARKS[character]))
+        else:
+            beside = text[at + 1 : at + 2]
+            free = not beside or beside.isspace() or unspaced_share(beside) > 0
+            out.append(rng.choice([",", ";", "；", "…", "!", " — ", *([""] * 3 if free else [])]))
+    return "".join(out)
+
+
+def zero_width(text: str, rng: random.Random) -> str:
+    """Invisible characters between the characters of words."""
+    invisible = ["\u200b", "\u200c", "\u200d", "\u2060", "\u00ad", "\ufeff"]
+    return "".join(c + (rng.choice(invisible) if c.isalnum() and rng.random() < 0.3 else "") for c in text)
+
+
+def wrapped(text: str, rng: random.Random) -> str:
+    """Lines of 30 columns or less, broken between words, in Chinese anywhere."""
+    out, column = [], 0
+    for word in re.findall(r"\s+|[\u2e80-\u9fff\uff00-\uffef]|[^\s\u2e80-\u9fff\uff00-\uffef]+", text):
+        if word.isspace():
+            word = " " if "\n" not in word else "\n"
+        if column + len(word) > 30:
+            out.append("\n")
+            column = 0
+        out.append("" if word.isspace() and column == 0 else word)
+        column = 0 if word == "\n" else column + len(word)
+    return "".join(out)
+
+
+Manner = Callable[[str, random.Random], str]
+MANNERS: dict[str, Manner] = {
+    "verbatim": lambda text, rng: text,
+    "re-spaced": respaced,
+    "re-cased": recased,
+    "full-width": full_width,
+    "half-width": half_width,
+    "punctuation": repunctuated,
+    "zero-width": zero_width,
+    "wrapped": wrapped,
+}
+
+
+def on_a_page(leak: str, before: str, after: str) -> str:
+    """A web page with the leak between two paragraphs, as ingest extracts it."""
+    question, *choices = leak.split("\n")
+    items = "".join(f"<li>{html.escape(choice)}</li>\n" for choice in choices)
+    page = (
+        f"<html><head><title>Notes</title></head><body><div><h1>Notes</h1><p>{html.escape(before)}</p>\n"
+        f"<p><b>{html.escape(question)}</b></p>\n<ol>{items}</ol>\n<p>{html.escape(after)}</p></div></body></html>"
+    )
+    return clean(html_text(page.encode(), "utf-8"))
+
+
+def in_text(leak: str, before: str, after: str) -> str:
+    """The leak between two paragraphs of plain text."""
+    return clean(f"{before}\n\n{leak}\n\n{after}")
+
+
+@functools.cache
+def prose(real_data: Path, chinese: bool) -> tuple[str, ...]:
+    """Paragraphs of real prose, 300 to 1,500 characters."""
+    file = "prose_zh/four-novels/西游记.txt" if chinese else "prose_en/wikitext-2/valid.txt"
+    paragraphs = (real_data / file).read_text("utf-8", errors="replace").split("\n")
+    return tuple(text.strip() for text in paragraphs if 300 <= len(text) <= 1_500)
+
+
+def clean_documents(real_data: Path) -> Iterator[tuple[str, str]]:
+    """(name, text) of all real prose and web samples: JSON lines one by one, other files in pieces of 5,000."""
+    for folder in ("prose_en", "prose_zh", "web_en"):
+        for file in sorted((real_data / folder).rglob("*")):
+            if not file.is_file():
+                continue
+            name, text = str(file.relative_to(real_data)), file.read_text("utf-8", errors="replace")
+            if file.suffix == ".jsonl":
+                for number, line in enumerate(text.split("\n"), 1):
+                    yield f"{name}:{number}", clean(readable(line))
+            else:
+                text = clean(readable(text) if file.suffix == ".json" else text)
+                for start in range(0, len(text), 5_000):
+                    # Pieces overlap, so that no run of words is cut.
+                    yield f"{name}@{start}", text[start : start + 5_500]
+
+
+def readable(data: str) -> str:
+    """The strings in JSON one a line; other text as it is."""
+    try:
+        return "\n".join(strings(json.loads(data)))
+    except json.JSONDecodeError:
+        return data
+
+
+def strings(value: object) -> Iterator[str]:
+    """All strings in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from strings(item)
