@@ -119,8 +119,9 @@ class _Learner(Generic[Content]):
         """Enter every missing character as a candidate that saves all its tokens but one."""
         here = np.flatnonzero(self.symbol <= FIRST_LOCKED)
         for key, places in _grouped(here, self.symbol[here]):
-            _, tokens = self.locked[FIRST_LOCKED - key]
-            self._offer(key, places, int(self.weight[places].sum()) * (tokens - 1))
+            content, tokens = self.locked[FIRST_LOCKED - key]
+            if self.may_join(content):
+                self._offer(key, places, int(self.weight[places].sum()) * (tokens - 1))
 
     def _offer(self, key: int, places: Ints, saved: int) -> None:
         if saved >= self.minimum:

@@ -232,7 +232,7 @@ class _Builder:
         given = set(contents)
         for content in sorted(contents, key=len):
             for part in self.family.segments(content) if isinstance(content, str) else ():
-                if isinstance(part, Missing) and part.character not in self.rank:
+                if isinstance(part, Missing) and part.character not in self.rank and self.family.may_be(part.character):
                     if part.character not in given:
                         self.account.characters += 1
                         self.account.show(CHARACTERS, f"{part.character} for {content}")
@@ -243,7 +243,9 @@ class _Builder:
         rest: list[Unreached] = []
         for piece, content in group:
             parts = self._parts(content)
-            if len(parts) == 2:
+            if not parts:
+                self.account.skip(CLOSED, piece)
+            elif len(parts) == 2:
                 self._join(parts[0], parts[1])
             elif len(parts) > 2:
                 rest.append((piece, content, parts))
@@ -253,9 +255,12 @@ class _Builder:
             self.account.skip(UNREACHABLE, piece)
 
     def _parts(self, content: Any) -> list[Any]:
-        """Contents of the tokens of a piece as of now."""
+        """Contents of the tokens of a piece as of now; none where a character of it may not become a token."""
         parts = self.family.segments(self.family.token(content))
-        return merged([part.character if isinstance(part, Missing) else part for part in parts], self.rank)
+        contents = [part.character if isinstance(part, Missing) else part for part in parts]
+        if any(isinstance(part, Missing) and part.character not in self.rank for part in parts):
+            return []
+        return merged(contents, self.rank)
 
     def _learn(self, rest: list[Unreached], allowed: Callable[[Any], bool]) -> list[Unreached]:
         """Add what `allowed` steps reach, and return what they do not."""

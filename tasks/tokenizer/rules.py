@@ -110,8 +110,9 @@ class SplittingRules:
             ]
         else:
             runs = [rf"[^{never}{WHITESPACE}]+"]
-        blanks = [rf"{WHITESPACE}{{2,}}(?![^{never}{WHITESPACE}])"] if spec.allow_whitespace_only_pieces else []
-        return _compiled([*(rf"{WHITESPACE}?{run}" for run in runs), *blanks, *digits])
+        if not spec.allow_whitespace_only_pieces:
+            return _compiled([*(rf"{WHITESPACE}?{run}" for run in runs), *digits])
+        return _compiled([*(rf"{WHITESPACE}*{run}" for run in runs), rf"{WHITESPACE}{{2,}}", *digits])
 
 
 def _compiled(alternatives: list[str]) -> regex.Pattern[str]:
