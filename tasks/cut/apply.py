@@ -82,8 +82,13 @@ def cut_table(table: pa.Table, work: Work) -> pa.Table:
         bucket = pa.array([ALL_BUCKET] * rows, pa.string())
     if keep.perplexity is not None:
         reasons.append(keep_columns.bucket_reasons(keep.perplexity, bucket))
-    if "contaminated" in table.column_names and keep.decontaminate == "drop":
-        reasons.append(keep_columns.contamination_reasons(_column(table, "contaminated")))
+    if "contaminated" in table.column_names and keep.decontaminate != "report":
+        contaminated = keep_columns.contamination_reasons(_column(table, "contaminated"))
+        if keep.decontaminate == "passage":
+            share = _column(table, "passage_share")
+            beyond = pc.or_(pc.greater(share, keep.passage_share), pc.equal(share, 1.0))
+            contaminated = pc.if_else(beyond, contaminated, pa.scalar(None, pa.string()))
+        reasons.append(contaminated)
     category = _category(keep, language)
     reasons.append(pc.if_else(pc.is_null(category), "category.none", pa.scalar(None, pa.string())))
     reason = keep_columns.first_reasons(rows, reasons)
@@ -93,6 +98,8 @@ def cut_table(table: pa.Table, work: Work) -> pa.Table:
 
 def _early_reasons(table: pa.Table, keep: SourceCut) -> list[pa.Array]:
     reasons = []
+    if "emptied" in table.column_names:
+        reasons.append(pc.if_else(_column(table, "emptied"), "line_dedup.empty", pa.scalar(None, pa.string())))
     if keep.langid is not None:
         score = _column(table, "language_score")
         reasons.append(keep_columns.language_reasons(keep.langid, _language(table), score))

@@ -16,14 +16,15 @@ from tasks.cut.stage import CutParameters, SourceCut
 from tasks.documents.annotate import ledger_of, parts
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "line_dedup": ("emptied",),
     "langid": ("language", "language_score"),
     "quality": ("failed",),
     "perplexity": ("perplexity",),
-    "decontaminate": ("contaminated",),
+    "decontaminate": ("contaminated", "passage_share"),
 }
 """Role of an annotator -> the columns that decide."""
 
-CHECKS = ("langid", "quality", "perplexity", "decontaminate", "category")
+CHECKS = ("line_dedup", "langid", "quality", "perplexity", "decontaminate", "category")
 
 Unit = tuple[str, str]
 """(language, unit that scored it: normaliser, SentencePiece and n-gram model)."""

@@ -1,13 +1,16 @@
 """Stage cut: what of every source goes on, in columns beside the documents of all sources; text is never read.
 
-Checks apply in the order langid, quality, perplexity, decontaminate, category; the first that a document fails is its
-`reason`. Perplexity cut-offs are percentiles per language and language model (scores of different ones are never mixed)
-over the documents of all sources that pass the checks before, linearly interpolated as `numpy.percentile` does.
+Checks apply in the order line_dedup, langid, quality, perplexity, decontaminate, category; the first that a document
+fails is its `reason`. Perplexity cut-offs are percentiles per language and language model (scores of different ones are
+never mixed) over the documents of all sources that pass the checks before, linearly interpolated as `numpy.percentile`
+does.
 
-Input roles, each a tuple of artifacts named by source: documents, langid, quality, perplexity, decontaminate.
+Input roles, each a tuple of artifacts named by source: documents, line_dedup, langid, quality, perplexity,
+decontaminate.
 Output: data/<source>/part-*.parquet, row-aligned with the documents, columns
-    reason    string   null: eligible; else "langid.language", "langid.threshold", "quality.<rule>",
-                       "perplexity.<bucket>", "decontaminate.<benchmark>", "category.none"
+    reason    string   null: eligible; else "line_dedup.empty" (every line was a repeated one), "langid.language",
+                       "langid.threshold", "quality.<rule>", "perplexity.<bucket>", "decontaminate.<benchmark>",
+                       "category.none"
     language  string   langid's label, "und" without
     category  string   null where there is a reason
     bucket    string   head, middle, tail; "all" without a perplexity
@@ -34,14 +37,16 @@ class SourceCut(Parameters):
 
     `category`: one for the source, or language -> category (documents of other languages get reason "category.none", as
     do all of a source without a category: what no training reads must not stand for what it could read).
-    `decontaminate: report` only counts contaminated documents.
+    `decontaminate`: `drop` contaminated documents; let only the `passage` go, which select takes out, but drop
+    documents that would lose more than `passage_share` of their text (or all of it); or only `report` their number.
     """
 
     langid: LanguageKeep | None = None
     quality: RulesKeep | None = None
     perplexity: BucketKeep | None = None
     category: str | dict[str, str] | None = None
-    decontaminate: Literal["drop", "report"] = "drop"
+    decontaminate: Literal["drop", "passage", "report"] = "drop"
+    passage_share: float = pydantic.Field(default=0.5, gt=0.0, le=1.0)
 
     @pydantic.field_validator("category")
     @classmethod

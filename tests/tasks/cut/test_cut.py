@@ -42,15 +42,20 @@ class Sources:
             units = {"units": dict.fromkeys(("zh", "en"), unit)}
             schema = pa.schema([("perplexity", pa.float64())])
             self._put("perplexity", self._columns("perplexity", source, parts, schema, units))
+        if "emptied" in first:
+            self._put("line_dedup", self._columns("line_dedup", source, parts, pa.schema([("emptied", pa.bool_())])))
         if "contaminated" in first:
             rows = [
                 [
-                    {"contaminated": [{"benchmark": b, "item": "1", "overlap": ""} for b in row["contaminated"]]}
+                    {
+                        "contaminated": [{"benchmark": b, "item": "1", "overlap": ""} for b in row["contaminated"]],
+                        "passage_share": row.get("passage_share", 0.0),
+                    }
                     for row in p
                 ]
                 for p in parts
             ]
-            schema = pa.schema([("contaminated", CONTAMINATED)])
+            schema = pa.schema([("contaminated", CONTAMINATED), ("passage_share", pa.float64())])
             self._put("decontaminate", self._columns("decontaminate", source, rows, schema))
 
     def _put(self, role: str, made: Artifact) -> None:
@@ -116,7 +121,16 @@ def test_the_first_failed_check_is_the_reason_and_the_ledger_has_them_all(tmp_pa
     assert [cutoff["head"], cutoff["middle"]] == np.percentile([1.0, 5.0, 99.0, 100.0], [30, 60]).tolist()
     assert (cutoff["language"], cutoff["unit"], cutoff["documents"]) == ("zh", "unit-a", 4)
     assert found.statistics["funnel"] == [
-        {"source": "web", "read": 8, "langid": 6, "quality": 5, "perplexity": 3, "decontaminate": 2, "category": 2}
+        {
+            "source": "web",
+            "read": 8,
+            "line_dedup": 8,
+            "langid": 6,
+            "quality": 5,
+            "perplexity": 3,
+            "decontaminate": 2,
+            "category": 2,
+        }
     ]
     assert found.statistics["contaminated"] == {"web": {"cmmlu": 2, "mmlu": 1}}
     assert found.statistics["dropped"]["perplexity.tail"] == 2
@@ -174,6 +188,37 @@ def test_categories_by_language_and_reports_of_contamination(tmp_path: Path) -> 
     assert column(found, "language", "plain/") == ["und"] * 2
     assert column(found, "bucket", "plain/") == ["all"] * 2
     assert column(found, "reason", "reference/") == ["category.none"]
+
+
+def test_passages_that_are_too_much_of_a_document_and_emptied_documents_go(tmp_path: Path) -> None:
+    shares = [0.2, 0.5, 0.51, 1.0, 0.9]
+    rows = [{"contaminated": ["mmlu"] if i < 4 else [], "passage_share": share} for i, share in enumerate(shares)]
+    given = Sources(tmp_path)
+    given.add("web", [[{**row, "emptied": False} for row in rows], [{**rows[0], "emptied": True}]])
+    reasons = {
+        action: column(
+            run_stage(
+                STAGE,
+                CutParameters(sources={"web": SourceCut.model_validate({"category": "web", **action_and_share})}),
+                given.inputs,
+                tmp_path=tmp_path / action,
+            ),
+            "reason",
+        )
+        for action, action_and_share in {
+            "passage": {"decontaminate": "passage"},
+            "all": {"decontaminate": "passage", "passage_share": 1.0},
+            "report": {"decontaminate": "report"},
+            "drop": {"decontaminate": "drop"},
+        }.items()
+    }
+    hit = "decontaminate.mmlu"
+    assert reasons == {
+        "passage": [None, None, hit, hit, None, "line_dedup.empty"],
+        "all": [None, None, None, hit, None, "line_dedup.empty"],
+        "report": [None] * 5 + ["line_dedup.empty"],
+        "drop": [hit] * 4 + [None, "line_dedup.empty"],
+    }
 
 
 @pytest.mark.parametrize(
