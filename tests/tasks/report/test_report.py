@@ -107,6 +107,18 @@ def test_an_older_tokenizer_without_a_report_is_shown(tmp_path: Path) -> None:
     assert numbers["tokenizer_report"] == {} and "tokens per character" in page
 
 
+def test_given_pieces_are_accounted_for(tmp_path: Path) -> None:
+    base = sentencepiece_base()
+    given = {
+        "given": 1_234, "added": 1_200, "skipped": {"given before": 30, "holds a special token": 4}, "steps_added": 7,
+        "characters_added": 5, "examples": {"holds a special token": ["<s>a"]},
+    }  # fmt: skip
+    statistics = {"size": size_of(base), "new_tokens": 0, **measure(base, base, [], SAMPLE)}
+    found = report(base, base, [], [], 0, SAMPLE) | {"given_pieces": given}
+    _, page, _ = drawn({"tokenizer": made("tokenizer", statistics, {"report.json": found}, tmp_path)}, tmp_path)
+    assert "Of 1,234 pieces 1,200 were added" in page and "&lt;s&gt;a" in page and "given before" in page
+
+
 def test_the_duplicate_section(tmp_path: Path) -> None:
     numbers, page, _ = drawn({"dedup": dedup(tmp_path)}, tmp_path)
     assert [row["size"] for row in numbers["clusters"]] == SIZES[:CLUSTERS_SHOWN]
