@@ -33,7 +33,7 @@ BLOCK_ROWS = 20_000
 
 @dataclass(frozen=True)
 class Preference:
-    """One entry of `prefer`: a column of a part's file. None: the source has no such annotation."""
+    """One entry of `prefer`: a column of a part's file. None: there is no such annotation of the source."""
 
     file: Path | None
     column: str
@@ -57,7 +57,7 @@ class Part:
     documents: Path  # has the column id; text only where it is of this run
     signatures: Path
     cut: Path | None
-    prefer: tuple[Preference, ...] = ()
+    prefer: tuple[Preference, ...]
 
     @property
     def label(self) -> str:
@@ -103,11 +103,13 @@ def find_parts(inputs: Mapping[str, Sequence[Artifact]], parameters: DedupParame
         found.append(Part(number=len(found), start=start, rows=rows, **values))
         start += rows
 
+    unranked = tuple(Preference(None, entry, descending=False) for entry in parameters.prefer)
     for order, artifact in enumerate(history):
         for name in artifact.files(INDEX_PREFIX):
             path = artifact.path(name)
             place = {"source": artifact.name, "name": Path(name).name, "crawl": artifact.identity, "order": order}
-            add(pq.read_metadata(path).num_rows, **place, documents=path, signatures=path, cut=None)
+            files = {"documents": path, "signatures": path, "cut": None, "prefer": unranked}
+            add(pq.read_metadata(path).num_rows, **place, **files)
     for source in sorted(documents):
         for name in documents[source].files("part-"):
             path = documents[source].path(name)
