@@ -162,11 +162,22 @@ def _contents(value: Any) -> Any:
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
-    """The `tokenizer.json` of a folder, without padding or truncation."""
+    """The `tokenizer.json` of a folder, without padding or truncation.
+
+    `tokenizers` numbers added tokens on from the vocabulary's end, whatever the file says; where the file leaves a hole
+    before them, they are entered into the vocabulary at the ids that the file says, which the weights belong to.
+    """
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise StageError(f"{folder} has no tokenizer.json; give a Hugging Face tokenizer or checkpoint folder")
     tokenizer = Tokenizer.from_file(str(path))
+    state = json.loads(path.read_text(encoding="utf-8"))
+    added = {token["content"]: token["id"] for token in state.get("added_tokens", ())}
+    if any(tokenizer.token_to_id(content) != index for content, index in added.items()):
+        if not isinstance(state["model"].get("vocab"), dict):
+            raise StageError(f"{path}: its added tokens have ids that leave holes, which only BPE vocabularies may")
+        state["model"]["vocab"] = {**added, **state["model"]["vocab"]}
+        tokenizer = Tokenizer.from_str(json.dumps(state))
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer

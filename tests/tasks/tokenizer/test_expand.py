@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
+from transformers import AutoTokenizer
 
 from infra.stage import StageError
 from tasks.checkpoints.base import open_base
-from tasks.checkpoints.tokenizer_files import byte_level_content, read_tokenizer, size_of
-from tasks.tokenizer.expand import NewToken, continue_bpe, undone, unreachable, whole_characters_or_step
+from tasks.checkpoints.tokenizer_files import byte_level_content, read_tokenizer, size_of, write_tokenizer
+from tasks.tokenizer.expand import NewToken, continue_bpe, grow, undone, unreachable, whole_characters_or_step
 from tasks.tokenizer.measure import plain_ids
-from tasks.tokenizer.train import BOS, EOS, bytes_only, train
+from tasks.tokenizer.train import BOS, EOS, PAD, bytes_only, train
 from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, MIXED, sentencepiece_base
 
 
@@ -92,6 +95,62 @@ def test_special_tokens_in_the_text_are_text(family: str) -> None:
     again, tokens = continue_bpe(BASES[family], [text] * 20, size_of(BASES[family]) + 2)
     assert not specials & {index for token in tokens for index in token.base_ids}
     assert unreachable(again, tokens) == []
+
+
+def write_qwen_like(folder: Path, first: int) -> None:
+    """Added tokens from `first` on, above the vocabulary; NFC, `ignore_merges`, a token not marked special."""
+    state = json.loads(byte_level_base().to_str())
+    kept = [token for token in state["model"]["vocab"] if token not in (BOS, EOS, PAD)]
+    state["model"]["vocab"] = {token: index for index, token in enumerate(kept)}
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    state["added_tokens"] = [
+        {"id": first, "content": "<|endoftext|>", "special": True, **flags},
+        {"id": first + 1, "content": "<tool_call>", "special": False, **flags},
+    ]
+    state["model"]["ignore_merges"] = True
+    state["normalizer"] = {"type": "NFC"}
+    state["post_processor"] = None
+    (folder / "tokenizer.json").write_text(json.dumps(state))
+
+
+@pytest.mark.parametrize("first", [317, 330])
+def test_a_base_with_added_tokens_above_and_with_holes(tmp_path: Path, first: int) -> None:
+    write_qwen_like(tmp_path, first)
+    base = read_tokenizer(tmp_path)
+    assert size_of(base) == first + 2 and len(base.get_vocab()) == 319
+    grown, tokens = continue_bpe(base, CHINESE + ENGLISH + ["<tool_call> <|endoftext|>"] * 20, 400)
+    vocabulary = grown.get_vocab()
+    assert all(vocabulary[token] == index for token, index in base.get_vocab().items())
+    assert [token.id for token in tokens] == list(range(first + 2, 400)) and unreachable(grown, tokens) == []
+    assert not any("<tool_call>" in (token.text or "") or "<|endoftext|>" in (token.text or "") for token in tokens)
+    spelled = {token.id: token.base_ids for token in tokens}
+    for text in [*CHINESE, *ENGLISH, "e\u0301 cafe\u0301", "<|endoftext|>公园"]:
+        (old,), (new,) = plain_ids(base, [text]), plain_ids(grown, [text])
+        assert undone(new, spelled) == old and first not in new
+        assert grown.decode(new, skip_special_tokens=False) == unicodedata.normalize("NFC", text)
+    write_tokenizer(grown, tmp_path, {"eos_token": "<|endoftext|>"})
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert len(loaded) == len(vocabulary) and loaded("<|endoftext|>公园")["input_ids"][0] == first
+    assert loaded("<tool_call>公园")["input_ids"][0] == first + 1
+    assert first not in loaded("<|endoftext|>公园", split_special_tokens=True)["input_ids"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_new_piece_holds_an_added_token(family: str) -> None:
+    base = Tokenizer.from_str(BASES[family].to_str())
+    base.add_tokens([AddedToken("公园", normalized=False)])
+    grown, tokens = continue_bpe(base, CHINESE + ENGLISH, size_of(base) + 40)
+    assert not any("公园" in (token.text or "") for token in tokens)
+    assert all(
+        "公园" not in json.dumps(merge, ensure_ascii=False) for merge in json.loads(grown.to_str())["model"]["merges"]
+    )
+
+
+def test_the_knee_is_a_cut_of_the_same_run() -> None:
+    base = BASES["sentencepiece"]
+    long = grow(base, CHINESE + ENGLISH, None, maximum=200)
+    assert 0 < len(long.tokens) <= len(long.steps)
+    assert long.tokens == continue_bpe(base, CHINESE + ENGLISH, size_of(base) + len(long.tokens))[1]
 
 
 def test_growing_twice_equals_the_rules_of_growing_once() -> None:
