@@ -1,4 +1,4 @@
-"""Write, beside every document, the benchmark items it contains and the words that show it."""
+"""Write, beside every document, the benchmark items in it, the words that show them, and the passage around those."""
 
 from __future__ import annotations
 
@@ -16,23 +16,33 @@ from infra.stage import Outcome
 from infra.store import Shard
 from tasks.benchmarks.read import read_items
 from tasks.decontaminate.grams import ItemIndex, build_index
+from tasks.decontaminate.passages import passages
 from tasks.decontaminate.stage import DecontaminateParameters
-from tasks.documents.annotate import Part, annotate_part, ledger_of, parts
+from tasks.documents import edits
+from tasks.documents.annotate import Part, annotate_part, ledger_of, text_parts
+from tasks.text.ngrams import Hit, word_spans
 
 OVERLAP_CHARACTERS = 200
 """How much of a run of common words is written down."""
 
 MOST_HIT_ITEMS = 20
 
-CONTAMINATED = pa.schema(
-    [
-        (
-            "contaminated",
-            pa.list_(pa.struct([("benchmark", pa.string()), ("item", pa.string()), ("overlap", pa.string())])),
-        )
-    ]
+CONTAMINATED = pa.list_(
+    pa.struct(
+        [
+            ("benchmark", pa.string()),
+            ("item", pa.string()),
+            ("overlap", pa.string()),  # the first run of common words, normalised
+            ("words", pa.int32()),  # common words in all runs
+            ("start", pa.int64()),  # where the first run stands in the ingest text, in characters; null in the prompt
+            ("end", pa.int64()),
+        ]
+    )
 )
-"""Per document: every item found in it, in the order of the recipe's benchmarks and their files; empty for none."""
+SCHEMA = pa.schema([("contaminated", CONTAMINATED), (edits.COLUMN, edits.EDITS), ("passage_share", pa.float64())])
+"""Per document: every item found in it, in the order of the recipe's benchmarks and their files (empty for none); the
+edits that take its passages; the share of the text that they take, 1.0 where the prompt has common words, which no edit
+reaches."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,11 @@ class Search:
 
 
 def run(context: Context) -> Outcome:
-    """Inputs: documents. Pins: `against.<benchmark>.paths`. Writes `contaminated`, row-aligned."""
+    """Inputs: documents, line_dedup. Pins: `against.<benchmark>.paths`. Writes columns of `SCHEMA`, row-aligned.
+
+    Text is read through the edits of line deduplication, because that is what select writes; a removed line may join
+    what it stood between. Offsets are those of the ingest text all the same.
+    """
     parameters: DecontaminateParameters = context.parameters
     search = Search(
         parameters.model_dump_json(),
@@ -54,7 +68,7 @@ def run(context: Context) -> Outcome:
         ),
     )
     index = item_index(search)  # before any worker starts, so that an unreadable benchmark fails at once
-    items = {Path(part.name).stem: part for part in parts(context.input("documents"), ("text", "prompt"), {})}
+    items = {Path(part.name).stem: part for part in text_parts(context, ("text", "prompt"))}
     results = context.map(functools.partial(decontaminate_part, search), items)
     return Outcome(_statistics(index, list(results.values())), ledger_of(results))
 
@@ -70,31 +84,80 @@ def item_index(search: Search) -> ItemIndex:
 
 
 def decontaminate_part(search: Search, part: Part, shard: Shard) -> dict[str, Any]:
-    """Annotate one part; also returns how many documents each benchmark and each item was found in."""
+    """Annotate one part; also returns how many documents each benchmark and each item was found in, and passages."""
     index = item_index(search)
+    margin = DecontaminateParameters.model_validate_json(search.parameters).passage_margin
     documents: Counter[str] = Counter()
     items: Counter[int] = Counter()
+    totals: Counter[str] = Counter()
 
     def annotate_table(table: pa.Table) -> pa.Table:
-        texts = [
-            f"{prompt}\n{text}" if prompt else text
-            for prompt, text in zip(table["prompt"].to_pylist(), table["text"].to_pylist(), strict=True)
-        ]
-        rows: list[list[dict[str, str]]] = []
-        for hits in index.grams.find(texts):
-            found = [index.items[hit.owner] for hit in hits]
-            items.update(hit.owner for hit in hits)
-            documents.update({item.benchmark for item in found} | ({""} if found else set()))
-            rows.append(
-                [
-                    {"benchmark": item.benchmark, "item": item.id, "overlap": hit.text[:OVERLAP_CHARACTERS]}
-                    for item, hit in zip(found, hits, strict=True)
-                ]
-            )
-        return pa.table({"contaminated": pa.array(rows, CONTAMINATED.field("contaminated").type)})
+        texts, prompts = table["text"].to_pylist(), table["prompt"].to_pylist()
+        found = index.grams.find(
+            [f"{prompt}\n{text}" if prompt else text for prompt, text in zip(prompts, texts, strict=True)]
+        )
+        hit = [row for row, hits in enumerate(found) if hits]
+        given: dict[int, list[edits.Edit]] = {row: [] for row in hit}
+        if edits.COLUMN in table.column_names and hit:
+            given = dict(zip(hit, edits.rows_of(table[edits.COLUMN].take(pa.array(hit))), strict=True))
+        contaminated: list[list[dict[str, Any]]] = [[] for _ in texts]
+        taken: list[list[edits.Edit]] = [[] for _ in texts]
+        shares = [0.0] * len(texts)
+        for row in hit:
+            place = Placed(prompts[row], texts[row], found[row], margin, edits.Alignment(given[row]))
+            contaminated[row] = [
+                {
+                    "benchmark": (item := index.items[hit.owner]).benchmark,
+                    "item": item.id,
+                    "overlap": hit.text[:OVERLAP_CHARACTERS],
+                    "words": hit.words,
+                    **place.first_run(number),
+                }
+                for number, hit in enumerate(found[row])
+            ]
+            taken[row], shares[row] = place.edits, place.share
+            items.update(hit.owner for hit in found[row])
+            documents.update({entry["benchmark"] for entry in contaminated[row]} | {""})
+            totals.update(passages=len(taken[row]))
+        return pa.table(
+            [pa.array(contaminated, CONTAMINATED), edits.column_of(taken), pa.array(shares, pa.float64())],
+            schema=SCHEMA,
+        )
 
     result = annotate_part(annotate_table, part, shard)
-    return {**result, "documents": documents, "items": {str(owner): count for owner, count in sorted(items.items())}}
+    return {
+        **result,
+        "documents": documents,
+        "items": {str(owner): count for owner, count in sorted(items.items())},
+        "passages": totals["passages"],
+    }
+
+
+class Placed:
+    """A contaminated document's hits, as characters of its text, and the passages that they ask for."""
+
+    def __init__(self, prompt: str, text: str, hits: Sequence[Hit], margin: int, alignment: edits.Alignment) -> None:
+        before = len(prompt) + 1 if prompt else 0
+        starts, ends = word_spans(f"{prompt}\n{text}" if prompt else text)
+        self._spans = [
+            [(int(starts[first]) - before, int(ends[end - 1]) - before) for first, end in hit.runs] for hit in hits
+        ]
+        self._alignment = alignment
+        everything = [span for spans in self._spans for span in spans]
+        removed = passages(text, [span for span in everything if span[0] >= 0], margin)
+        prompted = any(start < 0 for start, _ in everything)
+        self.share = 1.0 if prompted else sum(edit.end - edit.start for edit in removed) / len(text)
+        self.edits: list[edits.Edit] = []
+        for edit in removed:
+            start, end = alignment.span(edit.start, edit.end)
+            self.edits.append(edit._replace(start=start, end=end))
+
+    def first_run(self, hit: int) -> dict[str, int | None]:
+        """Where the first run of a hit stands in the ingest text."""
+        start, end = self._spans[hit][0]
+        if start < 0:
+            return {"start": None, "end": None}
+        return dict(zip(("start", "end"), self._alignment.span(start, end), strict=True))
 
 
 def _statistics(index: ItemIndex, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -109,6 +172,7 @@ def _statistics(index: ItemIndex, results: Sequence[dict[str, Any]]) -> dict[str
     return {
         "documents": sum(result["rows"] for result in results),
         "documents_hit": documents[""],
+        "passages": sum(result["passages"] for result in results),
         "benchmarks": {
             name: {
                 "items": asked[name],

@@ -18,6 +18,7 @@ class DecontaminateParameters(Parameters):
     document. Shorter questions count as a whole from `minimum_words` or `minimum_characters` on; still shorter ones and
     whole questions that are templates, count together with their choices. An n-gram in more than `template_items`
     items of a benchmark is a template ("Which of the following is the best example of ...") and marks nothing.
+    `passage_margin`: characters on both sides of the common words that go with them where only the passage goes.
     """
 
     against: dict[str, BenchmarkFiles]
@@ -26,6 +27,7 @@ class DecontaminateParameters(Parameters):
     minimum_words: int = pydantic.Field(8, ge=1)
     minimum_characters: int = pydantic.Field(12, ge=1)
     template_items: int = pydantic.Field(2, ge=1)
+    passage_margin: int = pydantic.Field(200, ge=0)
 
     @pydantic.field_validator("against", mode="before")
     @classmethod
@@ -48,7 +50,7 @@ class DecontaminateParameters(Parameters):
 
 STAGE = Stage(
     "decontaminate",
-    version=1,
+    version=2,
     parameters=DecontaminateParameters,
     run="tasks.decontaminate.run:run",
     summary="n-gram overlap of every document with every question of the benchmarks",

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import random
+import re
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pydantic
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from infra.engine.processes import Processes
 from tasks.benchmarks.model import Benchmark, BenchmarkFiles
 from tasks.benchmarks.read import Item, read_items
 from tasks.decontaminate.grams import build_index
+from tasks.decontaminate.passages import passages
 from tasks.decontaminate.stage import STAGE, DecontaminateParameters
+from tasks.documents.edits import Edit, apply, column_of, merge
 from tests.stage_harness import data_digests, run_stage
-from tests.tables import column, documents
+from tests.tables import artifact, column, documents
+from tests.tasks.decontaminate import leaks
 
 LONG = "When the river Aar was diverted in 1868 by engineer La Nicca which of these lakes was used as its new bed?"
 ZH_LONG = "一九九八年长江流域发生特大洪水时，下列哪一座城市的堤防最先出现了决口的险情？"
@@ -127,6 +135,89 @@ def test_prompts_and_limits_do_not_enter_the_version(tmp_path: Path) -> None:
     assert given.file_references() == {"against.en.paths": files.paths}
     with pytest.raises(pydantic.ValidationError, match="minimum_words is 14, more than the n-gram's 13"):
         DecontaminateParameters(against={}, minimum_words=14)
+
+
+FILLER = "The river was wide and slow that year. Nobody in the village could say why it had changed its course. "
+FILLER_ZH = "那一年河水又宽又慢，村里没有人说得清它为什么改了道。老人们都说从来没有见过这样的事情。"
+
+
+def test_passages_are_offsets_of_the_ingest_text_and_leave_whole_sentences(tmp_path: Path) -> None:
+    rows = (question(LONG, id="aar"), question(ZH_LONG, id="flood"))
+    against = {"en": benchmark(tmp_path, "en", rows[0]), "zh": benchmark(tmp_path, "zh", rows[1])}
+    leak = f"A quiz of ours.\n{LONG.replace(' by ', chr(10) + 'Menu' + chr(10))}\nA. Biel B. Morat"
+    leak = leak.replace("engineer", "by engineer")
+    texts: list[Any] = [
+        f"Menu\n{FILLER * 8}\n\nMenu\n{leak}\n\nMenu\n{FILLER * 8}",
+        f"Menu\n{leak}",
+        f"{FILLER_ZH * 20}{ZH_LONG}选项：甲、乙。{FILLER_ZH * 20}",
+        {"text": FILLER, "prompt": LONG},
+        FILLER,
+    ]
+    given = documents(tmp_path, "web", [texts[:2], texts[2:]])
+    plain = column(given, "text")
+    menus = [[Edit(found.start(), found.end(), "", "menu") for found in re.finditer("Menu\n", text)] for text in plain]
+    columns = (column_of(menus[:2]), column_of(menus[2:]))
+    parts = {f"part-{number:05d}.parquet": pa.table({"edits": edits}) for number, edits in enumerate(columns)}
+    inputs = {"documents": given, "line_dedup": artifact(tmp_path, "line_dedup", "web", parts)}
+    built = run_stage(STAGE, DecontaminateParameters(against=against), inputs, name="web", tmp_path=tmp_path)
+    hits = [row[0] if row else {} for row in column(built, "contaminated")]
+    assert [hit.get("item") for hit in hits] == ["aar", "aar", "flood", "aar", None]
+    assert plain[0][hits[0]["start"] : hits[0]["end"]] == leak.split("\n", 1)[1].rsplit("?", 1)[0]
+    assert (hits[0]["words"], hits[3]["start"]) == (len(LONG.split()), None)
+    taken = [[Edit(**edit) for edit in row] for row in column(built, "edits")]
+    left = [apply(text, merge(*several)) for text, *several in zip(plain, menus, taken, strict=True)]
+    assert left[0].count(FILLER.split(".")[0]) == 12 and left[0].count("\n\n") == 1
+    assert set(re.split(r"[.]\s+", left[0])) == set(re.split(r"[.]\s+", FILLER * 2))
+    assert left[1] == "" and left[3:] == [FILLER, FILLER]
+    assert left[2].count("\n") == 1 and set(left[2].replace("\n", "").split("。")) == set(FILLER_ZH.split("。"))
+    shares = column(built, "passage_share")
+    assert 0.2 < shares[0] < 0.5 and shares[1] == shares[3] == 1 and 0.1 < shares[2] < 0.4 and shares[4] == 0
+    again = documents(tmp_path / "again", "web", [left])
+    cured = run_stage(STAGE, DecontaminateParameters(against=against), {"documents": again}, tmp_path=tmp_path)
+    assert cured.statistics["documents_hit"] == 0 and built.statistics["passages"] == 3
+    (row,) = built.manifest["ledger"]["rows"]
+    assert [(r["side"], r["reason"], r["bytes"]) for r in row["reasons"]] == [("edited", "menu", 6 * 5)]
+
+
+@given(st.text(alphabet="ab. \n。", max_size=60), st.data(), st.integers(0, 5))
+def test_passages_cover_what_is_asked_and_end_at_sentences(text: str, data: st.DataObject, margin: int) -> None:
+    spans = []
+    for _ in range(data.draw(st.integers(0, 3)) if text else 0):
+        start = data.draw(st.integers(0, len(text) - 1))
+        spans.append((start, data.draw(st.integers(start + 1, len(text)))))
+    found = passages(text, spans, margin)
+    apply(text, found)  # ascending, disjoint, within the text
+    for start, end in spans:
+        assert any(edit.start <= start and end <= edit.end for edit in found)
+    for edit in found:
+        assert edit.start == 0 or not text[edit.start - 1].isspace()
+        assert edit.end == len(text) or not text[edit.end].isspace()
+        assert edit.start == 0 or text[edit.start - 1] in ".。" or text[edit.start] == "\n"
+
+
+@pytest.mark.real
+def test_items_of_every_benchmark_are_found_however_they_are_printed(real_data: Path) -> None:
+    rng = random.Random(0)
+    benchmarks = {name: rng.sample(items, 15) for name, items in leaks.real_benchmarks(real_data).items()}
+    items = [item for members in benchmarks.values() for item in members]
+    index = build_index(benchmarks, DecontaminateParameters(against={}))
+    assert sum(index.unmatchable.values()) == 0
+    for manner, change in leaks.MANNERS.items():
+        texts = []
+        for item in items:
+            before, after = rng.choices(leaks.prose(real_data, leaks.is_chinese(item)), k=2)
+            texts.append(leaks.in_text(change(leaks.as_printed(item), rng), before, after))
+        missed = [
+            items[number].id
+            for number, hits in enumerate(index.grams.find(texts))
+            if number not in {hit.owner for hit in hits}
+        ]
+        assert not missed, manner
+    pages = [
+        leaks.on_a_page(leaks.as_printed(item), *leaks.prose(real_data, leaks.is_chinese(item))[:2]) for item in items
+    ]
+    missed = [items[n].id for n, hits in enumerate(index.grams.find(pages)) if n not in {hit.owner for hit in hits}]
+    assert not missed, "on a page"
 
 
 @pytest.mark.real

@@ -1,0 +1,57 @@
+"""From runs of words that give a benchmark's item away to the passage that goes with them.
+
+As GPT-3's authors did (https://arxiv.org/abs/2005.14165, appendix C), a margin of 200 characters on both sides goes
+too, because choices and answers stand beside a question, and so do pieces of under 200 characters that would be left
+between two passages or at an end of the text. Unlike theirs a passage reaches to the ends of its first and last
+sentence (or line), and what is left stays one document, with a line feed (an empty line where the passage held
+one) for the passage.
+"""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Iterable
+
+from tasks.documents.edits import Edit
+
+REASON = "decontaminate"
+
+_SENTENCE_END = re.compile(r"[.!?]+[\"'”’)\]]*(?=\s)|[。！？…]+[”’」』）]*|\n")
+_BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
+
+
+def passages(text: str, spans: Iterable[tuple[int, int]], margin: int) -> list[Edit]:
+    """The edits that take the passages around `spans` (start, end; characters) out of `text`."""
+    bounds = [0, *(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]
+    merged: list[list[int]] = []
+    for start, end in sorted(spans):
+        low = bounds[bisect.bisect_right(bounds, max(start - margin, 0)) - 1]
+        high = bounds[bisect.bisect_left(bounds, min(end + margin, len(text)))]
+        low = 0 if low < margin else low
+        high = len(text) if len(text) - high < margin else high
+        if merged and (low - merged[-1][1] < max(margin, 1) or text[merged[-1][1] : low].isspace()):
+            merged[-1][1] = max(merged[-1][1], high)
+        else:
+            merged.append([low, high])
+    return [_edit(text, low, high) for low, high in merged]
+
+
+def _edit(text: str, low: int, high: int) -> Edit:
+    """The passage with the white space around it, which one separator replaces."""
+    start, end = _before_space(text, low), _after_space(text, high)
+    if start == 0 or end == len(text):
+        return Edit(start, end, "", REASON)
+    return Edit(start, end, "\n\n" if _BLANK_LINE.search(text, start, end) else "\n", REASON)
+
+
+def _before_space(text: str, at: int) -> int:
+    while at and text[at - 1].isspace():
+        at -= 1
+    return at
+
+
+def _after_space(text: str, at: int) -> int:
+    while at < len(text) and text[at].isspace():
+        at += 1
+    return at
