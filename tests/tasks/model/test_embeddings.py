@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from infra.stage import StageError
 from tasks.model import embeddings
-from tasks.model.embeddings import Growth, NewRow, grow, padded
+from tasks.model.embeddings import Growth, NewRow, as_bytes, as_float64, grow, padded
 from tasks.model.safetensors_file import read_header, write_file
 from tasks.model.stage import Method
 
@@ -58,6 +59,18 @@ def test_mean_rows_equal_a_plain_reference_to_the_bit(
     assert torch.equal(grown_VD[14:], matrix_VD[:10].double().mean(0).to(dtype).expand(4, -1))
     assert norms["old"] == pytest.approx(float(matrix_VD[:10].double().norm(dim=1).mean()))
     assert norms["new"] == pytest.approx(float(grown_VD[10:13].double().norm(dim=1).mean()))
+
+
+@given(st.lists(st.floats(), min_size=1, max_size=20))
+def test_values_are_rounded_as_torch_rounds_them(values: list[float]) -> None:
+    values_VD = np.array([values])
+    for name, dtype in {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}.items():
+        with np.errstate(over="ignore"):
+            raw_VW = as_bytes(values_VD, name)
+        expected = torch.from_numpy(values_VD).to(getattr(torch, dtype))
+        found = torch.from_numpy(raw_VW).view(expected.dtype)
+        assert torch.equal(found.nan_to_num(1.5), expected.nan_to_num(1.5))
+        assert np.array_equal(as_float64(raw_VW, name), expected.double().numpy(), equal_nan=True)
 
 
 def test_other_initialisations(tmp_path: Path) -> None:
