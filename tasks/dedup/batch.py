@@ -10,7 +10,7 @@ Written to scratch, in a folder for each batch (h heads stand for g documents th
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ class BatchWork:
 
 def bytes_per_document(bands: int, prefer: int) -> int:
     """Memory of one document of a batch, its shingles apart, which are mapped from a file and handed back."""
-    return 3 * candidate_record(prefer).itemsize + 120 + 40 * bands
+    return 3 * candidate_record(prefer).itemsize + 120 + 28 * bands
 
 
 def elect_batch(work: BatchWork, shard: Shard) -> dict[str, JSON]:
@@ -86,7 +86,7 @@ def elect_batch(work: BatchWork, shard: Shard) -> dict[str, JSON]:
     order = in_order(records, work.places.orders[parts])
     records, starts, parts = records[order], starts[order], parts[order]
     first = first_copies(records["text_hash"])
-    members, groups = memberships(list(_groups(work)), records["number"], first)
+    members, groups = memberships(_groups(work), records["number"], first)
     candidates = Candidates(
         values, starts, records["size"].astype(np.int64), *by_document(members, groups, len(records)),
         records["number"] < work.first_new,
@@ -147,23 +147,27 @@ def first_copies(text_hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
 
 
 def memberships(
-    found: list[tuple[npt.NDArray[Any], npt.NDArray[np.uint32]]],
+    found: Iterable[tuple[npt.NDArray[Any], npt.NDArray[np.uint32]]],
     numbers: npt.NDArray[np.uint32],
     first: npt.NDArray[np.int64],
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+) -> tuple[Ranks, npt.NDArray[np.int32]]:
     """(rank, group) of every first copy in a group of two different texts and more, by group.
 
     `found`: blocks of (group records, members' numbers); `numbers` and `first` by rank.
     """
-    sizes = np.concatenate([np.empty(0, np.int64), *(records["size"] for records, _ in found)]).astype(np.int64)
-    members = np.concatenate([np.empty(0, np.uint32), *(listed for _, listed in found)])
     by_number = np.argsort(numbers)
-    ranks = by_number[np.searchsorted(numbers[by_number], members)].astype(np.int32)
-    groups = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
-    firsts = first[ranks] == ranks
-    ranks, groups = ranks[firsts], groups[firsts]
-    several = (np.bincount(groups, minlength=len(sizes)) > 1)[groups]
-    return ranks[several], groups[several]
+    ascending = numbers[by_number]
+    ranks, groups = [np.empty(0, np.int32)], [np.empty(0, np.int32)]
+    count = 0
+    for records, members in found:
+        rank = by_number[np.searchsorted(ascending, members)]
+        is_first = first[rank] == rank
+        group = np.repeat(np.arange(len(records), dtype=np.int32), records["size"])[is_first]
+        several = (np.bincount(group, minlength=len(records)) > 1)[group]
+        ranks.append(rank[is_first][several].astype(np.int32))
+        groups.append(group[several] + np.int32(count))
+        count += len(records)
+    return np.concatenate(ranks), np.concatenate(groups)
 
 
 def by_document(

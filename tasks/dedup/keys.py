@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from infra.stage import JSON
+from infra.stage import JSON, StageError
 from infra.store import Shard
-from tasks.dedup.segments import SegmentWriter, gathered
+from tasks.dedup.segments import SegmentWriter, count, gathered
 from tasks.dedup.signed import Part, Signing, blocks
 
 KEY_RECORD = np.dtype([("key", "<u8"), ("number", "<u4")])
@@ -96,11 +96,19 @@ class GroupWork:
     parts: int
     partition: int
     first_new: int
+    memory: int
 
 
 def find_groups(work: GroupWork, shard: Shard) -> dict[str, JSON]:
     """Write the groups of two and more: their sizes as records, their documents as values."""
-    records = gathered([work.keys / str(part) for part in range(work.parts)], work.partition, KEY_RECORD)
+    folders = [work.keys / str(part) for part in range(work.parts)]
+    if (needed := GROUPING_BYTES * sum(count(folder, work.partition) for folder in folders)) > work.memory:
+        raise StageError(
+            f"dedup.memory leaves a worker {work.memory / 1e6:,.0f} MB, but so many documents agree in one band that "
+            f"sorting their keys needs {needed / 1e6:,.0f} MB: raise dedup.memory by a factor of "
+            f"{needed / work.memory:.1f}, or take fewer workers"
+        )
+    records = gathered(folders, work.partition, KEY_RECORD)
     keys, numbers = records["key"].copy(), records["number"].copy()
     del records
     sizes, members = groups_of(keys, numbers, work.first_new)

@@ -81,12 +81,13 @@ class Plan:
         records = documents * (parameters.bands + 1)
         worker_bytes = parameters.memory // workers
         partitions = 1
-        while partitions * min(worker_bytes // (2 * GROUPING_BYTES), _PARTITION_RECORDS) < records:
+        fitting = min(worker_bytes // (2 * GROUPING_BYTES), _PARTITION_RECORDS)
+        while partitions * fitting < records and partitions < _MOST_PARTITIONS:
             partitions *= 2
-        block = BLOCK_ROWS * (parameters.bands * (2 * KEY_RECORD.itemsize + 10 * parameters.rows) + 100)
+        row = parameters.bands * (2 * KEY_RECORD.itemsize + 3 * 8 * parameters.rows) + 100
         needed = max(
             components.BYTES_PER_DOCUMENT * documents,
-            workers * min(block, documents * block // BLOCK_ROWS),
+            workers * row * min(BLOCK_ROWS, documents),
             workers * 2 * GROUPING_BYTES * records // _MOST_PARTITIONS,
         )
         refuse_memory(needed, parameters, f"{documents:,} documents and {workers} workers")
@@ -165,7 +166,9 @@ def _group(context: Context, plan: Plan) -> tuple[list[int], dict[str, int]]:
     found = context.map(
         find_groups,
         {
-            f"{plan.key}.groups.{number}": GroupWork(keys, groups, len(plan.parts), number, plan.first_new)
+            f"{plan.key}.groups.{number}": GroupWork(
+                keys, groups, len(plan.parts), number, plan.first_new, plan.worker_bytes
+            )
             for number in range(plan.partitions)
         },
     )

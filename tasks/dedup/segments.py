@@ -82,6 +82,12 @@ def segments(path: Path, bucket: int, dtype: np.dtype[Any]) -> Iterator[tuple[Re
             )
 
 
+def count(path: Path, bucket: int) -> int:
+    """Records of a bucket in the folder `path`."""
+    edges = np.load(path / "edges.npy", mmap_mode="r")
+    return int((edges[:, 0, bucket + 1] - edges[:, 0, bucket]).sum())
+
+
 def gathered(paths: list[Path], bucket: int, dtype: np.dtype[Any]) -> Records:
     """The records of a bucket in all folders."""
     found = [records for path in paths for records, _ in segments(path, bucket, dtype)]

@@ -27,8 +27,8 @@ SIGNING = ("shingle", "bands", "rows", "seed", "text_cap")
 
 MOST_DOCUMENTS = 2**32 - 2
 ID_BYTES = 32
-BLOCK_ROWS = 20_000
-"""Rows read at once: 18 MB of signatures with 112 values."""
+BLOCK_ROWS = 10_000
+"""Rows read at once: 9 MB of signatures with 112 values."""
 
 
 @dataclass(frozen=True)

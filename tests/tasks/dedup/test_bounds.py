@@ -1,0 +1,184 @@
+"""Bounds: memory that is too small is refused with what is needed, giant documents and giant groups stay cheap, a
+killed run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from infra.engine.base import Inline
+from infra.stage import GateError, StageError
+from infra.store import Artifact
+from tasks.dedup import keys
+from tasks.dedup import run as dedup_run
+from tasks.dedup.stage import STAGE, DedupParameters
+from tasks.documents.hashes import SHINGLE_SET, TEXT_HASH, parquet_options, signature_type
+from tests.stage_harness import data_digests, run_stage
+from tests.tables import artifact
+from tests.tasks.dedup.corpus import dedup_inputs, document, edited, outcomes, prose
+
+OPEN = {"largest_cluster": None, "removal_rate": None, "saturated_band": None}
+
+
+def dedup(inputs: Any, tmp_path: Path, engine: Any = None, **parameters: Any) -> Artifact:
+    chosen = DedupParameters(**{"prefer": ("length",), "gates": OPEN, **parameters})
+    return run_stage(STAGE, chosen, inputs, tmp_path=tmp_path, engine=engine)
+
+
+def signed(tmp_path: Path, sets: list[np.ndarray[Any, Any]], text: list[int], band: list[int]) -> dict[str, Any]:
+    """Inputs made without text: shingle sets, a number for each text, and what all bands' values are drawn from."""
+    count = len(sets)
+    hashes = np.zeros((count, 2), np.uint64)
+    hashes[:, 0] = text
+    rows = np.array(band, np.uint64)[:, None] + np.arange(112, dtype=np.uint64) * np.uint64(1_000_003)
+    offsets = np.concatenate(([0], np.cumsum([len(one) for one in sets])))
+    tables = {
+        "ingest": pa.table({"id": [f"{number:032x}" for number in range(count)], "text": ["text"] * count}),
+        "signatures": pa.table(
+            {
+                "text_hash": pa.FixedSizeBinaryArray.from_buffers(TEXT_HASH, count, [None, pa.py_buffer(hashes)]),
+                "signature": pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), type=signature_type(112)),
+                "shingle_set": pa.ListArray.from_arrays(
+                    pa.array(offsets, pa.int32()), pa.array(np.concatenate(sets)), type=SHINGLE_SET
+                ),
+                "length": pa.array(np.full(count, 4)),
+            }
+        ),
+        "cut": pa.table({"reason": pa.nulls(count, pa.string()), "language": ["en"] * count}),
+    }
+    found = {}
+    for stage, table in tables.items():
+        name = "web/part-00000.parquet" if stage == "cut" else "part-00000.parquet"
+        found[stage] = artifact(
+            tmp_path / "made", stage, "main" if stage == "cut" else "web", {name: table.slice(0, 0)}
+        )
+        pq.write_table(table, found[stage].path(name), row_group_size=1_000, **parquet_options(table.schema))
+    parameters = {"shingle": 5, "bands": 14, "rows": 8, "seed": 1, "text_cap": 500_000}
+    found["signatures"].manifest.update(parameters=parameters, stage_version=2)
+    return {"documents": found["ingest"], "signatures": found["signatures"], "cut": found["cut"]}
+
+
+def test_a_hundred_thousand_copies_are_right_and_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    one = np.unique(rng.integers(0, 2**32, 50, dtype=np.uint32))
+    inputs = signed(tmp_path, [one] * 100_000, [7] * 100_000, [5] * 100_000)
+    started = time.perf_counter()
+    found = dedup(inputs, tmp_path, memory="200M")
+    assert time.perf_counter() - started < 30.0
+    monkeypatch.setattr(keys, "GROUPING_BYTES", 1_000)
+    with pytest.raises(StageError, match=r"sorting their keys needs \d+ MB: raise dedup.memory by a factor of"):
+        dedup(inputs, tmp_path / "little", memory="200M")
+    statistics = found.statistics
+    assert (statistics["kept"], statistics["exact"], statistics["pairs_compared"]) == (1, 99_999, 0)
+    (row,) = pq.read_table(found.path("clusters.parquet")).to_pylist()
+    assert (row["representative"], row["size"]) == (f"{0:032x}", 100_000)
+
+
+def test_thirty_thousand_strangers_in_every_band_are_right_and_quick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of every document is a template; all agree in all bands, so that each pair is a candidate."""
+    rng = np.random.default_rng(2)
+    template = rng.integers(0, 2**32, 60, dtype=np.uint32)
+    sets = [np.unique(np.concatenate([template, rng.integers(0, 2**32, 40, dtype=np.uint32)])) for _ in range(30_000)]
+    sets[-1] = sets[0]
+    inputs = signed(tmp_path, sets, list(range(30_000)), [5] * 30_000)
+    started = time.perf_counter()
+    found = dedup(inputs, tmp_path, memory="200M")
+    assert time.perf_counter() - started < 60.0
+    assert (found.statistics["kept"], found.statistics["near"]) == (29_999, 1)
+    assert found.statistics["saturated_band"] == 30_000
+    assert found.statistics["pairs_compared"] < 100_000  # of 450 million
+    monkeypatch.setattr(dedup_run, "BLOCK_ROWS", 1_000)
+    with pytest.raises(StageError, match=r"dedup.memory is 20 MB, 30,000 documents that are joined .* need \d+ MB"):
+        dedup(inputs, tmp_path / "little", memory="20M")
+
+
+def test_a_document_of_fifty_megabytes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    words = np.array(["".join(letters) for letters in rng.choice(list("abcdefghij"), (100_000, 6)).tolist()])
+    giant = " ".join(words[rng.integers(0, len(words), 7_300_000)].tolist())
+    rows = [document(giant, id="giant"), document(giant + " more", id="more"), document("small", id="small")]
+    assert len(giant) > 50_000_000
+    started = time.perf_counter()
+    inputs = dedup_inputs({"web": rows}, tmp_path)
+    signed_s = time.perf_counter() - started
+    found = dedup(inputs, tmp_path, memory="100M")
+    assert outcomes(found, inputs)["giant"]["duplicate_of"] == "more"
+    assert found.statistics["kept"] == 2
+    assert time.perf_counter() - started - signed_s < 10.0
+
+
+def test_memory_that_is_too_small_is_refused_with_what_is_needed(tmp_path: Path) -> None:
+    rows = [document(f"text {number}", id=f"{number}") for number in range(3_000)]
+    inputs = dedup_inputs({"web": rows}, tmp_path)
+
+    class ManyWorkers(Inline):
+        workers = 64
+
+    with pytest.raises(
+        StageError, match=r"dedup.memory is 10 MB, 3,000 documents and 64 workers need .* set dedup.memory: \d+M"
+    ):
+        dedup(inputs, tmp_path, ManyWorkers(), memory="10M")
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(9)
+    base = [prose(rng, 60) for _ in range(30)]
+    rows = [document(" ".join(edited(rng, rng.choice(base), rng.choice([0, 1, 9]))), id=f"{n:03d}") for n in range(300)]
+    inputs = dedup_inputs({"web": rows}, tmp_path, part_rows=60)
+    for name, value in {"_PARTITION_RECORDS": 2_000, "_SMALLEST_BATCH": 10}.items():
+        monkeypatch.setattr(dedup_run, name, value)
+    expected = data_digests(dedup(inputs, tmp_path / "whole"))
+    steps = ("write_keys", "find_groups", "gather", "deal_groups", "elect_batch", "write_fates")
+    done: dict[str, int] = dict.fromkeys(steps, 0)
+    for name in steps:
+        function = getattr(dedup_run, name)
+
+        class Dies:
+            """Does the step three times for the whole test, then dies once."""
+
+            def __init__(self, name: str, function: Any) -> None:
+                self.name, self.function = name, function
+
+            def __call__(self, work: Any, shard: Any) -> Any:
+                done[self.name] += 1
+                if done[self.name] == 3:
+                    raise Killed(self.name)
+                return self.function(work, shard)
+
+        monkeypatch.setattr(dedup_run, name, Dies(name, function))
+    deaths = []
+    for _ in range(len(steps) + 1):
+        try:
+            found = dedup(inputs, tmp_path)
+        except Killed as death:
+            deaths.append(str(death))
+    assert deaths == list(steps)
+    assert data_digests(found) == expected
+
+
+def test_a_saturated_band_stops_the_stage(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    sets = [np.unique(rng.integers(0, 2**32, 20, dtype=np.uint32)) for _ in range(50)]
+    inputs = signed(tmp_path, sets, list(range(50)), [3] * 50)
+    gates = OPEN | {"saturated_band": 40}
+    with pytest.raises(GateError) as stopped:
+        dedup(inputs, tmp_path, gates=gates)
+    message = str(stopped.value)
+    assert "50 different texts agree in one band, dedup.gates.saturated_band is 40" in message
+    assert f"web {0:032x}: text" in message and f"web {49:032x}: text" in message
+    found = dedup(inputs, tmp_path, gates=gates, accept=True)
+    assert found.statistics["kept"] == 50 and len(found.statistics["gates_exceeded"]) == 1
