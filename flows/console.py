@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from flows.listener import Listener
 from flows.plan import Plan, Step
@@ -145,3 +146,23 @@ def score_table(scores: dict[str, dict[str, dict[str, Any]]]) -> Table | None:
             cells.append("-" if value is None else f"{value:.3f}" + (f" ± {error:.3f}" if error is not None else ""))
         table.add_row(task, metric, *cells)
     return table
+
+
+def cluster_table(clusters: list[dict[str, Any]]) -> Table:
+    """Duplicate clusters, the largest first: what stays, how many go, the least alike of those listed."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("", "kept", "source", "documents", "exact", "near", "least alike"):
+        table.add_column(column, justify="left" if column in ("kept", "source") else "right", overflow="fold")
+    for number, row in enumerate(clusters, 1):
+        least = min((member["similarity"] for member in row["members"]), default=1.0)
+        counts = (f"{row[name]:,}" for name in ("size", "exact", "near"))
+        table.add_row(f"{number}", row["representative"], row["source"], *counts, f"{least:.3f}")
+    return table
+
+
+def marked(difference: str) -> Text:
+    """A difference as `tasks.dedup.inspect.diff_lines` writes it, in colours where the terminal has them."""
+    text = Text(difference)
+    text.highlight_regex(r"(?s)\[-.*?-\]", "red")
+    text.highlight_regex(r"(?s)\{\+.*?\+\}", "green")
+    return text

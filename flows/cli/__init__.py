@@ -9,6 +9,7 @@ from __future__ import annotations
 import typer
 
 from flows.cli import artifacts, dashboard, tokenizer
+from flows.cli.inspect import inspect
 from flows.cli.running import evaluate, plan, report, run
 from flows.cli.setting_up import doctor, init, schema
 
@@ -19,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (run, plan, evaluate, report, doctor, init):
+for command in (run, plan, evaluate, report, inspect, doctor, init):
     app.command()(command)
 app.add_typer(artifacts.app, name="artifacts")
 app.add_typer(tokenizer.app, name="tokenizer")

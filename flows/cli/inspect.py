@@ -1,0 +1,120 @@
+"""`puna inspect`: read the documents behind a decision."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli.common import JsonOption, StoreUrl, open_artifact, open_store, refusals
+
+MOST_LISTED = 20
+EXCERPT_CHARACTERS = 1_000
+
+
+def inspect(
+    stage: Annotated[
+        str, typer.Option("--stage", help="The artifact: dedup, or dedup/main@VERSION.", show_default=False)
+    ],
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--cluster", metavar="ID", help="A cluster: 1 is the largest; or the beginning of a document's id."
+        ),
+    ] = None,
+    members: Annotated[int, typer.Option("--members", min=1, help="Removed documents to show.")] = 5,
+    store: StoreUrl = "artifacts",
+    as_json: JsonOption = False,
+) -> None:
+    """Read kept and removed documents of a duplicate cluster with their differences; list clusters without one."""
+    from infra.stage import StageError
+
+    artifact = open_artifact(store, stage)
+    with refusals():
+        if artifact.stage != "dedup":
+            raise StageError(f"{artifact.identity} has no clusters; inspect reads --stage dedup")
+        rows = _largest(artifact) if cluster is None else [_one(artifact, cluster)]
+    if as_json:
+        print(json.dumps({"clusters": rows}, ensure_ascii=False))
+        return
+    from flows.console import cluster_table, result_console
+
+    console = result_console()
+    if cluster is None:
+        console.print(cluster_table(rows))
+        console.print(
+            f"\n{artifact.statistics['clusters']:,} clusters; read one: puna inspect --stage dedup --cluster 1"
+        )
+        return
+    with refusals():
+        _read(artifact, rows[0], members, store, console)
+
+
+def _largest(artifact: Any) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    reader = pq.ParquetFile(artifact.path("clusters.parquet"))
+    batch = next(reader.iter_batches(MOST_LISTED), None)
+    return [] if batch is None else [_without_long_lists(row) for row in batch.to_pylist()]
+
+
+def _without_long_lists(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "members": row["members"][:MOST_LISTED]}
+
+
+def _one(artifact: Any, wanted: str) -> dict[str, Any]:
+    from tasks.dedup.inspect import find_cluster
+
+    return find_cluster(artifact.path("clusters.parquet"), wanted)
+
+
+def _read(artifact: Any, row: dict[str, Any], most: int, store: str, console: Any) -> None:
+    """Print the kept document, and each removed one with what it differs in."""
+    from flows.console import marked
+    from tasks.dedup.inspect import diff_lines, read_documents
+
+    shown = row["members"][:most]
+    opened = open_store(store)
+    of = [_found(opened, **given) for given in artifact.manifest["inputs"]["documents"]]
+    if row["crawl"]:
+        select = opened.open(row["crawl"])
+        of += [_found(opened, **given) for given in select.manifest["inputs"]["documents"]]
+    texts = read_documents(of, [row["representative"], *(member["id"] for member in shown)])
+    where = f"{row['source']} of {row['crawl']}" if row["crawl"] else row["source"]
+    console.print(
+        f"[bold]kept[/]  {row['representative']}  {where}   {row['size']:,} documents in the cluster", highlight=False
+    )
+    kept = texts.get(row["representative"])
+    console.print(_excerpt(kept), markup=False, highlight=False, soft_wrap=True)
+    for member in shown:
+        console.print(
+            f"\n[bold]removed[/]  {member['id']}  {member['source']}   {member['kind']}, "
+            f"similarity {member['similarity']:.3f}",
+            highlight=False,
+        )
+        gone = texts.get(member["id"])
+        if kept is None or gone is None:
+            console.print("(its documents artifact is no longer in the store)")
+        elif kept == gone:
+            console.print("(the same text to the letter)")
+        else:
+            console.print(marked("\n".join(diff_lines(kept, gone))), soft_wrap=True)
+    if row["size"] - 1 > len(shown):
+        console.print(f"\n{row['size'] - 1 - len(shown):,} more; show them with --members N")
+
+
+def _found(store: Any, stage: str, name: str, version: str, digest: str) -> Any:
+    from infra.store import ArtifactMissing
+
+    found = store.find(stage, name, version)
+    if found is None:
+        raise ArtifactMissing(f"{stage}/{name}@{version} is no longer in the store; run its recipe again to read it")
+    return found
+
+
+def _excerpt(text: str | None) -> str:
+    if text is None:
+        return "(its documents artifact is no longer in the store)"
+    rest = len(text) - EXCERPT_CHARACTERS
+    return text if rest <= 0 else f"{text[:EXCERPT_CHARACTERS]} ... ({rest:,} characters more)"
