@@ -13,19 +13,32 @@ from numba import types
 from tasks.text.compiled import compiled
 from tasks.text.utf8 import BYTES_IN, decode, mix
 
-SPACE, DELETED, DIGIT = 1, 2, 4
-"""Bits of what the normal form makes of a character: stripped at a line's ends; removed; written as 0."""
+DELETED = 0xFFFFFFFF
+"""In the table of forms: the normal form leaves the character out."""
 
 _SEED = 0xCBF29CE484222325
 _PRIME = 0x9FB21C651E98DF25
-_INTS, _HASHES = types.int64[::1], types.uint64[::1]
+_INTS, _LINES, _HASHES = types.int64[::1], types.uint32[::1], types.uint64[::1]
+_FLAGS_IN = types.Array(types.boolean, 1, "C", readonly=True)
+_POINTS_IN = types.Array(types.uint32, 1, "C", readonly=True)
 
 
 @compiled(
-    types.void(BYTES_IN, _INTS, BYTES_IN, types.boolean, _HASHES, types.uint32[::1], types.uint32[::1], _INTS, _INTS)
+    types.void(
+        BYTES_IN,
+        _INTS,
+        _FLAGS_IN,
+        _POINTS_IN,
+        types.boolean,
+        _HASHES,
+        types.uint32[::1],
+        types.uint32[::1],
+        _INTS,
+        _INTS,
+    )
 )
 def hash_units(
-    data: Any, starts: Any, classes: Any, paragraphs: bool, hashes: Any, first_lines: Any, end_lines: Any,
+    data: Any, starts: Any, space: Any, form: Any, paragraphs: bool, hashes: Any, first_lines: Any, end_lines: Any,
     lengths: Any, offsets: Any,
 ) -> None:  # fmt: skip
     """Documents `data[starts[i]:starts[i + 1]]` to units: hash, lines [first, end), characters of the normal form.
@@ -46,7 +59,7 @@ def hash_units(
             blank = True
             while position < end and data[position] != 0x0A:
                 point, width = decode(data, position)
-                if not classes[point] & SPACE:
+                if not space[point]:
                     if blank:
                         begin = position
                         blank = False
@@ -72,13 +85,11 @@ def hash_units(
                 while at < stop:
                     point, width = decode(data, at)
                     at += width
-                    kind = classes[point]
-                    if kind & DELETED:
+                    character = form[point]
+                    if character == DELETED:
                         continue
-                    if kind & DIGIT:
-                        point = np.int64(0x30)
                     # The shift lets later characters meet all bits of earlier ones.
-                    word = (word ^ np.uint64(point)) * np.uint64(_PRIME)
+                    word = (word ^ np.uint64(character)) * np.uint64(_PRIME)
                     word ^= word >> np.uint64(32)
                     length += 1
             position += 1

@@ -194,6 +194,7 @@ def write_part(work: WriteWork, shard: Shard) -> dict[str, Any]:
     ):
         for run in work.runs:
             removed = repeated_units(run, work.partitions, work.filled, spare_first)
+            removed_rows = np.ascontiguousarray(removed["row"])
             wanted = [place[1:] for place in work.examples if place[0] == run.number]
             totals["units_removed"] += len(removed)
             start = 0
@@ -203,7 +204,10 @@ def write_part(work: WriteWork, shard: Shard) -> dict[str, Any]:
                     if start <= row < start + len(texts):
                         text = unit_text(texts[row - start], line, work.parameters.unit)
                         examples[f"{run.number}.{row}.{line}"] = text[:EXAMPLE_CHARACTERS]
-                rows = edits_of(texts, removed, start, f"line_dedup.{work.parameters.unit}")
+                low, high = np.searchsorted(removed_rows, (start, start + len(texts)))
+                here = removed[low:high].copy()
+                here["row"] -= start
+                rows = edits_of(texts, here, f"line_dedup.{work.parameters.unit}")
                 start += len(texts)
                 column = edits.column_of(rows)
                 edited = edits.apply_columns(table["text"], [pa.chunked_array([column])])
@@ -219,9 +223,9 @@ def write_part(work: WriteWork, shard: Shard) -> dict[str, Any]:
     return {"ledger": ledger.to_json(), "totals": dict(totals), "examples": examples}
 
 
-def edits_of(texts: Sequence[str], removed: Records, start: int, reason: str) -> list[list[edits.Edit]]:
-    """Edits of a row group's documents; `removed` ascends by row, counted from `start` rows before the first."""
-    bounds = np.searchsorted(removed["row"], np.arange(start, start + len(texts) + 1))
+def edits_of(texts: Sequence[str], removed: Records, reason: str) -> list[list[edits.Edit]]:
+    """Edits of documents; `removed`: their units that go, by row (from 0) and line."""
+    bounds = np.searchsorted(np.ascontiguousarray(removed["row"]), np.arange(len(texts) + 1))
     lines = list(zip(removed["first"].tolist(), removed["end"].tolist(), strict=True))
     return [
         removal(text, lines[low:high], reason) if high > low else []

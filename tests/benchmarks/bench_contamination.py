@@ -44,11 +44,11 @@ def texts(count: int) -> list[str]:
     lines = [line.strip() for line in file.read_text("utf-8").split("\n") if 20 < len(line) < 600]
     menus = rng.sample(lines, 50)
     found = []
-    for number in range(count):
+    for _ in range(count):
+        own = "".join(rng.choices("abcdefghijklmnop", k=8))
         document: list[str] = []
         while sum(map(len, document)) < DOCUMENT_BYTES:
-            line = rng.choice(menus) if rng.random() < 0.1 else f"{rng.choice(lines)} {number}"
-            document.append(line)
+            document.append(rng.choice(menus) if rng.random() < 0.1 else f"{rng.choice(lines)} {own}")
         found.append("\n".join(document))
     return found
 
