@@ -131,10 +131,15 @@ class DedupSection(DedupParameters, SignaturesParameters):
 
 
 class DecontaminateSection(DecontaminateParameters):
-    """Which of the recipe's benchmarks to look for, and what becomes of contaminated documents."""
+    """Which of the recipe's benchmarks to look for, and what becomes of contaminated documents.
+
+    They `drop`; or only the `passage` goes, and documents that would lose more than `passage_share` of their text; or
+    nothing goes and the `report` counts them.
+    """
 
     against: tuple[Name, ...] = ()  # type: ignore[assignment]  # names here, benchmarks in the stage
     action: Literal["drop", "passage", "report"] = "drop"
+    passage_share: float = pydantic.Field(default=0.5, gt=0.0, le=1.0)
 
     @pydantic.field_validator("against", mode="before")
     @classmethod

@@ -239,7 +239,7 @@ def _evaluations(
     section = recipe.evaluation
     if section is None:
         return
-    against = recipe.decontaminate.against if recipe.decontaminate and recipe.decontaminate.action == "drop" else ()
+    against = recipe.decontaminate.against if recipe.decontaminate and recipe.decontaminate.action != "report" else ()
     for name in recipe.evaluated_models():
         parameters = _part(
             EvaluationParameters,
@@ -252,12 +252,13 @@ def _evaluations(
 
 
 def _keeps(recipe: Recipe, source: Source) -> SourceCut:
+    section = recipe.decontaminate
     return SourceCut(
         langid=source.langid.keep if source.langid else None,
         quality=source.quality.keep if source.quality else None,
         perplexity=source.perplexity.keep if source.perplexity else None,
         category=source.category,
-        decontaminate=recipe.decontaminate.action if recipe.decontaminate else "drop",
+        **({"decontaminate": section.action, "passage_share": section.passage_share} if section else {}),
     )
 
 
