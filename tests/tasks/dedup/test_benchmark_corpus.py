@@ -1,0 +1,29 @@
+"""The benchmark's corpus: the same each time, of the size it says, its planted pairs as similar as it says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from tasks.text.shingles import jaccard, shingle
+from tests.benchmarks.bench_dedup import planted
+from tests.benchmarks.dedup_corpus import BLOCK, PLANTED, Corpus, write_jsonl
+
+
+def test_planted_pairs_have_the_similarity_that_is_counted_for_them(tmp_path: Path) -> None:
+    texts = Corpus().texts(0)
+    assert texts == Corpus().texts(0) and texts != Corpus().texts(1)
+    assert 2_300 < np.mean([len(text.encode()) for text in texts]) < 2_700
+    pairs = list(planted(BLOCK))
+    assert len(pairs) == PLANTED
+    for original, copy, similarity in pairs[:30]:
+        one, other = shingle([texts[original], texts[copy]], 5).sets()
+        assert abs(jaccard(one, other) - similarity) < 1e-9
+    rest = texts[2 * PLANTED : 2 * PLANTED + 40]
+    sets = shingle(rest, 5).sets()
+    assert max(jaccard(sets[0], other) for other in sets[1:]) < 0.1
+    paths = write_jsonl(tmp_path, 30, 2)
+    lines = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+    assert [line["text"] for line in lines] == texts[:30] and [line["id"] for line in lines[:3]] == ["0", "1", "2"]
