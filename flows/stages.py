@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from flows.graph import ARTIFACT_SCHEME, ArtifactReference, Graph
-from flows.recipe import Recipe, Source
+from flows.recipe import DecontaminateSection, Recipe, Source
 from infra.stage import Parameters
 from tasks.binning.stage import STAGE as BINNING
 from tasks.cut.stage import STAGE as CUT
@@ -252,13 +252,14 @@ def _evaluations(
 
 
 def _keeps(recipe: Recipe, source: Source) -> SourceCut:
-    section = recipe.decontaminate
+    section = recipe.decontaminate or DecontaminateSection()
     return SourceCut(
         langid=source.langid.keep if source.langid else None,
         quality=source.quality.keep if source.quality else None,
         perplexity=source.perplexity.keep if source.perplexity else None,
         category=source.category,
-        **({"decontaminate": section.action, "passage_share": section.passage_share} if section else {}),
+        decontaminate=section.action,
+        passage_share=section.passage_share,
     )
 
 
