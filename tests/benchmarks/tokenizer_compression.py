@@ -1,6 +1,7 @@
 """Compression of Llama-2 grown on Chinese, against Llama-2 and the published Chinese-LLaMA-2 of 55,296 tokens.
 
-Run: python tests/benchmarks/tokenizer_compression.py. Reads PUNA_REAL_DATA or ../shared/data; 6 minutes, 2 GB.
+Run: python tests/benchmarks/tokenizer_compression.py [RESULTS.json]. Reads PUNA_REAL_DATA or ../shared/data; takes 6
+minutes of one core and 2 GB; with a results file it goes on where it was stopped.
 Learns on the Chinese files but those held out below, measures on these. Texts are what a reader sees of a page:
 Markdown's links, images, code and formulas are taken out, as extraction from HTML does, and a line counts once, as
 after line dedup. Held-out lines that stand word for word in a file learned from are left out. Runs of Han characters
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -96,7 +98,7 @@ def held_out_sets(held: Mapping[str, list[str]]) -> dict[str, list[str]]:
     return whole | {name + HAN: regex.findall(r"\p{Han}+", "\n".join(lines)) for name, lines in whole.items()}
 
 
-Counts = dict[int, dict[str, int]]
+Counts = dict[str, dict[str, int]]
 """Size -> name of a held-out set -> tokens."""
 
 
@@ -105,11 +107,11 @@ def counts(grown: Grown, sets: Mapping[str, list[str]]) -> Counts:
     parts = parts_of(grown.tokenizer, grown.tokens)
     if parts is None:
         raise ValueError("a token that several merges reach has no place in a curve")
-    found: Counts = {size: {} for size in SIZES}
+    found: Counts = {str(size): {} for size in SIZES}
     for name, lines in sets.items():
         by_size = tokens_by_size(Counter(i for ids in encoded(grown.tokenizer, name, lines) for i in ids), parts)
         for size in SIZES:
-            found[size][name] = by_size[size - BASE_SIZE]
+            found[str(size)][name] = by_size[size - BASE_SIZE]
     return found
 
 
@@ -148,8 +150,8 @@ def corpora(learned: Mapping[str, list[str]]) -> dict[str, list[str]]:
     return found
 
 
-def main() -> None:
-    """Print the tables of docs/benchmarks/tokenizer.md."""
+def main(kept: Path | None = None) -> None:
+    """Print the tables of docs/benchmarks/tokenizer.md; runs that are in `kept` already are not done again."""
     learned, held = texts()
     sets = held_out_sets(held)
     llama, _ = read_model_file(DATA / "tokenizers/llama2-32000/tokenizer.model")
@@ -159,17 +161,25 @@ def main() -> None:
         for tokenizer in (llama, published)
     )
     table(("learned from", "characters"), [(name, sum(map(len, lines))) for name, lines in learned.items()])
-    runs: dict[str, Counts] = {}
+    runs: dict[str, Counts] = json.loads(kept.read_text()) if kept and kept.exists() else {}
     for name, lines in corpora(learned).items():
-        started = time.perf_counter()
+        label = f"{name} ({sum(map(len, lines)) / 1e6:.1f} M characters)"
+        if label in runs:
+            continue
+        started = time.process_time()
         grown = grow(llama, lines, SIZES[-1])
-        seconds = time.perf_counter() - started
-        runs[f"{name} ({sum(map(len, lines)) / 1e6:.1f} M characters)"] = counts(grown, sets)
-        at = BASE_SIZE + knee(grown.steps, grown.tokens_before)
-        print(f"{name}: {len(grown.tokens):,} pieces in {seconds:.0f} s, knee at {at:,}\n", flush=True)
+        seconds = time.process_time() - started
+        runs[label] = counts(grown, sets)
+        runs[label]["knee"] = {"size": BASE_SIZE + knee(grown.steps, grown.tokens_before), "seconds": round(seconds)}
+        if kept:
+            kept.write_text(json.dumps(runs, ensure_ascii=False))
 
+    table(
+        ("learned from", "knee", "processor seconds to learn"),
+        [(name, found["knee"]["size"], found["knee"]["seconds"]) for name, found in runs.items()],
+    )
     (ours,) = (found for name, found in runs.items() if name.startswith("all ("))
-    small, large = SIZES
+    small, large = map(str, SIZES)
     head = ("characters", "Llama-2 per character", "published / Llama-2")
     table(
         ("held out", *head, *(f"{size:,} / {peer}" for peer in ("Llama-2", "published") for size in SIZES)),
@@ -179,17 +189,17 @@ def main() -> None:
                 characters,
                 base[name] / characters,
                 theirs[name] / base[name],
-                *(ours[size][name] / peer[name] for peer in (base, theirs) for size in SIZES),
+                *(ours[str(size)][name] / peer[name] for peer in (base, theirs) for size in SIZES),
             )
             for name, lines in sets.items()
             if (characters := sum(map(len, lines)))
         ],
     )
     for size, peer, peer_name in ((small, theirs, "the published tokenizer"), (large, base, "Llama-2")):
-        print(f"{size:,} tokens, relative to {peer_name}\n")
+        print(f"{int(size):,} tokens, relative to {peer_name}\n")
         rows = [(name, *(found[size][each] / peer[each] for each in sets)) for name, found in runs.items()]
         table(("learned from", *sets), rows)
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
