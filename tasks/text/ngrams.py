@@ -27,7 +27,9 @@ Positions = npt.NDArray[np.int64]
 _BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2**64
 _INVERSE = pow(_BASE, -1, 1 << 64)
 VANISHING = "'`\u00b4\u02bc\u2018\u2019\u200b\uff07\uff40"
-_FILTER_BITS = 24
+_ASCII_VANISHING = "".join(character for character in VANISHING if character.isascii())
+_FILTER_SPARSITY = 16
+"""Bits of a filter for each hash in it: one window in 64 or fewer must be looked up, and the filter fits a cache."""
 _COMPARE_AT_ONCE = 1 << 16
 
 
@@ -42,7 +44,7 @@ def word_hashes(texts: Sequence[str]) -> list[Hashes]:
 
 def without_vanishing(text: str) -> str:
     """The text without the characters of `VANISHING`."""
-    for character in VANISHING:
+    for character in _ASCII_VANISHING if text.isascii() else VANISHING:
         text = text.replace(character, "")
     return text
 
@@ -153,13 +155,17 @@ class Hit:
 
 @dataclass(frozen=True)
 class _Table:
-    """Grams of one anchor length: ascending distinct hashes, and for each the grams that have it."""
+    """Grams of one anchor length: ascending distinct hashes, and for each the grams that have it.
+
+    `bits` is a Bloom filter of 2**log_bits bits, see `tasks.text.ngram_kernel`.
+    """
 
     anchor: int
     hashes: Hashes
     starts: Positions
     grams: Positions
-    filter: npt.NDArray[np.bool_]
+    bits: npt.NDArray[np.uint8]
+    log_bits: int
 
 
 class GramIndex:
@@ -174,9 +180,12 @@ class GramIndex:
         hashes = window_hashes(self._grams.words, anchor)[self._grams.starts[members]]
         order = np.argsort(hashes, kind="stable")
         distinct, starts = np.unique(hashes[order], return_index=True)
-        seen = np.zeros(1 << _FILTER_BITS, dtype=np.bool_)
-        seen[distinct >> np.uint64(64 - _FILTER_BITS)] = True
-        return _Table(anchor, distinct, np.append(starts, len(hashes)), members[order], seen)
+        log_bits = max(10, (_FILTER_SPARSITY * len(distinct)).bit_length())
+        seen = np.zeros(1 << log_bits, dtype=np.bool_)
+        seen[distinct >> np.uint64(64 - log_bits)] = True
+        seen[distinct & np.uint64((1 << log_bits) - 1)] = True
+        bits = np.packbits(seen, bitorder="little")
+        return _Table(anchor, distinct, np.append(starts, len(hashes)), members[order], bits, log_bits)
 
     def find(self, texts: Sequence[str]) -> list[list[Hit]]:
         """For every text, a hit for each owner with a gram in it, ordered by owner."""
@@ -222,11 +231,14 @@ class GramIndex:
 
     def _candidates(self, hashes: Hashes) -> tuple[Positions, Positions]:
         """(position of the first word, gram) of every window whose hash is that of a gram's anchor."""
+        from tasks.text.ngram_kernel import possible  # compiles: only where it is needed
+
         positions: list[Positions] = [np.empty(0, np.int64)]
         grams: list[Positions] = [np.empty(0, np.int64)]
         for table in self._tables:
             windows = window_hashes(hashes, table.anchor)
-            at = np.flatnonzero(table.filter[windows >> np.uint64(64 - _FILTER_BITS)])
+            places = np.empty(len(windows), np.int64)
+            at = places[: possible(windows, table.bits, table.log_bits, places)]
             index = np.minimum(np.searchsorted(table.hashes, windows[at]), len(table.hashes) - 1)
             known = table.hashes[index] == windows[at]
             at, index = at[known], index[known]
