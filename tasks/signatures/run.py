@@ -44,7 +44,7 @@ def sign(parameters: SignaturesParameters, table: pa.Table) -> pa.Table:
         text_hashes += batch.text_hashes()
         counts.append(batch.capped)
         signatures.append(minhash(batch.hashes, batch.offsets, a, b, batch.capped))
-        values, offsets = batch.half_sets()
+        values, offsets = batch.sets()
         sets.append(values)
         set_sizes.append(np.diff(offsets))
     set_offsets = np.cumsum(np.concatenate(set_sizes)).astype(np.int32)

@@ -12,6 +12,7 @@ from numba import types
 
 from tasks.text.characters import CONTEXTUAL, IGNORED, PARTING, UNSPACED
 from tasks.text.compiled import compiled
+from tasks.text.utf8 import BYTES_IN, decode, mix
 
 WORD_SEED = 0xCBF29CE484222325
 WORD_PRIME = 0x9FB21C651E98DF25
@@ -20,34 +21,10 @@ LENGTH_SALT = 0xD6E8FEB86659FD93
 
 _ASCII_BLOCK = 64
 
-_BYTES_IN = types.Array(types.uint8, 1, "C", readonly=True)
 _POINTS_IN = types.Array(types.uint32, 1, "C", readonly=True)
 _BYTES, _FLAGS, _INTS, _HASHES, _HALVES = (
     types.uint8[::1], types.boolean[::1], types.int64[::1], types.uint64[::1], types.uint32[::1],
 )  # fmt: skip
-
-
-@compiled(types.uint64(types.uint64))
-def _mix(word: Any) -> Any:
-    """MurmurHash3's 64-bit finaliser: a bijection that spreads every bit."""
-    word = (word ^ (word >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
-    word = (word ^ (word >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
-    return word ^ (word >> np.uint64(33))
-
-
-@compiled(types.UniTuple(types.int64, 2)(_BYTES_IN, types.int64))
-def _decode(data: Any, position: Any) -> Any:
-    """(code point, bytes) of the valid UTF-8 at `position`."""
-    first = np.int64(data[position])
-    if first < 0x80:
-        return first, 1
-    second = np.int64(data[position + 1]) & 0x3F
-    if first < 0xE0:
-        return (first & 0x1F) << 6 | second, 2
-    third = np.int64(data[position + 2]) & 0x3F
-    if first < 0xF0:
-        return (first & 0x0F) << 12 | second << 6 | third, 3
-    return (first & 0x07) << 18 | second << 12 | third << 6 | (np.int64(data[position + 3]) & 0x3F), 4
 
 
 @compiled(types.int64(types.int64, _BYTES, types.int64))
@@ -72,7 +49,7 @@ def _encode(point: Any, out: Any, position: Any) -> Any:
     return position + 4
 
 
-@compiled(types.void(_BYTES_IN, _INTS, _POINTS_IN, _FLAGS))
+@compiled(types.void(BYTES_IN, _INTS, _POINTS_IN, _FLAGS))
 def find_contextual(data: Any, starts: Any, folded: Any, found: Any) -> None:
     """Mark the documents that hold a character whose folding depends on its neighbours."""
     for document in range(starts.shape[0] - 1):
@@ -92,7 +69,7 @@ def find_contextual(data: Any, starts: Any, folded: Any, found: Any) -> None:
                 if data[position] < 0x80:
                     position += 1
                     continue
-                point, width = _decode(data, position)
+                point, width = decode(data, position)
                 position += width
                 if folded[point] == CONTEXTUAL:
                     found[document] = True
@@ -102,7 +79,7 @@ def find_contextual(data: Any, starts: Any, folded: Any, found: Any) -> None:
 
 @compiled(
     types.void(
-        _BYTES_IN, _INTS, _FLAGS, _BYTES_IN, _POINTS_IN, _BYTES_IN, types.int64, types.int64,
+        BYTES_IN, _INTS, _FLAGS, BYTES_IN, _POINTS_IN, BYTES_IN, types.int64, types.int64,
         _BYTES, _INTS, _HASHES, _INTS, _INTS,
     )
 )  # fmt: skip
@@ -141,7 +118,7 @@ def shingle_loop(
             kind = np.int64(PARTING)
             width = np.int64(1)
             if position < end:
-                point, width = _decode(data, position)
+                point, width = decode(data, position)
                 if not is_folded[document]:
                     point = np.int64(folded[point])
                 kind = np.int64(classes[point])
@@ -154,14 +131,14 @@ def shingle_loop(
             else:
                 closes = in_word and (alone or kind == UNSPACED)
             if closes:
-                word = _mix(word)
+                word = mix(word)
                 rolling = rolling * base + word - window[slot] * leaving
                 window[slot] = word
                 slot = 0 if slot + 1 == size else slot + 1
                 word_count += 1
                 in_word = False
                 if word_count >= size:
-                    hashes[found] = _mix(rolling + np.uint64(size) * np.uint64(LENGTH_SALT))
+                    hashes[found] = mix(rolling + np.uint64(size) * np.uint64(LENGTH_SALT))
                     found += 1
                     if characters <= cap or word_count == size:
                         within = found
@@ -190,7 +167,7 @@ def shingle_loop(
                         position += 1
                     characters += written - before
         if 0 < word_count < size:
-            hashes[found] = _mix(rolling + np.uint64(word_count) * np.uint64(LENGTH_SALT))
+            hashes[found] = mix(rolling + np.uint64(word_count) * np.uint64(LENGTH_SALT))
             found += 1
             within = found
         normalised_offsets[document + 1] = written

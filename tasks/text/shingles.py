@@ -105,7 +105,7 @@ class Shingles:
     normalised: npt.NDArray[np.uint8]
     normalised_offsets: npt.NDArray[np.int64]
 
-    def text_hashes(self, _: object = None) -> list[bytes]:
+    def text_hashes(self) -> list[bytes]:
         """`text_hash` of every document."""
         view = self.normalised.data
         bounds = self.normalised_offsets.tolist()
@@ -114,11 +114,7 @@ class Shingles:
             for index, (start, end) in enumerate(itertools.pairwise(bounds))
         ]
 
-    def sets(self) -> list[npt.NDArray[np.uint64]]:
-        """Every document's distinct shingle hashes, ascending."""
-        return [np.unique(self.hashes[start:end]) for start, end in itertools.pairwise(self.offsets.tolist())]
-
-    def half_sets(self) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+    def sets(self) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
         """(values, offsets): every document's distinct shingles, ascending, by the upper 32 bits of their hashes."""
         from tasks.text.shingle_kernel import distinct_halves
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 CODE = """
-from tasks.text.shingle_kernel import _mix
+from tasks.text.utf8 import mix
 from tasks.text.shingles import shingle
-print(sum(_mix.stats.cache_hits.values()), shingle(["one two three"], 2).hashes.tolist())
+print(sum(mix.stats.cache_hits.values()), shingle(["one two three"], 2).hashes.tolist())
 """
 
 
@@ -28,7 +28,7 @@ def test_a_second_process_loads_and_a_damaged_cache_is_passed_over(tmp_path: Pat
     assert len(kept) >= 4
     second = run(tmp_path)
     assert second.startswith("1 [") and second[1:] == first[1:]
-    for path in tmp_path.glob("puna/compiled/_mix-*/*/*"):
+    for path in tmp_path.glob("puna/compiled/mix-*/*/*"):
         path.write_bytes(b"")
     assert run(tmp_path)[1:] == first[1:]
 

@@ -63,9 +63,10 @@ def test_compiled_loop_follows_the_definition(texts: list[str], size: int, cap: 
         assert batch.capped[index] == (len(hashes) if cap is None else reference_capped(text, size, cap))
         start, end = batch.normalised_offsets[index : index + 2]
         assert batch.normalised[start:end].tobytes().decode() == shingles.normalise(text)
-    assert batch.text_hashes(texts) == [shingles.text_hash(text) for text in texts]
-    for distinct, text in zip(batch.sets(), texts, strict=True):
-        assert distinct.tolist() == sorted(set(reference(text, size)))
+    assert batch.text_hashes() == [shingles.text_hash(text) for text in texts]
+    values, offsets = batch.sets()
+    for text, (start, end) in zip(texts, itertools.pairwise(offsets.tolist()), strict=True):
+        assert values[start:end].tolist() == sorted({value >> 32 for value in reference(text, size)})
 
 
 def test_every_character_folds_in_the_loop_as_alone() -> None:
@@ -118,7 +119,7 @@ def test_cap_counts_shingles_but_leaves_the_rest_whole() -> None:
     batch = shingles.shingle([long, longer], 5, cap=100)
     assert batch.capped.tolist() == [16, 16]
     assert np.diff(batch.offsets).tolist() == [46, 56]
-    hashes = batch.text_hashes([long, longer])
+    hashes = batch.text_hashes()
     assert hashes[0] != hashes[1]
     assert shingles.shingle([long, "a b"], 5, cap=1).capped.tolist() == [1, 1]
 
@@ -155,3 +156,12 @@ def test_unspaced_scripts() -> None:
     assert unspaced_mask(points).sum() == sum(last - first + 1 for first, last in ranges)
     assert unspaced_share("") == 0.0
     assert unspaced_share("中文ab") == 0.5
+
+
+def test_sets_of_repeated_and_many_shingles() -> None:
+    texts = ["again and " * 3_000, "", " ".join(f"w{number}" for number in range(70_000)), "x"]
+    batch = shingles.shingle(texts, 3)
+    values, offsets = batch.sets()
+    for own, hashes in zip(np.split(values, offsets[1:-1]), np.split(batch.hashes, batch.offsets[1:-1]), strict=True):
+        assert own.tolist() == np.unique((hashes >> np.uint64(32)).astype(np.uint32)).tolist()
+    assert np.diff(offsets)[0] == 2
