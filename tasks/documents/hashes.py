@@ -14,7 +14,6 @@ import pyarrow as pa
 from tasks.documents.schema import COMPRESSION
 from tasks.text.shingles import TEXT_HASH_BYTES
 
-
 TEXT_HASH = pa.binary(TEXT_HASH_BYTES)
 SHINGLE_SET = pa.list_(pa.uint32())
 
