@@ -91,13 +91,29 @@ def read_base_tokenizer(folder: Path) -> BaseTokenizer:
         )
     found, wanted = json.loads(tokenizer.to_str()), json.loads(reference.to_str())
     corrected = []
-    if _merges(found) != _merges(wanted):
+    if not _same_ranking(found, wanted):
         found["model"] |= {"merges": wanted["model"]["merges"], "ignore_merges": False}
         corrected.append("merges")
     if _probed(Tokenizer.from_str(json.dumps(found))) != _probed(reference):
         found |= {key: wanted[key] for key in ("normalizer", "pre_tokenizer", "decoder")}
         corrected.append("spaces")
     return BaseTokenizer(Tokenizer.from_str(json.dumps(found)) if corrected else tokenizer, model, tuple(corrected))
+
+
+def _same_ranking(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Whether two BPEs join towards the same pieces in the same order, and reach the same of them.
+
+    Which splits of a piece are listed makes no difference then: text that becomes a piece is joined inside as the piece
+    alone is, so only one of its splits ever comes up.
+    """
+    results = [list(dict.fromkeys(left + right for left, right in _merges(state))) for state in (found, wanted)]
+    if results[0] != results[1]:
+        return False
+    first, second = (Tokenizer.from_str(json.dumps(state)).model for state in (found, wanted))
+    return all(
+        [token.id for token in first.tokenize(piece)] == [token.id for token in second.tokenize(piece)]
+        for piece in results[0]
+    )
 
 
 def _merges(state: dict[str, Any]) -> list[list[str]]:
