@@ -46,7 +46,7 @@ Ranks = npt.NDArray[np.int32]
 
 _FREQUENCY_SLOTS = 1 << 20
 _FIRST_CAPACITY = 1 << 14
-_ENTRY_BYTES = 4 + 4 + 4 + 2 + 8  # next, document, shingle, position, and two heads of chains
+_ENTRY_BYTES = 4 + 4 + 4 + 2  # next, document, shingle, position
 _ROUNDING = 1.0 - 1e-9  # makes bounds looser by more than the error of their arithmetic
 _DONE, _READ, _GROW = range(3)
 _AT, _USED, _COMPARED, _VERIFIED = range(4)  # places in `state`
@@ -134,7 +134,7 @@ class _Index:
     @classmethod
     def of(cls, capacity: int) -> _Index:
         return cls(
-            np.full(2 * capacity, -1, np.int32),
+            np.full(_slots(capacity), -1, np.int32),
             np.empty(capacity, np.int32),
             np.empty(capacity, np.int32),
             np.empty(capacity, np.uint32),
@@ -143,11 +143,12 @@ class _Index:
 
     def grown(self, used: int, sizes: npt.NDArray[np.int64], memory: int) -> _Index:
         """The same entries with room for as many again, and for the prefix of any document."""
-        capacity = 1 << int(np.ceil(np.log2(2 * len(self.chain) + int(sizes.max()))))
-        if (needed := 3 * capacity * _ENTRY_BYTES) // 2 > memory:
+        capacity = 2 * len(self.chain) + int(sizes.max())
+        needed = _ENTRY_BYTES * (capacity + len(self.chain)) + 4 * _slots(capacity)
+        if needed > memory:
             raise StageError(
                 f"dedup.memory leaves {memory / 1e6:,.0f} MB for a group of documents that share a template, which "
-                f"needs {needed / 1e6:,.0f} MB more or so; raise dedup.memory, or raise dedup.rows so that fewer share "
+                f"needs {needed / 1e6:,.0f} MB; raise dedup.memory by as much, or raise dedup.rows so that fewer share "
                 "a band"
             )
         index = _Index.of(capacity)
@@ -155,6 +156,11 @@ class _Index:
             getattr(index, name)[:used] = getattr(self, name)[:used]
         _link(index.heads, index.chain, index.document, index.shingle, used, sizes)
         return index
+
+
+def _slots(capacity: int) -> int:
+    """Chains for so many entries: the next power of two."""
+    return 1 << max(0, capacity - 1).bit_length()
 
 
 def _frequencies(candidates: Candidates, hot: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint16]:

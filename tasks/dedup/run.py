@@ -52,6 +52,9 @@ from tasks.documents.schema import COMPRESSION
 CLUSTERS = "clusters.parquet"
 _PARTITION_RECORDS = 1 << 20
 _MOST_PARTITIONS = 1 << 14
+_PART_ROW_BYTES = 200
+"""Memory of one row of a part while its ids are read and its fates are written."""
+
 _SMALLEST_BATCH, _WANTED_BATCHES = 1 << 14, 16
 
 
@@ -88,6 +91,7 @@ class Plan:
         needed = max(
             components.BYTES_PER_DOCUMENT * documents,
             workers * row * min(BLOCK_ROWS, documents),
+            workers * _PART_ROW_BYTES * max((part.rows for part in parts), default=0),
             workers * 2 * GROUPING_BYTES * records // _MOST_PARTITIONS,
         )
         refuse_memory(needed, parameters, f"{documents:,} documents and {workers} workers")
