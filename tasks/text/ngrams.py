@@ -31,6 +31,8 @@ _ASCII_VANISHING = "".join(character for character in VANISHING if character.isa
 _FILTER_SPARSITY = 16
 """Bits of a filter for each hash in it: one window in 64 or fewer must be looked up, and the filter fits a cache."""
 _COMPARE_AT_ONCE = 1 << 16
+_BLOCK_WORDS = 1 << 20
+_PIECE_CHARACTERS = 1 << 20
 
 
 def word_hashes(texts: Sequence[str]) -> list[Hashes]:
@@ -53,7 +55,20 @@ def word_spans(text: str) -> tuple[Positions, Positions]:
     """Where each word of `text` begins and ends, in characters: (starts, ends), one entry each a word.
 
     The words are those that `word_hashes` hashes. A word made of a part of a character (a ligature) spans all of it.
+    A long text is looked at in pieces that end with a line: neither words nor foldings reach over a line feed.
     """
+    spans: list[tuple[Positions, Positions]] = []
+    start = 0
+    while start < len(text) or not spans:
+        end = text.find("\n", start + _PIECE_CHARACTERS) + 1 or len(text)
+        starts, ends = _word_spans(text[start:end])
+        spans.append((starts + start, ends + start))
+        start = end
+    starts, ends = (np.concatenate(column) for column in zip(*spans, strict=True))
+    return starts, ends
+
+
+def _word_spans(text: str) -> tuple[Positions, Positions]:
     points = code_points(text)
     kept = np.flatnonzero(~np.isin(points, np.array([ord(character) for character in VANISHING], np.uint32)))
     known = tables()
@@ -101,14 +116,17 @@ def window_hashes(hashes: Hashes, length: int) -> Hashes:
     """The hash of every window of `length` words; shape (len(hashes) - length + 1,), empty for shorter input.
 
     A polynomial modulo 2**64 from prefix sums: three passes whatever the length. Equal windows hash equally wherever
-    they stand; `GramIndex` compares words before it believes a hash.
+    they stand, so long inputs are done in blocks; `GramIndex` compares words before it believes a hash.
     """
-    if len(hashes) < length:
-        return np.empty(0, dtype=np.uint64)
-    powers, inverses = _powers(1 << int(len(hashes) - 1).bit_length())
-    sums = np.zeros(len(hashes) + 1, dtype=np.uint64)
-    np.cumsum(hashes * powers[: len(hashes)], out=sums[1:])
-    windows: Hashes = (sums[length:] - sums[:-length]) * inverses[: len(hashes) - length + 1]
+    windows: Hashes = np.empty(max(len(hashes) - length + 1, 0), dtype=np.uint64)
+    step = max(_BLOCK_WORDS, length)
+    for start in range(0, len(windows), step):
+        block = hashes[start : start + step + length - 1]
+        powers, inverses = _powers(1 << int(len(block) - 1).bit_length())
+        sums = np.zeros(len(block) + 1, dtype=np.uint64)
+        np.cumsum(block * powers[: len(block)], out=sums[1:])
+        count = len(block) - length + 1
+        windows[start : start + count] = (sums[length:] - sums[:-length]) * inverses[:count]
     return windows
 
 

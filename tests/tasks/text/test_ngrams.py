@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.text import ngrams
 from tasks.text.ngrams import (
     VANISHING,
     GramIndex,
@@ -91,6 +92,18 @@ def test_spans_are_where_the_words_stand(text: str) -> None:
         there = words(normalise(without_vanishing(text[start:end])))
         assert word.replace("ς", "σ") in [part.replace("ς", "σ") for part in there], (word, text[start:end])
     assert all(one <= two for one, two in itertools.pairwise(starts.tolist()))
+
+
+def test_long_texts_are_looked_at_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "Éins zwei’s\ndrei ﬁer\n\n" * 30 + "Ende"
+    index = index_of(["zweis drei fier", "fier eins", "ende"], anchor=2)
+    whole = word_spans(text), index.find([text]), window_hashes(word_hashes([text])[0], 3)
+    monkeypatch.setattr(ngrams, "_PIECE_CHARACTERS", 7)
+    monkeypatch.setattr(ngrams, "_BLOCK_WORDS", 5)
+    pieces = word_spans(text), index.find([text]), window_hashes(word_hashes([text])[0], 3)
+    np.testing.assert_array_equal(pieces[0], whole[0])
+    np.testing.assert_array_equal(pieces[2], whole[2])
+    assert pieces[1] == whole[1] and len(whole[1][0]) == 2
 
 
 def test_apostrophes_and_zero_width_spaces_do_not_part_words() -> None:
