@@ -252,7 +252,7 @@ def _evaluations(
 
 
 def _keeps(recipe: Recipe, source: Source) -> SourceCut:
-    section = recipe.decontaminate or DecontaminateSection()
+    section = recipe.decontaminate or DecontaminateSection.model_validate({})
     return SourceCut(
         langid=source.langid.keep if source.langid else None,
         quality=source.quality.keep if source.quality else None,
