@@ -21,7 +21,7 @@ import numpy.typing as npt
 from infra.stage import JSON
 from infra.store import Shard
 from tasks.dedup.candidates import candidate_record
-from tasks.dedup.elect import Candidates, Election, Ranks, elect
+from tasks.dedup.elect import Candidates, Election, IndexTooLarge, Ranks, elect
 from tasks.dedup.keys import GROUP_RECORD
 from tasks.dedup.segments import segments
 from tasks.dedup.signed import ID_BYTES, Part
@@ -56,7 +56,10 @@ class Places:
 
 @dataclass(frozen=True)
 class BatchWork:
-    """Elect batch `batch` of what `gather` and `deal_groups` left in `candidates` and `groups`."""
+    """Elect batch `batch` of what `gather` and `deal_groups` left in `candidates` and `groups`.
+
+    `alone`: nothing else runs beside it, so that `memory` is all there is.
+    """
 
     batch: int
     candidates: Path
@@ -68,6 +71,7 @@ class BatchWork:
     prefer: int
     verify: float
     memory: int
+    alone: bool
 
 
 def bytes_per_document(bands: int, prefer: int) -> int:
@@ -76,7 +80,7 @@ def bytes_per_document(bands: int, prefer: int) -> int:
 
 
 def elect_batch(work: BatchWork, shard: Shard) -> dict[str, JSON]:
-    """Elect, write the folder, and count for gates and statistics."""
+    """Elect, write the folder, and count for gates and statistics; or {"postponed": True} where it should be alone."""
     folder = work.elected / str(work.batch)
     staged = folder.with_name(f".{folder.name}")
     shutil.rmtree(staged, ignore_errors=True)  # of a killed try
@@ -91,7 +95,12 @@ def elect_batch(work: BatchWork, shard: Shard) -> dict[str, JSON]:
         values, starts, records["size"].astype(np.int64), *by_document(members, groups, len(records)),
         records["number"] < work.first_new,
     )  # fmt: skip
-    result = elect(candidates, work.verify, work.memory)
+    try:
+        result = elect(candidates, work.verify, work.memory)
+    except IndexTooLarge:
+        if work.alone:
+            raise
+        return {"postponed": True}
     representative, similarity = _with_copies(result, first, candidates.settled)
     counted = _write(staged, work, records, parts, representative, similarity)
     del candidates, values

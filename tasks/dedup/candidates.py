@@ -16,9 +16,6 @@ from tasks.dedup.keys import BANDS, GROUP_RECORD
 from tasks.dedup.segments import SegmentWriter, segments
 from tasks.dedup.signed import ID_BYTES, Part, ids, preferences, read_rows, text_hashes
 
-_BLOCK_ROWS = 2_000
-"""Shingle sets read at once: 3 MB of documents of 2.5 kB."""
-
 
 def candidate_record(prefer: int) -> np.dtype[Any]:
     """A document: its number, shingles, text hash, preferences, id."""
@@ -52,7 +49,7 @@ def gather(work: GatherWork, shard: Shard) -> dict[str, JSON]:
     prefer, names = preferences(part, rows), ids(part, rows)
     at = shingles = 0
     with SegmentWriter(work.folder / str(part.number), work.count) as writer:
-        for taken, table in read_rows(part.signatures, ["text_hash", "shingle_set"], rows, _BLOCK_ROWS):
+        for taken, table in read_rows(part.signatures, ["text_hash", "shingle_set"], rows):
             sets = table["shingle_set"].combine_chunks()
             records = np.zeros(len(taken), dtype)
             records["number"] = taken + part.start

@@ -83,8 +83,15 @@ class Election:
     indexed: int
 
 
+class IndexTooLarge(StageError):
+    """The index of a hot group does not fit the memory given."""
+
+
 def elect(candidates: Candidates, verify: float, memory: int = 1 << 62, hot: int = HOT) -> Election:
-    """Elect among documents (see the module's docstring); `memory` bounds the index of hot groups, in bytes."""
+    """Elect among documents (see the module's docstring); `memory` bounds the index of hot groups, in bytes.
+
+    Raises `IndexTooLarge`.
+    """
     documents = len(candidates.sizes)
     group_sizes = np.bincount(candidates.groups, minlength=1)
     list_starts = np.concatenate(([0], np.cumsum(group_sizes))).astype(np.int64)
@@ -146,7 +153,7 @@ class _Index:
         capacity = 2 * len(self.chain) + int(sizes.max())
         needed = _ENTRY_BYTES * (capacity + len(self.chain)) + 4 * _slots(capacity)
         if needed > memory:
-            raise StageError(
+            raise IndexTooLarge(
                 f"dedup.memory leaves {memory / 1e6:,.0f} MB for a group of documents that share a template, which "
                 f"needs {needed / 1e6:,.0f} MB; raise dedup.memory by as much, or raise dedup.rows so that fewer share "
                 "a band"

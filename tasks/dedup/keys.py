@@ -57,13 +57,14 @@ class KeyWork:
     signing: Signing
     folder: Path
     partitions: int  # a power of two
+    block_rows: int
 
 
 def write_keys(work: KeyWork, shard: Shard) -> dict[str, JSON]:
     """Key records of the part's eligible documents, by partition."""
     documents = 0
     with SegmentWriter(work.folder / str(work.part.number), work.partitions) as writer:
-        for block in blocks(work.part, work.signing):
+        for block in blocks(work.part, work.signing, work.block_rows):
             keys = band_keys(block.signatures, work.signing.bands, work.signing.rows)
             records = np.empty(len(block.rows) + keys.size, KEY_RECORD)
             numbers = (block.rows + work.part.start).astype(np.uint32)

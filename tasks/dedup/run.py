@@ -47,7 +47,7 @@ from tasks.dedup.segments import segments
 from tasks.dedup.signed import BLOCK_ROWS, Part, Signing, find_parts
 from tasks.dedup.stage import DedupParameters
 from tasks.documents.ledger import Ledger
-from tasks.documents.schema import COMPRESSION
+from tasks.documents.schema import COMPRESSION, ROW_GROUP_DOCUMENTS
 
 CLUSTERS = "clusters.parquet"
 _PARTITION_RECORDS = 1 << 20
@@ -71,6 +71,7 @@ class Plan:
     first_new: int
     partitions: int
     worker_bytes: int
+    block_rows: int
 
     @property
     def key(self) -> str:
@@ -90,14 +91,15 @@ class Plan:
         row = parameters.bands * (2 * KEY_RECORD.itemsize + 3 * 8 * parameters.rows) + 100
         needed = max(
             components.BYTES_PER_DOCUMENT * documents,
-            workers * row * min(BLOCK_ROWS, documents),
+            workers * row * min(ROW_GROUP_DOCUMENTS, documents),
             workers * _PART_ROW_BYTES * max((part.rows for part in parts), default=0),
             workers * 2 * GROUPING_BYTES * records // _MOST_PARTITIONS,
         )
         refuse_memory(needed, parameters, f"{documents:,} documents and {workers} workers")
         folder = scratch / f"{partitions}-{worker_bytes}"
         first_new = sum(part.rows for part in parts if part.crawl)
-        return cls(parts, folder, documents, first_new, partitions, worker_bytes)
+        block_rows = min(max(worker_bytes // row, ROW_GROUP_DOCUMENTS), BLOCK_ROWS)
+        return cls(parts, folder, documents, first_new, partitions, worker_bytes, block_rows)
 
 
 def refuse_memory(needed: int, parameters: DedupParameters, what: str) -> None:
@@ -165,7 +167,10 @@ def _group(context: Context, plan: Plan) -> tuple[list[int], dict[str, int]]:
     signing = Signing(parameters.bands, parameters.rows)
     keyed = context.map(
         write_keys,
-        {f"{plan.key}.keys.{part.number}": KeyWork(part, signing, keys, plan.partitions) for part in plan.parts},
+        {
+            f"{plan.key}.keys.{part.number}": KeyWork(part, signing, keys, plan.partitions, plan.block_rows)
+            for part in plan.parts
+        },
     )
     found = context.map(
         find_groups,
@@ -225,19 +230,22 @@ def _elect(context: Context, plan: Plan, sizes: npt.NDArray[np.int64]) -> list[d
     refuse_memory(largest * each, parameters, f"{largest:,} documents that are joined by shared bands")
     places = Places.of(plan.parts)
 
-    def work(batch: int) -> BatchWork:
-        alone = int(sizes[batch]) * each > plan.worker_bytes
+    def work(batch: int, alone: bool) -> BatchWork:
         memory = parameters.memory if alone else plan.worker_bytes
         return BatchWork(
             batch, plan.folder / "candidates", plan.folder / "dealt", plan.folder / "elected", plan.partitions, places,
-            plan.first_new, len(parameters.prefer), parameters.verify, memory - int(sizes[batch]) * each,
+            plan.first_new, len(parameters.prefer), parameters.verify, memory - int(sizes[batch]) * each, alone,
         )  # fmt: skip
 
-    found: dict[str, dict[str, JSON]] = {}
-    for here in (False, True):
-        chosen = np.flatnonzero((sizes * each > plan.worker_bytes) == here).tolist()
-        found |= context.map(elect_batch, {f"{plan.key}.elected.{batch}": work(batch) for batch in chosen}, here=here)
-    return [found[f"{plan.key}.elected.{batch}"] for batch in range(len(sizes))]
+    shared = np.flatnonzero(sizes * each <= plan.worker_bytes).tolist()
+    results = context.map(elect_batch, {f"{plan.key}.elected.{batch}": work(batch, False) for batch in shared})
+    found = {
+        batch: result for batch, result in zip(shared, results.values(), strict=True) if not result.get("postponed")
+    }
+    left = [batch for batch in range(len(sizes)) if batch not in found]
+    alone = {f"{plan.key}.alone.{batch}": work(batch, True) for batch in left}
+    found |= dict(zip(left, context.map(elect_batch, alone, here=True).values(), strict=True))
+    return [found[batch] for batch in range(len(sizes))]
 
 
 def _sum(elected: list[dict[str, JSON]], name: str, width: int) -> list[int]:

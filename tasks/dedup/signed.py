@@ -28,7 +28,7 @@ SIGNING = ("shingle", "bands", "rows", "seed", "text_cap")
 MOST_DOCUMENTS = 2**32 - 2
 ID_BYTES = 32
 BLOCK_ROWS = 10_000
-"""Rows read at once: 9 MB of signatures with 112 values."""
+"""Rows read at once where memory allows: 9 MB of signatures with 112 values."""
 
 
 @dataclass(frozen=True)
@@ -182,9 +182,9 @@ def eligible_rows(part: Part) -> npt.NDArray[np.int64]:
     return np.flatnonzero(pq.read_table(part.cut, columns=["reason"])["reason"].is_null().to_numpy())
 
 
-def blocks(part: Part, signing: Signing) -> Iterator[Block]:
-    """Hashes and signatures of a part's eligible rows."""
-    for rows, table in read_rows(part.signatures, ["text_hash", "signature"], eligible_rows(part)):
+def blocks(part: Part, signing: Signing, block_rows: int) -> Iterator[Block]:
+    """Hashes and signatures of a part's eligible rows, about `block_rows` at once."""
+    for rows, table in read_rows(part.signatures, ["text_hash", "signature"], eligible_rows(part), block_rows):
         signatures = table["signature"].combine_chunks()
         yield Block(
             rows,
@@ -195,7 +195,7 @@ def blocks(part: Part, signing: Signing) -> Iterator[Block]:
 
 
 def read_rows(
-    file: Path, columns: list[str], rows: npt.NDArray[np.int64], block_rows: int = BLOCK_ROWS
+    file: Path, columns: list[str], rows: npt.NDArray[np.int64], block_rows: int = 1
 ) -> Iterator[tuple[npt.NDArray[np.int64], pa.Table]]:
     """Columns of some rows, ascending, of a file, about `block_rows` at once; row groups with none are not read."""
     reader = pq.ParquetFile(file)

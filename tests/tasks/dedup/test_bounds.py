@@ -83,9 +83,7 @@ def test_a_hundred_thousand_copies_are_right_and_quick(tmp_path: Path, monkeypat
     assert (row["representative"], row["size"]) == (f"{0:032x}", 100_000)
 
 
-def test_thirty_thousand_strangers_in_every_band_are_right_and_quick(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_thirty_thousand_strangers_in_every_band_are_right_and_quick(tmp_path: Path) -> None:
     """Half of every document is a template; all agree in all bands, so that each pair is a candidate."""
     rng = np.random.default_rng(2)
     template = rng.integers(0, 2**32, 60, dtype=np.uint32)
@@ -104,7 +102,12 @@ def test_thirty_thousand_strangers_in_every_band_are_right_and_quick(
     tracemalloc.stop()
     assert data_digests(again) == data_digests(found)
     assert peak < 60_000_000  # arrays; Arrow holds a row group beside them
-    monkeypatch.setattr(dedup_run, "BLOCK_ROWS", 1_000)
+
+    class FourWorkers(Inline):
+        workers = 4
+
+    shared = dedup(inputs, tmp_path / "shared", FourWorkers(), memory="100M")  # its index fits no worker's share
+    assert data_digests(shared) == data_digests(found)
     with pytest.raises(StageError, match=r"dedup.memory is 20 MB, 30,000 documents that are joined .* need \d+ MB"):
         dedup(inputs, tmp_path / "little", memory="20M")
 
