@@ -4,8 +4,8 @@ false alarm on the real prose and web samples.
     python tests/benchmarks/decontamination_check.py [items per benchmark and manner]
 
 Reads PUNA_REAL_DATA or ../shared/data. A leak is an item as quiz pages print it (question, lettered choices, answer)
-between two paragraphs of real prose of its language; it counts as found when that very item is named. Columns `question`
-and `question+answer` plant less: the bare question, and the question with its right answer.
+between two paragraphs of real prose of its language; it counts as found when that very item is named. Columns
+`question` and `question+answer` plant less: the bare question, and the question with its right answer.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def false_alarms(index: ItemIndex) -> None:
     hits = [found for start in range(0, len(texts), BATCH) for found in index.grams.find(texts[start : start + BATCH])]
     alarms = [(name, hit) for (name, _), found in zip(documents, hits, strict=True) for hit in found]
     size = sum(len(text.encode()) for text in texts) / 1e6
-    print(f"\nfalse alarms: {len(alarms)} hits in {len(texts)} documents, {size:.1f} MB of prose_en, prose_zh and web_en")
+    print(f"\nfalse alarms: {len(alarms)} in {len(texts)} documents, {size:.1f} MB of prose_en, prose_zh and web_en")
     for name, hit in alarms:
         item = index.items[hit.owner]
         print(f"  {name}: {item.benchmark} {item.id}: {hit.words} words: {hit.text[:120]!r} | {item.question[:80]!r}")
