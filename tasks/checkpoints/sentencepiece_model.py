@@ -8,6 +8,7 @@ Fields that are not known here are kept as they are.
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,16 @@ class SentencePieceModel:
     def lowest_score(self) -> float:
         """The worst score of the pieces that merges may lead to."""
         return min((piece.score for piece in self.pieces if piece.kind == NORMAL), default=0.0)
+
+    def equal_scores(self) -> int:
+        """How many pieces share their score with another.
+
+        sentencepiece joins the leftmost of neighbours that score the same; a fast tokenizer has no two merges of one
+        rank and takes the smaller id. (Chinese-LLaMA gave all its new pieces the score 0: one line of Chinese in
+        thirty segments otherwise. Llama-2's 16 runs of spaces share one as well, without effect.)
+        """
+        counts = Counter(piece.score for piece in self.pieces if piece.kind == NORMAL)
+        return sum(count for count in counts.values() if count > 1)
 
     def extended(self, new: Sequence[tuple[str, int]]) -> bytes:
         """The file with further (piece, kind) behind its own, at scores that fall strictly below all of its own."""

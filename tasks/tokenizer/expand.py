@@ -19,7 +19,7 @@ from infra.stage import StageError
 from tasks.checkpoints.tokenizer_files import WHITESPACE, byte_level_content, byte_level_token, size_of
 from tasks.tokenizer.curve import knee
 from tasks.tokenizer.learn import FIRST_LOCKED, Step, learn
-from tasks.tokenizer.rules import SplittingRules
+from tasks.tokenizer.rules import SplittingRules, written_in
 
 MAXIMUM_PIECE_CHARACTERS = 16
 """sentencepiece's default, which Llama-2 kept."""
@@ -282,8 +282,12 @@ def grow(
     rules: SplittingRules | None = None,
     *,
     maximum: int = 100_000,
+    scripts: Sequence[str] = (),
 ) -> Grown:
-    """As `continue_bpe`, with the learning run; `size` None takes the knee of the curve within `maximum` new tokens."""
+    """As `continue_bpe`, with the learning run; `size` None takes the knee of the curve within `maximum` new tokens.
+
+    `scripts`: new pieces are written in these only (parts of characters apart); none means any.
+    """
     start = size_of(base)
     if size is not None and size <= start:
         raise StageError(f"the size asked for is {size:,}, the base has {start:,} tokens already; ask for more")
@@ -295,7 +299,14 @@ def grow(
         for parts, count in segmented
     )
     budget = maximum if size is None else size - start
-    known, steps = learned(family, segmented, budget, lambda content: family.may_join(content, longest))
+
+    def wanted_piece(content: Any) -> bool:
+        if not family.may_join(content, longest):
+            return False
+        text = family.text(content)
+        return not scripts or text is None or written_in(text, scripts)
+
+    known, steps = learned(family, segmented, budget, wanted_piece)
     wanted = budget if size is not None else knee(steps, before)
     if len(steps) < wanted:
         raise StageError(

@@ -7,6 +7,7 @@ anything else; only the `.model` file does. New pieces follow the same rules
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -40,6 +41,7 @@ _SCRIPTS = [
     (INHERITED, regex.compile(r"\p{Script=Inherited}")),
     *((name, regex.compile(rf"\p{{Script={name}}}")) for name in _OTHER_SCRIPTS.split()),
 ]
+KNOWN_SCRIPTS = frozenset(name for name, _ in _SCRIPTS) - {COMMON, INHERITED}
 _DIGITS = "0-9\uff10-\uff19"
 """What sentencepiece calls a number: ASCII and full-width digits."""
 _NEVER = r"\p{Cc}\u2585"
@@ -50,6 +52,12 @@ _NEVER = r"\p{Cc}\u2585"
 def script_of(character: str) -> str:
     """sentencepiece's script of a character; one it does not know is `Common` there."""
     return next((name for name, pattern in _SCRIPTS if pattern.match(character)), "Other")
+
+
+def written_in(text: str, scripts: Collection[str]) -> bool:
+    """Whether a text has a character of one of `scripts`, and of no other ones (signs and marks apart)."""
+    found = {script_of(character) for character in text} - {COMMON, INHERITED}
+    return bool(found) and found <= set(scripts)
 
 
 def is_digit(character: str) -> bool:

@@ -23,6 +23,9 @@ class Expand(Parameters):
     """`pieces`: a JSONL file of `{"piece": "..."}`, or a sentencepiece `.model`."""
     longest_piece: int = pydantic.Field(default=16, ge=2, le=64)
     """Characters."""
+    scripts: tuple[str, ...] = ()
+    """`continue-bpe`: Unicode scripts that new pieces are written in, such as `[Han]` (Hiragana and Katakana count as
+    Han); none means any. With `[Han]` English keeps its segmentation even where the training text quotes English."""
     from_: Annotated[tuple[str, ...], NOT_IDENTITY] = pydantic.Field(default=(), alias="from")
     """Sources or categories to learn from; none means all. The plan turns them into inputs and `categories`."""
 

@@ -209,3 +209,12 @@ def test_real_bases_grow_on_chinese(request: pytest.FixtureRequest, real_data: P
     assert [undone(ids, spelled) for ids in new] == old
     assert grown.decode_batch(new, skip_special_tokens=False) == texts
     assert sum(map(len, new)) < 0.95 * sum(map(len, old))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pieces_of_one_script_leave_other_text_as_it_was(family: str) -> None:
+    base = BASES[family]
+    grown, tokens, _, _ = grow(base, CHINESE + ENGLISH * 4, size_of(base) + 30, scripts=("Han",))
+    assert plain_ids(grown, ENGLISH) == plain_ids(base, ENGLISH)
+    assert unreachable(grown, tokens) == []
+    assert all(token.text is None or any(character >= "\u4e00" for character in token.text) for token in tokens)

@@ -74,3 +74,5 @@ def test_every_piece_of_llama_2_obeys(real_data: Any) -> None:
     rules = SplittingRules(model.trainer)
     pieces = [piece.text for piece in model.pieces if piece.kind == NORMAL]
     assert len(pieces) == 31_741 and all(map(rules.allows, pieces))
+    published = read_model(real_data / "tokenizers" / "chinese-llama2-55296" / "tokenizer.model")
+    assert (model.equal_scores(), published.equal_scores()) == (16, 23_312)
