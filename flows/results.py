@@ -45,4 +45,5 @@ class Results:
             "stages": self.stages(),
             "report": str(report.records.local("report.html")) if report else None,
             "scores": scores,
+            "notes": list(dict.fromkeys(n for a in artifacts.values() for n in a.statistics.get("notes", ()))),
         }

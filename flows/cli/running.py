@@ -167,6 +167,8 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
     if scores is not None:
         console.print()
         console.print(scores)
+    for note in result["notes"]:
+        console.print(note, highlight=False, soft_wrap=True)
     hits = sum(stage["result"] == "hit" for stage in result["stages"])
     if hits == len(result["stages"]):
         console.print(f"\nNothing to do: all {hits} stages are in the store.")

@@ -13,6 +13,7 @@ Inputs = Mapping[str, Sequence[Artifact]]
 """Stage name -> its artifacts."""
 
 CLUSTERS_SHOWN = 12
+LINES_SHOWN = 8
 
 
 def summary(inputs: Inputs) -> dict[str, Any]:
@@ -31,6 +32,17 @@ def summary(inputs: Inputs) -> dict[str, Any]:
         "phases": {artifact.name: artifact.statistics for artifact in inputs.get("training", ())},
         "scores": {artifact.name: artifact.statistics.get("scores", {}) for artifact in inputs.get("evaluation", ())},
         "not_decontaminated": not_decontaminated(inputs),
+        "notes": list(
+            dict.fromkeys(
+                note for artifact in inputs.get("evaluation", ()) for note in artifact.statistics.get("notes", ())
+            )
+        ),
+        "edits": edits(inputs),
+        "repeated_lines": {
+            artifact.name: artifact.statistics["most_repeated"][:LINES_SHOWN]
+            for artifact in inputs.get("line_dedup", ())
+        },
+        "contaminated": contaminated(inputs),
     }
 
 
@@ -74,6 +86,29 @@ def reasons(inputs: Inputs) -> list[dict[str, Any]]:
         {"stage": stage, "source": source, "reason": reason, "documents": count}
         for (stage, source, reason), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     ]
+
+
+def edits(inputs: Inputs) -> list[dict[str, Any]]:
+    """What was taken out of documents that stayed, by source and reason: bytes."""
+    taken: Counter[tuple[str, str]] = Counter()
+    for artifact in inputs.get("select", ()):
+        for row in (artifact.manifest["ledger"] or {"rows": []})["rows"]:
+            for reason in row["reasons"]:
+                if reason["side"] == "edited":
+                    taken[row["source"], reason["reason"]] += reason["bytes"]
+    return [{"source": source, "reason": reason, "bytes": size} for (source, reason), size in sorted(taken.items())]
+
+
+def contaminated(inputs: Inputs) -> list[dict[str, Any]]:
+    """Per benchmark searched for: its items, those found in any source, and documents they were found in."""
+    totals: dict[str, Counter[str]] = {}
+    for artifact in inputs.get("decontaminate", ()):
+        for name, found in artifact.statistics["benchmarks"].items():
+            counts = totals.setdefault(name, Counter())
+            counts["documents"] += found["documents_hit"]
+            counts["items_hit"] = max(counts["items_hit"], found["items_hit"])
+            counts["items"], counts["unmatchable"] = found["items"], found["items_unmatchable"]
+    return [{"benchmark": name, **counts} for name, counts in totals.items()]
 
 
 def languages(inputs: Inputs) -> list[dict[str, Any]]:

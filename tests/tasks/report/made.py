@@ -31,12 +31,13 @@ class MadeParameters(Parameters):
 
     statistics: str
     files: str = "{}"
+    ledger: str = "null"
 
 
 def make(context: Context) -> Outcome:
     """Write what the parameters say."""
     context.map(_write, {"files": json.loads(context.parameters.files)})
-    return Outcome(json.loads(context.parameters.statistics))
+    return Outcome(json.loads(context.parameters.statistics), json.loads(context.parameters.ledger))
 
 
 def _write(files: dict[str, Any], shard: Shard) -> dict[str, Any]:
@@ -49,9 +50,11 @@ def _write(files: dict[str, Any], shard: Shard) -> dict[str, Any]:
     return {}
 
 
-def made(stage: str, statistics: dict[str, Any], files: dict[str, Any], tmp_path: Path) -> Artifact:
+def made(
+    stage: str, statistics: dict[str, Any], files: dict[str, Any], tmp_path: Path, ledger: dict[str, Any] | None = None
+) -> Artifact:
     """An artifact of a stage called `stage`."""
-    parameters = MadeParameters(statistics=json.dumps(statistics), files=json.dumps(files))
+    parameters = MadeParameters(statistics=json.dumps(statistics), files=json.dumps(files), ledger=json.dumps(ledger))
     return run_stage(
         Stage(stage, 1, MadeParameters, "tests.tasks.report.made:make", "as given"), parameters, tmp_path=tmp_path
     )

@@ -10,9 +10,11 @@ import pytest
 
 from infra.store import Artifact
 from tasks.checkpoints.tokenizer_files import size_of
+from tasks.documents.ledger import Ledger
 from tasks.report import plots
+from tasks.report.run import page, score_rows
 from tasks.report.stage import STAGE, ReportParameters
-from tasks.report.summary import CLUSTERS_SHOWN
+from tasks.report.summary import CLUSTERS_SHOWN, summary
 from tasks.tokenizer.expand import grow
 from tasks.tokenizer.measure import measure, report
 from tasks.tokenizer.texts import Document
@@ -142,3 +144,34 @@ def test_the_histogram_labels_every_bin(count: int) -> None:
     picture = plots.cluster_sizes(rows)
     assert all(f"{row['clusters']:,}" in picture for row in rows)
     assert picture == plots.cluster_sizes(rows)
+
+
+def test_what_was_taken_out_and_what_was_found_in_the_data(tmp_path: Path) -> None:
+    benchmark = {"items": 100, "items_hit": 3, "items_unmatchable": 1, "documents_hit": 5}
+    ledger = Ledger()
+    ledger.add("web", "en", "read", documents=2, bytes=30)
+    ledger.add("web", "en", "kept", documents=2, bytes=20)
+    ledger.add("web", "en", "edited", "line_dedup.line", documents=0, bytes=10)
+    inputs = {
+        "line_dedup": made(
+            "line_dedup", {"most_repeated": [{"text": "All cookies", "copies": 9}]}, {}, tmp_path
+        ),
+        "decontaminate": made("decontaminate", {"benchmarks": {"exam": benchmark}}, {}, tmp_path),
+        "select": made("select", {}, {}, tmp_path, ledger.to_json()),
+        "evaluation": made("evaluation", {"scores": {}, "notes": ["No document is long enough."]}, {}, tmp_path),
+    }
+    inputs["evaluation"].manifest["parameters"] |= {"benchmarks": {"exam": {}}, "decontaminated": ["exam"]}
+    numbers = summary({stage: (artifact,) for stage, artifact in inputs.items()})
+    assert numbers["edits"] == [{"source": "web", "reason": "line_dedup.line", "bytes": 10}]
+    assert numbers["repeated_lines"]["main"][0]["copies"] == 9 and numbers["notes"] == ["No document is long enough."]
+    assert numbers["contaminated"] == [
+        {"benchmark": "exam", "items": 100, "items_hit": 3, "unmatchable": 1, "documents": 5}
+    ]
+    html = page("small", {stage: (artifact,) for stage, artifact in inputs.items()}, numbers)
+    assert "All cookies" in html and "Benchmarks in the data" in html and "line_dedup.line" in html
+
+
+@pytest.mark.parametrize(("metric", "better"), [("nats_per_token", -0.5), ("bits_per_byte", -0.5), ("acc", 0.5)])
+def test_changes_are_coloured_by_what_is_better(metric: str, better: float) -> None:
+    rows = score_rows({"base": {"task": {metric: 1.0}}, "after": {"task": {metric: 1.0 + better}}})
+    assert rows[0]["cells"][1]["judged"] == "up"
