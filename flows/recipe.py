@@ -291,11 +291,11 @@ class Recipe(Parameters):
         if missing or self.binning is None:
             return [f"training needs the sections tokenizer, model and binning; missing: {', '.join(missing)}"]
         problems, categories = [], self.categories()
-        positions = self.model.create.max_position_embeddings if self.model and self.model.create else None
+        positions = self.model.positions if self.model else None
         if positions is not None and self.binning.sequence_length > positions:
             problems.append(
-                f"binning.sequence_length: {self.binning.sequence_length} is more than "
-                f"model.create.max_position_embeddings, {positions}; lower it, or raise the model's"
+                f"binning.sequence_length: {self.binning.sequence_length} is more than the model's {positions} "
+                "positions (model.create.max_position_embeddings or model.context.positions); lower it, or raise those"
             )
         for phase in self.training.phases:
             if phase.mixture != "buckets":

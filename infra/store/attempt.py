@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infra.io.files import sha256_file
+from infra.io.files import TEMPORARY_SUFFIX, sha256_file
 from infra.stage import JSON, StageError
 from infra.store.directory import Directory
 
@@ -133,5 +133,8 @@ class Attempt:
         return self._root.exists(_REFUSED)
 
     def finish(self) -> None:
-        """Drop what only unfinished work needs."""
+        """Drop what only unfinished work needs: scratch, and files that a killed run was writing."""
         shutil.rmtree(self.scratch(), ignore_errors=True)
+        if self.data.local_root is not None:
+            for staged in self.data.local_root.rglob(f".*{TEMPORARY_SUFFIX}"):
+                staged.unlink(missing_ok=True)

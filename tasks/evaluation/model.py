@@ -12,6 +12,9 @@ import torch
 
 from infra.stage import StageError
 
+UNSTATED_LENGTH = 10**9
+"""transformers gives a tokenizer without a stated length some 10**30."""
+
 DEFAULT_MAX_LENGTH = 2048
 
 
@@ -93,6 +96,9 @@ def load(folder: Path, *, dtype: str, device: str, max_length: int | None) -> Lo
         device = "cuda" if torch.cuda.is_available() else "cpu"
     model = model.to(device).eval()
     own = int(getattr(model.config, "max_position_embeddings", None) or DEFAULT_MAX_LENGTH)
+    dynamic = (getattr(model.config, "rope_parameters", None) or {}).get("rope_type") == "dynamic"
+    if dynamic and tokenizer.model_max_length < UNSTATED_LENGTH:
+        own = max(own, tokenizer.model_max_length)  # the config keeps the base's positions, which are stretched
     if max_length is not None and max_length > own:
         raise StageError(f"max_length {max_length} is more than the model's context of {own} tokens; lower it")
     return LoadedModel(model, tokenizer, max_length or own)

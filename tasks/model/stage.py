@@ -187,6 +187,13 @@ class ModelParameters(Parameters):
     """Of `embeddings: random`."""
 
     @property
+    def positions(self) -> int | None:
+        """Positions that the recipe states; None: the base's own."""
+        if self.create is not None:
+            return self.create.max_position_embeddings
+        return self.context.positions if self.context is not None else None
+
+    @property
     def needs_text(self) -> bool:
         """Whether the stage reads select artifacts: to measure layers."""
         return isinstance(self.layers, LayerChoice) and self.layers.important is not None

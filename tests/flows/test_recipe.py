@@ -131,7 +131,7 @@ def test_a_change_reaches_what_follows_and_nothing_before(good: Path, tmp_path: 
         ("training.optimizer.lr=.inf", "training.optimizer.lr: inf: input should be a finite number"),
         ("language_models={a/b: {sources: [web]}}", "should match pattern"),
         ("sources.web.ingest.paths=['']", "sources.web.ingest.paths.0: is an empty path; name a file"),
-        ("binning.sequence_length=128", "is more than model.create.max_position_embeddings, 64"),
+        ("binning.sequence_length=128", "is more than the model's 64 positions"),
         ("training.phases.one.name=base", "is what evaluation calls the base model; rename the phase"),
     ],
 )
