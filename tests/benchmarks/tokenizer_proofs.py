@@ -1,6 +1,8 @@
 """Prove growth of real tokenizers on real text, and time it: prints the tables of docs/benchmarks.
 
-    python -m tests.benchmarks.tokenizer_proofs [llama2] [llama3] [pieces] [million]
+    python -m tests.benchmarks.tokenizer_proofs [llama2] [llama3] [any-script] [pieces] [million]
+
+llama2 and llama3 grow by pieces in Han characters; any-script grows Llama-2 by whatever Chinese prose holds.
 
 Needs the real data (`PUNA_REAL_DATA`, or shared/data beside the checkout). One thread; minutes in all.
 """
@@ -144,7 +146,9 @@ def opened(name: str, scratch: Path) -> tuple[BaseTokenizer, Path]:
     return read_base_tokenizer(folder), folder
 
 
-def grown_on_chinese(name: str, more: int, texts: dict[str, list[str]], scratch: Path) -> None:
+def grown_on_chinese(
+    name: str, more: int, texts: dict[str, list[str]], scratch: Path, scripts: Sequence[str] = ("Han",)
+) -> None:
     """Grow by `more` tokens, time it, and prove it."""
     start = time.perf_counter()
     base, folder = opened(name, scratch)
@@ -153,7 +157,7 @@ def grown_on_chinese(name: str, more: int, texts: dict[str, list[str]], scratch:
     learn_on = chinese()
     rules = SplittingRules(base.model.trainer) if base.model is not None else None
     start = time.perf_counter()
-    made = grow(base.tokenizer, learn_on, size_of(base.tokenizer) + more, 16, rules)
+    made = grow(base.tokenizer, learn_on, size_of(base.tokenizer) + more, 16, rules, scripts=scripts)
     seconds = time.perf_counter() - start
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     characters = sum(map(len, learn_on))
@@ -208,6 +212,8 @@ def main(wanted: Sequence[str]) -> None:
             grown_on_chinese("llama2-32000", 37_104, texts, scratch)
         if not wanted or "llama3" in wanted:
             grown_on_chinese("llama3-128k", 30_000, texts, scratch)
+        if not wanted or "any-script" in wanted:
+            grown_on_chinese("llama2-32000", 37_104, texts, scratch / "any", scripts=())
         if not wanted or "pieces" in wanted:
             with_pieces(texts, scratch)
         if not wanted or "million" in wanted:
