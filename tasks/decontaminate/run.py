@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pickle
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from infra.context import Context
+from infra.io.files import replace_bytes
 from infra.stage import Outcome
 from infra.store import Shard
 from tasks.benchmarks.read import read_items
@@ -45,12 +47,15 @@ edits that take its passages; the share of the text that they take, 1.0 where th
 reaches."""
 
 
+INDEX_FILE = "index.pickle"
+
+
 @dataclass(frozen=True)
 class Search:
-    """What to look for: parameters (as JSON, to be hashable) and each benchmark's local files."""
+    """Where this run's own process put the index, and the passages' margin in characters."""
 
-    parameters: str
-    files: tuple[tuple[str, tuple[str, ...]], ...]
+    index: Path
+    margin: int
 
 
 def run(context: Context) -> Outcome:
@@ -60,33 +65,28 @@ def run(context: Context) -> Outcome:
     what it stood between. Offsets are those of the ingest text all the same.
     """
     parameters: DecontaminateParameters = context.parameters
-    search = Search(
-        parameters.model_dump_json(),
-        tuple(
-            (name, tuple(pin.path for pin in context.pins.get(f"against.{name}.paths", ())))
-            for name in parameters.against
-        ),
-    )
-    index = item_index(search)  # before any worker starts, so that an unreadable benchmark fails at once
+    benchmarks = {
+        name: read_items(name, files, [Path(pin.path) for pin in context.pins.get(f"against.{name}.paths", ())])
+        for name, files in parameters.against.items()
+    }
+    index = build_index(benchmarks, parameters)  # seconds for a dozen benchmarks: once, here, and not by every worker
+    search = Search(context.scratch() / INDEX_FILE, parameters.passage_margin)
+    replace_bytes(search.index, pickle.dumps(index, pickle.HIGHEST_PROTOCOL))
     items = {Path(part.name).stem: part for part in text_parts(context, ("text", "prompt"))}
     results = context.map(functools.partial(decontaminate_part, search), items)
     return Outcome(_statistics(index, list(results.values())), ledger_of(results))
 
 
 @functools.lru_cache(maxsize=1)
-def item_index(search: Search) -> ItemIndex:
-    """The index, built once per process."""
-    parameters = DecontaminateParameters.model_validate_json(search.parameters)
-    benchmarks = {
-        name: read_items(name, parameters.against[name], [Path(path) for path in paths]) for name, paths in search.files
-    }
-    return build_index(benchmarks, parameters)
+def read_index(path: Path) -> ItemIndex:
+    """The index, read once per process."""
+    index: ItemIndex = pickle.loads(path.read_bytes())
+    return index
 
 
 def decontaminate_part(search: Search, part: Part, shard: Shard) -> dict[str, Any]:
     """Annotate one part; also returns how many documents each benchmark and each item was found in, and passages."""
-    index = item_index(search)
-    margin = DecontaminateParameters.model_validate_json(search.parameters).passage_margin
+    index = read_index(search.index)
     documents: Counter[str] = Counter()
     items: Counter[int] = Counter()
     totals: Counter[str] = Counter()
@@ -104,7 +104,7 @@ def decontaminate_part(search: Search, part: Part, shard: Shard) -> dict[str, An
         taken: list[list[edits.Edit]] = [[] for _ in texts]
         shares = [0.0] * len(texts)
         for row in hit:
-            place = Placed(prompts[row], texts[row], found[row], margin, edits.Alignment(given[row]))
+            place = Placed(prompts[row], texts[row], found[row], search.margin, edits.Alignment(given[row]))
             contaminated[row] = [
                 {
                     "benchmark": (item := index.items[hit.owner]).benchmark,
