@@ -47,6 +47,7 @@ def run(
     """Run a recipe: build every stage that the store does not hold yet, and print the benchmark table."""
     from flows.prepare import prepare
     from flows.results import Results
+    from infra.engine import warm_up
 
     with refusals():
         pins = read_pins(pin)
@@ -68,6 +69,7 @@ def run(
                 mark_flow_runs_crashed()
         _print_result(Results(prepared.plan).to_json(None, "nothing to do"), as_json)
         return
+    warm_up(prepared.recipe.engine)
     _ensure_server()
     arguments = {
         "recipe": str(recipe),

@@ -2,6 +2,6 @@
 
 from infra.engine.base import Engine, ShardFailed
 from infra.engine.config import EngineConfig
-from infra.engine.start import start
+from infra.engine.start import start, warm_up
 
-__all__ = ["Engine", "EngineConfig", "ShardFailed", "start"]
+__all__ = ["Engine", "EngineConfig", "ShardFailed", "start", "warm_up"]

@@ -2,9 +2,9 @@
 
 Workers are forked from a server process without threads (multiprocessing's `forkserver`), which has imported what all
 stages need (`infra.engine.preload`): the parent holds threads (Prefect, progress), and forking a process with threads
-can deadlock, while spawned workers import everything anew. The server starts with the engine, beside the planning of
-the first stage, and ends with the last process that holds its pipe: this one and the workers, which watch this one.
-One pool serves all stages of a run, so that stages side by side share one worker budget.
+can deadlock, while spawned workers import everything anew. The server starts with the engine, or before it
+(`infra.engine.warm_up`), and ends with the last process that holds its pipe: this one and the workers, which watch this
+one. One pool serves all stages of a run, so that stages side by side share one worker budget.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 import multiprocessing
+import multiprocessing.context
 import multiprocessing.forkserver
 import os
 import signal
@@ -38,6 +39,14 @@ ONE_THREAD["TOKENIZERS_PARALLELISM"] = "false"
 """Environment of workers: their budget counts processes."""
 
 
+def start_server() -> multiprocessing.context.ForkServerContext:
+    """Start the process that workers are forked from, where it does not run yet; it prepares itself in its own time."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["infra.engine.preload"])
+    multiprocessing.forkserver.ensure_running()
+    return context
+
+
 class Processes:
     """See the module docstring."""
 
@@ -46,9 +55,7 @@ class Processes:
         self._retries = retries
         self._lock = threading.Lock()
         self._pool: pebble.ProcessPool | None = None
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["infra.engine.preload"])
-        multiprocessing.forkserver.ensure_running()
+        self._context = start_server()
 
     def _started(self) -> pebble.ProcessPool:
         with self._lock:

@@ -9,6 +9,14 @@ from infra.engine.base import Engine, Inline
 from infra.engine.config import EngineConfig
 
 
+def warm_up(config: EngineConfig) -> None:
+    """Begin what `start` will need in processes of its own, beside whatever the caller does meanwhile."""
+    if config.kind == "processes":
+        from infra.engine.processes import start_server
+
+        start_server()
+
+
 @contextlib.contextmanager
 def start(config: EngineConfig) -> Iterator[Engine]:
     """Yield the engine and end its workers afterwards. Workers start with the first map, not here."""
