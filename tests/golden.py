@@ -50,14 +50,22 @@ LIBRARIES = (
 GROWN = """\
 extends: small.yaml
 name: grown
+sources: {crawl: {line_dedup: {minimum_characters: 4}}}
+decontaminate: {action: passage}
 tokenizer:
   train: null
   base: artifact:small/model/main@latest
   expand: {method: continue-bpe, size: 560, from: [web-zh]}
-model: {create: null, base: "artifact:small/model/main@latest", embeddings: mean, pad_to_multiple_of: 8}
+model:
+  create: null
+  base: artifact:small/model/main@latest
+  embeddings: mean
+  layers: [1, 0, 1]
+  context: {positions: 256, rope: {type: yarn}}
+  pad_to_multiple_of: 8
 evaluation: null
 """
-"""A second recipe over the first's model: the tokenizer grown, the embeddings' new rows as means."""
+"""A second recipe over the first's crawl and model: repeated lines and leaked passages go, tokenizer and model grow."""
 
 
 def bitwise_stages() -> dict[str, Stage]:
