@@ -6,7 +6,8 @@ What marks a document, and what must not:
 2. A shorter one of at least the minimum: the whole question.
 3. Still shorter, or a whole question that is a template ("Which of the following is true?"): the question followed by
    its choices, as pages print them (right answer only; all with letters; all without): the first n words, at least the
-   minimum of them from the choices, or all of them where there are fewer, if that is the minimum or more.
+   minimum of them from the choices, or all of them where there are fewer, if that is the minimum or more (half of it
+   where all choices are among them).
 
 Templates: a run of words that stands in more than `template_items` different items of the same benchmark says how that
 benchmark asks, not what, and is left out of rules 1 to 3. If rule 1 leaves nothing, the whole question counts, however
@@ -126,13 +127,14 @@ class _Asked:
         found: list[tuple[bytes, _Run]] = []
         for item in items:
             asked = int(self._lengths[item])
-            for sequence in self._layouts(item):
+            minimum = self._minimum[item]
+            for sequence, fewest in zip(self._layouts(item), (minimum, minimum // 2, minimum // 2), strict=True):
                 start = int(self._starts[sequence])
-                length = min(int(self._lengths[sequence]), max(self._whole[item], asked + self._minimum[item]))
-                if length >= self._minimum[item] and length > asked:
+                length = min(int(self._lengths[sequence]), max(self._whole[item], asked + minimum))
+                if length >= fewest and length > asked:
                     key = self.words[start : start + length].tobytes()
                     holders[key].add(self._same_as[item])
-                    found.append((key, _Run(item, start, length, self._minimum[item])))
+                    found.append((key, _Run(item, start, length, min(minimum, length))))
         yield from (run for key, run in found if len(holders[key]) <= self._template_items)
 
     @functools.cache  # noqa: B019 (lives as long as the index is built)
