@@ -59,7 +59,11 @@ def test_documents_are_marked_with_item_and_words_and_counted(tmp_path: Path) ->
     ]
     given = documents(tmp_path, "web", [texts[:2], [*texts[2:], {"text": "…", "prompt": LONG}]])
     built = run_stage(
-        STAGE, DecontaminateParameters(against=against), {"documents": given}, name="web", tmp_path=tmp_path
+        STAGE,
+        DecontaminateParameters(against=against, minimum_words=12),
+        {"documents": given},
+        name="web",
+        tmp_path=tmp_path,
     )
     found = column(built, "contaminated")
     assert [[(hit["benchmark"], hit["item"]) for hit in hits] for hits in found] == [
@@ -120,7 +124,8 @@ def test_short_questions_count_whole_or_with_their_choices() -> None:
         ZH_SHORT + "繁简字",
     ]
     assert marked(items, texts) == [["0"], [], [], ["1"], []]
-    assert marked([question("a b c", "d", "e f")], ["a b c d e f"]) == [[]]
+    assert marked([question("a b c", "d", "e f")], ["a b c d", "so a b c d e f"]) == [[], ["0"]]
+    assert marked([question("a", "b")], ["a b", "a A b"]) == [[], []]
 
 
 def test_the_same_item_twice_is_not_a_template() -> None:
