@@ -15,10 +15,19 @@ from tokenizers import Tokenizer
 from infra.stage import Pin, StageError
 from tasks.checkpoints import foreign_tokenizers, llama2c
 from tasks.checkpoints.sentencepiece_model import SentencePieceModel, is_model, read_model
-from tasks.checkpoints.tokenizer_files import read_settings, read_tokenizer, write_tokenizer
+from tasks.checkpoints.tokenizer_files import (
+    read_added_tokens,
+    read_settings,
+    read_tokenizer,
+    refuse_pointer,
+    with_added_tokens,
+    write_tokenizer,
+)
 
 MODEL_FILE = "tokenizer.model"
 """sentencepiece's file in a Hugging Face folder (Llama-3's rank file has the same name)."""
+
+_CHECKPOINT_FILES = ("config.json", "generation_config.json", "*.safetensors", "*.index.json", "pytorch_model*.bin")
 
 
 def folder_of(pins: Sequence[Pin]) -> Path:
@@ -32,8 +41,14 @@ def open_base(folder: Path, scratch: Path) -> Path:
     """A local Hugging Face folder for `folder`, which is returned as it is where it is one already.
 
     Accepted: `config.json` with safetensors; `tokenizer.json`; llama2.c's `<model>.bin` with `tok*.bin` or
-    `tokenizer.bin`; a sentencepiece or Llama-3 `tokenizer.model`. Conversions are written below `scratch`.
+    `tokenizer.bin`; a sentencepiece or Llama-3 `tokenizer.model`, alone or with a checkpoint. Conversions are written
+    below `scratch`; weights are linked, not copied.
     """
+    if not folder.is_dir():
+        raise StageError(
+            f"{folder} is no folder; name the folder of a base, or an artifact that holds a checkpoint (stages model "
+            "and training; for a tokenizer's base, stage tokenizer as well)"
+        )
     if (folder / "tokenizer.json").is_file():
         return folder
     bins = sorted(folder.glob("*.bin"))
@@ -44,15 +59,20 @@ def open_base(folder: Path, scratch: Path) -> Path:
         llama2c.convert(models[0], tokenizers[0], target)
         return target
     model_files = sorted(folder.glob("*.model"))
-    if len(model_files) == 1 and not (folder / "config.json").is_file():
+    if len(model_files) == 1:
         tokenizer, settings = foreign_tokenizers.read_model_file(model_files[0])
+        tokenizer = with_added_tokens(tokenizer, read_added_tokens(folder))
         write_tokenizer(tokenizer, target, {**settings, **read_settings(folder)})
         if is_model(model_files[0]):
             shutil.copyfile(model_files[0], target / MODEL_FILE)
+        for pattern in _CHECKPOINT_FILES:
+            for file in folder.glob(pattern):
+                (target / file.name).unlink(missing_ok=True)
+                (target / file.name).symlink_to(file.resolve())
         return target
     raise StageError(
-        f"{folder} is no base that can be opened: it needs tokenizer.json (a model also config.json and safetensors), "
-        f"or one llama2.c model .bin with one tok*.bin, or one *.model; it has "
+        f"{folder} is no base that can be opened: it needs tokenizer.json or one *.model (a model also config.json and "
+        f"safetensors), or one llama2.c model .bin with one tok*.bin; it has "
         f"{[path.name for path in sorted(folder.iterdir())][:12]}"
     )
 
@@ -75,6 +95,8 @@ def read_base_tokenizer(folder: Path) -> BaseTokenizer:
     """
     tokenizer = read_tokenizer(folder)
     path = folder / MODEL_FILE
+    if path.is_file():
+        refuse_pointer(path)
     if not path.is_file() or not is_model(path):
         return BaseTokenizer(tokenizer)
     model = read_model(path)

@@ -124,6 +124,7 @@ _NOT_CARRIED = {
 }  # fmt: skip
 """Of a base's `tokenizer_config.json`: where it lay, which class read it, and what `tokenizer.json` says already."""
 
+_LFS = b"version https://git-lfs"
 CHAT_TEMPLATE = "chat_template.jinja"
 CHAT_TEMPLATES = "additional_chat_templates"
 
@@ -161,6 +162,53 @@ def _contents(value: Any) -> Any:
     return value
 
 
+def refuse_pointer(path: Path) -> None:
+    """`StageError` where a file is only Git LFS's note of where it lies."""
+    with path.open("rb") as stream:
+        if stream.read(len(_LFS)) == _LFS:
+            raise StageError(f"{path} is a Git LFS pointer, not the file; fetch it (git lfs pull) and run again")
+
+
+def read_added_tokens(folder: Path) -> dict[int, AddedToken]:
+    """Id -> token that a folder without `tokenizer.json` adds to its `.model`.
+
+    From `tokenizer_config.json` (`added_tokens_decoder`) and the older `added_tokens.json`, which does not say which
+    are special: those are that another setting names.
+    """
+    found: dict[int, AddedToken] = {}
+    if (path := folder / "added_tokens.json").is_file():
+        settings = read_settings(folder)
+        named = {str(value) for key in _SPECIAL if (value := settings.get(key))}
+        for key in _SPECIAL_LISTS:
+            value = settings.get(key) or ()
+            named |= set(value.values() if isinstance(value, dict) else value)
+        for content, index in json.loads(path.read_text(encoding="utf-8")).items():
+            found[int(index)] = AddedToken(content, special=content in named, normalized=False)
+    if (path := folder / "tokenizer_config.json").is_file():
+        decoder = json.loads(path.read_text(encoding="utf-8")).get("added_tokens_decoder") or {}
+        for index, token in decoder.items():
+            flags = {key: bool(token.get(key)) for key in ("special", "lstrip", "rstrip", "single_word", "normalized")}
+            found[int(index)] = AddedToken(token["content"], **flags)
+    return found
+
+
+def with_added_tokens(tokenizer: Tokenizer, tokens: Mapping[int, AddedToken]) -> Tokenizer:
+    """`tokenizer` with those of `tokens` that it lacks, at the ids stated; `StageError` where another has the id."""
+    names = {index: token for token, index in tokenizer.get_vocab(with_added_tokens=True).items()}
+    new = {index: token for index, token in sorted(tokens.items()) if names.get(index) != token.content}
+    if taken := [(token.content, index) for index, token in new.items() if index in names]:
+        raise StageError(
+            f"the added token {taken[0][0]!r} is stated to have id {taken[0][1]:,}, which is {names[taken[0][1]]!r}; "
+            "tokenizer_config.json or added_tokens.json is of another tokenizer"
+        )
+    state = json.loads(tokenizer.to_str())
+    state["model"]["vocab"] |= {token.content: index for index, token in new.items()}
+    grown = Tokenizer.from_str(json.dumps(state))
+    for token in new.values():
+        (grown.add_special_tokens if token.special else grown.add_tokens)([token])
+    return grown
+
+
 def read_tokenizer(folder: Path) -> Tokenizer:
     """The `tokenizer.json` of a folder, without padding or truncation.
 
@@ -170,7 +218,11 @@ def read_tokenizer(folder: Path) -> Tokenizer:
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise StageError(f"{folder} has no tokenizer.json; give a Hugging Face tokenizer or checkpoint folder")
-    tokenizer = Tokenizer.from_file(str(path))
+    refuse_pointer(path)
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises plain Exception
+        raise StageError(f"{path} is no tokenizer that can be read ({error}); download it again") from error
     state = json.loads(path.read_text(encoding="utf-8"))
     added = {token["content"]: token["id"] for token in state.get("added_tokens", ())}
     if any(tokenizer.token_to_id(content) != index for content, index in added.items()):

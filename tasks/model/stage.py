@@ -101,7 +101,7 @@ class Rope(Parameters):
     """None: positions over the positions that the base was trained with."""
     original_max_position_embeddings: int | None = pydantic.Field(default=None, gt=0)
     """None: the positions that the base was trained with, as its configuration says."""
-    attention_factor: float | None = pydantic.Field(default=None, ge=0)
+    attention_factor: float | None = pydantic.Field(default=None, gt=0)
     beta_fast: float | None = pydantic.Field(default=None, gt=0)
     beta_slow: float | None = pydantic.Field(default=None, gt=0)
     mscale: float | None = None

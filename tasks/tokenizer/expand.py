@@ -359,15 +359,26 @@ def appended(base: Tokenizer, tokens: Sequence[NewToken], merges: Sequence[list[
     """The base's `tokenizer.json` with tokens and merges behind its own.
 
     Special tokens that only `added_tokens` lists enter the vocabulary as well, because it may have no holes; no merge
-    leads to them.
+    leads to them. `StageError` for one that text would be read as all the same: a single character, or a whole word of
+    a base with `ignore_merges`.
     """
     state = json.loads(base.to_str())
     model = state["model"]
+    entering = [added for added in state["added_tokens"] if added["special"] and added["content"] not in model["vocab"]]
     for added in state["added_tokens"]:
         model["vocab"].setdefault(added["content"], added["id"])
     model["vocab"].update({token.token: token.id for token in tokens})
     model["merges"] = [*(merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]), *merges]
-    return Tokenizer.from_str(json.dumps(state, ensure_ascii=False))
+    grown = Tokenizer.from_str(json.dumps(state, ensure_ascii=False))
+    grown.encode_special_tokens = True
+    for added in entering:
+        if added["id"] in grown.encode(added["content"], add_special_tokens=False).ids:
+            raise StageError(
+                f"the base's special token {added['content']!r} is what ordinary text holds: for new ids to follow it, "
+                "the vocabulary has to hold it, and text would be read as it; rename it in the base's tokenizer.json"
+            )
+    grown.encode_special_tokens = False
+    return grown
 
 
 def without_whole_words(tokenizer: Tokenizer) -> Tokenizer:

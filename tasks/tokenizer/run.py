@@ -48,7 +48,8 @@ def run(context: Context) -> Outcome:
     parameters: TokenizerParameters = context.parameters
     base: Path | None = None
     if context.inputs.get("base"):
-        base = context.input("base").folder("checkpoint")
+        artifact = context.input("base")
+        base = artifact.folder("checkpoint" if artifact.files("checkpoint/") else "tokenizer")
     elif parameters.base is not None:
         base = folder_of(context.pins.get("base", ()))
     files = tuple(

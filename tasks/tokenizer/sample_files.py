@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from infra.stage import StageError
 
 FIELDS = ("text", "target")
 """The first of these that a JSONL line or a Parquet file has is the sample's text."""
+_HALF = re.compile(r"[\ud800-\udfff]")
 
 
 def read_texts(paths: Sequence[Path]) -> list[str]:
@@ -59,6 +61,8 @@ def _jsonl_samples(path: Path) -> Iterator[str]:
         if field is None:
             found = list(row)[:8] if isinstance(row, dict) else type(row).__name__
             raise StageError(f"{path}, line {number}: no field `text` or `target` with a string, but {found}")
+        if _HALF.search(row[field]):
+            raise StageError(f"{path}, line {number}: half of a surrogate pair (\\ud800 or the like), which is no text")
         yield row[field]
 
 
@@ -73,5 +77,9 @@ def _parquet_samples(path: Path) -> Iterator[str]:
     field = next((name for name in FIELDS if name in file.schema_arrow.names), None)
     if field is None:
         raise StageError(f"{path}: no column `text` or `target`, but {file.schema_arrow.names[:8]}")
+    kind = file.schema_arrow.field(field).type
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+        raise StageError(f"{path}: column `{field}` holds {kind}, not strings; name the column with text so")
     for batch in file.iter_batches(columns=[field]):
         yield from (text for text in batch.column(0).to_pylist() if text is not None)

@@ -7,6 +7,7 @@ import io
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sentencepiece
@@ -19,7 +20,7 @@ from infra.stage import StageError
 from tasks.checkpoints.base import MODEL_FILE, open_base, read_base_tokenizer
 from tasks.checkpoints.foreign_tokenizers import read_sentencepiece
 from tasks.checkpoints.sentencepiece_model import BYTE, CONTROL, NORMAL, UNUSED, is_model, parse_model, read_model
-from tasks.checkpoints.tokenizer_files import read_settings, read_tokenizer, write_tokenizer
+from tasks.checkpoints.tokenizer_files import read_settings, read_tokenizer, size_of, write_tokenizer
 from tasks.tokenizer.measure import plain_ids
 from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, MIXED
 
@@ -153,6 +154,54 @@ def test_a_json_that_ranks_merges_otherwise_is_corrected(tmp_path: Path) -> None
     (opened / "tokenizer.json").write_text(json.dumps(state))
     with pytest.raises(StageError, match=r"disagree on the ids of 2 of"):
         read_base_tokenizer(opened)
+
+
+@pytest.mark.parametrize("form", ["decoder", "json"])
+def test_a_checkpoint_with_a_model_file_and_no_json(tmp_path: Path, form: str) -> None:
+    folder = tmp_path / "given"
+    path = write("llama", folder)
+    size = len(read_model(path).pieces)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    settings: dict[str, Any] = {"model_max_length": 99, "pad_token": "<pad>"}
+    if form == "decoder":
+        tokens = {0: "<unk>", 1: "<s>", size: "<pad>", size + 3: "<tool>"}
+        settings["added_tokens_decoder"] = {n: {"content": t, "special": t != "<tool>"} for n, t in tokens.items()}
+    else:
+        (folder / "added_tokens.json").write_text(json.dumps({"<pad>": size, "<tool>": size + 3}))
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    for _ in range(2):  # again after a kill
+        opened = open_base(folder, tmp_path)
+    assert (opened / "model.safetensors").read_bytes() == b"weights" and (opened / "config.json").is_file()
+    found = read_base_tokenizer(opened)
+    assert found.corrected == () and found.model is not None and size_of(found.tokenizer) == size + 4
+    texts = ENGLISH + CHINESE + MIXED
+    assert plain_ids(found.tokenizer, texts) == sentencepiece.SentencePieceProcessor(model_file=str(path)).encode(texts)
+    loaded = AutoTokenizer.from_pretrained(opened)
+    assert (loaded.pad_token_id, loaded.model_max_length) == (size, 99)
+    assert loaded.convert_tokens_to_ids("<tool>") == size + 3
+    added = {token.content: token.special for token in loaded.added_tokens_decoder.values()}
+    assert added["<pad>"] and not added["<tool>"]
+
+
+def test_added_tokens_at_ids_of_others_are_refused(tmp_path: Path) -> None:
+    write("llama", tmp_path / "given")
+    (tmp_path / "given" / "added_tokens.json").write_text('{"<pad>": 300}')
+    with pytest.raises(StageError, match="'<pad>' is stated to have id 300, which is"):
+        open_base(tmp_path / "given", tmp_path)
+
+
+def test_pointers_and_damaged_files_are_refused(tmp_path: Path) -> None:
+    write("llama", tmp_path / "given")
+    opened = open_base(tmp_path / "given", tmp_path)
+    (opened / MODEL_FILE).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(StageError, match=r"tokenizer\.model is a Git LFS pointer"):
+        read_base_tokenizer(opened)
+    (opened / "tokenizer.json").write_text("{}")
+    with pytest.raises(StageError, match=r"tokenizer\.json is no tokenizer that can be read"):
+        read_base_tokenizer(opened)
+    with pytest.raises(StageError, match=r"absent is no folder"):
+        open_base(tmp_path / "absent", tmp_path)
 
 
 def test_everything_beside_the_vocabulary_is_carried(tmp_path: Path) -> None:

@@ -148,6 +148,7 @@ def test_old_configurations_are_read_right() -> None:
         ({"type": "yarn", "beta_slow": 33}, "beta_fast 32 must be at least beta_slow 33"),
         ({"type": "linear", "factor": 0.5}, "greater than or equal to 1"),
         ({"theta": 0}, "greater than 0"),
+        ({"type": "yarn", "attention_factor": 0}, "greater than 0"),
     ],
 )
 def test_impossible_ropes_are_refused(rope: dict[str, Any], match: str) -> None:

@@ -103,6 +103,7 @@ def test_texts_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
         ("d.txt", b"\n \n", "no text in"),
         ("e.parquet", b"PAR0", "is no Parquet file"),
         ("f.txt.gz", b"plain", "no text in UTF-8"),
+        ("h.jsonl", b'{"text": "a"}\n{"text": "\\ud800"}\n', "line 2: half of a surrogate pair"),
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(StageError, match=message):
@@ -110,6 +111,9 @@ def test_texts_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"body": ["x"]}), tmp_path / "g.parquet")
     with pytest.raises(StageError, match=r"no column `text` or `target`.*body"):
         read_texts([tmp_path / "g.parquet"])
+    pq.write_table(pa.table({"text": [1, 2]}), tmp_path / "i.parquet")
+    with pytest.raises(StageError, match="column `text` holds int64, not strings"):
+        read_texts([tmp_path / "i.parquet"])
 
 
 def test_tokenizers_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
@@ -122,6 +126,10 @@ def test_tokenizers_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.model").write_bytes(b"\x00\x01not a model")
     with pytest.raises(StageError, match="no sentencepiece model"):
         open_coder(tmp_path / "bad.model")
+    (tmp_path / "pointer").mkdir()
+    (tmp_path / "pointer" / "tokenizer.json").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(StageError, match=r"tokenizer\.json is a Git LFS pointer.*git lfs pull"):
+        open_coder(tmp_path / "pointer")
     (tmp_path / "bad.json").write_text("{}")
     with pytest.raises(StageError, match=r"no tokenizer\.json"):
         open_coder(tmp_path / "bad.json")

@@ -146,6 +146,16 @@ def test_no_new_piece_holds_an_added_token(family: str) -> None:
     )
 
 
+def test_a_special_token_that_text_would_be_read_as_is_refused() -> None:
+    for family, content in (("sentencepiece", "今"), ("byte-level", "PAD")):
+        state = json.loads(BASES[family].to_str())
+        state["model"]["ignore_merges"] = family == "byte-level"
+        base = Tokenizer.from_str(json.dumps(state))
+        base.add_special_tokens([content])
+        with pytest.raises(StageError, match=f"special token '{content}' is what ordinary text holds"):
+            continue_bpe(base, CHINESE + ENGLISH, size_of(base) + 20)
+
+
 def test_the_knee_is_a_cut_of_the_same_run() -> None:
     base = BASES["sentencepiece"]
     long = grow(base, CHINESE + ENGLISH, None, maximum=200)

@@ -59,6 +59,14 @@ def test_the_base_as_it_is(tmp_path: Path) -> None:
     assert made.statistics["new_tokens"] == 0
 
 
+def test_a_tokenizer_artifact_may_be_the_base(tmp_path: Path) -> None:
+    texts = select(FILES, tmp_path)
+    first = run_stage(STAGE, TokenizerParameters(train={"size": 400}), {"select": texts}, tmp_path=tmp_path)
+    parameters = TokenizerParameters(base="artifact:toy/tokenizer/main@latest", expand={"size": 420})
+    second = run_stage(STAGE, parameters, {"select": texts, "base": first}, name="grown", tmp_path=tmp_path)
+    assert (second.statistics["base_size"], second.statistics["size"]) == (400, 420)
+
+
 def test_sampling_reads_an_even_share(tmp_path: Path) -> None:
     from tasks.tokenizer.texts import TextFile, training_texts
 
