@@ -14,7 +14,7 @@ from infra.stage import JSON
 from infra.store import Shard
 from tasks.dedup.keys import BANDS, GROUP_RECORD
 from tasks.dedup.segments import SegmentWriter, segments
-from tasks.dedup.signed import ID_BYTES, Part, ids, preferences, read_rows, text_hashes
+from tasks.dedup.signed import ID_BYTES, Part, ids, preferences, read_sets, text_hashes
 
 
 def candidate_record(prefer: int) -> np.dtype[Any]:
@@ -49,7 +49,7 @@ def gather(work: GatherWork, shard: Shard) -> dict[str, JSON]:
     prefer, names = preferences(part, rows), ids(part, rows)
     at = shingles = 0
     with SegmentWriter(work.folder / str(part.number), work.count) as writer:
-        for taken, table in read_rows(part.signatures, ["text_hash", "shingle_set"], rows):
+        for taken, table in read_sets(part.signatures, rows):
             sets = table["shingle_set"].combine_chunks()
             records = np.zeros(len(taken), dtype)
             records["number"] = taken + part.start

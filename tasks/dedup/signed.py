@@ -29,6 +29,10 @@ MOST_DOCUMENTS = 2**32 - 2
 ID_BYTES = 32
 BLOCK_ROWS = 10_000
 """Rows read at once where memory allows: 9 MB of signatures with 112 values."""
+SETS_BYTES = 4 << 20
+"""Shingle sets held at once, where no document has more by itself."""
+
+_PAGE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -213,6 +217,52 @@ def read_rows(
         if taken >= block_rows or (taken and group == len(sizes) - 1):
             yield rows[first : first + taken], pa.concat_tables(tables)
             first, taken, tables = first + taken, 0, []
+
+
+def read_sets(file: Path, rows: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray[np.int64], pa.Table]]:
+    """Text hashes and shingle sets of some rows, ascending, of signatures.
+
+    A row group of long documents holds hundreds of megabytes of shingles: it is read a document at a time and comes in
+    tables of about `SETS_BYTES`.
+    """
+    columns = ["text_hash", "shingle_set"]
+    reader = pq.ParquetFile(file, buffer_size=_PAGE_BYTES, pre_buffer=False)
+    start = 0
+    for group in range(reader.num_row_groups):
+        there = reader.metadata.row_group(group)
+        low, high = np.searchsorted(rows, (start, start + there.num_rows))
+        wanted = rows[low:high] - start
+        start += there.num_rows
+        if not len(wanted):
+            continue
+        chunks = (there.column(index) for index in range(there.num_columns))
+        if (
+            sum(one.total_uncompressed_size for one in chunks if one.path_in_schema.startswith("shingle_set"))
+            > SETS_BYTES
+        ):
+            yield from _one_by_one(reader.iter_batches(1, [group], columns), wanted, rows[low:high])
+            continue
+        table = reader.read_row_group(group, columns=columns)
+        yield rows[low:high], table if len(wanted) == len(table) else table.take(pa.array(wanted))
+
+
+def _one_by_one(
+    batches: Iterator[pa.RecordBatch], wanted: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+) -> Iterator[tuple[npt.NDArray[np.int64], pa.Table]]:
+    """`batches` hold one row each; those with the numbers `wanted` are yielded together, as `rows`."""
+    left = set(wanted.tolist())
+    held: list[pa.RecordBatch] = []
+    first = 0
+    for number, batch in enumerate(batches):
+        if number not in left:
+            continue
+        held.append(batch)
+        left.remove(number)
+        if not left or sum(one.nbytes for one in held) >= SETS_BYTES:
+            yield rows[first : first + len(held)], pa.Table.from_batches(held)
+            first, held = first + len(held), []
+        if not left:
+            return
 
 
 def text_hashes(column: pa.ChunkedArray) -> npt.NDArray[np.uint64]:

@@ -20,6 +20,7 @@ from infra.stage import GateError, StageError
 from infra.store import Artifact
 from tasks.dedup import keys
 from tasks.dedup import run as dedup_run
+from tasks.dedup import signed as signed_rows
 from tasks.dedup.stage import STAGE, DedupParameters
 from tasks.documents.hashes import SHINGLE_SET, TEXT_HASH, parquet_options, signature_type
 from tests.stage_harness import data_digests, run_stage
@@ -125,6 +126,37 @@ def test_a_document_of_fifty_megabytes(tmp_path: Path) -> None:
     assert outcomes(found, inputs)["giant"]["duplicate_of"] == "more"
     assert found.statistics["kept"] == 2
     assert time.perf_counter() - started - signed_s < 10.0
+
+
+def test_a_row_group_of_long_documents_takes_no_memory_of_its_size(tmp_path: Path) -> None:
+    """Thirty books, near copies of one another: 36 MB of shingles in one row group."""
+    rng = np.random.default_rng(6)
+    book = rng.integers(0, 2**32, 300_000, dtype=np.uint32)
+    sets = [np.unique(np.concatenate([book[number * 100 :], book[:1] + np.uint32(number)])) for number in range(30)]
+    inputs = signed(tmp_path, sets, list(range(30)), [5] * 30)
+    tracemalloc.start()
+    found = dedup(inputs, tmp_path, memory="20M")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (found.statistics["kept"], found.statistics["near"]) == (1, 29)
+    assert peak < 20_000_000
+
+
+@pytest.mark.parametrize("most", [1, 2_000, 1 << 30])
+def test_shingle_sets_are_read_in_pieces_of_any_size(
+    tmp_path: Path, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(7)
+    sets = [np.unique(rng.integers(0, 2**32, size, dtype=np.uint32)) for size in rng.integers(0, 200, 2_500)]
+    file = signed(tmp_path, sets, list(range(2_500)), [5] * 2_500)["signatures"].path("part-00000.parquet")
+    monkeypatch.setattr(signed_rows, "SETS_BYTES", most)
+    for rows in (np.arange(2_500), np.flatnonzero(rng.random(2_500) < 0.1), np.array([2_499]), np.arange(0)):
+        read = list(signed_rows.read_sets(file, rows))
+        assert np.concatenate([rows[:0], *(taken for taken, _ in read)]).tolist() == rows.tolist()
+        found = [row for _, table in read for row in table["shingle_set"].to_pylist()]
+        assert found == [sets[row].tolist() for row in rows]
+        hashes = [row for _, table in read for row in signed_rows.text_hashes(table["text_hash"])[:, 0].tolist()]
+        assert hashes == rows.tolist()
 
 
 def test_memory_that_is_too_small_is_refused_with_what_is_needed(tmp_path: Path) -> None:
