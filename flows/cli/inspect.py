@@ -76,10 +76,9 @@ def _read(artifact: Any, row: dict[str, Any], most: int, store: str, console: An
 
     shown = row["members"][:most]
     opened = open_store(store)
-    of = [_found(opened, **given) for given in artifact.manifest["inputs"]["documents"]]
+    of = _documents(opened, artifact)
     if row["crawl"]:
-        select = opened.open(row["crawl"])
-        of += [_found(opened, **given) for given in select.manifest["inputs"]["documents"]]
+        of += _documents(opened, opened.open(row["crawl"]))
     texts = read_documents(of, [row["representative"], *(member["id"] for member in shown)])
     where = f"{row['source']} of {row['crawl']}" if row["crawl"] else row["source"]
     console.print(
@@ -102,6 +101,16 @@ def _read(artifact: Any, row: dict[str, Any], most: int, store: str, console: An
             console.print(marked("\n".join(diff_lines(kept, gone))), soft_wrap=True)
     if row["size"] - 1 > len(shown):
         console.print(f"\n{row['size'] - 1 - len(shown):,} more; show them with --members N")
+
+
+def _documents(store: Any, artifact: Any) -> list[tuple[Any, Any]]:
+    """The documents that a dedup or select artifact read, each with the line_dedup that its text was read through."""
+    edited_by: dict[str, Any] = {}
+    for signatures in artifact.manifest["inputs"].get("signatures", ()):
+        for given in _found(store, **signatures).manifest["inputs"].get("line_dedup", ()):
+            edited_by[given["name"]] = _found(store, **given)
+    documents = [_found(store, **given) for given in artifact.manifest["inputs"]["documents"]]
+    return [(found, edited_by.get(found.name)) for found in documents]
 
 
 def _found(store: Any, stage: str, name: str, version: str, digest: str) -> Any:

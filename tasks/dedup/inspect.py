@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from infra.stage import StageError
 from infra.store import Artifact
+from tasks.documents import edits
 from tasks.text.scripts import UNSPACED_CLASS
 
 MOST_PIECES = 20_000
@@ -91,11 +92,15 @@ def _rows(reader: pq.ParquetFile, numbers: Sequence[int]) -> Iterator[dict[str, 
         start = end
 
 
-def read_documents(documents: Iterable[Artifact], ids: Iterable[str]) -> dict[str, str]:
-    """Id -> text of the documents that are there; reads the text of row groups only that hold one of them."""
+def read_documents(documents: Iterable[tuple[Artifact, Artifact | None]], ids: Iterable[str]) -> dict[str, str]:
+    """Id -> text of the documents that are there; reads the text of row groups only that hold one of them.
+
+    Each artifact comes with the line_dedup artifact whose edits signatures were computed through, if any: the text is
+    what was compared, not the lines that stand all over a source.
+    """
     wanted = pa.array(sorted(set(ids)), pa.string())
     found: dict[str, str] = {}
-    for artifact in documents:
+    for artifact, edited_by in documents:
         for name in artifact.files("part-"):
             reader = pq.ParquetFile(artifact.path(name))
             for group in range(reader.num_row_groups):
@@ -104,8 +109,11 @@ def read_documents(documents: Iterable[Artifact], ids: Iterable[str]) -> dict[st
                 here = reader.read_row_group(group, columns=["id"])["id"]
                 at = pc.indices_nonzero(pc.is_in(here, value_set=wanted))
                 if len(at):
-                    texts = reader.read_row_group(group, columns=["text"])["text"]
-                    found |= dict(zip(here.take(at).to_pylist(), texts.take(at).to_pylist(), strict=True))
+                    texts = reader.read_row_group(group, columns=["text"])["text"].take(at)
+                    if edited_by is not None:
+                        beside = pq.ParquetFile(edited_by.path(name)).read_row_group(group, columns=[edits.COLUMN])
+                        texts = edits.apply_columns(texts, [beside[edits.COLUMN].take(at)]).texts
+                    found |= dict(zip(here.take(at).to_pylist(), texts.to_pylist(), strict=True))
     return found
 
 

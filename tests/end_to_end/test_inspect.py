@@ -56,6 +56,26 @@ def test_a_cluster_shows_the_kept_text_of_an_earlier_crawl_and_what_differs(stor
     assert row["representative"] in by_member and "1 more; show them with --members N" in by_member
 
 
+def test_texts_are_shown_as_they_were_compared(tmp_path: Path) -> None:
+    """Lines that stand all over the source take no part in deduplication, and none in what is shown."""
+    menu = "\n".join(f"Menu {name}" for name in ("home", "news", "about"))
+    texts = [f"{menu}\n{PAGE}", f"{menu}\n{PAGE.replace('word75', 'another')}", f"{menu}\nalone"]
+    (tmp_path / "web.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    source = {"ingest": {"format": "jsonl", "paths": ["web.jsonl"]}, "category": "web", "line_dedup": {"keep": "none"}}
+    for name, history in (("web", []), ("again", ["artifact:web/select/web@latest"])):
+        recipe = {
+            "name": name,
+            "sources": {name: source},
+            "dedup": {"history": history, "accept": True},
+            "select": {"heldout": None},
+        }
+        (tmp_path / f"{name}.yaml").write_text(json.dumps(recipe))
+        run_direct(tmp_path / f"{name}.yaml", tmp_path / "store", EngineConfig(kind="inline"), until="select")
+        shown = inspect(tmp_path / "store", "dedup", "--cluster", "1").stdout
+        assert "near, similarity 0.934" in shown and "Menu" not in shown
+        assert "[-word75-]{+another+}" in shown or "[-another-]{+word75+}" in shown
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

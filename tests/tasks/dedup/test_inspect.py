@@ -28,7 +28,8 @@ def test_a_cluster_is_found_by_rank_and_by_the_beginning_of_an_id(tmp_path: Path
         assert find_cluster(table, wanted)["representative"] == head
     row = find_cluster(table, "#1")
     assert (row["size"], row["crawl"], [member["id"] for member in row["members"]]) == (3, "", ["aa-1", "aa-2"])
-    assert read_documents(inputs["documents"], [row["representative"], "aa-2"]) == {
+    (documents,) = inputs["documents"]
+    assert read_documents([(documents, None)], [row["representative"], "aa-2"]) == {
         "aa-0": "aa text",
         "aa-2": "aa text",
     }
