@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from flows.graph import ArtifactReference, Graph, Node
@@ -170,7 +171,9 @@ def _inputs(
                 try:
                     artifact = store.open(f"{source.stage}/{source.name}@{source.selector}", source.recipe)
                 except ArtifactMissing:
-                    first = f"make it first: puna run configs/{source.recipe}.yaml"
+                    file = Path("configs", f"{source.recipe}.yaml")
+                    how = f"puna run {file}" if file.is_file() else f"run the recipe {source.recipe} with that store"
+                    first = f"make it first: {how}"
                     problem = problem or f"{source} is not in the store {store.root.url}; {first}"
                     continue
                 external[role] = (*external.get(role, ()), artifact)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ from flows.recipe import Recipe, read_recipe
 from flows.recipe_file import RecipeError
 from flows.resolve import Pins, Unresolved, resolve
 from flows.stages import stages
+from infra.stage import StageError
 from infra.store import Store
+from tasks.model.layers import choose
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,22 @@ def prepare(
     if store.root.url.startswith("memory://") and recipe.engine.kind != "inline":
         problem = f"store {store.root.url} is seen by one process only, and engine.kind is {recipe.engine.kind!r}"
         raise RecipeError([f"{problem}; name a folder, or set engine.kind=inline"])
+    _refuse_absent_layers(recipe)
     graph = stages(recipe)
     pins = resolve(graph)
     return Prepared(recipe, graph, pins, store, make_plan(graph, pins, store, recipe.name, selection))
+
+
+def _refuse_absent_layers(recipe: Recipe) -> None:
+    """Layers that a local base does not have are a mistake now, not when a crawl has been read."""
+    section = recipe.model
+    if section is None or section.base is None or section.layers is None:
+        return
+    try:
+        count = int(json.loads(Path(section.base, "config.json").read_text(encoding="utf-8"))["num_hidden_layers"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # an artifact, llama2.c's files, or nothing that can be read: the stage says what is wrong
+    try:
+        choose(section.layers, count, lambda _: [0.0] * count)
+    except StageError as error:
+        raise RecipeError([f"{recipe.place_of(section.base)}{error}"]) from None

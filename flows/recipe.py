@@ -100,13 +100,17 @@ class Percentiles(Parameters):
 
 
 class DedupSection(DedupParameters, SignaturesParameters):
-    """Signatures and deduplication, which share their shape: `bands` and `rows` given, or derived from `threshold`."""
+    """Signatures and deduplication, which share their shape: `bands` and `rows` given, or derived from `threshold`.
+
+    Where `threshold` is stated and `verify` is not, `verify` is the threshold too.
+    """
 
     threshold: float | None = pydantic.Field(
         default=None,
         gt=0,
         lt=1,
-        description="Jaccard similarity that bands and rows are to fit, instead of stating them",
+        description="Jaccard similarity that bands and rows are to fit, instead of stating them; also `verify`, where "
+        "that is not stated",
     )
     hashes: int = pydantic.Field(
         default=112, ge=1, le=1_024, description="with threshold: MinHash values to divide into bands, at most"
@@ -127,17 +131,17 @@ class DedupSection(DedupParameters, SignaturesParameters):
             )
         except (TypeError, ValueError):
             return data  # the fields' own limits say what is wrong
-        return {**data, "bands": bands, "rows": rows}
+        return {"verify": data["threshold"], **data, "bands": bands, "rows": rows}
 
 
 class DecontaminateSection(DecontaminateParameters):
-    """Which of the recipe's benchmarks to look for, and what becomes of contaminated documents.
+    """Which of the recipe's benchmarks to look for (all by default), and what becomes of contaminated documents.
 
     They `drop`; or only the `passage` goes, and documents that would lose more than `passage_share` of their text; or
     nothing goes and the `report` counts them.
     """
 
-    against: tuple[Name, ...] = ()  # type: ignore[assignment]  # names here, benchmarks in the stage
+    against: tuple[Name, ...] | None = None  # type: ignore[assignment]  # names here, benchmarks in the stage
     action: Literal["drop", "passage", "report"] = "drop"
     passage_share: float = pydantic.Field(default=0.5, gt=0.0, le=1.0)
 
@@ -188,6 +192,12 @@ class Recipe(Parameters):
                 found[category] = (*found.get(category, ()), name)
         return found
 
+    def searched_for(self) -> tuple[str, ...]:
+        """The benchmarks that documents are searched for."""
+        if self.decontaminate is None:
+            return ()
+        return tuple(self.benchmarks) if self.decontaminate.against is None else self.decontaminate.against
+
     def evaluated_models(self) -> tuple[str, ...]:
         """The models the evaluation section asks for."""
         phases = tuple(phase.name for phase in self.training.phases) if self.training else ()
@@ -215,6 +225,9 @@ class Recipe(Parameters):
             *self._check_names(
                 "decontaminate.against", self.decontaminate.against if self.decontaminate else (), self.benchmarks
             ),
+            "decontaminate: there is no benchmark to search for; add a benchmarks section"
+            if self.decontaminate and self.decontaminate.against is None and not self.benchmarks
+            else "",
             *self._check_names("evaluation.tasks", self.evaluation.tasks if self.evaluation else (), self.benchmarks),
             *self._check_models(),
             *self._check_training(),
@@ -263,10 +276,12 @@ class Recipe(Parameters):
         return [*self._check_names("dedup.crawls", named, self.sources), *reference_only]
 
     def _check_models(self) -> list[str]:
-        categories, problems = self.categories(), []
+        problems: list[str] = []
         if self.tokenizer is not None:
-            known = {**categories, **self.sources}
-            problems += self._check_names("tokenizer: from", self.tokenizer.learn_from(), known)
+            problems += self._check_tokenizer(self.tokenizer)
+        elif self.model is not None and self.evaluated_models() != ("base",):
+            base = self.model.base or "..."
+            problems.append(f"model: needs a tokenizer; add `tokenizer: {{base: {base}}}` to keep the base's")
         if self.evaluation is not None:
             phases = [phase.name for phase in self.training.phases] if self.training else []
             problems += [
@@ -282,6 +297,20 @@ class Recipe(Parameters):
             problems += self._check_names("evaluation.models", self.evaluation.models, known_models)
             if not known_models:
                 problems.append("evaluation: there is no model; add a model section")
+        return problems
+
+    def _check_tokenizer(self, section: TokenizerParameters) -> list[str]:
+        """Text to learn from is text that was selected."""
+        where = f"tokenizer.{'expand' if section.expand else 'train'}.from"
+        categories, named = self.categories(), section.learn_from()
+        problems = self._check_names(where, named, {**categories, **self.sources})
+        problems += [
+            f"{where}: source {name!r} has no category, so nothing of it is selected; give it one, or take it out"
+            for name in named
+            if name in self.sources and self.sources[name].category is None and name not in categories
+        ]
+        if not categories and section.learns:
+            problems.append("tokenizer: no source has a category, so there is no text to learn from")
         return problems
 
     def _check_training(self) -> list[str]:

@@ -18,7 +18,11 @@ _SHOWN_CHARACTERS = 80
 def problems_of(error: pydantic.ValidationError, model: type[pydantic.BaseModel], document: Document) -> list[str]:
     """One line for every place that is wrong."""
     by_place: dict[Path, list[tuple[Path, Any]]] = {}
-    for detail in error.errors():
+    details = error.errors()
+    inside = {detail["loc"][:length] for detail in details for length in range(len(detail["loc"]))}
+    for detail in details:
+        if detail["type"] == "too_short" and detail["loc"] in inside:
+            continue  # pydantic counts a list's bad items as missing; they have a problem of their own
         path = _data_path(detail["loc"], document.data)
         by_place.setdefault(path, []).append((tuple(detail["loc"]), detail))
     problems = []
@@ -73,6 +77,14 @@ def _reason(detail: Any, path: Path, model: type[pydantic.BaseModel]) -> str:
         allowed = context.get("expected", "")
         choices = [word.strip("' ") for word in allowed.replace(" or ", ", ").split(",")]
         return f"{_show(value)} is not allowed{nearest(str(value), choices)}; allowed: {allowed}"
+    if kind in ("tuple_type", "list_type"):
+        return f"{_show(value)} is not a list; write {[value] if isinstance(value, str) else '[...]'}"
+    if kind == "dict_type":
+        return f"{_show(value)} is not a map; write {{name: value}}"
+    if kind == "bool_parsing":
+        return f"{_show(value)} is neither true nor false"
+    if kind == "too_short":
+        return f"is empty; state at least {context.get('min_length', 1)}"
     if kind == "value_error":
         message = str(context.get("error", detail["msg"]))
         return message if _show(value) in message or isinstance(value, (dict, list)) else f"{_show(value)}: {message}"

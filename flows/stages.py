@@ -131,7 +131,7 @@ def _documents(recipe: Recipe, graph: Graph) -> dict[str, str]:
             line_dedup=edited.get(name),
         )
         for name in trained_on
-        if recipe.decontaminate and recipe.decontaminate.against
+        if recipe.searched_for()
     }
     cut = graph.add(
         CUT,
@@ -182,7 +182,7 @@ def _documents(recipe: Recipe, graph: Graph) -> dict[str, str]:
 def _models(recipe: Recipe, graph: Graph, selected: dict[str, str]) -> dict[str, str | ArtifactReference]:
     """Tokenizer to the last phase; returns model name -> what holds its checkpoint."""
     models: dict[str, str | ArtifactReference] = {}
-    if recipe.tokenizer is None or recipe.model is None:
+    if recipe.tokenizer is None:
         return models
     categories = recipe.categories()
     learn_from = recipe.tokenizer.learn_from() or tuple(categories)
@@ -197,6 +197,8 @@ def _models(recipe: Recipe, graph: Graph, selected: dict[str, str]) -> dict[str,
         select=[selected[source] for source in feeding],
         base=_reference(recipe.tokenizer.base),
     )
+    if recipe.model is None:
+        return models
     base = _reference(recipe.model.base)
     measured_on = list(selected.values()) if recipe.model.needs_text else ()
     model = graph.add(MODEL, MAIN, recipe.model, tokenizer=tokenizer, base=base, select=measured_on)
@@ -239,7 +241,7 @@ def _evaluations(
     section = recipe.evaluation
     if section is None:
         return
-    against = recipe.decontaminate.against if recipe.decontaminate and recipe.decontaminate.action != "report" else ()
+    against = recipe.searched_for() if recipe.decontaminate and recipe.decontaminate.action != "report" else ()
     for name in recipe.evaluated_models():
         parameters = _part(
             EvaluationParameters,
@@ -268,11 +270,8 @@ def _takes_passages(recipe: Recipe) -> bool:
 
 
 def _decontaminate(recipe: Recipe) -> DecontaminateParameters:
-    section = recipe.decontaminate
-    against = section.against if section else ()
-    parameters: DecontaminateParameters = _part(
-        DecontaminateParameters, section, against={name: recipe.benchmarks[name] for name in against}
-    )
+    against = {name: recipe.benchmarks[name] for name in recipe.searched_for()}
+    parameters: DecontaminateParameters = _part(DecontaminateParameters, recipe.decontaminate, against=against)
     return parameters
 
 

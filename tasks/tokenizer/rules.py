@@ -15,33 +15,21 @@ import regex  # type: ignore[import-untyped]
 
 from tasks.checkpoints.sentencepiece_model import TrainerSpec
 from tasks.checkpoints.tokenizer_files import WHITESPACE
+from tasks.tokenizer.scripts import HAN, OTHER_SCRIPTS
 
 LLAMA_2 = TrainerSpec(model_type=2, split_digits=True, allow_whitespace_only_pieces=True)
 """Assumed where a base has no `.model`: Llama-2's, which most of its family kept."""
 
-HAN = "Han"
 COMMON = "Common"
 INHERITED = "Inherited"
-_OTHER_SCRIPTS = (
-    "Latin Cyrillic Greek Arabic Hebrew Devanagari Bengali Tamil Telugu Kannada Malayalam Gujarati Gurmukhi Oriya "
-    "Sinhala Thai Lao Khmer Myanmar Tibetan Hangul Georgian Armenian Ethiopic Mongolian Bopomofo Cherokee "
-    "Canadian_Aboriginal Yi Thaana Syriac Nko Samaritan Mandaic Ogham Runic Coptic Gothic Tifinagh Braille Glagolitic "
-    "Balinese Javanese Sundanese Batak Buginese Cham Kayah_Li Lepcha Limbu Lisu Meetei_Mayek New_Tai_Lue Ol_Chiki "
-    "Phags_Pa Rejang Saurashtra Syloti_Nagri Tagalog Tagbanwa Hanunoo Buhid Tai_Le Tai_Tham Tai_Viet Vai Bamum Adlam "
-    "Chakma Kaithi Sharada Takri Khojki Khudawadi Tirhuta Modi Newa Grantha Osage Miao Mro Pahawh_Hmong Bassa_Vah "
-    "Deseret Shavian Osmanya Elbasan Duployan Cuneiform Egyptian_Hieroglyphs Anatolian_Hieroglyphs Linear_A Linear_B "
-    "Cypriot Phoenician Old_Italic Old_Persian Ugaritic Lydian Lycian Carian Brahmi Kharoshthi Avestan Tangut Nushu "
-    "SignWriting"
-)
 _HAN_LIKE = r"\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\u30FC"
 """sentencepiece counts Hiragana, Katakana and the long vowel mark as Han."""
 _SCRIPTS = [
     (HAN, regex.compile(rf"[{_HAN_LIKE}]")),
     (COMMON, regex.compile(r"[\p{Script=Common}\p{Script=Unknown}]")),
     (INHERITED, regex.compile(r"\p{Script=Inherited}")),
-    *((name, regex.compile(rf"\p{{Script={name}}}")) for name in _OTHER_SCRIPTS.split()),
+    *((name, regex.compile(rf"\p{{Script={name}}}")) for name in OTHER_SCRIPTS),
 ]
-KNOWN_SCRIPTS = frozenset(name for name, _ in _SCRIPTS) - {COMMON, INHERITED}
 _DIGITS = "0-9\uff10-\uff19"
 """What sentencepiece calls a number: ASCII and full-width digits."""
 _NEVER = r"\p{Cc}\u2585"

@@ -24,7 +24,7 @@ from tasks.tokenizer.expand import Grown, grow, unreachable
 from tasks.tokenizer.measure import measure, report, write_report
 from tasks.tokenizer.model_file import differences, grown_model
 from tasks.tokenizer.pieces import Account, add_pieces, read_pieces
-from tasks.tokenizer.rules import KNOWN_SCRIPTS, SplittingRules
+from tasks.tokenizer.rules import SplittingRules
 from tasks.tokenizer.stage import TokenizerParameters
 from tasks.tokenizer.texts import Document, TextFile, measured_texts, training_files, training_texts
 from tasks.tokenizer.train import SETTINGS, bytes_only
@@ -139,8 +139,6 @@ def _made(work: Work, scratch: Path) -> Made:
         summary = {key: value for key, value in account.summary().items() if key != "examples"}
         return Made(before, Grown(tokenizer, tokens, [], 0), settings, account, {**notes, "pieces": summary})
     size = expand.size if isinstance(expand.size, int) else None
-    if unknown := sorted(set(expand.scripts) - KNOWN_SCRIPTS):
-        raise StageError(f"expand.scripts: {unknown} are no scripts known here; known: {sorted(KNOWN_SCRIPTS)}")
     grown = grow(
         before.tokenizer, texts, size, expand.longest_piece, rules, maximum=expand.maximum, scripts=expand.scripts
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated, Literal, Self
 
 import pydantic
 
 from infra.stage import FILE, NOT_IDENTITY, Parameters, Stage
+from tasks.tokenizer.scripts import KNOWN_SCRIPTS
 
 
 class Expand(Parameters):
@@ -29,16 +31,30 @@ class Expand(Parameters):
     from_: Annotated[tuple[str, ...], NOT_IDENTITY] = pydantic.Field(default=(), alias="from")
     """Sources or categories to learn from; none means all. The plan turns them into inputs and `categories`."""
 
+    @pydantic.field_validator("scripts")
+    @classmethod
+    def _known_scripts(cls, scripts: tuple[str, ...]) -> tuple[str, ...]:
+        for name in scripts:
+            if name not in KNOWN_SCRIPTS:
+                near = difflib.get_close_matches(name.capitalize(), KNOWN_SCRIPTS, n=1, cutoff=0.8)
+                known = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(KNOWN_SCRIPTS[:12])} and more"
+                raise ValueError(f"{name!r} is no Unicode script (Chinese is Han, Korean is Hangul); {known}")
+        return scripts
+
     @pydantic.model_validator(mode="after")
     def _one_method(self) -> Self:
         if self.method == "pieces":
             if self.pieces is None:
                 raise ValueError("method `pieces` needs `pieces: FILE` (JSONL or a sentencepiece .model)")
-            if self.size is not None or self.from_:
-                raise ValueError("method `pieces` takes the pieces of its file; drop `size` and `from`")
+            not_its_own = ("size", "maximum", "scripts", "from_")
+            stated = [f"`{name.rstrip('_')}`" for name in not_its_own if name in self.model_fields_set]
+            if stated:
+                raise ValueError(f"method `pieces` takes the pieces of its file; drop {' and '.join(stated)}")
         else:
             if self.size is None:
                 raise ValueError("method `continue-bpe` needs a `size`: a number of tokens, or `knee`")
+            if self.size != "knee" and "maximum" in self.model_fields_set:
+                raise ValueError(f"`maximum` bounds `size: knee`, and size is {self.size}; drop one")
             if self.pieces is not None:
                 raise ValueError("`pieces` is read by `method: pieces` only; state that method or drop the file")
         return self
@@ -66,6 +82,11 @@ class TokenizerParameters(Parameters):
 
     categories: tuple[str, ...] = ()
     """Set by the plan from `from`: the categories of the inputs to learn from; none means all. All are measured."""
+
+    @property
+    def learns(self) -> bool:
+        """Whether pieces are learned from text."""
+        return self.train is not None or (self.expand is not None and self.expand.method == "continue-bpe")
 
     def learn_from(self) -> tuple[str, ...]:
         """What `from` names."""

@@ -80,8 +80,8 @@ def test_three_crawls_one_by_one_keep_what_one_run_over_all_keeps(tmp_path: Path
     assert sum(map(len, unordered.values())) == 120 and unordered != at_once  # by length alone, later copies win too
 
 
-def test_a_crawl_that_was_never_run_is_named_with_the_command_that_makes_it(tmp_path: Path) -> None:
+def test_a_crawl_that_was_never_run_is_named(tmp_path: Path) -> None:
     (tmp_path / "march.jsonl").write_text('{"text": "a page"}\n')
     recipe = write(tmp_path, "late", ["march"], {"history": ["artifact:crawl-january/select/january@latest"]})
-    with pytest.raises(RecipeError, match=r"make it first: puna run configs/crawl-january\.yaml"):
+    with pytest.raises(RecipeError, match="make it first: run the recipe crawl-january"):
         prepare(recipe, (), str(tmp_path / "store")).refuse_unresolved()

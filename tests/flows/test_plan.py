@@ -101,7 +101,7 @@ def test_another_recipes_artifact_is_an_input(store: Store) -> None:
     graph = Graph()
     graph.add(TOY, "e", ToyParameters(), up=OTHER)
     plan = make_plan(graph, resolve(graph), store, "r")
-    assert plan.steps["toy/e"].state == "unresolved" and "puna run configs/other.yaml" in plan.steps["toy/e"].why
+    assert plan.steps["toy/e"].state == "unresolved" and "run the recipe other" in plan.steps["toy/e"].why
     built = run(diamond(), store)
     found = store.find("toy", "a", str(built.steps["toy/a"].version))
     assert found is not None

@@ -82,6 +82,17 @@ def changed(recipe: Path, tmp_path: Path, *overrides: str) -> set[str]:
         ("dedup={threshold: 0.8, rows: 4}", "either `threshold` or rows"),
         ("dedup={threshold: 1.2}", "1.2: input should be less than 1"),
         ("dedup.hashes=256", "`hashes` belongs to `threshold`"),
+        (
+            "tokenizer={base: b, expand: {size: 9000, scripts: [han]}}",
+            "'han' is no Unicode script (Chinese is Han, Korean is Hangul); did you mean 'Han'?",
+        ),
+        ("tokenizer={base: b, expand: {method: pieces, pieces: p.model, scripts: [Han]}}", "drop `scripts`"),
+        ("tokenizer={base: b, expand: {size: 9000, maximum: 10}}", "`maximum` bounds `size: knee`, and size is 9000"),
+        ("sources.web.category=null", "tokenizer: no source has a category, so there is no text to learn from"),
+        ("tokenizer=null", "model: needs a tokenizer; add `tokenizer: {base: ...}`"),
+        ("dedup.prefer=length", "'length' is not a list; write ['length']"),
+        ("dedup.accept=maybe", "'maybe' is neither true nor false"),
+        ("model={base: b, layers: []}", "is empty; state at least 1"),
         ("binning=null", "training needs the sections tokenizer, model and binning; missing: binning"),
     ],
 )
@@ -101,6 +112,12 @@ def test_every_mistake_is_reported_at_once(good: Path) -> None:
     with pytest.raises(RecipeError) as caught:
         read_recipe(good, ["dedup.verify=2", "binning.bin=3", "modle={}"])
     assert len(caught.value.problems) == 3
+
+
+def test_a_bad_item_of_a_list_is_one_problem(good: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(good, ["model={base: b, layers: [-1]}"])
+    assert [problem.split(":")[1] for problem in caught.value.problems] == [" model.layers.0"]
 
 
 def test_paths_are_relative_to_the_recipe_that_states_them(good: Path, tmp_path: Path) -> None:
@@ -168,6 +185,28 @@ def test_bands_and_rows_come_from_a_threshold(good: Path) -> None:
     for id in ("dedup/main", "signatures/web"):
         parameters = graph.nodes[id].parameters
         assert (parameters.bands, parameters.rows) == (14, 8)
+    assert read_recipe(good, ["dedup={threshold: 0.9}"]).dedup.verify == 0.9
+    assert read_recipe(good, ["dedup={threshold: 0.7, verify: 0.75}"]).dedup.verify == 0.75
+
+
+def test_all_benchmarks_are_searched_for_unless_some_are_named(good: Path) -> None:
+    every = read_recipe(good, ["decontaminate={action: passage}"])
+    assert every.searched_for() == ("exam",) and "decontaminate/web" in stages(every).nodes
+    assert stages(every).nodes["evaluation/two"].parameters.decontaminated == ("exam",)
+    assert read_recipe(good, ["decontaminate={against: []}"]).searched_for() == ()
+    with pytest.raises(RecipeError, match="no benchmark to search for"):
+        read_recipe(good, ["decontaminate={}", "benchmarks=null", "evaluation=null"])
+
+
+def test_a_tokenizer_without_a_model_is_built(good: Path) -> None:
+    nodes = stages(read_recipe(good, ["model=null", "binning=null", "training=null", "evaluation=null"])).nodes
+    assert "tokenizer/main" in nodes and "model/main" not in nodes
+
+
+def test_text_to_learn_from_is_text_that_was_selected(good: Path) -> None:
+    reference = "sources.more={ingest: {format: text, paths: [a.txt]}}"
+    with pytest.raises(RecipeError, match="source 'more' has no category, so nothing of it is selected"):
+        read_recipe(good, [reference, "tokenizer.train.from=[more]"])
 
 
 def test_dedup_reads_what_prefer_names_and_nothing_else(good: Path) -> None:
@@ -189,7 +228,7 @@ def test_history_is_an_input_of_dedup(good: Path, tmp_path: Path) -> None:
     earlier = "artifact:january/select/web@latest"
     prepared = prepare(good, [f"dedup.history=[{earlier}]"], str(tmp_path / "store"))
     step = prepared.plan.steps["dedup/main"]
-    assert step.state == "unresolved" and "make it first: puna run configs/january.yaml" in step.why
+    assert step.state == "unresolved" and "make it first: run the recipe january" in step.why
     assert prepared.plan.steps["signatures/web"].state == "run"
 
 
@@ -197,3 +236,14 @@ def test_only_measured_layers_make_the_model_read_text(good: Path) -> None:
     base = "model={base: somewhere, layers: {%s: 2}}"
     assert "select" not in stages(read_recipe(good, [base % "first"])).nodes["model/main"].inputs
     assert stages(read_recipe(good, [base % "important"])).nodes["model/main"].inputs["select"] == ("select/web",)
+
+
+def test_layers_that_the_base_does_not_have_are_refused_by_the_plan(good: Path, tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "config.json").write_text('{"num_hidden_layers": 5}')
+    text = GOOD.partition("tokenizer:")[0] + "tokenizer: {base: base}\nmodel: {base: base, layers: {first: 5}}\n"
+    good.write_text(text)
+    assert "model/main" in prepare(good).plan.steps
+    for layers in ("{first: 6}", "{important: 6}", "[0, 6]"):
+        with pytest.raises(RecipeError, match=rf"{good.name}:\d+: model.layers .* 6.*; the base has 5"):
+            prepare(good, [f"model.layers={layers}"])
