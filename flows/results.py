@@ -7,6 +7,7 @@ from typing import Any
 from flows.plan import Plan
 from flows.walk import StepFailed
 from infra.store import Artifact
+from tasks.report.summary import notes_of
 
 
 class Results:
@@ -45,5 +46,5 @@ class Results:
             "stages": self.stages(),
             "report": str(report.records.local("report.html")) if report else None,
             "scores": scores,
-            "notes": list(dict.fromkeys(n for a in artifacts.values() for n in a.statistics.get("notes", ()))),
+            "notes": notes_of(artifacts.values()),
         }

@@ -87,6 +87,7 @@ def cluster_sizes(rows: Sequence[Mapping[str, Any]]) -> str:
     axes.bar(range(len(rows)), counts, color=COLOURS[0], width=0.8)
     axes.set_yscale("log")
     axes.set_ylim(0.7, 3 * max(1, *counts))
+    axes.set_xlim(-0.6, max(len(rows), 5) - 0.4)  # one bar alone is no wall
     axes.set_xticks(
         range(len(rows)), names, rotation=30 if len(rows) > 8 else 0, ha="right" if len(rows) > 8 else "center"
     )
@@ -151,6 +152,20 @@ def size_curve(curve: Mapping[str, Any], chosen: int) -> str:
     axes.set_ylabel("tokens, relative to the base")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.legend(frameon=False, loc="lower left", fontsize=8)
+    return _svg(figure)
+
+
+def by_position(category: str, models: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """Bits per byte against the position in long documents, a line per model."""
+    figure, axes = _axes(4.6, 2.4)
+    for number, (model, points) in enumerate(models.items()):
+        xs, ys = zip(*points, strict=True)
+        axes.plot(xs, ys, color=COLOURS[number % len(COLOURS)], marker="o", markersize=2.5, linewidth=1.3, label=model)
+    axes.set_xlabel(f"position in tokens, {category}")
+    axes.set_ylabel("bits per byte")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.margins(y=0.15)
+    axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
     return _svg(figure)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from tasks.report.summary import summary
 SUMMARY = "summary.json"
 PAGE = "report.html"
 METRICS = "metrics.jsonl"
+_BUCKET = re.compile(r"long-text/(?P<category>.+)/(?P<low>[0-9]+)-(?P<high>[0-9]+)")
+"""Scores of long text at some positions, as evaluation calls them."""
 
 
 def run(context: Context) -> Outcome:
@@ -46,6 +49,7 @@ def page(recipe: str, inputs: Mapping[str, Sequence[Artifact]], numbers: dict[st
         "reasons": plots.bars(_top(numbers["reasons"], "reason"), "documents") if numbers["reasons"] else "",
         "perplexity": [plots.perplexity(cut) for cut in numbers["cutoffs"]],
         "clusters": plots.cluster_sizes(sizes) if (sizes := numbers["duplicates"].get("cluster_sizes")) else "",
+        "long_text": [plots.by_position(name, models) for name, models in by_position(numbers["scores"]).items()],
         "compression": [
             plots.compression(groups)
             for kind in ("languages", "categories")
@@ -65,6 +69,7 @@ def page(recipe: str, inputs: Mapping[str, Sequence[Artifact]], numbers: dict[st
         name: [Markup(svg) for svg in drawn] if isinstance(drawn, list) else Markup(drawn)
         for name, drawn in pictures.items()
     }
+    scores = score_rows(numbers["scores"])
     artifacts = [artifact for group in inputs.values() for artifact in group]
     return template.render(
         recipe=recipe,
@@ -72,7 +77,8 @@ def page(recipe: str, inputs: Mapping[str, Sequence[Artifact]], numbers: dict[st
         pictures=marked,
         artifacts=artifacts,
         files=_files(artifacts),
-        scores=score_rows(numbers["scores"]),
+        scores=[row for row in scores if not row["at"]],
+        positions=[row for row in scores if row["at"]],
         models=list(numbers["scores"]),
     )
 
@@ -105,8 +111,27 @@ def _files(artifacts: Sequence[Artifact]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def score_rows(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """One row per task and metric: a cell (value, standard error, change against the first model) per model."""
+Scores = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Model -> task -> metric -> value."""
+
+
+def by_position(scores: Scores) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Category -> model -> (middle of a bucket of positions, bits per byte there), of long text."""
+    found: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for model, tasks in scores.items():
+        for task, metrics in tasks.items():
+            if bucket := _BUCKET.fullmatch(task):
+                middle = (int(bucket["low"]) + int(bucket["high"]) + 1) / 2
+                points = found.setdefault(bucket["category"], {}).setdefault(model, [])
+                points.append((middle, metrics["bits_per_byte"]))
+    return found
+
+
+def score_rows(scores: Scores) -> list[dict[str, Any]]:
+    """One row per task and metric: a cell (value, standard error, change against the first model) per model.
+
+    `items`: how many were scored, from the least to the most of any model; `at`: a row of positions in long text.
+    """
     keys = dict.fromkeys(
         (task, metric) for tasks in scores.values() for task, found in tasks.items() for metric in found
     )
@@ -122,8 +147,10 @@ def score_rows(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[di
             change = value - first if value is not None and first is not None else None
             error = found.get(f"{metric}_stderr")
             cells.append({"value": value, "stderr": error, "change": change, "judged": _judged(change, error, metric)})
-        count = next((tasks[task]["n"] for tasks in scores.values() if "n" in tasks.get(task, {})), None)
-        rows.append({"task": task, "metric": metric, "n": count, "cells": cells})
+        counts = {tasks[task]["n"] for tasks in scores.values() if "n" in tasks.get(task, {})}
+        items = " to ".join(f"{count:,}" for count in sorted({min(counts), max(counts)})) if counts else ""
+        at = _BUCKET.fullmatch(task) is not None
+        rows.append({"task": task, "metric": metric, "items": items, "at": at, "cells": cells})
     return rows
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from infra.store import Artifact
@@ -32,11 +32,7 @@ def summary(inputs: Inputs) -> dict[str, Any]:
         "phases": {artifact.name: artifact.statistics for artifact in inputs.get("training", ())},
         "scores": {artifact.name: artifact.statistics.get("scores", {}) for artifact in inputs.get("evaluation", ())},
         "not_decontaminated": not_decontaminated(inputs),
-        "notes": list(
-            dict.fromkeys(
-                note for artifact in inputs.get("evaluation", ()) for note in artifact.statistics.get("notes", ())
-            )
-        ),
+        "notes": notes_of(inputs.get("evaluation", ())),
         "edits": edits(inputs),
         "repeated_lines": {
             artifact.name: artifact.statistics["most_repeated"][:LINES_SHOWN]
@@ -130,6 +126,15 @@ def not_decontaminated(inputs: Inputs) -> list[str]:
         evaluated.update(parameters["benchmarks"])
         clean.update(parameters["decontaminated"])
     return sorted(evaluated - clean)
+
+
+def notes_of(artifacts: Iterable[Artifact]) -> list[str]:
+    """What evaluations have to say, each sentence once, after the models that it is about."""
+    models: dict[str, list[str]] = {}
+    for artifact in artifacts:
+        for note in artifact.statistics.get("notes", ()):
+            models.setdefault(note, []).append(artifact.name)
+    return [f"{', '.join(names)}: {note}" for note, names in models.items()]
 
 
 def tokenizer_report(inputs: Inputs) -> dict[str, Any]:

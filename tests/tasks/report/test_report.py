@@ -12,7 +12,7 @@ from infra.store import Artifact
 from tasks.checkpoints.tokenizer_files import size_of
 from tasks.documents.ledger import Ledger
 from tasks.report import plots
-from tasks.report.run import page, score_rows
+from tasks.report.run import by_position, page, score_rows
 from tasks.report.stage import STAGE, ReportParameters
 from tasks.report.summary import CLUSTERS_SHOWN, summary
 from tasks.tokenizer.expand import grow
@@ -153,9 +153,7 @@ def test_what_was_taken_out_and_what_was_found_in_the_data(tmp_path: Path) -> No
     ledger.add("web", "en", "kept", documents=2, bytes=20)
     ledger.add("web", "en", "edited", "line_dedup.line", documents=0, bytes=10)
     inputs = {
-        "line_dedup": made(
-            "line_dedup", {"most_repeated": [{"text": "All cookies", "copies": 9}]}, {}, tmp_path
-        ),
+        "line_dedup": made("line_dedup", {"most_repeated": [{"text": "All cookies", "copies": 9}]}, {}, tmp_path),
         "decontaminate": made("decontaminate", {"benchmarks": {"exam": benchmark}}, {}, tmp_path),
         "select": made("select", {}, {}, tmp_path, ledger.to_json()),
         "evaluation": made("evaluation", {"scores": {}, "notes": ["No document is long enough."]}, {}, tmp_path),
@@ -163,7 +161,8 @@ def test_what_was_taken_out_and_what_was_found_in_the_data(tmp_path: Path) -> No
     inputs["evaluation"].manifest["parameters"] |= {"benchmarks": {"exam": {}}, "decontaminated": ["exam"]}
     numbers = summary({stage: (artifact,) for stage, artifact in inputs.items()})
     assert numbers["edits"] == [{"source": "web", "reason": "line_dedup.line", "bytes": 10}]
-    assert numbers["repeated_lines"]["main"][0]["copies"] == 9 and numbers["notes"] == ["No document is long enough."]
+    assert numbers["repeated_lines"]["main"][0]["copies"] == 9
+    assert numbers["notes"] == ["main: No document is long enough."]
     assert numbers["contaminated"] == [
         {"benchmark": "exam", "items": 100, "items_hit": 3, "unmatchable": 1, "documents": 5}
     ]
@@ -175,3 +174,39 @@ def test_what_was_taken_out_and_what_was_found_in_the_data(tmp_path: Path) -> No
 def test_changes_are_coloured_by_what_is_better(metric: str, better: float) -> None:
     rows = score_rows({"base": {"task": {metric: 1.0}}, "after": {"task": {metric: 1.0 + better}}})
     assert rows[0]["cells"][1]["judged"] == "up"
+
+
+def test_the_model_section(tmp_path: Path) -> None:
+    operated = {
+        "parameters": 1_234_567, "tokenizer_size": 1_000, "matrix_rows": 1_024, "new_tokens": 488, "tied": True,
+        "embeddings": {"input": "mean"}, "mean_row_norm": {"input": {"old": 1.25, "new": 0.75}}, "layers_of_base": 3,
+        "probability_before_training": {"new_tokens": 0.0321, "padding": 0.0}, "layers": [0, 2], "positions": 1_024,
+        "importance": [0.5, 0.125, 0.25], "importance_measure": "block-influence",
+        "rope": {"rope_type": "yarn", "factor": 2.0},
+    }  # fmt: skip
+    _, page, _ = drawn({"model": made("model", operated, {}, tmp_path)}, tmp_path)
+    for words in ("488, mean", "1.250, 0.750", "3.21%", "0, 2 (of 3)", "1,024, rope yarn by 2", "by block-influence"):
+        assert words in page, words
+    assert page.index("0.5</td><td>stays") < page.index("0.125</td><td>goes")
+
+
+def test_a_new_model_has_no_surgery_to_show(tmp_path: Path) -> None:
+    new = {"parameters": 8, "tokenizer_size": 4, "matrix_rows": 4, "rows_added": 4}
+    _, page, _ = drawn({"model": made("model", new, {}, tmp_path)}, tmp_path)
+    assert "Model before training" in page and "layers of the base" not in page
+
+
+def test_long_text_is_drawn_by_position(tmp_path: Path) -> None:
+    def scores(documents: int) -> dict[str, Any]:
+        row = {"bits_per_byte": 1.5, "nats_per_token": 3.0, "n": documents}
+        return {f"long-text/web-en{bucket}": row for bucket in ("", "/0-511", "/512-1023")}
+
+    numbers = {"base": scores(2), "after": scores(1)}
+    assert by_position(numbers)["web-en"]["after"] == [(256.0, 1.5), (768.0, 1.5)]
+    rows = score_rows(numbers)
+    assert [row["at"] for row in rows] == [False, False, True, True, True, True]
+    assert rows[0]["items"] == "1 to 2", "models read documents of their own: a document's length is in tokens"
+    given = made("evaluation", {"scores": scores(2), "notes": []}, {}, tmp_path)
+    given.manifest["parameters"] |= {"benchmarks": {}, "decontaminated": []}
+    html = page("small", {"evaluation": (given,)}, summary({"evaluation": (given,)}))
+    assert "Long text, by position" in html and html.count("<svg") == 1
