@@ -133,10 +133,10 @@ def score_table(scores: dict[str, dict[str, dict[str, Any]]]) -> Table | None:
     for model in scores:
         table.add_column(model, justify="right")
     keys = dict.fromkeys((task, metric) for by_task in scores.values() for task, ms in by_task.items() for metric in ms)
-    groups = Counter(task.partition("/")[0] for task, metric in keys if "/" in task and not metric.endswith("_stderr"))
+    groups = Counter(task.rpartition("/")[0] for task, metric in keys if "/" in task and not metric.endswith("_stderr"))
     for task, metric in keys:
-        if "/" in task and groups[task.partition("/")[0]] > MOST_GROUP_ROWS:
-            continue  # a row per subject (CMMLU has 67): the report has them
+        if "/" in task and groups[task.rpartition("/")[0]] > MOST_GROUP_ROWS:
+            continue  # a row per subject (CMMLU has 67) or position in long text: the report has them
         if metric.endswith("_stderr") or metric == "n":
             continue
         cells = []
@@ -156,7 +156,7 @@ def cluster_table(clusters: list[dict[str, Any]]) -> Table:
     for number, row in enumerate(clusters, 1):
         least = min((member["similarity"] for member in row["members"]), default=1.0)
         counts = (f"{row[name]:,}" for name in ("size", "exact", "near"))
-        table.add_row(f"{number}", row["representative"], row["source"], *counts, f"{least:.3f}")
+        table.add_row(f"{number}", row["representative"], row["crawl"] or row["source"], *counts, f"{least:.3f}")
     return table
 
 

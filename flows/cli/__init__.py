@@ -6,6 +6,8 @@ Exit codes: 0 done or nothing to do, 1 a stage failed, 2 bad recipe or arguments
 
 from __future__ import annotations
 
+import inspect as introspection
+
 import typer
 
 from flows.cli import artifacts, dashboard, tokenizer
@@ -22,10 +24,13 @@ app = typer.Typer(
 )
 for command in (run, plan, evaluate, report, inspect, doctor, init):
     app.command()(command)
-app.add_typer(artifacts.app, name="artifacts")
-app.add_typer(tokenizer.app, name="tokenizer")
-app.add_typer(dashboard.app, name="dashboard")
+GROUPS = {"artifacts": artifacts.app, "tokenizer": tokenizer.app, "dashboard": dashboard.app}
+for name, group in GROUPS.items():
+    app.add_typer(group, name=name, short_help=group.info.help)
 app.command()(schema)
+for group in (app, *GROUPS.values()):
+    for registered in group.registered_commands:
+        registered.short_help = introspection.getdoc(registered.callback)  # lists cut it to 45 characters otherwise
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Annotated, Any
 
 import typer
@@ -43,8 +44,11 @@ def inspect(
     console = result_console()
     if cluster is None:
         console.print(cluster_table(rows))
+        at = "" if store in ("artifacts", os.environ.get("PUNA_STORE")) else f" --store {store}"
         console.print(
-            f"\n{artifact.statistics['clusters']:,} clusters; read one: puna inspect --stage dedup --cluster 1"
+            f"\n{artifact.statistics['clusters']:,} clusters; read one: puna inspect --stage {stage} --cluster 1{at}",
+            soft_wrap=True,
+            highlight=False,
         )
         return
     with refusals():

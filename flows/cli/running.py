@@ -53,6 +53,8 @@ def run(
         pins = read_pins(pin)
         prepared = prepare(recipe, set_ or (), store, select(only, from_stage, until_stage, force, pins))
         prepared.refuse_unresolved()
+        for warning in prepared.recipe.warnings():
+            say(f"warning: {warning}")
         to_run = prepared.plan.to_run()
         if to_run:
             prepared.store.make()
@@ -145,7 +147,7 @@ def _report_failure(failure: Any) -> None:
     """A stage's own error in plain words; anything unforeseen with its traceback, the worker's included."""
     import traceback
 
-    from infra.stage import StageError
+    from infra.stage import GateError, StageError
 
     if not isinstance(failure.cause, StageError):
         remote = failure.cause.__cause__  # a worker's traceback, as text
@@ -154,7 +156,8 @@ def _report_failure(failure: Any) -> None:
         else:
             traceback.print_exception(failure.cause, file=sys.stderr)
     say(f"error: {failure.step.id} failed: {failure.cause}")
-    say("what is finished is kept; run the same command again to go on from there")
+    if not isinstance(failure.cause, GateError):
+        say("what is finished is kept; run the same command again to go on from there")
 
 
 def _print_result(result: dict[str, Any], as_json: bool) -> None:

@@ -49,10 +49,11 @@ def check_gates(found: Found, parameters: DedupParameters) -> list[str]:
         )
         shown.append(0)
     for source, eligible in found.eligible.items():
-        read, gone = eligible - found.repeated[source], found.removed[source] - found.repeated[source]
-        if gates.removal_rate is not None and gone > gates.removal_rate * read:
+        # Of all eligible ones: a crawl run again then has the rate it had at first, its own duplicates' share.
+        gone = found.removed[source] - found.repeated[source]
+        if gates.removal_rate is not None and gone > gates.removal_rate * eligible:
             exceeded.append(
-                f"{gone:,} of {read:,} eligible documents of source {source!r} would go ({gone / read:.1%}), "
+                f"{gone:,} of {eligible:,} eligible documents of source {source!r} would go ({gone / eligible:.1%}), "
                 f"dedup.gates.removal_rate is {gates.removal_rate:.1%}"
             )
             shown += _largest_of(clusters, source)
@@ -71,7 +72,8 @@ def check_gates(found: Found, parameters: DedupParameters) -> list[str]:
             + "\n".join(f"  {line}" for line in exceeded)
             + "\nfor example:\n"
             + "\n".join(examples)
-            + "\nLook at them; then raise that limit, or set dedup.accept: true in the recipe to keep this result."
+            + "\nThen raise that limit, or set dedup.accept: true to keep this result. To read more first:\n"
+            "  puna run RECIPE -s dedup.accept=true --until dedup; puna inspect --stage dedup"
         )
     return exceeded
 
