@@ -6,15 +6,18 @@ so that memory is what one growing matrix needs.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from infra.context import Context
 from infra.stage import StageError
 from infra.store.attempt import Shard
-from tasks.checkpoints.tokenizer_files import read_tokenizer
+from tasks.checkpoints.tokenizer_files import WHITESPACE, byte_level_token, read_tokenizer, size_of
 from tasks.model.checkpoint import Layout, require_agreement
 from tasks.model.embeddings import Growth, NewRow, grow, padded, require_fit
 from tasks.model.importance import rank_layers
@@ -48,7 +51,7 @@ def operate(
     """
     layout = Layout.read(base)
     vocabulary = read_tokenizer(tokenizer).get_vocab()
-    growth = _growth(parameters, layout, read_tokenizer(base).get_vocab(), vocabulary, tokens)
+    growth = _growth(parameters, layout, read_tokenizer(base), vocabulary, tokens)
     measured: dict[str, Any] = {}
 
     def importance(choice: LayerChoice) -> Sequence[float]:
@@ -106,11 +109,12 @@ def operate(
 def _growth(
     parameters: ModelParameters,
     layout: Layout,
-    old: Mapping[str, int],
+    base: Tokenizer,
     new: Mapping[str, int],
     tokens: Sequence[Mapping[str, Any]],
 ) -> Growth:
-    _require_same_ids(old, new)
+    _require_same_ids(base.get_vocab(), new)
+    beyond = added_without_rows(base, layout.rows)
     size = max(new.values()) + 1
     methods = parameters.embeddings
     if not isinstance(methods, Embeddings):
@@ -121,9 +125,9 @@ def _growth(
             "is tied: one matrix serves both ends. State one method"
         )
     growth = Growth(
-        rows=tuple(NewRow(token["id"], tuple(token["base_ids"])) for token in tokens),
+        rows=(*beyond, *(NewRow(token["id"], tuple(token["base_ids"])) for token in tokens)),
         total=padded(max(size, layout.rows), parameters.pad_to_multiple_of),
-        old=max(old.values()) + 1,
+        old=size_of(base) - len(beyond),
         input=methods.input,
         output=methods.output,
         seed=parameters.seed,
@@ -133,6 +137,29 @@ def _growth(
         raise StageError(f"the tokenizer has {size:,} tokens, the base {growth.old:,} and {len(growth.rows):,} are new")
     require_fit(layout.tensors[layout.input], growth)
     return growth
+
+
+def added_without_rows(base: Tokenizer, rows: int) -> tuple[NewRow, ...]:
+    """Tokens added to a base whose matrix was not grown for them (the `<pad>` of some Llama-2 copies), to start as
+    new ones do: from the base's tokens of their text. None where pieces of the vocabulary lie beyond the matrix too:
+    such a tokenizer is of another model.
+    """
+    beyond = sorted((id, token.content) for id, token in base.get_added_tokens_decoder().items() if id >= rows)
+    if not beyond or [id for id, _ in beyond] != list(range(rows, size_of(base))):
+        return ()
+    by_characters = bool(json.loads(base.to_str())["model"].get("byte_fallback"))
+    return tuple(
+        NewRow(
+            id,
+            tuple(
+                token.id
+                for token in base.model.tokenize(
+                    content.replace(" ", WHITESPACE) if by_characters else byte_level_token(content.encode())
+                )
+            ),
+        )
+        for id, content in beyond
+    )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoTokenizer
 
 from infra.stage import StageError
@@ -102,6 +103,32 @@ def test_new_tokens_may_come_into_padding_that_was_suppressed(tmp_path: Path) ->
     made = surgery(folder, grown_tokenizer(folder, tmp_path), tmp_path, context=context)
     found = json.loads(made.path("checkpoint/generation_config.json").read_text())
     assert found == {"suppress_tokens": [0, *range(SIZE, old + 90)], "max_length": 256, "temperature": 0.6}
+
+
+@pytest.mark.parametrize("grown", [True, False])
+def test_tokens_added_to_a_base_without_rows_get_some(tmp_path: Path, grown: bool) -> None:
+    folder = base(tmp_path, tied=False)
+    rows = json.loads((folder / "config.json").read_text())["vocab_size"]
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.add_special_tokens(["<pad>"])
+    tokenizer.add_tokens(["the th"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    artifact = (grown_tokenizer if grown else kept_tokenizer)(folder, tmp_path)
+    made = surgery(folder, artifact, tmp_path)
+    before, after = load_file(folder / "model.safetensors"), load_file(made.path("checkpoint/model.safetensors"))
+    vocabulary = tokenizer.get_vocab()
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        assert torch.equal(after[name][:rows], before[name])
+        for text in ("<pad>", "the th"):
+            ids = [token.id for token in tokenizer.model.tokenize(text.replace(" ", "▁"))]
+            assert len(ids) > 1 and max(ids) < rows
+            assert torch.equal(after[name][vocabulary[text]], before[name][ids].double().mean(0).float())
+    assert made.statistics["new_tokens"] == made.statistics["tokenizer_size"] - rows == len(after[name]) - rows
+    change_config(folder, vocab_size=rows - 5)
+    cut = {key: value[: rows - 5] if len(value) == rows else value for key, value in before.items()}
+    save_file(cut, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(StageError, match="checkpoint and tokenizer do not belong together"):
+        surgery(folder, artifact, tmp_path)
 
 
 def test_each_matrix_may_have_its_own_method(tmp_path: Path) -> None:
