@@ -115,9 +115,22 @@ def test_a_crawl_run_again_is_in_the_history_itself(tmp_path: Path) -> None:
     assert all(found[row["id"]]["duplicate_of"] == row["id"] for row in rows)
     assert found["copy"] == {"duplicate_of": "00", "similarity": 1.0, "kind": "exact"}
     assert again.statistics["history"] == {"documents": 20, "repeated": 20}
-    with pytest.raises(GateError, match=r"1 of 2 eligible documents of source 'web' would go \(50.0%\)") as stopped:
-        run(inputs, tmp_path / "again", [selected], gates={"removal_rate": 0.4})
+    with pytest.raises(GateError, match=r"1 of 22 eligible documents of source 'web' would go \(4.5%\)") as stopped:
+        run(inputs, tmp_path / "again", [selected], gates={"removal_rate": 0.04})
     assert "(text of an earlier crawl)" in str(stopped.value)
+
+
+def test_a_crawl_run_again_passes_the_gate_that_it_passed(tmp_path: Path) -> None:
+    """The history holds survivors: a document that went then goes now as well, and not as a copy of itself."""
+    rng = random.Random(12)
+    words = [prose(rng, 60) for _ in range(20)]
+    rows = [document(" ".join(one) + n * "!", id=f"{n}-{k:02d}") for n in range(2) for k, one in enumerate(words)]
+    rows = [row | {"category": "web"} for row in rows]
+    _, (selected,), (inputs,) = one_by_one({"web": rows}, tmp_path)
+    again = run(inputs, tmp_path / "again", [selected], gates={"removal_rate": 0.5})
+    assert again.statistics["history"] == {"documents": 20, "repeated": 20} and again.statistics["kept"] == 0
+    with pytest.raises(GateError, match=r"20 of 40 eligible documents of source 'web' would go \(50.0%\)"):
+        run(inputs, tmp_path / "again", [selected], gates={"removal_rate": 0.4})
 
 
 def test_history_made_otherwise_is_refused(tmp_path: Path) -> None:
