@@ -222,6 +222,7 @@ class Recipe(Parameters):
             *self._check_categories(),
             *self._check_language_models(),
             *self._check_crawls(),
+            *self._check_history(),
             *self._check_names(
                 "decontaminate.against", self.decontaminate.against if self.decontaminate else (), self.benchmarks
             ),
@@ -274,6 +275,21 @@ class Recipe(Parameters):
             if name in self.sources and self.sources[name].category is None
         ]
         return [*self._check_names("dedup.crawls", named, self.sources), *reference_only]
+
+    def _check_history(self) -> list[str]:
+        """A recipe whose own latest selection is its history would drop all it kept, then keep all again, in turns."""
+        own = [
+            reference
+            for reference in self.dedup.history
+            if (named := ArtifactReference.parse(reference)).recipe == self.name
+            and named.name in self.sources
+            and named.selector == "latest"
+        ]
+        return [
+            f"dedup.history: {reference} is what this recipe selects itself, so that each run would drop what the last "
+            "one kept; name another recipe's artifact, or this one's by version (@VERSION)"
+            for reference in own
+        ]
 
     def _check_models(self) -> list[str]:
         problems: list[str] = []

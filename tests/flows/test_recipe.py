@@ -224,6 +224,15 @@ def test_every_annotator_reads_through_line_dedup(good: Path) -> None:
     assert graph.nodes["select/web"].inputs["decontaminate"] == ("decontaminate/web",)
 
 
+def test_the_recipes_own_latest_selection_is_no_history(good: Path) -> None:
+    name = read_recipe(good).name
+    for reference in (f"artifact:{name}/select/web@latest", f"artifact:{name}/select/web"):
+        with pytest.raises(RecipeError, match="is what this recipe selects itself"):
+            read_recipe(good, [f"dedup.history=[{reference}]"])
+    for reference in (f"artifact:{name}/select/web@0123456789ab", f"artifact:{name}/select/january@latest"):
+        assert read_recipe(good, [f"dedup.history=[{reference}]"]).dedup.history == (reference,)
+
+
 def test_history_is_an_input_of_dedup(good: Path, tmp_path: Path) -> None:
     earlier = "artifact:january/select/web@latest"
     prepared = prepare(good, [f"dedup.history=[{earlier}]"], str(tmp_path / "store"))
