@@ -136,11 +136,12 @@ def _costs(model: LoadedModel, cut: Sequence[Window], batch_size: int) -> Iterat
     Rows are padded on the right, which never counts.
     """
     order = sorted(cut, key=lambda window: -len(window.inputs))
-    low = 0
-    while low < len(order):
-        length = len(order[low].inputs)
-        rows = max(1, min(batch_size, LOGITS_ELEMENTS // (length * model.vocabulary)))
-        batch = order[low : low + rows]
+
+    def rows(length: int) -> int:
+        return min(batch_size, LOGITS_ELEMENTS // (length * model.vocabulary))
+
+    for part in model.batches([len(window.inputs) for window in order], rows):
+        batch = order[part]
         ids_BT, mask_BT = model.pad([window.inputs for window in batch])
         targets_BT, _ = model.pad([window.targets for window in batch])
         with torch.inference_mode():
@@ -151,4 +152,3 @@ def _costs(model: LoadedModel, cut: Sequence[Window], batch_size: int) -> Iterat
             counted = slice(window.first_target, len(window.targets))
             share = 0.0 if share_BT is None else float(share_BT[row, counted].double().sum())
             yield window, float(nats_BT[row, counted].double().sum()), share
-        low += len(batch)

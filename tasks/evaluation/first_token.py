@@ -28,8 +28,8 @@ def score(
     order = sorted(range(len(asked)), key=lambda index: (-len(prompts[index]), index))
     candidates: dict[tuple[str, str], list[int]] = {}
     samples: list[dict[str, Any]] = [{} for _ in asked]
-    for low in range(0, len(order), batch_size):
-        batch = order[low : low + batch_size]
+    for part in model.batches([len(prompts[index]) for index in order], lambda _: batch_size):
+        batch = order[part]
         logits_BV = _last_logits(model, [prompts[index] for index in batch])
         for row, index in enumerate(batch):
             question = asked[index]

@@ -49,6 +49,7 @@ def harness_model(model: LoadedModel, batch_size: int) -> Any:
             return super()._model_generate(*arguments, suppress_tokens=model.padding_rows.tolist(), **named)
 
     kind = TokensOnly if len(model.padding_rows) else HFLM
+    batch_size = 1 if model.one_length_at_a_time else batch_size
     return kind(pretrained=model.model, tokenizer=model.tokenizer, batch_size=batch_size, max_length=model.max_length)
 
 

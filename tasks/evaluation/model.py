@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,9 @@ UNSTATED_LENGTH = 10**9
 """transformers gives a tokenizer without a stated length some 10**30."""
 
 DEFAULT_MAX_LENGTH = 2048
+
+_BY_LENGTH = ("dynamic", "longrope")
+"""Rope types whose angles transformers takes from the longest row that it reads at once."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,21 @@ class LoadedModel:
     def vocabulary(self) -> int:
         """Width of the logits (the matrix, which may be wider than the tokenizer)."""
         return int(self.model.get_output_embeddings().weight.shape[0])
+
+    @property
+    def one_length_at_a_time(self) -> bool:
+        """Whether a row reads otherwise beside a longer one, so that only rows of one length may be read together."""
+        return _rope_type(self.model) in _BY_LENGTH
+
+    def batches(self, lengths: Sequence[int], rows: Callable[[int], int]) -> Iterator[slice]:
+        """Cut falling `lengths` into batches of at most `rows(longest)` rows."""
+        low = 0
+        while low < len(lengths):
+            high = min(len(lengths), low + max(1, rows(lengths[low])))
+            if self.one_length_at_a_time:
+                high = next((at for at in range(low, high) if lengths[at] != lengths[low]), high)
+            yield slice(low, high)
+            low = high
 
     @cached_property
     def padding_rows(self) -> torch.Tensor:
@@ -96,9 +114,23 @@ def load(folder: Path, *, dtype: str, device: str, max_length: int | None) -> Lo
         device = "cuda" if torch.cuda.is_available() else "cpu"
     model = model.to(device).eval()
     own = int(getattr(model.config, "max_position_embeddings", None) or DEFAULT_MAX_LENGTH)
-    dynamic = (getattr(model.config, "rope_parameters", None) or {}).get("rope_type") == "dynamic"
-    if dynamic and tokenizer.model_max_length < UNSTATED_LENGTH:
-        own = max(own, tokenizer.model_max_length)  # the config keeps the base's positions, which are stretched
+    if _rope_type(model) == "dynamic":
+        for module in model.modules():
+            if hasattr(module, "max_seq_len_cached"):
+                module.register_forward_pre_hook(_forget_longest)
+        if tokenizer.model_max_length < UNSTATED_LENGTH:
+            own = max(own, tokenizer.model_max_length)  # the config keeps the base's positions, which are stretched
     if max_length is not None and max_length > own:
         raise StageError(f"max_length {max_length} is more than the model's context of {own} tokens; lower it")
     return LoadedModel(model, tokenizer, max_length or own)
+
+
+def _rope_type(model: Any) -> str | None:
+    rope = getattr(model.config, "rope_parameters", None) or {}
+    return rope.get("rope_type")
+
+
+def _forget_longest(rotary: Any, _: Any) -> None:
+    """Before each pass: transformers keeps the angles of the longest text so far for shorter ones that follow."""
+    rotary.max_seq_len_cached = rotary.original_max_seq_len
+    rotary.register_buffer("inv_freq", rotary.original_inv_freq.to(rotary.inv_freq.device), persistent=False)

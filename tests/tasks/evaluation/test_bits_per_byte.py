@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -65,6 +67,36 @@ def test_the_sum_is_that_of_the_harness_rolling_likelihood(model: LoadedModel, b
     assert row["tokens_per_byte"] == tokens / size
     assert row["tokens_per_character"] == tokens / sum(map(len, TEXTS))
     assert 0 < row["bits_per_byte_stderr"] < row["bits_per_byte"]
+
+
+@pytest.mark.parametrize(
+    "rope",
+    [
+        {"rope_type": "dynamic", "factor": 4.0},
+        {"rope_type": "longrope", "factor": 4.0, "original_max_position_embeddings": 64}
+        | {"short_factor": [1.0] * 8, "long_factor": [float(n) for n in range(1, 9)]},
+    ],
+    ids=["dynamic", "longrope"],
+)
+def test_a_text_costs_the_same_beside_longer_ones(checkpoint: Path, tmp_path: Path, rope: dict[str, Any]) -> None:
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(checkpoint, folder)
+    config = json.loads((folder / "config.json").read_text())
+    positions = 64 if rope["rope_type"] == "dynamic" else 256
+    changed = {"rope_parameters": rope | {"rope_theta": 10_000.0}, "max_position_embeddings": positions}
+    (folder / "config.json").write_text(json.dumps(config | changed))
+    settings = json.loads((folder / "tokenizer_config.json").read_text()) | {"model_max_length": 256}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+    def opened() -> LoadedModel:
+        return load(folder, dtype="auto", device="cpu", max_length=None)
+
+    texts = [("", "the other one " * count) for count in (1, 14, 30, 3, 1, 9)]
+    alone = [score(iter([text]), opened(), 1)["bits_per_byte"] * len(text[1]) for text in texts]
+    size = sum(len(text) for _, text in texts)
+    for batch_size in (1, 2, 16):
+        together = score(iter(texts), opened(), batch_size)["bits_per_byte"]
+        assert together == pytest.approx(sum(alone) / size, rel=1e-6)
 
 
 def test_prompts_are_read_but_not_counted(model: LoadedModel) -> None:
