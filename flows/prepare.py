@@ -15,7 +15,9 @@ from flows.resolve import Pins, Unresolved, resolve
 from flows.stages import stages
 from infra.stage import StageError
 from infra.store import Store
+from tasks.dedup.agreement import SIGNING, check_index
 from tasks.model.layers import choose
+from tasks.signatures.stage import STAGE as SIGNATURES
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ def prepare(
     _refuse_absent_layers(recipe)
     graph = stages(recipe)
     pins = resolve(graph)
-    return Prepared(recipe, graph, pins, store, make_plan(graph, pins, store, recipe.name, selection))
+    plan = make_plan(graph, pins, store, recipe.name, selection)
+    _refuse_other_indexes(recipe, plan)
+    return Prepared(recipe, graph, pins, store, plan)
 
 
 def _refuse_absent_layers(recipe: Recipe) -> None:
@@ -74,3 +78,16 @@ def _refuse_absent_layers(recipe: Recipe) -> None:
         choose(section.layers, count, lambda _: [0.0] * count)
     except StageError as error:
         raise RecipeError([f"{recipe.place_of(section.base)}{error}"]) from None
+
+
+def _refuse_other_indexes(recipe: Recipe, plan: Plan) -> None:
+    """Earlier crawls whose index cannot be compared with this one are a mistake now too."""
+    wanted = {name: getattr(recipe.dedup, name) for name in SIGNING} | {"version": SIGNATURES.version}
+    for step in plan.steps.values():
+        if step.state != "run":
+            continue
+        for reference, artifact in zip(recipe.dedup.history, step.external.get("history", ()), strict=False):
+            try:
+                check_index(artifact, wanted)
+            except StageError as error:
+                raise RecipeError([f"{recipe.place_of(reference)}{error}"]) from None

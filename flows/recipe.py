@@ -372,6 +372,8 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     for path, references in located.file_references().items():
         place = str(document.place(tuple(path.split("."))))
         located._places.update(dict.fromkeys(references, place))
+    for number, reference in enumerate(located.dedup.history):
+        located._places[reference] = str(document.place(("dedup", "history", number)))
     return located
 
 

@@ -42,7 +42,11 @@ def compare(
 
     with refusals():
         texts = read_texts(text)
-        rows = measure(named([_path(name, store) for name in tokenizers]), texts)
+        paths = {name: _path(name, store) for name in tokenizers}
+        short = {
+            path: label for label, path in named([path for name, path in paths.items() if path == Path(name)]).items()
+        }
+        rows = measure({short.get(path.absolute(), name): path for name, path in paths.items()}, texts)
     print(json.dumps({"tokenizers": [row.to_json() for row in rows]}, ensure_ascii=False) if as_json else render(rows))
 
 

@@ -19,12 +19,10 @@ import pyarrow.parquet as pq
 
 from infra.stage import StageError
 from infra.store import Artifact
+from tasks.dedup.agreement import SIGNING, agree, check_index
 from tasks.dedup.stage import PREFERENCES, DedupParameters
 
 INDEX_PREFIX = "index/part-"
-SIGNING = ("shingle", "bands", "rows", "seed", "text_cap")
-"""Parameters of signatures that must agree wherever signatures are compared."""
-
 MOST_DOCUMENTS = 2**32 - 2
 ID_BYTES = 32
 BLOCK_ROWS = 10_000
@@ -137,26 +135,9 @@ def _check_signing(signatures: Sequence[Artifact], history: Sequence[Artifact], 
     wanted: dict[str, Any] = {name: getattr(parameters, name) for name in SIGNING if hasattr(parameters, name)}
     for artifact in signatures:
         found = {**artifact.manifest["parameters"], "version": artifact.manifest["stage_version"]}
-        _agree(
-            artifact.identity, found, wanted, "rebuild the signatures of all sources from the recipe's section dedup"
-        )
+        agree(artifact.identity, found, wanted, "rebuild the signatures of all sources from the recipe's section dedup")
     for artifact in history:
-        index = artifact.statistics.get("index")
-        if index is None:
-            raise StageError(
-                f"{artifact.identity} in dedup.history has no index (select.index was false, or select is older than "
-                "indexes): run its recipe again with select.index: true"
-            )
-        advice = (
-            "give this recipe's section dedup the earlier values, or build that crawl's signatures again with these"
-        )
-        _agree(f"the index of {artifact.identity}", index["signatures"], wanted, advice)
-
-
-def _agree(what: str, found: Mapping[str, Any], wanted: dict[str, Any], advice: str) -> None:
-    for name in (*SIGNING, "version"):
-        if (expected := wanted.setdefault(name, found[name])) != found[name]:
-            raise StageError(f"{what} was made with {name} = {found[name]}, dedup needs {expected}: {advice}")
+        check_index(artifact, wanted)
 
 
 def _crawls(crawls: Sequence[Sequence[str]], sources: Sequence[str]) -> dict[str, int]:

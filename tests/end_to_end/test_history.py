@@ -85,3 +85,15 @@ def test_a_crawl_that_was_never_run_is_named(tmp_path: Path) -> None:
     recipe = write(tmp_path, "late", ["march"], {"history": ["artifact:crawl-january/select/january@latest"]})
     with pytest.raises(RecipeError, match="make it first: run the recipe crawl-january"):
         prepare(recipe, (), str(tmp_path / "store")).refuse_unresolved()
+
+
+def test_an_index_that_cannot_be_compared_is_refused_by_the_plan(tmp_path: Path) -> None:
+    for crawl in CRAWLS[:2]:
+        (tmp_path / f"{crawl}.jsonl").write_text('{"text": "a page of some words"}\n')
+    store = tmp_path / "store"
+    run_direct(write(tmp_path, "first", ["january"], {}), store, INLINE, until="select")
+    history = ["artifact:first/select/january@latest"]
+    assert prepare(write(tmp_path, "same", ["february"], {"history": history}), (), str(store)).plan.to_run()
+    other = write(tmp_path, "other", ["february"], {"history": history, "rows": 4})
+    with pytest.raises(RecipeError, match=r"other\.yaml:1: the index of select/january@.* was made with rows = 8"):
+        prepare(other, (), str(store))
