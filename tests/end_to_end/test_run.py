@@ -16,7 +16,7 @@ STAGE_KEYS = {"stage", "name", "version", "result", "why", "seconds", "path"}
 
 def test_the_json_object_is_that_of_the_design(small_run: SmallRun) -> None:
     result = small_run.done.json
-    assert list(result) == ["run", "recipe", "status", "stages", "report", "scores"]
+    assert list(result) == ["run", "recipe", "status", "stages", "report", "scores", "notes"]
     assert result["recipe"] == "small" and result["status"] == "completed"
     assert all(set(stage) == STAGE_KEYS for stage in result["stages"])
     assert all(stage["result"] == "built" and Path(stage["path"]).is_dir() for stage in result["stages"])
