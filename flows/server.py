@@ -125,6 +125,8 @@ def _start(port: int | None) -> Server:
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(chosen)]
     environment = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
     environment["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+    # Its pages ask port 4200 otherwise, whatever the server's own: another server's runs, or none.
+    environment.setdefault("PREFECT_UI_API_URL", Server(0, chosen).api_url)
     environment.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)
     with log_file().open("ab") as log:
         process = subprocess.Popen(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
 from collections import Counter
 from pathlib import Path
 
@@ -60,4 +62,6 @@ def test_the_dashboard_has_one_flow_run_per_built_stage(puna: Puna, small_run: S
     runs = {run["name"]: run for run in puna.flow_runs()}
     for stage in small_run.done.json["stages"]:
         assert runs[f"{stage['stage']}/{stage['name']}@{stage['version']}"]["state"]["type"] == "COMPLETED"
+    with urllib.request.urlopen(f"{puna.api_url.removesuffix('/api')}/ui-settings", timeout=20) as answer:
+        assert json.load(answer)["api_url"] == puna.api_url, "the pages ask their own server, whatever its port"
     assert runs["small"]["state"]["type"] == "COMPLETED" and small_run.store.runs()[0]["status"] == "completed"
