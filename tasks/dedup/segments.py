@@ -1,7 +1,7 @@
 """Scratch files of records dealt into buckets: what one step writes by part and the next one reads by bucket.
 
 A folder holds `records.bin` (fixed-size records), `values.bin` (uint32, a run of them for each record, whose field
-`size` says how many) and `edges.npy`. Records come in blocks, so that a writer holds one block in memory; within a
+`size` says how many) and `edges.bin`. Records come in blocks, so that a writer holds one block in memory; within a
 block they are sorted by bucket, so that a bucket is one slice of every block. A folder appears whole or not at all;
 it is not flushed to disk, since scratch has to outlive a killed process and not a power cut (a file of the wrong length
 is refused with what to do).
@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,7 @@ Records = npt.NDArray[Any]
 Values = npt.NDArray[np.uint32]
 
 _NO_VALUES = np.empty(0, np.uint32)
+_VALUE = np.dtype(np.uint32)
 
 
 class SegmentWriter:
@@ -65,7 +67,9 @@ class SegmentWriter:
             shutil.rmtree(self._staged)
             return
         edges = np.stack(self._edges) if self._edges else np.empty((0, 2, self._buckets + 1), np.int64)
-        np.save(self._staged / "edges.npy", edges)
+        with (self._staged / "edges.bin").open("wb") as stream:
+            stream.write(np.int64(len(edges)).tobytes())
+            stream.write(np.ascontiguousarray(edges.transpose(2, 0, 1)).data)
         if self._path.exists():
             shutil.rmtree(self._path)
         self._staged.rename(self._path)
@@ -73,19 +77,34 @@ class SegmentWriter:
 
 def segments(path: Path, bucket: int, dtype: np.dtype[Any]) -> Iterator[tuple[Records, Values]]:
     """The slices of a bucket in the folder `path`, block by block: records, and their values."""
-    edges = np.load(path / "edges.npy", mmap_mode="r")
-    for first, last in zip(edges[:, :, bucket].tolist(), edges[:, :, bucket + 1].tolist(), strict=True):
-        if last[0] > first[0]:
-            yield (
-                _slice(path / "records.bin", dtype, first[0], last[0]),
-                _slice(path / "values.bin", np.dtype(np.uint32), first[1], last[1]),
-            )
+    edges = _edges(path, bucket)
+    if not (edges[1, :, 0] > edges[0, :, 0]).any():
+        return
+    with (
+        (path / "records.bin").open("rb", buffering=0) as records,
+        (path / "values.bin").open("rb", buffering=0) as values,
+    ):
+        for first, last in zip(*edges.tolist(), strict=True):
+            if last[0] > first[0]:
+                yield _slice(records, dtype, first[0], last[0]), _slice(values, _VALUE, first[1], last[1])
 
 
 def count(path: Path, bucket: int) -> int:
     """Records of a bucket in the folder `path`."""
-    edges = np.load(path / "edges.npy", mmap_mode="r")
-    return int((edges[:, 0, bucket + 1] - edges[:, 0, bucket]).sum())
+    first, last = _edges(path, bucket)[:, :, 0]
+    return int((last - first).sum())
+
+
+def _edges(path: Path, bucket: int) -> npt.NDArray[np.int64]:
+    """Where a bucket begins and ends in every block, shape (2, blocks, 2): in records, in values.
+
+    There are as many of these as buckets times folders, so that each reads what it needs and no more.
+    """
+    with (path / "edges.bin").open("rb", buffering=0) as stream:
+        blocks = int.from_bytes(stream.read(8), sys.byteorder)
+        row = 2 * 8 * blocks
+        stream.seek(8 + bucket * row)
+        return np.frombuffer(stream.read(2 * row), np.int64).reshape(2, blocks, 2)
 
 
 def gathered(paths: list[Path], bucket: int, dtype: np.dtype[Any]) -> Records:
@@ -94,10 +113,14 @@ def gathered(paths: list[Path], bucket: int, dtype: np.dtype[Any]) -> Records:
     return np.concatenate(found) if found else np.empty(0, dtype)
 
 
-def _slice(path: Path, dtype: np.dtype[Any], first: int, last: int) -> npt.NDArray[Any]:
-    found = np.fromfile(path, dtype, last - first, offset=first * dtype.itemsize)
+def _slice(stream: Any, dtype: np.dtype[Any], first: int, last: int) -> npt.NDArray[Any]:
+    if first == last:
+        return np.empty(0, dtype)
+    stream.seek(first * dtype.itemsize)
+    found = np.fromfile(stream, dtype, last - first)
     if len(found) != last - first:
         raise StageError(
-            f"{path} ends before record {last}: it was damaged after it was written; run again with --force dedup"
+            f"{stream.name} ends before record {last}: it was damaged after it was written; run again with --force "
+            "dedup"
         )
     return found
