@@ -84,7 +84,9 @@ def operate(
     if (new or unused) and is_measurable(config):
         folder = context.attempt.data.local_folder() / CHECKPOINT
         mass = context.map(measure_mass, {"mass": MassWork(str(folder), str(base), new, tuple(unused))})["mass"]
+    layers_kept = "" if parameters.layers is None else f", {len(layers)} of {layout.layers} layers"
     return {
+        "headline": f"{sum(tensor.elements for file in files for tensor in file.tensors):,} parameters{layers_kept}",
         "parameters": sum(tensor.elements for file in files for tensor in file.tensors),
         "bytes": sum(tensor.bytes for file in files for tensor in file.tensors),
         "files": len(files),

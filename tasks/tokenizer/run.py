@@ -91,6 +91,7 @@ def make(work: Work, shard: Shard) -> dict[str, Any]:
         sample = measured_texts(work.files, MEASURED_CHARACTERS)
         lost = unreachable(after, learned)
         statistics = {
+            "headline": f"{size_of(after):,} tokens, {len(tokens):,} of them new",
             "size": size_of(after),
             "base_size": size_of(before) if before is not None else 0,
             "new_tokens": len(tokens),
