@@ -39,7 +39,7 @@ def test_the_index_holds_survivors_with_their_signatures(tmp_path: Path) -> None
     assert found.statistics["categories"]["web"]["held_out"]["documents"] > 5
     (signatures,) = inputs["signatures"]
     signed = pq.read_table(signatures.path("part-00000.parquet"))
-    expected = {id: row for id, row in zip((r["id"] for r in rows), signed.to_pylist(), strict=False)}
+    expected = dict(zip((row["id"] for row in rows), signed.to_pylist(), strict=False))
     for row in tables[0].to_pylist():
         assert {**row, "length": expected[row["id"]]["length"]} == {"id": row["id"], **expected[row["id"]]}
     index = found.statistics["index"]
