@@ -71,6 +71,7 @@ def _spec(context: Context, scratch: Path) -> dict[str, Any]:
     bins = {artifact.name: bin_folders(artifact) for artifact in context.inputs.get("bins", ())}
     if parameters.mixture != "buckets":
         bins = chosen(bins, parameters.mixture)
+    require_positions(previous.folder("checkpoint"), parameters.sequence_length)
     added = previous.statistics.get("new_tokens", 0)
     size = previous.statistics.get("tokenizer_size", 0)
     return {
@@ -83,6 +84,21 @@ def _spec(context: Context, scratch: Path) -> dict[str, Any]:
         "new_rows": [size - added, size] if added else None,
         "cpu_threads": context.cpu_threads,
     }
+
+
+def require_positions(checkpoint: Path, sequence_length: int) -> None:
+    """`StageError` where rows are longer than the model has positions (dynamic rope stretches its own).
+
+    A longer row would train angles that the model never met, without a word.
+    """
+    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    positions = config.get("max_position_embeddings")
+    stretches = (config.get("rope_parameters") or {}).get("rope_type") == "dynamic"
+    if positions is not None and sequence_length > positions and not stretches:
+        raise StageError(
+            f"binning.sequence_length is {sequence_length:,}, the model has {positions:,} positions: lower it, or state "
+            "model.context with the positions and rope you want"
+        )
 
 
 def bin_folders(artifact: Artifact) -> list[str]:

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from infra.context import Context
 from infra.stage import Outcome, Parameters, Stage, StageError
 from infra.store import Artifact, Shard
+from tasks.training.run import require_positions
 from tasks.training.stage import STAGE
 from tests.stage_harness import data_digests, run_stage
 from tests.tasks.training.toys import LENGTH, parameters, save_bins, save_model
@@ -79,3 +80,13 @@ def test_failure_tells_the_workers_reason(inputs: Inputs) -> None:
         run_stage(STAGE, parameters(tokens="900 rows"), {"previous": model, "bins": bins}, "much", tmp_path=root)
     with pytest.raises(StageError, match="names category 'zh', but there are bins of a, b"):
         run_stage(STAGE, parameters(mixture={"zh": 1.0}), {"previous": model, "bins": bins}, "missing", tmp_path=root)
+
+
+def test_rows_longer_than_the_model_has_positions_are_refused(tmp_path: Path) -> None:
+    config = {"max_position_embeddings": 64}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    require_positions(tmp_path, 64)
+    with pytest.raises(StageError, match="sequence_length is 65, the model has 64 positions"):
+        require_positions(tmp_path, 65)
+    (tmp_path / "config.json").write_text(json.dumps(config | {"rope_parameters": {"rope_type": "dynamic"}}))
+    require_positions(tmp_path, 65)
