@@ -96,8 +96,8 @@ def require_positions(checkpoint: Path, sequence_length: int) -> None:
     stretches = (config.get("rope_parameters") or {}).get("rope_type") == "dynamic"
     if positions is not None and sequence_length > positions and not stretches:
         raise StageError(
-            f"binning.sequence_length is {sequence_length:,}, the model has {positions:,} positions: lower it, or state "
-            "model.context with the positions and rope you want"
+            f"binning.sequence_length is {sequence_length:,}, the model has {positions:,} positions: lower it, or "
+            "state model.context with the positions and rope you want"
         )
 
 
