@@ -9,6 +9,8 @@ Written to scratch, in a folder for each batch (h heads stand for g documents th
 
 from __future__ import annotations
 
+import os
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -82,8 +84,7 @@ def bytes_per_document(bands: int, prefer: int) -> int:
 def elect_batch(work: BatchWork, shard: Shard) -> dict[str, JSON]:
     """Elect, write the folder, and count for gates and statistics; or {"postponed": True} where it should be alone."""
     folder = work.elected / str(work.batch)
-    staged = folder.with_name(f".{folder.name}")
-    shutil.rmtree(staged, ignore_errors=True)  # of a killed try
+    staged = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}")  # an orphaned try may still write
     staged.mkdir(parents=True)
     records, starts, values = _spill(work, staged / "shingles.bin")
     parts = work.places.part_of(records["number"])
