@@ -36,7 +36,8 @@ class Results:
 
     def to_json(self, run: str | None, status: str) -> dict[str, Any]:
         """The one object `puna run --json` prints."""
-        artifacts = {step.id: step.artifact for step in self.plan.steps.values() if step.artifact} | self.built
+        found = {step.id: step.artifact for step in self.plan.steps.values() if step.artifact} | self.built
+        artifacts = {id: found[id] for id in self.plan.steps if id in found}  # in the plan's order, not as they ended
         scores = {a.name: a.statistics.get("scores", {}) for a in artifacts.values() if a.stage == "evaluation"}
         report = next((a for a in artifacts.values() if a.stage == "report"), None)
         return {
