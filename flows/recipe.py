@@ -25,6 +25,7 @@ from tasks.binning.stage import BinningParameters
 from tasks.decontaminate.stage import DecontaminateParameters
 from tasks.dedup.stage import DedupParameters
 from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep
+from tasks.documents.selected import RESERVED_FOLDERS
 from tasks.evaluation.stage import EvaluationParameters
 from tasks.ingest.stage import IngestParameters
 from tasks.langid.stage import LangidParameters
@@ -33,7 +34,7 @@ from tasks.line_dedup.stage import LineDedupParameters
 from tasks.model.stage import ModelParameters
 from tasks.perplexity.stage import PerplexityParameters
 from tasks.quality.stage import QualityParameters
-from tasks.select.stage import RESERVED_FOLDERS, SelectParameters
+from tasks.select.stage import SelectParameters
 from tasks.signatures.stage import SignaturesParameters
 from tasks.text.lsh import bands_for
 from tasks.tokenizer.stage import TokenizerParameters

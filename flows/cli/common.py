@@ -12,7 +12,6 @@ import typer
 
 EXIT_FAILED, EXIT_USAGE, EXIT_GATE, EXIT_INTERRUPTED = 1, 2, 3, 75
 
-
 RecipeArgument = Annotated[Path, typer.Argument(help="A recipe, such as configs/demo.yaml.", show_default=False)]
 SetOption = Annotated[
     list[str] | None,
@@ -35,11 +34,13 @@ StoreUrl = Annotated[str, typer.Option("--store", help="URL of the store.", envv
 
 
 def say(text: str) -> None:
+    """A line on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
+    """End with a sentence and exit code 2 where what was asked for is wrong, 1 where the store is damaged."""
     from flows.recipe_file import RecipeError
     from infra.stage import StageError
     from infra.store import Damaged
@@ -55,6 +56,7 @@ def refusals() -> Iterator[None]:
 
 
 def open_artifact(store: str, reference: str) -> Any:
+    """The artifact that a REF names."""
     with refusals():
         return open_store(store).open(reference)
 
@@ -72,6 +74,7 @@ def open_store(url: str) -> Any:
 
 
 def read_pins(given: list[str] | None) -> dict[str, str]:
+    """Stage -> version out of `--pin S=VERSION`."""
     from flows.recipe_file import RecipeError
 
     pins = {}
@@ -86,6 +89,7 @@ def read_pins(given: list[str] | None) -> dict[str, str]:
 def select(
     only: list[str] | None, start: str | None, until: str | None, force: list[str] | None, pins: dict[str, str]
 ) -> Any:
+    """Which part of a plan the options ask for."""
     from flows.plan import Selection
 
     return Selection(tuple(only or ()), start, until, tuple(force or ()), pins)

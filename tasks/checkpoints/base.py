@@ -150,12 +150,3 @@ def _probed(tokenizer: Tokenizer) -> list[list[int]]:
     ids = [tokenizer.encode(text, add_special_tokens=False).ids for text in _PROBES]
     tokenizer.encode_special_tokens = False
     return ids
-
-
-def require_checkpoint(folder: Path) -> Path:
-    """`folder`, when it holds a Hugging Face checkpoint in safetensors; `StageError` otherwise."""
-    if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
-        return folder
-    raise StageError(
-        f"{folder} holds no checkpoint: config.json and *.safetensors are needed (convert older formats first)"
-    )

@@ -25,9 +25,7 @@ import pydantic
 
 from infra.stage import Parameters, Stage
 from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep
-
-HELD_OUT_FOLDER = "heldout"
-"""Name that `select` uses beside the categories, and which none of them may have."""
+from tasks.documents.selected import RESERVED_FOLDERS
 
 _CATEGORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -52,10 +50,10 @@ class SourceCut(Parameters):
     @classmethod
     def _folder_names(cls, category: str | dict[str, str] | None) -> str | dict[str, str] | None:
         for name in [category] if isinstance(category, str) else (category or {}).values():
-            if not _CATEGORY.fullmatch(name) or name == HELD_OUT_FOLDER:
+            if not _CATEGORY.fullmatch(name) or name in RESERVED_FOLDERS:
                 raise ValueError(
                     f"category {name!r} becomes a folder: use letters, digits and '._-', first a letter or digit, "
-                    f"and not {HELD_OUT_FOLDER!r}"
+                    f"and not {' or '.join(RESERVED_FOLDERS)}"
                 )
         return category
 

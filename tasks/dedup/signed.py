@@ -21,8 +21,9 @@ from infra.stage import StageError
 from infra.store import Artifact
 from tasks.dedup.agreement import SIGNING, agree, check_index
 from tasks.dedup.stage import PREFERENCES, DedupParameters
+from tasks.documents.selected import INDEX_FOLDER
 
-INDEX_PREFIX = "index/part-"
+INDEX_PREFIX = f"{INDEX_FOLDER}/part-"
 MOST_DOCUMENTS = 2**32 - 2
 ID_BYTES = 32
 BLOCK_ROWS = 10_000

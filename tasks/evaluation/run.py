@@ -12,6 +12,7 @@ from infra.engine.launch import LaunchError, launch
 from infra.stage import Outcome, StageError
 from infra.store import Shard
 from tasks.checkpoints.base import folder_of, open_base
+from tasks.documents.selected import HELD_OUT_FOLDER
 from tasks.evaluation.stage import EvaluationParameters
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,7 +69,7 @@ def _spec(context: Context, scratch: Path) -> dict[str, Any]:
     parameters: EvaluationParameters = context.parameters
     heldout: dict[str, list[str]] = {}
     for artifact in context.inputs.get("heldout", ()):
-        for file in artifact.files("heldout/"):
+        for file in artifact.files(f"{HELD_OUT_FOLDER}/"):
             heldout.setdefault(file.split("/")[1], []).append(str(artifact.path(file)))
     paths = {
         kind: {

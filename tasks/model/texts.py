@@ -9,8 +9,9 @@ from pathlib import Path
 
 from infra.stage import StageError
 from infra.store import Artifact
+from tasks.documents.selected import HELD_OUT_FOLDER
 
-_HELD_OUT = "heldout/"
+_HELD_OUT = f"{HELD_OUT_FOLDER}/"
 
 
 def sample_texts(artifacts: Sequence[Artifact], count: int) -> list[str]:

@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 from infra.stage import StageError
 from infra.store import Artifact, Shard
 from tasks.documents.hashes import parquet_options
+from tasks.documents.selected import INDEX_FOLDER
 
-INDEX_FOLDER = "index"
 _SIGNED = ["text_hash", "signature", "shingle_set"]
 
 

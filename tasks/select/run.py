@@ -12,9 +12,10 @@ from typing import Any
 from infra.context import Context
 from infra.stage import Outcome, StageError
 from tasks.documents.annotate import ledger_of
+from tasks.documents.selected import HELD_OUT_FOLDER
 from tasks.select.index import index_statistics
 from tasks.select.stage import HeldOut, SelectParameters
-from tasks.select.write import HELD_OUT_FOLDER, Work, find_held_out, write_lines, write_survivors
+from tasks.select.write import Work, find_held_out, write_lines, write_survivors
 
 EDITED_BY = ("line_dedup", "decontaminate")
 """Roles whose edits apply to the text written, the earlier first."""

@@ -21,9 +21,6 @@ import pydantic
 
 from infra.stage import Parameters, Stage
 
-RESERVED_FOLDERS = ("heldout", "index")
-"""Folders that no category may be called by."""
-
 
 class HeldOut(Parameters):
     """`fraction` of each category's documents by hash of id, at most `max_documents` of one source and category.

@@ -21,10 +21,10 @@ from infra.store import Shard
 from tasks.documents import edits
 from tasks.documents.annotate import count_edited
 from tasks.documents.ledger import Ledger
+from tasks.documents.selected import HELD_OUT_FOLDER
 from tasks.select.index import write_index
 from tasks.select.stage import HeldOut
 
-HELD_OUT_FOLDER = "heldout"
 _HASH_BITS = 64
 
 

@@ -174,10 +174,3 @@ def batches(texts: Sequence[str], limit_bytes: int = BATCH_BYTES) -> Iterator[sl
         taken += len(text)
     if start < len(texts):
         yield slice(start, len(texts))
-
-
-def jaccard(one: npt.NDArray[np.uint64], other: npt.NDArray[np.uint64]) -> float:
-    """Jaccard similarity of two ascending arrays of distinct hashes (1.0 for two empty ones)."""
-    common = len(np.intersect1d(one, other, assume_unique=True))
-    union = len(one) + len(other) - common
-    return common / union if union else 1.0

@@ -195,31 +195,21 @@ def _pieces(
     steps = [token for token in tokens if not uses[token.id] and when_last.get(token.id)]
     unused = [token for token in tokens if not uses[token.id] and not when_last.get(token.id)]
     longest = sorted(tokens, key=lambda token: (-len(token.text or ""), token.id))
-    of_all = max(1, len(tokens))
+
+    def group(members: list[NewToken], counted: Mapping[int, int]) -> dict[str, Any]:
+        first = sorted(members, key=lambda token: (-counted.get(token.id, 0), token.id))[:PIECES_SHOWN]
+        return {
+            "count": len(members),
+            "share": round(len(members) / max(1, len(tokens)), 6),
+            "examples": [{"text": name(token.token), "uses": counted.get(token.id, 0)} for token in first],
+        }
+
     return {
         "new": len(tokens),
         "share_of_tokens": round(sum(uses[token.id] for token in tokens) / max(1, uses.total()), 6),
-        "used": {
-            "count": len(used),
-            "share": round(len(used) / of_all, 6),
-            "examples": [
-                {"text": name(token.token), "uses": uses[token.id]}
-                for token in sorted(used, key=lambda token: (-uses[token.id], token.id))[:PIECES_SHOWN]
-            ],
-        },
-        "steps": {
-            "count": len(steps),
-            "share": round(len(steps) / of_all, 6),
-            "examples": [
-                {"text": name(token.token), "uses": when_last[token.id]}
-                for token in sorted(steps, key=lambda token: (-when_last[token.id], token.id))[:PIECES_SHOWN]
-            ],
-        },
-        "unused": {
-            "count": len(unused),
-            "share": round(len(unused) / of_all, 6),
-            "examples": [{"text": name(token.token), "uses": 0} for token in unused[:PIECES_SHOWN]],
-        },
+        "used": group(used, uses),
+        "steps": group(steps, when_last),
+        "unused": group(unused, {}),
         "longest": [{"text": name(token.token), "uses": uses[token.id]} for token in longest[:PIECES_SHOWN]],
     }
 

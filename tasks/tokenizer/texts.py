@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-HELDOUT = "heldout/"
+from tasks.documents.selected import HELD_OUT_FOLDER
+
+HELDOUT = f"{HELD_OUT_FOLDER}/"
 
 
 @dataclass(frozen=True)

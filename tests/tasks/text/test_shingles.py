@@ -132,13 +132,6 @@ def test_batches_cover_every_text_once() -> None:
     assert list(shingles.batches([])) == []
 
 
-def test_jaccard() -> None:
-    one, other, empty = (np.array(values, dtype=np.uint64) for values in ([1, 2, 3], [2, 3, 4], []))
-    assert shingles.jaccard(one, other) == 0.5
-    assert shingles.jaccard(one, empty) == 0.0
-    assert shingles.jaccard(empty, empty) == 1.0
-
-
 def test_a_shingle_needs_a_word() -> None:
     with pytest.raises(ValueError, match="at least 1 word, not 0"):
         shingles.shingle(["text"], 0)
