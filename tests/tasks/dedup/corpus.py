@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +121,9 @@ def edited(rng: random.Random, words: Sequence[str], edits: int) -> list[str]:
     for position in rng.sample(range(len(words)), edits):
         result[position] = "x" + "".join(rng.choices("qrstuvwxyz", k=8))
     return result
+
+
+def jaccard(one: Iterable[int], other: Iterable[int]) -> float:
+    """Jaccard similarity of two sets of which at least one is not empty, by its definition."""
+    one, other = set(one), set(other)
+    return len(one & other) / len(one | other)

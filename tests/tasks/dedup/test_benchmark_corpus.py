@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.text.shingles import jaccard, shingle
+from tasks.text.shingles import shingle
 from tests.benchmarks.bench_dedup import planted
 from tests.benchmarks.dedup_corpus import BLOCK, PLANTED, Corpus, write_jsonl
+from tests.tasks.dedup.corpus import jaccard
 
 
 def sets(texts: list[str]) -> list[np.ndarray]:

@@ -15,13 +15,10 @@ from tasks.dedup import elect as election
 from tasks.dedup.batch import by_document, first_copies, memberships
 from tasks.dedup.elect import Candidates, elect
 from tasks.dedup.keys import GROUP_RECORD, band_keys, groups_of, text_keys
+from tests.tasks.dedup.corpus import jaccard
 
 Sets = list[set[int]]
 ANY = 1 << 62
-
-
-def jaccard(one: set[int], two: set[int]) -> float:
-    return len(one & two) / len(one | two)
 
 
 def candidates(sets: Sets, groups: list[set[int]], settled: int = 0) -> Candidates:

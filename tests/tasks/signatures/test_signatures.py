@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from tasks.signatures.minhash import EMPTY, coefficients, minhash
 from tasks.signatures.stage import STAGE, SignaturesParameters
-from tasks.text.shingles import jaccard, shingle
+from tasks.text.shingles import shingle
 from tests.stage_harness import data_digests, run_stage
-from tests.tasks.dedup.corpus import document, edited, prose, tables
+from tests.tasks.dedup.corpus import document, edited, jaccard, prose, tables
 
 PERMUTATIONS = 112
 
