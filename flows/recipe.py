@@ -28,6 +28,7 @@ from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep
 from tasks.documents.selected import RESERVED_FOLDERS
 from tasks.evaluation.stage import EvaluationParameters
 from tasks.ingest.stage import IngestParameters
+from tasks.langid.labels import unknown_label
 from tasks.langid.stage import LangidParameters
 from tasks.language_model.stage import LanguageModelParameters
 from tasks.line_dedup.stage import LineDedupParameters
@@ -221,6 +222,7 @@ class Recipe(Parameters):
         """References between sections name what exists."""
         checks = [
             *self._check_categories(),
+            *self._check_languages(),
             *self._check_language_models(),
             *self._check_crawls(),
             *self._check_history(),
@@ -254,6 +256,22 @@ class Recipe(Parameters):
             for name in self.categories()
             if name in RESERVED_FOLDERS
         ]
+
+    def _check_languages(self) -> list[str]:
+        """A language that langid never answers would keep nothing, or score nothing, without a word."""
+        named: list[tuple[str, str, str]] = []  # where, language, model
+        for name, source in self.sources.items():
+            if source.langid is None:
+                continue
+            model, keep = source.langid.model, source.langid.keep
+            kept = keep.languages or () if keep else ()
+            by_language = source.category if isinstance(source.category, dict) else {}
+            named += [(f"sources.{name}.langid.keep.languages", language, model) for language in kept]
+            named += [(f"sources.{name}.category", language, model) for language in by_language]
+        models = {source.langid.model for source in self.sources.values() if source.langid}
+        for name, section in self.language_models.items():
+            named += [(f"language_models.{name}", section.language, model) for model in models if len(models) == 1]
+        return [f"{where}: {why}" for where, language, model in named if (why := unknown_label(language, model))]
 
     def _check_language_models(self) -> list[str]:
         problems = []
@@ -320,12 +338,21 @@ class Recipe(Parameters):
         """Text to learn from is text that was selected."""
         where = f"tokenizer.{'expand' if section.expand else 'train'}.from"
         categories, named = self.categories(), section.learn_from()
-        problems = self._check_names(where, named, {**categories, **self.sources})
+        problems = self._check_names(where, list(named), {**categories, **self.sources})
+        problems += [
+            f"tokenizer.{name}: the plan sets it; name sources or categories in `{where}`"
+            for name in ("categories", "weights")
+            if name in section.model_fields_set
+        ]
         problems += [
             f"{where}: source {name!r} has no category, so nothing of it is selected; give it one, or take it out"
             for name in named
             if name in self.sources and self.sources[name].category is None and name not in categories
         ]
+        try:
+            section.shares({name: source.categories() for name, source in self.sources.items() if source.category})
+        except ValueError as error:
+            problems.append(f"{where}: {error}")
         if not categories and section.learns:
             problems.append("tokenizer: no source has a category, so there is no text to learn from")
         return problems

@@ -185,16 +185,12 @@ def _models(recipe: Recipe, graph: Graph, selected: dict[str, str]) -> dict[str,
     if recipe.tokenizer is None:
         return models
     categories = recipe.categories()
-    learn_from = recipe.tokenizer.learn_from() or tuple(categories)
-    wanted = [
-        c for name in learn_from for c in (recipe.sources[name].categories() if name in recipe.sources else (name,))
-    ]
-    feeding = [source for source in selected if set(recipe.sources[source].categories()) & set(wanted)]
+    feeds = {source: recipe.sources[source].categories() for source in selected}
     tokenizer = graph.add(
         TOKENIZER,
         MAIN,
-        recipe.tokenizer.model_copy(update={"categories": tuple(sorted(set(wanted)))}),
-        select=[selected[source] for source in feeding],
+        recipe.tokenizer.learning_from(feeds),
+        select=[selected[source] for source in recipe.tokenizer.shares(feeds)],
         base=_reference(recipe.tokenizer.base),
     )
     if recipe.model is None:

@@ -7,8 +7,7 @@ undoing them gives back the base's segmentation of any text. Base ids stay as th
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -47,6 +46,9 @@ class Grown(NamedTuple):
     tokens_before: int
 
 
+Texts = Iterable[str] | Mapping[int, Iterable[str]]
+"""Texts, or weight -> texts that count as though each were there so many times."""
+
 Segmented = list[tuple[Sequence[Any], int]]
 """Words as contents of their tokens (a `Missing` for a character the base lacks), and how often each occurs."""
 
@@ -61,8 +63,8 @@ class Missing:
 class Family(Protocol):
     """What differs between byte-level and sentencepiece-style BPE. A content is `bytes` or `str`."""
 
-    def words(self, texts: Iterable[str]) -> Counter[str]:
-        """Distinct words, as the model's vocabulary spells them, that no piece may reach beyond."""
+    def words(self, text: str) -> list[str]:
+        """Words, as the model's vocabulary spells them, that no piece may reach beyond."""
         ...
 
     def segments(self, word: str) -> list[Any]:
@@ -119,17 +121,14 @@ class ByteLevel:
         if tokenizer.pre_tokenizer is None:
             raise StageError("the base's byte-level tokenizer has no pre-tokenizer, so its words are unknown")
         self.tokenizer = tokenizer
+        self.normalizer, self.cutter = tokenizer.normalizer, tokenizer.pre_tokenizer
         self.vocabulary = tokenizer.get_vocab()
         self.there = {content for token in self.vocabulary if (content := byte_level_content(token)) is not None}
         self.holds_added = added_tokens_in(tokenizer)
 
-    def words(self, texts: Iterable[str]) -> Counter[str]:
-        found: Counter[str] = Counter()
-        normalizer, cutter = self.tokenizer.normalizer, self.tokenizer.pre_tokenizer
-        for text in texts:
-            plain = normalizer.normalize_str(text) if normalizer is not None else text
-            found.update(word for word, _ in cutter.pre_tokenize_str(plain))
-        return found
+    def words(self, text: str) -> list[str]:
+        plain = self.normalizer.normalize_str(text) if self.normalizer is not None else text
+        return [word for word, _ in self.cutter.pre_tokenize_str(plain)]
 
     def segments(self, word: str) -> list[bytes]:
         return [byte_level_content(token.value) or b"" for token in self.tokenizer.model.tokenize(word)]
@@ -174,6 +173,7 @@ class SentencePieceStyle:
 
     def __init__(self, tokenizer: Tokenizer, rules: SplittingRules) -> None:
         self.tokenizer = tokenizer
+        self.normalizer, self.cutter = tokenizer.normalizer, tokenizer.pre_tokenizer
         self.rules = rules
         self.vocabulary = tokenizer.get_vocab()
         absent = [name for name in map(_byte_token, range(256)) if name not in self.vocabulary]
@@ -184,15 +184,10 @@ class SentencePieceStyle:
         self.holds_added = added_tokens_in(tokenizer)
         self.closed = self._parts_of_unreachable()
 
-    def words(self, texts: Iterable[str]) -> Counter[str]:
-        found: Counter[str] = Counter()
-        normalizer, cutter = self.tokenizer.normalizer, self.tokenizer.pre_tokenizer
-        for text in texts:
-            plain = normalizer.normalize_str(text) if normalizer is not None else text
-            parts = [part for part, _ in cutter.pre_tokenize_str(plain)] if cutter is not None else [plain]
-            for part in parts:
-                found.update(self.rules.words(part))
-        return found
+    def words(self, text: str) -> list[str]:
+        plain = self.normalizer.normalize_str(text) if self.normalizer is not None else text
+        parts = [part for part, _ in self.cutter.pre_tokenize_str(plain)] if self.cutter is not None else [plain]
+        return [word for part in parts for word in self.rules.words(part)]
 
     def segments(self, word: str) -> list[str | Missing]:
         found: list[str | Missing] = []
@@ -267,7 +262,7 @@ def added_tokens_in(tokenizer: Tokenizer) -> Callable[[str], bool]:
 
 
 def continue_bpe(
-    base: Tokenizer, texts: Iterable[str], size: int, longest: int = MAXIMUM_PIECE_CHARACTERS
+    base: Tokenizer, texts: Texts, size: int, longest: int = MAXIMUM_PIECE_CHARACTERS
 ) -> tuple[Tokenizer, list[NewToken]]:
     """`base` grown to ids 0 .. `size` - 1 by merges learned on `texts`; `StageError` when it cannot grow so far."""
     grown = grow(base, texts, size, longest)
@@ -276,7 +271,7 @@ def continue_bpe(
 
 def grow(
     base: Tokenizer,
-    texts: Iterable[str],
+    texts: Texts,
     size: int | None,
     longest: int = MAXIMUM_PIECE_CHARACTERS,
     rules: SplittingRules | None = None,
@@ -292,7 +287,7 @@ def grow(
     if size is not None and size <= start:
         raise StageError(f"the size asked for is {size:,}, the base has {start:,} tokens already; ask for more")
     family = family_of(base, rules)
-    words = family.words(texts)
+    words = counted(family, texts)
     segmented: Segmented = [(family.segments(word), words[word]) for word in sorted(words)]
     before = sum(
         count * sum(len(part.character.encode()) if isinstance(part, Missing) else 1 for part in parts)
@@ -315,6 +310,16 @@ def grow(
         )
     tokens, merges = new_tokens(family, known, steps[:wanted], start)
     return Grown(appended(base, tokens, merges), tokens, steps, before)
+
+
+def counted(family: Family, texts: Texts) -> dict[str, int]:
+    """Distinct words and how often each occurs, weights applied."""
+    found: dict[str, int] = {}
+    for weight, some in (texts if isinstance(texts, Mapping) else {1: texts}).items():
+        for text in some:
+            for word in family.words(text):
+                found[word] = found.get(word, 0) + weight
+    return found
 
 
 def learned(

@@ -213,7 +213,7 @@ def _reason_against(base: Tokenizer, family: Family, text: str, content: Any) ->
         return None if family.may_be(content) else CLOSED
     if normal != text:
         return REWRITTEN
-    return BEYOND if len(family.words([text])) > 1 else None
+    return BEYOND if len(family.words(text)) > 1 else None
 
 
 class _Builder:

@@ -56,11 +56,10 @@ def run(context: Context) -> Outcome:
         file
         for artifact in context.inputs.get("select", ())
         for name in artifact.files()
-        if (file := TextFile.of(name, artifact.path(name))) is not None
+        if (file := TextFile.of(name, artifact.path(name), artifact.name)) is not None
     )
     given = parameters.expand is not None and parameters.expand.method == "pieces"
-    learns = (parameters.expand or parameters.train) and not given
-    if learns and not training_files(files, parameters.categories):
+    if parameters.learns and not training_files(files, parameters.categories, parameters.weights):
         raise StageError(
             f"no text to learn the tokenizer from in the categories {parameters.categories or 'of the inputs'}; "
             "name sources or categories with documents in `from`"
@@ -120,7 +119,8 @@ def make(work: Work, shard: Shard) -> dict[str, Any]:
 
 def _made(work: Work, scratch: Path) -> Made:
     parameters = work.parameters
-    texts = training_texts(training_files(work.files, parameters.categories), parameters.sample_bytes)
+    learned_from = training_files(work.files, parameters.categories, parameters.weights)
+    texts = training_texts(learned_from, parameters.sample_bytes)
     if parameters.train is not None:
         grown = grow(bytes_only(), texts, parameters.train.size, parameters.train.longest_piece)
         return Made(None, grown, SETTINGS)

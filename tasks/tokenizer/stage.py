@@ -3,12 +3,53 @@
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Literal, Self
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
-from infra.stage import FILE, NOT_IDENTITY, Parameters, Stage
+from infra.stage import FILE, JSON, NOT_IDENTITY, Parameters, Stage
 from tasks.tokenizer.scripts import KNOWN_SCRIPTS
+
+MAXIMUM_WEIGHT = 1_000_000
+"""Counts times weights stay far from the end of 64 bits, and no mixture of text needs more."""
+
+
+def _weights(given: Any) -> dict[str, int]:
+    """Name -> weight; each name of a list has 1."""
+    named = isinstance(given, (list, tuple, Mapping)) and all(isinstance(name, str) for name in given)
+    if not named:
+        raise ValueError(
+            "write names of sources or categories, such as [zh-web, books], or each with its weight, such as "
+            "{zh-web: 4, books: 1}"
+        )
+    weights = dict(given) if isinstance(given, Mapping) else dict.fromkeys(given, 1)
+    for name, weight in weights.items():
+        if not isinstance(weight, int) or isinstance(weight, bool) or not 1 <= weight <= MAXIMUM_WEIGHT:
+            raise ValueError(
+                f"the weight of {name} is {weight!r}; a weight is a whole number from 1 to {MAXIMUM_WEIGHT:,} (for a "
+                "fraction raise the others' weights, for nothing of a source leave it out)"
+            )
+    return weights
+
+
+_NAMES = {"type": "array", "items": {"type": "string"}}
+_WEIGHED = {
+    "type": "object",
+    "additionalProperties": {"type": "integer", "minimum": 1, "maximum": MAXIMUM_WEIGHT},
+}
+From = Annotated[
+    dict[str, int],
+    pydantic.BeforeValidator(_weights),
+    pydantic.WithJsonSchema({"anyOf": [_NAMES, _WEIGHED]}),
+    NOT_IDENTITY,
+]
+"""Sources or categories to learn from, a list or name -> weight; none means all, each text once.
+
+Weights are relative: text of weight 4 beside text of weight 1 counts as though it were there four times, and weights
+that are all equal are those of a list. The plan turns names into inputs, `categories` and `weights`.
+"""
 
 
 class Expand(Parameters):
@@ -28,8 +69,7 @@ class Expand(Parameters):
     scripts: tuple[str, ...] = ()
     """`continue-bpe`: Unicode scripts that new pieces are written in, such as `[Han]` (Hiragana and Katakana count as
     Han); none means any. With `[Han]` English keeps its segmentation even where the training text quotes English."""
-    from_: Annotated[tuple[str, ...], NOT_IDENTITY] = pydantic.Field(default=(), alias="from")
-    """Sources or categories to learn from; none means all. The plan turns them into inputs and `categories`."""
+    from_: From = pydantic.Field(default_factory=dict, alias="from")
 
     @pydantic.field_validator("scripts")
     @classmethod
@@ -67,7 +107,7 @@ class Train(Parameters):
 
     size: int = pydantic.Field(gt=260)
     longest_piece: int = pydantic.Field(default=16, ge=2, le=64)
-    from_: Annotated[tuple[str, ...], NOT_IDENTITY] = pydantic.Field(default=(), alias="from")
+    from_: From = pydantic.Field(default_factory=dict, alias="from")
 
 
 class TokenizerParameters(Parameters):
@@ -82,16 +122,53 @@ class TokenizerParameters(Parameters):
 
     categories: tuple[str, ...] = ()
     """Set by the plan from `from`: the categories of the inputs to learn from; none means all. All are measured."""
+    weights: dict[str, dict[str, int]] = pydantic.Field(default_factory=dict)
+    """Set by the plan from `from`: source -> category -> weight; none where all text of `categories` counts once."""
 
     @property
     def learns(self) -> bool:
         """Whether pieces are learned from text."""
         return self.train is not None or (self.expand is not None and self.expand.method == "continue-bpe")
 
-    def learn_from(self) -> tuple[str, ...]:
-        """What `from` names."""
+    def learn_from(self) -> dict[str, int]:
+        """What `from` names, with weights."""
         learning = self.expand or self.train
-        return learning.from_ if learning is not None else ()
+        return learning.from_ if learning is not None else {}
+
+    def shares(self, feeds: Mapping[str, Sequence[str]]) -> dict[str, dict[str, int]]:
+        """Source -> category -> weight of its text, in the order of `feeds` (source -> its categories).
+
+        A name that is a source's and a category's means the source. Weights come out without a common divisor.
+        `ValueError` where two names give one text different weights.
+        """
+        named = self.learn_from()
+        found: dict[str, dict[str, int]] = {}
+        for source, categories in feeds.items():
+            for category in categories:
+                names = [n for n in (source, category) if n in named and (n == source or n not in feeds)]
+                weights = {named[name] for name in names} if named else {1}
+                if len(weights) > 1:
+                    raise ValueError(
+                        f"text of source {source!r} in category {category!r} has two weights, {named[names[0]]} by the "
+                        f"source's name and {named[names[1]]} by the category's; name the sources only"
+                    )
+                for weight in weights:
+                    found.setdefault(source, {})[category] = weight
+        divisor = math.gcd(*(weight for weights in found.values() for weight in weights.values()))
+        return {s: {category: weight // divisor for category, weight in ws.items()} for s, ws in found.items()}
+
+    def learning_from(self, feeds: Mapping[str, Sequence[str]]) -> Self:
+        """With `categories` and `weights` as `from` says of `feeds`."""
+        shares = self.shares(feeds)
+        categories = sorted({category for weights in shares.values() for category in weights})
+        every = {s: {category: 1 for category in feeds[s] if category in categories} for s in shares}
+        weights = {} if shares == every else {s: dict(sorted(shares[s].items())) for s in sorted(shares)}
+        return self.model_copy(update={"categories": tuple(categories), "weights": weights})
+
+    def identity(self) -> dict[str, JSON]:
+        """As ever where no weights are stated, so that such a recipe keeps its version."""
+        found = super().identity()
+        return found if self.weights else {name: value for name, value in found.items() if name != "weights"}
 
     @pydantic.model_validator(mode="after")
     def _one_origin(self) -> Self:

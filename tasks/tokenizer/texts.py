@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,18 +14,19 @@ HELDOUT = f"{HELD_OUT_FOLDER}/"
 
 @dataclass(frozen=True)
 class TextFile:
-    """One JSONL file of a select artifact."""
+    """One JSONL file of the select artifact of `source`."""
 
     path: str
+    source: str
     category: str
     heldout: bool
 
     @classmethod
-    def of(cls, name: str, path: Path) -> TextFile | None:
+    def of(cls, name: str, path: Path, source: str) -> TextFile | None:
         """From its name in the artifact (`<category>/part-*.jsonl`, `heldout/<category>/part-*.jsonl`); else None."""
         heldout = name.startswith(HELDOUT)
         category, _, rest = name.removeprefix(HELDOUT).partition("/")
-        return cls(str(path), category, heldout) if rest.endswith(".jsonl") else None
+        return cls(str(path), source, category, heldout) if rest.endswith(".jsonl") else None
 
 
 @dataclass(frozen=True)
@@ -46,16 +47,33 @@ def documents(files: Sequence[TextFile]) -> Iterator[Document]:
                 yield Document(row["target"], file.category, row.get("language") or "und")
 
 
-def training_files(files: Sequence[TextFile], categories: Sequence[str]) -> list[TextFile]:
-    """Files to learn from: never held-out ones, and of `categories` where any are named."""
-    return [file for file in files if not file.heldout and (not categories or file.category in categories)]
+def training_files(
+    files: Sequence[TextFile], categories: Sequence[str], weights: Mapping[str, Mapping[str, int]]
+) -> dict[int, list[TextFile]]:
+    """Weight -> files to learn from, never held-out ones.
+
+    `weights`: source -> category -> weight. Where there are none, files of `categories` (none means all) have 1.
+    """
+    found: dict[int, list[TextFile]] = {}
+    for file in files:
+        once = int(not categories or file.category in categories)
+        weight = weights.get(file.source, {}).get(file.category, 0) if weights else once
+        if weight and not file.heldout:
+            found.setdefault(weight, []).append(file)
+    return found
 
 
-def training_texts(chosen: Sequence[TextFile], limit_bytes: int) -> Iterator[str]:
-    """Texts of files; of more than `limit_bytes`, an even share of the documents."""
-    total = max(1, sum(Path(file.path).stat().st_size for file in chosen))
-    for index, document in enumerate(documents(chosen)):
-        if limit_bytes >= total or (index + 1) * limit_bytes // total > index * limit_bytes // total:
+def training_texts(chosen: Mapping[int, Sequence[TextFile]], limit_bytes: int) -> dict[int, Iterator[str]]:
+    """Weight -> texts of its files; of more than `limit_bytes` in all, an even share of the documents of each."""
+    total = max(1, sum(Path(file.path).stat().st_size for files in chosen.values() for file in files))
+    share = min(limit_bytes, total), total
+    return {weight: _evenly(files, *share) for weight, files in chosen.items()}
+
+
+def _evenly(files: Sequence[TextFile], wanted: int, total: int) -> Iterator[str]:
+    """Texts of `wanted` of each `total` documents."""
+    for index, document in enumerate(documents(files)):
+        if (index + 1) * wanted // total > index * wanted // total:
             yield document.text
 
 

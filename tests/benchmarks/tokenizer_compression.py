@@ -36,6 +36,7 @@ SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
 BOOKS, WEB = ("books and poems",), ("ruanyf-weekly", "d2l-zh")
 HAN = ", Han runs"
 HAN_ONLY = ", scripts: [Han]"
+BALANCED = "balanced"
 
 HELD_OUT_ISSUES = range(5, 100, 5)
 HELD_OUT_CHAPTERS = ("chapter_computer-vision", "chapter_recurrent-modern")
@@ -100,13 +101,17 @@ def held_out_sets(held: Mapping[str, list[str]]) -> dict[str, list[str]]:
     return whole | {name + HAN: regex.findall(r"\p{Han}+", "\n".join(lines)) for name, lines in whole.items()}
 
 
-def grown_far(base: Tokenizer, lines: list[str], scripts: Sequence[str] = ()) -> Grown:
+Mixture = dict[int, list[str]]
+"""Weight -> lines to learn from, as `tokenizer.expand.from` weighs sources."""
+
+
+def grown_far(base: Tokenizer, mixture: Mixture, scripts: Sequence[str] = ()) -> Grown:
     """The largest of `SIZES` that the text has pieces for."""
     small, large = SIZES
     try:
-        return grow(base, lines, large, scripts=scripts)
+        return grow(base, mixture, large, scripts=scripts)
     except StageError:
-        return grow(base, lines, small, scripts=scripts)
+        return grow(base, mixture, small, scripts=scripts)
 
 
 Counts = dict[str, dict[str, int]]
@@ -163,15 +168,31 @@ def every(lines: Sequence[str], share: float) -> list[str]:
     return [line for n, line in enumerate(lines) if int((n + 1) * share) > int(n * share)]
 
 
-def corpora(learned: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """Name -> lines to learn from."""
+def characters_counted(mixture: Mixture) -> int:
+    """Characters, each as often as its weight says."""
+    return sum(weight * sum(map(len, lines)) for weight, lines in mixture.items())
+
+
+def balanced(kinds: Sequence[list[str]]) -> Mixture:
+    """Each kind of text as often as it takes to come up to the largest: the rule of docs/recipes.md, made of the
+    training text's sizes alone.
+    """
+    sizes = [sum(map(len, lines)) for lines in kinds]
+    mixture: Mixture = {}
+    for lines, size in zip(kinds, sizes, strict=True):
+        mixture.setdefault(round(max(sizes) / size), []).extend(lines)
+    return mixture
+
+
+def corpora(learned: Mapping[str, list[str]]) -> dict[str, Mixture]:
+    """Name -> what to learn from; `BALANCED` is the one of the first table."""
     books, web = ([line for name in names for line in learned[name]] for names in (BOOKS, WEB))
-    found = {f"{share:g} of all": every(web, share) + every(books, share) for share in SHARES}
-    found["all"] = web + books
-    found |= {f"all books, {share:g} of the web text": every(web, share) + books for share in (0.0, 1 / 4, 1 / 2)}
-    found["the web text alone"] = web
-    found["all, web text counted 4 times"] = web * 4 + books
-    found |= {name + HAN_ONLY: found[name] for name in ("all", "the web text alone")}
+    found: dict[str, Mixture] = {BALANCED: balanced([web, books]), "all": {1: web + books}}
+    found |= {f"{share:g} of all": {1: every(web, share) + every(books, share)} for share in SHARES}
+    found |= {f"all books, {share:g} of the web text": {1: every(web, share) + books} for share in (0.0, 1 / 4, 1 / 2)}
+    found["the web text alone"] = {1: web}
+    found["all, web text 4 times"] = {4: web, 1: books}
+    found |= {name + HAN_ONLY: found[name] for name in (BALANCED, "all", "the web text alone")}
     return found
 
 
@@ -185,13 +206,15 @@ def main(kept: Path | None = None) -> None:
         for name in ("llama2-32000", "chinese-llama2-55296")
     )
     table(("learned from", "characters"), [(name, sum(map(len, lines))) for name, lines in learned.items()])
+    weights = {weight: f"{sum(map(len, lines)):,}" for weight, lines in corpora(learned)[BALANCED].items()}
+    print(f"{BALANCED}: weight -> characters: {weights}\n")
     runs: dict[str, Counts] = json.loads(kept.read_text()) if kept and kept.exists() else {}
-    for name, lines in corpora(learned).items():
-        label = f"{name} ({sum(map(len, lines)) / 1e6:.1f} M characters)"
+    for name, mixture in corpora(learned).items():
+        label = f"{name} ({characters_counted(mixture) / 1e6:.1f} M characters)"
         if label in runs:
             continue
         started = time.process_time()
-        grown = grown_far(llama, lines, ("Han",) if name.endswith(HAN_ONLY) else ())
+        grown = grown_far(llama, mixture, ("Han",) if name.endswith(HAN_ONLY) else ())
         seconds = time.process_time() - started
         runs[label] = counts(grown, sets)
         runs[label]["knee"] = {"size": BASE_SIZE + knee(grown.steps, grown.tokens_before), "seconds": round(seconds)}
@@ -202,7 +225,7 @@ def main(kept: Path | None = None) -> None:
         ("learned from", "knee", "processor seconds to learn"),
         [(name, found["knee"]["size"], found["knee"]["seconds"]) for name, found in runs.items()],
     )
-    ours = next(found for name, found in runs.items() if name.startswith("all ("))
+    ours = next(found for name, found in runs.items() if name.startswith(f"{BALANCED} ("))
     small, large = map(str, SIZES)
     head = ("characters", "Llama-2 per character", "published / Llama-2")
     table(

@@ -11,8 +11,11 @@ import pytest
 from transformers import AutoTokenizer
 
 from infra.stage import StageError
-from tasks.checkpoints.tokenizer_files import byte_level_content
+from infra.store import Artifact
+from tasks.checkpoints.tokenizer_files import byte_level_content, write_tokenizer
 from tasks.tokenizer.stage import STAGE, TokenizerParameters
+from tasks.tokenizer.texts import TextFile, training_files, training_texts
+from tasks.tokenizer.train import SETTINGS, bytes_only
 from tests.stage_harness import data_digests, run_stage
 from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, select, write_llama2c
 
@@ -67,26 +70,72 @@ def test_a_tokenizer_artifact_may_be_the_base(tmp_path: Path) -> None:
     assert (second.statistics["base_size"], second.statistics["size"]) == (400, 420)
 
 
-def test_sampling_reads_an_even_share(tmp_path: Path) -> None:
-    from tasks.tokenizer.texts import TextFile, training_texts
+def numbered(path: Path, count: int, source: str) -> TextFile:
+    """A file of `count` documents, each the number of its line."""
+    path.write_text("".join(json.dumps({"target": str(i)}) + "\n" for i in range(count)))
+    return TextFile(str(path), source, "web-zh", False)
 
-    path = tmp_path / "part-00000.jsonl"
-    path.write_text("".join(json.dumps({"target": str(i)}) + "\n" for i in range(1000)))
-    files = [TextFile(str(path), "web-zh", False)]
-    share = list(training_texts(files, path.stat().st_size // 4))
-    assert 248 <= len(share) <= 250
-    assert max(int(b) - int(a) for a, b in pairwise(share)) <= 5
-    assert len(list(training_texts(files, 10**9))) == 1000
+
+def test_sampling_reads_an_even_share_of_every_weight(tmp_path: Path) -> None:
+    files = {1: [numbered(tmp_path / "a.jsonl", 1000, "a")], 3: [numbered(tmp_path / "b.jsonl", 200, "b")]}
+    size = sum(Path(file.path).stat().st_size for some in files.values() for file in some)
+    share = {weight: [int(text) for text in texts] for weight, texts in training_texts(files, size // 4).items()}
+    assert 248 <= len(share[1]) <= 250 and 49 <= len(share[3]) <= 50
+    assert all(after - before <= 5 for found in share.values() for before, after in pairwise(found))
+    assert [len(list(texts)) for texts in training_texts(files, 10**9).values()] == [1000, 200]
 
 
 def test_only_the_named_categories_are_learned_from(tmp_path: Path) -> None:
     parameters = TokenizerParameters(train={"size": 300, "from": ["web-en"]})
-    assert parameters.learn_from() == ("web-en",)
+    assert parameters.learn_from() == {"web-en": 1}
     english = parameters.model_copy(update={"categories": ("web-en",)})
     made = run_stage(STAGE, english, {"select": select(FILES, tmp_path)}, tmp_path=tmp_path)
     tokens = AutoTokenizer.from_pretrained(made.folder("tokenizer")).get_vocab()
     assert not any(byte_level_content(token).decode(errors="ignore") > "\u4e00" for token in tokens if token[0] != "<")
     assert set(made.statistics["categories"]) == {"web-en", "web-zh"}, "measured on all"
+
+
+def test_files_to_learn_from() -> None:
+    files = [TextFile("", *which) for which in (
+        ("a", "zh", False), ("a", "en", False), ("a", "zh", True), ("b", "zh", False), ("c", "zh", False),
+    )]  # fmt: skip
+    assert training_files(files, ("zh",), {}) == {1: [files[0], files[3], files[4]]}
+    assert training_files(files, (), {}) == {1: [files[0], files[1], files[3], files[4]]}
+    weighed = training_files(files, ("zh",), {"a": {"zh": 4}, "b": {"zh": 1}})
+    assert weighed == {4: [files[0]], 1: [files[3]]}, "what has no weight is not learned from"
+
+
+WEB, BOOKS = CHINESE, ["花园里的猫，猫和人。", "很久很久以前有一只猫。"] * 4 + ENGLISH
+
+
+def two_sources(tmp_path: Path, web_times: int = 1) -> list[Artifact]:
+    web = {f"web-zh/part-{number:05}.jsonl": WEB for number in range(web_times)}
+    return [
+        select(web, tmp_path, "web"), select({"web-zh/part-00000.jsonl": BOOKS}, tmp_path, "books"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [330, "knee"])
+@pytest.mark.parametrize("base", ["sentencepiece", "byte-level"])
+def test_a_weight_counts_a_source_as_though_it_were_there_so_often(tmp_path: Path, base: str, size: int | str) -> None:
+    """For both families, of two sources that feed one category."""
+    folder = tmp_path / "base"
+    if base == "sentencepiece":
+        write_llama2c(folder)
+    else:
+        write_tokenizer(bytes_only(), folder, SETTINGS)
+    expand = {"size": size, "scripts": ["Han"]} | ({"maximum": 30} if size == "knee" else {})
+    feeds = {"web": ["web-zh"], "books": ["web-zh"]}
+
+    def digests(from_: object, web_times: int = 1) -> dict[str, str]:
+        stated = TokenizerParameters(base=str(folder), expand={**expand, "from": from_}).learning_from(feeds)
+        made = run_stage(STAGE, stated, {"select": two_sources(tmp_path, web_times)}, tmp_path=tmp_path, force=True)
+        return {name: digest for name, digest in data_digests(made).items() if name != "report.json"}
+
+    weighed = digests({"web": 3, "books": 1})
+    assert weighed == digests(["web", "books"], web_times=3) == digests({"books": 2, "web": 6})
+    assert weighed != digests(["web", "books"])
+    assert digests({"web": 7, "books": 7}) == digests(["web", "books"])
 
 
 def test_golden_output(tmp_path: Path) -> None:
