@@ -7,7 +7,7 @@ from typing import Any
 from flows.plan import Plan
 from flows.walk import StepFailed
 from infra.store import Artifact
-from tasks.report.summary import notes_of
+from tasks.report.notes import notes_of
 
 
 class Results:
@@ -38,8 +38,11 @@ class Results:
         """The one object `puna run --json` prints."""
         found = {step.id: step.artifact for step in self.plan.steps.values() if step.artifact} | self.built
         artifacts = {id: found[id] for id in self.plan.steps if id in found}  # in the plan's order, not as they ended
-        scores = {a.name: a.statistics.get("scores", {}) for a in artifacts.values() if a.stage == "evaluation"}
-        report = next((a for a in artifacts.values() if a.stage == "report"), None)
+        by_stage: dict[str, list[Artifact]] = {}
+        for artifact in artifacts.values():
+            by_stage.setdefault(artifact.stage, []).append(artifact)
+        scores = {a.name: a.statistics.get("scores", {}) for a in by_stage.get("evaluation", ())}
+        report = next(iter(by_stage.get("report", ())), None)
         return {
             "run": run,
             "recipe": self.plan.recipe,
@@ -47,5 +50,5 @@ class Results:
             "stages": self.stages(),
             "report": str(report.records.local("report.html")) if report else None,
             "scores": scores,
-            "notes": notes_of(artifacts.values()),
+            "notes": notes_of(by_stage),
         }

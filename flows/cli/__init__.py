@@ -14,6 +14,7 @@ from flows.cli import artifacts, dashboard, tokenizer
 from flows.cli.inspect import inspect
 from flows.cli.running import evaluate, plan, report, run
 from flows.cli.setting_up import doctor, init, schema
+from flows.cli.trace import trace
 
 app = typer.Typer(
     help="Puna: from web crawls and a base Llama to an adapted model with measured benchmarks.",
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (run, plan, evaluate, report, inspect, doctor, init):
+for command in (run, plan, evaluate, report, inspect, trace, doctor, init):
     app.command()(command)
 GROUPS = {"artifacts": artifacts.app, "tokenizer": tokenizer.app, "dashboard": dashboard.app}
 for name, group in GROUPS.items():

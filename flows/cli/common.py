@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,6 +71,17 @@ def open_store(url: str) -> Any:
         if local is not None and not local.is_dir():
             raise ArtifactMissing(f"there is no store at {local}; name yours with --store, or set PUNA_STORE")
         return store
+
+
+def find_input(store: Any, given: Mapping[str, str]) -> Any:
+    """The artifact that a manifest names as an input."""
+    from infra.store import ArtifactMissing
+
+    stage, name, version = given["stage"], given["name"], given["version"]
+    found = store.find(stage, name, version)
+    if found is None:
+        raise ArtifactMissing(f"{stage}/{name}@{version} is no longer in the store; run its recipe again to read it")
+    return found
 
 
 def read_pins(given: list[str] | None) -> dict[str, str]:

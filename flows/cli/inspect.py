@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.common import JsonOption, StoreUrl, open_artifact, open_store, refusals
+from flows.cli.common import JsonOption, StoreUrl, find_input, open_artifact, open_store, refusals
 
 MOST_LISTED = 20
 EXCERPT_CHARACTERS = 1_000
@@ -111,19 +111,10 @@ def _documents(store: Any, artifact: Any) -> list[tuple[Any, Any]]:
     """The documents that a dedup or select artifact read, each with the line_dedup that its text was read through."""
     edited_by: dict[str, Any] = {}
     for signatures in artifact.manifest["inputs"].get("signatures", ()):
-        for given in _found(store, **signatures).manifest["inputs"].get("line_dedup", ()):
-            edited_by[given["name"]] = _found(store, **given)
-    documents = [_found(store, **given) for given in artifact.manifest["inputs"]["documents"]]
+        for given in find_input(store, signatures).manifest["inputs"].get("line_dedup", ()):
+            edited_by[given["name"]] = find_input(store, given)
+    documents = [find_input(store, given) for given in artifact.manifest["inputs"]["documents"]]
     return [(found, edited_by.get(found.name)) for found in documents]
-
-
-def _found(store: Any, stage: str, name: str, version: str, digest: str) -> Any:
-    from infra.store import ArtifactMissing
-
-    found = store.find(stage, name, version)
-    if found is None:
-        raise ArtifactMissing(f"{stage}/{name}@{version} is no longer in the store; run its recipe again to read it")
-    return found
 
 
 def _excerpt(text: str | None) -> str:

@@ -71,11 +71,7 @@ def run(context: Context) -> Outcome:
     parameters: BinningParameters = context.parameters
     selected = list(_files(context.inputs.get("select", ()), context.name))
     if not sum(size for _, size, _ in selected):
-        sources = ", ".join(artifact.identity for artifact in context.inputs.get("select", ())) or "no source"
-        raise StageError(
-            f"category {context.name!r} has no documents to train on: {sources} kept none of it. Widen `keep` of its "
-            "sources (`puna inspect` shows what was dropped), or take the category out of every mixture"
-        )
+        raise StageError(nothing_left(context.name, context.inputs.get("select", ())))
     tokenizer = context.input("tokenizer").folder("tokenizer")
     groups = ranges(selected)
     items = {
@@ -86,6 +82,22 @@ def run(context: Context) -> Outcome:
     context.map(_write_layouts, {"layout": (context.version, len(groups), parameters)}, here=True)
     ledger = Ledger.merged(result["ledger"] for result in results)
     return Outcome(_statistics(results, parameters), ledger.to_json())
+
+
+def nothing_left(category: str, selected: Sequence[Artifact]) -> str:
+    """Why a category has no documents: what the sources that feed it dropped."""
+    sources = []
+    for artifact in selected:
+        went = Counter[str]()
+        for row in (artifact.manifest["ledger"] or {"rows": []})["rows"]:
+            for reason in row["reasons"]:
+                went[reason["reason"]] += reason["documents"] if reason["side"] == "dropped" else 0
+        shown = ", ".join(f"{reason} {count:,}" for reason, count in went.most_common(5) if count)
+        sources.append(f"source {artifact.name} dropped {shown or 'nothing, it has no document'}")
+    return (
+        f"category {category!r} has no documents to train on: {'; '.join(sources) or 'no source feeds it'}. Widen the "
+        "`keep` that took them, add text, or take the category out of every mixture"
+    )
 
 
 def _files(selected: Sequence[Artifact], category: str) -> Iterator[tuple[Path, int, str]]:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from infra.store import Artifact
-
-Inputs = Mapping[str, Sequence[Artifact]]
-"""Stage name -> its artifacts."""
+from tasks.report.notes import Inputs, emptied, evaluation_notes, strange_languages
 
 CLUSTERS_SHOWN = 12
 LINES_SHOWN = 8
@@ -32,7 +29,8 @@ def summary(inputs: Inputs) -> dict[str, Any]:
         "phases": {artifact.name: artifact.statistics for artifact in inputs.get("training", ())},
         "scores": {artifact.name: artifact.statistics.get("scores", {}) for artifact in inputs.get("evaluation", ())},
         "not_decontaminated": not_decontaminated(inputs),
-        "notes": notes_of(inputs.get("evaluation", ())),
+        "notes": evaluation_notes(inputs.get("evaluation", ())),
+        "document_notes": [*emptied(inputs), *strange_languages(inputs)],
         "edits": edits(inputs),
         "repeated_lines": {
             artifact.name: artifact.statistics["most_repeated"][:LINES_SHOWN]
@@ -126,15 +124,6 @@ def not_decontaminated(inputs: Inputs) -> list[str]:
         evaluated.update(parameters["benchmarks"])
         clean.update(parameters["decontaminated"])
     return sorted(evaluated - clean)
-
-
-def notes_of(artifacts: Iterable[Artifact]) -> list[str]:
-    """What evaluations have to say, each sentence once, after the models that it is about."""
-    models: dict[str, list[str]] = {}
-    for artifact in artifacts:
-        for note in artifact.statistics.get("notes", ()):
-            models.setdefault(note, []).append(artifact.name)
-    return [f"{', '.join(names)}: {note}" for note, names in models.items()]
 
 
 def tokenizer_report(inputs: Inputs) -> dict[str, Any]:

@@ -143,7 +143,7 @@ class Phase:
         self.scratch = Path(spec.scratch)
         self.scratch.mkdir(parents=True, exist_ok=True)
         self.data = Data(spec.bins, parameters.sequence_length)
-        self.carried = Carried.read(spec)
+        self.carried = Carried.read(spec.state, spec.new_rows)
         self.plan, self.sampler = plan_and_sampler(parameters, self.data.bins, self.carried)
         self._build_model()
         self.progress = Progress(self._fingerprint())

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,17 +68,14 @@ def run(context: Context) -> Outcome:
 def _spec(context: Context, scratch: Path) -> dict[str, Any]:
     parameters: TrainingParameters = context.parameters
     previous = context.input("previous")
-    bins = {artifact.name: bin_folders(artifact) for artifact in context.inputs.get("bins", ())}
-    if parameters.mixture != "buckets":
-        bins = chosen(bins, parameters.mixture)
     require_positions(previous.folder("checkpoint"), parameters.sequence_length)
     added = previous.statistics.get("new_tokens", 0)
     size = previous.statistics.get("tokenizer_size", 0)
     return {
         "parameters": parameters.model_dump(mode="json", by_alias=True),
-        "bins": bins,
+        "bins": bins_of(parameters, context.inputs.get("bins", ())),
         "previous": str(previous.folder("checkpoint")),
-        "state": str(previous.folder("state")) if previous.files("state/") else None,
+        "state": state_of(previous),
         "scratch": str(scratch),
         "output": str(scratch / "output"),
         "new_rows": [size - added, size] if added else None,
@@ -101,8 +98,18 @@ def require_positions(checkpoint: Path, sequence_length: int) -> None:
         )
 
 
-def bin_folders(artifact: Artifact) -> list[str]:
-    """Local folders of a binning artifact's bins, in order."""
+def state_of(previous: Artifact) -> str | None:
+    """Local folder of what the phases before hand on; None where `previous` is an untrained model."""
+    return str(previous.folder("state")) if previous.files("state/") else None
+
+
+def bins_of(parameters: TrainingParameters, artifacts: Iterable[Artifact]) -> dict[str, list[str]]:
+    """Category -> local folders of its bins, in order, for every category that the phase draws from."""
+    bins = {artifact.name: _bin_folders(artifact) for artifact in artifacts}
+    return bins if parameters.mixture == "buckets" else chosen(bins, parameters.mixture)
+
+
+def _bin_folders(artifact: Artifact) -> list[str]:
     names = sorted({Path(file).parts[0] for file in artifact.files("bin-")})
     return [str(artifact.folder(name)) for name in names]
 

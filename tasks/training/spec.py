@@ -65,11 +65,11 @@ class Carried:
     new_rows: tuple[int, int] | None = None
 
     @classmethod
-    def read(cls, spec: Spec) -> Carried:
-        """The state of the phases before that of `spec`."""
-        if spec.state is None:
-            return cls(new_rows=spec.new_rows)
-        values = json.loads((Path(spec.state) / STATE).read_text())
+    def read(cls, state: str | None, new_rows: tuple[int, int] | None = None) -> Carried:
+        """What the phases before left in the folder `state`; at the first phase (None) only the model's `new_rows`."""
+        if state is None:
+            return cls(new_rows=new_rows)
+        values = json.loads((Path(state) / STATE).read_text())
         values["new_rows"] = tuple(values["new_rows"]) if values["new_rows"] else None
         return cls(**values)
 

@@ -93,6 +93,12 @@ def changed(recipe: Path, tmp_path: Path, *overrides: str) -> set[str]:
         ("dedup.prefer=length", "'length' is not a list; write ['length']"),
         ("dedup.accept=maybe", "'maybe' is neither true nor false"),
         ("model={base: b, layers: []}", "is empty; state at least 1"),
+        (
+            "sources.web.langid.keep.languages=[chinese]",
+            "'chinese' is not a language that lid.176 knows (did you mean 'zh'?)",
+        ),
+        ("sources.web.category={zho: web-en}", "sources.web.category: 'zho' is not a language that lid.176 knows"),
+        ("language_models={english: {sources: [web]}}", "language_models.english: 'english' is not a language"),
         ("binning=null", "training needs the sections tokenizer, model and binning; missing: binning"),
     ],
 )

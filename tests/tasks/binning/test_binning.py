@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -218,8 +219,14 @@ def test_written_rows_hold_any_documents(
 
 
 def test_empty_categories_and_odd_lines_are_refused(tmp_path: Path, tokenizer: Any) -> None:
-    with pytest.raises(StageError, match="category 'web' has no documents"):
+    with pytest.raises(StageError, match="category 'web' has no documents to train on: source books dropped nothing"):
         build(tmp_path / "a", tokenizer, {"else/part-0.jsonl": line(1, "x")})
+    ledger = Ledger()
+    for reason, count in (("dedup.exact", 2), ("langid.language", 1_200)):
+        ledger.add("books", "en", "dropped", reason, documents=count)
+    books = artifact("select", "books", {}, tmp_path)
+    books = replace(books, manifest={**books.manifest, "ledger": ledger.to_json()})
+    assert "source books dropped langid.language 1,200, dedup.exact 2. Widen" in binning.nothing_left("web", [books])
     with pytest.raises(StageError, match=r"byte 109: not a line that select writes"):
         build(tmp_path / "b", tokenizer, {"web/part-0.jsonl": line(1, "x") + '{"target": "no id"}\n'})
 

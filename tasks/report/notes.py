@@ -1,0 +1,108 @@
+"""What a run has to say at its end: sources that nothing is left of, languages that never came, evaluations' notes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from infra.store import Artifact
+
+Inputs = Mapping[str, Sequence[Artifact]]
+"""Stage name -> its artifacts."""
+
+STAGES = ("ingest", "cut", "dedup")
+"""What takes documents away, in order."""
+
+REASONS_SHOWN = 3
+
+ADVICE = (
+    ("ingest.json", "are its files JSONL, as {source}.ingest.format says?"),
+    ("ingest.field", "name the fields that hold its text in {source}.ingest.fields"),
+    ("ingest.sample", "raise {source}.ingest.sample"),
+    ("ingest.too_short", "lower {source}.ingest.min_characters"),
+    ("ingest.text_too_large", "raise {source}.ingest.max_text_bytes"),
+    ("ingest.page_too_large", "raise {source}.ingest.max_page_bytes"),
+    ("ingest", "look at its files, and at {source}.ingest.format"),
+    ("cut.langid", "widen {source}.langid.keep; its languages: {languages}"),
+    ("cut.quality", "widen {source}.quality.keep"),
+    ("cut.perplexity", "widen {source}.perplexity.keep"),
+    ("cut.decontaminate", "look at decontaminate.action and at what {source} is made of"),
+    ("cut.line_dedup", "raise {source}.line_dedup.minimum_copies"),
+    ("cut.category", "give its languages a category in {source}.category; its languages: {languages}"),
+    ("dedup", "all of it stands in other sources or earlier crawls; take it out, or set dedup.prefer"),
+)
+"""Beginning of `stage.reason` -> what to try; the first that fits."""
+
+
+def notes_of(inputs: Inputs) -> list[str]:
+    """All of it. `inputs`: stage name -> its artifacts."""
+    return [*emptied(inputs), *strange_languages(inputs), *evaluation_notes(inputs.get("evaluation", ()))]
+
+
+def evaluation_notes(evaluations: Iterable[Artifact]) -> list[str]:
+    """What evaluations have to say, each sentence once, after the models that it is about."""
+    models: dict[str, list[str]] = {}
+    for artifact in evaluations:
+        for note in artifact.statistics.get("notes", ()):
+            models.setdefault(note, []).append(artifact.name)
+    return [f"{', '.join(names)}: {note}" for note, names in models.items()]
+
+
+def strange_languages(inputs: Inputs) -> list[str]:
+    """Languages to keep that no document has, where the model is a file of the user's: the plan knows the others."""
+    notes = []
+    keeps: dict[str, Any] = {}
+    for cut in inputs.get("cut", ()):
+        keeps |= cut.manifest["parameters"]["sources"]
+    for artifact in inputs.get("langid", ()):
+        model = artifact.manifest["parameters"]["model"]
+        keep = keeps.get(artifact.name, {}).get("langid") or {}
+        met = {row["language"]: row["documents"] for row in artifact.statistics["languages"]}
+        never = [language for language in keep.get("languages") or () if language not in met]
+        if Path(model).is_absolute() and never and met:
+            notes.append(
+                f"source {artifact.name}: no document is in {', '.join(never)}, which langid.keep names; "
+                f"does {Path(model).name} call it so? It answered {_counts(Counter(met))}"
+            )
+    return notes
+
+
+def emptied(inputs: Inputs) -> list[str]:
+    """One sentence for each source of which a stage kept no document."""
+    sources = [artifact.name for artifact in inputs.get("ingest", ())]
+    found = (_emptied(source, inputs) for source in sources)
+    return [sentence for sentence in found if sentence]
+
+
+def _emptied(source: str, inputs: Inputs) -> str:
+    for stage in STAGES:
+        ledgers = [artifact.manifest["ledger"] or {"rows": []} for artifact in inputs.get(stage, ())]
+        rows = [row for ledger in ledgers for row in ledger["rows"] if row["source"] == source]
+        documents = sum((Counter(row["totals"]["documents"]) for row in rows), Counter[str]())
+        if documents["read"] and not documents["kept"]:
+            return _sentence(source, stage, documents["read"], rows)
+        if stage == "ingest" and not documents["read"]:
+            return f"source {source}: ingest found no record in its files; look at them, and at sources.{source}.ingest"
+    return ""
+
+
+def _sentence(source: str, stage: str, read: int, rows: Sequence[Mapping[str, Any]]) -> str:
+    reasons, languages = Counter[str](), Counter[str]()
+    for row in rows:
+        languages[row["language"]] += row["totals"]["documents"].get("read", 0)
+        for reason in row["reasons"]:
+            if reason["side"] in ("dropped", "failed"):
+                reasons[reason["reason"]] += reason["documents"]
+    most = reasons.most_common(1)[0][0]
+    advice = next(advice for begin, advice in ADVICE if f"{stage}.{most}".startswith(begin))
+    what = "records" if stage == "ingest" else "documents"
+    tried = advice.format(source=f"sources.{source}", languages=_counts(languages))
+    return f"source {source}: {stage} kept none of its {read:,} {what} ({_counts(reasons)}); {tried}"
+
+
+def _counts(counts: Counter[str]) -> str:
+    shown = [f"{name} {count:,}" for name, count in counts.most_common(REASONS_SHOWN)]
+    rest = len(counts) - len(shown)
+    return ", ".join([*shown, f"{rest} more"] if rest else shown)
