@@ -19,7 +19,7 @@ HELDOUT = "heldout"
 """Rows of held-out text are `heldout/<category>`."""
 
 LONG_TEXT = "long-text"
-"""Rows of loss by position are `long-text/<category>` and `long-text/<category>/<first>-<last>`."""
+"""Rows of loss by position are `long-text/<category>` and `long-text/<category>/<first>-<last>` (bytes)."""
 
 NOTES = "notes.json"
 
@@ -194,7 +194,13 @@ class _Workbench:
         if found["long"] < asked.documents:
             notes.append(
                 f"long text: {found['long']} of the {found['read']} held-out documents of {category} have "
-                f"{asked.length:,} tokens ({asked.documents} were asked for); the longest has {found['longest']:,}"
+                f"{asked.length_bytes:,} bytes ({asked.documents} were asked for); the longest has "
+                f"{found['longest']:,}"
+            )
+        if found["tokens"] > self._model.max_length:
+            notes.append(
+                f"long text: {asked.length_bytes:,} bytes of {category} are up to {found['tokens']:,} tokens, more "
+                f"than the context of {self._model.max_length:,}"
             )
         return Done(
             {f"{LONG_TEXT}/{category}{'/' * bool(bucket)}{bucket}": row for bucket, row in rows.items()}, notes=notes

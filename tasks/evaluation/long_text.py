@@ -1,116 +1,123 @@
 """Loss by position in long text: does a model use its context to the end, or fall apart beyond what it was trained on?
 
-Only real documents count: the first held-out ones of a category that have `length` tokens, cut there, none glued
-together from shorter ones. Each is read in one piece after a BOS, also beyond the context that the configuration
-states, so that a base and what was made of it can be compared. The token at position p is predicted from BOS and the
-p tokens before it; all buckets of positions hold the same documents.
+Only real documents count: the first held-out ones of a category that have `length_bytes` of UTF-8, cut there, none
+glued together from shorter ones. Length and positions are counted in bytes of text, which no tokenizer changes: all
+models of a run read the same spans of the same documents, and a bucket of positions is the same text for each.
 
-Which documents have `length` tokens depends on the tokenizer: compare models of one tokenizer.
+Each span is read in one piece after a BOS, also beyond the context that the configuration states: a model whose
+tokenizer needs more tokens than that shows it here, as it would in use. How many tokens a span takes is reported.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tasks.evaluation.bits_per_byte import bits_per
-from tasks.evaluation.items import mean_and_stderr
 from tasks.evaluation.model import LoadedModel
 from tasks.evaluation.stage import LongText
 
-_POSITIONS_AT_ONCE = 512
+_TOKENS_AT_ONCE = 512
 """Whose logits are float32 at a time."""
 
-
 Rows = dict[str, dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class LongDocument:
-    """The first `ids` of a document, and how many UTF-8 bytes of text the first 1, 2, ... of them spell."""
-
-    ids: tuple[int, ...]
-    bytes_upto: tuple[int, ...]
+Values = NDArray[np.float64]
 
 
 def score(texts: Iterator[str], asked: LongText, model: LoadedModel) -> tuple[Rows, dict[str, int]]:
     """Rows by bucket of positions, and what was found.
 
-    Rows: "" for all `length` positions, then "0-511", "512-1023", ...; each with `bits_per_byte` and
-    `nats_per_token`, their standard errors over documents, and n documents. No rows where no document is long enough.
-    Found: `read` documents, `long` ones of these that are scored, and tokens of the `longest` that was looked at.
+    Rows: "" for all bytes, then "0-2047", "2048-4095", ...; each with `bits_per_byte`, its standard error over
+    documents, `tokens_per_byte` and n documents. No rows where no document is long enough. A token that stands across
+    the border of two buckets counts in both, by its bytes in each.
+    Found: `read` documents, `long` ones of these that are scored, bytes of the `longest` that was looked at, and the
+    most `tokens` that a scored span has (with BOS).
 
-    The logits of one document are in memory: `length` x vocabulary in the model's own type.
+    The logits of one span are in memory: its tokens x vocabulary in the model's own type.
     """
-    documents, found = long_documents(texts, asked.length, asked.documents, model)
-    if not documents:
-        return {}, found
-    nats = [_nats(document, model) for document in documents]
-    buckets = {"": range(asked.length)}
-    for low in range(0, asked.length, asked.bucket):
-        buckets[f"{low}-{low + asked.bucket - 1}"] = range(low, low + asked.bucket)
-    rows: Rows = {}
-    for name, positions in buckets.items():
-        costs = [float(nats_T[positions.start : positions.stop].sum()) for nats_T in nats]
-        sizes = [_bytes_before(d, positions.stop) - _bytes_before(d, positions.start) for d in documents]
-        rows[name] = {
-            **bits_per(costs, sizes, "bits_per_byte"),
-            **mean_and_stderr("nats_per_token", [cost / len(positions) for cost in costs]),
-            "n": len(documents),
+    spans, found = long_spans(texts, asked.length_bytes, asked.documents)
+    if not spans:
+        return {}, found | {"tokens": 0}
+    borders = np.arange(0, asked.length_bytes + 1, asked.bucket_bytes)
+    costs, counts, sizes = [], [], []
+    for text in spans:
+        ids, ends = tokens_of(text, model)
+        span_borders = np.minimum(borders, ends[-1])  # cut at a character's end, a span may lack up to three bytes
+        costs.append(between(span_borders, ends, _nats(ids, model)))
+        counts.append(between(span_borders, ends, np.ones(len(ids))))
+        sizes.append(np.diff(span_borders))
+        found["tokens"] = max(found.get("tokens", 0), 1 + len(ids))
+    nats_SB, tokens_SB, bytes_SB = (np.stack(values) for values in (costs, counts, sizes))
+    names = [f"{low}-{low + asked.bucket_bytes - 1}" for low in borders[:-1].tolist()]
+    columns = {"": slice(None)} | {name: slice(at, at + 1) for at, name in enumerate(names)}
+    rows: Rows = {
+        name: {
+            **bits_per(nats_SB[:, some].sum(1).tolist(), bytes_SB[:, some].sum(1).tolist(), "bits_per_byte"),
+            "tokens_per_byte": float(tokens_SB[:, some].sum() / bytes_SB[:, some].sum()),
+            "n": len(spans),
         }
+        for name, some in columns.items()
+    }
     return rows, found
 
 
-def long_documents(
-    texts: Iterator[str], length: int, limit: int, model: LoadedModel
-) -> tuple[list[LongDocument], dict[str, int]]:
-    """The first `limit` texts with `length` tokens, and `read`, `long`, `longest` of the texts looked at."""
-    documents: list[LongDocument] = []
+def long_spans(texts: Iterator[str], length_bytes: int, limit: int) -> tuple[list[str], dict[str, int]]:
+    """The beginnings of the first `limit` texts with `length_bytes`, and `read`, `long`, `longest` of those looked at.
+
+    A span ends with the last whole character in `length_bytes`.
+    """
+    spans: list[str] = []
     read = longest = 0
     for text in texts:
         read += 1
-        if len(text.encode()) < length // 2:
-            continue  # a token may stand for no byte (a dummy prefix), but not every other one
-        encoded = model.tokenizer(
-            text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
-        )
-        ids = encoded["input_ids"]
-        longest = max(longest, len(ids))
-        if len(ids) >= length:
-            ends = [end for _, end in encoded["offset_mapping"][:length]]
-            documents.append(LongDocument(tuple(ids[:length]), tuple(_bytes_upto(text, ends))))
-        if len(documents) == limit:
+        encoded = text.encode()
+        longest = max(longest, len(encoded))
+        if len(encoded) >= length_bytes:
+            spans.append(encoded[:length_bytes].decode(errors="ignore"))
+        if len(spans) == limit:
             break
-    return documents, {"read": read, "long": len(documents), "longest": longest}
+    return spans, {"read": read, "long": len(spans), "longest": longest}
 
 
-def _bytes_upto(text: str, ends: Sequence[int]) -> Iterator[int]:
-    """UTF-8 bytes of text[:end] for each end; a character spelled by several tokens counts with the first of them."""
-    at = size = 0
-    for end in ends:
-        if end > at:
-            size += len(text[at:end].encode())
-            at = end
-        yield size
+def tokens_of(text: str, model: LoadedModel) -> tuple[list[int], NDArray[np.int64]]:
+    """Ids, and at which byte of the text each of them ends (never falling; the last is the text's end).
+
+    Of several tokens that spell one character, each ends where the character does, and so does a dummy prefix before it.
+    """
+    encoded = model.tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
+    ids: list[int] = encoded["input_ids"]
+    bytes_upto = np.cumsum([0, *(len(character.encode()) for character in text)])
+    ends = np.maximum.accumulate(bytes_upto[[end for _, end in encoded["offset_mapping"]]])
+    ends[-1] = bytes_upto[-1]
+    return ids, ends
 
 
-def _bytes_before(document: LongDocument, position: int) -> int:
-    return document.bytes_upto[position - 1] if position else 0
+def between(borders: Sequence[int] | NDArray[np.int64], ends: NDArray[np.int64], values: Values) -> Values:
+    """Sums of the tokens' `values` between neighbouring borders (bytes), each token's spread evenly over its bytes.
+
+    The sums add up to the sum of all values where the borders reach from 0 to the last end.
+    """
+    last = np.append(ends[1:] != ends[:-1], True)  # of tokens that end together: they share their bytes
+    upto = np.interp(borders, [0, *ends[last]], [0, *np.cumsum(values)[last]])
+    upto[0] = 0
+    return np.diff(upto)
 
 
-def _nats(document: LongDocument, model: LoadedModel) -> torch.Tensor:
-    """Cost of each token, (T,) float64 on the CPU."""
-    ids_1T, _ = model.pad([[model.bos, *document.ids[:-1]]])
-    targets_T = torch.tensor(document.ids, device=ids_1T.device)
+def _nats(ids: Sequence[int], model: LoadedModel) -> Values:
+    """Cost of each token, (T,)."""
+    ids_1T, _ = model.pad([[model.bos, *ids[:-1]]])
+    targets_T = torch.tensor(ids, device=ids_1T.device)
     costs = []
     with torch.inference_mode():
         logits_TV = model.model(input_ids=ids_1T, use_cache=False).logits[0]
-        for low in range(0, len(targets_T), _POSITIONS_AT_ONCE):
-            part_CV = logits_TV[low : low + _POSITIONS_AT_ONCE].float()
+        for low in range(0, len(targets_T), _TOKENS_AT_ONCE):
+            part_CV = logits_TV[low : low + _TOKENS_AT_ONCE].float()
             model.mask_padding(part_CV)
-            targets_C = targets_T[low : low + _POSITIONS_AT_ONCE]
+            targets_C = targets_T[low : low + _TOKENS_AT_ONCE]
             costs.append(torch.nn.functional.cross_entropy(part_CV, targets_C, reduction="none").double().cpu())
-    return torch.cat(costs)
+    found: Values = torch.cat(costs).numpy()
+    return found

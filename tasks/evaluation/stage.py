@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 import pydantic
 
+from infra.quantities import Bytes
 from infra.stage import FILE, NOT_IDENTITY, Parameters, Stage
 from tasks.benchmarks.model import QUESTIONS_ONLY, Benchmark
 
@@ -13,20 +14,22 @@ Protocol = Literal["harness", "first-token", "bits-per-byte"]
 
 
 class LongText(Parameters):
-    """Loss by position on the first `documents` held-out documents of each category that have `length` tokens.
+    """Loss by position on the first `documents` held-out documents of each category that have `length_bytes` of UTF-8.
 
-    Positions are counted in tokens and put together in buckets of `bucket`.
+    Bytes, since tokens are each tokenizer's own: so all models read the same text (a token of English is about four
+    bytes). Positions are put together in buckets of `bucket_bytes`.
     """
 
-    length: int = pydantic.Field(default=4096, ge=16)
+    length_bytes: Bytes = pydantic.Field(default=16_384, ge=64)
     documents: int = pydantic.Field(default=20, gt=0)
-    bucket: int = pydantic.Field(default=512, ge=16)
+    bucket_bytes: Bytes = pydantic.Field(default=2_048, ge=64)
 
     @pydantic.model_validator(mode="after")
     def _buckets_fit(self) -> Self:
-        if self.length % self.bucket:
+        if self.length_bytes % self.bucket_bytes:
             raise ValueError(
-                f"long_text: length {self.length} is no multiple of bucket {self.bucket}; make it one, or change bucket"
+                f"long_text: length_bytes {self.length_bytes} is no multiple of bucket_bytes {self.bucket_bytes}; make "
+                "it one, or change bucket_bytes"
             )
         return self
 
@@ -81,7 +84,7 @@ class EvaluationParameters(Parameters):
 
 STAGE = Stage(
     "evaluation",
-    version=3,
+    version=4,
     parameters=EvaluationParameters,
     run="tasks.evaluation.run:run",
     summary="benchmark scores, bits per byte and long-text loss of one model",

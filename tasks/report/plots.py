@@ -161,7 +161,7 @@ def by_position(category: str, models: Mapping[str, Sequence[tuple[float, float]
     for number, (model, points) in enumerate(models.items()):
         xs, ys = zip(*points, strict=True)
         axes.plot(xs, ys, color=COLOURS[number % len(COLOURS)], marker="o", markersize=2.5, linewidth=1.3, label=model)
-    axes.set_xlabel(f"position in tokens, {category}")
+    axes.set_xlabel(f"position in bytes of text, {category}")
     axes.set_ylabel("bits per byte")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.margins(y=0.15)

@@ -1,20 +1,26 @@
-"""Loss by position equals a plain pass over the whole document, in nats and over the bytes that each bucket spells."""
+"""Loss by position equals a plain pass over the whole span; which text is read does not depend on the tokenizer."""
 
 from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pydantic
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from tasks.checkpoints.base import open_base
 from tasks.evaluation.evaluate import Spec, evaluate
-from tasks.evaluation.long_text import long_documents, score
+from tasks.evaluation.long_text import between, long_spans, score, tokens_of
 from tasks.evaluation.model import LoadedModel, load
 from tasks.evaluation.stage import STAGE, EvaluationParameters, LongText
 from tests.stage_harness import run_stage
+from tests.tasks.checkpoints.samples import write_llama2c
 
 SHORT = "一个短文。"
 LONG = [f"Answer {n}: the other one 问题😀 {n * n}. " * 120 for n in range(3)]
@@ -25,46 +31,97 @@ def model(checkpoint: Path) -> LoadedModel:
     return load(checkpoint, dtype="auto", device="cpu", max_length=None)
 
 
-def nats(model: LoadedModel, text: str, length: int) -> tuple[list[int], torch.Tensor]:
-    """(ids, cost of each) of the first `length` tokens, position by position."""
-    ids = model.tokenizer(text, add_special_tokens=False)["input_ids"][:length]
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    """A model of another tokenizer, with a dummy prefix and byte fallback; its context is 32."""
+    folder = tmp_path_factory.mktemp("other")
+    return load(open_base(write_llama2c(folder / "source"), folder), dtype="auto", device="cpu", max_length=None)
+
+
+def nats(model: LoadedModel, text: str) -> tuple[list[int], torch.Tensor]:
+    """(ids, cost of each) of a text, in a plain pass."""
+    ids = model.tokenizer(text, add_special_tokens=False)["input_ids"]
     with torch.inference_mode():
         logits = model.model(torch.tensor([[model.bos, *ids]])).logits[0, :-1].double()
     return ids, -torch.log_softmax(logits, -1).gather(1, torch.tensor(ids)[:, None])[:, 0]
 
 
 def test_buckets_add_up_to_a_plain_pass(model: LoadedModel) -> None:
-    """640 tokens are more than the context of 256 that the configuration states."""
-    rows, found = score(iter([SHORT, *LONG]), LongText(length=640, documents=2, bucket=160), model)
-    assert found["long"] == 2 and found["read"] == 3
-    assert list(rows) == ["", "0-159", "160-319", "320-479", "480-639"]
-    costs, spelled = [], []
-    for text in LONG[:2]:
-        ids, cost = nats(model, text, 640)
-        costs.append(cost)
-        spelled.append(len(model.tokenizer.decode(ids).encode()))
-    first = torch.stack(costs)[:, :160]
-    assert rows["0-159"]["nats_per_token"] == pytest.approx(float(first.mean()), rel=1e-5)
-    assert rows[""]["nats_per_token"] == pytest.approx(float(torch.stack(costs).mean()), rel=1e-5)
-    means = first.mean(1)
-    assert rows["0-159"]["nats_per_token_stderr"] == pytest.approx(abs(float(means[0] - means[1])) / 2, rel=1e-3)
+    """1,600 bytes are more tokens than the context of 256 that the configuration states."""
+    asked = LongText(length_bytes=1600, documents=2, bucket_bytes=400)
+    rows, found = score(iter([SHORT, *LONG]), asked, model)
+    assert (found["long"], found["read"], found["longest"]) == (2, 3, len(LONG[0].encode()))
+    assert list(rows) == ["", "0-399", "400-799", "800-1199", "1200-1599"]
     assert all(row["n"] == 2 for row in rows.values())
-    parts = [rows[name]["nats_per_token"] for name in list(rows)[1:]]
-    assert sum(parts) / 4 == pytest.approx(rows[""]["nats_per_token"])
+    spans, costs = [], []
+    for text in LONG[:2]:
+        spans.append(text.encode()[:1600].decode(errors="ignore"))
+        ids, cost = nats(model, spans[-1])
+        costs.append(cost)
+        assert len(ids) + 1 <= found["tokens"] and found["tokens"] > 256
+    size, tokens = sum(len(span.encode()) for span in spans), sum(map(len, costs))
     whole = sum(float(cost.sum()) for cost in costs) / math.log(2)
-    assert whole / rows[""]["bits_per_byte"] == pytest.approx(sum(spelled), abs=6)
+    assert rows[""]["bits_per_byte"] == pytest.approx(whole / size, rel=1e-5)
+    assert rows[""]["tokens_per_byte"] == pytest.approx(tokens / size)
+    residuals = [float(cost.sum()) / math.log(2) / 1600 - whole / size for cost in costs]
+    assert rows[""]["bits_per_byte_stderr"] == pytest.approx(math.hypot(*residuals) / math.sqrt(2), rel=1e-2)
+
+    # A token in one bucket only counts there wholly: the first bucket by hand, its last token by its share.
+    expected = 0.0
+    for span, cost in zip(spans, costs, strict=True):
+        _, ends = tokens_of(span, model)
+        for low, high in pairwise([0, *sorted(set(ends.tolist()))]):
+            own = sum(float(value) for value, end in zip(cost, ends.tolist(), strict=True) if end == high)
+            expected += own * max(0, min(high, 400) - low) / (high - low)
+    assert rows["0-399"]["bits_per_byte"] == pytest.approx(expected / math.log(2) / 800, rel=1e-5)
 
 
-def test_bytes_of_split_characters_count_once(model: LoadedModel) -> None:
-    documents, found = long_documents(iter(["", "😀" * 40]), 64, 5, model)
-    assert found == {"read": 2, "long": 1, "longest": 160}
-    upto = documents[0].bytes_upto
-    assert upto[:8] == (4, 4, 4, 4, 8, 8, 8, 8) and upto[-1] == 64
+def test_models_of_other_tokenizers_read_the_same_text(model: LoadedModel, other: LoadedModel) -> None:
+    """A bucket is the same bytes of the same documents: a model's nats are its own, the bytes are not."""
+    asked = LongText(length_bytes=640, documents=3, bucket_bytes=160)
+    texts = [SHORT, "问题" * 120, *LONG]
+    (ours, found), (theirs, others_found) = (score(iter(texts), asked, m) for m in (model, other))
+    assert (
+        {key: found[key] for key in ("read", "long", "longest")}
+        == {key: others_found[key] for key in ("read", "long", "longest")}
+        == {"read": 4, "long": 3, "longest": len(LONG[0].encode())}
+    )
+    assert list(ours) == list(theirs) and found["tokens"] != others_found["tokens"]
+    for row in ours.values():
+        assert row["n"] == 3
+    assert ours[""]["tokens_per_byte"] != theirs[""]["tokens_per_byte"]
+    spans, _ = long_spans(iter(texts), 640, 3)
+    assert [len(span.encode()) for span in spans] == [639, 638, 638]  # each ends before a cut character
+    for text in spans:
+        for reader in (model, other):
+            ids, ends = tokens_of(text, reader)
+            assert len(ids) == len(ends) and ends[-1] == len(text.encode()) and (np.diff(ends) >= 0).all()
+
+
+def test_bytes_of_split_characters_count_once(model: LoadedModel, other: LoadedModel) -> None:
+    ids, ends = tokens_of("😀" * 40, model)
+    assert len(ids) == 160 and ends[:8].tolist() == [4, 4, 4, 4, 8, 8, 8, 8] and ends[-1] == 160
+    ids, ends = tokens_of("😀a", other)  # a dummy prefix, four bytes, a letter
+    assert ends.tolist() == [4, 4, 4, 4, 4, 5]
+    assert between([0, 2, 4, 5], ends, np.array([1.0, 2, 2, 2, 2, 5])).tolist() == [4.5, 4.5, 5]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.floats(0, 20)), min_size=1, max_size=40),
+    st.lists(st.integers(0, 100), max_size=8),
+)
+def test_nothing_is_lost_between_borders(tokens: list[tuple[int, float]], cuts: list[int]) -> None:
+    ends = np.cumsum([size for size, _ in tokens])
+    values = np.array([value for _, value in tokens])
+    borders = sorted({0, int(ends[-1]), *(cut for cut in cuts if cut < ends[-1])})
+    if len(borders) > 1:
+        found = between(borders, ends, values)
+        assert (found >= -1e-9).all() and found.sum() == pytest.approx(values.sum())
 
 
 def test_only_real_long_documents_count(model: LoadedModel) -> None:
-    rows, found = score(iter([SHORT] * 50), LongText(length=512, documents=2), model)
-    assert rows == {} and found["long"] == 0 and found["read"] == 50
+    rows, found = score(iter([SHORT] * 50), LongText(length_bytes=2048, documents=2), model)
+    assert rows == {} and found == {"read": 50, "long": 0, "longest": len(SHORT.encode()), "tokens": 0}
 
 
 def test_the_stage_reports_buckets_and_says_what_was_too_short(checkpoint: Path, tmp_path: Path) -> None:
@@ -75,7 +132,9 @@ def test_the_stage_reports_buckets_and_says_what_was_too_short(checkpoint: Path,
         path.write_text("".join(json.dumps({"target": text}) + "\n" for text in texts))
         heldout[category] = [str(path)]
     parameters = EvaluationParameters(
-        protocols=("bits-per-byte",), heldout_documents=1, long_text=LongText(length=512, documents=2, bucket=256)
+        protocols=("bits-per-byte",),
+        heldout_documents=1,
+        long_text=LongText(length_bytes=1024, documents=2, bucket_bytes=512),
     )
 
     def do(given: dict[str, list[str]], folder: str) -> tuple[dict[str, dict[str, float]], list[str]]:
@@ -87,11 +146,12 @@ def test_the_stage_reports_buckets_and_says_what_was_too_short(checkpoint: Path,
 
     rows, notes = do(heldout, "out")
     assert [row for row in rows if row.startswith("long")] == [
-        "long-text/web-en", "long-text/web-en/0-255", "long-text/web-en/256-511",
+        "long-text/web-en", "long-text/web-en/0-511", "long-text/web-en/512-1023",
     ]  # fmt: skip
     assert rows["heldout/web-en"]["n"] == 1 and rows["long-text/web-en"]["n"] == 2
     assert notes == [
-        "long text: 0 of the 2 held-out documents of web-zh have 512 tokens (2 were asked for); the longest has 480"
+        "long text: 1,024 bytes of web-en are up to 405 tokens, more than the context of 256",
+        "long text: 0 of the 2 held-out documents of web-zh have 1,024 bytes (2 were asked for); the longest has 480",
     ]
     assert do({}, "none") == ({}, ["long text: there is no held-out text; hold some out in `select`"])
 
@@ -100,6 +160,6 @@ def test_the_stage_reports_buckets_and_says_what_was_too_short(checkpoint: Path,
 
 
 def test_buckets_must_divide_the_length() -> None:
-    with pytest.raises(pydantic.ValidationError, match="length 1000 is no multiple of bucket 512"):
-        LongText(length=1000)
-    assert EvaluationParameters(long_text={"length": 1024}).long_text == LongText(length=1024)
+    with pytest.raises(pydantic.ValidationError, match="length_bytes 5000 is no multiple of bucket_bytes 2048"):
+        LongText(length_bytes=5000)
+    assert EvaluationParameters(long_text={"length_bytes": "4096"}).long_text == LongText(length_bytes=4096)

@@ -61,7 +61,7 @@ def test_bits_per_byte_does_not_see_padding_rows_and_their_share_is_told(checkpo
     assert share > 0.01
 
     long = [text * 20 for text in TEXTS]
-    asked = LongText(length=64, documents=2, bucket=32)
+    asked = LongText(length_bytes=128, documents=2, bucket_bytes=64)
     assert score_long(iter(long), asked, wide)[0][""] == pytest.approx(
         score_long(iter(long), asked, plain)[0][""], rel=1e-5
     )
