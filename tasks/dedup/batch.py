@@ -23,10 +23,12 @@ import numpy.typing as npt
 from infra.stage import JSON
 from infra.store import Shard
 from tasks.dedup.candidates import candidate_record
-from tasks.dedup.elect import Candidates, Election, IndexTooLarge, Ranks, elect
+from tasks.dedup.elect import Candidates, Election, Ranks, elect
 from tasks.dedup.keys import GROUP_RECORD
+from tasks.dedup.prefixes import IndexTooLarge
 from tasks.dedup.segments import segments
 from tasks.dedup.signed import ID_BYTES, Part
+from tasks.dedup.similarity import Sets
 
 FATE = np.dtype([("number", "<u4"), ("head", "<u4"), ("similarity", "<f4"), ("exact", "?"), ("repeated", "?")])
 MEMBER = np.dtype([("number", "<u4"), ("similarity", "<f4"), ("exact", "?"), ("id", f"S{ID_BYTES}")])
@@ -93,9 +95,10 @@ def elect_batch(work: BatchWork, shard: Shard) -> dict[str, JSON]:
     first = first_copies(records["text_hash"])
     members, groups = memberships(_groups(work), records["number"], first)
     candidates = Candidates(
-        values, starts, records["size"].astype(np.int64), *by_document(members, groups, len(records)),
+        Sets(values, starts, records["size"].astype(np.int64)),
+        *by_document(members, groups, len(records)),
         records["number"] < work.first_new,
-    )  # fmt: skip
+    )
     try:
         result = elect(candidates, work.verify, work.memory)
     except IndexTooLarge:

@@ -12,31 +12,31 @@ from hypothesis import strategies as st
 
 from infra.stage import StageError
 from tasks.dedup import elect as election
+from tasks.dedup import prefixes
 from tasks.dedup.batch import by_document, first_copies, memberships
 from tasks.dedup.elect import Candidates, elect
 from tasks.dedup.keys import GROUP_RECORD, band_keys, groups_of, text_keys
+from tasks.dedup.similarity import Sets
 from tests.tasks.dedup.corpus import jaccard
 
-Sets = list[set[int]]
+Given = list[set[int]]
 ANY = 1 << 62
 
 
-def candidates(sets: Sets, groups: list[set[int]], settled: int = 0) -> Candidates:
+def candidates(sets: Given, groups: list[set[int]], settled: int = 0) -> Candidates:
     """Documents of the given shingle sets; groups are sets of ranks; the first `settled` documents are elected."""
     values = [np.array(sorted(values), np.uint32) for values in sets]
     sizes = np.array([len(values) for values in sets], np.int64)
     pairs = sorted((rank, number) for number, group in enumerate(groups) for rank in group)
     ranks, numbers = (np.array([pair[at] for pair in pairs], np.int32) for at in (0, 1))
     return Candidates(
-        np.concatenate([np.empty(0, np.uint32), *values]),
-        np.cumsum(sizes) - sizes,
-        sizes,
+        Sets(np.concatenate([np.empty(0, np.uint32), *values]), np.cumsum(sizes) - sizes, sizes),
         *by_document(ranks, numbers, len(sets)),
         np.arange(len(sets)) < settled,
     )
 
 
-def brute(sets: Sets, groups: list[set[int]], verify: float, settled: int = 0) -> list[int]:
+def brute(sets: Given, groups: list[set[int]], verify: float, settled: int = 0) -> list[int]:
     """The definition, pair by pair."""
     representative: list[int] = []
     for rank, values in enumerate(sets):
@@ -58,7 +58,7 @@ def brute(sets: Sets, groups: list[set[int]], verify: float, settled: int = 0) -
     st.fractions(min_value="1/20", max_value=1, max_denominator=20),
     st.sampled_from([0, 1, 2, 64]),
 )
-def test_elects_what_brute_force_elects(sets: Sets, data: st.DataObject, threshold: object, hot: int) -> None:
+def test_elects_what_brute_force_elects(sets: Given, data: st.DataObject, threshold: object, hot: int) -> None:
     """Whether groups are searched one by one or (beyond `hot`) through the index."""
     verify = float(threshold)  # type: ignore[arg-type]
     ranks = st.integers(0, len(sets) - 1)
@@ -74,11 +74,12 @@ def test_elects_what_brute_force_elects(sets: Sets, data: st.DataObject, thresho
 @pytest.mark.parametrize("hot", [3, 64])
 def test_elects_what_brute_force_elects_among_larger_sets(hot: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sizes over two orders of magnitude, an index that grows, pages that are handed back."""
-    monkeypatch.setattr(election, "_FIRST_CAPACITY", 64)
+    monkeypatch.setattr(prefixes, "_FIRST_CAPACITY", 64)
+    monkeypatch.setattr(prefixes, "_FIRST_BITMAPS", 2)
     monkeypatch.setattr(election, "TOUCHED_BYTES", 4_000)
     rng = random.Random(1)
     template = [rng.getrandbits(32) for _ in range(200)]
-    sets: Sets = []
+    sets: Given = []
     for _ in range(150):
         if sets and rng.random() < 0.3:
             base = sorted(rng.choice(sets))
