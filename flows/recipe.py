@@ -6,6 +6,7 @@ A section of a source holds the parameters of an annotator and, under `keep`, wh
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Sequence
 from glob import glob
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 
 from flows.graph import ARTIFACT_SCHEME, ArtifactReference
-from flows.recipe_errors import nearest, problems_of
+from flows.recipe_errors import nearest, problems_of, takes_null
 from flows.recipe_file import Document, RecipeError, dotted, load
 from flows.recipe_file import Path as DataPath
 from flows.resolve import NAMED_FILES
@@ -277,6 +278,8 @@ class Recipe(Parameters):
         problems = []
         for language, section in self.language_models.items():
             problems += self._check_names(f"language_models.{language}.sources", section.sources, self.sources)
+            if section.held_out:
+                problems.append(f"language_models.{language}.held_out: the plan sets it; state select.heldout instead")
         for name, source in self.sources.items():
             if source.perplexity is None:
                 continue
@@ -385,7 +388,7 @@ class Recipe(Parameters):
 
 def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read and check a recipe; file references come out absolute. Raises `RecipeError` with every problem found."""
-    document = load(file, overrides)
+    document = load(file, overrides, functools.partial(takes_null, Recipe))
     for language, section in (document.data.get("language_models") or {}).items():
         if isinstance(section, dict):
             section.setdefault("language", language)

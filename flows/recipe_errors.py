@@ -102,8 +102,22 @@ def _show(value: Any) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
 
 
+def takes_null(model: type[pydantic.BaseModel], path: Path) -> bool:
+    """Whether null is a value of its own at `path`, other than what leaving the key out means."""
+    return any(
+        type(None) in typing.get_args(info.annotation) and info.get_default(call_default_factory=True) is not None
+        for found in _models_at(model, path[:-1])
+        for name, info in found.model_fields.items()
+        if path[-1] in (name, info.alias) and not info.is_required()
+    )
+
+
 def _keys_at(model: Any, path: Path) -> set[str]:
     """Keys that the models allow below `path`, over all members of unions on the way."""
+    return {info.alias or name for found in _models_at(model, path) for name, info in found.model_fields.items()}
+
+
+def _models_at(model: Any, path: Path) -> list[type[pydantic.BaseModel]]:
     candidates = _models(model)
     for step in path:
         following: list[Any] = []
@@ -115,12 +129,7 @@ def _keys_at(model: Any, path: Path) -> set[str]:
             else:
                 following += _models(typing.get_args(candidate)[-1 if typing.get_origin(candidate) is dict else 0])
         candidates = following
-    return {
-        info.alias or name
-        for candidate in candidates
-        if isinstance(candidate, type) and issubclass(candidate, pydantic.BaseModel)
-        for name, info in candidate.model_fields.items()
-    }
+    return [found for found in candidates if isinstance(found, type) and issubclass(found, pydantic.BaseModel)]
 
 
 def _models(annotation: Any) -> list[Any]:

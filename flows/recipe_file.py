@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as File
 from typing import Any
@@ -17,6 +17,8 @@ import yaml
 
 Path = tuple[str | int, ...]
 """Keys and list indices from the top of the recipe down to a value."""
+
+TakesNull = Callable[[Path], bool]
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _OVERRIDE = "-s"
@@ -61,16 +63,19 @@ class Document:
         return Place("recipe")
 
 
-def load(file: File, overrides: Sequence[str] = ()) -> Document:
-    """Read a recipe with what it extends and apply `key=value` overrides. Raises `RecipeError`."""
-    document = _load(file, ())
+def load(file: File, overrides: Sequence[str] = (), takes_null: TakesNull = lambda path: False) -> Document:
+    """Read a recipe with what it extends and apply `key=value` overrides. Raises `RecipeError`.
+
+    A null in either removes what stood there, except where `takes_null(path)` says that it is a value.
+    """
+    document = _load(file, (), takes_null)
     for override in overrides:
-        _apply_override(document, override)
+        _apply_override(document, override, takes_null)
     document.data.pop("extends", None)
     return document
 
 
-def _load(file: File, above: tuple[File, ...]) -> Document:
+def _load(file: File, above: tuple[File, ...], takes_null: TakesNull) -> Document:
     file = file.resolve()
     if file in above:
         chain = " -> ".join(str(f) for f in (*above, file))
@@ -100,8 +105,8 @@ def _load(file: File, above: tuple[File, ...]) -> Document:
         return document
     if not isinstance(parent, str):
         raise RecipeError([f"{document.place(('extends',))}: extends: {parent!r} is not the path of a recipe"])
-    base = _load(file.parent / parent, (*above, file))
-    _merge(base, document)
+    base = _load(file.parent / parent, (*above, file), takes_null)
+    _merge(base, document, takes_null)
     return base
 
 
@@ -154,8 +159,8 @@ def _expand(text: str, place: Place) -> str:
     return _VARIABLE.sub(replacement, text)
 
 
-def _merge(base: Document, over: Document) -> None:
-    """Deep-merge `over` into `base`: maps merge, lists and scalars replace, null removes."""
+def _merge(base: Document, over: Document, takes_null: TakesNull) -> None:
+    """Deep-merge `over` into `base`: maps merge, lists and scalars replace, null removes (see `load`)."""
 
     def forget(path: Path) -> None:
         for known in [known for known in base.places if known[: len(path)] == path]:
@@ -164,7 +169,7 @@ def _merge(base: Document, over: Document) -> None:
     def merge(into: dict[str, Any], data: Mapping[str, Any], path: Path) -> None:
         for key, value in data.items():
             here = (*path, key)
-            if value is None:
+            if value is None and not takes_null(here):
                 into.pop(key, None)
                 forget(here)
             elif isinstance(value, dict) and isinstance(into.get(key), dict):
@@ -178,7 +183,7 @@ def _merge(base: Document, over: Document) -> None:
     merge(base.data, over.data, ())
 
 
-def _apply_override(document: Document, override: str) -> None:
+def _apply_override(document: Document, override: str, takes_null: TakesNull) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise RecipeError([f"-s {override}: write key=value, such as -s training.optimizer.lr=1e-4"])
@@ -205,7 +210,7 @@ def _apply_override(document: Document, override: str) -> None:
             else:
                 path = (*path, step)
             if last:
-                if value is None:
+                if value is None and not takes_null(path):
                     data.pop(step, None)
                 else:
                     data[step] = value

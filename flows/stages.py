@@ -4,6 +4,7 @@ grow the tokenizer and the model, bin, train phase by phase, evaluate, report.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from flows.graph import ARTIFACT_SCHEME, ArtifactReference, Graph
@@ -89,7 +90,7 @@ def _documents(recipe: Recipe, graph: Graph) -> dict[str, str]:
         graph.add(
             LANGUAGE_MODEL,
             language,
-            _part(LanguageModelParameters, section),
+            _part(LanguageModelParameters, section, held_out=_held_out(recipe, section.sources)),
             documents=[documents[name] for name in section.sources],
             langid=[languages[name] for name in section.sources if name in languages],
             line_dedup=[edited[name] for name in section.sources if name in edited],
@@ -247,6 +248,12 @@ def _evaluations(
             model=recipe.model.base if recipe.model and name == "base" and name not in models else None,
         )
         graph.add(EVALUATION, name, parameters, model=models.get(name), heldout=list(selected.values()))
+
+
+def _held_out(recipe: Recipe, sources: Sequence[str]) -> dict[str, float]:
+    """Of reference sources that are trained on too, the share that evaluation may hold out."""
+    heldout = recipe.select.heldout
+    return {name: heldout.fraction for name in sources if heldout and recipe.sources[name].category}
 
 
 def _keeps(recipe: Recipe, source: Source) -> SourceCut:

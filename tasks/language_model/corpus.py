@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pyarrow.compute as pc
 
@@ -12,19 +12,27 @@ from infra.stage import StageError
 from infra.store import Artifact
 from tasks.documents.annotate import Part, parts, through_edits
 from tasks.documents.edits import COLUMN
+from tasks.documents.selected import held_out_hash, held_out_limit
 from tasks.text.normalise import normalise
 
 
 def reference_parts(
-    documents: Sequence[Artifact], langid: Sequence[Artifact], line_dedup: Sequence[Artifact] = ()
+    documents: Sequence[Artifact],
+    langid: Sequence[Artifact],
+    line_dedup: Sequence[Artifact] = (),
+    held_out: Collection[str] = (),
 ) -> list[Part]:
-    """Parts of all sources in the order given, with the columns `language` and `edits` of those that have them."""
+    """Parts of all sources in the order given, with the columns `language` and `edits` of those that have them.
+
+    Sources of which some text is `held_out` come with the column `id`, which tells what.
+    """
     beside = {"language": langid, COLUMN: line_dedup}
     by_source = {column: {artifact.name: artifact for artifact in found} for column, found in beside.items()}
     found: list[Part] = []
     for artifact in documents:
         given = {column: named.pop(artifact.name) for column, named in by_source.items() if artifact.name in named}
-        found.extend(parts(artifact, ("text",), {column: (other, (column,)) for column, other in given.items()}))
+        columns = ("text", "id") if artifact.name in held_out else ("text",)
+        found.extend(parts(artifact, columns, {column: (other, (column,)) for column, other in given.items()}))
     for column, strangers in by_source.items():
         if strangers:
             raise StageError(
@@ -35,10 +43,14 @@ def reference_parts(
 
 @dataclass(frozen=True)
 class Reference:
-    """Where a language's text comes from. Picklable."""
+    """Where a language's text comes from. Picklable.
+
+    `held_out`: source -> share of its documents, by hash of id, that select may hold out for evaluation: not read.
+    """
 
     parts: tuple[Part, ...]
     language: str
+    held_out: Mapping[str, float] = field(default_factory=dict)
 
     def batches(self) -> Iterator[list[str]]:
         """Normalised documents that are not empty, a row group at a time."""
@@ -47,6 +59,9 @@ class Reference:
                 table, _ = through_edits(plain)
                 if "language" in table.column_names:
                     table = table.filter(pc.equal(table["language"], self.language))
+                if part.source in self.held_out:
+                    limit = held_out_limit(self.held_out[part.source])
+                    table = table.filter([held_out_hash(id_) >= limit for id_ in table["id"].to_pylist()])
                 texts = [normalise(text) for text in table["text"].to_pylist()]
                 yield [text for text in texts if text]
 

@@ -37,8 +37,9 @@ def run(context: Context) -> Outcome:
     documents = context.inputs.get("documents", ())
     if not documents:
         raise StageError(f"language_model/{context.name} has no reference source; name one in the recipe")
-    beside = (context.inputs.get(role, ()) for role in ("langid", "line_dedup"))
-    reference = Reference(tuple(reference_parts(documents, *beside)), parameters.language)
+    langid, line_dedup = (context.inputs.get(role, ()) for role in ("langid", "line_dedup"))
+    found = reference_parts(documents, langid, line_dedup, parameters.held_out)
+    reference = Reference(tuple(found), parameters.language, parameters.held_out)
     train = functools.partial(train_pieces, parameters)
     trained = context.map(train, {"sentencepiece": reference})["sentencepiece"]
     model = str(context.attempt.data.local(SENTENCEPIECE_FILE))

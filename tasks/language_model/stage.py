@@ -26,6 +26,10 @@ class LanguageModelParameters(Parameters):
     language: Annotated[str, pydantic.Field(min_length=1)]
     """The label of langid; documents of other languages are left out where a source has language labels."""
 
+    held_out: dict[str, float] = pydantic.Field(default_factory=dict)
+    """Source -> share of its documents that select may hold out; the model reads none of these. The plan fills it for
+    sources that are trained on too."""
+
     documents: Annotated[int, pydantic.Field(ge=1)] = 1_000_000
     """The n-gram model reads the first so many documents of the language, in the order of the sources given."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import heapq
 import json
 from collections import Counter
@@ -21,11 +20,9 @@ from infra.store import Shard
 from tasks.documents import edits
 from tasks.documents.annotate import count_edited
 from tasks.documents.ledger import Ledger
-from tasks.documents.selected import HELD_OUT_FOLDER
+from tasks.documents.selected import HELD_OUT_FOLDER, held_out_hash, held_out_limit
 from tasks.select.index import write_index
 from tasks.select.stage import HeldOut
-
-_HASH_BITS = 64
 
 
 @dataclass(frozen=True)
@@ -47,17 +44,11 @@ class Work:
     signatures: Path | None = None
 
 
-def held_out_hash(id_: str) -> int:
-    """Where a document stands in the order of holding out: 64 bits of its id, for this use alone."""
-    digest = hashlib.blake2b(id_.encode(), digest_size=_HASH_BITS // 8, person=b"puna-heldout").digest()
-    return int.from_bytes(digest, "big")
-
-
 def find_held_out(work: Work, shard: Shard) -> dict[str, Any]:
     """Category -> the smallest hashes of surviving documents below the fraction, no more than the limit, ascending."""
     if work.heldout is None:
         return {}
-    limit = int(work.heldout.fraction * 2**_HASH_BITS)
+    limit = held_out_limit(work.heldout.fraction)
     found: dict[str, list[int]] = {}
     for table in _tables(work, ["id"]):
         for id_, category, reason in zip(

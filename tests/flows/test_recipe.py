@@ -186,6 +186,28 @@ def test_a_category_may_not_be_called_like_a_folder_of_select(good: Path) -> Non
         read_recipe(good, ["sources.web.category=index"])
 
 
+def test_a_language_model_leaves_out_what_may_be_held_out_of_text_that_is_trained_on(good: Path) -> None:
+    model = ["language_models={en: {sources: [web]}}"]
+    held_out = {
+        words: stages(read_recipe(good, [*model, *words])).nodes["language_model/en"].parameters.held_out
+        for words in ((), ("select.heldout=null",), ("select.heldout.fraction=0.2",))
+    }
+    assert held_out == {
+        (): {"web": 0.001},
+        ("select.heldout=null",): {},
+        ("select.heldout.fraction=0.2",): {"web": 0.2},
+    }
+    with pytest.raises(RecipeError, match=r"language_models\.en\.held_out: the plan sets it"):
+        read_recipe(good, ["language_models={en: {sources: [web], held_out: {web: 0.5}}}"])
+
+
+def test_null_is_a_value_where_it_is_not_the_default(good: Path, tmp_path: Path) -> None:
+    assert read_recipe(good, ["select.heldout=null"]).select.heldout is None
+    child = tmp_path / "child.yaml"
+    child.write_text("extends: r.yaml\nselect: {heldout: null}\ndedup: null\ndecontaminate: null\n")
+    assert read_recipe(child).select.heldout is None and read_recipe(child).decontaminate is None
+
+
 def test_bands_and_rows_come_from_a_threshold(good: Path) -> None:
     graph = stages(read_recipe(good, ["dedup={threshold: 0.8, hashes: 112}"]))
     for id in ("dedup/main", "signatures/web"):

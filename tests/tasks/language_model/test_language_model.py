@@ -6,6 +6,7 @@ from typing import Any
 
 import kenlm
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import sentencepiece
 from hypothesis import given
@@ -16,6 +17,7 @@ from infra.stage import StageError
 from infra.store import Artifact
 from infra.store.identity import version_of
 from tasks.documents.edits import COLUMN, Edit, column_of
+from tasks.documents.selected import held_out_hash
 from tasks.language_model import lmplz, pieces
 from tasks.language_model.stage import STAGE, LanguageModelParameters
 from tests.stage_harness import data_digests, run_stage
@@ -82,6 +84,17 @@ def test_reads_only_the_language_and_no_more_than_asked(tmp_path: Path) -> None:
     limited = run_stage(STAGE, few, inputs, "xx", tmp_path=tmp_path)
     assert limited.statistics["ngrams"]["documents"] == 40
     assert limited.statistics["sentencepiece"]["characters"] == 2_000
+
+
+def test_text_that_may_be_held_out_is_not_read(tmp_path: Path) -> None:
+    """A reference source that is trained on too: its held-out documents must not teach what scores its neighbours."""
+    texts = made_up(60)
+    trained_on, plain = source(tmp_path, "web", [texts])[0], source(tmp_path, "wiki", [texts])[0]
+    ids = pq.read_table(trained_on.path("part-00000.parquet"))["id"].to_pylist()
+    kept = sum(held_out_hash(id_) >= 0.5 * 2**64 for id_ in ids)
+    half = SMALL.model_copy(update={"held_out": {"web": 0.5}})
+    found = run_stage(STAGE, half, {"documents": [trained_on, plain]}, "xx", tmp_path=tmp_path)
+    assert 0 < kept < 60 and found.statistics["ngrams"]["documents"] == kept + 60
 
 
 def test_repeated_lines_teach_nothing(tmp_path: Path) -> None:

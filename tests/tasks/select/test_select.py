@@ -13,8 +13,8 @@ from infra.stage import StageError
 from infra.store import Artifact
 from tasks.documents.edits import Edit, column_of
 from tasks.documents.ledger import Ledger
+from tasks.documents.selected import held_out_hash
 from tasks.select.stage import STAGE, HeldOut, SelectParameters
-from tasks.select.write import held_out_hash
 from tests.stage_harness import data_digests, run_stage
 from tests.tables import artifact, content_digest, documents
 
