@@ -13,7 +13,7 @@ from numba import types
 from tasks.text.compiled import compiled
 from tasks.text.utf8 import BYTES_IN, decode, mix
 
-DELETED = 0xFFFFFFFF
+DELETED = 0xFFFFFFFE
 """In the table of forms: the normal form leaves the character out."""
 
 _SEED = 0xCBF29CE484222325
@@ -43,8 +43,8 @@ def hash_units(
 ) -> None:  # fmt: skip
     """Documents `data[starts[i]:starts[i + 1]]` to units: hash, lines [first, end), characters of the normal form.
 
-    Document i's units stand at `offsets[i]:offsets[i + 1]`. Two passes over a line: where it begins and ends without
-    white space, then its characters.
+    Document i's units stand at `offsets[i]:offsets[i + 1]`. White space at a line's ends is hashed on the way and
+    forgotten: what counts is the state after its last other character.
     """
     found = 0
     for document in range(starts.shape[0] - 1):
@@ -55,43 +55,46 @@ def hash_units(
         word = np.uint64(0)
         length = 0
         while position <= end:
-            begin = stop = position
             blank = True
+            running = word
+            characters = length
             while position < end and data[position] != 0x0A:
                 point, width = decode(data, position)
-                if not space[point]:
-                    if blank:
-                        begin = position
-                        blank = False
-                    stop = position + width
                 position += width
-            if open_unit and (blank or not paragraphs):
+                spacing = space[point]
+                if blank:
+                    if spacing:
+                        continue
+                    blank = False
+                    if open_unit and paragraphs:
+                        running = (running ^ np.uint64(0x20)) * np.uint64(_PRIME)
+                        running ^= running >> np.uint64(32)
+                        characters += 1
+                    else:
+                        if open_unit:
+                            hashes[found] = mix(word)
+                            lengths[found] = length
+                            end_lines[found] = line
+                            found += 1
+                        open_unit = True
+                        first_lines[found] = line
+                        running = np.uint64(_SEED)
+                        characters = 0
+                character = form[point]
+                if character != DELETED:
+                    # The shift lets later characters meet all bits of earlier ones.
+                    running = (running ^ np.uint64(character)) * np.uint64(_PRIME)
+                    running ^= running >> np.uint64(32)
+                    characters += 1
+                if not spacing:
+                    word = running
+                    length = characters
+            if blank and open_unit:
                 hashes[found] = mix(word)
                 lengths[found] = length
                 end_lines[found] = line
                 found += 1
                 open_unit = False
-            if not blank:
-                if open_unit:
-                    word = (word ^ np.uint64(0x20)) * np.uint64(_PRIME)
-                    word ^= word >> np.uint64(32)
-                    length += 1
-                else:
-                    open_unit = True
-                    word = np.uint64(_SEED)
-                    length = 0
-                    first_lines[found] = line
-                at = begin
-                while at < stop:
-                    point, width = decode(data, at)
-                    at += width
-                    character = form[point]
-                    if character == DELETED:
-                        continue
-                    # The shift lets later characters meet all bits of earlier ones.
-                    word = (word ^ np.uint64(character)) * np.uint64(_PRIME)
-                    word ^= word >> np.uint64(32)
-                    length += 1
             position += 1
             line += 1
         if open_unit:

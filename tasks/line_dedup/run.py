@@ -11,19 +11,21 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra.context import Context
 from infra.stage import Outcome
 from infra.store import Shard
 from tasks.documents import edits
-from tasks.documents.annotate import Part, count_edited, ledger_of, parts
+from tasks.documents.annotate import Part, ledger_of, parts
 from tasks.documents.ledger import Ledger
 from tasks.documents.schema import COMPRESSION
 from tasks.line_dedup import repeats
 from tasks.line_dedup.repeats import Hashes, Partitions, Records, Run, repeated_units, save_run
 from tasks.line_dedup.stage import LineDedupParameters
 from tasks.line_dedup.units import Units, removal, unit_text, units_of
+from tasks.text.shingles import Utf8
 
 EXAMPLES = 20
 EXAMPLE_CHARACTERS = 200
@@ -128,8 +130,7 @@ def hash_part(work: HashWork, shard: Shard) -> dict[str, Any]:
     documents = units = 0
     for tables in _runs(work):
         ids = np.concatenate([_ids(table["id"].to_pylist()) for table, _ in tables])
-        starts = itertools.accumulate((table.num_rows for table, _ in tables), initial=0)
-        joined = _joined([found for _, found in tables], list(starts))
+        joined = Units.joined([found for _, found in tables], (table.num_rows for table, _ in tables))
         documents, units = documents + len(ids), units + len(joined.hashes)
         runs.append(save_run(work.folder, work.number, len(runs), len(tables), joined, ids))
     return {
@@ -143,7 +144,7 @@ def _runs(work: HashWork) -> Iterator[list[tuple[pa.Table, Units]]]:
     group: list[tuple[pa.Table, Units]] = []
     taken = 0
     for table in work.part.tables():
-        units = units_of(table["text"].to_pylist(), work.parameters)
+        units = units_of(Utf8.of_column(table["text"]), work.parameters)
         if group and taken + len(units.hashes) > repeats.RUN_UNITS:
             yield group
             group, taken = [], 0
@@ -151,16 +152,6 @@ def _runs(work: HashWork) -> Iterator[list[tuple[pa.Table, Units]]]:
         taken += len(units.hashes)
     if group:
         yield group
-
-
-def _joined(several: Sequence[Units], starts: Sequence[int]) -> Units:
-    rows = [units.rows + np.uint32(start) for units, start in zip(several, starts, strict=False)]
-    return Units(
-        np.concatenate([units.hashes for units in several]),
-        np.concatenate(rows),
-        np.concatenate([units.first for units in several]),
-        np.concatenate([units.end for units in several]),
-    )
 
 
 def _ids(ids: Sequence[str]) -> Hashes:
@@ -187,6 +178,7 @@ def write_part(work: WriteWork, shard: Shard) -> dict[str, Any]:
     totals: Counter[str] = Counter(units_removed=0, documents_edited=0, documents_emptied=0)
     examples: dict[str, str] = {}
     spare_first = work.parameters.keep == "first"
+    reason = f"line_dedup.{work.parameters.unit}"
     tables = work.part.tables()
     with (
         shard.create(work.part.name) as path,
@@ -199,35 +191,42 @@ def write_part(work: WriteWork, shard: Shard) -> dict[str, Any]:
             totals["units_removed"] += len(removed)
             start = 0
             for table in itertools.islice(tables, run.row_groups):
-                texts = table["text"].to_pylist()
+                end = start + table.num_rows
                 for row, line in wanted:
-                    if start <= row < start + len(texts):
-                        text = unit_text(texts[row - start], line, work.parameters.unit)
+                    if start <= row < end:
+                        text = unit_text(table["text"][row - start].as_py(), line, work.parameters.unit)
                         examples[f"{run.number}.{row}.{line}"] = text[:EXAMPLE_CHARACTERS]
-                low, high = np.searchsorted(removed_rows, (start, start + len(texts)))
-                here = removed[low:high].copy()
+                here = removed[slice(*np.searchsorted(removed_rows, (start, end)))].copy()
                 here["row"] -= start
-                rows = edits_of(texts, here, f"line_dedup.{work.parameters.unit}")
-                start += len(texts)
-                column = edits.column_of(rows)
-                edited = edits.apply_columns(table["text"], [pa.chunked_array([column])])
-                emptied = [
-                    bool(row) and not text.strip() for row, text in zip(rows, edited.texts.to_pylist(), strict=True)
-                ]
-                writer.write_table(pa.table([column, pa.array(emptied, pa.bool_())], schema=SCHEMA))
-                count_edited(
-                    ledger, work.part.source, pa.chunked_array([pa.nulls(len(texts), pa.string())]), edited.texts,
-                    edited.taken,
-                )  # fmt: skip
-                totals.update(documents_edited=sum(map(bool, rows)), documents_emptied=sum(emptied))
+                columns, taken = columns_of(table["text"], here, reason)
+                writer.write_table(columns)
+                _count(ledger, work.part.source, reason, table["text"], taken)
+                totals["documents_edited"] += len(np.unique(here["row"]))
+                totals["documents_emptied"] += pc.sum(columns["emptied"]).as_py() or 0
+                start = end
     return {"ledger": ledger.to_json(), "totals": dict(totals), "examples": examples}
 
 
-def edits_of(texts: Sequence[str], removed: Records, reason: str) -> list[list[edits.Edit]]:
-    """Edits of documents; `removed`: their units that go, by row (from 0) and line."""
-    bounds = np.searchsorted(np.ascontiguousarray(removed["row"]), np.arange(len(texts) + 1))
+def _count(ledger: Ledger, source: str, reason: str, texts: pa.ChunkedArray, taken: int) -> None:
+    """Count documents as kept, less the bytes that edits took."""
+    size = pc.sum(pc.binary_length(texts)).as_py() or 0
+    ledger.add(source, None, "read", documents=len(texts), bytes=size)
+    ledger.add(source, None, "kept", documents=len(texts), bytes=size - taken)
+    if taken:
+        ledger.add(source, None, "edited", reason, bytes=taken)
+
+
+def columns_of(texts: pa.ChunkedArray, removed: Records, reason: str) -> tuple[pa.Table, int]:
+    """The stage's columns, and the UTF-8 bytes that go; `removed`: the units that go, by row (from 0) and line."""
+    rows: list[list[edits.Edit]] = [[] for _ in range(len(texts))]
+    emptied = np.zeros(len(texts), dtype=np.bool_)
+    taken = 0
+    edited, heads = np.unique(removed["row"], return_index=True)
     lines = list(zip(removed["first"].tolist(), removed["end"].tolist(), strict=True))
-    return [
-        removal(text, lines[low:high], reason) if high > low else []
-        for text, (low, high) in zip(texts, itertools.pairwise(bounds.tolist()), strict=True)
-    ]
+    spans = itertools.pairwise([*heads.tolist(), len(lines)])
+    for row, text, (low, high) in zip(edited.tolist(), texts.take(pa.array(edited)).to_pylist(), spans, strict=True):
+        rows[row] = removal(text, lines[low:high], reason)
+        left = edits.apply(text, rows[row])
+        emptied[row] = not left.strip()
+        taken += len(text.encode()) - len(left.encode())
+    return pa.table([edits.column_of(rows), pa.array(emptied)], schema=SCHEMA), taken

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from tasks.documents.edits import Edit
 from tasks.line_dedup.stage import LineDedupParameters
+from tasks.text.characters import CONTEXTUAL
 from tasks.text.normalise import CONTROLS, PUNCTUATION
-from tasks.text.shingles import batches
+from tasks.text.shingles import Utf8
 
 
 @dataclass(frozen=True)
@@ -26,37 +27,41 @@ class Units:
     first: npt.NDArray[np.uint32]
     end: npt.NDArray[np.uint32]
 
+    @classmethod
+    def joined(cls, batches: Sequence[Units], sizes: Iterable[int]) -> Units:
+        """The units of consecutive batches of `sizes` documents as those of one."""
+        starts = itertools.accumulate(sizes, initial=0)
+        return cls(
+            np.concatenate([batch.hashes for batch in batches]),
+            np.concatenate([batch.rows + np.uint32(start) for batch, start in zip(batches, starts, strict=False)]),
+            np.concatenate([batch.first for batch in batches]),
+            np.concatenate([batch.end for batch in batches]),
+        )
 
-def units_of(texts: Sequence[str], parameters: LineDedupParameters) -> Units:
+
+def units_of(texts: Utf8, parameters: LineDedupParameters) -> Units:
     """The units of every text that are long enough to count."""
-    parts = [_units(texts[part], part.start, parameters) for part in batches(texts)] or [_units([], 0, parameters)]
-    return Units(
-        np.concatenate([part.hashes for part in parts]),
-        np.concatenate([part.rows for part in parts]),
-        np.concatenate([part.first for part in parts]),
-        np.concatenate([part.end for part in parts]),
-    )
+    batches = list(texts.batches()) or [texts]
+    return Units.joined([_units(batch, parameters) for batch in batches], map(len, batches))
 
 
-def _units(texts: Sequence[str], first_row: int, parameters: LineDedupParameters) -> Units:
-    from tasks.line_dedup.kernel import hash_units  # compiles: only where it is needed
+def _units(texts: Utf8, parameters: LineDedupParameters) -> Units:
+    from tasks.line_dedup.kernel import hash_units  # these compile: only where they are needed
+    from tasks.text.shingle_kernel import find_contextual
 
     known = _forms(parameters.normalise)
-    # What lower case makes of a few characters no table by character can say. It neither adds nor takes line feeds.
-    encoded = [
-        (text.lower() if any(character in text for character in known.contextual) else text).encode("utf-8")
-        for text in texts
-    ]
-    starts = np.zeros(len(encoded) + 1, dtype=np.int64)
-    np.cumsum(np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded)), out=starts[1:])
-    data = np.frombuffer(b"".join(encoded) or b" ", dtype=np.uint8)
-    size = int(np.count_nonzero(data == 0x0A)) + len(encoded)
-    hashes, lengths, offsets = np.empty(size, np.uint64), np.empty(size, np.int64), np.zeros_like(starts)
+    contextual = np.empty(len(texts), dtype=np.bool_)
+    find_contextual(texts.data, texts.starts, known.form, contextual)
+    # Lower case neither adds nor takes line feeds.
+    texts = texts.changed(np.flatnonzero(contextual).tolist(), str.lower)
+    size = int(np.count_nonzero(texts.data == 0x0A)) + len(texts)
+    hashes, lengths, offsets = np.empty(size, np.uint64), np.empty(size, np.int64), np.zeros_like(texts.starts)
     first, end = np.empty(size, np.uint32), np.empty(size, np.uint32)
     hash_units(
-        data, starts, known.space, known.form, parameters.unit == "paragraph", hashes, first, end, lengths, offsets
-    )
-    rows = np.repeat(np.arange(first_row, first_row + len(texts), dtype=np.uint32), np.diff(offsets))
+        texts.data, texts.starts, known.space, known.form, parameters.unit == "paragraph",
+        hashes, first, end, lengths, offsets,
+    )  # fmt: skip
+    rows = np.repeat(np.arange(len(texts), dtype=np.uint32), np.diff(offsets))
     counted = np.flatnonzero(lengths[: offsets[-1]] >= parameters.minimum_characters)
     return Units(hashes[counted], rows[counted], first[counted], end[counted])
 
@@ -65,12 +70,11 @@ def _units(texts: Sequence[str], first_row: int, parameters: LineDedupParameters
 class _Forms:
     """By code point: `space` (white space) and `form`, the character of the normal form, or `DELETED`.
 
-    `contextual` are the characters whose lower case is not one character whatever stands beside them.
+    `form` is `CONTEXTUAL` where lower case is not one character whatever stands beside it.
     """
 
     space: npt.NDArray[np.bool_]
     form: npt.NDArray[np.uint32]
-    contextual: str
 
 
 @functools.cache
@@ -80,13 +84,12 @@ def _forms(normalise: str) -> _Forms:
 
     space = np.zeros(sys.maxunicode + 1, dtype=np.bool_)
     form = np.arange(sys.maxunicode + 1, dtype=np.uint32)
-    contextual = []
     for code, character in enumerate(map(chr, range(sys.maxunicode + 1))):
         space[code] = character.isspace()
         if normalise == "ccnet":
             lower = character.lower()
             if len(lower) > 1 or character == "\N{GREEK CAPITAL LETTER SIGMA}":
-                contextual.append(character)
+                form[code] = CONTEXTUAL
             elif character.isdecimal():
                 form[code] = ord("0")
             else:
@@ -96,7 +99,7 @@ def _forms(normalise: str) -> _Forms:
         form[[*map(ord, PUNCTUATION), *CONTROLS]] = DELETED
     space.setflags(write=False)
     form.setflags(write=False)
-    return _Forms(space, form, "".join(contextual))
+    return _Forms(space, form)
 
 
 def unit_text(text: str, first: int, unit: str) -> str:
@@ -109,7 +112,7 @@ def removal(text: str, removed: Sequence[tuple[int, int]], reason: str) -> list[
     """The edits that take lines [first, end) of each pair out of `text`, and blank lines as the stage says."""
     closed = text.endswith("\n")
     lines = (text[:-1] if closed else text).split("\n")
-    starts = list(itertools.accumulate((len(line) + 1 for line in lines), initial=0))
+    starts = [at + line for line, at in enumerate(itertools.accumulate(map(len, lines), initial=0))]
     if "" in lines or any(map(str.isspace, lines)):
         goes = [False] * len(lines)
         for first, end in removed:

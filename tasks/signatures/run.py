@@ -39,7 +39,7 @@ def sign(parameters: SignaturesParameters, table: pa.Table) -> pa.Table:
     signatures = [np.empty((0, size), dtype=np.uint64)]
     sets = [np.empty(0, dtype=np.uint32)]
     set_sizes = [np.zeros(1, dtype=np.int64)]
-    for texts in _utf8(table["text"]).batches():
+    for texts in Utf8.of_column(table["text"]).batches():
         batch = shingle_utf8(texts, parameters.shingle, parameters.text_cap)
         text_hashes += batch.text_hashes()
         counts.append(batch.capped)
@@ -57,13 +57,3 @@ def sign(parameters: SignaturesParameters, table: pa.Table) -> pa.Table:
             "length": pc.binary_length(table["text"]).cast(pa.int64()),
         }
     )
-
-
-def _utf8(column: pa.ChunkedArray) -> Utf8:
-    """The texts of a string column without nulls, without a copy where it is one chunk."""
-    text = column.cast(pa.large_string()).combine_chunks()
-    _, offsets, data = text.buffers()
-    starts = np.frombuffer(offsets, dtype=np.int64)[text.offset : text.offset + len(text) + 1]
-    if not len(text) or starts[0] == starts[-1]:
-        return Utf8(np.zeros(1, dtype=np.uint8), np.zeros(len(text) + 1, dtype=np.int64))
-    return Utf8(np.frombuffer(data, dtype=np.uint8)[starts[0] : starts[-1]], starts - starts[0])

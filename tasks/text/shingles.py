@@ -17,11 +17,12 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from tasks.text.characters import IGNORED, PARTING, fold, tables
 from tasks.text.scripts import UNSPACED_CLASS, code_points
@@ -74,6 +75,25 @@ class Utf8:
         starts = np.zeros(len(encoded) + 1, dtype=np.int64)
         np.cumsum(np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded)), out=starts[1:])
         return cls(np.frombuffer(b"".join(encoded) or b" ", dtype=np.uint8), starts)
+
+    @classmethod
+    def of_column(cls, column: pa.ChunkedArray) -> Utf8:
+        """The texts of a string column without nulls, without a copy where it is one chunk."""
+        text = column.cast(pa.large_string()).combine_chunks()
+        _, offsets, data = text.buffers()
+        starts = np.frombuffer(offsets, dtype=np.int64)[text.offset : text.offset + len(text) + 1]
+        if not len(text) or starts[0] == starts[-1]:
+            return cls(np.zeros(1, dtype=np.uint8), np.zeros(len(text) + 1, dtype=np.int64))
+        return cls(np.frombuffer(data, dtype=np.uint8)[starts[0] : starts[-1]], starts - starts[0])
+
+    def changed(self, rows: Sequence[int], change: Callable[[str], str]) -> Utf8:
+        """The texts with `change` applied to those numbered `rows`; itself where there are none."""
+        if not rows:
+            return self
+        encoded = [self[index] for index in range(len(self))]
+        for row in rows:
+            encoded[row] = change(encoded[row].decode("utf-8")).encode("utf-8")
+        return Utf8.of(encoded)
 
     def __getitem__(self, index: int) -> bytes:
         return self.data[self.starts[index] : self.starts[index + 1]].tobytes()
@@ -142,12 +162,7 @@ def shingle_utf8(texts: Utf8, size: int, cap: int | None = None) -> Shingles:
     known = tables()
     is_folded = np.empty(len(texts), dtype=np.bool_)
     find_contextual(texts.data, texts.starts, known.folded, is_folded)
-    folded = texts
-    if is_folded.any():
-        encoded = [texts[index] for index in range(len(texts))]
-        for index in np.flatnonzero(is_folded).tolist():
-            encoded[index] = fold(encoded[index].decode("utf-8")).encode("utf-8")
-        folded = Utf8.of(encoded)
+    folded = texts.changed(np.flatnonzero(is_folded).tolist(), fold)
     data, starts = folded.data, folded.starts
     # A word takes two bytes at least (a letter and a space) or, in an unspaced script, three. Folding a character on
     # its own lengthens two bytes to three (U+023A to U+2C65) or three to four (U+FA6C to U+242EE), and no further.

@@ -12,6 +12,7 @@ from tasks.documents.edits import apply
 from tasks.line_dedup.stage import LineDedupParameters
 from tasks.line_dedup.units import removal, units_of
 from tasks.text.normalise import CONTROLS, PUNCTUATION
+from tasks.text.shingles import Utf8
 
 DELETED = re.compile(f"[{re.escape(''.join([*PUNCTUATION, *map(chr, CONTROLS)]))}]")
 
@@ -42,7 +43,7 @@ def test_units_are_equal_exactly_where_their_normal_forms_are(
     parameters = LineDedupParameters.model_validate(
         {"unit": unit, "normalise": normalise, "minimum_characters": minimum}
     )
-    found = units_of(texts, parameters)
+    found = units_of(Utf8.of([text.encode() for text in texts]), parameters)
     expected = []
     for row, text in enumerate(texts):
         lines = text.split("\n")
