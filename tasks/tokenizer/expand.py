@@ -302,6 +302,12 @@ def grow(
         return not scripts or text is None or written_in(text, scripts)
 
     known, steps = learned(family, segmented, budget, wanted_piece)
+    if not steps:
+        where = f"{len(words):,} distinct words" + (f", scripts {', '.join(scripts)}" if scripts else "")
+        raise StageError(
+            f"the text yields no new piece that occurs twice or more ({where}); give more text"
+            + (", or name the scripts it is written in" if scripts else "")
+        )
     wanted = budget if size is not None else knee(steps, before)
     if len(steps) < wanted:
         raise StageError(

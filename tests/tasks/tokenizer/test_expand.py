@@ -179,6 +179,20 @@ def test_too_little_text_and_too_small_a_size_are_refused() -> None:
         continue_bpe(bytes_only(), ["ababab"], 259)
 
 
+@pytest.mark.parametrize("size", [400, None], ids=["size", "knee"])
+@pytest.mark.parametrize(("texts", "scripts", "words"), [
+    ([], (), r"yields no new piece .* \(0 distinct words\); give more text$"),
+    (["a"], (), "1 distinct words"),
+    (CHINESE, ("Thai",), "scripts Thai.* or name the scripts it is written in"),
+])  # fmt: skip
+def test_text_without_any_new_piece_is_refused(
+    size: int | None, texts: list[str], scripts: tuple[str, ...], words: str
+) -> None:
+    """Before, `knee` gave the base back without a word, and a size was told to ask for the base's own."""
+    with pytest.raises(StageError, match=words):
+        grow(BASES["sentencepiece"], texts, size, scripts=scripts)
+
+
 def test_neither_hash_seed_nor_threads_change_the_bytes() -> None:
     code = (
         "import hashlib; from tests.tasks.checkpoints.samples import *;"
