@@ -24,7 +24,7 @@ from infra.stage import FILE, Parameters
 from tasks.benchmarks.model import Benchmark
 from tasks.binning.stage import BinningParameters
 from tasks.decontaminate.stage import DecontaminateParameters
-from tasks.dedup.stage import DedupParameters
+from tasks.dedup.stage import PREFERENCES, DedupParameters
 from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep
 from tasks.documents.selected import RESERVED_FOLDERS
 from tasks.evaluation.stage import EvaluationParameters
@@ -226,6 +226,7 @@ class Recipe(Parameters):
             *self._check_languages(),
             *self._check_language_models(),
             *self._check_crawls(),
+            *self._check_preferences(),
             *self._check_history(),
             *self._check_names(
                 "decontaminate.against", self.decontaminate.against if self.decontaminate else (), self.benchmarks
@@ -297,6 +298,19 @@ class Recipe(Parameters):
             if name in self.sources and self.sources[name].category is None
         ]
         return [*self._check_names("dedup.crawls", named, self.sources), *reference_only]
+
+    def _check_preferences(self) -> list[str]:
+        """A column that is asked for and that no source has would prefer nothing, without a word."""
+        if "prefer" not in self.dedup.model_fields_set:
+            return []
+        sections = {"langid", "quality", "perplexity"}
+        there = {name for name in sections for source in self.sources.values() if getattr(source, name) is not None}
+        return [
+            f"dedup.prefer: {column!r} is what the section {PREFERENCES[column]} of a source gives, and no source has "
+            "one; add it, or take the column out"
+            for column in (entry.removeprefix("-") for entry in self.dedup.prefer)
+            if PREFERENCES[column] in sections - there
+        ]
 
     def _check_history(self) -> list[str]:
         """A recipe whose own latest selection is its history would drop all it kept, then keep all again, in turns."""

@@ -33,8 +33,13 @@ def problems_of(error: pydantic.ValidationError, model: type[pydantic.BaseModel]
             ]
             continue
         place = document.place(path if found[0][1]["type"] != "missing" else path[:-1])
-        reasons = dict.fromkeys(_reason(detail, path, model) for _, detail in found)
-        problems.append(f"{place}: {dotted(path) or 'recipe'}: {'; or '.join(reasons)}")
+        what = dotted(path) or "recipe"
+        # Where a value may be a number or a word, the number's reason says it all but the word.
+        words = [detail["ctx"]["expected"] for _, detail in found if detail["type"] == "literal_error"]
+        others = [detail for _, detail in found if detail["type"] != "literal_error"] if len(found) > 1 else []
+        reasons = [_reason(detail, path, model).removeprefix(f"{what}: ") for detail in others or [found[0][1]]]
+        reasons += [f"write {word}" for word in words if others]
+        problems.append(f"{place}: {what}: {'; or '.join(dict.fromkeys(reasons))}")
     return problems
 
 
@@ -66,6 +71,16 @@ def _data_path(location: tuple[str | int, ...], data: Any) -> Path:
     return tuple(path)
 
 
+_LIMITS = {
+    "greater_than_equal": ("ge", "must be at least"),
+    "greater_than": ("gt", "must be more than"),
+    "less_than_equal": ("le", "must be at most"),
+    "less_than": ("lt", "must be less than"),
+}
+
+_KINDS = {"int": "a whole number", "float": "a number"}
+
+
 def _reason(detail: Any, path: Path, model: type[pydantic.BaseModel]) -> str:
     kind, value, context = detail["type"], detail.get("input"), detail.get("ctx", {})
     if kind == "extra_forbidden":
@@ -77,12 +92,24 @@ def _reason(detail: Any, path: Path, model: type[pydantic.BaseModel]) -> str:
         allowed = context.get("expected", "")
         choices = [word.strip("' ") for word in allowed.replace(" or ", ", ").split(",")]
         return f"{_show(value)} is not allowed{nearest(str(value), choices)}; allowed: {allowed}"
+    if kind in _LIMITS:
+        name, must = _LIMITS[kind]
+        share = f" (for {value:g} % write {value / 100:g})" if context[name] == 1 and 1 < value <= 100 else ""
+        return f"{_show(value)} {must} {context[name]:,.10g}{share}"
     if kind in ("tuple_type", "list_type"):
         return f"{_show(value)} is not a list; write {[value] if isinstance(value, str) else '[...]'}"
+    if kind in ("model_type", "model_attributes_type"):
+        keys = ", ".join(sorted(_keys_at(model, path)))
+        return f"{_show(value)} is not a map; write {{key: value}}, with keys of: {keys}"
     if kind == "dict_type":
         return f"{_show(value)} is not a map; write {{name: value}}"
-    if kind == "bool_parsing":
+    if kind == "string_type":
+        quote = "; put it in quotes" if isinstance(value, (bool, int, float)) else ""
+        return f"{_show(value)} is not text{quote}"
+    if kind in ("bool_parsing", "bool_type"):
         return f"{_show(value)} is neither true nor false"
+    if kind.partition("_")[0] in _KINDS and kind != "float_finite":  # int_parsing, int_from_float, ...
+        return f"{_show(value)} is not {_KINDS[kind.partition('_')[0]]}"
     if kind == "too_short":
         return f"is empty; state at least {context.get('min_length', 1)}"
     if kind == "value_error":

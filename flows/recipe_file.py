@@ -66,16 +66,29 @@ class Document:
 def load(file: File, overrides: Sequence[str] = (), takes_null: TakesNull = lambda path: False) -> Document:
     """Read a recipe with what it extends and apply `key=value` overrides. Raises `RecipeError`.
 
-    A null in either removes what stood there, except where `takes_null(path)` says that it is a value.
+    A null removes what stands there, or what a recipe extended has there, except where `takes_null(path)` says that it
+    is a value.
     """
-    document = _load(file, (), takes_null)
+    document = _load(file, ())
     for override in overrides:
-        _apply_override(document, override, takes_null)
+        _apply_override(document, override)
     document.data.pop("extends", None)
+    _drop_nulls(document.data, (), takes_null)
     return document
 
 
-def _load(file: File, above: tuple[File, ...], takes_null: TakesNull) -> Document:
+def _drop_nulls(data: dict[str, Any], path: Path, takes_null: TakesNull) -> None:
+    for key, value in list(data.items()):
+        if value is None and not takes_null((*path, key)):
+            del data[key]
+        for at, item in enumerate(value) if isinstance(value, list) else ():
+            if isinstance(item, dict):
+                _drop_nulls(item, (*path, key, at), takes_null)
+        if isinstance(value, dict):
+            _drop_nulls(value, (*path, key), takes_null)
+
+
+def _load(file: File, above: tuple[File, ...]) -> Document:
     file = file.resolve()
     if file in above:
         chain = " -> ".join(str(f) for f in (*above, file))
@@ -105,8 +118,8 @@ def _load(file: File, above: tuple[File, ...], takes_null: TakesNull) -> Documen
         return document
     if not isinstance(parent, str):
         raise RecipeError([f"{document.place(('extends',))}: extends: {parent!r} is not the path of a recipe"])
-    base = _load(file.parent / parent, (*above, file), takes_null)
-    _merge(base, document, takes_null)
+    base = _load(file.parent / parent, (*above, file))
+    _merge(base, document)
     return base
 
 
@@ -124,8 +137,12 @@ def _build(node: yaml.Node, path: Path, file: str, places: dict[Path, Place]) ->
             key = key if isinstance(key, str) else str(key_node.value)
             if key in data:
                 raise RecipeError([f"{Place(file, key_node.start_mark.line + 1)}: {key!r} stands twice in one map"])
-            data[key] = _build(value_node, (*path, key), file, places)
-            places[(*path, key)] = Place(file, key_node.start_mark.line + 1)
+            here, place = (*path, key), Place(file, key_node.start_mark.line + 1)
+            if isinstance(value_node, yaml.ScalarNode) and not value_node.value and value_node.style is None:
+                what = "a value, {} for a section with its defaults, or null to leave it out"
+                raise RecipeError([f"{place}: {dotted(here)}: is empty; write {what}"])
+            data[key] = _build(value_node, here, file, places)
+            places[here] = place
         return data
     if isinstance(node, yaml.SequenceNode):
         return [_build(item, (*path, index), file, places) for index, item in enumerate(node.value)]
@@ -159,8 +176,8 @@ def _expand(text: str, place: Place) -> str:
     return _VARIABLE.sub(replacement, text)
 
 
-def _merge(base: Document, over: Document, takes_null: TakesNull) -> None:
-    """Deep-merge `over` into `base`: maps merge, lists and scalars replace, null removes (see `load`)."""
+def _merge(base: Document, over: Document) -> None:
+    """Deep-merge `over` into `base`: maps merge, all else replaces."""
 
     def forget(path: Path) -> None:
         for known in [known for known in base.places if known[: len(path)] == path]:
@@ -169,10 +186,7 @@ def _merge(base: Document, over: Document, takes_null: TakesNull) -> None:
     def merge(into: dict[str, Any], data: Mapping[str, Any], path: Path) -> None:
         for key, value in data.items():
             here = (*path, key)
-            if value is None and not takes_null(here):
-                into.pop(key, None)
-                forget(here)
-            elif isinstance(value, dict) and isinstance(into.get(key), dict):
+            if isinstance(value, dict) and isinstance(into.get(key), dict):
                 base.places[here] = over.places[here]
                 merge(into[key], value, here)
             else:
@@ -183,7 +197,7 @@ def _merge(base: Document, over: Document, takes_null: TakesNull) -> None:
     merge(base.data, over.data, ())
 
 
-def _apply_override(document: Document, override: str, takes_null: TakesNull) -> None:
+def _apply_override(document: Document, override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise RecipeError([f"-s {override}: write key=value, such as -s training.optimizer.lr=1e-4"])
@@ -210,14 +224,11 @@ def _apply_override(document: Document, override: str, takes_null: TakesNull) ->
             else:
                 path = (*path, step)
             if last:
-                if value is None and not takes_null(path):
-                    data.pop(step, None)
-                else:
-                    data[step] = value
+                data[step] = value
                 break
-            data = data.setdefault(step, {})
-            if data is None:
-                raise RecipeError([f"-s {override}: {'.'.join(map(str, path))} is empty"])
+            if data.get(step) is None:
+                data[step] = {}
+            data = data[step]
         else:
             where = ".".join(map(str, path))
             raise RecipeError([f"-s {override}: {where} is {data!r}, which has no {step!r} inside; set {where} itself"])

@@ -67,7 +67,18 @@ def changed(recipe: Path, tmp_path: Path, *overrides: str) -> set[str]:
     [
         ("sources.web.langid.keep.treshold=1", "unknown key (did you mean 'threshold'?)"),
         ("sources.web.ingest.format=wrac", "did you mean 'warc'?"),
-        ("dedup.verify=1.5", "1.5: input should be less than or equal to 1"),
+        ("dedup.verify=1.5", "dedup.verify: 1.5 must be at most 1 (for 1.5 % write 0.015)"),
+        ("dedup.verify=80%", "dedup.verify: '80%' is not a number"),
+        ("dedup=true", "dedup: True is not a map; write {key: value}, with keys of: accept, bands, "),
+        ("dedup.memory=4", "dedup.memory: 4 must be at least 10,000,000"),
+        ("dedup.seed=1.5", "dedup.seed: 1.5 is not a whole number"),
+        ("dedup.prefer=[perplexity]", "dedup.prefer: 'perplexity' is what the section perplexity of a source gives"),
+        (
+            "tokenizer={base: b, expand: {size: big}}",
+            "tokenizer.expand.size: 'big' is not a whole number; or write 'knee'",
+        ),
+        ("tokenizer={base: b, train: {size: 500}}", "-s: tokenizer: `train` starts from nothing"),
+        ("sources.web.langid.keep.languages=[no]", "False is not text; put it in quotes"),
         ("training.phases.one.mixture.web-en=0.5", "they must sum to 1"),
         ("training.phases.one.mixture={web-zn: 1.0}", "'web-zn' is not in this recipe (did you mean 'web-en'?)"),
         ("training.phases.one.tokens=ten", "'ten'"),
@@ -80,7 +91,7 @@ def changed(recipe: Path, tmp_path: Path, *overrides: str) -> set[str]:
         ("dedup.crawls=[[wep]]", "did you mean 'web'?"),
         ("dedup.history=[artifact:r/cut/main]", "is not artifact:RECIPE/select/NAME@TAG"),
         ("dedup={threshold: 0.8, rows: 4}", "either `threshold` or rows"),
-        ("dedup={threshold: 1.2}", "1.2: input should be less than 1"),
+        ("dedup={threshold: 1.2}", "dedup.threshold: 1.2 must be less than 1"),
         ("dedup.hashes=256", "`hashes` belongs to `threshold`"),
         (
             "tokenizer={base: b, expand: {size: 9000, scripts: [han]}}",
@@ -150,7 +161,7 @@ def test_a_change_reaches_what_follows_and_nothing_before(good: Path, tmp_path: 
     ("override", "message"),
     [
         ("percentiles={head: 98, middle: 50}", "percentiles: head is percentile 98, above middle's 50"),
-        ("percentiles.middle=200", "percentiles.middle: 200: input should be less than or equal to 100"),
+        ("percentiles.middle=200", "percentiles.middle: 200 must be at most 100"),
         ("training.optimizer.lr=.inf", "training.optimizer.lr: inf: input should be a finite number"),
         ("language_models={a/b: {sources: [web]}}", "should match pattern"),
         ("sources.web.ingest.paths=['']", "sources.web.ingest.paths.0: is an empty path; name a file"),
@@ -204,8 +215,15 @@ def test_a_language_model_leaves_out_what_may_be_held_out_of_text_that_is_traine
 def test_null_is_a_value_where_it_is_not_the_default(good: Path, tmp_path: Path) -> None:
     assert read_recipe(good, ["select.heldout=null"]).select.heldout is None
     child = tmp_path / "child.yaml"
-    child.write_text("extends: r.yaml\nselect: {heldout: null}\ndedup: null\ndecontaminate: null\n")
+    child.write_text(
+        "extends: r.yaml\nselect: {heldout: null}\ndedup: null\nbinning: {bins: null}\ndecontaminate: null\n"
+    )
     assert read_recipe(child).select.heldout is None and read_recipe(child).decontaminate is None
+    good.write_text(GOOD + "select: {heldout: null}\ndedup: null\n")
+    assert read_recipe(good).select.heldout is None and read_recipe(good).dedup.verify == 0.8
+    good.write_text(GOOD + "dedup:\n")
+    with pytest.raises(RecipeError, match=r"r\.yaml:\d+: dedup: is empty; write a value, {} for a section"):
+        read_recipe(good)
 
 
 def test_bands_and_rows_come_from_a_threshold(good: Path) -> None:
