@@ -157,6 +157,7 @@ def _documents(recipe: Recipe, graph: Graph) -> dict[str, str]:
         cut=cut,
         documents=[documents[name] for name in trained_on],
         signatures=list(signatures.values()),
+        line_dedup=[edited[name] for name in trained_on if name in edited],
         history=[ArtifactReference.parse(earlier) for earlier in recipe.dedup.history],
         **{
             stage: [nodes[name] for name in trained_on if name in nodes]

@@ -62,7 +62,8 @@ class Places:
 class BatchWork:
     """Elect batch `batch` of what `gather` and `deal_groups` left in `candidates` and `groups`.
 
-    `alone`: nothing else runs beside it, so that `memory` is all there is.
+    `alone`: nothing else runs beside it, so that `memory` is all there is. Where more than `saturated` different texts
+    share a band's key, nothing is elected: a gate will stop the stage.
     """
 
     batch: int
@@ -76,6 +77,7 @@ class BatchWork:
     verify: float
     memory: int
     alone: bool
+    saturated: int | None
 
 
 def bytes_per_document(bands: int, prefer: int) -> int:
@@ -84,7 +86,10 @@ def bytes_per_document(bands: int, prefer: int) -> int:
 
 
 def elect_batch(work: BatchWork, shard: Shard) -> dict[str, JSON]:
-    """Elect, write the folder, and count for gates and statistics; or {"postponed": True} where it should be alone."""
+    """Elect, write the folder, and count for gates and statistics.
+
+    {"postponed": True} where it should be alone; nothing but "texts" and "examples" where a gate will stop the stage.
+    """
     folder = work.elected / str(work.batch)
     staged = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}")  # an orphaned try may still write
     staged.mkdir(parents=True)
@@ -94,6 +99,10 @@ def elect_batch(work: BatchWork, shard: Shard) -> dict[str, JSON]:
     records, starts, parts = records[order], starts[order], parts[order]
     first = first_copies(records["text_hash"])
     members, groups = memberships(_groups(work), records["number"], first)
+    texts, examples = _most_saturated(members, groups, records["number"])
+    if work.saturated is not None and texts > work.saturated:
+        shutil.rmtree(staged)
+        return {"texts": texts, "examples": examples}
     candidates = Candidates(
         Sets(values, starts, records["size"].astype(np.int64)),
         *by_document(members, groups, len(records)),
@@ -104,6 +113,7 @@ def elect_batch(work: BatchWork, shard: Shard) -> dict[str, JSON]:
     except IndexTooLarge:
         if work.alone:
             raise
+        shutil.rmtree(staged)
         return {"postponed": True}
     representative, similarity = _with_copies(result, first, candidates.settled)
     counted = _write(staged, work, records, parts, representative, similarity)
@@ -116,7 +126,8 @@ def elect_batch(work: BatchWork, shard: Shard) -> dict[str, JSON]:
         "compared": result.compared,
         "verified": result.verified,
         "indexed": result.indexed,
-        "saturated": _most_saturated(members, groups, records["number"]),
+        "texts": texts,
+        "examples": examples,
     }
 
 
@@ -242,10 +253,10 @@ def _write(
 
 def _most_saturated(
     ranks: npt.NDArray[np.int32], groups: npt.NDArray[np.int32], numbers: npt.NDArray[np.uint32]
-) -> dict[str, JSON]:
+) -> tuple[int, list[int]]:
     """The band key that most different texts share: how many, and the numbers of a few in order of rank."""
     if not len(groups):
-        return {"texts": 0, "examples": []}
+        return 0, []
     sizes = np.bincount(groups)
     inside = np.sort(ranks[groups == int(sizes.argmax())])
-    return {"texts": int(sizes.max()), "examples": numbers[inside[[0, len(inside) // 2, -1]]].tolist()}
+    return int(sizes.max()), numbers[inside[[0, len(inside) // 2, -1]]].tolist()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
@@ -17,6 +16,7 @@ from tasks.dedup.batch import Places
 from tasks.dedup.clusters import Clusters
 from tasks.dedup.signed import Part, ids, read_rows
 from tasks.dedup.stage import DedupParameters
+from tasks.documents import edits
 
 _EXAMPLES = 3
 _EXCERPT_CHARACTERS = 160
@@ -24,24 +24,47 @@ _EXCERPT_CHARACTERS = 160
 
 @dataclass(frozen=True)
 class Found:
-    """What the gates look at. `eligible`, `removed` and `repeated` (removed, and in an earlier crawl under the same id)
-    count documents by source; `texts` different ones share one band's key, `examples` are numbers of some.
+    """What an election found: `eligible`, `removed` and `repeated` (removed, and in an earlier crawl under the same id)
+    count documents by source.
     """
 
     clusters: Clusters
     eligible: Mapping[str, int]
     removed: Mapping[str, int]
     repeated: Mapping[str, int]
-    texts: int
-    examples: tuple[int, ...]
+
+
+def check_saturation(
+    parts: tuple[Part, ...], texts: int, examples: Iterable[int], parameters: DedupParameters
+) -> list[str]:
+    """As `check_gates`, of the band key that most different texts share: `texts`; `examples` are numbers of some.
+
+    Known before these texts are elected, which takes their square in time where they are nearly similar.
+    """
+    limit = parameters.gates.saturated_band
+    if limit is None or texts <= limit:
+        return []
+    exceeded = [f"{texts:,} different texts agree in one band, dedup.gates.saturated_band is {limit:,}"]
+    if not parameters.accept:
+        shown = [
+            f"  of {texts:,} texts that agree in one band",
+            *(f"    {line}" for line in _excerpts(parts, examples)),
+        ]
+        raise _stopped(
+            exceeded,
+            shown,
+            "They were not compared: that takes long where they are nearly similar. Cut before what they share\n"
+            "(quality rules, line_dedup), let fewer meet (more dedup.rows), raise that limit, or set\n"
+            "dedup.accept: true to compare them.",
+        )
+    return exceeded
 
 
 def check_gates(found: Found, parameters: DedupParameters) -> list[str]:
-    """What is beyond a limit, in words; raises `GateError` with examples unless `parameters.accept`."""
+    """What of an election is beyond a limit, in words; raises `GateError` with examples unless `parameters.accept`."""
     gates, clusters = parameters.gates, found.clusters
     exceeded: list[str] = []
     shown: list[int] = []
-    examples: list[str] = []
     largest = int(clusters.sizes().max(initial=0))
     if gates.largest_cluster is not None and largest > gates.largest_cluster:
         exceeded.append(
@@ -57,25 +80,19 @@ def check_gates(found: Found, parameters: DedupParameters) -> list[str]:
                 f"dedup.gates.removal_rate is {gates.removal_rate:.1%}"
             )
             shown += _largest_of(clusters, source)
-    if gates.saturated_band is not None and found.texts > gates.saturated_band:
-        exceeded.append(
-            f"{found.texts:,} different texts agree in one band, dedup.gates.saturated_band is "
-            f"{gates.saturated_band:,}; they are compared one by one only where more than a template agrees, but look "
-            "whether that text should be cut before (quality rules, line_dedup)"
-        )
-        examples.append(f"  of {found.texts:,} texts that agree in one band")
-        examples += [f"    {line}" for line in _excerpts(clusters.parts, found.examples)]
     if exceeded and not parameters.accept:
-        examples[:0] = [line for cluster in dict.fromkeys(shown) for line in _example(clusters, cluster)]
-        raise GateError(
-            "dedup stopped at a gate:\n"
-            + "\n".join(f"  {line}" for line in exceeded)
-            + "\nfor example:\n"
-            + "\n".join(examples)
-            + "\nThen raise that limit, or set dedup.accept: true to keep this result. To read more first:\n"
-            "  puna run RECIPE -s dedup.accept=true --until dedup; puna inspect --stage dedup"
+        raise _stopped(
+            exceeded,
+            [line for cluster in dict.fromkeys(shown) for line in _example(clusters, cluster)],
+            "Then raise that limit, or set dedup.accept: true to keep this result. To read more first:\n"
+            "  puna run RECIPE -s dedup.accept=true --until dedup; puna inspect --stage dedup",
         )
     return exceeded
+
+
+def _stopped(exceeded: Iterable[str], examples: Iterable[str], advice: str) -> GateError:
+    lines = ["dedup stopped at a gate:", *(f"  {line}" for line in exceeded), "for example:", *examples, advice]
+    return GateError("\n".join(lines))
 
 
 def _largest_of(clusters: Clusters, source: str) -> list[int]:
@@ -107,12 +124,16 @@ def _excerpts(parts: tuple[Part, ...], numbers: Iterable[int], fates: Iterable[s
         row = np.array([number - part.start])
         name = ids(part, row)[0].decode()
         where = f"{part.crawl or part.source} {name}{f' ({fate})' if fate else ''}"
-        lines.append(f"{where}: {_beginning(part.documents, row) if not part.crawl else '(text of an earlier crawl)'}")
+        lines.append(f"{where}: {_beginning(part, row) if not part.crawl else '(text of an earlier crawl)'}")
     return lines
 
 
-def _beginning(documents: Path, row: np.ndarray[tuple[int], np.dtype[np.int64]]) -> str:
-    """The first words of a document's text, on one line."""
-    ((_, table),) = read_rows(documents, ["text"], row)
-    text = str(pc.utf8_slice_codeunits(table["text"], 0, 2 * _EXCERPT_CHARACTERS)[0].as_py())
+def _beginning(part: Part, row: np.ndarray[tuple[int], np.dtype[np.int64]]) -> str:
+    """The first words of a document's text as it was compared, on one line."""
+    ((_, table),) = read_rows(part.documents, ["text"], row)
+    texts = table["text"]
+    if part.edits is not None:
+        ((_, beside),) = read_rows(part.edits, [edits.COLUMN], row)
+        texts = edits.apply_columns(texts, [beside[edits.COLUMN]]).texts
+    text = str(pc.utf8_slice_codeunits(texts, 0, 2 * _EXCERPT_CHARACTERS)[0].as_py())
     return " ".join(text.split())[:_EXCERPT_CHARACTERS]

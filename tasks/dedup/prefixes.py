@@ -130,8 +130,8 @@ def _longer(array: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:
 
 
 def _slots(capacity: int) -> int:
-    """Chains for so many entries: the next power of two."""
-    return 1 << max(0, capacity - 1).bit_length()
+    """Chains for so many entries: a power of two, one or two entries for each."""
+    return 1 << (capacity.bit_length() - 1)
 
 
 def _frequencies(sets: Sets, ranks: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:

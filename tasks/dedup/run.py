@@ -31,7 +31,7 @@ from tasks.dedup.candidates import DealWork, GatherWork, deal_groups, gather
 from tasks.dedup.clusters import BYTES_PER_CLUSTER, Clusters
 from tasks.dedup.clusters import SCHEMA as CLUSTERS_SCHEMA
 from tasks.dedup.fates import FateWork, write_fates
-from tasks.dedup.gates import Found, check_gates
+from tasks.dedup.gates import Found, check_gates, check_saturation
 from tasks.dedup.keys import (
     BANDS,
     GROUP_RECORD,
@@ -119,24 +119,20 @@ def run(context: Context) -> Outcome:
     eligible, groups = _group(context, plan)
     batches = _deal(context, plan)
     elected = _elect(context, plan, batches)
+    texts, examples = max(
+        ((int(result["texts"]), result["examples"]) for result in elected), key=lambda one: one[0], default=(0, [])
+    )
+    exceeded = check_saturation(parts, texts, examples, parameters)
     clusters = Clusters.of(plan.folder / "elected", len(batches), parts)
     sources = sorted({part.source for part in parts if not part.crawl})
-    totals = {
-        name: dict(zip(sources, _sum(elected, name, len(sources)), strict=True)) for name in ("removed", "repeated")
+    eligible_of = {
+        source: sum(eligible[part.number] for part in parts if part.source == source and not part.crawl)
+        for source in sources
     }
-    most = max((result["saturated"] for result in elected), key=lambda one: int(one["texts"]), default=None)
-    texts, examples = (most["texts"], tuple(most["examples"])) if most else (0, ())
-    found = Found(
-        clusters,
-        {
-            source: sum(eligible[part.number] for part in parts if part.source == source and not part.crawl)
-            for source in sources
-        },
-        **totals,
-        texts=texts,
-        examples=examples,
+    removed, repeated = (
+        dict(zip(sources, _sum(elected, name, len(sources)), strict=True)) for name in ("removed", "repeated")
     )
-    exceeded = check_gates(found, parameters)
+    exceeded += check_gates(Found(clusters, eligible_of, removed, repeated), parameters)
     ledger = _write(context, plan, clusters, len(batches))
     statistics = {
         "eligible": ledger.documents("read"),
@@ -147,7 +143,7 @@ def run(context: Context) -> Outcome:
             source: ledger.documents("dropped", source=source) / max(ledger.documents("read", source=source), 1)
             for source in sources
         },
-        "history": {"documents": plan.first_new, "repeated": sum(found.repeated.values())},
+        "history": {"documents": plan.first_new, "repeated": sum(repeated.values())},
         "clusters": len(clusters),
         "largest_cluster": clusters.largest(),
         "cluster_sizes": clusters.histogram(),
@@ -235,6 +231,7 @@ def _elect(context: Context, plan: Plan, sizes: npt.NDArray[np.int64]) -> list[d
         return BatchWork(
             batch, plan.folder / "candidates", plan.folder / "dealt", plan.folder / "elected", plan.partitions, places,
             plan.first_new, len(parameters.prefer), parameters.verify, memory - int(sizes[batch]) * each, alone,
+            None if parameters.accept else parameters.gates.saturated_band,
         )  # fmt: skip
 
     shared = np.flatnonzero(sizes * each <= plan.worker_bytes).tolist()

@@ -60,6 +60,7 @@ class Part:
     documents: Path  # has the column id; text only where it is of this run
     signatures: Path
     cut: Path | None
+    edits: Path | None  # of line_dedup, through which signatures saw the text
     prefer: tuple[Preference, ...]
 
     @property
@@ -111,13 +112,15 @@ def find_parts(inputs: Mapping[str, Sequence[Artifact]], parameters: DedupParame
         for name in artifact.files(INDEX_PREFIX):
             path = artifact.path(name)
             place = {"source": artifact.name, "name": Path(name).name, "crawl": artifact.identity, "order": order}
-            files = {"documents": path, "signatures": path, "cut": None, "prefer": unranked}
+            files = {"documents": path, "signatures": path, "cut": None, "edits": None, "prefer": unranked}
             add(pq.read_metadata(path).num_rows, **place, **files)
     for source in sorted(documents):
         for name in documents[source].files("part-"):
             path = documents[source].path(name)
             rows = pq.read_metadata(path).num_rows
             beside = {"signatures": signatures[source].path(name), "cut": cut.path(f"{source}/{name}")}
+            if (edited_by := by_role.get("line_dedup", {}).get(source)) is not None:
+                beside["edits"] = edited_by.path(name)
             prefer = tuple(_preference(entry, by_role, source, name) for entry in parameters.prefer)
             for file in (*beside.values(), *(one.file for one in prefer if one.file is not None)):
                 if (there := pq.read_metadata(file).num_rows) != rows:
@@ -125,7 +128,8 @@ def find_parts(inputs: Mapping[str, Sequence[Artifact]], parameters: DedupParame
                         f"{source}/{name} has {rows} documents but {file} has {there} rows: rebuild that artifact"
                     )
             order = len(history) + crawls[source]
-            add(rows, source=source, name=name, crawl="", order=order, documents=path, prefer=prefer, **beside)
+            where = {"source": source, "name": name, "crawl": "", "order": order, "documents": path, "prefer": prefer}
+            add(rows, **where, **{"edits": None, **beside})
     if start > MOST_DOCUMENTS:
         raise StageError(f"{start:,} documents, one run of dedup takes {MOST_DOCUMENTS:,}: take sources apart by crawl")
     return tuple(found)

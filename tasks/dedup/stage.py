@@ -2,8 +2,9 @@
 
 See docs/dedup.md for the definition, the algorithm and what it costs.
 
-Input roles: cut (one), documents and signatures (of every source), the annotations that `prefer` names (by stage), and
-history (select artifacts of earlier crawls, the earliest first).
+Input roles: cut (one), documents and signatures (of every source), line_dedup (of sources whose signatures were made
+through it: gates show texts as they were compared), the annotations that `prefer` names (by stage), and history (select
+artifacts of earlier crawls, the earliest first).
 """
 
 from __future__ import annotations

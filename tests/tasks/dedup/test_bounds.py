@@ -18,7 +18,7 @@ import pytest
 from infra.engine.base import Inline
 from infra.stage import GateError, StageError
 from infra.store import Artifact
-from tasks.dedup import keys
+from tasks.dedup import batch, keys
 from tasks.dedup import run as dedup_run
 from tasks.dedup import signed as signed_rows
 from tasks.dedup.stage import STAGE, DedupParameters
@@ -212,15 +212,19 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.M
     assert data_digests(found) == expected
 
 
-def test_a_saturated_band_stops_the_stage(tmp_path: Path) -> None:
+def test_a_saturated_band_stops_the_stage_before_its_texts_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = np.random.default_rng(4)
     sets = [np.unique(rng.integers(0, 2**32, 20, dtype=np.uint32)) for _ in range(50)]
     inputs = signed(tmp_path, sets, list(range(50)), [3] * 50)
     gates = OPEN | {"saturated_band": 40}
-    with pytest.raises(GateError) as stopped:
+    with pytest.raises(GateError) as stopped, monkeypatch.context() as without:
+        without.delattr(batch, "elect")
         dedup(inputs, tmp_path, gates=gates)
     message = str(stopped.value)
     assert "50 different texts agree in one band, dedup.gates.saturated_band is 40" in message
     assert f"web {0:032x}: text" in message and f"web {49:032x}: text" in message
+    assert "They were not compared" in message and "dedup.accept: true" in message
     found = dedup(inputs, tmp_path, gates=gates, accept=True)
     assert found.statistics["kept"] == 50 and len(found.statistics["gates_exceeded"]) == 1

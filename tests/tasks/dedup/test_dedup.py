@@ -14,6 +14,9 @@ from infra.stage import GateError, StageError
 from infra.store import Artifact
 from tasks.dedup.stage import STAGE, DedupParameters, Gates
 from tasks.documents.ledger import Ledger
+from tasks.line_dedup.stage import STAGE as LINE_DEDUP
+from tasks.line_dedup.stage import LineDedupParameters
+from tasks.signatures.stage import STAGE as SIGNATURES
 from tasks.signatures.stage import SignaturesParameters
 from tests.stage_harness import data_digests, run_stage
 from tests.tasks.dedup.corpus import dedup_inputs, document, edited, outcomes, prose
@@ -145,6 +148,29 @@ def test_gate_on_the_largest_cluster_shows_examples(tmp_path: Path) -> None:
     assert (
         dedup(rows, tmp_path, gates=Gates(largest_cluster=10, removal_rate=None))[0].statistics["gates_exceeded"] == []
     )
+
+
+def test_gates_show_texts_as_they_were_compared(tmp_path: Path) -> None:
+    """Through the edits of line_dedup, as signatures read them."""
+    rows = [
+        document(f"the same line on every page\na text of its own{'!' * number}", id=f"{number:032x}")
+        for number in range(5)
+    ]
+    inputs = dedup_inputs({"web": rows}, tmp_path)
+    (documents,) = inputs["documents"]
+    lines = run_stage(
+        LINE_DEDUP,
+        LineDedupParameters(keep="none", normalise="none"),
+        {"documents": documents},
+        "web",
+        tmp_path=tmp_path,
+    )
+    roles = {"documents": documents, "line_dedup": lines}
+    inputs["signatures"] = run_stage(SIGNATURES, SignaturesParameters(), roles, "web", tmp_path=tmp_path)
+    inputs["line_dedup"] = lines
+    with pytest.raises(GateError, match=r"web 0{32} \(kept\): a text of its own\n") as stopped:
+        run_stage(STAGE, DedupParameters(prefer=()), inputs, tmp_path=tmp_path)
+    assert "every page" not in str(stopped.value)
 
 
 def test_gate_on_the_removal_rate_names_the_source(tmp_path: Path) -> None:
