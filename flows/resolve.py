@@ -1,8 +1,8 @@
 """Moving references -> pins: what every file is at this moment.
 
 A local file is pinned by its sha256, cached by path, size and modification time, so that a warm plan reads no data. A
-folder pins every file in it, a glob every match, in name order. What cannot be reached stays `Unresolved`: a plan shows
-`?` for it and for what rests on it, a run refuses.
+folder pins every file in it that is not hidden, a glob every match, in name order. What cannot be reached stays
+`Unresolved`: a plan shows `?` for it and for what rests on it, a run refuses.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from flows.graph import ARTIFACT_SCHEME, Graph
 from flows.recipe_errors import nearest
-from infra.io.files import replace_bytes, sha256_file
+from infra.io.files import files_in, replace_bytes, sha256_file
 from infra.stage import Pin
 
 NAMED_FILES = {"lid.176": "tasks.langid.model:locate_model"}
@@ -113,7 +113,7 @@ def _pin(reference: str, digests: Digests) -> list[Pin] | Unresolved:
         if path.is_file():
             return [digests.pin(path, path.name)]
         if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+            files = files_in(path)
             if not files:
                 return Unresolved(reference, "the folder is empty; name one that holds files")
             return [digests.pin(file, file.relative_to(path).as_posix()) for file in files]

@@ -26,6 +26,12 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def files_in(folder: Path) -> list[Path]:
+    """Every file below a folder but the hidden ones (`.cache` of a download, `.git`, `.DS_Store`), in name order."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
 def temporary_beside(path: Path) -> Path:
     """A fresh hidden name in the folder of `path`; listings of a store skip such names."""
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")

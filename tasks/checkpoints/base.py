@@ -12,6 +12,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from infra.io.files import files_in
 from infra.stage import Pin, StageError
 from tasks.checkpoints import foreign_tokenizers, llama2c
 from tasks.checkpoints.sentencepiece_model import SentencePieceModel, is_model, read_model
@@ -19,7 +20,6 @@ from tasks.checkpoints.tokenizer_files import (
     read_added_tokens,
     read_settings,
     read_tokenizer,
-    refuse_pointer,
     with_added_tokens,
     write_tokenizer,
 )
@@ -30,11 +30,41 @@ MODEL_FILE = "tokenizer.model"
 _CHECKPOINT_FILES = ("config.json", "generation_config.json", "*.safetensors", "*.index.json", "pytorch_model*.bin")
 
 
+_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+
+
 def folder_of(pins: Sequence[Pin]) -> Path:
-    """The folder that a parameter named, from the pins of the files in it."""
+    """The folder that a parameter named, from the pins of the files in it.
+
+    `StageError` where it has files that are not pinned: they would be read, and the version would not know them.
+    """
     if not pins:
         raise StageError("the base folder has no files; name a folder with a checkpoint or tokenizer in it")
-    return Path(os.path.commonpath([Path(pin.path).parent for pin in pins]))
+    folder = Path(os.path.commonpath([Path(pin.path).parent for pin in pins]))
+    pinned = {Path(pin.path) for pin in pins}
+    if others := [path for path in files_in(folder) if path not in pinned]:
+        raise StageError(
+            f"a base is a folder, and its version holds all its files; of {folder} {len(pinned)} are pinned and "
+            f"{len(others)} are not ({', '.join(path.name for path in others[:3])}). Name the folder itself; if you "
+            "did, it has changed since the plan: run again"
+        )
+    return folder
+
+
+def _refuse_adapter(folder: Path) -> None:
+    if not (found := [name for name in _ADAPTER_FILES if (folder / name).is_file()]):
+        return
+    weights = [path.name for path in sorted(folder.glob("*.safetensors")) if path.name not in _ADAPTER_FILES]
+    if weights:
+        raise StageError(
+            f"{folder} holds full weights ({weights[0]}) and an adapter ({found[0]}), and the base could be meant with "
+            "or without it. Merge it (peft: `merge_and_unload()`, then `save_pretrained`) and name that folder, or "
+            "move the adapter's files to another folder"
+        )
+    raise StageError(
+        f"{folder} holds an adapter only ({found[0]}), which is no base. Merge it into its model first (peft: "
+        "`merge_and_unload()`, then `save_pretrained`) and name the merged folder"
+    )
 
 
 def open_base(folder: Path, scratch: Path) -> Path:
@@ -49,6 +79,7 @@ def open_base(folder: Path, scratch: Path) -> Path:
             f"{folder} is no folder; name the folder of a base, or an artifact that holds a checkpoint (stages model "
             "and training; for a tokenizer's base, stage tokenizer as well)"
         )
+    _refuse_adapter(folder)
     if (folder / "tokenizer.json").is_file():
         return folder
     bins = sorted(folder.glob("*.bin"))
@@ -95,9 +126,7 @@ def read_base_tokenizer(folder: Path) -> BaseTokenizer:
     """
     tokenizer = read_tokenizer(folder)
     path = folder / MODEL_FILE
-    if path.is_file():
-        refuse_pointer(path)
-    if not path.is_file() or not is_model(path):
+    if not path.is_file() or foreign_tokenizers.is_rank_file(path):
         return BaseTokenizer(tokenizer)
     model = read_model(path)
     try:

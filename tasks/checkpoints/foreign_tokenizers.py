@@ -20,11 +20,14 @@ LLAMA_3_SPECIALS = 256
 
 def read_model_file(path: Path) -> tuple[Tokenizer, dict[str, Any]]:
     """A fast tokenizer and its settings from a `tokenizer.model`, whichever of the two kinds it is."""
+    return read_ranks(path) if is_rank_file(path) else read_sentencepiece(path)
+
+
+def is_rank_file(path: Path) -> bool:
+    """Whether a `tokenizer.model` is Llama-3's, not sentencepiece's."""
     with path.open("rb") as file:
         first = file.readline(200).split()
-    if len(first) == 2 and first[1] == b"0":
-        return read_ranks(path)
-    return read_sentencepiece(path)
+    return len(first) == 2 and first[1] == b"0"
 
 
 def read_sentencepiece(path: Path) -> tuple[Tokenizer, dict[str, Any]]:
@@ -95,10 +98,17 @@ def read_ranks(path: Path) -> tuple[Tokenizer, dict[str, Any]]:
     way, so `ignore_merges` is on.
     """
     lines = [line.split() for line in path.read_bytes().splitlines() if line]
-    pieces = [base64.b64decode(content) for content, _ in lines]
-    if [int(rank) for _, rank in lines] != list(range(LLAMA_3_RANKS)):
+    try:
+        pieces = [base64.b64decode(content, validate=True) for content, _ in lines]
+        ranks = [int(rank) for _, rank in lines]
+    except ValueError as error:
         raise StageError(
-            f"{path}: {len(lines):,} ranks; only Llama-3's {LLAMA_3_RANKS:,} are known; give a tokenizer.json"
+            f"{path}: {len(lines):,} lines, not all a piece and its rank ({error}); download it"
+        ) from error
+    if ranks != list(range(LLAMA_3_RANKS)):
+        raise StageError(
+            f"{path}: {len(lines):,} ranks; only Llama-3's {LLAMA_3_RANKS:,} are known; download it again if it is "
+            "Llama-3's, else give a tokenizer.json"
         )
     vocabulary = {byte_level_token(piece): rank for rank, piece in enumerate(pieces)}
     merges = [(byte_level_token(left), byte_level_token(right)) for left, right in merges_of(pieces, pieces)]

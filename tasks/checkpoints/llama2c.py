@@ -18,8 +18,9 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from infra.stage import StageError
-from tasks.checkpoints.llama_config import llama_config, write_json
+from tasks.checkpoints.llama_config import llama_config
 from tasks.checkpoints.merges import merges_of
+from tasks.checkpoints.text_files import write_json
 from tasks.checkpoints.tokenizer_files import WHITESPACE, sentencepiece_style, write_tokenizer
 
 UNKNOWN, BOS, EOS = "<unk>", "<s>", "</s>"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 
@@ -48,8 +45,3 @@ def llama_config(
         "eos_token_id": eos_token_id,
         "dtype": dtype,
     }
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Sorted keys, two spaces, a line feed at the end."""
-    path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from infra.stage import StageError
+from tasks.checkpoints.text_files import refuse_pointer
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 """SentencePiece.Type."""
@@ -118,11 +119,15 @@ class SentencePieceModel:
 
 
 def read_model(path: Path) -> SentencePieceModel:
-    """Read a file; `StageError` when it is no sentencepiece model."""
+    """Read a file; `StageError` when it is no sentencepiece model, or the beginning of one."""
+    refuse_pointer(path)
     try:
         return parse_model(path.read_bytes())
     except (IndexError, struct.error, UnicodeDecodeError, ValueError) as error:
-        raise StageError(f"{path}: not a sentencepiece model ({error or type(error).__name__})") from error
+        raise StageError(
+            f"{path}: not a sentencepiece model, or not all of one ({str(error) or type(error).__name__}); "
+            "download it again"
+        ) from error
 
 
 def is_model(path: Path) -> bool:
@@ -138,7 +143,9 @@ def parse_model(blob: bytes) -> SentencePieceModel:
     """Parse a file's bytes; `ValueError`, `IndexError` or `UnicodeDecodeError` when they are something else."""
     pieces: list[Piece] = []
     trainer, normalizer = TrainerSpec(), NormalizerSpec()
+    parts: set[int] = set()
     for number, _, value in _fields(blob):
+        parts.add(number)
         if number == PIECES:
             pieces.append(_piece(_message(value)))
         elif number == TRAINER:
@@ -153,6 +160,8 @@ def parse_model(blob: bytes) -> SentencePieceModel:
             )
     if not pieces:
         raise ValueError("no pieces in it")
+    if not parts >= {TRAINER, NORMALIZER}:
+        raise ValueError("it ends before the settings that follow the pieces")
     return SentencePieceModel(tuple(pieces), trainer, normalizer, blob)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from infra.stage import StageError
-from tasks.checkpoints.llama_config import write_json
+from tasks.checkpoints.text_files import read_json, read_text, refuse_pointer, write_json
 
 WHITESPACE = "\u2581"
 """sentencepiece's visible space."""
@@ -124,7 +124,6 @@ _NOT_CARRIED = {
 }  # fmt: skip
 """Of a base's `tokenizer_config.json`: where it lay, which class read it, and what `tokenizer.json` says already."""
 
-_LFS = b"version https://git-lfs"
 CHAT_TEMPLATE = "chat_template.jinja"
 CHAT_TEMPLATES = "additional_chat_templates"
 
@@ -138,14 +137,13 @@ def read_settings(folder: Path) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         if (path := folder / name).is_file():
-            for key, value in json.loads(path.read_text(encoding="utf-8")).items():
+            for key, value in read_json(path).items():
                 if value is not None and key not in _NOT_CARRIED:
                     settings[key] = _contents(value) if key in (*_SPECIAL, *_SPECIAL_LISTS) else value
-    templates = {
-        path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob(f"{CHAT_TEMPLATES}/*.jinja"))
-    }
+                    _require_kind(path, key, settings[key])
+    templates = {path.stem: read_text(path) for path in sorted(folder.glob(f"{CHAT_TEMPLATES}/*.jinja"))}
     if (path := folder / CHAT_TEMPLATE).is_file():
-        templates = {"default": path.read_text(encoding="utf-8"), **templates}
+        templates = {"default": read_text(path), **templates}
     if list(templates) == ["default"]:
         settings["chat_template"] = templates["default"]
     elif templates:
@@ -162,11 +160,24 @@ def _contents(value: Any) -> Any:
     return value
 
 
-def refuse_pointer(path: Path) -> None:
-    """`StageError` where a file is only Git LFS's note of where it lies."""
-    with path.open("rb") as stream:
-        if stream.read(len(_LFS)) == _LFS:
-            raise StageError(f"{path} is a Git LFS pointer, not the file; fetch it (git lfs pull) and run again")
+def _require_kind(path: Path, key: str, value: Any) -> None:
+    """`StageError` where a special token or a chat template is not of the kind that transformers reads."""
+    if key in _SPECIAL:
+        fits, wanted = isinstance(value, str), "a token's text"
+    elif key in _SPECIAL_LISTS:
+        tokens = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [None]
+        fits, wanted = all(isinstance(token, str) for token in tokens), "a list of tokens' texts"
+    elif key == "chat_template":
+        named = value if isinstance(value, list) and value else [value]
+        fits = isinstance(value, str) or all(
+            isinstance(item, dict) and isinstance(item.get("name"), str) and isinstance(item.get("template"), str)
+            for item in named
+        )
+        wanted = 'a template, or a list of {"name", "template"}'
+    else:
+        return
+    if not fits:
+        raise StageError(f"{path}: {key} is {json.dumps(value)[:80]}, not {wanted}; mend it or download it again")
 
 
 def read_added_tokens(folder: Path) -> dict[int, AddedToken]:
@@ -182,13 +193,20 @@ def read_added_tokens(folder: Path) -> dict[int, AddedToken]:
         for key in _SPECIAL_LISTS:
             value = settings.get(key) or ()
             named |= set(value.values() if isinstance(value, dict) else value)
-        for content, index in json.loads(path.read_text(encoding="utf-8")).items():
-            found[int(index)] = AddedToken(content, special=content in named, normalized=False)
+        for content, index in read_json(path).items():
+            if not isinstance(index, int) or index < 0:
+                raise StageError(f"{path}: the id of {content!r} is {index!r}; download it again")
+            found[index] = AddedToken(content, special=content in named, normalized=False)
     if (path := folder / "tokenizer_config.json").is_file():
-        decoder = json.loads(path.read_text(encoding="utf-8")).get("added_tokens_decoder") or {}
-        for index, token in decoder.items():
-            flags = {key: bool(token.get(key)) for key in ("special", "lstrip", "rstrip", "single_word", "normalized")}
-            found[int(index)] = AddedToken(token["content"], **flags)
+        decoder = read_json(path).get("added_tokens_decoder") or {}
+        try:
+            for index, token in decoder.items():
+                flags = ("special", "lstrip", "rstrip", "single_word", "normalized")
+                found[int(index)] = AddedToken(token["content"], **{key: bool(token.get(key)) for key in flags})
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise StageError(
+                f"{path}: added_tokens_decoder is not ids with tokens ({error!r}); download it again"
+            ) from error
     return found
 
 

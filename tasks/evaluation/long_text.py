@@ -86,7 +86,7 @@ def long_spans(texts: Iterator[str], length_bytes: int, limit: int) -> tuple[lis
 def tokens_of(text: str, model: LoadedModel) -> tuple[list[int], NDArray[np.int64]]:
     """Ids, and at which byte of the text each of them ends (never falling; the last is the text's end).
 
-    Of several tokens that spell one character, each ends where the character does, and so does a dummy prefix before it.
+    Of several tokens that spell one character, each ends where the character does; a dummy prefix likewise.
     """
     encoded = model.tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
     ids: list[int] = encoded["input_ids"]

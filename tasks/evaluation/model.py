@@ -105,11 +105,23 @@ def load(folder: Path, *, dtype: str, device: str, max_length: int | None) -> Lo
     """Load a checkpoint with its tokenizer; `device: auto` takes an accelerator where there is one.
 
     `max_length` (tokens) defaults to the model's own context and may not exceed it.
+
+    Raises:
+        StageError: files are damaged, or weights are missing (which transformers would draw at random).
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(str(folder))
-    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype if dtype == "auto" else getattr(torch, dtype))
+    number_type = dtype if dtype == "auto" else getattr(torch, dtype)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        model, found = AutoModelForCausalLM.from_pretrained(str(folder), dtype=number_type, output_loading_info=True)
+    except Exception as error:  # each of the libraries has its own; tokenizers raises plain Exception
+        raise StageError(f"the model in {folder} cannot be loaded: {error}; download it again, or mend it") from error
+    if missing := sorted(found["missing_keys"]):
+        raise StageError(
+            f"the model in {folder} lacks {len(missing):,} tensors that its config.json asks for, first {missing[0]}; "
+            "the download is not complete, or config.json is of another model"
+        )
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     model = model.to(device).eval()

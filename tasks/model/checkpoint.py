@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.stage import StageError
+from tasks.checkpoints.text_files import read_json
 from tasks.model.safetensors_file import Stored, read_header, same_bytes
 
 INDEX = "model.safetensors.index.json"
@@ -18,6 +19,7 @@ INPUT = "embed_tokens.weight"
 OUTPUT = "lm_head.weight"
 LAYER = re.compile(r"^((?:.*\.)?layers\.)(\d+)(\..+)$")
 """A layer's tensor: what stands before its number, the number, what follows."""
+_PART = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 _COMPUTED = ".rotary_emb.inv_freq"
 """Old Llama checkpoints hold this table; transformers computes it from the configuration and ignores the tensor."""
 
@@ -55,7 +57,7 @@ class Layout:
         """`StageError` when config and tensors disagree, or when the matrices are not where a Llama has them."""
         config = _read_config(folder)
         tied = _is_tied(config)
-        tensors = {name: found for name, found in _read_tensors(folder).items() if not name.endswith(_COMPUTED)}
+        tensors = {name: found for name, found in read_tensors(folder).items() if not name.endswith(_COMPUTED)}
         inputs = [name for name in tensors if name.endswith(INPUT)]
         outputs = [name for name in tensors if name.endswith(OUTPUT)]
         if len(inputs) != 1 or len(outputs) > 1 or (not outputs and not tied):
@@ -81,18 +83,19 @@ class Layout:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StageError(f"{folder} has no config.json; name the folder of a Hugging Face checkpoint") from None
-    except ValueError as error:
-        raise StageError(f"{folder}/config.json is no JSON ({error}); download it again") from error
-    needed = [key for key in ("vocab_size", "num_hidden_layers", "hidden_size", "model_type") if key not in config]
-    if needed:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise StageError(f"{folder} has no config.json; name the folder of a Hugging Face checkpoint")
+    config = read_json(path)
+    needed = {"vocab_size": int, "num_hidden_layers": int, "hidden_size": int, "model_type": str}
+    if lacking := [key for key in needed if key not in config]:
         raise StageError(
-            f"{folder}/config.json lacks {', '.join(needed)}; surgery is for Llama-style language models (of a "
+            f"{path} lacks {', '.join(lacking)}; surgery is for Llama-style language models (of a "
             "model with images or speech, save the language model alone)"
         )
+    for key, kind in needed.items():
+        if type(config[key]) is not kind or config[key] in (0, ""):
+            raise StageError(f"{path}: {key} is {config[key]!r}; download it again")
     return config
 
 
@@ -103,8 +106,12 @@ def _is_tied(config: Mapping[str, Any]) -> bool:
     return bool(family is not None and family().tie_word_embeddings)  # Llama is untied by default, Gemma tied
 
 
-def _read_tensors(folder: Path) -> dict[str, Stored]:
-    """All tensors by name. One file wins over an index, as in transformers."""
+def read_tensors(folder: Path) -> dict[str, Stored]:
+    """All tensors by name. One file wins over an index, as in transformers.
+
+    Files that the index does not name are passed over (Mistral's folders hold the weights a second time, as
+    `consolidated.safetensors`), unless they are called as its own parts are.
+    """
     if (folder / SINGLE).is_file():
         return read_header(folder / SINGLE)
     if not (folder / INDEX).is_file():
@@ -115,16 +122,24 @@ def _read_tensors(folder: Path) -> dict[str, Stored]:
                 "them where you trust them: `AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW)`"
             )
         raise StageError(f"{folder} has neither {SINGLE} nor {INDEX}; it has {_names(folder)}")
-    try:
-        weights: dict[str, str] = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
-        files = sorted(set(weights.values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StageError(f"{folder}/{INDEX} is no index of weights ({error!r}); download it again") from error
+    weights = read_json(folder / INDEX).get("weight_map")
+    if not isinstance(weights, dict) or not weights or any(Path(str(file)).name != file for file in weights.values()):
+        raise StageError(
+            f"{folder}/{INDEX} is no index of weights (its weight_map is to say of each tensor which file of this "
+            "folder it lies in); download it again"
+        )
+    files = sorted(set(weights.values()))
     absent = [name for name in files if not (folder / name).is_file()]
     if absent:
         raise StageError(
             f"{folder} lacks {absent[0]}, which {INDEX} names ({len(absent)} of {len(files)} files are absent): the "
             "download is not complete"
+        )
+    parts = {path.name for path in folder.iterdir() if _PART.fullmatch(path.name)}
+    if strays := sorted(parts - set(files)):
+        raise StageError(
+            f"{folder} holds {strays[0]}, which {INDEX} does not name ({', '.join(files[:3])}): parts of two downloads "
+            "or of two ways to cut the weights; take away those that do not belong, or download all again"
         )
     tensors: dict[str, Stored] = {}
     for file in files:
@@ -133,7 +148,8 @@ def _read_tensors(folder: Path) -> dict[str, Stored]:
         if lost := sorted(named - set(found)):
             raise StageError(f"{folder}/{file} lacks {lost[0]}, which {INDEX} says it holds; download both again")
         if extra := sorted(set(found) - named):
-            raise StageError(f"{folder}/{file} holds {extra[0]}, which {INDEX} does not name; download both again")
+            place = f"says lies in {weights[extra[0]]}" if extra[0] in weights else "does not name"
+            raise StageError(f"{folder}/{file} holds {extra[0]}, which {INDEX} {place}; download both again")
         tensors |= found
     return tensors
 

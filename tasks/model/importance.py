@@ -10,7 +10,6 @@ so rotary types and attention are the base's. Everything is float32.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from safetensors import safe_open
 
 from infra.stage import StageError
 from tasks.checkpoints.tokenizer_files import read_tokenizer, size_of
+from tasks.model.checkpoint import read_tensors
 
 Measure = Literal["block-influence", "loss"]
 
@@ -118,7 +118,7 @@ class Body:
             )
         self._layers = int(config.num_hidden_layers)
         self._base = base
-        self._files = _tensor_files(base)
+        self._files = {name: place.path for name, place in read_tensors(base).items()}
         inputs = [key for key in self._files if key.endswith("embed_tokens.weight")]
         if len(inputs) != 1:
             raise StageError(f"{base} has the input matrices {inputs}; one is needed")
@@ -208,12 +208,3 @@ class Body:
         if key not in self._files:
             raise StageError(f"{self._base} has no tensor {key}: the checkpoint is not complete")
         return safe_open(self._files[key], framework="pt")
-
-
-def _tensor_files(base: Path) -> dict[str, Path]:
-    """Name of each tensor -> the file it lies in."""
-    index = base / "model.safetensors.index.json"
-    if index.is_file():
-        return {key: base / name for key, name in json.loads(index.read_text())["weight_map"].items()}
-    with safe_open(base / "model.safetensors", framework="pt") as tensors:
-        return dict.fromkeys(tensors.keys(), base / "model.safetensors")

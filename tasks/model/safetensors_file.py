@@ -17,9 +17,9 @@ from typing import BinaryIO
 from safetensors import SafetensorError, safe_open
 
 from infra.stage import StageError
+from tasks.checkpoints.text_files import refuse_pointer
 
 BLOCK_BYTES = 1 << 24
-_LFS = b"version https://git-lfs"
 _BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "U8": 8, "I8": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16}
 _BITS |= {"I32": 32, "U32": 32, "F32": 32, "F64": 64, "I64": 64, "U64": 64, "C64": 64}
 
@@ -51,10 +51,8 @@ class Outgoing:
 
 def read_header(path: Path) -> dict[str, Stored]:
     """Name -> place of every tensor. `StageError` where the file is cut short, damaged or something else."""
+    refuse_pointer(path)
     with path.open("rb") as stream:
-        start = stream.read(len(_LFS))
-        if start == _LFS:
-            raise StageError(f"{path} is a Git LFS pointer, not the weights; fetch them (git lfs pull) and run again")
         try:
             # Checks lengths, types, offsets and the file's size, all without reading a tensor.
             with safe_open(path, framework="np"):
@@ -63,7 +61,6 @@ def read_header(path: Path) -> dict[str, Stored]:
             raise StageError(
                 f"{path} is no whole safetensors file ({error}): {path.stat().st_size:,} bytes; download it again"
             ) from error
-        stream.seek(0)
         (length,) = struct.unpack("<Q", stream.read(8))
         header = json.loads(stream.read(length))
     header.pop("__metadata__", None)

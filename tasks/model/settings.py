@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infra.stage import StageError
 from infra.store.attempt import Shard
-from tasks.checkpoints.llama_config import write_json
+from tasks.checkpoints.text_files import read_json, write_json
 from tasks.model.checkpoint import INDEX, Layout
 
 CHECKPOINT = "checkpoint"
@@ -53,29 +53,44 @@ def publish_settings(
             (folder / file.name).write_bytes(file.read_bytes())
         settings = folder / "tokenizer_config.json"
         if positions is not None and settings.is_file():
-            write_json(settings, json.loads(settings.read_text(encoding="utf-8")) | {"model_max_length": positions})
+            write_json(settings, read_json(settings) | {"model_max_length": positions})
         write_json(folder / "config.json", config)
         write_json(folder / "generation_config.json", generation)
         shard.publish(folder, CHECKPOINT)
 
 
+def read_generation(folder: Path) -> dict[str, Any] | None:
+    """A base's settings of generation; None where it has none. `StageError` where the file is damaged."""
+    path = folder / "generation_config.json"
+    if not path.is_file():
+        return None
+    found = read_json(path)
+    suppressed = found.get("suppress_tokens")
+    if suppressed is not None and not (isinstance(suppressed, list) and all(type(id) is int for id in suppressed)):
+        raise StageError(f"{path}: suppress_tokens is {suppressed!r}, not a list of ids; mend it or download it again")
+    return found
+
+
 def generation_of(
-    layout: Layout, config: Mapping[str, Any], positions: int | None, new: range, unused: Sequence[int]
+    before: Mapping[str, Any] | None,
+    layout: Layout,
+    config: Mapping[str, Any],
+    positions: int | None,
+    new: range,
+    unused: Sequence[int],
 ) -> dict[str, Any]:
     """The base's settings of generation; rows that no token has are never sampled.
 
     Args:
+        before: what `read_generation` found.
         config: of the new checkpoint.
         positions: it reads now; None as before.
         new: ids of its new tokens.
         unused: ids of its rows that no token has.
     """
-    path = Path(layout.folder) / "generation_config.json"
-    if path.is_file():
-        generation: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    else:
-        ids = ("bos_token_id", "eos_token_id")
-        generation = {key: config[key] for key in ids if config.get(key) is not None}
+    if before is None:
+        before = {key: config[key] for key in ("bos_token_id", "eos_token_id") if config.get(key) is not None}
+    generation = dict(before)
     # A base of ours suppresses its own padding, into which new tokens may have come.
     suppressed = {*(generation.pop("suppress_tokens", None) or ()), *unused} - set(new)
     if suppressed:

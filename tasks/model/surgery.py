@@ -26,7 +26,7 @@ from tasks.model.mass import is_measurable, new_mass
 from tasks.model.plan import PlannedFile, index_of, plan
 from tasks.model.rope import extended
 from tasks.model.safetensors_file import copy_of, write_file
-from tasks.model.settings import CHECKPOINT, VOLATILE, SettingsWork, generation_of, write_settings
+from tasks.model.settings import CHECKPOINT, VOLATILE, SettingsWork, generation_of, read_generation, write_settings
 from tasks.model.stage import Embeddings, LayerChoice, Measure, ModelParameters
 from tasks.model.texts import sample_texts
 
@@ -49,7 +49,7 @@ def operate(
     Raises:
         StageError: base, tokenizer and parameters do not go together.
     """
-    layout = Layout.read(base)
+    layout, generation = Layout.read(base), read_generation(base)
     vocabulary = read_tokenizer(tokenizer).get_vocab()
     growth = _growth(parameters, layout, read_tokenizer(base), vocabulary, tokens)
     measured: dict[str, Any] = {}
@@ -74,7 +74,7 @@ def operate(
     written = context.map(write_weights, {file.name: WeightsWork.of(file, growth) for file in files})
     rest = SettingsWork(
         config=config,
-        generation=generation_of(layout, config, positions, new, unused),
+        generation=generation_of(generation, layout, config, positions, new, unused),
         index=index_of(files),
         tokenizer=str(tokenizer),
         positions=positions,

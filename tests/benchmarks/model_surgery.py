@@ -1,12 +1,15 @@
 """Memory and time of model surgery: an 8B-shaped checkpoint grown by 30,000 tokens and cut to 24 of 32 layers.
 
-Run: python -m tests.benchmarks.model_surgery FOLDER [--shape 8b|small] [--steps base,run,copy,kill]. FOLDER needs 45 GB
-for 8b and is emptied of what a step no longer needs; delete it afterwards. Steps:
+Run: python -m tests.benchmarks.model_surgery FOLDER [--shape 8b|small] [--steps time,kill,importance]. FOLDER needs 45
+GB for 8b and is emptied of what a step no longer needs, but for the base, which later runs take as it is; delete it
+afterwards. Steps:
 
-    base   write a random bfloat16 checkpoint in 4 files, with a tokenizer of as many tokens
-    run    the stage in a process of its own; peak memory, seconds
-    copy   the ceiling: cp of the files the stage wrote, flushed to disk, and sha256 of them as the store takes it
-    kill   the stage again, ended by SIGKILL when half of its files are there, then run to its end; same bytes
+    time        the stage in a process of its own, its peak memory, and the ceiling: cp of the files it wrote, flushed
+                to disk, and sha256 of them as the store takes it. Both begin with nothing of what they read in memory
+    kill        the stage again, ended by SIGKILL when half of its files are there, then run to its end; same bytes
+    importance  how much each layer of the base matters by --measure on --tokens tokens; seconds, peak memory
+
+The base is a random bfloat16 checkpoint in 4 files with a tokenizer of as many tokens.
 """
 
 from __future__ import annotations
@@ -14,14 +17,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -30,12 +35,14 @@ from infra.context import Context
 from infra.io.files import sha256_file
 from infra.stage import Outcome, Parameters, Pin, Stage
 from infra.store.attempt import Shard
-from tasks.checkpoints.llama_config import llama_config, write_json
+from tasks.checkpoints.llama_config import llama_config
+from tasks.checkpoints.text_files import write_json
 from tasks.checkpoints.tokenizer_files import byte_alphabet
 from tasks.model.checkpoint import INDEX, expected_shapes
+from tasks.model.importance import SAMPLE_TEXTS, SAMPLE_TOKENS, rank_layers, sample
 from tasks.model.mass import SAMPLE
 from tasks.model.safetensors_file import Outgoing, Write, write_file
-from tasks.model.stage import STAGE, ModelParameters
+from tasks.model.stage import STAGE, Measure, ModelParameters
 from tests.stage_harness import run_stage
 
 FILES = 4
@@ -203,9 +210,7 @@ def _status(pid: int | str, key: str) -> int:
 
 def run(folder: Path, arguments: argparse.Namespace, store: str, kill_at: int | None = None) -> dict[str, Any]:
     """The stage in a process of its own; with `kill_at`, killed when so many weight files are published."""
-    command = [sys.executable, "-m", "tests.benchmarks.model_surgery", str(folder), "--shape", arguments.shape]
-    environment = os.environ | {"PUNA_BENCHMARK_FOLDER": str(folder), "OMP_WAIT_POLICY": "PASSIVE"}
-    process = subprocess.Popen([*command, "--operate", store], env=environment)
+    process = _inside(folder, arguments, store)
     anonymous = weights = 0
     while process.poll() is None:
         anonymous = max(anonymous, _status(process.pid, "RssAnon"))
@@ -225,22 +230,101 @@ def run(folder: Path, arguments: argparse.Namespace, store: str, kill_at: int | 
     return report | {"peak_anonymous_bytes": anonymous, "peak_bytes_until_the_last_weight": weights}
 
 
+def _inside(folder: Path, arguments: argparse.Namespace, work: str) -> subprocess.Popen[bytes]:
+    """This module again with --inside, so that its memory is its own."""
+    command = [sys.executable, "-m", "tests.benchmarks.model_surgery", str(folder), "--shape", arguments.shape]
+    command += ["--measure", arguments.measure, "--tokens", str(arguments.tokens), "--inside", work]
+    environment = os.environ | {"PUNA_BENCHMARK_FOLDER": str(folder), "OMP_WAIT_POLICY": "PASSIVE"}
+    return subprocess.Popen(command, env=environment)
+
+
+def forget(files: Iterable[Path]) -> int:
+    """Drop the kernel's cached pages of files (flushed first); their size in bytes."""
+    size = 0
+    for path in files:
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        size += path.stat().st_size
+    return size
+
+
 def copy(folder: Path) -> dict[str, float]:
     """Seconds of cp and flush, and of sha256, for the files that the stage wrote."""
     source = Path(json.loads((folder / "run.json").read_text())["checkpoint"])
     files = sorted(source.glob("*.safetensors"))
+    forget(files)
     target = folder / "copy"
+    shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     started = time.time()
     for path in files:
         subprocess.run(["cp", str(path), str(target)], check=True)
         subprocess.run(["sync", str(target / path.name)], check=True)
     copied = time.time() - started
-    shutil.rmtree(target)
     started = time.time()
-    for path in files:
+    for path in sorted(target.iterdir()):
         sha256_file(path)
-    return {"cp_seconds": copied, "sha256_seconds": time.time() - started}
+    hashed = time.time() - started
+    shutil.rmtree(target)
+    return {"cp_seconds": copied, "sha256_seconds": hashed}
+
+
+def timed(folder: Path, arguments: argparse.Namespace) -> None:
+    """Step `time`."""
+    shutil.rmtree(folder / "run", ignore_errors=True)
+    read = forget((folder / "base").glob("*.safetensors"))
+    made = run(folder, arguments, "run")
+    ceiling = copy(folder)
+    whole, weights = made["seconds"], made["seconds_to_the_last_weight"]
+    print(json.dumps(made | ceiling, indent=1))
+    print(f"base of {read / 1e9:.1f} GB, {made['bytes'] / 1e9:.1f} GB written in {made['files']} files")
+    print(f"ours     {weights:6.1f} s until the last weight file is flushed and hashed, {whole:.1f} s the whole stage")
+    print(f"         {made['peak_bytes'] / 1e9:6.2f} GB VmHWM, {made['peak_anonymous_bytes'] / 1e9:.2f} GB anonymous")
+    total = sum(ceiling.values())
+    print(f"ceiling  {total:6.1f} s: cp {ceiling['cp_seconds']:.1f} s, sha256 {ceiling['sha256_seconds']:.1f} s")
+    print(f"ratio    {weights / total:6.2f} (weights), {whole / total:.2f} (whole stage)", flush=True)
+
+
+def killed(folder: Path, arguments: argparse.Namespace) -> None:
+    """Step `kill`; wants what step `time` left."""
+    whole = json.loads((folder / "run.json").read_text())
+    shutil.rmtree(folder / "run", ignore_errors=True)
+    shutil.rmtree(folder / "killed", ignore_errors=True)
+    first = run(folder, arguments, "killed", kill_at=max(1, whole["files"] // 2))
+    if "files_at_kill" not in first:
+        raise SystemExit("the stage ended before it could be killed; take a larger --shape")
+    again = run(folder, arguments, "killed")
+    kept = Path(again["checkpoint"])
+    same = all((kept / name).stat().st_mtime == at for name, at in first["files"].items())
+    print(
+        f"kill: {first['files_at_kill']} of {whole['files']} files were there and "
+        f"{'were kept' if same else 'WERE WRITTEN AGAIN'}; rerun {again['seconds']:.0f} s; digest "
+        f"{'equal' if again['digest'] == whole['digest'] else 'DIFFERENT'}"
+    )
+    shutil.rmtree(folder / "killed", ignore_errors=True)
+
+
+def importance(folder: Path, arguments: argparse.Namespace) -> None:
+    """Step `importance`, in this process; prints what the kernel says of its memory."""
+    words, base = SAMPLE.split(), folder / "base"
+    draw = random.Random(1)
+    texts = []
+    for low in range(0, arguments.tokens, SAMPLE_TOKENS):
+        size = min(SAMPLE_TOKENS, arguments.tokens - low)
+        texts.append(" " + " ".join(draw.choice(words) for _ in range(size)))
+    read = forget(base.glob("*.safetensors"))
+    before, started, processor = peak_memory(), time.time(), time.process_time()
+    scores = rank_layers(base, texts, arguments.measure)
+    seconds, of_processors, peak = time.time() - started, time.process_time() - processor, peak_memory()
+    tokens = sum(map(len, sample(base, texts)))
+    print(f"{arguments.measure} of {len(scores)} layers ({read / 1e9:.1f} GB) on {tokens:,} tokens")
+    print(" ".join(f"{score:.3g}" for score in scores))
+    print(
+        f"{seconds:.0f} s ({of_processors:.0f} s of processors, {torch.get_num_threads()} threads), "
+        f"{peak / 1e9:.2f} GB VmHWM ({before / 1e9:.2f} GB before)",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -248,38 +332,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--shape", choices=SHAPES, default="small")
-    parser.add_argument("--steps", default="base,run,copy,kill")
-    parser.add_argument("--operate", metavar="STORE", help=argparse.SUPPRESS)
+    parser.add_argument("--steps", default="time,kill")
+    parser.add_argument("--measure", choices=get_args(Measure), default="block-influence", help="of step importance")
+    parser.add_argument("--tokens", type=int, default=SAMPLE_TEXTS * SAMPLE_TOKENS, help="of step importance")
+    parser.add_argument("--inside", metavar="WORK", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     folder, shape = arguments.folder.resolve(), SHAPES[arguments.shape]
-    if arguments.operate:
-        operate(folder, shape, arguments.operate)
+    if arguments.inside == "importance":
+        importance(folder, arguments)
         return
+    if arguments.inside:
+        operate(folder, shape, arguments.inside)
+        return
+    if not (folder / "base").is_dir():
+        write_base(folder / "base", shape)
     for step in arguments.steps.split(","):
-        if step == "base":
-            started = time.time()
-            write_base(folder / "base", shape)
-            size = sum(path.stat().st_size for path in (folder / "base").iterdir())
-            print(f"base: {size / 1e9:.1f} GB in {time.time() - started:.0f} s", flush=True)
-        elif step == "run":
-            print(json.dumps(run(folder, arguments, "run"), indent=1), flush=True)
-        elif step == "copy":
-            print(json.dumps(copy(folder)), flush=True)
+        if step == "time":
+            timed(folder, arguments)
         elif step == "kill":
-            whole = json.loads((folder / "run.json").read_text())
-            shutil.rmtree(folder / "run", ignore_errors=True)
-            killed = run(folder, arguments, "killed", kill_at=max(1, whole["files"] // 2))
-            if "files_at_kill" not in killed:
-                raise SystemExit("the stage ended before it could be killed; take a larger --shape")
-            again = run(folder, arguments, "killed")
-            kept = Path(again["checkpoint"])
-            same = all((kept / name).stat().st_mtime == at for name, at in killed["files"].items())
-            print(
-                f"kill: {killed['files_at_kill']} of {whole['files']} files were there and "
-                f"{'were kept' if same else 'WERE WRITTEN AGAIN'}; rerun {again['seconds']:.0f} s; digest "
-                f"{'equal' if again['digest'] == whole['digest'] else 'DIFFERENT'}"
-            )
-            shutil.rmtree(folder / "killed", ignore_errors=True)
+            killed(folder, arguments)
+        elif step == "importance" and (status := _inside(folder, arguments, "importance").wait()):
+            raise SystemExit(f"it failed with {status}")
+        elif step != "importance":
+            raise SystemExit(f"there is no step {step!r}; steps are time, kill and importance")
 
 
 if __name__ == "__main__":

@@ -101,7 +101,9 @@ WRONG: list[tuple[Callable[[Path], None], str]] = [
     (file_absent, r"lacks model-00002-of-00002.safetensors, .* \(1 of 2 files are absent\)"),
     (lambda f: index(f, lambda m: m.update({"x": "model-00001-of-00002.safetensors"})), "lacks x, which .* says"),
     (lambda f: index(f, lambda m: m.pop("lm_head.weight") and None), "holds lm_head.weight, which .* does not name"),
-    (index_damaged, "is no index of weights"),
+    (index_damaged, r"index\.json holds a list, not an object"),
+    (lambda f: index(f, lambda m: m.update({"x": "../x.safetensors"})), "is no index of weights"),
+    (lambda f: index(f, lambda m: m.clear()), "is no index of weights"),
 ]
 
 

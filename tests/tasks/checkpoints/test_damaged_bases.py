@@ -1,0 +1,263 @@
+"""Bases with damaged files, adapters, or files that no version would know: right, or refused in clear words."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
+
+from infra.stage import StageError
+from tasks.checkpoints.base import folder_of, open_base, read_base_tokenizer
+from tasks.checkpoints.tokenizer_files import read_settings, write_tokenizer
+from tasks.evaluation.model import load
+from tasks.model.checkpoint import SINGLE, Layout
+from tasks.model.settings import read_generation
+from tasks.model.stage import STAGE as MODEL
+from tasks.model.stage import ModelParameters
+from tests.stage_harness import pin, pins_of, run_stage
+from tests.tasks.checkpoints.test_sentencepiece_model import write as write_model
+from tests.tasks.model.bases import base, kept_tokenizer, split
+
+Spoil = Callable[[Path], object]
+
+
+def read_all(folder: Path, scratch: Path) -> None:
+    """All of a base that the stages tokenizer and model read or copy."""
+    opened = open_base(folder, scratch)
+    read_base_tokenizer(opened)
+    read_settings(opened)
+    Layout.read(opened)
+    read_generation(opened)
+
+
+def write(name: str, content: str | bytes) -> Spoil:
+    """Put a file into the base, or another in its place."""
+    return lambda folder: (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def cut(name: str, share: float = 0.5) -> Spoil:
+    """Leave the beginning of a file."""
+
+    def spoil(folder: Path) -> None:
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: int(len(content) * share)])
+
+    return spoil
+
+
+def setting(name: str, **values: object) -> Spoil:
+    """Set keys of a JSON file."""
+
+    def spoil(folder: Path) -> None:
+        found = json.loads((folder / name).read_text()) if (folder / name).exists() else {}
+        (folder / name).write_text(json.dumps(found | values))
+
+    return spoil
+
+
+def offsets(change: Callable[[dict[str, dict[str, list[int]]]], object]) -> Spoil:
+    """Change the header of the weights."""
+
+    def spoil(folder: Path) -> None:
+        blob = (folder / SINGLE).read_bytes()
+        (length,) = struct.unpack("<Q", blob[:8])
+        header = json.loads(blob[8 : 8 + length])
+        change(header)
+        text = json.dumps(header).encode()
+        (folder / SINGLE).write_bytes(struct.pack("<Q", len(text)) + text + blob[8 + length :])
+
+    return spoil
+
+
+def in_two_parts(folder: Path) -> None:
+    split(folder)
+    first, second = sorted(folder.glob("model-*.safetensors"))
+    tensors = load_file(first)
+    save_file(load_file(second) | {name: tensors[name] for name in sorted(tensors)[:1]}, second)
+
+
+def stray_part(folder: Path) -> None:
+    split(folder)
+    (folder / "model-00003-of-00003.safetensors").write_bytes(
+        (folder / "model-00001-of-00002.safetensors").read_bytes()
+    )
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
+WRONG: dict[str, tuple[Spoil, str]] = {
+    "generation bad JSON": (write("generation_config.json", "{"), "generation_config.json is no JSON .*download it"),
+    "generation a list": (write("generation_config.json", "[1]"), "generation_config.json holds a list, not an object"),
+    "generation empty": (write("generation_config.json", ""), "generation_config.json is no JSON"),
+    "generation Latin-1": (write("generation_config.json", b'{"a": "\xe9"}'), "generation_config.json is no UTF-8"),
+    "generation pointer": (write("generation_config.json", POINTER), "generation_config.json is a Git LFS pointer"),
+    "generation ids": (setting("generation_config.json", suppress_tokens="a"), "suppress_tokens is 'a', not a list"),
+    "config cut": (cut("config.json"), "config.json is no JSON"),
+    "config a string": (write("config.json", '"x"'), "config.json holds a str, not an object"),
+    "config pointer": (write("config.json", POINTER), "config.json is a Git LFS pointer"),
+    "config number as text": (setting("config.json", num_hidden_layers="2"), "num_hidden_layers is '2'"),
+    "config null": (setting("config.json", vocab_size=None), "vocab_size is None"),
+    "config model type": (setting("config.json", model_type=["llama"]), r"model_type is \['llama'\]"),
+    "config rope": (setting("config.json", rope_parameters="x"), "transformers cannot build the model"),
+    "settings cut": (cut("tokenizer_config.json"), "tokenizer_config.json is no JSON"),
+    "settings null": (write("tokenizer_config.json", "null"), "tokenizer_config.json holds a NoneType, not an object"),
+    "settings token": (setting("tokenizer_config.json", pad_token=7), "pad_token is 7, not a token's text"),
+    "settings object": (setting("tokenizer_config.json", eos_token={"a": 1}), 'eos_token is {"a": 1}, not a token'),
+    "settings list": (
+        setting("tokenizer_config.json", extra_special_tokens=[3]),
+        r"tokens is \[3\], not a list of tok",
+    ),
+    "settings template": (setting("tokenizer_config.json", chat_template=[{"name": "x"}]), "not a template, or a list"),
+    "special tokens": (write("special_tokens_map.json", "{]"), "special_tokens_map.json is no JSON"),
+    "chat template": (write("chat_template.jinja", b"\xff\xfe"), "chat_template.jinja is no UTF-8 text"),
+    "tokenizer cut": (cut("tokenizer.json"), "tokenizer.json is no tokenizer that can be read"),
+    "tokenizer no UTF-8": (write("tokenizer.json", b"\xff"), "tokenizer.json is no tokenizer that can be read"),
+    "model beside cut": (
+        write("tokenizer.model", b"\x0a\x05abc"),
+        "tokenizer.model: not a sentencepiece model, or not",
+    ),
+    "model beside empty": (write("tokenizer.model", b""), "tokenizer.model: not a sentencepiece model.*no pieces"),
+    "weights cut": (cut(SINGLE), "model.safetensors is no whole safetensors file"),
+    "header cut": (cut(SINGLE, 0.01), "model.safetensors is no whole safetensors file"),
+    "offsets beyond": (
+        offsets(lambda h: h["model.norm.weight"].update(data_offsets=[0, 1 << 40])),
+        "model.safetensors is no whole safetensors file",
+    ),
+    "shape and offsets": (
+        offsets(lambda h: h["model.norm.weight"].update(shape=[3])),
+        "model.safetensors is no whole safetensors file",
+    ),
+    "tensor in another part": (in_two_parts, "00002-of-00002.* holds .*, which .* says lies in model-00001-of-00002"),
+    "part of another cut": (stray_part, "holds model-00003-of-00003.safetensors, which .* does not name"),
+    "adapter beside": (write("adapter_config.json", "{}"), r"full weights \(model.safetensors\) and an adapter"),
+    "adapter beside, weights": (write("adapter_model.safetensors", ""), r"an adapter \(adapter_model.safetensors\)"),
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return base(tmp_path_factory.mktemp("base"), tied=False)
+
+
+def copied(whole: Path, folder: Path) -> Path:
+    folder.mkdir()
+    for path in whole.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize(("spoil", "match"), WRONG.values(), ids=WRONG)
+def test_a_damaged_base_is_refused(spoil: Spoil, match: str, whole: Path, tmp_path: Path) -> None:
+    folder = copied(whole, tmp_path / "base")
+    read_all(folder, tmp_path / "scratch")
+    spoil(folder)
+    with pytest.raises(StageError, match=match) as refused:
+        read_all(folder, tmp_path / "scratch")
+    assert str(folder) in str(refused.value)
+
+
+WRONG_MODELS: dict[str, tuple[Spoil, str]] = {
+    "cut in a piece": (cut("tokenizer.model", 0.4), "not a sentencepiece model, or not all of one .*download it"),
+    "cut behind a piece": (
+        lambda folder: (folder / "tokenizer.model").write_bytes(b"\x0a\x05\x0a\x03abc"),
+        "it ends before the settings that follow the pieces",
+    ),
+    "pointer": (write("tokenizer.model", POINTER), "tokenizer.model is a Git LFS pointer"),
+    "ranks cut": (write("tokenizer.model", "IQ== 0\nIg== 1\nIw="), "3 lines, not all a piece and its rank"),
+    "ranks of another": (write("tokenizer.model", "IQ== 0\nIg== 1\n"), "2 ranks; only Llama-3's 128,000 are known"),
+    "added tokens a list": (write("added_tokens.json", "[]"), "added_tokens.json holds a list"),
+    "added tokens ids": (write("added_tokens.json", '{"<x>": "7"}'), "the id of '<x>' is '7'"),
+    "added tokens decoder": (
+        setting("tokenizer_config.json", added_tokens_decoder={"first": {"content": "x"}}),
+        "added_tokens_decoder is not ids with tokens",
+    ),
+    "added tokens without text": (
+        setting("tokenizer_config.json", added_tokens_decoder={"9": {}}),
+        "added_tokens_decoder is not ids with tokens",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("spoil", "match"), WRONG_MODELS.values(), ids=WRONG_MODELS)
+def test_a_damaged_model_file_is_refused(spoil: Spoil, match: str, tmp_path: Path) -> None:
+    folder = tmp_path / "base"
+    write_model("llama", folder)
+    open_base(folder, tmp_path / "scratch")
+    spoil(folder)
+    with pytest.raises(StageError, match=match):
+        open_base(folder, tmp_path / "scratch")
+
+
+def test_an_adapter_alone_is_to_be_merged_first(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(StageError, match=r"holds an adapter only .*merge_and_unload.*name the merged folder"):
+        open_base(tmp_path, tmp_path / "scratch")
+
+
+def test_other_files_beside_the_weights_are_passed_over(whole: Path, tmp_path: Path) -> None:
+    """Mistral's folders hold the weights twice; licences and readmes are everywhere."""
+    folder = copied(whole, tmp_path / "base")
+    split(folder)
+    (folder / "consolidated.safetensors").write_bytes(b"whatever")
+    (folder / "README.md").write_bytes(b"\xff")
+    read_all(folder, tmp_path / "scratch")
+
+
+def test_a_base_is_pinned_whole(whole: Path, tmp_path: Path) -> None:
+    """A reference to one file of a folder would read the others unknown to the version."""
+    folder = copied(whole, tmp_path / "base")
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "model.safetensors.metadata").write_text("when it was downloaded")
+    pins = pins_of(ModelParameters(base=str(folder)))["base"]
+    assert folder_of(pins) == folder
+    assert folder_of([p for p in pins if ".cache" not in p.path]) == folder
+    with pytest.raises(StageError, match=r"of .* 1 are pinned and \d are not \(.*\)\. Name the folder itself"):
+        folder_of([pin(folder / SINGLE)])
+    tokenizer = kept_tokenizer(folder, tmp_path)
+    with pytest.raises(StageError, match="Name the folder itself"):
+        run_stage(MODEL, ModelParameters(base=str(folder / SINGLE)), {"tokenizer": tokenizer}, tmp_path=tmp_path)
+
+
+def test_damaged_settings_of_generation_are_found_before_anything_is_written(whole: Path, tmp_path: Path) -> None:
+    folder = copied(whole, tmp_path / "base")
+    tokenizer = kept_tokenizer(folder, tmp_path)
+    (folder / "generation_config.json").write_text("{")
+    with pytest.raises(StageError, match=r"generation_config\.json is no JSON"):
+        run_stage(MODEL, ModelParameters(base=str(folder)), {"tokenizer": tokenizer}, tmp_path=tmp_path)
+    assert not list((tmp_path / "store" / "model").rglob("*.safetensors*"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "match"),
+    [
+        (cut(SINGLE), "cannot be loaded"),
+        (cut("tokenizer.json"), "cannot be loaded"),
+        (write("config.json", "{"), "cannot be loaded"),
+        (offsets(lambda h: h.update({"model.other.weight": h.pop("model.norm.weight")})), "lacks .*model.norm.weight"),
+    ],
+)  # fmt: skip
+def test_evaluation_refuses_a_damaged_model(spoil: Spoil, match: str, whole: Path, tmp_path: Path) -> None:
+    folder = copied(whole, tmp_path / "base")
+    load(folder, dtype="auto", device="cpu", max_length=None)
+    spoil(folder)
+    with pytest.raises(StageError, match=match):
+        load(folder, dtype="auto", device="cpu", max_length=None)
+
+
+def test_settings_that_are_whole_are_carried(tmp_path: Path) -> None:
+    """Every form that transformers writes: tokens as texts and objects, lists and names, templates by name."""
+    write_model("llama", tmp_path / "given")
+    opened = open_base(tmp_path / "given", tmp_path)
+    templates = [{"name": "default", "template": "{{ 1 }}"}, {"name": "tools", "template": "{{ 2 }}"}]
+    given = {"pad_token": {"content": "</s>", "__type": "AddedToken"}, "chat_template": templates}
+    setting("tokenizer_config.json", **given, extra_special_tokens={"image_token": "<s>"}, unk_token=None)(opened)
+    found = read_settings(opened)
+    assert found["pad_token"] == "</s>" and found["extra_special_tokens"] == {"image_token": "<s>"}
+    write_tokenizer(read_base_tokenizer(opened).tokenizer, tmp_path / "target", found)
+    assert AutoTokenizer.from_pretrained(tmp_path / "target").pad_token == "</s>"
