@@ -261,14 +261,6 @@ def added_tokens_in(tokenizer: Tokenizer) -> Callable[[str], bool]:
     return lambda text: pattern.search(text) is not None
 
 
-def continue_bpe(
-    base: Tokenizer, texts: Texts, size: int, longest: int = MAXIMUM_PIECE_CHARACTERS
-) -> tuple[Tokenizer, list[NewToken]]:
-    """`base` grown to ids 0 .. `size` - 1 by merges learned on `texts`; `StageError` when it cannot grow so far."""
-    grown = grow(base, texts, size, longest)
-    return grown.tokenizer, grown.tokens
-
-
 def grow(
     base: Tokenizer,
     texts: Texts,
@@ -279,9 +271,10 @@ def grow(
     maximum: int = 100_000,
     scripts: Sequence[str] = (),
 ) -> Grown:
-    """As `continue_bpe`, with the learning run; `size` None takes the knee of the curve within `maximum` new tokens.
+    """`base` grown to ids 0 .. `size` - 1 by merges learned on `texts`; `StageError` when it cannot grow so far.
 
-    `scripts`: new pieces are written in these only (parts of characters apart); none means any.
+    `size` None takes the knee of the curve within `maximum` new tokens. `longest`: characters. `scripts`: new pieces
+    are written in these only (parts of characters apart); none means any.
     """
     start = size_of(base)
     if size is not None and size <= start:

@@ -15,8 +15,9 @@ from tokenizers import Tokenizer, models
 from infra.stage import StageError
 from tasks.checkpoints.tokenizer_files import write_tokenizer
 from tasks.tokenizer.compare import compare, named, open_coder, render
+from tasks.tokenizer.expand import grow
 from tasks.tokenizer.sample_files import read_texts
-from tasks.tokenizer.train import SETTINGS, bytes_only, train
+from tasks.tokenizer.train import SETTINGS, bytes_only
 from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, MIXED, write_llama2c
 
 
@@ -24,7 +25,7 @@ from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, MIXED, write_llama
 def tokenizers(tmp_path: Path) -> dict[str, Path]:
     """A folder, a bare file, a sentencepiece model without byte fallback, llama2.c's folder and file."""
     write_tokenizer(bytes_only(), tmp_path / "bytes", SETTINGS)
-    train(CHINESE, 320, 16)[0].save(str(tmp_path / "zh.json"))
+    grow(bytes_only(), CHINESE, 320).tokenizer.save(str(tmp_path / "zh.json"))
     with (tmp_path / "sp.model").open("wb") as file:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(ENGLISH), model_writer=file, vocab_size=60, model_type="bpe", minloglevel=2

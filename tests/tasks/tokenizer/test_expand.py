@@ -17,19 +17,19 @@ from transformers import AutoTokenizer
 from infra.stage import StageError
 from tasks.checkpoints.base import open_base
 from tasks.checkpoints.tokenizer_files import byte_level_content, read_tokenizer, size_of, write_tokenizer
-from tasks.tokenizer.expand import NewToken, continue_bpe, grow, undone, unreachable, whole_characters_or_step
+from tasks.tokenizer.expand import NewToken, grow, undone, unreachable, whole_characters_or_step
 from tasks.tokenizer.measure import plain_ids
-from tasks.tokenizer.train import BOS, EOS, PAD, bytes_only, train
+from tasks.tokenizer.train import BOS, EOS, PAD, bytes_only
 from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, MIXED, sentencepiece_base
 
 
 def byte_level_base() -> Tokenizer:
-    return train(ENGLISH, 320, 16)[0]
+    return grow(bytes_only(), ENGLISH, 320).tokenizer
 
 
 BASES = {"byte-level": byte_level_base(), "sentencepiece": sentencepiece_base()}
 GROWN: dict[str, tuple[Tokenizer, list[NewToken]]] = {
-    name: continue_bpe(base, CHINESE + ENGLISH, size_of(base) + 40) for name, base in BASES.items()
+    name: grow(base, CHINESE + ENGLISH, size_of(base) + 40)[:2] for name, base in BASES.items()
 }
 FAMILIES = sorted(BASES)
 
@@ -92,7 +92,7 @@ def test_special_tokens_in_the_text_are_text(family: str) -> None:
     specials = {index for index, added in grown.get_added_tokens_decoder().items() if added.special}
     assert not specials & {index for ids in plain_ids(grown, MIXED * 3) for index in ids}
     text = "<s>公园</s>" if family == "sentencepiece" else f"{BOS}公园{EOS}"
-    again, tokens = continue_bpe(BASES[family], [text] * 20, size_of(BASES[family]) + 2)
+    again, tokens = grow(BASES[family], [text] * 20, size_of(BASES[family]) + 2)[:2]
     assert not specials & {index for token in tokens for index in token.base_ids}
     assert unreachable(again, tokens) == []
 
@@ -118,7 +118,7 @@ def test_a_base_with_added_tokens_above_and_with_holes(tmp_path: Path, first: in
     write_qwen_like(tmp_path, first)
     base = read_tokenizer(tmp_path)
     assert size_of(base) == first + 2 and len(base.get_vocab()) == 319
-    grown, tokens = continue_bpe(base, CHINESE + ENGLISH + ["<tool_call> <|endoftext|>"] * 20, 400)
+    grown, tokens = grow(base, CHINESE + ENGLISH + ["<tool_call> <|endoftext|>"] * 20, 400)[:2]
     vocabulary = grown.get_vocab()
     assert all(vocabulary[token] == index for token, index in base.get_vocab().items())
     assert [token.id for token in tokens] == list(range(first + 2, 400)) and unreachable(grown, tokens) == []
@@ -139,7 +139,7 @@ def test_a_base_with_added_tokens_above_and_with_holes(tmp_path: Path, first: in
 def test_no_new_piece_holds_an_added_token(family: str) -> None:
     base = Tokenizer.from_str(BASES[family].to_str())
     base.add_tokens([AddedToken("公园", normalized=False)])
-    grown, tokens = continue_bpe(base, CHINESE + ENGLISH, size_of(base) + 40)
+    grown, tokens = grow(base, CHINESE + ENGLISH, size_of(base) + 40)[:2]
     assert not any("公园" in (token.text or "") for token in tokens)
     assert all(
         "公园" not in json.dumps(merge, ensure_ascii=False) for merge in json.loads(grown.to_str())["model"]["merges"]
@@ -153,19 +153,19 @@ def test_a_special_token_that_text_would_be_read_as_is_refused() -> None:
         base = Tokenizer.from_str(json.dumps(state))
         base.add_special_tokens([content])
         with pytest.raises(StageError, match=f"special token '{content}' is what ordinary text holds"):
-            continue_bpe(base, CHINESE + ENGLISH, size_of(base) + 20)
+            grow(base, CHINESE + ENGLISH, size_of(base) + 20)
 
 
 def test_the_knee_is_a_cut_of_the_same_run() -> None:
     base = BASES["sentencepiece"]
     long = grow(base, CHINESE + ENGLISH, None, maximum=200)
     assert 0 < len(long.tokens) <= len(long.steps)
-    assert long.tokens == continue_bpe(base, CHINESE + ENGLISH, size_of(base) + len(long.tokens))[1]
+    assert long.tokens == grow(base, CHINESE + ENGLISH, size_of(base) + len(long.tokens)).tokens
 
 
 def test_growing_twice_equals_the_rules_of_growing_once() -> None:
     grown, _ = GROWN["sentencepiece"]
-    twice, second = continue_bpe(grown, CHINESE, size_of(grown) + 10)
+    twice, second = grow(grown, CHINESE, size_of(grown) + 10)[:2]
     spelled = {token.id: token.base_ids for token in second}
     for text in CHINESE + MIXED:
         (old,), (new,) = plain_ids(grown, [text]), plain_ids(twice, [text])
@@ -174,9 +174,9 @@ def test_growing_twice_equals_the_rules_of_growing_once() -> None:
 
 def test_too_little_text_and_too_small_a_size_are_refused() -> None:
     with pytest.raises(StageError, match=r"ask for \d+ at most"):
-        continue_bpe(bytes_only(), ["ababab"], 5000)
+        grow(bytes_only(), ["ababab"], 5000)
     with pytest.raises(StageError, match="has 259 tokens already"):
-        continue_bpe(bytes_only(), ["ababab"], 259)
+        grow(bytes_only(), ["ababab"], 259)
 
 
 @pytest.mark.parametrize("size", [400, None], ids=["size", "knee"])
@@ -196,9 +196,9 @@ def test_text_without_any_new_piece_is_refused(
 def test_neither_hash_seed_nor_threads_change_the_bytes() -> None:
     code = (
         "import hashlib; from tests.tasks.checkpoints.samples import *;"
-        "from tasks.tokenizer.expand import continue_bpe;"
-        "from tasks.tokenizer.train import train; b = train(ENGLISH, 300, 16)[0];"
-        "print([hashlib.sha256(continue_bpe(x, CHINESE, n)[0].to_str().encode()).hexdigest()"
+        "from tasks.tokenizer.expand import grow;"
+        "from tasks.tokenizer.train import bytes_only; b = grow(bytes_only(), ENGLISH, 300).tokenizer;"
+        "print([hashlib.sha256(grow(x, CHINESE, n).tokenizer.to_str().encode()).hexdigest()"
         " for x, n in ((b, 330), (sentencepiece_base(), 360))])"
     )
     root = Path(__file__).resolve().parents[3]
@@ -225,7 +225,7 @@ def test_real_bases_grow_on_chinese(request: pytest.FixtureRequest, real_data: P
     learn_on = [line for page in pages[:8] for line in page.read_text().split("\n")]
     held_out = [line for page in pages[20:24] for line in page.read_text().split("\n")]
     base = read_tokenizer(open_base(real_data / name, tmp_path))
-    grown, tokens = continue_bpe(base, learn_on, size_of(base) + 500)
+    grown, tokens = grow(base, learn_on, size_of(base) + 500)[:2]
     assert unreachable(grown, tokens) == []
     spelled = {token.id: token.base_ids for token in tokens}
     texts = [*held_out, *ENGLISH, *MIXED]

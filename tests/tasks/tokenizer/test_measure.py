@@ -11,14 +11,14 @@ import pytest
 from tokenizers import Tokenizer
 
 from tasks.checkpoints.tokenizer_files import size_of
-from tasks.tokenizer.expand import NewToken, continue_bpe, grow
+from tasks.tokenizer.expand import NewToken, grow
 from tasks.tokenizer.measure import parts_of, piece_names, plain_ids, report, write_report
 from tasks.tokenizer.texts import Document
-from tasks.tokenizer.train import bytes_only, train
+from tasks.tokenizer.train import bytes_only
 from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, sentencepiece_base
 
 GROWTH = 40
-BASES = {"byte-level": train(ENGLISH, 320, 16)[0], "sentencepiece": sentencepiece_base()}
+BASES = {"byte-level": grow(bytes_only(), ENGLISH, 320).tokenizer, "sentencepiece": sentencepiece_base()}
 FAMILIES = sorted(BASES)
 SENTENCE = "今天我们去公园看花，天气不错，公园里有很多人。"
 ENGLISH_SENTENCE = "The cat sat on the mat, isn't it?"
@@ -45,7 +45,7 @@ def test_the_curve_equals_tokenizers_grown_to_each_size(family: str) -> None:
     for point in points:
         at = base
         if point["size"] > size_of(base):
-            at, _ = continue_bpe(base, CHINESE + ENGLISH, point["size"])
+            at, _ = grow(base, CHINESE + ENGLISH, point["size"])[:2]
         for language, category in (("zh", "web-zh"), ("en", "web-en")):
             texts = [document.text for document in SAMPLE[category]]
             tokens = sum(len(ids) for ids in plain_ids(at, texts))
@@ -122,7 +122,7 @@ def test_nothing_learned_and_training_from_nothing(tmp_path: Path) -> None:
 
 def test_pieces_that_several_merges_reach_have_no_curve() -> None:
     base = BASES["sentencepiece"]
-    grown, tokens = continue_bpe(base, CHINESE, size_of(base) + GROWTH)
+    grown, tokens = grow(base, CHINESE, size_of(base) + GROWTH)[:2]
     state = json.loads(grown.to_str())
     model = state["model"]
     piece = next(token.token for token in tokens if token.text and len(token.text) == 3)

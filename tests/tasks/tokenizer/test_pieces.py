@@ -23,12 +23,12 @@ from tasks.tokenizer.measure import plain_ids
 from tasks.tokenizer.model_file import differences, grown_model
 from tasks.tokenizer.pieces import BEYOND, CHARACTERS, REPEATED, STEPS, THERE, Given, add_pieces, merged, read_pieces
 from tasks.tokenizer.stage import STAGE, Expand, TokenizerParameters
-from tasks.tokenizer.train import train
+from tasks.tokenizer.train import bytes_only
 from tests.stage_harness import data_digests, run_stage
 from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, MIXED, sentencepiece_base
 from tests.tasks.checkpoints.test_sentencepiece_model import trained, write
 
-BASES = {"byte-level": train(ENGLISH, 320, 16)[0], "sentencepiece": sentencepiece_base()}
+BASES = {"byte-level": grow(bytes_only(), ENGLISH, 320).tokenizer, "sentencepiece": sentencepiece_base()}
 TEXTS = CHINESE + ENGLISH + MIXED
 
 

@@ -78,7 +78,6 @@ def test_what_the_plan_makes_of_it(
         ("{zh-web: 0.5}", "the weight of zh-web is 0.5;"),
         ("{zh-web: 4.0}", "the weight of zh-web is 4.0;"),
         ("{zh-web: '4'}", "the weight of zh-web is '4';"),
-        ("{zh-web: null}", "the weight of zh-web is None;"),
         ("{zh-web: 1000001}", "the weight of zh-web is 1000001;"),
         ("zh-web", "write names of sources or categories, such as [zh-web, books], or each with its weight"),
         ("[zh-web, 3]", "write names of sources or categories"),
