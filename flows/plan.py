@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flows.graph import ArtifactReference, Graph, Node
+from flows.recipe_errors import nearest
 from flows.recipe_file import RecipeError
 from flows.resolve import Pins, Unresolved
 from infra.stage import Pin
@@ -103,7 +104,9 @@ def _expand(graph: Graph, selectors: Sequence[str], option: str) -> set[str]:
     for selector in selectors:
         matching = graph.matching(selector)
         if not matching:
-            raise RecipeError([f"{option} {selector}: this recipe has no such stage; it has: {', '.join(graph.nodes)}"])
+            known = [*dict.fromkeys(node.stage.name for node in graph.nodes.values()), *graph.nodes]
+            guess, there = nearest(selector, known), ", ".join(graph.nodes)
+            raise RecipeError([f"{option} {selector}: this recipe has no such stage{guess}; it has: {there}"])
         found.update(matching)
     return found
 

@@ -63,25 +63,15 @@ def _documents(recipe: Recipe, graph: Graph) -> dict[str, str]:
         for name, source in recipe.sources.items()
         if source.line_dedup
     }
+    read = {name: {"documents": documents[name], "line_dedup": edited.get(name)} for name in recipe.sources}
     languages = {
-        name: graph.add(
-            LANGID,
-            name,
-            _part(LangidParameters, source.langid),
-            documents=documents[name],
-            line_dedup=edited.get(name),
-        )
+        name: graph.add(LANGID, name, _part(LangidParameters, source.langid), **read[name])
         for name, source in recipe.sources.items()
         if source.langid
     }
     quality = {
         name: graph.add(
-            QUALITY,
-            name,
-            _part(QualityParameters, source.quality),
-            documents=documents[name],
-            line_dedup=edited.get(name),
-            langid=languages.get(name),
+            QUALITY, name, _part(QualityParameters, source.quality), **read[name], langid=languages.get(name)
         )
         for name, source in recipe.sources.items()
         if source.quality
@@ -102,8 +92,7 @@ def _documents(recipe: Recipe, graph: Graph) -> dict[str, str]:
             PERPLEXITY,
             name,
             _part(PerplexityParameters, source.perplexity),
-            documents=documents[name],
-            line_dedup=edited.get(name),
+            **read[name],
             langid=languages[name],
             models=language_models,
         )
@@ -114,23 +103,11 @@ def _documents(recipe: Recipe, graph: Graph) -> dict[str, str]:
     if not trained_on:
         return {}
     signatures = {
-        name: graph.add(
-            SIGNATURES,
-            name,
-            _part(SignaturesParameters, recipe.dedup),
-            documents=documents[name],
-            line_dedup=edited.get(name),
-        )
+        name: graph.add(SIGNATURES, name, _part(SignaturesParameters, recipe.dedup), **read[name])
         for name in trained_on
     }
     contaminated = {
-        name: graph.add(
-            DECONTAMINATE,
-            name,
-            _decontaminate(recipe),
-            documents=documents[name],
-            line_dedup=edited.get(name),
-        )
+        name: graph.add(DECONTAMINATE, name, _decontaminate(recipe), **read[name])
         for name in trained_on
         if recipe.searched_for()
     }
@@ -170,10 +147,9 @@ def _documents(recipe: Recipe, graph: Graph) -> dict[str, str]:
             SELECT,
             name,
             recipe.select,
-            documents=documents[name],
+            **read[name],
             cut=cut,
             dedup=dedup,
-            line_dedup=edited.get(name),
             decontaminate=contaminated.get(name) if _takes_passages(recipe) else None,
             signatures=signatures[name] if recipe.select.index else None,
         )

@@ -266,7 +266,7 @@ def test_every_annotator_reads_through_line_dedup(good: Path) -> None:
     graph = stages(read_recipe(good, ["sources.web.line_dedup={}", "decontaminate.action=passage"]))
     readers = {id for id, node in graph.nodes.items() if "line_dedup/web" in node.upstream()}
     annotators = {"langid/web", "quality/web", "signatures/web", "decontaminate/web"}
-    assert readers == annotators | {"cut/main", "select/web", "report/r"}
+    assert readers == annotators | {"cut/main", "dedup/main", "select/web", "report/r"}
     assert graph.nodes["select/web"].inputs["decontaminate"] == ("decontaminate/web",)
 
 
