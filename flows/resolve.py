@@ -12,7 +12,7 @@ import importlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from glob import glob
 from pathlib import Path
 
@@ -85,7 +85,12 @@ def resolve(graph: Graph) -> Pins:
         for field_path, references in node.parameters.file_references().items():
             if any(reference.startswith(ARTIFACT_SCHEME) for reference in references):
                 continue
-            pins[id][field_path] = _pin_all(references, digests)
+            found = _pin_all(references, digests)
+            if isinstance(found, Unresolved) and field_path == "base":
+                found = replace(
+                    found, why=f"{found.why}. Models of the Hugging Face hub: download one, name its folder"
+                )
+            pins[id][field_path] = found
     digests.save()
     return pins
 
