@@ -54,7 +54,8 @@ def score(
 
 
 def _letter_ids(model: LoadedModel, ending: str, letter: str) -> list[int]:
-    ids = sorted({model.encode_prompt(f"{ending}{gap}{letter}")[-1] for gap in ("", " ")})
+    encoded = [model.encode_prompt(f"{ending}{gap}{letter}") for gap in ("", " ")]
+    ids = sorted({found[-1] for found in encoded if found})
     if not ids:
         raise StageError(f"the tokenizer has no token for option {letter!r}")
     return ids

@@ -13,6 +13,7 @@ from infra.stage import Outcome, StageError
 from infra.store import Shard
 from tasks.checkpoints.base import folder_of, open_base
 from tasks.documents.selected import HELD_OUT_FOLDER
+from tasks.evaluation.evaluate import NOTES
 from tasks.evaluation.stage import EvaluationParameters
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,7 +55,7 @@ def run(context: Context) -> Outcome:
         except LaunchError as error:
             raise StageError(f"evaluation/{context.name} failed; finished tasks are kept.\n{error}") from error
         shard.publish(scratch / "data")
-        notes = scratch / "data" / "notes.json"
+        notes = scratch / "data" / NOTES
         return {
             "scores": json.loads((scratch / "data" / "results.json").read_text(encoding="utf-8")),
             "notes": json.loads(notes.read_text(encoding="utf-8")) if notes.exists() else [],

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -20,8 +20,7 @@ from safetensors import safe_open
 from infra.stage import StageError
 from tasks.checkpoints.tokenizer_files import read_tokenizer, size_of
 from tasks.model.checkpoint import read_tensors
-
-Measure = Literal["block-influence", "loss"]
+from tasks.model.stage import Measure
 
 SAMPLE_TEXTS = 16
 """Texts that are read: the first that have two tokens or more."""
