@@ -69,6 +69,8 @@ READ_TOKENS = 256
 """Window of bits per byte; half the model's context, to save time."""
 METHODS = ("mean", "mean-norm", "first", "last", "global-mean", "random")
 BASE_POSITIONS = 512
+BYTES_A_TOKEN = 1.75
+"""Of Hard Times by the base's tokenizer (1.73 to 1.88): long text is cut by bytes."""
 
 
 @dataclass(frozen=True)
@@ -411,7 +413,8 @@ def context(bench: Bench) -> None:
         names: list[str] = []
         for label, rope in ropes.items():
             folder = bench.model(kept, bench.base, context={"positions": length, "rope": rope}).folder("checkpoint")
-            asked = LongText(length=length, documents=8, bucket=length // 4)
+            size = int(length * BYTES_A_TOKEN)
+            asked = LongText(length_bytes=size, documents=8, bucket_bytes=size // 4)
             before = _by_position(bench, folder, asked)
             names = list(before)
             row = [label, *(cell([before[name]]) for name in names)]
