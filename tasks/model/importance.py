@@ -128,7 +128,11 @@ class Body:
         config.num_hidden_layers, config.vocab_size, config.pad_token_id, config.dtype = 1, 1, None, torch.float32
         if getattr(config, "layer_types", None):
             config.layer_types = ["full_attention"]  # the sample is shorter than any window
-        self._model = AutoModel.from_config(config, dtype=torch.float32).eval()
+        # Every weight is filled in later; drawing a large layer at random would take seconds for nothing.
+        with torch.device("meta"):
+            self._model = AutoModel.from_config(config, dtype=torch.float32).eval()
+        self._model.to_empty(device="cpu")
+        self._model.rotary_emb = type(self._model.rotary_emb)(config=config)
         self._norm, self._model.norm = self._model.norm, torch.nn.Identity()
 
     def embed(self, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
