@@ -28,10 +28,10 @@ def test_sources_that_end_up_empty_are_named(tmp_path: Path) -> None:
     sources["english"]["langid"] = {"keep": {"languages": ["zh"]}}
     recipe = {"name": "r", "sources": sources, "dedup": {"accept": True}, "select": {"heldout": None}}
     (tmp_path / "r.yaml").write_text(json.dumps(recipe))
-    run_direct(tmp_path / "r.yaml", tmp_path / "store", EngineConfig(kind="inline"), until="select")
-    words = ["run", str(tmp_path / "r.yaml"), "--store", str(tmp_path / "store"), "--until", "select"]
-    notes = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)["notes"]
-    assert notes == [
+    run_direct(tmp_path / "r.yaml", tmp_path / "store", EngineConfig(kind="inline"))
+    words = ["run", str(tmp_path / "r.yaml"), "--store", str(tmp_path / "store")]
+    done = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    assert (notes := done["notes"]) == [
         "source wrong: ingest kept none of its 3 records (field 3); "
         "name the fields that hold its text in sources.wrong.ingest.fields",
         "source english: cut kept none of its 3 documents (langid.language 3); "
@@ -40,3 +40,5 @@ def test_sources_that_end_up_empty_are_named(tmp_path: Path) -> None:
     ]
     shown = CliRunner().invoke(app, words)
     assert shown.exit_code == 0 and all(note in shown.stdout for note in notes)
+    page = Path(done["report"]).read_text(encoding="utf-8")
+    assert all(note in page for note in notes)
