@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import pickle
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,17 @@ from infra.stage import Outcome
 from infra.store import Shard
 from tasks.benchmarks.read import read_items
 from tasks.decontaminate.grams import ItemIndex, build_index
-from tasks.decontaminate.passages import passages
+from tasks.decontaminate.passages import end_of_choices, passages
 from tasks.decontaminate.stage import DecontaminateParameters
 from tasks.documents import edits
 from tasks.documents.annotate import Part, annotate_part, ledger_of, text_parts
-from tasks.text.ngrams import Hit, word_spans
+from tasks.text.ngrams import Hit, word_hashes, word_spans
 
 OVERLAP_CHARACTERS = 200
 """How much of a run of common words is written down."""
+
+CHOICES_WITHIN = 200
+"""Characters that may stand between a question's last common word and its choices, beside the choices themselves."""
 
 MOST_HIT_ITEMS = 20
 
@@ -104,7 +107,9 @@ def decontaminate_part(search: Search, part: Part, shard: Shard) -> dict[str, An
         taken: list[list[edits.Edit]] = [[] for _ in texts]
         shares = [0.0] * len(texts)
         for row in hit:
-            place = Placed(prompts[row], texts[row], found[row], search.margin, edits.Alignment(given[row]))
+            choices = [index.items[hit.owner].choices for hit in found[row]]
+            alignment = edits.Alignment(given[row])
+            place = Placed(prompts[row], texts[row], found[row], choices, search.margin, alignment)
             contaminated[row] = [
                 {
                     "benchmark": (item := index.items[hit.owner]).benchmark,
@@ -134,9 +139,20 @@ def decontaminate_part(search: Search, part: Part, shard: Shard) -> dict[str, An
 
 
 class Placed:
-    """A contaminated document's hits, as characters of its text, and the passages that they ask for."""
+    """A contaminated document's hits, as characters of its text, and the passages that they ask for.
 
-    def __init__(self, prompt: str, text: str, hits: Sequence[Hit], margin: int, alignment: edits.Alignment) -> None:
+    `choices`: for each hit, those of its item.
+    """
+
+    def __init__(
+        self,
+        prompt: str,
+        text: str,
+        hits: Sequence[Hit],
+        choices: Sequence[Sequence[str]],
+        margin: int,
+        alignment: edits.Alignment,
+    ) -> None:
         before = len(prompt) + 1 if prompt else 0
         starts, ends = word_spans(f"{prompt}\n{text}" if prompt else text)
         self._spans = [
@@ -144,7 +160,10 @@ class Placed:
         ]
         self._alignment = alignment
         everything = [span for spans in self._spans for span in spans]
-        removed = passages(text, [span for span in everything if span[0] >= 0], margin)
+        asked = [
+            span for spans, given in zip(self._spans, choices, strict=True) for span in _printed(text, spans, given)
+        ]
+        removed = passages(text, asked, margin)
         prompted = any(start < 0 for start, _ in everything)
         self.share = 1.0 if prompted else sum(edit.end - edit.start for edit in removed) / len(text)
         self.edits: list[edits.Edit] = []
@@ -158,6 +177,15 @@ class Placed:
         if start < 0:
             return {"start": None, "end": None}
         return dict(zip(("start", "end"), self._alignment.span(start, end), strict=True))
+
+
+def _printed(text: str, spans: Sequence[tuple[int, int]], choices: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """An item's spans that stand in the text, each to the end of the choices that follow it."""
+    hashes = word_hashes(choices)
+    reach = CHOICES_WITHIN + 2 * sum(map(len, choices))
+    for start, end in spans:
+        if start >= 0:
+            yield start, end_of_choices(text, end, hashes, reach) if choices else end
 
 
 def _statistics(index: ItemIndex, results: Sequence[dict[str, Any]]) -> dict[str, Any]:

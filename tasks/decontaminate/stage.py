@@ -18,7 +18,8 @@ class DecontaminateParameters(Parameters):
     document. Shorter questions count as a whole from `minimum_words` or `minimum_characters` on; still shorter ones and
     whole questions that are templates, count together with their choices. An n-gram in more than `template_items`
     items of a benchmark is a template ("Which of the following is the best example of ...") and marks nothing.
-    `passage_margin`: characters on both sides of the common words that go with them where only the passage goes.
+    `passage_margin`: where only the passage goes, characters on both sides of the common words, and of the choices that
+    follow them, that go too.
     """
 
     against: dict[str, BenchmarkFiles]
@@ -50,7 +51,7 @@ class DecontaminateParameters(Parameters):
 
 STAGE = Stage(
     "decontaminate",
-    version=2,
+    version=3,
     parameters=DecontaminateParameters,
     run="tasks.decontaminate.run:run",
     summary="n-gram overlap of every document with every question of the benchmarks",

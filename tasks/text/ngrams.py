@@ -4,13 +4,15 @@ A word is what `tasks.text.shingles` calls one: a run of letters, marks and digi
 character of a script without spaces; punctuation and white space only part words. So "13 words" of English and "20
 characters" of Chinese are both a window over one sequence, and mixed text needs no rule of its own.
 
-Apostrophes and zero-width spaces (`VANISHING`) are taken out before: unlike there, they do not part words, so that
+Apostrophes and invisible letters (`VANISHING`) are taken out before: unlike there, they do not part words, so that
 "don't", "don\u2019t" and "dont" are one word, and so is a word that invisible characters were put into.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,20 +21,23 @@ import numpy.typing as npt
 
 from tasks.text.characters import CONTEXTUAL, IGNORED, UNSPACED, WORD, fold, tables
 from tasks.text.scripts import code_points
-from tasks.text.shingles import batches, shingle, words
+from tasks.text.shingles import batches, each_word, shingle, words
 
 Hashes = npt.NDArray[np.uint64]
 Positions = npt.NDArray[np.int64]
 
 _BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2**64
 _INVERSE = pow(_BASE, -1, 1 << 64)
-VANISHING = "'`\u00b4\u02bc\u2018\u2019\u200b\uff07\uff40"
+_INVISIBLE = "\u034f\u115f\u1160\u200b\u3164\uffa0"
+"""Joiners and fillers that Unicode classes as marks, letters or spaces; format characters vanish by their class."""
+VANISHING = "'`\u00b4\u02bc\u2018\u2019\uff07\uff40" + _INVISIBLE
 _ASCII_VANISHING = "".join(character for character in VANISHING if character.isascii())
 _FILTER_SPARSITY = 16
 """Bits of a filter for each hash in it: one window in 64 or fewer must be looked up, and the filter fits a cache."""
 _COMPARE_AT_ONCE = 1 << 16
 _BLOCK_WORDS = 1 << 20
 _PIECE_CHARACTERS = 1 << 20
+_BORDER = re.compile(r"\n| (?=[0-9A-Za-z])")
 
 
 def word_hashes(texts: Sequence[str]) -> list[Hashes]:
@@ -55,12 +60,14 @@ def word_spans(text: str) -> tuple[Positions, Positions]:
     """Where each word of `text` begins and ends, in characters: (starts, ends), one entry each a word.
 
     The words are those that `word_hashes` hashes. A word made of a part of a character (a ligature) spans all of it.
-    A long text is looked at in pieces that end with a line: neither words nor foldings reach over a line feed.
+    A long text is looked at in pieces that end with a line, or with a space before an ASCII letter: neither words nor
+    foldings reach over these.
     """
     spans: list[tuple[Positions, Positions]] = []
     start = 0
     while start < len(text) or not spans:
-        end = text.find("\n", start + _PIECE_CHARACTERS) + 1 or len(text)
+        border = _BORDER.search(text, start + _PIECE_CHARACTERS)
+        end = border.end() if border else len(text)
         starts, ends = _word_spans(text[start:end])
         spans.append((starts + start, ends + start))
         start = end
@@ -237,14 +244,11 @@ class GramIndex:
             else:
                 known.append([position, position + length])
         found: list[list[Hit]] = [[] for _ in texts]
-        texts_of: dict[int, list[str]] = {}
-        for (document, owner), places in runs.items():
-            if document not in texts_of:
-                low, high = hashed.normalised_offsets[document : document + 2]
-                texts_of[document] = words(hashed.normalised[low:high].tobytes().decode())
-            first, end = places[0]
-            text = _join(texts_of[document][first:end])
-            found[document].append(Hit(owner, text, tuple((low, high) for low, high in places)))
+        for document, hits in itertools.groupby(runs.items(), key=lambda entry: entry[0][0]):
+            low, high = hashed.normalised_offsets[document : document + 2]
+            owned = [(owner, tuple((first, end) for first, end in places)) for (_, owner), places in hits]
+            texts_of = _texts(hashed.normalised[low:high].tobytes().decode(), [places[0] for _, places in owned])
+            found[document] = [Hit(owner, texts_of[places[0]], places) for owner, places in owned]
         return found
 
     def _candidates(self, hashes: Hashes) -> tuple[Positions, Positions]:
@@ -280,6 +284,19 @@ class GramIndex:
             right = self._grams.words[self._grams.starts[grams[part], None] + offsets]
             same[part] = (left == right).all(axis=1)
         return same
+
+
+def _texts(normalised: str, runs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], str]:
+    """Runs [first, end) of the words of normalised text, as text."""
+    first_words, last_words = {first for first, _ in runs}, {end - 1 for _, end in runs}
+    starts: dict[int, int] = {}
+    ends: dict[int, int] = {}
+    for number, word in enumerate(itertools.islice(each_word(normalised), max(last_words) + 1)):
+        if number in first_words:
+            starts[number] = word.start()
+        if number in last_words:
+            ends[number + 1] = word.end()
+    return {(first, end): _join(words(normalised[starts[first] : ends[end]])) for first, end in runs}
 
 
 def _join(pieces: Sequence[str]) -> str:

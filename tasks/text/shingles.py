@@ -47,6 +47,11 @@ def words(normalised: str) -> list[str]:
     return _WORD_PATTERN.findall(normalised)
 
 
+def each_word(normalised: str) -> Iterator[re.Match[str]]:
+    """The words of normalised text one by one, with their places."""
+    return _WORD_PATTERN.finditer(normalised)
+
+
 def text_hash(text: str) -> bytes:
     """16 bytes of BLAKE2b over the UTF-8 of the normalised text, or of the text as it is where that is empty.
 

@@ -103,7 +103,7 @@ def repunctuated(text: str, rng: random.Random) -> str:
 
 def zero_width(text: str, rng: random.Random) -> str:
     """Invisible characters between the characters of words."""
-    invisible = ["\u200b", "\u200c", "\u200d", "\u2060", "\u00ad", "\ufeff"]
+    invisible = ["\u200b", "\u200c", "\u200d", "\u200e", "\u2060", "\u00ad", "\ufeff", "\u034f", "\u3164", "\ufe0f"]
     return "".join(c + (rng.choice(invisible) if c.isalnum() and rng.random() < 0.3 else "") for c in text)
 
 
@@ -121,6 +121,22 @@ def wrapped(text: str, rng: random.Random) -> str:
     return "".join(out)
 
 
+_LIGATURES = {"ffi": "\ufb03", "ffl": "\ufb04", "ff": "\ufb00", "fi": "\ufb01", "fl": "\ufb02"}
+
+
+def decomposed(text: str, rng: random.Random) -> str:
+    """Ligatures, then one of Unicode's other normal forms."""
+    for letters, ligature in _LIGATURES.items():
+        text = text.replace(letters, ligature)
+    return unicodedata.normalize(rng.choice(["NFD", "NFKD", "NFC"]), text)
+
+
+def quoted(text: str, rng: random.Random) -> str:
+    """Every line a paragraph of its own, quoted as e-mail and Markdown do, words in bold by chance."""
+    bold = re.sub(r"\S+", lambda word: f"**{word[0]}**" if rng.random() < 0.2 else word[0], text)
+    return "\n\n".join(f"> {line}" for line in bold.split("\n"))
+
+
 Manner = Callable[[str, random.Random], str]
 MANNERS: dict[str, Manner] = {
     "verbatim": lambda text, rng: text,
@@ -131,7 +147,33 @@ MANNERS: dict[str, Manner] = {
     "punctuation": repunctuated,
     "zero-width": zero_width,
     "wrapped": wrapped,
+    "decomposed": decomposed,
+    "quoted": quoted,
 }
+"""Every leak in these is found."""
+
+
+def hyphenated(text: str, rng: random.Random) -> str:
+    """Long words broken at the end of a line, as on the pages of books."""
+    return re.sub(r"\b([^\W\d_]{4})([^\W\d_]{4,})", lambda w: f"{w[1]}-\n{w[2]}" if rng.random() < 0.3 else w[0], text)
+
+
+def escaped_twice(text: str, rng: random.Random) -> str:
+    """HTML entities that extraction left standing."""
+    return re.sub(r"[\"'&<>‘’“”—–]", lambda mark: f"&#{ord(mark[0])};", text)
+
+
+def traditional(text: str, rng: random.Random) -> str:
+    """Some frequent simplified characters in their traditional forms."""
+    return text.translate(_TRADITIONAL)
+
+
+_TRADITIONAL = str.maketrans(
+    "国学说为这时会来个们对进经过发现东车马门问间长见点观电气号应当与专业处实际关于书写语后",
+    "國學說為這時會來個們對進經過發現東車馬門問間長見點觀電氣號應當與專業處實際關於書寫語後",
+)
+BEYOND: dict[str, Manner] = {"hyphenated": hyphenated, "escaped twice": escaped_twice, "traditional": traditional}
+"""Some leaks in these are not, as documented."""
 
 
 def on_a_page(leak: str, before: str, after: str) -> str:

@@ -18,9 +18,10 @@ from infra.engine.processes import Processes
 from tasks.benchmarks.model import Benchmark, BenchmarkFiles
 from tasks.benchmarks.read import Item, read_items
 from tasks.decontaminate.grams import build_index
-from tasks.decontaminate.passages import passages
+from tasks.decontaminate.passages import REASON, passages
 from tasks.decontaminate.stage import STAGE, DecontaminateParameters
-from tasks.documents.edits import Edit, apply, column_of, merge
+from tasks.documents.edits import Alignment, Edit, apply, bytes_taken, column_of, merge
+from tasks.line_dedup.units import removal
 from tests.stage_harness import data_digests, run_stage
 from tests.tables import artifact, column, documents
 from tests.tasks.decontaminate import leaks
@@ -182,6 +183,58 @@ def test_passages_are_offsets_of_the_ingest_text_and_leave_whole_sentences(tmp_p
     assert cured.statistics["documents_hit"] == 0 and built.statistics["passages"] == 3
     (row,) = built.manifest["ledger"]["rows"]
     assert [(r["side"], r["reason"], r["bytes"]) for r in row["reasons"]] == [("edited", "menu", 6 * 5)]
+
+
+def test_a_passage_takes_the_choices_along_however_long_and_however_printed(tmp_path: Path) -> None:
+    choices = [
+        f"because {name} " + "had always flooded the plain and its villages in spring " * 6 for name in ("a", "b")
+    ]
+    files = tmp_path / "en.jsonl"
+    files.write_text(json.dumps({**question(LONG, *choices), "id": "aar"}))
+    against = {"en": BenchmarkFiles(format="multiple-choice", paths=(str(files),))}
+    printed = [f"(A) {choices[0].upper()}\n\n(B) {choices[1].replace(' ', chr(10))}\nAnswer: B", "Nothing follows."]
+    texts = [f"{FILLER * 8}\n\n{LONG}\n{rest}\n\n{FILLER * 8}" for rest in printed]
+    given = documents(tmp_path, "web", [texts])
+    built = run_stage(STAGE, DecontaminateParameters(against=against), {"documents": given}, tmp_path=tmp_path)
+    taken = [[Edit(**edit) for edit in row] for row in column(built, "edits")]
+    left = [apply(text, edits) for text, edits in zip(texts, taken, strict=True)]
+    for text in left:
+        assert set(re.split(r"[.]\s+", text)) == set(re.split(r"[.]\s+", FILLER * 2))
+        assert 11 <= text.count(FILLER.split(".")[0]) <= 14
+
+
+def test_an_item_of_two_benchmarks_is_named_twice_and_goes_once(tmp_path: Path) -> None:
+    against = {name: benchmark(tmp_path, name, question(LONG, id=f"{name}1")) for name in ("one", "two")}
+    given = documents(tmp_path, "web", [[f"{FILLER * 5}{LONG} {FILLER * 5}"]])
+    built = run_stage(STAGE, DecontaminateParameters(against=against), {"documents": given}, tmp_path=tmp_path)
+    ((first, second),) = column(built, "contaminated")
+    assert (first["item"], second["item"]) == ("one1", "two1")
+    assert (
+        (first["start"], first["end"])
+        == (second["start"], second["end"])
+        == (len(FILLER * 5), len(FILLER * 5 + LONG) - 1)
+    )
+    assert [len(row) for row in column(built, "edits")] == [1]
+
+
+@given(st.text(alphabet="ab. \n。é", max_size=60), st.data(), st.integers(0, 5))
+def test_passages_of_edited_text_compose_with_the_edits(text: str, data: st.DataObject, margin: int) -> None:
+    full = [number for number, line in enumerate(text.split("\n")) if line.strip()]
+    gone = sorted(data.draw(st.sets(st.sampled_from(full)))) if full else []
+    lines = removal(text, [(number, number + 1) for number in gone], "line")
+    edited = apply(text, lines)
+    spans = []
+    for _ in range(data.draw(st.integers(0, 3)) if edited else 0):
+        start = data.draw(st.integers(0, len(edited) - 1))
+        spans.append((start, data.draw(st.integers(start + 1, len(edited)))))
+    found = passages(edited, spans, margin)
+    places = [Alignment(lines).span(edit.start, edit.end) for edit in found]
+    both = merge(lines, [edit._replace(start=at, end=end) for edit, (at, end) in zip(found, places, strict=True)])
+    left = apply(edited, found)
+    assert apply(text, both) == left
+    taken = bytes_taken(text, both)
+    assert taken["line"] == len(text.encode()) - len(edited.encode())
+    assert taken[REASON] == len(edited.encode()) - len(left.encode())
 
 
 @given(st.text(alphabet="ab. \n。", max_size=60), st.data(), st.integers(0, 5))

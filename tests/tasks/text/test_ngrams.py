@@ -104,12 +104,27 @@ def test_long_texts_are_looked_at_in_pieces(monkeypatch: pytest.MonkeyPatch) -> 
     np.testing.assert_array_equal(pieces[0], whole[0])
     np.testing.assert_array_equal(pieces[2], whole[2])
     assert pieces[1] == whole[1] and len(whole[1][0]) == 2
+    line = text.replace("\n", " ")
+    in_pieces = word_spans(line)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(in_pieces, word_spans(line))
+
+
+def test_hits_come_by_owner_each_with_the_words_of_its_first_run() -> None:
+    index = index_of(["五六 seven eight", "one two three", "three 四五六"], anchor=2)
+    hits = index.find(["One two; three 四、五六 seven eight. One two three"])[0]
+    assert [(hit.owner, hit.text, hit.runs) for hit in hits] == [
+        (0, "五六 seven eight", ((4, 8),)),
+        (1, "one two three", ((0, 3), (8, 11))),
+        (2, "three 四五六", ((2, 6),)),
+    ]
 
 
 def test_apostrophes_and_zero_width_spaces_do_not_part_words() -> None:
     index = index_of(["don't stop me now"], anchor=3)
     texts = ["Don\u2019t stop me, now!", "DONT stop me now", "d\u200bon't st\u200bop m\u200be now", "don t stop me now"]
-    assert [len(hits) for hits in index.find(texts)] == [1, 1, 1, 0]
+    texts.append("".join(f"{letter}\u034f\u3164\u00ad" if letter.isalpha() else letter for letter in texts[1]))
+    assert [len(hits) for hits in index.find(texts)] == [1, 1, 1, 0, 1]
     [hit] = index.find([texts[2]])[0]
     starts, ends = word_spans(texts[2])
     assert texts[2][starts[hit.runs[0][0]] : ends[hit.runs[0][1] - 1]] == texts[2]
