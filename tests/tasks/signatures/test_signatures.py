@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
+import tracemalloc
 from pathlib import Path
 
 import datasketch
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
+from tasks.ingest import run as ingest
+from tasks.ingest.stage import STAGE as INGEST
+from tasks.ingest.stage import IngestParameters
 from tasks.signatures.minhash import EMPTY, coefficients, minhash
+from tasks.signatures.run import sign
 from tasks.signatures.stage import STAGE, SignaturesParameters
 from tasks.text.shingles import shingle
 from tests.stage_harness import data_digests, run_stage
@@ -135,3 +142,29 @@ def test_stage_is_the_same_however_documents_are_batched(tmp_path: Path, monkeyp
 def test_impossible_parameters_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValidationError):
         SignaturesParameters(**wrong)
+
+
+def test_row_groups_are_as_long_as_ingest_lets_their_text_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What bounds the memory of annotators and of select: one row group is held at once."""
+    monkeypatch.setattr(ingest, "ROW_GROUP_TEXT_BYTES", 1_000)
+    lines = [json.dumps({"text": f"{number:04d}" + " word" * 60}) for number in range(10)]
+    (tmp_path / "long.jsonl").write_text("\n".join(lines))
+    parameters = IngestParameters(format="jsonl", paths=(str(tmp_path / "long.jsonl"),))
+    documents = run_stage(INGEST, parameters, {}, "web", tmp_path=tmp_path)
+    signed = run_stage(STAGE, SignaturesParameters(), {"documents": documents}, "web", tmp_path=tmp_path)
+    for artifact in (documents, signed):
+        groups = pq.ParquetFile(artifact.path("part-00000.parquet")).metadata
+        assert [groups.row_group(at).num_rows for at in range(groups.num_row_groups)] == [4, 4, 2]
+
+
+def test_memory_is_a_few_times_a_row_groups_text() -> None:
+    letters = np.random.default_rng(1).integers(97, 107, (16, 1_000_000), dtype=np.uint8)
+    letters[:, ::6] = 32
+    table = pa.table({"text": [row.tobytes().decode() for row in letters]})
+    sign(SignaturesParameters(), table.slice(0, 1))
+    tracemalloc.start()
+    signed = sign(SignaturesParameters(), table)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert signed.num_rows == 16
+    assert peak < 5 * 16_000_000
