@@ -58,6 +58,17 @@ class QualitySection(QualityParameters):
 
     keep: RulesKeep | None = None
 
+    @pydantic.model_validator(mode="after")
+    def _keeps_by_what_it_measures(self) -> Self:
+        for name in self.keep.unknown(self.rules) if self.keep else ():
+            groups = dict.fromkeys(rule.partition(".")[0] for rule in self.rules)
+            guess = nearest(name, [*groups, *self.rules])
+            raise ValueError(
+                f"keep names {name!r}, which `rules` does not measure{guess}; add it to `rules`, or name one of "
+                f"{', '.join(groups)} or of {', '.join(self.rules)}"
+            )
+        return self
+
 
 class PerplexitySection(PerplexityParameters):
     """Perplexity of a source under the recipe's `language_models`, and which buckets stay."""
@@ -265,11 +276,13 @@ class Recipe(Parameters):
         for name, source in self.sources.items():
             if source.langid is None:
                 continue
+            settings = source.quality.settings if source.quality else {}
             model, keep = source.langid.model, source.langid.keep
             kept = keep.languages or () if keep else ()
             by_language = source.category if isinstance(source.category, dict) else {}
             named += [(f"sources.{name}.langid.keep.languages", language, model) for language in kept]
             named += [(f"sources.{name}.category", language, model) for language in by_language]
+            named += [(f"sources.{name}.quality.settings", language, model) for language in settings if language != "*"]
         models = {source.langid.model for source in self.sources.values() if source.langid}
         for name, section in self.language_models.items():
             named += [(f"language_models.{name}", section.language, model) for model in models if len(models) == 1]

@@ -228,6 +228,7 @@ def _apply_override(document: Document, override: str) -> None:
                 break
             if data.get(step) is None:
                 data[step] = {}
+                document.places[path] = Place(_OVERRIDE)
             data = data[step]
         else:
             where = ".".join(map(str, path))

@@ -22,7 +22,7 @@ _NAMES = """
 af afrikaans afr; sq albanian sqi alb; am amharic amh; ar arabic ara arb; hy armenian hye arm; as assamese asm;
 ast asturian; az azerbaijani aze azj; ba bashkir bak; eu basque eus baq; be belarusian bel; bn bengali bangla ben;
 bs bosnian bos; br breton bre; bg bulgarian bul; my burmese myanmar mya bur; yue cantonese; ca catalan cat;
-ceb cebuano; ce chechen che; zh chinese mandarin zho chi cmn; cv chuvash chv; hr croatian hrv; cs czech ces cze cz;
+ceb cebuano; ce chechen che; zh chinese mandarin zho chi cmn cn; cv chuvash chv; hr croatian hrv; cs czech ces cze cz;
 da danish dan dk; dv dhivehi div; nl dutch flemish nld dut; arz egyptian; en english eng; eo esperanto epo;
 et estonian est; fi finnish fin; fr french fra fre; fy frisian fry; gl galician glg; ka georgian kat geo;
 de german deu ger; el greek ell gre gr; gn guarani grn; gu gujarati guj; ht haitian hat; he hebrew heb iw;

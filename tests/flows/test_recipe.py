@@ -71,6 +71,13 @@ def changed(recipe: Path, tmp_path: Path, *overrides: str) -> set[str]:
         ("dedup.verify=80%", "dedup.verify: '80%' is not a number"),
         ("dedup=true", "dedup: True is not a map; write {key: value}, with keys of: accept, bands, "),
         ("dedup.memory=4", "dedup.memory: 4 must be at least 10,000,000"),
+        ("perplexity.keep=[head]", "-s: perplexity: unknown key"),
+        ("sources.web.quality.keep.rules=[gofer]", "'gofer', which `rules` does not measure (did you mean 'gopher'?)"),
+        ("sources.web.quality.keep.rules=[c4]", "'c4', which `rules` does not measure; add it to `rules`"),
+        (
+            "sources.web.quality.settings={cn: {gopher.word_count: {min: 3}}}",
+            "quality.settings: 'cn' is not a language",
+        ),
         ("dedup.seed=1.5", "dedup.seed: 1.5 is not a whole number"),
         ("dedup.prefer=[perplexity]", "dedup.prefer: 'perplexity' is what the section perplexity of a source gives"),
         (
