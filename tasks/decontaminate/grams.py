@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from tasks.benchmarks.read import LETTERS, Item
 from tasks.decontaminate.stage import DecontaminateParameters
-from tasks.text.ngrams import GramIndex, Grams, Hashes, window_hashes, word_hashes
+from tasks.text.ngrams import GramIndex, Grams, Hashes, Positions, window_hashes, word_hashes
 from tasks.text.scripts import unspaced_share
 
 _UNSPACED_MAJORITY = 0.5
@@ -44,11 +44,11 @@ class ItemIndex:
 
 
 @dataclass(frozen=True)
-class _Run:
-    """Words that mark a document: `words[start:start + length]` of a benchmark, found by the first `anchor`."""
+class _Runs:
+    """Words of an item that mark a document: each `words[start:start + length]`, found by its first `anchor`."""
 
     item: int
-    start: int
+    starts: Positions
     length: int
     anchor: int
 
@@ -57,18 +57,21 @@ def build_index(benchmarks: Mapping[str, Sequence[Item]], parameters: Decontamin
     """The index over all items of all benchmarks."""
     items: list[Item] = []
     words: list[Hashes] = [np.empty(0, dtype=np.uint64)]
-    rows: list[tuple[int, int, int, int]] = []
+    found: list[npt.NDArray[np.int64]] = [np.empty((4, 0), dtype=np.int64)]
     unmatchable: dict[str, int] = {}
     taken = 0
     for name, members in benchmarks.items():
         asked = _Asked(members, parameters)
         runs = list(asked.runs())
-        rows.extend((run.start + taken, run.length, run.anchor, run.item + len(items)) for run in runs)
+        sizes = [len(run.starts) for run in runs]
+        rest = np.array([(run.length, run.anchor, run.item + len(items)) for run in runs], np.int64).reshape(-1, 3).T
+        starts = np.concatenate([np.empty(0, np.int64), *(run.starts for run in runs)]) + taken
+        found.append(np.vstack([starts, np.repeat(rest, sizes, axis=1)]))
         unmatchable[name] = len(members) - len({run.item for run in runs})
         words.append(asked.words)
         taken += len(asked.words)
         items.extend(members)
-    columns = np.array(rows, dtype=np.int64).reshape(-1, 4).T
+    columns = map(np.ascontiguousarray, np.hstack(found))
     return ItemIndex(tuple(items), GramIndex(Grams(np.concatenate(words), *columns)), unmatchable)
 
 
@@ -102,7 +105,7 @@ class _Asked:
         first = self._count + item * _LAYOUTS
         return range(first, first + _LAYOUTS)
 
-    def runs(self) -> Iterator[_Run]:
+    def runs(self) -> Iterator[_Runs]:
         """All runs of all items, see the module's rules."""
         needs_choices: list[int] = []
         for item in range(self._count):
@@ -111,20 +114,20 @@ class _Asked:
             if length >= whole:
                 telling = np.flatnonzero(~self._templates(whole)[start : start + length - whole + 1])
                 if len(telling):
-                    yield from (_Run(item, start + at, whole, whole) for at in telling.tolist())
+                    yield _Runs(item, start + telling, whole, whole)
                 elif not self._templates(length)[start]:
-                    yield _Run(item, start, length, whole)
+                    yield _Runs(item, np.array([start]), length, whole)
                 else:
                     needs_choices.append(item)
             elif length >= minimum and not self._templates(length)[start]:
-                yield _Run(item, start, length, minimum)
+                yield _Runs(item, np.array([start]), length, minimum)
             else:
                 needs_choices.append(item)
         yield from self._runs_with_choices(needs_choices)
 
-    def _runs_with_choices(self, items: Sequence[int]) -> Iterator[_Run]:
+    def _runs_with_choices(self, items: Sequence[int]) -> Iterator[_Runs]:
         holders: dict[bytes, set[int]] = defaultdict(set)
-        found: list[tuple[bytes, _Run]] = []
+        found: list[tuple[bytes, _Runs]] = []
         for item in items:
             asked = int(self._lengths[item])
             minimum = self._minimum[item]
@@ -134,7 +137,7 @@ class _Asked:
                 if length >= fewest and length > asked:
                     key = self.words[start : start + length].tobytes()
                     holders[key].add(self._same_as[item])
-                    found.append((key, _Run(item, start, length, min(minimum, length))))
+                    found.append((key, _Runs(item, np.array([start]), length, min(minimum, length))))
         yield from (run for key, run in found if len(holders[key]) <= self._template_items)
 
     @functools.cache  # noqa: B019 (lives as long as the index is built)
