@@ -13,9 +13,12 @@ import pytest
 
 from infra.engine.processes import Processes
 from infra.store import Artifact
+from tasks.decontaminate.stage import STAGE as DECONTAMINATE
 from tasks.documents.edits import EDITS, apply_columns
 from tasks.line_dedup import repeats
+from tasks.line_dedup import run as line_dedup_run
 from tasks.line_dedup.stage import STAGE, LineDedupParameters
+from tasks.signatures.stage import STAGE as SIGNATURES
 from tests.stage_harness import data_digests, run_stage
 from tests.tables import column, content_digest, documents
 
@@ -124,6 +127,52 @@ def test_paragraphs_minimum_and_copies(tmp_path: Path) -> None:
     assert edited(given, made) == [texts[0], "All rights reserved.", "", "d"]
     with pytest.raises(pydantic.ValidationError):
         LineDedupParameters.model_validate({"minimum_copies": 1})
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("step", ["hash_part", "count_partition", "write_part"])
+def test_a_killed_run_goes_on_with_another_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    parts = [crawl(20, seed) for seed in range(3)]
+    monkeypatch.setattr(repeats, "PARTITION_ENTRIES", 40)
+    expected = data_digests(deduplicate(tmp_path / "whole", parts)[1])
+    function = getattr(line_dedup_run, step)
+    done: list[Any] = []
+
+    def dies(work: Any, shard: Any) -> Any:
+        if len(done) == 2:
+            raise Killed(step)
+        done.append(work)
+        return function(work, shard)
+
+    with monkeypatch.context() as once, pytest.raises(Killed):
+        once.setattr(line_dedup_run, step, dies)
+        deduplicate(tmp_path / "killed", parts)
+    engine = Processes(2, 0)
+    try:
+        resumed = deduplicate(tmp_path / "killed", parts, engine=engine)[1]
+    finally:
+        engine.close()
+    assert data_digests(resumed) == expected
+
+
+def test_documents_of_nothing_but_repeated_lines_end_empty_and_the_bytes_add_up(tmp_path: Path) -> None:
+    texts = ["Home\r\n\r\nAbout\r\n", "about\nHOME", " \n\n Home \n\u3000\nabout\n\n"]
+    given, made = deduplicate(tmp_path, [texts], keep="none")
+    assert edited(given, made) == ["", "", ""] and column(made, "emptied") == [True, True, True]
+    (row,) = made.manifest["ledger"]["rows"]
+    size = sum(len(text.encode()) for text in texts)
+    assert row["totals"] == {"documents": {"kept": 3, "read": 3}, "bytes": {"edited": size, "kept": 0, "read": size}}
+    inputs = {"documents": given, "line_dedup": made}
+    signed = run_stage(SIGNATURES, SIGNATURES.parameters(), inputs, "web", tmp_path=tmp_path)
+    assert column(signed, "length") == [0, 0, 0]
+    items = tmp_path / "items.jsonl"
+    items.write_text('{"question": "Home about home about home about home about?", "choices": ["a", "b"], "answer": 0}')
+    against = {"quiz": {"format": "multiple-choice", "paths": [str(items)]}}
+    searched = run_stage(DECONTAMINATE, DECONTAMINATE.parameters(against=against), inputs, "web", tmp_path=tmp_path)
+    assert column(searched, "contaminated") == [[], [], []] and searched.statistics["documents_hit"] == 0
 
 
 def test_bytes_are_the_same_for_any_engine(tmp_path: Path) -> None:

@@ -79,6 +79,8 @@ def test_units_are_equal_exactly_where_their_normal_forms_are(
         ("a\nX\n\nY\nb", [1, 3], "a\n\nb"),
         ("a\n\n\nb\nX\nc", [4], "a\n\n\nb\nc"),
         ("X\n \nY", [0, 2], ""),
+        ("a\r\nX\r\nb\r\n", [1], "a\r\nb\r\n"),
+        ("a\r\n\r\nX\r\n\r\nb", [2], "a\r\n\r\nb"),
     ],
 )
 def test_removed_lines_take_their_line_feeds_and_doubled_blanks_along(text: str, removed: list[int], left: str) -> None:
