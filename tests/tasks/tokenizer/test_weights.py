@@ -148,3 +148,9 @@ def test_missing_characters_count_by_weight() -> None:
         for name, weight in (("light", 1), ("heavy", 2))
     }
     assert first == {"light": "猫", "heavy": "花"}
+
+
+def test_a_name_that_is_both_means_the_source() -> None:
+    stated = TokenizerParameters(base="x", expand={"size": 400, "from": ["web"]})
+    assert stated.shares({"web": ("web",), "more": ("web",)}) == {"web": {"web": 1}}
+    assert TokenizerParameters(base="x").shares({}) == {}
