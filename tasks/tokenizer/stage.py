@@ -48,8 +48,8 @@ From = Annotated[
 """Sources or categories to learn from, a list or name -> weight; none means all, each text once.
 
 Weights are relative: text of weight 4 beside text of weight 1 counts as though it were there four times, and weights
-that are all equal are those of a list. `sample_bytes` cuts before weights count. A source means its own text, also where
-others feed its category. The plan turns names into inputs, `categories` and `weights`.
+that are all equal are those of a list. `sample_bytes` cuts before weights count. A source means its own text, also
+where others feed its category. The plan turns names into inputs, `categories` and `weights`.
 """
 
 
