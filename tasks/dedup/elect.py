@@ -206,8 +206,11 @@ def _search_index(sets: Any, rank: Any, groups: Any, verify: Any, index: Any, fo
             entry = np.int64(index.heads[slot_of(wanted, of_class, index.heads.shape[0])])
             while entry >= 0:
                 other = index.document[entry]
-                known = found.seen[other] == rank + 1 or other >= found.representative[rank]
-                if index.shingle[entry] == wanted and not known:
+                if (
+                    index.shingle[entry] == wanted
+                    and other < found.representative[rank]
+                    and found.seen[other] != rank + 1
+                ):
                     found.seen[other] = rank + 1  # this is the first shingle the two have in common
                     needed = in_common(size, sets.sizes[other], verify)
                     if (
