@@ -101,12 +101,6 @@ def pipeline(
     return results.to_json(run, status)
 
 
-@flow(name="puna-stage", flow_run_name="{stage}", persist_result=False)
-def rerun_stage(recipe: str, stage: str, overrides: list[str] | None = None, force: bool = False) -> None:
-    """Build one stage (`stage` or `stage/name`) of a recipe from inputs that are in the store."""
-    pipeline(recipe=recipe, overrides=overrides or [], only=[stage], force=[stage] if force else [])
-
-
 def process_tag() -> str:
     """The tag of flow runs of this process."""
     me = process_identity()

@@ -19,12 +19,14 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from infra.io.files import replace_bytes
 
 FIRST_PORT = 4200
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 10.0
+_POLL_S = 0.05
 
 
 class ServerFailed(Exception):
@@ -66,6 +68,7 @@ def prepare_environment() -> None:
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the terminal shows our own lines
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # stages show their own progress
         "TRANSFORMERS_VERBOSITY": "error",
+        "PY_KEY_VALUE_DISABLE_BEARTYPE": "true",  # what the server imports is checked by types otherwise, for 0.7 s
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
@@ -103,8 +106,60 @@ def _noted() -> Server | None:
     return server if server.pid > 0 else None
 
 
+# `prefect server start`, its imports without the garbage collector: they take three seconds, and leave no garbage.
+_SERVE = """
+import gc, runpy
+gc.disable()
+import prefect.server.api.server
+gc.freeze()
+gc.enable()
+runpy.run_module("prefect", run_name="__main__", alter_sys=True)
+"""
+
+
+@dataclass(frozen=True)
+class Starting:
+    """A server that answers soon, or does already (`answers`).
+
+    `process` is None where another run started it, which may have been killed before it answered. `lock` keeps other
+    runs from starting one meanwhile.
+    """
+
+    server: Server
+    answers: bool
+    process: subprocess.Popen[bytes] | None
+    lock: IO[str]
+
+    def wait(self) -> Server:
+        """The server once it answers. Raises `ServerFailed`."""
+        if self.answers:
+            return self.server
+        with self.lock:
+            deadline = time.monotonic() + START_TIMEOUT_S
+            while time.monotonic() < deadline and self._lives():
+                if self.server.is_healthy():
+                    return self.server
+                time.sleep(_POLL_S)
+            stop()
+        port = self.server.port
+        raise ServerFailed(f"the dashboard did not start on port {port}; its output is in {log_file()}")
+
+    def _lives(self) -> bool:
+        if self.process is not None and self.process.poll() is not None:
+            return False
+        return _is_prefect_server(self.server.pid)
+
+
 def start(port: int | None = None) -> Server:
     """The running server, or a new one once it answers. Raises `ServerFailed`."""
+    return begin(port).wait()
+
+
+def begin(port: int | None = None) -> Starting:
+    """The running server, or a new one that will answer some seconds later, at an address that is known now.
+
+    Waits while another run starts one. Raises `ServerFailed`.
+    """
     try:
         home().mkdir(parents=True, exist_ok=True)
         lock = (home() / "puna-dashboard.lock").open("a")
@@ -113,16 +168,26 @@ def start(port: int | None = None) -> Server:
             f"{home()} cannot hold the dashboard's database ({error.strerror}); set PREFECT_HOME to a folder you may "
             "write to"
         ) from None
-    with lock:
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two runs that start at once share one server
-        return running() or _start(port)
+        noted = _noted()
+        if noted is not None and _is_prefect_server(noted.pid):
+            answers = noted.is_healthy()
+            if answers:
+                lock.close()  # nobody need wait for this run
+            return Starting(noted, answers, None, lock)
+        server, process = _spawn(port)
+        return Starting(server, False, process, lock)
+    except BaseException:
+        lock.close()
+        raise
 
 
-def _start(port: int | None) -> Server:
+def _spawn(port: int | None) -> tuple[Server, subprocess.Popen[bytes]]:
     chosen = port or _free_port()
     if not _is_free(chosen):
         raise ServerFailed(f"port {chosen} is taken or no port; name another: puna dashboard start --port N")
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(chosen)]
+    command = [sys.executable, "-c", _SERVE, "server", "start", "--host", "127.0.0.1", "--port", str(chosen)]
     environment = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
     environment["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
     # Its pages ask port 4200 otherwise, whatever the server's own: another server's runs, or none.
@@ -140,15 +205,7 @@ def _start(port: int | None) -> Server:
         )
     server = Server(process.pid, chosen)
     replace_bytes(_note(), json.dumps({"pid": server.pid, "port": server.port}).encode())
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        if server.is_healthy():
-            return server
-        time.sleep(0.2)
-    stop()
-    raise ServerFailed(f"the dashboard did not start on port {chosen}; its output is in {log_file()}")
+    return server, process
 
 
 def stop() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import os
 import platform
 import subprocess
@@ -118,6 +119,12 @@ def _utc(timestamp: float) -> str:
 
 
 def _code(stage: Stage) -> dict[str, Any]:
+    return {**_checkout(), "source_digest": source_digest(stage)}
+
+
+@functools.cache
+def _checkout() -> dict[str, Any]:
+    """The commit this process runs, asked once: its code is what was imported, whatever is edited meanwhile."""
     root = Path(__file__).resolve().parents[1]
 
     def git(*words: str) -> str:
@@ -133,7 +140,6 @@ def _code(stage: Stage) -> dict[str, Any]:
     return {
         "git_sha": git("rev-parse", "HEAD") if inside else "",
         "dirty": bool(git("status", "--porcelain", "-uno")) if inside else None,
-        "source_digest": source_digest(stage),
     }
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import signal
 import sys
 from collections.abc import Iterator
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,6 +34,17 @@ from flows.cli.common import (
     select,
 )
 
+if TYPE_CHECKING:
+    from flows.server import Starting
+
+
+COMPILED = {
+    "line_dedup": ("tasks.line_dedup.kernel",),
+    "signatures": ("tasks.text.shingle_kernel", "tasks.signatures.minhash"),
+    "dedup": ("tasks.dedup.run",),
+}
+"""Stages whose loops a new machine compiles, and where: once, before workers are forked, beside Prefect's start."""
+
 
 def run(
     recipe: RecipeArgument,
@@ -45,6 +58,37 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run a recipe: build every stage that the store does not hold yet, and print the benchmark table."""
+    with _interruptible():
+        _run(recipe, only, from_stage, until_stage, force, pin, set_, store, as_json)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """End with `EXIT_INTERRUPTED` on ^C or SIGTERM, also while libraries are still being imported."""
+
+    def interrupt(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("interrupted; what is finished is kept, run the same command again to go on")
+        sys.stderr.flush()
+        os._exit(EXIT_INTERRUPTED)  # worker threads may be inside a stage; the store needs no goodbye
+
+
+def _run(
+    recipe: Path,
+    only: list[str] | None,
+    from_stage: str | None,
+    until_stage: str | None,
+    force: list[str] | None,
+    pin: list[str] | None,
+    set_: list[str] | None,
+    store: str | None,
+    as_json: bool,
+) -> None:
     from flows.prepare import prepare
     from flows.results import Results
     from infra.engine import warm_up
@@ -64,15 +108,16 @@ def run(
         with refusals():
             crashed = mark_crashed(prepared.store)
         if crashed:
-            _ensure_server()
+            starting = _begin_server()
             from flows.pipeline import mark_flow_runs_crashed
 
+            _wait_for(starting)
             with _unreachable_server():
                 mark_flow_runs_crashed()
         _print_result(Results(prepared.plan).to_json(None, "nothing to do"), as_json)
         return
-    warm_up(prepared.recipe.engine)
-    _ensure_server()
+    starting = _begin_server()
+    warm_up(prepared.recipe.engine, [module for step in to_run for module in COMPILED.get(step.node.stage.name, ())])
     arguments = {
         "recipe": str(recipe),
         "overrides": list(set_ or ()),
@@ -83,29 +128,46 @@ def run(
         "pin": pins,
         "store": store,
     }
-    _run_pipeline(arguments, as_json)
+    _run_pipeline(arguments, as_json, starting)
 
 
-def _ensure_server() -> None:
+def _begin_server() -> Starting | None:
+    """Have Prefect's settings name a server before Prefect is imported; one of ours may still be starting."""
     from flows import server
 
     server.prepare_environment()
     if os.environ.get("PREFECT_API_URL"):
         say(f"dashboard: {os.environ['PREFECT_API_URL'].removesuffix('/api')}")
-        return
-    found = server.running()
-    if found is None:
+        return None
+    with _failing_server():
+        starting = server.begin()
+    if not starting.answers:
         say("starting the dashboard (a local Prefect server, kept for later runs) ...")
-        try:
-            found = server.start()
-        except server.ServerFailed as error:
-            say(f"error: {error}")
-            raise typer.Exit(EXIT_FAILED) from None
-    os.environ["PREFECT_API_URL"] = found.api_url
-    say(f"dashboard: {found.address}   (stop it with: puna dashboard stop)")
+    os.environ["PREFECT_API_URL"] = starting.server.api_url
+    return starting
 
 
-def _run_pipeline(arguments: dict[str, Any], as_json: bool) -> None:
+def _wait_for(starting: Starting | None) -> None:
+    if starting is not None:
+        with _failing_server():
+            found = starting.wait()
+        say(f"dashboard: {found.address}   (stop it with: puna dashboard stop)")
+
+
+@contextlib.contextmanager
+def _failing_server() -> Iterator[None]:
+    """A server that does not start, as a sentence."""
+    from flows.server import ServerFailed
+
+    try:
+        yield
+    except ServerFailed as error:
+        say(f"error: {error}")
+        raise typer.Exit(EXIT_FAILED) from None
+
+
+def _run_pipeline(arguments: dict[str, Any], as_json: bool, starting: Starting | None) -> None:
+    gc.disable()  # what is imported stays, and is worth no search for garbage
     from prefect import tags
     from rich.console import Console
 
@@ -116,19 +178,14 @@ def _run_pipeline(arguments: dict[str, Any], as_json: bool) -> None:
     from flows.walk import StepFailed
     from infra.stage import GateError, StageError
 
-    def interrupt(signum: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
+    gc.freeze()
+    gc.enable()
+    _wait_for(starting)
     console = Console(stderr=True)
     try:
         with _unreachable_server(), Terminal(console) as terminal, tags(process_tag()):
             CONSOLE.set(terminal)
             result = pipeline(**arguments)
-    except KeyboardInterrupt:
-        say("interrupted; what is finished is kept, run the same command again to go on")
-        sys.stderr.flush()
-        os._exit(EXIT_INTERRUPTED)  # worker threads may be inside a stage; the store needs no goodbye
     except RecipeError as error:
         say(f"error: {error}")
         raise typer.Exit(EXIT_USAGE) from None

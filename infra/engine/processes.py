@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+import gc
 import multiprocessing
 import multiprocessing.context
 import multiprocessing.forkserver
@@ -19,12 +20,13 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import pebble
 
 from infra.engine.base import ShardFailed
+from infra.engine.libraries import import_all
 from infra.store.lease import is_alive, process_identity
 
 T = TypeVar("T")
@@ -39,10 +41,13 @@ ONE_THREAD["TOKENIZERS_PARALLELISM"] = "false"
 """Environment of workers: their budget counts processes."""
 
 
-def start_server() -> multiprocessing.context.ForkServerContext:
-    """Start the process that workers are forked from, where it does not run yet; it prepares itself in its own time."""
+def start_server(modules: Sequence[str] = ()) -> multiprocessing.context.ForkServerContext:
+    """Start the process that workers are forked from, where it does not run yet; it prepares itself in its own time.
+
+    It imports `modules` too, which must start no thread; loops that they compile are compiled once, not by each worker.
+    """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["infra.engine.preload"])
+    context.set_forkserver_preload(["infra.engine.preload", *modules])
     multiprocessing.forkserver.ensure_running()
     return context
 
@@ -60,6 +65,8 @@ class Processes:
     def _started(self) -> pebble.ProcessPool:
         with self._lock:
             if self._pool is None:
+                # The stage that waits here needs the libraries too, once workers have done its shards.
+                threading.Thread(target=import_all, daemon=True, name="libraries").start()
                 self._pool = pebble.ProcessPool(
                     max_workers=self.workers,
                     context=self._context,
@@ -119,6 +126,7 @@ _END = object()
 def _prepare_worker(parent: dict[str, Any], environment: dict[str, str]) -> None:
     """The parent's environment as it is now; the parent handles ^C; no worker outlives parent or server."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.enable()
     os.environ.clear()
     os.environ.update(environment | ONE_THREAD)
     server = os.getppid()

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from infra.engine.base import Engine, Inline
 from infra.engine.config import EngineConfig
 
 
-def warm_up(config: EngineConfig) -> None:
-    """Begin what `start` will need in processes of its own, beside whatever the caller does meanwhile."""
+def warm_up(config: EngineConfig, modules: Sequence[str] = ()) -> None:
+    """Begin what `start` will need in processes of its own, beside whatever the caller does meanwhile.
+
+    Workers will have imported `modules`, in this order, after what every stage needs.
+    """
     if config.kind == "processes":
         from infra.engine.processes import start_server
 
-        start_server()
+        start_server(modules)
 
 
 @contextlib.contextmanager

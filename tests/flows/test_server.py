@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -29,3 +34,63 @@ def test_a_taken_port_and_an_unusable_home_are_refused(tmp_path: Path, monkeypat
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "file"))
     with pytest.raises(server.ServerFailed, match="set PREFECT_HOME"):
         server.start()
+
+
+SLOW_SERVER = """
+import http.server, sys, time  # stands for prefect's
+time.sleep(1)
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/api/health" else 404)
+        self.end_headers()
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[-1])), Answer).serve_forever()
+"""
+
+
+def test_runs_that_start_at_once_share_one_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    monkeypatch.setattr(server, "_SERVE", SLOW_SERVER)
+    found: list[server.Server] = []
+    threads = [threading.Thread(target=lambda: found.append(server.start())) for _ in range(3)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(found) == 3 and len(set(found)) == 1 and server.running() == found[0]
+        assert server.begin().wait() == server.begin().wait() == found[0]
+    finally:
+        assert server.stop() and server.running() is None
+
+
+def test_a_server_whose_starter_was_killed_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    code = "import sys; from flows import server; server._SERVE = sys.argv[1]; print(server.begin().server.pid)"
+    starter = subprocess.run([sys.executable, "-c", code, SLOW_SERVER], capture_output=True, text=True, check=True)
+    try:
+        assert server.running() is None
+        assert server.start().pid == int(starter.stdout)
+    finally:
+        assert server.stop()
+
+
+def test_a_server_that_ends_at_once_is_reported_with_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    monkeypatch.setattr(server, "_SERVE", "raise SystemExit('prefect is broken')")
+    with pytest.raises(server.ServerFailed, match="did not start on port"):
+        server.start()
+    assert "prefect is broken" in server.log_file().read_text() and server.running() is None
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_while_libraries_are_imported(signal_: signal.Signals, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"text": "one"}\n')
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("name: r\nsources: {web: {ingest: {format: jsonl, paths: [in.jsonl]}, category: web}}\n")
+    environment = {**os.environ, "PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "flows.cli", "run", str(recipe), "--store", str(tmp_path / "store")]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None and run.stderr.readline().startswith("dashboard: ")
+        run.send_signal(signal_)
+        rest = run.stderr.read()
+    assert run.returncode == 75 and "run the same command again" in rest, rest
