@@ -27,7 +27,11 @@ import numpy.typing as npt
 from numba import types
 
 from tasks.dedup.prefixes import (
+    DOCUMENT,
     INDEX,
+    NEXT,
+    POSITION,
+    SHINGLE,
     TOUCHED_BYTES,
     add,
     empty_index,
@@ -205,23 +209,23 @@ def _search_index(sets: Any, rank: Any, groups: Any, verify: Any, index: Any, fo
         for of_class in range(smallest, size_class(max(min(largest_size, reach), 0)) + 1):
             entry = np.int64(index.heads[slot_of(wanted, of_class, index.heads.shape[0])])
             while entry >= 0:
-                other = index.document[entry]
+                other = index.entries[entry, DOCUMENT]
                 if (
-                    index.shingle[entry] == wanted
+                    np.uint32(index.entries[entry, SHINGLE]) == wanted
                     and other < found.representative[rank]
                     and found.seen[other] != rank + 1
                 ):
                     found.seen[other] = rank + 1  # this is the first shingle the two have in common
                     needed = in_common(size, sets.sizes[other], verify)
                     if (
-                        min(size - at, sets.sizes[other] - index.position[entry]) >= needed
+                        min(size - at, sets.sizes[other] - index.entries[entry, POSITION]) >= needed
                         and _share_group(groups, rank, other)
                         and within(
                             index.bitmaps[0], index.bitmaps[index.row[other]], size + sets.sizes[other] - 2 * needed
                         )
                     ):
                         _stands_for(sets, rank, other, verify, found)
-                entry = np.int64(index.chain[entry])
+                entry = np.int64(index.entries[entry, NEXT])
 
 
 @compiled(

@@ -9,7 +9,7 @@ duplicate detection", WWW 2008:
   in common, and t / (1 + t) (|x| + |y|) are needed. Template text comes last in the order, so that pairs which share
   nothing else end here, and entries are kept apart by size, so that most of them are never looked at.
 - Pairs that share most of a template, each without some lines of its own choice, pass these bounds. Their bitmaps
-  (`tasks.dedup.similarity`) tell most of them apart at a twentieth of the price of a comparison.
+  (`tasks.dedup.similarity`) tell most of them apart at a tenth of the price of a comparison.
 
 Importing this module compiles the loops.
 """
@@ -33,7 +33,9 @@ TOUCHED_BYTES = 64 << 20
 _FREQUENCY_SLOTS = 1 << 20
 _FIRST_CAPACITY = 1 << 14
 _FIRST_BITMAPS = 1 << 8
-_ENTRY_BYTES = 4 + 4 + 4 + 2  # next, document, shingle, position
+NEXT, DOCUMENT, SHINGLE, POSITION = range(4)
+"""Columns of an entry: the next one of its chain, and what it says. Side by side: a visit costs one cache miss."""
+_ENTRY_BYTES = 4 * 4
 
 
 class IndexTooLarge(StageError):
@@ -44,10 +46,9 @@ class Index(NamedTuple):
     """Chains of entries by hash of (shingle, size class): the prefixes of the elected documents of hot groups."""
 
     heads: npt.NDArray[np.int32]  # (slots,): the chain's first entry, -1 for none
-    chain: npt.NDArray[np.int32]  # (entries,): the next one
-    document: npt.NDArray[np.int32]
-    shingle: npt.NDArray[np.uint32]
-    position: npt.NDArray[np.uint16]  # in the document's order, at most 65,535
+    entries: npt.NDArray[
+        np.int32
+    ]  # (entries, 4); a shingle as the int32 of its bits, positions as the document has them
     bitmaps: npt.NDArray[np.uint64]  # (rows, words); row 0 is of the document that searches
     row: npt.NDArray[np.int32]  # (documents,): its row of `bitmaps`, 0 where it is not in the index
     frequency: npt.NDArray[np.uint16]  # (slots of another kind,): occurrences of shingles, which order them
@@ -56,10 +57,8 @@ class Index(NamedTuple):
 
 
 _INT64, _INT32, _UINT64 = types.int64[::1], types.int32[::1], types.uint64[::1]
-_UINT32, _UINT16 = types.uint32[::1], types.uint16[::1]
-INDEX = types.NamedTuple(
-    (_INT32, _INT32, _INT32, _UINT32, _UINT16, types.uint64[:, ::1], _INT32, _UINT16, _UINT64, _INT64), Index
-)
+_UINT16 = types.uint16[::1]
+INDEX = types.NamedTuple((_INT32, types.int32[:, ::1], types.uint64[:, ::1], _INT32, _UINT16, _UINT64, _INT64), Index)
 _ENTRIES, _ROWS = range(2)  # places in `used`
 
 
@@ -69,10 +68,7 @@ def empty_index(sets: Sets, hot: npt.NDArray[np.int64]) -> Index:
     words = bitmap_words(sets.sizes[hot].mean()) if len(hot) else 1
     return Index(
         np.full(_slots(capacity), -1, np.int32),
-        np.empty(capacity, np.int32),
-        np.empty(capacity, np.int32),
-        np.empty(capacity, np.uint32),
-        np.empty(capacity, np.uint16),
+        np.empty((capacity, 4), np.int32),
         np.empty((rows, words), np.uint64),
         np.zeros(len(sets.sizes), np.int32),
         _frequencies(sets, hot),
@@ -88,7 +84,7 @@ def grown(index: Index, sets: Sets, memory: int) -> Index:
     """
     largest = int(sets.sizes.max())
     entries, rows = (int(used) for used in index.used)
-    capacity, room = len(index.chain), len(index.bitmaps)
+    capacity, room = len(index.entries), len(index.bitmaps)
     needed = _bytes(index)
     if entries + largest > capacity:
         capacity = 2 * capacity + largest
@@ -104,10 +100,9 @@ def grown(index: Index, sets: Sets, memory: int) -> Index:
         )
     if room > len(index.bitmaps):
         index = index._replace(bitmaps=_longer(index.bitmaps, room))
-    if capacity > len(index.chain):
-        columns = {name: _longer(getattr(index, name), capacity) for name in ("document", "shingle", "position")}
-        heads, chain = np.full(_slots(capacity), -1, np.int32), np.empty(capacity, np.int32)
-        index = index._replace(heads=heads, chain=chain, **columns)
+    if capacity > len(index.entries):
+        heads = np.full(_slots(capacity), -1, np.int32)
+        index = index._replace(heads=heads, entries=_longer(index.entries, capacity))
         _link(index, sets)
     return index
 
@@ -120,7 +115,7 @@ def release(values: npt.NDArray[np.uint32]) -> None:
 
 
 def _bytes(index: Index) -> int:
-    return _ENTRY_BYTES * len(index.chain) + index.heads.nbytes + index.bitmaps.nbytes
+    return index.entries.nbytes + index.heads.nbytes + index.bitmaps.nbytes
 
 
 def _longer(array: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:
@@ -202,7 +197,7 @@ def add(sets: Any, rank: Any, verify: Any, index: Any) -> Any:
     """Put the prefix and the bitmap of a document into the index; False where there is no room: let it be `grown`."""
     wanted = prefix(sets.sizes[rank], verify)
     used, row = index.used[_ENTRIES], index.used[_ROWS]
-    if used + wanted > index.chain.shape[0] or row == index.bitmaps.shape[0]:
+    if used + wanted > index.entries.shape[0] or row == index.bitmaps.shape[0]:
         return False
     put_in_order(sets, rank, index)
     of_class = size_class(sets.sizes[rank])
@@ -210,10 +205,10 @@ def add(sets: Any, rank: Any, verify: Any, index: Any) -> Any:
         entry = used + at
         shingle = np.uint32(index.ordered[at] & np.uint64(0xFFFFFFFF))
         slot = slot_of(shingle, of_class, index.heads.shape[0])
-        index.document[entry] = rank
-        index.shingle[entry] = shingle
-        index.position[entry] = min(at, 0xFFFF)
-        index.chain[entry] = index.heads[slot]
+        index.entries[entry, NEXT] = index.heads[slot]
+        index.entries[entry, DOCUMENT] = rank
+        index.entries[entry, SHINGLE] = np.int32(shingle)
+        index.entries[entry, POSITION] = at
         index.heads[slot] = entry
     fill_bitmap(sets, rank, index.bitmaps[row])
     index.row[rank] = row
@@ -225,7 +220,7 @@ def add(sets: Any, rank: Any, verify: Any, index: Any) -> Any:
 @compiled(types.void(INDEX, SETS))
 def _link(index: Any, sets: Any) -> None:
     for entry in range(index.used[_ENTRIES]):
-        of_class = size_class(sets.sizes[index.document[entry]])
-        slot = slot_of(index.shingle[entry], of_class, index.heads.shape[0])
-        index.chain[entry] = index.heads[slot]
+        of_class = size_class(sets.sizes[index.entries[entry, DOCUMENT]])
+        slot = slot_of(np.uint32(index.entries[entry, SHINGLE]), of_class, index.heads.shape[0])
+        index.entries[entry, NEXT] = index.heads[slot]
         index.heads[slot] = entry
