@@ -9,8 +9,6 @@ punctuation, which splits them already.
 
 from __future__ import annotations
 
-import bisect
-
 import numpy as np
 import numpy.typing as npt
 
@@ -38,21 +36,11 @@ UNSPACED_RANGES: tuple[tuple[str, int, int], ...] = (
 )
 """(script, first code point, last code point), ascending and disjoint; blocks of the Unicode standard."""
 
-_FIRST = [first for _, first, _ in UNSPACED_RANGES]
-_FIRST_ARRAY = np.array(_FIRST, dtype=np.int64)
+_FIRST_ARRAY = np.array([first for _, first, _ in UNSPACED_RANGES], dtype=np.int64)
 _LAST_ARRAY = np.array([last for _, _, last in UNSPACED_RANGES], dtype=np.int64)
 
 UNSPACED_CLASS = "".join(f"{chr(first)}-{chr(last)}" for _, first, last in UNSPACED_RANGES)
 """The same ranges as the inside of a regular expression's character class."""
-
-
-def unspaced_script(character: str) -> str | None:
-    """The name of the unspaced script that `character` (one code point) belongs to, or None."""
-    code_point = ord(character)
-    index = bisect.bisect_right(_FIRST, code_point) - 1
-    if index < 0 or code_point > UNSPACED_RANGES[index][2]:
-        return None
-    return UNSPACED_RANGES[index][0]
 
 
 def unspaced_mask(code_points: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.bool_]:
