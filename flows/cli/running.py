@@ -215,6 +215,8 @@ def _report_failure(failure: Any) -> None:
     say(f"error: {failure.step.id} failed: {failure.cause}")
     if not isinstance(failure.cause, GateError):
         say("what is finished is kept; run the same command again to go on from there")
+    for note in (failure.result or {}).get("notes", ()):
+        say(note)
 
 
 def _print_result(result: dict[str, Any], as_json: bool) -> None:

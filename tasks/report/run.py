@@ -158,5 +158,5 @@ def _judged(change: float | None, error: float | None, metric: str) -> str:
     """How the page colours a change: only beyond twice the standard error, where there is one."""
     if change is None or abs(change) <= max(2 * (error or 0.0), 5e-4):
         return "soft"
-    lower_is_better = metric.startswith(("bits_per", "nats_per", "tokens_per", "padding_share"))
+    lower_is_better = metric.startswith(("bits_per", "tokens_per", "padding_share"))
     return "up" if (change < 0) == lower_is_better else "down"

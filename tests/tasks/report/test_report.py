@@ -183,7 +183,7 @@ def test_a_language_that_a_model_of_ones_own_never_answers_is_named(tmp_path: Pa
     ]
 
 
-@pytest.mark.parametrize(("metric", "better"), [("nats_per_token", -0.5), ("bits_per_byte", -0.5), ("acc", 0.5)])
+@pytest.mark.parametrize(("metric", "better"), [("tokens_per_byte", -0.5), ("bits_per_byte", -0.5), ("acc", 0.5)])
 def test_changes_are_coloured_by_what_is_better(metric: str, better: float) -> None:
     rows = score_rows({"base": {"task": {metric: 1.0}}, "after": {"task": {metric: 1.0 + better}}})
     assert rows[0]["cells"][1]["judged"] == "up"
@@ -211,7 +211,7 @@ def test_a_new_model_has_no_surgery_to_show(tmp_path: Path) -> None:
 
 def test_long_text_is_drawn_by_position(tmp_path: Path) -> None:
     def scores(documents: int) -> dict[str, Any]:
-        row = {"bits_per_byte": 1.5, "nats_per_token": 3.0, "n": documents}
+        row = {"bits_per_byte": 1.5, "n": documents}
         return {f"long-text/web-en{bucket}": row for bucket in ("", "/0-511", "/512-1023")}
 
     numbers = {"base": scores(2), "after": scores(1)}
