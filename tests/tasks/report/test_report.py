@@ -211,7 +211,7 @@ def test_a_new_model_has_no_surgery_to_show(tmp_path: Path) -> None:
 
 def test_long_text_is_drawn_by_position(tmp_path: Path) -> None:
     def scores(documents: int) -> dict[str, Any]:
-        row = {"bits_per_byte": 1.5, "n": documents}
+        row = {"bits_per_byte": 1.5, "tokens_per_byte": 0.5, "n": documents}
         return {f"long-text/web-en{bucket}": row for bucket in ("", "/0-511", "/512-1023")}
 
     numbers = {"base": scores(2), "after": scores(1)}
