@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 
 from prefect import flow
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from flows.dashboard import Dashboard
 from flows.listener import CONSOLE, Listener, Listeners
@@ -64,5 +65,8 @@ def build_stage(
         listener.finished(step, built[0], time.monotonic() - started)
 
     built: list[Artifact] = []
-    stage_flow(stage=node.id, version=version, parameters=node.parameters.model_dump(mode="json"))
+    # A flow run waits at its end for its heartbeat's thread, which sleeps a second at a time. The pipeline's flow run has
+    # a heartbeat, and stages live and die with it.
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        stage_flow(stage=node.id, version=version, parameters=node.parameters.model_dump(mode="json"))
     return built[0]
