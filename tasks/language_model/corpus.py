@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra.stage import StageError
@@ -61,7 +62,8 @@ class Reference:
                     table = table.filter(pc.equal(table["language"], self.language))
                 if part.source in self.held_out:
                     limit = held_out_limit(self.held_out[part.source])
-                    table = table.filter([held_out_hash(id_) >= limit for id_ in table["id"].to_pylist()])
+                    read = [held_out_hash(id_) >= limit for id_ in table["id"].to_pylist()]
+                    table = table.filter(pa.array(read, pa.bool_()))  # a row group may have nothing of the language
                 texts = [normalise(text) for text in table["text"].to_pylist()]
                 yield [text for text in texts if text]
 

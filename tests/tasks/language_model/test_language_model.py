@@ -97,6 +97,13 @@ def test_text_that_may_be_held_out_is_not_read(tmp_path: Path) -> None:
     assert 0 < kept < 60 and found.statistics["ngrams"]["documents"] == kept + 60
 
 
+def test_text_is_held_out_of_sources_with_row_groups_of_other_languages_only(tmp_path: Path) -> None:
+    documents_, langid = source(tmp_path, "web", [made_up(60), ["other"] * 9, []], [["xx"] * 60, ["yy"] * 9, []])
+    some = SMALL.model_copy(update={"held_out": {"web": 0.1}})
+    found = run_stage(STAGE, some, {"documents": documents_, "langid": langid}, "xx", tmp_path=tmp_path)
+    assert 40 < found.statistics["ngrams"]["documents"] <= 60
+
+
 def test_repeated_lines_teach_nothing(tmp_path: Path) -> None:
     texts = made_up(60)
     edited = [Edit(len(text), len(text) + 6, reason="line_dedup.line") for text in texts]
