@@ -36,10 +36,12 @@ _FIRST_BITMAPS = 1 << 8
 NEXT, DOCUMENT, SHINGLE, POSITION = range(4)
 """Columns of an entry: the next one of its chain, and what it says. Side by side: a visit costs one cache miss."""
 _ENTRY_BYTES = 4 * 4
+_MOST_ENTRIES = 2**31 - 1
+"""What `Index.heads` can number: 34 GB of entries."""
 
 
 class IndexTooLarge(StageError):
-    """The index of a hot group does not fit the memory given."""
+    """The index of a hot group does not fit the memory given, or cannot be numbered."""
 
 
 class Index(NamedTuple):
@@ -87,7 +89,12 @@ def grown(index: Index, sets: Sets, memory: int) -> Index:
     capacity, room = len(index.entries), len(index.bitmaps)
     needed = _bytes(index)
     if entries + largest > capacity:
-        capacity = 2 * capacity + largest
+        if entries + largest > _MOST_ENTRIES:
+            raise IndexTooLarge(
+                f"a group of documents that share a template needs more than {_MOST_ENTRIES:,} entries in its index; "
+                "raise dedup.rows so that fewer share a band"
+            )
+        capacity = min(2 * capacity + largest, _MOST_ENTRIES)
         needed += _ENTRY_BYTES * capacity + 4 * _slots(capacity)
     if rows == room:
         room *= 2

@@ -5,7 +5,6 @@ killed run goes on where it was.
 from __future__ import annotations
 
 import random
-import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -68,13 +67,13 @@ def signed(tmp_path: Path, sets: list[np.ndarray[Any, Any]], text: list[int], ba
     return {"documents": found["ingest"], "signatures": found["signatures"], "cut": found["cut"]}
 
 
-def test_a_hundred_thousand_copies_are_right_and_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hundred_thousand_copies_are_right_without_a_comparison(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = np.random.default_rng(1)
     one = np.unique(rng.integers(0, 2**32, 50, dtype=np.uint32))
     inputs = signed(tmp_path, [one] * 100_000, [7] * 100_000, [5] * 100_000)
-    started = time.perf_counter()
     found = dedup(inputs, tmp_path, memory="200M")
-    assert time.perf_counter() - started < 30.0
     monkeypatch.setattr(keys, "GROUPING_BYTES", 1_000)
     with pytest.raises(StageError, match=r"sorting their keys needs [0-9,]+ MB: raise dedup.memory by a factor of"):
         dedup(inputs, tmp_path / "little", memory="200M")
@@ -84,16 +83,14 @@ def test_a_hundred_thousand_copies_are_right_and_quick(tmp_path: Path, monkeypat
     assert (row["representative"], row["size"]) == (f"{0:032x}", 100_000)
 
 
-def test_thirty_thousand_strangers_in_every_band_are_right_and_quick(tmp_path: Path) -> None:
+def test_thirty_thousand_strangers_in_every_band_are_right_within_few_comparisons(tmp_path: Path) -> None:
     """Half of every document is a template; all agree in all bands, so that each pair is a candidate."""
     rng = np.random.default_rng(2)
     template = rng.integers(0, 2**32, 60, dtype=np.uint32)
     sets = [np.unique(np.concatenate([template, rng.integers(0, 2**32, 40, dtype=np.uint32)])) for _ in range(30_000)]
     sets[-1] = sets[0]
     inputs = signed(tmp_path, sets, list(range(30_000)), [5] * 30_000)
-    started = time.perf_counter()
     found = dedup(inputs, tmp_path, memory="200M")
-    assert time.perf_counter() - started < 60.0
     assert (found.statistics["kept"], found.statistics["near"]) == (29_999, 1)
     assert found.statistics["saturated_band"] == 30_000
     assert found.statistics["pairs_compared"] < 100_000  # of 450 million
@@ -119,13 +116,10 @@ def test_a_document_of_fifty_megabytes(tmp_path: Path) -> None:
     giant = " ".join(words[rng.integers(0, len(words), 7_300_000)].tolist())
     rows = [document(giant, id="giant"), document(giant + " more", id="more"), document("small", id="small")]
     assert len(giant) > 50_000_000
-    started = time.perf_counter()
     inputs = dedup_inputs({"web": rows}, tmp_path)
-    signed_s = time.perf_counter() - started
     found = dedup(inputs, tmp_path, memory="100M")
     assert outcomes(found, inputs)["giant"]["duplicate_of"] == "more"
-    assert found.statistics["kept"] == 2
-    assert time.perf_counter() - started - signed_s < 10.0
+    assert (found.statistics["kept"], found.statistics["pairs_compared"]) == (2, 1)
 
 
 def test_a_row_group_of_long_documents_takes_no_memory_of_its_size(tmp_path: Path) -> None:

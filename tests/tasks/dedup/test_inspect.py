@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -60,8 +59,6 @@ def test_differences_are_marked_by_word_and_by_character() -> None:
 
 
 def test_giant_texts_are_compared_up_to_a_bound() -> None:
-    started = time.perf_counter()
     removed = "one two " * 499_999 + "three"
     lines = diff_lines("one two " * 500_000, removed)
-    assert time.perf_counter() - started < 10.0
     assert lines[-1] == f"(the last {len(removed) - 40_000:,} characters of the removed text were not compared)"
