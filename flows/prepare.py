@@ -18,6 +18,7 @@ from infra.store import Store
 from tasks.dedup.agreement import SIGNING, check_index
 from tasks.model.layers import choose
 from tasks.signatures.stage import STAGE as SIGNATURES
+from tasks.tokenizer.stage import require_growth
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def prepare(
         problem = f"store {store.root.url} is seen by one process only, and engine.kind is {recipe.engine.kind!r}"
         raise RecipeError([f"{problem}; name a folder, or set engine.kind=inline"])
     _refuse_absent_layers(recipe)
+    _refuse_no_growth(recipe)
     graph = stages(recipe)
     pins = resolve(graph)
     plan = make_plan(graph, pins, store, recipe.name, selection)
@@ -78,6 +80,22 @@ def _refuse_absent_layers(recipe: Recipe) -> None:
         choose(section.layers, count, lambda _: [0.0] * count)
     except StageError as error:
         raise RecipeError([f"{recipe.place_of(section.base)}{error}"]) from None
+
+
+def _refuse_no_growth(recipe: Recipe) -> None:
+    """A size that a local base has already is a mistake now too."""
+    section = recipe.tokenizer
+    if section is None or section.base is None or section.expand is None or not isinstance(section.expand.size, int):
+        return
+    try:
+        state = json.loads(Path(section.base, "tokenizer.json").read_text(encoding="utf-8"))
+        last = max([*state["model"]["vocab"].values(), *(token["id"] for token in state["added_tokens"])])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return  # an artifact, a `.model` alone, or nothing that can be read: the stage says what is wrong
+    try:
+        require_growth(section.expand.size, last + 1)
+    except StageError as error:
+        raise RecipeError([f"{recipe.place_of(section.base)}tokenizer.expand.size: {error}"]) from None
 
 
 def _refuse_other_indexes(recipe: Recipe, plan: Plan) -> None:

@@ -19,6 +19,7 @@ from tasks.checkpoints.tokenizer_files import WHITESPACE, byte_level_content, by
 from tasks.tokenizer.curve import knee
 from tasks.tokenizer.learn import FIRST_LOCKED, Step, learn
 from tasks.tokenizer.rules import SplittingRules, written_in
+from tasks.tokenizer.stage import require_growth
 
 MAXIMUM_PIECE_CHARACTERS = 16
 """sentencepiece's default, which Llama-2 kept."""
@@ -277,8 +278,8 @@ def grow(
     are written in these only (parts of characters apart); none means any.
     """
     start = size_of(base)
-    if size is not None and size <= start:
-        raise StageError(f"the size asked for is {size:,}, the base has {start:,} tokens already; ask for more")
+    if size is not None:
+        require_growth(size, start)
     family = family_of(base, rules)
     words = counted(family, texts)
     segmented: Segmented = [(family.segments(word), words[word]) for word in sorted(words)]

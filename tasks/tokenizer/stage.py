@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
-from infra.stage import FILE, JSON, NOT_IDENTITY, Parameters, Stage
+from infra.quantities import Bytes, Count
+from infra.stage import FILE, JSON, NOT_IDENTITY, Parameters, Stage, StageError
 from tasks.tokenizer.scripts import KNOWN_SCRIPTS
 
 MAXIMUM_WEIGHT = 1_000_000
@@ -59,9 +60,9 @@ class Expand(Parameters):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     method: Literal["continue-bpe", "pieces"] = "continue-bpe"
-    size: Annotated[int, pydantic.Field(gt=256)] | Literal["knee"] | None = None
+    size: Annotated[Count, pydantic.Field(gt=256)] | Literal["knee"] | None = None
     """`continue-bpe`: tokens in the end, special ones included; `knee` stops where more would save little."""
-    maximum: int = pydantic.Field(default=100_000, gt=0)
+    maximum: Count = pydantic.Field(default=100_000, gt=0)
     """New tokens among which `size: knee` looks."""
     pieces: Annotated[str | None, FILE] = None
     """`pieces`: a JSONL file of `{"piece": "..."}`, or a sentencepiece `.model`."""
@@ -101,12 +102,18 @@ class Expand(Parameters):
         return self
 
 
+def require_growth(size: int, base: int) -> None:
+    """`StageError` where a base of `base` tokens has the `size` asked for already."""
+    if size <= base:
+        raise StageError(f"the size asked for is {size:,}, the base has {base:,} tokens already; ask for more")
+
+
 class Train(Parameters):
     """Train a byte-level BPE from nothing, `size` tokens with its three special ones."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
-    size: int = pydantic.Field(gt=260)
+    size: Count = pydantic.Field(gt=260)
     longest_piece: int = pydantic.Field(default=16, ge=2, le=64)
     from_: From = pydantic.Field(default_factory=dict, alias="from")
 
@@ -118,7 +125,7 @@ class TokenizerParameters(Parameters):
     """Folder of a Hugging Face checkpoint or tokenizer, of llama2.c's files, or with one `*.model`; or an artifact."""
     expand: Expand | None = None
     train: Train | None = None
-    sample_bytes: int = pydantic.Field(default=200_000_000, gt=0)
+    sample_bytes: Bytes = pydantic.Field(default=200_000_000, gt=0)
     """At most so much of the training text is read, evenly over all documents."""
 
     categories: tuple[str, ...] = ()

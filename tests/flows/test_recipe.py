@@ -82,7 +82,7 @@ def changed(recipe: Path, tmp_path: Path, *overrides: str) -> set[str]:
         ("dedup.prefer=[perplexity]", "dedup.prefer: 'perplexity' is what the section perplexity of a source gives"),
         (
             "tokenizer={base: b, expand: {size: big}}",
-            "tokenizer.expand.size: 'big' is not a whole number; or write 'knee'",
+            "tokenizer.expand.size: 'big' is not a number such as 4000000, 4M or 0.5B; or write 'knee'",
         ),
         ("tokenizer={base: b, train: {size: 500}}", "-s: tokenizer: `train` starts from nothing"),
         ("sources.web.langid.keep.languages=[no]", "False is not text; put it in quotes"),
@@ -315,3 +315,31 @@ def test_layers_that_the_base_does_not_have_are_refused_by_the_plan(good: Path, 
     for layers in ("{first: 6}", "{important: 6}", "[0, 6]"):
         with pytest.raises(RecipeError, match=rf"{good.name}:\d+: model.layers .* 6.*; the base has 5"):
             prepare(good, [f"model.layers={layers}"])
+
+
+def test_a_size_that_the_base_has_already_is_refused_by_the_plan(good: Path, tmp_path: Path) -> None:
+    """In the words of the stage, before a crawl is read; of a base that cannot be read here the stage speaks."""
+    (tmp_path / "base").mkdir()
+    tokenizer = tmp_path / "base" / "tokenizer.json"
+    vocabulary = {f"<0x{number:02X}>": number for number in range(300)}
+    tokenizer.write_text(json.dumps({"added_tokens": [{"id": 511}], "model": {"vocab": vocabulary}}))
+    good.write_text(GOOD.partition("tokenizer:")[0] + "tokenizer: {base: base, expand: {size: 513}}\n")
+    assert "tokenizer/main" in prepare(good).plan.steps
+    for size in ("300", "512", "0.5K"):
+        with pytest.raises(RecipeError, match=rf"{good.name}:\d+: tokenizer.expand.size: .*, the base has 512 tokens"):
+            prepare(good, [f"tokenizer.expand.size={size}"])
+    for unread in ("[]", '{"added_tokens": [], "model": {"vocab": [["a", 0.0]]}}', "{"):
+        tokenizer.write_text(unread)
+        assert "tokenizer/main" in prepare(good, ["tokenizer.expand.size=300"]).plan.steps
+
+
+def test_sizes_of_tokenizers_take_suffixes(good: Path, tmp_path: Path) -> None:
+    """As all counts do; what is meant decides the version, not how it is written."""
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "merges.txt").write_text("")
+    good.write_text(GOOD.partition("tokenizer:")[0] + "tokenizer: {base: base, expand: {size: 55000}}\n")
+    overrides = ["tokenizer.expand.size=55K", "tokenizer.sample_bytes=0.2G"]
+    assert read_recipe(good, overrides).tokenizer == read_recipe(good).tokenizer
+    assert changed(good, tmp_path, *overrides) == set()
+    with pytest.raises(RecipeError, match=r"tokenizer.expand.size: '55Q' is not a number .*; or write 'knee'"):
+        read_recipe(good, ["tokenizer.expand.size=55Q"])
