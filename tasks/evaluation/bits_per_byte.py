@@ -101,7 +101,7 @@ def score(documents: Iterator[tuple[str, str]], model: LoadedModel, batch_size: 
     if not total:
         return {}
     row: dict[str, Any] = bits_per(nats, sizes, "bits_per_byte")
-    if len(model.padding_rows):
+    if len(model.padding_rows) and tokens:
         row["padding_share"] = padding / tokens
     return {**row, "tokens_per_character": tokens / characters, "tokens_per_byte": tokens / total, "n": len(nats)}
 

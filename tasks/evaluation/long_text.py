@@ -46,7 +46,8 @@ def score(texts: Iterator[str], asked: LongText, model: LoadedModel) -> tuple[Ro
     costs, counts, sizes = [], [], []
     for text in spans:
         ids, ends = tokens_of(text, model)
-        span_borders = np.minimum(borders, ends[-1])  # cut at a character's end, a span may lack up to three bytes
+        # Cut at a character's end, a span may lack up to three bytes.
+        span_borders = np.minimum(borders, len(text.encode()))
         costs.append(between(span_borders, ends, _nats(ids, model)))
         counts.append(between(span_borders, ends, np.ones(len(ids))))
         sizes.append(np.diff(span_borders))
@@ -86,13 +87,14 @@ def long_spans(texts: Iterator[str], length_bytes: int, limit: int) -> tuple[lis
 def tokens_of(text: str, model: LoadedModel) -> tuple[list[int], NDArray[np.int64]]:
     """Ids, and at which byte of the text each of them ends (never falling; the last is the text's end).
 
-    Of several tokens that spell one character, each ends where the character does; a dummy prefix likewise.
+    Of several tokens that spell one character, each ends where the character does; a dummy prefix likewise. There are
+    no ids where the tokenizer leaves nothing of the text (white space, to some).
     """
     encoded = model.tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
     ids: list[int] = encoded["input_ids"]
     bytes_upto = np.cumsum([0, *(len(character.encode()) for character in text)])
     ends = np.maximum.accumulate(bytes_upto[[end for _, end in encoded["offset_mapping"]]])
-    ends[-1] = bytes_upto[-1]
+    ends[-1:] = bytes_upto[-1]
     return ids, ends
 
 
@@ -101,6 +103,8 @@ def between(borders: Sequence[int] | NDArray[np.int64], ends: NDArray[np.int64],
 
     The sums add up to the sum of all values where the borders reach from 0 to the last end.
     """
+    if not len(ends):
+        return np.zeros(len(borders) - 1)
     last = np.append(ends[1:] != ends[:-1], True)  # of tokens that end together: they share their bytes
     upto = np.interp(borders, [0, *ends[last]], [0, *np.cumsum(values)[last]])
     upto[0] = 0
@@ -109,6 +113,8 @@ def between(borders: Sequence[int] | NDArray[np.int64], ends: NDArray[np.int64],
 
 def _nats(ids: Sequence[int], model: LoadedModel) -> Values:
     """Cost of each token, (T,)."""
+    if not ids:
+        return np.zeros(0)
     ids_1T, _ = model.pad([[model.bos, *ids[:-1]]])
     targets_T = torch.tensor(ids, device=ids_1T.device)
     costs = []

@@ -13,8 +13,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import normalizers
+from transformers import AutoTokenizer
 
 from tasks.checkpoints.base import open_base
+from tasks.evaluation import bits_per_byte
 from tasks.evaluation.evaluate import Spec, evaluate
 from tasks.evaluation.long_text import between, long_spans, score, tokens_of
 from tasks.evaluation.model import LoadedModel, load
@@ -122,6 +125,22 @@ def test_nothing_is_lost_between_borders(tokens: list[tuple[int, float]], cuts: 
 def test_only_real_long_documents_count(model: LoadedModel) -> None:
     rows, found = score(iter([SHORT] * 50), LongText(length_bytes=2048, documents=2), model)
     assert rows == {} and found == {"read": 50, "long": 0, "longest": len(SHORT.encode()), "tokens": 0}
+
+
+def test_text_that_a_tokenizer_leaves_nothing_of(model: LoadedModel, checkpoint: Path) -> None:
+    """It costs nothing there, and its bytes count, as they do for other models."""
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    tokenizer.backend_tokenizer.normalizer = normalizers.Strip()
+    stripping = LoadedModel(model.model, tokenizer, model.max_length)
+    asked = LongText(length_bytes=128, documents=2, bucket_bytes=64)
+    rows, found = score(iter([" " * 200, LONG[0]]), asked, stripping)
+    alone, _ = score(iter([LONG[0]]), asked, stripping)
+    assert (found["long"], rows[""]["n"]) == (2, 2)
+    for name, row in rows.items():
+        assert row["bits_per_byte"] == pytest.approx(alone[name]["bits_per_byte"] / 2, rel=0.03)
+    empty, _ = score(iter([" " * 200]), asked, stripping)
+    assert empty[""] == {"bits_per_byte": 0, "tokens_per_byte": 0, "n": 1}
+    assert bits_per_byte.score(iter([("", " " * 9)]), stripping, 1)["bits_per_byte"] == 0
 
 
 def test_the_stage_reports_buckets_and_says_what_was_too_short(checkpoint: Path, tmp_path: Path) -> None:
