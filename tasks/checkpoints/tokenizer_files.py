@@ -138,9 +138,12 @@ def read_settings(folder: Path) -> dict[str, Any]:
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         if (path := folder / name).is_file():
             for key, value in read_json(path).items():
-                if value is not None and key not in _NOT_CARRIED:
-                    settings[key] = _contents(value) if key in (*_SPECIAL, *_SPECIAL_LISTS) else value
-                    _require_kind(path, key, settings[key])
+                if value is None or key in _NOT_CARRIED:
+                    continue
+                found = _contents(value) if key in (*_SPECIAL, *_SPECIAL_LISTS) else value
+                _require_kind(path, key, found)
+                if found or key not in _SPECIAL:  # the first Llamas' settings say "" for what their .model names
+                    settings[key] = found
     templates = {path.stem: read_text(path) for path in sorted(folder.glob(f"{CHAT_TEMPLATES}/*.jinja"))}
     if (path := folder / CHAT_TEMPLATE).is_file():
         templates = {"default": read_text(path), **templates}

@@ -147,7 +147,7 @@ def read_tensors(folder: Path) -> dict[str, Stored]:
         named = {name for name, place in weights.items() if place == file}
         if lost := sorted(named - set(found)):
             raise StageError(f"{folder}/{file} lacks {lost[0]}, which {INDEX} says it holds; download both again")
-        if extra := sorted(set(found) - named):
+        if extra := sorted(name for name in set(found) - named if not name.endswith(_COMPUTED)):
             place = f"says lies in {weights[extra[0]]}" if extra[0] in weights else "does not name"
             raise StageError(f"{folder}/{file} holds {extra[0]}, which {INDEX} {place}; download both again")
         tensors |= found

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
@@ -16,6 +17,7 @@ from tasks.checkpoints.base import folder_of, open_base, read_base_tokenizer
 from tasks.checkpoints.tokenizer_files import read_settings, write_tokenizer
 from tasks.evaluation.model import load
 from tasks.model.checkpoint import SINGLE, Layout
+from tasks.model.importance import rank_layers
 from tasks.model.settings import read_generation
 from tasks.model.stage import STAGE as MODEL
 from tasks.model.stage import ModelParameters
@@ -207,6 +209,16 @@ def test_other_files_beside_the_weights_are_passed_over(whole: Path, tmp_path: P
     (folder / "consolidated.safetensors").write_bytes(b"whatever")
     (folder / "README.md").write_bytes(b"\xff")
     read_all(folder, tmp_path / "scratch")
+
+
+def test_a_table_that_transformers_ignores_needs_no_place_in_the_index(whole: Path, tmp_path: Path) -> None:
+    """Old Llama checkpoints hold rotary tables."""
+    folder = copied(whole, tmp_path / "base")
+    split(folder)
+    part = folder / "model-00001-of-00002.safetensors"
+    save_file(load_file(part) | {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(2)}, part)
+    assert Layout.read(folder).tensors.keys() == Layout.read(whole).tensors.keys()
+    rank_layers(folder, ["The cat sat on the mat."], "block-influence")
 
 
 def test_a_base_is_pinned_whole(whole: Path, tmp_path: Path) -> None:

@@ -19,7 +19,18 @@ from transformers import AutoTokenizer
 from infra.stage import StageError
 from tasks.checkpoints.base import MODEL_FILE, open_base, read_base_tokenizer
 from tasks.checkpoints.foreign_tokenizers import read_sentencepiece
-from tasks.checkpoints.sentencepiece_model import BYTE, CONTROL, NORMAL, UNUSED, is_model, parse_model, read_model
+from tasks.checkpoints.sentencepiece_model import (
+    BYTE,
+    CONTROL,
+    NORMAL,
+    NORMALIZER,
+    UNUSED,
+    _field,
+    _fields,
+    is_model,
+    parse_model,
+    read_model,
+)
 from tasks.checkpoints.tokenizer_files import read_settings, read_tokenizer, size_of, write_tokenizer
 from tasks.tokenizer.measure import plain_ids
 from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, MIXED
@@ -182,6 +193,24 @@ def test_a_checkpoint_with_a_model_file_and_no_json(tmp_path: Path, form: str) -
     assert loaded.convert_tokens_to_ids("<tool>") == size + 3
     added = {token.content: token.special for token in loaded.added_tokens_decoder.values()}
     assert added["<pad>"] and not added["<tool>"]
+
+
+def test_settings_that_name_no_token_leave_those_of_the_model_file(tmp_path: Path) -> None:
+    """As in the first conversions of Llama."""
+    write("llama", tmp_path / "given")
+    (tmp_path / "given" / "tokenizer_config.json").write_text('{"bos_token": "", "eos_token": {"content": ""}}')
+    loaded = AutoTokenizer.from_pretrained(open_base(tmp_path / "given", tmp_path))
+    assert (loaded.bos_token, loaded.eos_token, loaded.unk_token) == ("<s>", "</s>", "<unk>")
+
+
+def test_a_model_file_without_a_normalizers_settings_reads_as_in_sentencepiece(tmp_path: Path) -> None:
+    blob = b"".join(_field(*field) for field in _fields(trained("llama")) if field[0] != NORMALIZER)
+    (tmp_path / MODEL_FILE).write_bytes(blob)
+    texts = ENGLISH + CHINESE + MIXED
+    reference = sentencepiece.SentencePieceProcessor(model_proto=blob)
+    assert plain_ids(read_sentencepiece(tmp_path / MODEL_FILE)[0], texts) == reference.encode(texts)
+    grown = read_model(tmp_path / MODEL_FILE).extended([("zz", NORMAL)])
+    assert sentencepiece.SentencePieceProcessor(model_proto=grown).id_to_piece(len(reference)) == "zz"
 
 
 def test_added_tokens_at_ids_of_others_are_refused(tmp_path: Path) -> None:
