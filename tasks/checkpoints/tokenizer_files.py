@@ -124,6 +124,8 @@ _NOT_CARRIED = {
 }  # fmt: skip
 """Of a base's `tokenizer_config.json`: where it lay, which class read it, and what `tokenizer.json` says already."""
 
+_SETTINGS_FILES = ("special_tokens_map.json", "tokenizer_config.json")
+"""The second wins."""
 CHAT_TEMPLATE = "chat_template.jinja"
 CHAT_TEMPLATES = "additional_chat_templates"
 
@@ -135,7 +137,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     `chat_template` is a string or, where there are several, a list of {"name", "template"}.
     """
     settings: dict[str, Any] = {}
-    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+    for name in _SETTINGS_FILES:
         if (path := folder / name).is_file():
             for key, value in read_json(path).items():
                 if value is None or key in _NOT_CARRIED:
@@ -152,6 +154,23 @@ def read_settings(folder: Path) -> dict[str, Any]:
     elif templates:
         settings["chat_template"] = [{"name": name, "template": text} for name, text in templates.items()]
     return settings
+
+
+def named_by_config(folder: Path, tokenizer: Tokenizer) -> dict[str, str]:
+    """The bos and eos token of a checkpoint whose tokenizer is `tokenizer.json` alone, by the ids in its `config.json`.
+
+    Nothing where settings of the tokenizer lie beside it: what these leave out is meant so.
+    """
+    config = folder / "config.json"
+    if any((folder / name).is_file() for name in _SETTINGS_FILES) or not config.is_file():
+        return {}
+    found = {}
+    for key in ("bos_token", "eos_token"):
+        stated = read_json(config).get(f"{key}_id")
+        first = stated[0] if isinstance(stated, list) and stated else stated
+        if type(first) is int and first >= 0 and (token := tokenizer.id_to_token(first)) is not None:
+            found[key] = token
+    return found
 
 
 def _contents(value: Any) -> Any:

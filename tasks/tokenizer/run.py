@@ -19,7 +19,7 @@ from infra.stage import Outcome, StageError
 from infra.store.attempt import Shard
 from tasks.checkpoints.base import MODEL_FILE, BaseTokenizer, folder_of, open_base, read_base_tokenizer
 from tasks.checkpoints.sentencepiece_model import SentencePieceModel
-from tasks.checkpoints.tokenizer_files import read_settings, size_of, write_tokenizer
+from tasks.checkpoints.tokenizer_files import named_by_config, read_settings, size_of, write_tokenizer
 from tasks.tokenizer.expand import Grown, grow, unreachable
 from tasks.tokenizer.measure import measure, report, write_report
 from tasks.tokenizer.model_file import differences, grown_model
@@ -125,7 +125,8 @@ def _made(work: Work, scratch: Path) -> Made:
         grown = grow(bytes_only(), texts, parameters.train.size, parameters.train.longest_piece)
         return Made(None, grown, SETTINGS)
     folder = open_base(Path(work.base or ""), scratch)
-    before, settings = read_base_tokenizer(folder), read_settings(folder)
+    before = read_base_tokenizer(folder)
+    settings = {**named_by_config(folder, before.tokenizer), **read_settings(folder)}
     rules = SplittingRules(before.model.trainer) if before.model is not None else None
     notes: dict[str, Any] = {"corrected_in_base": list(before.corrected)}
     if before.model is not None:

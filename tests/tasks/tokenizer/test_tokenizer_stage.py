@@ -12,6 +12,7 @@ from transformers import AutoTokenizer
 
 from infra.stage import StageError
 from infra.store import Artifact
+from tasks.checkpoints.base import open_base
 from tasks.checkpoints.tokenizer_files import byte_level_content, write_tokenizer
 from tasks.tokenizer.stage import STAGE, TokenizerParameters
 from tasks.tokenizer.texts import TextFile, training_files, training_texts
@@ -60,6 +61,23 @@ def test_the_base_as_it_is(tmp_path: Path) -> None:
     made = run_stage(STAGE, TokenizerParameters(base=str(write_llama2c(tmp_path / "base"))), tmp_path=tmp_path)
     assert made.statistics["size"] == made.statistics["base_size"]
     assert made.statistics["new_tokens"] == 0
+
+
+def test_a_checkpoint_with_tokenizer_json_alone_keeps_its_special_tokens(tmp_path: Path) -> None:
+    """`config.json` knows them by id; without them documents could not be told apart. Settings that leave them out
+    mean it."""
+    folder = open_base(write_llama2c(tmp_path / "given"), tmp_path)
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        (folder / name).unlink()
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"eos_token_id": [2, 1]}))
+    made = run_stage(STAGE, TokenizerParameters(base=str(folder)), tmp_path=tmp_path)
+    loaded = AutoTokenizer.from_pretrained(made.folder("tokenizer"))
+    assert (loaded.bos_token, loaded.eos_token) == ("<s>", "</s>")
+    (folder / "tokenizer_config.json").write_text('{"eos_token": "</s>", "bos_token": null}')
+    made = run_stage(STAGE, TokenizerParameters(base=str(folder)), name="stated", tmp_path=tmp_path)
+    loaded = AutoTokenizer.from_pretrained(made.folder("tokenizer"))
+    assert (loaded.bos_token, loaded.eos_token) == (None, "</s>")
 
 
 def test_a_tokenizer_artifact_may_be_the_base(tmp_path: Path) -> None:
