@@ -103,7 +103,8 @@ def read_pieces(path: Path, longest: int) -> list[Given]:
 
     U+2581 stands for a space in both, as sentencepiece writes it.
     """
-    found = list(_model_pieces(path) if is_model(path) else _json_pieces(path))
+    model = path.suffix == ".model" or is_model(path)  # a damaged one is to be told what it is
+    found = list(_model_pieces(path) if model else _json_pieces(path))
     for piece in found:
         if fault := _fault(piece.text, longest):
             raise StageError(f"{piece.place}: {fault}")

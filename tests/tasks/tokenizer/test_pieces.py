@@ -114,6 +114,11 @@ def test_undecodable_and_empty_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bytes.jsonl").write_bytes(b'{"piece": "\xff"}\n')
     with pytest.raises(StageError, match=r"bytes.jsonl:1: not JSON"):
         read_pieces(tmp_path / "bytes.jsonl", 16)
+    (tmp_path / "cut.model").write_bytes(trained("llama")[:2000])
+    with pytest.raises(
+        StageError, match=r"cut.model: not a sentencepiece model, or not all of one .*download it again"
+    ):
+        read_pieces(tmp_path / "cut.model", 16)
     with pytest.raises(StageError, match="no pieces in it"):
         read_pieces(jsonl(tmp_path), 16)
 
