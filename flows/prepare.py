@@ -79,7 +79,7 @@ def _refuse_absent_layers(recipe: Recipe) -> None:
     try:
         choose(section.layers, count, lambda _: [0.0] * count)
     except StageError as error:
-        raise RecipeError([f"{recipe.place_of(section.base)}{error}"]) from None
+        raise RecipeError([f"{recipe.place_of('model.base')}{error}"]) from None
 
 
 def _refuse_no_growth(recipe: Recipe) -> None:
@@ -95,7 +95,7 @@ def _refuse_no_growth(recipe: Recipe) -> None:
     try:
         require_growth(section.expand.size, last + 1)
     except StageError as error:
-        raise RecipeError([f"{recipe.place_of(section.base)}tokenizer.expand.size: {error}"]) from None
+        raise RecipeError([f"{recipe.place_of('tokenizer.base')}tokenizer.expand.size: {error}"]) from None
 
 
 def _refuse_other_indexes(recipe: Recipe, plan: Plan) -> None:

@@ -195,7 +195,10 @@ class Recipe(Parameters):
     _places: dict[str, str] = pydantic.PrivateAttr(default_factory=dict)
 
     def place_of(self, reference: str) -> str:
-        """`file:line: ` of what names a file, to put before a problem with it; nothing where that is not known."""
+        """`file:line: ` of what names a file, to put before a problem with it; nothing where that is not known.
+
+        `reference`: the file, or (where several parameters name it) the parameter's path, such as `model.base`.
+        """
         return f"{self._places[reference]}: " if reference in self._places else ""
 
     def categories(self) -> dict[str, tuple[str, ...]]:
@@ -429,7 +432,7 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(problems)
     for path, references in located.file_references().items():
         place = str(document.place(tuple(path.split("."))))
-        located._places.update(dict.fromkeys(references, place))
+        located._places.update(dict.fromkeys((*references, path), place))
     for number, reference in enumerate(located.dedup.history):
         located._places[reference] = str(document.place(("dedup", "history", number)))
     return located

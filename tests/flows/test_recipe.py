@@ -323,10 +323,12 @@ def test_a_size_that_the_base_has_already_is_refused_by_the_plan(good: Path, tmp
     tokenizer = tmp_path / "base" / "tokenizer.json"
     vocabulary = {f"<0x{number:02X}>": number for number in range(300)}
     tokenizer.write_text(json.dumps({"added_tokens": [{"id": 511}], "model": {"vocab": vocabulary}}))
-    good.write_text(GOOD.partition("tokenizer:")[0] + "tokenizer: {base: base, expand: {size: 513}}\n")
+    begin = GOOD.partition("tokenizer:")[0]
+    good.write_text(begin + "tokenizer: {base: base, expand: {size: 513}}\nmodel: {base: base}\n")
+    place = f"{good.name}:{begin.count(chr(10)) + 1}"
     assert "tokenizer/main" in prepare(good).plan.steps
     for size in ("300", "512", "0.5K"):
-        with pytest.raises(RecipeError, match=rf"{good.name}:\d+: tokenizer.expand.size: .*, the base has 512 tokens"):
+        with pytest.raises(RecipeError, match=rf"{place}: tokenizer.expand.size: .*, the base has 512 tokens"):
             prepare(good, [f"tokenizer.expand.size={size}"])
     for unread in ("[]", '{"added_tokens": [], "model": {"vocab": [["a", 0.0]]}}', "{"):
         tokenizer.write_text(unread)
