@@ -94,7 +94,8 @@ def _reason(detail: Any, path: Path, model: type[pydantic.BaseModel]) -> str:
         return f"{_show(value)} is not allowed{nearest(str(value), choices)}; allowed: {allowed}"
     if kind in _LIMITS:
         name, must = _LIMITS[kind]
-        share = f" (for {value:g} % write {value / 100:g})" if context[name] == 1 and 1 < value <= 100 else ""
+        number = float(value)  # of text too: pydantic reads numbers in quotes
+        share = f" (for {number:g} % write {number / 100:g})" if context[name] == 1 and 1 < number <= 100 else ""
         return f"{_show(value)} {must} {context[name]:,.10g}{share}"
     if kind in ("tuple_type", "list_type"):
         return f"{_show(value)} is not a list; write {[value] if isinstance(value, str) else '[...]'}"

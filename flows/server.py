@@ -76,7 +76,7 @@ def prepare_environment() -> None:
 
 def home() -> Path:
     """Prefect's home folder; the server's database, log and our note of it lie there."""
-    return Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
+    return Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect").expanduser().absolute()
 
 
 def _note() -> Path:
@@ -91,7 +91,7 @@ def log_file() -> Path:
 def running() -> Server | None:
     """The server started earlier, if it lives and answers."""
     server = _noted()
-    if server is None or not _is_prefect_server(server.pid):
+    if server is None or not _is_ours(server):
         return None
     return server if server.is_healthy() else None
 
@@ -147,7 +147,7 @@ class Starting:
     def _lives(self) -> bool:
         if self.process is not None and self.process.poll() is not None:
             return False
-        return _is_prefect_server(self.server.pid)
+        return _is_ours(self.server)
 
 
 def start(port: int | None = None) -> Server:
@@ -163,24 +163,28 @@ def begin(port: int | None = None) -> Starting:
     try:
         home().mkdir(parents=True, exist_ok=True)
         lock = (home() / "puna-dashboard.lock").open("a")
+        try:
+            return _begin(port, lock)
+        except BaseException:
+            lock.close()
+            raise
     except OSError as error:
         raise ServerFailed(
             f"{home()} cannot hold the dashboard's database ({error.strerror}); set PREFECT_HOME to a folder you may "
             "write to"
         ) from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs that start at once share one server
-        noted = _noted()
-        if noted is not None and _is_prefect_server(noted.pid):
-            answers = noted.is_healthy()
-            if answers:
-                lock.close()  # nobody need wait for this run
-            return Starting(noted, answers, None, lock)
-        server, process = _spawn(port)
-        return Starting(server, False, process, lock)
-    except BaseException:
-        lock.close()
-        raise
+
+
+def _begin(port: int | None, lock: IO[str]) -> Starting:
+    fcntl.flock(lock, fcntl.LOCK_EX)  # two runs that start at once share one server
+    noted = _noted()
+    if noted is not None and _is_ours(noted):
+        answers = noted.is_healthy()
+        if answers:
+            lock.close()  # nobody need wait for this run
+        return Starting(noted, answers, None, lock)
+    server, process = _spawn(port)
+    return Starting(server, False, process, lock)
 
 
 def _spawn(port: int | None) -> tuple[Server, subprocess.Popen[bytes]]:
@@ -189,7 +193,7 @@ def _spawn(port: int | None) -> tuple[Server, subprocess.Popen[bytes]]:
         raise ServerFailed(f"port {chosen} is taken or no port; name another: puna dashboard start --port N")
     command = [sys.executable, "-c", _SERVE, "server", "start", "--host", "127.0.0.1", "--port", str(chosen)]
     environment = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
-    environment["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+    environment |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_HOME": str(home())}
     # Its pages ask port 4200 otherwise, whatever the server's own: another server's runs, or none.
     environment.setdefault("PREFECT_UI_API_URL", Server(0, chosen).api_url)
     environment.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)
@@ -204,7 +208,11 @@ def _spawn(port: int | None) -> tuple[Server, subprocess.Popen[bytes]]:
             cwd=home(),
         )
     server = Server(process.pid, chosen)
-    replace_bytes(_note(), json.dumps({"pid": server.pid, "port": server.port}).encode())
+    try:
+        replace_bytes(_note(), json.dumps({"pid": server.pid, "port": server.port}).encode())
+    except BaseException:
+        process.kill()  # nobody would find it again
+        raise
     return server, process
 
 
@@ -214,9 +222,9 @@ def stop() -> bool:
     if server is None:
         return False
     _note().unlink(missing_ok=True)
-    pid = server.pid
-    if not _is_prefect_server(pid):
+    if not _is_ours(server):
         return False
+    pid = server.pid
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGTERM)
         deadline = time.monotonic() + STOP_TIMEOUT_S
@@ -229,18 +237,19 @@ def stop() -> bool:
     return True
 
 
-def _is_prefect_server(pid: int) -> bool:
-    """Guards against a pid that another program has by now."""
-    command = Path(f"/proc/{pid}/cmdline")
+def _is_ours(server: Server) -> bool:
+    """Guards against a pid that another program has by now, were it one of Prefect's too."""
+    command = Path(f"/proc/{server.pid}/cmdline")
     if not Path("/proc/self").exists():
         with contextlib.suppress(OSError):
-            os.kill(pid, 0)
+            os.kill(server.pid, 0)
             return True
         return False
     try:
-        return b"prefect" in command.read_bytes()
+        words = command.read_bytes()
     except OSError:
         return False
+    return b"prefect" in words and words.endswith(f"\0--port\0{server.port}\0".encode())
 
 
 def _is_free(port: int) -> bool:

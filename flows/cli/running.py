@@ -8,9 +8,10 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -64,18 +65,48 @@ def run(
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """End with `EXIT_INTERRUPTED` on ^C or SIGTERM, also while libraries are still being imported."""
+    """End with `EXIT_INTERRUPTED` on ^C or SIGTERM."""
+    came = False
 
     def interrupt(signum: int, frame: object) -> None:
+        nonlocal came
+        came = True
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    with _on_interrupt(interrupt):
+        try:
+            yield
+        except typer.Exit:
+            raise
+        except BaseException as error:  # pydantic's too, which makes errors of its own of an interrupt
+            if not came and not isinstance(error, KeyboardInterrupt):
+                raise
+            _end_interrupted()
+
+
+@contextlib.contextmanager
+def _importing() -> Iterator[None]:
+    """End at once on ^C or SIGTERM: libraries that are being imported take an interrupt for an error, or drop it."""
+    with _on_interrupt(lambda signum, frame: _end_interrupted()):
+        yield
+
+
+@contextlib.contextmanager
+def _on_interrupt(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    signals = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as it is for a job in a script's background
+        signals.append(signal.SIGINT)
+    before = [(number, signal.signal(number, handler)) for number in signals]
     try:
         yield
-    except KeyboardInterrupt:
-        say("interrupted; what is finished is kept, run the same command again to go on")
-        sys.stderr.flush()
-        os._exit(EXIT_INTERRUPTED)  # worker threads may be inside a stage; the store needs no goodbye
+    finally:
+        for number, earlier in before:
+            signal.signal(number, earlier)
+
+
+def _end_interrupted() -> NoReturn:
+    os.write(2, b"interrupted; what is finished is kept, run the same command again to go on\n")
+    os._exit(EXIT_INTERRUPTED)  # worker threads may be inside a stage; the store needs no goodbye
 
 
 def _run(
@@ -89,9 +120,10 @@ def _run(
     store: str | None,
     as_json: bool,
 ) -> None:
-    from flows.prepare import prepare
-    from flows.results import Results
-    from infra.engine import warm_up
+    with _importing():
+        from flows.prepare import prepare
+        from flows.results import Results
+        from infra.engine import warm_up
 
     with refusals():
         pins = read_pins(pin)
@@ -109,7 +141,8 @@ def _run(
             crashed = mark_crashed(prepared.store)
         if crashed:
             starting = _begin_server()
-            from flows.pipeline import mark_flow_runs_crashed
+            with _importing():
+                from flows.pipeline import mark_flow_runs_crashed
 
             _wait_for(starting)
             with _unreachable_server():
@@ -168,15 +201,16 @@ def _failing_server() -> Iterator[None]:
 
 def _run_pipeline(arguments: dict[str, Any], as_json: bool, starting: Starting | None) -> None:
     gc.disable()  # what is imported stays, and is worth no search for garbage
-    from prefect import tags
-    from rich.console import Console
+    with _importing():
+        from prefect import tags
+        from rich.console import Console
 
-    from flows.console import Terminal
-    from flows.listener import CONSOLE
-    from flows.pipeline import pipeline, process_tag
-    from flows.recipe_file import RecipeError
-    from flows.walk import StepFailed
-    from infra.stage import GateError, StageError
+        from flows.console import Terminal
+        from flows.listener import CONSOLE
+        from flows.pipeline import pipeline, process_tag
+        from flows.recipe_file import RecipeError
+        from flows.walk import StepFailed
+        from infra.stage import GateError, StageError
 
     gc.freeze()
     gc.enable()

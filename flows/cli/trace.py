@@ -45,6 +45,8 @@ def _trained(prepared: Any, recipe: str, phase: str) -> Any:
         there = ", ".join(phases) or "none"
         raise StageError(f"this recipe has no phase {phase!r}{nearest(phase, phases)}; it has: {there}")
     step = prepared.plan.steps[f"training/{phase}"]
+    if step.state == "unresolved":
+        prepared.refuse_unresolved()
     if step.artifact is None:
         raise StageError(
             f"phase {phase!r} is not trained yet ({step.why}); train it: puna run {recipe} --until {step.id}"

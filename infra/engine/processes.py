@@ -15,6 +15,7 @@ import gc
 import multiprocessing
 import multiprocessing.context
 import multiprocessing.forkserver
+import multiprocessing.resource_tracker
 import os
 import signal
 import threading
@@ -48,7 +49,12 @@ def start_server(modules: Sequence[str] = ()) -> multiprocessing.context.ForkSer
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["infra.engine.preload", *modules])
-    multiprocessing.forkserver.ensure_running()
+    multiprocessing.resource_tracker.ensure_running()  # now, as it unblocks signals
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the server inherits it: ^C is for its parent,
+    try:  # and the server ignores it only when its imports are done
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
     return context
 
 
@@ -126,6 +132,7 @@ _END = object()
 def _prepare_worker(parent: dict[str, Any], environment: dict[str, str]) -> None:
     """The parent's environment as it is now; the parent handles ^C; no worker outlives parent or server."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     gc.enable()
     os.environ.clear()
     os.environ.update(environment | ONE_THREAD)

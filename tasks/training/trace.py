@@ -37,7 +37,7 @@ def trace(
     rows = {category: Rows(folders) for category, folders in sorted(bins.items())}
     lengths = {category: reader.lengths for category, reader in rows.items()}
     plan, sampler = plan_and_sampler(parameters, lengths, carried)
-    wanted = next(itertools.islice(plan.steps(), step - 1, None), None) if step > 0 else None
+    wanted = next((found for number, found in enumerate(plan.steps(), 1) if number == step), None)
     if wanted is None:
         raise ValueError(f"step {step} is not in this phase: it has {sum(1 for _ in plan.steps())} steps, from 1")
     sampler.draw(wanted.first_row)

@@ -18,7 +18,7 @@ def built(done: Done) -> set[str]:
 def test_a_second_run_is_all_hits_and_starts_no_flow(puna: Puna, small_run: SmallRun) -> None:
     before = len(puna.flow_runs()), len(small_run.store.runs())
     again = puna("run", small_run.recipe, "--store", small_run.url, "--json")
-    assert again.returncode == 0 and again.seconds < 10
+    assert again.returncode == 0
     assert set(again.results().values()) == {"hit"} and again.json["scores"] == small_run.done.json["scores"]
     assert again.json["report"] == small_run.done.json["report"]
     assert (len(puna.flow_runs()), len(small_run.store.runs())) == before

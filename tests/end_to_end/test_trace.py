@@ -53,6 +53,8 @@ def test_the_table_has_a_line_for_each_piece(small_run: SmallRun) -> None:
     ("words", "message"),
     [
         (("second", "--step", 99), "step 99 is not in this phase: it has 8 steps"),
+        (("second", "--step", 10**30), "it has 8 steps, from 1"),
+        (("first", "--step", 1, "-s", "sources.letters.ingest.paths=[gone.jsonl]"), "gone.jsonl: there is no such"),
         (("second", "--step", 0), "it has 8 steps, from 1"),
         (("secnd", "--step", 1), "no phase 'secnd' (did you mean 'second'?); it has: first, second"),
         (("first", "--step", 1, "-s", "training.seed=5"), "not trained yet (seed: 0 -> 5); train it: puna run"),

@@ -139,14 +139,17 @@ def test_independent_steps_run_side_by_side_but_exclusive_ones_do_not(store: Sto
     plan = make_plan(graph, {id: {} for id in graph.nodes}, store, "r")
     running: dict[str, int] = {"toy": 0, "lone": 0}
     most: dict[str, int] = {"toy": 0, "lone": 0}
-    lock = threading.Lock()
+    lock, both = threading.Lock(), threading.Barrier(2)
 
     def one(step: object, inputs: object) -> Artifact:
         stage = step.node.stage.name  # type: ignore[attr-defined]
         with lock:
             running[stage] += 1
             most[stage] = max(most[stage], running[stage])
-        time.sleep(0.1)
+        if stage == "toy":
+            both.wait(timeout=120)  # neither ends before the other has begun
+        else:
+            time.sleep(0.1)
         with lock:
             running[stage] -= 1
         return None  # type: ignore[return-value]

@@ -22,6 +22,21 @@ def test_a_note_without_sense_means_no_dashboard(note: str, tmp_path: Path, monk
     assert server.running() is None and not server.stop()
 
 
+def test_a_note_whose_process_is_another_by_now_is_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    monkeypatch.setattr(server, "_SERVE", SLOW_SERVER)
+    command = [sys.executable, "-c", "import time; time.sleep(600)", "prefect", "worker", "start"]
+    with subprocess.Popen(command, start_new_session=True) as other:
+        try:
+            (tmp_path / "puna-dashboard.json").write_text(f'{{"pid": {other.pid}, "port": 4200}}')
+            assert server.running() is None and not server.stop() and other.poll() is None
+            (tmp_path / "puna-dashboard.json").write_text(f'{{"pid": {other.pid}, "port": 4200}}')
+            assert server.start().pid != other.pid and other.poll() is None
+        finally:
+            server.stop()
+            other.kill()
+
+
 def test_a_taken_port_and_an_unusable_home_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
     with socket.socket() as taken:
@@ -30,6 +45,9 @@ def test_a_taken_port_and_an_unusable_home_are_refused(tmp_path: Path, monkeypat
         for port in (taken.getsockname()[1], 99999):
             with pytest.raises(server.ServerFailed, match=f"port {port} is taken or no port"):
                 server.start(port)
+    (tmp_path / "puna-dashboard.log").mkdir()
+    with pytest.raises(server.ServerFailed, match="set PREFECT_HOME"):
+        server.start()
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "file"))
     with pytest.raises(server.ServerFailed, match="set PREFECT_HOME"):
@@ -89,8 +107,30 @@ def test_interrupted_while_libraries_are_imported(signal_: signal.Signals, tmp_p
     recipe.write_text("name: r\nsources: {web: {ingest: {format: jsonl, paths: [in.jsonl]}, category: web}}\n")
     environment = {**os.environ, "PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_HOME": str(tmp_path)}
     command = [sys.executable, "-m", "flows.cli", "run", str(recipe), "--store", str(tmp_path / "store")]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as run:
+    # In a group of its own, as ^C of a terminal reaches all of a job: also the server that workers are forked from.
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
         assert run.stderr is not None and run.stderr.readline().startswith("dashboard: ")
-        run.send_signal(signal_)
+        os.killpg(run.pid, signal_)
         rest = run.stderr.read()
-    assert run.returncode == 75 and "run the same command again" in rest, rest
+    assert (
+        run.returncode == 75 and rest == "interrupted; what is finished is kept, run the same command again to go on\n"
+    )
+
+
+LIBRARY = """
+import os, signal
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except BaseException:
+    raise RuntimeError("could not be built") from None
+"""
+IMPORTING = "from flows.cli import running\nwith running._interruptible(){also}:\n    import librarian"
+
+
+@pytest.mark.parametrize("also", [", running._importing()", ""])
+def test_an_interrupt_that_a_library_takes_for_its_own_error(also: str, tmp_path: Path) -> None:
+    (tmp_path / "librarian.py").write_text(LIBRARY)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-c", IMPORTING.format(also=also)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 75 and done.stderr.startswith("interrupted; ") and done.stderr.count("\n") == 1
