@@ -68,6 +68,7 @@ def changed(recipe: Path, tmp_path: Path, *overrides: str) -> set[str]:
         ("sources.web.langid.keep.treshold=1", "unknown key (did you mean 'threshold'?)"),
         ("sources.web.ingest.format=wrac", "did you mean 'warc'?"),
         ("dedup.verify=1.5", "dedup.verify: 1.5 must be at most 1 (for 1.5 % write 0.015)"),
+        ('dedup.verify="80"', "dedup.verify: '80' must be at most 1 (for 80 % write 0.8)"),
         ("dedup.verify=80%", "dedup.verify: '80%' is not a number"),
         ("dedup=true", "dedup: True is not a map; write {key: value}, with keys of: accept, bands, "),
         ("dedup.memory=4", "dedup.memory: 4 must be at least 10,000,000"),
