@@ -199,7 +199,10 @@ class Store:
         if len(found) > 1 and not selector:
             found = [max(found, key=lambda artifact: str(artifact.manifest["timings"]["finished"]))]
         if len(found) != 1:
-            there = ", ".join(f"{stage}/{name}@{v}" for v in versions) or f"nothing below {stage}/{name}"
+            there = ", ".join(
+                f"{stage}/{name}@{v}" + ("" if self.find(stage, name, v) else " (not finished)") for v in versions
+            )
+            there = there or f"nothing below {stage}/{name}"
             what = "is not in the store" if not found else f"fits {len(found)} versions"
             raise ArtifactMissing(f"{reference!r} {what} {self.root.url}; there is: {there}")
         return found[0]
