@@ -7,6 +7,7 @@ bytes. A lease is dead when its process is gone (same host) or its heartbeat is 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import socket
@@ -64,15 +65,23 @@ def _holder(home: Directory) -> dict[str, Any] | None:
 
 
 @contextlib.contextmanager
+def _alone(home: Directory) -> Iterator[None]:
+    """One process or thread at a time, on file systems with locks: two runs that start at once both saw no lease."""
+    with contextlib.ExitStack() as stack:
+        if home.local_root is not None:
+            home.local_root.mkdir(parents=True, exist_ok=True)
+            folder = os.open(home.local_root, os.O_RDONLY)
+            stack.callback(os.close, folder)
+            with contextlib.suppress(OSError):  # no locks there, or not of folders
+                fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
 def lease(home: Directory, on_wait: Callable[[dict[str, Any]], None]) -> Iterator[None]:
     """Hold the lease of a version's folder; waits while a living run holds it, calling `on_wait(holder)` once."""
     me = process_identity() | {"thread": threading.get_ident()}
     waiting = False
-    while (holder := _holder(home)) is not None and {key: holder.get(key) for key in me} != me:
-        if not waiting:
-            on_wait(holder)
-            waiting = True
-        time.sleep(POLL_S)
 
     def beat() -> None:
         home.replace(_LEASE, json.dumps(me | {"heartbeat": time.time()}).encode())
@@ -83,7 +92,16 @@ def lease(home: Directory, on_wait: Callable[[dict[str, Any]], None]) -> Iterato
         while not stop.wait(HEARTBEAT_S):
             beat()
 
-    beat()
+    while True:
+        with _alone(home):
+            holder = _holder(home)
+            if holder is None or {key: holder.get(key) for key in me} == me:
+                beat()
+                break
+        if not waiting:
+            on_wait(holder)
+            waiting = True
+        time.sleep(POLL_S)
     thread = threading.Thread(target=keep_beating, daemon=True, name="lease")
     thread.start()
     try:

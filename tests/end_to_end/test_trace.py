@@ -57,7 +57,7 @@ def test_the_table_has_a_line_for_each_piece(small_run: SmallRun) -> None:
         (("first", "--step", 1, "-s", "sources.letters.ingest.paths=[gone.jsonl]"), "gone.jsonl: there is no such"),
         (("second", "--step", 0), "it has 8 steps, from 1"),
         (("secnd", "--step", 1), "no phase 'secnd' (did you mean 'second'?); it has: first, second"),
-        (("first", "--step", 1, "-s", "training.seed=5"), "not trained yet (seed: 0 -> 5); train it: puna run"),
+        (("first", "--step", 1, "-s", "training.seed=5"), "phase 'first' is not trained yet ("),
     ],
 )
 def test_what_is_not_there_is_named(small_run: SmallRun, words: tuple[object, ...], message: str) -> None:

@@ -6,6 +6,9 @@ import json
 import multiprocessing
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,7 @@ from infra.stage import Stage, StageError
 from infra.store import ArtifactMissing, Damaged, NotDeterministic, Store, operations
 from infra.store.directory import Directory
 from infra.store.identity import canonical, version_of
-from infra.store.lease import is_alive, lease, process_identity
+from infra.store.lease import _holder, is_alive, lease, process_identity
 from infra.store.store import StoreUnusable
 from tests.stage_harness import data_digests, run_stage
 from tests.toy import TOY, ToyParameters
@@ -212,6 +215,24 @@ def test_a_lease_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
     with lease(home, waited.append):
         assert home.read_json("lease.json")["pid"] == process_identity()["pid"]
     assert not waited and not home.exists("lease.json")
+
+
+def test_a_lease_has_one_holder_though_all_ask_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.store.lease.POLL_S", 0.01)
+    monkeypatch.setattr("infra.store.lease._holder", lambda home, asked=_holder: (asked(home), time.sleep(0.01))[0])
+    home, all_there, inside, most = Directory(str(tmp_path / "v")), threading.Barrier(6), [], [0]
+
+    def hold(number: int) -> None:
+        all_there.wait(timeout=120)
+        with lease(home, lambda holder: None):
+            inside.append(number)
+            most[0] = max(most[0], len(inside))
+            time.sleep(0.02)
+            inside.remove(number)
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(hold, range(6)))
+    assert most == [1] and not home.exists("lease.json")
 
 
 def test_two_processes_build_one_artifact(tmp_path: Path) -> None:
