@@ -188,8 +188,8 @@ def _begin(port: int | None, lock: IO[str]) -> Starting:
 
 
 def _spawn(port: int | None) -> tuple[Server, subprocess.Popen[bytes]]:
-    chosen = port or _free_port()
-    if not _is_free(chosen):
+    chosen, claim = (port, _claim(port)) if port else _free_port()
+    if claim is None:
         raise ServerFailed(f"port {chosen} is taken or no port; name another: puna dashboard start --port N")
     command = [sys.executable, "-c", _SERVE, "server", "start", "--host", "127.0.0.1", "--port", str(chosen)]
     environment = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
@@ -197,7 +197,7 @@ def _spawn(port: int | None) -> tuple[Server, subprocess.Popen[bytes]]:
     # Its pages ask port 4200 otherwise, whatever the server's own: another server's runs, or none.
     environment.setdefault("PREFECT_UI_API_URL", Server(0, chosen).api_url)
     environment.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)
-    with log_file().open("ab") as log:
+    with claim, log_file().open("ab") as log:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -206,6 +206,7 @@ def _spawn(port: int | None) -> tuple[Server, subprocess.Popen[bytes]]:
             start_new_session=True,
             env=environment,
             cwd=home(),
+            pass_fds=[claim.fileno()],
         )
     server = Server(process.pid, chosen)
     try:
@@ -262,10 +263,28 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _free_port() -> int:
-    for port in range(FIRST_PORT, FIRST_PORT + 100):
+def _claim(port: int) -> socket.socket | None:
+    """What one server of this machine can have for a port, for as long as it lives; None where the port is taken.
+
+    It listens at its port seconds later only: servers of two homes that start at once would both find the port free,
+    and the second one's run would take the first one for its own. (Names without a file are Linux's.)
+    """
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        if sys.platform == "linux":
+            claim.bind(f"\0puna-dashboard-{port}")
         if _is_free(port):
-            return port
+            return claim
+    except OSError:
+        pass
+    claim.close()
+    return None
+
+
+def _free_port() -> tuple[int, socket.socket]:
+    for port in range(FIRST_PORT, FIRST_PORT + 100):
+        if (claim := _claim(port)) is not None:
+            return port, claim
     raise ServerFailed(
         f"no free port between {FIRST_PORT} and {FIRST_PORT + 99}; name one: puna dashboard start --port N"
     )

@@ -81,6 +81,21 @@ def test_runs_that_start_at_once_share_one_server(tmp_path: Path, monkeypatch: p
         assert server.stop() and server.running() is None
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="a port is claimed by a name that only Linux has")
+def test_servers_of_two_homes_that_start_at_once_have_ports_of_their_own(tmp_path: Path) -> None:
+    code = "import sys; from flows import server; server._SERVE = sys.argv[1]; print(server.start().port)"
+    homes = [tmp_path / "one", tmp_path / "two"]
+    environments = [{**os.environ, "PREFECT_HOME": str(home)} for home in homes]
+    command = [sys.executable, "-c", code, SLOW_SERVER]
+    starting = [subprocess.Popen(command, env=e, stdout=subprocess.PIPE, text=True) for e in environments]
+    try:
+        ports = [started.communicate()[0].strip() for started in starting]
+        assert all(ports) and len(set(ports)) == 2
+    finally:
+        for e in environments:
+            subprocess.run([sys.executable, "-m", "flows.cli", "dashboard", "stop"], env=e, check=True)
+
+
 def test_a_server_whose_starter_was_killed_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
     code = "import sys; from flows import server; server._SERVE = sys.argv[1]; print(server.begin().server.pid)"
