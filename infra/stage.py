@@ -118,7 +118,8 @@ class Stage:
     `version` is bumped by hand when output bytes change. `run` names the function ("tasks.langid.run:run"), imported
     when the stage runs, so that planning imports no heavy library. A `bitwise` stage must give equal bytes whatever
     the engine, worker count or interruption; others (training, evaluation, report) are numeric. An `exclusive` stage
-    starts a process of its own with `cpu_threads` threads; as many run at once as the processors hold.
+    starts a process of its own with `cpu_threads` threads; as many run at once as the processors hold. `compiles` names
+    the modules whose loops a new machine compiles: imported once, before workers are forked, and not by each of them.
     """
 
     name: str
@@ -128,6 +129,7 @@ class Stage:
     summary: str
     bitwise: bool = True
     exclusive: bool = False
+    compiles: tuple[str, ...] = ()
 
     def load(self) -> Callable[[Any], Outcome]:
         """Import and return the run function, which takes an `infra.context.Context`."""

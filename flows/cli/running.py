@@ -39,14 +39,6 @@ if TYPE_CHECKING:
     from flows.server import Starting
 
 
-COMPILED = {
-    "line_dedup": ("tasks.line_dedup.kernel",),
-    "signatures": ("tasks.text.shingle_kernel", "tasks.signatures.minhash"),
-    "dedup": ("tasks.dedup.run",),
-}
-"""Stages whose loops a new machine compiles, and where: once, before workers are forked, beside Prefect's start."""
-
-
 def run(
     recipe: RecipeArgument,
     only: OnlyOption = None,
@@ -150,7 +142,7 @@ def _run(
         _print_result(Results(prepared.plan).to_json(None, "nothing to do"), as_json)
         return
     starting = _begin_server()
-    warm_up(prepared.recipe.engine, [module for step in to_run for module in COMPILED.get(step.node.stage.name, ())])
+    warm_up(prepared.recipe.engine, [module for step in to_run for module in step.node.stage.compiles])
     arguments = {
         "recipe": str(recipe),
         "overrides": list(set_ or ()),

@@ -55,4 +55,5 @@ STAGE = Stage(
     parameters=DecontaminateParameters,
     run="tasks.decontaminate.run:run",
     summary="n-gram overlap of every document with every question of the benchmarks",
+    compiles=("tasks.text.shingle_kernel", "tasks.text.ngram_kernel"),
 )

@@ -117,4 +117,5 @@ STAGE = Stage(
     parameters=DedupParameters,
     run="tasks.dedup.run:run",
     summary="which documents go because a better copy stays: exact and verified near duplicates, across sources",
+    compiles=("tasks.dedup.run",),
 )

@@ -46,4 +46,5 @@ STAGE = Stage(
     parameters=LineDedupParameters,
     run="tasks.line_dedup.run:run",
     summary="edits that remove lines or paragraphs repeated in a source",
+    compiles=("tasks.line_dedup.kernel", "tasks.text.shingle_kernel"),
 )

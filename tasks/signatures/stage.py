@@ -28,4 +28,5 @@ STAGE = Stage(
     parameters=SignaturesParameters,
     run="tasks.signatures.run:run",
     summary="exact hash and MinHash signature of every document",
+    compiles=("tasks.text.shingle_kernel", "tasks.signatures.minhash"),
 )

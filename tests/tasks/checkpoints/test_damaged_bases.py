@@ -209,6 +209,7 @@ def test_other_files_beside_the_weights_are_passed_over(whole: Path, tmp_path: P
     (folder / "consolidated.safetensors").write_bytes(b"whatever")
     (folder / "README.md").write_bytes(b"\xff")
     read_all(folder, tmp_path / "scratch")
+    assert Layout.read(folder).tensors.keys() == Layout.read(whole).tensors.keys()
 
 
 def test_a_table_that_transformers_ignores_needs_no_place_in_the_index(whole: Path, tmp_path: Path) -> None:

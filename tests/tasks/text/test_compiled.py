@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -37,6 +38,25 @@ def test_without_a_folder_loops_are_compiled_as_ever(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     assert run(file).startswith("0 [")
+
+
+def test_stages_name_every_module_that_compiles() -> None:
+    """What none of them names would be compiled by each worker."""
+    stages = [f"tasks.{path.parent.name}.stage" for path in sorted(ROOT.glob("tasks/*/stage.py"))]
+    code = f"""
+import importlib, json, sys
+for stage in {stages}:
+    for module in importlib.import_module(stage).STAGE.compiles:
+        importlib.import_module(module)
+print(json.dumps([name for name in sys.modules if name.startswith("tasks.")]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    compiling = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in ROOT.glob("tasks/**/*.py")
+        if "\n@compiled(" in path.read_text(encoding="utf-8")
+    }
+    assert len(compiling) >= 8 and compiling <= set(json.loads(done.stdout))
 
 
 def test_a_changed_constant_is_another_function() -> None:
