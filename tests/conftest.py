@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFLINE="1", DO_NOT_TRACK="1")
@@ -11,6 +12,9 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # two spinning threads on busy cores 
 import pytest
 
 from infra.io.files import sha256_file
+
+# A shell's job in the background has ^C ignored, and so would every process that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["tests.end_to_end.fixtures"]
 REPOSITORY = Path(__file__).resolve().parents[1]
