@@ -10,7 +10,11 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A document. `payload_bytes` are the bytes its text was made from (for a page the decoded HTML)."""
+    """A document. `payload_bytes` are the bytes its text was made from (for a page the decoded HTML).
+
+    `marks` say what is amiss with it: "truncated" (its page ended early), "trailing" (bytes after its page
+    were left out).
+    """
 
     offset: int
     inner: int
@@ -19,6 +23,7 @@ class Found:
     url: str = ""
     date: str = ""
     payload_bytes: int = 0
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

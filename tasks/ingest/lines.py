@@ -39,7 +39,7 @@ def lines(path: Path, max_bytes: int, stretch: Stretch | None = None) -> Iterato
     too_long = 0
     within = stretch or Stretch(0, sys.maxsize)
     first = within.start
-    for piece in pieces(path, max(first - 1, 0)):
+    for piece in pieces(path, plain_from=max(first - 1, 0) if stretch else None):
         if isinstance(piece, Gap):
             yield Rejected("failed", piece.reason, lost_bytes=piece.lost_bytes)
             data.clear()

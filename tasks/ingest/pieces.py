@@ -1,34 +1,58 @@
-"""Decompressed bytes of a file in pieces of bounded size, going on after a broken gzip member or LZ4 frame.
+"""Decompressed bytes of a file in pieces of bounded size, going on after what is broken.
 
-Compressed archives are concatenations of members, for web archives usually one a record. A member that does not
-decompress (bad header, bad deflate data, bad checksum, cut short) yields what came out of it and then a `Gap`; reading
-goes on at the next place in the file where a member starts and decompresses.
+What a file is shows in its bytes, not in its name, and may change on the way: compressed archives are concatenations of
+members, for web archives usually one a record, and some have had plain records appended. A member that does not
+decompress (bad header, bad data, bad checksum, cut short) yields what came out of it and then a `Gap`; reading goes on
+at the next place in the file where a member starts and decompresses.
 """
 
 from __future__ import annotations
 
-import io
 import mmap
-import zlib
-from collections.abc import Callable, Generator, Iterator
+import re
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
-from fastwarc.stream_io import Lz4Reader
+from tasks.ingest.codings import is_text
+from tasks.ingest.frames import skippable_end
+from tasks.ingest.members import COMPRESSIONS, GZIP, PIECE_BYTES, Compression
 
-PIECE_BYTES = 1 << 20
-_INPUT_BYTES = 1 << 16
-_GZIP_MAGIC = b"\x1f\x8b\x08"
-_GZIP_RESERVED_FLAGS = 0xE0
-_GZIP_WINDOW_BITS = 31
-_LZ4_MAGIC = b"\x04\x22\x4d\x18"
-_LZ4_UNCOMPRESSED_BIT = 0x80000000
+_PEEK_BYTES = 1 << 16
+_ENDINGS = (".gz", ".lz4", ".zst", ".bz2", ".xz")
+_PADDING = b"\0\r\n \t"
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a file is made of once decompressed, so that plain bytes among members are told from rubble.
+
+    `begin` matches where it begins; None: lines of text, which begin where there are no control characters.
+    """
+
+    begin: re.Pattern[bytes] | None = None
+
+    def begins(self, data: bytes) -> bool:
+        """Whether bytes, but for blanks, are the beginning of it."""
+        if self.begin is None:
+            return is_text(data)
+        return self.begin.match(data.lstrip(_PADDING)) is not None
+
+    def find(self, view: mmap.mmap, at: int, stop: int) -> int:
+        """Where in rubble it begins again uncompressed; `stop` if nowhere, or if that cannot be told."""
+        found = self.begin.search(view, at, stop) if self.begin is not None else None
+        return found.start() if found else stop
+
+
+TEXT = Content()
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Bytes found `inner` bytes into what the member at file offset `member` decompresses to (0 in plain files)."""
+    """Bytes found `inner` bytes into what the member at file offset `member` decompresses to.
+
+    Plain bytes count from where they begin: `member` is 0 in plain files, `inner` the place in the file.
+    """
 
     data: bytes
     member: int
@@ -37,137 +61,103 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """`lost_bytes` of the file from offset `member` on could not be read; `reason` is "gzip" or "lz4"."""
+    """`lost_bytes` of the file from offset `member` on could not be read; `reason` names the compression."""
 
     reason: str
     member: int
     lost_bytes: int
 
 
-Member = Generator[Piece, None, int | None]
-"""Yields the pieces of one member and returns the offset of its end, or None when it is broken."""
-
-
-def pieces(path: Path, start: int = 0) -> Iterator[Piece | Gap]:
-    """All bytes of a plain, gzip or LZ4 file, in order, those of a plain one from offset `start` on."""
+def pieces(path: Path, content: Content = TEXT, plain_from: int | None = None) -> Iterator[Piece | Gap]:
+    """All bytes of a file, in order. `plain_from`: those of a plain file from this offset on."""
     if not path.stat().st_size:
         return
-    kind = compression(path)
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as view:
-        if kind == "gzip":
-            yield from _members(view, "gzip", _GZIP_MAGIC, _gzip_member)
-        elif kind == "lz4":
-            yield from _members(view, "lz4", _LZ4_MAGIC, _lz4_frame)
+        if plain_from is None:
+            yield from _walk(view, path.suffix in _ENDINGS, content)
         else:
-            for at in range(start, len(view), PIECE_BYTES):
+            for at in range(plain_from, len(view), PIECE_BYTES):
                 yield Piece(view[at : at + PIECE_BYTES], 0, at)
 
 
-def compression(path: Path) -> Literal["gzip", "lz4"] | None:
-    """How a file is compressed, by its content or by the ending .gz or .lz4; None for a plain one."""
-    with path.open("rb") as stream:
-        magic = stream.read(4)
-    if magic[:2] == _GZIP_MAGIC[:2] or path.name.endswith(".gz"):
-        return "gzip"
-    return "lz4" if magic == _LZ4_MAGIC or path.name.endswith(".lz4") else None
+def compression(path: Path) -> str | None:
+    """How a file is compressed, by its first bytes; None for one that begins plain."""
+    if not path.stat().st_size:
+        return None
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as view:
+        found = _compression_at(view, _past_skippable(view, 0))
+    return found.name if found else None
 
 
-def _members(
-    view: mmap.mmap, kind: str, magic: bytes, read: Callable[[mmap.mmap, int], Member]
-) -> Iterator[Piece | Gap]:
+def _walk(view: mmap.mmap, named: bool, content: Content) -> Iterator[Piece | Gap]:
     at = 0
-    while at < len(view):
-        end = (yield from read(view, at)) if view[at : at + len(magic)] == magic else None
+    last = GZIP if named else None
+    while (at := _past_skippable(view, at)) < len(view):
+        found = _compression_at(view, at)
+        if found is None and (last is None or content.begins(view[at : at + _PEEK_BYTES])):
+            at = yield from _plain(view, at, content)
+            continue
+        end = (yield from _member(view, at, found)) if found else None
+        last = found or last or GZIP
         if end is None:
-            end = _next_start(view, at + 1, magic, read)
-            if view[at:end].strip(b"\0"):  # zeros after the last member are padding, not a loss
-                yield Gap(kind, at, end - at)
+            end = _after_rubble(view, at + 1, last, content)
+            if at == 0 and end == len(view) and found is None:  # a plain file with a compressed one's name
+                end = yield from _plain(view, at, content)
+            elif view[at:end].strip(_PADDING):
+                yield Gap(last.name, at, end - at)
         at = end
 
 
-def _next_start(view: mmap.mmap, at: int, magic: bytes, read: Callable[[mmap.mmap, int], Member]) -> int:
-    """The next offset from `at` on where a member starts and gives at least one byte; the end of the file if none."""
-    while (at := view.find(magic, at)) >= 0:
-        if next(read(view, at), None) is not None:
-            return at
-        at += 1
-    return len(view)
-
-
-def _gzip_member(view: mmap.mmap, start: int) -> Member:
-    if start + 3 >= len(view) or view[start + 3] & _GZIP_RESERVED_FLAGS:
-        return None
-    inflate = zlib.decompressobj(_GZIP_WINDOW_BITS)
-    at, inner = start, 0
-    while not inflate.eof:
-        given = inflate.unconsumed_tail
-        if not given:
-            given = view[at : at + _INPUT_BYTES]
-            at += len(given)
+def _member(view: mmap.mmap, start: int, compression: Compression) -> Generator[Piece, None, int | None]:
+    """The pieces of one member; returns its end, or None for a broken one."""
+    reading, inner = compression.read(view, start), 0
+    while True:
         try:
-            data = inflate.decompress(given, PIECE_BYTES)
-        except zlib.error:
-            return None
-        if not data and not given:
-            return None
-        if data:
-            yield Piece(data, start, inner)
-            inner += len(data)
-    return at - len(inflate.unused_data)
+            data = next(reading)
+        except StopIteration as ended:
+            end: int | None = ended.value
+            return end
+        yield Piece(data, start, inner)
+        inner += len(data)
 
 
-def _lz4_frame(view: mmap.mmap, start: int) -> Member:
-    end = _lz4_frame_end(view, start)
-    if end is None:
-        return None
-    inner = 0
-    try:
-        with Lz4Reader(_Window(view, start, end)) as stream:
-            while data := stream.read(PIECE_BYTES):
-                yield Piece(data, start, inner)
-                inner += len(data)
-    except OSError:
-        return None
-    return end
+def _plain(view: mmap.mmap, start: int, content: Content) -> Generator[Piece, None, int]:
+    """The pieces of a plain stretch; returns its end: the file's, or where a gzip member of the same content begins.
+
+    A page that was stored compressed is a member too, of other content, and stays a part of its record.
+    """
+    at = start
+    while at < len(view):
+        stop = min(at + PIECE_BYTES, len(view))
+        found = view.find(GZIP.magic, max(at, start + 1), min(stop + len(GZIP.magic) - 1, len(view)))
+        while found >= 0 and not content.begins(next(GZIP.read(view, found), b"\0")):
+            found = view.find(GZIP.magic, found + 1, min(stop + len(GZIP.magic) - 1, len(view)))
+        if found >= 0:
+            stop = found
+        if stop > at:
+            yield Piece(view[at:stop], start, at - start)
+        at = stop
+        if found >= 0:
+            break
+    return at
 
 
-class _Window(io.RawIOBase):
-    """The bytes [start, end) of a mapped file as a stream."""
-
-    def __init__(self, view: mmap.mmap, start: int, end: int) -> None:
-        self._view, self._start, self._at, self._end = view, start, start, end
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at - self._start
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: self._start, io.SEEK_CUR: self._at, io.SEEK_END: self._end}[whence]
-        self._at = min(max(base + offset, self._start), self._end)
-        return self.tell()
-
-    def readinto(self, buffer: Any) -> int:
-        size = min(len(buffer), self._end - self._at)
-        buffer[:size] = self._view[self._at : self._at + size]
-        self._at += size
-        return size
+def _after_rubble(view: mmap.mmap, at: int, compression: Compression, content: Content) -> int:
+    """The next offset from `at` on where a member begins and gives a byte, or plain content begins; else the end."""
+    begin, stop = at, len(view)
+    while (at := view.find(compression.magic, at)) >= 0:
+        if compression.begins(view, at) and next(compression.read(view, at), None) is not None:
+            stop = at
+            break
+        at += 1
+    return content.find(view, begin, stop)
 
 
-def _lz4_frame_end(view: mmap.mmap, start: int) -> int | None:
-    """Walk a frame's blocks (LZ4 frame format 1.6) to its end; None when the file ends first."""
-    flags = view[start + 4] if start + 4 < len(view) else 0
-    content_size, dictionary_id = bool(flags & 8), bool(flags & 1)
-    at = start + 7 + 8 * content_size + 4 * dictionary_id
-    while at + 4 <= len(view):
-        size = int.from_bytes(view[at : at + 4], "little") & ~_LZ4_UNCOMPRESSED_BIT
-        at += 4
-        if size == 0:
-            end = at + 4 * bool(flags & 4)
-            return end if end <= len(view) else None
-        at += size + 4 * bool(flags & 16)
-    return None
+def _compression_at(view: mmap.mmap, at: int) -> Compression | None:
+    return next((found for found in COMPRESSIONS if found.begins(view, at)), None)
+
+
+def _past_skippable(view: mmap.mmap, at: int) -> int:
+    while (end := skippable_end(view, at)) is not None:
+        at = end
+    return at

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from tasks.ingest.pieces import Gap, Piece
+from tasks.ingest.pieces import Content, Gap, Piece
 
 MAX_HEADER_BYTES = 1 << 16
 _START = re.compile(rb"WARC/\d+\.\d+[ \t]*\r?\n[ \t]*(?:WARC-|Content-)", re.IGNORECASE)
+RECORDS = Content(_START)
+"""What a web archive is made of, for `pieces`."""
+
 _HEADER_END = re.compile(rb"\r?\n[ \t]*\r?\n")
 _KEPT_WHILE_SEARCHING_BYTES = 64
 """Bytes held back while searching for a start, so that one across two pieces is found."""
@@ -107,9 +110,12 @@ def _length(headers: dict[str, str]) -> int | None:
     return int(value) if value.isascii() and value.isdigit() and len(value) < 19 else None
 
 
-def parse_headers(block: bytes) -> dict[str, str]:
-    """Header lines (after a first line) as lower-case name -> value; the first of equal names stands, continuation
-    lines are joined, lines without a colon are passed over. UTF-8, else Latin-1 (as RFC 2616 had it)."""
+def parse_headers(block: bytes, lists: Collection[str] = ()) -> dict[str, str]:
+    """Header lines (after a first line) as lower-case name -> value.
+
+    The first of equal names stands, or, for `lists`, all of them with commas between; continuation lines are joined,
+    lines without a colon are passed over. UTF-8, else Latin-1 (as RFC 2616 had it).
+    """
     try:
         text = block.decode("utf-8")
     except UnicodeDecodeError:
@@ -121,8 +127,12 @@ def parse_headers(block: bytes) -> dict[str, str]:
             headers[name] += " " + line.strip()
             continue
         before, colon, value = line.partition(":")
-        name = before.strip().lower() if colon and before.strip().lower() not in headers else ""
-        if name:
+        name = before.strip().lower() if colon else ""
+        if name in headers and name in lists:
+            headers[name] += ", " + value.strip()
+        elif name in headers:
+            name = ""
+        elif name:
             headers[name] = value.strip()
     return headers
 

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +154,7 @@ def _kept(part: Part, ledger: Ledger, statistics: Counter[str]) -> Iterator[tupl
                 ledger.add(part.source, None, outcome.side, outcome.reason)
                 continue
             statistics["documents"] += 1
+            statistics.update(f"{mark}_documents" for mark in outcome.marks)
             statistics["text_bytes"] += _utf8_bytes(outcome.text)
             statistics["characters"] += len(outcome.text)
             yield (
@@ -181,9 +182,7 @@ def _judge(found: Found | Rejected, parameters: IngestParameters) -> Found | Rej
         return Rejected("dropped", "too_short", found.payload_bytes)
     if _utf8_bytes(text) > parameters.max_text_bytes:
         return Rejected("dropped", "text_too_large", found.payload_bytes)
-    return Found(
-        found.offset, found.inner, text, clean(found.prompt), clean(found.url), found.date, found.payload_bytes
-    )
+    return replace(found, text=text, prompt=clean(found.prompt), url=clean(found.url))
 
 
 def _read(piece: Piece, digest: bytes, parameters: IngestParameters) -> Iterator[Found | Rejected]:

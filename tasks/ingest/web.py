@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import io
 import re
-import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from fastwarc.stream_io import BrotliReader, ZstdReader
-
+from tasks.ingest.content_type import Kind, declared, kind_of, may_be_page
 from tasks.ingest.found import SAMPLED_OUT, Found, Rejected, Wanted, iso_date
+from tasks.ingest.http import decoded_body, is_http, message
 from tasks.ingest.page import Unreadable, decode, html_text
 from tasks.ingest.pieces import pieces
-from tasks.ingest.records import Broken, Record, parse_headers, records
+from tasks.ingest.records import RECORDS, Broken, Record, records
 
 _RECORD_TYPES = ("warcinfo", "request", "response", "metadata", "revisit", "resource", "conversion", "continuation")
 _HEADERS_BYTES = 1 << 16
 """What a record may be longer than its page."""
-_STATUS = re.compile(rb"HTTP/\d(?:\.\d)?[ \t]+(\d{3})(?:[ \t\r\n]|$)")
-_HEADERS_END = re.compile(rb"\r?\n\r?\n")
-_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r?\n")
-_CHARSET = re.compile(r"charset\s*=\s*[\"']?([^\s\"';,]{1,40})", re.IGNORECASE)
-_HTML_TYPES = ("text/html", "application/xhtml+xml")
-_LOOKS_HTML = re.compile(rb"\s*(?:<!--.*?-->\s*)?<(?:!doctype\s+html|html|head|body)[\s>]", re.IGNORECASE | re.DOTALL)
-_SNIFFED_BYTES = 1024
+_ADDRESS = re.compile(r"(?:https?|ftps?|gopher|gemini|file):", re.IGNORECASE)
+"""Targets of resources that are documents. Crawlers keep their logs and screenshots under others (metadata:, urn:)."""
+_NOT_WHAT_IT_SAYS = {"text/html": "not_html", "application/xhtml+xml": "not_html", "text/plain": "not_text"}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A payload without its codings. `marks` are those of `Found`."""
+
+    data: bytes
+    kind: Kind
+    charset: str | None
+    marks: tuple[str, ...]
 
 
 class Dropped(Unreadable):
@@ -33,7 +38,7 @@ class Dropped(Unreadable):
 
 def web_documents(path: Path, wanted: Wanted, *, wet: bool, max_page_bytes: int) -> Iterator[Found | Rejected]:
     """Every record of a web archive in order. WARC: HTML and plain-text pages with status 200; WET: its conversions."""
-    for record in records(pieces(path), max_page_bytes + _HEADERS_BYTES):
+    for record in records(pieces(path, RECORDS), max_page_bytes + _HEADERS_BYTES):
         if isinstance(record, Broken):
             yield Rejected("dropped" if record.too_large else "failed", record.reason, lost_bytes=record.lost_bytes)
         elif not wanted(record.offset, record.inner):
@@ -43,21 +48,19 @@ def web_documents(path: Path, wanted: Wanted, *, wet: bool, max_page_bytes: int)
 
 
 def _document(record: Record, wet: bool, max_page_bytes: int) -> Found | Rejected:
-    page = record.body
+    url, date = _url(record), iso_date(record.headers.get("warc-date", ""))
     try:
         if wet:
             text = _conversion_text(record)
-        else:
-            page, content_type, charset = _page(record, max_page_bytes)
-            text = html_text(page, charset) if content_type in _HTML_TYPES else decode(page, (charset,))
+            return Found(record.offset, record.inner, text, "", url, date, len(record.body), _truncated(record))
+        page = _page(record, max_page_bytes)
+        text = html_text(page.data, page.charset) if page.kind == "html" else decode(page.data, (page.charset,))
     except Dropped as error:
         return Rejected("dropped", str(error), len(record.body))
     except Unreadable as error:
         reason = str(error)
         return Rejected("dropped" if reason.startswith("page_too") else "failed", reason, len(record.body))
-    return Found(
-        record.offset, record.inner, text, "", _url(record), iso_date(record.headers.get("warc-date", "")), len(page)
-    )
+    return Found(record.offset, record.inner, text, "", url, date, len(page.data), page.marks)
 
 
 def _url(record: Record) -> str:
@@ -77,104 +80,33 @@ def _conversion_text(record: Record) -> str:
     return decode(record.body)
 
 
-def _page(record: Record, max_page_bytes: int) -> tuple[bytes, str, str | None]:
-    """(payload, content type, charset) of a response or resource that is a page."""
+def _page(record: Record, max_page_bytes: int) -> Page:
+    """The payload of a response or resource that is a page."""
     kind = _type_of(record)
-    content_type = record.headers.get("content-type", "")
-    headers = {"content-type": content_type}
-    page = record.body
     if kind not in ("response", "resource"):
         raise Dropped(f"warc.{kind}")
-    if content_type.lower().startswith("application/http") or page.startswith(b"HTTP/"):
-        headers, page = _http(record.body)
-    content_type, _, options = headers.get("content-type", "").partition(";")
-    content_type = content_type.strip().lower()
-    if content_type and content_type not in (*_HTML_TYPES, "text/plain"):
+    if kind == "resource" and not _ADDRESS.match(_url(record)):
+        raise Dropped("resource_target")
+    headers, payload = {"content-type": record.headers.get("content-type", "")}, record.body
+    if headers["content-type"].lower().startswith("application/http") or is_http(payload):
+        reply = message(payload)
+        if reply.status != 200:
+            raise Dropped("http_status")
+        headers, payload = dict(reply.headers), reply.body
+    type_, charset = declared(headers.get("content-type", ""))
+    if not may_be_page(type_):
         raise Dropped("content_type")
-    if content_type == "text/plain" and _url(record).endswith("/robots.txt"):
+    if type_ == "text/plain" and _url(record).endswith("/robots.txt"):
         raise Dropped("robots_txt")
-    page = decoded_body(headers, page, max_page_bytes)
-    if len(page) > max_page_bytes:
+    body = decoded_body(headers, payload, max_page_bytes)
+    if len(body.data) > max_page_bytes:
         raise Dropped("page_too_large")
-    if not content_type:
-        if not _LOOKS_HTML.match(page, 0, _SNIFFED_BYTES):
-            raise Dropped("content_type")
-        content_type = "text/html"
-    charset = _CHARSET.search(options)
-    return page, content_type, charset[1] if charset else None
+    found = kind_of(type_, body.data)
+    if found is None:
+        raise Dropped(_NOT_WHAT_IT_SAYS.get(type_, "content_type"))
+    truncated = ("truncated",) if body.truncated else _truncated(record)
+    return Page(body.data, found, charset, truncated + ("trailing",) * body.trailing)
 
 
-def _http(message: bytes) -> tuple[dict[str, str], bytes]:
-    """Headers and body of an HTTP response with status 200."""
-    status = _STATUS.match(message)
-    end = _HEADERS_END.search(message)
-    if status is None or end is None:
-        raise Unreadable("http")
-    if status[1] != b"200":
-        raise Dropped("http_status")
-    return parse_headers(message[: end.start()]), message[end.end() :]
-
-
-def decoded_body(headers: dict[str, str], body: bytes, max_bytes: int) -> bytes:
-    """An HTTP body without its transfer and content encodings; at most one byte more than `max_bytes`.
-
-    Crawlers often store the decoded body under the old headers, so an encoding that the first bytes do not bear out is
-    taken as already undone. A body that ends early gives what is there. Raises Unreadable("chunked") or
-    Unreadable("content_encoding").
-    """
-    if "chunked" in headers.get("transfer-encoding", "").lower():
-        body = _dechunked(body)
-    for encoding in reversed(headers.get("content-encoding", "").lower().split(",")):
-        match encoding.strip():
-            case "gzip" | "x-gzip" if body[:2] == b"\x1f\x8b":
-                body = _inflated(body, (31,), max_bytes)
-            case "deflate" if body.lstrip()[:1] != b"<":
-                body = _inflated(body, (15, -15), max_bytes)
-            case "br" if body.lstrip()[:1] != b"<":
-                body = _streamed(BrotliReader, body, max_bytes)
-            case "zstd" if body[:4] == b"\x28\xb5\x2f\xfd":
-                body = _streamed(ZstdReader, body, max_bytes)
-    return body
-
-
-def _dechunked(body: bytes) -> bytes:
-    parts: list[bytes] = []
-    at = 0
-    while size := _CHUNK.match(body, at):
-        length = int(size[1], 16)
-        at = size.end()
-        if length == 0:
-            return b"".join(parts)
-        parts.append(body[at : at + length])
-        at += length
-        if body[at : at + 1] == b"\r":
-            at += 1
-        if body[at : at + 1] == b"\n":
-            at += 1
-    if not parts:
-        return body
-    if at < len(body):
-        raise Unreadable("chunked")
-    return b"".join(parts)
-
-
-def _inflated(body: bytes, windows: tuple[int, ...], max_bytes: int) -> bytes:
-    for bits in windows:
-        try:
-            return zlib.decompressobj(bits).decompress(body, max_bytes + 1)
-        except zlib.error:
-            continue
-    raise Unreadable("content_encoding")
-
-
-def _streamed(reader: type[BrotliReader] | type[ZstdReader], body: bytes, max_bytes: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    try:
-        with reader(io.BytesIO(body)) as stream:
-            while size <= max_bytes and (part := stream.read(min(1 << 16, max_bytes + 1 - size))):
-                parts.append(part)
-                size += len(part)
-    except (OSError, ValueError) as error:
-        raise Unreadable("content_encoding") from error
-    return b"".join(parts)
+def _truncated(record: Record) -> tuple[str, ...]:
+    return ("truncated",) if "warc-truncated" in record.headers else ()

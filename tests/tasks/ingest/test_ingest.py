@@ -167,13 +167,13 @@ def test_every_real_archive_is_read(real_data: Path, tmp_path: Path) -> None:
     from fastwarc.warc import ArchiveIterator
 
     from tasks.ingest.pieces import pieces
-    from tasks.ingest.records import records
+    from tasks.ingest.records import RECORDS, records
 
     files = sorted(path for path in (real_data / "warc").rglob("*") if path.is_file() and "paths.gz" not in path.name)
     assert len(files) > 60
     unlike = []
     for path in files:
-        counts = Counter(type(item).__name__ for item in records(pieces(path), 4 << 20))
+        counts = Counter(type(item).__name__ for item in records(pieces(path, RECORDS), 4 << 20))
         try:
             theirs = sum(1 for _ in ArchiveIterator(str(path), parse_http=False))
         except OSError:

@@ -1,8 +1,6 @@
 """Pages: what counts as one, encodings of all kinds, and text in one form."""
 
-import gzip
 import time
-import zlib
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,7 @@ from tasks.ingest.clean import clean
 from tasks.ingest.found import Found, Rejected
 from tasks.ingest.main_text import blocks, running
 from tasks.ingest.page import Unreadable, decode, html_text
-from tasks.ingest.web import decoded_body, web_documents
+from tasks.ingest.web import web_documents
 from tests.tasks.ingest.archives import members, page, record, response
 
 LIMIT = 1 << 20
@@ -65,37 +63,6 @@ def test_wet_with_old_headers(tmp_path: Path) -> None:
 
 
 PAGE = page(3)
-CHUNKED = b"".join(b"%x;x=y\r\n%s\r\n" % (len(part), part) for part in (PAGE[:10], PAGE[10:])) + b"0\r\n\r\n"
-
-
-@pytest.mark.parametrize(
-    "headers, body",
-    [
-        ({}, PAGE),
-        ({"transfer-encoding": "chunked"}, CHUNKED),
-        ({"transfer-encoding": "chunked"}, PAGE),
-        ({"content-encoding": "gzip"}, gzip.compress(PAGE)),
-        ({"content-encoding": "gzip"}, PAGE),
-        ({"content-encoding": "deflate"}, zlib.compress(PAGE)),
-        ({"content-encoding": "deflate"}, zlib.compress(PAGE)[2:-4]),
-        ({"content-encoding": "br"}, PAGE),
-        ({"content-encoding": "utf-8"}, PAGE),
-    ],
-)
-def test_bodies_are_decoded_as_they_are_not_as_they_are_named(headers: dict[str, str], body: bytes) -> None:
-    assert decoded_body(headers, body, LIMIT) == PAGE
-
-
-def test_bad_and_exploding_bodies() -> None:
-    assert (
-        decoded_body({"transfer-encoding": "chunked"}, CHUNKED[:-30], LIMIT)
-        == PAGE[: len(PAGE) - len(CHUNKED) + len(CHUNKED[:-30]) + 7]
-    )
-    with pytest.raises(Unreadable, match="chunked"):
-        decoded_body({"transfer-encoding": "chunked"}, CHUNKED.replace(b"0\r\n\r\n", b"zz\r\n"), LIMIT)
-    with pytest.raises(Unreadable, match="content_encoding"):
-        decoded_body({"content-encoding": "deflate"}, b"\xff\xfe nothing", LIMIT)
-    assert len(decoded_body({"content-encoding": "gzip"}, gzip.compress(bytes(1 << 26)), 1000)) == 1001
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,187 @@
+"""What a stored body is: an HTML page, plain text, or neither, from its Content-Type and from its first bytes.
+
+The header is read as the WHATWG's MIME Sniffing standard extracts a type, with its common slips allowed. Then the body
+may overrule it, only where it is certain: HTML that was sent as text, as unknown or without a word is HTML; data and
+programs (JSON, JavaScript, CSS, feeds, other XML, files with a magic number) are no page, whatever they were sent as.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Literal
+
+Kind = Literal["html", "text"]
+
+_TYPE = re.compile(r"[ \t\"']*([a-z0-9!#$&^_.+*-]+/[a-z0-9!#$&^_.+*-]+)")
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([^\s\"';,]{1,40})", re.IGNORECASE)
+_HTML_TYPES = ("text/html", "application/xhtml+xml")
+_UNTOLD_TYPES = ("", "*/*", "unknown/unknown", "application/unknown", "application/octet-stream", "binary/octet-stream")
+_XML_TYPES = ("text/xml", "application/xml")
+
+_SNIFFED_BYTES = 1 << 14
+_TAIL_BYTES = 256
+_BLANK = b"\t\n\f\r "
+_COMMENT = re.compile(rb"\s*(?:<!--.*?-->|<\?(?!php).*?(?:\?>|>))", re.DOTALL)
+"""A comment or processing instruction, as may stand before a document's first element."""
+_DOCUMENT = re.compile(rb"<(?:!doctype\s+html|html|head|body)(?=[\s>])", re.IGNORECASE)
+_ELEMENT = re.compile(
+    rb"<(?:!doctype\s+html|html|head|body|script|iframe|h[1-6]|div|font|table|a|style|title|b|br|p|meta|link|center|span"
+    rb"|ul|ol|img|form|frameset|noscript|section|article|main|header|nav)(?=[\s/>])",
+    re.IGNORECASE,
+)
+"""What HTML begins with: the standard's list, and the elements that real fragments begin with besides."""
+_DOCUMENT_AT_LINE = re.compile(rb"(?:^|[\r\n])[ \t]*<(?:!doctype\s+html|html)(?=[\s>])", re.IGNORECASE)
+_DOCUMENT_END = re.compile(rb"</(?:html|body)\s*>", re.IGNORECASE)
+
+_DOCTYPE = re.compile(rb"\s*<!doctype[^>\[]{0,300}(?:\[.*?\]\s*)?>", re.IGNORECASE | re.DOTALL)
+_FEED = re.compile(rb"<(?:rss|feed|rdf:rdf|urlset|sitemapindex|opml|svg|kml|gpx|wsdl:|soap)(?=[\s>:])", re.IGNORECASE)
+_XML = re.compile(rb"\s*<\?xml\s", re.IGNORECASE)
+_ROOT = re.compile(rb"<(?:[A-Za-z_][\w.-]*:)?([A-Za-z_][\w.-]*)")
+_PAGE_ROOTS = (b"html", b"wml")
+_JSON_GUARD = re.compile(rb"\)\]\}'?,?\s*|(?:while\s*\(1\)|for\s*\(;;\))\s*;\s*")
+_JSON_BEGIN = re.compile(rb"[\[{]\s*(?:[\[{]\s*){0,4}\"(?:[^\"\\\r\n]|\\.){0,200}\"\s*:")
+_SLASHED = re.compile(rb"\s*(?:/\*.*?\*/|//[^\r\n]*)", re.DOTALL)
+_CALL = re.compile(rb"[\w$.]{1,80}\s*\(")
+_CALL_END = re.compile(rb"\)\s*;?\s*\Z")
+_SCRIPT_BEGIN = re.compile(
+    rb"[\"']use strict[\"']|(?:var|let|const)\s+[\w$]+\s*=|var\s+[\w$]+\s*[;,]|(?:async\s+)?function\s*[\w$]*\s*\("
+    rb"|[!+;]*\(?\s*function\s*\(|\(\s*\(\s*[\w$,\s]*\)\s*=>|(?:try|if\s*\([^<>\r\n]{1,200}\))\s*\{"
+    rb"|(?:window|document|self|jQuery|\$)(?:\.[\w$]+|\(|\[)[^<>\r\n]{0,200}[=({;]|(?:define|require)\(\s*(?:[\[\"']|function)"
+    rb"|import\s*[\w{*$][^<>\r\n;]{0,200}from\s*[\"']|export\s+(?:default|const|function|class|\{)"
+)
+_SCRIPT_END = (b";", b"}", b")", b"*/")
+_STYLED = (
+    rb"(?:html|body|div|span|p|a|h[1-6]|ul|ol|li|table|td|th|tr|img|input|button|form|header|footer|nav|main|section)"
+)
+_STYLE_BEGIN = re.compile(
+    rb"@(?:charset|import|namespace)\s+[\"'u]"
+    rb"|@(?:media|font-face|keyframes|-webkit-keyframes|supports|layer|page)\b[^{}<>;]{0,300}\{"
+    rb"|(?:[.#*:\[]|" + _STYLED + rb"(?:\s+" + _STYLED + rb")*\s*(?=[.#:,>+~\[{]))"
+    rb"[^{}<;@]{0,400}\{\s*(?:/\*[^{}]*?\*/\s*)?-{0,2}[a-z][a-z-]*\s*:\s*[^{}<>]{1,400}[;}]",
+    re.IGNORECASE,
+)
+_STYLE_END = (b"}", b"*/", b";")
+_CODE_BYTES_PER_MARK = 400
+"""Code has a semicolon or a brace more often than this; prose has them much more rarely."""
+_TAGS = re.compile(rb"<(?:!doctype|html|head|body|div|p|br|a|table|span|h[1-6]|title)(?=[\s/>])", re.IGNORECASE)
+_MAGIC = (
+    b"%PDF-", b"%!PS-Adobe-", b"{\\rtf", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+    b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"\0\0\1\0",
+    b"PK\x03\x04", b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c", b"\xfd7zXZ\0", b"\x7fELF", b"\xca\xfe\xba\xbe\0", b"\0asm",
+    b"OggS\0", b"ID3\3\0", b"ID3\4\0", b"\x1a\x45\xdf\xa3", b"fLaC\0", b"wOFF\0", b"wOF2\0", b"\0\1\0\0\0", b"OTTO\0",
+)  # fmt: skip
+"""What files of documents, images, archives, programs, sound and fonts begin with."""
+
+
+def declared(header: str) -> tuple[str, str | None]:
+    """(type, charset) of a Content-Type: the last of several types that is one, in lower case, "" for none.
+
+    A type needs no semicolon after it and may be in quotes; the charset is the first that is named.
+    """
+    types = [found[1] for found in map(_TYPE.match, header.lower().split(",")) if found]
+    told = [type_ for type_ in types if type_ != "*/*"] or types
+    charset = _CHARSET.search(header)
+    return (told[-1] if told else ""), (charset[1] if charset else None)
+
+
+def may_be_page(type_: str) -> bool:
+    """Whether a body of this declared type is worth looking at."""
+    return type_ in (*_HTML_TYPES, *_UNTOLD_TYPES, *_XML_TYPES, "text/plain") or "html" in type_
+
+
+def kind_of(type_: str, body: bytes) -> Kind | None:
+    """What a body of a declared type is; None for what is neither page nor text."""
+    head = _head(body)
+    if _is_html(head, body):
+        return "html"
+    if type_ not in (*_HTML_TYPES, "text/plain") or _is_data(head, body):
+        return None
+    if type_ in _HTML_TYPES:
+        return "html"
+    return "html" if _begins_as_html(head) else "text"
+
+
+def _head(body: bytes) -> bytes:
+    """The first bytes without byte order mark and blanks; UTF-16 as the ASCII it mostly is in mark-up."""
+    head = body[:_SNIFFED_BYTES]
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or head[:64].count(0) >= 16:
+        head = head.removeprefix(b"\xff\xfe").removeprefix(b"\xfe\xff").replace(b"\0", b"")
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip(_BLANK)
+
+
+def _is_html(head: bytes, body: bytes) -> bool:
+    """Whether it surely is a whole HTML document: it begins like one, or does after a line or two and ends like one."""
+    if _DOCUMENT.match(_after(_COMMENT, head)):
+        return True
+    return _DOCUMENT_AT_LINE.search(head, 0, 1024) is not None and _DOCUMENT_END.search(_tail(body)) is not None
+
+
+def _begins_as_html(head: bytes) -> bool:
+    start = _after(_COMMENT, head)
+    return start.startswith(b"<!--") or _ELEMENT.match(start) is not None
+
+
+def _is_data(head: bytes, body: bytes) -> bool:
+    """Whether it surely is JSON, a script, a style sheet, XML or a file with a magic number."""
+    return head.startswith(_MAGIC) or _is_xml(head) or _is_json(head, body) or _is_code(head, body)
+
+
+def _is_xml(head: bytes) -> bool:
+    start = _after(_DOCTYPE, _after(_COMMENT, head))
+    if _FEED.match(start):
+        return True
+    root = _ROOT.match(start)
+    if _XML.match(head) is None or root is None:
+        return False
+    return root[1].lower() not in _PAGE_ROOTS and _ELEMENT.match(start) is None
+
+
+def _is_json(head: bytes, body: bytes) -> bool:
+    guard = _JSON_GUARD.match(head)
+    head = head[guard.end() :] if guard else head
+    if head[:1] not in (b"{", b"["):
+        return False
+    text = body.removeprefix(b"\xef\xbb\xbf").lstrip(_BLANK)
+    try:
+        json.loads(text[guard.end() :] if guard else text)
+        return True
+    except (ValueError, RecursionError):  # cut short, several of them, or in another charset
+        return _JSON_BEGIN.match(head) is not None and not _DOCUMENT.search(body)
+
+
+def _is_code(head: bytes, body: bytes) -> bool:
+    start = _after(_SLASHED, head)
+    end = _tail(body).rstrip(_BLANK + b"\0")
+    if _is_call_with_data(start, body):
+        return True
+    if (body.count(b";") + body.count(b"{")) * _CODE_BYTES_PER_MARK < len(body):
+        return False
+    if _SCRIPT_BEGIN.match(start):
+        return end.endswith(_SCRIPT_END) and not _DOCUMENT.search(body)
+    return _STYLE_BEGIN.match(start) is not None and end.endswith(_STYLE_END) and not _TAGS.search(body)
+
+
+def _is_call_with_data(start: bytes, body: bytes) -> bool:
+    """Whether it is JSONP: a call of one function with JSON in the brackets, after comments."""
+    call, end = _CALL.match(start), _CALL_END.search(body, max(len(body) - _TAIL_BYTES, 0))
+    if call is None or end is None or start[call.end() :].lstrip()[:1] not in (b"{", b"["):
+        return False
+    begin = body.find(call[0])
+    try:
+        json.loads(body[begin + len(call[0]) : end.start()])
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _after(skipped: re.Pattern[bytes], head: bytes) -> bytes:
+    """What follows all that `skipped` matches at the start, without blanks."""
+    at = 0
+    while found := skipped.match(head, at):
+        at = found.end()
+    return head[at:].lstrip(_BLANK)
+
+
+def _tail(body: bytes) -> bytes:
+    return body[-_TAIL_BYTES:].replace(b"\0", b"")

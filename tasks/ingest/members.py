@@ -1,0 +1,175 @@
+"""One compressed member of a file at a time: gzip, bzip2, xz, LZ4 and Zstandard, decoded in bounded memory.
+
+A member is what its format ends and may begin anew: a gzip member, a bzip2 or xz stream, an LZ4 or Zstandard frame.
+"""
+
+from __future__ import annotations
+
+import bz2
+import io
+import lzma
+import mmap
+import re
+import zlib
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any
+
+import zstandard
+from fastwarc.stream_io import Lz4Reader
+
+from tasks.ingest.frames import LZ4_MAGIC, MAX_ZSTD_WINDOW, ZSTD_MAGIC, lz4_frame_end, skippable_end, zstd_frame_end
+
+PIECE_BYTES = 1 << 20
+_INPUT_BYTES = 1 << 16
+_GZIP_RESERVED_FLAGS = 0xE0
+_GZIP_WINDOW_BITS = 31
+_XZ_MEMORY_BYTES = 1 << 28
+"""Four times what `xz -9` needs."""
+
+Member = Generator[bytes, None, int | None]
+"""Yields what one member decompresses to and returns the offset of its end, or None when it is broken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compression:
+    """A format of compressed members: its name, what members begin with (and surely do), and how one is read."""
+
+    name: str
+    magic: bytes
+    read: Callable[[mmap.mmap, int], Member]
+    more: re.Pattern[bytes] | None = None
+
+    def begins(self, view: mmap.mmap, at: int) -> bool:
+        """Whether a member may begin at `at`."""
+        if view[at : at + len(self.magic)] != self.magic:
+            return False
+        return self.more is None or self.more.match(view, at) is not None
+
+
+def _gzip_member(view: mmap.mmap, start: int) -> Member:
+    if start + 3 >= len(view) or view[start + 3] & _GZIP_RESERVED_FLAGS:
+        return None
+    inflate = zlib.decompressobj(_GZIP_WINDOW_BITS)
+    at = start
+    while not inflate.eof:
+        given = inflate.unconsumed_tail
+        if not given:
+            given = view[at : at + _INPUT_BYTES]
+            at += len(given)
+        try:
+            data = inflate.decompress(given, PIECE_BYTES)
+        except zlib.error:
+            return None
+        if not data and not given:
+            return None
+        if data:
+            yield data
+    return at - len(inflate.unused_data)
+
+
+def _bzip2_stream(view: mmap.mmap, start: int) -> Member:
+    return (yield from _stream(view, start, bz2.BZ2Decompressor()))
+
+
+def _xz_stream(view: mmap.mmap, start: int) -> Member:
+    return (yield from _stream(view, start, lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)))
+
+
+def _stream(view: mmap.mmap, start: int, decoder: bz2.BZ2Decompressor | lzma.LZMADecompressor) -> Member:
+    at = start
+    while not decoder.eof:
+        given = b""
+        if decoder.needs_input:
+            given = view[at : at + _INPUT_BYTES]
+            at += len(given)
+            if not given:
+                return None
+        try:
+            data = decoder.decompress(given, PIECE_BYTES)
+        except (OSError, EOFError, lzma.LZMAError):
+            return None
+        if data:
+            yield data
+    return at - len(decoder.unused_data)
+
+
+def _lz4_frame(view: mmap.mmap, start: int) -> Member:
+    end = lz4_frame_end(view, start)
+    if end is None:
+        return None
+    try:
+        with Lz4Reader(_Window(view, start, end)) as stream:
+            while data := stream.read(PIECE_BYTES):
+                yield data
+    except OSError:
+        return None
+    return end
+
+
+def _zstd_frame(view: mmap.mmap, start: int) -> Member:
+    """A frame cut short gives what its whole blocks hold."""
+    end = zstd_frame_end(view, start)
+    decoder = zstandard.ZstdDecompressor(_dictionary(view), max_window_size=MAX_ZSTD_WINDOW)
+    try:
+        with decoder.stream_reader(
+            io.BufferedReader(_Window(view, start, end or len(view))), read_across_frames=False
+        ) as stream:
+            while data := stream.read(PIECE_BYTES):
+                yield data
+    except zstandard.ZstdError:
+        return None
+    return end
+
+
+_DICTIONARY_FRAME = b"\x5d\x2a\x4d\x18"
+_MAX_DICTIONARY_BYTES = 1 << 24
+
+
+def _dictionary(view: mmap.mmap) -> zstandard.ZstdCompressionDict | None:
+    """The dictionary that a .warc.zst file keeps in a skippable frame at its start, compressed or not."""
+    end = skippable_end(view, 0) if view[:4] == _DICTIONARY_FRAME else None
+    if end is None or end > _MAX_DICTIONARY_BYTES:
+        return None
+    data = view[8:end]
+    if data.startswith(ZSTD_MAGIC):
+        try:
+            data = zstandard.ZstdDecompressor().decompress(data, max_output_size=_MAX_DICTIONARY_BYTES)
+        except zstandard.ZstdError:
+            return None
+    return zstandard.ZstdCompressionDict(data)
+
+
+GZIP = Compression("gzip", b"\x1f\x8b\x08", _gzip_member)
+LZ4 = Compression("lz4", LZ4_MAGIC, _lz4_frame)
+ZSTD = Compression("zstd", ZSTD_MAGIC, _zstd_frame)
+BZIP2 = Compression("bzip2", b"BZh", _bzip2_stream, re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"))
+XZ = Compression("xz", b"\xfd7zXZ\0", _xz_stream)
+COMPRESSIONS = (GZIP, ZSTD, LZ4, BZIP2, XZ)
+
+
+class _Window(io.RawIOBase):
+    """The bytes [start, end) of a mapped file as a stream."""
+
+    def __init__(self, view: mmap.mmap, start: int, end: int) -> None:
+        self._view, self._start, self._at, self._end = view, start, start, end
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at - self._start
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: self._start, io.SEEK_CUR: self._at, io.SEEK_END: self._end}[whence]
+        self._at = min(max(base + offset, self._start), self._end)
+        return self.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        size = min(len(buffer), self._end - self._at)
+        buffer[:size] = self._view[self._at : self._at + size]
+        self._at += size
+        return size
