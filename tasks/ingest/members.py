@@ -95,11 +95,10 @@ def _stream(view: mmap.mmap, start: int, decoder: bz2.BZ2Decompressor | lzma.LZM
 
 
 def _lz4_frame(view: mmap.mmap, start: int) -> Member:
+    """A frame without an end gives what decodes of it, as all of these do."""
     end = lz4_frame_end(view, start)
-    if end is None:
-        return None
     try:
-        with Lz4Reader(_Window(view, start, end)) as stream:
+        with Lz4Reader(_Window(view, start, end or len(view))) as stream:
             while data := stream.read(PIECE_BYTES):
                 yield data
     except OSError:
@@ -108,7 +107,6 @@ def _lz4_frame(view: mmap.mmap, start: int) -> Member:
 
 
 def _zstd_frame(view: mmap.mmap, start: int) -> Member:
-    """A frame cut short gives what its whole blocks hold."""
     end = zstd_frame_end(view, start)
     decoder = zstandard.ZstdDecompressor(_dictionary(view), max_window_size=MAX_ZSTD_WINDOW)
     try:
