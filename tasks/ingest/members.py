@@ -22,6 +22,8 @@ from tasks.ingest.frames import LZ4_MAGIC, MAX_ZSTD_WINDOW, ZSTD_MAGIC, lz4_fram
 
 PIECE_BYTES = 1 << 20
 _INPUT_BYTES = 1 << 16
+_READ_BYTES = 1 << 17
+"""Read at once where a reader that meets damage keeps to itself what it has decoded."""
 _GZIP_RESERVED_FLAGS = 0xE0
 _GZIP_WINDOW_BITS = 31
 _XZ_MEMORY_BYTES = 1 << 28
@@ -99,7 +101,7 @@ def _lz4_frame(view: mmap.mmap, start: int) -> Member:
     end = lz4_frame_end(view, start)
     try:
         with Lz4Reader(_Window(view, start, end or len(view))) as stream:
-            while data := stream.read(PIECE_BYTES):
+            while data := stream.read(_READ_BYTES):
                 yield data
     except OSError:
         return None
@@ -113,7 +115,7 @@ def _zstd_frame(view: mmap.mmap, start: int) -> Member:
         with decoder.stream_reader(
             io.BufferedReader(_Window(view, start, end or len(view))), read_across_frames=False
         ) as stream:
-            while data := stream.read(PIECE_BYTES):
+            while data := stream.read(_READ_BYTES):
                 yield data
     except zstandard.ZstdError:
         return None
