@@ -16,9 +16,13 @@ from flows.stages import stages
 from infra.stage import StageError
 from infra.store import Store
 from tasks.dedup.agreement import SIGNING, check_index
+from tasks.ingest.stage import STAGE as INGEST
 from tasks.model.layers import choose
 from tasks.signatures.stage import STAGE as SIGNATURES
 from tasks.tokenizer.stage import require_growth
+
+FILES_SHOWN = 5
+"""Files of a source that are named one by one where they cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ def prepare(
     pins = resolve(graph)
     plan = make_plan(graph, pins, store, recipe.name, selection)
     _refuse_other_indexes(recipe, plan)
+    _refuse_other_files(recipe, plan, pins)
     return Prepared(recipe, graph, pins, store, plan)
 
 
@@ -96,6 +101,25 @@ def _refuse_no_growth(recipe: Recipe) -> None:
         require_growth(section.expand.size, last + 1)
     except StageError as error:
         raise RecipeError([f"{recipe.place_of('tokenizer.base')}tokenizer.expand.size: {error}"]) from None
+
+
+def _refuse_other_files(recipe: Recipe, plan: Plan, pins: Pins) -> None:
+    """Files that surely are not of the format which a source says (Parquet as text) are a mistake now too."""
+    problems = []
+    for name, source in recipe.sources.items():
+        step = plan.steps.get(f"{INGEST.name}/{name}")
+        found = pins[step.id].get("paths") if step and step.state == "run" else None
+        if not isinstance(found, tuple):
+            continue
+        from tasks.ingest.file_kinds import refusal  # decoders of every compression: not for commands without a recipe
+
+        place = recipe.place_of(f"sources.{name}.ingest.paths")
+        refused = [why for pin in found if (why := refusal(Path(pin.path), source.ingest.format))]
+        problems += [f"{place}sources.{name}.ingest.paths: {why}" for why in refused[:FILES_SHOWN]]
+        if len(refused) > FILES_SHOWN:
+            problems.append(f"{place}sources.{name}.ingest.paths: {len(refused) - FILES_SHOWN:,} more like these")
+    if problems:
+        raise RecipeError(problems)
 
 
 def _refuse_other_indexes(recipe: Recipe, plan: Plan) -> None:

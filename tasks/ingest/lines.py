@@ -6,15 +6,13 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
+from tasks.ingest.fields import Tally, take
 from tasks.ingest.found import SAMPLED_OUT, Found, Rejected, Wanted, iso_date
 from tasks.ingest.page import Unreadable, decode
 from tasks.ingest.pieces import Gap, pieces
 from tasks.ingest.stage import JsonlFields
-
-_COLOSSAL = JsonlFields(text=("target",), prompt="source")
-_PLAIN = JsonlFields(text=("text",))
 
 
 class Line(NamedTuple):
@@ -85,8 +83,13 @@ def jsonl_documents(
     fields: JsonlFields | None,
     max_page_bytes: int,
     stretch: Stretch | None = None,
+    tally: Tally | None = None,
 ) -> Iterator[Found | Rejected]:
-    """One document a line that is not blank; see `IngestParameters.fields` for what it is made of."""
+    """One document a line that is not blank; see `IngestParameters.fields` for what it is made of.
+
+    `tally` is told which fields the records have.
+    """
+    counted = Tally() if tally is None else tally
     for line in lines(path, max_page_bytes, stretch):
         if isinstance(line, Rejected):
             yield line
@@ -95,37 +98,20 @@ def jsonl_documents(
         elif not wanted(line.offset, line.inner):
             yield SAMPLED_OUT
         else:
-            yield _from_json(line, fields)
+            yield _from_json(line, fields, counted)
 
 
-def _from_json(line: Line, fields: JsonlFields | None) -> Found | Rejected:
+def _from_json(line: Line, fields: JsonlFields | None, tally: Tally) -> Found | Rejected:
     try:
         row = json.loads(line.data.removeprefix(b"\xef\xbb\xbf"))
     except (ValueError, RecursionError):
         return Rejected("failed", "json", len(line.data))
     if not isinstance(row, dict):
         return Rejected("failed", "json", len(line.data))
-    if fields is None:
-        fields = _PLAIN if "text" in row else _COLOSSAL
-    texts = [row[name] for name in fields.text if row.get(name) is not None]
-    prompt = (row.get(fields.prompt) or "") if fields.prompt else ""
-    if not texts or not all(isinstance(text, str) for text in (*texts, prompt)):
+    taken = take(row, fields, tally)
+    if taken is None:
         return Rejected("failed", "field", len(line.data))
-    text = "\n\n".join(text for text in texts if text)
-    return Found(
-        line.offset,
-        line.inner,
-        text,
-        prompt,
-        _string(row, fields.url),
-        iso_date(_string(row, fields.date)),
-        len(line.data),
-    )
-
-
-def _string(row: dict[str, Any], name: str) -> str:
-    value = row.get(name)
-    return value if isinstance(value, str) else ""
+    return Found(line.offset, line.inner, taken.text, taken.prompt, taken.url, iso_date(taken.date), len(line.data))
 
 
 def text_documents(

@@ -14,11 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.context import Context
-from infra.stage import Outcome, Pin
+from infra.stage import Outcome, Pin, StageError
 from infra.store import Shard
 from tasks.documents.ledger import Ledger
 from tasks.documents.schema import COMPRESSION, DOCUMENTS, ROW_GROUP_DOCUMENTS
 from tasks.ingest.clean import clean
+from tasks.ingest.fields import Tally, missing_text, notes_on
+from tasks.ingest.file_kinds import mismatch
 from tasks.ingest.found import Found, Rejected, Wanted
 from tasks.ingest.lines import Stretch, jsonl_documents, text_documents
 from tasks.ingest.pieces import compression
@@ -68,14 +70,22 @@ def run(context: Context) -> Outcome:
     results = (
         context.map(ingest_part, items) if parameters.limit is None else _limited(context, items, parameters.limit)
     )
-    statistics = Counter[str]()
+    statistics, tally = Counter[str](), Tally()
     for result in results.values():
         statistics.update(result["statistics"])
+        tally.merge(result["fields"])
+    if parameters.format == "jsonl" and (reason := missing_text(context.name, parameters.fields, tally)):
+        raise StageError(reason)
     ledger = Ledger.merged(result["ledger"] for result in results.values())
     repeated = len(context.pins["paths"]) - len(files)
-    return Outcome(
-        {"files": len(files), "repeated_files": repeated, **dict(sorted(statistics.items()))}, ledger.to_json()
-    )
+    empty = sum(pin.bytes == 0 for pin in files.values())
+    counts = {"files": len(files), "repeated_files": repeated, **dict(sorted(statistics.items()))}
+    if empty:
+        counts["empty_files"] = empty
+    told: dict[str, Any] = {}
+    if parameters.format == "jsonl":
+        told = {"fields": dict(sorted(tally.found.items())), "notes": notes_on(parameters.fields, tally)}
+    return Outcome({**counts, **told}, ledger.to_json())
 
 
 def _limited(context: Context, items: dict[str, Part], limit: int) -> dict[str, dict[str, Any]]:
@@ -122,7 +132,8 @@ def ingest_part(part: Part, shard: Shard) -> dict[str, Any]:
     """Write one part; returns its statistics and ledger. What a worker runs."""
     ledger = Ledger()
     statistics = Counter[str](documents=0, characters=0, text_bytes=0, payload_bytes=0, lost_bytes=0)
-    rows = _kept(part, ledger, statistics)
+    tally = Tally()
+    rows = _kept(part, ledger, statistics, tally)
     with (
         shard.create(f"{shard.key}.parquet") as path,
         pq.ParquetWriter(path, DOCUMENTS, compression=COMPRESSION) as writer,
@@ -134,18 +145,18 @@ def ingest_part(part: Part, shard: Shard) -> dict[str, Any]:
     if documents:
         ledger.add(part.source, None, "read", documents=documents, bytes=size)
         ledger.add(part.source, None, "kept", documents=documents, bytes=size)
-    return {"statistics": dict(sorted(statistics.items())), "ledger": ledger.to_json()}
+    return {"statistics": dict(sorted(statistics.items())), "ledger": ledger.to_json(), "fields": tally.to_json()}
 
 
-def _kept(part: Part, ledger: Ledger, statistics: Counter[str]) -> Iterator[tuple[Any, ...]]:
+def _kept(part: Part, ledger: Ledger, statistics: Counter[str], tally: Tally) -> Iterator[tuple[Any, ...]]:
     """The documents of a part that stay, in the columns of `DOCUMENTS`, each counted before the next one is read.
 
-    `ledger` gets what does not stay.
+    `ledger` gets what does not stay, `tally` the fields that JSON records have.
     """
     for piece in part.pieces:
         pin = piece.pin
         digest = bytes.fromhex(pin.sha256)
-        for found in _read(piece, digest, part.parameters):
+        for found in _read(piece, digest, part.parameters, tally):
             outcome = _judge(found, part.parameters)
             statistics["payload_bytes"] += outcome.payload_bytes
             if isinstance(outcome, Rejected):
@@ -185,15 +196,24 @@ def _judge(found: Found | Rejected, parameters: IngestParameters) -> Found | Rej
     return replace(found, text=text, prompt=clean(found.prompt), url=clean(found.url))
 
 
-def _read(piece: Piece, digest: bytes, parameters: IngestParameters) -> Iterator[Found | Rejected]:
+def _read(piece: Piece, digest: bytes, parameters: IngestParameters, tally: Tally) -> Iterator[Found | Rejected]:
     path = Path(piece.pin.path)
+    other = mismatch(path, parameters.format)
+    if other and not other.readable:
+        return iter(
+            ()
+            if piece.stretch and piece.stretch.start
+            else [Rejected("failed", other.reason, lost_bytes=piece.pin.bytes)]
+        )
     wanted = _sampler(digest, parameters.sample)
     limit = parameters.max_page_bytes
     match parameters.format:
         case "warc" | "wet":
             return web_documents(path, wanted, wet=parameters.format == "wet", max_page_bytes=limit)
         case "jsonl":
-            return jsonl_documents(path, wanted, fields=parameters.fields, max_page_bytes=limit, stretch=piece.stretch)
+            return jsonl_documents(
+                path, wanted, fields=parameters.fields, max_page_bytes=limit, stretch=piece.stretch, tally=tally
+            )
         case "text":
             return text_documents(path, wanted, split=parameters.split, max_page_bytes=limit)
 

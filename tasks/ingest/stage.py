@@ -12,12 +12,26 @@ from infra.stage import FilePaths, Parameters, Stage
 
 class JsonlFields(Parameters):
     """Names of the JSON fields a document is made of; `text` may be several, joined by blank lines. `prompt` is text
-    that training does not learn from ("" for none)."""
+    that training does not learn from ("" for none). Dots lead into objects (`meta.url`) and lists (`pages.0.text` for
+    one element, `pages.text` for all); a field whose own name has the dots comes first. A list of strings is joined by
+    blank lines as text and prompt; as url and date its first one counts."""
 
     text: tuple[str, ...] = pydantic.Field(min_length=1)
     prompt: str = ""
     url: str = "url"
     date: str = "date"
+
+    def names(self) -> tuple[str, ...]:
+        """All of them, each once."""
+        return tuple(dict.fromkeys(name for name in (*self.text, self.prompt, self.url, self.date) if name))
+
+    def named(self) -> list[tuple[str, str]]:
+        """(parameter, field) of those that were given, not taken by default."""
+        given = [("text", name) for name in self.text]
+        for parameter in ("prompt", "url", "date"):
+            if parameter in self.model_fields_set and getattr(self, parameter):
+                given.append((parameter, getattr(self, parameter)))
+        return given
 
     @pydantic.field_validator("text", mode="before")
     @classmethod
@@ -28,11 +42,13 @@ class JsonlFields(Parameters):
 class IngestParameters(Parameters):
     """Parameters of `ingest/<source>`.
 
-    `limit` keeps the first N documents in (file, record) order; such an ingest reads its parts one after the other.
-    `sample` keeps that share of the records, chosen by the hash of their id. `fields` is for jsonl only: unset, a
-    line's text is its field "text", or else (Colossal's layout) "target" with "source" as the prompt. `split` is for
-    text only: what makes a document. Sizes are limits on one record after decompression (`max_page_bytes`) and on one
-    document's UTF-8 text (`max_text_bytes`); larger ones are dropped and counted.
+    Files may be compressed (gzip, Zstandard, bzip2, xz, LZ4) and are known by their content, not by their names; one
+    that surely is of another format than `format` is refused by the plan. `limit` keeps the first N documents in (file,
+    record) order; such an ingest reads its parts one after the other. `sample` keeps that share of the records, chosen
+    by the hash of their id. `fields` is for jsonl only: unset, a line's text is its field "text", or else (Colossal's
+    layout) "target" with "source" as the prompt. `split` is for text only: what makes a document. Sizes are limits on
+    one record after decompression (`max_page_bytes`) and on one document's UTF-8 text (`max_text_bytes`); larger ones
+    are dropped and counted.
     """
 
     format: Literal["warc", "wet", "jsonl", "text"]
@@ -59,7 +75,7 @@ class IngestParameters(Parameters):
 
 STAGE = Stage(
     "ingest",
-    version=2,
+    version=3,
     parameters=IngestParameters,
     run="tasks.ingest.run:run",
     summary="reads web archives, JSONL and text files into documents",

@@ -38,7 +38,20 @@ ADVICE = (
 
 def notes_of(inputs: Inputs) -> list[str]:
     """All of it. `inputs`: stage name -> its artifacts."""
-    return [*emptied(inputs), *strange_languages(inputs), *evaluation_notes(inputs.get("evaluation", ()))]
+    return [
+        *emptied(inputs),
+        *ingest_notes(inputs.get("ingest", ())),
+        *strange_languages(inputs),
+        *evaluation_notes(inputs.get("evaluation", ())),
+    ]
+
+
+def ingest_notes(sources: Iterable[Artifact]) -> list[str]:
+    """What reading the sources brought to light: named fields that no record has, records without text."""
+    notes = []
+    for artifact in sources:
+        notes += [f"source {artifact.name}: {note}" for note in artifact.statistics.get("notes", ())]
+    return notes
 
 
 def evaluation_notes(evaluations: Iterable[Artifact]) -> list[str]:

@@ -18,7 +18,7 @@ ENGLISH = "The people of the valley have made pottery for many years, and they a
 def test_sources_that_end_up_empty_are_named(tmp_path: Path) -> None:
     texts = [{"text": f"{ENGLISH} Number {number}."} for number in range(3)]
     jsonl(tmp_path / "good.jsonl", texts)
-    jsonl(tmp_path / "wrong.jsonl", [{"content": ENGLISH}] * 3)
+    (tmp_path / "wrong.jsonl").write_text('{"text": broken\n' * 3)
     jsonl(tmp_path / "english.jsonl", [{"text": f"{text['text']} Again."} for text in texts])
     (tmp_path / "nothing.jsonl").write_text("")
     sources = {
@@ -32,8 +32,8 @@ def test_sources_that_end_up_empty_are_named(tmp_path: Path) -> None:
     words = ["run", str(tmp_path / "r.yaml"), "--store", str(tmp_path / "store")]
     done = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
     assert (notes := done["notes"]) == [
-        "source wrong: ingest kept none of its 3 records (field 3); "
-        "name the fields that hold its text in sources.wrong.ingest.fields",
+        "source wrong: ingest kept none of its 3 records (json 3); "
+        "are its files JSONL, as sources.wrong.ingest.format says?",
         "source english: cut kept none of its 3 documents (langid.language 3); "
         "widen sources.english.langid.keep; its languages: en 3",
         "source nothing: ingest found no record in its files; look at them, and at sources.nothing.ingest",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from pathlib import Path
@@ -346,3 +347,25 @@ def test_sizes_of_tokenizers_take_suffixes(good: Path, tmp_path: Path) -> None:
     assert changed(good, tmp_path, *overrides) == set()
     with pytest.raises(RecipeError, match=r"tokenizer.expand.size: '55Q' is not a number .*; or write 'knee'"):
         read_recipe(good, ["tokenizer.expand.size=55Q"])
+
+
+def test_files_of_another_format_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    for number in range(7):
+        (tmp_path / "web" / f"{number}.jsonl").write_bytes(gzip.compress(b"PAR1" + bytes(50)))
+    (tmp_path / "good.jsonl").write_text('{"text": "x"}\n')
+    (tmp_path / "damaged.jsonl").write_text("{broken\n")
+    sources = {
+        "a": {"ingest": {"format": "jsonl", "paths": ["web/*.jsonl", "good.jsonl"]}, "category": "c"},
+        "b": {"ingest": {"format": "warc", "paths": ["good.jsonl"]}, "category": "c"},
+        "c": {"ingest": {"format": "jsonl", "paths": ["good.jsonl", "damaged.jsonl"]}, "category": "c"},
+    }
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(json.dumps({"name": "r", "sources": sources}))
+    with pytest.raises(RecipeError) as refused:
+        prepare(recipe, (), str(tmp_path / "store"))
+    problems = refused.value.problems
+    assert len(problems) == 7 and problems[5].endswith("sources.a.ingest.paths: 2 more like these")
+    assert f"sources.a.ingest.paths: {tmp_path}/web/0.jsonl is a Parquet file in a compressed file" in problems[0]
+    assert problems[6].endswith(f"{tmp_path}/good.jsonl is a JSONL file, and format is warc; set format: jsonl")
+    assert not (tmp_path / "store" / "ingest").exists()

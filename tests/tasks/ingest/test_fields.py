@@ -1,0 +1,147 @@
+"""Fields of JSON records: names through dots and lists, values of other types, and what is told when one is missing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.stage import StageError
+from infra.store import Artifact
+from tasks.documents.ledger import Ledger
+from tasks.ingest import run as ingest
+from tasks.ingest.fields import Tally, first_of, take, text_of, value_at
+from tasks.ingest.stage import STAGE, IngestParameters, JsonlFields
+from tasks.report.notes import notes_of
+from tests.stage_harness import run_stage
+
+ROW = {
+    "meta": {"url": "http://a/", "deep": {"er": "down"}, "x.y": "inner"},
+    "meta.date": "2024-01-02",
+    "a.b": {"c": "dotted object"},
+    "pages": [{"text": "one"}, {"text": None}, {"other": 1}, {"text": ["two", "three"]}],
+    "nothing": None,
+    "number": 3,
+}
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("meta.url", "http://a/"),
+        ("meta.deep.er", "down"),
+        ("meta.date", "2024-01-02"),  # a key with the dot in it comes first
+        ("meta.x.y", "inner"),
+        ("a.b.c", "dotted object"),
+        ("pages.0.text", "one"),
+        ("pages.9.text", None),
+        ("pages.text", ["one", ["two", "three"]]),
+        ("pages.nothing", None),
+        ("meta.none", None),
+        ("number.x", None),
+        ("nothing", None),
+        ("nothing.x", None),
+        (".", None),
+        ("meta.", None),
+    ],
+)
+def test_names_reach(name: str, expected: object) -> None:
+    assert value_at(ROW, name) == expected
+
+
+def _lists_and_objects(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(inner, max_size=3) | st.dictionaries(st.text("ab.", max_size=3), inner, max_size=3)
+
+
+@given(
+    st.recursive(st.none() | st.integers() | st.text(max_size=3), _lists_and_objects, max_leaves=20),
+    st.text("ab.0", max_size=8),
+)
+def test_any_name_in_any_value(value: Any, name: str) -> None:
+    found = value_at(value, name)
+    if isinstance(value, dict) and name in value:
+        assert found == value[name]
+    assert isinstance(first_of(found), str) and isinstance(text_of(found), str | None)
+
+
+def test_types_of_values() -> None:
+    def taken(row: dict[str, Any], **fields: Any) -> Any:
+        return take(row, JsonlFields.model_validate({"text": "t", **fields}), Tally())
+
+    assert taken({"t": ["a", None, "", ["b"]]}).text == "a\n\nb"
+    assert taken({"t": "a", "u": "b"}, text=["t", "u", "v"]).text == "a\n\nb"
+    for wrong in (3, True, {"x": "y"}, ["a", 3], None):
+        assert taken({"t": wrong}) is None
+    assert taken({"t": "a", "p": 3}, prompt="p") is None
+    assert taken({"t": "a", "p": ["q", "r"]}, prompt="p").prompt == "q\n\nr"
+    many = taken({"t": "a", "url": [None, "http://a", "http://b"], "date": 2024})
+    assert (many.url, many.date) == ("http://a", "")
+    assert take({"source": "q", "target": "a"}, None, Tally()) is not None
+    assert take({"source": "q", "text": "a"}, None, Tally()).prompt == ""  # type: ignore[union-attr]
+
+
+def build(tmp_path: Path, rows: list[Any], fields: dict[str, Any] | None = None, **more: Any) -> Artifact:
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = {"format": "jsonl", "paths": [str(path)], **({"fields": fields} if fields else {}), **more}
+    return run_stage(STAGE, IngestParameters.model_validate(given), name="web", tmp_path=tmp_path)
+
+
+def test_nested_fields_reach_the_documents_and_missing_ones_are_told(tmp_path: Path) -> None:
+    rows = [{"body": {"text": f"Text {at}"}, "meta": {"url": f"http://a/{at}", "when": 5}} for at in range(4)]
+    fields = {"text": "body.text", "url": "meta.url", "date": "meta.when", "prompt": "question"}
+    artifact = build(tmp_path, [*rows, {"other": "x", "meta": {"url": "u"}}], fields)
+    table = pq.read_table(artifact.path("part-00000.parquet")).to_pydict()
+    assert table["url"] == [f"http://a/{at}" for at in range(4)] and table["text"][3] == "Text 3"
+    assert artifact.statistics["fields"] == {"body.text": 4, "meta.url": 5}
+    assert artifact.statistics["notes"] == [
+        "ingest.fields.prompt: 'question' is in none of 5 records",
+        "ingest.fields.date: 'meta.when' holds no text in any of 4 records that have it",
+        "1 of 5 records have no text in 'body.text'; they have meta.url, other",
+    ]
+    assert notes_of({"ingest": [artifact]})[0].startswith("source web: ingest.fields.prompt: 'question'")
+    assert Ledger.from_json(artifact.manifest["ledger"]).documents("failed", "field") == 1
+
+
+def test_defaults_that_are_missing_are_not_told(tmp_path: Path) -> None:
+    assert build(tmp_path, [{"text": "a"}, {"target": "b"}]).statistics["notes"] == []
+
+
+@pytest.mark.parametrize(
+    "rows, fields, message",
+    [
+        ([{"id": 1, "meta": {"url": "u"}, "body": "x"}] * 3, {"text": "content"},
+         "no record of source web has text in 'content'; its 3 records have body, id, meta.url. "
+         "Name the field that holds the text in sources.web.ingest.fields.text"),
+        ([{"content": "x"}], None, r"has text in 'text' or 'target'; its 1 records have content"),
+        ([{"text": 3}, {"text": {"en": "x"}}], None, r"\(2 have something there that is neither a string nor a list"),
+        ([{}], {"text": "a"}, "have no field"),
+    ],
+)  # fmt: skip
+def test_a_source_without_its_text_field_fails(
+    tmp_path: Path, rows: list[Any], fields: dict[str, Any] | None, message: str
+) -> None:
+    with pytest.raises(StageError, match=message):
+        build(tmp_path, rows, fields)
+
+
+def test_records_that_are_not_json_are_no_error_of_fields(tmp_path: Path) -> None:
+    path = tmp_path / "b.jsonl"
+    path.write_text('{"text": \n' * 3)
+    given = IngestParameters.model_validate({"format": "jsonl", "paths": [str(path)]})
+    artifact = run_stage(STAGE, given, name="web", tmp_path=tmp_path)
+    assert Ledger.from_json(artifact.manifest["ledger"]).documents("failed", "json") == 3
+
+
+def test_tallies_of_parts_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"text": "x" * 50, "k": at} if at % 3 else {"k": at, f"n{at}": 1} for at in range(600)]
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "cut").mkdir()
+    whole = build(tmp_path / "whole", rows)
+    monkeypatch.setattr(ingest, "PART_BYTES", (4_000, 4_000))
+    cut = build(tmp_path / "cut", rows)
+    assert len(cut.files("part-")) > 5 and cut.statistics["fields"] == whole.statistics["fields"] == {"text": 400}
+    assert cut.statistics["notes"][0].startswith("200 of 600 records have no text in 'text' or 'target'; they have k, ")
