@@ -35,6 +35,9 @@ _DOCUMENT_AT_LINE = re.compile(rb"(?:^|[\r\n])[ \t]*<(?:!doctype\s+html|html)(?=
 _DOCUMENT_END = re.compile(rb"</(?:html|body)\s*>", re.IGNORECASE)
 
 _DOCTYPE = re.compile(rb"\s*<!doctype[^>\[]{0,300}(?:\[.*?\]\s*)?>", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(rb"</?[A-Za-z][^<>]*>")
+_MARKED_UP_LINES = 0.3
+
 _FEED = re.compile(rb"<(?:rss|feed|rdf:rdf|urlset|sitemapindex|opml|svg|kml|gpx|wsdl:|soap)(?=[\s>:])", re.IGNORECASE)
 _XML = re.compile(rb"\s*<\?xml\s", re.IGNORECASE)
 _ROOT = re.compile(rb"<(?:[A-Za-z_][\w.-]*:)?([A-Za-z_][\w.-]*)")
@@ -99,7 +102,7 @@ def kind_of(type_: str, body: bytes) -> Kind | None:
         return None
     if type_ in _HTML_TYPES:
         return "html"
-    return "html" if _begins_as_html(head) else "text"
+    return "html" if _begins_as_html(head) and _is_marked_up(head, body) else "text"
 
 
 def _head(body: bytes) -> bytes:
@@ -120,6 +123,14 @@ def _is_html(head: bytes, body: bytes) -> bool:
 def _begins_as_html(head: bytes) -> bool:
     start = _after(_COMMENT, head)
     return start.startswith(b"<!--") or _ELEMENT.match(start) is not None
+
+
+def _is_marked_up(head: bytes, body: bytes) -> bool:
+    """Whether mark-up goes on to the end: Markdown may begin with an element, and its line ends mean something."""
+    if _tail(body).rstrip(_BLANK).endswith(b">"):
+        return True
+    lines = [line for line in head.split(b"\n") if line.strip()]
+    return sum(_TAG.search(line) is not None for line in lines) >= _MARKED_UP_LINES * len(lines)
 
 
 def _is_data(head: bytes, body: bytes) -> bool:

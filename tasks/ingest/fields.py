@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasks.ingest.stage import JsonlFields
 
@@ -55,11 +56,11 @@ def text_of(value: Any) -> str | None:
     return "\n\n".join(part for part in parts if part) if all(part is not None for part in parts) else None
 
 
-def first_of(value: Any) -> str:
-    """A string, or the first one of a list; "" for anything else."""
+def first_of(value: Any) -> str | None:
+    """A string, or the first one of a list; None for anything else."""
     if isinstance(value, list):
-        return next((element for element in value if isinstance(element, str)), "")
-    return value if isinstance(value, str) else ""
+        return next((element for element in value if isinstance(element, str)), None)
+    return value if isinstance(value, str) else None
 
 
 @dataclass
@@ -75,16 +76,12 @@ class Tally:
     there: Counter[str] = field(default_factory=Counter)
     """Name -> records without text that have it; of objects within them the names after a dot."""
 
-    def count(self, row: Mapping[str, Any], names: Mapping[str, bool], has_text: bool) -> None:
-        """Take one record in. `names`: field -> whether it held what is wanted; absent fields are left out."""
-        self.records += 1
-        for name, is_usable in names.items():
-            (self.found if is_usable else self.others)[name] += 1
-        if not has_text:
-            self.textless += 1
-            for name in _names(row):
-                if name in self.there or len(self.there) < _NAMES_HELD:
-                    self.there[name] += 1
+    def count_textless(self, row: Mapping[str, Any]) -> None:
+        """Take in what a record has that has no text."""
+        self.textless += 1
+        for name in _names(row):
+            if name in self.there or len(self.there) < _NAMES_HELD:
+                self.there[name] += 1
 
     def merge(self, other: Mapping[str, Any]) -> None:
         """Add another one's `to_json`."""
@@ -113,8 +110,7 @@ def _names(row: Mapping[str, Any]) -> Iterator[str]:
             yield name
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """What a record gave."""
 
     text: str
@@ -123,22 +119,51 @@ class Taken:
     date: str
 
 
-def take(row: dict[str, Any], fields: JsonlFields | None, tally: Tally) -> Taken | None:
-    """A document's parts, or None where a record has no text or a text or prompt of another type."""
-    if fields is None:
-        fields = PLAIN if "text" in row else COLOSSAL
-    values = {name: value for name in fields.names() if (value := value_at(row, name)) is not None}
-    given = [text_of(values[name]) for name in fields.text if name in values]
-    prompt = text_of(values.get(fields.prompt, ""))
-    url, date = first_of(values.get(fields.url)), first_of(values.get(fields.date))
-    usable = {name: text_of(value) is not None for name, value in values.items()}
-    usable |= {name: bool(first) for name, first in ((fields.url, url), (fields.date, date)) if name in values}
-    texts = [text for text in given if text is not None]
-    has_text = bool(texts) and len(texts) == len(given)
-    tally.count(row, usable, has_text)
-    if not has_text or prompt is None:
-        return None
-    return Taken("\n\n".join(text for text in texts if text), prompt, url, date)
+class Wrong(enum.Enum):
+    """What stands for a value of a type that is of no use."""
+
+    TYPE = enum.auto()
+
+
+class Take:
+    """Documents' parts out of records, as `fields` says; the tally is told what was there."""
+
+    def __init__(self, fields: JsonlFields | None, tally: Tally) -> None:
+        self._fields, self._tally = fields, tally
+
+    def __call__(self, row: dict[str, Any]) -> Taken | None:
+        """None where a record has no text, or a text or prompt that is neither a string nor a list of strings."""
+        fields = self._fields or (PLAIN if "text" in row else COLOSSAL)
+        self._tally.records += 1
+        texts = [text for name in fields.text if (text := self._get(row, name, text_of)) is not None]
+        prompt = self._get(row, fields.prompt, text_of) if fields.prompt else None
+        url, date = self._get(row, fields.url, first_of), self._get(row, fields.date, first_of)
+        parts = [text for text in texts if not isinstance(text, Wrong)]
+        if not parts or len(parts) < len(texts):
+            self._tally.count_textless(row)
+            return None
+        if isinstance(prompt, Wrong):
+            return None
+        text = parts[0] if len(parts) == 1 else "\n\n".join(part for part in parts if part)
+        return Taken(text, prompt or "", _or_empty(url), _or_empty(date))
+
+    def _get(self, row: dict[str, Any], name: str, read: Callable[[Any], str | None]) -> str | Wrong | None:
+        """What `read` makes of a field; None where there is none."""
+        value = row.get(name)
+        if value is None and "." in name:
+            value = value_at(row, name)
+        if value is None:
+            return None
+        found = value if isinstance(value, str) else read(value)
+        if found is None:
+            self._tally.others[name] += 1
+            return Wrong.TYPE
+        self._tally.found[name] += 1
+        return found
+
+
+def _or_empty(value: str | Wrong | None) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def missing_text(source: str, fields: JsonlFields | None, tally: Tally) -> str | None:

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from tasks.ingest.fields import Tally, take
+from tasks.ingest.fields import Take, Tally
 from tasks.ingest.found import SAMPLED_OUT, Found, Rejected, Wanted, iso_date
 from tasks.ingest.page import Unreadable, decode
 from tasks.ingest.pieces import Gap, pieces
 from tasks.ingest.stage import JsonlFields
+
+_MARK = b"\xef\xbb\xbf"
 
 
 class Line(NamedTuple):
@@ -87,28 +89,46 @@ def jsonl_documents(
 ) -> Iterator[Found | Rejected]:
     """One document a line that is not blank; see `IngestParameters.fields` for what it is made of.
 
-    `tally` is told which fields the records have.
+    `tally` is told which fields the records have. Lines that do not begin like an object count as one failure as long
+    as they follow on one another: a stretch of garbage is no thousand documents.
     """
-    counted = Tally() if tally is None else tally
+    take = Take(fields, Tally() if tally is None else tally)
+    garbage: Line | None = None
+    size = 0
     for line in lines(path, max_page_bytes, stretch):
+        start = _first_byte(line.data) if isinstance(line, Line) else b"{"
+        if not start:
+            continue
+        if isinstance(line, Line) and start != b"{":  # lines that begin no object are one failure with their like
+            garbage, size = garbage or line, size + len(line.data)
+            continue
+        if garbage:
+            yield _garbage(garbage, size, wanted)
+            garbage, size = None, 0
         if isinstance(line, Rejected):
             yield line
-        elif not line.data.strip():
-            continue
-        elif not wanted(line.offset, line.inner):
-            yield SAMPLED_OUT
         else:
-            yield _from_json(line, fields, counted)
+            yield _from_json(line, take) if wanted(line.offset, line.inner) else SAMPLED_OUT
+    if garbage:
+        yield _garbage(garbage, size, wanted)
 
 
-def _from_json(line: Line, fields: JsonlFields | None, tally: Tally) -> Found | Rejected:
+def _first_byte(data: bytes) -> bytes:
+    return data[:1] if data[:1] == b"{" else data.removeprefix(_MARK).lstrip()[:1]
+
+
+def _garbage(first: Line, size: int, wanted: Wanted) -> Rejected:
+    return Rejected("failed", "json", size) if wanted(first.offset, first.inner) else SAMPLED_OUT
+
+
+def _from_json(line: Line, take: Take) -> Found | Rejected:
     try:
-        row = json.loads(line.data.removeprefix(b"\xef\xbb\xbf"))
+        row = json.loads(line.data.removeprefix(_MARK))
     except (ValueError, RecursionError):
         return Rejected("failed", "json", len(line.data))
     if not isinstance(row, dict):
         return Rejected("failed", "json", len(line.data))
-    taken = take(row, fields, tally)
+    taken = take(row)
     if taken is None:
         return Rejected("failed", "field", len(line.data))
     return Found(line.offset, line.inner, taken.text, taken.prompt, taken.url, iso_date(taken.date), len(line.data))

@@ -21,10 +21,6 @@ class JsonlFields(Parameters):
     url: str = "url"
     date: str = "date"
 
-    def names(self) -> tuple[str, ...]:
-        """All of them, each once."""
-        return tuple(dict.fromkeys(name for name in (*self.text, self.prompt, self.url, self.date) if name))
-
     def named(self) -> list[tuple[str, str]]:
         """(parameter, field) of those that were given, not taken by default."""
         given = [("text", name) for name in self.text]

@@ -109,4 +109,6 @@ def _page(record: Record, max_page_bytes: int) -> Page:
 
 
 def _truncated(record: Record) -> tuple[str, ...]:
-    return ("truncated",) if "warc-truncated" in record.headers else ()
+    """Its mark, where the crawler says that it stored a part only; records that continue it are not joined to it."""
+    is_part = "warc-truncated" in record.headers or "warc-segment-number" in record.headers
+    return ("truncated",) if is_part else ()

@@ -132,6 +132,11 @@ def test_prose_stays(body: bytes) -> None:
     assert kind_of("text/html", body) == "html"
 
 
+def test_markdown_that_begins_with_an_element_is_text() -> None:
+    readme = b"<p align='center'><img src='a.png'></p>\n\n# Mill\n\n" + b"* A line of a list.\n" * 9
+    assert kind_of("text/plain", readme) == "text" and kind_of("text/html", readme) == "html"
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -13,7 +13,7 @@ from infra.stage import StageError
 from infra.store import Artifact
 from tasks.documents.ledger import Ledger
 from tasks.ingest import run as ingest
-from tasks.ingest.fields import Tally, first_of, take, text_of, value_at
+from tasks.ingest.fields import Take, Taken, Tally, first_of, text_of, value_at
 from tasks.ingest.stage import STAGE, IngestParameters, JsonlFields
 from tasks.report.notes import notes_of
 from tests.stage_harness import run_stage
@@ -64,12 +64,12 @@ def test_any_name_in_any_value(value: Any, name: str) -> None:
     found = value_at(value, name)
     if isinstance(value, dict) and name in value:
         assert found == value[name]
-    assert isinstance(first_of(found), str) and isinstance(text_of(found), str | None)
+    assert isinstance(first_of(found), str | None) and isinstance(text_of(found), str | None)
 
 
 def test_types_of_values() -> None:
     def taken(row: dict[str, Any], **fields: Any) -> Any:
-        return take(row, JsonlFields.model_validate({"text": "t", **fields}), Tally())
+        return Take(JsonlFields.model_validate({"text": "t", **fields}), Tally())(row)
 
     assert taken({"t": ["a", None, "", ["b"]]}).text == "a\n\nb"
     assert taken({"t": "a", "u": "b"}, text=["t", "u", "v"]).text == "a\n\nb"
@@ -79,8 +79,9 @@ def test_types_of_values() -> None:
     assert taken({"t": "a", "p": ["q", "r"]}, prompt="p").prompt == "q\n\nr"
     many = taken({"t": "a", "url": [None, "http://a", "http://b"], "date": 2024})
     assert (many.url, many.date) == ("http://a", "")
-    assert take({"source": "q", "target": "a"}, None, Tally()) is not None
-    assert take({"source": "q", "text": "a"}, None, Tally()).prompt == ""  # type: ignore[union-attr]
+    default = Take(None, Tally())
+    assert default({"source": "q", "target": "a"}) == Taken("a", "q", "", "")
+    assert default({"source": "q", "text": "a", "url": 5}) == Taken("a", "", "", "")
 
 
 def build(tmp_path: Path, rows: list[Any], fields: dict[str, Any] | None = None, **more: Any) -> Artifact:

@@ -257,6 +257,12 @@ def test_repeated_headers_are_one_list(tmp_path: Path) -> None:
     assert isinstance(found[0], Found) and "Sentence 9 of page number 3." in found[0].text
 
 
+def test_a_segment_of_a_record_is_a_part(tmp_path: Path) -> None:
+    first = response(PAGE).replace(b"WARC-Date", b"WARC-Segment-Number: 1\r\nWARC-Date", 1)
+    found = read(tmp_path, first, record("continuation", PAGE))
+    assert reasons(found) == ["kept", "warc.continuation"] and found[0].marks == ("truncated",)  # type: ignore[union-attr]
+
+
 def test_marks_and_failures_reach_the_document(tmp_path: Path) -> None:
     def reply(body: bytes, coding: str = "gzip", warc: str = "") -> bytes:
         made = response(body, f"Content-Type: text/html\r\nContent-Encoding: {coding}")

@@ -3,6 +3,7 @@
 import gzip
 import itertools
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,15 @@ def test_fields_and_bad_lines(tmp_path: Path) -> None:
     first, second = found[:2]
     assert isinstance(first, Found) and (first.prompt, first.url, first.date) == ("", "http://a", "2024-01-02")
     assert isinstance(second, Found) and second.prompt == "frage" and second.inner == len(rows[0]) + 1
+
+
+def test_a_stretch_of_garbage_is_one_failure(tmp_path: Path) -> None:
+    garbage = random.Random(5).randbytes(60_000).replace(b"{", b"}")
+    good = b'{"text": "a"}\n'
+    found = jsonl(tmp_path / "a.jsonl", good + garbage + b"\n" + good + b"plain\n\nwords\n[1]\n" + good + b"3\n", None)
+    assert [text for text in shown(found) if text != "page_too_large"] == ["a", "json", "a", "json", "a", "json"]
+    assert garbage.count(b"\n") > 100
+    assert sum(item.payload_bytes for item in found if isinstance(item, Rejected)) >= 60_000 - garbage.count(b"\n")
 
 
 def test_several_text_fields(tmp_path: Path) -> None:
