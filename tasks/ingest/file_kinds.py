@@ -56,7 +56,7 @@ _BINARY: tuple[tuple[int, bytes, str, str, str], ...] = (
 )  # fmt: skip
 _LZMA_ALONE = re.compile(rb"\x5d\0\0[\0-\xff]{2}(?:\xff{8}|[\0-\xff]{5}\0{3})")
 
-_WARC = re.compile(rb"(?:\A|\n)WARC/\d+\.\d+[ \t]*\r?\n")
+_WARC = re.compile(rb"(?:\A|\n)WARC/\d+\.\d+[ \t]*\r?\n", re.IGNORECASE)
 _WARC_TYPE = re.compile(rb"(?:\A|\n)WARC-Type:[ \t]*([a-z]+)", re.IGNORECASE)
 _ARC = re.compile(rb"(?:filedesc|https?|dns|ftp)://?\S+ \S+ \d{14} \S+ (?:\S+ - \S+ \d+ \S+ )?\d+\n", re.IGNORECASE)
 _PATHS = re.compile(rb"(?:\S+\.(?:warc|wet|wat|arc|parquet)(?:\.gz)?\r?\n)+", re.IGNORECASE)
@@ -166,7 +166,7 @@ def _no_archive(head: bytes, is_whole: bool) -> Mismatch | None:
     if any(_is_object(line) for line in _lines(head, is_whole)[:1]):
         return Mismatch("jsonl", "a JSONL file", "set format: jsonl")
     return (
-        Mismatch("text", "text without a WARC record", "name a web archive, or set format: text") if is_whole else None
+        Mismatch("not_warc", "text without a WARC record", "name a web archive, or set format: text") if is_whole else None
     )
 
 
