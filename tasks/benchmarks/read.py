@@ -250,7 +250,11 @@ def _boolq(row: Row) -> _Parsed:
     if (foundry := _foundry(row)) is not None:
         passage, _, question = foundry.question.removeprefix("Passage: ").rpartition("\nQuestion: ")
         return _Parsed(f"{passage}\nQuestion: {question.rstrip('?')}", foundry.choices, foundry.answer)
-    return _Parsed(f"{row['passage']}\nQuestion: {row['question']}", ("no", "yes"), int(bool(row["answer"])))
+    answer, passage = row["answer"] if "answer" in row else row["label"], str(row["passage"])
+    if (title := row.get("title")) and not passage.startswith(f"{title} -- "):
+        passage = f"{title} -- {passage}"  # the publisher's own files have it apart, SuperGLUE's (the harness's) not
+    known = answer if answer in (0, 1) else None
+    return _Parsed(f"{passage}\nQuestion: {row['question']}", ("no", "yes"), None if known is None else int(known))
 
 
 def _lettered(row: Row) -> _Parsed:
