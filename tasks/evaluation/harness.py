@@ -133,8 +133,8 @@ def score_questions(
     said = notes(task, "harness", asked, lm.max_length)
     if spanning:
         said.append(
-            f"{task} (harness): in {len(spanning):,} of {len(asked):,} items a token spans prompt and answer, and only "
-            f"what follows it is scored (the first: item {spanning[0]!r}); a delimiter of one blank avoids it"
+            f"{task} (harness): {len(spanning):,} of {len(asked):,} items where a token spans prompt and answer, and "
+            f"only what follows it is scored (first: item {spanning[0]!r}); a delimiter of one blank avoids it"
         )
     return rows, samples, said
 
@@ -214,8 +214,8 @@ def score_hub(
     said = []
     if lm.cut:
         said.append(
-            f"{task} (harness): {lm.cut:,} prompts (each answer has one) are longer than the context of "
-            f"{lm.max_length:,} tokens and lost their beginning"
+            f"{task} (harness): {lm.cut:,} prompts (one per answer) were longer than the context of {lm.max_length:,} "
+            "tokens and lost their beginning"
         )
     return rows, samples, said
 

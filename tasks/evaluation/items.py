@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,38 +86,29 @@ def _problem(item: Item, words: Sequence[str]) -> str:
 
 
 def notes(task: str, protocol: str, asked: Sequence[Asked], max_length: int) -> list[str]:
-    """Sentences about the items that were not asked as they stand: how many, why, and the first of them."""
-    found = []
-    problems: dict[str, list[str]] = {}
+    """Sentences about items that were not asked, or not as they stand: how many, why, and the first of them."""
+    told: dict[str, list[str]] = {}
     for one in asked:
-        if one.problem:
-            problems.setdefault(one.problem, []).append(one.question.id)
-    for problem, ids in problems.items():
-        found.append(
-            f"{task} ({protocol}): {len(ids):,} of {len(asked):,} items were not asked: {problem} (the first: item "
-            f"{ids[0]!r})"
-        )
-    if cut := [one.question.id for one in asked if one.cut]:
-        found.append(
-            f"{task} ({protocol}): the prompts of {len(cut):,} of {len(asked):,} items are longer than the context of "
-            f"{max_length:,} tokens and lost their beginning (the first: item {cut[0]!r})"
-        )
-    if several := [one.question.id for one in asked if not one.problem and len(one.question.right) > 1]:
-        found.append(
-            f"{task}: {len(several):,} of {len(asked):,} items have several right answers, and each of them counts as "
-            f"right, as lm-evaluation-harness has it (the first: item {several[0]!r})"
-        )
-    same = [
-        one.question.id
-        for one in asked
-        if not one.problem and len(set(one.question.answers)) < len(one.question.answers)
+        for remark in _remarks(one, max_length):
+            told.setdefault(remark, []).append(one.question.id)
+    return [
+        f"{task} ({protocol}): {len(ids):,} of {len(asked):,} items {remark} (first: item {ids[0]!r})"
+        for remark, ids in told.items()
     ]
-    if same:
-        found.append(
-            f"{task} ({protocol}): {len(same):,} of {len(asked):,} items have the same choice twice, and the first of "
-            f"the two is taken (the first: item {same[0]!r})"
-        )
-    return found
+
+
+def _remarks(one: Asked, max_length: int) -> Iterator[str]:
+    if one.problem:
+        yield f"not asked: {one.problem}"
+        return
+    if one.cut:
+        yield f"had prompts longer than the context of {max_length:,} tokens, which lost their beginning"
+    if len(one.question.right) > 1:
+        yield "with several right answers, each of which counts as right, as in lm-evaluation-harness"
+    if len(set(one.question.answers)) < len(one.question.answers):
+        yield "with the same choice twice, of which only the first can be chosen"
+    if any(not answer.strip() for answer in one.question.answers):
+        yield "with a choice of blanks only, which are scored as they stand"
 
 
 def sample_head(question: Question) -> dict[str, Any]:

@@ -225,7 +225,7 @@ def test_items_get_the_examples_of_their_own_subject(tmp_path: Path, format: For
 
 
 FIRST = 4
-"""Items of each subject: all 4,600 were compared once and agree, which takes a minute."""
+"""Items of each subject: all 13,599 were compared once and agree, which takes three minutes."""
 
 
 @pytest.mark.real
