@@ -25,7 +25,7 @@ def metrics(row: Mapping[str, Any]) -> list[str]:
 def items(row: Mapping[str, Any], metric: str) -> str:
     """What a metric was scored on: "1,000", "38, 3 cut, 2 not asked", "4, too few"; "" where it is unknown."""
     prefix = FIRST_TOKEN if metric.startswith(FIRST_TOKEN) and f"{FIRST_TOKEN}n" in row else ""
-    if f"{prefix}n" not in row:
+    if metric not in row or f"{prefix}n" not in row:
         return ""
     cut, not_asked = row.get(f"{prefix}cut", 0), row.get(f"{prefix}not_asked", 0)
     return ", ".join(

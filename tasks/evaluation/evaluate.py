@@ -209,7 +209,8 @@ class _Workbench:
         row = bits_per_byte.score(documents, self._model, self._parameters.batch_size)
         if not row:
             return Done(
-                {name: unscored("no text")}, notes=[f"category {category}: its held-out documents have no text"]
+                {name: unscored("no text")},
+                notes=[f"category {category}: its held-out documents have no text to score"],
             )
         floor, limit = self._parameters.heldout_floor, self._parameters.heldout_documents
         if row["n"] >= floor.documents and row["characters"] >= floor.characters:
