@@ -79,7 +79,7 @@ def read_items(name: str, benchmark: BenchmarkFiles, paths: Sequence[Path], limi
     several = len(paths) > 1
     by_file = benchmark.format in GROUP_A_FILE or (benchmark.format in TASK_A_FILE and several)
     for path in paths:
-        for file, number, row in _rows(path, benchmark):
+        for file, number, row in _readable_rows(path, benchmark):
             where = f"{path}{'' if file == path.name else f' ({file})'}, record {number}"
             stem = Path(file).stem
             try:
@@ -112,6 +112,16 @@ def _check(where: str, parsed: _Parsed) -> None:
             raise BenchmarkError(f"{where}: answer {answer} is not an index into {len(parsed.choices)} choices")
     if parsed.choices and len(parsed.choices) < 2:
         raise BenchmarkError(f"{where}: one choice; a question needs two or more")
+
+
+def _readable_rows(path: Path, benchmark: BenchmarkFiles) -> Iterator[tuple[str, int, Row]]:
+    """`_rows`, with what its libraries raise on damaged files told as an error of the file."""
+    try:
+        yield from _rows(path, benchmark)
+    except (zipfile.BadZipFile, csv.Error, ValueError, OSError) as error:  # pyarrow's are ValueErrors
+        raise BenchmarkError(
+            f"{path}: cannot be read as {path.suffix}: {error}; download it again, or mend it"
+        ) from error
 
 
 def _rows(path: Path, benchmark: BenchmarkFiles) -> Iterator[tuple[str, int, Row]]:
@@ -236,7 +246,8 @@ def _labelled(row: Row) -> _Parsed:
         texts, labels = list(choices["text"]), list(choices["label"])
     else:
         texts, labels = [c["text"] for c in choices], [c["label"] for c in choices]
-    return _Parsed(str(question), _texts(texts), labels.index(str(row["answerKey"]).strip()), str(row.get("id", "")))
+    key = str(row.get("answerKey") or "").strip()
+    return _Parsed(str(question), _texts(texts), labels.index(key) if key else None, str(row.get("id", "")))
 
 
 def _piqa(row: Row) -> _Parsed:
@@ -260,7 +271,8 @@ def _boolq(row: Row) -> _Parsed:
 def _lettered(row: Row) -> _Parsed:
     """A table row `question, A, B, C, D, answer` of CMMLU, C-Eval or MMLU (capitalised or not), or the hub's MMLU."""
     if isinstance(row.get("choices"), list):
-        return _Parsed(str(row["question"]).strip(), _texts(row["choices"]), int(row["answer"]), group=row["subject"])
+        given = None if row["answer"] in (None, -1) else int(row["answer"])
+        return _Parsed(str(row["question"]).strip(), _texts(row["choices"]), given, group=row["subject"])
     question = row["Question"] if "Question" in row else row["question"]
     answer = row.get("Answer", row.get("answer"))
     choices = tuple(str(row[letter]) for letter in "ABCD")

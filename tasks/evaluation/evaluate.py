@@ -109,7 +109,8 @@ def evaluate(spec: Spec, tell: Tell) -> dict[str, dict[str, Any]]:
             done_piece = asdict(workbench.do(piece))
             with replacing(output / "pieces" / piece.file) as path:
                 path.write_text(json.dumps(done_piece, ensure_ascii=False), encoding="utf-8")
-    notes, results = _without_text(spec, parameters)
+    notes, missing = _without_text(spec, parameters)
+    results: dict[str, dict[str, Any]] = {}
     for piece in work:
         stored = json.loads((output / "pieces" / piece.file).read_text(encoding="utf-8"))
         notes += stored["notes"]
@@ -124,6 +125,7 @@ def evaluate(spec: Spec, tell: Tell) -> dict[str, dict[str, Any]]:
                     "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in stored["samples"]),
                     encoding="utf-8",
                 )
+    results = dict(sorted((results | missing).items(), key=lambda row: _place(row[0])))
     with replacing(output / "data" / "results.json") as path:
         path.write_text(json.dumps(results, ensure_ascii=False, indent=1), encoding="utf-8")
     if notes:
@@ -144,7 +146,13 @@ def _without_text(spec: Spec, parameters: EvaluationParameters) -> tuple[list[st
     elif asked:
         notes = [f"category {category}: {why}" for category, why in sorted(spec.not_held_out.items())]
     rows = {f"{name}/{category}": unscored("nothing held out") for name in asked for category in spec.not_held_out}
-    return notes, dict(sorted(rows.items()))
+    return notes, rows
+
+
+def _place(row: str) -> tuple[int, str]:
+    """Where a row stands: tasks as they were done, then held-out text and long text by category."""
+    kind, _, rest = row.partition("/")
+    return (1 + (kind == LONG_TEXT), rest.partition("/")[0]) if kind in (HELDOUT, LONG_TEXT) else (0, "")
 
 
 def unscored(reason: str) -> dict[str, Any]:
@@ -215,7 +223,7 @@ class _Workbench:
         floor, limit = self._parameters.heldout_floor, self._parameters.heldout_documents
         if row["n"] >= floor.documents and row["characters"] >= floor.characters:
             return Done({name: row})
-        raised = "evaluation.heldout_documents" if row["n"] == limit else "select.heldout.fraction"
+        raised = "evaluation.heldout_documents" if row["n"] == limit else "select.heldout (fraction, max_documents)"
         told = (
             f"{name}: {row['n']:,} documents with {row['characters']:,} characters are held out, fewer than "
             f"evaluation.heldout_floor asks ({floor.documents:,} and {floor.characters:,}), so the score says little; "

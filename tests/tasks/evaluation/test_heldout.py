@@ -84,7 +84,10 @@ def test_little_text_is_marked_and_told(
         assert notes == [] and shown == str(count)
         return
     (note,) = notes
-    assert note.startswith(f"heldout/web-zh: {told}") and "raise select.heldout.fraction" in note
+    assert (
+        note.startswith(f"heldout/web-zh: {told}")
+        and "raise select.heldout (fraction, max_documents), or add text" in note
+    )
     assert shown == f"{count}, too few"
     assert cells_of(score_table({"base": {"web": row}}))[0][:3] == ["web", "bits_per_byte", shown]
     assert score_rows({"base": {"web": row}})[0]["items"] == shown
@@ -109,6 +112,11 @@ def test_a_category_of_which_nothing_is_held_out_is_in_the_table_with_the_reason
     long_text = LongText(length_bytes=64, documents=1, bucket_bytes=64)
     built = evaluated(checkpoint, tmp_path, inputs, long_text=long_text)
     scores = built.statistics["scores"]
+    assert list(scores) == [
+        *(f"heldout/{category}" for category in ("blank", "books", "qa", "web-en", "web-zh")),
+        *("long-text/blank", "long-text/books", "long-text/qa", "long-text/web-en", "long-text/web-en/0-63"),
+        "long-text/web-zh",
+    ]
     missing = {"bits_per_byte": None, "n": 0, "reason": "nothing held out"}
     for category in ("books", "qa", "web-zh"):
         assert scores[f"heldout/{category}"] == scores[f"long-text/{category}"] == missing
