@@ -15,6 +15,7 @@ from rich.text import Text
 from flows.listener import Listener
 from flows.plan import Plan, Step
 from infra.store import Artifact
+from tasks.benchmarks.scores import items_of_all, metrics
 
 PLAIN_EVERY_S = 15.0
 """Seconds between two progress lines of one stage where there is no terminal."""
@@ -124,28 +125,32 @@ def stage_table(stages: list[dict[str, Any]]) -> Table:
 
 
 def score_table(scores: dict[str, dict[str, dict[str, Any]]]) -> Table | None:
-    """Benchmarks by model: tasks in rows, models in columns, with standard errors."""
+    """Benchmarks by model: tasks in rows, models in columns, with standard errors and what was scored."""
     if not any(scores.values()):
         return None
     table = Table(box=None, pad_edge=False, header_style="bold", title="Benchmarks", title_justify="left")
     table.add_column("task")
     table.add_column("metric")
+    table.add_column("n", justify="right", overflow="fold")
     for model in scores:
         table.add_column(model, justify="right")
-    keys = dict.fromkeys((task, metric) for by_task in scores.values() for task, ms in by_task.items() for metric in ms)
-    groups = Counter(task.rpartition("/")[0] for task, metric in keys if "/" in task and not metric.endswith("_stderr"))
+    keys = dict.fromkeys(
+        (task, metric) for by_task in scores.values() for task, row in by_task.items() for metric in metrics(row)
+    )
+    groups = Counter(task.rpartition("/")[0] for task, _ in keys if "/" in task)
     for task, metric in keys:
         if "/" in task and groups[task.rpartition("/")[0]] > MOST_GROUP_ROWS:
             continue  # a row per subject (CMMLU has 67) or position in long text: the report has them
-        if metric.endswith("_stderr") or metric == "n":
-            continue
-        cells = []
-        for by_task in scores.values():
-            values = by_task.get(task, {})
-            value, error = values.get(metric), values.get(f"{metric}_stderr")
-            cells.append("-" if value is None else f"{value:.3f}" + (f" ± {error:.3f}" if error is not None else ""))
-        table.add_row(task, metric, *cells)
+        rows = [by_task.get(task, {}) for by_task in scores.values()]
+        table.add_row(task, metric, items_of_all(rows, metric), *(_score(row, metric) for row in rows))
     return table
+
+
+def _score(row: dict[str, Any], metric: str) -> str:
+    value, error = row.get(metric), row.get(f"{metric}_stderr")
+    if value is None:
+        return str(row.get("reason", "-")) if metric in row else "-"
+    return f"{value:.3f}" + (f" ± {error:.3f}" if error is not None else "")
 
 
 def cluster_table(clusters: list[dict[str, Any]]) -> Table:

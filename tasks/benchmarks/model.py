@@ -39,7 +39,7 @@ class Style(Parameters):
     """How one question is asked.
 
     `question` is a template with `{question}` and, for letters, `{options}` (lines "A. ..."); `delimiter` stands
-    between it and the answer; `description` opens the prompt (`{subject}` is the item's group).
+    between it and the answer; `description` opens the prompt (`{subject}` is the item's group, underscores as blanks).
     """
 
     question: str
@@ -64,7 +64,6 @@ _CHINESE_TEXTS = Style(question="问题：{question}\n答案：", delimiter=" ",
 _CHINESE_LETTERS = Style(question="{question}\n{options}\n答案：", delimiter=" ", score="letters")
 
 _HARNESS_STYLES: dict[str, Style] = {
-    "agieval": _CHINESE_LETTERS,
     "arc": _ENGLISH_TEXTS,
     "boolq": Style(question="{question}?\nAnswer:", delimiter=" ", score="texts"),
     "ceval": _CHINESE_LETTERS,
@@ -73,7 +72,10 @@ _HARNESS_STYLES: dict[str, Style] = {
     "openbookqa": Style(question="{question}", delimiter=" ", score="texts"),
     "piqa": _ENGLISH_TEXTS,
 }
-"""The prompts of lm-evaluation-harness 0.4.13 (cmmlu, ceval and mmlu without its descriptions); agieval's is ours."""
+"""The prompts of lm-evaluation-harness 0.4.13 (cmmlu, ceval and mmlu without its descriptions).
+
+AGIEval's are ours: the harness takes the prompts that stand in the hub's own data set and scores the options' words.
+"""
 
 
 class BenchmarkFiles(Parameters):
@@ -117,13 +119,17 @@ class Benchmark(BenchmarkFiles):
 
     def resolved_style(self) -> Style:
         """The prompt as stated, else the harness's for this format, else a plain one in the benchmark's language."""
-        chinese = self.resolved_language() == "zh"
-        return self.style or _HARNESS_STYLES.get(self.format) or (_CHINESE_TEXTS if chinese else _ENGLISH_TEXTS)
+        if stated := self.style or _HARNESS_STYLES.get(self.format):
+            return stated
+        texts = _CHINESE_TEXTS if self.resolved_language() == "zh" else _ENGLISH_TEXTS
+        return self._letters() if self.format == "agieval" else texts
 
     def letters_style(self) -> Style:
         """The prompt of the first-token protocol: options are listed, their letters compared."""
         style = self.resolved_style()
         if style.score == "letters":
             return style
-        letters = _CHINESE_LETTERS if self.resolved_language() == "zh" else _ENGLISH_LETTERS
-        return letters.model_copy(update={"description": style.description})
+        return self._letters().model_copy(update={"description": style.description})
+
+    def _letters(self) -> Style:
+        return _CHINESE_LETTERS if self.resolved_language() == "zh" else _ENGLISH_LETTERS

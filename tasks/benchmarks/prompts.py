@@ -24,13 +24,16 @@ def question_text(item: Item, style: Style) -> str:
 
 
 def answers(item: Item, style: Style) -> tuple[str, ...]:
-    """What is scored after the prompt and the delimiter: the letters, or the choices' own words."""
+    """What is scored after the prompt and the delimiter: the letters (of the first 26), or the choices' own words."""
     return tuple(LETTERS[: len(item.choices)]) if style.score == "letters" else item.choices
 
 
 def prompt(item: Item, style: Style, examples: Sequence[Item] = ()) -> str:
-    """Description, worked examples with their answers, and the question."""
-    parts = [style.description.replace("{subject}", item.group)] if style.description else []
+    """Description, worked examples with their answers, and the question; of several answers an example shows the first.
+
+    `{subject}` of a description is the item's group in words (`high_school_physics` is high school physics).
+    """
+    parts = [style.description.replace("{subject}", item.group.replace("_", " "))] if style.description else []
     for example in examples:
         if example.answer is None:
             raise StageError(f"worked example {example.benchmark}/{example.id} has no answer; take it out of dev")
@@ -43,6 +46,11 @@ def examples_for(item: Item, dev: Sequence[Item], shots: int) -> list[Item]:
     """The first `shots` worked examples, of the item's own group where the examples have groups."""
     same = [example for example in dev if not example.group or example.group == item.group]
     if len(same) < shots:
-        group = f" of group {item.group!r}" if item.group else ""
-        raise StageError(f"{item.benchmark}: {shots} shots asked but dev has {len(same)} examples{group}; lower shots")
+        group = f" of group {item.group!r}" if item.group else " without a group"
+        others = sorted({example.group for example in dev} - {item.group, ""})
+        there = f" (it has {', '.join(others[:5])}{' ...' if len(others) > 5 else ''})" if others and not same else ""
+        raise StageError(
+            f"{item.benchmark}: {shots} shots asked but dev has {len(same)} examples{group}{there}; lower shots, or "
+            "name the files that have them under dev"
+        )
     return same[:shots]

@@ -20,7 +20,14 @@ from typing import Any
 from infra.stage import StageError
 from tasks.benchmarks.model import BenchmarkFiles
 
-LETTERS = "ABCDEFGHIJ"
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+GROUP_A_FILE = frozenset({"agieval", "ceval", "cmmlu", "mmlu"})
+"""Formats whose publishers give each subject a file, named after it."""
+
+TASK_A_FILE = frozenset({"arc"})
+"""Formats of which several files are several tasks (ARC-Easy and ARC-Challenge), each with its own worked examples."""
 
 
 class BenchmarkError(StageError):
@@ -29,7 +36,10 @@ class BenchmarkError(StageError):
 
 @dataclass(frozen=True)
 class Item:
-    """One question. `answer` indexes `choices` (None where the publisher keeps it); `group` is a subject or a split."""
+    """One question. `answer` indexes `choices` (None where the publisher keeps it); `group` is a subject or a split.
+
+    `also_right`: further indices, of a question with several right answers.
+    """
 
     benchmark: str
     id: str
@@ -37,6 +47,12 @@ class Item:
     choices: tuple[str, ...] = ()
     answer: int | None = None
     group: str = ""
+    also_right: tuple[int, ...] = ()
+
+    @property
+    def right(self) -> tuple[int, ...]:
+        """Indices of all right answers; none where the publisher keeps them."""
+        return () if self.answer is None else (self.answer, *self.also_right)
 
 
 @dataclass(frozen=True)
@@ -46,6 +62,7 @@ class _Parsed:
     answer: int | None = None
     id: str = ""
     group: str = ""
+    also_right: tuple[int, ...] = ()
 
 
 Row = Mapping[str, Any]
@@ -60,8 +77,9 @@ def read_items(name: str, benchmark: BenchmarkFiles, paths: Sequence[Path], limi
     seen: dict[str, str] = {}
     parse = _PARSERS[benchmark.format]
     several = len(paths) > 1
+    by_file = benchmark.format in GROUP_A_FILE or (benchmark.format in TASK_A_FILE and several)
     for path in paths:
-        for file, number, row in _rows(path, benchmark):
+        for file, number, row in _readable_rows(path, benchmark):
             where = f"{path}{'' if file == path.name else f' ({file})'}, record {number}"
             stem = Path(file).stem
             try:
@@ -72,13 +90,13 @@ def read_items(name: str, benchmark: BenchmarkFiles, paths: Sequence[Path], limi
                 expected = f"not an item of format {benchmark.format!r}"
                 raise BenchmarkError(f"{where}: {expected}: {problem}: {shown}") from error
             _check(where, parsed)
-            group = parsed.group or (_subject(stem) if benchmark.format in ("cmmlu", "ceval") else "")
+            group = parsed.group or (_subject(stem) if by_file else "")
             prefix = f"{group or stem}/" if several or file != path.name else ""
             item_id = parsed.id or f"{prefix}{number}"
             if item_id in seen:
                 raise BenchmarkError(f"{where}: id {item_id!r} was already used in {seen[item_id]}; ids must differ")
             seen[item_id] = where
-            items.append(Item(name, item_id, parsed.question, parsed.choices, parsed.answer, group))
+            items.append(Item(name, item_id, parsed.question, parsed.choices, parsed.answer, group, parsed.also_right))
             if limit is not None and len(items) == limit:
                 return items
     if not items:
@@ -89,10 +107,21 @@ def read_items(name: str, benchmark: BenchmarkFiles, paths: Sequence[Path], limi
 def _check(where: str, parsed: _Parsed) -> None:
     if not parsed.question.strip():
         raise BenchmarkError(f"{where}: the question is empty")
-    if parsed.answer is not None and not 0 <= parsed.answer < len(parsed.choices):
-        raise BenchmarkError(f"{where}: answer {parsed.answer} is not an index into {len(parsed.choices)} choices")
+    for answer in () if parsed.answer is None else (parsed.answer, *parsed.also_right):
+        if not 0 <= answer < len(parsed.choices):
+            raise BenchmarkError(f"{where}: answer {answer} is not an index into {len(parsed.choices)} choices")
     if parsed.choices and len(parsed.choices) < 2:
         raise BenchmarkError(f"{where}: one choice; a question needs two or more")
+
+
+def _readable_rows(path: Path, benchmark: BenchmarkFiles) -> Iterator[tuple[str, int, Row]]:
+    """`_rows`, with what its libraries raise on damaged files told as an error of the file."""
+    try:
+        yield from _rows(path, benchmark)
+    except (zipfile.BadZipFile, csv.Error, ValueError, OSError) as error:  # pyarrow's are ValueErrors
+        raise BenchmarkError(
+            f"{path}: cannot be read as {path.suffix}: {error}; download it again, or mend it"
+        ) from error
 
 
 def _rows(path: Path, benchmark: BenchmarkFiles) -> Iterator[tuple[str, int, Row]]:
@@ -165,14 +194,16 @@ def _decode(data: bytes, where: str) -> str:
 
 
 def _subject(stem: str) -> str:
-    """`accountant_val` -> `accountant` (C-Eval's file names); CMMLU's are the subject already."""
-    return re.sub(r"_(dev|val|test)$", "", stem)
+    """`accountant_val` -> `accountant` (C-Eval's and MMLU's file names), `ARC-Easy-Test` -> `ARC-Easy`; CMMLU's and
+    AGIEval's are the subject already.
+    """
+    return re.sub(r"[_-](train|dev|val|validation|test)$", "", stem, flags=re.IGNORECASE)
 
 
 def _letter(value: Any) -> int:
     letter = str(value).strip().upper()
     if len(letter) != 1 or letter not in LETTERS:
-        raise ValueError(f"answer {value!r} is not a letter of {LETTERS}")
+        raise ValueError(f"answer {value!r} is not a letter from A to Z")
     return LETTERS.index(letter)
 
 
@@ -215,7 +246,8 @@ def _labelled(row: Row) -> _Parsed:
         texts, labels = list(choices["text"]), list(choices["label"])
     else:
         texts, labels = [c["text"] for c in choices], [c["label"] for c in choices]
-    return _Parsed(str(question), _texts(texts), labels.index(str(row["answerKey"]).strip()), str(row.get("id", "")))
+    key = str(row.get("answerKey") or "").strip()
+    return _Parsed(str(question), _texts(texts), labels.index(key) if key else None, str(row.get("id", "")))
 
 
 def _piqa(row: Row) -> _Parsed:
@@ -229,13 +261,18 @@ def _boolq(row: Row) -> _Parsed:
     if (foundry := _foundry(row)) is not None:
         passage, _, question = foundry.question.removeprefix("Passage: ").rpartition("\nQuestion: ")
         return _Parsed(f"{passage}\nQuestion: {question.rstrip('?')}", foundry.choices, foundry.answer)
-    return _Parsed(f"{row['passage']}\nQuestion: {row['question']}", ("no", "yes"), int(bool(row["answer"])))
+    answer, passage = row["answer"] if "answer" in row else row["label"], str(row["passage"])
+    if (title := row.get("title")) and not passage.startswith(f"{title} -- "):
+        passage = f"{title} -- {passage}"  # the publisher's own files have it apart, SuperGLUE's (the harness's) not
+    known = answer if answer in (0, 1) else None
+    return _Parsed(f"{passage}\nQuestion: {row['question']}", ("no", "yes"), None if known is None else int(known))
 
 
 def _lettered(row: Row) -> _Parsed:
     """A table row `question, A, B, C, D, answer` of CMMLU, C-Eval or MMLU (capitalised or not), or the hub's MMLU."""
     if isinstance(row.get("choices"), list):
-        return _Parsed(str(row["question"]).strip(), _texts(row["choices"]), int(row["answer"]), group=row["subject"])
+        given = None if row["answer"] in (None, -1) else int(row["answer"])
+        return _Parsed(str(row["question"]).strip(), _texts(row["choices"]), given, group=row["subject"])
     question = row["Question"] if "Question" in row else row["question"]
     answer = row.get("Answer", row.get("answer"))
     choices = tuple(str(row[letter]) for letter in "ABCD")
@@ -243,10 +280,21 @@ def _lettered(row: Row) -> _Parsed:
 
 
 def _agieval(row: Row) -> _Parsed:
+    """A question of AGIEval; where an exam has several right answers, `label` is a list of letters or "AD"."""
     passage, question = row.get("passage") or "", str(row["question"])
-    options = tuple(re.sub(r"\A\s*\([A-J]\)\s*", "", option) for option in row.get("options") or ())
+    options = tuple(re.sub(r"\A\s*\([A-Z]\)\s*", "", option) for option in row.get("options") or ())
     text = f"{passage}\n{question}" if passage else question
-    return _Parsed(text.strip(), options, _letter(row["label"]) if options else None)
+    letters = _letters(row.get("label")) if options else []
+    answer, also_right = (letters[0], tuple(letters[1:])) if letters else (None, ())
+    return _Parsed(text.strip(), options, answer, also_right=also_right)
+
+
+def _letters(value: Any) -> list[int]:
+    """Indices of one letter, of several ("AD", "A, D"), or of a list of them, in order; none for nothing."""
+    if value is None:
+        return []
+    parts = value if isinstance(value, list) else re.sub(r"[\s,;、，；()]", "", str(value))
+    return sorted({_letter(part) for part in parts})
 
 
 def _gsm8k(row: Row) -> _Parsed:

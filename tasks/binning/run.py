@@ -23,9 +23,9 @@ from infra.stage import Outcome, StageError
 from infra.store import Artifact, Shard
 from tasks.binning.pack import pack
 from tasks.binning.stage import BinningParameters
-from tasks.binning.tokenize import DocumentTokenizer, Tokens
 from tasks.binning.write import write_layout, write_rows
 from tasks.documents.ledger import Ledger
+from tasks.documents.tokenize import DocumentTokenizer, Tokens
 
 MIN_RANGE_BYTES = 64 << 20
 MAX_RANGE_BYTES = 256 << 20

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks.binning.pack import Piece
-from tasks.binning.tokenize import Tokens
 from tasks.documents.rows import IGNORE_INDEX, schema
+from tasks.documents.tokenize import Tokens
 
 BATCH_BYTES = 8 << 20
 """Tokens and labels of one Arrow record batch."""

@@ -81,7 +81,7 @@ class _Asked:
     def __init__(self, items: Sequence[Item], parameters: DecontaminateParameters) -> None:
         texts = [item.question for item in items]
         for item in items:
-            answer = [] if item.answer is None else [item.choices[item.answer]]
+            answer = [item.choices[right] for right in item.right]
             lettered = [f"{letter} {choice}" for letter, choice in zip(LETTERS, item.choices, strict=False)]
             texts.extend("\n".join([item.question, *choices]) for choices in (answer, lettered, item.choices))
         hashes = word_hashes(texts)

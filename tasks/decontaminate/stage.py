@@ -51,7 +51,7 @@ class DecontaminateParameters(Parameters):
 
 STAGE = Stage(
     "decontaminate",
-    version=3,
+    version=4,
     parameters=DecontaminateParameters,
     run="tasks.decontaminate.run:run",
     summary="n-gram overlap of every document with every question of the benchmarks",

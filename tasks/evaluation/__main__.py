@@ -1,7 +1,8 @@
 """`python -m tasks.evaluation SPEC.json` evaluates one model.
 
-Each line of stdout is a JSON object: `{"progress": [pieces done, all]}`. Exit status: 0 done, 1 failed (stderr ends
-with the reason), 75 when stdin closed (what was done is kept).
+Each line of stdout is a JSON object: `{"progress": [pieces done, all]}` or, before status 1, `{"error": reason}`. Exit
+status: 0 done, 1 failed (without a reason on stdout, stderr ends with a traceback), 75 when stdin closed (what was done
+is kept).
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def main(arguments: list[str]) -> int:
         with contextlib.redirect_stdout(sys.stderr):
             evaluate(spec, tell)
     except StageError as error:
-        sys.stderr.write(f"{error}\n")
+        stdout.write(json.dumps({"error": str(error)}) + "\n")
+        stdout.flush()
         return 1
     return 0
 

@@ -1,8 +1,9 @@
 """Bits per byte of held-out text: the model's cost of a text over the text's own size, whatever the vocabulary.
 
 Every document is read by itself after one BOS, in windows of the context's length; each token is predicted once, and
-the last window reaches back so that it is full (lm-evaluation-harness's rolling likelihood with a context of one). A
-document's `source` (prompt) is read but not counted, and neither is the end-of-document token: it is no byte of text.
+the last window reaches back so that it is full (lm-evaluation-harness's rolling likelihood with a context of one). The
+tokens are those of the bins (`tasks.documents.tokenize`): a document's `source` (prompt) and its target are one string.
+The source is read but not counted, and neither is the end-of-document token: it is no byte of text.
 
 Rows of the output matrix that no token has take no part in the softmax: text cannot hold them, so how wide a matrix is
 padded changes no figure. What share of probability they took is reported.
@@ -74,7 +75,7 @@ def read_heldout(paths: Sequence[Path], limit: int | None) -> Iterator[tuple[str
 
 
 def score(documents: Iterator[tuple[str, str]], model: LoadedModel, batch_size: int) -> dict[str, Any]:
-    """`bits_per_byte` with its error, `tokens_per_character`, `tokens_per_byte`, and n documents.
+    """`bits_per_byte` with its error, `tokens_per_character`, `tokens_per_byte`, n documents and their `characters`.
 
     The ratio of sums over all documents. `padding_share`, where the matrix has rows that no token has: the mean share
     of probability that they would take at the counted tokens. Empty where there is no text.
@@ -84,11 +85,10 @@ def score(documents: Iterator[tuple[str, str]], model: LoadedModel, batch_size: 
     padding = 0.0
     tokens = characters = 0
     while batch := _take(documents):
-        sources = model.encode_texts([source for source, _ in batch])
-        targets = model.encode_texts([target for _, target in batch])
         cut: list[Window] = []
-        for index, (source_ids, target_ids) in enumerate(zip(sources, targets, strict=True)):
-            cut.extend(windows(index, [model.bos, *source_ids, *target_ids], 1 + len(source_ids), model.max_length))
+        for index, (ids, source) in enumerate(model.encode_documents(batch)):
+            cut.extend(windows(index, [model.bos, *ids], 1 + source, model.max_length))
+            tokens += len(ids) - source
         costs = [0.0] * len(batch)
         for window, cost, share in _costs(model, cut, batch_size):
             costs[window.document] += cost
@@ -96,14 +96,14 @@ def score(documents: Iterator[tuple[str, str]], model: LoadedModel, batch_size: 
         nats.extend(costs)
         sizes.extend(len(target.encode()) for _, target in batch)
         characters += sum(len(target) for _, target in batch)
-        tokens += sum(map(len, targets))
     total = sum(sizes)
     if not total:
         return {}
     row: dict[str, Any] = bits_per(nats, sizes, "bits_per_byte")
     if len(model.padding_rows) and tokens:
         row["padding_share"] = padding / tokens
-    return {**row, "tokens_per_character": tokens / characters, "tokens_per_byte": tokens / total, "n": len(nats)}
+    row |= {"tokens_per_character": tokens / characters, "tokens_per_byte": tokens / total}
+    return {**row, "n": len(nats), "characters": characters}
 
 
 def bits_per(nats: Sequence[float], sizes: Sequence[int], metric: str) -> dict[str, float]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.io.files import replacing
+from tasks.benchmarks.scores import FIRST_TOKEN
 from tasks.evaluation.stage import EvaluationParameters, LongText
 
 HELDOUT = "heldout"
@@ -30,7 +31,8 @@ Tell = Callable[[float, float], None]
 class Spec:
     """What one evaluation process is told; paths are local.
 
-    `files` and `dev`: benchmark -> its files; `heldout`: category -> JSONL files; `output`: folder of the results.
+    `files` and `dev`: benchmark -> its files; `heldout`: category -> JSONL files; `output`: folder of the results;
+    `not_held_out`: category without held-out text -> why.
     """
 
     model: str
@@ -40,6 +42,7 @@ class Spec:
     heldout: dict[str, list[str]]
     output: str
     cpu_threads: int
+    not_held_out: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> Spec:
@@ -62,7 +65,10 @@ class Piece:
 
 @dataclass(frozen=True)
 class Done:
-    """What a piece found: rows by name, a sample an item, and what cannot be said in numbers."""
+    """What a piece found: rows by name, a sample an item, and what cannot be said in numbers.
+
+    A row of which nothing could be scored has its metric as None and a `reason`.
+    """
 
     rows: dict[str, dict[str, Any]]
     samples: list[dict[str, Any]] = field(default_factory=list)
@@ -103,15 +109,15 @@ def evaluate(spec: Spec, tell: Tell) -> dict[str, dict[str, Any]]:
             done_piece = asdict(workbench.do(piece))
             with replacing(output / "pieces" / piece.file) as path:
                 path.write_text(json.dumps(done_piece, ensure_ascii=False), encoding="utf-8")
-    notes = []
-    if parameters.long_text is not None and not spec.heldout:
-        notes.append("long text: there is no held-out text; hold some out in `select`")
+    notes, missing = _without_text(spec, parameters)
     results: dict[str, dict[str, Any]] = {}
     for piece in work:
         stored = json.loads((output / "pieces" / piece.file).read_text(encoding="utf-8"))
         notes += stored["notes"]
         for row, metrics in stored["rows"].items():
             results.setdefault(row, {}).update(metrics)
+            if (counted := f"{FIRST_TOKEN}n") in metrics:
+                results[row].setdefault("n", metrics[counted])  # where no other protocol asked the items
         if stored["samples"]:
             ending = ".first-token" if piece.protocol == "first-token" else ""
             with replacing(output / "data" / "samples" / f"{piece.task.replace('/', '__')}{ending}.jsonl") as path:
@@ -119,6 +125,7 @@ def evaluate(spec: Spec, tell: Tell) -> dict[str, dict[str, Any]]:
                     "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in stored["samples"]),
                     encoding="utf-8",
                 )
+    results = dict(sorted((results | missing).items(), key=lambda row: _place(row[0])))
     with replacing(output / "data" / "results.json") as path:
         path.write_text(json.dumps(results, ensure_ascii=False, indent=1), encoding="utf-8")
     if notes:
@@ -126,6 +133,31 @@ def evaluate(spec: Spec, tell: Tell) -> dict[str, dict[str, Any]]:
             path.write_text(json.dumps(notes, ensure_ascii=False, indent=1), encoding="utf-8")
     tell(len(work), len(work))
     return results
+
+
+def _without_text(spec: Spec, parameters: EvaluationParameters) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """(notes, rows) of what cannot be scored because no text is held out: of all categories, or of some."""
+    asked = [HELDOUT] if "bits-per-byte" in parameters.protocols else []
+    asked += [LONG_TEXT] if parameters.long_text is not None else []
+    notes = []
+    if not spec.heldout:
+        advice = "there is no held-out text; hold some out in `select`"
+        notes = [f"{'bits per byte' if name == HELDOUT else 'long text'}: {advice}" for name in asked]
+    elif asked:
+        notes = [f"category {category}: {why}" for category, why in sorted(spec.not_held_out.items())]
+    rows = {f"{name}/{category}": unscored("nothing held out") for name in asked for category in spec.not_held_out}
+    return notes, rows
+
+
+def _place(row: str) -> tuple[int, str]:
+    """Where a row stands: tasks as they were done, then held-out text and long text by category."""
+    kind, _, rest = row.partition("/")
+    return (1 + (kind == LONG_TEXT), rest.partition("/")[0]) if kind in (HELDOUT, LONG_TEXT) else (0, "")
+
+
+def unscored(reason: str) -> dict[str, Any]:
+    """The row of held-out text that has no score."""
+    return {"bits_per_byte": None, "n": 0, "reason": reason}
 
 
 class _Workbench:
@@ -181,15 +213,29 @@ class _Workbench:
         from tasks.evaluation import bits_per_byte
 
         documents = self._heldout(category, self._parameters.heldout_documents)
+        name = f"{HELDOUT}/{category}"
         row = bits_per_byte.score(documents, self._model, self._parameters.batch_size)
-        return Done({f"{HELDOUT}/{category}": row} if row else {})
+        if not row:
+            return Done(
+                {name: unscored("no text")},
+                notes=[f"category {category}: its held-out documents have no text to score"],
+            )
+        floor, limit = self._parameters.heldout_floor, self._parameters.heldout_documents
+        if row["n"] >= floor.documents and row["characters"] >= floor.characters:
+            return Done({name: row})
+        raised = "evaluation.heldout_documents" if row["n"] == limit else "select.heldout (fraction, max_documents)"
+        told = (
+            f"{name}: {row['n']:,} documents with {row['characters']:,} characters are held out, fewer than "
+            f"evaluation.heldout_floor asks ({floor.documents:,} and {floor.characters:,}), so the score says little; "
+            f"raise {raised}, or add text"
+        )
+        return Done({name: row | {"few": True}}, notes=[told])
 
     def _long_text(self, category: str) -> Done:
         from tasks.evaluation import long_text
 
         asked = self._parameters.long_text or LongText()
-        texts = (target for _, target in self._heldout(category, None))
-        rows, found = long_text.score(texts, asked, self._model)
+        rows, found = long_text.score(self._heldout(category, None), asked, self._model)
         notes = []
         if found["long"] < asked.documents:
             notes.append(
@@ -202,6 +248,7 @@ class _Workbench:
                 f"long text: {asked.length_bytes:,} bytes of {category} are up to {found['tokens']:,} tokens, more "
                 f"than the context of {self._model.max_length:,}"
             )
+        rows = rows or {"": unscored("no long document")}
         return Done(
             {f"{LONG_TEXT}/{category}{'/' * bool(bucket)}{bucket}": row for bucket, row in rows.items()}, notes=notes
         )

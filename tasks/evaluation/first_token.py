@@ -13,26 +13,35 @@ from typing import Any
 import torch
 
 from infra.stage import StageError
-from tasks.evaluation.items import Question, rows_by_group
+from tasks.benchmarks.scores import FIRST_TOKEN
+from tasks.evaluation.items import Asked, Question, notes, rows_by_group, sample_head, unasked_sample
 from tasks.evaluation.model import LoadedModel
+
+METRIC = f"{FIRST_TOKEN}acc"
 
 
 def score(
-    task: str, asked: Sequence[Question], model: LoadedModel, batch_size: int
-) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
-    """Rows with `first_token_acc` and its error, and one sample per item, in the order of the items.
+    task: str, questions: Sequence[Question], model: LoadedModel, batch_size: int
+) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]], list[str]]:
+    """Rows with `first_token_acc`, its error and counts; a sample per item, in the items' order; notes.
 
-    A prompt longer than the model's context keeps its end.
+    A prompt longer than the model's context keeps its end, and is counted as cut.
     """
-    prompts = [model.encode_prompt(question.prompt)[-model.max_length :] for question in asked]
-    order = sorted(range(len(asked)), key=lambda index: (-len(prompts[index]), index))
+    prompts = [[] if question.problem else model.encode_prompt(question.prompt) for question in questions]
+    asked = [
+        Asked(question, question.problem, len(ids) > model.max_length)
+        for question, ids in zip(questions, prompts, strict=True)
+    ]
+    prompts = [ids[-model.max_length :] for ids in prompts]
+    order = [index for index, one in enumerate(asked) if not one.problem]
+    order.sort(key=lambda index: (-len(prompts[index]), index))
     candidates: dict[tuple[str, str], list[int]] = {}
-    samples: list[dict[str, Any]] = [{} for _ in asked]
+    samples = [unasked_sample(one) if one.problem else {} for one in asked]
     for part in model.batches([len(prompts[index]) for index in order], lambda _: batch_size):
         batch = order[part]
         logits_BV = _last_logits(model, [prompts[index] for index in batch])
         for row, index in enumerate(batch):
-            question = asked[index]
+            question = questions[index]
             ending = question.prompt.rpartition("\n")[2]
             scores = []
             for letter in question.answers:
@@ -42,15 +51,14 @@ def score(
                 scores.append(float(logits_BV[row, candidates[key]].max()))
             prediction = max(range(len(scores)), key=scores.__getitem__)
             samples[index] = {
-                "id": question.id,
-                "group": question.group,
-                "answer": question.answer,
+                **sample_head(question),
                 "prediction": prediction,
-                "correct": prediction == question.answer,
+                "correct": prediction in question.right,
                 "logits": [round(value, 4) for value in scores],
             }
-    correct = [float(sample["correct"]) for sample in samples]
-    return rows_by_group(task, [question.group for question in asked], {"first_token_acc": correct}), samples
+    correct = [float(sample["correct"]) for sample, one in zip(samples, asked, strict=True) if not one.problem]
+    rows = rows_by_group(task, asked, {METRIC: correct}, prefix=FIRST_TOKEN)
+    return rows, samples, notes(task, "first-token", asked, model.max_length)
 
 
 def _letter_ids(model: LoadedModel, ending: str, letter: str) -> list[int]:

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from infra.stage import StageError
 from tasks.benchmarks.model import Benchmark, Style
 from tasks.benchmarks.prompts import answers, examples_for, prompt
-from tasks.benchmarks.read import Item, read_items
+from tasks.benchmarks.read import LETTERS, Item, read_items
 
 
 @dataclass(frozen=True)
 class Question:
-    """One item with its prompt: the model is asked for one of `answers` after `prompt` and the delimiter."""
+    """One item with its prompt: the model is asked for one of `answers` after `prompt` and the delimiter.
+
+    `right`: indices of the right answers, mostly one. `problem`: why it cannot be asked at all; "" where it can.
+    """
 
     id: str
     group: str
     prompt: str
     answers: tuple[str, ...]
-    answer: int
+    right: tuple[int, ...]
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What became of one question: `problem` why it was not asked, `cut` whether its prompt lost its beginning."""
+
+    question: Question
+    problem: str = ""
+    cut: bool = False
 
 
 def questions(
@@ -36,25 +51,84 @@ def questions(
 ) -> list[Question]:
     """The benchmark's first `limit` items in the words of `style`, after `shots` worked examples.
 
-    Raises `StageError` for items without choices or answer, and where dev has too few examples.
+    Raises `StageError` where no item has choices and an answer, and where dev has too few examples.
     """
     limits = [number for number in (benchmark.limit, limit) if number is not None]
     items = read_items(name, benchmark, paths, min(limits, default=None))
     dev = read_items(name, benchmark.model_copy(update={"split": "dev"}), dev_paths) if shots and dev_paths else []
     asked = []
     for item in items:
-        if item.answer is None or not item.choices:
-            raise StageError(f"{name}: item {item.id!r} has no answer to score; leave this benchmark to decontaminate")
         examples: list[Item] = examples_for(item, dev, shots) if shots else []
-        asked.append(Question(item.id, item.group, prompt(item, style, examples), answers(item, style), item.answer))
+        words = answers(item, style)
+        asked.append(
+            Question(item.id, item.group, prompt(item, style, examples), words, item.right, _problem(item, words))
+        )
+    if all(question.problem in (NO_CHOICES, NO_ANSWER) for question in asked):
+        raise StageError(
+            f"{name}: none of its {len(items):,} items has choices and an answer to score (item {items[0].id!r}: "
+            f"{asked[0].problem}); leave this benchmark to decontaminate"
+        )
     return asked
 
 
-def mean_and_stderr(metric: str, values: Sequence[float]) -> dict[str, float]:
+NO_CHOICES = "no choices"
+NO_ANSWER = "no right answer is given"
+
+
+def _problem(item: Item, words: Sequence[str]) -> str:
+    if not item.choices:
+        return NO_CHOICES
+    if not item.right:
+        return NO_ANSWER
+    if len(words) < len(item.choices):
+        return f"more choices than the letters A to {LETTERS[-1]}"
+    return "an empty choice" if "" in words else ""
+
+
+def notes(task: str, protocol: str, asked: Sequence[Asked], max_length: int) -> list[str]:
+    """Sentences about items that were not asked, or not as they stand: how many, why, and the first of them."""
+    told: dict[str, list[str]] = {}
+    for one in asked:
+        for remark in _remarks(one, max_length):
+            told.setdefault(remark, []).append(one.question.id)
+    return [
+        f"{task} ({protocol}): {len(ids):,} of {len(asked):,} items {remark} (first: item {ids[0]!r})"
+        for remark, ids in told.items()
+    ]
+
+
+def _remarks(one: Asked, max_length: int) -> Iterator[str]:
+    if one.problem:
+        yield f"not asked: {one.problem}"
+        return
+    if one.cut:
+        yield f"had prompts longer than the context of {max_length:,} tokens, which lost their beginning"
+    if len(one.question.right) > 1:
+        yield "with several right answers, each of which counts as right, as in lm-evaluation-harness"
+    if len(set(one.question.answers)) < len(one.question.answers):
+        yield "with the same choice twice, of which only the first can be chosen"
+    if any(not answer.strip() for answer in one.question.answers):
+        yield "with a choice of blanks only, which are scored as they stand"
+
+
+def sample_head(question: Question) -> dict[str, Any]:
+    """How a sample begins: the item's id, group and right answer, with the others where there are several."""
+    head = {"id": question.id, "group": question.group, "answer": question.right[0] if question.right else None}
+    return head | ({"also_right": list(question.right[1:])} if len(question.right) > 1 else {})
+
+
+def unasked_sample(one: Asked) -> dict[str, Any]:
+    """The sample of an item that was not asked: `not_asked` says why."""
+    return sample_head(one.question) | {"not_asked": one.problem}
+
+
+def mean_and_stderr(metric: str, values: Sequence[float]) -> dict[str, float | None]:
     """`{metric: mean, metric_stderr: standard error}` as the harness computes them (sample deviation over root n).
 
-    The error is left out for a single value.
+    The error is left out for a single value; the mean of none is None.
     """
+    if not values:
+        return {metric: None}
     mean = sum(values) / len(values)
     if len(values) < 2:
         return {metric: mean}
@@ -63,17 +137,29 @@ def mean_and_stderr(metric: str, values: Sequence[float]) -> dict[str, float]:
 
 
 def rows_by_group(
-    task: str, groups: Sequence[str], metrics: Mapping[str, Sequence[float]]
-) -> dict[str, dict[str, float | int]]:
-    """One row for the task and, where items have groups, one for each as `task/group`, in order of appearance."""
-    members: dict[str, list[int]] = {task: list(range(len(groups)))}
-    for index, group in enumerate(groups):
-        if group:
-            members.setdefault(f"{task}/{group}", []).append(index)
-    rows: dict[str, dict[str, float | int]] = {}
+    task: str, asked: Sequence[Asked], metrics: Mapping[str, Sequence[float]], *, prefix: str = ""
+) -> dict[str, dict[str, Any]]:
+    """One row for the task and, where items have groups, one for each as `task/group`, in order of appearance.
+
+    `metrics`: the values of the items that were asked, in order. A row has each one's mean and standard error, `n`
+    items asked and, where there are any, `not_asked` and `cut` (asked without the beginning of their prompts), these
+    three after `prefix`. Means of no item are None.
+    """
+    members: dict[str, list[int]] = {task: list(range(len(asked)))}
+    for index, one in enumerate(asked):
+        if one.question.group:
+            members.setdefault(f"{task}/{one.question.group}", []).append(index)
+    place = dict(zip((index for index, one in enumerate(asked) if not one.problem), itertools.count(), strict=False))
+    rows: dict[str, dict[str, Any]] = {}
     for row, indices in members.items():
         rows[row] = {}
+        scored = [place[index] for index in indices if index in place]
         for metric, values in metrics.items():
-            rows[row].update(mean_and_stderr(metric, [values[index] for index in indices]))
-        rows[row]["n"] = len(indices)
+            rows[row].update(mean_and_stderr(metric, [values[at] for at in scored]))
+        counts = {
+            "n": len(scored),
+            "not_asked": len(indices) - len(scored),
+            "cut": sum(asked[index].cut for index in indices),
+        }
+        rows[row].update({f"{prefix}{name}": count for name, count in counts.items() if count or name == "n"})
     return rows

@@ -5,7 +5,8 @@ glued together from shorter ones. Length and positions are counted in bytes of t
 models of a run read the same spans of the same documents, and a bucket of positions is the same text for each.
 
 Each span is read in one piece after a BOS, also beyond the context that the configuration states: a model whose
-tokenizer needs more tokens than that shows it here, as it would in use. How many tokens a span takes is reported.
+tokenizer needs more tokens than that shows it here, as it would in use. How many tokens a span takes is reported. A
+document's `source` (prompt) stands before its span, one string with it as in training, and is not counted.
 """
 
 from __future__ import annotations
@@ -28,28 +29,28 @@ Rows = dict[str, dict[str, Any]]
 Values = NDArray[np.float64]
 
 
-def score(texts: Iterator[str], asked: LongText, model: LoadedModel) -> tuple[Rows, dict[str, int]]:
-    """Rows by bucket of positions, and what was found.
+def score(documents: Iterator[tuple[str, str]], asked: LongText, model: LoadedModel) -> tuple[Rows, dict[str, int]]:
+    """Rows by bucket of positions of (source, target) documents, and what was found.
 
     Rows: "" for all bytes, then "0-2047", "2048-4095", ...; each with `bits_per_byte`, its standard error over
     documents, `tokens_per_byte` and n documents. No rows where no document is long enough. A token that stands across
     the border of two buckets counts in both, by its bytes in each.
     Found: `read` documents, `long` ones of these that are scored, bytes of the `longest` that was looked at, and the
-    most `tokens` that a scored span has (with BOS).
+    most `tokens` that a scored span has (with BOS and source).
 
     The logits of one span are in memory: its tokens x vocabulary in the model's own type.
     """
-    spans, found = long_spans(texts, asked.length_bytes, asked.documents)
+    spans, found = long_spans(documents, asked.length_bytes, asked.documents)
     if not spans:
         return {}, found | {"tokens": 0}
     borders = np.arange(0, asked.length_bytes + 1, asked.bucket_bytes)
     costs, counts, sizes = [], [], []
-    for text in spans:
-        ids, ends = tokens_of(text, model)
+    for source, text in spans:
+        ids, prompt, ends = tokens_of(source, text, model)
         # Cut at a character's end, a span may lack up to three bytes.
         span_borders = np.minimum(borders, len(text.encode()))
-        costs.append(between(span_borders, ends, _nats(ids, model)))
-        counts.append(between(span_borders, ends, np.ones(len(ids))))
+        costs.append(between(span_borders, ends, _nats(ids, prompt, model)))
+        counts.append(between(span_borders, ends, np.ones(len(ends))))
         sizes.append(np.diff(span_borders))
         found["tokens"] = max(found.get("tokens", 0), 1 + len(ids))
     nats_SB, tokens_SB, bytes_SB = (np.stack(values) for values in (costs, counts, sizes))
@@ -66,36 +67,38 @@ def score(texts: Iterator[str], asked: LongText, model: LoadedModel) -> tuple[Ro
     return rows, found
 
 
-def long_spans(texts: Iterator[str], length_bytes: int, limit: int) -> tuple[list[str], dict[str, int]]:
-    """The beginnings of the first `limit` texts with `length_bytes`, and `read`, `long`, `longest` of those looked at.
+def long_spans(
+    documents: Iterator[tuple[str, str]], length_bytes: int, limit: int
+) -> tuple[list[tuple[str, str]], dict[str, int]]:
+    """(source, beginning of the target) of the first `limit` documents whose targets have `length_bytes`.
 
-    A span ends with the last whole character in `length_bytes`.
+    Also `read`, `long`, `longest` of those looked at. A span ends with the last whole character in `length_bytes`.
     """
-    spans: list[str] = []
+    spans: list[tuple[str, str]] = []
     read = longest = 0
-    for text in texts:
+    for source, target in documents:
         read += 1
-        encoded = text.encode()
+        encoded = target.encode()
         longest = max(longest, len(encoded))
         if len(encoded) >= length_bytes:
-            spans.append(encoded[:length_bytes].decode(errors="ignore"))
+            spans.append((source, encoded[:length_bytes].decode(errors="ignore")))
         if len(spans) == limit:
             break
     return spans, {"read": read, "long": len(spans), "longest": longest}
 
 
-def tokens_of(text: str, model: LoadedModel) -> tuple[list[int], NDArray[np.int64]]:
-    """Ids, and at which byte of the text each of them ends (never falling; the last is the text's end).
+def tokens_of(source: str, text: str, model: LoadedModel) -> tuple[list[int], int, NDArray[np.int64]]:
+    """Ids of source and text, how many are the source's, and at which byte of the text each of the others ends.
 
-    Of several tokens that spell one character, each ends where the character does; a dummy prefix likewise. There are
-    no ids where the tokenizer leaves nothing of the text (white space, to some).
+    Ends never fall; the last is the text's end. Of several tokens that spell one character, each ends where the
+    character does; a dummy prefix likewise. No ids are the text's where the tokenizer leaves nothing of it (white
+    space, to some).
     """
-    encoded = model.tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
-    ids: list[int] = encoded["input_ids"]
+    ids, prompt, characters = model.encode_located(source, text)
     bytes_upto = np.cumsum([0, *(len(character.encode()) for character in text)])
-    ends = np.maximum.accumulate(bytes_upto[[end for _, end in encoded["offset_mapping"]]])
+    ends = np.maximum.accumulate(bytes_upto[characters])
     ends[-1:] = bytes_upto[-1]
-    return ids, ends
+    return ids, prompt, ends
 
 
 def between(borders: Sequence[int] | NDArray[np.int64], ends: NDArray[np.int64], values: Values) -> Values:
@@ -111,15 +114,15 @@ def between(borders: Sequence[int] | NDArray[np.int64], ends: NDArray[np.int64],
     return np.diff(upto)
 
 
-def _nats(ids: Sequence[int], model: LoadedModel) -> Values:
-    """Cost of each token, (T,)."""
-    if not ids:
+def _nats(ids: Sequence[int], prompt: int, model: LoadedModel) -> Values:
+    """Cost of each token from `prompt` on, (T,)."""
+    if len(ids) == prompt:
         return np.zeros(0)
     ids_1T, _ = model.pad([[model.bos, *ids[:-1]]])
-    targets_T = torch.tensor(ids, device=ids_1T.device)
+    targets_T = torch.tensor(ids[prompt:], device=ids_1T.device)
     costs = []
     with torch.inference_mode():
-        logits_TV = model.model(input_ids=ids_1T, use_cache=False).logits[0]
+        logits_TV = model.model(input_ids=ids_1T, use_cache=False).logits[0, prompt:]
         for low in range(0, len(targets_T), _TOKENS_AT_ONCE):
             part_CV = logits_TV[low : low + _TOKENS_AT_ONCE].float()
             model.mask_padding(part_CV)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from infra.stage import StageError
+from tasks.documents.tokenize import ROLES, DocumentTokenizer, Tokens
 
 UNSTATED_LENGTH = 10**9
 """transformers gives a tokenizer without a stated length some 10**30."""
@@ -23,11 +24,15 @@ _BY_LENGTH = ("dynamic", "longrope")
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A causal language model of `transformers` in evaluation mode, its tokenizer, and the context it is given."""
+    """A causal language model of `transformers` in evaluation mode, its tokenizer, and the context it is given.
+
+    `folder`: where it was loaded from.
+    """
 
     model: Any
     tokenizer: Any
     max_length: int
+    folder: Path
 
     @property
     def bos(self) -> int:
@@ -82,13 +87,28 @@ class LoadedModel:
         ids: list[int] = self.tokenizer.encode(text)
         return ids
 
-    def encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of plain text: no token is added, and the text of a special token is not that token."""
-        if not texts:
-            return []
-        encoded = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)
-        ids: list[list[int]] = encoded["input_ids"]
-        return ids
+    def encode_documents(self, documents: Sequence[tuple[str, str]]) -> list[tuple[list[int], int]]:
+        """Ids of documents given as (source, target), and how many of them are the source's: as the bins have them.
+
+        Both are tokenized as one string, so a tokenizer that begins a text with a blank does so once. A token that
+        begins in the source and reaches into the target is the target's. No special token is added, and none is
+        recognised in the text.
+        """
+        return [self._text_of(tokens) for tokens in self._documents.encode(documents)]
+
+    def encode_located(self, source: str, target: str) -> tuple[list[int], int, list[int]]:
+        """`encode_documents` of one, and at which character of the target each of the target's tokens ends."""
+        tokens, ends = self._documents.encode_located(source, target)
+        return *self._text_of(tokens), ends
+
+    def _text_of(self, tokens: Tokens) -> tuple[list[int], int]:
+        begin, end = len(self._documents.begin), len(self._documents.end)
+        return tokens.ids[begin : len(tokens.ids) - end].tolist(), tokens.prompt - begin
+
+    @cached_property
+    def _documents(self) -> DocumentTokenizer:
+        """Of the same file as the bins', which the libraries' own classes may read in another way."""
+        return DocumentTokenizer(self.folder, {role: getattr(self.tokenizer, f"{role}_token", None) for role in ROLES})
 
     def pad(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """(ids, attention mask), both (B, T) on the model's device, padded on the right."""
@@ -134,7 +154,7 @@ def load(folder: Path, *, dtype: str, device: str, max_length: int | None) -> Lo
             own = max(own, tokenizer.model_max_length)  # the config keeps the base's positions, which are stretched
     if max_length is not None and max_length > own:
         raise StageError(f"max_length {max_length} is more than the model's context of {own} tokens; lower it")
-    return LoadedModel(model, tokenizer, max_length or own)
+    return LoadedModel(model, tokenizer, max_length or own, folder)
 
 
 def _rope_type(model: Any) -> str | None:

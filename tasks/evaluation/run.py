@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from infra.context import Context
 from infra.engine.launch import LaunchError, launch
 from infra.stage import Outcome, StageError
-from infra.store import Shard
+from infra.store import Artifact, Shard
 from tasks.checkpoints.base import folder_of, open_base
 from tasks.documents.selected import HELD_OUT_FOLDER
 from tasks.evaluation.evaluate import NOTES
@@ -24,9 +26,10 @@ def run(context: Context) -> Outcome:
     """Evaluate one model.
 
     Inputs: `model` (an artifact with `checkpoint/`; or the pins of parameter `model`), `heldout` (select artifacts).
-    Pins: `benchmarks.<name>.paths` and `.dev`. Data: `results.json`, {task: {metric: value, metric_stderr, n}} with a
-    row `task/group` for every group of items, `heldout/<category>`, and `long-text/<category>` with a row for each
-    bucket of positions; `samples/<task>.jsonl`, one line an item; `notes.json`, sentences, where there are any.
+    Pins: `benchmarks.<name>.paths` and `.dev`. Data: `results.json`, {task: {metric: value, metric_stderr, n}} (all
+    that a row may have: `tasks.benchmarks.scores`) with a row `task/group` for every group of items,
+    `heldout/<category>`, and `long-text/<category>` with a row for each bucket of positions;
+    `samples/<task>.jsonl`, one line an item; `notes.json`, sentences, where there are any.
     Statistics: the same rows as `scores`, the `notes`, and per task whether the training data was cleaned of it
     (`decontaminated`).
     """
@@ -37,6 +40,8 @@ def run(context: Context) -> Outcome:
     spec.write_text(json.dumps(_spec(context, scratch), ensure_ascii=False), encoding="utf-8")
 
     def evaluate(_: object, shard: Shard) -> dict[str, Any]:
+        reason = ""
+
         def on_line(line: str) -> None:
             try:
                 message = json.loads(line)
@@ -45,6 +50,9 @@ def run(context: Context) -> Outcome:
             if isinstance(message, dict) and "progress" in message:
                 done, total = message["progress"]
                 context.progress(done, total, "tasks")
+            elif isinstance(message, dict) and "error" in message:
+                nonlocal reason
+                reason = message["error"]
 
         # Threads that wait by spinning cost five times the wall clock where others use the cores (measured: 195 s
         # against 40 s for 400 questions on two busy cores).
@@ -53,7 +61,7 @@ def run(context: Context) -> Outcome:
         try:
             launch([sys.executable, "-m", "tasks.evaluation"], spec, on_line, environment=environment)
         except LaunchError as error:
-            raise StageError(f"evaluation/{context.name} failed; finished tasks are kept.\n{error}") from error
+            raise StageError(reason or _unforeseen(error)) from error
         shard.publish(scratch / "data")
         notes = scratch / "data" / NOTES
         return {
@@ -64,6 +72,36 @@ def run(context: Context) -> Outcome:
     found = context.map(evaluate, {"evaluation": None}, here=True)["evaluation"]
     tasks = [*parameters.local_tasks(), *parameters.hub]
     return Outcome({**found, "decontaminated": {task: task in parameters.decontaminated for task in tasks}})
+
+
+def _unforeseen(error: LaunchError) -> str:
+    """What is known of a process that ended without saying why, in one message."""
+    if error.returncode < 0:
+        ended = f"was ended by signal {-error.returncode} (9 is mostly a machine without memory left: lower batch_size)"
+    else:
+        ended = f"ended with status {error.returncode}, which is a defect; please report it with what follows"
+    return f"the evaluation process {ended}. Finished tasks are kept.\n{error.tail.rstrip()}".rstrip()
+
+
+def not_held_out(selected: Sequence[Artifact]) -> dict[str, str]:
+    """Category that has documents to train on and none held out -> why, from what select counted."""
+    documents, held_out = Counter[str](), Counter[str]()
+    fractions: dict[str, set[float]] = {}
+    for artifact in selected:
+        heldout = artifact.manifest["parameters"].get("heldout")
+        for category, sides in artifact.statistics.get("categories", {}).items():
+            documents[category] += sum(sides[side]["documents"] for side in ("training", "held_out"))
+            held_out[category] += sides["held_out"]["documents"]
+            fractions.setdefault(category, set()).update({heldout["fraction"]} if heldout else ())
+    reasons = {}
+    for category in sorted(set(documents) - set(+held_out)):
+        if fractions[category]:
+            shares = " and ".join(f"{fraction:g}" for fraction in sorted(fractions[category]))
+            why = f"select.heldout.fraction {shares} took none of them; raise it"
+        else:
+            why = "select.heldout is null; set a fraction"
+        reasons[category] = f"none of its {documents[category]:,} documents is held out, so nothing is scored: {why}"
+    return reasons
 
 
 def _spec(context: Context, scratch: Path) -> dict[str, Any]:
@@ -87,6 +125,7 @@ def _spec(context: Context, scratch: Path) -> dict[str, Any]:
         "heldout": heldout,
         "output": str(scratch),
         "cpu_threads": context.cpu_threads,
+        "not_held_out": not_held_out(context.inputs.get("heldout", ())),
     }
 
 

@@ -34,6 +34,13 @@ class LongText(Parameters):
         return self
 
 
+class HeldOutFloor(Parameters):
+    """A category whose held-out text has fewer `documents` or `characters` is marked in every table, and told."""
+
+    documents: int = pydantic.Field(default=30, ge=0)
+    characters: int = pydantic.Field(default=10_000, ge=0)
+
+
 class EvaluationParameters(Parameters):
     """One model's evaluation.
 
@@ -47,7 +54,8 @@ class EvaluationParameters(Parameters):
     `long_text`: loss by position in long held-out documents, also beyond the context that a model states.
 
     `shots`: task -> worked examples (over the benchmark's own `shots`). `limit`: the first N items of every task;
-    `heldout_documents`: the first N documents of every category. `decontaminated`: tasks that the training data was
+    `heldout_documents`: the first N documents of every category; `heldout_floor`: how few of them say little.
+    `decontaminated`: tasks that the training data was
     cleaned of. `model`: the folder of a model that no stage of the recipe built.
     """
 
@@ -59,6 +67,7 @@ class EvaluationParameters(Parameters):
     shots: dict[str, int] = pydantic.Field(default_factory=dict)
     limit: int | None = pydantic.Field(None, gt=0)
     heldout_documents: int | None = pydantic.Field(None, gt=0)
+    heldout_floor: HeldOutFloor = HeldOutFloor()
     max_length: int | None = pydantic.Field(None, gt=1)
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     seed: int = 1234
@@ -84,7 +93,7 @@ class EvaluationParameters(Parameters):
 
 STAGE = Stage(
     "evaluation",
-    version=4,
+    version=5,
     parameters=EvaluationParameters,
     run="tasks.evaluation.run:run",
     summary="benchmark scores, bits per byte and long-text loss of one model",

@@ -11,6 +11,7 @@ from typing import Any
 from infra.context import Context
 from infra.stage import Outcome
 from infra.store import Artifact, Shard
+from tasks.benchmarks.scores import items_of_all, metrics
 from tasks.report.summary import summary
 
 SUMMARY = "summary.json"
@@ -119,26 +120,25 @@ def by_position(scores: Scores) -> dict[str, dict[str, list[tuple[float, float]]
     """Category -> model -> (middle of a bucket of positions, bits per byte there), of long text."""
     found: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for model, tasks in scores.items():
-        for task, metrics in tasks.items():
+        for task, row in tasks.items():
             if bucket := _BUCKET.fullmatch(task):
                 middle = (int(bucket["low"]) + int(bucket["high"]) + 1) / 2
                 points = found.setdefault(bucket["category"], {}).setdefault(model, [])
-                points.append((middle, metrics["bits_per_byte"]))
+                points.append((middle, row["bits_per_byte"]))
     return found
 
 
 def score_rows(scores: Scores) -> list[dict[str, Any]]:
     """One row per task and metric: a cell (value, standard error, change against the first model) per model.
 
-    `items`: how many were scored, from the least to the most of any model; `at`: a row of positions in long text.
+    `items`: how many were scored, by model where they differ; `at`: a row of positions in long text. A cell without a
+    value has the `reason` instead, where there is one.
     """
     keys = dict.fromkeys(
-        (task, metric) for tasks in scores.values() for task, found in tasks.items() for metric in found
+        (task, metric) for tasks in scores.values() for task, found in tasks.items() for metric in metrics(found)
     )
     rows = []
     for task, metric in keys:
-        if metric.endswith("_stderr") or metric == "n":
-            continue
         cells: list[dict[str, Any]] = []
         for tasks in scores.values():
             found = tasks.get(task, {})
@@ -146,9 +146,17 @@ def score_rows(scores: Scores) -> list[dict[str, Any]]:
             first = cells[0]["value"] if cells else None
             change = value - first if value is not None and first is not None else None
             error = found.get(f"{metric}_stderr")
-            cells.append({"value": value, "stderr": error, "change": change, "judged": _judged(change, error, metric)})
-        counts = {tasks[task]["n"] for tasks in scores.values() if "n" in tasks.get(task, {})}
-        items = " to ".join(f"{count:,}" for count in sorted({min(counts), max(counts)})) if counts else ""
+            judged = _judged(change, error, metric)
+            cells.append(
+                {
+                    "value": value,
+                    "stderr": error,
+                    "change": change,
+                    "judged": judged,
+                    "reason": found.get("reason", "-"),
+                }
+            )
+        items = items_of_all([tasks.get(task, {}) for tasks in scores.values()], metric)
         at = _BUCKET.fullmatch(task) is not None
         rows.append({"task": task, "metric": metric, "items": items, "at": at, "cells": cells})
     return rows

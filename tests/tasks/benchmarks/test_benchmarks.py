@@ -100,6 +100,47 @@ def test_tables_take_their_subject_from_the_file_and_zip_archives_their_split(tm
         read("ceval", tmp_path / "short.csv")
 
 
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    for name, data in (("a.zip", b"PK no zip"), ("b.arrow", b"no arrow at all"), ("c.csv", b"x," + b"y" * 200_000)):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(BenchmarkError, match=rf"{name}: cannot be read as \.\w+: .*; download it again"):
+            read("ceval", tmp_path / name)
+
+
+def test_items_whose_answer_the_publisher_keeps_have_none(tmp_path: Path) -> None:
+    options = {"text": ["ice", "fire"], "label": ["A", "B"]}
+    rows: dict[Format, dict[str, object]] = {
+        "arc": {"question": "q", "choices": options, "answerKey": ""},
+        "mmlu": {"question": "q", "choices": ["ice", "fire"], "answer": -1, "subject": "law"},
+        "boolq": {"question": "q", "passage": "p", "label": -1},
+        "piqa": {"goal": "q", "sol1": "ice", "sol2": "fire", "label": -1},
+        "agieval": {"question": "q", "options": ["(A)ice", "(B)fire"], "label": None},
+    }
+    for format, row in rows.items():
+        (item,) = read(format, lines(tmp_path / f"{format}.jsonl", row))
+        assert item.answer is None and item.right == () and len(item.choices) == 2, format
+
+
+@pytest.mark.parametrize(
+    ("label", "right"), [("C", (2,)), ("AD", (0, 3)), ("D, A", (0, 3)), (["B", "A"], (0, 1)), (["C"], (2,)), ([], ())]
+)
+def test_agieval_has_one_right_answer_or_several(tmp_path: Path, label: object, right: tuple[int, ...]) -> None:
+    row = {"passage": None, "question": "q", "options": [f"({letter})x" for letter in "ABCD"], "label": label}
+    (item,) = read("agieval", lines(tmp_path / "law.jsonl", row))
+    assert item.right == right and item.group == "law"
+    with pytest.raises(BenchmarkError, match="answer 7 is not an index into 4 choices"):
+        read("agieval", lines(tmp_path / "bad.jsonl", row | {"label": ["A", "H"]}))
+    with pytest.raises(BenchmarkError, match="answer '1' is not a letter from A to Z"):
+        read("agieval", lines(tmp_path / "bad.jsonl", row | {"label": "1"}))
+
+
+def test_agieval_is_asked_in_the_language_that_the_recipe_says() -> None:
+    item = Item("b", "1", "q", ("x", "y"), 0)
+    for language, ending in (("", "答案："), ("zh", "答案："), ("en", "Answer:")):
+        benchmark = Benchmark(format="agieval", paths=("q",), language=language)
+        assert prompt(item, benchmark.resolved_style()) == f"q\nA. x\nB. y\n{ending}"
+
+
 @pytest.mark.real
 def test_every_real_benchmark_is_read_whole(real_data: Path) -> None:
     folder = real_data / "benchmarks"

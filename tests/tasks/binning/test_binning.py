@@ -17,10 +17,10 @@ from infra.store import Artifact
 from tasks.binning import run as binning
 from tasks.binning.pack import pack
 from tasks.binning.stage import STAGE, BinningParameters
-from tasks.binning.tokenize import DocumentTokenizer, Tokens
 from tasks.binning.write import write_rows
 from tasks.documents.ledger import Ledger
 from tasks.documents.rows import IGNORE_INDEX, Rows
+from tasks.documents.tokenize import DocumentTokenizer, Tokens
 from tests.stage_harness import data_digests, run_stage
 from tests.tasks.binning.inputs import WORDS, artifact, line, tokenizer_files, train
 

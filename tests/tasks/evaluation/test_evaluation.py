@@ -149,7 +149,7 @@ def test_first_token_takes_the_largest_logit_of_each_letter(model: LoadedModel, 
 
     benchmark = write_items(tmp_path / "q.jsonl", 7)
     asked = questions("b", benchmark, benchmark.letters_style(), [tmp_path / "q.jsonl"], [], shots=0, limit=None)
-    rows, samples = first_token.score("b", asked, model, batch_size=3)
+    rows, samples, notes = first_token.score("b", asked, model, batch_size=3)
     for question, sample in zip(asked, samples, strict=True):
         with torch.inference_mode():
             logits = model.model(input_ids=torch.tensor([model.tokenizer.encode(question.prompt)])).logits[0, -1]
@@ -157,7 +157,7 @@ def test_first_token_takes_the_largest_logit_of_each_letter(model: LoadedModel, 
         expected = [float(max(logits[i] for i in pair)) for pair in ids]
         assert sample["logits"] == pytest.approx(expected, abs=2e-4)
         assert sample["prediction"] == expected.index(max(expected))
-    assert rows["b"]["n"] == 7
+    assert rows["b"]["first_token_n"] == 7 and notes == []
 
 
 def test_worked_examples_open_the_prompt_and_too_few_are_refused(checkpoint: Path, tmp_path: Path) -> None:

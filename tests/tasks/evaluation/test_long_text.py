@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -41,6 +42,10 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     return load(open_base(write_llama2c(folder / "source"), folder), dtype="auto", device="cpu", max_length=None)
 
 
+def documents(*texts: str) -> Iterator[tuple[str, str]]:
+    return iter([("", text) for text in texts])
+
+
 def nats(model: LoadedModel, text: str) -> tuple[list[int], torch.Tensor]:
     """(ids, cost of each) of a text, in a plain pass."""
     ids = model.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -52,7 +57,7 @@ def nats(model: LoadedModel, text: str) -> tuple[list[int], torch.Tensor]:
 def test_buckets_add_up_to_a_plain_pass(model: LoadedModel) -> None:
     """1,600 bytes are more tokens than the context of 256 that the configuration states."""
     asked = LongText(length_bytes=1600, documents=2, bucket_bytes=400)
-    rows, found = score(iter([SHORT, *LONG]), asked, model)
+    rows, found = score(documents(SHORT, *LONG), asked, model)
     assert (found["long"], found["read"], found["longest"]) == (2, 3, len(LONG[0].encode()))
     assert list(rows) == ["", "0-399", "400-799", "800-1199", "1200-1599"]
     assert all(row["n"] == 2 for row in rows.values())
@@ -72,7 +77,7 @@ def test_buckets_add_up_to_a_plain_pass(model: LoadedModel) -> None:
     # A token in one bucket only counts there wholly: the first bucket by hand, its last token by its share.
     expected = 0.0
     for span, cost in zip(spans, costs, strict=True):
-        _, ends = tokens_of(span, model)
+        *_, ends = tokens_of("", span, model)
         for low, high in pairwise([0, *sorted(set(ends.tolist()))]):
             own = sum(float(value) for value, end in zip(cost, ends.tolist(), strict=True) if end == high)
             expected += own * max(0, min(high, 400) - low) / (high - low)
@@ -83,7 +88,7 @@ def test_models_of_other_tokenizers_read_the_same_text(model: LoadedModel, other
     """A bucket is the same bytes of the same documents: a model's nats are its own, the bytes are not."""
     asked = LongText(length_bytes=640, documents=3, bucket_bytes=160)
     texts = [SHORT, "问题" * 120, *LONG]
-    (ours, found), (theirs, others_found) = (score(iter(texts), asked, m) for m in (model, other))
+    (ours, found), (theirs, others_found) = (score(documents(*texts), asked, m) for m in (model, other))
     assert (
         {key: found[key] for key in ("read", "long", "longest")}
         == {key: others_found[key] for key in ("read", "long", "longest")}
@@ -93,18 +98,18 @@ def test_models_of_other_tokenizers_read_the_same_text(model: LoadedModel, other
     for row in ours.values():
         assert row["n"] == 3
     assert ours[""]["tokens_per_byte"] != theirs[""]["tokens_per_byte"]
-    spans, _ = long_spans(iter(texts), 640, 3)
-    assert [len(span.encode()) for span in spans] == [639, 638, 638]  # each ends before a cut character
-    for text in spans:
+    spans, _ = long_spans(documents(*texts), 640, 3)
+    assert [len(span.encode()) for _, span in spans] == [639, 638, 638]  # each ends before a cut character
+    for _, text in spans:
         for reader in (model, other):
-            ids, ends = tokens_of(text, reader)
+            ids, _, ends = tokens_of("", text, reader)
             assert len(ids) == len(ends) and ends[-1] == len(text.encode()) and (np.diff(ends) >= 0).all()
 
 
 def test_bytes_of_split_characters_count_once(model: LoadedModel, other: LoadedModel) -> None:
-    ids, ends = tokens_of("😀" * 40, model)
+    ids, _, ends = tokens_of("", "😀" * 40, model)
     assert len(ids) == 160 and ends[:8].tolist() == [4, 4, 4, 4, 8, 8, 8, 8] and ends[-1] == 160
-    ids, ends = tokens_of("😀a", other)  # a dummy prefix, four bytes, a letter
+    *_, ends = tokens_of("", "😀a", other)  # a dummy prefix, four bytes, a letter
     assert ends.tolist() == [4, 4, 4, 4, 4, 5]
     assert between([0, 2, 4, 5], ends, np.array([1.0, 2, 2, 2, 2, 5])).tolist() == [4.5, 4.5, 5]
 
@@ -123,22 +128,23 @@ def test_nothing_is_lost_between_borders(tokens: list[tuple[int, float]], cuts: 
 
 
 def test_only_real_long_documents_count(model: LoadedModel) -> None:
-    rows, found = score(iter([SHORT] * 50), LongText(length_bytes=2048, documents=2), model)
+    rows, found = score(documents(*[SHORT] * 50), LongText(length_bytes=2048, documents=2), model)
     assert rows == {} and found == {"read": 50, "long": 0, "longest": len(SHORT.encode()), "tokens": 0}
 
 
-def test_text_that_a_tokenizer_leaves_nothing_of(model: LoadedModel, checkpoint: Path) -> None:
+def test_text_that_a_tokenizer_leaves_nothing_of(model: LoadedModel, checkpoint: Path, tmp_path: Path) -> None:
     """It costs nothing there, and its bytes count, as they do for other models."""
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     tokenizer.backend_tokenizer.normalizer = normalizers.Strip()
-    stripping = LoadedModel(model.model, tokenizer, model.max_length)
+    tokenizer.save_pretrained(tmp_path)
+    stripping = LoadedModel(model.model, tokenizer, model.max_length, tmp_path)
     asked = LongText(length_bytes=128, documents=2, bucket_bytes=64)
-    rows, found = score(iter([" " * 200, LONG[0]]), asked, stripping)
-    alone, _ = score(iter([LONG[0]]), asked, stripping)
+    rows, found = score(documents(" " * 200, LONG[0]), asked, stripping)
+    alone, _ = score(documents(LONG[0]), asked, stripping)
     assert (found["long"], rows[""]["n"]) == (2, 2)
     for name, row in rows.items():
         assert row["bits_per_byte"] == pytest.approx(alone[name]["bits_per_byte"] / 2, rel=0.03)
-    empty, _ = score(iter([" " * 200]), asked, stripping)
+    empty, _ = score(documents(" " * 200), asked, stripping)
     assert empty[""] == {"bits_per_byte": 0, "tokens_per_byte": 0, "n": 1}
     assert bits_per_byte.score(iter([("", " " * 9)]), stripping, 1)["bits_per_byte"] == 0
 
@@ -165,17 +171,19 @@ def test_the_stage_reports_buckets_and_says_what_was_too_short(checkpoint: Path,
 
     rows, notes = do(heldout, "out")
     assert [row for row in rows if row.startswith("long")] == [
-        "long-text/web-en", "long-text/web-en/0-511", "long-text/web-en/512-1023",
+        "long-text/web-en", "long-text/web-en/0-511", "long-text/web-en/512-1023", "long-text/web-zh",
     ]  # fmt: skip
+    assert rows["long-text/web-zh"] == {"bits_per_byte": None, "n": 0, "reason": "no long document"}
     assert rows["heldout/web-en"]["n"] == 1 and rows["long-text/web-en"]["n"] == 2
-    assert notes == [
+    assert [note for note in notes if note.startswith("long")] == [
         "long text: 1,024 bytes of web-en are up to 405 tokens, more than the context of 256",
         "long text: 0 of the 2 held-out documents of web-zh have 1,024 bytes (2 were asked for); the longest has 480",
     ]
-    assert do({}, "none") == ({}, ["long text: there is no held-out text; hold some out in `select`"])
+    none = [f"{what}: there is no held-out text; hold some out in `select`" for what in ("bits per byte", "long text")]
+    assert do({}, "none") == ({}, none)
 
     built = run_stage(STAGE, parameters.model_copy(update={"model": str(checkpoint)}), name="base", tmp_path=tmp_path)
-    assert built.statistics["notes"] == ["long text: there is no held-out text; hold some out in `select`"]
+    assert built.statistics["notes"] == none
 
 
 def test_buckets_must_divide_the_length() -> None:

@@ -52,18 +52,18 @@ def test_bits_per_byte_does_not_see_padding_rows_and_their_share_is_told(checkpo
 
     total, count = 0.0, 0
     for text in TEXTS:
-        source, target = (wide.encode_texts([part])[0] for part in ("a prompt ", text))
+        ((ids, source),) = wide.encode_documents([("a prompt ", text)])
         with torch.inference_mode():
-            logits = wide.model(torch.tensor([[wide.bos, *source, *target]])).logits[0, len(source) : -1]
+            logits = wide.model(torch.tensor([[wide.bos, *ids]])).logits[0, source:-1]
         total += float(logits.softmax(-1)[:, plain.vocabulary :].sum())
-        count += len(target)
+        count += len(ids) - source
     assert share == pytest.approx(total / count, rel=1e-4)
     assert share > 0.01
 
     long = [text * 20 for text in TEXTS]
     asked = LongText(length_bytes=128, documents=2, bucket_bytes=64)
-    assert score_long(iter(long), asked, wide)[0][""] == pytest.approx(
-        score_long(iter(long), asked, plain)[0][""], rel=1e-5
+    assert score_long(iter([("", text) for text in long]), asked, wide)[0][""] == pytest.approx(
+        score_long(iter([("", text) for text in long]), asked, plain)[0][""], rel=1e-5
     )
 
 

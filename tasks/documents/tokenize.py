@@ -1,9 +1,12 @@
-"""Text to token ids: special tokens are added as ids, and never recognised in the text."""
+"""Documents to token ids, as training reads them and evaluation scores them.
+
+Special tokens are added as ids, and never recognised in the text.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +15,9 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from infra.stage import StageError
+
+ROLES = ("bos", "eos", "pad", "unk")
+"""Special tokens of a `tokenizer_config.json` that a text must not spell."""
 
 
 class Tokens(NamedTuple):
@@ -24,33 +30,35 @@ class Tokens(NamedTuple):
 class DocumentTokenizer:
     """The tokenizer of a folder with `tokenizer.json` and `tokenizer_config.json`.
 
-    `begin`, `end`: ids put before and after every document ([] where the tokenizer has none); `padding`: the id that
-    fills rows. Raises StageError when it has neither a begin nor an end token.
+    `names`: the special tokens' text by role (bos, eos, pad, unk), where they are known otherwise than from
+    `tokenizer_config.json`. `begin`, `end`: ids put before and after every document ([] where the tokenizer has none);
+    `padding`: the id that fills rows. Raises StageError when it has neither a begin nor an end token.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, names: Mapping[str, str | None] | None = None) -> None:
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        config = json.loads((folder / "tokenizer_config.json").read_text())
-        names = {role: _content(config.get(f"{role}_token")) for role in ("bos", "eos", "pad", "unk")}
+        if names is None:
+            config = json.loads((folder / "tokenizer_config.json").read_text())
+            names = {role: _content(config.get(f"{role}_token")) for role in ROLES}
         # A role's token that was added as an ordinary one would still be cut out of the text.
         self._tokenizer.add_special_tokens([name for name in names.values() if name and self._id(name) is not None])
         self._tokenizer.encode_special_tokens = True
-        self.begin = self._ids(names["bos"])
-        self.end = self._ids(names["eos"])
+        self.begin = self._ids(names.get("bos"))
+        self.end = self._ids(names.get("eos"))
         if not self.begin and not self.end:
             raise StageError(
                 f"{folder}: the tokenizer has neither bos_token nor eos_token, so documents could not be told apart; "
                 "name one in tokenizer_config.json"
             )
-        self.padding = (self._ids(names["pad"]) or self.end or self.begin)[0]
+        self.padding = (self._ids(names.get("pad")) or self.end or self.begin)[0]
 
     def _id(self, name: str) -> int | None:
         found: int | None = self._tokenizer.token_to_id(name)
         return found
 
-    def _ids(self, name: str) -> list[int]:
+    def _ids(self, name: str | None) -> list[int]:
         found = self._id(name) if name else None
         return [] if found is None else [found]
 
@@ -67,6 +75,13 @@ class DocumentTokenizer:
             self._located(next(located), len(prompt)) if prompt else self._plain(next(encoded)) for prompt, _ in texts
         ]
 
+    def encode_located(self, prompt: str, text: str) -> tuple[Tokens, list[int]]:
+        """One document's ids, and at which character of `text` each learned token of it ends (the end token apart)."""
+        encoding = self._tokenizer.encode(prompt + text, add_special_tokens=False)
+        tokens = self._located(encoding, len(prompt))
+        ends = [end - len(prompt) for _, end in encoding.offsets]
+        return tokens, ends[tokens.prompt - len(self.begin) :]
+
     def _plain(self, encoding: Any) -> Tokens:
         found = encoding.ids
         first, last = len(self.begin), len(self.begin) + len(found)
@@ -76,7 +91,7 @@ class DocumentTokenizer:
 
     def _located(self, encoding: Any, prompt_characters: int) -> Tokens:
         ids, _ = self._plain(encoding)
-        inside = sum(end <= prompt_characters for _, end in encoding.offsets)
+        inside = sum(end <= prompt_characters for _, end in encoding.offsets) if prompt_characters else 0
         return Tokens(ids, len(self.begin) + inside)
 
 
