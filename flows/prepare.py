@@ -100,6 +100,8 @@ def _refuse_no_growth(recipe: Recipe) -> None:
 
 def _refuse_other_indexes(recipe: Recipe, plan: Plan) -> None:
     """Earlier crawls whose index cannot be compared with this one are a mistake now too."""
+    if recipe.dedup is None:
+        return
     wanted = {name: getattr(recipe.dedup, name) for name in SIGNING} | {"version": SIGNATURES.version}
     for step in plan.steps.values():
         if step.state != "run":

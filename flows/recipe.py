@@ -6,7 +6,6 @@ A section of a source holds the parameters of an annotator and, under `keep`, wh
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Sequence
 from glob import glob
 from pathlib import Path
@@ -15,9 +14,10 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 
 from flows.graph import ARTIFACT_SCHEME, ArtifactReference
-from flows.recipe_errors import nearest, problems_of, takes_null
+from flows.recipe_errors import nearest, problems_of
 from flows.recipe_file import Document, RecipeError, dotted, load
 from flows.recipe_file import Path as DataPath
+from flows.recipe_nulls import settle_nulls
 from flows.resolve import NAMED_FILES
 from infra.engine.config import EngineConfig
 from infra.stage import FILE, Parameters
@@ -175,7 +175,7 @@ class EvaluationSection(EvaluationParameters):
 
 
 class Recipe(Parameters):
-    """A whole recipe; sections that are missing leave their stages out."""
+    """A whole recipe; sections that are missing leave their stages out, but dedup: what leaves it out is null."""
 
     name: Name
     store: str = "artifacts"
@@ -184,7 +184,7 @@ class Recipe(Parameters):
     language_models: dict[Name, LanguageModelSection] = pydantic.Field(default_factory=dict)
     percentiles: Percentiles = Percentiles()
     benchmarks: dict[Name, Benchmark] = pydantic.Field(default_factory=dict)
-    dedup: DedupSection = DedupSection()
+    dedup: DedupSection | None = DedupSection()
     decontaminate: DecontaminateSection | None = None
     select: SelectParameters = SelectParameters()
     tokenizer: TokenizerParameters | None = None
@@ -239,9 +239,7 @@ class Recipe(Parameters):
             *self._check_categories(),
             *self._check_languages(),
             *self._check_language_models(),
-            *self._check_crawls(),
-            *self._check_preferences(),
-            *self._check_history(),
+            *self._check_dedup(),
             *self._check_names(
                 "decontaminate.against", self.decontaminate.against if self.decontaminate else (), self.benchmarks
             ),
@@ -306,8 +304,28 @@ class Recipe(Parameters):
                 problems.append(f"sources.{name}.perplexity needs models; add a language_models section")
         return problems
 
-    def _check_crawls(self) -> list[str]:
-        named = [source for crawl in self.dedup.crawls for source in crawl]
+    def _check_dedup(self) -> list[str]:
+        if self.dedup is not None:
+            return [
+                *self._check_crawls(self.dedup),
+                *self._check_preferences(self.dedup),
+                *self._check_history(self.dedup),
+            ]
+        if not self.categories():
+            return []
+        held_out, index = self.select.heldout is not None, "index" in self.select.model_fields_set and self.select.index
+        return [
+            "select.heldout: without dedup, copies of held-out text would be trained on; write "
+            "`select: {heldout: null}`, or take out `dedup: null`"
+            if held_out
+            else "",
+            "select.index: an index is made of dedup's signatures; take it out, or take out `dedup: null`"
+            if index
+            else "",
+        ]
+
+    def _check_crawls(self, dedup: DedupSection) -> list[str]:
+        named = [source for crawl in dedup.crawls for source in crawl]
         reference_only = [
             f"dedup.crawls: {name!r} has no category, so it is not deduplicated; take it out"
             for name in named
@@ -315,24 +333,24 @@ class Recipe(Parameters):
         ]
         return [*self._check_names("dedup.crawls", named, self.sources), *reference_only]
 
-    def _check_preferences(self) -> list[str]:
+    def _check_preferences(self, dedup: DedupSection) -> list[str]:
         """A column that is asked for and that no source has would prefer nothing, without a word."""
-        if "prefer" not in self.dedup.model_fields_set:
+        if "prefer" not in dedup.model_fields_set:
             return []
         sections = {"langid", "quality", "perplexity"}
         there = {name for name in sections for source in self.sources.values() if getattr(source, name) is not None}
         return [
             f"dedup.prefer: {column!r} is what the section {PREFERENCES[column]} of a source gives, and no source has "
             "one; add it, or take the column out"
-            for column in (entry.removeprefix("-") for entry in self.dedup.prefer)
+            for column in (entry.removeprefix("-") for entry in dedup.prefer)
             if PREFERENCES[column] in sections - there
         ]
 
-    def _check_history(self) -> list[str]:
+    def _check_history(self, dedup: DedupSection) -> list[str]:
         """A recipe whose own latest selection is its history would drop all it kept, then keep all again, in turns."""
         own = [
             reference
-            for reference in self.dedup.history
+            for reference in dedup.history
             if (named := ArtifactReference.parse(reference)).recipe == self.name
             and named.name in self.sources
             and named.selector == "latest"
@@ -351,6 +369,11 @@ class Recipe(Parameters):
             base = self.model.base or "..."
             problems.append(f"model: needs a tokenizer; add `tokenizer: {{base: {base}}}` to keep the base's")
         if self.evaluation is not None:
+            problems += [
+                f"evaluation.{name}: the plan sets it; take it out"
+                for name in ("benchmarks", "decontaminated", "model")
+                if name in self.evaluation.model_fields_set
+            ]
             phases = [phase.name for phase in self.training.phases] if self.training else []
             problems += [
                 f"training.phases.{name}: {name!r} is what evaluation calls the {what} model; rename the phase"
@@ -418,14 +441,17 @@ class Recipe(Parameters):
 
 def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read and check a recipe; file references come out absolute. Raises `RecipeError` with every problem found."""
-    document = load(file, overrides, functools.partial(takes_null, Recipe))
+    document = load(file, overrides)
+    meaningless = settle_nulls(document, Recipe)
     for language, section in (document.data.get("language_models") or {}).items():
         if isinstance(section, dict):
             section.setdefault("language", language)
     try:
         recipe = Recipe.model_validate(document.data)
     except pydantic.ValidationError as error:
-        raise RecipeError(problems_of(error, Recipe, document)) from None
+        raise RecipeError([*meaningless, *problems_of(error, Recipe, document)]) from None
+    if meaningless:
+        raise RecipeError(meaningless)
     located: Recipe = _locate(recipe, (), document)
     problems = _bad_references(located, document)
     if problems:
@@ -433,7 +459,7 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     for path, references in located.file_references().items():
         place = str(document.place(tuple(path.split("."))))
         located._places.update(dict.fromkeys((*references, path), place))
-    for number, reference in enumerate(located.dedup.history):
+    for number, reference in enumerate(located.dedup.history if located.dedup else ()):
         located._places[reference] = str(document.place(("dedup", "history", number)))
     return located
 
