@@ -38,12 +38,17 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+_OPENED: list[Any] = []
+"""Artifacts that this command opened: the first to look at where reading fails."""
+
+
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
     """End with a sentence and exit code 2 where what was asked for is wrong, 1 where the store is damaged."""
     from flows.recipe_file import RecipeError
     from infra.stage import StageError
     from infra.store import Damaged
+    from infra.store.damage import blaming_inputs
 
     try:
         yield
@@ -53,12 +58,23 @@ def refusals() -> Iterator[None]:
     except (RecipeError, StageError) as error:
         say(f"error: {error}")
         raise typer.Exit(EXIT_USAGE) from None
+    except typer.Exit:
+        raise
+    except Exception:
+        try:
+            with blaming_inputs("reading", _OPENED):
+                raise
+        except Damaged as error:
+            say(f"error: {error}")
+            raise typer.Exit(EXIT_FAILED) from None
 
 
 def open_artifact(store: str, reference: str) -> Any:
     """The artifact that a REF names."""
     with refusals():
-        return open_store(store).open(reference)
+        found = open_store(store).open(reference)
+    _OPENED.append(found)
+    return found
 
 
 def open_store(url: str) -> Any:
@@ -81,6 +97,7 @@ def find_input(store: Any, given: Mapping[str, str]) -> Any:
     found = store.find(stage, name, version)
     if found is None:
         raise ArtifactMissing(f"{stage}/{name}@{version} is no longer in the store; run its recipe again to read it")
+    _OPENED.append(found)
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from infra.io.files import sha256_file
+from infra.store import damage
 from infra.store.artifact import Artifact
 from infra.store.directory import Directory
 from infra.store.lease import is_alive
@@ -71,22 +71,13 @@ def lineage_lines(tree: dict[str, Any], indent: str = "") -> Iterator[str]:
 
 def verify(artifact: Artifact) -> list[str]:
     """Problems of an artifact's data files: missing, unlisted, or with other bytes than the manifest says."""
-    problems = []
     again = f"puna run RECIPE --force {artifact.stage}/{artifact.name}"
-    listed = {output["path"]: output for output in artifact.manifest["outputs"]}
-    there = set(artifact.data.files())
-    for name, output in sorted(listed.items()):
-        if name not in there:
-            problems.append(f"{artifact.identity}: {name} is missing; rebuild it: {again}")
-            continue
-        digest = sha256_file(artifact.data.local(name))
-        if digest != output["sha256"]:
-            problems.append(
-                f"{artifact.identity}: {name} has sha256 {digest[:12]}, the manifest says {output['sha256'][:12]}; "
-                f"restore the file, or rebuild it: {again}"
-            )
-    problems += [f"{artifact.identity}: {name} is not in the manifest" for name in sorted(there - set(listed))]
-    return problems
+    problems = [
+        f"{artifact.identity}: {found.file} {found.what}; restore the file, or build it again: {again}"
+        for found in damage.of_contents(artifact)
+    ]
+    unlisted = sorted({*artifact.data.files()} - {*artifact.files()})
+    return [*problems, *(f"{artifact.identity}: {name} is not in the manifest" for name in unlisted)]
 
 
 def diff(first: Artifact, second: Artifact) -> Iterator[str]:
