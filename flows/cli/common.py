@@ -60,12 +60,20 @@ def refusals() -> Iterator[None]:
         raise typer.Exit(EXIT_USAGE) from None
     except typer.Exit:
         raise
-    except Exception:
+    except Exception as unforeseen:
         try:
             with blaming_inputs("reading", _OPENED):
                 raise
         except Damaged as error:
             say(f"error: {error}")
+            raise typer.Exit(EXIT_FAILED) from None
+        except OSError:
+            from flows.failures import Failure, advise, in_words
+
+            advice = advise(Failure(unforeseen))
+            if advice.traceback:
+                raise
+            say(f"error: {in_words(unforeseen)}\n{advice.action}")
             raise typer.Exit(EXIT_FAILED) from None
 
 
