@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 
 from flows.graph import ARTIFACT_SCHEME, ArtifactReference
+from flows.recipe_checks import check_evaluation, check_sources, check_training
 from flows.recipe_errors import nearest, problems_of
 from flows.recipe_file import Document, RecipeError, dotted, load
 from flows.recipe_file import Path as DataPath
@@ -249,6 +250,9 @@ class Recipe(Parameters):
             *self._check_names("evaluation.tasks", self.evaluation.tasks if self.evaluation else (), self.benchmarks),
             *self._check_models(),
             *self._check_training(),
+            *check_sources(self),
+            *check_training(self),
+            *check_evaluation(self),
         ]
         problems = [problem for problem in checks if problem]
         if problems:

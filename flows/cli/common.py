@@ -78,23 +78,33 @@ def refusals() -> Iterator[None]:
 
 
 def open_artifact(store: str, reference: str) -> Any:
-    """The artifact that a REF names."""
+    """The artifact that a REF names; ends the command where there is none."""
     with refusals():
-        found = open_store(store).open(reference)
+        return find_artifact(store, reference)
+
+
+def find_artifact(store: str, reference: str) -> Any:
+    """The artifact that a REF names. Raises `ArtifactMissing`."""
+    found = find_store(store).open(reference)
     _OPENED.append(found)
     return found
 
 
 def open_store(url: str) -> Any:
-    """The store at a URL; one that is not there is most likely misspelt."""
+    """The store at a URL; ends the command where there is none."""
+    with refusals():
+        return find_store(url)
+
+
+def find_store(url: str) -> Any:
+    """The store at a URL; one that is not there is most likely misspelt. Raises `ArtifactMissing`."""
     from infra.store import ArtifactMissing, Store
 
-    with refusals():
-        store = Store.at(url)
-        local = store.root.local_root
-        if local is not None and not local.is_dir():
-            raise ArtifactMissing(f"there is no store at {local}; name yours with --store, or set PUNA_STORE")
-        return store
+    store = Store.at(url)
+    local = store.root.local_root
+    if local is not None and not local.is_dir():
+        raise ArtifactMissing(f"there is no store at {local}; name yours with --store, or set PUNA_STORE")
+    return store
 
 
 def find_input(store: Any, given: Mapping[str, str]) -> Any:

@@ -336,10 +336,17 @@ def report(
         selection = select(["report"], None, None, ["report"] if force else None, {})
         prepared = prepare(recipe, set_ or (), store, selection)
         prepared.refuse_unresolved()
-    if prepared.plan.to_run():
-        run(recipe, only=["report"], force=["report"] if force else None, set_=set_, store=store)
+    drawn = Results(prepared.plan).to_json(None, "")["report"]
+    if prepared.plan.to_run() or drawn is None:
+        run(
+            recipe,
+            only=["report"],
+            force=["report"] if force or not prepared.plan.to_run() else None,
+            set_=set_,
+            store=store,
+        )
         return
-    print(Results(prepared.plan).to_json(None, "")["report"])
+    print(drawn)
 
 
 @contextlib.contextmanager

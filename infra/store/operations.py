@@ -118,8 +118,7 @@ def garbage(store: Store, keep_runs: int) -> list[Garbage]:
     records = store.runs()
     finished = [record for record in records if record["status"] == "completed"]
     kept_records = [r for r in records if r["status"] in ("running", "interrupted", "crashed", "failed")]
-    if keep_runs:
-        kept_records += finished[-keep_runs:]
+    kept_records += _newest(finished, keep_runs)
     roots = {f"{s['stage']}/{s['name']}@{s['version']}" for record in kept_records for s in record["stages"]}
     roots |= {f"{r['stage']}/{r['name']}@{r['version']}" for r in store.references() if r["tag"] != LATEST or keep_runs}
     artifacts = {artifact.identity: artifact for artifact in store.artifacts()}
@@ -158,6 +157,18 @@ def garbage(store: Store, keep_runs: int) -> list[Garbage]:
                     if attempt != committed
                 ]
     return found
+
+
+def _newest(finished: list[dict[str, Any]], keep_runs: int) -> list[dict[str, Any]]:
+    """The newest records down to the one that is the `keep_runs`-th to have built something: others do not count."""
+    kept: list[dict[str, Any]] = []
+    built = 0
+    for record in reversed(finished):
+        if built == keep_runs:
+            break
+        kept.append(record)
+        built += any(stage.get("result") == "built" for stage in record["stages"])
+    return kept
 
 
 def _size(home: Directory) -> int:

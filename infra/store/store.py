@@ -198,8 +198,10 @@ class Store:
         stage, _, name = path.partition("/")
         if not name:
             names = self.root.child(stage).folders()
+            if not names:
+                raise ArtifactMissing(f"{self.root.url} has no stage {stage!r}; {self._meant(stage)}")
             if len(names) != 1:
-                there = ", ".join(f"{stage}/{n}" for n in names) or "none"
+                there = ", ".join(f"{stage}/{n}" for n in names)
                 raise ArtifactMissing(f"{reference!r} names a stage; write stage/name, one of: {there}")
             name = names[0]
         versions = self.root.child(f"{stage}/{name}").folders()
@@ -222,6 +224,12 @@ class Store:
             what = "is not in the store" if not found else f"fits {len(found)} versions"
             raise ArtifactMissing(f"{reference!r} {what} {self.root.url}; there is: {there}")
         return found[0]
+
+    def _meant(self, name: str) -> str:
+        """What a word that is no stage may stand for: stages' names that are spelt so, else the stages there are."""
+        stages = [stage for stage in self.root.folders() if stage not in _RESERVED]
+        named = [f"{stage}/{name}" for stage in stages if name in self.root.child(stage).folders()]
+        return f"did you mean {' or '.join(named)}?" if named else f"it has: {', '.join(stages) or 'none'}"
 
     # runs ------------------------------------------------------------------------------------------------------------
 

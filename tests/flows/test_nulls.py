@@ -34,7 +34,7 @@ sources:
 language_models: {en: {sources: [reference]}}
 percentiles: {head: 20}
 benchmarks:
-  exam: {format: multiple-choice, paths: [exam.jsonl], style: {question: 'Q: {question}', delimiter: " ", score: texts}}
+  exam: {format: multiple-choice, paths: [exam.jsonl], dev: [dev.jsonl], style: {question: 'Q: {question}', delimiter: " ", score: texts}}
 dedup: {verify: 0.9, gates: {removal_rate: 0.5}}
 decontaminate: {against: [exam]}
 select: {heldout: {fraction: 0.1}}
@@ -238,7 +238,7 @@ def test_an_empty_override_is_no_null(tmp_path: Path) -> None:
 
 
 def test_without_dedup_there_are_no_signatures_and_every_eligible_document_is_selected(tmp_path: Path) -> None:
-    file = write(tmp_path, full() | {"dedup": None})
+    file = write(tmp_path, full() | {"dedup": None, "evaluation": {"tasks": ["exam"]}})
     with pytest.raises(RecipeError, match=r"select\.heldout: without dedup, copies of held-out text would be trained"):
         read_recipe(file)
     recipe = read_recipe(file, ["select.heldout=null"])
