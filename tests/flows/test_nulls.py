@@ -34,7 +34,9 @@ sources:
 language_models: {en: {sources: [reference]}}
 percentiles: {head: 20}
 benchmarks:
-  exam: {format: multiple-choice, paths: [exam.jsonl], dev: [dev.jsonl], style: {question: 'Q: {question}', delimiter: " ", score: texts}}
+  exam:
+    {format: multiple-choice, paths: [exam.jsonl], dev: [dev.jsonl],
+     style: {question: 'Q: {question}', delimiter: " ", score: texts}}
 dedup: {verify: 0.9, gates: {removal_rate: 0.5}}
 decontaminate: {against: [exam]}
 select: {heldout: {fraction: 0.1}}
