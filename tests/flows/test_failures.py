@@ -116,3 +116,33 @@ def test_a_run_that_fails_says_what_to_do_and_records_why(puna: Puna, tmp_path: 
     assert f"It is in {record} too." in said and "KeyError: 'nonsense'" in json.loads(record.read_text())["failure"]
     said = run("OSError(28, 'No space left on device', '/x')")
     assert "error: ingest/web failed: /x: No space left on device\nthe disk is full" in said and "Traceback" not in said
+
+
+CHATTY = """
+import logging, sys
+import flows.cli.artifacts
+def list_():
+    logging.getLogger("a.library").warning("building a cache")
+flows.cli.artifacts.app.registered_commands[0].callback = list_
+from flows.cli import main
+main()
+"""
+WORKER = """
+import logging
+from infra.engine.processes import Processes
+def chat(number):
+    logging.getLogger("a.library").warning("building a cache")
+    return number
+"""
+
+
+def test_what_libraries_log_does_not_reach_the_terminal(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CHATTY, "artifacts", "list"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    (tmp_path / "chatty.py").write_text(WORKER)
+    code = "import chatty; e = chatty.Processes(1, 0); print(list(e.map(chatty.chat, [7]))); e.close()"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[7]\n", "")

@@ -80,6 +80,9 @@ def recipe(tmp_path: Path) -> Path:
             ["select.heldout=null", "evaluation.protocols=[harness]", "evaluation.long_text={}"],
             "evaluation.long_text reads held-out text, and select.heldout is null",
         ),
+        (["training.optimizer.betas=[0.9, 1.0]"], "training.optimizer.betas.1: 1.0 must be less than 1"),
+        (["model.create.seed=-5"], "model.create.seed: -5 must be at least 0"),
+        (["evaluation.seed=4294967296"], "evaluation.seed: 4294967296 must be less than 4,294,967,296"),
         (
             ["language_models={en: {sources: [web], estimator: lmplz, lmplz: nowhere/lmplz}}"],
             "language_models.en: `estimator: lmplz` needs KenLM's programs",
