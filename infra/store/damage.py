@@ -119,7 +119,8 @@ def _sentence(begin: str, found: Sequence[Damage]) -> str:
     return (
         f"{begin} {first.artifact.identity} is damaged: {first.place} {first.what}{others}{more}\n"
         f"Restore what is damaged, or build it again: puna run RECIPE {again}{recipe}. "
-        "What else is damaged: puna artifacts verify"
+        f"What else is damaged: puna artifacts verify; what was made of it: puna artifacts lineage "
+        f"{first.artifact.identity} --down"
     )
 
 
