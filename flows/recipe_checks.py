@@ -5,14 +5,17 @@ Each is found here, before anything is read, rather than by a stage that runs af
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from flows.graph import ArtifactReference
 from flows.recipe_errors import nearest
 from tasks.benchmarks.model import QUESTIONS_ONLY
+from tasks.dedup.stage import PREFERENCES
+from tasks.langid.labels import unknown_label
 
 if TYPE_CHECKING:
-    from flows.recipe import EvaluationSection, Recipe, Source
+    from flows.recipe import DedupSection, EvaluationSection, Recipe, Source
 
 
 def check_sources(recipe: Recipe) -> Iterator[str]:
@@ -107,3 +110,110 @@ def _check_tasks(recipe: Recipe, section: EvaluationSection) -> Iterator[str]:
             yield f"evaluation.tasks: nothing is asked; name tasks{there}, or write protocols: [bits-per-byte]"
     elif not section.protocols and section.long_text is None:
         yield "evaluation.protocols: is empty, so nothing is asked; name harness, first-token or bits-per-byte"
+
+
+def check_names(where: str, given: Sequence[str] | None, known: Collection[str]) -> list[str]:
+    """A problem for each name that is not known."""
+    there = ", ".join(known) or "none"
+    return [
+        f"{where}: {name!r} is not in this recipe{nearest(name, list(known))}; there is: {there}"
+        for name in given or ()
+        if name not in known
+    ]
+
+
+def check_languages(recipe: Recipe) -> list[str]:
+    """A language that langid never answers would keep nothing, or score nothing, without a word."""
+    named: list[tuple[str, str, str]] = []  # where, language, model
+    for name, source in recipe.sources.items():
+        if source.langid is None:
+            continue
+        settings = source.quality.settings if source.quality else {}
+        model, keep = source.langid.model, source.langid.keep
+        kept = keep.languages or () if keep else ()
+        by_language = source.category if isinstance(source.category, dict) else {}
+        named += [(f"sources.{name}.langid.keep.languages", language, model) for language in kept]
+        named += [(f"sources.{name}.category", language, model) for language in by_language]
+        named += [(f"sources.{name}.quality.settings", language, model) for language in settings if language != "*"]
+    models = {source.langid.model for source in recipe.sources.values() if source.langid}
+    for name, section in recipe.language_models.items():
+        named += [(f"language_models.{name}", section.language, model) for model in models if len(models) == 1]
+    return [f"{where}: {why}" for where, language, model in named if (why := unknown_label(language, model))]
+
+
+def check_language_models(recipe: Recipe) -> list[str]:
+    """Language models have sources, and what they score has languages."""
+    problems = []
+    for language, section in recipe.language_models.items():
+        problems += check_names(f"language_models.{language}.sources", section.sources, recipe.sources)
+        if section.held_out:
+            problems.append(f"language_models.{language}.held_out: the plan sets it; state select.heldout instead")
+    for name, source in recipe.sources.items():
+        if source.perplexity is None:
+            continue
+        if source.langid is None:
+            problems.append(f"sources.{name}.perplexity needs languages; add sources.{name}.langid")
+        if not recipe.language_models:
+            problems.append(f"sources.{name}.perplexity needs models; add a language_models section")
+    return problems
+
+
+def check_dedup(recipe: Recipe) -> list[str]:
+    """What dedup names is there; without dedup, what rests on it is out too."""
+    if recipe.dedup is not None:
+        return [
+            *_check_crawls(recipe, recipe.dedup),
+            *_check_preferences(recipe, recipe.dedup),
+            *_check_history(recipe, recipe.dedup),
+        ]
+    if not recipe.categories():
+        return []
+    problems = []
+    if recipe.select.heldout is not None:
+        problems.append(
+            "select.heldout: without dedup, copies of held-out text would be trained on; write "
+            "`select: {heldout: null}`, or take out `dedup: null`"
+        )
+    if recipe.select.index and "index" in recipe.select.model_fields_set:
+        problems.append("select.index: an index is made of dedup's signatures; take it out, or take out `dedup: null`")
+    return problems
+
+
+def _check_crawls(recipe: Recipe, dedup: DedupSection) -> list[str]:
+    named = [source for crawl in dedup.crawls for source in crawl]
+    reference_only = [
+        f"dedup.crawls: {name!r} has no category, so it is not deduplicated; take it out"
+        for name in named
+        if name in recipe.sources and recipe.sources[name].category is None
+    ]
+    return [*check_names("dedup.crawls", named, recipe.sources), *reference_only]
+
+
+def _check_preferences(recipe: Recipe, dedup: DedupSection) -> list[str]:
+    """A column that is asked for and that no source has would prefer nothing, without a word."""
+    if "prefer" not in dedup.model_fields_set:
+        return []
+    sections = {"langid", "quality", "perplexity"}
+    there = {name for name in sections for source in recipe.sources.values() if getattr(source, name) is not None}
+    return [
+        f"dedup.prefer: {column!r} is what the section {PREFERENCES[column]} of a source gives, and no source has "
+        "one; add it, or take the column out"
+        for column in (entry.removeprefix("-") for entry in dedup.prefer)
+        if PREFERENCES[column] in sections - there
+    ]
+
+
+def _check_history(recipe: Recipe, dedup: DedupSection) -> list[str]:
+    """A recipe whose own latest selection is its history would drop all it kept, then keep all again, in turns."""
+    own = [
+        reference
+        for reference in dedup.history
+        if (named := ArtifactReference.parse(reference)).recipe == recipe.name
+        and named.name in recipe.sources
+        and named.selector == "latest"
+    ]
+    return [
+        f"dedup.history: {reference} is what this recipe selects itself, so that each run would drop what the last "
+        "one kept; name another recipe's artifact, or this one's by version (@VERSION)"
+        for reference in own
+    ]
