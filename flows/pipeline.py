@@ -5,6 +5,7 @@ The list of stages itself stands in `flows.stages`; this module only walks it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from prefect import flow, tags
 from prefect.runtime import flow_run
 
 from flows.dashboard import publish_run
+from flows.failures import traceback_of
 from flows.listener import CONSOLE
 from flows.plan import Selection
 from flows.prepare import prepare
@@ -91,13 +93,18 @@ def pipeline(
             results.failure = failure
             status = "stopped-by-gate" if isinstance(failure.cause, GateError) else "failed"
             failure.result = results.to_json(run, status)
+            failure.store = prepared.store.root.url
             raise
         except Exception:
             status = "failed"
             raise
         finally:
-            record.end(status, results.stages())
-            publish_run(plan, results.stages(), run)
+            cause = results.failure.cause if results.failure else None
+            with contextlib.ExitStack() as stack:
+                if status != "completed":  # a full disk or a server that is gone must not hide what went wrong first
+                    stack.enter_context(contextlib.suppress(Exception))
+                record.end(status, results.stages(), traceback_of(cause) if cause else "")
+                publish_run(plan, results.stages(), run)
     return results.to_json(run, status)
 
 

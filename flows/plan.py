@@ -104,11 +104,22 @@ def _expand(graph: Graph, selectors: Sequence[str], option: str) -> set[str]:
     for selector in selectors:
         matching = graph.matching(selector)
         if not matching:
-            known = [*dict.fromkeys(node.stage.name for node in graph.nodes.values()), *graph.nodes]
-            guess, there = nearest(selector, known), ", ".join(graph.nodes)
+            guess, there = _guess(graph, selector), ", ".join(graph.nodes)
             raise RecipeError([f"{option} {selector}: this recipe has no such stage{guess}; it has: {there}"])
         found.update(matching)
     return found
+
+
+def _guess(graph: Graph, selector: str) -> str:
+    """What may have been meant: a stage of exactly that name (a phase, a source), else what is spelt alike."""
+    named = [id for id, node in graph.nodes.items() if node.name == selector.rpartition("/")[2]]
+    if named:
+        return f" (did you mean {' or '.join(map(repr, named[:3]))}?)"
+    names = {node.name: id for id, node in graph.nodes.items()}
+    stages = dict.fromkeys(node.stage.name for node in graph.nodes.values())
+    guess = nearest(selector, [*stages, *graph.nodes, *names])
+    meant = next((id for name, id in names.items() if f"{name!r}" in guess), None)
+    return guess if meant is None else f" (did you mean {meant!r}?)"
 
 
 def _wanted(graph: Graph, selection: Selection) -> set[str]:
@@ -202,9 +213,11 @@ def _why(
 ) -> str:
     """What differs from this recipe's latest artifact of the node."""
     latest = store.reference(recipe, node.stage.name, node.name)
-    artifact = store.find(node.stage.name, node.name, latest) if latest else None
-    if artifact is None:
+    if latest is None:
         return "never built"
+    artifact = store.find(node.stage.name, node.name, latest)
+    if artifact is None:
+        return f"its artifact is gone from the store (version {latest})"
     manifest = artifact.manifest
     if manifest["stage_version"] != node.stage.version:
         return f"stage version {manifest['stage_version']} -> {node.stage.version}"

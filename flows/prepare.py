@@ -17,6 +17,7 @@ from infra.stage import StageError
 from infra.store import Store
 from tasks.dedup.agreement import SIGNING, check_index
 from tasks.ingest.stage import STAGE as INGEST
+from tasks.language_model.stage import LanguageModelParameters
 from tasks.model.layers import choose
 from tasks.signatures.stage import STAGE as SIGNATURES
 from tasks.tokenizer.stage import require_growth
@@ -64,11 +65,13 @@ def prepare(
         raise RecipeError([f"{problem}; name a folder, or set engine.kind=inline"])
     _refuse_absent_layers(recipe)
     _refuse_no_growth(recipe)
+    _refuse_long_rows(recipe)
     graph = stages(recipe)
     pins = resolve(graph)
     plan = make_plan(graph, pins, store, recipe.name, selection)
     _refuse_other_indexes(recipe, plan)
     _refuse_other_files(recipe, plan, pins)
+    _refuse_missing_programs(plan)
     return Prepared(recipe, graph, pins, store, plan)
 
 
@@ -77,14 +80,67 @@ def _refuse_absent_layers(recipe: Recipe) -> None:
     section = recipe.model
     if section is None or section.base is None or section.layers is None:
         return
-    try:
-        count = int(json.loads(Path(section.base, "config.json").read_text(encoding="utf-8"))["num_hidden_layers"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return  # an artifact, llama2.c's files, or nothing that can be read: the stage says what is wrong
+    count = _of_config(section.base, "num_hidden_layers")
+    if count is None:
+        return
     try:
         choose(section.layers, count, lambda _: [0.0] * count)
     except StageError as error:
         raise RecipeError([f"{recipe.place_of('model.base')}{error}"]) from None
+
+
+def _of_config(base: str, key: str) -> int | None:
+    """A number of a local base's config.json.
+
+    None where there is none: an artifact, llama2.c's files, or nothing that can be read. The stage says what is wrong.
+    """
+    try:
+        return int(json.loads(Path(base, "config.json").read_text(encoding="utf-8"))[key])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _refuse_long_rows(recipe: Recipe) -> None:
+    """Rows, and evaluations, longer than the positions of a local base whose context the recipe leaves as it is."""
+    model = recipe.model
+    if model is None or model.base is None or model.context is not None:
+        return
+    positions = _of_config(model.base, "max_position_embeddings")
+    stated = {
+        "binning.sequence_length": recipe.binning.sequence_length if recipe.binning and recipe.training else None,
+        "evaluation.max_length": recipe.evaluation.max_length if recipe.evaluation else None,
+    }
+    problems = [
+        f"{recipe.place_of('model.base')}{name}: {length:,} is more than the base's {positions:,} positions; lower it, "
+        "or state model.context with the positions and rope you want"
+        for name, length in stated.items()
+        if length is not None and positions is not None and length > positions
+    ]
+    if problems and not _stretches(model.base):
+        raise RecipeError(problems)
+
+
+def _stretches(base: str) -> bool:
+    """Whether the base's rope grows with the text (dynamic)."""
+    try:
+        config = json.loads(Path(base, "config.json").read_text(encoding="utf-8"))
+        rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+        return "dynamic" in (rope.get("rope_type"), rope.get("type"))
+    except (OSError, ValueError, AttributeError):
+        return True
+
+
+def _refuse_missing_programs(plan: Plan) -> None:
+    """A program that a stage will call and that is not there is a mistake of today too."""
+    from tasks.language_model import lmplz
+
+    for step in plan.steps.values():
+        parameters = step.node.parameters
+        if step.state == "run" and isinstance(parameters, LanguageModelParameters) and parameters.estimator == "lmplz":
+            try:
+                lmplz.find(parameters.lmplz)
+            except StageError as error:
+                raise RecipeError([f"language_models.{step.node.name}: {error}"]) from None
 
 
 def _refuse_no_growth(recipe: Recipe) -> None:
@@ -124,6 +180,8 @@ def _refuse_other_files(recipe: Recipe, plan: Plan, pins: Pins) -> None:
 
 def _refuse_other_indexes(recipe: Recipe, plan: Plan) -> None:
     """Earlier crawls whose index cannot be compared with this one are a mistake now too."""
+    if recipe.dedup is None:
+        return
     wanted = {name: getattr(recipe.dedup, name) for name in SIGNING} | {"version": SIGNATURES.version}
     for step in plan.steps.values():
         if step.state != "run":

@@ -6,7 +6,6 @@ A section of a source holds the parameters of an annotator and, under `keep`, wh
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Sequence
 from glob import glob
 from pathlib import Path
@@ -15,21 +14,30 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 
 from flows.graph import ARTIFACT_SCHEME, ArtifactReference
-from flows.recipe_errors import nearest, problems_of, takes_null
+from flows.recipe_checks import (
+    check_dedup,
+    check_evaluation,
+    check_language_models,
+    check_languages,
+    check_names,
+    check_sources,
+    check_training,
+)
+from flows.recipe_errors import nearest, problems_of
 from flows.recipe_file import Document, RecipeError, dotted, load
 from flows.recipe_file import Path as DataPath
+from flows.recipe_nulls import settle_nulls
 from flows.resolve import NAMED_FILES
 from infra.engine.config import EngineConfig
 from infra.stage import FILE, Parameters
 from tasks.benchmarks.model import Benchmark
 from tasks.binning.stage import BinningParameters
 from tasks.decontaminate.stage import DecontaminateParameters
-from tasks.dedup.stage import PREFERENCES, DedupParameters
+from tasks.dedup.stage import DedupParameters
 from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep
 from tasks.documents.selected import RESERVED_FOLDERS
 from tasks.evaluation.stage import EvaluationParameters
 from tasks.ingest.stage import IngestParameters
-from tasks.langid.labels import unknown_label
 from tasks.langid.stage import LangidParameters
 from tasks.language_model.stage import LanguageModelParameters
 from tasks.line_dedup.stage import LineDedupParameters
@@ -175,7 +183,7 @@ class EvaluationSection(EvaluationParameters):
 
 
 class Recipe(Parameters):
-    """A whole recipe; sections that are missing leave their stages out."""
+    """A whole recipe; sections that are missing leave their stages out, but dedup: what leaves it out is null."""
 
     name: Name
     store: str = "artifacts"
@@ -184,7 +192,7 @@ class Recipe(Parameters):
     language_models: dict[Name, LanguageModelSection] = pydantic.Field(default_factory=dict)
     percentiles: Percentiles = Percentiles()
     benchmarks: dict[Name, Benchmark] = pydantic.Field(default_factory=dict)
-    dedup: DedupSection = DedupSection()
+    dedup: DedupSection | None = DedupSection()
     decontaminate: DecontaminateSection | None = None
     select: SelectParameters = SelectParameters()
     tokenizer: TokenizerParameters | None = None
@@ -237,110 +245,32 @@ class Recipe(Parameters):
         """References between sections name what exists."""
         checks = [
             *self._check_categories(),
-            *self._check_languages(),
-            *self._check_language_models(),
-            *self._check_crawls(),
-            *self._check_preferences(),
-            *self._check_history(),
-            *self._check_names(
+            *check_languages(self),
+            *check_language_models(self),
+            *check_dedup(self),
+            *check_names(
                 "decontaminate.against", self.decontaminate.against if self.decontaminate else (), self.benchmarks
             ),
             "decontaminate: there is no benchmark to search for; add a benchmarks section"
             if self.decontaminate and self.decontaminate.against is None and not self.benchmarks
             else "",
-            *self._check_names("evaluation.tasks", self.evaluation.tasks if self.evaluation else (), self.benchmarks),
+            *check_names("evaluation.tasks", self.evaluation.tasks if self.evaluation else (), self.benchmarks),
             *self._check_models(),
             *self._check_training(),
+            *check_sources(self),
+            *check_training(self),
+            *check_evaluation(self),
         ]
         problems = [problem for problem in checks if problem]
         if problems:
             raise ValueError("\n".join(problems))
         return self
 
-    @staticmethod
-    def _check_names(where: str, given: Sequence[str] | None, known: Any) -> list[str]:
-        there = ", ".join(known) or "none"
-        return [
-            f"{where}: {name!r} is not in this recipe{nearest(name, list(known))}; there is: {there}"
-            for name in given or ()
-            if name not in known
-        ]
-
     def _check_categories(self) -> list[str]:
         return [
             f"sources: category {name!r} is what select calls a folder of its own; name it otherwise"
             for name in self.categories()
             if name in RESERVED_FOLDERS
-        ]
-
-    def _check_languages(self) -> list[str]:
-        """A language that langid never answers would keep nothing, or score nothing, without a word."""
-        named: list[tuple[str, str, str]] = []  # where, language, model
-        for name, source in self.sources.items():
-            if source.langid is None:
-                continue
-            settings = source.quality.settings if source.quality else {}
-            model, keep = source.langid.model, source.langid.keep
-            kept = keep.languages or () if keep else ()
-            by_language = source.category if isinstance(source.category, dict) else {}
-            named += [(f"sources.{name}.langid.keep.languages", language, model) for language in kept]
-            named += [(f"sources.{name}.category", language, model) for language in by_language]
-            named += [(f"sources.{name}.quality.settings", language, model) for language in settings if language != "*"]
-        models = {source.langid.model for source in self.sources.values() if source.langid}
-        for name, section in self.language_models.items():
-            named += [(f"language_models.{name}", section.language, model) for model in models if len(models) == 1]
-        return [f"{where}: {why}" for where, language, model in named if (why := unknown_label(language, model))]
-
-    def _check_language_models(self) -> list[str]:
-        problems = []
-        for language, section in self.language_models.items():
-            problems += self._check_names(f"language_models.{language}.sources", section.sources, self.sources)
-            if section.held_out:
-                problems.append(f"language_models.{language}.held_out: the plan sets it; state select.heldout instead")
-        for name, source in self.sources.items():
-            if source.perplexity is None:
-                continue
-            if source.langid is None:
-                problems.append(f"sources.{name}.perplexity needs languages; add sources.{name}.langid")
-            if not self.language_models:
-                problems.append(f"sources.{name}.perplexity needs models; add a language_models section")
-        return problems
-
-    def _check_crawls(self) -> list[str]:
-        named = [source for crawl in self.dedup.crawls for source in crawl]
-        reference_only = [
-            f"dedup.crawls: {name!r} has no category, so it is not deduplicated; take it out"
-            for name in named
-            if name in self.sources and self.sources[name].category is None
-        ]
-        return [*self._check_names("dedup.crawls", named, self.sources), *reference_only]
-
-    def _check_preferences(self) -> list[str]:
-        """A column that is asked for and that no source has would prefer nothing, without a word."""
-        if "prefer" not in self.dedup.model_fields_set:
-            return []
-        sections = {"langid", "quality", "perplexity"}
-        there = {name for name in sections for source in self.sources.values() if getattr(source, name) is not None}
-        return [
-            f"dedup.prefer: {column!r} is what the section {PREFERENCES[column]} of a source gives, and no source has "
-            "one; add it, or take the column out"
-            for column in (entry.removeprefix("-") for entry in self.dedup.prefer)
-            if PREFERENCES[column] in sections - there
-        ]
-
-    def _check_history(self) -> list[str]:
-        """A recipe whose own latest selection is its history would drop all it kept, then keep all again, in turns."""
-        own = [
-            reference
-            for reference in self.dedup.history
-            if (named := ArtifactReference.parse(reference)).recipe == self.name
-            and named.name in self.sources
-            and named.selector == "latest"
-        ]
-        return [
-            f"dedup.history: {reference} is what this recipe selects itself, so that each run would drop what the last "
-            "one kept; name another recipe's artifact, or this one's by version (@VERSION)"
-            for reference in own
         ]
 
     def _check_models(self) -> list[str]:
@@ -351,6 +281,11 @@ class Recipe(Parameters):
             base = self.model.base or "..."
             problems.append(f"model: needs a tokenizer; add `tokenizer: {{base: {base}}}` to keep the base's")
         if self.evaluation is not None:
+            problems += [
+                f"evaluation.{name}: the plan sets it; take it out"
+                for name in ("benchmarks", "decontaminated", "model")
+                if name in self.evaluation.model_fields_set
+            ]
             phases = [phase.name for phase in self.training.phases] if self.training else []
             problems += [
                 f"training.phases.{name}: {name!r} is what evaluation calls the {what} model; rename the phase"
@@ -362,7 +297,7 @@ class Recipe(Parameters):
                 *(["model"] * bool(self.model)),
                 *phases,
             ]
-            problems += self._check_names("evaluation.models", self.evaluation.models, known_models)
+            problems += check_names("evaluation.models", self.evaluation.models, known_models)
             if not known_models:
                 problems.append("evaluation: there is no model; add a model section")
         return problems
@@ -371,7 +306,7 @@ class Recipe(Parameters):
         """Text to learn from is text that was selected."""
         where = f"tokenizer.{'expand' if section.expand else 'train'}.from"
         categories, named = self.categories(), section.learn_from()
-        problems = self._check_names(where, list(named), {**categories, **self.sources})
+        problems = check_names(where, list(named), {**categories, **self.sources})
         problems += [
             f"tokenizer.{name}: the plan sets it; name sources or categories in `{where}`"
             for name in ("categories", "weights")
@@ -405,7 +340,7 @@ class Recipe(Parameters):
             )
         for phase in self.training.phases:
             if phase.mixture != "buckets":
-                problems += self._check_names(f"training.phases.{phase.name}.mixture", list(phase.mixture), categories)
+                problems += check_names(f"training.phases.{phase.name}.mixture", list(phase.mixture), categories)
             try:
                 self.training.node(phase.name, self.binning.sequence_length)
             except (PlanError, pydantic.ValidationError) as error:
@@ -418,14 +353,17 @@ class Recipe(Parameters):
 
 def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read and check a recipe; file references come out absolute. Raises `RecipeError` with every problem found."""
-    document = load(file, overrides, functools.partial(takes_null, Recipe))
+    document = load(file, overrides)
+    meaningless = settle_nulls(document, Recipe)
     for language, section in (document.data.get("language_models") or {}).items():
         if isinstance(section, dict):
             section.setdefault("language", language)
     try:
         recipe = Recipe.model_validate(document.data)
     except pydantic.ValidationError as error:
-        raise RecipeError(problems_of(error, Recipe, document)) from None
+        raise RecipeError([*meaningless, *problems_of(error, Recipe, document)]) from None
+    if meaningless:
+        raise RecipeError(meaningless)
     located: Recipe = _locate(recipe, (), document)
     problems = _bad_references(located, document)
     if problems:
@@ -433,7 +371,7 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     for path, references in located.file_references().items():
         place = str(document.place(tuple(path.split("."))))
         located._places.update(dict.fromkeys((*references, path), place))
-    for number, reference in enumerate(located.dedup.history):
+    for number, reference in enumerate(located.dedup.history if located.dedup else ()):
         located._places[reference] = str(document.place(("dedup", "history", number)))
     return located
 

@@ -115,6 +115,7 @@ def _reason(detail: Any, path: Path, model: type[pydantic.BaseModel]) -> str:
         return f"is empty; state at least {context.get('min_length', 1)}"
     if kind == "value_error":
         message = str(context.get("error", detail["msg"]))
+        message = message.replace("None is", "null is") if value is None else message
         return message if _show(value) in message or isinstance(value, (dict, list)) else f"{_show(value)}: {message}"
     return f"{_show(value)}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
 
@@ -126,18 +127,8 @@ def nearest(word: str, known: list[str]) -> str:
 
 
 def _show(value: Any) -> str:
-    text = repr(value)
+    text = "null" if value is None else repr(value)
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
-
-
-def takes_null(model: type[pydantic.BaseModel], path: Path) -> bool:
-    """Whether null is a value of its own at `path`, other than what leaving the key out means."""
-    return any(
-        type(None) in typing.get_args(info.annotation) and info.get_default(call_default_factory=True) is not None
-        for found in _models_at(model, path[:-1])
-        for name, info in found.model_fields.items()
-        if path[-1] in (name, info.alias) and not info.is_required()
-    )
 
 
 def _keys_at(model: Any, path: Path) -> set[str]:
@@ -146,6 +137,11 @@ def _keys_at(model: Any, path: Path) -> set[str]:
 
 
 def _models_at(model: Any, path: Path) -> list[type[pydantic.BaseModel]]:
+    return [found for found in annotations_at(model, path) if isinstance(found, type)]
+
+
+def annotations_at(model: Any, path: Path) -> list[Any]:
+    """Models, and maps and lists of something, that may stand at `path`, over all members of unions on the way."""
     candidates = _models(model)
     for step in path:
         following: list[Any] = []
@@ -154,19 +150,27 @@ def _models_at(model: Any, path: Path) -> list[type[pydantic.BaseModel]]:
                 for name, info in candidate.model_fields.items():
                     if step in (name, info.alias):
                         following += _models(info.annotation)
-            else:
-                following += _models(typing.get_args(candidate)[-1 if typing.get_origin(candidate) is dict else 0])
+            elif (typing.get_origin(candidate) is dict) == isinstance(step, str):
+                following += _models(typing.get_args(candidate)[-1 if isinstance(step, str) else 0])
         candidates = following
-    return [found for found in candidates if isinstance(found, type) and issubclass(found, pydantic.BaseModel)]
+    return candidates
+
+
+def members(annotation: Any) -> list[Any]:
+    """The members of a union, of its unions too; an annotation that is none is its only member."""
+    origin = typing.get_origin(annotation)
+    if origin is Annotated:
+        return members(typing.get_args(annotation)[0])
+    if origin in (Union, types.UnionType):
+        return [found for member in typing.get_args(annotation) for found in members(member)]
+    return [annotation]
 
 
 def _models(annotation: Any) -> list[Any]:
     """Models, and maps and lists of something, that an annotation allows."""
-    origin = typing.get_origin(annotation)
-    if origin is Annotated:
-        return _models(typing.get_args(annotation)[0])
-    if origin in (Union, types.UnionType):
-        return [found for member in typing.get_args(annotation) for found in _models(member)]
-    if origin in (dict, list, tuple) or (isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel)):
-        return [annotation]
-    return []
+    return [
+        found
+        for found in members(annotation)
+        if typing.get_origin(found) in (dict, list, tuple)
+        or (isinstance(found, type) and issubclass(found, pydantic.BaseModel))
+    ]

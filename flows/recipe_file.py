@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as File
 from typing import Any
@@ -17,8 +17,6 @@ import yaml
 
 Path = tuple[str | int, ...]
 """Keys and list indices from the top of the recipe down to a value."""
-
-TakesNull = Callable[[Path], bool]
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _OVERRIDE = "-s"
@@ -50,10 +48,14 @@ class Place:
 
 @dataclass
 class Document:
-    """Plain data of a recipe and the place of every value in it."""
+    """Plain data of a recipe and the place of every value in it.
+
+    `replaced`: paths at which a recipe or an override put something over a value that another recipe had stated.
+    """
 
     data: dict[str, Any]
     places: dict[Path, Place] = field(default_factory=dict)
+    replaced: set[Path] = field(default_factory=set)
 
     def place(self, path: Path) -> Place:
         """The place of a value, or of the closest thing around it."""
@@ -63,29 +65,16 @@ class Document:
         return Place("recipe")
 
 
-def load(file: File, overrides: Sequence[str] = (), takes_null: TakesNull = lambda path: False) -> Document:
+def load(file: File, overrides: Sequence[str] = ()) -> Document:
     """Read a recipe with what it extends and apply `key=value` overrides. Raises `RecipeError`.
 
-    A null removes what stands there, or what a recipe extended has there, except where `takes_null(path)` says that it
-    is a value.
+    Nulls stay in the data: what each of them means depends on the models (`flows.recipe_nulls`).
     """
     document = _load(file, ())
     for override in overrides:
         _apply_override(document, override)
     document.data.pop("extends", None)
-    _drop_nulls(document.data, (), takes_null)
     return document
-
-
-def _drop_nulls(data: dict[str, Any], path: Path, takes_null: TakesNull) -> None:
-    for key, value in list(data.items()):
-        if value is None and not takes_null((*path, key)):
-            del data[key]
-        for at, item in enumerate(value) if isinstance(value, list) else ():
-            if isinstance(item, dict):
-                _drop_nulls(item, (*path, key, at), takes_null)
-        if isinstance(value, dict):
-            _drop_nulls(value, (*path, key), takes_null)
 
 
 def _load(file: File, above: tuple[File, ...]) -> Document:
@@ -191,6 +180,8 @@ def _merge(base: Document, over: Document) -> None:
                 merge(into[key], value, here)
             else:
                 forget(here)
+                if into.get(key) is not None:
+                    base.replaced.add(here)
                 into[key] = value
                 base.places.update({p: place for p, place in over.places.items() if p[: len(here)] == here})
 
@@ -201,6 +192,9 @@ def _apply_override(document: Document, override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise RecipeError([f"-s {override}: write key=value, such as -s training.optimizer.lr=1e-4"])
+    if not text.strip():
+        what = f"{key}=null to leave it out, or {key}='\"\"' for empty text"
+        raise RecipeError([f"-s {override}: is empty; write a value, {what}"])
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -208,34 +202,39 @@ def _apply_override(document: Document, override: str) -> None:
     steps = key.strip().split(".")
     data: Any = document.data
     path: Path = ()
-    for number, step in enumerate(steps):
-        last = number == len(steps) - 1
+    while steps:
         if isinstance(data, list):
-            index = _index(data, step, override)
+            index = _index(data, steps.pop(0), override)
             path = (*path, index)
-            if last:
+            if not steps:
                 data[index] = value
             data = data[index]
         elif isinstance(data, dict):
-            # Keys may hold dots (a rule such as gopher.stop_words): prefer the longest existing one.
-            rest = ".".join(steps[number:])
-            if rest in data:
-                path, last, step = (*path, rest), True, rest
-            else:
-                path = (*path, step)
-            if last:
+            step = _key(data, steps)
+            path = (*path, step)
+            if not steps:
+                if data.get(step) is not None:
+                    document.replaced.add(path)
                 data[step] = value
-                break
-            if data.get(step) is None:
+            elif data.get(step) is None:
                 data[step] = {}
                 document.places[path] = Place(_OVERRIDE)
             data = data[step]
         else:
             where = ".".join(map(str, path))
-            raise RecipeError([f"-s {override}: {where} is {data!r}, which has no {step!r} inside; set {where} itself"])
+            problem = f"{where} is {data!r}, which has no {steps[0]!r} inside; set {where} itself"
+            raise RecipeError([f"-s {override}: {problem}"])
     for known in [known for known in document.places if known[: len(path)] == path]:
         del document.places[known]
     document.places[path] = Place(_OVERRIDE)
+
+
+def _key(data: Mapping[str, Any], steps: list[str]) -> str:
+    """Take the next key off `steps`: the longest there is, as keys may hold dots (a rule such as gopher.stop_words)."""
+    words = next((n for n in range(len(steps), 1, -1) if ".".join(steps[:n]) in data), 1)
+    key = ".".join(steps[:words])
+    del steps[:words]
+    return key
 
 
 def _index(items: Sequence[Any], step: str, override: str) -> int:

@@ -132,7 +132,7 @@ def _pin(reference: str, digests: Digests) -> list[Pin] | Unresolved:
     return Unresolved(
         reference,
         f"there is no such file, folder or match{nearest(path.name, there)}; "
-        "name one that exists (paths are relative to the recipe)",
+        "name one that exists (a recipe's paths are relative to its folder, those of -s to the working directory)",
     )
 
 

@@ -42,7 +42,7 @@ class Results:
         for artifact in artifacts.values():
             by_stage.setdefault(artifact.stage, []).append(artifact)
         scores = {a.name: a.statistics.get("scores", {}) for a in by_stage.get("evaluation", ())}
-        report = next(iter(by_stage.get("report", ())), None)
+        report = next((drawn for drawn in by_stage.get("report", ()) if drawn.records.exists("report.html")), None)
         return {
             "run": run,
             "recipe": self.plan.recipe,

@@ -51,9 +51,10 @@ class RunRecord:
         self._record.update(changes)
         self._write()
 
-    def end(self, status: Status, stages: list[dict[str, Any]]) -> None:
-        """Write the end."""
-        self.update(status=status, finished=_now(), stages=stages)
+    def end(self, status: Status, stages: list[dict[str, Any]], failure: str = "") -> None:
+        """Write the end; `failure` is the traceback of what ended it early."""
+        ended: dict[str, JSON] = {"status": status, "finished": _now(), "stages": stages}
+        self.update(**ended, **({"failure": failure} if failure else {}))
 
     def _write(self) -> None:
         self._store.write_run(self.run, self._record)

@@ -21,12 +21,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from flows.proxies import reach_loopback_directly
 from infra.io.files import replace_bytes
 
 FIRST_PORT = 4200
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.05
+
+
+_DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Asks this machine's server whatever proxy the environment names for the world."""
 
 
 class ServerFailed(Exception):
@@ -53,7 +58,7 @@ class Server:
     def is_healthy(self) -> bool:
         """Whether it answers."""
         try:
-            with urllib.request.urlopen(f"{self.api_url}/health", timeout=5) as answer:
+            with _DIRECTLY.open(f"{self.api_url}/health", timeout=5) as answer:
                 return bool(answer.status == 200)
         except (OSError, urllib.error.URLError):
             return False
@@ -72,6 +77,7 @@ def prepare_environment() -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    reach_loopback_directly(os.environ, os.environ.get("PREFECT_API_URL"))
 
 
 def home() -> Path:

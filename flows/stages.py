@@ -105,6 +105,7 @@ def _documents(recipe: Recipe, graph: Graph) -> dict[str, str]:
     signatures = {
         name: graph.add(SIGNATURES, name, _part(SignaturesParameters, recipe.dedup), **read[name])
         for name in trained_on
+        if recipe.dedup
     }
     contaminated = {
         name: graph.add(DECONTAMINATE, name, _decontaminate(recipe), **read[name])
@@ -126,22 +127,24 @@ def _documents(recipe: Recipe, graph: Graph) -> dict[str, str]:
         line_dedup=[edited[name] for name in trained_on if name in edited],
     )
     annotations = {"langid": languages, "quality": quality, "perplexity": perplexity}
-    preferred = {PREFERENCES[column.removeprefix("-")] for column in recipe.dedup.prefer}
-    dedup = graph.add(
-        DEDUP,
-        MAIN,
-        _part(DedupParameters, recipe.dedup),
-        cut=cut,
-        documents=[documents[name] for name in trained_on],
-        signatures=list(signatures.values()),
-        line_dedup=[edited[name] for name in trained_on if name in edited],
-        history=[ArtifactReference.parse(earlier) for earlier in recipe.dedup.history],
-        **{
-            stage: [nodes[name] for name in trained_on if name in nodes]
-            for stage, nodes in annotations.items()
-            if stage in preferred
-        },
-    )
+    preferred = {PREFERENCES[column.removeprefix("-")] for column in (recipe.dedup.prefer if recipe.dedup else ())}
+    dedup = None
+    if recipe.dedup is not None:
+        dedup = graph.add(
+            DEDUP,
+            MAIN,
+            _part(DedupParameters, recipe.dedup),
+            cut=cut,
+            documents=[documents[name] for name in trained_on],
+            signatures=list(signatures.values()),
+            line_dedup=[edited[name] for name in trained_on if name in edited],
+            history=[ArtifactReference.parse(earlier) for earlier in recipe.dedup.history],
+            **{
+                stage: [nodes[name] for name in trained_on if name in nodes]
+                for stage, nodes in annotations.items()
+                if stage in preferred
+            },
+        )
     return {
         name: graph.add(
             SELECT,
@@ -151,7 +154,7 @@ def _documents(recipe: Recipe, graph: Graph) -> dict[str, str]:
             cut=cut,
             dedup=dedup,
             decontaminate=contaminated.get(name) if _takes_passages(recipe) else None,
-            signatures=signatures[name] if recipe.select.index else None,
+            signatures=signatures.get(name) if recipe.select.index else None,
         )
         for name in trained_on
     }

@@ -24,6 +24,8 @@ class StepFailed(Exception):
         self.cause = cause
         self.result: dict[str, Any] | None = None
         """What `puna run --json` prints of the run that failed."""
+        self.store = ""
+        """Its store."""
 
 
 def inputs_of(step: Step, artifacts: Mapping[str, Artifact]) -> dict[str, tuple[Artifact, ...]]:

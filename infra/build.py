@@ -16,8 +16,9 @@ from typing import Any
 
 from infra.context import Context, Progress, no_progress
 from infra.engine.base import Engine
-from infra.stage import Parameters, Pin, Stage, StageError
+from infra.stage import Outcome, Parameters, Pin, Stage, StageError
 from infra.store.artifact import Artifact
+from infra.store.damage import blaming_inputs, refuse_shortened
 from infra.store.identity import library_versions, outputs_digest, source_digest
 from infra.store.lease import lease
 from infra.store.store import Store
@@ -53,43 +54,52 @@ def build(
     """Return the committed artifact of `order`, doing only the work that no earlier run finished.
 
     `force` builds again in a fresh attempt. `on_wait(holder)` is called when another living run holds the lease.
+    Raises what the stage raises, or `Damaged` where its inputs are not what was written.
     """
     stage, name, version = order.stage, order.name, order.version
     home = store.home(stage.name, name, version)
+    inputs = [artifact for artifacts in order.inputs.values() for artifact in artifacts]
+    pins = [pin for pinned in order.pins.values() for pin in pinned]
     with lease(home, on_wait):
         if not force and (found := store.find(stage.name, name, version)) is not None:
             return found
-        attempt = store.attempt(stage, name, version, fresh=force)
-        context = Context(
-            stage, name, version, order.parameters, order.inputs, order.pins, attempt, engine, cpu_threads, progress
-        )
-        started = time.time()
-        outcome = stage.load()(context)
-        _check_ledger(f"{stage.name}/{name}", outcome.ledger)
-        manifest = {
-            "stage": stage.name,
-            "name": name,
-            "version": version,
-            "stage_version": stage.version,
-            "bitwise": stage.bitwise,
-            "parameters": order.parameters.model_dump(mode="json"),
-            "inputs": {role: [_input(a) for a in artifacts] for role, artifacts in order.inputs.items()},
-            "pins": {path: [vars(pin) for pin in pins] for path, pins in order.pins.items()},
-            "attempt": attempt.id,
-            "outputs": sorted(context.outputs, key=lambda output: str(output["path"])),
-            "digest": outputs_digest(context.outputs),
-            "statistics": outcome.statistics,
-            "ledger": outcome.ledger,
-            "code": _code(stage),
-            "environment": _environment(),
-            "timings": {
-                "started": _utc(started),
-                "finished": _utc(time.time()),
-                "seconds": round(time.time() - started, 3),
-            },
-            "run": run,
-        }
-        return store.commit(attempt, stage, name, version, manifest)
+        refuse_shortened(f"{stage.name}/{name}", inputs)
+        with blaming_inputs(f"{stage.name}/{name}", inputs, pins):
+            attempt = store.attempt(stage, name, version, fresh=force)
+            context = Context(
+                stage, name, version, order.parameters, order.inputs, order.pins, attempt, engine, cpu_threads, progress
+            )
+            started = time.time()
+            outcome = stage.load()(context)
+            _check_ledger(f"{stage.name}/{name}", outcome.ledger)
+            return store.commit(attempt, stage, name, version, _manifest(order, context, outcome, started, run))
+
+
+def _manifest(order: Order, context: Context, outcome: Outcome, started: float, run: str) -> dict[str, Any]:
+    stage = order.stage
+    return {
+        "stage": stage.name,
+        "name": order.name,
+        "version": order.version,
+        "stage_version": stage.version,
+        "bitwise": stage.bitwise,
+        "parameters": order.parameters.model_dump(mode="json"),
+        "inputs": {role: [_input(a) for a in artifacts] for role, artifacts in order.inputs.items()},
+        "pins": {path: [vars(pin) for pin in pins] for path, pins in order.pins.items()},
+        "attempt": context.attempt.id,
+        "outputs": sorted(context.outputs, key=lambda output: str(output["path"])),
+        "digest": outputs_digest(context.outputs),
+        "statistics": outcome.statistics,
+        "ledger": outcome.ledger,
+        "code": _code(stage),
+        "environment": _environment(),
+        "timings": {
+            "started": _utc(started),
+            "finished": _utc(time.time()),
+            "seconds": round(time.time() - started, 3),
+        },
+        "run": run,
+    }
 
 
 def _input(artifact: Artifact) -> dict[str, str]:

@@ -7,7 +7,7 @@ import time
 from typing import Annotated, Any
 
 from infra.context import Context
-from infra.stage import NOT_IDENTITY, Outcome, Parameters, Stage
+from infra.stage import NOT_IDENTITY, GateError, Outcome, Parameters, Stage, StageError
 from infra.store import Shard
 
 
@@ -44,3 +44,21 @@ def write(item: tuple[int, ToyParameters], shard: Shard) -> dict[str, Any]:
     with shard.create(f"{shard.key}.txt") as path:
         path.write_text(text)
     return {"characters": len(text)}
+
+
+READER = Stage("reader", version=1, parameters=ToyParameters, run="tests.toy:read", summary="copies its inputs")
+
+
+def read(context: Context) -> Outcome:
+    """Copy the input's files; `fail` and `die` say how it ends instead, having read them."""
+    texts = [artifact.path(name).read_bytes() for artifact in context.inputs["up"] for name in artifact.files()]
+    if context.parameters.fail:
+        raise (KeyError, StageError, GateError, OSError, MemoryError)[context.parameters.fail[0]]("of all things")
+    context.map(_copy, {"all": b"".join(texts)})
+    return Outcome({})
+
+
+def _copy(text: bytes, shard: Shard) -> dict[str, Any]:
+    with shard.create("all.txt") as path:
+        path.write_bytes(text)
+    return {}

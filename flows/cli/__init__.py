@@ -7,6 +7,7 @@ Exit codes: 0 done or nothing to do, 1 a stage failed, 2 bad recipe or arguments
 from __future__ import annotations
 
 import inspect as introspection
+import logging
 
 import typer
 
@@ -36,4 +37,5 @@ for group in (app, *GROUPS.values()):
 
 def main() -> None:
     """Entry point of the `puna` command."""
+    logging.getLogger().addHandler(logging.NullHandler())  # libraries' warnings go to the terminal otherwise
     app()

@@ -54,8 +54,11 @@ def show(reference: RefArgument, store: StoreUrl = "artifacts", as_json: JsonOpt
 
 @app.command("path")
 def path(reference: RefArgument, store: StoreUrl = "artifacts") -> None:
-    """Print the folder of an artifact's data files."""
-    print(open_artifact(store, reference).data.url)
+    """Print the folder of an artifact's data files, which are all there."""
+    artifact = open_artifact(store, reference)
+    with refusals():
+        artifact.require_files()
+    print(artifact.data.url)
 
 
 @app.command("lineage")
@@ -122,7 +125,9 @@ def tag(
 def gc(
     store: StoreUrl = "artifacts",
     apply: Annotated[bool, typer.Option("--apply", help="Delete; without it, only say what would go.")] = False,
-    keep_runs: Annotated[int, typer.Option("--keep-runs", min=0, help="Newest runs whose artifacts stay.")] = 3,
+    keep_runs: Annotated[
+        int, typer.Option("--keep-runs", min=0, help="Newest runs that built something whose artifacts stay.")
+    ] = 3,
 ) -> None:
     """Remove artifacts that no tag, no recent run and no unfinished run needs (a dry run by default)."""
     from infra.store import operations

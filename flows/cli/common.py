@@ -38,12 +38,17 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+_OPENED: list[Any] = []
+"""Artifacts that this command opened: the first to look at where reading fails."""
+
+
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
     """End with a sentence and exit code 2 where what was asked for is wrong, 1 where the store is damaged."""
     from flows.recipe_file import RecipeError
     from infra.stage import StageError
     from infra.store import Damaged
+    from infra.store.damage import blaming_inputs
 
     try:
         yield
@@ -53,24 +58,53 @@ def refusals() -> Iterator[None]:
     except (RecipeError, StageError) as error:
         say(f"error: {error}")
         raise typer.Exit(EXIT_USAGE) from None
+    except typer.Exit:
+        raise
+    except Exception as unforeseen:
+        try:
+            with blaming_inputs("reading", _OPENED):
+                raise
+        except Damaged as error:
+            say(f"error: {error}")
+            raise typer.Exit(EXIT_FAILED) from None
+        except OSError:
+            from flows.failures import Failure, advise, in_words
+
+            advice = advise(Failure(unforeseen))
+            if advice.traceback:
+                raise
+            say(f"error: {in_words(unforeseen)}\n{advice.action}")
+            raise typer.Exit(EXIT_FAILED) from None
 
 
 def open_artifact(store: str, reference: str) -> Any:
-    """The artifact that a REF names."""
+    """The artifact that a REF names; ends the command where there is none."""
     with refusals():
-        return open_store(store).open(reference)
+        return find_artifact(store, reference)
+
+
+def find_artifact(store: str, reference: str) -> Any:
+    """The artifact that a REF names. Raises `ArtifactMissing`."""
+    found = find_store(store).open(reference)
+    _OPENED.append(found)
+    return found
 
 
 def open_store(url: str) -> Any:
-    """The store at a URL; one that is not there is most likely misspelt."""
+    """The store at a URL; ends the command where there is none."""
+    with refusals():
+        return find_store(url)
+
+
+def find_store(url: str) -> Any:
+    """The store at a URL; one that is not there is most likely misspelt. Raises `ArtifactMissing`."""
     from infra.store import ArtifactMissing, Store
 
-    with refusals():
-        store = Store.at(url)
-        local = store.root.local_root
-        if local is not None and not local.is_dir():
-            raise ArtifactMissing(f"there is no store at {local}; name yours with --store, or set PUNA_STORE")
-        return store
+    store = Store.at(url)
+    local = store.root.local_root
+    if local is not None and not local.is_dir():
+        raise ArtifactMissing(f"there is no store at {local}; name yours with --store, or set PUNA_STORE")
+    return store
 
 
 def find_input(store: Any, given: Mapping[str, str]) -> Any:
@@ -81,6 +115,7 @@ def find_input(store: Any, given: Mapping[str, str]) -> Any:
     found = store.find(stage, name, version)
     if found is None:
         raise ArtifactMissing(f"{stage}/{name}@{version} is no longer in the store; run its recipe again to read it")
+    _OPENED.append(found)
     return found
 
 

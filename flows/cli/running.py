@@ -7,7 +7,6 @@ import gc
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -219,30 +218,43 @@ def _run_pipeline(arguments: dict[str, Any], as_json: bool, starting: Starting |
         say(f"error: {error}")
         raise typer.Exit(EXIT_FAILED) from None
     except StepFailed as failure:
-        _report_failure(failure)
+        _report_failure(failure, failure.store)
         if as_json:
             print(json.dumps(failure.result, ensure_ascii=False))
         raise typer.Exit(EXIT_GATE if isinstance(failure.cause, GateError) else EXIT_FAILED) from None
+    except typer.Exit:
+        raise
+    except Exception as error:
+        _report_error(error)
+        raise typer.Exit(EXIT_FAILED) from None
     _print_result(result, as_json)
 
 
-def _report_failure(failure: Any) -> None:
-    """A stage's own error in plain words; anything unforeseen with its traceback, the worker's included."""
-    import traceback
+def _report_failure(failure: Any, store: str) -> None:
+    """A stage's own error in plain words, and what to do; anything unforeseen with its traceback."""
+    from flows.failures import Failure, advise, in_words, traceback_of
 
-    from infra.stage import GateError, StageError
-
-    if not isinstance(failure.cause, StageError):
-        remote = failure.cause.__cause__  # a worker's traceback, as text
-        if type(remote).__name__ == "RemoteTraceback":
-            say(str(remote))
-        else:
-            traceback.print_exception(failure.cause, file=sys.stderr)
-    say(f"error: {failure.step.id} failed: {failure.cause}")
-    if not isinstance(failure.cause, GateError):
-        say("what is finished is kept; run the same command again to go on from there")
-    for note in (failure.result or {}).get("notes", ()):
+    result = failure.result or {}
+    record = str(Path(store, "runs", f"{result['run']}.json")) if result.get("run") else ""
+    advice = advise(Failure(failure.cause, failure.step.id, store, record))
+    if advice.traceback:
+        say(traceback_of(failure.cause))
+    say(f"error: {failure.step.id} failed: {in_words(failure.cause)}")
+    if advice.action:
+        say(advice.action)
+    for note in result.get("notes", ()):
         say(note)
+
+
+def _report_error(error: Exception) -> None:
+    """An error outside of stages."""
+    from flows.failures import Failure, advise, in_words, traceback_of
+
+    advice = advise(Failure(error))
+    if advice.traceback:
+        say(traceback_of(error))
+    say(f"error: {in_words(error)}")
+    say(advice.action)
 
 
 def _print_result(result: dict[str, Any], as_json: bool) -> None:
@@ -324,10 +336,17 @@ def report(
         selection = select(["report"], None, None, ["report"] if force else None, {})
         prepared = prepare(recipe, set_ or (), store, selection)
         prepared.refuse_unresolved()
-    if prepared.plan.to_run():
-        run(recipe, only=["report"], force=["report"] if force else None, set_=set_, store=store)
+    drawn = Results(prepared.plan).to_json(None, "")["report"]
+    if prepared.plan.to_run() or drawn is None:
+        run(
+            recipe,
+            only=["report"],
+            force=["report"] if force or not prepared.plan.to_run() else None,
+            set_=set_,
+            store=store,
+        )
         return
-    print(Results(prepared.plan).to_json(None, "")["report"])
+    print(drawn)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.common import JsonOption, StoreUrl, open_artifact, refusals
+from flows.cli.common import EXIT_USAGE, JsonOption, StoreUrl, find_artifact, refusals, say
 
 app = typer.Typer(help="Compare tokenizers.", no_args_is_help=True)
 
@@ -42,16 +42,38 @@ def compare(
 
     with refusals():
         texts = read_texts(text)
-        paths = {name: _path(name, store) for name in tokenizers}
+        paths, unread = _paths(tokenizers, store)
         short = {
             path: label for label, path in named([path for name, path in paths.items() if path == Path(name)]).items()
         }
-        rows = measure({short.get(path.absolute(), name): path for name, path in paths.items()}, texts)
-    print(json.dumps({"tokenizers": [row.to_json() for row in rows]}, ensure_ascii=False) if as_json else render(rows))
+        rows, unreadable = measure({short.get(path.absolute(), name): path for name, path in paths.items()}, texts)
+    unread |= unreadable
+    if as_json:
+        print(json.dumps({"tokenizers": [row.to_json() for row in rows], "unread": unread}, ensure_ascii=False))
+    elif rows:
+        print(render(rows))
+    for why in unread.values():
+        say(f"error: {why}")
+    if unread:
+        raise typer.Exit(EXIT_USAGE)
+
+
+def _paths(names: list[str], store: str) -> tuple[dict[str, Path], dict[str, str]]:
+    """Where each tokenizer lies, and why some are nowhere."""
+    from infra.stage import StageError
+
+    paths: dict[str, Path] = {}
+    missing: dict[str, str] = {}
+    for name in names:
+        try:
+            paths[name] = _path(name, store)
+        except StageError as error:
+            missing[name] = str(error)
+    return paths, missing
 
 
 def _path(name: str, store: str) -> Path:
     """A local path as it is; what is none, but looks like an artifact, from the store."""
     path = Path(name)
     folder = {"tokenizer": "tokenizer", "model": "checkpoint", "training": "checkpoint"}.get(name.partition("/")[0])
-    return open_artifact(store, name).folder(folder) if folder and not path.exists() else path
+    return find_artifact(store, name).folder(folder) if folder and not path.exists() else path

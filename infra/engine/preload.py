@@ -9,6 +9,7 @@ server would not notice. Workers inherit no alarm.
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import signal
 from types import FrameType
@@ -27,6 +28,7 @@ def _end_with_parent(signum: int, frame: FrameType | None) -> None:
 signal.signal(signal.SIGALRM, _end_with_parent)
 signal.setitimer(signal.ITIMER_REAL, 1.0, 1.0)
 os.environ.update(ONE_THREAD)
+logging.getLogger().addHandler(logging.NullHandler())  # libraries' warnings go to the terminal otherwise
 gc.disable()  # imports make nothing but what stays; a worker collects again (`infra.engine.processes`)
 import_all()
 gc.freeze()

@@ -68,6 +68,10 @@ class Artifact:
         self._refuse_missing(self.files(prefix))
         return self.data.local_folder() / prefix
 
+    def require_files(self) -> None:
+        """Raise `Damaged` where a data file that the manifest lists is not there."""
+        self._refuse_missing(self.files())
+
     def is_whole(self) -> bool:
         """Whether every data file is there with the bytes the manifest lists; reads them all."""
         return all(

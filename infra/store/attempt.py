@@ -16,14 +16,14 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from infra.io.files import TEMPORARY_SUFFIX, sha256_file
 from infra.stage import JSON, StageError
-from infra.store.directory import Directory
+from infra.store.directory import Damaged, Directory
 
 _REFUSED = "refused"
 
@@ -66,8 +66,9 @@ class Shard:
             existing = sha256_file(self.data.local(name))
             if existing != digest and self.bitwise:
                 raise NotDeterministic(
-                    f"{self.data.url}/{name}: this run wrote sha256 {digest[:12]}, an earlier one {existing[:12]}. The "
-                    "stage is not deterministic, or the file was changed by hand; remove the folder above and rerun"
+                    f"{self.data.url}/{name}: this run wrote sha256 {digest[:12]}, an earlier one that was interrupted "
+                    f"{existing[:12]}. That file was damaged or changed since, or the stage is not deterministic: "
+                    "remove the file and run again; where it comes again, please report it"
                 ) from None
             digest, size = existing, self.data.local(name).stat().st_size
         self.outputs.append({"path": name, "bytes": size, "sha256": digest})
@@ -111,11 +112,33 @@ class Attempt:
         return path
 
     def completed(self, key: str) -> dict[str, Any] | None:
-        """The completion record of a shard, or None."""
+        """The completion record of a shard, or None.
+
+        A record that cannot be read, or whose files are gone or of another size, is removed with these files: the shard
+        is done again.
+        """
         name = f"{key}.json"
         if not self.completions.exists(name):
             return None
-        return self.completions.read_json(name)
+        outputs: list[Any] = []
+        try:
+            record = self.completions.read_json(name)
+            outputs = list(record["outputs"])
+            if record["key"] == key and "result" in record and all(map(self._is_there, outputs)):
+                return record
+        except (Damaged, KeyError, TypeError):
+            pass
+        for output in outputs:
+            self.data.remove(str(output["path"]))
+        self.completions.remove(name)
+        return None
+
+    def _is_there(self, output: Mapping[str, JSON]) -> bool:
+        root = self.data.local_root
+        if root is None:
+            return self.data.exists(output["path"])
+        path = root / output["path"]
+        return path.is_file() and bool(path.stat().st_size == output["bytes"])
 
     def complete(self, shard: Shard, result: JSON) -> dict[str, Any]:
         """Write a shard's completion record; when another writer was faster, theirs stands."""

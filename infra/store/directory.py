@@ -92,7 +92,11 @@ class Directory:
         """A whole JSON object; `FileNotFoundError` where there is no file, `Damaged` where it holds something else."""
         try:
             found = json.loads(self.read(name))
-        except ValueError as error:
+        except FileNotFoundError:
+            raise
+        except OSError as error:  # a folder, or a disk that cannot read it
+            found, problem = None, error.strerror or str(error)
+        except (ValueError, RecursionError) as error:
             found, problem = None, str(error)
         else:
             problem = "no JSON object"

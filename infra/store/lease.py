@@ -56,7 +56,8 @@ def _process_start(pid: int) -> str | None:
 
 
 def _holder(home: Directory) -> dict[str, Any] | None:
-    with contextlib.suppress(FileNotFoundError, Damaged):
+    # A lease that is damaged is nobody's: a living holder writes it anew within seconds.
+    with contextlib.suppress(FileNotFoundError, Damaged, KeyError, TypeError, ValueError, OverflowError):
         lease = home.read_json(_LEASE)
         alive = is_alive(lease)
         if alive or (alive is None and time.time() - lease["heartbeat"] < STALE_S):

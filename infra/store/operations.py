@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from infra.io.files import sha256_file
+from infra.store import damage
 from infra.store.artifact import Artifact
 from infra.store.directory import Directory
 from infra.store.lease import is_alive
@@ -71,22 +71,13 @@ def lineage_lines(tree: dict[str, Any], indent: str = "") -> Iterator[str]:
 
 def verify(artifact: Artifact) -> list[str]:
     """Problems of an artifact's data files: missing, unlisted, or with other bytes than the manifest says."""
-    problems = []
     again = f"puna run RECIPE --force {artifact.stage}/{artifact.name}"
-    listed = {output["path"]: output for output in artifact.manifest["outputs"]}
-    there = set(artifact.data.files())
-    for name, output in sorted(listed.items()):
-        if name not in there:
-            problems.append(f"{artifact.identity}: {name} is missing; rebuild it: {again}")
-            continue
-        digest = sha256_file(artifact.data.local(name))
-        if digest != output["sha256"]:
-            problems.append(
-                f"{artifact.identity}: {name} has sha256 {digest[:12]}, the manifest says {output['sha256'][:12]}; "
-                f"restore the file, or rebuild it: {again}"
-            )
-    problems += [f"{artifact.identity}: {name} is not in the manifest" for name in sorted(there - set(listed))]
-    return problems
+    problems = [
+        f"{artifact.identity}: {found.file} {found.what}; restore the file, or build it again: {again}"
+        for found in damage.of_contents(artifact)
+    ]
+    unlisted = sorted({*artifact.data.files()} - {*artifact.files()})
+    return [*problems, *(f"{artifact.identity}: {name} is not in the manifest" for name in unlisted)]
 
 
 def diff(first: Artifact, second: Artifact) -> Iterator[str]:
@@ -127,8 +118,7 @@ def garbage(store: Store, keep_runs: int) -> list[Garbage]:
     records = store.runs()
     finished = [record for record in records if record["status"] == "completed"]
     kept_records = [r for r in records if r["status"] in ("running", "interrupted", "crashed", "failed")]
-    if keep_runs:
-        kept_records += finished[-keep_runs:]
+    kept_records += _newest(finished, keep_runs)
     roots = {f"{s['stage']}/{s['name']}@{s['version']}" for record in kept_records for s in record["stages"]}
     roots |= {f"{r['stage']}/{r['name']}@{r['version']}" for r in store.references() if r["tag"] != LATEST or keep_runs}
     artifacts = {artifact.identity: artifact for artifact in store.artifacts()}
@@ -167,6 +157,18 @@ def garbage(store: Store, keep_runs: int) -> list[Garbage]:
                     if attempt != committed
                 ]
     return found
+
+
+def _newest(finished: list[dict[str, Any]], keep_runs: int) -> list[dict[str, Any]]:
+    """The newest records down to the one that is the `keep_runs`-th to have built something: others do not count."""
+    kept: list[dict[str, Any]] = []
+    built = 0
+    for record in reversed(finished):
+        if built == keep_runs:
+            break
+        kept.append(record)
+        built += any(stage.get("result") == "built" for stage in record["stages"])
+    return kept
 
 
 def _size(home: Directory) -> int:

@@ -8,10 +8,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,28 @@ from infra.stage import JSON, Stage, StageError
 from infra.store.artifact import MANIFEST, Artifact
 from infra.store.attempt import Attempt, NotDeterministic
 from infra.store.directory import Damaged, Directory
-from infra.store.identity import attempt_id
+from infra.store.identity import attempt_id, outputs_digest
 
 LATEST = "latest"
 _RESERVED = ("refs", "runs")
 _REFERENCE_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_MANIFEST_KEYS = {"attempt", "outputs", "inputs", "parameters", "pins", "digest", "code", "timings"}
+_CHECKSUM = "checksum"
+_RUN_KEYS = {"run", "recipe", "status", "owner", "stages"}
+_MANIFEST_KINDS: dict[str, type | tuple[type, ...]] = {
+    "attempt": str,
+    "outputs": list,
+    "inputs": dict,
+    "parameters": dict,
+    "pins": dict,
+    "digest": str,
+    "code": dict,
+    "environment": dict,
+    "timings": dict,
+    "statistics": dict,
+    "ledger": (dict, type(None)),
+    "stage_version": int,
+    "run": str,
+}
 
 
 class ArtifactMissing(StageError):
@@ -79,9 +96,10 @@ class Store:
             manifest = home.read_json(MANIFEST)
         except FileNotFoundError:
             return None
-        if missing := sorted(_MANIFEST_KEYS - manifest.keys()):
+        if problem := _problem(manifest):
             raise Damaged(
-                f"{home.url}/{MANIFEST} is damaged (no {', '.join(missing)}); remove that file and run the recipe again"
+                f"{home.url}/{MANIFEST} is damaged ({problem}); remove that file and run the recipe again: the stage "
+                "is built anew, from its finished shards where they are still there"
             )
         return Artifact(stage, name, version, home, manifest)
 
@@ -121,6 +139,8 @@ class Store:
         records are new even where its data is not.
         """
         home = attempt.home
+        manifest = json.loads(json.dumps(manifest))  # as it will be read
+        manifest[_CHECKSUM] = _checksum(manifest)
         data = json.dumps(manifest, ensure_ascii=False, indent=1).encode()
         try:
             home.create(MANIFEST, data)
@@ -133,11 +153,7 @@ class Store:
                 return older
             if older is not None and stage.bitwise and not same:
                 attempt.refuse()
-                raise NotDeterministic(
-                    f"{stage.name}/{name}@{version} was rebuilt with other bytes: digest {manifest['digest']:.12}, "
-                    f"before {older.digest:.12} (built by {older.manifest['code']}). The older artifact stands; "
-                    f"compare the two attempts below {home.url}"
-                ) from None
+                raise NotDeterministic(_other_bytes(older, manifest)) from None
             home.replace(MANIFEST, data)
         attempt.finish()
         return Artifact(stage.name, name, version, home, manifest)
@@ -172,7 +188,7 @@ class Store:
 
     def _read_reference(self, file: str) -> dict[str, Any]:
         body = self.root.read_json(file)
-        if "version" not in body:
+        if not isinstance(body.get("version"), str):
             raise Damaged(f"{self.root.url}/{file} is damaged (no version); remove that file and run the recipe again")
         return body
 
@@ -182,8 +198,10 @@ class Store:
         stage, _, name = path.partition("/")
         if not name:
             names = self.root.child(stage).folders()
+            if not names:
+                raise ArtifactMissing(f"{self.root.url} has no stage {stage!r}; {self._meant(stage)}")
             if len(names) != 1:
-                there = ", ".join(f"{stage}/{n}" for n in names) or "none"
+                there = ", ".join(f"{stage}/{n}" for n in names)
                 raise ArtifactMissing(f"{reference!r} names a stage; write stage/name, one of: {there}")
             name = names[0]
         versions = self.root.child(f"{stage}/{name}").folders()
@@ -207,6 +225,12 @@ class Store:
             raise ArtifactMissing(f"{reference!r} {what} {self.root.url}; there is: {there}")
         return found[0]
 
+    def _meant(self, name: str) -> str:
+        """What a word that is no stage may stand for: stages' names that are spelt so, else the stages there are."""
+        stages = [stage for stage in self.root.folders() if stage not in _RESERVED]
+        named = [f"{stage}/{name}" for stage in stages if name in self.root.child(stage).folders()]
+        return f"did you mean {' or '.join(named)}?" if named else f"it has: {', '.join(stages) or 'none'}"
+
     # runs ------------------------------------------------------------------------------------------------------------
 
     def write_run(self, run: str, record: dict[str, JSON]) -> None:
@@ -215,7 +239,60 @@ class Store:
 
     def runs(self) -> list[dict[str, Any]]:
         """All run records, oldest first."""
-        return [self.root.read_json(file) for file in self.root.files("runs/")]
+        found = []
+        for file in self.root.files("runs/"):
+            record = self.root.read_json(file)
+            if missing := sorted(_RUN_KEYS - record.keys()):
+                raise Damaged(f"{self.root.url}/{file} is damaged (no {', '.join(missing)}); remove that file")
+            found.append(record)
+        return found
+
+
+def _checksum(manifest: Mapping[str, Any]) -> str:
+    """sha256 over all of a manifest but this."""
+    rest = {key: value for key, value in manifest.items() if key != _CHECKSUM}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _problem(manifest: Mapping[str, Any]) -> str:
+    """What of a manifest is not as it was written; nothing where it is whole. (Older ones have no checksum.)"""
+    if missing := sorted(_MANIFEST_KINDS.keys() - manifest.keys()):
+        return f"no {', '.join(missing)}"
+    if wrong := [key for key, kind in _MANIFEST_KINDS.items() if not isinstance(manifest[key], kind)]:
+        return f"{', '.join(wrong)} of another kind"
+    if _CHECKSUM in manifest:
+        return "" if manifest[_CHECKSUM] == _checksum(manifest) else "its checksum does not fit"
+    try:
+        fits = outputs_digest(manifest["outputs"]) == manifest["digest"]
+    except (KeyError, TypeError):
+        fits = False
+    return "" if fits else "its list of files does not fit its digest"
+
+
+def _other_bytes(older: Artifact, manifest: Mapping[str, Any]) -> str:
+    """What differs, and what can be the cause where the inputs are whole (`infra.store.damage` looks at these)."""
+    before = {output["path"]: output["sha256"] for output in older.manifest["outputs"]}
+    after = {output["path"]: output["sha256"] for output in manifest["outputs"]}
+    differing = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+    changes = [
+        f"{what}.{key}: {was} -> {now}"
+        for what in ("code", "environment")
+        for key, now in manifest[what].items()
+        if (was := older.manifest[what].get(key)) != now and key not in ("git_sha", "dirty", "executable")
+    ]
+    cause = (
+        f"Since it was built there changed: {'; '.join(changes)}. If output may change with that, the stage's version "
+        "was to be raised with it"
+        if changes
+        else "Its code and libraries are the same, so the stage is not deterministic (a bug, please report it), or its "
+        "input was damaged when it was built first and has been mended since"
+    )
+    return (
+        f"{older.identity} was rebuilt with other bytes: {', '.join(differing[:3])}"
+        f"{f' and {len(differing) - 3} more files' if len(differing) > 3 else ''} differ. {cause}. The older artifact "
+        f"stands, the new one lies in {older.home.url}/{manifest['attempt']}. To take the new one: remove "
+        f"{older.home.url} and run again"
+    )
 
 
 def _reference_file(recipe: str, stage: str, name: str, tag: str) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,17 @@ def open_base(folder: Path, scratch: Path) -> Path:
         f"safetensors), or one llama2.c model .bin with one tok*.bin; it has "
         f"{[path.name for path in sorted(folder.iterdir())][:12]}"
     )
+
+
+@contextlib.contextmanager
+def naming(given: Path, opened: Path) -> Iterator[None]:
+    """Errors inside name the folder that was given, where they would name what `open_base` made of it."""
+    try:
+        yield
+    except StageError as error:
+        if given == opened or str(opened) not in str(error):
+            raise
+        raise type(error)(str(error).replace(str(opened), str(given))) from error
 
 
 @dataclass(frozen=True)

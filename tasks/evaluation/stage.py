@@ -70,7 +70,7 @@ class EvaluationParameters(Parameters):
     heldout_floor: HeldOutFloor = HeldOutFloor()
     max_length: int | None = pydantic.Field(None, gt=1)
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    seed: int = 1234
+    seed: int = pydantic.Field(default=1234, ge=0, lt=2**32)
     decontaminated: tuple[str, ...] = ()
     model: Annotated[str | None, FILE] = None
     batch_size: Annotated[int, NOT_IDENTITY] = pydantic.Field(16, gt=0)

@@ -10,7 +10,7 @@ from typing import Any
 from infra.context import Context
 from infra.stage import Outcome
 from infra.store.attempt import Shard
-from tasks.checkpoints.base import folder_of, open_base
+from tasks.checkpoints.base import folder_of, naming, open_base
 from tasks.checkpoints.llama_config import llama_config
 from tasks.checkpoints.tokenizer_files import read_settings, read_tokenizer, size_of
 from tasks.model.checkpoint import SINGLE
@@ -34,7 +34,8 @@ def run(context: Context) -> Outcome:
     )
     base = open_base(given, context.scratch())
     rows = json.loads(artifact.path("new_tokens.json").read_text(encoding="utf-8"))
-    return Outcome(statistics=operate(context, parameters, base, tokenizer, rows))
+    with naming(given, base):
+        return Outcome(statistics=operate(context, parameters, base, tokenizer, rows))
 
 
 @dataclass(frozen=True)

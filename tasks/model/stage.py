@@ -23,7 +23,7 @@ class Create(Parameters):
     tie_word_embeddings: bool = False
     initializer_range: float = pydantic.Field(default=0.02, gt=0)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    seed: int = 0
+    seed: int = pydantic.Field(default=0, ge=0)
 
     @pydantic.model_validator(mode="after")
     def _heads_divide(self) -> Self:
@@ -183,7 +183,7 @@ class ModelParameters(Parameters):
     """Rows of the embedding matrices; the tokenizer keeps its own size."""
     max_file_bytes: Bytes = pydantic.Field(default=5_000_000_000, gt=0)
     """Tensors of one weight file; a larger tensor has a file of its own."""
-    seed: int = 0
+    seed: int = pydantic.Field(default=0, ge=0)
     """Of `embeddings: random`."""
 
     @property

@@ -185,9 +185,18 @@ def _llama2c_count(path: Path) -> int:
     return count
 
 
-def compare(tokenizers: Mapping[str, Path], texts: Sequence[str]) -> list[Row]:
-    """One row per tokenizer, in the order given."""
-    return [_row(name, open_coder(path), texts) for name, path in tokenizers.items()]
+def compare(tokenizers: Mapping[str, Path], texts: Sequence[str]) -> tuple[list[Row], dict[str, str]]:
+    """One row per tokenizer, in the order given; and, by name, why the others cannot be read."""
+    rows: list[Row] = []
+    unread: dict[str, str] = {}
+    for name, path in tokenizers.items():
+        try:
+            rows.append(_row(name, open_coder(path), texts))
+        except StageError as error:
+            unread[name] = str(error)
+        except OSError as error:
+            unread[name] = f"{path} cannot be read: {error.strerror or error}"
+    return rows, unread
 
 
 def _row(name: str, coder: Coder, texts: Sequence[str]) -> Row:

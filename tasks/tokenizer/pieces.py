@@ -37,6 +37,8 @@ from tasks.tokenizer.learn import Step
 from tasks.tokenizer.rules import SplittingRules
 
 EXAMPLES = 20
+MOST_FAULTS = 20
+"""Bad lines of a file that are told at once."""
 LIMITLESS = 2**31
 _REFUSED = {"\n": "a line feed", "\r": "a carriage return", "\0": "a NUL"}
 
@@ -104,13 +106,24 @@ def read_pieces(path: Path, longest: int) -> list[Given]:
     U+2581 stands for a space in both, as sentencepiece writes it.
     """
     model = path.suffix == ".model" or is_model(path)  # a damaged one is to be told what it is
-    found = list(_model_pieces(path) if model else _json_pieces(path))
-    for piece in found:
+    faults: list[str] = []
+    found: list[Given] = []
+    for piece in _model_pieces(path) if model else _json_pieces(path, faults):
         if fault := _fault(piece.text, longest):
-            raise StageError(f"{piece.place}: {fault}")
+            faults.append(f"{piece.place}: {fault}")
+        else:
+            found.append(piece)
+    _refuse(faults)
     if not found:
         raise StageError(f'{path.name}: no pieces in it; write one JSON object a line, such as {{"piece": "你好"}}')
     return found
+
+
+def _refuse(faults: Sequence[str]) -> None:
+    """Raise `StageError` with all faults, up to `MOST_FAULTS` of them."""
+    if faults:
+        more = f"\n... and {len(faults) - MOST_FAULTS:,} more" if len(faults) > MOST_FAULTS else ""
+        raise StageError("\n".join(faults[:MOST_FAULTS]) + more)
 
 
 def _fault(text: str, longest: int) -> str | None:
@@ -131,7 +144,8 @@ def _fault(text: str, longest: int) -> str | None:
     return None
 
 
-def _json_pieces(path: Path) -> Iterator[Given]:
+def _json_pieces(path: Path, faults: list[str]) -> Iterator[Given]:
+    """The pieces of lines that hold one; what is wrong with the others goes to `faults`."""
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             place = f"{path.name}:{number}"
@@ -140,9 +154,11 @@ def _json_pieces(path: Path) -> Iterator[Given]:
             try:
                 row = json.loads(line)
             except ValueError as error:
-                raise StageError(f'{place}: not JSON ({error}); write {{"piece": "你好"}}') from error
+                faults.append(f'{place}: not JSON ({error}); write {{"piece": "你好"}}')
+                continue
             if not isinstance(row, dict) or not isinstance(row.get("piece"), str):
-                raise StageError(f'{place}: no string under "piece"; write {{"piece": "你好"}}')
+                faults.append(f'{place}: no string under "piece"; write {{"piece": "你好"}}')
+                continue
             yield Given(row["piece"].replace(WHITESPACE, " "), place)
 
 
@@ -186,10 +202,11 @@ def _wanted(base: Tokenizer, family: Family, given: Sequence[Given], account: Ac
     holds_added = added_tokens_in(base)
     seen: set[Any] = set()
     wanted: list[tuple[Given, Any]] = []
+    faults: list[str] = []
     for piece in given:
         special = holds_added(piece.text)
         if special and piece.own:
-            raise StageError(
+            faults.append(
                 f"{piece.place}: the piece {piece.text!r} holds one of the base's special or added tokens, which are "
                 "matched before any piece; take the line out"
             )
@@ -201,6 +218,7 @@ def _wanted(base: Tokenizer, family: Family, given: Sequence[Given], account: Ac
             wanted.append((piece, content))
         else:
             account.skip(reason, piece)
+    _refuse(faults)
     return wanted
 
 

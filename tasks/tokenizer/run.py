@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from infra.context import Context
 from infra.stage import Outcome, StageError
 from infra.store.attempt import Shard
-from tasks.checkpoints.base import MODEL_FILE, BaseTokenizer, folder_of, open_base, read_base_tokenizer
+from tasks.checkpoints.base import MODEL_FILE, BaseTokenizer, folder_of, naming, open_base, read_base_tokenizer
 from tasks.checkpoints.sentencepiece_model import SentencePieceModel
 from tasks.checkpoints.tokenizer_files import named_by_config, read_settings, size_of, write_tokenizer
 from tasks.tokenizer.expand import Grown, grow, unreachable
@@ -83,7 +83,8 @@ class Made:
 def make(work: Work, shard: Shard) -> dict[str, Any]:
     """Make the tokenizer, prove it and write it."""
     with tempfile.TemporaryDirectory() as scratch:
-        made = _made(work, Path(scratch))
+        with naming(Path(work.base or ""), Path(scratch) / "base"):
+            made = _made(work, Path(scratch))
         before = made.before.tokenizer if made.before else None
         after, learned = made.grown.tokenizer, made.grown.tokens
         tokens = learned if before is not None else []

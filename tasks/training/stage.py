@@ -29,12 +29,15 @@ from tasks.training.plan import (
 NO_WARMUP = Duration(amount=Fraction(0))
 
 
+_Beta = Annotated[float, pydantic.Field(ge=0.0, lt=1.0)]
+
+
 class Optimizer(Parameters):
     """AdamW (Loshchilov and Hutter 2019); weight decay acts on matrices only, `gradient_clip` is a global norm."""
 
     name: Literal["adamw"] = "adamw"
     lr: float = pydantic.Field(default=3e-4, gt=0)
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[_Beta, _Beta] = (0.9, 0.95)
     eps: float = pydantic.Field(default=1e-8, gt=0)
     weight_decay: float = pydantic.Field(default=0.1, ge=0)
     gradient_clip: float = pydantic.Field(default=1.0, ge=0, description="0 does not clip")

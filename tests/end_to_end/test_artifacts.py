@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from infra.store import Store, operations
 from tests.end_to_end.fixtures import Puna, SmallRun
 
 pytestmark = pytest.mark.timeout(900)  # the whole runs behind a first test take minutes on a busy machine
@@ -47,3 +48,35 @@ def test_verify_finds_a_flipped_byte(puna: Puna, small_run: SmallRun, tmp_path: 
     assert found.stdout.endswith(" 1 problems\n")
     one = puna("artifacts", "verify", f"{artifact.stage}/{artifact.name}@{artifact.version}", "--store", copy)
     assert one.returncode == 1
+
+
+def test_a_damaged_input_is_named_with_the_way_back_and_the_way_back_works(
+    puna: Puna, small_run: SmallRun, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(small_run.url, copy)
+    artifact = small_run.artifacts()["select/crawl"]
+    name = artifact.files("web-zh/")[0]
+    victim = copy / Path(artifact.path(name)).relative_to(small_run.url)
+    text = victim.read_text(encoding="utf-8")
+    victim.write_text(text.replace("的", "地", 1), encoding="utf-8")  # reads as well as before
+    done = puna("run", small_run.recipe, "--store", copy, "--only", "binning/web-zh", "--force", "binning/web-zh")
+    assert done.returncode == 1 and "Traceback" not in done.stderr and "compare the two" not in done.stderr
+    assert f"input {artifact.identity} is damaged: {victim} has sha256 " in " ".join(done.stderr.split())
+    assert "puna run RECIPE --force select/crawl" in done.stderr and "run the same command" not in done.stderr
+    mended = puna("run", small_run.recipe, "--store", copy, "--only", "select/crawl", "--force", "select/crawl")
+    assert mended.returncode == 0, mended.stderr
+    again = Store.at(str(copy)).find(artifact.stage, artifact.name, artifact.version)
+    assert again is not None and again.digest == artifact.digest and operations.verify(again) == []
+    assert again.path(name).read_text(encoding="utf-8") == text
+
+
+def test_reading_a_damaged_artifact_names_it(puna: Puna, small_run: SmallRun, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(small_run.url, copy)
+    artifact = small_run.artifacts()["dedup/main"]
+    victim = copy / Path(artifact.path("clusters.parquet")).relative_to(small_run.url)
+    victim.write_bytes(victim.read_bytes()[:-20])
+    done = puna("inspect", "--stage", "dedup/main", "--store", copy)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert f"input {artifact.identity} is damaged: {victim} has " in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,9 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.recipe import recipe_schema
+from infra.store import Store
+from tests.stage_harness import run_stage
+from tests.toy import TOY, ToyParameters
 
 ROOT = Path(__file__).resolve().parents[2]
 PUNA = Path(sys.executable).with_name("puna")
@@ -80,6 +84,50 @@ def test_tokenizers_are_compared_and_missing_ones_named(tmp_path: Path) -> None:
     assert "| 3 |" in " ".join(CliRunner().invoke(app, words).stdout.split())
     refused = CliRunner().invoke(app, ["tokenizer", "compare", "tokenizer/main", *words[3:], "--store", str(tmp_path)])
     assert refused.exit_code == 2 and "tokenizer/main" in refused.stderr
+
+
+def test_tokenizers_that_cannot_be_read_leave_the_others_compared(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(models.WordLevel({"a": 0, "?": 1}, unk_token="?"))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "text.txt").write_text("a\n")
+    given = [str(tmp_path / "tokenizer.json"), str(tmp_path / "gone"), "tokenizer/main"]
+    words = ["tokenizer", "compare", *given, "--text", str(tmp_path / "text.txt"), "--store", str(tmp_path)]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2 and "| tokenizer.json |" in " ".join(done.stdout.split())
+    assert (
+        "gone does not exist" in done.stderr and "has no stage" not in done.stdout and "tokenizer/main" in done.stderr
+    )
+    found = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    assert len(found["tokenizers"]) == 1 and len(found["unread"]) == 2
+
+
+def test_the_path_of_an_artifact_is_that_of_files_that_are_there(tmp_path: Path) -> None:
+    artifact = run_stage(TOY, ToyParameters(), tmp_path=tmp_path)
+    words = ["artifacts", "path", "toy/main", "--store", str(tmp_path / "store")]
+    Store.at(str(tmp_path / "store")).set_reference("r", artifact, "latest")
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0 and Path(done.stdout.strip()) == artifact.data.local_root
+    shutil.rmtree(artifact.folder())
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 1 and done.stdout == ""
+    assert "has lost its data file part-00000.txt" in done.stderr and "--force toy/main" in done.stderr
+
+
+def test_a_path_of_an_override_is_relative_to_what_its_error_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    (folder / "r.yaml").write_text("name: r\nsources: {a: {ingest: {format: text, paths: [gone.txt]}}}\n")
+    (tmp_path / "here.txt").write_text("text")
+    monkeypatch.chdir(tmp_path)
+    run = ["run", str(folder / "r.yaml"), "--store", str(tmp_path / "s")]
+    said = CliRunner().invoke(app, run).stderr
+    assert f"{folder / 'gone.txt'}: there is no such file" in said and "those of -s to the working directory" in said
+    said = CliRunner().invoke(app, [*run, "-s", "sources.a.ingest.paths=[gone.txt]"]).stderr
+    assert f"{tmp_path / 'gone.txt'}: there is no such file" in said
+    plan = ["plan", *run[1:], "--json", "-s", "sources.a.ingest.paths=[here.txt]"]
+    assert json.loads(CliRunner().invoke(app, plan).stdout)["stages"][0]["result"] == "run"
 
 
 def test_run_refuses_what_is_not_there_before_anything_starts(tmp_path: Path) -> None:

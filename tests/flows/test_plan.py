@@ -171,3 +171,29 @@ def test_the_first_failure_stops_what_has_not_begun(store: Store) -> None:
     with pytest.raises(StepFailed, match="toy/b failed: b is bad"):
         walk(plan, one, {}, side_by_side=1)
     assert begun == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("selector", "guess"),
+    [("a", "'toy/a'"), ("other/b", "'toy/b'"), ("tyo", "'toy'"), ("toy/aa", "'toy/a'"), ("injct", "'toy/inject'")],
+)
+def test_a_selector_that_names_no_stage_is_told_the_one_of_that_name(selector: str, guess: str, store: Store) -> None:
+    graph = diamond()
+    graph.add(TOY, "inject", ToyParameters())
+    for selection in (Selection(only=(selector,)), Selection(pins={selector: "1"}), Selection(force=(selector,))):
+        with pytest.raises(RecipeError) as refused:
+            make_plan(graph, resolve(graph), store, "r", selection)
+        assert f"(did you mean {guess}?)" in str(refused.value)
+
+
+def test_an_artifact_that_was_deleted_was_built(store: Store) -> None:
+    plan = run(diamond(), store)
+    version = plan.steps["toy/b"].version
+    store.root.child(f"toy/b/{version}").remove()
+    after = make_plan(diamond(), resolve(diamond()), store, "r")
+    assert after.steps["toy/b"].why == f"its artifact is gone from the store (version {version})"
+    other = make_plan(diamond(b="B"), resolve(diamond(b="B")), store, "r")
+    assert other.steps["toy/b"].why == f"its artifact is gone from the store (version {version})"
+    graph = diamond()
+    graph.add(TOY, "new", ToyParameters())
+    assert make_plan(graph, resolve(graph), store, "r").steps["toy/new"].why == "never built"

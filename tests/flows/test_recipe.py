@@ -235,7 +235,7 @@ def test_null_is_a_value_where_it_is_not_the_default(good: Path, tmp_path: Path)
     )
     assert read_recipe(child).select.heldout is None and read_recipe(child).decontaminate is None
     good.write_text(GOOD + "select: {heldout: null}\ndedup: null\n")
-    assert read_recipe(good).select.heldout is None and read_recipe(good).dedup.verify == 0.8
+    assert read_recipe(good).select.heldout is None and read_recipe(good).dedup is None
     good.write_text(GOOD + "dedup:\n")
     with pytest.raises(RecipeError, match=r"r\.yaml:\d+: dedup: is empty; write a value, {} for a section"):
         read_recipe(good)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from infra.build import LedgerDoesNotBalance, _check_ledger
 from infra.stage import Stage, StageError
-from infra.store import ArtifactMissing, Damaged, NotDeterministic, Store, operations
+from infra.store import Artifact, ArtifactMissing, Damaged, NotDeterministic, Store, operations
 from infra.store.directory import Directory
 from infra.store.identity import canonical, version_of
 from infra.store.lease import _holder, is_alive, lease, process_identity
@@ -190,6 +190,33 @@ def test_garbage_spares_what_is_referenced(tmp_path: Path) -> None:
     assert [item.what for item in found] == [gone.identity]
     found[0].home.remove()
     assert [a.identity for a in store.artifacts()] == [kept.identity]
+
+
+def test_runs_that_built_nothing_do_not_count(tmp_path: Path) -> None:
+    store = Store.at(str(tmp_path / "store"))
+    made = [run_stage(TOY, ToyParameters(word=f"word {number}"), tmp_path=tmp_path) for number in range(4)]
+
+    def record(number: int, artifact: Artifact, result: str) -> None:
+        stage = {"stage": artifact.stage, "name": artifact.name, "version": artifact.version, "result": result}
+        body = {"run": f"{number}", "recipe": "r", "status": "completed", "owner": {}, "stages": [stage]}
+        store.write_run(f"{number}", body)
+
+    for number, artifact in enumerate(made[:3]):
+        record(number, artifact, "built")
+    for number in range(3, 9):
+        record(number, made[3], "hit")
+    gone = {keep: {item.what for item in operations.garbage(store, keep_runs=keep)} for keep in (0, 1, 2, 3)}
+    names = [artifact.identity for artifact in made]
+    assert gone == {0: {*names}, 1: {*names[:2]}, 2: {names[0]}, 3: set()}
+
+
+def test_a_reference_that_names_no_stage_is_told_what_may_be_meant(tmp_path: Path) -> None:
+    store = Store.at(str(tmp_path / "store"))
+    run_stage(TOY, ToyParameters(), name="inject", tmp_path=tmp_path)
+    with pytest.raises(ArtifactMissing, match=r"has no stage 'inject'; did you mean toy/inject\?"):
+        store.open("inject")
+    with pytest.raises(ArtifactMissing, match=r"has no stage 'tyo'; it has: toy$"):
+        store.open("tyo")
 
 
 def test_an_unbalanced_ledger_fails() -> None:

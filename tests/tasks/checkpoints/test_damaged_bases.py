@@ -274,3 +274,22 @@ def test_settings_that_are_whole_are_carried(tmp_path: Path) -> None:
     assert found["pad_token"] == "</s>" and found["extra_special_tokens"] == {"image_token": "<s>"}
     write_tokenizer(read_base_tokenizer(opened).tokenizer, tmp_path / "target", found)
     assert AutoTokenizer.from_pretrained(tmp_path / "target").pad_token == "</s>"
+
+
+def test_an_error_on_weights_beside_a_model_file_names_the_users_folder(tmp_path: Path) -> None:
+    """A base whose tokenizer is converted is opened in a scratch folder, of which the user knows nothing."""
+    whole = base(tmp_path / "made")
+    given = tmp_path / "given"
+    given.mkdir()
+    for name in ("config.json", SINGLE):
+        (given / name).write_bytes((whole / name).read_bytes())
+    write_model("llama", given)
+    cut(SINGLE)(given)
+    with pytest.raises(StageError, match="is no whole safetensors file") as refused:
+        run_stage(
+            MODEL,
+            ModelParameters(base=str(given)),
+            {"tokenizer": kept_tokenizer(whole, tmp_path)},
+            tmp_path=tmp_path,
+        )
+    assert str(given / SINGLE) in str(refused.value) and "scratch" not in str(refused.value)

@@ -37,7 +37,7 @@ def tokenizers(tmp_path: Path) -> dict[str, Path]:
 
 def test_the_table_counts_what_it_says(tokenizers: dict[str, Path]) -> None:
     texts = [*CHINESE, *ENGLISH]
-    rows = {row.name: row for row in compare(tokenizers, texts)}
+    rows = {row.name: row for row in compare(tokenizers, texts)[0]}
     assert list(rows) == ["bytes", "zh.json", "sp.model", "llama2c", "tok.bin"]
     plain = rows["bytes"]
     assert (plain.vocabulary, plain.samples) == (259, 30)
@@ -54,13 +54,13 @@ def test_the_table_counts_what_it_says(tokenizers: dict[str, Path]) -> None:
 
 
 def test_special_tokens_in_the_text_are_text(tokenizers: dict[str, Path]) -> None:
-    rows = compare({"bytes": tokenizers["bytes"], "llama2c": tokenizers["llama2c"]}, MIXED)
+    rows, _ = compare({"bytes": tokenizers["bytes"], "llama2c": tokenizers["llama2c"]}, MIXED)
     assert [row.lossy for row in rows] == [0, 0]
     assert rows[0].tokens == rows[0].bytes
 
 
 def test_the_table_as_shown(tokenizers: dict[str, Path]) -> None:
-    shown = render(compare({"bytes": tokenizers["bytes"]}, ["ab", "公"])).split("\n")
+    shown = render(compare({"bytes": tokenizers["bytes"]}, ["ab", "公"])[0]).split("\n")
     assert [cell.strip() for cell in shown[2].strip("|").split("|")] == [
         "bytes",
         "259",
@@ -138,7 +138,7 @@ def test_tokenizers_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
 
 def test_a_word_level_tokenizer_counts_its_unknown_tokens(tmp_path: Path) -> None:
     Tokenizer(models.WordLevel({"a": 0, "[UNK]": 1}, unk_token="[UNK]")).save(str(tmp_path / "words.json"))
-    (row,) = compare({"words": tmp_path / "words.json"}, ["a", "b"])
+    ((row,), _) = compare({"words": tmp_path / "words.json"}, ["a", "b"])
     assert (row.tokens, row.unknown, row.lossy) == (2, 1, 1)
 
 
@@ -146,7 +146,22 @@ def test_a_word_level_tokenizer_counts_its_unknown_tokens(tmp_path: Path) -> Non
 def test_published_tokenizers(real_data: Path) -> None:
     folders = [real_data / "tokenizers" / name for name in ("llama2-32000", "chinese-llama2-55296", "llama3-128k")]
     texts = read_texts(sorted((real_data / "prose_zh/ruanyf-weekly/docs").glob("issue-1*.md")))
-    rows = compare(named(folders), texts)
+    rows, _ = compare(named(folders), texts)
     assert [row.vocabulary for row in rows] == [32_000, 55_296, 128_256]
     assert [row.lossy for row in rows] == [0, 0, 0]
     assert rows[1].tokens < 0.7 * rows[0].tokens, "Colossal's README: 0.668 against 1.205"
+
+
+def test_what_cannot_be_read_is_told_and_the_others_are_compared(tokenizers: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "nonsense.model").write_text("nonsense")
+    given = {
+        "gone": tmp_path / "gone",
+        "bytes": tokenizers["bytes"],
+        "folder": tmp_path,
+        "broken": tmp_path / "broken.json",
+    }
+    rows, unread = compare({**given, "nonsense": tmp_path / "nonsense.model"}, ["ab"])
+    assert [row.name for row in rows] == ["bytes"] and rows[0].tokens == 2
+    assert list(unread) == ["gone", "folder", "broken", "nonsense"]
+    assert "does not exist" in unread["gone"] and "is no tokenizer.json" in unread["broken"]

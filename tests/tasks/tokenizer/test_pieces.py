@@ -110,6 +110,24 @@ def test_what_cannot_be_a_piece_is_refused_with_its_line(tmp_path: Path, line: s
         read_pieces(jsonl(tmp_path, '{"piece": "今"}', line), 16)
 
 
+def test_all_bad_lines_are_told_at_once_up_to_a_limit(tmp_path: Path) -> None:
+    bad = ["piece", '{"piece": 5}', '{"piece": "今"}', '{"piece": ""}', '{"piece": "%s"}' % ("好" * 17)]
+    with pytest.raises(StageError) as refused:
+        read_pieces(jsonl(tmp_path, *bad), 16)
+    assert [line.split(": ")[0] for line in str(refused.value).split("\n")] == [
+        f"list.jsonl:{number}" for number in (1, 2, 4, 5)
+    ]
+    with pytest.raises(StageError, match=r"list\.jsonl:20: .*\n\.\.\. and 30 more$"):
+        read_pieces(jsonl(tmp_path, *["no"] * 50), 16)
+
+
+def test_all_pieces_with_special_tokens_are_told_at_once() -> None:
+    base = Tokenizer.from_str(BASES["sentencepiece"].to_str())
+    base.add_special_tokens([AddedToken("<|sep|>", special=True)])
+    with pytest.raises(StageError, match=r"list.jsonl:1: .*\nlist.jsonl:3: "):
+        add_pieces(base, given_("a<|sep|>", "今", "<|sep|>b"))
+
+
 def test_undecodable_and_empty_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bytes.jsonl").write_bytes(b'{"piece": "\xff"}\n')
     with pytest.raises(StageError, match=r"bytes.jsonl:1: not JSON"):

@@ -1,0 +1,147 @@
+"""Damage in the store: files that are not what the manifest lists, and failures that come of it.
+
+A stage that fails, whatever it says, is not to blame while its inputs are damaged, so a failure is the moment to read
+them again (`blaming_inputs`). Sizes are looked at before a stage starts (`refuse_shortened`): that costs nothing, and
+text that is cut short reads well to its last line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.io.files import sha256_file
+from infra.stage import Pin
+from infra.store.artifact import Artifact
+from infra.store.directory import Damaged
+
+CHECK_LIMIT_S = 120.0
+"""Seconds that a failure may spend on reading its inputs again."""
+
+MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One data file that is not what its artifact's manifest lists."""
+
+    artifact: Artifact
+    file: str
+    what: str
+    """"is missing", "has 12 bytes, its manifest says 24", ..."""
+
+    @property
+    def place(self) -> str:
+        """Where the file lies, or its copy of a remote store."""
+        return str(self.artifact.data.local(self.file)) if self.what != _MISSING else self._url
+
+    @property
+    def _url(self) -> str:
+        return f"{self.artifact.data.url}/{self.file}"
+
+
+_MISSING = "is missing"
+
+
+def of_sizes(artifact: Artifact) -> Iterator[Damage]:
+    """Data files of a local artifact that are missing or have another size; reads none."""
+    root = artifact.data.local_root
+    for output in artifact.manifest["outputs"] if root is not None else ():
+        try:
+            size = (root / output["path"]).stat().st_size
+        except OSError:
+            yield Damage(artifact, output["path"], _MISSING)
+            continue
+        if size != output["bytes"]:
+            yield Damage(artifact, output["path"], f"has {size:,} bytes, its manifest says {output['bytes']:,}")
+
+
+def of_contents(artifact: Artifact, until: float = float("inf")) -> Iterator[Damage]:
+    """Data files that are missing or have other bytes, in name order; reads them all, until that `time.monotonic()`."""
+    for output in sorted(artifact.manifest["outputs"], key=lambda output: str(output["path"])):
+        if time.monotonic() > until:
+            return
+        name = output["path"]
+        try:
+            digest = sha256_file(artifact.data.local(name))
+        except FileNotFoundError:
+            yield Damage(artifact, name, _MISSING)
+            continue
+        except OSError as error:
+            yield Damage(artifact, name, f"cannot be read ({error.strerror})")
+            continue
+        if digest != output["sha256"]:
+            yield Damage(artifact, name, f"has sha256 {digest[:12]}, its manifest says {output['sha256'][:12]}")
+
+
+def refuse_shortened(what: str, inputs: Iterable[Artifact]) -> None:
+    """Raise `Damaged` where an input's file has another size than was written; a missing one is, where it is read."""
+    found = [damage for artifact in inputs for damage in of_sizes(artifact) if damage.what != _MISSING]
+    if found:
+        raise Damaged(_sentence(f"{what} cannot be built: its input", found))
+
+
+@contextlib.contextmanager
+def blaming_inputs(what: str, inputs: Iterable[Artifact], pins: Iterable[Pin] = ()) -> Iterator[None]:
+    """Raise `Damaged` in place of any failure that comes while a file of `inputs` or `pins` is not what it was.
+
+    `what` begins the sentence: "select/web". The failure itself is chained. Interrupts pass.
+    """
+    try:
+        yield
+    except Damaged:
+        raise
+    except Exception as error:
+        until = time.monotonic() + CHECK_LIMIT_S
+        given = list({artifact.identity: artifact for artifact in inputs}.values())
+        found = [damage for artifact in given for damage in of_sizes(artifact)]
+        found = found or [damage for artifact in given for damage in of_contents(artifact, until)]
+        if found:
+            reason = _sentence(f"{what} failed because its input", found)
+            raise Damaged(f"{reason}\nIt failed with: {type(error).__name__}: {_first_line(error)}") from error
+        if moved := _moved(pins):
+            raise Damaged(f"{what} failed while a file it reads was changed: {moved}") from error
+        raise
+
+
+def _sentence(begin: str, found: Sequence[Damage]) -> str:
+    """Which files, and the way back: whoever made them makes them again, to the same bytes."""
+    first = found[0]
+    listed = found[1 : 1 + MOST_NAMED]
+    others = "".join(f"\n  also {damage.artifact.identity}: {damage.place} {damage.what}" for damage in listed)
+    more = f"\n  and {len(found) - 1 - len(listed)} more" if len(found) - 1 > len(listed) else ""
+    run = first.artifact.manifest["run"]
+    recipe = f" (RECIPE is the one of run {run})" if run else ""
+    again = " ".join(f"--force {stage}" for stage in dict.fromkeys(_stage(damage) for damage in found))
+    return (
+        f"{begin} {first.artifact.identity} is damaged: {first.place} {first.what}{others}{more}\n"
+        f"Restore what is damaged, or build it again: puna run RECIPE {again}{recipe}. "
+        f"What else is damaged: puna artifacts verify; what was made of it: puna artifacts lineage "
+        f"{first.artifact.identity} --down"
+    )
+
+
+def _stage(damage: Damage) -> str:
+    return f"{damage.artifact.stage}/{damage.artifact.name}"
+
+
+def _moved(pins: Iterable[Pin]) -> str:
+    for pin in pins:
+        path = Path(pin.path)
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            return f"{path} was there when the run was planned, and is not now ({error.strerror}); put it back"
+        if size != pin.bytes:
+            return (
+                f"{path} had {pin.bytes:,} bytes when the run was planned, and has {size:,} now; run again when "
+                "nothing writes to it any more"
+            )
+    return ""
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [""])[0][:300]

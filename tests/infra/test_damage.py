@@ -1,0 +1,195 @@
+"""Damage in the store is named as such, with the file and the way back, whatever it leads to."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.stage import GateError, StageError
+from infra.store import Artifact, Damaged, NotDeterministic, Store, operations
+from infra.store.lease import lease, process_identity
+from tests.stage_harness import pin, run_stage
+from tests.toy import READER, TOY, ToyParameters
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+DAMAGES = (flip, cut, empty, remove)
+PROBLEM = r"(has sha256 \w{12}, its manifest says \w{12}|has \d+ bytes, its manifest says \d+|is missing|has lost its)"
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> tuple[Artifact, Artifact]:
+    first = run_stage(TOY, ToyParameters(), tmp_path=tmp_path)
+    return first, run_stage(READER, ToyParameters(), {"up": first}, tmp_path=tmp_path)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("failure", [None, 0, 1, 2, 3, 4])
+def test_a_stage_that_fails_on_a_damaged_input_is_not_blamed(
+    damage: Any, failure: int | None, made: tuple[Artifact, Artifact], tmp_path: Path
+) -> None:
+    """`failure` None: it would be called not deterministic; else it raises an error of its own."""
+    first, _ = made
+    damage(first.path("part-00001.txt"))
+    parameters = ToyParameters(fail=() if failure is None else (failure,))
+    with pytest.raises(Damaged, match=PROBLEM) as caught:
+        run_stage(READER, parameters, {"up": first}, tmp_path=tmp_path, force=True)
+    said = str(caught.value)
+    assert first.identity in said and "part-00001.txt" in said and "puna run RECIPE --force toy/main" in said
+    if failure is not None and damage is flip:
+        assert "It failed with: " in said and "of all things" in said
+    again = run_stage(TOY, ToyParameters(), tmp_path=tmp_path, force=True)
+    assert operations.verify(again) == [] and again.digest == first.digest
+    if failure is None:
+        assert run_stage(READER, parameters, {"up": again}, tmp_path=tmp_path, force=True).digest == made[1].digest
+
+
+@pytest.mark.parametrize(("failure", "kind"), [(0, KeyError), (1, StageError), (2, GateError), (4, MemoryError)])
+def test_a_failure_on_whole_inputs_stays_what_it_is(
+    failure: int, kind: type[Exception], made: tuple[Artifact, Artifact], tmp_path: Path
+) -> None:
+    with pytest.raises(kind, match="of all things") as caught:
+        run_stage(READER, ToyParameters(fail=(failure,)), {"up": made[0]}, tmp_path=tmp_path, force=True)
+    assert not isinstance(caught.value, Damaged)
+
+
+def test_every_damaged_file_of_every_input_is_named_up_to_a_few(tmp_path: Path) -> None:
+    many = run_stage(TOY, ToyParameters(shards=9), tmp_path=tmp_path)
+    other = run_stage(TOY, ToyParameters(word="other"), name="other", tmp_path=tmp_path)
+    for name in many.files():
+        flip(many.path(name))
+    flip(other.path("part-00000.txt"))
+    with pytest.raises(Damaged) as caught:
+        run_stage(READER, ToyParameters(fail=(0,)), {"up": [many, other]}, tmp_path=tmp_path)
+    said = str(caught.value)
+    assert said.count("has sha256") == 6 and "and 4 more" in said
+    assert "--force toy/main --force toy/other" in said
+
+
+def test_a_file_of_the_user_that_was_changed_under_a_run_is_named(tmp_path: Path) -> None:
+    given = tmp_path / "given.txt"
+    given.write_text("as planned")
+    first = run_stage(TOY, ToyParameters(), tmp_path=tmp_path)
+    pins = {"paths": (pin(given),)}
+    given.write_text("grown since it was planned")
+    with pytest.raises(Damaged, match=r"given\.txt had 10 bytes when the run was planned, and has 26 now"):
+        run_stage(READER, ToyParameters(fail=(0,)), {"up": first}, tmp_path=tmp_path, pins=pins)
+    given.unlink()
+    with pytest.raises(Damaged, match=r"given\.txt was there when the run was planned, and is not now"):
+        run_stage(READER, ToyParameters(fail=(0,)), {"up": first}, tmp_path=tmp_path, pins=pins)
+
+
+def test_other_bytes_of_whole_inputs_name_what_changed(
+    made: tuple[Artifact, Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.toy._copy", _copy_otherwise)
+    with pytest.raises(NotDeterministic, match=r"rebuilt with other bytes: all\.txt differ.*please report it"):
+        run_stage(READER, ToyParameters(), {"up": made[0]}, tmp_path=tmp_path, force=True)
+    monkeypatch.setattr("infra.build._environment", lambda: {"libraries": {"numpy": "0.1"}})
+    with pytest.raises(NotDeterministic, match=r"Since it was built there changed: environment\.libraries: .*numpy"):
+        run_stage(READER, ToyParameters(), {"up": made[0]}, tmp_path=tmp_path, force=True)
+
+
+def _copy_otherwise(text: bytes, shard: Any) -> dict[str, Any]:
+    with shard.create("all.txt") as path:
+        path.write_bytes(text[::-1])
+    return {}
+
+
+def test_no_byte_of_a_manifest_changes_without_notice(made: tuple[Artifact, Artifact], tmp_path: Path) -> None:
+    home, store = made[1].home, Store.at(str(tmp_path / "store"))
+    whole = home.read("manifest.json")
+    written = {key: value for key, value in made[1].manifest.items() if key != "checksum"}
+    for at in range(0, len(whole), 13):
+        data = bytearray(whole)
+        data[at] ^= 1
+        home.replace("manifest.json", bytes(data))
+        try:
+            found = store.find(made[1].stage, made[1].name, made[1].version)
+        except Damaged as error:
+            assert "manifest.json is damaged" in str(error) and "remove that file" in str(error)
+        else:  # white space between tokens, or the checksum's own name
+            assert found is not None
+            assert {key: found.manifest.get(key) for key in written} == written
+    for length in range(0, len(whole) - 1, 50):
+        home.replace("manifest.json", whole[:length])
+        with pytest.raises(Damaged, match=r"manifest\.json is damaged"):
+            store.find(made[1].stage, made[1].name, made[1].version)
+
+
+def test_a_manifest_of_before_there_were_checksums_is_read(made: tuple[Artifact, Artifact], tmp_path: Path) -> None:
+    home, store = made[0].home, Store.at(str(tmp_path / "store"))
+    manifest = home.read_json("manifest.json")
+    del manifest["checksum"]
+    home.replace("manifest.json", json.dumps(manifest).encode())
+    assert store.find(made[0].stage, made[0].name, made[0].version) == made[0]
+    manifest["outputs"][0]["sha256"] = "0" * 64
+    home.replace("manifest.json", json.dumps(manifest).encode())
+    with pytest.raises(Damaged, match="its list of files does not fit its digest"):
+        store.find(made[0].stage, made[0].name, made[0].version)
+
+
+@pytest.mark.parametrize("damage", [cut, empty, remove])
+@pytest.mark.parametrize("victim", ["record", "file"])
+def test_a_finished_shard_that_is_damaged_is_done_again(damage: Any, victim: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="shard 2 is bad"):
+        run_stage(TOY, ToyParameters(fail=(2,)), tmp_path=tmp_path)
+    (record,) = (tmp_path / "store").rglob("shards/part-00000.json")
+    (file,) = (tmp_path / "store").rglob("data/part-00000.txt")
+    damage(record if victim == "record" else file)
+    artifact = run_stage(TOY, ToyParameters(), tmp_path=tmp_path)
+    assert operations.verify(artifact) == [] and artifact.path("part-00000.txt").read_text() == "toy 0\n"
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"host": null}', b"\xff\xfe", b'{"pid": "x", "heartbeat": "y"}'])
+def test_a_damaged_lease_is_nobodys(text: bytes, tmp_path: Path) -> None:
+    home = Store.at(str(tmp_path)).home("toy", "main", "v")
+    here = json.dumps({"host": process_identity()["host"], "pid": "x"}).encode()
+    for damaged in (text, here, b'{"host": "elsewhere"}'):
+        home.replace("lease.json", damaged)
+        waited: list[Any] = []
+        with lease(home, waited.append):
+            assert not waited
+
+
+@pytest.mark.parametrize("text", [b"", b"{}", b'{"version": 3}', b"\xff", b"[" * 100_000])
+def test_damaged_references_and_run_records_are_named(
+    text: bytes, made: tuple[Artifact, Artifact], tmp_path: Path
+) -> None:
+    store = Store.at(str(tmp_path / "store"))
+    store.set_reference("r", made[0], "latest")
+    store.root.replace("refs/r/toy/main/latest.json", text)
+    for read in (store.references, lambda: store.reference("r", "toy", "main")):
+        with pytest.raises(Damaged, match=r"latest\.json is damaged.*; remove that file"):
+            read()
+    store.root.replace("runs/one.json", text)
+    with pytest.raises(Damaged, match=r"one\.json is damaged.*; remove that file"):
+        store.runs()
+
+
+def test_a_folder_in_place_of_a_manifest_is_named(made: tuple[Artifact, Artifact], tmp_path: Path) -> None:
+    made[0].home.remove("manifest.json")
+    (tmp_path / "store" / "toy" / "main" / made[0].version / "manifest.json").mkdir()
+    with pytest.raises(Damaged, match=re.escape("manifest.json is damaged (Is a directory)")):
+        Store.at(str(tmp_path / "store")).find("toy", "main", made[0].version)
