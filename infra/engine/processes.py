@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 import pebble
 
 from infra.engine.base import ShardFailed
+from infra.engine.launch import BOOTSTRAP, safe_environment
 from infra.engine.libraries import import_all
 from infra.store.lease import is_alive, process_identity
 
@@ -48,7 +49,9 @@ def start_server(modules: Sequence[str] = ()) -> multiprocessing.context.ForkSer
     It imports `modules` too, which must start no thread; loops that they compile are compiled once, not by each worker.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["infra.engine.preload", *modules])
+    # For good: whichever of its processes multiprocessing starts again has to find the same modules.
+    os.environ.update(safe_environment())
+    context.set_forkserver_preload([BOOTSTRAP.stem, "infra.engine.preload", *modules])
     multiprocessing.resource_tracker.ensure_running()  # now, as it unblocks signals
     held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the server inherits it: ^C is for its parent,
     try:  # and the server ignores it only when its imports are done
