@@ -10,7 +10,7 @@ Two ways to put the halves together, for two uses:
     records          for reading: prompt, line feed (or blank), text. Different pairs may read the same.
     record_hashes    for identity: equal only where both halves are, wherever the border between them stands.
 
-Tables have the columns `text` and `prompt`; one without the latter has no prompts.
+A prompt of white space is none. Tables have the columns `text` and `prompt`; one without the latter has no prompts.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _HASH_USE = b"puna-record"
 
 def record(prompt: str, text: str) -> str:
     """One document's record for reading; the text itself where there is no prompt."""
-    return f"{prompt}{SEPARATOR}{text}" if prompt else text
+    return f"{prompt}{SEPARATOR}{text}" if prompt.strip() else text
 
 
 def has_prompt(table: pa.Table) -> pa.ChunkedArray | None:
     """Which of N documents have a prompt, or None where none has."""
     if PROMPT not in table.column_names:
         return None
-    found = pc.fill_null(pc.greater(pc.binary_length(table[PROMPT]), 0), False)
+    found = pc.fill_null(pc.greater(pc.binary_length(pc.utf8_trim_whitespace(table[PROMPT])), 0), False)
     return found if pc.any(found).as_py() else None
 
 
@@ -51,7 +51,7 @@ def records(table: pa.Table, separator: str = SEPARATOR) -> pa.ChunkedArray:
 def record_bytes(table: pa.Table) -> pa.ChunkedArray:
     """UTF-8 bytes of N records, prompt and text without anything between: what ledgers and statistics count."""
     sizes = pc.binary_length(table["text"]).cast(pa.int64())
-    if has_prompt(table) is None:
+    if PROMPT not in table.column_names:
         return sizes
     return pc.add(sizes, pc.fill_null(pc.binary_length(table[PROMPT]), 0))
 

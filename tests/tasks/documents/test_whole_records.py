@@ -29,6 +29,7 @@ from tasks.model.texts import sample_texts
 from tasks.perplexity.score import annotate_perplexity
 from tasks.quality.stage import STAGE as QUALITY
 from tasks.quality.stage import QualityParameters
+from tasks.tokenizer.sample_files import read_texts
 from tasks.tokenizer.texts import TextFile, training_texts
 from tests.stage_harness import pin, run_stage
 from tests.tables import column, documents
@@ -47,10 +48,14 @@ def table(*rows: tuple[str, str]) -> pa.Table:
 
 
 def test_a_text_without_a_prompt_is_its_own_record() -> None:
-    assert record("", "text") == "text" and record("Q?", "A") == "Q?\nA"
+    assert record("", "text") == record(" \n", "text") == "text" and record("Q?", "A") == "Q?\nA"
     plain = table(("", "one"), ("", "two"))
     assert records(plain) is plain["text"] or records(plain).equals(plain["text"])
-    assert has_prompt(plain) is None and has_prompt(plain.select(["text"])) is None
+    assert (
+        has_prompt(table((" \u3000\n", "one"))) is None
+        and has_prompt(plain) is None
+        and has_prompt(plain.select(["text"])) is None
+    )
     assert records(plain.select(["text"])).to_pylist() == ["one", "two"]
     mixed = table(("Qé", "A"), ("", "two"), ("Q", ""))
     assert records(mixed).to_pylist() == ["Qé\nA", "two", "Q\n"]
@@ -168,6 +173,10 @@ def test_tokenizer_and_model_read_what_is_tokenized(tmp_path: Path) -> None:
     file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     texts = training_texts({1: [TextFile(str(file), "web", "web", False)]}, 10_000)
     assert list(texts[1]) == ["Q A", "plain", "B"]
+
+    pairs = tmp_path / "pairs.parquet"
+    pq.write_table(pa.table({"source": ["Q ", None], "target": ["A", "B"]}), pairs)
+    assert read_texts([pairs, file]) == ["Q A", "B", "Q A", "plain", "B"]
 
     class Selected:
         def files(self) -> list[str]:
