@@ -10,6 +10,7 @@ one. One pool serves all stages of a run, so that stages side by side share one 
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import functools
 import gc
 import multiprocessing
@@ -21,7 +22,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import pebble
@@ -49,16 +50,32 @@ def start_server(modules: Sequence[str] = ()) -> multiprocessing.context.ForkSer
     It imports `modules` too, which must start no thread; loops that they compile are compiled once, not by each worker.
     """
     context = multiprocessing.get_context("forkserver")
-    # For good: whichever of its processes multiprocessing starts again has to find the same modules.
-    os.environ.update(safe_environment())
     context.set_forkserver_preload([BOOTSTRAP.stem, "infra.engine.preload", *modules])
-    multiprocessing.resource_tracker.ensure_running()  # now, as it unblocks signals
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the server inherits it: ^C is for its parent,
-    try:  # and the server ignores it only when its imports are done
-        multiprocessing.forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    with _environment(safe_environment()):
+        multiprocessing.resource_tracker.ensure_running()  # now, as it unblocks signals
+        held = signal.pthread_sigmask(
+            signal.SIG_BLOCK, {signal.SIGINT}
+        )  # the server inherits it: ^C is for its parent,
+        try:  # and the server ignores it only when its imports are done
+            multiprocessing.forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
     return context
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """The variables for processes that start meanwhile: multiprocessing's take this process's environment."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 class Processes:
