@@ -93,7 +93,7 @@ def test_a_run_from_a_hostile_folder_is_a_run_from_anywhere(puna: Puna, recipe: 
     elsewhere = digests(run_direct(recipe, tmp_path / "elsewhere", inline, until="training"))
     assert {"signatures/web", "training/only"} < elsewhere.keys()
     environment = {**puna.environment, "PYTHONPATH": str(path)}
-    for kind, until in (("processes", "evaluation"), ("inline", "tokenizer")):
+    for kind, until in (("processes", "evaluation"), ("inline", "select")):
         words = ["--store", str(tmp_path / kind), "-s", f"engine.kind={kind}", "--until", until, "--json"]
         command = [str(PUNA), "run", str(recipe), *words]
         done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, check=False)
