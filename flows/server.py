@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO
 
 from flows.proxies import reach_loopback_directly
+from infra.engine.launch import safe_environment
 from infra.io.files import replace_bytes
 
 FIRST_PORT = 4200
@@ -197,8 +198,9 @@ def _spawn(port: int | None) -> tuple[Server, subprocess.Popen[bytes]]:
     chosen, claim = (port, _claim(port)) if port else _free_port()
     if claim is None:
         raise ServerFailed(f"port {chosen} is taken or no port; name another: puna dashboard start --port N")
-    command = [sys.executable, "-c", _SERVE, "server", "start", "--host", "127.0.0.1", "--port", str(chosen)]
+    command = [sys.executable, "-P", "-c", _SERVE, "server", "start", "--host", "127.0.0.1", "--port", str(chosen)]
     environment = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
+    environment |= safe_environment()
     environment |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_HOME": str(home())}
     # Its pages ask port 4200 otherwise, whatever the server's own: another server's runs, or none.
     environment.setdefault("PREFECT_UI_API_URL", Server(0, chosen).api_url)

@@ -2,20 +2,27 @@
 
 The parent holds the child's stdin open; a child that calls `exit_with_parent` ends when that pipe closes, which the
 kernel does however the parent dies. Stdlib only: training nodes import this.
+
+No process of ours takes modules from the working directory, where a user's `tasks.py` or `json.py` may lie: each is
+started with `safe_environment`, which its own children inherit, and modules of ours through `BOOTSTRAP`.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
+import json
 import os
 import stat
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 TAIL_LINES = 40
+BOOTSTRAP = Path(__file__).resolve().with_name("bootstrap") / "puna_packages.py"
 
 
 class LaunchError(Exception):
@@ -26,6 +33,40 @@ class LaunchError(Exception):
         super().__init__(f"{' '.join(command)} ended with {how}:\n{tail.rstrip() or '(nothing on stderr)'}")
         self.returncode = returncode
         self.tail = tail
+
+
+def safe_environment() -> dict[str, str]:
+    """Variables for Python processes, and theirs, that are to find our packages and nothing in the working directory.
+
+    Of PYTHONPATH the user's folders stay, behind ours with the one module in it; an empty entry, such as
+    `$PYTHONPATH:folder` leaves where the variable was not set, means the working directory and goes.
+    """
+    ours = str(BOOTSTRAP.parent)
+    given = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry not in ("", ours)]
+    return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join([ours, *given])}
+
+
+def launch_module(
+    name: str, spec: Path, on_message: Callable[[dict[str, Any]], None], *, cpu_threads: int, grace_s: float = 20.0
+) -> None:
+    """Run our module `name` with a spec as `launch` does; `on_message` gets every JSON object that it prints.
+
+    Lines that are no JSON object are something that a library printed. Raises `LaunchError`.
+    """
+
+    def on_line(line: str) -> None:
+        try:
+            message = json.loads(line)
+        except ValueError:
+            return
+        if isinstance(message, dict):
+            on_message(message)
+
+    # Waiting threads sleep: where others use the cores, spinning ones take five times the wall clock (measured: 195 s
+    # against 40 s for 400 questions on two busy cores).
+    threads = {"OMP_NUM_THREADS": str(cpu_threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    command = [sys.executable, "-P", str(BOOTSTRAP), name]
+    launch(command, spec, on_line, environment={**safe_environment(), **threads}, grace_s=grace_s)
 
 
 def launch(

@@ -10,6 +10,7 @@ one. One pool serves all stages of a run, so that stages side by side share one 
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import functools
 import gc
 import multiprocessing
@@ -21,12 +22,13 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import pebble
 
 from infra.engine.base import ShardFailed
+from infra.engine.launch import BOOTSTRAP, safe_environment
 from infra.engine.libraries import import_all
 from infra.store.lease import is_alive, process_identity
 
@@ -48,14 +50,32 @@ def start_server(modules: Sequence[str] = ()) -> multiprocessing.context.ForkSer
     It imports `modules` too, which must start no thread; loops that they compile are compiled once, not by each worker.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["infra.engine.preload", *modules])
-    multiprocessing.resource_tracker.ensure_running()  # now, as it unblocks signals
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the server inherits it: ^C is for its parent,
-    try:  # and the server ignores it only when its imports are done
-        multiprocessing.forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    context.set_forkserver_preload([BOOTSTRAP.stem, "infra.engine.preload", *modules])
+    with _environment(safe_environment()):
+        multiprocessing.resource_tracker.ensure_running()  # now, as it unblocks signals
+        held = signal.pthread_sigmask(
+            signal.SIG_BLOCK, {signal.SIGINT}
+        )  # the server inherits it: ^C is for its parent,
+        try:  # and the server ignores it only when its imports are done
+            multiprocessing.forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
     return context
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """The variables for processes that start meanwhile: multiprocessing's take this process's environment."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 class Processes:

@@ -134,10 +134,10 @@ def bin_range(item: Range, shard: Shard) -> dict[str, Any]:
             ids, documents = dealt[bin_of(document.id, parameters.bins)]
             ids.append(document.id)
             documents.append(tokens)
-            size = len(document.text.encode())
+            size = len(document.text.encode()) + len(document.prompt.encode())
             for side in ("read", "kept"):
                 ledger.add(document.source, document.language, side, bytes=size)
-            counts["bytes"] += size + len(document.prompt.encode())
+            counts["bytes"] += size
             counts["characters"] += len(document.text) + len(document.prompt)
             counts["text_tokens"] += len(tokens.ids) - len(tokenizer.begin) - len(tokenizer.end)
     bins = []
@@ -169,7 +169,7 @@ def _batches(group: Sequence[Lines]) -> Iterator[list[Document]]:
     characters = 0
     for document in (document for lines in group for document in read(lines)):
         batch.append(document)
-        characters += len(document.text)
+        characters += len(document.text) + len(document.prompt)
         if characters >= _BATCH_CHARACTERS or len(batch) >= _BATCH_DOCUMENTS:
             yield batch
             batch, characters = [], 0

@@ -22,6 +22,7 @@ from tasks.decontaminate.passages import end_of_choices, passages
 from tasks.decontaminate.stage import DecontaminateParameters
 from tasks.documents import edits
 from tasks.documents.annotate import Part, annotate_part, ledger_of, text_parts
+from tasks.documents.records import record
 from tasks.text.ngrams import Hit, word_hashes, word_spans
 
 OVERLAP_CHARACTERS = 200
@@ -65,7 +66,9 @@ def run(context: Context) -> Outcome:
     """Inputs: documents, line_dedup. Pins: `against.<benchmark>.paths`. Writes columns of `SCHEMA`, row-aligned.
 
     Text is read through the edits of line deduplication, because that is what select writes; a removed line may join
-    what it stood between. Offsets are those of the ingest text all the same.
+    what it stood between. Offsets are those of the ingest text all the same. A document with a prompt is searched as a
+    whole, since a leaked item has its question there and its answer in the text; no edit reaches the prompt, so that
+    common words in it mark the whole document.
     """
     parameters: DecontaminateParameters = context.parameters
     benchmarks = {
@@ -96,9 +99,7 @@ def decontaminate_part(search: Search, part: Part, shard: Shard) -> dict[str, An
 
     def annotate_table(table: pa.Table) -> pa.Table:
         texts, prompts = table["text"].to_pylist(), table["prompt"].to_pylist()
-        found = index.grams.find(
-            [f"{prompt}\n{text}" if prompt else text for prompt, text in zip(prompts, texts, strict=True)]
-        )
+        found = index.grams.find([record(prompt, text) for prompt, text in zip(prompts, texts, strict=True)])
         hit = [row for row, hits in enumerate(found) if hits]
         given: dict[int, list[edits.Edit]] = {row: [] for row in hit}
         if edits.COLUMN in table.column_names and hit:
@@ -153,8 +154,9 @@ class Placed:
         margin: int,
         alignment: edits.Alignment,
     ) -> None:
-        before = len(prompt) + 1 if prompt else 0
-        starts, ends = word_spans(f"{prompt}\n{text}" if prompt else text)
+        whole = record(prompt, text)
+        before = len(whole) - len(text)
+        starts, ends = word_spans(whole)
         self._spans = [
             [(int(starts[first]) - before, int(ends[end - 1]) - before) for first, end in hit.runs] for hit in hits
         ]

@@ -17,7 +17,13 @@ def agree(what: str, found: Mapping[str, Any], wanted: dict[str, Any], advice: s
 
     `found` and `wanted` have `SIGNING` and the stage's `version`.
     """
-    for name in (*SIGNING, "version"):
+    if (expected := wanted.setdefault("version", found["version"])) != found["version"]:
+        raise StageError(
+            f"{what} was made by version {found['version']} of the stage signatures, dedup has those of version "
+            f"{expected}, whose hashes mean something else: run the recipe that made it again, with this version of "
+            "Puna for both"
+        )
+    for name in SIGNING:
         if (expected := wanted.setdefault(name, found[name])) != found[name]:
             raise StageError(f"{what} was made with {name} = {found[name]}, dedup needs {expected}: {advice}")
 

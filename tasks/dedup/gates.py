@@ -17,6 +17,8 @@ from tasks.dedup.clusters import Clusters
 from tasks.dedup.signed import Part, ids, read_rows
 from tasks.dedup.stage import DedupParameters
 from tasks.documents import edits
+from tasks.documents.annotate import through_edits
+from tasks.documents.records import PROMPT
 
 _EXAMPLES = 3
 _EXCERPT_CHARACTERS = 160
@@ -129,11 +131,15 @@ def _excerpts(parts: tuple[Part, ...], numbers: Iterable[int], fates: Iterable[s
 
 
 def _beginning(part: Part, row: np.ndarray[tuple[int], np.dtype[np.int64]]) -> str:
-    """The first words of a document's text as it was compared, on one line."""
-    ((_, table),) = read_rows(part.documents, ["text"], row)
-    texts = table["text"]
+    """The first words of a document's record as it was compared, on one line; half of it the text, after a prompt."""
+    ((_, table),) = read_rows(part.documents, ["text", PROMPT], row)
     if part.edits is not None:
         ((_, beside),) = read_rows(part.edits, [edits.COLUMN], row)
-        texts = edits.apply_columns(texts, [beside[edits.COLUMN]]).texts
-    text = str(pc.utf8_slice_codeunits(texts, 0, 2 * _EXCERPT_CHARACTERS)[0].as_py())
-    return " ".join(text.split())[:_EXCERPT_CHARACTERS]
+        table = through_edits(table.append_column(edits.COLUMN, beside[edits.COLUMN]))[0]
+    prompt, text = (
+        " ".join(str(pc.utf8_slice_codeunits(table[name], 0, 2 * _EXCERPT_CHARACTERS)[0].as_py()).split())
+        for name in (PROMPT, "text")
+    )
+    if not prompt:
+        return text[:_EXCERPT_CHARACTERS]
+    return f"{prompt[: _EXCERPT_CHARACTERS // 2]} | {text[: _EXCERPT_CHARACTERS // 2]}"

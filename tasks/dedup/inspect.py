@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 from infra.stage import StageError
 from infra.store import Artifact
 from tasks.documents import edits
+from tasks.documents.annotate import through_edits
+from tasks.documents.records import PROMPT, records
 from tasks.text.scripts import UNSPACED_CLASS
 
 MOST_PIECES = 20_000
@@ -93,7 +95,7 @@ def _rows(reader: pq.ParquetFile, numbers: Sequence[int]) -> Iterator[dict[str, 
 
 
 def read_documents(documents: Iterable[tuple[Artifact, Artifact | None]], ids: Iterable[str]) -> dict[str, str]:
-    """Id -> text of the documents that are there; reads the text of row groups only that hold one of them.
+    """Id -> record (prompt and text) of the documents that are there; reads the text of those row groups only.
 
     Each artifact comes with the line_dedup artifact whose edits signatures were computed through, if any: the text is
     what was compared, not the lines that stand all over a source.
@@ -109,11 +111,11 @@ def read_documents(documents: Iterable[tuple[Artifact, Artifact | None]], ids: I
                 here = reader.read_row_group(group, columns=["id"])["id"]
                 at = pc.indices_nonzero(pc.is_in(here, value_set=wanted))
                 if len(at):
-                    texts = reader.read_row_group(group, columns=["text"])["text"].take(at)
+                    table = reader.read_row_group(group, columns=["text", PROMPT]).take(at)
                     if edited_by is not None:
                         beside = pq.ParquetFile(edited_by.path(name)).read_row_group(group, columns=[edits.COLUMN])
-                        texts = edits.apply_columns(texts, [beside[edits.COLUMN].take(at)]).texts
-                    found |= dict(zip(here.take(at).to_pylist(), texts.to_pylist(), strict=True))
+                        table = through_edits(table.append_column(edits.COLUMN, beside[edits.COLUMN].take(at)))[0]
+                    found |= dict(zip(here.take(at).to_pylist(), records(table).to_pylist(), strict=True))
     return found
 
 

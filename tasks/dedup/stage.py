@@ -17,7 +17,7 @@ from infra.quantities import Bytes
 from infra.stage import NOT_IDENTITY, Parameters, Stage
 
 PREFERENCES = {
-    "length": "signatures",  # UTF-8 bytes of the text
+    "length": "signatures",  # UTF-8 bytes of the record
     "perplexity": "perplexity",
     "language_score": "langid",
     "failed": "quality",  # rules that the document fails: a list counts by its length

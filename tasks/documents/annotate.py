@@ -4,7 +4,8 @@ Every part of the documents gets a Parquet file of the same name with the same n
 group per row group, so that readers put columns side by side without a join and memory stays at one row group.
 
 Annotators read text through the edits of line deduplication where the plan gives them that input (role `line_dedup`):
-what repeats all over a source says nothing about a document's language, quality or neighbours.
+what repeats all over a source says nothing about a document's language, quality or neighbours. They judge the whole
+record, prompt and text (`tasks.documents.records`); the column `prompt` always stands beside `text`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra.context import Context
@@ -25,6 +25,7 @@ from infra.store import Artifact, Shard
 from tasks.documents import edits
 from tasks.documents.hashes import parquet_options
 from tasks.documents.ledger import Ledger
+from tasks.documents.records import PROMPT, record_bytes
 
 Annotate = Callable[[pa.Table], pa.Table]
 
@@ -96,7 +97,7 @@ def text_parts(
     """The parts of input "documents" as `annotate` reads them; see there."""
     wanted = {**(beside or {}), EDITED_BY: (edits.COLUMN,)}
     present = {role: (context.input(role), columns) for role, columns in wanted.items() if context.inputs.get(role)}
-    return parts(context.input("documents"), list(dict.fromkeys([*read, "text"])), present)
+    return parts(context.input("documents"), list(dict.fromkeys([*read, "text", PROMPT])), present)
 
 
 def annotate_part(function: Annotate, part: Part, shard: Shard) -> dict[str, Any]:
@@ -140,15 +141,15 @@ def _count(ledger: Ledger, source: str, table: pa.Table, annotations: pa.Table, 
     language = next((t["language"] for t in (annotations, table) if "language" in t.column_names), None)
     if language is None:
         language = pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
-    count_edited(ledger, source, language, table["text"], taken)
+    count_edited(ledger, source, language, record_bytes(table), taken)
 
 
 def count_edited(
-    ledger: Ledger, source: str, language: pa.ChunkedArray, texts: pa.ChunkedArray, taken: pa.Table
+    ledger: Ledger, source: str, language: pa.ChunkedArray, sizes: pa.ChunkedArray, taken: pa.Table
 ) -> None:
-    """Count N documents as kept: `texts` after edits that took what `taken` says (see `edits.Edited`)."""
-    sizes = pa.table({"language": language, "bytes": pc.binary_length(texts)})
-    for row in sizes.group_by("language").aggregate([("bytes", "sum"), ("bytes", "count")]).to_pylist():
+    """Count N documents as kept, of `sizes` bytes after edits that took what `taken` says (see `edits.Edited`)."""
+    table = pa.table({"language": language, "bytes": sizes})
+    for row in table.group_by("language").aggregate([("bytes", "sum"), ("bytes", "count")]).to_pylist():
         for side in ("read", "kept"):
             ledger.add(source, row["language"], side, documents=row["bytes_count"], bytes=row["bytes_sum"] or 0)
     by_reason = taken.append_column("language", language.take(taken["row"]))

@@ -1,7 +1,7 @@
 """What became of every document: read = kept + dropped[reason] + failed[reason], per source and language.
 
-Counted twice, in documents and in UTF-8 bytes of text; bytes also know `edited[reason]`, what edits took away from
-documents that were kept. A stage whose ledger does not balance fails at commit (`infra.build`).
+Counted twice, in documents and in UTF-8 bytes of their records, prompt and text; bytes also know `edited[reason]`, what
+edits took away from documents that were kept. A stage whose ledger does not balance fails at commit (`infra.build`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Ledger:
     def add(
         self, source: str, language: str | None, side: Side, reason: str = "", *, documents: int = 1, bytes: int = 0
     ) -> None:
-        """Count documents and their text bytes on one side; dropped, failed and edited need a reason."""
+        """Count documents and their bytes on one side; dropped, failed and edited need a reason."""
         if (side in ("dropped", "failed", "edited")) != bool(reason):
             raise ValueError(f"side {side!r} with reason {reason!r}: dropped, failed and edited need one, others none")
         key = (source, language or UNDETERMINED, side, reason)

@@ -1,9 +1,11 @@
-"""What select and those who read beside it agree on: its folders, and the order of holding out. Light.
+"""What select and those who read beside it agree on: its folders, its text, and the order of holding out. Light.
 
 A select artifact has a folder for each category, and two of its own.
 """
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 
 HELD_OUT_FOLDER = "heldout"
 """Text by category that no tokenizer, language model or bin reads."""
@@ -15,6 +17,12 @@ RESERVED_FOLDERS = (HELD_OUT_FOLDER, INDEX_FOLDER)
 """No category may be called so."""
 
 HASH_BITS = 64
+
+
+def training_text(row: Mapping[str, Any]) -> str:
+    """The text of a line that select wrote, as training meets it: `source`, then `target`, with nothing between."""
+    text: str = (row.get("source") or "") + row["target"]
+    return text
 
 
 def held_out_hash(id_: str) -> int:

@@ -166,7 +166,9 @@ def _no_archive(head: bytes, is_whole: bool) -> Mismatch | None:
     if any(_is_object(line) for line in _lines(head, is_whole)[:1]):
         return Mismatch("jsonl", "a JSONL file", "set format: jsonl")
     return (
-        Mismatch("not_warc", "text without a WARC record", "name a web archive, or set format: text") if is_whole else None
+        Mismatch("not_warc", "text without a WARC record", "name a web archive, or set format: text")
+        if is_whole
+        else None
     )
 
 

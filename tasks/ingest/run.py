@@ -166,8 +166,8 @@ def _kept(part: Part, ledger: Ledger, statistics: Counter[str], tally: Tally) ->
                 continue
             statistics["documents"] += 1
             statistics.update(f"{mark}_documents" for mark in outcome.marks)
-            statistics["text_bytes"] += _utf8_bytes(outcome.text)
-            statistics["characters"] += len(outcome.text)
+            statistics["text_bytes"] += _utf8_bytes(outcome.text) + _utf8_bytes(outcome.prompt)
+            statistics["characters"] += len(outcome.text) + len(outcome.prompt)
             yield (
                 document_id(digest, outcome.offset, outcome.inner),
                 outcome.text,
@@ -185,15 +185,16 @@ def _utf8_bytes(text: str) -> int:
 
 
 def _judge(found: Found | Rejected, parameters: IngestParameters) -> Found | Rejected:
-    """Clean a document's strings and drop it when it is too short or too long."""
+    """Clean a document's strings and drop it when its record, prompt and text, is too short or too long."""
     if isinstance(found, Rejected):
         return found
-    text = clean(found.text).strip("\n")
-    if len(text.strip()) < parameters.min_characters:
+    text, prompt = clean(found.text).strip("\n"), clean(found.prompt)
+    characters = len(text.strip())
+    if not characters or characters + len(prompt.strip()) < parameters.min_characters:
         return Rejected("dropped", "too_short", found.payload_bytes)
-    if _utf8_bytes(text) > parameters.max_text_bytes:
+    if _utf8_bytes(text) + _utf8_bytes(prompt) > parameters.max_text_bytes:
         return Rejected("dropped", "text_too_large", found.payload_bytes)
-    return replace(found, text=text, prompt=clean(found.prompt), url=clean(found.url))
+    return replace(found, text=text, prompt=prompt, url=clean(found.url))
 
 
 def _read(piece: Piece, digest: bytes, parameters: IngestParameters, tally: Tally) -> Iterator[Found | Rejected]:
@@ -232,12 +233,12 @@ def _sampler(file_sha256: bytes, share: float) -> Wanted:
 
 
 def _row_groups(rows: Iterator[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
-    text = DOCUMENTS.get_field_index("text")
+    text, prompt = DOCUMENTS.get_field_index("text"), DOCUMENTS.get_field_index("prompt")
     group: list[tuple[Any, ...]] = []
     size = 0
     for row in rows:
         group.append(row)
-        size += len(row[text])
+        size += len(row[text]) + len(row[prompt])
         if len(group) == ROW_GROUP_DOCUMENTS or size >= ROW_GROUP_TEXT_BYTES:
             yield group
             group, size = [], 0

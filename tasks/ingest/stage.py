@@ -43,8 +43,9 @@ class IngestParameters(Parameters):
     record) order; such an ingest reads its parts one after the other. `sample` keeps that share of the records, chosen
     by the hash of their id. `fields` is for jsonl only: unset, a line's text is its field "text", or else (Colossal's
     layout) "target" with "source" as the prompt. `split` is for text only: what makes a document. Sizes are limits on
-    one record after decompression (`max_page_bytes`) and on one document's UTF-8 text (`max_text_bytes`); larger ones
-    are dropped and counted.
+    one record after decompression (`max_page_bytes`) and on one document's UTF-8 (`max_text_bytes`); larger ones
+    are dropped and counted. `min_characters` and `max_text_bytes` are of the whole record, prompt and text; a document
+    whose text is empty is dropped as too short whatever its prompt.
     """
 
     format: Literal["warc", "wet", "jsonl", "text"]

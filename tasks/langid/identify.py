@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from infra.stage import StageError
 from tasks.documents.ledger import UNDETERMINED
+from tasks.documents.records import records
 from tasks.langid.stage import MAX_CHARACTERS
 
 LABEL_PREFIX = "__label__"
@@ -54,6 +55,6 @@ def identify(model: Any, texts: Iterable[str]) -> tuple[list[str], list[float]]:
 
 
 def annotate_table(table: pa.Table, *, model_path: str) -> pa.Table:
-    """N documents (column text) -> N rows of SCHEMA."""
-    languages, scores = identify(load(model_path), table["text"].to_pylist())
+    """N documents (columns text and prompt) -> N rows of SCHEMA."""
+    languages, scores = identify(load(model_path), records(table).to_pylist())
     return pa.table([pa.array(languages, pa.string()), pa.array(scores, pa.float32())], schema=SCHEMA)

@@ -2,7 +2,8 @@
 
 Any fastText classifier whose labels are languages. The text goes through one fixed preprocessing, because scores of
 differently prepared text are not comparable: the first MAX_CHARACTERS characters, newlines to spaces, outer whitespace
-stripped, case kept. A change of it bumps the stage's version. Input role: documents. Pin: model.
+stripped, case kept. A change of it bumps the stage's version. The text is the whole record: where there is a prompt, it
+comes first and counts too, since "yes" is of no language. Input role: documents. Pin: model.
 """
 
 from __future__ import annotations
@@ -20,5 +21,5 @@ class LangidParameters(Parameters):
 
 
 STAGE = Stage(
-    "langid", version=1, parameters=LangidParameters, run="tasks.langid.run:run", summary="language and its score"
+    "langid", version=2, parameters=LangidParameters, run="tasks.langid.run:run", summary="language and its score"
 )

@@ -1,4 +1,4 @@
-"""Normalised documents of one language, out of reference sources."""
+"""Normalised documents of one language, out of reference sources: whole records, as perplexity scores them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from infra.stage import StageError
 from infra.store import Artifact
 from tasks.documents.annotate import Part, parts, through_edits
 from tasks.documents.edits import COLUMN
+from tasks.documents.records import PROMPT, records
 from tasks.documents.selected import held_out_hash, held_out_limit
 from tasks.text.normalise import normalise
 
@@ -32,7 +33,7 @@ def reference_parts(
     found: list[Part] = []
     for artifact in documents:
         given = {column: named.pop(artifact.name) for column, named in by_source.items() if artifact.name in named}
-        columns = ("text", "id") if artifact.name in held_out else ("text",)
+        columns = ("text", PROMPT, "id") if artifact.name in held_out else ("text", PROMPT)
         found.extend(parts(artifact, columns, {column: (other, (column,)) for column, other in given.items()}))
     for column, strangers in by_source.items():
         if strangers:
@@ -64,7 +65,7 @@ class Reference:
                     limit = held_out_limit(self.held_out[part.source])
                     read = [held_out_hash(id_) >= limit for id_ in table["id"].to_pylist()]
                     table = table.filter(pa.array(read, pa.bool_()))  # a row group may have nothing of the language
-                texts = [normalise(text) for text in table["text"].to_pylist()]
+                texts = [normalise(text) for text in records(table, " ").to_pylist()]
                 yield [text for text in texts if text]
 
     def documents(self, limit: int) -> Iterator[str]:

@@ -1,4 +1,7 @@
-"""Parameters of the language model stage: one node per language, cc_net's settings by default."""
+"""Parameters of the language model stage: one node per language, cc_net's settings by default.
+
+A document is its whole record: a prompt and its text are one sentence to the model, as they are when scored.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,7 @@ class LanguageModelParameters(Parameters):
 
 STAGE = Stage(
     "language_model",
-    version=1,
+    version=2,
     parameters=LanguageModelParameters,
     run="tasks.language_model.run:run",
     summary="trains the SentencePiece and n-gram model of one language",

@@ -20,6 +20,7 @@ from infra.store import Shard
 from tasks.documents import edits
 from tasks.documents.annotate import Part, ledger_of, parts
 from tasks.documents.ledger import Ledger
+from tasks.documents.records import PROMPT, has_prompt, record_bytes
 from tasks.documents.schema import COMPRESSION
 from tasks.line_dedup import repeats
 from tasks.line_dedup.repeats import Hashes, Partitions, Records, Run, repeated_units, save_run
@@ -70,7 +71,7 @@ def run(context: Context) -> Outcome:
     parameters: LineDedupParameters = context.parameters
     folder = context.scratch() / "units"
     folder.mkdir(exist_ok=True)
-    given = parts(context.input("documents"), ("id", "text"), {})
+    given = parts(context.input("documents"), ("id", "text", PROMPT), {})
     keys = [Path(part.name).stem for part in given]
     hashed = context.map(
         hash_part,
@@ -127,15 +128,16 @@ def most_repeated(found: Iterable[Iterable[Sequence[Any]]]) -> list[tuple[int, t
 def hash_part(work: HashWork, shard: Shard) -> dict[str, Any]:
     """Store the part's units by run; returns row groups and tally entries of every run."""
     runs: list[Run] = []
-    documents = units = 0
+    documents = units = prompted = 0
     for tables in _runs(work):
         ids = np.concatenate([_ids(table["id"].to_pylist()) for table, _ in tables])
         joined = Units.joined([found for _, found in tables], (table.num_rows for table, _ in tables))
         documents, units = documents + len(ids), units + len(joined.hashes)
+        prompted += sum(_with_prompt(table) for table, _ in tables)
         runs.append(save_run(work.folder, work.number, len(runs), len(tables), joined, ids))
     return {
         "runs": [[run.row_groups, run.entries] for run in runs],
-        "totals": {"documents": documents, "units": units},
+        "totals": {"documents": documents, "documents_with_prompt": prompted, "units": units},
     }
 
 
@@ -144,14 +146,25 @@ def _runs(work: HashWork) -> Iterator[list[tuple[pa.Table, Units]]]:
     group: list[tuple[pa.Table, Units]] = []
     taken = 0
     for table in work.part.tables():
-        units = units_of(Utf8.of_column(table["text"]), work.parameters)
+        units = units_of(Utf8.of_column(_counted(table)), work.parameters)
         if group and taken + len(units.hashes) > repeats.RUN_UNITS:
             yield group
             group, taken = [], 0
-        group.append((table.select(["id"]), units))
+        group.append((table.select(["id", PROMPT]), units))
         taken += len(units.hashes)
     if group:
         yield group
+
+
+def _counted(table: pa.Table) -> pa.ChunkedArray:
+    """The texts, those of documents with a prompt empty: they have no units."""
+    prompted = has_prompt(table)
+    return table["text"] if prompted is None else pc.if_else(prompted, "", table["text"])
+
+
+def _with_prompt(table: pa.Table) -> int:
+    prompted = has_prompt(table)
+    return 0 if prompted is None else int(pc.sum(prompted).as_py() or 0)
 
 
 def _ids(ids: Sequence[str]) -> Hashes:
@@ -200,18 +213,18 @@ def write_part(work: WriteWork, shard: Shard) -> dict[str, Any]:
                 here["row"] -= start
                 columns, taken = columns_of(table["text"], here, reason)
                 writer.write_table(columns)
-                _count(ledger, work.part.source, reason, table["text"], taken)
+                _count(ledger, work.part.source, reason, record_bytes(table), taken)
                 totals["documents_edited"] += len(np.unique(here["row"]))
                 totals["documents_emptied"] += pc.sum(columns["emptied"]).as_py() or 0
                 start = end
     return {"ledger": ledger.to_json(), "totals": dict(totals), "examples": examples}
 
 
-def _count(ledger: Ledger, source: str, reason: str, texts: pa.ChunkedArray, taken: int) -> None:
-    """Count documents as kept, less the bytes that edits took."""
-    size = pc.sum(pc.binary_length(texts)).as_py() or 0
-    ledger.add(source, None, "read", documents=len(texts), bytes=size)
-    ledger.add(source, None, "kept", documents=len(texts), bytes=size - taken)
+def _count(ledger: Ledger, source: str, reason: str, sizes: pa.ChunkedArray, taken: int) -> None:
+    """Count documents of `sizes` bytes as kept, less the bytes that edits took."""
+    size = pc.sum(sizes).as_py() or 0
+    ledger.add(source, None, "read", documents=len(sizes), bytes=size)
+    ledger.add(source, None, "kept", documents=len(sizes), bytes=size - taken)
     if taken:
         ledger.add(source, None, "edited", reason, bytes=taken)
 

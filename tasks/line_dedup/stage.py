@@ -9,7 +9,9 @@ crawl and removes every copy; here copies are counted over the whole source, and
     keep: none    every copy goes, as CCNet has it; so does text of pages that stand in a source twice.
 
 When a line goes, its line feed goes too; of the blank lines around it the longest run stays, and none at the ends.
-Blank lines, and units whose normal form is shorter than `minimum_characters`, are neither counted nor removed.
+Blank lines, and units whose normal form is shorter than `minimum_characters`, are neither counted nor removed; nor is
+anything of documents with a prompt, in which "yes" on a line of its own is an answer and no menu, whatever other
+questions it answers. The statistics count these documents (`documents_with_prompt`).
 
 Input role: documents. Output: data/part-*.parquet, row-aligned with the documents, columns
     edits    see `tasks.documents.edits`; reason "line_dedup.line" or "line_dedup.paragraph"
@@ -42,7 +44,7 @@ class LineDedupParameters(Parameters):
 
 STAGE = Stage(
     "line_dedup",
-    version=1,
+    version=2,
     parameters=LineDedupParameters,
     run="tasks.line_dedup.run:run",
     summary="edits that remove lines or paragraphs repeated in a source",

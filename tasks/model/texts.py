@@ -9,7 +9,7 @@ from pathlib import Path
 
 from infra.stage import StageError
 from infra.store import Artifact
-from tasks.documents.selected import HELD_OUT_FOLDER
+from tasks.documents.selected import HELD_OUT_FOLDER, training_text
 
 _HELD_OUT = f"{HELD_OUT_FOLDER}/"
 
@@ -39,4 +39,4 @@ def sample_texts(artifacts: Sequence[Artifact], count: int) -> list[str]:
 def _texts(path: Path) -> Iterator[str]:
     with path.open(encoding="utf-8") as lines:
         for line in lines:
-            yield json.loads(line)["target"]
+            yield training_text(json.loads(line))

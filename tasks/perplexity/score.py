@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import sentencepiece
 
+from tasks.documents.records import records
 from tasks.text.normalise import normalise
 
 DECIMALS = 1
@@ -55,14 +56,18 @@ def scorer(files: ModelFiles) -> Scorer:
 
 
 def annotate_perplexity(models: Mapping[str, ModelFiles], max_characters: int | None, table: pa.Table) -> pa.Table:
-    """Column `perplexity` (float64) for a table with `text` and `language`; null without a model for the language."""
+    """Column `perplexity` (float64) for a table with `text`, `prompt` and `language`; null without a model for it.
+
+    A document with a prompt is scored as one: prompt, blank, text.
+    """
     languages = np.asarray(table["language"].to_pylist(), dtype=object)
+    whole = records(table, " ")  # the normaliser deletes line feeds
     scores: list[float | None] = [None] * table.num_rows
     for language, files in models.items():
         rows = np.flatnonzero(languages == language)
         if not len(rows):
             continue
-        texts = [text[:max_characters] for text in table["text"].take(pa.array(rows)).to_pylist()]
+        texts = [text[:max_characters] for text in whole.take(pa.array(rows)).to_pylist()]
         for row, value in zip(rows.tolist(), scorer(files).perplexities(texts), strict=True):
             scores[row] = value
     return pa.table({"perplexity": pa.array(scores, pa.float64())})

@@ -1,4 +1,7 @@
-"""Parameters of the perplexity stage: one node per source; which models score is said by its inputs."""
+"""Parameters of the perplexity stage: one node per source; which models score is said by its inputs.
+
+What is scored is the whole record, a prompt and its text as one document.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ class PerplexityParameters(Parameters):
 
 STAGE = Stage(
     "perplexity",
-    version=1,
+    version=2,
     parameters=PerplexityParameters,
     run="tasks.perplexity.run:run",
     summary="scores documents with the language model of their language",

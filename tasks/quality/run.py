@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from infra.context import Context
 from infra.stage import Outcome
 from tasks.documents.annotate import annotate, ledger_of
+from tasks.documents.records import records
 from tasks.quality.rules import Assessor
 from tasks.quality.stage import QualityParameters
 
@@ -34,12 +35,12 @@ def run(context: Context) -> Outcome:
 
 
 def annotate_table(table: pa.Table, *, parameters: QualityParameters) -> pa.Table:
-    """N documents (columns text and, where known, language) -> N rows of SCHEMA."""
+    """N documents (columns text, prompt and, where known, language) -> N rows of SCHEMA."""
     assessor = Assessor(parameters.rules, parameters.settings)
     known = "language" in table.column_names
     languages = table["language"].to_pylist() if known else itertools.repeat(None, table.num_rows)
     found = [
-        assessor.failures(text, language) for text, language in zip(table["text"].to_pylist(), languages, strict=True)
+        assessor.failures(text, language) for text, language in zip(records(table).to_pylist(), languages, strict=True)
     ]
     offsets = [0, *itertools.accumulate(map(len, found))]
     rules = pa.array([failure.rule for failures in found for failure in failures], pa.string())

@@ -1,8 +1,9 @@
 """Stage quality: column `failed`, list<struct<rule: string, value: float64>>, beside the documents.
 
 The list holds every rule of the recipe that a document fails, in the catalog's order, with the measured value; an empty
-one means that it passes them all. What that leads to is the business of `cut`. Input roles: documents, and langid where
-the source has it (limits depend on the language). See `tasks.quality.catalog` for rules and limits.
+one means that it passes them all. What that leads to is the business of `cut`. A document is its whole record: a
+prompt is its first lines, so that a question with an answer of one word has the words of both. Input roles: documents,
+and langid where the source has it (limits depend on the language). See `tasks.quality.catalog` for rules and limits.
 """
 
 from __future__ import annotations
@@ -42,5 +43,5 @@ class QualityParameters(Parameters):
 
 
 STAGE = Stage(
-    "quality", version=1, parameters=QualityParameters, run="tasks.quality.run:run", summary="quality rules that fail"
+    "quality", version=2, parameters=QualityParameters, run="tasks.quality.run:run", summary="quality rules that fail"
 )

@@ -74,7 +74,7 @@ def held_out_cutoffs(found: Mapping[str, Mapping[str, list[int]]], max_documents
 
 
 def _categories(results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, dict[str, int]]]:
-    """Category -> {"training", "held_out"} -> documents, UTF-8 bytes and characters of text."""
+    """Category -> {"training", "held_out"} -> documents, UTF-8 bytes and characters of prompts and texts."""
     total: dict[str, Counter[str]] = {}
     for result in results.values():
         for folder, counts in result["folders"].items():

@@ -20,6 +20,7 @@ from infra.store import Shard
 from tasks.documents import edits
 from tasks.documents.annotate import count_edited
 from tasks.documents.ledger import Ledger
+from tasks.documents.records import record_bytes
 from tasks.documents.selected import HELD_OUT_FOLDER, held_out_hash, held_out_limit
 from tasks.select.index import write_index
 from tasks.select.stage import HeldOut
@@ -69,7 +70,7 @@ def write_lines(work: Work, shard: Shard) -> dict[str, Any]:
             survivors = table.filter(pc.is_null(table["reason"]))
             edited = edits.apply_columns(survivors["text"], [survivors[name] for name in _edit_columns(work)])
             survivors = survivors.drop_columns(["text", *_edit_columns(work)]).append_column("text", edited.texts)
-            count_edited(ledger, work.source, survivors["language"], edited.texts, edited.taken)
+            count_edited(ledger, work.source, survivors["language"], record_bytes(survivors), edited.taken)
             _count_dropped(ledger, work.source, table)
             for row in survivors.to_pylist():
                 folder = _folder(work, row)
@@ -80,8 +81,8 @@ def write_lines(work: Work, shard: Shard) -> dict[str, Any]:
                 files[folder].write(line(row))
                 count = counts.setdefault(folder, Counter())
                 count["documents"] += 1
-                count["bytes"] += len(row["text"].encode())
-                count["characters"] += len(row["text"])
+                count["bytes"] += len(row["text"].encode()) + len(row["prompt"].encode())
+                count["characters"] += len(row["text"]) + len(row["prompt"])
     return {"ledger": ledger.to_json(), "folders": {folder: dict(counts[folder]) for folder in sorted(counts)}}
 
 
@@ -141,7 +142,7 @@ def _tables(work: Work, columns: list[str]) -> Iterator[pa.Table]:
         for name in beside.column_names:
             table = table.append_column(name, beside[name])
         if "text" in columns:
-            table = table.append_column("bytes", pc.cast(pc.binary_length(table["text"]), pa.int64()))
+            table = table.append_column("bytes", record_bytes(table))
             for name, file in zip(_edit_columns(work), edit_files, strict=True):
                 table = table.append_column(name, file.read_row_group(group, columns=[edits.COLUMN])[edits.COLUMN])
         yield table

@@ -22,14 +22,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 from datasketch import LeanMinHash, MinHash, MinHashLSH
 
 from infra.stage import StageError
 from infra.store import Artifact
-from tasks.signatures.minhash import coefficients, minhash
+from tasks.signatures.minhash import EMPTY, coefficients
+from tasks.signatures.run import sign
 from tasks.signatures.stage import SignaturesParameters
-from tasks.text.shingles import shingle
 
 SCHEME = "affine64"
 _MASK = (1 << 64) - 1
@@ -68,11 +69,13 @@ def to_signature(sketch: MinHash, parameters: SignaturesParameters) -> Values:
     return _values(sketch.hashvalues, parameters).copy()
 
 
-def sketch_text(text: str, parameters: SignaturesParameters) -> MinHash:
-    """The `MinHash` of a text, as the signatures stage would compute it."""
-    batch = shingle([text], parameters.shingle, parameters.text_cap)
-    a, b = coefficients(parameters.bands * parameters.rows, parameters.seed)
-    return to_minhash(minhash(batch.hashes, batch.offsets, a, b, batch.capped)[0], parameters)
+def sketch_text(text: str, parameters: SignaturesParameters, prompt: str = "") -> MinHash:
+    """The `MinHash` of a text, or of a record with its prompt, as the signatures stage would compute it.
+
+    One with a prompt is no sketch of one set (see `tasks.signatures.run`): compare it, but do not `update` it.
+    """
+    signature = sign(parameters, pa.table({"text": [text], "prompt": [prompt]}))["signature"][0].as_py()
+    return to_minhash(signature or [int(EMPTY)] * (parameters.bands * parameters.rows), parameters)
 
 
 def _values(signature: Sequence[int] | Values, parameters: SignaturesParameters) -> Values:
@@ -136,9 +139,12 @@ class Lookup:
                     session.insert(id_, sketches[id_], check_duplication=False)
         return cls(parameters, index, sketches)
 
-    def query(self, text: str) -> list[tuple[str, float]]:
-        """(document id, estimated Jaccard similarity) of the candidates for `text`, most similar first, then by id."""
-        sketch = sketch_text(text, self.parameters)
+    def query(self, text: str, prompt: str = "") -> list[tuple[str, float]]:
+        """(document id, estimated Jaccard similarity) of the candidates for a record, most similar first, then by id.
+
+        Of documents with a prompt the estimate weighs the text more than its share of the shingles.
+        """
+        sketch = sketch_text(text, self.parameters, prompt)
         if sketch.is_empty():
             return []
         found = [(id_, float(sketch.jaccard(self.sketches[id_]))) for id_ in self.index.query(sketch)]

@@ -4,24 +4,34 @@ text_hash    binary(16)                             tasks.text.shingles.text_has
 signature    fixed_size_list<uint64>[bands * rows]  MinHash; null where the text has no word
 shingle_set  list<uint32>                           upper halves of the hashes of the whole text's shingles, distinct,
                                                     ascending; empty where it has no word
-length       int64                                  UTF-8 bytes of the text, for `prefer` and the ledger
+length       int64                                  UTF-8 bytes of the record, for `prefer` and the ledger
+
+All is of the whole record. Where a document has a prompt:
+
+    text_hash    is of the text hashes of both halves, so that only equal pairs are equal
+    shingle_set  is of prompt and text, one after the other
+    signature    is too, but for the first value of every band, which is of the text's shingles alone: records that
+                 differ in nothing but a short answer are similar by any count of shingles, yet no copies, and so never
+                 meet in a band. Null where either half has no word: what tells such records apart is no shingle.
 """
 
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from infra.context import Context
 from infra.stage import Outcome
 from tasks.documents.annotate import annotate, ledger_of
 from tasks.documents.hashes import SHINGLE_SET, TEXT_HASH
+from tasks.documents.records import PROMPT, has_prompt, record_bytes, record_hashes, records
 from tasks.signatures.minhash import coefficients, minhash
 from tasks.signatures.stage import SignaturesParameters
-from tasks.text.shingles import Utf8, shingle_utf8
+from tasks.text.shingles import Shingles, Utf8, shingle_utf8
 
 
 def run(context: Context) -> Outcome:
@@ -31,29 +41,59 @@ def run(context: Context) -> Outcome:
 
 
 def sign(parameters: SignaturesParameters, table: pa.Table) -> pa.Table:
-    """The annotation columns for a table with column `text`."""
+    """The annotation columns for a table with the columns `text` and `prompt`."""
     size = parameters.bands * parameters.rows
     a, b = coefficients(size, parameters.seed)
     text_hashes: list[bytes] = []
-    counts = [np.empty(0, dtype=np.int64)]
+    worded = [np.empty(0, dtype=np.bool_)]
     signatures = [np.empty((0, size), dtype=np.uint64)]
     sets = [np.empty(0, dtype=np.uint32)]
     set_sizes = [np.zeros(1, dtype=np.int64)]
-    for texts in Utf8.of_column(table["text"]).batches():
+    for texts in Utf8.of_column(records(table)).batches():
         batch = shingle_utf8(texts, parameters.shingle, parameters.text_cap)
         text_hashes += batch.text_hashes()
-        counts.append(batch.capped)
+        worded.append(batch.capped > 0)
         signatures.append(minhash(batch.hashes, batch.offsets, a, b, batch.capped))
         values, offsets = batch.sets()
         sets.append(values)
         set_sizes.append(np.diff(offsets))
     set_offsets = np.cumsum(np.concatenate(set_sizes)).astype(np.int32)
-    values = pa.array(np.concatenate(signatures).reshape(-1))
+    found = Signed(text_hashes, np.concatenate(signatures), np.concatenate(worded))
+    if (prompted := has_prompt(table)) is not None:
+        sign_pairs(parameters, table.select(["text", PROMPT]), np.flatnonzero(prompted.to_numpy()), found)
+    values = pa.array(found.signatures.reshape(-1))
     return pa.table(
         {
-            "text_hash": pa.array(text_hashes, TEXT_HASH),
-            "signature": pa.FixedSizeListArray.from_arrays(values, size, mask=pa.array(np.concatenate(counts) == 0)),
+            "text_hash": pa.array(found.text_hashes, TEXT_HASH),
+            "signature": pa.FixedSizeListArray.from_arrays(values, size, mask=pa.array(~found.worded)),
             "shingle_set": pa.ListArray.from_arrays(pa.array(set_offsets), pa.array(np.concatenate(sets)), SHINGLE_SET),
-            "length": pc.binary_length(table["text"]).cast(pa.int64()),
+            "length": record_bytes(table),
         }
     )
+
+
+class Signed(NamedTuple):
+    """N documents: hashes, signatures of shape (N, bands * rows), and which of them have one."""
+
+    text_hashes: list[bytes]
+    signatures: npt.NDArray[np.uint64]
+    worded: npt.NDArray[np.bool_]
+
+
+def sign_pairs(parameters: SignaturesParameters, table: pa.Table, rows: npt.NDArray[np.int64], found: Signed) -> None:
+    """Write over the hashes and signatures of `rows`, which have prompts; see the module's docstring."""
+    a, b = (values[:: parameters.rows].copy() for values in coefficients(found.signatures.shape[1], parameters.seed))
+    halves = table.take(pa.array(rows))
+    hashes: dict[str, list[bytes]] = {PROMPT: [], "text": []}
+    for half, known in hashes.items():
+        start = 0
+        for texts in Utf8.of_column(halves[half]).batches():
+            batch: Shingles = shingle_utf8(texts, parameters.shingle, parameters.text_cap)
+            known += batch.text_hashes()
+            here = rows[start : start + len(texts)]
+            start += len(texts)
+            found.worded[here] &= batch.capped > 0
+            if half == "text":
+                found.signatures[here, :: parameters.rows] = minhash(batch.hashes, batch.offsets, a, b, batch.capped)
+    for row, joined in zip(rows.tolist(), record_hashes(*hashes.values()), strict=True):
+        found.text_hashes[row] = joined

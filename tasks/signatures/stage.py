@@ -1,4 +1,4 @@
-"""Signatures of documents: exact hash of the normalised text, and a MinHash of its word shingles."""
+"""Signatures of documents: exact hash of the normalised record, prompt and text, and a MinHash of its word shingles."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SignaturesParameters(Parameters):
 
 STAGE = Stage(
     "signatures",
-    version=2,
+    version=3,
     parameters=SignaturesParameters,
     run="tasks.signatures.run:run",
     summary="exact hash and MinHash signature of every document",

@@ -7,16 +7,20 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from infra.stage import StageError
 
 FIELDS = ("text", "target")
 """The first of these that a JSONL line or a Parquet file has is the sample's text."""
+PROMPT = "source"
+"""Beside `target` it comes first in the sample, as one string: that is what training tokenizes."""
 _HALF = re.compile(r"[\ud800-\udfff]")
 
 
 def read_texts(paths: Sequence[Path]) -> list[str]:
-    """The samples of files, in order: lines of JSONL and rows of Parquet (`text`, else `target`), lines of plain text.
+    """The samples of files, in order: lines of JSONL and rows of Parquet (`text`, else `target` behind its `source`),
+    lines of plain text.
 
     Lines of white space are no samples; `.gz` is unpacked. `StageError` names what is missing.
     """
@@ -61,9 +65,11 @@ def _jsonl_samples(path: Path) -> Iterator[str]:
         if field is None:
             found = list(row)[:8] if isinstance(row, dict) else type(row).__name__
             raise StageError(f"{path}, line {number}: no field `text` or `target` with a string, but {found}")
-        if _HALF.search(row[field]):
+        prompt = row.get(PROMPT) if field == "target" else None
+        text = (prompt if isinstance(prompt, str) else "") + row[field]
+        if _HALF.search(text):
             raise StageError(f"{path}, line {number}: half of a surrogate pair (\\ud800 or the like), which is no text")
-        yield row[field]
+        yield text
 
 
 def _parquet_samples(path: Path) -> Iterator[str]:
@@ -77,9 +83,19 @@ def _parquet_samples(path: Path) -> Iterator[str]:
     field = next((name for name in FIELDS if name in file.schema_arrow.names), None)
     if field is None:
         raise StageError(f"{path}: no column `text` or `target`, but {file.schema_arrow.names[:8]}")
-    kind = file.schema_arrow.field(field).type
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+    if not _holds_strings(kind := file.schema_arrow.field(field).type):
         raise StageError(f"{path}: column `{field}` holds {kind}, not strings; name the column with text so")
-    for batch in file.iter_batches(columns=[field]):
-        yield from (text for text in batch.column(0).to_pylist() if text is not None)
+    prompted = field == "target" and PROMPT in file.schema_arrow.names
+    prompted = prompted and _holds_strings(file.schema_arrow.field(PROMPT).type)
+    for batch in file.iter_batches(columns=[field, PROMPT] if prompted else [field]):
+        prompts = batch[PROMPT].to_pylist() if prompted else [""] * batch.num_rows
+        for prompt, text in zip(prompts, batch[field].to_pylist(), strict=True):
+            if text is not None:
+                yield (prompt or "") + text
+
+
+def _holds_strings(kind: Any) -> bool:
+    import pyarrow as pa
+
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))

@@ -1,4 +1,7 @@
-"""Read the text that `select` wrote: training text evenly sampled, and a sample per category to measure on."""
+"""Read the text that `select` wrote: training text evenly sampled, and a sample per category to measure on.
+
+Text is what binning will tokenize: `source` and `target` as one string.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.documents.selected import HELD_OUT_FOLDER
+from tasks.documents.selected import HELD_OUT_FOLDER, training_text
 
 HELDOUT = f"{HELD_OUT_FOLDER}/"
 
@@ -44,7 +47,7 @@ def documents(files: Sequence[TextFile]) -> Iterator[Document]:
         with open(file.path, encoding="utf-8") as lines:
             for line in lines:
                 row = json.loads(line)
-                yield Document(row["target"], file.category, row.get("language") or "und")
+                yield Document(training_text(row), file.category, row.get("language") or "und")
 
 
 def training_files(

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from infra.context import Context
-from infra.engine.launch import LaunchError, launch
+from infra.engine.launch import LaunchError, launch_module
 from infra.stage import Outcome, StageError
 from infra.store import Artifact, Shard
 from tasks.training.stage import TrainingParameters
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(context: Context) -> Outcome:
@@ -34,24 +30,14 @@ def run(context: Context) -> Outcome:
     def train(_: object, shard: Shard) -> dict[str, Any]:
         statistics: dict[str, Any] = {}
 
-        def on_line(line: str) -> None:
-            try:
-                message = json.loads(line)
-            except ValueError:
-                return  # something a library printed
-            if not isinstance(message, dict):
-                return
+        def on_message(message: dict[str, Any]) -> None:
             if "progress" in message:
                 now = message["progress"]
                 context.progress(now["phase_tokens"], now["phase_total"], "tokens")
             statistics.update(message.get("done", {}))
 
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        # Waiting threads sleep: spinning ones take five times the wall clock where others use the cores.
-        threads = {"OMP_NUM_THREADS": str(context.cpu_threads), "OMP_WAIT_POLICY": "PASSIVE"}
-        environment = {"PYTHONPATH": path, **threads}
         try:
-            launch([sys.executable, "-m", "tasks.training"], spec, on_line, environment=environment)
+            launch_module("tasks.training", spec, on_message, cpu_threads=context.cpu_threads)
         except LaunchError as error:
             raise StageError(f"training/{context.name} failed; its checkpoints are kept.\n{error}") from error
         shard.publish(scratch / "output")

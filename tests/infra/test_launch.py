@@ -8,10 +8,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from infra.engine.launch import LaunchError, launch
+from infra.engine.launch import BOOTSTRAP, LaunchError, launch, launch_module, safe_environment
 
 WATCH = "from infra.engine.launch import exit_with_parent"
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,3 +79,32 @@ def test_child_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
         time.sleep(0.01)
     os.kill(pid, signal.SIGKILL)
     pytest.fail("the child was still there after two minutes")
+
+
+def test_environment_of_children_drops_the_working_directory_and_keeps_the_users_folders(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = str(BOOTSTRAP.parent)
+    for given, expected in (("", [own]), (":/a::/b:", [own, "/a", "/b"]), (f"/a:{own}", [own, "/a"])):
+        monkeypatch.setenv("PYTHONPATH", given)
+        assert safe_environment() == {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(expected)}
+
+
+def test_a_module_is_ours_from_any_folder_and_says_objects_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("tasks.py", "infra.py", "json.py"):
+        (tmp_path / name).write_text("raise RuntimeError('the wrong one')")
+    monkeypatch.chdir(tmp_path)
+    messages: list[dict[str, Any]] = []
+    path = tmp_path / "path"
+    path.mkdir()
+    (path / "tasks.py").write_text("raise RuntimeError('the wrong one')")
+    (path / "said.py").write_text(
+        "import sys, os, json, tasks, infra\nprint('a library speaks')\nprint('[1]')\n"
+        "print(json.dumps({'tasks': tasks.__file__, 'argv': sys.argv[1:], 'threads': os.environ['OMP_NUM_THREADS']}))"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(path))
+    launch_module("said", tmp_path / "spec.json", messages.append, cpu_threads=3)
+    ours = str(ROOT / "tasks" / "__init__.py")
+    assert messages == [{"tasks": ours, "argv": [str(tmp_path / "spec.json")], "threads": "3"}]

@@ -42,7 +42,9 @@ def signed(tmp_path: Path, sets: list[np.ndarray[Any, Any]], text: list[int], ba
     rows = np.array(band, np.uint64)[:, None] + np.arange(112, dtype=np.uint64) * np.uint64(1_000_003)
     offsets = np.concatenate(([0], np.cumsum([len(one) for one in sets])))
     tables = {
-        "ingest": pa.table({"id": [f"{number:032x}" for number in range(count)], "text": ["text"] * count}),
+        "ingest": pa.table(
+            {"id": [f"{number:032x}" for number in range(count)], "text": ["text"] * count, "prompt": [""] * count}
+        ),
         "signatures": pa.table(
             {
                 "text_hash": pa.FixedSizeBinaryArray.from_buffers(TEXT_HASH, count, [None, pa.py_buffer(hashes)]),

@@ -124,7 +124,7 @@ def test_golden_output(tmp_path: Path) -> None:
         for file in ("model.safetensors", "config.json")
     ]
     assert (STAGE.version, found) == (
-        3,
+        4,
         ["c6e29f3fc2edc6de", "afbeeba919c13da9", "4ddfd08e86699faa", "9cbc1379d50a010c"],
     )
 

@@ -89,7 +89,7 @@ def test_lines_are_exactly_the_contract(tmp_path: Path) -> None:
     }
     assert (ledger.documents("read"), ledger.documents("kept")) == (5, 2)
     (row,) = found.manifest["ledger"]["rows"]
-    assert row["totals"]["bytes"]["kept"] == len(texts[0]["text"].encode()) + len("last")
+    assert row["totals"]["bytes"]["kept"] == len((texts[0]["prompt"] + texts[0]["text"]).encode()) + len("last")
     assert found.statistics["categories"]["books"]["training"] == {"documents": 1, "bytes": 4, "characters": 4}
 
 

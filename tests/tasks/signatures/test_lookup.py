@@ -128,3 +128,13 @@ def test_what_does_not_fit_is_refused(signed: tuple[Artifact, Artifact], tmp_pat
         Lookup.of([signed, (signed[0], apart)])
     with pytest.raises(StageError, match="has no index"):
         Lookup.of_survivors([signed[1]])
+
+
+def test_records_with_a_prompt_are_looked_up_whole(tmp_path: Path) -> None:
+    rng = random.Random(3)
+    questions = [" ".join(prose(rng, 30)) for _ in range(6)]
+    rows = [document("yes", id=f"{number:02d}") | {"prompt": question} for number, question in enumerate(questions)]
+    documents = tables("documents", "web", {"part-0.parquet": rows}, tmp_path)
+    lookup = Lookup.of([(documents, run_stage(STAGE, PARAMETERS, {"documents": documents}, "web", tmp_path=tmp_path))])
+    assert lookup.query("yes", questions[4]) == [("04", 1.0)]
+    assert lookup.query("no", questions[4]) == lookup.query("yes") == []
