@@ -10,8 +10,9 @@ from pathlib import Path
 
 from fastwarc.stream_io import BrotliReader, ZstdReader
 
-from tasks.ingest.found import SAMPLED_OUT, Found, Rejected, Wanted, iso_date
-from tasks.ingest.page import Unreadable, decode, html_text
+from tasks.ingest.charset.choose import decode
+from tasks.ingest.found import SAMPLED_OUT, Found, Rejected, Unreadable, Wanted, iso_date
+from tasks.ingest.page import html_text
 from tasks.ingest.pieces import pieces
 from tasks.ingest.records import Broken, Record, parse_headers, records
 

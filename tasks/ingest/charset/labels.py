@@ -1,6 +1,8 @@
-"""Charset labels of the WHATWG Encoding Standard (encoding.spec.whatwg.org, section 4.2)."""
+"""Charset labels of the WHATWG Encoding Standard (encoding.spec.whatwg.org, section 4.2), and where pages name one."""
 
 from __future__ import annotations
+
+import re
 
 LABELS: dict[str, str] = {
     label: name
@@ -69,9 +71,20 @@ LABELS: dict[str, str] = {
 }
 """Name of the encoding by label, both in lower case."""
 
+_META = re.compile(
+    rb"<meta[^>]{0,512}?charset[ \t\r\n]*=[ \t\r\n]*[\"']?[ \t\r\n]*([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE
+)
+_XML = re.compile(rb"\s{0,99}<\?xml[^>]{0,512}?encoding[ \t\r\n]*=[ \t\r\n]*[\"']([A-Za-z0-9_:.-]{1,40})")
+_DECLARED_WITHIN_BYTES = 4096
 _WHITESPACE = " \t\n\f\r"
 
 
 def encoding_of(label: str) -> str | None:
-    """The standard's name of an encoding, in lower case ("latin1": "windows-1252"); None for a label it does not know."""
+    """The standard's name of a label's encoding, in lower case ("latin1": "windows-1252"); None for an unknown label."""
     return LABELS.get(label.strip(_WHITESPACE).lower())
+
+
+def declared_in(page: bytes) -> tuple[str, ...]:
+    """The labels that a page names near its beginning: of its first <meta> with a charset, of its XML declaration."""
+    found = (_META.search(page, 0, _DECLARED_WITHIN_BYTES), _XML.match(page, 0, _DECLARED_WITHIN_BYTES))
+    return tuple(match[1].decode("ascii") for match in found if match)

@@ -1,0 +1,185 @@
+"""Which encoding bytes are in: what is certain by its structure first, then the likeliest of all readings.
+
+What a page says of itself is one voice only. A declaration is believed as long as no other reading of the bytes is
+clearly likelier, and no reading at all is taken where even the likeliest is no text.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from tasks.ingest.charset.decoders import decode_as
+from tasks.ingest.charset.labels import LABELS, encoding_of
+from tasks.ingest.charset.likelihood import ASCII_BITS, bits
+from tasks.ingest.charset.structure import is_binary, mark_of, seven_bit_encoding, with_escapes
+from tasks.ingest.found import Unreadable
+
+MAX_REPLACED = 0.02
+"""Share of characters that may be undecodable before bytes count as not being text in any known character set."""
+
+_RARITY = {
+    "windows-1252": 0, "windows-1251": 2, "gb18030": 4, "shift_jis": 4, "euc-jp": 4, "big5": 4, "euc-kr": 4, "utf-8": 4,
+    "windows-1250": 2, "windows-1254": 2, "windows-1253": 2, "windows-1256": 2, "windows-1255": 2, "windows-874": 2,
+    "windows-1257": 3, "windows-1258": 6, "koi8-r": 4, "koi8-u": 6, "iso-8859-2": 4, "iso-8859-7": 4, "iso-8859-15": 5,
+    "iso-8859-5": 8, "iso-8859-6": 8, "ibm866": 8, "macintosh": 10, "x-mac-cyrillic": 12,
+}  # fmt: skip
+"""Encodings tried where none is declared, with the bits that their rarity costs; the others need a declaration."""
+
+_NEVER_DECLARED = ("utf-16le", "utf-16be", "x-user-defined", "replacement")
+"""What is in these shows by itself. As a declaration they mean UTF-8, which was tried before (HTML's rule for pages)."""
+
+_WIDE = {"utf-16le": 2, "utf-16be": 2, "utf-32-le": 4, "utf-32-be": 4}
+_ASCII_COMPATIBLE = {*LABELS.values(), "iso2022_kr", "hz", "iso-2022-jp without escapes"} - {"utf-16le", "utf-16be"}
+_SAMPLE_BYTES = 1 << 14
+_CONTROLS_WITHIN_BYTES = 1 << 16
+_DENSE = re.compile(rb"(?:[\x80-\xff]+[\x20-\x7e]{0,6})+")
+_CONTROLS = bytes({*range(0x01, 0x08), *range(0x0E, 0x1B), *range(0x1C, 0x20), 0x7F})
+_TRUST = 20
+_TRUST_A_BYTE = 0.5
+"""A declaration is given up for a reading that saves more bits than this, and than this for each byte above ASCII."""
+_IMPLAUSIBLE_BITS = 13.0
+"""What a byte above ASCII may cost in the likeliest reading; in real text it is 4 to 10, in random bytes 14."""
+_IMPLAUSIBLE_FROM = 30
+_NUL_BITS = 2
+_VALID_TO_BROKEN = 3
+"""Bytes with so many well-formed characters of UTF-8 to each broken one are damaged UTF-8 and nothing else."""
+
+
+class Reading(NamedTuple):
+    """An encoding and the bits that a sample's text takes in it."""
+
+    name: str
+    bits: float
+
+
+def decode(data: bytes, declared: tuple[str | None, ...] = ()) -> str:
+    """Bytes to text, without a byte order mark and without NUL bytes; see `encoding`.
+
+    A character cut off at the end does not count. Raises Unreadable("charset").
+    """
+    name = encoding(data, declared)
+    mark = mark_of(data)[1]
+    text = decode_in(name, data[mark:] if mark else data)
+    if is_garbled(text, data):
+        raise Unreadable("charset")
+    return text
+
+
+def encoding(data: bytes, declared: tuple[str | None, ...] = ()) -> str:
+    """The encoding of bytes, as `decode_in` takes it.
+
+    In this order: byte order mark, UTF-16 and UTF-32 by their NUL bytes, escapes of seven-bit encodings, valid or
+    damaged UTF-8, and the likeliest of the `declared` and the usual encodings (labels of the WHATWG standard; unknown
+    ones are passed over). Raises Unreadable("charset") for what is no text.
+    """
+    marked, _ = mark_of(data)
+    if marked:
+        return marked
+    if is_binary(data):
+        raise Unreadable("charset")
+    if b"\0" in data:
+        if wide := _wide(data):
+            return wide
+        data = data.replace(b"\0", b"")
+    if name := seven_bit_encoding(data):
+        if name == "replacement":
+            raise Unreadable("charset")
+        return name
+    if is_utf8(data):
+        return "utf-8"
+    return _likeliest(data, [name for label in declared if label and (name := encoding_of(label))])
+
+
+def decode_in(name: str, data: bytes) -> str:
+    """Bytes without a mark to text, in an encoding that `encoding` named; what is cut off at the end is left out."""
+    if name in _ASCII_COMPATIBLE and b"\0" in data:
+        data = data.replace(b"\0", b"")
+    if name == "utf-8":
+        return codecs.utf_8_decode(data, "replace", False)[0]
+    if name == "iso-2022-jp without escapes":
+        return decode_as("iso-2022-jp", with_escapes(data))
+    if name not in LABELS.values() or name.startswith("utf-16"):
+        return data.decode(name, "replace").replace("\0", "")
+    text = decode_as(name, data)
+    return text[:-1] if data[-1:] >= b"\x80" and text.endswith("\ufffd") else text
+
+
+def is_garbled(text: str, data: bytes) -> bool:
+    """Whether more than `MAX_REPLACED` of a text is U+FFFD or, by the first of its bytes, control characters."""
+    limit = MAX_REPLACED * len(text) + 1
+    head = data[:_CONTROLS_WITHIN_BYTES]
+    controls = 0 if b"\0" in head else len(head) - len(head.translate(None, _CONTROLS))
+    return text.count("\ufffd") > limit or controls > MAX_REPLACED * len(head) + 1
+
+
+def is_utf8(data: bytes) -> bool:
+    """Whether bytes are UTF-8, valid or with so few broken characters that they are nothing else."""
+    try:
+        codecs.utf_8_decode(data, "strict", False)
+    except UnicodeDecodeError:
+        pass
+    else:
+        return True
+    valid, broken = utf8_characters(data)
+    return valid >= _VALID_TO_BROKEN * broken
+
+
+def utf8_characters(data: bytes) -> tuple[int, int]:
+    """How many characters above ASCII are well-formed UTF-8, and how many broken ones there are."""
+    text = codecs.utf_8_decode(data, "replace", False)[0]
+    broken = text.count("\ufffd") - data.count(b"\xef\xbf\xbd")
+    ascii_bytes = len(data) - len(_above_ascii(data))
+    return len(text) - ascii_bytes - broken, broken
+
+
+def _above_ascii(data: bytes) -> bytes:
+    return data.translate(None, bytes(range(0x80)))
+
+
+def _wide(data: bytes) -> str | None:
+    """UTF-16 or UTF-32, where bytes are likelier to be that than text with NUL bytes in between."""
+    sample = data[: 4 * _SAMPLE_BYTES]
+    narrow = sample.replace(b"\0", b"")
+    likeliest = Reading("utf-8", bits(narrow.decode("utf-8", "replace"))) if is_utf8(narrow) else _readings(narrow, _RARITY)[0]
+    best = Reading(likeliest.name, likeliest.bits + _NUL_BITS * (len(sample) - len(narrow)))
+    for name, width in _WIDE.items():
+        text = sample[: len(sample) // width * width].decode(name, "replace")
+        best = min(best, Reading(name, bits(text)), key=lambda reading: reading.bits)
+    return best.name if best.name in _WIDE else None
+
+
+def _likeliest(data: bytes, declared: list[str]) -> str:
+    sample = b" ".join(_DENSE.findall(data, 0, 64 * _SAMPLE_BYTES))[:_SAMPLE_BYTES]
+    above = len(_above_ascii(sample))
+    trusted = [name for name in declared if name not in _NEVER_DECLARED]
+    found = _readings(sample, dict.fromkeys([*trusted, *_RARITY]))
+    best = found[0]
+    for name in trusted:
+        reading = next(reading for reading in found if reading.name == name)
+        if name != "utf-8" and reading.bits - best.bits <= _TRUST + _TRUST_A_BYTE * above:
+            best = reading
+            break
+    spent = best.bits - ASCII_BITS * (len(sample) - above)
+    if above >= _IMPLAUSIBLE_FROM and spent > _IMPLAUSIBLE_BITS * above:
+        return _wide_or_nothing(data)
+    return best.name
+
+
+def _wide_or_nothing(data: bytes) -> str:
+    """UTF-16 without a single ASCII character, or no text."""
+    sample = data[: _SAMPLE_BYTES // 2 * 2]
+    if len(data) % 2 == 0:
+        for name in ("utf-16le", "utf-16be"):
+            text = sample.decode(name, "replace")
+            if bits(text) <= _IMPLAUSIBLE_BITS * len(text):
+                return name
+    raise Unreadable("charset")
+
+
+def _readings(sample: bytes, names: Iterable[str]) -> list[Reading]:
+    """The likeliest reading of a sample first; of equally likely ones the most usual encoding."""
+    found = [Reading(name, bits(decode_as(name, sample)) + _RARITY.get(name, 12)) for name in names]
+    return sorted(found, key=lambda reading: reading.bits)
