@@ -32,7 +32,7 @@ def html_text(page: bytes, declared: str | None) -> str:
 
     Raises Unreadable("charset") or Unreadable("page_too_complex").
     """
-    html = decode(page, (declared, *declared_in(page)))
+    html = decode(page, (declared, *declared_in(page))).replace("\0", "")
     if too_complex(html):
         raise Unreadable("page_too_complex")
     tree = HTMLTree.parse(html)

@@ -31,10 +31,9 @@ _RARITY = {
 _NEVER_DECLARED = ("utf-16le", "utf-16be", "x-user-defined", "replacement")
 """What is in these shows by itself. As a declaration they mean UTF-8, which was tried before (HTML's rule for pages)."""
 
-_WIDE = {"utf-16le": 2, "utf-16be": 2, "utf-32-le": 4, "utf-32-be": 4}
-_ASCII_COMPATIBLE = {*LABELS.values(), "iso2022_kr", "hz", "iso-2022-jp without escapes"} - {"utf-16le", "utf-16be"}
+WIDE = {"utf-16le": 2, "utf-16be": 2, "utf-32-le": 4, "utf-32-be": 4}
 _SAMPLE_BYTES = 1 << 14
-_CONTROLS_WITHIN_BYTES = 1 << 16
+_CONTROLS_WITHIN = 1 << 16
 _DENSE = re.compile(rb"(?:[\x80-\xff]+[\x20-\x7e]{0,6})+")
 _CONTROLS = bytes({*range(0x01, 0x08), *range(0x0E, 0x1B), *range(0x1C, 0x20), 0x7F})
 _TRUST = 20
@@ -44,7 +43,7 @@ _IMPLAUSIBLE_BITS = 13.0
 """What a byte above ASCII may cost in the likeliest reading; in real text it is 4 to 10, in random bytes 14."""
 _IMPLAUSIBLE_FROM = 30
 _NUL_BITS = 2
-_VALID_TO_BROKEN = 3
+VALID_TO_BROKEN = 3
 """Bytes with so many well-formed characters of UTF-8 to each broken one are damaged UTF-8 and nothing else."""
 
 
@@ -56,14 +55,14 @@ class Reading(NamedTuple):
 
 
 def decode(data: bytes, declared: tuple[str | None, ...] = ()) -> str:
-    """Bytes to text, without a byte order mark and without NUL bytes; see `encoding`.
+    """Bytes to text, without a byte order mark; see `encoding`. NUL bytes between characters stay as they are.
 
     A character cut off at the end does not count. Raises Unreadable("charset").
     """
     name = encoding(data, declared)
     mark = mark_of(data)[1]
-    text = decode_in(name, data[mark:] if mark else data)
-    if is_garbled(text, data):
+    text = decode_in(name, data[mark:] if mark else data, cut_off=True)
+    if is_garbled(text):
         raise Unreadable("charset")
     return text
 
@@ -93,26 +92,24 @@ def encoding(data: bytes, declared: tuple[str | None, ...] = ()) -> str:
     return _likeliest(data, [name for label in declared if label and (name := encoding_of(label))])
 
 
-def decode_in(name: str, data: bytes) -> str:
-    """Bytes without a mark to text, in an encoding that `encoding` named; what is cut off at the end is left out."""
-    if name in _ASCII_COMPATIBLE and b"\0" in data:
-        data = data.replace(b"\0", b"")
+def decode_in(name: str, data: bytes, *, cut_off: bool = False) -> str:
+    """Bytes without a mark to text, in an encoding that `encoding` named; what is no character becomes U+FFFD.
+
+    `cut_off`: the bytes may end within a character, which is left out then.
+    """
     if name == "utf-8":
-        return codecs.utf_8_decode(data, "replace", False)[0]
+        return codecs.utf_8_decode(data, "replace", not cut_off)[0]
     if name == "iso-2022-jp without escapes":
         return decode_as("iso-2022-jp", with_escapes(data))
-    if name not in LABELS.values() or name.startswith("utf-16"):
-        return data.decode(name, "replace").replace("\0", "")
-    text = decode_as(name, data)
-    return text[:-1] if data[-1:] >= b"\x80" and text.endswith("\ufffd") else text
+    text = decode_as(name, data) if name in LABELS.values() else data.decode(name, "replace")
+    return text[:-1] if cut_off and data[-1:] >= b"\x80" and text.endswith("\ufffd") else text
 
 
-def is_garbled(text: str, data: bytes) -> bool:
-    """Whether more than `MAX_REPLACED` of a text is U+FFFD or, by the first of its bytes, control characters."""
-    limit = MAX_REPLACED * len(text) + 1
-    head = data[:_CONTROLS_WITHIN_BYTES]
-    controls = 0 if b"\0" in head else len(head) - len(head.translate(None, _CONTROLS))
-    return text.count("\ufffd") > limit or controls > MAX_REPLACED * len(head) + 1
+def is_garbled(text: str) -> bool:
+    """Whether more than `MAX_REPLACED` of a text is U+FFFD or, in its beginning, control characters."""
+    head = text[:_CONTROLS_WITHIN].encode(errors="replace")
+    controls = len(head) - len(head.translate(None, _CONTROLS))
+    return text.count("\ufffd") > MAX_REPLACED * len(text) + 1 or controls > MAX_REPLACED * len(head) + 1
 
 
 def is_utf8(data: bytes) -> bool:
@@ -120,19 +117,17 @@ def is_utf8(data: bytes) -> bool:
     try:
         codecs.utf_8_decode(data, "strict", False)
     except UnicodeDecodeError:
-        pass
-    else:
-        return True
-    valid, broken = utf8_characters(data)
-    return valid >= _VALID_TO_BROKEN * broken
+        valid, broken, _ = utf8_characters(data)
+        return valid >= VALID_TO_BROKEN * broken
+    return True
 
 
-def utf8_characters(data: bytes) -> tuple[int, int]:
-    """How many characters above ASCII are well-formed UTF-8, and how many broken ones there are."""
-    text = codecs.utf_8_decode(data, "replace", False)[0]
+def utf8_characters(data: bytes) -> tuple[int, int, int]:
+    """(well-formed characters of UTF-8 above ASCII, broken ones, bytes before a character cut off at the end)."""
+    text, end = codecs.utf_8_decode(data, "replace", False)
     broken = text.count("\ufffd") - data.count(b"\xef\xbf\xbd")
     ascii_bytes = len(data) - len(_above_ascii(data))
-    return len(text) - ascii_bytes - broken, broken
+    return len(text) - ascii_bytes - broken, broken, end
 
 
 def _above_ascii(data: bytes) -> bytes:
@@ -143,12 +138,14 @@ def _wide(data: bytes) -> str | None:
     """UTF-16 or UTF-32, where bytes are likelier to be that than text with NUL bytes in between."""
     sample = data[: 4 * _SAMPLE_BYTES]
     narrow = sample.replace(b"\0", b"")
-    likeliest = Reading("utf-8", bits(narrow.decode("utf-8", "replace"))) if is_utf8(narrow) else _readings(narrow, _RARITY)[0]
+    likeliest = (
+        Reading("utf-8", bits(narrow.decode("utf-8", "replace"))) if is_utf8(narrow) else _readings(narrow, _RARITY)[0]
+    )
     best = Reading(likeliest.name, likeliest.bits + _NUL_BITS * (len(sample) - len(narrow)))
-    for name, width in _WIDE.items():
+    for name, width in WIDE.items():
         text = sample[: len(sample) // width * width].decode(name, "replace")
         best = min(best, Reading(name, bits(text)), key=lambda reading: reading.bits)
-    return best.name if best.name in _WIDE else None
+    return best.name if best.name in WIDE else None
 
 
 def _likeliest(data: bytes, declared: list[str]) -> str:

@@ -55,10 +55,10 @@ def _other(token: bytes) -> str:
 @cache
 def _single(state: str) -> dict[int, str]:
     """What the bytes stand for in ASCII ("B"), JIS X 0201 Roman ("J") and katakana ("I")."""
-    table = {byte: "\ufffd" for byte in (0x1B, *range(0x80, 0x100))}
+    table = dict.fromkeys((27, *range(128, 256)), "�")
     table |= {byte + 0x80: character for byte, character in HALFWIDTH_KATAKANA.items()}
     if state == "I":
-        table |= {byte: "\ufffd" for byte in range(0x21, 0x7F)} | HALFWIDTH_KATAKANA
+        table |= dict.fromkeys(range(33, 127), "�") | HALFWIDTH_KATAKANA
     if state == "J":
         table |= {0x5C: "¥", 0x7E: "‾"}
     return table

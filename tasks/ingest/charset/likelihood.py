@@ -83,7 +83,7 @@ def _kinds() -> npt.NDArray[np.uint8]:
     for point, character in enumerate(map(chr, range(0x10000))):
         category = unicodedata.category(character)
         upper = category == "Lu"
-        if category == "Lo" and 0x2E80 <= point:
+        if category == "Lo" and point >= 0x2E80:
             kinds[point] = _IDEOGRAPH
         elif category[0] in "LM" and character not in "ªº":
             lower = _ASCII_LOWER if point < 0x80 else _LATIN_LOWER if point < 0x370 else _LOWER

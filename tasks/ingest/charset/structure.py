@@ -15,12 +15,25 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16le"),
     (codecs.BOM_UTF16_BE, "utf-16be"),
 )
-_BINARY = (
-    b"%PDF-", b"%!PS-Adobe", b"\x1f\x8b", b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"PK\3\4", b"RIFF", b"II*\0",
-    b"MM\0*", b"\x7fELF", b"Rar!\x1a", b"7z\xbc\xaf\x27\x1c", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"\xca\xfe\xba\xbe",
-    b"\xd0\xcf\x11\xe0", b"OggS", b"ID3", b"{\\rtf", b"\0\0\1\0", b"wOFF", b"wOF2", b"PAR1", b"SQLite format 3\0", b"\0asm",
+_NEVER_TEXT = (
+    b"%PDF-",
+    b"%!PS-Adobe",
+    b"{\\rtf",
+    b"\x1f\x8b",
+    b"\x89PNG\r\n",
+    b"\xff\xd8\xff",
+    b"\x7fELF",
+    b"\xd0\xcf\x11\xe0",
+)
+_SELDOM_TEXT = (
+    b"GIF87a", b"GIF89a", b"PK\3\4", b"RIFF", b"II*\0", b"MM\0*", b"Rar!\x1a", b"7z\xbc\xaf\x27\x1c", b"BZh", b"\xfd7zXZ\0",
+    b"\x28\xb5\x2f\xfd", b"\xca\xfe\xba\xbe", b"OggS", b"ID3", b"\0\0\1\0", b"wOFF", b"wOF2", b"PAR1", b"SQLite format 3\0",
+    b"\0asm",
 )  # fmt: skip
-"""How files begin that are no text but are sent as if they were; RTF is mark-up in ASCII."""
+"""How files begin that are sent or named as text and are none. Words of real text may begin like the second: what
+follows has control characters then."""
+_BINARY_CONTROL = re.compile(rb"[\0-\x07\x0e-\x1a]")
+_BINARY_WITHIN_BYTES = 512
 
 _HZ = re.compile(rb"~\{((?:[\x21-\x77][\x21-\x7e])+)~\}")
 _ESCAPES_LOST = re.compile(rb"(?<!\x1b)(\$[@B])((?:[\x21-\x7e][\x21-\x7e]){1,200}?)(\([BJ])")
@@ -39,7 +52,9 @@ def mark_of(data: bytes) -> tuple[str | None, int]:
 
 def is_binary(data: bytes) -> bool:
     """Whether a file begins like one of a kind that is no text."""
-    return data.startswith(_BINARY)
+    if data.startswith(_SELDOM_TEXT):
+        return _BINARY_CONTROL.search(data, 0, _BINARY_WITHIN_BYTES) is not None
+    return data.startswith(_NEVER_TEXT)
 
 
 def seven_bit_encoding(data: bytes) -> str | None:

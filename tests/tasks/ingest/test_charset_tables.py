@@ -109,10 +109,10 @@ def test_every_pointer_of_an_index(name: str, index: str, count: int, pair: Call
 
 def test_every_range_of_gb18030() -> None:
     ranges: list[Any] = INDEXES["gb18030-ranges"]
-    offsets = {pointer: code_point for pointer, code_point in ranges}
+    offsets = dict(ranges)
     offset, pointer_offset, data, expected = 0x80, 0, bytearray(), []
     for pointer in (*range(39_420), 189_000, *range(200_000, 1_237_576, 8_191), 1_237_575):
-        if pointer < 189_000 and pointer in offsets or pointer == 189_000:
+        if (pointer < 189_000 and pointer in offsets) or pointer == 189_000:
             offset, pointer_offset = offsets[pointer], pointer
         code_point = 0xE7C7 if pointer == 7457 else offset + pointer - pointer_offset
         a, b, c, d = pointer // 12_600, pointer // 1_260 % 10, pointer // 10 % 126, pointer % 10

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from tasks.ingest.clean import clean
 from tasks.ingest.found import Found, Rejected
-from tasks.ingest.lines import Line, Stretch, jsonl_documents, lines, text_documents
+from tasks.ingest.lines import Line, Stretch, jsonl_documents, lines
 from tasks.ingest.stage import JsonlFields
+from tasks.ingest.text_files import text_documents
 
 LIMIT = 1 << 12
 
