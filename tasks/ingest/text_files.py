@@ -1,7 +1,7 @@
 """Plain text, plain or compressed, to documents: one encoding a file, then its lines, paragraphs or the whole.
 
-The encoding is decided on a first pass over the whole file, in bounded memory: a line or paragraph alone is too short to
-tell it, and lines of one file read in different encodings are correct, garbled and lost side by side.
+The encoding is decided on a first pass over the whole file, in bounded memory: a line or paragraph alone is too short
+to tell it, and lines of one file read in different encodings are correct, garbled and lost side by side.
 """
 
 from __future__ import annotations
@@ -11,7 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from tasks.ingest.charset.choose import VALID_TO_BROKEN, WIDE, decode_in, encoding, is_garbled, utf8_characters
+from tasks.ingest.charset.choose import (
+    WIDE,
+    Tally,
+    decode_in,
+    encoding,
+    is_garbled,
+    utf8_tally,
+)
 from tasks.ingest.charset.structure import mark_of
 from tasks.ingest.found import SAMPLED_OUT, Found, Rejected, Unreadable, Wanted
 from tasks.ingest.lines import lines
@@ -64,7 +71,7 @@ def file_encoding(path: Path) -> str:
     UTF-8 is counted through the whole file; what tells other encodings apart is gathered from places where bytes above
     ASCII or escapes stand, from the beginning on.
     """
-    sample, spans, valid, broken, rest = bytearray(), 0, 0, 0, b""
+    sample, spans, tally, rest = bytearray(), 0, Tally(0, 0, 0), b""
     for piece in pieces(path):
         if isinstance(piece, Gap):
             rest = b""
@@ -77,11 +84,11 @@ def file_encoding(path: Path) -> str:
             spans += 1
         if rest or not piece.data.isascii():
             data = rest + piece.data
-            more_valid, more_broken, end = utf8_characters(data)
-            valid, broken, rest = valid + more_valid, broken + more_broken, data[end:]
+            more, end = utf8_tally(data)
+            tally, rest = Tally(*map(sum, zip(tally, more, strict=True))), data[end:]
     name = encoding(bytes(sample))
     certain = name in WIDE or mark_of(bytes(sample))[0] is not None
-    return name if certain or not valid or valid < VALID_TO_BROKEN * broken else "utf-8"
+    return "utf-8" if tally.valid and not certain and tally.is_utf8 else name
 
 
 def _chunks(path: Path, name: str, split: Split, max_bytes: int) -> Iterator[_Text | Rejected]:

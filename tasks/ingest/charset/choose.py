@@ -7,13 +7,14 @@ clearly likelier, and no reading at all is taken where even the likeliest is no 
 from __future__ import annotations
 
 import codecs
+import math
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from tasks.ingest.charset.decoders import decode_as
+from tasks.ingest.charset.decoders import NOT_SINGLE_BYTE, decode_as, single_byte_table
 from tasks.ingest.charset.labels import LABELS, encoding_of
-from tasks.ingest.charset.likelihood import ASCII_BITS, bits
+from tasks.ingest.charset.likelihood import ASCII_BITS, bits, single_byte_bits
 from tasks.ingest.charset.structure import is_binary, mark_of, seven_bit_encoding, with_escapes
 from tasks.ingest.found import Unreadable
 
@@ -24,27 +25,32 @@ _RARITY = {
     "windows-1252": 0, "windows-1251": 2, "gb18030": 4, "shift_jis": 4, "euc-jp": 4, "big5": 4, "euc-kr": 4, "utf-8": 4,
     "windows-1250": 2, "windows-1254": 2, "windows-1253": 2, "windows-1256": 2, "windows-1255": 2, "windows-874": 2,
     "windows-1257": 3, "windows-1258": 6, "koi8-r": 4, "koi8-u": 6, "iso-8859-2": 4, "iso-8859-7": 4, "iso-8859-15": 5,
-    "iso-8859-5": 8, "iso-8859-6": 8, "ibm866": 8, "macintosh": 10, "x-mac-cyrillic": 12,
+    "iso-8859-5": 8, "iso-8859-6": 8, "ibm866": 8, "macintosh": 10, "x-mac-cyrillic": 8,
 }  # fmt: skip
 """Encodings tried where none is declared, with the bits that their rarity costs; the others need a declaration."""
 
+_RARE = 12
+
 _NEVER_DECLARED = ("utf-16le", "utf-16be", "x-user-defined", "replacement")
-"""What is in these shows by itself. As a declaration they mean UTF-8, which was tried before (HTML's rule for pages)."""
+"""What is in these shows by itself. As declarations the first two mean UTF-8 (HTML's rule), which was tried before."""
 
 WIDE = {"utf-16le": 2, "utf-16be": 2, "utf-32-le": 4, "utf-32-be": 4}
 _SAMPLE_BYTES = 1 << 14
-_CONTROLS_WITHIN = 1 << 16
+_FIRST_BYTES, _SECOND_ROUND = 1 << 11, 6
+"""All encodings are tried on so much of the sample, and so many of them on the whole."""
+_LONG = re.compile("[\u0800-\ufffc\U00010000-\U0010ffff]")
+_CONTROLS_WITHIN_BYTES = 1 << 16
 _DENSE = re.compile(rb"(?:[\x80-\xff]+[\x20-\x7e]{0,6})+")
 _CONTROLS = bytes({*range(0x01, 0x08), *range(0x0E, 0x1B), *range(0x1C, 0x20), 0x7F})
-_TRUST = 20
-_TRUST_A_BYTE = 0.5
+_TRUST = 12
+_TRUST_A_BYTE = 0.1
 """A declaration is given up for a reading that saves more bits than this, and than this for each byte above ASCII."""
-_IMPLAUSIBLE_BITS = 13.0
-"""What a byte above ASCII may cost in the likeliest reading; in real text it is 4 to 10, in random bytes 14."""
+_IMPLAUSIBLE_BITS = 15.0
+"""What a character above ASCII may cost in the likeliest reading: 4 to 10 in prose, to 14.1 in Tang poems, 16 in random
+bytes."""
 _IMPLAUSIBLE_FROM = 30
+_BLOCKS, _ANY_SCRIPT_BITS = 8, 9
 _NUL_BITS = 2
-VALID_TO_BROKEN = 3
-"""Bytes with so many well-formed characters of UTF-8 to each broken one are damaged UTF-8 and nothing else."""
 
 
 class Reading(NamedTuple):
@@ -87,7 +93,7 @@ def encoding(data: bytes, declared: tuple[str | None, ...] = ()) -> str:
         if name == "replacement":
             raise Unreadable("charset")
         return name
-    if is_utf8(data):
+    if is_utf8(data) and not _has_controls(data):
         return "utf-8"
     return _likeliest(data, [name for label in declared if label and (name := encoding_of(label))])
 
@@ -106,28 +112,48 @@ def decode_in(name: str, data: bytes, *, cut_off: bool = False) -> str:
 
 
 def is_garbled(text: str) -> bool:
-    """Whether more than `MAX_REPLACED` of a text is U+FFFD or, in its beginning, control characters."""
-    head = text[:_CONTROLS_WITHIN].encode(errors="replace")
-    controls = len(head) - len(head.translate(None, _CONTROLS))
-    return text.count("\ufffd") > MAX_REPLACED * len(text) + 1 or controls > MAX_REPLACED * len(head) + 1
+    """Whether more than `MAX_REPLACED` of a text is U+FFFD."""
+    return text.count("\ufffd") > MAX_REPLACED * len(text) + 1
+
+
+def _has_controls(data: bytes) -> bool:
+    """Whether the beginning of bytes has more control characters than text can have."""
+    head = data[:_CONTROLS_WITHIN_BYTES]
+    return len(head) - len(head.translate(None, _CONTROLS)) > MAX_REPLACED * len(head) + 1
 
 
 def is_utf8(data: bytes) -> bool:
-    """Whether bytes are UTF-8, valid or with so few broken characters that they are nothing else."""
+    """Whether bytes are UTF-8, valid or damaged."""
     try:
         codecs.utf_8_decode(data, "strict", False)
     except UnicodeDecodeError:
-        valid, broken, _ = utf8_characters(data)
-        return valid >= VALID_TO_BROKEN * broken
+        return utf8_tally(data)[0].is_utf8
     return True
 
 
-def utf8_characters(data: bytes) -> tuple[int, int, int]:
-    """(well-formed characters of UTF-8 above ASCII, broken ones, bytes before a character cut off at the end)."""
+class Tally(NamedTuple):
+    """Characters above ASCII in bytes read as UTF-8: well-formed, of these with three or four bytes, and broken."""
+
+    valid: int
+    long: int
+    broken: int
+
+    @property
+    def is_utf8(self) -> bool:
+        """Whether this is UTF-8 with damage, or UTF-8 with other text in it, which no encoding reads whole.
+
+        Text in another encoding seldom looks like UTF-8, and next to never like characters of three bytes.
+        """
+        return self.valid >= 3 * self.broken or (self.long >= 10 and 2 * self.long >= self.broken)
+
+
+def utf8_tally(data: bytes) -> tuple[Tally, int]:
+    """The tally of bytes, and how many they are before a character that is cut off at the end."""
     text, end = codecs.utf_8_decode(data, "replace", False)
     broken = text.count("\ufffd") - data.count(b"\xef\xbf\xbd")
     ascii_bytes = len(data) - len(_above_ascii(data))
-    return len(text) - ascii_bytes - broken, broken, end
+    long = len(_LONG.findall(text)) if broken else 0
+    return Tally(len(text) - ascii_bytes - broken, long, broken), end
 
 
 def _above_ascii(data: bytes) -> bytes:
@@ -144,39 +170,70 @@ def _wide(data: bytes) -> str | None:
     best = Reading(likeliest.name, likeliest.bits + _NUL_BITS * (len(sample) - len(narrow)))
     for name, width in WIDE.items():
         text = sample[: len(sample) // width * width].decode(name, "replace")
-        best = min(best, Reading(name, bits(text)), key=lambda reading: reading.bits)
+        best = min(best, Reading(name, _wide_bits(text)), key=lambda reading: reading.bits)
     return best.name if best.name in WIDE else None
+
+
+def _wide_bits(text: str) -> float:
+    """Bits of a text of UTF-16 or UTF-32, endless for what is none.
+
+    It may be in any script, those without an encoding of their own too; the letters of one are close together.
+    """
+    characters = set(text)
+    blocks = {ord(character) >> 7 for character in characters}
+    if is_garbled(text):
+        return math.inf
+    if len(blocks) <= min(_BLOCKS, 1 + len(characters) // 5):
+        return min(bits(text), _ANY_SCRIPT_BITS * len(text))
+    price = bits(text)
+    return price if price <= _IMPLAUSIBLE_BITS * len(text) else math.inf
 
 
 def _likeliest(data: bytes, declared: list[str]) -> str:
     sample = b" ".join(_DENSE.findall(data, 0, 64 * _SAMPLE_BYTES))[:_SAMPLE_BYTES]
     above = len(_above_ascii(sample))
     trusted = [name for name in declared if name not in _NEVER_DECLARED]
-    found = _readings(sample, dict.fromkeys([*trusted, *_RARITY]))
+    names = [reading.name for reading in _readings(sample[:_FIRST_BYTES], _RARITY)[:_SECOND_ROUND]]
+    found = _readings(sample, dict.fromkeys([*names, *trusted]))
     best = found[0]
     for name in trusted:
         reading = next(reading for reading in found if reading.name == name)
-        if name != "utf-8" and reading.bits - best.bits <= _TRUST + _TRUST_A_BYTE * above:
+        gain = reading.bits - _RARITY.get(name, _RARE) - best.bits
+        if name != "utf-8" and gain <= _TRUST + _TRUST_A_BYTE * above:
             best = reading
             break
-    spent = best.bits - ASCII_BITS * (len(sample) - above)
-    if above >= _IMPLAUSIBLE_FROM and spent > _IMPLAUSIBLE_BITS * above:
-        return _wide_or_nothing(data)
+    if wide := _wide_without_nul(data, best.name):
+        return wide
+    if _has_controls(data) or (above >= _IMPLAUSIBLE_FROM and _price_of_letters(sample, best) > _IMPLAUSIBLE_BITS):
+        raise Unreadable("charset")
     return best.name
 
 
-def _wide_or_nothing(data: bytes) -> str:
-    """UTF-16 without a single ASCII character, or no text."""
-    sample = data[: _SAMPLE_BYTES // 2 * 2]
-    if len(data) % 2 == 0:
-        for name in ("utf-16le", "utf-16be"):
-            text = sample.decode(name, "replace")
-            if bits(text) <= _IMPLAUSIBLE_BITS * len(text):
-                return name
-    raise Unreadable("charset")
+def _price_of_letters(sample: bytes, reading: Reading) -> float:
+    """Bits for each character above ASCII."""
+    text = decode_as(reading.name, sample)
+    letters = sum(character > "\x7f" for character in text)
+    return (reading.bits - ASCII_BITS * (len(text) - letters)) / max(letters, 1)
+
+
+def _wide_without_nul(data: bytes, narrow: str) -> str | None:
+    """UTF-16 without an ASCII character, where bytes are likelier to be that."""
+    sample = data[: 2 * _FIRST_BYTES]
+    if len(data) % 2:
+        return None
+    best = Reading("", _bits(sample, narrow))
+    for name in ("utf-16le", "utf-16be"):
+        best = min(best, Reading(name, _wide_bits(decode_as(name, sample)) + _RARE), key=lambda reading: reading.bits)
+    return best.name or None
 
 
 def _readings(sample: bytes, names: Iterable[str]) -> list[Reading]:
     """The likeliest reading of a sample first; of equally likely ones the most usual encoding."""
-    found = [Reading(name, bits(decode_as(name, sample)) + _RARITY.get(name, 12)) for name in names]
+    found = [Reading(name, _bits(sample, name) + _RARITY.get(name, _RARE)) for name in names]
     return sorted(found, key=lambda reading: reading.bits)
+
+
+def _bits(sample: bytes, name: str) -> int:
+    if name in NOT_SINGLE_BYTE:
+        return bits(decode_as(name, sample))
+    return single_byte_bits(sample, single_byte_table(name))

@@ -1,8 +1,8 @@
 """Decoders of the WHATWG Encoding Standard (encoding.spec.whatwg.org, sections 9 to 14) for every encoding it names.
 
 Python's codecs have most of the standard's tables under other names; the few code points that differ are set right
-below. What a table cannot say is the standard's too: a lead byte whose trail byte is ASCII costs the lead byte alone, so
-that a broken character never takes the "<" behind it.
+below. What a table cannot say is the standard's too: a lead byte whose trail byte is ASCII costs the lead byte alone,
+so that a broken character never takes the "<" behind it.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _C1_FILLED = re.compile(r"windows-(?:125\d|874)")
 _SINGLE_BYTE_DIFFERENCES = {"koi8-u": {0xAE: "ў", 0xBE: "Ў"}, "windows-1255": {0xCA: "\u05ba"}}
 
 _BIG5_DIFFERENCES = """
-877a 㡵𡵓𣚞𦀡㻬 87a1 𥣞㫵竼龗𤅡𨤍𣇪𠪊𣉞䌊蒄龖鐯䤰蘓墖靊鈘秐稲晠権袝瑌篅枂稬剏遆㓦珄𥶹瓆鿇垳䤯呌䄱𣚎堘穲𧭥讏䚮𦺈䆁𥶙箮𢒼鿈𢓁𢓉𢓌鿉蔄𣖻䂴鿊䓡𪷿拁灮鿋
-8e69 箸 8e6f 簆 8e7e 糎 8eab 緒 8eb4 縝 8ecd 者 8ed0 耨 8f57 菁 8f69 蒨 8f6e 萏 8fcb 覦覩 8ffe 起 906d 都 907a 銹 90dc 靜 90f1 響
-91bf 鼖 9244 蔃 92af 兙兛兝兞 92c8 鍮 92d1 瑹 9447 浧 94ca 禛 95d9 邗 9644 靝 96ed 瀞 96fc 嬨 9b76 爁 9b78 矗 9b7b 纇 9bc6 駖
-9bde 釔 9bec 惞 9bf6 澶 9c42 輶 9c53 侻 9c62 營 9c68 鄄 9c6b 鷰 9c77 菏 9cbc 尐秣 9cd0 婧 9d57 輋 9d5a 筑 9dc4 拐 9ea9 恢 9eef 痹
-9efd 汊 9f60 鬮 9f66 鼗 9fcb 僭 9fd8 弌 a063 蠏 a077 拎 a0d5 瑨 a0df 煢 a0e4 牐
-a145 ‧ a14e ﹑ a1c2 ¯ a1e3 ～ a1f2 ⊕⊙ a241 ∕﹨ a244 ￥ a246 ￠￡ a3c0 ␀␁␂␃␄␅␆␇␈␉␊␋␌␍␎␏␐␑␒␓␔␕␖␗␘␙␚␛␜␝␞␟␡€
-c6cf 廴 c6d3 无 c6d5 癶 c6d7 隶 c6de 〃仝
-fa5f 倩 fa66 偽 fabd 包 fac5 卄 fad5 卿 fb48 嘅 fbb8 婷 fbf3 幵 fbf9 廐 fc4f 彘 fc6c 悤 fcb9 撐 fce2 晴 fcf1 杞 fdb7 沜渝 fdbb 港
-fdf1 煮 fe52 猪 fe6f 瑜 feaa 瓩 fedd 砉
+877a 㡵𡵓𣚞𦀡㻬 87a1 𥣞㫵竼龗𤅡𨤍𣇪𠪊𣉞䌊蒄龖鐯䤰蘓墖靊鈘秐稲晠権袝瑌篅枂稬剏遆㓦
+87bf 珄𥶹瓆鿇垳䤯呌䄱𣚎堘穲𧭥讏䚮𦺈䆁𥶙箮𢒼鿈𢓁𢓉𢓌鿉蔄𣖻䂴鿊䓡𪷿 87dd 拁灮鿋 8e69 箸 8e6f 簆 8e7e 糎 8eab 緒
+8eb4 縝 8ecd 者 8ed0 耨 8f57 菁 8f69 蒨 8f6e 萏 8fcb 覦覩 8ffe 起 906d 都 907a 銹 90dc 靜 90f1 響 91bf 鼖
+9244 蔃 92af 兙兛兝兞 92c8 鍮 92d1 瑹 9447 浧 94ca 禛 95d9 邗 9644 靝 96ed 瀞 96fc 嬨 9b76 爁 9b78 矗 9b7b 纇
+9bc6 駖 9bde 釔 9bec 惞 9bf6 澶 9c42 輶 9c53 侻 9c62 營 9c68 鄄 9c6b 鷰 9c77 菏 9cbc 尐秣 9cd0 婧 9d57 輋
+9d5a 筑 9dc4 拐 9ea9 恢 9eef 痹 9efd 汊 9f60 鬮 9f66 鼗 9fcb 僭 9fd8 弌 a063 蠏 a077 拎 a0d5 瑨 a0df 煢 a0e4 牐
+a145 ‧ a14e ﹑ a1c2 ¯ a1e3 ～ a1f2 ⊕⊙ a241 ∕﹨ a244 ￥ a246 ￠￡ a3c0 ␀␁␂␃␄␅␆␇␈␉␊␋␌␍␎␏␐␑␒␓␔␕␖␗␘␙␚␛␜␝ a3de ␞␟␡€
+c6cf 廴 c6d3 无 c6d5 癶 c6d7 隶 c6de 〃仝 fa5f 倩 fa66 偽 fabd 包 fac5 卄 fad5 卿 fb48 嘅 fbb8 婷 fbf3 幵
+fbf9 廐 fc4f 彘 fc6c 悤 fcb9 撐 fce2 晴 fcf1 杞 fdb7 沜渝 fdbb 港 fdf1 煮 fe52 猪 fe6f 瑜 feaa 瓩 fedd 砉
 """
 """First byte pair and the characters from there on, where the standard's Big5 is not Python's big5hkscs."""
 
@@ -51,7 +51,7 @@ _TOKENS = {
 }
 """What a decoder takes in one step: ASCII, a whole character, or a byte that starts none."""
 
-DOUBLE_BYTE = frozenset(_TOKENS) | {"gbk"}
+NOT_SINGLE_BYTE = frozenset(_TOKENS) | {"gbk", "utf-8", "utf-16le", "utf-16be", "iso-2022-jp", "replacement"}
 
 
 class _Characters(dict[bytes, str]):
@@ -99,7 +99,7 @@ def _decoder(name: str) -> Callable[[bytes], str]:
         return decode_iso2022_jp
     if name == "replacement":
         return lambda data: "\ufffd" if data else ""
-    if name in DOUBLE_BYTE:
+    if name in NOT_SINGLE_BYTE:
         name = _SAME_TABLE.get(name, name)
         characters, tokens = _double_byte(name), re.compile(_TOKENS[name], re.DOTALL)
         return lambda data: "".join(map(characters.__getitem__, tokens.findall(data)))

@@ -80,7 +80,7 @@ _WHITESPACE = " \t\n\f\r"
 
 
 def encoding_of(label: str) -> str | None:
-    """The standard's name of a label's encoding, in lower case ("latin1": "windows-1252"); None for an unknown label."""
+    """The standard's name for a label, in lower case ("latin1": "windows-1252"); None for a label it does not know."""
     return LABELS.get(label.strip(_WHITESPACE).lower())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 
-from tasks.ingest.charset.iso2022 import decode_iso2022_jp, looks_iso2022_jp
+from tasks.ingest.charset.iso2022 import PLAUSIBLE_BITS, decode_iso2022_jp, looks_iso2022_jp
 from tasks.ingest.charset.likelihood import bits
 
 MARKS = (
@@ -16,19 +16,13 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16be"),
 )
 _NEVER_TEXT = (
-    b"%PDF-",
-    b"%!PS-Adobe",
-    b"{\\rtf",
-    b"\x1f\x8b",
-    b"\x89PNG\r\n",
-    b"\xff\xd8\xff",
-    b"\x7fELF",
+    b"%PDF-", b"%!PS-Adobe", b"{\\rtf", b"\x1f\x8b", b"\x89PNG\r\n", b"\xff\xd8\xff", b"\x7fELF",
     b"\xd0\xcf\x11\xe0",
-)
+)  # fmt: skip
 _SELDOM_TEXT = (
-    b"GIF87a", b"GIF89a", b"PK\3\4", b"RIFF", b"II*\0", b"MM\0*", b"Rar!\x1a", b"7z\xbc\xaf\x27\x1c", b"BZh", b"\xfd7zXZ\0",
-    b"\x28\xb5\x2f\xfd", b"\xca\xfe\xba\xbe", b"OggS", b"ID3", b"\0\0\1\0", b"wOFF", b"wOF2", b"PAR1", b"SQLite format 3\0",
-    b"\0asm",
+    b"GIF87a", b"GIF89a", b"PK\3\4", b"RIFF", b"II*\0", b"MM\0*", b"Rar!\x1a", b"7z\xbc\xaf\x27\x1c", b"BZh",
+    b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"\xca\xfe\xba\xbe", b"OggS", b"ID3", b"\0\0\1\0", b"wOFF", b"wOF2",
+    b"PAR1", b"SQLite format 3\0", b"\0asm",
 )  # fmt: skip
 """How files begin that are sent or named as text and are none. Words of real text may begin like the second: what
 follows has control characters then."""
@@ -37,9 +31,8 @@ _BINARY_WITHIN_BYTES = 512
 
 _HZ = re.compile(rb"~\{((?:[\x21-\x77][\x21-\x7e])+)~\}")
 _ESCAPES_LOST = re.compile(rb"(?<!\x1b)(\$[@B])((?:[\x21-\x7e][\x21-\x7e]){1,200}?)(\([BJ])")
+_WITHIN_BYTES = 1 << 16
 _MIN_CHARACTERS = 4
-_PLAUSIBLE_BITS = 10.5
-"""What text found in seven-bit bytes may cost a character; ASCII read as if it were Chinese or Japanese costs 16."""
 
 
 def mark_of(data: bytes) -> tuple[str | None, int]:
@@ -72,17 +65,17 @@ def seven_bit_encoding(data: bytes) -> str | None:
             return "replacement"
     if not data.isascii():
         return None
-    if b"~{" in data and _plausible("".join(_hz_run(run) for run in _HZ.findall(data))):
+    if b"~{" in data and _plausible("".join(_hz_run(run) for run in _HZ.findall(data, 0, _WITHIN_BYTES))):
         return "hz"
-    if (b"$B" in data or b"$@" in data) and (runs := _ESCAPES_LOST.findall(data)):
-        if _plausible("".join(decode_iso2022_jp(b"\x1b$B" + run) for _, run, _ in runs)):
-            return "iso-2022-jp without escapes"
+    runs = _ESCAPES_LOST.findall(data, 0, _WITHIN_BYTES) if b"$B" in data or b"$@" in data else []
+    if _plausible("".join(decode_iso2022_jp(b"\x1b$B" + run) for _, run, _ in runs)):
+        return "iso-2022-jp without escapes"
     return None
 
 
 def with_escapes(data: bytes) -> bytes:
     """ISO-2022-JP with the ESC bytes that were lost."""
-    return _ESCAPES_LOST.sub(rb"\x1b\1\2\x1b\3", data)
+    return _ESCAPES_LOST.sub(lambda match: b"\x1b" + match[1] + match[2] + b"\x1b" + match[3], data)
 
 
 def _hz_run(run: bytes) -> str:
@@ -90,4 +83,4 @@ def _hz_run(run: bytes) -> str:
 
 
 def _plausible(text: str) -> bool:
-    return len(text) >= _MIN_CHARACTERS and bits(text) <= _PLAUSIBLE_BITS * len(text)
+    return len(text) >= _MIN_CHARACTERS and bits(text) <= PLAUSIBLE_BITS * len(text)

@@ -1,7 +1,7 @@
 """Every label and every index pointer of the WHATWG Encoding Standard, against the standard's own tables.
 
 `whatwg-encoding.json.xz` holds `indexes.json` and `encodings.json` of github.com/whatwg/encoding at commit a985b62,
-unchanged (Copyright WHATWG; BSD 3-clause, as the repository's LICENSE says of parts used in software).
+unchanged: Copyright WHATWG (Apple, Google, Mozilla, Microsoft), CC BY 4.0, creativecommons.org/licenses/by/4.0.
 """
 
 from __future__ import annotations
