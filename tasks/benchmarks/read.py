@@ -152,6 +152,9 @@ def _rows(path: Path, benchmark: BenchmarkFiles) -> Iterator[tuple[str, int, Row
         raise BenchmarkError(f"{path}: benchmarks are read from .jsonl, .json, .csv, .zip and .arrow files")
 
 
+_NOT_UTF8 = re.compile(rb"\0|\x1b[$(]")
+
+
 def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
     """One object a line, or one list of objects."""
     text = _decode(path.read_bytes(), str(path))
@@ -187,10 +190,15 @@ def _csv_rows(data: bytes, where: str, *, header: bool) -> Iterator[tuple[int, R
 
 
 def _decode(data: bytes, where: str) -> str:
+    """UTF-8 alone: valid UTF-8 with NUL bytes or with escapes of ISO-2022-JP is text in another encoding."""
     try:
-        return data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BenchmarkError(f"{where}: not UTF-8 at byte {error.start}; convert it with iconv") from error
+    if at := _NOT_UTF8.search(data):
+        found = "UTF-16 or UTF-32 (a NUL byte)" if at[0] == b"\0" else "ISO-2022 (an escape)"
+        raise BenchmarkError(f"{where}: looks like {found} at byte {at.start()}, not UTF-8; convert it with iconv")
+    return text
 
 
 def _subject(stem: str) -> str:

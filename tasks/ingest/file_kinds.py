@@ -165,11 +165,9 @@ def _no_archive(head: bytes, is_whole: bool) -> Mismatch | None:
         return Mismatch("html", "an HTML page", "pages are read from web archives; pack them into a WARC file")
     if any(_is_object(line) for line in _lines(head, is_whole)[:1]):
         return Mismatch("jsonl", "a JSONL file", "set format: jsonl")
-    return (
-        Mismatch("not_warc", "text without a WARC record", "name a web archive, or set format: text")
-        if is_whole
-        else None
-    )
+    if not is_whole:
+        return None
+    return Mismatch("not_warc", "text without a WARC record", "name a web archive, or set format: text")
 
 
 def _first_type(head: bytes) -> bytes:

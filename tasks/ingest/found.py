@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 
+class Unreadable(ValueError):
+    """A page or record that gives no document; the message is the ledger's reason."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A document. `payload_bytes` are the bytes its text was made from (for a page the decoded HTML).

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tasks.ingest.codings import CODINGS, Damaged, Decoded, undo
-from tasks.ingest.page import Unreadable
+from tasks.ingest.found import Unreadable
 from tasks.ingest.records import parse_headers
 
 _STATUS = re.compile(rb"(?:HTTP(?:/\d+(?:\.\d+)?)?|ICY)[ \t]+(\d{3})(?=[ \t\r\n]|$)", re.IGNORECASE)

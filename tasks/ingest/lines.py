@@ -1,4 +1,4 @@
-"""JSONL and plain text, plain or compressed, to documents; a line over the limit is passed over, not held."""
+"""The lines of a file, plain or compressed, and JSONL to documents; a line over the limit is passed over, not held."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from tasks.ingest.fields import Take, Tally
 from tasks.ingest.found import SAMPLED_OUT, Found, Rejected, Wanted, iso_date
-from tasks.ingest.page import Unreadable, decode
-from tasks.ingest.pieces import Gap, pieces
+from tasks.ingest.pieces import Gap, Piece, pieces
 from tasks.ingest.stage import JsonlFields
 
 _MARK = b"\xef\xbb\xbf"
@@ -32,14 +31,18 @@ class Stretch(NamedTuple):
     stop: int
 
 
-def lines(path: Path, max_bytes: int, stretch: Stretch | None = None) -> Iterator[Line | Rejected]:
-    """The lines of a file, or of a stretch of it, in order. A broken gzip member costs the line it cuts."""
+def lines(path: Path, max_bytes: int, stretch: Stretch | None = None, end: bytes = b"\n") -> Iterator[Line | Rejected]:
+    """The lines of a file, or of a stretch of it, in order. A broken gzip member costs the line it cuts.
+
+    `end` is a line feed in the file's encoding; where it has several bytes, lines end at multiples of them only.
+    """
     data = bytearray()
     start: tuple[int, int] | None = None
     too_long = 0
     within = stretch or Stretch(0, sys.maxsize)
     first = within.start
-    for piece in pieces(path, plain_from=max(first - 1, 0) if stretch else None):
+    read = pieces(path, plain_from=max(first - 1, 0) if stretch else None)
+    for piece in _aligned(read, len(end)):
         if isinstance(piece, Gap):
             yield Rejected("failed", piece.reason, lost_bytes=piece.lost_bytes)
             data.clear()
@@ -54,8 +57,8 @@ def lines(path: Path, max_bytes: int, stretch: Stretch | None = None) -> Iterato
         while at < len(piece.data):
             if start is None and piece.inner + at >= within.stop:
                 return
-            end = piece.data.find(b"\n", at)
-            stop = len(piece.data) if end < 0 else end
+            found = _find(piece.data, end, at)
+            stop = len(piece.data) if found < 0 else found
             if start is None:
                 start = (piece.member, piece.inner + at)
             if too_long or len(data) + stop - at > max_bytes:
@@ -63,19 +66,47 @@ def lines(path: Path, max_bytes: int, stretch: Stretch | None = None) -> Iterato
                 data.clear()
             else:
                 data += piece.data[at:stop]
-            at = stop + 1
-            if end >= 0:
-                yield _line(start, data, too_long)
+            at = stop + len(end)
+            if found >= 0:
+                yield _line(start, data, too_long, end)
                 data.clear()
                 start, too_long = None, 0
     if start is not None:
-        yield _line(start, data, too_long)
+        yield _line(start, data, too_long, end)
 
 
-def _line(start: tuple[int, int], data: bytearray, too_long: int) -> Line | Rejected:
+def _aligned(found: Iterator[Piece | Gap], width: int) -> Iterator[Piece | Gap]:
+    """The same bytes in pieces of whole characters of `width` bytes, but before a gap and at the end."""
+    if width == 1:
+        yield from found
+        return
+    rest: Piece | None = None
+    for piece in found:
+        if isinstance(piece, Gap):
+            if rest:
+                yield rest
+            rest = None
+            yield piece
+            continue
+        whole = Piece(rest.data + piece.data, rest.member, rest.inner) if rest else piece
+        size = len(whole.data) // width * width
+        rest = Piece(whole.data[size:], whole.member, whole.inner + size) if size < len(whole.data) else None
+        if size:
+            yield Piece(whole.data[:size], whole.member, whole.inner)
+    if rest:
+        yield rest
+
+
+def _find(data: bytes, end: bytes, at: int) -> int:
+    while (found := data.find(end, at)) >= 0 and found % len(end):
+        at = found + 1
+    return found
+
+
+def _line(start: tuple[int, int], data: bytearray, too_long: int, end: bytes) -> Line | Rejected:
     if too_long:
         return Rejected("dropped", "page_too_large", too_long)
-    return Line(*start, bytes(data.removesuffix(b"\r")))
+    return Line(*start, bytes(data.removesuffix(end.replace(b"\n", b"\r"))))
 
 
 def jsonl_documents(
@@ -132,51 +163,3 @@ def _from_json(line: Line, take: Take) -> Found | Rejected:
     if taken is None:
         return Rejected("failed", "field", len(line.data))
     return Found(line.offset, line.inner, taken.text, taken.prompt, taken.url, iso_date(taken.date), len(line.data))
-
-
-def text_documents(
-    path: Path, wanted: Wanted, *, split: Literal["file", "blank-line", "line"], max_page_bytes: int
-) -> Iterator[Found | Rejected]:
-    """A document a file, a paragraph (`blank-line`) or a line, in UTF-8 or a character set that can be told apart."""
-    for chunk in _chunks(path, split, max_page_bytes):
-        if isinstance(chunk, Rejected):
-            yield chunk
-        elif not chunk.data.strip():
-            continue
-        elif not wanted(chunk.offset, chunk.inner):
-            yield SAMPLED_OUT
-        else:
-            try:
-                yield Found(chunk.offset, chunk.inner, decode(chunk.data), payload_bytes=len(chunk.data))
-            except Unreadable as error:
-                yield Rejected("failed", str(error), len(chunk.data))
-
-
-def _chunks(path: Path, split: Literal["file", "blank-line", "line"], max_bytes: int) -> Iterator[Line | Rejected]:
-    if split == "line":
-        yield from lines(path, max_bytes)
-        return
-    held: list[Line] = []
-    size = 0
-    for line in lines(path, max_bytes):
-        if isinstance(line, Rejected) and split == "file":
-            yield line
-            return
-        if isinstance(line, Rejected) or (split == "blank-line" and not line.data.strip()):
-            if isinstance(line, Rejected):  # costs the paragraph it stands in
-                yield line
-            elif held:
-                yield _joined(held, size, max_bytes)
-            held, size = [], 0
-            continue
-        size += len(line.data) + 1
-        if size <= max_bytes or not held:
-            held.append(line)
-    if held:
-        yield _joined(held, size, max_bytes)
-
-
-def _joined(held: list[Line], size: int, max_bytes: int) -> Line | Rejected:
-    if size > max_bytes + 1:
-        return Rejected("dropped", "page_too_large", size)
-    return Line(held[0].offset, held[0].inner, b"\n".join(line.data for line in held))

@@ -22,9 +22,10 @@ from tasks.ingest.clean import clean
 from tasks.ingest.fields import Tally, missing_text, notes_on
 from tasks.ingest.file_kinds import mismatch
 from tasks.ingest.found import Found, Rejected, Wanted
-from tasks.ingest.lines import Stretch, jsonl_documents, text_documents
+from tasks.ingest.lines import Stretch, jsonl_documents
 from tasks.ingest.pieces import compression
 from tasks.ingest.stage import IngestParameters
+from tasks.ingest.text_files import text_documents
 from tasks.ingest.web import web_documents
 
 PARTS = 32
@@ -131,7 +132,9 @@ def _cut(pin: Pin, size: int, format: str) -> Iterator[Piece]:
 def ingest_part(part: Part, shard: Shard) -> dict[str, Any]:
     """Write one part; returns its statistics and ledger. What a worker runs."""
     ledger = Ledger()
-    statistics = Counter[str](documents=0, characters=0, text_bytes=0, payload_bytes=0, lost_bytes=0)
+    statistics = Counter[str](
+        documents=0, characters=0, text_bytes=0, payload_bytes=0, lost_bytes=0, undecoded_characters=0, nul_characters=0
+    )
     tally = Tally()
     rows = _kept(part, ledger, statistics, tally)
     with (
@@ -168,6 +171,8 @@ def _kept(part: Part, ledger: Ledger, statistics: Counter[str], tally: Tally) ->
             statistics.update(f"{mark}_documents" for mark in outcome.marks)
             statistics["text_bytes"] += _utf8_bytes(outcome.text) + _utf8_bytes(outcome.prompt)
             statistics["characters"] += len(outcome.text) + len(outcome.prompt)
+            statistics["undecoded_characters"] += outcome.text.count("\ufffd")
+            statistics["nul_characters"] += 0 if isinstance(found, Rejected) else found.text.count("\0")
             yield (
                 document_id(digest, outcome.offset, outcome.inner),
                 outcome.text,

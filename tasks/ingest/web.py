@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.ingest.charset.choose import decode
 from tasks.ingest.content_type import Kind, declared, kind_of, may_be_page
-from tasks.ingest.found import SAMPLED_OUT, Found, Rejected, Wanted, iso_date
+from tasks.ingest.found import SAMPLED_OUT, Found, Rejected, Unreadable, Wanted, iso_date
 from tasks.ingest.http import decoded_body, is_http, message
-from tasks.ingest.page import Unreadable, decode, html_text
+from tasks.ingest.page import html_text
 from tasks.ingest.pieces import pieces
 from tasks.ingest.records import RECORDS, Broken, Record, records
 

@@ -66,9 +66,10 @@ def test_lines_that_are_not_json_repeated_ids_and_empty_files_are_refused(tmp_pa
         read("multiple-choice", lines(tmp_path / "b.jsonl", row, row))
     with pytest.raises(BenchmarkError, match="no items"):
         read("multiple-choice", lines(tmp_path / "c.jsonl"))
-    (tmp_path / "d.jsonl").write_bytes("问".encode("gbk"))
-    with pytest.raises(BenchmarkError, match="not UTF-8"):
-        read("multiple-choice", tmp_path / "d.jsonl")
+    for codec in ("gbk", "utf-16", "utf-16-le", "utf-32-be", "iso2022_jp"):
+        (tmp_path / "d.jsonl").write_bytes('{"question": "図"}'.encode(codec))
+        with pytest.raises(BenchmarkError, match=r"not UTF-8.*iconv"):
+            read("multiple-choice", tmp_path / "d.jsonl")
 
 
 def test_arc_is_read_from_all_three_of_its_shapes(tmp_path: Path) -> None:

@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.ingest.codings import Decoded
-from tasks.ingest.found import Found, Rejected
+from tasks.ingest.found import Found, Rejected, Unreadable
 from tasks.ingest.http import decoded_body, message
-from tasks.ingest.page import Unreadable
 from tests.tasks.ingest.archives import page, record, response
 from tests.tasks.ingest.test_web import read, reasons
 

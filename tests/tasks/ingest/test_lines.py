@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from tasks.ingest.clean import clean
 from tasks.ingest.found import Found, Rejected
-from tasks.ingest.lines import Line, Stretch, jsonl_documents, lines, text_documents
+from tasks.ingest.lines import Line, Stretch, jsonl_documents, lines
+from tasks.ingest.pieces import compression
 from tasks.ingest.stage import JsonlFields
+from tasks.ingest.text_files import text_documents
 
 LIMIT = 1 << 12
 
@@ -103,8 +105,8 @@ def test_lines_are_those_of_the_file(
     path = tmp_path_factory.mktemp("lines") / ("a.gz" if packed else "a")
     blocks = [data[at : at + block] for at in range(0, len(data), block)]
     path.write_bytes(b"".join(gzip.compress(part) for part in blocks) if packed else data)
-    if data[:2] == b"\x1f\x8b" or data[:4] == b"\x04\x22\x4d\x18":
-        return
+    if not packed and compression(path):
+        return  # bytes that happen to begin like a compressed file
     found = [item for item in lines(path, LIMIT) if isinstance(item, Line)]
     assert [line.data for line in found] == [line.removesuffix(b"\r") for line in expected]
     assert len({line[:2] for line in found}) == len(found)

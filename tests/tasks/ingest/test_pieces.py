@@ -14,9 +14,10 @@ import zstandard
 from fastwarc.stream_io import Lz4Writer
 
 from tasks.ingest.found import Found, Rejected
-from tasks.ingest.lines import jsonl_documents, text_documents
+from tasks.ingest.lines import jsonl_documents
 from tasks.ingest.pieces import Gap, Piece, compression, pieces
 from tasks.ingest.records import RECORDS, Broken, Record, records
+from tasks.ingest.text_files import text_documents
 from tests.tasks.ingest.archives import page, record, response
 
 

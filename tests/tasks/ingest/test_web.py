@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.ingest.charset.choose import decode
 from tasks.ingest.clean import clean
-from tasks.ingest.found import Found, Rejected
+from tasks.ingest.found import Found, Rejected, Unreadable
 from tasks.ingest.main_text import blocks, running
-from tasks.ingest.page import Unreadable, decode, html_text
+from tasks.ingest.page import html_text
 from tasks.ingest.web import web_documents
 from tests.tasks.ingest.archives import members, page, record, response
 

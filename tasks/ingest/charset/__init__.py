@@ -1,0 +1,1 @@
+"""Character sets: the WHATWG decoders, and which of them bytes are in."""

@@ -1,0 +1,239 @@
+"""Which encoding bytes are in: what is certain by its structure first, then the likeliest of all readings.
+
+What a page says of itself is one voice only. A declaration is believed as long as no other reading of the bytes is
+clearly likelier, and no reading at all is taken where even the likeliest is no text.
+"""
+
+from __future__ import annotations
+
+import codecs
+import math
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from tasks.ingest.charset.decoders import NOT_SINGLE_BYTE, decode_as, single_byte_table
+from tasks.ingest.charset.labels import LABELS, encoding_of
+from tasks.ingest.charset.likelihood import ASCII_BITS, bits, single_byte_bits
+from tasks.ingest.charset.structure import is_binary, mark_of, seven_bit_encoding, with_escapes
+from tasks.ingest.found import Unreadable
+
+MAX_REPLACED = 0.02
+"""Share of characters that may be undecodable before bytes count as not being text in any known character set."""
+
+_RARITY = {
+    "windows-1252": 0, "windows-1251": 2, "gb18030": 4, "shift_jis": 4, "euc-jp": 4, "big5": 4, "euc-kr": 4, "utf-8": 4,
+    "windows-1250": 2, "windows-1254": 2, "windows-1253": 2, "windows-1256": 2, "windows-1255": 2, "windows-874": 2,
+    "windows-1257": 3, "windows-1258": 6, "koi8-r": 4, "koi8-u": 6, "iso-8859-2": 4, "iso-8859-7": 4, "iso-8859-15": 5,
+    "iso-8859-5": 8, "iso-8859-6": 8, "ibm866": 8, "macintosh": 10, "x-mac-cyrillic": 8,
+}  # fmt: skip
+"""Encodings tried where none is declared, with the bits that their rarity costs; the others need a declaration."""
+
+_RARE = 12
+
+_NEVER_DECLARED = ("utf-16le", "utf-16be", "x-user-defined", "replacement")
+"""What is in these shows by itself. As declarations the first two mean UTF-8 (HTML's rule), which was tried before."""
+
+WIDE = {"utf-16le": 2, "utf-16be": 2, "utf-32-le": 4, "utf-32-be": 4}
+_SAMPLE_BYTES = 1 << 14
+_FIRST_BYTES, _SECOND_ROUND = 1 << 11, 6
+"""All encodings are tried on so much of the sample, and so many of them on the whole."""
+_LONG = re.compile("[\u0800-\ufffc\U00010000-\U0010ffff]")
+_CONTROLS_WITHIN_BYTES = 1 << 16
+_DENSE = re.compile(rb"(?:[\x80-\xff]+[\x20-\x7e]{0,6})+")
+_CONTROLS = bytes({*range(0x01, 0x08), *range(0x0E, 0x1B), *range(0x1C, 0x20), 0x7F})
+_TRUST = 12
+_TRUST_A_BYTE = 0.1
+"""A declaration is given up for a reading that saves more bits than this, and than this for each byte above ASCII."""
+_IMPLAUSIBLE_BITS = 15.0
+"""What a character above ASCII may cost in the likeliest reading: 4 to 10 in prose, to 14.1 in Tang poems, 16 in random
+bytes."""
+_IMPLAUSIBLE_FROM = 30
+_BLOCKS, _ANY_SCRIPT_BITS = 8, 9
+_NUL_BITS = 2
+
+
+class Reading(NamedTuple):
+    """An encoding and the bits that a sample's text takes in it."""
+
+    name: str
+    bits: float
+
+
+def decode(data: bytes, declared: tuple[str | None, ...] = ()) -> str:
+    """Bytes to text, without a byte order mark; see `encoding`. NUL bytes between characters stay as they are.
+
+    A character cut off at the end does not count. Raises Unreadable("charset").
+    """
+    name = encoding(data, declared)
+    mark = mark_of(data)[1]
+    text = decode_in(name, data[mark:] if mark else data, cut_off=True)
+    if is_garbled(text):
+        raise Unreadable("charset")
+    return text
+
+
+def encoding(data: bytes, declared: tuple[str | None, ...] = ()) -> str:
+    """The encoding of bytes, as `decode_in` takes it.
+
+    In this order: byte order mark, UTF-16 and UTF-32 by their NUL bytes, escapes of seven-bit encodings, valid or
+    damaged UTF-8, and the likeliest of the `declared` and the usual encodings (labels of the WHATWG standard; unknown
+    ones are passed over). Raises Unreadable("charset") for what is no text.
+    """
+    marked, _ = mark_of(data)
+    if marked:
+        return marked
+    if is_binary(data):
+        raise Unreadable("charset")
+    if b"\0" in data:
+        if wide := _wide(data):
+            return wide
+        data = data.replace(b"\0", b"")
+    if name := seven_bit_encoding(data):
+        if name == "replacement":
+            raise Unreadable("charset")
+        return name
+    if is_utf8(data) and not _has_controls(data):
+        return "utf-8"
+    return _likeliest(data, [name for label in declared if label and (name := encoding_of(label))])
+
+
+def decode_in(name: str, data: bytes, *, cut_off: bool = False) -> str:
+    """Bytes without a mark to text, in an encoding that `encoding` named; what is no character becomes U+FFFD.
+
+    `cut_off`: the bytes may end within a character, which is left out then.
+    """
+    if name == "utf-8":
+        return codecs.utf_8_decode(data, "replace", not cut_off)[0]
+    if name == "iso-2022-jp without escapes":
+        return decode_as("iso-2022-jp", with_escapes(data))
+    text = decode_as(name, data) if name in LABELS.values() else data.decode(name, "replace")
+    return text[:-1] if cut_off and data[-1:] >= b"\x80" and text.endswith("\ufffd") else text
+
+
+def is_garbled(text: str) -> bool:
+    """Whether more than `MAX_REPLACED` of a text is U+FFFD."""
+    return text.count("\ufffd") > MAX_REPLACED * len(text) + 1
+
+
+def _has_controls(data: bytes) -> bool:
+    """Whether the beginning of bytes has more control characters than text can have."""
+    head = data[:_CONTROLS_WITHIN_BYTES]
+    return len(head) - len(head.translate(None, _CONTROLS)) > MAX_REPLACED * len(head) + 1
+
+
+def is_utf8(data: bytes) -> bool:
+    """Whether bytes are UTF-8, valid or damaged."""
+    try:
+        codecs.utf_8_decode(data, "strict", False)
+    except UnicodeDecodeError:
+        return utf8_tally(data)[0].is_utf8
+    return True
+
+
+class Tally(NamedTuple):
+    """Characters above ASCII in bytes read as UTF-8: well-formed, of these with three or four bytes, and broken."""
+
+    valid: int
+    long: int
+    broken: int
+
+    @property
+    def is_utf8(self) -> bool:
+        """Whether this is UTF-8 with damage, or UTF-8 with other text in it, which no encoding reads whole.
+
+        Text in another encoding seldom looks like UTF-8, and next to never like characters of three bytes.
+        """
+        return self.valid >= 3 * self.broken or (self.long >= 10 and 2 * self.long >= self.broken)
+
+
+def utf8_tally(data: bytes) -> tuple[Tally, int]:
+    """The tally of bytes, and how many they are before a character that is cut off at the end."""
+    text, end = codecs.utf_8_decode(data, "replace", False)
+    broken = text.count("\ufffd") - data.count(b"\xef\xbf\xbd")
+    ascii_bytes = len(data) - len(_above_ascii(data))
+    long = len(_LONG.findall(text)) if broken else 0
+    return Tally(len(text) - ascii_bytes - broken, long, broken), end
+
+
+def _above_ascii(data: bytes) -> bytes:
+    return data.translate(None, bytes(range(0x80)))
+
+
+def _wide(data: bytes) -> str | None:
+    """UTF-16 or UTF-32, where bytes are likelier to be that than text with NUL bytes in between."""
+    sample = data[: 4 * _SAMPLE_BYTES]
+    narrow = sample.replace(b"\0", b"")
+    likeliest = (
+        Reading("utf-8", bits(narrow.decode("utf-8", "replace"))) if is_utf8(narrow) else _readings(narrow, _RARITY)[0]
+    )
+    best = Reading(likeliest.name, likeliest.bits + _NUL_BITS * (len(sample) - len(narrow)))
+    for name, width in WIDE.items():
+        text = sample[: len(sample) // width * width].decode(name, "replace")
+        best = min(best, Reading(name, _wide_bits(text)), key=lambda reading: reading.bits)
+    return best.name if best.name in WIDE else None
+
+
+def _wide_bits(text: str) -> float:
+    """Bits of a text of UTF-16 or UTF-32, endless for what is none.
+
+    It may be in any script, those without an encoding of their own too; the letters of one are close together.
+    """
+    characters = set(text)
+    blocks = {ord(character) >> 7 for character in characters}
+    if is_garbled(text):
+        return math.inf
+    if len(blocks) <= min(_BLOCKS, 1 + len(characters) // 5):
+        return min(bits(text), _ANY_SCRIPT_BITS * len(text))
+    price = bits(text)
+    return price if price <= _IMPLAUSIBLE_BITS * len(text) else math.inf
+
+
+def _likeliest(data: bytes, declared: list[str]) -> str:
+    sample = b" ".join(_DENSE.findall(data, 0, 64 * _SAMPLE_BYTES))[:_SAMPLE_BYTES]
+    above = len(_above_ascii(sample))
+    trusted = [name for name in declared if name not in _NEVER_DECLARED]
+    names = [reading.name for reading in _readings(sample[:_FIRST_BYTES], _RARITY)[:_SECOND_ROUND]]
+    found = _readings(sample, dict.fromkeys([*names, *trusted]))
+    best = found[0]
+    for name in trusted:
+        reading = next(reading for reading in found if reading.name == name)
+        gain = reading.bits - _RARITY.get(name, _RARE) - best.bits
+        if name != "utf-8" and gain <= _TRUST + _TRUST_A_BYTE * above:
+            best = reading
+            break
+    if wide := _wide_without_nul(data, best.name):
+        return wide
+    if _has_controls(data) or (above >= _IMPLAUSIBLE_FROM and _price_of_letters(sample, best) > _IMPLAUSIBLE_BITS):
+        raise Unreadable("charset")
+    return best.name
+
+
+def _price_of_letters(sample: bytes, reading: Reading) -> float:
+    """Bits for each character above ASCII."""
+    text = decode_as(reading.name, sample)
+    letters = sum(character > "\x7f" for character in text)
+    return (reading.bits - ASCII_BITS * (len(text) - letters)) / max(letters, 1)
+
+
+def _wide_without_nul(data: bytes, narrow: str) -> str | None:
+    """UTF-16 without an ASCII character, where bytes are likelier to be that."""
+    sample = data[: 2 * _FIRST_BYTES]
+    if len(data) % 2:
+        return None
+    best = Reading("", _bits(sample, narrow))
+    for name in ("utf-16le", "utf-16be"):
+        best = min(best, Reading(name, _wide_bits(decode_as(name, sample)) + _RARE), key=lambda reading: reading.bits)
+    return best.name or None
+
+
+def _readings(sample: bytes, names: Iterable[str]) -> list[Reading]:
+    """The likeliest reading of a sample first; of equally likely ones the most usual encoding."""
+    found = [Reading(name, _bits(sample, name) + _RARITY.get(name, _RARE)) for name in names]
+    return sorted(found, key=lambda reading: reading.bits)
+
+
+def _bits(sample: bytes, name: str) -> int:
+    if name in NOT_SINGLE_BYTE:
+        return bits(decode_as(name, sample))
+    return single_byte_bits(sample, single_byte_table(name))

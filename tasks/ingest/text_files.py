@@ -1,0 +1,133 @@
+"""Plain text, plain or compressed, to documents: one encoding a file, then its lines, paragraphs or the whole.
+
+The encoding is decided on a first pass over the whole file, in bounded memory: a line or paragraph alone is too short
+to tell it, and lines of one file read in different encodings are correct, garbled and lost side by side.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from tasks.ingest.charset.choose import (
+    WIDE,
+    Tally,
+    decode_in,
+    encoding,
+    is_garbled,
+    utf8_tally,
+)
+from tasks.ingest.charset.structure import mark_of
+from tasks.ingest.found import SAMPLED_OUT, Found, Rejected, Unreadable, Wanted
+from tasks.ingest.lines import lines
+from tasks.ingest.pieces import Gap, pieces
+
+Split = Literal["file", "blank-line", "line"]
+
+_HEAD_BYTES = 1 << 16
+_SPAN_BYTES = 1 << 14
+_SPANS = 32
+_TELLING = re.compile(rb"[\x80-\xff\x1b]|~\{|\$[@B]")
+_BLANKS = " \t\n\r\v\f"
+
+
+class _Text(NamedTuple):
+    """A piece of text; `size` are its bytes in the file."""
+
+    offset: int
+    inner: int
+    text: str
+    size: int
+
+
+def text_documents(path: Path, wanted: Wanted, *, split: Split, max_page_bytes: int) -> Iterator[Found | Rejected]:
+    """A document a file, a paragraph (`blank-line`) or a line, in the encoding of the whole file.
+
+    A file in none fails as one record; a document of a readable file with too many broken characters fails alone.
+    """
+    try:
+        name = file_encoding(path)
+    except Unreadable as error:
+        yield Rejected("failed", str(error), path.stat().st_size)
+        return
+    for chunk in _chunks(path, name, split, max_page_bytes):
+        if isinstance(chunk, Rejected):
+            yield chunk
+        elif not chunk.text.strip(_BLANKS):
+            continue
+        elif not wanted(chunk.offset, chunk.inner):
+            yield SAMPLED_OUT
+        elif is_garbled(chunk.text):
+            yield Rejected("failed", "charset", chunk.size)
+        else:
+            yield Found(chunk.offset, chunk.inner, chunk.text, payload_bytes=chunk.size)
+
+
+def file_encoding(path: Path) -> str:
+    """The encoding of a file, as `charset.choose.encoding` names it. Raises Unreadable("charset").
+
+    UTF-8 is counted through the whole file; what tells other encodings apart is gathered from places where bytes above
+    ASCII or escapes stand, from the beginning on.
+    """
+    sample, spans, tally, rest = bytearray(), 0, Tally(0, 0, 0), b""
+    for piece in pieces(path):
+        if isinstance(piece, Gap):
+            rest = b""
+            continue
+        room = _HEAD_BYTES - len(sample) if not spans else 0
+        sample += piece.data[: max(room, 0)]
+        if spans < _SPANS and (telling := _TELLING.search(piece.data, max(room, 0))):
+            start = max(piece.data.rfind(b"\n", 0, telling.start()) + 1, telling.start() - _SPAN_BYTES)
+            sample += b"\n" + piece.data[start : start + _SPAN_BYTES]
+            spans += 1
+        if rest or not piece.data.isascii():
+            data = rest + piece.data
+            more, end = utf8_tally(data)
+            tally, rest = Tally(*map(sum, zip(tally, more, strict=True))), data[end:]
+    name = encoding(bytes(sample))
+    certain = name in WIDE or mark_of(bytes(sample))[0] is not None
+    return "utf-8" if tally.valid and not certain and tally.is_utf8 else name
+
+
+def _chunks(path: Path, name: str, split: Split, max_bytes: int) -> Iterator[_Text | Rejected]:
+    if split == "line":
+        yield from _decoded_lines(path, name, max_bytes)
+        return
+    held: list[_Text] = []
+    size = 0
+    for line in _decoded_lines(path, name, max_bytes):
+        if isinstance(line, Rejected) and split == "file":
+            yield line
+            return
+        if isinstance(line, Rejected) or (split == "blank-line" and not line.text.strip(_BLANKS)):
+            if isinstance(line, Rejected):  # costs the paragraph it stands in
+                yield line
+            elif held:
+                yield _joined(held, size, max_bytes)
+            held, size = [], 0
+            continue
+        size += line.size + 1
+        if size <= max_bytes or not held:
+            held.append(line)
+    if held:
+        yield _joined(held, size, max_bytes)
+
+
+def _decoded_lines(path: Path, name: str, max_bytes: int) -> Iterator[_Text | Rejected]:
+    end = "\n".encode(name) if name in WIDE else b"\n"
+    first = True
+    for line in lines(path, max_bytes, end=end):
+        if isinstance(line, Rejected):
+            yield line
+        else:
+            mark = mark_of(line.data)[1] if first else 0
+            yield _Text(line.offset, line.inner, decode_in(name, line.data[mark:]), len(line.data))
+        first = False
+
+
+def _joined(held: list[_Text], size: int, max_bytes: int) -> _Text | Rejected:
+    if size > max_bytes + 1:
+        return Rejected("dropped", "page_too_large", size)
+    return _Text(held[0].offset, held[0].inner, "\n".join(line.text for line in held), size - 1)
