@@ -11,10 +11,10 @@ from __future__ import annotations
 import codecs
 import re
 
-import numpy as np
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 from resiliparse.parse.html import HTMLTree
 
+from tasks.ingest.conserve import protect
 from tasks.ingest.main_text import main_text
 
 MAX_DEPTH = 256
@@ -23,13 +23,14 @@ MAX_TAG_WORDS = 20_000
 MAX_REPLACED = 0.02
 """Share of characters that may be undecodable before a page counts as not being text in any known character set."""
 
-_TOO_DEEP = "* > " * MAX_DEPTH + "*"
-_OPTION = re.compile(b"<option", re.IGNORECASE)
+_TOO_DEEP = "* > " * MAX_DEPTH + ":first-child"  # whose siblings are as deep
+_OPTION = re.compile("<(?i:option)")  # "<" outside, as searching is quick for a pattern that begins with one letter
 _META_CHARSET = re.compile(
     rb"<meta[^>]{0,512}?charset[ \t\r\n]*=[ \t\r\n]*[\"']?([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE
 )
 _META_WITHIN_BYTES = 4096
-_LONG_TAG_BYTES = 8_192
+_LONG_TAG = 8_192
+_WINDOW = _LONG_TAG // 2
 _WIDER = {"gbk": "gb18030", "gb2312": "gb18030", "shift_jis": "cp932", "euc-kr": "cp949", "euc_kr": "cp949"}
 """What pages under these names really use; each contains the named one."""
 
@@ -47,7 +48,7 @@ def html_text(page: bytes, declared: str | None) -> str:
     html = decode(page, (declared, meta[1].decode("ascii") if meta else None))
     if too_complex(html):
         raise Unreadable("page_too_complex")
-    tree = HTMLTree.parse(html)
+    tree = HTMLTree.parse(protect(html))
     if tree.document is None or tree.document.query_selector(_TOO_DEEP) is not None:
         raise Unreadable("page_too_complex")
     return main_text(tree)
@@ -55,14 +56,13 @@ def html_text(page: bytes, declared: str | None) -> str:
 
 def too_complex(html: str) -> bool:
     """Whether a page has more <option> elements, or a tag with more words, than are parsed in reasonable time."""
-    data = html.encode(errors="replace")
-    if data.count(b"<o") + data.count(b"<O") > MAX_OPTIONS and len(_OPTION.findall(data)) > MAX_OPTIONS:
+    if html.count(">") > MAX_OPTIONS and len(_OPTION.findall(html)) > MAX_OPTIONS:
         return True
-    ends = np.flatnonzero(np.frombuffer(data + b">", np.uint8) == ord(">"))
-    for index in np.flatnonzero(np.diff(ends, prepend=-1) > _LONG_TAG_BYTES).tolist():
-        segment = data[ends[index - 1] + 1 if index else 0 : ends[index]]
-        tag = segment.find(b"<")
-        if tag >= 0 and segment[tag + 1 : tag + 2] != b"!" and len(segment[tag:].split()) > MAX_TAG_WORDS:
+    if all(html.find(">", at, at + _WINDOW) >= 0 for at in range(0, len(html) - _WINDOW, _WINDOW)):
+        return False  # a long tag would leave one of these windows without an end
+    for segment in html.split(">"):
+        tag = segment.find("<") if len(segment) > _LONG_TAG else -1
+        if tag >= 0 and segment[tag + 1 : tag + 2] != "!" and len(segment[tag:].split()) > MAX_TAG_WORDS:
             return True
     return False
 
