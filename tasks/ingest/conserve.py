@@ -9,8 +9,9 @@ class, id, rel or itemprop. Blocks are its to judge; what stands between the wor
 from __future__ import annotations
 
 import re
+from typing import Literal
 
-from resiliparse.parse.html import ElementNode, HTMLTree, TextNode
+from resiliparse.parse.html import ElementNode, HTMLTree, Node, TextNode
 
 _GUARD = "\x91"
 """Put before text nodes that could be dropped. A C1 control: no text, two bytes, and no character reference gives it
@@ -35,9 +36,7 @@ _DROPPED_TAGS = ("time", "label", "button")
 _JUDGED = frozenset(
     ("class", "id", "rel", "itemprop", "aria-expanded", "data-ad", "data-advertisement", "data-text-ad")
 )
-_IN_PARAGRAPHS = ", ".join(
-    f"p {inside}" for inside in (*_DROPPED_TAGS, "[class]", "[rel]", "[itemprop]")
-)
+_IN_PARAGRAPHS = ", ".join(f"p {inside}" for inside in (*_DROPPED_TAGS, "[class]", "[rel]", "[itemprop]"))
 _ELSEWHERE = ", ".join((*_DROPPED_TAGS, *(f"{parent} > span[class]" for parent in ("div", "li", "td", "dd"))))
 _JUDGED_CLASS = re.compile(
     r"ad|sponsor|promoted|paid|banner|donate|logo|spinner|view-count|skip|scroll|next|prev|permalink|pagina|log|sign"
@@ -48,9 +47,18 @@ _JUDGED_CLASS = re.compile(
 """Whatever resiliparse may match, and more: elements without any of these need no second look."""
 
 _HIDING = frozenset(("hidden", "aria-hidden", "class", "style"))
-_HIDDEN_CLASS = re.compile(r"(?:^|\s)(?:(?:is|visually)[-_])?(?:hidden|invisible|display-none|h-0)(?:\s|$)", re.IGNORECASE)
-_HIDDEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+_HIDDEN_CLASS = re.compile(
+    r"(?:^|\s)(?:(?:is|visually)[-_])?(?:hidden|invisible|display-none|h-0)(?:\s|$)", re.IGNORECASE
+)
+_HIDDEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
+_FORMATTING = frozenset(
+    (
+        "b", "strong", "i", "em", "u", "s", "small", "sub", "sup", "mark", "font", "q", "cite", "code", "abbr", "kbd",
+        "var", "ins", "del", "ruby", "bdi",
+    )
+)  # fmt: skip
 _MAX_CLIMB = 4
+_MAX_STEPS = 4
 
 
 def protect(page: str) -> str:
@@ -77,19 +85,19 @@ def keep_inline(tree: HTMLTree) -> None:
         return
     for node in document.query_selector_all(_IN_PARAGRAPHS).values():  # iterating a list is quadratic
         _keep(node)
-    judged: dict[str, bool] = {"": True}  # a page repeats its classes
+    judged: dict[str, bool] = {}  # a page repeats its classes
     for node in document.query_selector_all(_ELSEWHERE).values():
         name = node.getattr("class") or ""
         if name not in judged:
             judged[name] = _JUDGED_CLASS.search(name) is not None
-        if judged[name] and _beside_text(node):
+        if (judged[name] or node.tag in _DROPPED_TAGS) and _beside_text(node):
             _keep(node)
 
 
 def _beside_text(node: ElementNode) -> bool:
     """Whether text stands next to the element, or next to the inline element of which it is all."""
     for _ in range(_MAX_CLIMB):
-        before, after = node.prev, node.next
+        before, after = _shown(node.prev, "prev"), _shown(node.next, "next")
         if before is not None or after is not None:
             return _is_text(before) or _is_text(after)
         if node.parent_element is None:
@@ -98,15 +106,26 @@ def _beside_text(node: ElementNode) -> bool:
     return False
 
 
-def _is_text(node: object) -> bool:
-    return isinstance(node, TextNode) and bool((node.value or "").strip())
+def _shown(node: Node | None, way: Literal["prev", "next"]) -> Node | None:
+    """The first node this way that shows anything; white space, comments and empty elements do not."""
+    for _ in range(_MAX_STEPS):
+        if node is None or (isinstance(node, TextNode) and (node.value or "").strip()):
+            return node
+        if isinstance(node, ElementNode) and node.has_child_nodes():
+            return node
+        node = node.prev if way == "prev" else node.next
+    return None
+
+
+def _is_text(node: Node | None) -> bool:
+    return isinstance(node, TextNode) or (isinstance(node, ElementNode) and node.tag in _FORMATTING)
 
 
 def _keep(node: ElementNode) -> None:
     names = node.attrs
     dropped = node.tag in _DROPPED_TAGS
     judged = _JUDGED.intersection(names)
-    if not (judged or dropped) or not _HIDING.isdisjoint(names) and _is_hidden(node):
+    if not (judged or dropped) or (not _HIDING.isdisjoint(names) and _is_hidden(node)):
         return
     if dropped:
         node.replace_with(*node.child_nodes)

@@ -59,7 +59,7 @@ class IngestParameters(Parameters):
 
 STAGE = Stage(
     "ingest",
-    version=2,
+    version=3,
     parameters=IngestParameters,
     run="tasks.ingest.run:run",
     summary="reads web archives, JSONL and text files into documents",
