@@ -13,9 +13,9 @@ from typing import Literal
 
 from resiliparse.parse.html import ElementNode, HTMLTree, Node, TextNode
 
-_GUARD = "\x91"
-"""Put before text nodes that could be dropped. A C1 control: no text, two bytes, and no character reference gives it
-(HTML reads "&#x91;" as a quotation mark); documents hold none of them, so that a page's own need not be kept."""
+_GUARD = "\x01\x02"
+"""Put before text nodes that could be dropped: control characters, which documents hold none of, so that a page's own
+need not be kept; two, as one and a letter of two bytes are three; ASCII, so that a page of ASCII stays one (faster)."""
 
 _SPACE = r"[ \t\n\r\f\v\0]*+"  # NUL: the parser drops it
 _SHORT_NODE = re.compile(
@@ -24,9 +24,9 @@ _SHORT_NODE = re.compile(
 )
 _BEGINS_WITH_TAG = re.compile(r"\s*<")
 _WORDS_PART = re.compile(
-    r"<(?=[abdfhlmnopstuxABDFHLMNOPSTUX]|/[sldxSLDX])(?:(?<=[^\s>]<)(?=(?i:div|p|ul|ol|dl|table|section|article|aside"
-    r"|figure|nav|form|header|footer|noscript|h[1-6]|blockquote|details|fieldset|main)\b)"
-    r"|(?=/?(?i:summary|legend|dialog|search|listing|xmp)\b))"
+    r"<(?=[abdfhlmnopstuxABDFHLMNOPSTUX]|/[sS][uUeE]|/[lL][eE]|/[xX])(?:(?<=[^\s>]<)(?=(?i:div|p|ul|ol|dl|table|section"
+    r"|article|aside|figure|nav|form|header|footer|noscript|h[1-6]|blockquote|details|fieldset|main|dialog)\b)"
+    r"|(?=/?(?i:summary|legend|search|xmp)\b))"
 )
 """Between a word and a block, which may be dropped; around blocks that resiliparse takes for inline elements."""
 
@@ -37,7 +37,10 @@ _JUDGED = frozenset(
     ("class", "id", "rel", "itemprop", "aria-expanded", "data-ad", "data-advertisement", "data-text-ad")
 )
 _IN_PARAGRAPHS = ", ".join(f"p {inside}" for inside in (*_DROPPED_TAGS, "[class]", "[rel]", "[itemprop]"))
-_ELSEWHERE = ", ".join((*_DROPPED_TAGS, *(f"{parent} > span[class]" for parent in ("div", "li", "td", "dd"))))
+_ELSEWHERE = ", ".join(
+    ("time", "div > span[class]")
+    + tuple(f"{block} > {inside}" for block in ("li", "td", "dd") for inside in ("label", "button", "span[class]"))
+)
 _JUDGED_CLASS = re.compile(
     r"ad|sponsor|promoted|paid|banner|donate|logo|spinner|view-count|skip|scroll|next|prev|permalink|pagina|log|sign"
     r"|account|user|meta|by|date|author|submitted|post|entry|article|content|story|section|social|shar|syndicat|letter"
@@ -57,8 +60,9 @@ _FORMATTING = frozenset(
         "var", "ins", "del", "ruby", "bdi",
     )
 )  # fmt: skip
+_INLINE = _FORMATTING | {"a", "span"}
 _MAX_CLIMB = 4
-_MAX_STEPS = 4
+_MAX_STEPS = 3
 
 
 def protect(page: str) -> str:
@@ -100,9 +104,10 @@ def _beside_text(node: ElementNode) -> bool:
         before, after = _shown(node.prev, "prev"), _shown(node.next, "next")
         if before is not None or after is not None:
             return _is_text(before) or _is_text(after)
-        if node.parent_element is None:
+        parent = node.parent_element
+        if parent is None or parent.tag not in _INLINE:
             return False
-        node = node.parent_element
+        node = parent
     return False
 
 
