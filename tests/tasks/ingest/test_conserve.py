@@ -81,7 +81,6 @@ def test_any_block_keeps_its_text(text: str, seed: int, block: str) -> None:
         ('a<i class="icon">\ue001</i>b<i>&#xe600;</i>c', "abc"),  # what only an icon font shows
         ("On <time>May 3</time> he <b><time>then</time></b> left", "On May 3 he then left"),
         ("a <b>b</b><!-- c --> <time>2020</time><wbr><i>d</i>", "a b 2020d"),
-        ('<span class="jp">犬</span> is <span class="jp">inu</span>', "犬 is inu"),
         ('a <span hidden>b</span><span style="display: none">c</span><span class="hidden">d</span> e', "a e"),
         ("x<sup>2</sup>H<sub>二</sub>O <font color=red>r</font> <q>q</q> &amp;lt;b&amp;gt; &lt;i&gt; a < b and c > d",
          "x2H二O r q &lt;b&gt; <i> a < b and c > d"),
@@ -95,6 +94,30 @@ def test_any_block_keeps_its_text(text: str, seed: int, block: str) -> None:
 def test_inline(inline: str, shown: str, block: str) -> None:
     found = extracted(f"<table><tr><{block}>{FILLER}{inline}{FILLER}</{block}></tr></table>")
     assert found.removeprefix("• ") == FILLER + shown + FILLER
+
+
+def test_links_inside_a_paragraph_are_not_judged() -> None:
+    """Outside paragraphs a link's own class and rel decide, as they tell share buttons and pagers."""
+    inline = 'by <a rel="author">Ann</a>, <span itemprop="author">Bob</span> <a class="next email" href="x">c</a>'
+    assert extracted(f"<p>{FILLER}{inline}{FILLER}</p>") == f"{FILLER}by Ann, Bob c{FILLER}"
+
+
+@pytest.mark.parametrize("block", ["p", "li", "td", "dd"])
+def test_spans_are_not_judged_by_class(block: str) -> None:
+    inline = '<span class="jp">犬</span> is <span class="share">inu</span>'
+    found = extracted(f"<table><tr><{block}>{FILLER}{inline}{FILLER}</{block}></tr></table>")
+    assert found.removeprefix("• ") == f"{FILLER}犬 is inu{FILLER}"
+
+
+def test_controls_inside_a_paragraph_keep_their_words() -> None:
+    """Outside paragraphs labels and buttons are forms, and stay out."""
+    inline = "Press <button>Start</button> and <label>Name</label> it"
+    assert extracted(f"<p>{FILLER}{inline}{FILLER}</p>") == f"{FILLER}Press Start and Name it{FILLER}"
+
+
+def test_preformatted_text_keeps_lines_and_short_nodes() -> None:
+    found = extracted(f"<p>{FILLER}</p><pre>\n一\n  <i>二</i>\t&lt;b&gt; &amp;amp;\n\n<b>é</b>(à</pre><p>{FILLER}</p>")
+    assert found == f"{FILLER}\n\n一\n  二\t<b> &amp;\n\né(à\n\n{FILLER}"
 
 
 @pytest.mark.parametrize(
