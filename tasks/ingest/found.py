@@ -17,7 +17,7 @@ class Found:
     """A document. `payload_bytes` are the bytes its text was made from (for a page the decoded HTML).
 
     `marks` say what is amiss with it: "truncated" (its page ended early), "trailing" (bytes after its page
-    were left out).
+    were left out). `removed` are characters that its text has lost already (NULs in a page's source).
     """
 
     offset: int
@@ -28,6 +28,7 @@ class Found:
     date: str = ""
     payload_bytes: int = 0
     marks: tuple[str, ...] = ()
+    removed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

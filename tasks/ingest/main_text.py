@@ -7,13 +7,14 @@ as in jusText (Pomikalek 2011) without its word lists, so that it works in any l
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree
+
+from tasks.ingest.conserve import keep_inline, restore
 
 LONG_CHARACTERS = 80
 """From this width on a block is running text."""
@@ -27,12 +28,15 @@ MAX_LINK_SHARE = 0.3
 MIN_MAIN_CHARACTERS = 100
 """Main content with less text than this is taken to be a mistake: the blocks of the whole page are judged instead."""
 
+_READINGS = ("rt", "rp", "rtc")
+"""Ruby keeps its base: 漢字, not 漢字(かんじ). The reading tells how to say what the text says already."""
+
 _SENTENCE_ENDS = tuple('.!?。！？…”"»')
 _WIDE_FROM = "\u2e80"
 _EDGE = re.compile(
     r"<pre\b[^<>]*>(?P<pre>.*?)</pre>"
     r"|<(?P<close>/?)(?P<tag>p|h[1-6]|li|ul|ol|dl|dt|dd|caption|blockquote)\b[^<>]*>"
-    r"|(?<!<br>)\n|\n\n|\t",  # rows and cells of tables, which layouts of old pages are made of
+    r"|\n(?:(?<!<br>\n)|\n)|\t",  # rows and cells of tables, which layouts of old pages are made of
     re.DOTALL,
 )
 _BREAK = re.compile(r"<br\b[^<>]*>")
@@ -64,6 +68,7 @@ class Block(NamedTuple):
 
 def main_text(tree: HTMLTree) -> str:
     """The running text of a parsed page with its headings, blocks apart by blank lines; "" when there is none."""
+    keep_inline(tree)
     text = _text(tree, main_content=True)
     if len(text) < MIN_MAIN_CHARACTERS:
         whole = _text(tree, main_content=False)
@@ -80,8 +85,9 @@ def _text(tree: HTMLTree, *, main_content: bool) -> str:
         alt_texts=False,
         comments=False,
         post_meta=False,
+        skip_elements=_READINGS,
     )
-    return _joined(running(blocks(found)))
+    return _joined(running(blocks(restore(found))))
 
 
 def blocks(minimal_html: str) -> list[Block]:
@@ -89,28 +95,47 @@ def blocks(minimal_html: str) -> list[Block]:
     found: list[Block] = []
     tag, at = "p", 0
     for edge in _EDGE.finditer(minimal_html):
-        _append(found, tag, minimal_html[at : edge.start()])
+        if at != edge.start():
+            _append(found, tag, minimal_html[at : edge.start()])
         at = edge.end()
-        if edge["pre"]:
-            _append(found, "pre", edge["pre"])
-        if edge["tag"]:
-            tag = "p" if edge["close"] else edge["tag"]
-    _append(found, tag, minimal_html[at:])
+        pre, close, name = edge.groups()
+        if pre:
+            _append(found, "pre", pre)
+        if name:
+            tag = "p" if close else name
+    if at != len(minimal_html):
+        _append(found, tag, minimal_html[at:])
     return found
 
 
 def _append(found: list[Block], tag: str, piece: str) -> None:
-    if piece and not piece.isspace() and (text := _plain(piece, tag)):
-        links = (part.partition("</a>") for part in piece.split("<a ")[1:])
-        linked = sum(len(_plain(inside.partition(">")[2], tag)) for inside, closed, _ in links if closed)
+    if not piece.isspace() and (text := _plain(piece, tag)):
+        linked = 0
+        if "<a " in piece:
+            links = (part.partition("</a>") for part in piece.split("<a ")[1:])
+            linked = sum(len(_plain(inside.partition(">")[2], tag)) for inside, closed, _ in links if closed)
         found.append(Block(tag, text, linked / len(text)))
 
 
 def _plain(piece: str, tag: str) -> str:
-    lines = (html.unescape(_TAG.sub("", line)) for line in _BREAK.split(piece))
-    if tag == "pre":
-        return "\n".join(lines).strip("\n")
-    return "\n".join(" ".join(line.split()) for line in lines).strip("\n")
+    lines = _BREAK.split(piece) if "<br" in piece else [piece]
+    if "<" in piece:
+        lines = [_TAG.sub("", line) for line in lines]
+    if tag != "pre":
+        lines = [line.strip() if _is_collapsed(line) else " ".join(line.split()) for line in lines]
+    return _unescaped("\n".join(lines)).strip("\n")
+
+
+def _is_collapsed(line: str) -> bool:
+    """Whether white space stands single already, as resiliparse leaves it; it does not know what is not ASCII."""
+    return line.isascii() and "  " not in line
+
+
+def _unescaped(text: str) -> str:
+    """The text without the four character references that minimal HTML has: what a page shows as "&lt;" stays so."""
+    if "&" not in text:
+        return text
+    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", '"').replace("&amp;", "&")
 
 
 def running(found: Sequence[Block]) -> list[Block]:

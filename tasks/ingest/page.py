@@ -10,21 +10,22 @@ from __future__ import annotations
 
 import re
 
-import numpy as np
 from resiliparse.parse.html import HTMLTree
 
-from tasks.ingest.charset.choose import decode as decode
+from tasks.ingest.charset.choose import decode
 from tasks.ingest.charset.labels import declared_in
-from tasks.ingest.found import Unreadable as Unreadable
+from tasks.ingest.conserve import protect
+from tasks.ingest.found import Unreadable
 from tasks.ingest.main_text import main_text
 
 MAX_DEPTH = 256
 MAX_OPTIONS = 5_000
 MAX_TAG_WORDS = 20_000
 
-_TOO_DEEP = "* > " * MAX_DEPTH + "*"
-_OPTION = re.compile(b"<option", re.IGNORECASE)
-_LONG_TAG_BYTES = 8_192
+_TOO_DEEP = "* > " * MAX_DEPTH + ":first-child"  # whose siblings are as deep
+_OPTION = re.compile("<(?i:option)")  # "<" outside, as searching is quick for a pattern that begins with one letter
+_LONG_TAG = 8_192
+_WINDOW = _LONG_TAG // 2
 
 
 def html_text(page: bytes, declared: str | None) -> str:
@@ -32,10 +33,20 @@ def html_text(page: bytes, declared: str | None) -> str:
 
     Raises Unreadable("charset") or Unreadable("page_too_complex").
     """
-    html = decode(page, (declared, *declared_in(page))).replace("\0", "")
+    return text_of(source_of(page, declared))
+
+
+def source_of(page: bytes, declared: str | None) -> str:
+    """The source of an HTML page, with the NUL characters that it may hold. Raises Unreadable("charset")."""
+    return decode(page, (declared, *declared_in(page)))
+
+
+def text_of(html: str) -> str:
+    """Main content of an HTML page's source as plain text. Raises Unreadable("page_too_complex")."""
+    html = html.replace("\0", "")
     if too_complex(html):
         raise Unreadable("page_too_complex")
-    tree = HTMLTree.parse(html)
+    tree = HTMLTree.parse(protect(html))
     if tree.document is None or tree.document.query_selector(_TOO_DEEP) is not None:
         raise Unreadable("page_too_complex")
     return main_text(tree)
@@ -43,13 +54,12 @@ def html_text(page: bytes, declared: str | None) -> str:
 
 def too_complex(html: str) -> bool:
     """Whether a page has more <option> elements, or a tag with more words, than are parsed in reasonable time."""
-    data = html.encode(errors="replace")
-    if data.count(b"<o") + data.count(b"<O") > MAX_OPTIONS and len(_OPTION.findall(data)) > MAX_OPTIONS:
+    if html.count(">") > MAX_OPTIONS and len(_OPTION.findall(html)) > MAX_OPTIONS:
         return True
-    ends = np.flatnonzero(np.frombuffer(data + b">", np.uint8) == ord(">"))
-    for index in np.flatnonzero(np.diff(ends, prepend=-1) > _LONG_TAG_BYTES).tolist():
-        segment = data[ends[index - 1] + 1 if index else 0 : ends[index]]
-        tag = segment.find(b"<")
-        if tag >= 0 and segment[tag + 1 : tag + 2] != b"!" and len(segment[tag:].split()) > MAX_TAG_WORDS:
+    if all(html.find(">", at, at + _WINDOW) >= 0 for at in range(0, len(html) - _WINDOW, _WINDOW)):
+        return False  # a long tag would leave one of these windows without an end
+    for segment in html.split(">"):
+        tag = segment.find("<") if len(segment) > _LONG_TAG else -1
+        if tag >= 0 and segment[tag + 1 : tag + 2] != "!" and len(segment[tag:].split()) > MAX_TAG_WORDS:
             return True
     return False

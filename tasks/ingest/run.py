@@ -18,7 +18,7 @@ from infra.stage import Outcome, Pin, StageError
 from infra.store import Shard
 from tasks.documents.ledger import Ledger
 from tasks.documents.schema import COMPRESSION, DOCUMENTS, ROW_GROUP_DOCUMENTS
-from tasks.ingest.clean import clean
+from tasks.ingest.clean import clean, cleaned
 from tasks.ingest.fields import Tally, missing_text, notes_on
 from tasks.ingest.file_kinds import mismatch
 from tasks.ingest.found import Found, Rejected, Wanted
@@ -133,7 +133,13 @@ def ingest_part(part: Part, shard: Shard) -> dict[str, Any]:
     """Write one part; returns its statistics and ledger. What a worker runs."""
     ledger = Ledger()
     statistics = Counter[str](
-        documents=0, characters=0, text_bytes=0, payload_bytes=0, lost_bytes=0, undecoded_characters=0, nul_characters=0
+        documents=0,
+        characters=0,
+        text_bytes=0,
+        payload_bytes=0,
+        lost_bytes=0,
+        undecoded_characters=0,
+        removed_characters=0,
     )
     tally = Tally()
     rows = _kept(part, ledger, statistics, tally)
@@ -172,7 +178,7 @@ def _kept(part: Part, ledger: Ledger, statistics: Counter[str], tally: Tally) ->
             statistics["text_bytes"] += _utf8_bytes(outcome.text) + _utf8_bytes(outcome.prompt)
             statistics["characters"] += len(outcome.text) + len(outcome.prompt)
             statistics["undecoded_characters"] += outcome.text.count("\ufffd")
-            statistics["nul_characters"] += 0 if isinstance(found, Rejected) else found.text.count("\0")
+            statistics["removed_characters"] += outcome.removed
             yield (
                 document_id(digest, outcome.offset, outcome.inner),
                 outcome.text,
@@ -193,13 +199,15 @@ def _judge(found: Found | Rejected, parameters: IngestParameters) -> Found | Rej
     """Clean a document's strings and drop it when its record, prompt and text, is too short or too long."""
     if isinstance(found, Rejected):
         return found
-    text, prompt = clean(found.text).strip("\n"), clean(found.prompt)
+    (text, removed), (prompt, removed_of_prompt) = cleaned(found.text), cleaned(found.prompt)
+    text = text.strip("\n")
     characters = len(text.strip())
     if not characters or characters + len(prompt.strip()) < parameters.min_characters:
         return Rejected("dropped", "too_short", found.payload_bytes)
     if _utf8_bytes(text) + _utf8_bytes(prompt) > parameters.max_text_bytes:
         return Rejected("dropped", "text_too_large", found.payload_bytes)
-    return replace(found, text=text, prompt=prompt, url=clean(found.url))
+    removed += found.removed + removed_of_prompt
+    return replace(found, text=text, prompt=prompt, url=clean(found.url), removed=removed)
 
 
 def _read(piece: Piece, digest: bytes, parameters: IngestParameters, tally: Tally) -> Iterator[Found | Rejected]:

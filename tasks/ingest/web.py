@@ -11,7 +11,7 @@ from tasks.ingest.charset.choose import decode
 from tasks.ingest.content_type import Kind, declared, kind_of, may_be_page
 from tasks.ingest.found import SAMPLED_OUT, Found, Rejected, Unreadable, Wanted, iso_date
 from tasks.ingest.http import decoded_body, is_http, message
-from tasks.ingest.page import html_text
+from tasks.ingest.page import source_of, text_of
 from tasks.ingest.pieces import pieces
 from tasks.ingest.records import RECORDS, Broken, Record, records
 
@@ -55,13 +55,15 @@ def _document(record: Record, wet: bool, max_page_bytes: int) -> Found | Rejecte
             text = _conversion_text(record)
             return Found(record.offset, record.inner, text, "", url, date, len(record.body), _truncated(record))
         page = _page(record, max_page_bytes)
-        text = html_text(page.data, page.charset) if page.kind == "html" else decode(page.data, (page.charset,))
+        source = source_of(page.data, page.charset) if page.kind == "html" else decode(page.data, (page.charset,))
+        text = text_of(source) if page.kind == "html" else source
     except Dropped as error:
         return Rejected("dropped", str(error), len(record.body))
     except Unreadable as error:
         reason = str(error)
         return Rejected("dropped" if reason.startswith("page_too") else "failed", reason, len(record.body))
-    return Found(record.offset, record.inner, text, "", url, date, len(page.data), page.marks)
+    removed = source.count("\0") if page.kind == "html" else 0
+    return Found(record.offset, record.inner, text, "", url, date, len(page.data), page.marks, removed)
 
 
 def _url(record: Record) -> str:

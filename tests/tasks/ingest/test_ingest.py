@@ -215,3 +215,14 @@ def test_extraction_finds_the_labelled_phrases(real_data: Path, tmp_path: Path) 
     precision = counts["with", True] / (counts["with", True] + counts["without", True])
     recall = counts["with", True] / (counts["with", True] + counts["with", False])
     assert 2 * precision * recall / (precision + recall) > 0.895
+
+
+def test_what_cleaning_takes_away_is_counted(tmp_path: Path) -> None:
+    archive, lines = tmp_path / "a.warc.gz", tmp_path / "a.jsonl"
+    prose = "Zei\u00adle, die ein\0en Satz hat. " * 9
+    archive.write_bytes(members([response(f"<html><body><p>{prose}</p></body></html>".encode())]))
+    lines.write_text('{"text": "ein\\u00ad\\u0001s zwei", "url": "u"}\n', encoding="utf-8")
+    for format_, file, removed in (("warc", archive, 18), ("jsonl", lines, 2)):
+        artifact = build(tmp_path, {"format": format_}, [file])
+        assert (artifact.statistics["documents"], artifact.statistics["removed_characters"]) == (1, removed)
+        assert not {"\0", "\x01", "\xad"} & set(rows(artifact)[0]["text"])
