@@ -108,7 +108,7 @@ class Data:
                 )
 
     def batch(self, wanted: list[Row | None]) -> tuple[Tensor, Tensor, Tensor]:
-        """input_ids, labels and position_ids (B, T), int64; None gives a row without valid tokens."""
+        """input_ids, targets and position_ids (B, T), int64; None gives a row without valid tokens."""
         parts: list[list[Tensor]] = []
         for category, group in itertools.groupby(wanted, key=lambda row: row.category if row else None):
             rows = list(group)
@@ -118,7 +118,7 @@ class Data:
                 parts.append([torch.zeros(shape, dtype=torch.int64), torch.full(shape, IGNORE_INDEX), positions])
             else:
                 read = self._rows[category].batch([row.number for row in rows if row])
-                parts.append([torch.from_numpy(read[name]) for name in ("input_ids", "labels", "position_ids")])
+                parts.append([torch.from_numpy(read[name]) for name in ("input_ids", "shift_labels", "position_ids")])
         if len(parts) == 1:
             return parts[0][0], parts[0][1], parts[0][2]
         ids_BT, labels_BT, positions_BT = (torch.cat(tensors) for tensors in zip(*parts, strict=True))

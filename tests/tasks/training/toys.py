@@ -58,7 +58,7 @@ def save_bin(folder: Path, rows: int, *, seed: int, length: int = LENGTH, vocabu
             size = min(int(draw.integers(4, 20)), length - padding - start)
             tokens = (int(draw.integers(vocabulary)) + np.arange(size) * int(draw.integers(1, 4))) % vocabulary
             ids[row, start : start + size] = tokens
-            labels[row, start : start + size - 1] = tokens[1:]
+            labels[row, start + 1 : start + size] = tokens[1:]
             pieces.append({"id": f"d{seed}-{row}-{start}", "start": start, "length": size, "offset": 0})
             start += size
         documents.append(pieces)
@@ -66,6 +66,7 @@ def save_bin(folder: Path, rows: int, *, seed: int, length: int = LENGTH, vocabu
         [
             pa.FixedSizeListArray.from_arrays(pa.array(ids.ravel()), length),
             pa.FixedSizeListArray.from_arrays(pa.array(labels.ravel()), length),
+            pa.array([IGNORE_INDEX] * rows, pa.int32()),
             pa.array(documents, schema(length).field("documents").type),
         ],
         schema=schema(length),
