@@ -214,7 +214,7 @@ class ModelParameters(Parameters):
 
 STAGE = Stage(
     "model",
-    version=3,
+    version=4,
     parameters=ModelParameters,
     run="tasks.model.run:run",
     summary="the base with embeddings grown to the tokenizer, layers chosen, context extended; or a new Llama",

@@ -189,7 +189,7 @@ class TokenizerParameters(Parameters):
 
 STAGE = Stage(
     "tokenizer",
-    version=2,
+    version=3,
     parameters=TokenizerParameters,
     run="tasks.tokenizer.run:run",
     summary="the base's tokenizer as it is, grown by further merges or pieces, or trained from bytes",

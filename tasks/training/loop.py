@@ -33,6 +33,7 @@ from tasks.documents.rows import Rows
 from tasks.training import checkpoint
 from tasks.training.loss import IGNORE_INDEX, LossModel, step_scale, sum_over_ranks
 from tasks.training.optimizer import AdamW, clip_gradients, set_trainable
+from tasks.training.output import complete
 from tasks.training.plan import Step, duration_tokens
 from tasks.training.probe import probe
 from tasks.training.sampler import Row, counts, deal
@@ -359,7 +360,7 @@ class Phase:
         shutil.rmtree(output, ignore_errors=True)
         (output / "state").mkdir(parents=True)
         self.language_model.save_pretrained(output / "checkpoint")
-        copy_tokenizer(Path(self.spec.previous), output / "checkpoint")
+        complete(Path(self.spec.previous), output / "checkpoint")
         checkpoint.save_tensors(output / "state" / "optimizer.safetensors", self.optimizer.moments())
         sampler = self.sampler.state
         carried = Carried(
@@ -399,11 +400,3 @@ def guard_reason(loss: float, norm: float, history: list[float], guard: Guard) -
         if loss > max(guard.spike * usual, usual + SPIKE_NATS):
             return f"its loss {loss:.3f} is over {guard.spike:g} x the median {usual:.3f} of the steps before"
     return ""
-
-
-def copy_tokenizer(source: Path, target: Path) -> None:
-    """Copy what a Hugging Face folder holds beside weights and their configuration."""
-    for file in sorted(source.iterdir()):
-        weights = file.suffix in (".safetensors", ".bin") or file.name.endswith(".index.json")
-        if file.is_file() and not weights and file.name not in ("config.json", "generation_config.json"):
-            shutil.copyfile(file, target / file.name)

@@ -14,6 +14,8 @@ from infra.context import Context
 from infra.engine.launch import LaunchError, launch
 from infra.stage import Outcome, StageError
 from infra.store import Artifact, Shard
+from tasks.checkpoints.config_keys import has_nested_rope, rope_of
+from tasks.checkpoints.text_files import read_json
 from tasks.training.stage import TrainingParameters
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,9 +90,9 @@ def require_positions(checkpoint: Path, sequence_length: int) -> None:
 
     A longer row would train angles that the model never met, without a word.
     """
-    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    config = read_json(checkpoint / "config.json")
     positions = config.get("max_position_embeddings")
-    stretches = (config.get("rope_parameters") or {}).get("rope_type") == "dynamic"
+    stretches = not has_nested_rope(config) and rope_of(config)["rope_type"] == "dynamic"
     if positions is not None and sequence_length > positions and not stretches:
         raise StageError(
             f"binning.sequence_length is {sequence_length:,}, the model has {positions:,} positions: lower it, or "

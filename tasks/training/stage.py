@@ -359,7 +359,7 @@ class TrainingSection(Parameters):
 
 STAGE = Stage(
     "training",
-    version=1,
+    version=2,
     parameters=TrainingParameters,
     run="tasks.training.run:run",
     summary="continued pretraining, one node per phase",

@@ -61,7 +61,9 @@ def save_first_layout(folder: Path, of: Path) -> Path:
         writer.write_table(table)
     write_layout(folder, [NAME], LENGTH, "0")
     info = folder / "dataset_info.json"
-    info.write_text(info.read_text().replace('"next_label": {\n      "dtype": "int32",\n      "_type": "Value"\n    },', ""))
+    info.write_text(
+        info.read_text().replace('"next_label": {\n      "dtype": "int32",\n      "_type": "Value"\n    },', "")
+    )
     return folder
 
 
@@ -91,7 +93,9 @@ def test_a_label_is_the_token_at_its_place_where_that_is_learned(tmp_path: Path,
         for piece in row["documents"]:
             at = range(piece["start"], piece["start"] + piece["length"])
             expected = [
-                row["input_ids"][i] if i > at[0] and i - at[0] + piece["offset"] >= prompts[piece["id"]] else IGNORE_INDEX
+                row["input_ids"][i]
+                if i > at[0] and i - at[0] + piece["offset"] >= prompts[piece["id"]]
+                else IGNORE_INDEX
                 for i in at
             ]
             assert [row["labels"][i] for i in at] == expected

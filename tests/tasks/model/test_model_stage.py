@@ -124,8 +124,8 @@ def test_golden_output(tmp_path: Path) -> None:
         for file in ("model.safetensors", "config.json")
     ]
     assert (STAGE.version, found) == (
-        3,
-        ["c6e29f3fc2edc6de", "afbeeba919c13da9", "4ddfd08e86699faa", "9cbc1379d50a010c"],
+        4,
+        ["c6e29f3fc2edc6de", "0f4fc3ef430f9efe", "4ddfd08e86699faa", "4eedc538ff2e2c03"],
     )
 
 

@@ -162,7 +162,7 @@ def test_golden_output(tmp_path: Path) -> None:
     made = run_stage(STAGE, parameters, {"select": select(FILES, tmp_path)}, tmp_path=tmp_path)
     digests = data_digests(made)
     found = (digests["new_tokens.json"][:16], digests["tokenizer/tokenizer.json"][:16])
-    assert (STAGE.version, found) == (2, ("58df14ed04f3b007", "6a88f54c21c0d382"))
+    assert (STAGE.version, found) == (3, ("58df14ed04f3b007", "6a88f54c21c0d382"))
 
 
 def test_growth_without_text_and_contradicting_parameters_are_refused(tmp_path: Path) -> None:

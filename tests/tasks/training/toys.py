@@ -15,8 +15,9 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM
 
+from tasks.checkpoints.tokenizer_files import write_tokenizer
 from tasks.documents.rows import IGNORE_INDEX, schema
 from tasks.training.spec import Spec
 from tasks.training.stage import TrainingParameters
@@ -41,7 +42,7 @@ def save_model(folder: Path, *, tied: bool = False, layers: int = 2, seed: int =
     words = {f"w{i}": i for i in range(VOCABULARY)}
     tokenizer = Tokenizer(WordLevel(words, unk_token="w0"))
     tokenizer.pre_tokenizer = Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="w0").save_pretrained(folder)
+    write_tokenizer(tokenizer, folder, {"unk_token": "w0"})
     return folder
 
 
