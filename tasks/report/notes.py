@@ -38,7 +38,17 @@ ADVICE = (
 
 def notes_of(inputs: Inputs) -> list[str]:
     """All of it. `inputs`: stage name -> its artifacts."""
-    return [*emptied(inputs), *strange_languages(inputs), *evaluation_notes(inputs.get("evaluation", ()))]
+    return [
+        *emptied(inputs),
+        *strange_languages(inputs),
+        *training_notes(inputs.get("training", ())),
+        *evaluation_notes(inputs.get("evaluation", ())),
+    ]
+
+
+def training_notes(phases: Iterable[Artifact]) -> list[str]:
+    """What went wrong in phases that ended all the same: a loss above guessing, steps not taken."""
+    return [f"warning: training/{phase.name}: {note}" for phase in phases for note in phase.statistics.get("notes", ())]
 
 
 def evaluation_notes(evaluations: Iterable[Artifact]) -> list[str]:

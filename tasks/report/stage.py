@@ -16,7 +16,7 @@ class ReportParameters(Parameters):
 
 STAGE = Stage(
     "report",
-    version=3,
+    version=4,
     parameters=ReportParameters,
     run="tasks.report.run:run",
     summary="one HTML page from manifests",

@@ -63,6 +63,15 @@ class AdamW:
         if moments:
             self.load_moments(moments)
 
+    @property
+    def trained(self) -> int:
+        """Numbers that are trained: of every parameter, or of its rows."""
+        rows = self._rows
+        return sum(
+            parameter.numel() if rows is None else (rows[1] - rows[0]) * parameter[0].numel()
+            for parameter in self._parameters.values()
+        )
+
     def step(self, lr: float, fresh_factor: float) -> None:
         """One update with this learning rate; parameters with fresh moments get `fresh_factor` of it."""
         for group in self._optimizer.param_groups:

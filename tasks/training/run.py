@@ -16,6 +16,7 @@ from infra.stage import Outcome, StageError
 from infra.store import Artifact, Shard
 from tasks.checkpoints.config_keys import has_nested_rope, rope_of
 from tasks.checkpoints.text_files import read_json
+from tasks.training.spec import place_of
 from tasks.training.stage import TrainingParameters
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +46,7 @@ def run(context: Context) -> Outcome:
                 return
             if "progress" in message:
                 now = message["progress"]
-                context.progress(now["phase_tokens"], now["phase_total"], "tokens")
+                context.progress(now["phase_tokens"], now["phase_total"], _unit(now))
             statistics.update(message.get("done", {}))
 
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -56,6 +57,9 @@ def run(context: Context) -> Outcome:
             launch([sys.executable, "-m", "tasks.training"], spec, on_line, environment=environment)
         except LaunchError as error:
             raise StageError(f"training/{context.name} failed; its checkpoints are kept.\n{error}") from error
+        except BaseException:  # ^C, SIGTERM: the process has ended, and saved what it could
+            sys.stderr.write(place_of(scratch, context.name, context.parameters.sequence_length) + "\n")
+            raise
         shard.publish(scratch / "output")
         return statistics
 
@@ -65,6 +69,12 @@ def run(context: Context) -> Outcome:
         with context.record("metrics.jsonl") as path:
             shutil.copyfile(metrics, path)
     return Outcome(statistics)
+
+
+def _unit(now: Mapping[str, Any]) -> str:
+    """What stands behind the tokens trained: the loss, and what is wrong with it."""
+    loss = "" if now["loss"] is None else f", loss {now['loss']:.3f}"
+    return f"tokens{loss}" + (f", WARNING: {now['alarm']}" if now["alarm"] else "")
 
 
 def _spec(context: Context, scratch: Path) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from tasks.training.sampler import Sampler
 from tasks.training.stage import TrainingParameters
 
 STATE = "state.json"
+CHECKPOINTS = "checkpoints"
+"""Folder below `scratch` that a running phase's checkpoints lie in, by step."""
 
 
 @dataclass(frozen=True)
@@ -111,3 +113,16 @@ def plan_and_sampler(
     )
     sampler.check(plan.rows)
     return plan, sampler
+
+
+def place_of(scratch: Path, name: str, sequence_length: int) -> str:
+    """Where the next run of an interrupted phase goes on from: a sentence for people, from what lies on disk."""
+    found = sorted((scratch / CHECKPOINTS).glob("step-*"))
+    if not found:
+        return f"training/{name} has no checkpoint yet; the next run begins this phase at its start"
+    state = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
+    tokens = state["rows"] * sequence_length
+    return (
+        f"training/{name} has a checkpoint at step {state['step']:,} ({tokens:,} tokens of this phase); the next run "
+        "goes on from there"
+    )

@@ -74,11 +74,18 @@ class Guard(Parameters):
     """A step is skipped when its loss or gradient norm is not finite, or its loss over `spike` x the running median
     (and 3 nats above it).
 
-    After `patience` skipped steps in a row the phase stops and names the documents of the last batch.
+    After `patience` skipped steps in a row the phase stops and names the documents of the last batch. A loss above that
+    of guessing after warm-up, or far above the phase's beginning, is told; a phase whose last 64 steps leave no doubt
+    that it has diverged stops, unless `diverged` is `warn`.
     """
 
     spike: float = pydantic.Field(default=3.0, ge=0, description="0 looks for values that are not finite only")
     patience: int = pydantic.Field(default=3, ge=1)
+    diverged: Annotated[
+        Literal["stop", "warn"],
+        NOT_IDENTITY,
+        pydantic.Field(description="a phase whose loss is lost for good: stop it, or only say so"),
+    ] = "stop"
 
 
 PositiveCount = Annotated[Count, pydantic.Field(gt=0)]

@@ -21,7 +21,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tasks.documents.rows import Rows
 from tasks.training import checkpoint
-from tasks.training.loop import Interrupted, Phase, TrainingStopped, guard_reason
+from tasks.training.guard import guard_reason
+from tasks.training.loop import Interrupted, Phase, TrainingStopped
 from tasks.training.optimizer import AdamW
 from tasks.training.sampler import DataExhausted
 from tasks.training.spec import Carried, Spec
@@ -108,7 +109,7 @@ def test_stopped_anywhere_and_resumed_gives_the_same_bytes(world: World, tmp_pat
     made = spec(tmp_path / "parts", model, bins, values)
     for _ in range(50):
         try:
-            Phase(made).train(stop=stop_after(draw.randrange(1, 4)))
+            Phase(made).train(stop=stop_after(draw.randrange(1, 12)))  # also amid a step: asked at every micro-batch
             break
         except Interrupted:
             continue
@@ -125,7 +126,7 @@ def test_corrupt_last_checkpoint_falls_back_to_the_one_before(world: World, tmp_
     train(spec(tmp_path / "whole", model, bins, values))
     made = spec(tmp_path / "parts", model, bins, values)
     with pytest.raises(Interrupted):
-        train(made, stop=stop_after(6))
+        train(made, stop=stop_after(16))
     kept = sorted((Path(made.scratch) / "checkpoints").iterdir())
     assert len(kept) == checkpoint.KEEP
     damaged = bytearray((kept[-1] / "optimizer.safetensors").read_bytes())
@@ -141,7 +142,7 @@ def test_corrupt_last_checkpoint_falls_back_to_the_one_before(world: World, tmp_
 def test_checkpoints_of_another_plan_are_not_continued(world: World, tmp_path: Path) -> None:
     model, bins = world
     with pytest.raises(Interrupted):
-        train(spec(tmp_path, model, bins, parameters()), stop=stop_after(2))
+        train(spec(tmp_path, model, bins, parameters()), stop=stop_after(5))
     assert Phase(spec(tmp_path, model, bins, parameters(micro_batch=1), world_size=2)).resumed
     assert not Phase(spec(tmp_path, model, bins, parameters(seed=1))).resumed
     assert not list((tmp_path / "scratch").glob("checkpoints/*"))
@@ -188,7 +189,7 @@ def test_worker_saves_and_ends_when_its_parent_is_gone(world: World, tmp_path: P
         assert "progress" in json.loads(child.stdout.readline())
         child.stdin.close()
         assert child.wait(timeout=240) == 75
-        assert b"run again to resume" in child.stderr.read()
+        assert b"run again to go on from there" in child.stderr.read()
     assert len(list((tmp_path / "scratch/checkpoints").iterdir())) == 1
 
 
