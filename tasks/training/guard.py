@@ -42,20 +42,22 @@ class Course:
     rises: list[float] = field(default_factory=list)
     """The same steps: loss above what the same categories had at their beginning, weighted by tokens."""
     beginnings: dict[str, list[float]] = field(default_factory=dict)
-    """Category -> rows, valid tokens and loss sum of its beginning."""
+    """Category -> rows, valid tokens and loss sum of its beginning, and its first loss."""
     told: bool = False
     """Whether divergence was told since the loss was last in order."""
 
-    def add(self, loss: float, of: Mapping[str, tuple[int, float, float]]) -> None:
+    def add(self, loss: float, of: Mapping[str, tuple[int, float, float]], guessing: float) -> None:
         """Take in a step: its loss, and rows, valid tokens and loss sum by category."""
         risen = tokens = 0.0
         for category, (rows, valid, total) in of.items():
             if not valid:
                 continue
-            begun = self.beginnings.setdefault(category, [0, 0, 0])
+            begun = self.beginnings.setdefault(category, [0, 0, 0, total / valid])
             if begun[0] < BEGINNING_ROWS:
-                begun[:] = [begun[0] + rows, begun[1] + valid, begun[2] + total]
-            risen += total - valid * begun[2] / begun[1]
+                begun[:3] = [begun[0] + rows, begun[1] + valid, begun[2] + total]
+            # With small batches a run can be lost before 8 rows are seen: above guessing, only its first loss counts.
+            beginning = min(begun[2] / begun[1], max(begun[3], guessing))
+            risen += total - valid * beginning
             tokens += valid
         self.losses = [*self.losses, loss][-WINDOW:]
         self.rises = [*self.rises, risen / tokens if tokens else 0.0][-WINDOW:]

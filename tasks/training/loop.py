@@ -234,7 +234,7 @@ class Phase:
         by_category = counts(rows)
         if not skipped:
             of = {c: (by_category.get(c, 0), float(sums[1, i]), float(sums[0, i])) for i, c in enumerate(categories)}
-            self.progress.course.add(loss, of)
+            self.progress.course.add(loss, of, self.guessing)
         if not skipped:
             self.optimizer.step(lr, self.plan.fresh_factor(tokens))
         progress = self.progress
