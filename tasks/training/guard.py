@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tasks.training.stage import Guard
+from tasks.training.sections import Guard
 
 WINDOW = 64
 """Losses whose median a step is compared with, and whose median decides that a phase has diverged."""

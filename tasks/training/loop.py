@@ -376,6 +376,7 @@ class Phase:
             seed=self.parameters.seed,
             trainable=self.parameters.trainable,
             new_rows=self.carried.new_rows,
+            owed=str(self.plan.owed),
         )
         carried.write(output / "state")
         progress = self.progress

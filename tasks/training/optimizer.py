@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.training.plan import Trainable
-from tasks.training.stage import Optimizer
+from tasks.training.sections import Optimizer
 
 
 def set_trainable(language_model: nn.Module, trainable: Trainable) -> dict[str, nn.Parameter]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 from tasks.training.plan import Plan
@@ -65,6 +66,8 @@ class Carried:
     trainable: str = ""
     """Trainable set of the last phase; empty at the first."""
     new_rows: tuple[int, int] | None = None
+    owed: str = "0"
+    """Part of a row that their rounding left over, as a fraction (`Plan.owed`)."""
 
     @classmethod
     def read(cls, state: str | None, new_rows: tuple[int, int] | None = None) -> Carried:
@@ -102,7 +105,8 @@ def plan_and_sampler(
                 f"data: continue, but seed is {parameters.seed} and the phase before used {carried.seed}, so "
                 "rows would be in another order; use one seed, or data: restart"
             )
-    plan = parameters.plan(carried.tokens, epoch_rows=sum(sum(rows) for rows in bins.values()))
+    owed = Fraction(carried.owed) if parameters.data == "continue" else Fraction(0)
+    plan = parameters.plan(carried.tokens, epoch_rows=sum(sum(rows) for rows in bins.values()), owed=owed)
     sampler = Sampler(
         bins,
         plan.mixture,

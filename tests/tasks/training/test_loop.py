@@ -25,8 +25,8 @@ from tasks.training.guard import guard_reason
 from tasks.training.loop import Interrupted, Phase, TrainingStopped
 from tasks.training.optimizer import AdamW
 from tasks.training.sampler import DataExhausted
+from tasks.training.sections import Guard
 from tasks.training.spec import Carried, Spec
-from tasks.training.stage import Guard
 from tasks.training.trace import trace
 from tests.tasks.training.toys import LENGTH, VOCABULARY, parameters, save_bin, save_bins, save_model, spec
 

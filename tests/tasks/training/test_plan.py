@@ -50,7 +50,7 @@ def test_durations_become_tokens() -> None:
     batch = Ramp.constant(1000)
     assert duration_tokens(Duration.parse("10 rows"), sequence_length=64) == 640
     assert duration_tokens(Duration.parse("100 steps"), sequence_length=64, batch=batch) == 1562 * 64 + 64 == 100_032
-    assert duration_tokens(Duration.parse("1.5 epochs"), sequence_length=64, epoch_rows=7) == 10 * 64
+    assert duration_tokens(Duration.parse("1.5 epochs"), sequence_length=64, epoch_rows=7) == 672
     with pytest.raises(PlanError, match="epochs have no length"):
         duration_tokens(Duration.parse("1 epoch"), sequence_length=64)
 
