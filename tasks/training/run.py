@@ -19,6 +19,9 @@ from tasks.checkpoints.text_files import read_json
 from tasks.training.spec import place_of
 from tasks.training.stage import TrainingParameters
 
+GRACE_S = 120.0
+"""What the process gets to save its work when we are interrupted; it ends as soon as it has."""
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -54,7 +57,7 @@ def run(context: Context) -> Outcome:
         threads = {"OMP_NUM_THREADS": str(context.cpu_threads), "OMP_WAIT_POLICY": "PASSIVE"}
         environment = {"PYTHONPATH": path, **threads}
         try:
-            launch([sys.executable, "-m", "tasks.training"], spec, on_line, environment=environment)
+            launch([sys.executable, "-m", "tasks.training"], spec, on_line, environment=environment, grace_s=GRACE_S)
         except LaunchError as error:
             raise StageError(f"training/{context.name} failed; its checkpoints are kept.\n{error}") from error
         except BaseException:  # ^C, SIGTERM: the process has ended, and saved what it could

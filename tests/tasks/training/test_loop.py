@@ -263,7 +263,7 @@ def test_embeddings_only_then_all_rewarms_fresh_moments(world: World, tmp_path: 
 def test_new_rows_only_then_all(world: World, tmp_path: Path) -> None:
     model, bins = world
     made = spec(tmp_path / "one", model, bins, parameters(trainable="new-rows"), new_rows=(60, 90))
-    train(made)
+    assert train(made)[0]["parameters_trained"] == 2 * 30 * 32  # rows, not matrices
     before, after = (load_file(folder / "model.safetensors") for folder in (model, tmp_path / "one/output/checkpoint"))
     for name, tensor in before.items():
         changed = (tensor != after[name]).flatten(1).any(1) if tensor.ndim > 1 else tensor != after[name]
@@ -276,6 +276,20 @@ def test_new_rows_only_then_all(world: World, tmp_path: Path) -> None:
     assert again.optimizer.fresh == []
     whole = Phase(spec(tmp_path / "two", model, bins, parameters(), state=state))
     assert whole.optimizer.fresh == sorted(whole.trainable)
+
+
+def test_eight_phases_of_a_quarter_of_an_epoch_are_two_epochs(world: World, tmp_path: Path) -> None:
+    model, bins = world  # 18 and 21 rows: a quarter of the 39 is 9.75
+    previous, state, rows = model, None, []
+    for number in range(8):
+        values = parameters(tokens="0.25 epochs", optimizer={"lr": 1e-4})
+        statistics = Phase(spec(tmp_path / str(number), previous, bins, values, state=state)).train()
+        previous, state = tmp_path / str(number) / "output/checkpoint", str(tmp_path / str(number) / "output/state")
+        rows.append(sum(statistics["rows"].values()))
+    assert sum(rows) == 2 * 39 and set(rows) == {9, 10}
+    assert statistics["epochs"] == {"a": 2.0, "b": 2.0}
+    fresh = parameters(tokens="0.25 epochs", data="restart")
+    assert sum(Phase(spec(tmp_path / "fresh", previous, bins, fresh, state=state)).train()["rows"].values()) == 10
 
 
 def test_trace_names_the_documents_of_a_step(world: World, tmp_path: Path) -> None:
