@@ -389,9 +389,7 @@ class Phase:
                 f"{progress.skipped:,} of its {progress.step:,} steps were not taken; see records/metrics.jsonl"
             )
         return {
-            "headline": "no step was taken"
-            if first is None
-            else f"loss {first:.3f} to {statistics.fmean(last):.3f}" + "".join(f"; {note}" for note in notes),
+            "headline": "".join([_headline(progress.course, last), *(f"; {note}" for note in notes)]),
             "steps": progress.step,
             "tokens": self.plan.tokens,
             "tokens_total": carried.tokens,
@@ -406,3 +404,11 @@ class Phase:
             "mask_leak": self.leak,
             "notes": notes,
         }
+
+
+def _headline(course: Course, last: list[float]) -> str:
+    if not last:
+        return "no step was taken"
+    begun = list(course.beginnings.values())
+    first = sum(total for _, _, total, _ in begun) / sum(valid for _, valid, _, _ in begun)
+    return f"loss {first:.3f} to {statistics.fmean(last):.3f}"
