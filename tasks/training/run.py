@@ -6,17 +6,19 @@ import json
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from infra.context import Context
 from infra.engine.launch import LaunchError, launch
+from infra.interrupts import saved_on_interrupt
 from infra.stage import Outcome, StageError
 from infra.store import Artifact, Shard
 from tasks.checkpoints.config_keys import has_nested_rope, rope_of
 from tasks.checkpoints.text_files import read_json
-from tasks.training.spec import place_of
+from tasks.training.spec import STOP, place_of
 from tasks.training.stage import TrainingParameters
 
 GRACE_S = 120.0
@@ -56,13 +58,28 @@ def run(context: Context) -> Outcome:
         # Waiting threads sleep: spinning ones take five times the wall clock where others use the cores.
         threads = {"OMP_NUM_THREADS": str(context.cpu_threads), "OMP_WAIT_POLICY": "PASSIVE"}
         environment = {"PYTHONPATH": path, **threads}
-        try:
-            launch([sys.executable, "-m", "tasks.training"], spec, on_line, environment=environment, grace_s=GRACE_S)
-        except LaunchError as error:
-            raise StageError(f"training/{context.name} failed; its checkpoints are kept.\n{error}") from error
-        except BaseException:  # ^C, SIGTERM: the process has ended, and saved what it could
-            sys.stderr.write(place_of(scratch, context.name, context.parameters.sequence_length) + "\n")
-            raise
+        stop, ended = scratch / STOP, threading.Event()
+        stop.unlink(missing_ok=True)
+
+        def save() -> str:
+            stop.touch()
+            ended.wait(GRACE_S)
+            return place_of(scratch, context.name, context.parameters.sequence_length)
+
+        with saved_on_interrupt(save):
+            try:
+                launch(
+                    [sys.executable, "-m", "tasks.training"], spec, on_line, environment=environment, grace_s=GRACE_S
+                )
+            except LaunchError as error:
+                ended.set()
+                if stop.exists():  # the main thread ends this process: nothing has failed
+                    threading.Event().wait()
+                raise StageError(f"training/{context.name} failed; its checkpoints are kept.\n{error}") from error
+            except BaseException:  # ^C in this thread: the process has ended, and saved what it could
+                sys.stderr.write(place_of(scratch, context.name, context.parameters.sequence_length) + "\n")
+                raise
+            ended.set()
         shard.publish(scratch / "output")
         return statistics
 

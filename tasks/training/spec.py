@@ -15,6 +15,8 @@ from tasks.training.stage import TrainingParameters
 STATE = "state.json"
 CHECKPOINTS = "checkpoints"
 """Folder below `scratch` that a running phase's checkpoints lie in, by step."""
+STOP = "stop"
+"""File below `scratch` that asks a running phase to save and end."""
 
 
 @dataclass(frozen=True)

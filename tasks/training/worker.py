@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     from tasks.training.plan import PlanError
     from tasks.training.probe import DocumentLeak
     from tasks.training.sampler import DataExhausted
-    from tasks.training.spec import Spec
+    from tasks.training.spec import STOP, Spec
 
     spec = Spec.read(Path(arguments[0]))
     Path(spec.scratch).mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,8 @@ def main(arguments: list[str]) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             phase = Phase(spec)
-            statistics = phase.train(report, stopping.is_set)
+            stop = Path(spec.scratch) / STOP
+            statistics = phase.train(report, lambda: stopping.is_set() or stop.exists())
         except Interrupted as error:
             sys.stderr.write(f"{error}\n")
             return INTERRUPTED
