@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test setup lint bench peers lmplz docs clean
+.PHONY: demo test setup lint bench peers old-transformers lmplz docs clean
 
 demo: $(READY)
 	@$(BIN)/python configs/demo/generate.py build/demo/world
@@ -42,6 +42,12 @@ bench: $(READY)
 peers:
 	@test -x build/peers/bin/python || $(PYTHON) -m venv build/peers
 	@build/peers/bin/pip install --quiet -r tests/benchmarks/peers.txt
+
+old-transformers: $(READY)  # reads checkpoints as transformers 4 does; torch is the project's own
+	@test -x build/old-transformers/bin/python || $(BIN)/python -m venv build/old-transformers
+	@build/old-transformers/bin/pip install --quiet --disable-pip-version-check -r tests/tasks/checkpoints/old_transformers.txt
+	@$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+		> $$(build/old-transformers/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/project.pth
 
 lmplz: $(READY)
 	@sh infra/lmplz.sh

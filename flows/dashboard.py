@@ -63,6 +63,13 @@ class Dashboard(Listener):
             create_table_artifact(
                 statistics, key=artifact_key("statistics", step.id), description=f"Statistics of {step.id}"
             )
+        notes = artifact.statistics.get("notes")
+        if notes:
+            create_markdown_artifact(
+                "\n".join(f"- {note}" for note in notes),
+                key=artifact_key("notes", step.id),
+                description=f"Notes on {step.id}",
+            )
 
 
 def ledger_rows(ledger: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -33,6 +33,7 @@ from flows.cli.common import (
     say,
     select,
 )
+from infra import interrupts
 
 if TYPE_CHECKING:
     from flows.server import Starting
@@ -95,7 +96,18 @@ def _on_interrupt(handler: Callable[[int, FrameType | None], object]) -> Iterato
             signal.signal(number, earlier)
 
 
+def _save_on_interrupt() -> None:
+    """Let training write a checkpoint, and say where the next run goes on from; a second ^C does not wait for it."""
+    if not interrupts.pending():
+        return
+    os.write(2, b"interrupted; training writes a checkpoint (^C again does not wait for it)\n")
+    with contextlib.suppress(KeyboardInterrupt):
+        for line in interrupts.save_all():
+            os.write(2, f"{line}\n".encode())
+
+
 def _end_interrupted() -> NoReturn:
+    _save_on_interrupt()
     os.write(2, b"interrupted; what is finished is kept, run the same command again to go on\n")
     os._exit(EXIT_INTERRUPTED)  # worker threads may be inside a stage; the store needs no goodbye
 

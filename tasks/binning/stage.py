@@ -34,7 +34,7 @@ class BinningParameters(Parameters):
 
 STAGE = Stage(
     "binning",
-    version=1,
+    version=2,
     parameters=BinningParameters,
     run="tasks.binning.run:run",
     summary="tokenizes documents and packs them into rows of fixed length",

@@ -18,6 +18,22 @@ from tasks.documents.tokenize import Tokens
 BATCH_BYTES = 8 << 20
 """Tokens and labels of one Arrow record batch."""
 
+DESCRIPTION = """\
+Packed rows of tokens, written by Puna's binning. Documents stand one after the other; the tail of a row that none fills
+holds padding.
+input_ids: the tokens.
+labels: as transformers means them, not shifted: the token itself where it is learned, else -100 (the first position of
+every piece of a document, the prompt, padding). `model(input_ids=..., labels=...)` and Trainer with its defaults train
+each document on its own next tokens; attention then still reaches into the documents before it in the row.
+next_label: the target of the row's last position where its document goes on in another row, else -100. Labels that are
+shifted already (`shift_labels`) are `labels[1:]` followed by it.
+documents: which tokens of which documents the row holds; position_ids restart at every `start`.
+Puna's `tasks.documents.collate.collate` makes input_ids, labels, shift_labels and position_ids from these: every target
+counts once and documents do not see each other, as in Puna's own training. Trainer takes it as `data_collator` with
+`remove_unused_columns=False`.
+"""
+"""What `dataset_info.json` says of the rows."""
+
 
 def write_rows(
     path: Path,
@@ -39,25 +55,41 @@ def write_rows(
             shape = (len(batch), sequence_length)
             input_ids_RL = np.full(shape, padding, np.uint32)
             labels_RL = np.full(shape, IGNORE_INDEX, np.int32)
+            next_label_R = np.full(len(batch), IGNORE_INDEX, np.int32)
             for row, start, piece in _places(batch):
-                span = slice(start, start + piece.length)
+                end = start + piece.length
                 tokens = documents[piece.document]
-                input_ids_RL[row, span] = tokens.ids[piece.offset : piece.offset + piece.length]
-                labels_RL[row, span] = labels(tokens, piece, loss_on_source)
+                found = tokens.ids[piece.offset : piece.offset + piece.length]
+                input_ids_RL[row, start:end] = found
+                learned = _first_learned(tokens, piece, loss_on_source)
+                labels_RL[row, start + learned : end] = found[learned:]
+                next_label_R[row] = _next_label(tokens, piece, end == sequence_length, loss_on_source)
             loss_tokens += int(np.count_nonzero(labels_RL != IGNORE_INDEX))
-            columns = [_fixed(input_ids_RL), _fixed(labels_RL), _spans(batch, ids, layout.field("documents").type)]
+            loss_tokens += int(np.count_nonzero(next_label_R != IGNORE_INDEX))
+            columns = [
+                _fixed(input_ids_RL),
+                _fixed(labels_RL),
+                pa.array(next_label_R),
+                _spans(batch, ids, layout.field("documents").type),
+            ]
             writer.write_batch(pa.record_batch(columns, schema=layout))
     return loss_tokens
 
 
-def labels(tokens: Tokens, piece: Piece, loss_on_source: bool) -> npt.NDArray[np.int32]:
-    """Targets of a piece's positions: the token after each, also over a cut; none in the prompt and at the end."""
-    found = np.full(piece.length, IGNORE_INDEX, np.int32)
-    targets = tokens.ids[piece.offset + 1 : piece.offset + piece.length + 1]
-    found[: len(targets)] = targets
-    if not loss_on_source:
-        found[: max(tokens.prompt - 1 - piece.offset, 0)] = IGNORE_INDEX
-    return found
+def _first_learned(tokens: Tokens, piece: Piece, loss_on_source: bool) -> int:
+    """Position in a piece of the first token that is learned from one before it: not the piece's first, no prompt's."""
+    prompt = 0 if loss_on_source else tokens.prompt - piece.offset
+    return min(max(1, prompt), piece.length)
+
+
+def _next_label(tokens: Tokens, piece: Piece, ends_row: bool, loss_on_source: bool) -> int:
+    """The token after a piece where that lies in another row; -100 where there is none or it is the prompt's."""
+    following = piece.offset + piece.length
+    if following == len(tokens.ids):
+        return IGNORE_INDEX
+    if not ends_row:
+        raise ValueError(f"a piece that goes on in another row ends before its own row does ({piece}); a defect")
+    return int(tokens.ids[following]) if loss_on_source or following >= tokens.prompt else IGNORE_INDEX
 
 
 def _places(batch: Sequence[Sequence[Piece]]) -> Iterator[tuple[int, int, Piece]]:
@@ -94,8 +126,12 @@ def write_layout(folder: Path, files: Sequence[str], sequence_length: int, finge
     ]
     span = {"id": "string", "start": "int32", "length": "int32", "offset": "int64"}
     feature = {name: {"dtype": dtype, "_type": "Value"} for name, dtype in span.items()}
-    features = {**dict(fixed), "documents": {"feature": feature, "_type": "List"}}
-    info = {"citation": "", "description": "", "features": features, "homepage": "", "license": ""}
+    features = {
+        **dict(fixed),
+        "next_label": {"dtype": "int32", "_type": "Value"},
+        "documents": {"feature": feature, "_type": "List"},
+    }
+    info = {"citation": "", "description": DESCRIPTION, "features": features, "homepage": "", "license": ""}
     state: dict[str, Any] = {
         "_data_files": [{"filename": name} for name in files],
         "_fingerprint": fingerprint,

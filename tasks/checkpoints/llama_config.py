@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tasks.checkpoints.config_keys import for_all_readers
+
 
 def llama_config(
     *,
@@ -23,7 +25,7 @@ def llama_config(
     dtype: str = "float32",
 ) -> dict[str, Any]:
     """The configuration of a `LlamaForCausalLM` without biases, silu, default rope."""
-    return {
+    config = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
         "hidden_size": hidden_size,
@@ -45,3 +47,4 @@ def llama_config(
         "eos_token_id": eos_token_id,
         "dtype": dtype,
     }
+    return for_all_readers(config)

@@ -279,7 +279,9 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, settings: Mapping[str, A
     """Save a folder that `AutoTokenizer.from_pretrained` loads, with the class that keeps `tokenizer.json` as it is.
 
     Files only, no folders in it: several chat templates stand in `tokenizer_config.json`, which every transformers
-    reads. A special token that the tokenizer lacks is not carried, since loading would give it an id of its own.
+    reads. So is a list of further special tokens under its old name: transformers 4 ends with an error where
+    `extra_special_tokens`, as 5 calls it, is a list. A special token that the tokenizer lacks is not carried, since
+    loading would give it an id of its own.
     """
     folder.mkdir(parents=True, exist_ok=True)
     known = tokenizer.get_vocab(with_added_tokens=True)
@@ -287,10 +289,14 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, settings: Mapping[str, A
     for key in _SPECIAL_LISTS:
         if isinstance(value := settings.get(key), list):
             settings[key] = [token for token in value if token in known]
+    if isinstance(extra := settings.get("extra_special_tokens"), list):
+        del settings["extra_special_tokens"]
+        further = settings.get("additional_special_tokens", ())
+        settings["additional_special_tokens"] = list(dict.fromkeys([*further, *extra]))
     tokenizer.save(str(folder / "tokenizer.json"))
     if isinstance(template := settings.get("chat_template"), str):
         (folder / CHAT_TEMPLATE).write_text(template, encoding="utf-8")
         del settings["chat_template"]
     write_json(folder / "tokenizer_config.json", {**settings, "tokenizer_class": "PreTrainedTokenizerFast"})
-    names = {key: settings[key] for key in (*_SPECIAL, *_SPECIAL_LISTS) if key in settings}
+    names = {key: settings[key] for key in (*_SPECIAL, "additional_special_tokens") if key in settings}
     write_json(folder / "special_tokens_map.json", names)

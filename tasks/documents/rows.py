@@ -5,16 +5,22 @@ order), `dataset_info.json`, `state.json`; `datasets.load_from_disk` opens it to
 length (`schema(L)`):
 
     input_ids   fixed_size_list<uint32>[L]   tokens; the tail of a row that no document fills holds the padding id
-    labels      fixed_size_list<int32>[L]    ALREADY SHIFTED: labels[i] is the target of position i, that is the token
-                                             after input_ids[i] in the same document, also where a cut put that token
-                                             into another row; -100 where there is no loss (target belongs to `source`,
-                                             end of document, padding). Not for models that shift labels themselves.
+    labels      fixed_size_list<int32>[L]    what transformers means by labels, NOT SHIFTED: labels[i] is input_ids[i]
+                                             where that token is learned, else -100: at every piece's first position
+                                             (a model that shifts labels must not learn it from the document before),
+                                             in `source`, in padding.
+    next_label  int32                        the target of the row's last position, which no label of the row can hold:
+                                             the next token of a document that a cut put into another row; else -100.
     documents   list<struct<id: string, start: int32, length: int32, offset: int64>>
                 the pieces of documents in the row, in order of `start`, without gaps from position 0 on:
                 input_ids[start : start + length] are the tokens [offset, offset + length) of document `id`
                 (its ids with begin and end tokens). Positions from the last piece's end to L are padding.
 
-Position ids are not stored: they restart at 0 at every `start` and at the first padding position.
+Not stored, as they derive from these: position ids, which restart at 0 at every `start` and at the first padding
+position, and the exact targets (`shift_labels`, transformers' name for labels that are shifted already):
+shift_labels[i] = labels[i + 1], and the last is `next_label`. `Rows.batch` and `tasks.documents.collate` make both.
+
+Binning of version 1 wrote `shift_labels` under the name `labels` and no `next_label`; such bins are read as well.
 Needs numpy and pyarrow only, so that it imports on a bare training node.
 """
 
@@ -49,9 +55,23 @@ def schema(sequence_length: int) -> pa.Schema:
         [
             ("input_ids", pa.list_(pa.uint32(), sequence_length)),
             ("labels", pa.list_(pa.int32(), sequence_length)),
+            ("next_label", pa.int32()),
             ("documents", pa.list_(span)),
         ]
     )
+
+
+def first_schema(sequence_length: int) -> pa.Schema:
+    """What binning of version 1 wrote: `labels` holds the shifted targets, and there is no `next_label`."""
+    now = schema(sequence_length)
+    return now.remove(now.get_field_index("next_label"))
+
+
+def positions(starts: npt.NDArray[np.integer[Any]], filled: int, sequence_length: int) -> npt.NDArray[np.int64]:
+    """Position ids of a row whose pieces begin at `starts` and fill it up to `filled` (0: padding alone)."""
+    edges = np.append(starts, [filled, sequence_length])
+    result: npt.NDArray[np.int64] = np.arange(sequence_length) - np.repeat(edges[:-1], np.diff(edges))
+    return result
 
 
 class _Batch:
@@ -60,6 +80,8 @@ class _Batch:
     def __init__(self, batch: pa.RecordBatch, sequence_length: int) -> None:
         self.input_ids_RL = _flat(batch.column("input_ids")).reshape(-1, sequence_length)
         self.labels_RL = _flat(batch.column("labels")).reshape(-1, sequence_length)
+        # Absent in bins of version 1, whose labels are the targets.
+        self.next_label_R = batch.column("next_label").to_numpy() if "next_label" in batch.schema.names else None
         documents = batch.column("documents")
         self.edges = documents.offsets.to_numpy()
         self.spans = documents.values
@@ -101,7 +123,7 @@ class Rows(Sequence[int]):
                 length = int(reader.schema.field("input_ids").type.list_size)
             except (KeyError, AttributeError) as error:
                 raise ValueError(f"{file} does not hold packed rows (schema {reader.schema}); run binning") from error
-            if not reader.schema.equals(schema(length)):
+            if not any(reader.schema.equals(known) for known in (schema(length), first_schema(length))):
                 raise ValueError(f"{file} has schema {reader.schema}, expected {schema(length)}; run binning again")
             if self.sequence_length not in (0, length):
                 raise ValueError(
@@ -133,26 +155,29 @@ class Rows(Sequence[int]):
         return self._views[at], index - self._ends[at] + self._batches[at].num_rows
 
     def batch(self, indices: Iterable[int]) -> dict[str, npt.NDArray[np.int64]]:
-        """Rows by number: input_ids_BL, labels_BL and position_ids_BL, int64, in the order of `indices`.
+        """Rows by number: input_ids_BL, shift_labels_BL and position_ids_BL, int64, in the order of `indices`.
 
-        Copies: the arrays may be changed and handed to `torch.from_numpy`.
+        `shift_labels` are the targets, ready for a loss that does not shift. Copies: the arrays may be changed and
+        handed to `torch.from_numpy`.
         """
         wanted = [int(index) for index in indices]
         shape = (len(wanted), self.sequence_length)
         input_ids_BL = np.empty(shape, np.int64)
-        labels_BL = np.empty(shape, np.int64)
+        targets_BL = np.empty(shape, np.int64)
         position_ids_BL = np.empty(shape, np.int64)
-        positions_L = np.arange(self.sequence_length)
         for line, index in enumerate(wanted):
             view, row = self._find(index)
             input_ids_BL[line] = view.input_ids_RL[row]
-            labels_BL[line] = view.labels_RL[row]
+            if view.next_label_R is None:
+                targets_BL[line] = view.labels_RL[row]
+            else:
+                targets_BL[line, :-1] = view.labels_RL[row, 1:]
+                targets_BL[line, -1] = view.next_label_R[row]
             first, last = view.edges[row], view.edges[row + 1]
             starts = view.starts[first:last]
             filled = int(starts[-1] + view.lengths[last - 1]) if last > first else 0
-            edges = np.append(starts, [filled, self.sequence_length])
-            position_ids_BL[line] = positions_L - np.repeat(edges[:-1], np.diff(edges))
-        return {"input_ids": input_ids_BL, "labels": labels_BL, "position_ids": position_ids_BL}
+            position_ids_BL[line] = positions(starts, filled, self.sequence_length)
+        return {"input_ids": input_ids_BL, "shift_labels": targets_BL, "position_ids": position_ids_BL}
 
     def provenance(self, index: int) -> list[Span]:
         """The pieces of documents in a row, by position."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.stage import StageError
+from tasks.checkpoints.families import family_of
 from tasks.checkpoints.text_files import read_json
 from tasks.model.safetensors_file import Stored, read_header, same_bytes
 
@@ -216,14 +217,6 @@ def expected_shapes(folder: Path | str, config: Mapping[str, Any]) -> dict[str, 
     if _is_tied(config):
         shapes = {name: shape for name, shape in shapes.items() if not name.endswith(OUTPUT)}
     return shapes
-
-
-def family_of(config: Mapping[str, Any]) -> Any | None:
-    """transformers' class for the configuration, which has the family's defaults; None where it knows none."""
-    from transformers import CONFIG_MAPPING
-
-    # Its `get` is a plain dict's and finds nothing: classes are imported by [] alone.
-    return CONFIG_MAPPING[config["model_type"]] if config.get("model_type") in CONFIG_MAPPING else None
 
 
 def _ranges(numbers: set[int]) -> str:

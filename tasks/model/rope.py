@@ -1,7 +1,7 @@
 """More positions for a base: what its configuration says of rope, and what it shall say.
 
-transformers 5 keeps everything in `rope_parameters` and builds its table of angles from it when the model is built, so
-the configuration is all there is to change. Older configurations have `rope_theta` and `rope_scaling` beside it.
+Angles are made from the configuration when a model is built, so that is all there is to change. Here they are written
+as transformers 5 has them; `tasks.checkpoints.config_keys` adds what older readers look for.
 """
 
 from __future__ import annotations
@@ -10,38 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from infra.stage import StageError
-from tasks.model.checkpoint import family_of
+from tasks.checkpoints.config_keys import rope_of
 from tasks.model.stage import ROPE_FIELDS, ContextLength
 
 _SCALED_FROM = ("yarn", "longrope", "llama3")
 _OLD_KEYS = ("rope_scaling", "rope_theta", "original_max_position_embeddings")
 """transformers lets these win over `rope_parameters`, so they must go where that is written."""
-
-
-def rope_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`rope_parameters` of a configuration in the new or the old form, with `rope_type` and `rope_theta`.
-
-    Raises:
-        StageError: the model has other angles for each kind of layer.
-    """
-    found: dict[str, Any] = dict(config.get("rope_scaling") or config.get("rope_parameters") or {})
-    if any(isinstance(value, Mapping) for value in found.values()):
-        raise StageError(
-            f"config.json has rope parameters for each kind of layer ({', '.join(found)}); model.context cannot change "
-            "such a model"
-        )
-    kind = found.pop("type", None)
-    found.setdefault("rope_type", kind or "default")
-    found.setdefault("rope_theta", config.get("rope_theta") or _default_theta(config))
-    if "partial_rotary_factor" in config:
-        found.setdefault("partial_rotary_factor", config["partial_rotary_factor"])
-    if "original_max_position_embeddings" in config:
-        found["original_max_position_embeddings"] = config["original_max_position_embeddings"]
-    return found
-
-
-def _default_theta(config: Mapping[str, Any]) -> float:
-    return float(getattr(family_of(config), "default_theta", 10_000.0))
 
 
 def trained_positions(config: Mapping[str, Any]) -> int:

@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 from infra.context import Context
 from infra.stage import StageError
 from infra.store.attempt import Shard
+from tasks.checkpoints.config_keys import for_all_readers
 from tasks.checkpoints.tokenizer_files import WHITESPACE, byte_level_token, read_tokenizer, size_of
 from tasks.model.checkpoint import Layout, require_agreement
 from tasks.model.embeddings import Growth, NewRow, grow, padded, require_fit
@@ -68,6 +69,7 @@ def operate(
     positions = parameters.context.positions if parameters.context else None
     if parameters.context is not None:
         config = extended(config, parameters.context)
+    config = for_all_readers(config)
     grows = bool(growth.rows) or growth.total > layout.rows
     files = plan(layout, layers, growth.total, grows, parameters.max_file_bytes)
     require_agreement("the new checkpoint", config, {t.name: t.shape for file in files for t in file.tensors})

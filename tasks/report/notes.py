@@ -42,6 +42,7 @@ def notes_of(inputs: Inputs) -> list[str]:
         *emptied(inputs),
         *ingest_notes(inputs.get("ingest", ())),
         *strange_languages(inputs),
+        *training_notes(inputs.get("training", ())),
         *evaluation_notes(inputs.get("evaluation", ())),
     ]
 
@@ -52,6 +53,11 @@ def ingest_notes(sources: Iterable[Artifact]) -> list[str]:
     for artifact in sources:
         notes += [f"source {artifact.name}: {note}" for note in artifact.statistics.get("notes", ())]
     return notes
+
+
+def training_notes(phases: Iterable[Artifact]) -> list[str]:
+    """What went wrong in phases that ended all the same: a loss above guessing, steps not taken."""
+    return [f"warning: training/{phase.name}: {note}" for phase in phases for note in phase.statistics.get("notes", ())]
 
 
 def evaluation_notes(evaluations: Iterable[Artifact]) -> list[str]:

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from infra.store import Artifact
-from tasks.report.notes import Inputs, emptied, evaluation_notes, strange_languages
+from tasks.report.notes import Inputs, emptied, evaluation_notes, strange_languages, training_notes
 
 CLUSTERS_SHOWN = 12
 LINES_SHOWN = 8
@@ -30,6 +30,7 @@ def summary(inputs: Inputs) -> dict[str, Any]:
         "scores": {artifact.name: artifact.statistics.get("scores", {}) for artifact in inputs.get("evaluation", ())},
         "not_decontaminated": not_decontaminated(inputs),
         "notes": evaluation_notes(inputs.get("evaluation", ())),
+        "training_notes": training_notes(inputs.get("training", ())),
         "document_notes": [*emptied(inputs), *strange_languages(inputs)],
         "edits": edits(inputs),
         "repeated_lines": {

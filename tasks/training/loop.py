@@ -3,7 +3,7 @@
 1. plan        tokens of the phase -> steps, learning rates, mixture     (plan.py)
 2. sampler     rows of the next step, the same whatever the world size   (sampler.py)
 3. loss        summed over valid tokens, divided by those of the step    (loss.py)
-4. guard       a step that is not finite or spikes is not taken
+4. guard       a step that is not finite or spikes is not taken; a phase that has diverged is stopped   (guard.py)
 5. optimizer   AdamW                                                     (optimizer.py)
 6. checkpoint  everything above, so that a killed run ends in the same bits
 """
@@ -19,34 +19,28 @@ import math
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
-from torch import Tensor
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from tasks.documents.rows import Rows
 from tasks.training import checkpoint
+from tasks.training.data import Data
+from tasks.training.guard import BEGINS, WINDOW, Course, alarm, guard_reason, has_diverged
 from tasks.training.loss import IGNORE_INDEX, LossModel, step_scale, sum_over_ranks
 from tasks.training.optimizer import AdamW, clip_gradients, set_trainable
+from tasks.training.output import complete
 from tasks.training.plan import Step, duration_tokens
 from tasks.training.probe import probe
 from tasks.training.sampler import Row, counts, deal
-from tasks.training.spec import Carried, Spec, plan_and_sampler
-from tasks.training.stage import Guard
+from tasks.training.spec import CHECKPOINTS, Carried, Spec, plan_and_sampler
 
-GUARD_WINDOW = 64
-"""Losses whose median a step is compared with."""
-
-GUARD_BEGINS = 16
-"""Steps of a phase before spikes are looked for."""
-
-SPIKE_NATS = 3.0
-"""A spike is also this much above the median: in a model that knows its data by heart, 3 x nothing is no alarm."""
+SKIPPED_SHARE = 0.05
+"""A larger share of steps not taken is told at the end."""
 
 LAST_STEPS = 20
 """Steps whose mean loss is reported as the phase's last."""
@@ -65,7 +59,7 @@ class TrainingStopped(Exception):
 
 
 class Interrupted(Exception):
-    """The run was asked to end; a checkpoint was written."""
+    """The run was asked to end; what steps it took is in a checkpoint."""
 
 
 @dataclass
@@ -76,11 +70,15 @@ class Progress:
     step: int = 0
     rows: int = 0
     drawn: dict[str, int] = field(default_factory=dict)
-    losses: list[float] = field(default_factory=list)
-    """Losses of the last steps taken, for the guard."""
+    course: Course = field(default_factory=Course)
     first_loss: float | None = None
     skipped: int = 0
     skipped_in_a_row: int = 0
+
+    @classmethod
+    def of(cls, state: dict[str, Any]) -> Progress:
+        """From a checkpoint's state."""
+        return cls(**{**state, "course": Course(**state["course"])})
 
 
 def configure(cpu_threads: int, seed: int) -> None:
@@ -91,46 +89,6 @@ def configure(cpu_threads: int, seed: int) -> None:
     # We read no uninitialised memory, and filling it costs time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.manual_seed(seed)
-
-
-class Data:
-    """The packed rows of all categories."""
-
-    def __init__(self, bins: Mapping[str, list[str]], sequence_length: int) -> None:
-        self._rows = {category: Rows(folders) for category, folders in sorted(bins.items())}
-        self.bins = {category: list(rows.lengths) for category, rows in self._rows.items()}
-        self._length = sequence_length
-        for category, rows in self._rows.items():
-            if rows.sequence_length != sequence_length:
-                raise ValueError(
-                    f"bins of {category!r} have rows of {rows.sequence_length} tokens, training asks for "
-                    f"{sequence_length}; make them equal"
-                )
-
-    def batch(self, wanted: list[Row | None]) -> tuple[Tensor, Tensor, Tensor]:
-        """input_ids, labels and position_ids (B, T), int64; None gives a row without valid tokens."""
-        parts: list[list[Tensor]] = []
-        for category, group in itertools.groupby(wanted, key=lambda row: row.category if row else None):
-            rows = list(group)
-            if category is None:
-                shape = (len(rows), self._length)
-                positions = torch.arange(self._length).expand(shape)
-                parts.append([torch.zeros(shape, dtype=torch.int64), torch.full(shape, IGNORE_INDEX), positions])
-            else:
-                read = self._rows[category].batch([row.number for row in rows if row])
-                parts.append([torch.from_numpy(read[name]) for name in ("input_ids", "labels", "position_ids")])
-        if len(parts) == 1:
-            return parts[0][0], parts[0][1], parts[0][2]
-        ids_BT, labels_BT, positions_BT = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-        return ids_BT, labels_BT, positions_BT
-
-    def documents(self, rows: list[Row], limit: int) -> list[str]:
-        """Ids of the documents in rows, the first `limit`."""
-        found: dict[str, None] = {}
-        for row in rows:
-            for span in self._rows[row.category].provenance(row.number):
-                found.setdefault(f"{row.category}:{span.id}")
-        return list(found)[:limit]
 
 
 class Phase:
@@ -147,7 +105,7 @@ class Phase:
         self.plan, self.sampler = plan_and_sampler(parameters, self.data.bins, self.carried)
         self._build_model()
         self.progress = Progress(self._fingerprint())
-        self.saving_s = 0.0
+        self.saving_s, self.saved_step = 0.0, 0
         self.resumed = self._resume()
 
     def _build_model(self) -> None:
@@ -156,6 +114,7 @@ class Phase:
             spec.previous, dtype=DTYPES[parameters.precision], attn_implementation="sdpa", local_files_only=True
         )
         self.vocabulary = self.language_model.get_input_embeddings().weight.shape[0]
+        self.guessing = math.log(self.vocabulary)
         self.leak = probe(self.language_model, self.vocabulary)
         self.trainable = set_trainable(self.language_model, parameters.trainable)
         self.model = LossModel(self.language_model)
@@ -178,15 +137,16 @@ class Phase:
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
     def _resume(self) -> bool:
-        found = checkpoint.load(self.scratch / "checkpoints")
+        found = checkpoint.load(self.scratch / CHECKPOINTS)
         if found is None:
             return False
         tensors, state = found
         if state["fingerprint"] != self.progress.fingerprint:
             _LOG.warning("checkpoints are of another plan or data; starting this phase over")
-            shutil.rmtree(self.scratch / "checkpoints")
+            shutil.rmtree(self.scratch / CHECKPOINTS)
             return False
-        self.progress = Progress(**state)
+        self.progress = Progress.of(state)
+        self.saved_step = self.progress.step
         with torch.no_grad():
             for name, parameter in self.language_model.named_parameters():
                 parameter.copy_(tensors["model"][name])
@@ -202,8 +162,8 @@ class Phase:
             "optimizer": {**self.optimizer.moments(), "rng": torch.get_rng_state()},
         }
         began = time.monotonic()
-        checkpoint.save(self.scratch / "checkpoints", self.progress.step, tensors, asdict(self.progress))
-        self.saving_s = time.monotonic() - began
+        checkpoint.save(self.scratch / CHECKPOINTS, self.progress.step, tensors, asdict(self.progress))
+        self.saving_s, self.saved_step = time.monotonic() - began, self.progress.step
 
     def train(
         self, report: Callable[[dict[str, Any]], None] = lambda metrics: None, stop: Callable[[], bool] = lambda: False
@@ -221,19 +181,26 @@ class Phase:
         due = self._due()
         with self._metrics() as write:
             for step in itertools.islice(self.plan.steps(), self.progress.step, None):
-                metrics = self.step(step)
+                metrics = self.step(step, stop) | {"alarm": self._watch()}
                 write(metrics)
                 report(metrics)
-                done = self.progress.rows == self.plan.rows
-                stopping = not done and stop()
-                if not done and (due() or stopping):
-                    self.save()
-                if stopping:
-                    raise Interrupted(f"stopped after step {self.progress.step}; run again to resume")
+                if not self._done:
+                    if due():
+                        self.save()
+                    if stop():
+                        self._interrupt()
+                self._refuse_divergence()
+        self._refuse_divergence()  # also where all steps were taken before
         return self._finish()
 
-    def step(self, step: Step) -> dict[str, Any]:
-        """One optimizer step; returns its metrics."""
+    def _interrupt(self) -> NoReturn:
+        """Save the steps taken since the last checkpoint, and end; a step in the middle is made again."""
+        if self.progress.step > self.saved_step:
+            self.save()
+        raise Interrupted(f"stopped after step {self.progress.step}; run again to go on from there")
+
+    def step(self, step: Step, stop: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+        """One optimizer step; returns its metrics. Where `stop` says so amid it, it is not taken: `Interrupted`."""
         began = time.perf_counter()
         rows = self.sampler.draw(step.rows)
         mine = deal(rows, self.spec.world_size, self.spec.rank)
@@ -244,6 +211,8 @@ class Phase:
         categories = self.sampler.categories
         sums = torch.zeros(2, len(categories), dtype=torch.float64)  # loss sums and valid tokens by category
         for part, (ids_BT, labels_BT, positions_BT) in micro_batches:
+            if stop():  # a step of a large batch can take longer than we are given to end
+                self._interrupt()
             if int(ids_BT.max()) >= self.vocabulary:
                 raise ValueError(
                     f"token id {int(ids_BT.max())} in the bins, but the model has {self.vocabulary} rows; "
@@ -262,6 +231,10 @@ class Phase:
         tokens = self.plan.start + (step.first_row + step.rows) * self.plan.sequence_length
         lr = self.plan.schedule.lr(tokens - self.plan.schedule_origin)
         skipped = self._guard(loss, norm, rows) if valid else "no valid tokens"
+        by_category = counts(rows)
+        if not skipped:
+            of = {c: (by_category.get(c, 0), float(sums[1, i]), float(sums[0, i])) for i, c in enumerate(categories)}
+            self.progress.course.add(loss, of, self.guessing)
         if not skipped:
             self.optimizer.step(lr, self.plan.fresh_factor(tokens))
         progress = self.progress
@@ -280,7 +253,7 @@ class Phase:
             },
             "grad_norm": norm if math.isfinite(norm) else None,
             "valid_tokens": valid,
-            "rows": counts(rows),
+            "rows": by_category,
             "drawn": progress.drawn,
             "skipped": skipped,
             "tokens_per_s": step.rows * self.plan.sequence_length / (time.perf_counter() - began),
@@ -294,10 +267,9 @@ class Phase:
     def _guard(self, loss: float, norm: float, rows: list[Row]) -> str:
         """Why this step must not be taken; "" when it may."""
         progress, guard = self.progress, self.parameters.guard
-        reason = guard_reason(loss, norm, progress.losses, guard)
+        reason = guard_reason(loss, norm, progress.course.losses, guard)
         if not reason:
             progress.skipped_in_a_row = 0
-            progress.losses = [*progress.losses, loss][-GUARD_WINDOW:]
             if progress.first_loss is None:
                 progress.first_loss = loss
             return ""
@@ -312,6 +284,41 @@ class Phase:
             )
         _LOG.warning("step %d is not taken: %s", progress.step + 1, reason)
         return reason
+
+    @property
+    def _done(self) -> bool:
+        return self.progress.rows == self.plan.rows
+
+    def _watch(self) -> str:
+        """What is wrong with the loss, in words, logged when it begins; "" where nothing is."""
+        course = self.progress.course
+        if len(course.losses) < BEGINS and not self._done:
+            return ""
+        tokens = self.plan.start + self.progress.rows * self.plan.sequence_length
+        warm = self._done or tokens - self.plan.schedule_origin >= self.plan.schedule.warmup
+        found = alarm(course, self.guessing, warm=warm)
+        if found and not course.told:
+            _LOG.warning("step %d: %s", self.progress.step, found)
+        course.told = bool(found)
+        return found
+
+    def _refuse_divergence(self) -> None:
+        """Stop a phase that has diverged beyond doubt.
+
+        Raises:
+            TrainingStopped: it has, and `guard.diverged` is `stop`. A checkpoint is written.
+        """
+        steps = BEGINS if self._done else WINDOW
+        if self.parameters.guard.diverged == "stop" and has_diverged(self.progress.course, self.guessing, steps=steps):
+            if self.progress.step > self.saved_step:
+                self.save()
+            found = alarm(self.progress.course, self.guessing, warm=True)
+            raise TrainingStopped(
+                f"this phase has diverged: {found}. Mostly the learning rate is too high (peak "
+                f"{self.parameters.optimizer.lr:g}): lower training.optimizer.lr or the phase's lr, or lengthen "
+                "schedule.warmup; the phase then begins anew from the one before it, which is kept. To go on from step "
+                f"{self.progress.step} all the same: training.guard.diverged: warn"
+            )
 
     def _due(self) -> Callable[[], bool]:
         """Whether a checkpoint is due now: after so many tokens, or (unstated) so often that it costs little time."""
@@ -359,7 +366,7 @@ class Phase:
         shutil.rmtree(output, ignore_errors=True)
         (output / "state").mkdir(parents=True)
         self.language_model.save_pretrained(output / "checkpoint")
-        copy_tokenizer(Path(self.spec.previous), output / "checkpoint")
+        complete(Path(self.spec.previous), output / "checkpoint")
         checkpoint.save_tensors(output / "state" / "optimizer.safetensors", self.optimizer.moments())
         sampler = self.sampler.state
         carried = Carried(
@@ -369,41 +376,39 @@ class Phase:
             seed=self.parameters.seed,
             trainable=self.parameters.trainable,
             new_rows=self.carried.new_rows,
+            owed=str(self.plan.owed),
         )
         carried.write(output / "state")
         progress = self.progress
-        last = progress.losses[-LAST_STEPS:]
+        last = progress.course.losses[-LAST_STEPS:]
+        first = progress.first_loss
+        found = alarm(progress.course, self.guessing, warm=True)
+        notes = [found] if found else []
+        if progress.skipped > SKIPPED_SHARE * progress.step:
+            notes.append(
+                f"{progress.skipped:,} of its {progress.step:,} steps were not taken; see records/metrics.jsonl"
+            )
         return {
+            "headline": "".join([_headline(progress.course, last), *(f"; {note}" for note in notes)]),
             "steps": progress.step,
             "tokens": self.plan.tokens,
             "tokens_total": carried.tokens,
             "rows": sampler.drawn,
             "epochs": {c: sampler.taken[c] / sum(self.data.bins[c]) for c in self.sampler.categories},
-            "loss_first": progress.first_loss,
+            "loss_first": first,
+            "loss_of_guessing": self.guessing,
             "loss_last": statistics.fmean(last) if last else None,
             "skipped_steps": progress.skipped,
             "parameters": sum(parameter.numel() for parameter in self.language_model.parameters()),
-            "parameters_trained": sum(parameter.numel() for parameter in self.trainable.values()),
+            "parameters_trained": self.optimizer.trained,
             "mask_leak": self.leak,
+            "notes": notes,
         }
 
 
-def guard_reason(loss: float, norm: float, history: list[float], guard: Guard) -> str:
-    """Why a step with this loss and gradient norm must not be taken, given the losses before; "" when it may."""
-    if not abs(loss) < float("inf"):
-        return f"its loss is {loss}"
-    if not norm < float("inf"):
-        return f"its gradient norm is {norm}"
-    if guard.spike and len(history) >= GUARD_BEGINS:
-        usual = statistics.median(history)
-        if loss > max(guard.spike * usual, usual + SPIKE_NATS):
-            return f"its loss {loss:.3f} is over {guard.spike:g} x the median {usual:.3f} of the steps before"
-    return ""
-
-
-def copy_tokenizer(source: Path, target: Path) -> None:
-    """Copy what a Hugging Face folder holds beside weights and their configuration."""
-    for file in sorted(source.iterdir()):
-        weights = file.suffix in (".safetensors", ".bin") or file.name.endswith(".index.json")
-        if file.is_file() and not weights and file.name not in ("config.json", "generation_config.json"):
-            shutil.copyfile(file, target / file.name)
+def _headline(course: Course, last: list[float]) -> str:
+    if not last:
+        return "no step was taken"
+    begun = list(course.beginnings.values())
+    first = sum(total for _, _, total, _ in begun) / sum(valid for _, valid, _, _ in begun)
+    return f"loss {first:.3f} to {statistics.fmean(last):.3f}"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.training.plan import Trainable
-from tasks.training.stage import Optimizer
+from tasks.training.sections import Optimizer
 
 
 def set_trainable(language_model: nn.Module, trainable: Trainable) -> dict[str, nn.Parameter]:
@@ -62,6 +62,15 @@ class AdamW:
         self._optimizer = torch.optim.AdamW(groups, lr=options.lr, betas=options.betas, eps=options.eps, fused=True)
         if moments:
             self.load_moments(moments)
+
+    @property
+    def trained(self) -> int:
+        """Numbers that are trained: of every parameter, or of its rows."""
+        rows = self._rows
+        return sum(
+            parameter.numel() if rows is None else (rows[1] - rows[0]) * parameter[0].numel()
+            for parameter in self._parameters.values()
+        )
 
     def step(self, lr: float, fresh_factor: float) -> None:
         """One update with this learning rate; parameters with fresh moments get `fresh_factor` of it."""

@@ -140,7 +140,8 @@ def duration_tokens(
 ) -> int:
     """Tokens of a duration. Steps need the phase's `batch`, epochs the rows of its bins.
 
-    An epoch is as many rows as all bins of the phase hold together, whatever the mixture draws them from.
+    An epoch is as many rows as all bins of the phase hold together, whatever the mixture draws them from. A part of a
+    row stays a part of one: phases are rounded to whole rows together (`whole_rows`).
 
     Raises:
         PlanError: the unit cannot be turned into tokens here.
@@ -161,7 +162,18 @@ def duration_tokens(
                 return (step.first_row + step.rows) * sequence_length
     if epoch_rows is None:
         raise PlanError(f"{duration}: epochs have no length here; write tokens, rows or steps")
-    return round(duration.amount * epoch_rows) * sequence_length
+    return round(duration.amount * epoch_rows * sequence_length)
+
+
+def whole_rows(tokens: int, sequence_length: int, owed: Fraction = Fraction(0)) -> tuple[int, Fraction]:
+    """Rows of a phase of so many tokens, one at least, and what it then owes the next phase, in rows.
+
+    `owed`: what the phases before were short of (they were cut to whole rows) or, below 0, had too much. So eight
+    phases of a quarter of an epoch are two epochs, and a phase of whole rows is as long as it says.
+    """
+    exact = Fraction(tokens, sequence_length) + owed
+    rows = max(1, math.floor(exact + Fraction(1, 2)))
+    return rows, max(exact - rows, Fraction(-1, 2))
 
 
 def mixture_ramps(
@@ -222,6 +234,8 @@ class Plan:
     """Token of the run at which the schedule counts 0: 0, or `start` where the phase restarts it."""
     mixture: dict[str, Ramp] | Literal["buckets"]
     trainable: Trainable
+    owed: Fraction = Fraction(0)
+    """Rows that the next phase is to be longer by, as this one was cut to whole rows."""
     rewarm_tokens: int = 0
     """Tokens over which parameters with fresh moments reach the full learning rate."""
 

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from infra.context import Context
 from infra.engine.launch import LaunchError, launch_module
+from infra.interrupts import saved_on_interrupt
 from infra.stage import Outcome, StageError
 from infra.store import Artifact, Shard
+from tasks.checkpoints.config_keys import has_nested_rope, rope_of
+from tasks.checkpoints.text_files import read_json
+from tasks.training.spec import STOP, place_of
 from tasks.training.stage import TrainingParameters
+
+GRACE_S = 120.0
+"""What the process gets to save its work when we are interrupted; it ends as soon as it has."""
 
 
 def run(context: Context) -> Outcome:
@@ -33,13 +42,29 @@ def run(context: Context) -> Outcome:
         def on_message(message: dict[str, Any]) -> None:
             if "progress" in message:
                 now = message["progress"]
-                context.progress(now["phase_tokens"], now["phase_total"], "tokens")
+                context.progress(now["phase_tokens"], now["phase_total"], _unit(now))
             statistics.update(message.get("done", {}))
 
-        try:
-            launch_module("tasks.training", spec, on_message, cpu_threads=context.cpu_threads)
-        except LaunchError as error:
-            raise StageError(f"training/{context.name} failed; its checkpoints are kept.\n{error}") from error
+        stop, ended = scratch / STOP, threading.Event()
+        stop.unlink(missing_ok=True)
+
+        def save() -> str:
+            stop.touch()
+            ended.wait(GRACE_S)
+            return place_of(scratch, context.name, context.parameters.sequence_length)
+
+        with saved_on_interrupt(save):
+            try:
+                launch_module("tasks.training", spec, on_message, cpu_threads=context.cpu_threads, grace_s=GRACE_S)
+            except LaunchError as error:
+                ended.set()
+                if stop.exists():  # the main thread ends this process: nothing has failed
+                    threading.Event().wait()
+                raise StageError(f"training/{context.name} failed; its checkpoints are kept.\n{error}") from error
+            except BaseException:  # ^C in this thread: the process has ended, and saved what it could
+                sys.stderr.write(place_of(scratch, context.name, context.parameters.sequence_length) + "\n")
+                raise
+            ended.set()
         shard.publish(scratch / "output")
         return statistics
 
@@ -49,6 +74,12 @@ def run(context: Context) -> Outcome:
         with context.record("metrics.jsonl") as path:
             shutil.copyfile(metrics, path)
     return Outcome(statistics)
+
+
+def _unit(now: Mapping[str, Any]) -> str:
+    """What stands behind the tokens trained: the loss, and what is wrong with it."""
+    loss = "" if now["loss"] is None else f", loss {now['loss']:.3f}"
+    return f"tokens{loss}" + (f", WARNING: {now['alarm']}" if now["alarm"] else "")
 
 
 def _spec(context: Context, scratch: Path) -> dict[str, Any]:
@@ -74,9 +105,9 @@ def require_positions(checkpoint: Path, sequence_length: int) -> None:
 
     A longer row would train angles that the model never met, without a word.
     """
-    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    config = read_json(checkpoint / "config.json")
     positions = config.get("max_position_embeddings")
-    stretches = (config.get("rope_parameters") or {}).get("rope_type") == "dynamic"
+    stretches = not has_nested_rope(config) and rope_of(config)["rope_type"] == "dynamic"
     if positions is not None and sequence_length > positions and not stretches:
         raise StageError(
             f"binning.sequence_length is {sequence_length:,}, the model has {positions:,} positions: lower it, or "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 from tasks.training.plan import Plan
@@ -12,6 +13,10 @@ from tasks.training.sampler import Sampler
 from tasks.training.stage import TrainingParameters
 
 STATE = "state.json"
+CHECKPOINTS = "checkpoints"
+"""Folder below `scratch` that a running phase's checkpoints lie in, by step."""
+STOP = "stop"
+"""File below `scratch` that asks a running phase to save and end."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,8 @@ class Carried:
     trainable: str = ""
     """Trainable set of the last phase; empty at the first."""
     new_rows: tuple[int, int] | None = None
+    owed: str = "0"
+    """Part of a row that their rounding left over, as a fraction (`Plan.owed`)."""
 
     @classmethod
     def read(cls, state: str | None, new_rows: tuple[int, int] | None = None) -> Carried:
@@ -100,7 +107,8 @@ def plan_and_sampler(
                 f"data: continue, but seed is {parameters.seed} and the phase before used {carried.seed}, so "
                 "rows would be in another order; use one seed, or data: restart"
             )
-    plan = parameters.plan(carried.tokens, epoch_rows=sum(sum(rows) for rows in bins.values()))
+    owed = Fraction(carried.owed) if parameters.data == "continue" else Fraction(0)
+    plan = parameters.plan(carried.tokens, epoch_rows=sum(sum(rows) for rows in bins.values()), owed=owed)
     sampler = Sampler(
         bins,
         plan.mixture,
@@ -111,3 +119,16 @@ def plan_and_sampler(
     )
     sampler.check(plan.rows)
     return plan, sampler
+
+
+def place_of(scratch: Path, name: str, sequence_length: int) -> str:
+    """Where the next run of an interrupted phase goes on from: a sentence for people, from what lies on disk."""
+    found = sorted((scratch / CHECKPOINTS).glob("step-*"))
+    if not found:
+        return f"training/{name} has no checkpoint yet; the next run begins this phase at its start"
+    state = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
+    tokens = state["rows"] * sequence_length
+    return (
+        f"training/{name} has a checkpoint at step {state['step']:,} ({tokens:,} tokens of this phase); the next run "
+        "goes on from there"
+    )

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
-from infra.quantities import Count
 from infra.stage import NOT_IDENTITY, Parameters, Stage
+from tasks.training.coarse import Stated, coarse_section, coarse_steps
 from tasks.training.durations import Duration, tokens
 from tasks.training.plan import (
     Plan,
@@ -24,72 +24,21 @@ from tasks.training.plan import (
     Trainable,
     duration_tokens,
     mixture_ramps,
+    whole_rows,
 )
-
-NO_WARMUP = Duration(amount=Fraction(0))
-
-
-_Beta = Annotated[float, pydantic.Field(ge=0.0, lt=1.0)]
-
-
-class Optimizer(Parameters):
-    """AdamW (Loshchilov and Hutter 2019); weight decay acts on matrices only, `gradient_clip` is a global norm."""
-
-    name: Literal["adamw"] = "adamw"
-    lr: float = pydantic.Field(default=3e-4, gt=0)
-    betas: tuple[_Beta, _Beta] = (0.9, 0.95)
-    eps: float = pydantic.Field(default=1e-8, gt=0)
-    weight_decay: float = pydantic.Field(default=0.1, ge=0)
-    gradient_clip: float = pydantic.Field(default=1.0, ge=0, description="0 does not clip")
-
-
-class ScheduleSection(Parameters):
-    """Learning rate over the whole run; `total` defaults to the sum of phases."""
-
-    kind: ScheduleKind = "cosine"
-    warmup: Duration = NO_WARMUP
-    final_ratio: float = pydantic.Field(default=0.1, ge=0, le=1)
-    total: Duration | None = None
-    decay: float = pydantic.Field(default=0.1, gt=0, le=1, description="wsd: share of total over which lr falls")
-
-
-class Share(Parameters):
-    """A share of the mixture that moves linearly over the first `over` of the phase (all of it by default)."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    start: float = pydantic.Field(alias="from", ge=0, le=1)
-    end: float = pydantic.Field(alias="to", ge=0, le=1)
-    over: Duration | None = None
-
-
-class BatchRamp(Parameters):
-    """Batch tokens that grow or fall linearly over the first `over` of the phase (all of it by default)."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    start: Count = pydantic.Field(alias="from", gt=0)
-    end: Count = pydantic.Field(alias="to", gt=0)
-    over: Duration | None = None
-
-
-class Guard(Parameters):
-    """A step is skipped when its loss or gradient norm is not finite, or its loss over `spike` x the running median
-    (and 3 nats above it).
-
-    After `patience` skipped steps in a row the phase stops and names the documents of the last batch.
-    """
-
-    spike: float = pydantic.Field(default=3.0, ge=0, description="0 looks for values that are not finite only")
-    patience: int = pydantic.Field(default=3, ge=1)
-
-
-PositiveCount = Annotated[Count, pydantic.Field(gt=0)]
-Batch = PositiveCount | BatchRamp
-ShareValue = Annotated[float, pydantic.Field(ge=0, le=1)]
-Mixture = Literal["buckets"] | dict[str, Literal["rest"] | ShareValue | Share]
-Data = Literal["continue", "restart"]
-Precision = Literal["fp32", "bf16", "fp64"]
+from tasks.training.sections import (
+    Batch,
+    BatchRamp,
+    Data,
+    Guard,
+    Mixture,
+    Optimizer,
+    Precision,
+    ScheduleSection,
+    Share,
+    batch_ramp,
+    row_tokens,
+)
 
 
 class NodeSchedule(Parameters):
@@ -129,19 +78,20 @@ class TrainingParameters(Parameters):
     micro_batch: Annotated[int, NOT_IDENTITY, pydantic.Field(gt=0)] = 8
     checkpoint_every: Annotated[Duration | None, NOT_IDENTITY] = None
 
-    def plan(self, start: int, epoch_rows: int | None = None) -> Plan:
-        """The phase's plan, given the tokens earlier phases consumed and the rows its bins hold.
+    def plan(self, start: int, epoch_rows: int | None = None, owed: Fraction = Fraction(0)) -> Plan:
+        """The phase's plan, given the tokens earlier phases consumed, the rows its bins hold and the rows they owe it.
 
         Raises:
             PlanError: a mixture, batch or schedule that cannot be carried out.
         """
         length = self.sequence_length
-        batch = _batch_ramp(self.batch, None, length)
+        batch = batch_ramp(self.batch, None, length)
         wanted = duration_tokens(self.tokens, sequence_length=length, batch=batch, epoch_rows=epoch_rows)
-        span = row_tokens(wanted, length)
-        if not span:
+        if not row_tokens(wanted, length):
             raise PlanError(f"tokens: {self.tokens} is less than half a row of {length} tokens; train for longer")
-        batch = _batch_ramp(self.batch, span, length)
+        rows, left = whole_rows(wanted, length, owed)
+        span = rows * length
+        batch = batch_ramp(self.batch, span, length)
         schedule = self.schedule
         origin = start if schedule.restart else 0
         total = schedule.total or start - origin + span + schedule.later
@@ -155,7 +105,8 @@ class TrainingParameters(Parameters):
             raise PlanError(f"schedule.warmup of {schedule.warmup:,} tokens is longer than the schedule, {total:,}")
         return Plan(
             start=start,
-            rows=span // length,
+            rows=rows,
+            owed=left,
             sequence_length=length,
             batch=batch,
             schedule=Schedule(
@@ -191,24 +142,8 @@ class TrainingParameters(Parameters):
         if self.tokens.unit != "epochs":
             self.plan(start=0)
         elif self.mixture != "buckets":
-            self._mixture(self.mixture, None, _batch_ramp(self.batch, None, self.sequence_length))
+            self._mixture(self.mixture, None, batch_ramp(self.batch, None, self.sequence_length))
         return self
-
-
-def row_tokens(amount: int, sequence_length: int) -> int:
-    """Tokens rounded to whole rows: what a phase of that length really consumes."""
-    return (2 * amount + sequence_length) // (2 * sequence_length) * sequence_length
-
-
-def _batch_ramp(batch: int | BatchRamp, span: int | None, sequence_length: int) -> Ramp:
-    """Batch tokens by token of the phase; `span`, the phase's length, is what a ramp without `over` takes."""
-    if isinstance(batch, int):
-        return Ramp.constant(batch)
-    if batch.over is None:
-        return Ramp.between(batch.start, batch.end, span) if span else Ramp.constant(batch.start)
-    if batch.over.unit in ("steps", "epochs"):
-        raise PlanError(f"batch.over: {batch.over}: a step has no fixed length here; write tokens or rows")
-    return Ramp.between(batch.start, batch.end, duration_tokens(batch.over, sequence_length=sequence_length))
 
 
 class PhaseSection(Parameters):
@@ -265,7 +200,7 @@ class TrainingSection(Parameters):
             if phase.tokens.unit == "epochs" and rows is None:
                 lengths[phase.name] = None
                 continue
-            batch = _batch_ramp(self.batch_of(phase), None, sequence_length)
+            batch = batch_ramp(self.batch_of(phase), None, sequence_length)
             wanted = duration_tokens(phase.tokens, sequence_length=sequence_length, batch=batch, epoch_rows=rows)
             lengths[phase.name] = wanted
         return lengths
@@ -312,7 +247,7 @@ class TrainingSection(Parameters):
         *,
         restart: bool,
     ) -> NodeSchedule:
-        batch = _batch_ramp(self.batch_of(first), None, sequence_length)
+        batch = batch_ramp(self.batch_of(first), None, sequence_length)
 
         def length(duration: Duration) -> int:
             return duration_tokens(duration, sequence_length=sequence_length, batch=batch)
@@ -345,12 +280,24 @@ class TrainingSection(Parameters):
 
     def warnings(self, sequence_length: int) -> list[str]:
         """What is allowed but probably not meant."""
-        found = []
         lengths = self.phase_tokens(sequence_length)
+        found = []
+        for number, phase in enumerate(self.phases):
+            facts = Stated(
+                name=phase.name,
+                tokens=lengths[phase.name],
+                batch=self.batch_of(phase),
+                mixture=phase.mixture,
+                rewarm=phase.rewarm if "rewarm" in phase.model_fields_set else None,
+                schedule=phase.schedule,
+            )
+            found += coarse_steps(facts, sequence_length)
+            if not number:
+                found += coarse_section(facts, self.schedule, self.checkpoint_every, sequence_length)
         known = sum(tokens_of for tokens_of in lengths.values() if tokens_of)
         total: Any = self.schedule.total
         if total is not None and total.unit != "epochs" and None not in lengths.values():
-            batch = _batch_ramp(self.batch_of(self.phases[0]), None, sequence_length)
+            batch = batch_ramp(self.batch_of(self.phases[0]), None, sequence_length)
             stated = duration_tokens(total, sequence_length=sequence_length, batch=batch)
             if stated > known:
                 found.append(
@@ -362,7 +309,7 @@ class TrainingSection(Parameters):
 
 STAGE = Stage(
     "training",
-    version=1,
+    version=2,
     parameters=TrainingParameters,
     run="tasks.training.run:run",
     summary="continued pretraining, one node per phase",

@@ -37,7 +37,7 @@ def bare(folder: Path, bins: dict[str, list[str]], rows: int, micro: int) -> Cal
     read = [Rows(folders).batch(range(rows // len(bins))) for folders in bins.values()]
     batch = {name: torch.cat([torch.from_numpy(part[name]) for part in read]) for name in read[0]}
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
-    valid = int((batch["labels"] != -100).sum())
+    valid = int((batch["shift_labels"] != -100).sum())
 
     def step() -> None:
         optimizer.zero_grad()
@@ -46,7 +46,7 @@ def bare(folder: Path, bins: dict[str, list[str]], rows: int, micro: int) -> Cal
             output = model(
                 input_ids=batch["input_ids"][part], position_ids=batch["position_ids"][part], use_cache=False
             )
-            labels = batch["labels"][part].flatten()
+            labels = batch["shift_labels"][part].flatten()
             (functional.cross_entropy(output.logits.flatten(0, 1), labels, reduction="sum") / valid).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

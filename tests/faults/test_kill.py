@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -123,6 +124,11 @@ def test_a_terminated_run_stops_at_once_and_goes_on_later(puna: Puna, small_run:
     _, stderr = running.process.communicate(timeout=240)
     assert running.process.returncode == 75, stderr
     assert "run the same command again" in stderr and running.left_behind(LEFT_BEHIND_S) == []
+    states = small_run.url.glob("training/first/*/*/scratch/training/checkpoints/step-*/state.json")
+    state = max((json.loads(path.read_text()) for path in states), key=lambda found: found["step"])
+    assert f"training/first has a checkpoint at step {state['step']:,} ({state['rows'] * 64:,} tokens of" in stderr, (
+        stderr
+    )
     assert small_run.store.runs()[-1]["status"] == "interrupted"
     again = puna(*command, "--json")
     assert again.returncode == 0 and again.results()["training/first"] == "built", again.stderr

@@ -63,10 +63,10 @@ def documents(rows: Rows) -> dict[str, tuple[list[int], list[int]]]:
             at = slice(span.start, span.start + span.length)
             assert batch["position_ids"][at].tolist() == list(range(span.length))
             pieces.setdefault(span.id, []).append(
-                (span.offset, batch["input_ids"][at].tolist(), batch["labels"][at].tolist())
+                (span.offset, batch["input_ids"][at].tolist(), batch["shift_labels"][at].tolist())
             )
             filled += span.length
-        assert (batch["labels"][filled:] == IGNORE_INDEX).all()
+        assert (batch["shift_labels"][filled:] == IGNORE_INDEX).all()
         assert batch["position_ids"][filled:].tolist() == list(range(rows.sequence_length - filled))
     whole = {}
     for name, found in pieces.items():
@@ -238,4 +238,4 @@ def test_golden_output(tmp_path: Path) -> None:
     digest = hashlib.sha256(repr([rows.provenance(index) for index in range(len(rows))]).encode())
     for values in rows.batch(range(len(rows))).values():
         digest.update(values.tobytes())
-    assert (STAGE.version, digest.hexdigest()[:16]) == (1, "3b77c32d968ab919")
+    assert (STAGE.version, digest.hexdigest()[:16]) == (2, "3b77c32d968ab919")

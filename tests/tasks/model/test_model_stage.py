@@ -125,7 +125,7 @@ def test_golden_output(tmp_path: Path) -> None:
     ]
     assert (STAGE.version, found) == (
         4,
-        ["c6e29f3fc2edc6de", "afbeeba919c13da9", "4ddfd08e86699faa", "9cbc1379d50a010c"],
+        ["c6e29f3fc2edc6de", "0f4fc3ef430f9efe", "4ddfd08e86699faa", "4eedc538ff2e2c03"],
     )
 
 

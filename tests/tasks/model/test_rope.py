@@ -13,7 +13,8 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from infra.stage import StageError
-from tasks.model.rope import extended, rope_of, trained_positions
+from tasks.checkpoints.config_keys import rope_of
+from tasks.model.rope import extended, trained_positions
 from tasks.model.stage import ROPE_FIELDS, ContextLength
 
 HEAD = 16

@@ -21,11 +21,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tasks.documents.rows import Rows
 from tasks.training import checkpoint
-from tasks.training.loop import Interrupted, Phase, TrainingStopped, guard_reason
+from tasks.training.guard import guard_reason
+from tasks.training.loop import Interrupted, Phase, TrainingStopped
 from tasks.training.optimizer import AdamW
 from tasks.training.sampler import DataExhausted
+from tasks.training.sections import Guard
 from tasks.training.spec import Carried, Spec
-from tasks.training.stage import Guard
 from tasks.training.trace import trace
 from tests.tasks.training.toys import LENGTH, VOCABULARY, parameters, save_bin, save_bins, save_model, spec
 
@@ -108,7 +109,7 @@ def test_stopped_anywhere_and_resumed_gives_the_same_bytes(world: World, tmp_pat
     made = spec(tmp_path / "parts", model, bins, values)
     for _ in range(50):
         try:
-            Phase(made).train(stop=stop_after(draw.randrange(1, 4)))
+            Phase(made).train(stop=stop_after(draw.randrange(1, 12)))  # also amid a step: asked at every micro-batch
             break
         except Interrupted:
             continue
@@ -125,7 +126,7 @@ def test_corrupt_last_checkpoint_falls_back_to_the_one_before(world: World, tmp_
     train(spec(tmp_path / "whole", model, bins, values))
     made = spec(tmp_path / "parts", model, bins, values)
     with pytest.raises(Interrupted):
-        train(made, stop=stop_after(6))
+        train(made, stop=stop_after(16))
     kept = sorted((Path(made.scratch) / "checkpoints").iterdir())
     assert len(kept) == checkpoint.KEEP
     damaged = bytearray((kept[-1] / "optimizer.safetensors").read_bytes())
@@ -141,7 +142,7 @@ def test_corrupt_last_checkpoint_falls_back_to_the_one_before(world: World, tmp_
 def test_checkpoints_of_another_plan_are_not_continued(world: World, tmp_path: Path) -> None:
     model, bins = world
     with pytest.raises(Interrupted):
-        train(spec(tmp_path, model, bins, parameters()), stop=stop_after(2))
+        train(spec(tmp_path, model, bins, parameters()), stop=stop_after(5))
     assert Phase(spec(tmp_path, model, bins, parameters(micro_batch=1), world_size=2)).resumed
     assert not Phase(spec(tmp_path, model, bins, parameters(seed=1))).resumed
     assert not list((tmp_path / "scratch").glob("checkpoints/*"))
@@ -188,7 +189,7 @@ def test_worker_saves_and_ends_when_its_parent_is_gone(world: World, tmp_path: P
         assert "progress" in json.loads(child.stdout.readline())
         child.stdin.close()
         assert child.wait(timeout=240) == 75
-        assert b"run again to resume" in child.stderr.read()
+        assert b"run again to go on from there" in child.stderr.read()
     assert len(list((tmp_path / "scratch/checkpoints").iterdir())) == 1
 
 
@@ -262,7 +263,7 @@ def test_embeddings_only_then_all_rewarms_fresh_moments(world: World, tmp_path: 
 def test_new_rows_only_then_all(world: World, tmp_path: Path) -> None:
     model, bins = world
     made = spec(tmp_path / "one", model, bins, parameters(trainable="new-rows"), new_rows=(60, 90))
-    train(made)
+    assert train(made)[0]["parameters_trained"] == 2 * 30 * 32  # rows, not matrices
     before, after = (load_file(folder / "model.safetensors") for folder in (model, tmp_path / "one/output/checkpoint"))
     for name, tensor in before.items():
         changed = (tensor != after[name]).flatten(1).any(1) if tensor.ndim > 1 else tensor != after[name]
@@ -275,6 +276,20 @@ def test_new_rows_only_then_all(world: World, tmp_path: Path) -> None:
     assert again.optimizer.fresh == []
     whole = Phase(spec(tmp_path / "two", model, bins, parameters(), state=state))
     assert whole.optimizer.fresh == sorted(whole.trainable)
+
+
+def test_eight_phases_of_a_quarter_of_an_epoch_are_two_epochs(world: World, tmp_path: Path) -> None:
+    model, bins = world  # 18 and 21 rows: a quarter of the 39 is 9.75
+    previous, state, rows = model, None, []
+    for number in range(8):
+        values = parameters(tokens="0.25 epochs", optimizer={"lr": 1e-4})
+        statistics = Phase(spec(tmp_path / str(number), previous, bins, values, state=state)).train()
+        previous, state = tmp_path / str(number) / "output/checkpoint", str(tmp_path / str(number) / "output/state")
+        rows.append(sum(statistics["rows"].values()))
+    assert sum(rows) == 2 * 39 and set(rows) == {9, 10}
+    assert statistics["epochs"] == {"a": 2.0, "b": 2.0}
+    fresh = parameters(tokens="0.25 epochs", data="restart")
+    assert sum(Phase(spec(tmp_path / "fresh", previous, bins, fresh, state=state)).train()["rows"].values()) == 10
 
 
 def test_trace_names_the_documents_of_a_step(world: World, tmp_path: Path) -> None:

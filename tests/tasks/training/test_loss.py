@@ -67,7 +67,7 @@ def test_logits_of_the_whole_batch_never_exist(monkeypatch: pytest.MonkeyPatch) 
 def test_loss_model_gives_the_gradients_of_transformers_own_loss(tmp_path: Path, tied: bool) -> None:
     folder = save_model(tmp_path / "model", tied=tied)
     rows = Rows([save_bin(tmp_path / "bin", 5, seed=1)]).batch(range(5))
-    ids, labels, positions = (torch.from_numpy(rows[n]) for n in ("input_ids", "labels", "position_ids"))
+    ids, labels, positions = (torch.from_numpy(rows[n]) for n in ("input_ids", "shift_labels", "position_ids"))
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
     logits = model(input_ids=ids, position_ids=positions, use_cache=False).logits
     functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="mean").backward()
@@ -88,12 +88,12 @@ def test_packed_documents_have_the_loss_they_have_alone(tmp_path: Path) -> None:
     rows = Rows([save_bin(tmp_path / "bin", 3, seed=1)])
     batch = {name: torch.from_numpy(values) for name, values in rows.batch(range(3)).items()}
     with torch.no_grad():
-        packed, _ = model(batch["input_ids"], batch["labels"], batch["position_ids"])
+        packed, _ = model(batch["input_ids"], batch["shift_labels"], batch["position_ids"])
         alone = torch.zeros((), dtype=torch.float64)
         for row in range(3):
             for span in rows.provenance(row):
                 part = slice(span.start, span.start + span.length)
-                ids, labels = batch["input_ids"][row : row + 1, part], batch["labels"][row : row + 1, part]
+                ids, labels = batch["input_ids"][row : row + 1, part], batch["shift_labels"][row : row + 1, part]
                 alone += model(ids, labels, torch.arange(span.length)[None])[0]
     assert torch.allclose(packed, alone, rtol=1e-12)
 

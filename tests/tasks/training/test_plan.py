@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from infra.quantities import parse_count
 from tasks.training.durations import Duration
-from tasks.training.plan import PlanError, Ramp, Schedule, batch_rows, duration_tokens, mixture_ramps
+from tasks.training.plan import PlanError, Ramp, Schedule, batch_rows, duration_tokens, mixture_ramps, whole_rows
 from tasks.training.stage import TrainingParameters, TrainingSection
 
 PHASES: list[dict[str, Any]] = [
@@ -50,7 +50,7 @@ def test_durations_become_tokens() -> None:
     batch = Ramp.constant(1000)
     assert duration_tokens(Duration.parse("10 rows"), sequence_length=64) == 640
     assert duration_tokens(Duration.parse("100 steps"), sequence_length=64, batch=batch) == 1562 * 64 + 64 == 100_032
-    assert duration_tokens(Duration.parse("1.5 epochs"), sequence_length=64, epoch_rows=7) == 10 * 64
+    assert duration_tokens(Duration.parse("1.5 epochs"), sequence_length=64, epoch_rows=7) == 672
     with pytest.raises(PlanError, match="epochs have no length"):
         duration_tokens(Duration.parse("1 epoch"), sequence_length=64)
 
@@ -144,6 +144,59 @@ def test_total_smaller_than_the_phases_is_refused_and_larger_warns() -> None:
         section(schedule={"total": "8M"}).node("align", 64)
     assert "will not reach its end" in section(schedule={"total": "9M"}).warnings(64)[0]
     assert section(schedule={"total": "8.5M"}).warnings(64) == []
+
+
+def test_a_batch_of_less_than_a_row_is_refused_with_both_numbers() -> None:
+    for batch in (100, {"from": 100, "to": 4096}, {"from": 4096, "to": 255, "over": "10K"}):
+        phases = [{"name": "a", "tokens": "1M", "batch": batch}]
+        with pytest.raises(
+            PlanError, match=r"batch.*: (100|255) tokens are less than one row of 256 .*2,048 for 8 rows"
+        ):
+            TrainingSection.model_validate({"phases": phases}).node("a", 256)
+    assert TrainingSection.model_validate({"phases": [{"name": "a", "tokens": "1M", "batch": 256}]}).node("a", 256)
+
+
+@pytest.mark.parametrize(
+    ("phase", "around", "told"),
+    [
+        ({"batch": 640}, {}, "a batch of 640 tokens is 2.5 rows of 256, so its steps have 2 or 3 rows, 2.5 on average"),
+        ({"batch": 8192, "tokens": 1000}, {}, "trains for 1,000 tokens, less than one step of 8,192 tokens: it makes"),
+        (
+            {"batch": 512},
+            {"schedule": {"warmup": 512}},
+            "training.schedule: a warmup of 512 tokens is no more than one",
+        ),
+        ({"schedule": {"warmup": "2 rows"}}, {}, "'a': a warmup of 2 rows is no more than one step of 2,048 tokens"),
+        ({"mixture": {"x": {"from": 0, "to": 1, "over": 2048}, "y": "rest"}}, {}, "x moves over 2048 tokens"),
+        ({"batch": {"from": 1024, "to": 4096, "over": "4 rows"}}, {}, "batch moves over 4 rows, no more than one step"),
+        ({"rewarm": 0.002}, {}, "rewarm 0.002 of 1,000,000 tokens is no more than one step"),
+        ({}, {"checkpoint_every": "1 step"}, "checkpoint_every: 1 steps is no more than one step of 2,048 tokens"),
+    ],
+)
+def test_what_steps_are_too_coarse_for_is_told(phase: dict[str, Any], around: dict[str, Any], told: str) -> None:
+    given = {"phases": [{"name": "a", "tokens": "1M", "batch": 2048, **phase}], **around}
+    (warning,) = TrainingSection.model_validate(given).warnings(256)
+    assert told in warning
+
+
+def test_usual_recipes_are_told_nothing() -> None:
+    assert section().warnings(256) == [] and section(checkpoint_every="1M").warnings(256) == []
+    assert section(phases=[{"name": "a", "tokens": "1 epoch", "batch": "100K"}]).warnings(4096) == []
+
+
+@given(
+    shares=st.lists(st.fractions(Fraction(1, 10), 3), min_size=1, max_size=12),
+    rows=st.integers(10, 500), length=st.integers(8, 300),
+)  # fmt: skip
+def test_phases_lose_no_row_to_rounding(shares: list[Fraction], rows: int, length: int) -> None:
+    owed, total = Fraction(0), 0
+    for share in shares:
+        wanted = duration_tokens(Duration(amount=share, unit="epochs"), sequence_length=length, epoch_rows=rows)
+        found, owed = whole_rows(wanted, length, owed)
+        total += found
+        assert abs(found - share * rows) <= 1 + Fraction(1, length)
+    assert abs(total - sum(shares) * rows) <= Fraction(1, 2) + Fraction(len(shares), 2 * length)
+    assert whole_rows(7 * length, length, owed)[0] == 7  # whole rows stay what they say
 
 
 def test_earlier_phases_do_not_depend_on_later_ones_when_the_total_is_stated() -> None:

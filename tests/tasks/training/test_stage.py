@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from infra.context import Context
 from infra.stage import Outcome, Parameters, Stage, StageError
 from infra.store import Artifact, Shard
 from tasks.training.run import require_positions
+from tasks.training.spec import place_of
 from tasks.training.stage import STAGE
 from tests.stage_harness import data_digests, run_stage
 from tests.tasks.training.toys import LENGTH, parameters, save_bins, save_model
@@ -72,6 +75,39 @@ def test_two_phases(inputs: Inputs) -> None:
     assert AutoModelForCausalLM.from_pretrained(folder).config.vocab_size == 96
     assert AutoTokenizer.from_pretrained(folder)("w7")["input_ids"] == [7]
     assert len(data_digests(second)) == len(second.files())
+
+
+def test_an_interrupt_saves_what_was_trained_and_says_where_the_next_run_goes_on_from(
+    inputs: Inputs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, model, bins = inputs
+    values = parameters(tokens="3K rows", max_epochs=10**6, checkpoint_every="1M rows")
+    seen: list[int] = []
+
+    def interrupt(now: dict[str, Any]) -> str:
+        seen.append(now["step"])
+        os.kill(os.getpid(), signal.SIGINT)  # as ^C does
+        return ""
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("tasks.training.run._unit", interrupt)
+            run_stage(STAGE, values, {"previous": model, "bins": bins}, "cut", tmp_path=root)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    (state,) = root.glob("store/training/cut/**/checkpoints/step-*/state.json")
+    step = json.loads(state.read_text())["step"]
+    assert step >= seen[0]
+    told = f"training/cut has a checkpoint at step {step:,} ({step * 4 * LENGTH:,} tokens of this phase); the next run"
+    assert told in capsys.readouterr().err
+    whole = run_stage(STAGE, values, {"previous": model, "bins": bins}, "cut", tmp_path=root)
+    lines = whole.records.local("metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(1, 751))
+
+
+def test_without_a_checkpoint_the_next_run_begins_the_phase(tmp_path: Path) -> None:
+    assert "training/x has no checkpoint yet; the next run begins this phase" in place_of(tmp_path, "x", 64)
 
 
 def test_failure_tells_the_workers_reason(inputs: Inputs) -> None:

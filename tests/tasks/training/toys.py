@@ -15,8 +15,9 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM
 
+from tasks.checkpoints.tokenizer_files import write_tokenizer
 from tasks.documents.rows import IGNORE_INDEX, schema
 from tasks.training.spec import Spec
 from tasks.training.stage import TrainingParameters
@@ -41,7 +42,7 @@ def save_model(folder: Path, *, tied: bool = False, layers: int = 2, seed: int =
     words = {f"w{i}": i for i in range(VOCABULARY)}
     tokenizer = Tokenizer(WordLevel(words, unk_token="w0"))
     tokenizer.pre_tokenizer = Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="w0").save_pretrained(folder)
+    write_tokenizer(tokenizer, folder, {"unk_token": "w0"})
     return folder
 
 
@@ -58,7 +59,7 @@ def save_bin(folder: Path, rows: int, *, seed: int, length: int = LENGTH, vocabu
             size = min(int(draw.integers(4, 20)), length - padding - start)
             tokens = (int(draw.integers(vocabulary)) + np.arange(size) * int(draw.integers(1, 4))) % vocabulary
             ids[row, start : start + size] = tokens
-            labels[row, start : start + size - 1] = tokens[1:]
+            labels[row, start + 1 : start + size] = tokens[1:]
             pieces.append({"id": f"d{seed}-{row}-{start}", "start": start, "length": size, "offset": 0})
             start += size
         documents.append(pieces)
@@ -66,6 +67,7 @@ def save_bin(folder: Path, rows: int, *, seed: int, length: int = LENGTH, vocabu
         [
             pa.FixedSizeListArray.from_arrays(pa.array(ids.ravel()), length),
             pa.FixedSizeListArray.from_arrays(pa.array(labels.ravel()), length),
+            pa.array([IGNORE_INDEX] * rows, pa.int32()),
             pa.array(documents, schema(length).field("documents").type),
         ],
         schema=schema(length),

@@ -1,0 +1,99 @@
+"""What a recipe states that the steps of its batch are too coarse for: allowed, and probably not meant."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal
+
+from tasks.training.durations import Duration
+from tasks.training.plan import batch_rows, duration_tokens, whole_rows
+from tasks.training.sections import BatchRamp, ScheduleSection, Share, batch_ramp, row_tokens
+
+COARSE_ROWS = 8
+"""Batches of fewer rows, and not of whole ones, are told: their steps differ by more than an eighth."""
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What a recipe says of one phase; `tokens` None where that is not known before binning."""
+
+    name: str
+    tokens: int | None
+    batch: int | BatchRamp
+    mixture: Mapping[str, Any] | Literal["buckets"]
+    rewarm: float | None
+    schedule: ScheduleSection | None
+
+    @property
+    def where(self) -> str:
+        """How a warning names it."""
+        return f"training.phases: {self.name!r}"
+
+    def length(self, duration: Duration, sequence_length: int) -> int:
+        """Tokens of a duration in the phase's steps."""
+        ramp = batch_ramp(self.batch, None, sequence_length)
+        return duration_tokens(duration, sequence_length=sequence_length, batch=ramp, epoch_rows=1)
+
+    def first_step(self, sequence_length: int) -> int:
+        """Tokens of its first step."""
+        span = row_tokens(self.tokens, sequence_length) if self.tokens else None
+        return next(batch_rows(batch_ramp(self.batch, span, sequence_length), sequence_length, None)).rows * (
+            sequence_length
+        )
+
+
+def coarse_steps(phase: Stated, sequence_length: int) -> list[str]:
+    """Of one phase: batches between whole rows, and lengths, ramps and warm-ups of one step or less."""
+    first = phase.first_step(sequence_length)
+    of = f"one step of {first:,} tokens"
+    found = []
+    average = Fraction(phase.batch, sequence_length) if isinstance(phase.batch, int) else Fraction(0)
+    if average.denominator != 1 and average < COARSE_ROWS:
+        found.append(
+            f"{phase.where}: a batch of {phase.batch:,} tokens is {float(average):.3g} rows of {sequence_length:,}, so "
+            f"its steps have {math.floor(average)} or {math.ceil(average)} rows, {float(average):.3g} on average"
+        )
+    if phase.tokens is not None and phase.tokens < first:
+        rows, _ = whole_rows(phase.tokens, sequence_length)
+        found.append(
+            f"{phase.where} trains for {phase.tokens:,} tokens, less than {of}: it makes one step of "
+            f"{rows * sequence_length:,} tokens"
+        )
+    ramps = {"batch": phase.batch} | (dict(phase.mixture) if phase.mixture != "buckets" else {})
+    for name, share in ramps.items():
+        over = share.over if isinstance(share, (Share, BatchRamp)) else None
+        if over is not None and phase.length(over, sequence_length) <= first:
+            found.append(f"{phase.where}: {name} moves over {over}, no more than {of}: it is a jump")
+    if phase.schedule is not None:
+        found += _warmup(phase.where, phase.schedule, phase, sequence_length)
+    if phase.rewarm and phase.tokens is not None and phase.rewarm * phase.tokens <= first:
+        found.append(
+            f"{phase.where}: rewarm {phase.rewarm:g} of {phase.tokens:,} tokens is no more than {of}: there is none"
+        )
+    return found
+
+
+def coarse_section(
+    first_phase: Stated, schedule: ScheduleSection, checkpoint_every: Duration | None, sequence_length: int
+) -> list[str]:
+    """Of the section around the phases, by the first one's steps."""
+    found = [] if first_phase.schedule else _warmup("training.schedule", schedule, first_phase, sequence_length)
+    step = first_phase.first_step(sequence_length)
+    if checkpoint_every is not None and first_phase.length(checkpoint_every, sequence_length) <= step:
+        found.append(
+            f"training.checkpoint_every: {checkpoint_every} is no more than one step of {step:,} tokens: every step "
+            "writes a checkpoint; left out, one is written every 30 s or less often"
+        )
+    return found
+
+
+def _warmup(where: str, schedule: ScheduleSection, phase: Stated, sequence_length: int) -> list[str]:
+    step = phase.first_step(sequence_length)
+    if not 0 < phase.length(schedule.warmup, sequence_length) <= step:
+        return []
+    return [
+        f"{where}: a warmup of {schedule.warmup} is no more than one step of {step:,} tokens, so that there is none"
+    ]
