@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from tasks.binning.tokenize import Tokens
 from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
 from tasks.binning.pack import pack
 from tasks.binning.write import write_layout, write_rows
 from tasks.documents.collate import collate
 from tasks.documents.rows import IGNORE_INDEX, Rows, first_schema
+from tasks.documents.tokenize import Tokens
 from tasks.training.loss import LossModel
 from tests.tasks.training.toys import VOCABULARY, save_model
 
