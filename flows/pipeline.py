@@ -1,6 +1,6 @@
 """The pipeline flow: plan a recipe, then build, stage by stage, what the store does not hold.
 
-The list of stages itself stands in `flows.stages`; this module only walks it.
+The list of stages itself stands in `flows.planning.wiring`; this module only walks it.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any
 from prefect import flow, tags
 from prefect.runtime import flow_run
 
-from flows.dashboard import publish_run
-from flows.failures import traceback_of
-from flows.listener import CONSOLE
-from flows.plan import Selection
-from flows.prepare import prepare
-from flows.results import Results
-from flows.runs import RunRecord, Status, mark_crashed, new_run_id
+from flows.monitoring.dashboard import publish_run
+from flows.monitoring.listener import CONSOLE
+from flows.planning.plan import Selection
+from flows.planning.prepare import prepare
+from flows.running.failures import traceback_of
+from flows.running.record import RunRecord, Status, mark_crashed, new_run_id
+from flows.running.results import Results
+from flows.running.walk import StepFailed, walk
 from flows.stage import build_stage
-from flows.walk import StepFailed, walk
 from infra import engine as engines
 from infra.stage import GateError
 from infra.store.lease import is_alive, process_identity

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from prefect import flow
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-from flows.dashboard import Dashboard
-from flows.listener import CONSOLE, Listener, Listeners
-from flows.plan import Step
+from flows.monitoring.dashboard import Dashboard
+from flows.monitoring.listener import CONSOLE, Listener, Listeners
+from flows.planning.plan import Step
 from infra.build import Order, build
 from infra.engine import Engine
 from infra.store import Artifact, Store

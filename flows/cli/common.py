@@ -45,7 +45,7 @@ _OPENED: list[Any] = []
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
     """End with a sentence and exit code 2 where what was asked for is wrong, 1 where the store is damaged."""
-    from flows.recipe_file import RecipeError
+    from flows.recipe.file import RecipeError
     from infra.stage import StageError
     from infra.store import Damaged
     from infra.store.damage import blaming_inputs
@@ -68,7 +68,7 @@ def refusals() -> Iterator[None]:
             say(f"error: {error}")
             raise typer.Exit(EXIT_FAILED) from None
         except OSError:
-            from flows.failures import Failure, advise, in_words
+            from flows.running.failures import Failure, advise, in_words
 
             advice = advise(Failure(unforeseen))
             if advice.traceback:
@@ -121,7 +121,7 @@ def find_input(store: Any, given: Mapping[str, str]) -> Any:
 
 def read_pins(given: list[str] | None) -> dict[str, str]:
     """Stage -> version out of `--pin S=VERSION`."""
-    from flows.recipe_file import RecipeError
+    from flows.recipe.file import RecipeError
 
     pins = {}
     for text in given or ():
@@ -136,6 +136,6 @@ def select(
     only: list[str] | None, start: str | None, until: str | None, force: list[str] | None, pins: dict[str, str]
 ) -> Any:
     """Which part of a plan the options ask for."""
-    from flows.plan import Selection
+    from flows.planning.plan import Selection
 
     return Selection(tuple(only or ()), start, until, tuple(force or ()), pins)

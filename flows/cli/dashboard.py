@@ -16,7 +16,7 @@ def start(
     port: Annotated[int | None, typer.Option("--port", help="Port; the first free one from 4200 by default.")] = None,
 ) -> None:
     """Start the dashboard, or say where it runs."""
-    from flows import server
+    from flows.monitoring import server
 
     server.prepare_environment()
     try:
@@ -29,7 +29,7 @@ def start(
 @app.command("stop")
 def stop() -> None:
     """Stop the dashboard; the history of runs is kept."""
-    from flows import server
+    from flows.monitoring import server
 
     print("stopped" if server.stop() else "no dashboard was running")
 
@@ -37,7 +37,7 @@ def stop() -> None:
 @app.command("status")
 def status() -> None:
     """Say whether the dashboard runs, and where."""
-    from flows import server
+    from flows.monitoring import server
 
     found = server.running()
     print(

@@ -39,7 +39,7 @@ def inspect(
     if as_json:
         print(json.dumps({"clusters": rows}, ensure_ascii=False))
         return
-    from flows.console import cluster_table, result_console
+    from flows.monitoring.console import cluster_table, result_console
 
     console = result_console()
     if cluster is None:
@@ -75,7 +75,7 @@ def _one(artifact: Any, wanted: str) -> dict[str, Any]:
 
 def _read(artifact: Any, row: dict[str, Any], most: int, store: str, console: Any) -> None:
     """Print the kept document, and each removed one with what it differs in."""
-    from flows.console import marked
+    from flows.monitoring.console import marked
     from tasks.dedup.inspect import diff_lines, read_documents
 
     shown = row["members"][:most]

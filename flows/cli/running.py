@@ -36,7 +36,7 @@ from flows.cli.common import (
 from infra import interrupts
 
 if TYPE_CHECKING:
-    from flows.server import Starting
+    from flows.monitoring.server import Starting
 
 
 def run(
@@ -124,8 +124,8 @@ def _run(
     as_json: bool,
 ) -> None:
     with _importing():
-        from flows.prepare import prepare
-        from flows.results import Results
+        from flows.planning.prepare import prepare
+        from flows.running.results import Results
         from infra.engine import warm_up
 
     with refusals():
@@ -138,7 +138,7 @@ def _run(
         if to_run:
             prepared.store.make()
     if not to_run:
-        from flows.runs import mark_crashed
+        from flows.running.record import mark_crashed
 
         with refusals():
             crashed = mark_crashed(prepared.store)
@@ -169,7 +169,7 @@ def _run(
 
 def _begin_server() -> Starting | None:
     """Have Prefect's settings name a server before Prefect is imported; one of ours may still be starting."""
-    from flows import server
+    from flows.monitoring import server
 
     server.prepare_environment()
     if os.environ.get("PREFECT_API_URL"):
@@ -193,7 +193,7 @@ def _wait_for(starting: Starting | None) -> None:
 @contextlib.contextmanager
 def _failing_server() -> Iterator[None]:
     """A server that does not start, as a sentence."""
-    from flows.server import ServerFailed
+    from flows.monitoring.server import ServerFailed
 
     try:
         yield
@@ -208,11 +208,11 @@ def _run_pipeline(arguments: dict[str, Any], as_json: bool, starting: Starting |
         from prefect import tags
         from rich.console import Console
 
-        from flows.console import Terminal
-        from flows.listener import CONSOLE
+        from flows.monitoring.console import Terminal
+        from flows.monitoring.listener import CONSOLE
         from flows.pipeline import pipeline, process_tag
-        from flows.recipe_file import RecipeError
-        from flows.walk import StepFailed
+        from flows.recipe.file import RecipeError
+        from flows.running.walk import StepFailed
         from infra.stage import GateError, StageError
 
     gc.freeze()
@@ -244,7 +244,7 @@ def _run_pipeline(arguments: dict[str, Any], as_json: bool, starting: Starting |
 
 def _report_failure(failure: Any, store: str) -> None:
     """A stage's own error in plain words, and what to do; anything unforeseen with its traceback."""
-    from flows.failures import Failure, advise, in_words, traceback_of
+    from flows.running.failures import Failure, advise, in_words, traceback_of
 
     result = failure.result or {}
     record = str(Path(store, "runs", f"{result['run']}.json")) if result.get("run") else ""
@@ -260,7 +260,7 @@ def _report_failure(failure: Any, store: str) -> None:
 
 def _report_error(error: Exception) -> None:
     """An error outside of stages."""
-    from flows.failures import Failure, advise, in_words, traceback_of
+    from flows.running.failures import Failure, advise, in_words, traceback_of
 
     advice = advise(Failure(error))
     if advice.traceback:
@@ -273,7 +273,7 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(result, ensure_ascii=False))
         return
-    from flows.console import result_console, score_table, stage_table
+    from flows.monitoring.console import result_console, score_table, stage_table
 
     console = result_console()
     console.print(stage_table(result["stages"]))
@@ -302,7 +302,7 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Show each stage's version, whether the store holds it, and why it must run. Runs nothing."""
-    from flows.prepare import prepare
+    from flows.planning.prepare import prepare
 
     with refusals():
         selection = select(only, from_stage, until_stage, force, read_pins(pin))
@@ -311,7 +311,7 @@ def plan(
     if as_json:
         print(json.dumps({"recipe": prepared.recipe.name, "stages": stages}, ensure_ascii=False))
         return
-    from flows.console import result_console, stage_table
+    from flows.monitoring.console import result_console, stage_table
 
     console = result_console()
     console.print(stage_table(stages))
@@ -341,8 +341,8 @@ def report(
     store: StoreOption = None,
 ) -> None:
     """Print the path of a recipe's report, drawing it from what is in the store where it is not there."""
-    from flows.prepare import prepare
-    from flows.results import Results
+    from flows.planning.prepare import prepare
+    from flows.running.results import Results
 
     with refusals():
         selection = select(["report"], None, None, ["report"] if force else None, {})

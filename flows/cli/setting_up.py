@@ -16,8 +16,8 @@ def doctor() -> None:
     """Check that everything recipes need is here, and say what to do where it is not."""
     from rich.console import Console
 
-    from flows.doctor import examine
-    from flows.server import prepare_environment
+    from flows.cli.doctor import examine
+    from flows.monitoring.server import prepare_environment
 
     prepare_environment()
     console, bad = Console(), 0
@@ -32,7 +32,7 @@ def doctor() -> None:
 
 def init(file: Annotated[Path, typer.Argument(help="The recipe to write.")] = Path("recipe.yaml")) -> None:
     """Write a commented recipe to start from."""
-    text = Path(__file__).parents[1].joinpath("starter.yaml").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("starter.yaml").read_text(encoding="utf-8")
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-._") or "recipe"
     try:
         with file.open("x", encoding="utf-8") as stream:
@@ -48,6 +48,6 @@ def init(file: Annotated[Path, typer.Argument(help="The recipe to write.")] = Pa
 
 def schema() -> None:
     """Print the JSON schema of recipes, for editors."""
-    from flows.recipe import recipe_schema
+    from flows.recipe.read import recipe_schema
 
     print(json.dumps(recipe_schema(), indent=1))

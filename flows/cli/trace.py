@@ -21,7 +21,7 @@ def trace(
     as_json: JsonOption = False,
 ) -> None:
     """Name the documents that a training step read: category, bin, row, URL, and the file and byte they came from."""
-    from flows.prepare import prepare
+    from flows.planning.prepare import prepare
 
     with refusals():
         prepared = prepare(recipe, set_ or (), store)
@@ -30,14 +30,14 @@ def trace(
     if as_json:
         print(json.dumps({"artifact": artifact.identity, "step": step, "rows": rows}, ensure_ascii=False))
         return
-    from flows.console import result_console
+    from flows.monitoring.console import result_console
 
     result_console().print(_table(rows))
 
 
 def _trained(prepared: Any, recipe: str, phase: str) -> Any:
     """The artifact of a phase, as the recipe is now."""
-    from flows.recipe_errors import nearest
+    from flows.recipe.errors import nearest
     from infra.stage import StageError
 
     phases = [step.node.name for step in prepared.plan.steps.values() if step.node.stage.name == "training"]

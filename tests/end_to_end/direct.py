@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from flows.plan import Selection, Step
-from flows.prepare import prepare
-from flows.walk import walk
+from flows.planning.plan import Selection, Step
+from flows.planning.prepare import prepare
+from flows.running.walk import walk
 from infra import engine as engines
 from infra.build import Order, build
 from infra.engine import EngineConfig

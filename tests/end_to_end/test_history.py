@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.prepare import prepare
-from flows.recipe_file import RecipeError
+from flows.planning.prepare import prepare
+from flows.recipe.file import RecipeError
 from infra.engine import EngineConfig
 from infra.store import Artifact
 from tests.end_to_end.direct import run_direct

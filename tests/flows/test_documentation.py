@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.recipe import read_recipe
-from flows.stages import stages
+from flows.planning.wiring import stages
+from flows.recipe.read import read_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8"), re.DOTALL)

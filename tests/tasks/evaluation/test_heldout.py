@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.table import Table
 
-from flows.console import score_table
+from flows.monitoring.console import score_table
 from infra.engine.launch import LaunchError
 from infra.stage import StageError
 from infra.store import Artifact

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.recipe import read_recipe
-from flows.recipe_file import RecipeError
-from flows.stages import stages
+from flows.planning.wiring import stages
+from flows.recipe.file import RecipeError
+from flows.recipe.read import read_recipe
 from infra.store.identity import version_of
 from tasks.checkpoints.tokenizer_files import size_of
 from tasks.tokenizer.expand import counted, family_of, grow

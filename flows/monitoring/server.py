@@ -1,0 +1,298 @@
+"""The persistent local Prefect server: `puna run` starts it where no PREFECT_API_URL is set.
+
+Prefect's own ephemeral server dies with the process and loses run history in bursts; this one lives in a process
+session of its own, survives ^C and kill of the run, and keeps its database in Prefect's home folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from flows.monitoring.proxies import reach_loopback_directly
+from infra.engine.launch import safe_environment
+from infra.io.files import replace_bytes
+
+FIRST_PORT = 4200
+START_TIMEOUT_S = 90.0
+STOP_TIMEOUT_S = 10.0
+_POLL_S = 0.05
+
+
+_DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Asks this machine's server whatever proxy the environment names for the world."""
+
+
+class ServerFailed(Exception):
+    """The server did not come up; says where its log is."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that this module started."""
+
+    pid: int
+    port: int
+
+    @property
+    def address(self) -> str:
+        """The dashboard's address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def api_url(self) -> str:
+        """What PREFECT_API_URL must be."""
+        return f"{self.address}/api"
+
+    def is_healthy(self) -> bool:
+        """Whether it answers."""
+        try:
+            with _DIRECTLY.open(f"{self.api_url}/health", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (OSError, urllib.error.URLError):
+            return False
+
+
+def prepare_environment() -> None:
+    """Settings that Prefect and the workers need; what the user has set stays. Call before importing prefect."""
+    defaults = {
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,tasks,infra",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the terminal shows our own lines
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # stages show their own progress
+        "TRANSFORMERS_VERBOSITY": "error",
+        "PY_KEY_VALUE_DISABLE_BEARTYPE": "true",  # what the server imports is checked by types otherwise, for 0.7 s
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+    reach_loopback_directly(os.environ, os.environ.get("PREFECT_API_URL"))
+
+
+def home() -> Path:
+    """Prefect's home folder; the server's database, log and our note of it lie there."""
+    return Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect").expanduser().absolute()
+
+
+def _note() -> Path:
+    return home() / "puna-dashboard.json"
+
+
+def log_file() -> Path:
+    """The server's output."""
+    return home() / "puna-dashboard.log"
+
+
+def running() -> Server | None:
+    """The server started earlier, if it lives and answers."""
+    server = _noted()
+    if server is None or not _is_ours(server):
+        return None
+    return server if server.is_healthy() else None
+
+
+def _noted() -> Server | None:
+    """What the note says, or None where there is none that makes sense."""
+    try:
+        noted = json.loads(_note().read_text(encoding="utf-8"))
+        server = Server(int(noted["pid"]), int(noted["port"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return server if server.pid > 0 else None
+
+
+# `prefect server start`, its imports without the garbage collector: they take three seconds, and leave no garbage.
+_SERVE = """
+import gc, runpy
+gc.disable()
+import prefect.server.api.server
+gc.freeze()
+gc.enable()
+runpy.run_module("prefect", run_name="__main__", alter_sys=True)
+"""
+
+
+@dataclass(frozen=True)
+class Starting:
+    """A server that answers soon, or does already (`answers`).
+
+    `process` is None where another run started it, which may have been killed before it answered. `lock` keeps other
+    runs from starting one meanwhile.
+    """
+
+    server: Server
+    answers: bool
+    process: subprocess.Popen[bytes] | None
+    lock: IO[str]
+
+    def wait(self) -> Server:
+        """The server once it answers. Raises `ServerFailed`."""
+        if self.answers:
+            return self.server
+        with self.lock:
+            deadline = time.monotonic() + START_TIMEOUT_S
+            while time.monotonic() < deadline and self._lives():
+                if self.server.is_healthy():
+                    return self.server
+                time.sleep(_POLL_S)
+            stop()
+        port = self.server.port
+        raise ServerFailed(f"the dashboard did not start on port {port}; its output is in {log_file()}")
+
+    def _lives(self) -> bool:
+        if self.process is not None and self.process.poll() is not None:
+            return False
+        return _is_ours(self.server)
+
+
+def start(port: int | None = None) -> Server:
+    """The running server, or a new one once it answers. Raises `ServerFailed`."""
+    return begin(port).wait()
+
+
+def begin(port: int | None = None) -> Starting:
+    """The running server, or a new one that will answer some seconds later, at an address that is known now.
+
+    Waits while another run starts one. Raises `ServerFailed`.
+    """
+    try:
+        home().mkdir(parents=True, exist_ok=True)
+        lock = (home() / "puna-dashboard.lock").open("a")
+        try:
+            return _begin(port, lock)
+        except BaseException:
+            lock.close()
+            raise
+    except OSError as error:
+        raise ServerFailed(
+            f"{home()} cannot hold the dashboard's database ({error.strerror}); set PREFECT_HOME to a folder you may "
+            "write to"
+        ) from None
+
+
+def _begin(port: int | None, lock: IO[str]) -> Starting:
+    fcntl.flock(lock, fcntl.LOCK_EX)  # two runs that start at once share one server
+    noted = _noted()
+    if noted is not None and _is_ours(noted):
+        answers = noted.is_healthy()
+        if answers:
+            lock.close()  # nobody need wait for this run
+        return Starting(noted, answers, None, lock)
+    server, process = _spawn(port)
+    return Starting(server, False, process, lock)
+
+
+def _spawn(port: int | None) -> tuple[Server, subprocess.Popen[bytes]]:
+    chosen, claim = (port, _claim(port)) if port else _free_port()
+    if claim is None:
+        raise ServerFailed(f"port {chosen} is taken or no port; name another: puna dashboard start --port N")
+    command = [sys.executable, "-P", "-c", _SERVE, "server", "start", "--host", "127.0.0.1", "--port", str(chosen)]
+    environment = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
+    environment |= safe_environment()
+    environment |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_HOME": str(home())}
+    # Its pages ask port 4200 otherwise, whatever the server's own: another server's runs, or none.
+    environment.setdefault("PREFECT_UI_API_URL", Server(0, chosen).api_url)
+    environment.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)
+    with claim, log_file().open("ab") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=environment,
+            cwd=home(),
+            pass_fds=[claim.fileno()],
+        )
+    server = Server(process.pid, chosen)
+    try:
+        replace_bytes(_note(), json.dumps({"pid": server.pid, "port": server.port}).encode())
+    except BaseException:
+        process.kill()  # nobody would find it again
+        raise
+    return server, process
+
+
+def stop() -> bool:
+    """End the server that was started here; False where there is none."""
+    server = _noted()
+    if server is None:
+        return False
+    _note().unlink(missing_ok=True)
+    if not _is_ours(server):
+        return False
+    pid = server.pid
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while time.monotonic() < deadline:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+            os.kill(pid, 0)
+            time.sleep(0.1)
+        os.killpg(pid, signal.SIGKILL)
+    return True
+
+
+def _is_ours(server: Server) -> bool:
+    """Guards against a pid that another program has by now, were it one of Prefect's too."""
+    command = Path(f"/proc/{server.pid}/cmdline")
+    if not Path("/proc/self").exists():
+        with contextlib.suppress(OSError):
+            os.kill(server.pid, 0)
+            return True
+        return False
+    try:
+        words = command.read_bytes()
+    except OSError:
+        return False
+    return b"prefect" in words and words.endswith(f"\0--port\0{server.port}\0".encode())
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            return False
+    return True
+
+
+def _claim(port: int) -> socket.socket | None:
+    """What one server of this machine can have for a port, for as long as it lives; None where the port is taken.
+
+    It listens at its port seconds later only: servers of two homes that start at once would both find the port free,
+    and the second one's run would take the first one for its own. (Names without a file are Linux's.)
+    """
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        if sys.platform == "linux":
+            claim.bind(f"\0puna-dashboard-{port}")
+        if _is_free(port):
+            return claim
+    except OSError:
+        pass
+    claim.close()
+    return None
+
+
+def _free_port() -> tuple[int, socket.socket]:
+    for port in range(FIRST_PORT, FIRST_PORT + 100):
+        if (claim := _claim(port)) is not None:
+            return port, claim
+    raise ServerFailed(
+        f"no free port between {FIRST_PORT} and {FIRST_PORT + 99}; name one: puna dashboard start --port N"
+    )

@@ -1,0 +1,1 @@
+"""Recipe -> graph -> pins -> plan: what is there, what must run, and why."""

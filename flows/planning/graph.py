@@ -1,0 +1,79 @@
+"""A DAG of stages, before anything is pinned: what `flows.planning.wiring` makes of a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from flows.recipe.references import ArtifactReference
+from infra.stage import Parameters, Stage
+
+
+@dataclass(frozen=True)
+class Node:
+    """One stage with a name: its parameters, and its inputs by role, as ids of other nodes or references."""
+
+    stage: Stage
+    name: str
+    parameters: Parameters
+    inputs: Mapping[str, tuple[str | ArtifactReference, ...]] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """`stage/name`."""
+        return f"{self.stage.name}/{self.name}"
+
+    def upstream(self) -> Iterator[str]:
+        """Ids of the nodes this one reads."""
+        for sources in self.inputs.values():
+            yield from (source for source in sources if isinstance(source, str))
+
+
+@dataclass
+class Graph:
+    """Nodes in an order in which every node follows what it reads."""
+
+    nodes: dict[str, Node] = field(default_factory=dict)
+
+    def add(
+        self,
+        stage: Stage,
+        name: str,
+        parameters: Parameters,
+        **inputs: str | ArtifactReference | Sequence[str | ArtifactReference] | None,
+    ) -> str:
+        """Add a node whose inputs are there already and return its id; an input of None or () is left out."""
+        sources: dict[str, tuple[str | ArtifactReference, ...]] = {}
+        for role, given in inputs.items():
+            listed = (given,) if isinstance(given, (str, ArtifactReference)) else tuple(given or ())
+            if listed:
+                sources[role] = listed
+        node = Node(stage, name, parameters, sources)
+        missing = [source for source in node.upstream() if source not in self.nodes]
+        if missing or node.id in self.nodes:
+            raise ValueError(f"{node.id}: inputs {missing} come later, or the node stands twice")
+        self.nodes[node.id] = node
+        return node.id
+
+    def matching(self, selector: str) -> list[str]:
+        """Ids of the nodes that `stage` or `stage/name` names."""
+        return [id for id, node in self.nodes.items() if selector in (id, node.stage.name)]
+
+    def ancestors(self, ids: Sequence[str]) -> set[str]:
+        """The given nodes and all they rest on."""
+        found: set[str] = set()
+        todo = list(ids)
+        while todo:
+            id = todo.pop()
+            if id not in found:
+                found.add(id)
+                todo.extend(self.nodes[id].upstream())
+        return found
+
+    def descendants(self, ids: Sequence[str]) -> set[str]:
+        """The given nodes and all that rests on them."""
+        found = set(ids)
+        for id, node in self.nodes.items():
+            if found.intersection(node.upstream()):
+                found.add(id)
+        return found

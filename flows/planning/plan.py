@@ -1,0 +1,253 @@
+"""Graph + pins + store -> what is there, what must run, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from flows.planning.graph import Graph, Node
+from flows.planning.resolve import Pins, Unresolved
+from flows.recipe.errors import nearest
+from flows.recipe.file import RecipeError
+from flows.recipe.references import ArtifactReference
+from infra.stage import Pin
+from infra.store import Artifact, ArtifactMissing, Store
+from infra.store.identity import source_digest, version_of
+
+State = Literal["hit", "run", "unresolved", "skipped"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which part of the plan to run: the command line's --only, --from, --until, --force and --pin."""
+
+    only: tuple[str, ...] = ()
+    start: str | None = None
+    until: str | None = None
+    force: tuple[str, ...] = ()
+    pins: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node with its version and what the store holds of it."""
+
+    node: Node
+    version: str | None
+    state: State
+    why: str
+    pins: Mapping[str, tuple[Pin, ...]]
+    artifact: Artifact | None = None
+    forced: bool = False
+    external: Mapping[str, tuple[Artifact, ...]] = field(default_factory=dict)
+    """Inputs that another recipe made, by role."""
+
+    @property
+    def id(self) -> str:
+        """`stage/name`."""
+        return self.node.id
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps in running order."""
+
+    recipe: str
+    steps: dict[str, Step]
+
+    def to_run(self) -> list[Step]:
+        """Steps that must run."""
+        return [step for step in self.steps.values() if step.state == "run"]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """The stages of `puna plan --json`."""
+        return [
+            {
+                "stage": step.node.stage.name,
+                "name": step.node.name,
+                "version": step.version,
+                "result": step.state,
+                "why": step.why,
+            }
+            for step in self.steps.values()
+        ]
+
+
+def make_plan(graph: Graph, pins: Pins, store: Store, recipe: str, selection: Selection | None = None) -> Plan:
+    """Work out every node's version and state. Raises `RecipeError` for selectors and inputs that do not exist."""
+    selection = selection or Selection()
+    wanted, forced = _wanted(graph, selection), _expand(graph, selection.force, "--force")
+    pinned = {id: version for s, version in selection.pins.items() for id in _expand(graph, (s,), "--pin")}
+    steps: dict[str, Step] = {}
+    for id, node in graph.nodes.items():
+        step = _pinned_step(node, pinned[id], store) if id in pinned else _step(node, pins[id], store, recipe, steps)
+        if id in forced and step.state in ("hit", "run"):
+            step = _replace(step, "run", "forced" if step.artifact else step.why, forced=step.artifact is not None)
+        elif step.state == "hit" and not step.node.stage.bitwise:
+            rebuilt = [up for up in node.upstream() if steps[up].forced and not steps[up].node.stage.bitwise]
+            if rebuilt and id in wanted:
+                step = _replace(step, "run", f"{rebuilt[0]} is rebuilt", forced=True)
+        if id not in wanted and step.state == "run":
+            step = _replace(step, "skipped", "not selected")
+        steps[id] = step
+    _check_selection(steps)
+    return Plan(recipe, steps)
+
+
+def _replace(step: Step, state: State, why: str, forced: bool = False) -> Step:
+    return Step(step.node, step.version, state, why, step.pins, step.artifact, forced, step.external)
+
+
+def _expand(graph: Graph, selectors: Sequence[str], option: str) -> set[str]:
+    found: set[str] = set()
+    for selector in selectors:
+        matching = graph.matching(selector)
+        if not matching:
+            guess, there = _guess(graph, selector), ", ".join(graph.nodes)
+            raise RecipeError([f"{option} {selector}: this recipe has no such stage{guess}; it has: {there}"])
+        found.update(matching)
+    return found
+
+
+def _guess(graph: Graph, selector: str) -> str:
+    """What may have been meant: a stage of exactly that name (a phase, a source), else what is spelt alike."""
+    named = [id for id, node in graph.nodes.items() if node.name == selector.rpartition("/")[2]]
+    if named:
+        return f" (did you mean {' or '.join(map(repr, named[:3]))}?)"
+    names = {node.name: id for id, node in graph.nodes.items()}
+    stages = dict.fromkeys(node.stage.name for node in graph.nodes.values())
+    guess = nearest(selector, [*stages, *graph.nodes, *names])
+    meant = next((id for name, id in names.items() if f"{name!r}" in guess), None)
+    return guess if meant is None else f" (did you mean {meant!r}?)"
+
+
+def _wanted(graph: Graph, selection: Selection) -> set[str]:
+    wanted = set(graph.nodes)
+    if selection.only:
+        wanted &= _expand(graph, selection.only, "--only")
+    if selection.start:
+        wanted &= graph.descendants(sorted(_expand(graph, (selection.start,), "--from")))
+    if selection.until:
+        wanted &= graph.ancestors(sorted(_expand(graph, (selection.until,), "--until")))
+    return wanted
+
+
+def _check_selection(steps: Mapping[str, Step]) -> None:
+    """A step that runs needs inputs that are there or run too."""
+    problems = [
+        f"{step.id} is selected but its input {up} (version {steps[up].version}) is not in the store; "
+        f"run without --only/--from, or build it first: --only {up}"
+        for step in steps.values()
+        if step.state == "run"
+        for up in step.node.upstream()
+        if steps[up].state == "skipped"
+    ]
+    if problems:
+        raise RecipeError(problems)
+
+
+def _pinned_step(node: Node, version: str, store: Store) -> Step:
+    versions = store.root.child(node.id).folders()
+    found = [v for v in versions if v.startswith(version)]
+    artifact = store.find(node.stage.name, node.name, found[0]) if len(found) == 1 else None
+    if artifact is None:
+        raise RecipeError([f"--pin {node.id}={version}: the store has: {', '.join(versions) or 'none'}"])
+    return Step(node, artifact.version, "hit", "pinned", {}, artifact)
+
+
+def _step(
+    node: Node, pins: Mapping[str, tuple[Pin, ...] | Unresolved], store: Store, recipe: str, steps: Mapping[str, Step]
+) -> Step:
+    resolved = {path: found for path, found in pins.items() if not isinstance(found, Unresolved)}
+    identities, external, problem = _inputs(node, store, steps)
+    if problem is None:
+        problem = next((f"{u.reference}: {u.why}" for u in pins.values() if isinstance(u, Unresolved)), None)
+    if problem is not None:
+        return Step(node, None, "unresolved", problem, resolved, external=external)
+    version = version_of(node.stage, node.name, node.parameters, identities, resolved)
+    artifact = store.find(node.stage.name, node.name, version)
+    if artifact is not None:
+        return Step(node, version, "hit", _drift(node, artifact), resolved, artifact, external=external)
+    return Step(node, version, "run", _why(node, identities, resolved, store, recipe), resolved, external=external)
+
+
+def _inputs(
+    node: Node, store: Store, steps: Mapping[str, Step]
+) -> tuple[dict[str, list[str]], dict[str, tuple[Artifact, ...]], str | None]:
+    identities: dict[str, list[str]] = {}
+    external: dict[str, tuple[Artifact, ...]] = {}
+    problem = None
+    for role, sources in node.inputs.items():
+        identities[role] = []
+        for source in sources:
+            if isinstance(source, ArtifactReference):
+                try:
+                    artifact = store.open(f"{source.stage}/{source.name}@{source.selector}", source.recipe)
+                except ArtifactMissing:
+                    file = Path("configs", f"{source.recipe}.yaml")
+                    how = f"puna run {file}" if file.is_file() else f"run the recipe {source.recipe} with that store"
+                    first = f"make it first: {how}"
+                    problem = problem or f"{source} is not in the store {store.root.url}; {first}"
+                    continue
+                external[role] = (*external.get(role, ()), artifact)
+                identities[role].append(artifact.identity)
+            elif steps[source].version is None:
+                problem = problem or f"waits for {source}"
+            else:
+                identities[role].append(f"{source}@{steps[source].version}")
+    return identities, external, problem
+
+
+def _drift(node: Node, artifact: Artifact) -> str:
+    built_by = artifact.manifest["code"]["source_digest"]
+    return "" if built_by == source_digest(node.stage) else "code changed since (same stage version)"
+
+
+def _why(
+    node: Node,
+    identities: Mapping[str, Sequence[str]],
+    pins: Mapping[str, tuple[Pin, ...]],
+    store: Store,
+    recipe: str,
+) -> str:
+    """What differs from this recipe's latest artifact of the node."""
+    latest = store.reference(recipe, node.stage.name, node.name)
+    if latest is None:
+        return "never built"
+    artifact = store.find(node.stage.name, node.name, latest)
+    if artifact is None:
+        return f"its artifact is gone from the store (version {latest})"
+    manifest = artifact.manifest
+    if manifest["stage_version"] != node.stage.version:
+        return f"stage version {manifest['stage_version']} -> {node.stage.version}"
+    changes = list(differences(manifest["parameters"], node.parameters.model_dump(mode="json")))
+    if changes:
+        return "; ".join(changes[:3]) + (f"; and {len(changes) - 3} more" if len(changes) > 3 else "")
+    for path, found in pins.items():
+        before = [(pin["name"], pin["sha256"]) for pin in manifest["pins"].get(path, ())]
+        if before != [(pin.name, pin.sha256) for pin in found]:
+            return f"files of {path} changed ({len(before)} -> {len(found)} files)"
+    before_inputs = {
+        f"{i['stage']}/{i['name']}@{i['version']}" for inputs in manifest["inputs"].values() for i in inputs
+    }
+    moved = [i.partition("@")[0] for inputs in identities.values() for i in inputs if i not in before_inputs]
+    return f"input {', '.join(moved[:3])} changed" if moved else "another set of inputs"
+
+
+def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
+    """`path: before -> after` for every scalar that differs between two JSON values."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in sorted({*before, *after}):
+            yield from differences(before.get(key), after.get(key), f"{path}.{key}" if path else str(key))
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for index, (old, new) in enumerate(zip(before, after, strict=True)):
+            yield from differences(old, new, f"{path}.{index}")
+    elif before != after:
+        yield f"{path}: {_short(before)} -> {_short(after)}"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,194 @@
+"""From a recipe's path to its plan: what every command that looks at a recipe starts with. Imports no Prefect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.planning.graph import Graph
+from flows.planning.plan import Plan, Selection, make_plan
+from flows.planning.resolve import Pins, Unresolved, resolve
+from flows.planning.wiring import stages
+from flows.recipe.file import RecipeError
+from flows.recipe.read import read_recipe
+from flows.recipe.sections import Recipe
+from infra.stage import StageError
+from infra.store import Store
+from tasks.dedup.agreement import SIGNING, check_index
+from tasks.ingest.stage import STAGE as INGEST
+from tasks.language_model.stage import LanguageModelParameters
+from tasks.model.layers import choose
+from tasks.signatures.stage import STAGE as SIGNATURES
+from tasks.tokenizer.stage import require_growth
+
+FILES_SHOWN = 5
+"""Files of a source that are named one by one where they cannot be read."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe with everything planning found out about it."""
+
+    recipe: Recipe
+    graph: Graph
+    pins: Pins
+    store: Store
+    plan: Plan
+
+    def refuse_unresolved(self) -> None:
+        """Raise `RecipeError` unless every reference of the recipe was pinned: nothing runs half-known."""
+        problems = [
+            f"{self._place(step.id)}{step.id}: {step.why}"
+            for step in self.plan.steps.values()
+            if step.state == "unresolved" and not step.why.startswith("waits for ")
+        ]
+        if problems:
+            raise RecipeError(problems)
+
+    def _place(self, id: str) -> str:
+        unresolved = [found.reference for found in self.pins[id].values() if isinstance(found, Unresolved)]
+        return self.recipe.place_of(unresolved[0]) if unresolved else ""
+
+
+def prepare(
+    recipe_file: str | Path,
+    overrides: Sequence[str] = (),
+    store_url: str | None = None,
+    selection: Selection | None = None,
+) -> Prepared:
+    """Read, resolve and plan a recipe. Raises `RecipeError` for whatever is wrong with it."""
+    recipe = read_recipe(Path(recipe_file), overrides)
+    store = Store.at(store_url or recipe.store)
+    if store.root.url.startswith("memory://") and recipe.engine.kind != "inline":
+        problem = f"store {store.root.url} is seen by one process only, and engine.kind is {recipe.engine.kind!r}"
+        raise RecipeError([f"{problem}; name a folder, or set engine.kind=inline"])
+    _refuse_absent_layers(recipe)
+    _refuse_no_growth(recipe)
+    _refuse_long_rows(recipe)
+    graph = stages(recipe)
+    pins = resolve(graph)
+    plan = make_plan(graph, pins, store, recipe.name, selection)
+    _refuse_other_indexes(recipe, plan)
+    _refuse_other_files(recipe, plan, pins)
+    _refuse_missing_programs(plan)
+    return Prepared(recipe, graph, pins, store, plan)
+
+
+def _refuse_absent_layers(recipe: Recipe) -> None:
+    """Layers that a local base does not have are a mistake now, not when a crawl has been read."""
+    section = recipe.model
+    if section is None or section.base is None or section.layers is None:
+        return
+    count = _of_config(section.base, "num_hidden_layers")
+    if count is None:
+        return
+    try:
+        choose(section.layers, count, lambda _: [0.0] * count)
+    except StageError as error:
+        raise RecipeError([f"{recipe.place_of('model.base')}{error}"]) from None
+
+
+def _of_config(base: str, key: str) -> int | None:
+    """A number of a local base's config.json.
+
+    None where there is none: an artifact, llama2.c's files, or nothing that can be read. The stage says what is wrong.
+    """
+    try:
+        return int(json.loads(Path(base, "config.json").read_text(encoding="utf-8"))[key])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _refuse_long_rows(recipe: Recipe) -> None:
+    """Rows, and evaluations, longer than the positions of a local base whose context the recipe leaves as it is."""
+    model = recipe.model
+    if model is None or model.base is None or model.context is not None:
+        return
+    positions = _of_config(model.base, "max_position_embeddings")
+    stated = {
+        "binning.sequence_length": recipe.binning.sequence_length if recipe.binning and recipe.training else None,
+        "evaluation.max_length": recipe.evaluation.max_length if recipe.evaluation else None,
+    }
+    problems = [
+        f"{recipe.place_of('model.base')}{name}: {length:,} is more than the base's {positions:,} positions; lower it, "
+        "or state model.context with the positions and rope you want"
+        for name, length in stated.items()
+        if length is not None and positions is not None and length > positions
+    ]
+    if problems and not _stretches(model.base):
+        raise RecipeError(problems)
+
+
+def _stretches(base: str) -> bool:
+    """Whether the base's rope grows with the text (dynamic)."""
+    try:
+        config = json.loads(Path(base, "config.json").read_text(encoding="utf-8"))
+        rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+        return "dynamic" in (rope.get("rope_type"), rope.get("type"))
+    except (OSError, ValueError, AttributeError):
+        return True
+
+
+def _refuse_missing_programs(plan: Plan) -> None:
+    """A program that a stage will call and that is not there is a mistake of today too."""
+    from tasks.language_model import lmplz
+
+    for step in plan.steps.values():
+        parameters = step.node.parameters
+        if step.state == "run" and isinstance(parameters, LanguageModelParameters) and parameters.estimator == "lmplz":
+            try:
+                lmplz.find(parameters.lmplz)
+            except StageError as error:
+                raise RecipeError([f"language_models.{step.node.name}: {error}"]) from None
+
+
+def _refuse_no_growth(recipe: Recipe) -> None:
+    """A size that a local base has already is a mistake now too."""
+    section = recipe.tokenizer
+    if section is None or section.base is None or section.expand is None or not isinstance(section.expand.size, int):
+        return
+    try:
+        state = json.loads(Path(section.base, "tokenizer.json").read_text(encoding="utf-8"))
+        last = max([*state["model"]["vocab"].values(), *(token["id"] for token in state["added_tokens"])])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return  # an artifact, a `.model` alone, or nothing that can be read: the stage says what is wrong
+    try:
+        require_growth(section.expand.size, last + 1)
+    except StageError as error:
+        raise RecipeError([f"{recipe.place_of('tokenizer.base')}tokenizer.expand.size: {error}"]) from None
+
+
+def _refuse_other_files(recipe: Recipe, plan: Plan, pins: Pins) -> None:
+    """Files that surely are not of the format which a source says (Parquet as text) are a mistake now too."""
+    problems = []
+    for name, source in recipe.sources.items():
+        step = plan.steps.get(f"{INGEST.name}/{name}")
+        found = pins[step.id].get("paths") if step and step.state == "run" else None
+        if not isinstance(found, tuple):
+            continue
+        from tasks.ingest.file_kinds import refusal  # decoders of every compression: not for commands without a recipe
+
+        place = recipe.place_of(f"sources.{name}.ingest.paths")
+        refused = [why for pin in found if (why := refusal(Path(pin.path), source.ingest.format))]
+        problems += [f"{place}sources.{name}.ingest.paths: {why}" for why in refused[:FILES_SHOWN]]
+        if len(refused) > FILES_SHOWN:
+            problems.append(f"{place}sources.{name}.ingest.paths: {len(refused) - FILES_SHOWN:,} more like these")
+    if problems:
+        raise RecipeError(problems)
+
+
+def _refuse_other_indexes(recipe: Recipe, plan: Plan) -> None:
+    """Earlier crawls whose index cannot be compared with this one are a mistake now too."""
+    if recipe.dedup is None:
+        return
+    wanted = {name: getattr(recipe.dedup, name) for name in SIGNING} | {"version": SIGNATURES.version}
+    for step in plan.steps.values():
+        if step.state != "run":
+            continue
+        for reference, artifact in zip(recipe.dedup.history, step.external.get("history", ()), strict=False):
+            try:
+                check_index(artifact, wanted)
+            except StageError as error:
+                raise RecipeError([f"{recipe.place_of(reference)}{error}"]) from None

@@ -1,0 +1,98 @@
+"""What `null` means in a recipe: "without".
+
+- Where a value may be absent, it is absent. Where there must be one, null is refused, whatever the default: without a
+  guard is not with the guard's defaults. Maps and lists that are empty by default are empty.
+- In a map of named things (`sources`, `benchmarks`, `mixture`) it takes the thing out. Where there is none of that
+  name, it is a misspelling and refused.
+- A value that an extended recipe states is taken back: the default holds. (Not so for sections: write {}.)
+- An unknown key is unknown with null as with any value; it is left for the models to refuse.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import pydantic
+from pydantic.fields import FieldInfo
+
+from flows.recipe.errors import annotations_at, members, nearest
+from flows.recipe.file import Document, KeyPath, dotted
+
+
+def settle_nulls(document: Document, model: type[pydantic.BaseModel]) -> list[str]:
+    """Take out of the document's data what `null` takes out; returns the problems with the nulls that mean nothing."""
+    problems: list[str] = []
+    _settle(document.data, (), document, model, problems)
+    return problems
+
+
+def _settle(value: Any, path: KeyPath, document: Document, model: type[pydantic.BaseModel], problems: list[str]) -> None:
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            _settle(item, (*path, index), document, model, problems)
+    elif isinstance(value, dict):
+        for key, item in list(value.items()):
+            here = (*path, key)
+            if item is not None:
+                _settle(item, here, document, model, problems)
+                continue
+            stays, problem = _meaning(here, value, here in document.replaced, model)
+            if problem:
+                problems.append(f"{document.place(here)}: {dotted(here)}: {problem}")
+            if not stays:
+                del value[key]
+
+
+def _meaning(
+    path: KeyPath, siblings: Mapping[str, Any], replaced: bool, model: type[pydantic.BaseModel]
+) -> tuple[bool, str]:
+    """Whether a null stays in the data as a value, and what is wrong with it."""
+    key, around = str(path[-1]), annotations_at(model, path[:-1])
+    fields = [
+        info
+        for found in around
+        if isinstance(found, type) and issubclass(found, pydantic.BaseModel)
+        for name, info in found.model_fields.items()
+        if key in (name, info.alias)
+    ]
+    if fields:
+        return _of_field(fields[0], key, replaced)
+    values = [typing.get_args(found)[1] for found in around if typing.get_origin(found) is dict]
+    if not values:
+        return True, ""  # an unknown key, or data of any form
+    if Any in values or any(type(None) in members(value) for value in values):
+        return True, ""
+    if replaced:
+        return False, ""
+    there = [str(name) for name, value in siblings.items() if value is not None]
+    listed = f"there is: {', '.join(there) or 'nothing'}"
+    return False, f"null takes out what an extended recipe has, and there is no {key!r}{nearest(key, there)}; {listed}"
+
+
+def _of_field(info: FieldInfo, key: str, replaced: bool) -> tuple[bool, str]:
+    kinds = members(info.annotation)
+    if info.is_required():
+        return True, ""  # refused by its type
+    default = info.get_default(call_default_factory=True)
+    if type(None) in kinds:
+        return default is not None, ""
+    if isinstance(default, (Mapping, list, tuple)) and not default:
+        return False, ""
+    if isinstance(default, pydantic.BaseModel) and isinstance(default.model_dump(), dict):  # a duration is no section
+        keys = ", ".join(inner.alias or name for name, inner in type(default).model_fields.items())
+        return False, f"null means without, and there is always a {key}; write {{}} for its defaults, or set {keys}"
+    if replaced:
+        return False, ""
+    empty = "[] for none, or " if isinstance(default, (list, tuple)) else ""
+    return False, (
+        f"null means without, and this cannot be left out; write {empty}a value, or take the line out for the default "
+        f"({_shown(default)})"
+    )
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"[{', '.join(map(str, default))}]" if isinstance(default, (list, tuple)) else str(default)

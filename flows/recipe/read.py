@@ -1,0 +1,109 @@
+"""From a recipe's file to a checked `Recipe` whose file references are absolute."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from flows.recipe.checks import problems_between
+from flows.recipe.errors import located_problem, problems_of
+from flows.recipe.file import Document, KeyPath, RecipeError, dotted, load
+from flows.recipe.nulls import settle_nulls
+from flows.recipe.references import ARTIFACT_SCHEME, NAMED_FILES, ArtifactReference
+from flows.recipe.sections import Recipe
+from infra.stage import FILE, Parameters
+
+
+def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read and check a recipe; file references come out absolute. Raises `RecipeError` with every problem found."""
+    document = load(file, overrides)
+    meaningless = settle_nulls(document, Recipe)
+    for language, section in (document.data.get("language_models") or {}).items():
+        if isinstance(section, dict):
+            section.setdefault("language", language)
+    try:
+        recipe = Recipe.model_validate(document.data)
+    except pydantic.ValidationError as error:
+        raise RecipeError([*meaningless, *problems_of(error, Recipe, document)]) from None
+    if problems := [*meaningless, *(located_problem(problem, document) for problem in problems_between(recipe))]:
+        raise RecipeError(problems)
+    located: Recipe = _locate(recipe, (), document)
+    problems = _bad_references(located, document)
+    if problems:
+        raise RecipeError(problems)
+    for path, references in located.file_references().items():
+        place = str(document.place(tuple(path.split("."))))
+        located._places.update(dict.fromkeys((*references, path), place))
+    for number, reference in enumerate(located.dedup.history if located.dedup else ()):
+        located._places[reference] = str(document.place(("dedup", "history", number)))
+    return located
+
+
+def recipe_schema() -> dict[str, Any]:
+    """JSON schema of recipes, for editors."""
+    return Recipe.model_json_schema()
+
+
+def _locate(value: Any, path: KeyPath, document: Document) -> Any:
+    """Make relative file references absolute, from the folder of the file that states them."""
+    if isinstance(value, Parameters):
+        changes: dict[str, Any] = {}
+        for name, info in type(value).model_fields.items():
+            item, here = getattr(value, name), (*path, info.alias or name)
+            if FILE not in info.metadata:
+                changes[name] = _locate(item, here, document)
+            elif isinstance(item, str):
+                changes[name] = _absolute(item, here, document)
+            elif item is not None:
+                changes[name] = tuple(_absolute(one, (*here, index), document) for index, one in enumerate(item))
+        changed = {name: item for name, item in changes.items() if item is not getattr(value, name)}
+        return value.model_copy(update=changed) if changed else value
+    if isinstance(value, dict):
+        return {key: _locate(item, (*path, key), document) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_locate(item, (*path, index), document) for index, item in enumerate(value))
+    return value
+
+
+def _absolute(reference: str, path: KeyPath, document: Document) -> str:
+    """A path made absolute; names of packaged files, hub names, URLs and artifacts stay as they are."""
+    if reference in NAMED_FILES or "://" in reference or reference.startswith(ARTIFACT_SCHEME):
+        return reference
+    if not reference:
+        raise RecipeError([f"{document.place(path)}: {dotted(path)}: is an empty path; name a file"])
+    stated = Path(reference)
+    with contextlib.suppress(RuntimeError):  # ~nobody stays as it is: a file that is not there
+        stated = stated.expanduser()
+    found = (document.place(path).folder / stated).absolute()
+    looks_like_path = reference.startswith((".", "/", "~")) or any(sign in reference for sign in "*?[")
+    if looks_like_path or "/" not in reference or Path(reference).suffix or found.exists() or glob(str(found)):
+        return str(Path(*found.parts)) if ".." not in found.parts else str(_normal(found))
+    return reference
+
+
+def _normal(path: Path) -> Path:
+    """Remove `..` without following links."""
+    parts: list[str] = []
+    for part in path.parts:
+        if part == "..":
+            parts.pop()
+        else:
+            parts.append(part)
+    return Path(*parts)
+
+
+def _bad_references(recipe: Recipe, document: Document) -> list[str]:
+    problems = []
+    for path, references in recipe.file_references().items():
+        for reference in references:
+            if reference.startswith(ARTIFACT_SCHEME):
+                try:
+                    ArtifactReference.parse(reference)
+                except ValueError as error:
+                    problems.append(f"{document.place(tuple(path.split('.')))}: {path}: {error}")
+    return problems

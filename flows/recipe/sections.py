@@ -1,0 +1,221 @@
+"""The recipe: one YAML file that says everything. Composes the stages' parameters; holds none of its own logic.
+
+A section of a source holds the parameters of an annotator and, under `keep`, what `cut` makes of its columns.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+import pydantic
+
+from flows.recipe.errors import nearest
+from infra.engine.config import EngineConfig
+from infra.stage import Parameters
+from tasks.benchmarks.model import Benchmark
+from tasks.binning.stage import BinningParameters
+from tasks.decontaminate.stage import DecontaminateParameters
+from tasks.dedup.stage import DedupParameters
+from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep
+from tasks.evaluation.stage import EvaluationParameters
+from tasks.ingest.stage import IngestParameters
+from tasks.langid.stage import LangidParameters
+from tasks.language_model.stage import LanguageModelParameters
+from tasks.line_dedup.stage import LineDedupParameters
+from tasks.model.stage import ModelParameters
+from tasks.perplexity.stage import PerplexityParameters
+from tasks.quality.stage import QualityParameters
+from tasks.select.stage import SelectParameters
+from tasks.signatures.stage import SignaturesParameters
+from tasks.text.lsh import bands_for
+from tasks.tokenizer.stage import TokenizerParameters
+from tasks.training.stage import TrainingSection
+
+Name = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+"""Names become folders and dashboard keys."""
+
+
+class LangidSection(LangidParameters):
+    """Language identification of a source, and which languages stay."""
+
+    keep: LanguageKeep | None = None
+
+
+class QualitySection(QualityParameters):
+    """Quality rules of a source, and which of them drop documents."""
+
+    keep: RulesKeep | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _keeps_by_what_it_measures(self) -> Self:
+        for name in self.keep.unknown(self.rules) if self.keep else ():
+            groups = dict.fromkeys(rule.partition(".")[0] for rule in self.rules)
+            guess = nearest(name, [*groups, *self.rules])
+            raise ValueError(
+                f"keep names {name!r}, which `rules` does not measure{guess}; add it to `rules`, or name one of "
+                f"{', '.join(groups)} or of {', '.join(self.rules)}"
+            )
+        return self
+
+
+class PerplexitySection(PerplexityParameters):
+    """Perplexity of a source under the recipe's `language_models`, and which buckets stay."""
+
+    keep: BucketKeep | None = None
+
+
+class Source(Parameters):
+    """A named input corpus. Without a category it is reference text only: for language models, never for training."""
+
+    ingest: IngestParameters
+    line_dedup: LineDedupParameters | None = None
+    langid: LangidSection | None = None
+    quality: QualitySection | None = None
+    perplexity: PerplexitySection | None = None
+    category: Name | dict[Name, Name] | None = None
+
+    def categories(self) -> tuple[str, ...]:
+        """The categories this source feeds."""
+        if self.category is None:
+            return ()
+        return (self.category,) if isinstance(self.category, str) else tuple(dict.fromkeys(self.category.values()))
+
+
+class LanguageModelSection(LanguageModelParameters):
+    """A language model trained on the reference text of `sources`; its key is the language."""
+
+    language: str = ""
+    sources: tuple[Name, ...] = pydantic.Field(min_length=1)
+
+
+class Percentiles(Parameters):
+    """Percentiles of perplexity that part head from middle and middle from tail, per language."""
+
+    head: float = pydantic.Field(default=30.0, ge=0.0, le=100.0)
+    middle: float = pydantic.Field(default=60.0, ge=0.0, le=100.0)
+
+    @pydantic.model_validator(mode="after")
+    def _ascending(self) -> Self:
+        if self.head > self.middle:
+            raise ValueError(f"head is percentile {self.head:g}, above middle's {self.middle:g}; head is the lower one")
+        return self
+
+
+class DedupSection(DedupParameters, SignaturesParameters):
+    """Signatures and deduplication, which share their shape: `bands` and `rows` given, or derived from `threshold`.
+
+    Where `threshold` is stated and `verify` is not, `verify` is the threshold too.
+    """
+
+    threshold: float | None = pydantic.Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Jaccard similarity that bands and rows are to fit, instead of stating them; also `verify`, where "
+        "that is not stated",
+    )
+    hashes: int = pydantic.Field(
+        default=112, ge=1, le=1_024, description="with threshold: MinHash values to divide into bands, at most"
+    )
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _derive(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("threshold") is None:
+            if isinstance(data, dict) and "hashes" in data:
+                raise ValueError("`hashes` belongs to `threshold`; without it, bands * rows is their number")
+            return data
+        if stated := [name for name in ("bands", "rows") if name in data]:
+            raise ValueError(f"state either `threshold` or {' and '.join(stated)}: the first is there to derive them")
+        try:
+            bands, rows = bands_for(
+                float(data["threshold"]), int(data.get("hashes", cls.model_fields["hashes"].default))
+            )
+        except (TypeError, ValueError):
+            return data  # the fields' own limits say what is wrong
+        return {"verify": data["threshold"], **data, "bands": bands, "rows": rows}
+
+
+class DecontaminateSection(DecontaminateParameters):
+    """Which of the recipe's benchmarks to look for (all by default), and what becomes of contaminated documents.
+
+    They `drop`; or only the `passage` goes, and documents that would lose more than `passage_share` of their text; or
+    nothing goes and the `report` counts them.
+    """
+
+    against: tuple[Name, ...] | None = None  # type: ignore[assignment]  # names here, benchmarks in the stage
+    action: Literal["drop", "passage", "report"] = "drop"
+    passage_share: float = pydantic.Field(default=0.5, gt=0.0, le=1.0)
+
+    @pydantic.field_validator("against", mode="before")
+    @classmethod
+    def _files_only(cls, against: Any) -> Any:
+        return against
+
+
+class EvaluationSection(EvaluationParameters):
+    """Which models answer which benchmarks: `base`, `model` (before training) or a phase; all phases by default."""
+
+    models: tuple[Name, ...] | None = None
+    tasks: tuple[Name, ...] = ()
+    benchmarks: dict[str, Benchmark] = pydantic.Field(default_factory=dict, exclude=True)
+    """Filled from the recipe's `benchmarks`; not written here."""
+
+
+class Recipe(Parameters):
+    """A whole recipe; sections that are missing leave their stages out, but dedup: what leaves it out is null."""
+
+    name: Name
+    store: str = "artifacts"
+    engine: EngineConfig = EngineConfig()
+    sources: dict[Name, Source] = pydantic.Field(default_factory=dict)
+    language_models: dict[Name, LanguageModelSection] = pydantic.Field(default_factory=dict)
+    percentiles: Percentiles = Percentiles()
+    benchmarks: dict[Name, Benchmark] = pydantic.Field(default_factory=dict)
+    dedup: DedupSection | None = DedupSection()
+    decontaminate: DecontaminateSection | None = None
+    select: SelectParameters = SelectParameters()
+    tokenizer: TokenizerParameters | None = None
+    model: ModelParameters | None = None
+    binning: BinningParameters | None = None
+    training: TrainingSection | None = None
+    evaluation: EvaluationSection | None = None
+    _places: dict[str, str] = pydantic.PrivateAttr(default_factory=dict)
+
+    def place_of(self, reference: str) -> str:
+        """`file:line: ` of what names a file, to put before a problem with it; nothing where that is not known.
+
+        `reference`: the file, or (where several parameters name it) the parameter's path, such as `model.base`.
+        """
+        return f"{self._places[reference]}: " if reference in self._places else ""
+
+    def categories(self) -> dict[str, tuple[str, ...]]:
+        """Category -> the sources that feed it."""
+        found: dict[str, tuple[str, ...]] = {}
+        for name, source in self.sources.items():
+            for category in source.categories():
+                found[category] = (*found.get(category, ()), name)
+        return found
+
+    def searched_for(self) -> tuple[str, ...]:
+        """The benchmarks that documents are searched for."""
+        if self.decontaminate is None:
+            return ()
+        return tuple(self.benchmarks) if self.decontaminate.against is None else self.decontaminate.against
+
+    def evaluated_models(self) -> tuple[str, ...]:
+        """The models the evaluation section asks for."""
+        phases = tuple(phase.name for phase in self.training.phases) if self.training else ()
+        if self.evaluation is None:
+            return ()
+        return self.evaluation.models or phases or ("model",)
+
+    def warnings(self) -> list[str]:
+        """What is allowed but probably not meant."""
+        if self.training is None or self.binning is None:
+            return []
+        return self.training.warnings(self.binning.sequence_length)
+
+    def data(self) -> dict[str, Any]:
+        """The recipe with defaults filled in, as JSON."""
+        return self.model_dump(mode="json", by_alias=True)

@@ -1,0 +1,1 @@
+"""Walk a plan, and keep the record and the results of a run."""

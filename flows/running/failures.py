@@ -1,0 +1,206 @@
+"""What to do after a failure, by its cause. "Run the same command again" is for what may go better the next time.
+
+An error of a stage says its own next action; this adds what the stage cannot know. What nobody foresaw is a bug.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import shutil
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.build import LedgerDoesNotBalance
+from infra.engine import ShardFailed
+from infra.engine.launch import LaunchError
+from infra.stage import GateError, StageError
+from infra.store import Damaged, NotDeterministic
+
+AGAIN = "What is finished is kept; then run the same command again to go on from there"
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to print after an error, and whether its traceback helps anybody."""
+
+    action: str
+    traceback: bool = False
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An error, and where it happened: the step's id ("" outside of steps), the store's folder and the run's record."""
+
+    error: BaseException
+    step: str = ""
+    store: str = ""
+    record: str = ""
+
+    def chain(self) -> Iterator[BaseException]:
+        """The error, what it was raised from, and so on."""
+        error: BaseException | None = self.error
+        seen: set[int] = set()
+        while error is not None and id(error) not in seen:
+            seen.add(id(error))
+            yield error
+            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+    def has_errno(self, *numbers: int) -> OSError | None:
+        """The first error of the operating system with one of these numbers."""
+        found = (error for error in self.chain() if isinstance(error, OSError) and error.errno in numbers)
+        return next(found, None)
+
+    def says(self, pattern: str) -> bool:
+        """Whether an error of the chain says so, or the last lines of a process that it tells of."""
+        return any(re.search(pattern, str(error), re.IGNORECASE) for error in self.chain())
+
+
+def advise(failure: Failure) -> Advice:
+    """The next action for a failure."""
+    for kind in _KINDS:
+        advice = kind(failure)
+        if advice is not None:
+            return advice
+    return _bug(failure)
+
+
+def _speaks_for_itself(failure: Failure) -> Advice | None:
+    return Advice("") if isinstance(failure.error, (GateError, Damaged, NotDeterministic)) else None
+
+
+def _wrong_sums(failure: Failure) -> Advice | None:
+    return _bug(failure, traceback=False) if isinstance(failure.error, LedgerDoesNotBalance) else None
+
+
+def _disk_full(failure: Failure) -> Advice | None:
+    error = failure.has_errno(errno.ENOSPC, errno.EDQUOT)
+    if error is None and not failure.says(r"no space left on device|disk quota exceeded"):
+        return None
+    place = _folder(error.filename if error is not None and error.filename else failure.store)
+    free = f" ({shutil.disk_usage(place).free / 1e9:.1f} GB free in {place})" if place else ""
+    store = f" --store {failure.store}" if failure.store else ""
+    return Advice(f"the disk is full{free}: make room (puna artifacts gc{store} lists what can go). {AGAIN}")
+
+
+def _not_permitted(failure: Failure) -> Advice | None:
+    error = failure.has_errno(errno.EACCES, errno.EPERM, errno.EROFS)
+    if error is None:
+        return None
+    what = error.filename or failure.store
+    return Advice(f"this user may not use {what} ({error.strerror}): change its permissions or owner. {AGAIN}")
+
+
+def _too_many_files(failure: Failure) -> Advice | None:
+    if failure.has_errno(errno.EMFILE, errno.ENFILE) is None and not failure.says("too many open files"):
+        return None
+    return Advice(f"too many files are open: raise the limit (ulimit -n 65536), or lower engine.workers. {AGAIN}")
+
+
+def _bad_disk(failure: Failure) -> Advice | None:
+    error = failure.has_errno(errno.EIO, errno.ESTALE)
+    if error is None:
+        return None
+    what = error.filename or failure.store
+    return Advice(f"the disk below {what} fails ({error.strerror}): look at it, then: puna artifacts verify. {AGAIN}")
+
+
+def _out_of_memory(failure: Failure) -> Advice | None:
+    killed = any(isinstance(error, LaunchError) and error.returncode == -9 for error in failure.chain())
+    short = any(isinstance(error, MemoryError) for error in failure.chain()) or failure.says(
+        r"out of memory|can't allocate memory|cannot allocate memory|bad_alloc|MemoryError"
+    )
+    if not killed and not short:
+        return None
+    stage = failure.step.partition("/")[0]
+    lower = {"training": "training.micro_batch", "evaluation": "evaluation.batch_size"}.get(stage, "engine.workers")
+    how = "was killed from outside, most likely as memory ran out" if killed else "ran out of memory"
+    return Advice(f"{failure.step or 'puna'} {how}: lower {lower}, or free memory. {AGAIN}")
+
+
+def _gone_server(failure: Failure) -> Advice | None:
+    """Prefect's client, which stages talk through, lost its server."""
+    transport = ("httpx.", "httpcore.", "prefect.exceptions.")
+    lost = any(f"{type(error).__module__}.".startswith(transport) for error in failure.chain())
+    if isinstance(failure.error, StageError) or not (lost or failure.says("failed to reach API")):
+        return None
+    from flows.monitoring.server import log_file
+
+    return Advice(
+        "the Prefect server stopped answering (puna dashboard status; the output of one that puna started is in "
+        f"{log_file()}). {AGAIN}: a server of puna's own is started anew"
+    )
+
+
+def _worker_died(failure: Failure) -> Advice | None:
+    return Advice(_goes_on(failure)) if isinstance(failure.error, ShardFailed) else None
+
+
+def _process_failed(failure: Failure) -> Advice | None:
+    """A training or evaluation process that ended by itself: with a sentence, or with a traceback that is a bug's."""
+    ended = next((error for error in failure.chain() if isinstance(error, LaunchError)), None)
+    if ended is None:
+        return None
+    if "Traceback (most recent call last)" in ended.tail or ended.returncode < 0:
+        return _bug(failure, traceback=False)
+    return Advice(_goes_on(failure))
+
+
+def _stage_error(failure: Failure) -> Advice | None:
+    return Advice(_goes_on(failure)) if isinstance(failure.error, StageError) else None
+
+
+_KINDS: tuple[Callable[[Failure], Advice | None], ...] = (
+    _speaks_for_itself,
+    _wrong_sums,
+    _disk_full,
+    _not_permitted,
+    _too_many_files,
+    _bad_disk,
+    _out_of_memory,
+    _gone_server,
+    _worker_died,
+    _process_failed,
+    _stage_error,
+)
+
+
+def in_words(error: BaseException) -> str:
+    """The error's own words; an error of the operating system without its number, a bare one by its name."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    text = str(error)
+    return (
+        text if isinstance(error, StageError) else f"{type(error).__name__}: {text}" if text else type(error).__name__
+    )
+
+
+def traceback_of(error: BaseException) -> str:
+    """An error's traceback; of one that came from a worker process, that of the worker."""
+    remote = error.__cause__
+    if type(remote).__name__ == "RemoteTraceback":
+        return str(remote)
+    return "".join(traceback.format_exception(error)).rstrip()
+
+
+def _goes_on(failure: Failure) -> str:
+    return f"finished stages are kept: once this is mended, a run goes on at {failure.step}" if failure.step else ""
+
+
+def _bug(failure: Failure, *, traceback: bool = True) -> Advice:
+    record = f" It is in {failure.record} too." if failure.record else ""
+    return Advice(
+        "nobody foresaw this, so it is a bug of puna or of a library, and would come again. Please report it where you "
+        f"have puna from, with the output above, the recipe and what `puna doctor` prints.{record}",
+        traceback,
+    )
+
+
+def _folder(place: str | bytes | int | None) -> Path | None:
+    """The nearest folder that is there, of a local path."""
+    if not isinstance(place, str) or "://" in place or not place:
+        return None
+    path = Path(place)
+    return next((folder for folder in (path, *path.parents) if folder.is_dir()), None)

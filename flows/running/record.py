@@ -1,0 +1,74 @@
+"""The record of a run in the store: who runs it, with what plan, and how it ended.
+
+A record that says "running" while its process is gone belongs to a killed run; the next run marks it "crashed", in the
+store and on the dashboard, so that neither lies.
+"""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+from typing import Any, Literal
+
+from flows.planning.plan import Plan
+from infra.stage import JSON
+from infra.store import Store
+from infra.store.lease import is_alive, process_identity
+
+Status = Literal["running", "completed", "failed", "interrupted", "crashed", "stopped-by-gate"]
+
+
+def new_run_id(recipe: str) -> str:
+    """`20261121-093012-demo-3fa9`: sorts by time, names the recipe."""
+    now = datetime.datetime.now(datetime.UTC)
+    return f"{now:%Y%m%d-%H%M%S}-{recipe}-{secrets.token_hex(2)}"
+
+
+class RunRecord:
+    """The record of one run; every change is written at once."""
+
+    def __init__(self, store: Store, run: str, plan: Plan, argv: list[str], recipe_data: JSON) -> None:
+        self.run = run
+        self._store = store
+        self._record: dict[str, Any] = {
+            "run": run,
+            "recipe": plan.recipe,
+            "status": "running",
+            "owner": process_identity(),
+            "argv": argv,
+            "started": _now(),
+            "stages": plan.to_json(),
+            "pins": {
+                step.id: {path: [vars(pin) for pin in pins] for path, pins in step.pins.items()}
+                for step in plan.steps.values()
+            },
+            "recipe_data": recipe_data,
+        }
+        self._write()
+
+    def update(self, **changes: JSON) -> None:
+        """Change top-level fields."""
+        self._record.update(changes)
+        self._write()
+
+    def end(self, status: Status, stages: list[dict[str, Any]], failure: str = "") -> None:
+        """Write the end; `failure` is the traceback of what ended it early."""
+        ended: dict[str, JSON] = {"status": status, "finished": _now(), "stages": stages}
+        self.update(**ended, **({"failure": failure} if failure else {}))
+
+    def _write(self) -> None:
+        self._store.write_run(self.run, self._record)
+
+
+def mark_crashed(store: Store) -> list[str]:
+    """Mark the records of killed runs as crashed and return their ids."""
+    crashed = []
+    for record in store.runs():
+        if record["status"] == "running" and is_alive(record["owner"]) is False:
+            store.write_run(record["run"], record | {"status": "crashed", "finished": _now()})
+            crashed.append(record["run"])
+    return crashed
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

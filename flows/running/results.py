@@ -1,0 +1,54 @@
+"""What became of a plan, as `puna run --json` prints it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flows.planning.plan import Plan
+from flows.running.walk import StepFailed
+from infra.store import Artifact
+from tasks.report.notes import notes_of
+
+
+class Results:
+    """What became of every step of a plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.built: dict[str, Artifact] = {}
+        self.failure: StepFailed | None = None
+
+    def stages(self) -> list[dict[str, Any]]:
+        """The stages of `puna run --json`."""
+        rows = []
+        for row, step in zip(self.plan.to_json(), self.plan.steps.values(), strict=True):
+            artifact = self.built.get(step.id) or step.artifact
+            result, why, seconds = row["result"], row["why"], None
+            if step.state == "run":
+                result = "built" if step.id in self.built else "skipped"
+                if self.failure is not None and self.failure.step.id == step.id:
+                    result, why = "failed", str(self.failure.cause)
+                if step.id in self.built and artifact is not None:
+                    seconds = artifact.manifest["timings"]["seconds"]
+            path = artifact.data.url if artifact is not None and result in ("hit", "built") else None
+            rows.append(row | {"result": result, "why": why, "seconds": seconds, "path": path})
+        return rows
+
+    def to_json(self, run: str | None, status: str) -> dict[str, Any]:
+        """The one object `puna run --json` prints."""
+        found = {step.id: step.artifact for step in self.plan.steps.values() if step.artifact} | self.built
+        artifacts = {id: found[id] for id in self.plan.steps if id in found}  # in the plan's order, not as they ended
+        by_stage: dict[str, list[Artifact]] = {}
+        for artifact in artifacts.values():
+            by_stage.setdefault(artifact.stage, []).append(artifact)
+        scores = {a.name: a.statistics.get("scores", {}) for a in by_stage.get("evaluation", ())}
+        report = next((drawn for drawn in by_stage.get("report", ()) if drawn.records.exists("report.html")), None)
+        return {
+            "run": run,
+            "recipe": self.plan.recipe,
+            "status": status,
+            "stages": self.stages(),
+            "report": str(report.records.local("report.html")) if report else None,
+            "scores": scores,
+            "notes": notes_of(by_stage),
+        }

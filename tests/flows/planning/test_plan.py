@@ -1,0 +1,200 @@
+"""Versions through a graph, hits and reasons, selections; walking it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from flows.planning.graph import Graph
+from flows.planning.plan import Plan, Selection, make_plan
+from flows.planning.resolve import resolve
+from flows.recipe.file import RecipeError
+from flows.recipe.references import ArtifactReference
+from flows.running.walk import StepFailed, walk
+from infra.build import Order, build
+from infra.engine.base import Inline
+from infra.stage import FilePath, Parameters, Stage
+from infra.store import Artifact, Store
+from tests.toy import TOY, ToyParameters
+
+OTHER = ArtifactReference.parse("artifact:other/toy/a@latest")
+
+
+def diamond(**words: str) -> Graph:
+    """a -> b, c -> d."""
+    graph = Graph()
+    a = graph.add(TOY, "a", ToyParameters(word=words.get("a", "a")))
+    b = graph.add(TOY, "b", ToyParameters(word=words.get("b", "b")), up=a)
+    c = graph.add(TOY, "c", ToyParameters(word=words.get("c", "c")), up=a)
+    graph.add(TOY, "d", ToyParameters(word=words.get("d", "d")), up=[b, c])
+    return graph
+
+
+def run(graph: Graph, store: Store, selection: Selection | None = None) -> Plan:
+    """Plan and build everything that must run, as a pipeline does."""
+    plan = make_plan(graph, resolve(graph), store, "r", selection)
+
+    def one(step: object, inputs: Mapping[str, tuple[Artifact, ...]]) -> Artifact:
+        order = Order(step.node.stage, step.node.name, step.version, step.node.parameters, inputs, step.pins)  # type: ignore[attr-defined]
+        artifact = build(order, store, Inline(), force=step.forced)  # type: ignore[attr-defined]
+        store.set_reference("r", artifact, "latest")
+        return artifact
+
+    walk(plan, one, {}, side_by_side=2)
+    return plan
+
+
+def states(plan: Plan) -> dict[str, str]:
+    return {step.node.name: step.state for step in plan.steps.values()}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.at(str(tmp_path / "store"))
+
+
+def test_a_second_run_is_all_hits_and_a_change_reruns_it_and_what_follows(store: Store) -> None:
+    assert set(states(run(diamond(), store)).values()) == {"run"}
+    assert set(states(run(diamond(), store)).values()) == {"hit"}
+    plan = run(diamond(b="B"), store)
+    assert states(plan) == {"a": "hit", "b": "run", "c": "hit", "d": "run"}
+    assert plan.steps["toy/b"].why == "word: b -> B" and plan.steps["toy/d"].why == "input toy/b changed"
+    back = make_plan(diamond(), {id: {} for id in diamond().nodes}, store, "r")
+    assert set(states(back).values()) == {"hit"}
+
+
+def test_selections(store: Store) -> None:
+    with pytest.raises(RecipeError, match=r"its input toy/a .* is not in the store"):
+        run(diamond(), store, Selection(only=("toy/b",)))
+    assert states(run(diamond(), store, Selection(until="toy/b"))) == {
+        "a": "run",
+        "b": "run",
+        "c": "skipped",
+        "d": "skipped",
+    }
+    assert states(run(diamond(), store, Selection(only=("toy/c",)))) == {
+        "a": "hit",
+        "b": "hit",
+        "c": "run",
+        "d": "skipped",
+    }
+    assert states(run(diamond(), store, Selection(start="toy/d")))["d"] == "run"
+    forced = run(diamond(), store, Selection(force=("toy/b",)))
+    assert states(forced) == {"a": "hit", "b": "run", "c": "hit", "d": "hit"}
+    with pytest.raises(RecipeError, match="no such stage; it has: toy/a"):
+        run(diamond(), store, Selection(only=("nothing",)))
+
+
+def test_a_pinned_older_version_enters_what_follows(store: Store) -> None:
+    old = run(diamond(), store).steps["toy/b"].version
+    run(diamond(b="B"), store)
+    plan = make_plan(diamond(b="B"), resolve(diamond()), store, "r", Selection(pins={"toy/b": str(old)}))
+    assert plan.steps["toy/b"].version == old and states(plan) == {"a": "hit", "b": "hit", "c": "hit", "d": "hit"}
+    with pytest.raises(RecipeError, match="--pin toy/b=ffff: the store has"):
+        make_plan(diamond(), resolve(diamond()), store, "r", Selection(pins={"toy/b": "ffff"}))
+
+
+def test_another_recipes_artifact_is_an_input(store: Store) -> None:
+    graph = Graph()
+    graph.add(TOY, "e", ToyParameters(), up=OTHER)
+    plan = make_plan(graph, resolve(graph), store, "r")
+    assert plan.steps["toy/e"].state == "unresolved" and "run the recipe other" in plan.steps["toy/e"].why
+    built = run(diamond(), store)
+    found = store.find("toy", "a", str(built.steps["toy/a"].version))
+    assert found is not None
+    store.set_reference("other", found, "latest")
+    plan = make_plan(graph, resolve(graph), store, "r")
+    assert plan.steps["toy/e"].state == "run" and plan.steps["toy/e"].external == {"up": (found,)}
+
+
+class FileParameters(Parameters):
+    """One file."""
+
+    path: FilePath
+
+
+def test_a_files_content_enters_the_version_and_its_place_does_not(store: Store, tmp_path: Path) -> None:
+    def version(path: Path) -> str | None:
+        graph = Graph()
+        graph.add(Stage("file", 1, FileParameters, "x:y", ""), "a", FileParameters(path=str(path)))
+        return make_plan(graph, resolve(graph), store, "r").steps["file/a"].version
+
+    for folder, text in (("one", "same"), ("two", "same"), ("three", "other")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "f.txt").write_text(text)
+    one, two, three = (version(tmp_path / folder / "f.txt") for folder in ("one", "two", "three"))
+    assert one == two != three
+    assert version(tmp_path / "nowhere" / "f.txt") is None
+
+
+def test_independent_steps_run_side_by_side_but_exclusive_ones_do_not(store: Store) -> None:
+    lone = Stage("lone", 1, ToyParameters, "tests.toy:run", "", exclusive=True)
+    graph = Graph()
+    for name in "ab":
+        graph.add(TOY, name, ToyParameters(word=name))
+        graph.add(lone, name, ToyParameters(word=name))
+    plan = make_plan(graph, {id: {} for id in graph.nodes}, store, "r")
+    running: dict[str, int] = {"toy": 0, "lone": 0}
+    most: dict[str, int] = {"toy": 0, "lone": 0}
+    lock, both = threading.Lock(), threading.Barrier(2)
+
+    def one(step: object, inputs: object) -> Artifact:
+        stage = step.node.stage.name  # type: ignore[attr-defined]
+        with lock:
+            running[stage] += 1
+            most[stage] = max(most[stage], running[stage])
+        if stage == "toy":
+            both.wait(timeout=120)  # neither ends before the other has begun
+        else:
+            time.sleep(0.1)
+        with lock:
+            running[stage] -= 1
+        return None  # type: ignore[return-value]
+
+    walk(plan, one, {}, side_by_side=4)
+    assert most == {"toy": 2, "lone": 1}
+
+
+def test_the_first_failure_stops_what_has_not_begun(store: Store) -> None:
+    plan = make_plan(diamond(), resolve(diamond()), store, "r")
+    begun: list[str] = []
+
+    def one(step: object, inputs: object) -> Artifact:
+        begun.append(step.node.name)  # type: ignore[attr-defined]
+        if step.node.name == "b":  # type: ignore[attr-defined]
+            raise ValueError("b is bad")
+        return None  # type: ignore[return-value]
+
+    with pytest.raises(StepFailed, match="toy/b failed: b is bad"):
+        walk(plan, one, {}, side_by_side=1)
+    assert begun == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("selector", "guess"),
+    [("a", "'toy/a'"), ("other/b", "'toy/b'"), ("tyo", "'toy'"), ("toy/aa", "'toy/a'"), ("injct", "'toy/inject'")],
+)
+def test_a_selector_that_names_no_stage_is_told_the_one_of_that_name(selector: str, guess: str, store: Store) -> None:
+    graph = diamond()
+    graph.add(TOY, "inject", ToyParameters())
+    for selection in (Selection(only=(selector,)), Selection(pins={selector: "1"}), Selection(force=(selector,))):
+        with pytest.raises(RecipeError) as refused:
+            make_plan(graph, resolve(graph), store, "r", selection)
+        assert f"(did you mean {guess}?)" in str(refused.value)
+
+
+def test_an_artifact_that_was_deleted_was_built(store: Store) -> None:
+    plan = run(diamond(), store)
+    version = plan.steps["toy/b"].version
+    store.root.child(f"toy/b/{version}").remove()
+    after = make_plan(diamond(), resolve(diamond()), store, "r")
+    assert after.steps["toy/b"].why == f"its artifact is gone from the store (version {version})"
+    other = make_plan(diamond(b="B"), resolve(diamond(b="B")), store, "r")
+    assert other.steps["toy/b"].why == f"its artifact is gone from the store (version {version})"
+    graph = diamond()
+    graph.add(TOY, "new", ToyParameters())
+    assert make_plan(graph, resolve(graph), store, "r").steps["toy/new"].why == "never built"

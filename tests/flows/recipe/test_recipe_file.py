@@ -1,0 +1,64 @@
+"""YAML with places, extends, variables, overrides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.recipe.file import RecipeError, load
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_extends_merges_maps_and_replaces_lists_and_nulls_stay_for_the_models(tmp_path: Path) -> None:
+    write(tmp_path, "base.yaml", "name: base\na: {x: 1, y: 2, z: 3}\nlist: [1, 2]\n")
+    recipe = write(tmp_path, "r.yaml", "extends: base.yaml\nname: r\na:\n  y: 5\n  z: null\nlist: [9]\n")
+    document = load(recipe)
+    assert document.data == {"name": "r", "a": {"x": 1, "y": 5, "z": None}, "list": [9]}
+    assert document.replaced == {("name",), ("a", "y"), ("a", "z"), ("list",)}
+    assert document.place(("a", "x")).file.endswith("base.yaml") and document.place(("a", "x")).line == 2
+    assert document.place(("a", "y")).file.endswith("r.yaml") and document.place(("a", "y")).line == 4
+
+
+def test_variables_take_the_environment_or_a_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = write(tmp_path, "r.yaml", "a: ${PUNA_TEST_X:-here}/file\n")
+    assert load(recipe).data == {"a": "here/file"}
+    monkeypatch.setenv("PUNA_TEST_X", "/there")
+    assert load(recipe).data == {"a": "/there/file"}
+    with pytest.raises(RecipeError, match="PUNA_TEST_UNSET is not set"):
+        load(write(tmp_path, "s.yaml", "a: ${PUNA_TEST_UNSET}\n"))
+
+
+def test_overrides_reach_into_maps_lists_and_named_items(tmp_path: Path) -> None:
+    text = "t:\n  phases:\n  - {name: a, lr: 1}\n  - {name: b, lr: 2}\nq: {gopher.x: {min: 1}}\n"
+    recipe = write(tmp_path, "r.yaml", text)
+    overrides = ["t.phases.b.lr=3", "t.phases.0.lr=0.5", "new.key=[1, 2]", "q.gopher.x.min=7", "q.gopher.y=2"]
+    data = load(recipe, overrides).data
+    assert [phase["lr"] for phase in data["t"]["phases"]] == [0.5, 3]
+    assert data["new"] == {"key": [1, 2]} and data["q"] == {"gopher.x": {"min": 7}, "gopher": {"y": 2}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [1, 2\nb: 3\n", r"r.yaml:\d: is not YAML"),
+        ("a: 1\na: 2\n", r"r.yaml:2: 'a' stands twice"),
+        ("- 1\n", "a recipe is a map of sections"),
+        ("extends: r.yaml\n", "extends itself"),
+        ("extends: nowhere.yaml\n", "cannot be read"),
+    ],
+)
+def test_bad_files_are_refused_with_their_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load(write(tmp_path, "r.yaml", text))
+
+
+@pytest.mark.parametrize("override", ["no-equals", "a.b.c=1", "list.7=1", "list.name=1"])
+def test_bad_overrides_are_refused(tmp_path: Path, override: str) -> None:
+    with pytest.raises(RecipeError, match=r"^-s "):
+        load(write(tmp_path, "r.yaml", "a: 1\nlist: [1, 2]\n"), [override])
