@@ -45,6 +45,24 @@ def test_stages_import_only_infra_shared_packages_and_themselves(path: Path) -> 
     assert not others, f"{own} imports the stages {others}"
 
 
+ROOMS = ("recipe", "planning", "monitoring", "running", "", "cli")
+"""Rooms of `flows`, each of which imports from those before it; "" stands for the flows themselves."""
+
+
+def room(name: str) -> str:
+    """The room of a module of `flows`, given by its dotted name."""
+    words = name.split(".")
+    return words[1] if len(words) > 1 and words[1] in ROOMS else ""
+
+
+@pytest.mark.parametrize("path", modules("flows"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_rooms_of_flows_import_one_way(path: Path) -> None:
+    own = room(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    later = ROOMS[ROOMS.index(own) + 1 :]
+    found = {name for name in imports(path) if name.startswith("flows.") and room(name) in later}
+    assert not found, f"{path.relative_to(ROOT)} imports from a later room: {found}"
+
+
 @pytest.mark.parametrize("path", modules("flows"), ids=lambda p: str(p.relative_to(ROOT)))
 def test_flows_read_only_stage_modules_and_light_ones(path: Path) -> None:
     if path.name in ("pipeline.py", "stage.py", "dashboard.py", "deployments.py"):

@@ -28,7 +28,9 @@ def settle_nulls(document: Document, model: type[pydantic.BaseModel]) -> list[st
     return problems
 
 
-def _settle(value: Any, path: KeyPath, document: Document, model: type[pydantic.BaseModel], problems: list[str]) -> None:
+def _settle(
+    value: Any, path: KeyPath, document: Document, model: type[pydantic.BaseModel], problems: list[str]
+) -> None:
     if isinstance(value, list):
         for index, item in enumerate(value):
             _settle(item, (*path, index), document, model, problems)
