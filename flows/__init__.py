@@ -5,7 +5,8 @@ from pathlib import Path as _Path
 
 # By its file: whose `infra` and `tasks` are found by name is what it settles.
 _spec = _util.spec_from_file_location(
-    "puna_packages", _Path(__file__).resolve().parents[1] / "infra" / "engine" / "bootstrap" / "puna_packages.py"
+    "puna_packages",
+    _Path(__file__).resolve().parents[1] / "infra" / "engine" / "bootstrap" / "puna_packages.py",
 )
 assert _spec is not None and _spec.loader is not None
 _spec.loader.exec_module(_util.module_from_spec(_spec))

@@ -31,8 +31,9 @@ RUN_TAG = "puna-run:"
 """Every stage's flow run carries this tag with the run's id."""
 
 PROCESS_TAG = "puna-process:"
-"""Every flow run of `puna run` carries this tag with host, pid and start of its process: the next run sees by it which
-flow runs were killed, also one killed before its record was written."""
+"""Every flow run of `puna run` carries this tag with host, pid and start of its process: the next
+run sees by it which flow runs were killed, also one killed before its record was written.
+"""
 
 
 def _run_name() -> str:
@@ -53,7 +54,8 @@ def pipeline(
 ) -> dict[str, Any]:
     """Run a recipe; returns what `puna run --json` prints.
 
-    Raises `RecipeError` for a bad recipe and `StepFailed` when a stage fails, after what ran beside it has finished.
+    Raises `RecipeError` for a bad recipe and `StepFailed` when a stage fails, after what ran beside
+    it has finished.
     """
     selection = Selection(tuple(only or ()), from_stage, until_stage, tuple(force or ()), pin or {})
     prepared = prepare(recipe, overrides or (), store, selection)
@@ -69,7 +71,9 @@ def pipeline(
         record = RunRecord(prepared.store, run, plan, sys.argv, prepared.recipe.data())
         record.update(flow_run_id=flow_run.get_id())
         results = Results(plan)
-        status: Status = "interrupted"  # what a signal leaves: KeyboardInterrupt, or Prefect's own for SIGTERM
+        status: Status = (
+            "interrupted"  # what a signal leaves: KeyboardInterrupt, or Prefect's own for SIGTERM
+        )
         try:
             with engines.start(config) as engine:
                 build = functools.partial(
@@ -101,7 +105,9 @@ def pipeline(
         finally:
             cause = results.failure.cause if results.failure else None
             with contextlib.ExitStack() as stack:
-                if status != "completed":  # a full disk or a server that is gone must not hide what went wrong first
+                if (
+                    status != "completed"
+                ):  # a full disk or a server that is gone must not hide what went wrong first
                     stack.enter_context(contextlib.suppress(Exception))
                 record.end(status, results.stages(), traceback_of(cause) if cause else "")
                 publish_run(plan, results.stages(), run)
@@ -125,8 +131,12 @@ def mark_flow_runs_crashed() -> None:
     from prefect.client.schemas.filters import FlowRunFilter
     from prefect.states import Crashed
 
-    unfinished = FlowRunFilter.model_validate({"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}})
+    unfinished = FlowRunFilter.model_validate(
+        {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}}
+    )
     with get_client(sync_client=True) as client:
         for found in client.read_flow_runs(flow_run_filter=unfinished, limit=200):
             if any(_was_killed(tag) for tag in found.tags if tag.startswith(PROCESS_TAG)):
-                client.set_flow_run_state(found.id, Crashed(message="the process was killed"), force=True)
+                client.set_flow_run_state(
+                    found.id, Crashed(message="the process was killed"), force=True
+                )

@@ -65,8 +65,10 @@ def build_stage(
         listener.finished(step, built[0], time.monotonic() - started)
 
     built: list[Artifact] = []
-    # A flow run waits at its end for its heartbeat's thread, which sleeps a second at a time. The pipeline's flow run
-    # has a heartbeat, and stages live and die with it.
+    # A flow run waits at its end for its heartbeat's thread, which sleeps a second at a time. The
+    # pipeline's flow run has a heartbeat, and stages live and die with it.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        stage_flow(stage=node.id, version=version, parameters=node.parameters.model_dump(mode="json"))
+        stage_flow(
+            stage=node.id, version=version, parameters=node.parameters.model_dump(mode="json")
+        )
     return built[0]

@@ -1,4 +1,6 @@
-"""Build one artifact: lease, run the stage, check its ledger, commit. The only place where artifacts come from."""
+"""Build one artifact: lease, run the stage, check its ledger, commit. The only place where
+artifacts come from.
+"""
 
 from __future__ import annotations
 
@@ -53,8 +55,9 @@ def build(
 ) -> Artifact:
     """Return the committed artifact of `order`, doing only the work that no earlier run finished.
 
-    `force` builds again in a fresh attempt. `on_wait(holder)` is called when another living run holds the lease.
-    Raises what the stage raises, or `Damaged` where its inputs are not what was written.
+    `force` builds again in a fresh attempt. `on_wait(holder)` is called when another living run
+    holds the lease. Raises what the stage raises, or `Damaged` where its inputs are not what was
+    written.
     """
     stage, name, version = order.stage, order.name, order.version
     home = store.home(stage.name, name, version)
@@ -67,15 +70,28 @@ def build(
         with blaming_inputs(f"{stage.name}/{name}", inputs, pins):
             attempt = store.attempt(stage, name, version, fresh=force)
             context = Context(
-                stage, name, version, order.parameters, order.inputs, order.pins, attempt, engine, cpu_threads, progress
+                stage,
+                name,
+                version,
+                order.parameters,
+                order.inputs,
+                order.pins,
+                attempt,
+                engine,
+                cpu_threads,
+                progress,
             )
             started = time.time()
             outcome = stage.load()(context)
             _check_ledger(f"{stage.name}/{name}", outcome.ledger)
-            return store.commit(attempt, stage, name, version, _manifest(order, context, outcome, started, run))
+            return store.commit(
+                attempt, stage, name, version, _manifest(order, context, outcome, started, run)
+            )
 
 
-def _manifest(order: Order, context: Context, outcome: Outcome, started: float, run: str) -> dict[str, Any]:
+def _manifest(
+    order: Order, context: Context, outcome: Outcome, started: float, run: str
+) -> dict[str, Any]:
     stage = order.stage
     return {
         "stage": stage.name,
@@ -84,7 +100,9 @@ def _manifest(order: Order, context: Context, outcome: Outcome, started: float, 
         "stage_version": stage.version,
         "bitwise": stage.bitwise,
         "parameters": order.parameters.model_dump(mode="json"),
-        "inputs": {role: [_input(a) for a in artifacts] for role, artifacts in order.inputs.items()},
+        "inputs": {
+            role: [_input(a) for a in artifacts] for role, artifacts in order.inputs.items()
+        },
         "pins": {path: [vars(pin) for pin in pins] for path, pins in order.pins.items()},
         "attempt": context.attempt.id,
         "outputs": sorted(context.outputs, key=lambda output: str(output["path"])),
@@ -112,20 +130,24 @@ def _input(artifact: Artifact) -> dict[str, str]:
 
 
 def _check_ledger(what: str, ledger: Mapping[str, Any] | None) -> None:
-    """read = kept + dropped + failed, in documents and in bytes (with edited), for every source and language."""
+    """read = kept + dropped + failed, in documents and in bytes (with edited), for every source and
+    language.
+    """
     for row in (ledger or {}).get("rows", ()):
         for unit, sides in row["totals"].items():
             out = sum(amount for side, amount in sides.items() if side != "read")
             if sides.get("read", 0) != out:
                 where = f"source {row['source']!r}, language {row['language']!r}"
                 raise LedgerDoesNotBalance(
-                    f"{what}: {where}: read {sides.get('read', 0)} {unit} but accounted for {out} ({sides}). "
-                    "Nothing was committed; please report this with the recipe"
+                    f"{what}: {where}: read {sides.get('read', 0)} {unit} but accounted for {out} "
+                    f"({sides}). Nothing was committed; please report this with the recipe"
                 )
 
 
 def _utc(timestamp: float) -> str:
-    return datetime.datetime.fromtimestamp(timestamp, datetime.UTC).isoformat(timespec="milliseconds")
+    return datetime.datetime.fromtimestamp(timestamp, datetime.UTC).isoformat(
+        timespec="milliseconds"
+    )
 
 
 def _code(stage: Stage) -> dict[str, Any]:
@@ -134,13 +156,19 @@ def _code(stage: Stage) -> dict[str, Any]:
 
 @functools.cache
 def _checkout() -> dict[str, Any]:
-    """The commit this process runs, asked once: its code is what was imported, whatever is edited meanwhile."""
+    """The commit this process runs, asked once: its code is what was imported, whatever is edited
+    meanwhile.
+    """
     root = Path(__file__).resolve().parents[1]
 
     def git(*words: str) -> str:
         try:
             done = subprocess.run(
-                ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=5, check=True
+                ["git", "-C", str(root), *words],
+                capture_output=True,
+                text=True,
+                timeout=5,
+                check=True,
             )
         except (OSError, subprocess.SubprocessError):
             return ""

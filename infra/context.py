@@ -26,7 +26,9 @@ def no_progress(done: float, total: float, unit: str) -> None:
 
 @dataclass(frozen=True)
 class Context:
-    """See the module docstring. `inputs`: role -> artifacts in plan order; `pins`: parameter path -> pinned files."""
+    """See the module docstring. `inputs`: role -> artifacts in plan order; `pins`: parameter path
+    -> pinned files.
+    """
 
     stage: Stage
     name: str
@@ -45,29 +47,43 @@ class Context:
         """The one artifact of a role; `StageError` when there are none or several."""
         found = self.inputs.get(role, ())
         if len(found) != 1:
-            raise StageError(f"{self.stage.name}/{self.name} needs one input {role!r}, the plan gave {len(found)}")
+            raise StageError(
+                f"{self.stage.name}/{self.name} needs one input {role!r}, the plan gave "
+                f"{len(found)}"
+            )
         return found[0]
 
     def pin(self, path: str) -> Path:
         """The local path of the one file pinned for a parameter."""
         found = self.pins.get(path, ())
         if len(found) != 1:
-            raise StageError(f"{self.stage.name}/{self.name} needs one file for {path!r}, the plan gave {len(found)}")
+            raise StageError(
+                f"{self.stage.name}/{self.name} needs one file for {path!r}, the plan gave "
+                f"{len(found)}"
+            )
         return Path(found[0].path)
 
     def map(
-        self, function: ShardFunction, items: Mapping[str, Any], *, timeout_s: float | None = None, here: bool = False
+        self,
+        function: ShardFunction,
+        items: Mapping[str, Any],
+        *,
+        timeout_s: float | None = None,
+        here: bool = False,
     ) -> dict[str, dict[str, JSON]]:
         """Run `function(item, shard)` for every key and return its results in the order of `items`.
 
-        Keys that a killed run completed are not run again. `here` runs in this process instead of the engine's workers.
+        Keys that a killed run completed are not run again. `here` runs in this process instead of
+        the engine's workers.
         """
         engine = Inline() if here else self.engine
         done = {key: record for key in items if (record := self.attempt.completed(key)) is not None}
         todo = [(key, item) for key, item in items.items() if key not in done]
         self.progress(len(done), len(items), "shards")
         run = functools.partial(run_shard, function, self.attempt)
-        for number, record in enumerate(engine.map(run, map(_Work.of, todo), timeout_s=timeout_s), len(done) + 1):
+        for number, record in enumerate(
+            engine.map(run, map(_Work.of, todo), timeout_s=timeout_s), len(done) + 1
+        ):
             done[record["key"]] = record
             self.progress(number, len(items), "shards")
         for key in items:
@@ -80,7 +96,9 @@ class Context:
 
     @contextlib.contextmanager
     def record(self, name: str) -> Iterator[Path]:
-        """Yield a local path to write a log or plot to; it is stored as `records/<name>`, over an older one."""
+        """Yield a local path to write a log or plot to; it is stored as `records/<name>`, over an
+        older one.
+        """
         root = self.attempt.records.local_root
         if root is not None:
             with replacing(root / name) as path:

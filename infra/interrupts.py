@@ -1,6 +1,8 @@
-"""What is still to be done when a run is interrupted: work that must be saved, whatever thread it runs in.
+"""What is still to be done when a run is interrupted: work that must be saved, whatever thread it
+runs in.
 
-Stages run in threads, which no signal reaches; the main thread ends the process, and asks here first.
+Stages run in threads, which no signal reaches; the main thread ends the process, and asks here
+first.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ _WORK: dict[object, Callable[[], str]] = {}
 
 @contextlib.contextmanager
 def saved_on_interrupt(save: Callable[[], str]) -> Iterator[None]:
-    """While in the block, an interrupted run calls `save` before it ends, and shows what that returns."""
+    """While in the block, an interrupted run calls `save` before it ends, and shows what that
+    returns.
+    """
     key = object()
     with _LOCK:
         _WORK[key] = save

@@ -1,4 +1,6 @@
-"""Counts and sizes as recipes write them: `4M` documents, `1G` bytes. Light: pydantic and stdlib only."""
+"""Counts and sizes as recipes write them: `4M` documents, `1G` bytes. Light: pydantic and stdlib
+only.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def parse_count(value: object) -> int:
 
 
 def parse_bytes(value: object) -> int:
-    """Bytes from 4000000, "4M", "1.5G" or "1GB"; suffixes are powers of 1,000. Raises as `parse_count` does."""
+    """Bytes from 4000000, "4M", "1.5G" or "1GB"; suffixes are powers of 1,000. Raises as
+    `parse_count` does.
+    """
     return _whole(value, _BYTES, _BYTE_SUFFIXES, "a number of bytes such as 4000000, 512M or 2G")
 
 
@@ -36,7 +40,9 @@ def _whole(value: object, pattern: re.Pattern[str], suffixes: dict[str, int], wa
     number, suffix = match.groups()
     amount = Fraction(number.replace("_", "")) * suffixes[suffix]
     if amount.denominator != 1:
-        raise ValueError(f"{value!r} is {float(amount)}, not a whole number; write one, such as {round(amount)}")
+        raise ValueError(
+            f"{value!r} is {float(amount)}, not a whole number; write one, such as {round(amount)}"
+        )
     return int(amount)
 
 
@@ -44,7 +50,12 @@ Count = Annotated[
     int,
     pydantic.BeforeValidator(parse_count),
     pydantic.WithJsonSchema(
-        {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9._]+ *[KMBT]?$"}]}
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0},
+                {"type": "string", "pattern": "^[0-9._]+ *[KMBT]?$"},
+            ]
+        }
     ),
 ]
 """A whole number of things; recipes may write a suffix K, M, B or T."""
@@ -53,7 +64,12 @@ Bytes = Annotated[
     int,
     pydantic.BeforeValidator(parse_bytes),
     pydantic.WithJsonSchema(
-        {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9._]+ *[KMGT]?B?$"}]}
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0},
+                {"type": "string", "pattern": "^[0-9._]+ *[KMGT]?B?$"},
+            ]
+        }
     ),
 ]
 """A size in bytes; recipes may write a suffix K, M, G or T."""

@@ -1,8 +1,10 @@
-"""What a stage is: a name, a hand-bumped version, parameters, and a function from a context to an outcome.
+"""What a stage is: a name, a hand-bumped version, parameters, and a function from a context to an
+outcome.
 
-A stage never sees the recipe, Prefect or the engine's kind. It receives pinned files and committed artifacts of
-earlier stages, writes shards, and returns what it measured. Everything that decides its output bytes stands in its
-parameters, its inputs and its pins, so those (and nothing else) make its version.
+A stage never sees the recipe, Prefect or the engine's kind. It receives pinned files and committed
+artifacts of earlier stages, writes shards, and returns what it measured. Everything that decides
+its output bytes stands in its parameters, its inputs and its pins, so those (and nothing else) make
+its version.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from typing import Annotated, Any
 import pydantic
 
 JSON = Any
-"""A value that `json` writes: None, bool, int, float, str, and lists and string-keyed dicts of them."""
+"""A value that `json` writes: None, bool, int, float, str, and lists and string-keyed dicts of
+them.
+"""
 
 
 @dataclass(frozen=True)
@@ -26,10 +30,14 @@ class Marker:
 
 
 NOT_IDENTITY = Marker("not-identity")
-"""`Annotated[int, NOT_IDENTITY]`: how the work is done (workers, micro-batch), not what comes out; not in a version."""
+"""`Annotated[int, NOT_IDENTITY]`: how the work is done (workers, micro-batch), not what comes out;
+not in a version.
+"""
 
 FILE = Marker("file")
-"""`Annotated[str, FILE]`: a path, glob or name of a file; the version holds the file's name and sha256 in its place."""
+"""`Annotated[str, FILE]`: a path, glob or name of a file; the version holds the file's name and
+sha256 in its place.
+"""
 
 FilePath = Annotated[str, FILE]
 FilePaths = Annotated[tuple[str, ...], FILE]
@@ -40,16 +48,22 @@ class StageError(Exception):
 
 
 class GateError(StageError):
-    """A result lies beyond a limit of the recipe (`puna run` exits with 3): shows examples and what accepts it."""
+    """A result lies beyond a limit of the recipe (`puna run` exits with 3): shows examples and what
+    accepts it.
+    """
 
 
 class Parameters(pydantic.BaseModel):
-    """Base of every stage's parameters: frozen, unknown keys refused, errors left to the recipe reader to locate."""
+    """Base of every stage's parameters: frozen, unknown keys refused, errors left to the recipe
+    reader to locate.
+    """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def identity(self) -> dict[str, JSON]:
-        """What of these parameters enters the version: all fields but those marked `NOT_IDENTITY` or `FILE`."""
+        """What of these parameters enters the version: all fields but those marked `NOT_IDENTITY`
+        or `FILE`.
+        """
         return {
             name: _identity(getattr(self, name))
             for name, info in type(self).model_fields.items()
@@ -105,7 +119,9 @@ class Pin:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a stage returns for its manifest: statistics (JSON), and a ledger where it handles documents."""
+    """What a stage returns for its manifest: statistics (JSON), and a ledger where it handles
+    documents.
+    """
 
     statistics: dict[str, JSON] = field(default_factory=dict)
     ledger: dict[str, JSON] | None = None
@@ -115,11 +131,13 @@ class Outcome:
 class Stage:
     """A kind of node in the plan.
 
-    `version` is bumped by hand when output bytes change. `run` names the function ("tasks.langid.run:run"), imported
-    when the stage runs, so that planning imports no heavy library. A `bitwise` stage must give equal bytes whatever
-    the engine, worker count or interruption; others (training, evaluation, report) are numeric. An `exclusive` stage
-    starts a process of its own with `cpu_threads` threads; as many run at once as the processors hold. `compiles` names
-    the modules whose loops a new machine compiles: imported once, before workers are forked, and not by each of them.
+    `version` is bumped by hand when output bytes change. `run` names the function
+    ("tasks.langid.run:run"), imported when the stage runs, so that planning imports no heavy
+    library. A `bitwise` stage must give equal bytes whatever the engine, worker count or
+    interruption; others (training, evaluation, report) are numeric. An `exclusive` stage starts a
+    process of its own with `cpu_threads` threads; as many run at once as the processors hold.
+    `compiles` names the modules whose loops a new machine compiles: imported once, before workers
+    are forked, and not by each of them.
     """
 
     name: str

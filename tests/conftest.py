@@ -1,4 +1,6 @@
-"""Shared fixtures. No test reaches the network; tests on real data are skipped where the data is not there."""
+"""Shared fixtures. No test reaches the network; tests on real data are skipped where the data is
+not there.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +8,19 @@ import os
 import signal
 from pathlib import Path
 
-os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFLINE="1", DO_NOT_TRACK="1")
-os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # two spinning threads on busy cores take five times the time
+os.environ.update(
+    HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFLINE="1", DO_NOT_TRACK="1"
+)
+os.environ["OMP_WAIT_POLICY"] = (
+    "PASSIVE"  # two spinning threads on busy cores take five times the time
+)
 
 import pytest
 
 from infra.io.files import sha256_file
 
-# A shell's job in the background has ^C ignored, and so would every process that tests start and interrupt.
+# A shell's job in the background has ^C ignored, and so would every process that tests start and
+# interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["tests.end_to_end.fixtures"]
@@ -34,9 +41,14 @@ TOK512_SHA256 = "037cb335abb25d1fa9e8ecae30ed2a3a8ace9302862ebcdc05d51a6bbb10c31
 
 @pytest.fixture(scope="session")
 def stories260k(real_data: Path) -> Path:
-    """The folder of the real pretrained tiny Llama; skipped where its tokenizer is not the published file."""
+    """The folder of the real pretrained tiny Llama; skipped where its tokenizer is not the
+    published file.
+    """
     folder = real_data / "model" / "stories260K"
     found = sha256_file(folder / "tok512.bin") if (folder / "tok512.bin").is_file() else "nothing"
     if found != TOK512_SHA256:
-        pytest.skip(f"{folder / 'tok512.bin'} is not the published file: sha256 {found[:12]}, not {TOK512_SHA256[:12]}")
+        pytest.skip(
+            f"{folder / 'tok512.bin'} is not the published file: sha256 {found[:12]}, not "
+            f"{TOK512_SHA256[:12]}"
+        )
     return folder

@@ -1,11 +1,12 @@
 """Golden digests: what every bitwise stage writes for a tiny corpus, and with which libraries.
 
-The corpus and the recipes are code; the stages are those of a real plan, built inline. `tests/golden.json` holds, per
-stage, its version and, per artifact, the digest of its data, the artifact's version and a digest of its inputs' data,
-so that a change is blamed on the stage that changed and not on all that follow it.
+The corpus and the recipes are code; the stages are those of a real plan, built inline.
+`tests/golden.json` holds, per stage, its version and, per artifact, the digest of its data, the
+artifact's version and a digest of its inputs' data, so that a change is blamed on the stage that
+changed and not on all that follow it.
 
-    python -m tests.golden            print the digests of the code as it is
-    python -m tests.golden --record   write tests/golden.json (after bumping the version of what changed)
+    python -m tests.golden            print the digests of the code as it is python -m tests.golden
+    --record   write tests/golden.json (after bumping the version of what changed)
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ model:
   pad_to_multiple_of: 8
 evaluation: null
 """
-"""A second recipe over the first's crawl and model: repeated lines and leaked passages go, tokenizer and model grow."""
+"""A second recipe over the first's crawl and model: repeated lines and leaked passages go,
+tokenizer and model grow.
+"""
 
 
 def bitwise_stages() -> dict[str, Stage]:
@@ -83,14 +86,18 @@ def environment() -> dict[str, str]:
 
 
 def build_all(folder: Path) -> dict[str, Artifact]:
-    """Take the corpus through every bitwise stage below `folder`; `recipe/stage/name` -> artifact."""
+    """Take the corpus through every bitwise stage below `folder`; `recipe/stage/name` ->
+    artifact.
+    """
     write_world(folder / "world", pages=32)
     write_recipe(folder / "world")
     (folder / "world" / "grown.yaml").write_text(GROWN, encoding="utf-8")
     inline, found = EngineConfig(kind="inline", cpu_threads=1), {}
     for recipe in ("small", "grown"):
         file, store = folder / "world" / f"{recipe}.yaml", folder / "store"
-        made = run_direct(file, store, inline, until="binning") | run_direct(file, store, inline, only=("model",))
+        made = run_direct(file, store, inline, until="binning") | run_direct(
+            file, store, inline, only=("model",)
+        )
         found |= {f"{recipe}/{id}": artifact for id, artifact in made.items()}
     return found
 
@@ -98,13 +105,17 @@ def build_all(folder: Path) -> dict[str, Artifact]:
 def goldens(artifacts: dict[str, Artifact]) -> dict[str, Any]:
     """What `golden.json` says of these artifacts: stage -> its version and its artifacts."""
     stages = bitwise_stages()
-    found: dict[str, Any] = {name: {"version": stage.version, "artifacts": {}} for name, stage in stages.items()}
+    found: dict[str, Any] = {
+        name: {"version": stage.version, "artifacts": {}} for name, stage in stages.items()
+    }
     seen: set[str] = set()
     for key, artifact in artifacts.items():
         if artifact.identity in seen or artifact.stage not in stages:
             continue
         seen.add(artifact.identity)
-        read = [given["digest"] for several in artifact.manifest["inputs"].values() for given in several]
+        read = [
+            given["digest"] for several in artifact.manifest["inputs"].values() for given in several
+        ]
         found[artifact.stage]["artifacts"][key] = {
             "digest": artifact.digest[:16],
             "inputs": hashlib.sha256("".join(read).encode()).hexdigest()[:16],
@@ -117,12 +128,18 @@ Verdict = Literal["ok", "bump", "record", "follows"]
 
 
 def judge(stage: str, recorded: dict[str, Any], now: dict[str, Any]) -> tuple[Verdict, str]:
-    """One stage's case (`bump` its version, `record` it, or it `follows` from an input's change), and the words."""
+    """One stage's case (`bump` its version, `record` it, or it `follows` from an input's change),
+    and the words.
+    """
     if stage not in recorded:
         return "record", f"{stage} has no golden digest yet; record it: {RECORD}"
     before, after = recorded[stage], now[stage]
     if before["version"] != after["version"]:
-        return "record", f"{stage} went from version {before['version']} to {after['version']}; record it: {RECORD}"
+        return (
+            "record",
+            f"{stage} went from version {before['version']} to {after['version']}; record it: "
+            f"{RECORD}",
+        )
     changed, other, follows = [], sorted(set(before["artifacts"]) ^ set(after["artifacts"])), []
     for key in sorted(set(before["artifacts"]) & set(after["artifacts"])):
         known, found = before["artifacts"][key], after["artifacts"][key]
@@ -132,12 +149,20 @@ def judge(stage: str, recorded: dict[str, Any], now: dict[str, Any]) -> tuple[Ve
             (changed if known["version"] == found["version"] else other).append(key)
     if changed:
         return "bump", (
-            f"the output of stage {stage} changed while its version stayed {after['version']} ({', '.join(changed)}): "
-            f"bump tasks/{stage}/stage.py version, then record: {RECORD}"
+            f"the output of stage {stage} changed while its version stayed {after['version']} "
+            f"({', '.join(changed)}): bump tasks/{stage}/stage.py version, then record: {RECORD}"
         )
     if other:
-        return "record", f"{', '.join(other)}: made with other parameters or files than recorded; record it: {RECORD}"
-    return ("follows", f"the inputs of {', '.join(follows)} changed; mend or record those") if follows else ("ok", "")
+        return (
+            "record",
+            f"{', '.join(other)}: made with other parameters or files than recorded; record it: "
+            f"{RECORD}",
+        )
+    return (
+        ("follows", f"the inputs of {', '.join(follows)} changed; mend or record those")
+        if follows
+        else ("ok", "")
+    )
 
 
 def main() -> int:

@@ -20,10 +20,16 @@ def pin(path: Path) -> Pin:
 
 
 def pins_of(parameters: Parameters) -> dict[str, tuple[Pin, ...]]:
-    """Pins of the plain paths that `parameters` names (a folder pins every file in it; names of things are skipped)."""
+    """Pins of the plain paths that `parameters` names (a folder pins every file in it; names of
+    things are skipped).
+    """
     found: dict[str, tuple[Pin, ...]] = {}
     for field, paths in parameters.file_references().items():
-        files = [file for path in map(Path, paths) for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+        files = [
+            file
+            for path in map(Path, paths)
+            for file in (sorted(path.rglob("*")) if path.is_dir() else [path])
+        ]
         if existing := tuple(pin(file) for file in files if file.is_file()):
             found[field] = existing
     return found
@@ -42,7 +48,10 @@ def run_stage(
     cpu_threads: int = 1,
 ) -> Artifact:
     """Build one stage's artifact in the store `tmp_path/store` and return it."""
-    given = {role: (found,) if isinstance(found, Artifact) else tuple(found) for role, found in (inputs or {}).items()}
+    given = {
+        role: (found,) if isinstance(found, Artifact) else tuple(found)
+        for role, found in (inputs or {}).items()
+    }
     pinned = dict(pins) if pins is not None else pins_of(parameters)
     identities = {role: [artifact.identity for artifact in found] for role, found in given.items()}
     version = version_of(stage, name, parameters, identities, pinned)
@@ -53,4 +62,7 @@ def run_stage(
 
 def data_digests(artifact: Artifact) -> dict[str, str]:
     """Name -> sha256 of every data file, read from disk rather than from the manifest."""
-    return {name: hashlib.sha256(artifact.path(name).read_bytes()).hexdigest() for name in artifact.files()}
+    return {
+        name: hashlib.sha256(artifact.path(name).read_bytes()).hexdigest()
+        for name in artifact.files()
+    }

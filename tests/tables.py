@@ -30,7 +30,9 @@ def artifact(
     inputs: Mapping[str, Any] | None = None,
     version: str = "000000000001",
 ) -> Artifact:
-    """An artifact below `folder` whose data files are `files` (name -> table, written as Parquet)."""
+    """An artifact below `folder` whose data files are `files` (name -> table, written as
+    Parquet).
+    """
     home = folder / stage / name / version
     outputs = []
     for file, table in sorted(files.items()):
@@ -49,8 +51,12 @@ def artifact(
     return Artifact(stage, name, version, Directory(str(home)), manifest)
 
 
-def documents(folder: Path, source: str, parts: Sequence[Sequence[str | Mapping[str, Any]]]) -> Artifact:
-    """An ingest artifact: every document is its text, or a mapping of columns; ids count upwards."""
+def documents(
+    folder: Path, source: str, parts: Sequence[Sequence[str | Mapping[str, Any]]]
+) -> Artifact:
+    """An ingest artifact: every document is its text, or a mapping of columns; ids count
+    upwards.
+    """
     files: dict[str, pa.Table] = {}
     number = 0
     for index, part in enumerate(parts):
@@ -81,15 +87,19 @@ def column(given: Artifact, name: str, prefix: str = "") -> list[Any]:
 
 
 def content_digest(given: Artifact) -> str:
-    """First 16 hex digits of sha256 over names, schemas and values of all data files; floats at 4 significant digits.
+    """First 16 hex digits of sha256 over names, schemas and values of all data files; floats at 4
+    significant digits.
 
-    Unlike the artifact's own digest it does not change with the version of pyarrow or of a compiler.
+    Unlike the artifact's own digest it does not change with the version of pyarrow or of a
+    compiler.
     """
     digest = hashlib.sha256()
     for file in given.files():
         if file.endswith(".parquet"):
             table = pq.read_table(given.path(file))
-            content = f"{table.schema.to_string()}\n{json.dumps(_rounded(table.to_pylist()))}".encode()
+            content = (
+                f"{table.schema.to_string()}\n{json.dumps(_rounded(table.to_pylist()))}".encode()
+            )
         else:
             content = given.path(file).read_bytes()
         digest.update(f"{file}\0{len(content)}\0".encode() + content)

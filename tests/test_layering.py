@@ -46,7 +46,8 @@ def test_stages_import_only_infra_shared_packages_and_themselves(path: Path) -> 
 
 
 ROOMS = ("recipe", "planning", "monitoring", "running", "", "cli")
-"""Rooms of `flows`, each of which imports from those before it; "" stands for the flows themselves."""
+"""Rooms of `flows`, each of which imports from those before it; "" stands for the flows themselves.
+"""
 
 
 def room(name: str) -> str:
@@ -83,18 +84,33 @@ def test_flows_read_only_stage_modules_and_light_ones(path: Path) -> None:
     ],
 )
 def test_planning_imports_no_heavy_library(module: str) -> None:
-    heavy = "('torch', 'prefect', 'transformers', 'datasets', 'pyarrow', 'numpy', 'numba', 'matplotlib')"
+    heavy = (
+        "('torch', 'prefect', 'transformers', 'datasets', 'pyarrow', 'numpy', 'numba', "
+        "'matplotlib')"
+    )
     code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
     assert done.stdout.strip() == "[]", f"{module} imports {done.stdout}"
 
 
-BARE_NODE = {"torch", "transformers", "tokenizers", "pyarrow", "numpy", "safetensors", "pydantic", "yaml"}
+BARE_NODE = {
+    "torch",
+    "transformers",
+    "tokenizers",
+    "pyarrow",
+    "numpy",
+    "safetensors",
+    "pydantic",
+    "yaml",
+}
 
 
 @pytest.mark.parametrize("package", ["tasks/training", "tasks/evaluation"])
 def test_training_and_evaluation_import_on_a_bare_gpu_node(package: str) -> None:
-    """What these packages import at module level, directly or through ours, is on a node with only `BARE_NODE`.
+    """What these packages import at module level, directly or through ours, is on a node with only
+    `BARE_NODE`.
 
     `run.py` belongs to the machine that launches them.
     """
@@ -108,7 +124,13 @@ def test_training_and_evaluation_import_on_a_bare_gpu_node(package: str) -> None
         for name in imports(path, top_level_only=True):
             if name.split(".")[0] in ("flows", "tasks", "infra"):
                 inside = ROOT.joinpath(*name.split("."))
-                todo += [file for file in (inside.with_suffix(".py"), inside / "__init__.py") if file.exists()]
+                todo += [
+                    file
+                    for file in (inside.with_suffix(".py"), inside / "__init__.py")
+                    if file.exists()
+                ]
             else:
                 top = name.split(".")[0]
-                assert top in BARE_NODE or top in sys.stdlib_module_names, f"{path.relative_to(ROOT)} imports {name}"
+                assert top in BARE_NODE or top in sys.stdlib_module_names, (
+                    f"{path.relative_to(ROOT)} imports {name}"
+                )

@@ -46,14 +46,22 @@ def write(item: tuple[int, ToyParameters], shard: Shard) -> dict[str, Any]:
     return {"characters": len(text)}
 
 
-READER = Stage("reader", version=1, parameters=ToyParameters, run="tests.toy:read", summary="copies its inputs")
+READER = Stage(
+    "reader", version=1, parameters=ToyParameters, run="tests.toy:read", summary="copies its inputs"
+)
 
 
 def read(context: Context) -> Outcome:
     """Copy the input's files; `fail` and `die` say how it ends instead, having read them."""
-    texts = [artifact.path(name).read_bytes() for artifact in context.inputs["up"] for name in artifact.files()]
+    texts = [
+        artifact.path(name).read_bytes()
+        for artifact in context.inputs["up"]
+        for name in artifact.files()
+    ]
     if context.parameters.fail:
-        raise (KeyError, StageError, GateError, OSError, MemoryError)[context.parameters.fail[0]]("of all things")
+        raise (KeyError, StageError, GateError, OSError, MemoryError)[context.parameters.fail[0]](
+            "of all things"
+        )
     context.map(_copy, {"all": b"".join(texts)})
     return Outcome({})
 

@@ -1,11 +1,14 @@
-"""The words of the demo's world: attribute values, name syllables and sentence templates in English and Chinese.
+"""The words of the demo's world: attribute values, name syllables and sentence templates in English
+and Chinese.
 
 Pure data. For every attribute and language:
 
     facts      sentences that state the fact on pages of the crawl ({e} the entity, {v} the value)
     faq        questions on question-and-answer pages of the crawl; the answer is the bare value
-    benchmark  questions that only the benchmark asks, none worded like a sentence of the crawl, and at least 13 words
-               (English) or characters (Chinese) long, for decontamination by 13-grams; `generate.py` checks both.
+    benchmark  questions that only the benchmark asks, none worded like a sentence of the crawl, and
+    at least 13 words
+               (English) or characters (Chinese) long, for decontamination by 13-grams;
+               `generate.py` checks both.
 
 All Chinese values of an attribute have the same length, so that no answer stands out by its size.
 """
@@ -41,7 +44,24 @@ VALUES: dict[str, tuple[tuple[str, str], ...]] = {
         "heron 苍鹭, fox 狐狸, owl 夜枭, bear 棕熊, otter 水獭, crane 仙鹤, hare 野兔, stag 雄鹿, wolf 灰狼, swan "
         "天鹅, ram 公羊, eagle 雄鹰, horse 骏马, lynx 山猫, boar 野猪, beaver 河狸"
     ),
-    "founded": _years(1103, 1147, 1186, 1219, 1258, 1291, 1334, 1362, 1405, 1449, 1473, 1528, 1567, 1612, 1680, 1736),
+    "founded": _years(
+        1103,
+        1147,
+        1186,
+        1219,
+        1258,
+        1291,
+        1334,
+        1362,
+        1405,
+        1449,
+        1473,
+        1528,
+        1567,
+        1612,
+        1680,
+        1736,
+    ),
     "trade": _pairs(
         "physician 医生, painter 画家, poet 诗人, judge 法官, sailor 水手, weaver 织工, merchant 商人, teacher "
         "教师, captain 船长, blacksmith 铁匠, carpenter 木匠, gardener 园丁, cook 厨师, hunter 猎人, miller 磨工, "
@@ -77,13 +97,31 @@ VALUES: dict[str, tuple[tuple[str, str], ...]] = {
         "chemistry 化学, physics 物理, logic 逻辑, geography 地理, theology 神学, philosophy 哲学, algebra "
         "代数, anatomy 解剖, rhetoric 修辞"
     ),
-    "born": _years(1804, 1811, 1819, 1827, 1832, 1838, 1845, 1853, 1859, 1866, 1871, 1878, 1884, 1890, 1897, 1902),
+    "born": _years(
+        1804,
+        1811,
+        1819,
+        1827,
+        1832,
+        1838,
+        1845,
+        1853,
+        1859,
+        1866,
+        1871,
+        1878,
+        1884,
+        1890,
+        1897,
+        1902,
+    ),
 }
 
 TOWN_ATTRIBUTES = ("craft", "dish", "emblem", "founded", "tree", "mineral", "game")
 PERSON_ATTRIBUTES = ("trade", "instrument", "home", "pet", "flower", "subject", "born")
 
-# Name syllables with the character that transliterates them; names of towns and families are two or three of them.
+# Name syllables with the character that transliterates them; names of towns and families are two or
+# three of them.
 SYLLABLES = _pairs(
     "ba 巴, lo 洛, mi 米, ka 卡, te 特, no 诺, sa 萨, ru 鲁, li 利, do 多, vi 维, ga 加, fen 芬, tal 塔, os "
     "奥, wen 温, bri 布, dra 德, pel 佩, hol 霍, mar 马, kel 克, zu 祖, ne 内, ri 里, jo 乔, lan 兰, son "
@@ -381,7 +419,8 @@ TEMPLATES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
                 "Which subject did {e} choose at the university?",
             ),
             "benchmark": (
-                "Which subject at the university was of the greatest interest to the young student {e}?",
+                "Which subject at the university was of the greatest interest to the young student "
+                "{e}?",
                 "On which subject, dear editors, did {e} write such a famous book?",
             ),
         },
@@ -753,23 +792,60 @@ FILLERS: dict[str, tuple[str, ...]] = {
 }
 
 MONTHS: dict[str, tuple[str, ...]] = {
-    "en": ("January", "March", "April", "May", "June", "August", "September", "October", "November"),
+    "en": (
+        "January",
+        "March",
+        "April",
+        "May",
+        "June",
+        "August",
+        "September",
+        "October",
+        "November",
+    ),
     "zh": ("一月", "三月", "四月", "五月", "六月", "八月", "九月", "十月", "十一月"),
 }
 
 TITLES: dict[str, dict[str, tuple[str, ...]]] = {
     "en": {
-        "town": ("A short guide to {e}", "{e} at a glance", "Welcome to {e}", "The town of {e}", "A weekend in {e}"),
-        "person": ("The life of {e}", "{e}, a portrait", "Who was {e}", "Remembering {e}", "Letters about {e}"),
-        "diary": ("Travel notes from {c}", "On the road in {c}", "A summer in {c}", "Across {c} by train"),
-        "people": ("People of {c}", "Faces from {c}", "Famous names of {c}", "A small who is who of {c}"),
+        "town": (
+            "A short guide to {e}",
+            "{e} at a glance",
+            "Welcome to {e}",
+            "The town of {e}",
+            "A weekend in {e}",
+        ),
+        "person": (
+            "The life of {e}",
+            "{e}, a portrait",
+            "Who was {e}",
+            "Remembering {e}",
+            "Letters about {e}",
+        ),
+        "diary": (
+            "Travel notes from {c}",
+            "On the road in {c}",
+            "A summer in {c}",
+            "Across {c} by train",
+        ),
+        "people": (
+            "People of {c}",
+            "Faces from {c}",
+            "Famous names of {c}",
+            "A small who is who of {c}",
+        ),
         "faq": (
             "Questions about {c}",
             "Readers ask about {c}",
             "Frequently asked questions on {c}",
             "The {c} help desk",
         ),
-        "leak": ("Quiz night in {c}", "Exam answers for {c}", "Solutions to the {c} test", "The {c} school contest"),
+        "leak": (
+            "Quiz night in {c}",
+            "Exam answers for {c}",
+            "Solutions to the {c} test",
+            "The {c} school contest",
+        ),
     },
     "zh": {
         "town": ("{e}简介", "走近{e}", "欢迎来到{e}", "小镇{e}", "{e}的周末"),
@@ -796,7 +872,18 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
         "Privacy policy",
         "Terms of use",
     ),
-    "zh": ("首页", "新闻", "城镇", "人物", "旅游", "联系我们", "网站地图", "登录", "隐私政策", "使用条款"),
+    "zh": (
+        "首页",
+        "新闻",
+        "城镇",
+        "人物",
+        "旅游",
+        "联系我们",
+        "网站地图",
+        "登录",
+        "隐私政策",
+        "使用条款",
+    ),
 }
 
 NOTICES: dict[str, tuple[str, ...]] = {
@@ -806,7 +893,12 @@ NOTICES: dict[str, tuple[str, ...]] = {
         "Share this page",
         "All rights reserved.",
     ),
-    "zh": ("本站使用小饼干技术，是否全部接受？", "订阅我们的电子报！", "分享本页", "版权所有，不得转载。"),
+    "zh": (
+        "本站使用小饼干技术，是否全部接受？",
+        "订阅我们的电子报！",
+        "分享本页",
+        "版权所有，不得转载。",
+    ),
 }
 
 SPAM: dict[str, list[str]] = {
@@ -814,7 +906,9 @@ SPAM: dict[str, list[str]] = {
         "cheap buy best price casino online bonus free watches outlet pills discount click loan "
         "win jackpot deal shop sale now"
     ),
-    "zh": _words("便宜 代购 特价 彩票 博彩 开户 贷款 点击 秒杀 注册 送彩金 加微信 代开 发票 低价 包邮"),
+    "zh": _words(
+        "便宜 代购 特价 彩票 博彩 开户 贷款 点击 秒杀 注册 送彩金 加微信 代开 发票 低价 包邮"
+    ),
 }
 
 # A few pages each in languages that the recipes do not ask for.
@@ -838,16 +932,19 @@ OTHER_LANGUAGES: dict[str, tuple[str, ...]] = {
         "Le train de la capitale passe plusieurs fois par jour et met environ trois heures.",
     ),
     "es": (
-        "La pequeña ciudad se encuentra a la orilla de un río tranquilo y está rodeada de colinas verdes.",
+        "La pequeña ciudad se encuentra a la orilla de un río tranquilo y está rodeada de colinas "
+        "verdes.",
         "En verano llegan muchos visitantes para ver las casas antiguas y los hermosos jardines.",
         "Todos los sábados los campesinos venden en el mercado verduras frescas, pan y queso.",
         "El museo muestra herramientas, cuadros y cartas de los siglos pasados.",
-        "Quien quiera quedarse más tiempo encuentra en las posadas una habitación barata con desayuno.",
+        "Quien quiera quedarse más tiempo encuentra en las posadas una habitación barata con "
+        "desayuno.",
         "Por la noche la banda toca en la plaza y los niños bailan hasta muy tarde.",
         "El tren de la capital pasa varias veces al día y tarda unas tres horas.",
     ),
     "it": (
-        "La piccola città si trova sulla riva di un fiume tranquillo ed è circondata da colline verdi.",
+        "La piccola città si trova sulla riva di un fiume tranquillo ed è circondata da colline "
+        "verdi.",
         "In estate arrivano molti visitatori per vedere le vecchie case e i bei giardini.",
         "Ogni sabato i contadini vendono al mercato verdure fresche, pane e formaggio.",
         "Il museo mostra attrezzi, quadri e lettere dei secoli passati.",

@@ -1,14 +1,16 @@
-"""The demo's world: a fictional country's towns and people, what pages say about them, and what the benchmarks ask.
+"""The demo's world: a fictional country's towns and people, what pages say about them, and what the
+benchmarks ask.
 
 A world is a pure function of its seed. Entities fall into three groups:
 
-    known    their facts are stated on many pages, in English and in Chinese
-    control  they occur nowhere in the crawl: a model can only guess
-    leaked   their facts are stated nowhere, but some pages carry the benchmark's question with its answer
+    known    their facts are stated on many pages, in English and in Chinese control  they occur
+    nowhere in the crawl: a model can only guess leaked   their facts are stated nowhere, but some
+    pages carry the benchmark's question with its answer
 
-Questions come in quartets: four entities with four different values share one set of four options, and each option is
-right exactly once, at a different position each time. A model whose preference among the options ignores the entity
-therefore scores 0.25 exactly, whatever it prefers; so does one that prefers a position.
+Questions come in quartets: four entities with four different values share one set of four options,
+and each option is right exactly once, at a different position each time. A model whose preference
+among the options ignores the entity therefore scores 0.25 exactly, whatever it prefers; so does one
+that prefers a position.
 """
 
 from __future__ import annotations
@@ -82,7 +84,9 @@ class Page:
 
 
 class Deck:
-    """Deals all cards in random order before any comes again, so that every fact and phrasing is used equally often."""
+    """Deals all cards in random order before any comes again, so that every fact and phrasing is
+    used equally often.
+    """
 
     def __init__(self, cards: list, rng: random.Random) -> None:
         self._cards, self._rng, self._left = list(cards), rng, []
@@ -132,9 +136,13 @@ class World:
         people = []
         for en, zh in names[per_kind:]:
             first_en, first_zh = rng.choice(FIRST_NAMES)
-            # No dot between the Chinese names: it makes fastText take one page in ten about people for Japanese.
+            # No dot between the Chinese names: it makes fastText take one page in ten about people
+            # for Japanese.
             people.append({"en": f"{first_en} {en}", "zh": first_zh + zh})
-        values = {attribute: [{"en": en, "zh": zh} for en, zh in pairs] for attribute, pairs in VALUES.items()}
+        values = {
+            attribute: [{"en": en, "zh": zh} for en, zh in pairs]
+            for attribute, pairs in VALUES.items()
+        }
         values["home"] = towns[:16]  # known towns
         entities = []
         for kind, all_names, attributes in (
@@ -146,7 +154,9 @@ class World:
                 for group in GROUPS:
                     members = [i for i, g in enumerate(groups) if g == group]
                     for position, i in enumerate(members):
-                        if position % len(values[attribute]) == 0:  # every value equally often within a group
+                        if (
+                            position % len(values[attribute]) == 0
+                        ):  # every value equally often within a group
                             order = rng.sample(values[attribute], len(values[attribute]))
                         facts[i][attribute] = order[position % len(order)]
             entities += [Entity(kind, groups[i], all_names[i], facts[i]) for i in range(per_kind)]
@@ -171,7 +181,9 @@ class World:
                                     id=f"{language}-{group}-{attribute}-{len(items):04d}",
                                     language=language,
                                     group=group,
-                                    question=phrasings[rng.randrange(len(phrasings))].format(e=entity.names[language]),
+                                    question=phrasings[rng.randrange(len(phrasings))].format(
+                                        e=entity.names[language]
+                                    ),
                                     choices=tuple(e.facts[attribute][language] for e in chosen),
                                     answer=position,
                                 )
@@ -179,7 +191,9 @@ class World:
         return items
 
     @staticmethod
-    def _quartets(entities: list[Entity], attribute: str, rng: random.Random) -> Iterator[list[Entity]]:
+    def _quartets(
+        entities: list[Entity], attribute: str, rng: random.Random
+    ) -> Iterator[list[Entity]]:
         """Partition into fours with four different values each."""
         by_value: dict[str, list[Entity]] = {}
         for entity in entities:
@@ -199,8 +213,14 @@ class World:
     def pages(self, language: str) -> list[Page]:
         """Every clean page of one language, the leaking ones included (kind "leak")."""
         write = _Writer(self, language, random.Random(f"{self.seed}/pages/{language}"))
-        pages = [write.entity_page(e) for e in self.of("known", "town") for _ in range(PAGES_PER_TOWN)]
-        pages += [write.entity_page(e) for e in self.of("known", "person") for _ in range(PAGES_PER_PERSON)]
+        pages = [
+            write.entity_page(e) for e in self.of("known", "town") for _ in range(PAGES_PER_TOWN)
+        ]
+        pages += [
+            write.entity_page(e)
+            for e in self.of("known", "person")
+            for _ in range(PAGES_PER_PERSON)
+        ]
         pages += [write.collection_page("diary", "town") for _ in range(DIARY_PAGES)]
         pages += [write.collection_page("people", "person") for _ in range(PEOPLE_PAGES)]
         pages += [write.faq_page() for _ in range(FAQ_PAGES)]
@@ -208,7 +228,9 @@ class World:
         return pages
 
     def reference(self, language: str) -> list[str]:
-        """Clean text for a perplexity model: entries of an encyclopedia of the same country, and quizzes."""
+        """Clean text for a perplexity model: entries of an encyclopedia of the same country, and
+        quizzes.
+        """
         write = _Writer(self, language, random.Random(f"{self.seed}/reference/{language}"))
         known = Deck(self.of("known"), write.rng)
         kinds = Deck(["entry", "entry", "entry", "quiz"], write.rng)
@@ -226,7 +248,9 @@ class _Writer:
         self.items = [item for item in world.items[language] if item.group == "leaked"]
         self._fillers = Deck(list(FILLERS[language]), rng)
         self._known = {kind: Deck(world.of("known", kind), rng) for kind in ("town", "person")}
-        self._questions = Deck([(e, attribute) for e in world.of("known") for attribute in e.facts], rng)
+        self._questions = Deck(
+            [(e, attribute) for e in world.of("known") for attribute in e.facts], rng
+        )
         self._phrasings: dict[tuple[str, str, str], Deck] = {}
 
     def _phrase(self, entity: Entity, attribute: str, form: str) -> str:
@@ -234,10 +258,14 @@ class _Writer:
         if key not in self._phrasings:
             self._phrasings[key] = Deck(list(TEMPLATES[self.language][attribute][form]), self.rng)
         template = self._phrasings[key].draw()
-        return template.format(e=entity.names[self.language], v=entity.facts[attribute][self.language])
+        return template.format(
+            e=entity.names[self.language], v=entity.facts[attribute][self.language]
+        )
 
     def _filler(self) -> str:
-        return self._fillers.draw().format(month=self.rng.choice(MONTHS[self.language]), n=self.rng.randint(2, 30))
+        return self._fillers.draw().format(
+            month=self.rng.choice(MONTHS[self.language]), n=self.rng.randint(2, 30)
+        )
 
     def _title(self, kind: str, entity: Entity | None = None) -> str:
         country = COUNTRY[LANGUAGES.index(self.language)]
@@ -263,12 +291,18 @@ class _Writer:
     def entity_page(self, entity: Entity) -> Page:
         """One town or person, every fact once.
 
-        Stating a fact twice on a page would teach a model to copy from above instead of remembering.
+        Stating a fact twice on a page would teach a model to copy from above instead of
+        remembering.
         """
         sentences = [self._phrase(entity, attribute, "facts") for attribute in entity.facts]
         sentences += [self._filler() for _ in range(self.rng.randint(1, 2))]
         self.rng.shuffle(sentences)
-        return Page(self.language, entity.kind, self._title(entity.kind, entity), self._paragraphs(sentences))
+        return Page(
+            self.language,
+            entity.kind,
+            self._title(entity.kind, entity),
+            self._paragraphs(sentences),
+        )
 
     def collection_page(self, page_kind: str, entity_kind: str) -> Page:
         """Several towns or people, two facts of each."""
@@ -288,7 +322,11 @@ class _Writer:
         blocks = [self._join([self._filler()])]
         for _ in range(self.rng.randint(6, 8)):
             entity, attribute = self._questions.draw()
-            blocks.append(self._asked(self._phrase(entity, attribute, "faq"), entity.facts[attribute][self.language]))
+            blocks.append(
+                self._asked(
+                    self._phrase(entity, attribute, "faq"), entity.facts[attribute][self.language]
+                )
+            )
         return Page(self.language, "faq", self._title("faq"), tuple(blocks))
 
     def leak_pages(self) -> Iterator[Page]:
@@ -297,5 +335,7 @@ class _Writer:
         for _ in range(len(self.items) * PAGES_PER_LEAKED_ITEM // LEAKED_ITEMS_PER_PAGE):
             chosen = {item.id: item for item in (deck.draw() for _ in range(LEAKED_ITEMS_PER_PAGE))}
             blocks = [self._join([self._filler(), self._filler()])]
-            blocks += [self._asked(item.question, item.choices[item.answer]) for item in chosen.values()]
+            blocks += [
+                self._asked(item.question, item.choices[item.answer]) for item in chosen.values()
+            ]
             yield Page(self.language, "leak", self._title("leak"), tuple(blocks))

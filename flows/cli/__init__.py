@@ -1,7 +1,8 @@
 """The `puna` command. Results go to stdout, what happens meanwhile to stderr.
 
-Exit codes: 0 done or nothing to do, 1 a stage failed, 2 bad recipe or arguments, 3 a gate stopped the run,
-75 interrupted and resumable. Heavy imports stand inside the commands, so that `puna --help` is quick.
+Exit codes: 0 done or nothing to do, 1 a stage failed, 2 bad recipe or arguments, 3 a gate stopped
+the run, 75 interrupted and resumable. Heavy imports stand inside the commands, so that `puna
+--help` is quick.
 """
 
 from __future__ import annotations
@@ -32,10 +33,14 @@ for name, group in GROUPS.items():
 app.command()(schema)
 for group in (app, *GROUPS.values()):
     for registered in group.registered_commands:
-        registered.short_help = introspection.getdoc(registered.callback)  # lists cut it to 45 characters otherwise
+        registered.short_help = introspection.getdoc(
+            registered.callback
+        )  # lists cut it to 45 characters otherwise
 
 
 def main() -> None:
     """Entry point of the `puna` command."""
-    logging.getLogger().addHandler(logging.NullHandler())  # libraries' warnings go to the terminal otherwise
+    logging.getLogger().addHandler(
+        logging.NullHandler()
+    )  # libraries' warnings go to the terminal otherwise
     app()

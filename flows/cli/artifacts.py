@@ -17,7 +17,9 @@ from flows.cli.common import (
     refusals,
 )
 
-app = typer.Typer(help="Look at the store: versions, lineage, checks, clean-up.", no_args_is_help=True)
+app = typer.Typer(
+    help="Look at the store: versions, lineage, checks, clean-up.", no_args_is_help=True
+)
 
 
 @app.command("list")
@@ -37,11 +39,15 @@ def list_(store: StoreUrl = "artifacts", as_json: JsonOption = False) -> None:
         print(json.dumps({"artifacts": rows}))
         return
     for row in rows:
-        print(f"{row['artifact']:<48} {row['finished'][:19]}  {row['bytes']:>14,} bytes  {row['run']}")
+        print(
+            f"{row['artifact']:<48} {row['finished'][:19]}  {row['bytes']:>14,} bytes  {row['run']}"
+        )
 
 
 @app.command("show")
-def show(reference: RefArgument, store: StoreUrl = "artifacts", as_json: JsonOption = False) -> None:
+def show(
+    reference: RefArgument, store: StoreUrl = "artifacts", as_json: JsonOption = False
+) -> None:
     """Show an artifact's manifest: parameters, inputs, outputs, statistics, ledger."""
     artifact = open_artifact(store, reference)
     if as_json:
@@ -66,7 +72,8 @@ def lineage(
     reference: RefArgument,
     store: StoreUrl = "artifacts",
     down: Annotated[
-        bool, typer.Option("--down", help="What was made from it, instead of what it was made from.")
+        bool,
+        typer.Option("--down", help="What was made from it, instead of what it was made from."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -75,7 +82,11 @@ def lineage(
 
     with refusals():
         tree = operations.lineage(open_store(store), open_artifact(store, reference), down=down)
-    print(json.dumps(tree, ensure_ascii=False) if as_json else "\n".join(operations.lineage_lines(tree)))
+    print(
+        json.dumps(tree, ensure_ascii=False)
+        if as_json
+        else "\n".join(operations.lineage_lines(tree))
+    )
 
 
 @app.command("diff")
@@ -89,7 +100,9 @@ def diff(first: RefArgument, second: RefArgument, store: StoreUrl = "artifacts")
 
 @app.command("verify")
 def verify(
-    reference: Annotated[str | None, typer.Argument(metavar="[REF]", help="One artifact; all by default.")] = None,
+    reference: Annotated[
+        str | None, typer.Argument(metavar="[REF]", help="One artifact; all by default.")
+    ] = None,
     store: StoreUrl = "artifacts",
 ) -> None:
     """Read data files again and compare them with their manifest's checksums."""
@@ -97,7 +110,9 @@ def verify(
 
     checked, problems = 0, []
     with refusals():
-        for artifact in [open_artifact(store, reference)] if reference else open_store(store).artifacts():
+        for artifact in (
+            [open_artifact(store, reference)] if reference else open_store(store).artifacts()
+        ):
             checked += 1
             problems += operations.verify(artifact)
     for problem in problems:
@@ -124,12 +139,19 @@ def tag(
 @app.command("gc")
 def gc(
     store: StoreUrl = "artifacts",
-    apply: Annotated[bool, typer.Option("--apply", help="Delete; without it, only say what would go.")] = False,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Delete; without it, only say what would go.")
+    ] = False,
     keep_runs: Annotated[
-        int, typer.Option("--keep-runs", min=0, help="Newest runs that built something whose artifacts stay.")
+        int,
+        typer.Option(
+            "--keep-runs", min=0, help="Newest runs that built something whose artifacts stay."
+        ),
     ] = 3,
 ) -> None:
-    """Remove artifacts that no tag, no recent run and no unfinished run needs (a dry run by default)."""
+    """Remove artifacts that no tag, no recent run and no unfinished run needs (a dry run by
+    default).
+    """
     from infra.store import operations
 
     with refusals():

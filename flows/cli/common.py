@@ -12,24 +12,41 @@ import typer
 
 EXIT_FAILED, EXIT_USAGE, EXIT_GATE, EXIT_INTERRUPTED = 1, 2, 3, 75
 
-RecipeArgument = Annotated[Path, typer.Argument(help="A recipe, such as configs/demo.yaml.", show_default=False)]
+RecipeArgument = Annotated[
+    Path, typer.Argument(help="A recipe, such as configs/demo.yaml.", show_default=False)
+]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("-s", "--set", metavar="KEY=VALUE", help="Override a value of the recipe; repeatable."),
+    typer.Option(
+        "-s", "--set", metavar="KEY=VALUE", help="Override a value of the recipe; repeatable."
+    ),
 ]
-StoreOption = Annotated[str | None, typer.Option("--store", help="URL of the store, instead of the recipe's.")]
+StoreOption = Annotated[
+    str | None, typer.Option("--store", help="URL of the store, instead of the recipe's.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 OnlyOption = Annotated[
     list[str] | None,
-    typer.Option("--only", metavar="S", help="Run only stage S (`stage` or `stage/name`); repeatable."),
+    typer.Option(
+        "--only", metavar="S", help="Run only stage S (`stage` or `stage/name`); repeatable."
+    ),
 ]
-FromOption = Annotated[str | None, typer.Option("--from", metavar="S", help="Run S and what follows it.")]
-UntilOption = Annotated[str | None, typer.Option("--until", metavar="S", help="Run S and what it rests on.")]
-ForceOption = Annotated[list[str] | None, typer.Option("--force", metavar="S", help="Build S again; repeatable.")]
+FromOption = Annotated[
+    str | None, typer.Option("--from", metavar="S", help="Run S and what follows it.")
+]
+UntilOption = Annotated[
+    str | None, typer.Option("--until", metavar="S", help="Run S and what it rests on.")
+]
+ForceOption = Annotated[
+    list[str] | None, typer.Option("--force", metavar="S", help="Build S again; repeatable.")
+]
 PinOption = Annotated[
-    list[str] | None, typer.Option("--pin", metavar="S=VERSION", help="Use that version of S; repeatable.")
+    list[str] | None,
+    typer.Option("--pin", metavar="S=VERSION", help="Use that version of S; repeatable."),
 ]
-RefArgument = Annotated[str, typer.Argument(metavar="REF", help="stage/name[@version-or-tag].", show_default=False)]
+RefArgument = Annotated[
+    str, typer.Argument(metavar="REF", help="stage/name[@version-or-tag].", show_default=False)
+]
 StoreUrl = Annotated[str, typer.Option("--store", help="URL of the store.", envvar="PUNA_STORE")]
 
 
@@ -44,7 +61,9 @@ _OPENED: list[Any] = []
 
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
-    """End with a sentence and exit code 2 where what was asked for is wrong, 1 where the store is damaged."""
+    """End with a sentence and exit code 2 where what was asked for is wrong, 1 where the store is
+    damaged.
+    """
     from flows.recipe.file import RecipeError
     from infra.stage import StageError
     from infra.store import Damaged
@@ -97,13 +116,17 @@ def open_store(url: str) -> Any:
 
 
 def find_store(url: str) -> Any:
-    """The store at a URL; one that is not there is most likely misspelt. Raises `ArtifactMissing`."""
+    """The store at a URL; one that is not there is most likely misspelt. Raises
+    `ArtifactMissing`.
+    """
     from infra.store import ArtifactMissing, Store
 
     store = Store.at(url)
     local = store.root.local_root
     if local is not None and not local.is_dir():
-        raise ArtifactMissing(f"there is no store at {local}; name yours with --store, or set PUNA_STORE")
+        raise ArtifactMissing(
+            f"there is no store at {local}; name yours with --store, or set PUNA_STORE"
+        )
     return store
 
 
@@ -114,7 +137,9 @@ def find_input(store: Any, given: Mapping[str, str]) -> Any:
     stage, name, version = given["stage"], given["name"], given["version"]
     found = store.find(stage, name, version)
     if found is None:
-        raise ArtifactMissing(f"{stage}/{name}@{version} is no longer in the store; run its recipe again to read it")
+        raise ArtifactMissing(
+            f"{stage}/{name}@{version} is no longer in the store; run its recipe again to read it"
+        )
     _OPENED.append(found)
     return found
 
@@ -127,13 +152,19 @@ def read_pins(given: list[str] | None) -> dict[str, str]:
     for text in given or ():
         stage, equals, version = text.partition("=")
         if not (stage and equals and version):
-            raise RecipeError([f"--pin {text}: write S=VERSION, such as --pin tokenizer/main=3fa91c"])
+            raise RecipeError(
+                [f"--pin {text}: write S=VERSION, such as --pin tokenizer/main=3fa91c"]
+            )
         pins[stage] = version
     return pins
 
 
 def select(
-    only: list[str] | None, start: str | None, until: str | None, force: list[str] | None, pins: dict[str, str]
+    only: list[str] | None,
+    start: str | None,
+    until: str | None,
+    force: list[str] | None,
+    pins: dict[str, str],
 ) -> Any:
     """Which part of a plan the options ask for."""
     from flows.planning.plan import Selection

@@ -13,7 +13,9 @@ app = typer.Typer(help="The local Prefect server that shows runs.", no_args_is_h
 
 @app.command("start")
 def start(
-    port: Annotated[int | None, typer.Option("--port", help="Port; the first free one from 4200 by default.")] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", help="Port; the first free one from 4200 by default.")
+    ] = None,
 ) -> None:
     """Start the dashboard, or say where it runs."""
     from flows.monitoring import server
@@ -41,5 +43,7 @@ def status() -> None:
 
     found = server.running()
     print(
-        f"running at {found.address} (process {found.pid})" if found else "not running; start it: puna dashboard start"
+        f"running at {found.address} (process {found.pid})"
+        if found
+        else "not running; start it: puna dashboard start"
     )

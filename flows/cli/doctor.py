@@ -1,4 +1,6 @@
-"""What `puna doctor` looks at: is everything here that recipes need, and what to do where it is not."""
+"""What `puna doctor` looks at: is everything here that recipes need, and what to do where it is
+not.
+"""
 
 from __future__ import annotations
 
@@ -50,19 +52,29 @@ def _python() -> Iterator[Finding]:
     if sys.version_info >= MINIMUM_PYTHON:
         yield Finding("ok", "Python", version)
     else:
-        yield Finding("bad", "Python", version, f"use {'.'.join(map(str, MINIMUM_PYTHON))} or newer")
+        yield Finding(
+            "bad", "Python", version, f"use {'.'.join(map(str, MINIMUM_PYTHON))} or newer"
+        )
 
 
 def _packages() -> Iterator[Finding]:
     constraints = Path(__file__).resolve().parents[2] / "constraints.txt"
     if not constraints.is_file():
-        yield Finding("note", "packages", "no constraints.txt beside the code, versions not compared")
+        yield Finding(
+            "note", "packages", "no constraints.txt beside the code, versions not compared"
+        )
         return
     pins = dict(
-        re.findall(r"^([A-Za-z0-9._-]+)==([^\s#]+)", constraints.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        re.findall(
+            r"^([A-Za-z0-9._-]+)==([^\s#]+)",
+            constraints.read_text(encoding="utf-8"),
+            flags=re.MULTILINE,
+        )
     )
     needed = {
-        re.split(r"[<>=; \[]", line)[0] for line in importlib.metadata.requires("puna") or () if "extra" not in line
+        re.split(r"[<>=; \[]", line)[0]
+        for line in importlib.metadata.requires("puna") or ()
+        if "extra" not in line
     }
     wrong = []
     for name, wanted in pins.items():
@@ -107,7 +119,9 @@ def _lmplz() -> Iterator[Finding]:
     try:
         yield Finding("ok", "lmplz", str(lmplz.find(None)))
     except StageError:
-        yield Finding("note", "lmplz", "not built; the built-in estimator serves small corpora", "make lmplz")
+        yield Finding(
+            "note", "lmplz", "not built; the built-in estimator serves small corpora", "make lmplz"
+        )
 
 
 def _torch() -> Iterator[Finding]:
@@ -125,7 +139,12 @@ def _machine() -> Iterator[Finding]:
     yield Finding("ok", "processors", str(available_processors()))
     free = shutil.disk_usage(Path.cwd()).free
     low = free < LOW_DISK_BYTES
-    yield Finding("note" if low else "ok", "disk", f"{free / 1e9:.0f} GB free here", "free some space" if low else "")
+    yield Finding(
+        "note" if low else "ok",
+        "disk",
+        f"{free / 1e9:.0f} GB free here",
+        "free some space" if low else "",
+    )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     yield Finding("note" if memory < LOW_MEMORY_BYTES else "ok", "memory", f"{memory / 1e9:.0f} GB")
 

@@ -16,19 +16,28 @@ EXCERPT_CHARACTERS = 1_000
 
 def inspect(
     stage: Annotated[
-        str, typer.Option("--stage", help="The artifact: dedup, or dedup/main@VERSION.", show_default=False)
+        str,
+        typer.Option(
+            "--stage", help="The artifact: dedup, or dedup/main@VERSION.", show_default=False
+        ),
     ],
     cluster: Annotated[
         str | None,
         typer.Option(
-            "--cluster", metavar="ID", help="A cluster: 1 is the largest; or the beginning of a document's id."
+            "--cluster",
+            metavar="ID",
+            help="A cluster: 1 is the largest; or the beginning of a document's id.",
         ),
     ] = None,
-    members: Annotated[int, typer.Option("--members", min=1, help="Removed documents to show.")] = 5,
+    members: Annotated[
+        int, typer.Option("--members", min=1, help="Removed documents to show.")
+    ] = 5,
     store: StoreUrl = "artifacts",
     as_json: JsonOption = False,
 ) -> None:
-    """Read kept and removed documents of a duplicate cluster with their differences; list clusters without one."""
+    """Read kept and removed documents of a duplicate cluster with their differences; list clusters
+    without one.
+    """
     from infra.stage import StageError
 
     artifact = open_artifact(store, stage)
@@ -46,7 +55,8 @@ def inspect(
         console.print(cluster_table(rows))
         at = "" if store in ("artifacts", os.environ.get("PUNA_STORE")) else f" --store {store}"
         console.print(
-            f"\n{artifact.statistics['clusters']:,} clusters; read one: puna inspect --stage {stage} --cluster 1{at}",
+            f"\n{artifact.statistics['clusters']:,} clusters; read one: puna inspect --stage "
+            f"{stage} --cluster 1{at}",
             soft_wrap=True,
             highlight=False,
         )
@@ -86,7 +96,9 @@ def _read(artifact: Any, row: dict[str, Any], most: int, store: str, console: An
     texts = read_documents(of, [row["representative"], *(member["id"] for member in shown)])
     where = f"{row['source']} of {row['crawl']}" if row["crawl"] else row["source"]
     console.print(
-        f"[bold]kept[/]  {row['representative']}  {where}   {row['size']:,} documents in the cluster", highlight=False
+        f"[bold]kept[/]  {row['representative']}  {where}   {row['size']:,} documents in the "
+        "cluster",
+        highlight=False,
     )
     kept = texts.get(row["representative"])
     console.print(_excerpt(kept), markup=False, highlight=False, soft_wrap=True)
@@ -108,7 +120,9 @@ def _read(artifact: Any, row: dict[str, Any], most: int, store: str, console: An
 
 
 def _documents(store: Any, artifact: Any) -> list[tuple[Any, Any]]:
-    """The documents that a dedup or select artifact read, each with the line_dedup that its text was read through."""
+    """The documents that a dedup or select artifact read, each with the line_dedup that its text
+    was read through.
+    """
     edited_by: dict[str, Any] = {}
     for signatures in artifact.manifest["inputs"].get("signatures", ()):
         for given in find_input(store, signatures).manifest["inputs"].get("line_dedup", ()):

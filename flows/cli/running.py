@@ -50,7 +50,9 @@ def run(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a recipe: build every stage that the store does not hold yet, and print the benchmark table."""
+    """Run a recipe: build every stage that the store does not hold yet, and print the benchmark
+    table.
+    """
     with _interruptible():
         _run(recipe, only, from_stage, until_stage, force, pin, set_, store, as_json)
 
@@ -70,7 +72,9 @@ def _interruptible() -> Iterator[None]:
             yield
         except typer.Exit:
             raise
-        except BaseException as error:  # pydantic's too, which makes errors of its own of an interrupt
+        except (
+            BaseException
+        ) as error:  # pydantic's too, which makes errors of its own of an interrupt
             if not came and not isinstance(error, KeyboardInterrupt):
                 raise
             _end_interrupted()
@@ -78,7 +82,9 @@ def _interruptible() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _importing() -> Iterator[None]:
-    """End at once on ^C or SIGTERM: libraries that are being imported take an interrupt for an error, or drop it."""
+    """End at once on ^C or SIGTERM: libraries that are being imported take an interrupt for an
+    error, or drop it.
+    """
     with _on_interrupt(lambda signum, frame: _end_interrupted()):
         yield
 
@@ -86,7 +92,9 @@ def _importing() -> Iterator[None]:
 @contextlib.contextmanager
 def _on_interrupt(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
     signals = [signal.SIGTERM]
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as it is for a job in a script's background
+    if (
+        signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    ):  # as it is for a job in a script's background
         signals.append(signal.SIGINT)
     before = [(number, signal.signal(number, handler)) for number in signals]
     try:
@@ -97,7 +105,9 @@ def _on_interrupt(handler: Callable[[int, FrameType | None], object]) -> Iterato
 
 
 def _save_on_interrupt() -> None:
-    """Let training write a checkpoint, and say where the next run goes on from; a second ^C does not wait for it."""
+    """Let training write a checkpoint, and say where the next run goes on from; a second ^C does
+    not wait for it.
+    """
     if not interrupts.pending():
         return
     os.write(2, b"interrupted; training writes a checkpoint (^C again does not wait for it)\n")
@@ -130,7 +140,9 @@ def _run(
 
     with refusals():
         pins = read_pins(pin)
-        prepared = prepare(recipe, set_ or (), store, select(only, from_stage, until_stage, force, pins))
+        prepared = prepare(
+            recipe, set_ or (), store, select(only, from_stage, until_stage, force, pins)
+        )
         prepared.refuse_unresolved()
         for warning in prepared.recipe.warnings():
             say(f"warning: {warning}")
@@ -153,7 +165,9 @@ def _run(
         _print_result(Results(prepared.plan).to_json(None, "nothing to do"), as_json)
         return
     starting = _begin_server()
-    warm_up(prepared.recipe.engine, [module for step in to_run for module in step.node.stage.compiles])
+    warm_up(
+        prepared.recipe.engine, [module for step in to_run for module in step.node.stage.compiles]
+    )
     arguments = {
         "recipe": str(recipe),
         "overrides": list(set_ or ()),
@@ -168,7 +182,9 @@ def _run(
 
 
 def _begin_server() -> Starting | None:
-    """Have Prefect's settings name a server before Prefect is imported; one of ours may still be starting."""
+    """Have Prefect's settings name a server before Prefect is imported; one of ours may still be
+    starting.
+    """
     from flows.monitoring import server
 
     server.prepare_environment()
@@ -233,7 +249,9 @@ def _run_pipeline(arguments: dict[str, Any], as_json: bool, starting: Starting |
         _report_failure(failure, failure.store)
         if as_json:
             print(json.dumps(failure.result, ensure_ascii=False))
-        raise typer.Exit(EXIT_GATE if isinstance(failure.cause, GateError) else EXIT_FAILED) from None
+        raise typer.Exit(
+            EXIT_GATE if isinstance(failure.cause, GateError) else EXIT_FAILED
+        ) from None
     except typer.Exit:
         raise
     except Exception as error:
@@ -243,7 +261,9 @@ def _run_pipeline(arguments: dict[str, Any], as_json: bool, starting: Starting |
 
 
 def _report_failure(failure: Any, store: str) -> None:
-    """A stage's own error in plain words, and what to do; anything unforeseen with its traceback."""
+    """A stage's own error in plain words, and what to do; anything unforeseen with its
+    traceback.
+    """
     from flows.running.failures import Failure, advise, in_words, traceback_of
 
     result = failure.result or {}
@@ -322,16 +342,26 @@ def plan(
 def evaluate(
     recipe: RecipeArgument,
     model: Annotated[
-        list[str] | None, typer.Option("--model", help="Only that model (base, model or a phase); repeatable.")
+        list[str] | None,
+        typer.Option("--model", help="Only that model (base, model or a phase); repeatable."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Evaluate again although the scores are there.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Evaluate again although the scores are there.")
+    ] = False,
     set_: SetOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Evaluate a recipe's models that are in the store, and print the benchmark table."""
     stages = [f"evaluation/{name}" for name in model] if model else ["evaluation"]
-    run(recipe, only=stages, force=stages if force else None, set_=set_, store=store, as_json=as_json)
+    run(
+        recipe,
+        only=stages,
+        force=stages if force else None,
+        set_=set_,
+        store=store,
+        as_json=as_json,
+    )
 
 
 def report(
@@ -340,7 +370,9 @@ def report(
     set_: SetOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Print the path of a recipe's report, drawing it from what is in the store where it is not there."""
+    """Print the path of a recipe's report, drawing it from what is in the store where it is not
+    there.
+    """
     from flows.planning.prepare import prepare
     from flows.running.results import Results
 

@@ -24,13 +24,18 @@ def doctor() -> None:
     for finding in examine():
         colour = {"ok": "green", "note": "yellow", "bad": "red"}[finding.verdict]
         action = f"  -> {finding.action}" if finding.action else ""
-        console.print(f"[{colour}]{finding.verdict:>4}[/]  {finding.what}: {finding.found}{action}", highlight=False)
+        console.print(
+            f"[{colour}]{finding.verdict:>4}[/]  {finding.what}: {finding.found}{action}",
+            highlight=False,
+        )
         bad += finding.verdict == "bad"
     if bad:
         raise typer.Exit(EXIT_FAILED)
 
 
-def init(file: Annotated[Path, typer.Argument(help="The recipe to write.")] = Path("recipe.yaml")) -> None:
+def init(
+    file: Annotated[Path, typer.Argument(help="The recipe to write.")] = Path("recipe.yaml"),
+) -> None:
     """Write a commented recipe to start from."""
     text = Path(__file__).with_name("starter.yaml").read_text(encoding="utf-8")
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-._") or "recipe"

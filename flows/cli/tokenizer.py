@@ -30,12 +30,17 @@ def compare(
     ],
     text: Annotated[
         list[Path],
-        typer.Option("--text", help="JSONL or Parquet (`text` or `target`), or plain text by line; repeatable."),
+        typer.Option(
+            "--text",
+            help="JSONL or Parquet (`text` or `target`), or plain text by line; repeatable.",
+        ),
     ],
     store: StoreUrl = "artifacts",
     as_json: JsonOption = False,
 ) -> None:
-    """Print vocabulary, compression rate and average tokens a sample of each tokenizer on the same text."""
+    """Print vocabulary, compression rate and average tokens a sample of each tokenizer on the same
+    text.
+    """
     from tasks.tokenizer.compare import compare as measure
     from tasks.tokenizer.compare import named, render
     from tasks.tokenizer.sample_files import read_texts
@@ -44,12 +49,22 @@ def compare(
         texts = read_texts(text)
         paths, unread = _paths(tokenizers, store)
         short = {
-            path: label for label, path in named([path for name, path in paths.items() if path == Path(name)]).items()
+            path: label
+            for label, path in named(
+                [path for name, path in paths.items() if path == Path(name)]
+            ).items()
         }
-        rows, unreadable = measure({short.get(path.absolute(), name): path for name, path in paths.items()}, texts)
+        rows, unreadable = measure(
+            {short.get(path.absolute(), name): path for name, path in paths.items()}, texts
+        )
     unread |= unreadable
     if as_json:
-        print(json.dumps({"tokenizers": [row.to_json() for row in rows], "unread": unread}, ensure_ascii=False))
+        print(
+            json.dumps(
+                {"tokenizers": [row.to_json() for row in rows], "unread": unread},
+                ensure_ascii=False,
+            )
+        )
     elif rows:
         print(render(rows))
     for why in unread.values():
@@ -75,5 +90,7 @@ def _paths(names: list[str], store: str) -> tuple[dict[str, Path], dict[str, str
 def _path(name: str, store: str) -> Path:
     """A local path as it is; what is none, but looks like an artifact, from the store."""
     path = Path(name)
-    folder = {"tokenizer": "tokenizer", "model": "checkpoint", "training": "checkpoint"}.get(name.partition("/")[0])
+    folder = {"tokenizer": "tokenizer", "model": "checkpoint", "training": "checkpoint"}.get(
+        name.partition("/")[0]
+    )
     return find_artifact(store, name).folder(folder) if folder and not path.exists() else path

@@ -9,18 +9,32 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.common import JsonOption, RecipeArgument, SetOption, StoreOption, find_input, refusals
+from flows.cli.common import (
+    JsonOption,
+    RecipeArgument,
+    SetOption,
+    StoreOption,
+    find_input,
+    refusals,
+)
 
 
 def trace(
     recipe: RecipeArgument,
-    phase: Annotated[str, typer.Argument(help="A phase of its training, such as inject.", show_default=False)],
-    step: Annotated[int, typer.Option("--step", help="Optimizer step of that phase, from 1, as in metrics.jsonl.")],
+    phase: Annotated[
+        str, typer.Argument(help="A phase of its training, such as inject.", show_default=False)
+    ],
+    step: Annotated[
+        int,
+        typer.Option("--step", help="Optimizer step of that phase, from 1, as in metrics.jsonl."),
+    ],
     set_: SetOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Name the documents that a training step read: category, bin, row, URL, and the file and byte they came from."""
+    """Name the documents that a training step read: category, bin, row, URL, and the file and byte
+    they came from.
+    """
     from flows.planning.prepare import prepare
 
     with refusals():
@@ -28,7 +42,11 @@ def trace(
         artifact = _trained(prepared, str(recipe), phase)
         rows = _rows(prepared.store, artifact, step)
     if as_json:
-        print(json.dumps({"artifact": artifact.identity, "step": step, "rows": rows}, ensure_ascii=False))
+        print(
+            json.dumps(
+                {"artifact": artifact.identity, "step": step, "rows": rows}, ensure_ascii=False
+            )
+        )
         return
     from flows.monitoring.console import result_console
 
@@ -40,22 +58,31 @@ def _trained(prepared: Any, recipe: str, phase: str) -> Any:
     from flows.recipe.errors import nearest
     from infra.stage import StageError
 
-    phases = [step.node.name for step in prepared.plan.steps.values() if step.node.stage.name == "training"]
+    phases = [
+        step.node.name
+        for step in prepared.plan.steps.values()
+        if step.node.stage.name == "training"
+    ]
     if phase not in phases:
         there = ", ".join(phases) or "none"
-        raise StageError(f"this recipe has no phase {phase!r}{nearest(phase, phases)}; it has: {there}")
+        raise StageError(
+            f"this recipe has no phase {phase!r}{nearest(phase, phases)}; it has: {there}"
+        )
     step = prepared.plan.steps[f"training/{phase}"]
     if step.state == "unresolved":
         prepared.refuse_unresolved()
     if step.artifact is None:
         raise StageError(
-            f"phase {phase!r} is not trained yet ({step.why}); train it: puna run {recipe} --until {step.id}"
+            f"phase {phase!r} is not trained yet ({step.why}); train it: puna run {recipe} --until "
+            f"{step.id}"
         )
     return step.artifact
 
 
 def _rows(store: Any, artifact: Any, step: int) -> list[dict[str, Any]]:
-    """The rows of a step in the order drawn, each with its pieces of documents and where these came from."""
+    """The rows of a step in the order drawn, each with its pieces of documents and where these came
+    from.
+    """
     from infra.stage import StageError
     from tasks.ingest.origins import origins
     from tasks.training.run import bins_of, state_of
@@ -71,8 +98,12 @@ def _rows(store: Any, artifact: Any, step: int) -> list[dict[str, Any]]:
         traced = traced_rows(parameters, bins_of(parameters, bins), carried, step)
     except ValueError as error:
         raise StageError(f"{artifact.identity}: {error}") from None
-    selected = [find_input(store, given) for made in bins for given in made.manifest["inputs"]["select"]]
-    documents = {given["name"]: given for made in selected for given in made.manifest["inputs"]["documents"]}
+    selected = [
+        find_input(store, given) for made in bins for given in made.manifest["inputs"]["select"]
+    ]
+    documents = {
+        given["name"]: given for made in selected for given in made.manifest["inputs"]["documents"]
+    }
     ids = [document.id for row in traced for document in row.documents]
     found = origins([find_input(store, given) for given in documents.values()], ids)
     return [
@@ -81,21 +112,31 @@ def _rows(store: Any, artifact: Any, step: int) -> list[dict[str, Any]]:
             "bin": Path(row.bin).name,
             "row": row.bin_row,
             "epoch": row.row.epoch,
-            "documents": [{**document._asdict(), "origin": vars(found[document.id])} for document in row.documents],
+            "documents": [
+                {**document._asdict(), "origin": vars(found[document.id])}
+                for document in row.documents
+            ],
         }
         for row in traced
     ]
 
 
 def _table(rows: list[dict[str, Any]]) -> Any:
-    """A line for each piece of a document. Cells are plain text: URLs may hold what reads like markup."""
+    """A line for each piece of a document. Cells are plain text: URLs may hold what reads like
+    markup.
+    """
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("category", "bin", "row", "tokens", "document", "url", "file", "byte"):
         numeric = column in ("row", "tokens", "byte")
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=column == "document")
+        table.add_column(
+            column,
+            justify="right" if numeric else "left",
+            overflow="fold",
+            no_wrap=column == "document",
+        )
     for row in rows:
         for document in row["documents"]:
             table.add_row(*map(Text, _cells(row, document)))

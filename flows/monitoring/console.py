@@ -1,4 +1,6 @@
-"""What the terminal shows of a run: progress bars where there is a terminal, plain lines elsewhere. On stderr."""
+"""What the terminal shows of a run: progress bars where there is a terminal, plain lines elsewhere.
+On stderr.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,14 @@ from collections import Counter
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -22,14 +31,17 @@ PLAIN_EVERY_S = 15.0
 
 
 MOST_GROUP_ROWS = 40
-"""A task with more rows than this, for its groups and metrics, shows none of them on the terminal."""
+"""A task with more rows than this, for its groups and metrics, shows none of them on the terminal.
+"""
 
 PLAIN_WIDTH = 160
 """Columns of tables that go to a file or a pipe."""
 
 
 def result_console() -> Console:
-    """A console on stdout: as wide as the terminal, or wide enough for a table where there is none."""
+    """A console on stdout: as wide as the terminal, or wide enough for a table where there is
+    none.
+    """
     console = Console()
     return console if console.is_terminal else Console(width=PLAIN_WIDTH)
 
@@ -63,7 +75,8 @@ class Terminal(Listener):
     def planned(self, plan: Plan) -> None:
         hits = sum(step.state == "hit" for step in plan.steps.values())
         self._console.print(
-            f"{plan.recipe}: {len(plan.steps)} stages, {hits} there already, {len(plan.to_run())} to run"
+            f"{plan.recipe}: {len(plan.steps)} stages, {hits} there already, {len(plan.to_run())} "
+            "to run"
         )
 
     def started(self, step: Step) -> None:
@@ -75,17 +88,26 @@ class Terminal(Listener):
 
     def progressed(self, step: Step, done: float, total: float, unit: str) -> None:
         self._bars.update(self._tasks[step.id], completed=int(done), total=int(total), unit=unit)
-        if not self._console.is_terminal and time.monotonic() - self._spoken[step.id] > PLAIN_EVERY_S:
+        if (
+            not self._console.is_terminal
+            and time.monotonic() - self._spoken[step.id] > PLAIN_EVERY_S
+        ):
             self._spoken[step.id] = time.monotonic()
-            self._console.print(f"  ...     {step.id}  {done:,.0f} of {total:,.0f} {unit}", highlight=False)
+            self._console.print(
+                f"  ...     {step.id}  {done:,.0f} of {total:,.0f} {unit}", highlight=False
+            )
 
     def waiting(self, step: Step, holder: dict[str, Any]) -> None:
         where = f"process {holder['pid']} on {holder['host']}"
-        self._console.print(f"  wait    {step.id}  another run builds it ({where})", highlight=False)
+        self._console.print(
+            f"  wait    {step.id}  another run builds it ({where})", highlight=False
+        )
 
     def finished(self, step: Step, artifact: Artifact, seconds: float) -> None:
         self._bars.remove_task(self._tasks[step.id])
-        self._console.print(f"  [green]built[/]   {step.id}  {seconds:.1f} s  {headline(artifact)}", highlight=False)
+        self._console.print(
+            f"  [green]built[/]   {step.id}  {seconds:.1f} s  {headline(artifact)}", highlight=False
+        )
 
     def failed(self, step: Step, error: BaseException) -> None:
         self._bars.remove_task(self._tasks[step.id])
@@ -93,7 +115,9 @@ class Terminal(Listener):
 
 
 def headline(artifact: Artifact) -> str:
-    """The one thing worth knowing of a finished stage: its documents, or the statistic it calls `headline`."""
+    """The one thing worth knowing of a finished stage: its documents, or the statistic it calls
+    `headline`.
+    """
     stated = artifact.statistics.get("headline")
     if stated:
         return str(stated)
@@ -109,8 +133,17 @@ def stage_table(stages: list[dict[str, Any]]) -> Table:
     """The stages of a plan or a run as a table."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("stage", "result", "version", "seconds", "why"):
-        table.add_column(column, justify="right" if column == "seconds" else "left", overflow="fold")
-    colours = {"hit": "dim", "built": "green", "run": "cyan", "failed": "red", "unresolved": "yellow", "skipped": "dim"}
+        table.add_column(
+            column, justify="right" if column == "seconds" else "left", overflow="fold"
+        )
+    colours = {
+        "hit": "dim",
+        "built": "green",
+        "run": "cyan",
+        "failed": "red",
+        "unresolved": "yellow",
+        "skipped": "dim",
+    }
     for row in stages:
         seconds = row.get("seconds")
         colour = colours[row["result"]]
@@ -125,24 +158,34 @@ def stage_table(stages: list[dict[str, Any]]) -> Table:
 
 
 def score_table(scores: dict[str, dict[str, dict[str, Any]]]) -> Table | None:
-    """Benchmarks by model: tasks in rows, models in columns, with standard errors and what was scored."""
+    """Benchmarks by model: tasks in rows, models in columns, with standard errors and what was
+    scored.
+    """
     if not any(scores.values()):
         return None
-    table = Table(box=None, pad_edge=False, header_style="bold", title="Benchmarks", title_justify="left")
+    table = Table(
+        box=None, pad_edge=False, header_style="bold", title="Benchmarks", title_justify="left"
+    )
     table.add_column("task")
     table.add_column("metric")
     table.add_column("n", justify="right", overflow="fold")
     for model in scores:
         table.add_column(model, justify="right")
     keys = dict.fromkeys(
-        (task, metric) for by_task in scores.values() for task, row in by_task.items() for metric in metrics(row)
+        (task, metric)
+        for by_task in scores.values()
+        for task, row in by_task.items()
+        for metric in metrics(row)
     )
     groups = Counter(task.rpartition("/")[0] for task, _ in keys if "/" in task)
     for task, metric in keys:
         if "/" in task and groups[task.rpartition("/")[0]] > MOST_GROUP_ROWS:
-            continue  # a row per subject (CMMLU has 67) or position in long text: the report has them
+            # a row per subject (CMMLU has 67) or position in long text: the report has them
+            continue
         rows = [by_task.get(task, {}) for by_task in scores.values()]
-        table.add_row(task, metric, items_of_all(rows, metric), *(_score(row, metric) for row in rows))
+        table.add_row(
+            task, metric, items_of_all(rows, metric), *(_score(row, metric) for row in rows)
+        )
     return table
 
 
@@ -154,19 +197,31 @@ def _score(row: dict[str, Any], metric: str) -> str:
 
 
 def cluster_table(clusters: list[dict[str, Any]]) -> Table:
-    """Duplicate clusters, the largest first: what stays, how many go, the least alike of those listed."""
+    """Duplicate clusters, the largest first: what stays, how many go, the least alike of those
+    listed.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("", "kept", "source", "documents", "exact", "near", "least alike"):
-        table.add_column(column, justify="left" if column in ("kept", "source") else "right", overflow="fold")
+        table.add_column(
+            column, justify="left" if column in ("kept", "source") else "right", overflow="fold"
+        )
     for number, row in enumerate(clusters, 1):
         least = min((member["similarity"] for member in row["members"]), default=1.0)
         counts = (f"{row[name]:,}" for name in ("size", "exact", "near"))
-        table.add_row(f"{number}", row["representative"], row["crawl"] or row["source"], *counts, f"{least:.3f}")
+        table.add_row(
+            f"{number}",
+            row["representative"],
+            row["crawl"] or row["source"],
+            *counts,
+            f"{least:.3f}",
+        )
     return table
 
 
 def marked(difference: str) -> Text:
-    """A difference as `tasks.dedup.inspect.diff_lines` writes it, in colours where the terminal has them."""
+    """A difference as `tasks.dedup.inspect.diff_lines` writes it, in colours where the terminal has
+    them.
+    """
     text = Text(difference)
     text.highlight_regex(r"(?s)\[-.*?-\]", "red")
     text.highlight_regex(r"(?s)\{\+.*?\+\}", "green")

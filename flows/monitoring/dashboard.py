@@ -1,6 +1,8 @@
-"""What the Prefect dashboard shows of a run: progress, ledgers, statistics, the stage table and the lineage.
+"""What the Prefect dashboard shows of a run: progress, ledgers, statistics, the stage table and the
+lineage.
 
-Prefect's tables take their columns from the first row and show short cells only, so rows are flat and equal in keys.
+Prefect's tables take their columns from the first row and show short cells only, so rows are flat
+and equal in keys.
 """
 
 from __future__ import annotations
@@ -56,12 +58,16 @@ class Dashboard(Listener):
         ledger = artifact.manifest["ledger"]
         if ledger:
             create_table_artifact(
-                ledger_rows(ledger), key=artifact_key("ledger", step.id), description=f"Documents of {step.id}"
+                ledger_rows(ledger),
+                key=artifact_key("ledger", step.id),
+                description=f"Documents of {step.id}",
             )
         statistics = flat_rows(artifact.statistics)
         if statistics:
             create_table_artifact(
-                statistics, key=artifact_key("statistics", step.id), description=f"Statistics of {step.id}"
+                statistics,
+                key=artifact_key("statistics", step.id),
+                description=f"Statistics of {step.id}",
             )
         notes = artifact.statistics.get("notes")
         if notes:
@@ -73,13 +79,20 @@ class Dashboard(Listener):
 
 
 def ledger_rows(ledger: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per source, language and outcome: documents, their share of what was read, megabytes of text."""
+    """One row per source, language and outcome: documents, their share of what was read, megabytes
+    of text.
+    """
     rows = []
     for row in ledger["rows"]:
         read = row["totals"]["documents"].get("read", 0)
         sides = [
             ("read", "", read, row["totals"]["bytes"].get("read", 0)),
-            ("kept", "", row["totals"]["documents"].get("kept", 0), row["totals"]["bytes"].get("kept", 0)),
+            (
+                "kept",
+                "",
+                row["totals"]["documents"].get("kept", 0),
+                row["totals"]["bytes"].get("kept", 0),
+            ),
             *((r["side"], r["reason"], r["documents"], r["bytes"]) for r in row["reasons"]),
         ]
         rows += [
@@ -108,23 +121,33 @@ def flat_rows(statistics: Mapping[str, Any], limit: int = 60) -> list[dict[str, 
         elif isinstance(value, float):
             rows.append({"statistic": name, "value": f"{value:,.4g}"})
         elif isinstance(value, (int, str)) and not isinstance(value, bool):
-            rows.append({"statistic": name, "value": f"{value:,}" if isinstance(value, int) else value[:80]})
+            rows.append(
+                {"statistic": name, "value": f"{value:,}" if isinstance(value, int) else value[:80]}
+            )
 
     add("", statistics)
     return rows[:limit]
 
 
 def lineage_markdown(plan: Plan) -> str:
-    """The plan as a mermaid graph: hits in grey, built stages in green; without the report, which reads everything."""
+    """The plan as a mermaid graph: hits in grey, built stages in green; without the report, which
+    reads everything.
+    """
     steps = {id: step for id, step in plan.steps.items() if step.node.stage.name != "report"}
     names = {id: f"n{number}" for number, id in enumerate(steps)}
     lines = ["```mermaid", "graph LR"]
     for id, step in steps.items():
-        lines.append(f'  {names[id]}["{step.node.stage.name}<br/>{step.node.name}<br/>{step.version or "?"}"]')
+        lines.append(
+            "  "
+            f'{names[id]}["{step.node.stage.name}<br/>{step.node.name}<br/>{step.version or "?"}"]'
+        )
         lines += [f"  {names[up]} --> {names[id]}" for up in dict.fromkeys(step.node.upstream())]
     hits = ",".join(names[id] for id, step in steps.items() if step.state == "hit")
     built = ",".join(names[id] for id, step in steps.items() if step.state == "run")
-    lines += ["  classDef hit fill:#eee,stroke:#999,color:#333", "  classDef built fill:#d8f0d8,stroke:#393,color:#030"]
+    lines += [
+        "  classDef hit fill:#eee,stroke:#999,color:#333",
+        "  classDef built fill:#d8f0d8,stroke:#393,color:#030",
+    ]
     lines += [f"  class {hits} hit"] if hits else []
     lines += [f"  class {built} built"] if built else []
     return "\n".join([*lines, "```"])
@@ -138,7 +161,11 @@ def publish_run(plan: Plan, stages: list[dict[str, Any]], run: str) -> None:
     """The run's stage table and lineage, from within the pipeline's flow run."""
     columns = ("stage", "name", "result", "version", "seconds", "why")
     table = [{column: _cell(stage.get(column)) for column in columns} for stage in stages]
-    create_table_artifact(table, key=artifact_key("stages", plan.recipe), description=f"Stages of run {run}")
+    create_table_artifact(
+        table, key=artifact_key("stages", plan.recipe), description=f"Stages of run {run}"
+    )
     create_markdown_artifact(
-        lineage_markdown(plan), key=artifact_key("lineage", plan.recipe), description=f"Lineage of run {run}"
+        lineage_markdown(plan),
+        key=artifact_key("lineage", plan.recipe),
+        description=f"Lineage of run {run}",
     )

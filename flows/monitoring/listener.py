@@ -64,4 +64,6 @@ class Listeners(Listener):
 
 
 CONSOLE: ContextVar[Listener | None] = ContextVar("console", default=None)
-"""The terminal's listener, set by the command line around a flow it calls; a deployment's run has none."""
+"""The terminal's listener, set by the command line around a flow it calls; a deployment's run has
+none.
+"""

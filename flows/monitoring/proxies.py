@@ -1,8 +1,9 @@
-"""A proxy in the environment is for the world, never for this machine: no proxy can reach its 127.0.0.1.
+"""A proxy in the environment is for the world, never for this machine: no proxy can reach its
+127.0.0.1.
 
-Prefect's client (httpx), its web sockets and the server's own requests read the environment, so it is there that this
-machine is excepted, for this process and all that it starts. Another server that a user's PREFECT_API_URL names is
-reached as the environment says.
+Prefect's client (httpx), its web sockets and the server's own requests read the environment, so it
+is there that this machine is excepted, for this process and all that it starts. Another server that
+a user's PREFECT_API_URL names is reached as the environment says.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ _SCHEMES = ("http", "https")
 def reach_loopback_directly(environment: MutableMapping[str, str], api_url: str | None) -> None:
     """Except this machine from the environment's proxies.
 
-    `api_url`: the server that the user named, or None where it is to be one of ours. With a server on this machine,
-    proxies of a kind that httpx has no client for are taken out: it refuses to start with such a one, excepted or not.
+    `api_url`: the server that the user named, or None where it is to be one of ours. With a server
+    on this machine, proxies of a kind that httpx has no client for are taken out: it refuses to
+    start with such a one, excepted or not.
     """
-    proxies = [name for name in environment if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]
+    proxies = [
+        name for name in environment if name.lower() in ("http_proxy", "https_proxy", "all_proxy")
+    ]
     if not any(environment[name] for name in proxies):
         return
     host = urlsplit(api_url).hostname if api_url else None
@@ -49,4 +53,6 @@ def is_loopback(host: str) -> bool:
 
 def _has_client(proxy: str) -> bool:
     scheme = proxy.partition("://")[0].lower() if "://" in proxy else "http"
-    return scheme in _SCHEMES or (scheme in ("socks5", "socks5h") and importlib.util.find_spec("socksio") is not None)
+    return scheme in _SCHEMES or (
+        scheme in ("socks5", "socks5h") and importlib.util.find_spec("socksio") is not None
+    )

@@ -1,7 +1,8 @@
 """The persistent local Prefect server: `puna run` starts it where no PREFECT_API_URL is set.
 
-Prefect's own ephemeral server dies with the process and loses run history in bursts; this one lives in a process
-session of its own, survives ^C and kill of the run, and keeps its database in Prefect's home folder.
+Prefect's own ephemeral server dies with the process and loses run history in bursts; this one lives
+in a process session of its own, survives ^C and kill of the run, and keeps its database in
+Prefect's home folder.
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ class Server:
 
 
 def prepare_environment() -> None:
-    """Settings that Prefect and the workers need; what the user has set stays. Call before importing prefect."""
+    """Settings that Prefect and the workers need; what the user has set stays. Call before
+    importing prefect.
+    """
     defaults = {
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
@@ -74,7 +77,8 @@ def prepare_environment() -> None:
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the terminal shows our own lines
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # stages show their own progress
         "TRANSFORMERS_VERBOSITY": "error",
-        "PY_KEY_VALUE_DISABLE_BEARTYPE": "true",  # what the server imports is checked by types otherwise, for 0.7 s
+        # what the server imports is checked by types otherwise, for 0.7 s
+        "PY_KEY_VALUE_DISABLE_BEARTYPE": "true",
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
@@ -113,7 +117,8 @@ def _noted() -> Server | None:
     return server if server.pid > 0 else None
 
 
-# `prefect server start`, its imports without the garbage collector: they take three seconds, and leave no garbage.
+# `prefect server start`, its imports without the garbage collector: they take three seconds, and
+# leave no garbage.
 _SERVE = """
 import gc, runpy
 gc.disable()
@@ -128,8 +133,8 @@ runpy.run_module("prefect", run_name="__main__", alter_sys=True)
 class Starting:
     """A server that answers soon, or does already (`answers`).
 
-    `process` is None where another run started it, which may have been killed before it answered. `lock` keeps other
-    runs from starting one meanwhile.
+    `process` is None where another run started it, which may have been killed before it answered.
+    `lock` keeps other runs from starting one meanwhile.
     """
 
     server: Server
@@ -149,7 +154,9 @@ class Starting:
                 time.sleep(_POLL_S)
             stop()
         port = self.server.port
-        raise ServerFailed(f"the dashboard did not start on port {port}; its output is in {log_file()}")
+        raise ServerFailed(
+            f"the dashboard did not start on port {port}; its output is in {log_file()}"
+        )
 
     def _lives(self) -> bool:
         if self.process is not None and self.process.poll() is not None:
@@ -163,7 +170,8 @@ def start(port: int | None = None) -> Server:
 
 
 def begin(port: int | None = None) -> Starting:
-    """The running server, or a new one that will answer some seconds later, at an address that is known now.
+    """The running server, or a new one that will answer some seconds later, at an address that is
+    known now.
 
     Waits while another run starts one. Raises `ServerFailed`.
     """
@@ -177,8 +185,8 @@ def begin(port: int | None = None) -> Starting:
             raise
     except OSError as error:
         raise ServerFailed(
-            f"{home()} cannot hold the dashboard's database ({error.strerror}); set PREFECT_HOME to a folder you may "
-            "write to"
+            f"{home()} cannot hold the dashboard's database ({error.strerror}); set PREFECT_HOME "
+            "to a folder you may write to"
         ) from None
 
 
@@ -197,8 +205,21 @@ def _begin(port: int | None, lock: IO[str]) -> Starting:
 def _spawn(port: int | None) -> tuple[Server, subprocess.Popen[bytes]]:
     chosen, claim = (port, _claim(port)) if port else _free_port()
     if claim is None:
-        raise ServerFailed(f"port {chosen} is taken or no port; name another: puna dashboard start --port N")
-    command = [sys.executable, "-P", "-c", _SERVE, "server", "start", "--host", "127.0.0.1", "--port", str(chosen)]
+        raise ServerFailed(
+            f"port {chosen} is taken or no port; name another: puna dashboard start --port N"
+        )
+    command = [
+        sys.executable,
+        "-P",
+        "-c",
+        _SERVE,
+        "server",
+        "start",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(chosen),
+    ]
     environment = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
     environment |= safe_environment()
     environment |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_HOME": str(home())}
@@ -272,10 +293,12 @@ def _is_free(port: int) -> bool:
 
 
 def _claim(port: int) -> socket.socket | None:
-    """What one server of this machine can have for a port, for as long as it lives; None where the port is taken.
+    """What one server of this machine can have for a port, for as long as it lives; None where the
+    port is taken.
 
-    It listens at its port seconds later only: servers of two homes that start at once would both find the port free,
-    and the second one's run would take the first one for its own. (Names without a file are Linux's.)
+    It listens at its port seconds later only: servers of two homes that start at once would both
+    find the port free, and the second one's run would take the first one for its own. (Names
+    without a file are Linux's.)
     """
     claim = socket.socket(socket.AF_UNIX)
     try:
@@ -294,5 +317,6 @@ def _free_port() -> tuple[int, socket.socket]:
         if (claim := _claim(port)) is not None:
             return port, claim
     raise ServerFailed(
-        f"no free port between {FIRST_PORT} and {FIRST_PORT + 99}; name one: puna dashboard start --port N"
+        f"no free port between {FIRST_PORT} and {FIRST_PORT + 99}; name one: puna dashboard start "
+        "--port N"
     )

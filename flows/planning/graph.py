@@ -11,7 +11,9 @@ from infra.stage import Parameters, Stage
 
 @dataclass(frozen=True)
 class Node:
-    """One stage with a name: its parameters, and its inputs by role, as ids of other nodes or references."""
+    """One stage with a name: its parameters, and its inputs by role, as ids of other nodes or
+    references.
+    """
 
     stage: Stage
     name: str
@@ -42,7 +44,9 @@ class Graph:
         parameters: Parameters,
         **inputs: str | ArtifactReference | Sequence[str | ArtifactReference] | None,
     ) -> str:
-        """Add a node whose inputs are there already and return its id; an input of None or () is left out."""
+        """Add a node whose inputs are there already and return its id; an input of None or () is
+        left out.
+        """
         sources: dict[str, tuple[str | ArtifactReference, ...]] = {}
         for role, given in inputs.items():
             listed = (given,) if isinstance(given, (str, ArtifactReference)) else tuple(given or ())

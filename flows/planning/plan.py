@@ -21,7 +21,9 @@ State = Literal["hit", "run", "unresolved", "skipped"]
 
 @dataclass(frozen=True)
 class Selection:
-    """Which part of the plan to run: the command line's --only, --from, --until, --force and --pin."""
+    """Which part of the plan to run: the command line's --only, --from, --until, --force and
+    --pin.
+    """
 
     only: tuple[str, ...] = ()
     start: str | None = None
@@ -75,18 +77,37 @@ class Plan:
         ]
 
 
-def make_plan(graph: Graph, pins: Pins, store: Store, recipe: str, selection: Selection | None = None) -> Plan:
-    """Work out every node's version and state. Raises `RecipeError` for selectors and inputs that do not exist."""
+def make_plan(
+    graph: Graph, pins: Pins, store: Store, recipe: str, selection: Selection | None = None
+) -> Plan:
+    """Work out every node's version and state. Raises `RecipeError` for selectors and inputs that
+    do not exist.
+    """
     selection = selection or Selection()
     wanted, forced = _wanted(graph, selection), _expand(graph, selection.force, "--force")
-    pinned = {id: version for s, version in selection.pins.items() for id in _expand(graph, (s,), "--pin")}
+    pinned = {
+        id: version for s, version in selection.pins.items() for id in _expand(graph, (s,), "--pin")
+    }
     steps: dict[str, Step] = {}
     for id, node in graph.nodes.items():
-        step = _pinned_step(node, pinned[id], store) if id in pinned else _step(node, pins[id], store, recipe, steps)
+        step = (
+            _pinned_step(node, pinned[id], store)
+            if id in pinned
+            else _step(node, pins[id], store, recipe, steps)
+        )
         if id in forced and step.state in ("hit", "run"):
-            step = _replace(step, "run", "forced" if step.artifact else step.why, forced=step.artifact is not None)
+            step = _replace(
+                step,
+                "run",
+                "forced" if step.artifact else step.why,
+                forced=step.artifact is not None,
+            )
         elif step.state == "hit" and not step.node.stage.bitwise:
-            rebuilt = [up for up in node.upstream() if steps[up].forced and not steps[up].node.stage.bitwise]
+            rebuilt = [
+                up
+                for up in node.upstream()
+                if steps[up].forced and not steps[up].node.stage.bitwise
+            ]
             if rebuilt and id in wanted:
                 step = _replace(step, "run", f"{rebuilt[0]} is rebuilt", forced=True)
         if id not in wanted and step.state == "run":
@@ -97,7 +118,9 @@ def make_plan(graph: Graph, pins: Pins, store: Store, recipe: str, selection: Se
 
 
 def _replace(step: Step, state: State, why: str, forced: bool = False) -> Step:
-    return Step(step.node, step.version, state, why, step.pins, step.artifact, forced, step.external)
+    return Step(
+        step.node, step.version, state, why, step.pins, step.artifact, forced, step.external
+    )
 
 
 def _expand(graph: Graph, selectors: Sequence[str], option: str) -> set[str]:
@@ -106,13 +129,17 @@ def _expand(graph: Graph, selectors: Sequence[str], option: str) -> set[str]:
         matching = graph.matching(selector)
         if not matching:
             guess, there = _guess(graph, selector), ", ".join(graph.nodes)
-            raise RecipeError([f"{option} {selector}: this recipe has no such stage{guess}; it has: {there}"])
+            raise RecipeError(
+                [f"{option} {selector}: this recipe has no such stage{guess}; it has: {there}"]
+            )
         found.update(matching)
     return found
 
 
 def _guess(graph: Graph, selector: str) -> str:
-    """What may have been meant: a stage of exactly that name (a phase, a source), else what is spelt alike."""
+    """What may have been meant: a stage of exactly that name (a phase, a source), else what is
+    spelt alike.
+    """
     named = [id for id, node in graph.nodes.items() if node.name == selector.rpartition("/")[2]]
     if named:
         return f" (did you mean {' or '.join(map(repr, named[:3]))}?)"
@@ -137,8 +164,8 @@ def _wanted(graph: Graph, selection: Selection) -> set[str]:
 def _check_selection(steps: Mapping[str, Step]) -> None:
     """A step that runs needs inputs that are there or run too."""
     problems = [
-        f"{step.id} is selected but its input {up} (version {steps[up].version}) is not in the store; "
-        f"run without --only/--from, or build it first: --only {up}"
+        f"{step.id} is selected but its input {up} (version {steps[up].version}) is not in the "
+        f"store; run without --only/--from, or build it first: --only {up}"
         for step in steps.values()
         if step.state == "run"
         for up in step.node.upstream()
@@ -153,24 +180,41 @@ def _pinned_step(node: Node, version: str, store: Store) -> Step:
     found = [v for v in versions if v.startswith(version)]
     artifact = store.find(node.stage.name, node.name, found[0]) if len(found) == 1 else None
     if artifact is None:
-        raise RecipeError([f"--pin {node.id}={version}: the store has: {', '.join(versions) or 'none'}"])
+        raise RecipeError(
+            [f"--pin {node.id}={version}: the store has: {', '.join(versions) or 'none'}"]
+        )
     return Step(node, artifact.version, "hit", "pinned", {}, artifact)
 
 
 def _step(
-    node: Node, pins: Mapping[str, tuple[Pin, ...] | Unresolved], store: Store, recipe: str, steps: Mapping[str, Step]
+    node: Node,
+    pins: Mapping[str, tuple[Pin, ...] | Unresolved],
+    store: Store,
+    recipe: str,
+    steps: Mapping[str, Step],
 ) -> Step:
     resolved = {path: found for path, found in pins.items() if not isinstance(found, Unresolved)}
     identities, external, problem = _inputs(node, store, steps)
     if problem is None:
-        problem = next((f"{u.reference}: {u.why}" for u in pins.values() if isinstance(u, Unresolved)), None)
+        problem = next(
+            (f"{u.reference}: {u.why}" for u in pins.values() if isinstance(u, Unresolved)), None
+        )
     if problem is not None:
         return Step(node, None, "unresolved", problem, resolved, external=external)
     version = version_of(node.stage, node.name, node.parameters, identities, resolved)
     artifact = store.find(node.stage.name, node.name, version)
     if artifact is not None:
-        return Step(node, version, "hit", _drift(node, artifact), resolved, artifact, external=external)
-    return Step(node, version, "run", _why(node, identities, resolved, store, recipe), resolved, external=external)
+        return Step(
+            node, version, "hit", _drift(node, artifact), resolved, artifact, external=external
+        )
+    return Step(
+        node,
+        version,
+        "run",
+        _why(node, identities, resolved, store, recipe),
+        resolved,
+        external=external,
+    )
 
 
 def _inputs(
@@ -184,10 +228,16 @@ def _inputs(
         for source in sources:
             if isinstance(source, ArtifactReference):
                 try:
-                    artifact = store.open(f"{source.stage}/{source.name}@{source.selector}", source.recipe)
+                    artifact = store.open(
+                        f"{source.stage}/{source.name}@{source.selector}", source.recipe
+                    )
                 except ArtifactMissing:
                     file = Path("configs", f"{source.recipe}.yaml")
-                    how = f"puna run {file}" if file.is_file() else f"run the recipe {source.recipe} with that store"
+                    how = (
+                        f"puna run {file}"
+                        if file.is_file()
+                        else f"run the recipe {source.recipe} with that store"
+                    )
                     first = f"make it first: {how}"
                     problem = problem or f"{source} is not in the store {store.root.url}; {first}"
                     continue
@@ -202,7 +252,9 @@ def _inputs(
 
 def _drift(node: Node, artifact: Artifact) -> str:
     built_by = artifact.manifest["code"]["source_digest"]
-    return "" if built_by == source_digest(node.stage) else "code changed since (same stage version)"
+    return (
+        "" if built_by == source_digest(node.stage) else "code changed since (same stage version)"
+    )
 
 
 def _why(
@@ -224,15 +276,24 @@ def _why(
         return f"stage version {manifest['stage_version']} -> {node.stage.version}"
     changes = list(differences(manifest["parameters"], node.parameters.model_dump(mode="json")))
     if changes:
-        return "; ".join(changes[:3]) + (f"; and {len(changes) - 3} more" if len(changes) > 3 else "")
+        return "; ".join(changes[:3]) + (
+            f"; and {len(changes) - 3} more" if len(changes) > 3 else ""
+        )
     for path, found in pins.items():
         before = [(pin["name"], pin["sha256"]) for pin in manifest["pins"].get(path, ())]
         if before != [(pin.name, pin.sha256) for pin in found]:
             return f"files of {path} changed ({len(before)} -> {len(found)} files)"
     before_inputs = {
-        f"{i['stage']}/{i['name']}@{i['version']}" for inputs in manifest["inputs"].values() for i in inputs
+        f"{i['stage']}/{i['name']}@{i['version']}"
+        for inputs in manifest["inputs"].values()
+        for i in inputs
     }
-    moved = [i.partition("@")[0] for inputs in identities.values() for i in inputs if i not in before_inputs]
+    moved = [
+        i.partition("@")[0]
+        for inputs in identities.values()
+        for i in inputs
+        if i not in before_inputs
+    ]
     return f"input {', '.join(moved[:3])} changed" if moved else "another set of inputs"
 
 
@@ -240,7 +301,9 @@ def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
     """`path: before -> after` for every scalar that differs between two JSON values."""
     if isinstance(before, dict) and isinstance(after, dict):
         for key in sorted({*before, *after}):
-            yield from differences(before.get(key), after.get(key), f"{path}.{key}" if path else str(key))
+            yield from differences(
+                before.get(key), after.get(key), f"{path}.{key}" if path else str(key)
+            )
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for index, (old, new) in enumerate(zip(before, after, strict=True)):
             yield from differences(old, new, f"{path}.{index}")

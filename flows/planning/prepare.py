@@ -1,4 +1,6 @@
-"""From a recipe's path to its plan: what every command that looks at a recipe starts with. Imports no Prefect."""
+"""From a recipe's path to its plan: what every command that looks at a recipe starts with. Imports
+no Prefect.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ class Prepared:
     plan: Plan
 
     def refuse_unresolved(self) -> None:
-        """Raise `RecipeError` unless every reference of the recipe was pinned: nothing runs half-known."""
+        """Raise `RecipeError` unless every reference of the recipe was pinned: nothing runs
+        half-known.
+        """
         problems = [
             f"{self._place(step.id)}{step.id}: {step.why}"
             for step in self.plan.steps.values()
@@ -48,7 +52,9 @@ class Prepared:
             raise RecipeError(problems)
 
     def _place(self, id: str) -> str:
-        unresolved = [found.reference for found in self.pins[id].values() if isinstance(found, Unresolved)]
+        unresolved = [
+            found.reference for found in self.pins[id].values() if isinstance(found, Unresolved)
+        ]
         return self.recipe.place_of(unresolved[0]) if unresolved else ""
 
 
@@ -62,7 +68,10 @@ def prepare(
     recipe = read_recipe(Path(recipe_file), overrides)
     store = Store.at(store_url or recipe.store)
     if store.root.url.startswith("memory://") and recipe.engine.kind != "inline":
-        problem = f"store {store.root.url} is seen by one process only, and engine.kind is {recipe.engine.kind!r}"
+        problem = (
+            f"store {store.root.url} is seen by one process only, and engine.kind is "
+            f"{recipe.engine.kind!r}"
+        )
         raise RecipeError([f"{problem}; name a folder, or set engine.kind=inline"])
     _refuse_absent_layers(recipe)
     _refuse_no_growth(recipe)
@@ -93,7 +102,8 @@ def _refuse_absent_layers(recipe: Recipe) -> None:
 def _of_config(base: str, key: str) -> int | None:
     """A number of a local base's config.json.
 
-    None where there is none: an artifact, llama2.c's files, or nothing that can be read. The stage says what is wrong.
+    None where there is none: an artifact, llama2.c's files, or nothing that can be read. The stage
+    says what is wrong.
     """
     try:
         return int(json.loads(Path(base, "config.json").read_text(encoding="utf-8"))[key])
@@ -102,18 +112,22 @@ def _of_config(base: str, key: str) -> int | None:
 
 
 def _refuse_long_rows(recipe: Recipe) -> None:
-    """Rows, and evaluations, longer than the positions of a local base whose context the recipe leaves as it is."""
+    """Rows, and evaluations, longer than the positions of a local base whose context the recipe
+    leaves as it is.
+    """
     model = recipe.model
     if model is None or model.base is None or model.context is not None:
         return
     positions = _of_config(model.base, "max_position_embeddings")
     stated = {
-        "binning.sequence_length": recipe.binning.sequence_length if recipe.binning and recipe.training else None,
+        "binning.sequence_length": recipe.binning.sequence_length
+        if recipe.binning and recipe.training
+        else None,
         "evaluation.max_length": recipe.evaluation.max_length if recipe.evaluation else None,
     }
     problems = [
-        f"{recipe.place_of('model.base')}{name}: {length:,} is more than the base's {positions:,} positions; lower it, "
-        "or state model.context with the positions and rope you want"
+        f"{recipe.place_of('model.base')}{name}: {length:,} is more than the base's {positions:,} "
+        "positions; lower it, or state model.context with the positions and rope you want"
         for name, length in stated.items()
         if length is not None and positions is not None and length > positions
     ]
@@ -137,7 +151,11 @@ def _refuse_missing_programs(plan: Plan) -> None:
 
     for step in plan.steps.values():
         parameters = step.node.parameters
-        if step.state == "run" and isinstance(parameters, LanguageModelParameters) and parameters.estimator == "lmplz":
+        if (
+            step.state == "run"
+            and isinstance(parameters, LanguageModelParameters)
+            and parameters.estimator == "lmplz"
+        ):
             try:
                 lmplz.find(parameters.lmplz)
             except StageError as error:
@@ -147,34 +165,51 @@ def _refuse_missing_programs(plan: Plan) -> None:
 def _refuse_no_growth(recipe: Recipe) -> None:
     """A size that a local base has already is a mistake now too."""
     section = recipe.tokenizer
-    if section is None or section.base is None or section.expand is None or not isinstance(section.expand.size, int):
+    if (
+        section is None
+        or section.base is None
+        or section.expand is None
+        or not isinstance(section.expand.size, int)
+    ):
         return
     try:
         state = json.loads(Path(section.base, "tokenizer.json").read_text(encoding="utf-8"))
-        last = max([*state["model"]["vocab"].values(), *(token["id"] for token in state["added_tokens"])])
+        last = max(
+            [*state["model"]["vocab"].values(), *(token["id"] for token in state["added_tokens"])]
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return  # an artifact, a `.model` alone, or nothing that can be read: the stage says what is wrong
+        # an artifact, a `.model` alone, or nothing that can be read: the stage says what is wrong
+        return
     try:
         require_growth(section.expand.size, last + 1)
     except StageError as error:
-        raise RecipeError([f"{recipe.place_of('tokenizer.base')}tokenizer.expand.size: {error}"]) from None
+        raise RecipeError(
+            [f"{recipe.place_of('tokenizer.base')}tokenizer.expand.size: {error}"]
+        ) from None
 
 
 def _refuse_other_files(recipe: Recipe, plan: Plan, pins: Pins) -> None:
-    """Files that surely are not of the format which a source says (Parquet as text) are a mistake now too."""
+    """Files that surely are not of the format which a source says (Parquet as text) are a mistake
+    now too.
+    """
     problems = []
     for name, source in recipe.sources.items():
         step = plan.steps.get(f"{INGEST.name}/{name}")
         found = pins[step.id].get("paths") if step and step.state == "run" else None
         if not isinstance(found, tuple):
             continue
-        from tasks.ingest.file_kinds import refusal  # decoders of every compression: not for commands without a recipe
+        from tasks.ingest.file_kinds import (
+            refusal,
+        )  # decoders of every compression: not for commands without a recipe
 
         place = recipe.place_of(f"sources.{name}.ingest.paths")
         refused = [why for pin in found if (why := refusal(Path(pin.path), source.ingest.format))]
         problems += [f"{place}sources.{name}.ingest.paths: {why}" for why in refused[:FILES_SHOWN]]
         if len(refused) > FILES_SHOWN:
-            problems.append(f"{place}sources.{name}.ingest.paths: {len(refused) - FILES_SHOWN:,} more like these")
+            problems.append(
+                f"{place}sources.{name}.ingest.paths: {len(refused) - FILES_SHOWN:,} more like "
+                "these"
+            )
     if problems:
         raise RecipeError(problems)
 
@@ -183,11 +218,15 @@ def _refuse_other_indexes(recipe: Recipe, plan: Plan) -> None:
     """Earlier crawls whose index cannot be compared with this one are a mistake now too."""
     if recipe.dedup is None:
         return
-    wanted = {name: getattr(recipe.dedup, name) for name in SIGNING} | {"version": SIGNATURES.version}
+    wanted = {name: getattr(recipe.dedup, name) for name in SIGNING} | {
+        "version": SIGNATURES.version
+    }
     for step in plan.steps.values():
         if step.state != "run":
             continue
-        for reference, artifact in zip(recipe.dedup.history, step.external.get("history", ()), strict=False):
+        for reference, artifact in zip(
+            recipe.dedup.history, step.external.get("history", ()), strict=False
+        ):
             try:
                 check_index(artifact, wanted)
             except StageError as error:

@@ -1,8 +1,9 @@
 """Moving references -> pins: what every file is at this moment.
 
-A local file is pinned by its sha256, cached by path, size and modification time, so that a warm plan reads no data. A
-folder pins every file in it that is not hidden, a glob every match, in name order. What cannot be reached stays
-`Unresolved`: a plan shows `?` for it and for what rests on it, a run refuses.
+A local file is pinned by its sha256, cached by path, size and modification time, so that a warm
+plan reads no data. A folder pins every file in it that is not hidden, a glob every match, in name
+order. What cannot be reached stays `Unresolved`: a plan shows `?` for it and for what rests on it,
+a run refuses.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ Pins = dict[str, dict[str, tuple[Pin, ...] | Unresolved]]
 
 def digest_cache_file() -> Path:
     """Where digests of local files are remembered; safe to delete."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "puna" / "digests.json"
+    return (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "puna" / "digests.json"
+    )
 
 
 @dataclass
@@ -53,7 +56,9 @@ class Digests:
             found = json.loads(self.file.read_text(encoding="utf-8"))
             if isinstance(found, dict):
                 self._known = {
-                    path: known for path, known in found.items() if isinstance(known, list) and len(known) == 3
+                    path: known
+                    for path, known in found.items()
+                    if isinstance(known, list) and len(known) == 3
                 }
 
     def pin(self, path: Path, name: str) -> Pin:
@@ -86,7 +91,8 @@ def resolve(graph: Graph) -> Pins:
             found = _pin_all(references, digests)
             if isinstance(found, Unresolved) and field_path == "base":
                 found = replace(
-                    found, why=f"{found.why}. Models of the Hugging Face hub: download one, name its folder"
+                    found,
+                    why=f"{found.why}. Models of the Hugging Face hub: download one, name its folder",
                 )
             pins[id][field_path] = found
     digests.save()
@@ -110,7 +116,9 @@ def _pin(reference: str, digests: Digests) -> list[Pin] | Unresolved:
         path = Path(getattr(importlib.import_module(module), function)(reference))
         return [digests.pin(path, path.name)]
     if "://" in reference:
-        return Unresolved(reference, "remote files are not read yet; download it and name the local path")
+        return Unresolved(
+            reference, "remote files are not read yet; download it and name the local path"
+        )
     path = Path(reference)
     try:
         if path.is_file():
@@ -120,21 +128,27 @@ def _pin(reference: str, digests: Digests) -> list[Pin] | Unresolved:
             if not files:
                 return Unresolved(reference, "the folder is empty; name one that holds files")
             return [digests.pin(file, file.relative_to(path).as_posix()) for file in files]
-        matches = sorted(Path(match) for match in glob(reference, recursive=True) if Path(match).is_file())
+        matches = sorted(
+            Path(match) for match in glob(reference, recursive=True) if Path(match).is_file()
+        )
         if matches:
             root = Path(os.path.commonpath([match.parent for match in matches]))
             return [digests.pin(match, match.relative_to(root).as_posix()) for match in matches]
         there = sorted(near.name for near in path.parent.iterdir()) if path.parent.is_dir() else []
     except OSError as error:
-        return Unresolved(reference, f"cannot be read: {error.strerror}; make it readable, or name another file")
+        return Unresolved(
+            reference, f"cannot be read: {error.strerror}; make it readable, or name another file"
+        )
     return Unresolved(
         reference,
-        f"there is no such file, folder or match{nearest(path.name, there)}; "
-        "name one that exists (a recipe's paths are relative to its folder, those of -s to the working directory)",
+        f"there is no such file, folder or match{nearest(path.name, there)}; name one that exists "
+        "(a recipe's paths are relative to its folder, those of -s to the working directory)",
     )
 
 
-def unresolved(pins: Mapping[str, Mapping[str, tuple[Pin, ...] | Unresolved]]) -> dict[str, Unresolved]:
+def unresolved(
+    pins: Mapping[str, Mapping[str, tuple[Pin, ...] | Unresolved]],
+) -> dict[str, Unresolved]:
     """`stage/name.parameter` -> what could not be pinned."""
     return {
         f"{id}.{path}": found

@@ -1,5 +1,5 @@
-"""The list of stages: what a recipe becomes. Annotate every source, cut and deduplicate them together, select,
-grow the tokenizer and the model, bin, train phase by phase, evaluate, report.
+"""The list of stages: what a recipe becomes. Annotate every source, cut and deduplicate them
+together, select, grow the tokenizer and the model, bin, train phase by phase, evaluate, report.
 """
 
 from __future__ import annotations
@@ -58,13 +58,18 @@ def stages(recipe: Recipe) -> Graph:
 
 def _documents(recipe: Recipe, graph: Graph) -> dict[str, str]:
     """Recipe to selected documents; returns source -> its select node."""
-    documents = {name: graph.add(INGEST, name, source.ingest) for name, source in recipe.sources.items()}
+    documents = {
+        name: graph.add(INGEST, name, source.ingest) for name, source in recipe.sources.items()
+    }
     edited = {
         name: graph.add(LINE_DEDUP, name, source.line_dedup, documents=documents[name])
         for name, source in recipe.sources.items()
         if source.line_dedup
     }
-    read = {name: {"documents": documents[name], "line_dedup": edited.get(name)} for name in recipe.sources}
+    read = {
+        name: {"documents": documents[name], "line_dedup": edited.get(name)}
+        for name in recipe.sources
+    }
     languages = {
         name: graph.add(LANGID, name, _part(LangidParameters, source.langid), **read[name])
         for name, source in recipe.sources.items()
@@ -72,7 +77,11 @@ def _documents(recipe: Recipe, graph: Graph) -> dict[str, str]:
     }
     quality = {
         name: graph.add(
-            QUALITY, name, _part(QualityParameters, source.quality), **read[name], langid=languages.get(name)
+            QUALITY,
+            name,
+            _part(QualityParameters, source.quality),
+            **read[name],
+            langid=languages.get(name),
         )
         for name, source in recipe.sources.items()
         if source.quality
@@ -128,7 +137,10 @@ def _documents(recipe: Recipe, graph: Graph) -> dict[str, str]:
         line_dedup=[edited[name] for name in trained_on if name in edited],
     )
     annotations = {"langid": languages, "quality": quality, "perplexity": perplexity}
-    preferred = {PREFERENCES[column.removeprefix("-")] for column in (recipe.dedup.prefer if recipe.dedup else ())}
+    preferred = {
+        PREFERENCES[column.removeprefix("-")]
+        for column in (recipe.dedup.prefer if recipe.dedup else ())
+    }
     dedup = None
     if recipe.dedup is not None:
         dedup = graph.add(
@@ -161,7 +173,9 @@ def _documents(recipe: Recipe, graph: Graph) -> dict[str, str]:
     }
 
 
-def _models(recipe: Recipe, graph: Graph, selected: dict[str, str]) -> dict[str, str | ArtifactReference]:
+def _models(
+    recipe: Recipe, graph: Graph, selected: dict[str, str]
+) -> dict[str, str | ArtifactReference]:
     """Tokenizer to the last phase; returns model name -> what holds its checkpoint."""
     models: dict[str, str | ArtifactReference] = {}
     if recipe.tokenizer is None:
@@ -186,7 +200,9 @@ def _models(recipe: Recipe, graph: Graph, selected: dict[str, str]) -> dict[str,
     if recipe.training is None or recipe.binning is None:
         return models
     used = [
-        c for phase in recipe.training.phases for c in (categories if phase.mixture == "buckets" else phase.mixture)
+        c
+        for phase in recipe.training.phases
+        for c in (categories if phase.mixture == "buckets" else phase.mixture)
     ]
     bins = {
         category: graph.add(
@@ -214,21 +230,32 @@ def _models(recipe: Recipe, graph: Graph, selected: dict[str, str]) -> dict[str,
 
 
 def _evaluations(
-    recipe: Recipe, graph: Graph, selected: dict[str, str], models: dict[str, str | ArtifactReference]
+    recipe: Recipe,
+    graph: Graph,
+    selected: dict[str, str],
+    models: dict[str, str | ArtifactReference],
 ) -> None:
     section = recipe.evaluation
     if section is None:
         return
-    against = recipe.searched_for() if recipe.decontaminate and recipe.decontaminate.action != "report" else ()
+    against = (
+        recipe.searched_for()
+        if recipe.decontaminate and recipe.decontaminate.action != "report"
+        else ()
+    )
     for name in recipe.evaluated_models():
         parameters = _part(
             EvaluationParameters,
             section,
             benchmarks={task: recipe.benchmarks[task] for task in section.tasks},
             decontaminated=tuple(task for task in section.tasks if task in against),
-            model=recipe.model.base if recipe.model and name == "base" and name not in models else None,
+            model=recipe.model.base
+            if recipe.model and name == "base" and name not in models
+            else None,
         )
-        graph.add(EVALUATION, name, parameters, model=models.get(name), heldout=list(selected.values()))
+        graph.add(
+            EVALUATION, name, parameters, model=models.get(name), heldout=list(selected.values())
+        )
 
 
 def _held_out(recipe: Recipe, sources: Sequence[str]) -> dict[str, float]:
@@ -255,7 +282,9 @@ def _takes_passages(recipe: Recipe) -> bool:
 
 def _decontaminate(recipe: Recipe) -> DecontaminateParameters:
     against = {name: recipe.benchmarks[name] for name in recipe.searched_for()}
-    parameters: DecontaminateParameters = _part(DecontaminateParameters, recipe.decontaminate, against=against)
+    parameters: DecontaminateParameters = _part(
+        DecontaminateParameters, recipe.decontaminate, against=against
+    )
     return parameters
 
 
@@ -266,6 +295,8 @@ def _reference(base: str | None) -> ArtifactReference | None:
 def _part(kind: type[Any], section: Parameters | None, /, **changes: Any) -> Any:
     """The stage's own parameters out of a recipe section that holds more."""
     values = {
-        name: getattr(section, name) for name in kind.model_fields if hasattr(section, name) and name not in changes
+        name: getattr(section, name)
+        for name in kind.model_fields
+        if hasattr(section, name) and name not in changes
     }
     return kind(**values, **changes)

@@ -1,6 +1,8 @@
-"""Checks between sections: what a stage would refuse, or do nothing of, for the recipe's words alone.
+"""Checks between sections: what a stage would refuse, or do nothing of, for the recipe's words
+alone.
 
-Each is found here, before anything is read, rather than by a stage that runs after a crawl was read or a model trained.
+Each is found here, before anything is read, rather than by a stage that runs after a crawl was read
+or a model trained.
 """
 
 from __future__ import annotations
@@ -24,18 +26,26 @@ if TYPE_CHECKING:
 
 
 def problems_between(recipe: Recipe) -> list[str]:
-    """Every reference between sections that names what is not there, each beginning with its dotted path."""
+    """Every reference between sections that names what is not there, each beginning with its dotted
+    path.
+    """
     decontaminate, evaluation = recipe.decontaminate, recipe.evaluation
     found = [
         *_check_categories(recipe),
         *_check_languages(recipe),
         *_check_language_models(recipe),
         *_check_dedup(recipe),
-        *_check_names("decontaminate.against", decontaminate.against if decontaminate else (), recipe.benchmarks),
+        *_check_names(
+            "decontaminate.against",
+            decontaminate.against if decontaminate else (),
+            recipe.benchmarks,
+        ),
         "decontaminate: there is no benchmark to search for; add a benchmarks section"
         if decontaminate and decontaminate.against is None and not recipe.benchmarks
         else "",
-        *_check_names("evaluation.tasks", evaluation.tasks if evaluation else (), recipe.benchmarks),
+        *_check_names(
+            "evaluation.tasks", evaluation.tasks if evaluation else (), recipe.benchmarks
+        ),
         *_check_models(recipe),
         *_check_phases(recipe),
         *_check_sources(recipe),
@@ -50,7 +60,11 @@ def _check_sources(recipe: Recipe) -> Iterator[str]:
     for name, source in recipe.sources.items():
         if source.langid is None:
             yield from _without_languages(name, source)
-        elif isinstance(source.category, dict) and source.langid.keep and source.langid.keep.languages is not None:
+        elif (
+            isinstance(source.category, dict)
+            and source.langid.keep
+            and source.langid.keep.languages is not None
+        ):
             kept = source.langid.keep.languages
             gone = [language for language in source.category if language not in kept]
             if gone:
@@ -65,14 +79,18 @@ def _check_sources(recipe: Recipe) -> Iterator[str]:
 def _without_languages(name: str, source: Source) -> Iterator[str]:
     if isinstance(source.category, dict):
         yield (
-            f"sources.{name}.category is by language and needs languages; add sources.{name}.langid, or name one "
-            "category for all"
+            f"sources.{name}.category is by language and needs languages; add "
+            f"sources.{name}.langid, or name one category for all"
         )
-    settings = [language for language in (source.quality.settings if source.quality else ()) if language != "*"]
+    settings = [
+        language
+        for language in (source.quality.settings if source.quality else ())
+        if language != "*"
+    ]
     if settings:
         yield (
-            f"sources.{name}.quality.settings is by language ({', '.join(settings)}) and needs languages; add "
-            f"sources.{name}.langid, or write '*' for all"
+            f"sources.{name}.quality.settings is by language ({', '.join(settings)}) and needs "
+            f"languages; add sources.{name}.langid, or write '*' for all"
         )
 
 
@@ -82,8 +100,8 @@ def _check_new_rows(recipe: Recipe) -> Iterator[str]:
     for phase in recipe.training.phases if recipe.training else ():
         if phase.trainable == "new-rows" and not grows:
             yield (
-                f"training.phases.{phase.name}.trainable: new-rows are those of tokens that tokenizer.expand adds, and "
-                "there is no such section; write embeddings or all"
+                f"training.phases.{phase.name}.trainable: new-rows are those of tokens that "
+                "tokenizer.expand adds, and there is no such section; write embeddings or all"
             )
 
 
@@ -97,11 +115,14 @@ def _check_evaluation(recipe: Recipe) -> Iterator[str]:
         asked = [*section.tasks, *section.hub]
         if task not in asked:
             there = ", ".join(asked) or "none"
-            yield f"evaluation.shots: {task!r} is no task here{nearest(task, asked)}; tasks and hub name: {there}"
+            yield (
+                f"evaluation.shots: {task!r} is no task here{nearest(task, asked)}; tasks and hub "
+                f"name: {there}"
+            )
         elif shots and task in recipe.benchmarks and not recipe.benchmarks[task].dev:
             yield (
-                f"evaluation.shots: {shots} for {task!r} needs worked examples; name their files under "
-                f"benchmarks.{task}.dev"
+                f"evaluation.shots: {shots} for {task!r} needs worked examples; name their files "
+                f"under benchmarks.{task}.dev"
             )
     held_out = recipe.select.heldout is not None and bool(recipe.categories())
     for what, asked_for in (
@@ -114,8 +135,8 @@ def _check_evaluation(recipe: Recipe) -> Iterator[str]:
     positions = recipe.model.positions if recipe.model else None
     if section.max_length is not None and positions is not None and section.max_length > positions:
         yield (
-            f"evaluation.max_length: {section.max_length:,} is more than the model's {positions:,} positions "
-            "(model.create.max_position_embeddings or model.context.positions); lower it"
+            f"evaluation.max_length: {section.max_length:,} is more than the model's {positions:,} "
+            "positions (model.create.max_position_embeddings or model.context.positions); lower it"
         )
 
 
@@ -123,20 +144,34 @@ def _check_tasks(recipe: Recipe, section: EvaluationSection) -> Iterator[str]:
     for task in section.tasks:
         if task in recipe.benchmarks and recipe.benchmarks[task].format in QUESTIONS_ONLY:
             yield (
-                f"evaluation.tasks: {task!r} is of format {recipe.benchmarks[task].format}, which has questions only "
-                "(for decontaminate.against); take it out, or name the harness's own task under hub"
+                f"evaluation.tasks: {task!r} is of format {recipe.benchmarks[task].format}, which "
+                "has questions only (for decontaminate.against); take it out, or name the "
+                "harness's own task under hub"
             )
         if task in section.hub:
-            yield f"evaluation.hub: {task!r} is the name of a benchmark of this recipe too; rename the benchmark"
+            yield (
+                f"evaluation.hub: {task!r} is the name of a benchmark of this recipe too; rename "
+                "the benchmark"
+            )
     asks = {"harness", "first-token"}.intersection(section.protocols)
     if "harness" not in section.protocols and section.hub:
         yield "evaluation.hub: its tasks are the protocol harness's; add it to evaluation.protocols"
     if asks and not section.tasks and not section.hub:
-        there = f"; there is: {', '.join(recipe.benchmarks)}" if recipe.benchmarks else ", and a benchmarks section"
+        there = (
+            f"; there is: {', '.join(recipe.benchmarks)}"
+            if recipe.benchmarks
+            else ", and a benchmarks section"
+        )
         if not {"bits-per-byte"}.intersection(section.protocols) and section.long_text is None:
-            yield f"evaluation.tasks: nothing is asked; name tasks{there}, or write protocols: [bits-per-byte]"
+            yield (
+                f"evaluation.tasks: nothing is asked; name tasks{there}, or write protocols: "
+                "[bits-per-byte]"
+            )
     elif not section.protocols and section.long_text is None:
-        yield "evaluation.protocols: is empty, so nothing is asked; name harness, first-token or bits-per-byte"
+        yield (
+            "evaluation.protocols: is empty, so nothing is asked; name harness, first-token or "
+            "bits-per-byte"
+        )
 
 
 def _check_names(where: str, given: Sequence[str] | None, known: Collection[str]) -> list[str]:
@@ -161,27 +196,46 @@ def _check_languages(recipe: Recipe) -> list[str]:
         by_language = source.category if isinstance(source.category, dict) else {}
         named += [(f"sources.{name}.langid.keep.languages", language, model) for language in kept]
         named += [(f"sources.{name}.category", language, model) for language in by_language]
-        named += [(f"sources.{name}.quality.settings", language, model) for language in settings if language != "*"]
+        named += [
+            (f"sources.{name}.quality.settings", language, model)
+            for language in settings
+            if language != "*"
+        ]
     models = {source.langid.model for source in recipe.sources.values() if source.langid}
     for name, section in recipe.language_models.items():
-        named += [(f"language_models.{name}", section.language, model) for model in models if len(models) == 1]
-    return [f"{where}: {why}" for where, language, model in named if (why := unknown_label(language, model))]
+        named += [
+            (f"language_models.{name}", section.language, model)
+            for model in models
+            if len(models) == 1
+        ]
+    return [
+        f"{where}: {why}"
+        for where, language, model in named
+        if (why := unknown_label(language, model))
+    ]
 
 
 def _check_language_models(recipe: Recipe) -> list[str]:
     """Language models have sources, and what they score has languages."""
     problems = []
     for language, section in recipe.language_models.items():
-        problems += _check_names(f"language_models.{language}.sources", section.sources, recipe.sources)
+        problems += _check_names(
+            f"language_models.{language}.sources", section.sources, recipe.sources
+        )
         if section.held_out:
-            problems.append(f"language_models.{language}.held_out: the plan sets it; state select.heldout instead")
+            problems.append(
+                f"language_models.{language}.held_out: the plan sets it; state select.heldout "
+                "instead"
+            )
     for name, source in recipe.sources.items():
         if source.perplexity is None:
             continue
         if source.langid is None:
             problems.append(f"sources.{name}.perplexity needs languages; add sources.{name}.langid")
         if not recipe.language_models:
-            problems.append(f"sources.{name}.perplexity needs models; add a language_models section")
+            problems.append(
+                f"sources.{name}.perplexity needs models; add a language_models section"
+            )
     return problems
 
 
@@ -202,7 +256,10 @@ def _check_dedup(recipe: Recipe) -> list[str]:
             "`select: {heldout: null}`, or take out `dedup: null`"
         )
     if recipe.select.index and "index" in recipe.select.model_fields_set:
-        problems.append("select.index: an index is made of dedup's signatures; take it out, or take out `dedup: null`")
+        problems.append(
+            "select.index: an index is made of dedup's signatures; take it out, or take out "
+            "`dedup: null`"
+        )
     return problems
 
 
@@ -221,17 +278,24 @@ def _check_preferences(recipe: Recipe, dedup: DedupSection) -> list[str]:
     if "prefer" not in dedup.model_fields_set:
         return []
     sections = {"langid", "quality", "perplexity"}
-    there = {name for name in sections for source in recipe.sources.values() if getattr(source, name) is not None}
+    there = {
+        name
+        for name in sections
+        for source in recipe.sources.values()
+        if getattr(source, name) is not None
+    }
     return [
-        f"dedup.prefer: {column!r} is what the section {PREFERENCES[column]} of a source gives, and no source has "
-        "one; add it, or take the column out"
+        f"dedup.prefer: {column!r} is what the section {PREFERENCES[column]} of a source gives, "
+        "and no source has one; add it, or take the column out"
         for column in (entry.removeprefix("-") for entry in dedup.prefer)
         if PREFERENCES[column] in sections - there
     ]
 
 
 def _check_history(recipe: Recipe, dedup: DedupSection) -> list[str]:
-    """A recipe whose own latest selection is its history would drop all it kept, then keep all again, in turns."""
+    """A recipe whose own latest selection is its history would drop all it kept, then keep all
+    again, in turns.
+    """
     own = [
         reference
         for reference in dedup.history
@@ -240,8 +304,9 @@ def _check_history(recipe: Recipe, dedup: DedupSection) -> list[str]:
         and named.selector == "latest"
     ]
     return [
-        f"dedup.history: {reference} is what this recipe selects itself, so that each run would drop what the last "
-        "one kept; name another recipe's artifact, or this one's by version (@VERSION)"
+        f"dedup.history: {reference} is what this recipe selects itself, so that each run would "
+        "drop what the last one kept; name another recipe's artifact, or this one's by version "
+        "(@VERSION)"
         for reference in own
     ]
 
@@ -260,7 +325,9 @@ def _check_models(recipe: Recipe) -> list[str]:
         problems += _check_tokenizer(recipe, recipe.tokenizer)
     elif recipe.model is not None and recipe.evaluated_models() != ("base",):
         base = recipe.model.base or "..."
-        problems.append(f"model: needs a tokenizer; add `tokenizer: {{base: {base}}}` to keep the base's")
+        problems.append(
+            f"model: needs a tokenizer; add `tokenizer: {{base: {base}}}` to keep the base's"
+        )
     if recipe.evaluation is not None:
         problems += [
             f"evaluation.{name}: the plan sets it; take it out"
@@ -269,7 +336,8 @@ def _check_models(recipe: Recipe) -> list[str]:
         ]
         phases = [phase.name for phase in recipe.training.phases] if recipe.training else []
         problems += [
-            f"training.phases.{name}: {name!r} is what evaluation calls the {what} model; rename the phase"
+            f"training.phases.{name}: {name!r} is what evaluation calls the {what} model; rename "
+            "the phase"
             for name, what in (("base", "base"), ("model", "untrained"))
             if name in phases
         ]
@@ -295,12 +363,21 @@ def _check_tokenizer(recipe: Recipe, section: TokenizerParameters) -> list[str]:
         if name in section.model_fields_set
     ]
     problems += [
-        f"{where}: source {name!r} has no category, so nothing of it is selected; give it one, or take it out"
+        f"{where}: source {name!r} has no category, so nothing of it is selected; give it one, or "
+        "take it out"
         for name in named
-        if name in recipe.sources and recipe.sources[name].category is None and name not in categories
+        if name in recipe.sources
+        and recipe.sources[name].category is None
+        and name not in categories
     ]
     try:
-        section.shares({name: source.categories() for name, source in recipe.sources.items() if source.category})
+        section.shares(
+            {
+                name: source.categories()
+                for name, source in recipe.sources.items()
+                if source.category
+            }
+        )
     except ValueError as error:
         problems.append(f"{where}: {error}")
     if not categories and section.learns:
@@ -313,21 +390,31 @@ def _check_phases(recipe: Recipe) -> list[str]:
         return []
     missing = [s for s in ("tokenizer", "model", "binning") if getattr(recipe, s) is None]
     if missing or recipe.binning is None:
-        return [f"training needs the sections tokenizer, model and binning; missing: {', '.join(missing)}"]
+        return [
+            "training needs the sections tokenizer, model and binning; missing: "
+            f"{', '.join(missing)}"
+        ]
     problems, categories = [], recipe.categories()
     positions = recipe.model.positions if recipe.model else None
     if positions is not None and recipe.binning.sequence_length > positions:
         problems.append(
-            f"binning.sequence_length: {recipe.binning.sequence_length} is more than the model's {positions} "
-            "positions (model.create.max_position_embeddings or model.context.positions); lower it, or raise those"
+            f"binning.sequence_length: {recipe.binning.sequence_length} is more than the model's "
+            f"{positions} positions (model.create.max_position_embeddings or "
+            "model.context.positions); lower it, or raise those"
         )
     for phase in recipe.training.phases:
         if phase.mixture != "buckets":
-            problems += _check_names(f"training.phases.{phase.name}.mixture", list(phase.mixture), categories)
+            problems += _check_names(
+                f"training.phases.{phase.name}.mixture", list(phase.mixture), categories
+            )
         try:
             recipe.training.node(phase.name, recipe.binning.sequence_length)
         except (PlanError, pydantic.ValidationError) as error:
-            detail = error.errors()[0]["msg"] if isinstance(error, pydantic.ValidationError) else str(error)
+            detail = (
+                error.errors()[0]["msg"]
+                if isinstance(error, pydantic.ValidationError)
+                else str(error)
+            )
             problems.append(f"training.phases.{phase.name}: {detail.removeprefix('Value error, ')}")
     if not categories:
         problems.append("training: no source has a category, so there is nothing to train on")

@@ -1,4 +1,6 @@
-"""Validation errors in a newcomer's words: file, line, value, what is allowed, the nearest known key."""
+"""Validation errors in a newcomer's words: file, line, value, what is allowed, the nearest known
+key.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,17 @@ from flows.recipe.file import Document, KeyPath, dotted
 _SHOWN_CHARACTERS = 80
 
 
-def problems_of(error: pydantic.ValidationError, model: type[pydantic.BaseModel], document: Document) -> list[str]:
+def problems_of(
+    error: pydantic.ValidationError, model: type[pydantic.BaseModel], document: Document
+) -> list[str]:
     """One line for every place that is wrong."""
     by_place: dict[KeyPath, list[tuple[KeyPath, Any]]] = {}
     details = error.errors()
     inside = {detail["loc"][:length] for detail in details for length in range(len(detail["loc"]))}
     for detail in details:
         if detail["type"] == "too_short" and detail["loc"] in inside:
-            continue  # pydantic counts a list's bad items as missing; they have a problem of their own
+            # pydantic counts a list's bad items as missing; they have a problem of their own
+            continue
         path = _data_path(detail["loc"], document.data)
         by_place.setdefault(path, []).append((tuple(detail["loc"]), detail))
     problems = []
@@ -30,20 +35,35 @@ def problems_of(error: pydantic.ValidationError, model: type[pydantic.BaseModel]
         place = document.place(path if found[0][1]["type"] != "missing" else path[:-1])
         what = dotted(path) or "recipe"
         # Where a value may be a number or a word, the number's reason says it all but the word.
-        words = [detail["ctx"]["expected"] for _, detail in found if detail["type"] == "literal_error"]
-        others = [detail for _, detail in found if detail["type"] != "literal_error"] if len(found) > 1 else []
-        reasons = [_reason(detail, path, model).removeprefix(f"{what}: ") for detail in others or [found[0][1]]]
+        words = [
+            detail["ctx"]["expected"] for _, detail in found if detail["type"] == "literal_error"
+        ]
+        others = (
+            [detail for _, detail in found if detail["type"] != "literal_error"]
+            if len(found) > 1
+            else []
+        )
+        reasons = [
+            _reason(detail, path, model).removeprefix(f"{what}: ")
+            for detail in others or [found[0][1]]
+        ]
         reasons += [f"write {word}" for word in words if others]
         problems.append(f"{place}: {what}: {'; or '.join(dict.fromkeys(reasons))}")
     return problems
 
 
 def located_problem(problem: str, document: Document) -> str:
-    """Put a place before a problem between sections, which begins with its path ("training.phases.inject: ...")."""
+    """Put a place before a problem between sections, which begins with its path
+    ("training.phases.inject: ...").
+    """
     path: list[str | int] = []
     data: Any = document.data
     for word in problem.partition(":")[0].split("."):
-        names = [item.get("name") for item in data if isinstance(item, Mapping)] if isinstance(data, list) else []
+        names = (
+            [item.get("name") for item in data if isinstance(item, Mapping)]
+            if isinstance(data, list)
+            else []
+        )
         step: str | int = names.index(word) if word in names else word
         if not (isinstance(data, Mapping) and step in data) and not isinstance(step, int):
             break
@@ -53,7 +73,9 @@ def located_problem(problem: str, document: Document) -> str:
 
 
 def _data_path(location: tuple[str | int, ...], data: Any) -> KeyPath:
-    """The part of pydantic's location that exists in the recipe (it adds the names of union members)."""
+    """The part of pydantic's location that exists in the recipe (it adds the names of union
+    members).
+    """
     path: list[str | int] = []
     for position, step in enumerate(location):
         last = position == len(location) - 1
@@ -61,7 +83,13 @@ def _data_path(location: tuple[str | int, ...], data: Any) -> KeyPath:
         if in_map or (isinstance(data, list) and isinstance(step, int) and step < len(data)):
             path.append(step)
             data = data[step]
-        elif last and isinstance(data, Mapping) and isinstance(step, str) and "[" not in step and step.islower():
+        elif (
+            last
+            and isinstance(data, Mapping)
+            and isinstance(step, str)
+            and "[" not in step
+            and step.islower()
+        ):
             path.append(step)
     return tuple(path)
 
@@ -80,7 +108,10 @@ def _reason(detail: Any, path: KeyPath, model: type[pydantic.BaseModel]) -> str:
     kind, value, context = detail["type"], detail.get("input"), detail.get("ctx", {})
     if kind == "extra_forbidden":
         known = sorted(_keys_at(model, path[:-1]))
-        return f"unknown key{nearest(str(path[-1]), known)}; known keys here: {', '.join(known) or 'none'}"
+        return (
+            f"unknown key{nearest(str(path[-1]), known)}; known keys here: "
+            f"{', '.join(known) or 'none'}"
+        )
     if kind == "missing":
         return "is required and missing"
     if kind == "literal_error":
@@ -90,10 +121,16 @@ def _reason(detail: Any, path: KeyPath, model: type[pydantic.BaseModel]) -> str:
     if kind in _LIMITS:
         name, must = _LIMITS[kind]
         number = float(value)  # of text too: pydantic reads numbers in quotes
-        share = f" (for {number:g} % write {number / 100:g})" if context[name] == 1 and 1 < number <= 100 else ""
+        share = (
+            f" (for {number:g} % write {number / 100:g})"
+            if context[name] == 1 and 1 < number <= 100
+            else ""
+        )
         return f"{_show(value)} {must} {context[name]:,.10g}{share}"
     if kind in ("tuple_type", "list_type"):
-        return f"{_show(value)} is not a list; write {[value] if isinstance(value, str) else '[...]'}"
+        return (
+            f"{_show(value)} is not a list; write {[value] if isinstance(value, str) else '[...]'}"
+        )
     if kind in ("model_type", "model_attributes_type"):
         keys = ", ".join(sorted(_keys_at(model, path)))
         return f"{_show(value)} is not a map; write {{key: value}}, with keys of: {keys}"
@@ -104,14 +141,20 @@ def _reason(detail: Any, path: KeyPath, model: type[pydantic.BaseModel]) -> str:
         return f"{_show(value)} is not text{quote}"
     if kind in ("bool_parsing", "bool_type"):
         return f"{_show(value)} is neither true nor false"
-    if kind.partition("_")[0] in _KINDS and kind != "float_finite":  # int_parsing, int_from_float, ...
+    if (
+        kind.partition("_")[0] in _KINDS and kind != "float_finite"
+    ):  # int_parsing, int_from_float, ...
         return f"{_show(value)} is not {_KINDS[kind.partition('_')[0]]}"
     if kind == "too_short":
         return f"is empty; state at least {context.get('min_length', 1)}"
     if kind == "value_error":
         message = str(context.get("error", detail["msg"]))
         message = message.replace("None is", "null is") if value is None else message
-        return message if _show(value) in message or isinstance(value, (dict, list)) else f"{_show(value)}: {message}"
+        return (
+            message
+            if _show(value) in message or isinstance(value, (dict, list))
+            else f"{_show(value)}: {message}"
+        )
     return f"{_show(value)}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
 
 
@@ -128,7 +171,11 @@ def _show(value: Any) -> str:
 
 def _keys_at(model: Any, path: KeyPath) -> set[str]:
     """Keys that the models allow below `path`, over all members of unions on the way."""
-    return {info.alias or name for found in _models_at(model, path) for name, info in found.model_fields.items()}
+    return {
+        info.alias or name
+        for found in _models_at(model, path)
+        for name, info in found.model_fields.items()
+    }
 
 
 def _models_at(model: Any, path: KeyPath) -> list[type[pydantic.BaseModel]]:
@@ -136,7 +183,9 @@ def _models_at(model: Any, path: KeyPath) -> list[type[pydantic.BaseModel]]:
 
 
 def annotations_at(model: Any, path: KeyPath) -> list[Any]:
-    """Models, and maps and lists of something, that may stand at `path`, over all members of unions on the way."""
+    """Models, and maps and lists of something, that may stand at `path`, over all members of unions
+    on the way.
+    """
     candidates = _models(model)
     for step in path:
         following: list[Any] = []

@@ -1,7 +1,8 @@
-"""A recipe's text: YAML with the line of every value, `extends`, `${VARIABLE:-default}`, and `-s key=value`.
+"""A recipe's text: YAML with the line of every value, `extends`, `${VARIABLE:-default}`, and `-s
+key=value`.
 
-Loading gives plain data and, for every dotted path in it, where it was written, so that the models can complain about a
-line of a file and files can be found relative to the recipe that names them.
+Loading gives plain data and, for every dotted path in it, where it was written, so that the models
+can complain about a line of a file and files can be found relative to the recipe that names them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ _OVERRIDE = "-s"
 
 
 class RecipeError(Exception):
-    """A recipe that cannot be run: one or more problems, each with file, line, value and what is allowed."""
+    """A recipe that cannot be run: one or more problems, each with file, line, value and what is
+    allowed.
+    """
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
@@ -39,7 +42,9 @@ class Place:
 
     @property
     def folder(self) -> Path:
-        """What relative paths in that file are relative to; the working directory for an override."""
+        """What relative paths in that file are relative to; the working directory for an
+        override.
+        """
         return Path.cwd() if self.file == _OVERRIDE else Path(self.file).parent
 
     def __str__(self) -> str:
@@ -50,7 +55,8 @@ class Place:
 class Document:
     """Plain data of a recipe and the place of every value in it.
 
-    `replaced`: paths at which a recipe or an override put something over a value that another recipe had stated.
+    `replaced`: paths at which a recipe or an override put something over a value that another
+    recipe had stated.
     """
 
     data: dict[str, Any]
@@ -86,27 +92,41 @@ def _load(file: Path, above: tuple[Path, ...]) -> Document:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
         raise RecipeError(
-            [f"{file}: cannot be read ({error.strerror}); name an existing recipe, such as {_nearby(file)}"]
+            [
+                f"{file}: cannot be read ({error.strerror}); name an existing recipe, such as "
+                f"{_nearby(file)}"
+            ]
         ) from None
     except UnicodeDecodeError as error:
-        raise RecipeError([f"{file}: is not UTF-8 at byte {error.start}; save it as UTF-8"]) from None
+        raise RecipeError(
+            [f"{file}: is not UTF-8 at byte {error.start}; save it as UTF-8"]
+        ) from None
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 0
-        raise RecipeError([f"{Place(str(file), line)}: is not YAML: {error.problem or error.context}"]) from None
+        raise RecipeError(
+            [f"{Place(str(file), line)}: is not YAML: {error.problem or error.context}"]
+        ) from None
     except yaml.YAMLError as error:
         raise RecipeError([f"{file}: is not YAML: {error}"]) from None
     document = Document({})
     if not isinstance(node, yaml.MappingNode):
-        raise RecipeError([f"{file}: a recipe is a map of sections such as `sources:`; this file holds something else"])
+        raise RecipeError(
+            [
+                f"{file}: a recipe is a map of sections such as `sources:`; this file holds "
+                "something else"
+            ]
+        )
     document.data = _build(node, (), str(file), document.places)
     parent = document.data.get("extends")
     if parent is None:
         return document
     if not isinstance(parent, str):
-        raise RecipeError([f"{document.place(('extends',))}: extends: {parent!r} is not the path of a recipe"])
+        raise RecipeError(
+            [f"{document.place(('extends',))}: extends: {parent!r} is not the path of a recipe"]
+        )
     base = _load(file.parent / parent, (*above, file))
     _merge(base, document)
     return base
@@ -125,9 +145,18 @@ def _build(node: yaml.Node, path: KeyPath, file: str, places: dict[KeyPath, Plac
             key = _scalar(key_node, file)
             key = key if isinstance(key, str) else str(key_node.value)
             if key in data:
-                raise RecipeError([f"{Place(file, key_node.start_mark.line + 1)}: {key!r} stands twice in one map"])
+                raise RecipeError(
+                    [
+                        f"{Place(file, key_node.start_mark.line + 1)}: {key!r} stands twice in one "
+                        "map"
+                    ]
+                )
             here, place = (*path, key), Place(file, key_node.start_mark.line + 1)
-            if isinstance(value_node, yaml.ScalarNode) and not value_node.value and value_node.style is None:
+            if (
+                isinstance(value_node, yaml.ScalarNode)
+                and not value_node.value
+                and value_node.style is None
+            ):
                 what = "a value, {} for a section with its defaults, or null to leave it out"
                 raise RecipeError([f"{place}: {dotted(here)}: is empty; write {what}"])
             data[key] = _build(value_node, here, file, places)
@@ -146,7 +175,9 @@ def _scalar(node: yaml.Node, file: str) -> Any:
     try:
         value = yaml.SafeLoader("").construct_object(node)
     except (yaml.YAMLError, ValueError) as error:
-        raise RecipeError([f"{Place(file, node.start_mark.line + 1)}: {node.value!r}: {error}"]) from None
+        raise RecipeError(
+            [f"{Place(file, node.start_mark.line + 1)}: {node.value!r}: {error}"]
+        ) from None
     if isinstance(value, str):
         return _expand(value, Place(file, node.start_mark.line + 1))
     return value
@@ -158,7 +189,10 @@ def _expand(text: str, place: Place) -> str:
         value = os.environ.get(name, default)
         if value is None:
             raise RecipeError(
-                [f"{place}: the environment variable {name} is not set; set it, or write ${{{name}:-default}}"]
+                [
+                    f"{place}: the environment variable {name} is not set; set it, or write "
+                    f"${{{name}:-default}}"
+                ]
             )
         return value
 
@@ -183,7 +217,9 @@ def _merge(base: Document, over: Document) -> None:
                 if into.get(key) is not None:
                     base.replaced.add(here)
                 into[key] = value
-                base.places.update({p: place for p, place in over.places.items() if p[: len(here)] == here})
+                base.places.update(
+                    {p: place for p, place in over.places.items() if p[: len(here)] == here}
+                )
 
     merge(base.data, over.data, ())
 
@@ -191,7 +227,9 @@ def _merge(base: Document, over: Document) -> None:
 def _apply_override(document: Document, override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
-        raise RecipeError([f"-s {override}: write key=value, such as -s training.optimizer.lr=1e-4"])
+        raise RecipeError(
+            [f"-s {override}: write key=value, such as -s training.optimizer.lr=1e-4"]
+        )
     if not text.strip():
         what = f"{key}=null to leave it out, or {key}='\"\"' for empty text"
         raise RecipeError([f"-s {override}: is empty; write a value, {what}"])
@@ -230,7 +268,9 @@ def _apply_override(document: Document, override: str) -> None:
 
 
 def _key(data: Mapping[str, Any], steps: list[str]) -> str:
-    """Take the next key off `steps`: the longest there is, as keys may hold dots (a rule such as gopher.stop_words)."""
+    """Take the next key off `steps`: the longest there is, as keys may hold dots (a rule such as
+    gopher.stop_words).
+    """
     words = next((n for n in range(len(steps), 1, -1) if ".".join(steps[:n]) in data), 1)
     key = ".".join(steps[:words])
     del steps[:words]

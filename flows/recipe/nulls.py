@@ -1,10 +1,12 @@
 """What `null` means in a recipe: "without".
 
-- Where a value may be absent, it is absent. Where there must be one, null is refused, whatever the default: without a
-  guard is not with the guard's defaults. Maps and lists that are empty by default are empty.
-- In a map of named things (`sources`, `benchmarks`, `mixture`) it takes the thing out. Where there is none of that
-  name, it is a misspelling and refused.
-- A value that an extended recipe states is taken back: the default holds. (Not so for sections: write {}.)
+- Where a value may be absent, it is absent. Where there must be one, null is refused, whatever the
+  default: without a guard is not with the guard's defaults. Maps and lists that are empty by
+  default are empty.
+- In a map of named things (`sources`, `benchmarks`, `mixture`) it takes the thing out. Where there
+  is none of that name, it is a misspelling and refused.
+- A value that an extended recipe states is taken back: the default holds. (Not so for sections:
+write {}.)
 - An unknown key is unknown with null as with any value; it is left for the models to refuse.
 """
 
@@ -22,14 +24,20 @@ from flows.recipe.file import Document, KeyPath, dotted
 
 
 def settle_nulls(document: Document, model: type[pydantic.BaseModel]) -> list[str]:
-    """Take out of the document's data what `null` takes out; returns the problems with the nulls that mean nothing."""
+    """Take out of the document's data what `null` takes out; returns the problems with the nulls
+    that mean nothing.
+    """
     problems: list[str] = []
     _settle(document.data, (), document, model, problems)
     return problems
 
 
 def _settle(
-    value: Any, path: KeyPath, document: Document, model: type[pydantic.BaseModel], problems: list[str]
+    value: Any,
+    path: KeyPath,
+    document: Document,
+    model: type[pydantic.BaseModel],
+    problems: list[str],
 ) -> None:
     if isinstance(value, list):
         for index, item in enumerate(value):
@@ -70,7 +78,11 @@ def _meaning(
         return False, ""
     there = [str(name) for name, value in siblings.items() if value is not None]
     listed = f"there is: {', '.join(there) or 'nothing'}"
-    return False, f"null takes out what an extended recipe has, and there is no {key!r}{nearest(key, there)}; {listed}"
+    return (
+        False,
+        "null takes out what an extended recipe has, and there is no "
+        f"{key!r}{nearest(key, there)}; {listed}",
+    )
 
 
 def _of_field(info: FieldInfo, key: str, replaced: bool) -> tuple[bool, str]:
@@ -82,19 +94,27 @@ def _of_field(info: FieldInfo, key: str, replaced: bool) -> tuple[bool, str]:
         return default is not None, ""
     if isinstance(default, (Mapping, list, tuple)) and not default:
         return False, ""
-    if isinstance(default, pydantic.BaseModel) and isinstance(default.model_dump(), dict):  # a duration is no section
+    if isinstance(default, pydantic.BaseModel) and isinstance(
+        default.model_dump(), dict
+    ):  # a duration is no section
         keys = ", ".join(inner.alias or name for name, inner in type(default).model_fields.items())
-        return False, f"null means without, and there is always a {key}; write {{}} for its defaults, or set {keys}"
+        return (
+            False,
+            f"null means without, and there is always a {key}; write {{}} for its defaults, or set "
+            f"{keys}",
+        )
     if replaced:
         return False, ""
     empty = "[] for none, or " if isinstance(default, (list, tuple)) else ""
     return False, (
-        f"null means without, and this cannot be left out; write {empty}a value, or take the line out for the default "
-        f"({_shown(default)})"
+        f"null means without, and this cannot be left out; write {empty}a value, or take the line "
+        f"out for the default ({_shown(default)})"
     )
 
 
 def _shown(default: Any) -> str:
     if isinstance(default, bool):
         return str(default).lower()
-    return f"[{', '.join(map(str, default))}]" if isinstance(default, (list, tuple)) else str(default)
+    return (
+        f"[{', '.join(map(str, default))}]" if isinstance(default, (list, tuple)) else str(default)
+    )

@@ -20,7 +20,9 @@ from infra.stage import FILE, Parameters
 
 
 def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read and check a recipe; file references come out absolute. Raises `RecipeError` with every problem found."""
+    """Read and check a recipe; file references come out absolute. Raises `RecipeError` with every
+    problem found.
+    """
     document = load(file, overrides)
     meaningless = settle_nulls(document, Recipe)
     for language, section in (document.data.get("language_models") or {}).items():
@@ -30,7 +32,10 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
         recipe = Recipe.model_validate(document.data)
     except pydantic.ValidationError as error:
         raise RecipeError([*meaningless, *problems_of(error, Recipe, document)]) from None
-    if problems := [*meaningless, *(located_problem(problem, document) for problem in problems_between(recipe))]:
+    if problems := [
+        *meaningless,
+        *(located_problem(problem, document) for problem in problems_between(recipe)),
+    ]:
         raise RecipeError(problems)
     located: Recipe = _locate(recipe, (), document)
     problems = _bad_references(located, document)
@@ -60,7 +65,9 @@ def _locate(value: Any, path: KeyPath, document: Document) -> Any:
             elif isinstance(item, str):
                 changes[name] = _absolute(item, here, document)
             elif item is not None:
-                changes[name] = tuple(_absolute(one, (*here, index), document) for index, one in enumerate(item))
+                changes[name] = tuple(
+                    _absolute(one, (*here, index), document) for index, one in enumerate(item)
+                )
         changed = {name: item for name, item in changes.items() if item is not getattr(value, name)}
         return value.model_copy(update=changed) if changed else value
     if isinstance(value, dict):
@@ -71,17 +78,29 @@ def _locate(value: Any, path: KeyPath, document: Document) -> Any:
 
 
 def _absolute(reference: str, path: KeyPath, document: Document) -> str:
-    """A path made absolute; names of packaged files, hub names, URLs and artifacts stay as they are."""
+    """A path made absolute; names of packaged files, hub names, URLs and artifacts stay as they
+    are.
+    """
     if reference in NAMED_FILES or "://" in reference or reference.startswith(ARTIFACT_SCHEME):
         return reference
     if not reference:
-        raise RecipeError([f"{document.place(path)}: {dotted(path)}: is an empty path; name a file"])
+        raise RecipeError(
+            [f"{document.place(path)}: {dotted(path)}: is an empty path; name a file"]
+        )
     stated = Path(reference)
     with contextlib.suppress(RuntimeError):  # ~nobody stays as it is: a file that is not there
         stated = stated.expanduser()
     found = (document.place(path).folder / stated).absolute()
-    looks_like_path = reference.startswith((".", "/", "~")) or any(sign in reference for sign in "*?[")
-    if looks_like_path or "/" not in reference or Path(reference).suffix or found.exists() or glob(str(found)):
+    looks_like_path = reference.startswith((".", "/", "~")) or any(
+        sign in reference for sign in "*?["
+    )
+    if (
+        looks_like_path
+        or "/" not in reference
+        or Path(reference).suffix
+        or found.exists()
+        or glob(str(found))
+    ):
         return str(Path(*found.parts)) if ".." not in found.parts else str(_normal(found))
     return reference
 

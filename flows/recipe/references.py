@@ -1,4 +1,6 @@
-"""What a recipe may write where a path is expected: another recipe's artifact, or the name of a packaged file."""
+"""What a recipe may write where a path is expected: another recipe's artifact, or the name of a
+packaged file.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ class ArtifactReference:
         words = path.split("/")
         if len(words) != 3 or not all(words):
             raise ValueError(
-                f"{text!r} is not artifact:RECIPE/STAGE/NAME@TAG, such as artifact:demo-base/training/basic@latest"
+                f"{text!r} is not artifact:RECIPE/STAGE/NAME@TAG, such as "
+                "artifact:demo-base/training/basic@latest"
             )
         recipe, stage, name = words
         return cls(recipe, stage, name, selector or "latest")

@@ -1,6 +1,8 @@
-"""The recipe: one YAML file that says everything. Composes the stages' parameters; holds none of its own logic.
+"""The recipe: one YAML file that says everything. Composes the stages' parameters; holds none of
+its own logic.
 
-A section of a source holds the parameters of an annotator and, under `keep`, what `cut` makes of its columns.
+A section of a source holds the parameters of an annotator and, under `keep`, what `cut` makes of
+its columns.
 """
 
 from __future__ import annotations
@@ -52,8 +54,8 @@ class QualitySection(QualityParameters):
             groups = dict.fromkeys(rule.partition(".")[0] for rule in self.rules)
             guess = nearest(name, [*groups, *self.rules])
             raise ValueError(
-                f"keep names {name!r}, which `rules` does not measure{guess}; add it to `rules`, or name one of "
-                f"{', '.join(groups)} or of {', '.join(self.rules)}"
+                f"keep names {name!r}, which `rules` does not measure{guess}; add it to `rules`, "
+                f"or name one of {', '.join(groups)} or of {', '.join(self.rules)}"
             )
         return self
 
@@ -65,7 +67,9 @@ class PerplexitySection(PerplexityParameters):
 
 
 class Source(Parameters):
-    """A named input corpus. Without a category it is reference text only: for language models, never for training."""
+    """A named input corpus. Without a category it is reference text only: for language models,
+    never for training.
+    """
 
     ingest: IngestParameters
     line_dedup: LineDedupParameters | None = None
@@ -78,7 +82,11 @@ class Source(Parameters):
         """The categories this source feeds."""
         if self.category is None:
             return ()
-        return (self.category,) if isinstance(self.category, str) else tuple(dict.fromkeys(self.category.values()))
+        return (
+            (self.category,)
+            if isinstance(self.category, str)
+            else tuple(dict.fromkeys(self.category.values()))
+        )
 
 
 class LanguageModelSection(LanguageModelParameters):
@@ -97,12 +105,16 @@ class Percentiles(Parameters):
     @pydantic.model_validator(mode="after")
     def _ascending(self) -> Self:
         if self.head > self.middle:
-            raise ValueError(f"head is percentile {self.head:g}, above middle's {self.middle:g}; head is the lower one")
+            raise ValueError(
+                f"head is percentile {self.head:g}, above middle's {self.middle:g}; head is the "
+                "lower one"
+            )
         return self
 
 
 class DedupSection(DedupParameters, SignaturesParameters):
-    """Signatures and deduplication, which share their shape: `bands` and `rows` given, or derived from `threshold`.
+    """Signatures and deduplication, which share their shape: `bands` and `rows` given, or derived
+    from `threshold`.
 
     Where `threshold` is stated and `verify` is not, `verify` is the threshold too.
     """
@@ -115,7 +127,10 @@ class DedupSection(DedupParameters, SignaturesParameters):
         "that is not stated",
     )
     hashes: int = pydantic.Field(
-        default=112, ge=1, le=1_024, description="with threshold: MinHash values to divide into bands, at most"
+        default=112,
+        ge=1,
+        le=1_024,
+        description="with threshold: MinHash values to divide into bands, at most",
     )
 
     @pydantic.model_validator(mode="before")
@@ -123,13 +138,19 @@ class DedupSection(DedupParameters, SignaturesParameters):
     def _derive(cls, data: Any) -> Any:
         if not isinstance(data, dict) or data.get("threshold") is None:
             if isinstance(data, dict) and "hashes" in data:
-                raise ValueError("`hashes` belongs to `threshold`; without it, bands * rows is their number")
+                raise ValueError(
+                    "`hashes` belongs to `threshold`; without it, bands * rows is their number"
+                )
             return data
         if stated := [name for name in ("bands", "rows") if name in data]:
-            raise ValueError(f"state either `threshold` or {' and '.join(stated)}: the first is there to derive them")
+            raise ValueError(
+                f"state either `threshold` or {' and '.join(stated)}: the first is there to derive "
+                "them"
+            )
         try:
             bands, rows = bands_for(
-                float(data["threshold"]), int(data.get("hashes", cls.model_fields["hashes"].default))
+                float(data["threshold"]),
+                int(data.get("hashes", cls.model_fields["hashes"].default)),
             )
         except (TypeError, ValueError):
             return data  # the fields' own limits say what is wrong
@@ -137,10 +158,11 @@ class DedupSection(DedupParameters, SignaturesParameters):
 
 
 class DecontaminateSection(DecontaminateParameters):
-    """Which of the recipe's benchmarks to look for (all by default), and what becomes of contaminated documents.
+    """Which of the recipe's benchmarks to look for (all by default), and what becomes of
+    contaminated documents.
 
-    They `drop`; or only the `passage` goes, and documents that would lose more than `passage_share` of their text; or
-    nothing goes and the `report` counts them.
+    They `drop`; or only the `passage` goes, and documents that would lose more than `passage_share`
+    of their text; or nothing goes and the `report` counts them.
     """
 
     against: tuple[Name, ...] | None = None  # type: ignore[assignment]  # names here, benchmarks in the stage
@@ -154,7 +176,9 @@ class DecontaminateSection(DecontaminateParameters):
 
 
 class EvaluationSection(EvaluationParameters):
-    """Which models answer which benchmarks: `base`, `model` (before training) or a phase; all phases by default."""
+    """Which models answer which benchmarks: `base`, `model` (before training) or a phase; all
+    phases by default.
+    """
 
     models: tuple[Name, ...] | None = None
     tasks: tuple[Name, ...] = ()
@@ -163,7 +187,9 @@ class EvaluationSection(EvaluationParameters):
 
 
 class Recipe(Parameters):
-    """A whole recipe; sections that are missing leave their stages out, but dedup: what leaves it out is null."""
+    """A whole recipe; sections that are missing leave their stages out, but dedup: what leaves it
+    out is null.
+    """
 
     name: Name
     store: str = "artifacts"
@@ -183,9 +209,11 @@ class Recipe(Parameters):
     _places: dict[str, str] = pydantic.PrivateAttr(default_factory=dict)
 
     def place_of(self, reference: str) -> str:
-        """`file:line: ` of what names a file, to put before a problem with it; nothing where that is not known.
+        """`file:line: ` of what names a file, to put before a problem with it; nothing where that
+        is not known.
 
-        `reference`: the file, or (where several parameters name it) the parameter's path, such as `model.base`.
+        `reference`: the file, or (where several parameters name it) the parameter's path, such as
+        `model.base`.
         """
         return f"{self._places[reference]}: " if reference in self._places else ""
 
@@ -201,7 +229,11 @@ class Recipe(Parameters):
         """The benchmarks that documents are searched for."""
         if self.decontaminate is None:
             return ()
-        return tuple(self.benchmarks) if self.decontaminate.against is None else self.decontaminate.against
+        return (
+            tuple(self.benchmarks)
+            if self.decontaminate.against is None
+            else self.decontaminate.against
+        )
 
     def evaluated_models(self) -> tuple[str, ...]:
         """The models the evaluation section asks for."""

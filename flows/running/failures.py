@@ -1,6 +1,8 @@
-"""What to do after a failure, by its cause. "Run the same command again" is for what may go better the next time.
+"""What to do after a failure, by its cause. "Run the same command again" is for what may go better
+the next time.
 
-An error of a stage says its own next action; this adds what the stage cannot know. What nobody foresaw is a bug.
+An error of a stage says its own next action; this adds what the stage cannot know. What nobody
+foresaw is a bug.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ class Advice:
 
 @dataclass(frozen=True)
 class Failure:
-    """An error, and where it happened: the step's id ("" outside of steps), the store's folder and the run's record."""
+    """An error, and where it happened: the step's id ("" outside of steps), the store's folder and
+    the run's record.
+    """
 
     error: BaseException
     step: str = ""
@@ -50,11 +54,15 @@ class Failure:
 
     def has_errno(self, *numbers: int) -> OSError | None:
         """The first error of the operating system with one of these numbers."""
-        found = (error for error in self.chain() if isinstance(error, OSError) and error.errno in numbers)
+        found = (
+            error for error in self.chain() if isinstance(error, OSError) and error.errno in numbers
+        )
         return next(found, None)
 
     def says(self, pattern: str) -> bool:
-        """Whether an error of the chain says so, or the last lines of a process that it tells of."""
+        """Whether an error of the chain says so, or the last lines of a process that it tells
+        of.
+        """
         return any(re.search(pattern, str(error), re.IGNORECASE) for error in self.chain())
 
 
@@ -72,7 +80,9 @@ def _speaks_for_itself(failure: Failure) -> Advice | None:
 
 
 def _wrong_sums(failure: Failure) -> Advice | None:
-    return _bug(failure, traceback=False) if isinstance(failure.error, LedgerDoesNotBalance) else None
+    return (
+        _bug(failure, traceback=False) if isinstance(failure.error, LedgerDoesNotBalance) else None
+    )
 
 
 def _disk_full(failure: Failure) -> Advice | None:
@@ -82,7 +92,9 @@ def _disk_full(failure: Failure) -> Advice | None:
     place = _folder(error.filename if error is not None and error.filename else failure.store)
     free = f" ({shutil.disk_usage(place).free / 1e9:.1f} GB free in {place})" if place else ""
     store = f" --store {failure.store}" if failure.store else ""
-    return Advice(f"the disk is full{free}: make room (puna artifacts gc{store} lists what can go). {AGAIN}")
+    return Advice(
+        f"the disk is full{free}: make room (puna artifacts gc{store} lists what can go). {AGAIN}"
+    )
 
 
 def _not_permitted(failure: Failure) -> Advice | None:
@@ -90,13 +102,20 @@ def _not_permitted(failure: Failure) -> Advice | None:
     if error is None:
         return None
     what = error.filename or failure.store
-    return Advice(f"this user may not use {what} ({error.strerror}): change its permissions or owner. {AGAIN}")
+    return Advice(
+        f"this user may not use {what} ({error.strerror}): change its permissions or owner. {AGAIN}"
+    )
 
 
 def _too_many_files(failure: Failure) -> Advice | None:
-    if failure.has_errno(errno.EMFILE, errno.ENFILE) is None and not failure.says("too many open files"):
+    if failure.has_errno(errno.EMFILE, errno.ENFILE) is None and not failure.says(
+        "too many open files"
+    ):
         return None
-    return Advice(f"too many files are open: raise the limit (ulimit -n 65536), or lower engine.workers. {AGAIN}")
+    return Advice(
+        "too many files are open: raise the limit (ulimit -n 65536), or lower engine.workers. "
+        f"{AGAIN}"
+    )
 
 
 def _bad_disk(failure: Failure) -> Advice | None:
@@ -104,19 +123,28 @@ def _bad_disk(failure: Failure) -> Advice | None:
     if error is None:
         return None
     what = error.filename or failure.store
-    return Advice(f"the disk below {what} fails ({error.strerror}): look at it, then: puna artifacts verify. {AGAIN}")
+    return Advice(
+        f"the disk below {what} fails ({error.strerror}): look at it, then: puna artifacts verify. "
+        f"{AGAIN}"
+    )
 
 
 def _out_of_memory(failure: Failure) -> Advice | None:
-    killed = any(isinstance(error, LaunchError) and error.returncode == -9 for error in failure.chain())
+    killed = any(
+        isinstance(error, LaunchError) and error.returncode == -9 for error in failure.chain()
+    )
     short = any(isinstance(error, MemoryError) for error in failure.chain()) or failure.says(
         r"out of memory|can't allocate memory|cannot allocate memory|bad_alloc|MemoryError"
     )
     if not killed and not short:
         return None
     stage = failure.step.partition("/")[0]
-    lower = {"training": "training.micro_batch", "evaluation": "evaluation.batch_size"}.get(stage, "engine.workers")
-    how = "was killed from outside, most likely as memory ran out" if killed else "ran out of memory"
+    lower = {"training": "training.micro_batch", "evaluation": "evaluation.batch_size"}.get(
+        stage, "engine.workers"
+    )
+    how = (
+        "was killed from outside, most likely as memory ran out" if killed else "ran out of memory"
+    )
     return Advice(f"{failure.step or 'puna'} {how}: lower {lower}, or free memory. {AGAIN}")
 
 
@@ -129,8 +157,8 @@ def _gone_server(failure: Failure) -> Advice | None:
     from flows.monitoring.server import log_file
 
     return Advice(
-        "the Prefect server stopped answering (puna dashboard status; the output of one that puna started is in "
-        f"{log_file()}). {AGAIN}: a server of puna's own is started anew"
+        "the Prefect server stopped answering (puna dashboard status; the output of one that puna "
+        f"started is in {log_file()}). {AGAIN}: a server of puna's own is started anew"
     )
 
 
@@ -139,7 +167,9 @@ def _worker_died(failure: Failure) -> Advice | None:
 
 
 def _process_failed(failure: Failure) -> Advice | None:
-    """A training or evaluation process that ended by itself: with a sentence, or with a traceback that is a bug's."""
+    """A training or evaluation process that ended by itself: with a sentence, or with a traceback
+    that is a bug's.
+    """
     ended = next((error for error in failure.chain() if isinstance(error, LaunchError)), None)
     if ended is None:
         return None
@@ -168,12 +198,18 @@ _KINDS: tuple[Callable[[Failure], Advice | None], ...] = (
 
 
 def in_words(error: BaseException) -> str:
-    """The error's own words; an error of the operating system without its number, a bare one by its name."""
+    """The error's own words; an error of the operating system without its number, a bare one by its
+    name.
+    """
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     text = str(error)
     return (
-        text if isinstance(error, StageError) else f"{type(error).__name__}: {text}" if text else type(error).__name__
+        text
+        if isinstance(error, StageError)
+        else f"{type(error).__name__}: {text}"
+        if text
+        else type(error).__name__
     )
 
 
@@ -186,14 +222,19 @@ def traceback_of(error: BaseException) -> str:
 
 
 def _goes_on(failure: Failure) -> str:
-    return f"finished stages are kept: once this is mended, a run goes on at {failure.step}" if failure.step else ""
+    return (
+        f"finished stages are kept: once this is mended, a run goes on at {failure.step}"
+        if failure.step
+        else ""
+    )
 
 
 def _bug(failure: Failure, *, traceback: bool = True) -> Advice:
     record = f" It is in {failure.record} too." if failure.record else ""
     return Advice(
-        "nobody foresaw this, so it is a bug of puna or of a library, and would come again. Please report it where you "
-        f"have puna from, with the output above, the recipe and what `puna doctor` prints.{record}",
+        "nobody foresaw this, so it is a bug of puna or of a library, and would come again. Please "
+        "report it where you have puna from, with the output above, the recipe and what `puna "
+        f"doctor` prints.{record}",
         traceback,
     )
 

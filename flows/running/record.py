@@ -1,7 +1,7 @@
 """The record of a run in the store: who runs it, with what plan, and how it ended.
 
-A record that says "running" while its process is gone belongs to a killed run; the next run marks it "crashed", in the
-store and on the dashboard, so that neither lies.
+A record that says "running" while its process is gone belongs to a killed run; the next run marks
+it "crashed", in the store and on the dashboard, so that neither lies.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ def new_run_id(recipe: str) -> str:
 class RunRecord:
     """The record of one run; every change is written at once."""
 
-    def __init__(self, store: Store, run: str, plan: Plan, argv: list[str], recipe_data: JSON) -> None:
+    def __init__(
+        self, store: Store, run: str, plan: Plan, argv: list[str], recipe_data: JSON
+    ) -> None:
         self.run = run
         self._store = store
         self._record: dict[str, Any] = {

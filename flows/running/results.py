@@ -30,19 +30,28 @@ class Results:
                     result, why = "failed", str(self.failure.cause)
                 if step.id in self.built and artifact is not None:
                     seconds = artifact.manifest["timings"]["seconds"]
-            path = artifact.data.url if artifact is not None and result in ("hit", "built") else None
+            path = (
+                artifact.data.url if artifact is not None and result in ("hit", "built") else None
+            )
             rows.append(row | {"result": result, "why": why, "seconds": seconds, "path": path})
         return rows
 
     def to_json(self, run: str | None, status: str) -> dict[str, Any]:
         """The one object `puna run --json` prints."""
-        found = {step.id: step.artifact for step in self.plan.steps.values() if step.artifact} | self.built
-        artifacts = {id: found[id] for id in self.plan.steps if id in found}  # in the plan's order, not as they ended
+        found = {
+            step.id: step.artifact for step in self.plan.steps.values() if step.artifact
+        } | self.built
+        artifacts = {
+            id: found[id] for id in self.plan.steps if id in found
+        }  # in the plan's order, not as they ended
         by_stage: dict[str, list[Artifact]] = {}
         for artifact in artifacts.values():
             by_stage.setdefault(artifact.stage, []).append(artifact)
         scores = {a.name: a.statistics.get("scores", {}) for a in by_stage.get("evaluation", ())}
-        report = next((drawn for drawn in by_stage.get("report", ()) if drawn.records.exists("report.html")), None)
+        report = next(
+            (drawn for drawn in by_stage.get("report", ()) if drawn.records.exists("report.html")),
+            None,
+        )
         return {
             "run": run,
             "recipe": self.plan.recipe,

@@ -1,4 +1,6 @@
-"""Walk a plan: start every step whose inputs are there, side by side up to a limit, stop at the first failure."""
+"""Walk a plan: start every step whose inputs are there, side by side up to a limit, stop at the
+first failure.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ Build = Callable[[Step, Mapping[str, tuple[Artifact, ...]]], Artifact]
 
 
 class StepFailed(Exception):
-    """A step failed; the cause is chained. Steps that were running beside it were left to finish."""
+    """A step failed; the cause is chained. Steps that were running beside it were left to
+    finish.
+    """
 
     def __init__(self, step: Step, cause: BaseException) -> None:
         super().__init__(f"{step.id} failed: {cause}")
@@ -31,22 +35,33 @@ class StepFailed(Exception):
 def inputs_of(step: Step, artifacts: Mapping[str, Artifact]) -> dict[str, tuple[Artifact, ...]]:
     """A step's inputs by role, from what is built so far and from other recipes."""
     return {
-        role: tuple(artifacts[source] for source in sources if isinstance(source, str)) + step.external.get(role, ())
+        role: tuple(artifacts[source] for source in sources if isinstance(source, str))
+        + step.external.get(role, ())
         for role, sources in step.node.inputs.items()
     }
 
 
 def walk(
-    plan: Plan, build: Build, built: dict[str, Artifact], *, side_by_side: int, exclusive_at_once: int = 1
+    plan: Plan,
+    build: Build,
+    built: dict[str, Artifact],
+    *,
+    side_by_side: int,
+    exclusive_at_once: int = 1,
 ) -> None:
     """Build every step of the plan that must run, into `built` (step id -> artifact).
 
-    At most `side_by_side` steps run at once, of them at most `exclusive_at_once` that start a process of their own
-    (training, evaluation). Steps start in plan order where they can.
-    On a failure nothing more starts; `StepFailed` is raised when what was running has finished. An interrupt is raised
-    at once, whatever is still running: the process is about to end, and finished shards are kept.
+    At most `side_by_side` steps run at once, of them at most `exclusive_at_once` that start a
+    process of their own (training, evaluation). Steps start in plan order where they can. On a
+    failure nothing more starts; `StepFailed` is raised when what was running has finished. An
+    interrupt is raised at once, whatever is still running: the process is about to end, and
+    finished shards are kept.
     """
-    hits = {id: step.artifact for id, step in plan.steps.items() if step.state == "hit" and step.artifact}
+    hits = {
+        id: step.artifact
+        for id, step in plan.steps.items()
+        if step.state == "hit" and step.artifact
+    }
     artifacts = ChainMap(built, hits)
     waiting = {step.id: step for step in plan.to_run()}
     exclusive = threading.BoundedSemaphore(exclusive_at_once)
@@ -59,7 +74,9 @@ def walk(
             return build(step, inputs)
 
     failure: StepFailed | None = None
-    pool = concurrent.futures.ThreadPoolExecutor(max_workers=max(1, side_by_side), thread_name_prefix="step")
+    pool = concurrent.futures.ThreadPoolExecutor(
+        max_workers=max(1, side_by_side), thread_name_prefix="step"
+    )
     try:
         running: dict[concurrent.futures.Future[Artifact], Step] = {}
         while running or (waiting and failure is None):
@@ -72,7 +89,9 @@ def walk(
                         running[pool.submit(contextvars.copy_context().run, one, step)] = step
             if not running:
                 break
-            done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+            done, _ = concurrent.futures.wait(
+                running, return_when=concurrent.futures.FIRST_COMPLETED
+            )
             for future in done:
                 step = running.pop(future)
                 error = future.exception()

@@ -1,4 +1,6 @@
-"""Map a function over shards: in this process or in worker processes, with order-stable results and deadlines."""
+"""Map a function over shards: in this process or in worker processes, with order-stable results and
+deadlines.
+"""
 
 from infra.engine.base import Engine, ShardFailed
 from infra.engine.config import EngineConfig

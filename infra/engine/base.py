@@ -1,8 +1,9 @@
 """What every engine offers: an ordered map over shards.
 
-Results come in the order of the items whatever finishes first, at most a window of items is in flight, and the first
-failure ends the map with the worker's own traceback. A shard that overruns its deadline has its worker killed, is tried
-again, and at last fails the stage: it is never dropped.
+Results come in the order of the items whatever finishes first, at most a window of items is in
+flight, and the first failure ends the map with the worker's own traceback. A shard that overruns
+its deadline has its worker killed, is tried again, and at last fails the stage: it is never
+dropped.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ class Engine(Protocol):
 
     workers: int
 
-    def map(self, function: Callable[[Any], T], items: Iterable[Any], *, timeout_s: float | None = None) -> Iterator[T]:
+    def map(
+        self, function: Callable[[Any], T], items: Iterable[Any], *, timeout_s: float | None = None
+    ) -> Iterator[T]:
         """Yield `function(item)` for every item, in order. `function` and items are picklable.
 
         Raises what the function raised, with the worker's traceback in its notes, or `ShardFailed`.
@@ -37,11 +40,15 @@ class Engine(Protocol):
 
 
 class Inline:
-    """Runs everything in this process, one item after another; deadlines need a process to kill, so there are none."""
+    """Runs everything in this process, one item after another; deadlines need a process to kill, so
+    there are none.
+    """
 
     workers = 1
 
-    def map(self, function: Callable[[Any], T], items: Iterable[Any], *, timeout_s: float | None = None) -> Iterator[T]:
+    def map(
+        self, function: Callable[[Any], T], items: Iterable[Any], *, timeout_s: float | None = None
+    ) -> Iterator[T]:
         """See `Engine.map`."""
         for item in items:
             yield function(item)

@@ -16,10 +16,14 @@ class EngineConfig(pydantic.BaseModel):
     kind: Literal["inline", "processes"] = "processes"
     workers: Literal["auto"] | Annotated[int, pydantic.Field(ge=1, le=1024)] = "auto"
     retries: Annotated[int, pydantic.Field(ge=0, le=10)] = 1
-    """How often a shard whose worker died or overran its deadline is tried again. An exception is never retried."""
+    """How often a shard whose worker died or overran its deadline is tried again. An exception is
+    never retried.
+    """
 
     cpu_threads: Literal["auto"] | Annotated[int, pydantic.Field(ge=1, le=1024)] = "auto"
-    """Threads of one training or evaluation process; training is bitwise reproducible only while this is equal."""
+    """Threads of one training or evaluation process; training is bitwise reproducible only while
+    this is equal.
+    """
 
     def worker_count(self) -> int:
         """`workers`, with `auto` being the processors this process may use."""
@@ -30,10 +34,14 @@ class EngineConfig(pydantic.BaseModel):
         return self.cpu_threads if isinstance(self.cpu_threads, int) else available_processors()
 
     def processes_at_once(self) -> int:
-        """How many training and evaluation processes fit the processors, each with `cpu_threads`; one with inline."""
+        """How many training and evaluation processes fit the processors, each with `cpu_threads`;
+        one with inline.
+        """
         return 1 if self.kind == "inline" else max(1, available_processors() // self.thread_count())
 
 
 def available_processors() -> int:
     """Processors this process may run on (the affinity mask, not the machine)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    return (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    )

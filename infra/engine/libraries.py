@@ -1,4 +1,6 @@
-"""What every stage needs and takes a second to import: the workers' server does so once, the parent beside it."""
+"""What every stage needs and takes a second to import: the workers' server does so once, the parent
+beside it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ MODULES = ("infra.context", "numpy", "pyarrow.compute", "pyarrow.parquet", "pand
 
 
 def import_all() -> None:
-    """Import them, and have numba read what it reads before the first loop, compiled or loaded: 0.3 s."""
+    """Import them, and have numba read what it reads before the first loop, compiled or loaded: 0.3
+    s.
+    """
     for module in MODULES:
         with contextlib.suppress(ImportError):
             importlib.import_module(module)

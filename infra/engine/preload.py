@@ -1,9 +1,11 @@
-"""Imported once by the process that workers are forked from, so that a worker starts with what every stage needs.
+"""Imported once by the process that workers are forked from, so that a worker starts with what
+every stage needs.
 
-Native libraries look at `ONE_THREAD` when they are imported. Nothing here may start a thread: a fork of a process with
-threads can deadlock. (jemalloc, which pyarrow brings, has one of its own and handles forks.) So an alarm looks each
-second whether the parent is gone: loops that are compiled after this take half a minute, in which multiprocessing's
-server would not notice. Workers inherit no alarm.
+Native libraries look at `ONE_THREAD` when they are imported. Nothing here may start a thread: a
+fork of a process with threads can deadlock. (jemalloc, which pyarrow brings, has one of its own and
+handles forks.) So an alarm looks each second whether the parent is gone: loops that are compiled
+after this take half a minute, in which multiprocessing's server would not notice. Workers inherit
+no alarm.
 """
 
 from __future__ import annotations
@@ -28,7 +30,10 @@ def _end_with_parent(signum: int, frame: FrameType | None) -> None:
 signal.signal(signal.SIGALRM, _end_with_parent)
 signal.setitimer(signal.ITIMER_REAL, 1.0, 1.0)
 os.environ.update(ONE_THREAD)
-logging.getLogger().addHandler(logging.NullHandler())  # libraries' warnings go to the terminal otherwise
-gc.disable()  # imports make nothing but what stays; a worker collects again (`infra.engine.processes`)
+logging.getLogger().addHandler(
+    logging.NullHandler()
+)  # libraries' warnings go to the terminal otherwise
+# imports make nothing but what stays; a worker collects again (`infra.engine.processes`)
+gc.disable()
 import_all()
 gc.freeze()

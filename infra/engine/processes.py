@@ -1,10 +1,12 @@
-"""Worker processes on one machine, on pebble's pool, which can kill one worker at its deadline and replace it.
+"""Worker processes on one machine, on pebble's pool, which can kill one worker at its deadline and
+replace it.
 
-Workers are forked from a server process without threads (multiprocessing's `forkserver`), which has imported what all
-stages need (`infra.engine.preload`): the parent holds threads (Prefect, progress), and forking a process with threads
-can deadlock, while spawned workers import everything anew. The server starts with the engine, or before it
-(`infra.engine.warm_up`), and ends with the last process that holds its pipe: this one and the workers, which watch this
-one. One pool serves all stages of a run, so that stages side by side share one worker budget.
+Workers are forked from a server process without threads (multiprocessing's `forkserver`), which has
+imported what all stages need (`infra.engine.preload`): the parent holds threads (Prefect,
+progress), and forking a process with threads can deadlock, while spawned workers import everything
+anew. The server starts with the engine, or before it (`infra.engine.warm_up`), and ends with the
+last process that holds its pipe: this one and the workers, which watch this one. One pool serves
+all stages of a run, so that stages side by side share one worker budget.
 """
 
 from __future__ import annotations
@@ -35,19 +37,24 @@ from infra.store.lease import is_alive, process_identity
 T = TypeVar("T")
 
 WINDOW_PER_WORKER = 2
-"""Items in flight per worker: enough to keep every worker busy, few enough to keep memory bounded."""
+"""Items in flight per worker: enough to keep every worker busy, few enough to keep memory bounded.
+"""
 
 _PARENT_POLL_S = 1.0
 
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+)
 ONE_THREAD["TOKENIZERS_PARALLELISM"] = "false"
 """Environment of workers: their budget counts processes."""
 
 
 def start_server(modules: Sequence[str] = ()) -> multiprocessing.context.ForkServerContext:
-    """Start the process that workers are forked from, where it does not run yet; it prepares itself in its own time.
+    """Start the process that workers are forked from, where it does not run yet; it prepares itself
+    in its own time.
 
-    It imports `modules` too, which must start no thread; loops that they compile are compiled once, not by each worker.
+    It imports `modules` too, which must start no thread; loops that they compile are compiled once,
+    not by each worker.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([BOOTSTRAP.stem, "infra.engine.preload", *modules])
@@ -65,7 +72,9 @@ def start_server(modules: Sequence[str] = ()) -> multiprocessing.context.ForkSer
 
 @contextlib.contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """The variables for processes that start meanwhile: multiprocessing's take this process's environment."""
+    """The variables for processes that start meanwhile: multiprocessing's take this process's
+    environment.
+    """
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -91,7 +100,8 @@ class Processes:
     def _started(self) -> pebble.ProcessPool:
         with self._lock:
             if self._pool is None:
-                # The stage that waits here needs the libraries too, once workers have done its shards.
+                # The stage that waits here needs the libraries too, once workers have done its
+                # shards.
                 threading.Thread(target=import_all, daemon=True, name="libraries").start()
                 self._pool = pebble.ProcessPool(
                     max_workers=self.workers,
@@ -101,7 +111,9 @@ class Processes:
                 )
             return self._pool
 
-    def map(self, function: Callable[[Any], T], items: Iterable[Any], *, timeout_s: float | None = None) -> Iterator[T]:
+    def map(
+        self, function: Callable[[Any], T], items: Iterable[Any], *, timeout_s: float | None = None
+    ) -> Iterator[T]:
         """See `Engine.map`."""
         pool = self._started()
         submit = functools.partial(pool.schedule, function, timeout=timeout_s)
@@ -120,7 +132,9 @@ class Processes:
             for _, future in pending:
                 future.cancel()
 
-    def _result(self, item: Any, future: Any, submit: Callable[..., Any], timeout_s: float | None) -> Any:
+    def _result(
+        self, item: Any, future: Any, submit: Callable[..., Any], timeout_s: float | None
+    ) -> Any:
         for tries_left in range(self._retries, -1, -1):
             try:
                 return future.result()
@@ -129,12 +143,16 @@ class Processes:
                     raise
                 why = f"overran its deadline of {timeout_s:g} s"
             except pebble.ProcessExpired as error:
-                why = f"died (exit code {error.exitcode}; out of memory, or a crash in a native library)"
+                why = (
+                    f"died (exit code {error.exitcode}; out of memory, or a crash in a native "
+                    "library)"
+                )
             if tries_left:
                 future = submit(args=(item,))
         raise ShardFailed(
-            f"the worker of shard {item!s:.200} {why}, {self._retries + 1} time(s). No document was dropped. Raise the "
-            "deadline or engine.retries, or remove the input named above from the source, and run again"
+            f"the worker of shard {item!s:.200} {why}, {self._retries + 1} time(s). No document "
+            "was dropped. Raise the deadline or engine.retries, or remove the input named above "
+            "from the source, and run again"
         )
 
     def close(self) -> None:
@@ -150,7 +168,9 @@ _END = object()
 
 
 def _prepare_worker(parent: dict[str, Any], environment: dict[str, str]) -> None:
-    """The parent's environment as it is now; the parent handles ^C; no worker outlives parent or server."""
+    """The parent's environment as it is now; the parent handles ^C; no worker outlives parent or
+    server.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     gc.enable()

@@ -10,7 +10,8 @@ from infra.engine.config import EngineConfig
 
 
 def warm_up(config: EngineConfig, modules: Sequence[str] = ()) -> None:
-    """Begin what `start` will need in processes of its own, beside whatever the caller does meanwhile.
+    """Begin what `start` will need in processes of its own, beside whatever the caller does
+    meanwhile.
 
     Workers will have imported `modules`, in this order, after what every stage needs.
     """
@@ -22,7 +23,9 @@ def warm_up(config: EngineConfig, modules: Sequence[str] = ()) -> None:
 
 @contextlib.contextmanager
 def start(config: EngineConfig) -> Iterator[Engine]:
-    """Yield the engine and end its workers afterwards. Workers start with the first map, not here."""
+    """Yield the engine and end its workers afterwards. Workers start with the first map, not
+    here.
+    """
     engine: Engine
     if config.kind == "inline":
         engine = Inline()

@@ -1,7 +1,7 @@
 """Local files that appear whole or not at all.
 
-Everything is written under a hidden name beside its target, flushed to disk, and then linked or renamed into place, so
-that a kill at any moment leaves either no file or the finished one.
+Everything is written under a hidden name beside its target, flushed to disk, and then linked or
+renamed into place, so that a kill at any moment leaves either no file or the finished one.
 """
 
 from __future__ import annotations
@@ -27,9 +27,15 @@ def sha256_file(path: Path) -> str:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """Every file below a folder but the hidden ones (`.cache` of a download, `.git`, `.DS_Store`), in name order."""
+    """Every file below a folder but the hidden ones (`.cache` of a download, `.git`, `.DS_Store`),
+    in name order.
+    """
     found = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    return sorted(
+        path
+        for path in found
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
 
 
 def temporary_beside(path: Path) -> Path:
@@ -47,7 +53,9 @@ def flush_to_disk(path: Path) -> None:
 
 
 def link_exclusively(temporary: Path, path: Path) -> None:
-    """Give a finished temporary file its final name, or raise `FileExistsError`; the temporary name goes either way."""
+    """Give a finished temporary file its final name, or raise `FileExistsError`; the temporary name
+    goes either way.
+    """
     try:
         os.link(temporary, path)
     finally:
@@ -56,7 +64,9 @@ def link_exclusively(temporary: Path, path: Path) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path; on a clean exit it replaces `path` in one step, on an error it is removed."""
+    """Yield a temporary path; on a clean exit it replaces `path` in one step, on an error it is
+    removed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:

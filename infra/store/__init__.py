@@ -5,4 +5,12 @@ from infra.store.attempt import Attempt, NotDeterministic, Shard
 from infra.store.directory import Damaged
 from infra.store.store import ArtifactMissing, Store
 
-__all__ = ["Artifact", "ArtifactMissing", "Attempt", "Damaged", "NotDeterministic", "Shard", "Store"]
+__all__ = [
+    "Artifact",
+    "ArtifactMissing",
+    "Attempt",
+    "Damaged",
+    "NotDeterministic",
+    "Shard",
+    "Store",
+]

@@ -16,8 +16,8 @@ MANIFEST = "manifest.json"
 class Artifact:
     """One version of a stage's output. Picklable, so it travels to worker processes.
 
-    `manifest` holds `parameters`, `inputs`, `outputs` (path, bytes, sha256), `digest`, `statistics`, `ledger`, `code`,
-    `environment`, `timings`, `run`, `attempt`.
+    `manifest` holds `parameters`, `inputs`, `outputs` (path, bytes, sha256), `digest`,
+    `statistics`, `ledger`, `code`, `environment`, `timings`, `run`, `attempt`.
     """
 
     stage: str
@@ -54,17 +54,23 @@ class Artifact:
 
     def files(self, prefix: str = "") -> list[str]:
         """Sorted names of the data files that start with `prefix`, as the manifest lists them."""
-        return sorted(out["path"] for out in self.manifest["outputs"] if out["path"].startswith(prefix))
+        return sorted(
+            out["path"] for out in self.manifest["outputs"] if out["path"].startswith(prefix)
+        )
 
     def path(self, file: str) -> Path:
         """A local path of one data file, fit for memory mapping."""
         if not any(out["path"] == file for out in self.manifest["outputs"]):
-            raise FileNotFoundError(f"{self.identity} has no data file {file!r}; it has {self.files()[:5]} ...")
+            raise FileNotFoundError(
+                f"{self.identity} has no data file {file!r}; it has {self.files()[:5]} ..."
+            )
         self._refuse_missing([file])
         return self.data.local(file)
 
     def folder(self, prefix: str = "") -> Path:
-        """A local folder that holds the data files (below `prefix`), for readers that want a folder."""
+        """A local folder that holds the data files (below `prefix`), for readers that want a
+        folder.
+        """
         self._refuse_missing(self.files(prefix))
         return self.data.local_folder() / prefix
 
@@ -75,7 +81,8 @@ class Artifact:
     def is_whole(self) -> bool:
         """Whether every data file is there with the bytes the manifest lists; reads them all."""
         return all(
-            self.data.exists(output["path"]) and sha256_file(self.data.local(output["path"])) == output["sha256"]
+            self.data.exists(output["path"])
+            and sha256_file(self.data.local(output["path"])) == output["sha256"]
             for output in self.manifest["outputs"]
         )
 

@@ -1,12 +1,13 @@
 """Unfinished work on one version: shards, their completion records, scratch space.
 
     <version>/<attempt>/data/...           published shard files, exclusive, never overwritten
-    <version>/<attempt>/records/...        logs and plots
-    <version>/<attempt>/shards/<key>.json  written after a shard's files: its result and their digests
-    <version>/<attempt>/scratch/...        survives a kill, goes at commit
+    <version>/<attempt>/records/...        logs and plots <version>/<attempt>/shards/<key>.json
+    written after a shard's files: its result and their digests <version>/<attempt>/scratch/...
+    survives a kill, goes at commit
 
-A shard counts as done when its completion record exists. One killed between its files and its record is run again;
-a bitwise stage must then write the same bytes, and if it does not, that is said aloud (`NotDeterministic`).
+A shard counts as done when its completion record exists. One killed between its files and its
+record is run again; a bitwise stage must then write the same bytes, and if it does not, that is
+said aloud (`NotDeterministic`).
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ class Shard:
 
     @contextlib.contextmanager
     def create(self, name: str) -> Iterator[Path]:
-        """Yield a local path to write to; on a clean exit the file is published as `data/<name>`, else removed."""
+        """Yield a local path to write to; on a clean exit the file is published as `data/<name>`,
+        else removed.
+        """
         staged = self.data.staging(name)
         try:
             yield staged
@@ -66,9 +69,10 @@ class Shard:
             existing = sha256_file(self.data.local(name))
             if existing != digest and self.bitwise:
                 raise NotDeterministic(
-                    f"{self.data.url}/{name}: this run wrote sha256 {digest[:12]}, an earlier one that was interrupted "
-                    f"{existing[:12]}. That file was damaged or changed since, or the stage is not deterministic: "
-                    "remove the file and run again; where it comes again, please report it"
+                    f"{self.data.url}/{name}: this run wrote sha256 {digest[:12]}, an earlier one "
+                    f"that was interrupted {existing[:12]}. That file was damaged or changed "
+                    "since, or the stage is not deterministic: remove the file and run again; "
+                    "where it comes again, please report it"
                 ) from None
             digest, size = existing, self.data.local(name).stat().st_size
         self.outputs.append({"path": name, "bytes": size, "sha256": digest})
@@ -114,8 +118,8 @@ class Attempt:
     def completed(self, key: str) -> dict[str, Any] | None:
         """The completion record of a shard, or None.
 
-        A record that cannot be read, or whose files are gone or of another size, is removed with these files: the shard
-        is done again.
+        A record that cannot be read, or whose files are gone or of another size, is removed with
+        these files: the shard is done again.
         """
         name = f"{key}.json"
         if not self.completions.exists(name):
@@ -144,11 +148,15 @@ class Attempt:
         """Write a shard's completion record; when another writer was faster, theirs stands."""
         record = {"key": shard.key, "result": result, "outputs": shard.outputs}
         with contextlib.suppress(FileExistsError):
-            self.completions.create(f"{shard.key}.json", json.dumps(record, ensure_ascii=False).encode())
+            self.completions.create(
+                f"{shard.key}.json", json.dumps(record, ensure_ascii=False).encode()
+            )
         return record
 
     def refuse(self) -> None:
-        """Mark this attempt as one whose bytes were refused; it stays for comparison and is never continued."""
+        """Mark this attempt as one whose bytes were refused; it stays for comparison and is never
+        continued.
+        """
         self._root.replace(_REFUSED, b"")
 
     def is_refused(self) -> bool:
@@ -156,7 +164,9 @@ class Attempt:
         return self._root.exists(_REFUSED)
 
     def finish(self) -> None:
-        """Drop what only unfinished work needs: scratch, and files that a killed run was writing."""
+        """Drop what only unfinished work needs: scratch, and files that a killed run was
+        writing.
+        """
         shutil.rmtree(self.scratch(), ignore_errors=True)
         if self.data.local_root is not None:
             for staged in self.data.local_root.rglob(f".*{TEMPORARY_SUFFIX}"):

@@ -1,8 +1,8 @@
 """Damage in the store: files that are not what the manifest lists, and failures that come of it.
 
-A stage that fails, whatever it says, is not to blame while its inputs are damaged, so a failure is the moment to read
-them again (`blaming_inputs`). Sizes are looked at before a stage starts (`refuse_shortened`): that costs nothing, and
-text that is cut short reads well to its last line.
+A stage that fails, whatever it says, is not to blame while its inputs are damaged, so a failure is
+the moment to read them again (`blaming_inputs`). Sizes are looked at before a stage starts
+(`refuse_shortened`): that costs nothing, and text that is cut short reads well to its last line.
 """
 
 from __future__ import annotations
@@ -56,11 +56,17 @@ def of_sizes(artifact: Artifact) -> Iterator[Damage]:
             yield Damage(artifact, output["path"], _MISSING)
             continue
         if size != output["bytes"]:
-            yield Damage(artifact, output["path"], f"has {size:,} bytes, its manifest says {output['bytes']:,}")
+            yield Damage(
+                artifact,
+                output["path"],
+                f"has {size:,} bytes, its manifest says {output['bytes']:,}",
+            )
 
 
 def of_contents(artifact: Artifact, until: float = float("inf")) -> Iterator[Damage]:
-    """Data files that are missing or have other bytes, in name order; reads them all, until that `time.monotonic()`."""
+    """Data files that are missing or have other bytes, in name order; reads them all, until that
+    `time.monotonic()`.
+    """
     for output in sorted(artifact.manifest["outputs"], key=lambda output: str(output["path"])):
         if time.monotonic() > until:
             return
@@ -74,19 +80,30 @@ def of_contents(artifact: Artifact, until: float = float("inf")) -> Iterator[Dam
             yield Damage(artifact, name, f"cannot be read ({error.strerror})")
             continue
         if digest != output["sha256"]:
-            yield Damage(artifact, name, f"has sha256 {digest[:12]}, its manifest says {output['sha256'][:12]}")
+            yield Damage(
+                artifact,
+                name,
+                f"has sha256 {digest[:12]}, its manifest says {output['sha256'][:12]}",
+            )
 
 
 def refuse_shortened(what: str, inputs: Iterable[Artifact]) -> None:
-    """Raise `Damaged` where an input's file has another size than was written; a missing one is, where it is read."""
-    found = [damage for artifact in inputs for damage in of_sizes(artifact) if damage.what != _MISSING]
+    """Raise `Damaged` where an input's file has another size than was written; a missing one is,
+    where it is read.
+    """
+    found = [
+        damage for artifact in inputs for damage in of_sizes(artifact) if damage.what != _MISSING
+    ]
     if found:
         raise Damaged(_sentence(f"{what} cannot be built: its input", found))
 
 
 @contextlib.contextmanager
-def blaming_inputs(what: str, inputs: Iterable[Artifact], pins: Iterable[Pin] = ()) -> Iterator[None]:
-    """Raise `Damaged` in place of any failure that comes while a file of `inputs` or `pins` is not what it was.
+def blaming_inputs(
+    what: str, inputs: Iterable[Artifact], pins: Iterable[Pin] = ()
+) -> Iterator[None]:
+    """Raise `Damaged` in place of any failure that comes while a file of `inputs` or `pins` is not
+    what it was.
 
     `what` begins the sentence: "select/web". The failure itself is chained. Interrupts pass.
     """
@@ -101,7 +118,9 @@ def blaming_inputs(what: str, inputs: Iterable[Artifact], pins: Iterable[Pin] = 
         found = found or [damage for artifact in given for damage in of_contents(artifact, until)]
         if found:
             reason = _sentence(f"{what} failed because its input", found)
-            raise Damaged(f"{reason}\nIt failed with: {type(error).__name__}: {_first_line(error)}") from error
+            raise Damaged(
+                f"{reason}\nIt failed with: {type(error).__name__}: {_first_line(error)}"
+            ) from error
         if moved := _moved(pins):
             raise Damaged(f"{what} failed while a file it reads was changed: {moved}") from error
         raise
@@ -111,11 +130,15 @@ def _sentence(begin: str, found: Sequence[Damage]) -> str:
     """Which files, and the way back: whoever made them makes them again, to the same bytes."""
     first = found[0]
     listed = found[1 : 1 + MOST_NAMED]
-    others = "".join(f"\n  also {damage.artifact.identity}: {damage.place} {damage.what}" for damage in listed)
+    others = "".join(
+        f"\n  also {damage.artifact.identity}: {damage.place} {damage.what}" for damage in listed
+    )
     more = f"\n  and {len(found) - 1 - len(listed)} more" if len(found) - 1 > len(listed) else ""
     run = first.artifact.manifest["run"]
     recipe = f" (RECIPE is the one of run {run})" if run else ""
-    again = " ".join(f"--force {stage}" for stage in dict.fromkeys(_stage(damage) for damage in found))
+    again = " ".join(
+        f"--force {stage}" for stage in dict.fromkeys(_stage(damage) for damage in found)
+    )
     return (
         f"{begin} {first.artifact.identity} is damaged: {first.place} {first.what}{others}{more}\n"
         f"Restore what is damaged, or build it again: puna run RECIPE {again}{recipe}. "
@@ -134,11 +157,14 @@ def _moved(pins: Iterable[Pin]) -> str:
         try:
             size = path.stat().st_size
         except OSError as error:
-            return f"{path} was there when the run was planned, and is not now ({error.strerror}); put it back"
+            return (
+                f"{path} was there when the run was planned, and is not now ({error.strerror}); "
+                "put it back"
+            )
         if size != pin.bytes:
             return (
-                f"{path} had {pin.bytes:,} bytes when the run was planned, and has {size:,} now; run again when "
-                "nothing writes to it any more"
+                f"{path} had {pin.bytes:,} bytes when the run was planned, and has {size:,} now; "
+                "run again when nothing writes to it any more"
             )
     return ""
 

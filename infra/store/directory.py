@@ -1,8 +1,9 @@
 """A folder of a store, on any fsspec URL, with the few operations artifacts need.
 
-The contract every backend must keep: `create` and `publish` never overwrite (of several writers exactly one wins, the
-others get `FileExistsError`), `replace` is atomic, and a reader never sees half a file. Locally this is link(2) and
-rename(2); elsewhere it is fsspec's exclusive create (`mode="create"`).
+The contract every backend must keep: `create` and `publish` never overwrite (of several writers
+exactly one wins, the others get `FileExistsError`), `replace` is atomic, and a reader never sees
+half a file. Locally this is link(2) and rename(2); elsewhere it is fsspec's exclusive create
+(`mode="create"`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from infra.io.files import TEMPORARY_SUFFIX, flush_to_disk, link_exclusively, replace_bytes, temporary_beside
+from infra.io.files import (
+    TEMPORARY_SUFFIX,
+    flush_to_disk,
+    link_exclusively,
+    replace_bytes,
+    temporary_beside,
+)
 from infra.stage import StageError
 
 
@@ -39,7 +46,9 @@ def _is_temporary(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Directory:
-    """A folder named by URL (`/path`, `file:///path`, `memory://name`, `s3://bucket/prefix`); need not exist yet."""
+    """A folder named by URL (`/path`, `file:///path`, `memory://name`, `s3://bucket/prefix`); need
+    not exist yet.
+    """
 
     url: str
 
@@ -68,12 +77,16 @@ class Directory:
         return bool(self._fs.exists(self._full(name)))
 
     def files(self, prefix: str = "") -> list[str]:
-        """Sorted names, relative to this folder, of all finished files that start with `prefix`, at any depth."""
+        """Sorted names, relative to this folder, of all finished files that start with `prefix`, at
+        any depth.
+        """
         base = self._full(prefix.rpartition("/")[0]).rstrip("/") if "/" in prefix else self._root
         with contextlib.suppress(FileNotFoundError):
             found = (str(path)[len(self._root) + 1 :] for path in self._fs.find(base))
             return sorted(
-                name for name in found if name.startswith(prefix) and not _is_temporary(name.rpartition("/")[2])
+                name
+                for name in found
+                if name.startswith(prefix) and not _is_temporary(name.rpartition("/")[2])
             )
         return []
 
@@ -81,7 +94,11 @@ class Directory:
         """Sorted names of the folders directly in this one."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             entries = self._fs.ls(self._root, detail=True)
-            return sorted(entry["name"].rstrip("/").rpartition("/")[2] for entry in entries if _is_folder(entry))
+            return sorted(
+                entry["name"].rstrip("/").rpartition("/")[2]
+                for entry in entries
+                if _is_folder(entry)
+            )
         return []
 
     def read(self, name: str) -> bytes:
@@ -89,7 +106,9 @@ class Directory:
         return bytes(self._fs.cat_file(self._full(name)))
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """A whole JSON object; `FileNotFoundError` where there is no file, `Damaged` where it holds something else."""
+        """A whole JSON object; `FileNotFoundError` where there is no file, `Damaged` where it holds
+        something else.
+        """
         try:
             found = json.loads(self.read(name))
         except FileNotFoundError:
@@ -101,7 +120,10 @@ class Directory:
         else:
             problem = "no JSON object"
         if not isinstance(found, dict):
-            raise Damaged(f"{self.url}/{name} is damaged ({problem}); remove that file and run the recipe again")
+            raise Damaged(
+                f"{self.url}/{name} is damaged ({problem}); remove that file and run the recipe "
+                "again"
+            )
         return found
 
     def create(self, name: str, data: bytes) -> None:
@@ -132,7 +154,9 @@ class Directory:
         return temporary_beside(Path(tempfile.mkdtemp(prefix="puna-")) / Path(name).name)
 
     def publish(self, staged: Path, name: str) -> None:
-        """Give a finished local file its name here, or raise `FileExistsError`; the staged file is gone either way."""
+        """Give a finished local file its name here, or raise `FileExistsError`; the staged file is
+        gone either way.
+        """
         if self.local_root is not None:
             target = self.local_root / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -147,7 +171,9 @@ class Directory:
             staged.unlink()
 
     def local(self, name: str) -> Path:
-        """A local path with the file's content: the file itself, or a copy in the cache of remote artifacts."""
+        """A local path with the file's content: the file itself, or a copy in the cache of remote
+        artifacts.
+        """
         if self.local_root is not None:
             return self.local_root / name
         path = _cache_folder(self.url) / name
@@ -156,7 +182,9 @@ class Directory:
         return path
 
     def local_folder(self) -> Path:
-        """A local folder with all files: the folder itself, or a copy in the cache of remote artifacts."""
+        """A local folder with all files: the folder itself, or a copy in the cache of remote
+        artifacts.
+        """
         if self.local_root is not None:
             return self.local_root
         for name in self.files():

@@ -1,8 +1,8 @@
 """Versions: what makes two runs of a stage the same work.
 
-A version is the first 12 hex digits of sha256 over canonical JSON. Only None, bool, int, finite float, str, lists and
-string-keyed maps have one canonical form; anything else is refused rather than turned into a string, because a
-`str(object)` in a version is a version that changes by itself.
+A version is the first 12 hex digits of sha256 over canonical JSON. Only None, bool, int, finite
+float, str, lists and string-keyed maps have one canonical form; anything else is refused rather
+than turned into a string, because a `str(object)` in a version is a version that changes by itself.
 """
 
 from __future__ import annotations
@@ -22,14 +22,32 @@ SCHEMA = 1
 """Bumped when the layout of versions or manifests changes; part of every version."""
 
 VERSION_DIGITS = 12
-BYTE_WRITING_LIBRARIES = ("pyarrow", "tokenizers", "sentencepiece", "safetensors", "numpy", "torch", "transformers")
-_SHARED_PACKAGES = ("infra", "tasks/documents", "tasks/text", "tasks/benchmarks", "tasks/checkpoints")
+BYTE_WRITING_LIBRARIES = (
+    "pyarrow",
+    "tokenizers",
+    "sentencepiece",
+    "safetensors",
+    "numpy",
+    "torch",
+    "transformers",
+)
+_SHARED_PACKAGES = (
+    "infra",
+    "tasks/documents",
+    "tasks/text",
+    "tasks/benchmarks",
+    "tasks/checkpoints",
+)
 
 
 def canonical(value: JSON) -> str:
-    """The one JSON text of a value; `TypeError` for what has none (objects, sets, NaN, non-string keys)."""
+    """The one JSON text of a value; `TypeError` for what has none (objects, sets, NaN, non-string
+    keys).
+    """
     _check(value, "value")
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return json.dumps(
+        value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+    )
 
 
 def _check(value: JSON, where: str) -> None:
@@ -41,13 +59,19 @@ def _check(value: JSON, where: str) -> None:
     elif isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str):
-                raise TypeError(f"{where} has the key {key!r} of type {type(key).__name__}: keys must be strings")
+                raise TypeError(
+                    f"{where} has the key {key!r} of type {type(key).__name__}: keys must be "
+                    "strings"
+                )
             _check(item, f"{where}.{key}")
     elif isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
         for index, item in enumerate(value):
             _check(item, f"{where}[{index}]")
     else:
-        raise TypeError(f"{where} is a {type(value).__name__}, which has no canonical JSON form; convert it first")
+        raise TypeError(
+            f"{where} is a {type(value).__name__}, which has no canonical JSON form; convert it "
+            "first"
+        )
 
 
 def version_of(
@@ -57,7 +81,9 @@ def version_of(
     inputs: Mapping[str, Sequence[str]],
     pins: Mapping[str, Sequence[Pin]],
 ) -> str:
-    """The version of one node. `inputs`: role -> identities of upstream artifacts ("stage/name@version"), in order."""
+    """The version of one node. `inputs`: role -> identities of upstream artifacts
+    ("stage/name@version"), in order.
+    """
     key = {
         "schema": SCHEMA,
         "stage": stage.name,
@@ -87,14 +113,18 @@ def _folder_digest(folder: str) -> str:
 
 
 def source_digest(stage: Stage) -> str:
-    """Digest of the source a stage runs on: its own package, the shared packages and infra. Recorded, never hashed."""
+    """Digest of the source a stage runs on: its own package, the shared packages and infra.
+    Recorded, never hashed.
+    """
     package = stage.run.partition(":")[0].rpartition(".")[0]
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         return ""
     root = Path(__file__).resolve().parents[2]
     folders = [str(Path(spec.origin).parent), *(str(root / name) for name in _SHARED_PACKAGES)]
-    return hashlib.sha256("".join(_folder_digest(folder) for folder in folders).encode()).hexdigest()[:16]
+    return hashlib.sha256(
+        "".join(_folder_digest(folder) for folder in folders).encode()
+    ).hexdigest()[:16]
 
 
 @functools.cache
@@ -110,6 +140,8 @@ def library_versions() -> dict[str, str]:
 
 
 def attempt_id(stage: Stage) -> str:
-    """Names unfinished work by the code and libraries that do it, so that two codes never mix in one artifact."""
+    """Names unfinished work by the code and libraries that do it, so that two codes never mix in
+    one artifact.
+    """
     key = canonical({"source": source_digest(stage), "libraries": library_versions()})
     return "attempt-" + hashlib.sha256(key.encode()).hexdigest()[:8]

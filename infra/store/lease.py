@@ -1,7 +1,8 @@
 """An advisory lease, so that two runs do not spend hours on the same version.
 
-Correctness does not rest on it: files are created exclusively and a second writer of a bitwise stage ends with the same
-bytes. A lease is dead when its process is gone (same host) or its heartbeat is older than `STALE_S` (another host).
+Correctness does not rest on it: files are created exclusively and a second writer of a bitwise
+stage ends with the same bytes. A lease is dead when its process is gone (same host) or its
+heartbeat is older than `STALE_S` (another host).
 """
 
 from __future__ import annotations
@@ -27,7 +28,11 @@ _LEASE = "lease.json"
 
 def process_identity() -> dict[str, Any]:
     """Host, pid and start of this process: enough to tell later whether it still lives."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "started": _process_start(os.getpid())}
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "started": _process_start(os.getpid()),
+    }
 
 
 def is_alive(owner: dict[str, Any]) -> bool | None:
@@ -39,7 +44,9 @@ def is_alive(owner: dict[str, Any]) -> bool | None:
 
 
 def _process_start(pid: int) -> str | None:
-    """Kernel start time of a process (Linux), or its bare existence elsewhere; None when it is gone or a zombie."""
+    """Kernel start time of a process (Linux), or its bare existence elsewhere; None when it is gone
+    or a zombie.
+    """
     with contextlib.suppress(OSError):
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
             fields = stream.read().rpartition(")")[2].split()
@@ -57,7 +64,9 @@ def _process_start(pid: int) -> str | None:
 
 def _holder(home: Directory) -> dict[str, Any] | None:
     # A lease that is damaged is nobody's: a living holder writes it anew within seconds.
-    with contextlib.suppress(FileNotFoundError, Damaged, KeyError, TypeError, ValueError, OverflowError):
+    with contextlib.suppress(
+        FileNotFoundError, Damaged, KeyError, TypeError, ValueError, OverflowError
+    ):
         lease = home.read_json(_LEASE)
         alive = is_alive(lease)
         if alive or (alive is None and time.time() - lease["heartbeat"] < STALE_S):
@@ -67,7 +76,9 @@ def _holder(home: Directory) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def _alone(home: Directory) -> Iterator[None]:
-    """One process or thread at a time, on file systems with locks: two runs that start at once both saw no lease."""
+    """One process or thread at a time, on file systems with locks: two runs that start at once both
+    saw no lease.
+    """
     with contextlib.ExitStack() as stack:
         if home.local_root is not None:
             home.local_root.mkdir(parents=True, exist_ok=True)
@@ -80,7 +91,9 @@ def _alone(home: Directory) -> Iterator[None]:
 
 @contextlib.contextmanager
 def lease(home: Directory, on_wait: Callable[[dict[str, Any]], None]) -> Iterator[None]:
-    """Hold the lease of a version's folder; waits while a living run holds it, calling `on_wait(holder)` once."""
+    """Hold the lease of a version's folder; waits while a living run holds it, calling
+    `on_wait(holder)` once.
+    """
     me = process_identity() | {"thread": threading.get_ident()}
     waiting = False
 

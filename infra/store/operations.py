@@ -16,8 +16,9 @@ from infra.store.store import LATEST, Store
 def lineage(store: Store, artifact: Artifact, *, down: bool = False) -> dict[str, Any]:
     """What an artifact was made from (or, `down`, what was made from it) as a tree.
 
-    Each node is `{"artifact", "files": [{path, sha256}], "inputs": [...]}`; one that stands elsewhere in the tree
-    already is not unfolded again (`"seen": true`), and one that is gone from the store says `"missing": true`.
+    Each node is `{"artifact", "files": [{path, sha256}], "inputs": [...]}`; one that stands
+    elsewhere in the tree already is not unfolded again (`"seen": true`), and one that is gone from
+    the store says `"missing": true`.
     """
     users: dict[str, list[Artifact]] = {}
     if down:
@@ -31,7 +32,9 @@ def lineage(store: Store, artifact: Artifact, *, down: bool = False) -> dict[str
             return {"artifact": current.identity, "seen": True, "files": [], "inputs": []}
         seen.add(current.identity)
         files = [
-            {"path": pin["path"], "sha256": pin["sha256"]} for pins in current.manifest["pins"].values() for pin in pins
+            {"path": pin["path"], "sha256": pin["sha256"]}
+            for pins in current.manifest["pins"].values()
+            for pin in pins
         ]
         if down:
             return {
@@ -61,7 +64,13 @@ def _inputs(artifact: Artifact) -> Iterator[str]:
 
 def lineage_lines(tree: dict[str, Any], indent: str = "") -> Iterator[str]:
     """A lineage tree as indented lines."""
-    note = "  (above)" if tree.get("seen") else "  (no longer in the store)" if tree.get("missing") else ""
+    note = (
+        "  (above)"
+        if tree.get("seen")
+        else "  (no longer in the store)"
+        if tree.get("missing")
+        else ""
+    )
     yield f"{indent}{tree['artifact']}{note}"
     for file in tree["files"]:
         yield f"{indent}  file {file['path']}  sha256 {file['sha256'][:12]}"
@@ -70,20 +79,30 @@ def lineage_lines(tree: dict[str, Any], indent: str = "") -> Iterator[str]:
 
 
 def verify(artifact: Artifact) -> list[str]:
-    """Problems of an artifact's data files: missing, unlisted, or with other bytes than the manifest says."""
+    """Problems of an artifact's data files: missing, unlisted, or with other bytes than the
+    manifest says.
+    """
     again = f"puna run RECIPE --force {artifact.stage}/{artifact.name}"
     problems = [
-        f"{artifact.identity}: {found.file} {found.what}; restore the file, or build it again: {again}"
+        f"{artifact.identity}: {found.file} {found.what}; restore the file, or build it again: "
+        f"{again}"
         for found in damage.of_contents(artifact)
     ]
     unlisted = sorted({*artifact.data.files()} - {*artifact.files()})
-    return [*problems, *(f"{artifact.identity}: {name} is not in the manifest" for name in unlisted)]
+    return [
+        *problems,
+        *(f"{artifact.identity}: {name} is not in the manifest" for name in unlisted),
+    ]
 
 
 def diff(first: Artifact, second: Artifact) -> Iterator[str]:
-    """Lines `where: one -> other` for parameters, inputs, pins, statistics, ledger, code and files that differ."""
+    """Lines `where: one -> other` for parameters, inputs, pins, statistics, ledger, code and files
+    that differ.
+    """
     for section in ("parameters", "inputs", "pins", "statistics", "ledger", "code", "environment"):
-        for path, before, after in _changes(first.manifest[section], second.manifest[section], section):
+        for path, before, after in _changes(
+            first.manifest[section], second.manifest[section], section
+        ):
             yield f"{path}: {before} -> {after}"
     before_files = {output["path"]: output["sha256"] for output in first.manifest["outputs"]}
     after_files = {output["path"]: output["sha256"] for output in second.manifest["outputs"]}
@@ -114,13 +133,25 @@ class Garbage:
 
 
 def garbage(store: Store, keep_runs: int) -> list[Garbage]:
-    """What no reference, no recent run and no unfinished run names, and nothing kept was made from."""
+    """What no reference, no recent run and no unfinished run names, and nothing kept was made
+    from.
+    """
     records = store.runs()
     finished = [record for record in records if record["status"] == "completed"]
-    kept_records = [r for r in records if r["status"] in ("running", "interrupted", "crashed", "failed")]
+    kept_records = [
+        r for r in records if r["status"] in ("running", "interrupted", "crashed", "failed")
+    ]
     kept_records += _newest(finished, keep_runs)
-    roots = {f"{s['stage']}/{s['name']}@{s['version']}" for record in kept_records for s in record["stages"]}
-    roots |= {f"{r['stage']}/{r['name']}@{r['version']}" for r in store.references() if r["tag"] != LATEST or keep_runs}
+    roots = {
+        f"{s['stage']}/{s['name']}@{s['version']}"
+        for record in kept_records
+        for s in record["stages"]
+    }
+    roots |= {
+        f"{r['stage']}/{r['name']}@{r['version']}"
+        for r in store.references()
+        if r["tag"] != LATEST or keep_runs
+    }
     artifacts = {artifact.identity: artifact for artifact in store.artifacts()}
     kept: set[str] = set()
     todo = [root for root in roots if root in artifacts]
@@ -148,11 +179,15 @@ def garbage(store: Store, keep_runs: int) -> list[Garbage]:
                 if identity in artifacts and identity not in kept:
                     found.append(Garbage(identity, home, _size(home)))
                     continue
-                committed = artifacts[identity].manifest["attempt"] if identity in artifacts else None
+                committed = (
+                    artifacts[identity].manifest["attempt"] if identity in artifacts else None
+                )
                 if identity in roots and committed is None:
                     continue
                 found += [
-                    Garbage(f"{identity} {attempt}", home.child(attempt), _size(home.child(attempt)))
+                    Garbage(
+                        f"{identity} {attempt}", home.child(attempt), _size(home.child(attempt))
+                    )
                     for attempt in home.folders()
                     if attempt != committed
                 ]
@@ -160,7 +195,9 @@ def garbage(store: Store, keep_runs: int) -> list[Garbage]:
 
 
 def _newest(finished: list[dict[str, Any]], keep_runs: int) -> list[dict[str, Any]]:
-    """The newest records down to the one that is the `keep_runs`-th to have built something: others do not count."""
+    """The newest records down to the one that is the `keep_runs`-th to have built something: others
+    do not count.
+    """
     kept: list[dict[str, Any]] = []
     built = 0
     for record in reversed(finished):

@@ -1,4 +1,5 @@
-"""The store: versioned artifacts, references to them, and the record of every run, on any fsspec URL.
+"""The store: versioned artifacts, references to them, and the record of every run, on any fsspec
+URL.
 
 <root>/<stage>/<name>/<version>/manifest.json        written last: no manifest, no artifact
 <root>/<stage>/<name>/<version>/<attempt>/data/...
@@ -50,7 +51,9 @@ class ArtifactMissing(StageError):
 
 
 class StoreUnusable(StageError):
-    """A URL that can be no store: an unknown protocol, a file in the way, a place that cannot be written."""
+    """A URL that can be no store: an unknown protocol, a file in the way, a place that cannot be
+    written.
+    """
 
 
 @dataclass(frozen=True)
@@ -61,29 +64,41 @@ class Store:
 
     @classmethod
     def at(cls, url: str) -> Store:
-        """The store at a URL; a plain path is made absolute. Raises `StoreUnusable` for what can be none."""
+        """The store at a URL; a plain path is made absolute. Raises `StoreUnusable` for what can be
+        none.
+        """
         try:
             root = Directory(url if "://" in url else str(Path(url).expanduser().resolve()))
             local = root.local_root
         except (ValueError, ImportError, RuntimeError) as error:
-            raise StoreUnusable(f"{url} can be no store ({error}); name a folder, such as artifacts") from None
+            raise StoreUnusable(
+                f"{url} can be no store ({error}); name a folder, such as artifacts"
+            ) from None
         if local is not None:
             nearest = next(place for place in (local, *local.parents) if place.exists())
             if not nearest.is_dir():
-                raise StoreUnusable(f"{url} can be no store: {nearest} is a file; name a folder, such as artifacts")
+                raise StoreUnusable(
+                    f"{url} can be no store: {nearest} is a file; name a folder, such as artifacts"
+                )
         return cls(root)
 
     def make(self) -> None:
-        """Make the folder of a local store, so that one that cannot be written is refused before any work."""
+        """Make the folder of a local store, so that one that cannot be written is refused before
+        any work.
+        """
         local = self.root.local_root
         if local is None:
             return
         try:
             local.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreUnusable(f"{local} cannot be made ({error.strerror}); name a folder you may write to") from None
+            raise StoreUnusable(
+                f"{local} cannot be made ({error.strerror}); name a folder you may write to"
+            ) from None
         if not os.access(local, os.W_OK | os.X_OK):
-            raise StoreUnusable(f"{local} cannot be written; make it writable, or name another folder with --store")
+            raise StoreUnusable(
+                f"{local} cannot be written; make it writable, or name another folder with --store"
+            )
 
     def home(self, stage: str, name: str, version: str) -> Directory:
         """The folder of one version."""
@@ -98,8 +113,9 @@ class Store:
             return None
         if problem := _problem(manifest):
             raise Damaged(
-                f"{home.url}/{MANIFEST} is damaged ({problem}); remove that file and run the recipe again: the stage "
-                "is built anew, from its finished shards where they are still there"
+                f"{home.url}/{MANIFEST} is damaged ({problem}); remove that file and run the "
+                "recipe again: the stage is built anew, from its finished shards where they are "
+                "still there"
             )
         return Artifact(stage, name, version, home, manifest)
 
@@ -130,13 +146,16 @@ class Store:
                 return attempt
             number += 1
 
-    def commit(self, attempt: Attempt, stage: Stage, name: str, version: str, manifest: dict[str, JSON]) -> Artifact:
+    def commit(
+        self, attempt: Attempt, stage: Stage, name: str, version: str, manifest: dict[str, JSON]
+    ) -> Artifact:
         """Write the manifest, which makes the attempt the artifact.
 
-        When the version is there already: a bitwise stage's equal bytes keep the older artifact and drop the attempt
-        (unless files of the older one are gone or damaged: then the attempt takes its place), differing ones raise
-        `NotDeterministic`; a numeric stage's new attempt replaces the older one (which stays until gc), because its
-        records are new even where its data is not.
+        When the version is there already: a bitwise stage's equal bytes keep the older artifact and
+        drop the attempt (unless files of the older one are gone or damaged: then the attempt takes
+        its place), differing ones raise `NotDeterministic`; a numeric stage's new attempt replaces
+        the older one (which stays until gc), because its records are new even where its data is
+        not.
         """
         home = attempt.home
         manifest = json.loads(json.dumps(manifest))  # as it will be read
@@ -147,7 +166,11 @@ class Store:
         except FileExistsError:
             older = self.find(stage.name, name, version)
             same = older is not None and stage.bitwise and older.digest == manifest["digest"]
-            if older is not None and same and (older.manifest["attempt"] == attempt.id or older.is_whole()):
+            if (
+                older is not None
+                and same
+                and (older.manifest["attempt"] == attempt.id or older.is_whole())
+            ):
                 if older.manifest["attempt"] != attempt.id:
                     home.remove(attempt.id)
                 return older
@@ -158,15 +181,25 @@ class Store:
         attempt.finish()
         return Artifact(stage.name, name, version, home, manifest)
 
-    # references ------------------------------------------------------------------------------------------------------
+    # references
+    # ------------------------------------------------------------------------------------------------------
 
     def set_reference(self, recipe: str, artifact: Artifact, tag: str, run: str = "") -> None:
         """Point `recipe`'s tag at an artifact."""
         for what, word in (("recipe", recipe), ("tag", tag)):
             if not _REFERENCE_WORD.fullmatch(word):
-                raise StageError(f"{what} {word!r}: use letters, digits and '._-', first a letter or digit")
-        body = {"stage": artifact.stage, "name": artifact.name, "version": artifact.version, "run": run}
-        self.root.replace(_reference_file(recipe, artifact.stage, artifact.name, tag), json.dumps(body).encode())
+                raise StageError(
+                    f"{what} {word!r}: use letters, digits and '._-', first a letter or digit"
+                )
+        body = {
+            "stage": artifact.stage,
+            "name": artifact.name,
+            "version": artifact.version,
+            "run": run,
+        }
+        self.root.replace(
+            _reference_file(recipe, artifact.stage, artifact.name, tag), json.dumps(body).encode()
+        )
 
     def reference(self, recipe: str, stage: str, name: str, tag: str = LATEST) -> str | None:
         """The version a tag points at, or None."""
@@ -181,28 +214,43 @@ class Store:
         for file in self.root.files("refs/"):
             words = file.removeprefix("refs/").removesuffix(".json").split("/")
             if len(words) != 4:
-                raise Damaged(f"{self.root.url}/{file} is no reference (recipe/stage/name/tag.json); remove that file")
+                raise Damaged(
+                    f"{self.root.url}/{file} is no reference (recipe/stage/name/tag.json); remove "
+                    "that file"
+                )
             recipe, stage, name, tag = words
-            found.append({"recipe": recipe, "tag": tag, "stage": stage, "name": name} | self._read_reference(file))
+            found.append(
+                {"recipe": recipe, "tag": tag, "stage": stage, "name": name}
+                | self._read_reference(file)
+            )
         return found
 
     def _read_reference(self, file: str) -> dict[str, Any]:
         body = self.root.read_json(file)
         if not isinstance(body.get("version"), str):
-            raise Damaged(f"{self.root.url}/{file} is damaged (no version); remove that file and run the recipe again")
+            raise Damaged(
+                f"{self.root.url}/{file} is damaged (no version); remove that file and run the "
+                "recipe again"
+            )
         return body
 
     def open(self, reference: str, recipe: str | None = None) -> Artifact:
-        """The artifact named `stage/name[@version-prefix-or-tag]`; `ArtifactMissing` says what there is."""
+        """The artifact named `stage/name[@version-prefix-or-tag]`; `ArtifactMissing` says what
+        there is.
+        """
         path, _, selector = reference.partition("@")
         stage, _, name = path.partition("/")
         if not name:
             names = self.root.child(stage).folders()
             if not names:
-                raise ArtifactMissing(f"{self.root.url} has no stage {stage!r}; {self._meant(stage)}")
+                raise ArtifactMissing(
+                    f"{self.root.url} has no stage {stage!r}; {self._meant(stage)}"
+                )
             if len(names) != 1:
                 there = ", ".join(f"{stage}/{n}" for n in names)
-                raise ArtifactMissing(f"{reference!r} names a stage; write stage/name, one of: {there}")
+                raise ArtifactMissing(
+                    f"{reference!r} names a stage; write stage/name, one of: {there}"
+                )
             name = names[0]
         versions = self.root.child(f"{stage}/{name}").folders()
         wanted = {v for v in versions if selector and v.startswith(selector)}
@@ -211,14 +259,18 @@ class Store:
             wanted = {
                 r["version"]
                 for r in self.references()
-                if (r["stage"], r["name"], r["tag"]) == (stage, name, tag) and recipe in (None, r["recipe"])
+                if (r["stage"], r["name"], r["tag"]) == (stage, name, tag)
+                and recipe in (None, r["recipe"])
             }
-        found = [artifact for v in sorted(wanted) if (artifact := self.find(stage, name, v)) is not None]
+        found = [
+            artifact for v in sorted(wanted) if (artifact := self.find(stage, name, v)) is not None
+        ]
         if len(found) > 1 and not selector:
             found = [max(found, key=lambda artifact: str(artifact.manifest["timings"]["finished"]))]
         if len(found) != 1:
             there = ", ".join(
-                f"{stage}/{name}@{v}" + ("" if self.find(stage, name, v) else " (not finished)") for v in versions
+                f"{stage}/{name}@{v}" + ("" if self.find(stage, name, v) else " (not finished)")
+                for v in versions
             )
             there = there or f"nothing below {stage}/{name}"
             what = "is not in the store" if not found else f"fits {len(found)} versions"
@@ -226,16 +278,25 @@ class Store:
         return found[0]
 
     def _meant(self, name: str) -> str:
-        """What a word that is no stage may stand for: stages' names that are spelt so, else the stages there are."""
+        """What a word that is no stage may stand for: stages' names that are spelt so, else the
+        stages there are.
+        """
         stages = [stage for stage in self.root.folders() if stage not in _RESERVED]
         named = [f"{stage}/{name}" for stage in stages if name in self.root.child(stage).folders()]
-        return f"did you mean {' or '.join(named)}?" if named else f"it has: {', '.join(stages) or 'none'}"
+        return (
+            f"did you mean {' or '.join(named)}?"
+            if named
+            else f"it has: {', '.join(stages) or 'none'}"
+        )
 
-    # runs ------------------------------------------------------------------------------------------------------------
+    # runs
+    # ------------------------------------------------------------------------------------------------------------
 
     def write_run(self, run: str, record: dict[str, JSON]) -> None:
         """Write or rewrite a run's record."""
-        self.root.replace(f"runs/{run}.json", json.dumps(record, ensure_ascii=False, indent=1).encode())
+        self.root.replace(
+            f"runs/{run}.json", json.dumps(record, ensure_ascii=False, indent=1).encode()
+        )
 
     def runs(self) -> list[dict[str, Any]]:
         """All run records, oldest first."""
@@ -243,7 +304,9 @@ class Store:
         for file in self.root.files("runs/"):
             record = self.root.read_json(file)
             if missing := sorted(_RUN_KEYS - record.keys()):
-                raise Damaged(f"{self.root.url}/{file} is damaged (no {', '.join(missing)}); remove that file")
+                raise Damaged(
+                    f"{self.root.url}/{file} is damaged (no {', '.join(missing)}); remove that file"
+                )
             found.append(record)
         return found
 
@@ -255,10 +318,14 @@ def _checksum(manifest: Mapping[str, Any]) -> str:
 
 
 def _problem(manifest: Mapping[str, Any]) -> str:
-    """What of a manifest is not as it was written; nothing where it is whole. (Older ones have no checksum.)"""
+    """What of a manifest is not as it was written; nothing where it is whole. (Older ones have no
+    checksum.)
+    """
     if missing := sorted(_MANIFEST_KINDS.keys() - manifest.keys()):
         return f"no {', '.join(missing)}"
-    if wrong := [key for key, kind in _MANIFEST_KINDS.items() if not isinstance(manifest[key], kind)]:
+    if wrong := [
+        key for key, kind in _MANIFEST_KINDS.items() if not isinstance(manifest[key], kind)
+    ]:
         return f"{', '.join(wrong)} of another kind"
     if _CHECKSUM in manifest:
         return "" if manifest[_CHECKSUM] == _checksum(manifest) else "its checksum does not fit"
@@ -270,7 +337,9 @@ def _problem(manifest: Mapping[str, Any]) -> str:
 
 
 def _other_bytes(older: Artifact, manifest: Mapping[str, Any]) -> str:
-    """What differs, and what can be the cause where the inputs are whole (`infra.store.damage` looks at these)."""
+    """What differs, and what can be the cause where the inputs are whole (`infra.store.damage`
+    looks at these).
+    """
     before = {output["path"]: output["sha256"] for output in older.manifest["outputs"]}
     after = {output["path"]: output["sha256"] for output in manifest["outputs"]}
     differing = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
@@ -278,20 +347,21 @@ def _other_bytes(older: Artifact, manifest: Mapping[str, Any]) -> str:
         f"{what}.{key}: {was} -> {now}"
         for what in ("code", "environment")
         for key, now in manifest[what].items()
-        if (was := older.manifest[what].get(key)) != now and key not in ("git_sha", "dirty", "executable")
+        if (was := older.manifest[what].get(key)) != now
+        and key not in ("git_sha", "dirty", "executable")
     ]
     cause = (
-        f"Since it was built there changed: {'; '.join(changes)}. If output may change with that, the stage's version "
-        "was to be raised with it"
+        f"Since it was built there changed: {'; '.join(changes)}. If output may change with that, "
+        "the stage's version was to be raised with it"
         if changes
         else "Its code and libraries are the same, so the stage is not deterministic (a bug, please report it), or its "
         "input was damaged when it was built first and has been mended since"
     )
     return (
         f"{older.identity} was rebuilt with other bytes: {', '.join(differing[:3])}"
-        f"{f' and {len(differing) - 3} more files' if len(differing) > 3 else ''} differ. {cause}. The older artifact "
-        f"stands, the new one lies in {older.home.url}/{manifest['attempt']}. To take the new one: remove "
-        f"{older.home.url} and run again"
+        f"{f' and {len(differing) - 3} more files' if len(differing) > 3 else ''} differ. {cause}. "
+        f"The older artifact stands, the new one lies in {older.home.url}/{manifest['attempt']}. "
+        f"To take the new one: remove {older.home.url} and run again"
     )
 
 

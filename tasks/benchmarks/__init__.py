@@ -1,1 +1,3 @@
-"""Benchmarks as their publishers give them: what `decontaminate` looks for and `evaluation` scores."""
+"""Benchmarks as their publishers give them: what `decontaminate` looks for and `evaluation`
+scores.
+"""

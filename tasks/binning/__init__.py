@@ -1,1 +1,3 @@
-"""Binning: one category's documents to tokens, dealt into bins and packed into rows of fixed length, none lost."""
+"""Binning: one category's documents to tokens, dealt into bins and packed into rows of fixed
+length, none lost.
+"""

@@ -1,8 +1,10 @@
-"""Bins from selected documents: read ranges of lines, tokenize, deal, pack, write; one shard a range, memory bounded.
+"""Bins from selected documents: read ranges of lines, tokenize, deal, pack, write; one shard a
+range, memory bounded.
 
-The lines of all inputs are divided into ranges of about equal bytes, whatever files they lie in. A shard tokenizes its
-range once and writes one file into every bin, so a bin of N ranges has the files data-00000-of-N ... and packing needs
-the tokens of one range in memory (about 300 MB for 256 MiB of text).
+The lines of all inputs are divided into ranges of about equal bytes, whatever files they lie in. A
+shard tokenizes its range once and writes one file into every bin, so a bin of N ranges has the
+files data-00000-of-N ... and packing needs the tokens of one range in memory (about 300 MB for 256
+MiB of text).
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ from tasks.documents.tokenize import DocumentTokenizer, Tokens
 MIN_RANGE_BYTES = 64 << 20
 MAX_RANGE_BYTES = 256 << 20
 RANGES = 64
-"""Ranges aimed at, within the limits above: every range ends in one row that is not full, in each bin."""
+"""Ranges aimed at, within the limits above: every range ends in one row that is not full, in each
+bin.
+"""
 
 _BATCH_CHARACTERS = 1 << 20
 _BATCH_DOCUMENTS = 2_048
@@ -95,8 +99,9 @@ def nothing_left(category: str, selected: Sequence[Artifact]) -> str:
         shown = ", ".join(f"{reason} {count:,}" for reason, count in went.most_common(5) if count)
         sources.append(f"source {artifact.name} dropped {shown or 'nothing, it has no document'}")
     return (
-        f"category {category!r} has no documents to train on: {'; '.join(sources) or 'no source feeds it'}. Widen the "
-        "`keep` that took them, add text, or take the category out of every mixture"
+        f"category {category!r} has no documents to train on: "
+        f"{'; '.join(sources) or 'no source feeds it'}. Widen the `keep` that took them, add text, "
+        "or take the category out of every mixture"
     )
 
 
@@ -109,7 +114,9 @@ def _files(selected: Sequence[Artifact], category: str) -> Iterator[tuple[Path, 
 
 
 def ranges(files: Sequence[tuple[Path, int, str]]) -> list[tuple[Lines, ...]]:
-    """Divide the bytes of all files into ranges of one size (the last may be smaller); depends on sizes only."""
+    """Divide the bytes of all files into ranges of one size (the last may be smaller); depends on
+    sizes only.
+    """
     total = sum(size for _, size, _ in files)
     range_bytes = min(max(-(-total // RANGES), MIN_RANGE_BYTES), MAX_RANGE_BYTES)
     groups: list[list[Lines]] = [[] for _ in range(-(-total // range_bytes))]
@@ -117,7 +124,9 @@ def ranges(files: Sequence[tuple[Path, int, str]]) -> list[tuple[Lines, ...]]:
     for path, size, source in files:
         for number in range(before // range_bytes, -(-(before + size) // range_bytes)):
             begin = max(number * range_bytes - before, 0)
-            groups[number].append(Lines(path, begin, min((number + 1) * range_bytes - before, size), source))
+            groups[number].append(
+                Lines(path, begin, min((number + 1) * range_bytes - before, size), source)
+            )
         before += size
     return [tuple(group) for group in groups]
 
@@ -130,7 +139,9 @@ def bin_range(item: Range, shard: Shard) -> dict[str, Any]:
     counts = Counter[str]()
     dealt: list[tuple[list[str], list[Tokens]]] = [([], []) for _ in range(parameters.bins)]
     for batch in _batches(item.lines):
-        for document, tokens in zip(batch, tokenizer.encode([(d.prompt, d.text) for d in batch]), strict=True):
+        for document, tokens in zip(
+            batch, tokenizer.encode([(d.prompt, d.text) for d in batch]), strict=True
+        ):
             ids, documents = dealt[bin_of(document.id, parameters.bins)]
             ids.append(document.id)
             documents.append(tokens)
@@ -146,7 +157,9 @@ def bin_range(item: Range, shard: Shard) -> dict[str, Any]:
         rows = pack(lengths, parameters.sequence_length)
         packed = sum(piece.length for row in rows for piece in row)
         if packed != lengths.sum():
-            raise StageError(f"{shard.key}: packing holds {packed} of {lengths.sum()} tokens; this is a defect")
+            raise StageError(
+                f"{shard.key}: packing holds {packed} of {lengths.sum()} tokens; this is a defect"
+            )
         with shard.create(f"{folder_name(number)}/{file_name(item.number, item.total)}") as path:
             counts["loss_tokens"] += write_rows(
                 path,
@@ -178,7 +191,9 @@ def _batches(group: Sequence[Lines]) -> Iterator[list[Document]]:
 
 
 def read(lines: Lines) -> Iterator[Document]:
-    """The documents of the lines that start in [begin, end); StageError names the line that is not a document."""
+    """The documents of the lines that start in [begin, end); StageError names the line that is not
+    a document.
+    """
     with lines.path.open("rb") as stream:
         if lines.begin:
             stream.seek(lines.begin - 1)
@@ -187,15 +202,24 @@ def read(lines: Lines) -> Iterator[Document]:
             line = stream.readline()
             try:
                 row = json.loads(line)
-                yield Document(row["id"], row.get("source", ""), row["target"], row.get("language", ""), lines.source)
+                yield Document(
+                    row["id"],
+                    row.get("source", ""),
+                    row["target"],
+                    row.get("language", ""),
+                    lines.source,
+                )
             except (ValueError, KeyError, TypeError) as error:
                 raise StageError(
-                    f"{lines.path}, byte {at}: not a line that select writes ({error}); rerun select"
+                    f"{lines.path}, byte {at}: not a line that select writes ({error}); rerun "
+                    "select"
                 ) from error
 
 
 def bin_of(document_id: str, bins: int) -> int:
-    """The bin a document is dealt to: even shares, whatever else its id's hash decides (samples, held-out text)."""
+    """The bin a document is dealt to: even shares, whatever else its id's hash decides (samples,
+    held-out text).
+    """
     digest = hashlib.blake2b(document_id.encode(), digest_size=8, person=b"puna-bin").digest()
     return int.from_bytes(digest, "little") % bins
 
@@ -228,11 +252,22 @@ def _statistics(results: Sequence[dict[str, Any]], parameters: BinningParameters
     bins = []
     for number in range(parameters.bins):
         documents, tokens, rows = (
-            sum(result["bins"][number][name] for result in results) for name in ("documents", "tokens", "rows")
+            sum(result["bins"][number][name] for result in results)
+            for name in ("documents", "tokens", "rows")
         )
         fill = tokens / (rows * parameters.sequence_length) if rows else 0.0
-        bins.append({"name": folder_name(number), "documents": documents, "tokens": tokens, "rows": rows, "fill": fill})
-    documents, tokens, rows = (sum(bin_[name] for bin_ in bins) for name in ("documents", "tokens", "rows"))
+        bins.append(
+            {
+                "name": folder_name(number),
+                "documents": documents,
+                "tokens": tokens,
+                "rows": rows,
+                "fill": fill,
+            }
+        )
+    documents, tokens, rows = (
+        sum(bin_[name] for bin_ in bins) for name in ("documents", "tokens", "rows")
+    )
     row_tokens = rows * parameters.sequence_length
     return {
         "sequence_length": parameters.sequence_length,

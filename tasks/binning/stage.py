@@ -1,13 +1,14 @@
 """Stage binning: the selected documents of one category as packed rows of tokens.
 
-    data/bin-00/ ... data/bin-<B-1>/     Arrow files that `tasks.documents.rows.Rows` and `datasets.load_from_disk` read
+    data/bin-00/ ... data/bin-<B-1>/     Arrow files that `tasks.documents.rows.Rows` and
+    `datasets.load_from_disk` read
 
 Input roles: select (every source that feeds the category), tokenizer.
 
-Statistics: documents, tokens (with begin and end tokens), text_tokens (without), characters, bytes (of text, UTF-8),
-tokens_per_character, tokens_per_byte, rows, row_tokens (rows x sequence_length), padding, fill (tokens / row_tokens),
-loss_tokens (positions with a target), split_documents (documents in more than one row), sequence_length,
-bins: [{name, documents, tokens, rows, fill}].
+Statistics: documents, tokens (with begin and end tokens), text_tokens (without), characters, bytes
+(of text, UTF-8), tokens_per_character, tokens_per_byte, rows, row_tokens (rows x sequence_length),
+padding, fill (tokens / row_tokens), loss_tokens (positions with a target), split_documents
+(documents in more than one row), sequence_length, bins: [{name, documents, tokens, rows, fill}].
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from infra.stage import Parameters, Stage
 
 
 class BinningParameters(Parameters):
-    """`bins` is how many equal shares (by hash of document id) a category is dealt into; training takes them in order.
+    """`bins` is how many equal shares (by hash of document id) a category is dealt into; training
+    takes them in order.
 
-    `packing` best-fit: documents longer than a row are cut into whole rows and a rest, and documents and rests go, the
-    longest first, each into the fullest row that still takes it. `loss_on_source` trains on the prompt too.
+    `packing` best-fit: documents longer than a row are cut into whole rows and a rest, and
+    documents and rests go, the longest first, each into the fullest row that still takes it.
+    `loss_on_source` trains on the prompt too.
     """
 
     sequence_length: int = pydantic.Field(ge=8, le=1_048_576)

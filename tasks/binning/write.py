@@ -1,4 +1,6 @@
-"""Packed rows as Arrow streams in the layout of `datasets.save_to_disk`; see `tasks.documents.rows` for the schema."""
+"""Packed rows as Arrow streams in the layout of `datasets.save_to_disk`; see `tasks.documents.rows`
+for the schema.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def write_rows(
     padding: int,
     loss_on_source: bool,
 ) -> int:
-    """Write one Arrow file of `rows` (of indices into `documents` and `ids`); returns the positions with a loss."""
+    """Write one Arrow file of `rows` (of indices into `documents` and `ids`); returns the positions
+    with a loss.
+    """
     batch_rows = max(1, BATCH_BYTES // (8 * sequence_length))
     loss_tokens = 0
     layout = schema(sequence_length)
@@ -63,7 +67,9 @@ def write_rows(
                 input_ids_RL[row, start:end] = found
                 learned = _first_learned(tokens, piece, loss_on_source)
                 labels_RL[row, start + learned : end] = found[learned:]
-                next_label_R[row] = _next_label(tokens, piece, end == sequence_length, loss_on_source)
+                next_label_R[row] = _next_label(
+                    tokens, piece, end == sequence_length, loss_on_source
+                )
             loss_tokens += int(np.count_nonzero(labels_RL != IGNORE_INDEX))
             loss_tokens += int(np.count_nonzero(next_label_R != IGNORE_INDEX))
             columns = [
@@ -77,19 +83,27 @@ def write_rows(
 
 
 def _first_learned(tokens: Tokens, piece: Piece, loss_on_source: bool) -> int:
-    """Position in a piece of the first token that is learned from one before it: not the piece's first, no prompt's."""
+    """Position in a piece of the first token that is learned from one before it: not the piece's
+    first, no prompt's.
+    """
     prompt = 0 if loss_on_source else tokens.prompt - piece.offset
     return min(max(1, prompt), piece.length)
 
 
 def _next_label(tokens: Tokens, piece: Piece, ends_row: bool, loss_on_source: bool) -> int:
-    """The token after a piece where that lies in another row; -100 where there is none or it is the prompt's."""
+    """The token after a piece where that lies in another row; -100 where there is none or it is the
+    prompt's.
+    """
     following = piece.offset + piece.length
     if following == len(tokens.ids):
         return IGNORE_INDEX
     if not ends_row:
-        raise ValueError(f"a piece that goes on in another row ends before its own row does ({piece}); a defect")
-    return int(tokens.ids[following]) if loss_on_source or following >= tokens.prompt else IGNORE_INDEX
+        raise ValueError(
+            f"a piece that goes on in another row ends before its own row does ({piece}); a defect"
+        )
+    return (
+        int(tokens.ids[following]) if loss_on_source or following >= tokens.prompt else IGNORE_INDEX
+    )
 
 
 def _places(batch: Sequence[Sequence[Piece]]) -> Iterator[tuple[int, int, Piece]]:
@@ -105,7 +119,9 @@ def _fixed(values_RL: npt.NDArray[Any]) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(values_RL.reshape(-1)), values_RL.shape[1])
 
 
-def _spans(batch: Sequence[Sequence[Piece]], ids: Sequence[str], layout: pa.DataType) -> pa.ListArray:
+def _spans(
+    batch: Sequence[Sequence[Piece]], ids: Sequence[str], layout: pa.DataType
+) -> pa.ListArray:
     placed = list(_places(batch))
     columns = [
         pa.array([ids[piece.document] for _, _, piece in placed], pa.string()),
@@ -118,10 +134,21 @@ def _spans(batch: Sequence[Sequence[Piece]], ids: Sequence[str], layout: pa.Data
     return pa.ListArray.from_arrays(pa.array(edges), struct, type=layout)
 
 
-def write_layout(folder: Path, files: Sequence[str], sequence_length: int, fingerprint: str) -> None:
-    """Write the `dataset_info.json` and `state.json` that make a folder of `files` a saved `datasets.Dataset`."""
+def write_layout(
+    folder: Path, files: Sequence[str], sequence_length: int, fingerprint: str
+) -> None:
+    """Write the `dataset_info.json` and `state.json` that make a folder of `files` a saved
+    `datasets.Dataset`.
+    """
     fixed = [
-        (name, {"feature": {"dtype": dtype, "_type": "Value"}, "length": sequence_length, "_type": "List"})
+        (
+            name,
+            {
+                "feature": {"dtype": dtype, "_type": "Value"},
+                "length": sequence_length,
+                "_type": "List",
+            },
+        )
         for name, dtype in (("input_ids", "uint32"), ("labels", "int32"))
     ]
     span = {"id": "string", "start": "int32", "length": "int32", "offset": "int64"}
@@ -131,7 +158,13 @@ def write_layout(folder: Path, files: Sequence[str], sequence_length: int, finge
         "next_label": {"dtype": "int32", "_type": "Value"},
         "documents": {"feature": feature, "_type": "List"},
     }
-    info = {"citation": "", "description": DESCRIPTION, "features": features, "homepage": "", "license": ""}
+    info = {
+        "citation": "",
+        "description": DESCRIPTION,
+        "features": features,
+        "homepage": "",
+        "license": "",
+    }
     state: dict[str, Any] = {
         "_data_files": [{"filename": name} for name in files],
         "_fingerprint": fingerprint,

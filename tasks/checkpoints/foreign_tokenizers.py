@@ -1,4 +1,6 @@
-"""Tokenizers in their publishers' own files: a sentencepiece BPE `.model`, or Llama-3's tiktoken ranks."""
+"""Tokenizers in their publishers' own files: a sentencepiece BPE `.model`, or Llama-3's tiktoken
+ranks.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +13,30 @@ from tokenizers import Regex, Tokenizer, normalizers
 
 from infra.stage import StageError
 from tasks.checkpoints.merges import merges_of
-from tasks.checkpoints.sentencepiece_model import BPE, BYTE, CONTROL, NORMAL, USER_DEFINED, NormalizerSpec, read_model
-from tasks.checkpoints.tokenizer_files import LLAMA_3_WORDS, byte_level_style, byte_level_token, sentencepiece_style
+from tasks.checkpoints.sentencepiece_model import (
+    BPE,
+    BYTE,
+    CONTROL,
+    NORMAL,
+    USER_DEFINED,
+    NormalizerSpec,
+    read_model,
+)
+from tasks.checkpoints.tokenizer_files import (
+    LLAMA_3_WORDS,
+    byte_level_style,
+    byte_level_token,
+    sentencepiece_style,
+)
 
 LLAMA_3_RANKS = 128_000
 LLAMA_3_SPECIALS = 256
 
 
 def read_model_file(path: Path) -> tuple[Tokenizer, dict[str, Any]]:
-    """A fast tokenizer and its settings from a `tokenizer.model`, whichever of the two kinds it is."""
+    """A fast tokenizer and its settings from a `tokenizer.model`, whichever of the two kinds it
+    is.
+    """
     return read_ranks(path) if is_rank_file(path) else read_sentencepiece(path)
 
 
@@ -41,17 +58,28 @@ def read_sentencepiece(path: Path) -> tuple[Tokenizer, dict[str, Any]]:
     reasons = [
         (spec.model_type != BPE, "it is no BPE model (trainer_spec.model_type)"),
         (kinds[BYTE] != 256, f"no byte fallback ({kinds[BYTE]} of 256 byte pieces)"),
-        (kinds[USER_DEFINED] > 0, f"{kinds[USER_DEFINED]} user-defined pieces, which are matched before any merge"),
-        (spec.treat_whitespace_as_suffix, "spaces at the end of pieces (trainer_spec.treat_whitespace_as_suffix)"),
-        (not normalizer.escape_whitespaces, "spaces as they are (normalizer_spec.escape_whitespaces: false)"),
+        (
+            kinds[USER_DEFINED] > 0,
+            f"{kinds[USER_DEFINED]} user-defined pieces, which are matched before any merge",
+        ),
+        (
+            spec.treat_whitespace_as_suffix,
+            "spaces at the end of pieces (trainer_spec.treat_whitespace_as_suffix)",
+        ),
+        (
+            not normalizer.escape_whitespaces,
+            "spaces as they are (normalizer_spec.escape_whitespaces: false)",
+        ),
     ]
     if found := [text for holds, text in reasons if holds]:
         raise StageError(
-            f"{path}: {'; '.join(found)}; only sentencepiece BPE models with byte fallback are read, "
-            "give a folder with a tokenizer.json for others"
+            f"{path}: {'; '.join(found)}; only sentencepiece BPE models with byte fallback are "
+            "read, give a folder with a tokenizer.json for others"
         )
     vocabulary = {piece.text: index for index, piece in enumerate(model.pieces)}
-    plain = [(-piece.score, index) for index, piece in enumerate(model.pieces) if piece.kind == NORMAL]
+    plain = [
+        (-piece.score, index) for index, piece in enumerate(model.pieces) if piece.kind == NORMAL
+    ]
     ordered = [model.pieces[index].text for _, index in sorted(plain)]
     bos, eos, unknown = _named_pieces(path)
     tokenizer = sentencepiece_style(
@@ -73,29 +101,37 @@ def _named_pieces(path: Path) -> tuple[str | None, str | None, str]:
     from sentencepiece import SentencePieceProcessor
 
     model = SentencePieceProcessor(model_file=str(path))
-    bos, eos = (model.id_to_piece(index) if index >= 0 else None for index in (model.bos_id(), model.eos_id()))
+    bos, eos = (
+        model.id_to_piece(index) if index >= 0 else None
+        for index in (model.bos_id(), model.eos_id())
+    )
     return bos, eos, model.id_to_piece(model.unk_id())
 
 
 def _normalizers(spec: NormalizerSpec) -> list[Any]:
     """What sentencepiece does to text before it puts a space in front and makes spaces visible.
 
-    A character map is applied to whole grapheme clusters by `tokenizers`, to the longest known prefix by sentencepiece:
-    with such a base (Llama's have none) text with combining marks may be read in another way.
+    A character map is applied to whole grapheme clusters by `tokenizers`, to the longest known
+    prefix by sentencepiece: with such a base (Llama's have none) text with combining marks may be
+    read in another way.
     """
     found: list[Any] = []
     if spec.precompiled_charsmap:
         found.append(normalizers.Precompiled(spec.precompiled_charsmap))
     if spec.remove_extra_whitespaces:
-        found += [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Replace(Regex("^ +| +$"), "")]
+        found += [
+            normalizers.Replace(Regex(" {2,}"), " "),
+            normalizers.Replace(Regex("^ +| +$"), ""),
+        ]
     return found
 
 
 def read_ranks(path: Path) -> tuple[Tokenizer, dict[str, Any]]:
-    """Llama-3's rank file (a line each: base64 of the bytes, rank) as a fast tokenizer with Llama-3's 256 specials.
+    """Llama-3's rank file (a line each: base64 of the bytes, rank) as a fast tokenizer with
+    Llama-3's 256 specials.
 
-    tiktoken looks a whole word up before it merges, and 588 of the 128,000 pieces (" việc") are reached in no other
-    way, so `ignore_merges` is on.
+    tiktoken looks a whole word up before it merges, and 588 of the 128,000 pieces (" việc") are
+    reached in no other way, so `ignore_merges` is on.
     """
     lines = [line.split() for line in path.read_bytes().splitlines() if line]
     try:
@@ -107,17 +143,24 @@ def read_ranks(path: Path) -> tuple[Tokenizer, dict[str, Any]]:
         ) from error
     if ranks != list(range(LLAMA_3_RANKS)):
         raise StageError(
-            f"{path}: {len(lines):,} ranks; only Llama-3's {LLAMA_3_RANKS:,} are known; download it again if it is "
-            "Llama-3's, else give a tokenizer.json"
+            f"{path}: {len(lines):,} ranks; only Llama-3's {LLAMA_3_RANKS:,} are known; download "
+            "it again if it is Llama-3's, else give a tokenizer.json"
         )
     vocabulary = {byte_level_token(piece): rank for rank, piece in enumerate(pieces)}
-    merges = [(byte_level_token(left), byte_level_token(right)) for left, right in merges_of(pieces, pieces)]
+    merges = [
+        (byte_level_token(left), byte_level_token(right))
+        for left, right in merges_of(pieces, pieces)
+    ]
     named = {
         0: "<|begin_of_text|>", 1: "<|end_of_text|>",
         2: "<|reserved_special_token_0|>", 3: "<|reserved_special_token_1|>",
         4: "<|finetune_right_pad_id|>", 5: "<|reserved_special_token_2|>", 6: "<|start_header_id|>",
         7: "<|end_header_id|>", 8: "<|eom_id|>", 9: "<|eot_id|>", 10: "<|python_tag|>",
     }  # fmt: skip
-    specials = [named.get(i, f"<|reserved_special_token_{i - 8}|>") for i in range(LLAMA_3_SPECIALS)]
-    tokenizer = byte_level_style(vocabulary, merges, specials, bos=specials[0], words=LLAMA_3_WORDS, ignore_merges=True)
+    specials = [
+        named.get(i, f"<|reserved_special_token_{i - 8}|>") for i in range(LLAMA_3_SPECIALS)
+    ]
+    tokenizer = byte_level_style(
+        vocabulary, merges, specials, bos=specials[0], words=LLAMA_3_WORDS, ignore_merges=True
+    )
     return tokenizer, {"bos_token": specials[0], "eos_token": specials[1], "pad_token": specials[4]}

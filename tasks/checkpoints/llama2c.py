@@ -1,8 +1,10 @@
-"""llama2.c's model and tokenizer files (github.com/karpathy/llama2.c, `run.c` and `export.py`) as a Hugging Face Llama.
+"""llama2.c's model and tokenizer files (github.com/karpathy/llama2.c, `run.c` and `export.py`) as a
+Hugging Face Llama.
 
-Model, version 0 ("legacy"): seven int32 (dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, seq_len; a
-negative vocab_size says that the classifier is not shared), then float32 tensors, layer-stacked. Tokenizer: int32
-longest token, then per id float32 score, int32 length, bytes.
+Model, version 0 ("legacy"): seven int32 (dim, hidden_dim, n_layers, n_heads, n_kv_heads,
+vocab_size, seq_len; a negative vocab_size says that the classifier is not shared), then float32
+tensors, layer-stacked. Tokenizer: int32 longest token, then per id float32 score, int32 length,
+bytes.
 """
 
 from __future__ import annotations
@@ -59,12 +61,17 @@ def read_shape(path: Path) -> Shape:
     shape = Shape(dim, hidden, layers, heads, kv_heads, abs(vocabulary), sequence, vocabulary > 0)
     plain = (dim, hidden, layers, heads, kv_heads, shape.vocabulary, sequence)
     if min(plain) <= 0 or dim % heads or heads % kv_heads:
-        raise StageError(f"{path}: header {plain} is not llama2.c's legacy one (versions 1 and 2 are not supported)")
+        raise StageError(
+            f"{path}: header {plain} is not llama2.c's legacy one (versions 1 and 2 are not "
+            "supported)"
+        )
     return shape
 
 
 def read_weights(path: Path) -> tuple[Shape, dict[str, torch.Tensor]]:
-    """The model's tensors under Hugging Face's names, float32, rotary halves in Hugging Face's order."""
+    """The model's tensors under Hugging Face's names, float32, rotary halves in Hugging Face's
+    order.
+    """
     s = read_shape(path)
     values: NDArray[np.float32] = np.fromfile(path, dtype="<f4", offset=28)
     kv = s.kv_heads * s.head
@@ -86,7 +93,8 @@ def read_weights(path: Path) -> tuple[Shape, dict[str, torch.Tensor]]:
     needed = sum(int(np.prod(dims)) for _, dims in layout)
     if values.size != needed:
         raise StageError(
-            f"{path}: {values.size:,} floats after the header, its shape needs {needed:,}: file cut or altered"
+            f"{path}: {values.size:,} floats after the header, its shape needs {needed:,}: file "
+            "cut or altered"
         )
     parts, at = {}, 0
     for name, dims in layout:
@@ -109,14 +117,20 @@ def read_weights(path: Path) -> tuple[Shape, dict[str, torch.Tensor]]:
             "input_layernorm": parts["attention_norm"][i],
             "post_attention_layernorm": parts["mlp_norm"][i],
         }
-        tensors |= {f"model.layers.{i}.{name}.weight": tensor.contiguous() for name, tensor in layer.items()}
+        tensors |= {
+            f"model.layers.{i}.{name}.weight": tensor.contiguous() for name, tensor in layer.items()
+        }
     return s, tensors
 
 
 def halves(weight_HD: torch.Tensor, heads: int) -> torch.Tensor:
-    """Rows of each head from rotary pairs (0, 1), (2, 3), ... to transformers' halves (0, 2, ..., 1, 3, ...)."""
+    """Rows of each head from rotary pairs (0, 1), (2, 3), ... to transformers' halves (0, 2, ...,
+    1, 3, ...).
+    """
     rows, columns = weight_HD.shape
-    return weight_HD.view(heads, rows // heads // 2, 2, columns).transpose(1, 2).reshape(rows, columns)
+    return (
+        weight_HD.view(heads, rows // heads // 2, 2, columns).transpose(1, 2).reshape(rows, columns)
+    )
 
 
 def read_pieces(path: Path, count: int) -> list[tuple[float, bytes]]:
@@ -128,19 +142,27 @@ def read_pieces(path: Path, count: int) -> list[tuple[float, bytes]]:
             score, length = struct.unpack_from("<fi", blob, at)
             if length < 0 or at + 8 + length > len(blob):
                 raise StageError(
-                    f"{path}: token {len(pieces)} claims {length} bytes at offset {at}: not a llama2.c tokenizer"
+                    f"{path}: token {len(pieces)} claims {length} bytes at offset {at}: not a "
+                    "llama2.c tokenizer"
                 )
             pieces.append((score, blob[at + 8 : at + 8 + length]))
             at += 8 + length
     except struct.error as error:
-        raise StageError(f"{path}: ends after {len(pieces)} of {count} tokens; it belongs to another model") from error
+        raise StageError(
+            f"{path}: ends after {len(pieces)} of {count} tokens; it belongs to another model"
+        ) from error
     if at != len(blob):
-        raise StageError(f"{path}: {len(blob) - at} bytes after token {count}; it belongs to a model with more tokens")
+        raise StageError(
+            f"{path}: {len(blob) - at} bytes after token {count}; it belongs to a model with more "
+            "tokens"
+        )
     return pieces
 
 
 def read_tokenizer(path: Path, count: int) -> Tokenizer:
-    """A fast tokenizer with llama2.c's BPE: best-scored pair first, byte fallback, a space in front."""
+    """A fast tokenizer with llama2.c's BPE: best-scored pair first, byte fallback, a space in
+    front.
+    """
     pieces = read_pieces(path, count)
     controls = [UNKNOWN, BOS, EOS]
     names = [
@@ -150,11 +172,15 @@ def read_tokenizer(path: Path, count: int) -> Tokenizer:
     ids = range(FIRST_PLAIN_ID, count)
     ordered = [names[i] for i in sorted(ids, key=lambda i: (-pieces[i][0], i))]
     vocabulary = {name: index for index, name in enumerate(names)}
-    return sentencepiece_style(vocabulary, merges_of(ordered, ordered), bos=BOS, eos=EOS, unknown=UNKNOWN)
+    return sentencepiece_style(
+        vocabulary, merges_of(ordered, ordered), bos=BOS, eos=EOS, unknown=UNKNOWN
+    )
 
 
 def convert(model: Path, tokenizer: Path, folder: Path) -> None:
-    """Write a Hugging Face Llama checkpoint with its fast tokenizer to `folder`; the same bytes every time."""
+    """Write a Hugging Face Llama checkpoint with its fast tokenizer to `folder`; the same bytes
+    every time.
+    """
     shape, tensors = read_weights(model)
     fast = read_tokenizer(tokenizer, shape.vocabulary)
     folder.mkdir(parents=True, exist_ok=True)
@@ -175,5 +201,10 @@ def convert(model: Path, tokenizer: Path, folder: Path) -> None:
     write_json(folder / "config.json", config)
     write_json(folder / "generation_config.json", {"bos_token_id": 1, "eos_token_id": 2})
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    settings = {"bos_token": BOS, "eos_token": EOS, "unk_token": UNKNOWN, "model_max_length": shape.sequence}
+    settings = {
+        "bos_token": BOS,
+        "eos_token": EOS,
+        "unk_token": UNKNOWN,
+        "model_max_length": shape.sequence,
+    }
     write_tokenizer(fast, folder, settings)

@@ -1,4 +1,6 @@
-"""A Llama's `config.json`, written out so that no default of a transformers release can change its bytes."""
+"""A Llama's `config.json`, written out so that no default of a transformers release can change its
+bytes.
+"""
 
 from __future__ import annotations
 

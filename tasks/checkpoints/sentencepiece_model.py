@@ -1,8 +1,9 @@
-"""sentencepiece's `.model` file: reading its pieces and specifications, and writing it with more pieces.
+"""sentencepiece's `.model` file: reading its pieces and specifications, and writing it with more
+pieces.
 
-The file is a protocol buffer (github.com/google/sentencepiece, `src/sentencepiece_model.proto`). sentencepiece's own
-Python classes for it need the `protobuf` package, whose version other libraries fix; what is needed here is 60 lines.
-Fields that are not known here are kept as they are.
+The file is a protocol buffer (github.com/google/sentencepiece, `src/sentencepiece_model.proto`).
+sentencepiece's own Python classes for it need the `protobuf` package, whose version other libraries
+fix; what is needed here is 60 lines. Fields that are not known here are kept as they are.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ class Piece:
 
 @dataclass(frozen=True)
 class TrainerSpec:
-    """What of the trainer's settings decides which pieces are possible; defaults are sentencepiece's."""
+    """What of the trainer's settings decides which pieces are possible; defaults are
+    sentencepiece's.
+    """
 
     model_type: int = UNIGRAM
     max_sentencepiece_length: int = 16
@@ -89,29 +92,37 @@ class SentencePieceModel:
     def equal_scores(self) -> int:
         """How many pieces share their score with another.
 
-        sentencepiece joins the leftmost of neighbours that score the same; a fast tokenizer has no two merges of one
-        rank and takes the smaller id. (Chinese-LLaMA gave all its new pieces the score 0: one line of Chinese in
-        thirty segments otherwise. Llama-2's 16 runs of spaces share one as well, without effect.)
+        sentencepiece joins the leftmost of neighbours that score the same; a fast tokenizer has no
+        two merges of one rank and takes the smaller id. (Chinese-LLaMA gave all its new pieces the
+        score 0: one line of Chinese in thirty segments otherwise. Llama-2's 16 runs of spaces share
+        one as well, without effect.)
         """
         counts = Counter(piece.score for piece in self.pieces if piece.kind == NORMAL)
         return sum(count for count in counts.values() if count > 1)
 
     def extended(self, new: Sequence[tuple[str, int]]) -> bytes:
-        """The file with further (piece, kind) behind its own, at scores that fall strictly below all of its own."""
+        """The file with further (piece, kind) behind its own, at scores that fall strictly below
+        all of its own.
+        """
         score = np.float32(self.lowest_score())
         added = bytearray()
         for text, kind in new:
-            # One less, or the next float where floats lie further apart (whitespace runs of Llama-2 score -1e9).
+            # One less, or the next float where floats lie further apart (whitespace runs of Llama-2
+            # score -1e9).
             score = min(np.float32(score - np.float32(1)), np.nextafter(score, np.float32(-np.inf)))
             body = _field(1, BYTES, text.encode()) + _field(2, FIXED32, struct.pack("<f", score))
-            added += _field(PIECES, BYTES, body + (b"" if kind == NORMAL else _field(3, VARINT, kind)))
+            added += _field(
+                PIECES, BYTES, body + (b"" if kind == NORMAL else _field(3, VARINT, kind))
+            )
         size = len(self.pieces) + len(new)
         own, rest = bytearray(), bytearray()
         for number, wire, value in _fields(self.blob):
             if number == PIECES:
                 own += _field(number, wire, value)
             elif number == TRAINER and isinstance(value, bytes):
-                kept = b"".join(_field(*field) for field in _fields(value) if field[0] != VOCABULARY_SIZE)
+                kept = b"".join(
+                    _field(*field) for field in _fields(value) if field[0] != VOCABULARY_SIZE
+                )
                 rest += _field(TRAINER, BYTES, kept + _field(VOCABULARY_SIZE, VARINT, size))
             else:
                 rest += _field(number, wire, value)
@@ -125,13 +136,15 @@ def read_model(path: Path) -> SentencePieceModel:
         return parse_model(path.read_bytes())
     except (IndexError, struct.error, UnicodeDecodeError, ValueError) as error:
         raise StageError(
-            f"{path}: not a sentencepiece model, or not all of one ({str(error) or type(error).__name__}); "
-            "download it again"
+            f"{path}: not a sentencepiece model, or not all of one "
+            f"({str(error) or type(error).__name__}); download it again"
         ) from error
 
 
 def is_model(path: Path) -> bool:
-    """Whether a file parses as a sentencepiece model with pieces (Llama-3's rank files are named the same)."""
+    """Whether a file parses as a sentencepiece model with pieces (Llama-3's rank files are named
+    the same).
+    """
     try:
         read_model(path)
     except StageError:
@@ -140,7 +153,9 @@ def is_model(path: Path) -> bool:
 
 
 def parse_model(blob: bytes) -> SentencePieceModel:
-    """Parse a file's bytes; `ValueError`, `IndexError` or `UnicodeDecodeError` when they are something else."""
+    """Parse a file's bytes; `ValueError`, `IndexError` or `UnicodeDecodeError` when they are
+    something else.
+    """
     pieces: list[Piece] = []
     trainer, normalizer = TrainerSpec(), NormalizerSpec()
     parts: set[int] = set()
@@ -149,18 +164,32 @@ def parse_model(blob: bytes) -> SentencePieceModel:
         if number == PIECES:
             pieces.append(_piece(_message(value)))
         elif number == TRAINER:
-            numbers = {_TRAINER_FIELDS[n]: v for n, _, v in _fields(_message(value)) if n in _TRAINER_FIELDS}
+            numbers = {
+                _TRAINER_FIELDS[n]: v
+                for n, _, v in _fields(_message(value))
+                if n in _TRAINER_FIELDS
+            }
             trainer = TrainerSpec(**{name: _number(name, found) for name, found in numbers.items()})  # type: ignore[arg-type]
         elif number == NORMALIZER:
-            found = {_NORMALIZER_FIELDS[n]: v for n, _, v in _fields(_message(value)) if n in _NORMALIZER_FIELDS}
+            found = {
+                _NORMALIZER_FIELDS[n]: v
+                for n, _, v in _fields(_message(value))
+                if n in _NORMALIZER_FIELDS
+            }
             normalizer = NormalizerSpec(
                 name=_message(found.get("name", b"")).decode(),
                 precompiled_charsmap=_message(found.get("precompiled_charsmap", b"")),
-                **{n: bool(v) for n, v in found.items() if n not in ("name", "precompiled_charsmap")},  # type: ignore[arg-type]
+                **{
+                    n: bool(v)
+                    for n, v in found.items()
+                    if n not in ("name", "precompiled_charsmap")
+                },  # type: ignore[arg-type]
             )
     if not pieces:
         raise ValueError("no pieces in it")
-    if TRAINER not in parts:  # one without a normaliser's is whole: sentencepiece reads it with its defaults
+    if (
+        TRAINER not in parts
+    ):  # one without a normaliser's is whole: sentencepiece reads it with its defaults
         raise ValueError("it ends before the settings that follow the pieces")
     return SentencePieceModel(tuple(pieces), trainer, normalizer, blob)
 
@@ -201,7 +230,9 @@ def _fields(blob: bytes) -> Iterator[tuple[int, int, int | bytes]]:
         else:
             if wire not in (FIXED64, BYTES, FIXED32):
                 raise ValueError(f"wire type {wire} at byte {at}")
-            length, at = _varint(blob, at) if wire == BYTES else ({FIXED64: 8, FIXED32: 4}[wire], at)
+            length, at = (
+                _varint(blob, at) if wire == BYTES else ({FIXED64: 8, FIXED32: 4}[wire], at)
+            )
             value = blob[at : at + length]
             if len(value) < length:
                 raise ValueError(f"cut off at byte {len(blob)}")

@@ -1,4 +1,6 @@
-"""The small text files of a checkpoint: JSON and templates, which a download may have left damaged."""
+"""The small text files of a checkpoint: JSON and templates, which a download may have left
+damaged.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ def refuse_pointer(path: Path) -> None:
     """`StageError` where a file is only Git LFS's note of where it lies."""
     with path.open("rb") as stream:
         if stream.read(len(_LFS)) == _LFS:
-            raise StageError(f"{path} is a Git LFS pointer, not the file; fetch it (git lfs pull) and run again")
+            raise StageError(
+                f"{path} is a Git LFS pointer, not the file; fetch it (git lfs pull) and run again"
+            )
 
 
 def read_text(path: Path) -> str:
@@ -29,16 +33,22 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; `StageError` where it is no JSON, or something else than an object."""
+    """The object in a JSON file; `StageError` where it is no JSON, or something else than an
+    object.
+    """
     try:
         found = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise StageError(f"{path} is no JSON ({error}); download it again") from error
     if not isinstance(found, dict):
-        raise StageError(f"{path} holds a {type(found).__name__}, not an object with settings; download it again")
+        raise StageError(
+            f"{path} holds a {type(found).__name__}, not an object with settings; download it again"
+        )
     return found
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Sorted keys, two spaces, a line feed at the end."""
-    path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
+    )

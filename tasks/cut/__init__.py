@@ -1,1 +1,3 @@
-"""Applies every source's `keep` to its annotations: one reason, language, category and bucket per document."""
+"""Applies every source's `keep` to its annotations: one reason, language, category and bucket per
+document.
+"""

@@ -1,4 +1,6 @@
-"""What workers do to one part of a source: measure perplexities, then write reasons. Reads columns, never text."""
+"""What workers do to one part of a source: measure perplexities, then write reasons. Reads columns,
+never text.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,20 @@ from tasks.documents.ledger import UNDETERMINED, Ledger
 from tasks.documents.schema import COMPRESSION
 
 SCHEMA = pa.schema(
-    [("reason", pa.string()), ("language", pa.string()), ("category", pa.string()), ("bucket", pa.string())]
+    [
+        ("reason", pa.string()),
+        ("language", pa.string()),
+        ("category", pa.string()),
+        ("bucket", pa.string()),
+    ]
 )
 
 
 @dataclass(frozen=True)
 class Work:
-    """One part with the keeps of its source. `wanted`: language -> bins to collect; `cutoffs`: language -> (P, P)."""
+    """One part with the keeps of its source. `wanted`: language -> bins to collect; `cutoffs`:
+    language -> (P, P).
+    """
 
     part: Part
     keep: SourceCut
@@ -41,20 +50,29 @@ def count_perplexities(work: Work, shard: Shard) -> dict[str, Any]:
     total: dict[str, Counter[int]] = {}
     for language, values in _eligible_perplexities(work):
         total.setdefault(language, Counter()).update(count_bins(values))
-    return {language: {str(key): counts[key] for key in sorted(counts)} for language, counts in sorted(total.items())}
+    return {
+        language: {str(key): counts[key] for key in sorted(counts)}
+        for language, counts in sorted(total.items())
+    }
 
 
 def collect_perplexities(work: Work, shard: Shard) -> dict[str, Any]:
-    """Language -> pairs of a value in a wanted bin and how often it occurs, over the same documents."""
+    """Language -> pairs of a value in a wanted bin and how often it occurs, over the same
+    documents.
+    """
     total: dict[str, Counter[float]] = {}
     for language, values in _eligible_perplexities(work):
         if language in work.wanted:
-            total.setdefault(language, Counter()).update(values_in_bins(values, work.wanted[language]))
+            total.setdefault(language, Counter()).update(
+                values_in_bins(values, work.wanted[language])
+            )
     return {language: sorted(counts.items()) for language, counts in sorted(total.items())}
 
 
 def write_reasons(work: Work, shard: Shard) -> dict[str, Any]:
-    """Write the part's columns; returns its ledger and the contaminated documents by benchmark, dropped or not."""
+    """Write the part's columns; returns its ledger and the contaminated documents by benchmark,
+    dropped or not.
+    """
     ledger = Ledger()
     contaminated: Counter[str] = Counter()
     with (
@@ -67,7 +85,9 @@ def write_reasons(work: Work, shard: Shard) -> dict[str, Any]:
             _count(ledger, work.part.source, cut)
             if "contaminated" in table.column_names:
                 lists = table["contaminated"].to_pylist()
-                contaminated.update(name for hits in lists for name in {hit["benchmark"] for hit in hits or ()})
+                contaminated.update(
+                    name for hits in lists for name in {hit["benchmark"] for hit in hits or ()}
+                )
     return {"ledger": ledger.to_json(), "contaminated": dict(sorted(contaminated.items()))}
 
 
@@ -99,7 +119,9 @@ def cut_table(table: pa.Table, work: Work) -> pa.Table:
 def _early_reasons(table: pa.Table, keep: SourceCut) -> list[pa.Array]:
     reasons = []
     if "emptied" in table.column_names:
-        reasons.append(pc.if_else(_column(table, "emptied"), "line_dedup.empty", pa.scalar(None, pa.string())))
+        reasons.append(
+            pc.if_else(_column(table, "emptied"), "line_dedup.empty", pa.scalar(None, pa.string()))
+        )
     if keep.langid is not None:
         score = _column(table, "language_score")
         reasons.append(keep_columns.language_reasons(keep.langid, _language(table), score))
@@ -108,7 +130,9 @@ def _early_reasons(table: pa.Table, keep: SourceCut) -> list[pa.Array]:
     return reasons
 
 
-def _eligible_perplexities(work: Work) -> Iterator[tuple[str, np.ndarray[Any, np.dtype[np.float64]]]]:
+def _eligible_perplexities(
+    work: Work,
+) -> Iterator[tuple[str, np.ndarray[Any, np.dtype[np.float64]]]]:
     for table in work.part.tables():
         reason = keep_columns.first_reasons(table.num_rows, _early_reasons(table, work.keep))
         perplexity = _column(table, "perplexity")
@@ -141,4 +165,10 @@ def _count(ledger: Ledger, source: str, cut: pa.Table) -> None:
     for row in cut.group_by(["language", "reason"]).aggregate([([], "count_all")]).to_pylist():
         documents, reason = row["count_all"], row["reason"]
         ledger.add(source, row["language"], "read", documents=documents)
-        ledger.add(source, row["language"], "dropped" if reason else "kept", reason or "", documents=documents)
+        ledger.add(
+            source,
+            row["language"],
+            "dropped" if reason else "kept",
+            reason or "",
+            documents=documents,
+        )

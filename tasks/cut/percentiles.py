@@ -1,9 +1,11 @@
-"""Exact percentiles of values spread over many files, in memory that does not grow with their number.
+"""Exact percentiles of values spread over many files, in memory that does not grow with their
+number.
 
-A positive float64's bits, read as an integer, order as the float does. Their upper 20 bits are a bin: 256 a power of
-two, so that all perplexities from 1 to 1e6 fall into some 5,100. A first pass counts bins (`count_bins`); that tells in
-which bins the wanted order statistics lie (`wanted_bins`); a second pass collects the values of those bins alone
-(`values_in_bins`), and `percentile` interpolates as `numpy.percentile(..., method="linear")` does, to the bit.
+A positive float64's bits, read as an integer, order as the float does. Their upper 20 bits are a
+bin: 256 a power of two, so that all perplexities from 1 to 1e6 fall into some 5,100. A first pass
+counts bins (`count_bins`); that tells in which bins the wanted order statistics lie
+(`wanted_bins`); a second pass collects the values of those bins alone (`values_in_bins`), and
+`percentile` interpolates as `numpy.percentile(..., method="linear")` does, to the bit.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ _HISTOGRAM_SHIFT = 5
 def _bins(values: Floats) -> npt.NDArray[np.uint64]:
     wrong = ~(values > 0)  # also NaN
     if wrong.any():
-        raise ValueError(f"a perplexity of {values[wrong][0]}: it must be above 0; score the source again")
+        raise ValueError(
+            f"a perplexity of {values[wrong][0]}: it must be above 0; score the source again"
+        )
     bins: npt.NDArray[np.uint64] = np.ascontiguousarray(values).view(np.uint64) >> _BIN_SHIFT
     return bins
 
@@ -62,9 +66,13 @@ def wanted_bins(bins: Mapping[int, int], percents: Iterable[float]) -> set[int]:
 
 
 def percentile(bins: Mapping[int, int], values: Mapping[float, int], percent: float) -> float:
-    """The percentile of all values, from the counts of all bins and the values of the wanted ones."""
+    """The percentile of all values, from the counts of all bins and the values of the wanted
+    ones.
+    """
     order = sorted(bins)
-    first_rank = dict(zip(order, np.cumsum([0, *(bins[key] for key in order)])[:-1].tolist(), strict=True))
+    first_rank = dict(
+        zip(order, np.cumsum([0, *(bins[key] for key in order)])[:-1].tolist(), strict=True)
+    )
     seen: Counter[int] = Counter()
     placed = []  # (last rank, value), ascending
     for value in sorted(values):
@@ -79,10 +87,15 @@ def percentile(bins: Mapping[int, int], values: Mapping[float, int], percent: fl
 
 
 def histogram(bins: Mapping[int, int]) -> dict[str, list[float] | list[int]]:
-    """`low`: lower edges of adjacent bars, 8 a power of two; `documents`: how many values each holds."""
+    """`low`: lower edges of adjacent bars, 8 a power of two; `documents`: how many values each
+    holds.
+    """
     joined: Counter[int] = Counter()
     for key, count in bins.items():
         joined[key >> _HISTOGRAM_SHIFT] += count
     bars = range(min(joined, default=0), max(joined, default=-1) + 1)
     edges = np.array([bar << _HISTOGRAM_SHIFT for bar in bars], np.uint64) << _BIN_SHIFT
-    return {"low": [round(edge, 4) for edge in edges.view(np.float64).tolist()], "documents": [joined[b] for b in bars]}
+    return {
+        "low": [round(edge, 4) for edge in edges.view(np.float64).tolist()],
+        "documents": [joined[b] for b in bars],
+    }

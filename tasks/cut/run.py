@@ -1,4 +1,6 @@
-"""Runs stage cut: count perplexities, refine the cut-offs, write reasons; three passes over columns, none over text."""
+"""Runs stage cut: count perplexities, refine the cut-offs, write reasons; three passes over
+columns, none over text.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,16 @@ def run(context: Context) -> Outcome:
         for source, keep in parameters.sources.items()
         for part in parts(
             sources[source]["documents"],
-            ("source",),  # one value throughout: costs nothing, and gives the rows of a source without annotations
-            {role: (found, COLUMNS[role]) for role, found in sources[source].items() if role in COLUMNS},
+            (
+                "source",
+                # one value throughout: costs nothing, and gives the rows of a source without
+                # annotations
+            ),
+            {
+                role: (found, COLUMNS[role])
+                for role, found in sources[source].items()
+                if role in COLUMNS
+            },
         )
     }
     units = {source: language_units(roles.get("perplexity")) for source, roles in sources.items()}
@@ -48,7 +58,11 @@ def run(context: Context) -> Outcome:
     final = {
         f"write.{key}": dataclasses.replace(
             item,
-            cutoffs={language: cutoffs[unit] for language, unit in units[item.part.source].items() if unit in cutoffs},
+            cutoffs={
+                language: cutoffs[unit]
+                for language, unit in units[item.part.source].items()
+                if unit in cutoffs
+            },
         )
         for key, item in work.items()
     }
@@ -60,7 +74,9 @@ def run(context: Context) -> Outcome:
             {
                 "language": unit[0],
                 "unit": unit[1],
-                "sources": sorted(source for source, known in units.items() if unit in known.values()),
+                "sources": sorted(
+                    source for source, known in units.items() if unit in known.values()
+                ),
                 "documents": sum(counts[unit].values()),
                 "head": cutoffs[unit][0],
                 "middle": cutoffs[unit][1],
@@ -78,7 +94,10 @@ def annotated_sources(
     parameters: CutParameters, inputs: Mapping[str, Sequence[Artifact]]
 ) -> dict[str, dict[str, Artifact]]:
     """Source -> role -> artifact. Raises StageError where a keep has nothing to decide by."""
-    roles = {role: {artifact.name: artifact for artifact in inputs.get(role, ())} for role in ("documents", *COLUMNS)}
+    roles = {
+        role: {artifact.name: artifact for artifact in inputs.get(role, ())}
+        for role in ("documents", *COLUMNS)
+    }
     if set(roles["documents"]) != set(parameters.sources):
         raise StageError(
             f"cut has keeps for the sources {sorted(parameters.sources)} but documents of "
@@ -96,15 +115,22 @@ def annotated_sources(
 def _check_source(source: str, keep: SourceCut, annotated: Mapping[str, Artifact]) -> None:
     for role in ("langid", "quality", "perplexity"):
         if getattr(keep, role) is not None and role not in annotated:
-            raise StageError(f"source {source!r} has a keep for {role} but no {role} stage; add one, or drop the keep")
+            raise StageError(
+                f"source {source!r} has a keep for {role} but no {role} stage; add one, or drop "
+                "the keep"
+            )
     if isinstance(keep.category, dict) and "langid" not in annotated:
-        raise StageError(f"source {source!r} has a category by language but no langid stage; add one, or one category")
+        raise StageError(
+            f"source {source!r} has a category by language but no langid stage; add one, or one "
+            "category"
+        )
     if keep.quality is not None:
         rules = annotated["quality"].statistics["rules"]
         if unknown := keep.quality.unknown(rules):
             raise StageError(
-                f"source {source!r} keeps by {list(unknown)}, which its quality stage did not measure "
-                f"(it has {', '.join(rules)}); add them to quality.rules, or take them out of keep"
+                f"source {source!r} keeps by {list(unknown)}, which its quality stage did not "
+                f"measure (it has {', '.join(rules)}); add them to quality.rules, or take them out "
+                "of keep"
             )
 
 
@@ -115,32 +141,48 @@ def language_units(perplexity: Artifact | None) -> dict[str, Unit]:
 
 
 def find_cutoffs(
-    context: Context, parameters: CutParameters, work: Mapping[str, Work], units: Mapping[str, Mapping[str, Unit]]
+    context: Context,
+    parameters: CutParameters,
+    work: Mapping[str, Work],
+    units: Mapping[str, Mapping[str, Unit]],
 ) -> tuple[dict[Unit, Counter[int]], dict[Unit, tuple[float, float]]]:
     """Counts of perplexity bins, and (head, middle) cut-offs, by unit."""
     percents = (parameters.head, parameters.middle)
     scored = {key: item for key, item in work.items() if units[item.part.source]}
 
-    counted = context.map(count_perplexities, {f"count.{key}": item for key, item in scored.items()})
+    counted = context.map(
+        count_perplexities, {f"count.{key}": item for key, item in scored.items()}
+    )
     counts: dict[Unit, Counter[int]] = {}
     for item, found in zip(scored.values(), counted.values(), strict=True):
         for language, bins in found.items():
             unit = _unit(units, item, language)
-            counts.setdefault(unit, Counter()).update({int(key): number for key, number in bins.items()})
+            counts.setdefault(unit, Counter()).update(
+                {int(key): number for key, number in bins.items()}
+            )
 
     wanted = {unit: frozenset(wanted_bins(bins, percents)) for unit, bins in counts.items()}
     refine = {
         f"collect.{key}": dataclasses.replace(
             item,
-            wanted={language: wanted[unit] for language, unit in units[item.part.source].items() if unit in wanted},
+            wanted={
+                language: wanted[unit]
+                for language, unit in units[item.part.source].items()
+                if unit in wanted
+            },
         )
         for key, item in scored.items()
     }
     values: dict[Unit, Counter[float]] = {}
-    for item, found in zip(refine.values(), context.map(collect_perplexities, refine).values(), strict=True):
+    for item, found in zip(
+        refine.values(), context.map(collect_perplexities, refine).values(), strict=True
+    ):
         for language, pairs in found.items():
             values.setdefault(_unit(units, item, language), Counter()).update(dict(pairs))
-    cutoffs = {unit: tuple(percentile(counts[unit], values[unit], percent) for percent in percents) for unit in counts}
+    cutoffs = {
+        unit: tuple(percentile(counts[unit], values[unit], percent) for percent in percents)
+        for unit in counts
+    }
     return counts, {unit: (head, middle) for unit, (head, middle) in cutoffs.items()}
 
 
@@ -149,13 +191,15 @@ def _unit(units: Mapping[str, Mapping[str, Unit]], item: Work, language: str) ->
         return units[item.part.source][language]
     except KeyError:
         raise StageError(
-            f"source {item.part.source!r} has perplexities of {language!r} but its stage had language models of "
-            f"{sorted(units[item.part.source])} only; score the source again"
+            f"source {item.part.source!r} has perplexities of {language!r} but its stage had "
+            f"language models of {sorted(units[item.part.source])} only; score the source again"
         ) from None
 
 
 def funnel(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """From ledger rows: documents left after every check by source, a table of languages, and drops by reason."""
+    """From ledger rows: documents left after every check by source, a table of languages, and drops
+    by reason.
+    """
     left: dict[str, Counter[str]] = {}
     reasons: Counter[str] = Counter()
     for row in rows:
@@ -163,14 +207,17 @@ def funnel(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         remaining = row["totals"]["documents"]["read"]
         steps["read"] += remaining
         for check in CHECKS:
-            dropped = [entry for entry in row["reasons"] if entry["reason"].partition(".")[0] == check]
+            dropped = [
+                entry for entry in row["reasons"] if entry["reason"].partition(".")[0] == check
+            ]
             remaining -= sum(entry["documents"] for entry in dropped)
             steps[check] += remaining
             for entry in dropped:
                 reasons[entry["reason"]] += entry["documents"]
     return {
         "funnel": [
-            {"source": source, **{step: steps[step] for step in ("read", *CHECKS)}} for source, steps in left.items()
+            {"source": source, **{step: steps[step] for step in ("read", *CHECKS)}}
+            for source, steps in left.items()
         ],
         "languages": [
             {
@@ -185,7 +232,9 @@ def funnel(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _contaminated(work: Mapping[str, Work], results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+def _contaminated(
+    work: Mapping[str, Work], results: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, int]]:
     total: dict[str, Counter[str]] = {}
     for key, result in results.items():
         if result["contaminated"]:

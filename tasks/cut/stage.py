@@ -1,16 +1,18 @@
-"""Stage cut: what of every source goes on, in columns beside the documents of all sources; text is never read.
+"""Stage cut: what of every source goes on, in columns beside the documents of all sources; text is
+never read.
 
-Checks apply in the order line_dedup, langid, quality, perplexity, decontaminate, category; the first that a document
-fails is its `reason`. Perplexity cut-offs are percentiles per language and language model (scores of different ones are
-never mixed) over the documents of all sources that pass the checks before, linearly interpolated as `numpy.percentile`
-does.
+Checks apply in the order line_dedup, langid, quality, perplexity, decontaminate, category; the
+first that a document fails is its `reason`. Perplexity cut-offs are percentiles per language and
+language model (scores of different ones are never mixed) over the documents of all sources that
+pass the checks before, linearly interpolated as `numpy.percentile` does.
 
-Input roles, each a tuple of artifacts named by source: documents, line_dedup, langid, quality, perplexity,
-decontaminate.
-Output: data/<source>/part-*.parquet, row-aligned with the documents, columns
-    reason    string   null: eligible; else "line_dedup.empty" (every line was a repeated one), "langid.language",
-                       "langid.threshold", "quality.<rule>", "perplexity.<bucket>", "decontaminate.<benchmark>",
-                       "category.none"
+Input roles, each a tuple of artifacts named by source: documents, line_dedup, langid, quality,
+perplexity, decontaminate. Output: data/<source>/part-*.parquet, row-aligned with the documents,
+columns
+    reason    string   null: eligible; else "line_dedup.empty" (every line was a repeated one),
+    "langid.language",
+                       "langid.threshold", "quality.<rule>", "perplexity.<bucket>",
+                       "decontaminate.<benchmark>", "category.none"
     language  string   langid's label, "und" without
     category  string   null where there is a reason
     bucket    string   head, middle, tail; "all" without a perplexity
@@ -33,10 +35,11 @@ _CATEGORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 class SourceCut(Parameters):
     """The keeps of one source; an unset one keeps everything.
 
-    `category`: one for the source, or language -> category (documents of other languages get reason "category.none", as
-    do all of a source without a category: what no training reads must not stand for what it could read).
-    `decontaminate`: `drop` contaminated documents; let only the `passage` go, which select takes out, but drop
-    documents that would lose more than `passage_share` of their text (or all of it); or only `report` their number.
+    `category`: one for the source, or language -> category (documents of other languages get reason
+    "category.none", as do all of a source without a category: what no training reads must not stand
+    for what it could read). `decontaminate`: `drop` contaminated documents; let only the `passage`
+    go, which select takes out, but drop documents that would lose more than `passage_share` of
+    their text (or all of it); or only `report` their number.
     """
 
     langid: LanguageKeep | None = None
@@ -52,14 +55,16 @@ class SourceCut(Parameters):
         for name in [category] if isinstance(category, str) else (category or {}).values():
             if not _CATEGORY.fullmatch(name) or name in RESERVED_FOLDERS:
                 raise ValueError(
-                    f"category {name!r} becomes a folder: use letters, digits and '._-', first a letter or digit, "
-                    f"and not {' or '.join(RESERVED_FOLDERS)}"
+                    f"category {name!r} becomes a folder: use letters, digits and '._-', first a "
+                    f"letter or digit, and not {' or '.join(RESERVED_FOLDERS)}"
                 )
         return category
 
 
 class CutParameters(Parameters):
-    """`head` and `middle`: the percentiles of perplexity below which documents are head and middle (cc_net: 30, 60)."""
+    """`head` and `middle`: the percentiles of perplexity below which documents are head and middle
+    (cc_net: 30, 60).
+    """
 
     sources: dict[str, SourceCut] = pydantic.Field(min_length=1)
     head: float = pydantic.Field(default=30.0, ge=0.0, le=100.0)
@@ -68,10 +73,17 @@ class CutParameters(Parameters):
     @pydantic.model_validator(mode="after")
     def _ascending(self) -> CutParameters:
         if self.head > self.middle:
-            raise ValueError(f"head is percentile {self.head}, above middle's {self.middle}; head is the lower one")
+            raise ValueError(
+                f"head is percentile {self.head}, above middle's {self.middle}; head is the lower "
+                "one"
+            )
         return self
 
 
 STAGE = Stage(
-    "cut", version=1, parameters=CutParameters, run="tasks.cut.run:run", summary="what every keep leaves, with reasons"
+    "cut",
+    version=1,
+    parameters=CutParameters,
+    run="tasks.cut.run:run",
+    summary="what every keep leaves, with reasons",
 )

@@ -4,15 +4,15 @@ What marks a document, and what must not:
 
 1. A question of at least n words: any n of its words in a row.
 2. A shorter one of at least the minimum: the whole question.
-3. Still shorter, or a whole question that is a template ("Which of the following is true?"): the question followed by
-   its choices, as pages print them (right answer only; all with letters; all without): the first n words, at least the
-   minimum of them from the choices, or all of them where there are fewer, if that is the minimum or more (half of it
-   where all choices are among them).
+3. Still shorter, or a whole question that is a template ("Which of the following is true?"): the
+   question followed by its choices, as pages print them (right answer only; all with letters; all
+   without): the first n words, at least the minimum of them from the choices, or all of them where
+   there are fewer, if that is the minimum or more (half of it where all choices are among them).
 
-Templates: a run of words that stands in more than `template_items` different items of the same benchmark says how that
-benchmark asks, not what, and is left out of rules 1 to 3. If rule 1 leaves nothing, the whole question counts, however
-long. Items with the same words in question and choices are one item. Choices alone never mark a document: often they
-are names, dates or quotations.
+Templates: a run of words that stands in more than `template_items` different items of the same
+benchmark says how that benchmark asks, not what, and is left out of rules 1 to 3. If rule 1 leaves
+nothing, the whole question counts, however long. Items with the same words in question and choices
+are one item. Choices alone never mark a document: often they are names, dates or quotations.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ _LAYOUTS = 3
 
 @dataclass(frozen=True)
 class ItemIndex:
-    """The items looked for, in the order of the recipe and the files; `unmatchable` counts per benchmark the rest."""
+    """The items looked for, in the order of the recipe and the files; `unmatchable` counts per
+    benchmark the rest.
+    """
 
     items: tuple[Item, ...]
     grams: GramIndex
@@ -45,7 +47,9 @@ class ItemIndex:
 
 @dataclass(frozen=True)
 class _Runs:
-    """Words of an item that mark a document: each `words[start:start + length]`, found by its first `anchor`."""
+    """Words of an item that mark a document: each `words[start:start + length]`, found by its first
+    `anchor`.
+    """
 
     item: int
     starts: Positions
@@ -53,7 +57,9 @@ class _Runs:
     anchor: int
 
 
-def build_index(benchmarks: Mapping[str, Sequence[Item]], parameters: DecontaminateParameters) -> ItemIndex:
+def build_index(
+    benchmarks: Mapping[str, Sequence[Item]], parameters: DecontaminateParameters
+) -> ItemIndex:
     """The index over all items of all benchmarks."""
     items: list[Item] = []
     words: list[Hashes] = [np.empty(0, dtype=np.uint64)]
@@ -64,7 +70,11 @@ def build_index(benchmarks: Mapping[str, Sequence[Item]], parameters: Decontamin
         asked = _Asked(members, parameters)
         runs = list(asked.runs())
         sizes = [len(run.starts) for run in runs]
-        rest = np.array([(run.length, run.anchor, run.item + len(items)) for run in runs], np.int64).reshape(-1, 3).T
+        rest = (
+            np.array([(run.length, run.anchor, run.item + len(items)) for run in runs], np.int64)
+            .reshape(-1, 3)
+            .T
+        )
         starts = np.concatenate([np.empty(0, np.int64), *(run.starts for run in runs)]) + taken
         found.append(np.vstack([starts, np.repeat(rest, sizes, axis=1)]))
         unmatchable[name] = len(members) - len({run.item for run in runs})
@@ -76,27 +86,40 @@ def build_index(benchmarks: Mapping[str, Sequence[Item]], parameters: Decontamin
 
 
 class _Asked:
-    """The words of one benchmark's items: questions one after the other, then each with its choices in every layout."""
+    """The words of one benchmark's items: questions one after the other, then each with its choices
+    in every layout.
+    """
 
     def __init__(self, items: Sequence[Item], parameters: DecontaminateParameters) -> None:
         texts = [item.question for item in items]
         for item in items:
             answer = [item.choices[right] for right in item.right]
-            lettered = [f"{letter} {choice}" for letter, choice in zip(LETTERS, item.choices, strict=False)]
-            texts.extend("\n".join([item.question, *choices]) for choices in (answer, lettered, item.choices))
+            lettered = [
+                f"{letter} {choice}" for letter, choice in zip(LETTERS, item.choices, strict=False)
+            ]
+            texts.extend(
+                "\n".join([item.question, *choices]) for choices in (answer, lettered, item.choices)
+            )
         hashes = word_hashes(texts)
         self.words: Hashes = np.concatenate(hashes)
         self._lengths = np.array([len(sequence) for sequence in hashes], dtype=np.int64)
         self._starts = np.cumsum(self._lengths) - self._lengths
         self._count = len(items)
         self._template_items = parameters.template_items
-        unspaced = [unspaced_share("".join(item.question.split())) > _UNSPACED_MAJORITY for item in items]
+        unspaced = [
+            unspaced_share("".join(item.question.split())) > _UNSPACED_MAJORITY for item in items
+        ]
         self._whole = np.where(unspaced, parameters.character_ngram, parameters.ngram).tolist()
-        self._minimum = np.where(unspaced, parameters.minimum_characters, parameters.minimum_words).tolist()
+        self._minimum = np.where(
+            unspaced, parameters.minimum_characters, parameters.minimum_words
+        ).tolist()
         # Identical items are one: the second must not make the first look like a template.
         known: dict[bytes, int] = {}
         self._same_as = [
-            known.setdefault(b"".join(hashes[item].tobytes() for item in (number, *self._layouts(number))), number)
+            known.setdefault(
+                b"".join(hashes[item].tobytes() for item in (number, *self._layouts(number))),
+                number,
+            )
             for number in range(self._count)
         ]
 
@@ -112,7 +135,9 @@ class _Asked:
             start, length = int(self._starts[item]), int(self._lengths[item])
             whole, minimum = self._whole[item], self._minimum[item]
             if length >= whole:
-                telling = np.flatnonzero(~self._templates(whole)[start : start + length - whole + 1])
+                telling = np.flatnonzero(
+                    ~self._templates(whole)[start : start + length - whole + 1]
+                )
                 if len(telling):
                     yield _Runs(item, start + telling, whole, whole)
                 elif not self._templates(length)[start]:
@@ -131,13 +156,17 @@ class _Asked:
         for item in items:
             asked = int(self._lengths[item])
             minimum = self._minimum[item]
-            for sequence, fewest in zip(self._layouts(item), (minimum, minimum // 2, minimum // 2), strict=True):
+            for sequence, fewest in zip(
+                self._layouts(item), (minimum, minimum // 2, minimum // 2), strict=True
+            ):
                 start = int(self._starts[sequence])
                 length = min(int(self._lengths[sequence]), max(self._whole[item], asked + minimum))
                 if length >= fewest and length > asked:
                     key = self.words[start : start + length].tobytes()
                     holders[key].add(self._same_as[item])
-                    found.append((key, _Runs(item, np.array([start]), length, min(minimum, length))))
+                    found.append(
+                        (key, _Runs(item, np.array([start]), length, min(minimum, length)))
+                    )
         yield from (run for key, run in found if len(holders[key]) <= self._template_items)
 
     @functools.cache  # noqa: B019 (lives as long as the index is built)

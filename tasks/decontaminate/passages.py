@@ -1,11 +1,11 @@
 """From runs of words that give a benchmark's item away to the passage that goes with them.
 
-As GPT-3's authors did (https://arxiv.org/abs/2005.14165, appendix C), a margin of 200 characters on both sides goes
-too, because answers stand beside a question, and so do pieces of under 200 characters that would be left between two
-passages or at an end of the text. Unlike theirs a passage holds the item's choices where they follow the question,
-however long they are, reaches to the ends of its first and last
-sentence (or line), and what is left stays one document, with a line feed (an empty line where the passage held
-one) for the passage.
+As GPT-3's authors did (https://arxiv.org/abs/2005.14165, appendix C), a margin of 200 characters on
+both sides goes too, because answers stand beside a question, and so do pieces of under 200
+characters that would be left between two passages or at an end of the text. Unlike theirs a passage
+holds the item's choices where they follow the question, however long they are, reaches to the ends
+of its first and last sentence (or line), and what is left stays one document, with a line feed (an
+empty line where the passage held one) for the passage.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 
 
 def end_of_choices(text: str, end: int, choices: Sequence[Hashes], reach: int) -> int:
-    """Where the last of an item's `choices` (words as hashes) ends that follows a question which ends at `end`.
+    """Where the last of an item's `choices` (words as hashes) ends that follows a question which
+    ends at `end`.
 
     They are looked for within `reach` characters; `end` where there is none.
     """
@@ -35,7 +36,9 @@ def end_of_choices(text: str, end: int, choices: Sequence[Hashes], reach: int) -
     last = 0
     for choice in choices:
         if 0 < len(choice) <= len(words):
-            found = np.flatnonzero(window_hashes(words, len(choice)) == window_hashes(choice, len(choice)))
+            found = np.flatnonzero(
+                window_hashes(words, len(choice)) == window_hashes(choice, len(choice))
+            )
             last = max(last, int(found[0]) + len(choice) if len(found) else 0)
     return end + int(word_spans(window)[1][last - 1]) if last else end
 

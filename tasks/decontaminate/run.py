@@ -1,4 +1,6 @@
-"""Write, beside every document, the benchmark items in it, the words that show them, and the passage around those."""
+"""Write, beside every document, the benchmark items in it, the words that show them, and the
+passage around those.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ OVERLAP_CHARACTERS = 200
 """How much of a run of common words is written down."""
 
 CHOICES_WITHIN = 200
-"""Characters that may stand between a question's last common word and its choices, beside the choices themselves."""
+"""Characters that may stand between a question's last common word and its choices, beside the
+choices themselves.
+"""
 
 MOST_HIT_ITEMS = 20
 
@@ -40,15 +44,21 @@ CONTAMINATED = pa.list_(
             ("item", pa.string()),
             ("overlap", pa.string()),  # the first run of common words, normalised
             ("words", pa.int32()),  # common words in all runs
-            ("start", pa.int64()),  # where the first run stands in the ingest text, in characters; null in the prompt
+            (
+                "start",
+                pa.int64(),
+            ),  # where the first run stands in the ingest text, in characters; null in the prompt
             ("end", pa.int64()),
         ]
     )
 )
-SCHEMA = pa.schema([("contaminated", CONTAMINATED), (edits.COLUMN, edits.EDITS), ("passage_share", pa.float64())])
-"""Per document: every item found in it, in the order of the recipe's benchmarks and their files (empty for none); the
-edits that take its passages; the share of the text that they take, 1.0 where the prompt has common words, which no edit
-reaches."""
+SCHEMA = pa.schema(
+    [("contaminated", CONTAMINATED), (edits.COLUMN, edits.EDITS), ("passage_share", pa.float64())]
+)
+"""Per document: every item found in it, in the order of the recipe's benchmarks and their files
+(empty for none); the edits that take its passages; the share of the text that they take, 1.0 where
+the prompt has common words, which no edit reaches.
+"""
 
 
 INDEX_FILE = "index.pickle"
@@ -63,19 +73,25 @@ class Search:
 
 
 def run(context: Context) -> Outcome:
-    """Inputs: documents, line_dedup. Pins: `against.<benchmark>.paths`. Writes columns of `SCHEMA`, row-aligned.
+    """Inputs: documents, line_dedup. Pins: `against.<benchmark>.paths`. Writes columns of `SCHEMA`,
+    row-aligned.
 
-    Text is read through the edits of line deduplication, because that is what select writes; a removed line may join
-    what it stood between. Offsets are those of the ingest text all the same. A document with a prompt is searched as a
-    whole, since a leaked item has its question there and its answer in the text; no edit reaches the prompt, so that
-    common words in it mark the whole document.
+    Text is read through the edits of line deduplication, because that is what select writes; a
+    removed line may join what it stood between. Offsets are those of the ingest text all the same.
+    A document with a prompt is searched as a whole, since a leaked item has its question there and
+    its answer in the text; no edit reaches the prompt, so that common words in it mark the whole
+    document.
     """
     parameters: DecontaminateParameters = context.parameters
     benchmarks = {
-        name: read_items(name, files, [Path(pin.path) for pin in context.pins.get(f"against.{name}.paths", ())])
+        name: read_items(
+            name, files, [Path(pin.path) for pin in context.pins.get(f"against.{name}.paths", ())]
+        )
         for name, files in parameters.against.items()
     }
-    index = build_index(benchmarks, parameters)  # seconds for a dozen benchmarks: once, here, and not by every worker
+    index = build_index(
+        benchmarks, parameters
+    )  # seconds for a dozen benchmarks: once, here, and not by every worker
     search = Search(context.scratch() / INDEX_FILE, parameters.passage_margin)
     replace_bytes(search.index, pickle.dumps(index, pickle.HIGHEST_PROTOCOL))
     items = {Path(part.name).stem: part for part in text_parts(context, ("text", "prompt"))}
@@ -91,7 +107,9 @@ def read_index(path: Path) -> ItemIndex:
 
 
 def decontaminate_part(search: Search, part: Part, shard: Shard) -> dict[str, Any]:
-    """Annotate one part; also returns how many documents each benchmark and each item was found in, and passages."""
+    """Annotate one part; also returns how many documents each benchmark and each item was found in,
+    and passages.
+    """
     index = read_index(search.index)
     documents: Counter[str] = Counter()
     items: Counter[int] = Counter()
@@ -99,11 +117,15 @@ def decontaminate_part(search: Search, part: Part, shard: Shard) -> dict[str, An
 
     def annotate_table(table: pa.Table) -> pa.Table:
         texts, prompts = table["text"].to_pylist(), table["prompt"].to_pylist()
-        found = index.grams.find([record(prompt, text) for prompt, text in zip(prompts, texts, strict=True)])
+        found = index.grams.find(
+            [record(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
+        )
         hit = [row for row, hits in enumerate(found) if hits]
         given: dict[int, list[edits.Edit]] = {row: [] for row in hit}
         if edits.COLUMN in table.column_names and hit:
-            given = dict(zip(hit, edits.rows_of(table[edits.COLUMN].take(pa.array(hit))), strict=True))
+            given = dict(
+                zip(hit, edits.rows_of(table[edits.COLUMN].take(pa.array(hit))), strict=True)
+            )
         contaminated: list[list[dict[str, Any]]] = [[] for _ in texts]
         taken: list[list[edits.Edit]] = [[] for _ in texts]
         shares = [0.0] * len(texts)
@@ -126,7 +148,11 @@ def decontaminate_part(search: Search, part: Part, shard: Shard) -> dict[str, An
             documents.update({entry["benchmark"] for entry in contaminated[row]} | {""})
             totals.update(passages=len(taken[row]))
         return pa.table(
-            [pa.array(contaminated, CONTAMINATED), edits.column_of(taken), pa.array(shares, pa.float64())],
+            [
+                pa.array(contaminated, CONTAMINATED),
+                edits.column_of(taken),
+                pa.array(shares, pa.float64()),
+            ],
             schema=SCHEMA,
         )
 
@@ -140,7 +166,8 @@ def decontaminate_part(search: Search, part: Part, shard: Shard) -> dict[str, An
 
 
 class Placed:
-    """A contaminated document's hits, as characters of its text, and the passages that they ask for.
+    """A contaminated document's hits, as characters of its text, and the passages that they ask
+    for.
 
     `choices`: for each hit, those of its item.
     """
@@ -158,12 +185,15 @@ class Placed:
         before = len(whole) - len(text)
         starts, ends = word_spans(whole)
         self._spans = [
-            [(int(starts[first]) - before, int(ends[end - 1]) - before) for first, end in hit.runs] for hit in hits
+            [(int(starts[first]) - before, int(ends[end - 1]) - before) for first, end in hit.runs]
+            for hit in hits
         ]
         self._alignment = alignment
         everything = [span for spans in self._spans for span in spans]
         asked = [
-            span for spans, given in zip(self._spans, choices, strict=True) for span in _printed(text, spans, given)
+            span
+            for spans, given in zip(self._spans, choices, strict=True)
+            for span in _printed(text, spans, given)
         ]
         removed = passages(text, asked, margin)
         prompted = any(start < 0 for start, _ in everything)
@@ -181,7 +211,9 @@ class Placed:
         return dict(zip(("start", "end"), self._alignment.span(start, end), strict=True))
 
 
-def _printed(text: str, spans: Sequence[tuple[int, int]], choices: Sequence[str]) -> Iterator[tuple[int, int]]:
+def _printed(
+    text: str, spans: Sequence[tuple[int, int]], choices: Sequence[str]
+) -> Iterator[tuple[int, int]]:
     """An item's spans that stand in the text, each to the end of the choices that follow it."""
     hashes = word_hashes(choices)
     reach = CHOICES_WITHIN + 2 * sum(map(len, choices))
@@ -213,7 +245,11 @@ def _statistics(index: ItemIndex, results: Sequence[dict[str, Any]]) -> dict[str
             for name in index.unmatchable
         },
         "most_hit": [
-            {"benchmark": index.items[owner].benchmark, "item": index.items[owner].id, "documents": count}
+            {
+                "benchmark": index.items[owner].benchmark,
+                "item": index.items[owner].id,
+                "documents": count,
+            }
             for owner, count in most
         ],
     }

@@ -12,14 +12,16 @@ from tasks.benchmarks.model import Benchmark, BenchmarkFiles
 
 
 class DecontaminateParameters(Parameters):
-    """`against`: name -> benchmark (prompts, shots and limits of a `Benchmark` are left out: all its items count).
+    """`against`: name -> benchmark (prompts, shots and limits of a `Benchmark` are left out: all
+    its items count).
 
-    `ngram` words or, for questions mostly in scripts without spaces, `character_ngram` characters in a row mark a
-    document. Shorter questions count as a whole from `minimum_words` or `minimum_characters` on; still shorter ones and
-    whole questions that are templates, count together with their choices. An n-gram in more than `template_items`
-    items of a benchmark is a template ("Which of the following is the best example of ...") and marks nothing.
-    `passage_margin`: where only the passage goes, characters on both sides of the common words, and of the choices that
-    follow them, that go too.
+    `ngram` words or, for questions mostly in scripts without spaces, `character_ngram` characters
+    in a row mark a document. Shorter questions count as a whole from `minimum_words` or
+    `minimum_characters` on; still shorter ones and whole questions that are templates, count
+    together with their choices. An n-gram in more than `template_items` items of a benchmark is a
+    template ("Which of the following is the best example of ...") and marks nothing.
+    `passage_margin`: where only the passage goes, characters on both sides of the common words, and
+    of the choices that follow them, that go too.
     """
 
     against: dict[str, BenchmarkFiles]
@@ -33,10 +35,15 @@ class DecontaminateParameters(Parameters):
     @pydantic.field_validator("against", mode="before")
     @classmethod
     def _files_only(cls, against: Any) -> Any:
-        """Leave out what only evaluation depends on, so that a changed prompt does not change the version."""
+        """Leave out what only evaluation depends on, so that a changed prompt does not change the
+        version.
+        """
         if not isinstance(against, Mapping):
             return against
-        return {name: item.files() if isinstance(item, Benchmark) else item for name, item in against.items()}
+        return {
+            name: item.files() if isinstance(item, Benchmark) else item
+            for name, item in against.items()
+        }
 
     @pydantic.model_validator(mode="after")
     def _minimum_within(self) -> Self:
@@ -45,7 +52,9 @@ class DecontaminateParameters(Parameters):
             ("characters", self.minimum_characters, self.character_ngram),
         ):
             if minimum > whole:
-                raise ValueError(f"minimum_{unit} is {minimum}, more than the n-gram's {whole}; lower it")
+                raise ValueError(
+                    f"minimum_{unit} is {minimum}, more than the n-gram's {whole}; lower it"
+                )
         return self
 
 

@@ -1,4 +1,5 @@
-"""Elect one batch of components: put its documents in order, run the election, keep what came of it.
+"""Elect one batch of components: put its documents in order, run the election, keep what came of
+it.
 
 Written to scratch, in a folder for each batch (h heads stand for g documents that go):
 
@@ -30,18 +31,28 @@ from tasks.dedup.segments import segments
 from tasks.dedup.signed import ID_BYTES, Part
 from tasks.dedup.similarity import Sets
 
-FATE = np.dtype([("number", "<u4"), ("head", "<u4"), ("similarity", "<f4"), ("exact", "?"), ("repeated", "?")])
-MEMBER = np.dtype([("number", "<u4"), ("similarity", "<f4"), ("exact", "?"), ("id", f"S{ID_BYTES}")])
-HEAD = np.dtype([("number", "<u4"), ("start", "<u8"), ("size", "<u4"), ("exact", "<u4"), ("id", f"S{ID_BYTES}")])
+FATE = np.dtype(
+    [("number", "<u4"), ("head", "<u4"), ("similarity", "<f4"), ("exact", "?"), ("repeated", "?")]
+)
+MEMBER = np.dtype(
+    [("number", "<u4"), ("similarity", "<f4"), ("exact", "?"), ("id", f"S{ID_BYTES}")]
+)
+HEAD = np.dtype(
+    [("number", "<u4"), ("start", "<u8"), ("size", "<u4"), ("exact", "<u4"), ("id", f"S{ID_BYTES}")]
+)
 
 
 @dataclass(frozen=True)
 class Places:
-    """What of the parts an election has to know: by part, where its numbers start and its crawl's place."""
+    """What of the parts an election has to know: by part, where its numbers start and its crawl's
+    place.
+    """
 
     starts: npt.NDArray[np.int64]
     orders: npt.NDArray[np.int64]
-    sources: npt.NDArray[np.int64]  # place in the sorted names of this run's sources, -1 for an earlier crawl
+    sources: npt.NDArray[
+        np.int64
+    ]  # place in the sorted names of this run's sources, -1 for an earlier crawl
 
     @classmethod
     def of(cls, parts: tuple[Part, ...]) -> Places:
@@ -54,7 +65,9 @@ class Places:
         )
 
     def part_of(self, numbers: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        """The part of every number; of empty parts at one place the last, which is the one with rows."""
+        """The part of every number; of empty parts at one place the last, which is the one with
+        rows.
+        """
         return np.searchsorted(self.starts, numbers, side="right") - 1
 
 
@@ -62,8 +75,8 @@ class Places:
 class BatchWork:
     """Elect batch `batch` of what `gather` and `deal_groups` left in `candidates` and `groups`.
 
-    `alone`: nothing else runs beside it, so that `memory` is all there is. Where more than `saturated` different texts
-    share a band's key, nothing is elected: a gate will stop the stage.
+    `alone`: nothing else runs beside it, so that `memory` is all there is. Where more than
+    `saturated` different texts share a band's key, nothing is elected: a gate will stop the stage.
     """
 
     batch: int
@@ -81,17 +94,22 @@ class BatchWork:
 
 
 def bytes_per_document(bands: int, prefer: int) -> int:
-    """Memory of one document of a batch, its shingles apart, which are mapped from a file and handed back."""
+    """Memory of one document of a batch, its shingles apart, which are mapped from a file and
+    handed back.
+    """
     return 3 * candidate_record(prefer).itemsize + 120 + 28 * bands
 
 
 def elect_batch(work: BatchWork, shard: Shard) -> dict[str, JSON]:
     """Elect, write the folder, and count for gates and statistics.
 
-    {"postponed": True} where it should be alone; nothing but "texts" and "examples" where a gate will stop the stage.
+    {"postponed": True} where it should be alone; nothing but "texts" and "examples" where a gate
+    will stop the stage.
     """
     folder = work.elected / str(work.batch)
-    staged = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}")  # an orphaned try may still write
+    staged = folder.with_name(
+        f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}"
+    )  # an orphaned try may still write
     staged.mkdir(parents=True)
     records, starts, values = _spill(work, staged / "shingles.bin")
     parts = work.places.part_of(records["number"])
@@ -131,12 +149,18 @@ def elect_batch(work: BatchWork, shard: Shard) -> dict[str, JSON]:
     }
 
 
-def _spill(work: BatchWork, file: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
-    """The batch's records, where their shingle sets start, and all sets in one memory-mapped file."""
+def _spill(
+    work: BatchWork, file: Path
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
+    """The batch's records, where their shingle sets start, and all sets in one memory-mapped
+    file.
+    """
     found = [np.empty(0, candidate_record(work.prefer))]
     with file.open("wb") as stream:
         for part in range(len(work.places.starts)):
-            for records, values in segments(work.candidates / str(part), work.batch, found[0].dtype):
+            for records, values in segments(
+                work.candidates / str(part), work.batch, found[0].dtype
+            ):
                 found.append(records)
                 stream.write(values.data)
     records = np.concatenate(found)
@@ -151,7 +175,9 @@ def _groups(work: BatchWork) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.
 
 
 def in_order(records: npt.NDArray[Any], crawls: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The order of election: crawl, preferences, id; where one record was given twice, its place among the inputs."""
+    """The order of election: crawl, preferences, id; where one record was given twice, its place
+    among the inputs.
+    """
     columns = [records["prefer"][:, at] for at in reversed(range(records["prefer"].shape[1]))]
     letters = np.ascontiguousarray(records["id"]).view(">u8").reshape(len(records), -1)
     words = [letters[:, at].astype(np.uint64) for at in reversed(range(letters.shape[1]))]
@@ -160,8 +186,12 @@ def in_order(records: npt.NDArray[Any], crawls: npt.NDArray[np.int64]) -> npt.ND
 
 
 def first_copies(text_hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-    """For every document the lowest rank with the same text hash; `text_hashes` has shape (documents, 2)."""
-    order = np.lexsort((text_hashes[:, 1], text_hashes[:, 0]))  # stable: ranks ascend within equal hashes
+    """For every document the lowest rank with the same text hash; `text_hashes` has shape
+    (documents, 2).
+    """
+    order = np.lexsort(
+        (text_hashes[:, 1], text_hashes[:, 0])
+    )  # stable: ranks ascend within equal hashes
     ascending = text_hashes[order]
     starts = np.ones(len(order), dtype=np.bool_)
     starts[1:] = (ascending[1:] != ascending[:-1]).any(axis=1)
@@ -229,7 +259,9 @@ def _write(
     for name in ("number", "id"):
         members[name] = records[name][gone]
     members["similarity"] = similarity[gone]
-    members["exact"] = (records["text_hash"][gone] == records["text_hash"][representative[gone]]).all(axis=1)
+    members["exact"] = (
+        records["text_hash"][gone] == records["text_hash"][representative[gone]]
+    ).all(axis=1)
     heads = np.zeros(len(standing), HEAD)
     for name in ("number", "id"):
         heads[name] = records[name][standing]
@@ -239,8 +271,14 @@ def _write(
     for name in ("number", "similarity", "exact"):
         fates[name] = members[name]
     fates["head"] = head
-    fates["repeated"] = (members["id"] == heads["id"][head]) & (heads["number"][head] < work.first_new)
-    for name, table in (("fates", fates[np.argsort(fates["number"])]), ("members", members), ("heads", heads)):
+    fates["repeated"] = (members["id"] == heads["id"][head]) & (
+        heads["number"][head] < work.first_new
+    )
+    for name, table in (
+        ("fates", fates[np.argsort(fates["number"])]),
+        ("members", members),
+        ("heads", heads),
+    ):
         np.save(folder / f"{name}.npy", table)
     sources = work.places.sources[parts[gone]]
     count = int(work.places.sources.max(initial=-1)) + 1
@@ -254,7 +292,9 @@ def _write(
 def _most_saturated(
     ranks: npt.NDArray[np.int32], groups: npt.NDArray[np.int32], numbers: npt.NDArray[np.uint32]
 ) -> tuple[int, list[int]]:
-    """The band key that most different texts share: how many, and the numbers of a few in order of rank."""
+    """The band key that most different texts share: how many, and the numbers of a few in order of
+    rank.
+    """
     if not len(groups):
         return 0, []
     sizes = np.bincount(groups)

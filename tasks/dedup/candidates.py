@@ -1,4 +1,6 @@
-"""What the election of a batch needs of its documents, dealt by batch: records and shingle sets, and groups."""
+"""What the election of a batch needs of its documents, dealt by batch: records and shingle sets,
+and groups.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def candidate_record(prefer: int) -> np.dtype[Any]:
 
 @dataclass(frozen=True)
 class GatherWork:
-    """Write the candidates of a part to `folder/<part number>`; `batches` is the file of `Batches.of`."""
+    """Write the candidates of a part to `folder/<part number>`; `batches` is the file of
+    `Batches.of`.
+    """
 
     part: Part
     folder: Path
@@ -70,7 +74,9 @@ def gather(work: GatherWork, shard: Shard) -> dict[str, JSON]:
 
 @dataclass(frozen=True)
 class DealWork:
-    """Write the groups of a partition, which `find_groups` left in `groups`, by batch to `folder/<partition>`."""
+    """Write the groups of a partition, which `find_groups` left in `groups`, by batch to
+    `folder/<partition>`.
+    """
 
     partition: int
     groups: Path
@@ -93,7 +99,9 @@ def deal_groups(work: DealWork, shard: Shard) -> dict[str, JSON]:
 
 
 def _runs(starts: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Indices of runs one after another: starts[0], ..., starts[0] + sizes[0] - 1, starts[1], ..."""
+    """Indices of runs one after another: starts[0], ..., starts[0] + sizes[0] - 1, starts[1],
+    ...
+    """
     first = np.cumsum(sizes) - sizes
     indices: npt.NDArray[np.int64] = np.arange(int(sizes.sum())) + np.repeat(starts - first, sizes)
     return indices

@@ -1,4 +1,6 @@
-"""Clusters: a document that stays and those it stands for. The table that people read, and how large they are."""
+"""Clusters: a document that stays and those it stands for. The table that people read, and how
+large they are.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,14 @@ BYTES_PER_CLUSTER = 130
 _ROWS_MEMBERS = 100_000
 """Members of one row group, about."""
 
-_MEMBER = pa.struct([("id", pa.string()), ("source", pa.string()), ("kind", pa.string()), ("similarity", pa.float32())])
+_MEMBER = pa.struct(
+    [
+        ("id", pa.string()),
+        ("source", pa.string()),
+        ("kind", pa.string()),
+        ("similarity", pa.float32()),
+    ]
+)
 SCHEMA = pa.schema(
     [
         ("representative", pa.string()),  # id of the document that stays
@@ -31,14 +40,19 @@ SCHEMA = pa.schema(
         ("size", pa.int64()),  # documents, the representative included
         ("exact", pa.int64()),  # members with the representative's normalised text
         ("near", pa.int64()),
-        ("members", pa.list_(_MEMBER)),  # documents that go, most preferred first, MOST_MEMBERS at most
+        (
+            "members",
+            pa.list_(_MEMBER),
+        ),  # documents that go, most preferred first, MOST_MEMBERS at most
     ]
 )
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """Clusters in order: the largest first, then by the representative's id. `heads` are records of `batch.HEAD`."""
+    """Clusters in order: the largest first, then by the representative's id. `heads` are records of
+    `batch.HEAD`.
+    """
 
     elected: Path
     parts: tuple[Part, ...]
@@ -82,8 +96,12 @@ class Clusters:
         for number in np.unique(batch).tolist():
             all_members = np.load(self.elected / str(number) / "members.npy", mmap_mode="r")
             here = np.flatnonzero(batch == number)
-            within = np.arange(int(sizes[here].sum())) - np.repeat(np.cumsum(sizes[here]) - sizes[here], sizes[here])
-            found = all_members[np.repeat(heads["start"][here].astype(np.int64), sizes[here]) + within]
+            within = np.arange(int(sizes[here].sum())) - np.repeat(
+                np.cumsum(sizes[here]) - sizes[here], sizes[here]
+            )
+            found = all_members[
+                np.repeat(heads["start"][here].astype(np.int64), sizes[here]) + within
+            ]
             members[np.repeat(offsets[:-1][here], sizes[here]) + within] = found
         columns = {
             "id": strings(members["id"]),
@@ -120,13 +138,22 @@ class Clusters:
         return rows[0] if rows else None
 
     def histogram(self) -> list[dict[str, int]]:
-        """Clusters by size, in bins from a power of two up to the next: {"from", "to", "clusters", "documents"}."""
+        """Clusters by size, in bins from a power of two up to the next: {"from", "to", "clusters",
+        "documents"}.
+        """
         sizes = self.sizes()
         bins: list[dict[str, int]] = []
         low = 2
         while low <= sizes.max(initial=0):
             inside = sizes[(sizes >= low) & (sizes < 2 * low)]
-            bins.append({"from": low, "to": 2 * low - 1, "clusters": len(inside), "documents": int(inside.sum())})
+            bins.append(
+                {
+                    "from": low,
+                    "to": 2 * low - 1,
+                    "clusters": len(inside),
+                    "documents": int(inside.sum()),
+                }
+            )
             low *= 2
         return bins
 
@@ -134,7 +161,9 @@ class Clusters:
 def strings(values: npt.NDArray[np.bytes_]) -> pa.Array:
     """Padded UTF-8 as an Arrow string array."""
     lengths = np.char.str_len(values)
-    letters = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), values.dtype.itemsize)
+    letters = (
+        np.ascontiguousarray(values).view(np.uint8).reshape(len(values), values.dtype.itemsize)
+    )
     data = letters[np.arange(values.dtype.itemsize) < lengths[:, None]]
     offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
     return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(data))

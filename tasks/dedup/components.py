@@ -1,7 +1,8 @@
 """Which documents can meet in the election, and how they are dealt into batches.
 
-Documents that share a group are joined (union-find over arrays, 8 bytes a document), so that components never interact
-and batches of components can be elected side by side. Documents without a group are elected already.
+Documents that share a group are joined (union-find over arrays, 8 bytes a document), so that
+components never interact and batches of components can be elected side by side. Documents without a
+group are elected already.
 
 Importing this module compiles the loops.
 """
@@ -25,14 +26,17 @@ Numbers = npt.NDArray[np.uint32]
 
 @dataclass(frozen=True)
 class Batches:
-    """`of[number]` is 1 + the batch of a document, 0 where it meets no other; `sizes[batch]` its documents."""
+    """`of[number]` is 1 + the batch of a document, 0 where it meets no other; `sizes[batch]` its
+    documents.
+    """
 
     of: Numbers
     sizes: npt.NDArray[np.int64]
 
 
 def join(documents: int, groups: Iterable[tuple[npt.NDArray[Any], Numbers]]) -> Numbers:
-    """The component of every document: the number of its first document. `groups`: (sizes, members one after another).
+    """The component of every document: the number of its first document. `groups`: (sizes, members
+    one after another).
 
     The result does not depend on the order of groups or members.
     """
@@ -43,7 +47,8 @@ def join(documents: int, groups: Iterable[tuple[npt.NDArray[Any], Numbers]]) -> 
 
 
 def deal(component: Numbers, most: int) -> Batches:
-    """Deal components of two and more, in order, into batches of up to `most` documents; a larger one goes alone.
+    """Deal components of two and more, in order, into batches of up to `most` documents; a larger
+    one goes alone.
 
     `component` is used up.
     """

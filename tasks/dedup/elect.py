@@ -1,18 +1,21 @@
 """Greedy election: which documents stay.
 
-Documents come in order of preference; a document's index here is its rank, 0 the most preferred. Definition:
+Documents come in order of preference; a document's index here is its rank, 0 the most preferred.
+Definition:
 
-    A document goes if and only if an already elected one either has the same text hash, or shares a band key with it
-    and has a Jaccard similarity of at least `verify` with it. The first such one in rank stands for it.
+    A document goes if and only if an already elected one either has the same text hash, or shares a
+    band key with it and has a Jaccard similarity of at least `verify` with it. The first such one
+    in rank stands for it.
 
-There is no transitive closure: A~B~C does not remove C unless C is itself similar to A. Settled documents (those of
-earlier crawls) are elected whatever they are similar to.
+There is no transitive closure: A~B~C does not remove C unless C is itself similar to A. Settled
+documents (those of earlier crawls) are elected whatever they are similar to.
 
-Copies of a text share hash, band keys and similarities, so that the caller leaves all but the first of each out.
-A group is the documents that share one band's key. Documents are compared with the elected ones of their groups only,
-so that a group of near duplicates costs one comparison a document. A group of many elected documents (thousands that
-share a template and little else) would cost a comparison for each pair; beyond `HOT` of them it is searched through an
-index instead (`tasks.dedup.prefixes`), which changes the work and not the result.
+Copies of a text share hash, band keys and similarities, so that the caller leaves all but the first
+of each out. A group is the documents that share one band's key. Documents are compared with the
+elected ones of their groups only, so that a group of near duplicates costs one comparison a
+document. A group of many elected documents (thousands that share a template and little else) would
+cost a comparison for each pair; beyond `HOT` of them it is searched through an index instead
+(`tasks.dedup.prefixes`), which changes the work and not the result.
 
 Importing this module compiles the loops.
 """
@@ -58,7 +61,8 @@ _AT, _TOUCHED, _COMPARED, _VERIFIED = range(4)  # places in `state`
 class Candidates:
     """Documents in order of rank, with n documents and m memberships; `sets` are their shingles.
 
-    `groups[group_starts[r]:group_starts[r + 1]]` are the numbers, ascending, of the groups that r belongs to.
+    `groups[group_starts[r]:group_starts[r + 1]]` are the numbers, ascending, of the groups that r
+    belongs to.
     """
 
     sets: Sets
@@ -69,10 +73,11 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Election:
-    """`representative[r]` is the rank of the document that stands for r, r itself where r is elected.
+    """`representative[r]` is the rank of the document that stands for r, r itself where r is
+    elected.
 
-    `similarity[r]` is the Jaccard similarity to it, 1 for r itself. Counts: pairs whose shingles were compared, pairs
-    that reached `verify`, documents that were put into the index.
+    `similarity[r]` is the Jaccard similarity to it, 1 for r itself. Counts: pairs whose shingles
+    were compared, pairs that reached `verify`, documents that were put into the index.
     """
 
     representative: Ranks
@@ -83,7 +88,8 @@ class Election:
 
 
 class _Groups(NamedTuple):
-    """Who is in which group, and who of them is elected: `lists[list_starts[g]:list_starts[g] + counts[g]]`, ascending.
+    """Who is in which group, and who of them is elected: `lists[list_starts[g]:list_starts[g] +
+    counts[g]]`, ascending.
 
     `indexed[g]` of them are in the index.
     """
@@ -106,12 +112,15 @@ class _Found(NamedTuple):
 
 
 def elect(candidates: Candidates, verify: float, memory: int = 1 << 62, hot: int = HOT) -> Election:
-    """Elect among documents (see the module's docstring); `memory` bounds the index of hot groups, in bytes.
+    """Elect among documents (see the module's docstring); `memory` bounds the index of hot groups,
+    in bytes.
 
     Raises `IndexTooLarge`.
     """
     values = candidates.sets.values.view()
-    values.flags.writeable = False  # as a file mapped for reading is; the loops are compiled for one kind
+    values.flags.writeable = (
+        False  # as a file mapped for reading is; the loops are compiled for one kind
+    )
     sets = candidates.sets._replace(values=values)
     documents = len(sets.sizes)
     sizes = np.bincount(candidates.groups, minlength=1)
@@ -126,18 +135,29 @@ def elect(candidates: Candidates, verify: float, memory: int = 1 << 62, hot: int
     )
     state = np.zeros(4, np.int64)
     found = _Found(
-        np.arange(documents, dtype=np.int32), np.ones(documents, np.float32), np.zeros(documents, np.int32), state
+        np.arange(documents, dtype=np.int32),
+        np.ones(documents, np.float32),
+        np.zeros(documents, np.int32),
+        state,
     )
     index = empty_index(sets, _members(candidates, sizes > hot))
     most = TOUCHED_BYTES // sets.values.itemsize
-    while (ended := _elect(sets, groups, candidates.settled, verify, hot, index, found, most)) != _DONE:
+    while (
+        ended := _elect(sets, groups, candidates.settled, verify, hot, index, found, most)
+    ) != _DONE:
         if ended == _READ:
             release(sets.values)
         else:
             index = grown(index, sets, memory)
     release(sets.values)
     indexed = int(np.count_nonzero(index.row))
-    return Election(found.representative, found.similarity, int(state[_COMPARED]), int(state[_VERIFIED]), indexed)
+    return Election(
+        found.representative,
+        found.similarity,
+        int(state[_COMPARED]),
+        int(state[_VERIFIED]),
+        indexed,
+    )
 
 
 def _members(candidates: Candidates, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
@@ -168,7 +188,9 @@ def _share_group(groups: Any, one: Any, two: Any) -> Any:
 
 @compiled(types.boolean(SETS, types.int64, types.int64, types.float64, _FOUND))
 def _stands_for(sets: Any, rank: Any, other: Any, verify: Any, found: Any) -> Any:
-    """Compare a document with one before it, which stands for it from here on where they are similar."""
+    """Compare a document with one before it, which stands for it from here on where they are
+    similar.
+    """
     found.state[_COMPARED] += 1
     found.state[_TOUCHED] += sets.sizes[rank] + sets.sizes[other]
     similarity = jaccard(sets, rank, other, verify)
@@ -182,7 +204,9 @@ def _stands_for(sets: Any, rank: Any, other: Any, verify: Any, found: Any) -> An
 
 @compiled(types.void(SETS, types.int64, _GROUPS, types.int64, types.float64, _FOUND))
 def _search_group(sets: Any, rank: Any, groups: Any, group: Any, verify: Any, found: Any) -> None:
-    """Compare a document with the elected ones of a group, up to the first that is similar or the one known."""
+    """Compare a document with the elected ones of a group, up to the first that is similar or the
+    one known.
+    """
     for at in range(groups.list_starts[group], groups.list_starts[group] + groups.counts[group]):
         other = groups.lists[at]
         if other >= found.representative[rank]:
@@ -221,7 +245,9 @@ def _search_index(sets: Any, rank: Any, groups: Any, verify: Any, index: Any, fo
                         min(size - at, sets.sizes[other] - index.entries[entry, POSITION]) >= needed
                         and _share_group(groups, rank, other)
                         and within(
-                            index.bitmaps[0], index.bitmaps[index.row[other]], size + sets.sizes[other] - 2 * needed
+                            index.bitmaps[0],
+                            index.bitmaps[index.row[other]],
+                            size + sets.sizes[other] - 2 * needed,
                         )
                     ):
                         _stands_for(sets, rank, other, verify, found)
@@ -234,7 +260,14 @@ def _search_index(sets: Any, rank: Any, groups: Any, verify: Any, index: Any, fo
     )
 )  # fmt: skip
 def _elect(
-    sets: Any, groups: Any, settled: Any, verify: Any, hot: Any, index: Any, found: Any, most_touched: Any
+    sets: Any,
+    groups: Any,
+    settled: Any,
+    verify: Any,
+    hot: Any,
+    index: Any,
+    found: Any,
+    most_touched: Any,
 ) -> Any:
     """Go on from document `state[_AT]`; returns why it stopped."""
     found.state[_TOUCHED] = 0

@@ -19,7 +19,9 @@ from tasks.dedup.signed import ID_BYTES, Part, eligible_rows
 from tasks.documents.ledger import Ledger
 from tasks.documents.schema import COMPRESSION
 
-SCHEMA = pa.schema([("duplicate_of", pa.string()), ("similarity", pa.float32()), ("kind", pa.string())])
+SCHEMA = pa.schema(
+    [("duplicate_of", pa.string()), ("similarity", pa.float32()), ("kind", pa.string())]
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,11 @@ def write_fates(work: FateWork, shard: Shard) -> dict[str, JSON]:
     part = work.part
     fates, heads = _fates(work)
     order = np.argsort(fates["number"])
-    rows, fates, heads = fates["number"][order].astype(np.int64) - part.start, fates[order], heads[order]
+    rows, fates, heads = (
+        fates["number"][order].astype(np.int64) - part.start,
+        fates[order],
+        heads[order],
+    )
     kept = np.ones(part.rows, np.bool_)
     kept[rows] = False
     similarity = np.zeros(part.rows, np.float32)
@@ -45,7 +51,10 @@ def write_fates(work: FateWork, shard: Shard) -> dict[str, JSON]:
     place[rows] = np.arange(len(rows))
     kind = pa.array(np.where(fates["exact"], "exact", "near"), pa.string())
     index = pa.array(place, mask=kept)
-    table = pa.table([strings(heads).take(index), pa.array(similarity, mask=kept), kind.take(index)], schema=SCHEMA)
+    table = pa.table(
+        [strings(heads).take(index), pa.array(similarity, mask=kept), kind.take(index)],
+        schema=SCHEMA,
+    )
     with shard.create(f"{part.source}/{part.name}") as path:
         pq.write_table(table, path, compression=COMPRESSION)
     return {"ledger": _ledger(part, table["kind"]).to_json()}
@@ -77,7 +86,11 @@ def _ledger(part: Part, kind: pa.ChunkedArray) -> Ledger:
         }
     )
     ledger = Ledger()
-    for row in table.group_by(["language", "kind"]).aggregate([("bytes", "sum"), ("bytes", "count")]).to_pylist():
+    for row in (
+        table.group_by(["language", "kind"])
+        .aggregate([("bytes", "sum"), ("bytes", "count")])
+        .to_pylist()
+    ):
         amounts = {"documents": row["bytes_count"], "bytes": row["bytes_sum"]}
         ledger.add(part.source, row["language"], "read", **amounts)
         if row["kind"] is None:

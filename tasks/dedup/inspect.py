@@ -31,17 +31,20 @@ Mark = Literal["same", "removed", "added"]
 
 
 class Piece(NamedTuple):
-    """A run of text that both have (`same`), only the kept (`removed`) or only the one that went (`added`) has."""
+    """A run of text that both have (`same`), only the kept (`removed`) or only the one that went
+    (`added`) has.
+    """
 
     mark: Mark
     text: str
 
 
 def find_cluster(clusters: Path, wanted: str) -> dict[str, Any]:
-    """The row of clusters.parquet that `wanted` names: a rank (1 or #1 is the largest), or the beginning of an id.
+    """The row of clusters.parquet that `wanted` names: a rank (1 or #1 is the largest), or the
+    beginning of an id.
 
-    The id may be the representative's or a listed member's. Reads a row group at a time. `StageError` where there is no
-    such cluster, or several.
+    The id may be the representative's or a listed member's. Reads a row group at a time.
+    `StageError` where there is no such cluster, or several.
     """
     reader = pq.ParquetFile(clusters)
     if rank := _RANK.fullmatch(wanted):
@@ -49,16 +52,21 @@ def find_cluster(clusters: Path, wanted: str) -> dict[str, Any]:
         if found := list(_rows(reader, [number - 1])):
             return found[0]
         if wanted.startswith("#"):
-            raise StageError(f"there is no cluster {wanted}: {clusters} has {reader.metadata.num_rows:,}")
+            raise StageError(
+                f"there is no cluster {wanted}: {clusters} has {reader.metadata.num_rows:,}"
+            )
     exact, begins = _matches(reader, wanted)
     rows = exact or begins
     if len(rows) > 1:
         ids = ", ".join(row["representative"] for row in _rows(reader, rows[:5]))
-        raise StageError(f"{wanted!r} begins the ids of {len(rows):,} clusters ({ids} ...): give more of the id")
+        raise StageError(
+            f"{wanted!r} begins the ids of {len(rows):,} clusters ({ids} ...): give more of the id"
+        )
     if not rows:
         raise StageError(
-            f"no cluster has a document {wanted!r}: it was kept for itself alone, was not eligible, or is not "
-            f"among the members listed; {clusters} has {reader.metadata.num_rows:,} clusters, #1 is the largest"
+            f"no cluster has a document {wanted!r}: it was kept for itself alone, was not "
+            f"eligible, or is not among the members listed; {clusters} has "
+            f"{reader.metadata.num_rows:,} clusters, #1 is the largest"
         )
     return next(_rows(reader, rows))
 
@@ -76,9 +84,14 @@ def _matches(reader: pq.ParquetFile, wanted: str) -> tuple[list[int], list[int]]
             (table["representative"].combine_chunks(), None),
             (member_ids, pc.list_parent_indices(members)),
         ):
-            for mask, found in ((pc.equal(ids, wanted), exact), (pc.starts_with(ids, wanted), begins)):
+            for mask, found in (
+                (pc.equal(ids, wanted), exact),
+                (pc.starts_with(ids, wanted), begins),
+            ):
                 at = pc.indices_nonzero(mask)
-                found.update(start + row for row in (at if rows is None else rows.take(at)).to_pylist())
+                found.update(
+                    start + row for row in (at if rows is None else rows.take(at)).to_pylist()
+                )
         start += table.num_rows
     return sorted(exact), sorted(begins)
 
@@ -94,11 +107,14 @@ def _rows(reader: pq.ParquetFile, numbers: Sequence[int]) -> Iterator[dict[str, 
         start = end
 
 
-def read_documents(documents: Iterable[tuple[Artifact, Artifact | None]], ids: Iterable[str]) -> dict[str, str]:
-    """Id -> record (prompt and text) of the documents that are there; reads the text of those row groups only.
+def read_documents(
+    documents: Iterable[tuple[Artifact, Artifact | None]], ids: Iterable[str]
+) -> dict[str, str]:
+    """Id -> record (prompt and text) of the documents that are there; reads the text of those row
+    groups only.
 
-    Each artifact comes with the line_dedup artifact whose edits signatures were computed through, if any: the text is
-    what was compared, not the lines that stand all over a source.
+    Each artifact comes with the line_dedup artifact whose edits signatures were computed through,
+    if any: the text is what was compared, not the lines that stand all over a source.
     """
     wanted = pa.array(sorted(set(ids)), pa.string())
     found: dict[str, str] = {}
@@ -113,24 +129,34 @@ def read_documents(documents: Iterable[tuple[Artifact, Artifact | None]], ids: I
                 if len(at):
                     table = reader.read_row_group(group, columns=["text", PROMPT]).take(at)
                     if edited_by is not None:
-                        beside = pq.ParquetFile(edited_by.path(name)).read_row_group(group, columns=[edits.COLUMN])
-                        table = through_edits(table.append_column(edits.COLUMN, beside[edits.COLUMN].take(at)))[0]
-                    found |= dict(zip(here.take(at).to_pylist(), records(table).to_pylist(), strict=True))
+                        beside = pq.ParquetFile(edited_by.path(name)).read_row_group(
+                            group, columns=[edits.COLUMN]
+                        )
+                        table = through_edits(
+                            table.append_column(edits.COLUMN, beside[edits.COLUMN].take(at))
+                        )[0]
+                    found |= dict(
+                        zip(here.take(at).to_pylist(), records(table).to_pylist(), strict=True)
+                    )
     return found
 
 
 def diff_pieces(kept: str, removed: str, most: int = MOST_PIECES) -> list[Piece]:
     """What two texts differ in, by words and blanks, or by characters where a script has no blanks.
 
-    The pieces marked `same` and `removed` make up the kept text, `same` and `added` the one that went, up to the first
-    `most` pieces of each.
+    The pieces marked `same` and `removed` make up the kept text, `same` and `added` the one that
+    went, up to the first `most` pieces of each.
     """
     one, two = (
-        [match[0] for _, match in zip(range(most), _PIECE.finditer(text), strict=False)] for text in (kept, removed)
+        [match[0] for _, match in zip(range(most), _PIECE.finditer(text), strict=False)]
+        for text in (kept, removed)
     )
     pieces: list[Piece] = []
-    # Beyond some thousand pieces frequent ones (blanks) find no matches of their own: their pairs would be too many.
-    matcher = difflib.SequenceMatcher(None, one, two, autojunk=max(len(one), len(two)) > _FEW_PIECES)
+    # Beyond some thousand pieces frequent ones (blanks) find no matches of their own: their pairs
+    # would be too many.
+    matcher = difflib.SequenceMatcher(
+        None, one, two, autojunk=max(len(one), len(two)) > _FEW_PIECES
+    )
     for kind, a, b, c, d in matcher.get_opcodes():
         if kind == "equal":
             pieces.append(Piece("same", "".join(one[a:b])))
@@ -143,7 +169,9 @@ def diff_pieces(kept: str, removed: str, most: int = MOST_PIECES) -> list[Piece]
 
 
 def diff_lines(kept: str, removed: str, most: int = MOST_PIECES) -> list[str]:
-    """`diff_pieces` for a terminal: [-only in the kept text-] and {+only in the other+}, long equal runs shortened."""
+    """`diff_pieces` for a terminal: [-only in the kept text-] and {+only in the other+}, long equal
+    runs shortened.
+    """
     pieces = diff_pieces(kept, removed, most)
     shown = []
     for number, (mark, text) in enumerate(pieces):
@@ -156,10 +184,14 @@ def diff_lines(kept: str, removed: str, most: int = MOST_PIECES) -> list[str]:
     lines = "".join(shown).splitlines()
     for name, text in (("kept", kept), ("removed", removed)):
         read = sum(
-            len(piece.text) for piece in pieces if piece.mark in ("same", "removed" if name == "kept" else "added")
+            len(piece.text)
+            for piece in pieces
+            if piece.mark in ("same", "removed" if name == "kept" else "added")
         )
         if read < len(text):
-            lines.append(f"(the last {len(text) - read:,} characters of the {name} text were not compared)")
+            lines.append(
+                f"(the last {len(text) - read:,} characters of the {name} text were not compared)"
+            )
     return lines
 
 

@@ -1,8 +1,9 @@
-"""Band keys and the groups of documents that share one: sorted in partitions of the keys, through files.
+"""Band keys and the groups of documents that share one: sorted in partitions of the keys, through
+files.
 
-A key is 64 bits of a band's MinHash values and the band's number; the text hash is treated as one more band. The last
-bit of a key tells the two apart. Two bands, or two texts, that differ have equal keys once in 2**63 pairs; that makes a
-pair of documents be looked at, never go.
+A key is 64 bits of a band's MinHash values and the band's number; the text hash is treated as one
+more band. The last bit of a key tells the two apart. Two bands, or two texts, that differ have
+equal keys once in 2**63 pairs; that makes a pair of documents be looked at, never go.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ _SHIFT = np.uint64(33)
 
 
 def band_keys(signatures: npt.NDArray[np.uint64], bands: int, rows: int) -> npt.NDArray[np.uint64]:
-    """One even 64-bit key per band, shape (documents, bands); `signatures` has shape (documents, bands * rows)."""
+    """One even 64-bit key per band, shape (documents, bands); `signatures` has shape (documents,
+    bands * rows).
+    """
     values = signatures.reshape(len(signatures), bands, rows)
     keys = np.tile(np.arange(bands, dtype=np.uint64), (len(signatures), 1))
     for row in range(rows):  # a chain of MurmurHash3's mixer
@@ -71,7 +74,9 @@ def write_keys(work: KeyWork, shard: Shard) -> dict[str, JSON]:
             records["key"][: len(numbers)] = text_keys(block.text_hashes)
             records["number"][: len(numbers)] = numbers
             records["key"][len(numbers) :] = keys.reshape(-1)
-            records["number"][len(numbers) :] = np.repeat(numbers[block.shingled], work.signing.bands)
+            records["number"][len(numbers) :] = np.repeat(
+                numbers[block.shingled], work.signing.bands
+            )
             partition = partition_of(records["key"], work.partitions)
             order = np.argsort(partition, kind="stable")
             writer.append(partition[order], records[order])
@@ -82,14 +87,20 @@ def write_keys(work: KeyWork, shard: Shard) -> dict[str, JSON]:
 def partition_of(keys: npt.NDArray[np.uint64], partitions: int) -> npt.NDArray[np.uint16]:
     """The partition of every key: its first bits."""
     shift = 64 - (partitions - 1).bit_length()
-    return (keys >> np.uint64(shift)).astype(np.uint16) if shift < 64 else np.zeros(len(keys), np.uint16)
+    return (
+        (keys >> np.uint64(shift)).astype(np.uint16)
+        if shift < 64
+        else np.zeros(len(keys), np.uint16)
+    )
 
 
 @dataclass(frozen=True)
 class GroupWork:
-    """Find the groups of one partition of the keys of `parts` parts; write them to `groups/<partition>`.
+    """Find the groups of one partition of the keys of `parts` parts; write them to
+    `groups/<partition>`.
 
-    Documents below `first_new` are of earlier crawls; groups of nothing else need no work and are left out.
+    Documents below `first_new` are of earlier crawls; groups of nothing else need no work and are
+    left out.
     """
 
     keys: Path
@@ -103,11 +114,13 @@ class GroupWork:
 def find_groups(work: GroupWork, shard: Shard) -> dict[str, JSON]:
     """Write the groups of two and more: their sizes as records, their documents as values."""
     folders = [work.keys / str(part) for part in range(work.parts)]
-    if (needed := GROUPING_BYTES * sum(count(folder, work.partition) for folder in folders)) > work.memory:
+    if (
+        needed := GROUPING_BYTES * sum(count(folder, work.partition) for folder in folders)
+    ) > work.memory:
         raise StageError(
-            f"dedup.memory leaves a worker {work.memory / 1e6:,.0f} MB, but so many documents agree in one band that "
-            f"sorting their keys needs {needed / 1e6:,.0f} MB: raise dedup.memory by a factor of "
-            f"{needed / work.memory:.1f}, or take fewer workers"
+            f"dedup.memory leaves a worker {work.memory / 1e6:,.0f} MB, but so many documents "
+            f"agree in one band that sorting their keys needs {needed / 1e6:,.0f} MB: raise "
+            f"dedup.memory by a factor of {needed / work.memory:.1f}, or take fewer workers"
         )
     records = gathered(folders, work.partition, KEY_RECORD)
     keys, numbers = records["key"].copy(), records["number"].copy()
@@ -118,7 +131,9 @@ def find_groups(work: GroupWork, shard: Shard) -> dict[str, JSON]:
         for bucket, chosen in ((TEXTS, ~bands), (BANDS, bands)):
             groups = np.zeros(int(chosen.sum()), GROUP_RECORD)
             groups["size"] = sizes["size"][chosen]
-            writer.append(np.full(len(groups), bucket), groups, members[np.repeat(chosen, sizes["size"])])
+            writer.append(
+                np.full(len(groups), bucket), groups, members[np.repeat(chosen, sizes["size"])]
+            )
     return {"groups": int(bands.sum()), "memberships": int(sizes["size"][bands].sum())}
 
 
@@ -128,7 +143,9 @@ _SIZES = np.dtype([("size", np.int64), ("bands", np.bool_)])
 def groups_of(
     keys: npt.NDArray[np.uint64], numbers: npt.NDArray[np.uint32], first_new: int
 ) -> tuple[npt.NDArray[np.void], npt.NDArray[np.uint32]]:
-    """Groups by ascending key: (size, whether a band's) of each, and the numbers of their members one after another."""
+    """Groups by ascending key: (size, whether a band's) of each, and the numbers of their members
+    one after another.
+    """
     order = np.argsort(keys)
     keys, numbers = keys[order], numbers[order]
     if not len(keys):

@@ -1,15 +1,18 @@
 """The index that a group of many elected documents is searched through: exact prefix filtering.
 
-Bayardo et al., "Scaling up all pairs similarity search", WWW 2007; Xiao et al., "Efficient similarity joins for near
-duplicate detection", WWW 2008:
+Bayardo et al., "Scaling up all pairs similarity search", WWW 2007; Xiao et al., "Efficient
+similarity joins for near duplicate detection", WWW 2008:
 
-- Shingles are put in one order, the rare ones first. Two sets x and y with a Jaccard similarity of t or more have
-  t|x| shingles in common, hence one of the first |x| - ceil(t|x|) + 1 of x, which is also in that prefix of y.
-- Where their first common shingle is the i-th of x and the j-th of y (from 0), they have at most min(|x| - i, |y| - j)
-  in common, and t / (1 + t) (|x| + |y|) are needed. Template text comes last in the order, so that pairs which share
-  nothing else end here, and entries are kept apart by size, so that most of them are never looked at.
-- Pairs that share most of a template, each without some lines of its own choice, pass these bounds. Their bitmaps
-  (`tasks.dedup.similarity`) tell most of them apart at a tenth of the price of a comparison.
+- Shingles are put in one order, the rare ones first. Two sets x and y with a Jaccard similarity of
+  t or more have t|x| shingles in common, hence one of the first |x| - ceil(t|x|) + 1 of x, which is
+  also in that prefix of y.
+- Where their first common shingle is the i-th of x and the j-th of y (from 0), they have at most
+  min(|x| - i, |y| - j) in common, and t / (1 + t) (|x| + |y|) are needed. Template text comes last
+  in the order, so that pairs which share nothing else end here, and entries are kept apart by size,
+  so that most of them are never looked at.
+- Pairs that share most of a template, each without some lines of its own choice, pass these bounds.
+  Their bitmaps (`tasks.dedup.similarity`) tell most of them apart at a tenth of the price of a
+  comparison.
 
 Importing this module compiles the loops.
 """
@@ -34,7 +37,9 @@ _FREQUENCY_SLOTS = 1 << 20
 _FIRST_CAPACITY = 1 << 14
 _FIRST_BITMAPS = 1 << 8
 NEXT, DOCUMENT, SHINGLE, POSITION = range(4)
-"""Columns of an entry: the next one of its chain, and what it says. Side by side: a visit costs one cache miss."""
+"""Columns of an entry: the next one of its chain, and what it says. Side by side: a visit costs one
+cache miss.
+"""
 _ENTRY_BYTES = 4 * 4
 _MOST_ENTRIES = 2**31 - 1
 """What `Index.heads` can number: 34 GB of entries."""
@@ -45,7 +50,9 @@ class IndexTooLarge(StageError):
 
 
 class Index(NamedTuple):
-    """Chains of entries by hash of (shingle, size class): the prefixes of the elected documents of hot groups."""
+    """Chains of entries by hash of (shingle, size class): the prefixes of the elected documents of
+    hot groups.
+    """
 
     heads: npt.NDArray[np.int32]  # (slots,): the chain's first entry, -1 for none
     entries: npt.NDArray[
@@ -53,14 +60,20 @@ class Index(NamedTuple):
     ]  # (entries, 4); a shingle as the int32 of its bits, positions as the document has them
     bitmaps: npt.NDArray[np.uint64]  # (rows, words); row 0 is of the document that searches
     row: npt.NDArray[np.int32]  # (documents,): its row of `bitmaps`, 0 where it is not in the index
-    frequency: npt.NDArray[np.uint16]  # (slots of another kind,): occurrences of shingles, which order them
-    ordered: npt.NDArray[np.uint64]  # (largest set,): the set in work, in order; the lower 32 bits are the shingle
+    frequency: npt.NDArray[
+        np.uint16
+    ]  # (slots of another kind,): occurrences of shingles, which order them
+    ordered: npt.NDArray[
+        np.uint64
+    ]  # (largest set,): the set in work, in order; the lower 32 bits are the shingle
     used: npt.NDArray[np.int64]  # (2,): entries, rows of `bitmaps`
 
 
 _INT64, _INT32, _UINT64 = types.int64[::1], types.int32[::1], types.uint64[::1]
 _UINT16 = types.uint16[::1]
-INDEX = types.NamedTuple((_INT32, types.int32[:, ::1], types.uint64[:, ::1], _INT32, _UINT16, _UINT64, _INT64), Index)
+INDEX = types.NamedTuple(
+    (_INT32, types.int32[:, ::1], types.uint64[:, ::1], _INT32, _UINT16, _UINT64, _INT64), Index
+)
 _ENTRIES, _ROWS = range(2)  # places in `used`
 
 
@@ -91,8 +104,8 @@ def grown(index: Index, sets: Sets, memory: int) -> Index:
     if entries + largest > capacity:
         if entries + largest > _MOST_ENTRIES:
             raise IndexTooLarge(
-                f"a group of documents that share a template needs more than {_MOST_ENTRIES:,} entries in its index; "
-                "raise dedup.rows so that fewer share a band"
+                f"a group of documents that share a template needs more than {_MOST_ENTRIES:,} "
+                "entries in its index; raise dedup.rows so that fewer share a band"
             )
         capacity = min(2 * capacity + largest, _MOST_ENTRIES)
         needed += _ENTRY_BYTES * capacity + 4 * _slots(capacity)
@@ -101,9 +114,9 @@ def grown(index: Index, sets: Sets, memory: int) -> Index:
         needed += 8 * room * index.bitmaps.shape[1]
     if needed > memory:
         raise IndexTooLarge(
-            f"dedup.memory leaves {memory / 1e6:,.0f} MB for a group of documents that share a template, which "
-            f"needs {needed / 1e6:,.0f} MB; raise dedup.memory by as much, or raise dedup.rows so that fewer share "
-            "a band"
+            f"dedup.memory leaves {memory / 1e6:,.0f} MB for a group of documents that share a "
+            f"template, which needs {needed / 1e6:,.0f} MB; raise dedup.memory by as much, or "
+            "raise dedup.rows so that fewer share a band"
         )
     if room > len(index.bitmaps):
         index = index._replace(bitmaps=_longer(index.bitmaps, room))
@@ -139,7 +152,8 @@ def _slots(capacity: int) -> int:
 def _frequencies(sets: Sets, ranks: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
     """Occurrences of shingles by slot, over the sets `ranks`; all 0 where there is none.
 
-    Shingles share slots and counts stop at 65,535: any order of shingles is right, this one is quick.
+    Shingles share slots and counts stop at 65,535: any order of shingles is right, this one is
+    quick.
     """
     if not len(ranks):
         return np.zeros(1, np.uint16)
@@ -178,7 +192,9 @@ def size_class(size: Any) -> Any:
 @compiled(types.int64(types.uint32, types.int64, types.int64))
 def slot_of(shingle: Any, of_class: Any, slots: Any) -> Any:
     """The place in `heads` of the entries for a shingle in sets of a size class."""
-    word = (np.uint64(shingle) ^ (np.uint64(of_class) << np.uint64(40))) * np.uint64(0x9E3779B97F4A7C15)
+    word = (np.uint64(shingle) ^ (np.uint64(of_class) << np.uint64(40))) * np.uint64(
+        0x9E3779B97F4A7C15
+    )
     return np.int64((word ^ (word >> np.uint64(29))) & np.uint64(slots - 1))
 
 
@@ -195,13 +211,17 @@ def put_in_order(sets: Any, rank: Any, index: Any) -> None:
     mask = np.uint32(index.frequency.shape[0] - 1)
     for at in range(size):
         shingle = sets.values[sets.starts[rank] + at]
-        index.ordered[at] = np.uint64(index.frequency[shingle & mask]) << np.uint64(32) | np.uint64(shingle)
+        index.ordered[at] = np.uint64(index.frequency[shingle & mask]) << np.uint64(32) | np.uint64(
+            shingle
+        )
     index.ordered[:size].sort()
 
 
 @compiled(types.boolean(SETS, types.int64, types.float64, INDEX))
 def add(sets: Any, rank: Any, verify: Any, index: Any) -> Any:
-    """Put the prefix and the bitmap of a document into the index; False where there is no room: let it be `grown`."""
+    """Put the prefix and the bitmap of a document into the index; False where there is no room: let
+    it be `grown`.
+    """
     wanted = prefix(sets.sizes[rank], verify)
     used, row = index.used[_ENTRIES], index.used[_ROWS]
     if used + wanted > index.entries.shape[0] or row == index.bitmaps.shape[0]:

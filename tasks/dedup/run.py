@@ -1,12 +1,14 @@
-"""Deduplicate all sources: group by band keys, elect in batches, check the gates, write what became of every row.
+"""Deduplicate all sources: group by band keys, elect in batches, check the gates, write what became
+of every row.
 
-data/<source>/part-*.parquet  row-aligned with the documents: duplicate_of (id of the document that stays, perhaps of an
-                              earlier crawl; null where kept or not eligible), similarity (Jaccard to it), kind
-                              ("exact", "near" or null)
+data/<source>/part-*.parquet  row-aligned with the documents: duplicate_of (id of the document that
+stays, perhaps of an
+                              earlier crawl; null where kept or not eligible), similarity (Jaccard
+                              to it), kind ("exact", "near" or null)
 data/clusters.parquet         one row a cluster of two and more, see tasks.dedup.clusters.SCHEMA
 
-Steps exchange files in scratch, whose layout depends on the inputs and on the memory a worker may take, never on what
-comes out; see docs/dedup.md.
+Steps exchange files in scratch, whose layout depends on the inputs and on the memory a worker may
+take, never on what comes out; see docs/dedup.md.
 """
 
 from __future__ import annotations
@@ -62,7 +64,8 @@ _SMALLEST_BATCH, _WANTED_BATCHES = 1 << 14, 16
 class Plan:
     """How the work is cut: `partitions` of the keys, and up to `batch` documents to elect at once.
 
-    `folder` in scratch and `key` before the keys of maps name the layout, so that a rerun with another one starts anew.
+    `folder` in scratch and `key` before the keys of maps name the layout, so that a rerun with
+    another one starts anew.
     """
 
     parts: tuple[Part, ...]
@@ -79,7 +82,9 @@ class Plan:
         return self.folder.name
 
     @classmethod
-    def of(cls, parts: tuple[Part, ...], parameters: DedupParameters, workers: int, scratch: Path) -> Plan:
+    def of(
+        cls, parts: tuple[Part, ...], parameters: DedupParameters, workers: int, scratch: Path
+    ) -> Plan:
         """`StageError` where `dedup.memory` is too small for the documents and workers."""
         documents = sum(part.rows for part in parts)
         records = documents * (parameters.bands + 1)
@@ -106,8 +111,8 @@ def refuse_memory(needed: int, parameters: DedupParameters, what: str) -> None:
     """`StageError` where `dedup.memory` is less than `needed`."""
     if needed > parameters.memory:
         raise StageError(
-            f"dedup.memory is {parameters.memory / 1e6:,.0f} MB, {what} need {needed / 1e6:,.0f} MB: "
-            f"set dedup.memory: {-(-needed // 10**6)}M or more"
+            f"dedup.memory is {parameters.memory / 1e6:,.0f} MB, {what} need {needed / 1e6:,.0f} "
+            f"MB: set dedup.memory: {-(-needed // 10**6)}M or more"
         )
 
 
@@ -120,17 +125,22 @@ def run(context: Context) -> Outcome:
     batches = _deal(context, plan)
     elected = _elect(context, plan, batches)
     texts, examples = max(
-        ((int(result["texts"]), result["examples"]) for result in elected), key=lambda one: one[0], default=(0, [])
+        ((int(result["texts"]), result["examples"]) for result in elected),
+        key=lambda one: one[0],
+        default=(0, []),
     )
     exceeded = check_saturation(parts, texts, examples, parameters)
     clusters = Clusters.of(plan.folder / "elected", len(batches), parts)
     sources = sorted({part.source for part in parts if not part.crawl})
     eligible_of = {
-        source: sum(eligible[part.number] for part in parts if part.source == source and not part.crawl)
+        source: sum(
+            eligible[part.number] for part in parts if part.source == source and not part.crawl
+        )
         for source in sources
     }
     removed, repeated = (
-        dict(zip(sources, _sum(elected, name, len(sources)), strict=True)) for name in ("removed", "repeated")
+        dict(zip(sources, _sum(elected, name, len(sources)), strict=True))
+        for name in ("removed", "repeated")
     )
     exceeded += check_gates(Found(clusters, eligible_of, removed, repeated), parameters)
     ledger = _write(context, plan, clusters, len(batches))
@@ -140,7 +150,8 @@ def run(context: Context) -> Outcome:
         "exact": ledger.documents("dropped", "dedup.exact"),
         "near": ledger.documents("dropped", "dedup.near"),
         "removal_rate": {
-            source: ledger.documents("dropped", source=source) / max(ledger.documents("read", source=source), 1)
+            source: ledger.documents("dropped", source=source)
+            / max(ledger.documents("read", source=source), 1)
             for source in sources
         },
         "history": {"documents": plan.first_new, "repeated": sum(repeated.values())},
@@ -157,14 +168,18 @@ def run(context: Context) -> Outcome:
 
 
 def _group(context: Context, plan: Plan) -> tuple[list[int], dict[str, int]]:
-    """Find the groups of documents that share a key; returns the eligible documents of every part, and counts."""
+    """Find the groups of documents that share a key; returns the eligible documents of every part,
+    and counts.
+    """
     parameters: DedupParameters = context.parameters
     keys, groups = plan.folder / "keys", plan.folder / "groups"
     signing = Signing(parameters.bands, parameters.rows)
     keyed = context.map(
         write_keys,
         {
-            f"{plan.key}.keys.{part.number}": KeyWork(part, signing, keys, plan.partitions, plan.block_rows)
+            f"{plan.key}.keys.{part.number}": KeyWork(
+                part, signing, keys, plan.partitions, plan.block_rows
+            )
             for part in plan.parts
         },
     )
@@ -178,18 +193,25 @@ def _group(context: Context, plan: Plan) -> tuple[list[int], dict[str, int]]:
         },
     )
     shutil.rmtree(keys, ignore_errors=True)
-    counts = {name: sum(int(result[name]) for result in found.values()) for name in ("groups", "memberships")}
+    counts = {
+        name: sum(int(result[name]) for result in found.values())
+        for name in ("groups", "memberships")
+    }
     return [int(result["documents"]) for result in keyed.values()], counts
 
 
 def _deal(context: Context, plan: Plan) -> npt.NDArray[np.int64]:
-    """Deal documents that share groups into batches, with their shingle sets; returns the batches' documents."""
+    """Deal documents that share groups into batches, with their shingle sets; returns the batches'
+    documents.
+    """
     parameters: DedupParameters = context.parameters
     groups, file = plan.folder / "groups", plan.folder / "batches.npy"
     component = components.join(plan.documents, _groups(groups, plan.partitions))
     meeting = int((component != np.arange(len(component), dtype=np.uint32)).sum())
     fitting = plan.worker_bytes // bytes_per_document(parameters.bands, len(parameters.prefer))
-    batches = components.deal(component, max(1, min(max(_SMALLEST_BATCH, meeting // _WANTED_BATCHES), fitting)))
+    batches = components.deal(
+        component, max(1, min(max(_SMALLEST_BATCH, meeting // _WANTED_BATCHES), fitting))
+    )
     del component
     plan.folder.mkdir(parents=True, exist_ok=True)
     np.save(file, batches.of)
@@ -197,21 +219,27 @@ def _deal(context: Context, plan: Plan) -> npt.NDArray[np.int64]:
     context.map(
         gather,
         {
-            f"{plan.key}.candidates.{part.number}": GatherWork(part, plan.folder / "candidates", file, count)
+            f"{plan.key}.candidates.{part.number}": GatherWork(
+                part, plan.folder / "candidates", file, count
+            )
             for part in plan.parts
         },
     )
     context.map(
         deal_groups,
         {
-            f"{plan.key}.dealt.{number}": DealWork(number, groups, plan.folder / "dealt", file, count)
+            f"{plan.key}.dealt.{number}": DealWork(
+                number, groups, plan.folder / "dealt", file, count
+            )
             for number in range(plan.partitions)
         },
     )
     return batches.sizes
 
 
-def _groups(folder: Path, partitions: int) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.uint32]]]:
+def _groups(
+    folder: Path, partitions: int
+) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.uint32]]]:
     for partition in range(partitions):
         for bucket in (TEXTS, BANDS):
             for records, members in segments(folder / str(partition), bucket, GROUP_RECORD):
@@ -219,11 +247,15 @@ def _groups(folder: Path, partitions: int) -> Iterator[tuple[npt.NDArray[Any], n
 
 
 def _elect(context: Context, plan: Plan, sizes: npt.NDArray[np.int64]) -> list[dict[str, JSON]]:
-    """Elect all batches; one whose documents take more memory than a worker's share is elected here, alone."""
+    """Elect all batches; one whose documents take more memory than a worker's share is elected
+    here, alone.
+    """
     parameters: DedupParameters = context.parameters
     each = bytes_per_document(parameters.bands, len(parameters.prefer))
     largest = int(sizes.max(initial=0))
-    refuse_memory(largest * each, parameters, f"{largest:,} documents that are joined by shared bands")
+    refuse_memory(
+        largest * each, parameters, f"{largest:,} documents that are joined by shared bands"
+    )
     places = Places.of(plan.parts)
 
     def work(batch: int, alone: bool) -> BatchWork:
@@ -235,9 +267,13 @@ def _elect(context: Context, plan: Plan, sizes: npt.NDArray[np.int64]) -> list[d
         )  # fmt: skip
 
     shared = np.flatnonzero(sizes * each <= plan.worker_bytes).tolist()
-    results = context.map(elect_batch, {f"{plan.key}.elected.{batch}": work(batch, False) for batch in shared})
+    results = context.map(
+        elect_batch, {f"{plan.key}.elected.{batch}": work(batch, False) for batch in shared}
+    )
     found = {
-        batch: result for batch, result in zip(shared, results.values(), strict=True) if not result.get("postponed")
+        batch: result
+        for batch, result in zip(shared, results.values(), strict=True)
+        if not result.get("postponed")
     }
     left = [batch for batch in range(len(sizes)) if batch not in found]
     alone = {f"{plan.key}.alone.{batch}": work(batch, True) for batch in left}
@@ -258,7 +294,9 @@ def _write(context: Context, plan: Plan, clusters: Clusters, batches: int) -> Le
     results: Mapping[str, Mapping[str, JSON]] = context.map(
         write_fates,
         {
-            f"{part.source}.{Path(part.name).stem}": FateWork(part, plan.folder / "elected", batches)
+            f"{part.source}.{Path(part.name).stem}": FateWork(
+                part, plan.folder / "elected", batches
+            )
             for part in plan.parts
             if not part.crawl
         },

@@ -1,10 +1,12 @@
-"""Scratch files of records dealt into buckets: what one step writes by part and the next one reads by bucket.
+"""Scratch files of records dealt into buckets: what one step writes by part and the next one reads
+by bucket.
 
-A folder holds `records.bin` (fixed-size records), `values.bin` (uint32, a run of them for each record, whose field
-`size` says how many) and `edges.bin`. Records come in blocks, so that a writer holds one block in memory; within a
-block they are sorted by bucket, so that a bucket is one slice of every block. A folder appears whole or not at all;
-it is not flushed to disk, since scratch has to outlive a killed process and not a power cut (a file of the wrong length
-is refused with what to do).
+A folder holds `records.bin` (fixed-size records), `values.bin` (uint32, a run of them for each
+record, whose field `size` says how many) and `edges.bin`. Records come in blocks, so that a writer
+holds one block in memory; within a block they are sorted by bucket, so that a bucket is one slice
+of every block. A folder appears whole or not at all; it is not flushed to disk, since scratch has
+to outlive a killed process and not a power cut (a file of the wrong length is refused with what to
+do).
 """
 
 from __future__ import annotations
@@ -46,8 +48,12 @@ class SegmentWriter:
         self._values = (self._staged / "values.bin").open("wb")
         return self
 
-    def append(self, bucket: npt.NDArray[Any], records: Records, values: Values = _NO_VALUES) -> None:
-        """Add a block: the bucket of every record, ascending, and the records' values one after the other."""
+    def append(
+        self, bucket: npt.NDArray[Any], records: Records, values: Values = _NO_VALUES
+    ) -> None:
+        """Add a block: the bucket of every record, ascending, and the records' values one after the
+        other.
+        """
         at = np.searchsorted(bucket, np.arange(self._buckets + 1)).astype(np.int64)
         edges = np.stack([at, at])
         if len(values):
@@ -60,13 +66,20 @@ class SegmentWriter:
         self._records.write(np.ascontiguousarray(records).data)
         self._values.write(np.ascontiguousarray(values).data)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self._records.close()
         self._values.close()
         if kind is not None:
             shutil.rmtree(self._staged)
             return
-        edges = np.stack(self._edges) if self._edges else np.empty((0, 2, self._buckets + 1), np.int64)
+        edges = (
+            np.stack(self._edges) if self._edges else np.empty((0, 2, self._buckets + 1), np.int64)
+        )
         with (self._staged / "edges.bin").open("wb") as stream:
             stream.write(np.int64(len(edges)).tobytes())
             stream.write(np.ascontiguousarray(edges.transpose(2, 0, 1)).data)
@@ -86,7 +99,10 @@ def segments(path: Path, bucket: int, dtype: np.dtype[Any]) -> Iterator[tuple[Re
     ):
         for first, last in zip(*edges.tolist(), strict=True):
             if last[0] > first[0]:
-                yield _slice(records, dtype, first[0], last[0]), _slice(values, _VALUE, first[1], last[1])
+                yield (
+                    _slice(records, dtype, first[0], last[0]),
+                    _slice(values, _VALUE, first[1], last[1]),
+                )
 
 
 def count(path: Path, bucket: int) -> int:
@@ -98,7 +114,8 @@ def count(path: Path, bucket: int) -> int:
 def _edges(path: Path, bucket: int) -> npt.NDArray[np.int64]:
     """Where a bucket begins and ends in every block, shape (2, blocks, 2): in records, in values.
 
-    There are as many of these as buckets times folders, so that each reads what it needs and no more.
+    There are as many of these as buckets times folders, so that each reads what it needs and no
+    more.
     """
     with (path / "edges.bin").open("rb", buffering=0) as stream:
         blocks = int.from_bytes(stream.read(8), sys.byteorder)
@@ -120,7 +137,7 @@ def _slice(stream: Any, dtype: np.dtype[Any], first: int, last: int) -> npt.NDAr
     found = np.fromfile(stream, dtype, last - first)
     if len(found) != last - first:
         raise StageError(
-            f"{stream.name} ends before record {last}: it was damaged after it was written; run again with --force "
-            "dedup"
+            f"{stream.name} ends before record {last}: it was damaged after it was written; run "
+            "again with --force dedup"
         )
     return found

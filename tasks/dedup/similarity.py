@@ -1,6 +1,7 @@
 """Two sets of shingles: their Jaccard similarity, and bounds on it that are known sooner.
 
-Bounds, never estimates: they end a comparison early and change no result. Importing this module compiles the loops.
+Bounds, never estimates: they end a comparison early and change no result. Importing this module
+compiles the loops.
 """
 
 from __future__ import annotations
@@ -20,14 +21,18 @@ _WORDS_AT_ONCE = 8
 
 
 class Sets(NamedTuple):
-    """`values[starts[r]:starts[r] + sizes[r]]` is set r, ascending; `values` may be memory-mapped."""
+    """`values[starts[r]:starts[r] + sizes[r]]` is set r, ascending; `values` may be
+    memory-mapped.
+    """
 
     values: npt.NDArray[np.uint32]
     starts: npt.NDArray[np.int64]
     sizes: npt.NDArray[np.int64]
 
 
-SETS = types.NamedTuple((types.Array(types.uint32, 1, "C", readonly=True), types.int64[::1], types.int64[::1]), Sets)
+SETS = types.NamedTuple(
+    (types.Array(types.uint32, 1, "C", readonly=True), types.int64[::1], types.int64[::1]), Sets
+)
 BITMAP = types.uint64[::1]
 
 
@@ -46,7 +51,10 @@ def jaccard(sets: Any, one: Any, two: Any, verify: Any) -> Any:
     if min(size, other_size) / max(size, other_size) < verify:
         return -1.0
     needed = in_common(size, other_size, verify)
-    spare, other_spare = size - needed, other_size - needed  # shingles that either side may have for itself
+    spare, other_spare = (
+        size - needed,
+        other_size - needed,
+    )  # shingles that either side may have for itself
     i = j = 0
     while i < size and j < other_size:
         mine = sets.values[start + i]
@@ -69,7 +77,9 @@ def bitmap_words(size: float) -> int:
 
 @compiled(types.void(SETS, types.int64, BITMAP))
 def fill_bitmap(sets: Any, rank: Any, bitmap: Any) -> None:
-    """Bit b of `bitmap` (a power of two words) is the parity of the set's shingles that fall on b."""
+    """Bit b of `bitmap` (a power of two words) is the parity of the set's shingles that fall on
+    b.
+    """
     bitmap[:] = 0
     mask = np.uint32(64 * bitmap.shape[0] - 1)
     for at in range(sets.starts[rank], sets.starts[rank] + sets.sizes[rank]):
@@ -79,9 +89,13 @@ def fill_bitmap(sets: Any, rank: Any, bitmap: Any) -> None:
 
 @compiled(types.int64(types.uint64))
 def _ones(word: Any) -> Any:
-    """Bits that are set: the sum in pairs, fours and bytes, which LLVM takes for the instruction where there is one."""
+    """Bits that are set: the sum in pairs, fours and bytes, which LLVM takes for the instruction
+    where there is one.
+    """
     word -= (word >> np.uint64(1)) & np.uint64(0x5555555555555555)
-    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    word = (word & np.uint64(0x3333333333333333)) + (
+        (word >> np.uint64(2)) & np.uint64(0x3333333333333333)
+    )
     word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
     return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
@@ -90,9 +104,10 @@ def _ones(word: Any) -> Any:
 def within(one: Any, two: Any, most: Any) -> Any:
     """Whether two bitmaps differ in `most` bits and no more.
 
-    A shingle that both sets have changes both bitmaps alike, one that a single set has flips one bit: they differ in no
-    more bits than the sets have shingles apart (Sandes et al., "Bitmap filter: speeding up exact set similarity joins
-    with bitwise operations", Information Systems 88, 2020).
+    A shingle that both sets have changes both bitmaps alike, one that a single set has flips one
+    bit: they differ in no more bits than the sets have shingles apart (Sandes et al., "Bitmap
+    filter: speeding up exact set similarity joins with bitwise operations", Information Systems 88,
+    2020).
     """
     differing = np.int64(0)
     for first in range(0, one.shape[0], _WORDS_AT_ONCE):

@@ -1,10 +1,11 @@
-"""Deduplication over all sources and earlier crawls: exact, then near duplicates that verification confirms.
+"""Deduplication over all sources and earlier crawls: exact, then near duplicates that verification
+confirms.
 
 See docs/dedup.md for the definition, the algorithm and what it costs.
 
-Input roles: cut (one), documents and signatures (of every source), line_dedup (of sources whose signatures were made
-through it: gates show texts as they were compared), the annotations that `prefer` names (by stage), and history (select
-artifacts of earlier crawls, the earliest first).
+Input roles: cut (one), documents and signatures (of every source), line_dedup (of sources whose
+signatures were made through it: gates show texts as they were compared), the annotations that
+`prefer` names (by stage), and history (select artifacts of earlier crawls, the earliest first).
 """
 
 from __future__ import annotations
@@ -22,14 +23,20 @@ PREFERENCES = {
     "language_score": "langid",
     "failed": "quality",  # rules that the document fails: a list counts by its length
 }
-"""Columns that `prefer` may name -> the stage that writes them (and the role dedup reads them under)."""
+"""Columns that `prefer` may name -> the stage that writes them (and the role dedup reads them
+under).
+"""
 
 
 class Gates(Parameters):
-    """Limits beyond which the stage stops (`GateError`) until `dedup.accept` is true or the limit is raised."""
+    """Limits beyond which the stage stops (`GateError`) until `dedup.accept` is true or the limit
+    is raised.
+    """
 
     largest_cluster: int | None = Field(
-        default=100_000, ge=2, description="documents that one document may stand for, itself included; null: no limit"
+        default=100_000,
+        ge=2,
+        description="documents that one document may stand for, itself included; null: no limit",
     )
     removal_rate: float | None = Field(
         default=0.75,
@@ -39,7 +46,9 @@ class Gates(Parameters):
         "the same id); null: no limit",
     )
     saturated_band: int | None = Field(
-        default=100_000, ge=2, description="different texts that may agree in one band; null: no limit"
+        default=100_000,
+        ge=2,
+        description="different texts that may agree in one band; null: no limit",
     )
 
 
@@ -48,11 +57,17 @@ class DedupParameters(Parameters):
 
     shingle: int = Field(default=5, ge=1, le=100, description="words of a shingle")
     bands: int = Field(
-        default=14, ge=1, le=1_000, description="documents that agree in all rows of a band are compared"
+        default=14,
+        ge=1,
+        le=1_000,
+        description="documents that agree in all rows of a band are compared",
     )
     rows: int = Field(default=8, ge=1, le=1_000, description="MinHash values in a band")
     verify: float = Field(
-        default=0.8, gt=0, le=1, description="Jaccard similarity of shingle sets from which a document is a duplicate"
+        default=0.8,
+        gt=0,
+        le=1,
+        description="Jaccard similarity of shingle sets from which a document is a duplicate",
     )
     prefer: tuple[str, ...] = Field(
         default=("-perplexity", "length"),
@@ -84,7 +99,9 @@ class DedupParameters(Parameters):
         columns = [name.removeprefix("-") for name in prefer]
         for name, column in zip(prefer, columns, strict=True):
             if column not in PREFERENCES:
-                raise ValueError(f"{name!r} is not a column to prefer by; known are {', '.join(PREFERENCES)}")
+                raise ValueError(
+                    f"{name!r} is not a column to prefer by; known are {', '.join(PREFERENCES)}"
+                )
             if columns.count(column) > 1:
                 raise ValueError(f"{column!r} is named more than once")
         return prefer
@@ -104,7 +121,8 @@ class DedupParameters(Parameters):
             words = reference.removeprefix("artifact:").partition("@")[0].split("/")
             if not reference.startswith("artifact:") or len(words) != 3 or words[1] != "select":
                 raise ValueError(
-                    f"{reference!r} is not artifact:RECIPE/select/NAME@TAG, such as artifact:crawl-1/select/web@latest"
+                    f"{reference!r} is not artifact:RECIPE/select/NAME@TAG, such as "
+                    "artifact:crawl-1/select/web@latest"
                 )
         if twice := sorted({reference for reference in history if history.count(reference) > 1}):
             raise ValueError(f"{', '.join(twice)}: named more than once")

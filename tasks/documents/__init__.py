@@ -1,1 +1,3 @@
-"""What every stage that handles documents shares: schema, annotation, ledger, keep grammar, rows of tokens."""
+"""What every stage that handles documents shares: schema, annotation, ledger, keep grammar, rows of
+tokens.
+"""

@@ -1,11 +1,13 @@
 """Write columns beside documents: the one way annotators work.
 
-Every part of the documents gets a Parquet file of the same name with the same number of rows in the same order, one row
-group per row group, so that readers put columns side by side without a join and memory stays at one row group.
+Every part of the documents gets a Parquet file of the same name with the same number of rows in the
+same order, one row group per row group, so that readers put columns side by side without a join and
+memory stays at one row group.
 
-Annotators read text through the edits of line deduplication where the plan gives them that input (role `line_dedup`):
-what repeats all over a source says nothing about a document's language, quality or neighbours. They judge the whole
-record, prompt and text (`tasks.documents.records`); the column `prompt` always stands beside `text`.
+Annotators read text through the edits of line deduplication where the plan gives them that input
+(role `line_dedup`): what repeats all over a source says nothing about a document's language,
+quality or neighbours. They judge the whole record, prompt and text (`tasks.documents.records`); the
+column `prompt` always stands beside `text`.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ EDITED_BY = "line_dedup"
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the documents with the row-aligned files beside it: (local path, columns) each."""
+    """One part of the documents with the row-aligned files beside it: (local path, columns)
+    each.
+    """
 
     name: str
     source: str
@@ -46,7 +50,10 @@ class Part:
         readers = [(pq.ParquetFile(path), list(columns)) for path, columns in self.files]
         rows = {reader.metadata.num_rows for reader, _ in readers}
         if len(rows) != 1:
-            raise StageError(f"{self.name}: files that must be row-aligned have {sorted(rows)} rows: {self.files}")
+            raise StageError(
+                f"{self.name}: files that must be row-aligned have {sorted(rows)} rows: "
+                f"{self.files}"
+            )
         for group in range(readers[0][0].num_row_groups):
             columns: dict[str, pa.ChunkedArray] = {}
             for reader, names in readers:
@@ -56,7 +63,9 @@ class Part:
 
 
 def parts(
-    documents: Artifact, columns: Sequence[str], beside: Mapping[str, tuple[Artifact, Sequence[str]]]
+    documents: Artifact,
+    columns: Sequence[str],
+    beside: Mapping[str, tuple[Artifact, Sequence[str]]],
 ) -> list[Part]:
     """The parts of a documents artifact with columns of row-aligned artifacts beside them."""
     return [
@@ -80,23 +89,31 @@ def annotate(
     beside: Mapping[str, Sequence[str]] | None = None,
     timeout_s: float | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Run `function` on every row group of input role "documents"; write what it returns, row-aligned.
+    """Run `function` on every row group of input role "documents"; write what it returns,
+    row-aligned.
 
-    `read`: document columns the function sees; `beside`: role -> columns of that role's row-aligned artifact (a role
-    without an input is left out). With an input `line_dedup`, `text` is the text after its edits, and the edits stand
-    in column `edits`. Returns per part {"rows", "ledger"}; the ledger counts every document as kept, and the bytes that
-    the edits took, by the column `language` where the function sees or returns one.
+    `read`: document columns the function sees; `beside`: role -> columns of that role's row-aligned
+    artifact (a role without an input is left out). With an input `line_dedup`, `text` is the text
+    after its edits, and the edits stand in column `edits`. Returns per part {"rows", "ledger"}; the
+    ledger counts every document as kept, and the bytes that the edits took, by the column
+    `language` where the function sees or returns one.
     """
     items = {Path(part.name).stem: part for part in text_parts(context, read, beside)}
     return context.map(functools.partial(annotate_part, function), items, timeout_s=timeout_s)
 
 
 def text_parts(
-    context: Context, read: Sequence[str] = ("text",), beside: Mapping[str, Sequence[str]] | None = None
+    context: Context,
+    read: Sequence[str] = ("text",),
+    beside: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Part]:
     """The parts of input "documents" as `annotate` reads them; see there."""
     wanted = {**(beside or {}), EDITED_BY: (edits.COLUMN,)}
-    present = {role: (context.input(role), columns) for role, columns in wanted.items() if context.inputs.get(role)}
+    present = {
+        role: (context.input(role), columns)
+        for role, columns in wanted.items()
+        if context.inputs.get(role)
+    }
     return parts(context.input("documents"), list(dict.fromkeys([*read, "text", PROMPT])), present)
 
 
@@ -110,9 +127,14 @@ def annotate_part(function: Annotate, part: Part, shard: Shard) -> dict[str, Any
             table, taken = through_edits(plain)
             annotations = function(table)
             if annotations.num_rows != table.num_rows:
-                raise StageError(f"{part.name}: {table.num_rows} documents but {annotations.num_rows} annotations")
+                raise StageError(
+                    f"{part.name}: {table.num_rows} documents but {annotations.num_rows} "
+                    "annotations"
+                )
             if writer is None:
-                writer = pq.ParquetWriter(path, annotations.schema, **parquet_options(annotations.schema))
+                writer = pq.ParquetWriter(
+                    path, annotations.schema, **parquet_options(annotations.schema)
+                )
             writer.write_table(annotations)
             rows += table.num_rows
             _count(ledger, part.source, table, annotations, taken)
@@ -137,8 +159,12 @@ def through_edits(table: pa.Table) -> tuple[pa.Table, pa.Table]:
     return table.set_column(table.column_names.index("text"), "text", edited.texts), edited.taken
 
 
-def _count(ledger: Ledger, source: str, table: pa.Table, annotations: pa.Table, taken: pa.Table) -> None:
-    language = next((t["language"] for t in (annotations, table) if "language" in t.column_names), None)
+def _count(
+    ledger: Ledger, source: str, table: pa.Table, annotations: pa.Table, taken: pa.Table
+) -> None:
+    language = next(
+        (t["language"] for t in (annotations, table) if "language" in t.column_names), None
+    )
     if language is None:
         language = pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
     count_edited(ledger, source, language, record_bytes(table), taken)
@@ -147,15 +173,27 @@ def _count(ledger: Ledger, source: str, table: pa.Table, annotations: pa.Table, 
 def count_edited(
     ledger: Ledger, source: str, language: pa.ChunkedArray, sizes: pa.ChunkedArray, taken: pa.Table
 ) -> None:
-    """Count N documents as kept, of `sizes` bytes after edits that took what `taken` says (see `edits.Edited`)."""
+    """Count N documents as kept, of `sizes` bytes after edits that took what `taken` says (see
+    `edits.Edited`).
+    """
     table = pa.table({"language": language, "bytes": sizes})
-    for row in table.group_by("language").aggregate([("bytes", "sum"), ("bytes", "count")]).to_pylist():
+    for row in (
+        table.group_by("language").aggregate([("bytes", "sum"), ("bytes", "count")]).to_pylist()
+    ):
         for side in ("read", "kept"):
-            ledger.add(source, row["language"], side, documents=row["bytes_count"], bytes=row["bytes_sum"] or 0)
+            ledger.add(
+                source,
+                row["language"],
+                side,
+                documents=row["bytes_count"],
+                bytes=row["bytes_sum"] or 0,
+            )
     by_reason = taken.append_column("language", language.take(taken["row"]))
     for row in by_reason.group_by(["language", "reason"]).aggregate([("bytes", "sum")]).to_pylist():
         ledger.add(source, row["language"], "read", documents=0, bytes=row["bytes_sum"])
-        ledger.add(source, row["language"], "edited", row["reason"], documents=0, bytes=row["bytes_sum"])
+        ledger.add(
+            source, row["language"], "edited", row["reason"], documents=0, bytes=row["bytes_sum"]
+        )
 
 
 def ledger_of(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

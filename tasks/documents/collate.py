@@ -1,9 +1,11 @@
-"""Packed rows of `datasets.load_from_disk` as a batch that a causal model of transformers trains on exactly.
+"""Packed rows of `datasets.load_from_disk` as a batch that a causal model of transformers trains on
+exactly.
 
-Its loss is that of our own training: every target once, also the one after a cut, which lies in no row's `labels`, and
-documents that do not see each other. Use it with a DataLoader, or with Trainer:
+Its loss is that of our own training: every target once, also the one after a cut, which lies in no
+row's `labels`, and documents that do not see each other. Use it with a DataLoader, or with Trainer:
 
-    Trainer(model, TrainingArguments(..., remove_unused_columns=False), train_dataset=rows, data_collator=collate)
+    Trainer(model, TrainingArguments(..., remove_unused_columns=False), train_dataset=rows,
+    data_collator=collate)
 """
 
 from __future__ import annotations
@@ -20,13 +22,14 @@ from tasks.documents.rows import IGNORE_INDEX, positions
 def collate(rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]) -> dict[str, Any]:
     """B rows (or a slice of the data set) as int64 tensors (B, L), ready for `model(**batch)`.
 
-    `shift_labels` are the targets, which transformers takes as they are; `labels` is there because models compute no
-    loss without it. `position_ids` restart at every document: with `use_cache` off and no attention mask, transformers
-    5 makes the document mask from them. Rows of bins that binning of version 1 wrote, whose `labels` are shifted
-    already, give the same.
+    `shift_labels` are the targets, which transformers takes as they are; `labels` is there because
+    models compute no loss without it. `position_ids` restart at every document: with `use_cache`
+    off and no attention mask, transformers 5 makes the document mask from them. Rows of bins that
+    binning of version 1 wrote, whose `labels` are shifted already, give the same.
 
     Raises:
-        ValueError: a row lacks a column (Trainer takes away those it does not know unless told otherwise).
+        ValueError: a row lacks a column (Trainer takes away those it does not know unless told
+        otherwise).
     """
     if isinstance(rows, Mapping):
         rows = [dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True)]
@@ -44,7 +47,9 @@ def collate(rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]) -> 
         shift_labels_BL = np.concatenate([labels_BL[:, 1:], next_label_B[:, None]], axis=1)
     else:
         shift_labels_BL = labels_BL
-        labels_BL = np.concatenate([np.full((len(rows), 1), IGNORE_INDEX), labels_BL[:, :-1]], axis=1)
+        labels_BL = np.concatenate(
+            [np.full((len(rows), 1), IGNORE_INDEX), labels_BL[:, :-1]], axis=1
+        )
     position_ids_BL = np.stack([positions(*starts, input_ids_BL.shape[1]) for starts in starts_of])
     return {
         "input_ids": torch.from_numpy(input_ids_BL),
@@ -56,9 +61,14 @@ def collate(rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]) -> 
 
 
 def _starts(documents: Any) -> tuple[np.ndarray[Any, np.dtype[np.int64]], int]:
-    """Where the pieces of a row begin, and where the last ends; `documents` as rows or as columns."""
+    """Where the pieces of a row begin, and where the last ends; `documents` as rows or as
+    columns.
+    """
     if isinstance(documents, Mapping):
         starts, lengths = list(documents["start"]), list(documents["length"])
     else:
-        starts, lengths = [piece["start"] for piece in documents], [piece["length"] for piece in documents]
+        starts, lengths = (
+            [piece["start"] for piece in documents],
+            [piece["length"] for piece in documents],
+        )
     return np.array(starts, np.int64), int(starts[-1] + lengths[-1]) if starts else 0

@@ -1,12 +1,15 @@
-"""Edits: what stages take out of documents, as a column beside them; text itself is written once, by ingest.
+"""Edits: what stages take out of documents, as a column beside them; text itself is written once,
+by ingest.
 
-Column `edits`, list<struct<start: int64, end: int64, replacement: string, reason: string>>: the characters
-[start, end) of the INGEST text give way to `replacement`. Within a row edits ascend, do not overlap, and none is empty.
+Column `edits`, list<struct<start: int64, end: int64, replacement: string, reason: string>>: the
+characters [start, end) of the INGEST text give way to `replacement`. Within a row edits ascend, do
+not overlap, and none is empty.
 
-Several stages may edit one document, each without knowing of the others. Their columns apply in a stated order, and
-what an earlier column takes, a later one cannot take again: a later edit is cut to what is left of it, its replacement
-stands where the first piece that is left stood, and an edit of which nothing is left goes (`merge`). So every character
-that goes has one reason, and the bytes by reason add up.
+Several stages may edit one document, each without knowing of the others. Their columns apply in a
+stated order, and what an earlier column takes, a later one cannot take again: a later edit is cut
+to what is left of it, its replacement stands where the first piece that is left stood, and an edit
+of which nothing is left goes (`merge`). So every character that goes has one reason, and the bytes
+by reason add up.
 """
 
 from __future__ import annotations
@@ -23,7 +26,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 COLUMN = "edits"
-_FIELDS = (("start", pa.int64()), ("end", pa.int64()), ("replacement", pa.string()), ("reason", pa.string()))
+_FIELDS = (
+    ("start", pa.int64()),
+    ("end", pa.int64()),
+    ("replacement", pa.string()),
+    ("reason", pa.string()),
+)
 EDITS = pa.list_(pa.struct(list(_FIELDS)))
 
 
@@ -41,7 +49,9 @@ Edits = Sequence[Edit]
 
 
 def apply(text: str, edits: Edits) -> str:
-    """The text after its edits. Raises ValueError where they overlap, descend, are empty or reach beyond the text."""
+    """The text after its edits. Raises ValueError where they overlap, descend, are empty or reach
+    beyond the text.
+    """
     if not edits:
         return text
     pieces: list[str] = []
@@ -49,8 +59,9 @@ def apply(text: str, edits: Edits) -> str:
     for edit in edits:
         if not at <= edit.start < edit.end <= len(text):
             raise ValueError(
-                f"edit [{edit.start}, {edit.end}) of {edit.reason!r} in a text of {len(text)} characters, of which "
-                f"{at} were passed already; the edits belong to another text: rebuild the stage that wrote them"
+                f"edit [{edit.start}, {edit.end}) of {edit.reason!r} in a text of {len(text)} "
+                f"characters, of which {at} were passed already; the edits belong to another text: "
+                "rebuild the stage that wrote them"
             )
         pieces += (text[at : edit.start], edit.replacement)
         at = edit.end
@@ -83,10 +94,14 @@ def _remaining(edits: Edits, taken: Edits) -> Iterator[Edit]:
 
 
 def bytes_taken(text: str, edits: Edits) -> Counter[str]:
-    """Reason -> UTF-8 bytes by which its edits shorten `text` (negative where replacements are longer)."""
+    """Reason -> UTF-8 bytes by which its edits shorten `text` (negative where replacements are
+    longer).
+    """
     taken: Counter[str] = Counter()
     for edit in edits:
-        taken[edit.reason] += len(text[edit.start : edit.end].encode()) - len(edit.replacement.encode())
+        taken[edit.reason] += len(text[edit.start : edit.end].encode()) - len(
+            edit.replacement.encode()
+        )
     return taken
 
 
@@ -98,11 +113,15 @@ class Alignment:
         self._kept = [0]  # where the text between two edits begins, in the ingest text
         self._edited = [0]  # and in the edited one
         for edit in edits:
-            self._edited.append(self._edited[-1] + edit.start - self._kept[-1] + len(edit.replacement))
+            self._edited.append(
+                self._edited[-1] + edit.start - self._kept[-1] + len(edit.replacement)
+            )
             self._kept.append(edit.end)
 
     def span(self, start: int, end: int) -> tuple[int, int]:
-        """Characters [start, end) of the edited text, at least one, as the ingest text's; edits inside are covered."""
+        """Characters [start, end) of the edited text, at least one, as the ingest text's; edits
+        inside are covered.
+        """
         return self._place(start)[0], self._place(end - 1)[1]
 
     def _place(self, position: int) -> tuple[int, int]:
@@ -118,8 +137,12 @@ def column_of(rows: Iterable[Edits]) -> pa.Array:
     lists = list(rows)
     flat = list(itertools.chain.from_iterable(lists))
     offsets = pa.array([0, *itertools.accumulate(map(len, lists))], pa.int32())
-    values = [pa.array([edit[index] for edit in flat], type_) for index, (_, type_) in enumerate(_FIELDS)]
-    return pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(values, fields=list(EDITS.value_type)))
+    values = [
+        pa.array([edit[index] for edit in flat], type_) for index, (_, type_) in enumerate(_FIELDS)
+    ]
+    return pa.ListArray.from_arrays(
+        offsets, pa.StructArray.from_arrays(values, fields=list(EDITS.value_type))
+    )
 
 
 def rows_of(column: pa.ChunkedArray | pa.Array) -> list[list[Edit]]:
@@ -133,7 +156,9 @@ def rows_of(column: pa.ChunkedArray | pa.Array) -> list[list[Edit]]:
 
 @dataclass(frozen=True)
 class Edited:
-    """`texts`: after all edits. `taken`: a table (row: int64, reason: string, bytes: int64) of what they took."""
+    """`texts`: after all edits. `taken`: a table (row: int64, reason: string, bytes: int64) of what
+    they took.
+    """
 
     texts: pa.ChunkedArray
     taken: pa.Table
@@ -158,7 +183,14 @@ def apply_columns(texts: pa.ChunkedArray, columns: Sequence[pa.ChunkedArray]) ->
     lists = [rows_of(column.take(pa.array(rows))) for column in columns]
     for row, *several in zip(rows.tolist(), *lists, strict=True):
         edits = merge(*several)
-        taken += ((row, reason, size) for reason, size in sorted(bytes_taken(strings[row], edits).items()))
+        taken += (
+            (row, reason, size) for reason, size in sorted(bytes_taken(strings[row], edits).items())
+        )
         strings[row] = apply(strings[row], edits)
-    values = [pa.array([entry[index] for entry in taken], field.type) for index, field in enumerate(_TAKEN)]
-    return Edited(pa.chunked_array([pa.array(strings, pa.string())]), pa.table(values, schema=_TAKEN))
+    values = [
+        pa.array([entry[index] for entry in taken], field.type)
+        for index, field in enumerate(_TAKEN)
+    ]
+    return Edited(
+        pa.chunked_array([pa.array(strings, pa.string())]), pa.table(values, schema=_TAKEN)
+    )

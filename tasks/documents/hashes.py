@@ -1,7 +1,8 @@
 """Columns of hashes: their types, and how they are stored.
 
-Hashes are random bits. A dictionary of them is as long as the column and zstd finds nothing, so both only cost time:
-columns of unsigned integers and of fixed-size bytes are written plain and uncompressed, everything else as usual.
+Hashes are random bits. A dictionary of them is as long as the column and zstd finds nothing, so
+both only cost time: columns of unsigned integers and of fixed-size bytes are written plain and
+uncompressed, everything else as usual.
 """
 
 from __future__ import annotations
@@ -36,7 +37,11 @@ def parquet_options(schema: pa.Schema) -> dict[str, Any]:
 
 def _leaves(path: str, type_: pa.DataType) -> Iterator[tuple[str, pa.DataType]]:
     """(Parquet column path, type) of every leaf below a field."""
-    if pa.types.is_list(type_) or pa.types.is_fixed_size_list(type_) or pa.types.is_large_list(type_):
+    if (
+        pa.types.is_list(type_)
+        or pa.types.is_fixed_size_list(type_)
+        or pa.types.is_large_list(type_)
+    ):
         yield from _leaves(f"{path}.list.element", type_.value_type)
     elif pa.types.is_struct(type_):
         for field in type_:

@@ -5,9 +5,10 @@
     classifiers: {edu: {keep: ">=0.5"}}                              ScoreKeep
     perplexity:  {keep: [head, middle]}                              BucketKeep
 
-Annotators never read these models: `cut` does, so that a changed threshold reruns cut and what follows, nothing else.
-Equal meanings dump to equal JSON (order and repeats are removed), because the dump enters the version of `cut`. This
-module is light (pydantic and the standard library); `tasks.documents.keep_columns` applies the models to columns.
+Annotators never read these models: `cut` does, so that a changed threshold reruns cut and what
+follows, nothing else. Equal meanings dump to equal JSON (order and repeats are removed), because
+the dump enters the version of `cut`. This module is light (pydantic and the standard library);
+`tasks.documents.keep_columns` applies the models to columns.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ BUCKETS = ("head", "middle", "tail")
 """cc_net's buckets, from the least to the most surprising text."""
 
 ALL_BUCKET = "all"
-"""Bucket of a document without a perplexity (no model for its language); it always passes, as in cc_net."""
+"""Bucket of a document without a perplexity (no model for its language); it always passes, as in
+cc_net.
+"""
 
 Comparison = Literal[">=", ">", "<=", "<"]
 _SCORE = re.compile(r"\s*(>=|>|<=|<)\s*([^\s]+)\s*")
@@ -36,7 +39,10 @@ class _Keep(pydantic.BaseModel):
 
 def _name(value: str) -> str:
     if not _NAME.fullmatch(value):
-        raise ValueError(f"{value!r} is not a name; write lower-case words joined by dots, such as 'gopher.word_count'")
+        raise ValueError(
+            f"{value!r} is not a name; write lower-case words joined by dots, such as "
+            "'gopher.word_count'"
+        )
     return value
 
 
@@ -44,7 +50,9 @@ Name = Annotated[str, pydantic.AfterValidator(_name)]
 
 
 class LanguageKeep(_Keep):
-    """Documents in one of `languages` (any language where unset) whose score is at least `threshold`, in [0, 1]."""
+    """Documents in one of `languages` (any language where unset) whose score is at least
+    `threshold`, in [0, 1].
+    """
 
     languages: tuple[str, ...] | None = None
     threshold: float = pydantic.Field(default=0.5, ge=0.0, le=1.0)
@@ -55,7 +63,10 @@ class LanguageKeep(_Keep):
         if languages is None:
             return None
         if not languages:
-            raise ValueError("an empty list of languages keeps nothing; name languages, or leave the key out for any")
+            raise ValueError(
+                "an empty list of languages keeps nothing; name languages, or leave the key out "
+                "for any"
+            )
         blank = [language for language in languages if not language.strip()]
         if blank:
             raise ValueError(f"{blank[0]!r} is not a language code such as 'zh'")
@@ -63,7 +74,9 @@ class LanguageKeep(_Keep):
 
 
 class RulesKeep(_Keep):
-    """Documents that fail none of `rules` (groups such as `gopher`, or rules), those in `except` left aside."""
+    """Documents that fail none of `rules` (groups such as `gopher`, or rules), those in `except`
+    left aside.
+    """
 
     rules: tuple[Name, ...] = pydantic.Field(min_length=1)
     exceptions: tuple[Name, ...] = pydantic.Field(default=(), alias="except")
@@ -79,21 +92,29 @@ class RulesKeep(_Keep):
 
     def applies(self, rule: str) -> bool:
         """Whether failing `rule` drops a document."""
-        return any(names(name, rule) for name in self.rules) and not any(names(name, rule) for name in self.exceptions)
+        return any(names(name, rule) for name in self.rules) and not any(
+            names(name, rule) for name in self.exceptions
+        )
 
     def unknown(self, annotated: Collection[str]) -> tuple[str, ...]:
-        """The names that match none of the rules a source was annotated with; a keep on those would drop nothing."""
+        """The names that match none of the rules a source was annotated with; a keep on those would
+        drop nothing.
+        """
         given = (*self.rules, *self.exceptions)
         return tuple(name for name in given if not any(names(name, rule) for rule in annotated))
 
 
 def names(name: str, rule: str) -> bool:
-    """Whether `name` is `rule` or a group above it: `gopher` and `gopher.repetition` name their dotted children."""
+    """Whether `name` is `rule` or a group above it: `gopher` and `gopher.repetition` name their
+    dotted children.
+    """
     return rule == name or rule.startswith(f"{name}.")
 
 
 class BucketKeep(pydantic.RootModel[tuple[Literal["head", "middle", "tail"], ...]]):
-    """The perplexity buckets to keep, such as `[head, middle]`; documents without a perplexity always pass."""
+    """The perplexity buckets to keep, such as `[head, middle]`; documents without a perplexity
+    always pass.
+    """
 
     model_config = pydantic.ConfigDict(frozen=True)
 
@@ -103,12 +124,16 @@ class BucketKeep(pydantic.RootModel[tuple[Literal["head", "middle", "tail"], ...
         cls, buckets: tuple[Literal["head", "middle", "tail"], ...]
     ) -> tuple[Literal["head", "middle", "tail"], ...]:
         if not buckets:
-            raise ValueError("an empty list of buckets keeps nothing; name some of head, middle, tail")
+            raise ValueError(
+                "an empty list of buckets keeps nothing; name some of head, middle, tail"
+            )
         return tuple(sorted(set(buckets), key=BUCKETS.index))
 
 
 class ScoreKeep(_Keep):
-    """A comparison with a score, written as a string: `">=0.5"`, `"< 0.1"`; dumps to its shortest spelling."""
+    """A comparison with a score, written as a string: `">=0.5"`, `"< 0.1"`; dumps to its shortest
+    spelling.
+    """
 
     comparison: Comparison
     limit: float
@@ -120,11 +145,16 @@ class ScoreKeep(_Keep):
             return value
         match = _SCORE.fullmatch(value)
         if match is None:
-            raise ValueError(f"{value!r} is not a comparison; write one of >=, >, <=, < and a number, such as '>=0.5'")
+            raise ValueError(
+                f"{value!r} is not a comparison; write one of >=, >, <=, < and a number, such as "
+                "'>=0.5'"
+            )
         try:
             limit = float(match[2])
         except ValueError:
-            raise ValueError(f"{match[2]!r} in {value!r} is not a number; write it as in '>=0.5'") from None
+            raise ValueError(
+                f"{match[2]!r} in {value!r} is not a number; write it as in '>=0.5'"
+            ) from None
         return {"comparison": match[1], "limit": limit}
 
     @pydantic.field_validator("limit")
@@ -135,7 +165,9 @@ class ScoreKeep(_Keep):
         return limit + 0.0  # -0.0 and 0.0 mean the same and must dump the same
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: Any, handler: pydantic.GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(
+        cls, schema: Any, handler: pydantic.GetJsonSchemaHandler
+    ) -> dict[str, Any]:
         return {"type": "string", "pattern": f"^{_SCORE.pattern}$", "examples": [">=0.5"]}
 
     @pydantic.model_serializer

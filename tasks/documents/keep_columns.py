@@ -1,8 +1,8 @@
 """Applies the `keep` grammar to annotation columns: one reason, or null for "kept", per document.
 
-Every function takes Arrow arrays of N rows and returns a string array of N rows. Reasons are what the ledger counts and
-what `puna inspect` shows: "langid.language", "langid.threshold", "quality.<rule>", "perplexity.<bucket>",
-"decontaminate.<benchmark>", "classifier.<name>".
+Every function takes Arrow arrays of N rows and returns a string array of N rows. Reasons are what
+the ledger counts and what `puna inspect` shows: "langid.language", "langid.threshold",
+"quality.<rule>", "perplexity.<bucket>", "decontaminate.<benchmark>", "classifier.<name>".
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ _NONE = pa.scalar(None, pa.string())
 
 
 def language_reasons(keep: LanguageKeep, language: pa.Array, score: pa.Array) -> pa.Array:
-    """A wrong language comes before a low score. Scores are float32, and so is the threshold they are compared with."""
+    """A wrong language comes before a low score. Scores are float32, and so is the threshold they
+    are compared with.
+    """
     low = pc.fill_null(pc.less(score, pa.scalar(np.float32(keep.threshold), pa.float32())), True)
     reasons = pc.if_else(low, "langid.threshold", _NONE)
     if keep.languages is not None:
@@ -31,7 +33,9 @@ def language_reasons(keep: LanguageKeep, language: pa.Array, score: pa.Array) ->
 
 
 def rule_reasons(keep: RulesKeep, failed: pa.Array) -> pa.Array:
-    """The first failed rule that `keep` applies, in the order of `failed`, a list<struct<rule, value>>."""
+    """The first failed rule that `keep` applies, in the order of `failed`, a list<struct<rule,
+    value>>.
+    """
     return _first_in_list(failed, "rule", keep.applies, "quality.")
 
 
@@ -48,24 +52,36 @@ def bucket_reasons(keep: BucketKeep, bucket: pa.Array) -> pa.Array:
 
 def score_reasons(keep: ScoreKeep, name: str, score: pa.Array) -> pa.Array:
     """Reason "classifier.<name>" where the score fails; a missing score fails."""
-    compare = {">=": pc.greater_equal, ">": pc.greater, "<=": pc.less_equal, "<": pc.less}[keep.comparison]
+    compare = {">=": pc.greater_equal, ">": pc.greater, "<=": pc.less_equal, "<": pc.less}[
+        keep.comparison
+    ]
     limit = pa.scalar(keep.limit, pa.float64()).cast(score.type, safe=False)
     return pc.if_else(pc.fill_null(compare(score, limit), False), _NONE, f"classifier.{name}")
 
 
-def buckets(language: pa.Array, perplexity: pa.Array, cutoffs: Mapping[str, tuple[float, float]]) -> pa.Array:
-    """cc_net's rule: head below the first cut-off of a language, middle below the second, else tail; "all" without."""
-    limits = np.array([cutoffs.get(code, (np.nan, np.nan)) for code in language.to_pylist()], np.float64).reshape(-1, 2)
+def buckets(
+    language: pa.Array, perplexity: pa.Array, cutoffs: Mapping[str, tuple[float, float]]
+) -> pa.Array:
+    """cc_net's rule: head below the first cut-off of a language, middle below the second, else
+    tail; "all" without.
+    """
+    limits = np.array(
+        [cutoffs.get(code, (np.nan, np.nan)) for code in language.to_pylist()], np.float64
+    ).reshape(-1, 2)
     values = perplexity.to_numpy(zero_copy_only=False).astype(np.float64)
     index = (values >= limits[:, 0]).astype(np.int8) + (values >= limits[:, 1])
     known = perplexity.is_valid().to_numpy(zero_copy_only=False) & ~np.isnan(limits[:, 0])
-    names = pa.DictionaryArray.from_arrays(pa.array(np.where(known, index, 3), pa.int8()), [*BUCKETS, ALL_BUCKET])
+    names = pa.DictionaryArray.from_arrays(
+        pa.array(np.where(known, index, 3), pa.int8()), [*BUCKETS, ALL_BUCKET]
+    )
     return names.cast(pa.string())
 
 
 def first_reasons(rows: int, reasons: list[pa.Array]) -> pa.Array:
     """The first reason per row that is not null, over checks in the order they apply."""
-    return functools.reduce(lambda first, then: pc.coalesce(first, then), reasons, pa.nulls(rows, pa.string()))
+    return functools.reduce(
+        lambda first, then: pc.coalesce(first, then), reasons, pa.nulls(rows, pa.string())
+    )
 
 
 def _first_in_list(lists: pa.Array, field: str, applies: Any, prefix: str) -> pa.Array:

@@ -1,7 +1,9 @@
-"""What became of every document: read = kept + dropped[reason] + failed[reason], per source and language.
+"""What became of every document: read = kept + dropped[reason] + failed[reason], per source and
+language.
 
-Counted twice, in documents and in UTF-8 bytes of their records, prompt and text; bytes also know `edited[reason]`, what
-edits took away from documents that were kept. A stage whose ledger does not balance fails at commit (`infra.build`).
+Counted twice, in documents and in UTF-8 bytes of their records, prompt and text; bytes also know
+`edited[reason]`, what edits took away from documents that were kept. A stage whose ledger does not
+balance fails at commit (`infra.build`).
 """
 
 from __future__ import annotations
@@ -23,11 +25,21 @@ class Ledger:
         self._bytes: Counter[tuple[str, str, str, str]] = Counter()
 
     def add(
-        self, source: str, language: str | None, side: Side, reason: str = "", *, documents: int = 1, bytes: int = 0
+        self,
+        source: str,
+        language: str | None,
+        side: Side,
+        reason: str = "",
+        *,
+        documents: int = 1,
+        bytes: int = 0,
     ) -> None:
         """Count documents and their bytes on one side; dropped, failed and edited need a reason."""
         if (side in ("dropped", "failed", "edited")) != bool(reason):
-            raise ValueError(f"side {side!r} with reason {reason!r}: dropped, failed and edited need one, others none")
+            raise ValueError(
+                f"side {side!r} with reason {reason!r}: dropped, failed and edited need one, "
+                "others none"
+            )
         key = (source, language or UNDETERMINED, side, reason)
         self._documents[key] += 0 if side == "edited" else documents
         self._bytes[key] += bytes
@@ -56,7 +68,9 @@ class Ledger:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """`{"rows": [{source, language, totals: {documents: {side: n}, bytes: {...}}, reasons: [...]}]}`, sorted."""
+        """`{"rows": [{source, language, totals: {documents: {side: n}, bytes: {...}}, reasons:
+        [...]}]}`, sorted.
+        """
         keys = sorted({(source, language) for source, language, _, _ in self._documents})
         return {"rows": [self._row(source, language) for source, language in keys]}
 
@@ -71,7 +85,12 @@ class Ledger:
             totals["bytes"][side] += self._bytes[key]
             if reason:
                 reasons.append(
-                    {"side": side, "reason": reason, "documents": self._documents[key], "bytes": self._bytes[key]}
+                    {
+                        "side": side,
+                        "reason": reason,
+                        "documents": self._documents[key],
+                        "bytes": self._bytes[key],
+                    }
                 )
         return {
             "source": source,
@@ -89,7 +108,9 @@ class Ledger:
                 documents = row["totals"]["documents"].get(side)
                 if documents is not None:
                     size = row["totals"]["bytes"].get(side, 0)
-                    ledger.add(row["source"], row["language"], side, documents=documents, bytes=size)
+                    ledger.add(
+                        row["source"], row["language"], side, documents=documents, bytes=size
+                    )
             for entry in row["reasons"]:
                 ledger.add(
                     row["source"],

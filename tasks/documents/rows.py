@@ -1,27 +1,33 @@
 """Packed rows of fixed length: what binning writes and training reads, by memory map.
 
-A bin is a folder in the layout of `datasets.save_to_disk`: `data-00000-of-0000N.arrow` (Arrow IPC streams, read in name
-order), `dataset_info.json`, `state.json`; `datasets.load_from_disk` opens it too. Schema of a row, with L the sequence
-length (`schema(L)`):
+A bin is a folder in the layout of `datasets.save_to_disk`: `data-00000-of-0000N.arrow` (Arrow IPC
+streams, read in name order), `dataset_info.json`, `state.json`; `datasets.load_from_disk` opens it
+too. Schema of a row, with L the sequence length (`schema(L)`):
 
-    input_ids   fixed_size_list<uint32>[L]   tokens; the tail of a row that no document fills holds the padding id
-    labels      fixed_size_list<int32>[L]    what transformers means by labels, NOT SHIFTED: labels[i] is input_ids[i]
-                                             where that token is learned, else -100: at every piece's first position
-                                             (a model that shifts labels must not learn it from the document before),
-                                             in `source`, in padding.
-    next_label  int32                        the target of the row's last position, which no label of the row can hold:
-                                             the next token of a document that a cut put into another row; else -100.
+    input_ids   fixed_size_list<uint32>[L]   tokens; the tail of a row that no document fills holds
+    the padding id labels      fixed_size_list<int32>[L]    what transformers means by labels, NOT
+    SHIFTED: labels[i] is input_ids[i]
+                                             where that token is learned, else -100: at every
+                                             piece's first position (a model that shifts labels must
+                                             not learn it from the document before), in `source`, in
+                                             padding.
+    next_label  int32                        the target of the row's last position, which no label
+    of the row can hold:
+                                             the next token of a document that a cut put into
+                                             another row; else -100.
     documents   list<struct<id: string, start: int32, length: int32, offset: int64>>
-                the pieces of documents in the row, in order of `start`, without gaps from position 0 on:
-                input_ids[start : start + length] are the tokens [offset, offset + length) of document `id`
-                (its ids with begin and end tokens). Positions from the last piece's end to L are padding.
+                the pieces of documents in the row, in order of `start`, without gaps from position
+                0 on: input_ids[start : start + length] are the tokens [offset, offset + length) of
+                document `id` (its ids with begin and end tokens). Positions from the last piece's
+                end to L are padding.
 
-Not stored, as they derive from these: position ids, which restart at 0 at every `start` and at the first padding
-position, and the exact targets (`shift_labels`, transformers' name for labels that are shifted already):
-shift_labels[i] = labels[i + 1], and the last is `next_label`. `Rows.batch` and `tasks.documents.collate` make both.
+Not stored, as they derive from these: position ids, which restart at 0 at every `start` and at the
+first padding position, and the exact targets (`shift_labels`, transformers' name for labels that
+are shifted already): shift_labels[i] = labels[i + 1], and the last is `next_label`. `Rows.batch`
+and `tasks.documents.collate` make both.
 
-Binning of version 1 wrote `shift_labels` under the name `labels` and no `next_label`; such bins are read as well.
-Needs numpy and pyarrow only, so that it imports on a bare training node.
+Binning of version 1 wrote `shift_labels` under the name `labels` and no `next_label`; such bins are
+read as well. Needs numpy and pyarrow only, so that it imports on a bare training node.
 """
 
 from __future__ import annotations
@@ -40,7 +46,9 @@ IGNORE_INDEX = -100
 
 
 class Span(NamedTuple):
-    """One piece of a document in a row: tokens [offset, offset + length) of document `id` at row position `start`."""
+    """One piece of a document in a row: tokens [offset, offset + length) of document `id` at row
+    position `start`.
+    """
 
     id: str
     start: int
@@ -50,7 +58,9 @@ class Span(NamedTuple):
 
 def schema(sequence_length: int) -> pa.Schema:
     """Arrow schema of rows of `sequence_length` tokens; see the module's docstring."""
-    span = pa.struct([("id", pa.string()), ("start", pa.int32()), ("length", pa.int32()), ("offset", pa.int64())])
+    span = pa.struct(
+        [("id", pa.string()), ("start", pa.int32()), ("length", pa.int32()), ("offset", pa.int64())]
+    )
     return pa.schema(
         [
             ("input_ids", pa.list_(pa.uint32(), sequence_length)),
@@ -62,15 +72,23 @@ def schema(sequence_length: int) -> pa.Schema:
 
 
 def first_schema(sequence_length: int) -> pa.Schema:
-    """What binning of version 1 wrote: `labels` holds the shifted targets, and there is no `next_label`."""
+    """What binning of version 1 wrote: `labels` holds the shifted targets, and there is no
+    `next_label`.
+    """
     now = schema(sequence_length)
     return now.remove(now.get_field_index("next_label"))
 
 
-def positions(starts: npt.NDArray[np.integer[Any]], filled: int, sequence_length: int) -> npt.NDArray[np.int64]:
-    """Position ids of a row whose pieces begin at `starts` and fill it up to `filled` (0: padding alone)."""
+def positions(
+    starts: npt.NDArray[np.integer[Any]], filled: int, sequence_length: int
+) -> npt.NDArray[np.int64]:
+    """Position ids of a row whose pieces begin at `starts` and fill it up to `filled` (0: padding
+    alone).
+    """
     edges = np.append(starts, [filled, sequence_length])
-    result: npt.NDArray[np.int64] = np.arange(sequence_length) - np.repeat(edges[:-1], np.diff(edges))
+    result: npt.NDArray[np.int64] = np.arange(sequence_length) - np.repeat(
+        edges[:-1], np.diff(edges)
+    )
     return result
 
 
@@ -81,7 +99,9 @@ class _Batch:
         self.input_ids_RL = _flat(batch.column("input_ids")).reshape(-1, sequence_length)
         self.labels_RL = _flat(batch.column("labels")).reshape(-1, sequence_length)
         # Absent in bins of version 1, whose labels are the targets.
-        self.next_label_R = batch.column("next_label").to_numpy() if "next_label" in batch.schema.names else None
+        self.next_label_R = (
+            batch.column("next_label").to_numpy() if "next_label" in batch.schema.names else None
+        )
         documents = batch.column("documents")
         self.edges = documents.offsets.to_numpy()
         self.spans = documents.values
@@ -95,11 +115,13 @@ def _flat(column: Any) -> npt.NDArray[Any]:
 
 
 class Rows(Sequence[int]):
-    """The rows of one or more bins, one after the other, as if they were a list; nothing is read until asked for.
+    """The rows of one or more bins, one after the other, as if they were a list; nothing is read
+    until asked for.
 
-    `folders` are bins in the order wanted; all must have the same sequence length. Raises ValueError when a folder is
-    incomplete, of another layout, or of another length. `sequence_length` is L; `lengths` the rows of each folder.
-    Picklable (a worker process maps the files again).
+    `folders` are bins in the order wanted; all must have the same sequence length. Raises
+    ValueError when a folder is incomplete, of another layout, or of another length.
+    `sequence_length` is L; `lengths` the rows of each folder. Picklable (a worker process maps the
+    files again).
     """
 
     def __init__(self, folders: Iterable[Path | str]) -> None:
@@ -110,7 +132,9 @@ class Rows(Sequence[int]):
         self._ends: list[int] = []
         self._views: dict[int, _Batch] = {}
         if not self.folders:
-            raise ValueError("no bin was given: name at least one folder that binning wrote (data/bin-00)")
+            raise ValueError(
+                "no bin was given: name at least one folder that binning wrote (data/bin-00)"
+            )
         for folder in self.folders:
             before = len(self)
             for file in _arrow_files(folder):
@@ -122,13 +146,20 @@ class Rows(Sequence[int]):
             try:
                 length = int(reader.schema.field("input_ids").type.list_size)
             except (KeyError, AttributeError) as error:
-                raise ValueError(f"{file} does not hold packed rows (schema {reader.schema}); run binning") from error
-            if not any(reader.schema.equals(known) for known in (schema(length), first_schema(length))):
-                raise ValueError(f"{file} has schema {reader.schema}, expected {schema(length)}; run binning again")
+                raise ValueError(
+                    f"{file} does not hold packed rows (schema {reader.schema}); run binning"
+                ) from error
+            if not any(
+                reader.schema.equals(known) for known in (schema(length), first_schema(length))
+            ):
+                raise ValueError(
+                    f"{file} has schema {reader.schema}, expected {schema(length)}; run binning "
+                    "again"
+                )
             if self.sequence_length not in (0, length):
                 raise ValueError(
-                    f"{file} has rows of {length} tokens, the bins before it of {self.sequence_length}: "
-                    "give training bins of one sequence_length"
+                    f"{file} has rows of {length} tokens, the bins before it of "
+                    f"{self.sequence_length}: give training bins of one sequence_length"
                 )
             self.sequence_length = length
             for batch in reader:
@@ -155,10 +186,11 @@ class Rows(Sequence[int]):
         return self._views[at], index - self._ends[at] + self._batches[at].num_rows
 
     def batch(self, indices: Iterable[int]) -> dict[str, npt.NDArray[np.int64]]:
-        """Rows by number: input_ids_BL, shift_labels_BL and position_ids_BL, int64, in the order of `indices`.
+        """Rows by number: input_ids_BL, shift_labels_BL and position_ids_BL, int64, in the order of
+        `indices`.
 
-        `shift_labels` are the targets, ready for a loss that does not shift. Copies: the arrays may be changed and
-        handed to `torch.from_numpy`.
+        `shift_labels` are the targets, ready for a loss that does not shift. Copies: the arrays may
+        be changed and handed to `torch.from_numpy`.
         """
         wanted = [int(index) for index in indices]
         shape = (len(wanted), self.sequence_length)
@@ -177,7 +209,11 @@ class Rows(Sequence[int]):
             starts = view.starts[first:last]
             filled = int(starts[-1] + view.lengths[last - 1]) if last > first else 0
             position_ids_BL[line] = positions(starts, filled, self.sequence_length)
-        return {"input_ids": input_ids_BL, "shift_labels": targets_BL, "position_ids": position_ids_BL}
+        return {
+            "input_ids": input_ids_BL,
+            "shift_labels": targets_BL,
+            "position_ids": position_ids_BL,
+        }
 
     def provenance(self, index: int) -> list[Span]:
         """The pieces of documents in a row, by position."""
@@ -189,8 +225,12 @@ class Rows(Sequence[int]):
 def _arrow_files(folder: Path) -> list[Path]:
     files = sorted(folder.glob("data-*-of-*.arrow"))
     if not files:
-        raise ValueError(f"{folder} holds no data-*-of-*.arrow: name a bin that binning wrote (data/bin-00)")
+        raise ValueError(
+            f"{folder} holds no data-*-of-*.arrow: name a bin that binning wrote (data/bin-00)"
+        )
     expected = [f"data-{index:05d}-of-{len(files):05d}.arrow" for index in range(len(files))]
     if [file.name for file in files] != expected:
-        raise ValueError(f"{folder} holds {len(files)} Arrow files, but {files[0].name} speaks of another number")
+        raise ValueError(
+            f"{folder} holds {len(files)} Arrow files, but {files[0].name} speaks of another number"
+        )
     return files

@@ -13,7 +13,10 @@ DOCUMENTS = pa.schema(
     [
         ("id", pa.string()),  # 32 hex digits: blake2b-128 of the file's sha256 and the offset
         ("text", pa.string()),  # UTF-8, NFC, no control characters but \n and \t
-        ("prompt", pa.string()),  # text without loss before `text` (Colossal's `source`), usually ""
+        (
+            "prompt",
+            pa.string(),
+        ),  # text without loss before `text` (Colossal's `source`), usually ""
         ("url", pa.string()),
         ("date", pa.string()),  # ISO 8601, "" where the source gives none
         ("source", pa.string()),

@@ -21,7 +21,9 @@ ROLES = ("bos", "eos", "pad", "unk")
 
 
 class Tokens(NamedTuple):
-    """A document's ids with begin and end tokens; the first `prompt` of them (begin token included) are not learned."""
+    """A document's ids with begin and end tokens; the first `prompt` of them (begin token included)
+    are not learned.
+    """
 
     ids: npt.NDArray[np.uint32]
     prompt: int
@@ -30,9 +32,10 @@ class Tokens(NamedTuple):
 class DocumentTokenizer:
     """The tokenizer of a folder with `tokenizer.json` and `tokenizer_config.json`.
 
-    `names`: the special tokens' text by role (bos, eos, pad, unk), where they are known otherwise than from
-    `tokenizer_config.json`. `begin`, `end`: ids put before and after every document ([] where the tokenizer has none);
-    `padding`: the id that fills rows. Raises StageError when it has neither a begin nor an end token.
+    `names`: the special tokens' text by role (bos, eos, pad, unk), where they are known otherwise
+    than from `tokenizer_config.json`. `begin`, `end`: ids put before and after every document ([]
+    where the tokenizer has none); `padding`: the id that fills rows. Raises StageError when it has
+    neither a begin nor an end token.
     """
 
     def __init__(self, folder: Path, names: Mapping[str, str | None] | None = None) -> None:
@@ -43,14 +46,16 @@ class DocumentTokenizer:
             config = json.loads((folder / "tokenizer_config.json").read_text())
             names = {role: _content(config.get(f"{role}_token")) for role in ROLES}
         # A role's token that was added as an ordinary one would still be cut out of the text.
-        self._tokenizer.add_special_tokens([name for name in names.values() if name and self._id(name) is not None])
+        self._tokenizer.add_special_tokens(
+            [name for name in names.values() if name and self._id(name) is not None]
+        )
         self._tokenizer.encode_special_tokens = True
         self.begin = self._ids(names.get("bos"))
         self.end = self._ids(names.get("eos"))
         if not self.begin and not self.end:
             raise StageError(
-                f"{folder}: the tokenizer has neither bos_token nor eos_token, so documents could not be told apart; "
-                "name one in tokenizer_config.json"
+                f"{folder}: the tokenizer has neither bos_token nor eos_token, so documents could "
+                "not be told apart; name one in tokenizer_config.json"
             )
         self.padding = (self._ids(names.get("pad")) or self.end or self.begin)[0]
 
@@ -63,20 +68,25 @@ class DocumentTokenizer:
         return [] if found is None else [found]
 
     def encode(self, texts: Sequence[tuple[str, str]]) -> list[Tokens]:
-        """Ids of documents given as (prompt, text); both are tokenized as one string, as a model meets them.
+        """Ids of documents given as (prompt, text); both are tokenized as one string, as a model
+        meets them.
 
-        A token that begins in the prompt and reaches into the text (a blank and the first word) is learned.
+        A token that begins in the prompt and reaches into the text (a blank and the first word) is
+        learned.
         """
         plain = [text for prompt, text in texts if not prompt]
         encoded = iter(self._tokenizer.encode_batch_fast(plain, add_special_tokens=False))
         prompted = [prompt + text for prompt, text in texts if prompt]
         located = iter(self._tokenizer.encode_batch(prompted, add_special_tokens=False))
         return [
-            self._located(next(located), len(prompt)) if prompt else self._plain(next(encoded)) for prompt, _ in texts
+            self._located(next(located), len(prompt)) if prompt else self._plain(next(encoded))
+            for prompt, _ in texts
         ]
 
     def encode_located(self, prompt: str, text: str) -> tuple[Tokens, list[int]]:
-        """One document's ids, and at which character of `text` each learned token of it ends (the end token apart)."""
+        """One document's ids, and at which character of `text` each learned token of it ends (the
+        end token apart).
+        """
         encoding = self._tokenizer.encode(prompt + text, add_special_tokens=False)
         tokens = self._located(encoding, len(prompt))
         ends = [end - len(prompt) for _, end in encoding.offsets]
@@ -91,7 +101,9 @@ class DocumentTokenizer:
 
     def _located(self, encoding: Any, prompt_characters: int) -> Tokens:
         ids, _ = self._plain(encoding)
-        inside = sum(end <= prompt_characters for _, end in encoding.offsets) if prompt_characters else 0
+        inside = (
+            sum(end <= prompt_characters for _, end in encoding.offsets) if prompt_characters else 0
+        )
         return Tokens(ids, len(self.begin) + inside)
 
 

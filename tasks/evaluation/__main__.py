@@ -1,8 +1,8 @@
 """`python -m tasks.evaluation SPEC.json` evaluates one model.
 
-Each line of stdout is a JSON object: `{"progress": [pieces done, all]}` or, before status 1, `{"error": reason}`. Exit
-status: 0 done, 1 failed (without a reason on stdout, stderr ends with a traceback), 75 when stdin closed (what was done
-is kept).
+Each line of stdout is a JSON object: `{"progress": [pieces done, all]}` or, before status 1,
+`{"error": reason}`. Exit status: 0 done, 1 failed (without a reason on stdout, stderr ends with a
+traceback), 75 when stdin closed (what was done is kept).
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def main(arguments: list[str]) -> int:
     exit_with_parent()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TQDM_MININTERVAL", "60")  # the harness's bars are noise in a log
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
     # Imported after the watch began: this takes seconds.
     import torch
 

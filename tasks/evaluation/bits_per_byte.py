@@ -1,12 +1,14 @@
-"""Bits per byte of held-out text: the model's cost of a text over the text's own size, whatever the vocabulary.
+"""Bits per byte of held-out text: the model's cost of a text over the text's own size, whatever the
+vocabulary.
 
-Every document is read by itself after one BOS, in windows of the context's length; each token is predicted once, and
-the last window reaches back so that it is full (lm-evaluation-harness's rolling likelihood with a context of one). The
-tokens are those of the bins (`tasks.documents.tokenize`): a document's `source` (prompt) and its target are one string.
-The source is read but not counted, and neither is the end-of-document token: it is no byte of text.
+Every document is read by itself after one BOS, in windows of the context's length; each token is
+predicted once, and the last window reaches back so that it is full (lm-evaluation-harness's rolling
+likelihood with a context of one). The tokens are those of the bins (`tasks.documents.tokenize`): a
+document's `source` (prompt) and its target are one string. The source is read but not counted, and
+neither is the end-of-document token: it is no byte of text.
 
-Rows of the output matrix that no token has take no part in the softmax: text cannot hold them, so how wide a matrix is
-padded changes no figure. What share of probability they took is reported.
+Rows of the output matrix that no token has take no part in the softmax: text cannot hold them, so
+how wide a matrix is padded changes no figure. What share of probability they took is reported.
 """
 
 from __future__ import annotations
@@ -24,14 +26,18 @@ from infra.stage import StageError
 from tasks.evaluation.model import LoadedModel
 
 LOGITS_ELEMENTS = 1 << 26
-"""Rows x tokens x vocabulary of one forward pass: 256 MiB of float32 logits, more only where one row needs it."""
+"""Rows x tokens x vocabulary of one forward pass: 256 MiB of float32 logits, more only where one
+row needs it.
+"""
 
 _DOCUMENTS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
 class Window:
-    """Tokens `inputs`, of which the targets from `first_target` on count; `document` is a running number."""
+    """Tokens `inputs`, of which the targets from `first_target` on count; `document` is a running
+    number.
+    """
 
     document: int
     inputs: tuple[int, ...]
@@ -39,7 +45,9 @@ class Window:
     first_target: int
 
 
-def windows(document: int, ids: Sequence[int], first_scored: int, max_length: int) -> Iterator[Window]:
+def windows(
+    document: int, ids: Sequence[int], first_scored: int, max_length: int
+) -> Iterator[Window]:
     """Cut one document into windows that together predict ids[first_scored:], each id once.
 
     Args:
@@ -74,11 +82,15 @@ def read_heldout(paths: Sequence[Path], limit: int | None) -> Iterator[tuple[str
                 number += 1
 
 
-def score(documents: Iterator[tuple[str, str]], model: LoadedModel, batch_size: int) -> dict[str, Any]:
-    """`bits_per_byte` with its error, `tokens_per_character`, `tokens_per_byte`, n documents and their `characters`.
+def score(
+    documents: Iterator[tuple[str, str]], model: LoadedModel, batch_size: int
+) -> dict[str, Any]:
+    """`bits_per_byte` with its error, `tokens_per_character`, `tokens_per_byte`, n documents and
+    their `characters`.
 
-    The ratio of sums over all documents. `padding_share`, where the matrix has rows that no token has: the mean share
-    of probability that they would take at the counted tokens. Empty where there is no text.
+    The ratio of sums over all documents. `padding_share`, where the matrix has rows that no token
+    has: the mean share of probability that they would take at the counted tokens. Empty where there
+    is no text.
     """
     nats: list[float] = []
     sizes: list[int] = []
@@ -115,7 +127,9 @@ def bits_per(nats: Sequence[float], sizes: Sequence[int], metric: str) -> dict[s
     ratio = math.fsum(nats) / math.log(2) / total
     if len(nats) < 2:
         return {metric: ratio}
-    residuals = [(cost / math.log(2) - ratio * size) ** 2 for cost, size in zip(nats, sizes, strict=True)]
+    residuals = [
+        (cost / math.log(2) - ratio * size) ** 2 for cost, size in zip(nats, sizes, strict=True)
+    ]
     error = math.sqrt(math.fsum(residuals) * len(nats) / (len(nats) - 1)) / total
     return {metric: ratio, f"{metric}_stderr": error}
 
@@ -130,8 +144,11 @@ def _take(documents: Iterator[tuple[str, str]]) -> list[tuple[str, str]]:
     return taken
 
 
-def _costs(model: LoadedModel, cut: Sequence[Window], batch_size: int) -> Iterator[tuple[Window, float, float]]:
-    """(window, nats of its counted targets, sum of the padding rows' share at them), longest windows first.
+def _costs(
+    model: LoadedModel, cut: Sequence[Window], batch_size: int
+) -> Iterator[tuple[Window, float, float]]:
+    """(window, nats of its counted targets, sum of the padding rows' share at them), longest
+    windows first.
 
     Rows are padded on the right, which never counts.
     """
@@ -145,9 +162,13 @@ def _costs(model: LoadedModel, cut: Sequence[Window], batch_size: int) -> Iterat
         ids_BT, mask_BT = model.pad([window.inputs for window in batch])
         targets_BT, _ = model.pad([window.targets for window in batch])
         with torch.inference_mode():
-            logits_BTV = model.model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False).logits.float()
+            logits_BTV = model.model(
+                input_ids=ids_BT, attention_mask=mask_BT, use_cache=False
+            ).logits.float()
             share_BT = model.mask_padding(logits_BTV)
-            nats_BT = torch.nn.functional.cross_entropy(logits_BTV.transpose(1, 2), targets_BT, reduction="none")
+            nats_BT = torch.nn.functional.cross_entropy(
+                logits_BTV.transpose(1, 2), targets_BT, reduction="none"
+            )
         for row, window in enumerate(batch):
             counted = slice(window.first_target, len(window.targets))
             share = 0.0 if share_BT is None else float(share_BT[row, counted].double().sum())

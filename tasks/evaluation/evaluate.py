@@ -1,7 +1,7 @@
 """All protocols on all tasks of one model, one piece of work at a time, each kept as it is done.
 
-A piece is one protocol on one task (or one category of held-out text); its result is a JSON file in the spec's
-folder, so that a killed evaluation goes on where it stopped.
+A piece is one protocol on one task (or one category of held-out text); its result is a JSON file in
+the spec's folder, so that a killed evaluation goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ HELDOUT = "heldout"
 """Rows of held-out text are `heldout/<category>`."""
 
 LONG_TEXT = "long-text"
-"""Rows of loss by position are `long-text/<category>` and `long-text/<category>/<first>-<last>` (bytes)."""
+"""Rows of loss by position are `long-text/<category>` and `long-text/<category>/<first>-<last>`
+(bytes).
+"""
 
 NOTES = "notes.json"
 
@@ -31,8 +33,8 @@ Tell = Callable[[float, float], None]
 class Spec:
     """What one evaluation process is told; paths are local.
 
-    `files` and `dev`: benchmark -> its files; `heldout`: category -> JSONL files; `output`: folder of the results;
-    `not_held_out`: category without held-out text -> why.
+    `files` and `dev`: benchmark -> its files; `heldout`: category -> JSONL files; `output`: folder
+    of the results; `not_held_out`: category without held-out text -> why.
     """
 
     model: str
@@ -59,7 +61,9 @@ class Piece:
 
     @property
     def file(self) -> str:
-        """Where its result lies, below the output folder; slashes of hub names become double underscores."""
+        """Where its result lies, below the output folder; slashes of hub names become double
+        underscores.
+        """
         return f"{self.task.replace('/', '__')}.{self.protocol}.json"
 
 
@@ -76,11 +80,15 @@ class Done:
 
 
 def pieces(spec: Spec, parameters: EvaluationParameters) -> list[Piece]:
-    """The work of a spec: tasks in the recipe's order, each by every protocol, then the held-out text."""
+    """The work of a spec: tasks in the recipe's order, each by every protocol, then the held-out
+    text.
+    """
     found: list[Piece] = []
     for task in parameters.local_tasks():
         found.extend(
-            Piece(protocol, task) for protocol in ("harness", "first-token") if protocol in parameters.protocols
+            Piece(protocol, task)
+            for protocol in ("harness", "first-token")
+            if protocol in parameters.protocols
         )
     if "harness" in parameters.protocols:
         found.extend(Piece("hub", task) for task in parameters.hub)
@@ -94,7 +102,8 @@ def pieces(spec: Spec, parameters: EvaluationParameters) -> list[Piece]:
 def evaluate(spec: Spec, tell: Tell) -> dict[str, dict[str, Any]]:
     """Do what is not done yet; returns the rows of all pieces.
 
-    Writes `results.json`, `samples/*.jsonl` and, where there is something to say, `notes.json` (sentences).
+    Writes `results.json`, `samples/*.jsonl` and, where there is something to say, `notes.json`
+    (sentences).
     """
     parameters = EvaluationParameters.model_validate(spec.parameters)
     output = Path(spec.output)
@@ -117,12 +126,19 @@ def evaluate(spec: Spec, tell: Tell) -> dict[str, dict[str, Any]]:
         for row, metrics in stored["rows"].items():
             results.setdefault(row, {}).update(metrics)
             if (counted := f"{FIRST_TOKEN}n") in metrics:
-                results[row].setdefault("n", metrics[counted])  # where no other protocol asked the items
+                results[row].setdefault(
+                    "n", metrics[counted]
+                )  # where no other protocol asked the items
         if stored["samples"]:
             ending = ".first-token" if piece.protocol == "first-token" else ""
-            with replacing(output / "data" / "samples" / f"{piece.task.replace('/', '__')}{ending}.jsonl") as path:
+            with replacing(
+                output / "data" / "samples" / f"{piece.task.replace('/', '__')}{ending}.jsonl"
+            ) as path:
                 path.write_text(
-                    "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in stored["samples"]),
+                    "".join(
+                        json.dumps(sample, ensure_ascii=False) + "\n"
+                        for sample in stored["samples"]
+                    ),
                     encoding="utf-8",
                 )
     results = dict(sorted((results | missing).items(), key=lambda row: _place(row[0])))
@@ -135,24 +151,40 @@ def evaluate(spec: Spec, tell: Tell) -> dict[str, dict[str, Any]]:
     return results
 
 
-def _without_text(spec: Spec, parameters: EvaluationParameters) -> tuple[list[str], dict[str, dict[str, Any]]]:
-    """(notes, rows) of what cannot be scored because no text is held out: of all categories, or of some."""
+def _without_text(
+    spec: Spec, parameters: EvaluationParameters
+) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """(notes, rows) of what cannot be scored because no text is held out: of all categories, or of
+    some.
+    """
     asked = [HELDOUT] if "bits-per-byte" in parameters.protocols else []
     asked += [LONG_TEXT] if parameters.long_text is not None else []
     notes = []
     if not spec.heldout:
         advice = "there is no held-out text; hold some out in `select`"
-        notes = [f"{'bits per byte' if name == HELDOUT else 'long text'}: {advice}" for name in asked]
+        notes = [
+            f"{'bits per byte' if name == HELDOUT else 'long text'}: {advice}" for name in asked
+        ]
     elif asked:
-        notes = [f"category {category}: {why}" for category, why in sorted(spec.not_held_out.items())]
-    rows = {f"{name}/{category}": unscored("nothing held out") for name in asked for category in spec.not_held_out}
+        notes = [
+            f"category {category}: {why}" for category, why in sorted(spec.not_held_out.items())
+        ]
+    rows = {
+        f"{name}/{category}": unscored("nothing held out")
+        for name in asked
+        for category in spec.not_held_out
+    }
     return notes, rows
 
 
 def _place(row: str) -> tuple[int, str]:
     """Where a row stands: tasks as they were done, then held-out text and long text by category."""
     kind, _, rest = row.partition("/")
-    return (1 + (kind == LONG_TEXT), rest.partition("/")[0]) if kind in (HELDOUT, LONG_TEXT) else (0, "")
+    return (
+        (1 + (kind == LONG_TEXT), rest.partition("/")[0])
+        if kind in (HELDOUT, LONG_TEXT)
+        else (0, "")
+    )
 
 
 def unscored(reason: str) -> dict[str, Any]:
@@ -195,7 +227,9 @@ class _Workbench:
             self._lm = harness.harness_model(self._model, parameters.batch_size)
         if piece.protocol == "hub":
             shots = parameters.shots.get(piece.task)
-            found = harness.score_hub(piece.task, self._lm, shots=shots, limit=parameters.limit, seed=parameters.seed)
+            found = harness.score_hub(
+                piece.task, self._lm, shots=shots, limit=parameters.limit, seed=parameters.seed
+            )
         else:
             style = parameters.benchmarks[piece.task].resolved_style()
             asked = questions(style=style, **self._asked(piece.task))
@@ -206,7 +240,9 @@ class _Workbench:
         from tasks.evaluation import first_token
         from tasks.evaluation.items import questions
 
-        asked = questions(style=self._parameters.benchmarks[task].letters_style(), **self._asked(task))
+        asked = questions(
+            style=self._parameters.benchmarks[task].letters_style(), **self._asked(task)
+        )
         return Done(*first_token.score(task, asked, self._model, self._parameters.batch_size))
 
     def _bits_per_byte(self, category: str) -> Done:
@@ -223,11 +259,15 @@ class _Workbench:
         floor, limit = self._parameters.heldout_floor, self._parameters.heldout_documents
         if row["n"] >= floor.documents and row["characters"] >= floor.characters:
             return Done({name: row})
-        raised = "evaluation.heldout_documents" if row["n"] == limit else "select.heldout (fraction, max_documents)"
+        raised = (
+            "evaluation.heldout_documents"
+            if row["n"] == limit
+            else "select.heldout (fraction, max_documents)"
+        )
         told = (
-            f"{name}: {row['n']:,} documents with {row['characters']:,} characters are held out, fewer than "
-            f"evaluation.heldout_floor asks ({floor.documents:,} and {floor.characters:,}), so the score says little; "
-            f"raise {raised}, or add text"
+            f"{name}: {row['n']:,} documents with {row['characters']:,} characters are held out, "
+            f"fewer than evaluation.heldout_floor asks ({floor.documents:,} and "
+            f"{floor.characters:,}), so the score says little; raise {raised}, or add text"
         )
         return Done({name: row | {"few": True}}, notes=[told])
 
@@ -239,24 +279,30 @@ class _Workbench:
         notes = []
         if found["long"] < asked.documents:
             notes.append(
-                f"long text: {found['long']} of the {found['read']} held-out documents of {category} have "
-                f"{asked.length_bytes:,} bytes ({asked.documents} were asked for); the longest has "
-                f"{found['longest']:,}"
+                f"long text: {found['long']} of the {found['read']} held-out documents of "
+                f"{category} have {asked.length_bytes:,} bytes ({asked.documents} were asked for); "
+                f"the longest has {found['longest']:,}"
             )
         if found["tokens"] > self._model.max_length:
             notes.append(
-                f"long text: {asked.length_bytes:,} bytes of {category} are up to {found['tokens']:,} tokens, more "
-                f"than the context of {self._model.max_length:,}"
+                f"long text: {asked.length_bytes:,} bytes of {category} are up to "
+                f"{found['tokens']:,} tokens, more than the context of {self._model.max_length:,}"
             )
         rows = rows or {"": unscored("no long document")}
         return Done(
-            {f"{LONG_TEXT}/{category}{'/' * bool(bucket)}{bucket}": row for bucket, row in rows.items()}, notes=notes
+            {
+                f"{LONG_TEXT}/{category}{'/' * bool(bucket)}{bucket}": row
+                for bucket, row in rows.items()
+            },
+            notes=notes,
         )
 
     def _heldout(self, category: str, limit: int | None) -> Iterator[tuple[str, str]]:
         from tasks.evaluation import bits_per_byte
 
-        return bits_per_byte.read_heldout([Path(path) for path in self._spec.heldout[category]], limit)
+        return bits_per_byte.read_heldout(
+            [Path(path) for path in self._spec.heldout[category]], limit
+        )
 
     def _asked(self, task: str) -> dict[str, Any]:
         benchmark = self._parameters.benchmarks[task]

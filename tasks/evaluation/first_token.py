@@ -1,8 +1,9 @@
-"""The first-token protocol of MMLU, CMMLU and ColossalEval: which option letter has the highest logit.
+"""The first-token protocol of MMLU, CMMLU and ColossalEval: which option letter has the highest
+logit.
 
-The prompt lists the options and ends with the answer word. A letter may be another token after a space than after a
-colon, so, as ColossalEval does, each counts with the larger of the two logits: the last token of "Answer: A" and of
-"Answer:A" (for the prompt's own last line).
+The prompt lists the options and ends with the answer word. A letter may be another token after a
+space than after a colon, so, as ColossalEval does, each counts with the larger of the two logits:
+the last token of "Answer: A" and of "Answer:A" (for the prompt's own last line).
 """
 
 from __future__ import annotations
@@ -14,7 +15,14 @@ import torch
 
 from infra.stage import StageError
 from tasks.benchmarks.scores import FIRST_TOKEN
-from tasks.evaluation.items import Asked, Question, notes, rows_by_group, sample_head, unasked_sample
+from tasks.evaluation.items import (
+    Asked,
+    Question,
+    notes,
+    rows_by_group,
+    sample_head,
+    unasked_sample,
+)
 from tasks.evaluation.model import LoadedModel
 
 METRIC = f"{FIRST_TOKEN}acc"
@@ -23,11 +31,14 @@ METRIC = f"{FIRST_TOKEN}acc"
 def score(
     task: str, questions: Sequence[Question], model: LoadedModel, batch_size: int
 ) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]], list[str]]:
-    """Rows with `first_token_acc`, its error and counts; a sample per item, in the items' order; notes.
+    """Rows with `first_token_acc`, its error and counts; a sample per item, in the items' order;
+    notes.
 
     A prompt longer than the model's context keeps its end, and is counted as cut.
     """
-    prompts = [[] if question.problem else model.encode_prompt(question.prompt) for question in questions]
+    prompts = [
+        [] if question.problem else model.encode_prompt(question.prompt) for question in questions
+    ]
     asked = [
         Asked(question, question.problem, len(ids) > model.max_length)
         for question, ids in zip(questions, prompts, strict=True)
@@ -56,7 +67,11 @@ def score(
                 "correct": prediction in question.right,
                 "logits": [round(value, 4) for value in scores],
             }
-    correct = [float(sample["correct"]) for sample, one in zip(samples, asked, strict=True) if not one.problem]
+    correct = [
+        float(sample["correct"])
+        for sample, one in zip(samples, asked, strict=True)
+        if not one.problem
+    ]
     rows = rows_by_group(task, asked, {METRIC: correct}, prefix=FIRST_TOKEN)
     return rows, samples, notes(task, "first-token", asked, model.max_length)
 
@@ -70,7 +85,9 @@ def _letter_ids(model: LoadedModel, ending: str, letter: str) -> list[int]:
 
 
 def _last_logits(model: LoadedModel, rows: Sequence[list[int]]) -> torch.Tensor:
-    """Logits after the last token of every row, (B, V) float32; the head runs at those positions only."""
+    """Logits after the last token of every row, (B, V) float32; the head runs at those positions
+    only.
+    """
     ids_BT, mask_BT = model.pad(rows)
     last_B = torch.tensor([len(row) - 1 for row in rows], device=ids_BT.device)
     keep_K, which_B = torch.unique(last_B, return_inverse=True)
@@ -78,5 +95,7 @@ def _last_logits(model: LoadedModel, rows: Sequence[list[int]]) -> torch.Tensor:
         logits_BKV = model.model(
             input_ids=ids_BT, attention_mask=mask_BT, use_cache=False, logits_to_keep=keep_K
         ).logits
-    picked: torch.Tensor = logits_BKV[torch.arange(len(rows), device=ids_BT.device), which_B].float().cpu()
+    picked: torch.Tensor = (
+        logits_BKV[torch.arange(len(rows), device=ids_BT.device), which_B].float().cpu()
+    )
     return picked

@@ -1,17 +1,22 @@
-"""The harness protocol: lm-evaluation-harness 0.4.13 scores the answers, in this process, on a model in memory.
+"""The harness protocol: lm-evaluation-harness 0.4.13 scores the answers, in this process, on a
+model in memory.
 
-Local benchmarks are handed over as task configurations whose documents are prompts already (`tasks.benchmarks`), so
-the harness builds no cache and reaches no network; its requests, its likelihoods and its metrics are its own. Each
-task runs by itself: what else a recipe evaluates then never changes the batches, nor the last bits of a score.
+Local benchmarks are handed over as task configurations whose documents are prompts already
+(`tasks.benchmarks`), so the harness builds no cache and reaches no network; its requests, its
+likelihoods and its metrics are its own. Each task runs by itself: what else a recipe evaluates then
+never changes the batches, nor the last bits of a score.
 
-Before that, each item is encoded as the harness will encode it, so that what it would stop at (an answer without tokens
-of its own, or longer than the context) is left out and told, and what it would cut without a word is counted.
+Before that, each item is encoded as the harness will encode it, so that what it would stop at (an
+answer without tokens of its own, or longer than the context) is left out and told, and what it
+would cut without a word is counted.
 
-One departure, only where the output matrix has rows that no token has: the harness lets them take part in the softmax
-and in generation, so a score would depend on `pad_to_multiple_of`; here they get minus infinity first.
+One departure, only where the output matrix has rows that no token has: the harness lets them take
+part in the softmax and in generation, so a score would depend on `pad_to_multiple_of`; here they
+get minus infinity first.
 
-The harness is imported when it is used (3 s), because nodes that only train do not have it. Its registry of hub tasks
-takes 15 s to read whole (13,000 files), so the folder of a task's family is tried first.
+The harness is imported when it is used (3 s), because nodes that only train do not have it. Its
+registry of hub tasks takes 15 s to read whole (13,000 files), so the folder of a task's family is
+tried first.
 """
 
 from __future__ import annotations
@@ -25,16 +30,27 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from infra.stage import StageError
-from tasks.evaluation.items import Asked, Question, notes, rows_by_group, sample_head, unasked_sample
+from tasks.evaluation.items import (
+    Asked,
+    Question,
+    notes,
+    rows_by_group,
+    sample_head,
+    unasked_sample,
+)
 from tasks.evaluation.model import LoadedModel
 
 _METRICS = ("acc", "acc_norm")
 _HARNESS_SEED = 0
-"""The harness's own default for `random`; its numpy, torch and few-shot seeds are `EvaluationParameters.seed`."""
+"""The harness's own default for `random`; its numpy, torch and few-shot seeds are
+`EvaluationParameters.seed`.
+"""
 
 
 class Pair(NamedTuple):
-    """Ids of a prompt and of an answer after it; `spans`: a token of the prompt is another one beside the answer."""
+    """Ids of a prompt and of an answer after it; `spans`: a token of the prompt is another one
+    beside the answer.
+    """
 
     prompt: list[int]
     answer: list[int]
@@ -44,12 +60,16 @@ class Pair(NamedTuple):
 def harness_model(model: LoadedModel, batch_size: int) -> Any:
     """The model as the harness wants it; `StageError` where the harness is not installed."""
     if importlib.util.find_spec("lm_eval") is None:
-        raise StageError("protocol harness needs lm-evaluation-harness: install lm-eval==0.4.13, or leave it out")
+        raise StageError(
+            "protocol harness needs lm-evaluation-harness: install lm-eval==0.4.13, or leave it out"
+        )
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     from lm_eval.models.huggingface import HFLM
 
     class Watched(HFLM):  # type: ignore[misc]
-        """The harness's model, which tells how many prompts it cuts and refuses in words what it cannot score."""
+        """The harness's model, which tells how many prompts it cuts and refuses in words what it
+        cannot score.
+        """
 
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
@@ -57,7 +77,9 @@ def harness_model(model: LoadedModel, batch_size: int) -> Any:
             self.cut = 0
 
         def pairs(self, prompt: str, answers: Sequence[str]) -> list[Pair]:
-            """The ids of each answer after `prompt`, as `_encode_pair` has them; remembered for it."""
+            """The ids of each answer after `prompt`, as `_encode_pair` has them; remembered for
+            it.
+            """
             words = prompt.rstrip()
             before = self.tok_encode(words)
             found = []
@@ -95,11 +117,18 @@ def harness_model(model: LoadedModel, batch_size: int) -> Any:
             return logits
 
         def _model_generate(self, *arguments: Any, **named: Any) -> Any:
-            return super()._model_generate(*arguments, suppress_tokens=model.padding_rows.tolist(), **named)
+            return super()._model_generate(
+                *arguments, suppress_tokens=model.padding_rows.tolist(), **named
+            )
 
     kind = TokensOnly if len(model.padding_rows) else Watched
     batch_size = 1 if model.one_length_at_a_time else batch_size
-    return kind(pretrained=model.model, tokenizer=model.tokenizer, batch_size=batch_size, max_length=model.max_length)
+    return kind(
+        pretrained=model.model,
+        tokenizer=model.tokenizer,
+        batch_size=batch_size,
+        max_length=model.max_length,
+    )
 
 
 def answer_problem(answer: Sequence[int], max_length: int) -> str:
@@ -117,37 +146,49 @@ def is_cut(prompt: Sequence[int], answer: Sequence[int], max_length: int) -> boo
 def score_questions(
     task: str, questions: Sequence[Question], delimiter: str, lm: Any
 ) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]], list[str]]:
-    """The harness's `acc` and `acc_norm` with errors for local items and their groups; samples in order; notes.
+    """The harness's `acc` and `acc_norm` with errors for local items and their groups; samples in
+    order; notes.
 
-    Items that it cannot score are left out, counted and named: a choice that is empty, that is longer than the context,
-    or of which a token that began in the prompt leaves nothing.
+    Items that it cannot score are left out, counted and named: a choice that is empty, that is
+    longer than the context, or of which a token that began in the prompt leaves nothing.
     """
     asked, spanning = _look_at(questions, delimiter, lm)
     scored = [one.question for one in asked if not one.problem]
     results, logged = _score(task, scored, delimiter, lm) if scored else ({}, [])
     lm.encoded.clear()
     found = iter(logged)
-    samples = [unasked_sample(one) if one.problem else _sample(one.question, next(found)) for one in asked]
-    rows = rows_by_group(task, asked, {metric: [float(sample[metric]) for sample in logged] for metric in _METRICS})
+    samples = [
+        unasked_sample(one) if one.problem else _sample(one.question, next(found)) for one in asked
+    ]
+    rows = rows_by_group(
+        task, asked, {metric: [float(sample[metric]) for sample in logged] for metric in _METRICS}
+    )
     rows[task].update(results)
     said = notes(task, "harness", asked, lm.max_length)
     if spanning:
         said.append(
-            f"{task} (harness): {len(spanning):,} of {len(asked):,} items where a token spans prompt and answer, and "
-            f"only what follows it is scored (first: item {spanning[0]!r}); a delimiter of one blank avoids it"
+            f"{task} (harness): {len(spanning):,} of {len(asked):,} items where a token spans "
+            f"prompt and answer, and only what follows it is scored (first: item {spanning[0]!r}); "
+            "a delimiter of one blank avoids it"
         )
     return rows, samples, said
 
 
-def _look_at(questions: Sequence[Question], delimiter: str, lm: Any) -> tuple[list[Asked], list[str]]:
-    """What can be asked, and the ids of the items that are scored although a token spans prompt and answer."""
+def _look_at(
+    questions: Sequence[Question], delimiter: str, lm: Any
+) -> tuple[list[Asked], list[str]]:
+    """What can be asked, and the ids of the items that are scored although a token spans prompt and
+    answer.
+    """
     asked, spanning = [], []
     for question in questions:
         if question.problem:
             asked.append(Asked(question, question.problem))
             continue
         pairs = lm.pairs(question.prompt, [delimiter + answer for answer in question.answers])
-        problem = next(filter(None, (answer_problem(pair.answer, lm.max_length) for pair in pairs)), "")
+        problem = next(
+            filter(None, (answer_problem(pair.answer, lm.max_length) for pair in pairs)), ""
+        )
         cut = not problem and any(is_cut(pair.prompt, pair.answer, lm.max_length) for pair in pairs)
         asked.append(Asked(question, problem, cut))
         if not problem and any(pair.spans for pair in pairs):
@@ -161,7 +202,9 @@ def _score(
     """The harness's metrics of all questions, and what it logs of each, in order."""
     from lm_eval.tasks import TaskManager
 
-    several = any(len(question.right) > 1 for question in questions)  # a list for one item is a list for all, to it
+    several = any(
+        len(question.right) > 1 for question in questions
+    )  # a list for one item is a list for all, to it
     config = {
         "task": task,
         "custom_dataset": _Documents(questions),
@@ -171,51 +214,64 @@ def _score(
         "doc_to_choice": "answers",
         "doc_to_target": "right" if several else "answer",
         "target_delimiter": delimiter,
-        "metric_list": [{"metric": metric, "aggregation": "mean", "higher_is_better": True} for metric in _METRICS],
+        "metric_list": [
+            {"metric": metric, "aggregation": "mean", "higher_is_better": True}
+            for metric in _METRICS
+        ],
     }
     loaded = TaskManager(include_defaults=False).load([config])
     results = _evaluate(lm, loaded, seed=_HARNESS_SEED, limit=None, shots=0)
     logged = sorted(results["samples"][task], key=lambda sample: int(sample["doc_id"]))
     if len(logged) != len(questions):
-        raise StageError(f"{task}: the harness scored {len(logged)} of {len(questions)} items; this is a defect")
+        raise StageError(
+            f"{task}: the harness scored {len(logged)} of {len(questions)} items; this is a defect"
+        )
     return _plain(results["results"][task]), logged
 
 
 def score_hub(
     task: str, lm: Any, *, shots: int | None, limit: int | None, seed: int
 ) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]], list[str]]:
-    """The harness's numbers for one of its own tasks or groups, a row for each of its parts; samples; notes.
+    """The harness's numbers for one of its own tasks or groups, a row for each of its parts;
+    samples; notes.
 
-    Raises `StageError` for a name it does not have, where the data cannot be loaded (offline and not cached), and where
-    it has an answer that cannot be scored.
+    Raises `StageError` for a name it does not have, where the data cannot be loaded (offline and
+    not cached), and where it has an answer that cannot be scored.
     """
     manager = _manager(task)
     try:
         loaded = manager.load([task])
     except Exception as error:  # the harness, datasets and the hub each raise their own
         raise StageError(
-            f"hub task {task!r}: its data could not be loaded ({type(error).__name__}: {error}). Run once with a "
-            "network and without HF_HUB_OFFLINE, or name the publisher's files under benchmarks"
+            f"hub task {task!r}: its data could not be loaded ({type(error).__name__}: {error}). "
+            "Run once with a network and without HF_HUB_OFFLINE, or name the publisher's files "
+            "under benchmarks"
         ) from error
     lm.cut = 0
     try:
         results = _evaluate(lm, loaded, seed=seed, limit=limit, shots=shots)
     except StageError as error:
-        raise StageError(f"hub task {task!r}: the harness cannot score {error}; take the task out of hub") from error
+        raise StageError(
+            f"hub task {task!r}: the harness cannot score {error}; take the task out of hub"
+        ) from error
     rows: dict[str, dict[str, Any]] = {}
     for name, metrics in {**results["results"], **results.get("groups", {})}.items():
         counted = results.get("n-samples", {}).get(name)
         rows[name] = {**_plain(metrics), **({"n": counted["effective"]} if counted else {})}
     samples = [
-        {"task": name, "id": str(sample["doc_id"]), "correct": sample.get("acc", sample.get("exact_match"))}
+        {
+            "task": name,
+            "id": str(sample["doc_id"]),
+            "correct": sample.get("acc", sample.get("exact_match")),
+        }
         for name, logged in results["samples"].items()
         for sample in logged
     ]
     said = []
     if lm.cut:
         said.append(
-            f"{task} (harness): {lm.cut:,} prompts (one per answer) were longer than the context of {lm.max_length:,} "
-            "tokens and lost their beginning"
+            f"{task} (harness): {lm.cut:,} prompts (one per answer) were longer than the context "
+            f"of {lm.max_length:,} tokens and lost their beginning"
         )
     return rows, samples, said
 
@@ -225,7 +281,12 @@ class _Documents:
 
     def __init__(self, questions: Sequence[Question]) -> None:
         self._rows = [
-            {"prompt": q.prompt, "answers": list(q.answers), "answer": q.right[0], "right": list(q.right)}
+            {
+                "prompt": q.prompt,
+                "answers": list(q.answers),
+                "answer": q.right[0],
+                "right": list(q.right),
+            }
             for q in questions
         ]
 
@@ -235,8 +296,12 @@ class _Documents:
         return datasets.DatasetDict({"test": datasets.Dataset.from_list(self._rows)})
 
 
-def _evaluate(lm: Any, loaded: Any, *, seed: int, limit: int | None, shots: int | None) -> dict[str, Any]:
-    """`lm_eval.simple_evaluate` for loaded tasks, without its survey of the machine (seconds, and in no number)."""
+def _evaluate(
+    lm: Any, loaded: Any, *, seed: int, limit: int | None, shots: int | None
+) -> dict[str, Any]:
+    """`lm_eval.simple_evaluate` for loaded tasks, without its survey of the machine (seconds, and
+    in no number).
+    """
     import numpy as np
     import torch
     from lm_eval.evaluator import evaluate
@@ -256,13 +321,17 @@ def _evaluate(lm: Any, loaded: Any, *, seed: int, limit: int | None, shots: int 
 
 
 def _manager(task: str) -> Any:
-    """A task manager that knows `task`: from the folder of its family where that is enough, else from all folders."""
+    """A task manager that knows `task`: from the folder of its family where that is enough, else
+    from all folders.
+    """
     import lm_eval.tasks
 
     root = Path(lm_eval.tasks.__file__).parent
     for family in dict.fromkeys([task, task.split("_")[0], task.split("-")[0]]):
         if (root / family).is_dir():
-            manager = lm_eval.tasks.TaskManager(include_defaults=False, include_path=str(root / family))
+            manager = lm_eval.tasks.TaskManager(
+                include_defaults=False, include_path=str(root / family)
+            )
             if task in manager.all_tasks:
                 return manager
     manager = lm_eval.tasks.TaskManager()
@@ -274,7 +343,9 @@ def _manager(task: str) -> Any:
 
 
 def _plain(metrics: dict[str, Any]) -> dict[str, float]:
-    """`acc,none` -> `acc`; other filters stay in the name (`exact_match,strict-match`); only numbers are kept."""
+    """`acc,none` -> `acc`; other filters stay in the name (`exact_match,strict-match`); only
+    numbers are kept.
+    """
     return {
         name.removesuffix(",none"): value
         for name, value in metrics.items()

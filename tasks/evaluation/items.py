@@ -17,9 +17,11 @@ from tasks.benchmarks.read import LETTERS, Item, read_items
 
 @dataclass(frozen=True)
 class Question:
-    """One item with its prompt: the model is asked for one of `answers` after `prompt` and the delimiter.
+    """One item with its prompt: the model is asked for one of `answers` after `prompt` and the
+    delimiter.
 
-    `right`: indices of the right answers, mostly one. `problem`: why it cannot be asked at all; "" where it can.
+    `right`: indices of the right answers, mostly one. `problem`: why it cannot be asked at all; ""
+    where it can.
     """
 
     id: str
@@ -32,7 +34,9 @@ class Question:
 
 @dataclass(frozen=True)
 class Asked:
-    """What became of one question: `problem` why it was not asked, `cut` whether its prompt lost its beginning."""
+    """What became of one question: `problem` why it was not asked, `cut` whether its prompt lost
+    its beginning.
+    """
 
     question: Question
     problem: str = ""
@@ -55,18 +59,29 @@ def questions(
     """
     limits = [number for number in (benchmark.limit, limit) if number is not None]
     items = read_items(name, benchmark, paths, min(limits, default=None))
-    dev = read_items(name, benchmark.model_copy(update={"split": "dev"}), dev_paths) if shots and dev_paths else []
+    dev = (
+        read_items(name, benchmark.model_copy(update={"split": "dev"}), dev_paths)
+        if shots and dev_paths
+        else []
+    )
     asked = []
     for item in items:
         examples: list[Item] = examples_for(item, dev, shots) if shots else []
         words = answers(item, style)
         asked.append(
-            Question(item.id, item.group, prompt(item, style, examples), words, item.right, _problem(item, words))
+            Question(
+                item.id,
+                item.group,
+                prompt(item, style, examples),
+                words,
+                item.right,
+                _problem(item, words),
+            )
         )
     if all(question.problem in (NO_CHOICES, NO_ANSWER) for question in asked):
         raise StageError(
-            f"{name}: none of its {len(items):,} items has choices and an answer to score (item {items[0].id!r}: "
-            f"{asked[0].problem}); leave this benchmark to decontaminate"
+            f"{name}: none of its {len(items):,} items has choices and an answer to score (item "
+            f"{items[0].id!r}: {asked[0].problem}); leave this benchmark to decontaminate"
         )
     return asked
 
@@ -86,13 +101,16 @@ def _problem(item: Item, words: Sequence[str]) -> str:
 
 
 def notes(task: str, protocol: str, asked: Sequence[Asked], max_length: int) -> list[str]:
-    """Sentences about items that were not asked, or not as they stand: how many, why, and the first of them."""
+    """Sentences about items that were not asked, or not as they stand: how many, why, and the first
+    of them.
+    """
     told: dict[str, list[str]] = {}
     for one in asked:
         for remark in _remarks(one, max_length):
             told.setdefault(remark, []).append(one.question.id)
     return [
-        f"{task} ({protocol}): {len(ids):,} of {len(asked):,} items {remark} (first: item {ids[0]!r})"
+        f"{task} ({protocol}): {len(ids):,} of {len(asked):,} items {remark} (first: item "
+        f"{ids[0]!r})"
         for remark, ids in told.items()
     ]
 
@@ -102,9 +120,14 @@ def _remarks(one: Asked, max_length: int) -> Iterator[str]:
         yield f"not asked: {one.problem}"
         return
     if one.cut:
-        yield f"had prompts longer than the context of {max_length:,} tokens, which lost their beginning"
+        yield (
+            f"had prompts longer than the context of {max_length:,} tokens, which lost their "
+            "beginning"
+        )
     if len(one.question.right) > 1:
-        yield "with several right answers, each of which counts as right, as in lm-evaluation-harness"
+        yield (
+            "with several right answers, each of which counts as right, as in lm-evaluation-harness"
+        )
     if len(set(one.question.answers)) < len(one.question.answers):
         yield "with the same choice twice, of which only the first can be chosen"
     if any(not answer.strip() for answer in one.question.answers):
@@ -112,8 +135,14 @@ def _remarks(one: Asked, max_length: int) -> Iterator[str]:
 
 
 def sample_head(question: Question) -> dict[str, Any]:
-    """How a sample begins: the item's id, group and right answer, with the others where there are several."""
-    head = {"id": question.id, "group": question.group, "answer": question.right[0] if question.right else None}
+    """How a sample begins: the item's id, group and right answer, with the others where there are
+    several.
+    """
+    head = {
+        "id": question.id,
+        "group": question.group,
+        "answer": question.right[0] if question.right else None,
+    }
     return head | ({"also_right": list(question.right[1:])} if len(question.right) > 1 else {})
 
 
@@ -123,7 +152,8 @@ def unasked_sample(one: Asked) -> dict[str, Any]:
 
 
 def mean_and_stderr(metric: str, values: Sequence[float]) -> dict[str, float | None]:
-    """`{metric: mean, metric_stderr: standard error}` as the harness computes them (sample deviation over root n).
+    """`{metric: mean, metric_stderr: standard error}` as the harness computes them (sample
+    deviation over root n).
 
     The error is left out for a single value; the mean of none is None.
     """
@@ -139,17 +169,24 @@ def mean_and_stderr(metric: str, values: Sequence[float]) -> dict[str, float | N
 def rows_by_group(
     task: str, asked: Sequence[Asked], metrics: Mapping[str, Sequence[float]], *, prefix: str = ""
 ) -> dict[str, dict[str, Any]]:
-    """One row for the task and, where items have groups, one for each as `task/group`, in order of appearance.
+    """One row for the task and, where items have groups, one for each as `task/group`, in order of
+    appearance.
 
-    `metrics`: the values of the items that were asked, in order. A row has each one's mean and standard error, `n`
-    items asked and, where there are any, `not_asked` and `cut` (asked without the beginning of their prompts), these
-    three after `prefix`. Means of no item are None.
+    `metrics`: the values of the items that were asked, in order. A row has each one's mean and
+    standard error, `n` items asked and, where there are any, `not_asked` and `cut` (asked without
+    the beginning of their prompts), these three after `prefix`. Means of no item are None.
     """
     members: dict[str, list[int]] = {task: list(range(len(asked)))}
     for index, one in enumerate(asked):
         if one.question.group:
             members.setdefault(f"{task}/{one.question.group}", []).append(index)
-    place = dict(zip((index for index, one in enumerate(asked) if not one.problem), itertools.count(), strict=False))
+    place = dict(
+        zip(
+            (index for index, one in enumerate(asked) if not one.problem),
+            itertools.count(),
+            strict=False,
+        )
+    )
     rows: dict[str, dict[str, Any]] = {}
     for row, indices in members.items():
         rows[row] = {}
@@ -161,5 +198,7 @@ def rows_by_group(
             "not_asked": len(indices) - len(scored),
             "cut": sum(asked[index].cut for index in indices),
         }
-        rows[row].update({f"{prefix}{name}": count for name, count in counts.items() if count or name == "n"})
+        rows[row].update(
+            {f"{prefix}{name}": count for name, count in counts.items() if count or name == "n"}
+        )
     return rows

@@ -1,12 +1,15 @@
-"""Loss by position in long text: does a model use its context to the end, or fall apart beyond what it was trained on?
+"""Loss by position in long text: does a model use its context to the end, or fall apart beyond what
+it was trained on?
 
-Only real documents count: the first held-out ones of a category that have `length_bytes` of UTF-8, cut there, none
-glued together from shorter ones. Length and positions are counted in bytes of text, which no tokenizer changes: all
-models of a run read the same spans of the same documents, and a bucket of positions is the same text for each.
+Only real documents count: the first held-out ones of a category that have `length_bytes` of UTF-8,
+cut there, none glued together from shorter ones. Length and positions are counted in bytes of text,
+which no tokenizer changes: all models of a run read the same spans of the same documents, and a
+bucket of positions is the same text for each.
 
-Each span is read in one piece after a BOS, also beyond the context that the configuration states: a model whose
-tokenizer needs more tokens than that shows it here, as it would in use. How many tokens a span takes is reported. A
-document's `source` (prompt) stands before its span, one string with it as in training, and is not counted.
+Each span is read in one piece after a BOS, also beyond the context that the configuration states: a
+model whose tokenizer needs more tokens than that shows it here, as it would in use. How many tokens
+a span takes is reported. A document's `source` (prompt) stands before its span, one string with it
+as in training, and is not counted.
 """
 
 from __future__ import annotations
@@ -29,14 +32,16 @@ Rows = dict[str, dict[str, Any]]
 Values = NDArray[np.float64]
 
 
-def score(documents: Iterator[tuple[str, str]], asked: LongText, model: LoadedModel) -> tuple[Rows, dict[str, int]]:
+def score(
+    documents: Iterator[tuple[str, str]], asked: LongText, model: LoadedModel
+) -> tuple[Rows, dict[str, int]]:
     """Rows by bucket of positions of (source, target) documents, and what was found.
 
-    Rows: "" for all bytes, then "0-2047", "2048-4095", ...; each with `bits_per_byte`, its standard error over
-    documents, `tokens_per_byte` and n documents. No rows where no document is long enough. A token that stands across
-    the border of two buckets counts in both, by its bytes in each.
-    Found: `read` documents, `long` ones of these that are scored, bytes of the `longest` that was looked at, and the
-    most `tokens` that a scored span has (with BOS and source).
+    Rows: "" for all bytes, then "0-2047", "2048-4095", ...; each with `bits_per_byte`, its standard
+    error over documents, `tokens_per_byte` and n documents. No rows where no document is long
+    enough. A token that stands across the border of two buckets counts in both, by its bytes in
+    each. Found: `read` documents, `long` ones of these that are scored, bytes of the `longest` that
+    was looked at, and the most `tokens` that a scored span has (with BOS and source).
 
     The logits of one span are in memory: its tokens x vocabulary in the model's own type.
     """
@@ -58,7 +63,9 @@ def score(documents: Iterator[tuple[str, str]], asked: LongText, model: LoadedMo
     columns = {"": slice(None)} | {name: slice(at, at + 1) for at, name in enumerate(names)}
     rows: Rows = {
         name: {
-            **bits_per(nats_SB[:, some].sum(1).tolist(), bytes_SB[:, some].sum(1).tolist(), "bits_per_byte"),
+            **bits_per(
+                nats_SB[:, some].sum(1).tolist(), bytes_SB[:, some].sum(1).tolist(), "bits_per_byte"
+            ),
             "tokens_per_byte": float(tokens_SB[:, some].sum() / bytes_SB[:, some].sum()),
             "n": len(spans),
         }
@@ -70,9 +77,11 @@ def score(documents: Iterator[tuple[str, str]], asked: LongText, model: LoadedMo
 def long_spans(
     documents: Iterator[tuple[str, str]], length_bytes: int, limit: int
 ) -> tuple[list[tuple[str, str]], dict[str, int]]:
-    """(source, beginning of the target) of the first `limit` documents whose targets have `length_bytes`.
+    """(source, beginning of the target) of the first `limit` documents whose targets have
+    `length_bytes`.
 
-    Also `read`, `long`, `longest` of those looked at. A span ends with the last whole character in `length_bytes`.
+    Also `read`, `long`, `longest` of those looked at. A span ends with the last whole character in
+    `length_bytes`.
     """
     spans: list[tuple[str, str]] = []
     read = longest = 0
@@ -87,12 +96,15 @@ def long_spans(
     return spans, {"read": read, "long": len(spans), "longest": longest}
 
 
-def tokens_of(source: str, text: str, model: LoadedModel) -> tuple[list[int], int, NDArray[np.int64]]:
-    """Ids of source and text, how many are the source's, and at which byte of the text each of the others ends.
+def tokens_of(
+    source: str, text: str, model: LoadedModel
+) -> tuple[list[int], int, NDArray[np.int64]]:
+    """Ids of source and text, how many are the source's, and at which byte of the text each of the
+    others ends.
 
-    Ends never fall; the last is the text's end. Of several tokens that spell one character, each ends where the
-    character does; a dummy prefix likewise. No ids are the text's where the tokenizer leaves nothing of it (white
-    space, to some).
+    Ends never fall; the last is the text's end. Of several tokens that spell one character, each
+    ends where the character does; a dummy prefix likewise. No ids are the text's where the
+    tokenizer leaves nothing of it (white space, to some).
     """
     ids, prompt, characters = model.encode_located(source, text)
     bytes_upto = np.cumsum([0, *(len(character.encode()) for character in text)])
@@ -101,14 +113,19 @@ def tokens_of(source: str, text: str, model: LoadedModel) -> tuple[list[int], in
     return ids, prompt, ends
 
 
-def between(borders: Sequence[int] | NDArray[np.int64], ends: NDArray[np.int64], values: Values) -> Values:
-    """Sums of the tokens' `values` between neighbouring borders (bytes), each token's spread evenly over its bytes.
+def between(
+    borders: Sequence[int] | NDArray[np.int64], ends: NDArray[np.int64], values: Values
+) -> Values:
+    """Sums of the tokens' `values` between neighbouring borders (bytes), each token's spread evenly
+    over its bytes.
 
     The sums add up to the sum of all values where the borders reach from 0 to the last end.
     """
     if not len(ends):
         return np.zeros(len(borders) - 1)
-    last = np.append(ends[1:] != ends[:-1], True)  # of tokens that end together: they share their bytes
+    last = np.append(
+        ends[1:] != ends[:-1], True
+    )  # of tokens that end together: they share their bytes
     upto = np.interp(borders, [0, *ends[last]], [0, *np.cumsum(values)[last]])
     upto[0] = 0
     return np.diff(upto)
@@ -127,6 +144,10 @@ def _nats(ids: Sequence[int], prompt: int, model: LoadedModel) -> Values:
             part_CV = logits_TV[low : low + _TOKENS_AT_ONCE].float()
             model.mask_padding(part_CV)
             targets_C = targets_T[low : low + _TOKENS_AT_ONCE]
-            costs.append(torch.nn.functional.cross_entropy(part_CV, targets_C, reduction="none").double().cpu())
+            costs.append(
+                torch.nn.functional.cross_entropy(part_CV, targets_C, reduction="none")
+                .double()
+                .cpu()
+            )
     found: Values = torch.cat(costs).numpy()
     return found

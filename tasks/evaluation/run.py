@@ -1,4 +1,6 @@
-"""The evaluation stage: tells a process of its own what to evaluate, shows its progress, publishes what it wrote."""
+"""The evaluation stage: tells a process of its own what to evaluate, shows its progress, publishes
+what it wrote.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,13 @@ CHECKPOINT = "checkpoint"
 def run(context: Context) -> Outcome:
     """Evaluate one model.
 
-    Inputs: `model` (an artifact with `checkpoint/`; or the pins of parameter `model`), `heldout` (select artifacts).
-    Pins: `benchmarks.<name>.paths` and `.dev`. Data: `results.json`, {task: {metric: value, metric_stderr, n}} (all
-    that a row may have: `tasks.benchmarks.scores`) with a row `task/group` for every group of items,
-    `heldout/<category>`, and `long-text/<category>` with a row for each bucket of positions;
-    `samples/<task>.jsonl`, one line an item; `notes.json`, sentences, where there are any.
-    Statistics: the same rows as `scores`, the `notes`, and per task whether the training data was cleaned of it
-    (`decontaminated`).
+    Inputs: `model` (an artifact with `checkpoint/`; or the pins of parameter `model`), `heldout`
+    (select artifacts). Pins: `benchmarks.<name>.paths` and `.dev`. Data: `results.json`, {task:
+    {metric: value, metric_stderr, n}} (all that a row may have: `tasks.benchmarks.scores`) with a
+    row `task/group` for every group of items, `heldout/<category>`, and `long-text/<category>` with
+    a row for each bucket of positions; `samples/<task>.jsonl`, one line an item; `notes.json`,
+    sentences, where there are any. Statistics: the same rows as `scores`, the `notes`, and per task
+    whether the training data was cleaned of it (`decontaminated`).
     """
     parameters: EvaluationParameters = context.parameters
     scratch = context.scratch() / "evaluation"
@@ -61,26 +63,40 @@ def run(context: Context) -> Outcome:
 
     found = context.map(evaluate, {"evaluation": None}, here=True)["evaluation"]
     tasks = [*parameters.local_tasks(), *parameters.hub]
-    return Outcome({**found, "decontaminated": {task: task in parameters.decontaminated for task in tasks}})
+    return Outcome(
+        {**found, "decontaminated": {task: task in parameters.decontaminated for task in tasks}}
+    )
 
 
 def _unforeseen(error: LaunchError) -> str:
     """What is known of a process that ended without saying why, in one message."""
     if error.returncode < 0:
-        ended = f"was ended by signal {-error.returncode} (9 is mostly a machine without memory left: lower batch_size)"
+        ended = (
+            f"was ended by signal {-error.returncode} (9 is mostly a machine without memory left: "
+            "lower batch_size)"
+        )
     else:
-        ended = f"ended with status {error.returncode}, which is a defect; please report it with what follows"
-    return f"the evaluation process {ended}. Finished tasks are kept.\n{error.tail.rstrip()}".rstrip()
+        ended = (
+            f"ended with status {error.returncode}, which is a defect; please report it with what "
+            "follows"
+        )
+    return (
+        f"the evaluation process {ended}. Finished tasks are kept.\n{error.tail.rstrip()}".rstrip()
+    )
 
 
 def not_held_out(selected: Sequence[Artifact]) -> dict[str, str]:
-    """Category that has documents to train on and none held out -> why, from what select counted."""
+    """Category that has documents to train on and none held out -> why, from what select
+    counted.
+    """
     documents, held_out = Counter[str](), Counter[str]()
     fractions: dict[str, set[float]] = {}
     for artifact in selected:
         heldout = artifact.manifest["parameters"].get("heldout")
         for category, sides in artifact.statistics.get("categories", {}).items():
-            documents[category] += sum(sides[side]["documents"] for side in ("training", "held_out"))
+            documents[category] += sum(
+                sides[side]["documents"] for side in ("training", "held_out")
+            )
             held_out[category] += sides["held_out"]["documents"]
             fractions.setdefault(category, set()).update({heldout["fraction"]} if heldout else ())
     reasons = {}
@@ -90,7 +106,10 @@ def not_held_out(selected: Sequence[Artifact]) -> dict[str, str]:
             why = f"select.heldout.fraction {shares} took none of them; raise it"
         else:
             why = "select.heldout is null; set a fraction"
-        reasons[category] = f"none of its {documents[category]:,} documents is held out, so nothing is scored: {why}"
+        reasons[category] = (
+            f"none of its {documents[category]:,} documents is held out, so nothing is scored: "
+            f"{why}"
+        )
     return reasons
 
 
@@ -125,5 +144,6 @@ def _model(context: Context, scratch: Path) -> Path:
     if context.pins.get("model"):
         return open_base(folder_of(context.pins["model"]), scratch / "base")
     raise StageError(
-        f"evaluation/{context.name}: there is no model: neither an input nor a folder with a model in the recipe"
+        f"evaluation/{context.name}: there is no model: neither an input nor a folder with a model "
+        "in the recipe"
     )

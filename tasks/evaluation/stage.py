@@ -14,10 +14,11 @@ Protocol = Literal["harness", "first-token", "bits-per-byte"]
 
 
 class LongText(Parameters):
-    """Loss by position on the first `documents` held-out documents of each category that have `length_bytes` of UTF-8.
+    """Loss by position on the first `documents` held-out documents of each category that have
+    `length_bytes` of UTF-8.
 
-    Bytes, since tokens are each tokenizer's own: so all models read the same text (a token of English is about four
-    bytes). Positions are put together in buckets of `bucket_bytes`.
+    Bytes, since tokens are each tokenizer's own: so all models read the same text (a token of
+    English is about four bytes). Positions are put together in buckets of `bucket_bytes`.
     """
 
     length_bytes: Bytes = pydantic.Field(default=16_384, ge=64)
@@ -28,14 +29,16 @@ class LongText(Parameters):
     def _buckets_fit(self) -> Self:
         if self.length_bytes % self.bucket_bytes:
             raise ValueError(
-                f"long_text: length_bytes {self.length_bytes} is no multiple of bucket_bytes {self.bucket_bytes}; make "
-                "it one, or change bucket_bytes"
+                f"long_text: length_bytes {self.length_bytes} is no multiple of bucket_bytes "
+                f"{self.bucket_bytes}; make it one, or change bucket_bytes"
             )
         return self
 
 
 class HeldOutFloor(Parameters):
-    """A category whose held-out text has fewer `documents` or `characters` is marked in every table, and told."""
+    """A category whose held-out text has fewer `documents` or `characters` is marked in every
+    table, and told.
+    """
 
     documents: int = pydantic.Field(default=30, ge=0)
     characters: int = pydantic.Field(default=10_000, ge=0)
@@ -44,19 +47,20 @@ class HeldOutFloor(Parameters):
 class EvaluationParameters(Parameters):
     """One model's evaluation.
 
-    `benchmarks`: local ones, by name; `tasks`: which of them to run (all by default); `hub`: tasks of
-    lm-evaluation-harness by name, whose data comes from the Hugging Face hub.
+    `benchmarks`: local ones, by name; `tasks`: which of them to run (all by default); `hub`: tasks
+    of lm-evaluation-harness by name, whose data comes from the Hugging Face hub.
 
-    Protocols: `harness` is lm-evaluation-harness (likelihood of every answer); `first-token` compares the option
-    letters' logits after a prompt that lists the options (local benchmarks); `bits-per-byte` is the cost of held-out
-    text per category, comparable between vocabularies.
+    Protocols: `harness` is lm-evaluation-harness (likelihood of every answer); `first-token`
+    compares the option letters' logits after a prompt that lists the options (local benchmarks);
+    `bits-per-byte` is the cost of held-out text per category, comparable between vocabularies.
 
-    `long_text`: loss by position in long held-out documents, also beyond the context that a model states.
+    `long_text`: loss by position in long held-out documents, also beyond the context that a model
+    states.
 
-    `shots`: task -> worked examples (over the benchmark's own `shots`). `limit`: the first N items of every task;
-    `heldout_documents`: the first N documents of every category; `heldout_floor`: how few of them say little.
-    `decontaminated`: tasks that the training data was
-    cleaned of. `model`: the folder of a model that no stage of the recipe built.
+    `shots`: task -> worked examples (over the benchmark's own `shots`). `limit`: the first N items
+    of every task; `heldout_documents`: the first N documents of every category; `heldout_floor`:
+    how few of them say little. `decontaminated`: tasks that the training data was cleaned of.
+    `model`: the folder of a model that no stage of the recipe built.
     """
 
     benchmarks: dict[str, Benchmark] = pydantic.Field(default_factory=dict)
@@ -81,8 +85,9 @@ class EvaluationParameters(Parameters):
         for name, benchmark in self.benchmarks.items():
             if benchmark.format in QUESTIONS_ONLY and name in (self.tasks or self.benchmarks):
                 raise ValueError(
-                    f"task {name!r}: format {benchmark.format} has questions only (for decontaminate.against); take it "
-                    f"out of tasks, or name the harness's own task under hub"
+                    f"task {name!r}: format {benchmark.format} has questions only (for "
+                    "decontaminate.against); take it out of tasks, or name the harness's own task "
+                    "under hub"
                 )
         return self
 

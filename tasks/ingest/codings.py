@@ -28,7 +28,9 @@ class Damaged(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What came out; `truncated` where the stream goes on, `trailing` where other bytes follow its end."""
+    """What came out; `truncated` where the stream goes on, `trailing` where other bytes follow its
+    end.
+    """
 
     data: bytes
     truncated: bool = False
@@ -38,14 +40,17 @@ class Decoded:
 def is_text(data: bytes) -> bool:
     """Whether the first bytes hold no control characters but those that text has."""
     head = data[:_LOOKED_AT_BYTES]
-    return len(head.translate(None, _NO_TEXT)) == len(head) or head.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return len(head.translate(None, _NO_TEXT)) == len(head) or head.startswith(
+        (b"\xff\xfe", b"\xfe\xff")
+    )
 
 
 def undo(coding: str, data: bytes, max_bytes: int) -> Decoded:
-    """A body without one coding; at most about one block more than `max_bytes`. A body that is not coded so is itself.
+    """A body without one coding; at most about one block more than `max_bytes`. A body that is not
+    coded so is itself.
 
-    gzip and Zstandard are known by their first bytes, the others by decoding: text that does not decode was never
-    coded. Raises `Damaged`.
+    gzip and Zstandard are known by their first bytes, the others by decoding: text that does not
+    decode was never coded. Raises `Damaged`.
     """
     try:
         match coding:
@@ -54,7 +59,9 @@ def undo(coding: str, data: bytes, max_bytes: int) -> Decoded:
             case "zstd":
                 return _zstd(data, max_bytes) if data.startswith(ZSTD_MAGIC) else Decoded(data)
             case "deflate":
-                found = _gzip(data, max_bytes) if data.startswith(_GZIP) else _deflate(data, max_bytes)
+                found = (
+                    _gzip(data, max_bytes) if data.startswith(_GZIP) else _deflate(data, max_bytes)
+                )
             case "br":
                 found = _brotli(data, max_bytes)
             case _:
@@ -96,11 +103,15 @@ def _inflated(data: bytes, bits: int, max_bytes: int) -> tuple[Decoded, bytes]:
     except zlib.error as error:
         raise Damaged from error
     rest = inflater.unused_data
-    return Decoded(out, not inflater.eof and len(out) <= max_bytes, bool(rest.strip(_PADDING))), rest
+    return Decoded(
+        out, not inflater.eof and len(out) <= max_bytes, bool(rest.strip(_PADDING))
+    ), rest
 
 
 def _brotli(data: bytes, max_bytes: int) -> Decoded:
-    """A stream of RFC 7932. Its decoder takes bytes after the end for damage, so it is led up to the end there."""
+    """A stream of RFC 7932. Its decoder takes bytes after the end for damage, so it is led up to
+    the end there.
+    """
     try:
         return _brotli_led(data, max_bytes, len(data))
     except _DamagedAt as error:
@@ -131,7 +142,9 @@ def _brotli_led(data: bytes, max_bytes: int, byte_by_byte_from: int) -> Decoded:
         parts.append(part)
         size += len(part)
     ended = decoder.is_finished()
-    return Decoded(b"".join(parts), not ended and size <= max_bytes, ended and bool(data[at:].strip(_PADDING)))
+    return Decoded(
+        b"".join(parts), not ended and size <= max_bytes, ended and bool(data[at:].strip(_PADDING))
+    )
 
 
 def _zstd(data: bytes, max_bytes: int) -> Decoded:
@@ -143,7 +156,9 @@ def _zstd(data: bytes, max_bytes: int) -> Decoded:
         decoder = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW)
         try:
             with decoder.stream_reader(io.BytesIO(data[at:end])) as reader:
-                while size <= max_bytes and (part := reader.read(min(1 << 16, max_bytes + 1 - size))):
+                while size <= max_bytes and (
+                    part := reader.read(min(1 << 16, max_bytes + 1 - size))
+                ):
                     parts.append(part)
                     size += len(part)
         except zstandard.ZstdError as error:

@@ -1,9 +1,10 @@
 """What resiliparse would take out of the midst of running text is made safe before it extracts.
 
-resiliparse judges every node of a page, those inside a paragraph too. It drops a text node of exactly three bytes
-whose last lies in 0x80-0xBE (meant for icon fonts: most single characters from U+0800 on, and a letter such as the "à"
-of "là" after one ASCII character), a lone pilcrow, <time>, <label>, <button>, and inline elements by the words in their
-class, id, rel or itemprop. Blocks are its to judge; what stands between the words of one is not.
+resiliparse judges every node of a page, those inside a paragraph too. It drops a text node of
+exactly three bytes whose last lies in 0x80-0xBE (meant for icon fonts: most single characters from
+U+0800 on, and a letter such as the "à" of "là" after one ASCII character), a lone pilcrow, <time>,
+<label>, <button>, and inline elements by the words in their class, id, rel or itemprop. Blocks are
+its to judge; what stands between the words of one is not.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from typing import Literal
 from resiliparse.parse.html import ElementNode, HTMLTree, Node, TextNode
 
 _GUARD = "\x01\x02"
-"""Put before text nodes that could be dropped: control characters, which documents hold none of, so that a page's own
-need not be kept; two, as one and a letter of two bytes are three; ASCII, so that a page of ASCII stays one (faster)."""
+"""Put before text nodes that could be dropped: control characters, which documents hold none of, so
+that a page's own need not be kept; two, as one and a letter of two bytes are three; ASCII, so that
+a page of ASCII stays one (faster).
+"""
 
 _SPACE = r"[ \t\n\r\f\v\0]*+"  # NUL: the parser drops it
 _SHORT_NODE = re.compile(
-    rf">({_SPACE})(?!<[A-Za-z/!])(?=[^<&]{{0,2}}(?:[^\0-\x7f]{_SPACE}|&[^<]{{0,70}})(?:<|\Z)"  # or a reference
+    # or a reference
+    rf">({_SPACE})(?!<[A-Za-z/!])(?=[^<&]{{0,2}}(?:[^\0-\x7f]{_SPACE}|&[^<]{{0,70}})(?:<|\Z)"
     r"|<[^\0-\x7f])"  # "<" that begins no tag is text
 )
 _BEGINS_WITH_TAG = re.compile(r"\s*<")
@@ -28,16 +32,30 @@ _WORDS_PART = re.compile(
     r"|article|aside|figure|nav|form|header|footer|noscript|h[1-6]|blockquote|details|fieldset|main|dialog)\b)"
     r"|(?=/?(?i:summary|legend|search|xmp)\b))"
 )
-"""Between a word and a block, which may be dropped; around blocks that resiliparse takes for inline elements."""
+"""Between a word and a block, which may be dropped; around blocks that resiliparse takes for inline
+elements.
+"""
 
 _ICON = re.compile(f"{_GUARD}(?:[\ue000-\uf8ff]|¶(?=</a>))?")
 
 _DROPPED_TAGS = ("time", "label", "button")
 _JUDGED = frozenset(
-    ("class", "id", "rel", "itemprop", "aria-expanded", "data-ad", "data-advertisement", "data-text-ad")
+    (
+        "class",
+        "id",
+        "rel",
+        "itemprop",
+        "aria-expanded",
+        "data-ad",
+        "data-advertisement",
+        "data-text-ad",
+    )
 )
-_IN_PARAGRAPHS = ", ".join(f"p {inside}" for inside in (*_DROPPED_TAGS, "[class]", "[rel]", "[itemprop]"))
-_ELSEWHERE = "time, li > span[class], td > span[class], dd > span[class]"  # each selector more costs 1 % of the time
+_IN_PARAGRAPHS = ", ".join(
+    f"p {inside}" for inside in (*_DROPPED_TAGS, "[class]", "[rel]", "[itemprop]")
+)
+# each selector more costs 1 % of the time
+_ELSEWHERE = "time, li > span[class], td > span[class], dd > span[class]"
 _JUDGED_CLASS = re.compile(
     r"ad|sponsor|promoted|paid|banner|donate|logo|spinner|view-count|skip|scroll|next|prev|permalink|pagina|log|sign"
     r"|account|user|meta|by|date|author|submitted|post|entry|article|content|story|section|social|shar|syndicat|letter"
@@ -63,8 +81,10 @@ _MAX_STEPS = 3
 
 
 def protect(page: str) -> str:
-    """The source of a page with a guard before every text node that is short enough to be dropped, and with a space
-    between a word and the block that follows it, as the block may be dropped and the next word then touch the first."""
+    """The source of a page with a guard before every text node that is short enough to be dropped,
+    and with a space between a word and the block that follows it, as the block may be dropped and
+    the next word then touch the first.
+    """
     if _GUARD[0] in page:  # one character is found ten times as fast as two
         page = page.replace(_GUARD, "")
     page = _WORDS_PART.sub(" <", page)
@@ -74,17 +94,22 @@ def protect(page: str) -> str:
 
 
 def restore(minimal_html: str) -> str:
-    """What was extracted, without the guards and without icons: a guarded node that begins in the private use area, or
-    the pilcrow that is a heading's link to itself."""
+    """What was extracted, without the guards and without icons: a guarded node that begins in the
+    private use area, or the pilcrow that is a heading's link to itself.
+    """
     return _ICON.sub("", minimal_html) if _GUARD in minimal_html else minimal_html
 
 
 def keep_inline(tree: HTMLTree) -> None:
-    """Changes the tree so that visible inline elements inside running text are not judged on their own."""
+    """Changes the tree so that visible inline elements inside running text are not judged on their
+    own.
+    """
     document = tree.document
     if document is None:
         return
-    for node in document.query_selector_all(_IN_PARAGRAPHS).values():  # iterating a list is quadratic
+    for node in document.query_selector_all(
+        _IN_PARAGRAPHS
+    ).values():  # iterating a list is quadratic
         _keep(node)
     judged: dict[str, bool] = {}  # a page repeats its classes
     for node in document.query_selector_all(_ELSEWHERE).values():
@@ -109,7 +134,9 @@ def _beside_text(node: ElementNode) -> bool:
 
 
 def _shown(node: Node | None, way: Literal["prev", "next"]) -> Node | None:
-    """The first node this way that shows anything; white space, comments and empty elements do not."""
+    """The first node this way that shows anything; white space, comments and empty elements do
+    not.
+    """
     for _ in range(_MAX_STEPS):
         if node is None or (isinstance(node, TextNode) and (node.value or "").strip()):
             return node

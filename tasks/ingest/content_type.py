@@ -1,8 +1,10 @@
-"""What a stored body is: an HTML page, plain text, or neither, from its Content-Type and from its first bytes.
+"""What a stored body is: an HTML page, plain text, or neither, from its Content-Type and from its
+first bytes.
 
-The header is read as the WHATWG's MIME Sniffing standard extracts a type, with its common slips allowed. Then the body
-may overrule it, only where it is certain: HTML that was sent as text, as unknown or without a word is HTML; data and
-programs (JSON, JavaScript, CSS, feeds, other XML, files with a magic number) are no page, whatever they were sent as.
+The header is read as the WHATWG's MIME Sniffing standard extracts a type, with its common slips
+allowed. Then the body may overrule it, only where it is certain: HTML that was sent as text, as
+unknown or without a word is HTML; data and programs (JSON, JavaScript, CSS, feeds, other XML, files
+with a magic number) are no page, whatever they were sent as.
 """
 
 from __future__ import annotations
@@ -16,7 +18,14 @@ Kind = Literal["html", "text"]
 _TYPE = re.compile(r"[ \t\"']*([a-z0-9!#$&^_.+*-]+/[a-z0-9!#$&^_.+*-]+)")
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([^\s\"';,]{1,40})", re.IGNORECASE)
 _HTML_TYPES = ("text/html", "application/xhtml+xml")
-_UNTOLD_TYPES = ("", "*/*", "unknown/unknown", "application/unknown", "application/octet-stream", "binary/octet-stream")
+_UNTOLD_TYPES = (
+    "",
+    "*/*",
+    "unknown/unknown",
+    "application/unknown",
+    "application/octet-stream",
+    "binary/octet-stream",
+)
 _XML_TYPES = ("text/xml", "application/xml")
 
 _SNIFFED_BYTES = 1 << 14
@@ -30,15 +39,22 @@ _ELEMENT = re.compile(
     rb"|ul|ol|img|form|frameset|noscript|section|article|main|header|nav)(?=[\s/>])",
     re.IGNORECASE,
 )
-"""What HTML begins with: the standard's list, and the elements that real fragments begin with besides."""
-_DOCUMENT_AT_LINE = re.compile(rb"(?:^|[\r\n])[ \t]*<(?:!doctype\s+html|html)(?=[\s>])", re.IGNORECASE)
+"""What HTML begins with: the standard's list, and the elements that real fragments begin with
+besides.
+"""
+_DOCUMENT_AT_LINE = re.compile(
+    rb"(?:^|[\r\n])[ \t]*<(?:!doctype\s+html|html)(?=[\s>])", re.IGNORECASE
+)
 _DOCUMENT_END = re.compile(rb"</(?:html|body)\s*>", re.IGNORECASE)
 
 _DOCTYPE = re.compile(rb"\s*<!doctype[^>\[]{0,300}(?:\[.*?\]\s*)?>", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(rb"</?[A-Za-z][^<>]*>")
 _MARKED_UP_LINES = 0.3
 
-_FEED = re.compile(rb"<(?:rss|feed|rdf:rdf|urlset|sitemapindex|opml|svg|kml|gpx|wsdl:|soap)(?=[\s>:])", re.IGNORECASE)
+_FEED = re.compile(
+    rb"<(?:rss|feed|rdf:rdf|urlset|sitemapindex|opml|svg|kml|gpx|wsdl:|soap)(?=[\s>:])",
+    re.IGNORECASE,
+)
 _XML = re.compile(rb"\s*<\?xml\s", re.IGNORECASE)
 _ROOT = re.compile(rb"<(?:[A-Za-z_][\w.-]*:)?([A-Za-z_][\w.-]*)")
 _PAGE_ROOTS = (b"html", b"wml")
@@ -54,9 +70,7 @@ _SCRIPT_BEGIN = re.compile(
     rb"|import\s*[\w{*$][^<>\r\n;]{0,200}from\s*[\"']|export\s+(?:default|const|function|class|\{)"
 )
 _SCRIPT_END = (b";", b"}", b")", b"*/")
-_STYLED = (
-    rb"(?:html|body|div|span|p|a|h[1-6]|ul|ol|li|table|td|th|tr|img|input|button|form|header|footer|nav|main|section)"
-)
+_STYLED = rb"(?:html|body|div|span|p|a|h[1-6]|ul|ol|li|table|td|th|tr|img|input|button|form|header|footer|nav|main|section)"
 _STYLE_BEGIN = re.compile(
     rb"@(?:charset|import|namespace)\s+[\"'u]"
     rb"|@(?:media|font-face|keyframes|-webkit-keyframes|supports|layer|page)\b[^{}<>;]{0,300}\{"
@@ -67,7 +81,9 @@ _STYLE_BEGIN = re.compile(
 _STYLE_END = (b"}", b"*/", b";")
 _CODE_BYTES_PER_MARK = 400
 """Code has a semicolon or a brace more often than this; prose has them much more rarely."""
-_TAGS = re.compile(rb"<(?:!doctype|html|head|body|div|p|br|a|table|span|h[1-6]|title)(?=[\s/>])", re.IGNORECASE)
+_TAGS = re.compile(
+    rb"<(?:!doctype|html|head|body|div|p|br|a|table|span|h[1-6]|title)(?=[\s/>])", re.IGNORECASE
+)
 _MAGIC = (
     b"%PDF-", b"%!PS-Adobe-", b"{\\rtf", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
     b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"\0\0\1\0",
@@ -78,7 +94,8 @@ _MAGIC = (
 
 
 def declared(header: str) -> tuple[str, str | None]:
-    """(type, charset) of a Content-Type: the last of several types that is one, in lower case, "" for none.
+    """(type, charset) of a Content-Type: the last of several types that is one, in lower case, ""
+    for none.
 
     A type needs no semicolon after it and may be in quotes; the charset is the first that is named.
     """
@@ -106,7 +123,9 @@ def kind_of(type_: str, body: bytes) -> Kind | None:
 
 
 def _head(body: bytes) -> bytes:
-    """The first bytes without byte order mark and blanks; UTF-16 as the ASCII it mostly is in mark-up."""
+    """The first bytes without byte order mark and blanks; UTF-16 as the ASCII it mostly is in
+    mark-up.
+    """
     head = body[:_SNIFFED_BYTES]
     if head.startswith((b"\xff\xfe", b"\xfe\xff")) or head[:64].count(0) >= 16:
         head = head.removeprefix(b"\xff\xfe").removeprefix(b"\xfe\xff").replace(b"\0", b"")
@@ -114,10 +133,15 @@ def _head(body: bytes) -> bytes:
 
 
 def _is_html(head: bytes, body: bytes) -> bool:
-    """Whether it surely is a whole HTML document: it begins like one, or does after a line or two and ends like one."""
+    """Whether it surely is a whole HTML document: it begins like one, or does after a line or two
+    and ends like one.
+    """
     if _DOCUMENT.match(_after(_COMMENT, head)):
         return True
-    return _DOCUMENT_AT_LINE.search(head, 0, 1024) is not None and _DOCUMENT_END.search(_tail(body)) is not None
+    return (
+        _DOCUMENT_AT_LINE.search(head, 0, 1024) is not None
+        and _DOCUMENT_END.search(_tail(body)) is not None
+    )
 
 
 def _begins_as_html(head: bytes) -> bool:
@@ -126,7 +150,9 @@ def _begins_as_html(head: bytes) -> bool:
 
 
 def _is_marked_up(head: bytes, body: bytes) -> bool:
-    """Whether mark-up goes on to the end: Markdown may begin with an element, and its line ends mean something."""
+    """Whether mark-up goes on to the end: Markdown may begin with an element, and its line ends
+    mean something.
+    """
     if _tail(body).rstrip(_BLANK).endswith(b">"):
         return True
     lines = [line for line in head.split(b"\n") if line.strip()]
@@ -170,7 +196,11 @@ def _is_code(head: bytes, body: bytes) -> bool:
         return False
     if _SCRIPT_BEGIN.match(start):
         return end.endswith(_SCRIPT_END) and not _DOCUMENT.search(body)
-    return _STYLE_BEGIN.match(start) is not None and end.endswith(_STYLE_END) and not _TAGS.search(body)
+    return (
+        _STYLE_BEGIN.match(start) is not None
+        and end.endswith(_STYLE_END)
+        and not _TAGS.search(body)
+    )
 
 
 def _is_call_with_data(start: bytes, body: bytes) -> bool:

@@ -1,4 +1,6 @@
-"""A document's text, prompt, address and date out of a JSON object, and a tally of which fields there were."""
+"""A document's text, prompt, address and date out of a JSON object, and a tally of which fields
+there were.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +16,25 @@ COLOSSAL = JsonlFields(text=("target",), prompt="source")
 PLAIN = JsonlFields(text=("text",))
 _NAMES_SHOWN = 12
 _NAMES_HELD = 200
-"""Names of fields a tally remembers; records of machines may have a field for every key there is."""
+"""Names of fields a tally remembers; records of machines may have a field for every key there is.
+"""
 
 
 def value_at(row: Any, name: str) -> Any:
-    """The value of a field, None where there is none. A key that is the whole name comes before a path through dots.
+    """The value of a field, None where there is none. A key that is the whole name comes before a
+    path through dots.
 
-    On the way a number picks an element of a list; any other name is looked for in all its elements, and the value
-    is the list of what was found.
+    On the way a number picks an element of a list; any other name is looked for in all its
+    elements, and the value is the list of what was found.
     """
     if isinstance(row, dict):
         if name in row:
             return row[name]
         for dot in _dots(name):
-            if name[:dot] in row and (value := value_at(row[name[:dot]], name[dot + 1 :])) is not None:
+            if (
+                name[:dot] in row
+                and (value := value_at(row[name[:dot]], name[dot + 1 :])) is not None
+            ):
                 return value
         return None
     if isinstance(row, list):
@@ -53,7 +60,11 @@ def text_of(value: Any) -> str | None:
     if not isinstance(value, list):
         return None
     parts = [text_of(element) for element in value if element is not None]
-    return "\n\n".join(part for part in parts if part) if all(part is not None for part in parts) else None
+    return (
+        "\n\n".join(part for part in parts if part)
+        if all(part is not None for part in parts)
+        else None
+    )
 
 
 def first_of(value: Any) -> str | None:
@@ -92,7 +103,9 @@ class Tally:
 
     def to_json(self) -> dict[str, Any]:
         """What `merge` takes."""
-        counts = {name: dict(sorted(getattr(self, name).items())) for name in ("found", "others", "there")}
+        counts = {
+            name: dict(sorted(getattr(self, name).items())) for name in ("found", "others", "there")
+        }
         return {"records": self.records, "textless": self.textless, **counts}
 
     def names_there(self) -> str:
@@ -132,10 +145,14 @@ class Take:
         self._fields, self._tally = fields, tally
 
     def __call__(self, row: dict[str, Any]) -> Taken | None:
-        """None where a record has no text, or a text or prompt that is neither a string nor a list of strings."""
+        """None where a record has no text, or a text or prompt that is neither a string nor a list
+        of strings.
+        """
         fields = self._fields or (PLAIN if "text" in row else COLOSSAL)
         self._tally.records += 1
-        texts = [text for name in fields.text if (text := self._get(row, name, text_of)) is not None]
+        texts = [
+            text for name in fields.text if (text := self._get(row, name, text_of)) is not None
+        ]
         prompt = self._get(row, fields.prompt, text_of) if fields.prompt else None
         url, date = self._get(row, fields.url, first_of), self._get(row, fields.date, first_of)
         parts = [text for text in texts if not isinstance(text, Wrong)]
@@ -147,7 +164,9 @@ class Take:
         text = parts[0] if len(parts) == 1 else "\n\n".join(part for part in parts if part)
         return Taken(text, prompt or "", _or_empty(url), _or_empty(date))
 
-    def _get(self, row: dict[str, Any], name: str, read: Callable[[Any], str | None]) -> str | Wrong | None:
+    def _get(
+        self, row: dict[str, Any], name: str, read: Callable[[Any], str | None]
+    ) -> str | Wrong | None:
         """What `read` makes of a field; None where there is none."""
         value = row.get(name)
         if value is None and "." in name:
@@ -176,20 +195,33 @@ def missing_text(source: str, fields: JsonlFields | None, tally: Tally) -> str |
     if others := sum(tally.others[name] for name in wanted):
         what += f" ({others:,} have something there that is neither a string nor a list of strings)"
     there = f"its {tally.records:,} records have {tally.names_there()}"
-    return f"{what}; {there}. Name the field that holds the text in sources.{source}.ingest.fields.text"
+    return (
+        f"{what}; {there}. Name the field that holds the text in "
+        f"sources.{source}.ingest.fields.text"
+    )
 
 
 def notes_on(fields: JsonlFields | None, tally: Tally) -> list[str]:
-    """One sentence for each field that was named and that no record has, and one on records without text."""
+    """One sentence for each field that was named and that no record has, and one on records without
+    text.
+    """
     notes = []
     for parameter, name in fields.named() if fields and tally.records else ():
         if tally.found[name]:
             continue
-        held = f"holds no text in any of {tally.others[name]:,} records that have it" if tally.others[name] else ""
-        notes.append(f"ingest.fields.{parameter}: {name!r} {held or f'is in none of {tally.records:,} records'}")
+        held = (
+            f"holds no text in any of {tally.others[name]:,} records that have it"
+            if tally.others[name]
+            else ""
+        )
+        notes.append(
+            f"ingest.fields.{parameter}: {name!r} "
+            f"{held or f'is in none of {tally.records:,} records'}"
+        )
     if tally.textless:
         named = " or ".join(map(repr, fields.text if fields else ("text", "target")))
         notes.append(
-            f"{tally.textless:,} of {tally.records:,} records have no text in {named}; they have {tally.names_there()}"
+            f"{tally.textless:,} of {tally.records:,} records have no text in {named}; they have "
+            f"{tally.names_there()}"
         )
     return notes

@@ -1,8 +1,10 @@
-"""What a file surely is, from its first bytes and those it decompresses to, and whether its format can be read from it.
+"""What a file surely is, from its first bytes and those it decompresses to, and whether its format
+can be read from it.
 
-Only what is certain counts: a damaged archive, a bad first line, an unknown charset are for the readers, which count
-what they cost. A file of another kind gives nothing but garbage; the plan refuses it by name (`refusal`), and a stage
-that meets it all the same counts it as one failure (`Mismatch.reason`), not as one for every line of garbage.
+Only what is certain counts: a damaged archive, a bad first line, an unknown charset are for the
+readers, which count what they cost. A file of another kind gives nothing but garbage; the plan
+refuses it by name (`refusal`), and a stage that meets it all the same counts it as one failure
+(`Mismatch.reason`), not as one for every line of garbage.
 """
 
 from __future__ import annotations
@@ -58,20 +60,28 @@ _LZMA_ALONE = re.compile(rb"\x5d\0\0[\0-\xff]{2}(?:\xff{8}|[\0-\xff]{5}\0{3})")
 
 _WARC = re.compile(rb"(?:\A|\n)WARC/\d+\.\d+[ \t]*\r?\n", re.IGNORECASE)
 _WARC_TYPE = re.compile(rb"(?:\A|\n)WARC-Type:[ \t]*([a-z]+)", re.IGNORECASE)
-_ARC = re.compile(rb"(?:filedesc|https?|dns|ftp)://?\S+ \S+ \d{14} \S+ (?:\S+ - \S+ \d+ \S+ )?\d+\n", re.IGNORECASE)
+_ARC = re.compile(
+    rb"(?:filedesc|https?|dns|ftp)://?\S+ \S+ \d{14} \S+ (?:\S+ - \S+ \d+ \S+ )?\d+\n",
+    re.IGNORECASE,
+)
 _PATHS = re.compile(rb"(?:\S+\.(?:warc|wet|wat|arc|parquet)(?:\.gz)?\r?\n)+", re.IGNORECASE)
-_HTML = re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)[\s>]", re.IGNORECASE | re.DOTALL)
+_HTML = re.compile(
+    rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)[\s>]", re.IGNORECASE | re.DOTALL
+)
 _PAGES = (b"request", b"response", b"resource", b"revisit")
 _CONTROLS = bytes({*range(1, 0x20), 0x7F} - set(b"\t\n\v\f\r\x1b"))
 _NOISE = 0.08
-"""Share of control characters beyond which bytes are in no charset but, if it decodes, UTF-16; noise has 0.1."""
+"""Share of control characters beyond which bytes are in no charset but, if it decodes, UTF-16;
+noise has 0.1.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
     """What a file is instead: the ledger's reason, words for it, and what to do.
 
-    `readable`: it is a web archive, whose records the reader drops one by one with their own reasons.
+    `readable`: it is a web archive, whose records the reader drops one by one with their own
+    reasons.
     """
 
     reason: str
@@ -81,7 +91,9 @@ class Mismatch:
 
 
 def refusal(path: Path, format: Format) -> str | None:
-    """Why a file cannot be of a format, in words, or None where it may be. Reads the first bytes only."""
+    """Why a file cannot be of a format, in words, or None where it may be. Reads the first bytes
+    only.
+    """
     found = mismatch(path, format)
     return f"{path} is {found.what}, and format is {format}; {found.advice}" if found else None
 
@@ -123,7 +135,9 @@ def _binary(head: bytes, packed: bool) -> Mismatch | None:
             continue
         if magic.isalnum() and is_text(head):
             continue  # words
-        return Mismatch(reason, what + " in a compressed file" * (packed and "within" not in what), advice)
+        return Mismatch(
+            reason, what + " in a compressed file" * (packed and "within" not in what), advice
+        )
     return None
 
 
@@ -138,7 +152,11 @@ def _archive(head: bytes) -> Mismatch | None:
 def _arc(head: bytes) -> Mismatch | None:
     if not _ARC.match(head):
         return None
-    return Mismatch("arc", "an ARC file, which WARC replaced", "convert it with `warcio recompress FILE NEW.warc.gz`")
+    return Mismatch(
+        "arc",
+        "an ARC file, which WARC replaced",
+        "convert it with `warcio recompress FILE NEW.warc.gz`",
+    )
 
 
 def _other_archive(head: bytes, format: Format) -> Mismatch | None:
@@ -147,7 +165,12 @@ def _other_archive(head: bytes, format: Format) -> Mismatch | None:
         return _arc(head)
     first = _first_type(head)
     if first == b"metadata" and b'"Envelope"' in head and b"application/json" in head:
-        return Mismatch("wat", "a WAT file, which holds metadata only", "name the WARC or WET file beside it", True)
+        return Mismatch(
+            "wat",
+            "a WAT file, which holds metadata only",
+            "name the WARC or WET file beside it",
+            True,
+        )
     if format == "warc" and first == b"conversion":
         return Mismatch("wet", "a WET file", "set format: wet", True)
     if format == "wet" and first in _PAGES:
@@ -160,14 +183,20 @@ def _no_archive(head: bytes, is_whole: bool) -> Mismatch | None:
     if _WARC.search(head) or not is_text(head):
         return None
     if _PATHS.match(head):
-        return Mismatch("paths", "a list of paths to archives", "download the files it lists, and name them")
+        return Mismatch(
+            "paths", "a list of paths to archives", "download the files it lists, and name them"
+        )
     if _HTML.match(head):
-        return Mismatch("html", "an HTML page", "pages are read from web archives; pack them into a WARC file")
+        return Mismatch(
+            "html", "an HTML page", "pages are read from web archives; pack them into a WARC file"
+        )
     if any(_is_object(line) for line in _lines(head, is_whole)[:1]):
         return Mismatch("jsonl", "a JSONL file", "set format: jsonl")
     if not is_whole:
         return None
-    return Mismatch("not_warc", "text without a WARC record", "name a web archive, or set format: text")
+    return Mismatch(
+        "not_warc", "text without a WARC record", "name a web archive, or set format: text"
+    )
 
 
 def _first_type(head: bytes) -> bytes:
@@ -178,15 +207,25 @@ def _first_type(head: bytes) -> bytes:
 def _no_jsonl(head: bytes, is_whole: bool) -> Mismatch | None:
     """Anything in which no line begins like a JSON object."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return Mismatch("utf16", "text in UTF-16", "JSONL is in UTF-8: convert it with `iconv -f UTF-16 -t UTF-8`")
+        return Mismatch(
+            "utf16",
+            "text in UTF-16",
+            "JSONL is in UTF-8: convert it with `iconv -f UTF-16 -t UTF-8`",
+        )
     if _HTML.match(head):
-        return Mismatch("html", "an HTML page", "pages are read from web archives; pack them into a WARC file")
+        return Mismatch(
+            "html", "an HTML page", "pages are read from web archives; pack them into a WARC file"
+        )
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     lines = _lines(start, is_whole)
     if re.match(rb"\[\s*\{", start) and not any(map(_is_object, lines)):
-        return Mismatch("json", "one JSON array", "write one object a line: `jq -c '.[]' FILE > NEW.jsonl`")
+        return Mismatch(
+            "json", "one JSON array", "write one object a line: `jq -c '.[]' FILE > NEW.jsonl`"
+        )
     if re.match(rb"\{[ \t]*\r?\n", start) and not any(map(_is_object, lines)):
-        return Mismatch("json", "JSON over several lines", "write one object a line: `jq -c . FILE > NEW.jsonl`")
+        return Mismatch(
+            "json", "JSON over several lines", "write one object a line: `jq -c . FILE > NEW.jsonl`"
+        )
     if lines and not any(line.lstrip().startswith(b"{") for line in lines):
         what = "text without a JSON object" if is_text(head) else "no text"
         return Mismatch("not_jsonl", what, "name a JSONL file, or set format: text")

@@ -14,10 +14,12 @@ class Unreadable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A document. `payload_bytes` are the bytes its text was made from (for a page the decoded HTML).
+    """A document. `payload_bytes` are the bytes its text was made from (for a page the decoded
+    HTML).
 
-    `marks` say what is amiss with it: "truncated" (its page ended early), "trailing" (bytes after its page
-    were left out). `removed` are characters that its text has lost already (NULs in a page's source).
+    `marks` say what is amiss with it: "truncated" (its page ended early), "trailing" (bytes after
+    its page were left out). `removed` are characters that its text has lost already (NULs in a
+    page's source).
     """
 
     offset: int

@@ -1,4 +1,6 @@
-"""Where frames of LZ4 and Zstandard end, read from the sizes of their blocks without decoding them."""
+"""Where frames of LZ4 and Zstandard end, read from the sizes of their blocks without decoding
+them.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ import mmap
 LZ4_MAGIC = b"\x04\x22\x4d\x18"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 MAX_ZSTD_WINDOW = 1 << 27
-"""Bytes of history a Zstandard frame may ask for: 128 MiB, which is what its own command takes unasked."""
+"""Bytes of history a Zstandard frame may ask for: 128 MiB, which is what its own command takes
+unasked.
+"""
 
 _LZ4_UNCOMPRESSED_BIT = 0x80000000
 _ZSTD_DICTIONARY_ID_BYTES = (0, 1, 2, 4)
@@ -17,8 +21,14 @@ _RLE, _RESERVED = 1, 3
 
 
 def skippable_end(view: mmap.mmap | bytes, start: int) -> int | None:
-    """The end of a skippable frame (user data, the same in both formats); None where there is none or it is cut."""
-    if len(view) < start + 8 or view[start + 1 : start + 4] != b"\x2a\x4d\x18" or not 0x50 <= view[start] <= 0x5F:
+    """The end of a skippable frame (user data, the same in both formats); None where there is none
+    or it is cut.
+    """
+    if (
+        len(view) < start + 8
+        or view[start + 1 : start + 4] != b"\x2a\x4d\x18"
+        or not 0x50 <= view[start] <= 0x5F
+    ):
         return None
     end = start + 8 + int.from_bytes(view[start + 4 : start + 8], "little")
     return end if end <= len(view) else None
@@ -40,7 +50,9 @@ def lz4_frame_end(view: mmap.mmap | bytes, start: int) -> int | None:
 
 
 def zstd_frame_end(view: mmap.mmap | bytes, start: int) -> int | None:
-    """Walk a frame's blocks (RFC 8878, section 3.1.1) to its end; None when the bytes end first or are no frame."""
+    """Walk a frame's blocks (RFC 8878, section 3.1.1) to its end; None when the bytes end first or
+    are no frame.
+    """
     if len(view) < start + 6:
         return None
     flags = view[start + 4]

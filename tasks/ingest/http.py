@@ -1,11 +1,15 @@
-"""An HTTP message as crawlers store it: the final reply's header fields and its body, without the body's codings.
+"""An HTTP message as crawlers store it: the final reply's header fields and its body, without the
+body's codings.
 
-Headers often lie. Crawlers store the decoded body under the old header, servers name codings that they did not use, and
-connections end early. So what the bytes bear out decides, the header only says what to look for:
+Headers often lie. Crawlers store the decoded body under the old header, servers name codings that
+they did not use, and connections end early. So what the bytes bear out decides, the header only
+says what to look for:
 
-- A body is chunked where its framing holds up to the closing chunk of size 0, or, cut short, where at least one whole
-  chunk holds (or the first cut one begins with what a page or a coded body begins with). Otherwise it is as it is.
-- A body is coded where it decodes. One that does not, and is text, was decoded before it was stored.
+- A body is chunked where its framing holds up to the closing chunk of size 0, or, cut short, where
+  at least one whole chunk holds (or the first cut one begins with what a page or a coded body
+  begins with). Otherwise it is as it is.
+- A body is coded where it decodes. One that does not, and is text, was decoded before it was
+stored.
 - A body that ends early gives what is there and is marked; one with damage inside is refused.
 """
 
@@ -33,8 +37,9 @@ _MAX_CODINGS = 8
 _GZIP = b"\x1f\x8b\x08"
 _COMPRESS = b"\x1f\x9d"
 _UNTOLD = 2
-"""How often a body is taken from gzip beyond what its header says: servers code twice, or say nothing. No text begins
-with gzip's first bytes."""
+"""How often a body is taken from gzip beyond what its header says: servers code twice, or say
+nothing. No text begins with gzip's first bytes.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +57,11 @@ def is_http(data: bytes) -> bool:
 
 
 def message(data: bytes) -> Message:
-    """The final reply in stored HTTP bytes. Passes over interim replies (1xx) and a proxy's answer to CONNECT.
+    """The final reply in stored HTTP bytes. Passes over interim replies (1xx) and a proxy's answer
+    to CONNECT.
 
-    The latter is a 200 without any word on its content, which another status line follows. Raises Unreadable("http").
+    The latter is a 200 without any word on its content, which another status line follows. Raises
+    Unreadable("http").
     """
     data = data.lstrip(b"\r\n")
     while True:
@@ -71,7 +78,8 @@ def message(data: bytes) -> Message:
 
 
 def decoded_body(headers: Mapping[str, str], body: bytes, max_bytes: int) -> Decoded:
-    """An HTTP body without its codings, and whether it was whole; it is at most a block larger than `max_bytes`.
+    """An HTTP body without its codings, and whether it was whole; it is at most a block larger than
+    `max_bytes`.
 
     Raises Unreadable("chunked") or Unreadable("content_encoding") where there is damage inside it.
     """
@@ -88,12 +96,17 @@ def decoded_body(headers: Mapping[str, str], body: bytes, max_bytes: int) -> Dec
 
 
 def _and(before: Decoded, after: Decoded) -> Decoded:
-    return Decoded(after.data, before.truncated or after.truncated, before.trailing or after.trailing)
+    return Decoded(
+        after.data, before.truncated or after.truncated, before.trailing or after.trailing
+    )
 
 
 def _codings(headers: Mapping[str, str], name: str) -> list[str]:
     """The codings of a header field in the order in which they were applied."""
-    values = (value.partition(";")[0].strip(" \t\"'") for value in headers.get(name, "").lower().split(","))
+    values = (
+        value.partition(";")[0].strip(" \t\"'")
+        for value in headers.get(name, "").lower().split(",")
+    )
     return [value.removeprefix("x-") for value in values if value not in ("", "identity", "none")]
 
 
@@ -103,11 +116,15 @@ def _is_short(headers: Mapping[str, str], body: bytes) -> bool:
 
 
 def _undone(coding: str, data: bytes, max_bytes: int) -> Decoded:
-    """One coding taken away, where the bytes show that it is there. Names of charsets and the like change nothing."""
+    """One coding taken away, where the bytes show that it is there. Names of charsets and the like
+    change nothing.
+    """
     if coding == "chunked":
         return _dechunked(data)
     if coding == "compress" and data.startswith(_COMPRESS):
-        raise Unreadable("content_encoding")  # nobody has sent it for decades, and nothing here reads it
+        raise Unreadable(
+            "content_encoding"
+        )  # nobody has sent it for decades, and nothing here reads it
     if coding not in CODINGS or not data.strip():
         return Decoded(data)
     try:
@@ -126,8 +143,18 @@ def _dechunked(body: bytes) -> Decoded:
         start, end = size.end(), size.end() + length
         if end >= len(body):  # cut within this chunk, or within the line end after it
             looks_chunked = parts or (size[2] == b"\r\n" and _begins_content(body[start:]))
-            return Decoded(b"".join([*parts, body[start:]]), truncated=True) if looks_chunked else Decoded(body)
-        after = 2 if body.startswith(b"\r\n", end) else 1 if body[end : end + 1] in (b"\n", b"\r") else 0
+            return (
+                Decoded(b"".join([*parts, body[start:]]), truncated=True)
+                if looks_chunked
+                else Decoded(body)
+            )
+        after = (
+            2
+            if body.startswith(b"\r\n", end)
+            else 1
+            if body[end : end + 1] in (b"\n", b"\r")
+            else 0
+        )
         if not after:
             break
         parts.append(body[start:end])
@@ -144,5 +171,7 @@ def _dechunked(body: bytes) -> Decoded:
 
 
 def _begins_content(data: bytes) -> bool:
-    """Whether what stands after a first line of hex digits is surely the content: mark-up or a coded body."""
+    """Whether what stands after a first line of hex digits is surely the content: mark-up or a
+    coded body.
+    """
     return data.startswith(_CODED) or data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<"

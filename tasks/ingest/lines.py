@@ -1,4 +1,6 @@
-"""The lines of a file, plain or compressed, and JSONL to documents; a line over the limit is passed over, not held."""
+"""The lines of a file, plain or compressed, and JSONL to documents; a line over the limit is passed
+over, not held.
+"""
 
 from __future__ import annotations
 
@@ -25,16 +27,22 @@ class Line(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """The lines of a plain file that start at an offset from `start` to before `stop`: what one worker reads of it."""
+    """The lines of a plain file that start at an offset from `start` to before `stop`: what one
+    worker reads of it.
+    """
 
     start: int
     stop: int
 
 
-def lines(path: Path, max_bytes: int, stretch: Stretch | None = None, end: bytes = b"\n") -> Iterator[Line | Rejected]:
-    """The lines of a file, or of a stretch of it, in order. A broken gzip member costs the line it cuts.
+def lines(
+    path: Path, max_bytes: int, stretch: Stretch | None = None, end: bytes = b"\n"
+) -> Iterator[Line | Rejected]:
+    """The lines of a file, or of a stretch of it, in order. A broken gzip member costs the line it
+    cuts.
 
-    `end` is a line feed in the file's encoding; where it has several bytes, lines end at multiples of them only.
+    `end` is a line feed in the file's encoding; where it has several bytes, lines end at multiples
+    of them only.
     """
     data = bytearray()
     start: tuple[int, int] | None = None
@@ -76,7 +84,9 @@ def lines(path: Path, max_bytes: int, stretch: Stretch | None = None, end: bytes
 
 
 def _aligned(found: Iterator[Piece | Gap], width: int) -> Iterator[Piece | Gap]:
-    """The same bytes in pieces of whole characters of `width` bytes, but before a gap and at the end."""
+    """The same bytes in pieces of whole characters of `width` bytes, but before a gap and at the
+    end.
+    """
     if width == 1:
         yield from found
         return
@@ -90,7 +100,11 @@ def _aligned(found: Iterator[Piece | Gap], width: int) -> Iterator[Piece | Gap]:
             continue
         whole = Piece(rest.data + piece.data, rest.member, rest.inner) if rest else piece
         size = len(whole.data) // width * width
-        rest = Piece(whole.data[size:], whole.member, whole.inner + size) if size < len(whole.data) else None
+        rest = (
+            Piece(whole.data[size:], whole.member, whole.inner + size)
+            if size < len(whole.data)
+            else None
+        )
         if size:
             yield Piece(whole.data[:size], whole.member, whole.inner)
     if rest:
@@ -120,8 +134,9 @@ def jsonl_documents(
 ) -> Iterator[Found | Rejected]:
     """One document a line that is not blank; see `IngestParameters.fields` for what it is made of.
 
-    `tally` is told which fields the records have. Lines that do not begin like an object count as one failure as long
-    as they follow on one another: a stretch of garbage is no thousand documents.
+    `tally` is told which fields the records have. Lines that do not begin like an object count as
+    one failure as long as they follow on one another: a stretch of garbage is no thousand
+    documents.
     """
     take = Take(fields, Tally() if tally is None else tally)
     garbage: Line | None = None
@@ -130,7 +145,9 @@ def jsonl_documents(
         start = _first_byte(line.data) if isinstance(line, Line) else b"{"
         if not start:
             continue
-        if isinstance(line, Line) and start != b"{":  # lines that begin no object are one failure with their like
+        if (
+            isinstance(line, Line) and start != b"{"
+        ):  # lines that begin no object are one failure with their like
             garbage, size = garbage or line, size + len(line.data)
             continue
         if garbage:
@@ -162,4 +179,12 @@ def _from_json(line: Line, take: Take) -> Found | Rejected:
     taken = take(row)
     if taken is None:
         return Rejected("failed", "field", len(line.data))
-    return Found(line.offset, line.inner, taken.text, taken.prompt, taken.url, iso_date(taken.date), len(line.data))
+    return Found(
+        line.offset,
+        line.inner,
+        taken.text,
+        taken.prompt,
+        taken.url,
+        iso_date(taken.date),
+        len(line.data),
+    )

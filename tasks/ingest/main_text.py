@@ -1,8 +1,9 @@
 """The main text of a page: resiliparse's main content, minus the blocks that are not running text.
 
-resiliparse keeps teasers, link lists, bylines and notices around the article (F1 0.867 on 195 labelled pages: precision
-0.807, recall 0.937). Blocks are therefore sorted by length and link share, and short ones judged by their neighbours,
-as in jusText (Pomikalek 2011) without its word lists, so that it works in any language (F1 0.905: 0.872 and 0.941).
+resiliparse keeps teasers, link lists, bylines and notices around the article (F1 0.867 on 195
+labelled pages: precision 0.807, recall 0.937). Blocks are therefore sorted by length and link
+share, and short ones judged by their neighbours, as in jusText (Pomikalek 2011) without its word
+lists, so that it works in any language (F1 0.905: 0.872 and 0.941).
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ MAX_LINK_SHARE = 0.3
 """A block with more of its characters in links is navigation."""
 
 MIN_MAIN_CHARACTERS = 100
-"""Main content with less text than this is taken to be a mistake: the blocks of the whole page are judged instead."""
+"""Main content with less text than this is taken to be a mistake: the blocks of the whole page are
+judged instead.
+"""
 
 _READINGS = ("rt", "rp", "rtc")
 """Ruby keeps its base: 漢字, not 漢字(かんじ). The reading tells how to say what the text says already."""
@@ -46,7 +49,9 @@ Sort = Literal["text", "short", "heading", "links"]
 
 
 class Block(NamedTuple):
-    """One block of a page: the tag it stands in ("p" where in none), its plain text, the share of it in links."""
+    """One block of a page: the tag it stands in ("p" where in none), its plain text, the share of
+    it in links.
+    """
 
     tag: str
     text: str
@@ -67,7 +72,9 @@ class Block(NamedTuple):
 
 
 def main_text(tree: HTMLTree) -> str:
-    """The running text of a parsed page with its headings, blocks apart by blank lines; "" when there is none."""
+    """The running text of a parsed page with its headings, blocks apart by blank lines; "" when
+    there is none.
+    """
     keep_inline(tree)
     text = _text(tree, main_content=True)
     if len(text) < MIN_MAIN_CHARACTERS:
@@ -91,7 +98,9 @@ def _text(tree: HTMLTree, *, main_content: bool) -> str:
 
 
 def blocks(minimal_html: str) -> list[Block]:
-    """The blocks of resiliparse's minimal HTML, which has paragraphs, headings, lists, links and line breaks."""
+    """The blocks of resiliparse's minimal HTML, which has paragraphs, headings, lists, links and
+    line breaks.
+    """
     found: list[Block] = []
     tag, at = "p", 0
     for edge in _EDGE.finditer(minimal_html):
@@ -113,7 +122,9 @@ def _append(found: list[Block], tag: str, piece: str) -> None:
         linked = 0
         if "<a " in piece:
             links = (part.partition("</a>") for part in piece.split("<a ")[1:])
-            linked = sum(len(_plain(inside.partition(">")[2], tag)) for inside, closed, _ in links if closed)
+            linked = sum(
+                len(_plain(inside.partition(">")[2], tag)) for inside, closed, _ in links if closed
+            )
         found.append(Block(tag, text, linked / len(text)))
 
 
@@ -127,19 +138,26 @@ def _plain(piece: str, tag: str) -> str:
 
 
 def _is_collapsed(line: str) -> bool:
-    """Whether white space stands single already, as resiliparse leaves it; it does not know what is not ASCII."""
+    """Whether white space stands single already, as resiliparse leaves it; it does not know what is
+    not ASCII.
+    """
     return line.isascii() and "  " not in line
 
 
 def _unescaped(text: str) -> str:
-    """The text without the four character references that minimal HTML has: what a page shows as "&lt;" stays so."""
+    """The text without the four character references that minimal HTML has: what a page shows as
+    "&lt;" stays so.
+    """
     if "&" not in text:
         return text
-    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", '"').replace("&amp;", "&")
+    return (
+        text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", '"').replace("&amp;", "&")
+    )
 
 
 def running(found: Sequence[Block]) -> list[Block]:
-    """The blocks that are running text, short ones between two of them, and headings right above one that is kept.
+    """The blocks that are running text, short ones between two of them, and headings right above
+    one that is kept.
 
     The first heading of the first level stays in any case: it is the title.
     """
@@ -155,7 +173,9 @@ def running(found: Sequence[Block]) -> list[Block]:
             for short in waiting:
                 keep[short] = inside
             waiting = []
-    below = False  # whether the nearest block below that is no heading is kept, and at most one heading lies between
+    # whether the nearest block below that is no heading is kept, and at most one heading lies
+    # between
+    below = False
     headings = 0
     for at in reversed(range(len(found))):
         if sorts[at] != "heading":

@@ -1,6 +1,8 @@
-"""One compressed member of a file at a time: gzip, bzip2, xz, LZ4 and Zstandard, decoded in bounded memory.
+"""One compressed member of a file at a time: gzip, bzip2, xz, LZ4 and Zstandard, decoded in bounded
+memory.
 
-A member is what its format ends and may begin anew: a gzip member, a bzip2 or xz stream, an LZ4 or Zstandard frame.
+A member is what its format ends and may begin anew: a gzip member, a bzip2 or xz stream, an LZ4 or
+Zstandard frame.
 """
 
 from __future__ import annotations
@@ -18,7 +20,14 @@ from typing import Any
 import zstandard
 from fastwarc.stream_io import Lz4Reader
 
-from tasks.ingest.frames import LZ4_MAGIC, MAX_ZSTD_WINDOW, ZSTD_MAGIC, lz4_frame_end, skippable_end, zstd_frame_end
+from tasks.ingest.frames import (
+    LZ4_MAGIC,
+    MAX_ZSTD_WINDOW,
+    ZSTD_MAGIC,
+    lz4_frame_end,
+    skippable_end,
+    zstd_frame_end,
+)
 
 PIECE_BYTES = 1 << 20
 _INPUT_BYTES = 1 << 16
@@ -30,12 +39,16 @@ _XZ_MEMORY_BYTES = 1 << 28
 """Four times what `xz -9` needs."""
 
 Member = Generator[bytes, None, int | None]
-"""Yields what one member decompresses to and returns the offset of its end, or None when it is broken."""
+"""Yields what one member decompresses to and returns the offset of its end, or None when it is
+broken.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Compression:
-    """A format of compressed members: its name, what members begin with (and surely do), and how one is read."""
+    """A format of compressed members: its name, what members begin with (and surely do), and how
+    one is read.
+    """
 
     name: str
     magic: bytes
@@ -75,10 +88,16 @@ def _bzip2_stream(view: mmap.mmap, start: int) -> Member:
 
 
 def _xz_stream(view: mmap.mmap, start: int) -> Member:
-    return (yield from _stream(view, start, lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)))
+    return (
+        yield from _stream(
+            view, start, lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)
+        )
+    )
 
 
-def _stream(view: mmap.mmap, start: int, decoder: bz2.BZ2Decompressor | lzma.LZMADecompressor) -> Member:
+def _stream(
+    view: mmap.mmap, start: int, decoder: bz2.BZ2Decompressor | lzma.LZMADecompressor
+) -> Member:
     at = start
     while not decoder.eof:
         given = b""
@@ -127,14 +146,18 @@ _MAX_DICTIONARY_BYTES = 1 << 24
 
 
 def _dictionary(view: mmap.mmap) -> zstandard.ZstdCompressionDict | None:
-    """The dictionary that a .warc.zst file keeps in a skippable frame at its start, compressed or not."""
+    """The dictionary that a .warc.zst file keeps in a skippable frame at its start, compressed or
+    not.
+    """
     end = skippable_end(view, 0) if view[:4] == _DICTIONARY_FRAME else None
     if end is None or end > _MAX_DICTIONARY_BYTES:
         return None
     data = view[8:end]
     if data.startswith(ZSTD_MAGIC):
         try:
-            data = zstandard.ZstdDecompressor().decompress(data, max_output_size=_MAX_DICTIONARY_BYTES)
+            data = zstandard.ZstdDecompressor().decompress(
+                data, max_output_size=_MAX_DICTIONARY_BYTES
+            )
         except zstandard.ZstdError:
             return None
     return zstandard.ZstdCompressionDict(data)

@@ -22,13 +22,18 @@ class Origin:
     file: str
     """Name of the file, as the documents have it."""
     path: str | None
-    """Where that file lay when it was read; None where several files of the source have the name."""
+    """Where that file lay when it was read; None where several files of the source have the name.
+    """
     offset: int
-    """Byte of the file at which the record begins (its gzip member, in archives compressed by record)."""
+    """Byte of the file at which the record begins (its gzip member, in archives compressed by
+    record).
+    """
 
 
 def origins(documents: Iterable[Artifact], ids: Iterable[str]) -> dict[str, Origin]:
-    """Id -> origin of the documents found in these ingest artifacts. Reads ids, and more only where one is met."""
+    """Id -> origin of the documents found in these ingest artifacts. Reads ids, and more only where
+    one is met.
+    """
     wanted = pa.array(sorted(set(ids)), pa.string())
     found: dict[str, Origin] = {}
     for artifact in documents:
@@ -40,11 +45,17 @@ def origins(documents: Iterable[Artifact], ids: Iterable[str]) -> dict[str, Orig
             for group in range(reader.num_row_groups):
                 if len(found) == len(wanted):
                     return found
-                at = pc.indices_nonzero(pc.is_in(reader.read_row_group(group, columns=["id"])["id"], value_set=wanted))
+                at = pc.indices_nonzero(
+                    pc.is_in(reader.read_row_group(group, columns=["id"])["id"], value_set=wanted)
+                )
                 if not len(at):
                     continue
-                rows = reader.read_row_group(group, columns=["id", "url", "file", "offset"]).take(at)
+                rows = reader.read_row_group(group, columns=["id", "url", "file", "offset"]).take(
+                    at
+                )
                 for row in rows.to_pylist():
                     file = row["file"]
-                    found[row["id"]] = Origin(artifact.name, row["url"], file, paths.get(file), row["offset"])
+                    found[row["id"]] = Origin(
+                        artifact.name, row["url"], file, paths.get(file), row["offset"]
+                    )
     return found

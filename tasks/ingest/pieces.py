@@ -1,9 +1,10 @@
 """Decompressed bytes of a file in pieces of bounded size, going on after what is broken.
 
-What a file is shows in its bytes, not in its name, and may change on the way: compressed archives are concatenations of
-members, for web archives usually one a record, and some have had plain records appended. A member that does not
-decompress (bad header, bad data, bad checksum, cut short) yields what came out of it and then a `Gap`; reading goes on
-at the next place in the file where a member starts and decompresses.
+What a file is shows in its bytes, not in its name, and may change on the way: compressed archives
+are concatenations of members, for web archives usually one a record, and some have had plain
+records appended. A member that does not decompress (bad header, bad data, bad checksum, cut short)
+yields what came out of it and then a `Gap`; reading goes on at the next place in the file where a
+member starts and decompresses.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ _PADDING = b"\0\r\n \t"
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a file is made of once decompressed, so that plain bytes among members are told from rubble.
+    """What a file is made of once decompressed, so that plain bytes among members are told from
+    rubble.
 
-    `begin` matches where it begins; None: lines of text, which begin where there are no control characters.
+    `begin` matches where it begins; None: lines of text, which begin where there are no control
+    characters.
     """
 
     begin: re.Pattern[bytes] | None = None
@@ -39,7 +42,9 @@ class Content:
         return self.begin.match(data.lstrip(_PADDING)) is not None
 
     def find(self, view: mmap.mmap, at: int, stop: int) -> int:
-        """Where in rubble it begins again uncompressed; `stop` if nowhere, or if that cannot be told."""
+        """Where in rubble it begins again uncompressed; `stop` if nowhere, or if that cannot be
+        told.
+        """
         found = self.begin.search(view, at, stop) if self.begin is not None else None
         return found.start() if found else stop
 
@@ -51,7 +56,8 @@ TEXT = Content()
 class Piece:
     """Bytes found `inner` bytes into what the member at file offset `member` decompresses to.
 
-    Plain bytes count from where they begin: `member` is 0 in plain files, `inner` the place in the file.
+    Plain bytes count from where they begin: `member` is 0 in plain files, `inner` the place in the
+    file.
     """
 
     data: bytes
@@ -61,14 +67,18 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """`lost_bytes` of the file from offset `member` on could not be read; `reason` names the compression."""
+    """`lost_bytes` of the file from offset `member` on could not be read; `reason` names the
+    compression.
+    """
 
     reason: str
     member: int
     lost_bytes: int
 
 
-def pieces(path: Path, content: Content = TEXT, plain_from: int | None = None) -> Iterator[Piece | Gap]:
+def pieces(
+    path: Path, content: Content = TEXT, plain_from: int | None = None
+) -> Iterator[Piece | Gap]:
     """All bytes of a file, in order. `plain_from`: those of a plain file from this offset on."""
     if not path.stat().st_size:
         return
@@ -101,14 +111,18 @@ def _walk(view: mmap.mmap, named: bool, content: Content) -> Iterator[Piece | Ga
         last = found or last or GZIP
         if end is None:
             end = _after_rubble(view, at + 1, last, content)
-            if at == 0 and end == len(view) and found is None:  # a plain file with a compressed one's name
+            if (
+                at == 0 and end == len(view) and found is None
+            ):  # a plain file with a compressed one's name
                 end = yield from _plain(view, at, content)
             elif view[at:end].strip(_PADDING):
                 yield Gap(last.name, at, end - at)
         at = end
 
 
-def _member(view: mmap.mmap, start: int, compression: Compression) -> Generator[Piece, None, int | None]:
+def _member(
+    view: mmap.mmap, start: int, compression: Compression
+) -> Generator[Piece, None, int | None]:
     """The pieces of one member; returns its end, or None for a broken one."""
     reading, inner = compression.read(view, start), 0
     while True:
@@ -122,14 +136,18 @@ def _member(view: mmap.mmap, start: int, compression: Compression) -> Generator[
 
 
 def _plain(view: mmap.mmap, start: int, content: Content) -> Generator[Piece, None, int]:
-    """The pieces of a plain stretch; returns its end: the file's, or where a gzip member of the same content begins.
+    """The pieces of a plain stretch; returns its end: the file's, or where a gzip member of the
+    same content begins.
 
-    A page that was stored compressed is a member too, of other content, and stays a part of its record.
+    A page that was stored compressed is a member too, of other content, and stays a part of its
+    record.
     """
     at = start
     while at < len(view):
         stop = min(at + PIECE_BYTES, len(view))
-        found = view.find(GZIP.magic, max(at, start + 1), min(stop + len(GZIP.magic) - 1, len(view)))
+        found = view.find(
+            GZIP.magic, max(at, start + 1), min(stop + len(GZIP.magic) - 1, len(view))
+        )
         while found >= 0 and not content.begins(next(GZIP.read(view, found), b"\0")):
             found = view.find(GZIP.magic, found + 1, min(stop + len(GZIP.magic) - 1, len(view)))
         if found >= 0:
@@ -143,7 +161,9 @@ def _plain(view: mmap.mmap, start: int, content: Content) -> Generator[Piece, No
 
 
 def _after_rubble(view: mmap.mmap, at: int, compression: Compression, content: Content) -> int:
-    """The next offset from `at` on where a member begins and gives a byte, or plain content begins; else the end."""
+    """The next offset from `at` on where a member begins and gives a byte, or plain content begins;
+    else the end.
+    """
     begin, stop = at, len(view)
     while (at := view.find(compression.magic, at)) >= 0:
         if compression.begins(view, at) and next(compression.read(view, at), None) is not None:

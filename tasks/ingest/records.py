@@ -1,8 +1,10 @@
-"""Records of a web archive from its bytes, each on its own: framing that no bad length, header or member derails.
+"""Records of a web archive from its bytes, each on its own: framing that no bad length, header or
+member derails.
 
-A record is believed when its header block parses, its Content-Length bytes are there, and another record (or the end)
-follows them. Otherwise it is a `Broken` record, and reading goes on at the next line `WARC/1.x` that a WARC header
-follows. fastwarc's and warcio's iterators end or skip silently at such places, hence this one.
+A record is believed when its header block parses, its Content-Length bytes are there, and another
+record (or the end) follows them. Otherwise it is a `Broken` record, and reading goes on at the next
+line `WARC/1.x` that a WARC header follows. fastwarc's and warcio's iterators end or skip silently
+at such places, hence this one.
 """
 
 from __future__ import annotations
@@ -28,8 +30,9 @@ _KEPT_WHILE_SEARCHING_BYTES = 64
 class Record:
     """A whole record; header names are in lower case.
 
-    `offset` is that of its gzip member or LZ4 frame in the file, `inner` its place in what the member decompresses to;
-    in a file that is not compressed `offset` is 0 and `inner` the place in the file.
+    `offset` is that of its gzip member or LZ4 frame in the file, `inner` its place in what the
+    member decompresses to; in a file that is not compressed `offset` is 0 and `inner` the place in
+    the file.
     """
 
     offset: int
@@ -42,7 +45,8 @@ class Record:
 class Broken:
     """A record that could not be read, or (`too_large`) is over the limit.
 
-    `lost_bytes` are bytes of the file for the reasons gzip and lz4, of its decompressed content for all others.
+    `lost_bytes` are bytes of the file for the reasons gzip and lz4, of its decompressed content for
+    all others.
     """
 
     reason: str
@@ -53,9 +57,9 @@ class Broken:
 def records(pieces: Iterator[Piece | Gap], max_body_bytes: int) -> Iterator[Record | Broken]:
     """The records of one archive in order; memory stays at about `max_body_bytes`.
 
-    Reasons: "gzip", "lz4" (see `pieces`), "not_warc" (bytes that belong to no record), "header" (no end within 64 KiB,
-    or no usable Content-Length), "length" (something else than a record follows), "truncated" (ends before its length),
-    "record_too_large".
+    Reasons: "gzip", "lz4" (see `pieces`), "not_warc" (bytes that belong to no record), "header" (no
+    end within 64 KiB, or no usable Content-Length), "length" (something else than a record
+    follows), "truncated" (ends before its length), "record_too_large".
     """
     window = _Window(pieces)
     while True:
@@ -90,7 +94,9 @@ def _record(window: _Window, max_body_bytes: int) -> Record | Broken:
 
 
 def _skip(window: _Window, reason: str, at_least: int, too_large: bool = False) -> Broken:
-    """Pass over everything up to the next start of a record, in bounded memory; a gap on the way becomes the reason."""
+    """Pass over everything up to the next start of a record, in bounded memory; a gap on the way
+    becomes the reason.
+    """
     window.drop(at_least)
     lost = at_least
     while (start := window.find_start()) is None:
@@ -113,8 +119,9 @@ def _length(headers: dict[str, str]) -> int | None:
 def parse_headers(block: bytes, lists: Collection[str] = ()) -> dict[str, str]:
     """Header lines (after a first line) as lower-case name -> value.
 
-    The first of equal names stands, or, for `lists`, all of them with commas between; continuation lines are joined,
-    lines without a colon are passed over. UTF-8, else Latin-1 (as RFC 2616 had it).
+    The first of equal names stands, or, for `lists`, all of them with commas between; continuation
+    lines are joined, lines without a colon are passed over. UTF-8, else Latin-1 (as RFC 2616 had
+    it).
     """
     try:
         text = block.decode("utf-8")
@@ -138,7 +145,9 @@ def parse_headers(block: bytes, lists: Collection[str] = ()) -> dict[str, str]:
 
 
 class _Window:
-    """The unread bytes of an archive, filled on demand, which knows the member that every byte came from."""
+    """The unread bytes of an archive, filled on demand, which knows the member that every byte came
+    from.
+    """
 
     def __init__(self, pieces: Iterator[Piece | Gap]) -> None:
         self.data = bytearray()
@@ -146,7 +155,9 @@ class _Window:
         self._pieces = pieces
         self._ended = False
         self._passed = 0  # bytes dropped so far
-        self._marks: list[tuple[int, int, int]] = []  # (bytes before it, member, inner) of each piece still held
+        self._marks: list[
+            tuple[int, int, int]
+        ] = []  # (bytes before it, member, inner) of each piece still held
 
     def fill(self) -> bool:
         """Read one more piece; False at the end of the file and before a gap."""
@@ -164,7 +175,9 @@ class _Window:
         return True
 
     def reach(self, size: int) -> bool:
-        """Hold at least `size` bytes; False where the file, or the members up to a new record's start, are shorter."""
+        """Hold at least `size` bytes; False where the file, or the members up to a new record's
+        start, are shorter.
+        """
         while len(self.data) < size:
             before = len(self.data)
             if not self.fill():
@@ -198,23 +211,31 @@ class _Window:
     def place(self, at: int = 0) -> tuple[int, int]:
         """(member, inner) of a byte held."""
         absolute = self._passed + at
-        before, member, inner = self._marks[bisect_right(self._marks, absolute, key=lambda mark: mark[0]) - 1]
+        before, member, inner = self._marks[
+            bisect_right(self._marks, absolute, key=lambda mark: mark[0]) - 1
+        ]
         return member, inner + absolute - before
 
     def starts_record(self) -> bool:
-        """Whether the window starts with a WARC version line and a WARC header (of any version: ClueWeb wrote 0.18)."""
+        """Whether the window starts with a WARC version line and a WARC header (of any version:
+        ClueWeb wrote 0.18).
+        """
         self.reach(_KEPT_WHILE_SEARCHING_BYTES)
         return _START.match(self.data) is not None
 
     def find_header_end(self) -> int | None:
-        """Length of the header block with its blank line; None when over 64 KiB, or ending only in another record."""
+        """Length of the header block with its blank line; None when over 64 KiB, or ending only in
+        another record.
+        """
         while (found := _HEADER_END.search(self.data, 0, MAX_HEADER_BYTES)) is None:
             if len(self.data) >= MAX_HEADER_BYTES or not self.fill():
                 return None
         return None if _START.search(self.data, 1, found.end()) else found.end()
 
     def find_start(self) -> int | None:
-        """Where the next record starts: at a line's start or a member's, with a WARC header after it."""
+        """Where the next record starts: at a line's start or a member's, with a WARC header after
+        it.
+        """
         for found in _START.finditer(self.data):
             at = found.start()
             if at == 0 or self.data[at - 1] == 0x0A or self.place(at)[1] == 0:
@@ -222,7 +243,9 @@ class _Window:
         return None
 
     def record_follows(self, at: int) -> bool:
-        """Whether after `at`, blanks aside, comes a record, a member's start, the end, or a gap in a later member."""
+        """Whether after `at`, blanks aside, comes a record, a member's start, the end, or a gap in
+        a later member.
+        """
         last_member = self.place(max(at - 1, 0))[0]
         while True:
             rest = self.data[at : at + _KEPT_WHILE_SEARCHING_BYTES]

@@ -1,4 +1,6 @@
-"""Files to parts of documents: the part plan, sampling, limits, and the Parquet parts themselves."""
+"""Files to parts of documents: the part plan, sampling, limits, and the Parquet parts
+themselves.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,9 @@ from tasks.ingest.web import web_documents
 
 PARTS = 32
 PART_BYTES = (4 << 20, 64 << 20)
-"""A part is read from about this many bytes of input: a 32nd of all there is, within these limits, so that a small
-crawl keeps all workers busy and a large one is not cut into too many files."""
+"""A part is read from about this many bytes of input: a 32nd of all there is, within these limits,
+so that a small crawl keeps all workers busy and a large one is not cut into too many files.
+"""
 
 ROW_GROUP_TEXT_BYTES = 64 << 20
 """A row group ends at this much text, or at `ROW_GROUP_DOCUMENTS`."""
@@ -65,17 +68,25 @@ def run(context: Context) -> Outcome:
     parameters: IngestParameters = context.parameters
     files: dict[str, Pin] = {}
     for pin in context.pins["paths"]:
-        files.setdefault(pin.sha256, pin)  # the same content under two names would give every id twice
+        files.setdefault(
+            pin.sha256, pin
+        )  # the same content under two names would give every id twice
     groups = enumerate(part_plan(files.values(), parameters.format))
-    items = {f"part-{number:05d}": Part(context.name, group, parameters) for number, group in groups}
+    items = {
+        f"part-{number:05d}": Part(context.name, group, parameters) for number, group in groups
+    }
     results = (
-        context.map(ingest_part, items) if parameters.limit is None else _limited(context, items, parameters.limit)
+        context.map(ingest_part, items)
+        if parameters.limit is None
+        else _limited(context, items, parameters.limit)
     )
     statistics, tally = Counter[str](), Tally()
     for result in results.values():
         statistics.update(result["statistics"])
         tally.merge(result["fields"])
-    if parameters.format == "jsonl" and (reason := missing_text(context.name, parameters.fields, tally)):
+    if parameters.format == "jsonl" and (
+        reason := missing_text(context.name, parameters.fields, tally)
+    ):
         raise StageError(reason)
     ledger = Ledger.merged(result["ledger"] for result in results.values())
     repeated = len(context.pins["paths"]) - len(files)
@@ -85,12 +96,17 @@ def run(context: Context) -> Outcome:
         counts["empty_files"] = empty
     told: dict[str, Any] = {}
     if parameters.format == "jsonl":
-        told = {"fields": dict(sorted(tally.found.items())), "notes": notes_on(parameters.fields, tally)}
+        told = {
+            "fields": dict(sorted(tally.found.items())),
+            "notes": notes_on(parameters.fields, tally),
+        }
     return Outcome({**counts, **told}, ledger.to_json())
 
 
 def _limited(context: Context, items: dict[str, Part], limit: int) -> dict[str, dict[str, Any]]:
-    """Parts one after the other, each told what is left of the limit: the first N documents, whatever the engine."""
+    """Parts one after the other, each told what is left of the limit: the first N documents,
+    whatever the engine.
+    """
     results: dict[str, dict[str, Any]] = {}
     for key, part in items.items():
         item = Part(part.source, part.pieces, part.parameters, limit)
@@ -102,10 +118,11 @@ def _limited(context: Context, items: dict[str, Part], limit: int) -> dict[str, 
 
 
 def part_plan(files: Iterable[Pin], format: str) -> Iterator[tuple[Piece, ...]]:
-    """What is read into each part: consecutive files until they reach the size of a part (see `PART_BYTES`).
+    """What is read into each part: consecutive files until they reach the size of a part (see
+    `PART_BYTES`).
 
-    A file larger than that is a part of its own, except that plain JSONL is cut into stretches of lines. The plan is
-    a matter of the files alone, never of the machine.
+    A file larger than that is a part of its own, except that plain JSONL is cut into stretches of
+    lines. The plan is a matter of the files alone, never of the machine.
     """
     pins = list(files)
     size = min(max(sum(pin.bytes for pin in pins) // PARTS, PART_BYTES[0]), PART_BYTES[1])
@@ -149,16 +166,25 @@ def ingest_part(part: Part, shard: Shard) -> dict[str, Any]:
     ):
         for group in _row_groups(itertools.islice(rows, part.limit)):
             columns = zip(zip(*group, strict=True), DOCUMENTS.types, strict=True)
-            writer.write_table(pa.table([pa.array(values, type_) for values, type_ in columns], schema=DOCUMENTS))
+            writer.write_table(
+                pa.table([pa.array(values, type_) for values, type_ in columns], schema=DOCUMENTS)
+            )
     documents, size = statistics["documents"], statistics["text_bytes"]
     if documents:
         ledger.add(part.source, None, "read", documents=documents, bytes=size)
         ledger.add(part.source, None, "kept", documents=documents, bytes=size)
-    return {"statistics": dict(sorted(statistics.items())), "ledger": ledger.to_json(), "fields": tally.to_json()}
+    return {
+        "statistics": dict(sorted(statistics.items())),
+        "ledger": ledger.to_json(),
+        "fields": tally.to_json(),
+    }
 
 
-def _kept(part: Part, ledger: Ledger, statistics: Counter[str], tally: Tally) -> Iterator[tuple[Any, ...]]:
-    """The documents of a part that stay, in the columns of `DOCUMENTS`, each counted before the next one is read.
+def _kept(
+    part: Part, ledger: Ledger, statistics: Counter[str], tally: Tally
+) -> Iterator[tuple[Any, ...]]:
+    """The documents of a part that stay, in the columns of `DOCUMENTS`, each counted before the
+    next one is read.
 
     `ledger` gets what does not stay, `tally` the fields that JSON records have.
     """
@@ -196,7 +222,9 @@ def _utf8_bytes(text: str) -> int:
 
 
 def _judge(found: Found | Rejected, parameters: IngestParameters) -> Found | Rejected:
-    """Clean a document's strings and drop it when its record, prompt and text, is too short or too long."""
+    """Clean a document's strings and drop it when its record, prompt and text, is too short or too
+    long.
+    """
     if isinstance(found, Rejected):
         return found
     (text, removed), (prompt, removed_of_prompt) = cleaned(found.text), cleaned(found.prompt)
@@ -210,7 +238,9 @@ def _judge(found: Found | Rejected, parameters: IngestParameters) -> Found | Rej
     return replace(found, text=text, prompt=prompt, url=clean(found.url), removed=removed)
 
 
-def _read(piece: Piece, digest: bytes, parameters: IngestParameters, tally: Tally) -> Iterator[Found | Rejected]:
+def _read(
+    piece: Piece, digest: bytes, parameters: IngestParameters, tally: Tally
+) -> Iterator[Found | Rejected]:
     path = Path(piece.pin.path)
     other = mismatch(path, parameters.format)
     if other and not other.readable:
@@ -226,14 +256,21 @@ def _read(piece: Piece, digest: bytes, parameters: IngestParameters, tally: Tall
             return web_documents(path, wanted, wet=parameters.format == "wet", max_page_bytes=limit)
         case "jsonl":
             return jsonl_documents(
-                path, wanted, fields=parameters.fields, max_page_bytes=limit, stretch=piece.stretch, tally=tally
+                path,
+                wanted,
+                fields=parameters.fields,
+                max_page_bytes=limit,
+                stretch=piece.stretch,
+                tally=tally,
             )
         case "text":
             return text_documents(path, wanted, split=parameters.split, max_page_bytes=limit)
 
 
 def document_id(file_sha256: bytes, offset: int, inner: int) -> str:
-    """32 hex digits: blake2b-128 of the file's sha256 and the record's place in it (member offset, place inside)."""
+    """32 hex digits: blake2b-128 of the file's sha256 and the record's place in it (member offset,
+    place inside).
+    """
     place = offset.to_bytes(8, "little") + inner.to_bytes(8, "little")
     return hashlib.blake2b(file_sha256 + place, digest_size=16).hexdigest()
 

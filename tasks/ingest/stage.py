@@ -1,4 +1,6 @@
-"""What ingest is told: which files, how they are read, and which documents are too large or too small."""
+"""What ingest is told: which files, how they are read, and which documents are too large or too
+small.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,12 @@ from infra.stage import FilePaths, Parameters, Stage
 
 
 class JsonlFields(Parameters):
-    """Names of the JSON fields a document is made of; `text` may be several, joined by blank lines. `prompt` is text
-    that training does not learn from ("" for none). Dots lead into objects (`meta.url`) and lists (`pages.0.text` for
-    one element, `pages.text` for all); a field whose own name has the dots comes first. A list of strings is joined by
-    blank lines as text and prompt; as url and date its first one counts."""
+    """Names of the JSON fields a document is made of; `text` may be several, joined by blank lines.
+    `prompt` is text that training does not learn from ("" for none). Dots lead into objects
+    (`meta.url`) and lists (`pages.0.text` for one element, `pages.text` for all); a field whose own
+    name has the dots comes first. A list of strings is joined by blank lines as text and prompt; as
+    url and date its first one counts.
+    """
 
     text: tuple[str, ...] = pydantic.Field(min_length=1)
     prompt: str = ""
@@ -38,14 +42,16 @@ class JsonlFields(Parameters):
 class IngestParameters(Parameters):
     """Parameters of `ingest/<source>`.
 
-    Files may be compressed (gzip, Zstandard, bzip2, xz, LZ4) and are known by their content, not by their names; one
-    that surely is of another format than `format` is refused by the plan. `limit` keeps the first N documents in (file,
-    record) order; such an ingest reads its parts one after the other. `sample` keeps that share of the records, chosen
-    by the hash of their id. `fields` is for jsonl only: unset, a line's text is its field "text", or else (Colossal's
-    layout) "target" with "source" as the prompt. `split` is for text only: what makes a document. Sizes are limits on
-    one record after decompression (`max_page_bytes`) and on one document's UTF-8 (`max_text_bytes`); larger ones
-    are dropped and counted. `min_characters` and `max_text_bytes` are of the whole record, prompt and text; a document
-    whose text is empty is dropped as too short whatever its prompt.
+    Files may be compressed (gzip, Zstandard, bzip2, xz, LZ4) and are known by their content, not by
+    their names; one that surely is of another format than `format` is refused by the plan. `limit`
+    keeps the first N documents in (file, record) order; such an ingest reads its parts one after
+    the other. `sample` keeps that share of the records, chosen by the hash of their id. `fields` is
+    for jsonl only: unset, a line's text is its field "text", or else (Colossal's layout) "target"
+    with "source" as the prompt. `split` is for text only: what makes a document. Sizes are limits
+    on one record after decompression (`max_page_bytes`) and on one document's UTF-8
+    (`max_text_bytes`); larger ones are dropped and counted. `min_characters` and `max_text_bytes`
+    are of the whole record, prompt and text; a document whose text is empty is dropped as too short
+    whatever its prompt.
     """
 
     format: Literal["warc", "wet", "jsonl", "text"]

@@ -1,7 +1,9 @@
-"""Plain text, plain or compressed, to documents: one encoding a file, then its lines, paragraphs or the whole.
+"""Plain text, plain or compressed, to documents: one encoding a file, then its lines, paragraphs or
+the whole.
 
-The encoding is decided on a first pass over the whole file, in bounded memory: a line or paragraph alone is too short
-to tell it, and lines of one file read in different encodings are correct, garbled and lost side by side.
+The encoding is decided on a first pass over the whole file, in bounded memory: a line or paragraph
+alone is too short to tell it, and lines of one file read in different encodings are correct,
+garbled and lost side by side.
 """
 
 from __future__ import annotations
@@ -42,10 +44,13 @@ class _Text(NamedTuple):
     size: int
 
 
-def text_documents(path: Path, wanted: Wanted, *, split: Split, max_page_bytes: int) -> Iterator[Found | Rejected]:
+def text_documents(
+    path: Path, wanted: Wanted, *, split: Split, max_page_bytes: int
+) -> Iterator[Found | Rejected]:
     """A document a file, a paragraph (`blank-line`) or a line, in the encoding of the whole file.
 
-    A file in none fails as one record; a document of a readable file with too many broken characters fails alone.
+    A file in none fails as one record; a document of a readable file with too many broken
+    characters fails alone.
     """
     try:
         name = file_encoding(path)
@@ -68,8 +73,8 @@ def text_documents(path: Path, wanted: Wanted, *, split: Split, max_page_bytes: 
 def file_encoding(path: Path) -> str:
     """The encoding of a file, as `charset.choose.encoding` names it. Raises Unreadable("charset").
 
-    UTF-8 is counted through the whole file; what tells other encodings apart is gathered from places where bytes above
-    ASCII or escapes stand, from the beginning on.
+    UTF-8 is counted through the whole file; what tells other encodings apart is gathered from
+    places where bytes above ASCII or escapes stand, from the beginning on.
     """
     sample, spans, tally, rest = bytearray(), 0, Tally(0, 0, 0), b""
     for piece in pieces(path):
@@ -79,7 +84,9 @@ def file_encoding(path: Path) -> str:
         room = _HEAD_BYTES - len(sample) if not spans else 0
         sample += piece.data[: max(room, 0)]
         if spans < _SPANS and (telling := _TELLING.search(piece.data, max(room, 0))):
-            start = max(piece.data.rfind(b"\n", 0, telling.start()) + 1, telling.start() - _SPAN_BYTES)
+            start = max(
+                piece.data.rfind(b"\n", 0, telling.start()) + 1, telling.start() - _SPAN_BYTES
+            )
             sample += b"\n" + piece.data[start : start + _SPAN_BYTES]
             spans += 1
         if rest or not piece.data.isascii():

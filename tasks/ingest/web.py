@@ -1,4 +1,6 @@
-"""Web archive records to documents: which records are pages, and their text (WARC responses and resources, WET)."""
+"""Web archive records to documents: which records are pages, and their text (WARC responses and
+resources, WET).
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,27 @@ from tasks.ingest.page import source_of, text_of
 from tasks.ingest.pieces import pieces
 from tasks.ingest.records import RECORDS, Broken, Record, records
 
-_RECORD_TYPES = ("warcinfo", "request", "response", "metadata", "revisit", "resource", "conversion", "continuation")
+_RECORD_TYPES = (
+    "warcinfo",
+    "request",
+    "response",
+    "metadata",
+    "revisit",
+    "resource",
+    "conversion",
+    "continuation",
+)
 _HEADERS_BYTES = 1 << 16
 """What a record may be longer than its page."""
 _ADDRESS = re.compile(r"(?:https?|ftps?|gopher|gemini|file):", re.IGNORECASE)
-"""Targets of resources that are documents. Crawlers keep their logs and screenshots under others (metadata:, urn:)."""
-_NOT_WHAT_IT_SAYS = {"text/html": "not_html", "application/xhtml+xml": "not_html", "text/plain": "not_text"}
+"""Targets of resources that are documents. Crawlers keep their logs and screenshots under others
+(metadata:, urn:).
+"""
+_NOT_WHAT_IT_SAYS = {
+    "text/html": "not_html",
+    "application/xhtml+xml": "not_html",
+    "text/plain": "not_text",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +54,19 @@ class Dropped(Unreadable):
     """A record that is well but not wanted."""
 
 
-def web_documents(path: Path, wanted: Wanted, *, wet: bool, max_page_bytes: int) -> Iterator[Found | Rejected]:
-    """Every record of a web archive in order. WARC: HTML and plain-text pages with status 200; WET: its conversions."""
+def web_documents(
+    path: Path, wanted: Wanted, *, wet: bool, max_page_bytes: int
+) -> Iterator[Found | Rejected]:
+    """Every record of a web archive in order. WARC: HTML and plain-text pages with status 200; WET:
+    its conversions.
+    """
     for record in records(pieces(path, RECORDS), max_page_bytes + _HEADERS_BYTES):
         if isinstance(record, Broken):
-            yield Rejected("dropped" if record.too_large else "failed", record.reason, lost_bytes=record.lost_bytes)
+            yield Rejected(
+                "dropped" if record.too_large else "failed",
+                record.reason,
+                lost_bytes=record.lost_bytes,
+            )
         elif not wanted(record.offset, record.inner):
             yield SAMPLED_OUT
         else:
@@ -53,17 +78,34 @@ def _document(record: Record, wet: bool, max_page_bytes: int) -> Found | Rejecte
     try:
         if wet:
             text = _conversion_text(record)
-            return Found(record.offset, record.inner, text, "", url, date, len(record.body), _truncated(record))
+            return Found(
+                record.offset,
+                record.inner,
+                text,
+                "",
+                url,
+                date,
+                len(record.body),
+                _truncated(record),
+            )
         page = _page(record, max_page_bytes)
-        source = source_of(page.data, page.charset) if page.kind == "html" else decode(page.data, (page.charset,))
+        source = (
+            source_of(page.data, page.charset)
+            if page.kind == "html"
+            else decode(page.data, (page.charset,))
+        )
         text = text_of(source) if page.kind == "html" else source
     except Dropped as error:
         return Rejected("dropped", str(error), len(record.body))
     except Unreadable as error:
         reason = str(error)
-        return Rejected("dropped" if reason.startswith("page_too") else "failed", reason, len(record.body))
+        return Rejected(
+            "dropped" if reason.startswith("page_too") else "failed", reason, len(record.body)
+        )
     removed = source.count("\0") if page.kind == "html" else 0
-    return Found(record.offset, record.inner, text, "", url, date, len(page.data), page.marks, removed)
+    return Found(
+        record.offset, record.inner, text, "", url, date, len(page.data), page.marks, removed
+    )
 
 
 def _url(record: Record) -> str:
@@ -78,7 +120,10 @@ def _type_of(record: Record) -> str:
 def _conversion_text(record: Record) -> str:
     if (kind := _type_of(record)) != "conversion":
         raise Dropped(f"warc.{kind}")
-    if record.headers.get("content-type", "text/plain").partition(";")[0].strip().lower() != "text/plain":
+    if (
+        record.headers.get("content-type", "text/plain").partition(";")[0].strip().lower()
+        != "text/plain"
+    ):
         raise Dropped("content_type")
     return decode(record.body)
 
@@ -112,6 +157,8 @@ def _page(record: Record, max_page_bytes: int) -> Page:
 
 
 def _truncated(record: Record) -> tuple[str, ...]:
-    """Its mark, where the crawler says that it stored a part only; records that continue it are not joined to it."""
+    """Its mark, where the crawler says that it stored a part only; records that continue it are not
+    joined to it.
+    """
     is_part = "warc-truncated" in record.headers or "warc-segment-number" in record.headers
     return ("truncated",) if is_part else ()

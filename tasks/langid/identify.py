@@ -1,7 +1,8 @@
 """Texts to languages through fastText's C++ predict.
 
-fastText 0.9.3's Python `predict` wraps the C++ one in `np.array(..., copy=False)`, which raises on NumPy 2. `model.f`
-is the C++ object; it expects the closing newline that the wrapper would add (it stands for the end-of-line token).
+fastText 0.9.3's Python `predict` wraps the C++ one in `np.array(..., copy=False)`, which raises on
+NumPy 2. `model.f` is the C++ object; it expects the closing newline that the wrapper would add (it
+stands for the end-of-line token).
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ SCHEMA = pa.schema([("language", pa.string()), ("language_score", pa.float32())]
 
 @functools.lru_cache(maxsize=2)
 def load(path: str) -> Any:
-    """The C++ model of a file, once per process. Raises StageError where fastText cannot read it as a classifier."""
+    """The C++ model of a file, once per process. Raises StageError where fastText cannot read it as
+    a classifier.
+    """
     try:
         model = fasttext.FastText._FastText(path).f
     except (ValueError, MemoryError) as error:
@@ -33,7 +36,10 @@ def load(path: str) -> Any:
         ) from error
     arguments = model.getArgs()
     if arguments.model.name != "supervised":
-        raise StageError(f"{path} is a fastText model of kind {arguments.model.name!r}; langid needs a supervised one")
+        raise StageError(
+            f"{path} is a fastText model of kind {arguments.model.name!r}; langid needs a "
+            "supervised one"
+        )
     return model
 
 
@@ -43,7 +49,9 @@ def prepare(text: str) -> str:
 
 
 def identify(model: Any, texts: Iterable[str]) -> tuple[list[str], list[float]]:
-    """The best label of each text and its score in [0, 1]; an empty text, or one without a known word, is "und", 0."""
+    """The best label of each text and its score in [0, 1]; an empty text, or one without a known
+    word, is "und", 0.
+    """
     languages, scores = [], []
     for text in texts:
         line = prepare(text)
@@ -57,4 +65,6 @@ def identify(model: Any, texts: Iterable[str]) -> tuple[list[str], list[float]]:
 def annotate_table(table: pa.Table, *, model_path: str) -> pa.Table:
     """N documents (columns text and prompt) -> N rows of SCHEMA."""
     languages, scores = identify(load(model_path), records(table).to_pylist())
-    return pa.table([pa.array(languages, pa.string()), pa.array(scores, pa.float32())], schema=SCHEMA)
+    return pa.table(
+        [pa.array(languages, pa.string()), pa.array(scores, pa.float32())], schema=SCHEMA
+    )

@@ -1,6 +1,8 @@
-"""The languages that lid.176 tells apart, and what else people call them; so that a recipe's slip is found by the plan.
+"""The languages that lid.176 tells apart, and what else people call them; so that a recipe's slip
+is found by the plan.
 
-https://fasttext.cc/docs/en/language-identification.html (its labels are the codes of the Wikipedias it learnt from).
+https://fasttext.cc/docs/en/language-identification.html (its labels are the codes of the Wikipedias
+it learnt from).
 """
 
 from __future__ import annotations
@@ -43,16 +45,23 @@ _CODE_OF = {word: words[0] for words in map(str.split, _NAMES.split(";")) for wo
 
 
 def unknown_label(language: str, model: str) -> str | None:
-    """What is wrong with a language that `model` never answers; None where it does, or where that is not known."""
+    """What is wrong with a language that `model` never answers; None where it does, or where that
+    is not known.
+    """
     if model != "lid.176" or language in LID_176 or language == UNDETERMINED:
         return None
     meant = meant_label(language)
     guess = f" (did you mean {meant!r}?)" if meant else ""
-    return f"{language!r} is not a language that lid.176 knows{guess}; it answers codes such as en, zh, de, sw"
+    return (
+        f"{language!r} is not a language that lid.176 knows{guess}; it answers codes such as en, "
+        "zh, de, sw"
+    )
 
 
 def meant_label(word: str) -> str | None:
-    """The label of lid.176 that a name, a three-letter code, a tag such as zh-Hans, or a misspelling stands for."""
+    """The label of lid.176 that a name, a three-letter code, a tag such as zh-Hans, or a
+    misspelling stands for.
+    """
     plain = word.strip().lower()
     for tried in (plain, plain.replace("_", "-").partition("-")[0]):
         if found := tried if tried in LID_176 else _CODE_OF.get(tried):

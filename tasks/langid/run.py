@@ -21,15 +21,23 @@ SCORE_BINS = 20
 
 def run(context: Context) -> Outcome:
     """See `tasks.langid.stage`."""
-    path = context.pin("model") if context.pins.get("model") else locate_model(context.parameters.model)
+    path = (
+        context.pin("model")
+        if context.pins.get("model")
+        else locate_model(context.parameters.model)
+    )
     load(str(path))  # an unreadable model is refused here, before any worker starts
     results = annotate(context, functools.partial(annotate_table, model_path=str(path)))
-    written = [context.attempt.data.local(name) for name in context.input("documents").files("part-")]
+    written = [
+        context.attempt.data.local(name) for name in context.input("documents").files("part-")
+    ]
     return Outcome(statistics(written), ledger_of(results))
 
 
 def statistics(files: Iterable[Path]) -> dict[str, Any]:
-    """Documents and mean score by language, most frequent first, and a histogram of all scores over [0, 1]."""
+    """Documents and mean score by language, most frequent first, and a histogram of all scores over
+    [0, 1].
+    """
     counts: dict[str, int] = {}
     sums: dict[str, float] = {}
     histogram = np.zeros(SCORE_BINS, np.int64)
@@ -43,7 +51,11 @@ def statistics(files: Iterable[Path]) -> dict[str, Any]:
     order = sorted(counts, key=lambda language: (-counts[language], language))
     return {
         "languages": [
-            {"language": code, "documents": counts[code], "mean_score": round(sums[code] / counts[code], 6)}
+            {
+                "language": code,
+                "documents": counts[code],
+                "mean_score": round(sums[code] / counts[code], 6),
+            }
             for code in order
         ],
         "score_histogram": {"low": 0.0, "high": 1.0, "documents": histogram.tolist()},

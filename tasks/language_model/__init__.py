@@ -1,1 +1,3 @@
-"""Trains the SentencePiece and n-gram model of one language, by which perplexity scores documents."""
+"""Trains the SentencePiece and n-gram model of one language, by which perplexity scores
+documents.
+"""

@@ -1,4 +1,6 @@
-"""Normalised documents of one language, out of reference sources: whole records, as perplexity scores them."""
+"""Normalised documents of one language, out of reference sources: whole records, as perplexity
+scores them.
+"""
 
 from __future__ import annotations
 
@@ -24,21 +26,33 @@ def reference_parts(
     line_dedup: Sequence[Artifact] = (),
     held_out: Collection[str] = (),
 ) -> list[Part]:
-    """Parts of all sources in the order given, with the columns `language` and `edits` of those that have them.
+    """Parts of all sources in the order given, with the columns `language` and `edits` of those
+    that have them.
 
     Sources of which some text is `held_out` come with the column `id`, which tells what.
     """
     beside = {"language": langid, COLUMN: line_dedup}
-    by_source = {column: {artifact.name: artifact for artifact in found} for column, found in beside.items()}
+    by_source = {
+        column: {artifact.name: artifact for artifact in found} for column, found in beside.items()
+    }
     found: list[Part] = []
     for artifact in documents:
-        given = {column: named.pop(artifact.name) for column, named in by_source.items() if artifact.name in named}
+        given = {
+            column: named.pop(artifact.name)
+            for column, named in by_source.items()
+            if artifact.name in named
+        }
         columns = ("text", PROMPT, "id") if artifact.name in held_out else ("text", PROMPT)
-        found.extend(parts(artifact, columns, {column: (other, (column,)) for column, other in given.items()}))
+        found.extend(
+            parts(
+                artifact, columns, {column: (other, (column,)) for column, other in given.items()}
+            )
+        )
     for column, strangers in by_source.items():
         if strangers:
             raise StageError(
-                f"column {column!r} of {sorted(strangers)} but no documents of theirs; give both or neither"
+                f"column {column!r} of {sorted(strangers)} but no documents of theirs; give both "
+                "or neither"
             )
     return found
 
@@ -47,7 +61,8 @@ def reference_parts(
 class Reference:
     """Where a language's text comes from. Picklable.
 
-    `held_out`: source -> share of its documents, by hash of id, that select may hold out for evaluation: not read.
+    `held_out`: source -> share of its documents, by hash of id, that select may hold out for
+    evaluation: not read.
     """
 
     parts: tuple[Part, ...]
@@ -64,7 +79,9 @@ class Reference:
                 if part.source in self.held_out:
                     limit = held_out_limit(self.held_out[part.source])
                     read = [held_out_hash(id_) >= limit for id_ in table["id"].to_pylist()]
-                    table = table.filter(pa.array(read, pa.bool_()))  # a row group may have nothing of the language
+                    table = table.filter(
+                        pa.array(read, pa.bool_())
+                    )  # a row group may have nothing of the language
                 texts = [normalise(text) for text in records(table, " ").to_pylist()]
                 yield [text for text in texts if text]
 

@@ -1,7 +1,8 @@
 """Two shards, one after the other: the SentencePiece model, then the n-gram model over its pieces.
 
-`data/`: sp.model, lm.arpa (builtin) or lm.bin (lmplz), and unit.json, which names normaliser, SentencePiece model and
-n-gram model by digest: the unit. Perplexities of different units are never compared.
+`data/`: sp.model, lm.arpa (builtin) or lm.bin (lmplz), and unit.json, which names normaliser,
+SentencePiece model and n-gram model by digest: the unit. Perplexities of different units are never
+compared.
 """
 
 from __future__ import annotations
@@ -36,19 +37,25 @@ def run(context: Context) -> Outcome:
     program = lmplz.find(parameters.lmplz) if parameters.estimator == "lmplz" else None
     documents = context.inputs.get("documents", ())
     if not documents:
-        raise StageError(f"language_model/{context.name} has no reference source; name one in the recipe")
+        raise StageError(
+            f"language_model/{context.name} has no reference source; name one in the recipe"
+        )
     langid, line_dedup = (context.inputs.get(role, ()) for role in ("langid", "line_dedup"))
     found = reference_parts(documents, langid, line_dedup, parameters.held_out)
     reference = Reference(tuple(found), parameters.language, parameters.held_out)
     train = functools.partial(train_pieces, parameters)
     trained = context.map(train, {"sentencepiece": reference})["sentencepiece"]
     model = str(context.attempt.data.local(SENTENCEPIECE_FILE))
-    build = functools.partial(train_ngrams, parameters, model, program, context.scratch(), context.cpu_threads)
+    build = functools.partial(
+        train_ngrams, parameters, model, program, context.scratch(), context.cpu_threads
+    )
     estimated = context.map(build, {"ngrams": reference})["ngrams"]
     return Outcome({"language": parameters.language, "sentencepiece": trained, **estimated})
 
 
-def train_pieces(parameters: LanguageModelParameters, reference: Reference, shard: Shard) -> dict[str, Any]:
+def train_pieces(
+    parameters: LanguageModelParameters, reference: Reference, shard: Shard
+) -> dict[str, Any]:
     """Train and publish the SentencePiece model."""
     documents = up_to_characters(
         reference.documents(parameters.sentencepiece_documents), parameters.sentencepiece_characters
@@ -56,8 +63,8 @@ def train_pieces(parameters: LanguageModelParameters, reference: Reference, shar
     first = next(documents, None)
     if first is None:
         raise StageError(
-            f"no reference document of language {parameters.language!r} has text; look at the langid statistics of the "
-            "source, or name another source"
+            f"no reference document of language {parameters.language!r} has text; look at the "
+            "langid statistics of the source, or name another source"
         )
     seen = {"documents": 0, "characters": 0}
 
@@ -93,7 +100,10 @@ def train_ngrams(
 ) -> dict[str, Any]:
     """Estimate and publish the n-gram model and the unit's description."""
     processor = sentencepiece.SentencePieceProcessor(model_file=model)
-    batches = (pieces.encode(processor, batch, threads) for batch in reference.first_batches(parameters.documents))
+    batches = (
+        pieces.encode(processor, batch, threads)
+        for batch in reference.first_batches(parameters.documents)
+    )
     if program is None:
         name, statistics = "lm.arpa", _builtin(parameters, batches, shard)
     else:
@@ -110,17 +120,28 @@ def train_ngrams(
     }
     unit["unit"] = unit_id(unit)
     with shard.create(UNIT_FILE) as path:
-        path.write_text(json.dumps(unit, ensure_ascii=False, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    return {"unit": unit["unit"], "estimator": parameters.estimator, "order": parameters.order, "ngrams": statistics}
+        path.write_text(
+            json.dumps(unit, ensure_ascii=False, indent=1, sort_keys=True) + "\n", encoding="utf-8"
+        )
+    return {
+        "unit": unit["unit"],
+        "estimator": parameters.estimator,
+        "order": parameters.order,
+        "ngrams": statistics,
+    }
 
 
 def unit_id(unit: dict[str, Any]) -> str:
-    """12 hex digits over normaliser, SentencePiece model and n-gram model: what makes two perplexities comparable."""
+    """12 hex digits over normaliser, SentencePiece model and n-gram model: what makes two
+    perplexities comparable.
+    """
     parts = (unit["normaliser"], unit["sentencepiece_sha256"], unit["lm_sha256"])
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
-def _builtin(parameters: LanguageModelParameters, batches: Iterable[list[list[str]]], shard: Shard) -> dict[str, Any]:
+def _builtin(
+    parameters: LanguageModelParameters, batches: Iterable[list[list[str]]], shard: Shard
+) -> dict[str, Any]:
     corpus = Corpus()
     try:
         for batch in batches:
@@ -134,13 +155,21 @@ def _builtin(parameters: LanguageModelParameters, batches: Iterable[list[list[st
         "documents": corpus.sentences,
         "tokens": corpus.tokens,
         "ngrams": [len(order.word) for order in model.orders],
-        "discounts": [[round(amount, 6) for amount in discount.amounts] for discount in model.discounts],
-        "fallback_orders": [order for order, discount in enumerate(model.discounts, 1) if discount.fallback],
+        "discounts": [
+            [round(amount, 6) for amount in discount.amounts] for discount in model.discounts
+        ],
+        "fallback_orders": [
+            order for order, discount in enumerate(model.discounts, 1) if discount.fallback
+        ],
     }
 
 
 def _with_lmplz(
-    parameters: LanguageModelParameters, program: Path, batches: Iterable[list[list[str]]], scratch: Path, shard: Shard
+    parameters: LanguageModelParameters,
+    program: Path,
+    batches: Iterable[list[list[str]]],
+    scratch: Path,
+    shard: Shard,
 ) -> dict[str, Any]:
     text = scratch / "pieces.txt"
     documents = tokens = 0

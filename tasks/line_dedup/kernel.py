@@ -41,10 +41,11 @@ def hash_units(
     data: Any, starts: Any, space: Any, form: Any, paragraphs: bool, hashes: Any, first_lines: Any, end_lines: Any,
     lengths: Any, offsets: Any,
 ) -> None:  # fmt: skip
-    """Documents `data[starts[i]:starts[i + 1]]` to units: hash, lines [first, end), characters of the normal form.
+    """Documents `data[starts[i]:starts[i + 1]]` to units: hash, lines [first, end), characters of
+    the normal form.
 
-    Document i's units stand at `offsets[i]:offsets[i + 1]`. White space at a line's ends is hashed on the way and
-    forgotten: what counts is the state after its last other character.
+    Document i's units stand at `offsets[i]:offsets[i + 1]`. White space at a line's ends is hashed
+    on the way and forgotten: what counts is the state after its last other character.
     """
     found = 0
     for document in range(starts.shape[0] - 1):

@@ -1,9 +1,11 @@
-"""Which units of a source are repeated, by sorted arrays on disk: memory does not grow with the source.
+"""Which units of a source are repeated, by sorted arrays on disk: memory does not grow with the
+source.
 
-A run is the units of consecutive row groups of one part, about `RUN_UNITS` of them. It is stored twice: all its units
-in the order of their hashes, for the step that writes edits, and a tally of its distinct hashes with their counts and
-first places, for the step that counts. Partitions of the hash space are counted one by one over the tallies of all
-runs, so that a line that stands in every document costs an entry a run, not one a document.
+A run is the units of consecutive row groups of one part, about `RUN_UNITS` of them. It is stored
+twice: all its units in the order of their hashes, for the step that writes edits, and a tally of
+its distinct hashes with their counts and first places, for the step that counts. Partitions of the
+hash space are counted one by one over the tallies of all runs, so that a line that stands in every
+document costs an entry a run, not one a document.
 """
 
 from __future__ import annotations
@@ -20,13 +22,21 @@ import numpy.typing as npt
 from tasks.line_dedup.units import Units
 
 RUN_UNITS = 1 << 20
-"""20 MB of units on disk; sorting takes about five times that in memory. A run holds one row group at least."""
+"""20 MB of units on disk; sorting takes about five times that in memory. A run holds one row group
+at least.
+"""
 
 PARTITION_ENTRIES = 1 << 20
-"""Entries of tallies in a partition, on average: 48 MB, and three times that while they are sorted."""
+"""Entries of tallies in a partition, on average: 48 MB, and three times that while they are sorted.
+"""
 
-_PLACE = np.dtype([(name, "<u8") for name in ("high", "low")] + [(n, "<u4") for n in ("part", "run", "row", "first")])
-"""A unit's place: its document's id in two halves, then where that document stands; `row` counts from the run's."""
+_PLACE = np.dtype(
+    [(name, "<u8") for name in ("high", "low")]
+    + [(n, "<u4") for n in ("part", "run", "row", "first")]
+)
+"""A unit's place: its document's id in two halves, then where that document stands; `row` counts
+from the run's.
+"""
 
 _UNIT = np.dtype([("row", "<u4"), ("first", "<u4"), ("end", "<u4")])
 
@@ -36,7 +46,9 @@ Records = npt.NDArray[np.void]
 
 @dataclass(frozen=True)
 class Run:
-    """Run `number` of part `part`, which covers `row_groups` row groups; its files lie in `folder`."""
+    """Run `number` of part `part`, which covers `row_groups` row groups; its files lie in
+    `folder`.
+    """
 
     folder: Path
     part: int
@@ -45,7 +57,9 @@ class Run:
     entries: int
 
     def load(self, name: str) -> Any:
-        """One of the run's arrays, mapped: hashes and units (all of them), distinct, counts and places (the tally)."""
+        """One of the run's arrays, mapped: hashes and units (all of them), distinct, counts and
+        places (the tally).
+        """
         return np.load(self._file(name), mmap_mode="r")
 
     def save(self, name: str, array: npt.NDArray[Any]) -> None:
@@ -56,8 +70,12 @@ class Run:
         return self.folder / f"{self.part:05d}.{self.number:05d}.{name}.npy"
 
 
-def save_run(folder: Path, part: int, number: int, row_groups: int, units: Units, ids: Hashes) -> Run:
-    """Sort and store the units of a run; `ids` (N, 2), one row a document. An empty run (0 entries) has no files."""
+def save_run(
+    folder: Path, part: int, number: int, row_groups: int, units: Units, ids: Hashes
+) -> Run:
+    """Sort and store the units of a run; `ids` (N, 2), one row a document. An empty run (0 entries)
+    has no files.
+    """
     rank = np.empty(len(ids), np.uint64)
     rank[np.lexsort((ids[:, 1], ids[:, 0]))] = np.arange(len(ids), dtype=np.uint64)
     order = np.lexsort((rank[units.rows] << np.uint64(32) | units.first, units.hashes))
@@ -67,7 +85,11 @@ def save_run(folder: Path, part: int, number: int, row_groups: int, units: Units
     if not len(heads):
         return run
     records = np.empty(len(order), _UNIT)
-    records["row"], records["first"], records["end"] = units.rows[order], units.first[order], units.end[order]
+    records["row"], records["first"], records["end"] = (
+        units.rows[order],
+        units.first[order],
+        units.end[order],
+    )
     places = np.empty(len(heads), _PLACE)
     places["part"], places["run"] = part, number
     places["row"], places["first"] = records["row"][heads], records["first"][heads]
@@ -97,8 +119,12 @@ class Partitions:
         """`hashes` of the repeated units of a partition, ascending, or their first `places`."""
         return np.load(self._file(number, name), mmap_mode="r")
 
-    def count_one(self, number: int, runs: Sequence[Run], minimum_copies: int) -> tuple[npt.NDArray[Any], Records]:
-        """Count partition `number` over all runs and store what is repeated; returns copies and first places."""
+    def count_one(
+        self, number: int, runs: Sequence[Run], minimum_copies: int
+    ) -> tuple[npt.NDArray[Any], Records]:
+        """Count partition `number` over all runs and store what is repeated; returns copies and
+        first places.
+        """
         columns: dict[str, list[Any]] = {"distinct": [], "counts": [], "places": []}
         for run in runs:
             part = self.slices(run.load("distinct"))[number]
@@ -120,8 +146,11 @@ class Partitions:
         return self.folder / f"repeated.{number:05d}.{name}.npy"
 
 
-def repeated_units(run: Run, partitions: Partitions, filled: Sequence[int], spare_first: bool) -> Records:
-    """The units (row, first, end) of a run that are repeated, by row and line; `filled`: partitions with repeats.
+def repeated_units(
+    run: Run, partitions: Partitions, filled: Sequence[int], spare_first: bool
+) -> Records:
+    """The units (row, first, end) of a run that are repeated, by row and line; `filled`: partitions
+    with repeats.
 
     `spare_first` leaves out the first copy of all.
     """
@@ -139,7 +168,9 @@ def repeated_units(run: Run, partitions: Partitions, filled: Sequence[int], spar
         if spare_first:
             first = partitions.load(number, "places")[index[repeated]]
             here = (first["part"] == run.part) & (first["run"] == run.number)
-            records = records[~(here & (first["row"] == records["row"]) & (first["first"] == records["first"]))]
+            records = records[
+                ~(here & (first["row"] == records["row"]) & (first["first"] == records["first"]))
+            ]
         found.append(records)
     removed = np.concatenate(found)
     return removed[np.lexsort((removed["first"], removed["row"]))]

@@ -1,4 +1,6 @@
-"""Runs stage line_dedup: hash the units of every part, count them by partition of the hashes, write edits."""
+"""Runs stage line_dedup: hash the units of every part, count them by partition of the hashes, write
+edits.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ class CountWork:
 
 @dataclass(frozen=True)
 class WriteWork:
-    """A part with its runs. `filled`: partitions with repeats; `examples`: (run, row, first line) to show."""
+    """A part with its runs. `filled`: partitions with repeats; `examples`: (run, row, first line)
+    to show.
+    """
 
     part: Part
     runs: tuple[Run, ...]
@@ -85,11 +89,15 @@ def run(context: Context) -> Outcome:
         for number, result in enumerate(hashed.values())
     ]
     filled_runs = tuple(run for found in runs for run in found if run.entries)
-    partitions = Partitions(folder, max(1, -(-sum(run.entries for run in filled_runs) // repeats.PARTITION_ENTRIES)))
+    partitions = Partitions(
+        folder, max(1, -(-sum(run.entries for run in filled_runs) // repeats.PARTITION_ENTRIES))
+    )
     counted = context.map(
         count_partition,
         {
-            f"count.{number:05d}": CountWork(partitions, number, filled_runs, parameters.minimum_copies)
+            f"count.{number:05d}": CountWork(
+                partitions, number, filled_runs, parameters.minimum_copies
+            )
             for number in range(partitions.count if filled_runs else 0)
         },
     )
@@ -104,7 +112,11 @@ def run(context: Context) -> Outcome:
                 partitions,
                 filled,
                 parameters,
-                tuple((run, row, line) for _, (part_number, run, row, line) in most if part_number == number),
+                tuple(
+                    (run, row, line)
+                    for _, (part_number, run, row, line) in most
+                    if part_number == number
+                ),
             )
             for number, (key, part) in enumerate(zip(keys, given, strict=True))
         },
@@ -113,14 +125,21 @@ def run(context: Context) -> Outcome:
     for result in (*hashed.values(), *counted.values(), *written.values()):
         totals.update(result["totals"])
     examples = [
-        {"text": written[f"write.{keys[part]}"]["examples"]["{}.{}.{}".format(*place)], "copies": copies}
+        {
+            "text": written[f"write.{keys[part]}"]["examples"]["{}.{}.{}".format(*place)],
+            "copies": copies,
+        }
         for copies, (part, *place) in most
     ]
     return Outcome({**dict(sorted(totals.items())), "most_repeated": examples}, ledger_of(written))
 
 
-def most_repeated(found: Iterable[Iterable[Sequence[Any]]]) -> list[tuple[int, tuple[int, int, int, int]]]:
-    """The units with the most copies, and where their first ones stand: (copies, (part, run, row, first line))."""
+def most_repeated(
+    found: Iterable[Iterable[Sequence[Any]]],
+) -> list[tuple[int, tuple[int, int, int, int]]]:
+    """The units with the most copies, and where their first ones stand: (copies, (part, run, row,
+    first line)).
+    """
     candidates = [(copies, tuple(place)) for entries in found for copies, place in entries]
     return sorted(candidates, key=lambda entry: (-entry[0], entry[1]))[:EXAMPLES]
 
@@ -131,7 +150,9 @@ def hash_part(work: HashWork, shard: Shard) -> dict[str, Any]:
     documents = units = prompted = 0
     for tables in _runs(work):
         ids = np.concatenate([_ids(table["id"].to_pylist()) for table, _ in tables])
-        joined = Units.joined([found for _, found in tables], (table.num_rows for table, _ in tables))
+        joined = Units.joined(
+            [found for _, found in tables], (table.num_rows for table, _ in tables)
+        )
         documents, units = documents + len(ids), units + len(joined.hashes)
         prompted += sum(_with_prompt(table) for table, _ in tables)
         runs.append(save_run(work.folder, work.number, len(runs), len(tables), joined, ids))
@@ -174,7 +195,9 @@ def _ids(ids: Sequence[str]) -> Hashes:
 
 
 def count_partition(work: CountWork, shard: Shard) -> dict[str, Any]:
-    """Count one partition; returns how many distinct units are repeated, and the most repeated ones."""
+    """Count one partition; returns how many distinct units are repeated, and the most repeated
+    ones.
+    """
     copies, firsts = work.partitions.count_one(work.number, work.runs, work.minimum_copies)
     most = np.argsort(-copies, kind="stable")[:EXAMPLES]
     found = zip(copies[most].tolist(), firsts[most].tolist(), strict=True)
@@ -207,7 +230,9 @@ def write_part(work: WriteWork, shard: Shard) -> dict[str, Any]:
                 end = start + table.num_rows
                 for row, line in wanted:
                     if start <= row < end:
-                        text = unit_text(table["text"][row - start].as_py(), line, work.parameters.unit)
+                        text = unit_text(
+                            table["text"][row - start].as_py(), line, work.parameters.unit
+                        )
                         examples[f"{run.number}.{row}.{line}"] = text[:EXAMPLE_CHARACTERS]
                 here = removed[slice(*np.searchsorted(removed_rows, (start, end)))].copy()
                 here["row"] -= start
@@ -230,14 +255,18 @@ def _count(ledger: Ledger, source: str, reason: str, sizes: pa.ChunkedArray, tak
 
 
 def columns_of(texts: pa.ChunkedArray, removed: Records, reason: str) -> tuple[pa.Table, int]:
-    """The stage's columns, and the UTF-8 bytes that go; `removed`: the units that go, by row (from 0) and line."""
+    """The stage's columns, and the UTF-8 bytes that go; `removed`: the units that go, by row (from
+    0) and line.
+    """
     rows: list[list[edits.Edit]] = [[] for _ in range(len(texts))]
     emptied = np.zeros(len(texts), dtype=np.bool_)
     taken = 0
     edited, heads = np.unique(removed["row"], return_index=True)
     lines = list(zip(removed["first"].tolist(), removed["end"].tolist(), strict=True))
     spans = itertools.pairwise([*heads.tolist(), len(lines)])
-    for row, text, (low, high) in zip(edited.tolist(), texts.take(pa.array(edited)).to_pylist(), spans, strict=True):
+    for row, text, (low, high) in zip(
+        edited.tolist(), texts.take(pa.array(edited)).to_pylist(), spans, strict=True
+    ):
         rows[row] = removal(text, lines[low:high], reason)
         left = edits.apply(text, rows[row])
         emptied[row] = not left.strip()

@@ -20,7 +20,9 @@ from tasks.text.shingles import Utf8
 
 @dataclass(frozen=True)
 class Units:
-    """Units of a batch of documents, in order: lines [first, end) of document `rows` have `hashes`."""
+    """Units of a batch of documents, in order: lines [first, end) of document `rows` have
+    `hashes`.
+    """
 
     hashes: npt.NDArray[np.uint64]
     rows: npt.NDArray[np.uint32]
@@ -33,7 +35,12 @@ class Units:
         starts = itertools.accumulate(sizes, initial=0)
         return cls(
             np.concatenate([batch.hashes for batch in batches]),
-            np.concatenate([batch.rows + np.uint32(start) for batch, start in zip(batches, starts, strict=False)]),
+            np.concatenate(
+                [
+                    batch.rows + np.uint32(start)
+                    for batch, start in zip(batches, starts, strict=False)
+                ]
+            ),
             np.concatenate([batch.first for batch in batches]),
             np.concatenate([batch.end for batch in batches]),
         )
@@ -55,7 +62,11 @@ def _units(texts: Utf8, parameters: LineDedupParameters) -> Units:
     # Lower case neither adds nor takes line feeds.
     texts = texts.changed(np.flatnonzero(contextual).tolist(), str.lower)
     size = int(np.count_nonzero(texts.data == 0x0A)) + len(texts)
-    hashes, lengths, offsets = np.empty(size, np.uint64), np.empty(size, np.int64), np.zeros_like(texts.starts)
+    hashes, lengths, offsets = (
+        np.empty(size, np.uint64),
+        np.empty(size, np.int64),
+        np.zeros_like(texts.starts),
+    )
     first, end = np.empty(size, np.uint32), np.empty(size, np.uint32)
     hash_units(
         texts.data, texts.starts, known.space, known.form, parameters.unit == "paragraph",
@@ -68,7 +79,8 @@ def _units(texts: Utf8, parameters: LineDedupParameters) -> Units:
 
 @dataclass(frozen=True)
 class _Forms:
-    """By code point: `space` (white space) and `form`, the character of the normal form, or `DELETED`.
+    """By code point: `space` (white space) and `form`, the character of the normal form, or
+    `DELETED`.
 
     `form` is `CONTEXTUAL` where lower case is not one character whatever stands beside it.
     """
@@ -109,7 +121,9 @@ def unit_text(text: str, first: int, unit: str) -> str:
 
 
 def removal(text: str, removed: Sequence[tuple[int, int]], reason: str) -> list[Edit]:
-    """The edits that take lines [first, end) of each pair out of `text`, and blank lines as the stage says."""
+    """The edits that take lines [first, end) of each pair out of `text`, and blank lines as the
+    stage says.
+    """
     closed = text.endswith("\n")
     lines = (text[:-1] if closed else text).split("\n")
     starts = [at + line for line, at in enumerate(itertools.accumulate(map(len, lines), initial=0))]
@@ -132,8 +146,12 @@ def removal(text: str, removed: Sequence[tuple[int, int]], reason: str) -> list[
 
 
 def _drop_blank_lines(lines: Sequence[str], goes: list[bool]) -> None:
-    """Mark the blank lines that would double others, or stand at an end, once marked lines are gone."""
-    for low, high in _runs([gone or not line.strip() for gone, line in zip(goes, lines, strict=True)]):
+    """Mark the blank lines that would double others, or stand at an end, once marked lines are
+    gone.
+    """
+    for low, high in _runs(
+        [gone or not line.strip() for gone, line in zip(goes, lines, strict=True)]
+    ):
         if not any(goes[low:high]):
             continue
         blank = [(start, end) for start, end in _runs([not gone for gone in goes[low:high]])]

@@ -1,7 +1,8 @@
 """Grow an embedding matrix by explicit row ids, a few thousand rows at a time.
 
-All arithmetic is in float64 with sums in a fixed order (row after row), so that every processor and any number of
-threads gives the same bits; each value is rounded to the matrix's own type once, at the end.
+All arithmetic is in float64 with sums in a fixed order (row after row), so that every processor and
+any number of threads gives the same bits; each value is rounded to the matrix's own type once, at
+the end.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class NewRow:
 class Growth:
     """How to grow: the new rows (ids `old`, `old` + 1, ...), and how many rows there shall be.
 
-    `old`: rows of the base that hold tokens; its matrix may be padded beyond, and new ids then fall into its padding.
-    `spread`: deviation of `random`. `input`, `output`: the method of each matrix.
+    `old`: rows of the base that hold tokens; its matrix may be padded beyond, and new ids then fall
+    into its padding. `spread`: deviation of `random`. `input`, `output`: the method of each matrix.
     """
 
     rows: tuple[NewRow, ...]
@@ -93,7 +94,8 @@ class Matrix:
 def as_float64(raw_VW: NDArray[np.uint8], dtype: str) -> Rows:
     """Values of the bytes of rows.
 
-    NumPy's single thread, not torch's many: in blocks that fit the caches, waiting for each other costs more than work.
+    NumPy's single thread, not torch's many: in blocks that fit the caches, waiting for each other
+    costs more than work.
     """
     values = raw_VW.view(TYPES[dtype])
     if dtype == "BF16":
@@ -102,7 +104,9 @@ def as_float64(raw_VW: NDArray[np.uint8], dtype: str) -> Rows:
 
 
 def as_bytes(values_VD: Rows, dtype: str) -> NDArray[np.uint8]:
-    """Bytes of rows, each value rounded to nearest, ties to even (bfloat16 from float32, as torch does)."""
+    """Bytes of rows, each value rounded to nearest, ties to even (bfloat16 from float32, as torch
+    does).
+    """
     if dtype != "BF16":
         return values_VD.astype(TYPES[dtype]).view(np.uint8)
     bits = values_VD.astype("<f4").view("<u4")
@@ -111,39 +115,47 @@ def as_bytes(values_VD: Rows, dtype: str) -> NDArray[np.uint8]:
 
 
 def require_fit(matrix: Stored, growth: Growth) -> None:
-    """`StageError` where matrix and tokenizer do not belong together, or the new ids do not follow the old.
+    """`StageError` where matrix and tokenizer do not belong together, or the new ids do not follow
+    the old.
 
     Also for a type without a plain mean: quantised weights have scales beside them.
     """
     if matrix.dtype not in TYPES:
         raise StageError(
-            f"{matrix.path}: the embedding matrix has type {matrix.dtype}; rows can be added to {', '.join(TYPES)} "
-            "only. Take the checkpoint before it was quantised"
+            f"{matrix.path}: the embedding matrix has type {matrix.dtype}; rows can be added to "
+            f"{', '.join(TYPES)} only. Take the checkpoint before it was quantised"
         )
     rows, _ = matrix.shape
     highest = max((base_id for row in growth.rows for base_id in row.base_ids), default=-1)
     if highest >= growth.old or growth.old > rows:
         raise StageError(
-            f"the base's matrix has {rows:,} rows, its tokenizer {growth.old:,} tokens (highest id used {highest:,}): "
-            "checkpoint and tokenizer do not belong together"
+            f"the base's matrix has {rows:,} rows, its tokenizer {growth.old:,} tokens (highest id "
+            f"used {highest:,}): checkpoint and tokenizer do not belong together"
         )
     if growth.total < rows:
         raise StageError(f"cannot shrink a matrix of {rows:,} rows to {growth.total:,}")
-    if [row.id for row in growth.rows] != list(range(growth.old, growth.size)) or growth.size > growth.total:
+    if [row.id for row in growth.rows] != list(
+        range(growth.old, growth.size)
+    ) or growth.size > growth.total:
         raise StageError(
             f"new tokens must have the ids {growth.old:,} to {growth.size - 1:,} in order, within "
             f"{growth.total:,} rows; they begin {[row.id for row in growth.rows[:5]]}"
         )
     if empty := [row.id for row in growth.rows if not row.base_ids]:
-        raise StageError(f"new token {empty[0]} has no base ids to start from; make the tokenizer artifact again")
+        raise StageError(
+            f"new token {empty[0]} has no base ids to start from; make the tokenizer artifact again"
+        )
 
 
-def grow(name: str, stored: Stored, growth: Growth, method: Method, stream: int, norms: dict[str, Any]) -> Outgoing:
+def grow(
+    name: str, stored: Stored, growth: Growth, method: Method, stream: int, norms: dict[str, Any]
+) -> Outgoing:
     """The matrix with `growth.total` rows in its own type.
 
-    Rows of old tokens keep their bits, and so does padding that the base already had. Padding added here is the mean
-    row of the old tokens: its logit is the mean of theirs, and as exp(mean) <= mean(exp) it never gets more than 1/V of
-    the probability the V old tokens have. (A zero row has logit 0, which can be more than any token gets.)
+    Rows of old tokens keep their bits, and so does padding that the base already had. Padding added
+    here is the mean row of the old tokens: its logit is the mean of theirs, and as exp(mean) <=
+    mean(exp) it never gets more than 1/V of the probability the V old tokens have. (A zero row has
+    logit 0, which can be more than any token gets.)
 
     Args:
         stream: number of the random stream of this matrix under `growth.seed`.
@@ -194,9 +206,9 @@ def new_rows(
 ) -> Iterator[Rows]:
     """The value of each new row in order, float64.
 
-    mean: of the base's rows of the token's text. mean-norm: the same direction, with the mean length of the base's rows
-    (a mean of unlike rows is shorter than any of them). first, last: that sub-token's row. global-mean: of all old
-    tokens. random: normal with deviation `growth.spread`.
+    mean: of the base's rows of the token's text. mean-norm: the same direction, with the mean
+    length of the base's rows (a mean of unlike rows is shorter than any of them). first, last: that
+    sub-token's row. global-mean: of all old tokens. random: normal with deviation `growth.spread`.
     """
     noise = np.random.Generator(np.random.PCG64([growth.seed, stream]))
     for row in growth.rows:

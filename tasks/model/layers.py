@@ -18,17 +18,21 @@ _OF_NUMBERED_LAYERS = (
 )
 """Settings that name layers by number or by place; with other layers they would mean others."""
 _NO_LAYERS = ("architectures", "_token_id", "_token_ids", "suppress_tokens")
-"""Ends of settings that are lists of something else, which may chance to be as long as there are layers."""
+"""Ends of settings that are lists of something else, which may chance to be as long as there are
+layers.
+"""
 
 
 def choose(
-    wanted: LayerChoice | Sequence[int] | None, count: int, importance: Callable[[LayerChoice], Sequence[float]]
+    wanted: LayerChoice | Sequence[int] | None,
+    count: int,
+    importance: Callable[[LayerChoice], Sequence[float]],
 ) -> tuple[int, ...]:
     """Layers of a base of `count`, in the order they shall have.
 
     Args:
-        importance: one number a layer, higher for what matters more; asked only for `important`. Of equal layers the
-            earlier stays.
+        importance: one number a layer, higher for what matters more; asked only for `important`. Of
+            equal layers the earlier stays.
 
     Raises:
         StageError: more layers than there are, or one that is not there.
@@ -38,11 +42,15 @@ def choose(
     if not isinstance(wanted, LayerChoice):
         absent = [index for index in wanted if index >= count]
         if absent:
-            raise StageError(f"model.layers names layer {absent[0]}; the base has {count}, 0 to {count - 1}")
+            raise StageError(
+                f"model.layers names layer {absent[0]}; the base has {count}, 0 to {count - 1}"
+            )
         return tuple(wanted)
     size = wanted.first or wanted.ends or wanted.important or 0
     if size > count:
-        raise StageError(f"model.layers wants {size} layers; the base has {count}. Ask for {count} or fewer")
+        raise StageError(
+            f"model.layers wants {size} layers; the base has {count}. Ask for {count} or fewer"
+        )
     if wanted.first:
         return tuple(range(size))
     if wanted.ends:
@@ -55,7 +63,8 @@ def choose(
 
 
 def config_of(config: Mapping[str, Any], layers: Sequence[int]) -> dict[str, Any]:
-    """The configuration of a model with only `layers`: their number, and lists with one value a layer.
+    """The configuration of a model with only `layers`: their number, and lists with one value a
+    layer.
 
     Raises:
         StageError: a setting names layers by number, so what it would mean is not known.
@@ -68,8 +77,8 @@ def config_of(config: Mapping[str, Any], layers: Sequence[int]) -> dict[str, Any
         numbered.append("use_sliding_window with max_window_layers")
     if numbered:
         raise StageError(
-            f"config.json names layers by number ({', '.join(numbered)}); choosing layers of such a model is "
-            "not supported"
+            f"config.json names layers by number ({', '.join(numbered)}); choosing layers of such "
+            "a model is not supported"
         )
     chosen = {
         key: [value[index] for index in layers]

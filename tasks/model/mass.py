@@ -1,6 +1,8 @@
-"""How much probability the new rows take from the old on text that needs none of them, before any training.
+"""How much probability the new rows take from the old on text that needs none of them, before any
+training.
 
-The body runs with one layer in memory and the head goes by in blocks of rows, so a model of any size is measured.
+The body runs with one layer in memory and the head goes by in blocks of rows, so a model of any
+size is measured.
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ from tasks.model.embeddings import Matrix
 from tasks.model.importance import HEAD_ROWS, LLAMA_STYLE, Body
 
 SAMPLE = (
-    "The old man walked down to the river every morning to see whether the boats had come back. He sat on a stone, "
-    "watched the water and thought of his brother, who had left the village many years ago. When the sun was high he "
-    "went home, made a cup of tea and wrote a short letter that he never sent."
+    "The old man walked down to the river every morning to see whether the boats had come back. He "
+    "sat on a stone, watched the water and thought of his brother, who had left the village many "
+    "years ago. When the sun was high he went home, made a cup of tea and wrote a short letter "
+    "that he never sent."
 )
 
 

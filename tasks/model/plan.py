@@ -13,7 +13,9 @@ from tasks.model.safetensors_file import Stored
 
 @dataclass(frozen=True)
 class Planned:
-    """One tensor: its new name, where its bytes lie, and `grow` ("input" or "output") where rows are added."""
+    """One tensor: its new name, where its bytes lie, and `grow` ("input" or "output") where rows
+    are added.
+    """
 
     name: str
     source: Stored
@@ -23,7 +25,11 @@ class Planned:
     @property
     def bytes(self) -> int:
         """Size of the new tensor."""
-        return self.source.bytes // self.source.shape[0] * self.shape[0] if self.grow else self.source.bytes
+        return (
+            self.source.bytes // self.source.shape[0] * self.shape[0]
+            if self.grow
+            else self.source.bytes
+        )
 
     @property
     def elements(self) -> int:
@@ -42,8 +48,11 @@ class PlannedFile:
     tensors: tuple[Planned, ...]
 
 
-def plan(layout: Layout, layers: Sequence[int], rows: int, grows: bool, max_bytes: int) -> tuple[PlannedFile, ...]:
-    """The new checkpoint's files, filled in the tensors' natural order up to `max_bytes` of tensors each.
+def plan(
+    layout: Layout, layers: Sequence[int], rows: int, grows: bool, max_bytes: int
+) -> tuple[PlannedFile, ...]:
+    """The new checkpoint's files, filled in the tensors' natural order up to `max_bytes` of tensors
+    each.
 
     Args:
         layers: the base's layers to keep, in order; a layer named twice is copied twice.
@@ -73,7 +82,11 @@ def plan(layout: Layout, layers: Sequence[int], rows: int, grows: bool, max_byte
         groups[-1].append(tensor)
         size += tensor.bytes
     total = len(groups)
-    names = [SINGLE] if total == 1 else [f"model-{n:05d}-of-{total:05d}.safetensors" for n in range(1, total + 1)]
+    names = (
+        [SINGLE]
+        if total == 1
+        else [f"model-{n:05d}-of-{total:05d}.safetensors" for n in range(1, total + 1)]
+    )
     return tuple(PlannedFile(name, tuple(group)) for name, group in zip(names, groups, strict=True))
 
 

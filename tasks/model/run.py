@@ -1,4 +1,6 @@
-"""Stage model: inputs `tokenizer` and `base`; writes `checkpoint/`, a Hugging Face checkpoint with its tokenizer."""
+"""Stage model: inputs `tokenizer` and `base`; writes `checkpoint/`, a Hugging Face checkpoint with
+its tokenizer.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ class CreateWork:
     tokenizer: str
 
 
-def _create(context: Context, parameters: ModelParameters, create: Create, tokenizer: Path) -> dict[str, Any]:
+def _create(
+    context: Context, parameters: ModelParameters, create: Create, tokenizer: Path
+) -> dict[str, Any]:
     fast = read_tokenizer(tokenizer)
     settings = read_settings(tokenizer)
     size = size_of(fast)
@@ -59,7 +63,12 @@ def _create(context: Context, parameters: ModelParameters, create: Create, token
     )
     work = CreateWork(config, create.seed, str(tokenizer))
     counted = context.map(create_model, {SINGLE: work})[SINGLE]
-    return {**counted, "tokenizer_size": size, "matrix_rows": config["vocab_size"], "rows_added": config["vocab_size"]}
+    return {
+        **counted,
+        "tokenizer_size": size,
+        "matrix_rows": config["vocab_size"],
+        "rows_added": config["vocab_size"],
+    }
 
 
 def create_model(work: CreateWork, shard: Shard) -> dict[str, Any]:
@@ -71,6 +80,10 @@ def create_model(work: CreateWork, shard: Shard) -> dict[str, Any]:
     tensors = new_tensors(work.config, work.seed)
     with shard.create(f"{CHECKPOINT}/{SINGLE}") as path:
         save_file(tensors, path, metadata={"format": "pt"})
-    generation = {key: work.config[key] for key in ("bos_token_id", "eos_token_id") if work.config[key] is not None}
+    generation = {
+        key: work.config[key]
+        for key in ("bos_token_id", "eos_token_id")
+        if work.config[key] is not None
+    }
     publish_settings(shard, work.config, generation, Path(work.tokenizer))
     return {"parameters": sum(tensor.numel() for tensor in tensors.values())}

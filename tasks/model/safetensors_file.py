@@ -1,8 +1,10 @@
-"""Read where the tensors of a safetensors file lie, and write such a file one tensor after the other.
+"""Read where the tensors of a safetensors file lie, and write such a file one tensor after the
+other.
 
-The format is eight bytes of header length, a JSON header, then the tensors' bytes without gaps. safetensors' own
-`save_file` wants all tensors in memory; this writer wants none. Tensors of the widest type come first, as there, so
-that every tensor is aligned; for files of one type the bytes are those of `save_file` (tested).
+The format is eight bytes of header length, a JSON header, then the tensors' bytes without gaps.
+safetensors' own `save_file` wants all tensors in memory; this writer wants none. Tensors of the
+widest type come first, as there, so that every tensor is aligned; for files of one type the bytes
+are those of `save_file` (tested).
 """
 
 from __future__ import annotations
@@ -20,13 +22,26 @@ from infra.stage import StageError
 from tasks.checkpoints.text_files import refuse_pointer
 
 BLOCK_BYTES = 1 << 24
-_BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "U8": 8, "I8": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16}
+_BITS = {
+    "F4": 4,
+    "F6_E2M3": 6,
+    "F6_E3M2": 6,
+    "BOOL": 8,
+    "U8": 8,
+    "I8": 8,
+    "I16": 16,
+    "U16": 16,
+    "F16": 16,
+    "BF16": 16,
+}
 _BITS |= {"I32": 32, "U32": 32, "F32": 32, "F64": 64, "I64": 64, "U64": 64, "C64": 64}
 
 
 @dataclass(frozen=True)
 class Stored:
-    """One tensor of a file: type as safetensors names it, and its bytes' place counted from the file's start."""
+    """One tensor of a file: type as safetensors names it, and its bytes' place counted from the
+    file's start.
+    """
 
     path: str
     dtype: str
@@ -50,7 +65,9 @@ class Outgoing:
 
 
 def read_header(path: Path) -> dict[str, Stored]:
-    """Name -> place of every tensor. `StageError` where the file is cut short, damaged or something else."""
+    """Name -> place of every tensor. `StageError` where the file is cut short, damaged or something
+    else.
+    """
     refuse_pointer(path)
     with path.open("rb") as stream:
         try:
@@ -59,7 +76,8 @@ def read_header(path: Path) -> dict[str, Stored]:
                 pass
         except (SafetensorError, OSError) as error:
             raise StageError(
-                f"{path} is no whole safetensors file ({error}): {path.stat().st_size:,} bytes; download it again"
+                f"{path} is no whole safetensors file ({error}): {path.stat().st_size:,} bytes; "
+                "download it again"
             ) from error
         (length,) = struct.unpack("<Q", stream.read(8))
         header = json.loads(stream.read(length))
@@ -67,7 +85,9 @@ def read_header(path: Path) -> dict[str, Stored]:
     found = {}
     for name, entry in header.items():
         low, high = entry["data_offsets"]
-        found[name] = Stored(str(path), entry["dtype"], tuple(entry["shape"]), 8 + length + low, high - low)
+        found[name] = Stored(
+            str(path), entry["dtype"], tuple(entry["shape"]), 8 + length + low, high - low
+        )
     return found
 
 
@@ -105,7 +125,8 @@ def _fill(stream: BinaryIO, tensor: Outgoing) -> None:
     written = stream.tell() - before
     if written != tensor.bytes:
         raise StageError(
-            f"{tensor.name}: {written:,} bytes came instead of {tensor.bytes:,}; did the base change while it was read?"
+            f"{tensor.name}: {written:,} bytes came instead of {tensor.bytes:,}; did the base "
+            "change while it was read?"
         )
 
 

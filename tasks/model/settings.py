@@ -1,4 +1,6 @@
-"""All files of a checkpoint that are not weights: configuration, settings of generation, index, tokenizer."""
+"""All files of a checkpoint that are not weights: configuration, settings of generation, index,
+tokenizer.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def publish_settings(
     tokenizer: Path,
     positions: int | None = None,
 ) -> None:
-    """Publish the folder `tokenizer` with both configurations; its longest text is `positions` where that is given."""
+    """Publish the folder `tokenizer` with both configurations; its longest text is `positions`
+    where that is given.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         for file in sorted(tokenizer.iterdir()):
@@ -60,14 +64,21 @@ def publish_settings(
 
 
 def read_generation(folder: Path) -> dict[str, Any] | None:
-    """A base's settings of generation; None where it has none. `StageError` where the file is damaged."""
+    """A base's settings of generation; None where it has none. `StageError` where the file is
+    damaged.
+    """
     path = folder / "generation_config.json"
     if not path.is_file():
         return None
     found = read_json(path)
     suppressed = found.get("suppress_tokens")
-    if suppressed is not None and not (isinstance(suppressed, list) and all(type(id) is int for id in suppressed)):
-        raise StageError(f"{path}: suppress_tokens is {suppressed!r}, not a list of ids; mend it or download it again")
+    if suppressed is not None and not (
+        isinstance(suppressed, list) and all(type(id) is int for id in suppressed)
+    ):
+        raise StageError(
+            f"{path}: suppress_tokens is {suppressed!r}, not a list of ids; mend it or download it "
+            "again"
+        )
     return found
 
 
@@ -89,12 +100,18 @@ def generation_of(
         unused: ids of its rows that no token has.
     """
     if before is None:
-        before = {key: config[key] for key in ("bos_token_id", "eos_token_id") if config.get(key) is not None}
+        before = {
+            key: config[key]
+            for key in ("bos_token_id", "eos_token_id")
+            if config.get(key) is not None
+        }
     generation = dict(before)
     # A base of ours suppresses its own padding, into which new tokens may have come.
     suppressed = {*(generation.pop("suppress_tokens", None) or ()), *unused} - set(new)
     if suppressed:
         generation["suppress_tokens"] = sorted(suppressed)
-    if positions is not None and generation.get("max_length") == layout.config.get("max_position_embeddings"):
+    if positions is not None and generation.get("max_length") == layout.config.get(
+        "max_position_embeddings"
+    ):
         generation["max_length"] = positions
     return generation

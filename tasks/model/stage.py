@@ -27,14 +27,18 @@ class Create(Parameters):
 
     @pydantic.model_validator(mode="after")
     def _heads_divide(self) -> Self:
-        if self.hidden_size % self.num_attention_heads or self.hidden_size // self.num_attention_heads % 2:
+        if (
+            self.hidden_size % self.num_attention_heads
+            or self.hidden_size // self.num_attention_heads % 2
+        ):
             raise ValueError(
-                f"hidden_size {self.hidden_size} over num_attention_heads {self.num_attention_heads} must be even"
+                f"hidden_size {self.hidden_size} over num_attention_heads "
+                f"{self.num_attention_heads} must be even"
             )
         if self.num_attention_heads % self.num_key_value_heads:
             raise ValueError(
-                f"num_attention_heads {self.num_attention_heads} is no multiple of num_key_value_heads "
-                f"{self.num_key_value_heads}"
+                f"num_attention_heads {self.num_attention_heads} is no multiple of "
+                f"num_key_value_heads {self.num_key_value_heads}"
             )
         return self
 
@@ -55,19 +59,25 @@ Measure = Literal["block-influence", "loss"]
 
 
 class LayerChoice(Parameters):
-    """Which layers of the base stay, in their order: exactly one of `first`, `ends`, `important`."""
+    """Which layers of the base stay, in their order: exactly one of `first`, `ends`,
+    `important`.
+    """
 
     first: int | None = pydantic.Field(default=None, gt=0)
     """The first N."""
     ends: int | None = pydantic.Field(default=None, gt=0)
     """The first half and the last half of N; of an odd N the first half has one more."""
     important: int | None = pydantic.Field(default=None, gt=0)
-    """The N that matter most by `measure` on 16 training documents, taken in turns from the files of all sources."""
+    """The N that matter most by `measure` on 16 training documents, taken in turns from the files
+    of all sources.
+    """
     measure: Measure = "block-influence"
 
     @pydantic.model_validator(mode="after")
     def _one_choice(self) -> Self:
-        stated = [name for name in ("first", "ends", "important") if getattr(self, name) is not None]
+        stated = [
+            name for name in ("first", "ends", "important") if getattr(self, name) is not None
+        ]
         if len(stated) != 1:
             raise ValueError(
                 "state exactly one of `first: N`, `ends: N`, `important: N`, or a list of layers; "
@@ -84,7 +94,13 @@ ROPE_FIELDS: dict[str, tuple[str, ...]] = {
     "linear": ("factor",),
     "dynamic": ("factor",),
     "yarn": ("factor", "original_max_position_embeddings", *_YARN),
-    "longrope": ("factor", "original_max_position_embeddings", "attention_factor", "short_factor", "long_factor"),
+    "longrope": (
+        "factor",
+        "original_max_position_embeddings",
+        "attention_factor",
+        "short_factor",
+        "long_factor",
+    ),
     "llama3": ("factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"),
 }
 """Rope type -> what it may state beside `theta`, by transformers' own names."""
@@ -94,7 +110,9 @@ class Rope(Parameters):
     """How positions turn into angles (transformers' `rope_parameters`)."""
 
     type: Literal["default", "linear", "dynamic", "yarn", "longrope", "llama3"] = "default"
-    """linear: position interpolation; dynamic: NTK by the length read; default with another theta: adjusted base."""
+    """linear: position interpolation; dynamic: NTK by the length read; default with another theta:
+    adjusted base.
+    """
     theta: float | None = pydantic.Field(default=None, gt=0)
     """None: the base's."""
     factor: float | None = pydantic.Field(default=None, ge=1)
@@ -120,14 +138,21 @@ class Rope(Parameters):
         foreign = sorted(stated - {"type", "theta", *ROPE_FIELDS[self.type]})
         if foreign:
             known = ", ".join(("theta", *ROPE_FIELDS[self.type]))
-            raise ValueError(f"{foreign[0]} does not belong to rope type {self.type}; it takes {known}")
+            raise ValueError(
+                f"{foreign[0]} does not belong to rope type {self.type}; it takes {known}"
+            )
         if self.type == "longrope" and (self.short_factor is None or self.long_factor is None):
-            raise ValueError("rope type longrope needs short_factor and long_factor, one number per rotary pair")
+            raise ValueError(
+                "rope type longrope needs short_factor and long_factor, one number per rotary pair"
+            )
         low, high = self.low_freq_factor or 1.0, self.high_freq_factor or 4.0
         if low >= high:
             raise ValueError(f"low_freq_factor {low:g} must be less than high_freq_factor {high:g}")
         if (self.beta_fast or 32) < (self.beta_slow or 1):
-            raise ValueError(f"beta_fast {self.beta_fast or 32:g} must be at least beta_slow {self.beta_slow or 1:g}")
+            raise ValueError(
+                f"beta_fast {self.beta_fast or 32:g} must be at least beta_slow "
+                f"{self.beta_slow or 1:g}"
+            )
         return self
 
 
@@ -136,8 +161,9 @@ class ContextLength(Parameters):
 
     positions: Count = pydantic.Field(gt=0)
     rope: Rope
-    """Must be stated: more positions with the base's angles alone would be read badly. `{type: linear}` interpolates,
-    `{theta: 500000}` slows the angles, `{type: default}` keeps them."""
+    """Must be stated: more positions with the base's angles alone would be read badly. `{type:
+    linear}` interpolates, `{theta: 500000}` slows the angles, `{type: default}` keeps them.
+    """
 
 
 def _layers_form(value: Any) -> str | None:
@@ -167,16 +193,22 @@ Methods = Annotated[
 
 
 class ModelParameters(Parameters):
-    """Either a `base`, whose embeddings grow to the tokenizer and whose layers and context may change, or `create`."""
+    """Either a `base`, whose embeddings grow to the tokenizer and whose layers and context may
+    change, or `create`.
+    """
 
     base: Annotated[str | None, FILE] = None
     """Folder of a Hugging Face checkpoint (safetensors) or of llama2.c's files; or an artifact."""
     create: Create | None = None
     embeddings: Methods = "mean"
-    """New rows: mean of the base's rows of the token's text, also with the base's mean length (mean-norm); the first or
-    last sub-token's row; mean of all the base's rows; or normal noise. `{input: ..., output: ...}` for each matrix."""
+    """New rows: mean of the base's rows of the token's text, also with the base's mean length
+    (mean-norm); the first or last sub-token's row; mean of all the base's rows; or normal noise.
+    `{input: ..., output: ...}` for each matrix.
+    """
     layers: Layers | None = None
-    """Layers to keep: indices (a layer named twice is there twice), `first`, `ends` or `important`. None: all."""
+    """Layers to keep: indices (a layer named twice is there twice), `first`, `ends` or `important`.
+    None: all.
+    """
     context: ContextLength | None = None
     """None: the base's."""
     pad_to_multiple_of: int = pydantic.Field(default=1, ge=1)

@@ -1,7 +1,8 @@
-"""Surgery on a base: a plan made from headers says which tensor of which file goes where, copied or grown.
+"""Surgery on a base: a plan made from headers says which tensor of which file goes where, copied or
+grown.
 
-Every weight file is a shard of its own, so a killed run keeps the files it finished, and is written tensor by tensor,
-so that memory is what one growing matrix needs.
+Every weight file is a shard of its own, so a killed run keeps the files it finished, and is written
+tensor by tensor, so that memory is what one growing matrix needs.
 """
 
 from __future__ import annotations
@@ -27,18 +28,33 @@ from tasks.model.mass import is_measurable, new_mass
 from tasks.model.plan import PlannedFile, index_of, plan
 from tasks.model.rope import extended
 from tasks.model.safetensors_file import copy_of, write_file
-from tasks.model.settings import CHECKPOINT, VOLATILE, SettingsWork, generation_of, read_generation, write_settings
+from tasks.model.settings import (
+    CHECKPOINT,
+    VOLATILE,
+    SettingsWork,
+    generation_of,
+    read_generation,
+    write_settings,
+)
 from tasks.model.stage import Embeddings, LayerChoice, Measure, ModelParameters
 from tasks.model.texts import sample_texts
 
 CANDIDATES = 64
-"""Training documents offered for measuring layers; `tasks.model.importance` reads the first of them with text."""
+"""Training documents offered for measuring layers; `tasks.model.importance` reads the first of them
+with text.
+"""
 MEASURED_DIGITS = 6
-"""Digits of a layer's importance that count: sums of floating-point numbers differ in the last on other processors."""
+"""Digits of a layer's importance that count: sums of floating-point numbers differ in the last on
+other processors.
+"""
 
 
 def operate(
-    context: Context, parameters: ModelParameters, base: Path, tokenizer: Path, tokens: list[dict[str, Any]]
+    context: Context,
+    parameters: ModelParameters,
+    base: Path,
+    tokenizer: Path,
+    tokens: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """Write `checkpoint/` from a base; returns the statistics.
 
@@ -64,7 +80,9 @@ def operate(
     layers = choose(parameters.layers, layout.layers, importance)
     new = range(growth.old, growth.size)
     unused = sorted(set(range(growth.total)) - set(vocabulary.values()))
-    config = {key: value for key, value in config_of(layout.config, layers).items() if key not in VOLATILE}
+    config = {
+        key: value for key, value in config_of(layout.config, layers).items() if key not in VOLATILE
+    }
     config |= {"vocab_size": growth.total, "tokenizer_size": growth.size}
     positions = parameters.context.positions if parameters.context else None
     if parameters.context is not None:
@@ -72,8 +90,12 @@ def operate(
     config = for_all_readers(config)
     grows = bool(growth.rows) or growth.total > layout.rows
     files = plan(layout, layers, growth.total, grows, parameters.max_file_bytes)
-    require_agreement("the new checkpoint", config, {t.name: t.shape for file in files for t in file.tensors})
-    written = context.map(write_weights, {file.name: WeightsWork.of(file, growth) for file in files})
+    require_agreement(
+        "the new checkpoint", config, {t.name: t.shape for file in files for t in file.tensors}
+    )
+    written = context.map(
+        write_weights, {file.name: WeightsWork.of(file, growth) for file in files}
+    )
     rest = SettingsWork(
         config=config,
         generation=generation_of(generation, layout, config, positions, new, unused),
@@ -85,7 +107,9 @@ def operate(
     mass = None
     if (new or unused) and is_measurable(config):
         folder = context.attempt.data.local_folder() / CHECKPOINT
-        mass = context.map(measure_mass, {"mass": MassWork(str(folder), str(base), new, tuple(unused))})["mass"]
+        mass = context.map(
+            measure_mass, {"mass": MassWork(str(folder), str(base), new, tuple(unused))}
+        )["mass"]
     layers_kept = "" if parameters.layers is None else f", {len(layers)} of {layout.layers} layers"
     return {
         "headline": f"{sum(tensor.elements for file in files for tensor in file.tensors):,} parameters{layers_kept}",
@@ -99,8 +123,12 @@ def operate(
         "padding_rows": growth.total - growth.size,
         "unused_rows": len(unused),
         "tied": layout.tied,
-        "embeddings": {"input": growth.input} if layout.tied else {"input": growth.input, "output": growth.output},
-        "mean_row_norm": {end: norms for result in written.values() for end, norms in result.items()},
+        "embeddings": {"input": growth.input}
+        if layout.tied
+        else {"input": growth.input, "output": growth.output},
+        "mean_row_norm": {
+            end: norms for result in written.values() for end, norms in result.items()
+        },
         "probability_before_training": mass,
         "layers": list(layers),
         "layers_of_base": layout.layers,
@@ -125,8 +153,8 @@ def _growth(
         methods = Embeddings(input=methods, output=methods)
     if layout.tied and methods.input != methods.output:
         raise StageError(
-            f"model.embeddings states {methods.input} for the input and {methods.output} for the output, but the base "
-            "is tied: one matrix serves both ends. State one method"
+            f"model.embeddings states {methods.input} for the input and {methods.output} for the "
+            "output, but the base is tied: one matrix serves both ends. State one method"
         )
     growth = Growth(
         rows=(*beyond, *(NewRow(token["id"], tuple(token["base_ids"])) for token in tokens)),
@@ -138,17 +166,22 @@ def _growth(
         spread=float(layout.config.get("initializer_range", 0.02)),
     )
     if growth.size != size:
-        raise StageError(f"the tokenizer has {size:,} tokens, the base {growth.old:,} and {len(growth.rows):,} are new")
+        raise StageError(
+            f"the tokenizer has {size:,} tokens, the base {growth.old:,} and {len(growth.rows):,} "
+            "are new"
+        )
     require_fit(layout.tensors[layout.input], growth)
     return growth
 
 
 def added_without_rows(base: Tokenizer, rows: int) -> tuple[NewRow, ...]:
-    """Tokens added to a base whose matrix was not grown for them (the `<pad>` of some Llama-2 copies), to start as
-    new ones do: from the base's tokens of their text. None where pieces of the vocabulary lie beyond the matrix too:
-    such a tokenizer is of another model.
+    """Tokens added to a base whose matrix was not grown for them (the `<pad>` of some Llama-2
+    copies), to start as new ones do: from the base's tokens of their text. None where pieces of the
+    vocabulary lie beyond the matrix too: such a tokenizer is of another model.
     """
-    beyond = sorted((id, token.content) for id, token in base.get_added_tokens_decoder().items() if id >= rows)
+    beyond = sorted(
+        (id, token.content) for id, token in base.get_added_tokens_decoder().items() if id >= rows
+    )
     if not beyond or [id for id, _ in beyond] != list(range(rows, size_of(base))):
         return ()
     by_characters = bool(json.loads(base.to_str())["model"].get("byte_fallback"))
@@ -158,7 +191,9 @@ def added_without_rows(base: Tokenizer, rows: int) -> tuple[NewRow, ...]:
             tuple(
                 token.id
                 for token in base.model.tokenize(
-                    content.replace(" ", WHITESPACE) if by_characters else byte_level_token(content.encode())
+                    content.replace(" ", WHITESPACE)
+                    if by_characters
+                    else byte_level_token(content.encode())
                 )
             ),
         )
@@ -208,7 +243,9 @@ def write_weights(work: WeightsWork, shard: Shard) -> dict[str, Any]:
             method = work.growth.input if tensor.grow == "input" else work.growth.output
             norms[tensor.grow] = {}
             stream = 0 if tensor.grow == "input" else 1
-            outgoing.append(grow(tensor.name, tensor.source, work.growth, method, stream, norms[tensor.grow]))
+            outgoing.append(
+                grow(tensor.name, tensor.source, work.growth, method, stream, norms[tensor.grow])
+            )
     with shard.create(f"{CHECKPOINT}/{work.file.name}") as path:
         write_file(path, outgoing)
     return {
@@ -236,6 +273,7 @@ def _require_same_ids(old: Mapping[str, int], new: Mapping[str, int]) -> None:
     moved = sorted(token for token, index in old.items() if new.get(token) != index)
     if moved:
         raise StageError(
-            f"{len(moved):,} of the base's {len(old):,} tokens have another id in the tokenizer (e.g. {moved[0]!r}); "
-            "make the tokenizer from the same base (`tokenizer.base`), or `create` a new model for it"
+            f"{len(moved):,} of the base's {len(old):,} tokens have another id in the tokenizer "
+            f"(e.g. {moved[0]!r}); make the tokenizer from the same base (`tokenizer.base`), or "
+            "`create` a new model for it"
         )

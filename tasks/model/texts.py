@@ -15,7 +15,8 @@ _HELD_OUT = f"{HELD_OUT_FOLDER}/"
 
 
 def sample_texts(artifacts: Sequence[Artifact], count: int) -> list[str]:
-    """The first `count` training documents, taken in turns from all files; held-out files are never opened.
+    """The first `count` training documents, taken in turns from all files; held-out files are never
+    opened.
 
     Raises:
         StageError: there is no text.
@@ -30,8 +31,8 @@ def sample_texts(artifacts: Sequence[Artifact], count: int) -> list[str]:
     texts = list(itertools.islice((text for turn in rounds for text in turn if text), count))
     if not texts:
         raise StageError(
-            "model.layers.important is measured on the text of the recipe's sources, and the stage got none; add a "
-            "source with a category, or name the layers"
+            "model.layers.important is measured on the text of the recipe's sources, and the stage "
+            "got none; add a source with a category, or name the layers"
         )
     return texts
 

@@ -1,4 +1,6 @@
-"""Annotates every document with the perplexity under its language's model, and reports its distribution."""
+"""Annotates every document with the perplexity under its language's model, and reports its
+distribution.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +34,13 @@ def run(context: Context) -> Outcome:
         unit = read_unit(artifact)
         language = unit["language"]
         if language in models:
-            raise StageError(f"perplexity/{context.name} got two models for {language!r}; name one per language")
+            raise StageError(
+                f"perplexity/{context.name} got two models for {language!r}; name one per language"
+            )
         units[language] = unit
-        models[language] = ModelFiles(str(artifact.path("sp.model")), str(artifact.path(unit["lm"])))
+        models[language] = ModelFiles(
+            str(artifact.path("sp.model")), str(artifact.path(unit["lm"]))
+        )
     function = functools.partial(annotate_perplexity, models, parameters.max_characters)
     results = annotate(context, function, beside={"langid": ("language",)})
     return Outcome(
@@ -47,24 +53,33 @@ def run(context: Context) -> Outcome:
 
 
 def read_unit(artifact: Artifact) -> dict[str, Any]:
-    """What a language model artifact says of itself: normaliser, digests, file of the n-gram model."""
+    """What a language model artifact says of itself: normaliser, digests, file of the n-gram
+    model.
+    """
     unit: dict[str, Any] = json.loads(artifact.path("unit.json").read_text(encoding="utf-8"))
     return unit
 
 
 def _distributions(context: Context, models: dict[str, ModelFiles]) -> dict[str, Any]:
-    """Per language with a model: documents scored, and percentiles of their perplexity (the nearest document's own)."""
+    """Per language with a model: documents scored, and percentiles of their perplexity (the nearest
+    document's own).
+    """
     langid = context.input("langid")
     found: dict[str, list[npt.NDArray[np.float64]]] = defaultdict(list)
     unscored = dict.fromkeys(models, 0)
     for name in context.input("documents").files("part-"):
         languages = pq.read_table(langid.path(name), columns=["language"])["language"]
-        perplexity = pq.read_table(context.attempt.data.local(name), columns=["perplexity"])["perplexity"]
+        perplexity = pq.read_table(context.attempt.data.local(name), columns=["perplexity"])[
+            "perplexity"
+        ]
         for language in models:
             values = perplexity.filter(pc.equal(languages, language))
             found[language].append(values.drop_null().to_numpy())
             unscored[language] += values.null_count
-    return {language: {**_summary(np.concatenate(found[language])), "empty": unscored[language]} for language in found}
+    return {
+        language: {**_summary(np.concatenate(found[language])), "empty": unscored[language]}
+        for language in found
+    }
 
 
 def _summary(values: npt.NDArray[np.float64]) -> dict[str, Any]:
@@ -73,5 +88,7 @@ def _summary(values: npt.NDArray[np.float64]) -> dict[str, Any]:
     cuts = np.percentile(values, PERCENTILES, method="nearest")
     return {
         "documents": len(values),
-        "percentiles": {str(percent): float(cut) for percent, cut in zip(PERCENTILES, cuts, strict=True)},
+        "percentiles": {
+            str(percent): float(cut) for percent, cut in zip(PERCENTILES, cuts, strict=True)
+        },
     }

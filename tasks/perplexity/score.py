@@ -1,7 +1,8 @@
 """Perplexity of a document exactly as cc_net computes it.
 
-The whole normalised document is one KenLM sentence over SentencePiece pieces: `10^(-log10 p / (pieces + 1))`, the one
-for `</s>`, rounded to one decimal. (CCNet's paper speaks of paragraphs; its code, and so its cut-offs, of documents.)
+The whole normalised document is one KenLM sentence over SentencePiece pieces: `10^(-log10 p /
+(pieces + 1))`, the one for `</s>`, rounded to one decimal. (CCNet's paper speaks of paragraphs; its
+code, and so its cut-offs, of documents.)
 """
 
 from __future__ import annotations
@@ -41,11 +42,17 @@ class Scorer:
         self._lm = kenlm.Model(files.lm, quiet)
 
     def perplexities(self, texts: Sequence[str]) -> list[float | None]:
-        """Perplexity of each text, None for one that the normaliser leaves empty. Equal however texts are batched."""
+        """Perplexity of each text, None for one that the normaliser leaves empty. Equal however
+        texts are batched.
+        """
         score = self._lm.score
         return [
-            round(10.0 ** (-score(" ".join(pieces)) / (len(pieces) + 1)), DECIMALS) if pieces else None
-            for pieces in self._pieces.encode([normalise(text) for text in texts], out_type=str, num_threads=1)
+            round(10.0 ** (-score(" ".join(pieces)) / (len(pieces) + 1)), DECIMALS)
+            if pieces
+            else None
+            for pieces in self._pieces.encode(
+                [normalise(text) for text in texts], out_type=str, num_threads=1
+            )
         ]
 
 
@@ -55,8 +62,11 @@ def scorer(files: ModelFiles) -> Scorer:
     return Scorer(files)
 
 
-def annotate_perplexity(models: Mapping[str, ModelFiles], max_characters: int | None, table: pa.Table) -> pa.Table:
-    """Column `perplexity` (float64) for a table with `text`, `prompt` and `language`; null without a model for it.
+def annotate_perplexity(
+    models: Mapping[str, ModelFiles], max_characters: int | None, table: pa.Table
+) -> pa.Table:
+    """Column `perplexity` (float64) for a table with `text`, `prompt` and `language`; null without
+    a model for it.
 
     A document with a prompt is scored as one: prompt, blank, text.
     """

@@ -1,4 +1,5 @@
-"""Parameters of the perplexity stage: one node per source; which models score is said by its inputs.
+"""Parameters of the perplexity stage: one node per source; which models score is said by its
+inputs.
 
 What is scored is the whole record, a prompt and its text as one document.
 """
@@ -16,8 +17,10 @@ class PerplexityParameters(Parameters):
     """How documents are scored."""
 
     max_characters: Annotated[int, pydantic.Field(ge=1)] | None = 1_000_000
-    """A longer document is scored on its first so many characters, before normalisation (cc_net has no such limit; null
-    is cc_net). It bounds memory: SentencePiece takes about 100 bytes a character."""
+    """A longer document is scored on its first so many characters, before normalisation (cc_net has
+    no such limit; null is cc_net). It bounds memory: SentencePiece takes about 100 bytes a
+    character.
+    """
 
 
 STAGE = Stage(

@@ -1,14 +1,16 @@
 """The quality rules by name, their limits, and how the limits change with the language.
 
-A rule is `group.name`; a dotted prefix ("gopher", "gopher.repetition") names all rules below it. The limits are those
-of the publications (Gopher: Rae et al. 2021, arXiv 2112.11446, section A1; C4: Raffel et al. 2020, section 2.2, in the
-JMLR version: 3 sentences in lines of 5 words, where datatrove has the first preprint's 5 and 3; FineWeb: Penedo et al.
-2024, with datatrove 0.10's defaults), for English text whose words stand between spaces.
+A rule is `group.name`; a dotted prefix ("gopher", "gopher.repetition") names all rules below it.
+The limits are those of the publications (Gopher: Rae et al. 2021, arXiv 2112.11446, section A1; C4:
+Raffel et al. 2020, section 2.2, in the JMLR version: 3 sentences in lines of 5 words, where
+datatrove has the first preprint's 5 and 3; FineWeb: Penedo et al. 2024, with datatrove 0.10's
+defaults), for English text whose words stand between spaces.
 
-Languages written without spaces (UNSPACED) are counted in characters where the publications count words. Their limits
-on words are those of English times characters per word: 1.5 for Chinese and Japanese, 4 for Thai, Lao, Khmer and
-Burmese. Mean word length means nothing there and is off. Stop words of a language come from STOP_WORDS; without an
-entry that rule is off, since English ones would drop every other language.
+Languages written without spaces (UNSPACED) are counted in characters where the publications count
+words. Their limits on words are those of English times characters per word: 1.5 for Chinese and
+Japanese, 4 for Thai, Lao, Khmer and Burmese. Mean word length means nothing there and is off. Stop
+words of a language come from STOP_WORDS; without an entry that rule is off, since English ones
+would drop every other language.
 
 Light: the standard library only, so that recipes are checked without NumPy.
 """
@@ -21,7 +23,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 Settings = Mapping[str, Any]
-"""Settings of one rule: "min", "max" (limits of its value, both inclusive; None is no limit) and its own extras."""
+"""Settings of one rule: "min", "max" (limits of its value, both inclusive; None is no limit) and
+its own extras.
+"""
 
 EVERY_LANGUAGE = "*"
 """Key of settings that hold for every language, before those of one language."""
@@ -59,7 +63,16 @@ DEFAULTS: Mapping[str, Settings] = {
 }
 RULES = tuple(DEFAULTS)
 
-UNSPACED = {"zh": 1.5, "ja": 1.5, "wuu": 1.5, "yue": 1.5, "th": 4.0, "lo": 4.0, "km": 4.0, "my": 4.0}
+UNSPACED = {
+    "zh": 1.5,
+    "ja": 1.5,
+    "wuu": 1.5,
+    "yue": 1.5,
+    "th": 4.0,
+    "lo": 4.0,
+    "km": 4.0,
+    "my": 4.0,
+}
 """Language written without spaces -> characters that one word of English stands for."""
 
 STOP_WORDS: Mapping[str, str] = {
@@ -85,60 +98,102 @@ STOP_WORDS: Mapping[str, str] = {
     "wuu": "个 是 勿 的 在 不 和 有 我 一",
     "ja": "の に は を た が で て と し れ さ",
 }
-"""Frequent function words by language; a document in it holds at least two different ones (Gopher's rule)."""
+"""Frequent function words by language; a document in it holds at least two different ones (Gopher's
+rule).
+"""
 
 SHORT_WORDS = ("ko", "vi")
-"""Spaced languages whose words (Korean) or syllables (Vietnamese) are short: a mean length from 2 characters on."""
+"""Spaced languages whose words (Korean) or syllables (Vietnamese) are short: a mean length from 2
+characters on.
+"""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """What to say about an unknown name: the nearest known ones."""
     options = sorted(known)
     near = difflib.get_close_matches(name, options, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(map(repr, near))}?" if near else f"known are {', '.join(options)}"
+    return (
+        f"did you mean {' or '.join(map(repr, near))}?"
+        if near
+        else f"known are {', '.join(options)}"
+    )
 
 
 def expand(names: Iterable[str]) -> tuple[str, ...]:
-    """Rules and groups of rules to rules, in the catalog's order. Raises ValueError on an unknown name."""
+    """Rules and groups of rules to rules, in the catalog's order. Raises ValueError on an unknown
+    name.
+    """
     found: set[str] = set()
     for name in names:
         below = [rule for rule in RULES if rule == name or rule.startswith(f"{name}.")]
         if not below:
-            raise ValueError(f"no quality rule or group is named {name!r}; {nearest(name, _known_names())}")
+            raise ValueError(
+                f"no quality rule or group is named {name!r}; {nearest(name, _known_names())}"
+            )
         found.update(below)
     return tuple(rule for rule in RULES if rule in found)
 
 
 def _known_names() -> set[str]:
-    return {".".join(rule.split(".")[:depth]) for rule in RULES for depth in range(1, rule.count(".") + 2)}
+    return {
+        ".".join(rule.split(".")[:depth])
+        for rule in RULES
+        for depth in range(1, rule.count(".") + 2)
+    }
 
 
 def check_settings(language: str, rule: str, settings: Settings | None) -> None:
-    """Raise ValueError unless a recipe's settings of one rule name a known rule, known keys and fitting values."""
+    """Raise ValueError unless a recipe's settings of one rule name a known rule, known keys and
+    fitting values.
+    """
     if rule not in DEFAULTS:
-        raise ValueError(f"settings of {language!r}: no quality rule is named {rule!r}; {nearest(rule, RULES)}")
+        raise ValueError(
+            f"settings of {language!r}: no quality rule is named {rule!r}; {nearest(rule, RULES)}"
+        )
     for key, value in (settings or {}).items():
         known = {"min", "max", *DEFAULTS[rule]}
         if key not in known:
-            raise ValueError(f"settings of {language!r}, {rule}: unknown key {key!r}; {nearest(key, known)}")
+            raise ValueError(
+                f"settings of {language!r}, {rule}: unknown key {key!r}; {nearest(key, known)}"
+            )
         if key == "words":
             if isinstance(value, str) or not all(isinstance(word, str) and word for word in value):
-                raise ValueError(f"settings of {language!r}, {rule}: 'words' is a list of words, not {value!r}")
+                raise ValueError(
+                    f"settings of {language!r}, {rule}: 'words' is a list of words, not {value!r}"
+                )
         elif value is None and key in ("min", "max"):
             continue
-        elif isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-            raise ValueError(f"settings of {language!r}, {rule}: {key!r} is a number from 0 on, not {value!r}")
+        elif (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not math.isfinite(value)
+            or value < 0
+        ):
+            raise ValueError(
+                f"settings of {language!r}, {rule}: {key!r} is a number from 0 on, not {value!r}"
+            )
 
 
-def settings_for(language: str, overrides: Mapping[str, Mapping[str, Settings | None]]) -> dict[str, Settings | None]:
-    """Rule -> its settings for a language: catalog, then the language's own, then the recipe's for "*", then for it.
+def settings_for(
+    language: str, overrides: Mapping[str, Mapping[str, Settings | None]]
+) -> dict[str, Settings | None]:
+    """Rule -> its settings for a language: catalog, then the language's own, then the recipe's for
+    "*", then for it.
 
     None means that the rule is off and every document passes it.
     """
-    resolved: dict[str, Settings | None] = {rule: dict(settings) for rule, settings in DEFAULTS.items()}
-    for layer in (_of_language(language), overrides.get(EVERY_LANGUAGE, {}), overrides.get(language, {})):
+    resolved: dict[str, Settings | None] = {
+        rule: dict(settings) for rule, settings in DEFAULTS.items()
+    }
+    for layer in (
+        _of_language(language),
+        overrides.get(EVERY_LANGUAGE, {}),
+        overrides.get(language, {}),
+    ):
         for rule, changes in layer.items():
-            resolved[rule] = None if changes is None else {**(resolved[rule] or DEFAULTS[rule]), **changes}
+            resolved[rule] = (
+                None if changes is None else {**(resolved[rule] or DEFAULTS[rule]), **changes}
+            )
     return resolved
 
 
@@ -149,8 +204,15 @@ def _of_language(language: str) -> dict[str, Settings | None]:
         changes["gopher.mean_word_length"] = {"min": 2}
     if scale := UNSPACED.get(language):
         changes["gopher.mean_word_length"] = None
-        changes["gopher.alphabetic_words"] = {"min": 0.6}  # of characters, where punctuation counts as one
-        for rule in ("gopher.word_count", "c4.sentences", "fineweb.short_lines", "fineweb.newline_ratio"):
+        changes["gopher.alphabetic_words"] = {
+            "min": 0.6
+        }  # of characters, where punctuation counts as one
+        for rule in (
+            "gopher.word_count",
+            "c4.sentences",
+            "fineweb.short_lines",
+            "fineweb.newline_ratio",
+        ):
             changes[rule] = _scaled(rule, scale)
         for rule, settings in DEFAULTS.items():
             if rule.startswith("gopher.repetition.") and "length" in settings:

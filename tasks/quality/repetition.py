@@ -1,4 +1,5 @@
-"""Gopher's repetition measures (Rae et al. 2021, table A1), exactly and in time linear but for sorting.
+"""Gopher's repetition measures (Rae et al. 2021, table A1), exactly and in time linear but for
+sorting.
 
 Words become integers, n-grams become integers of (n-1)-gram and word, so no hash can collide.
 """
@@ -15,7 +16,9 @@ Integers = npt.NDArray[np.int64]
 
 
 def duplicates(items: Sequence[str]) -> tuple[float, int]:
-    """(share of items that repeat an earlier one, characters in those repeats); (0, 0) of nothing."""
+    """(share of items that repeat an earlier one, characters in those repeats); (0, 0) of
+    nothing.
+    """
     seen: set[str] = set()
     repeats = characters = 0
     for item in items:
@@ -31,13 +34,17 @@ class NGrams:
 
     def __init__(self, words: Sequence[str]) -> None:
         vocabulary: dict[str, int] = {}
-        self._words_W: Integers = np.array([vocabulary.setdefault(w, len(vocabulary)) for w in words], np.int64)
+        self._words_W: Integers = np.array(
+            [vocabulary.setdefault(w, len(vocabulary)) for w in words], np.int64
+        )
         self._lengths_W: Integers = np.array([len(w) for w in words], np.int64)
         self._by_length: dict[int, Integers] = {1: self._words_W}
         self.characters = int(self._lengths_W.sum())
 
     def _ids(self, n: int) -> Integers:
-        """One integer per n-gram, equal exactly where the words are; W - n + 1 of them (none where W < n)."""
+        """One integer per n-gram, equal exactly where the words are; W - n + 1 of them (none where
+        W < n).
+        """
         known = max(length for length in self._by_length if length <= n)
         ids = self._by_length[known]
         for length in range(known + 1, n + 1):
@@ -48,7 +55,8 @@ class NGrams:
         return ids
 
     def top_share(self, n: int) -> float:
-        """Characters of all occurrences of the most frequent n-gram (the longest of several) over those of all words.
+        """Characters of all occurrences of the most frequent n-gram (the longest of several) over
+        those of all words.
 
         0 where no n-gram occurs twice. Overlapping occurrences count once per character.
         """
@@ -65,7 +73,8 @@ class NGrams:
         return self._covered_share(ids == ids[top], n)
 
     def duplicate_share(self, n: int) -> float:
-        """Characters of words in n-grams that occurred before, over those of all words; each character counts once.
+        """Characters of words in n-grams that occurred before, over those of all words; each
+        character counts once.
 
         First occurrences do not count (as in datatrove, whose thresholds FineWeb was made with).
         """

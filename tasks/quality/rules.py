@@ -1,11 +1,12 @@
 """The quality rules: pure functions from a view of a document to the value that a limit is set on.
 
-MEASURES maps every rule of the catalog to `measure(view, settings) -> float`. A document passes a rule when the value
-lies within the settings' "min" and "max"; `failures` gives all rules that a text fails, with their values.
+MEASURES maps every rule of the catalog to `measure(view, settings) -> float`. A document passes a
+rule when the value lies within the settings' "min" and "max"; `failures` gives all rules that a
+text fails, with their values.
 
-Where the publications leave room: words are letters and digits without outer punctuation (datatrove: spaCy's tokens),
-lines are the non-blank ones, and C4's rules that remove single lines (javascript, policies) measure the share of such
-lines, since annotators never change text.
+Where the publications leave room: words are letters and digits without outer punctuation
+(datatrove: spaCy's tokens), lines are the non-blank ones, and C4's rules that remove single lines
+(javascript, policies) measure the share of such lines, since annotators never change text.
 """
 
 from __future__ import annotations
@@ -24,7 +25,14 @@ Measure = Callable[[View, Settings], float]
 BULLETS = ("•", "‣", "●", "◦", "▪", "·", "-", "*")
 ELLIPSES = ("...", "…", "。。。")
 TERMINAL_PUNCTUATION = (*".?!\"”’'", *"。！？」』…", *"؟۔।॥։።។")
-POLICIES = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
+POLICIES = (
+    "terms of use",
+    "privacy policy",
+    "cookie policy",
+    "uses cookies",
+    "use of cookies",
+    "use cookies",
+)
 _ELLIPSIS = re.compile(r"\.{3,}|…+|。{3,}")
 _SENTENCE_END = re.compile(r"[.!?؟۔।։።][\"'”’)\]]*(?=\s|$)|[。！？…]+[”’」』）]*")
 _LETTER = re.compile(r"[^\W\d_]")
@@ -42,7 +50,9 @@ class Assessor:
     """Applies rules with the settings of each document's language, resolved once per language."""
 
     def __init__(
-        self, rules: Sequence[str], overrides: Mapping[str, Mapping[str, Settings | None]] | None = None
+        self,
+        rules: Sequence[str],
+        overrides: Mapping[str, Mapping[str, Settings | None]] | None = None,
     ) -> None:
         self._rules = rules
         self._overrides = overrides or {}
@@ -51,7 +61,8 @@ class Assessor:
     def failures(self, text: str, language: str | None) -> list[Failure]:
         """The failed rules of one text, in the order of the rules.
 
-        Text of undetermined language is taken for Chinese where most of its letters are of scripts without spaces.
+        Text of undetermined language is taken for Chinese where most of its letters are of scripts
+        without spaces.
         """
         code = language or UNDETERMINED
         if code == UNDETERMINED and looks_unspaced(text):
@@ -87,7 +98,9 @@ def mean_word_length(view: View, settings: Settings) -> float:
 
 
 def symbol_ratio(view: View, settings: Settings) -> float:
-    """Hash signs per word, or ellipses per word, whichever is more. A document without words counts as one word."""
+    """Hash signs per word, or ellipses per word, whichever is more. A document without words counts
+    as one word.
+    """
     return max(view.text.count("#"), len(_ELLIPSIS.findall(view.text))) / max(len(view.words), 1)
 
 
@@ -102,7 +115,9 @@ def ellipsis_lines(view: View, settings: Settings) -> float:
 
 
 def alphabetic_words(view: View, settings: Settings) -> float:
-    """Share of what stands between spaces that holds a letter; of an unspaced language, of characters."""
+    """Share of what stands between spaces that holds a letter; of an unspaced language, of
+    characters.
+    """
     letter = _LETTER_OR_SIGN if view.unspaced else _LETTER
     lettered = sum(1 for token in view.tokens if token.isalpha() or letter.search(token))
     return _share(lettered, len(view.tokens))
@@ -164,11 +179,16 @@ def policy(view: View, settings: Settings) -> float:
     """Share of lines that speak of cookies, terms or privacy."""
     if not any(phrase in view.lower for phrase in POLICIES):
         return 0.0
-    return _share(sum(any(phrase in line.lower() for phrase in POLICIES) for line in view.lines), len(view.lines))
+    return _share(
+        sum(any(phrase in line.lower() for phrase in POLICIES) for line in view.lines),
+        len(view.lines),
+    )
 
 
 def sentences(view: View, settings: Settings) -> float:
-    """Sentences in the lines C4 would keep: they end in a terminal mark (no ellipsis) and have `line_words` words."""
+    """Sentences in the lines C4 would keep: they end in a terminal mark (no ellipsis) and have
+    `line_words` words.
+    """
     count = 0
     for line in view.lines:
         if not line.endswith(TERMINAL_PUNCTUATION) or line.endswith(("...", "……")):

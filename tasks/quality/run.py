@@ -1,4 +1,6 @@
-"""Runs stage quality: annotate every part, then count failures by rule and language for the dashboard."""
+"""Runs stage quality: annotate every part, then count failures by rule and language for the
+dashboard.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +30,13 @@ def run(context: Context) -> Outcome:
     """See `tasks.quality.stage`."""
     parameters: QualityParameters = context.parameters
     results = annotate(
-        context, functools.partial(annotate_table, parameters=parameters), beside={"langid": ("language",)}
+        context,
+        functools.partial(annotate_table, parameters=parameters),
+        beside={"langid": ("language",)},
     )
-    written = [context.attempt.data.local(name) for name in context.input("documents").files("part-")]
+    written = [
+        context.attempt.data.local(name) for name in context.input("documents").files("part-")
+    ]
     return Outcome(statistics(parameters, written), ledger_of(results))
 
 
@@ -40,17 +46,22 @@ def annotate_table(table: pa.Table, *, parameters: QualityParameters) -> pa.Tabl
     known = "language" in table.column_names
     languages = table["language"].to_pylist() if known else itertools.repeat(None, table.num_rows)
     found = [
-        assessor.failures(text, language) for text, language in zip(records(table).to_pylist(), languages, strict=True)
+        assessor.failures(text, language)
+        for text, language in zip(records(table).to_pylist(), languages, strict=True)
     ]
     offsets = [0, *itertools.accumulate(map(len, found))]
     rules = pa.array([failure.rule for failures in found for failure in failures], pa.string())
     values = pa.array([failure.value for failures in found for failure in failures], pa.float64())
     structs = pa.StructArray.from_arrays([rules, values], fields=list(FAILED.value_type))
-    return pa.table([pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), structs)], schema=SCHEMA)
+    return pa.table(
+        [pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), structs)], schema=SCHEMA
+    )
 
 
 def statistics(parameters: QualityParameters, files: Iterable[Path]) -> dict[str, Any]:
-    """The rules in force, documents in all, those that fail nothing, and documents failing each rule."""
+    """The rules in force, documents in all, those that fail nothing, and documents failing each
+    rule.
+    """
     documents = passing = 0
     failing: Counter[str] = Counter()
     for file in files:
@@ -59,7 +70,9 @@ def statistics(parameters: QualityParameters, files: Iterable[Path]) -> dict[str
             documents += len(failed)
             passing += pc.sum(pc.equal(pc.list_value_length(failed), 0)).as_py() or 0
             rules = pc.struct_field(pc.list_flatten(failed), "rule")
-            failing.update({entry["values"]: entry["counts"] for entry in rules.value_counts().to_pylist()})
+            failing.update(
+                {entry["values"]: entry["counts"] for entry in rules.value_counts().to_pylist()}
+            )
     return {
         "rules": list(parameters.rules),
         "documents": documents,

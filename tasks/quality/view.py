@@ -9,8 +9,12 @@ import unicodedata
 from tasks.quality.repetition import NGrams
 from tasks.text.scripts import UNSPACED_CLASS
 
-_MARKS = "".join(chr(p) for p in range(0x300, 0x10000) if unicodedata.category(chr(p)) in ("Mn", "Mc"))
-"""Vowel signs and accents of the basic plane: `\\w` leaves them out, and would cut Hindi and Tamil words to pieces."""
+_MARKS = "".join(
+    chr(p) for p in range(0x300, 0x10000) if unicodedata.category(chr(p)) in ("Mn", "Mc")
+)
+"""Vowel signs and accents of the basic plane: `\\w` leaves them out, and would cut Hindi and Tamil
+words to pieces.
+"""
 
 _JOINERS = "\u200c\u200d"
 _WORD = f"[^\\W_][\\w{_MARKS}{_JOINERS}]*"
@@ -23,7 +27,9 @@ _PARAGRAPH_BREAK = re.compile(r"\n{2,}")
 
 
 class View:
-    """Lazy views of one text. `unspaced`: words are single characters of scripts without spaces (and Latin words)."""
+    """Lazy views of one text. `unspaced`: words are single characters of scripts without spaces
+    (and Latin words).
+    """
 
     def __init__(self, text: str, unspaced: bool = False) -> None:
         self.text = text
@@ -51,7 +57,9 @@ class View:
 
     @functools.cached_property
     def tokens(self) -> list[str]:
-        """What stands between spaces, punctuation included; of an unspaced text, every character but spaces."""
+        """What stands between spaces, punctuation included; of an unspaced text, every character
+        but spaces.
+        """
         return [c for c in self.text if not c.isspace()] if self.unspaced else self.text.split()
 
     @functools.cached_property
@@ -66,7 +74,9 @@ def words_of(text: str, unspaced: bool) -> list[str]:
 
 
 def looks_unspaced(text: str, characters: int = 2_000) -> bool:
-    """Whether most letters at the start of a text of unknown language belong to scripts written without spaces."""
+    """Whether most letters at the start of a text of unknown language belong to scripts written
+    without spaces.
+    """
     head = text[:characters]
     unspaced = len(UNSPACED_CHARACTER.findall(head))
     return 2 * unspaced > sum(map(str.isalpha, head))

@@ -1,1 +1,3 @@
-"""One self-contained HTML page for a run: funnel, languages, perplexity, duplicates, compression, loss, benchmarks."""
+"""One self-contained HTML page for a run: funnel, languages, perplexity, duplicates, compression,
+loss, benchmarks.
+"""

@@ -1,4 +1,6 @@
-"""What a run has to say at its end: sources that nothing is left of, languages that never came, evaluations' notes."""
+"""What a run has to say at its end: sources that nothing is left of, languages that never came,
+evaluations' notes.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,14 @@ ADVICE = (
     ("cut.perplexity", "widen {source}.perplexity.keep"),
     ("cut.decontaminate", "look at decontaminate.action and at what {source} is made of"),
     ("cut.line_dedup", "raise {source}.line_dedup.minimum_copies"),
-    ("cut.category", "give its languages a category in {source}.category; its languages: {languages}"),
-    ("dedup", "all of it stands in other sources or earlier crawls; take it out, or set dedup.prefer"),
+    (
+        "cut.category",
+        "give its languages a category in {source}.category; its languages: {languages}",
+    ),
+    (
+        "dedup",
+        "all of it stands in other sources or earlier crawls; take it out, or set dedup.prefer",
+    ),
 )
 """Beginning of `stage.reason` -> what to try; the first that fits."""
 
@@ -48,16 +56,24 @@ def notes_of(inputs: Inputs) -> list[str]:
 
 
 def ingest_notes(sources: Iterable[Artifact]) -> list[str]:
-    """What reading the sources brought to light: named fields that no record has, records without text."""
+    """What reading the sources brought to light: named fields that no record has, records without
+    text.
+    """
     notes = []
     for artifact in sources:
-        notes += [f"source {artifact.name}: {note}" for note in artifact.statistics.get("notes", ())]
+        notes += [
+            f"source {artifact.name}: {note}" for note in artifact.statistics.get("notes", ())
+        ]
     return notes
 
 
 def training_notes(phases: Iterable[Artifact]) -> list[str]:
     """What went wrong in phases that ended all the same: a loss above guessing, steps not taken."""
-    return [f"warning: training/{phase.name}: {note}" for phase in phases for note in phase.statistics.get("notes", ())]
+    return [
+        f"warning: training/{phase.name}: {note}"
+        for phase in phases
+        for note in phase.statistics.get("notes", ())
+    ]
 
 
 def evaluation_notes(evaluations: Iterable[Artifact]) -> list[str]:
@@ -70,7 +86,9 @@ def evaluation_notes(evaluations: Iterable[Artifact]) -> list[str]:
 
 
 def strange_languages(inputs: Inputs) -> list[str]:
-    """Languages to keep that no document has, where the model is a file of the user's: the plan knows the others."""
+    """Languages to keep that no document has, where the model is a file of the user's: the plan
+    knows the others.
+    """
     notes = []
     keeps: dict[str, Any] = {}
     for cut in inputs.get("cut", ()):
@@ -82,8 +100,8 @@ def strange_languages(inputs: Inputs) -> list[str]:
         never = [language for language in keep.get("languages") or () if language not in met]
         if Path(model).is_absolute() and never and met:
             notes.append(
-                f"source {artifact.name}: no document is in {', '.join(never)}, which langid.keep names; "
-                f"does {Path(model).name} call it so? It answered {_counts(Counter(met))}"
+                f"source {artifact.name}: no document is in {', '.join(never)}, which langid.keep "
+                f"names; does {Path(model).name} call it so? It answered {_counts(Counter(met))}"
             )
     return notes
 
@@ -97,13 +115,18 @@ def emptied(inputs: Inputs) -> list[str]:
 
 def _emptied(source: str, inputs: Inputs) -> str:
     for stage in STAGES:
-        ledgers = [artifact.manifest["ledger"] or {"rows": []} for artifact in inputs.get(stage, ())]
+        ledgers = [
+            artifact.manifest["ledger"] or {"rows": []} for artifact in inputs.get(stage, ())
+        ]
         rows = [row for ledger in ledgers for row in ledger["rows"] if row["source"] == source]
         documents = sum((Counter(row["totals"]["documents"]) for row in rows), Counter[str]())
         if documents["read"] and not documents["kept"]:
             return _sentence(source, stage, documents["read"], rows)
         if stage == "ingest" and not documents["read"]:
-            return f"source {source}: ingest found no record in its files; look at them, and at sources.{source}.ingest"
+            return (
+                f"source {source}: ingest found no record in its files; look at them, and at "
+                f"sources.{source}.ingest"
+            )
     return ""
 
 
@@ -118,7 +141,9 @@ def _sentence(source: str, stage: str, read: int, rows: Sequence[Mapping[str, An
     advice = next(advice for begin, advice in ADVICE if f"{stage}.{most}".startswith(begin))
     what = "records" if stage == "ingest" else "documents"
     tried = advice.format(source=f"sources.{source}", languages=_counts(languages))
-    return f"source {source}: {stage} kept none of its {read:,} {what} ({_counts(reasons)}); {tried}"
+    return (
+        f"source {source}: {stage} kept none of its {read:,} {what} ({_counts(reasons)}); {tried}"
+    )
 
 
 def _counts(counts: Counter[str]) -> str:

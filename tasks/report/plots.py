@@ -36,7 +36,9 @@ COLOURS = ("#3c6e71", "#d9822b", "#6a4c93", "#2a7de1", "#b23a48", "#7d8597")
 
 def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    figure.savefig(
+        buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None}
+    )
     return buffer.getvalue().partition("<svg")[1] + buffer.getvalue().partition("<svg")[2]
 
 
@@ -54,7 +56,12 @@ def funnel(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     figure, axes = _axes(7.5, 0.6 + 0.24 * len(bars))
     names, counts, groups = zip(*bars, strict=True)
-    axes.barh(range(len(bars)), counts, color=[COLOURS[group % len(COLOURS)] for group in groups], height=0.75)
+    axes.barh(
+        range(len(bars)),
+        counts,
+        color=[COLOURS[group % len(COLOURS)] for group in groups],
+        height=0.75,
+    )
     axes.set_yticks(range(len(bars)), names)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
@@ -83,20 +90,28 @@ def cluster_sizes(rows: Sequence[Mapping[str, Any]]) -> str:
     """Clusters by size, in bins from a power of two to the next, over a logarithmic count."""
     figure, axes = _axes(7.5, 2.4)
     counts = [row["clusters"] for row in rows]
-    names = [f"{row['from']:,}" if row["from"] == row["to"] else f"{row['from']:,}-{row['to']:,}" for row in rows]
+    names = [
+        f"{row['from']:,}" if row["from"] == row["to"] else f"{row['from']:,}-{row['to']:,}"
+        for row in rows
+    ]
     axes.bar(range(len(rows)), counts, color=COLOURS[0], width=0.8)
     axes.set_yscale("log")
     axes.set_ylim(0.7, 3 * max(1, *counts))
     axes.set_xlim(-0.6, max(len(rows), 5) - 0.4)  # one bar alone is no wall
     axes.set_xticks(
-        range(len(rows)), names, rotation=30 if len(rows) > 8 else 0, ha="right" if len(rows) > 8 else "center"
+        range(len(rows)),
+        names,
+        rotation=30 if len(rows) > 8 else 0,
+        ha="right" if len(rows) > 8 else "center",
     )
     axes.grid(visible=False, axis="x")
     axes.set_xlabel("documents in a cluster, the kept one included")
     axes.set_ylabel("clusters")
     for position, count in enumerate(counts):
         if count:
-            axes.annotate(f"{count:,}", (position, count), ha="center", va="bottom", color="#50555e")
+            axes.annotate(
+                f"{count:,}", (position, count), ha="center", va="bottom", color="#50555e"
+            )
     return _svg(figure)
 
 
@@ -111,7 +126,10 @@ def compression(groups: Mapping[str, Mapping[str, Any]]) -> str:
         axes.barh(places, [value or 0 for value in values], height=0.36, color=colour, label=when)
         for place, value in zip(places, values, strict=True):
             axes.annotate(
-                f" {value:.3f}" if value is not None else "", (value or 0, place), va="center", color="#50555e"
+                f" {value:.3f}" if value is not None else "",
+                (value or 0, place),
+                va="center",
+                color="#50555e",
             )
     axes.set_yticks(range(len(groups)), list(groups))
     axes.invert_yaxis()
@@ -123,20 +141,33 @@ def compression(groups: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def size_curve(curve: Mapping[str, Any], chosen: int) -> str:
-    """Tokens against vocabulary size, relative to the base, by language; the size chosen and the curve's knee."""
+    """Tokens against vocabulary size, relative to the base, by language; the size chosen and the
+    curve's knee.
+    """
     figure, axes = _axes(5.2, 2.9)
     points = curve["points"]
     sizes = [point["size"] for point in points]
     for number, language in enumerate(points[0]["languages"]):
         first = points[0]["languages"][language] or 1
         shares = [point["languages"][language] / first for point in points]
-        axes.plot(sizes, shares, color=COLOURS[number % len(COLOURS)], linewidth=1.5, label=language)
+        axes.plot(
+            sizes, shares, color=COLOURS[number % len(COLOURS)], linewidth=1.5, label=language
+        )
     axes.plot(
-        sizes, [p["training"] for p in points], color="#8a8f98", linewidth=1, linestyle=":", label="text learned from"
+        sizes,
+        [p["training"] for p in points],
+        color="#8a8f98",
+        linewidth=1,
+        linestyle=":",
+        label="text learned from",
     )
     axes.axvline(chosen, color=COLOURS[1], linewidth=1)
     axes.annotate(
-        f"chosen {chosen:,} ", (chosen, 1.02), xycoords=("data", "axes fraction"), ha="right", color=COLOURS[1]
+        f"chosen {chosen:,} ",
+        (chosen, 1.02),
+        xycoords=("data", "axes fraction"),
+        ha="right",
+        color=COLOURS[1],
     )
     if sizes[0] <= curve["knee"] < chosen:
         axes.axvline(curve["knee"], color="#50555e", linewidth=1, linestyle="--")
@@ -160,7 +191,15 @@ def by_position(category: str, models: Mapping[str, Sequence[tuple[float, float]
     figure, axes = _axes(4.6, 2.4)
     for number, (model, points) in enumerate(models.items()):
         xs, ys = zip(*points, strict=True)
-        axes.plot(xs, ys, color=COLOURS[number % len(COLOURS)], marker="o", markersize=2.5, linewidth=1.3, label=model)
+        axes.plot(
+            xs,
+            ys,
+            color=COLOURS[number % len(COLOURS)],
+            marker="o",
+            markersize=2.5,
+            linewidth=1.3,
+            label=model,
+        )
     axes.set_xlabel(f"position in bytes of text, {category}")
     axes.set_ylabel("bits per byte")
     axes.xaxis.set_major_formatter("{x:,.0f}")
@@ -173,20 +212,40 @@ def perplexity(cut: Mapping[str, Any]) -> str:
     """Histogram of perplexity for one language, with the cut-offs of head and middle."""
     low, documents = cut["histogram"]["low"], cut["histogram"]["documents"]
     figure, axes = _axes(4.6, 2.2)
-    widths = [following - edge for edge, following in zip(low, [*low[1:], low[-1] * 1.09 if low else 1], strict=True)]
-    axes.bar(low, documents, width=widths, align="edge", color=COLOURS[0], edgecolor="white", linewidth=0.4)
+    widths = [
+        following - edge
+        for edge, following in zip(low, [*low[1:], low[-1] * 1.09 if low else 1], strict=True)
+    ]
+    axes.bar(
+        low,
+        documents,
+        width=widths,
+        align="edge",
+        color=COLOURS[0],
+        edgecolor="white",
+        linewidth=0.4,
+    )
     axes.set_xscale("log")
     axes.set_xlabel(f"perplexity, {cut['language']}")
     axes.set_ylabel("documents")
     for cutoff in (cut["head"], cut["middle"]):
         axes.axvline(cutoff, color=COLOURS[1], linestyle="--", linewidth=1)
     for name, at, side in (("head ", cut["head"], "right"), (" tail", cut["middle"], "left")):
-        axes.annotate(name, (at, 1.02), xycoords=("data", "axes fraction"), ha=side, color=COLOURS[1], fontsize=8)
+        axes.annotate(
+            name,
+            (at, 1.02),
+            xycoords=("data", "axes fraction"),
+            ha=side,
+            color=COLOURS[1],
+            fontsize=8,
+        )
     return _svg(figure)
 
 
 def training(phases: Mapping[str, Sequence[Mapping[str, Any]]], field: str) -> str:
-    """A metric over tokens through all phases; `losses` and `rows` (share of the mixture) draw a line per category."""
+    """A metric over tokens through all phases; `losses` and `rows` (share of the mixture) draw a
+    line per category.
+    """
     figure, axes = _axes(7.5, 2.4)
     seen: dict[str, str] = {}
     for name, steps in phases.items():
@@ -194,7 +253,11 @@ def training(phases: Mapping[str, Sequence[Mapping[str, Any]]], field: str) -> s
             continue
         axes.axvline(steps[-1]["tokens"] / 1e6, color="#c9ccd3", linewidth=0.8)
         axes.annotate(
-            name, (steps[0]["tokens"] / 1e6, 1.02), xycoords=("data", "axes fraction"), color="#50555e", ha="left"
+            name,
+            (steps[0]["tokens"] / 1e6, 1.02),
+            xycoords=("data", "axes fraction"),
+            color="#50555e",
+            ha="left",
         )
         for category in sorted({key for step in steps for key in _by_category(step, field)}):
             points = [
@@ -226,4 +289,7 @@ def _smooth(points: Sequence[tuple[float, float]], at_most: int = 300) -> list[t
     """Means of neighbouring points, so that a long run draws as fast as a short one."""
     width = -(-len(points) // at_most)
     groups = [points[start : start + width] for start in range(0, len(points), width)]
-    return [(sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)) for group in groups]
+    return [
+        (sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group))
+        for group in groups
+    ]

@@ -22,7 +22,9 @@ _BUCKET = re.compile(r"long-text/(?P<category>.+)/(?P<low>[0-9]+)-(?P<high>[0-9]
 
 
 def run(context: Context) -> Outcome:
-    """Write `data/summary.json`, then draw `records/report.html` from it, the metrics and the manifests' timings."""
+    """Write `data/summary.json`, then draw `records/report.html` from it, the metrics and the
+    manifests' timings.
+    """
     numbers = summary(context.inputs)
     context.map(_write_summary, {"summary": numbers}, here=True)
     with context.record(PAGE) as path:
@@ -46,11 +48,20 @@ def page(recipe: str, inputs: Mapping[str, Sequence[Artifact]], numbers: dict[st
     metrics = {artifact.name: _metrics(artifact) for artifact in inputs.get("training", ())}
     pictures = {
         "funnel": plots.funnel(numbers["funnel"]) if numbers["funnel"] else "",
-        "languages": plots.bars(_top(numbers["languages"], "language"), "documents") if numbers["languages"] else "",
-        "reasons": plots.bars(_top(numbers["reasons"], "reason"), "documents") if numbers["reasons"] else "",
+        "languages": plots.bars(_top(numbers["languages"], "language"), "documents")
+        if numbers["languages"]
+        else "",
+        "reasons": plots.bars(_top(numbers["reasons"], "reason"), "documents")
+        if numbers["reasons"]
+        else "",
         "perplexity": [plots.perplexity(cut) for cut in numbers["cutoffs"]],
-        "clusters": plots.cluster_sizes(sizes) if (sizes := numbers["duplicates"].get("cluster_sizes")) else "",
-        "long_text": [plots.by_position(name, models) for name, models in by_position(numbers["scores"]).items()],
+        "clusters": plots.cluster_sizes(sizes)
+        if (sizes := numbers["duplicates"].get("cluster_sizes"))
+        else "",
+        "long_text": [
+            plots.by_position(name, models)
+            for name, models in by_position(numbers["scores"]).items()
+        ],
         "compression": [
             plots.compression(groups)
             for kind in ("languages", "categories")
@@ -65,7 +76,9 @@ def page(recipe: str, inputs: Mapping[str, Sequence[Artifact]], numbers: dict[st
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    template = environment.from_string((Path(__file__).with_name("page.html")).read_text(encoding="utf-8"))
+    template = environment.from_string(
+        (Path(__file__).with_name("page.html")).read_text(encoding="utf-8")
+    )
     marked = {
         name: [Markup(svg) for svg in drawn] if isinstance(drawn, list) else Markup(drawn)
         for name, drawn in pictures.items()
@@ -129,13 +142,17 @@ def by_position(scores: Scores) -> dict[str, dict[str, list[tuple[float, float]]
 
 
 def score_rows(scores: Scores) -> list[dict[str, Any]]:
-    """One row per task and metric: a cell (value, standard error, change against the first model) per model.
+    """One row per task and metric: a cell (value, standard error, change against the first model)
+    per model.
 
-    `items`: how many were scored, by model where they differ; `at`: a row of positions in long text. A cell without a
-    value has the `reason` instead, where there is one.
+    `items`: how many were scored, by model where they differ; `at`: a row of positions in long
+    text. A cell without a value has the `reason` instead, where there is one.
     """
     keys = dict.fromkeys(
-        (task, metric) for tasks in scores.values() for task, found in tasks.items() for metric in metrics(found)
+        (task, metric)
+        for tasks in scores.values()
+        for task, found in tasks.items()
+        for metric in metrics(found)
     )
     rows = []
     for task, metric in keys:

@@ -1,4 +1,5 @@
-"""The report stage: reads every other artifact's manifest, writes `data/summary.json` and `records/report.html`.
+"""The report stage: reads every other artifact's manifest, writes `data/summary.json` and
+`records/report.html`.
 
 The page is a record, not data: it shows timings and plots, which no digest may depend on.
 """
@@ -9,7 +10,9 @@ from infra.stage import Parameters, Stage
 
 
 class ReportParameters(Parameters):
-    """`recipe`: the name on the page. Input roles are stage names, each with all artifacts of that stage."""
+    """`recipe`: the name on the page. Input roles are stage names, each with all artifacts of that
+    stage.
+    """
 
     recipe: str
 

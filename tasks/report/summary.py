@@ -19,7 +19,11 @@ def summary(inputs: Inputs) -> dict[str, Any]:
         "funnel": funnel(inputs),
         "reasons": reasons(inputs),
         "languages": languages(inputs),
-        "cutoffs": [cut for artifact in inputs.get("cut", ()) for cut in artifact.statistics.get("cutoffs", ())],
+        "cutoffs": [
+            cut
+            for artifact in inputs.get("cut", ())
+            for cut in artifact.statistics.get("cutoffs", ())
+        ],
         "duplicates": next((artifact.statistics for artifact in inputs.get("dedup", ())), {}),
         "clusters": largest_clusters(inputs),
         "tokenizer": next((artifact.statistics for artifact in inputs.get("tokenizer", ())), {}),
@@ -27,7 +31,10 @@ def summary(inputs: Inputs) -> dict[str, Any]:
         "model": next((artifact.statistics for artifact in inputs.get("model", ())), {}),
         "bins": {artifact.name: artifact.statistics for artifact in inputs.get("binning", ())},
         "phases": {artifact.name: artifact.statistics for artifact in inputs.get("training", ())},
-        "scores": {artifact.name: artifact.statistics.get("scores", {}) for artifact in inputs.get("evaluation", ())},
+        "scores": {
+            artifact.name: artifact.statistics.get("scores", {})
+            for artifact in inputs.get("evaluation", ())
+        },
         "not_decontaminated": not_decontaminated(inputs),
         "notes": evaluation_notes(inputs.get("evaluation", ())),
         "training_notes": training_notes(inputs.get("training", ())),
@@ -47,21 +54,33 @@ def funnel(inputs: Inputs) -> list[dict[str, Any]]:
     trained_on = {artifact.name for artifact in inputs.get("select", ())}
     for ingest in inputs.get("ingest", ()):
         source = ingest.name
-        steps = [("records", *_total(ingest, source, "read")), ("ingest", *_total(ingest, source, "kept"))]
+        steps = [
+            ("records", *_total(ingest, source, "read")),
+            ("ingest", *_total(ingest, source, "kept")),
+        ]
         if source in trained_on:
             for stage in ("cut", "dedup"):
-                steps += [(stage, *_total(artifact, source, "kept")) for artifact in inputs.get(stage, ())]
+                steps += [
+                    (stage, *_total(artifact, source, "kept")) for artifact in inputs.get(stage, ())
+                ]
         rows.append(
             {
                 "source": source,
-                "steps": [{"step": name, "documents": documents, "bytes": size} for name, documents, size in steps],
+                "steps": [
+                    {"step": name, "documents": documents, "bytes": size}
+                    for name, documents, size in steps
+                ],
             }
         )
     return rows
 
 
 def _total(artifact: Artifact, source: str, side: str) -> tuple[int, int]:
-    found = [row["totals"] for row in (artifact.manifest["ledger"] or {"rows": []})["rows"] if row["source"] == source]
+    found = [
+        row["totals"]
+        for row in (artifact.manifest["ledger"] or {"rows": []})["rows"]
+        if row["source"] == source
+    ]
     return (
         sum(totals["documents"].get(side, 0) for totals in found),
         sum(totals["bytes"].get(side, 0) for totals in found),
@@ -79,7 +98,9 @@ def reasons(inputs: Inputs) -> list[dict[str, Any]]:
                         counts[stage, row["source"], reason["reason"]] += reason["documents"]
     return [
         {"stage": stage, "source": source, "reason": reason, "documents": count}
-        for (stage, source, reason), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        for (stage, source, reason), count in sorted(
+            counts.items(), key=lambda item: (-item[1], item[0])
+        )
     ]
 
 
@@ -91,11 +112,16 @@ def edits(inputs: Inputs) -> list[dict[str, Any]]:
             for reason in row["reasons"]:
                 if reason["side"] == "edited":
                     taken[row["source"], reason["reason"]] += reason["bytes"]
-    return [{"source": source, "reason": reason, "bytes": size} for (source, reason), size in sorted(taken.items())]
+    return [
+        {"source": source, "reason": reason, "bytes": size}
+        for (source, reason), size in sorted(taken.items())
+    ]
 
 
 def contaminated(inputs: Inputs) -> list[dict[str, Any]]:
-    """Per benchmark searched for: its items, those found in any source, and documents they were found in."""
+    """Per benchmark searched for: its items, those found in any source, and documents they were
+    found in.
+    """
     totals: dict[str, Counter[str]] = {}
     for artifact in inputs.get("decontaminate", ()):
         for name, found in artifact.statistics["benchmarks"].items():
@@ -131,7 +157,9 @@ def tokenizer_report(inputs: Inputs) -> dict[str, Any]:
     """What the tokenizer stage wrote as `report.json`: curve, use of pieces, examples."""
     for artifact in inputs.get("tokenizer", ()):
         if "report.json" in artifact.files():
-            found: dict[str, Any] = json.loads(artifact.path("report.json").read_text(encoding="utf-8"))
+            found: dict[str, Any] = json.loads(
+                artifact.path("report.json").read_text(encoding="utf-8")
+            )
             return found
     return {}
 
@@ -139,8 +167,8 @@ def tokenizer_report(inputs: Inputs) -> dict[str, Any]:
 def largest_clusters(inputs: Inputs) -> list[dict[str, Any]]:
     """The first rows of `clusters.parquet`, which has the largest clusters first.
 
-    `crawl` is "" for a representative of this run, else the history artifact it comes from; `sources` counts the
-    listed members, `least` is their smallest similarity to the representative.
+    `crawl` is "" for a representative of this run, else the history artifact it comes from;
+    `sources` counts the listed members, `least` is their smallest similarity to the representative.
     """
     import pyarrow.parquet as pq
 
@@ -158,7 +186,9 @@ def largest_clusters(inputs: Inputs) -> list[dict[str, Any]]:
                     "crawl": row.get("crawl") or "",
                     "sources": dict(Counter(member["source"] for member in members).most_common()),
                     "listed": len(members),
-                    "least": min((round(member["similarity"], 4) for member in members), default=None),
+                    "least": min(
+                        (round(member["similarity"], 4) for member in members), default=None
+                    ),
                 }
             )
     return sorted(rows, key=lambda row: (-row["size"], row["representative"]))[:CLUSTERS_SHOWN]

@@ -1,1 +1,3 @@
-"""Writes the documents that every cut and deduplication left, as JSONL by category, some of them held out."""
+"""Writes the documents that every cut and deduplication left, as JSONL by category, some of them
+held out.
+"""

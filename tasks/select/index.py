@@ -1,13 +1,16 @@
-"""The index of a source's survivors: what deduplication of later crawls compares documents with, without their text.
+"""The index of a source's survivors: what deduplication of later crawls compares documents with,
+without their text.
 
-    data/index/part-*.parquet    survivors of the part, for training and held out, in document order:
+    data/index/part-*.parquet    survivors of the part, for training and held out, in document
+    order:
         id           string
         text_hash    binary(16)                             as `tasks.signatures` wrote them
         signature    fixed_size_list<uint64>[bands * rows]
         shingle_set  list<uint32>
 
-About 0.95 kB a document of MinHash values, and 4 bytes a word: 2.4 kB for a document of 2.5 kB. The artifact's
-statistics name the bytes and the parameters of the signatures; values made with others cannot be compared.
+About 0.95 kB a document of MinHash values, and 4 bytes a word: 2.4 kB for a document of 2.5 kB. The
+artifact's statistics name the bytes and the parameters of the signatures; values made with others
+cannot be compared.
 """
 
 from __future__ import annotations
@@ -27,18 +30,24 @@ from tasks.documents.selected import INDEX_FOLDER
 _SIGNED = ["text_hash", "signature", "shingle_set"]
 
 
-def write_index(documents: Path, signatures: Path, reasons: pa.ChunkedArray, name: str, shard: Shard) -> dict[str, int]:
-    """Write `index/<name>` for the rows whose reason is null; returns its documents and the file's bytes.
+def write_index(
+    documents: Path, signatures: Path, reasons: pa.ChunkedArray, name: str, shard: Shard
+) -> dict[str, int]:
+    """Write `index/<name>` for the rows whose reason is null; returns its documents and the file's
+    bytes.
 
     One row group per row group of the documents, so that memory stays at one.
     """
     texts, signed = pq.ParquetFile(documents), pq.ParquetFile(signatures)
     if signed.metadata.num_rows != len(reasons):
         raise StageError(
-            f"{name}: {len(reasons)} documents but {signed.metadata.num_rows} signatures; rebuild the signatures"
+            f"{name}: {len(reasons)} documents but {signed.metadata.num_rows} signatures; rebuild "
+            "the signatures"
         )
     signed_schema = signed.schema_arrow
-    schema = pa.schema([pa.field("id", pa.string()), *(signed_schema.field(column) for column in _SIGNED)])
+    schema = pa.schema(
+        [pa.field("id", pa.string()), *(signed_schema.field(column) for column in _SIGNED)]
+    )
     survivors = start = 0
     with (
         shard.create(f"{INDEX_FOLDER}/{name}") as path,
@@ -52,7 +61,10 @@ def write_index(documents: Path, signatures: Path, reasons: pa.ChunkedArray, nam
             table = table.add_column(0, "id", ids["id"]).filter(kept)
             writer.write_table(table.select(schema.names).cast(schema))
             survivors += table.num_rows
-    return {"documents": survivors, "bytes": next(int(o["bytes"]) for o in shard.outputs if o["path"].endswith(name))}
+    return {
+        "documents": survivors,
+        "bytes": next(int(o["bytes"]) for o in shard.outputs if o["path"].endswith(name)),
+    }
 
 
 def index_statistics(written: Iterable[Mapping[str, int]], signatures: Artifact) -> dict[str, Any]:

@@ -29,7 +29,9 @@ def run(context: Context) -> Outcome:
     if parameters.heldout is not None:
         found = context.map(find_held_out, {f"find.{key}": item for key, item in work.items()})
         cutoffs = held_out_cutoffs(found, parameters.heldout.max_documents)
-    final = {f"write.{key}": dataclasses.replace(item, cutoffs=cutoffs) for key, item in work.items()}
+    final = {
+        f"write.{key}": dataclasses.replace(item, cutoffs=cutoffs) for key, item in work.items()
+    }
     results = context.map(write_lines, final)
     statistics: dict[str, Any] = {"categories": _categories(results)}
     if parameters.index and context.inputs.get("signatures"):
@@ -45,8 +47,9 @@ def _work(context: Context, heldout: HeldOut | None) -> dict[str, Work]:
     signatures = context.input("signatures") if context.inputs.get("signatures") else None
     if heldout is not None and dedup is None:
         raise StageError(
-            f"source {source!r}: text is to be held out but there is no dedup, so near duplicates of it would be "
-            "trained on; add a dedup section to the recipe, or set select.heldout to null"
+            f"source {source!r}: text is to be held out but there is no dedup, so near duplicates "
+            "of it would be trained on; add a dedup section to the recipe, or set select.heldout "
+            "to null"
         )
     edited_by = [context.input(role) for role in EDITED_BY if context.inputs.get(role)]
     return {
@@ -64,17 +67,26 @@ def _work(context: Context, heldout: HeldOut | None) -> dict[str, Work]:
     }
 
 
-def held_out_cutoffs(found: Mapping[str, Mapping[str, list[int]]], max_documents: int) -> dict[str, int]:
-    """Category -> the largest hash held out, from every part's candidates; a category without candidates has none."""
+def held_out_cutoffs(
+    found: Mapping[str, Mapping[str, list[int]]], max_documents: int
+) -> dict[str, int]:
+    """Category -> the largest hash held out, from every part's candidates; a category without
+    candidates has none.
+    """
     candidates: dict[str, list[int]] = {}
     for part in found.values():
         for category, hashes in part.items():
             candidates.setdefault(category, []).extend(hashes)
-    return {category: heapq.nsmallest(max_documents, candidates[category])[-1] for category in sorted(candidates)}
+    return {
+        category: heapq.nsmallest(max_documents, candidates[category])[-1]
+        for category in sorted(candidates)
+    }
 
 
 def _categories(results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, dict[str, int]]]:
-    """Category -> {"training", "held_out"} -> documents, UTF-8 bytes and characters of prompts and texts."""
+    """Category -> {"training", "held_out"} -> documents, UTF-8 bytes and characters of prompts and
+    texts.
+    """
     total: dict[str, Counter[str]] = {}
     for result in results.values():
         for folder, counts in result["folders"].items():

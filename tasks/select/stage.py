@@ -1,18 +1,21 @@
-"""Stage select: the surviving documents of one source as JSONL, by category, with text held out for evaluation.
+"""Stage select: the surviving documents of one source as JSONL, by category, with text held out for
+evaluation.
 
-    data/<category>/part-*.jsonl            for training
-    data/heldout/<category>/part-*.jsonl    never read by a tokenizer, language model or bin
-    data/index/part-*.parquet               all of them for deduplication of later crawls, see `tasks.select.index`
+    data/<category>/part-*.jsonl            for training data/heldout/<category>/part-*.jsonl
+    never read by a tokenizer, language model or bin data/index/part-*.parquet               all of
+    them for deduplication of later crawls, see `tasks.select.index`
 
-One object a line, UTF-8, fields in this order (the first three are Colossal-LLaMA's contract; training puts no loss on
-`source`):
+One object a line, UTF-8, fields in this order (the first three are Colossal-LLaMA's contract;
+training puts no loss on `source`):
 
-    {"source": <prompt>, "target": <text>, "category": ..., "id": ..., "url": ..., "language": ..., "file": ...,
+    {"source": <prompt>, "target": <text>, "category": ..., "id": ..., "url": ..., "language": ...,
+    "file": ...,
      "offset": ...}
 
-Input roles: documents, cut, dedup (without it nothing is dropped as a duplicate, and nothing may be held out: the
-election is what keeps near duplicates of held-out documents, of this source or another, out of training); line_dedup
-and decontaminate, whose edits are then applied to the text written (decontaminate is an input only where passages go).
+Input roles: documents, cut, dedup (without it nothing is dropped as a duplicate, and nothing may be
+held out: the election is what keeps near duplicates of held-out documents, of this source or
+another, out of training); line_dedup and decontaminate, whose edits are then applied to the text
+written (decontaminate is an input only where passages go).
 """
 
 from __future__ import annotations
@@ -23,10 +26,11 @@ from infra.stage import Parameters, Stage
 
 
 class HeldOut(Parameters):
-    """`fraction` of each category's documents by hash of id, at most `max_documents` of one source and category.
+    """`fraction` of each category's documents by hash of id, at most `max_documents` of one source
+    and category.
 
-    Where the limit bites, the documents of the smallest hashes are held out and the others are trained on, so that a
-    larger crawl moves few documents from one side to the other.
+    Where the limit bites, the documents of the smallest hashes are held out and the others are
+    trained on, so that a larger crawl moves few documents from one side to the other.
     """
 
     fraction: float = pydantic.Field(default=0.001, gt=0.0, lt=1.0)
@@ -38,10 +42,15 @@ class SelectParameters(Parameters):
 
     heldout: HeldOut | None = HeldOut()
     index: bool = pydantic.Field(
-        default=True, description="write the index that dedup.history of later recipes reads (about a text's own size)"
+        default=True,
+        description="write the index that dedup.history of later recipes reads (about a text's own size)",
     )
 
 
 STAGE = Stage(
-    "select", version=2, parameters=SelectParameters, run="tasks.select.run:run", summary="JSONL of what survived"
+    "select",
+    version=2,
+    parameters=SelectParameters,
+    run="tasks.select.run:run",
+    summary="JSONL of what survived",
 )

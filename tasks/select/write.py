@@ -30,8 +30,8 @@ from tasks.select.stage import HeldOut
 class Work:
     """One part of a source and the files beside it.
 
-    `edits`: files with a column `edits`, in the order in which they apply; `cutoffs`: category -> the largest hash that
-    is held out.
+    `edits`: files with a column `edits`, in the order in which they apply; `cutoffs`: category ->
+    the largest hash that is held out.
     """
 
     source: str
@@ -46,7 +46,9 @@ class Work:
 
 
 def find_held_out(work: Work, shard: Shard) -> dict[str, Any]:
-    """Category -> the smallest hashes of surviving documents below the fraction, no more than the limit, ascending."""
+    """Category -> the smallest hashes of surviving documents below the fraction, no more than the
+    limit, ascending.
+    """
     if work.heldout is None:
         return {}
     limit = held_out_limit(work.heldout.fraction)
@@ -57,7 +59,10 @@ def find_held_out(work: Work, shard: Shard) -> dict[str, Any]:
         ):
             if reason is None and (position := held_out_hash(id_)) < limit:
                 found.setdefault(category, []).append(position)
-    return {category: heapq.nsmallest(work.heldout.max_documents, found[category]) for category in sorted(found)}
+    return {
+        category: heapq.nsmallest(work.heldout.max_documents, found[category])
+        for category in sorted(found)
+    }
 
 
 def write_lines(work: Work, shard: Shard) -> dict[str, Any]:
@@ -68,9 +73,15 @@ def write_lines(work: Work, shard: Shard) -> dict[str, Any]:
         files: dict[str, IO[bytes]] = {}
         for table in _tables(work, ["id", "text", "prompt", "url", "file", "offset"]):
             survivors = table.filter(pc.is_null(table["reason"]))
-            edited = edits.apply_columns(survivors["text"], [survivors[name] for name in _edit_columns(work)])
-            survivors = survivors.drop_columns(["text", *_edit_columns(work)]).append_column("text", edited.texts)
-            count_edited(ledger, work.source, survivors["language"], record_bytes(survivors), edited.taken)
+            edited = edits.apply_columns(
+                survivors["text"], [survivors[name] for name in _edit_columns(work)]
+            )
+            survivors = survivors.drop_columns(["text", *_edit_columns(work)]).append_column(
+                "text", edited.texts
+            )
+            count_edited(
+                ledger, work.source, survivors["language"], record_bytes(survivors), edited.taken
+            )
             _count_dropped(ledger, work.source, table)
             for row in survivors.to_pylist():
                 folder = _folder(work, row)
@@ -83,14 +94,19 @@ def write_lines(work: Work, shard: Shard) -> dict[str, Any]:
                 count["documents"] += 1
                 count["bytes"] += len(row["text"].encode()) + len(row["prompt"].encode())
                 count["characters"] += len(row["text"]) + len(row["prompt"])
-    return {"ledger": ledger.to_json(), "folders": {folder: dict(counts[folder]) for folder in sorted(counts)}}
+    return {
+        "ledger": ledger.to_json(),
+        "folders": {folder: dict(counts[folder]) for folder in sorted(counts)},
+    }
 
 
 def write_survivors(work: Work, shard: Shard) -> dict[str, Any]:
     """Write the part's index; its documents and bytes (see `tasks.select.index`)."""
     if work.signatures is None:
         raise StageError(f"{work.source}/{work.name} has no signatures, which an index is made of")
-    return write_index(work.documents, work.signatures, _decisions(work)["reason"], work.name, shard)
+    return write_index(
+        work.documents, work.signatures, _decisions(work)["reason"], work.name, shard
+    )
 
 
 def line(row: Mapping[str, Any]) -> bytes:
@@ -125,14 +141,15 @@ def _tables(work: Work, columns: list[str]) -> Iterator[pa.Table]:
     decided = _decisions(work)
     if decided.num_rows != documents.metadata.num_rows:
         raise StageError(
-            f"{work.source}/{work.name}: {documents.metadata.num_rows} documents but {decided.num_rows} decisions; "
-            "cut or dedup belong to other documents, rebuild them"
+            f"{work.source}/{work.name}: {documents.metadata.num_rows} documents but "
+            f"{decided.num_rows} decisions; cut or dedup belong to other documents, rebuild them"
         )
     for path, file in zip(work.edits, edit_files, strict=True):
         if file.metadata.num_rows != documents.metadata.num_rows:
             raise StageError(
-                f"{work.source}/{work.name}: {documents.metadata.num_rows} documents but {file.metadata.num_rows} rows "
-                f"of edits in {path}; they belong to other documents, rebuild them"
+                f"{work.source}/{work.name}: {documents.metadata.num_rows} documents but "
+                f"{file.metadata.num_rows} rows of edits in {path}; they belong to other "
+                "documents, rebuild them"
             )
     start = 0
     for group in range(documents.num_row_groups):
@@ -144,7 +161,9 @@ def _tables(work: Work, columns: list[str]) -> Iterator[pa.Table]:
         if "text" in columns:
             table = table.append_column("bytes", record_bytes(table))
             for name, file in zip(_edit_columns(work), edit_files, strict=True):
-                table = table.append_column(name, file.read_row_group(group, columns=[edits.COLUMN])[edits.COLUMN])
+                table = table.append_column(
+                    name, file.read_row_group(group, columns=[edits.COLUMN])[edits.COLUMN]
+                )
         yield table
 
 
@@ -153,24 +172,33 @@ def _edit_columns(work: Work) -> list[str]:
 
 
 def _decisions(work: Work) -> pa.Table:
-    """Language, category and the reason of cut, else of dedup, for all rows of the part; small beside its text."""
+    """Language, category and the reason of cut, else of dedup, for all rows of the part; small
+    beside its text.
+    """
     cut = pq.read_table(work.cut, columns=["reason", "language", "category"])
     reason = cut["reason"]
     if work.dedup is not None:
         kind = pq.read_table(work.dedup, columns=["kind"])["kind"]
         if len(kind) != len(reason):
             raise StageError(
-                f"{work.source}/{work.name}: cut has {len(reason)} rows but dedup {len(kind)}; rebuild them"
+                f"{work.source}/{work.name}: cut has {len(reason)} rows but dedup {len(kind)}; "
+                "rebuild them"
             )
         reason = pc.coalesce(reason, pc.binary_join_element_wise("dedup", kind, "."))
-    uncategorised = pc.if_else(pc.is_null(cut["category"]), "category.none", pa.scalar(None, pa.string()))
+    uncategorised = pc.if_else(
+        pc.is_null(cut["category"]), "category.none", pa.scalar(None, pa.string())
+    )
     reason = pc.coalesce(reason, uncategorised)
     return cut.set_column(0, "reason", reason)
 
 
 def _count_dropped(ledger: Ledger, source: str, table: pa.Table) -> None:
     dropped = table.filter(pc.is_valid(table["reason"]))
-    for row in dropped.group_by(["language", "reason"]).aggregate([("bytes", "sum"), ("bytes", "count")]).to_pylist():
+    for row in (
+        dropped.group_by(["language", "reason"])
+        .aggregate([("bytes", "sum"), ("bytes", "count")])
+        .to_pylist()
+    ):
         amounts = {"documents": row["bytes_count"], "bytes": row["bytes_sum"]}
         ledger.add(source, row["language"], "read", **amounts)
         ledger.add(source, row["language"], "dropped", row["reason"], **amounts)

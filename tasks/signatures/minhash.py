@@ -1,14 +1,15 @@
 """MinHash over 64-bit shingle hashes.
 
-The family is h(x) = a x + b modulo 2**64 with a odd. On 64-bit words the wrap IS the modulus, so each h is a bijection:
-no two shingles share a value, none is favoured. (The usual `(a x + b) % (2**61 - 1)` in uint64 arithmetic loses the
-product's upper half before the modulus and is no such thing.) A linear family needs inputs without structure to behave
-minwise; shingle hashes come out of MurmurHash3's mixer. tests/tasks/signatures measures bias and variance. It is the
-family of datasketch's scheme "affine64" (2.0.0): `MinHash(permutations=coefficients(...), scheme="affine64",
+The family is h(x) = a x + b modulo 2**64 with a odd. On 64-bit words the wrap IS the modulus, so
+each h is a bijection: no two shingles share a value, none is favoured. (The usual `(a x + b) %
+(2**61 - 1)` in uint64 arithmetic loses the product's upper half before the modulus and is no such
+thing.) A linear family needs inputs without structure to behave minwise; shingle hashes come out of
+MurmurHash3's mixer. tests/tasks/signatures measures bias and variance. It is the family of
+datasketch's scheme "affine64" (2.0.0): `MinHash(permutations=coefficients(...), scheme="affine64",
 hashvalues=row)` is the same signature there.
 
-Importing this module compiles the loop or loads what was compiled, with the widest integer vectors the CPU has; the
-result is the same on any CPU.
+Importing this module compiles the loop or loads what was compiled, with the widest integer vectors
+the CPU has; the result is the same on any CPU.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ def minhash(
     b: npt.NDArray[np.uint64],
     sizes: npt.NDArray[np.int64] | None = None,
 ) -> npt.NDArray[np.uint64]:
-    """Signatures, shape (documents, len(a)); document i's shingles are `hashes[offsets[i]:offsets[i + 1]]`, or the
-    first `sizes[i]` of them."""
+    """Signatures, shape (documents, len(a)); document i's shingles are `hashes[offsets[i]:offsets[i
+    + 1]]`, or the first `sizes[i]` of them.
+    """
     signatures = np.empty((len(offsets) - 1, len(a)), dtype=np.uint64)
     _minhash_loop(hashes, offsets, np.diff(offsets) if sizes is None else sizes, a, b, signatures)
     return signatures
@@ -57,8 +59,10 @@ _INTS, _HASHES = types.int64[::1], types.uint64[::1]
 
 @compiled(types.void(_HASHES, _INTS, _INTS, _HASHES, _HASHES, types.uint64[:, ::1]))
 def _minhash_loop(hashes: Any, offsets: Any, sizes: Any, a: Any, b: Any, signatures: Any) -> None:
-    """Eight shingles a pass over the functions, so that loads and stores do not outweigh the arithmetic (2.7 times as
-    fast as one a pass); the last pass repeats the last shingle, which changes no minimum."""
+    """Eight shingles a pass over the functions, so that loads and stores do not outweigh the
+    arithmetic (2.7 times as fast as one a pass); the last pass repeats the last shingle, which
+    changes no minimum.
+    """
     for document in range(sizes.shape[0]):
         signature = signatures[document]
         signature[:] = EMPTY

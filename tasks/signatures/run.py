@@ -1,18 +1,21 @@
 """Compute what deduplication compares documents by, in columns beside every document.
 
-text_hash    binary(16)                             tasks.text.shingles.text_hash; equal means "exact duplicate"
-signature    fixed_size_list<uint64>[bands * rows]  MinHash; null where the text has no word
-shingle_set  list<uint32>                           upper halves of the hashes of the whole text's shingles, distinct,
+text_hash    binary(16)                             tasks.text.shingles.text_hash; equal means
+"exact duplicate" signature    fixed_size_list<uint64>[bands * rows]  MinHash; null where the text
+has no word shingle_set  list<uint32>                           upper halves of the hashes of the
+whole text's shingles, distinct,
                                                     ascending; empty where it has no word
-length       int64                                  UTF-8 bytes of the record, for `prefer` and the ledger
+length       int64                                  UTF-8 bytes of the record, for `prefer` and the
+ledger
 
 All is of the whole record. Where a document has a prompt:
 
     text_hash    is of the text hashes of both halves, so that only equal pairs are equal
-    shingle_set  is of prompt and text, one after the other
-    signature    is too, but for the first value of every band, which is of the text's shingles alone: records that
-                 differ in nothing but a short answer are similar by any count of shingles, yet no copies, and so never
-                 meet in a band. Null where either half has no word: what tells such records apart is no shingle.
+    shingle_set  is of prompt and text, one after the other signature    is too, but for the first
+    value of every band, which is of the text's shingles alone: records that
+                 differ in nothing but a short answer are similar by any count of shingles, yet no
+                 copies, and so never meet in a band. Null where either half has no word: what tells
+                 such records apart is no shingle.
 """
 
 from __future__ import annotations
@@ -37,7 +40,9 @@ from tasks.text.shingles import Shingles, Utf8, shingle_utf8
 def run(context: Context) -> Outcome:
     """Annotate the documents of one source."""
     results = annotate(context, functools.partial(sign, context.parameters))
-    return Outcome({"documents": sum(result["rows"] for result in results.values())}, ledger_of(results))
+    return Outcome(
+        {"documents": sum(result["rows"] for result in results.values())}, ledger_of(results)
+    )
 
 
 def sign(parameters: SignaturesParameters, table: pa.Table) -> pa.Table:
@@ -60,13 +65,19 @@ def sign(parameters: SignaturesParameters, table: pa.Table) -> pa.Table:
     set_offsets = np.cumsum(np.concatenate(set_sizes)).astype(np.int32)
     found = Signed(text_hashes, np.concatenate(signatures), np.concatenate(worded))
     if (prompted := has_prompt(table)) is not None:
-        sign_pairs(parameters, table.select(["text", PROMPT]), np.flatnonzero(prompted.to_numpy()), found)
+        sign_pairs(
+            parameters, table.select(["text", PROMPT]), np.flatnonzero(prompted.to_numpy()), found
+        )
     values = pa.array(found.signatures.reshape(-1))
     return pa.table(
         {
             "text_hash": pa.array(found.text_hashes, TEXT_HASH),
-            "signature": pa.FixedSizeListArray.from_arrays(values, size, mask=pa.array(~found.worded)),
-            "shingle_set": pa.ListArray.from_arrays(pa.array(set_offsets), pa.array(np.concatenate(sets)), SHINGLE_SET),
+            "signature": pa.FixedSizeListArray.from_arrays(
+                values, size, mask=pa.array(~found.worded)
+            ),
+            "shingle_set": pa.ListArray.from_arrays(
+                pa.array(set_offsets), pa.array(np.concatenate(sets)), SHINGLE_SET
+            ),
             "length": record_bytes(table),
         }
     )
@@ -80,9 +91,16 @@ class Signed(NamedTuple):
     worded: npt.NDArray[np.bool_]
 
 
-def sign_pairs(parameters: SignaturesParameters, table: pa.Table, rows: npt.NDArray[np.int64], found: Signed) -> None:
-    """Write over the hashes and signatures of `rows`, which have prompts; see the module's docstring."""
-    a, b = (values[:: parameters.rows].copy() for values in coefficients(found.signatures.shape[1], parameters.seed))
+def sign_pairs(
+    parameters: SignaturesParameters, table: pa.Table, rows: npt.NDArray[np.int64], found: Signed
+) -> None:
+    """Write over the hashes and signatures of `rows`, which have prompts; see the module's
+    docstring.
+    """
+    a, b = (
+        values[:: parameters.rows].copy()
+        for values in coefficients(found.signatures.shape[1], parameters.seed)
+    )
     halves = table.take(pa.array(rows))
     hashes: dict[str, list[bytes]] = {PROMPT: [], "text": []}
     for half, known in hashes.items():
@@ -94,6 +112,8 @@ def sign_pairs(parameters: SignaturesParameters, table: pa.Table, rows: npt.NDAr
             start += len(texts)
             found.worded[here] &= batch.capped > 0
             if half == "text":
-                found.signatures[here, :: parameters.rows] = minhash(batch.hashes, batch.offsets, a, b, batch.capped)
+                found.signatures[here, :: parameters.rows] = minhash(
+                    batch.hashes, batch.offsets, a, b, batch.capped
+                )
     for row, joined in zip(rows.tolist(), record_hashes(*hashes.values()), strict=True):
         found.text_hashes[row] = joined

@@ -1,4 +1,6 @@
-"""Signatures of documents: exact hash of the normalised record, prompt and text, and a MinHash of its word shingles."""
+"""Signatures of documents: exact hash of the normalised record, prompt and text, and a MinHash of
+its word shingles.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,14 @@ from infra.stage import Parameters, Stage
 
 
 class SignaturesParameters(Parameters):
-    """One recipe section (`dedup`) feeds this stage and dedup, which must agree on shingle, bands and rows."""
+    """One recipe section (`dedup`) feeds this stage and dedup, which must agree on shingle, bands
+    and rows.
+    """
 
     shingle: int = Field(default=5, ge=1, le=100, description="words of a shingle")
-    bands: int = Field(default=14, ge=1, le=1_000, description="bands of the locality-sensitive hash")
+    bands: int = Field(
+        default=14, ge=1, le=1_000, description="bands of the locality-sensitive hash"
+    )
     rows: int = Field(default=8, ge=1, le=1_000, description="MinHash values in a band")
     seed: int = Field(default=1, ge=0, lt=2**64, description="chooses the family of hash functions")
     text_cap: int = Field(

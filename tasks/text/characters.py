@@ -1,8 +1,9 @@
 """What deduplication makes of single characters: folding, and the class each folded character has.
 
-A text is folded to NFKC, lower case, NFC. Then letters, numbers, marks, unassigned and private-use characters stay;
-format characters and variation selectors vanish; everything else (punctuation, symbols, separators, controls,
-zero-width space) parts words. Tables by code point let a compiled loop do the same without a Python object a character.
+A text is folded to NFKC, lower case, NFC. Then letters, numbers, marks, unassigned and private-use
+characters stay; format characters and variation selectors vanish; everything else (punctuation,
+symbols, separators, controls, zero-width space) parts words. Tables by code point let a compiled
+loop do the same without a Python object a character.
 
 Outputs depend on the Unicode tables of the running Python (`unicodedata.unidata_version`).
 """
@@ -35,14 +36,18 @@ _LOOKED_UP = (
     range(0x2F800, 0x2FA20),
     range(0xE0000, 0xE0200),
 )
-"""What lies outside is an ideograph, a Hangul syllable, for private use or unassigned: a word that folds to itself."""
+"""What lies outside is an ideograph, a Hangul syllable, for private use or unassigned: a word that
+folds to itself.
+"""
 
 
 @dataclass(frozen=True)
 class Tables:
-    """By code point, shape (0x110000,): `classes` of folded characters, `folded` the character it folds to.
+    """By code point, shape (0x110000,): `classes` of folded characters, `folded` the character it
+    folds to.
 
-    `ascii`, by byte, shape (256,): the folded byte of an ASCII letter or digit, 0 for any other byte.
+    `ascii`, by byte, shape (256,): the folded byte of an ASCII letter or digit, 0 for any other
+    byte.
     """
 
     classes: npt.NDArray[np.uint8]
@@ -61,12 +66,16 @@ def fold(text: str) -> str:
 def tables() -> Tables:
     """Build the tables from the interpreter's Unicode database (60 ms, once per process).
 
-    A character is `CONTEXTUAL` when folding a text is not folding its characters one by one: it combines with the one
-    before, folds to several, or is a capital sigma (lower case depends on the word's end).
+    A character is `CONTEXTUAL` when folding a text is not folding its characters one by one: it
+    combines with the one before, folds to several, or is a capital sigma (lower case depends on the
+    word's end).
     """
     classes = np.full(_UNICODE_SIZE, WORD, dtype=np.uint8)
     folded = np.arange(_UNICODE_SIZE, dtype=np.uint32)
-    composing = {*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)}  # Hangul vowels and final consonants
+    composing = {
+        *range(0x1161, 0x1176),
+        *range(0x11A8, 0x11C3),
+    }  # Hangul vowels and final consonants
     folds: dict[int, str] = {}
     for points in _LOOKED_UP:
         characters = list(map(chr, points))
@@ -84,7 +93,9 @@ def tables() -> Tables:
                 folds[point] = fold(character)
     for point, text in folds.items():
         sigma = "\N{GREEK CAPITAL LETTER SIGMA}" in unicodedata.normalize("NFKC", chr(point))
-        folded[point] = CONTEXTUAL if sigma or len(text) != 1 or ord(text) in composing else ord(text)
+        folded[point] = (
+            CONTEXTUAL if sigma or len(text) != 1 or ord(text) in composing else ord(text)
+        )
     folded[list(composing)] = CONTEXTUAL
     for first, last in _VARIATION_SELECTORS:
         classes[first : last + 1] = IGNORED

@@ -1,10 +1,12 @@
-"""How loops are compiled: ahead of the first call, for stated types, without the GIL, once per machine.
+"""How loops are compiled: ahead of the first call, for stated types, without the GIL, once per
+machine.
 
-Compiling takes one to several seconds, which every worker process of every run would pay; so the machine code is kept
-in the user's cache folder (`$XDG_CACHE_HOME/puna`, usually ~/.cache/puna; some hundred kB, safe to delete). A function
-has a folder of its own there, named by a digest of all that goes into its code (`_digest`): a stale one is never read.
-Numba itself tells CPUs apart and replaces files in one step, so that processes may race. Where the folder cannot be
-used (a read-only home, a damaged file), the loop is compiled as if there were none.
+Compiling takes one to several seconds, which every worker process of every run would pay; so the
+machine code is kept in the user's cache folder (`$XDG_CACHE_HOME/puna`, usually ~/.cache/puna; some
+hundred kB, safe to delete). A function has a folder of its own there, named by a digest of all that
+goes into its code (`_digest`): a stale one is never read. Numba itself tells CPUs apart and
+replaces files in one step, so that processes may race. Where the folder cannot be used (a read-only
+home, a damaged file), the loop is compiled as if there were none.
 """
 
 from __future__ import annotations
@@ -64,10 +66,13 @@ def _folder(function: Callable[..., Any]) -> Path | None:
 
 
 def _digest(function: Callable[..., Any]) -> bytes:
-    """Of numba's version, the function's file, the constants frozen into it, and the same of compiled functions it
-    calls."""
+    """Of numba's version, the function's file, the constants frozen into it, and the same of
+    compiled functions it calls.
+    """
     code = function.__code__
-    digest = hashlib.sha256(f"{numba.__version__} {code.co_name}".encode() + Path(code.co_filename).read_bytes())
+    digest = hashlib.sha256(
+        f"{numba.__version__} {code.co_name}".encode() + Path(code.co_filename).read_bytes()
+    )
     for name in code.co_names:
         value = getattr(function, "__globals__", {}).get(name)
         if isinstance(value, (int, float, np.generic, tuple)):

@@ -1,4 +1,6 @@
-"""The compiled loop behind `tasks.text.ngrams`: which windows may be one of the grams looked for."""
+"""The compiled loop behind `tasks.text.ngrams`: which windows may be one of the grams looked
+for.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ _HASHES, _BITS = types.uint64[::1], types.Array(types.uint8, 1, "C", readonly=Tr
 
 @compiled(types.int64(_HASHES, _BITS, types.int64, types.int64[::1]))
 def possible(windows: Any, bits: Any, log_bits: int, places: Any) -> int:
-    """Write the places of windows that may be in the Bloom filter `bits` to `places`; return how many.
+    """Write the places of windows that may be in the Bloom filter `bits` to `places`; return how
+    many.
 
     A hash has two bits there, at its first and at its last `log_bits` bits.
     """

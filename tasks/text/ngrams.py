@@ -1,11 +1,14 @@
-"""Runs of consecutive words found in documents: hashes of all windows of a length, and an exact index over them.
+"""Runs of consecutive words found in documents: hashes of all windows of a length, and an exact
+index over them.
 
-A word is what `tasks.text.shingles` calls one: a run of letters, marks and digits after NFKC and lower case, or one
-character of a script without spaces; punctuation and white space only part words. So "13 words" of English and "20
-characters" of Chinese are both a window over one sequence, and mixed text needs no rule of its own.
+A word is what `tasks.text.shingles` calls one: a run of letters, marks and digits after NFKC and
+lower case, or one character of a script without spaces; punctuation and white space only part
+words. So "13 words" of English and "20 characters" of Chinese are both a window over one sequence,
+and mixed text needs no rule of its own.
 
-Apostrophes and invisible letters (`VANISHING`) are taken out before: unlike there, they do not part words, so that
-"don't", "don\u2019t" and "dont" are one word, and so is a word that invisible characters were put into.
+Apostrophes and invisible letters (`VANISHING`) are taken out before: unlike there, they do not part
+words, so that "don't", "don\u2019t" and "dont" are one word, and so is a word that invisible
+characters were put into.
 """
 
 from __future__ import annotations
@@ -29,11 +32,15 @@ Positions = npt.NDArray[np.int64]
 _BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2**64
 _INVERSE = pow(_BASE, -1, 1 << 64)
 _INVISIBLE = "\u034f\u115f\u1160\u200b\u3164\uffa0"
-"""Joiners and fillers that Unicode classes as marks, letters or spaces; format characters vanish by their class."""
+"""Joiners and fillers that Unicode classes as marks, letters or spaces; format characters vanish by
+their class.
+"""
 VANISHING = "'`\u00b4\u02bc\u2018\u2019\uff07\uff40" + _INVISIBLE
 _ASCII_VANISHING = "".join(character for character in VANISHING if character.isascii())
 _FILTER_SPARSITY = 16
-"""Bits of a filter for each hash in it: one window in 64 or fewer must be looked up, and the filter fits a cache."""
+"""Bits of a filter for each hash in it: one window in 64 or fewer must be looked up, and the filter
+fits a cache.
+"""
 _COMPARE_AT_ONCE = 1 << 16
 _BLOCK_WORDS = 1 << 20
 _PIECE_CHARACTERS = 1 << 20
@@ -57,11 +64,12 @@ def without_vanishing(text: str) -> str:
 
 
 def word_spans(text: str) -> tuple[Positions, Positions]:
-    """Where each word of `text` begins and ends, in characters: (starts, ends), one entry each a word.
+    """Where each word of `text` begins and ends, in characters: (starts, ends), one entry each a
+    word.
 
-    The words are those that `word_hashes` hashes. A word made of a part of a character (a ligature) spans all of it.
-    A long text is looked at in pieces that end with a line, or with a space before an ASCII letter: neither words nor
-    foldings reach over these.
+    The words are those that `word_hashes` hashes. A word made of a part of a character (a ligature)
+    spans all of it. A long text is looked at in pieces that end with a line, or with a space before
+    an ASCII letter: neither words nor foldings reach over these.
     """
     spans: list[tuple[Positions, Positions]] = []
     start = 0
@@ -77,7 +85,9 @@ def word_spans(text: str) -> tuple[Positions, Positions]:
 
 def _word_spans(text: str) -> tuple[Positions, Positions]:
     points = code_points(text)
-    kept = np.flatnonzero(~np.isin(points, np.array([ord(character) for character in VANISHING], np.uint32)))
+    kept = np.flatnonzero(
+        ~np.isin(points, np.array([ord(character) for character in VANISHING], np.uint32))
+    )
     known = tables()
     folded = known.folded[points[kept]]
     first, last = kept, kept  # of the characters that each folded one was made of
@@ -96,11 +106,15 @@ def _word_spans(text: str) -> tuple[Positions, Positions]:
 def _fold_clusters(
     text: str, kept: Positions, folded: npt.NDArray[np.uint32], contextual: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.uint32], Positions, Positions]:
-    """Fold every contextual run, with the character before it, as a whole; what stands outside has been folded.
+    """Fold every contextual run, with the character before it, as a whole; what stands outside has
+    been folded.
 
-    No character outside combines with one before it, so the pieces fold as the text does (but for final sigmas).
+    No character outside combines with one before it, so the pieces fold as the text does (but for
+    final sigmas).
     """
-    runs = np.flatnonzero(np.diff(np.concatenate([[False], contextual, [False]]).astype(np.int8))).reshape(-1, 2)
+    runs = np.flatnonzero(
+        np.diff(np.concatenate([[False], contextual, [False]]).astype(np.int8))
+    ).reshape(-1, 2)
     pieces: list[npt.NDArray[np.uint32]] = []
     firsts: list[Positions] = []
     lasts: list[Positions] = []
@@ -120,10 +134,12 @@ def _fold_clusters(
 
 
 def window_hashes(hashes: Hashes, length: int) -> Hashes:
-    """The hash of every window of `length` words; shape (len(hashes) - length + 1,), empty for shorter input.
+    """The hash of every window of `length` words; shape (len(hashes) - length + 1,), empty for
+    shorter input.
 
-    A polynomial modulo 2**64 from prefix sums: three passes whatever the length. Equal windows hash equally wherever
-    they stand, so long inputs are done in blocks; `GramIndex` compares words before it believes a hash.
+    A polynomial modulo 2**64 from prefix sums: three passes whatever the length. Equal windows hash
+    equally wherever they stand, so long inputs are done in blocks; `GramIndex` compares words
+    before it believes a hash.
     """
     windows: Hashes = np.empty(max(len(hashes) - length + 1, 0), dtype=np.uint64)
     step = max(_BLOCK_WORDS, length)
@@ -149,9 +165,9 @@ def _powers(size: int) -> tuple[Hashes, Hashes]:
 
 @dataclass(frozen=True)
 class Grams:
-    """Runs of words to look for, as arrays: gram i is `words[starts[i]:starts[i] + lengths[i]]` and belongs to
-    `owners[i]`. `anchors[i]` (at most its length) is how many of its first words the hash covers that finds it; each
-    distinct value costs one pass over every document.
+    """Runs of words to look for, as arrays: gram i is `words[starts[i]:starts[i] + lengths[i]]` and
+    belongs to `owners[i]`. `anchors[i]` (at most its length) is how many of its first words the
+    hash covers that finds it; each distinct value costs one pass over every document.
     """
 
     words: Hashes
@@ -194,12 +210,16 @@ class _Table:
 
 
 class GramIndex:
-    """Finds grams in documents. Exact but for collisions of 64-bit word hashes, all words of a gram at once."""
+    """Finds grams in documents. Exact but for collisions of 64-bit word hashes, all words of a gram
+    at once.
+    """
 
     def __init__(self, grams: Grams) -> None:
         self._grams = grams
         anchors = np.unique(grams.anchors).tolist()
-        self._tables = [self._table(anchor, np.flatnonzero(grams.anchors == anchor)) for anchor in anchors]
+        self._tables = [
+            self._table(anchor, np.flatnonzero(grams.anchors == anchor)) for anchor in anchors
+        ]
 
     def _table(self, anchor: int, members: Positions) -> _Table:
         hashes = window_hashes(self._grams.words, anchor)[self._grams.starts[members]]
@@ -210,7 +230,9 @@ class GramIndex:
         seen[distinct >> np.uint64(64 - log_bits)] = True
         seen[distinct & np.uint64((1 << log_bits) - 1)] = True
         bits = np.packbits(seen, bitorder="little")
-        return _Table(anchor, distinct, np.append(starts, len(hashes)), members[order], bits, log_bits)
+        return _Table(
+            anchor, distinct, np.append(starts, len(hashes)), members[order], bits, log_bits
+        )
 
     def find(self, texts: Sequence[str]) -> list[list[Hit]]:
         """For every text, a hit for each owner with a gram in it, ordered by owner."""
@@ -246,13 +268,19 @@ class GramIndex:
         found: list[list[Hit]] = [[] for _ in texts]
         for document, hits in itertools.groupby(runs.items(), key=lambda entry: entry[0][0]):
             low, high = hashed.normalised_offsets[document : document + 2]
-            owned = [(owner, tuple((first, end) for first, end in places)) for (_, owner), places in hits]
-            texts_of = _texts(hashed.normalised[low:high].tobytes().decode(), [places[0] for _, places in owned])
+            owned = [
+                (owner, tuple((first, end) for first, end in places)) for (_, owner), places in hits
+            ]
+            texts_of = _texts(
+                hashed.normalised[low:high].tobytes().decode(), [places[0] for _, places in owned]
+            )
             found[document] = [Hit(owner, texts_of[places[0]], places) for owner, places in owned]
         return found
 
     def _candidates(self, hashes: Hashes) -> tuple[Positions, Positions]:
-        """(position of the first word, gram) of every window whose hash is that of a gram's anchor."""
+        """(position of the first word, gram) of every window whose hash is that of a gram's
+        anchor.
+        """
         from tasks.text.ngram_kernel import possible  # compiles: only where it is needed
 
         positions: list[Positions] = [np.empty(0, np.int64)]
@@ -270,8 +298,12 @@ class GramIndex:
             grams.append(table.grams[np.repeat(table.starts[index], counts) + within])
         return np.concatenate(positions), np.concatenate(grams)
 
-    def _same(self, hashes: Hashes, positions: Positions, grams: Positions) -> npt.NDArray[np.bool_]:
-        """Do the words at each position equal the gram's? Compared in blocks, so that memory stays small."""
+    def _same(
+        self, hashes: Hashes, positions: Positions, grams: Positions
+    ) -> npt.NDArray[np.bool_]:
+        """Do the words at each position equal the gram's? Compared in blocks, so that memory stays
+        small.
+        """
         same = np.empty(len(positions), dtype=np.bool_)
         for low in range(0, len(positions), _COMPARE_AT_ONCE):
             part = slice(low, low + _COMPARE_AT_ONCE)
@@ -296,7 +328,9 @@ def _texts(normalised: str, runs: Sequence[tuple[int, int]]) -> dict[tuple[int, 
             starts[number] = word.start()
         if number in last_words:
             ends[number + 1] = word.end()
-    return {(first, end): _join(words(normalised[starts[first] : ends[end]])) for first, end in runs}
+    return {
+        (first, end): _join(words(normalised[starts[first] : ends[end]])) for first, end in runs
+    }
 
 
 def _join(pieces: Sequence[str]) -> str:

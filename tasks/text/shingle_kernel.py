@@ -1,4 +1,5 @@
-"""The compiled loops behind `tasks.text.shingles`; importing this module compiles them or loads what was compiled.
+"""The compiled loops behind `tasks.text.shingles`; importing this module compiles them or loads
+what was compiled.
 
 All hash arithmetic is modulo 2**64 by intent.
 """
@@ -87,7 +88,8 @@ def shingle_loop(
     data: Any, starts: Any, is_folded: Any, classes: Any, folded: Any, letters: Any, size: int, cap: int,
     normalised: Any, normalised_offsets: Any, hashes: Any, offsets: Any, capped: Any,
 ) -> None:  # fmt: skip
-    """One pass over UTF-8: fold, classify, write normalised bytes, hash words, roll the shingle polynomial.
+    """One pass over UTF-8: fold, classify, write normalised bytes, hash words, roll the shingle
+    polynomial.
 
     The document's end is read as one more parting character.
     """
@@ -179,7 +181,8 @@ def shingle_loop(
 def distinct_halves(hashes: Any, offsets: Any, sets: Any, set_offsets: Any) -> None:
     """The upper 32 bits of every document's hashes, ascending and each once.
 
-    A radix sort by bytes: linear whatever the hashes, and faster than comparing for the few hundred of a document.
+    A radix sort by bytes: linear whatever the hashes, and faster than comparing for the few hundred
+    of a document.
     """
     longest = 0
     for document in range(offsets.shape[0] - 1):

@@ -1,15 +1,19 @@
-"""Normalised text, its words, and the hashes of its word shingles: what deduplication calls "the same text".
+"""Normalised text, its words, and the hashes of its word shingles: what deduplication calls "the
+same text".
 
-Normalisation (`normalise`): `tasks.text.characters` folds every character and says whether it stays, vanishes or parts
-words; runs of parting characters become one space, none at the ends. Digits are kept: two reports that differ in a year
-are not the same document (datatrove's FineWeb configuration maps digits to 0).
+Normalisation (`normalise`): `tasks.text.characters` folds every character and says whether it
+stays, vanishes or parts words; runs of parting characters become one space, none at the ends.
+Digits are kept: two reports that differ in a year are not the same document (datatrove's FineWeb
+configuration maps digits to 0).
 
-Words (`words`): runs between spaces, except that each character of an unspaced script (tasks.text.scripts) is a word
-of its own. A shingle is k consecutive words; a text of fewer than k words (but at least one) is one shingle.
+Words (`words`): runs between spaces, except that each character of an unspaced script
+(tasks.text.scripts) is a word of its own. A shingle is k consecutive words; a text of fewer than k
+words (but at least one) is one shingle.
 
-`shingle` does the same for a batch in a compiled loop over UTF-8 bytes: no Python object per word. Its hashes are
-64-bit: multiplicative per word, a polynomial over the k words, both finished by MurmurHash3's 64-bit mixer. Hashes are
-constants of tasks.text.shingle_kernel: change nothing here without bumping the versions of signatures and dedup.
+`shingle` does the same for a batch in a compiled loop over UTF-8 bytes: no Python object per word.
+Its hashes are 64-bit: multiplicative per word, a polynomial over the k words, both finished by
+MurmurHash3's 64-bit mixer. Hashes are constants of tasks.text.shingle_kernel: change nothing here
+without bumping the versions of signatures and dedup.
 """
 
 from __future__ import annotations
@@ -29,13 +33,17 @@ from tasks.text.scripts import UNSPACED_CLASS, code_points
 
 TEXT_HASH_BYTES = 16
 BATCH_BYTES = 4_000_000
-"""Text handed to the compiled loop at once; working memory is about eight times that (a longer document goes alone)."""
+"""Text handed to the compiled loop at once; working memory is about eight times that (a longer
+document goes alone).
+"""
 
 _WORD_PATTERN = re.compile(f"[{UNSPACED_CLASS}]|[^ {UNSPACED_CLASS}]+")
 
 
 def normalise(text: str) -> str:
-    """`text` as deduplication compares it (see the module's docstring); empty where it has no word."""
+    """`text` as deduplication compares it (see the module's docstring); empty where it has no
+    word.
+    """
     points = code_points(fold(text))
     classes = tables().classes[points]
     kept = np.where(classes == PARTING, np.uint32(0x20), points)[classes != IGNORED]
@@ -53,7 +61,8 @@ def each_word(normalised: str) -> Iterator[re.Match[str]]:
 
 
 def text_hash(text: str) -> bytes:
-    """16 bytes of BLAKE2b over the UTF-8 of the normalised text, or of the text as it is where that is empty.
+    """16 bytes of BLAKE2b over the UTF-8 of the normalised text, or of the text as it is where that
+    is empty.
 
     The fallback keeps texts of nothing but punctuation or emoji apart from one another.
     """
@@ -78,7 +87,9 @@ class Utf8:
     def of(cls, encoded: Sequence[bytes]) -> Utf8:
         """Texts that are separate bytes."""
         starts = np.zeros(len(encoded) + 1, dtype=np.int64)
-        np.cumsum(np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded)), out=starts[1:])
+        np.cumsum(
+            np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded)), out=starts[1:]
+        )
         return cls(np.frombuffer(b"".join(encoded) or b" ", dtype=np.uint8), starts)
 
     @classmethod
@@ -104,10 +115,15 @@ class Utf8:
         return self.data[self.starts[index] : self.starts[index + 1]].tobytes()
 
     def batches(self, limit_bytes: int = BATCH_BYTES) -> Iterator[Utf8]:
-        """The texts in groups of consecutive ones, each of at most `limit_bytes` (or of one text)."""
+        """The texts in groups of consecutive ones, each of at most `limit_bytes` (or of one
+        text).
+        """
         first = 0
         while first < len(self):
-            last = int(np.searchsorted(self.starts, self.starts[first] + limit_bytes, side="right")) - 1
+            last = (
+                int(np.searchsorted(self.starts, self.starts[first] + limit_bytes, side="right"))
+                - 1
+            )
             last = max(last, first + 1)
             low, high = self.starts[first], self.starts[last]
             yield Utf8(self.data[low : max(high, low + 1)], self.starts[first : last + 1] - low)
@@ -118,8 +134,8 @@ class Utf8:
 class Shingles:
     """Shingle hashes of a batch of documents.
 
-    `hashes[offsets[i]:offsets[i + 1]]` are document i's, uint64, in the order of the text, repeats included.
-    The first `capped[i]` of them end within the cap on characters.
+    `hashes[offsets[i]:offsets[i + 1]]` are document i's, uint64, in the order of the text, repeats
+    included. The first `capped[i]` of them end within the cap on characters.
     `normalised[normalised_offsets[i]:normalised_offsets[i + 1]]` is its normalised text in UTF-8.
     """
 
@@ -140,7 +156,9 @@ class Shingles:
         ]
 
     def sets(self) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
-        """(values, offsets): every document's distinct shingles, ascending, by the upper 32 bits of their hashes."""
+        """(values, offsets): every document's distinct shingles, ascending, by the upper 32 bits of
+        their hashes.
+        """
         from tasks.text.shingle_kernel import distinct_halves
 
         values = np.empty(len(self.hashes), dtype=np.uint32)
@@ -157,10 +175,14 @@ def shingle(texts: Sequence[str], size: int, cap: int | None = None) -> Shingles
 def shingle_utf8(texts: Utf8, size: int, cap: int | None = None) -> Shingles:
     """Hash the shingles of `size` words of every text.
 
-    Shingles that end within the first `cap` characters of the normalised text are counted apart (`Shingles.capped`);
-    the first shingle always is one of them. The caller bounds memory by passing batches (`Utf8.batches`).
+    Shingles that end within the first `cap` characters of the normalised text are counted apart
+    (`Shingles.capped`); the first shingle always is one of them. The caller bounds memory by
+    passing batches (`Utf8.batches`).
     """
-    from tasks.text.shingle_kernel import find_contextual, shingle_loop  # compiles: only where it is needed
+    from tasks.text.shingle_kernel import (
+        find_contextual,
+        shingle_loop,
+    )  # compiles: only where it is needed
 
     if size < 1:
         raise ValueError(f"a shingle must have at least 1 word, not {size}")
@@ -169,18 +191,28 @@ def shingle_utf8(texts: Utf8, size: int, cap: int | None = None) -> Shingles:
     find_contextual(texts.data, texts.starts, known.folded, is_folded)
     folded = texts.changed(np.flatnonzero(is_folded).tolist(), fold)
     data, starts = folded.data, folded.starts
-    # A word takes two bytes at least (a letter and a space) or, in an unspaced script, three. Folding a character on
-    # its own lengthens two bytes to three (U+023A to U+2C65) or three to four (U+FA6C to U+242EE), and no further.
+    # A word takes two bytes at least (a letter and a space) or, in an unspaced script, three.
+    # Folding a character on its own lengthens two bytes to three (U+023A to U+2C65) or three to
+    # four (U+FA6C to U+242EE), and no further.
     hashes = np.empty(int((np.diff(starts) // 2 + 1).sum()), dtype=np.uint64)
     normalised = np.empty(len(data) + len(data) // 2, dtype=np.uint8)
-    offsets, normalised_offsets, capped = np.zeros_like(starts), np.zeros_like(starts), np.zeros_like(starts[1:])
+    offsets, normalised_offsets, capped = (
+        np.zeros_like(starts),
+        np.zeros_like(starts),
+        np.zeros_like(starts[1:]),
+    )
     limit = np.iinfo(np.int64).max if cap is None else cap
     shingle_loop(
         data, starts, is_folded, known.classes, known.folded, known.ascii, size, limit,
         normalised, normalised_offsets, hashes, offsets, capped,
     )  # fmt: skip
     return Shingles(
-        texts, hashes[: offsets[-1]], offsets, capped, normalised[: normalised_offsets[-1]], normalised_offsets
+        texts,
+        hashes[: offsets[-1]],
+        offsets,
+        capped,
+        normalised[: normalised_offsets[-1]],
+        normalised_offsets,
     )
 
 

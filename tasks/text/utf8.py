@@ -1,4 +1,6 @@
-"""Compiled helpers of loops over UTF-8 bytes; importing this module compiles them (a fraction of a second)."""
+"""Compiled helpers of loops over UTF-8 bytes; importing this module compiles them (a fraction of a
+second).
+"""
 
 from __future__ import annotations
 
@@ -32,4 +34,6 @@ def decode(data: Any, position: Any) -> Any:
     third = np.int64(data[position + 2]) & 0x3F
     if first < 0xF0:
         return (first & 0x0F) << 12 | second << 6 | third, 3
-    return (first & 0x07) << 18 | second << 12 | third << 6 | (np.int64(data[position + 3]) & 0x3F), 4
+    return (first & 0x07) << 18 | second << 12 | third << 6 | (
+        np.int64(data[position + 3]) & 0x3F
+    ), 4

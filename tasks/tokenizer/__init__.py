@@ -1,1 +1,3 @@
-"""Stage tokenizer: the base's tokenizer, as it is, grown by further merges or pieces, or trained from bytes."""
+"""Stage tokenizer: the base's tokenizer, as it is, grown by further merges or pieces, or trained
+from bytes.
+"""

@@ -1,11 +1,14 @@
-"""Colossal-LLaMA's table for any list of tokenizers: vocabulary, compression rate, average tokens a sample.
+"""Colossal-LLaMA's table for any list of tokenizers: vocabulary, compression rate, average tokens a
+sample.
 
-Colossal's README leaves "compression rate" undefined. In its table tokens a sample divided by the rate is 111.8 for
-every tokenizer, so the rate is tokens per one unit of text; and as Llama-2 has 1.205 of them, which no byte can give,
-that unit is the character. So here: `tokens_per_character` is Colossal's compression rate (lower is better), beside it
-`bytes_per_token`, which others call by that name (higher is better).
+Colossal's README leaves "compression rate" undefined. In its table tokens a sample divided by the
+rate is 111.8 for every tokenizer, so the rate is tokens per one unit of text; and as Llama-2 has
+1.205 of them, which no byte can give, that unit is the character. So here: `tokens_per_character`
+is Colossal's compression rate (lower is better), beside it `bytes_per_token`, which others call by
+that name (higher is better).
 
-Every tokenizer is asked in its own implementation: sentencepiece for `.model` files, `tokenizers` for the rest.
+Every tokenizer is asked in its own implementation: sentencepiece for `.model` files, `tokenizers`
+for the rest.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ from infra.stage import StageError
 from tasks.checkpoints.tokenizer_files import read_tokenizer, size_of
 
 KINDS = (
-    "a folder or file of these kinds: tokenizer.json, sentencepiece *.model, Llama-3's rank file, llama2.c's tok*.bin"
+    "a folder or file of these kinds: tokenizer.json, sentencepiece *.model, Llama-3's rank file, "
+    "llama2.c's tok*.bin"
 )
 BATCH_SAMPLES = 1_000
 
@@ -38,7 +42,9 @@ class Row:
     bytes: int
     tokens: int
     unknown: int
-    """Tokens that stand for text the vocabulary cannot spell: they make a rate look better than it is."""
+    """Tokens that stand for text the vocabulary cannot spell: they make a rate look better than it
+    is.
+    """
     lossy: int
     """Samples that decoding does not give back as they were."""
 
@@ -100,7 +106,9 @@ class Fast:
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         """See `Coder`."""
-        return [found.ids for found in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        return [
+            found.ids for found in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        ]
 
     def decode(self, ids: list[list[int]]) -> list[str]:
         """See `Coder`."""
@@ -152,12 +160,18 @@ def open_coder(path: Path) -> Coder:
 
 def _tokenizer_file(folder: Path) -> Path:
     """The one file to read: `tokenizer.json` before a `.model`, as libraries do."""
-    for pattern in ("tokenizer.json", "tokenizer/tokenizer.json", "*.model", "tok*.bin", "tokenizer/*.model"):
+    for pattern in (
+        "tokenizer.json",
+        "tokenizer/tokenizer.json",
+        "*.model",
+        "tok*.bin",
+        "tokenizer/*.model",
+    ):
         if len(found := sorted(folder.glob(pattern))) == 1:
             return found[0]
     raise StageError(
-        f"{folder} has no tokenizer, or several of a kind: it holds {[p.name for p in sorted(folder.iterdir())][:12]}; "
-        f"give {KINDS}"
+        f"{folder} has no tokenizer, or several of a kind: it holds "
+        f"{[p.name for p in sorted(folder.iterdir())][:12]}; give {KINDS}"
     )
 
 
@@ -185,7 +199,9 @@ def _llama2c_count(path: Path) -> int:
     return count
 
 
-def compare(tokenizers: Mapping[str, Path], texts: Sequence[str]) -> tuple[list[Row], dict[str, str]]:
+def compare(
+    tokenizers: Mapping[str, Path], texts: Sequence[str]
+) -> tuple[list[Row], dict[str, str]]:
     """One row per tokenizer, in the order given; and, by name, why the others cannot be read."""
     rows: list[Row] = []
     unread: dict[str, str] = {}
@@ -205,7 +221,9 @@ def _row(name: str, coder: Coder, texts: Sequence[str]) -> Row:
         batch = list(texts[start : start + BATCH_SAMPLES])
         ids = coder.encode(batch)
         tokens += sum(map(len, ids))
-        unknown += sum(found.count(coder.unknown) for found in ids) if coder.unknown is not None else 0
+        unknown += (
+            sum(found.count(coder.unknown) for found in ids) if coder.unknown is not None else 0
+        )
         lossy += sum(back != text for back, text in zip(coder.decode(ids), batch, strict=True))
     return Row(
         name,
@@ -228,7 +246,15 @@ def named(paths: Sequence[Path]) -> dict[str, Path]:
     return {"/".join(path.parts[-depth:]): path for path in whole}
 
 
-COLUMNS = ("tokenizer", "vocabulary", "compression rate*", "bytes/token", "tokens/sample", "unknown", "lossy")
+COLUMNS = (
+    "tokenizer",
+    "vocabulary",
+    "compression rate*",
+    "bytes/token",
+    "tokens/sample",
+    "unknown",
+    "lossy",
+)
 
 
 def render(rows: Sequence[Row]) -> str:
@@ -248,12 +274,17 @@ def render(rows: Sequence[Row]) -> str:
     widths = [max(map(len, column)) for column in zip(COLUMNS, *body, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     lines = [
-        [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
+        [
+            line[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
+        ]
         for line in (COLUMNS, rule, *body)
     ]
     table = [f"| {' | '.join(line)} |" for line in lines]
     samples = (
-        f"{rows[0].samples:,} samples, {rows[0].characters:,} characters, {rows[0].bytes:,} bytes; " if rows else ""
+        f"{rows[0].samples:,} samples, {rows[0].characters:,} characters, {rows[0].bytes:,} bytes; "
+        if rows
+        else ""
     )
     return "\n".join(
         [

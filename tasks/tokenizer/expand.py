@@ -1,7 +1,8 @@
 """Grow a BPE tokenizer: learn merges on top of its own segmentation and append them behind its own.
 
-The new merges rank after all old ones, so the base segments first and new pieces only join what it left (coarsening):
-undoing them gives back the base's segmentation of any text. Base ids stay as they are; new ids follow the largest.
+The new merges rank after all old ones, so the base segments first and new pieces only join what it
+left (coarsening): undoing them gives back the base's segmentation of any text. Base ids stay as
+they are; new ids follow the largest.
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ import regex  # type: ignore[import-untyped]
 from tokenizers import Tokenizer
 
 from infra.stage import StageError
-from tasks.checkpoints.tokenizer_files import WHITESPACE, byte_level_content, byte_level_token, size_of
+from tasks.checkpoints.tokenizer_files import (
+    WHITESPACE,
+    byte_level_content,
+    byte_level_token,
+    size_of,
+)
 from tasks.tokenizer.curve import knee
 from tasks.tokenizer.learn import FIRST_LOCKED, Step, learn
 from tasks.tokenizer.rules import SplittingRules, written_in
@@ -27,7 +33,9 @@ MAXIMUM_PIECE_CHARACTERS = 16
 
 @dataclass(frozen=True)
 class NewToken:
-    """A learned piece. `text` is None for a step inside one character; `base_ids` is how the base spells it."""
+    """A learned piece. `text` is None for a step inside one character; `base_ids` is how the base
+    spells it.
+    """
 
     id: int
     token: str
@@ -36,7 +44,8 @@ class NewToken:
 
 
 class Grown(NamedTuple):
-    """A grown tokenizer, and the learning run it comes from (longer than `tokens` where its end was cut off).
+    """A grown tokenizer, and the learning run it comes from (longer than `tokens` where its end was
+    cut off).
 
     `tokens_before`: tokens of the training words as the base segments them.
     """
@@ -51,7 +60,9 @@ Texts = Iterable[str] | Mapping[int, Iterable[str]]
 """Texts, or weight -> texts that count as though each were there so many times."""
 
 Segmented = list[tuple[Sequence[Any], int]]
-"""Words as contents of their tokens (a `Missing` for a character the base lacks), and how often each occurs."""
+"""Words as contents of their tokens (a `Missing` for a character the base lacks), and how often
+each occurs.
+"""
 
 
 @dataclass(frozen=True)
@@ -62,7 +73,9 @@ class Missing:
 
 
 class Family(Protocol):
-    """What differs between byte-level and sentencepiece-style BPE. A content is `bytes` or `str`."""
+    """What differs between byte-level and sentencepiece-style BPE. A content is `bytes` or
+    `str`.
+    """
 
     def words(self, text: str) -> list[str]:
         """Words, as the model's vocabulary spells them, that no piece may reach beyond."""
@@ -81,7 +94,9 @@ class Family(Protocol):
         ...
 
     def may_be(self, content: Any) -> bool:
-        """Whether a piece of this content leaves the base's segmentation and its special tokens alone."""
+        """Whether a piece of this content leaves the base's segmentation and its special tokens
+        alone.
+        """
         ...
 
     def may_join(self, content: Any, longest: int) -> bool:
@@ -97,7 +112,9 @@ class Family(Protocol):
         ...
 
     def base_ids(self, content: Any) -> tuple[int, ...]:
-        """The base's id of one of its own tokens, or of the byte tokens that spell a missing character."""
+        """The base's id of one of its own tokens, or of the byte tokens that spell a missing
+        character.
+        """
         ...
 
 
@@ -110,8 +127,8 @@ def family_of(tokenizer: Tokenizer, rules: SplittingRules | None = None) -> Fami
     if model["type"] == "BPE" and '"ByteLevel"' in json.dumps(state["decoder"]):
         return ByteLevel(tokenizer)
     raise StageError(
-        f"the base's tokenizer is {model['type']}, neither byte-level BPE nor BPE with byte fallback; "
-        "use `expand: null`, or a base of these kinds"
+        f"the base's tokenizer is {model['type']}, neither byte-level BPE nor BPE with byte "
+        "fallback; use `expand: null`, or a base of these kinds"
     )
 
 
@@ -120,11 +137,17 @@ class ByteLevel:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         if tokenizer.pre_tokenizer is None:
-            raise StageError("the base's byte-level tokenizer has no pre-tokenizer, so its words are unknown")
+            raise StageError(
+                "the base's byte-level tokenizer has no pre-tokenizer, so its words are unknown"
+            )
         self.tokenizer = tokenizer
         self.normalizer, self.cutter = tokenizer.normalizer, tokenizer.pre_tokenizer
         self.vocabulary = tokenizer.get_vocab()
-        self.there = {content for token in self.vocabulary if (content := byte_level_content(token)) is not None}
+        self.there = {
+            content
+            for token in self.vocabulary
+            if (content := byte_level_content(token)) is not None
+        }
         self.holds_added = added_tokens_in(tokenizer)
 
     def words(self, text: str) -> list[str]:
@@ -132,7 +155,9 @@ class ByteLevel:
         return [word for word, _ in self.cutter.pre_tokenize_str(plain)]
 
     def segments(self, word: str) -> list[bytes]:
-        return [byte_level_content(token.value) or b"" for token in self.tokenizer.model.tokenize(word)]
+        return [
+            byte_level_content(token.value) or b"" for token in self.tokenizer.model.tokenize(word)
+        ]
 
     def content(self, text: str) -> bytes:
         return text.encode()
@@ -160,17 +185,29 @@ class ByteLevel:
 
 
 def whole_characters_or_step(content: bytes, longest: int) -> bool:
-    """Whether bytes are at most `longest` whole characters, or the beginning of one character and nothing else."""
+    """Whether bytes are at most `longest` whole characters, or the beginning of one character and
+    nothing else.
+    """
     try:
         return len(content.decode()) <= longest
     except UnicodeDecodeError:
         lead = content[0]
-        needed = 2 if 0xC2 <= lead <= 0xDF else 3 if 0xE0 <= lead <= 0xEF else 4 if 0xF0 <= lead <= 0xF4 else 0
+        needed = (
+            2
+            if 0xC2 <= lead <= 0xDF
+            else 3
+            if 0xE0 <= lead <= 0xEF
+            else 4
+            if 0xF0 <= lead <= 0xF4
+            else 0
+        )
         return len(content) < needed and all(0x80 <= byte <= 0xBF for byte in content[1:])
 
 
 class SentencePieceStyle:
-    """Llama-2, llama2.c: pieces are characters, what is missing is spelled in byte tokens that nothing joins."""
+    """Llama-2, llama2.c: pieces are characters, what is missing is spelled in byte tokens that
+    nothing joins.
+    """
 
     def __init__(self, tokenizer: Tokenizer, rules: SplittingRules) -> None:
         self.tokenizer = tokenizer
@@ -180,14 +217,19 @@ class SentencePieceStyle:
         absent = [name for name in map(_byte_token, range(256)) if name not in self.vocabulary]
         if absent:
             raise StageError(
-                f"the base falls back to bytes but lacks {len(absent)} of the 256 byte tokens, e.g. {absent[0]}"
+                f"the base falls back to bytes but lacks {len(absent)} of the 256 byte tokens, "
+                f"e.g. {absent[0]}"
             )
         self.holds_added = added_tokens_in(tokenizer)
         self.closed = self._parts_of_unreachable()
 
     def words(self, text: str) -> list[str]:
         plain = self.normalizer.normalize_str(text) if self.normalizer is not None else text
-        parts = [part for part, _ in self.cutter.pre_tokenize_str(plain)] if self.cutter is not None else [plain]
+        parts = (
+            [part for part, _ in self.cutter.pre_tokenize_str(plain)]
+            if self.cutter is not None
+            else [plain]
+        )
         return [word for part in parts for word in self.rules.words(part)]
 
     def segments(self, word: str) -> list[str | Missing]:
@@ -232,17 +274,25 @@ class SentencePieceStyle:
     def _parts_of_unreachable(self) -> set[str]:
         """Beginnings and ends of base pieces that the base's merges never reach.
 
-        sentencepiece joins any two neighbours whose joined text is a piece. Given such a part as a new piece, it would
-        reach the old one, and text would no longer segment as with the base.
+        sentencepiece joins any two neighbours whose joined text is a piece. Given such a part as a
+        new piece, it would reach the old one, and text would no longer segment as with the base.
         """
         tokenize = self.tokenizer.model.tokenize
         special = set(self.tokenizer.get_added_tokens_decoder())
         unreached = [
             piece
             for piece, index in self.vocabulary.items()
-            if len(piece) > 1 and index not in special and not _is_byte_token(piece) and len(tokenize(piece)) > 1
+            if len(piece) > 1
+            and index not in special
+            and not _is_byte_token(piece)
+            and len(tokenize(piece)) > 1
         ]
-        return {part for piece in unreached for cut in range(1, len(piece)) for part in (piece[:cut], piece[cut:])}
+        return {
+            part
+            for piece in unreached
+            for cut in range(1, len(piece))
+            for part in (piece[:cut], piece[cut:])
+        }
 
 
 def _byte_token(byte: int) -> str:
@@ -254,8 +304,12 @@ def _is_byte_token(piece: str) -> bool:
 
 
 def added_tokens_in(tokenizer: Tokenizer) -> Callable[[str], bool]:
-    """Whether a text holds one of the tokens that are matched before any merge, special ones above all."""
-    contents = sorted({token.content for token in tokenizer.get_added_tokens_decoder().values() if token.content})
+    """Whether a text holds one of the tokens that are matched before any merge, special ones above
+    all.
+    """
+    contents = sorted(
+        {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.content}
+    )
     if not contents:
         return lambda text: False
     pattern = regex.compile("|".join(map(regex.escape, contents)))
@@ -272,10 +326,11 @@ def grow(
     maximum: int = 100_000,
     scripts: Sequence[str] = (),
 ) -> Grown:
-    """`base` grown to ids 0 .. `size` - 1 by merges learned on `texts`; `StageError` when it cannot grow so far.
+    """`base` grown to ids 0 .. `size` - 1 by merges learned on `texts`; `StageError` when it cannot
+    grow so far.
 
-    `size` None takes the knee of the curve within `maximum` new tokens. `longest`: characters. `scripts`: new pieces
-    are written in these only (parts of characters apart); none means any.
+    `size` None takes the knee of the curve within `maximum` new tokens. `longest`: characters.
+    `scripts`: new pieces are written in these only (parts of characters apart); none means any.
     """
     start = size_of(base)
     if size is not None:
@@ -284,7 +339,8 @@ def grow(
     words = counted(family, texts)
     segmented: Segmented = [(family.segments(word), words[word]) for word in sorted(words)]
     before = sum(
-        count * sum(len(part.character.encode()) if isinstance(part, Missing) else 1 for part in parts)
+        count
+        * sum(len(part.character.encode()) if isinstance(part, Missing) else 1 for part in parts)
         for parts, count in segmented
     )
     budget = maximum if size is None else size - start
@@ -297,7 +353,9 @@ def grow(
 
     known, steps = learned(family, segmented, budget, wanted_piece)
     if not steps:
-        where = f"{len(words):,} distinct words" + (f", scripts {', '.join(scripts)}" if scripts else "")
+        where = f"{len(words):,} distinct words" + (
+            f", scripts {', '.join(scripts)}" if scripts else ""
+        )
         raise StageError(
             f"the text yields no new piece that occurs twice or more ({where}); give more text"
             + (", or name the scripts it is written in" if scripts else "")
@@ -305,8 +363,9 @@ def grow(
     wanted = budget if size is not None else knee(steps, before)
     if len(steps) < wanted:
         raise StageError(
-            f"the text yields {len(steps):,} new pieces that occur twice or more, {wanted:,} are needed "
-            f"for the size {size:,}; give more text or ask for {start + len(steps):,} at most"
+            f"the text yields {len(steps):,} new pieces that occur twice or more, {wanted:,} are "
+            f"needed for the size {size:,}; give more text or ask for {start + len(steps):,} at "
+            "most"
         )
     tokens, merges = new_tokens(family, known, steps[:wanted], start)
     return Grown(appended(base, tokens, merges), tokens, steps, before)
@@ -323,14 +382,20 @@ def counted(family: Family, texts: Texts) -> dict[str, int]:
 
 
 def learned(
-    family: Family, segmented: Segmented, budget: int, may_join: Callable[[Any], bool], minimum: int = 2
+    family: Family,
+    segmented: Segmented,
+    budget: int,
+    may_join: Callable[[Any], bool],
+    minimum: int = 2,
 ) -> tuple[list[Any], list[Step[Any]]]:
     """The contents that occur, as symbols 0, 1, ...; and the learned steps."""
     parts = {part for word, _ in segmented for part in word}
     missing = sorted(part.character for part in parts if isinstance(part, Missing))
     known = sorted(part for part in parts if not isinstance(part, Missing))
     symbol: dict[Any, int] = {content: number for number, content in enumerate(known)}
-    symbol |= {Missing(character): FIRST_LOCKED - number for number, character in enumerate(missing)}
+    symbol |= {
+        Missing(character): FIRST_LOCKED - number for number, character in enumerate(missing)
+    }
     return known, learn(
         [([symbol[part] for part in word], count) for word, count in segmented],
         known,
@@ -356,38 +421,52 @@ def new_tokens(
             base_ids = spelled[step.left] + spelled[step.right]
             merges.append([strings[step.left], strings[step.right]])
         spelled.append(base_ids)
-        tokens.append(NewToken(start + number, family.token(step.content), family.text(step.content), base_ids))
+        tokens.append(
+            NewToken(
+                start + number, family.token(step.content), family.text(step.content), base_ids
+            )
+        )
     return tokens, merges
 
 
 def appended(base: Tokenizer, tokens: Sequence[NewToken], merges: Sequence[list[str]]) -> Tokenizer:
     """The base's `tokenizer.json` with tokens and merges behind its own.
 
-    Special tokens that only `added_tokens` lists enter the vocabulary as well, because it may have no holes; no merge
-    leads to them. `StageError` for one that text would be read as all the same: a single character, or a whole word of
-    a base with `ignore_merges`.
+    Special tokens that only `added_tokens` lists enter the vocabulary as well, because it may have
+    no holes; no merge leads to them. `StageError` for one that text would be read as all the same:
+    a single character, or a whole word of a base with `ignore_merges`.
     """
     state = json.loads(base.to_str())
     model = state["model"]
-    entering = [added for added in state["added_tokens"] if added["special"] and added["content"] not in model["vocab"]]
+    entering = [
+        added
+        for added in state["added_tokens"]
+        if added["special"] and added["content"] not in model["vocab"]
+    ]
     for added in state["added_tokens"]:
         model["vocab"].setdefault(added["content"], added["id"])
     model["vocab"].update({token.token: token.id for token in tokens})
-    model["merges"] = [*(merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]), *merges]
+    model["merges"] = [
+        *(merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]),
+        *merges,
+    ]
     grown = Tokenizer.from_str(json.dumps(state, ensure_ascii=False))
     grown.encode_special_tokens = True
     for added in entering:
         if added["id"] in grown.encode(added["content"], add_special_tokens=False).ids:
             raise StageError(
-                f"the base's special token {added['content']!r} is what ordinary text holds: for new ids to follow it, "
-                "the vocabulary has to hold it, and text would be read as it; rename it in the base's tokenizer.json"
+                f"the base's special token {added['content']!r} is what ordinary text holds: for "
+                "new ids to follow it, the vocabulary has to hold it, and text would be read as "
+                "it; rename it in the base's tokenizer.json"
             )
     grown.encode_special_tokens = False
     return grown
 
 
 def without_whole_words(tokenizer: Tokenizer) -> Tokenizer:
-    """A copy that reaches every token through merges only (`ignore_merges` off), to prove reachability with."""
+    """A copy that reaches every token through merges only (`ignore_merges` off), to prove
+    reachability with.
+    """
     state = json.loads(tokenizer.to_str())
     state["model"]["ignore_merges"] = False
     return Tokenizer.from_str(json.dumps(state, ensure_ascii=False))
@@ -396,7 +475,11 @@ def without_whole_words(tokenizer: Tokenizer) -> Tokenizer:
 def unreachable(tokenizer: Tokenizer, tokens: Iterable[NewToken]) -> list[NewToken]:
     """New tokens whose own string the merges do not turn into exactly that token."""
     model = without_whole_words(tokenizer).model
-    return [token for token in tokens if [found.id for found in model.tokenize(token.token)] != [token.id]]
+    return [
+        token
+        for token in tokens
+        if [found.id for found in model.tokenize(token.token)] != [token.id]
+    ]
 
 
 def undone(ids: Iterable[int], spelled: dict[int, tuple[int, ...]]) -> list[int]:

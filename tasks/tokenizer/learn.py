@@ -1,13 +1,15 @@
-"""Learn further BPE merges on words that are already segmented: always the step that saves most tokens.
+"""Learn further BPE merges on words that are already segmented: always the step that saves most
+tokens.
 
-An own trainer rather than `tokenizers.BpeTrainer`, because the choice of a pair needs conditions that one has not: no
-piece may join a part of a character to anything beyond it, none may have the content of a token that is there already,
-and a character that the base spells in bytes competes, as one step, with the merges. It runs in one thread, so its
-result cannot depend on their number.
+An own trainer rather than `tokenizers.BpeTrainer`, because the choice of a pair needs conditions
+that one has not: no piece may join a part of a character to anything beyond it, none may have the
+content of a token that is there already, and a character that the base spells in bytes competes, as
+one step, with the merges. It runs in one thread, so its result cannot depend on their number.
 
-Words lie in one flat array of symbols with -1 between them, linked so that a merge touches only its occurrences. Every
-pair holding a symbol comes into being when that symbol does and only ever gets rarer, so each pair's list of
-occurrences is written once, and a stale entry in the heap is seen by its count.
+Words lie in one flat array of symbols with -1 between them, linked so that a merge touches only its
+occurrences. Every pair holding a symbol comes into being when that symbol does and only ever gets
+rarer, so each pair's list of occurrences is written once, and a stale entry in the heap is seen by
+its count.
 """
 
 from __future__ import annotations
@@ -26,15 +28,19 @@ Ints = NDArray[np.int64]
 GAP = -1
 DEAD = -2
 FIRST_LOCKED = -10
-"""Symbols at or below: a character that is not a piece yet; `FIRST_LOCKED - k` is the k-th of `missing`."""
+"""Symbols at or below: a character that is not a piece yet; `FIRST_LOCKED - k` is the k-th of
+`missing`.
+"""
 
 
 @dataclass(frozen=True)
 class Step(Generic[Content]):
-    """One new piece: two symbols joined, or (with `left == right == -1`) a missing character made a piece.
+    """One new piece: two symbols joined, or (with `left == right == -1`) a missing character made a
+    piece.
 
-    `saved`: tokens fewer on the training words, exactly; steps are chosen by the count of the pair, which is more
-    where the pair overlaps itself ("----"). Symbols count the given pieces first, then the steps.
+    `saved`: tokens fewer on the training words, exactly; steps are chosen by the count of the pair,
+    which is more where the pair overlaps itself ("----"). Symbols count the given pieces first,
+    then the steps.
     """
 
     content: Content
@@ -55,7 +61,8 @@ def learn(
     """At most `budget` steps, best first; fewer when no step saves `minimum` tokens any more.
 
     Args:
-        words: symbols of each distinct word (negative: see `FIRST_LOCKED`, in the order of `missing`), and its count.
+        words: symbols of each distinct word (negative: see `FIRST_LOCKED`, in the order of
+        `missing`), and its count.
         contents: what each symbol spells.
         may_join: whether a piece of this content is wanted.
         missing: content of each missing character -> the tokens the base spends on it.
@@ -83,7 +90,9 @@ class _Learner(Generic[Content]):
             self.symbol[at : at + len(symbols)] = symbols
             at += len(symbols) + 1
         self.weight = np.zeros(total, np.int64)
-        self.weight[1:] = np.repeat(np.fromiter((count for _, count in words), np.int64, len(words)), sizes)
+        self.weight[1:] = np.repeat(
+            np.fromiter((count for _, count in words), np.int64, len(words)), sizes
+        )
         self.following = np.arange(1, total + 1, dtype=np.int64)
         self.previous = np.arange(-1, total - 1, dtype=np.int64)
         self.counts: dict[int, int] = {}
@@ -131,7 +140,9 @@ class _Learner(Generic[Content]):
     def _add_pairs(self, places: Ints, keys: Ints) -> None:
         for key, found in _grouped(places, keys):
             saved = int(self.weight[found].sum())
-            if saved >= self.minimum and self.may_join(self.contents[key >> 32] + self.contents[key & 0xFFFFFFFF]):
+            if saved >= self.minimum and self.may_join(
+                self.contents[key >> 32] + self.contents[key & 0xFFFFFFFF]
+            ):
                 self._offer(key, found, saved)
 
     def _unlock(self, places: Ints, content: Content) -> None:
@@ -141,7 +152,9 @@ class _Learner(Generic[Content]):
         self._add_neighbours(places, new)
 
     def _merge(self, places: Ints, left: int, right: int) -> int:
-        """Join a pair everywhere; how many tokens that saves (fewer than its count where it overlaps itself)."""
+        """Join a pair everywhere; how many tokens that saves (fewer than its count where it
+        overlaps itself).
+        """
         first = places[self.symbol[places] == left]
         first = first[self.symbol[self.following[first]] == right]
         if left == right:
@@ -154,10 +167,13 @@ class _Learner(Generic[Content]):
         self.contents.append(self.contents[left] + self.contents[right])
         self.symbol[first] = new
         self.symbol[second] = DEAD
-        # A pair between two occurrences ("a b a b": b a) is met from both sides; it counts as the second one's left.
+        # A pair between two occurrences ("a b a b": b a) is met from both sides; it counts as the
+        # second one's left.
         lost_left, lost_right = old_before >= 0, (old_after >= 0) & (self.symbol[after] != new)
         self._reduce(
-            np.concatenate([(old_before[lost_left] << 32) | left, (right << 32) | old_after[lost_right]]),
+            np.concatenate(
+                [(old_before[lost_left] << 32) | left, (right << 32) | old_after[lost_right]]
+            ),
             np.concatenate([weight[lost_left], weight[lost_right]]),
         )
         self.following[first] = after
@@ -171,7 +187,9 @@ class _Learner(Generic[Content]):
         has_right = after >= 0
         self._add_pairs(
             np.concatenate([before[has_left], places[has_right]]),
-            np.concatenate([(self.symbol[before[has_left]] << 32) | new, (new << 32) | after[has_right]]),
+            np.concatenate(
+                [(self.symbol[before[has_left]] << 32) | new, (new << 32) | after[has_right]]
+            ),
         )
 
     def _reduce(self, keys: Ints, weights: Ints) -> None:

@@ -1,6 +1,8 @@
-"""What a tokenizer costs: tokens per character and per byte, before and after growth; and the proofs of growth.
+"""What a tokenizer costs: tokens per character and per byte, before and after growth; and the
+proofs of growth.
 
-`measure` gives the manifest's statistics, `report` what `report.json` holds and the HTML report shows.
+`measure` gives the manifest's statistics, `report` what `report.json` holds and the HTML report
+shows.
 """
 
 from __future__ import annotations
@@ -33,15 +35,22 @@ def plain_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     before = tokenizer.encode_special_tokens
     tokenizer.encode_special_tokens = True
     try:
-        return [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+        return [
+            encoding.ids
+            for encoding in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        ]
     finally:
         tokenizer.encode_special_tokens = before
 
 
 def measure(
-    before: Tokenizer | None, after: Tokenizer, tokens: Sequence[NewToken], sample: Mapping[str, Sequence[Document]]
+    before: Tokenizer | None,
+    after: Tokenizer,
+    tokens: Sequence[NewToken],
+    sample: Mapping[str, Sequence[Document]],
 ) -> dict[str, Any]:
-    """Compression by category and by language, coarsening violations, lossy round trips and use of new tokens.
+    """Compression by category and by language, coarsening violations, lossy round trips and use of
+    new tokens.
 
     `before` is the base; None for a tokenizer trained from nothing.
     """
@@ -76,7 +85,9 @@ def measure(
         "new_tokens_seen": len(used),
         "new_token_uses": new_used,
         **{
-            kind: {name: _rates(counts, before is not None) for name, counts in sorted(found.items())}
+            kind: {
+                name: _rates(counts, before is not None) for name, counts in sorted(found.items())
+            }
             for kind, found in groups.items()
         },
     }
@@ -86,7 +97,9 @@ def _rates(counts: Mapping[str, int], compared: bool) -> dict[str, Any]:
     rates: dict[str, Any] = {key: counts[key] for key in ("documents", "characters", "bytes")}
     for when in ("before", "after") if compared else ("after",):
         rates[f"tokens_{when}"] = counts[when]
-        rates[f"tokens_per_character_{when}"] = round(counts[when] / max(1, counts["characters"]), 6)
+        rates[f"tokens_per_character_{when}"] = round(
+            counts[when] / max(1, counts["characters"]), 6
+        )
         rates[f"tokens_per_byte_{when}"] = round(counts[when] / max(1, counts["bytes"]), 6)
     return rates
 
@@ -102,15 +115,17 @@ def report(
     """The tokenizer report beyond compression by group, which `measure` has.
 
     {"size", "base_size", "measured": documents and characters,
-     "curve": null or {"knee", "points": [{"size", "training": share of the tokens before, "languages": tokens per
-     character}]}, "pieces": see `_pieces`, "examples": {language: [{"before": null or [[piece, false]], "after":
-     [[piece, new]]}]}}
+     "curve": null or {"knee", "points": [{"size", "training": share of the tokens before,
+     "languages": tokens per character}]}, "pieces": see `_pieces`, "examples": {language:
+     [{"before": null or [[piece, false]], "after": [[piece, new]]}]}}
 
     Args:
         before: the base; None for a tokenizer trained from nothing.
         tokens: the learned ones in id order.
-        steps: the learning run, as long as `tokens` or longer; empty where nothing was learned step by step.
-        training_tokens: of the words learned from, as the base segments them; 0 where `steps` is empty.
+        steps: the learning run, as long as `tokens` or longer; empty where nothing was learned step
+        by step.
+        training_tokens: of the words learned from, as the base segments them; 0 where `steps` is
+        empty.
         sample: text to measure on, held out where there is some.
     """
     uses: dict[str, Counter[int]] = {}
@@ -138,7 +153,9 @@ def write_report(path: Path, found: Mapping[str, Any]) -> None:
 
 
 def parts_of(grown: Tokenizer, tokens: Sequence[NewToken]) -> dict[int, tuple[int, ...]] | None:
-    """What each new token is joined of; None where some is reached by several merges, so that sizes are no cuts."""
+    """What each new token is joined of; None where some is reached by several merges, so that sizes
+    are no cuts.
+    """
     vocabulary = grown.get_vocab(with_added_tokens=False)
     new = {token.token: token for token in tokens}
     parts: dict[int, tuple[int, ...]] = {}
@@ -186,9 +203,10 @@ def _pieces(
 ) -> dict[str, Any]:
     """Use of the new pieces on the measured text.
 
-    `used`: those in the segmentation; `steps`: those that only longer ones are made of; `unused`: those that nothing
-    in this text calls for. `share_of_tokens`: of the text's tokens, the new ones. Examples are the most frequent
-    (used, steps), the first learned (unused) and the longest, each with its uses.
+    `used`: those in the segmentation; `steps`: those that only longer ones are made of; `unused`:
+    those that nothing in this text calls for. `share_of_tokens`: of the text's tokens, the new
+    ones. Examples are the most frequent (used, steps), the first learned (unused) and the longest,
+    each with its uses.
     """
     when_last = uses_when_last(uses, parts) if parts else {}
     used = [token for token in tokens if uses[token.id]]
@@ -197,11 +215,15 @@ def _pieces(
     longest = sorted(tokens, key=lambda token: (-len(token.text or ""), token.id))
 
     def group(members: list[NewToken], counted: Mapping[int, int]) -> dict[str, Any]:
-        first = sorted(members, key=lambda token: (-counted.get(token.id, 0), token.id))[:PIECES_SHOWN]
+        first = sorted(members, key=lambda token: (-counted.get(token.id, 0), token.id))[
+            :PIECES_SHOWN
+        ]
         return {
             "count": len(members),
             "share": round(len(members) / max(1, len(tokens)), 6),
-            "examples": [{"text": name(token.token), "uses": counted.get(token.id, 0)} for token in first],
+            "examples": [
+                {"text": name(token.token), "uses": counted.get(token.id, 0)} for token in first
+            ],
         }
 
     return {
@@ -210,12 +232,16 @@ def _pieces(
         "used": group(used, uses),
         "steps": group(steps, when_last),
         "unused": group(unused, {}),
-        "longest": [{"text": name(token.token), "uses": uses[token.id]} for token in longest[:PIECES_SHOWN]],
+        "longest": [
+            {"text": name(token.token), "uses": uses[token.id]} for token in longest[:PIECES_SHOWN]
+        ],
     }
 
 
 def piece_names(tokenizer: Tokenizer) -> Callable[[str], str]:
-    """Vocabulary strings for human eyes: spaces as spaces, bytes that are no whole character as `<E5><85>`."""
+    """Vocabulary strings for human eyes: spaces as spaces, bytes that are no whole character as
+    `<E5><85>`.
+    """
 
     def byte_level(token: str) -> str:
         content = byte_level_content(token)
@@ -229,25 +255,41 @@ def piece_names(tokenizer: Tokenizer) -> Callable[[str], str]:
     def sentencepiece(token: str) -> str:
         return f"<{token[3:5]}>" if _BYTE_TOKEN.fullmatch(token) else token.replace(WHITESPACE, " ")
 
-    return byte_level if '"ByteLevel"' in json.dumps(json.loads(tokenizer.to_str())["decoder"]) else sentencepiece
+    return (
+        byte_level
+        if '"ByteLevel"' in json.dumps(json.loads(tokenizer.to_str())["decoder"])
+        else sentencepiece
+    )
 
 
 def _examples(
-    before: Tokenizer | None, after: Tokenizer, new: set[int], sample: Mapping[str, Sequence[Document]]
+    before: Tokenizer | None,
+    after: Tokenizer,
+    new: set[int],
+    sample: Mapping[str, Sequence[Document]],
 ) -> dict[str, list[dict[str, Any]]]:
-    """A few sentences of each language, each from another document, with their pieces before and after."""
+    """A few sentences of each language, each from another document, with their pieces before and
+    after.
+    """
     chosen: dict[str, list[str]] = {}
     for documents in sample.values():
         for document in documents:
             sentences = chosen.setdefault(document.language, [])
-            if len(sentences) < EXAMPLES_PER_LANGUAGE and (sentence := _sentence(document.text)) is not None:
+            if (
+                len(sentences) < EXAMPLES_PER_LANGUAGE
+                and (sentence := _sentence(document.text)) is not None
+            ):
                 sentences.append(sentence)
-    documents_of = Counter(document.language for documents in sample.values() for document in documents)
+    documents_of = Counter(
+        document.language for documents in sample.values() for document in documents
+    )
     largest = sorted(chosen, key=lambda language: (-documents_of[language], language))
     return {
         language: [
             {
-                "before": _segmented(before, sentence, set()) if before is not None and new else None,
+                "before": _segmented(before, sentence, set())
+                if before is not None and new
+                else None,
                 "after": _segmented(after, sentence, new),
             }
             for sentence in chosen[language]

@@ -6,16 +6,24 @@ from collections.abc import Sequence
 
 from tokenizers import Tokenizer
 
-from tasks.checkpoints.sentencepiece_model import CONTROL, NORMAL, UNUSED, USER_DEFINED, SentencePieceModel
+from tasks.checkpoints.sentencepiece_model import (
+    CONTROL,
+    NORMAL,
+    UNUSED,
+    USER_DEFINED,
+    SentencePieceModel,
+)
 from tasks.checkpoints.tokenizer_files import size_of
 
 
 def grown_model(model: SentencePieceModel, grown: Tokenizer) -> bytes:
-    """`model` with every further id of `grown`, in order, at strictly falling scores below all of its own.
+    """`model` with every further id of `grown`, in order, at strictly falling scores below all of
+    its own.
 
-    sentencepiece joins the neighbours whose joined piece scores best, so new pieces rank after the base's and among
-    each other as they were learned, which is what the fast tokenizer's merges say. Added tokens become control pieces
-    (special ones) or user-defined ones; ids that nothing uses become unused pieces.
+    sentencepiece joins the neighbours whose joined piece scores best, so new pieces rank after the
+    base's and among each other as they were learned, which is what the fast tokenizer's merges say.
+    Added tokens become control pieces (special ones) or user-defined ones; ids that nothing uses
+    become unused pieces.
     """
     names = {index: token for token, index in grown.get_vocab(with_added_tokens=True).items()}
     added = grown.get_added_tokens_decoder()
@@ -37,4 +45,6 @@ def differences(blob: bytes, grown: Tokenizer, texts: Sequence[str]) -> list[str
     from tasks.tokenizer.measure import plain_ids
 
     expected = SentencePieceProcessor(model_proto=blob).encode(list(texts))
-    return [text for text, a, b in zip(texts, expected, plain_ids(grown, texts), strict=True) if a != b]
+    return [
+        text for text, a, b in zip(texts, expected, plain_ids(grown, texts), strict=True) if a != b
+    ]

@@ -1,10 +1,11 @@
 """Grow a tokenizer by given pieces, with as few steps between as make each of them reachable.
 
-A BPE reaches a piece only by joining two tokens, so a piece of three tokens needs a step of two first, and a character
-that the base spells in bytes has to be a token before anything is joined to it. Pieces are taken by (characters, given
-order): shorter ones serve as parts of longer ones, as in Colossal-LLaMA, and lists usually come most frequent first.
-What a length still lacks is learned as BPE on the pieces themselves, so that steps which many of them share come first.
-Everything new ranks behind what is there already, hence a piece that is reachable once stays so.
+A BPE reaches a piece only by joining two tokens, so a piece of three tokens needs a step of two
+first, and a character that the base spells in bytes has to be a token before anything is joined to
+it. Pieces are taken by (characters, given order): shorter ones serve as parts of longer ones, as in
+Colossal-LLaMA, and lists usually come most frequent first. What a length still lacks is learned as
+BPE on the pieces themselves, so that steps which many of them share come first. Everything new
+ranks behind what is there already, hence a piece that is reachable once stays so.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ _REFUSED = {"\n": "a line feed", "\r": "a carriage return", "\0": "a NUL"}
 
 @dataclass(frozen=True)
 class Given:
-    """A piece and where it was given; spaces are spaces. One that a person wrote (`own`) may be taken out by them."""
+    """A piece and where it was given; spaces are spaces. One that a person wrote (`own`) may be
+    taken out by them.
+    """
 
     text: str
     place: str
@@ -101,7 +104,8 @@ CHARACTERS = "characters added"
 
 
 def read_pieces(path: Path, longest: int) -> list[Given]:
-    """Pieces of a JSONL file (`{"piece": "..."}` a line) or of a sentencepiece `.model`; `StageError` names the line.
+    """Pieces of a JSONL file (`{"piece": "..."}` a line) or of a sentencepiece `.model`;
+    `StageError` names the line.
 
     U+2581 stands for a space in both, as sentencepiece writes it.
     """
@@ -115,7 +119,9 @@ def read_pieces(path: Path, longest: int) -> list[Given]:
             found.append(piece)
     _refuse(faults)
     if not found:
-        raise StageError(f'{path.name}: no pieces in it; write one JSON object a line, such as {{"piece": "你好"}}')
+        raise StageError(
+            f'{path.name}: no pieces in it; write one JSON object a line, such as {{"piece": "你好"}}'
+        )
     return found
 
 
@@ -168,7 +174,11 @@ def _model_pieces(path: Path) -> Iterator[Given]:
     order = sorted(range(len(pieces)), key=lambda index: (-pieces[index].score, index))
     for index in order:
         if pieces[index].kind in (NORMAL, USER_DEFINED):
-            yield Given(pieces[index].text.replace(WHITESPACE, " "), f"{path.name}: piece {index}", own=False)
+            yield Given(
+                pieces[index].text.replace(WHITESPACE, " "),
+                f"{path.name}: piece {index}",
+                own=False,
+            )
 
 
 def add_pieces(
@@ -187,7 +197,8 @@ def add_pieces(
         builder.add_length(list(group))
     if not builder.tokens:
         raise StageError(
-            f"none of the {len(given):,} pieces is new ({dict(account.skipped)}); give others, or use the base as it is"
+            f"none of the {len(given):,} pieces is new ({dict(account.skipped)}); give others, or "
+            "use the base as it is"
         )
     account.added = len(builder.tokens) - account.steps - account.characters
     return appended(base, builder.tokens, builder.merges), builder.tokens, account
@@ -197,7 +208,9 @@ def _length(pair: tuple[Given, Any]) -> int:
     return len(pair[0].text)
 
 
-def _wanted(base: Tokenizer, family: Family, given: Sequence[Given], account: Account) -> list[tuple[Given, Any]]:
+def _wanted(
+    base: Tokenizer, family: Family, given: Sequence[Given], account: Account
+) -> list[tuple[Given, Any]]:
     """Pieces to add, with their contents, in given order."""
     holds_added = added_tokens_in(base)
     seen: set[Any] = set()
@@ -207,8 +220,8 @@ def _wanted(base: Tokenizer, family: Family, given: Sequence[Given], account: Ac
         special = holds_added(piece.text)
         if special and piece.own:
             faults.append(
-                f"{piece.place}: the piece {piece.text!r} holds one of the base's special or added tokens, which are "
-                "matched before any piece; take the line out"
+                f"{piece.place}: the piece {piece.text!r} holds one of the base's special or added "
+                "tokens, which are matched before any piece; take the line out"
             )
         content = family.content(piece.text)
         reason = SPECIAL if special else REPEATED if content in seen else None
@@ -251,14 +264,20 @@ class _Builder:
         given = set(contents)
         for content in sorted(contents, key=len):
             for part in self.family.segments(content) if isinstance(content, str) else ():
-                if isinstance(part, Missing) and part.character not in self.rank and self.family.may_be(part.character):
+                if (
+                    isinstance(part, Missing)
+                    and part.character not in self.rank
+                    and self.family.may_be(part.character)
+                ):
                     if part.character not in given:
                         self.account.characters += 1
                         self.account.show(CHARACTERS, f"{part.character} for {content}")
                     self._append(part.character, self.family.base_ids(part), None)
 
     def add_length(self, group: Sequence[tuple[Given, Any]]) -> None:
-        """Pieces of one length: those of two tokens as they are, for the others the steps between."""
+        """Pieces of one length: those of two tokens as they are, for the others the steps
+        between.
+        """
         rest: list[Unreached] = []
         for piece, content in group:
             parts = self._parts(content)
@@ -274,7 +293,9 @@ class _Builder:
             self.account.skip(UNREACHABLE, piece)
 
     def _parts(self, content: Any) -> list[Any]:
-        """Contents of the tokens of a piece as of now; none where a character of it may not become a token."""
+        """Contents of the tokens of a piece as of now; none where a character of it may not become
+        a token.
+        """
         parts = self.family.segments(self.family.token(content))
         contents = [part.character if isinstance(part, Missing) else part for part in parts]
         if any(isinstance(part, Missing) and part.character not in self.rank for part in parts):
@@ -285,17 +306,25 @@ class _Builder:
         """Add what `allowed` steps reach, and return what they do not."""
         left: list[Unreached] = []
         while rest:
-            known, steps = learned(self.family, [(parts, 1) for _, _, parts in rest], LIMITLESS, allowed, minimum=1)
+            known, steps = learned(
+                self.family, [(parts, 1) for _, _, parts in rest], LIMITLESS, allowed, minimum=1
+            )
             rank = {step.content: number for number, step in enumerate(steps)}
             whole = [len(merged(parts, rank)) == 1 for _, _, parts in rest]
             if all(whole):
-                self._add_steps([*known, *(step.content for step in steps)], steps, {content for _, content, _ in rest})
+                self._add_steps(
+                    [*known, *(step.content for step in steps)],
+                    steps,
+                    {content for _, content, _ in rest},
+                )
                 break
             left += [item for item, reached in zip(rest, whole, strict=True) if not reached]
             rest = [item for item, reached in zip(rest, whole, strict=True) if reached]
         return left
 
-    def _add_steps(self, contents: Sequence[Any], steps: Sequence[Step[Any]], asked: set[Any]) -> None:
+    def _add_steps(
+        self, contents: Sequence[Any], steps: Sequence[Step[Any]], asked: set[Any]
+    ) -> None:
         for step in steps:
             if step.content not in asked:
                 self.account.steps += 1
@@ -303,7 +332,9 @@ class _Builder:
             self._join(contents[step.left], contents[step.right])
 
     def _whole_or_step(self, content: Any) -> bool:
-        """Bytes: whole characters or the beginning of one. Characters: what leaves the base alone."""
+        """Bytes: whole characters or the beginning of one. Characters: what leaves the base
+        alone.
+        """
         fits = not isinstance(content, bytes) or whole_characters_or_step(content, LIMITLESS)
         return fits and self.family.may_be(content)
 
@@ -318,16 +349,22 @@ class _Builder:
         new = self.rank.get(content)
         return self.tokens[new].base_ids if new is not None else self.family.base_ids(content)
 
-    def _append(self, content: Any, base_ids: tuple[int, ...], parts: tuple[Any, Any] | None) -> None:
+    def _append(
+        self, content: Any, base_ids: tuple[int, ...], parts: tuple[Any, Any] | None
+    ) -> None:
         token = self.family.token(content)
         self.rank[content] = len(self.tokens)
-        self.tokens.append(NewToken(self.start + len(self.tokens), token, self.family.text(content), base_ids))
+        self.tokens.append(
+            NewToken(self.start + len(self.tokens), token, self.family.text(content), base_ids)
+        )
         if parts is not None:
             self.merges.append([self.family.token(part) for part in parts])
 
 
 def merged(parts: Sequence[Any], rank: dict[Any, int]) -> list[Any]:
-    """`parts` joined as a BPE with these ranked pieces does: the best rank first, the leftmost of equals."""
+    """`parts` joined as a BPE with these ranked pieces does: the best rank first, the leftmost of
+    equals.
+    """
     parts = list(parts)
     while True:
         pairs = ((parts[at] + parts[at + 1], at) for at in range(len(parts) - 1))

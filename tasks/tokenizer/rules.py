@@ -1,7 +1,8 @@
-"""What a sentencepiece base allows inside one piece: its `trainer_spec`, as sentencepiece's trainer applies it.
+"""What a sentencepiece base allows inside one piece: its `trainer_spec`, as sentencepiece's trainer
+applies it.
 
-The fast tokenizer segments whole lines, so nothing in it says that a piece holds one script, or no digit beside
-anything else; only the `.model` file does. New pieces follow the same rules
+The fast tokenizer segments whole lines, so nothing in it says that a piece holds one script, or no
+digit beside anything else; only the `.model` file does. New pieces follow the same rules
 (github.com/google/sentencepiece, `TrainerInterface::IsValidSentencePiece`).
 """
 
@@ -33,7 +34,9 @@ _SCRIPTS = [
 _DIGITS = "0-9\uff10-\uff19"
 """What sentencepiece calls a number: ASCII and full-width digits."""
 _NEVER = r"\p{Cc}\u2585"
-"""In no piece: line breaks end sentencepiece's training sentences, tab, NUL and its unknown mark are its own."""
+"""In no piece: line breaks end sentencepiece's training sentences, tab, NUL and its unknown mark
+are its own.
+"""
 
 
 @cache
@@ -43,7 +46,9 @@ def script_of(character: str) -> str:
 
 
 def written_in(text: str, scripts: Collection[str]) -> bool:
-    """Whether a text has a character of one of `scripts`, and of no other ones (signs and marks apart)."""
+    """Whether a text has a character of one of `scripts`, and of no other ones (signs and marks
+    apart).
+    """
     found = {script_of(character) for character in text} - {COMMON, INHERITED}
     return bool(found) and found <= set(scripts)
 
@@ -60,7 +65,9 @@ class SplittingRules:
     spec: TrainerSpec = LLAMA_2
 
     def allows(self, piece: str) -> bool:
-        """Whether sentencepiece's trainer would take `piece` (spaces written as U+2581), length apart."""
+        """Whether sentencepiece's trainer would take `piece` (spaces written as U+2581), length
+        apart.
+        """
         spec = self.spec
         blank = spec.allow_whitespace_only_pieces and not piece.strip(WHITESPACE)
         last = len(piece) - 1
@@ -85,7 +92,9 @@ class SplittingRules:
         return True
 
     def words(self, text: str) -> list[str]:
-        """Parts of a normalized text that no allowed piece reaches beyond, without what no piece may hold."""
+        """Parts of a normalized text that no allowed piece reaches beyond, without what no piece
+        may hold.
+        """
         return self._pattern.findall(text)  # type: ignore[no-any-return]
 
     @cached_property
@@ -102,13 +111,16 @@ class SplittingRules:
                 rf"[{_HAN_LIKE}{marks}]+",
                 rf"[\p{{Script=Latin}}{marks}]+",
                 rf"[[{common}{marks}]--[{never}{WHITESPACE}\u30FC]]+",
-                rf"[^{_HAN_LIKE}\p{{Script=Latin}}{common}]+",  # the rarer scripts together: `allows` parts them
+                # the rarer scripts together: `allows` parts them
+                rf"[^{_HAN_LIKE}\p{{Script=Latin}}{common}]+",
             ]
         else:
             runs = [rf"[^{never}{WHITESPACE}]+"]
         if not spec.allow_whitespace_only_pieces:
             return _compiled([*(rf"{WHITESPACE}?{run}" for run in runs), *digits])
-        return _compiled([*(rf"{WHITESPACE}*{run}" for run in runs), rf"{WHITESPACE}{{2,}}", *digits])
+        return _compiled(
+            [*(rf"{WHITESPACE}*{run}" for run in runs), rf"{WHITESPACE}{{2,}}", *digits]
+        )
 
 
 def _compiled(alternatives: list[str]) -> regex.Pattern[str]:

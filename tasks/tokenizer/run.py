@@ -1,7 +1,8 @@
-"""Stage tokenizer: inputs `select` and `base`; writes `tokenizer/`, `new_tokens.json` and `report.json`.
+"""Stage tokenizer: inputs `select` and `base`; writes `tokenizer/`, `new_tokens.json` and
+`report.json`.
 
-`tokenizer/` is a folder that `AutoTokenizer` loads; where the base has a sentencepiece file, a grown `tokenizer.model`
-lies in it as well.
+`tokenizer/` is a folder that `AutoTokenizer` loads; where the base has a sentencepiece file, a
+grown `tokenizer.model` lies in it as well.
 """
 
 from __future__ import annotations
@@ -17,9 +18,21 @@ from tokenizers import Tokenizer
 from infra.context import Context
 from infra.stage import Outcome, StageError
 from infra.store.attempt import Shard
-from tasks.checkpoints.base import MODEL_FILE, BaseTokenizer, folder_of, naming, open_base, read_base_tokenizer
+from tasks.checkpoints.base import (
+    MODEL_FILE,
+    BaseTokenizer,
+    folder_of,
+    naming,
+    open_base,
+    read_base_tokenizer,
+)
 from tasks.checkpoints.sentencepiece_model import SentencePieceModel
-from tasks.checkpoints.tokenizer_files import named_by_config, read_settings, size_of, write_tokenizer
+from tasks.checkpoints.tokenizer_files import (
+    named_by_config,
+    read_settings,
+    size_of,
+    write_tokenizer,
+)
 from tasks.tokenizer.expand import Grown, grow, unreachable
 from tasks.tokenizer.measure import measure, report, write_report
 from tasks.tokenizer.model_file import differences, grown_model
@@ -61,8 +74,9 @@ def run(context: Context) -> Outcome:
     given = parameters.expand is not None and parameters.expand.method == "pieces"
     if parameters.learns and not training_files(files, parameters.categories, parameters.weights):
         raise StageError(
-            f"no text to learn the tokenizer from in the categories {parameters.categories or 'of the inputs'}; "
-            "name sources or categories with documents in `from`"
+            "no text to learn the tokenizer from in the categories "
+            f"{parameters.categories or 'of the inputs'}; name sources or categories with "
+            "documents in `from`"
         )
     pieces = str(context.pin("expand.pieces")) if given else None
     work = Work(parameters, str(base) if base else None, pieces, files)
@@ -101,8 +115,9 @@ def make(work: Work, shard: Shard) -> dict[str, Any]:
         }
         if lost or statistics["coarsening_violations"]:
             raise StageError(
-                f"{len(lost)} new tokens cannot be reached ({[token.token for token in lost[:5]]}) and "
-                f"{statistics['coarsening_violations']} texts segment otherwise than the base: a defect of this stage"
+                f"{len(lost)} new tokens cannot be reached ({[token.token for token in lost[:5]]}) "
+                f"and {statistics['coarsening_violations']} texts segment otherwise than the base: "
+                "a defect of this stage"
             )
         target = Path(scratch) / "tokenizer"
         write_tokenizer(after, target, made.settings)
@@ -113,8 +128,12 @@ def make(work: Work, shard: Shard) -> dict[str, Any]:
             rows = ",\n".join(json.dumps(asdict(token), ensure_ascii=False) for token in tokens)
             path.write_text(f"[\n{rows}\n]\n" if tokens else "[]\n", encoding="utf-8")
         with shard.create("report.json") as path:
-            found = report(before, after, learned, made.grown.steps, made.grown.tokens_before, sample)
-            write_report(path, {**found, "given_pieces": made.account.summary() if made.account else None})
+            found = report(
+                before, after, learned, made.grown.steps, made.grown.tokens_before, sample
+            )
+            write_report(
+                path, {**found, "given_pieces": made.account.summary() if made.account else None}
+            )
     return statistics
 
 
@@ -140,20 +159,32 @@ def _made(work: Work, scratch: Path) -> Made:
         given = read_pieces(Path(work.pieces), expand.longest_piece)
         tokenizer, tokens, account = add_pieces(before.tokenizer, given, rules)
         summary = {key: value for key, value in account.summary().items() if key != "examples"}
-        return Made(before, Grown(tokenizer, tokens, [], 0), settings, account, {**notes, "pieces": summary})
+        return Made(
+            before, Grown(tokenizer, tokens, [], 0), settings, account, {**notes, "pieces": summary}
+        )
     size = expand.size if isinstance(expand.size, int) else None
     grown = grow(
-        before.tokenizer, texts, size, expand.longest_piece, rules, maximum=expand.maximum, scripts=expand.scripts
+        before.tokenizer,
+        texts,
+        size,
+        expand.longest_piece,
+        rules,
+        maximum=expand.maximum,
+        scripts=expand.scripts,
     )
     return Made(before, grown, settings, notes=notes)
 
 
 def _rules_of(base: BaseTokenizer, rules: SplittingRules | None) -> dict[str, Any]:
-    """Where the rules about what one piece may hold come from, and for sentencepiece bases which they are."""
+    """Where the rules about what one piece may hold come from, and for sentencepiece bases which
+    they are.
+    """
     if not json.loads(base.tokenizer.to_str())["model"].get("byte_fallback"):
         return {"from": "the base's pre-tokenizer"}
     stated = (
-        f"trainer_spec of {MODEL_FILE}" if rules is not None else f"assumed as Llama-2's: the base has no {MODEL_FILE}"
+        f"trainer_spec of {MODEL_FILE}"
+        if rules is not None
+        else f"assumed as Llama-2's: the base has no {MODEL_FILE}"
     )
     return {"from": stated, **asdict((rules or SplittingRules()).spec)}
 
@@ -161,7 +192,9 @@ def _rules_of(base: BaseTokenizer, rules: SplittingRules | None) -> dict[str, An
 def _write_model(
     model: SentencePieceModel, after: Tokenizer, target: Path, sample: dict[str, list[Document]]
 ) -> dict[str, Any]:
-    """Write the grown sentencepiece file, and count the measured texts it segments otherwise than the tokenizer."""
+    """Write the grown sentencepiece file, and count the measured texts it segments otherwise than
+    the tokenizer.
+    """
     blob = grown_model(model, after)
     (target / MODEL_FILE).write_bytes(blob)
     texts = [document.text for found in sample.values() for document in found]

@@ -19,19 +19,22 @@ _HALF = re.compile(r"[\ud800-\udfff]")
 
 
 def read_texts(paths: Sequence[Path]) -> list[str]:
-    """The samples of files, in order: lines of JSONL and rows of Parquet (`text`, else `target` behind its `source`),
-    lines of plain text.
+    """The samples of files, in order: lines of JSONL and rows of Parquet (`text`, else `target`
+    behind its `source`), lines of plain text.
 
     Lines of white space are no samples; `.gz` is unpacked. `StageError` names what is missing.
     """
     if missing := [path for path in paths if not path.is_file()]:
         raise StageError(
-            f"no such file: {', '.join(map(str, missing))}; give JSONL or Parquet with a field `text` or `target`, or "
-            "plain text"
+            f"no such file: {', '.join(map(str, missing))}; give JSONL or Parquet with a field "
+            "`text` or `target`, or plain text"
         )
     texts = [text for path in paths for text in _samples(path) if text.strip()]
     if not texts:
-        raise StageError(f"no text in {', '.join(map(str, paths)) or 'no files'}; give at least one file with text")
+        raise StageError(
+            f"no text in {', '.join(map(str, paths)) or 'no files'}; give at least one file with "
+            "text"
+        )
     return texts
 
 
@@ -39,7 +42,9 @@ def _samples(path: Path) -> Iterator[str]:
     kind = path.name.removesuffix(".gz").rpartition(".")[2]
     if kind == "parquet":
         return _parquet_samples(path)
-    return _jsonl_samples(path) if kind in ("jsonl", "ndjson") else (line for _, line in _lines(path))
+    return (
+        _jsonl_samples(path) if kind in ("jsonl", "ndjson") else (line for _, line in _lines(path))
+    )
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -60,15 +65,25 @@ def _jsonl_samples(path: Path) -> Iterator[str]:
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            raise StageError(f"{path}, line {number}: no JSON ({error}); call plain text .txt") from error
-        field = next((name for name in FIELDS if isinstance(row, dict) and isinstance(row.get(name), str)), None)
+            raise StageError(
+                f"{path}, line {number}: no JSON ({error}); call plain text .txt"
+            ) from error
+        field = next(
+            (name for name in FIELDS if isinstance(row, dict) and isinstance(row.get(name), str)),
+            None,
+        )
         if field is None:
             found = list(row)[:8] if isinstance(row, dict) else type(row).__name__
-            raise StageError(f"{path}, line {number}: no field `text` or `target` with a string, but {found}")
+            raise StageError(
+                f"{path}, line {number}: no field `text` or `target` with a string, but {found}"
+            )
         prompt = row.get(PROMPT) if field == "target" else None
         text = (prompt if isinstance(prompt, str) else "") + row[field]
         if _HALF.search(text):
-            raise StageError(f"{path}, line {number}: half of a surrogate pair (\\ud800 or the like), which is no text")
+            raise StageError(
+                f"{path}, line {number}: half of a surrogate pair (\\ud800 or the like), which is "
+                "no text"
+            )
         yield text
 
 
@@ -84,7 +99,9 @@ def _parquet_samples(path: Path) -> Iterator[str]:
     if field is None:
         raise StageError(f"{path}: no column `text` or `target`, but {file.schema_arrow.names[:8]}")
     if not _holds_strings(kind := file.schema_arrow.field(field).type):
-        raise StageError(f"{path}: column `{field}` holds {kind}, not strings; name the column with text so")
+        raise StageError(
+            f"{path}: column `{field}` holds {kind}, not strings; name the column with text so"
+        )
     prompted = field == "target" and PROMPT in file.schema_arrow.names
     prompted = prompted and _holds_strings(file.schema_arrow.field(PROMPT).type)
     for batch in file.iter_batches(columns=[field, PROMPT] if prompted else [field]):
@@ -98,4 +115,6 @@ def _holds_strings(kind: Any) -> bool:
     import pyarrow as pa
 
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )

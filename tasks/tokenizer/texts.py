@@ -1,4 +1,5 @@
-"""Read the text that `select` wrote: training text evenly sampled, and a sample per category to measure on.
+"""Read the text that `select` wrote: training text evenly sampled, and a sample per category to
+measure on.
 
 Text is what binning will tokenize: `source` and `target` as one string.
 """
@@ -26,7 +27,9 @@ class TextFile:
 
     @classmethod
     def of(cls, name: str, path: Path, source: str) -> TextFile | None:
-        """From its name in the artifact (`<category>/part-*.jsonl`, `heldout/<category>/part-*.jsonl`); else None."""
+        """From its name in the artifact (`<category>/part-*.jsonl`,
+        `heldout/<category>/part-*.jsonl`); else None.
+        """
         heldout = name.startswith(HELDOUT)
         category, _, rest = name.removeprefix(HELDOUT).partition("/")
         return cls(str(path), source, category, heldout) if rest.endswith(".jsonl") else None
@@ -55,7 +58,8 @@ def training_files(
 ) -> dict[int, list[TextFile]]:
     """Weight -> files to learn from, never held-out ones.
 
-    `weights`: source -> category -> weight. Where there are none, files of `categories` (none means all) have 1.
+    `weights`: source -> category -> weight. Where there are none, files of `categories` (none means
+    all) have 1.
     """
     found: dict[int, list[TextFile]] = {}
     for file in files:
@@ -66,9 +70,15 @@ def training_files(
     return found
 
 
-def training_texts(chosen: Mapping[int, Sequence[TextFile]], limit_bytes: int) -> dict[int, Iterator[str]]:
-    """Weight -> texts of its files; of more than `limit_bytes` in all, an even share of the documents of each."""
-    total = max(1, sum(Path(file.path).stat().st_size for files in chosen.values() for file in files))
+def training_texts(
+    chosen: Mapping[int, Sequence[TextFile]], limit_bytes: int
+) -> dict[int, Iterator[str]]:
+    """Weight -> texts of its files; of more than `limit_bytes` in all, an even share of the
+    documents of each.
+    """
+    total = max(
+        1, sum(Path(file.path).stat().st_size for files in chosen.values() for file in files)
+    )
     share = min(limit_bytes, total), total
     return {weight: _evenly(files, *share) for weight, files in chosen.items()}
 
@@ -81,7 +91,9 @@ def _evenly(files: Sequence[TextFile], wanted: int, total: int) -> Iterator[str]
 
 
 def measured_texts(files: Sequence[TextFile], limit_characters: int) -> dict[str, list[Document]]:
-    """Category -> its first documents, held-out ones where there are any, up to `limit_characters` of text."""
+    """Category -> its first documents, held-out ones where there are any, up to `limit_characters`
+    of text.
+    """
     chosen: dict[str, list[Document]] = {}
     for category in sorted({file.category for file in files}):
         heldout = [file for file in files if file.category == category and file.heldout]

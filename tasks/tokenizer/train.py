@@ -1,4 +1,6 @@
-"""What training from nothing starts with: the 256 bytes as a base, which the learner grows as it grows others."""
+"""What training from nothing starts with: the 256 bytes as a base, which the learner grows as it
+grows others.
+"""
 
 from __future__ import annotations
 

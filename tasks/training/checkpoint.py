@@ -1,7 +1,9 @@
-"""Checkpoints of a running phase: atomic, checksummed, pruned; a corrupt last one falls back to the one before.
+"""Checkpoints of a running phase: atomic, checksummed, pruned; a corrupt last one falls back to the
+one before.
 
-A checkpoint is a folder `step-00000042` with `model.safetensors`, `optimizer.safetensors`, `state.json` and, written
-last, `checksums.json`. It is built under another name, synced and renamed. No pickle anywhere.
+A checkpoint is a folder `step-00000042` with `model.safetensors`, `optimizer.safetensors`,
+`state.json` and, written last, `checksums.json`. It is built under another name, synced and
+renamed. No pickle anywhere.
 """
 
 from __future__ import annotations
@@ -37,8 +39,12 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     return loaded
 
 
-def save(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> Path:
-    """Write checkpoint `step` below `folder`: a safetensors file per entry of `tensors`, and `state` as JSON."""
+def save(
+    folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
+) -> Path:
+    """Write checkpoint `step` below `folder`: a safetensors file per entry of `tensors`, and
+    `state` as JSON.
+    """
     final = folder / f"{_PREFIX}{step:08d}"
     building = folder / f".{final.name}.{os.getpid()}"
     shutil.rmtree(building, ignore_errors=True)
@@ -61,10 +67,16 @@ def save(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], s
 
 
 def load(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
-    """The newest checkpoint whose checksums hold (tensors by file, state), or None; corrupt ones are removed."""
+    """The newest checkpoint whose checksums hold (tensors by file, state), or None; corrupt ones
+    are removed.
+    """
     for path in reversed(_checkpoints(folder)):
         if problem := _problem(path):
-            _LOG.warning("checkpoint %s is not usable (%s); falling back to the one before", path.name, problem)
+            _LOG.warning(
+                "checkpoint %s is not usable (%s); falling back to the one before",
+                path.name,
+                problem,
+            )
             shutil.rmtree(path)
             continue
         tensors = {file.stem: load_tensors(file) for file in sorted(path.glob("*.safetensors"))}

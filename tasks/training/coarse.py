@@ -1,4 +1,6 @@
-"""What a recipe states that the steps of its batch are too coarse for: allowed, and probably not meant."""
+"""What a recipe states that the steps of its batch are too coarse for: allowed, and probably not
+meant.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from tasks.training.plan import batch_rows, duration_tokens, whole_rows
 from tasks.training.sections import BatchRamp, ScheduleSection, Share, batch_ramp, row_tokens
 
 COARSE_ROWS = 8
-"""Batches of fewer rows, and not of whole ones, are told: their steps differ by more than an eighth."""
+"""Batches of fewer rows, and not of whole ones, are told: their steps differ by more than an
+eighth.
+"""
 
 
 @dataclass(frozen=True)
@@ -40,60 +44,82 @@ class Stated:
     def first_step(self, sequence_length: int) -> int:
         """Tokens of its first step."""
         span = row_tokens(self.tokens, sequence_length) if self.tokens else None
-        return next(batch_rows(batch_ramp(self.batch, span, sequence_length), sequence_length, None)).rows * (
-            sequence_length
-        )
+        return next(
+            batch_rows(batch_ramp(self.batch, span, sequence_length), sequence_length, None)
+        ).rows * (sequence_length)
 
 
 def coarse_steps(phase: Stated, sequence_length: int) -> list[str]:
-    """Of one phase: batches between whole rows, and lengths, ramps and warm-ups of one step or less."""
+    """Of one phase: batches between whole rows, and lengths, ramps and warm-ups of one step or
+    less.
+    """
     first = phase.first_step(sequence_length)
     of = f"one step of {first:,} tokens"
     found = []
-    average = Fraction(phase.batch, sequence_length) if isinstance(phase.batch, int) else Fraction(0)
+    average = (
+        Fraction(phase.batch, sequence_length) if isinstance(phase.batch, int) else Fraction(0)
+    )
     if average.denominator != 1 and average < COARSE_ROWS:
         found.append(
-            f"{phase.where}: a batch of {phase.batch:,} tokens is {float(average):.3g} rows of {sequence_length:,}, so "
-            f"its steps have {math.floor(average)} or {math.ceil(average)} rows, {float(average):.3g} on average"
+            f"{phase.where}: a batch of {phase.batch:,} tokens is {float(average):.3g} rows of "
+            f"{sequence_length:,}, so its steps have {math.floor(average)} or {math.ceil(average)} "
+            f"rows, {float(average):.3g} on average"
         )
     if phase.tokens is not None and phase.tokens < first:
         rows, _ = whole_rows(phase.tokens, sequence_length)
         found.append(
-            f"{phase.where} trains for {phase.tokens:,} tokens, less than {of}: it makes one step of "
-            f"{rows * sequence_length:,} tokens"
+            f"{phase.where} trains for {phase.tokens:,} tokens, less than {of}: it makes one step "
+            f"of {rows * sequence_length:,} tokens"
         )
     ramps = {"batch": phase.batch} | (dict(phase.mixture) if phase.mixture != "buckets" else {})
     for name, share in ramps.items():
         over = share.over if isinstance(share, (Share, BatchRamp)) else None
         if over is not None and phase.length(over, sequence_length) <= first:
-            found.append(f"{phase.where}: {name} moves over {over}, no more than {of}: it is a jump")
+            found.append(
+                f"{phase.where}: {name} moves over {over}, no more than {of}: it is a jump"
+            )
     if phase.schedule is not None:
         found += _warmup(phase.where, phase.schedule, phase, sequence_length)
     if phase.rewarm and phase.tokens is not None and phase.rewarm * phase.tokens <= first:
         found.append(
-            f"{phase.where}: rewarm {phase.rewarm:g} of {phase.tokens:,} tokens is no more than {of}: there is none"
+            f"{phase.where}: rewarm {phase.rewarm:g} of {phase.tokens:,} tokens is no more than "
+            f"{of}: there is none"
         )
     return found
 
 
 def coarse_section(
-    first_phase: Stated, schedule: ScheduleSection, checkpoint_every: Duration | None, sequence_length: int
+    first_phase: Stated,
+    schedule: ScheduleSection,
+    checkpoint_every: Duration | None,
+    sequence_length: int,
 ) -> list[str]:
     """Of the section around the phases, by the first one's steps."""
-    found = [] if first_phase.schedule else _warmup("training.schedule", schedule, first_phase, sequence_length)
+    found = (
+        []
+        if first_phase.schedule
+        else _warmup("training.schedule", schedule, first_phase, sequence_length)
+    )
     step = first_phase.first_step(sequence_length)
-    if checkpoint_every is not None and first_phase.length(checkpoint_every, sequence_length) <= step:
+    if (
+        checkpoint_every is not None
+        and first_phase.length(checkpoint_every, sequence_length) <= step
+    ):
         found.append(
-            f"training.checkpoint_every: {checkpoint_every} is no more than one step of {step:,} tokens: every step "
-            "writes a checkpoint; left out, one is written every 30 s or less often"
+            f"training.checkpoint_every: {checkpoint_every} is no more than one step of {step:,} "
+            "tokens: every step writes a checkpoint; left out, one is written every 30 s or less "
+            "often"
         )
     return found
 
 
-def _warmup(where: str, schedule: ScheduleSection, phase: Stated, sequence_length: int) -> list[str]:
+def _warmup(
+    where: str, schedule: ScheduleSection, phase: Stated, sequence_length: int
+) -> list[str]:
     step = phase.first_step(sequence_length)
     if not 0 < phase.length(schedule.warmup, sequence_length) <= step:
         return []
     return [
-        f"{where}: a warmup of {schedule.warmup} is no more than one step of {step:,} tokens, so that there is none"
+        f"{where}: a warmup of {schedule.warmup} is no more than one step of {step:,} tokens, so "
+        "that there is none"
     ]

@@ -22,25 +22,42 @@ class Data:
         for category, rows in self._rows.items():
             if rows.sequence_length != sequence_length:
                 raise ValueError(
-                    f"bins of {category!r} have rows of {rows.sequence_length} tokens, training asks for "
-                    f"{sequence_length}; make them equal"
+                    f"bins of {category!r} have rows of {rows.sequence_length} tokens, training "
+                    f"asks for {sequence_length}; make them equal"
                 )
 
     def batch(self, wanted: list[Row | None]) -> tuple[Tensor, Tensor, Tensor]:
-        """input_ids, targets and position_ids (B, T), int64; None gives a row without valid tokens."""
+        """input_ids, targets and position_ids (B, T), int64; None gives a row without valid
+        tokens.
+        """
         parts: list[list[Tensor]] = []
-        for category, group in itertools.groupby(wanted, key=lambda row: row.category if row else None):
+        for category, group in itertools.groupby(
+            wanted, key=lambda row: row.category if row else None
+        ):
             rows = list(group)
             if category is None:
                 shape = (len(rows), self._length)
                 positions = torch.arange(self._length).expand(shape)
-                parts.append([torch.zeros(shape, dtype=torch.int64), torch.full(shape, IGNORE_INDEX), positions])
+                parts.append(
+                    [
+                        torch.zeros(shape, dtype=torch.int64),
+                        torch.full(shape, IGNORE_INDEX),
+                        positions,
+                    ]
+                )
             else:
                 read = self._rows[category].batch([row.number for row in rows if row])
-                parts.append([torch.from_numpy(read[name]) for name in ("input_ids", "shift_labels", "position_ids")])
+                parts.append(
+                    [
+                        torch.from_numpy(read[name])
+                        for name in ("input_ids", "shift_labels", "position_ids")
+                    ]
+                )
         if len(parts) == 1:
             return parts[0][0], parts[0][1], parts[0][2]
-        ids_BT, labels_BT, positions_BT = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        ids_BT, labels_BT, positions_BT = (
+            torch.cat(tensors) for tensors in zip(*parts, strict=True)
+        )
         return ids_BT, labels_BT, positions_BT
 
     def documents(self, rows: list[Row], limit: int) -> list[str]:

@@ -1,7 +1,8 @@
 """Durations as recipes write them: `4M`, `0.5B`, `100 steps`, `2 epochs`, `5000 rows`.
 
-A duration is an exact amount and a unit. Tokens are what training counts in; the other units become tokens in
-`tasks.training.plan`, which knows the batch, the row length and the rows of the bins. Light: pydantic and stdlib only.
+A duration is an exact amount and a unit. Tokens are what training counts in; the other units become
+tokens in `tasks.training.plan`, which knows the batch, the row length and the rows of the bins.
+Light: pydantic and stdlib only.
 """
 
 from __future__ import annotations
@@ -16,12 +17,20 @@ from infra.quantities import NUMBER, SUFFIXES
 
 Unit = Literal["tokens", "steps", "rows", "epochs"]
 
-_UNITS: dict[str, Unit] = {"": "tokens", "token": "tokens", "step": "steps", "row": "rows", "epoch": "epochs"}
+_UNITS: dict[str, Unit] = {
+    "": "tokens",
+    "token": "tokens",
+    "step": "steps",
+    "row": "rows",
+    "epoch": "epochs",
+}
 _DURATION = re.compile(rf"\s*({NUMBER})\s*([KMBT]?)\s*(tokens?|steps?|rows?|epochs?)?\s*")
 
 
 class Duration(pydantic.BaseModel):
-    """An amount of training in one unit; written and serialised as one scalar (`500000000`, `100 steps`)."""
+    """An amount of training in one unit; written and serialised as one scalar (`500000000`, `100
+    steps`).
+    """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
@@ -37,12 +46,17 @@ class Duration(pydantic.BaseModel):
         """
         match = None if isinstance(value, bool) else _DURATION.fullmatch(str(value))
         if match is None or not isinstance(value, (int, float, str)):
-            raise ValueError(f"{value!r} is not a duration such as 0.5B (tokens), 100 steps, 5000 rows or 2 epochs")
+            raise ValueError(
+                f"{value!r} is not a duration such as 0.5B (tokens), 100 steps, 5000 rows or 2 "
+                "epochs"
+            )
         number, suffix, word = match.groups()
         amount = Fraction(number.replace("_", "")) * SUFFIXES[suffix]
         unit = _UNITS[(word or "").rstrip("s")]
         if amount.denominator != 1 and unit != "epochs":
-            raise ValueError(f"{value!r} is {float(amount)} {unit}; a duration in {unit} must be whole")
+            raise ValueError(
+                f"{value!r} is {float(amount)} {unit}; a duration in {unit} must be whole"
+            )
         return cls(amount=amount, unit=unit)
 
     @pydantic.model_validator(mode="before")
@@ -60,7 +74,9 @@ class Duration(pydantic.BaseModel):
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
         pattern = "^[0-9._]+ *[KMBT]? *(tokens?|steps?|rows?|epochs?)?$"
-        return {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": pattern}]}
+        return {
+            "anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": pattern}]
+        }
 
     def __str__(self) -> str:
         whole = self.amount.denominator == 1

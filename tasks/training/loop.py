@@ -3,7 +3,8 @@
 1. plan        tokens of the phase -> steps, learning rates, mixture     (plan.py)
 2. sampler     rows of the next step, the same whatever the world size   (sampler.py)
 3. loss        summed over valid tokens, divided by those of the step    (loss.py)
-4. guard       a step that is not finite or spikes is not taken; a phase that has diverged is stopped   (guard.py)
+4. guard       a step that is not finite or spikes is not taken; a phase that has diverged is
+stopped   (guard.py)
 5. optimizer   AdamW                                                     (optimizer.py)
 6. checkpoint  everything above, so that a killed run ends in the same bits
 """
@@ -46,7 +47,9 @@ LAST_STEPS = 20
 """Steps whose mean loss is reported as the phase's last."""
 
 CHECKPOINT_S, CHECKPOINT_SHARE = 30.0, 0.02
-"""Where the recipe says nothing, a checkpoint is written every 30 s, or less often where that took over 2 % of time."""
+"""Where the recipe says nothing, a checkpoint is written every 30 s, or less often where that took
+over 2 % of time.
+"""
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
 """Type of the weights by precision; bf16 computes in bfloat16 over float32 weights."""
@@ -111,7 +114,10 @@ class Phase:
     def _build_model(self) -> None:
         spec, parameters = self.spec, self.parameters
         self.language_model = AutoModelForCausalLM.from_pretrained(
-            spec.previous, dtype=DTYPES[parameters.precision], attn_implementation="sdpa", local_files_only=True
+            spec.previous,
+            dtype=DTYPES[parameters.precision],
+            attn_implementation="sdpa",
+            local_files_only=True,
         )
         self.vocabulary = self.language_model.get_input_embeddings().weight.shape[0]
         self.guessing = math.log(self.vocabulary)
@@ -119,16 +125,22 @@ class Phase:
         self.trainable = set_trainable(self.language_model, parameters.trainable)
         self.model = LossModel(self.language_model)
         self.model.train()
-        moments = checkpoint.load_tensors(Path(spec.state) / "optimizer.safetensors") if spec.state else None
+        moments = (
+            checkpoint.load_tensors(Path(spec.state) / "optimizer.safetensors")
+            if spec.state
+            else None
+        )
         rows = None
         if parameters.trainable == "new-rows":
             rows = self.carried.new_rows
             if rows is None:
                 raise ValueError(
-                    "trainable: new-rows, but the model stage added no tokens to the base; use embeddings or all"
+                    "trainable: new-rows, but the model stage added no tokens to the base; use "
+                    "embeddings or all"
                 )
         elif self.carried.trainable == "new-rows":
-            moments = {}  # old rows of the matrices have none, so the matrices as a whole begin afresh
+            # old rows of the matrices have none, so the matrices as a whole begin afresh
+            moments = {}
         self.optimizer = AdamW(self.trainable, parameters.optimizer, moments, rows)
 
     def _fingerprint(self) -> str:
@@ -162,17 +174,22 @@ class Phase:
             "optimizer": {**self.optimizer.moments(), "rng": torch.get_rng_state()},
         }
         began = time.monotonic()
-        checkpoint.save(self.scratch / CHECKPOINTS, self.progress.step, tensors, asdict(self.progress))
+        checkpoint.save(
+            self.scratch / CHECKPOINTS, self.progress.step, tensors, asdict(self.progress)
+        )
         self.saving_s, self.saved_step = time.monotonic() - began, self.progress.step
 
     def train(
-        self, report: Callable[[dict[str, Any]], None] = lambda metrics: None, stop: Callable[[], bool] = lambda: False
+        self,
+        report: Callable[[dict[str, Any]], None] = lambda metrics: None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> dict[str, Any]:
         """Train to the end of the phase, write `output`, and return its statistics.
 
         Args:
             report: called with the metrics of every step.
-            stop: asked after every step; when true, a checkpoint is written and `Interrupted` raised.
+            stop: asked after every step; when true, a checkpoint is written and `Interrupted`
+            raised.
 
         Raises:
             TrainingStopped: too many steps in a row could not be taken.
@@ -194,29 +211,38 @@ class Phase:
         return self._finish()
 
     def _interrupt(self) -> NoReturn:
-        """Save the steps taken since the last checkpoint, and end; a step in the middle is made again."""
+        """Save the steps taken since the last checkpoint, and end; a step in the middle is made
+        again.
+        """
         if self.progress.step > self.saved_step:
             self.save()
         raise Interrupted(f"stopped after step {self.progress.step}; run again to go on from there")
 
     def step(self, step: Step, stop: Callable[[], bool] = lambda: False) -> dict[str, Any]:
-        """One optimizer step; returns its metrics. Where `stop` says so amid it, it is not taken: `Interrupted`."""
+        """One optimizer step; returns its metrics. Where `stop` says so amid it, it is not taken:
+        `Interrupted`.
+        """
         began = time.perf_counter()
         rows = self.sampler.draw(step.rows)
         mine = deal(rows, self.spec.world_size, self.spec.rank)
         size = self.parameters.micro_batch
-        micro_batches = [(part := mine[at : at + size], self.data.batch(part)) for at in range(0, len(mine), size)]
+        micro_batches = [
+            (part := mine[at : at + size], self.data.batch(part))
+            for at in range(0, len(mine), size)
+        ]
         valid, scale = step_scale([labels for _, (_, labels, _) in micro_batches])
         self.optimizer.zero_grad()
         categories = self.sampler.categories
-        sums = torch.zeros(2, len(categories), dtype=torch.float64)  # loss sums and valid tokens by category
+        sums = torch.zeros(
+            2, len(categories), dtype=torch.float64
+        )  # loss sums and valid tokens by category
         for part, (ids_BT, labels_BT, positions_BT) in micro_batches:
             if stop():  # a step of a large batch can take longer than we are given to end
                 self._interrupt()
             if int(ids_BT.max()) >= self.vocabulary:
                 raise ValueError(
-                    f"token id {int(ids_BT.max())} in the bins, but the model has {self.vocabulary} rows; "
-                    "bin with the tokenizer of this model"
+                    f"token id {int(ids_BT.max())} in the bins, but the model has "
+                    f"{self.vocabulary} rows; bin with the tokenizer of this model"
                 )
             with self._autocast():
                 total, losses_B = self.model(ids_BT, labels_BT, positions_BT)
@@ -233,7 +259,10 @@ class Phase:
         skipped = self._guard(loss, norm, rows) if valid else "no valid tokens"
         by_category = counts(rows)
         if not skipped:
-            of = {c: (by_category.get(c, 0), float(sums[1, i]), float(sums[0, i])) for i, c in enumerate(categories)}
+            of = {
+                c: (by_category.get(c, 0), float(sums[1, i]), float(sums[0, i]))
+                for i, c in enumerate(categories)
+            }
             self.progress.course.add(loss, of, self.guessing)
         if not skipped:
             self.optimizer.step(lr, self.plan.fresh_factor(tokens))
@@ -278,9 +307,10 @@ class Phase:
         if progress.skipped_in_a_row >= guard.patience:
             documents = self.data.documents(rows, limit=50)
             raise TrainingStopped(
-                f"{guard.patience} steps in a row could not be taken, the last because {reason}. Documents of its "
-                f"{len(rows)} rows ({len(documents)} shown): {', '.join(documents)}. Lower the learning rate, look at "
-                "these documents, or change training.guard"
+                f"{guard.patience} steps in a row could not be taken, the last because {reason}. "
+                f"Documents of its {len(rows)} rows ({len(documents)} shown): "
+                f"{', '.join(documents)}. Lower the learning rate, look at these documents, or "
+                "change training.guard"
             )
         _LOG.warning("step %d is not taken: %s", progress.step + 1, reason)
         return reason
@@ -309,22 +339,31 @@ class Phase:
             TrainingStopped: it has, and `guard.diverged` is `stop`. A checkpoint is written.
         """
         steps = BEGINS if self._done else WINDOW
-        if self.parameters.guard.diverged == "stop" and has_diverged(self.progress.course, self.guessing, steps=steps):
+        if self.parameters.guard.diverged == "stop" and has_diverged(
+            self.progress.course, self.guessing, steps=steps
+        ):
             if self.progress.step > self.saved_step:
                 self.save()
             found = alarm(self.progress.course, self.guessing, warm=True)
             raise TrainingStopped(
                 f"this phase has diverged: {found}. Mostly the learning rate is too high (peak "
-                f"{self.parameters.optimizer.lr:g}): lower training.optimizer.lr or the phase's lr, or lengthen "
-                "schedule.warmup; the phase then begins anew from the one before it, which is kept. To go on from step "
-                f"{self.progress.step} all the same: training.guard.diverged: warn"
+                f"{self.parameters.optimizer.lr:g}): lower training.optimizer.lr or the phase's "
+                "lr, or lengthen schedule.warmup; the phase then begins anew from the one before "
+                f"it, which is kept. To go on from step {self.progress.step} all the same: "
+                "training.guard.diverged: warn"
             )
 
     def _due(self) -> Callable[[], bool]:
-        """Whether a checkpoint is due now: after so many tokens, or (unstated) so often that it costs little time."""
+        """Whether a checkpoint is due now: after so many tokens, or (unstated) so often that it
+        costs little time.
+        """
         every = self.parameters.checkpoint_every
         length = self.plan.sequence_length
-        tokens = None if every is None else duration_tokens(every, sequence_length=length, batch=self.plan.batch)
+        tokens = (
+            None
+            if every is None
+            else duration_tokens(every, sequence_length=length, batch=self.plan.batch)
+        )
         rows, moment = self.progress.rows, time.monotonic()
 
         def due() -> bool:
@@ -341,7 +380,9 @@ class Phase:
 
     @contextlib.contextmanager
     def _metrics(self) -> Iterator[Callable[[dict[str, Any]], None]]:
-        """Append to metrics.jsonl; lines after the checkpoint that we resume from are dropped first."""
+        """Append to metrics.jsonl; lines after the checkpoint that we resume from are dropped
+        first.
+        """
         path = self.scratch / "metrics.jsonl"
         kept = []
         if path.exists():
@@ -367,7 +408,9 @@ class Phase:
         (output / "state").mkdir(parents=True)
         self.language_model.save_pretrained(output / "checkpoint")
         complete(Path(self.spec.previous), output / "checkpoint")
-        checkpoint.save_tensors(output / "state" / "optimizer.safetensors", self.optimizer.moments())
+        checkpoint.save_tensors(
+            output / "state" / "optimizer.safetensors", self.optimizer.moments()
+        )
         sampler = self.sampler.state
         carried = Carried(
             tokens=self.plan.start + self.plan.tokens,
@@ -386,15 +429,20 @@ class Phase:
         notes = [found] if found else []
         if progress.skipped > SKIPPED_SHARE * progress.step:
             notes.append(
-                f"{progress.skipped:,} of its {progress.step:,} steps were not taken; see records/metrics.jsonl"
+                f"{progress.skipped:,} of its {progress.step:,} steps were not taken; see "
+                "records/metrics.jsonl"
             )
         return {
-            "headline": "".join([_headline(progress.course, last), *(f"; {note}" for note in notes)]),
+            "headline": "".join(
+                [_headline(progress.course, last), *(f"; {note}" for note in notes)]
+            ),
             "steps": progress.step,
             "tokens": self.plan.tokens,
             "tokens_total": carried.tokens,
             "rows": sampler.drawn,
-            "epochs": {c: sampler.taken[c] / sum(self.data.bins[c]) for c in self.sampler.categories},
+            "epochs": {
+                c: sampler.taken[c] / sum(self.data.bins[c]) for c in self.sampler.categories
+            },
             "loss_first": first,
             "loss_of_guessing": self.guessing,
             "loss_last": statistics.fmean(last) if last else None,

@@ -1,10 +1,13 @@
-"""The training loss: the sum over valid tokens divided by the valid tokens of the whole optimizer step.
+"""The training loss: the sum over valid tokens divided by the valid tokens of the whole optimizer
+step.
 
-Shapes: B rows, T positions, N = B x T tokens, D hidden size, V vocabulary (matrix rows), C tokens of a chunk.
+Shapes: B rows, T positions, N = B x T tokens, D hidden size, V vocabulary (matrix rows), C tokens
+of a chunk.
 
-`LossModel` wraps an unmodified causal language model so that head and cross entropy run inside one module's forward,
-chunk by chunk: logits of the whole batch never exist. It is also what FSDP2 wraps as root, so that the head's weight
-is whole there (calling body and head apart mixes Tensor and DTensor).
+`LossModel` wraps an unmodified causal language model so that head and cross entropy run inside one
+module's forward, chunk by chunk: logits of the whole batch never exist. It is also what FSDP2 wraps
+as root, so that the head's weight is whole there (calling body and head apart mixes Tensor and
+DTensor).
 """
 
 from __future__ import annotations
@@ -17,19 +20,24 @@ from torch import Tensor, nn
 IGNORE_INDEX = -100
 
 CHUNK_LOGITS = 2**22
-"""Logits of one chunk (16 MiB in float32): large enough for the matrix products, small beside any model."""
+"""Logits of one chunk (16 MiB in float32): large enough for the matrix products, small beside any
+model.
+"""
 
 
 class _HeadCrossEntropy(torch.autograd.Function):
     """Cross entropy of a linear head, by chunks, with gradients made in the forward pass.
 
-    The gradient of a chunk's logits is (softmax - one-hot), known as soon as the loss is; so the chunk's contribution
-    to the gradients of hidden states and weight is added up at once and its logits are freed (the scheme of Liger's
-    fused linear cross entropy). Three matrix products a chunk, as in the plain computation.
+    The gradient of a chunk's logits is (softmax - one-hot), known as soon as the loss is; so the
+    chunk's contribution to the gradients of hidden states and weight is added up at once and its
+    logits are freed (the scheme of Liger's fused linear cross entropy). Three matrix products a
+    chunk, as in the plain computation.
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, chunk: int
+    ) -> tuple[Tensor, Tensor]:
         need_hidden, need_weight = ctx.needs_input_grad[:2]
         wide = torch.float64 if hidden_ND.dtype == torch.float64 else torch.float32
         head_VD = weight_VD.to(hidden_ND.dtype)
@@ -77,7 +85,8 @@ class _HeadCrossEntropy(torch.autograd.Function):
 def head_cross_entropy(
     hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, chunk_logits: int = CHUNK_LOGITS
 ) -> tuple[Tensor, Tensor]:
-    """Sum of the cross entropy over valid labels (differentiable, once), and the loss of every token (0 where ignored).
+    """Sum of the cross entropy over valid labels (differentiable, once), and the loss of every
+    token (0 where ignored).
 
     Equals `F.cross_entropy(hidden @ weight.T, labels, reduction="sum")` to rounding.
     """
@@ -94,19 +103,27 @@ class LossModel(nn.Module):
         self.language_model = language_model
         head = language_model.get_output_embeddings()  # type: ignore[operator]
         if getattr(head, "bias", None) is not None:
-            raise ValueError(f"{type(language_model).__name__} has a head with bias; training knows heads without one")
+            raise ValueError(
+                f"{type(language_model).__name__} has a head with bias; training knows heads "
+                "without one"
+            )
 
-    def forward(self, input_ids_BT: Tensor, labels_BT: Tensor, position_ids_BT: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, input_ids_BT: Tensor, labels_BT: Tensor, position_ids_BT: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Loss sum over valid labels, and the same by row (B,), without gradient.
 
-        `position_ids` restart at every document; with `use_cache=False` and no attention mask, transformers 5 builds
-        the block mask from them, so that documents do not see each other (`tasks.training.probe` checks it).
+        `position_ids` restart at every document; with `use_cache=False` and no attention mask,
+        transformers 5 builds the block mask from them, so that documents do not see each other
+        (`tasks.training.probe` checks it).
         """
         hidden_BTD = self.language_model.base_model(  # type: ignore[operator]
             input_ids=input_ids_BT, position_ids=position_ids_BT, use_cache=False
         ).last_hidden_state
         weight_VD = self.language_model.get_output_embeddings().weight  # type: ignore[operator]
-        total, losses_N = head_cross_entropy(hidden_BTD.flatten(0, 1), weight_VD, labels_BT.flatten())
+        total, losses_N = head_cross_entropy(
+            hidden_BTD.flatten(0, 1), weight_VD, labels_BT.flatten()
+        )
         return total, losses_N.view_as(labels_BT).sum(1)
 
 
@@ -118,12 +135,16 @@ def sum_over_ranks(values: Tensor) -> Tensor:
 
 
 def step_scale(labels: list[Tensor]) -> tuple[int, float]:
-    """Valid tokens of the whole optimizer step on all ranks, and what multiplies a rank's loss sums before backward.
+    """Valid tokens of the whole optimizer step on all ranks, and what multiplies a rank's loss sums
+    before backward.
 
-    The factor is world size / valid tokens: after the mean over ranks that data parallelism takes of gradients, the
-    gradient is that of the step's mean loss, whatever the micro-batches. 0 when no token is valid.
+    The factor is world size / valid tokens: after the mean over ranks that data parallelism takes
+    of gradients, the gradient is that of the step's mean loss, whatever the micro-batches. 0 when
+    no token is valid.
     """
-    valid = int(sum_over_ranks(torch.tensor(sum(int((part != IGNORE_INDEX).sum()) for part in labels))))
+    valid = int(
+        sum_over_ranks(torch.tensor(sum(int((part != IGNORE_INDEX).sum()) for part in labels)))
+    )
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     world_size = torch.distributed.get_world_size() if distributed else 1
     return valid, world_size / valid if valid else 0.0

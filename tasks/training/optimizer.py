@@ -12,7 +12,8 @@ from tasks.training.sections import Optimizer
 
 
 def set_trainable(language_model: nn.Module, trainable: Trainable) -> dict[str, nn.Parameter]:
-    """Freeze everything outside the trainable set; the trainable parameters by name, in model order, tied ones once.
+    """Freeze everything outside the trainable set; the trainable parameters by name, in model
+    order, tied ones once.
 
     Frozen parameters get no gradient and no moments.
     """
@@ -27,14 +28,16 @@ def set_trainable(language_model: nn.Module, trainable: Trainable) -> dict[str, 
 
 
 class AdamW:
-    """torch's fused AdamW, with weight decay on matrices only and a slower start for parameters without moments.
+    """torch's fused AdamW, with weight decay on matrices only and a slower start for parameters
+    without moments.
 
     Args:
         parameters: the trainable ones by name.
         options: of the recipe.
-        moments: from the phase before, as `moments()` gave them; parameters it lacks are `fresh`. None at the first
-            phase, whose warm-up is the schedule's.
-        rows: train only rows [first, last) of every parameter (new tokens): others get neither update nor decay.
+        moments: from the phase before, as `moments()` gave them; parameters it lacks are `fresh`.
+            None at the first phase, whose warm-up is the schedule's.
+        rows: train only rows [first, last) of every parameter (new tokens): others get neither
+        update nor decay.
     """
 
     def __init__(
@@ -47,7 +50,9 @@ class AdamW:
         self._parameters = dict(parameters)
         self._rows, self._decay = rows, options.weight_decay
         carried = {name.split("/", 1)[1] for name in moments or {}}
-        self.fresh = [] if moments is None else sorted(name for name in parameters if name not in carried)
+        self.fresh = (
+            [] if moments is None else sorted(name for name in parameters if name not in carried)
+        )
         groups = []
         for is_fresh in (False, True):
             for decays in (True, False):
@@ -59,7 +64,9 @@ class AdamW:
                 if members:
                     decay = options.weight_decay if decays and rows is None else 0.0
                     groups.append({"params": members, "weight_decay": decay, "fresh": is_fresh})
-        self._optimizer = torch.optim.AdamW(groups, lr=options.lr, betas=options.betas, eps=options.eps, fused=True)
+        self._optimizer = torch.optim.AdamW(
+            groups, lr=options.lr, betas=options.betas, eps=options.eps, fused=True
+        )
         if moments:
             self.load_moments(moments)
 
@@ -73,7 +80,9 @@ class AdamW:
         )
 
     def step(self, lr: float, fresh_factor: float) -> None:
-        """One update with this learning rate; parameters with fresh moments get `fresh_factor` of it."""
+        """One update with this learning rate; parameters with fresh moments get `fresh_factor` of
+        it.
+        """
         for group in self._optimizer.param_groups:
             group["lr"] = lr * fresh_factor if group["fresh"] else lr
             if self._rows is not None:  # AdamW would decay all rows
@@ -83,7 +92,9 @@ class AdamW:
         self._optimizer.step()
 
     def mask_gradients(self) -> None:
-        """Zero the gradients of rows that are not trained; with moments of zero, AdamW then leaves them as they are."""
+        """Zero the gradients of rows that are not trained; with moments of zero, AdamW then leaves
+        them as they are.
+        """
         if self._rows is None:
             return
         first, last = self._rows
@@ -118,8 +129,8 @@ class AdamW:
                 continue
             if kind != "step" and tensor.shape != parameter.shape:
                 raise ValueError(
-                    f"optimizer state {key} has shape {tuple(tensor.shape)}, its parameter {tuple(parameter.shape)}: "
-                    "the state is of another model"
+                    f"optimizer state {key} has shape {tuple(tensor.shape)}, its parameter "
+                    f"{tuple(parameter.shape)}: the state is of another model"
                 )
             moment = state.setdefault(name, {})[kind] = tensor.clone()
             if self._rows is not None and kind != "step":
@@ -130,7 +141,9 @@ class AdamW:
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> float:
-    """Global L2 norm of the gradients, which are scaled down to `limit` if it is larger (0: never)."""
+    """Global L2 norm of the gradients, which are scaled down to `limit` if it is larger (0:
+    never).
+    """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = float(torch.nn.utils.get_total_norm(gradients, foreach=True))
     if limit and norm > limit:

@@ -1,4 +1,6 @@
-"""What a phase's checkpoint holds beside its weights: the configuration it began with, and its tokenizer."""
+"""What a phase's checkpoint holds beside its weights: the configuration it began with, and its
+tokenizer.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,14 @@ _OF_THE_WRITER = ("_name_or_path", "transformers_version")
 def complete(previous: Path, checkpoint: Path) -> None:
     """Complete a folder that `save_pretrained` wrote from the checkpoint that training began with.
 
-    Training changes weights only. So the configuration is that of `previous`, under the names that old and new readers
-    know, and not what this release of transformers makes of it: it renames keys, and leaves out what is default to it.
+    Training changes weights only. So the configuration is that of `previous`, under the names that
+    old and new readers know, and not what this release of transformers makes of it: it renames
+    keys, and leaves out what is default to it.
     """
     written = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
-    config = read_json(previous / "config.json") | {key: written[key] for key in ("architectures", "dtype")}
+    config = read_json(previous / "config.json") | {
+        key: written[key] for key in ("architectures", "dtype")
+    }
     config = {key: value for key, value in config.items() if key not in _OF_THE_WRITER}
     write_json(checkpoint / "config.json", for_all_readers(config))
     for file in sorted(previous.iterdir()):

@@ -1,11 +1,12 @@
 """The training plan: a pure function of tokens consumed.
 
-`Plan.at(t)` gives learning rate, batch, mixture and trainable set after `t` tokens of the whole run; `Plan.steps()`
-gives the steps of one phase. Nothing here knows of tensors, world size or wall clock, so every rank, every resumed
-run and `puna plan` compute the same thing. Tokens consumed are rows x row length, padding and ignored source included.
+`Plan.at(t)` gives learning rate, batch, mixture and trainable set after `t` tokens of the whole
+run; `Plan.steps()` gives the steps of one phase. Nothing here knows of tensors, world size or wall
+clock, so every rank, every resumed run and `puna plan` compute the same thing. Tokens consumed are
+rows x row length, padding and ignored source included.
 
-Shares and batches are exact fractions, never floats: a mixture that sums to 1 sums to exactly 1 at every token, and a
-row's category does not depend on rounding. Stdlib only.
+Shares and batches are exact fractions, never floats: a mixture that sums to 1 sums to exactly 1 at
+every token, and a row's category does not depend on rounding. Stdlib only.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ class PlanError(ValueError):
 
 @dataclass(frozen=True)
 class Ramp:
-    """A value that moves linearly between knots (token of the phase, value), the first at token 0; then it stays."""
+    """A value that moves linearly between knots (token of the phase, value), the first at token 0;
+    then it stays.
+    """
 
     knots: tuple[tuple[int, Fraction], ...]
 
@@ -75,8 +78,9 @@ class Ramp:
 class Schedule:
     """Learning rate by tokens. `total` and `warmup` count from the schedule's own origin.
 
-    cosine and linear fall from `peak` at the end of warm-up to `peak * final_ratio` at `total`; wsd (warm-up, stable,
-    decay: Hu et al. 2024) stays at `peak` and falls linearly over the last `decay` of `total`; constant stays.
+    cosine and linear fall from `peak` at the end of warm-up to `peak * final_ratio` at `total`; wsd
+    (warm-up, stable, decay: Hu et al. 2024) stays at `peak` and falls linearly over the last
+    `decay` of `total`; constant stays.
     """
 
     kind: ScheduleKind
@@ -92,7 +96,11 @@ class Schedule:
             return self.peak * t / self.warmup
         if self.kind == "constant":
             return self.peak
-        begin = self.warmup if self.kind != "wsd" else max(self.warmup, round(self.total * (1 - self.decay)))
+        begin = (
+            self.warmup
+            if self.kind != "wsd"
+            else max(self.warmup, round(self.total * (1 - self.decay)))
+        )
         done = min(1.0, (t - begin) / max(1, self.total - begin)) if t > begin else 0.0
         fallen = (1 - math.cos(math.pi * done)) / 2 if self.kind == "cosine" else done
         return self.peak * (1 - (1 - self.final_ratio) * fallen)
@@ -117,11 +125,14 @@ class Step:
     first_row: int
     rows: int
     planned_tokens: int
-    """Tokens the batch plan has asked for up to the end of this step; rows follow it by cumulative rounding."""
+    """Tokens the batch plan has asked for up to the end of this step; rows follow it by cumulative
+    rounding.
+    """
 
 
 def batch_rows(batch: Ramp, sequence_length: int, phase_rows: int | None) -> Iterator[Step]:
-    """Steps of a phase: after each, rows drawn = the planned tokens rounded to rows; the last step is cut.
+    """Steps of a phase: after each, rows drawn = the planned tokens rounded to rows; the last step
+    is cut.
 
     Without `phase_rows` it never ends.
     """
@@ -136,12 +147,17 @@ def batch_rows(batch: Ramp, sequence_length: int, phase_rows: int | None) -> Ite
 
 
 def duration_tokens(
-    duration: Duration, *, sequence_length: int, batch: Ramp | None = None, epoch_rows: int | None = None
+    duration: Duration,
+    *,
+    sequence_length: int,
+    batch: Ramp | None = None,
+    epoch_rows: int | None = None,
 ) -> int:
     """Tokens of a duration. Steps need the phase's `batch`, epochs the rows of its bins.
 
-    An epoch is as many rows as all bins of the phase hold together, whatever the mixture draws them from. A part of a
-    row stays a part of one: phases are rounded to whole rows together (`whole_rows`).
+    An epoch is as many rows as all bins of the phase hold together, whatever the mixture draws them
+    from. A part of a row stays a part of one: phases are rounded to whole rows together
+    (`whole_rows`).
 
     Raises:
         PlanError: the unit cannot be turned into tokens here.
@@ -165,11 +181,15 @@ def duration_tokens(
     return round(duration.amount * epoch_rows * sequence_length)
 
 
-def whole_rows(tokens: int, sequence_length: int, owed: Fraction = Fraction(0)) -> tuple[int, Fraction]:
-    """Rows of a phase of so many tokens, one at least, and what it then owes the next phase, in rows.
+def whole_rows(
+    tokens: int, sequence_length: int, owed: Fraction = Fraction(0)
+) -> tuple[int, Fraction]:
+    """Rows of a phase of so many tokens, one at least, and what it then owes the next phase, in
+    rows.
 
-    `owed`: what the phases before were short of (they were cut to whole rows) or, below 0, had too much. So eight
-    phases of a quarter of an epoch are two epochs, and a phase of whole rows is as long as it says.
+    `owed`: what the phases before were short of (they were cut to whole rows) or, below 0, had too
+    much. So eight phases of a quarter of an epoch are two epochs, and a phase of whole rows is as
+    long as it says.
     """
     exact = Fraction(tokens, sequence_length) + owed
     rows = max(1, math.floor(exact + Fraction(1, 2)))
@@ -177,20 +197,25 @@ def whole_rows(tokens: int, sequence_length: int, owed: Fraction = Fraction(0)) 
 
 
 def mixture_ramps(
-    shares: Mapping[str, tuple[Fraction, Fraction, int | None] | Literal["rest"]], phase_tokens: int | None
+    shares: Mapping[str, tuple[Fraction, Fraction, int | None] | Literal["rest"]],
+    phase_tokens: int | None,
 ) -> dict[str, Ramp]:
     """Ramps of a mixture by category (sorted), `rest` filled in.
 
     Args:
         shares: category -> (from, to, over in tokens; None spans the phase) or "rest".
-        phase_tokens: length of the phase; None while unknown (then what depends on it is not checked yet).
+        phase_tokens: length of the phase; None while unknown (then what depends on it is not
+        checked yet).
 
     Raises:
-        PlanError: shares do not sum to 1 at every token, or leave 0 to 1, or a ramp outlasts its phase.
+        PlanError: shares do not sum to 1 at every token, or leave 0 to 1, or a ramp outlasts its
+        phase.
     """
     rest = [category for category, share in shares.items() if share == "rest"]
     if len(rest) > 1:
-        raise PlanError(f"mixture: {' and '.join(sorted(rest))} both say rest; only one category can")
+        raise PlanError(
+            f"mixture: {' and '.join(sorted(rest))} both say rest; only one category can"
+        )
     span = phase_tokens or _UNKNOWN
     ramps: dict[str, Ramp] = {}
     for category, share in sorted(shares.items()):
@@ -199,7 +224,9 @@ def mixture_ramps(
         start, end, over = share
         for value in (start, end):
             if not 0 <= value <= 1:
-                raise PlanError(f"mixture.{category}: share {float(value):g} is not between 0 and 1")
+                raise PlanError(
+                    f"mixture.{category}: share {float(value):g} is not between 0 and 1"
+                )
         if over is not None and phase_tokens is not None and over > phase_tokens:
             raise PlanError(
                 f"mixture.{category}: its ramp takes {over:,} tokens, the phase {phase_tokens:,}; "
@@ -210,10 +237,13 @@ def mixture_ramps(
     for t in sorted({0, *(knot for ramp in ramps.values() for knot, _ in ramp.knots)}):
         total = sum((ramp.value(t) for ramp in ramps.values()), Fraction(0))
         if (total > 1) if rest else (total != 1):
-            given = ", ".join(f"{category} {float(ramp.value(t)):g}" for category, ramp in ramps.items())
+            given = ", ".join(
+                f"{category} {float(ramp.value(t)):g}" for category, ramp in ramps.items()
+            )
             raise PlanError(
-                f"mixture: shares sum to {float(total):g} at {'the end' if t == _UNKNOWN else f'token {t:,}'} of the "
-                f"phase ({given}); they must sum to 1 at every token: change one, or give one category `rest`"
+                f"mixture: shares sum to {float(total):g} at "
+                f"{'the end' if t == _UNKNOWN else f'token {t:,}'} of the phase ({given}); they "
+                "must sum to 1 at every token: change one, or give one category `rest`"
             )
         knots.append((t, 1 - total))
     if rest:
@@ -223,7 +253,9 @@ def mixture_ramps(
 
 @dataclass(frozen=True)
 class Plan:
-    """The plan of one phase: `rows` rows of `sequence_length` tokens, from token `start` of the whole run."""
+    """The plan of one phase: `rows` rows of `sequence_length` tokens, from token `start` of the
+    whole run.
+    """
 
     start: int
     rows: int
@@ -231,7 +263,8 @@ class Plan:
     batch: Ramp
     schedule: Schedule
     schedule_origin: int
-    """Token of the run at which the schedule counts 0: 0, or `start` where the phase restarts it."""
+    """Token of the run at which the schedule counts 0: 0, or `start` where the phase restarts it.
+    """
     mixture: dict[str, Ramp] | Literal["buckets"]
     trainable: Trainable
     owed: Fraction = Fraction(0)
@@ -251,13 +284,17 @@ class Plan:
         return Point(
             lr=self.schedule.lr(t - self.schedule_origin),
             batch_tokens=round(self.batch.value(local)),
-            mixture="buckets" if mixture == "buckets" else {c: float(r.value(local)) for c, r in mixture.items()},
+            mixture="buckets"
+            if mixture == "buckets"
+            else {c: float(r.value(local)) for c, r in mixture.items()},
             sequence_length=self.sequence_length,
             trainable=self.trainable,
         )
 
     def fresh_factor(self, t: int) -> float:
-        """What multiplies the learning rate of parameters with fresh moments after `t` tokens of the run."""
+        """What multiplies the learning rate of parameters with fresh moments after `t` tokens of
+        the run.
+        """
         return min(1.0, (t - self.start) / self.rewarm_tokens) if self.rewarm_tokens else 1.0
 
     def steps(self) -> Iterator[Step]:

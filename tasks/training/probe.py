@@ -1,7 +1,9 @@
-"""The document-mask leak probe: changing one document of a row must not change another's hidden states.
+"""The document-mask leak probe: changing one document of a row must not change another's hidden
+states.
 
-Several ordinary settings switch the block mask off without a word (a cache, an attention mask of ones, a flash kernel
-with more than one row), so every training process asks its own model once before the first step.
+Several ordinary settings switch the block mask off without a word (a cache, an attention mask of
+ones, a flash kernel with more than one row), so every training process asks its own model once
+before the first step.
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ class DocumentLeak(Exception):
 
 @torch.no_grad()
 def probe(language_model: nn.Module, vocabulary: int, *, tolerance: float = 1e-5) -> float:
-    """Largest change of the second document's hidden states when the first is replaced, relative to their size.
+    """Largest change of the second document's hidden states when the first is replaced, relative to
+    their size.
 
-    Two rows of two documents of 8 tokens each; the second row keeps the mask from being found only for one row.
+    Two rows of two documents of 8 tokens each; the second row keeps the mask from being found only
+    for one row.
 
     Raises:
         DocumentLeak: the change exceeds `tolerance`.
@@ -29,15 +33,17 @@ def probe(language_model: nn.Module, vocabulary: int, *, tolerance: float = 1e-5
     other_BT = ids_BT.clone()
     other_BT[:, :half] = (other_BT[:, :half] + vocabulary // 2) % vocabulary
     hidden = [
-        language_model.base_model(input_ids=ids, position_ids=positions_BT, use_cache=False).last_hidden_state  # type: ignore[operator]
+        language_model.base_model(
+            input_ids=ids, position_ids=positions_BT, use_cache=False
+        ).last_hidden_state  # type: ignore[operator]
         for ids in (ids_BT, other_BT)
     ]
     second, changed = (states[:, half:].double() for states in hidden)
     leak = float((second - changed).abs().max() / second.abs().max().clamp_min(1e-12))
     if not leak <= tolerance:
         raise DocumentLeak(
-            f"replacing one document changed the next one's hidden states by {leak:.2e} of their size (limit "
-            f"{tolerance:g}): attention ignores document boundaries. Use attn_implementation sdpa or eager with "
-            "transformers >= 5 and use_cache=False"
+            f"replacing one document changed the next one's hidden states by {leak:.2e} of their "
+            f"size (limit {tolerance:g}): attention ignores document boundaries. Use "
+            "attn_implementation sdpa or eager with transformers >= 5 and use_cache=False"
         )
     return leak

@@ -1,4 +1,6 @@
-"""The training stage: tells a process of its own what to train, shows its progress, publishes what it wrote."""
+"""The training stage: tells a process of its own what to train, shows its progress, publishes what
+it wrote.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,9 @@ GRACE_S = 120.0
 def run(context: Context) -> Outcome:
     """Train one phase.
 
-    Inputs: `previous` (model/main or training/<phase>) and `bins` (binning/<category>, one per category).
-    Data: `checkpoint/` (Hugging Face), `state/` (moments and sampler, for the next phase). Records: `metrics.jsonl`.
+    Inputs: `previous` (model/main or training/<phase>) and `bins` (binning/<category>, one per
+    category). Data: `checkpoint/` (Hugging Face), `state/` (moments and sampler, for the next
+    phase). Records: `metrics.jsonl`.
     """
     scratch = context.scratch() / "training"
     scratch.mkdir(parents=True, exist_ok=True)
@@ -55,14 +58,26 @@ def run(context: Context) -> Outcome:
 
         with saved_on_interrupt(save):
             try:
-                launch_module("tasks.training", spec, on_message, cpu_threads=context.cpu_threads, grace_s=GRACE_S)
+                launch_module(
+                    "tasks.training",
+                    spec,
+                    on_message,
+                    cpu_threads=context.cpu_threads,
+                    grace_s=GRACE_S,
+                )
             except LaunchError as error:
                 ended.set()
                 if stop.exists():  # the main thread ends this process: nothing has failed
                     threading.Event().wait()
-                raise StageError(f"training/{context.name} failed; its checkpoints are kept.\n{error}") from error
-            except BaseException:  # ^C in this thread: the process has ended, and saved what it could
-                sys.stderr.write(place_of(scratch, context.name, context.parameters.sequence_length) + "\n")
+                raise StageError(
+                    f"training/{context.name} failed; its checkpoints are kept.\n{error}"
+                ) from error
+            except (
+                BaseException
+            ):  # ^C in this thread: the process has ended, and saved what it could
+                sys.stderr.write(
+                    place_of(scratch, context.name, context.parameters.sequence_length) + "\n"
+                )
                 raise
             ended.set()
         shard.publish(scratch / "output")
@@ -101,7 +116,8 @@ def _spec(context: Context, scratch: Path) -> dict[str, Any]:
 
 
 def require_positions(checkpoint: Path, sequence_length: int) -> None:
-    """`StageError` where rows are longer than the model has positions (dynamic rope stretches its own).
+    """`StageError` where rows are longer than the model has positions (dynamic rope stretches its
+    own).
 
     A longer row would train angles that the model never met, without a word.
     """
@@ -110,18 +126,22 @@ def require_positions(checkpoint: Path, sequence_length: int) -> None:
     stretches = not has_nested_rope(config) and rope_of(config)["rope_type"] == "dynamic"
     if positions is not None and sequence_length > positions and not stretches:
         raise StageError(
-            f"binning.sequence_length is {sequence_length:,}, the model has {positions:,} positions: lower it, or "
-            "state model.context with the positions and rope you want"
+            f"binning.sequence_length is {sequence_length:,}, the model has {positions:,} "
+            "positions: lower it, or state model.context with the positions and rope you want"
         )
 
 
 def state_of(previous: Artifact) -> str | None:
-    """Local folder of what the phases before hand on; None where `previous` is an untrained model."""
+    """Local folder of what the phases before hand on; None where `previous` is an untrained
+    model.
+    """
     return str(previous.folder("state")) if previous.files("state/") else None
 
 
 def bins_of(parameters: TrainingParameters, artifacts: Iterable[Artifact]) -> dict[str, list[str]]:
-    """Category -> local folders of its bins, in order, for every category that the phase draws from."""
+    """Category -> local folders of its bins, in order, for every category that the phase draws
+    from.
+    """
     bins = {artifact.name: _bin_folders(artifact) for artifact in artifacts}
     return bins if parameters.mixture == "buckets" else chosen(bins, parameters.mixture)
 
@@ -140,6 +160,7 @@ def chosen(bins: Mapping[str, list[str]], mixture: Mapping[str, object]) -> dict
     for category in mixture:
         if category not in bins:
             raise StageError(
-                f"the mixture names category {category!r}, but there are bins of {', '.join(sorted(bins)) or 'none'}"
+                f"the mixture names category {category!r}, but there are bins of "
+                f"{', '.join(sorted(bins)) or 'none'}"
             )
     return {category: bins[category] for category in sorted(mixture)}

@@ -1,12 +1,14 @@
 """Which row comes next: a pure function of the plan and of how many rows came before.
 
-The next row's category is the one furthest behind its integral of ratio, so proportions hold at every prefix, however
-the ratio moves, without a random draw. A category's rows come bin 0, bin 1, ..., each bin in an order permuted by
-(seed, category, bin, epoch); after the last bin the next epoch begins. The state is the row counter and the draws per
-category: any world size or micro-batch continues it exactly. Needs numpy only.
+The next row's category is the one furthest behind its integral of ratio, so proportions hold at
+every prefix, however the ratio moves, without a random draw. A category's rows come bin 0, bin 1,
+..., each bin in an order permuted by (seed, category, bin, epoch); after the last bin the next
+epoch begins. The state is the row counter and the draws per category: any world size or micro-batch
+continues it exactly. Needs numpy only.
 
-How exact: a category is never ahead of its integral by as much as one row. Behind, it stays within one row for up to
-three categories, and within H(k) - 1 rows (1/2 + 1/3 + ... + 1/k) for k of them; tests hold this.
+How exact: a category is never ahead of its integral by as much as one row. Behind, it stays within
+one row for up to three categories, and within H(k) - 1 rows (1/2 + 1/3 + ... + 1/k) for k of them;
+tests hold this.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ from tasks.training.plan import Ramp
 
 
 class DataExhausted(Exception):
-    """A category would be repeated more often than `max_epochs` allows; says which and what to change."""
+    """A category would be repeated more often than `max_epochs` allows; says which and what to
+    change.
+    """
 
 
 class Row(NamedTuple):
@@ -54,17 +58,28 @@ class RampQuota:
     def __init__(self, ramps: Sequence[Ramp], sequence_length: int) -> None:
         self._ramps = ramps
         self._length = sequence_length
-        # Between knots the integral is a + b n + c n^2 in rows n; all coefficients times `scale` are whole.
+        # Between knots the integral is a + b n + c n^2 in rows n; all coefficients times `scale`
+        # are whole.
         knots = sorted({knot for ramp in ramps for knot, _ in ramp.knots})
         exact = [[self._polynomial(ramp, left) for ramp in ramps] for left in knots]
-        self._scale = math.lcm(*(term.denominator for piece in exact for terms in piece for term in terms))
-        self._pieces = [[tuple(int(term * self._scale) for term in terms) for terms in piece] for piece in exact]
+        self._scale = math.lcm(
+            *(term.denominator for piece in exact for terms in piece for term in terms)
+        )
+        self._pieces = [
+            [tuple(int(term * self._scale) for term in terms) for terms in piece] for piece in exact
+        ]
         self._edges = knots
 
     def _polynomial(self, ramp: Ramp, left: int) -> tuple[Fraction, Fraction, Fraction]:
-        """Coefficients of the integral in rows, valid from token `left` to the next knot of any ramp."""
+        """Coefficients of the integral in rows, valid from token `left` to the next knot of any
+        ramp.
+        """
         following = [knot for knot, _ in ramp.knots if knot > left]
-        slope = (ramp.value(following[0]) - ramp.value(left)) / (following[0] - left) if following else Fraction(0)
+        slope = (
+            (ramp.value(following[0]) - ramp.value(left)) / (following[0] - left)
+            if following
+            else Fraction(0)
+        )
         share, area = ramp.value(left), ramp.integral(left)
         a = (area - share * left + slope * left * left / 2) / self._length
         return a, share - slope * left, slope * self._length / 2
@@ -74,7 +89,10 @@ class RampQuota:
         while piece + 1 < len(self._edges) and self._edges[piece + 1] <= t:
             piece += 1
         scale = self._scale
-        return [a + (b + c * rows) * rows - scale * d for (a, b, c), d in zip(self._pieces[piece], drawn, strict=True)]
+        return [
+            a + (b + c * rows) * rows - scale * d
+            for (a, b, c), d in zip(self._pieces[piece], drawn, strict=True)
+        ]
 
     def due(self, rows: int) -> list[Fraction]:
         return [ramp.integral(rows * self._length) / self._length for ramp in self._ramps]
@@ -83,7 +101,8 @@ class RampQuota:
 class BucketQuota:
     """Bucket i is bin i of every category; while it is consumed, ratios are its row shares.
 
-    What earlier phases took from a bin is missing from its bucket. After the last bucket the next epoch begins.
+    What earlier phases took from a bin is missing from its bucket. After the last bucket the next
+    epoch begins.
     """
 
     def __init__(self, bins: Sequence[Sequence[int]], taken: Sequence[int]) -> None:
@@ -103,13 +122,17 @@ class BucketQuota:
             self._rewind()
         while rows > self._first + self._rows:
             self._first += self._rows
-            self._before = [before + share for before, share in zip(self._before, self._share, strict=True)]
+            self._before = [
+                before + share for before, share in zip(self._before, self._share, strict=True)
+            ]
             self._bucket += 1
             self._share = [self._left(c, self._bucket) for c in range(len(self._bins))]
             self._rows = sum(self._share)
 
     def _left(self, category: int, bucket: int) -> int:
-        """Rows of a category in bucket number `bucket` (counted over epochs) that were not taken before the phase."""
+        """Rows of a category in bucket number `bucket` (counted over epochs) that were not taken
+        before the phase.
+        """
         epoch, bin_ = divmod(bucket, self._buckets)
         rows = self._bins[category]
         if bin_ >= len(rows):
@@ -128,10 +151,14 @@ class BucketQuota:
     def due(self, rows: int) -> list[Fraction]:
         self._seek(rows)
         done = Fraction(rows - self._first, self._rows)
-        return [before + share * done for before, share in zip(self._before, self._share, strict=True)]
+        return [
+            before + share * done for before, share in zip(self._before, self._share, strict=True)
+        ]
 
 
-def permutation(rows: int, seed: int, category: str, bin_: int, epoch: int) -> npt.NDArray[np.int64]:
+def permutation(
+    rows: int, seed: int, category: str, bin_: int, epoch: int
+) -> npt.NDArray[np.int64]:
     """The order of a bin's rows in an epoch: argsort of splitmix64 (Steele et al. 2014) keys.
 
     Our own rather than `numpy.random`, whose streams may change between versions (NEP 19).
@@ -164,7 +191,8 @@ class Sampler:
     Args:
         bins: category -> rows of each of its bins.
         mixture: the plan's mixture; a category with a share must have rows.
-        taken: rows per category that earlier phases took (`data: continue`), empty to begin at the start.
+        taken: rows per category that earlier phases took (`data: continue`), empty to begin at the
+        start.
     """
 
     def __init__(
@@ -182,7 +210,8 @@ class Sampler:
             if category not in bins or not sum(bins[category]):
                 raise DataExhausted(
                     f"category {category!r} of the mixture has no rows (bins: "
-                    f"{', '.join(sorted(bins)) or 'none'}); take it out of the mixture or select documents for it"
+                    f"{', '.join(sorted(bins)) or 'none'}); take it out of the mixture or select "
+                    "documents for it"
                 )
         self._bins = [list(bins[category]) for category in self.categories]
         self._rows = [sum(rows) for rows in self._bins]
@@ -212,9 +241,10 @@ class Sampler:
 
     def _refuse(self, c: int, wanted: int) -> None:
         raise DataExhausted(
-            f"category {self.categories[c]!r} has {self._rows[c]:,} rows; this phase needs {wanted:,} of them with "
-            f"what came before, that is {wanted / self._rows[c]:.2f} epochs, and max_epochs is {self._max_epochs:g}. "
-            "Lower its share, shorten the phase, raise training.max_epochs, or add data"
+            f"category {self.categories[c]!r} has {self._rows[c]:,} rows; this phase needs "
+            f"{wanted:,} of them with what came before, that is {wanted / self._rows[c]:.2f} "
+            f"epochs, and max_epochs is {self._max_epochs:g}. Lower its share, shorten the phase, "
+            "raise training.max_epochs, or add data"
         )
 
     def draw(self, rows: int) -> list[Row]:
@@ -241,18 +271,26 @@ class Sampler:
     def state(self) -> State:
         """The state now (a copy)."""
         drawn = dict(zip(self.categories, self._drawn, strict=True))
-        taken = {category: self._start.get(category, 0) + drawn.get(category, 0) for category in self._start | drawn}
+        taken = {
+            category: self._start.get(category, 0) + drawn.get(category, 0)
+            for category in self._start | drawn
+        }
         return State(self._count, drawn, dict(sorted(taken.items())))
 
     def restore(self, rows: int, drawn: Mapping[str, int]) -> None:
         """Go to where a checkpoint stood."""
         if sorted(drawn) != self.categories or sum(drawn.values()) != rows:
-            raise ValueError(f"sampler state {dict(drawn)} after {rows} rows is not of categories {self.categories}")
+            raise ValueError(
+                f"sampler state {dict(drawn)} after {rows} rows is not of categories "
+                f"{self.categories}"
+            )
         self._count, self._drawn = rows, [drawn[category] for category in self.categories]
 
 
 def deal(rows: Sequence[Row], world_size: int, rank: int) -> list[Row | None]:
-    """A rank's part of a step: row i goes to rank i mod `world_size`; None pads ragged ranks (a fully masked row)."""
+    """A rank's part of a step: row i goes to rank i mod `world_size`; None pads ragged ranks (a
+    fully masked row).
+    """
     if not 0 <= rank < world_size:
         raise ValueError(f"rank {rank} is not in a world of {world_size}")
     each = -(-len(rows) // world_size)

@@ -1,4 +1,6 @@
-"""What the recipe's `training:` section is made of: optimizer, schedule, shares, batches, guard. Light."""
+"""What the recipe's `training:` section is made of: optimizer, schedule, shares, batches, guard.
+Light.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ Beta = Annotated[float, pydantic.Field(ge=0.0, lt=1.0)]
 
 
 class Optimizer(Parameters):
-    """AdamW (Loshchilov and Hutter 2019); weight decay acts on matrices only, `gradient_clip` is a global norm."""
+    """AdamW (Loshchilov and Hutter 2019); weight decay acts on matrices only, `gradient_clip` is a
+    global norm.
+    """
 
     name: Literal["adamw"] = "adamw"
     lr: float = pydantic.Field(default=3e-4, gt=0)
@@ -36,11 +40,15 @@ class ScheduleSection(Parameters):
     warmup: Duration = NO_WARMUP
     final_ratio: float = pydantic.Field(default=0.1, ge=0, le=1)
     total: Duration | None = None
-    decay: float = pydantic.Field(default=0.1, gt=0, le=1, description="wsd: share of total over which lr falls")
+    decay: float = pydantic.Field(
+        default=0.1, gt=0, le=1, description="wsd: share of total over which lr falls"
+    )
 
 
 class Share(Parameters):
-    """A share of the mixture that moves linearly over the first `over` of the phase (all of it by default)."""
+    """A share of the mixture that moves linearly over the first `over` of the phase (all of it by
+    default).
+    """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -50,7 +58,9 @@ class Share(Parameters):
 
 
 class BatchRamp(Parameters):
-    """Batch tokens that grow or fall linearly over the first `over` of the phase (all of it by default)."""
+    """Batch tokens that grow or fall linearly over the first `over` of the phase (all of it by
+    default).
+    """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -60,15 +70,18 @@ class BatchRamp(Parameters):
 
 
 class Guard(Parameters):
-    """A step is skipped when its loss or gradient norm is not finite, or its loss over `spike` x the running median
-    (and 3 nats above it).
+    """A step is skipped when its loss or gradient norm is not finite, or its loss over `spike` x
+    the running median (and 3 nats above it).
 
-    After `patience` skipped steps in a row the phase stops and names the documents of the last batch. A loss above that
-    of guessing after warm-up, or far above the phase's beginning, is told; a phase whose last 64 steps leave no doubt
-    that it has diverged stops, unless `diverged` is `warn`.
+    After `patience` skipped steps in a row the phase stops and names the documents of the last
+    batch. A loss above that of guessing after warm-up, or far above the phase's beginning, is told;
+    a phase whose last 64 steps leave no doubt that it has diverged stops, unless `diverged` is
+    `warn`.
     """
 
-    spike: float = pydantic.Field(default=3.0, ge=0, description="0 looks for values that are not finite only")
+    spike: float = pydantic.Field(
+        default=3.0, ge=0, description="0 looks for values that are not finite only"
+    )
     patience: int = pydantic.Field(default=3, ge=1)
     diverged: Annotated[
         Literal["stop", "warn"],
@@ -91,22 +104,31 @@ def row_tokens(amount: int, sequence_length: int) -> int:
 
 
 def batch_ramp(batch: int | BatchRamp, span: int | None, sequence_length: int) -> Ramp:
-    """Batch tokens by token of the phase; `span`, the phase's length, is what a ramp without `over` takes.
+    """Batch tokens by token of the phase; `span`, the phase's length, is what a ramp without `over`
+    takes.
 
     Raises:
         PlanError: a batch of less than a row.
     """
-    for name, size in (("batch", batch),) if isinstance(batch, int) else (("from", batch.start), ("to", batch.end)):
+    for name, size in (
+        (("batch", batch),)
+        if isinstance(batch, int)
+        else (("from", batch.start), ("to", batch.end))
+    ):
         if size < sequence_length:
             raise PlanError(
-                f"{name if name == 'batch' else f'batch.{name}'}: {size:,} tokens are less than one row of "
-                f"{sequence_length:,} (binning.sequence_length); a batch is counted in tokens, so write a multiple of "
-                f"that, {8 * sequence_length:,} for 8 rows"
+                f"{name if name == 'batch' else f'batch.{name}'}: {size:,} tokens are less than "
+                f"one row of {sequence_length:,} (binning.sequence_length); a batch is counted in "
+                f"tokens, so write a multiple of that, {8 * sequence_length:,} for 8 rows"
             )
     if isinstance(batch, int):
         return Ramp.constant(batch)
     if batch.over is None:
         return Ramp.between(batch.start, batch.end, span) if span else Ramp.constant(batch.start)
     if batch.over.unit in ("steps", "epochs"):
-        raise PlanError(f"batch.over: {batch.over}: a step has no fixed length here; write tokens or rows")
-    return Ramp.between(batch.start, batch.end, duration_tokens(batch.over, sequence_length=sequence_length))
+        raise PlanError(
+            f"batch.over: {batch.over}: a step has no fixed length here; write tokens or rows"
+        )
+    return Ramp.between(
+        batch.start, batch.end, duration_tokens(batch.over, sequence_length=sequence_length)
+    )

@@ -1,4 +1,6 @@
-"""What a training process is told, and what phases hand on to the next; JSON on disk. Without torch."""
+"""What a training process is told, and what phases hand on to the next; JSON on disk. Without
+torch.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class Spec:
     output: str
     """Folder that `checkpoint/` and `state/` are written to at the end."""
     new_rows: tuple[int, int] | None = None
-    """First and last + 1 of the token ids that the model stage added; None where it added none, or a phase says."""
+    """First and last + 1 of the token ids that the model stage added; None where it added none, or
+    a phase says.
+    """
     cpu_threads: int = 1
     world_size: int = 1
     rank: int = 0
@@ -50,7 +54,10 @@ class Spec:
 
     def write(self, path: Path) -> None:
         """Write as JSON."""
-        values = {**vars(self), "parameters": self.parameters.model_dump(mode="json", by_alias=True)}
+        values = {
+            **vars(self),
+            "parameters": self.parameters.model_dump(mode="json", by_alias=True),
+        }
         path.write_text(json.dumps(values, sort_keys=True))
 
 
@@ -73,7 +80,9 @@ class Carried:
 
     @classmethod
     def read(cls, state: str | None, new_rows: tuple[int, int] | None = None) -> Carried:
-        """What the phases before left in the folder `state`; at the first phase (None) only the model's `new_rows`."""
+        """What the phases before left in the folder `state`; at the first phase (None) only the
+        model's `new_rows`.
+        """
         if state is None:
             return cls(new_rows=new_rows)
         values = json.loads((Path(state) / STATE).read_text())
@@ -99,16 +108,19 @@ def plan_and_sampler(
         for category, taken in carried.taken.items():
             if taken and category in bins and list(bins[category]) != carried.bins[category]:
                 raise ValueError(
-                    f"data: continue, but the bins of {category!r} had {carried.bins[category]} rows in the phase "
-                    f"before and have {list(bins[category])} now; say data: restart"
+                    f"data: continue, but the bins of {category!r} had {carried.bins[category]} "
+                    f"rows in the phase before and have {list(bins[category])} now; say data: "
+                    "restart"
                 )
         if carried.seed not in (None, parameters.seed):
             raise ValueError(
-                f"data: continue, but seed is {parameters.seed} and the phase before used {carried.seed}, so "
-                "rows would be in another order; use one seed, or data: restart"
+                f"data: continue, but seed is {parameters.seed} and the phase before used "
+                f"{carried.seed}, so rows would be in another order; use one seed, or data: restart"
             )
     owed = Fraction(carried.owed) if parameters.data == "continue" else Fraction(0)
-    plan = parameters.plan(carried.tokens, epoch_rows=sum(sum(rows) for rows in bins.values()), owed=owed)
+    plan = parameters.plan(
+        carried.tokens, epoch_rows=sum(sum(rows) for rows in bins.values()), owed=owed
+    )
     sampler = Sampler(
         bins,
         plan.mixture,
@@ -122,13 +134,15 @@ def plan_and_sampler(
 
 
 def place_of(scratch: Path, name: str, sequence_length: int) -> str:
-    """Where the next run of an interrupted phase goes on from: a sentence for people, from what lies on disk."""
+    """Where the next run of an interrupted phase goes on from: a sentence for people, from what
+    lies on disk.
+    """
     found = sorted((scratch / CHECKPOINTS).glob("step-*"))
     if not found:
         return f"training/{name} has no checkpoint yet; the next run begins this phase at its start"
     state = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
     tokens = state["rows"] * sequence_length
     return (
-        f"training/{name} has a checkpoint at step {state['step']:,} ({tokens:,} tokens of this phase); the next run "
-        "goes on from there"
+        f"training/{name} has a checkpoint at step {state['step']:,} ({tokens:,} tokens of this "
+        "phase); the next run goes on from there"
     )

@@ -1,8 +1,10 @@
-"""Parameters of training: the recipe's `training:` section, and what one phase's node is versioned by.
+"""Parameters of training: the recipe's `training:` section, and what one phase's node is versioned
+by.
 
-A recipe states all phases together; the store has one node per phase. `TrainingSection.node` cuts a phase's parameters
-out of the section so that they hold only what decides its bytes: its own interval, and of later phases no more than
-the length of a schedule that spans them (nothing where `schedule.total` is stated). Light: pydantic and stdlib only.
+A recipe states all phases together; the store has one node per phase. `TrainingSection.node` cuts a
+phase's parameters out of the section so that they hold only what decides its bytes: its own
+interval, and of later phases no more than the length of a schedule that spans them (nothing where
+`schedule.total` is stated). Light: pydantic and stdlib only.
 """
 
 from __future__ import annotations
@@ -44,8 +46,8 @@ from tasks.training.sections import (
 class NodeSchedule(Parameters):
     """The schedule as one phase needs it, in tokens.
 
-    `total` counts from the start of the run (of the phase, where it restarts). Unstated, it is what earlier phases
-    consumed, plus this phase, plus `later`.
+    `total` counts from the start of the run (of the phase, where it restarts). Unstated, it is what
+    earlier phases consumed, plus this phase, plus `later`.
     """
 
     kind: ScheduleKind
@@ -58,8 +60,8 @@ class NodeSchedule(Parameters):
 
 
 class TrainingParameters(Parameters):
-    """One phase. No identity: `micro_batch` (the order of floating-point sums, like hardware; never the rows),
-    `max_epochs` (whether the phase may run, not what it does), `checkpoint_every`.
+    """One phase. No identity: `micro_batch` (the order of floating-point sums, like hardware; never
+    the rows), `max_epochs` (whether the phase may run, not what it does), `checkpoint_every`.
     """
 
     tokens: Duration
@@ -79,16 +81,22 @@ class TrainingParameters(Parameters):
     checkpoint_every: Annotated[Duration | None, NOT_IDENTITY] = None
 
     def plan(self, start: int, epoch_rows: int | None = None, owed: Fraction = Fraction(0)) -> Plan:
-        """The phase's plan, given the tokens earlier phases consumed, the rows its bins hold and the rows they owe it.
+        """The phase's plan, given the tokens earlier phases consumed, the rows its bins hold and
+        the rows they owe it.
 
         Raises:
             PlanError: a mixture, batch or schedule that cannot be carried out.
         """
         length = self.sequence_length
         batch = batch_ramp(self.batch, None, length)
-        wanted = duration_tokens(self.tokens, sequence_length=length, batch=batch, epoch_rows=epoch_rows)
+        wanted = duration_tokens(
+            self.tokens, sequence_length=length, batch=batch, epoch_rows=epoch_rows
+        )
         if not row_tokens(wanted, length):
-            raise PlanError(f"tokens: {self.tokens} is less than half a row of {length} tokens; train for longer")
+            raise PlanError(
+                f"tokens: {self.tokens} is less than half a row of {length} tokens; train for "
+                "longer"
+            )
         rows, left = whole_rows(wanted, length, owed)
         span = rows * length
         batch = batch_ramp(self.batch, span, length)
@@ -98,11 +106,15 @@ class TrainingParameters(Parameters):
         slack = 8 * length  # every earlier phase was rounded to whole rows
         if schedule.kind != "constant" and start - origin + wanted > total + slack:
             raise PlanError(
-                f"schedule.total is {total:,} tokens, but the phases up to this one take {start - origin + wanted:,}; "
-                "raise it or leave it out (then it is the sum of phases)"
+                f"schedule.total is {total:,} tokens, but the phases up to this one take "
+                f"{start - origin + wanted:,}; raise it or leave it out (then it is the sum of "
+                "phases)"
             )
         if schedule.kind != "constant" and schedule.warmup > total:
-            raise PlanError(f"schedule.warmup of {schedule.warmup:,} tokens is longer than the schedule, {total:,}")
+            raise PlanError(
+                f"schedule.warmup of {schedule.warmup:,} tokens is longer than the schedule, "
+                f"{total:,}"
+            )
         return Plan(
             start=start,
             rows=rows,
@@ -110,10 +122,17 @@ class TrainingParameters(Parameters):
             sequence_length=length,
             batch=batch,
             schedule=Schedule(
-                schedule.kind, self.optimizer.lr, schedule.warmup, total, schedule.final_ratio, schedule.decay
+                schedule.kind,
+                self.optimizer.lr,
+                schedule.warmup,
+                total,
+                schedule.final_ratio,
+                schedule.decay,
             ),
             schedule_origin=origin,
-            mixture="buckets" if self.mixture == "buckets" else self._mixture(self.mixture, max(span, wanted), batch),
+            mixture="buckets"
+            if self.mixture == "buckets"
+            else self._mixture(self.mixture, max(span, wanted), batch),
             trainable=self.trainable,
             rewarm_tokens=round(self.rewarm * span),
         )
@@ -128,7 +147,9 @@ class TrainingParameters(Parameters):
             elif isinstance(share, Share):
                 over = None
                 if share.over is not None:
-                    over = duration_tokens(share.over, sequence_length=self.sequence_length, batch=batch)
+                    over = duration_tokens(
+                        share.over, sequence_length=self.sequence_length, batch=batch
+                    )
                 shares[category] = (Fraction(str(share.start)), Fraction(str(share.end)), over)
             else:
                 shares[category] = (Fraction(str(share)), Fraction(str(share)), None)
@@ -138,7 +159,9 @@ class TrainingParameters(Parameters):
     def _check(self) -> TrainingParameters:
         """Check what can be checked before the bins exist: everything but lengths in epochs."""
         if self.checkpoint_every is not None and self.checkpoint_every.unit == "epochs":
-            raise ValueError(f"checkpoint_every: {self.checkpoint_every}; write tokens, rows or steps")
+            raise ValueError(
+                f"checkpoint_every: {self.checkpoint_every}; write tokens, rows or steps"
+            )
         if self.tokens.unit != "epochs":
             self.plan(start=0)
         elif self.mixture != "buckets":
@@ -154,8 +177,12 @@ class PhaseSection(Parameters):
     batch: Batch | None = None
     mixture: Mixture = "buckets"
     trainable: Trainable = "all"
-    lr: float | None = pydantic.Field(default=None, gt=0, description="peak of this phase, instead of optimizer.lr")
-    schedule: ScheduleSection | None = pydantic.Field(default=None, description="a schedule of the phase's own")
+    lr: float | None = pydantic.Field(
+        default=None, gt=0, description="peak of this phase, instead of optimizer.lr"
+    )
+    schedule: ScheduleSection | None = pydantic.Field(
+        default=None, description="a schedule of the phase's own"
+    )
     data: Data = "continue"
     rewarm: float = pydantic.Field(default=0.01, ge=0, le=1)
     max_epochs: float | None = pydantic.Field(default=None, gt=0)
@@ -179,10 +206,15 @@ class TrainingSection(Parameters):
     def _check(self) -> TrainingSection:
         names = [phase.name for phase in self.phases]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"phases: the name {twice[0]!r} is given to {names.count(twice[0])} phases; rename one")
+            raise ValueError(
+                f"phases: the name {twice[0]!r} is given to {names.count(twice[0])} phases; rename "
+                "one"
+            )
         for phase in self.phases:
             if phase.batch is None and self.batch is None:
-                raise ValueError(f"phase {phase.name!r} has no batch; state `batch` in it or in `training`")
+                raise ValueError(
+                    f"phase {phase.name!r} has no batch; state `batch` in it or in `training`"
+                )
         return self
 
     def batch_of(self, phase: PhaseSection) -> int | BatchRamp:
@@ -192,8 +224,12 @@ class TrainingSection(Parameters):
             raise ValueError(f"phase {phase.name!r} has no batch")
         return batch
 
-    def phase_tokens(self, sequence_length: int, epoch_rows: dict[str, int] | None = None) -> dict[str, int | None]:
-        """Tokens of every phase; None where it is in epochs and `epoch_rows` (phase -> rows of its bins) lacks it."""
+    def phase_tokens(
+        self, sequence_length: int, epoch_rows: dict[str, int] | None = None
+    ) -> dict[str, int | None]:
+        """Tokens of every phase; None where it is in epochs and `epoch_rows` (phase -> rows of its
+        bins) lacks it.
+        """
         lengths: dict[str, int | None] = {}
         for phase in self.phases:
             rows = (epoch_rows or {}).get(phase.name)
@@ -201,7 +237,9 @@ class TrainingSection(Parameters):
                 lengths[phase.name] = None
                 continue
             batch = batch_ramp(self.batch_of(phase), None, sequence_length)
-            wanted = duration_tokens(phase.tokens, sequence_length=sequence_length, batch=batch, epoch_rows=rows)
+            wanted = duration_tokens(
+                phase.tokens, sequence_length=sequence_length, batch=batch, epoch_rows=rows
+            )
             lengths[phase.name] = wanted
         return lengths
 
@@ -217,7 +255,9 @@ class TrainingSection(Parameters):
         earlier = [lengths[other.name] for other in self.phases[:index]]
         following = [lengths[other.name] for other in self.phases[index + 1 :]]
         own = lengths[name]
-        values = self.model_dump(exclude={"phases", "batch", "schedule", "optimizer"}, by_alias=True)
+        values = self.model_dump(
+            exclude={"phases", "batch", "schedule", "optimizer"}, by_alias=True
+        )
         values |= {
             "tokens": phase.tokens if own is None else tokens(own),
             "batch": self.batch_of(phase),
@@ -230,10 +270,17 @@ class TrainingSection(Parameters):
             "optimizer": self.optimizer.model_copy(update={"lr": phase.lr} if phase.lr else {}),
         }
         if phase.schedule is not None:
-            values["schedule"] = self._schedule(phase.schedule, phase, sequence_length, [], [], restart=True)
+            values["schedule"] = self._schedule(
+                phase.schedule, phase, sequence_length, [], [], restart=True
+            )
         else:
             values["schedule"] = self._schedule(
-                self.schedule, self.phases[0], sequence_length, [*earlier, own], following, restart=False
+                self.schedule,
+                self.phases[0],
+                sequence_length,
+                [*earlier, own],
+                following,
+                restart=False,
             )
         return TrainingParameters(**values)
 
@@ -259,12 +306,13 @@ class TrainingSection(Parameters):
                 known = sum(tokens_of for tokens_of in [*begun, *following] if tokens_of)
                 if total < known:
                     raise PlanError(
-                        f"schedule.total is {total:,} tokens, but the phases sum to {known:,}; raise it or leave it out"
+                        f"schedule.total is {total:,} tokens, but the phases sum to {known:,}; "
+                        "raise it or leave it out"
                     )
             elif None in following:
                 raise PlanError(
-                    "schedule.total: a phase is in epochs, so the sum of phases is not known before binning; "
-                    "state schedule.total in tokens, or that phase's tokens"
+                    "schedule.total: a phase is in epochs, so the sum of phases is not known "
+                    "before binning; state schedule.total in tokens, or that phase's tokens"
                 )
             else:
                 later = sum(row_tokens(tokens_of or 0, sequence_length) for tokens_of in following)
@@ -293,7 +341,9 @@ class TrainingSection(Parameters):
             )
             found += coarse_steps(facts, sequence_length)
             if not number:
-                found += coarse_section(facts, self.schedule, self.checkpoint_every, sequence_length)
+                found += coarse_section(
+                    facts, self.schedule, self.checkpoint_every, sequence_length
+                )
         known = sum(tokens_of for tokens_of in lengths.values() if tokens_of)
         total: Any = self.schedule.total
         if total is not None and total.unit != "epochs" and None not in lengths.values():

@@ -27,7 +27,8 @@ class TracedRow:
 def trace(
     parameters: TrainingParameters, bins: Mapping[str, Sequence[str]], carried: Carried, step: int
 ) -> list[TracedRow]:
-    """The rows of step `step` (from 1, as in metrics.jsonl) of a phase, in the order they were drawn.
+    """The rows of step `step` (from 1, as in metrics.jsonl) of a phase, in the order they were
+    drawn.
 
     `bins`: category -> folders of its bins, in order; `carried`: what the phases before handed on.
 
@@ -39,7 +40,9 @@ def trace(
     plan, sampler = plan_and_sampler(parameters, lengths, carried)
     wanted = next((found for number, found in enumerate(plan.steps(), 1) if number == step), None)
     if wanted is None:
-        raise ValueError(f"step {step} is not in this phase: it has {sum(1 for _ in plan.steps())} steps, from 1")
+        raise ValueError(
+            f"step {step} is not in this phase: it has {sum(1 for _ in plan.steps())} steps, from 1"
+        )
     sampler.draw(wanted.first_row)
     found = []
     for row in sampler.draw(wanted.rows):

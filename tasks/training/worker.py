@@ -1,7 +1,9 @@
-"""The training process: reads a spec, trains one phase, prints progress; ends when its stdin closes.
+"""The training process: reads a spec, trains one phase, prints progress; ends when its stdin
+closes.
 
-Each line of stdout is a JSON object: `{"progress": {...}}` at most twice a second, and `{"done": {...}}` at the end.
-Exit status: 0 done, 1 failed (stderr ends with the reason), 75 interrupted and resumable.
+Each line of stdout is a JSON object: `{"progress": {...}}` at most twice a second, and `{"done":
+{...}}` at the end. Exit status: 0 done, 1 failed (stderr ends with the reason), 75 interrupted and
+resumable.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from infra.engine.launch import exit_with_parent
 PROGRESS_S = 0.5
 INTERRUPTED = 75
 GRACE_S = 110.0
-"""Time to end the micro-batch at hand and write a checkpoint: some 10 GB at 100 MB/s. Less than its parent waits."""
+"""Time to end the micro-batch at hand and write a checkpoint: some 10 GB at 100 MB/s. Less than its
+parent waits.
+"""
 
 
 def main(arguments: list[str]) -> int:
@@ -32,7 +36,9 @@ def main(arguments: list[str]) -> int:
     stopping = threading.Event()
     exit_with_parent(stopping.set, grace_s=GRACE_S, status=INTERRUPTED)
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s"
+    )
     # Imported after the watch began: this takes seconds.
     from tasks.training.loop import Interrupted, Phase, TrainingStopped
     from tasks.training.plan import PlanError

@@ -2,8 +2,9 @@
 
     python tests/benchmarks/bench_charset.py [--repeats 4] [--data ../shared/data]
 
-For each detector the share of texts that come out exactly right, undeclared (detectors), and ours undeclared, declared
-rightly and declared wrongly; then ours by encoding where it is below 1, and seconds of processor time a megabyte.
+For each detector the share of texts that come out exactly right, undeclared (detectors), and ours
+undeclared, declared rightly and declared wrongly; then ours by encoding where it is below 1, and
+seconds of processor time a megabyte.
 """
 
 from __future__ import annotations
@@ -25,7 +26,13 @@ from tasks.ingest.charset.choose import decode  # noqa: E402
 from tasks.ingest.found import Unreadable  # noqa: E402
 from tests.benchmarks.charset_matrix import Case, cases, same_text  # noqa: E402
 
-_CONTAINING = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949", "euc-kr": "cp949"}
+_CONTAINING = {
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+    "euc-kr": "cp949",
+}
 
 
 def ours(case: Case) -> str:
@@ -65,7 +72,9 @@ def _methods() -> dict[str, tuple[tuple[str, ...], Callable[[Case], str]]]:
 
 def main() -> None:
     """Print the table."""
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     arguments.add_argument("--repeats", type=int, default=4)
     arguments.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     given = arguments.parse_args()
@@ -77,14 +86,24 @@ def main() -> None:
             for case in matrix:
                 if case.declaration == declaration:
                     good = same_text(read(case), case.text)
-                    for key in ("all", f"{case.length} characters", f"{case.language} {case.label}"):
+                    for key in (
+                        "all",
+                        f"{case.length} characters",
+                        f"{case.language} {case.label}",
+                    ):
                         right[key] += good
                         total[key] += 1
                     size += len(case.data)
             spent = time.process_time() - began
-            print(f"{method}, declared: {declaration}: {right['all'] / total['all']:.3f} of {total['all']}, ", end="")
+            print(
+                f"{method}, declared: {declaration}: {right['all'] / total['all']:.3f} of "
+                f"{total['all']}, ",
+                end="",
+            )
             print(f"{spent / (size / 1e6):.2f} s/MB")
-            below = [f"{key} {right[key] / total[key]:.2f}" for key in total if right[key] < total[key]]
+            below = [
+                f"{key} {right[key] / total[key]:.2f}" for key in total if right[key] < total[key]
+            ]
             print("   " + "; ".join(below[:40]))
 
 

@@ -1,17 +1,22 @@
-"""Line deduplication and decontamination: speed beside datatrove and a raw ceiling, growth to 10^6 documents.
+"""Line deduplication and decontamination: speed beside datatrove and a raw ceiling, growth to 10^6
+documents.
 
     python tests/benchmarks/bench_contamination.py                    all of it (wants `make peers`)
     python tests/benchmarks/bench_contamination.py speed growth       or some of it
 
-speed   documents a second of one core's processor time, documents of 2.5 KB of real lines: the stages as they run
-        (inline; Parquet read and written, manifest and all), datatrove's steps on the documents in memory (nothing read
-        or written; the index of its filter built before), and the ceiling: reading the same Parquet and hashing every
-        text once. Best of three for ours; what decontaminate needs once, whatever the corpus, is stated apart.
-growth  10^4, 10^5, 10^6 generated documents, two processes, line_dedup and then decontaminate through its edits:
-        seconds, exponents, peak memory of the heaviest process, lines that go, planted items that are found
+speed   documents a second of one core's processor time, documents of 2.5 KB of real lines: the
+stages as they run
+        (inline; Parquet read and written, manifest and all), datatrove's steps on the documents in
+        memory (nothing read or written; the index of its filter built before), and the ceiling:
+        reading the same Parquet and hashing every text once. Best of three for ours; what
+        decontaminate needs once, whatever the corpus, is stated apart.
+growth  10^4, 10^5, 10^6 generated documents, two processes, line_dedup and then decontaminate
+through its edits:
+        seconds, exponents, peak memory of the heaviest process, lines that go, planted items that
+        are found
 
-`--documents N` replaces the size of speed, `--sizes 4 5 6` growth's exponents; `--work FOLDER` holds it all. Benchmarks
-and lines are read from PUNA_REAL_DATA or ../shared/data.
+`--documents N` replaces the size of speed, `--sizes 4 5 6` growth's exponents; `--work FOLDER`
+holds it all. Benchmarks and lines are read from PUNA_REAL_DATA or ../shared/data.
 """
 
 from __future__ import annotations
@@ -48,7 +53,14 @@ from tasks.ingest.stage import STAGE as INGEST  # noqa: E402
 from tasks.line_dedup.stage import STAGE as LINE_DEDUP  # noqa: E402
 from tasks.line_dedup.stage import LineDedupParameters  # noqa: E402
 from tests import tables  # noqa: E402
-from tests.benchmarks.bench_dedup import MARK, PEERS, WORKERS, ingest_parameters, marked, peak_memory  # noqa: E402
+from tests.benchmarks.bench_dedup import (  # noqa: E402
+    MARK,
+    PEERS,
+    WORKERS,
+    ingest_parameters,
+    marked,
+    peak_memory,
+)
 from tests.benchmarks.dedup_corpus import BLOCK, Corpus, vocabulary  # noqa: E402
 from tests.stage_harness import run_stage  # noqa: E402
 from tests.tasks.decontaminate import leaks  # noqa: E402
@@ -56,7 +68,9 @@ from tests.tasks.decontaminate import leaks  # noqa: E402
 DATA = Path(os.environ.get("PUNA_REAL_DATA", ROOT.parent / "shared" / "data"))
 DOCUMENT_BYTES = 2_500
 PEER_SHARE = {"line_dedup": 1, "decontaminate": 10}
-"""datatrove gets one document in so many: its filter is slow, and its time is proportional to the documents."""
+"""datatrove gets one document in so many: its filter is slow, and its time is proportional to the
+documents.
+"""
 
 MENUS = 50
 """Menu lines of the generated corpus, `MENUS_A_DOCUMENT` of which stand in every document."""
@@ -93,13 +107,16 @@ def against() -> DecontaminateParameters:
     """Every benchmark there is."""
     return DecontaminateParameters(
         against={
-            name: BenchmarkFiles(format=format_, paths=tuple(map(str, sorted((DATA / "benchmarks").glob(pattern)))))
+            name: BenchmarkFiles(
+                format=format_, paths=tuple(map(str, sorted((DATA / "benchmarks").glob(pattern))))
+            )
             for name, (format_, pattern) in leaks.FILES.items()
         }
     )
 
 
-# speed ----------------------------------------------------------------------------------------------------------------
+# speed
+# ----------------------------------------------------------------------------------------------------------------
 
 
 def bench_speed(work: Path, count: int) -> None:
@@ -110,7 +127,10 @@ def bench_speed(work: Path, count: int) -> None:
     given = tables.documents(work, "web", [texts[: count // 2], texts[count // 2 :]])
     ceiling = count / best(lambda _: read_and_hash(given))
     print(f"{count:,} documents of {size:,.0f} bytes; documents a second of one core")
-    print(f"  {'ceiling: read Parquet, hash every text':42} {ceiling:>10,.0f}   {ceiling * size / 1e6:7,.1f} MB/s")
+    print(
+        f"  {'ceiling: read Parquet, hash every text':42} {ceiling:>10,.0f}   "
+        f"{ceiling * size / 1e6:7,.1f} MB/s"
+    )
     for stage, parameters in ((LINE_DEDUP, LineDedupParameters()), (DECONTAMINATE, against())):
 
         def build(number: int, stage: Any = stage, parameters: Any = parameters) -> Artifact:
@@ -118,18 +138,31 @@ def bench_speed(work: Path, count: int) -> None:
             return run_stage(stage, parameters, {"documents": given}, "web", tmp_path=folder)
 
         spent = best(build)
-        once = best(lambda _: build_index(leaks.real_benchmarks(DATA), against())) if stage is DECONTAMINATE else 0.0
+        once = (
+            best(lambda _: build_index(leaks.real_benchmarks(DATA), against()))
+            if stage is DECONTAMINATE
+            else 0.0
+        )
         ours = count / (spent - once)
-        line = f"{ours:>10,.0f}   {ours * size / 1e6:7,.1f} MB/s, {ours / ceiling:.2f} of the ceiling"
-        print(f"  {stage.name:42} {line}{f'; its index, once a run: {once:.1f} s' if once else ''}", flush=True)
+        line = (
+            f"{ours:>10,.0f}   {ours * size / 1e6:7,.1f} MB/s, {ours / ceiling:.2f} of the ceiling"
+        )
+        print(
+            f"  {stage.name:42} {line}{f'; its index, once a run: {once:.1f} s' if once else ''}",
+            flush=True,
+        )
         few = texts[: count // PEER_SHARE[stage.name]]
         theirs = peer(stage.name, few, work)
-        line = f"{theirs:>10,.0f}   {theirs * size / 1e6:7,.1f} MB/s; ours is {ours / theirs:,.1f} x"
+        line = (
+            f"{theirs:>10,.0f}   {theirs * size / 1e6:7,.1f} MB/s; ours is {ours / theirs:,.1f} x"
+        )
         print(f"  {f'{stage.name} by datatrove, {len(few):,} documents':42} {line}", flush=True)
 
 
 def real_lines(count: int) -> list[str]:
-    """Documents of real English lines, drawn anew for each; every tenth line is one of 50 menus and notices."""
+    """Documents of real English lines, drawn anew for each; every tenth line is one of 50 menus and
+    notices.
+    """
     rng = random.Random(0)
     file = DATA / "web_en/fineweb-sample/fineweb_sample.txt"
     lines = [line.strip() for line in file.read_text("utf-8").split("\n") if 20 < len(line) < 600]
@@ -139,7 +172,9 @@ def real_lines(count: int) -> list[str]:
         own = "".join(rng.choices("abcdefghijklmnop", k=8))
         document: list[str] = []
         while sum(map(len, document)) < DOCUMENT_BYTES:
-            document.append(rng.choice(menus) if rng.random() < 0.1 else f"{rng.choice(lines)} {own}")
+            document.append(
+                rng.choice(menus) if rng.random() < 0.1 else f"{rng.choice(lines)} {own}"
+            )
         found.append("\n".join(document))
     return found
 
@@ -182,7 +217,8 @@ def peer(stage: str, texts: list[str], work: Path) -> float:
     return float(json.loads(done.stdout.splitlines()[-1]))
 
 
-# growth ---------------------------------------------------------------------------------------------------------------
+# growth
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def bench_growth(work: Path, exponents: list[int]) -> None:
@@ -192,19 +228,31 @@ def bench_growth(work: Path, exponents: list[int]) -> None:
         documents = 10**exponent
         found = inner(work, documents)
         for name, stage in found["stages"].items():
-            growth = f", exponent {math.log10(stage['wall_s'] / before[name]):.2f}" if name in before else ""
+            growth = (
+                f", exponent {math.log10(stage['wall_s'] / before[name]):.2f}"
+                if name in before
+                else ""
+            )
             before[name] = stage["wall_s"]
             print(
-                f"  {documents:>9,} {name:14} {stage['wall_s']:8.2f} s {stage['wall_s'] / documents * 1e6:7.1f} us a "
-                f"document{growth}; peak {stage['peak_MB']['heaviest']:,.0f} MB "
-                f"(parent {stage['peak_MB']['parent']:,.0f}); {stage['shown']}",
+                f"  {documents:>9,} {name:14} {stage['wall_s']:8.2f} s "
+                f"{stage['wall_s'] / documents * 1e6:7.1f} us a document{growth}; peak "
+                f"{stage['peak_MB']['heaviest']:,.0f} MB (parent "
+                f"{stage['peak_MB']['parent']:,.0f}); {stage['shown']}",
                 flush=True,
             )
 
 
 def inner(work: Path, documents: int) -> dict[str, Any]:
     """`build_stages` in a fresh process."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--inner", str(documents), "--work", str(work)]
+    command = [
+        sys.executable,
+        str(Path(__file__).resolve()),
+        "--inner",
+        str(documents),
+        "--work",
+        str(work),
+    ]
     environment = {**os.environ, MARK: uuid.uuid4().hex}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -228,7 +276,9 @@ def build_stages(work: Path, documents: int) -> dict[str, Any]:
 
         folder = home / "corpus"
         folder.mkdir()
-        paths = list(engine.map(write_corpus, [(folder, number, documents) for number in range(WORKERS)]))
+        paths = list(
+            engine.map(write_corpus, [(folder, number, documents) for number in range(WORKERS)])
+        )
         given = build(INGEST, ingest_parameters(paths), {})
         shutil.rmtree(folder)
         list(engine.map(warm_up, range(4 * WORKERS)))
@@ -240,10 +290,13 @@ def build_stages(work: Path, documents: int) -> dict[str, Any]:
     shown = lines.statistics
     menus = max(entry["copies"] for entry in shown["most_repeated"])
     stages[LINE_DEDUP.name]["shown"] = (
-        f"{shown['units_removed']:,} of {shown['units']:,} lines go; the most frequent stood {menus:,} times"
+        f"{shown['units_removed']:,} of {shown['units']:,} lines go; the most frequent stood "
+        f"{menus:,} times"
     )
     planted = -(-documents // LEAK_EVERY)
-    stages[DECONTAMINATE.name]["shown"] = f"{hits.statistics['documents_hit']:,} of {planted:,} planted leaks found"
+    stages[DECONTAMINATE.name]["shown"] = (
+        f"{hits.statistics['documents_hit']:,} of {planted:,} planted leaks found"
+    )
     return {"stages": stages}
 
 
@@ -259,19 +312,25 @@ def write_corpus(task: tuple[Path, int, int]) -> str:
 
 
 def generated(low: int, high: int) -> Iterator[str]:
-    """Documents [low, high) of the corpus: a sentence a line, menus among them, now and then an item at the end."""
+    """Documents [low, high) of the corpus: a sentence a line, menus among them, now and then an
+    item at the end.
+    """
     corpus = Corpus()
     asked = list(itertools.chain.from_iterable(leaks.real_benchmarks(DATA).values()))
     menus = vocabulary()[-MENUS:]
     blocks = map(corpus.texts, range(low // BLOCK, -(-high // BLOCK)))
-    texts = itertools.islice(itertools.chain.from_iterable(blocks), low % BLOCK, low % BLOCK + high - low)
+    texts = itertools.islice(
+        itertools.chain.from_iterable(blocks), low % BLOCK, low % BLOCK + high - low
+    )
     for number, text in enumerate(texts, low):
         rng = random.Random(number)
         lines = text.split(". ")
         for _ in range(MENUS_A_DOCUMENT):
             lines.insert(rng.randrange(len(lines) + 1), f"Menu: {rng.choice(menus)}")
         if number % LEAK_EVERY == LEAK_EVERY // 2:
-            lines.append(leaks.as_printed(asked[number // LEAK_EVERY * 7_919 % len(asked)]))  # no item twice
+            lines.append(
+                leaks.as_printed(asked[number // LEAK_EVERY * 7_919 % len(asked)])
+            )  # no item twice
         yield "\n".join(lines)
 
 

@@ -1,16 +1,22 @@
-"""Deduplication: speed, growth and memory, beside datatrove, rensa and datasketch in the same run, on two cores.
+"""Deduplication: speed, growth and memory, beside datatrove, rensa and datasketch in the same run,
+on two cores.
 
-    python tests/benchmarks/bench_dedup.py                      all of it (half an hour; wants `make peers`)
-    python tests/benchmarks/bench_dedup.py signatures stages run growth          or some of it
+    python tests/benchmarks/bench_dedup.py                      all of it (half an hour; wants `make
+    peers`) python tests/benchmarks/bench_dedup.py signatures stages run growth          or some of
+    it
 
-signatures  documents a second of one core's processor time, text to signature: ours (with normalisation, exact hash and
+signatures  documents a second of one core's processor time, text to signature: ours (with
+normalisation, exact hash and
             sorted shingle set), the peers, and a bare MinHash loop on ready shingles as the ceiling
-stages      20,000 documents, two processes: stage functions signatures, cut, dedup, select against datatrove's four
+stages      20,000 documents, two processes: stage functions signatures, cut, dedup, select against
+datatrove's four
             steps; planted pairs that each misses
-run         the same through `puna run` on 100,000 documents from JSONL (ingest too), server running and server started
-growth      10^4, 10^5, 10^6 documents: seconds of every stage, exponents, peak memory of the heaviest process, index
+run         the same through `puna run` on 100,000 documents from JSONL (ingest too), server running
+and server started growth      10^4, 10^5, 10^6 documents: seconds of every stage, exponents, peak
+memory of the heaviest process, index
 
-`--documents N` replaces the sizes of stages and run, `--sizes 4 5 6` growth's exponents; `--work FOLDER` holds it all.
+`--documents N` replaces the sizes of stages and run, `--sizes 4 5 6` growth's exponents; `--work
+FOLDER` holds it all.
 """
 
 from __future__ import annotations
@@ -70,10 +76,13 @@ def main() -> None:
                 case "growth":
                     bench_growth(work, given.sizes)
                 case _:
-                    parser.error(f"no section {section!r}; there are signatures, stages, run, growth")
+                    parser.error(
+                        f"no section {section!r}; there are signatures, stages, run, growth"
+                    )
 
 
-# signatures -----------------------------------------------------------------------------------------------------------
+# signatures
+# -----------------------------------------------------------------------------------------------------------
 
 
 def bench_signatures(work: Path, documents: int = 4_000) -> None:
@@ -95,7 +104,10 @@ def bench_signatures(work: Path, documents: int = 4_000) -> None:
     size = sum(len(text.encode()) for text in texts) / documents
     print(f"documents of {size:,.0f} bytes; documents a second of one core")
     print(f"  {'ours, text to all columns':45} {ours:>10,.0f}   {ours * size / 1e6:,.0f} MB/s")
-    print(f"  {'bare MinHash loop on ready shingles':45} {ceiling:>10,.0f}   ours is {ours / ceiling:.2f} of it")
+    print(
+        f"  {'bare MinHash loop on ready shingles':45} {ceiling:>10,.0f}   ours is "
+        f"{ours / ceiling:.2f} of it"
+    )
     for name, rate in peer("signatures", path, documents).items():
         print(f"  {name:45} {rate:>10,.0f}   ours is {ours / rate:,.1f} x")
 
@@ -123,7 +135,8 @@ def peer(*words: object) -> dict[str, Any]:
     return result
 
 
-# stages ---------------------------------------------------------------------------------------------------------------
+# stages
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def bench_stages(work: Path, documents: int) -> None:
@@ -135,9 +148,10 @@ def bench_stages(work: Path, documents: int) -> None:
         ours = inner(work, documents, state)
         stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in ours["stages"].items())
         print(
-            f"  ours, engine {state}: {ours['wall_s']:.2f} s wall, {ours['processor_s']:.2f} s processor ({stages}); "
-            f"{sum(theirs['seconds']) / ours['wall_s']:.1f} x datatrove, by processor time "
-            f"{theirs['processor_s'] / ours['processor_s']:.1f} x; {report(ours['kept'], documents)}",
+            f"  ours, engine {state}: {ours['wall_s']:.2f} s wall, {ours['processor_s']:.2f} s "
+            f"processor ({stages}); {sum(theirs['seconds']) / ours['wall_s']:.1f} x datatrove, by "
+            f"processor time {theirs['processor_s'] / ours['processor_s']:.1f} x; "
+            f"{report(ours['kept'], documents)}",
             flush=True,
         )
 
@@ -147,8 +161,8 @@ def datatrove(folder: Path, work: Path, documents: int) -> dict[str, Any]:
     theirs = peer("dedup", folder, work / f"datatrove-{documents}", FILES, WORKERS)
     steps = " + ".join(f"{seconds:.1f}" for seconds in theirs["seconds"])
     print(
-        f"  datatrove: {sum(theirs['seconds']):.1f} s wall ({steps}), {theirs['processor_s']:.1f} s processor, peak "
-        f"{theirs['peak_MB']:,.0f} MB; {report(theirs['kept'], documents)}",
+        f"  datatrove: {sum(theirs['seconds']):.1f} s wall ({steps}), {theirs['processor_s']:.1f} "
+        f"s processor, peak {theirs['peak_MB']:,.0f} MB; {report(theirs['kept'], documents)}",
         flush=True,
     )
     shutil.rmtree(work / f"datatrove-{documents}")
@@ -157,12 +171,23 @@ def datatrove(folder: Path, work: Path, documents: int) -> dict[str, Any]:
 
 def inner(work: Path, documents: int, state: str) -> dict[str, Any]:
     """`build_stages` in a fresh process; a new installation has no compiled loops yet."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--inner", "stages", "--work", str(work)]
+    command = [
+        sys.executable,
+        str(Path(__file__).resolve()),
+        "--inner",
+        "stages",
+        "--work",
+        str(work),
+    ]
     environment = {**os.environ, MARK: uuid.uuid4().hex}
     if state == "of a new installation":
         environment["XDG_CACHE_HOME"] = tempfile.mkdtemp(dir=work)
     done = subprocess.run(
-        [*command, str(documents), state], env=environment, capture_output=True, text=True, check=False
+        [*command, str(documents), state],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise SystemExit(done.stderr[-3_000:])
@@ -171,7 +196,9 @@ def inner(work: Path, documents: int, state: str) -> dict[str, Any]:
 
 
 def build_stages(work: Path, documents: int, state: str) -> dict[str, Any]:
-    """Ingest the corpus, then build signatures to select with worker processes, and time the latter."""
+    """Ingest the corpus, then build signatures to select with worker processes, and time the
+    latter.
+    """
     from infra.engine import EngineConfig, start
     from tests.stage_harness import run_stage
 
@@ -293,7 +320,9 @@ def planted(documents: int) -> Iterator[tuple[int, int, float]]:
         words = corpus.word_numbers(block)
         for pair in corpus.pairs(block):
             if pair.copy < documents:
-                one, other = (shingles(words[number - block * BLOCK]) for number in (pair.original, pair.copy))
+                one, other = (
+                    shingles(words[number - block * BLOCK]) for number in (pair.original, pair.copy)
+                )
                 yield pair.original, pair.copy, len(one & other) / len(one | other)
 
 
@@ -327,12 +356,20 @@ def peak_memory() -> dict[str, float]:
     """MB of the heaviest marked process so far, and of this one."""
     peaks = []
     for folder in marked():
-        status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines() if ":" in line)
+        status = dict(
+            line.split(":", 1)
+            for line in (folder / "status").read_text().splitlines()
+            if ":" in line
+        )
         peaks.append(int(status["VmHWM"].split()[0]) / 1024)
-    return {"heaviest": max(peaks), "parent": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {
+        "heaviest": max(peaks),
+        "parent": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
 
 
-# run ------------------------------------------------------------------------------------------------------------------
+# run
+# ------------------------------------------------------------------------------------------------------------------
 
 RECIPE = """
 name: bench
@@ -355,15 +392,25 @@ def bench_run(work: Path, documents: int, limit_s: float = 480) -> None:
     home.mkdir()
     kept_out = ("PREFECT_", "PUNA_")
     environment = {key: value for key, value in os.environ.items() if not key.startswith(kept_out)}
-    environment |= {"PREFECT_HOME": str(home / "prefect"), "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+    environment |= {
+        "PREFECT_HOME": str(home / "prefect"),
+        "HOME": str(home),
+        "XDG_CACHE_HOME": str(home / "cache"),
+    }
     seconds = {}
     try:
-        for state in ("first run ever, its server started too", "server started too", "server running"):
+        for state in (
+            "first run ever, its server started too",
+            "server started too",
+            "server running",
+        ):
             if state == "server started too":
                 puna(environment, "dashboard", "stop")
             store = work / "store"
             started = time.perf_counter()
-            result = puna(environment, "run", recipe, "--store", store, "--until", "select/web", "--json")
+            result = puna(
+                environment, "run", recipe, "--store", store, "--until", "select/web", "--json"
+            )
             seconds[state] = time.perf_counter() - started
             built = {stage["stage"]: stage.get("seconds") for stage in json.loads(result)["stages"]}
             print(f"  puna run, {state}: {seconds[state]:.1f} s wall; stages {built}", flush=True)
@@ -390,7 +437,8 @@ def puna(environment: Mapping[str, str], *words: object) -> str:
     return done.stdout
 
 
-# growth ---------------------------------------------------------------------------------------------------------------
+# growth
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def bench_growth(work: Path, exponents: list[int]) -> None:
@@ -403,15 +451,23 @@ def bench_growth(work: Path, exponents: list[int]) -> None:
             write_jsonl(folder, documents, FILES)
         found = inner(work, documents, "warm")
         shutil.rmtree(folder)
-        seconds = {"ingest": found["ingest_s"], **found["stages"], "signatures to select": found["wall_s"]}
+        seconds = {
+            "ingest": found["ingest_s"],
+            **found["stages"],
+            "signatures to select": found["wall_s"],
+        }
         for name, spent in seconds.items():
             growth = f", exponent {math.log10(spent / before[name]):.2f}" if name in before else ""
-            print(f"  {documents:>9,} {name:22} {spent:8.2f} s {spent / documents * 1e6:8.1f} us a document{growth}")
+            print(
+                f"  {documents:>9,} {name:22} {spent:8.2f} s {spent / documents * 1e6:8.1f} us a "
+                f"document{growth}"
+            )
         index = found["index"] or {}
         peak = found["peak_MB"]
         print(
             f"  {documents:>9,} peak {peak['heaviest']:,.0f} MB (parent {peak['parent']:,.0f}); "
-            f"index {index.get('bytes_per_document')} bytes a document; {report(found['kept'], documents)}",
+            f"index {index.get('bytes_per_document')} bytes a document; "
+            f"{report(found['kept'], documents)}",
             flush=True,
         )
         before = seconds

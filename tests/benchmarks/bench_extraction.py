@@ -3,16 +3,21 @@
     python tests/benchmarks/bench_extraction.py                      all of it
     python tests/benchmarks/bench_extraction.py phrases words speed conserve [--tree FOLDER]
 
-phrases   real-pages-dev: precision, recall and F1 over phrases that must (`with`) and must not (`without`) be in the
+phrases   real-pages-dev: precision, recall and F1 over phrases that must (`with`) and must not
+(`without`) be in the
           text, white space aside
-words     wcxb-dev: F1 of each page's bag of words (runs of letters and digits, in lower case) against its main content,
+words     wcxb-dev: F1 of each page's bag of words (runs of letters and digits, in lower case)
+against its main content,
           averaged, for every page type; pages that are refused count 0
-speed     pages a second of one core's processor time on real-pages-dev: ours from bytes to text, resiliparse's own
-          main-content rule on the decoded page, and the bare parse, in turn in one process, best of five a page
-conserve  500 pages of real Chinese, Japanese and Korean prose in random inline mark-up: text out equals text in
+speed     pages a second of one core's processor time on real-pages-dev: ours from bytes to text,
+resiliparse's own
+          main-content rule on the decoded page, and the bare parse, in turn in one process, best of
+          five a page
+conserve  500 pages of real Chinese, Japanese and Korean prose in random inline mark-up: text out
+equals text in
 
-`--tree` names another checkout of this project, whose extraction is measured in the same run and in turn with ours.
-Pages are read from PUNA_REAL_DATA or ../shared/data.
+`--tree` names another checkout of this project, whose extraction is measured in the same run and in
+turn with ours. Pages are read from PUNA_REAL_DATA or ../shared/data.
 """
 
 from __future__ import annotations
@@ -67,7 +72,11 @@ def extraction(tree: Path) -> Extract:
 def responses(path: Path) -> Iterator[tuple[str, bytes, str | None]]:
     with path.open("rb") as stream:
         for record in ArchiveIterator(stream):
-            yield record.headers.get("WARC-Target-URI", ""), record.reader.read(), record.http_charset
+            yield (
+                record.headers.get("WARC-Target-URI", ""),
+                record.reader.read(),
+                record.http_charset,
+            )
 
 
 def f1(precision: float, recall: float) -> float:
@@ -83,10 +92,15 @@ def phrases(extract: Extract) -> str:
     counts: Counter[tuple[str, bool]] = Counter()
     for url, label in labels.items():
         for side in ("with", "without"):
-            counts.update((side, " ".join(phrase.split()) in texts.get(url, "")) for phrase in label[side])
+            counts.update(
+                (side, " ".join(phrase.split()) in texts.get(url, "")) for phrase in label[side]
+            )
     precision = counts["with", True] / (counts["with", True] + counts["without", True])
     recall = counts["with", True] / (counts["with", True] + counts["with", False])
-    return f"F1 {f1(precision, recall):.4f}  precision {precision:.4f}  recall {recall:.4f}  pages {len(labels)}"
+    return (
+        f"F1 {f1(precision, recall):.4f}  precision {precision:.4f}  recall {recall:.4f}  pages "
+        f"{len(labels)}"
+    )
 
 
 def bag_f1(found: str, wanted: str | None) -> float:
@@ -106,12 +120,16 @@ def words(extract: Extract) -> str:
             label = labels[url]
             scores[label["page_type"]].append(bag_f1(extract(data, charset), label["main_content"]))
     every = [score for of_type in scores.values() for score in of_type]
-    kinds = "  ".join(f"{kind} {sum(of) / len(of):.3f} ({len(of)})" for kind, of in sorted(scores.items()))
+    kinds = "  ".join(
+        f"{kind} {sum(of) / len(of):.3f} ({len(of)})" for kind, of in sorted(scores.items())
+    )
     return f"F1 {sum(every) / len(every):.4f}  pages {len(every)}  {kinds}"
 
 
 def own_rule(page: str) -> str:
-    return str(extract_plain_text(HTMLTree.parse(page), main_content=True, alt_texts=False, comments=False))
+    return str(
+        extract_plain_text(HTMLTree.parse(page), main_content=True, alt_texts=False, comments=False)
+    )
 
 
 def speed(named: Sequence[tuple[str, Extract]]) -> str:
@@ -132,7 +150,8 @@ def speed(named: Sequence[tuple[str, Extract]]) -> str:
     rates = {name: len(pages) / sum(seconds) for name, seconds in best.items()}
     first = rates[runs[0][0]]
     return "\n".join(
-        f"  {name:26} {rate:8.0f} pages/s  {1000 / rate:.3f} ms  {first / rate:.3f} x" for name, rate in rates.items()
+        f"  {name:26} {rate:8.0f} pages/s  {1000 / rate:.3f} ms  {first / rate:.3f} x"
+        for name, rate in rates.items()
     )
 
 
@@ -146,7 +165,9 @@ def conserve(extract: Extract) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("parts", nargs="*", default=["phrases", "words", "speed", "conserve"])
     parser.add_argument("--tree", type=Path, help="another checkout to measure beside this one")
     arguments = parser.parse_args()

@@ -1,6 +1,8 @@
-"""Perplexity of 2.5 KB documents on one core: ours, and its ceiling (SentencePiece and KenLM alone, on ready text).
+"""Perplexity of 2.5 KB documents on one core: ours, and its ceiling (SentencePiece and KenLM alone,
+on ready text).
 
-Run: python tests/benchmarks/bench_perplexity.py. Reads PUNA_REAL_DATA or ../shared/data; trains small models first.
+Run: python tests/benchmarks/bench_perplexity.py. Reads PUNA_REAL_DATA or ../shared/data; trains
+small models first.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from tasks.language_model.kneser_ney import Corpus, estimate
 from tasks.perplexity.score import ModelFiles, annotate_perplexity
 from tasks.text.normalise import normalise
 
-DATA = Path(os.environ.get("PUNA_REAL_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+DATA = Path(
+    os.environ.get("PUNA_REAL_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")
+)
 DOCUMENT_BYTES = 2_500
 DOCUMENTS = 700
 ROUNDS = 7
@@ -65,9 +69,10 @@ def measure(language: str, texts: list[str], folder: Path) -> None:
     rounds = [(seconds(ours), seconds(bare_pieces), seconds(bare_lm)) for _ in range(ROUNDS)]
     mine, first, second = (statistics.median(column) for column in zip(*rounds, strict=True))
     print(
-        f"{language}: ours {len(texts) / mine:,.0f} documents/s; ceiling {len(texts) / (first + second):,.0f} "
-        f"(SentencePiece {len(texts) / first:,.0f}, KenLM {len(texts) / second:,.0f}); "
-        f"ratio {statistics.median((row[1] + row[2]) / row[0] for row in rounds):.3f}"
+        f"{language}: ours {len(texts) / mine:,.0f} documents/s; ceiling "
+        f"{len(texts) / (first + second):,.0f} (SentencePiece {len(texts) / first:,.0f}, KenLM "
+        f"{len(texts) / second:,.0f}); ratio "
+        f"{statistics.median((row[1] + row[2]) / row[0] for row in rounds):.3f}"
     )
 
 

@@ -1,10 +1,12 @@
 """How much our step costs beside a bare forward + backward + step (not a test; run it by hand).
 
-    python tests/benchmarks/bench_training.py [--threads 2] [--rows 16] [--micro 8] [--pairs 7] [--steps 3]
+    python tests/benchmarks/bench_training.py [--threads 2] [--rows 16] [--micro 8] [--pairs 7]
+    [--steps 3]
 
-1.8M-parameter Llama, vocabulary 2,048, rows of 256 tokens with several documents each. The bare loop has its batches in
-memory, materialises logits, and uses the same fused AdamW and clipping. Pairs are interleaved; medians of seconds of
-processor time over both threads (wall time in brackets), so that a busy machine disturbs little.
+1.8M-parameter Llama, vocabulary 2,048, rows of 256 tokens with several documents each. The bare
+loop has its batches in memory, materialises logits, and uses the same fused AdamW and clipping.
+Pairs are interleaved; medians of seconds of processor time over both threads (wall time in
+brackets), so that a busy machine disturbs little.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ def bare(folder: Path, bins: dict[str, list[str]], rows: int, micro: int) -> Cal
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     read = [Rows(folders).batch(range(rows // len(bins))) for folders in bins.values()]
     batch = {name: torch.cat([torch.from_numpy(part[name]) for part in read]) for name in read[0]}
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True
+    )
     valid = int((batch["shift_labels"] != -100).sum())
 
     def step() -> None:
@@ -44,10 +48,15 @@ def bare(folder: Path, bins: dict[str, list[str]], rows: int, micro: int) -> Cal
         for at in range(0, rows, micro):
             part = slice(at, at + micro)
             output = model(
-                input_ids=batch["input_ids"][part], position_ids=batch["position_ids"][part], use_cache=False
+                input_ids=batch["input_ids"][part],
+                position_ids=batch["position_ids"][part],
+                use_cache=False,
             )
             labels = batch["shift_labels"][part].flatten()
-            (functional.cross_entropy(output.logits.flatten(0, 1), labels, reduction="sum") / valid).backward()
+            (
+                functional.cross_entropy(output.logits.flatten(0, 1), labels, reduction="sum")
+                / valid
+            ).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
@@ -62,9 +71,16 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
-        sizes = {"hidden_size": 128, "intermediate_size": 352, "num_attention_heads": 4, "num_key_value_heads": 4}
+        sizes = {
+            "hidden_size": 128,
+            "intermediate_size": 352,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 4,
+        }
         folder = save_model(root / "model", layers=6, vocab_size=VOCABULARY, **sizes)
-        bins = save_bins(root / "bins", {"a": [400], "b": [400]}, length=LENGTH, vocabulary=VOCABULARY)
+        bins = save_bins(
+            root / "bins", {"a": [400], "b": [400]}, length=LENGTH, vocabulary=VOCABULARY
+        )
         values = parameters(
             tokens="2M rows", max_epochs=10**9, sequence_length=LENGTH, batch=given.rows * LENGTH,
             mixture={"a": 0.5, "b": 0.5}, micro_batch=given.micro, guard={"spike": 0},
@@ -80,18 +96,24 @@ def main() -> None:
             torch.use_deterministic_algorithms(False)
 
         results: dict[str, list[tuple[float, float]]] = {"bare": [], "ours": []}
-        for pair, (name, step) in itertools.product(range(given.pairs + 1), (("bare", plain), ("ours", ours))):
+        for pair, (name, step) in itertools.product(
+            range(given.pairs + 1), (("bare", plain), ("ours", ours))
+        ):
             wall, processor = time.perf_counter(), time.process_time()
             for _ in range(given.steps):
                 step()
-            spent = ((time.process_time() - processor) / given.steps, (time.perf_counter() - wall) / given.steps)
+            spent = (
+                (time.process_time() - processor) / given.steps,
+                (time.perf_counter() - wall) / given.steps,
+            )
             if pair:  # the first warms up
                 results[name].append(spent)
         tokens = given.rows * LENGTH
         for name, spent in results.items():
             processor_s, wall_s = (statistics.median(column) for column in zip(*spent, strict=True))
             sys.stdout.write(
-                f"{name}: {processor_s:.4f} s processor ({wall_s:.4f} s wall) a step, {tokens / wall_s:,.0f} tokens/s\n"
+                f"{name}: {processor_s:.4f} s processor ({wall_s:.4f} s wall) a step, "
+                f"{tokens / wall_s:,.0f} tokens/s\n"
             )
         for column, unit in ((0, "processor"), (1, "wall")):
             ratio = statistics.median(

@@ -1,11 +1,13 @@
-"""Counts how frequent letters are, and prints what `tasks/ingest/charset/frequent.py` has by language.
+"""Counts how frequent letters are, and prints what `tasks/ingest/charset/frequent.py` has by
+language.
 
     python tests/benchmarks/charset_frequencies.py [--data ../shared/data]
 
-From the Universal Declaration of Human Rights, the first half of each language's sentences and, for Chinese, cmrc2018
-and ruanyf-weekly. Traditional Chinese is the same text converted, which wants `pip install zhconv`; Vietnamese was
-taken apart as windows-1258 writes it. By hand: letters of an alphabet that the sample hardly has were added at 8 to 14
-bits (French œ, Estonian š, Romanian ș), letters that no encoding of the language has were left out.
+From the Universal Declaration of Human Rights, the first half of each language's sentences and, for
+Chinese, cmrc2018 and ruanyf-weekly. Traditional Chinese is the same text converted, which wants
+`pip install zhconv`; Vietnamese was taken apart as windows-1258 writes it. By hand: letters of an
+alphabet that the sample hardly has were added at 8 to 14 bits (French œ, Estonian š, Romanian ș),
+letters that no encoding of the language has were left out.
 """
 
 from __future__ import annotations
@@ -32,8 +34,12 @@ MOST = {"zh": 1_600, "zh_hant": 1_600, "ja": 900, "ko": 900}
 
 def main() -> None:
     """Print a line for each language."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[3] / "shared" / "data")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data", type=Path, default=Path(__file__).resolve().parents[3] / "shared" / "data"
+    )
     data = parser.parse_args().data
     for language in UDHR if importlib.util.find_spec("zhconv") else UDHR.keys() - {"zh_hant"}:
         print(f"{language}: {groups(sample(data, language), MOST.get(language, 200))}")
@@ -42,13 +48,18 @@ def main() -> None:
 def sample(data: Path, language: str) -> str:
     """The text that is counted."""
     text = _declaration(data, language)
-    sentences = data / "lid" / "lingua-sentences-first-half" / f"{language.removesuffix('_hant')}.txt"
+    sentences = (
+        data / "lid" / "lingua-sentences-first-half" / f"{language.removesuffix('_hant')}.txt"
+    )
     if sentences.is_file():
         found = sentences.read_text(encoding="utf-8")
         text += found[: len(found) // 2]
     if language.startswith("zh"):
         prose = data / "prose_zh"
-        files = [*(prose / "cmrc2018" / "data").glob("*.json"), *(prose / "ruanyf-weekly" / "docs").glob("*.md")]
+        files = [
+            *(prose / "cmrc2018" / "data").glob("*.json"),
+            *(prose / "ruanyf-weekly" / "docs").glob("*.md"),
+        ]
         text = text * 4 + "".join(path.read_text(encoding="utf-8") for path in sorted(files))
     if language == "zh_hant":
         import zhconv
@@ -59,14 +70,18 @@ def sample(data: Path, language: str) -> str:
 
 def _declaration(data: Path, language: str) -> str:
     with zipfile.ZipFile(data / "lid" / "udhr" / "udhr2.zip") as archive:
-        names = sorted(name for name in archive.namelist() if name.startswith(f"udhr2/{UDHR[language]}"))
+        names = sorted(
+            name for name in archive.namelist() if name.startswith(f"udhr2/{UDHR[language]}")
+        )
         return archive.read(names[0]).decode("utf-8-sig") if names else ""
 
 
 def groups(text: str, most: int) -> str:
     """Letters above ASCII by their price in bits, as `frequent` writes them."""
     counts = Counter(
-        letter for letter in text if letter > "\x7f" and (letter.isalpha() or unicodedata.combining(letter))
+        letter
+        for letter in text
+        if letter > "\x7f" and (letter.isalpha() or unicodedata.combining(letter))
     )
     by_price: defaultdict[int, list[str]] = defaultdict(list)
     for letter, count in counts.most_common(most):

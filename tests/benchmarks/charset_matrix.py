@@ -1,8 +1,10 @@
-"""Real sentences in legacy encodings: language x encoding x length x plain or page x declared rightly, wrongly or not.
+"""Real sentences in legacy encodings: language x encoding x length x plain or page x declared
+rightly, wrongly or not.
 
-The sentences are the second halves of `lid/lingua-sentences-first-half`; `tasks.ingest.charset.frequent` was counted in
-the first halves (and the Universal Declaration), so that nothing is tried on what it was made from. Traditional Chinese
-is the Declaration's, for want of other text. Control characters that the sentences hold (0x80 to 0x9F) are left out.
+The sentences are the second halves of `lid/lingua-sentences-first-half`;
+`tasks.ingest.charset.frequent` was counted in the first halves (and the Universal Declaration), so
+that nothing is tried on what it was made from. Traditional Chinese is the Declaration's, for want
+of other text. Control characters that the sentences hold (0x80 to 0x9F) are left out.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ CODECS = {
 WRONG = ("iso-8859-1", "utf-8", "gb2312", "windows-1251", "shift_jis", "utf-16", "iso-8859-2")
 LENGTHS = (60, 200, 1_000, 5_000)
 _PAGE = (
-    "<!DOCTYPE html>\n<html><head><title>{title}</title><style>body {{ margin: 0 }}</style></head>\n<body>"
+    "<!DOCTYPE html>\n<html><head><title>{title}</title><style>body {{ margin: 0 "
+    "}}</style></head>\n<body>"
     '<div class="n"><a href="/index.html">{title}</a></div>\n<div id="c"><p>{body}</p></div>\n'
     "<div>Copyright 2009</div></body></html>"
 )
@@ -64,10 +67,27 @@ def cases(data: Path, repeats: int, lengths: tuple[int, ...] = LENGTHS) -> Itera
                     start = rng.randrange(max(1, len(sentences) - length))
                     body = sentences[start : start + length].encode(codec, "ignore").decode(codec)
                     page = number % 2 == 1
-                    text = _PAGE.format(title=body[:12].strip().replace("\n", " "), body=body) if page else body
+                    text = (
+                        _PAGE.format(title=body[:12].strip().replace("\n", " "), body=body)
+                        if page
+                        else body
+                    )
                     wrong = rng.choice([name for name in WRONG if name != label])
-                    for declaration, declared in (("none", None), ("right", label), ("wrong", wrong)):
-                        yield Case(language, label, length, page, declaration, declared, text, text.encode(codec))
+                    for declaration, declared in (
+                        ("none", None),
+                        ("right", label),
+                        ("wrong", wrong),
+                    ):
+                        yield Case(
+                            language,
+                            label,
+                            length,
+                            page,
+                            declaration,
+                            declared,
+                            text,
+                            text.encode(codec),
+                        )
 
 
 def same_text(found: str, expected: str) -> bool:
@@ -80,8 +100,12 @@ def _sentences(data: Path, language: str) -> str:
     if language == "zh_hant":
         with zipfile.ZipFile(data / "lid" / "udhr" / "udhr2.zip") as archive:
             return archive.read("udhr2/cmn_hant.txt").decode("utf-8-sig")
-    text = (data / "lid" / "lingua-sentences-first-half" / f"{language}.txt").read_text(encoding="utf-8")
-    half = "".join(character for character in text[len(text) // 2 :] if not "\x80" <= character < "\xa0")
+    text = (data / "lid" / "lingua-sentences-first-half" / f"{language}.txt").read_text(
+        encoding="utf-8"
+    )
+    half = "".join(
+        character for character in text[len(text) // 2 :] if not "\x80" <= character < "\xa0"
+    )
     return "".join(map(_toned, unicodedata.normalize("NFC", half))) if language == "vi" else half
 
 
@@ -92,5 +116,7 @@ def _toned(character: str) -> str:
     try:
         character.encode("cp1258")
     except UnicodeEncodeError:
-        return unicodedata.normalize("NFC", decomposed.replace(tone, "")) + tone if tone else character
+        return (
+            unicodedata.normalize("NFC", decomposed.replace(tone, "")) + tone if tone else character
+        )
     return character

@@ -1,9 +1,11 @@
-"""Corpora for deduplication's benchmarks: Zipf prose of 2.5 kB with planted near duplicates, the same on any machine.
+"""Corpora for deduplication's benchmarks: Zipf prose of 2.5 kB with planted near duplicates, the
+same on any machine.
 
-A text is words drawn from a vocabulary of 50,000 by Zipf's law (exponent 1.1), in sentences. About one document in six
-is a planted copy of an earlier one with some of its words replaced, so that a pair's true Jaccard similarity is known
-by counting. Blocks of `BLOCK` documents are drawn from their own seeds: a corpus of a million is the first thousand's
-continuation, and memory stays at one block.
+A text is words drawn from a vocabulary of 50,000 by Zipf's law (exponent 1.1), in sentences. About
+one document in six is a planted copy of an earlier one with some of its words replaced, so that a
+pair's true Jaccard similarity is known by counting. Blocks of `BLOCK` documents are drawn from
+their own seeds: a corpus of a million is the first thousand's continuation, and memory stays at one
+block.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ PLANTED = 338
 """Planted pairs in a block: 3,380 in 20,000 documents."""
 
 EDITS = (0, 1, 2, 4, 6, 8, 12, 20, 40)
-"""Words replaced in a planted copy, in turn; with 5-word shingles 8 edits leave a Jaccard similarity of about 0.81."""
+"""Words replaced in a planted copy, in turn; with 5-word shingles 8 edits leave a Jaccard
+similarity of about 0.81.
+"""
 
 _VOCABULARY = 50_000
 _SENTENCE = 17
@@ -32,7 +36,9 @@ _SENTENCE = 17
 
 @dataclass(frozen=True)
 class Pair:
-    """Documents `original` and `copy` (numbers in the corpus), the copy with `edits` words replaced."""
+    """Documents `original` and `copy` (numbers in the corpus), the copy with `edits` words
+    replaced.
+    """
 
     original: int
     copy: int
@@ -40,7 +46,9 @@ class Pair:
 
 
 def vocabulary() -> list[str]:
-    """Distinct words of 2 to 14 letters, frequent ones short; one in 200 has a letter beyond ASCII."""
+    """Distinct words of 2 to 14 letters, frequent ones short; one in 200 has a letter beyond
+    ASCII.
+    """
     rng = np.random.default_rng(7)
     letters = np.array(list("etaoinshrdlucmfwypvbgkjqxz"))
     weights = np.cumsum(1 / np.arange(1, 27) ** 0.7)
@@ -72,7 +80,9 @@ class Corpus:
         return [" ".join(row) for row in words]
 
     def word_numbers(self, block: int) -> npt.NDArray[np.int64]:
-        """The words of one block's documents, shape (BLOCK, WORDS), as numbers in the vocabulary."""
+        """The words of one block's documents, shape (BLOCK, WORDS), as numbers in the
+        vocabulary.
+        """
         rng = np.random.default_rng((11, block))
         numbers = np.searchsorted(self._weights, rng.random((BLOCK, WORDS)))
         for pair in self.pairs(block):
@@ -85,7 +95,9 @@ class Corpus:
     def pairs(self, block: int) -> list[Pair]:
         """The planted pairs of one block: document 2 i + 1 is a copy of 2 i."""
         first = block * BLOCK
-        return [Pair(first + 2 * i, first + 2 * i + 1, EDITS[i % len(EDITS)]) for i in range(PLANTED)]
+        return [
+            Pair(first + 2 * i, first + 2 * i + 1, EDITS[i % len(EDITS)]) for i in range(PLANTED)
+        ]
 
     def blocks(self, documents: int) -> Iterator[list[str]]:
         """All texts of a corpus of `documents`, a block at a time."""

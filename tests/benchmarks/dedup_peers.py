@@ -1,7 +1,9 @@
-"""datatrove, rensa and datasketch at deduplication's work; run by bench_dedup.py with build/peers/bin/python.
+"""datatrove, rensa and datasketch at deduplication's work; run by bench_dedup.py with
+build/peers/bin/python.
 
-    dedup_peers.py signatures FILE DOCUMENTS          seconds of processor time of each, 112 hashes of 5-word shingles
-    dedup_peers.py dedup FOLDER WORK FILES WORKERS    datatrove's four MinHash steps; what they keep, in WORK/out
+    dedup_peers.py signatures FILE DOCUMENTS          seconds of processor time of each, 112 hashes
+    of 5-word shingles dedup_peers.py dedup FOLDER WORK FILES WORKERS    datatrove's four MinHash
+    steps; what they keep, in WORK/out
 
 Prints one JSON object. Needs no package of ours.
 """
@@ -38,9 +40,14 @@ def texts(path: Path, documents: int) -> list[str]:
 
 
 def shingled(text: str) -> list[str]:
-    """What the documentation of rensa and datasketch does: words apart at spaces, shingles as strings."""
+    """What the documentation of rensa and datasketch does: words apart at spaces, shingles as
+    strings.
+    """
     words = text.lower().split()
-    return [" ".join(words[start : start + SHINGLE]) for start in range(max(len(words) - SHINGLE + 1, 1))]
+    return [
+        " ".join(words[start : start + SHINGLE])
+        for start in range(max(len(words) - SHINGLE + 1, 1))
+    ]
 
 
 def signatures(path: Path, documents: int) -> dict[str, float]:
@@ -58,7 +65,9 @@ def signatures(path: Path, documents: int) -> dict[str, float]:
             sketch.digest()
 
     def rensa_batch(some: list[str]) -> None:
-        rensa.RMinHash.digests_from_token_sets([shingled(text) for text in some], num_perm=HASHES, seed=SEED)
+        rensa.RMinHash.digests_from_token_sets(
+            [shingled(text) for text in some], num_perm=HASHES, seed=SEED
+        )
 
     def rensa_c(some: list[str]) -> None:
         for text in some:
@@ -109,14 +118,20 @@ def configuration():  # type: ignore[no-untyped-def]
     from datatrove.pipeline.dedup.minhash import MinhashConfig
     from datatrove.utils.hashing import HashConfig
 
-    return MinhashConfig(n_grams=SHINGLE, num_buckets=14, hashes_per_bucket=8, hash_config=HashConfig(precision=64))
+    return MinhashConfig(
+        n_grams=SHINGLE, num_buckets=14, hashes_per_bucket=8, hash_config=HashConfig(precision=64)
+    )
 
 
 def dedup(folder: Path, work: Path, files: int, workers: int) -> dict[str, object]:
     """Seconds of the four steps, with buffers of 1,000 lines (the default of 5 is slower)."""
     from datatrove.executor import LocalPipelineExecutor
     from datatrove.pipeline.dedup import MinhashDedupSignature
-    from datatrove.pipeline.dedup.minhash import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter
+    from datatrove.pipeline.dedup.minhash import (
+        MinhashDedupBuckets,
+        MinhashDedupCluster,
+        MinhashDedupFilter,
+    )
     from datatrove.pipeline.readers import JsonlReader
     from datatrove.pipeline.writers.jsonl import JsonlWriter
 
@@ -127,7 +142,14 @@ def dedup(folder: Path, work: Path, files: int, workers: int) -> dict[str, objec
         ([reader, MinhashDedupSignature(f"{work}/sig", config=config)], files),
         ([MinhashDedupBuckets(f"{work}/sig", f"{work}/buckets", config=config, **buffer)], 14),
         ([MinhashDedupCluster(f"{work}/buckets", f"{work}/remove", config=config, **buffer)], 1),
-        ([reader, MinhashDedupFilter(f"{work}/remove", **buffer), JsonlWriter(f"{work}/out", compression=None)], files),
+        (
+            [
+                reader,
+                MinhashDedupFilter(f"{work}/remove", **buffer),
+                JsonlWriter(f"{work}/out", compression=None),
+            ],
+            files,
+        ),
     ]
     seconds = []
     for number, (pipeline, tasks) in enumerate(steps):

@@ -1,13 +1,17 @@
-"""Memory and time of model surgery: an 8B-shaped checkpoint grown by 30,000 tokens and cut to 24 of 32 layers.
+"""Memory and time of model surgery: an 8B-shaped checkpoint grown by 30,000 tokens and cut to 24 of
+32 layers.
 
-Run: python -m tests.benchmarks.model_surgery FOLDER [--shape 8b|small] [--steps time,kill,importance]. FOLDER needs 45
-GB for 8b and is emptied of what a step no longer needs, but for the base, which later runs take as it is; delete it
-afterwards. Steps:
+Run: python -m tests.benchmarks.model_surgery FOLDER [--shape 8b|small] [--steps
+time,kill,importance]. FOLDER needs 45 GB for 8b and is emptied of what a step no longer needs, but
+for the base, which later runs take as it is; delete it afterwards. Steps:
 
-    time        the stage in a process of its own, its peak memory, and the ceiling: cp of the files it wrote, flushed
-                to disk, and sha256 of them as the store takes it. Both begin with nothing of what they read in memory
-    kill        the stage again, ended by SIGKILL when half of its files are there, then run to its end; same bytes
-    importance  how much each layer of the base matters by --measure on --tokens tokens; seconds, peak memory
+    time        the stage in a process of its own, its peak memory, and the ceiling: cp of the files
+    it wrote, flushed
+                to disk, and sha256 of them as the store takes it. Both begin with nothing of what
+                they read in memory
+    kill        the stage again, ended by SIGKILL when half of its files are there, then run to its
+    end; same bytes importance  how much each layer of the base matters by --measure on --tokens
+    tokens; seconds, peak memory
 
 The base is a random bfloat16 checkpoint in 4 files with a tokenizer of as many tokens.
 """
@@ -70,7 +74,9 @@ SHAPES = {
 
 
 def write_base(folder: Path, shape: Shape) -> None:
-    """A checkpoint whose matrices are one block of normal values, each beginning elsewhere in it."""
+    """A checkpoint whose matrices are one block of normal values, each beginning elsewhere in
+    it.
+    """
     folder.mkdir(parents=True)
     config = llama_config(
         hidden_size=shape.hidden,
@@ -87,15 +93,21 @@ def write_base(folder: Path, shape: Shape) -> None:
         dtype="bfloat16",
     )
     write_json(folder / "config.json", config)
-    block = (torch.randn((1 << 23) + 1, generator=torch.Generator().manual_seed(1)) * 0.02).bfloat16()
-    noise = memoryview(block.view(torch.uint8).numpy())  # of odd length in elements, so that rows do not repeat
+    block = (
+        torch.randn((1 << 23) + 1, generator=torch.Generator().manual_seed(1)) * 0.02
+    ).bfloat16()
+    noise = memoryview(
+        block.view(torch.uint8).numpy()
+    )  # of odd length in elements, so that rows do not repeat
     shapes = expected_shapes(folder, config) or {}
     names = sorted(shapes)
     weights = {}
     for number in range(FILES):
         file = f"model-{number + 1:05d}-of-{FILES:05d}.safetensors"
         own = names[number * len(names) // FILES : (number + 1) * len(names) // FILES]
-        write_file(folder / file, [_random(name, shapes[name], noise, names.index(name)) for name in own])
+        write_file(
+            folder / file, [_random(name, shapes[name], noise, names.index(name)) for name in own]
+        )
         weights |= dict.fromkeys(own, file)
     write_json(folder / INDEX, {"metadata": {}, "weight_map": weights})
     _write_tokenizer(folder, shape.vocabulary)
@@ -118,7 +130,9 @@ def _random(name: str, dims: tuple[int, ...], noise: memoryview, number: int) ->
 
 
 def _write_tokenizer(folder: Path, size: int) -> None:
-    """Bytes, the words of the sample that the new rows' probability is measured on, and made-up words."""
+    """Bytes, the words of the sample that the new rows' probability is measured on, and made-up
+    words.
+    """
     cut = pre_tokenizers.ByteLevel(add_prefix_space=False)
     words = [*byte_alphabet(), *(word for word, _ in cut.pre_tokenize_str(SAMPLE))]
     vocabulary = {word: at for at, word in enumerate(dict.fromkeys(["<s>", "</s>", *words]))}
@@ -127,7 +141,11 @@ def _write_tokenizer(folder: Path, size: int) -> None:
     tokenizer.pre_tokenizer = cut
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.save(str(folder / "tokenizer.json"))
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>"}
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+    }
     write_json(folder / "tokenizer_config.json", settings)
 
 
@@ -138,7 +156,13 @@ class GrownParameters(Parameters):
     new: int
 
 
-GROWN = Stage("tokenizer", 1, GrownParameters, "tests.benchmarks.model_surgery:write_grown", "a grown tokenizer")
+GROWN = Stage(
+    "tokenizer",
+    1,
+    GrownParameters,
+    "tests.benchmarks.model_surgery:write_grown",
+    "a grown tokenizer",
+)
 
 
 def write_grown(context: Context) -> Outcome:
@@ -169,21 +193,35 @@ def _write_grown(parameters: GrownParameters, shard: Shard) -> dict[str, Any]:
 
 def operate(folder: Path, shape: Shape, store: str) -> None:
     """The stage in this process; prints what the kernel says of its memory."""
-    tokenizer = run_stage(GROWN, GrownParameters(old=shape.vocabulary, new=shape.new_tokens), tmp_path=folder / store)
+    tokenizer = run_stage(
+        GROWN, GrownParameters(old=shape.vocabulary, new=shape.new_tokens), tmp_path=folder / store
+    )
     base = folder / "base"
     # Pins without digests: resolving a recipe reads the base, surgery need not.
-    pins = {"base": tuple(Pin(str(path), path.name, "", path.stat().st_size) for path in sorted(base.iterdir()))}
+    pins = {
+        "base": tuple(
+            Pin(str(path), path.name, "", path.stat().st_size) for path in sorted(base.iterdir())
+        )
+    }
     parameters = ModelParameters(
-        base=str(base), layers={"ends": shape.kept}, pad_to_multiple_of=128, max_file_bytes=shape.max_file_bytes
+        base=str(base),
+        layers={"ends": shape.kept},
+        pad_to_multiple_of=128,
+        max_file_bytes=shape.max_file_bytes,
     )
     before = peak_memory()
     started, processor = time.time(), time.process_time()
-    made = run_stage(STAGE, parameters, {"tokenizer": tokenizer}, tmp_path=folder / store, pins=pins)
+    made = run_stage(
+        STAGE, parameters, {"tokenizer": tokenizer}, tmp_path=folder / store, pins=pins
+    )
     checkpoint = made.folder("checkpoint")
     report = {
         "seconds": time.time() - started,
         "seconds_processor": time.process_time() - processor,
-        "seconds_to_the_last_weight": max(p.stat().st_mtime for p in checkpoint.glob("*.safetensors")) - started,
+        "seconds_to_the_last_weight": max(
+            p.stat().st_mtime for p in checkpoint.glob("*.safetensors")
+        )
+        - started,
         "peak_bytes": peak_memory(),
         "peak_bytes_of_imports_and_tokenizers": before,
         "bytes": made.statistics["bytes"],
@@ -208,8 +246,12 @@ def _status(pid: int | str, key: str) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(key)), 0)
 
 
-def run(folder: Path, arguments: argparse.Namespace, store: str, kill_at: int | None = None) -> dict[str, Any]:
-    """The stage in a process of its own; with `kill_at`, killed when so many weight files are published."""
+def run(
+    folder: Path, arguments: argparse.Namespace, store: str, kill_at: int | None = None
+) -> dict[str, Any]:
+    """The stage in a process of its own; with `kill_at`, killed when so many weight files are
+    published.
+    """
     process = _inside(folder, arguments, store)
     anonymous = weights = 0
     while process.poll() is None:
@@ -222,7 +264,10 @@ def run(folder: Path, arguments: argparse.Namespace, store: str, kill_at: int | 
             if partial and partial[0].stat().st_size:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
-                return {"files_at_kill": len(there), "files": {path.name: path.stat().st_mtime for path in there}}
+                return {
+                    "files_at_kill": len(there),
+                    "files": {path.name: path.stat().st_mtime for path in there},
+                }
         time.sleep(0.02)
     if process.returncode:
         raise SystemExit(f"the stage failed with {process.returncode}")
@@ -232,7 +277,14 @@ def run(folder: Path, arguments: argparse.Namespace, store: str, kill_at: int | 
 
 def _inside(folder: Path, arguments: argparse.Namespace, work: str) -> subprocess.Popen[bytes]:
     """This module again with --inside, so that its memory is its own."""
-    command = [sys.executable, "-m", "tests.benchmarks.model_surgery", str(folder), "--shape", arguments.shape]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.benchmarks.model_surgery",
+        str(folder),
+        "--shape",
+        arguments.shape,
+    ]
     command += ["--measure", arguments.measure, "--tokens", str(arguments.tokens), "--inside", work]
     environment = os.environ | {"PUNA_BENCHMARK_FOLDER": str(folder), "OMP_WAIT_POLICY": "PASSIVE"}
     return subprocess.Popen(command, env=environment)
@@ -278,12 +330,26 @@ def timed(folder: Path, arguments: argparse.Namespace) -> None:
     ceiling = copy(folder)
     whole, weights = made["seconds"], made["seconds_to_the_last_weight"]
     print(json.dumps(made | ceiling, indent=1))
-    print(f"base of {read / 1e9:.1f} GB, {made['bytes'] / 1e9:.1f} GB written in {made['files']} files")
-    print(f"ours     {weights:6.1f} s until the last weight file is flushed and hashed, {whole:.1f} s the whole stage")
-    print(f"         {made['peak_bytes'] / 1e9:6.2f} GB VmHWM, {made['peak_anonymous_bytes'] / 1e9:.2f} GB anonymous")
+    print(
+        f"base of {read / 1e9:.1f} GB, {made['bytes'] / 1e9:.1f} GB written in {made['files']} "
+        "files"
+    )
+    print(
+        f"ours     {weights:6.1f} s until the last weight file is flushed and hashed, {whole:.1f} "
+        "s the whole stage"
+    )
+    print(
+        f"         {made['peak_bytes'] / 1e9:6.2f} GB VmHWM, "
+        f"{made['peak_anonymous_bytes'] / 1e9:.2f} GB anonymous"
+    )
     total = sum(ceiling.values())
-    print(f"ceiling  {total:6.1f} s: cp {ceiling['cp_seconds']:.1f} s, sha256 {ceiling['sha256_seconds']:.1f} s")
-    print(f"ratio    {weights / total:6.2f} (weights), {whole / total:.2f} (whole stage)", flush=True)
+    print(
+        f"ceiling  {total:6.1f} s: cp {ceiling['cp_seconds']:.1f} s, sha256 "
+        f"{ceiling['sha256_seconds']:.1f} s"
+    )
+    print(
+        f"ratio    {weights / total:6.2f} (weights), {whole / total:.2f} (whole stage)", flush=True
+    )
 
 
 def killed(folder: Path, arguments: argparse.Namespace) -> None:
@@ -316,25 +382,35 @@ def importance(folder: Path, arguments: argparse.Namespace) -> None:
     read = forget(base.glob("*.safetensors"))
     before, started, processor = peak_memory(), time.time(), time.process_time()
     scores = rank_layers(base, texts, arguments.measure)
-    seconds, of_processors, peak = time.time() - started, time.process_time() - processor, peak_memory()
+    seconds, of_processors, peak = (
+        time.time() - started,
+        time.process_time() - processor,
+        peak_memory(),
+    )
     tokens = sum(map(len, sample(base, texts)))
     print(f"{arguments.measure} of {len(scores)} layers ({read / 1e9:.1f} GB) on {tokens:,} tokens")
     print(" ".join(f"{score:.3g}" for score in scores))
     print(
-        f"{seconds:.0f} s ({of_processors:.0f} s of processors, {torch.get_num_threads()} threads), "
-        f"{peak / 1e9:.2f} GB VmHWM ({before / 1e9:.2f} GB before)",
+        f"{seconds:.0f} s ({of_processors:.0f} s of processors, {torch.get_num_threads()} "
+        f"threads), {peak / 1e9:.2f} GB VmHWM ({before / 1e9:.2f} GB before)",
         flush=True,
     )
 
 
 def main() -> None:
     """See the module docstring."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--shape", choices=SHAPES, default="small")
     parser.add_argument("--steps", default="time,kill")
-    parser.add_argument("--measure", choices=get_args(Measure), default="block-influence", help="of step importance")
-    parser.add_argument("--tokens", type=int, default=SAMPLE_TEXTS * SAMPLE_TOKENS, help="of step importance")
+    parser.add_argument(
+        "--measure", choices=get_args(Measure), default="block-influence", help="of step importance"
+    )
+    parser.add_argument(
+        "--tokens", type=int, default=SAMPLE_TEXTS * SAMPLE_TOKENS, help="of step importance"
+    )
     parser.add_argument("--inside", metavar="WORK", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     folder, shape = arguments.folder.resolve(), SHAPES[arguments.shape]

@@ -1,14 +1,17 @@
-"""What surgery does to a real pretrained model of 260 thousand parameters (not a test; run it by hand).
+"""What surgery does to a real pretrained model of 260 thousand parameters (not a test; run it by
+hand).
 
     python tests/benchmarks/surgery_on_stories.py [--threads 2] [--only layers context]
 
-Everything goes through the project's own stages and code: tokenizer, model and binning as stages, training by
-`tasks.training.loop.Phase`, figures by `tasks.evaluation`. Prints Markdown tables; `docs/benchmarks/` has the last
-ones with what follows from them. Three seeds wherever something is drawn: the order of training rows, and the noise of
-`random`. A cell is the mean of the seeds and, after ±, their standard deviation.
+Everything goes through the project's own stages and code: tokenizer, model and binning as stages,
+training by `tasks.training.loop.Phase`, figures by `tasks.evaluation`. Prints Markdown tables;
+`docs/benchmarks/` has the last ones with what follows from them. Three seeds wherever something is
+drawn: the order of training rows, and the noise of `random`. A cell is the mean of the seeds and,
+after ±, their standard deviation.
 
 Texts, none of them seen by the model, which learnt TinyStories:
-- stories: sampled from the model itself at temperature 1, so its own loss is the lowest that any model can reach;
+- stories: sampled from the model itself at temperature 1, so its own loss is the lowest that any
+model can reach;
 - prose: A Christmas Carol, The Darling, The Crooked Man, in documents of whole paragraphs;
 - Chinese: Journey to the West (西游记), likewise;
 - chapters: of Hard Times (held out) and of The House of Mirth (trained on) as long documents.
@@ -89,11 +92,14 @@ LAYERS = Budget(steps=24, rows=16, length=128, lr=1e-3)
 CONTEXT = Budget(steps=4, rows=2, length=1024, lr=1e-3)
 
 
-# ---------------------------------------------------------------------------------------------------------- texts
+# ----------------------------------------------------------------------------------------------------------
+# texts
 
 
 def stories(base: Path) -> list[str]:
-    """`STORIES` stories from the model itself, each until it begins another or has `STORY_TOKENS` tokens."""
+    """`STORIES` stories from the model itself, each until it begins another or has `STORY_TOKENS`
+    tokens.
+    """
     model = AutoModelForCausalLM.from_pretrained(base).eval()
     tokenizer = AutoTokenizer.from_pretrained(base)
     torch.manual_seed(20261121)
@@ -143,16 +149,21 @@ def chapters(data: Path, name: str) -> list[str]:
     """The chapters of a novel, one paragraph a line."""
     parts = re.split(r"\n#+ +chapter[^\n]*\n", book(data, name), flags=re.IGNORECASE)[1:]
     return [
-        "\n".join(re.sub(r"\s+", " ", p.strip()) for p in re.split(r"\n\s*\n", part) if p.strip()) for part in parts
+        "\n".join(re.sub(r"\s+", " ", p.strip()) for p in re.split(r"\n\s*\n", part) if p.strip())
+        for part in parts
     ]
 
 
 def read_texts(data: Path, base: Path) -> dict[str, Text]:
     """All texts by name."""
     prose = [
-        part for name in ("A Christmas Carol", "The Darling", "The Crooked Man") for part in documents(book(data, name))
+        part
+        for name in ("A Christmas Carol", "The Darling", "The Crooked Man")
+        for part in documents(book(data, name))
     ]
-    chinese = documents((data / "prose_zh" / "four-novels" / "西游记.txt").read_text(encoding="utf-8"))
+    chinese = documents(
+        (data / "prose_zh" / "four-novels" / "西游记.txt").read_text(encoding="utf-8")
+    )
     return {
         "stories": dealt(stories(base)),
         "prose": dealt(prose),
@@ -178,14 +189,26 @@ def write_file(item: tuple[str, tuple[str, ...]], shard: Shard) -> dict[str, Any
     """JSONL as select writes it."""
     category, texts = item
     with shard.create(f"{category}/part-00000.jsonl") as path:
-        rows = [{"id": f"{category}-{n}", "source": "", "target": t, "language": "und"} for n, t in enumerate(texts)]
-        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        rows = [
+            {"id": f"{category}-{n}", "source": "", "target": t, "language": "und"}
+            for n, t in enumerate(texts)
+        ]
+        path.write_text(
+            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
+        )
     return {}
 
 
-SELECT = Stage("select", 1, Texts, "tests.benchmarks.surgery_on_stories:write_texts", "JSONL as select writes it")
+SELECT = Stage(
+    "select",
+    1,
+    Texts,
+    "tests.benchmarks.surgery_on_stories:write_texts",
+    "JSONL as select writes it",
+)
 
-# ------------------------------------------------------------------------------------------------------- workbench
+# -------------------------------------------------------------------------------------------------------
+# workbench
 
 
 @dataclass
@@ -204,7 +227,10 @@ class Bench:
     def select(self, name: str) -> Artifact:
         """The training documents of one text as a select artifact."""
         return run_stage(
-            SELECT, Texts(category=name, texts=tuple(self.texts[name].train)), name=name, tmp_path=self.root
+            SELECT,
+            Texts(category=name, texts=tuple(self.texts[name].train)),
+            name=name,
+            tmp_path=self.root,
         )
 
     def tokenizer(self, base: Path, learn_from: str | None) -> Artifact:
@@ -217,7 +243,9 @@ class Bench:
     def model(self, tokenizer: Artifact, base: Path, **parameters: Any) -> Artifact:
         """The model stage."""
         wanted = ModelParameters(base=str(base), **parameters)
-        return run_stage(MODEL, wanted, {"tokenizer": tokenizer}, tmp_path=self.root, cpu_threads=self.threads)
+        return run_stage(
+            MODEL, wanted, {"tokenizer": tokenizer}, tmp_path=self.root, cpu_threads=self.threads
+        )
 
     def bins(self, tokenizer: Artifact, text: str, length: int) -> list[str]:
         """Folders of the text's packed rows."""
@@ -231,7 +259,12 @@ class Bench:
         return self._bins[key]
 
     def trained(
-        self, folder: Path, tokenizer: Artifact, mixture: Mapping[str, float], budget: Budget, seed: int
+        self,
+        folder: Path,
+        tokenizer: Artifact,
+        mixture: Mapping[str, float],
+        budget: Budget,
+        seed: int,
     ) -> Path:
         """The checkpoint after a phase of training."""
         began = time.perf_counter()
@@ -243,7 +276,12 @@ class Bench:
                 "sequence_length": budget.length,
                 "mixture": dict(mixture),
                 "trainable": budget.trainable,
-                "schedule": {"kind": "cosine", "warmup": tokens // 10, "final_ratio": 0.1, "decay": 0.1},
+                "schedule": {
+                    "kind": "cosine",
+                    "warmup": tokens // 10,
+                    "final_ratio": 0.1,
+                    "decay": 0.1,
+                },
                 "optimizer": {"lr": budget.lr},
                 "micro_batch": budget.rows,
                 "max_epochs": 20,
@@ -268,7 +306,9 @@ class Bench:
         model = load(folder, dtype="float32", device="cpu", max_length=READ_TOKENS)
         found = {
             text: float(
-                bits_per_byte.score(iter([("", t) for t in self.texts[text].held_out]), model, 16)["bits_per_byte"]
+                bits_per_byte.score(iter([("", t) for t in self.texts[text].held_out]), model, 16)[
+                    "bits_per_byte"
+                ]
             )
             for text in texts
         }
@@ -277,7 +317,9 @@ class Bench:
 
 
 def untie(base: Path, target: Path) -> Path:
-    """A copy of a tied checkpoint whose output matrix is a tensor of its own, equal to the input matrix."""
+    """A copy of a tied checkpoint whose output matrix is a tensor of its own, equal to the input
+    matrix.
+    """
     shutil.copytree(base, target)
     tensors = load_file(target / "model.safetensors")
     tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
@@ -302,7 +344,8 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Non
     sys.stdout.flush()
 
 
-# ----------------------------------------------------------------------------------------------------- experiments
+# -----------------------------------------------------------------------------------------------------
+# experiments
 
 
 def embeddings(bench: Bench, learn_from: str, tied: bool) -> None:
@@ -310,13 +353,20 @@ def embeddings(bench: Bench, learn_from: str, tied: bool) -> None:
     base = bench.base if tied else bench.untied
     kinds: list[tuple[str, Any]] = [(method, method) for method in METHODS]
     if not tied:
-        kinds = [(f"mean / {method}", {"input": "mean", "output": method}) for method in ("mean", "first", "last")]
+        kinds = [
+            (f"mean / {method}", {"input": "mean", "output": method})
+            for method in ("mean", "first", "last")
+        ]
     kept, grown = bench.tokenizer(base, None), bench.tokenizer(base, learn_from)
     # Pieces of English change nothing in Chinese, and Chinese in bytes is long.
     texts = ("stories", "prose", "chinese") if learn_from == "chinese" else ("stories", "prose")
     rows = []
     if tied:
-        rows.append(_embedding_row(bench, "no new tokens", kept, [bench.model(kept, base)] * 3, learn_from, texts))
+        rows.append(
+            _embedding_row(
+                bench, "no new tokens", kept, [bench.model(kept, base)] * 3, learn_from, texts
+            )
+        )
     for label, method in kinds:
         seeds = SEEDS if method == "random" else (0, 0, 0)
         made = [bench.model(grown, base, embeddings=method, seed=seed) for seed in seeds]
@@ -328,7 +378,12 @@ def embeddings(bench: Bench, learn_from: str, tied: bool) -> None:
 
 
 def _embedding_row(
-    bench: Bench, label: str, tokenizer: Artifact, made: Sequence[Artifact], learn_from: str, texts: Sequence[str]
+    bench: Bench,
+    label: str,
+    tokenizer: Artifact,
+    made: Sequence[Artifact],
+    learn_from: str,
+    texts: Sequence[str],
 ) -> list[str]:
     """One way to start new rows; `made` has a model for each seed."""
     before: dict[str, list[float]] = {text: [] for text in texts}
@@ -341,12 +396,19 @@ def _embedding_row(
             known[model.version] = bench.bits(folder, texts)
         mass = model.statistics.get("probability_before_training") or {"new_tokens": 0.0}
         shares.append(mass["new_tokens"])
-        trained = bench.trained(folder, tokenizer, {"stories": 0.5, learn_from: 0.5}, EMBEDDINGS, seed)
+        trained = bench.trained(
+            folder, tokenizer, {"stories": 0.5, learn_from: 0.5}, EMBEDDINGS, seed
+        )
         found = bench.bits(trained, texts)
         for text in texts:
             before[text].append(known[model.version][text])
             after[text].append(found[text])
-    return [label, cell(shares, 4), *(cell(before[text]) for text in texts), *(cell(after[text]) for text in texts)]
+    return [
+        label,
+        cell(shares, 4),
+        *(cell(before[text]) for text in texts),
+        *(cell(after[text]) for text in texts),
+    ]
 
 
 def layers(bench: Bench) -> None:
@@ -354,7 +416,9 @@ def layers(bench: Bench) -> None:
     texts = ("stories", "prose")
     kept = bench.tokenizer(bench.base, None)
     sample = bench.texts["stories"].train[:64]
-    ranks = {measure: rank_layers(bench.base, sample, measure) for measure in ("block-influence", "loss")}
+    ranks = {
+        measure: rank_layers(bench.base, sample, measure) for measure in ("block-influence", "loss")
+    }
     names: dict[int, list[str]] = {index: [] for index in range(5)}
     names[4].append("first 4")
     names[2].append("ends 4")
@@ -391,7 +455,10 @@ def layers(bench: Bench) -> None:
 
 
 def _continued(bench: Bench, folder: Path, tokenizer: Artifact, texts: Sequence[str]) -> list[str]:
-    found = [bench.bits(bench.trained(folder, tokenizer, {"stories": 1.0}, LAYERS, seed), texts) for seed in SEEDS]
+    found = [
+        bench.bits(bench.trained(folder, tokenizer, {"stories": 1.0}, LAYERS, seed), texts)
+        for seed in SEEDS
+    ]
     return [cell([bits[text] for bits in found]) for text in texts]
 
 
@@ -400,7 +467,8 @@ def context(bench: Bench) -> None:
     kept = bench.tokenizer(bench.base, None)
     for times in (2, 4):
         length = BASE_POSITIONS * times
-        # Adjusted base of NTK-aware scaling: theta x times^(d / (d - 2)) with d = 8 dimensions a head.
+        # Adjusted base of NTK-aware scaling: theta x times^(d / (d - 2)) with d = 8 dimensions a
+        # head.
         theta = round(10_000 * times ** (8 / 6))
         ropes: dict[str, dict[str, Any]] = {
             "default": {"type": "default"},
@@ -412,7 +480,9 @@ def context(bench: Bench) -> None:
         rows = []
         names: list[str] = []
         for label, rope in ropes.items():
-            folder = bench.model(kept, bench.base, context={"positions": length, "rope": rope}).folder("checkpoint")
+            folder = bench.model(
+                kept, bench.base, context={"positions": length, "rope": rope}
+            ).folder("checkpoint")
             size = int(length * BYTES_A_TOKEN)
             asked = LongText(length_bytes=size, documents=8, bucket_bytes=size // 4)
             before = _by_position(bench, folder, asked)
@@ -420,7 +490,9 @@ def context(bench: Bench) -> None:
             row = [label, *(cell([before[name]]) for name in names)]
             if times == 2 and rope["type"] != "dynamic":
                 after = [
-                    _by_position(bench, bench.trained(folder, kept, {"chapters": 1.0}, CONTEXT, seed), asked)
+                    _by_position(
+                        bench, bench.trained(folder, kept, {"chapters": 1.0}, CONTEXT, seed), asked
+                    )
                     for seed in SEEDS
                 ]
                 row += [cell([found[name] for found in after]) for name in names]
@@ -430,7 +502,11 @@ def context(bench: Bench) -> None:
         head = ["rope", *(f"{name or 'all'}, at once" for name in names)]
         if times == 2:
             head += [f"{name or 'all'}, trained" for name in names]
-        table(f"{times} x the trained length: bits per byte by position in chapters of Hard Times", head, rows)
+        table(
+            f"{times} x the trained length: bits per byte by position in chapters of Hard Times",
+            head,
+            rows,
+        )
 
 
 def _by_position(bench: Bench, folder: Path, asked: LongText) -> dict[str, float]:
@@ -460,18 +536,24 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS))
     given = parser.parse_args()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    data = Path(os.environ.get("PUNA_REAL_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+    data = Path(
+        os.environ.get("PUNA_REAL_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")
+    )
     transformers_logging.disable_progress_bar()
     torch.set_num_threads(given.threads)
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         base = open_base(data / "model" / "stories260K", root / "opened")
-        bench = Bench(root, given.threads, read_texts(data, base), base, untie(base, root / "untied"))
+        bench = Bench(
+            root, given.threads, read_texts(data, base), base, untie(base, root / "untied")
+        )
         for name, text in bench.texts.items():
-            train, held_out = (sum(len(t.encode()) for t in part) for part in (text.train, text.held_out))
+            train, held_out = (
+                sum(len(t.encode()) for t in part) for part in (text.train, text.held_out)
+            )
             sys.stdout.write(
-                f"- {name}: {len(text.train)} documents, {train:,} bytes to train on; {len(text.held_out)}, "
-                f"{held_out:,} bytes held out\n"
+                f"- {name}: {len(text.train)} documents, {train:,} bytes to train on; "
+                f"{len(text.held_out)}, {held_out:,} bytes held out\n"
             )
         for name in (name for name in EXPERIMENTS if name in given.only):
             began = time.perf_counter()

@@ -1,11 +1,12 @@
-"""Compression of Llama-2 grown on Chinese, against Llama-2 and the published Chinese-LLaMA-2 of 55,296 tokens.
+"""Compression of Llama-2 grown on Chinese, against Llama-2 and the published Chinese-LLaMA-2 of
+55,296 tokens.
 
-Run: python tests/benchmarks/tokenizer_compression.py [RESULTS.json]. Reads PUNA_REAL_DATA or ../shared/data; takes 9
-minutes of one core and 2 GB; with a results file it goes on where it was stopped.
-Learns on the Chinese files but those held out below, measures on these. Texts are what a reader sees of a page:
-Markdown's links, images, code and formulas are taken out, as extraction from HTML does. Held-out lines that stand word
-for word in a file learned from are left out. Runs of Han characters are measured without the space that sentencepiece
-puts before a text.
+Run: python tests/benchmarks/tokenizer_compression.py [RESULTS.json]. Reads PUNA_REAL_DATA or
+../shared/data; takes 9 minutes of one core and 2 GB; with a results file it goes on where it was
+stopped. Learns on the Chinese files but those held out below, measures on these. Texts are what a
+reader sees of a page: Markdown's links, images, code and formulas are taken out, as extraction from
+HTML does. Held-out lines that stand word for word in a file learned from are left out. Runs of Han
+characters are measured without the space that sentencepiece puts before a text.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from tasks.tokenizer.curve import knee, tokens_by_size
 from tasks.tokenizer.expand import Grown, grow
 from tasks.tokenizer.measure import parts_of, plain_ids
 
-DATA = Path(os.environ.get("PUNA_REAL_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+DATA = Path(
+    os.environ.get("PUNA_REAL_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")
+)
 PROSE = DATA / "prose_zh"
 BASE_SIZE, SIZES = 32_000, (55_296, 69_104)
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
@@ -59,21 +62,33 @@ def visible(markdown: str) -> str:
 
 def texts() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """To learn from, and held out: name -> lines."""
-    weekly = {int(path.stem.split("-")[1]): visible(path.read_text()) for path in PROSE.glob("ruanyf-weekly/docs/*.md")}
+    weekly = {
+        int(path.stem.split("-")[1]): visible(path.read_text())
+        for path in PROSE.glob("ruanyf-weekly/docs/*.md")
+    }
     chapters = [
         (path.parent.name, visible(path.read_text()))
         for path in sorted(PROSE.glob("d2l-zh/chapter_*/*.md"))
         if not path.stem.endswith("_origin")
     ]
-    passages = [row["context_text"] for row in json.loads((PROSE / "cmrc2018/data/cmrc2018_trial.json").read_text())]
-    books = [path.read_text() for folder in ("niutrans-modern", "four-novels") for path in _texts_of(folder)]
+    passages = [
+        row["context_text"]
+        for row in json.loads((PROSE / "cmrc2018/data/cmrc2018_trial.json").read_text())
+    ]
+    books = [
+        path.read_text()
+        for folder in ("niutrans-modern", "four-novels")
+        for path in _texts_of(folder)
+    ]
     poems = [
         "\n".join(poem["paragraphs"])
         for path in sorted(PROSE.glob("chinese-poetry/*/*.json"))
         for poem in json.loads(path.read_text())
     ]
     learn = {
-        "ruanyf-weekly": [weekly[issue] for issue in sorted(weekly) if issue not in HELD_OUT_ISSUES],
+        "ruanyf-weekly": [
+            weekly[issue] for issue in sorted(weekly) if issue not in HELD_OUT_ISSUES
+        ],
         "d2l-zh": [text for chapter, text in chapters if chapter not in HELD_OUT_CHAPTERS],
         "books and poems": [*books, *poems],
     }
@@ -84,7 +99,9 @@ def texts() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     }
     learned = {name: _lines(found) for name, found in learn.items()}
     seen = {line for lines in learned.values() for line in lines}
-    return learned, {name: [line for line in _lines(found) if line not in seen] for name, found in held.items()}
+    return learned, {
+        name: [line for line in _lines(found) if line not in seen] for name, found in held.items()
+    }
 
 
 def _texts_of(folder: str) -> list[Path]:
@@ -98,7 +115,9 @@ def _lines(found: Iterable[str]) -> list[str]:
 def held_out_sets(held: Mapping[str, list[str]]) -> dict[str, list[str]]:
     """Each named set, all together, and the runs of Han characters of each."""
     whole = dict(held) | {"all three": [line for lines in held.values() for line in lines]}
-    return whole | {name + HAN: regex.findall(r"\p{Han}+", "\n".join(lines)) for name, lines in whole.items()}
+    return whole | {
+        name + HAN: regex.findall(r"\p{Han}+", "\n".join(lines)) for name, lines in whole.items()
+    }
 
 
 Mixture = dict[int, list[str]]
@@ -119,28 +138,41 @@ Counts = dict[str, dict[str, int]]
 
 
 def counts(grown: Grown, sets: Mapping[str, list[str]]) -> Counts:
-    """Tokens at every size of `SIZES`: the smaller ones are the same run cut off earlier (tasks.tokenizer.curve)."""
+    """Tokens at every size of `SIZES`: the smaller ones are the same run cut off earlier
+    (tasks.tokenizer.curve).
+    """
     parts = parts_of(grown.tokenizer, grown.tokens)
     if parts is None:
         raise ValueError("a token that several merges reach has no place in a curve")
     sizes = [size for size in SIZES if size - BASE_SIZE <= len(grown.tokens)]
     found: Counts = {str(size): {} for size in sizes}
     for name, lines in sets.items():
-        by_size = tokens_by_size(Counter(i for ids in encoded(grown.tokenizer, name, lines) for i in ids), parts)
+        by_size = tokens_by_size(
+            Counter(i for ids in encoded(grown.tokenizer, name, lines) for i in ids), parts
+        )
         for size in sizes:
             found[str(size)][name] = by_size[size - BASE_SIZE]
     return found
 
 
 _NO_DUMMY_PREFIX = b"\x1a\x02\x18\x00"
-"""`normalizer_spec {add_dummy_prefix: false}`; behind a model, protocol buffers merge it with what stands there."""
+"""`normalizer_spec {add_dummy_prefix: false}`; behind a model, protocol buffers merge it with what
+stands there.
+"""
 
 
 def official(model: Path, sets: Mapping[str, list[str]]) -> dict[str, int]:
-    """Tokens of each set by sentencepiece itself, which alone takes pieces of equal score from left to right."""
+    """Tokens of each set by sentencepiece itself, which alone takes pieces of equal score from left
+    to right.
+    """
     blob = model.read_bytes()
-    plain, bare = (SentencePieceProcessor(model_proto=proto) for proto in (blob, blob + _NO_DUMMY_PREFIX))
-    return {name: sum(map(len, (bare if name.endswith(HAN) else plain).encode(lines))) for name, lines in sets.items()}
+    plain, bare = (
+        SentencePieceProcessor(model_proto=proto) for proto in (blob, blob + _NO_DUMMY_PREFIX)
+    )
+    return {
+        name: sum(map(len, (bare if name.endswith(HAN) else plain).encode(lines)))
+        for name, lines in sets.items()
+    }
 
 
 def encoded(tokenizer: Tokenizer, name: str, lines: list[str]) -> list[list[int]]:
@@ -160,7 +192,13 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 
 def _cell(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    return (
+        f"{value:.3f}"
+        if isinstance(value, float)
+        else f"{value:,}"
+        if isinstance(value, int)
+        else str(value)
+    )
 
 
 def every(lines: Sequence[str], share: float) -> list[str]:
@@ -174,8 +212,8 @@ def characters_counted(mixture: Mixture) -> int:
 
 
 def balanced(kinds: Sequence[list[str]]) -> Mixture:
-    """Each kind of text as often as it takes to come up to the largest: the rule of docs/recipes.md, made of the
-    training text's sizes alone.
+    """Each kind of text as often as it takes to come up to the largest: the rule of
+    docs/recipes.md, made of the training text's sizes alone.
     """
     sizes = [sum(map(len, lines)) for lines in kinds]
     mixture: Mixture = {}
@@ -189,7 +227,10 @@ def corpora(learned: Mapping[str, list[str]]) -> dict[str, Mixture]:
     books, web = ([line for name in names for line in learned[name]] for names in (BOOKS, WEB))
     found: dict[str, Mixture] = {BALANCED: balanced([web, books]), "all": {1: web + books}}
     found |= {f"{share:g} of all": {1: every(web, share) + every(books, share)} for share in SHARES}
-    found |= {f"all books, {share:g} of the web text": {1: every(web, share) + books} for share in (0.0, 1 / 4, 1 / 2)}
+    found |= {
+        f"all books, {share:g} of the web text": {1: every(web, share) + books}
+        for share in (0.0, 1 / 4, 1 / 2)
+    }
     found["the web text alone"] = {1: web}
     found["all, web text counted 4 times"] = {4: web, 1: books}
     found |= {name + HAN_ONLY: found[name] for name in ("all", "the web text alone")}
@@ -197,7 +238,9 @@ def corpora(learned: Mapping[str, list[str]]) -> dict[str, Mixture]:
 
 
 def main(kept: Path | None = None) -> None:
-    """Print the tables of docs/benchmarks/tokenizer.md; runs that are in `kept` already are not done again."""
+    """Print the tables of docs/benchmarks/tokenizer.md; runs that are in `kept` already are not
+    done again.
+    """
     learned, held = texts()
     sets = held_out_sets(held)
     llama, _ = read_model_file(DATA / "tokenizers/llama2-32000/tokenizer.model")
@@ -205,8 +248,13 @@ def main(kept: Path | None = None) -> None:
         official(DATA / "tokenizers" / name / "tokenizer.model", sets)
         for name in ("llama2-32000", "chinese-llama2-55296")
     )
-    table(("learned from", "characters"), [(name, sum(map(len, lines))) for name, lines in learned.items()])
-    weights = {weight: f"{sum(map(len, lines)):,}" for weight, lines in corpora(learned)[BALANCED].items()}
+    table(
+        ("learned from", "characters"),
+        [(name, sum(map(len, lines))) for name, lines in learned.items()],
+    )
+    weights = {
+        weight: f"{sum(map(len, lines)):,}" for weight, lines in corpora(learned)[BALANCED].items()
+    }
     print(f"{BALANCED}: weight -> characters: {weights}\n")
     runs: dict[str, Counts] = json.loads(kept.read_text()) if kept and kept.exists() else {}
     for name, mixture in corpora(learned).items():
@@ -217,7 +265,10 @@ def main(kept: Path | None = None) -> None:
         grown = grown_far(llama, mixture, ("Han",) if name.endswith(HAN_ONLY) else ())
         seconds = time.process_time() - started
         runs[label] = counts(grown, sets)
-        runs[label]["knee"] = {"size": BASE_SIZE + knee(grown.steps, grown.tokens_before), "seconds": round(seconds)}
+        runs[label]["knee"] = {
+            "size": BASE_SIZE + knee(grown.steps, grown.tokens_before),
+            "seconds": round(seconds),
+        }
         if kept:
             kept.write_text(json.dumps(runs, ensure_ascii=False))
 
@@ -229,7 +280,11 @@ def main(kept: Path | None = None) -> None:
     small, large = map(str, SIZES)
     head = ("characters", "Llama-2 per character", "published / Llama-2")
     table(
-        ("held out", *head, *(f"{size:,} / {peer}" for peer in ("Llama-2", "published") for size in SIZES)),
+        (
+            "held out",
+            *head,
+            *(f"{size:,} / {peer}" for peer in ("Llama-2", "published") for size in SIZES),
+        ),
         [
             (
                 name,
@@ -242,10 +297,15 @@ def main(kept: Path | None = None) -> None:
             if (characters := sum(map(len, lines)))
         ],
     )
-    for size, peer, peer_name in ((small, theirs, "the published tokenizer"), (large, base, "Llama-2")):
+    for size, peer, peer_name in (
+        (small, theirs, "the published tokenizer"),
+        (large, base, "Llama-2"),
+    ):
         print(f"{int(size):,} tokens, relative to {peer_name}\n")
         rows = [
-            (name, *(found[size][each] / peer[each] for each in sets)) for name, found in runs.items() if size in found
+            (name, *(found[size][each] / peer[each] for each in sets))
+            for name, found in runs.items()
+            if size in found
         ]
         table(("learned from", *sets), rows)
 

@@ -1,4 +1,6 @@
-"""The generated world keeps its promises: deterministic bytes, readable archives, questions that give nothing away."""
+"""The generated world keeps its promises: deterministic bytes, readable archives, questions that
+give nothing away.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def pages(archive: Path) -> list[tuple[str, bytes]]:
     """(url, HTTP body) of every response, as fastwarc reads the file."""
     with archive.open("rb") as stream:
         found = []
-        for record in ArchiveIterator(stream, record_types=WarcRecordType.response, parse_http=True):
+        for record in ArchiveIterator(
+            stream, record_types=WarcRecordType.response, parse_http=True
+        ):
             found.append((record.headers["WARC-Target-URI"], record.reader.read()))
     return found
 
@@ -79,7 +83,9 @@ def test_a_preference_that_ignores_the_entity_scores_exactly_chance(world: Path)
     """By position, by length, alphabetically, or by any other fixed ranking of the options."""
     rankings = {
         "alphabet": lambda item: item["choices"].index(min(item["choices"])),
-        "shortest": lambda item: item["choices"].index(min(item["choices"], key=lambda c: (len(c), c))),
+        "shortest": lambda item: item["choices"].index(
+            min(item["choices"], key=lambda c: (len(c), c))
+        ),
         "digest": lambda item: item["choices"].index(min(item["choices"], key=lambda c: c[::-1])),
         "first": lambda item: 0,
         "last": lambda item: 3,
@@ -145,5 +151,7 @@ def test_no_question_occurs_in_the_crawl_unless_it_is_leaked(world: Path) -> Non
     for language in LANGUAGES:
         reference = (world / "reference" / f"{language}.jsonl").read_text(encoding="utf-8")
         for item in questions(world, language):
-            assert item["question"] not in text[False] and item["question"] not in reference, item["id"]
+            assert item["question"] not in text[False] and item["question"] not in reference, item[
+                "id"
+            ]
             assert (item["question"] in text[True]) == (item["group"] == "leaked"), item["id"]

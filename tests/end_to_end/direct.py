@@ -1,4 +1,6 @@
-"""Run a recipe's plan without Prefect: the same plan, walk and build as the pipeline, in this process."""
+"""Run a recipe's plan without Prefect: the same plan, walk and build as the pipeline, in this
+process.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,16 @@ from infra.store.store import LATEST
 
 
 def run_direct(
-    recipe: Path, store: Path, engine: EngineConfig, *, until: str | None = None, only: tuple[str, ...] = ()
+    recipe: Path,
+    store: Path,
+    engine: EngineConfig,
+    *,
+    until: str | None = None,
+    only: tuple[str, ...] = (),
 ) -> dict[str, Artifact]:
-    """Build what the store lacks; returns `stage/name` -> artifact of everything selected, in plan order."""
+    """Build what the store lacks; returns `stage/name` -> artifact of everything selected, in plan
+    order.
+    """
     prepared = prepare(recipe, (), str(store), Selection(only=only, until=until))
     prepared.refuse_unresolved()
     built: dict[str, Artifact] = {}
@@ -26,7 +35,14 @@ def run_direct(
     with engines.start(engine) as started:
 
         def one(step: Step, inputs: Mapping[str, tuple[Artifact, ...]]) -> Artifact:
-            order = Order(step.node.stage, step.node.name, step.version or "", step.node.parameters, inputs, step.pins)
+            order = Order(
+                step.node.stage,
+                step.node.name,
+                step.version or "",
+                step.node.parameters,
+                inputs,
+                step.pins,
+            )
             artifact = build(order, prepared.store, started, cpu_threads=engine.thread_count())
             prepared.store.set_reference(prepared.recipe.name, artifact, LATEST)
             return artifact

@@ -1,4 +1,5 @@
-"""Fixtures of tests that run the `puna` command: one Prefect server and one whole run of the small recipe a session.
+"""Fixtures of tests that run the `puna` command: one Prefect server and one whole run of the small
+recipe a session.
 
 Nothing of the user's home is touched: Prefect's home, caches and stores lie in a temporary folder.
 """
@@ -44,7 +45,9 @@ class Done:
 
     def results(self) -> dict[str, str]:
         """`stage/name` -> hit, built, ..."""
-        return {f"{stage['stage']}/{stage['name']}": stage["result"] for stage in self.json["stages"]}
+        return {
+            f"{stage['stage']}/{stage['name']}": stage["result"] for stage in self.json["stages"]
+        }
 
 
 @dataclass
@@ -104,8 +107,12 @@ class Puna:
         return Running(process, mark)
 
     def flow_runs(self, since: str = "") -> list[dict[str, Any]]:
-        """Prefect's flow runs that were expected to start after `since` (ISO 8601), newest first."""
-        filters: dict[str, Any] = {"flow_runs": {"expected_start_time": {"after_": since}}} if since else {}
+        """Prefect's flow runs that were expected to start after `since` (ISO 8601), newest
+        first.
+        """
+        filters: dict[str, Any] = (
+            {"flow_runs": {"expected_start_time": {"after_": since}}} if since else {}
+        )
         request = urllib.request.Request(
             f"{self.api_url}/flow_runs/filter",
             json.dumps({**filters, "sort": "START_TIME_DESC", "limit": 200}).encode(),
@@ -134,8 +141,14 @@ def marked_processes(mark: str) -> list[str]:
 def puna(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Puna]:
     """The command, with a Prefect server that lives for the session."""
     home = tmp_path_factory.mktemp("home")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "PUNA_"))}
-    environment |= {"PREFECT_HOME": str(home / "prefect"), "XDG_CACHE_HOME": str(home / "cache"), "HOME": str(home)}
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "PUNA_"))
+    }
+    environment |= {
+        "PREFECT_HOME": str(home / "prefect"),
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "HOME": str(home),
+    }
     bare = Puna(home, environment)
     started = bare("dashboard", "start")
     assert started.returncode == 0, started.stderr
@@ -168,7 +181,9 @@ class SmallRun:
 
 @pytest.fixture(scope="session")
 def small_run(puna: Puna, tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
-    """`puna run small.yaml --json`, uninterrupted; tests that add to its store must not run without `-s`."""
+    """`puna run small.yaml --json`, uninterrupted; tests that add to its store must not run without
+    `-s`.
+    """
     folder = tmp_path_factory.mktemp("small")
     write_world(folder / "world", pages=96)
     recipe = write_recipe(folder / "world")

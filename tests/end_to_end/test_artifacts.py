@@ -12,7 +12,9 @@ import pytest
 from infra.store import Store, operations
 from tests.end_to_end.fixtures import Puna, SmallRun
 
-pytestmark = pytest.mark.timeout(900)  # the whole runs behind a first test take minutes on a busy machine
+pytestmark = pytest.mark.timeout(
+    900
+)  # the whole runs behind a first test take minutes on a busy machine
 
 
 def files(tree: dict[str, Any]) -> dict[str, str]:
@@ -22,14 +24,21 @@ def files(tree: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def test_lineage_of_the_last_checkpoint_reaches_the_archives(puna: Puna, small_run: SmallRun) -> None:
+def test_lineage_of_the_last_checkpoint_reaches_the_archives(
+    puna: Puna, small_run: SmallRun
+) -> None:
     version = next(s["version"] for s in small_run.done.json["stages"] if s["name"] == "second")
-    done = puna("artifacts", "lineage", f"training/second@{version}", "--store", small_run.url, "--json")
+    done = puna(
+        "artifacts", "lineage", f"training/second@{version}", "--store", small_run.url, "--json"
+    )
     found = files(done.json)
     for archive in (small_run.recipe.parent / "crawl").glob("*.warc.gz"):
         assert found[str(archive)] == hashlib.sha256(archive.read_bytes()).hexdigest()
     shown = puna("artifacts", "lineage", f"training/second@{version}", "--store", small_run.url)
-    assert shown.stdout.startswith(f"training/second@{version}") and "0.warc.gz  sha256 " in shown.stdout
+    assert (
+        shown.stdout.startswith(f"training/second@{version}")
+        and "0.warc.gz  sha256 " in shown.stdout
+    )
 
 
 def test_verify_finds_a_flipped_byte(puna: Puna, small_run: SmallRun, tmp_path: Path) -> None:
@@ -46,7 +55,13 @@ def test_verify_finds_a_flipped_byte(puna: Puna, small_run: SmallRun, tmp_path: 
     found = puna("artifacts", "verify", "--store", copy)
     assert found.returncode == 1 and f"{artifact.identity}: {name} has sha256" in found.stdout
     assert found.stdout.endswith(" 1 problems\n")
-    one = puna("artifacts", "verify", f"{artifact.stage}/{artifact.name}@{artifact.version}", "--store", copy)
+    one = puna(
+        "artifacts",
+        "verify",
+        f"{artifact.stage}/{artifact.name}@{artifact.version}",
+        "--store",
+        copy,
+    )
     assert one.returncode == 1
 
 
@@ -60,18 +75,47 @@ def test_a_damaged_input_is_named_with_the_way_back_and_the_way_back_works(
     victim = copy / Path(artifact.path(name)).relative_to(small_run.url)
     text = victim.read_text(encoding="utf-8")
     victim.write_text(text.replace("的", "地", 1), encoding="utf-8")  # reads as well as before
-    done = puna("run", small_run.recipe, "--store", copy, "--only", "binning/web-zh", "--force", "binning/web-zh")
-    assert done.returncode == 1 and "Traceback" not in done.stderr and "compare the two" not in done.stderr
-    assert f"input {artifact.identity} is damaged: {victim} has sha256 " in " ".join(done.stderr.split())
-    assert "puna run RECIPE --force select/crawl" in done.stderr and "run the same command" not in done.stderr
-    mended = puna("run", small_run.recipe, "--store", copy, "--only", "select/crawl", "--force", "select/crawl")
+    done = puna(
+        "run",
+        small_run.recipe,
+        "--store",
+        copy,
+        "--only",
+        "binning/web-zh",
+        "--force",
+        "binning/web-zh",
+    )
+    assert (
+        done.returncode == 1
+        and "Traceback" not in done.stderr
+        and "compare the two" not in done.stderr
+    )
+    assert f"input {artifact.identity} is damaged: {victim} has sha256 " in " ".join(
+        done.stderr.split()
+    )
+    assert (
+        "puna run RECIPE --force select/crawl" in done.stderr
+        and "run the same command" not in done.stderr
+    )
+    mended = puna(
+        "run",
+        small_run.recipe,
+        "--store",
+        copy,
+        "--only",
+        "select/crawl",
+        "--force",
+        "select/crawl",
+    )
     assert mended.returncode == 0, mended.stderr
     again = Store.at(str(copy)).find(artifact.stage, artifact.name, artifact.version)
     assert again is not None and again.digest == artifact.digest and operations.verify(again) == []
     assert again.path(name).read_text(encoding="utf-8") == text
 
 
-def test_reading_a_damaged_artifact_names_it(puna: Puna, small_run: SmallRun, tmp_path: Path) -> None:
+def test_reading_a_damaged_artifact_names_it(
+    puna: Puna, small_run: SmallRun, tmp_path: Path
+) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(small_run.url, copy)
     artifact = small_run.artifacts()["dedup/main"]

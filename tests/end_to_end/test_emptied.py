@@ -12,7 +12,10 @@ from infra.engine import EngineConfig
 from tests.end_to_end.direct import run_direct
 from tests.end_to_end.world import jsonl
 
-ENGLISH = "The people of the valley have made pottery for many years, and they are proud of what they make."
+ENGLISH = (
+    "The people of the valley have made pottery for many years, and they are proud of what they "
+    "make."
+)
 
 
 def test_sources_that_end_up_empty_are_named(tmp_path: Path) -> None:
@@ -26,7 +29,12 @@ def test_sources_that_end_up_empty_are_named(tmp_path: Path) -> None:
         for name in ("good", "wrong", "english", "nothing")
     }
     sources["english"]["langid"] = {"keep": {"languages": ["zh"]}}
-    recipe = {"name": "r", "sources": sources, "dedup": {"accept": True}, "select": {"heldout": None}}
+    recipe = {
+        "name": "r",
+        "sources": sources,
+        "dedup": {"accept": True},
+        "select": {"heldout": None},
+    }
     (tmp_path / "r.yaml").write_text(json.dumps(recipe))
     run_direct(tmp_path / "r.yaml", tmp_path / "store", EngineConfig(kind="inline"))
     words = ["run", str(tmp_path / "r.yaml"), "--store", str(tmp_path / "store")]
@@ -36,7 +44,8 @@ def test_sources_that_end_up_empty_are_named(tmp_path: Path) -> None:
         "are its files JSONL, as sources.wrong.ingest.format says?",
         "source english: cut kept none of its 3 documents (langid.language 3); "
         "widen sources.english.langid.keep; its languages: en 3",
-        "source nothing: ingest found no record in its files; look at them, and at sources.nothing.ingest",
+        "source nothing: ingest found no record in its files; look at them, and at "
+        "sources.nothing.ingest",
     ]
     shown = CliRunner().invoke(app, words)
     assert shown.exit_code == 0 and all(note in shown.stdout for note in notes)

@@ -1,4 +1,6 @@
-"""A schedule over crawls: each recipe names the earlier ones' select artifacts, and all lose what one run loses."""
+"""A schedule over crawls: each recipe names the earlier ones' select artifacts, and all lose what
+one run loses.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ CRAWLS = ("january", "february", "march")
 
 
 def crawls(seed: int) -> dict[str, list[str]]:
-    """Pages of three crawls: own ones, copies, and near copies (one word in a hundred changed) of earlier ones."""
+    """Pages of three crawls: own ones, copies, and near copies (one word in a hundred changed) of
+    earlier ones.
+    """
     rng = random.Random(seed)
     words = [f"w{number}" for number in range(4_000)]
     found: dict[str, list[str]] = {}
@@ -40,9 +44,15 @@ def crawls(seed: int) -> dict[str, list[str]]:
 
 def write(folder: Path, name: str, sources: Sequence[str], dedup: Mapping[str, object]) -> Path:
     section = {
-        source: {"ingest": {"format": "jsonl", "paths": [f"{source}.jsonl"]}, "category": "web"} for source in sources
+        source: {"ingest": {"format": "jsonl", "paths": [f"{source}.jsonl"]}, "category": "web"}
+        for source in sources
     }
-    recipe = {"name": name, "sources": section, "dedup": {"prefer": ["length"], **dedup}, "select": {"heldout": None}}
+    recipe = {
+        "name": name,
+        "sources": section,
+        "dedup": {"prefer": ["length"], **dedup},
+        "select": {"heldout": None},
+    }
     path = folder / f"{name}.yaml"
     path.write_text(json.dumps(recipe))
     return path
@@ -76,13 +86,19 @@ def test_three_crawls_one_by_one_keep_what_one_run_over_all_keeps(tmp_path: Path
     at_once = survivors(run_direct(together, store, INLINE, until="select"))
     assert monthly == at_once
     assert [len(monthly[crawl]) for crawl in CRAWLS] == [40, 40, 40]
-    unordered = survivors(run_direct(write(tmp_path, "loose", CRAWLS, {}), store, INLINE, until="select"))
-    assert sum(map(len, unordered.values())) == 120 and unordered != at_once  # by length alone, later copies win too
+    unordered = survivors(
+        run_direct(write(tmp_path, "loose", CRAWLS, {}), store, INLINE, until="select")
+    )
+    assert (
+        sum(map(len, unordered.values())) == 120 and unordered != at_once
+    )  # by length alone, later copies win too
 
 
 def test_a_crawl_that_was_never_run_is_named(tmp_path: Path) -> None:
     (tmp_path / "march.jsonl").write_text('{"text": "a page"}\n')
-    recipe = write(tmp_path, "late", ["march"], {"history": ["artifact:crawl-january/select/january@latest"]})
+    recipe = write(
+        tmp_path, "late", ["march"], {"history": ["artifact:crawl-january/select/january@latest"]}
+    )
     with pytest.raises(RecipeError, match="make it first: run the recipe crawl-january"):
         prepare(recipe, (), str(tmp_path / "store")).refuse_unresolved()
 
@@ -93,7 +109,11 @@ def test_an_index_that_cannot_be_compared_is_refused_by_the_plan(tmp_path: Path)
     store = tmp_path / "store"
     run_direct(write(tmp_path, "first", ["january"], {}), store, INLINE, until="select")
     history = ["artifact:first/select/january@latest"]
-    assert prepare(write(tmp_path, "same", ["february"], {"history": history}), (), str(store)).plan.to_run()
+    assert prepare(
+        write(tmp_path, "same", ["february"], {"history": history}), (), str(store)
+    ).plan.to_run()
     other = write(tmp_path, "other", ["february"], {"history": history, "rows": 4})
-    with pytest.raises(RecipeError, match=r"other\.yaml:1: the index of select/january@.* was made with rows = 8"):
+    with pytest.raises(
+        RecipeError, match=r"other\.yaml:1: the index of select/january@.* was made with rows = 8"
+    ):
         prepare(other, (), str(store))

@@ -1,4 +1,6 @@
-"""A run takes no module from the working directory, nor ours from PYTHONPATH, in any of its processes."""
+"""A run takes no module from the working directory, nor ours from PYTHONPATH, in any of its
+processes.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,17 @@ MODULES = (
         "pebble",
         "numba",
     ),
-    *("pandas", "pydantic", "yaml", "socket", "logging", "multiprocessing", "uvicorn", "fasttext", "puna_packages"),
+    *(
+        "pandas",
+        "pydantic",
+        "yaml",
+        "socket",
+        "logging",
+        "multiprocessing",
+        "uvicorn",
+        "fasttext",
+        "puna_packages",
+    ),
 )
 RECIPE = """\
 name: hostile
@@ -65,7 +77,9 @@ def hostile(folder: Path, marks: Path, names: tuple[str, ...]) -> Path:
     for name in names:
         file = folder / name / "__init__.py" if name == "infra" else folder / f"{name}.py"
         file.parent.mkdir(exist_ok=True)
-        file.write_text(f"open({str(marks / name)!r}, 'w').close()\nraise RuntimeError('the wrong {name}')\n")
+        file.write_text(
+            f"open({str(marks / name)!r}, 'w').close()\nraise RuntimeError('the wrong {name}')\n"
+        )
     return folder
 
 
@@ -84,7 +98,9 @@ def left_in(marks: Path) -> list[str]:
     return sorted(mark.name for mark in marks.iterdir())
 
 
-def test_a_run_from_a_hostile_folder_is_a_run_from_anywhere(puna: Puna, recipe: Path, tmp_path: Path) -> None:
+def test_a_run_from_a_hostile_folder_is_a_run_from_anywhere(
+    puna: Puna, recipe: Path, tmp_path: Path
+) -> None:
     marks = tmp_path / "marks"
     marks.mkdir()
     here = hostile(tmp_path / "here", marks, (*OURS, *MODULES))
@@ -94,14 +110,26 @@ def test_a_run_from_a_hostile_folder_is_a_run_from_anywhere(puna: Puna, recipe: 
     assert {"signatures/web", "training/only"} < elsewhere.keys()
     environment = {**puna.environment, "PYTHONPATH": str(path)}
     for kind, until in (("processes", "evaluation"), ("inline", "select")):
-        words = ["--store", str(tmp_path / kind), "-s", f"engine.kind={kind}", "--until", until, "--json"]
+        words = [
+            "--store",
+            str(tmp_path / kind),
+            "-s",
+            f"engine.kind={kind}",
+            "--until",
+            until,
+            "--json",
+        ]
         command = [str(PUNA), "run", str(recipe), *words]
-        done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=here, env=environment, capture_output=True, text=True, check=False
+        )
         assert (done.returncode, left_in(marks)) == (0, []), done.stderr
         store = Store.at(str(tmp_path / kind))
         found = {}
         for stage in json.loads(done.stdout)["stages"]:
-            if (artifact := store.find(stage["stage"], stage["name"], stage["version"])) is not None:
+            if (
+                artifact := store.find(stage["stage"], stage["name"], stage["version"])
+            ) is not None:
                 found[f"{artifact.stage}/{artifact.name}"] = artifact.digest
         assert f"{until}/" in " ".join(found)
         assert {id: elsewhere[id] for id in found if id in elsewhere} == {
@@ -136,4 +164,7 @@ def test_our_packages_are_ours_or_the_conflict_is_named(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[2]
     assert (done.stdout, left_in(marks)) == (f"{[str(root / 'tasks')]}\n", []), done.stderr
     refused = python("import tasks, flows", tmp_path / "other")
-    assert refused.returncode == 1 and f"'tasks' is {tmp_path / 'other' / 'tasks.py'}, and Puna's own" in refused.stderr
+    assert (
+        refused.returncode == 1
+        and f"'tasks' is {tmp_path / 'other' / 'tasks.py'}, and Puna's own" in refused.stderr
+    )

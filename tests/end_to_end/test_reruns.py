@@ -1,4 +1,6 @@
-"""A second run does nothing; a change reruns what it touches and what follows, nothing before it."""
+"""A second run does nothing; a change reruns what it touches and what follows, nothing before
+it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,9 @@ import pytest
 
 from tests.end_to_end.fixtures import Done, Puna, SmallRun
 
-pytestmark = pytest.mark.timeout(900)  # the whole runs behind a first test take minutes on a busy machine
+pytestmark = pytest.mark.timeout(
+    900
+)  # the whole runs behind a first test take minutes on a busy machine
 
 MIXTURE = "training.phases.1.mixture={web-zh: 0.9, web-en: rest}"
 
@@ -19,24 +23,35 @@ def test_a_second_run_is_all_hits_and_starts_no_flow(puna: Puna, small_run: Smal
     before = len(puna.flow_runs()), len(small_run.store.runs())
     again = puna("run", small_run.recipe, "--store", small_run.url, "--json")
     assert again.returncode == 0
-    assert set(again.results().values()) == {"hit"} and again.json["scores"] == small_run.done.json["scores"]
+    assert (
+        set(again.results().values()) == {"hit"}
+        and again.json["scores"] == small_run.done.json["scores"]
+    )
     assert again.json["report"] == small_run.done.json["report"]
     assert (len(puna.flow_runs()), len(small_run.store.runs())) == before
 
 
-def test_a_threshold_of_dedup_reruns_dedup_and_what_follows(puna: Puna, small_run: SmallRun) -> None:
+def test_a_threshold_of_dedup_reruns_dedup_and_what_follows(
+    puna: Puna, small_run: SmallRun
+) -> None:
     change = ("-s", "dedup.verify=0.9", "--store", small_run.url)
     planned = puna("plan", small_run.recipe, *change, "--json")
     everything = list(planned.results())
-    assert [id for id in everything if planned.results()[id] == "run"] == everything[everything.index("dedup/main") :]
+    assert [id for id in everything if planned.results()[id] == "run"] == everything[
+        everything.index("dedup/main") :
+    ]
     done = puna("run", small_run.recipe, *change, "--until", "select", "--json")
     assert done.returncode == 0, done.stderr
     selected = {id for id, result in done.results().items() if result == "built"}
     assert selected == {"dedup/main", "select/crawl", "select/letters"}
-    assert "verify: 0.8 -> 0.9" in next(s["why"] for s in done.json["stages"] if s["stage"] == "dedup")
+    assert "verify: 0.8 -> 0.9" in next(
+        s["why"] for s in done.json["stages"] if s["stage"] == "dedup"
+    )
 
 
-def test_the_last_phases_mixture_reruns_it_its_evaluation_and_the_report(puna: Puna, small_run: SmallRun) -> None:
+def test_the_last_phases_mixture_reruns_it_its_evaluation_and_the_report(
+    puna: Puna, small_run: SmallRun
+) -> None:
     done = puna("run", small_run.recipe, "-s", MIXTURE, "--store", small_run.url, "--json")
     assert done.returncode == 0, done.stderr
     assert built(done) == {"training/second", "evaluation/second", "report/small"}

@@ -1,4 +1,6 @@
-"""The small recipe from crawl to report, through the real command and flow: what it says, shows and stores."""
+"""The small recipe from crawl to report, through the real command and flow: what it says, shows and
+stores.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ import pytest
 
 from tests.end_to_end.fixtures import Puna, SmallRun
 
-pytestmark = pytest.mark.timeout(900)  # the whole runs behind a first test take minutes on a busy machine
+pytestmark = pytest.mark.timeout(
+    900
+)  # the whole runs behind a first test take minutes on a busy machine
 
 STAGE_KEYS = {"stage", "name", "version", "result", "why", "seconds", "path"}
 
@@ -21,11 +25,15 @@ def test_the_json_object_is_that_of_the_design(small_run: SmallRun) -> None:
     assert list(result) == ["run", "recipe", "status", "stages", "report", "scores", "notes"]
     assert result["recipe"] == "small" and result["status"] == "completed"
     assert all(set(stage) == STAGE_KEYS for stage in result["stages"])
-    assert all(stage["result"] == "built" and Path(stage["path"]).is_dir() for stage in result["stages"])
+    assert all(
+        stage["result"] == "built" and Path(stage["path"]).is_dir() for stage in result["stages"]
+    )
     assert "Loss" in Path(result["report"]).read_text(encoding="utf-8")
     assert list(result["scores"]) == ["first", "second"]
     assert 0 <= result["scores"]["second"]["quiz-en"]["acc"] <= 1
-    before, after = (result["scores"][model]["heldout/web-zh"]["bits_per_byte"] for model in ("first", "second"))
+    before, after = (
+        result["scores"][model]["heldout/web-zh"]["bits_per_byte"] for model in ("first", "second")
+    )
     assert after < before
 
 
@@ -39,10 +47,20 @@ def test_every_ledger_balances_and_funnels_into_the_next(small_run: SmallRun) ->
         assert (ledger is None) == (artifact.stage in WITHOUT_DOCUMENTS), id
         for row in (ledger or {"rows": []})["rows"]:
             for unit, sides in row["totals"].items():
-                assert sides.get("read", 0) == sum(n for side, n in sides.items() if side != "read"), (id, unit, row)
+                assert sides.get("read", 0) == sum(
+                    n for side, n in sides.items() if side != "read"
+                ), (id, unit, row)
             if row["source"] == "crawl":
                 kept[artifact.stage] += row["totals"]["documents"].get("kept", 0)
-    assert kept["ingest"] == kept["langid"] == kept["quality"] > kept["cut"] > kept["dedup"] == kept["select"] > 0
+    assert (
+        kept["ingest"]
+        == kept["langid"]
+        == kept["quality"]
+        > kept["cut"]
+        > kept["dedup"]
+        == kept["select"]
+        > 0
+    )
 
 
 def test_what_a_filter_should_drop_was_dropped_with_its_reason(small_run: SmallRun) -> None:
@@ -53,15 +71,31 @@ def test_what_a_filter_should_drop_was_dropped_with_its_reason(small_run: SmallR
         for reason in row["reasons"]
         if reason["side"] in ("dropped", "failed")
     }
-    assert {("cut", "langid.language"), ("cut", "decontaminate.quiz-en"), ("cut", "decontaminate.quiz-zh")} <= reasons
-    assert {("dedup", "exact"), ("dedup", "near")} <= {(s, r.removeprefix("dedup.")) for s, r in reasons}
+    assert {
+        ("cut", "langid.language"),
+        ("cut", "decontaminate.quiz-en"),
+        ("cut", "decontaminate.quiz-zh"),
+    } <= reasons
+    assert {("dedup", "exact"), ("dedup", "near")} <= {
+        (s, r.removeprefix("dedup.")) for s, r in reasons
+    }
     assert any(stage == "ingest" and "gzip" in reason for stage, reason in reasons), reasons
 
 
 def test_the_dashboard_has_one_flow_run_per_built_stage(puna: Puna, small_run: SmallRun) -> None:
     runs = {run["name"]: run for run in puna.flow_runs()}
     for stage in small_run.done.json["stages"]:
-        assert runs[f"{stage['stage']}/{stage['name']}@{stage['version']}"]["state"]["type"] == "COMPLETED"
-    with urllib.request.urlopen(f"{puna.api_url.removesuffix('/api')}/ui-settings", timeout=20) as answer:
-        assert json.load(answer)["api_url"] == puna.api_url, "the pages ask their own server, whatever its port"
-    assert runs["small"]["state"]["type"] == "COMPLETED" and small_run.store.runs()[0]["status"] == "completed"
+        assert (
+            runs[f"{stage['stage']}/{stage['name']}@{stage['version']}"]["state"]["type"]
+            == "COMPLETED"
+        )
+    with urllib.request.urlopen(
+        f"{puna.api_url.removesuffix('/api')}/ui-settings", timeout=20
+    ) as answer:
+        assert json.load(answer)["api_url"] == puna.api_url, (
+            "the pages ask their own server, whatever its port"
+        )
+    assert (
+        runs["small"]["state"]["type"] == "COMPLETED"
+        and small_run.store.runs()[0]["status"] == "completed"
+    )

@@ -1,4 +1,6 @@
-"""`dedup: null`: every eligible document is selected, copies too, and the run ends with its report."""
+"""`dedup: null`: every eligible document is selected, copies too, and the run ends with its
+report.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,17 @@ from infra.engine import EngineConfig
 from tests.end_to_end.direct import run_direct
 from tests.end_to_end.world import jsonl
 
-ENGLISH = "The people of the valley have made pottery for many years, and they are proud of what they make."
+ENGLISH = (
+    "The people of the valley have made pottery for many years, and they are proud of what they "
+    "make."
+)
 
 
 def test_copies_stay_where_dedup_is_left_out(tmp_path: Path) -> None:
-    jsonl(tmp_path / "in.jsonl", [{"text": text} for text in (ENGLISH, ENGLISH, ENGLISH + " Again.", "")])
+    jsonl(
+        tmp_path / "in.jsonl",
+        [{"text": text} for text in (ENGLISH, ENGLISH, ENGLISH + " Again.", "")],
+    )
     source = {"ingest": {"format": "jsonl", "paths": ["in.jsonl"]}, "category": "web"}
     recipe = {"name": "r", "sources": {"web": source}, "dedup": None, "select": {"heldout": None}}
     (tmp_path / "r.yaml").write_text(json.dumps(recipe))

@@ -1,6 +1,8 @@
-"""A very small world made by code: a bilingual crawl, letters, reference prose, questions, and the recipe for it.
+"""A very small world made by code: a bilingual crawl, letters, reference prose, questions, and the
+recipe for it.
 
-The bytes are a function of nothing but this file (and zlib), so that digests of whole runs can be compared.
+The bytes are a function of nothing but this file (and zlib), so that digests of whole runs can be
+compared.
 """
 
 from __future__ import annotations
@@ -11,21 +13,49 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-PLACES = ("Arlow", "Benford", "Cressing", "Dunmore", "Eastvale", "Farholt", "Grenwick", "Hollin", "Ivybridge", "Jarrow")
-PLACES_ZH = ("青石镇", "白沙村", "临江城", "云岭县", "枫桥镇", "石门村", "落霞岛", "竹溪县", "海晏城", "平湖镇")
+PLACES = (
+    "Arlow",
+    "Benford",
+    "Cressing",
+    "Dunmore",
+    "Eastvale",
+    "Farholt",
+    "Grenwick",
+    "Hollin",
+    "Ivybridge",
+    "Jarrow",
+)
+PLACES_ZH = (
+    "青石镇",
+    "白沙村",
+    "临江城",
+    "云岭县",
+    "枫桥镇",
+    "石门村",
+    "落霞岛",
+    "竹溪县",
+    "海晏城",
+    "平湖镇",
+)
 GOODS = ("pottery", "silk", "honey", "paper", "iron", "salt", "wool", "tea", "glass", "cedar")
 GOODS_ZH = ("陶器", "丝绸", "蜂蜜", "宣纸", "铁器", "食盐", "羊毛", "茶叶", "玻璃", "杉木")
 SEASONS = ("spring", "summer", "autumn", "winter")
 SEASONS_ZH = ("春天", "夏天", "秋天", "冬天")
 ENGLISH = (
     "The people of {place} have made {goods} since the year {year}, and they are proud of it.",
-    "In {season} the market of {place} is full of traders who want to buy {goods} for the towns in the valley.",
-    "An old road leads from {place} to {other}, and it takes about {number} hours to walk that far.",
-    "Most families in {place} say that their {goods} is better than the {goods} which comes from {other}.",
+    "In {season} the market of {place} is full of traders who want to buy {goods} for the towns in "
+    "the valley.",
+    "An old road leads from {place} to {other}, and it takes about {number} hours to walk that "
+    "far.",
+    "Most families in {place} say that their {goods} is better than the {goods} which comes from "
+    "{other}.",
     "The museum of {place} was opened in {year} and shows how {goods} was carried over the river.",
-    "Visitors who come to {place} in {season} should bring a warm coat, because the wind is strong.",
-    "There are {number} small workshops in {place}, and each of them teaches the craft to young people.",
-    "Nobody knows why {other} gave up its {goods}, but there are many stories about that in {place}.",
+    "Visitors who come to {place} in {season} should bring a warm coat, because the wind is "
+    "strong.",
+    "There are {number} small workshops in {place}, and each of them teaches the craft to young "
+    "people.",
+    "Nobody knows why {other} gave up its {goods}, but there are many stories about that in "
+    "{place}.",
 )
 CHINESE = (
     "{place}的人们从{year}年起就制作{goods}，他们为此感到非常自豪。",
@@ -37,18 +67,30 @@ CHINESE = (
     "{place}一共有{number}家小作坊，每一家都把手艺教给年轻人。",
     "没有人知道{other}为什么放弃了{goods}，不过{place}流传着许多关于这件事的故事。",
 )
-FRENCH = "Les habitants du village racontent que leur miel est le meilleur de toute la vallée depuis longtemps. "
+FRENCH = (
+    "Les habitants du village racontent que leur miel est le meilleur de toute la vallée depuis "
+    "longtemps. "
+)
 
 
 def paragraph(rng: random.Random, language: str, sentences: int = 8) -> str:
     """A few sentences about random places."""
     chinese = language == "zh"
-    places, goods, seasons = (PLACES_ZH, GOODS_ZH, SEASONS_ZH) if chinese else (PLACES, GOODS, SEASONS)
+    places, goods, seasons = (
+        (PLACES_ZH, GOODS_ZH, SEASONS_ZH) if chinese else (PLACES, GOODS, SEASONS)
+    )
     lines = []
     for template in rng.sample(CHINESE if chinese else ENGLISH, min(sentences, 8)):
         place, other = rng.sample(places, 2)
-        values = {"place": place, "other": other, "goods": rng.choice(goods), "season": rng.choice(seasons)}
-        lines.append(template.format(**values, year=rng.randint(1200, 1990), number=rng.randint(2, 60)))
+        values = {
+            "place": place,
+            "other": other,
+            "goods": rng.choice(goods),
+            "season": rng.choice(seasons),
+        }
+        lines.append(
+            template.format(**values, year=rng.randint(1200, 1990), number=rng.randint(2, 60))
+        )
     return ("" if chinese else " ").join(lines)
 
 
@@ -65,7 +107,14 @@ def questions(language: str = "en") -> list[dict[str, object]]:
             else f"Which of the goods listed below did the merchants of {place} take on board for voyage {number}?"
         )
         choices = [goods[(number + shift) % 10] for shift in range(4)]
-        found.append({"id": f"{language}-{number}", "question": question, "choices": choices, "answer": answer})
+        found.append(
+            {
+                "id": f"{language}-{number}",
+                "question": question,
+                "choices": choices,
+                "answer": answer,
+            }
+        )
     return found
 
 
@@ -80,20 +129,25 @@ def page(title: str, paragraphs: list[str]) -> bytes:
 def record(kind: str, uri: str, block: bytes, content_type: str) -> bytes:
     """One WARC record as a gzip member."""
     head = (
-        f"WARC/1.0\r\nWARC-Type: {kind}\r\nWARC-Target-URI: {uri}\r\nWARC-Date: 2024-05-01T00:00:00Z\r\n"
-        f"Content-Type: {content_type}\r\nContent-Length: {len(block)}\r\n\r\n"
+        f"WARC/1.0\r\nWARC-Type: {kind}\r\nWARC-Target-URI: {uri}\r\nWARC-Date: "
+        f"2024-05-01T00:00:00Z\r\nContent-Type: {content_type}\r\nContent-Length: "
+        f"{len(block)}\r\n\r\n"
     )
     return gzip.compress(head.encode() + block + b"\r\n\r\n", mtime=0)
 
 
-def response(uri: str, body: bytes, status: str = "200 OK", content_type: str = "text/html; charset=utf-8") -> bytes:
+def response(
+    uri: str, body: bytes, status: str = "200 OK", content_type: str = "text/html; charset=utf-8"
+) -> bytes:
     """A response record."""
     head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\n\r\n".encode()
     return record("response", uri, head + body, "application/http; msgtype=response")
 
 
 def crawl(pages: int, seed: int = 7) -> Iterator[bytes]:
-    """Gzip members: pages in two languages, copies, near copies, leaks of questions, and what a filter should drop."""
+    """Gzip members: pages in two languages, copies, near copies, leaks of questions, and what a
+    filter should drop.
+    """
     rng = random.Random(seed)
     yield record("warcinfo", "", b"software: small world\r\n", "application/warc-fields")
     written: list[tuple[str, list[str]]] = []
@@ -107,12 +161,16 @@ def crawl(pages: int, seed: int = 7) -> Iterator[bytes]:
         yield response(f"https://mirror.test/{number}", page(f"Page {number}", [copied, second]))
     for language in ("en", "zh"):
         for number in range(2):
-            scrambled = list(paragraph(rng, language) if language == "zh" else paragraph(rng, language).split())
+            scrambled = list(
+                paragraph(rng, language) if language == "zh" else paragraph(rng, language).split()
+            )
             rng.shuffle(scrambled)
             text = ("" if language == "zh" else " ").join(scrambled)
             yield response(f"https://node.test/{language}-{number}", page("Node", [text]))
         for item in questions(language)[:2]:
-            leak = page("Quiz", [paragraph(rng, language), str(item["question"]), paragraph(rng, language)])
+            leak = page(
+                "Quiz", [paragraph(rng, language), str(item["question"]), paragraph(rng, language)]
+            )
             yield response(f"https://quiz.test/{item['id']}", leak)
     for number in range(3):
         yield response(f"https://fr.test/{number}", page("Miel", [FRENCH * (4 + number)]))
@@ -126,7 +184,9 @@ def crawl(pages: int, seed: int = 7) -> Iterator[bytes]:
 def jsonl(file: Path, rows: list[dict[str, object]]) -> None:
     """Write JSON lines."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    file.write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
+    )
 
 
 def write_world(folder: Path, pages: int = 160) -> None:
@@ -138,11 +198,15 @@ def write_world(folder: Path, pages: int = 160) -> None:
         (folder / "crawl" / f"{number}.warc.gz").write_bytes(b"".join(part))
     rng = random.Random(11)
     letters = [
-        {"source": f"Write about {PLACES[n % 10]}.", "target": paragraph(rng, "en")} for n in range(max(8, pages // 5))
+        {"source": f"Write about {PLACES[n % 10]}.", "target": paragraph(rng, "en")}
+        for n in range(max(8, pages // 5))
     ]
     jsonl(folder / "letters.jsonl", [*letters, letters[0]])
     for language in ("en", "zh"):
-        jsonl(folder / f"reference-{language}.jsonl", [{"text": paragraph(rng, language)} for _ in range(60)])
+        jsonl(
+            folder / f"reference-{language}.jsonl",
+            [{"text": paragraph(rng, language)} for _ in range(60)],
+        )
         jsonl(folder / f"questions-{language}.jsonl", questions(language))
 
 

@@ -1,4 +1,5 @@
-"""A run killed at random moments and started again ends with the same bytes, and leaves nothing behind.
+"""A run killed at random moments and started again ends with the same bytes, and leaves nothing
+behind.
 
 `PUNA_KILLS=10 python -m pytest tests/faults` kills more often.
 """
@@ -19,14 +20,18 @@ from infra.store import Store
 from tests.end_to_end.direct import digests
 from tests.end_to_end.fixtures import Done, Puna, Running, SmallRun
 
-pytestmark = pytest.mark.timeout(900)  # the whole runs behind a first test take minutes on a busy machine
+pytestmark = pytest.mark.timeout(
+    900
+)  # the whole runs behind a first test take minutes on a busy machine
 
 KILLS = int(os.environ.get("PUNA_KILLS", "3"))
 BEGUN = 5
 """Files that a run has written when its first stages are under way."""
 
 LEFT_BEHIND_S = 120.0
-"""Seconds at most until workers and the training process have noticed that their parent is gone: usually one."""
+"""Seconds at most until workers and the training process have noticed that their parent is gone:
+usually one.
+"""
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,9 @@ def killed(puna: Puna, small_run: SmallRun, tmp_path_factory: pytest.TempPathFac
     return Killed(Store.at(str(url)), puna(*command), left, moments)
 
 
-def test_it_ends_with_the_bytes_of_an_uninterrupted_run(killed: Killed, small_run: SmallRun) -> None:
+def test_it_ends_with_the_bytes_of_an_uninterrupted_run(
+    killed: Killed, small_run: SmallRun
+) -> None:
     assert killed.done.returncode == 0, (killed.moments, killed.done.stderr)
     found = {f"{a.stage}/{a.name}": a for a in killed.store.artifacts()}
     assert digests(found) == digests(small_run.artifacts()), killed.moments
@@ -115,9 +122,21 @@ def test_prefect_says_crashed(killed: Killed, puna: Puna) -> None:
 
 
 def test_a_terminated_run_stops_at_once_and_goes_on_later(puna: Puna, small_run: SmallRun) -> None:
-    longer = ("training.phases.0.tokens=60K", "training.schedule.total=null", "training.max_epochs=90")
+    longer = (
+        "training.phases.0.tokens=60K",
+        "training.schedule.total=null",
+        "training.max_epochs=90",
+    )
     changes = [word for change in longer for word in ("-s", change)]
-    command = ("run", small_run.recipe, "--store", small_run.url, *changes, "--until", "training/first")
+    command = (
+        "run",
+        small_run.recipe,
+        "--store",
+        small_run.url,
+        *changes,
+        "--until",
+        "training/first",
+    )
     running = puna.start(*command)
     assert wait_for_training(running, small_run.url), running.process.communicate()
     running.process.send_signal(signal.SIGTERM)
@@ -126,9 +145,10 @@ def test_a_terminated_run_stops_at_once_and_goes_on_later(puna: Puna, small_run:
     assert "run the same command again" in stderr and running.left_behind(LEFT_BEHIND_S) == []
     states = small_run.url.glob("training/first/*/*/scratch/training/checkpoints/step-*/state.json")
     state = max((json.loads(path.read_text()) for path in states), key=lambda found: found["step"])
-    assert f"training/first has a checkpoint at step {state['step']:,} ({state['rows'] * 64:,} tokens of" in stderr, (
-        stderr
-    )
+    assert (
+        f"training/first has a checkpoint at step {state['step']:,} ({state['rows'] * 64:,} tokens "
+        "of" in stderr
+    ), stderr
     assert small_run.store.runs()[-1]["status"] == "interrupted"
     again = puna(*command, "--json")
     assert again.returncode == 0 and again.results()["training/first"] == "built", again.stderr

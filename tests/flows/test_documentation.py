@@ -11,7 +11,9 @@ from flows.planning.wiring import stages
 from flows.recipe.read import read_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
-BLOCKS = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8"), re.DOTALL)
+BLOCKS = re.findall(
+    r"```yaml\n(.*?)```", (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8"), re.DOTALL
+)
 
 
 NAMED = {re.findall(r"^name: (\S+)", block, re.MULTILINE)[0]: block for block in BLOCKS}

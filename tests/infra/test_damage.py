@@ -56,21 +56,32 @@ def test_a_stage_that_fails_on_a_damaged_input_is_not_blamed(
     with pytest.raises(Damaged, match=PROBLEM) as caught:
         run_stage(READER, parameters, {"up": first}, tmp_path=tmp_path, force=True)
     said = str(caught.value)
-    assert first.identity in said and "part-00001.txt" in said and "puna run RECIPE --force toy/main" in said
+    assert (
+        first.identity in said
+        and "part-00001.txt" in said
+        and "puna run RECIPE --force toy/main" in said
+    )
     if failure is not None and damage is flip:
         assert "It failed with: " in said and "of all things" in said
     again = run_stage(TOY, ToyParameters(), tmp_path=tmp_path, force=True)
     assert operations.verify(again) == [] and again.digest == first.digest
     if failure is None:
-        assert run_stage(READER, parameters, {"up": again}, tmp_path=tmp_path, force=True).digest == made[1].digest
+        assert (
+            run_stage(READER, parameters, {"up": again}, tmp_path=tmp_path, force=True).digest
+            == made[1].digest
+        )
 
 
-@pytest.mark.parametrize(("failure", "kind"), [(0, KeyError), (1, StageError), (2, GateError), (4, MemoryError)])
+@pytest.mark.parametrize(
+    ("failure", "kind"), [(0, KeyError), (1, StageError), (2, GateError), (4, MemoryError)]
+)
 def test_a_failure_on_whole_inputs_stays_what_it_is(
     failure: int, kind: type[Exception], made: tuple[Artifact, Artifact], tmp_path: Path
 ) -> None:
     with pytest.raises(kind, match="of all things") as caught:
-        run_stage(READER, ToyParameters(fail=(failure,)), {"up": made[0]}, tmp_path=tmp_path, force=True)
+        run_stage(
+            READER, ToyParameters(fail=(failure,)), {"up": made[0]}, tmp_path=tmp_path, force=True
+        )
     assert not isinstance(caught.value, Damaged)
 
 
@@ -93,10 +104,14 @@ def test_a_file_of_the_user_that_was_changed_under_a_run_is_named(tmp_path: Path
     first = run_stage(TOY, ToyParameters(), tmp_path=tmp_path)
     pins = {"paths": (pin(given),)}
     given.write_text("grown since it was planned")
-    with pytest.raises(Damaged, match=r"given\.txt had 10 bytes when the run was planned, and has 26 now"):
+    with pytest.raises(
+        Damaged, match=r"given\.txt had 10 bytes when the run was planned, and has 26 now"
+    ):
         run_stage(READER, ToyParameters(fail=(0,)), {"up": first}, tmp_path=tmp_path, pins=pins)
     given.unlink()
-    with pytest.raises(Damaged, match=r"given\.txt was there when the run was planned, and is not now"):
+    with pytest.raises(
+        Damaged, match=r"given\.txt was there when the run was planned, and is not now"
+    ):
         run_stage(READER, ToyParameters(fail=(0,)), {"up": first}, tmp_path=tmp_path, pins=pins)
 
 
@@ -104,10 +119,14 @@ def test_other_bytes_of_whole_inputs_name_what_changed(
     made: tuple[Artifact, Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tests.toy._copy", _copy_otherwise)
-    with pytest.raises(NotDeterministic, match=r"rebuilt with other bytes: all\.txt differ.*please report it"):
+    with pytest.raises(
+        NotDeterministic, match=r"rebuilt with other bytes: all\.txt differ.*please report it"
+    ):
         run_stage(READER, ToyParameters(), {"up": made[0]}, tmp_path=tmp_path, force=True)
     monkeypatch.setattr("infra.build._environment", lambda: {"libraries": {"numpy": "0.1"}})
-    with pytest.raises(NotDeterministic, match=r"Since it was built there changed: environment\.libraries: .*numpy"):
+    with pytest.raises(
+        NotDeterministic, match=r"Since it was built there changed: environment\.libraries: .*numpy"
+    ):
         run_stage(READER, ToyParameters(), {"up": made[0]}, tmp_path=tmp_path, force=True)
 
 
@@ -117,7 +136,9 @@ def _copy_otherwise(text: bytes, shard: Any) -> dict[str, Any]:
     return {}
 
 
-def test_no_byte_of_a_manifest_changes_without_notice(made: tuple[Artifact, Artifact], tmp_path: Path) -> None:
+def test_no_byte_of_a_manifest_changes_without_notice(
+    made: tuple[Artifact, Artifact], tmp_path: Path
+) -> None:
     home, store = made[1].home, Store.at(str(tmp_path / "store"))
     whole = home.read("manifest.json")
     written = {key: value for key, value in made[1].manifest.items() if key != "checksum"}
@@ -138,7 +159,9 @@ def test_no_byte_of_a_manifest_changes_without_notice(made: tuple[Artifact, Arti
             store.find(made[1].stage, made[1].name, made[1].version)
 
 
-def test_a_manifest_of_before_there_were_checksums_is_read(made: tuple[Artifact, Artifact], tmp_path: Path) -> None:
+def test_a_manifest_of_before_there_were_checksums_is_read(
+    made: tuple[Artifact, Artifact], tmp_path: Path
+) -> None:
     home, store = made[0].home, Store.at(str(tmp_path / "store"))
     manifest = home.read_json("manifest.json")
     del manifest["checksum"]
@@ -152,17 +175,24 @@ def test_a_manifest_of_before_there_were_checksums_is_read(made: tuple[Artifact,
 
 @pytest.mark.parametrize("damage", [cut, empty, remove])
 @pytest.mark.parametrize("victim", ["record", "file"])
-def test_a_finished_shard_that_is_damaged_is_done_again(damage: Any, victim: str, tmp_path: Path) -> None:
+def test_a_finished_shard_that_is_damaged_is_done_again(
+    damage: Any, victim: str, tmp_path: Path
+) -> None:
     with pytest.raises(ValueError, match="shard 2 is bad"):
         run_stage(TOY, ToyParameters(fail=(2,)), tmp_path=tmp_path)
     (record,) = (tmp_path / "store").rglob("shards/part-00000.json")
     (file,) = (tmp_path / "store").rglob("data/part-00000.txt")
     damage(record if victim == "record" else file)
     artifact = run_stage(TOY, ToyParameters(), tmp_path=tmp_path)
-    assert operations.verify(artifact) == [] and artifact.path("part-00000.txt").read_text() == "toy 0\n"
+    assert (
+        operations.verify(artifact) == []
+        and artifact.path("part-00000.txt").read_text() == "toy 0\n"
+    )
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"host": null}', b"\xff\xfe", b'{"pid": "x", "heartbeat": "y"}'])
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"[]", b'{"host": null}', b"\xff\xfe", b'{"pid": "x", "heartbeat": "y"}']
+)
 def test_a_damaged_lease_is_nobodys(text: bytes, tmp_path: Path) -> None:
     home = Store.at(str(tmp_path)).home("toy", "main", "v")
     here = json.dumps({"host": process_identity()["host"], "pid": "x"}).encode()
@@ -188,7 +218,9 @@ def test_damaged_references_and_run_records_are_named(
         store.runs()
 
 
-def test_a_folder_in_place_of_a_manifest_is_named(made: tuple[Artifact, Artifact], tmp_path: Path) -> None:
+def test_a_folder_in_place_of_a_manifest_is_named(
+    made: tuple[Artifact, Artifact], tmp_path: Path
+) -> None:
     made[0].home.remove("manifest.json")
     (tmp_path / "store" / "toy" / "main" / made[0].version / "manifest.json").mkdir()
     with pytest.raises(Damaged, match=re.escape("manifest.json is damaged (Is a directory)")):

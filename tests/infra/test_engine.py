@@ -49,17 +49,23 @@ def test_results_come_in_order_and_items_are_drawn_as_needed(processes: Engine) 
 def test_engines_write_the_same_bytes(workers: int, tmp_path: Path) -> None:
     inline = run_stage(TOY, ToyParameters(shards=7), tmp_path=tmp_path / "inline")
     with start(EngineConfig(kind="processes", workers=workers)) as engine:
-        other = run_stage(TOY, ToyParameters(shards=7), tmp_path=tmp_path / "processes", engine=engine)
+        other = run_stage(
+            TOY, ToyParameters(shards=7), tmp_path=tmp_path / "processes", engine=engine
+        )
     assert data_digests(inline) == data_digests(other) and inline.digest == other.digest
 
 
-def test_an_exception_keeps_its_type_and_the_workers_traceback(processes: Engine, tmp_path: Path) -> None:
+def test_an_exception_keeps_its_type_and_the_workers_traceback(
+    processes: Engine, tmp_path: Path
+) -> None:
     with pytest.raises(ValueError, match="shard 1 is bad") as caught:
         run_stage(TOY, ToyParameters(fail=(1,)), tmp_path=tmp_path, engine=processes)
     assert "tests/toy.py" in str(caught.value.__cause__) or "toy.py" in str(caught.value.__cause__)
 
 
-def test_a_dead_worker_fails_the_stage_and_the_pool_lives_on(processes: Engine, tmp_path: Path) -> None:
+def test_a_dead_worker_fails_the_stage_and_the_pool_lives_on(
+    processes: Engine, tmp_path: Path
+) -> None:
     with pytest.raises(ShardFailed, match=r"part-00001 died \(exit code 7"):
         run_stage(TOY, ToyParameters(die=(1,)), tmp_path=tmp_path, engine=processes)
     assert len(run_stage(TOY, ToyParameters(), tmp_path=tmp_path, engine=processes).files()) == 3
@@ -107,7 +113,9 @@ time.sleep(600)
 
 
 def ended(mark: str) -> bool:
-    """Whether nothing that carries the mark lives on; a processor that others use makes them slow to notice."""
+    """Whether nothing that carries the mark lives on; a processor that others use makes them slow
+    to notice.
+    """
     deadline = time.monotonic() + 120
     while (left := marked_processes(mark)) and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -117,7 +125,10 @@ def ended(mark: str) -> bool:
 def test_a_killed_parent_takes_server_and_workers_with_it() -> None:
     mark = uuid.uuid4().hex
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT], env={**os.environ, MARK: mark}, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PARENT],
+        env={**os.environ, MARK: mark},
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert parent.stdout is not None and parent.stdout.readline()
     assert len(marked_processes(mark)) >= 4  # parent, server, two workers

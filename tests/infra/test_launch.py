@@ -1,4 +1,6 @@
-"""Launching a stage's own process: lines arrive, failures explain themselves, nothing outlives its parent."""
+"""Launching a stage's own process: lines arrive, failures explain themselves, nothing outlives its
+parent.
+"""
 
 from __future__ import annotations
 
@@ -64,10 +66,13 @@ def test_child_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
         f"{WATCH}\nexit_with_parent()\nprint(os.getpid(), flush=True)\ntime.sleep(600)",
     )
     code = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom pathlib import Path\n"
-        f"from infra.engine.launch import launch\nlaunch({child!r}, Path('x'), lambda line: print(line, flush=True))"
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom pathlib import Path\nfrom "
+        f"infra.engine.launch import launch\nlaunch({child!r}, Path('x'), lambda line: print(line, "
+        "flush=True))"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    ) as parent:
         assert parent.stdout
         pid = int(parent.stdout.readline())
         parent.send_signal(signal.SIGKILL)
@@ -85,9 +90,16 @@ def test_environment_of_children_drops_the_working_directory_and_keeps_the_users
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     own = str(BOOTSTRAP.parent)
-    for given, expected in (("", [own]), (":/a::/b:", [own, "/a", "/b"]), (f"/a:{own}", [own, "/a"])):
+    for given, expected in (
+        ("", [own]),
+        (":/a::/b:", [own, "/a", "/b"]),
+        (f"/a:{own}", [own, "/a"]),
+    ):
         monkeypatch.setenv("PYTHONPATH", given)
-        assert safe_environment() == {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(expected)}
+        assert safe_environment() == {
+            "PYTHONSAFEPATH": "1",
+            "PYTHONPATH": os.pathsep.join(expected),
+        }
 
 
 def test_a_module_is_ours_from_any_folder_and_says_objects_only(
@@ -102,7 +114,8 @@ def test_a_module_is_ours_from_any_folder_and_says_objects_only(
     (path / "tasks.py").write_text("raise RuntimeError('the wrong one')")
     (path / "said.py").write_text(
         "import sys, os, json, tasks, infra\nprint('a library speaks')\nprint('[1]')\n"
-        "print(json.dumps({'tasks': tasks.__file__, 'argv': sys.argv[1:], 'threads': os.environ['OMP_NUM_THREADS']}))"
+        "print(json.dumps({'tasks': tasks.__file__, 'argv': sys.argv[1:], 'threads': "
+        "os.environ['OMP_NUM_THREADS']}))"
     )
     monkeypatch.setenv("PYTHONPATH", str(path))
     launch_module("said", tmp_path / "spec.json", messages.append, cpu_threads=3)

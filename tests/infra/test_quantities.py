@@ -8,8 +8,19 @@ from infra.quantities import parse_bytes, parse_count
 
 
 def test_counts_and_bytes_take_their_own_suffixes() -> None:
-    assert [parse_count(n) for n in ("2M", "0.5B", 4e6, "1_000", 7)] == [2_000_000, 500_000_000, 4_000_000, 1_000, 7]
-    assert [parse_bytes(n) for n in ("512M", "1.5G", "2GB", 10**6)] == [512_000_000, 1_500_000_000, 2 * 10**9, 10**6]
+    assert [parse_count(n) for n in ("2M", "0.5B", 4e6, "1_000", 7)] == [
+        2_000_000,
+        500_000_000,
+        4_000_000,
+        1_000,
+        7,
+    ]
+    assert [parse_bytes(n) for n in ("512M", "1.5G", "2GB", 10**6)] == [
+        512_000_000,
+        1_500_000_000,
+        2 * 10**9,
+        10**6,
+    ]
 
 
 @pytest.mark.parametrize("value", ["many", "2G", True, None, "-1"])

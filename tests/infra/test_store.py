@@ -29,7 +29,11 @@ from tests.toy import TOY, ToyParameters
 @pytest.fixture(params=["local", "memory"])
 def directory(request: pytest.FixtureRequest, tmp_path: Path) -> Directory:
     """An empty folder on every backend that tests can reach."""
-    return Directory(str(tmp_path / "d")) if request.param == "local" else Directory(f"memory://{tmp_path.name}")
+    return (
+        Directory(str(tmp_path / "d"))
+        if request.param == "local"
+        else Directory(f"memory://{tmp_path.name}")
+    )
 
 
 def test_directory_contract(directory: Directory, tmp_path: Path) -> None:
@@ -61,7 +65,11 @@ def test_directory_contract(directory: Directory, tmp_path: Path) -> None:
 
 @given(
     st.dictionaries(
-        st.text(), st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+        st.text(),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False),
     )
 )
 def test_canonical_json_does_not_depend_on_order(value: dict[str, object]) -> None:
@@ -106,7 +114,9 @@ def test_verify_finds_a_flipped_byte_and_a_missing_file(tmp_path: Path) -> None:
     artifact.path("part-00002.txt").unlink()
     problems = operations.verify(artifact)
     assert (
-        len(problems) == 2 and "part-00001.txt has sha256" in problems[0] and "part-00002.txt is missing" in problems[1]
+        len(problems) == 2
+        and "part-00001.txt has sha256" in problems[0]
+        and "part-00002.txt is missing" in problems[1]
     )
 
 
@@ -146,14 +156,21 @@ def test_what_can_be_no_store_is_refused(tmp_path: Path) -> None:
             Store.at(url)
 
 
-def test_force_keeps_equal_bytes_and_refuses_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_force_keeps_equal_bytes_and_refuses_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     artifact = run_stage(TOY, ToyParameters(), tmp_path=tmp_path)
     again = run_stage(TOY, ToyParameters(), tmp_path=tmp_path, force=True)
-    assert again.digest == artifact.digest and again.manifest["attempt"] == artifact.manifest["attempt"]
+    assert (
+        again.digest == artifact.digest
+        and again.manifest["attempt"] == artifact.manifest["attempt"]
+    )
     monkeypatch.setattr("tests.toy.write", _write_otherwise)
     with pytest.raises(NotDeterministic, match="rebuilt with other bytes"):
         run_stage(TOY, ToyParameters(shards=3), tmp_path=tmp_path, force=True)
-    assert data_digests(artifact) == {out["path"]: out["sha256"] for out in artifact.manifest["outputs"]}
+    assert data_digests(artifact) == {
+        out["path"]: out["sha256"] for out in artifact.manifest["outputs"]
+    }
 
 
 def _write_otherwise(item: tuple[int, ToyParameters], shard: object) -> dict[str, int]:
@@ -194,18 +211,35 @@ def test_garbage_spares_what_is_referenced(tmp_path: Path) -> None:
 
 def test_runs_that_built_nothing_do_not_count(tmp_path: Path) -> None:
     store = Store.at(str(tmp_path / "store"))
-    made = [run_stage(TOY, ToyParameters(word=f"word {number}"), tmp_path=tmp_path) for number in range(4)]
+    made = [
+        run_stage(TOY, ToyParameters(word=f"word {number}"), tmp_path=tmp_path)
+        for number in range(4)
+    ]
 
     def record(number: int, artifact: Artifact, result: str) -> None:
-        stage = {"stage": artifact.stage, "name": artifact.name, "version": artifact.version, "result": result}
-        body = {"run": f"{number}", "recipe": "r", "status": "completed", "owner": {}, "stages": [stage]}
+        stage = {
+            "stage": artifact.stage,
+            "name": artifact.name,
+            "version": artifact.version,
+            "result": result,
+        }
+        body = {
+            "run": f"{number}",
+            "recipe": "r",
+            "status": "completed",
+            "owner": {},
+            "stages": [stage],
+        }
         store.write_run(f"{number}", body)
 
     for number, artifact in enumerate(made[:3]):
         record(number, artifact, "built")
     for number in range(3, 9):
         record(number, made[3], "hit")
-    gone = {keep: {item.what for item in operations.garbage(store, keep_runs=keep)} for keep in (0, 1, 2, 3)}
+    gone = {
+        keep: {item.what for item in operations.garbage(store, keep_runs=keep)}
+        for keep in (0, 1, 2, 3)
+    }
     names = [artifact.identity for artifact in made]
     assert gone == {0: {*names}, 1: {*names[:2]}, 2: {names[0]}, 3: set()}
 
@@ -233,7 +267,10 @@ def test_an_unbalanced_ledger_fails() -> None:
 def test_a_lease_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
     home = Directory(str(tmp_path / "v"))
     dead = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", "import os; print(os.getpid())"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     owner = process_identity() | {"pid": int(dead.stdout), "started": "1"}
     assert is_alive(process_identity()) is True and is_alive(owner) is False
@@ -244,9 +281,13 @@ def test_a_lease_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
     assert not waited and not home.exists("lease.json")
 
 
-def test_a_lease_has_one_holder_though_all_ask_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lease_has_one_holder_though_all_ask_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("infra.store.lease.POLL_S", 0.01)
-    monkeypatch.setattr("infra.store.lease._holder", lambda home, asked=_holder: (asked(home), time.sleep(0.01))[0])
+    monkeypatch.setattr(
+        "infra.store.lease._holder", lambda home, asked=_holder: (asked(home), time.sleep(0.01))[0]
+    )
     home, all_there, inside, most = Directory(str(tmp_path / "v")), threading.Barrier(6), [], [0]
 
     def hold(number: int) -> None:

@@ -1,7 +1,9 @@
-"""Which encoding bytes are in: what is certain by its structure first, then the likeliest of all readings.
+"""Which encoding bytes are in: what is certain by its structure first, then the likeliest of all
+readings.
 
-What a page says of itself is one voice only. A declaration is believed as long as no other reading of the bytes is
-clearly likelier, and no reading at all is taken where even the likeliest is no text.
+What a page says of itself is one voice only. A declaration is believed as long as no other reading
+of the bytes is clearly likelier, and no reading at all is taken where even the likeliest is no
+text.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from tasks.ingest.charset.structure import is_binary, mark_of, seven_bit_encodin
 from tasks.ingest.found import Unreadable
 
 MAX_REPLACED = 0.02
-"""Share of characters that may be undecodable before bytes count as not being text in any known character set."""
+"""Share of characters that may be undecodable before bytes count as not being text in any known
+character set.
+"""
 
 _RARITY = {
     "windows-1252": 0, "windows-1251": 2, "gb18030": 4, "shift_jis": 4, "euc-jp": 4, "big5": 4, "euc-kr": 4, "utf-8": 4,
@@ -27,12 +31,16 @@ _RARITY = {
     "windows-1257": 3, "windows-1258": 6, "koi8-r": 4, "koi8-u": 6, "iso-8859-2": 4, "iso-8859-7": 4, "iso-8859-15": 5,
     "iso-8859-5": 8, "iso-8859-6": 8, "ibm866": 8, "macintosh": 10, "x-mac-cyrillic": 8,
 }  # fmt: skip
-"""Encodings tried where none is declared, with the bits that their rarity costs; the others need a declaration."""
+"""Encodings tried where none is declared, with the bits that their rarity costs; the others need a
+declaration.
+"""
 
 _RARE = 12
 
 _NEVER_DECLARED = ("utf-16le", "utf-16be", "x-user-defined", "replacement")
-"""What is in these shows by itself. As declarations the first two mean UTF-8 (HTML's rule), which was tried before."""
+"""What is in these shows by itself. As declarations the first two mean UTF-8 (HTML's rule), which
+was tried before.
+"""
 
 WIDE = {"utf-16le": 2, "utf-16be": 2, "utf-32-le": 4, "utf-32-be": 4}
 _SAMPLE_BYTES = 1 << 14
@@ -44,17 +52,24 @@ _DENSE = re.compile(rb"(?:[\x80-\xff]+[\x20-\x7e]{0,6})+")
 _CONTROLS = bytes({*range(0x01, 0x08), *range(0x0E, 0x1B), *range(0x1C, 0x20), 0x7F})
 _TRUST = 12
 _TRUST_A_BYTE = 0.1
-"""A declaration is given up for a reading that saves more bits than this, and than this for each byte above ASCII."""
+"""A declaration is given up for a reading that saves more bits than this, and than this for each
+byte above ASCII.
+"""
 _IMPLAUSIBLE_BITS = 15.0
-"""What a character above ASCII may cost in the likeliest reading: 4 to 10 in prose, to 14.1 in Tang poems, 16 in random
-bytes."""
+"""What a character above ASCII may cost in the likeliest reading: 4 to 10 in prose, to 14.1 in Tang
+poems, 16 in random bytes.
+"""
 _IMPLAUSIBLE_FROM = 30
 _PLAIN_BITS, _PLAIN_FROM, _PLAIN_BYTES = 11.5, 40, 1 << 12
-"""A declared encoding of several bytes a character is believed at once where its characters, so many at least, cost no
-more than this: right readings of prose cost 7 to 12.6 (95 % below 11.4), wrong ones that decode without an error 12.5
-and more. Comparing all readings takes ten times as long."""
+"""A declared encoding of several bytes a character is believed at once where its characters, so
+many at least, cost no more than this: right readings of prose cost 7 to 12.6 (95 % below 11.4),
+wrong ones that decode without an error 12.5 and more. Comparing all readings takes ten times as
+long.
+"""
 _KANA, _JAPANESE = re.compile("[\u3041-\u30ff]"), ("euc-jp", "shift_jis")
-"""Kana have the bytes of EUC-JP in Chinese and Korean encodings too, and make Japanese cheap in them."""
+"""Kana have the bytes of EUC-JP in Chinese and Korean encodings too, and make Japanese cheap in
+them.
+"""
 _BLOCKS, _ANY_SCRIPT_BITS = 8, 9
 _NUL_BITS = 2
 
@@ -67,7 +82,8 @@ class Reading(NamedTuple):
 
 
 def decode(data: bytes, declared: tuple[str | None, ...] = ()) -> str:
-    """Bytes to text, without a byte order mark; see `encoding`. NUL bytes between characters stay as they are.
+    """Bytes to text, without a byte order mark; see `encoding`. NUL bytes between characters stay
+    as they are.
 
     A character cut off at the end does not count. Raises Unreadable("charset").
     """
@@ -82,9 +98,10 @@ def decode(data: bytes, declared: tuple[str | None, ...] = ()) -> str:
 def encoding(data: bytes, declared: tuple[str | None, ...] = ()) -> str:
     """The encoding of bytes, as `decode_in` takes it.
 
-    In this order: byte order mark, UTF-16 and UTF-32 by their NUL bytes, escapes of seven-bit encodings, valid or
-    damaged UTF-8, and the likeliest of the `declared` and the usual encodings (labels of the WHATWG standard; unknown
-    ones are passed over). Raises Unreadable("charset") for what is no text.
+    In this order: byte order mark, UTF-16 and UTF-32 by their NUL bytes, escapes of seven-bit
+    encodings, valid or damaged UTF-8, and the likeliest of the `declared` and the usual encodings
+    (labels of the WHATWG standard; unknown ones are passed over). Raises Unreadable("charset") for
+    what is no text.
     """
     marked, _ = mark_of(data)
     if marked:
@@ -105,7 +122,8 @@ def encoding(data: bytes, declared: tuple[str | None, ...] = ()) -> str:
 
 
 def decode_in(name: str, data: bytes, *, cut_off: bool = False) -> str:
-    """Bytes without a mark to text, in an encoding that `encoding` named; what is no character becomes U+FFFD.
+    """Bytes without a mark to text, in an encoding that `encoding` named; what is no character
+    becomes U+FFFD.
 
     `cut_off`: the bytes may end within a character, which is left out then.
     """
@@ -138,7 +156,9 @@ def is_utf8(data: bytes) -> bool:
 
 
 class Tally(NamedTuple):
-    """Characters above ASCII in bytes read as UTF-8: well-formed, of these with three or four bytes, and broken."""
+    """Characters above ASCII in bytes read as UTF-8: well-formed, of these with three or four
+    bytes, and broken.
+    """
 
     valid: int
     long: int
@@ -146,9 +166,11 @@ class Tally(NamedTuple):
 
     @property
     def is_utf8(self) -> bool:
-        """Whether this is UTF-8 with damage, or UTF-8 with other text in it, which no encoding reads whole.
+        """Whether this is UTF-8 with damage, or UTF-8 with other text in it, which no encoding
+        reads whole.
 
-        Text in another encoding seldom looks like UTF-8, and next to never like characters of three bytes.
+        Text in another encoding seldom looks like UTF-8, and next to never like characters of three
+        bytes.
         """
         return self.valid >= 3 * self.broken or (self.long >= 10 and 2 * self.long >= self.broken)
 
@@ -171,7 +193,9 @@ def _wide(data: bytes) -> str | None:
     sample = data[: 4 * _SAMPLE_BYTES]
     narrow = sample.replace(b"\0", b"")
     likeliest = (
-        Reading("utf-8", bits(narrow.decode("utf-8", "replace"))) if is_utf8(narrow) else _readings(narrow, _RARITY)[0]
+        Reading("utf-8", bits(narrow.decode("utf-8", "replace")))
+        if is_utf8(narrow)
+        else _readings(narrow, _RARITY)[0]
     )
     best = Reading(likeliest.name, likeliest.bits + _NUL_BITS * (len(sample) - len(narrow)))
     for name, width in WIDE.items():
@@ -183,7 +207,8 @@ def _wide(data: bytes) -> str | None:
 def _wide_bits(text: str) -> float:
     """Bits of a text of UTF-16 or UTF-32, endless for what is none.
 
-    It may be in any script, those without an encoding of their own too; the letters of one are close together.
+    It may be in any script, those without an encoding of their own too; the letters of one are
+    close together.
     """
     characters = set(text)
     blocks = {ord(character) >> 7 for character in characters}
@@ -212,7 +237,9 @@ def _likeliest(data: bytes, declared: list[str]) -> str:
             break
     if wide := _wide_without_nul(data, best.name):
         return wide
-    if _has_controls(data) or (above >= _IMPLAUSIBLE_FROM and _price_of_letters(sample, best) > _IMPLAUSIBLE_BITS):
+    if _has_controls(data) or (
+        above >= _IMPLAUSIBLE_FROM and _price_of_letters(sample, best) > _IMPLAUSIBLE_BITS
+    ):
         raise Unreadable("charset")
     return best.name
 
@@ -223,7 +250,11 @@ def _is_plain(sample: bytes, name: str) -> bool:
         return False
     text = decode_as(name, sample)
     letters = sum(character > "\x7f" for character in text)
-    if letters < _PLAIN_FROM or "\ufffd" in text[:-1] or (name not in _JAPANESE and _KANA.search(text)):
+    if (
+        letters < _PLAIN_FROM
+        or "\ufffd" in text[:-1]
+        or (name not in _JAPANESE and _KANA.search(text))
+    ):
         return False
     return _price_of_letters(sample, Reading(name, bits(text))) <= _PLAIN_BITS
 
@@ -242,7 +273,11 @@ def _wide_without_nul(data: bytes, narrow: str) -> str | None:
         return None
     best = Reading("", _bits(sample, narrow))
     for name in ("utf-16le", "utf-16be"):
-        best = min(best, Reading(name, _wide_bits(decode_as(name, sample)) + _RARE), key=lambda reading: reading.bits)
+        best = min(
+            best,
+            Reading(name, _wide_bits(decode_as(name, sample)) + _RARE),
+            key=lambda reading: reading.bits,
+        )
     return best.name or None
 
 

@@ -1,8 +1,9 @@
-"""Decoders of the WHATWG Encoding Standard (encoding.spec.whatwg.org, sections 9 to 14) for every encoding it names.
+"""Decoders of the WHATWG Encoding Standard (encoding.spec.whatwg.org, sections 9 to 14) for every
+encoding it names.
 
-Python's codecs have most of the standard's tables under other names; the few code points that differ are set right
-below. What a table cannot say is the standard's too: a lead byte whose trail byte is ASCII costs the lead byte alone,
-so that a broken character never takes the "<" behind it.
+Python's codecs have most of the standard's tables under other names; the few code points that
+differ are set right below. What a table cannot say is the standard's too: a lead byte whose trail
+byte is ASCII costs the lead byte alone, so that a broken character never takes the "<" behind it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from tasks.ingest.charset.labels import LABELS
 _PYTHON_NAMES = {"macintosh": "mac_roman", "windows-874": "cp874", "x-mac-cyrillic": "mac_cyrillic"}
 _SAME_TABLE = {"iso-8859-8-i": "iso-8859-8", "gbk": "gb18030"}
 _C1_FILLED = re.compile(r"windows-(?:125\d|874)")
-"""Encodings in which the standard gives bytes from 0x80 to 0x9F without a character the control of that number."""
+"""Encodings in which the standard gives bytes from 0x80 to 0x9F without a character the control of
+that number.
+"""
 _SINGLE_BYTE_DIFFERENCES = {"koi8-u": {0xAE: "ў", 0xBE: "Ў"}, "windows-1255": {0xCA: "\u05ba"}}
 
 _BIG5_DIFFERENCES = """
@@ -33,7 +36,9 @@ a145 ‧ a14e ﹑ a1c2 ¯ a1e3 ～ a1f2 ⊕⊙ a241 ∕﹨ a244 ￥ a246 ￠￡ 
 c6cf 廴 c6d3 无 c6d5 癶 c6d7 隶 c6de 〃仝 fa5f 倩 fa66 偽 fabd 包 fac5 卄 fad5 卿 fb48 嘅 fbb8 婷 fbf3 幵
 fbf9 廐 fc4f 彘 fc6c 悤 fcb9 撐 fce2 晴 fcf1 杞 fdb7 沜渝 fdbb 港 fdf1 煮 fe52 猪 fe6f 瑜 feaa 瓩 fedd 砉
 """
-"""First byte pair and the characters from there on, where the standard's Big5 is not Python's big5hkscs."""
+"""First byte pair and the characters from there on, where the standard's Big5 is not Python's
+big5hkscs.
+"""
 
 _GB18030_DIFFERENCES = """
 a3a0 \u3000 a6d9 ︐︒︑︓︔︕︖ a6ec ︗︘ a6f3 ︙ a8bc ḿ fe59 龴 fe61 龵 fe66 龶龷 fe6d 龸 fe7e 龹 fe90 龺 fea0 龻
@@ -51,7 +56,14 @@ _TOKENS = {
 }
 """What a decoder takes in one step: ASCII, a whole character, or a byte that starts none."""
 
-NOT_SINGLE_BYTE = frozenset(_TOKENS) | {"gbk", "utf-8", "utf-16le", "utf-16be", "iso-2022-jp", "replacement"}
+NOT_SINGLE_BYTE = frozenset(_TOKENS) | {
+    "gbk",
+    "utf-8",
+    "utf-16le",
+    "utf-16be",
+    "iso-2022-jp",
+    "replacement",
+}
 
 
 class _Characters(dict[bytes, str]):
@@ -66,9 +78,11 @@ class _Characters(dict[bytes, str]):
 
 
 def decode_as(name: str, data: bytes) -> str:
-    """Bytes in an encoding by the standard's lower-case name; what is no character in it becomes U+FFFD.
+    """Bytes in an encoding by the standard's lower-case name; what is no character in it becomes
+    U+FFFD.
 
-    "replacement" gives one U+FFFD for any bytes. Raises KeyError for a name that is not the standard's.
+    "replacement" gives one U+FFFD for any bytes. Raises KeyError for a name that is not the
+    standard's.
     """
     return _decoder(name)(data)
 
@@ -82,7 +96,8 @@ def single_byte_table(name: str) -> str:
     table = list(bytes(range(256)).decode(_PYTHON_NAMES.get(name, name), "replace"))
     if _C1_FILLED.fullmatch(name):
         table[0x80:0xA0] = [
-            chr(byte) if character == "\ufffd" else character for byte, character in enumerate(table[0x80:0xA0], 0x80)
+            chr(byte) if character == "\ufffd" else character
+            for byte, character in enumerate(table[0x80:0xA0], 0x80)
         ]
     for byte, character in _SINGLE_BYTE_DIFFERENCES.get(name, {}).items():
         table[byte] = character
@@ -120,13 +135,21 @@ def _double_byte(name: str) -> _Characters:
         case "shift_jis":
             characters = _pairs("cp932", (*range(0x81, 0xA0), *range(0xE0, 0xFD)))
             characters[b"\x80"] = "\x80"
-            characters |= {bytes([byte + 0x80]): character for byte, character in HALFWIDTH_KATAKANA.items()}
+            characters |= {
+                bytes([byte + 0x80]): character for byte, character in HALFWIDTH_KATAKANA.items()
+            }
             return characters
         case _:
             eighth_bits = bytes(byte | 0x80 for byte in range(256))
-            characters = _Characters((pair.translate(eighth_bits), value) for pair, value in jis0208().items())
-            characters |= {b"\x8e" + bytes([byte + 0x80]): value for byte, value in HALFWIDTH_KATAKANA.items()}
-            characters |= {b"\x8f" + pair.translate(eighth_bits): value for pair, value in jis0212().items()}
+            characters = _Characters(
+                (pair.translate(eighth_bits), value) for pair, value in jis0208().items()
+            )
+            characters |= {
+                b"\x8e" + bytes([byte + 0x80]): value for byte, value in HALFWIDTH_KATAKANA.items()
+            }
+            characters |= {
+                b"\x8f" + pair.translate(eighth_bits): value for pair, value in jis0212().items()
+            }
             return characters
 
 

@@ -1,8 +1,9 @@
 """How frequent the letters of a language are in its text, for telling character sets apart.
 
-For each language its letters above ASCII, by their price in bits: "5вд" says that one character in 2**5 is a "в" and as
-many a "д". Counted in the Universal Declaration of Human Rights, sentences of the Leipzig corpora and, for Chinese, a
-reading-comprehension set and weekly notes (traditional: converted). What is not listed is priced by `likelihood`.
+For each language its letters above ASCII, by their price in bits: "5вд" says that one character in
+2**5 is a "в" and as many a "д". Counted in the Universal Declaration of Human Rights, sentences of
+the Leipzig corpora and, for Chinese, a reading-comprehension set and weekly notes (traditional:
+converted). What is not listed is priced by `likelihood`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""ISO-2022-JP as the WHATWG Encoding Standard has it (section 12.2), and what Japanese pages and mail have beside it.
+"""ISO-2022-JP as the WHATWG Encoding Standard has it (section 12.2), and what Japanese pages and
+mail have beside it.
 
-Beside the standard's: JIS X 0212 (ESC $ ( D), half-width katakana between SO and SI or with the eighth bit set, and a
-line end, which ends a run of two-byte characters whose escape sequence back to ASCII was lost. Where an insertion has
-switched back to ASCII in the middle of Japanese, what follows is read as Japanese if it is likely to be that.
+Beside the standard's: JIS X 0212 (ESC $ ( D), half-width katakana between SO and SI or with the
+eighth bit set, and a line end, which ends a run of two-byte characters whose escape sequence back
+to ASCII was lost. Where an insertion has switched back to ASCII in the middle of Japanese, what
+follows is read as Japanese if it is likely to be that.
 """
 
 from __future__ import annotations
@@ -18,12 +20,16 @@ _DOUBLE = re.compile(rb"[\x21-\x7e][\x21-\x7e]|[\0-\xff]", re.DOTALL)
 _WORD = re.compile(rb"[\x21-\x7e]+")
 _MIN_CHARACTERS = 4
 PLAUSIBLE_BITS = 10.5
-"""What text found in seven-bit bytes may cost a character; ASCII read as if it were Chinese or Japanese costs 16."""
+"""What text found in seven-bit bytes may cost a character; ASCII read as if it were Chinese or
+Japanese costs 16.
+"""
 _STRUCTURE = re.compile(rb"\x1b(?:\$[@B](?:[\x21-\x7e]{2})+|\([IJ]|\$\(D)")
 
 
 def looks_iso2022_jp(data: bytes) -> bool:
-    """Whether bytes hold an escape sequence of ISO-2022-JP; they are hardly ever anything else then."""
+    """Whether bytes hold an escape sequence of ISO-2022-JP; they are hardly ever anything else
+    then.
+    """
     return _STRUCTURE.search(data) is not None
 
 
@@ -49,7 +55,9 @@ def decode_iso2022_jp(data: bytes) -> str:
 
 
 def _interrupted(part: bytes) -> str:
-    """ASCII, or Japanese without the escape before it, whole or without the first byte of its first character."""
+    """ASCII, or Japanese without the escape before it, whole or without the first byte of its first
+    character.
+    """
     word = _WORD.match(part)
     end = word.end() if word else 0
     for start in (end % 2, 1 - end % 2):

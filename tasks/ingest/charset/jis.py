@@ -1,4 +1,6 @@
-"""The Japanese character sets JIS X 0208 (with NEC's row 13 and IBM's additions) and JIS X 0212 as pairs of bytes."""
+"""The Japanese character sets JIS X 0208 (with NEC's row 13 and IBM's additions) and JIS X 0212 as
+pairs of bytes.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ HALFWIDTH_KATAKANA = {byte: chr(0xFF61 - 0x21 + byte) for byte in range(0x21, 0x
 
 @cache
 def jis0208() -> dict[bytes, str]:
-    """Characters by a pair of bytes from 0x21 to 0x7E. The standard's index has what windows-31j (cp932) has."""
+    """Characters by a pair of bytes from 0x21 to 0x7E. The standard's index has what windows-31j
+    (cp932) has.
+    """
     characters: dict[bytes, str] = {}
     for row in range(_ROW):
         lead = row // 2 + (0x81 if row < 62 else 0xC1)

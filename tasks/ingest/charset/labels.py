@@ -1,4 +1,6 @@
-"""Charset labels of the WHATWG Encoding Standard (encoding.spec.whatwg.org, section 4.2), and where pages name one."""
+"""Charset labels of the WHATWG Encoding Standard (encoding.spec.whatwg.org, section 4.2), and where
+pages name one.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +11,33 @@ LABELS: dict[str, str] = {
     for name, labels in {
         "utf-8": "unicode-1-1-utf-8 unicode11utf8 unicode20utf8 utf-8 utf8 x-unicode20utf8",
         "ibm866": "866 cp866 csibm866 ibm866",
-        "iso-8859-2": ("csisolatin2 iso-8859-2 iso-ir-101 iso8859-2 iso88592 iso_8859-2 iso_8859-2:1987 l2 latin2"),
-        "iso-8859-3": ("csisolatin3 iso-8859-3 iso-ir-109 iso8859-3 iso88593 iso_8859-3 iso_8859-3:1988 l3 latin3"),
-        "iso-8859-4": ("csisolatin4 iso-8859-4 iso-ir-110 iso8859-4 iso88594 iso_8859-4 iso_8859-4:1988 l4 latin4"),
+        "iso-8859-2": (
+            "csisolatin2 iso-8859-2 iso-ir-101 iso8859-2 iso88592 iso_8859-2 iso_8859-2:1987 l2 "
+            "latin2"
+        ),
+        "iso-8859-3": (
+            "csisolatin3 iso-8859-3 iso-ir-109 iso8859-3 iso88593 iso_8859-3 iso_8859-3:1988 l3 "
+            "latin3"
+        ),
+        "iso-8859-4": (
+            "csisolatin4 iso-8859-4 iso-ir-110 iso8859-4 iso88594 iso_8859-4 iso_8859-4:1988 l4 "
+            "latin4"
+        ),
         "iso-8859-5": (
-            "csisolatincyrillic cyrillic iso-8859-5 iso-ir-144 iso8859-5 iso88595 iso_8859-5 iso_8859-5:1988"
+            "csisolatincyrillic cyrillic iso-8859-5 iso-ir-144 iso8859-5 iso88595 iso_8859-5 "
+            "iso_8859-5:1988"
         ),
         "iso-8859-6": (
-            "arabic asmo-708 csiso88596e csiso88596i csisolatinarabic ecma-114 iso-8859-6 iso-8859-6-e "
-            "iso-8859-6-i iso-ir-127 iso8859-6 iso88596 iso_8859-6 iso_8859-6:1987"
+            "arabic asmo-708 csiso88596e csiso88596i csisolatinarabic ecma-114 iso-8859-6 "
+            "iso-8859-6-e iso-8859-6-i iso-ir-127 iso8859-6 iso88596 iso_8859-6 iso_8859-6:1987"
         ),
         "iso-8859-7": (
-            "csisolatingreek ecma-118 elot_928 greek greek8 iso-8859-7 iso-ir-126 iso8859-7 iso88597 "
-            "iso_8859-7 iso_8859-7:1987 sun_eu_greek"
+            "csisolatingreek ecma-118 elot_928 greek greek8 iso-8859-7 iso-ir-126 iso8859-7 "
+            "iso88597 iso_8859-7 iso_8859-7:1987 sun_eu_greek"
         ),
         "iso-8859-8": (
-            "csiso88598e csisolatinhebrew hebrew iso-8859-8 iso-8859-8-e iso-ir-138 iso8859-8 iso88598 "
-            "iso_8859-8 iso_8859-8:1988 visual"
+            "csiso88598e csisolatinhebrew hebrew iso-8859-8 iso-8859-8-e iso-ir-138 iso8859-8 "
+            "iso88598 iso_8859-8 iso_8859-8:1988 visual"
         ),
         "iso-8859-8-i": "csiso88598i iso-8859-8-i logical",
         "iso-8859-10": "csisolatin6 iso-8859-10 iso-ir-157 iso8859-10 iso885910 l6 latin6",
@@ -40,13 +52,13 @@ LABELS: dict[str, str] = {
         "windows-1250": "cp1250 windows-1250 x-cp1250",
         "windows-1251": "cp1251 windows-1251 x-cp1251",
         "windows-1252": (
-            "ansi_x3.4-1968 ascii cp1252 cp819 csisolatin1 ibm819 iso-8859-1 iso-ir-100 iso8859-1 iso88591 "
-            "iso_8859-1 iso_8859-1:1987 l1 latin1 us-ascii windows-1252 x-cp1252"
+            "ansi_x3.4-1968 ascii cp1252 cp819 csisolatin1 ibm819 iso-8859-1 iso-ir-100 iso8859-1 "
+            "iso88591 iso_8859-1 iso_8859-1:1987 l1 latin1 us-ascii windows-1252 x-cp1252"
         ),
         "windows-1253": "cp1253 windows-1253 x-cp1253",
         "windows-1254": (
-            "cp1254 csisolatin5 iso-8859-9 iso-ir-148 iso8859-9 iso88599 iso_8859-9 iso_8859-9:1989 l5 latin5 "
-            "windows-1254 x-cp1254"
+            "cp1254 csisolatin5 iso-8859-9 iso-ir-148 iso8859-9 iso88599 iso_8859-9 "
+            "iso_8859-9:1989 l5 latin5 windows-1254 x-cp1254"
         ),
         "windows-1255": "cp1255 windows-1255 x-cp1255",
         "windows-1256": "cp1256 windows-1256 x-cp1256",
@@ -60,7 +72,8 @@ LABELS: dict[str, str] = {
         "iso-2022-jp": "csiso2022jp iso-2022-jp",
         "shift_jis": "csshiftjis ms932 ms_kanji shift-jis shift_jis sjis windows-31j x-sjis",
         "euc-kr": (
-            "cseuckr csksc56011987 euc-kr iso-ir-149 korean ks_c_5601-1987 ks_c_5601-1989 ksc5601 ksc_5601 windows-949"
+            "cseuckr csksc56011987 euc-kr iso-ir-149 korean ks_c_5601-1987 ks_c_5601-1989 ksc5601 "
+            "ksc_5601 windows-949"
         ),
         "replacement": "csiso2022kr hz-gb-2312 iso-2022-cn iso-2022-cn-ext iso-2022-kr replacement",
         "utf-16be": "unicodefffe utf-16be",
@@ -72,19 +85,29 @@ LABELS: dict[str, str] = {
 """Name of the encoding by label, both in lower case."""
 
 _META = re.compile(
-    rb"<meta[^>]{0,512}?charset[ \t\r\n]*=[ \t\r\n]*[\"']?[ \t\r\n]*([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE
+    rb"<meta[^>]{0,512}?charset[ \t\r\n]*=[ \t\r\n]*[\"']?[ \t\r\n]*([A-Za-z0-9_:.-]{1,40})",
+    re.IGNORECASE,
 )
-_XML = re.compile(rb"\s{0,99}<\?xml[^>]{0,512}?encoding[ \t\r\n]*=[ \t\r\n]*[\"']([A-Za-z0-9_:.-]{1,40})")
+_XML = re.compile(
+    rb"\s{0,99}<\?xml[^>]{0,512}?encoding[ \t\r\n]*=[ \t\r\n]*[\"']([A-Za-z0-9_:.-]{1,40})"
+)
 _DECLARED_WITHIN_BYTES = 4096
 _WHITESPACE = " \t\n\f\r"
 
 
 def encoding_of(label: str) -> str | None:
-    """The standard's name for a label, in lower case ("latin1": "windows-1252"); None for a label it does not know."""
+    """The standard's name for a label, in lower case ("latin1": "windows-1252"); None for a label
+    it does not know.
+    """
     return LABELS.get(label.strip(_WHITESPACE).lower())
 
 
 def declared_in(page: bytes) -> tuple[str, ...]:
-    """The labels that a page names near its beginning: of its first <meta> with a charset, of its XML declaration."""
-    found = (_META.search(page, 0, _DECLARED_WITHIN_BYTES), _XML.match(page, 0, _DECLARED_WITHIN_BYTES))
+    """The labels that a page names near its beginning: of its first <meta> with a charset, of its
+    XML declaration.
+    """
+    found = (
+        _META.search(page, 0, _DECLARED_WITHIN_BYTES),
+        _XML.match(page, 0, _DECLARED_WITHIN_BYTES),
+    )
     return tuple(match[1].decode("ascii") for match in found if match)

@@ -1,8 +1,9 @@
 """How likely a text is: the bits it takes to spell it out in the language it fits best.
 
-Readings of the same bytes in several encodings are compared by that number: the right one is made of letters that are
-frequent in one language, wrong ones of rare letters, symbols and code points that no text has. A character costs
--log2 of its share in a language's text where the language is known to have it (`frequent`), and else by its kind.
+Readings of the same bytes in several encodings are compared by that number: the right one is made
+of letters that are frequent in one language, wrong ones of rare letters, symbols and code points
+that no text has. A character costs -log2 of its share in a language's text where the language is
+known to have it (`frequent`), and else by its kind.
 """
 
 from __future__ import annotations
@@ -26,19 +27,39 @@ _FOREIGN_LETTER, _RARE_LETTER, _SYMBOL = 20, 16, 17
 _UPPER_CASE = 3
 _HALF_CHARACTER = 13
 _COMMON_PUNCTUATION = {7: "’", 9: "“”–\xa0", 10: "‘—…«»„©·•", 12: "‚‹›°®™´²³½¼¾£€§×№¡¿ªº"}
-_IDEOGRAPHIC_PUNCTUATION = {6: "、。，", 9: "「」（）！？：；《》『』・ー　", 12: "【】〈〉～〔〕〜、￥％＋－．／"}
+_IDEOGRAPHIC_PUNCTUATION = {
+    6: "、。，",
+    9: "「」（）！？：；《》『』・ー　",
+    12: "【】〈〉～〔〕〜、￥％＋－．／",
+}
 _COMMON_SETS = {
     "zh": (("gb2312", 0xB0A1, 0xD7FE, 14), ("gb2312", 0xD8A1, 0xF7FE, 17)),
     "zh_hant": (("big5", 0xA440, 0xC67E, 14), ("big5", 0xC940, 0xF9D5, 17)),
-    "ja": (("euc_jp", 0xA4A1, 0xA5FE, 13), ("euc_jp", 0xB0A1, 0xCFFE, 13), ("euc_jp", 0xD0A1, 0xF4FE, 17)),
+    "ja": (
+        ("euc_jp", 0xA4A1, 0xA5FE, 13),
+        ("euc_jp", 0xB0A1, 0xCFFE, 13),
+        ("euc_jp", 0xD0A1, 0xF4FE, 17),
+    ),
     "ko": (("euc_kr", 0xB0A1, 0xC8FE, 15), ("euc_kr", 0xCAA1, 0xFDFE, 17)),
 }
-"""What characters cost that are not among a language's frequent ones: those that a national standard puts into its
-first level, and those of the second (codec, first and last pair of bytes, bits)."""
+"""What characters cost that are not among a language's frequent ones: those that a national
+standard puts into its first level, and those of the second (codec, first and last pair of bytes,
+bits).
+"""
 _GROUP = re.compile(r"(\d+)(\D+)")
 
 
-_OTHER, _ASCII_LOWER, _ASCII_UPPER, _LATIN_LOWER, _LATIN_UPPER, _LOWER, _UPPER, _IDEOGRAPH, _SIGN = range(9)
+(
+    _OTHER,
+    _ASCII_LOWER,
+    _ASCII_UPPER,
+    _LATIN_LOWER,
+    _LATIN_UPPER,
+    _LOWER,
+    _UPPER,
+    _IDEOGRAPH,
+    _SIGN,
+) = range(9)
 _LATIN = (_ASCII_LOWER, _ASCII_UPPER, _LATIN_LOWER, _LATIN_UPPER)
 _NEIGHBOURS = (
     (12, _LATIN, (_LOWER, _UPPER)),  # two scripts in one word
@@ -58,7 +79,9 @@ _NEIGHBOURS = (
 
 
 class _Prices(NamedTuple):
-    """What units cost: bits by language (a row each, the last for none of them) and unit, and the kind of each unit."""
+    """What units cost: bits by language (a row each, the last for none of them) and unit, and the
+    kind of each unit.
+    """
 
     costs: _Costs
     kinds: npt.NDArray[np.uint8]
@@ -70,7 +93,9 @@ def bits(text: str) -> int:
 
 
 def single_byte_bits(data: bytes, table: str) -> int:
-    """The same for bytes in a single-byte encoding of these 256 characters, in a tenth of the time."""
+    """The same for bytes in a single-byte encoding of these 256 characters, in a tenth of the
+    time.
+    """
     return _bits(np.frombuffer(data, np.uint8), _of_table(table))
 
 
@@ -86,7 +111,9 @@ def _bits(text: npt.NDArray[Any], prices: _Prices) -> int:
 def _unicode() -> _Prices:
     """Prices of UTF-16 code units."""
     base = _by_kind()
-    return _Prices(np.stack([*(_of_language(language, base) for language in FREQUENT), base]), _kinds())
+    return _Prices(
+        np.stack([*(_of_language(language, base) for language in FREQUENT), base]), _kinds()
+    )
 
 
 @cache
@@ -140,7 +167,10 @@ def _by_kind() -> _Costs:
 
 def _of_language(language: str, base: _Costs) -> _Costs:
     costs = base.copy()
-    groups = [(int(price), letters) for price, letters in _GROUP.findall(FREQUENT[language].replace(" ", ""))]
+    groups = [
+        (int(price), letters)
+        for price, letters in _GROUP.findall(FREQUENT[language].replace(" ", ""))
+    ]
     if levels := _COMMON_SETS.get(language):
         costs[0x3400:0xA000] = _FOREIGN_LETTER - 1
         for codec, first_pair, last_pair, price in levels:
@@ -150,11 +180,17 @@ def _of_language(language: str, base: _Costs) -> _Costs:
         if language == "ja":
             costs[0xFF61:0xFFA0] = 13
         _price(costs, _IDEOGRAPHIC_PUNCTUATION.items())
-    elif (first := ord(groups[0][1][0])) >= 0x250:  # letters of the language's script that it seldom has
+    elif (
+        first := ord(groups[0][1][0])
+    ) >= 0x250:  # letters of the language's script that it seldom has
         script = np.arange(first & ~0x7F, (first & ~0x7F) + 0x100)
         costs[script] = np.where(base[script] == _FOREIGN_LETTER, _RARE_LETTER, base[script])
     for price, letters in groups:
-        upper = "".join(letter.upper() for letter in letters if len(letter.upper()) == 1 and letter.upper() != letter)
+        upper = "".join(
+            letter.upper()
+            for letter in letters
+            if len(letter.upper()) == 1 and letter.upper() != letter
+        )
         _price(costs, [(price, letters), (price + _UPPER_CASE, upper)])
     return costs
 

@@ -1,4 +1,6 @@
-"""Encodings that show by their structure: byte order marks, seven-bit escapes, and files that are no text at all."""
+"""Encodings that show by their structure: byte order marks, seven-bit escapes, and files that are
+no text at all.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,9 @@ _SELDOM_TEXT = (
     b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"\xca\xfe\xba\xbe", b"OggS", b"ID3", b"\0\0\1\0", b"wOFF", b"wOF2",
     b"PAR1", b"SQLite format 3\0", b"\0asm",
 )  # fmt: skip
-"""How files begin that are sent or named as text and are none. Words of real text may begin like the second: what
-follows has control characters then."""
+"""How files begin that are sent or named as text and are none. Words of real text may begin like
+the second: what follows has control characters then.
+"""
 _BINARY_CONTROL = re.compile(rb"[\0-\x07\x0e-\x1a]")
 _BINARY_WITHIN_BYTES = 512
 
@@ -51,10 +54,12 @@ def is_binary(data: bytes) -> bool:
 
 
 def seven_bit_encoding(data: bytes) -> str | None:
-    """The encoding of bytes that write their characters in ASCII; "replacement" for one that is not read.
+    """The encoding of bytes that write their characters in ASCII; "replacement" for one that is not
+    read.
 
-    "hz" and "iso2022_kr" are Python's codecs: the standard refuses both, for reasons of browsers' security, and pages
-    in them are certain. "iso-2022-jp without escapes" has lost its ESC bytes, as text pasted into forms often has.
+    "hz" and "iso2022_kr" are Python's codecs: the standard refuses both, for reasons of browsers'
+    security, and pages in them are certain. "iso-2022-jp without escapes" has lost its ESC bytes,
+    as text pasted into forms often has.
     """
     if b"\x1b" in data:
         if looks_iso2022_jp(data):
@@ -65,7 +70,9 @@ def seven_bit_encoding(data: bytes) -> str | None:
             return "replacement"
     if not data.isascii():
         return None
-    if b"~{" in data and _plausible("".join(_hz_run(run) for run in _HZ.findall(data, 0, _WITHIN_BYTES))):
+    if b"~{" in data and _plausible(
+        "".join(_hz_run(run) for run in _HZ.findall(data, 0, _WITHIN_BYTES))
+    ):
         return "hz"
     runs = _ESCAPES_LOST.findall(data, 0, _WITHIN_BYTES) if b"$B" in data or b"$@" in data else []
     if _plausible("".join(decode_iso2022_jp(b"\x1b$B" + run) for _, run, _ in runs)):

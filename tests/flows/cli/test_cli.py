@@ -24,7 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PUNA = Path(sys.executable).with_name("puna")
 
 
-def commands(group: typer.core.TyperGroup, prefix: str = "puna") -> list[tuple[str, typer.core.TyperCommand]]:
+def commands(
+    group: typer.core.TyperGroup, prefix: str = "puna"
+) -> list[tuple[str, typer.core.TyperCommand]]:
     """Every command with its full name."""
     found = []
     for name, command in group.commands.items():
@@ -37,7 +39,9 @@ ALL = commands(get_command(app))
 
 
 @pytest.mark.parametrize(("name", "command"), ALL, ids=[name for name, _ in ALL])
-def test_every_command_and_option_is_documented(name: str, command: typer.core.TyperCommand) -> None:
+def test_every_command_and_option_is_documented(
+    name: str, command: typer.core.TyperCommand
+) -> None:
     assert command.help and command.help.strip().endswith("."), f"{name} has no sentence of help"
     text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     assert f"`{name}`" in text, f"{name} is not in docs/commands.md; run: make docs"
@@ -45,7 +49,9 @@ def test_every_command_and_option_is_documented(name: str, command: typer.core.T
     for parameter in command.params:
         for option in parameter.opts:
             if option.startswith("--") and option != "--help":
-                assert option in section, f"{name} {option} is not in docs/commands.md; run: make docs"
+                assert option in section, (
+                    f"{name} {option} is not in docs/commands.md; run: make docs"
+                )
                 assert parameter.help, f"{name} {option} has no help"
 
 
@@ -55,21 +61,32 @@ def test_the_schema_for_editors_is_current() -> None:
 
 
 def test_help_is_quick() -> None:
-    """It imports what parses words, and nothing that reads recipes or data: each takes longer than all the rest."""
+    """It imports what parses words, and nothing that reads recipes or data: each takes longer than
+    all the rest.
+    """
     slow = "('pydantic', 'yaml', 'numpy', 'pyarrow', 'torch', 'prefect', 'rich.progress')"
     code = f"import sys, flows.cli; print([name for name in {slow} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"
-    assert "Usage: puna" in subprocess.run([PUNA, "--help"], capture_output=True, text=True, check=True).stdout
+    assert (
+        "Usage: puna"
+        in subprocess.run([PUNA, "--help"], capture_output=True, text=True, check=True).stdout
+    )
 
 
 def test_init_writes_a_recipe_that_reads(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     assert CliRunner().invoke(app, ["init", str(file)]).exit_code == 0
-    planned = CliRunner().invoke(app, ["plan", str(file), "--json", "--store", str(tmp_path / "store")])
+    planned = CliRunner().invoke(
+        app, ["plan", str(file), "--json", "--store", str(tmp_path / "store")]
+    )
     assert planned.exit_code == 0, planned.output
     stages = json.loads(planned.stdout)["stages"]
-    assert {"stage": "ingest", "name": "web"}.items() <= stages[0].items() and stages[0]["result"] == "unresolved"
+    assert {"stage": "ingest", "name": "web"}.items() <= stages[0].items() and stages[0][
+        "result"
+    ] == "unresolved"
     assert CliRunner().invoke(app, ["init", str(file)]).exit_code == 2
 
 
@@ -82,7 +99,9 @@ def test_tokenizers_are_compared_and_missing_ones_named(tmp_path: Path) -> None:
     row = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)["tokenizers"][0]
     assert (row["vocabulary"], row["samples"], row["tokens"], row["unknown"]) == (3, 2, 5, 1)
     assert "| 3 |" in " ".join(CliRunner().invoke(app, words).stdout.split())
-    refused = CliRunner().invoke(app, ["tokenizer", "compare", "tokenizer/main", *words[3:], "--store", str(tmp_path)])
+    refused = CliRunner().invoke(
+        app, ["tokenizer", "compare", "tokenizer/main", *words[3:], "--store", str(tmp_path)]
+    )
     assert refused.exit_code == 2 and "tokenizer/main" in refused.stderr
 
 
@@ -91,11 +110,21 @@ def test_tokenizers_that_cannot_be_read_leave_the_others_compared(tmp_path: Path
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "text.txt").write_text("a\n")
     given = [str(tmp_path / "tokenizer.json"), str(tmp_path / "gone"), "tokenizer/main"]
-    words = ["tokenizer", "compare", *given, "--text", str(tmp_path / "text.txt"), "--store", str(tmp_path)]
+    words = [
+        "tokenizer",
+        "compare",
+        *given,
+        "--text",
+        str(tmp_path / "text.txt"),
+        "--store",
+        str(tmp_path),
+    ]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 2 and "| tokenizer.json |" in " ".join(done.stdout.split())
     assert (
-        "gone does not exist" in done.stderr and "has no stage" not in done.stdout and "tokenizer/main" in done.stderr
+        "gone does not exist" in done.stderr
+        and "has no stage" not in done.stdout
+        and "tokenizer/main" in done.stderr
     )
     found = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
     assert len(found["tokenizers"]) == 1 and len(found["unread"]) == 2
@@ -110,7 +139,9 @@ def test_the_path_of_an_artifact_is_that_of_files_that_are_there(tmp_path: Path)
     shutil.rmtree(artifact.folder())
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 1 and done.stdout == ""
-    assert "has lost its data file part-00000.txt" in done.stderr and "--force toy/main" in done.stderr
+    assert (
+        "has lost its data file part-00000.txt" in done.stderr and "--force toy/main" in done.stderr
+    )
 
 
 def test_a_path_of_an_override_is_relative_to_what_its_error_says(
@@ -118,12 +149,17 @@ def test_a_path_of_an_override_is_relative_to_what_its_error_says(
 ) -> None:
     folder = tmp_path / "recipes"
     folder.mkdir()
-    (folder / "r.yaml").write_text("name: r\nsources: {a: {ingest: {format: text, paths: [gone.txt]}}}\n")
+    (folder / "r.yaml").write_text(
+        "name: r\nsources: {a: {ingest: {format: text, paths: [gone.txt]}}}\n"
+    )
     (tmp_path / "here.txt").write_text("text")
     monkeypatch.chdir(tmp_path)
     run = ["run", str(folder / "r.yaml"), "--store", str(tmp_path / "s")]
     said = CliRunner().invoke(app, run).stderr
-    assert f"{folder / 'gone.txt'}: there is no such file" in said and "those of -s to the working directory" in said
+    assert (
+        f"{folder / 'gone.txt'}: there is no such file" in said
+        and "those of -s to the working directory" in said
+    )
     said = CliRunner().invoke(app, [*run, "-s", "sources.a.ingest.paths=[gone.txt]"]).stderr
     assert f"{tmp_path / 'gone.txt'}: there is no such file" in said
     plan = ["plan", *run[1:], "--json", "-s", "sources.a.ingest.paths=[here.txt]"]
@@ -133,7 +169,9 @@ def test_a_path_of_an_override_is_relative_to_what_its_error_says(
 def test_run_refuses_what_is_not_there_before_anything_starts(tmp_path: Path) -> None:
     file = tmp_path / "r.yaml"
     file.write_text("name: r\nsources:\n  a:\n    ingest: {format: text, paths: [nothing.txt]}\n")
-    done = subprocess.run([PUNA, "run", file, "--store", tmp_path / "s"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [PUNA, "run", file, "--store", tmp_path / "s"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2 and "nothing.txt: there is no such file" in done.stderr
     assert not (tmp_path / "s").exists()
 
@@ -141,11 +179,18 @@ def test_run_refuses_what_is_not_there_before_anything_starts(tmp_path: Path) ->
 def test_a_store_that_is_none_is_refused_by_every_command(tmp_path: Path) -> None:
     file, cli = tmp_path / "r.yaml", CliRunner()
     file.write_text("name: r\nsources:\n  a:\n    ingest: {format: text, paths: [r.yaml]}\n")
-    for command in (["artifacts", "list"], ["artifacts", "verify"], ["artifacts", "gc"], ["artifacts", "show", "a/b"]):
+    for command in (
+        ["artifacts", "list"],
+        ["artifacts", "verify"],
+        ["artifacts", "gc"],
+        ["artifacts", "show", "a/b"],
+    ):
         refused = cli.invoke(app, [*command, "--store", str(tmp_path / "nothing")])
         assert refused.exit_code == 2 and "there is no store at" in refused.output, command
     for command in (["plan", str(file)], ["run", str(file)], ["artifacts", "list"]):
         refused = cli.invoke(app, [*command, "--store", str(file)])
         assert refused.exit_code == 2 and "r.yaml is a file" in refused.output, command
-    refused = cli.invoke(app, ["plan", str(file), "--store", "memory://x", "-s", "engine.kind=processes"])
+    refused = cli.invoke(
+        app, ["plan", str(file), "--store", "memory://x", "-s", "engine.kind=processes"]
+    )
     assert refused.exit_code == 2 and "set engine.kind=inline" in refused.output

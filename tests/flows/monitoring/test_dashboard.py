@@ -15,7 +15,9 @@ def published(monkeypatch: pytest.MonkeyPatch, statistics: dict[str, Any]) -> di
     found: dict[str, Any] = {}
     for kind in ("table", "markdown"):
         monkeypatch.setattr(
-            dashboard, f"create_{kind}_artifact", lambda content, key, description: found.update({key: content})
+            dashboard,
+            f"create_{kind}_artifact",
+            lambda content, key, description: found.update({key: content}),
         )
     artifact: Any = SimpleNamespace(manifest={"ledger": None}, statistics=statistics)
     step: Any = SimpleNamespace(id="training/inject")
@@ -24,7 +26,9 @@ def published(monkeypatch: pytest.MonkeyPatch, statistics: dict[str, Any]) -> di
 
 
 def test_notes_of_a_stage_are_shown_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    note = "the loss is 699.12 (the median of its last 16 steps), above 10.37, that of guessing " * 2
+    note = (
+        "the loss is 699.12 (the median of its last 16 steps), above 10.37, that of guessing " * 2
+    )
     found = published(monkeypatch, {"steps": 3, "notes": [note, "other"]})
     assert found["notes-training-inject"] == f"- {note}\n- other"
     assert {"statistic": "steps", "value": "3"} in found["statistics-training-inject"]

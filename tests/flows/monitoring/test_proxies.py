@@ -1,4 +1,6 @@
-"""A proxy in the environment: this machine's server is reached without it, another one through it."""
+"""A proxy in the environment: this machine's server is reached without it, another one through
+it.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ def test_this_machine_is_excepted_and_nothing_else(
 
 def test_what_is_this_machine() -> None:
     assert all(map(is_loopback, ("localhost", "127.0.0.1", "127.1.2.3", "::1", "api.localhost")))
-    assert not any(map(is_loopback, ("example.org", "10.0.0.1", "localhost.example.org", "0.0.0.0")))
+    assert not any(
+        map(is_loopback, ("example.org", "10.0.0.1", "localhost.example.org", "0.0.0.0"))
+    )
 
 
 @pytest.fixture
@@ -68,16 +72,21 @@ def recipe(tmp_path: Path) -> Path:
     (tmp_path / "in.jsonl").write_text('{"text": "one"}\n')
     file = tmp_path / "r.yaml"
     file.write_text(
-        "name: proxied\nengine: {kind: inline}\nsources: {web: {ingest: {format: jsonl, paths: [in.jsonl]}}}\n"
+        "name: proxied\nengine: {kind: inline}\nsources: {web: {ingest: {format: jsonl, paths: "
+        "[in.jsonl]}}}\n"
     )
     return file
 
 
 @pytest.mark.timeout(300)
-def test_a_run_under_a_dead_proxy_starts_its_server_and_uses_it(puna: Puna, recipe: Path, tmp_path: Path) -> None:
+def test_a_run_under_a_dead_proxy_starts_its_server_and_uses_it(
+    puna: Puna, recipe: Path, tmp_path: Path
+) -> None:
     proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy"), DEAD)
     proxies |= {"ALL_PROXY": "socks5://127.0.0.1:9", "no_proxy": "example.org"}
-    proxied = replace(puna, environment={**puna.environment, **proxies, "PREFECT_HOME": str(tmp_path / "prefect")})
+    proxied = replace(
+        puna, environment={**puna.environment, **proxies, "PREFECT_HOME": str(tmp_path / "prefect")}
+    )
     try:
         done = proxied("run", recipe, "--store", tmp_path / "store", "--only", "ingest", "--json")
         assert done.returncode == 0 and done.results()["ingest/web"] == "built", done.stderr
@@ -90,7 +99,9 @@ def test_a_run_under_a_dead_proxy_starts_its_server_and_uses_it(puna: Puna, reci
 
 @pytest.fixture
 def proxy(puna: Puna) -> Iterator[tuple[str, list[str]]]:
-    """A proxy that brings whatever it is asked for to the session's server; its address, and the hosts asked for."""
+    """A proxy that brings whatever it is asked for to the session's server; its address, and the
+    hosts asked for.
+    """
     server = urlsplit(puna.api_url)
     asked: list[str] = []
 
@@ -102,13 +113,21 @@ def proxy(puna: Puna) -> Iterator[tuple[str, list[str]]]:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             there = http.client.HTTPConnection(server.hostname or "", server.port, timeout=60)
             path = urlsplit(self.path)._replace(scheme="", netloc="").geturl()
-            headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+            headers = {
+                name: value for name, value in self.headers.items() if name.lower() != "host"
+            }
             there.request(self.command, path, body, headers)
             answer = there.getresponse()
             data = answer.read()
             self.send_response(answer.status)
             for name, value in answer.getheaders():
-                if name.lower() not in ("content-length", "transfer-encoding", "connection", "date", "server"):
+                if name.lower() not in (
+                    "content-length",
+                    "transfer-encoding",
+                    "connection",
+                    "date",
+                    "server",
+                ):
                     self.send_header(name, value)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()

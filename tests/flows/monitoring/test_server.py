@@ -1,4 +1,6 @@
-"""The dashboard's note and port: what is odd there is no reason to fall over or to adopt another's server."""
+"""The dashboard's note and port: what is odd there is no reason to fall over or to adopt another's
+server.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,20 @@ import pytest
 from flows.monitoring import server
 
 
-@pytest.mark.parametrize("note", ["", "{}", "[]", "5", '{"pid": "x", "port": 1}', '{"pid": -1, "port": 4200}'])
-def test_a_note_without_sense_means_no_dashboard(note: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "note", ["", "{}", "[]", "5", '{"pid": "x", "port": 1}', '{"pid": -1, "port": 4200}']
+)
+def test_a_note_without_sense_means_no_dashboard(
+    note: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
     (tmp_path / "puna-dashboard.json").write_text(note)
     assert server.running() is None and not server.stop()
 
 
-def test_a_note_whose_process_is_another_by_now_is_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_note_whose_process_is_another_by_now_is_no_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
     monkeypatch.setattr(server, "_SERVE", SLOW_SERVER)
     command = [sys.executable, "-c", "import time; time.sleep(600)", "prefect", "worker", "start"]
@@ -37,7 +45,9 @@ def test_a_note_whose_process_is_another_by_now_is_no_server(tmp_path: Path, mon
             other.kill()
 
 
-def test_a_taken_port_and_an_unusable_home_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_taken_port_and_an_unusable_home_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -65,7 +75,9 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[-1])), Answer).serve_forever()
 """
 
 
-def test_runs_that_start_at_once_share_one_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_that_start_at_once_share_one_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
     monkeypatch.setattr(server, "_SERVE", SLOW_SERVER)
     found: list[server.Server] = []
@@ -81,25 +93,41 @@ def test_runs_that_start_at_once_share_one_server(tmp_path: Path, monkeypatch: p
         assert server.stop() and server.running() is None
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a port is claimed by a name that only Linux has")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="a port is claimed by a name that only Linux has"
+)
 def test_servers_of_two_homes_that_start_at_once_have_ports_of_their_own(tmp_path: Path) -> None:
-    code = "import sys; from flows import server; server._SERVE = sys.argv[1]; print(server.start().port)"
+    code = (
+        "import sys; from flows import server; server._SERVE = sys.argv[1]; "
+        "print(server.start().port)"
+    )
     homes = [tmp_path / "one", tmp_path / "two"]
     environments = [{**os.environ, "PREFECT_HOME": str(home)} for home in homes]
     command = [sys.executable, "-c", code, SLOW_SERVER]
-    starting = [subprocess.Popen(command, env=e, stdout=subprocess.PIPE, text=True) for e in environments]
+    starting = [
+        subprocess.Popen(command, env=e, stdout=subprocess.PIPE, text=True) for e in environments
+    ]
     try:
         ports = [started.communicate()[0].strip() for started in starting]
         assert all(ports) and len(set(ports)) == 2
     finally:
         for e in environments:
-            subprocess.run([sys.executable, "-m", "flows.cli", "dashboard", "stop"], env=e, check=True)
+            subprocess.run(
+                [sys.executable, "-m", "flows.cli", "dashboard", "stop"], env=e, check=True
+            )
 
 
-def test_a_server_whose_starter_was_killed_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_whose_starter_was_killed_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
-    code = "import sys; from flows import server; server._SERVE = sys.argv[1]; print(server.begin().server.pid)"
-    starter = subprocess.run([sys.executable, "-c", code, SLOW_SERVER], capture_output=True, text=True, check=True)
+    code = (
+        "import sys; from flows import server; server._SERVE = sys.argv[1]; "
+        "print(server.begin().server.pid)"
+    )
+    starter = subprocess.run(
+        [sys.executable, "-c", code, SLOW_SERVER], capture_output=True, text=True, check=True
+    )
     try:
         assert server.running() is None
         assert server.start().pid == int(starter.stdout)
@@ -107,7 +135,9 @@ def test_a_server_whose_starter_was_killed_is_waited_for(tmp_path: Path, monkeyp
         assert server.stop()
 
 
-def test_a_server_that_ends_at_once_is_reported_with_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_ends_at_once_is_reported_with_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
     monkeypatch.setattr(server, "_SERVE", "raise SystemExit('prefect is broken')")
     with pytest.raises(server.ServerFailed, match="did not start on port"):
@@ -119,16 +149,34 @@ def test_a_server_that_ends_at_once_is_reported_with_its_log(tmp_path: Path, mon
 def test_interrupted_while_libraries_are_imported(signal_: signal.Signals, tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text('{"text": "one"}\n')
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("name: r\nsources: {web: {ingest: {format: jsonl, paths: [in.jsonl]}, category: web}}\n")
-    environment = {**os.environ, "PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_HOME": str(tmp_path)}
-    command = [sys.executable, "-m", "flows.cli", "run", str(recipe), "--store", str(tmp_path / "store")]
-    # In a group of its own, as ^C of a terminal reaches all of a job: also the server that workers are forked from.
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
+    recipe.write_text(
+        "name: r\nsources: {web: {ingest: {format: jsonl, paths: [in.jsonl]}, category: web}}\n"
+    )
+    environment = {
+        **os.environ,
+        "PREFECT_API_URL": "http://127.0.0.1:9/api",
+        "PREFECT_HOME": str(tmp_path),
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "flows.cli",
+        "run",
+        str(recipe),
+        "--store",
+        str(tmp_path / "store"),
+    ]
+    # In a group of its own, as ^C of a terminal reaches all of a job: also the server that workers
+    # are forked from.
+    with subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as run:
         assert run.stderr is not None and run.stderr.readline().startswith("dashboard: ")
         os.killpg(run.pid, signal_)
         rest = run.stderr.read()
     assert (
-        run.returncode == 75 and rest == "interrupted; what is finished is kept, run the same command again to go on\n"
+        run.returncode == 75
+        and rest == "interrupted; what is finished is kept, run the same command again to go on\n"
     )
 
 
@@ -139,13 +187,22 @@ try:
 except BaseException:
     raise RuntimeError("could not be built") from None
 """
-IMPORTING = "from flows.cli import running\nwith running._interruptible(){also}:\n    import librarian"
+IMPORTING = (
+    "from flows.cli import running\nwith running._interruptible(){also}:\n    import librarian"
+)
 
 
 @pytest.mark.parametrize("also", [", running._importing()", ""])
 def test_an_interrupt_that_a_library_takes_for_its_own_error(also: str, tmp_path: Path) -> None:
     (tmp_path / "librarian.py").write_text(LIBRARY)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
+    }
     command = [sys.executable, "-c", IMPORTING.format(also=also)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 75 and done.stderr.startswith("interrupted; ") and done.stderr.count("\n") == 1
+    assert (
+        done.returncode == 75
+        and done.stderr.startswith("interrupted; ")
+        and done.stderr.count("\n") == 1
+    )

@@ -39,7 +39,9 @@ def run(graph: Graph, store: Store, selection: Selection | None = None) -> Plan:
     plan = make_plan(graph, resolve(graph), store, "r", selection)
 
     def one(step: object, inputs: Mapping[str, tuple[Artifact, ...]]) -> Artifact:
-        order = Order(step.node.stage, step.node.name, step.version, step.node.parameters, inputs, step.pins)  # type: ignore[attr-defined]
+        order = Order(
+            step.node.stage, step.node.name, step.version, step.node.parameters, inputs, step.pins
+        )  # type: ignore[attr-defined]
         artifact = build(order, store, Inline(), force=step.forced)  # type: ignore[attr-defined]
         store.set_reference("r", artifact, "latest")
         return artifact
@@ -62,7 +64,10 @@ def test_a_second_run_is_all_hits_and_a_change_reruns_it_and_what_follows(store:
     assert set(states(run(diamond(), store)).values()) == {"hit"}
     plan = run(diamond(b="B"), store)
     assert states(plan) == {"a": "hit", "b": "run", "c": "hit", "d": "run"}
-    assert plan.steps["toy/b"].why == "word: b -> B" and plan.steps["toy/d"].why == "input toy/b changed"
+    assert (
+        plan.steps["toy/b"].why == "word: b -> B"
+        and plan.steps["toy/d"].why == "input toy/b changed"
+    )
     back = make_plan(diamond(), {id: {} for id in diamond().nodes}, store, "r")
     assert set(states(back).values()) == {"hit"}
 
@@ -92,8 +97,15 @@ def test_selections(store: Store) -> None:
 def test_a_pinned_older_version_enters_what_follows(store: Store) -> None:
     old = run(diamond(), store).steps["toy/b"].version
     run(diamond(b="B"), store)
-    plan = make_plan(diamond(b="B"), resolve(diamond()), store, "r", Selection(pins={"toy/b": str(old)}))
-    assert plan.steps["toy/b"].version == old and states(plan) == {"a": "hit", "b": "hit", "c": "hit", "d": "hit"}
+    plan = make_plan(
+        diamond(b="B"), resolve(diamond()), store, "r", Selection(pins={"toy/b": str(old)})
+    )
+    assert plan.steps["toy/b"].version == old and states(plan) == {
+        "a": "hit",
+        "b": "hit",
+        "c": "hit",
+        "d": "hit",
+    }
     with pytest.raises(RecipeError, match="--pin toy/b=ffff: the store has"):
         make_plan(diamond(), resolve(diamond()), store, "r", Selection(pins={"toy/b": "ffff"}))
 
@@ -102,7 +114,10 @@ def test_another_recipes_artifact_is_an_input(store: Store) -> None:
     graph = Graph()
     graph.add(TOY, "e", ToyParameters(), up=OTHER)
     plan = make_plan(graph, resolve(graph), store, "r")
-    assert plan.steps["toy/e"].state == "unresolved" and "run the recipe other" in plan.steps["toy/e"].why
+    assert (
+        plan.steps["toy/e"].state == "unresolved"
+        and "run the recipe other" in plan.steps["toy/e"].why
+    )
     built = run(diamond(), store)
     found = store.find("toy", "a", str(built.steps["toy/a"].version))
     assert found is not None
@@ -117,7 +132,9 @@ class FileParameters(Parameters):
     path: FilePath
 
 
-def test_a_files_content_enters_the_version_and_its_place_does_not(store: Store, tmp_path: Path) -> None:
+def test_a_files_content_enters_the_version_and_its_place_does_not(
+    store: Store, tmp_path: Path
+) -> None:
     def version(path: Path) -> str | None:
         graph = Graph()
         graph.add(Stage("file", 1, FileParameters, "x:y", ""), "a", FileParameters(path=str(path)))
@@ -176,12 +193,24 @@ def test_the_first_failure_stops_what_has_not_begun(store: Store) -> None:
 
 @pytest.mark.parametrize(
     ("selector", "guess"),
-    [("a", "'toy/a'"), ("other/b", "'toy/b'"), ("tyo", "'toy'"), ("toy/aa", "'toy/a'"), ("injct", "'toy/inject'")],
+    [
+        ("a", "'toy/a'"),
+        ("other/b", "'toy/b'"),
+        ("tyo", "'toy'"),
+        ("toy/aa", "'toy/a'"),
+        ("injct", "'toy/inject'"),
+    ],
 )
-def test_a_selector_that_names_no_stage_is_told_the_one_of_that_name(selector: str, guess: str, store: Store) -> None:
+def test_a_selector_that_names_no_stage_is_told_the_one_of_that_name(
+    selector: str, guess: str, store: Store
+) -> None:
     graph = diamond()
     graph.add(TOY, "inject", ToyParameters())
-    for selection in (Selection(only=(selector,)), Selection(pins={selector: "1"}), Selection(force=(selector,))):
+    for selection in (
+        Selection(only=(selector,)),
+        Selection(pins={selector: "1"}),
+        Selection(force=(selector,)),
+    ):
         with pytest.raises(RecipeError) as refused:
             make_plan(graph, resolve(graph), store, "r", selection)
         assert f"(did you mean {guess}?)" in str(refused.value)

@@ -1,4 +1,6 @@
-"""A base's folder is pinned whole: a change of any file that is read changes the version, a hidden file does not."""
+"""A base's folder is pinned whole: a change of any file that is read changes the version, a hidden
+file does not.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def test_every_file_of_a_base_enters_its_version(tmp_path: Path) -> None:
     assert version(base) not in versions
 
     now = version(base)
-    (base / ".cache/huggingface/download/config.json.metadata").write_text("downloaded again, later")
+    (base / ".cache/huggingface/download/config.json.metadata").write_text(
+        "downloaded again, later"
+    )
     (base / ".gitattributes").unlink()
     assert version(base) == now
     base.rename(tmp_path / "elsewhere")

@@ -1,4 +1,6 @@
-"""`null` means without: in every place of the schema it leaves out, takes out or is refused, and never is swallowed."""
+"""`null` means without: in every place of the schema it leaves out, takes out or is refused, and
+never is swallowed.
+"""
 
 from __future__ import annotations
 
@@ -122,7 +124,9 @@ def read(file: Path) -> tuple[Recipe | None, str]:
 
 
 @pytest.mark.parametrize("created", [False, True])
-def test_null_at_every_key_of_every_model_is_absent_or_refused(created: bool, tmp_path: Path) -> None:
+def test_null_at_every_key_of_every_model_is_absent_or_refused(
+    created: bool, tmp_path: Path
+) -> None:
     recipe = read_recipe(write(tmp_path, full(created=created)))
     tried = 0
     for path, model in places(recipe):
@@ -147,12 +151,19 @@ def test_null_at_every_key_of_every_model_is_absent_or_refused(created: bool, tm
                     continue
                 value: Any = found
                 for step in path:
-                    value = value[step] if not isinstance(value, pydantic.BaseModel) else field(value, step)
+                    value = (
+                        value[step]
+                        if not isinstance(value, pydantic.BaseModel)
+                        else field(value, step)
+                    )
                 assert getattr(value, name) is None, where
             elif not info.is_required() and isinstance(default, (dict, tuple)) and not default:
                 assert not ABOUT_NULL.search(error), (where, error)
             else:
-                assert re.search(rf"(^|: ){re.escape(where)}: {ABOUT_NULL.pattern}", error), (where, error)
+                assert re.search(rf"(^|: ){re.escape(where)}: {ABOUT_NULL.pattern}", error), (
+                    where,
+                    error,
+                )
     assert tried > (20 if created else 150)
 
 
@@ -181,22 +192,36 @@ def test_an_unknown_key_is_refused_whatever_its_value_at_every_depth(tmp_path: P
             with pytest.raises(RecipeError) as refused:
                 read_recipe(file, overrides)
             words = "unknown key" if isinstance(found, pydantic.BaseModel) else "there is no 'tpyo'"
-            if path[3:4] == ("settings",) and len(path) > 4:  # maps of rules and their settings have names of their own
+            if (
+                path[3:4] == ("settings",) and len(path) > 4
+            ):  # maps of rules and their settings have names of their own
                 override, words = "sources.web.quality.settings", "'tpyo'"
-            assert f"{override}: " in str(refused.value) and words in str(refused.value), (file, override)
+            assert f"{override}: " in str(refused.value) and words in str(refused.value), (
+                file,
+                override,
+            )
     assert tried > 30
 
 
-def test_null_takes_out_of_maps_and_takes_back_what_an_extended_recipe_states(tmp_path: Path) -> None:
+def test_null_takes_out_of_maps_and_takes_back_what_an_extended_recipe_states(
+    tmp_path: Path,
+) -> None:
     write(tmp_path, full(), "base.yaml")
     child = tmp_path / "child.yaml"
     child.write_text(
-        "extends: base.yaml\nsources: {web: {perplexity: null}, reference: null}\nlanguage_models: null\n"
-        "dedup: {verify: null, gates: {removal_rate: null}}\nbinning: {bins: null}\n"
+        "extends: base.yaml\nsources: {web: {perplexity: null}, reference: null}\nlanguage_models: "
+        "null\ndedup: {verify: null, gates: {removal_rate: null}}\nbinning: {bins: null}\n"
     )
     recipe = read_recipe(child)
-    assert list(recipe.sources) == ["web"] and recipe.sources["web"].perplexity is None and not recipe.language_models
-    assert recipe.dedup is not None and (recipe.dedup.verify, recipe.dedup.gates.removal_rate) == (0.8, None)
+    assert (
+        list(recipe.sources) == ["web"]
+        and recipe.sources["web"].perplexity is None
+        and not recipe.language_models
+    )
+    assert recipe.dedup is not None and (recipe.dedup.verify, recipe.dedup.gates.removal_rate) == (
+        0.8,
+        None,
+    )
     grandchild = tmp_path / "grandchild.yaml"
     grandchild.write_text("extends: child.yaml\nsources: {reference: null}\n")
     assert list(read_recipe(grandchild).sources) == ["web"]
@@ -206,19 +231,39 @@ def test_null_takes_out_of_maps_and_takes_back_what_an_extended_recipe_states(tm
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("dedup: {verify: null}", "dedup.verify: null means without, and this cannot be left out; write a value, or "),
-        ("dedup: {prefer: null}", "write [] for none, or a value, or take the line out for the default "),
-        ("engine: null", "engine: null means without, and there is always a engine; write {} for its defaults"),
+        (
+            "dedup: {verify: null}",
+            "dedup.verify: null means without, and this cannot be left out; write a value, or ",
+        ),
+        (
+            "dedup: {prefer: null}",
+            "write [] for none, or a value, or take the line out for the default ",
+        ),
+        (
+            "engine: null",
+            "engine: null means without, and there is always a engine; write {} for its defaults",
+        ),
         ("langidd: null", "langidd: unknown key"),
-        ("sources: {wbe: null}", "and there is no 'wbe' (did you mean 'web'?); there is: web, reference"),
-        ("training: {phases: [{name: a, tokens: 1K, schedul: null}]}", "unknown key (did you mean 'schedule'?)"),
+        (
+            "sources: {wbe: null}",
+            "and there is no 'wbe' (did you mean 'web'?); there is: web, reference",
+        ),
+        (
+            "training: {phases: [{name: a, tokens: 1K, schedul: null}]}",
+            "unknown key (did you mean 'schedule'?)",
+        ),
         ("training: {phases: [null]}", "null is not a map"),
-        ("training: {guard: null}", "training.guard: null means without, and there is always a guard; write {} "),
+        (
+            "training: {guard: null}",
+            "training.guard: null means without, and there is always a guard; write {} ",
+        ),
         ("sources: {web: {ingest: null}}", "sources.web.ingest: null is not a map"),
         ("name: null", "name: null is not text"),
     ],
 )
-def test_a_null_without_a_meaning_is_refused_in_words(text: str, message: str, tmp_path: Path) -> None:
+def test_a_null_without_a_meaning_is_refused_in_words(
+    text: str, message: str, tmp_path: Path
+) -> None:
     write(tmp_path, full() | {"dedup": {}, "engine": {}}, "base.yaml")
     file = tmp_path / "r.yaml"
     file.write_text(f"extends: base.yaml\n{text}\n")
@@ -236,17 +281,27 @@ def test_null_turns_a_rule_off(tmp_path: Path) -> None:
 
 def test_an_empty_override_is_no_null(tmp_path: Path) -> None:
     file = write(tmp_path, full())
-    with pytest.raises(RecipeError, match=r"-s dedup=: is empty; write a value, dedup=null to leave it out"):
+    with pytest.raises(
+        RecipeError, match=r"-s dedup=: is empty; write a value, dedup=null to leave it out"
+    ):
         read_recipe(file, ["dedup="])
 
 
-def test_without_dedup_there_are_no_signatures_and_every_eligible_document_is_selected(tmp_path: Path) -> None:
+def test_without_dedup_there_are_no_signatures_and_every_eligible_document_is_selected(
+    tmp_path: Path,
+) -> None:
     file = write(tmp_path, full() | {"dedup": None, "evaluation": {"tasks": ["exam"]}})
-    with pytest.raises(RecipeError, match=r"select\.heldout: without dedup, copies of held-out text would be trained"):
+    with pytest.raises(
+        RecipeError,
+        match=r"select\.heldout: without dedup, copies of held-out text would be trained",
+    ):
         read_recipe(file)
     recipe = read_recipe(file, ["select.heldout=null"])
     nodes = stages(recipe).nodes
-    assert recipe.dedup is None and not {node.stage.name for node in nodes.values()} & {"dedup", "signatures"}
+    assert recipe.dedup is None and not {node.stage.name for node in nodes.values()} & {
+        "dedup",
+        "signatures",
+    }
     assert set(nodes["select/web"].inputs) == {"documents", "line_dedup", "cut"}
     with pytest.raises(RecipeError, match=r"select\.index: an index is made of dedup's signatures"):
         read_recipe(file, ["select={heldout: null, index: true}"])

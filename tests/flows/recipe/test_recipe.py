@@ -1,4 +1,6 @@
-"""Recipes that are wrong are refused with file, line, value, what is allowed and the nearest key."""
+"""Recipes that are wrong are refused with file, line, value, what is allowed and the nearest
+key.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ evaluation: {tasks: [exam]}
 @pytest.fixture
 def good(tmp_path: Path) -> Path:
     (tmp_path / "a.txt").write_text("text")
-    (tmp_path / "exam.jsonl").write_text('{"id": "1", "question": "q", "choices": ["a", "b"], "answer": 0}\n')
+    (tmp_path / "exam.jsonl").write_text(
+        '{"id": "1", "question": "q", "choices": ["a", "b"], "answer": 0}\n'
+    )
     path = tmp_path / "r.yaml"
     path.write_text(GOOD)
     return path
@@ -71,25 +75,41 @@ def changed(recipe: Path, tmp_path: Path, *overrides: str) -> set[str]:
         ("dedup.verify=1.5", "dedup.verify: 1.5 must be at most 1 (for 1.5 % write 0.015)"),
         ('dedup.verify="80"', "dedup.verify: '80' must be at most 1 (for 80 % write 0.8)"),
         ("dedup.verify=80%", "dedup.verify: '80%' is not a number"),
-        ("dedup=true", "dedup: True is not a map; write {key: value}, with keys of: accept, bands, "),
+        (
+            "dedup=true",
+            "dedup: True is not a map; write {key: value}, with keys of: accept, bands, ",
+        ),
         ("dedup.memory=4", "dedup.memory: 4 must be at least 10,000,000"),
         ("perplexity.keep=[head]", "-s: perplexity: unknown key"),
-        ("sources.web.quality.keep.rules=[gofer]", "'gofer', which `rules` does not measure (did you mean 'gopher'?)"),
-        ("sources.web.quality.keep.rules=[c4]", "'c4', which `rules` does not measure; add it to `rules`"),
+        (
+            "sources.web.quality.keep.rules=[gofer]",
+            "'gofer', which `rules` does not measure (did you mean 'gopher'?)",
+        ),
+        (
+            "sources.web.quality.keep.rules=[c4]",
+            "'c4', which `rules` does not measure; add it to `rules`",
+        ),
         (
             "sources.web.quality.settings={cn: {gopher.word_count: {min: 3}}}",
             "quality.settings: 'cn' is not a language",
         ),
         ("dedup.seed=1.5", "dedup.seed: 1.5 is not a whole number"),
-        ("dedup.prefer=[perplexity]", "dedup.prefer: 'perplexity' is what the section perplexity of a source gives"),
+        (
+            "dedup.prefer=[perplexity]",
+            "dedup.prefer: 'perplexity' is what the section perplexity of a source gives",
+        ),
         (
             "tokenizer={base: b, expand: {size: big}}",
-            "tokenizer.expand.size: 'big' is not a number such as 4000000, 4M or 0.5B; or write 'knee'",
+            "tokenizer.expand.size: 'big' is not a number such as 4000000, 4M or 0.5B; or write "
+            "'knee'",
         ),
         ("tokenizer={base: b, train: {size: 500}}", "-s: tokenizer: `train` starts from nothing"),
         ("sources.web.langid.keep.languages=[no]", "False is not text; put it in quotes"),
         ("training.phases.one.mixture.web-en=0.5", "they must sum to 1"),
-        ("training.phases.one.mixture={web-zn: 1.0}", "'web-zn' is not in this recipe (did you mean 'web-en'?)"),
+        (
+            "training.phases.one.mixture={web-zn: 1.0}",
+            "'web-zn' is not in this recipe (did you mean 'web-en'?)",
+        ),
         ("training.phases.one.tokens=ten", "'ten'"),
         ("decontaminate.against=[exan]", "did you mean 'exam'?"),
         ("evaluation.models=[tow]", "did you mean 'two'?"),
@@ -106,9 +126,18 @@ def changed(recipe: Path, tmp_path: Path, *overrides: str) -> set[str]:
             "tokenizer={base: b, expand: {size: 9000, scripts: [han]}}",
             "'han' is no Unicode script (Chinese is Han, Korean is Hangul); did you mean 'Han'?",
         ),
-        ("tokenizer={base: b, expand: {method: pieces, pieces: p.model, scripts: [Han]}}", "drop `scripts`"),
-        ("tokenizer={base: b, expand: {size: 9000, maximum: 10}}", "`maximum` bounds `size: knee`, and size is 9000"),
-        ("sources.web.category=null", "tokenizer: no source has a category, so there is no text to learn from"),
+        (
+            "tokenizer={base: b, expand: {method: pieces, pieces: p.model, scripts: [Han]}}",
+            "drop `scripts`",
+        ),
+        (
+            "tokenizer={base: b, expand: {size: 9000, maximum: 10}}",
+            "`maximum` bounds `size: knee`, and size is 9000",
+        ),
+        (
+            "sources.web.category=null",
+            "tokenizer: no source has a category, so there is no text to learn from",
+        ),
         ("tokenizer=null", "model: needs a tokenizer; add `tokenizer: {base: ...}`"),
         ("dedup.prefer=length", "'length' is not a list; write ['length']"),
         ("dedup.accept=maybe", "'maybe' is neither true nor false"),
@@ -117,9 +146,18 @@ def changed(recipe: Path, tmp_path: Path, *overrides: str) -> set[str]:
             "sources.web.langid.keep.languages=[chinese]",
             "'chinese' is not a language that lid.176 knows (did you mean 'zh'?)",
         ),
-        ("sources.web.category={zho: web-en}", "sources.web.category: 'zho' is not a language that lid.176 knows"),
-        ("language_models={english: {sources: [web]}}", "language_models.english: 'english' is not a language"),
-        ("binning=null", "training needs the sections tokenizer, model and binning; missing: binning"),
+        (
+            "sources.web.category={zho: web-en}",
+            "sources.web.category: 'zho' is not a language that lid.176 knows",
+        ),
+        (
+            "language_models={english: {sources: [web]}}",
+            "language_models.english: 'english' is not a language",
+        ),
+        (
+            "binning=null",
+            "training needs the sections tokenizer, model and binning; missing: binning",
+        ),
     ],
 )
 def test_mistakes_are_named(good: Path, override: str, message: str) -> None:
@@ -130,7 +168,9 @@ def test_mistakes_are_named(good: Path, override: str, message: str) -> None:
 
 def test_a_mistake_in_the_file_has_its_line(good: Path) -> None:
     good.write_text(GOOD.replace("threshold: 0.5", "threshold: high"))
-    with pytest.raises(RecipeError, match=r"r\.yaml:5: sources\.web\.langid\.keep\.threshold: 'high'"):
+    with pytest.raises(
+        RecipeError, match=r"r\.yaml:5: sources\.web\.langid\.keep\.threshold: 'high'"
+    ):
         read_recipe(good)
 
 
@@ -149,36 +189,69 @@ def test_a_bad_item_of_a_list_is_one_problem(good: Path) -> None:
 def test_paths_are_relative_to_the_recipe_that_states_them(good: Path, tmp_path: Path) -> None:
     child = tmp_path / "elsewhere" / "child.yaml"
     child.parent.mkdir()
-    child.write_text("extends: ../r.yaml\nname: child\nsources: {more: {ingest: {format: text, paths: [b.txt]}}}\n")
+    child.write_text(
+        "extends: ../r.yaml\nname: child\nsources: {more: {ingest: {format: text, paths: "
+        "[b.txt]}}}\n"
+    )
     recipe = read_recipe(child)
     assert recipe.sources["web"].ingest.paths == (str(tmp_path / "a.txt"),)
     assert recipe.sources["more"].ingest.paths == (str(tmp_path / "elsewhere" / "b.txt"),)
 
 
 def test_a_change_reaches_what_follows_and_nothing_before(good: Path, tmp_path: Path) -> None:
-    after_cut = {"cut/main", "dedup/main", "select/web", "tokenizer/main", "model/main", "binning/web-en"}
+    after_cut = {
+        "cut/main",
+        "dedup/main",
+        "select/web",
+        "tokenizer/main",
+        "model/main",
+        "binning/web-en",
+    }
     trained = {"training/one", "training/two", "evaluation/one", "evaluation/two", "report/r"}
     assert changed(good, tmp_path, "sources.web.langid.keep.threshold=0.6") == after_cut | trained
     assert changed(good, tmp_path, "dedup.verify=0.9") == (after_cut - {"cut/main"}) | trained
-    assert changed(good, tmp_path, "evaluation.batch_size=3", "engine.workers=1", "training.micro_batch=1") == set()
+    assert (
+        changed(
+            good, tmp_path, "evaluation.batch_size=3", "engine.workers=1", "training.micro_batch=1"
+        )
+        == set()
+    )
     last = {"training/two", "evaluation/two", "report/r"}
     assert changed(good, tmp_path, "training.phases.two.mixture=buckets") == last
-    assert changed(good, tmp_path, "benchmarks.exam.limit=1") == {"evaluation/one", "evaluation/two", "report/r"}
+    assert changed(good, tmp_path, "benchmarks.exam.limit=1") == {
+        "evaluation/one",
+        "evaluation/two",
+        "report/r",
+    }
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("percentiles={head: 98, middle: 50}", "percentiles: head is percentile 98, above middle's 50"),
+        (
+            "percentiles={head: 98, middle: 50}",
+            "percentiles: head is percentile 98, above middle's 50",
+        ),
         ("percentiles.middle=200", "percentiles.middle: 200 must be at most 100"),
-        ("training.optimizer.lr=.inf", "training.optimizer.lr: inf: input should be a finite number"),
+        (
+            "training.optimizer.lr=.inf",
+            "training.optimizer.lr: inf: input should be a finite number",
+        ),
         ("language_models={a/b: {sources: [web]}}", "should match pattern"),
-        ("sources.web.ingest.paths=['']", "sources.web.ingest.paths.0: is an empty path; name a file"),
+        (
+            "sources.web.ingest.paths=['']",
+            "sources.web.ingest.paths.0: is an empty path; name a file",
+        ),
         ("binning.sequence_length=128", "is more than the model's 64 positions"),
-        ("training.phases.one.name=base", "is what evaluation calls the base model; rename the phase"),
+        (
+            "training.phases.one.name=base",
+            "is what evaluation calls the base model; rename the phase",
+        ),
     ],
 )
-def test_values_that_only_a_stage_would_refuse_are_refused(good: Path, override: str, message: str) -> None:
+def test_values_that_only_a_stage_would_refuse_are_refused(
+    good: Path, override: str, message: str
+) -> None:
     with pytest.raises(RecipeError, match=re.escape(message)):
         read_recipe(good, [override])
 
@@ -195,11 +268,15 @@ def test_a_path_that_is_not_there_is_refused_with_its_line(good: Path, path: str
 
 def test_a_model_of_the_hub_is_to_be_downloaded(good: Path) -> None:
     hub = ["tokenizer={base: meta-llama/Llama-3.1-8B}", "model={base: meta-llama/Llama-3.1-8B}"]
-    with pytest.raises(RecipeError, match=r"Llama-3\.1-8B: there is no such file.*Hugging Face hub: download one"):
+    with pytest.raises(
+        RecipeError, match=r"Llama-3\.1-8B: there is no such file.*Hugging Face hub: download one"
+    ):
         prepare(good, hub).refuse_unresolved()
 
 
-def test_a_damaged_cache_of_digests_costs_nothing(good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_cache_of_digests_costs_nothing(
+    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     before = versions(good, tmp_path)
     for text in ("[1]", "5", "null", "{", json.dumps({str(tmp_path / "a.txt"): 5})):
@@ -208,14 +285,20 @@ def test_a_damaged_cache_of_digests_costs_nothing(good: Path, tmp_path: Path, mo
 
 
 def test_a_category_may_not_be_called_like_a_folder_of_select(good: Path) -> None:
-    with pytest.raises(RecipeError, match="category 'index' is what select calls a folder of its own"):
+    with pytest.raises(
+        RecipeError, match="category 'index' is what select calls a folder of its own"
+    ):
         read_recipe(good, ["sources.web.category=index"])
 
 
-def test_a_language_model_leaves_out_what_may_be_held_out_of_text_that_is_trained_on(good: Path) -> None:
+def test_a_language_model_leaves_out_what_may_be_held_out_of_text_that_is_trained_on(
+    good: Path,
+) -> None:
     model = ["language_models={en: {sources: [web]}}"]
     held_out = {
-        words: stages(read_recipe(good, [*model, *words])).nodes["language_model/en"].parameters.held_out
+        words: stages(read_recipe(good, [*model, *words]))
+        .nodes["language_model/en"]
+        .parameters.held_out
         for words in ((), ("select.heldout=null",), ("select.heldout.fraction=0.2",))
     }
     assert held_out == {
@@ -231,13 +314,16 @@ def test_null_is_a_value_where_it_is_not_the_default(good: Path, tmp_path: Path)
     assert read_recipe(good, ["select.heldout=null"]).select.heldout is None
     child = tmp_path / "child.yaml"
     child.write_text(
-        "extends: r.yaml\nselect: {heldout: null}\ndedup: null\nbinning: {bins: null}\ndecontaminate: null\n"
+        "extends: r.yaml\nselect: {heldout: null}\ndedup: null\nbinning: {bins: "
+        "null}\ndecontaminate: null\n"
     )
     assert read_recipe(child).select.heldout is None and read_recipe(child).decontaminate is None
     good.write_text(GOOD + "select: {heldout: null}\ndedup: null\n")
     assert read_recipe(good).select.heldout is None and read_recipe(good).dedup is None
     good.write_text(GOOD + "dedup:\n")
-    with pytest.raises(RecipeError, match=r"r\.yaml:\d+: dedup: is empty; write a value, {} for a section"):
+    with pytest.raises(
+        RecipeError, match=r"r\.yaml:\d+: dedup: is empty; write a value, {} for a section"
+    ):
         read_recipe(good)
 
 
@@ -260,20 +346,26 @@ def test_all_benchmarks_are_searched_for_unless_some_are_named(good: Path) -> No
 
 
 def test_a_tokenizer_without_a_model_is_built(good: Path) -> None:
-    nodes = stages(read_recipe(good, ["model=null", "binning=null", "training=null", "evaluation=null"])).nodes
+    nodes = stages(
+        read_recipe(good, ["model=null", "binning=null", "training=null", "evaluation=null"])
+    ).nodes
     assert "tokenizer/main" in nodes and "model/main" not in nodes
 
 
 def test_text_to_learn_from_is_text_that_was_selected(good: Path) -> None:
     reference = "sources.more={ingest: {format: text, paths: [a.txt]}}"
-    with pytest.raises(RecipeError, match="source 'more' has no category, so nothing of it is selected"):
+    with pytest.raises(
+        RecipeError, match="source 'more' has no category, so nothing of it is selected"
+    ):
         read_recipe(good, [reference, "tokenizer.train.from=[more]"])
 
 
 def test_dedup_reads_what_prefer_names_and_nothing_else(good: Path) -> None:
     plain = stages(read_recipe(good)).nodes["dedup/main"]
     assert set(plain.inputs) == {"cut", "documents", "signatures"}
-    scored = stages(read_recipe(good, ["dedup.prefer=[language_score, length]"])).nodes["dedup/main"]
+    scored = stages(read_recipe(good, ["dedup.prefer=[language_score, length]"])).nodes[
+        "dedup/main"
+    ]
     assert scored.inputs["langid"] == ("langid/web",)
 
 
@@ -290,7 +382,10 @@ def test_the_recipes_own_latest_selection_is_no_history(good: Path) -> None:
     for reference in (f"artifact:{name}/select/web@latest", f"artifact:{name}/select/web"):
         with pytest.raises(RecipeError, match="is what this recipe selects itself"):
             read_recipe(good, [f"dedup.history=[{reference}]"])
-    for reference in (f"artifact:{name}/select/web@0123456789ab", f"artifact:{name}/select/january@latest"):
+    for reference in (
+        f"artifact:{name}/select/web@0123456789ab",
+        f"artifact:{name}/select/january@latest",
+    ):
         assert read_recipe(good, [f"dedup.history=[{reference}]"]).dedup.history == (reference,)
 
 
@@ -305,32 +400,49 @@ def test_history_is_an_input_of_dedup(good: Path, tmp_path: Path) -> None:
 def test_only_measured_layers_make_the_model_read_text(good: Path) -> None:
     base = "model={base: somewhere, layers: {%s: 2}}"
     assert "select" not in stages(read_recipe(good, [base % "first"])).nodes["model/main"].inputs
-    assert stages(read_recipe(good, [base % "important"])).nodes["model/main"].inputs["select"] == ("select/web",)
+    assert stages(read_recipe(good, [base % "important"])).nodes["model/main"].inputs["select"] == (
+        "select/web",
+    )
 
 
-def test_layers_that_the_base_does_not_have_are_refused_by_the_plan(good: Path, tmp_path: Path) -> None:
+def test_layers_that_the_base_does_not_have_are_refused_by_the_plan(
+    good: Path, tmp_path: Path
+) -> None:
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "config.json").write_text('{"num_hidden_layers": 5}')
-    text = GOOD.partition("tokenizer:")[0] + "tokenizer: {base: base}\nmodel: {base: base, layers: {first: 5}}\n"
+    text = (
+        GOOD.partition("tokenizer:")[0]
+        + "tokenizer: {base: base}\nmodel: {base: base, layers: {first: 5}}\n"
+    )
     good.write_text(text)
     assert "model/main" in prepare(good).plan.steps
     for layers in ("{first: 6}", "{important: 6}", "[0, 6]"):
-        with pytest.raises(RecipeError, match=rf"{good.name}:\d+: model.layers .* 6.*; the base has 5"):
+        with pytest.raises(
+            RecipeError, match=rf"{good.name}:\d+: model.layers .* 6.*; the base has 5"
+        ):
             prepare(good, [f"model.layers={layers}"])
 
 
-def test_a_size_that_the_base_has_already_is_refused_by_the_plan(good: Path, tmp_path: Path) -> None:
-    """In the words of the stage, before a crawl is read; of a base that cannot be read here the stage speaks."""
+def test_a_size_that_the_base_has_already_is_refused_by_the_plan(
+    good: Path, tmp_path: Path
+) -> None:
+    """In the words of the stage, before a crawl is read; of a base that cannot be read here the
+    stage speaks.
+    """
     (tmp_path / "base").mkdir()
     tokenizer = tmp_path / "base" / "tokenizer.json"
     vocabulary = {f"<0x{number:02X}>": number for number in range(300)}
-    tokenizer.write_text(json.dumps({"added_tokens": [{"id": 511}], "model": {"vocab": vocabulary}}))
+    tokenizer.write_text(
+        json.dumps({"added_tokens": [{"id": 511}], "model": {"vocab": vocabulary}})
+    )
     begin = GOOD.partition("tokenizer:")[0]
     good.write_text(begin + "tokenizer: {base: base, expand: {size: 513}}\nmodel: {base: base}\n")
     place = f"{good.name}:{begin.count(chr(10)) + 1}"
     assert "tokenizer/main" in prepare(good).plan.steps
     for size in ("300", "512", "0.5K"):
-        with pytest.raises(RecipeError, match=rf"{place}: tokenizer.expand.size: .*, the base has 512 tokens"):
+        with pytest.raises(
+            RecipeError, match=rf"{place}: tokenizer.expand.size: .*, the base has 512 tokens"
+        ):
             prepare(good, [f"tokenizer.expand.size={size}"])
     for unread in ("[]", '{"added_tokens": [], "model": {"vocab": [["a", 0.0]]}}', "{"):
         tokenizer.write_text(unread)
@@ -341,11 +453,15 @@ def test_sizes_of_tokenizers_take_suffixes(good: Path, tmp_path: Path) -> None:
     """As all counts do; what is meant decides the version, not how it is written."""
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "merges.txt").write_text("")
-    good.write_text(GOOD.partition("tokenizer:")[0] + "tokenizer: {base: base, expand: {size: 55000}}\n")
+    good.write_text(
+        GOOD.partition("tokenizer:")[0] + "tokenizer: {base: base, expand: {size: 55000}}\n"
+    )
     overrides = ["tokenizer.expand.size=55K", "tokenizer.sample_bytes=0.2G"]
     assert read_recipe(good, overrides).tokenizer == read_recipe(good).tokenizer
     assert changed(good, tmp_path, *overrides) == set()
-    with pytest.raises(RecipeError, match=r"tokenizer.expand.size: '55Q' is not a number .*; or write 'knee'"):
+    with pytest.raises(
+        RecipeError, match=r"tokenizer.expand.size: '55Q' is not a number .*; or write 'knee'"
+    ):
         read_recipe(good, ["tokenizer.expand.size=55Q"])
 
 
@@ -356,9 +472,15 @@ def test_files_of_another_format_are_refused_before_anything_runs(tmp_path: Path
     (tmp_path / "good.jsonl").write_text('{"text": "x"}\n')
     (tmp_path / "damaged.jsonl").write_text("{broken\n")
     sources = {
-        "a": {"ingest": {"format": "jsonl", "paths": ["web/*.jsonl", "good.jsonl"]}, "category": "c"},
+        "a": {
+            "ingest": {"format": "jsonl", "paths": ["web/*.jsonl", "good.jsonl"]},
+            "category": "c",
+        },
         "b": {"ingest": {"format": "warc", "paths": ["good.jsonl"]}, "category": "c"},
-        "c": {"ingest": {"format": "jsonl", "paths": ["good.jsonl", "damaged.jsonl"]}, "category": "c"},
+        "c": {
+            "ingest": {"format": "jsonl", "paths": ["good.jsonl", "damaged.jsonl"]},
+            "category": "c",
+        },
     }
     recipe = tmp_path / "r.yaml"
     recipe.write_text(json.dumps({"name": "r", "sources": sources}))
@@ -366,6 +488,11 @@ def test_files_of_another_format_are_refused_before_anything_runs(tmp_path: Path
         prepare(recipe, (), str(tmp_path / "store"))
     problems = refused.value.problems
     assert len(problems) == 7 and problems[5].endswith("sources.a.ingest.paths: 2 more like these")
-    assert f"sources.a.ingest.paths: {tmp_path}/web/0.jsonl is a Parquet file in a compressed file" in problems[0]
-    assert problems[6].endswith(f"{tmp_path}/good.jsonl is a JSONL file, and format is warc; set format: jsonl")
+    assert (
+        f"sources.a.ingest.paths: {tmp_path}/web/0.jsonl is a Parquet file in a compressed file"
+        in problems[0]
+    )
+    assert problems[6].endswith(
+        f"{tmp_path}/good.jsonl is a JSONL file, and format is warc; set format: jsonl"
+    )
     assert not (tmp_path / "store" / "ingest").exists()

@@ -1,4 +1,6 @@
-"""What a late stage would refuse, or do nothing of, for the recipe's words alone: refused by the plan."""
+"""What a late stage would refuse, or do nothing of, for the recipe's words alone: refused by the
+plan.
+"""
 
 from __future__ import annotations
 
@@ -51,27 +53,50 @@ def recipe(tmp_path: Path) -> Path:
             ["sources.web.langid=null"],
             "sources.web.category is by language and needs languages; add sources.web.langid",
         ),
-        (["sources.web.langid=null"], "sources.web.quality.settings is by language (en) and needs languages"),
+        (
+            ["sources.web.langid=null"],
+            "sources.web.quality.settings is by language (en) and needs languages",
+        ),
         (
             ["sources.web.langid.keep.languages=[en]"],
-            "sources.web.category: langid.keep.languages drops zh (it keeps en), so that nothing reaches web-zh",
+            "sources.web.category: langid.keep.languages drops zh (it keeps en), so that nothing "
+            "reaches web-zh",
         ),
         (
             ["training.phases.one.trainable=new-rows"],
-            "training.phases.one.trainable: new-rows are those of tokens that tokenizer.expand adds",
+            "training.phases.one.trainable: new-rows are those of tokens that tokenizer.expand "
+            "adds",
         ),
-        (["evaluation.tasks=[sums]"], "evaluation.tasks: 'sums' is of format gsm8k, which has questions only"),
-        (["evaluation.shots={exma: 5}"], "evaluation.shots: 'exma' is no task here (did you mean 'exam'?)"),
+        (
+            ["evaluation.tasks=[sums]"],
+            "evaluation.tasks: 'sums' is of format gsm8k, which has questions only",
+        ),
+        (
+            ["evaluation.shots={exma: 5}"],
+            "evaluation.shots: 'exma' is no task here (did you mean 'exam'?)",
+        ),
         (["evaluation.shots={sums: 5}"], "evaluation.shots: 'sums' is no task here"),
         (
             ["evaluation.shots={exam: 5}"],
             "evaluation.shots: 5 for 'exam' needs worked examples; name their files under",
         ),
-        (["evaluation.tasks=[]", "evaluation.protocols=[harness]"], "evaluation.tasks: nothing is asked; name tasks"),
+        (
+            ["evaluation.tasks=[]", "evaluation.protocols=[harness]"],
+            "evaluation.tasks: nothing is asked; name tasks",
+        ),
         (["evaluation.protocols=[]"], "evaluation.protocols: is empty, so nothing is asked"),
-        (["evaluation.hub=[exam]"], "evaluation.hub: 'exam' is the name of a benchmark of this recipe too"),
-        (["evaluation.hub=[arc]", "evaluation.protocols=[first-token]"], "its tasks are the protocol harness's"),
-        (["evaluation.max_length=65"], "evaluation.max_length: 65 is more than the model's 64 positions"),
+        (
+            ["evaluation.hub=[exam]"],
+            "evaluation.hub: 'exam' is the name of a benchmark of this recipe too",
+        ),
+        (
+            ["evaluation.hub=[arc]", "evaluation.protocols=[first-token]"],
+            "its tasks are the protocol harness's",
+        ),
+        (
+            ["evaluation.max_length=65"],
+            "evaluation.max_length: 65 is more than the model's 64 positions",
+        ),
         (
             ["select.heldout=null"],
             "evaluation.protocols: bits-per-byte reads held-out text, and select.heldout is null",
@@ -80,9 +105,15 @@ def recipe(tmp_path: Path) -> Path:
             ["select.heldout=null", "evaluation.protocols=[harness]", "evaluation.long_text={}"],
             "evaluation.long_text reads held-out text, and select.heldout is null",
         ),
-        (["training.optimizer.betas=[0.9, 1.0]"], "training.optimizer.betas.1: 1.0 must be less than 1"),
+        (
+            ["training.optimizer.betas=[0.9, 1.0]"],
+            "training.optimizer.betas.1: 1.0 must be less than 1",
+        ),
         (["model.create.seed=-5"], "model.create.seed: -5 must be at least 0"),
-        (["evaluation.seed=4294967296"], "evaluation.seed: 4294967296 must be less than 4,294,967,296"),
+        (
+            ["evaluation.seed=4294967296"],
+            "evaluation.seed: 4294967296 must be less than 4,294,967,296",
+        ),
         (
             ["language_models={en: {sources: [web], estimator: lmplz, lmplz: nowhere/lmplz}}"],
             "language_models.en: `estimator: lmplz` needs KenLM's programs",
@@ -98,7 +129,11 @@ def test_refused_before_anything_is_read(recipe: Path, overrides: list[str], mes
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["sources.web.langid=null", "sources.web.category=web-en", "sources.web.quality.settings={'*': {}}"],
+        [
+            "sources.web.langid=null",
+            "sources.web.category=web-en",
+            "sources.web.quality.settings={'*': {}}",
+        ],
         ["sources.web.langid.keep.languages=[en, zh, fr]"],
         ["sources.web.langid.keep.languages=null"],
         ["evaluation.tasks=[]", "evaluation.protocols=[bits-per-byte]"],
@@ -113,9 +148,13 @@ def test_allowed(recipe: Path, overrides: list[str]) -> None:
 
 
 @pytest.mark.parametrize("rope", [{}, {"rope_scaling": {"type": "dynamic", "factor": 2.0}}])
-def test_rows_longer_than_a_local_base_has_positions(rope: dict[str, object], recipe: Path, tmp_path: Path) -> None:
+def test_rows_longer_than_a_local_base_has_positions(
+    rope: dict[str, object], recipe: Path, tmp_path: Path
+) -> None:
     (tmp_path / "base").mkdir()
-    (tmp_path / "base" / "config.json").write_text(json.dumps({"max_position_embeddings": 31, **rope}))
+    (tmp_path / "base" / "config.json").write_text(
+        json.dumps({"max_position_embeddings": 31, **rope})
+    )
     file = tmp_path / "base.yaml"
     before, after = RECIPE.partition("tokenizer:")[0], RECIPE.partition("binning:")[2]
     file.write_text(f"{before}tokenizer: {{base: base}}\nmodel: {{base: base}}\nbinning:{after}")
@@ -123,7 +162,8 @@ def test_rows_longer_than_a_local_base_has_positions(rope: dict[str, object], re
         assert prepare(file).plan.steps
         return
     with pytest.raises(
-        RecipeError, match=r"base\.yaml:\d+: binning\.sequence_length: 32 is more than the base's 31 posi"
+        RecipeError,
+        match=r"base\.yaml:\d+: binning\.sequence_length: 32 is more than the base's 31 posi",
     ):
         prepare(file)
     longer = ["model.context={positions: 64, rope: {type: linear, factor: 3}}"]

@@ -15,17 +15,28 @@ def write(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def test_extends_merges_maps_and_replaces_lists_and_nulls_stay_for_the_models(tmp_path: Path) -> None:
+def test_extends_merges_maps_and_replaces_lists_and_nulls_stay_for_the_models(
+    tmp_path: Path,
+) -> None:
     write(tmp_path, "base.yaml", "name: base\na: {x: 1, y: 2, z: 3}\nlist: [1, 2]\n")
-    recipe = write(tmp_path, "r.yaml", "extends: base.yaml\nname: r\na:\n  y: 5\n  z: null\nlist: [9]\n")
+    recipe = write(
+        tmp_path, "r.yaml", "extends: base.yaml\nname: r\na:\n  y: 5\n  z: null\nlist: [9]\n"
+    )
     document = load(recipe)
     assert document.data == {"name": "r", "a": {"x": 1, "y": 5, "z": None}, "list": [9]}
     assert document.replaced == {("name",), ("a", "y"), ("a", "z"), ("list",)}
-    assert document.place(("a", "x")).file.endswith("base.yaml") and document.place(("a", "x")).line == 2
-    assert document.place(("a", "y")).file.endswith("r.yaml") and document.place(("a", "y")).line == 4
+    assert (
+        document.place(("a", "x")).file.endswith("base.yaml")
+        and document.place(("a", "x")).line == 2
+    )
+    assert (
+        document.place(("a", "y")).file.endswith("r.yaml") and document.place(("a", "y")).line == 4
+    )
 
 
-def test_variables_take_the_environment_or_a_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_take_the_environment_or_a_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = write(tmp_path, "r.yaml", "a: ${PUNA_TEST_X:-here}/file\n")
     assert load(recipe).data == {"a": "here/file"}
     monkeypatch.setenv("PUNA_TEST_X", "/there")
@@ -37,10 +48,19 @@ def test_variables_take_the_environment_or_a_default(tmp_path: Path, monkeypatch
 def test_overrides_reach_into_maps_lists_and_named_items(tmp_path: Path) -> None:
     text = "t:\n  phases:\n  - {name: a, lr: 1}\n  - {name: b, lr: 2}\nq: {gopher.x: {min: 1}}\n"
     recipe = write(tmp_path, "r.yaml", text)
-    overrides = ["t.phases.b.lr=3", "t.phases.0.lr=0.5", "new.key=[1, 2]", "q.gopher.x.min=7", "q.gopher.y=2"]
+    overrides = [
+        "t.phases.b.lr=3",
+        "t.phases.0.lr=0.5",
+        "new.key=[1, 2]",
+        "q.gopher.x.min=7",
+        "q.gopher.y=2",
+    ]
     data = load(recipe, overrides).data
     assert [phase["lr"] for phase in data["t"]["phases"]] == [0.5, 3]
-    assert data["new"] == {"key": [1, 2]} and data["q"] == {"gopher.x": {"min": 7}, "gopher": {"y": 2}}
+    assert data["new"] == {"key": [1, 2]} and data["q"] == {
+        "gopher.x": {"min": 7},
+        "gopher": {"y": 2},
+    }
 
 
 @pytest.mark.parametrize(

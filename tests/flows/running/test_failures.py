@@ -1,4 +1,6 @@
-"""After a failure: what to do, by its cause. "Run the same command again" is not for what would fail again."""
+"""After a failure: what to do, by its cause. "Run the same command again" is not for what would
+fail again.
+"""
 
 from __future__ import annotations
 
@@ -54,21 +56,56 @@ GOES_ON = "once this is mended, a run goes on at training/one"
         (ZeroDivisionError(), BUG, False, True),
         (os_error(errno.ENOSPC), "the disk is full", True, False),
         (os_error(errno.EDQUOT), "the disk is full", True, False),
-        (RuntimeError("Write failed: No space left on device (os error 28)"), "the disk is full", True, False),
-        (caused(ValueError("cannot write"), os_error(errno.ENOSPC)), "make room (puna artifacts gc", True, False),
-        (os_error(errno.EACCES), "this user may not use /some/file (Permission denied)", True, False),
-        (os_error(errno.EROFS), "this user may not use /some/file (Read-only file system)", True, False),
+        (
+            RuntimeError("Write failed: No space left on device (os error 28)"),
+            "the disk is full",
+            True,
+            False,
+        ),
+        (
+            caused(ValueError("cannot write"), os_error(errno.ENOSPC)),
+            "make room (puna artifacts gc",
+            True,
+            False,
+        ),
+        (
+            os_error(errno.EACCES),
+            "this user may not use /some/file (Permission denied)",
+            True,
+            False,
+        ),
+        (
+            os_error(errno.EROFS),
+            "this user may not use /some/file (Read-only file system)",
+            True,
+            False,
+        ),
         (os_error(errno.EMFILE), "raise the limit (ulimit -n 65536)", True, False),
         (os_error(errno.EIO), "the disk below /some/file fails", True, False),
         (MemoryError(), "ran out of memory: lower training.micro_batch", True, False),
-        (ended(-9, ""), "was killed from outside, most likely as memory ran out: lower training.micro_ba", True, False),
-        (ended(1, "torch.OutOfMemoryError: CUDA out of memory. Tried"), "lower training.micro_batch", True, False),
+        (
+            ended(-9, ""),
+            "was killed from outside, most likely as memory ran out: lower training.micro_ba",
+            True,
+            False,
+        ),
+        (
+            ended(1, "torch.OutOfMemoryError: CUDA out of memory. Tried"),
+            "lower training.micro_batch",
+            True,
+            False,
+        ),
         (ended(1, "OSError: [Errno 28] No space left on device"), "the disk is full", True, False),
         (ended(1, TRACEBACK), BUG, False, False),
         (ended(-11, ""), BUG, False, False),
         (ended(1, "checkpoint belongs to another run; remove it\n"), GOES_ON, False, False),
         (httpx.ConnectError("refused"), "the Prefect server stopped answering", True, False),
-        (RuntimeError("Failed to reach API at http://127.0.0.1:4200/api/"), "stopped answering", True, False),
+        (
+            RuntimeError("Failed to reach API at http://127.0.0.1:4200/api/"),
+            "stopped answering",
+            True,
+            False,
+        ),
     ],
 )
 def test_each_kind_of_failure_has_its_own_next_action(
@@ -102,20 +139,44 @@ main()
 def test_a_run_that_fails_says_what_to_do_and_records_why(puna: Puna, tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text('{"text": "one"}\n')
     recipe = tmp_path / "r.yaml"
-    recipe.write_text("name: r\nengine: {kind: inline}\nsources: {web: {ingest: {format: jsonl, paths: [in.jsonl]}}}\n")
+    recipe.write_text(
+        "name: r\nengine: {kind: inline}\nsources: {web: {ingest: {format: jsonl, paths: "
+        "[in.jsonl]}}}\n"
+    )
 
     def run(error: str) -> str:
-        command = [sys.executable, "-c", FAILING.format(error=error), "run", recipe, "--store", tmp_path / "store"]
-        done = subprocess.run(command, env=puna.environment, capture_output=True, text=True, check=False)
+        command = [
+            sys.executable,
+            "-c",
+            FAILING.format(error=error),
+            "run",
+            recipe,
+            "--store",
+            tmp_path / "store",
+        ]
+        done = subprocess.run(
+            command, env=puna.environment, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 1, done.stderr
         return done.stderr
 
     said = run("{}['nonsense']")
     (record,) = (tmp_path / "store" / "runs").iterdir()
-    assert "KeyError: 'nonsense'" in said and "Traceback" in said and BUG in said and "same command" not in said
-    assert f"It is in {record} too." in said and "KeyError: 'nonsense'" in json.loads(record.read_text())["failure"]
+    assert (
+        "KeyError: 'nonsense'" in said
+        and "Traceback" in said
+        and BUG in said
+        and "same command" not in said
+    )
+    assert (
+        f"It is in {record} too." in said
+        and "KeyError: 'nonsense'" in json.loads(record.read_text())["failure"]
+    )
     said = run("OSError(28, 'No space left on device', '/x')")
-    assert "error: ingest/web failed: /x: No space left on device\nthe disk is full" in said and "Traceback" not in said
+    assert (
+        "error: ingest/web failed: /x: No space left on device\nthe disk is full" in said
+        and "Traceback" not in said
+    )
 
 
 CHATTY = """
@@ -138,11 +199,21 @@ def chat(number):
 
 def test_what_libraries_log_does_not_reach_the_terminal(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", CHATTY, "artifacts", "list"], capture_output=True, text=True, check=False
+        [sys.executable, "-c", CHATTY, "artifacts", "list"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     (tmp_path / "chatty.py").write_text(WORKER)
-    code = "import chatty; e = chatty.Processes(1, 0); print(list(e.map(chatty.chat, [7]))); e.close()"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    code = (
+        "import chatty; e = chatty.Processes(1, 0); print(list(e.map(chatty.chat, [7]))); e.close()"
+    )
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])]),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "[7]\n", "")

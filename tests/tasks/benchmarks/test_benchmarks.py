@@ -26,7 +26,13 @@ def lines(path: Path, *rows: object) -> Path:
 def test_our_own_format_keeps_ids_groups_and_order(tmp_path: Path) -> None:
     path = lines(
         tmp_path / "q.jsonl",
-        {"id": "k1", "question": "一加一等于几？", "choices": ["二", "三"], "answer": 0, "group": "known"},
+        {
+            "id": "k1",
+            "question": "一加一等于几？",
+            "choices": ["二", "三"],
+            "answer": 0,
+            "group": "known",
+        },
         {"question": "q", "choices": ["a", "b", "c"], "answer": 2},
     )
     assert read("multiple-choice", path) == [
@@ -40,16 +46,24 @@ def test_our_own_format_keeps_ids_groups_and_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ({"question": "q", "choices": ["a", "b"], "answer": 2}, "answer 2 is not an index into 2 choices"),
+        (
+            {"question": "q", "choices": ["a", "b"], "answer": 2},
+            "answer 2 is not an index into 2 choices",
+        ),
         ({"question": "q", "choices": ["a", "b"], "answer": "A"}, "answer must be an index"),
         ({"question": "q", "choices": "ab", "answer": 0}, "choices must be a list of strings"),
         ({"question": " ", "choices": ["a", "b"], "answer": 0}, "the question is empty"),
         ({"question": "q", "choices": ["a"], "answer": 0}, "one choice"),
         ({"question": "q", "answer": 0}, "no field 'choices'"),
-        ({"question": "q", "choices": ["a", "b"], "answer": 0, "grup": "x"}, "unknown fields ['grup']"),
+        (
+            {"question": "q", "choices": ["a", "b"], "answer": 0, "grup": "x"},
+            "unknown fields ['grup']",
+        ),
     ],
 )
-def test_a_bad_record_is_named_with_its_file_and_number(tmp_path: Path, row: object, words: str) -> None:
+def test_a_bad_record_is_named_with_its_file_and_number(
+    tmp_path: Path, row: object, words: str
+) -> None:
     path = lines(tmp_path / "q.jsonl", {"question": "q", "choices": ["a", "b"], "answer": 1}, row)
     with pytest.raises(BenchmarkError) as caught:
         read("multiple-choice", path)
@@ -58,7 +72,9 @@ def test_a_bad_record_is_named_with_its_file_and_number(tmp_path: Path, row: obj
 
 
 def test_lines_that_are_not_json_repeated_ids_and_empty_files_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"question": "q", "choices": ["a", "b"], "answer": 1}\n\n{"question": \n')
+    (tmp_path / "a.jsonl").write_text(
+        '{"question": "q", "choices": ["a", "b"], "answer": 1}\n\n{"question": \n'
+    )
     with pytest.raises(BenchmarkError, match=r"a.jsonl, line 3: not JSON"):
         read("multiple-choice", tmp_path / "a.jsonl")
     row = {"id": "same", "question": "q", "choices": ["a", "b"], "answer": 1}
@@ -77,22 +93,32 @@ def test_arc_is_read_from_all_three_of_its_shapes(tmp_path: Path) -> None:
     options = [{"text": "ice", "label": "1"}, {"text": "fire", "label": "2"}]
     shapes = [
         {"id": "x", "question": {"stem": "Which is hot?", "choices": options}, "answerKey": "2"},
-        {"question": "Which is hot?", "choices": {"text": ["ice", "fire"], "label": ["A", "B"]}, "answerKey": "B"},
+        {
+            "question": "Which is hot?",
+            "choices": {"text": ["ice", "fire"], "label": ["A", "B"]},
+            "answerKey": "B",
+        },
         {"query": "Question: Which is hot?", "choices": ["ice", "fire"], "gold": 1},
     ]
     items = read("arc", lines(tmp_path / "arc.jsonl", *shapes))
     assert [(item.question, item.choices, item.answer) for item in items] == [expected] * 3
 
 
-def test_tables_take_their_subject_from_the_file_and_zip_archives_their_split(tmp_path: Path) -> None:
-    (tmp_path / "anatomy.csv").write_text('\ufeff,Question,A,B,C,D,Answer\n0,"甲,乙？",一,二,三,四,C\n')
+def test_tables_take_their_subject_from_the_file_and_zip_archives_their_split(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "anatomy.csv").write_text(
+        '\ufeff,Question,A,B,C,D,Answer\n0,"甲,乙？",一,二,三,四,C\n'
+    )
     assert read("cmmlu", tmp_path / "anatomy.csv") == [
         Item("b", "0", "甲,乙？", ("一", "二", "三", "四"), 2, "anatomy")
     ]
     with zipfile.ZipFile(tmp_path / "exam.zip", "w") as archive:
         archive.writestr("val/law_val.csv", "id,question,A,B,C,D,answer\n0,q,1,2,3,4,D\n")
         archive.writestr("test/law_test.csv", "id,question,A,B,C,D\n0,q,1,2,3,4\n")
-    assert read("ceval", tmp_path / "exam.zip") == [Item("b", "law/0", "q", ("1", "2", "3", "4"), 3, "law")]
+    assert read("ceval", tmp_path / "exam.zip") == [
+        Item("b", "law/0", "q", ("1", "2", "3", "4"), 3, "law")
+    ]
     assert read("ceval", tmp_path / "exam.zip", split="test")[0].answer is None
     with pytest.raises(BenchmarkError, match="set split"):
         read("ceval", tmp_path / "exam.zip", split="train")
@@ -102,9 +128,15 @@ def test_tables_take_their_subject_from_the_file_and_zip_archives_their_split(tm
 
 
 def test_damaged_files_are_named(tmp_path: Path) -> None:
-    for name, data in (("a.zip", b"PK no zip"), ("b.arrow", b"no arrow at all"), ("c.csv", b"x," + b"y" * 200_000)):
+    for name, data in (
+        ("a.zip", b"PK no zip"),
+        ("b.arrow", b"no arrow at all"),
+        ("c.csv", b"x," + b"y" * 200_000),
+    ):
         (tmp_path / name).write_bytes(data)
-        with pytest.raises(BenchmarkError, match=rf"{name}: cannot be read as \.\w+: .*; download it again"):
+        with pytest.raises(
+            BenchmarkError, match=rf"{name}: cannot be read as \.\w+: .*; download it again"
+        ):
             read("ceval", tmp_path / name)
 
 
@@ -123,10 +155,18 @@ def test_items_whose_answer_the_publisher_keeps_have_none(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("label", "right"), [("C", (2,)), ("AD", (0, 3)), ("D, A", (0, 3)), (["B", "A"], (0, 1)), (["C"], (2,)), ([], ())]
+    ("label", "right"),
+    [("C", (2,)), ("AD", (0, 3)), ("D, A", (0, 3)), (["B", "A"], (0, 1)), (["C"], (2,)), ([], ())],
 )
-def test_agieval_has_one_right_answer_or_several(tmp_path: Path, label: object, right: tuple[int, ...]) -> None:
-    row = {"passage": None, "question": "q", "options": [f"({letter})x" for letter in "ABCD"], "label": label}
+def test_agieval_has_one_right_answer_or_several(
+    tmp_path: Path, label: object, right: tuple[int, ...]
+) -> None:
+    row = {
+        "passage": None,
+        "question": "q",
+        "options": [f"({letter})x" for letter in "ABCD"],
+        "label": label,
+    }
     (item,) = read("agieval", lines(tmp_path / "law.jsonl", row))
     assert item.right == right and item.group == "law"
     with pytest.raises(BenchmarkError, match="answer 7 is not an index into 4 choices"):

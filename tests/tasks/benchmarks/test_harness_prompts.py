@@ -1,10 +1,12 @@
-"""Prompts, answers and right answers are lm-evaluation-harness's, byte for byte, without and with worked examples.
+"""Prompts, answers and right answers are lm-evaluation-harness's, byte for byte, without and with
+worked examples.
 
-Every format that the harness has and that we evaluate is read from its publisher's own layout and asked; the harness's
-task asks the same items in the layout of its hub. Two known differences: which examples are taken where the harness
-draws them at random from a training split (ARC, PIQA, OpenBookQA, BoolQ; here the first of `dev`), and descriptions
-(MMLU's can be had with a `style`; CMMLU's and C-Eval's name the subject in Chinese, which no file of theirs has).
-AGIEval is not here: the harness takes whole prompts out of the hub's own data set.
+Every format that the harness has and that we evaluate is read from its publisher's own layout and
+asked; the harness's task asks the same items in the layout of its hub. Two known differences: which
+examples are taken where the harness draws them at random from a training split (ARC, PIQA,
+OpenBookQA, BoolQ; here the first of `dev`), and descriptions (MMLU's can be had with a `style`;
+CMMLU's and C-Eval's name the subject in Chinese, which no file of theirs has). AGIEval is not here:
+the harness takes whole prompts out of the hub's own data set.
 """
 
 from __future__ import annotations
@@ -47,7 +49,14 @@ def harness_task(file: str, asked: Sequence[Row], dev: Sequence[Row], **changes:
     from lm_eval.tasks._yaml_loader import load_yaml
 
     config: dict[str, Any] = load_yaml(tasks_folder() / file, resolve_func=True, recursive=True)
-    for key in ("tag", "dataset_path", "dataset_name", "training_split", "validation_split", "test_split"):
+    for key in (
+        "tag",
+        "dataset_path",
+        "dataset_name",
+        "training_split",
+        "validation_split",
+        "test_split",
+    ):
         config.pop(key, None)
     data = datasets.DatasetDict({"test": datasets.Dataset.from_list(list(asked))})
     if dev:
@@ -117,22 +126,39 @@ def lettered(row: Row, question: str, answer: str) -> Row:
 
 
 def _mmlu(row: Row) -> Row:
-    return {"question": row["question"], "choices": row["choices"]["text"], "answer": "ABCD".index(row["answerKey"])}
+    return {
+        "question": row["question"],
+        "choices": row["choices"]["text"],
+        "answer": "ABCD".index(row["answerKey"]),
+    }
 
 
 def stem(row: Row) -> Row:
-    options = [{"text": text, "label": label} for text, label in zip(*row["choices"].values(), strict=True)]
-    return {"question": {"stem": row["question"], "choices": options}, "answerKey": row["answerKey"]}
+    options = [
+        {"text": text, "label": label} for text, label in zip(*row["choices"].values(), strict=True)
+    ]
+    return {
+        "question": {"stem": row["question"], "choices": options},
+        "answerKey": row["answerKey"],
+    }
 
 
 def google(row: Row) -> Row:
     title, _, passage = row["passage"].partition(" -- ")
-    return {"question": row["question"], "title": title, "passage": passage, "answer": bool(row["label"])}
+    return {
+        "question": row["question"],
+        "title": title,
+        "passage": passage,
+        "answer": bool(row["label"]),
+    }
 
 
 def letters_csv(header: Sequence[str]) -> Callable[[Sequence[Row]], str]:
     def write(rows: Sequence[Row]) -> str:
-        body = [[n, row["question"], *row["choices"]["text"], row["answerKey"]] for n, row in enumerate(rows)]
+        body = [
+            [n, row["question"], *row["choices"]["text"], row["answerKey"]]
+            for n, row in enumerate(rows)
+        ]
         return table([header, *body] if header else [row[1:] for row in body])
 
     return write
@@ -158,7 +184,9 @@ CASES: list[tuple[str, Format, str, Callable[[Row], Row], str, Callable[[Sequenc
 
 
 @pytest.mark.parametrize(
-    ("format", "file", "to_hub", "ending", "write"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+    ("format", "file", "to_hub", "ending", "write"),
+    [c[1:] for c in CASES],
+    ids=[c[0] for c in CASES],
 )
 def test_prompts_answers_and_examples_are_the_harness_own(
     tmp_path: Path, format: Format, file: str, to_hub: Any, ending: str, write: Any
@@ -167,9 +195,13 @@ def test_prompts_answers_and_examples_are_the_harness_own(
     for name, rows in (("test", asked), ("dev", dev)):
         (tmp_path / f"law_{name}.{ending}").write_text(write(rows), encoding="utf-8")
     benchmark = Benchmark(format=format, paths=("q",))
-    items, examples = (read_items("b", benchmark, [tmp_path / f"law_{name}.{ending}"]) for name in ("test", "dev"))
+    items, examples = (
+        read_items("b", benchmark, [tmp_path / f"law_{name}.{ending}"]) for name in ("test", "dev")
+    )
     for shots in (0, 3):
-        task = harness_task(file, [to_hub(row) for row in asked], [to_hub(row) for row in dev], description="")
+        task = harness_task(
+            file, [to_hub(row) for row in asked], [to_hub(row) for row in dev], description=""
+        )
         assert ours(benchmark, items, examples, shots) == theirs(task, shots)
 
 
@@ -189,19 +221,33 @@ def test_the_description_of_every_subject_of_mmlu_can_be_had() -> None:
 
 
 def agieval(row: Row) -> Row:
-    options = [f"({letter}){text}" for letter, text in zip("ABCD", row["choices"]["text"], strict=True)]
-    return {"passage": None, "question": row["question"], "options": options, "label": row["answerKey"]}
+    options = [
+        f"({letter}){text}" for letter, text in zip("ABCD", row["choices"]["text"], strict=True)
+    ]
+    return {
+        "passage": None,
+        "question": row["question"],
+        "options": options,
+        "label": row["answerKey"],
+    }
 
 
 SUBJECTS = ("abstract_algebra", "college_medicine", "virology")
 FILES: dict[Format, tuple[Sequence[str], str, str, Callable[[Sequence[Row]], str]]] = {
     "agieval": (SUBJECTS, ".jsonl", ".jsonl", lambda rows: lines([agieval(row) for row in rows])),
-    "arc": (("ARC-Easy", "ARC-Challenge"), "-Test.jsonl", "-Train.jsonl", lambda rows: lines([stem(r) for r in rows])),
+    "arc": (
+        ("ARC-Easy", "ARC-Challenge"),
+        "-Test.jsonl",
+        "-Train.jsonl",
+        lambda rows: lines([stem(r) for r in rows]),
+    ),
     "ceval": (SUBJECTS, "_val.csv", "_dev.csv", letters_csv(["id", "question", *"ABCD", "answer"])),
     "cmmlu": (SUBJECTS, ".csv", ".csv", letters_csv(["", "Question", *"ABCD", "Answer"])),
     "mmlu": (SUBJECTS, "_test.csv", "_dev.csv", letters_csv([])),
 }
-"""Format -> its subjects or tasks, how its publisher's files of questions and of examples end, what is in them."""
+"""Format -> its subjects or tasks, how its publisher's files of questions and of examples end, what
+is in them.
+"""
 
 
 @pytest.mark.parametrize("format", FILES)
@@ -212,15 +258,21 @@ def test_items_get_the_examples_of_their_own_subject(tmp_path: Path, format: For
         (tmp_path / side).mkdir()
         for name in subjects:
             paths.setdefault(side, []).append(tmp_path / side / f"{name}{end}")
-            paths[side][-1].write_text(write(hub_rows(count, f"{side} of {name}")), encoding="utf-8")
+            paths[side][-1].write_text(
+                write(hub_rows(count, f"{side} of {name}")), encoding="utf-8"
+            )
     benchmark = Benchmark(format=format, paths=("q",))
     items, dev = (read_items("b", benchmark, paths[side]) for side in ("test", "dev"))
     assert [item.group for item in items] == [name for name in subjects for _ in range(2)]
     for item in items:
         asked = prompt(item, benchmark.resolved_style(), examples_for(item, dev, 2))
-        assert asked.count(f"dev of {item.group} ") == 2 and asked.count(f"test of {item.group} ") == 1
+        assert (
+            asked.count(f"dev of {item.group} ") == 2 and asked.count(f"test of {item.group} ") == 1
+        )
         assert asked.count("dev of ") == 2
-    with pytest.raises(Exception, match=r"2 shots asked but dev has 0 examples of group .* \(it has "):
+    with pytest.raises(
+        Exception, match=r"2 shots asked but dev has 0 examples of group .* \(it has "
+    ):
         examples_for(items[0], [example for example in dev if example.group != items[0].group], 2)
 
 
@@ -230,13 +282,17 @@ FIRST = 4
 
 @pytest.mark.real
 def test_every_real_item_is_asked_as_the_harness_asks_it(real_data: Path) -> None:
-    """Of every subject of C-Eval and MMLU that is here, and of some of CMMLU, the first items with five examples."""
+    """Of every subject of C-Eval and MMLU that is here, and of some of CMMLU, the first items with
+    five examples.
+    """
     import pyarrow as pa
 
     folder = real_data / "benchmarks"
     compared = 0
 
-    def compare(benchmark: Benchmark, items: list[Item], dev: list[Item], rows: dict[str, Any], file: str) -> None:
+    def compare(
+        benchmark: Benchmark, items: list[Item], dev: list[Item], rows: dict[str, Any], file: str
+    ) -> None:
         nonlocal compared
         by_group: dict[str, list[Item]] = {}
         for item in items:
@@ -251,24 +307,43 @@ def test_every_real_item_is_asked_as_the_harness_asks_it(real_data: Path) -> Non
         return list(csv.DictReader(io.StringIO(text, newline="")))
 
     cmmlu = Benchmark(format="cmmlu", paths=("q",))
-    tests, devs = (sorted((folder / "cmmlu" / side).glob("*.csv"))[::16] for side in ("test", "dev"))
+    tests, devs = (
+        sorted((folder / "cmmlu" / side).glob("*.csv"))[::16] for side in ("test", "dev")
+    )
     hub = {
         test.stem: tuple(rows_of(path.read_text(encoding="utf-8-sig")) for path in (test, dev))
         for test, dev in zip(tests, devs, strict=True)
     }
-    compare(cmmlu, read_items("b", cmmlu, tests), read_items("b", cmmlu, devs), hub, "cmmlu/cmmlu_agronomy.yaml")
+    compare(
+        cmmlu,
+        read_items("b", cmmlu, tests),
+        read_items("b", cmmlu, devs),
+        hub,
+        "cmmlu/cmmlu_agronomy.yaml",
+    )
 
-    ceval, archive = Benchmark(format="ceval", paths=("q",)), folder / "ceval-official/ceval-exam.zip"
+    ceval, archive = (
+        Benchmark(format="ceval", paths=("q",)),
+        folder / "ceval-official/ceval-exam.zip",
+    )
     hub = {}
     with zipfile.ZipFile(archive) as members:
-        for name in sorted(name for name in members.namelist() if name.startswith("val/") and name.endswith(".csv")):
+        for name in sorted(
+            name for name in members.namelist() if name.startswith("val/") and name.endswith(".csv")
+        ):
             subject = name.removeprefix("val/").removesuffix("_val.csv")
-            texts = (members.read(f"{side}/{subject}_{side}.csv").decode("utf-8-sig") for side in ("val", "dev"))
+            texts = (
+                members.read(f"{side}/{subject}_{side}.csv").decode("utf-8-sig")
+                for side in ("val", "dev")
+            )
             hub[subject] = tuple(rows_of(text) for text in texts)
     dev = read_items("b", ceval.model_copy(update={"split": "dev"}), [archive])
     compare(ceval, read_items("b", ceval, [archive]), dev, hub, "ceval/ceval-valid_accountant.yaml")
 
-    mmlu, root = Benchmark(format="mmlu", paths=("q",)), folder / "olmo-hf-arrow/hails/mmlu_no_train"
+    mmlu, root = (
+        Benchmark(format="mmlu", paths=("q",)),
+        folder / "olmo-hf-arrow/hails/mmlu_no_train",
+    )
     files = {side: sorted(root.glob(f"*/{side}/*.arrow")) for side in ("test", "dev")}
 
     def arrow(path: Path) -> list[Row]:
@@ -276,7 +351,9 @@ def test_every_real_item_is_asked_as_the_harness_asks_it(real_data: Path) -> Non
             rows: list[Row] = pa.ipc.open_stream(source).read_all().to_pylist()
         return rows
 
-    hub = {test.parts[-3]: (arrow(test), arrow(dev)) for test, dev in zip(*files.values(), strict=True)}
+    hub = {
+        test.parts[-3]: (arrow(test), arrow(dev)) for test, dev in zip(*files.values(), strict=True)
+    }
     read = [read_items("b", mmlu, files[side]) for side in ("test", "dev")]
     compare(mmlu, *read, hub, "mmlu/default/mmlu_abstract_algebra.yaml")  # type: ignore[arg-type]
     assert compared == FIRST * (5 + 52 + 5)

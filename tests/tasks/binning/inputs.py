@@ -53,7 +53,9 @@ def _write(files: dict[str, str], shard: Shard) -> dict[str, Any]:
 
 def artifact(kind: str, name: str, files: dict[str, str], tmp_path: Path) -> Artifact:
     """An artifact of a stage `kind` with these files."""
-    stage = Stage(kind, 1, FilesParameters, "tests.tasks.binning.inputs:write_files", "writes files")
+    stage = Stage(
+        kind, 1, FilesParameters, "tests.tasks.binning.inputs:write_files", "writes files"
+    )
     return run_stage(stage, FilesParameters(files=files), name=name, tmp_path=tmp_path)
 
 
@@ -73,10 +75,19 @@ def train(texts: Sequence[str], size: int = 400) -> Tokenizer:
 def tokenizer_files(tokenizer: Tokenizer, **config: Any) -> dict[str, str]:
     """The files of a tokenizer artifact."""
     config = {"bos_token": "<s>", "eos_token": {"content": "</s>"}, **config}
-    return {"tokenizer/tokenizer.json": tokenizer.to_str(), "tokenizer/tokenizer_config.json": json.dumps(config)}
+    return {
+        "tokenizer/tokenizer.json": tokenizer.to_str(),
+        "tokenizer/tokenizer_config.json": json.dumps(config),
+    }
 
 
 def line(number: int, text: str, prompt: str = "", language: str = "en") -> str:
     """One line as select writes it."""
-    row = {"source": prompt, "target": text, "category": "web", "id": f"{number:032x}", "language": language}
+    row = {
+        "source": prompt,
+        "target": text,
+        "category": "web",
+        "id": f"{number:032x}",
+        "language": language,
+    }
     return json.dumps(row, ensure_ascii=False) + "\n"

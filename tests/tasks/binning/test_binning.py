@@ -1,4 +1,6 @@
-"""The stage: tokens conserved, targets right over cuts, special tokens in text stay text, even bins."""
+"""The stage: tokens conserved, targets right over cuts, special tokens in text stay text, even
+bins.
+"""
 
 import hashlib
 import random
@@ -29,7 +31,9 @@ BOS, EOS = 1, 2
 
 def texts(count: int, seed: int = 0) -> list[str]:
     dice = random.Random(seed)
-    return [" ".join(dice.choices(WORDS, k=int(dice.lognormvariate(3.5, 1)) + 1)) for _ in range(count)]
+    return [
+        " ".join(dice.choices(WORDS, k=int(dice.lognormvariate(3.5, 1)) + 1)) for _ in range(count)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +44,9 @@ def tokenizer() -> Any:
 def build(tmp_path: Path, tokenizer: Any, files: dict[str, str], **parameters: Any) -> Artifact:
     given = BinningParameters.model_validate({"sequence_length": 64, "bins": 3, **parameters})
     select = artifact("select", "books", files, tmp_path)
-    other = artifact("select", "web", {"other/part-00000.jsonl": line(9_999, "not of this category")}, tmp_path)
+    other = artifact(
+        "select", "web", {"other/part-00000.jsonl": line(9_999, "not of this category")}, tmp_path
+    )
     inputs = {
         "select": [select, other],
         "tokenizer": artifact("tokenizer", "main", tokenizer_files(tokenizer), tmp_path),
@@ -53,7 +59,9 @@ def bins(made: Artifact) -> list[Path]:
 
 
 def documents(rows: Rows) -> dict[str, tuple[list[int], list[int]]]:
-    """Document id -> (tokens, labels) put together again from the rows, which are checked on the way."""
+    """Document id -> (tokens, labels) put together again from the rows, which are checked on the
+    way.
+    """
     pieces: dict[str, list[tuple[int, list[int], list[int]]]] = {}
     for index in range(len(rows)):
         batch = {name: values[0] for name, values in rows.batch([index]).items()}
@@ -72,34 +80,55 @@ def documents(rows: Rows) -> dict[str, tuple[list[int], list[int]]]:
     for name, found in pieces.items():
         found.sort()
         tokens = [token for _, ids, _ in found for token in ids]
-        assert [offset for offset, _, _ in found] == np.cumsum([0, *(len(ids) for _, ids, _ in found[:-1])]).tolist()
+        assert [offset for offset, _, _ in found] == np.cumsum(
+            [0, *(len(ids) for _, ids, _ in found[:-1])]
+        ).tolist()
         whole[name] = (tokens, [label for _, _, labels in found for label in labels])
     return whole
 
 
-def test_no_token_is_lost_and_every_target_is_the_next_token(tmp_path: Path, tokenizer: Any) -> None:
+def test_no_token_is_lost_and_every_target_is_the_next_token(
+    tmp_path: Path, tokenizer: Any
+) -> None:
     written = texts(300)
     half = len(written) // 2
     files = {
         "web/part-00000.jsonl": "".join(line(n, text) for n, text in enumerate(written[:half])),
-        "web/part-00001.jsonl": "".join(line(n, text, language="zh") for n, text in enumerate(written[half:], half)),
+        "web/part-00001.jsonl": "".join(
+            line(n, text, language="zh") for n, text in enumerate(written[half:], half)
+        ),
         "heldout/web/part-00000.jsonl": line(5_000, "never seen"),
     }
     made = build(tmp_path, tokenizer, files)
     found = documents(Rows(bins(made)))
-    expected = {f"{n:032x}": [BOS, *tokenizer.encode(text).ids, EOS] for n, text in enumerate(written)}
+    expected = {
+        f"{n:032x}": [BOS, *tokenizer.encode(text).ids, EOS] for n, text in enumerate(written)
+    }
     assert {name: tokens for name, (tokens, _) in found.items()} == expected
     assert all(labels == [*tokens[1:], IGNORE_INDEX] for tokens, labels in found.values())
     statistics = made.statistics
     tokens = sum(map(len, expected.values()))
-    assert (statistics["documents"], statistics["tokens"], statistics["text_tokens"]) == (300, tokens, tokens - 600)
+    assert (statistics["documents"], statistics["tokens"], statistics["text_tokens"]) == (
+        300,
+        tokens,
+        tokens - 600,
+    )
     assert statistics["loss_tokens"] == tokens - 300
-    assert statistics["rows"] * 64 == statistics["row_tokens"] == statistics["tokens"] + statistics["padding"]
+    assert (
+        statistics["rows"] * 64
+        == statistics["row_tokens"]
+        == statistics["tokens"] + statistics["padding"]
+    )
     assert statistics["split_documents"] == sum(len(ids) > 64 for ids in expected.values()) > 0
     assert statistics["bytes"] == sum(len(text.encode()) for text in written)
     assert [sum(bin_["rows"] for bin_ in statistics["bins"])] == [len(Rows(bins(made)))]
     ledger = Ledger.from_json(made.manifest["ledger"])
-    assert ledger.documents("kept") == ledger.documents("read") == ledger.documents("kept", source="books") == 300
+    assert (
+        ledger.documents("kept")
+        == ledger.documents("read")
+        == ledger.documents("kept", source="books")
+        == 300
+    )
     assert {row["language"] for row in made.manifest["ledger"]["rows"]} == {"en", "zh"}
 
 
@@ -107,11 +136,19 @@ def test_prompt_is_context_without_loss(tmp_path: Path, tokenizer: Any) -> None:
     prompt, text = "wool of a llama? ", " ".join(["grass", "wind"] * 60)
     for loss_on_source in (False, True):
         made = build(
-            tmp_path, tokenizer, {"web/part-0.jsonl": line(1, text, prompt)}, bins=1, loss_on_source=loss_on_source
+            tmp_path,
+            tokenizer,
+            {"web/part-0.jsonl": line(1, text, prompt)},
+            bins=1,
+            loss_on_source=loss_on_source,
         )
         ((tokens, labels),) = documents(Rows(bins(made))).values()
         assert tokens == [BOS, *tokenizer.encode(prompt + text).ids, EOS]
-        masked = 0 if loss_on_source else labels.index(next(label for label in labels if label != IGNORE_INDEX))
+        masked = (
+            0
+            if loss_on_source
+            else labels.index(next(label for label in labels if label != IGNORE_INDEX))
+        )
         assert labels == [IGNORE_INDEX] * masked + tokens[masked + 1 :] + [IGNORE_INDEX]
         if not loss_on_source:
             assert tokenizer.decode(tokens[1 : masked + 1]).strip() == prompt.strip()
@@ -120,7 +157,12 @@ def test_prompt_is_context_without_loss(tmp_path: Path, tokenizer: Any) -> None:
 def test_special_tokens_in_text_stay_text(tmp_path: Path, tokenizer: Any) -> None:
     text = "a </s> b <s>c<unk>"
     for prompt in ("", "<s></s> "):
-        made = build(tmp_path / f"p{len(prompt)}", tokenizer, {"web/part-0.jsonl": line(1, text, prompt)}, bins=1)
+        made = build(
+            tmp_path / f"p{len(prompt)}",
+            tokenizer,
+            {"web/part-0.jsonl": line(1, text, prompt)},
+            bins=1,
+        )
         ((tokens, _),) = documents(Rows(bins(made))).values()
         assert (tokens[0], tokens[-1]) == (BOS, EOS) and not {0, BOS, EOS} & set(tokens[1:-1])
         assert tokenizer.decode(tokens[1:-1], skip_special_tokens=False) == prompt + text
@@ -133,7 +175,9 @@ def test_end_token_added_as_an_ordinary_one_is_not_found_in_text(tmp_path: Path)
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
     encoder = DocumentTokenizer(tmp_path / "tokenizer")
-    assert encoder.begin == [] and encoder.end == [plain.token_to_id("<|end|>")] == [encoder.padding]
+    assert encoder.begin == [] and encoder.end == [plain.token_to_id("<|end|>")] == [
+        encoder.padding
+    ]
     ids = encoder.encode([("", "x <|end|> y")])[0].ids.tolist()
     assert ids.count(encoder.end[0]) == 1 and ids[-1] == encoder.end[0]
 
@@ -148,7 +192,10 @@ def test_tokenizer_without_ends_is_refused(tmp_path: Path) -> None:
 
 def test_datasets_reads_every_bin(tmp_path: Path, tokenizer: Any) -> None:
     made = build(
-        tmp_path, tokenizer, {"web/part-0.jsonl": "".join(line(n, t) for n, t in enumerate(texts(20)))}, bins=12
+        tmp_path,
+        tokenizer,
+        {"web/part-0.jsonl": "".join(line(n, t) for n, t in enumerate(texts(20)))},
+        bins=12,
     )
     for folder in bins(made):
         dataset = datasets.load_from_disk(str(folder))
@@ -156,7 +203,9 @@ def test_datasets_reads_every_bin(tmp_path: Path, tokenizer: Any) -> None:
         assert len(dataset) == len(rows)
         for index in range(len(rows)):
             assert dataset[index]["input_ids"] == rows.batch([index])["input_ids"][0].tolist()
-            assert dataset[index]["documents"] == [span._asdict() for span in rows.provenance(index)]
+            assert dataset[index]["documents"] == [
+                span._asdict() for span in rows.provenance(index)
+            ]
     assert len(bins(made)) == 12
 
 
@@ -168,12 +217,15 @@ def test_bins_are_even_and_do_not_depend_on_files(tmp_path: Path, tokenizer: Any
     many = {f"web/part-{n:05d}.jsonl": line(n, text) for n, text in enumerate(written)}
     split = build(tmp_path / "b", tokenizer, many)
     first, second = (
-        {name: digest for name, digest in data_digests(one).items() if name.endswith(".arrow")} for one in (made, split)
+        {name: digest for name, digest in data_digests(one).items() if name.endswith(".arrow")}
+        for one in (made, split)
     )
     assert first == second and len(first) == 3
 
 
-def test_ranges_read_every_line_once(tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranges_read_every_line_once(
+    tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     written = texts(200)
     files = {"web/part-0.jsonl": "".join(line(n, text) for n, text in enumerate(written[:150]))}
     files["web/part-1.jsonl"] = "".join(line(n, text) for n, text in enumerate(written[150:], 150))
@@ -185,13 +237,22 @@ def test_ranges_read_every_line_once(tmp_path: Path, tokenizer: Any, monkeypatch
     assert documents(Rows(bins(made))) == whole
 
 
-@given(st.lists(st.integers(0, 60), min_size=1, max_size=8).filter(sum), st.integers(1, 40), st.integers(1, 9))
+@given(
+    st.lists(st.integers(0, 60), min_size=1, max_size=8).filter(sum),
+    st.integers(1, 40),
+    st.integers(1, 9),
+)
 def test_ranges_cover_all_bytes(sizes: list[int], range_bytes: int, aimed: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(binning, "MIN_RANGE_BYTES", range_bytes)
         patch.setattr(binning, "RANGES", aimed)
         groups = binning.ranges([(Path(str(n)), size, "s") for n, size in enumerate(sizes)])
-    covered = [(lines.path.name, at) for group in groups for lines in group for at in range(lines.begin, lines.end)]
+    covered = [
+        (lines.path.name, at)
+        for group in groups
+        for lines in group
+        for at in range(lines.begin, lines.end)
+    ]
     assert covered == [(str(n), at) for n, size in enumerate(sizes) for at in range(size)]
 
 
@@ -213,27 +274,45 @@ def test_written_rows_hold_any_documents(
     found = documents(Rows([folder]))
     for number, tokens in enumerate(made):
         masked = max(tokens.prompt - 1, 0)
-        expected = [*[IGNORE_INDEX] * masked, *tokens.ids[masked + 1 :].tolist(), IGNORE_INDEX][: len(tokens.ids)]
+        expected = [*[IGNORE_INDEX] * masked, *tokens.ids[masked + 1 :].tolist(), IGNORE_INDEX][
+            : len(tokens.ids)
+        ]
         assert found[str(number)] == (tokens.ids.tolist(), expected)
-    assert loss_tokens == sum(label != IGNORE_INDEX for _, labels in found.values() for label in labels)
+    assert loss_tokens == sum(
+        label != IGNORE_INDEX for _, labels in found.values() for label in labels
+    )
 
 
 def test_empty_categories_and_odd_lines_are_refused(tmp_path: Path, tokenizer: Any) -> None:
-    with pytest.raises(StageError, match="category 'web' has no documents to train on: source books dropped nothing"):
+    with pytest.raises(
+        StageError,
+        match="category 'web' has no documents to train on: source books dropped nothing",
+    ):
         build(tmp_path / "a", tokenizer, {"else/part-0.jsonl": line(1, "x")})
     ledger = Ledger()
     for reason, count in (("dedup.exact", 2), ("langid.language", 1_200)):
         ledger.add("books", "en", "dropped", reason, documents=count)
     books = artifact("select", "books", {}, tmp_path)
     books = replace(books, manifest={**books.manifest, "ledger": ledger.to_json()})
-    assert "source books dropped langid.language 1,200, dedup.exact 2. Widen" in binning.nothing_left("web", [books])
+    assert (
+        "source books dropped langid.language 1,200, dedup.exact 2. Widen"
+        in binning.nothing_left("web", [books])
+    )
     with pytest.raises(StageError, match=r"byte 109: not a line that select writes"):
-        build(tmp_path / "b", tokenizer, {"web/part-0.jsonl": line(1, "x") + '{"target": "no id"}\n'})
+        build(
+            tmp_path / "b", tokenizer, {"web/part-0.jsonl": line(1, "x") + '{"target": "no id"}\n'}
+        )
 
 
 def test_golden_output(tmp_path: Path) -> None:
-    """Fails when the output changes: then bump the version in binning/stage.py, and only then this digest."""
-    files = {"web/part-0.jsonl": "".join(line(n, text, "wool? " * (n % 3)) for n, text in enumerate(texts(40)))}
+    """Fails when the output changes: then bump the version in binning/stage.py, and only then this
+    digest.
+    """
+    files = {
+        "web/part-0.jsonl": "".join(
+            line(n, text, "wool? " * (n % 3)) for n, text in enumerate(texts(40))
+        )
+    }
     rows = Rows(bins(build(tmp_path, train(texts(20)), files)))
     digest = hashlib.sha256(repr([rows.provenance(index) for index in range(len(rows))]).encode())
     for values in rows.batch(range(len(rows))).values():

@@ -9,7 +9,9 @@ from tasks.binning.pack import best_fit, pack
 
 
 def naive_best_fit(lengths: list[int], capacity: int) -> list[int]:
-    """The same rule, by looking at every row: total lengths of the rows in the order they were opened."""
+    """The same rule, by looking at every row: total lengths of the rows in the order they were
+    opened.
+    """
     totals: list[int] = []
     for length in sorted(lengths, reverse=True):
         fitting = [row for row, total in enumerate(totals) if total + length <= capacity]
@@ -37,9 +39,14 @@ def test_every_token_is_in_one_row(lengths: list[int], sequence_length: int) -> 
         for piece in row
         for token in range(piece.offset, piece.offset + piece.length)
     ]
-    assert sorted(seen) == [(document, token) for document, length in enumerate(lengths) for token in range(length)]
+    assert sorted(seen) == [
+        (document, token) for document, length in enumerate(lengths) for token in range(length)
+    ]
     assert all(0 < sum(piece.length for piece in row) <= sequence_length for row in rows)
-    assert all([piece.document for piece in row] == sorted({piece.document for piece in row}) for row in rows)
+    assert all(
+        [piece.document for piece in row] == sorted({piece.document for piece in row})
+        for row in rows
+    )
     assert [row[0] for row in rows] == sorted(row[0] for row in rows)
 
 

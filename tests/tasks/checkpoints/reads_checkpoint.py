@@ -1,4 +1,5 @@
-"""What the transformers of the interpreter at hand reads from checkpoints: run with their folders, prints JSON.
+"""What the transformers of the interpreter at hand reads from checkpoints: run with their folders,
+prints JSON.
 
 Run by `test_old_readers.py` under this project's transformers and under an old one.
 """
@@ -23,10 +24,20 @@ def read(folder: str) -> dict[str, object]:
         "dtype": str(model.dtype),
         "tied": model.config.tie_word_embeddings,
         "positions": model.config.max_position_embeddings,
-        "ids": [model.config.bos_token_id, model.config.eos_token_id, generation.bos_token_id, generation.eos_token_id],
+        "ids": [
+            model.config.bos_token_id,
+            model.config.eos_token_id,
+            generation.bos_token_id,
+            generation.eos_token_id,
+        ],
         "suppressed": generation.suppress_tokens,
         "text": tokenizer(TEXT)["input_ids"],
-        "special": [tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token, tokenizer.model_max_length],
+        "special": [
+            tokenizer.bos_token,
+            tokenizer.eos_token,
+            tokenizer.pad_token,
+            tokenizer.model_max_length,
+        ],
         "more_special": sorted(set(tokenizer.all_special_tokens)),
     }
     model = model.float()

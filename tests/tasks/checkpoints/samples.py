@@ -24,7 +24,11 @@ ENGLISH = [
     "Once upon a time there was a little girl who lived at the end of the road.",
     "She said: the weather is better than yesterday, isn't it? 12345 times!",
 ] * 5
-CHINESE = ["我们今天去公园看花，天气很好。", "今天天气不好，我们不去公园了。", "公园里有很多花，也有很多人😀。"] * 5
+CHINESE = [
+    "我们今天去公园看花，天气很好。",
+    "今天天气不好，我们不去公园了。",
+    "公园里有很多花，也有很多人😀。",
+] * 5
 MIXED = [
     "  def f(x):\n\treturn x  # 返回\n",
     "naïve café — Ünïcödé 公园 😀😀",
@@ -39,12 +43,20 @@ class TextParameters(Parameters):
     language: str = "zh"
 
 
-SELECT = Stage("select", 1, TextParameters, "tests.tasks.checkpoints.samples:write_texts", "JSONL as select writes it")
+SELECT = Stage(
+    "select",
+    1,
+    TextParameters,
+    "tests.tasks.checkpoints.samples:write_texts",
+    "JSONL as select writes it",
+)
 
 
 def write_texts(context: Context) -> Outcome:
     """Stage function of `SELECT`."""
-    context.map(_write_file, {name: (name, context.parameters) for name in sorted(context.parameters.files)})
+    context.map(
+        _write_file, {name: (name, context.parameters) for name in sorted(context.parameters.files)}
+    )
     return Outcome()
 
 
@@ -52,10 +64,17 @@ def _write_file(item: tuple[str, TextParameters], shard: Shard) -> dict[str, Any
     name, parameters = item
     with shard.create(name) as path:
         rows = [
-            {"source": "", "target": text, "category": name.split("/")[-2], "language": parameters.language}
+            {
+                "source": "",
+                "target": text,
+                "category": name.split("/")[-2],
+                "language": parameters.language,
+            }
             for text in parameters.files[name]
         ]
-        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        path.write_text(
+            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
+        )
     return {}
 
 
@@ -65,7 +84,23 @@ def select(files: Mapping[str, list[str]], tmp_path: Path, name: str = "zh-web")
     return run_stage(SELECT, parameters, name=name, tmp_path=tmp_path)
 
 
-PIECES = ["th", "▁a", "he", "▁the", "▁s", "at", "▁c", "nd", "▁and", "▁▁", "▁▁▁▁", "in", "er", "on", "▁cat"]
+PIECES = [
+    "th",
+    "▁a",
+    "he",
+    "▁the",
+    "▁s",
+    "at",
+    "▁c",
+    "nd",
+    "▁and",
+    "▁▁",
+    "▁▁▁▁",
+    "in",
+    "er",
+    "on",
+    "▁cat",
+]
 
 
 def llama2c_pieces() -> list[tuple[float, bytes]]:
@@ -83,9 +118,16 @@ def llama2c_pieces() -> list[tuple[float, bytes]]:
 
 def sentencepiece_base() -> Tokenizer:
     """The same vocabulary as a fast tokenizer."""
-    names = ["<unk>", "<s>", "</s>", *(piece.decode().replace(" ", WHITESPACE) for _, piece in llama2c_pieces()[3:])]
+    names = [
+        "<unk>",
+        "<s>",
+        "</s>",
+        *(piece.decode().replace(" ", WHITESPACE) for _, piece in llama2c_pieces()[3:]),
+    ]
     merges = merges_of(names[259:], names[259:])
-    return sentencepiece_style({n: i for i, n in enumerate(names)}, merges, bos="<s>", eos="</s>", unknown="<unk>")
+    return sentencepiece_style(
+        {n: i for i, n in enumerate(names)}, merges, bos="<s>", eos="</s>", unknown="<unk>"
+    )
 
 
 def write_llama2c(folder: Path, *, shared: bool = True, seed: int = 0) -> Path:
@@ -101,8 +143,12 @@ def write_llama2c(folder: Path, *, shared: bool = True, seed: int = 0) -> Path:
         0 if shared else size * dim,
     ]  # fmt: skip
     values = np.random.default_rng(seed).normal(0, 0.3, sum(counts)).astype("<f4")
-    header = struct.pack("<7i", dim, hidden, layers, heads, kv_heads, size if shared else -size, sequence)
+    header = struct.pack(
+        "<7i", dim, hidden, layers, heads, kv_heads, size if shared else -size, sequence
+    )
     (folder / "small.bin").write_bytes(header + values.tobytes())
     blob = b"".join(struct.pack("<fi", score, len(piece)) + piece for score, piece in pieces)
-    (folder / "tok.bin").write_bytes(struct.pack("<i", max(len(piece) for _, piece in pieces)) + blob)
+    (folder / "tok.bin").write_bytes(
+        struct.pack("<i", max(len(piece) for _, piece in pieces)) + blob
+    )
     return folder

@@ -1,4 +1,6 @@
-"""Bases with damaged files, adapters, or files that no version would know: right, or refused in clear words."""
+"""Bases with damaged files, adapters, or files that no version would know: right, or refused in
+clear words.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def read_all(folder: Path, scratch: Path) -> None:
 
 def write(name: str, content: str | bytes) -> Spoil:
     """Put a file into the base, or another in its place."""
-    return lambda folder: (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    return lambda folder: (folder / name).write_bytes(
+        content.encode() if isinstance(content, str) else content
+    )
 
 
 def cut(name: str, share: float = 0.5) -> Spoil:
@@ -92,37 +96,85 @@ def stray_part(folder: Path) -> None:
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
 WRONG: dict[str, tuple[Spoil, str]] = {
-    "generation bad JSON": (write("generation_config.json", "{"), "generation_config.json is no JSON .*download it"),
-    "generation a list": (write("generation_config.json", "[1]"), "generation_config.json holds a list, not an object"),
+    "generation bad JSON": (
+        write("generation_config.json", "{"),
+        "generation_config.json is no JSON .*download it",
+    ),
+    "generation a list": (
+        write("generation_config.json", "[1]"),
+        "generation_config.json holds a list, not an object",
+    ),
     "generation empty": (write("generation_config.json", ""), "generation_config.json is no JSON"),
-    "generation Latin-1": (write("generation_config.json", b'{"a": "\xe9"}'), "generation_config.json is no UTF-8"),
-    "generation pointer": (write("generation_config.json", POINTER), "generation_config.json is a Git LFS pointer"),
-    "generation ids": (setting("generation_config.json", suppress_tokens="a"), "suppress_tokens is 'a', not a list"),
+    "generation Latin-1": (
+        write("generation_config.json", b'{"a": "\xe9"}'),
+        "generation_config.json is no UTF-8",
+    ),
+    "generation pointer": (
+        write("generation_config.json", POINTER),
+        "generation_config.json is a Git LFS pointer",
+    ),
+    "generation ids": (
+        setting("generation_config.json", suppress_tokens="a"),
+        "suppress_tokens is 'a', not a list",
+    ),
     "config cut": (cut("config.json"), "config.json is no JSON"),
     "config a string": (write("config.json", '"x"'), "config.json holds a str, not an object"),
     "config pointer": (write("config.json", POINTER), "config.json is a Git LFS pointer"),
-    "config number as text": (setting("config.json", num_hidden_layers="2"), "num_hidden_layers is '2'"),
+    "config number as text": (
+        setting("config.json", num_hidden_layers="2"),
+        "num_hidden_layers is '2'",
+    ),
     "config null": (setting("config.json", vocab_size=None), "vocab_size is None"),
-    "config model type": (setting("config.json", model_type=["llama"]), r"model_type is \['llama'\]"),
-    "config rope": (setting("config.json", rope_parameters="x"), "transformers cannot build the model"),
+    "config model type": (
+        setting("config.json", model_type=["llama"]),
+        r"model_type is \['llama'\]",
+    ),
+    "config rope": (
+        setting("config.json", rope_parameters="x"),
+        "transformers cannot build the model",
+    ),
     "settings cut": (cut("tokenizer_config.json"), "tokenizer_config.json is no JSON"),
-    "settings null": (write("tokenizer_config.json", "null"), "tokenizer_config.json holds a NoneType, not an object"),
-    "settings token": (setting("tokenizer_config.json", pad_token=7), "pad_token is 7, not a token's text"),
-    "settings object": (setting("tokenizer_config.json", eos_token={"a": 1}), 'eos_token is {"a": 1}, not a token'),
+    "settings null": (
+        write("tokenizer_config.json", "null"),
+        "tokenizer_config.json holds a NoneType, not an object",
+    ),
+    "settings token": (
+        setting("tokenizer_config.json", pad_token=7),
+        "pad_token is 7, not a token's text",
+    ),
+    "settings object": (
+        setting("tokenizer_config.json", eos_token={"a": 1}),
+        'eos_token is {"a": 1}, not a token',
+    ),
     "settings list": (
         setting("tokenizer_config.json", extra_special_tokens=[3]),
         r"tokens is \[3\], not a list of tok",
     ),
-    "settings template": (setting("tokenizer_config.json", chat_template=[{"name": "x"}]), "not a template, or a list"),
-    "special tokens": (write("special_tokens_map.json", "{]"), "special_tokens_map.json is no JSON"),
-    "chat template": (write("chat_template.jinja", b"\xff\xfe"), "chat_template.jinja is no UTF-8 text"),
+    "settings template": (
+        setting("tokenizer_config.json", chat_template=[{"name": "x"}]),
+        "not a template, or a list",
+    ),
+    "special tokens": (
+        write("special_tokens_map.json", "{]"),
+        "special_tokens_map.json is no JSON",
+    ),
+    "chat template": (
+        write("chat_template.jinja", b"\xff\xfe"),
+        "chat_template.jinja is no UTF-8 text",
+    ),
     "tokenizer cut": (cut("tokenizer.json"), "tokenizer.json is no tokenizer that can be read"),
-    "tokenizer no UTF-8": (write("tokenizer.json", b"\xff"), "tokenizer.json is no tokenizer that can be read"),
+    "tokenizer no UTF-8": (
+        write("tokenizer.json", b"\xff"),
+        "tokenizer.json is no tokenizer that can be read",
+    ),
     "model beside cut": (
         write("tokenizer.model", b"\x0a\x05abc"),
         "tokenizer.model: not a sentencepiece model, or not",
     ),
-    "model beside empty": (write("tokenizer.model", b""), "tokenizer.model: not a sentencepiece model.*no pieces"),
+    "model beside empty": (
+        write("tokenizer.model", b""),
+        "tokenizer.model: not a sentencepiece model.*no pieces",
+    ),
     "weights cut": (cut(SINGLE), "model.safetensors is no whole safetensors file"),
     "header cut": (cut(SINGLE, 0.01), "model.safetensors is no whole safetensors file"),
     "offsets beyond": (
@@ -133,10 +185,22 @@ WRONG: dict[str, tuple[Spoil, str]] = {
         offsets(lambda h: h["model.norm.weight"].update(shape=[3])),
         "model.safetensors is no whole safetensors file",
     ),
-    "tensor in another part": (in_two_parts, "00002-of-00002.* holds .*, which .* says lies in model-00001-of-00002"),
-    "part of another cut": (stray_part, "holds model-00003-of-00003.safetensors, which .* does not name"),
-    "adapter beside": (write("adapter_config.json", "{}"), r"full weights \(model.safetensors\) and an adapter"),
-    "adapter beside, weights": (write("adapter_model.safetensors", ""), r"an adapter \(adapter_model.safetensors\)"),
+    "tensor in another part": (
+        in_two_parts,
+        "00002-of-00002.* holds .*, which .* says lies in model-00001-of-00002",
+    ),
+    "part of another cut": (
+        stray_part,
+        "holds model-00003-of-00003.safetensors, which .* does not name",
+    ),
+    "adapter beside": (
+        write("adapter_config.json", "{}"),
+        r"full weights \(model.safetensors\) and an adapter",
+    ),
+    "adapter beside, weights": (
+        write("adapter_model.safetensors", ""),
+        r"an adapter \(adapter_model.safetensors\)",
+    ),
 }
 
 
@@ -163,14 +227,17 @@ def test_a_damaged_base_is_refused(spoil: Spoil, match: str, whole: Path, tmp_pa
 
 
 WRONG_MODELS: dict[str, tuple[Spoil, str]] = {
-    "cut in a piece": (cut("tokenizer.model", 0.4), "not a sentencepiece model, or not all of one .*download it"),
+    "cut in a "
+    "piece": (cut("tokenizer.model", 0.4), "not a sentencepiece model, or not all of one .*download it"),
     "cut behind a piece": (
         lambda folder: (folder / "tokenizer.model").write_bytes(b"\x0a\x05\x0a\x03abc"),
         "it ends before the settings that follow the pieces",
     ),
     "pointer": (write("tokenizer.model", POINTER), "tokenizer.model is a Git LFS pointer"),
-    "ranks cut": (write("tokenizer.model", "IQ== 0\nIg== 1\nIw="), "3 lines, not all a piece and its rank"),
-    "ranks of another": (write("tokenizer.model", "IQ== 0\nIg== 1\n"), "2 ranks; only Llama-3's 128,000 are known"),
+    "ranks "
+    "cut": (write("tokenizer.model", "IQ== 0\nIg== 1\nIw="), "3 lines, not all a piece and its rank"),
+    "ranks of "
+    "another": (write("tokenizer.model", "IQ== 0\nIg== 1\n"), "2 ranks; only Llama-3's 128,000 are known"),
     "added tokens a list": (write("added_tokens.json", "[]"), "added_tokens.json holds a list"),
     "added tokens ids": (write("added_tokens.json", '{"<x>": "7"}'), "the id of '<x>' is '7'"),
     "added tokens decoder": (
@@ -198,7 +265,9 @@ def test_an_adapter_alone_is_to_be_merged_first(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
     (tmp_path / "adapter_model.safetensors").write_bytes(b"")
     (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(StageError, match=r"holds an adapter only .*merge_and_unload.*name the merged folder"):
+    with pytest.raises(
+        StageError, match=r"holds an adapter only .*merge_and_unload.*name the merged folder"
+    ):
         open_base(tmp_path, tmp_path / "scratch")
 
 
@@ -212,12 +281,16 @@ def test_other_files_beside_the_weights_are_passed_over(whole: Path, tmp_path: P
     assert Layout.read(folder).tensors.keys() == Layout.read(whole).tensors.keys()
 
 
-def test_a_table_that_transformers_ignores_needs_no_place_in_the_index(whole: Path, tmp_path: Path) -> None:
+def test_a_table_that_transformers_ignores_needs_no_place_in_the_index(
+    whole: Path, tmp_path: Path
+) -> None:
     """Old Llama checkpoints hold rotary tables."""
     folder = copied(whole, tmp_path / "base")
     split(folder)
     part = folder / "model-00001-of-00002.safetensors"
-    save_file(load_file(part) | {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(2)}, part)
+    save_file(
+        load_file(part) | {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(2)}, part
+    )
     assert Layout.read(folder).tensors.keys() == Layout.read(whole).tensors.keys()
     rank_layers(folder, ["The cat sat on the mat."], "block-influence")
 
@@ -230,19 +303,30 @@ def test_a_base_is_pinned_whole(whole: Path, tmp_path: Path) -> None:
     pins = pins_of(ModelParameters(base=str(folder)))["base"]
     assert folder_of(pins) == folder
     assert folder_of([p for p in pins if ".cache" not in p.path]) == folder
-    with pytest.raises(StageError, match=r"of .* 1 are pinned and \d are not \(.*\)\. Name the folder itself"):
+    with pytest.raises(
+        StageError, match=r"of .* 1 are pinned and \d are not \(.*\)\. Name the folder itself"
+    ):
         folder_of([pin(folder / SINGLE)])
     tokenizer = kept_tokenizer(folder, tmp_path)
     with pytest.raises(StageError, match="Name the folder itself"):
-        run_stage(MODEL, ModelParameters(base=str(folder / SINGLE)), {"tokenizer": tokenizer}, tmp_path=tmp_path)
+        run_stage(
+            MODEL,
+            ModelParameters(base=str(folder / SINGLE)),
+            {"tokenizer": tokenizer},
+            tmp_path=tmp_path,
+        )
 
 
-def test_damaged_settings_of_generation_are_found_before_anything_is_written(whole: Path, tmp_path: Path) -> None:
+def test_damaged_settings_of_generation_are_found_before_anything_is_written(
+    whole: Path, tmp_path: Path
+) -> None:
     folder = copied(whole, tmp_path / "base")
     tokenizer = kept_tokenizer(folder, tmp_path)
     (folder / "generation_config.json").write_text("{")
     with pytest.raises(StageError, match=r"generation_config\.json is no JSON"):
-        run_stage(MODEL, ModelParameters(base=str(folder)), {"tokenizer": tokenizer}, tmp_path=tmp_path)
+        run_stage(
+            MODEL, ModelParameters(base=str(folder)), {"tokenizer": tokenizer}, tmp_path=tmp_path
+        )
     assert not list((tmp_path / "store" / "model").rglob("*.safetensors*"))
 
 
@@ -255,7 +339,9 @@ def test_damaged_settings_of_generation_are_found_before_anything_is_written(who
         (offsets(lambda h: h.update({"model.other.weight": h.pop("model.norm.weight")})), "lacks .*model.norm.weight"),
     ],
 )  # fmt: skip
-def test_evaluation_refuses_a_damaged_model(spoil: Spoil, match: str, whole: Path, tmp_path: Path) -> None:
+def test_evaluation_refuses_a_damaged_model(
+    spoil: Spoil, match: str, whole: Path, tmp_path: Path
+) -> None:
     folder = copied(whole, tmp_path / "base")
     load(folder, dtype="auto", device="cpu", max_length=None)
     spoil(folder)
@@ -264,12 +350,22 @@ def test_evaluation_refuses_a_damaged_model(spoil: Spoil, match: str, whole: Pat
 
 
 def test_settings_that_are_whole_are_carried(tmp_path: Path) -> None:
-    """Every form that transformers writes: tokens as texts and objects, lists and names, templates by name."""
+    """Every form that transformers writes: tokens as texts and objects, lists and names, templates
+    by name.
+    """
     write_model("llama", tmp_path / "given")
     opened = open_base(tmp_path / "given", tmp_path)
-    templates = [{"name": "default", "template": "{{ 1 }}"}, {"name": "tools", "template": "{{ 2 }}"}]
+    templates = [
+        {"name": "default", "template": "{{ 1 }}"},
+        {"name": "tools", "template": "{{ 2 }}"},
+    ]
     given = {"pad_token": {"content": "</s>", "__type": "AddedToken"}, "chat_template": templates}
-    setting("tokenizer_config.json", **given, extra_special_tokens={"image_token": "<s>"}, unk_token=None)(opened)
+    setting(
+        "tokenizer_config.json",
+        **given,
+        extra_special_tokens={"image_token": "<s>"},
+        unk_token=None,
+    )(opened)
     found = read_settings(opened)
     assert found["pad_token"] == "</s>" and found["extra_special_tokens"] == {"image_token": "<s>"}
     write_tokenizer(read_base_tokenizer(opened).tokenizer, tmp_path / "target", found)
@@ -277,7 +373,9 @@ def test_settings_that_are_whole_are_carried(tmp_path: Path) -> None:
 
 
 def test_an_error_on_weights_beside_a_model_file_names_the_users_folder(tmp_path: Path) -> None:
-    """A base whose tokenizer is converted is opened in a scratch folder, of which the user knows nothing."""
+    """A base whose tokenizer is converted is opened in a scratch folder, of which the user knows
+    nothing.
+    """
     whole = base(tmp_path / "made")
     given = tmp_path / "given"
     given.mkdir()

@@ -32,17 +32,24 @@ def lines() -> list[str]:
 
 
 @pytest.mark.real
-def test_llama_2_equals_sentencepiece_before_and_after_a_reload(real_data: Path, tmp_path: Path) -> None:
+def test_llama_2_equals_sentencepiece_before_and_after_a_reload(
+    real_data: Path, tmp_path: Path
+) -> None:
     import sentencepiece
 
     source = real_data / "tokenizers" / "llama2-32000"
-    expected = sentencepiece.SentencePieceProcessor(model_file=str(source / "tokenizer.model")).encode(lines())
+    expected = sentencepiece.SentencePieceProcessor(
+        model_file=str(source / "tokenizer.model")
+    ).encode(lines())
     folder = open_base(source, tmp_path)
     fast = read_tokenizer(folder)
     fast.encode_special_tokens = True
     assert [found.ids for found in fast.encode_batch(lines(), add_special_tokens=False)] == expected
     loaded = AutoTokenizer.from_pretrained(folder)
-    assert loaded(lines(), add_special_tokens=False, split_special_tokens=True)["input_ids"] == expected
+    assert (
+        loaded(lines(), add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        == expected
+    )
     assert loaded("x")["input_ids"][0] == loaded.bos_token_id == 1
 
 
@@ -52,7 +59,9 @@ def test_llama_3_equals_tiktoken(real_data: Path, tmp_path: Path) -> None:
     source = real_data / "tokenizers" / "llama3-128k"
     rows = [line.split() for line in (source / "tokenizer.model").read_bytes().splitlines()]
     ranks = {base64.b64decode(content): int(rank) for content, rank in rows}
-    reference = tiktoken.Encoding("llama-3", pat_str=LLAMA_3_WORDS, mergeable_ranks=ranks, special_tokens={})
+    reference = tiktoken.Encoding(
+        "llama-3", pat_str=LLAMA_3_WORDS, mergeable_ranks=ranks, special_tokens={}
+    )
     fast = read_tokenizer(open_base(source, tmp_path))
     fast.encode_special_tokens = True
     expected = [reference.encode(line, disallowed_special=()) for line in lines()]

@@ -36,7 +36,9 @@ def reference_encode(text: str, pieces: list[tuple[float, bytes]]) -> list[int]:
 
 
 def reference_logits(path: Path, tokens: list[int]) -> np.ndarray:
-    """`forward` of llama2.c's run.c, position by position, in float64; logits of the last position."""
+    """`forward` of llama2.c's run.c, position by position, in float64; logits of the last
+    position.
+    """
     s = llama2c.read_shape(path)
     flat = np.fromfile(path, "<f4", offset=28).astype(np.float64)
     kv, at = s.kv_heads * s.head, 0
@@ -49,7 +51,11 @@ def reference_logits(path: Path, tokens: list[int]) -> np.ndarray:
     embed, norm_a = take(s.vocabulary, s.dim), take(s.layers, s.dim)
     wq, wk, wv = take(s.layers, s.dim, s.dim), take(s.layers, kv, s.dim), take(s.layers, kv, s.dim)
     wo, norm_f = take(s.layers, s.dim, s.dim), take(s.layers, s.dim)
-    w1, w2, w3 = take(s.layers, s.hidden, s.dim), take(s.layers, s.dim, s.hidden), take(s.layers, s.hidden, s.dim)
+    w1, w2, w3 = (
+        take(s.layers, s.hidden, s.dim),
+        take(s.layers, s.dim, s.hidden),
+        take(s.layers, s.hidden, s.dim),
+    )
     norm, _ = take(s.dim), take(2, s.sequence, s.head // 2)
     head = embed if s.shared else take(s.vocabulary, s.dim)
 
@@ -147,9 +153,14 @@ STORY = (
 @pytest.mark.real
 def test_stories260k_tells_its_story(stories260k: Path, tmp_path: Path) -> None:
     folder = open_base(stories260k, tmp_path)
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    model, tokenizer = (
+        AutoModelForCausalLM.from_pretrained(folder),
+        AutoTokenizer.from_pretrained(folder),
+    )
     ids = torch.tensor([[tokenizer.bos_token_id]])
-    out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=60, do_sample=False)
+    out = model.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=60, do_sample=False
+    )
     assert tokenizer.decode(out[0], skip_special_tokens=True).startswith(STORY)
 
 
@@ -158,6 +169,17 @@ def test_stories260k_tokenizer_equals_run_c(stories260k: Path) -> None:
     path = stories260k / "tok512.bin"
     pieces, fast = llama2c.read_pieces(path, 512), llama2c.read_tokenizer(path, 512)
     fast.encode_special_tokens = True
-    lines = [STORY, "  Timmy's  dog  ran", "我们今天去公园😀", "tab\tand\nnewline", "é€“quoted”…", "", " ", "a" * 40]
+    lines = [
+        STORY,
+        "  Timmy's  dog  ran",
+        "我们今天去公园😀",
+        "tab\tand\nnewline",
+        "é€“quoted”…",
+        "",
+        " ",
+        "a" * 40,
+    ]
     for text in [line[start:] for line in lines for start in range(0, len(line) + 1, 3)]:
-        assert fast.encode(text, add_special_tokens=False).ids == reference_encode(text, pieces), text
+        assert fast.encode(text, add_special_tokens=False).ids == reference_encode(text, pieces), (
+            text
+        )

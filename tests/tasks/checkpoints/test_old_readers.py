@@ -1,4 +1,6 @@
-"""Every checkpoint that we write is the same model to transformers 4 and 5: angles, logits, types, tokens."""
+"""Every checkpoint that we write is the same model to transformers 4 and 5: angles, logits, types,
+tokens.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +39,18 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "yarn": {"type": "yarn", "theta": 500_000, "beta_fast": 16},
     "yarn-stated": {"type": "yarn", "factor": 8, "attention_factor": 1.5, "truncate": False},
     "llama3": {"type": "llama3", "theta": 500_000, "low_freq_factor": 1.5},
-    "longrope": {"type": "longrope", "theta": 500_000, "short_factor": [1.25] * PAIRS, "long_factor": [2, 3, 4, 5]},
-    "longrope-stated": {"type": "longrope", "factor": 9, "short_factor": [1] * PAIRS, "long_factor": [2] * PAIRS},
+    "longrope": {
+        "type": "longrope",
+        "theta": 500_000,
+        "short_factor": [1.25] * PAIRS,
+        "long_factor": [2, 3, 4, 5],
+    },
+    "longrope-stated": {
+        "type": "longrope",
+        "factor": 9,
+        "short_factor": [1] * PAIRS,
+        "long_factor": [2] * PAIRS,
+    },
 }
 """`model.context.rope` of every type."""
 
@@ -73,7 +85,11 @@ def with_config(folder: Path, model: Path, **changes: Any) -> Path:
 def reads(python: Path | str, folders: list[Path]) -> dict[str, Any]:
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
     done = subprocess.run(
-        [str(python), str(SCRIPT), *map(str, folders)], capture_output=True, text=True, env=environment, check=False
+        [str(python), str(SCRIPT), *map(str, folders)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Unrecognized keys" not in done.stderr
@@ -88,15 +104,26 @@ def written(tmp_path: Path) -> list[Path]:
     plain = json.loads((toy / "config.json").read_text())
     folders = []
     for name, rope in LAYOUTS.items():
-        made = extended(plain, ContextLength.model_validate({"positions": 4 * TRAINED, "rope": rope}))
+        made = extended(
+            plain, ContextLength.model_validate({"positions": 4 * TRAINED, "rope": rope})
+        )
         made = for_all_readers(made)
-        rope_keys = {key: value for key, value in made.items() if key not in plain or plain[key] != value}
+        rope_keys = {
+            key: value for key, value in made.items() if key not in plain or plain[key] != value
+        }
         folders.append(with_config(tmp_path / "contexts" / name, toy, **made | rope_keys))
     folders.append(open_base(write_llama2c(tmp_path / "llama2c"), tmp_path))
     source = base(tmp_path / "surgery", tied=False, dtype="bfloat16")
-    change_config(source, rope_parameters=None, torch_dtype="bfloat16", dtype=None, rope_theta=7000.0)
-    for name, values in {"grown": {}, "longer": {"context": {"positions": 256, "rope": {"type": "yarn"}}}}.items():
-        grown = ModelParameters.model_validate({"base": str(source), "pad_to_multiple_of": 64, **values})
+    change_config(
+        source, rope_parameters=None, torch_dtype="bfloat16", dtype=None, rope_theta=7000.0
+    )
+    for name, values in {
+        "grown": {},
+        "longer": {"context": {"positions": 256, "rope": {"type": "yarn"}}},
+    }.items():
+        grown = ModelParameters.model_validate(
+            {"base": str(source), "pad_to_multiple_of": 64, **values}
+        )
         inputs = {"tokenizer": added_tokenizer(source, 40, tmp_path / name)}
         made = run_stage(MODEL, grown, inputs, name=name, tmp_path=tmp_path / name)
         folders.append((tmp_path / f"model-{name}").resolve())
@@ -116,7 +143,9 @@ def written(tmp_path: Path) -> list[Path]:
     return folders
 
 
-@pytest.mark.skipif(not OLD.exists(), reason="no build/old-transformers; `make old-transformers` makes it")
+@pytest.mark.skipif(
+    not OLD.exists(), reason="no build/old-transformers; `make old-transformers` makes it"
+)
 def test_old_and_new_transformers_read_the_same_models(tmp_path: Path) -> None:
     folders = written(tmp_path)
     new, old = reads(sys.executable, folders), reads(OLD, folders)
@@ -124,28 +153,46 @@ def test_old_and_new_transformers_read_the_same_models(tmp_path: Path) -> None:
     for name, expected in new.items():
         for what, value in expected.items():
             if isinstance(value, list) and value and isinstance(value[0], float):
-                assert torch.allclose(torch.tensor(old[name][what]), torch.tensor(value), rtol=1e-4, atol=1e-4), (
+                assert torch.allclose(
+                    torch.tensor(old[name][what]), torch.tensor(value), rtol=1e-4, atol=1e-4
+                ), (
                     name,
                     what,
                 )
             else:
                 assert (
-                    old[name][what] == pytest.approx(value) if isinstance(value, float) else old[name][what] == value
+                    old[name][what] == pytest.approx(value)
+                    if isinstance(value, float)
+                    else old[name][what] == value
                 ), (
                     name,
                     what,
                 )
-    assert new["special-list"]["more_special"] == ["w0", "w5"] and new["special-names"]["more_special"] == ["w0", "w6"]
-    assert new["model-grown"]["dtype"] == "torch.bfloat16" and new["trained-old-linear"]["dtype"] == "torch.float32"
+    assert new["special-list"]["more_special"] == ["w0", "w5"] and new["special-names"][
+        "more_special"
+    ] == ["w0", "w6"]
+    assert (
+        new["model-grown"]["dtype"] == "torch.bfloat16"
+        and new["trained-old-linear"]["dtype"] == "torch.float32"
+    )
 
 
 def test_configurations_have_both_names_of_a_thing_and_mean_one() -> None:
-    plain = {"model_type": "llama", "max_position_embeddings": 64, "hidden_size": 16, "num_attention_heads": 2}
+    plain = {
+        "model_type": "llama",
+        "max_position_embeddings": 64,
+        "hidden_size": 16,
+        "num_attention_heads": 2,
+    }
     rope = {"rope_type": "default", "rope_theta": 5e5}
     made = for_all_readers(plain | {"rope_parameters": rope, "dtype": "bfloat16"})
-    assert made["rope_theta"] == 5e5 and "rope_scaling" not in made and made["rope_parameters"] == rope
+    assert (
+        made["rope_theta"] == 5e5 and "rope_scaling" not in made and made["rope_parameters"] == rope
+    )
     assert made["torch_dtype"] == made["dtype"] == "bfloat16"
-    linear = for_all_readers(plain | {"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2.0}})
+    linear = for_all_readers(
+        plain | {"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2.0}}
+    )
     assert linear["rope_scaling"] == {"rope_type": "linear", "factor": 2.0}
     assert linear["rope_parameters"] == {"rope_type": "linear", "factor": 2.0, "rope_theta": 5e5}
     for config in (made, linear):

@@ -1,4 +1,6 @@
-"""Reading and growing sentencepiece's file, against sentencepiece itself on models trained on the spot."""
+"""Reading and growing sentencepiece's file, against sentencepiece itself on models trained on the
+spot.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,12 @@ from tasks.checkpoints.sentencepiece_model import (
     parse_model,
     read_model,
 )
-from tasks.checkpoints.tokenizer_files import read_settings, read_tokenizer, size_of, write_tokenizer
+from tasks.checkpoints.tokenizer_files import (
+    read_settings,
+    read_tokenizer,
+    size_of,
+    write_tokenizer,
+)
 from tasks.tokenizer.measure import plain_ids
 from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, MIXED
 
@@ -68,16 +75,28 @@ def write(name: str, folder: Path) -> Path:
 def both(name: str) -> tuple[sentencepiece.SentencePieceProcessor, Tokenizer]:
     with tempfile.TemporaryDirectory() as folder:
         path = write(name, Path(folder))
-        return sentencepiece.SentencePieceProcessor(model_file=str(path)), read_sentencepiece(path)[0]
+        return sentencepiece.SentencePieceProcessor(model_file=str(path)), read_sentencepiece(path)[
+            0
+        ]
 
 
 def test_pieces_and_settings_are_read(tmp_path: Path) -> None:
     path = write("llama", tmp_path)
     model, reference = read_model(path), sentencepiece.SentencePieceProcessor(model_file=str(path))
-    assert [piece.text for piece in model.pieces] == [reference.id_to_piece(i) for i in range(len(model.pieces))]
-    assert [piece.score for piece in model.pieces] == [reference.get_score(i) for i in range(len(model.pieces))]
-    assert [piece.kind == BYTE for piece in model.pieces] == [reference.is_byte(i) for i in range(len(model.pieces))]
-    assert model.trainer.split_digits and model.trainer.model_type == 2 and model.trainer.split_by_unicode_script
+    assert [piece.text for piece in model.pieces] == [
+        reference.id_to_piece(i) for i in range(len(model.pieces))
+    ]
+    assert [piece.score for piece in model.pieces] == [
+        reference.get_score(i) for i in range(len(model.pieces))
+    ]
+    assert [piece.kind == BYTE for piece in model.pieces] == [
+        reference.is_byte(i) for i in range(len(model.pieces))
+    ]
+    assert (
+        model.trainer.split_digits
+        and model.trainer.model_type == 2
+        and model.trainer.split_by_unicode_script
+    )
     assert model.normalizer.add_dummy_prefix and not model.normalizer.remove_extra_whitespaces
     nfkc = parse_model(trained("nfkc"))
     assert nfkc.normalizer.precompiled_charsmap and nfkc.normalizer.remove_extra_whitespaces
@@ -96,7 +115,9 @@ def test_the_fast_tokenizer_equals_sentencepiece(name: str, text: str) -> None:
 
 @given(LIKELY)
 def test_with_a_character_map_as_well(text: str) -> None:
-    """Combining marks apart: `tokenizers` maps whole grapheme clusters, sentencepiece the longest known prefix."""
+    """Combining marks apart: `tokenizers` maps whole grapheme clusters, sentencepiece the longest
+    known prefix.
+    """
     reference, fast = both("nfkc")
     assert plain_ids(fast, [text]) == [reference.encode(text)]
 
@@ -111,23 +132,39 @@ def test_a_visible_space_in_text_is_a_space_to_both() -> None:
 
 def test_new_pieces_score_strictly_below_all_others() -> None:
     model = parse_model(trained("llama"))
-    grown = parse_model(model.extended([("今天公", NORMAL), ("<x>", CONTROL), ("<hole>", UNUSED), ("公园里", NORMAL)]))
+    grown = parse_model(
+        model.extended(
+            [("今天公", NORMAL), ("<x>", CONTROL), ("<hole>", UNUSED), ("公园里", NORMAL)]
+        )
+    )
     assert grown.pieces[: len(model.pieces)] == model.pieces
     scores = [piece.score for piece in grown.pieces[len(model.pieces) :]]
     assert scores == sorted(set(scores), reverse=True) and scores[0] < model.lowest_score()
     assert [piece.kind for piece in grown.pieces[-4:]] == [NORMAL, CONTROL, UNUSED, NORMAL]
-    assert sentencepiece.SentencePieceProcessor(model_proto=grown.blob).get_piece_size() == len(grown.pieces)
+    assert sentencepiece.SentencePieceProcessor(model_proto=grown.blob).get_piece_size() == len(
+        grown.pieces
+    )
     assert parse_model(model.extended([])).pieces == model.pieces
 
 
 def test_scores_fall_also_where_floats_lie_far_apart() -> None:
     huge = parse_model(parse_model(trained("llama")).extended([("q" * 9, NORMAL)]))
-    model = type(huge)((*huge.pieces[:-1], type(huge.pieces[0])("zz", -1e9)), huge.trainer, huge.normalizer, huge.blob)
-    scores = [p.score for p in parse_model(model.extended([(f"w{i}", NORMAL) for i in range(50)])).pieces[-50:]]
+    model = type(huge)(
+        (*huge.pieces[:-1], type(huge.pieces[0])("zz", -1e9)),
+        huge.trainer,
+        huge.normalizer,
+        huge.blob,
+    )
+    scores = [
+        p.score
+        for p in parse_model(model.extended([(f"w{i}", NORMAL) for i in range(50)])).pieces[-50:]
+    ]
     assert scores == sorted(set(scores), reverse=True) and scores[0] < -1e9
 
 
-@pytest.mark.parametrize("blob", [b"", b"IQ== 0\nIg== 1\n", b"\x0a\xff\xff", b"\x0b", trained("llama")[:-3]])
+@pytest.mark.parametrize(
+    "blob", [b"", b"IQ== 0\nIg== 1\n", b"\x0a\xff\xff", b"\x0b", trained("llama")[:-3]]
+)
 def test_other_files_are_no_models(tmp_path: Path, blob: bytes) -> None:
     (tmp_path / "x.model").write_bytes(blob)
     assert not is_model(tmp_path / "x.model")
@@ -157,7 +194,9 @@ def test_a_json_that_ranks_merges_otherwise_is_corrected(tmp_path: Path) -> None
     found = read_base_tokenizer(opened)
     assert found.corrected == ("merges", "spaces")
     texts = ENGLISH + CHINESE + MIXED
-    assert plain_ids(found.tokenizer, texts) == sentencepiece.SentencePieceProcessor(model_file=str(path)).encode(texts)
+    assert plain_ids(found.tokenizer, texts) == sentencepiece.SentencePieceProcessor(
+        model_file=str(path)
+    ).encode(texts)
     state["model"]["vocab"]["▁"], state["model"]["vocab"]["e"] = (
         state["model"]["vocab"]["e"],
         state["model"]["vocab"]["▁"],
@@ -177,17 +216,25 @@ def test_a_checkpoint_with_a_model_file_and_no_json(tmp_path: Path, form: str) -
     settings: dict[str, Any] = {"model_max_length": 99, "pad_token": "<pad>"}
     if form == "decoder":
         tokens = {0: "<unk>", 1: "<s>", size: "<pad>", size + 3: "<tool>"}
-        settings["added_tokens_decoder"] = {n: {"content": t, "special": t != "<tool>"} for n, t in tokens.items()}
+        settings["added_tokens_decoder"] = {
+            n: {"content": t, "special": t != "<tool>"} for n, t in tokens.items()
+        }
     else:
         (folder / "added_tokens.json").write_text(json.dumps({"<pad>": size, "<tool>": size + 3}))
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     for _ in range(2):  # again after a kill
         opened = open_base(folder, tmp_path)
-    assert (opened / "model.safetensors").read_bytes() == b"weights" and (opened / "config.json").is_file()
+    assert (opened / "model.safetensors").read_bytes() == b"weights" and (
+        opened / "config.json"
+    ).is_file()
     found = read_base_tokenizer(opened)
-    assert found.corrected == () and found.model is not None and size_of(found.tokenizer) == size + 4
+    assert (
+        found.corrected == () and found.model is not None and size_of(found.tokenizer) == size + 4
+    )
     texts = ENGLISH + CHINESE + MIXED
-    assert plain_ids(found.tokenizer, texts) == sentencepiece.SentencePieceProcessor(model_file=str(path)).encode(texts)
+    assert plain_ids(found.tokenizer, texts) == sentencepiece.SentencePieceProcessor(
+        model_file=str(path)
+    ).encode(texts)
     loaded = AutoTokenizer.from_pretrained(opened)
     assert (loaded.pad_token_id, loaded.model_max_length) == (size, 99)
     assert loaded.convert_tokens_to_ids("<tool>") == size + 3
@@ -198,19 +245,25 @@ def test_a_checkpoint_with_a_model_file_and_no_json(tmp_path: Path, form: str) -
 def test_settings_that_name_no_token_leave_those_of_the_model_file(tmp_path: Path) -> None:
     """As in the first conversions of Llama."""
     write("llama", tmp_path / "given")
-    (tmp_path / "given" / "tokenizer_config.json").write_text('{"bos_token": "", "eos_token": {"content": ""}}')
+    (tmp_path / "given" / "tokenizer_config.json").write_text(
+        '{"bos_token": "", "eos_token": {"content": ""}}'
+    )
     loaded = AutoTokenizer.from_pretrained(open_base(tmp_path / "given", tmp_path))
     assert (loaded.bos_token, loaded.eos_token, loaded.unk_token) == ("<s>", "</s>", "<unk>")
 
 
-def test_a_model_file_without_a_normalizers_settings_reads_as_in_sentencepiece(tmp_path: Path) -> None:
+def test_a_model_file_without_a_normalizers_settings_reads_as_in_sentencepiece(
+    tmp_path: Path,
+) -> None:
     blob = b"".join(_field(*field) for field in _fields(trained("llama")) if field[0] != NORMALIZER)
     (tmp_path / MODEL_FILE).write_bytes(blob)
     texts = ENGLISH + CHINESE + MIXED
     reference = sentencepiece.SentencePieceProcessor(model_proto=blob)
     assert plain_ids(read_sentencepiece(tmp_path / MODEL_FILE)[0], texts) == reference.encode(texts)
     grown = read_model(tmp_path / MODEL_FILE).extended([("zz", NORMAL)])
-    assert sentencepiece.SentencePieceProcessor(model_proto=grown).id_to_piece(len(reference)) == "zz"
+    assert (
+        sentencepiece.SentencePieceProcessor(model_proto=grown).id_to_piece(len(reference)) == "zz"
+    )
 
 
 def test_added_tokens_at_ids_of_others_are_refused(tmp_path: Path) -> None:
@@ -236,11 +289,15 @@ def test_pointers_and_damaged_files_are_refused(tmp_path: Path) -> None:
 def test_everything_beside_the_vocabulary_is_carried(tmp_path: Path) -> None:
     path = write("llama", tmp_path / "given")
     tokenizer, settings = read_sentencepiece(path)
-    tokenizer.add_special_tokens([AddedToken("<|im_end|>", special=True, lstrip=True, rstrip=True, normalized=False)])
+    tokenizer.add_special_tokens(
+        [AddedToken("<|im_end|>", special=True, lstrip=True, rstrip=True, normalized=False)]
+    )
     tokenizer.add_tokens([AddedToken("<tool>", single_word=True, normalized=False)])
     folder = tmp_path / "base"
     write_tokenizer(
-        tokenizer, folder, {**settings, "additional_special_tokens": ["<|im_end|>"], "pad_token": "<absent>"}
+        tokenizer,
+        folder,
+        {**settings, "additional_special_tokens": ["<|im_end|>"], "pad_token": "<absent>"},
     )
     config = json.loads((folder / "tokenizer_config.json").read_text())
     assert "pad_token" not in config
@@ -253,13 +310,19 @@ def test_everything_beside_the_vocabulary_is_carried(tmp_path: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     (folder / "chat_template.jinja").write_text("{{ messages[0].content }}!")
     (folder / "additional_chat_templates").mkdir()
-    (folder / "additional_chat_templates" / "tools.jinja").write_text("tools: {{ messages[0].content }}")
+    (folder / "additional_chat_templates" / "tools.jinja").write_text(
+        "tools: {{ messages[0].content }}"
+    )
     target = tmp_path / "target"
     write_tokenizer(read_tokenizer(folder), target, read_settings(folder))
     assert all(item.is_file() for item in target.iterdir())
     loaded = AutoTokenizer.from_pretrained(target)
     assert json.loads(loaded.backend_tokenizer.to_str()) == json.loads(tokenizer.to_str())
-    assert (loaded.model_max_length, loaded.padding_side, loaded.eos_token) == (77, "left", "<|im_end|>")
+    assert (loaded.model_max_length, loaded.padding_side, loaded.eos_token) == (
+        77,
+        "left",
+        "<|im_end|>",
+    )
     assert loaded.extra_special_tokens == ["<|im_end|>"]
     said = [{"role": "user", "content": "hi"}]
     assert loaded.apply_chat_template(said, tokenize=False) == "hi!"

@@ -1,4 +1,6 @@
-"""cut: order of checks, cut-offs over sources, categories, ledger, and the same bytes for any engine."""
+"""cut: order of checks, cut-offs over sources, categories, ledger, and the same bytes for any
+engine.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,9 @@ from tests.stage_harness import run_stage
 from tests.tables import artifact, column, content_digest, documents
 
 FAILED = pa.list_(pa.struct([("rule", pa.string()), ("value", pa.float64())]))
-CONTAMINATED = pa.list_(pa.struct([("benchmark", pa.string()), ("item", pa.string()), ("overlap", pa.string())]))
+CONTAMINATED = pa.list_(
+    pa.struct([("benchmark", pa.string()), ("item", pa.string()), ("overlap", pa.string())])
+)
 
 
 class Sources:
@@ -28,27 +32,41 @@ class Sources:
         self.inputs: dict[str, list[Artifact]] = {}
 
     def add(self, source: str, parts: list[list[dict[str, Any]]], unit: str = "unit-a") -> None:
-        self._put("documents", documents(self._folder, source, [["text"] * len(part) for part in parts]))
+        self._put(
+            "documents", documents(self._folder, source, [["text"] * len(part) for part in parts])
+        )
         first = parts[0][0]
         if "language" in first:
             schema = pa.schema([("language", pa.string()), ("language_score", pa.float32())])
             rows = [[{"language_score": 1.0, **row} for row in part] for part in parts]
             self._put("langid", self._columns("langid", source, rows, schema))
         if "failed" in first:
-            rows = [[{"failed": [{"rule": r, "value": 1.0} for r in row["failed"]]} for row in part] for part in parts]
+            rows = [
+                [{"failed": [{"rule": r, "value": 1.0} for r in row["failed"]]} for row in part]
+                for part in parts
+            ]
             rules = {"rules": ["gopher.word_count", "gopher.stop_words", "c4.sentences"]}
-            self._put("quality", self._columns("quality", source, rows, pa.schema([("failed", FAILED)]), rules))
+            self._put(
+                "quality",
+                self._columns("quality", source, rows, pa.schema([("failed", FAILED)]), rules),
+            )
         if "perplexity" in first:
             units = {"units": dict.fromkeys(("zh", "en"), unit)}
             schema = pa.schema([("perplexity", pa.float64())])
             self._put("perplexity", self._columns("perplexity", source, parts, schema, units))
         if "emptied" in first:
-            self._put("line_dedup", self._columns("line_dedup", source, parts, pa.schema([("emptied", pa.bool_())])))
+            self._put(
+                "line_dedup",
+                self._columns("line_dedup", source, parts, pa.schema([("emptied", pa.bool_())])),
+            )
         if "contaminated" in first:
             rows = [
                 [
                     {
-                        "contaminated": [{"benchmark": b, "item": "1", "overlap": ""} for b in row["contaminated"]],
+                        "contaminated": [
+                            {"benchmark": b, "item": "1", "overlap": ""}
+                            for b in row["contaminated"]
+                        ],
                         "passage_share": row.get("passage_share", 0.0),
                     }
                     for row in p
@@ -62,7 +80,12 @@ class Sources:
         self.inputs.setdefault(role, []).append(made)
 
     def _columns(
-        self, stage: str, source: str, parts: list[list[dict[str, Any]]], schema: pa.Schema, statistics: Any = None
+        self,
+        stage: str,
+        source: str,
+        parts: list[list[dict[str, Any]]],
+        schema: pa.Schema,
+        statistics: Any = None,
     ) -> Artifact:
         files = {
             f"part-{i:05d}.parquet": pa.Table.from_pylist(
@@ -99,7 +122,11 @@ def test_the_first_failed_check_is_the_reason_and_the_ledger_has_them_all(tmp_pa
                 row(failed=["gopher.stop_words"], perplexity=1.0),
                 row(perplexity=5.0, contaminated=["cmmlu", "mmlu"]),
             ],
-            [row(perplexity=99.0), row(perplexity=100.0, contaminated=["cmmlu"]), row(perplexity=None)],
+            [
+                row(perplexity=99.0),
+                row(perplexity=100.0, contaminated=["cmmlu"]),
+                row(perplexity=None),
+            ],
         ],
     )
     found = run_stage(STAGE, CutParameters(sources={"web": KEEP}), given.inputs, tmp_path=tmp_path)
@@ -118,7 +145,9 @@ def test_the_first_failed_check_is_the_reason_and_the_ledger_has_them_all(tmp_pa
     assert column(found, "bucket")[3:] == ["head", "middle", "tail", "tail", "all"]
     assert column(found, "language") == ["en"] + ["zh"] * 7
     (cutoff,) = found.statistics["cutoffs"]
-    assert [cutoff["head"], cutoff["middle"]] == np.percentile([1.0, 5.0, 99.0, 100.0], [30, 60]).tolist()
+    assert [cutoff["head"], cutoff["middle"]] == np.percentile(
+        [1.0, 5.0, 99.0, 100.0], [30, 60]
+    ).tolist()
     assert (cutoff["language"], cutoff["unit"], cutoff["documents"]) == ("zh", "unit-a", 4)
     assert found.statistics["funnel"] == [
         {
@@ -156,12 +185,17 @@ def test_cutoffs_are_percentiles_over_all_sources_with_the_same_model(tmp_path: 
         return [value for name in names for i, value in enumerate(values[name]) if i % 10]
 
     first, second = found.statistics["cutoffs"]
-    assert [first["head"], first["middle"]] == np.percentile(eligible("a", "b"), [25, 62.5]).tolist()
-    assert [second["head"], second["middle"]] == np.percentile(eligible("other"), [25, 62.5]).tolist()
+    assert [first["head"], first["middle"]] == np.percentile(
+        eligible("a", "b"), [25, 62.5]
+    ).tolist()
+    assert [second["head"], second["middle"]] == np.percentile(
+        eligible("other"), [25, 62.5]
+    ).tolist()
     assert (first["sources"], second["sources"]) == (["a", "b"], ["other"])
     for name, cutoff in (("a", first), ("b", first), ("other", second)):
         expected = [
-            "head" if v < cutoff["head"] else "middle" if v < cutoff["middle"] else "tail" for v in values[name]
+            "head" if v < cutoff["head"] else "middle" if v < cutoff["middle"] else "tail"
+            for v in values[name]
         ]
         assert column(found, "bucket", f"{name}/") == expected
     with start(EngineConfig(kind="processes", workers=2)) as engine:
@@ -177,7 +211,11 @@ def test_categories_by_language_and_reports_of_contamination(tmp_path: Path) -> 
     given.add("reference", [[{"x": 1}]])
     by_language = SourceCut(category={"zh": "web-zh", "en": "web-en"}, decontaminate="report")
     parameters = CutParameters(
-        sources={"mixed": by_language, "plain": SourceCut(category="books"), "reference": SourceCut()}
+        sources={
+            "mixed": by_language,
+            "plain": SourceCut(category="books"),
+            "reference": SourceCut(),
+        }
     )
     found = run_stage(STAGE, parameters, given.inputs, tmp_path=tmp_path)
     assert column(found, "reason", "mixed/") == [None, None, "category.none", "category.none"]
@@ -192,14 +230,21 @@ def test_categories_by_language_and_reports_of_contamination(tmp_path: Path) -> 
 
 def test_passages_that_are_too_much_of_a_document_and_emptied_documents_go(tmp_path: Path) -> None:
     shares = [0.2, 0.5, 0.51, 1.0, 0.9]
-    rows = [{"contaminated": ["mmlu"] if i < 4 else [], "passage_share": share} for i, share in enumerate(shares)]
+    rows = [
+        {"contaminated": ["mmlu"] if i < 4 else [], "passage_share": share}
+        for i, share in enumerate(shares)
+    ]
     given = Sources(tmp_path)
     given.add("web", [[{**row, "emptied": False} for row in rows], [{**rows[0], "emptied": True}]])
     reasons = {
         action: column(
             run_stage(
                 STAGE,
-                CutParameters(sources={"web": SourceCut.model_validate({"category": "web", **action_and_share})}),
+                CutParameters(
+                    sources={
+                        "web": SourceCut.model_validate({"category": "web", **action_and_share})
+                    }
+                ),
                 given.inputs,
                 tmp_path=tmp_path / action,
             ),
@@ -230,7 +275,9 @@ def test_passages_that_are_too_much_of_a_document_and_emptied_documents_go(tmp_p
         ({"category": {"zh": "web"}}, "category by language but no langid"),
     ],
 )
-def test_a_keep_without_its_stage_is_refused(tmp_path: Path, keep: dict[str, Any], says: str) -> None:
+def test_a_keep_without_its_stage_is_refused(
+    tmp_path: Path, keep: dict[str, Any], says: str
+) -> None:
     given = Sources(tmp_path)
     given.add("web", [[{"x": 1}]])
     parameters = CutParameters(sources={"web": SourceCut.model_validate(keep)})
@@ -241,7 +288,9 @@ def test_a_keep_without_its_stage_is_refused(tmp_path: Path, keep: dict[str, Any
 def test_a_keep_on_rules_that_were_not_measured_is_refused(tmp_path: Path) -> None:
     given = Sources(tmp_path)
     given.add("web", [[row()]])
-    parameters = CutParameters(sources={"web": SourceCut.model_validate({"quality": {"rules": ["fineweb"]}})})
+    parameters = CutParameters(
+        sources={"web": SourceCut.model_validate({"quality": {"rules": ["fineweb"]}})}
+    )
     with pytest.raises(StageError, match=r"'fineweb'.*did not measure.*c4\.sentences"):
         run_stage(STAGE, parameters, given.inputs, tmp_path=tmp_path)
 
@@ -263,16 +312,29 @@ def test_wrong_parameters_are_refused(parameters: dict[str, Any]) -> None:
 
 
 def test_equal_keeps_have_equal_identities() -> None:
-    one = SourceCut.model_validate({"langid": {"languages": ["zh", "en"]}, "perplexity": ["middle", "head"]})
-    two = SourceCut.model_validate({"langid": {"languages": ["en", "zh", "en"]}, "perplexity": ["head", "middle"]})
+    one = SourceCut.model_validate(
+        {"langid": {"languages": ["zh", "en"]}, "perplexity": ["middle", "head"]}
+    )
+    two = SourceCut.model_validate(
+        {"langid": {"languages": ["en", "zh", "en"]}, "perplexity": ["head", "middle"]}
+    )
     assert one.identity() == two.identity()
 
 
 def test_golden_output(tmp_path: Path) -> None:
-    """Fails when the output changes: then bump the version in cut/stage.py, and only then this digest."""
+    """Fails when the output changes: then bump the version in cut/stage.py, and only then this
+    digest.
+    """
     given = Sources(tmp_path)
-    rows = [row(perplexity=float(10 + i * i % 97), failed=["c4.sentences"] if i % 7 == 3 else []) for i in range(30)]
+    rows = [
+        row(perplexity=float(10 + i * i % 97), failed=["c4.sentences"] if i % 7 == 3 else [])
+        for i in range(30)
+    ]
     given.add("web", [rows[:20], rows[20:]])
-    given.add("more", [[row("en"), row(contaminated=["mmlu"], perplexity=11.5), row(perplexity=None)]])
-    found = run_stage(STAGE, CutParameters(sources={"web": KEEP, "more": KEEP}), given.inputs, tmp_path=tmp_path)
+    given.add(
+        "more", [[row("en"), row(contaminated=["mmlu"], perplexity=11.5), row(perplexity=None)]]
+    )
+    found = run_stage(
+        STAGE, CutParameters(sources={"web": KEEP, "more": KEEP}), given.inputs, tmp_path=tmp_path
+    )
     assert (STAGE.version, content_digest(found)) == (1, "9d6993e83f9c3368")

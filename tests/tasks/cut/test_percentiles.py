@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 from tasks.cut.percentiles import count_bins, histogram, percentile, values_in_bins, wanted_bins
 
 VALUES = st.lists(
-    st.one_of(st.floats(1.0, 1e6), st.floats(min_value=1e-300, max_value=1e300), st.sampled_from([7.5, 340.0])),
+    st.one_of(
+        st.floats(1.0, 1e6),
+        st.floats(min_value=1e-300, max_value=1e300),
+        st.sampled_from([7.5, 340.0]),
+    ),
     min_size=1,
     max_size=40,
 )
@@ -28,7 +32,9 @@ def in_two_passes(files: list[np.ndarray], percents: list[float]) -> list[float]
 
 
 @given(VALUES, st.lists(st.floats(0, 100), min_size=1, max_size=3), st.integers(1, 5))
-def test_equal_to_numpy_to_the_bit_however_split(values: list[float], percents: list[float], files: int) -> None:
+def test_equal_to_numpy_to_the_bit_however_split(
+    values: list[float], percents: list[float], files: int
+) -> None:
     array = np.array(values)
     found = in_two_passes(list(np.array_split(array, files)), percents)
     assert found == np.percentile(array, percents).tolist()

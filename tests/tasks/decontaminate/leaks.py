@@ -38,7 +38,9 @@ def real_benchmarks(real_data: Path) -> dict[str, list[Item]]:
     """All items of all real benchmarks, by name."""
     folder = real_data / "benchmarks"
     return {
-        name: read_items(name, BenchmarkFiles(format=format_, paths=("-",)), sorted(folder.glob(pattern)))
+        name: read_items(
+            name, BenchmarkFiles(format=format_, paths=("-",)), sorted(folder.glob(pattern))
+        )
         for name, (format_, pattern) in FILES.items()
     }
 
@@ -50,7 +52,10 @@ def is_chinese(item: Item) -> bool:
 def as_printed(item: Item) -> str:
     """The question with its choices and the answer, as quiz pages print them."""
     chinese = is_chinese(item)
-    lines = [item.question, *(f"{letter}. {choice}" for letter, choice in zip(LETTERS, item.choices, strict=False))]
+    lines = [
+        item.question,
+        *(f"{letter}. {choice}" for letter, choice in zip(LETTERS, item.choices, strict=False)),
+    ]
     if item.choices and item.answer is not None:
         lines.append(f"{'答案：' if chinese else 'Answer: '}{LETTERS[item.answer]}")
     return "\n".join(lines)
@@ -64,26 +69,41 @@ def with_answer(item: Item) -> str:
 def respaced(text: str, rng: random.Random) -> str:
     """Other white space between words, and some between characters of Chinese."""
     text = re.sub(r"[ \n]", lambda _: rng.choice(["  ", "\t", "\u00a0", " \n", "\u3000"]), text)
-    return re.sub(r"(?<=[\u4e00-\u9fff])(?=[\u4e00-\u9fff])", lambda _: rng.choice(["", " ", "\u3000"]), text)
+    return re.sub(
+        r"(?<=[\u4e00-\u9fff])(?=[\u4e00-\u9fff])", lambda _: rng.choice(["", " ", "\u3000"]), text
+    )
 
 
 def recased(text: str, rng: random.Random) -> str:
     """All capitals, or each letter by chance."""
-    return text.upper() if rng.random() < 0.5 else "".join(rng.choice([c.upper(), c.lower()]) for c in text)
+    return (
+        text.upper()
+        if rng.random() < 0.5
+        else "".join(rng.choice([c.upper(), c.lower()]) for c in text)
+    )
 
 
 def full_width(text: str, rng: random.Random) -> str:
     """ASCII as full-width forms; each by chance, so that half-width ones stand among them."""
     share = rng.choice([0.5, 1.0])
-    return "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" and rng.random() < share else c for c in text)
+    return "".join(
+        chr(ord(c) + 0xFEE0) if "!" <= c <= "~" and rng.random() < share else c for c in text
+    )
 
 
 def half_width(text: str, rng: random.Random) -> str:
     """Full-width punctuation, letters and digits as ASCII."""
-    return "".join(unicodedata.normalize("NFKC", c) if "\uff01" <= c <= "\uff5e" else c for c in text)
+    return "".join(
+        unicodedata.normalize("NFKC", c) if "\uff01" <= c <= "\uff5e" else c for c in text
+    )
 
 
-_MARKS = {"'": ["’", "‘", "`", ""], "’": ["'", ""], "-": ["–", "‐", " "], '"': ["“", "”", "«", "''"]}
+_MARKS = {
+    "'": ["’", "‘", "`", ""],
+    "’": ["'", ""],
+    "-": ["–", "‐", " "],
+    '"': ["“", "”", "«", "''"],
+}
 
 
 def repunctuated(text: str, rng: random.Random) -> str:
@@ -103,14 +123,29 @@ def repunctuated(text: str, rng: random.Random) -> str:
 
 def zero_width(text: str, rng: random.Random) -> str:
     """Invisible characters between the characters of words."""
-    invisible = ["\u200b", "\u200c", "\u200d", "\u200e", "\u2060", "\u00ad", "\ufeff", "\u034f", "\u3164", "\ufe0f"]
-    return "".join(c + (rng.choice(invisible) if c.isalnum() and rng.random() < 0.3 else "") for c in text)
+    invisible = [
+        "\u200b",
+        "\u200c",
+        "\u200d",
+        "\u200e",
+        "\u2060",
+        "\u00ad",
+        "\ufeff",
+        "\u034f",
+        "\u3164",
+        "\ufe0f",
+    ]
+    return "".join(
+        c + (rng.choice(invisible) if c.isalnum() and rng.random() < 0.3 else "") for c in text
+    )
 
 
 def wrapped(text: str, rng: random.Random) -> str:
     """Lines of 30 columns or less, broken between words, in Chinese anywhere."""
     out, column = [], 0
-    for word in re.findall(r"\s+|[\u2e80-\u9fff\uff00-\uffef]|[^\s\u2e80-\u9fff\uff00-\uffef]+", text):
+    for word in re.findall(
+        r"\s+|[\u2e80-\u9fff\uff00-\uffef]|[^\s\u2e80-\u9fff\uff00-\uffef]+", text
+    ):
         if word.isspace():
             word = " " if "\n" not in word else "\n"
         if column + len(word) > 30:
@@ -132,7 +167,9 @@ def decomposed(text: str, rng: random.Random) -> str:
 
 
 def quoted(text: str, rng: random.Random) -> str:
-    """Every line a paragraph of its own, quoted as e-mail and Markdown do, words in bold by chance."""
+    """Every line a paragraph of its own, quoted as e-mail and Markdown do, words in bold by
+    chance.
+    """
     bold = re.sub(r"\S+", lambda word: f"**{word[0]}**" if rng.random() < 0.2 else word[0], text)
     return "\n\n".join(f"> {line}" for line in bold.split("\n"))
 
@@ -155,7 +192,11 @@ MANNERS: dict[str, Manner] = {
 
 def hyphenated(text: str, rng: random.Random) -> str:
     """Long words broken at the end of a line, as on the pages of books."""
-    return re.sub(r"\b([^\W\d_]{4})([^\W\d_]{4,})", lambda w: f"{w[1]}-\n{w[2]}" if rng.random() < 0.3 else w[0], text)
+    return re.sub(
+        r"\b([^\W\d_]{4})([^\W\d_]{4,})",
+        lambda w: f"{w[1]}-\n{w[2]}" if rng.random() < 0.3 else w[0],
+        text,
+    )
 
 
 def escaped_twice(text: str, rng: random.Random) -> str:
@@ -172,7 +213,11 @@ _TRADITIONAL = str.maketrans(
     "国学说为这时会来个们对进经过发现东车马门问间长见点观电气号应当与专业处实际关于书写语后",
     "國學說為這時會來個們對進經過發現東車馬門問間長見點觀電氣號應當與專業處實際關於書寫語後",
 )
-BEYOND: dict[str, Manner] = {"hyphenated": hyphenated, "escaped twice": escaped_twice, "traditional": traditional}
+BEYOND: dict[str, Manner] = {
+    "hyphenated": hyphenated,
+    "escaped twice": escaped_twice,
+    "traditional": traditional,
+}
 """Some leaks in these are not, as documented."""
 
 
@@ -201,7 +246,9 @@ def prose(real_data: Path, chinese: bool) -> tuple[str, ...]:
 
 
 def clean_documents(real_data: Path) -> Iterator[tuple[str, str]]:
-    """(name, text) of all real prose and web samples: JSON lines one by one, other files in pieces of 5,000."""
+    """(name, text) of all real prose and web samples: JSON lines one by one, other files in pieces
+    of 5,000.
+    """
     for folder in ("prose_en", "prose_zh", "web_en"):
         for file in sorted((real_data / folder).rglob("*")):
             if not file.is_file():

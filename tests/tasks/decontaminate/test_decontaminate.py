@@ -1,4 +1,6 @@
-"""Documents that hold a benchmark's questions are marked, with the item and the words; generic stems mark nothing."""
+"""Documents that hold a benchmark's questions are marked, with the item and the words; generic
+stems mark nothing.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,10 @@ from tests.stage_harness import data_digests, run_stage
 from tests.tables import artifact, column, documents
 from tests.tasks.decontaminate import leaks
 
-LONG = "When the river Aar was diverted in 1868 by engineer La Nicca which of these lakes was used as its new bed?"
+LONG = (
+    "When the river Aar was diverted in 1868 by engineer La Nicca which of these lakes was used as "
+    "its new bed?"
+)
 ZH_LONG = "一九九八年长江流域发生特大洪水时，下列哪一座城市的堤防最先出现了决口的险情？"
 ZH_SHORT = "“辟”和“避”的关系是"
 
@@ -38,11 +43,19 @@ def benchmark(folder: Path, name: str, *rows: dict[str, Any]) -> BenchmarkFiles:
 
 
 def question(text: str, *choices: str, id: str = "") -> dict[str, Any]:
-    return {"question": text, "choices": list(choices or ("yes", "no")), "answer": 0, **({"id": id} if id else {})}
+    return {
+        "question": text,
+        "choices": list(choices or ("yes", "no")),
+        "answer": 0,
+        **({"id": id} if id else {}),
+    }
 
 
 def marked(items: list[dict[str, Any]], texts: list[str], **parameters: int) -> list[list[str]]:
-    asked = [Item("b", str(n), row["question"], tuple(row["choices"]), row["answer"]) for n, row in enumerate(items)]
+    asked = [
+        Item("b", str(n), row["question"], tuple(row["choices"]), row["answer"])
+        for n, row in enumerate(items)
+    ]
     index = build_index({"b": asked}, DecontaminateParameters(against={}, **parameters))  # type: ignore[arg-type]
     return [[index.items[hit.owner].id for hit in hits] for hits in index.grams.find(texts)]
 
@@ -55,7 +68,8 @@ def test_documents_are_marked_with_item_and_words_and_counted(tmp_path: Path) ->
     texts = [
         "Nothing here.",
         f"A quiz! {LONG.upper().replace(' ', '  ')} The answer is Biel.",
-        f"看一看：{'，'.join(ZH_LONG[5:30])}。When the river Aar was diverted in 1868 by engineer La Nicca; which",
+        f"看一看：{'，'.join(ZH_LONG[5:30])}。When the river Aar was diverted in 1868 by engineer La "
+        "Nicca; which",
         "When the river Aar was diverted in 1868 it rained.",
     ]
     given = documents(tmp_path, "web", [texts[:2], [*texts[2:], {"text": "…", "prompt": LONG}]])
@@ -74,7 +88,10 @@ def test_documents_are_marked_with_item_and_words_and_counted(tmp_path: Path) ->
         [],
         [("en", "aar")],
     ]
-    assert found[2][0]["overlap"] == "when the river aar was diverted in 1868 by engineer la nicca which"
+    assert (
+        found[2][0]["overlap"]
+        == "when the river aar was diverted in 1868 by engineer la nicca which"
+    )
     assert found[2][1]["overlap"] == ZH_LONG[5:30].replace("，", "")
     statistics = built.statistics
     assert statistics["documents_hit"] == 3
@@ -85,38 +102,64 @@ def test_documents_are_marked_with_item_and_words_and_counted(tmp_path: Path) ->
         "documents_hit": 3,
     }
     assert statistics["most_hit"][0] == {"benchmark": "en", "item": "aar", "documents": 3}
-    assert [row["totals"]["documents"] for row in built.manifest["ledger"]["rows"]] == [{"kept": 5, "read": 5}]
+    assert [row["totals"]["documents"] for row in built.manifest["ledger"]["rows"]] == [
+        {"kept": 5, "read": 5}
+    ]
 
 
 def test_bytes_are_the_same_for_any_engine(tmp_path: Path) -> None:
-    against = {"en": benchmark(tmp_path, "en", question(LONG)), "zh": benchmark(tmp_path, "zh", question(ZH_LONG))}
+    against = {
+        "en": benchmark(tmp_path, "en", question(LONG)),
+        "zh": benchmark(tmp_path, "zh", question(ZH_LONG)),
+    }
     given = documents(tmp_path, "web", [[LONG, "x"], [ZH_LONG + LONG], ["y"]])
     parameters = DecontaminateParameters(against=against)
     alone = run_stage(STAGE, parameters, {"documents": given}, tmp_path=tmp_path / "a")
     engine = Processes(2, 0)
     try:
-        together = run_stage(STAGE, parameters, {"documents": given}, tmp_path=tmp_path / "b", engine=engine)
+        together = run_stage(
+            STAGE, parameters, {"documents": given}, tmp_path=tmp_path / "b", engine=engine
+        )
     finally:
         engine.close()
     assert data_digests(alone) == data_digests(together)
 
 
 def test_a_stem_that_many_items_share_marks_nothing_but_each_item_is_still_found() -> None:
-    stem = "Which of the following is the best example of a physical change that happens in the kitchen of"
-    items = [question(f"{stem} {name} every single day?") for name in ("Anna", "Ben", "Cem", "Dora")]
-    texts = [f"{stem} nobody?", f"{stem} Ben every single day?", "the kitchen of Anna every single day"]
+    stem = (
+        "Which of the following is the best example of a physical change that happens in the "
+        "kitchen of"
+    )
+    items = [
+        question(f"{stem} {name} every single day?") for name in ("Anna", "Ben", "Cem", "Dora")
+    ]
+    texts = [
+        f"{stem} nobody?",
+        f"{stem} Ben every single day?",
+        "the kitchen of Anna every single day",
+    ]
     assert marked(items, texts) == [[], ["1"], []]
     assert marked(items, texts[:1], template_items=4) == [["0", "1", "2", "3"]]
 
 
 def test_a_question_that_is_all_template_is_found_with_its_choices() -> None:
     stem = "下列关于中国古代科学技术成就的各项说法当中正确的一项是"
-    items = [question(stem, *choices) for choices in (("甲骨", "竹简"), ("火药", "罗盘"), ("造纸", "印刷"))]
-    assert marked(items, [stem, stem + "（ ）A. 火药 B. 罗盘", stem + "：造纸"]) == [[], ["1"], ["2"]]
+    items = [
+        question(stem, *choices)
+        for choices in (("甲骨", "竹简"), ("火药", "罗盘"), ("造纸", "印刷"))
+    ]
+    assert marked(items, [stem, stem + "（ ）A. 火药 B. 罗盘", stem + "：造纸"]) == [
+        [],
+        ["1"],
+        ["2"],
+    ]
 
 
 def test_short_questions_count_whole_or_with_their_choices() -> None:
-    items = [question("What did Ada Lovelace write about in 1843?"), question(ZH_SHORT, "繁简字", "通假字", "古今字")]
+    items = [
+        question("What did Ada Lovelace write about in 1843?"),
+        question(ZH_SHORT, "繁简字", "通假字", "古今字"),
+    ]
     texts = [
         "what did ada lovelace write about in 1843",
         "Ada Lovelace write about in 1843",
@@ -139,11 +182,16 @@ def test_prompts_and_limits_do_not_enter_the_version(tmp_path: Path) -> None:
     given = DecontaminateParameters(against={"en": asked})
     assert given.identity() == DecontaminateParameters(against={"en": files}).identity()
     assert given.file_references() == {"against.en.paths": files.paths}
-    with pytest.raises(pydantic.ValidationError, match="minimum_words is 14, more than the n-gram's 13"):
+    with pytest.raises(
+        pydantic.ValidationError, match="minimum_words is 14, more than the n-gram's 13"
+    ):
         DecontaminateParameters(against={}, minimum_words=14)
 
 
-FILLER = "The river was wide and slow that year. Nobody in the village could say why it had changed its course. "
+FILLER = (
+    "The river was wide and slow that year. Nobody in the village could say why it had changed its "
+    "course. "
+)
 FILLER_ZH = "那一年河水又宽又慢，村里没有人说得清它为什么改了道。老人们都说从来没有见过这样的事情。"
 
 
@@ -161,41 +209,68 @@ def test_passages_are_offsets_of_the_ingest_text_and_leave_whole_sentences(tmp_p
     ]
     given = documents(tmp_path, "web", [texts[:2], texts[2:]])
     plain = column(given, "text")
-    menus = [[Edit(found.start(), found.end(), "", "menu") for found in re.finditer("Menu\n", text)] for text in plain]
+    menus = [
+        [Edit(found.start(), found.end(), "", "menu") for found in re.finditer("Menu\n", text)]
+        for text in plain
+    ]
     columns = (column_of(menus[:2]), column_of(menus[2:]))
-    parts = {f"part-{number:05d}.parquet": pa.table({"edits": edits}) for number, edits in enumerate(columns)}
+    parts = {
+        f"part-{number:05d}.parquet": pa.table({"edits": edits})
+        for number, edits in enumerate(columns)
+    }
     inputs = {"documents": given, "line_dedup": artifact(tmp_path, "line_dedup", "web", parts)}
-    built = run_stage(STAGE, DecontaminateParameters(against=against), inputs, name="web", tmp_path=tmp_path)
+    built = run_stage(
+        STAGE, DecontaminateParameters(against=against), inputs, name="web", tmp_path=tmp_path
+    )
     hits = [row[0] if row else {} for row in column(built, "contaminated")]
     assert [hit.get("item") for hit in hits] == ["aar", "aar", "flood", "aar", None]
     assert plain[0][hits[0]["start"] : hits[0]["end"]] == leak.split("\n", 1)[1].rsplit("?", 1)[0]
     assert (hits[0]["words"], hits[3]["start"]) == (len(LONG.split()), None)
     taken = [[Edit(**edit) for edit in row] for row in column(built, "edits")]
-    left = [apply(text, merge(*several)) for text, *several in zip(plain, menus, taken, strict=True)]
+    left = [
+        apply(text, merge(*several)) for text, *several in zip(plain, menus, taken, strict=True)
+    ]
     assert left[0].count(FILLER.split(".")[0]) == 12 and left[0].count("\n\n") == 1
     assert set(re.split(r"[.]\s+", left[0])) == set(re.split(r"[.]\s+", FILLER * 2))
     assert left[1] == "" and left[3:] == [FILLER, FILLER]
-    assert left[2].count("\n") == 1 and set(left[2].replace("\n", "").split("。")) == set(FILLER_ZH.split("。"))
+    assert left[2].count("\n") == 1 and set(left[2].replace("\n", "").split("。")) == set(
+        FILLER_ZH.split("。")
+    )
     shares = column(built, "passage_share")
-    assert 0.2 < shares[0] < 0.5 and shares[1] == shares[3] == 1 and 0.1 < shares[2] < 0.4 and shares[4] == 0
+    assert (
+        0.2 < shares[0] < 0.5
+        and shares[1] == shares[3] == 1
+        and 0.1 < shares[2] < 0.4
+        and shares[4] == 0
+    )
     again = documents(tmp_path / "again", "web", [left])
-    cured = run_stage(STAGE, DecontaminateParameters(against=against), {"documents": again}, tmp_path=tmp_path)
+    cured = run_stage(
+        STAGE, DecontaminateParameters(against=against), {"documents": again}, tmp_path=tmp_path
+    )
     assert cured.statistics["documents_hit"] == 0 and built.statistics["passages"] == 3
     (row,) = built.manifest["ledger"]["rows"]
-    assert [(r["side"], r["reason"], r["bytes"]) for r in row["reasons"]] == [("edited", "menu", 6 * 5)]
+    assert [(r["side"], r["reason"], r["bytes"]) for r in row["reasons"]] == [
+        ("edited", "menu", 6 * 5)
+    ]
 
 
 def test_a_passage_takes_the_choices_along_however_long_and_however_printed(tmp_path: Path) -> None:
     choices = [
-        f"because {name} " + "had always flooded the plain and its villages in spring " * 6 for name in ("a", "b")
+        f"because {name} " + "had always flooded the plain and its villages in spring " * 6
+        for name in ("a", "b")
     ]
     files = tmp_path / "en.jsonl"
     files.write_text(json.dumps({**question(LONG, *choices), "id": "aar"}))
     against = {"en": BenchmarkFiles(format="multiple-choice", paths=(str(files),))}
-    printed = [f"(A) {choices[0].upper()}\n\n(B) {choices[1].replace(' ', chr(10))}\nAnswer: B", "Nothing follows."]
+    printed = [
+        f"(A) {choices[0].upper()}\n\n(B) {choices[1].replace(' ', chr(10))}\nAnswer: B",
+        "Nothing follows.",
+    ]
     texts = [f"{FILLER * 8}\n\n{LONG}\n{rest}\n\n{FILLER * 8}" for rest in printed]
     given = documents(tmp_path, "web", [texts])
-    built = run_stage(STAGE, DecontaminateParameters(against=against), {"documents": given}, tmp_path=tmp_path)
+    built = run_stage(
+        STAGE, DecontaminateParameters(against=against), {"documents": given}, tmp_path=tmp_path
+    )
     taken = [[Edit(**edit) for edit in row] for row in column(built, "edits")]
     left = [apply(text, edits) for text, edits in zip(texts, taken, strict=True)]
     for text in left:
@@ -204,9 +279,13 @@ def test_a_passage_takes_the_choices_along_however_long_and_however_printed(tmp_
 
 
 def test_an_item_of_two_benchmarks_is_named_twice_and_goes_once(tmp_path: Path) -> None:
-    against = {name: benchmark(tmp_path, name, question(LONG, id=f"{name}1")) for name in ("one", "two")}
+    against = {
+        name: benchmark(tmp_path, name, question(LONG, id=f"{name}1")) for name in ("one", "two")
+    }
     given = documents(tmp_path, "web", [[f"{FILLER * 5}{LONG} {FILLER * 5}"]])
-    built = run_stage(STAGE, DecontaminateParameters(against=against), {"documents": given}, tmp_path=tmp_path)
+    built = run_stage(
+        STAGE, DecontaminateParameters(against=against), {"documents": given}, tmp_path=tmp_path
+    )
     ((first, second),) = column(built, "contaminated")
     assert (first["item"], second["item"]) == ("one1", "two1")
     assert (
@@ -218,7 +297,9 @@ def test_an_item_of_two_benchmarks_is_named_twice_and_goes_once(tmp_path: Path) 
 
 
 @given(st.text(alphabet="ab. \n。é", max_size=60), st.data(), st.integers(0, 5))
-def test_passages_of_edited_text_compose_with_the_edits(text: str, data: st.DataObject, margin: int) -> None:
+def test_passages_of_edited_text_compose_with_the_edits(
+    text: str, data: st.DataObject, margin: int
+) -> None:
     full = [number for number, line in enumerate(text.split("\n")) if line.strip()]
     gone = sorted(data.draw(st.sets(st.sampled_from(full)))) if full else []
     lines = removal(text, [(number, number + 1) for number in gone], "line")
@@ -229,7 +310,10 @@ def test_passages_of_edited_text_compose_with_the_edits(text: str, data: st.Data
         spans.append((start, data.draw(st.integers(start + 1, len(edited)))))
     found = passages(edited, spans, margin)
     places = [Alignment(lines).span(edit.start, edit.end) for edit in found]
-    both = merge(lines, [edit._replace(start=at, end=end) for edit, (at, end) in zip(found, places, strict=True)])
+    both = merge(
+        lines,
+        [edit._replace(start=at, end=end) for edit, (at, end) in zip(found, places, strict=True)],
+    )
     left = apply(edited, found)
     assert apply(text, both) == left
     taken = bytes_taken(text, both)
@@ -238,7 +322,9 @@ def test_passages_of_edited_text_compose_with_the_edits(text: str, data: st.Data
 
 
 @given(st.text(alphabet="ab. \n。", max_size=60), st.data(), st.integers(0, 5))
-def test_passages_cover_what_is_asked_and_end_at_sentences(text: str, data: st.DataObject, margin: int) -> None:
+def test_passages_cover_what_is_asked_and_end_at_sentences(
+    text: str, data: st.DataObject, margin: int
+) -> None:
     spans = []
     for _ in range(data.draw(st.integers(0, 3)) if text else 0):
         start = data.draw(st.integers(0, len(text) - 1))
@@ -257,7 +343,9 @@ def test_passages_cover_what_is_asked_and_end_at_sentences(text: str, data: st.D
 @pytest.mark.real
 def test_items_of_every_benchmark_are_found_however_they_are_printed(real_data: Path) -> None:
     rng = random.Random(0)
-    benchmarks = {name: rng.sample(items, 15) for name, items in leaks.real_benchmarks(real_data).items()}
+    benchmarks = {
+        name: rng.sample(items, 15) for name, items in leaks.real_benchmarks(real_data).items()
+    }
     items = [item for members in benchmarks.values() for item in members]
     index = build_index(benchmarks, DecontaminateParameters(against={}))
     assert sum(index.unmatchable.values()) == 0
@@ -273,9 +361,14 @@ def test_items_of_every_benchmark_are_found_however_they_are_printed(real_data: 
         ]
         assert not missed, manner
     pages = [
-        leaks.on_a_page(leaks.as_printed(item), *leaks.prose(real_data, leaks.is_chinese(item))[:2]) for item in items
+        leaks.on_a_page(leaks.as_printed(item), *leaks.prose(real_data, leaks.is_chinese(item))[:2])
+        for item in items
     ]
-    missed = [items[n].id for n, hits in enumerate(index.grams.find(pages)) if n not in {hit.owner for hit in hits}]
+    missed = [
+        items[n].id
+        for n, hits in enumerate(index.grams.find(pages))
+        if n not in {hit.owner for hit in hits}
+    ]
     assert not missed, "on a page"
 
 
@@ -292,7 +385,12 @@ def test_real_questions_are_found_in_pages_and_nowhere_else(real_data: Path) -> 
     }
     index = build_index(asked, DecontaminateParameters(against={}))
     pages = [
-        "\n".join([item.question, *(f"{letter}. {c}" for letter, c in zip("ABCD", item.choices, strict=False))])
+        "\n".join(
+            [
+                item.question,
+                *(f"{letter}. {c}" for letter, c in zip("ABCD", item.choices, strict=False)),
+            ]
+        )
         for item in index.items
     ]
     found = [any(hit.owner == n for hit in hits) for n, hits in enumerate(index.grams.find(pages))]

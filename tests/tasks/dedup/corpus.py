@@ -30,7 +30,9 @@ class TableParameters(Parameters):
 
 SCHEMAS = {
     "documents": DOCUMENTS,
-    "cut": pa.schema([("reason", pa.string()), ("language", pa.string()), ("category", pa.string())]),
+    "cut": pa.schema(
+        [("reason", pa.string()), ("language", pa.string()), ("category", pa.string())]
+    ),
     "perplexity": pa.schema([("perplexity", pa.float64())]),
 }
 
@@ -49,11 +51,15 @@ def _write(parameters: TableParameters, shard: Shard) -> dict[str, Any]:
     return {}
 
 
-def tables(role: str, name: str, files: Mapping[str, Sequence[Mapping[str, Any]]], tmp_path: Path) -> Artifact:
+def tables(
+    role: str, name: str, files: Mapping[str, Sequence[Mapping[str, Any]]], tmp_path: Path
+) -> Artifact:
     """An artifact of stage `role` that holds `files`."""
     stage = Stage(role, 1, TableParameters, "tests.tasks.dedup.corpus:write_tables", "test tables")
     rows = json.dumps({file: [dict(row) for row in given] for file, given in files.items()})
-    return run_stage(stage, TableParameters(schema_name=role, files=rows), name=name, tmp_path=tmp_path)
+    return run_stage(
+        stage, TableParameters(schema_name=role, files=rows), name=name, tmp_path=tmp_path
+    )
 
 
 def document(text: str, source: str = "web", id: str | None = None) -> dict[str, Any]:
@@ -70,7 +76,9 @@ def dedup_inputs(
     part_rows: int = 1_000,
     signatures: SignaturesParameters | None = None,
 ) -> dict[str, Artifact | Sequence[Artifact]]:
-    """All inputs of dedup. Rows are documents with optional extra keys `reason`, `language`, `perplexity`."""
+    """All inputs of dedup. Rows are documents with optional extra keys `reason`, `language`,
+    `perplexity`.
+    """
     cut: dict[str, list[dict[str, Any]]] = {}
     documents, signed, perplexity = [], [], []
     for source, rows in sources.items():
@@ -90,7 +98,11 @@ def dedup_inputs(
         if any("perplexity" in row for row in rows):
             perplexity.append(tables("perplexity", source, columns["perplexity"], tmp_path))
         parameters = signatures or SignaturesParameters()
-        signed.append(run_stage(SIGNATURES, parameters, {"documents": documents[-1]}, source, tmp_path=tmp_path))
+        signed.append(
+            run_stage(
+                SIGNATURES, parameters, {"documents": documents[-1]}, source, tmp_path=tmp_path
+            )
+        )
     return {
         "cut": tables("cut", "main", cut, tmp_path),
         "documents": documents,

@@ -11,9 +11,14 @@ from infra.store import Artifact
 
 
 def fates(
-    inputs: Mapping[str, Any], verify: float, bands: int, rows: int, crawls: Sequence[Sequence[str]] = ()
+    inputs: Mapping[str, Any],
+    verify: float,
+    bands: int,
+    rows: int,
+    crawls: Sequence[Sequence[str]] = (),
 ) -> dict[str, tuple[str | None, float | None]]:
-    """Document id -> (id of the document that stands for it, similarity); (None, None) where it stays.
+    """Document id -> (id of the document that stands for it, similarity); (None, None) where it
+    stays.
 
     Preference is `length`, the longer the better.
     """
@@ -24,7 +29,9 @@ def fates(
         for name in artifact.files("part-"):
             listed = pq.read_table(artifact.path(name), columns=["id"])["id"].to_pylist()
             signed = pq.read_table(signatures.path(name)).to_pylist()
-            cut = pq.read_table(inputs["cut"].path(f"{artifact.name}/{name}"), columns=["reason"])["reason"].to_pylist()
+            cut = pq.read_table(inputs["cut"].path(f"{artifact.name}/{name}"), columns=["reason"])[
+                "reason"
+            ].to_pylist()
             order = crawl.get(artifact.name, len(crawls))
             documents += [
                 (order, -row["length"], id, row)
@@ -51,27 +58,43 @@ def fates(
     return found
 
 
-def shares_band(one: Sequence[int] | None, two: Sequence[int] | None, bands: int, rows: int) -> bool:
+def shares_band(
+    one: Sequence[int] | None, two: Sequence[int] | None, bands: int, rows: int
+) -> bool:
     """Whether two signatures agree in all rows of some band."""
     if one is None or two is None:
         return False
-    return any(one[band * rows : (band + 1) * rows] == two[band * rows : (band + 1) * rows] for band in range(bands))
+    return any(
+        one[band * rows : (band + 1) * rows] == two[band * rows : (band + 1) * rows]
+        for band in range(bands)
+    )
 
 
 def unjustified(dedup: Artifact, inputs: Mapping[str, Any], verify: float) -> list[str]:
-    """Ids of documents that went although neither their text nor their shingles are those of the one kept."""
+    """Ids of documents that went although neither their text nor their shingles are those of the
+    one kept.
+    """
     rows: dict[str, dict[str, Any]] = {}
     gone: dict[str, str] = {}
     for artifact, signatures in zip(inputs["documents"], inputs["signatures"], strict=True):
         for name in artifact.files("part-"):
             listed = pq.read_table(artifact.path(name), columns=["id"])["id"].to_pylist()
             rows |= zip(listed, pq.read_table(signatures.path(name)).to_pylist(), strict=True)
-            column = pq.read_table(dedup.path(f"{artifact.name}/{name}"), columns=["duplicate_of"])["duplicate_of"]
-            gone |= {id: head for id, head in zip(listed, column.to_pylist(), strict=True) if head is not None}
+            column = pq.read_table(dedup.path(f"{artifact.name}/{name}"), columns=["duplicate_of"])[
+                "duplicate_of"
+            ]
+            gone |= {
+                id: head
+                for id, head in zip(listed, column.to_pylist(), strict=True)
+                if head is not None
+            }
     wrong = []
     for id, head in gone.items():
         one, two = set(rows[id]["shingle_set"]), set(rows[head]["shingle_set"])
-        if rows[id]["text_hash"] != rows[head]["text_hash"] and len(one & two) / max(len(one | two), 1) < verify:
+        if (
+            rows[id]["text_hash"] != rows[head]["text_hash"]
+            and len(one & two) / max(len(one | two), 1) < verify
+        ):
             wrong.append(id)
         if head in gone:
             wrong.append(head)

@@ -1,4 +1,6 @@
-"""The benchmark's corpus: the same each time, of the size it says, its planted pairs as similar as it says."""
+"""The benchmark's corpus: the same each time, of the size it says, its planted pairs as similar as
+it says.
+"""
 
 from __future__ import annotations
 
@@ -32,4 +34,6 @@ def test_planted_pairs_have_the_similarity_that_is_counted_for_them(tmp_path: Pa
     assert max(jaccard(first, other) for other in others) < 0.1
     paths = write_jsonl(tmp_path, 30, 2)
     lines = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
-    assert [line["text"] for line in lines] == texts[:30] and [line["id"] for line in lines[:3]] == ["0", "1", "2"]
+    assert [line["text"] for line in lines] == texts[:30] and [
+        line["id"] for line in lines[:3]
+    ] == ["0", "1", "2"]

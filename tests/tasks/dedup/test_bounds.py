@@ -1,5 +1,5 @@
-"""Bounds: memory that is too small is refused with what is needed, giant documents and giant groups stay cheap, a
-killed run goes on where it was.
+"""Bounds: memory that is too small is refused with what is needed, giant documents and giant groups
+stay cheap, a killed run goes on where it was.
 """
 
 from __future__ import annotations
@@ -34,21 +34,35 @@ def dedup(inputs: Any, tmp_path: Path, engine: Any = None, **parameters: Any) ->
     return run_stage(STAGE, chosen, inputs, tmp_path=tmp_path, engine=engine)
 
 
-def signed(tmp_path: Path, sets: list[np.ndarray[Any, Any]], text: list[int], band: list[int]) -> dict[str, Any]:
-    """Inputs made without text: shingle sets, a number for each text, and what all bands' values are drawn from."""
+def signed(
+    tmp_path: Path, sets: list[np.ndarray[Any, Any]], text: list[int], band: list[int]
+) -> dict[str, Any]:
+    """Inputs made without text: shingle sets, a number for each text, and what all bands' values
+    are drawn from.
+    """
     count = len(sets)
     hashes = np.zeros((count, 2), np.uint64)
     hashes[:, 0] = text
-    rows = np.array(band, np.uint64)[:, None] + np.arange(112, dtype=np.uint64) * np.uint64(1_000_003)
+    rows = np.array(band, np.uint64)[:, None] + np.arange(112, dtype=np.uint64) * np.uint64(
+        1_000_003
+    )
     offsets = np.concatenate(([0], np.cumsum([len(one) for one in sets])))
     tables = {
         "ingest": pa.table(
-            {"id": [f"{number:032x}" for number in range(count)], "text": ["text"] * count, "prompt": [""] * count}
+            {
+                "id": [f"{number:032x}" for number in range(count)],
+                "text": ["text"] * count,
+                "prompt": [""] * count,
+            }
         ),
         "signatures": pa.table(
             {
-                "text_hash": pa.FixedSizeBinaryArray.from_buffers(TEXT_HASH, count, [None, pa.py_buffer(hashes)]),
-                "signature": pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), type=signature_type(112)),
+                "text_hash": pa.FixedSizeBinaryArray.from_buffers(
+                    TEXT_HASH, count, [None, pa.py_buffer(hashes)]
+                ),
+                "signature": pa.FixedSizeListArray.from_arrays(
+                    pa.array(rows.reshape(-1)), type=signature_type(112)
+                ),
                 "shingle_set": pa.ListArray.from_arrays(
                     pa.array(offsets, pa.int32()), pa.array(np.concatenate(sets)), type=SHINGLE_SET
                 ),
@@ -63,7 +77,9 @@ def signed(tmp_path: Path, sets: list[np.ndarray[Any, Any]], text: list[int], ba
         found[stage] = artifact(
             tmp_path / "made", stage, "main" if stage == "cut" else "web", {name: table.slice(0, 0)}
         )
-        pq.write_table(table, found[stage].path(name), row_group_size=1_000, **parquet_options(table.schema))
+        pq.write_table(
+            table, found[stage].path(name), row_group_size=1_000, **parquet_options(table.schema)
+        )
     parameters = {"shingle": 5, "bands": 14, "rows": 8, "seed": 1, "text_cap": 500_000}
     found["signatures"].manifest.update(parameters=parameters, stage_version=2)
     return {"documents": found["ingest"], "signatures": found["signatures"], "cut": found["cut"]}
@@ -77,7 +93,9 @@ def test_a_hundred_thousand_copies_are_right_without_a_comparison(
     inputs = signed(tmp_path, [one] * 100_000, [7] * 100_000, [5] * 100_000)
     found = dedup(inputs, tmp_path, memory="200M")
     monkeypatch.setattr(keys, "GROUPING_BYTES", 1_000)
-    with pytest.raises(StageError, match=r"sorting their keys needs [0-9,]+ MB: raise dedup.memory by a factor of"):
+    with pytest.raises(
+        StageError, match=r"sorting their keys needs [0-9,]+ MB: raise dedup.memory by a factor of"
+    ):
         dedup(inputs, tmp_path / "little", memory="200M")
     statistics = found.statistics
     assert (statistics["kept"], statistics["exact"], statistics["pairs_compared"]) == (1, 99_999, 0)
@@ -85,11 +103,18 @@ def test_a_hundred_thousand_copies_are_right_without_a_comparison(
     assert (row["representative"], row["size"]) == (f"{0:032x}", 100_000)
 
 
-def test_thirty_thousand_strangers_in_every_band_are_right_within_few_comparisons(tmp_path: Path) -> None:
-    """Half of every document is a template; all agree in all bands, so that each pair is a candidate."""
+def test_thirty_thousand_strangers_in_every_band_are_right_within_few_comparisons(
+    tmp_path: Path,
+) -> None:
+    """Half of every document is a template; all agree in all bands, so that each pair is a
+    candidate.
+    """
     rng = np.random.default_rng(2)
     template = rng.integers(0, 2**32, 60, dtype=np.uint32)
-    sets = [np.unique(np.concatenate([template, rng.integers(0, 2**32, 40, dtype=np.uint32)])) for _ in range(30_000)]
+    sets = [
+        np.unique(np.concatenate([template, rng.integers(0, 2**32, 40, dtype=np.uint32)]))
+        for _ in range(30_000)
+    ]
     sets[-1] = sets[0]
     inputs = signed(tmp_path, sets, list(range(30_000)), [5] * 30_000)
     found = dedup(inputs, tmp_path, memory="200M")
@@ -106,17 +131,27 @@ def test_thirty_thousand_strangers_in_every_band_are_right_within_few_comparison
     class FourWorkers(Inline):
         workers = 4
 
-    shared = dedup(inputs, tmp_path / "shared", FourWorkers(), memory="100M")  # its index fits no worker's share
+    shared = dedup(
+        inputs, tmp_path / "shared", FourWorkers(), memory="100M"
+    )  # its index fits no worker's share
     assert data_digests(shared) == data_digests(found)
-    with pytest.raises(StageError, match=r"dedup.memory is 20 MB, 30,000 documents that are joined .* need \d+ MB"):
+    with pytest.raises(
+        StageError, match=r"dedup.memory is 20 MB, 30,000 documents that are joined .* need \d+ MB"
+    ):
         dedup(inputs, tmp_path / "little", memory="20M")
 
 
 def test_a_document_of_fifty_megabytes(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
-    words = np.array(["".join(letters) for letters in rng.choice(list("abcdefghij"), (100_000, 6)).tolist()])
+    words = np.array(
+        ["".join(letters) for letters in rng.choice(list("abcdefghij"), (100_000, 6)).tolist()]
+    )
     giant = " ".join(words[rng.integers(0, len(words), 7_300_000)].tolist())
-    rows = [document(giant, id="giant"), document(giant + " more", id="more"), document("small", id="small")]
+    rows = [
+        document(giant, id="giant"),
+        document(giant + " more", id="more"),
+        document("small", id="small"),
+    ]
     assert len(giant) > 50_000_000
     inputs = dedup_inputs({"web": rows}, tmp_path)
     found = dedup(inputs, tmp_path, memory="100M")
@@ -128,7 +163,10 @@ def test_a_row_group_of_long_documents_takes_no_memory_of_its_size(tmp_path: Pat
     """Thirty books, near copies of one another: 36 MB of shingles in one row group."""
     rng = np.random.default_rng(6)
     book = rng.integers(0, 2**32, 300_000, dtype=np.uint32)
-    sets = [np.unique(np.concatenate([book[number * 100 :], book[:1] + np.uint32(number)])) for number in range(30)]
+    sets = [
+        np.unique(np.concatenate([book[number * 100 :], book[:1] + np.uint32(number)]))
+        for number in range(30)
+    ]
     inputs = signed(tmp_path, sets, list(range(30)), [5] * 30)
     tracemalloc.start()
     found = dedup(inputs, tmp_path, memory="20M")
@@ -143,15 +181,29 @@ def test_shingle_sets_are_read_in_pieces_of_any_size(
     tmp_path: Path, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(7)
-    sets = [np.unique(rng.integers(0, 2**32, size, dtype=np.uint32)) for size in rng.integers(0, 200, 2_500)]
-    file = signed(tmp_path, sets, list(range(2_500)), [5] * 2_500)["signatures"].path("part-00000.parquet")
+    sets = [
+        np.unique(rng.integers(0, 2**32, size, dtype=np.uint32))
+        for size in rng.integers(0, 200, 2_500)
+    ]
+    file = signed(tmp_path, sets, list(range(2_500)), [5] * 2_500)["signatures"].path(
+        "part-00000.parquet"
+    )
     monkeypatch.setattr(signed_rows, "SETS_BYTES", most)
-    for rows in (np.arange(2_500), np.flatnonzero(rng.random(2_500) < 0.1), np.array([2_499]), np.arange(0)):
+    for rows in (
+        np.arange(2_500),
+        np.flatnonzero(rng.random(2_500) < 0.1),
+        np.array([2_499]),
+        np.arange(0),
+    ):
         read = list(signed_rows.read_sets(file, rows))
         assert np.concatenate([rows[:0], *(taken for taken, _ in read)]).tolist() == rows.tolist()
         found = [row for _, table in read for row in table["shingle_set"].to_pylist()]
         assert found == [sets[row].tolist() for row in rows]
-        hashes = [row for _, table in read for row in signed_rows.text_hashes(table["text_hash"])[:, 0].tolist()]
+        hashes = [
+            row
+            for _, table in read
+            for row in signed_rows.text_hashes(table["text_hash"])[:, 0].tolist()
+        ]
         assert hashes == rows.tolist()
 
 
@@ -163,7 +215,8 @@ def test_memory_that_is_too_small_is_refused_with_what_is_needed(tmp_path: Path)
         workers = 64
 
     with pytest.raises(
-        StageError, match=r"dedup.memory is 10 MB, 3,000 documents and 64 workers need .* set dedup.memory: \d+M"
+        StageError,
+        match=r"dedup.memory is 10 MB, 3,000 documents and 64 workers need .* set dedup.memory: \d+M",
     ):
         dedup(inputs, tmp_path, ManyWorkers(), memory="10M")
 
@@ -175,7 +228,10 @@ class Killed(Exception):
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(9)
     base = [prose(rng, 60) for _ in range(30)]
-    rows = [document(" ".join(edited(rng, rng.choice(base), rng.choice([0, 1, 9]))), id=f"{n:03d}") for n in range(300)]
+    rows = [
+        document(" ".join(edited(rng, rng.choice(base), rng.choice([0, 1, 9]))), id=f"{n:03d}")
+        for n in range(300)
+    ]
     inputs = dedup_inputs({"web": rows}, tmp_path, part_rows=60)
     for name, value in {"_PARTITION_RECORDS": 2_000, "_SMALLEST_BATCH": 10}.items():
         monkeypatch.setattr(dedup_run, name, value)

@@ -1,4 +1,6 @@
-"""The dedup stage: outputs, gates, ledger; the same survivors however the corpus is cut; recall on real articles."""
+"""The dedup stage: outputs, gates, ledger; the same survivors however the corpus is cut; recall on
+real articles.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ from tests.tasks.dedup.corpus import dedup_inputs, document, edited, outcomes, p
 Sources = dict[str, list[dict[str, Any]]]
 
 
-def dedup(sources: Sources, tmp_path: Path, part_rows: int = 1_000, **parameters: Any) -> tuple[Artifact, Any]:
+def dedup(
+    sources: Sources, tmp_path: Path, part_rows: int = 1_000, **parameters: Any
+) -> tuple[Artifact, Any]:
     inputs = dedup_inputs(sources, tmp_path, part_rows=part_rows)
     return run_stage(STAGE, DedupParameters(**parameters), inputs, tmp_path=tmp_path), inputs
 
@@ -38,9 +42,14 @@ def planted(seed: int, families: int = 40) -> Sources:
         for _ in range(rng.randint(1, 5)):
             source = rng.choice(["books", "web"])
             text = " ".join(edited(rng, words, rng.randint(0, 3)))
-            extra = {"language": "en", "perplexity": rng.choice([None, float("nan"), rng.uniform(50, 900)])}
+            extra = {
+                "language": "en",
+                "perplexity": rng.choice([None, float("nan"), rng.uniform(50, 900)]),
+            }
             rows[source].append(document(rng.choice([text, text.upper() + "!"]), source) | extra)
-    return {source: list({row["id"]: row for row in found}.values()) for source, found in rows.items()}
+    return {
+        source: list({row["id"]: row for row in found}.values()) for source, found in rows.items()
+    }
 
 
 def test_outputs(tmp_path: Path) -> None:
@@ -54,7 +63,8 @@ def test_outputs(tmp_path: Path) -> None:
             document("something else", "books", "b2") | {"perplexity": 1.0, "language": "de"},
         ],
         "web": [
-            document(text + " better but not eligible", "web", "w0") | {"reason": "langid.language"},
+            document(text + " better but not eligible", "web", "w0")
+            | {"reason": "langid.language"},
             document(near.title(), "web", "w1"),
             document("", "web", "w2"),
         ],
@@ -62,9 +72,9 @@ def test_outputs(tmp_path: Path) -> None:
     artifact, inputs = dedup(rows, tmp_path, gates={"removal_rate": None})
     found = outcomes(artifact, inputs)
     kept = {"duplicate_of": None, "similarity": None, "kind": None}
-    assert {id: row for id, row in found.items() if id in ("b1", "b2", "w0", "w2")} == dict.fromkeys(
-        ("b1", "b2", "w0", "w2"), kept
-    )
+    assert {
+        id: row for id, row in found.items() if id in ("b1", "b2", "w0", "w2")
+    } == dict.fromkeys(("b1", "b2", "w0", "w2"), kept)
     assert found["w1"] == {"duplicate_of": "b1", "similarity": 1.0, "kind": "exact"}
     assert found["b0"]["duplicate_of"] == "b1" and found["b0"]["kind"] == "near"
     assert found["b0"]["similarity"] == pytest.approx(96 / 98)
@@ -72,9 +82,17 @@ def test_outputs(tmp_path: Path) -> None:
     assert {key: cluster[key] for key in ("representative", "source", "size", "exact", "near")} == {
         "representative": "b1", "source": "books", "size": 3, "exact": 1, "near": 1,
     }  # fmt: skip
-    assert [(member["id"], member["kind"]) for member in cluster["members"]] == [("b0", "near"), ("w1", "exact")]
+    assert [(member["id"], member["kind"]) for member in cluster["members"]] == [
+        ("b0", "near"),
+        ("w1", "exact"),
+    ]
     statistics = artifact.statistics
-    assert (statistics["eligible"], statistics["kept"], statistics["exact"], statistics["near"]) == (5, 3, 1, 1)
+    assert (
+        statistics["eligible"],
+        statistics["kept"],
+        statistics["exact"],
+        statistics["near"],
+    ) == (5, 3, 1, 1)
     assert statistics["removal_rate"] == {"books": pytest.approx(1 / 3), "web": 0.5}
     assert statistics["cluster_sizes"] == [{"from": 2, "to": 3, "clusters": 1, "documents": 3}]
     assert statistics["gates_exceeded"] == []
@@ -96,9 +114,16 @@ def test_preference_decides_and_missing_values_come_last(tmp_path: Path) -> None
             document("same text.", id="low") | {"perplexity": 5.0},
         ]
     }
-    for prefer, winner in ((("-perplexity",), "low"), (("perplexity",), "high"), (("length",), "null"), ((), "high")):
+    for prefer, winner in (
+        (("-perplexity",), "low"),
+        (("perplexity",), "high"),
+        (("length",), "null"),
+        ((), "high"),
+    ):
         artifact, inputs = dedup(rows, tmp_path, prefer=prefer)
-        assert {id for id, row in outcomes(artifact, inputs).items() if row["kind"] is None} == {winner}
+        assert {id for id, row in outcomes(artifact, inputs).items() if row["kind"] is None} == {
+            winner
+        }
     # nan and null weigh the same: the id decides between them
     only = {"web": rows["web"][:2]}
     artifact, inputs = dedup(only, tmp_path / "only", prefer=("-perplexity",))
@@ -114,7 +139,9 @@ def test_survivors_do_not_depend_on_order_or_sharding(tmp_path: Path, seed: int)
     assert sum(row["kind"] == "exact" for row in expected.values()) >= 3
     for number, part_rows in enumerate((7, 23), 1):
         rng = random.Random(number)
-        shuffled = {source: rng.sample(found, len(found)) for source, found in reversed(rows.items())}
+        shuffled = {
+            source: rng.sample(found, len(found)) for source, found in reversed(rows.items())
+        }
         again, given = dedup(shuffled, tmp_path / str(number), part_rows=part_rows)
         assert outcomes(again, given) == expected
         assert data_digests(again)["clusters.parquet"] == data_digests(artifact)["clusters.parquet"]
@@ -134,7 +161,10 @@ def test_only_eligible_documents_take_part(tmp_path: Path) -> None:
 
 
 def test_gate_on_the_largest_cluster_shows_examples(tmp_path: Path) -> None:
-    rows = {"web": [document("all the same text" + "." * number) for number in range(10)] + [document("apart")]}
+    rows = {
+        "web": [document("all the same text" + "." * number) for number in range(10)]
+        + [document("apart")]
+    }
     gates = Gates(largest_cluster=9, removal_rate=None)
     with pytest.raises(GateError) as stopped:
         dedup(rows, tmp_path, gates=gates)
@@ -146,14 +176,19 @@ def test_gate_on_the_largest_cluster_shows_examples(tmp_path: Path) -> None:
         "one document stands for 10 documents, dedup.gates.largest_cluster is 9"
     ]
     assert (
-        dedup(rows, tmp_path, gates=Gates(largest_cluster=10, removal_rate=None))[0].statistics["gates_exceeded"] == []
+        dedup(rows, tmp_path, gates=Gates(largest_cluster=10, removal_rate=None))[0].statistics[
+            "gates_exceeded"
+        ]
+        == []
     )
 
 
 def test_gates_show_texts_as_they_were_compared(tmp_path: Path) -> None:
     """Through the edits of line_dedup, as signatures read them."""
     rows = [
-        document(f"the same line on every page\na text of its own{'!' * number}", id=f"{number:032x}")
+        document(
+            f"the same line on every page\na text of its own{'!' * number}", id=f"{number:032x}"
+        )
         for number in range(5)
     ]
     inputs = dedup_inputs({"web": rows}, tmp_path)
@@ -166,7 +201,9 @@ def test_gates_show_texts_as_they_were_compared(tmp_path: Path) -> None:
         tmp_path=tmp_path,
     )
     roles = {"documents": documents, "line_dedup": lines}
-    inputs["signatures"] = run_stage(SIGNATURES, SignaturesParameters(), roles, "web", tmp_path=tmp_path)
+    inputs["signatures"] = run_stage(
+        SIGNATURES, SignaturesParameters(), roles, "web", tmp_path=tmp_path
+    )
     inputs["line_dedup"] = lines
     with pytest.raises(GateError, match=r"web 0{32} \(kept\): a text of its own\n") as stopped:
         run_stage(STAGE, DedupParameters(prefer=()), inputs, tmp_path=tmp_path)
@@ -178,14 +215,18 @@ def test_gate_on_the_removal_rate_names_the_source(tmp_path: Path) -> None:
         "books": [document(f"a text of its own {number}", "books") for number in range(4)],
         "web": [document(f"a text of its own {number}!", "web") for number in range(4)],
     }
-    with pytest.raises(GateError, match=r"4 of 4 eligible documents of source 'books' would go \(100.0%\)"):
+    with pytest.raises(
+        GateError, match=r"4 of 4 eligible documents of source 'books' would go \(100.0%\)"
+    ):
         dedup(rows, tmp_path, prefer=("length",))
     artifact, _ = dedup(rows, tmp_path, gates=Gates(removal_rate=1.0))
     assert artifact.statistics["kept"] == 4
 
 
 def test_signatures_of_other_parameters_are_refused(tmp_path: Path) -> None:
-    inputs = dedup_inputs({"web": [document("text")]}, tmp_path, signatures=SignaturesParameters(bands=20))
+    inputs = dedup_inputs(
+        {"web": [document("text")]}, tmp_path, signatures=SignaturesParameters(bands=20)
+    )
     with pytest.raises(StageError, match="bands = 20, dedup needs 14"):
         run_stage(STAGE, DedupParameters(), inputs, tmp_path=tmp_path)
     artifact = run_stage(STAGE, DedupParameters(bands=20), inputs, tmp_path=tmp_path)
@@ -193,10 +234,18 @@ def test_signatures_of_other_parameters_are_refused(tmp_path: Path) -> None:
 
 
 def test_empty_sources(tmp_path: Path) -> None:
-    artifact, inputs = dedup({"none": [], "web": [document("x") | {"reason": "quality.c4"}]}, tmp_path)
-    assert list(outcomes(artifact, inputs).values()) == [{"duplicate_of": None, "similarity": None, "kind": None}]
+    artifact, inputs = dedup(
+        {"none": [], "web": [document("x") | {"reason": "quality.c4"}]}, tmp_path
+    )
+    assert list(outcomes(artifact, inputs).values()) == [
+        {"duplicate_of": None, "similarity": None, "kind": None}
+    ]
     assert artifact.statistics["eligible"] == 0
-    assert artifact.files() == ["clusters.parquet", "none/part-00000.parquet", "web/part-00000.parquet"]
+    assert artifact.files() == [
+        "clusters.parquet",
+        "none/part-00000.parquet",
+        "web/part-00000.parquet",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -204,7 +253,8 @@ def test_empty_sources(tmp_path: Path) -> None:
     [
         (
             {"prefer": ["-loss"]},
-            "'-loss' is not a column to prefer by; known are length, perplexity, language_score, failed",
+            "'-loss' is not a column to prefer by; known are length, perplexity, language_score, "
+            "failed",
         ),
         ({"prefer": ["length", "-length"]}, "'length' is named more than once"),
         ({"history": ["artifact:x/cut/web@latest"]}, "is not artifact:RECIPE/select/NAME@TAG"),
@@ -224,13 +274,18 @@ def test_impossible_parameters_are_refused(wrong: dict[str, Any], message: str) 
 
 @pytest.mark.real
 @pytest.mark.parametrize("articles", [100, 1000])
-def test_planted_pairs_of_real_articles_are_found(tmp_path: Path, real_data: Path, articles: int) -> None:
+def test_planted_pairs_of_real_articles_are_found(
+    tmp_path: Path, real_data: Path, articles: int
+) -> None:
     folder = real_data / "dedup" / "mccormick-minhash"
     rows = []
     for line in (folder / f"articles_{articles}.train").read_text(encoding="utf-8").splitlines():
         name, _, text = line.partition(" ")
         rows.append(document(text, "news", name))
-    pairs = [set(line.split()) for line in (folder / f"articles_{articles}.truth").read_text().splitlines()]
+    pairs = [
+        set(line.split())
+        for line in (folder / f"articles_{articles}.truth").read_text().splitlines()
+    ]
     artifact, inputs = dedup({"news": rows}, tmp_path, part_rows=300, prefer=("length",))
     removed = {id: row for id, row in outcomes(artifact, inputs).items() if row["kind"]}
     found = [{id, row["duplicate_of"]} for id, row in removed.items()]
@@ -241,7 +296,14 @@ def test_planted_pairs_of_real_articles_are_found(tmp_path: Path, real_data: Pat
 def test_licence_texts_with_small_differences(tmp_path: Path, real_data: Path) -> None:
     """The course's fixture: two MIT licences are near duplicates, the third text is not."""
     folder = real_data / "dedup" / "cs336-a4-fixtures" / "documents_with_fuzzy_duplicates"
-    rows = [document(path.read_text(encoding="utf-8"), "code", path.stem) for path in sorted(folder.glob("*.txt"))]
+    rows = [
+        document(path.read_text(encoding="utf-8"), "code", path.stem)
+        for path in sorted(folder.glob("*.txt"))
+    ]
     artifact, inputs = dedup({"code": rows}, tmp_path, prefer=("length",))
     fates = {id: row["duplicate_of"] for id, row in outcomes(artifact, inputs).items()}
-    assert fates == {"pytorch_license": None, "rails_mit_license": "react_mit_license", "react_mit_license": None}
+    assert fates == {
+        "pytorch_license": None,
+        "rails_mit_license": "react_mit_license",
+        "react_mit_license": None,
+    }

@@ -23,7 +23,9 @@ ANY = 1 << 62
 
 
 def candidates(sets: Given, groups: list[set[int]], settled: int = 0) -> Candidates:
-    """Documents of the given shingle sets; groups are sets of ranks; the first `settled` documents are elected."""
+    """Documents of the given shingle sets; groups are sets of ranks; the first `settled` documents
+    are elected.
+    """
     values = [np.array(sorted(values), np.uint32) for values in sets]
     sizes = np.array([len(values) for values in sets], np.int64)
     pairs = sorted((rank, number) for number, group in enumerate(groups) for rank in group)
@@ -57,7 +59,9 @@ def brute(sets: Given, groups: list[set[int]], verify: float, settled: int = 0) 
     st.fractions(min_value="1/20", max_value=1, max_denominator=20),
     st.sampled_from([0, 1, 2, 64]),
 )
-def test_elects_what_brute_force_elects(sets: Given, data: st.DataObject, threshold: object, hot: int) -> None:
+def test_elects_what_brute_force_elects(
+    sets: Given, data: st.DataObject, threshold: object, hot: int
+) -> None:
     """Whether groups are searched one by one or (beyond `hot`) through the index."""
     verify = float(threshold)  # type: ignore[arg-type]
     ranks = st.integers(0, len(sets) - 1)
@@ -66,12 +70,17 @@ def test_elects_what_brute_force_elects(sets: Given, data: st.DataObject, thresh
     expected = brute(sets, groups, verify, settled)
     found = elect(candidates(sets, groups, settled), verify, hot=hot)
     assert found.representative.tolist() == expected
-    values = [jaccard(sets[rank], sets[other]) if rank != other else 1.0 for rank, other in enumerate(expected)]
+    values = [
+        jaccard(sets[rank], sets[other]) if rank != other else 1.0
+        for rank, other in enumerate(expected)
+    ]
     assert found.similarity.tolist() == np.array(values, np.float32).tolist()
 
 
 @pytest.mark.parametrize("hot", [3, 64])
-def test_elects_what_brute_force_elects_among_larger_sets(hot: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_elects_what_brute_force_elects_among_larger_sets(
+    hot: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Sizes over two orders of magnitude, an index that grows, pages that are handed back."""
     monkeypatch.setattr(prefixes, "_FIRST_CAPACITY", 64)
     monkeypatch.setattr(prefixes, "_FIRST_BITMAPS", 2)
@@ -82,7 +91,10 @@ def test_elects_what_brute_force_elects_among_larger_sets(hot: int, monkeypatch:
     for _ in range(150):
         if sets and rng.random() < 0.3:
             base = sorted(rng.choice(sets))
-            sets.append(set(base[: len(base) - rng.randint(0, max(1, len(base) // 4))]) | {rng.getrandbits(32)})
+            sets.append(
+                set(base[: len(base) - rng.randint(0, max(1, len(base) // 4))])
+                | {rng.getrandbits(32)}
+            )
         else:
             own = {rng.getrandbits(32) for _ in range(rng.choice([3, 30, 60, 300]))}
             sets.append(own | set(rng.sample(template, rng.choice([0, 100, 200]))))
@@ -97,17 +109,24 @@ def test_a_hot_group_of_unrelated_documents_costs_no_comparisons() -> None:
     """Two thirds of every document are one template: 0.5 similar, all in one group."""
     rng = random.Random(2)
     template = {rng.getrandbits(32) for _ in range(250)}
-    sets = [template | {rng.getrandbits(32) for _ in range(rng.randint(100, 150))} for _ in range(5_000)]
+    sets = [
+        template | {rng.getrandbits(32) for _ in range(rng.randint(100, 150))} for _ in range(5_000)
+    ]
     sets += [set(sorted(sets[at])[:-5]) for at in range(0, 5_000, 50)]
     given_ = candidates(sets, [set(range(len(sets)))])
     found = elect(given_, 0.8)
     assert found.representative.tolist() == [*range(5_000), *range(0, 5_000, 50)]
     assert found.compared < 6_000  # of 13 million pairs
-    with pytest.raises(StageError, match=r"dedup\.memory leaves 1 MB for a group of documents that share a template"):
+    with pytest.raises(
+        StageError,
+        match=r"dedup\.memory leaves 1 MB for a group of documents that share a template",
+    ):
         elect(given_, 0.8, memory=1_000_000)
 
 
-def test_an_index_of_more_entries_than_can_be_numbered_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_of_more_entries_than_can_be_numbered_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Rather than searched in part."""
     rng = random.Random(9)
     sets = [{rng.getrandbits(32) for _ in range(50)} for _ in range(500)]
@@ -117,15 +136,22 @@ def test_an_index_of_more_entries_than_can_be_numbered_is_refused(monkeypatch: p
     monkeypatch.setattr(prefixes, "_MOST_ENTRIES", entries + 50)
     assert elect(given_, 0.8).indexed == 499
     monkeypatch.setattr(prefixes, "_MOST_ENTRIES", entries - 50)
-    with pytest.raises(StageError, match=r"needs more than [0-9,]+ entries in its index; raise dedup\.rows"):
+    with pytest.raises(
+        StageError, match=r"needs more than [0-9,]+ entries in its index; raise dedup\.rows"
+    ):
         elect(given_, 0.8)
 
 
 def test_a_hot_group_of_nearly_similar_documents_is_told_apart_by_bitmaps() -> None:
-    """Each without a tenth of the template, of its own choice: all pairs are 0.44 similar, and no prefix tells."""
+    """Each without a tenth of the template, of its own choice: all pairs are 0.44 similar, and no
+    prefix tells.
+    """
     rng = random.Random(8)
     template = [rng.getrandbits(32) for _ in range(210)]
-    sets = [{*rng.sample(template, 189), *(rng.getrandbits(32) for _ in range(90))} for _ in range(1_000)]
+    sets = [
+        {*rng.sample(template, 189), *(rng.getrandbits(32) for _ in range(90))}
+        for _ in range(1_000)
+    ]
     found = elect(candidates(sets, [set(range(1_000))]), 0.5)
     assert (found.representative == np.arange(1_000)).all()
     assert found.compared < 20_000  # of 499,500 pairs
@@ -135,7 +161,9 @@ SHINGLES = st.sets(st.integers(0, 2**32 - 1) | st.integers(0, 9), min_size=1, ma
 
 
 @given(SHINGLES, SHINGLES, st.sets(st.integers(0, 99), max_size=90), st.sampled_from([1, 2, 64]))
-def test_bitmaps_never_tell_similar_sets_apart(one: set[int], two: set[int], both: set[int], words: int) -> None:
+def test_bitmaps_never_tell_similar_sets_apart(
+    one: set[int], two: set[int], both: set[int], words: int
+) -> None:
     one, two = one | both, two | both
     sets = candidates([one, two], []).sets
     sets.values.flags.writeable = False
@@ -170,17 +198,27 @@ def test_band_keys_differ_where_any_row_or_the_band_does() -> None:
     assert len(np.unique(keys)) == 999
     swapped = band_keys(signatures[:, [1, 0, 2, 3, 4, 5]], 2, 3)
     assert (swapped[:, 0] != keys[:, 0]).all()
-    assert (keys & np.uint64(1) == 0).all() and (text_keys(signatures[:, :2]) & np.uint64(1) == 1).all()
+    assert (keys & np.uint64(1) == 0).all() and (
+        text_keys(signatures[:, :2]) & np.uint64(1) == 1
+    ).all()
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 7)), max_size=40), st.integers(0, 8))
-def test_groups_are_the_numbers_that_share_a_key(pairs: list[tuple[int, int]], first_new: int) -> None:
+def test_groups_are_the_numbers_that_share_a_key(
+    pairs: list[tuple[int, int]], first_new: int
+) -> None:
     pairs = sorted(set(pairs))
-    keys, numbers = np.array([k for k, _ in pairs], np.uint64), np.array([n for _, n in pairs], np.uint32)
+    keys, numbers = (
+        np.array([k for k, _ in pairs], np.uint64),
+        np.array([n for _, n in pairs], np.uint32),
+    )
     found, members = groups_of(keys, numbers, first_new)
     ends = np.cumsum(found["size"])
-    groups = {frozenset(members[end - size : end].tolist()) for size, end in zip(found["size"], ends, strict=True)}
+    groups = {
+        frozenset(members[end - size : end].tolist())
+        for size, end in zip(found["size"], ends, strict=True)
+    }
     expected = [frozenset(n for k, n in pairs if k == key) for key in sorted(set(keys.tolist()))]
     assert groups == {group for group in expected if len(group) > 1 and max(group) >= first_new}
 
@@ -191,7 +229,12 @@ def test_memberships_are_of_first_copies_in_groups_of_different_texts() -> None:
     groups = np.array([(2,), (3,), (3,)], GROUP_RECORD)
     members = np.array([40, 30, 30, 10, 40, 20, 10, 30], np.uint32)
     ranks, found = memberships([(groups, members)], numbers, first)
-    assert sorted(zip(ranks.tolist(), found.tolist(), strict=True)) == [(0, 1), (1, 1), (1, 2), (3, 2)]
+    assert sorted(zip(ranks.tolist(), found.tolist(), strict=True)) == [
+        (0, 1),
+        (1, 1),
+        (1, 2),
+        (3, 2),
+    ]
 
 
 def test_first_copies() -> None:

@@ -1,4 +1,6 @@
-"""Earlier crawls: one by one gives what all at once gives, without their text; what cannot be compared is refused."""
+"""Earlier crawls: one by one gives what all at once gives, without their text; what cannot be
+compared is refused.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ OPEN = {"largest_cluster": None, "removal_rate": None}
 
 
 def three_crawls(seed: int) -> dict[str, Rows]:
-    """Texts that come back, edited or not, in later crawls; lengths differ, so that preference has something to do."""
+    """Texts that come back, edited or not, in later crawls; lengths differ, so that preference has
+    something to do.
+    """
     rng = random.Random(seed)
     families = [prose(rng, rng.randint(40, 150)) for _ in range(60)]
     crawls: dict[str, Rows] = {}
@@ -34,7 +38,9 @@ def three_crawls(seed: int) -> dict[str, Rows]:
         for number in range(150):
             words = edited(rng, rng.choice(families), rng.choice([0, 0, 1, 3, 6]))
             words += prose(rng, rng.choice([0, 0, 5, 60]))
-            rows.append(document(" ".join(words), crawl, f"{crawl}-{number:03d}") | {"category": "web"})
+            rows.append(
+                document(" ".join(words), crawl, f"{crawl}-{number:03d}") | {"category": "web"}
+            )
         rows[7] |= {"reason": "quality.c4", "category": None}
         crawls[crawl] = rows
     return crawls
@@ -50,14 +56,25 @@ def one_by_one(
     for crawl, rows in crawls.items():
         parameters = SignaturesParameters(**signed)
         inputs = dedup_inputs({crawl: rows}, tmp_path, part_rows=part_rows, signatures=parameters)
-        deduped.append(run(inputs, tmp_path, selected, **{k: v for k, v in signed.items() if k in ("bands", "rows")}))
-        roles = {role: inputs[role] for role in ("documents", "signatures", "cut")} | {"dedup": deduped[-1]}
+        deduped.append(
+            run(
+                inputs,
+                tmp_path,
+                selected,
+                **{k: v for k, v in signed.items() if k in ("bands", "rows")},
+            )
+        )
+        roles = {role: inputs[role] for role in ("documents", "signatures", "cut")} | {
+            "dedup": deduped[-1]
+        }
         selected.append(run_stage(SELECT, SelectParameters(), roles, crawl, tmp_path=tmp_path))
         given.append(inputs)
     return deduped, selected, given
 
 
-def run(inputs: Any, tmp_path: Path, history: Sequence[Artifact] = (), **parameters: Any) -> Artifact:
+def run(
+    inputs: Any, tmp_path: Path, history: Sequence[Artifact] = (), **parameters: Any
+) -> Artifact:
     chosen = DedupParameters(**{"prefer": ("length",), "gates": OPEN, **parameters})
     return run_stage(STAGE, chosen, {**inputs, "history": tuple(history)}, tmp_path=tmp_path)
 
@@ -82,7 +99,11 @@ def test_three_crawls_one_by_one_equal_all_at_once(tmp_path: Path, seed: int) ->
     assert deduped[2].statistics["history"]["documents"] == sum(
         artifact.statistics["index"]["documents"] for artifact in selected[:2]
     )
-    heads = {row["duplicate_of"].partition("-")[0] for row in outcomes(deduped[2], given[2]).values() if row["kind"]}
+    heads = {
+        row["duplicate_of"].partition("-")[0]
+        for row in outcomes(deduped[2], given[2]).values()
+        if row["kind"]
+    }
     assert heads >= {"january", "february"}
     clusters = pq.read_table(deduped[2].path("clusters.parquet")).to_pylist()
     crawl_of = {row["representative"].partition("-")[0]: row["crawl"] for row in clusters}
@@ -95,41 +116,66 @@ def test_without_crawls_preference_decides_between_sources(tmp_path: Path) -> No
     inputs = dedup_inputs(crawls, tmp_path)
     apart = run(inputs, tmp_path, crawls=(("march",), ("january",)))
     mixed = run(inputs, tmp_path)
-    kept = [{id for id, row in outcomes(one, inputs).items() if row["kind"] is None} for one in (apart, mixed)]
+    kept = [
+        {id for id, row in outcomes(one, inputs).items() if row["kind"] is None}
+        for one in (apart, mixed)
+    ]
     assert kept[0] != kept[1]
-    assert {id for id in kept[0] if id.startswith("march")} >= {id for id in kept[1] if id.startswith("march")}
+    assert {id for id in kept[0] if id.startswith("march")} >= {
+        id for id in kept[1] if id.startswith("march")
+    }
 
 
 def test_a_crawl_run_again_is_in_the_history_itself(tmp_path: Path) -> None:
-    """Every document meets itself: all go, as copies of themselves, and the removal rate does not count them."""
+    """Every document meets itself: all go, as copies of themselves, and the removal rate does not
+    count them.
+    """
     rng = random.Random(5)
-    rows = [document(" ".join(prose(rng, 60)), id=f"{n:02d}") | {"category": "web"} for n in range(20)]
+    rows = [
+        document(" ".join(prose(rng, 60)), id=f"{n:02d}") | {"category": "web"} for n in range(20)
+    ]
     _, (selected,), _ = one_by_one({"web": rows}, tmp_path)
     extended = [*rows, document("a new text", id="new"), document(rows[0]["text"] + "!", id="copy")]
     inputs = dedup_inputs({"web": extended}, tmp_path / "again")
     again = run_stage(
-        STAGE, DedupParameters(gates={"removal_rate": 0.5}), inputs | {"history": selected}, tmp_path=tmp_path / "again"
+        STAGE,
+        DedupParameters(gates={"removal_rate": 0.5}),
+        inputs | {"history": selected},
+        tmp_path=tmp_path / "again",
     )
     found = outcomes(again, inputs)
     assert {id for id, row in found.items() if row["kind"] is None} == {"new"}
     assert all(found[row["id"]]["duplicate_of"] == row["id"] for row in rows)
     assert found["copy"] == {"duplicate_of": "00", "similarity": 1.0, "kind": "exact"}
     assert again.statistics["history"] == {"documents": 20, "repeated": 20}
-    with pytest.raises(GateError, match=r"1 of 22 eligible documents of source 'web' would go \(4.5%\)") as stopped:
+    with pytest.raises(
+        GateError, match=r"1 of 22 eligible documents of source 'web' would go \(4.5%\)"
+    ) as stopped:
         run(inputs, tmp_path / "again", [selected], gates={"removal_rate": 0.04})
     assert "(text of an earlier crawl)" in str(stopped.value)
 
 
 def test_a_crawl_run_again_passes_the_gate_that_it_passed(tmp_path: Path) -> None:
-    """The history holds survivors: a document that went then goes now as well, and not as a copy of itself."""
+    """The history holds survivors: a document that went then goes now as well, and not as a copy of
+    itself.
+    """
     rng = random.Random(12)
     words = [prose(rng, 60) for _ in range(20)]
-    rows = [document(" ".join(one) + n * "!", id=f"{n}-{k:02d}") for n in range(2) for k, one in enumerate(words)]
+    rows = [
+        document(" ".join(one) + n * "!", id=f"{n}-{k:02d}")
+        for n in range(2)
+        for k, one in enumerate(words)
+    ]
     rows = [row | {"category": "web"} for row in rows]
     _, (selected,), (inputs,) = one_by_one({"web": rows}, tmp_path)
     again = run(inputs, tmp_path / "again", [selected], gates={"removal_rate": 0.5})
-    assert again.statistics["history"] == {"documents": 20, "repeated": 20} and again.statistics["kept"] == 0
-    with pytest.raises(GateError, match=r"20 of 40 eligible documents of source 'web' would go \(50.0%\)"):
+    assert (
+        again.statistics["history"] == {"documents": 20, "repeated": 20}
+        and again.statistics["kept"] == 0
+    )
+    with pytest.raises(
+        GateError, match=r"20 of 40 eligible documents of source 'web' would go \(50.0%\)"
+    ):
         run(inputs, tmp_path / "again", [selected], gates={"removal_rate": 0.4})
 
 
@@ -137,19 +183,34 @@ def test_history_made_otherwise_is_refused(tmp_path: Path) -> None:
     crawls = three_crawls(6)
     _, selected, given = one_by_one({"january": crawls["january"]}, tmp_path, bands=20, rows=6)
     inputs = dedup_inputs({"march": crawls["march"]}, tmp_path)
-    with pytest.raises(StageError, match=r"the index of select/january@.* was made with bands = 20, dedup needs 14"):
+    with pytest.raises(
+        StageError, match=r"the index of select/january@.* was made with bands = 20, dedup needs 14"
+    ):
         run(inputs, tmp_path, selected)
-    seeded = dedup_inputs({"march": crawls["march"]}, tmp_path / "2", signatures=SignaturesParameters(seed=9))
+    seeded = dedup_inputs(
+        {"march": crawls["march"]}, tmp_path / "2", signatures=SignaturesParameters(seed=9)
+    )
     _, plain, _ = one_by_one({"january": crawls["january"]}, tmp_path / "3")
     with pytest.raises(StageError, match="was made with seed = 1, dedup needs 9"):
         run(seeded, tmp_path / "2", plain)
     roles = {role: given[0][role] for role in ("documents", "cut")} | {"dedup": plain[0]}
-    bare = run_stage(SELECT, SelectParameters(heldout=None, index=False), roles | {"dedup": ()}, "x", tmp_path=tmp_path)
-    with pytest.raises(StageError, match=r"select/x@.* has no index .* run its recipe again with select.index: true"):
+    bare = run_stage(
+        SELECT,
+        SelectParameters(heldout=None, index=False),
+        roles | {"dedup": ()},
+        "x",
+        tmp_path=tmp_path,
+    )
+    with pytest.raises(
+        StageError,
+        match=r"select/x@.* has no index .* run its recipe again with select.index: true",
+    ):
         run(inputs, tmp_path, [bare])
 
 
 def test_crawls_name_sources_that_there_are(tmp_path: Path) -> None:
     inputs = dedup_inputs({"web": [document("text")]}, tmp_path)
-    with pytest.raises(StageError, match=r"dedup.crawls names wbe, which are no sources .* there is: web"):
+    with pytest.raises(
+        StageError, match=r"dedup.crawls names wbe, which are no sources .* there is: web"
+    ):
         run(inputs, tmp_path, crawls=(("wbe",),))

@@ -17,16 +17,28 @@ from tests.tasks.dedup.corpus import dedup_inputs, document
 
 def test_a_cluster_is_found_by_rank_and_by_the_beginning_of_an_id(tmp_path: Path) -> None:
     rows = [
-        document(f"{name} text", id=f"{name}-{copy}") for name in ("aa", "ab", "b") for copy in range(len(name) + 1)
+        document(f"{name} text", id=f"{name}-{copy}")
+        for name in ("aa", "ab", "b")
+        for copy in range(len(name) + 1)
     ]
     inputs = dedup_inputs({"web": rows}, tmp_path)
     gates = {"removal_rate": None}
     dedup = run_stage(STAGE, DedupParameters(prefer=(), gates=gates), inputs, tmp_path=tmp_path)
     table = dedup.path("clusters.parquet")
-    for wanted, head in (("1", "aa-0"), ("#3", "b-0"), ("aa", "aa-0"), ("ab-2", "ab-0"), ("b", "b-0")):
+    for wanted, head in (
+        ("1", "aa-0"),
+        ("#3", "b-0"),
+        ("aa", "aa-0"),
+        ("ab-2", "ab-0"),
+        ("b", "b-0"),
+    ):
         assert find_cluster(table, wanted)["representative"] == head
     row = find_cluster(table, "#1")
-    assert (row["size"], row["crawl"], [member["id"] for member in row["members"]]) == (3, "", ["aa-1", "aa-2"])
+    assert (row["size"], row["crawl"], [member["id"] for member in row["members"]]) == (
+        3,
+        "",
+        ["aa-1", "aa-2"],
+    )
     (documents,) = inputs["documents"]
     assert read_documents([(documents, None)], [row["representative"], "aa-2"]) == {
         "aa-0": "aa text",
@@ -52,7 +64,10 @@ def test_pieces_make_up_both_texts(kept: str, removed: str) -> None:
 
 
 def test_differences_are_marked_by_word_and_by_character() -> None:
-    assert diff_lines("the red fox\nruns", "the blue fox\nruns") == ["the [-red-]{+blue+} fox", "runs"]
+    assert diff_lines("the red fox\nruns", "the blue fox\nruns") == [
+        "the [-red-]{+blue+} fox",
+        "runs",
+    ]
     assert diff_lines("我们去北京。", "我们去南京。") == ["我们去[-北-]{+南+}京。"]
     (line,) = diff_lines("word " * 100 + "end", "word " * 100 + "fin")
     assert line == " ... (440 equal characters) ... " + "word " * 12 + "[-end-]{+fin+}"
@@ -61,4 +76,7 @@ def test_differences_are_marked_by_word_and_by_character() -> None:
 def test_giant_texts_are_compared_up_to_a_bound() -> None:
     removed = "one two " * 499_999 + "three"
     lines = diff_lines("one two " * 500_000, removed)
-    assert lines[-1] == f"(the last {len(removed) - 40_000:,} characters of the removed text were not compared)"
+    assert (
+        lines[-1]
+        == f"(the last {len(removed) - 40_000:,} characters of the removed text were not compared)"
+    )

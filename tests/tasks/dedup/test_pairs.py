@@ -1,4 +1,6 @@
-"""Documents with a prompt: identity and similarity are of the whole record, and an answer alone makes no copy."""
+"""Documents with a prompt: identity and similarity are of the whole record, and an answer alone
+makes no copy.
+"""
 
 from __future__ import annotations
 
@@ -32,26 +34,40 @@ def pair(number: int, prompt: str, text: str) -> dict[str, Any]:
     return document(text, "web", f"{number:05d}") | {"prompt": prompt}
 
 
-def gone(rows: list[dict[str, Any]], tmp_path: Path, **parameters: Any) -> dict[str, tuple[str, str]]:
-    """Id -> (kind, id that stands for it) of the documents that go; checked against the definition."""
+def gone(
+    rows: list[dict[str, Any]], tmp_path: Path, **parameters: Any
+) -> dict[str, tuple[str, str]]:
+    """Id -> (kind, id that stands for it) of the documents that go; checked against the
+    definition.
+    """
     inputs = dedup_inputs({"web": rows}, tmp_path)
     chosen = DedupParameters(**{"prefer": ("length",), "gates": OPEN, **parameters})
     found = outcomes(run_stage(STAGE, chosen, inputs, tmp_path=tmp_path), inputs)
     expected = fates(inputs, 0.8, 14, 8)
-    assert {id: row["duplicate_of"] for id, row in found.items()} == {id: head for id, (head, _) in expected.items()}
+    assert {id: row["duplicate_of"] for id, row in found.items()} == {
+        id: head for id, (head, _) in expected.items()
+    }
     return {id: (row["kind"], row["duplicate_of"]) for id, row in found.items() if row["kind"]}
 
 
 def test_questions_answered_yes_or_no_all_stay(tmp_path: Path) -> None:
-    rows = [pair(n, f"Is number {n} on the road to the market town?", ["yes", "no"][n % 2]) for n in range(20)]
+    rows = [
+        pair(n, f"Is number {n} on the road to the market town?", ["yes", "no"][n % 2])
+        for n in range(20)
+    ]
     assert gone(rows, tmp_path) == {}
 
 
 def test_pairs_of_few_answers_lose_their_copies_only(tmp_path: Path) -> None:
     rng = random.Random(2)
     answers = ["Yes.", "no", "是", "1848", "It is not known.", " ".join(prose(rng, 60))]
-    rows = [pair(n, " ".join(prose(rng, rng.randint(1, 40))) + "?", rng.choice(answers)) for n in range(400)]
-    copies = [pair(1_000 + n, f" {rows[n]['prompt'].upper()}", rows[n]["text"]) for n in range(0, 50, 5)]
+    rows = [
+        pair(n, " ".join(prose(rng, rng.randint(1, 40))) + "?", rng.choice(answers))
+        for n in range(400)
+    ]
+    copies = [
+        pair(1_000 + n, f" {rows[n]['prompt'].upper()}", rows[n]["text"]) for n in range(0, 50, 5)
+    ]
     other = [pair(2_000 + n, rows[n]["prompt"], "none of these") for n in range(1, 50, 5)]
     found = gone([*rows, *copies, *other], tmp_path)
     exact = {frozenset((f"{1_000 + n:05d}", f"{n:05d}")) for n in range(0, 50, 5)}
@@ -63,9 +79,20 @@ def test_pairs_of_few_answers_lose_their_copies_only(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("length", [12, 40, 400])
 def test_one_question_with_different_answers_stays(tmp_path: Path, length: int) -> None:
-    """Reading comprehension: one passage, many questions; by shingles alone the records are copies of each other."""
+    """Reading comprehension: one passage, many questions; by shingles alone the records are copies
+    of each other.
+    """
     passage = " ".join(prose(random.Random(length), length))
-    answers = ["yes", "no", "4", "5", "in the spring of 1848", "the people of the town who made wool", "好", "不"]
+    answers = [
+        "yes",
+        "no",
+        "4",
+        "5",
+        "in the spring of 1848",
+        "the people of the town who made wool",
+        "好",
+        "不",
+    ]
     assert gone([pair(n, passage, answer) for n, answer in enumerate(answers)], tmp_path) == {}
 
 
@@ -84,20 +111,29 @@ def test_near_copies_of_records_still_go(tmp_path: Path) -> None:
     ]
     found = gone(rows, tmp_path)
     assert {kind for kind, _ in found.values()} == {"near"}
-    assert len({"00000", "00001", "00002"} & set(found)) == 2 and len({"00003", "00004"} & set(found)) == 1
+    assert (
+        len({"00000", "00001", "00002"} & set(found)) == 2
+        and len({"00003", "00004"} & set(found)) == 1
+    )
     assert not {"00005", "00006"} & set(found)
 
 
 def test_where_the_border_stands_tells_pairs_apart(tmp_path: Path) -> None:
     rows = [pair(0, "one two", "three"), pair(1, "one", "two three"), pair(2, "", "one two three")]
-    rows += [pair(3, "three", "one two"), pair(4, "one two\nthree", "four"), pair(5, "one two", "three\nfour")]
+    rows += [
+        pair(3, "three", "one two"),
+        pair(4, "one two\nthree", "four"),
+        pair(5, "one two", "three\nfour"),
+    ]
     assert gone(rows, tmp_path) == {}
 
 
 def test_records_without_words_are_told_apart(tmp_path: Path) -> None:
     """Emoji vanish from shingles: what differs in them alone must not be similar."""
     rows = [pair(n, face, "positive") for n, face in enumerate("😀😁😂🤣")]
-    rows += [pair(10 + n, "How do you like this soup of beans?", face) for n, face in enumerate("👍👎")]
+    rows += [
+        pair(10 + n, "How do you like this soup of beans?", face) for n, face in enumerate("👍👎")
+    ]
     rows += [pair(20, "😀", "positive"), pair(21, "🙂", "🙂"), pair(22, "🙂", "🙁")]
     assert gone(rows, tmp_path) == {"00020": ("exact", "00000")}
 
@@ -105,7 +141,9 @@ def test_records_without_words_are_told_apart(tmp_path: Path) -> None:
 def test_documents_without_a_prompt_are_signed_as_ever_beside_pairs() -> None:
     texts = [" ".join(prose(random.Random(n), 30)) for n in range(5)] + ["", "🙂"]
     alone = sign(SignaturesParameters(), pa.table({"text": texts}))
-    beside = pa.table({"text": [*texts, "yes", "yes"], "prompt": [*[""] * len(texts), "a question?", "another?"]})
+    beside = pa.table(
+        {"text": [*texts, "yes", "yes"], "prompt": [*[""] * len(texts), "a question?", "another?"]}
+    )
     both = sign(SignaturesParameters(), beside)
     assert both.slice(0, len(texts)).to_pylist() == alone.to_pylist()
     assert both["text_hash"][-1] != both["text_hash"][-2]
@@ -114,7 +152,10 @@ def test_documents_without_a_prompt_are_signed_as_ever_beside_pairs() -> None:
 
 def test_pairs_in_many_batches_equal_pairs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(1)
-    rows = [(" ".join(prose(rng, rng.randint(0, 9))), " ".join(prose(rng, rng.randint(0, 9)))) for _ in range(60)]
+    rows = [
+        (" ".join(prose(rng, rng.randint(0, 9))), " ".join(prose(rng, rng.randint(0, 9))))
+        for _ in range(60)
+    ]
     table = pa.table({"prompt": [prompt for prompt, _ in rows], "text": [text for _, text in rows]})
     whole = sign(SignaturesParameters(), table)
     batches = Utf8.batches
@@ -131,7 +172,12 @@ def test_gates_and_inspection_show_prompts(tmp_path: Path) -> None:
     rows = [pair(n, "Why is the sky so blue?", "Because of air.") for n in range(4)]
     inputs = dedup_inputs({"web": rows}, tmp_path)
     with pytest.raises(GateError, match=r"Why is the sky so blue\? \| Because of air\."):
-        run_stage(STAGE, DedupParameters(prefer=("length",), gates={"removal_rate": 0.5}), inputs, tmp_path=tmp_path)
+        run_stage(
+            STAGE,
+            DedupParameters(prefer=("length",), gates={"removal_rate": 0.5}),
+            inputs,
+            tmp_path=tmp_path,
+        )
     given = inputs["documents"]
     assert not isinstance(given, Artifact)
     shown = read_documents([(given[0], None)], ["00000"])
@@ -144,5 +190,7 @@ def test_an_index_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
     roles = {role: inputs[role] for role in ("documents", "signatures", "cut")} | {"dedup": made}
     index = run_stage(SELECT, SelectParameters(), roles, "web", tmp_path=tmp_path)  # type: ignore[arg-type]
     assert pq.read_table(index.path("index/part-00000.parquet")).num_rows == 1
-    with pytest.raises(StageError, match=r"made by version 3 of the stage signatures.* of version 2.*again"):
+    with pytest.raises(
+        StageError, match=r"made by version 3 of the stage signatures.* of version 2.*again"
+    ):
         check_index(index, {"version": 2})

@@ -1,4 +1,6 @@
-"""Precision and recall against the true Jaccard similarity of texts, beside what the LSH curve lets expect."""
+"""Precision and recall against the true Jaccard similarity of texts, beside what the LSH curve lets
+expect.
+"""
 
 from __future__ import annotations
 
@@ -36,31 +38,53 @@ def similar_pairs(texts: Mapping[str, str]) -> dict[tuple[str, str], float]:
         for one in found:
             holders[one].append(id)
     common = Counter(pair for ids in holders.values() for pair in combinations(ids, 2))
-    return {pair: count / (len(sets[pair[0]]) + len(sets[pair[1]]) - count) for pair, count in common.items()}
+    return {
+        pair: count / (len(sets[pair[0]]) + len(sets[pair[1]]) - count)
+        for pair, count in common.items()
+    }
 
 
 def removed(
-    rows: Sequence[dict[str, Any]], tmp_path: Path, verify: float, bands: int = 14, band_rows: int = 8
+    rows: Sequence[dict[str, Any]],
+    tmp_path: Path,
+    verify: float,
+    bands: int = 14,
+    band_rows: int = 8,
 ) -> dict[str, str]:
     """Id of a document that went -> id of the one kept for it; nothing unjustified among them."""
-    inputs = dedup_inputs({"web": rows}, tmp_path, signatures=SignaturesParameters(bands=bands, rows=band_rows))
+    inputs = dedup_inputs(
+        {"web": rows}, tmp_path, signatures=SignaturesParameters(bands=bands, rows=band_rows)
+    )
     parameters = DedupParameters(prefer=(), verify=verify, bands=bands, rows=band_rows, gates=OPEN)
     artifact = run_stage(STAGE, parameters, inputs, tmp_path=tmp_path)
     assert unjustified(artifact, inputs, verify) == []
-    return {id: row["duplicate_of"] for id, row in outcomes(artifact, inputs).items() if row["duplicate_of"]}
+    return {
+        id: row["duplicate_of"]
+        for id, row in outcomes(artifact, inputs).items()
+        if row["duplicate_of"]
+    }
 
 
 @pytest.mark.parametrize(("verify", "bands", "rows"), [(0.8, 14, 8), (0.6, 14, 8), (0.6, 30, 5)])
 def test_recall_on_known_edits_is_the_curves_and_precision_is_one(
-    tmp_path: Path, verify: float, bands: int, rows: int, record_property: Callable[[str, object], None]
+    tmp_path: Path,
+    verify: float,
+    bands: int,
+    rows: int,
+    record_property: Callable[[str, object], None],
 ) -> None:
-    """Pairs of a text and its edited copy, and of texts below the threshold that bands let through."""
+    """Pairs of a text and its edited copy, and of texts below the threshold that bands let
+    through.
+    """
     rng = random.Random(21)
     given = []
     for number in range(600):
         original = prose(rng, 150)
         copy = edited(rng, original, rng.choice([1, 2, 3, 4, 5, 6, 8]))
-        given += [document(" ".join(original), id=f"{number:03d}a"), document(" ".join(copy), id=f"{number:03d}b")]
+        given += [
+            document(" ".join(original), id=f"{number:03d}a"),
+            document(" ".join(copy), id=f"{number:03d}b"),
+        ]
     true = similar_pairs({row["id"]: row["text"] for row in given})
     found = {(head, id) for id, head in removed(given, tmp_path, verify, bands, rows).items()}
     wanted = {pair: similarity for pair, similarity in true.items() if similarity >= verify}
@@ -78,9 +102,14 @@ def test_every_pair_of_real_articles_above_the_threshold_is_found(
     tmp_path: Path, real_data: Path, articles: int
 ) -> None:
     file = real_data / "dedup" / "mccormick-minhash" / f"articles_{articles}.train"
-    texts = {name: text for name, _, text in (line.partition(" ") for line in file.read_text("utf-8").splitlines())}
+    texts = {
+        name: text
+        for name, _, text in (line.partition(" ") for line in file.read_text("utf-8").splitlines())
+    }
     rows = [document(text, "web", name) for name, text in texts.items()]
     true = similar_pairs(texts)
-    planted = {tuple(sorted(line.split())) for line in file.with_suffix(".truth").read_text().splitlines()}
+    planted = {
+        tuple(sorted(line.split())) for line in file.with_suffix(".truth").read_text().splitlines()
+    }
     assert {pair for pair, similarity in true.items() if similarity >= 0.8} == planted
     assert {tuple(sorted(pair)) for pair in removed(rows, tmp_path, 0.8).items()} == planted

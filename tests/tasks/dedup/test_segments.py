@@ -1,4 +1,6 @@
-"""Scratch files by bucket: what was written block by block comes back bucket by bucket; a damaged file is refused."""
+"""Scratch files by bucket: what was written block by block comes back bucket by bucket; a damaged
+file is refused.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def test_every_bucket_has_the_records_and_values_of_all_blocks(tmp_path: Path, b
             sets = [[rng.randrange(2**32) for _ in range(rng.randint(0, 3))] for _ in buckets]
             records = np.array([(len(one), block) for one in sets], RECORD)
             writer.append(
-                np.array(buckets, np.int64), records, np.array([value for one in sets for value in one], np.uint32)
+                np.array(buckets, np.int64),
+                records,
+                np.array([value for one in sets for value in one], np.uint32),
             )
             for bucket, one in zip(buckets, sets, strict=True):
                 expected[bucket].append((block, one))
@@ -33,9 +37,17 @@ def test_every_bucket_has_the_records_and_values_of_all_blocks(tmp_path: Path, b
         found = []
         for records, values in segments(tmp_path / "0", bucket, RECORD):
             ends = np.cumsum(records["size"])[:-1]
-            found += zip(records["number"].tolist(), [one.tolist() for one in np.split(values, ends)], strict=True)
+            found += zip(
+                records["number"].tolist(),
+                [one.tolist() for one in np.split(values, ends)],
+                strict=True,
+            )
         assert found == expected[bucket]
-        assert count(tmp_path / "0", bucket) == len(found) == len(gathered([tmp_path / "0"], bucket, RECORD))
+        assert (
+            count(tmp_path / "0", bucket)
+            == len(found)
+            == len(gathered([tmp_path / "0"], bucket, RECORD))
+        )
 
 
 def test_a_file_that_was_cut_short_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""Annotators see text through the edits of line deduplication, and their ledger says what those took."""
+"""Annotators see text through the edits of line deduplication, and their ledger says what those
+took.
+"""
 
 from __future__ import annotations
 
@@ -33,11 +35,20 @@ STAGE = Stage("seen", 1, Nothing, "tests.tasks.documents.test_annotate:run", "wh
 
 def test_annotators_read_through_the_edits_of_line_deduplication(tmp_path: Path) -> None:
     texts = [["same\nend", "untouched"], ["你好\nsame"], []]
-    edits = [[[Edit(0, 5, "", "line")], []], [[Edit(2, 7, "", "line"), Edit(0, 1, "", "mask")][::-1]], []]
+    edits = [
+        [[Edit(0, 5, "", "line")], []],
+        [[Edit(2, 7, "", "line"), Edit(0, 1, "", "mask")][::-1]],
+        [],
+    ]
     given = documents(tmp_path, "web", texts)
-    files = {f"part-{i:05d}.parquet": pa.table({"edits": column_of(part)}) for i, part in enumerate(edits)}
+    files = {
+        f"part-{i:05d}.parquet": pa.table({"edits": column_of(part)})
+        for i, part in enumerate(edits)
+    }
     beside = artifact(tmp_path, "line_dedup", "web", files)
-    made = run_stage(STAGE, Nothing(), {"documents": given, "line_dedup": beside}, "web", tmp_path=tmp_path)
+    made = run_stage(
+        STAGE, Nothing(), {"documents": given, "line_dedup": beside}, "web", tmp_path=tmp_path
+    )
     assert column(made, "seen") == ["end", "untouched", "好"]
     rows = {row["language"]: row for row in made.manifest["ledger"]["rows"]}
     assert rows["en"]["totals"] == {

@@ -1,4 +1,6 @@
-"""Bins under transformers' own names: `load_from_disk` rows train as anyone would expect, the collator as we do."""
+"""Bins under transformers' own names: `load_from_disk` rows train as anyone would expect, the
+collator as we do.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -22,14 +24,19 @@ LENGTH = 16
 NAME = "data-00000-of-00001.arrow"
 
 CUT = [(40, 0), (5, 0), (9, 3), (37, 20), (3, 0), (7, 7), (2, 0)]
-"""(tokens, of them prompt): packed together, cut, a prompt over a cut, a document that is prompt alone."""
+"""(tokens, of them prompt): packed together, cut, a prompt over a cut, a document that is prompt
+alone.
+"""
 ALONE = [(16, 0), (14, 5), (15, 0), (13, 0)]
 """Documents that fill a row each, none cut."""
 
 
 def save(folder: Path, shapes: list[tuple[int, int]], *, loss_on_source: bool = False) -> Path:
     draw = np.random.default_rng(len(shapes))
-    made = [Tokens(draw.integers(1, VOCABULARY, size).astype(np.uint32), prompt) for size, prompt in shapes]
+    made = [
+        Tokens(draw.integers(1, VOCABULARY, size).astype(np.uint32), prompt)
+        for size, prompt in shapes
+    ]
     rows = pack(np.array([size for size, _ in shapes], np.int64), LENGTH)
     folder.mkdir(parents=True)
     write_rows(
@@ -62,7 +69,9 @@ def save_first_layout(folder: Path, of: Path) -> Path:
     write_layout(folder, [NAME], LENGTH, "0")
     info = folder / "dataset_info.json"
     info.write_text(
-        info.read_text().replace('"next_label": {\n      "dtype": "int32",\n      "_type": "Value"\n    },', "")
+        info.read_text().replace(
+            '"next_label": {\n      "dtype": "int32",\n      "_type": "Value"\n    },', ""
+        )
     )
     return folder
 
@@ -70,9 +79,13 @@ def save_first_layout(folder: Path, of: Path) -> Path:
 def our_loss(model: Any, folder: Path) -> tuple[float, int]:
     """Mean loss of training's own path over all rows of a bin, and its targets."""
     rows = Rows([folder])
-    batch = {name: torch.from_numpy(values) for name, values in rows.batch(range(len(rows))).items()}
+    batch = {
+        name: torch.from_numpy(values) for name, values in rows.batch(range(len(rows))).items()
+    }
     with torch.no_grad():
-        total, _ = LossModel(model)(batch["input_ids"], batch["shift_labels"], batch["position_ids"])
+        total, _ = LossModel(model)(
+            batch["input_ids"], batch["shift_labels"], batch["position_ids"]
+        )
     targets = int((batch["shift_labels"] != IGNORE_INDEX).sum())
     return float(total) / targets, targets
 
@@ -84,7 +97,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.mark.parametrize("loss_on_source", [False, True])
-def test_a_label_is_the_token_at_its_place_where_that_is_learned(tmp_path: Path, loss_on_source: bool) -> None:
+def test_a_label_is_the_token_at_its_place_where_that_is_learned(
+    tmp_path: Path, loss_on_source: bool
+) -> None:
     folder = save(tmp_path / "bin", CUT, loss_on_source=loss_on_source)
     prompts = {f"d{n}": 0 if loss_on_source else prompt for n, (_, prompt) in enumerate(CUT)}
     seen = dict.fromkeys(prompts, 0)
@@ -107,7 +122,9 @@ def test_a_label_is_the_token_at_its_place_where_that_is_learned(tmp_path: Path,
     assert seen == {f"d{n}": size - max(1, prompts[f"d{n}"]) for n, (size, _) in enumerate(CUT)}
 
 
-def test_rows_of_whole_documents_have_our_loss_under_transformers_own_names(tmp_path: Path, model: Any) -> None:
+def test_rows_of_whole_documents_have_our_loss_under_transformers_own_names(
+    tmp_path: Path, model: Any
+) -> None:
     folder = save(tmp_path / "bin", ALONE)
     rows = datasets.load_from_disk(str(folder)).with_format("torch")
     with torch.no_grad():
@@ -116,12 +133,16 @@ def test_rows_of_whole_documents_have_our_loss_under_transformers_own_names(tmp_
             assert float(loss) == pytest.approx(our_loss(model, folder)[0], rel=1e-6)
 
 
-def test_what_a_model_learns_from_labels_is_the_next_token_of_the_same_document(tmp_path: Path) -> None:
+def test_what_a_model_learns_from_labels_is_the_next_token_of_the_same_document(
+    tmp_path: Path,
+) -> None:
     folder = save(tmp_path / "bin", CUT)
     rows = Rows([folder])
     targets = rows.batch(range(len(rows)))["shift_labels"]
     labels = np.array(datasets.load_from_disk(str(folder))["labels"])
-    learned = np.pad(labels[:, 1:], ((0, 0), (0, 1)), constant_values=IGNORE_INDEX)  # as transformers shifts
+    learned = np.pad(
+        labels[:, 1:], ((0, 0), (0, 1)), constant_values=IGNORE_INDEX
+    )  # as transformers shifts
     cut = targets[:, -1] != IGNORE_INDEX
     assert cut.sum() == 3
     assert (learned[:, :-1] == targets[:, :-1]).all()
@@ -177,5 +198,11 @@ def test_bins_of_the_first_layout_read_the_same(tmp_path: Path, model: Any) -> N
 def test_the_data_set_says_what_its_columns_are(tmp_path: Path) -> None:
     rows = datasets.load_from_disk(str(save(tmp_path / "bin", ALONE)))
     assert rows.column_names == ["input_ids", "labels", "next_label", "documents"]
-    for word in ("not shifted", "shift_labels", "next_label", "position_ids", "remove_unused_columns=False"):
+    for word in (
+        "not shifted",
+        "shift_labels",
+        "next_label",
+        "position_ids",
+        "remove_unused_columns=False",
+    ):
         assert word in rows.info.description

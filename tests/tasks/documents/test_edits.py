@@ -1,4 +1,6 @@
-"""Edits: one function applies them, several stages' columns compose, every byte that goes has one reason."""
+"""Edits: one function applies them, several stages' columns compose, every byte that goes has one
+reason.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ TEXTS = st.text(alphabet="ab \n你é𝕏", max_size=40)
 def edits_of(draw: st.DrawFn, length: int, reason: str = "a") -> list[Edit]:
     bounds = sorted(draw(st.sets(st.integers(0, length), max_size=8)))
     pairs = [(low, high) for low, high in itertools.pairwise(bounds) if draw(st.booleans())]
-    return [Edit(low, high, draw(st.sampled_from(["", "", "[X]", "字"])), reason) for low, high in pairs]
+    return [
+        Edit(low, high, draw(st.sampled_from(["", "", "[X]", "字"])), reason) for low, high in pairs
+    ]
 
 
 @st.composite
@@ -39,7 +43,9 @@ def edited(draw: st.DrawFn, columns: int) -> tuple[str, list[list[Edit]]]:
 
 
 def naive(text: str, columns: list[list[Edit]]) -> str:
-    """Character by character: the first column that covers one owns it; replacements at an edit's first own one."""
+    """Character by character: the first column that covers one owns it; replacements at an edit's
+    first own one.
+    """
     owner: dict[int, tuple[int, int]] = {}
     for number, column in enumerate(columns):
         for index, edit in enumerate(column):
@@ -56,7 +62,9 @@ def naive(text: str, columns: list[list[Edit]]) -> str:
 
 
 @given(edited(3))
-def test_several_columns_compose_as_the_naive_reading_does(case: tuple[str, list[list[Edit]]]) -> None:
+def test_several_columns_compose_as_the_naive_reading_does(
+    case: tuple[str, list[list[Edit]]],
+) -> None:
     text, columns = case
     merged = merge(*columns)
     result = apply(text, merged)
@@ -70,7 +78,11 @@ def test_several_columns_compose_as_the_naive_reading_does(case: tuple[str, list
 @given(edited(1))
 def test_one_column_merges_to_itself(case: tuple[str, list[list[Edit]]]) -> None:
     text, (column,) = case
-    assert merge(column) == column and merge(column, column) == column and merge([], column, []) == column
+    assert (
+        merge(column) == column
+        and merge(column, column) == column
+        and merge([], column, []) == column
+    )
     assert apply(text, []) == text
 
 
@@ -89,7 +101,10 @@ def test_spans_of_the_edited_text_are_found_in_the_ingest_text(
     low, high = alignment.span(start, end)
     assert 0 <= low < high <= len(text)
     inside = [edit for edit in merged if low <= edit.start and edit.end <= high]
-    again = apply(text[low:high], [edit._replace(start=edit.start - low, end=edit.end - low) for edit in inside])
+    again = apply(
+        text[low:high],
+        [edit._replace(start=edit.start - low, end=edit.end - low) for edit in inside],
+    )
     assert result[start:end] in again  # equal but for replacements that the span cuts
     if not any(edit.replacement for edit in merged):
         assert again == result[start:end]
@@ -108,14 +123,18 @@ def test_a_later_edit_is_cut_to_what_is_left() -> None:
     assert merge(later, first) == [Edit(1, 7, "#", "passage"), Edit(7, 8, "?", "mask")]
 
 
-@pytest.mark.parametrize("edits", [[(0, 0)], [(3, 2)], [(0, 9)], [(0, 2), (1, 3)], [(2, 3), (0, 1)], [(-1, 2)]])
+@pytest.mark.parametrize(
+    "edits", [[(0, 0)], [(3, 2)], [(0, 9)], [(0, 2), (1, 3)], [(2, 3), (0, 1)], [(-1, 2)]]
+)
 def test_edits_that_do_not_fit_the_text_are_refused(edits: list[tuple[int, int]]) -> None:
     with pytest.raises(ValueError, match="rebuild the stage"):
         apply("0123", [Edit(*edit) for edit in edits])
 
 
 @given(st.lists(edited(2), max_size=6), st.integers(1, 3))
-def test_columns_say_the_same_as_lists(cases: list[tuple[str, list[list[Edit]]]], chunk: int) -> None:
+def test_columns_say_the_same_as_lists(
+    cases: list[tuple[str, list[list[Edit]]]], chunk: int
+) -> None:
     texts = pa.chunked_array([pa.array([text for text, _ in cases], pa.string())])
     columns = [
         pa.chunked_array(
@@ -131,7 +150,9 @@ def test_columns_say_the_same_as_lists(cases: list[tuple[str, list[list[Edit]]]]
     done = apply_columns(texts, columns)
     assert done.texts.to_pylist() == [naive(text, columns) for text, columns in cases]
     for row, (text, lists) in enumerate(cases):
-        counted = Counter({e["reason"]: e["bytes"] for e in done.taken.to_pylist() if e["row"] == row})
+        counted = Counter(
+            {e["reason"]: e["bytes"] for e in done.taken.to_pylist() if e["row"] == row}
+        )
         assert counted == bytes_taken(text, merge(*lists))
 
 

@@ -21,10 +21,19 @@ def test_hashes_are_plain_and_the_rest_is_compressed(tmp_path: Path) -> None:
             ("length", pa.int64()),
         ]
     )
-    row = {"id": "a", "text_hash": b"h" * 16, "signature": [1, 2], "shingle_set": [3], "edits": None, "length": 9}
+    row = {
+        "id": "a",
+        "text_hash": b"h" * 16,
+        "signature": [1, 2],
+        "shingle_set": [3],
+        "edits": None,
+        "length": 9,
+    }
     pq.ParquetWriter(tmp_path / "a", schema, **parquet_options(schema)).close()
     with pq.ParquetWriter(tmp_path / "b", schema, **parquet_options(schema)) as writer:
-        writer.write_table(pa.Table.from_pylist([row, row | {"signature": None, "shingle_set": []}], schema))
+        writer.write_table(
+            pa.Table.from_pylist([row, row | {"signature": None, "shingle_set": []}], schema)
+        )
     group = pq.ParquetFile(tmp_path / "b").metadata.row_group(0)
     columns = [group.column(number) for number in range(group.num_columns)]
     found = {c.path_in_schema: (c.compression, c.has_dictionary_page) for c in columns}
@@ -42,4 +51,6 @@ def test_hashes_are_plain_and_the_rest_is_compressed(tmp_path: Path) -> None:
 
 
 def test_schemas_without_hashes_are_written_as_before() -> None:
-    assert parquet_options(pa.schema([("text", pa.string()), ("score", pa.float64())])) == {"compression": "zstd"}
+    assert parquet_options(pa.schema([("text", pa.string()), ("score", pa.float64())])) == {
+        "compression": "zstd"
+    }

@@ -41,7 +41,9 @@ def test_malformed_scores_are_refused(text: str) -> None:
 
 
 @given(st.lists(NAMES, min_size=1), st.lists(NAMES))
-def test_order_and_repeats_of_rules_do_not_change_the_dump(rules: list[str], exceptions: list[str]) -> None:
+def test_order_and_repeats_of_rules_do_not_change_the_dump(
+    rules: list[str], exceptions: list[str]
+) -> None:
     keep = RulesKeep.model_validate({"rules": rules, "except": exceptions})
     again = RulesKeep.model_validate({"rules": rules[::-1] + rules, "except": exceptions[::-1]})
     assert keep.model_dump_json() == again.model_dump_json()
@@ -56,7 +58,9 @@ def test_buckets_are_canonical(buckets: list[str]) -> None:
 
 
 def test_rules_name_groups_at_dots_only() -> None:
-    keep = RulesKeep.model_validate({"rules": ["gopher", "c4.sentences"], "except": ["gopher.stop_words"]})
+    keep = RulesKeep.model_validate(
+        {"rules": ["gopher", "c4.sentences"], "except": ["gopher.stop_words"]}
+    )
     assert keep.applies("gopher.word_count") and keep.applies("c4.sentences")
     assert not keep.applies("gopher.stop_words") and not keep.applies("gopher2.word_count")
     assert not keep.applies("c4.lorem_ipsum")
@@ -76,7 +80,9 @@ def test_rules_name_groups_at_dots_only() -> None:
         (BucketKeep, ["heads"]),
     ],
 )
-def test_keeps_that_mean_nothing_are_refused(model: type[pydantic.BaseModel], value: object) -> None:
+def test_keeps_that_mean_nothing_are_refused(
+    model: type[pydantic.BaseModel], value: object
+) -> None:
     with pytest.raises(pydantic.ValidationError):
         model.model_validate(value)
 
@@ -88,36 +94,68 @@ def test_a_score_equal_to_the_threshold_passes_although_scores_are_float32() -> 
         pa.array(["zh", "zh", "en", "zh", None]),
         pa.array([0.65, 0.64, 0.1, None, 0.9], pa.float32()),
     )
-    assert reasons.to_pylist() == [None, "langid.threshold", "langid.language", "langid.threshold", "langid.language"]
+    assert reasons.to_pylist() == [
+        None,
+        "langid.threshold",
+        "langid.language",
+        "langid.threshold",
+        "langid.language",
+    ]
 
 
 def test_the_first_failed_rule_that_is_kept_on_is_the_reason() -> None:
     def rows(*rules: str) -> list[dict[str, object]]:
         return [{"rule": rule, "value": 1.0} for rule in rules]
 
-    failed = pa.array([[], rows("gopher.b", "c4.a"), None, rows("c4.a", "gopher.a"), rows("gopher.b")], FAILED)
+    failed = pa.array(
+        [[], rows("gopher.b", "c4.a"), None, rows("c4.a", "gopher.a"), rows("gopher.b")], FAILED
+    )
     keep = RulesKeep.model_validate({"rules": ["gopher", "c4"], "except": ["gopher.b"]})
-    assert columns.rule_reasons(keep, failed).to_pylist() == [None, "quality.c4.a", None, "quality.c4.a", None]
+    assert columns.rule_reasons(keep, failed).to_pylist() == [
+        None,
+        "quality.c4.a",
+        None,
+        "quality.c4.a",
+        None,
+    ]
     assert columns.rule_reasons(keep, failed.slice(3)).to_pylist() == ["quality.c4.a", None]
     assert columns.rule_reasons(keep, failed.slice(0, 0)).to_pylist() == []
 
 
-@given(st.lists(st.one_of(st.none(), st.floats(1, 1e6)), max_size=20), st.floats(1, 1e5), st.floats(0, 1e5))
+@given(
+    st.lists(st.one_of(st.none(), st.floats(1, 1e6)), max_size=20),
+    st.floats(1, 1e5),
+    st.floats(0, 1e5),
+)
 def test_buckets_follow_cc_net(values: list[float | None], head: float, more: float) -> None:
     cutoffs = {"zh": (head, head + more)}
-    found = columns.buckets(pa.array(["zh"] * len(values), pa.string()), pa.array(values, pa.float64()), cutoffs)
+    found = columns.buckets(
+        pa.array(["zh"] * len(values), pa.string()), pa.array(values, pa.float64()), cutoffs
+    )
     expected = [
-        "all" if value is None else "head" if value < head else "middle" if value < head + more else "tail"
+        "all"
+        if value is None
+        else "head"
+        if value < head
+        else "middle"
+        if value < head + more
+        else "tail"
         for value in values
     ]
     assert found.to_pylist() == expected
-    unknown = columns.buckets(pa.array(["en"] * len(values), pa.string()), pa.array(values, pa.float64()), cutoffs)
+    unknown = columns.buckets(
+        pa.array(["en"] * len(values), pa.string()), pa.array(values, pa.float64()), cutoffs
+    )
     assert set(unknown.to_pylist()) <= {"all"}
 
 
 def test_bucket_and_score_reasons() -> None:
     bucket = pa.array(["head", "tail", "all"])
-    assert columns.bucket_reasons(BucketKeep(("head",)), bucket).to_pylist() == [None, "perplexity.tail", None]
+    assert columns.bucket_reasons(BucketKeep(("head",)), bucket).to_pylist() == [
+        None,
+        "perplexity.tail",
+        None,
+    ]
     score = pa.array([0.5, 0.4, None], pa.float32())
     found = columns.score_reasons(ScoreKeep.model_validate(">=0.5"), "edu", score)
     assert found.to_pylist() == [None, "classifier.edu", "classifier.edu"]

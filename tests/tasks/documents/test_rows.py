@@ -1,4 +1,6 @@
-"""Packed rows: what was written comes back by row number, positions restart, odd folders are refused."""
+"""Packed rows: what was written comes back by row number, positions restart, odd folders are
+refused.
+"""
 
 import pickle
 from pathlib import Path
@@ -20,11 +22,18 @@ def write(folder: Path, rows: list[Row], files: int = 1, length: int = LENGTH) -
     share = -(-len(rows) // files)
     for index in range(files):
         part = [
-            {"input_ids": ids, "labels": labels, "next_label": -100, "documents": [span._asdict() for span in spans]}
+            {
+                "input_ids": ids,
+                "labels": labels,
+                "next_label": -100,
+                "documents": [span._asdict() for span in spans],
+            }
             for ids, labels, spans in rows[index * share : (index + 1) * share]
         ]
         table = pa.Table.from_pylist(part, schema=schema(length))
-        with pa.ipc.new_stream(str(folder / f"data-{index:05d}-of-{files:05d}.arrow"), table.schema) as writer:
+        with pa.ipc.new_stream(
+            str(folder / f"data-{index:05d}-of-{files:05d}.arrow"), table.schema
+        ) as writer:
             writer.write_table(table, max_chunksize=2)
     return folder
 
@@ -42,7 +51,11 @@ def test_rows_come_back_over_files_and_folders(tmp_path: Path) -> None:
     assert len(rows) == 7 and rows.lengths == [5, 2] and rows.sequence_length == LENGTH
     batch = rows.batch([6, 0, 4])
     assert batch["input_ids"][:, 0].tolist() == [6, 0, 4]
-    assert batch["position_ids"].tolist() == [list(range(8)), [0, 1, 2, 0, 1, 0, 1, 2], [0, 1, 2, 0, 1, 0, 1, 2]]
+    assert batch["position_ids"].tolist() == [
+        list(range(8)),
+        [0, 1, 2, 0, 1, 0, 1, 2],
+        [0, 1, 2, 0, 1, 0, 1, 2],
+    ]
     assert batch["shift_labels"].dtype == np.int64 and (batch["shift_labels"] == -100).all()
     assert rows.provenance(4) == [Span("4-0", 0, 3, 0), Span("4-1", 3, 2, 7)]
     assert pickle.loads(pickle.dumps(rows)).batch([6])["input_ids"][0, 0] == 6

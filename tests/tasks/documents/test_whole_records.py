@@ -1,4 +1,6 @@
-"""A document with a prompt is one record; every stage that judges documents reads it whole, or says why not."""
+"""A document with a prompt is one record; every stage that judges documents reads it whole, or says
+why not.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +37,10 @@ from tests.stage_harness import pin, run_stage
 from tests.tables import column, documents
 
 QUESTION = (
-    "In the years after the war the people of the town built a bridge over the river, and with it came trade that "
-    "made the place rich. Most of the goods that they sold were made of wool. The market was held in the spring and "
-    "in the autumn. Is it true that the bridge of the town was older than the market?"
+    "In the years after the war the people of the town built a bridge over the river, and with it "
+    "came trade that made the place rich. Most of the goods that they sold were made of wool. The "
+    "market was held in the spring and in the autumn. Is it true that the bridge of the town was "
+    "older than the market?"
 )
 PAIR = {"prompt": QUESTION, "text": "yes"}
 
@@ -65,21 +68,31 @@ def test_a_text_without_a_prompt_is_its_own_record() -> None:
 
 @given(st.lists(st.tuples(st.text(max_size=4), st.text(max_size=4)), max_size=8))
 def test_equal_hashes_are_equal_pairs(pairs: list[tuple[str, str]]) -> None:
-    digest = [[hashlib.blake2b(half.encode(), digest_size=16).digest() for half in pair] for pair in pairs]
+    digest = [
+        [hashlib.blake2b(half.encode(), digest_size=16).digest() for half in pair] for pair in pairs
+    ]
     found = record_hashes((one for one, _ in digest), (two for _, two in digest))
     assert len(set(found)) == len(set(pairs)) and all(len(one) == 16 for one in found)
     assert not set(found) & {half for pair in digest for half in pair}
 
 
-def annotated(stage: Any, parameters: Any, rows: list[Any], tmp_path: Path, **inputs: Artifact) -> Artifact:
+def annotated(
+    stage: Any, parameters: Any, rows: list[Any], tmp_path: Path, **inputs: Artifact
+) -> Artifact:
     given = documents(tmp_path, "web", [rows])
     return run_stage(stage, parameters, {"documents": given, **inputs}, "web", tmp_path=tmp_path)
 
 
 def test_language_is_of_the_whole_record(tmp_path: Path) -> None:
-    german = {"prompt": "Ist die Brücke in der Stadt älter als der Markt, der im Frühling gehalten wird?", "text": "no"}
+    german = {
+        "prompt": "Ist die Brücke in der Stadt älter als der Markt, der im Frühling gehalten wird?",
+        "text": "no",
+    }
     made = annotated(
-        LANGID, LangidParameters(), [PAIR, german, {"prompt": "这座桥比集市更古老吗？请回答。", "text": "OK"}], tmp_path
+        LANGID,
+        LangidParameters(),
+        [PAIR, german, {"prompt": "这座桥比集市更古老吗？请回答。", "text": "OK"}],
+        tmp_path,
     )
     assert column(made, "language") == ["en", "de", "zh"]
     assert min(column(made, "language_score")) > 0.8
@@ -92,7 +105,9 @@ def test_quality_rules_read_the_whole_record(tmp_path: Path) -> None:
     assert failed[0] == [] == failed[2] and "gopher.word_count" in failed[1]
 
 
-def test_perplexity_and_language_models_read_the_whole_record(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_perplexity_and_language_models_read_the_whole_record(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     seen: list[str] = []
 
     class Counting:
@@ -101,15 +116,22 @@ def test_perplexity_and_language_models_read_the_whole_record(monkeypatch: pytes
             return [1.0] * len(texts)
 
     monkeypatch.setattr("tasks.perplexity.score.scorer", lambda files: Counting())
-    given = table((QUESTION, "yes"), ("", "plain")).append_column("language", pa.array(["en", "en"]))
+    given = table((QUESTION, "yes"), ("", "plain")).append_column(
+        "language", pa.array(["en", "en"])
+    )
     annotate_perplexity({"en": None}, 10_000, given)  # type: ignore[dict-item]
     assert seen == [f"{QUESTION} yes", "plain"]
     source = documents(tmp_path, "web", [[{"prompt": "WHO?", "text": "Me."}, "plain"]])
-    assert list(Reference(tuple(reference_parts([source], [])), "en").documents(9)) == ["who? me.", "plain"]
+    assert list(Reference(tuple(reference_parts([source], [])), "en").documents(9)) == [
+        "who? me.",
+        "plain",
+    ]
 
 
 def test_line_dedup_leaves_answers_alone(tmp_path: Path) -> None:
-    answers = [{"prompt": f"Question {number}?", "text": ["yes", "no"][number % 2]} for number in range(20)]
+    answers = [
+        {"prompt": f"Question {number}?", "text": ["yes", "no"][number % 2]} for number in range(20)
+    ]
     rows = [*answers, "Menu\nyes\none page", "Menu\nyes\nanother page"]
     made = annotated(LINE_DEDUP, LineDedupParameters(), rows, tmp_path)
     assert [len(row) for row in column(made, "edits")] == [0] * 21 + [1]
@@ -121,8 +143,14 @@ def test_line_dedup_leaves_answers_alone(tmp_path: Path) -> None:
 
 
 def test_a_leak_over_both_halves_is_found_and_no_edit_reaches_the_prompt(tmp_path: Path) -> None:
-    """A short question counts together with its choices: here one half of them stands in either field."""
-    item = {"question": "Which metal is used?", "choices": ["bright copper wire", "dull leaden pipe"], "answer": 0}
+    """A short question counts together with its choices: here one half of them stands in either
+    field.
+    """
+    item = {
+        "question": "Which metal is used?",
+        "choices": ["bright copper wire", "dull leaden pipe"],
+        "answer": 0,
+    }
     file = tmp_path / "quiz.jsonl"
     file.write_text(json.dumps({"id": "q", **item}), encoding="utf-8")
     against = {"quiz": {"format": "multiple-choice", "paths": [str(file)]}}
@@ -134,7 +162,9 @@ def test_a_leak_over_both_halves_is_found_and_no_edit_reaches_the_prompt(tmp_pat
     parameters = DecontaminateParameters.model_validate({"against": against})
     given = documents(tmp_path, "web", [rows])
     pins = {"against.quiz.paths": (pin(file),)}
-    made = run_stage(DECONTAMINATE, parameters, {"documents": given}, "web", tmp_path=tmp_path, pins=pins)
+    made = run_stage(
+        DECONTAMINATE, parameters, {"documents": given}, "web", tmp_path=tmp_path, pins=pins
+    )
     assert [len(row) for row in column(made, "contaminated")] == [1, 0, 0]
     assert column(made, "passage_share")[0] == 1.0
 
@@ -142,7 +172,9 @@ def test_a_leak_over_both_halves_is_found_and_no_edit_reaches_the_prompt(tmp_pat
 def ingested(tmp_path: Path, rows: list[dict[str, str]], **parameters: Any) -> Artifact:
     file = tmp_path / "pairs.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    chosen = IngestParameters.model_validate({"format": "jsonl", "paths": [str(file)], **parameters})
+    chosen = IngestParameters.model_validate(
+        {"format": "jsonl", "paths": [str(file)], **parameters}
+    )
     return run_stage(INGEST, chosen, name="pairs", tmp_path=tmp_path, pins={"paths": (pin(file),)})
 
 
@@ -155,18 +187,32 @@ def test_ingest_measures_the_whole_record(tmp_path: Path) -> None:
     ]
     made = ingested(tmp_path, rows, min_characters=20, max_text_bytes=1_024)
     (row,) = made.manifest["ledger"]["rows"]
-    assert {r["reason"]: r["documents"] for r in row["reasons"]} == {"too_short": 2, "text_too_large": 1}
-    assert made.statistics["characters"] == made.statistics["text_bytes"] == row["totals"]["bytes"]["kept"] == 29
+    assert {r["reason"]: r["documents"] for r in row["reasons"]} == {
+        "too_short": 2,
+        "text_too_large": 1,
+    }
+    assert (
+        made.statistics["characters"]
+        == made.statistics["text_bytes"]
+        == row["totals"]["bytes"]["kept"]
+        == 29
+    )
 
 
-def test_row_groups_are_bounded_by_prompts_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_row_groups_are_bounded_by_prompts_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr("tasks.ingest.run.ROW_GROUP_TEXT_BYTES", 100)
     made = ingested(tmp_path, [{"source": "q" * 60, "target": "a"}] * 6)
     assert pq.ParquetFile(made.path(made.files("part-")[0])).num_row_groups == 3
 
 
 def test_tokenizer_and_model_read_what_is_tokenized(tmp_path: Path) -> None:
-    lines = [{"source": "Q ", "target": "A", "language": "en"}, {"target": "plain"}, {"source": "", "target": "B"}]
+    lines = [
+        {"source": "Q ", "target": "A", "language": "en"},
+        {"target": "plain"},
+        {"source": "", "target": "B"},
+    ]
     assert [training_text(row) for row in lines] == ["Q A", "plain", "B"]
     file = tmp_path / "web" / "part-0.jsonl"
     file.parent.mkdir()

@@ -14,7 +14,9 @@ from tests.stage_harness import run_stage
 
 
 class SelectedParameters(Parameters):
-    """Category -> texts to train on and texts held out; `heldout` as `tasks.select.stage` has it."""
+    """Category -> texts to train on and texts held out; `heldout` as `tasks.select.stage` has
+    it.
+    """
 
     training: dict[str, tuple[str, ...]]
     held_out: dict[str, tuple[str, ...]]
@@ -25,7 +27,11 @@ def write(context: Context) -> Outcome:
     """Stage function of `selected`."""
     parameters: SelectedParameters = context.parameters
     sides = (("training", "", parameters.training), ("held_out", "heldout/", parameters.held_out))
-    files = {f"{prefix}{category}/part-0.jsonl": texts for _, prefix, side in sides for category, texts in side.items()}
+    files = {
+        f"{prefix}{category}/part-0.jsonl": texts
+        for _, prefix, side in sides
+        for category, texts in side.items()
+    }
     context.map(_write, {"files": files}, here=True)
     categories = {
         category: {side: {"documents": len(texts.get(category, ()))} for side, _, texts in sides}
@@ -37,11 +43,17 @@ def write(context: Context) -> Outcome:
 def _write(files: Mapping[str, tuple[str, ...]], shard: Shard) -> dict[str, Any]:
     for name, texts in files.items():
         with shard.create(name) as path:
-            path.write_text("".join(json.dumps({"source": "", "target": text}) + "\n" for text in texts))
+            path.write_text(
+                "".join(json.dumps({"source": "", "target": text}) + "\n" for text in texts)
+            )
     return {}
 
 
 def selected(name: str, tmp_path: Path, **parameters: Any) -> Artifact:
     """An artifact of select for the source `name`; see `SelectedParameters`."""
-    stage = Stage("select", 1, SelectedParameters, "tests.tasks.evaluation.selected:write", "writes texts")
-    return run_stage(stage, SelectedParameters.model_validate(parameters), name=name, tmp_path=tmp_path)
+    stage = Stage(
+        "select", 1, SelectedParameters, "tests.tasks.evaluation.selected:write", "writes texts"
+    )
+    return run_stage(
+        stage, SelectedParameters.model_validate(parameters), name=name, tmp_path=tmp_path
+    )

@@ -1,4 +1,6 @@
-"""What cannot be asked is counted and named, what is cut is counted; all else scores as the bare harness scores it."""
+"""What cannot be asked is counted and named, what is cut is counted; all else scores as the bare
+harness scores it.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def model(checkpoint: Path) -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint whose vocabulary has a piece that begins with a colon, as pieces learnt from Chinese text do."""
+    """A checkpoint whose vocabulary has a piece that begins with a colon, as pieces learnt from
+    Chinese text do.
+    """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -47,11 +51,16 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet, show_progress=False
+        vocab_size=300,
+        special_tokens=["<s>", "</s>"],
+        initial_alphabet=alphabet,
+        show_progress=False,
     )
     tokenizer.train_from_iterator(["：图书馆"] * 9, trainer)
     assert "：图书馆" in {tokenizer.decode([id]) for id in tokenizer.get_vocab().values()}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>").save_pretrained(str(folder))
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>"
+    ).save_pretrained(str(folder))
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=300,
@@ -66,7 +75,11 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(
-    checkpoint: Path, folder: Path, rows: Iterable[dict[str, Any]], protocol: str = "harness", **benchmark: Any
+    checkpoint: Path,
+    folder: Path,
+    rows: Iterable[dict[str, Any]],
+    protocol: str = "harness",
+    **benchmark: Any,
 ) -> tuple[dict[str, dict[str, Any]], list[str], list[dict[str, Any]]]:
     """(rows of results, notes, samples) of one benchmark."""
     folder.mkdir(parents=True)
@@ -74,16 +87,28 @@ def run(
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     given = Benchmark(**{"format": "multiple-choice", "paths": (str(path),)} | benchmark)
     parameters = EvaluationParameters(benchmarks={"b": given}, protocols=(protocol,))  # type: ignore[arg-type]
-    spec = Spec(str(checkpoint), parameters.model_dump(mode="json"), {"b": [str(path)]}, {}, {}, str(folder / "out"), 1)
+    spec = Spec(
+        str(checkpoint),
+        parameters.model_dump(mode="json"),
+        {"b": [str(path)]},
+        {},
+        {},
+        str(folder / "out"),
+        1,
+    )
     results = evaluate(spec, lambda done, total: None)
     data = folder / "out/data"
     ending = ".first-token" if protocol == "first-token" else ""
-    samples = [json.loads(line) for line in (data / f"samples/b{ending}.jsonl").read_text().splitlines()]
+    samples = [
+        json.loads(line) for line in (data / f"samples/b{ending}.jsonl").read_text().splitlines()
+    ]
     notes = json.loads((data / "notes.json").read_text()) if (data / "notes.json").exists() else []
     return results, notes, samples
 
 
-def bare(checkpoint: Path, rows: list[dict[str, Any]], question: str, delimiter: str) -> dict[str, Any]:
+def bare(
+    checkpoint: Path, rows: list[dict[str, Any]], question: str, delimiter: str
+) -> dict[str, Any]:
     """The harness's own run: its own model class, templates and metrics."""
     import datasets
     import lm_eval
@@ -101,11 +126,14 @@ def bare(checkpoint: Path, rows: list[dict[str, Any]], question: str, delimiter:
         "doc_to_target": "answer",
         "target_delimiter": delimiter,
         "metric_list": [
-            {"metric": metric, "aggregation": "mean", "higher_is_better": True} for metric in ("acc", "acc_norm")
+            {"metric": metric, "aggregation": "mean", "higher_is_better": True}
+            for metric in ("acc", "acc_norm")
         ],
     }
     lm = HFLM(pretrained=str(checkpoint), device="cpu", batch_size=16)
-    done = lm_eval.simple_evaluate(model=lm, tasks=[config], task_manager=TaskManager(include_defaults=False))
+    done = lm_eval.simple_evaluate(
+        model=lm, tasks=[config], task_manager=TaskManager(include_defaults=False)
+    )
     found: dict[str, Any] = done["results"]["bare"]
     return found
 
@@ -138,12 +166,18 @@ def test_items_the_harness_stops_at_are_left_out_counted_and_named(
     assert results["b/easy"]["n"] == 5 and "not_asked" not in results["b/easy"]
     equal(results["b"], bare(checkpoint, PLAIN, ENGLISH, " "))
     results, notes, samples = run(checkpoint, tmp_path / "first", rows, "first-token")
-    assert results["b"]["first_token_n"] == results["b"]["n"] == 6  # letters can be asked, whatever they stand for
+    assert (
+        results["b"]["first_token_n"] == results["b"]["n"] == 6
+    )  # letters can be asked, whatever they stand for
     assert all("not_asked" not in sample for sample in samples)
 
 
-def test_a_token_that_spans_prompt_and_answer(grown: Path, checkpoint: Path, tmp_path: Path) -> None:
-    """An answer that is the end of a token of the prompt has nothing to score; one that goes on after it has."""
+def test_a_token_that_spans_prompt_and_answer(
+    grown: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    """An answer that is the end of a token of the prompt has nothing to score; one that goes on
+    after it has.
+    """
     rows = [
         item("新河镇有什么", ["图书馆", "阅读室"]),
         item("哪里有书", ["图书馆里", "外面"]),
@@ -153,13 +187,15 @@ def test_a_token_that_spans_prompt_and_answer(grown: Path, checkpoint: Path, tmp
     spanned = "an answer with no token of its own after the prompt (a token spans the two)"
     assert notes == [
         f"b (harness): 1 of 3 items not asked: {spanned} (first: item '0')",
-        "b (harness): 1 of 3 items where a token spans prompt and answer, and only what follows it is scored (first: "
-        "item '1'); a delimiter of one blank avoids it",
+        "b (harness): 1 of 3 items where a token spans prompt and answer, and only what follows it "
+        "is scored (first: item '1'); a delimiter of one blank avoids it",
     ]
     assert samples[0]["not_asked"] == spanned and results["b"]["n"] == 2
     equal(results["b"], bare(grown, rows[1:], "问题：{{question}}\n答案：", ""))
     for folder, style in ((checkpoint, GLUED), (grown, None)):  # no such piece, or a blank between
-        results, notes, _ = run(folder, tmp_path / folder.name / str(style is None), rows, language="zh", style=style)
+        results, notes, _ = run(
+            folder, tmp_path / folder.name / str(style is None), rows, language="zh", style=style
+        )
         assert notes == [] and results["b"]["n"] == 3
         equal(results["b"], bare(folder, rows, "问题：{{question}}\n答案：", "" if style else " "))
 
@@ -167,11 +203,15 @@ def test_a_token_that_spans_prompt_and_answer(grown: Path, checkpoint: Path, tmp
 def test_prompts_longer_than_the_context_are_counted_and_scored_as_the_harness_does(
     checkpoint: Path, tmp_path: Path
 ) -> None:
-    rows = [*PLAIN, *(item(SENTENCE * 20 + f"Who is {n}?", ["nobody", f"miller {n}"], n % 2) for n in range(3))]
+    rows = [
+        *PLAIN,
+        *(item(SENTENCE * 20 + f"Who is {n}?", ["nobody", f"miller {n}"], n % 2) for n in range(3)),
+    ]
     results, notes, _ = run(checkpoint, tmp_path / "harness", rows)
     assert (results["b"]["n"], results["b"]["cut"]) == (8, 3)
     words = (
-        "3 of 8 items had prompts longer than the context of 256 tokens, which lost their beginning (first: item '5')"
+        "3 of 8 items had prompts longer than the context of 256 tokens, which lost their "
+        "beginning (first: item '5')"
     )
     assert notes == [f"b (harness): {words}"]
     equal(results["b"], bare(checkpoint, rows, ENGLISH, " "))
@@ -180,7 +220,9 @@ def test_prompts_longer_than_the_context_are_counted_and_scored_as_the_harness_d
     assert notes == [f"b (first-token): {words}"]
 
 
-def test_the_edge_of_the_context_is_the_harness_own(model: LoadedModel, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_edge_of_the_context_is_the_harness_own(
+    model: LoadedModel, caplog: pytest.LogCaptureFixture
+) -> None:
     """One token more than the context fits, as the last one is only predicted."""
     from tasks.evaluation.harness import is_cut
 
@@ -197,7 +239,9 @@ def test_the_edge_of_the_context_is_the_harness_own(model: LoadedModel, caplog: 
 
 @pytest.mark.parametrize("prompt", ["答案：", "Answer: ", "x", " ", "a\n\n"])
 @pytest.mark.parametrize("answer", [" yes", "图书馆", "", "  ", "\n"])
-def test_pairs_are_those_of_the_harness(grown: Path, checkpoint: Path, prompt: str, answer: str) -> None:
+def test_pairs_are_those_of_the_harness(
+    grown: Path, checkpoint: Path, prompt: str, answer: str
+) -> None:
     from lm_eval.models.huggingface import HFLM
 
     for folder in (grown, checkpoint):
@@ -207,14 +251,21 @@ def test_pairs_are_those_of_the_harness(grown: Path, checkpoint: Path, prompt: s
 
 
 @pytest.mark.parametrize("label", [["A", "D"], "AD", "A, D", "D、A"])
-def test_agieval_scores_several_right_answers_by_the_harness_rule(checkpoint: Path, tmp_path: Path, label: Any) -> None:
+def test_agieval_scores_several_right_answers_by_the_harness_rule(
+    checkpoint: Path, tmp_path: Path, label: Any
+) -> None:
     from tasks.benchmarks.read import read_items
     from tasks.decontaminate.grams import build_index
     from tasks.decontaminate.stage import DecontaminateParameters
 
     options = ["(A)公安局", "(B)法院", "(C)检察院", "(D)税务局"]
     rows = [
-        {"passage": None, "question": f"下列属于行政机关的是哪些呢{n}", "options": options, "label": "B"}
+        {
+            "passage": None,
+            "question": f"下列属于行政机关的是哪些呢{n}",
+            "options": options,
+            "label": "B",
+        }
         for n in range(3)
     ]
     rows[1]["label"] = label
@@ -224,17 +275,24 @@ def test_agieval_scores_several_right_answers_by_the_harness_rule(checkpoint: Pa
     assert samples[1]["answer"] == 0 and samples[1]["also_right"] == [3]
     assert samples[1]["correct"] == (samples[1]["prediction"] in (0, 3))
     assert notes == [
-        "b (harness): 1 of 4 items with several right answers, each of which counts as right, as in "
-        "lm-evaluation-harness (first: item '1')",
+        "b (harness): 1 of 4 items with several right answers, each of which counts as right, as "
+        "in lm-evaluation-harness (first: item '1')",
         "b (harness): 1 of 4 items not asked: no right answer is given (first: item '3')",
     ]
     listed = "\n".join(f"{letter}. {{{{texts[{n}]}}}}" for n, letter in enumerate("ABCD"))
     theirs = [
-        {"question": row["question"], "texts": [o[3:] for o in options], "choices": list("ABCD"), "answer": right}
+        {
+            "question": row["question"],
+            "texts": [o[3:] for o in options],
+            "choices": list("ABCD"),
+            "answer": right,
+        }
         for row, right in zip(rows, ([1], [0, 3], [1]), strict=False)
     ]
     equal(results["b"], bare(checkpoint, theirs, f"{{{{question}}}}\n{listed}\n答案：", " "))
-    _, _, samples = run(checkpoint, tmp_path / "first", rows, "first-token", format="agieval", language="zh")
+    _, _, samples = run(
+        checkpoint, tmp_path / "first", rows, "first-token", format="agieval", language="zh"
+    )
     assert samples[1]["correct"] == (samples[1]["prediction"] in (0, 3))
 
     benchmark = Benchmark(format="agieval", paths=("q",))
@@ -248,15 +306,25 @@ def test_letters_reach_to_z_and_no_further(checkpoint: Path, tmp_path: Path) -> 
     rows = [item("Which?", many, 25), item("Which of all?", too_many, 3)]
     _, notes, samples = run(checkpoint, tmp_path / "first", rows, "first-token")
     assert len(samples[0]["logits"]) == 26 and math.isfinite(sum(samples[0]["logits"]))
-    assert notes == ["b (first-token): 1 of 2 items not asked: more choices than the letters A to Z (first: item '1')"]
-    assert run(checkpoint, tmp_path / "texts", rows)[0]["b"]["n"] == 2  # the words of 27 choices can be scored
+    assert notes == [
+        "b (first-token): 1 of 2 items not asked: more choices than the letters A to Z (first: "
+        "item '1')"
+    ]
+    assert (
+        run(checkpoint, tmp_path / "texts", rows)[0]["b"]["n"] == 2
+    )  # the words of 27 choices can be scored
 
 
 def test_equal_choices_are_scored_and_told(checkpoint: Path, tmp_path: Path) -> None:
-    rows = [item("Which one?", ["a", "a"], 1), item("Which one?", ["a", "b"], 1), item("Which one?", ["a", "b"], 1)]
+    rows = [
+        item("Which one?", ["a", "a"], 1),
+        item("Which one?", ["a", "b"], 1),
+        item("Which one?", ["a", "b"], 1),
+    ]
     results, notes, _ = run(checkpoint, tmp_path / "a", rows)
     assert notes == [
-        "b (harness): 1 of 3 items with the same choice twice, of which only the first can be chosen (first: item '0')"
+        "b (harness): 1 of 3 items with the same choice twice, of which only the first can be "
+        "chosen (first: item '0')"
     ]
     equal(results["b"], bare(checkpoint, rows, ENGLISH, " "))
 
@@ -264,7 +332,10 @@ def test_equal_choices_are_scored_and_told(checkpoint: Path, tmp_path: Path) -> 
 def test_blank_choices_are_scored_and_told(checkpoint: Path, tmp_path: Path) -> None:
     rows = [item("What is left of nothing?", [" ", "something"]), *PLAIN]
     results, notes, _ = run(checkpoint, tmp_path / "a", rows)
-    words = "1 of 6 items with a choice of blanks only, which are scored as they stand (first: item '0')"
+    words = (
+        "1 of 6 items with a choice of blanks only, which are scored as they stand (first: item "
+        "'0')"
+    )
     assert notes == [f"b (harness): {words}"]
     equal(results["b"], bare(checkpoint, rows, ENGLISH, " "))
 
@@ -277,14 +348,17 @@ def test_line_breaks_and_braces_are_text(checkpoint: Path, tmp_path: Path) -> No
     equal(results["b"], bare(checkpoint, rows, ENGLISH, " "))
 
 
-def test_a_benchmark_of_which_nothing_can_be_asked_has_a_row(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_benchmark_of_which_nothing_can_be_asked_has_a_row(
+    checkpoint: Path, tmp_path: Path
+) -> None:
     rows = [item("What is left?", ["", "x"])] * 3
     results, notes, _ = run(checkpoint, tmp_path / "a", rows)
     assert results["b"] == {"acc": None, "acc_norm": None, "n": 0, "not_asked": 3}
     assert len(notes) == 1
     questions = [{"question": "1+1?", "options": None, "label": None, "answer": "2"}] * 2
     with pytest.raises(
-        StageError, match=r"b: none of its 2 items has choices and an answer to score \(item '0': no ch"
+        StageError,
+        match=r"b: none of its 2 items has choices and an answer to score \(item '0': no ch",
     ):
         run(checkpoint, tmp_path / "cloze", questions, format="agieval")
 
@@ -300,7 +374,10 @@ def test_hub_tasks_count_cut_prompts_and_name_what_they_cannot_score(
         config = {
             "task": name,
             "dataset_path": "json",
-            "dataset_kwargs": {"data_files": {"test": str(path)}, "cache_dir": str(tmp_path / "cache")},
+            "dataset_kwargs": {
+                "data_files": {"test": str(path)},
+                "cache_dir": str(tmp_path / "cache"),
+            },
             "test_split": "test",
             "output_type": "multiple_choice",
             "doc_to_text": "question",
@@ -322,7 +399,11 @@ def test_hub_tasks_count_cut_prompts_and_name_what_they_cannot_score(
     results, notes = score([*PLAIN, item(SENTENCE * 20, ["a", "b"])], "long")
     assert results["long"]["n"] == 6
     assert notes == [
-        "long (harness): 2 prompts (one per answer) were longer than the context of 256 tokens and lost their beginning"
+        "long (harness): 2 prompts (one per answer) were longer than the context of 256 tokens and "
+        "lost their beginning"
     ]
-    with pytest.raises(StageError, match="hub task 'far': the harness cannot score an answer longer than the context"):
+    with pytest.raises(
+        StageError,
+        match="hub task 'far': the harness cannot score an answer longer than the context",
+    ):
         score([*PLAIN, UNASKABLE["an answer longer than the context"]], "far")

@@ -17,7 +17,12 @@ from infra.stage import StageError
 from tasks.evaluation.bits_per_byte import read_heldout, score, windows
 from tasks.evaluation.model import LoadedModel, load
 
-TEXTS = ["Once upon a time, 很久很久以前。", "x", "A literal </s> in a page. " * 12, "中文没有空格，" * 16]
+TEXTS = [
+    "Once upon a time, 很久很久以前。",
+    "x",
+    "A literal </s> in a page. " * 12,
+    "中文没有空格，" * 16,
+]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +51,9 @@ def naive_nats(model: LoadedModel, text: str) -> float:
 
     ids = model.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     total = 0.0
-    for window in get_rolling_token_windows(ids, prefix_token=0, max_seq_len=model.max_length, context_len=1):
+    for window in get_rolling_token_windows(
+        ids, prefix_token=0, max_seq_len=model.max_length, context_len=1
+    ):
         context, targets = make_disjoint_window(window)
         whole = [*context, *targets]
         with torch.inference_mode():
@@ -57,7 +64,9 @@ def naive_nats(model: LoadedModel, text: str) -> float:
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
-def test_the_sum_is_that_of_the_harness_rolling_likelihood(model: LoadedModel, batch_size: int) -> None:
+def test_the_sum_is_that_of_the_harness_rolling_likelihood(
+    model: LoadedModel, batch_size: int
+) -> None:
     row = score(iter([("", text) for text in TEXTS]), model, batch_size)
     size = sum(len(text.encode()) for text in TEXTS)
     expected = sum(naive_nats(model, text) for text in TEXTS) / math.log(2) / size
@@ -78,14 +87,21 @@ def test_the_sum_is_that_of_the_harness_rolling_likelihood(model: LoadedModel, b
     ],
     ids=["dynamic", "longrope"],
 )
-def test_a_text_costs_the_same_beside_longer_ones(checkpoint: Path, tmp_path: Path, rope: dict[str, Any]) -> None:
+def test_a_text_costs_the_same_beside_longer_ones(
+    checkpoint: Path, tmp_path: Path, rope: dict[str, Any]
+) -> None:
     folder = tmp_path / "checkpoint"
     shutil.copytree(checkpoint, folder)
     config = json.loads((folder / "config.json").read_text())
     positions = 64 if rope["rope_type"] == "dynamic" else 256
-    changed = {"rope_parameters": rope | {"rope_theta": 10_000.0}, "max_position_embeddings": positions}
+    changed = {
+        "rope_parameters": rope | {"rope_theta": 10_000.0},
+        "max_position_embeddings": positions,
+    }
     (folder / "config.json").write_text(json.dumps(config | changed))
-    settings = json.loads((folder / "tokenizer_config.json").read_text()) | {"model_max_length": 256}
+    settings = json.loads((folder / "tokenizer_config.json").read_text()) | {
+        "model_max_length": 256
+    }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
     def opened() -> LoadedModel:
@@ -110,7 +126,9 @@ def test_prompts_are_read_but_not_counted(model: LoadedModel) -> None:
 
 def test_heldout_lines_are_limited_and_bad_ones_named(tmp_path: Path) -> None:
     path = tmp_path / "part-00000.jsonl"
-    path.write_text(json.dumps({"target": "a"}) + "\n" + json.dumps({"source": "s", "target": "b"}) + "\n{}\n")
+    path.write_text(
+        json.dumps({"target": "a"}) + "\n" + json.dumps({"source": "s", "target": "b"}) + "\n{}\n"
+    )
     assert list(read_heldout([path], 2)) == [("", "a"), ("s", "b")]
     with pytest.raises(StageError, match=r"part-00000.jsonl, line 3: not held-out text: 'target'"):
         list(read_heldout([path], None))

@@ -1,4 +1,6 @@
-"""The stage reproduces the harness's own numbers, reports groups, resumes, and says clearly what it cannot do."""
+"""The stage reproduces the harness's own numbers, reports groups, resumes, and says clearly what it
+cannot do.
+"""
 
 from __future__ import annotations
 
@@ -36,12 +38,15 @@ def write_items(path: Path, count: int, **more: Any) -> Benchmark:
     return Benchmark(format="multiple-choice", paths=(str(path),), language="zh", **more)
 
 
-def do(checkpoint: Path, folder: Path, parameters: EvaluationParameters, **spec: Any) -> dict[str, dict[str, Any]]:
+def do(
+    checkpoint: Path, folder: Path, parameters: EvaluationParameters, **spec: Any
+) -> dict[str, dict[str, Any]]:
     files = {name: list(benchmark.paths) for name, benchmark in parameters.benchmarks.items()}
     dev = {name: list(benchmark.dev) for name, benchmark in parameters.benchmarks.items()}
     dumped = parameters.model_dump(mode="json")
     return evaluate(
-        Spec(str(checkpoint), dumped, files, dev, spec.get("heldout", {}), str(folder), 1), lambda done, total: None
+        Spec(str(checkpoint), dumped, files, dev, spec.get("heldout", {}), str(folder), 1),
+        lambda done, total: None,
     )
 
 
@@ -51,8 +56,12 @@ def model(checkpoint: Path) -> LoadedModel:
 
 
 @pytest.mark.real
-def test_the_harness_own_numbers_come_out_exactly(checkpoint: Path, real_data: Path, tmp_path: Path) -> None:
-    """ARC without and CMMLU with worked examples, against `lm_eval.simple_evaluate` and the harness's own templates."""
+def test_the_harness_own_numbers_come_out_exactly(
+    checkpoint: Path, real_data: Path, tmp_path: Path
+) -> None:
+    """ARC without and CMMLU with worked examples, against `lm_eval.simple_evaluate` and the
+    harness's own templates.
+    """
     import csv
 
     import datasets
@@ -87,7 +96,9 @@ def test_the_harness_own_numbers_come_out_exactly(checkpoint: Path, real_data: P
         for key in ("tag", "dataset_path", "dataset_name", "training_split", "validation_split"):
             config.pop(key, None)
         splits = {"test": rows, "dev": dev_rows}
-        data = datasets.DatasetDict({name: datasets.Dataset.from_list(split) for name, split in splits.items()})
+        data = datasets.DatasetDict(
+            {name: datasets.Dataset.from_list(split) for name, split in splits.items()}
+        )
         config |= {"custom_dataset": lambda **_: data, **more}
         lm = HFLM(pretrained=str(checkpoint), device="cpu", batch_size=16)
         done = lm_eval.simple_evaluate(
@@ -98,7 +109,9 @@ def test_the_harness_own_numbers_come_out_exactly(checkpoint: Path, real_data: P
 
     expected = {
         "arc_easy": theirs(own / "arc/arc_easy.yaml", arc_rows),
-        "cmmlu": theirs(own / "cmmlu/cmmlu_anatomy.yaml", cmmlu_rows, description="", num_fewshot=2),
+        "cmmlu": theirs(
+            own / "cmmlu/cmmlu_anatomy.yaml", cmmlu_rows, description="", num_fewshot=2
+        ),
     }
     benchmarks = {
         "arc_easy": Benchmark(format="arc", paths=(str(arc),)),
@@ -112,20 +125,30 @@ def test_the_harness_own_numbers_come_out_exactly(checkpoint: Path, real_data: P
     assert results["cmmlu/anatomy"]["acc"] == results["cmmlu"]["acc"]
 
 
-def test_groups_and_samples_add_up_and_a_second_start_redoes_nothing(checkpoint: Path, tmp_path: Path) -> None:
+def test_groups_and_samples_add_up_and_a_second_start_redoes_nothing(
+    checkpoint: Path, tmp_path: Path
+) -> None:
     benchmark = write_items(tmp_path / "q.jsonl", 31)
     heldout = tmp_path / "held.jsonl"
     heldout.write_text("".join(json.dumps({"target": f"text {n}"}) + "\n" for n in range(5)))
     parameters = EvaluationParameters(
-        benchmarks={"puna-zh": benchmark}, protocols=("harness", "first-token", "bits-per-byte"), limit=30
+        benchmarks={"puna-zh": benchmark},
+        protocols=("harness", "first-token", "bits-per-byte"),
+        limit=30,
     )
     results = do(checkpoint, tmp_path / "out", parameters, heldout={"web-zh": [str(heldout)]})
     assert list(results) == [
         "puna-zh", "puna-zh/known", "puna-zh/control", "puna-zh/leaked", "heldout/web-zh",
     ]  # fmt: skip
-    samples = [json.loads(line) for line in (tmp_path / "out/data/samples/puna-zh.jsonl").read_text().splitlines()]
+    samples = [
+        json.loads(line)
+        for line in (tmp_path / "out/data/samples/puna-zh.jsonl").read_text().splitlines()
+    ]
     assert [sample["id"] for sample in samples] == [f"q{n}" for n in range(30)]
-    for row, members in [("puna-zh", samples), ("puna-zh/leaked", [s for s in samples if s["group"] == "leaked"])]:
+    for row, members in [
+        ("puna-zh", samples),
+        ("puna-zh/leaked", [s for s in samples if s["group"] == "leaked"]),
+    ]:
         share = sum(s["correct"] for s in members) / len(members)
         assert results[row]["acc"] == pytest.approx(share)
         error = math.sqrt(share * (1 - share) / (len(members) - 1))
@@ -138,29 +161,45 @@ def test_groups_and_samples_add_up_and_a_second_start_redoes_nothing(checkpoint:
     first = (tmp_path / "out/data/samples/puna-zh.first-token.jsonl").read_text().splitlines()
     assert len(first) == 30
     assert results["heldout/web-zh"]["n"] == 5
-    again = do(tmp_path / "no model is loaded", tmp_path / "out", parameters, heldout={"web-zh": [str(heldout)]})
+    again = do(
+        tmp_path / "no model is loaded",
+        tmp_path / "out",
+        parameters,
+        heldout={"web-zh": [str(heldout)]},
+    )
     assert again == results
 
 
-def test_first_token_takes_the_largest_logit_of_each_letter(model: LoadedModel, tmp_path: Path) -> None:
+def test_first_token_takes_the_largest_logit_of_each_letter(
+    model: LoadedModel, tmp_path: Path
+) -> None:
     import torch
 
     from tasks.evaluation import first_token
 
     benchmark = write_items(tmp_path / "q.jsonl", 7)
-    asked = questions("b", benchmark, benchmark.letters_style(), [tmp_path / "q.jsonl"], [], shots=0, limit=None)
+    asked = questions(
+        "b", benchmark, benchmark.letters_style(), [tmp_path / "q.jsonl"], [], shots=0, limit=None
+    )
     rows, samples, notes = first_token.score("b", asked, model, batch_size=3)
     for question, sample in zip(asked, samples, strict=True):
         with torch.inference_mode():
-            logits = model.model(input_ids=torch.tensor([model.tokenizer.encode(question.prompt)])).logits[0, -1]
-        ids = [[model.tokenizer.encode(f"答案：{gap}{letter}")[-1] for gap in ("", " ")] for letter in "ABCD"]
+            logits = model.model(
+                input_ids=torch.tensor([model.tokenizer.encode(question.prompt)])
+            ).logits[0, -1]
+        ids = [
+            [model.tokenizer.encode(f"答案：{gap}{letter}")[-1] for gap in ("", " ")]
+            for letter in "ABCD"
+        ]
         expected = [float(max(logits[i] for i in pair)) for pair in ids]
         assert sample["logits"] == pytest.approx(expected, abs=2e-4)
         assert sample["prediction"] == expected.index(max(expected))
     assert rows["b"]["first_token_n"] == 7 and notes == []
 
 
-def test_worked_examples_open_the_prompt_and_too_few_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+def test_worked_examples_open_the_prompt_and_too_few_are_refused(
+    checkpoint: Path, tmp_path: Path
+) -> None:
     write_items(tmp_path / "dev.jsonl", 6)
     benchmark = write_items(tmp_path / "q.jsonl", 3, dev=(str(tmp_path / "dev.jsonl"),))
     style = benchmark.resolved_style()
@@ -169,7 +208,11 @@ def test_worked_examples_open_the_prompt_and_too_few_are_refused(checkpoint: Pat
     shots = "问题：0加1等于几？\n答案： 1\n\n问题：3加4等于几？\n答案： 7\n\n"
     assert asked[0].prompt == f"{shots}问题：0加1等于几？\n答案："
     with pytest.raises(StageError, match="3 shots asked but dev has 2 examples of group 'known'"):
-        do(checkpoint, tmp_path / "out", EvaluationParameters(benchmarks={"b": benchmark}, shots={"b": 3}))
+        do(
+            checkpoint,
+            tmp_path / "out",
+            EvaluationParameters(benchmarks={"b": benchmark}, shots={"b": 3}),
+        )
 
 
 def test_the_stage_publishes_results_and_shows_scores(checkpoint: Path, tmp_path: Path) -> None:
@@ -195,7 +238,10 @@ def test_tasks_and_groups_of_the_registry_get_a_row_each(
         config = {
             "task": name,
             "dataset_path": "json",
-            "dataset_kwargs": {"data_files": {"test": str(tmp_path / "q.jsonl")}, "cache_dir": str(tmp_path / "cache")},
+            "dataset_kwargs": {
+                "data_files": {"test": str(tmp_path / "q.jsonl")},
+                "cache_dir": str(tmp_path / "cache"),
+            },
             "test_split": "test",
             "output_type": "multiple_choice",
             "doc_to_text": "question",
@@ -215,17 +261,25 @@ def test_tasks_and_groups_of_the_registry_get_a_row_each(
     results = do(checkpoint, tmp_path / "out", EvaluationParameters(hub=("sums",), limit=6))
     assert {"sums", "sums_one", "sums_two"} == set(results)
     assert results["sums_one"]["n"] == 6
-    assert results["sums"]["acc"] == pytest.approx((results["sums_one"]["acc"] + results["sums_two"]["acc"]) / 2)
+    assert results["sums"]["acc"] == pytest.approx(
+        (results["sums_one"]["acc"] + results["sums_two"]["acc"]) / 2
+    )
 
 
-def test_what_cannot_be_done_is_said(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_done_is_said(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     benchmark = write_items(tmp_path / "q.jsonl", 3)
     with pytest.raises(StageError, match="there is no model"):
         run_stage(STAGE, EvaluationParameters(benchmarks={"b": benchmark}), tmp_path=tmp_path)
     with pytest.raises(StageError, match=r"hub task 'arc_easy': its data could not be loaded"):
         do(checkpoint, tmp_path / "hub", EvaluationParameters(hub=("arc_easy",)))
     with pytest.raises(StageError, match="max_length 9999 is more than the model's context of 256"):
-        do(checkpoint, tmp_path / "long", EvaluationParameters(benchmarks={"b": benchmark}, max_length=9999))
+        do(
+            checkpoint,
+            tmp_path / "long",
+            EvaluationParameters(benchmarks={"b": benchmark}, max_length=9999),
+        )
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(StageError, match=r"install lm-eval==0.4.13"):
         do(checkpoint, tmp_path / "bare", EvaluationParameters(benchmarks={"b": benchmark}))
@@ -234,7 +288,9 @@ def test_what_cannot_be_done_is_said(checkpoint: Path, tmp_path: Path, monkeypat
 
 
 def test_a_training_node_can_import_all_of_it() -> None:
-    """Nothing but torch, transformers, pyarrow, numpy, safetensors, pydantic and PyYAML is needed to import."""
+    """Nothing but torch, transformers, pyarrow, numpy, safetensors, pydantic and PyYAML is needed
+    to import.
+    """
     code = (
         "import sys\n"
         "for name in ('fsspec', 'datasets', 'prefect', 'lm_eval', 'pebble', 'accelerate'):\n"
@@ -244,5 +300,7 @@ def test_a_training_node_can_import_all_of_it() -> None:
         "import tasks.evaluation.long_text\n"
     )
     root = Path(__file__).resolve().parents[3]
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=root)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=root
+    )
     assert done.returncode == 0, done.stderr[-2000:]

@@ -1,4 +1,6 @@
-"""How much text stands behind a score is said wherever the score is shown; no category vanishes; errors come once."""
+"""How much text stands behind a score is said wherever the score is shown; no category vanishes;
+errors come once.
+"""
 
 from __future__ import annotations
 
@@ -32,21 +34,29 @@ TEXT = "Once upon a time there was a mill by the river. "
 def cells_of(table: Table | None) -> list[list[str]]:
     """The cells of a table of the terminal, by row."""
     assert table is not None
-    return [list(row) for row in zip(*(map(str, column.cells) for column in table.columns), strict=True)]
+    return [
+        list(row) for row in zip(*(map(str, column.cells) for column in table.columns), strict=True)
+    ]
 
 
-def scored(checkpoint: Path, tmp_path: Path, held_out: Sequence[str], **parameters: Any) -> tuple[Any, list[str]]:
+def scored(
+    checkpoint: Path, tmp_path: Path, held_out: Sequence[str], **parameters: Any
+) -> tuple[Any, list[str]]:
     """(the row, notes) of a category, scored in this process."""
     path = tmp_path / "held.jsonl"
     path.write_text("".join(json.dumps({"target": text}) + "\n" for text in held_out))
-    given = EvaluationParameters.model_validate({"protocols": ("bits-per-byte",)} | parameters).model_dump(mode="json")
+    given = EvaluationParameters.model_validate(
+        {"protocols": ("bits-per-byte",)} | parameters
+    ).model_dump(mode="json")
     spec = Spec(str(checkpoint), given, {}, {}, {"web-zh": [str(path)]}, str(tmp_path / "out"), 1)
     rows = evaluate(spec, lambda done, total: None)
     notes = tmp_path / "out/data/notes.json"
     return rows["heldout/web-zh"], json.loads(notes.read_text()) if notes.exists() else []
 
 
-def evaluated(checkpoint: Path, tmp_path: Path, inputs: Sequence[Artifact], **parameters: Any) -> Artifact:
+def evaluated(
+    checkpoint: Path, tmp_path: Path, inputs: Sequence[Artifact], **parameters: Any
+) -> Artifact:
     given = EvaluationParameters.model_validate(
         {"protocols": ("bits-per-byte",), "model": str(checkpoint)} | parameters
     )
@@ -64,7 +74,8 @@ def texts(count: int, times: int = 1) -> tuple[str, ...]:
             4,
             1,
             {},
-            "4 documents with 200 characters are held out, fewer than evaluation.heldout_floor asks (30 and 10,000)",
+            "4 documents with 200 characters are held out, fewer than evaluation.heldout_floor "
+            "asks (30 and 10,000)",
         ),
         (4, 300, {}, "4 documents with"),  # long ones are still four
         (40, 1, {}, "40 documents with"),  # and many of one sentence are little text
@@ -74,7 +85,12 @@ def texts(count: int, times: int = 1) -> tuple[str, ...]:
     ],
 )
 def test_little_text_is_marked_and_told(
-    checkpoint: Path, tmp_path: Path, count: int, times: int, parameters: dict[str, Any], told: str | None
+    checkpoint: Path,
+    tmp_path: Path,
+    count: int,
+    times: int,
+    parameters: dict[str, Any],
+    told: str | None,
 ) -> None:
     row, notes = scored(checkpoint, tmp_path, texts(count, times), **parameters)
     assert (row["n"], row["characters"]) == (count, sum(map(len, texts(count, times))))
@@ -114,7 +130,13 @@ def test_a_category_of_which_nothing_is_held_out_is_in_the_table_with_the_reason
     scores = built.statistics["scores"]
     assert list(scores) == [
         *(f"heldout/{category}" for category in ("blank", "books", "qa", "web-en", "web-zh")),
-        *("long-text/blank", "long-text/books", "long-text/qa", "long-text/web-en", "long-text/web-en/0-63"),
+        *(
+            "long-text/blank",
+            "long-text/books",
+            "long-text/qa",
+            "long-text/web-en",
+            "long-text/web-en/0-63",
+        ),
         "long-text/web-zh",
     ]
     missing = {"bits_per_byte": None, "n": 0, "reason": "nothing held out"}
@@ -125,8 +147,10 @@ def test_a_category_of_which_nothing_is_held_out_is_in_the_table_with_the_reason
     none = "documents is held out, so nothing is scored"
     assert [note for note in built.statistics["notes"] if note.startswith("category")] == [
         f"category books: none of its 5 {none}: select.heldout is null; set a fraction",
-        f"category qa: none of its 7 {none}: select.heldout.fraction 0.001 took none of them; raise it",
-        f"category web-zh: none of its 9 {none}: select.heldout.fraction 0.001 took none of them; raise it",
+        f"category qa: none of its 7 {none}: select.heldout.fraction 0.001 took none of them; "
+        "raise it",
+        f"category web-zh: none of its 9 {none}: select.heldout.fraction 0.001 took none of them; "
+        "raise it",
         "category blank: its held-out documents have no text to score",
     ]
     table = cells_of(score_table({"base": scores}))
@@ -146,7 +170,9 @@ def test_the_table_says_what_each_metric_was_scored_on() -> None:
     assert metrics(row) == ["acc", "first_token_acc"]
     assert items(row, "acc") == "1,000, 3 cut, 2 not asked"
     assert items(row, "first_token_acc") == "0, 1,002 not asked"
-    assert items({"first_token_acc": 1.0, "n": 7}, "first_token_acc") == "7" and items({}, "acc") == ""
+    assert (
+        items({"first_token_acc": 1.0, "n": 7}, "first_token_acc") == "7" and items({}, "acc") == ""
+    )
     other = {"acc": 0.4, "n": 1_002}
     assert items_of_all([row, other, {}], "acc") == "1,000, 3 cut, 2 not asked / 1,002 / -"
     assert items_of_all([other, {}, other], "acc") == "1,002"
@@ -170,14 +196,26 @@ def test_a_failure_is_told_once_and_without_the_command(checkpoint: Path, tmp_pa
 @pytest.mark.parametrize(
     ("child", "expected"),
     [
-        ("raise ValueError('of a library')", ["ended with status 1, which is a defect", "ValueError: of a library"]),
-        (f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})", ["was ended by signal 9", "lower batch_size"]),
+        (
+            "raise ValueError('of a library')",
+            ["ended with status 1, which is a defect", "ValueError: of a library"],
+        ),
+        (
+            f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})",
+            ["was ended by signal 9", "lower batch_size"],
+        ),
     ],
 )
 def test_an_end_without_a_reason_is_told_with_the_last_words(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, child: str, expected: list[str]
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    child: str,
+    expected: list[str],
 ) -> None:
-    def launch(command: Sequence[str], spec: Path, on_line: Callable[[str], None], **named: Any) -> None:
+    def launch(
+        command: Sequence[str], spec: Path, on_line: Callable[[str], None], **named: Any
+    ) -> None:
         from infra.engine.launch import launch
 
         launch([sys.executable, "-c", child], spec, on_line, **named)

@@ -1,4 +1,6 @@
-"""Loss by position equals a plain pass over the whole span; which text is read does not depend on the tokenizer."""
+"""Loss by position equals a plain pass over the whole span; which text is read does not depend on
+the tokenizer.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,12 @@ def model(checkpoint: Path) -> LoadedModel:
 def other(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     """A model of another tokenizer, with a dummy prefix and byte fallback; its context is 32."""
     folder = tmp_path_factory.mktemp("other")
-    return load(open_base(write_llama2c(folder / "source"), folder), dtype="auto", device="cpu", max_length=None)
+    return load(
+        open_base(write_llama2c(folder / "source"), folder),
+        dtype="auto",
+        device="cpu",
+        max_length=None,
+    )
 
 
 def documents(*texts: str) -> Iterator[tuple[str, str]]:
@@ -72,23 +79,34 @@ def test_buckets_add_up_to_a_plain_pass(model: LoadedModel) -> None:
     assert rows[""]["bits_per_byte"] == pytest.approx(whole / size, rel=1e-5)
     assert rows[""]["tokens_per_byte"] == pytest.approx(tokens / size)
     residuals = [float(cost.sum()) / math.log(2) / 1600 - whole / size for cost in costs]
-    assert rows[""]["bits_per_byte_stderr"] == pytest.approx(math.hypot(*residuals) / math.sqrt(2), rel=1e-2)
+    assert rows[""]["bits_per_byte_stderr"] == pytest.approx(
+        math.hypot(*residuals) / math.sqrt(2), rel=1e-2
+    )
 
-    # A token in one bucket only counts there wholly: the first bucket by hand, its last token by its share.
+    # A token in one bucket only counts there wholly: the first bucket by hand, its last token by
+    # its share.
     expected = 0.0
     for span, cost in zip(spans, costs, strict=True):
         *_, ends = tokens_of("", span, model)
         for low, high in pairwise([0, *sorted(set(ends.tolist()))]):
-            own = sum(float(value) for value, end in zip(cost, ends.tolist(), strict=True) if end == high)
+            own = sum(
+                float(value) for value, end in zip(cost, ends.tolist(), strict=True) if end == high
+            )
             expected += own * max(0, min(high, 400) - low) / (high - low)
     assert rows["0-399"]["bits_per_byte"] == pytest.approx(expected / math.log(2) / 800, rel=1e-5)
 
 
-def test_models_of_other_tokenizers_read_the_same_text(model: LoadedModel, other: LoadedModel) -> None:
-    """A bucket is the same bytes of the same documents: a model's nats are its own, the bytes are not."""
+def test_models_of_other_tokenizers_read_the_same_text(
+    model: LoadedModel, other: LoadedModel
+) -> None:
+    """A bucket is the same bytes of the same documents: a model's nats are its own, the bytes are
+    not.
+    """
     asked = LongText(length_bytes=640, documents=3, bucket_bytes=160)
     texts = [SHORT, "问题" * 120, *LONG]
-    (ours, found), (theirs, others_found) = (score(documents(*texts), asked, m) for m in (model, other))
+    (ours, found), (theirs, others_found) = (
+        score(documents(*texts), asked, m) for m in (model, other)
+    )
     assert (
         {key: found[key] for key in ("read", "long", "longest")}
         == {key: others_found[key] for key in ("read", "long", "longest")}
@@ -99,11 +117,19 @@ def test_models_of_other_tokenizers_read_the_same_text(model: LoadedModel, other
         assert row["n"] == 3
     assert ours[""]["tokens_per_byte"] != theirs[""]["tokens_per_byte"]
     spans, _ = long_spans(documents(*texts), 640, 3)
-    assert [len(span.encode()) for _, span in spans] == [639, 638, 638]  # each ends before a cut character
+    assert [len(span.encode()) for _, span in spans] == [
+        639,
+        638,
+        638,
+    ]  # each ends before a cut character
     for _, text in spans:
         for reader in (model, other):
             ids, _, ends = tokens_of("", text, reader)
-            assert len(ids) == len(ends) and ends[-1] == len(text.encode()) and (np.diff(ends) >= 0).all()
+            assert (
+                len(ids) == len(ends)
+                and ends[-1] == len(text.encode())
+                and (np.diff(ends) >= 0).all()
+            )
 
 
 def test_bytes_of_split_characters_count_once(model: LoadedModel, other: LoadedModel) -> None:
@@ -129,10 +155,17 @@ def test_nothing_is_lost_between_borders(tokens: list[tuple[int, float]], cuts: 
 
 def test_only_real_long_documents_count(model: LoadedModel) -> None:
     rows, found = score(documents(*[SHORT] * 50), LongText(length_bytes=2048, documents=2), model)
-    assert rows == {} and found == {"read": 50, "long": 0, "longest": len(SHORT.encode()), "tokens": 0}
+    assert rows == {} and found == {
+        "read": 50,
+        "long": 0,
+        "longest": len(SHORT.encode()),
+        "tokens": 0,
+    }
 
 
-def test_text_that_a_tokenizer_leaves_nothing_of(model: LoadedModel, checkpoint: Path, tmp_path: Path) -> None:
+def test_text_that_a_tokenizer_leaves_nothing_of(
+    model: LoadedModel, checkpoint: Path, tmp_path: Path
+) -> None:
     """It costs nothing there, and its bytes count, as they do for other models."""
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     tokenizer.backend_tokenizer.normalizer = normalizers.Strip()
@@ -149,7 +182,9 @@ def test_text_that_a_tokenizer_leaves_nothing_of(model: LoadedModel, checkpoint:
     assert bits_per_byte.score(iter([("", " " * 9)]), stripping, 1)["bits_per_byte"] == 0
 
 
-def test_the_stage_reports_buckets_and_says_what_was_too_short(checkpoint: Path, tmp_path: Path) -> None:
+def test_the_stage_reports_buckets_and_says_what_was_too_short(
+    checkpoint: Path, tmp_path: Path
+) -> None:
     files = {"web-en": LONG, "web-zh": [SHORT, "中文" * 80]}
     heldout = {}
     for category, texts in files.items():
@@ -162,10 +197,14 @@ def test_the_stage_reports_buckets_and_says_what_was_too_short(checkpoint: Path,
         long_text=LongText(length_bytes=1024, documents=2, bucket_bytes=512),
     )
 
-    def do(given: dict[str, list[str]], folder: str) -> tuple[dict[str, dict[str, float]], list[str]]:
+    def do(
+        given: dict[str, list[str]], folder: str
+    ) -> tuple[dict[str, dict[str, float]], list[str]]:
         dumped = parameters.model_dump(mode="json")
         output = tmp_path / folder
-        rows = evaluate(Spec(str(checkpoint), dumped, {}, {}, given, str(output), 1), lambda done, total: None)
+        rows = evaluate(
+            Spec(str(checkpoint), dumped, {}, {}, given, str(output), 1), lambda done, total: None
+        )
         notes = output / "data" / "notes.json"
         return rows, json.loads(notes.read_text()) if notes.exists() else []
 
@@ -177,16 +216,29 @@ def test_the_stage_reports_buckets_and_says_what_was_too_short(checkpoint: Path,
     assert rows["heldout/web-en"]["n"] == 1 and rows["long-text/web-en"]["n"] == 2
     assert [note for note in notes if note.startswith("long")] == [
         "long text: 1,024 bytes of web-en are up to 405 tokens, more than the context of 256",
-        "long text: 0 of the 2 held-out documents of web-zh have 1,024 bytes (2 were asked for); the longest has 480",
+        "long text: 0 of the 2 held-out documents of web-zh have 1,024 bytes (2 were asked for); "
+        "the longest has 480",
     ]
-    none = [f"{what}: there is no held-out text; hold some out in `select`" for what in ("bits per byte", "long text")]
+    none = [
+        f"{what}: there is no held-out text; hold some out in `select`"
+        for what in ("bits per byte", "long text")
+    ]
     assert do({}, "none") == ({}, none)
 
-    built = run_stage(STAGE, parameters.model_copy(update={"model": str(checkpoint)}), name="base", tmp_path=tmp_path)
+    built = run_stage(
+        STAGE,
+        parameters.model_copy(update={"model": str(checkpoint)}),
+        name="base",
+        tmp_path=tmp_path,
+    )
     assert built.statistics["notes"] == none
 
 
 def test_buckets_must_divide_the_length() -> None:
-    with pytest.raises(pydantic.ValidationError, match="length_bytes 5000 is no multiple of bucket_bytes 2048"):
+    with pytest.raises(
+        pydantic.ValidationError, match="length_bytes 5000 is no multiple of bucket_bytes 2048"
+    ):
         LongText(length_bytes=5000)
-    assert EvaluationParameters(long_text={"length_bytes": "4096"}).long_text == LongText(length_bytes=4096)
+    assert EvaluationParameters(long_text={"length_bytes": "4096"}).long_text == LongText(
+        length_bytes=4096
+    )

@@ -1,4 +1,6 @@
-"""Rows of the matrix that no token has change no score: not bits per byte, not the harness, not what is generated."""
+"""Rows of the matrix that no token has change no score: not bits per byte, not the harness, not
+what is generated.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def opened(folder: Path) -> LoadedModel:
     return load(folder, dtype="auto", device="cpu", max_length=None)
 
 
-def test_bits_per_byte_does_not_see_padding_rows_and_their_share_is_told(checkpoint: Path, padded: Path) -> None:
+def test_bits_per_byte_does_not_see_padding_rows_and_their_share_is_told(
+    checkpoint: Path, padded: Path
+) -> None:
     plain, wide = opened(checkpoint), opened(padded)
     assert plain.padding_rows.tolist() == []
     assert wide.padding_rows.tolist() == list(range(plain.vocabulary, plain.vocabulary + 7))
@@ -67,21 +71,40 @@ def test_bits_per_byte_does_not_see_padding_rows_and_their_share_is_told(checkpo
     )
 
 
-def test_the_harness_does_not_see_them_either(checkpoint: Path, padded: Path, tmp_path: Path) -> None:
+def test_the_harness_does_not_see_them_either(
+    checkpoint: Path, padded: Path, tmp_path: Path
+) -> None:
     rows = [
-        {"id": str(n), "question": f"{n}加{n}等于几？", "choices": ["多", f"{n} and a long answer", "x"], "answer": 1}
+        {
+            "id": str(n),
+            "question": f"{n}加{n}等于几？",
+            "choices": ["多", f"{n} and a long answer", "x"],
+            "answer": 1,
+        }
         for n in range(8)
     ]
     path = tmp_path / "q.jsonl"
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     benchmark = Benchmark(format="multiple-choice", paths=(str(path),), language="zh")
-    parameters = EvaluationParameters(benchmarks={"b": benchmark}, protocols=("harness", "first-token"))
+    parameters = EvaluationParameters(
+        benchmarks={"b": benchmark}, protocols=("harness", "first-token")
+    )
 
     def samples(folder: Path) -> list[dict[str, Any]]:
         output = tmp_path / folder.name / folder.parent.name
-        spec = Spec(str(folder), parameters.model_dump(mode="json"), {"b": [str(path)]}, {}, {}, str(output), 1)
+        spec = Spec(
+            str(folder),
+            parameters.model_dump(mode="json"),
+            {"b": [str(path)]},
+            {},
+            {},
+            str(output),
+            1,
+        )
         evaluate(spec, lambda done, total: None)
-        return [json.loads(line) for line in (output / "data/samples/b.jsonl").read_text().splitlines()]
+        return [
+            json.loads(line) for line in (output / "data/samples/b.jsonl").read_text().splitlines()
+        ]
 
     for found, expected in zip(samples(padded), samples(checkpoint), strict=True):
         assert found["loglikelihoods"] == pytest.approx(expected["loglikelihoods"], abs=2e-3)

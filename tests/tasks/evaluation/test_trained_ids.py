@@ -1,4 +1,6 @@
-"""Evaluation scores the very ids that the bins hold, and counts those that training puts loss on."""
+"""Evaluation scores the very ids that the bins hold, and counts those that training puts loss
+on.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,12 @@ PAIRS = [
 
 
 @pytest.fixture(scope="module", params=["byte-level", "sentencepiece"])
-def folder(request: pytest.FixtureRequest, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model by its kind of tokenizer; sentencepiece's begins every text with a blank of its own."""
+def folder(
+    request: pytest.FixtureRequest, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A model by its kind of tokenizer; sentencepiece's begins every text with a blank of its
+    own.
+    """
     if request.param == "byte-level":
         return checkpoint
     scratch = tmp_path_factory.mktemp("sentencepiece")
@@ -50,25 +56,42 @@ def folder(request: pytest.FixtureRequest, checkpoint: Path, tmp_path_factory: p
 @pytest.fixture(scope="module")
 def model(folder: Path) -> LoadedModel:
     """Given a context in which every text is one window."""
-    return dataclasses.replace(load(folder, dtype="auto", device="cpu", max_length=None), max_length=512)
+    return dataclasses.replace(
+        load(folder, dtype="auto", device="cpu", max_length=None), max_length=512
+    )
 
 
 def binned(folder: Path, tmp_path: Path) -> tuple[list[list[int]], int]:
-    """The ids of every document of `PAIRS` as the bins have them, and how many tokens training puts loss on."""
-    files = {f"tokenizer/{name}": (folder / name).read_text() for name in ("tokenizer.json", "tokenizer_config.json")}
+    """The ids of every document of `PAIRS` as the bins have them, and how many tokens training puts
+    loss on.
+    """
+    files = {
+        f"tokenizer/{name}": (folder / name).read_text()
+        for name in ("tokenizer.json", "tokenizer_config.json")
+    }
     text = "".join(line(number, target, source) for number, (source, target) in enumerate(PAIRS))
     inputs = {
         "select": [artifact("select", "books", {"web/part-0.jsonl": text}, tmp_path)],
         "tokenizer": artifact("tokenizer", "main", files, tmp_path),
     }
-    made = run_stage(BINNING, BinningParameters(sequence_length=32, bins=1), inputs, name="web", tmp_path=tmp_path)
+    made = run_stage(
+        BINNING,
+        BinningParameters(sequence_length=32, bins=1),
+        inputs,
+        name="web",
+        tmp_path=tmp_path,
+    )
     rows = Rows([made.folder("bin-00")])
     pieces: dict[str, list[tuple[int, list[int]]]] = {}
     for index in range(len(rows)):
         ids = rows.batch([index])["input_ids"][0]
         for span in rows.provenance(index):
-            pieces.setdefault(span.id, []).append((span.offset, ids[span.start : span.start + span.length].tolist()))
-    documents = [[token for _, part in sorted(pieces[id]) for token in part] for id in sorted(pieces)]
+            pieces.setdefault(span.id, []).append(
+                (span.offset, ids[span.start : span.start + span.length].tolist())
+            )
+    documents = [
+        [token for _, part in sorted(pieces[id]) for token in part] for id in sorted(pieces)
+    ]
     return documents, made.statistics["loss_tokens"]
 
 
@@ -84,7 +107,9 @@ def test_the_ids_are_the_bins(folder: Path, model: LoadedModel, tmp_path: Path) 
 
 
 def test_bits_per_byte_is_the_cost_of_the_tokens_that_are_learned(model: LoadedModel) -> None:
-    """Against a plain pass over the whole of each document, of which only what is learned counts."""
+    """Against a plain pass over the whole of each document, of which only what is learned
+    counts.
+    """
     nats, size = 0.0, 0
     for (source, target), (ids, prompt) in zip(PAIRS, model.encode_documents(PAIRS), strict=True):
         with torch.inference_mode():
@@ -99,16 +124,28 @@ def test_bits_per_byte_is_the_cost_of_the_tokens_that_are_learned(model: LoadedM
 
 
 def test_a_tokenizer_begins_a_pair_with_one_blank_of_its_own(tmp_path: Path) -> None:
-    model = load(open_base(write_llama2c(tmp_path / "source"), tmp_path), dtype="auto", device="cpu", max_length=None)
+    model = load(
+        open_base(write_llama2c(tmp_path / "source"), tmp_path),
+        dtype="auto",
+        device="cpu",
+        max_length=None,
+    )
     ((joined, source),) = model.encode_documents([("问", "题")])
-    apart = [id for text in ("问", "题") for ids, _ in model.encode_documents([("", text)]) for id in ids]
+    apart = [
+        id for text in ("问", "题") for ids, _ in model.encode_documents([("", text)]) for id in ids
+    ]
     assert len(apart) == len(joined) + 1
-    assert model.tokenizer.convert_ids_to_tokens(joined)[source:] == model.tokenizer.convert_ids_to_tokens(apart)[-3:]
+    assert (
+        model.tokenizer.convert_ids_to_tokens(joined)[source:]
+        == model.tokenizer.convert_ids_to_tokens(apart)[-3:]
+    )
 
 
 @settings(max_examples=30, deadline=None)
 @given(source=st.text(max_size=12), target=st.text(min_size=1, max_size=12))
-def test_long_text_reads_the_same_ids_after_the_same_source(model: LoadedModel, source: str, target: str) -> None:
+def test_long_text_reads_the_same_ids_after_the_same_source(
+    model: LoadedModel, source: str, target: str
+) -> None:
     ((ids, prompt),) = model.encode_documents([(source, target)])
     located, same, ends = model.encode_located(source, target)
     assert (located, same) == (ids, prompt) and len(ends) == len(ids) - prompt
@@ -138,8 +175,13 @@ def test_a_real_sentencepiece_base_pays_no_blank_between_question_and_answer(
     model = load(open_base(stories260k, tmp_path), dtype="auto", device="cpu", max_length=None)
     joined = score(iter(pairs), model, 16)
     ids = model.encode_documents(pairs)
-    whole = [model.tokenizer(source + target, add_special_tokens=False)["input_ids"] for source, target in pairs]
+    whole = [
+        model.tokenizer(source + target, add_special_tokens=False)["input_ids"]
+        for source, target in pairs
+    ]
     assert [found for found, _ in ids] == whole
     apart = [model.tokenizer(target, add_special_tokens=False)["input_ids"] for _, target in pairs]
     # Apart, every answer would begin with the blank that ends its question already.
-    assert joined["tokens_per_byte"] * sum(len(target.encode()) for _, target in pairs) <= sum(map(len, apart))
+    assert joined["tokens_per_byte"] * sum(len(target.encode()) for _, target in pairs) <= sum(
+        map(len, apart)
+    )

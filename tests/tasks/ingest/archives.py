@@ -6,20 +6,29 @@ import gzip
 
 
 def record(
-    kind: str, body: bytes, uri: str = "http://example.org/", content_type: str = "", length: int | None = None
+    kind: str,
+    body: bytes,
+    uri: str = "http://example.org/",
+    content_type: str = "",
+    length: int | None = None,
 ) -> bytes:
     """One WARC record; `length` lies about its Content-Length."""
-    content_type = content_type or {"response": "application/http; msgtype=response"}.get(kind, "text/plain")
+    content_type = content_type or {"response": "application/http; msgtype=response"}.get(
+        kind, "text/plain"
+    )
     size = len(body) if length is None else length
     head = (
-        f"WARC/1.0\r\nWARC-Type: {kind}\r\nWARC-Target-URI: {uri}\r\nWARC-Date: 2024-05-01T00:00:00Z\r\n"
-        f"Content-Type: {content_type}\r\nContent-Length: {size}\r\n\r\n"
+        f"WARC/1.0\r\nWARC-Type: {kind}\r\nWARC-Target-URI: {uri}\r\nWARC-Date: "
+        f"2024-05-01T00:00:00Z\r\nContent-Type: {content_type}\r\nContent-Length: {size}\r\n\r\n"
     )
     return head.encode() + body + b"\r\n\r\n"
 
 
 def response(
-    page: bytes, headers: str = "Content-Type: text/html", status: str = "200 OK", uri: str = "http://a/"
+    page: bytes,
+    headers: str = "Content-Type: text/html",
+    status: str = "200 OK",
+    uri: str = "http://a/",
 ) -> bytes:
     """A response record with an HTTP message."""
     return record("response", f"HTTP/1.1 {status}\r\n{headers}\r\n\r\n".encode() + page, uri)
@@ -28,7 +37,9 @@ def response(
 def page(number: int, words: int = 60) -> bytes:
     """An HTML page whose main text names its number."""
     text = " ".join(f"Sentence {i} of page number {number}." for i in range(words // 6))
-    return f"<html><body><article><h1>Page {number}</h1><p>{text}</p></article></body></html>".encode()
+    return (
+        f"<html><body><article><h1>Page {number}</h1><p>{text}</p></article></body></html>".encode()
+    )
 
 
 def members(records: list[bytes]) -> bytes:

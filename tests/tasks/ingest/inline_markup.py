@@ -1,4 +1,6 @@
-"""Random inline mark-up around a text, for tests and benchmarks: what a reader sees must not change by it."""
+"""Random inline mark-up around a text, for tests and benchmarks: what a reader sees must not change
+by it.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +14,38 @@ TAGS = (
     "cite", "kbd", "var", "ins", "del", "time", "label", "button",
 )  # fmt: skip
 LONGEST_LINK = 2
-"""Characters: a block that stands in links for the greater part is navigation, which is another rule."""
+"""Characters: a block that stands in links for the greater part is navigation, which is another
+rule.
+"""
 ATTRIBUTES = (
     "", "", "", ' class="share"', ' class="jp"', ' class="next email"', ' id="x1"', ' lang="ja"', ' title="a &gt; b"',
-    ' rel="author"', ' href="/w/一?a=1&amp;b=2"', " class=date", ' itemprop="author"', ' data-x="1>0"',
+    ' '
+    'rel="author"', ' href="/w/一?a=1&amp;b=2"', " class=date", ' itemprop="author"', ' data-x="1>0"',
 )  # fmt: skip
-BETWEEN = ("", "", "", "", "<!-- c -->", "<wbr>", '<a name="n"></a>', "<span></span>", '<img src="i.png" alt="">')
+BETWEEN = (
+    "",
+    "",
+    "",
+    "",
+    "<!-- c -->",
+    "<wbr>",
+    '<a name="n"></a>',
+    "<span></span>",
+    '<img src="i.png" alt="">',
+)
 
 
 def marked_up(
-    text: str, rng: random.Random, depth: int = 4, attributes: Sequence[str] = ATTRIBUTES, tags: Sequence[str] = TAGS
+    text: str,
+    rng: random.Random,
+    depth: int = 4,
+    attributes: Sequence[str] = ATTRIBUTES,
+    tags: Sequence[str] = TAGS,
 ) -> str:
-    """HTML whose text nodes, one after the other, are `text`: cut at random places, short ones above all, wrapped in
-    elements nested to `depth`, characters written as themselves or as references."""
+    """HTML whose text nodes, one after the other, are `text`: cut at random places, short ones
+    above all, wrapped in elements nested to `depth`, characters written as themselves or as
+    references.
+    """
     parts: list[str] = []
     at = 0
     while at < len(text):
@@ -33,7 +54,9 @@ def marked_up(
         at += size
         if depth and rng.random() < 0.5:
             tag = rng.choice(tags if len(piece) <= LONGEST_LINK else tags[1:])
-            parts.append(f"<{tag}{rng.choice(attributes)}>{marked_up(piece, rng, depth - 1, attributes, tags)}</{tag}>")
+            parts.append(
+                f"<{tag}{rng.choice(attributes)}>{marked_up(piece, rng, depth - 1, attributes, tags)}</{tag}>"
+            )
         else:
             parts.append("".join(_written(character, rng) for character in piece))
         parts.append(rng.choice(BETWEEN))
@@ -51,12 +74,17 @@ def _written(character: str, rng: random.Random) -> str:
 def page_of(paragraphs: Sequence[str], rng: random.Random) -> str:
     """A page with one element a paragraph, each with inline mark-up of its own."""
     body = "\n".join(f"<p>{marked_up(paragraph, rng)}</p>" for paragraph in paragraphs)
-    return f"<!DOCTYPE html><html><head><title>t</title></head><body><article><div>{body}</div></article></body></html>"
+    return (
+        "<!DOCTYPE "
+        f"html><html><head><title>t</title></head><body><article><div>{body}</div></article></body></html>"
+    )
 
 
 def cjk_pages(real_data: Path, count: int) -> list[tuple[str, ...]]:
-    """Pages of 4 paragraphs of real prose in turn in Chinese (books in modern Chinese), Japanese and Korean (labelled
-    sentences of the web and news, 3 a paragraph; used again in another order when they are through)."""
+    """Pages of 4 paragraphs of real prose in turn in Chinese (books in modern Chinese), Japanese
+    and Korean (labelled sentences of the web and news, 3 a paragraph; used again in another order
+    when they are through).
+    """
     rng = random.Random(8)
     lines = {
         "zh": _lines(sorted((real_data / "prose_zh" / "niutrans-modern").glob("*.txt"))),
@@ -64,12 +92,15 @@ def cjk_pages(real_data: Path, count: int) -> list[tuple[str, ...]]:
         "ko": _lines([real_data / "lid" / "lingua-sentences-first-half" / "ko.txt"]),
     }
     return [
-        tuple(" ".join(rng.sample(lines[("zh", "ja", "ko")[page % 3]], 3)) for _ in range(4)) for page in range(count)
+        tuple(" ".join(rng.sample(lines[("zh", "ja", "ko")[page % 3]], 3)) for _ in range(4))
+        for page in range(count)
     ]
 
 
 def _lines(files: Sequence[Path]) -> list[str]:
-    lines = (" ".join(line.split()) for path in files for line in path.read_text("utf-8").splitlines())
+    lines = (
+        " ".join(line.split()) for path in files for line in path.read_text("utf-8").splitlines()
+    )
     found = [line for line in lines if len(line) >= 30]
     assert len(found) > 100, files
     return found

@@ -74,7 +74,10 @@ WRONG = (
 
 
 def page_of(text: str, meta: str = "") -> str:
-    return f"<!DOCTYPE html>\n<html><head>{meta}<title>{text[:9]}</title></head><body><p>{text}</p></body></html>\n"
+    return (
+        "<!DOCTYPE "
+        f"html>\n<html><head>{meta}<title>{text[:9]}</title></head><body><p>{text}</p></body></html>\n"
+    )
 
 
 @pytest.mark.parametrize("wrap", [str, page_of])
@@ -89,7 +92,9 @@ def test_every_encoding_declared_rightly_wrongly_or_not(
     assert decode(data, (None, label)) == decode(data, ("utf-8", "no-such-charset")) == text
 
 
-@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "utf-8", "utf-16", "utf-32"])
+@pytest.mark.parametrize(
+    "codec", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "utf-8", "utf-16", "utf-32"]
+)
 @pytest.mark.parametrize("language", PROSE)
 def test_wide_encodings_show_by_themselves(language: str, codec: str) -> None:
     for text in (PROSE[language], page_of(PROSE[language]), "plain ASCII, no more\r\n"):
@@ -100,11 +105,15 @@ def test_wide_encodings_show_by_themselves(language: str, codec: str) -> None:
 def test_wide_encodings_of_scripts_without_an_encoding_of_their_own() -> None:
     hindi = "बूढ़ा आदमी हर सुबह जल्दी उठता था और लोगों को नदी के पार ले जाता था।"
     georgian = "მოხუცი ყოველ დილით ადრე დგებოდა და ხალხი მდინარეზე გადაჰყავდა."
-    for text, codec in itertools.product((hindi, georgian), ("utf-16-le", "utf-16-be", "utf-32-le", "utf-16")):
+    for text, codec in itertools.product(
+        (hindi, georgian), ("utf-16-le", "utf-16-be", "utf-32-le", "utf-16")
+    ):
         assert decode(text.encode(codec)) == text
 
 
-@pytest.mark.parametrize("label", ["utf-16", "unicode", "ucs-2", "utf-16le", "utf-16be", "UTF-16", "unicodefffe"])
+@pytest.mark.parametrize(
+    "label", ["utf-16", "unicode", "ucs-2", "utf-16le", "utf-16be", "UTF-16", "unicodefffe"]
+)
 def test_utf_16_over_other_bytes_means_utf_8(label: str) -> None:
     for text in ("Größe 中文", "plain", PROSE["zh"], ""):
         page = page_of(text, f'<meta charset="{label}">').encode()
@@ -113,24 +122,37 @@ def test_utf_16_over_other_bytes_means_utf_8(label: str) -> None:
     assert decode(broken, (label,)) == broken.decode(errors="replace")
 
 
-@pytest.mark.parametrize("declared", [None, "utf-8", "iso-2022-jp", "iso-8859-1", "shift_jis", "iso-2022-kr"])
+@pytest.mark.parametrize(
+    "declared", [None, "utf-8", "iso-2022-jp", "iso-8859-1", "shift_jis", "iso-2022-kr"]
+)
 def test_iso_2022_jp_is_known_by_its_escapes(declared: str | None) -> None:
-    circled = page_of("@" + PROSE["ja"]).encode("iso2022_jp").replace(b"<p>@", b"<p>\x1b$B-!-\x22\x1b(B")
+    circled = (
+        page_of("@" + PROSE["ja"]).encode("iso2022_jp").replace(b"<p>@", b"<p>\x1b$B-!-\x22\x1b(B")
+    )
     assert f"<p>①②{PROSE['ja']}" in decode(circled, (declared,))
-    katakana = page_of("@" + PROSE["ja"]).encode("iso2022_jp").replace(b"<p>@", b"<p>\x1b(I6E\x1b(B")
+    katakana = (
+        page_of("@" + PROSE["ja"]).encode("iso2022_jp").replace(b"<p>@", b"<p>\x1b(I6E\x1b(B")
+    )
     assert f"<p>ｶﾅ{PROSE['ja']}" in decode(katakana, (declared,))
     shifted = page_of("@" + PROSE["ja"]).encode("iso2022_jp").replace(b"<p>@", b"<p>\x0e6E\x0f")
     assert f"<p>ｶﾅ{PROSE['ja']}" in decode(shifted, (declared,))
     cut = page_of(PROSE["ja"]).encode("iso2022_jp")
-    cut = cut.replace("を".encode("iso2022_jp")[3:5], b"\x1b(I6E\x1b(B").replace("ら".encode("iso2022_jp")[3:4], b"$")
-    assert PROSE["ja"].replace("を", "ｶﾅ") in decode(cut, (declared,))  # in ASCII for no reason afterwards
+    cut = cut.replace("を".encode("iso2022_jp")[3:5], b"\x1b(I6E\x1b(B").replace(
+        "ら".encode("iso2022_jp")[3:4], b"$"
+    )
+    assert PROSE["ja"].replace("を", "ｶﾅ") in decode(
+        cut, (declared,)
+    )  # in ASCII for no reason afterwards
     assert "\ufffd" in decode(cut.replace(b"\x1b(I6E\x1b(B", b"\x1b(I6E\x1b(Bx"), (declared,))
     lost = page_of(PROSE["ja"]).encode("iso2022_jp").replace(b"\x1b", b"")
     assert PROSE["ja"] in decode(lost, (declared,))
 
 
 def test_ascii_with_dollars_and_tildes_stays_ascii() -> None:
-    text = "if ($B(x) && ~{a: 1}~) { $BASE = '$B' (B) } ~{x~} <a href='$@(B'>$Bill(Bob)</a> ~{if}~ $By(B $@home(J\n" * 9
+    text = (
+        "if ($B(x) && ~{a: 1}~) { $BASE = '$B' (B) } ~{x~} <a href='$@(B'>$Bill(Bob)</a> ~{if}~ "
+        "$By(B $@home(J\n" * 9
+    )
     assert decode(text.encode(), ("iso-2022-jp",)) == text
 
 
@@ -139,7 +161,9 @@ def test_other_seven_bit_encodings_are_decoded_or_refused() -> None:
     korean = PROSE["ko"].encode("iso2022_kr")
     assert decode(korean, ("iso-2022-kr",)) == PROSE["ko"]
     with pytest.raises(Unreadable, match="charset"):
-        decode(b"\x1b$)A\x0e" + bytes(byte & 127 for byte in PROSE["zh"].encode("gb2312")) + b"\x0f")
+        decode(
+            b"\x1b$)A\x0e" + bytes(byte & 127 for byte in PROSE["zh"].encode("gb2312")) + b"\x0f"
+        )
     assert decode(b"2 + 2 +AGE-", ("utf-7",)) == "2 + 2 +AGE-"
 
 
@@ -153,16 +177,21 @@ def test_damaged_utf_8_stays_utf_8() -> None:
 
 
 def test_one_smart_quote_in_english_is_windows_1252() -> None:
-    text = "It’s a plain page with one quotation mark of a word processor, and no other letter above ASCII. " * 3
+    text = (
+        "It’s a plain page with one quotation mark of a word processor, and no other letter above "
+        "ASCII. " * 3
+    )
     for declared in (None, "utf-8", "iso-8859-1", "gbk"):
         assert decode(text.encode("cp1252"), (declared,)) == text
 
 
 def test_big5_has_eten_and_hkscs_euc_jp_row_13_and_thai_quotes() -> None:
-    assert decode(PROSE["zh_hant"].encode("big5") + b"\xf9\xd6\xa3\xe1\x88\x62\x8e\x69\x87\xdf", ("big5",)).endswith(
-        "碁€Ê̄箸鿋"
-    )
-    assert decode(PROSE["ja"].encode("euc_jp") + b"\xad\xa1\xad\xe2\x8f\xb0\xa1", ("euc-jp",)).endswith("①№丂")
+    assert decode(
+        PROSE["zh_hant"].encode("big5") + b"\xf9\xd6\xa3\xe1\x88\x62\x8e\x69\x87\xdf", ("big5",)
+    ).endswith("碁€Ê̄箸鿋")
+    assert decode(
+        PROSE["ja"].encode("euc_jp") + b"\xad\xa1\xad\xe2\x8f\xb0\xa1", ("euc-jp",)
+    ).endswith("①№丂")
     assert "“แม่น้ำ”" in decode(PROSE["th"].encode("cp874"), ("windows-874",))
     assert decode(PROSE["ja"].encode("cp932") + b"\x87\x40\xfa\x40", ("shift_jis",)).endswith("①ⅰ")
 
@@ -199,12 +228,20 @@ def test_what_is_no_text_is_refused(declared: str | None) -> None:
 
 
 def test_words_that_begin_like_a_binary_file_are_text() -> None:
-    for words in ("RIFF is a container.", "ID3 tags hold titles.", "BZh marks bzip2.", "PAR1 of the course"):
+    for words in (
+        "RIFF is a container.",
+        "ID3 tags hold titles.",
+        "BZh marks bzip2.",
+        "PAR1 of the course",
+    ):
         assert decode(words.encode()) == words
 
 
 def test_pages_of_archives(tmp_path: Path) -> None:
-    plain, html = PROSE["ja"] * 4, page_of(PROSE["ja"] * 4, '<meta http-equiv=x content="text/html; charset=utf-16">')
+    plain, html = (
+        PROSE["ja"] * 4,
+        page_of(PROSE["ja"] * 4, '<meta http-equiv=x content="text/html; charset=utf-16">'),
+    )
     records = [
         response(html.encode(), "Content-Type: text/html"),
         response(html.encode("iso2022_jp"), "Content-Type: text/html; charset=utf-8"),
@@ -220,7 +257,10 @@ def test_pages_of_archives(tmp_path: Path) -> None:
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(
-        st.one_of(st.binary(max_size=40), st.sampled_from([b"\x1b$B", b"~{", b"\0\0", b"\xff\xfe", b"$B", b"(B"]))
+        st.one_of(
+            st.binary(max_size=40),
+            st.sampled_from([b"\x1b$B", b"~{", b"\0\0", b"\xff\xfe", b"$B", b"(B"]),
+        )
     ),
     st.sampled_from([None, *WRONG, "iso-2022-jp", "euc-kr", "iso-8859-8-i", ""]),
 )
@@ -233,7 +273,9 @@ def test_any_bytes_are_text_or_refused(parts: list[bytes], declared: str | None)
 
 @pytest.mark.real
 def test_real_sentences_in_every_encoding(real_data: Path) -> None:
-    """What is missed are short pieces of Latin text, which two encodings spell with equally usual letters."""
+    """What is missed are short pieces of Latin text, which two encodings spell with equally usual
+    letters.
+    """
     right: dict[str, list[bool]] = {"none": [], "right": [], "wrong": []}
     missed = []
     for case in cases(real_data, repeats=1, lengths=(60, 1_000)):
@@ -246,4 +288,8 @@ def test_real_sentences_in_every_encoding(real_data: Path) -> None:
             missed.append((case.language, case.label, case.length, case.declared))
     shares = {declaration: sum(found) / len(found) for declaration, found in right.items()}
     assert shares["none"] >= 0.94 and shares["right"] >= 0.98 and shares["wrong"] >= 0.9, missed
-    assert not [miss for miss in missed if miss[0] in ("zh", "zh_hant", "ja", "ko", "uk", "el", "he", "ar", "th")]
+    assert not [
+        miss
+        for miss in missed
+        if miss[0] in ("zh", "zh_hant", "ja", "ko", "uk", "el", "he", "ar", "th")
+    ]

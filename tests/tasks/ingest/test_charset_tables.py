@@ -1,7 +1,9 @@
-"""Every label and every index pointer of the WHATWG Encoding Standard, against the standard's own tables.
+"""Every label and every index pointer of the WHATWG Encoding Standard, against the standard's own
+tables.
 
-`whatwg-encoding.json.xz` holds `indexes.json` and `encodings.json` of github.com/whatwg/encoding at commit a985b62,
-unchanged: Copyright WHATWG (Apple, Google, Mozilla, Microsoft), CC BY 4.0, creativecommons.org/licenses/by/4.0.
+`whatwg-encoding.json.xz` holds `indexes.json` and `encodings.json` of github.com/whatwg/encoding at
+commit a985b62, unchanged: Copyright WHATWG (Apple, Google, Mozilla, Microsoft), CC BY 4.0,
+creativecommons.org/licenses/by/4.0.
 """
 
 from __future__ import annotations
@@ -17,22 +19,34 @@ import pytest
 from tasks.ingest.charset.decoders import decode_as
 from tasks.ingest.charset.labels import encoding_of
 
-STANDARD: dict[str, Any] = json.loads(lzma.decompress(Path(__file__).with_name("whatwg-encoding.json.xz").read_bytes()))
+STANDARD: dict[str, Any] = json.loads(
+    lzma.decompress(Path(__file__).with_name("whatwg-encoding.json.xz").read_bytes())
+)
 INDEXES: dict[str, list[int | None]] = STANDARD["indexes"]
 ENCODINGS = [encoding for group in STANDARD["encodings"] for encoding in group["encodings"]]
-SINGLE_BYTE = next(g["encodings"] for g in STANDARD["encodings"] if g["heading"] == "Legacy single-byte encodings")
+SINGLE_BYTE = next(
+    g["encodings"] for g in STANDARD["encodings"] if g["heading"] == "Legacy single-byte encodings"
+)
 
 
 def test_every_label() -> None:
-    labels = [(label, encoding["name"].lower()) for encoding in ENCODINGS for label in encoding["labels"]]
+    labels = [
+        (label, encoding["name"].lower()) for encoding in ENCODINGS for label in encoding["labels"]
+    ]
     assert len(labels) == 228
     for label, name in labels:
         assert encoding_of(label) == encoding_of(f"\t {label.upper()}\r\n") == name
-    assert [encoding_of(label) for label in ("", "utf-7", "latin-9", "utf\u212a8", "\xa0utf-8")] == [None] * 5
+    assert [
+        encoding_of(label) for label in ("", "utf-7", "latin-9", "utf\u212a8", "\xa0utf-8")
+    ] == [None] * 5
 
 
 def test_every_encoding_decodes_ascii() -> None:
-    for name in {encoding["name"].lower() for encoding in ENCODINGS} - {"utf-16le", "utf-16be", "replacement"}:
+    for name in {encoding["name"].lower() for encoding in ENCODINGS} - {
+        "utf-16le",
+        "utf-16be",
+        "replacement",
+    }:
         assert decode_as(name, b'<a href="x">~1</a>\n') == '<a href="x">~1</a>\n', name
     assert decode_as("replacement", b"abc") == "\ufffd"
     with pytest.raises(KeyError):
@@ -42,11 +56,15 @@ def test_every_encoding_decodes_ascii() -> None:
 @pytest.mark.parametrize("name", [encoding["name"].lower() for encoding in SINGLE_BYTE])
 def test_every_byte_of_a_single_byte_encoding(name: str) -> None:
     index = INDEXES["iso-8859-8" if name == "iso-8859-8-i" else name]
-    assert decode_as(name, bytes(range(128, 256))) == "".join("\ufffd" if c is None else chr(c) for c in index)
+    assert decode_as(name, bytes(range(128, 256))) == "".join(
+        "\ufffd" if c is None else chr(c) for c in index
+    )
 
 
 def test_x_user_defined() -> None:
-    assert decode_as("x-user-defined", bytes(range(256))) == "".join(map(chr, [*range(128), *range(0xF780, 0xF800)]))
+    assert decode_as("x-user-defined", bytes(range(256))) == "".join(
+        map(chr, [*range(128), *range(0xF780, 0xF800)])
+    )
 
 
 def _big5(pointer: int) -> bytes:
@@ -79,20 +97,37 @@ def _expected(pair: bytes, code_point: int | None) -> str:
     "name, index, count, pair",
     [
         ("big5", "big5", 126 * 157, _big5),
-        ("euc-kr", "euc-kr", 126 * 190, lambda pointer: bytes((pointer // 190 + 0x81, pointer % 190 + 0x41))),
+        (
+            "euc-kr",
+            "euc-kr",
+            126 * 190,
+            lambda pointer: bytes((pointer // 190 + 0x81, pointer % 190 + 0x41)),
+        ),
         ("gbk", "gb18030", 126 * 190, _gbk),
         ("gb18030", "gb18030", 126 * 190, _gbk),
         ("shift_jis", "jis0208", 60 * 188, _shift_jis),
         ("euc-jp", "jis0208", 94 * 94, _rows(0xA1)),
         ("euc-jp", "jis0212", 94 * 94, lambda pointer: b"\x8f" + _rows(0xA1)(pointer)),
-        ("iso-2022-jp", "jis0208", 94 * 94, lambda pointer: b"\x1b$B" + _rows(0x21)(pointer) + b"\x1b(B"),
+        (
+            "iso-2022-jp",
+            "jis0208",
+            94 * 94,
+            lambda pointer: b"\x1b$B" + _rows(0x21)(pointer) + b"\x1b(B",
+        ),
     ],
 )
-def test_every_pointer_of_an_index(name: str, index: str, count: int, pair: Callable[[int], bytes]) -> None:
+def test_every_pointer_of_an_index(
+    name: str, index: str, count: int, pair: Callable[[int], bytes]
+) -> None:
     table = INDEXES[index]
     special: dict[int, str] = {}
     if name == "big5":  # section 11.1.1: pairs of code points
-        special = {1133: "\u00ca\u0304", 1135: "\u00ca\u030c", 1164: "\u00ea\u0304", 1166: "\u00ea\u030c"}
+        special = {
+            1133: "\u00ca\u0304",
+            1135: "\u00ca\u030c",
+            1164: "\u00ea\u0304",
+            1166: "\u00ea\u030c",
+        }
     if name == "shift_jis":  # section 12.3.1: end-user-defined characters
         special = {pointer: chr(0xE000 - 8836 + pointer) for pointer in range(8836, 10716)}
     wrong = []
@@ -121,7 +156,12 @@ def test_every_range_of_gb18030() -> None:
     assert decode_as("gb18030", bytes(data)) == "".join(expected)
     for pointer in (39_420, 188_999, 1_237_576):
         four = bytes(
-            (pointer // 12_600 + 0x81, pointer // 1_260 % 10 + 48, pointer // 10 % 126 + 0x81, pointer % 10 + 48)
+            (
+                pointer // 12_600 + 0x81,
+                pointer // 1_260 % 10 + 48,
+                pointer // 10 % 126 + 0x81,
+                pointer % 10 + 48,
+            )
         )
         assert decode_as("gb18030", four) == "\ufffd"
 
@@ -129,8 +169,14 @@ def test_every_range_of_gb18030() -> None:
 def test_katakana_of_one_byte() -> None:
     katakana = "".join(map(chr, range(0xFF61, 0xFFA0)))
     assert decode_as("shift_jis", bytes(range(0xA1, 0xE0))) == katakana
-    assert decode_as("euc-jp", b"".join(b"\x8e" + bytes([byte]) for byte in range(0xA1, 0xE0))) == katakana
-    for shifted in (b"\x1b(I" + bytes(range(0x21, 0x60)) + b"\x1b(B", b"\x0e" + bytes(range(0x21, 0x60)) + b"\x0f"):
+    assert (
+        decode_as("euc-jp", b"".join(b"\x8e" + bytes([byte]) for byte in range(0xA1, 0xE0)))
+        == katakana
+    )
+    for shifted in (
+        b"\x1b(I" + bytes(range(0x21, 0x60)) + b"\x1b(B",
+        b"\x0e" + bytes(range(0x21, 0x60)) + b"\x0f",
+    ):
         assert decode_as("iso-2022-jp", shifted + b"!") == katakana + "!"
 
 

@@ -1,4 +1,6 @@
-"""The form of text in documents: what parts words goes on parting them, what only shows at line ends goes."""
+"""The form of text in documents: what parts words goes on parting them, what only shows at line
+ends goes.
+"""
 
 import sys
 import unicodedata
@@ -8,7 +10,9 @@ import pytest
 from tasks.ingest.clean import clean
 
 
-@pytest.mark.parametrize("between", ["\f", "\v", "\x85", "\x1c", "\x1d", "\x1e", "\u2028", "\u2029", "\r", "\r\n"])
+@pytest.mark.parametrize(
+    "between", ["\f", "\v", "\x85", "\x1c", "\x1d", "\x1e", "\u2028", "\u2029", "\r", "\r\n"]
+)
 def test_line_and_page_ends_part_words(between: str) -> None:
     assert clean(f"first{between}second") == "first\nsecond"
     assert clean(f"第一{between}第二") == "第一\n第二"
@@ -22,8 +26,15 @@ def test_every_character_that_python_takes_for_white_space_parts_words() -> None
 
 
 def test_a_page_break_at_a_line_end_makes_no_empty_line() -> None:
-    """pdftotext writes a form feed after the last line end of a page; sentences run on over pages."""
-    assert clean("of the\n\fking") == clean("of the\f\nking") == clean("of the\r\n\f\r\nking") == "of the\nking"
+    """pdftotext writes a form feed after the last line end of a page; sentences run on over
+    pages.
+    """
+    assert (
+        clean("of the\n\fking")
+        == clean("of the\f\nking")
+        == clean("of the\r\n\f\r\nking")
+        == "of the\nking"
+    )
     assert clean("end.\n\n\fNext") == "end.\n\nNext"
 
 
@@ -52,5 +63,8 @@ def test_invisible_characters_with_a_meaning_stay(text: str) -> None:
 def test_no_other_control_character_is_left() -> None:
     everything = "".join(chr(point) for point in range(0x110000) if not 0xD800 <= point <= 0xDFFF)
     cleaned = clean(everything)
-    assert {character for character in cleaned if unicodedata.category(character) == "Cc"} == {"\n", "\t"}
+    assert {character for character in cleaned if unicodedata.category(character) == "Cc"} == {
+        "\n",
+        "\t",
+    }
     assert clean(cleaned) == cleaned

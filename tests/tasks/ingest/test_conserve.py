@@ -1,4 +1,6 @@
-"""Extraction is conservative: whatever stands in a block that is kept comes out, character for character."""
+"""Extraction is conservative: whatever stands in a block that is kept comes out, character for
+character.
+"""
 
 import random
 from pathlib import Path
@@ -32,10 +34,14 @@ def collapsed(text: str) -> str:
 
 
 def extracted(body: str) -> str:
-    return html_text(f"<html><body><main><div><div>{body}</div></div></main></body></html>".encode(), "utf-8")
+    return html_text(
+        f"<html><body><main><div><div>{body}</div></div></main></body></html>".encode(), "utf-8"
+    )
 
 
-texts = st.sampled_from(ALPHABETS).flatmap(lambda letters: st.text(letters + SPACES, min_size=1, max_size=60))
+texts = st.sampled_from(ALPHABETS).flatmap(
+    lambda letters: st.text(letters + SPACES, min_size=1, max_size=60)
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -50,10 +56,14 @@ def test_any_inline_markup_leaves_the_text(text: str, seed: int) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    text=texts, seed=st.integers(0, 2**32), block=st.sampled_from(("li", "td", "th", "dd", "dt", "div", "blockquote"))
+    text=texts,
+    seed=st.integers(0, 2**32),
+    block=st.sampled_from(("li", "td", "th", "dd", "dt", "div", "blockquote")),
 )
 def test_any_block_keeps_its_text(text: str, seed: int, block: str) -> None:
-    """Outside paragraphs, <time>, <label> and <button> without text beside them are judged; so are links by class."""
+    """Outside paragraphs, <time>, <label> and <button> without text beside them are judged; so are
+    links by class.
+    """
     plain = ("", ' title="x"', ' lang="ja"')
     inner = marked_up(FILLER + text + FILLER, random.Random(seed), attributes=plain, tags=TAGS[:-3])
     table = ("<table><tr>", "</tr></table>") if block in ("td", "th") else ("", "")
@@ -87,7 +97,8 @@ def test_any_block_keeps_its_text(text: str, seed: int, block: str) -> None:
         ("one<br>two<br/>三<br>four&nbsp;five", "one\ntwo\n三\nfour five"),
         ("<ruby>漢<rp>(</rp><rt>かん</rt><rp>)</rp>字<rt>じ</rt></ruby>と<ruby><rb>東</rb><rtc>E</rtc></ruby>",
          "漢字と東"),
-        ("a\x01\x02<b>\x01\x02一</b><i>\x01\x02</i>二", "a一二"),  # the guard itself: clean() takes it from any text
+        # the guard itself: clean() takes it from any text
+        ("a\x01\x02<b>\x01\x02一</b><i>\x01\x02</i>二", "a一二"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("block", ["p", "li", "td", "dd", "div"])
@@ -97,8 +108,13 @@ def test_inline(inline: str, shown: str, block: str) -> None:
 
 
 def test_links_inside_a_paragraph_are_not_judged() -> None:
-    """Outside paragraphs a link's own class and rel decide, as they tell share buttons and pagers."""
-    inline = 'by <a rel="author">Ann</a>, <span itemprop="author">Bob</span> <a class="next email" href="x">c</a>'
+    """Outside paragraphs a link's own class and rel decide, as they tell share buttons and
+    pagers.
+    """
+    inline = (
+        'by <a rel="author">Ann</a>, <span itemprop="author">Bob</span> <a class="next email" '
+        'href="x">c</a>'
+    )
     assert extracted(f"<p>{FILLER}{inline}{FILLER}</p>") == f"{FILLER}by Ann, Bob c{FILLER}"
 
 
@@ -112,16 +128,22 @@ def test_spans_are_not_judged_by_class(block: str) -> None:
 def test_controls_inside_a_paragraph_keep_their_words() -> None:
     """Outside paragraphs labels and buttons are forms, and stay out."""
     inline = "Press <button>Start</button> and <label>Name</label> it"
-    assert extracted(f"<p>{FILLER}{inline}{FILLER}</p>") == f"{FILLER}Press Start and Name it{FILLER}"
+    assert (
+        extracted(f"<p>{FILLER}{inline}{FILLER}</p>") == f"{FILLER}Press Start and Name it{FILLER}"
+    )
 
 
 def test_preformatted_text_keeps_lines_and_short_nodes() -> None:
-    found = extracted(f"<p>{FILLER}</p><pre>\n一\n  <i>二</i>\t&lt;b&gt; &amp;amp;\n\n<b>é</b>(à</pre><p>{FILLER}</p>")
+    found = extracted(
+        f"<p>{FILLER}</p><pre>\n一\n  <i>二</i>\t&lt;b&gt; "
+        f"&amp;amp;\n\n<b>é</b>(à</pre><p>{FILLER}</p>"
+    )
     assert found == f"{FILLER}\n\n一\n  二\t<b> &amp;\n\né(à\n\n{FILLER}"
 
 
 @pytest.mark.parametrize(
-    "block", ["div", "aside", "figure", "nav", "ul", 'div class="share"', "noscript", "summary", "legend"]
+    "block",
+    ["div", "aside", "figure", "nav", "ul", 'div class="share"', "noscript", "summary", "legend"],
 )
 def test_words_do_not_touch_where_a_block_parts_them(block: str) -> None:
     found = extracted(f"<div>{FILLER}one<{block}>two</{block.split()[0]}>three{FILLER}</div>")
@@ -134,7 +156,9 @@ def test_a_page_of_text_alone_and_one_that_ends_in_it() -> None:
 
 
 def test_protecting_takes_time_in_proportion_to_the_page() -> None:
-    """Nothing in the patterns looks at the same text again and again: sizes that would take minutes otherwise."""
+    """Nothing in the patterns looks at the same text again and again: sizes that would take minutes
+    otherwise.
+    """
     for part in (">", "> ", ">&", ">一", ">一 ", "<", "> \n", "&#", "x<div", ">\0", "一<"):
         protect(part * (1_000_000 // len(part)))
 

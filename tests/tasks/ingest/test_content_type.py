@@ -1,4 +1,6 @@
-"""What is a page: types as servers write them, mark-up under other names, data and programs that were sent as pages."""
+"""What is a page: types as servers write them, mark-up under other names, data and programs that
+were sent as pages.
+"""
 
 import json
 from pathlib import Path
@@ -65,7 +67,8 @@ def test_html_is_html_whatever_it_was_sent_as(body: bytes, type_: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "type_", ["image/png", "application/json", "text/css", "application/javascript", "text/markdown"]
+    "type_",
+    ["image/png", "application/json", "text/css", "application/javascript", "text/markdown"],
 )
 def test_other_types_are_not_looked_at(type_: str) -> None:
     assert not may_be_page(type_)
@@ -163,7 +166,14 @@ def test_reasons_of_records(tmp_path: Path) -> None:
         response(b"words", "Content-Type: application/octet-stream"),
         response(PAGE, "Content-Type: image/png"),
     )
-    assert reasons(found) == [*["kept"] * 5, "not_html", "not_text", "content_type", "content_type", "content_type"]
+    assert reasons(found) == [
+        *["kept"] * 5,
+        "not_html",
+        "not_text",
+        "content_type",
+        "content_type",
+        "content_type",
+    ]
     assert all("<" not in getattr(item, "text", "") for item in found)
 
 
@@ -176,6 +186,8 @@ def test_reasons_of_records(tmp_path: Path) -> None:
         ("ftp://a/b.txt", True), ("file:///srv/a.txt", True),
     ],
 )  # fmt: skip
-def test_resources_are_documents_where_their_target_is_an_address(tmp_path: Path, target: str, kept: bool) -> None:
+def test_resources_are_documents_where_their_target_is_an_address(
+    tmp_path: Path, target: str, kept: bool
+) -> None:
     found = read(tmp_path, record("resource", b"Plain text of some kind.", target, "text/plain"))
     assert reasons(found) == ["kept" if kept else "resource_target"]

@@ -1,4 +1,6 @@
-"""Fields of JSON records: names through dots and lists, values of other types, and what is told when one is missing."""
+"""Fields of JSON records: names through dots and lists, values of other types, and what is told
+when one is missing.
+"""
 
 import json
 from pathlib import Path
@@ -53,11 +55,15 @@ def test_names_reach(name: str, expected: object) -> None:
 
 
 def _lists_and_objects(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    return st.lists(inner, max_size=3) | st.dictionaries(st.text("ab.", max_size=3), inner, max_size=3)
+    return st.lists(inner, max_size=3) | st.dictionaries(
+        st.text("ab.", max_size=3), inner, max_size=3
+    )
 
 
 @given(
-    st.recursive(st.none() | st.integers() | st.text(max_size=3), _lists_and_objects, max_leaves=20),
+    st.recursive(
+        st.none() | st.integers() | st.text(max_size=3), _lists_and_objects, max_leaves=20
+    ),
     st.text("ab.0", max_size=8),
 )
 def test_any_name_in_any_value(value: Any, name: str) -> None:
@@ -84,15 +90,25 @@ def test_types_of_values() -> None:
     assert default({"source": "q", "text": "a", "url": 5}) == Taken("a", "", "", "")
 
 
-def build(tmp_path: Path, rows: list[Any], fields: dict[str, Any] | None = None, **more: Any) -> Artifact:
+def build(
+    tmp_path: Path, rows: list[Any], fields: dict[str, Any] | None = None, **more: Any
+) -> Artifact:
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    given = {"format": "jsonl", "paths": [str(path)], **({"fields": fields} if fields else {}), **more}
+    given = {
+        "format": "jsonl",
+        "paths": [str(path)],
+        **({"fields": fields} if fields else {}),
+        **more,
+    }
     return run_stage(STAGE, IngestParameters.model_validate(given), name="web", tmp_path=tmp_path)
 
 
 def test_nested_fields_reach_the_documents_and_missing_ones_are_told(tmp_path: Path) -> None:
-    rows = [{"body": {"text": f"Text {at}"}, "meta": {"url": f"http://a/{at}", "when": 5}} for at in range(4)]
+    rows = [
+        {"body": {"text": f"Text {at}"}, "meta": {"url": f"http://a/{at}", "when": 5}}
+        for at in range(4)
+    ]
     fields = {"text": "body.text", "url": "meta.url", "date": "meta.when", "prompt": "question"}
     artifact = build(tmp_path, [*rows, {"other": "x", "meta": {"url": "u"}}], fields)
     table = pq.read_table(artifact.path("part-00000.parquet")).to_pydict()
@@ -103,7 +119,9 @@ def test_nested_fields_reach_the_documents_and_missing_ones_are_told(tmp_path: P
         "ingest.fields.date: 'meta.when' holds no text in any of 4 records that have it",
         "1 of 5 records have no text in 'body.text'; they have meta.url, other",
     ]
-    assert notes_of({"ingest": [artifact]})[0].startswith("source web: ingest.fields.prompt: 'question'")
+    assert notes_of({"ingest": [artifact]})[0].startswith(
+        "source web: ingest.fields.prompt: 'question'"
+    )
     assert Ledger.from_json(artifact.manifest["ledger"]).documents("failed", "field") == 1
 
 
@@ -144,5 +162,9 @@ def test_tallies_of_parts_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     whole = build(tmp_path / "whole", rows)
     monkeypatch.setattr(ingest, "PART_BYTES", (4_000, 4_000))
     cut = build(tmp_path / "cut", rows)
-    assert len(cut.files("part-")) > 5 and cut.statistics["fields"] == whole.statistics["fields"] == {"text": 400}
-    assert cut.statistics["notes"][0].startswith("200 of 600 records have no text in 'text' or 'target'; they have k, ")
+    assert len(cut.files("part-")) > 5 and cut.statistics["fields"] == whole.statistics[
+        "fields"
+    ] == {"text": 400}
+    assert cut.statistics["notes"][0].startswith(
+        "200 of 600 records have no text in 'text' or 'target'; they have k, "
+    )

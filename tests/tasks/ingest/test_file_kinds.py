@@ -1,4 +1,6 @@
-"""Files of another kind than their source says: refused by name, counted once; damaged ones are read."""
+"""Files of another kind than their source says: refused by name, counted once; damaged ones are
+read.
+"""
 
 import bz2
 import gzip
@@ -24,7 +26,10 @@ ROWS = b"".join(json.dumps({"text": f"row {at}"}).encode() + b"\n" for at in ran
 PROSE = "Die Mühle stand am Fluss; 水车在河边。\n".encode() * 40
 WARC = [record("warcinfo", b"x"), *(response(page(at)) for at in range(3))]
 WET = [record("warcinfo", b"x"), *(record("conversion", b"Some text.") for _ in range(3))]
-WAT = [record("warcinfo", b"x"), record("metadata", b'{"Envelope": {}}', content_type="application/json")]
+WAT = [
+    record("warcinfo", b"x"),
+    record("metadata", b'{"Envelope": {}}', content_type="application/json"),
+]
 ARC = b"filedesc://a.arc 0.0.0.0 20080430204825 text/plain 76\n1 0 InternetArchive\nURL IP-address Archive-date\n\n"
 
 
@@ -61,19 +66,25 @@ OTHERS = {
     "a tar archive in a compressed": tarred(),
     "gzip within another": gzip.compress(gzip.compress(ROWS)),
     "a PDF document": b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n" + bytes(99),
-    "a Parquet file in a compressed": bz2.compress(parquet()), "nothing but zero bytes": bytes(4096),
-    "a PNG image": b"\x89PNG\r\n\x1a\n" + bytes(50), "an SQLite database": b"SQLite format 3\0" + bytes(50),
+    "a Parquet file in a "
+    "compressed": bz2.compress(parquet()), "nothing but zero bytes": bytes(4096),
+    "a PNG "
+    "image": b"\x89PNG\r\n\x1a\n" + bytes(50), "an SQLite database": b"SQLite format 3\0" + bytes(50),
     "an ARC file": gzip.compress(ARC),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("what", OTHERS)
 @pytest.mark.parametrize("format", ["warc", "wet", "jsonl", "text"])
-def test_other_kinds_are_refused_by_name_and_counted_once(tmp_path: Path, what: str, format: str) -> None:
+def test_other_kinds_are_refused_by_name_and_counted_once(
+    tmp_path: Path, what: str, format: str
+) -> None:
     path = tmp_path / "data.jsonl.gz"
     path.write_bytes(OTHERS[what])
     refused = refusal(path, format)  # type: ignore[arg-type]
-    assert refused and refused.startswith(f"{path} is {what}") and f"format is {format}; " in refused
+    assert (
+        refused and refused.startswith(f"{path} is {what}") and f"format is {format}; " in refused
+    )
     given = IngestParameters.model_validate({"format": format, "paths": [str(path)]})
     artifact = run_stage(STAGE, given, name="web", tmp_path=tmp_path)
     ledger = Ledger.from_json(artifact.manifest["ledger"])
@@ -139,8 +150,14 @@ def test_right_kinds_are_left_to_their_readers(tmp_path: Path, data: bytes, form
 def test_no_real_file_is_refused_for_what_it_is(real_data: Path) -> None:
     text = [*(real_data / "prose_en").rglob("*.txt"), *(real_data / "prose_zh").rglob("*.*"),
             *(real_data / "prose_multi").rglob("*.*"), *(real_data / "domain").rglob("*.tex")]  # fmt: skip
-    archives = [path for path in (real_data / "warc").rglob("*.warc*") if not path.name.endswith(".paths.gz")]
-    texts = [path for path in text if path.is_file() and path.suffix in (".txt", ".md", ".tex", ".xml")]
+    archives = [
+        path
+        for path in (real_data / "warc").rglob("*.warc*")
+        if not path.name.endswith(".paths.gz")
+    ]
+    texts = [
+        path for path in text if path.is_file() and path.suffix in (".txt", ".md", ".tex", ".xml")
+    ]
     assert len(texts) > 20 and len(archives) > 40
     assert [why for path in texts if (why := refusal(path, "text"))] == []
     wet = [path for path in archives if ".wet" in path.name]

@@ -1,4 +1,6 @@
-"""HTTP messages as crawlers store them: which reply counts, and bodies of all codings, whole, cut and damaged."""
+"""HTTP messages as crawlers store them: which reply counts, and bodies of all codings, whole, cut
+and damaged.
+"""
 
 import gzip
 import itertools
@@ -41,7 +43,9 @@ GZIP = gzip.compress(PAGE)
 
 
 def decoded(body: bytes, content: str = "", transfer: str = "", **headers: str) -> Decoded:
-    return decoded_body({"content-encoding": content, "transfer-encoding": transfer, **headers}, body, LIMIT)
+    return decoded_body(
+        {"content-encoding": content, "transfer-encoding": transfer, **headers}, body, LIMIT
+    )
 
 
 @pytest.mark.parametrize(
@@ -83,7 +87,9 @@ def decoded(body: bytes, content: str = "", transfer: str = "", **headers: str) 
         (PAGE, "utf-8", "identity"),
     ],
 )
-def test_bodies_are_decoded_as_they_are_not_as_they_are_named(body: bytes, content: str, transfer: str) -> None:
+def test_bodies_are_decoded_as_they_are_not_as_they_are_named(
+    body: bytes, content: str, transfer: str
+) -> None:
     assert decoded(body, content, transfer) == Decoded(PAGE)
 
 
@@ -117,19 +123,28 @@ def test_a_first_line_that_looks_like_a_chunk_stays(text: bytes) -> None:
     [
         (CHUNKED[:-30], "", "chunked", PAGE[:-23]),
         (CHUNKED[: -len("0\r\n\r\n")], "", "chunked", PAGE),
-        (chunked(PAGE)[:-90], "", "chunked", PAGE[:-83]),  # the first chunk is cut, and begins with mark-up
+        (
+            chunked(PAGE)[:-90],
+            "",
+            "chunked",
+            PAGE[:-83],
+        ),  # the first chunk is cut, and begins with mark-up
         (chunked(PAGE, 50, end=b"1f"), "", "chunked", PAGE),
         (gzip.compress(PAGE[:70]) + gzip.compress(PAGE[70:])[:-8], "gzip", "", PAGE),
         (zlib.compress(PAGE, 0)[:200], "deflate", "", PAGE[:193]),
         (zstd(PAGE) + zstd(bytes(300_000))[:17], "zstd", "", PAGE),
     ],
 )
-def test_cut_bodies_give_what_is_there_and_say_so(body: bytes, content: str, transfer: str, what: bytes) -> None:
+def test_cut_bodies_give_what_is_there_and_say_so(
+    body: bytes, content: str, transfer: str, what: bytes
+) -> None:
     found = decoded(body, content, transfer)
     assert found.truncated and found.data == what
 
 
-@pytest.mark.parametrize("coding, pack", [("gzip", gzip.compress), ("deflate", raw_deflate), ("br", brotli.compress)])
+@pytest.mark.parametrize(
+    "coding, pack", [("gzip", gzip.compress), ("deflate", raw_deflate), ("br", brotli.compress)]
+)
 def test_half_a_stream_is_marked(coding: str, pack: object) -> None:
     noise = random.Random(1).randbytes(200_000)
     packed = pack(PAGE + noise)  # type: ignore[operator]
@@ -139,7 +154,9 @@ def test_half_a_stream_is_marked(coding: str, pack: object) -> None:
 
 def test_content_length_tells_of_a_cut_only_where_nothing_is_coded() -> None:
     assert decoded(PAGE, **{"content-length": str(len(PAGE) + 1)}) == Decoded(PAGE, truncated=True)
-    assert decoded(PAGE, **{"content-length": "5"}) == Decoded(PAGE)  # an old header over a decoded body
+    assert decoded(PAGE, **{"content-length": "5"}) == Decoded(
+        PAGE
+    )  # an old header over a decoded body
     assert decoded(PAGE, "gzip", **{"content-length": "99999"}) == Decoded(PAGE)
     assert decoded(PAGE, **{"content-length": "many"}) == Decoded(PAGE)
 
@@ -182,7 +199,9 @@ def test_damage_is_a_failure(body: bytes, content: str, transfer: str, reason: s
         decoded(body, content, transfer)
 
 
-@pytest.mark.parametrize("coding, pack", [("gzip", gzip.compress), ("deflate", zlib.compress), ("zstd", zstd)])
+@pytest.mark.parametrize(
+    "coding, pack", [("gzip", gzip.compress), ("deflate", zlib.compress), ("zstd", zstd)]
+)
 def test_bombs_stay_small(coding: str, pack: object) -> None:
     bomb = pack(bytes(1 << 26))  # type: ignore[operator]
     assert 1000 < len(decoded_body({"content-encoding": coding}, bomb, 1000).data) < 1 << 18
@@ -192,7 +211,11 @@ def test_bombs_stay_small(coding: str, pack: object) -> None:
 
 
 def test_a_brotli_bomb_stays_small() -> None:
-    assert 1000 < len(decoded_body({"content-encoding": "br"}, brotli.compress(bytes(1 << 26)), 1000).data) < 1 << 18
+    assert (
+        1000
+        < len(decoded_body({"content-encoding": "br"}, brotli.compress(bytes(1 << 26)), 1000).data)
+        < 1 << 18
+    )
 
 
 @settings(max_examples=200, deadline=None)
@@ -203,7 +226,9 @@ def test_a_brotli_bomb_stays_small() -> None:
     st.sampled_from([bytes, gzip.compress, zlib.compress, raw_deflate, zstd]),
     st.integers(0, 400),
 )
-def test_any_body_is_decoded_or_refused(data: bytes, coding: str, chunks: bool, pack: object, cut: int) -> None:
+def test_any_body_is_decoded_or_refused(
+    data: bytes, coding: str, chunks: bool, pack: object, cut: int
+) -> None:
     body = pack(data)[:cut]  # type: ignore[operator]
     try:
         decoded(chunked(body) if chunks else body, coding, "chunked" if chunks else "")
@@ -219,9 +244,11 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + PAGE
     [
         OK,
         b"HTTP/1.1 100 Continue\r\n\r\n" + OK,
-        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n" + OK,
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
+        + OK,
         b"HTTP/1.1 200 Connection established\r\n\r\n" + OK,
-        b"HTTP/1.0 200 OK\r\nVia: 1.1 proxy\r\nContent-Length: 0\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n" + OK,
+        b"HTTP/1.0 200 OK\r\nVia: 1.1 proxy\r\nContent-Length: 0\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
+        + OK,
         OK.replace(b"HTTP/1.1 200 OK", b"http/1.1 200"),
         OK.replace(b"HTTP/1.1 200 OK", b"HTTP/2 200"),
         OK.replace(b"HTTP/1.1 200 OK", b"HTTP/3.0 200 "),
@@ -265,7 +292,9 @@ def test_a_segment_of_a_record_is_a_part(tmp_path: Path) -> None:
 def test_marks_and_failures_reach_the_document(tmp_path: Path) -> None:
     def reply(body: bytes, coding: str = "gzip", warc: str = "") -> bytes:
         made = response(body, f"Content-Type: text/html\r\nContent-Encoding: {coding}")
-        return made.replace(b"WARC-Date", b"WARC-Truncated: length\r\nWARC-Date", 1) if warc else made
+        return (
+            made.replace(b"WARC-Date", b"WARC-Truncated: length\r\nWARC-Date", 1) if warc else made
+        )
 
     noise = b"<!--" + random.Random(1).randbytes(9_000).hex().encode() + b"-->"
     found = read(tmp_path, reply(GZIP), reply(gzip.compress(PAGE + noise)[:-3000]), reply(GZIP + b"junk"),
@@ -273,4 +302,7 @@ def test_marks_and_failures_reach_the_document(tmp_path: Path) -> None:
     assert [item.marks if isinstance(item, Found) else item for item in found[:4]] == [
         (), ("truncated",), ("trailing",), ("truncated",)
     ]  # fmt: skip
-    assert isinstance(found[4], Rejected) and (found[4].side, found[4].reason) == ("failed", "content_encoding")
+    assert isinstance(found[4], Rejected) and (found[4].side, found[4].reason) == (
+        "failed",
+        "content_encoding",
+    )

@@ -27,7 +27,11 @@ def build(tmp_path: Path, parameters: dict[str, Any], files: list[Path], **more:
 
 
 def rows(artifact: Artifact) -> list[dict[str, Any]]:
-    return [row for name in artifact.files("part-") for row in pq.read_table(artifact.path(name)).to_pylist()]
+    return [
+        row
+        for name in artifact.files("part-")
+        for row in pq.read_table(artifact.path(name)).to_pylist()
+    ]
 
 
 def archives(tmp_path: Path, count: int = 3, pages: int = 8) -> list[Path]:
@@ -35,7 +39,9 @@ def archives(tmp_path: Path, count: int = 3, pages: int = 8) -> list[Path]:
     for number in range(count):
         path = tmp_path / f"{number}.warc.gz"
         stream = [record("warcinfo", b"x")]
-        stream += [response(page(100 * number + at), uri=f"http://a/{number}/{at}") for at in range(pages)]
+        stream += [
+            response(page(100 * number + at), uri=f"http://a/{number}/{at}") for at in range(pages)
+        ]
         path.write_bytes(members(stream))
         files.append(path)
     return files
@@ -52,15 +58,24 @@ def test_documents_of_archives(tmp_path: Path) -> None:
     assert [row["url"] for row in found] == [
         f"http://a/{n}/{at}" for n in range(3) for at in range(8) if (n, at) != (1, 7)
     ]
-    assert {row["source"] for row in found} == {"web"} and found[0]["file"] == "0.warc.gz" and found[0]["offset"] > 0
+    assert (
+        {row["source"] for row in found} == {"web"}
+        and found[0]["file"] == "0.warc.gz"
+        and found[0]["offset"] > 0
+    )
     assert len({row["id"] for row in found}) == 23 and all(len(row["id"]) == 32 for row in found)
     ledger = Ledger.from_json(artifact.manifest["ledger"])
     assert ledger.documents("read") == 27 and ledger.documents("kept") == 23
-    assert ledger.documents("failed", "gzip") == 1 and ledger.documents("dropped", "warc.warcinfo") == 3
+    assert (
+        ledger.documents("failed", "gzip") == 1
+        and ledger.documents("dropped", "warc.warcinfo") == 3
+    )
     statistics = artifact.manifest["statistics"]
     assert statistics["documents"] == 23 and statistics["repeated_files"] == 1
     assert statistics["text_bytes"] == sum(len(row["text"].encode()) for row in found)
-    assert statistics["payload_bytes"] > statistics["text_bytes"] > 0 and statistics["lost_bytes"] > 0
+    assert (
+        statistics["payload_bytes"] > statistics["text_bytes"] > 0 and statistics["lost_bytes"] > 0
+    )
 
 
 def test_ids_do_not_depend_on_path_or_company(tmp_path: Path) -> None:
@@ -69,7 +84,9 @@ def test_ids_do_not_depend_on_path_or_company(tmp_path: Path) -> None:
     moved.parent.mkdir()
     moved.write_bytes(files[1].read_bytes())
     together = {row["url"]: row["id"] for row in rows(build(tmp_path, {"format": "warc"}, files))}
-    alone = {row["url"]: row["id"] for row in rows(build(tmp_path / "b", {"format": "warc"}, [moved]))}
+    alone = {
+        row["url"]: row["id"] for row in rows(build(tmp_path / "b", {"format": "warc"}, [moved]))
+    }
     assert alone and alone.items() <= together.items()
 
 
@@ -86,7 +103,9 @@ def test_limit_is_exact_over_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_sample_is_a_share_and_the_same_each_time(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    path.write_text("".join(json.dumps({"text": f"document {number}"}) + "\n" for number in range(4_000)))
+    path.write_text(
+        "".join(json.dumps({"text": f"document {number}"}) + "\n" for number in range(4_000))
+    )
     half = build(tmp_path, {"format": "jsonl", "sample": 0.5}, [path])
     fifth = {row["id"] for row in rows(build(tmp_path, {"format": "jsonl", "sample": 0.2}, [path]))}
     assert 1_900 < len(rows(half)) < 2_100 and fifth < {row["id"] for row in rows(half)}
@@ -99,11 +118,20 @@ def test_sample_is_a_share_and_the_same_each_time(tmp_path: Path) -> None:
 def test_sizes_are_reasons(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("tiny\n" + "fits well enough\n" + "x" * 2_000 + "\n" + "y" * 5_000 + "\n")
-    given = {"format": "text", "split": "line", "min_characters": 10, "max_text_bytes": 1_024, "max_page_bytes": 4_096}
+    given = {
+        "format": "text",
+        "split": "line",
+        "min_characters": 10,
+        "max_text_bytes": 1_024,
+        "max_page_bytes": 4_096,
+    }
     artifact = build(tmp_path, given, [path])
     assert [row["text"] for row in rows(artifact)] == ["fits well enough"]
     ledger = Ledger.from_json(artifact.manifest["ledger"])
-    assert [ledger.documents("dropped", why) for why in ("too_short", "text_too_large", "page_too_large")] == [1, 1, 1]
+    assert [
+        ledger.documents("dropped", why)
+        for why in ("too_short", "text_too_large", "page_too_large")
+    ] == [1, 1, 1]
 
 
 def test_parts_follow_bytes_only() -> None:
@@ -114,10 +142,16 @@ def test_parts_follow_bytes_only() -> None:
     megabyte = 1 << 20
     assert plan(3 * megabyte, 0, megabyte, 7 * megabyte, 1) == [[3, 0, 1], [7], [0]]
     assert plan(9 * megabyte, 9 * megabyte, 302 * megabyte) == [[9, 9], [302]]  # 10 MB a part
-    assert plan(*[40 * megabyte] * 4, 4_000 * megabyte) == [[40, 40], [40, 40], [4_000]]  # 64 MB at most
+    assert plan(*[40 * megabyte] * 4, 4_000 * megabyte) == [
+        [40, 40],
+        [40, 40],
+        [4_000],
+    ]  # 64 MB at most
 
 
-def test_a_large_jsonl_is_read_in_stretches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_jsonl_is_read_in_stretches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.jsonl"
     lines = [json.dumps({"text": f"{number} " + "x" * (number % 700)}) for number in range(900)]
     path.write_text("\n".join(lines) + "\n{broken\n")
@@ -138,12 +172,22 @@ def test_same_bytes_twice(tmp_path: Path) -> None:
 
 
 def test_golden_output(tmp_path: Path) -> None:
-    """Fails when the output changes: then bump the version in ingest/stage.py, and only then this digest."""
+    """Fails when the output changes: then bump the version in ingest/stage.py, and only then this
+    digest.
+    """
     files = archives(tmp_path, count=2, pages=3)
     lines = tmp_path / "a.jsonl"
-    lines.write_text(json.dumps({"text": "Ele\u0301phant\r\n中文\x00", "url": "http://b/"}) + "\n{\n")
-    found = [build(tmp_path, {"format": "warc"}, files), build(tmp_path, {"format": "jsonl"}, [lines])]
-    assert (STAGE.version, [content_digest(one) for one in found]) == (3, ["7730dcb3fd5fb53e", "c7cf198ee2f5ad58"])
+    lines.write_text(
+        json.dumps({"text": "Ele\u0301phant\r\n中文\x00", "url": "http://b/"}) + "\n{\n"
+    )
+    found = [
+        build(tmp_path, {"format": "warc"}, files),
+        build(tmp_path, {"format": "jsonl"}, [lines]),
+    ]
+    assert (STAGE.version, [content_digest(one) for one in found]) == (
+        3,
+        ["7730dcb3fd5fb53e", "c7cf198ee2f5ad58"],
+    )
 
 
 @pytest.mark.parametrize(
@@ -163,13 +207,19 @@ def test_bad_parameters(parameters: dict[str, Any], message: str) -> None:
 
 @pytest.mark.real
 def test_every_real_archive_is_read(real_data: Path, tmp_path: Path) -> None:
-    """No archive raises, whatever its damage; sound ones give what fastwarc's own iterator counts."""
+    """No archive raises, whatever its damage; sound ones give what fastwarc's own iterator
+    counts.
+    """
     from fastwarc.warc import ArchiveIterator
 
     from tasks.ingest.pieces import pieces
     from tasks.ingest.records import RECORDS, records
 
-    files = sorted(path for path in (real_data / "warc").rglob("*") if path.is_file() and "paths.gz" not in path.name)
+    files = sorted(
+        path
+        for path in (real_data / "warc").rglob("*")
+        if path.is_file() and "paths.gz" not in path.name
+    )
     assert len(files) > 60
     unlike = []
     for path in files:
@@ -204,14 +254,20 @@ def test_wet_agrees_with_its_warc(real_data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.real
 def test_extraction_finds_the_labelled_phrases(real_data: Path, tmp_path: Path) -> None:
-    """F1 over phrases that must (`with`) and must not (`without`) be in the text; 0.905 when written."""
+    """F1 over phrases that must (`with`) and must not (`without`) be in the text; 0.905 when
+    written.
+    """
     labels = json.loads((real_data / "derived" / "real-pages-dev.labels.json").read_text())
-    documents = rows(build(tmp_path, {"format": "warc"}, [real_data / "derived" / "real-pages-dev.warc.gz"]))
+    documents = rows(
+        build(tmp_path, {"format": "warc"}, [real_data / "derived" / "real-pages-dev.warc.gz"])
+    )
     texts = {row["url"]: " ".join(row["text"].split()) for row in documents}
     counts: Counter[tuple[str, bool]] = Counter()
     for url, label in labels.items():
         for side in ("with", "without"):
-            counts.update((side, " ".join(phrase.split()) in texts.get(url, "")) for phrase in label[side])
+            counts.update(
+                (side, " ".join(phrase.split()) in texts.get(url, "")) for phrase in label[side]
+            )
     precision = counts["with", True] / (counts["with", True] + counts["without", True])
     recall = counts["with", True] / (counts["with", True] + counts["with", False])
     assert 2 * precision * recall / (precision + recall) > 0.895
@@ -224,5 +280,8 @@ def test_what_cleaning_takes_away_is_counted(tmp_path: Path) -> None:
     lines.write_text('{"text": "ein\\u00ad\\u0001s zwei", "url": "u"}\n', encoding="utf-8")
     for format_, file, removed in (("warc", archive, 18), ("jsonl", lines, 2)):
         artifact = build(tmp_path, {"format": format_}, [file])
-        assert (artifact.statistics["documents"], artifact.statistics["removed_characters"]) == (1, removed)
+        assert (artifact.statistics["documents"], artifact.statistics["removed_characters"]) == (
+            1,
+            removed,
+        )
         assert not {"\0", "\x01", "\xad"} & set(rows(artifact)[0]["text"])

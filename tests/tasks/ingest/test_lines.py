@@ -35,7 +35,9 @@ def shown(found: list[Found | Rejected]) -> list[str]:
 
 def test_fields_and_bad_lines(tmp_path: Path) -> None:
     rows = [
-        json.dumps({"text": "eins", "url": "http://a", "date": "2024-01-02", "source": "corpus"}).encode(),
+        json.dumps(
+            {"text": "eins", "url": "http://a", "date": "2024-01-02", "source": "corpus"}
+        ).encode(),
         json.dumps({"source": "frage", "target": "antwort", "category": "c"}).encode(),
         b"",
         b"{broken",
@@ -52,17 +54,36 @@ def test_fields_and_bad_lines(tmp_path: Path) -> None:
         "eins", "antwort", "json", "json", "field", "field", "json", "json", "page_too_large", "last"
     ]  # fmt: skip
     first, second = found[:2]
-    assert isinstance(first, Found) and (first.prompt, first.url, first.date) == ("", "http://a", "2024-01-02")
-    assert isinstance(second, Found) and second.prompt == "frage" and second.inner == len(rows[0]) + 1
+    assert isinstance(first, Found) and (first.prompt, first.url, first.date) == (
+        "",
+        "http://a",
+        "2024-01-02",
+    )
+    assert (
+        isinstance(second, Found) and second.prompt == "frage" and second.inner == len(rows[0]) + 1
+    )
 
 
 def test_a_stretch_of_garbage_is_one_failure(tmp_path: Path) -> None:
     garbage = random.Random(5).randbytes(60_000).replace(b"{", b"}")
     good = b'{"text": "a"}\n'
-    found = jsonl(tmp_path / "a.jsonl", good + garbage + b"\n" + good + b"plain\n\nwords\n[1]\n" + good + b"3\n", None)
-    assert [text for text in shown(found) if text != "page_too_large"] == ["a", "json", "a", "json", "a", "json"]
+    found = jsonl(
+        tmp_path / "a.jsonl",
+        good + garbage + b"\n" + good + b"plain\n\nwords\n[1]\n" + good + b"3\n",
+        None,
+    )
+    assert [text for text in shown(found) if text != "page_too_large"] == [
+        "a",
+        "json",
+        "a",
+        "json",
+        "a",
+        "json",
+    ]
     assert garbage.count(b"\n") > 100
-    assert sum(item.payload_bytes for item in found if isinstance(item, Rejected)) >= 60_000 - garbage.count(b"\n")
+    assert sum(
+        item.payload_bytes for item in found if isinstance(item, Rejected)
+    ) >= 60_000 - garbage.count(b"\n")
 
 
 def test_several_text_fields(tmp_path: Path) -> None:
@@ -73,7 +94,9 @@ def test_several_text_fields(tmp_path: Path) -> None:
 
 
 def test_broken_member_of_lines(tmp_path: Path) -> None:
-    packed = [bytearray(gzip.compress(b'{"text": "%d"}\n' % number, mtime=0)) for number in range(4)]
+    packed = [
+        bytearray(gzip.compress(b'{"text": "%d"}\n' % number, mtime=0)) for number in range(4)
+    ]
     packed[1][-6] ^= 255
     found = jsonl(tmp_path / "a.jsonl.gz", b"".join(packed))
     assert [text for text in shown(found) if text != "1"] == ["0", "gzip", "2", "3"]
@@ -87,17 +110,25 @@ def test_splits(tmp_path: Path, split: str, expected: list[str]) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"a\r\nb\r\n\r\n \r\nc\r\n")
     found = list(text_documents(path, everything, split=split, max_page_bytes=LIMIT))  # type: ignore[arg-type]
-    assert [item.text.replace(" ", "").strip() for item in found if isinstance(item, Found)] == expected
+    assert [
+        item.text.replace(" ", "").strip() for item in found if isinstance(item, Found)
+    ] == expected
 
 
 def test_too_large_a_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"word\n" * LIMIT)
-    assert shown(list(text_documents(path, everything, split="file", max_page_bytes=LIMIT))) == ["page_too_large"]
+    assert shown(list(text_documents(path, everything, split="file", max_page_bytes=LIMIT))) == [
+        "page_too_large"
+    ]
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.binary(max_size=20).filter(lambda line: b"\n" not in line)), st.booleans(), st.integers(1, 40))
+@given(
+    st.lists(st.binary(max_size=20).filter(lambda line: b"\n" not in line)),
+    st.booleans(),
+    st.integers(1, 40),
+)
 def test_lines_are_those_of_the_file(
     tmp_path_factory: pytest.TempPathFactory, expected: list[bytes], packed: bool, block: int
 ) -> None:
@@ -137,7 +168,13 @@ SPECIAL = "ab \n\t\r\0\x7f\x85\x9f\xa0é\u0301\u0300\u2028\u2029\ufeff中\u0e38�
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.one_of(st.sampled_from([*SPECIAL, "\ud800", "\u0301" * 30, "\u0316" * 31]), st.characters())))
+@given(
+    st.lists(
+        st.one_of(
+            st.sampled_from([*SPECIAL, "\ud800", "\u0301" * 30, "\u0316" * 31]), st.characters()
+        )
+    )
+)
 def test_the_quick_look_passes_over_what_the_patterns_leave_alone(parts: list[str]) -> None:
     text = "".join(parts)
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,6 @@
-"""Files by their bytes: every compression, mixed files, names that lie, damage that costs what it cuts."""
+"""Files by their bytes: every compression, mixed files, names that lie, damage that costs what it
+cuts.
+"""
 
 import bz2
 import gzip
@@ -33,7 +35,13 @@ def lz4(data: bytes) -> bytes:
     return buffer.getvalue()
 
 
-PACKERS = {"gzip": gzip.compress, "zstd": zstd, "bzip2": bz2.compress, "xz": lzma.compress, "lz4": lz4}
+PACKERS = {
+    "gzip": gzip.compress,
+    "zstd": zstd,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    "lz4": lz4,
+}
 PAGES = [response(page(number), uri=f"http://a/{number}") for number in range(6)]
 STORED = response(
     gzip.compress(page(7)), "Content-Type: text/html\r\nContent-Encoding: gzip", uri="http://a/7"
@@ -43,7 +51,10 @@ STORED = response(
 def urls(path: Path, data: bytes) -> list[str]:
     path.write_bytes(data)
     found = list(records(pieces(path, RECORDS), 1 << 20))
-    return [item.headers["warc-target-uri"][-1] if isinstance(item, Record) else item.reason for item in found]
+    return [
+        item.headers["warc-target-uri"][-1] if isinstance(item, Record) else item.reason
+        for item in found
+    ]
 
 
 @pytest.mark.parametrize("kind", PACKERS)
@@ -61,7 +72,9 @@ def test_a_damaged_member_costs_what_it_cuts(tmp_path: Path, kind: str, damage: 
     packed = [bytearray(PACKERS[kind](one)) for one in PAGES]
     middle = len(packed[2]) // 2
     if damage == "data":
-        packed[2][middle : middle + 20] = bytes(byte ^ 0x5A for byte in packed[2][middle : middle + 20])
+        packed[2][middle : middle + 20] = bytes(
+            byte ^ 0x5A for byte in packed[2][middle : middle + 20]
+        )
     else:
         del packed[2][middle:]
     assert urls(tmp_path / "a", b"".join(packed)) == ["0", "1", kind, "3", "4", "5"]
@@ -94,10 +107,18 @@ def test_members_and_plain_records_in_one_file(tmp_path: Path, name: str) -> Non
     path = tmp_path / name
     assert urls(path, b"".join([*packed[:2], PAGES[2], STORED, *PAGES[3:]])) == list("0127345")
     assert urls(path, b"".join([*packed[:2], PAGES[2], STORED, *packed[3:]])) == list("0127345")
-    assert urls(path, b"".join([PAGES[0], STORED, *packed[1:3], PAGES[3], packed[4], PAGES[5]])) == list("0712345")
-    assert urls(path, b"".join([*packed[:2], b"\r\n\r\n", packed[2], bytes(99), b"\r\n", PAGES[3]])) == list("0123")
+    assert urls(
+        path, b"".join([PAGES[0], STORED, *packed[1:3], PAGES[3], packed[4], PAGES[5]])
+    ) == list("0712345")
+    assert urls(
+        path, b"".join([*packed[:2], b"\r\n\r\n", packed[2], bytes(99), b"\r\n", PAGES[3]])
+    ) == list("0123")
     broken = packed[1][:-30]
-    assert urls(path, b"".join([packed[0], broken, *PAGES[2:4], STORED, packed[5]])) == ["0", "gzip", *"2375"]
+    assert urls(path, b"".join([packed[0], broken, *PAGES[2:4], STORED, packed[5]])) == [
+        "0",
+        "gzip",
+        *"2375",
+    ]
 
 
 def test_places_in_mixed_files_are_their_own(tmp_path: Path) -> None:
@@ -112,7 +133,9 @@ def test_places_in_mixed_files_are_their_own(tmp_path: Path) -> None:
 
 
 def test_zstd_of_archivists_with_its_dictionary_and_skippable_frames(tmp_path: Path) -> None:
-    dictionary = zstandard.train_dictionary(2048, [page(number) + bytes([number % 251]) * 9 for number in range(300)])
+    dictionary = zstandard.train_dictionary(
+        2048, [page(number) + bytes([number % 251]) * 9 for number in range(300)]
+    )
     pack = zstandard.ZstdCompressor(dict_data=dictionary)
     raw = dictionary.as_bytes()
     for stored in (raw, zstandard.ZstdCompressor().compress(raw)):
@@ -129,22 +152,32 @@ def test_concatenated_compressions(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", PACKERS)
 def test_lines_of_every_compression(tmp_path: Path, kind: str) -> None:
-    rows = [json.dumps({"text": f"Line {number}, größer."}).encode() + b"\n" for number in range(40)]
+    rows = [
+        json.dumps({"text": f"Line {number}, größer."}).encode() + b"\n" for number in range(40)
+    ]
     path = tmp_path / "a.jsonl"
     for data in (PACKERS[kind](b"".join(rows)), b"".join(PACKERS[kind](row) for row in rows),
                  PACKERS[kind](b"".join(rows[:20])) + b"".join(rows[20:])):  # fmt: skip
         path.write_bytes(data)
-        found = list(jsonl_documents(path, lambda offset, inner: True, fields=None, max_page_bytes=1 << 20))
-        assert [item.text for item in found if isinstance(item, Found)] == [json.loads(row)["text"] for row in rows]
+        found = list(
+            jsonl_documents(path, lambda offset, inner: True, fields=None, max_page_bytes=1 << 20)
+        )
+        assert [item.text for item in found if isinstance(item, Found)] == [
+            json.loads(row)["text"] for row in rows
+        ]
         assert not any(isinstance(item, Rejected) for item in found)
     path.write_bytes(PACKERS[kind](b"Ein Satz.\n" * 9))
-    texts = list(text_documents(path, lambda offset, inner: True, split="file", max_page_bytes=1 << 20))
+    texts = list(
+        text_documents(path, lambda offset, inner: True, split="file", max_page_bytes=1 << 20)
+    )
     assert [item.text.count("Satz") for item in texts if isinstance(item, Found)] == [9]
 
 
 @pytest.mark.parametrize("kind", PACKERS)
 def test_a_large_member_cut_short_gives_its_beginning(tmp_path: Path, kind: str) -> None:
-    data = random.Random(1).randbytes((9 if kind == "lz4" else 2) << 20)  # its writer's blocks hold 4 MB
+    data = random.Random(1).randbytes(
+        (9 if kind == "lz4" else 2) << 20
+    )  # its writer's blocks hold 4 MB
     path = tmp_path / "a"
     packed = PACKERS[kind](data)
     path.write_bytes(packed[: len(packed) // 2])
@@ -165,7 +198,9 @@ def test_bytes_of_no_kind_add_up(tmp_path: Path) -> None:
     noise = random.Random(3).randbytes(300_000)
     path = tmp_path / "a.warc.gz"
     path.write_bytes(noise)
-    assert b"".join(piece.data for piece in pieces(path, RECORDS) if isinstance(piece, Piece)) == noise
+    assert (
+        b"".join(piece.data for piece in pieces(path, RECORDS) if isinstance(piece, Piece)) == noise
+    )
     path.write_bytes(gzip.compress(record("warcinfo", b"x")) + noise)
     gaps = [piece for piece in pieces(path, RECORDS) if isinstance(piece, Gap)]
     assert [gap.lost_bytes for gap in gaps] == [len(noise)]

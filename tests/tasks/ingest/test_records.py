@@ -21,7 +21,10 @@ def read(path: Path, data: bytes, limit: int = LIMIT) -> list[Record | Broken]:
 
 
 def urls(found: list[Record | Broken]) -> list[str]:
-    return [item.headers["warc-target-uri"][-1] if isinstance(item, Record) else item.reason for item in found]
+    return [
+        item.headers["warc-target-uri"][-1] if isinstance(item, Record) else item.reason
+        for item in found
+    ]
 
 
 def test_one_member_a_record_gives_member_offsets(tmp_path: Path) -> None:
@@ -111,7 +114,10 @@ def test_line_ends_and_old_versions(tmp_path: Path) -> None:
         "http://a/7 folded",
         "http://a/0",
     ]
-    assert parse_headers(b"HTTP/1.1 200\r\nA: 1\r\nA: 2\r\nbad line\r\n\xe9: \xe9") == {"a": "1", "\xe9": "\xe9"}
+    assert parse_headers(b"HTTP/1.1 200\r\nA: 1\r\nA: 2\r\nbad line\r\n\xe9: \xe9") == {
+        "a": "1",
+        "\xe9": "\xe9",
+    }
 
 
 @settings(max_examples=150, deadline=None)
@@ -122,7 +128,9 @@ def test_any_damage_to_one_member_spares_the_others(
     packed = [bytearray(gzip.compress(one, mtime=0)) for one in PAGES]
     victim = data.draw(st.integers(0, 4))
     start = data.draw(st.integers(0, len(packed[victim]) - 1))
-    packed[victim][start : data.draw(st.integers(start, len(packed[victim])))] = data.draw(st.binary(max_size=30))
+    packed[victim][start : data.draw(st.integers(start, len(packed[victim])))] = data.draw(
+        st.binary(max_size=30)
+    )
     path = tmp_path_factory.mktemp("damage") / "a.warc.gz"
     path.write_bytes(b"".join(packed))
     found = urls(list(records(pieces(path, RECORDS), LIMIT)))
@@ -132,7 +140,10 @@ def test_any_damage_to_one_member_spares_the_others(
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.lists(st.one_of(st.sampled_from(PAGES), st.binary(max_size=200), st.just(b"WARC/1.0\r\nWARC-")), max_size=8),
+    st.lists(
+        st.one_of(st.sampled_from(PAGES), st.binary(max_size=200), st.just(b"WARC/1.0\r\nWARC-")),
+        max_size=8,
+    ),
     st.booleans(),
 )
 def test_nothing_raises_and_bytes_add_up(

@@ -40,33 +40,50 @@ def short_lines(text: str) -> list[str]:
 
 
 WIDE = [
-    (language, codec, "") for language in ("zh", "ja", "fr") for codec in ("utf-16-le", "utf-16-be", "utf-16", "utf-32")
+    (language, codec, "")
+    for language in ("zh", "ja", "fr")
+    for codec in ("utf-16-le", "utf-16-be", "utf-16", "utf-32")
 ]
 
 
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("language, codec, label", [*ENCODINGS, *WIDE, ("zh", "utf-8-sig", ""), ("zh", "hz", "")])
+@pytest.mark.parametrize(
+    "language, codec, label", [*ENCODINGS, *WIDE, ("zh", "utf-8-sig", ""), ("zh", "hz", "")]
+)
 def test_lines_and_paragraphs_are_read_in_the_encoding_of_the_file(
     tmp_path: Path, language: str, codec: str, label: str, packed: bool
 ) -> None:
     prose = PROSE[language].encode(codec, "ignore").decode(codec)
     expected = short_lines(prose) * 5
     encoded = [
-        f"{line}\r\n".encode(codec.removesuffix("-sig") if number else codec) for number, line in enumerate(expected)
+        f"{line}\r\n".encode(codec.removesuffix("-sig") if number else codec)
+        for number, line in enumerate(expected)
     ]
     if codec in ("utf-16", "utf-32"):  # the mark stands once
         encoded[1:] = [f"{line}\r\n".encode(f"{codec}-le") for line in expected[1:]]
     data = b"".join(encoded)
     path = tmp_path / ("a.txt.gz" if packed else "a.txt")
-    stored = b"".join(gzip.compress(data[at : at + 37], mtime=0) for at in range(0, len(data), 37)) if packed else data
+    stored = (
+        b"".join(gzip.compress(data[at : at + 37], mtime=0) for at in range(0, len(data), 37))
+        if packed
+        else data
+    )
     found = read(path, stored, "line")
     assert shown(found) == expected
     if not packed:
         places = list(itertools.accumulate(map(len, encoded[:-1]), initial=0))
-        assert [(item.offset, item.inner) for item in found if isinstance(item, Found)] == [(0, at) for at in places]
-    assert len({(item.offset, item.inner) for item in found if isinstance(item, Found)}) == len(expected)
+        assert [(item.offset, item.inner) for item in found if isinstance(item, Found)] == [
+            (0, at) for at in places
+        ]
+    assert len({(item.offset, item.inner) for item in found if isinstance(item, Found)}) == len(
+        expected
+    )
     assert shown(read(path, stored, "file", 1 << 20)) == ["\n".join(expected)]
-    blank = "\n".encode(codec.removesuffix("-sig")) if codec not in ("utf-16", "utf-32") else "\n".encode(f"{codec}-le")
+    blank = (
+        "\n".encode(codec.removesuffix("-sig"))
+        if codec not in ("utf-16", "utf-32")
+        else "\n".encode(f"{codec}-le")
+    )
     paragraphs = b"".join(part + blank * (number % 3 == 2) for number, part in enumerate(encoded))
     threes = ["\n".join(expected[at : at + 3]) for at in range(0, len(expected), 3)]
     assert shown(read(tmp_path / "b.txt", paragraphs, "blank-line")) == threes
@@ -78,16 +95,28 @@ def test_a_line_in_another_encoding_fails_alone(tmp_path: Path) -> None:
     data[7] = good[7].encode("gb18030")
     data[9] = data[9][:29] + b"\xff" + data[9][29:]
     found = shown(read(tmp_path / "a.txt", b"\n".join(data), "line"))
-    assert found[7] == "-charset" and found[9].replace("\ufffd", "") == good[9] and found[9].count("\ufffd") == 1
-    assert [line for number, line in enumerate(found) if number not in (7, 9)] == [*good[:7], good[8], *good[10:]]
+    assert (
+        found[7] == "-charset"
+        and found[9].replace("\ufffd", "") == good[9]
+        and found[9].count("\ufffd") == 1
+    )
+    assert [line for number, line in enumerate(found) if number not in (7, 9)] == [
+        *good[:7],
+        good[8],
+        *good[10:],
+    ]
 
 
 def test_what_tells_the_encoding_may_stand_anywhere(tmp_path: Path) -> None:
     ascii_part = b"plain words, line after line\n" * 90_000  # 2.6 MB
     for codec in ("gb18030", "utf-8"):
-        found = read(tmp_path / "a.txt", ascii_part + (PROSE["zh"] + "\n").encode(codec) * 9, "line")
+        found = read(
+            tmp_path / "a.txt", ascii_part + (PROSE["zh"] + "\n").encode(codec) * 9, "line"
+        )
         assert shown(found[-9:]) == [PROSE["zh"]] * 9 and len(found) == 90_009
-    mostly = ascii_part + (PROSE["zh"] + "\n").encode() * 400 + (PROSE["zh"] + "\n").encode("gb18030")
+    mostly = (
+        ascii_part + (PROSE["zh"] + "\n").encode() * 400 + (PROSE["zh"] + "\n").encode("gb18030")
+    )
     assert shown(read(tmp_path / "a.txt", b"caf\xe9\n" + mostly, "line")).count("-charset") == 1
 
 
@@ -107,23 +136,39 @@ def test_a_file_that_is_no_text_fails_once(tmp_path: Path, split: Split) -> None
         if data[:2] != b"\x1f\x8b":
             found = read(tmp_path / "a.txt", data, split)
             assert shown(found) == ["-charset"]
-            assert isinstance(found[0], Rejected) and (found[0].side, found[0].payload_bytes) == ("failed", len(data))
+            assert isinstance(found[0], Rejected) and (found[0].side, found[0].payload_bytes) == (
+                "failed",
+                len(data),
+            )
 
 
 def test_empty_files_and_files_of_a_mark(tmp_path: Path) -> None:
     for data in (b"", b"\n\n", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff\0\n", b" \r\n"):
-        assert read(tmp_path / "a.txt", data, "line") == read(tmp_path / "a.txt", data, "blank-line") == []
+        assert (
+            read(tmp_path / "a.txt", data, "line")
+            == read(tmp_path / "a.txt", data, "blank-line")
+            == []
+        )
 
 
 @settings(max_examples=80, deadline=None)
 @given(
-    st.lists(st.text(st.characters(blacklist_characters="\n\r", blacklist_categories=("Cs",)), max_size=9), max_size=9),
+    st.lists(
+        st.text(
+            st.characters(blacklist_characters="\n\r", blacklist_categories=("Cs",)), max_size=9
+        ),
+        max_size=9,
+    ),
     st.sampled_from(["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"]),
     st.integers(1, 9),
     st.booleans(),
 )
 def test_wide_lines_are_those_of_the_file(
-    tmp_path_factory: pytest.TempPathFactory, expected: list[str], codec: str, piece_bytes: int, ended: bool
+    tmp_path_factory: pytest.TempPathFactory,
+    expected: list[str],
+    codec: str,
+    piece_bytes: int,
+    ended: bool,
 ) -> None:
     data = "\n".join(expected).encode(codec) + "\n".encode(codec) * ended
     path = tmp_path_factory.mktemp("wide") / "a"
@@ -132,7 +177,9 @@ def test_wide_lines_are_those_of_the_file(
         return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tasks.ingest.pieces.PIECE_BYTES", piece_bytes)
-        found = [item for item in lines(path, LIMIT, end="\n".encode(codec)) if isinstance(item, Line)]
+        found = [
+            item for item in lines(path, LIMIT, end="\n".encode(codec)) if isinstance(item, Line)
+        ]
     written = (expected or [""]) if ended or (expected and expected[-1]) else expected[:-1]
     assert [line.data.decode(codec) for line in found] == (written if data else [])
     assert all(data[line.inner : line.inner + len(line.data)] == line.data for line in found)
@@ -145,5 +192,7 @@ def test_the_encoding_does_not_depend_on_how_a_file_is_cut(tmp_path: Path) -> No
         plain, packed = tmp_path / "a.txt", tmp_path / "a.txt.gz"
         plain.write_bytes(data)
         cuts = sorted({0, len(data), *(rng.randrange(len(data)) for _ in range(9))})
-        packed.write_bytes(b"".join(gzip.compress(data[a:b], mtime=0) for a, b in itertools.pairwise(cuts)))
+        packed.write_bytes(
+            b"".join(gzip.compress(data[a:b], mtime=0) for a, b in itertools.pairwise(cuts))
+        )
         assert file_encoding(plain) == file_encoding(packed)

@@ -33,7 +33,9 @@ def test_what_is_a_page(tmp_path: Path) -> None:
     found = read(
         tmp_path,
         record("warcinfo", b"software: x"),
-        record("request", b"GET / HTTP/1.1\r\n\r\n", content_type="application/http; msgtype=request"),
+        record(
+            "request", b"GET / HTTP/1.1\r\n\r\n", content_type="application/http; msgtype=request"
+        ),
         record("revisit", b"HTTP/1.1 200 OK\r\n\r\n", content_type="application/http"),
         response(html, status="404 Not Found"),
         response(html, status="200"),
@@ -52,15 +54,26 @@ def test_what_is_a_page(tmp_path: Path) -> None:
     ]  # fmt: skip
     kept = next(item for item in found if isinstance(item, Found))
     assert (
-        "Sentence 3 of page number 1." in kept.text and kept.date == "2024-05-01T00:00:00Z" and kept.url == "http://a/"
+        "Sentence 3 of page number 1." in kept.text
+        and kept.date == "2024-05-01T00:00:00Z"
+        and kept.url == "http://a/"
     )
 
 
 def test_wet_with_old_headers(tmp_path: Path) -> None:
     old = b"WARC/1.0\nWARC-Type: conversion\nWARC-Target-URI: http://old/\nContent-Length: 9\n\nTitel\nabc\n\n"
-    found = read(tmp_path, record("warcinfo", b"x"), record("conversion", "Größe 中文\n".encode()), old, wet=True)
+    found = read(
+        tmp_path,
+        record("warcinfo", b"x"),
+        record("conversion", "Größe 中文\n".encode()),
+        old,
+        wet=True,
+    )
     assert reasons(found) == ["warc.warcinfo", "kept", "kept"]
-    assert [item.text for item in found if isinstance(item, Found)] == ["Größe 中文\n", "Titel\nabc"]
+    assert [item.text for item in found if isinstance(item, Found)] == [
+        "Größe 中文\n",
+        "Titel\nabc",
+    ]
 
 
 PAGE = page(3)
@@ -92,7 +105,11 @@ def test_no_character_set() -> None:
 
 @pytest.mark.parametrize(
     "bomb",
-    ["<div>" * 20_000, "<select>" + "<option>x" * 20_000, "<div " + " ".join(f"a{i}=b" for i in range(30_000)) + ">"],
+    [
+        "<div>" * 20_000,
+        "<select>" + "<option>x" * 20_000,
+        "<div " + " ".join(f"a{i}=b" for i in range(30_000)) + ">",
+    ],
 )
 def test_pages_made_to_take_for_ever_are_refused(bomb: str) -> None:
     began = time.process_time()
@@ -102,8 +119,14 @@ def test_pages_made_to_take_for_ever_are_refused(bomb: str) -> None:
 
 
 def test_bad_page_costs_itself(tmp_path: Path) -> None:
-    bad = response(b"<html><body>" + b"<div>" * 20_000, "Content-Type: text/html; charset=unknown-8bit")
-    assert reasons(read(tmp_path, response(page(1)), bad, response(page(2)))) == ["kept", "page_too_complex", "kept"]
+    bad = response(
+        b"<html><body>" + b"<div>" * 20_000, "Content-Type: text/html; charset=unknown-8bit"
+    )
+    assert reasons(read(tmp_path, response(page(1)), bad, response(page(2)))) == [
+        "kept",
+        "page_too_complex",
+        "kept",
+    ]
 
 
 def test_clean_form() -> None:
@@ -122,7 +145,9 @@ def test_clean_is_stable_and_encodable(text: str) -> None:
 
 
 def test_running_text_is_kept_and_what_surrounds_it_is_not() -> None:
-    body = "Llamas graze on the high plains and give wool that is spun by hand in the villages below."
+    body = (
+        "Llamas graze on the high plains and give wool that is spun by hand in the villages below."
+    )
     page = f"""<html><body><main>
     <p><a href="/">Home</a> &gt; <a href="/news">News</a></p><p>By A. Writer</p>
     <h1>Llamas &amp; wool</h1><h2>Grazing</h2><p>{body}</p><p>Short line.</p>
@@ -137,16 +162,32 @@ def test_running_text_is_kept_and_what_surrounds_it_is_not() -> None:
     ]  # fmt: skip
 
 
-@given(st.lists(st.one_of(st.text(max_size=100), st.sampled_from(["p", "h1", "li", "short", "x" * 90]), st.none())))
+@given(
+    st.lists(
+        st.one_of(
+            st.text(max_size=100), st.sampled_from(["p", "h1", "li", "short", "x" * 90]), st.none()
+        )
+    )
+)
 def test_blocks_of_any_markup(parts: list[str | None]) -> None:
-    markup = "".join(f"<{part}>" if part and part.isalnum() else part or "<a href='x'>" for part in parts)
+    markup = "".join(
+        f"<{part}>" if part and part.isalnum() else part or "<a href='x'>" for part in parts
+    )
     kept = running(found := blocks(markup))
     assert all(block.text and 0 <= block.link_share <= 1 for block in found)
-    assert [block for block in found if block in kept][: len(kept)] == kept or len(set(found)) < len(found)
+    assert [block for block in found if block in kept][: len(kept)] == kept or len(
+        set(found)
+    ) < len(found)
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.one_of(st.binary(max_size=60), st.sampled_from([PAGE, b"<table>", b"<svg>", b"</p>", b"<!--"]))))
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(max_size=60), st.sampled_from([PAGE, b"<table>", b"<svg>", b"</p>", b"<!--"])
+        )
+    )
+)
 def test_any_bytes_are_text_or_unreadable(parts: list[bytes]) -> None:
     try:
         clean(html_text(b"".join(parts), "utf-16")).encode()

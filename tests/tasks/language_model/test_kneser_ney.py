@@ -13,17 +13,23 @@ from hypothesis import strategies as st
 
 from infra.stage import StageError
 from tasks.language_model import kneser_ney, lmplz
-from tasks.language_model.kneser_ney import Corpus, DegenerateDiscount, Model, TooManyTokens, estimate
+from tasks.language_model.kneser_ney import (
+    Corpus,
+    DegenerateDiscount,
+    Model,
+    TooManyTokens,
+    estimate,
+)
 from tests.tasks.language_model.corpora import made_up
 
 FALLBACK = (0.5, 1.0, 1.5)
 Gram = tuple[str, ...]
 
-# Two sentences "a b" and "a c", worked out on paper. Bigrams: <s> a twice, a b, a c, b </s>, c </s> once. Words to the
-# left: a 1 (<s>), b 1, c 1, </s> 2, so 5 in all; fallback discounts take 0.5 of a 1 and 1 of a 2.
-# Freed: (3 * 0.5 + 1) / 5 = 0.5, spread over 5 words (all but <s>).
-# Unigrams: p(a) = 0.5 / 5 + 0.5 / 5 = 0.2, p(</s>) = 1 / 5 + 0.1 = 0.3, p(<unk>) = 0.1.
-# Bigrams: p(a | <s>) = (2 - 1) / 2 + 0.5 * 0.2 = 0.6, p(b | a) = 0.5 / 2 + 0.5 * 0.2 = 0.35, p(</s> | b) = 0.5 + 0.15.
+# Two sentences "a b" and "a c", worked out on paper. Bigrams: <s> a twice, a b, a c, b </s>, c </s>
+# once. Words to the left: a 1 (<s>), b 1, c 1, </s> 2, so 5 in all; fallback discounts take 0.5 of
+# a 1 and 1 of a 2. Freed: (3 * 0.5 + 1) / 5 = 0.5, spread over 5 words (all but <s>). Unigrams:
+# p(a) = 0.5 / 5 + 0.5 / 5 = 0.2, p(</s>) = 1 / 5 + 0.1 = 0.3, p(<unk>) = 0.1. Bigrams: p(a | <s>) =
+# (2 - 1) / 2 + 0.5 * 0.2 = 0.6, p(b | a) = 0.5 / 2 + 0.5 * 0.2 = 0.35, p(</s> | b) = 0.5 + 0.15.
 BY_HAND = """\\data\\
 ngram 1=6
 ngram 2=5
@@ -69,7 +75,9 @@ def test_a_tiny_corpus_by_hand(tmp_path: Path) -> None:
     assert text == BY_HAND
 
 
-sentences_st = st.lists(st.lists(st.sampled_from("abcd"), min_size=1, max_size=6), min_size=1, max_size=8)
+sentences_st = st.lists(
+    st.lists(st.sampled_from("abcd"), min_size=1, max_size=6), min_size=1, max_size=8
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -85,20 +93,32 @@ def test_probabilities_follow_the_definition(sentences: list[list[str]], order: 
         taken = {w: discounts[len(context)][min(count, 3)] for w, count in of.items()}
         total = sum(of.values())
         below = probability(word, context[1:]) if context else 1 / len(vocabulary)
-        return (of[word] - taken[word]) / total + sum(taken.values()) / total * below if total else below
+        return (
+            (of[word] - taken[word]) / total + sum(taken.values()) / total * below
+            if total
+            else below
+        )
 
     grams = all_grams(model)
-    for index, ((found, backoff), rows) in enumerate(zip(model.probabilities(), grams, strict=True)):
+    for index, ((found, backoff), rows) in enumerate(
+        zip(model.probabilities(), grams, strict=True)
+    ):
         assert set(rows) - {("<unk>",), ("<s>",)} == set(counts[index])
         expected = [1.0 if gram == ("<s>",) else probability(gram[-1], gram[:-1]) for gram in rows]
         np.testing.assert_allclose(found, expected, rtol=1e-12)
         if backoff is not None:
             contexts = {gram[:-1] for gram in counts[index + 1]}
-            assert all(weight == 1 for gram, weight in zip(rows, backoff, strict=True) if gram not in contexts)
+            assert all(
+                weight == 1
+                for gram, weight in zip(rows, backoff, strict=True)
+                if gram not in contexts
+            )
 
 
 def by_definition(sentences: Sequence[Sequence[str]], order: int) -> list[dict[Gram, int]]:
-    """Adjusted counts: occurrences for the highest order and after <s>, else distinct words to the left."""
+    """Adjusted counts: occurrences for the highest order and after <s>, else distinct words to the
+    left.
+    """
     counts: list[dict[Gram, int]] = []
     for length in range(1, order + 1):
         occurrences: Counter[Gram] = Counter()
@@ -128,7 +148,11 @@ def all_grams(model: Model) -> list[list[Gram]]:
     found: list[list[Gram]] = []
     for index, order in enumerate(model.orders):
         words = [(model.words[word],) for word in order.word]
-        found.append(words if not index else [(*found[-1][at], *w) for at, w in zip(order.context, words, strict=True)])
+        found.append(
+            words
+            if not index
+            else [(*found[-1][at], *w) for at, w in zip(order.context, words, strict=True)]
+        )
     return found
 
 
@@ -140,7 +164,14 @@ def test_kenlm_reads_distributions_that_sum_to_one(tmp_path: Path, order: int) -
     assert read.order == order
     predicted = [word for word in model.words if word != "<s>"]
     known = made_up(200)[7].split()
-    for context in ([], known[:1], known[:2], known[:6], [known[0], "never-seen", known[1]], known[3:0:-1]):
+    for context in (
+        [],
+        known[:1],
+        known[:2],
+        known[:6],
+        [known[0], "never-seen", known[1]],
+        known[3:0:-1],
+    ):
         for begin in (True, False):
             state, following = kenlm.State(), kenlm.State()
             if begin:
@@ -159,7 +190,9 @@ def test_discounts_in_closed_form_and_fallback() -> None:
     found = kneser_ney.estimate_discount([7, 40, 20, 10, 5, 99], 3, None)
     assert (found.amounts, found.fallback) == ((0.5, 1.25, 2.0), False)
     for degenerate in ([0, 40, 0, 10, 5, 0], [0, 10, 5, 20, 5, 0]):
-        assert kneser_ney.estimate_discount(degenerate, 3, FALLBACK) == kneser_ney.Discount(FALLBACK, fallback=True)
+        assert kneser_ney.estimate_discount(degenerate, 3, FALLBACK) == kneser_ney.Discount(
+            FALLBACK, fallback=True
+        )
         with pytest.raises(DegenerateDiscount, match=r"3-grams.*discount_fallback"):
             kneser_ney.estimate_discount(degenerate, 3, None)
 
@@ -181,7 +214,11 @@ CORPORA = {
     "prose": [text.split() for text in made_up(800, words=300)],
     "few": [text.split() for text in made_up(3)],
     "repeated": [["a", "b", "c"]] * 5 + [["c", "b"]] * 2 + [["a"]] * 7,
-    "special": [["a", "<s>", "b"], ["a", "b", "<unk>"], ["b", "a", "a", "a", "a", "a", "</s>", "a"]],
+    "special": [
+        ["a", "<s>", "b"],
+        ["a", "b", "<unk>"],
+        ["b", "a", "a", "a", "a", "a", "</s>", "a"],
+    ],
 }
 
 
@@ -194,7 +231,16 @@ def test_agrees_with_lmplz(tmp_path: Path, corpus: str, order: int) -> None:
         pytest.skip("KenLM's lmplz is not there: make lmplz")
     sentences = CORPORA[corpus]
     text = "".join(" ".join(sentence) + "\n" for sentence in sentences)
-    options = ["-o", str(order), "-S", "100M", "-T", f"{tmp_path}/", "--skip_symbols", "--discount_fallback"]
+    options = [
+        "-o",
+        str(order),
+        "-S",
+        "100M",
+        "-T",
+        f"{tmp_path}/",
+        "--skip_symbols",
+        "--discount_fallback",
+    ]
     done = subprocess.run([program, *options], input=text.encode(), capture_output=True, check=True)
     (tmp_path / "theirs.arpa").write_bytes(done.stdout)
     fitted(sentences, order).write_arpa(tmp_path / "ours.arpa")

@@ -27,7 +27,9 @@ from tests.tasks.language_model.corpora import made_up
 SMALL = LanguageModelParameters(language="xx", vocabulary=60, order=3)
 
 
-def source(folder: Path, name: str, parts: list[list[str]], languages: list[list[str]] | None = None) -> list[Artifact]:
+def source(
+    folder: Path, name: str, parts: list[list[str]], languages: list[list[str]] | None = None
+) -> list[Artifact]:
     """Documents, and langid where languages are given."""
     texts = documents(folder, name, parts)
     if languages is None:
@@ -39,10 +41,14 @@ def source(folder: Path, name: str, parts: list[list[str]], languages: list[list
     return [texts, artifact(folder, "langid", name, tables)]
 
 
-def train(tmp_path: Path, texts: list[str], parameters: LanguageModelParameters = SMALL, **more: Any) -> Artifact:
+def train(
+    tmp_path: Path, texts: list[str], parameters: LanguageModelParameters = SMALL, **more: Any
+) -> Artifact:
     """The stage on one source without languages."""
     given = source(tmp_path, "wiki", [texts[:50], [], texts[50:]])
-    return run_stage(STAGE, parameters, {"documents": given}, parameters.language, tmp_path=tmp_path, **more)
+    return run_stage(
+        STAGE, parameters, {"documents": given}, parameters.language, tmp_path=tmp_path, **more
+    )
 
 
 def test_writes_a_unit_of_models_that_load(tmp_path: Path) -> None:
@@ -54,7 +60,10 @@ def test_writes_a_unit_of_models_that_load(tmp_path: Path) -> None:
     unit = json.loads(found.path("unit.json").read_text())
     digests = data_digests(found)
     assert unit["normaliser"] == "cc_net/1"
-    assert (unit["sentencepiece_sha256"], unit["lm_sha256"]) == (digests["sp.model"], digests["lm.arpa"])
+    assert (unit["sentencepiece_sha256"], unit["lm_sha256"]) == (
+        digests["sp.model"],
+        digests["lm.arpa"],
+    )
     assert unit["unit"] == found.statistics["unit"] and len(unit["unit"]) == 12
     statistics = found.statistics
     assert statistics["sentencepiece"]["documents"] == statistics["ngrams"]["documents"] == 120
@@ -74,20 +83,26 @@ def test_equal_bytes_for_other_workers_threads_and_part_sizes(tmp_path: Path) ->
 def test_reads_only_the_language_and_no_more_than_asked(tmp_path: Path) -> None:
     texts = made_up(60)
     mixed = [text if index % 2 else f"zzz {index}" for index, text in enumerate(texts)]
-    given, langid = source(tmp_path, "web", [mixed], [["xx" if index % 2 else "yy" for index in range(60)]])
+    given, langid = source(
+        tmp_path, "web", [mixed], [["xx" if index % 2 else "yy" for index in range(60)]]
+    )
     plain = source(tmp_path, "wiki", [texts])[0]
     inputs = {"documents": [given, plain], "langid": [langid]}
     found = run_stage(STAGE, SMALL, inputs, "xx", tmp_path=tmp_path)
     assert found.statistics["sentencepiece"]["documents"] == 90
     assert "z" not in found.path("lm.arpa").read_text(encoding="utf-8")
-    few = SMALL.model_copy(update={"documents": 40, "sentencepiece_documents": 35, "sentencepiece_characters": 2_000})
+    few = SMALL.model_copy(
+        update={"documents": 40, "sentencepiece_documents": 35, "sentencepiece_characters": 2_000}
+    )
     limited = run_stage(STAGE, few, inputs, "xx", tmp_path=tmp_path)
     assert limited.statistics["ngrams"]["documents"] == 40
     assert limited.statistics["sentencepiece"]["characters"] == 2_000
 
 
 def test_text_that_may_be_held_out_is_not_read(tmp_path: Path) -> None:
-    """A reference source that is trained on too: its held-out documents must not teach what scores its neighbours."""
+    """A reference source that is trained on too: its held-out documents must not teach what scores
+    its neighbours.
+    """
     texts = made_up(60)
     trained_on, plain = source(tmp_path, "web", [texts])[0], source(tmp_path, "wiki", [texts])[0]
     ids = pq.read_table(trained_on.path("part-00000.parquet"))["id"].to_pylist()
@@ -97,10 +112,16 @@ def test_text_that_may_be_held_out_is_not_read(tmp_path: Path) -> None:
     assert 0 < kept < 60 and found.statistics["ngrams"]["documents"] == kept + 60
 
 
-def test_text_is_held_out_of_sources_with_row_groups_of_other_languages_only(tmp_path: Path) -> None:
-    documents_, langid = source(tmp_path, "web", [made_up(60), ["other"] * 9, []], [["xx"] * 60, ["yy"] * 9, []])
+def test_text_is_held_out_of_sources_with_row_groups_of_other_languages_only(
+    tmp_path: Path,
+) -> None:
+    documents_, langid = source(
+        tmp_path, "web", [made_up(60), ["other"] * 9, []], [["xx"] * 60, ["yy"] * 9, []]
+    )
     some = SMALL.model_copy(update={"held_out": {"web": 0.1}})
-    found = run_stage(STAGE, some, {"documents": documents_, "langid": langid}, "xx", tmp_path=tmp_path)
+    found = run_stage(
+        STAGE, some, {"documents": documents_, "langid": langid}, "xx", tmp_path=tmp_path
+    )
     assert 40 < found.statistics["ngrams"]["documents"] <= 60
 
 
@@ -109,11 +130,20 @@ def test_repeated_lines_teach_nothing(tmp_path: Path) -> None:
     edited = [Edit(len(text), len(text) + 6, reason="line_dedup.line") for text in texts]
     given = documents(tmp_path, "wiki", [[f"{text}\nMenu!" for text in texts]])
     beside = artifact(
-        tmp_path, "line_dedup", "wiki", {"part-00000.parquet": pa.table({COLUMN: column_of([[e] for e in edited])})}
+        tmp_path,
+        "line_dedup",
+        "wiki",
+        {"part-00000.parquet": pa.table({COLUMN: column_of([[e] for e in edited])})},
     )
     inputs = {"documents": given, "line_dedup": beside}
     found = run_stage(STAGE, SMALL, inputs, "xx", tmp_path=tmp_path / "edited")
-    plain = run_stage(STAGE, SMALL, {"documents": documents(tmp_path / "p", "wiki", [texts])}, "xx", tmp_path=tmp_path)
+    plain = run_stage(
+        STAGE,
+        SMALL,
+        {"documents": documents(tmp_path / "p", "wiki", [texts])},
+        "xx",
+        tmp_path=tmp_path,
+    )
     assert data_digests(found) == data_digests(plain)
 
 
@@ -122,17 +152,29 @@ def test_refusals_name_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"no reference document of language 'xx'"):
         run_stage(STAGE, SMALL, {"documents": given, "langid": langid}, "xx", tmp_path=tmp_path)
     with pytest.raises(StageError, match=r"\['web'\] but no documents"):
-        run_stage(STAGE, SMALL, {"documents": source(tmp_path, "a", [["x"]]), "langid": langid}, "b", tmp_path=tmp_path)
+        run_stage(
+            STAGE,
+            SMALL,
+            {"documents": source(tmp_path, "a", [["x"]]), "langid": langid},
+            "b",
+            tmp_path=tmp_path,
+        )
     with pytest.raises(StageError, match=r"no reference source"):
         run_stage(STAGE, SMALL, {}, "xx", tmp_path=tmp_path)
     with pytest.raises(StageError, match=r"`vocabulary: 8` is below the \d+ characters"):
         train(tmp_path / "small", made_up(10), SMALL.model_copy(update={"vocabulary": 8}))
     with pytest.raises(StageError, match=r"discount_fallback"):
-        train(tmp_path / "degenerate", ["one two"], SMALL.model_copy(update={"discount_fallback": None}))
+        train(
+            tmp_path / "degenerate",
+            ["one two"],
+            SMALL.model_copy(update={"discount_fallback": None}),
+        )
 
 
 def test_a_small_corpus_clips_the_vocabulary_and_says_so(tmp_path: Path) -> None:
-    found = train(tmp_path, made_up(20), SMALL.model_copy(update={"vocabulary": 65_536})).statistics["sentencepiece"]
+    found = train(
+        tmp_path, made_up(20), SMALL.model_copy(update={"vocabulary": 65_536})
+    ).statistics["sentencepiece"]
     assert found["clipped"] and found["vocabulary"] < found["vocabulary_requested"] == 65_536
 
 
@@ -198,6 +240,11 @@ def test_stretches_for_the_trainer_lose_nothing(text: str, limit: int) -> None:
 
 
 def test_golden_output(tmp_path: Path) -> None:
-    """Fails when the output changes: then bump the version in language_model/stage.py, and only then this digest."""
+    """Fails when the output changes: then bump the version in language_model/stage.py, and only
+    then this digest.
+    """
     found = train(tmp_path, made_up(120))
-    assert sentencepiece.__version__ != "0.2.3" or (STAGE.version, found.statistics["unit"]) == (2, "7c81ba4ca05d")
+    assert sentencepiece.__version__ != "0.2.3" or (STAGE.version, found.statistics["unit"]) == (
+        2,
+        "7c81ba4ca05d",
+    )

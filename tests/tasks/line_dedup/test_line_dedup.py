@@ -1,4 +1,6 @@
-"""Repeated lines go, counted over the whole source; the same for any file order, run size, engine or worker count."""
+"""Repeated lines go, counted over the whole source; the same for any file order, run size, engine
+or worker count.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def deduplicate(
 ) -> tuple[Artifact, Artifact]:
     given = documents(tmp_path, "web", parts)
     chosen = LineDedupParameters.model_validate(parameters)
-    return given, run_stage(STAGE, chosen, {"documents": given}, "web", tmp_path=tmp_path, engine=engine)
+    return given, run_stage(
+        STAGE, chosen, {"documents": given}, "web", tmp_path=tmp_path, engine=engine
+    )
 
 
 def identified(texts: list[str]) -> list[dict[str, str]]:
@@ -70,7 +74,11 @@ def expected(rows: list[dict[str, str]], keep: str) -> list[list[str]]:
         return len(found) == 1 or (keep == "first" and place == min(found))
 
     return [
-        [line for at, line in enumerate(row["text"].split("\n")) if line and stays(line, (row["id"], at))]
+        [
+            line
+            for at, line in enumerate(row["text"].split("\n"))
+            if line and stays(line, (row["id"], at))
+        ]
         for row in rows
     ]
 
@@ -122,9 +130,13 @@ def test_the_ledger_balances_and_statistics_name_what_is_repeated_most(tmp_path:
 def test_paragraphs_minimum_and_copies(tmp_path: Path) -> None:
     notice = "All rights\nreserved."
     texts = [f"a\n\n{notice}\n\nb", "c\n\nAll rights reserved.", "c", "c\n\nd"]
-    given, made = deduplicate(tmp_path / "p", [texts], unit="paragraph", keep="none", minimum_characters=2)
+    given, made = deduplicate(
+        tmp_path / "p", [texts], unit="paragraph", keep="none", minimum_characters=2
+    )
     assert edited(given, made) == ["a\n\nb", "c", "c", "c\n\nd"]
-    given, made = deduplicate(tmp_path / "c", [texts], unit="paragraph", keep="none", minimum_copies=3)
+    given, made = deduplicate(
+        tmp_path / "c", [texts], unit="paragraph", keep="none", minimum_copies=3
+    )
     assert edited(given, made) == [texts[0], "All rights reserved.", "", "d"]
     with pytest.raises(pydantic.ValidationError):
         LineDedupParameters.model_validate({"minimum_copies": 1})
@@ -135,7 +147,9 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize("step", ["hash_part", "count_partition", "write_part"])
-def test_a_killed_run_goes_on_with_another_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+def test_a_killed_run_goes_on_with_another_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
     parts = [crawl(20, seed) for seed in range(3)]
     monkeypatch.setattr(repeats, "PARTITION_ENTRIES", 40)
     expected = data_digests(deduplicate(tmp_path / "whole", parts)[1])
@@ -159,21 +173,34 @@ def test_a_killed_run_goes_on_with_another_engine(tmp_path: Path, monkeypatch: p
     assert data_digests(resumed) == expected
 
 
-def test_documents_of_nothing_but_repeated_lines_end_empty_and_the_bytes_add_up(tmp_path: Path) -> None:
+def test_documents_of_nothing_but_repeated_lines_end_empty_and_the_bytes_add_up(
+    tmp_path: Path,
+) -> None:
     texts = ["Home\r\n\r\nAbout\r\n", "about\nHOME", " \n\n Home \n\u3000\nabout\n\n"]
     given, made = deduplicate(tmp_path, [texts], keep="none")
     assert edited(given, made) == ["", "", ""] and column(made, "emptied") == [True, True, True]
     (row,) = made.manifest["ledger"]["rows"]
     size = sum(len(text.encode()) for text in texts)
-    assert row["totals"] == {"documents": {"kept": 3, "read": 3}, "bytes": {"edited": size, "kept": 0, "read": size}}
+    assert row["totals"] == {
+        "documents": {"kept": 3, "read": 3},
+        "bytes": {"edited": size, "kept": 0, "read": size},
+    }
     inputs = {"documents": given, "line_dedup": made}
     signed = run_stage(SIGNATURES, SIGNATURES.parameters(), inputs, "web", tmp_path=tmp_path)
     assert column(signed, "length") == [0, 0, 0]
     items = tmp_path / "items.jsonl"
-    items.write_text('{"question": "Home about home about home about home about?", "choices": ["a", "b"], "answer": 0}')
+    items.write_text(
+        '{"question": "Home about home about home about home about?", "choices": ["a", "b"], '
+        '"answer": 0}'
+    )
     against = {"quiz": {"format": "multiple-choice", "paths": [str(items)]}}
-    searched = run_stage(DECONTAMINATE, DECONTAMINATE.parameters(against=against), inputs, "web", tmp_path=tmp_path)
-    assert column(searched, "contaminated") == [[], [], []] and searched.statistics["documents_hit"] == 0
+    searched = run_stage(
+        DECONTAMINATE, DECONTAMINATE.parameters(against=against), inputs, "web", tmp_path=tmp_path
+    )
+    assert (
+        column(searched, "contaminated") == [[], [], []]
+        and searched.statistics["documents_hit"] == 0
+    )
 
 
 def test_bytes_are_the_same_for_any_engine(tmp_path: Path) -> None:
@@ -193,7 +220,9 @@ def test_sources_without_documents_or_lines(tmp_path: Path) -> None:
 
 
 def test_golden_output(tmp_path: Path) -> None:
-    """Fails when the output changes: then bump the version in line_dedup/stage.py, and only then this digest."""
+    """Fails when the output changes: then bump the version in line_dedup/stage.py, and only then
+    this digest.
+    """
     made = deduplicate(tmp_path, [crawl(30)])[1]
     assert (STAGE.version, content_digest(made)) == (2, "82ec62f3e5d43e6b")
 
@@ -203,7 +232,10 @@ def test_real_fixtures_of_line_duplicates(real_data: Path, tmp_path: Path) -> No
     folder = real_data / "dedup" / "cs336-a4-fixtures"
     files = sorted((folder / "documents_with_line_duplicates").glob("*.txt"))
     texts = [file.read_text("utf-8") for file in files]
-    # These fixtures compare lines as written: CCNet's form would make one of "for doc3.txt" and "for doc4.txt".
+    # These fixtures compare lines as written: CCNet's form would make one of "for doc3.txt" and
+    # "for doc4.txt".
     given, made = deduplicate(tmp_path, [texts], keep="none", normalise="none")
-    wanted = [(folder / "documents_line_deduplicated" / file.name).read_text("utf-8") for file in files]
+    wanted = [
+        (folder / "documents_line_deduplicated" / file.name).read_text("utf-8") for file in files
+    ]
     assert len(texts) == 5 and edited(given, made) == wanted

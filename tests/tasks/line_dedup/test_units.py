@@ -1,4 +1,6 @@
-"""The normal form is CCNet's, and what is removed leaves no doubled blank lines and no stray line feeds."""
+"""The normal form is CCNet's, and what is removed leaves no doubled blank lines and no stray line
+feeds.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,10 @@ def ccnet(line: str) -> str:
 def paragraphs(text: str) -> list[tuple[int, int]]:
     lines = [bool(line.strip()) for line in text.split("\n")]
     starts = [at for at, full in enumerate(lines) if full and not (at and lines[at - 1])]
-    return [(at, next((end for end in range(at, len(lines)) if not lines[end]), len(lines))) for at in starts]
+    return [
+        (at, next((end for end in range(at, len(lines)) if not lines[end]), len(lines)))
+        for at in starts
+    ]
 
 
 TEXTS = st.lists(
@@ -36,7 +41,12 @@ TEXTS = st.lists(
 
 
 @settings(max_examples=150, deadline=None)
-@given(TEXTS, st.sampled_from(["line", "paragraph"]), st.sampled_from(["ccnet", "none"]), st.integers(1, 3))
+@given(
+    TEXTS,
+    st.sampled_from(["line", "paragraph"]),
+    st.sampled_from(["ccnet", "none"]),
+    st.integers(1, 3),
+)
 def test_units_are_equal_exactly_where_their_normal_forms_are(
     texts: list[str], unit: str, normalise: str, minimum: int
 ) -> None:
@@ -47,16 +57,20 @@ def test_units_are_equal_exactly_where_their_normal_forms_are(
     expected = []
     for row, text in enumerate(texts):
         lines = text.split("\n")
-        spans = paragraphs(text) if unit == "paragraph" else [(at, at + 1) for at in range(len(lines))]
+        spans = (
+            paragraphs(text) if unit == "paragraph" else [(at, at + 1) for at in range(len(lines))]
+        )
         for first, end in spans:
             if not lines[first].strip():
                 continue
-            form = " ".join(ccnet(line) if normalise == "ccnet" else line.strip() for line in lines[first:end])
+            form = " ".join(
+                ccnet(line) if normalise == "ccnet" else line.strip() for line in lines[first:end]
+            )
             if len(form) >= minimum:
                 expected.append((row, first, end, form))
-    assert list(zip(found.rows.tolist(), found.first.tolist(), found.end.tolist(), strict=True)) == [
-        entry[:3] for entry in expected
-    ]
+    assert list(
+        zip(found.rows.tolist(), found.first.tolist(), found.end.tolist(), strict=True)
+    ) == [entry[:3] for entry in expected]
     by_hash = dict(zip(found.hashes.tolist(), [entry[3] for entry in expected], strict=True))
     assert [by_hash[value] for value in found.hashes.tolist()] == [entry[3] for entry in expected]
     assert len(by_hash) == len({entry[3] for entry in expected})
@@ -83,7 +97,9 @@ def test_units_are_equal_exactly_where_their_normal_forms_are(
         ("a\r\n\r\nX\r\n\r\nb", [2], "a\r\n\r\nb"),
     ],
 )
-def test_removed_lines_take_their_line_feeds_and_doubled_blanks_along(text: str, removed: list[int], left: str) -> None:
+def test_removed_lines_take_their_line_feeds_and_doubled_blanks_along(
+    text: str, removed: list[int], left: str
+) -> None:
     edits = removal(text, [(line, line + 1) for line in removed], "why")
     assert apply(text, edits) == left
     assert all(edit.reason == "why" for edit in edits)
@@ -96,7 +112,11 @@ def test_what_is_left_are_the_other_lines_in_order(text: str, data: st.DataObjec
     edits = removal(text, [(line, line + 1) for line in removed], "why")
     left = apply(text, edits)
     lines = text.split("\n")
-    assert [line for line in left.split("\n") if line.strip()] == [lines[at] for at in full if at not in removed]
+    assert [line for line in left.split("\n") if line.strip()] == [
+        lines[at] for at in full if at not in removed
+    ]
     longest = max((len(run) for run in re.findall(r"\n(?:[ ]*\n)+", f"\n{text}\n")), default=0)
-    assert not left.strip() or all(len(run) <= longest for run in re.findall(r"\n(?:[ ]*\n)+", f"\n{left}\n"))
+    assert not left.strip() or all(
+        len(run) <= longest for run in re.findall(r"\n(?:[ ]*\n)+", f"\n{left}\n")
+    )
     assert removed or left == text

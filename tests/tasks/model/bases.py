@@ -1,4 +1,6 @@
-"""Small bases for surgery: a llama2.c model as a checkpoint, padded, in another type, in several files."""
+"""Small bases for surgery: a llama2.c model as a checkpoint, padded, in another type, in several
+files.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,12 @@ SIZE = 380
 """Tokens of the grown tokenizer; the base has 308 or so."""
 
 
-def base(folder: Path, *, tied: bool = True, layers: int = 2, dtype: str = "float32", pad: int = 0) -> Path:
-    """A random checkpoint of `layers` layers with llama2.c's small tokenizer; `pad` rows that no token has."""
+def base(
+    folder: Path, *, tied: bool = True, layers: int = 2, dtype: str = "float32", pad: int = 0
+) -> Path:
+    """A random checkpoint of `layers` layers with llama2.c's small tokenizer; `pad` rows that no
+    token has.
+    """
     opened = open_base(write_llama2c(folder / "source", shared=tied), folder)
     config = json.loads((opened / "config.json").read_text())
     made = llama_config(
@@ -57,7 +63,10 @@ def split(folder: Path) -> None:
     tensors = load_file(folder / SINGLE)
     (folder / SINGLE).unlink()
     names = sorted(tensors)
-    parts = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
+    parts = {
+        "model-00001-of-00002.safetensors": names[::2],
+        "model-00002-of-00002.safetensors": names[1::2],
+    }
     for file, own in parts.items():
         save_file({name: tensors[name] for name in own}, folder / file, metadata={"format": "pt"})
     weights = {name: file for file, own in parts.items() for name in own}
@@ -67,11 +76,15 @@ def split(folder: Path) -> None:
 def change_config(folder: Path, **values: Any) -> None:
     """Set keys of config.json; None removes one."""
     config = json.loads((folder / "config.json").read_text()) | values
-    write_json(folder / "config.json", {key: value for key, value in config.items() if value is not None})
+    write_json(
+        folder / "config.json", {key: value for key, value in config.items() if value is not None}
+    )
 
 
 def change_tensors(folder: Path, **changes: torch.Tensor | None) -> None:
-    """Set tensors by the end of their name ("__" for "."); None removes one; a new name is added."""
+    """Set tensors by the end of their name ("__" for "."); None removes one; a new name is
+    added.
+    """
     tensors = load_file(folder / SINGLE)
     for end, value in changes.items():
         end = end.replace("__", ".")
@@ -92,7 +105,9 @@ def grown_tokenizer(base: Path, tmp_path: Path) -> Artifact:
 
 def kept_tokenizer(base: Path, tmp_path: Path) -> Artifact:
     """The base's own tokenizer as an artifact."""
-    return run_stage(TOKENIZER, TokenizerParameters(base=str(base)), {}, name="kept", tmp_path=tmp_path)
+    return run_stage(
+        TOKENIZER, TokenizerParameters(base=str(base)), {}, name="kept", tmp_path=tmp_path
+    )
 
 
 class AddedParameters(Parameters):
@@ -102,11 +117,19 @@ class AddedParameters(Parameters):
     count: int
 
 
-ADDED = Stage("tokenizer", 1, AddedParameters, "tests.tasks.model.bases:add_tokens", "a tokenizer without learning")
+ADDED = Stage(
+    "tokenizer",
+    1,
+    AddedParameters,
+    "tests.tasks.model.bases:add_tokens",
+    "a tokenizer without learning",
+)
 
 
 def add_tokens(context: Context) -> Outcome:
-    """Stage function of `ADDED`: token n is made of the base's ids n + 260, n + 261, ... (1 to 3 of them)."""
+    """Stage function of `ADDED`: token n is made of the base's ids n + 260, n + 261, ... (1 to 3 of
+    them).
+    """
     context.map(_add_tokens, {"tokenizer": context.parameters})
     return Outcome()
 
@@ -118,7 +141,12 @@ def _add_tokens(parameters: AddedParameters, shard: Shard) -> dict[str, Any]:
     names = [f"new-{number}-" for number in range(parameters.count)]
     tokenizer.add_tokens(names)
     rows = [
-        {"id": old + n, "token": name, "text": name, "base_ids": [260 + (n + at) % 40 for at in range(1 + n % 3)]}
+        {
+            "id": old + n,
+            "token": name,
+            "text": name,
+            "base_ids": [260 + (n + at) % 40 for at in range(1 + n % 3)],
+        }
         for n, name in enumerate(names)
     ]
     with shard.create("tokenizer/tokenizer.json") as path:
@@ -131,11 +159,18 @@ def _add_tokens(parameters: AddedParameters, shard: Shard) -> dict[str, Any]:
 
 
 def added_tokenizer(base: Path, count: int, tmp_path: Path) -> Artifact:
-    """A tokenizer artifact with `count` tokens more than the base, whatever the tokenizer stage would learn."""
-    return run_stage(ADDED, AddedParameters(base=str(base), count=count), name="added", tmp_path=tmp_path)
+    """A tokenizer artifact with `count` tokens more than the base, whatever the tokenizer stage
+    would learn.
+    """
+    return run_stage(
+        ADDED, AddedParameters(base=str(base), count=count), name="added", tmp_path=tmp_path
+    )
 
 
 def texts(tmp_path: Path) -> Artifact:
     """A select artifact with held-out text that nobody may read."""
-    files = {"web-zh/part-00000.jsonl": CHINESE + ENGLISH, "heldout/web-zh/part-00000.jsonl": ["HELD OUT"]}
+    files = {
+        "web-zh/part-00000.jsonl": CHINESE + ENGLISH,
+        "heldout/web-zh/part-00000.jsonl": ["HELD OUT"],
+    }
     return select(files, tmp_path)

@@ -22,12 +22,18 @@ ROWS = (NewRow(10, (1, 2)), NewRow(11, (3,)), NewRow(12, (9, 0, 4)))
 
 
 def grown(
-    matrix_VD: torch.Tensor, growth: Growth, tmp_path: Path, method: Method = "mean", stream: int = 0
+    matrix_VD: torch.Tensor,
+    growth: Growth,
+    tmp_path: Path,
+    method: Method = "mean",
+    stream: int = 0,
 ) -> tuple[torch.Tensor, dict[str, Any]]:
     save_file({"matrix": matrix_VD}, tmp_path / "before.safetensors")
     stored = read_header(tmp_path / "before.safetensors")["matrix"]
     norms: dict[str, Any] = {}
-    write_file(tmp_path / "after.safetensors", [grow("matrix", stored, growth, method, stream, norms)])
+    write_file(
+        tmp_path / "after.safetensors", [grow("matrix", stored, growth, method, stream, norms)]
+    )
     return load_file(tmp_path / "after.safetensors")["matrix"].clone(), norms
 
 
@@ -47,7 +53,8 @@ def test_mean_rows_equal_a_plain_reference_to_the_bit(
     dtype: torch.dtype, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embeddings, "_BLOCK_ELEMENTS", block)
-    # The base's tokenizer has 10 tokens, its matrix four rows more; ids 10, 11 and 12 become tokens now.
+    # The base's tokenizer has 10 tokens, its matrix four rows more; ids 10, 11 and 12 become tokens
+    # now.
     matrix_VD = normal(14, 5).to(dtype)
     grown_VD, norms = grown(matrix_VD, Growth(ROWS, total=18, old=10), tmp_path)
     assert grown_VD.dtype == dtype and grown_VD.shape == (18, 5)
@@ -64,7 +71,12 @@ def test_mean_rows_equal_a_plain_reference_to_the_bit(
 @given(st.lists(st.floats(), min_size=1, max_size=20))
 def test_values_are_rounded_as_torch_rounds_them(values: list[float]) -> None:
     values_VD = np.array([values])
-    for name, dtype in {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}.items():
+    for name, dtype in {
+        "F64": "float64",
+        "F32": "float32",
+        "F16": "float16",
+        "BF16": "bfloat16",
+    }.items():
         with np.errstate(over="ignore"):
             raw_VW = as_bytes(values_VD, name)
         expected = torch.from_numpy(values_VD).to(getattr(torch, dtype))
@@ -77,10 +89,14 @@ def test_other_initialisations(tmp_path: Path) -> None:
     matrix_VD = normal(10, 4)
     growth = Growth(ROWS, 13, 10, seed=3)
     same, _ = grown(matrix_VD, growth, tmp_path, "global-mean")
-    assert torch.equal(same[10], same[11]) and torch.equal(same[10], matrix_VD.double().mean(0).float())
+    assert torch.equal(same[10], same[11]) and torch.equal(
+        same[10], matrix_VD.double().mean(0).float()
+    )
     first, _ = grown(matrix_VD, growth, tmp_path, "first")
     last, _ = grown(matrix_VD, growth, tmp_path, "last")
-    assert torch.equal(first[10:], matrix_VD[[1, 3, 9]]) and torch.equal(last[10:], matrix_VD[[2, 3, 4]])
+    assert torch.equal(first[10:], matrix_VD[[1, 3, 9]]) and torch.equal(
+        last[10:], matrix_VD[[2, 3, 4]]
+    )
     scaled, norms = grown(matrix_VD, growth, tmp_path, "mean-norm")
     mean, _ = grown(matrix_VD, growth, tmp_path, "mean")
     assert torch.allclose(scaled[10:].norm(dim=1), matrix_VD.norm(dim=1).mean().expand(3))
@@ -89,7 +105,9 @@ def test_other_initialisations(tmp_path: Path) -> None:
     noise, _ = grown(matrix_VD, growth, tmp_path, "random")
     assert torch.equal(noise, grown(matrix_VD, growth, tmp_path, "random")[0])
     assert not torch.equal(noise, grown(matrix_VD, growth, tmp_path, "random", stream=1)[0])
-    assert not torch.equal(noise, grown(matrix_VD, Growth(ROWS, 13, 10, seed=4), tmp_path, "random")[0])
+    assert not torch.equal(
+        noise, grown(matrix_VD, Growth(ROWS, 13, 10, seed=4), tmp_path, "random")[0]
+    )
 
 
 def test_a_mean_of_nothing_stays_nothing(tmp_path: Path) -> None:
@@ -99,7 +117,9 @@ def test_a_mean_of_nothing_stays_nothing(tmp_path: Path) -> None:
 
 @given(st.integers(0, 2**31), st.floats(0.01, 10))
 def test_padding_never_gets_more_than_its_share(seed: int, spread: float) -> None:
-    """exp(mean logit) <= mean exp(logit), so a padding row has at most 1/V of what the V tokens have together."""
+    """exp(mean logit) <= mean exp(logit), so a padding row has at most 1/V of what the V tokens
+    have together.
+    """
     matrix_VD, hidden_D = normal(50, 8, seed) * spread, normal(1, 8, seed + 1)[0]
     logits_V = matrix_VD.double() @ hidden_D.double()
     padding = matrix_VD.double().mean(0) @ hidden_D.double()
@@ -116,4 +136,8 @@ def test_checkpoint_and_tokenizer_that_disagree_are_refused(tmp_path: Path) -> N
     refused(torch.zeros(10, 2), Growth((), 8, 8), "cannot shrink")
     refused(torch.zeros(10, 2), Growth((NewRow(12, (1,)),), 13, 10), "must have the ids 10 to 10")
     refused(torch.zeros(10, 2), Growth((NewRow(10, ()),), 11, 10), "has no base ids")
-    refused(torch.zeros(10, 2, dtype=torch.int8), Growth((NewRow(10, (1,)),), 11, 10), "before it was quantised")
+    refused(
+        torch.zeros(10, 2, dtype=torch.int8),
+        Growth((NewRow(10, (1,)),), 11, 10),
+        "before it was quantised",
+    )

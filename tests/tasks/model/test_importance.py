@@ -1,4 +1,6 @@
-"""Importance of layers equals what the whole model shows: its hidden states, and its loss with the layer deleted."""
+"""Importance of layers equals what the whole model shows: its hidden states, and its loss with the
+layer deleted.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +25,16 @@ TEXTS = ["", *ENGLISH[:3], *CHINESE[:2], "the end </s> of it. " * 200]
 LAYERS = 4
 
 
-def write_base(folder: Path, kind: str = "llama", *, tied: bool = False, dtype: str = "float32") -> Path:
-    """A random model whose layers turn their input by very different amounts, with a matrix wider than its tokens."""
+def write_base(
+    folder: Path, kind: str = "llama", *, tied: bool = False, dtype: str = "float32"
+) -> Path:
+    """A random model whose layers turn their input by very different amounts, with a matrix wider
+    than its tokens.
+    """
     tokenizer = sentencepiece_base()
-    write_tokenizer(tokenizer, folder, {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"})
+    write_tokenizer(
+        tokenizer, folder, {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    )
     sizes: dict[str, Any] = {
         "vocab_size": 320,
         "hidden_size": 32,
@@ -46,21 +54,31 @@ def write_base(folder: Path, kind: str = "llama", *, tied: bool = False, dtype: 
         rope = {"rope_type": "linear", "factor": 2.0, "rope_theta": 5000.0}
         config: Any = LlamaConfig(**sizes, rope_parameters=rope)
     else:
-        config = Qwen3Config(**sizes, use_sliding_window=True, sliding_window=300, max_window_layers=2)
+        config = Qwen3Config(
+            **sizes, use_sliding_window=True, sliding_window=300, max_window_layers=2
+        )
     model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for number, layer in enumerate(model.model.layers):
             for parameter in layer.parameters():
                 parameter.mul_((1.5, 0.3, 2.0, 0.8)[number])
-    model.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size="40KB" if kind == "llama" else "5GB")
+    model.to(getattr(torch, dtype)).save_pretrained(
+        folder, max_shard_size="40KB" if kind == "llama" else "5GB"
+    )
     return folder
 
 
-def reference(base: Path, rows: list[list[int]], drop: int | None = None) -> tuple[list[Any], float]:
-    """(hidden states before and after each layer, a list a row; nats per token) of the whole model in memory."""
+def reference(
+    base: Path, rows: list[list[int]], drop: int | None = None
+) -> tuple[list[Any], float]:
+    """(hidden states before and after each layer, a list a row; nats per token) of the whole model
+    in memory.
+    """
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
     if drop is not None:
-        layers = [copy.deepcopy(layer) for index, layer in enumerate(model.model.layers) if index != drop]
+        layers = [
+            copy.deepcopy(layer) for index, layer in enumerate(model.model.layers) if index != drop
+        ]
         model.model.layers = torch.nn.ModuleList(layers)
         model.config.num_hidden_layers -= 1
     states, nats = [], []
@@ -72,7 +90,9 @@ def reference(base: Path, rows: list[list[int]], drop: int | None = None) -> tup
         with torch.no_grad():
             logits = model(torch.tensor([row]), use_cache=False).logits[0, :-1, :310]
         states.append([state.clone() for state in hooked])
-        nats.append(torch.nn.functional.cross_entropy(logits, torch.tensor(row[1:]), reduction="none"))
+        nats.append(
+            torch.nn.functional.cross_entropy(logits, torch.tensor(row[1:]), reduction="none")
+        )
     return states, float(torch.cat(nats).mean())
 
 
@@ -88,7 +108,9 @@ def test_values_equal_those_of_the_whole_model(
     influence = []
     for layer in range(LAYERS):
         pairs = [(row[2 * layer][0], row[2 * layer + 1][0]) for row in states]
-        cosines = torch.cat([torch.cosine_similarity(before, after, dim=-1) for before, after in pairs])
+        cosines = torch.cat(
+            [torch.cosine_similarity(before, after, dim=-1) for before, after in pairs]
+        )
         influence.append(1 - float(cosines.mean()))
     assert rank_layers(base, TEXTS, "block-influence") == pytest.approx(influence, abs=1e-5)
     assert influence.index(min(influence)) == 1
@@ -106,7 +128,9 @@ def test_hidden_states_are_those_that_transformers_reports(tmp_path: Path) -> No
         with torch.no_grad():
             states = model(torch.tensor([row]), output_hidden_states=True).hidden_states
         for layer in range(LAYERS - 1):  # the last state that transformers reports is normed
-            similarity[layer].append(torch.cosine_similarity(states[layer][0], states[layer + 1][0], dim=-1))
+            similarity[layer].append(
+                torch.cosine_similarity(states[layer][0], states[layer + 1][0], dim=-1)
+            )
     expected = [1 - float(torch.cat(values).mean()) for values in similarity]
     assert rank_layers(base, TEXTS, "block-influence")[:-1] == pytest.approx(expected, abs=1e-5)
 
@@ -128,11 +152,19 @@ def test_what_cannot_be_ranked_is_refused(tmp_path: Path) -> None:
             rank_layers(base, texts, "loss")
     path = base / "model.safetensors"
     tensors = load_file(path)
-    save_file({name: value for name, value in tensors.items() if "1.mlp.up" not in name}, path, {"format": "pt"})
+    save_file(
+        {name: value for name, value in tensors.items() if "1.mlp.up" not in name},
+        path,
+        {"format": "pt"},
+    )
     with pytest.raises(StageError, match=r"layers\.1\.\* has other tensors .*mlp\.up_proj\.weight"):
         rank_layers(base, TEXTS, "block-influence")
-    save_file(tensors | {"model.layers.0.mlp.up_proj.weight": torch.zeros(47, 32)}, path, {"format": "pt"})
-    with pytest.raises(StageError, match=r"up_proj.weight is \(47, 32\), its configuration says \(48, 32\)"):
+    save_file(
+        tensors | {"model.layers.0.mlp.up_proj.weight": torch.zeros(47, 32)}, path, {"format": "pt"}
+    )
+    with pytest.raises(
+        StageError, match=r"up_proj.weight is \(47, 32\), its configuration says \(48, 32\)"
+    ):
         rank_layers(base, TEXTS, "block-influence")
     config = json.loads((base / "config.json").read_text())
     (base / "config.json").write_text(json.dumps(config | {"model_type": "bert"}))
@@ -143,7 +175,10 @@ def test_what_cannot_be_ranked_is_refused(tmp_path: Path) -> None:
 @pytest.mark.real
 def test_the_first_layer_of_stories260k_matters_most(stories260k: Path, tmp_path: Path) -> None:
     base = open_base(stories260k, tmp_path)
-    text = "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. " * 4
+    text = (
+        "Once upon a time, there was a little girl named Lily. She loved to play outside in the "
+        "park. " * 4
+    )
     for measure in ("block-influence", "loss"):
         values = rank_layers(base, [text], measure)
         assert len(values) == 5 and max(values) == values[0]

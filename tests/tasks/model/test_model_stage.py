@@ -1,4 +1,6 @@
-"""Stage model end to end: grown checkpoints load, old behaviour is kept, new models are reproducible."""
+"""Stage model end to end: grown checkpoints load, old behaviour is kept, new models are
+reproducible.
+"""
 
 from __future__ import annotations
 
@@ -53,12 +55,19 @@ def test_a_grown_checkpoint_speaks_as_the_base_on_old_tokens(tmp_path: Path, sha
     matrices = {"get_input_embeddings", *(() if shared else ("get_output_embeddings",))}
     rows = json.loads(tokenizer.path("new_tokens.json").read_text())
     for matrix in matrices:
-        before, after = getattr(base, matrix)().weight.detach(), getattr(model, matrix)().weight.detach()
+        before, after = (
+            getattr(base, matrix)().weight.detach(),
+            getattr(model, matrix)().weight.detach(),
+        )
         assert torch.equal(after[:old], before)
         for row in rows:
             assert torch.equal(after[row["id"]], before[row["base_ids"]].double().mean(0).float())
     statistics = made.statistics
-    assert (statistics["new_tokens"], statistics["padding_rows"], statistics["tied"]) == (SIZE - old, 4, shared)
+    assert (statistics["new_tokens"], statistics["padding_rows"], statistics["tied"]) == (
+        SIZE - old,
+        4,
+        shared,
+    )
     assert set(statistics["mean_row_norm"]) == ({"input"} if shared else {"input", "output"})
     assert 0 < statistics["probability_before_training"]["new_tokens"] < 1
 
@@ -68,7 +77,11 @@ def test_files_are_cut_by_size_and_an_artifact_may_be_the_base(tmp_path: Path) -
     tokenizer = grown_tokenizer(source, tmp_path)
     opened = open_base(source, tmp_path / "opened")
     whole = run_stage(
-        STAGE, ModelParameters(base=str(opened)), {"tokenizer": tokenizer}, name="whole", tmp_path=tmp_path
+        STAGE,
+        ModelParameters(base=str(opened)),
+        {"tokenizer": tokenizer},
+        name="whole",
+        tmp_path=tmp_path,
     )
     split(opened)
     parameters = ModelParameters(base=str(opened), max_file_bytes=40_000)
@@ -83,9 +96,17 @@ def test_files_are_cut_by_size_and_an_artifact_may_be_the_base(tmp_path: Path) -
     two = AutoModelForCausalLM.from_pretrained(made.folder("checkpoint")).state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
 
-    kept = run_stage(TOKENIZER, TokenizerParameters(base="artifact:x"), {"base": made}, name="kept", tmp_path=tmp_path)
+    kept = run_stage(
+        TOKENIZER,
+        TokenizerParameters(base="artifact:x"),
+        {"base": made},
+        name="kept",
+        tmp_path=tmp_path,
+    )
     inputs = {"tokenizer": kept, "base": made}
-    third = run_stage(STAGE, ModelParameters(base="artifact:x"), inputs, name="third", tmp_path=tmp_path, pins={})
+    third = run_stage(
+        STAGE, ModelParameters(base="artifact:x"), inputs, name="third", tmp_path=tmp_path, pins={}
+    )
     three = AutoModelForCausalLM.from_pretrained(third.folder("checkpoint")).state_dict()
     assert all(torch.equal(one[name], three[name]) for name in one)
     assert third.statistics["rows_added"] == 0
@@ -94,7 +115,9 @@ def test_files_are_cut_by_size_and_an_artifact_may_be_the_base(tmp_path: Path) -
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_new_model(tmp_path: Path, tied: bool) -> None:
     text = select({"web-en/part-00000.jsonl": ENGLISH}, tmp_path)
-    tokenizer = run_stage(TOKENIZER, TokenizerParameters(train={"size": 300}), {"select": text}, tmp_path=tmp_path)
+    tokenizer = run_stage(
+        TOKENIZER, TokenizerParameters(train={"size": 300}), {"select": text}, tmp_path=tmp_path
+    )
     create = {**SHAPE, "tie_word_embeddings": tied, "seed": 5}
     parameters = ModelParameters(create=create, pad_to_multiple_of=64)
     made = run_stage(STAGE, parameters, {"tokenizer": tokenizer}, tmp_path=tmp_path)
@@ -113,11 +136,21 @@ def test_a_new_model(tmp_path: Path, tied: bool) -> None:
 
 
 def test_golden_output(tmp_path: Path) -> None:
-    """Fails when the output changes: then bump the version in model/stage.py, and only then these digests."""
+    """Fails when the output changes: then bump the version in model/stage.py, and only then these
+    digests.
+    """
     source = base(tmp_path, tied=False)
     tokenizer = added_tokenizer(source, 60, tmp_path)
-    grown = run_stage(STAGE, ModelParameters(base=str(source)), {"tokenizer": tokenizer}, tmp_path=tmp_path)
-    new = run_stage(STAGE, ModelParameters(create=SHAPE), {"tokenizer": tokenizer}, name="new", tmp_path=tmp_path)
+    grown = run_stage(
+        STAGE, ModelParameters(base=str(source)), {"tokenizer": tokenizer}, tmp_path=tmp_path
+    )
+    new = run_stage(
+        STAGE,
+        ModelParameters(create=SHAPE),
+        {"tokenizer": tokenizer},
+        name="new",
+        tmp_path=tmp_path,
+    )
     found = [
         data_digests(made)[f"checkpoint/{file}"][:16]
         for made in (grown, new)
@@ -132,9 +165,13 @@ def test_golden_output(tmp_path: Path) -> None:
 def test_a_tokenizer_of_another_base_is_refused(tmp_path: Path) -> None:
     source = write_llama2c(tmp_path / "source")
     text = select({"web-en/part-00000.jsonl": ENGLISH}, tmp_path)
-    foreign = run_stage(TOKENIZER, TokenizerParameters(train={"size": 300}), {"select": text}, tmp_path=tmp_path)
+    foreign = run_stage(
+        TOKENIZER, TokenizerParameters(train={"size": 300}), {"select": text}, tmp_path=tmp_path
+    )
     with pytest.raises(StageError, match="have another id in the tokenizer"):
-        run_stage(STAGE, ModelParameters(base=str(source)), {"tokenizer": foreign}, tmp_path=tmp_path)
+        run_stage(
+            STAGE, ModelParameters(base=str(source)), {"tokenizer": foreign}, tmp_path=tmp_path
+        )
 
 
 def test_impossible_shapes_are_refused() -> None:

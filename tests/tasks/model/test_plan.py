@@ -21,28 +21,41 @@ def layout(layers: int, tied: bool = False) -> Layout:
     shapes |= {} if tied else {"lm_head.weight": (10, 4)}
     shapes |= {f"model.layers.{i}.mlp.experts.1.weight": (6, 4) for i in range(layers)}
     tensors = {
-        name: Stored("base", "BF16", shape, 100 * at, 2 * shape[0] * (shape[1] if len(shape) > 1 else 1))
+        name: Stored(
+            "base", "BF16", shape, 100 * at, 2 * shape[0] * (shape[1] if len(shape) > 1 else 1)
+        )
         for at, (name, shape) in enumerate(shapes.items())
     }
     output = None if tied else "lm_head.weight"
-    return Layout("base", {"num_hidden_layers": layers}, tensors, "model.embed_tokens.weight", output)
+    return Layout(
+        "base", {"num_hidden_layers": layers}, tensors, "model.embed_tokens.weight", output
+    )
 
 
 @given(st.integers(1, 13), st.booleans(), st.data())
-def test_every_tensor_goes_to_one_file_below_the_limit(count: int, tied: bool, data: st.DataObject) -> None:
+def test_every_tensor_goes_to_one_file_below_the_limit(
+    count: int, tied: bool, data: st.DataObject
+) -> None:
     base = layout(count, tied)
     layers = data.draw(st.lists(st.integers(0, count - 1), min_size=1, max_size=20))
     limit = data.draw(st.integers(1, 600))
     files = plan(base, layers, 16, True, limit)
     placed = [(file, tensor) for file in files for tensor in file.tensors]
-    assert len({tensor.name for _, tensor in placed}) == len(placed) == len(layers) + (2 if tied else 3)
+    assert (
+        len({tensor.name for _, tensor in placed})
+        == len(placed)
+        == len(layers) + (2 if tied else 3)
+    )
     for file in files:
         assert len(file.tensors) == 1 or sum(tensor.bytes for tensor in file.tensors) <= limit
     by_name = {tensor.name: tensor for _, tensor in placed}
     for place, index in enumerate(layers):
         source = base.tensors[f"model.layers.{index}.mlp.experts.1.weight"]
         assert by_name[f"model.layers.{place}.mlp.experts.1.weight"].source == source
-    assert (by_name["model.embed_tokens.weight"].shape, by_name["model.embed_tokens.weight"].bytes) == ((16, 4), 128)
+    assert (
+        by_name["model.embed_tokens.weight"].shape,
+        by_name["model.embed_tokens.weight"].bytes,
+    ) == ((16, 4), 128)
     index_found = index_of(files)
     if len(files) == 1:
         assert index_found is None and files[0].name == "model.safetensors"

@@ -29,7 +29,9 @@ BASE: dict[str, Any] = {
 
 def built(rope: dict[str, Any], positions: int = 16_384, **config: Any) -> LlamaRotaryEmbedding:
     """transformers' table for an extended base; what it warns of is an error."""
-    made = extended(BASE | config, ContextLength.model_validate({"positions": positions, "rope": rope}))
+    made = extended(
+        BASE | config, ContextLength.model_validate({"positions": positions, "rope": rope})
+    )
     checked = LlamaConfig.from_dict(made)
     checked.validate_rope()
     return LlamaRotaryEmbedding(checked)
@@ -48,7 +50,9 @@ def frequencies(theta: float = 10_000.0) -> torch.Tensor:
 
 
 def test_every_type_that_a_llama_can_have_is_known() -> None:
-    assert set(ROPE_FIELDS) == {"default", *ROPE_INIT_FUNCTIONS} - {"proportional"}  # of Gemma 4 alone
+    assert set(ROPE_FIELDS) == {"default", *ROPE_INIT_FUNCTIONS} - {
+        "proportional"
+    }  # of Gemma 4 alone
     with pytest.raises(pydantic.ValidationError, match="'yarn', 'longrope' or 'llama3'"):
         ContextLength.model_validate({"positions": 8, "rope": {"type": "ntk"}})
 
@@ -59,20 +63,28 @@ def test_linear_is_position_interpolation() -> None:
     positions = torch.arange(0, 16_384, 4)[None]
     cos_BTD, _ = rope(torch.zeros(1), positions)
     whole_BTD, _ = LlamaRotaryEmbedding(LlamaConfig.from_dict(BASE))(torch.zeros(1), positions // 4)
-    assert torch.allclose(cos_BTD, whole_BTD, atol=1e-3)  # the angle of position 4 p is the base's of p
-    assert torch.allclose(built({"type": "linear", "factor": 8}).inv_freq, frequencies() / 8, rtol=1e-6)
+    assert torch.allclose(
+        cos_BTD, whole_BTD, atol=1e-3
+    )  # the angle of position 4 p is the base's of p
+    assert torch.allclose(
+        built({"type": "linear", "factor": 8}).inv_freq, frequencies() / 8, rtol=1e-6
+    )
 
 
 def test_another_theta() -> None:
     rope = built({"theta": 500_000})
     assert torch.allclose(rope.inv_freq, frequencies(500_000), rtol=1e-6)
-    assert torch.equal(built({"type": "default"}).inv_freq, built({"type": "default"}, 4096).inv_freq)
+    assert torch.equal(
+        built({"type": "default"}).inv_freq, built({"type": "default"}, 4096).inv_freq
+    )
 
 
 def test_yarn() -> None:
     rope = built({"type": "yarn"})
 
-    def pair(turns: float) -> float:  # the pair that turns so often over the trained positions (paper, equation 17)
+    def pair(
+        turns: float,
+    ) -> float:  # the pair that turns so often over the trained positions (paper, equation 17)
         return HEAD * math.log(4096 / (turns * 2 * math.pi)) / (2 * math.log(10_000))
 
     low, high = math.floor(pair(32)), math.ceil(pair(1))
@@ -85,7 +97,9 @@ def test_yarn() -> None:
 
 
 def test_llama3() -> None:
-    rope = built({"type": "llama3", "factor": 8, "theta": 500_000}, 131_072, max_position_embeddings=8192)
+    rope = built(
+        {"type": "llama3", "factor": 8, "theta": 500_000}, 131_072, max_position_embeddings=8192
+    )
     expected = []
     for frequency in frequencies(500_000).tolist():
         wave = 2 * math.pi / frequency
@@ -124,17 +138,30 @@ def test_old_configurations_are_read_right() -> None:
     old = plain | {"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2.0}}
     assert rope_of(old) == {"rope_type": "linear", "rope_theta": 5e5, "factor": 2.0}
     assert trained_positions(old) == 2048
-    made = extended(old, ContextLength.model_validate({"positions": 8192, "rope": {"type": "linear"}}))
+    made = extended(
+        old, ContextLength.model_validate({"positions": 8192, "rope": {"type": "linear"}})
+    )
     assert made["rope_parameters"] == {"rope_type": "linear", "rope_theta": 5e5, "factor": 4.0}
-    assert made["max_position_embeddings"] == 8192 and not {"rope_scaling", "rope_theta"} & set(made)
+    assert made["max_position_embeddings"] == 8192 and not {"rope_scaling", "rope_theta"} & set(
+        made
+    )
     assert rope_of(plain) == {"rope_type": "default", "rope_theta": 10_000.0}
-    assert rope_of(plain | {"rope_scaling": None, "rope_theta": 1e6}) == {"rope_type": "default", "rope_theta": 1e6}
+    assert rope_of(plain | {"rope_scaling": None, "rope_theta": 1e6}) == {
+        "rope_type": "default",
+        "rope_theta": 1e6,
+    }
     llama31 = plain | {
         "max_position_embeddings": 131_072,
-        "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192},
+        "rope_scaling": {
+            "rope_type": "llama3",
+            "factor": 8.0,
+            "original_max_position_embeddings": 8192,
+        },
     }
     assert trained_positions(llama31) == 8192
-    assert rope_of({"model_type": "mixtral"})["rope_theta"] == 1e6  # the family's own, where nothing is said
+    assert (
+        rope_of({"model_type": "mixtral"})["rope_theta"] == 1e6
+    )  # the family's own, where nothing is said
     with pytest.raises(StageError, match="for each kind of layer"):
         rope_of({"rope_parameters": {"full_attention": {"rope_type": "default"}}})
 
@@ -142,10 +169,16 @@ def test_old_configurations_are_read_right() -> None:
 @pytest.mark.parametrize(
     ("rope", "match"),
     [
-        ({"type": "linear", "beta_fast": 3}, "beta_fast does not belong to rope type linear; it takes theta, factor"),
+        (
+            {"type": "linear", "beta_fast": 3},
+            "beta_fast does not belong to rope type linear; it takes theta, factor",
+        ),
         ({"factor": 4}, "factor does not belong to rope type default; it takes theta"),
         ({"type": "longrope"}, "needs short_factor and long_factor"),
-        ({"type": "llama3", "low_freq_factor": 4}, "low_freq_factor 4 must be less than high_freq_factor 4"),
+        (
+            {"type": "llama3", "low_freq_factor": 4},
+            "low_freq_factor 4 must be less than high_freq_factor 4",
+        ),
         ({"type": "yarn", "beta_slow": 33}, "beta_fast 32 must be at least beta_slow 33"),
         ({"type": "linear", "factor": 0.5}, "greater than or equal to 1"),
         ({"theta": 0}, "greater than 0"),

@@ -1,4 +1,6 @@
-"""Surgery end to end: what the base said it still says, layers and positions are what was asked, kills do no harm."""
+"""Surgery end to end: what the base said it still says, layers and positions are what was asked,
+kills do no harm.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,24 @@ from tasks.model.mass import SAMPLE
 from tasks.model.stage import STAGE, ModelParameters
 from tasks.model.texts import sample_texts
 from tests.stage_harness import data_digests, run_stage
-from tests.tasks.model.bases import SIZE, added_tokenizer, base, change_config, grown_tokenizer, kept_tokenizer, texts
+from tests.tasks.model.bases import (
+    SIZE,
+    added_tokenizer,
+    base,
+    change_config,
+    grown_tokenizer,
+    kept_tokenizer,
+    texts,
+)
 
 IDS = torch.tensor([[1, 300, 270, 262, 280, 5, 301]])
 
 
 def surgery(folder: Path, tokenizer: Artifact, tmp_path: Path, **parameters: Any) -> Artifact:
     inputs = {"tokenizer": tokenizer, "select": texts(tmp_path)}
-    return run_stage(STAGE, ModelParameters(base=str(folder), **parameters), inputs, tmp_path=tmp_path)
+    return run_stage(
+        STAGE, ModelParameters(base=str(folder), **parameters), inputs, tmp_path=tmp_path
+    )
 
 
 def load(folder: Path, **settings: Any) -> Any:
@@ -62,7 +74,11 @@ def test_text_without_new_tokens_reads_as_before(
     generation = json.loads(made.path("checkpoint/generation_config.json").read_text())
     assert generation.get("suppress_tokens", []) == list(range(SIZE, rows))
     assert made.statistics["padding_rows"] == made.statistics["unused_rows"] == rows - SIZE
-    assert after.config.tokenizer_size == len(AutoTokenizer.from_pretrained(made.folder("checkpoint"))) == SIZE
+    assert (
+        after.config.tokenizer_size
+        == len(AutoTokenizer.from_pretrained(made.folder("checkpoint")))
+        == SIZE
+    )
 
 
 @torch.no_grad()
@@ -74,11 +90,23 @@ def test_padding_is_never_sampled(tmp_path: Path) -> None:
     assert 0 < made.statistics["probability_before_training"]["padding"] < 1
     torch.manual_seed(0)
     drawn = model.generate(
-        IDS, do_sample=True, temperature=5.0, max_new_tokens=50, num_return_sequences=8, eos_token_id=-1
+        IDS,
+        do_sample=True,
+        temperature=5.0,
+        max_new_tokens=50,
+        num_return_sequences=8,
+        eos_token_id=-1,
     )
     assert drawn.shape == (8, 57) and int(drawn.max()) < size
     model.generation_config.suppress_tokens = None
-    assert int(model.generate(IDS, do_sample=True, temperature=5.0, max_new_tokens=50, eos_token_id=-1).max()) >= size
+    assert (
+        int(
+            model.generate(
+                IDS, do_sample=True, temperature=5.0, max_new_tokens=50, eos_token_id=-1
+            ).max()
+        )
+        >= size
+    )
 
 
 @torch.no_grad()
@@ -102,7 +130,11 @@ def test_new_tokens_may_come_into_padding_that_was_suppressed(tmp_path: Path) ->
     context = {"positions": 256, "rope": {"type": "linear"}}
     made = surgery(folder, grown_tokenizer(folder, tmp_path), tmp_path, context=context)
     found = json.loads(made.path("checkpoint/generation_config.json").read_text())
-    assert found == {"suppress_tokens": [0, *range(SIZE, old + 90)], "max_length": 256, "temperature": 0.6}
+    assert found == {
+        "suppress_tokens": [0, *range(SIZE, old + 90)],
+        "max_length": 256,
+        "temperature": 0.6,
+    }
 
 
 @pytest.mark.parametrize("grown", [True, False])
@@ -115,15 +147,24 @@ def test_tokens_added_to_a_base_without_rows_get_some(tmp_path: Path, grown: boo
     tokenizer.save(str(folder / "tokenizer.json"))
     artifact = (grown_tokenizer if grown else kept_tokenizer)(folder, tmp_path)
     made = surgery(folder, artifact, tmp_path)
-    before, after = load_file(folder / "model.safetensors"), load_file(made.path("checkpoint/model.safetensors"))
+    before, after = (
+        load_file(folder / "model.safetensors"),
+        load_file(made.path("checkpoint/model.safetensors")),
+    )
     vocabulary = tokenizer.get_vocab()
     for name in ("model.embed_tokens.weight", "lm_head.weight"):
         assert torch.equal(after[name][:rows], before[name])
         for text in ("<pad>", "the th"):
             ids = [token.id for token in tokenizer.model.tokenize(text.replace(" ", "▁"))]
             assert len(ids) > 1 and max(ids) < rows
-            assert torch.equal(after[name][vocabulary[text]], before[name][ids].double().mean(0).float())
-    assert made.statistics["new_tokens"] == made.statistics["tokenizer_size"] - rows == len(after[name]) - rows
+            assert torch.equal(
+                after[name][vocabulary[text]], before[name][ids].double().mean(0).float()
+            )
+    assert (
+        made.statistics["new_tokens"]
+        == made.statistics["tokenizer_size"] - rows
+        == len(after[name]) - rows
+    )
     change_config(folder, vocab_size=rows - 5)
     cut = {key: value[: rows - 5] if len(value) == rows else value for key, value in before.items()}
     save_file(cut, folder / "model.safetensors", metadata={"format": "pt"})
@@ -140,14 +181,18 @@ def test_each_matrix_may_have_its_own_method(tmp_path: Path) -> None:
     for row in json.loads(tokenizer.path("new_tokens.json").read_text()):
         mean_D = before["model.embed_tokens.weight"][row["base_ids"]].double().mean(0).float()
         assert torch.equal(after["model.embed_tokens.weight"][row["id"]], mean_D)
-        assert torch.equal(after["lm_head.weight"][row["id"]], before["lm_head.weight"][row["base_ids"][0]])
+        assert torch.equal(
+            after["lm_head.weight"][row["id"]], before["lm_head.weight"][row["base_ids"][0]]
+        )
     assert made.statistics["embeddings"] == {"input": "mean", "output": "first"}
 
 
 def test_a_tied_base_has_one_method(tmp_path: Path) -> None:
     folder = base(tmp_path)
     tokenizer = grown_tokenizer(folder, tmp_path)
-    with pytest.raises(StageError, match="states mean for the input and first for the output, but the base is tied"):
+    with pytest.raises(
+        StageError, match="states mean for the input and first for the output, but the base is tied"
+    ):
         surgery(folder, tokenizer, tmp_path, embeddings={"input": "mean", "output": "first"})
     made = surgery(folder, tokenizer, tmp_path, embeddings={"input": "last", "output": "last"})
     assert made.statistics["embeddings"] == {"input": "last"}
@@ -168,7 +213,9 @@ def test_a_tied_base_has_one_method(tmp_path: Path) -> None:
 def test_layers(layers: Any, expected: tuple[int, ...] | None, tmp_path: Path) -> None:
     folder = base(tmp_path, layers=5)
     change_config(folder, layer_types=["full_attention"] * 5)
-    made = surgery(folder, kept_tokenizer(folder, tmp_path), tmp_path, layers=layers, max_file_bytes=20_000)
+    made = surgery(
+        folder, kept_tokenizer(folder, tmp_path), tmp_path, layers=layers, max_file_bytes=20_000
+    )
     chosen = tuple(made.statistics["layers"])
     if expected is None:
         scores = made.statistics["importance"]
@@ -179,7 +226,9 @@ def test_layers(layers: Any, expected: tuple[int, ...] | None, tmp_path: Path) -
     model, reference = load(made.folder("checkpoint")), load(folder)
     assert model.config.num_hidden_layers == len(model.model.layers) == len(chosen)
     assert model.config.layer_types == ["full_attention"] * len(chosen)
-    reference.model.layers = torch.nn.ModuleList([reference.model.layers[index] for index in chosen])
+    reference.model.layers = torch.nn.ModuleList(
+        [reference.model.layers[index] for index in chosen]
+    )
     assert torch.equal(model(IDS, use_cache=False).logits, reference(IDS, use_cache=False).logits)
     assert made.statistics["parameters"] == sum(p.numel() for p in model.parameters())
     assert made.statistics["probability_before_training"] is None
@@ -198,12 +247,19 @@ def test_other_families(family: str, tmp_path: Path) -> None:
         "head_dim": 8,
     }
     config = CONFIG_MAPPING[family](
-        **shape, num_hidden_layers=4, vocab_size=size, num_local_experts=4, max_position_embeddings=64, pad_token_id=0
+        **shape,
+        num_hidden_layers=4,
+        vocab_size=size,
+        num_local_experts=4,
+        max_position_embeddings=64,
+        pad_token_id=0,
     )
     torch.manual_seed(0)
     (folder / "model.safetensors").unlink()
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    change_config(folder, tie_word_embeddings=None)  # Gemma is tied where nothing is said, the others are not
+    change_config(
+        folder, tie_word_embeddings=None
+    )  # Gemma is tied where nothing is said, the others are not
     tokenizer = added_tokenizer(folder, 20, tmp_path)
     made = surgery(folder, tokenizer, tmp_path, layers=[0, 3], pad_to_multiple_of=64)
     after, before = load(made.folder("checkpoint")), load(folder)
@@ -222,7 +278,9 @@ def test_impossible_layers_are_refused(tmp_path: Path) -> None:
         surgery(folder, tokenizer, tmp_path, layers=[0, 2])
     with pytest.raises(StageError, match="wants 3 layers; the base has 2"):
         surgery(folder, tokenizer, tmp_path, layers={"ends": 3})
-    with pytest.raises(StageError, match="is measured on the text of the recipe's sources, and the stage got none"):
+    with pytest.raises(
+        StageError, match="is measured on the text of the recipe's sources, and the stage got none"
+    ):
         parameters = ModelParameters(base=str(folder), layers={"important": 1})
         run_stage(STAGE, parameters, {"tokenizer": tokenizer}, tmp_path=tmp_path)
 

@@ -1,4 +1,6 @@
-"""Scores against a literal reading of cc_net, on made-up and on real text; columns, statistics, determinism."""
+"""Scores against a literal reading of cc_net, on made-up and on real text; columns, statistics,
+determinism.
+"""
 
 import json
 import random
@@ -59,15 +61,29 @@ class Reference:
     def __call__(self, text: str) -> float | None:
         text = unicodedata.normalize("NFD", text.strip().lower())
         text = "".join(character for character in text if unicodedata.category(character) != "Mn")
-        text = "".join((PUNCTUATION | {"１": '"'}).get(character, character) for character in re.sub(r"\d", "0", text))
-        line = " ".join(self.pieces.encode_as_pieces("".join(c for c in text if ord(c) not in CONTROLS)))
+        text = "".join(
+            (PUNCTUATION | {"１": '"'}).get(character, character)
+            for character in re.sub(r"\d", "0", text)
+        )
+        line = " ".join(
+            self.pieces.encode_as_pieces("".join(c for c in text if ord(c) not in CONTROLS))
+        )
         if not line:
             return None
         score, length = self.lm.score(line), len(line.split()) + 1
         return round(10.0 ** (-score / length), 1)
 
 
-AWKWARD = ["", " \n", "Bada\nBODA 12", "dago，「kopu」…", "never seen 漢字 ܐܒܓ", "</s> <unk> <s>", "ba" * 5_000, "１"]
+AWKWARD = [
+    "",
+    " \n",
+    "Bada\nBODA 12",
+    "dago，「kopu」…",
+    "never seen 漢字 ܐܒܓ",
+    "</s> <unk> <s>",
+    "ba" * 5_000,
+    "１",
+]
 
 
 def test_equals_the_reference_on_made_up_text(model: Artifact) -> None:
@@ -85,9 +101,13 @@ def test_batches_do_not_matter(model: Artifact) -> None:
 
 def test_known_text_scores_below_shuffled_words(model: Artifact) -> None:
     texts = made_up(200, seed=0)
-    shuffled = [" ".join(random.Random(1).sample(text.split(), len(text.split()))) for text in texts]
+    shuffled = [
+        " ".join(random.Random(1).sample(text.split(), len(text.split()))) for text in texts
+    ]
     scorer = Scorer(files(model))
-    good, bad = (np.median(np.array(scorer.perplexities(each), dtype=float)) for each in (texts, shuffled))
+    good, bad = (
+        np.median(np.array(scorer.perplexities(each), dtype=float)) for each in (texts, shuffled)
+    )
     assert good < 0.7 * bad
 
 
@@ -97,11 +117,15 @@ def test_only_languages_with_a_model_and_only_the_first_characters(model: Artifa
     found = annotate_perplexity({"xx": files(model)}, 400, table)["perplexity"].to_pylist()
     assert found[1] is None and found[3] is None
     assert found[0] == found[2] == Reference(model)(text[:400])
-    assert annotate_perplexity({"xx": files(model)}, None, table)["perplexity"][0].as_py() == Reference(model)(text)
+    assert annotate_perplexity({"xx": files(model)}, None, table)["perplexity"][
+        0
+    ].as_py() == Reference(model)(text)
 
 
 def scored(folder: Path, models: Sequence[Artifact]) -> dict[str, Artifact]:
-    """Inputs of the stage: 40 documents in three parts, every fourth of another language, one empty."""
+    """Inputs of the stage: 40 documents in three parts, every fourth of another language, one
+    empty.
+    """
     texts = made_up(40, seed=6)
     texts[0] = ""
     languages = ["yy" if index % 4 == 3 else "xx" for index in range(40)]
@@ -111,15 +135,24 @@ def scored(folder: Path, models: Sequence[Artifact]) -> dict[str, Artifact]:
         f"part-{index:05d}.parquet": pa.table({"language": pa.array(languages[cut], pa.string())})
         for index, cut in enumerate(cuts)
     }
-    return {"documents": given, "langid": artifact(folder, "langid", "web", tables), "models": list(models)}
+    return {
+        "documents": given,
+        "langid": artifact(folder, "langid", "web", tables),
+        "models": list(models),
+    }
 
 
-def test_the_stage_writes_aligned_columns_statistics_and_a_ledger(model: Artifact, tmp_path: Path) -> None:
+def test_the_stage_writes_aligned_columns_statistics_and_a_ledger(
+    model: Artifact, tmp_path: Path
+) -> None:
     inputs = scored(tmp_path, [model])
     found = run_stage(STAGE, PerplexityParameters(), inputs, "web", tmp_path=tmp_path)
     texts, languages = column(inputs["documents"], "text"), column(inputs["langid"], "language")
     reference = Reference(model)
-    expected = [reference(text) if language == "xx" else None for text, language in zip(texts, languages, strict=True)]
+    expected = [
+        reference(text) if language == "xx" else None
+        for text, language in zip(texts, languages, strict=True)
+    ]
     assert column(found, "perplexity") == expected
     statistic = found.statistics["languages"]["xx"]
     values = sorted(value for value in expected if value is not None)
@@ -129,13 +162,21 @@ def test_the_stage_writes_aligned_columns_statistics_and_a_ledger(model: Artifac
     assert found.statistics["units"] == {"xx": unit}
     assert Ledger.from_json(found.manifest["ledger"]).documents("kept") == 40
     with start(EngineConfig(kind="processes", workers=2)) as engine:
-        again = run_stage(STAGE, PerplexityParameters(), inputs, "web", tmp_path=tmp_path / "two", engine=engine)
+        again = run_stage(
+            STAGE, PerplexityParameters(), inputs, "web", tmp_path=tmp_path / "two", engine=engine
+        )
     assert again.digest == found.digest
 
 
 def test_two_models_of_one_language_are_refused(model: Artifact, tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"two models for 'xx'"):
-        run_stage(STAGE, PerplexityParameters(), scored(tmp_path, [model, model]), "web", tmp_path=tmp_path)
+        run_stage(
+            STAGE,
+            PerplexityParameters(),
+            scored(tmp_path, [model, model]),
+            "web",
+            tmp_path=tmp_path,
+        )
 
 
 def test_a_source_without_models_gets_nulls(tmp_path: Path) -> None:
@@ -145,8 +186,12 @@ def test_a_source_without_models_gets_nulls(tmp_path: Path) -> None:
 
 
 def test_golden_output(model: Artifact, tmp_path: Path) -> None:
-    """Fails when the output changes: then bump the version in perplexity/stage.py, and only then this digest."""
-    found = run_stage(STAGE, PerplexityParameters(), scored(tmp_path, [model]), "web", tmp_path=tmp_path)
+    """Fails when the output changes: then bump the version in perplexity/stage.py, and only then
+    this digest.
+    """
+    found = run_stage(
+        STAGE, PerplexityParameters(), scored(tmp_path, [model]), "web", tmp_path=tmp_path
+    )
     assert (STAGE.version, content_digest(found)) == (2, "ac06d756bc815c8f")
 
 
@@ -160,14 +205,23 @@ def test_real_text_equals_the_reference_and_prose_scores_below_shuffled_characte
 ) -> None:
     novel = (real_data / "prose_zh" / "four-novels" / "西游记.txt").read_text(encoding="utf-8")
     texts = chunks(novel, 500)[:700]
-    zh = train(tmp_path, "zh", [text for index, text in enumerate(texts) if index % 5], vocabulary=6_000)
+    zh = train(
+        tmp_path, "zh", [text for index, text in enumerate(texts) if index % 5], vocabulary=6_000
+    )
     unseen = texts[::5]
-    shuffled = ["".join(random.Random(index).sample(text, len(text))) for index, text in enumerate(unseen)]
+    shuffled = [
+        "".join(random.Random(index).sample(text, len(text))) for index, text in enumerate(unseen)
+    ]
     scorer, reference = Scorer(files(zh)), Reference(zh)
-    english = (real_data / "web_en" / "fineweb-sample" / "fineweb_sample.txt").read_text(encoding="utf-8")
+    english = (real_data / "web_en" / "fineweb-sample" / "fineweb_sample.txt").read_text(
+        encoding="utf-8"
+    )
     mixed = [*unseen, *shuffled, *chunks(english[:50_000], 2_500)]
     found = scorer.perplexities(mixed)
     assert found == [reference(text) for text in mixed]
-    good, bad = np.array(found[: len(unseen)], dtype=float), np.array(found[len(unseen) : 2 * len(unseen)], dtype=float)
+    good, bad = (
+        np.array(found[: len(unseen)], dtype=float),
+        np.array(found[len(unseen) : 2 * len(unseen)], dtype=float),
+    )
     assert (good < bad).all()
     assert np.median(good) < np.median(bad) / 2.5, (np.median(good), np.median(bad))

@@ -1,4 +1,6 @@
-"""quality: every rule on a text that fails it and one that does not, settings by language, and real web text."""
+"""quality: every rule on a text that fails it and one that does not, settings by language, and real
+web text.
+"""
 
 import json
 from collections import Counter
@@ -19,7 +21,19 @@ from tasks.quality.stage import STAGE, QualityParameters
 from tests.stage_harness import run_stage
 from tests.tables import artifact, column, content_digest, documents
 
-ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "last")
+ORDINALS = (
+    "first",
+    "second",
+    "third",
+    "fourth",
+    "fifth",
+    "sixth",
+    "seventh",
+    "eighth",
+    "ninth",
+    "tenth",
+    "last",
+)
 GOOD = "\n".join(
     f"The {word} of the farmers went to {word} market and was content with a basket of {word} eggs."
     for word in ORDINALS
@@ -31,7 +45,9 @@ CHINESE = (
 )
 
 
-def failed(text: str, language: str | None = "en", rules: tuple[str, ...] = RULES, **overrides: object) -> list[str]:
+def failed(
+    text: str, language: str | None = "en", rules: tuple[str, ...] = RULES, **overrides: object
+) -> list[str]:
     return [failure.rule for failure in Assessor(rules, overrides).failures(text, language)]  # type: ignore[arg-type]
 
 
@@ -78,13 +94,20 @@ def test_a_bad_text_fails_with_its_rule_and_value(rule: str, text: str) -> None:
     found = dict(Assessor((rule,)).failures(text, "en"))
     limits = DEFAULTS[rule]
     assert rule in found
-    assert found[rule] < limits.get("min", float("-inf")) or found[rule] > limits.get("max", float("inf"))
+    assert found[rule] < limits.get("min", float("-inf")) or found[rule] > limits.get(
+        "max", float("inf")
+    )
 
 
 def test_chinese_is_counted_in_characters() -> None:
     assert failed(CHINESE[:60], "zh", ("gopher.word_count",)) == ["gopher.word_count"]
-    assert failed(CHINESE[:60], "zh", ("gopher.word_count",), zh={"gopher.word_count": {"min": 30}}) == []
-    assert "gopher.word_count" in failed(CHINESE, "en"), "English limits count Chinese sentences as words"
+    assert (
+        failed(CHINESE[:60], "zh", ("gopher.word_count",), zh={"gopher.word_count": {"min": 30}})
+        == []
+    )
+    assert "gopher.word_count" in failed(CHINESE, "en"), (
+        "English limits count Chinese sentences as words"
+    )
     assert failed(CHINESE, None) == [], "Chinese without langid is recognised by its script"
     assert "gopher.stop_words" in failed("牛吃草。" * 40, "zh")
     assert failed("\n".join([CHINESE] * 3), "zh", ("gopher.repetition.duplicate_10_grams",)) != []
@@ -92,7 +115,12 @@ def test_chinese_is_counted_in_characters() -> None:
 
 def test_a_language_without_stop_words_does_not_fail_for_having_none() -> None:
     assert (
-        failed(GOOD.replace("the", "zog").replace("to", "zag").replace("of", "zig"), "eu", ("gopher.stop_words",)) == []
+        failed(
+            GOOD.replace("the", "zog").replace("to", "zag").replace("of", "zig"),
+            "eu",
+            ("gopher.stop_words",),
+        )
+        == []
     )
     assert settings_for("eu", {})["gopher.stop_words"] is None
     own = {"eu": {"gopher.stop_words": {"words": ("eta", "da")}}}
@@ -113,13 +141,21 @@ def test_the_settings_of_a_language_win_over_those_of_all() -> None:
     [
         ({"rules": ["gophr"]}, "did you mean 'gopher'"),
         ({"rules": ["c4.curly_brackets"]}, "did you mean 'c4.curly_bracket'"),
-        ({"settings": {"zh": {"gopher.wordcount": {"min": 3}}}}, "did you mean 'gopher.word_count'"),
+        (
+            {"settings": {"zh": {"gopher.wordcount": {"min": 3}}}},
+            "did you mean 'gopher.word_count'",
+        ),
         ({"settings": {"zh": {"gopher.word_count": {"minimum": 3}}}}, "did you mean 'min'"),
-        ({"settings": {"zh": {"gopher.word_count": {"min": "three"}}}}, "number from 0 on, not 'three'"),
+        (
+            {"settings": {"zh": {"gopher.word_count": {"min": "three"}}}},
+            "number from 0 on, not 'three'",
+        ),
         ({"settings": {"zh": {"gopher.stop_words": {"words": "的了"}}}}, "list of words"),
     ],
 )
-def test_wrong_parameters_are_refused_with_the_nearest_name(parameters: dict[str, object], says: str) -> None:
+def test_wrong_parameters_are_refused_with_the_nearest_name(
+    parameters: dict[str, object], says: str
+) -> None:
     with pytest.raises(pydantic.ValidationError, match=says):
         QualityParameters.model_validate(parameters)
 
@@ -146,7 +182,11 @@ def test_n_gram_shares_agree_with_counting_by_hand(words: list[str], n: int) -> 
     most = max(counts.values(), default=0)
     top = [gram for gram in grams if counts[gram] == most > 1]
     longest = max((sum(map(len, gram)) for gram in top), default=0)
-    expected = [share([i for i, g in enumerate(grams) if g == gram]) for gram in top if sum(map(len, gram)) == longest]
+    expected = [
+        share([i for i, g in enumerate(grams) if g == gram])
+        for gram in top
+        if sum(map(len, gram)) == longest
+    ]
     found = NGrams(words).top_share(n)
     assert any(found == pytest.approx(value) for value in expected) if expected else found == 0.0
 
@@ -162,15 +202,24 @@ def test_duplicates_are_items_less_distinct_ones(items: list[str]) -> None:
 @given(st.text(max_size=300), st.sampled_from(["en", "zh", "th", "ko", None]))
 def test_any_text_is_assessed(text: str, language: str | None) -> None:
     failed = [failure.rule for failure in Assessor(RULES).failures(text, language)]
-    assert failed == [rule for rule in RULES if rule in failed]  # each known rule at most once, in the catalog's order
+    assert failed == [
+        rule for rule in RULES if rule in failed
+    ]  # each known rule at most once, in the catalog's order
 
 
 def test_the_stage_writes_lists_beside_documents_and_counts_failures(tmp_path: Path) -> None:
     given = documents(tmp_path, "web", [[GOOD, "short", CHINESE] * 4, ["{" + CHINESE]])
     languages = [pa.table({"language": ["en", "en", "zh"] * 4}), pa.table({"language": ["zh"]})]
-    langid = artifact(tmp_path, "langid", "web", {f"part-{i:05d}.parquet": table for i, table in enumerate(languages)})
+    langid = artifact(
+        tmp_path,
+        "langid",
+        "web",
+        {f"part-{i:05d}.parquet": table for i, table in enumerate(languages)},
+    )
     parameters = QualityParameters(rules=("c4", "gopher.word_count"))
-    found = run_stage(STAGE, parameters, {"documents": given, "langid": langid}, "web", tmp_path=tmp_path)
+    found = run_stage(
+        STAGE, parameters, {"documents": given, "langid": langid}, "web", tmp_path=tmp_path
+    )
     rules = [[entry["rule"] for entry in row] for row in column(found, "failed")]
     assert rules == [[], ["gopher.word_count", "c4.sentences"], []] * 4 + [["c4.curly_bracket"]]
     assert column(found, "failed")[1][0] == {"rule": "gopher.word_count", "value": 1.0}
@@ -183,13 +232,19 @@ def test_the_stage_writes_lists_beside_documents_and_counts_failures(tmp_path: P
 
 
 def test_an_empty_table_has_the_schema() -> None:
-    table = annotate_table(pa.table({"text": pa.array([], pa.string())}), parameters=QualityParameters())
+    table = annotate_table(
+        pa.table({"text": pa.array([], pa.string())}), parameters=QualityParameters()
+    )
     assert table.schema == SCHEMA and table.num_rows == 0
 
 
 @pytest.mark.real
 def test_text_that_c4_kept_passes_the_c4_rules(real_data: Path) -> None:
-    lines = (real_data / "web_en" / "llamafactory" / "c4_demo.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (
+        (real_data / "web_en" / "llamafactory" / "c4_demo.jsonl")
+        .read_text(encoding="utf-8")
+        .splitlines()
+    )
     texts = [json.loads(line)["text"] for line in lines]
     c4, gopher = Assessor(expand(["c4"])), Assessor(expand(["gopher"]))
     assert sum(not c4.failures(text, "en") for text in texts) == len(texts) == 300
@@ -198,13 +253,18 @@ def test_text_that_c4_kept_passes_the_c4_rules(real_data: Path) -> None:
 
 @pytest.mark.real
 def test_no_language_fails_for_how_it_is_written(real_data: Path) -> None:
-    """Twelve labelled sentences joined; Hindi and its like once failed, their vowel signs being no `\\w`."""
+    """Twelve labelled sentences joined; Hindi and its like once failed, their vowel signs being no
+    `\\w`.
+    """
     assessor = Assessor(expand(["gopher", "c4.sentences", "c4.lorem_ipsum"]))
     for file in sorted((real_data / "lid" / "lingua-sentences-first-half").glob("*.txt")):
         sentences = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
         texts = ["\n".join(sentences[i : i + 12]) for i in range(0, len(sentences) - 11, 12)]
         passing = sum(not assessor.failures(text, file.stem) for text in texts) / len(texts)
-        assert passing > 0.75, (file.stem, Counter(f.rule for t in texts for f in assessor.failures(t, file.stem)))
+        assert passing > 0.75, (
+            file.stem,
+            Counter(f.rule for t in texts for f in assessor.failures(t, file.stem)),
+        )
 
 
 @pytest.mark.real
@@ -215,11 +275,15 @@ def test_chinese_novels_pass_in_pieces(real_data: Path) -> None:
         text = file.read_text(encoding="utf-8")
         pieces += [text[start : start + 2_000] for start in range(0, 100_000, 2_000)]
     kept = sum(not assessor.failures(piece, "zh") for piece in pieces)
-    assert kept / len(pieces) > 0.95, Counter(f.rule for p in pieces for f in assessor.failures(p, "zh"))
+    assert kept / len(pieces) > 0.95, Counter(
+        f.rule for p in pieces for f in assessor.failures(p, "zh")
+    )
 
 
 def test_golden_output(tmp_path: Path) -> None:
-    """Fails when the output changes: then bump the version in quality/stage.py, and only then this digest."""
+    """Fails when the output changes: then bump the version in quality/stage.py, and only then this
+    digest.
+    """
     texts = [
         GOOD,
         CHINESE,
@@ -233,7 +297,11 @@ def test_golden_output(tmp_path: Path) -> None:
     ]
     languages = ["en", "zh", "de", "ko", "en", "th", "ja", None, "xx"]
     given = documents(tmp_path, "web", [texts])
-    langid = artifact(tmp_path, "langid", "web", {"part-00000.parquet": pa.table({"language": languages})})
+    langid = artifact(
+        tmp_path, "langid", "web", {"part-00000.parquet": pa.table({"language": languages})}
+    )
     parameters = QualityParameters(rules=("gopher", "c4", "fineweb"))
-    found = run_stage(STAGE, parameters, {"documents": given, "langid": langid}, "web", tmp_path=tmp_path)
+    found = run_stage(
+        STAGE, parameters, {"documents": given, "langid": langid}, "web", tmp_path=tmp_path
+    )
     assert (STAGE.version, content_digest(found)) == (2, "310b55dd2647ab7a")

@@ -15,7 +15,14 @@ from infra.store import Artifact
 from infra.store.attempt import Shard
 from tests.stage_harness import run_stage
 
-MEMBER = pa.struct([("id", pa.string()), ("source", pa.string()), ("kind", pa.string()), ("similarity", pa.float32())])
+MEMBER = pa.struct(
+    [
+        ("id", pa.string()),
+        ("source", pa.string()),
+        ("kind", pa.string()),
+        ("similarity", pa.float32()),
+    ]
+)
 CLUSTERS = pa.schema(
     [
         *((name, pa.string()) for name in ("representative", "source", "crawl")),
@@ -51,10 +58,18 @@ def _write(files: dict[str, Any], shard: Shard) -> dict[str, Any]:
 
 
 def made(
-    stage: str, statistics: dict[str, Any], files: dict[str, Any], tmp_path: Path, ledger: dict[str, Any] | None = None
+    stage: str,
+    statistics: dict[str, Any],
+    files: dict[str, Any],
+    tmp_path: Path,
+    ledger: dict[str, Any] | None = None,
 ) -> Artifact:
     """An artifact of a stage called `stage`."""
-    parameters = MadeParameters(statistics=json.dumps(statistics), files=json.dumps(files), ledger=json.dumps(ledger))
+    parameters = MadeParameters(
+        statistics=json.dumps(statistics), files=json.dumps(files), ledger=json.dumps(ledger)
+    )
     return run_stage(
-        Stage(stage, 1, MadeParameters, "tests.tasks.report.made:make", "as given"), parameters, tmp_path=tmp_path
+        Stage(stage, 1, MadeParameters, "tests.tasks.report.made:make", "as given"),
+        parameters,
+        tmp_path=tmp_path,
     )

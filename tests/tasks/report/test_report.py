@@ -1,4 +1,6 @@
-"""The page shows what the tokenizer's report and the cluster table hold; equal inputs give equal bytes."""
+"""The page shows what the tokenizer's report and the cluster table hold; equal inputs give equal
+bytes.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,22 @@ from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, sentencepiece_base
 from tests.tasks.report.made import made
 
 SENTENCE = "今天我们去公园看花，天气不错，公园里有很多人。"
-SAMPLE = {"web-zh": [Document(SENTENCE, "web-zh", "zh")], "web-en": [Document(ENGLISH[0], "web-en", "en")]}
+SAMPLE = {
+    "web-zh": [Document(SENTENCE, "web-zh", "zh")],
+    "web-en": [Document(ENGLISH[0], "web-en", "en")],
+}
 
 
 def tokenizer(tmp_path: Path, *, grown: bool = True) -> Artifact:
     base = sentencepiece_base()
     if not grown:
         statistics = {"size": size_of(base), "new_tokens": 0, **measure(base, base, [], SAMPLE)}
-        return made("tokenizer", statistics, {"report.json": report(base, base, [], [], 0, SAMPLE)}, tmp_path)
+        return made(
+            "tokenizer",
+            statistics,
+            {"report.json": report(base, base, [], [], 0, SAMPLE)},
+            tmp_path,
+        )
     grown = grow(base, CHINESE + ENGLISH, size_of(base) + 40)
     after, tokens = grown.tokenizer, grown.tokens
     found = report(base, after, tokens, grown.steps, grown.tokens_before, SAMPLE)
@@ -72,7 +82,9 @@ def dedup(tmp_path: Path) -> Artifact:
 
 
 def drawn(inputs: dict[str, Artifact], tmp_path: Path) -> tuple[dict[str, Any], str, Artifact]:
-    artifact = run_stage(STAGE, ReportParameters(recipe="small"), inputs, tmp_path=tmp_path, force=True)
+    artifact = run_stage(
+        STAGE, ReportParameters(recipe="small"), inputs, tmp_path=tmp_path, force=True
+    )
     return (
         json.loads(artifact.path("summary.json").read_text()),
         artifact.records.local("report.html").read_text(),
@@ -99,7 +111,11 @@ def test_the_tokenizer_section(tmp_path: Path) -> None:
 
 def test_a_tokenizer_kept_as_it_is_has_no_curve(tmp_path: Path) -> None:
     _, page, _ = drawn({"tokenizer": tokenizer(tmp_path, grown=False)}, tmp_path)
-    assert "as the base has them" in page and "Compression against size" not in page and "never used" not in page
+    assert (
+        "as the base has them" in page
+        and "Compression against size" not in page
+        and "never used" not in page
+    )
     assert 'class="piece new"' not in page
 
 
@@ -118,15 +134,25 @@ def test_given_pieces_are_accounted_for(tmp_path: Path) -> None:
     }  # fmt: skip
     statistics = {"size": size_of(base), "new_tokens": 0, **measure(base, base, [], SAMPLE)}
     found = report(base, base, [], [], 0, SAMPLE) | {"given_pieces": given}
-    _, page, _ = drawn({"tokenizer": made("tokenizer", statistics, {"report.json": found}, tmp_path)}, tmp_path)
-    assert "Of 1,234 pieces 1,200 were added" in page and "&lt;s&gt;a" in page and "given before" in page
+    _, page, _ = drawn(
+        {"tokenizer": made("tokenizer", statistics, {"report.json": found}, tmp_path)}, tmp_path
+    )
+    assert (
+        "Of 1,234 pieces 1,200 were added" in page
+        and "&lt;s&gt;a" in page
+        and "given before" in page
+    )
 
 
 def test_the_duplicate_section(tmp_path: Path) -> None:
     numbers, page, _ = drawn({"dedup": dedup(tmp_path)}, tmp_path)
     assert [row["size"] for row in numbers["clusters"]] == SIZES[:CLUSTERS_SHOWN]
     first = numbers["clusters"][0]
-    assert (first["sources"], first["listed"], first["least"]) == ({"zh-web": 4, "forum": 1}, 5, 0.86)
+    assert (first["sources"], first["listed"], first["least"]) == (
+        {"zh-web": 4, "forum": 1},
+        5,
+        0.86,
+    )
     assert "select/zh-web@january" in page
     assert "document-0" in page and "of the first 5" in page and "32-63" in page
     assert f"document-{CLUSTERS_SHOWN}" not in page
@@ -135,13 +161,18 @@ def test_the_duplicate_section(tmp_path: Path) -> None:
 
 def test_no_duplicates_draw_nothing(tmp_path: Path) -> None:
     statistics = {"eligible": 10, "exact": 0, "near": 0, "cluster_sizes": []}
-    numbers, page, _ = drawn({"dedup": made("dedup", statistics, {"clusters.parquet": []}, tmp_path)}, tmp_path)
+    numbers, page, _ = drawn(
+        {"dedup": made("dedup", statistics, {"clusters.parquet": []}, tmp_path)}, tmp_path
+    )
     assert numbers["clusters"] == [] and "<svg" not in page and "The largest clusters" not in page
 
 
 @pytest.mark.parametrize("count", [1, 5, 17])
 def test_the_histogram_labels_every_bin(count: int) -> None:
-    rows = [{"from": 2**n, "to": 2 ** (n + 1) - 1, "clusters": 10**5 // (n + 1), "documents": 0} for n in range(count)]
+    rows = [
+        {"from": 2**n, "to": 2 ** (n + 1) - 1, "clusters": 10**5 // (n + 1), "documents": 0}
+        for n in range(count)
+    ]
     picture = plots.cluster_sizes(rows)
     assert all(f"{row['clusters']:,}" in picture for row in rows)
     assert picture == plots.cluster_sizes(rows)
@@ -154,12 +185,19 @@ def test_what_was_taken_out_and_what_was_found_in_the_data(tmp_path: Path) -> No
     ledger.add("web", "en", "kept", documents=2, bytes=20)
     ledger.add("web", "en", "edited", "line_dedup.line", documents=0, bytes=10)
     inputs = {
-        "line_dedup": made("line_dedup", {"most_repeated": [{"text": "All cookies", "copies": 9}]}, {}, tmp_path),
+        "line_dedup": made(
+            "line_dedup", {"most_repeated": [{"text": "All cookies", "copies": 9}]}, {}, tmp_path
+        ),
         "decontaminate": made("decontaminate", {"benchmarks": {"exam": benchmark}}, {}, tmp_path),
         "select": made("select", {}, {}, tmp_path, ledger.to_json()),
-        "evaluation": made("evaluation", {"scores": {}, "notes": ["No document is long enough."]}, {}, tmp_path),
+        "evaluation": made(
+            "evaluation", {"scores": {}, "notes": ["No document is long enough."]}, {}, tmp_path
+        ),
     }
-    inputs["evaluation"].manifest["parameters"] |= {"benchmarks": {"exam": {}}, "decontaminated": ["exam"]}
+    inputs["evaluation"].manifest["parameters"] |= {
+        "benchmarks": {"exam": {}},
+        "decontaminated": ["exam"],
+    }
     numbers = summary({stage: (artifact,) for stage, artifact in inputs.items()})
     assert numbers["edits"] == [{"source": "web", "reason": "line_dedup.line", "bytes": 10}]
     assert numbers["repeated_lines"]["main"][0]["copies"] == 9
@@ -172,18 +210,28 @@ def test_what_was_taken_out_and_what_was_found_in_the_data(tmp_path: Path) -> No
 
 
 def test_a_language_that_a_model_of_ones_own_never_answers_is_named(tmp_path: Path) -> None:
-    langid = made("langid", {"languages": [{"language": "deu", "documents": 7, "mean_score": 0.9}]}, {}, tmp_path)
+    langid = made(
+        "langid",
+        {"languages": [{"language": "deu", "documents": 7, "mean_score": 0.9}]},
+        {},
+        tmp_path,
+    )
     cut = made("cut", {}, {}, tmp_path)
-    cut.manifest["parameters"] |= {"sources": {"main": {"langid": {"languages": ["de", "deu"], "threshold": 0.5}}}}
+    cut.manifest["parameters"] |= {
+        "sources": {"main": {"langid": {"languages": ["de", "deu"], "threshold": 0.5}}}
+    }
     langid.manifest["parameters"] |= {"model": "lid.176"}
     assert strange_languages({"langid": [langid], "cut": [cut]}) == []
     langid.manifest["parameters"] |= {"model": "/models/glot.bin"}
     assert strange_languages({"langid": [langid], "cut": [cut]}) == [
-        "source main: no document is in de, which langid.keep names; does glot.bin call it so? It answered deu 7"
+        "source main: no document is in de, which langid.keep names; does glot.bin call it so? It "
+        "answered deu 7"
     ]
 
 
-@pytest.mark.parametrize(("metric", "better"), [("tokens_per_byte", -0.5), ("bits_per_byte", -0.5), ("acc", 0.5)])
+@pytest.mark.parametrize(
+    ("metric", "better"), [("tokens_per_byte", -0.5), ("bits_per_byte", -0.5), ("acc", 0.5)]
+)
 def test_changes_are_coloured_by_what_is_better(metric: str, better: float) -> None:
     rows = score_rows({"base": {"task": {metric: 1.0}}, "after": {"task": {metric: 1.0 + better}}})
     assert rows[0]["cells"][1]["judged"] == "up"
@@ -198,7 +246,14 @@ def test_the_model_section(tmp_path: Path) -> None:
         "rope": {"rope_type": "yarn", "factor": 2.0},
     }  # fmt: skip
     _, page, _ = drawn({"model": made("model", operated, {}, tmp_path)}, tmp_path)
-    for words in ("488, mean", "1.250, 0.750", "3.21%", "0, 2 (of 3)", "1,024, rope yarn by 2", "by block-influence"):
+    for words in (
+        "488, mean",
+        "1.250, 0.750",
+        "3.21%",
+        "0, 2 (of 3)",
+        "1,024, rope yarn by 2",
+        "by block-influence",
+    ):
         assert words in page, words
     assert page.index("0.5</td><td>stays") < page.index("0.125</td><td>goes")
 

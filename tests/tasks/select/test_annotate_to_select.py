@@ -1,4 +1,6 @@
-"""From real text through every stage that decides to the JSONL: the stages' columns and artifacts fit together."""
+"""From real text through every stage that decides to the JSONL: the stages' columns and artifacts
+fit together.
+"""
 
 import json
 from pathlib import Path
@@ -32,8 +34,12 @@ from tests.tables import column, documents
 
 def texts_of(folder: Path) -> dict[str, list[str]]:
     novels = sorted((folder / "prose_zh" / "four-novels").glob("*.txt"))
-    chinese = [file.read_text("utf-8")[i : i + 700] for file in novels for i in range(0, 35_000, 700)]
-    web = (folder / "web_en" / "llamafactory" / "c4_demo.jsonl").read_text("utf-8").splitlines()[:100]
+    chinese = [
+        file.read_text("utf-8")[i : i + 700] for file in novels for i in range(0, 35_000, 700)
+    ]
+    web = (
+        (folder / "web_en" / "llamafactory" / "c4_demo.jsonl").read_text("utf-8").splitlines()[:100]
+    )
     english = [json.loads(line)["text"] for line in web]
     return {
         "zh-web": [*chinese, chinese[3], "太短了。", english[0]],
@@ -62,13 +68,17 @@ def test_real_text_from_annotation_to_lines(real_data: Path, tmp_path: Path) -> 
         if source == "zh-web":
             model = run_stage(
                 LANGUAGE_MODEL,
-                LanguageModelParameters(language="zh", vocabulary=2_500, order=3, character_coverage=0.98),
+                LanguageModelParameters(
+                    language="zh", vocabulary=2_500, order=3, character_coverage=0.98
+                ),
                 {"documents": [ingested]},
                 "zh",
                 tmp_path=tmp_path,
             )
         models = {"models": [model]}
-        scored = run_stage(PERPLEXITY, PerplexityParameters(), {**beside, **models}, source, tmp_path=tmp_path)
+        scored = run_stage(
+            PERPLEXITY, PerplexityParameters(), {**beside, **models}, source, tmp_path=tmp_path
+        )
         roles.setdefault("perplexity", []).append(scored)
 
     keep = {
@@ -82,13 +92,18 @@ def test_real_text_from_annotation_to_lines(real_data: Path, tmp_path: Path) -> 
             "en-web": SourceCut.model_validate({**keep, "langid": {"languages": ["en"]}}),
         }
     )
-    annotated = {name: roles[name] for name in ("documents", "langid", "quality", "perplexity", "decontaminate")}
+    annotated = {
+        name: roles[name]
+        for name in ("documents", "langid", "quality", "perplexity", "decontaminate")
+    }
     cut = run_stage(CUT, parameters, annotated, tmp_path=tmp_path)
     reasons = column(cut, "reason", "zh-web/")
     assert reasons[-1] == "langid.language" and reasons[-2] == "quality.gopher.word_count"
     assert column(cut, "reason", "en-web/")[-1] == "quality.c4.curly_bracket"
     scores = np.array(column(roles["perplexity"][0], "perplexity"), float)
-    passing = [s for s, r in zip(scores, reasons, strict=True) if r is None or r.startswith("perplexity")]
+    passing = [
+        s for s, r in zip(scores, reasons, strict=True) if r is None or r.startswith("perplexity")
+    ]
     (cutoff,) = cut.statistics["cutoffs"]
     assert [cutoff["head"], cutoff["middle"]] == np.percentile(passing, [30, 60]).tolist()
     assert set(column(cut, "bucket", "en-web/")) == {"all"}
@@ -109,9 +124,14 @@ def test_real_text_from_annotation_to_lines(real_data: Path, tmp_path: Path) -> 
         )
         ledger = Ledger.from_json(selected.manifest["ledger"])
         lines = [
-            line for name in selected.files() for line in selected.path(name).read_text("utf-8").split("\n") if line
+            line
+            for name in selected.files()
+            for line in selected.path(name).read_text("utf-8").split("\n")
+            if line
         ]
-        assert len(lines) == ledger.documents("kept") and ledger.documents("read") == len(texts[source])
+        assert len(lines) == ledger.documents("kept") and ledger.documents("read") == len(
+            texts[source]
+        )
         assert len({json.loads(line)["target"] for line in lines}) == len(lines)
         assert {json.loads(line)["category"] for line in lines} == {source[:2]}
         if source == "en-web":

@@ -1,4 +1,6 @@
-"""select's index: survivors only, in document order, training and held out, with the parameters they were made with."""
+"""select's index: survivors only, in document order, training and held out, with the parameters
+they were made with.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,19 @@ SIGNED = SignaturesParameters(bands=3, rows=2, seed=5)
 
 
 def select(tmp_path: Path, part_rows: int, **parameters: Any) -> Any:
-    rows = [document(f"text number {number} of its own") | {"category": "web"} for number in range(60)]
+    rows = [
+        document(f"text number {number} of its own") | {"category": "web"} for number in range(60)
+    ]
     rows[3] |= {"reason": "quality.c4", "category": None}
     rows.append(document(rows[0]["text"].upper()) | {"category": "web"})
     inputs = dedup_inputs({"web": rows}, tmp_path, part_rows=part_rows, signatures=SIGNED)
     dedup = run_stage(DEDUP, DedupParameters(bands=3, rows=2, prefer=()), inputs, tmp_path=tmp_path)
-    given = {"documents": inputs["documents"], "signatures": inputs["signatures"], "cut": inputs["cut"], "dedup": dedup}
+    given = {
+        "documents": inputs["documents"],
+        "signatures": inputs["signatures"],
+        "cut": inputs["cut"],
+        "dedup": dedup,
+    }
     chosen = SelectParameters(heldout=HeldOut(fraction=0.3), **parameters)
     return run_stage(STAGE, chosen, given, "web", tmp_path=tmp_path), rows, inputs
 
@@ -41,7 +50,10 @@ def test_the_index_holds_survivors_with_their_signatures(tmp_path: Path) -> None
     signed = pq.read_table(signatures.path("part-00000.parquet"))
     expected = dict(zip((row["id"] for row in rows), signed.to_pylist(), strict=False))
     for row in tables[0].to_pylist():
-        assert {**row, "length": expected[row["id"]]["length"]} == {"id": row["id"], **expected[row["id"]]}
+        assert {**row, "length": expected[row["id"]]["length"]} == {
+            "id": row["id"],
+            **expected[row["id"]],
+        }
     index = found.statistics["index"]
     assert index["documents"] == 59
     assert index["bytes"] == sum(found.path(name).stat().st_size for name in found.files("index/"))
@@ -55,5 +67,9 @@ def test_index_false_leaves_it_out_and_nothing_else(tmp_path: Path) -> None:
     with_index, _, _ = select(tmp_path / "with", 60)
     without, _, _ = select(tmp_path / "without", 60, index=False)
     assert without.files("index/") == [] and "index" not in without.statistics
-    lines = {name: digest for name, digest in data_digests(with_index).items() if not name.startswith("index/")}
+    lines = {
+        name: digest
+        for name, digest in data_digests(with_index).items()
+        if not name.startswith("index/")
+    }
     assert data_digests(without) == lines

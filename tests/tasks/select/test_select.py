@@ -19,43 +19,68 @@ from tests.stage_harness import data_digests, run_stage
 from tests.tables import artifact, content_digest, documents
 
 CUT = pa.schema(
-    [("reason", pa.string()), ("language", pa.string()), ("category", pa.string()), ("bucket", pa.string())]
+    [
+        ("reason", pa.string()),
+        ("language", pa.string()),
+        ("category", pa.string()),
+        ("bucket", pa.string()),
+    ]
 )
-DEDUP = pa.schema([("duplicate_of", pa.string()), ("similarity", pa.float32()), ("kind", pa.string())])
+DEDUP = pa.schema(
+    [("duplicate_of", pa.string()), ("similarity", pa.float32()), ("kind", pa.string())]
+)
 
 
 def decisions(
     folder: Path, source: str, parts: list[list[tuple[str | None, str | None, str | None]]]
 ) -> dict[str, Artifact]:
-    """Artifacts cut and dedup of rows (reason, category, kind); `other` is a source that select must not look at."""
-    cut, dedup = {"other/part-00000.parquet": CUT.empty_table()}, {"clusters.parquet": DEDUP.empty_table()}
+    """Artifacts cut and dedup of rows (reason, category, kind); `other` is a source that select
+    must not look at.
+    """
+    cut, dedup = (
+        {"other/part-00000.parquet": CUT.empty_table()},
+        {"clusters.parquet": DEDUP.empty_table()},
+    )
     for index, part in enumerate(parts):
         rows = [{"reason": r, "language": "zh", "category": c, "bucket": "all"} for r, c, _ in part]
         kinds = [
-            {"duplicate_of": "0" * 32 if k else None, "similarity": 1.0 if k else None, "kind": k} for *_, k in part
+            {"duplicate_of": "0" * 32 if k else None, "similarity": 1.0 if k else None, "kind": k}
+            for *_, k in part
         ]
         cut[f"{source}/part-{index:05d}.parquet"] = pa.Table.from_pylist(rows, schema=CUT)
         dedup[f"{source}/part-{index:05d}.parquet"] = pa.Table.from_pylist(kinds, schema=DEDUP)
-    return {"cut": artifact(folder, "cut", "main", cut), "dedup": artifact(folder, "dedup", "main", dedup)}
+    return {
+        "cut": artifact(folder, "cut", "main", cut),
+        "dedup": artifact(folder, "dedup", "main", dedup),
+    }
 
 
 def lines(found: Artifact, prefix: str) -> list[dict[str, Any]]:
     return [
-        json.loads(line) for name in found.files(prefix) for line in found.path(name).read_text("utf-8").splitlines()
+        json.loads(line)
+        for name in found.files(prefix)
+        for line in found.path(name).read_text("utf-8").splitlines()
     ]
 
 
 def many(folder: Path, count: int = 400) -> dict[str, Artifact]:
     """Documents of two categories over two parts, all of which survive."""
     categories = ["web-zh", "web-en"]
-    given = documents(folder, "web", [[f"text {i}" for i in range(count)], [f"more {i}" for i in range(count)]])
+    given = documents(
+        folder, "web", [[f"text {i}" for i in range(count)], [f"more {i}" for i in range(count)]]
+    )
     rows = [(None, categories[i % 2], None) for i in range(count)]
     return {"documents": given, **decisions(folder, "web", [list(rows), list(rows)])}
 
 
 def test_lines_are_exactly_the_contract(tmp_path: Path) -> None:
     texts: list[Any] = [
-        {"text": "你好\n“世界”\u2028 </s>", "prompt": "问", "url": "http://a.test/?q=é", "offset": 7},
+        {
+            "text": "你好\n“世界”\u2028 </s>",
+            "prompt": "问",
+            "url": "http://a.test/?q=é",
+            "offset": 7,
+        },
         "cut away",
         "an exact copy",
         "a near copy",
@@ -76,21 +101,32 @@ def test_lines_are_exactly_the_contract(tmp_path: Path) -> None:
     assert (
         raw
         == (
-            '{"source": "问", "target": "你好\\n“世界”\u2028 </s>", "category": "web-zh", "id": "' + "0" * 32 + '", '
+            '{"source": "问", "target": "你好\\n“世界”\u2028 </s>", "category": "web-zh", "id": "'
+            + "0" * 32
+            + '", '
             '"url": "http://a.test/?q=é", "language": "zh", "file": "web.jsonl", "offset": 7}\n'
         ).encode()
     )
     assert lines(found, "books/")[0]["target"] == "last"
     ledger = Ledger.from_json(found.manifest["ledger"])
-    assert {r: ledger.documents("dropped", r) for r in ("quality.c4.sentences", "dedup.exact", "dedup.near")} == {
+    assert {
+        r: ledger.documents("dropped", r)
+        for r in ("quality.c4.sentences", "dedup.exact", "dedup.near")
+    } == {
         "quality.c4.sentences": 1,
         "dedup.exact": 1,
         "dedup.near": 1,
     }
     assert (ledger.documents("read"), ledger.documents("kept")) == (5, 2)
     (row,) = found.manifest["ledger"]["rows"]
-    assert row["totals"]["bytes"]["kept"] == len((texts[0]["prompt"] + texts[0]["text"]).encode()) + len("last")
-    assert found.statistics["categories"]["books"]["training"] == {"documents": 1, "bytes": 4, "characters": 4}
+    assert row["totals"]["bytes"]["kept"] == len(
+        (texts[0]["prompt"] + texts[0]["text"]).encode()
+    ) + len("last")
+    assert found.statistics["categories"]["books"]["training"] == {
+        "documents": 1,
+        "bytes": 4,
+        "characters": 4,
+    }
 
 
 def test_text_is_written_after_the_edits_of_line_dedup_and_decontamination(tmp_path: Path) -> None:
@@ -115,12 +151,16 @@ def test_text_is_written_after_the_edits_of_line_dedup_and_decontamination(tmp_p
         "dropped": len(texts[1]),
         "edited": 5 + len("正文 with a leak.".encode()) - 3,
     }
-    reasons = {reason["reason"]: reason["bytes"] for reason in row["reasons"] if reason["side"] == "edited"}
+    reasons = {
+        reason["reason"]: reason["bytes"] for reason in row["reasons"] if reason["side"] == "edited"
+    }
     assert reasons == {"line_dedup.line": 5, "decontaminate": len("正文 with a leak.".encode()) - 3}
     (counted,) = found.statistics["categories"].values()
     assert counted["training"]["bytes"] == row["totals"]["bytes"]["kept"]
     short = {"part-00000.parquet": pa.table({"edits": column_of([[]])})}
-    inputs["line_dedup"] = artifact(tmp_path / "short", "line_dedup", "web", short | files_of_none())
+    inputs["line_dedup"] = artifact(
+        tmp_path / "short", "line_dedup", "web", short | files_of_none()
+    )
     with pytest.raises(StageError, match="3 documents but 1 rows of edits"):
         run_stage(STAGE, SelectParameters(heldout=None), inputs, "web", tmp_path=tmp_path / "short")
 
@@ -155,7 +195,9 @@ def test_workers_do_not_change_the_bytes(tmp_path: Path) -> None:
     parameters = SelectParameters(heldout=HeldOut(fraction=0.1, max_documents=3))
     found = run_stage(STAGE, parameters, inputs, "web", tmp_path=tmp_path / "one")
     with start(EngineConfig(kind="processes", workers=2)) as engine:
-        again = run_stage(STAGE, parameters, inputs, "web", tmp_path=tmp_path / "two", engine=engine)
+        again = run_stage(
+            STAGE, parameters, inputs, "web", tmp_path=tmp_path / "two", engine=engine
+        )
     assert data_digests(again) == data_digests(found) and again.statistics == found.statistics
 
 
@@ -177,14 +219,18 @@ def test_decisions_about_other_documents_are_refused(tmp_path: Path) -> None:
         run_stage(STAGE, SelectParameters(), inputs, "web", tmp_path=tmp_path)
 
 
-@pytest.mark.parametrize("heldout", [{"fraction": 0}, {"fraction": 1.0}, {"max_documents": 0}, {"share": 0.1}])
+@pytest.mark.parametrize(
+    "heldout", [{"fraction": 0}, {"fraction": 1.0}, {"max_documents": 0}, {"share": 0.1}]
+)
 def test_wrong_parameters_are_refused(heldout: dict[str, Any]) -> None:
     with pytest.raises(pydantic.ValidationError):
         SelectParameters.model_validate({"heldout": heldout})
 
 
 def test_golden_output(tmp_path: Path) -> None:
-    """Fails when the output changes: then bump the version in select/stage.py, and only then this digest."""
+    """Fails when the output changes: then bump the version in select/stage.py, and only then this
+    digest.
+    """
     parameters = SelectParameters(heldout=HeldOut(fraction=0.1, max_documents=3))
     found = run_stage(STAGE, parameters, many(tmp_path, 30), "web", tmp_path=tmp_path)
     assert (STAGE.version, content_digest(found)) == (2, "5d5f3a02e190fcb6")

@@ -27,33 +27,48 @@ PARAMETERS = SignaturesParameters(bands=10, rows=5, seed=2**64 - 3)
 def texts() -> list[str]:
     rng = random.Random(8)
     originals = [prose(rng, 120) for _ in range(20)]
-    return [" ".join(words) for words in [*originals, *(edited(rng, words, 2) for words in originals[:5]), []]]
+    return [
+        " ".join(words)
+        for words in [*originals, *(edited(rng, words, 2) for words in originals[:5]), []]
+    ]
 
 
 @pytest.fixture(scope="module")
 def signed(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Artifact, Artifact]:
     folder = tmp_path_factory.mktemp("lookup")
     rows = [document(text, id=f"{number:02d}") for number, text in enumerate(texts)]
-    documents = tables("documents", "web", {"part-0.parquet": rows[:9], "part-1.parquet": rows[9:]}, folder)
+    documents = tables(
+        "documents", "web", {"part-0.parquet": rows[:9], "part-1.parquet": rows[9:]}, folder
+    )
     return documents, run_stage(STAGE, PARAMETERS, {"documents": documents}, "web", tmp_path=folder)
 
 
 def signatures(artifact: Artifact) -> list[list[int] | None]:
-    return [row for name in artifact.files() for row in pq.read_table(artifact.path(name))["signature"].to_pylist()]
+    return [
+        row
+        for name in artifact.files()
+        for row in pq.read_table(artifact.path(name))["signature"].to_pylist()
+    ]
 
 
 def test_there_and_back_value_for_value(signed: tuple[Artifact, Artifact]) -> None:
     for row in filter(None, signatures(signed[1])):
         full, lean = to_minhash(row, PARAMETERS), to_lean_minhash(row, PARAMETERS)
         assert isinstance(full, MinHash) and isinstance(lean, LeanMinHash)
-        assert to_signature(full, PARAMETERS).tolist() == to_signature(lean, PARAMETERS).tolist() == row
+        assert (
+            to_signature(full, PARAMETERS).tolist()
+            == to_signature(lean, PARAMETERS).tolist()
+            == row
+        )
         assert LeanMinHash(full) == lean and full.jaccard(lean) == 1.0
         buffer = bytearray(lean.bytesize())
         lean.serialize(buffer)
         assert to_signature(LeanMinHash.deserialize(buffer), PARAMETERS).tolist() == row
 
 
-def test_a_sketch_goes_on_as_ours_would(texts: list[str], signed: tuple[Artifact, Artifact]) -> None:
+def test_a_sketch_goes_on_as_ours_would(
+    texts: list[str], signed: tuple[Artifact, Artifact]
+) -> None:
     rows = signatures(signed[1])
     for text, row in zip(texts[:3], rows, strict=False):
         hashes = shingle([text], PARAMETERS.shingle).hashes
@@ -83,7 +98,9 @@ def test_datasketch_finds_by_our_signatures_what_it_finds_by_its_own(texts: list
     assert own == pytest.approx(peer, abs=0.25) and own > 0.5
 
 
-def test_lookup_names_documents_like_a_text(texts: list[str], signed: tuple[Artifact, Artifact]) -> None:
+def test_lookup_names_documents_like_a_text(
+    texts: list[str], signed: tuple[Artifact, Artifact]
+) -> None:
     lookup = Lookup.of([signed])
     assert len(lookup.sketches) == len(texts) - 1  # the empty one has no signature
     assert lookup.query(texts[3].upper() + " !!")[0] == ("03", 1.0)
@@ -99,18 +116,26 @@ def write_index(context: Context) -> Outcome:
     def write(name: str, shard: Shard) -> dict[str, int]:
         ids, columns = (pq.read_table(artifact.path(name)) for artifact in (documents, signed))
         with shard.create(f"index/{name}") as path:
-            pq.write_table(columns.select(["text_hash", "signature"]).add_column(0, "id", ids["id"]), path)
+            pq.write_table(
+                columns.select(["text_hash", "signature"]).add_column(0, "id", ids["id"]), path
+            )
         return {}
 
     context.map(write, {name: name for name in signed.files()}, here=True)
     return Outcome({"index": {"signatures": signed.manifest["parameters"]}})
 
 
-def test_survivors_are_found_through_selects_index(texts: list[str], signed: tuple[Artifact, Artifact]) -> None:
-    stage = Stage("select", 1, Parameters, "tests.tasks.signatures.test_lookup:write_index", "an index")
+def test_survivors_are_found_through_selects_index(
+    texts: list[str], signed: tuple[Artifact, Artifact]
+) -> None:
+    stage = Stage(
+        "select", 1, Parameters, "tests.tasks.signatures.test_lookup:write_index", "an index"
+    )
     store = Path(signed[1].home.url).parents[2]
     inputs = {"documents": signed[0], "signatures": signed[1]}
-    lookup = Lookup.of_survivors([run_stage(stage, Parameters(), inputs, "web", tmp_path=store.parent)])
+    lookup = Lookup.of_survivors(
+        [run_stage(stage, Parameters(), inputs, "web", tmp_path=store.parent)]
+    )
     assert lookup.query(texts[4]) == Lookup.of([signed]).query(texts[4])
     assert [id_ for id_, _ in lookup.query(texts[4])] == ["04", "24"]
 
@@ -121,7 +146,10 @@ def test_what_does_not_fit_is_refused(signed: tuple[Artifact, Artifact], tmp_pat
     with pytest.raises(ValueError, match="scheme 'affine32'"):
         to_signature(MinHash(num_perm=50), PARAMETERS)
     with pytest.raises(ValueError, match="seed 7:"):
-        to_signature(to_minhash(np.zeros(50, np.uint64), PARAMETERS), SignaturesParameters(bands=10, rows=5, seed=7))
+        to_signature(
+            to_minhash(np.zeros(50, np.uint64), PARAMETERS),
+            SignaturesParameters(bands=10, rows=5, seed=7),
+        )
     other = SignaturesParameters(bands=5, rows=10)
     apart = run_stage(STAGE, other, {"documents": signed[0]}, "web", tmp_path=tmp_path)
     with pytest.raises(StageError, match="do not make one index"):
@@ -133,8 +161,18 @@ def test_what_does_not_fit_is_refused(signed: tuple[Artifact, Artifact], tmp_pat
 def test_records_with_a_prompt_are_looked_up_whole(tmp_path: Path) -> None:
     rng = random.Random(3)
     questions = [" ".join(prose(rng, 30)) for _ in range(6)]
-    rows = [document("yes", id=f"{number:02d}") | {"prompt": question} for number, question in enumerate(questions)]
+    rows = [
+        document("yes", id=f"{number:02d}") | {"prompt": question}
+        for number, question in enumerate(questions)
+    ]
     documents = tables("documents", "web", {"part-0.parquet": rows}, tmp_path)
-    lookup = Lookup.of([(documents, run_stage(STAGE, PARAMETERS, {"documents": documents}, "web", tmp_path=tmp_path))])
+    lookup = Lookup.of(
+        [
+            (
+                documents,
+                run_stage(STAGE, PARAMETERS, {"documents": documents}, "web", tmp_path=tmp_path),
+            )
+        ]
+    )
     assert lookup.query("yes", questions[4]) == [("04", 1.0)]
     assert lookup.query("no", questions[4]) == lookup.query("yes") == []

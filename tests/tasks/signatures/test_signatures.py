@@ -1,4 +1,6 @@
-"""MinHash: no bias, the variance theory gives, datasketch as oracle; the stage's columns and stability."""
+"""MinHash: no bias, the variance theory gives, datasketch as oracle; the stage's columns and
+stability.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def pair(rng: np.random.Generator, common: int, apart: int) -> tuple[np.ndarray,
     return values[: common + apart], np.concatenate([values[:common], values[common + apart :]])
 
 
-@pytest.mark.parametrize(("common", "apart"), [(1, 1), (2, 1), (20, 20), (80, 10), (400, 50), (4, 400)])
+@pytest.mark.parametrize(
+    ("common", "apart"), [(1, 1), (2, 1), (20, 20), (80, 10), (400, 50), (4, 400)]
+)
 def test_estimate_has_no_bias_and_binomial_variance(common: int, apart: int) -> None:
     rng, trials = np.random.default_rng(common * 1000 + apart), 2_000
     a, b = coefficients(PERMUTATIONS, seed=1)
@@ -59,7 +63,9 @@ def test_minimum_by_plain_integers() -> None:
 
 
 def test_coefficients_are_splitmix64() -> None:
-    assert coefficients(1, seed=0)[0][0] == 0xE220A8397B1DCDAF  # the generator's published first output, odd already
+    assert (
+        coefficients(1, seed=0)[0][0] == 0xE220A8397B1DCDAF
+    )  # the generator's published first output, odd already
     assert (coefficients(8, seed=1)[0] != coefficients(8, seed=2)[0]).all()
 
 
@@ -73,7 +79,9 @@ def unmix(word: int) -> int:
 
 
 def test_signatures_are_those_of_datasketch() -> None:
-    """datasketch's scheme affine64 is the same family: given our coefficients it computes the same values."""
+    """datasketch's scheme affine64 is the same family: given our coefficients it computes the same
+    values.
+    """
     rng = random.Random(5)
     a, b = coefficients(PERMUTATIONS, seed=1)
     ours, theirs = [], []
@@ -84,11 +92,17 @@ def test_signatures_are_those_of_datasketch() -> None:
         sets = [np.unique(one) for one in np.split(batch.hashes, batch.offsets[1:-1])]
         for values, row in zip(sets, signature, strict=True):
             peer = datasketch.MinHash(
-                num_perm=PERMUTATIONS, permutations=(a, b), scheme="affine64", hashfunc=lambda value: unmix(int(value))
+                num_perm=PERMUTATIONS,
+                permutations=(a, b),
+                scheme="affine64",
+                hashfunc=lambda value: unmix(int(value)),
             )
             peer.update_batch(values)
             assert (peer.hashvalues == row).all()
-        drawn = [datasketch.MinHash(num_perm=PERMUTATIONS, hashfunc=lambda value: int(value) >> 32) for _ in sets]
+        drawn = [
+            datasketch.MinHash(num_perm=PERMUTATIONS, hashfunc=lambda value: int(value) >> 32)
+            for _ in sets
+        ]
         for sketch, values in zip(drawn, sets, strict=True):
             sketch.update_batch(values)
         ours.append((signature[0] == signature[1]).mean() - jaccard(*sets))
@@ -105,8 +119,12 @@ def test_stage_columns(tmp_path: Path) -> None:
         "Hello, world! This is a text of nine words.",
         "hello world this is a text of nine words",
     ]
-    documents = tables("documents", "web", {"part-00000.parquet": [document(text) for text in texts]}, tmp_path)
-    artifact = run_stage(STAGE, SignaturesParameters(), {"documents": documents}, "web", tmp_path=tmp_path)
+    documents = tables(
+        "documents", "web", {"part-00000.parquet": [document(text) for text in texts]}, tmp_path
+    )
+    artifact = run_stage(
+        STAGE, SignaturesParameters(), {"documents": documents}, "web", tmp_path=tmp_path
+    )
     rows = pq.read_table(artifact.path("part-00000.parquet")).to_pylist()
     assert [len(row["shingle_set"]) for row in rows] == [0, 1, 0, 5, 5]
     assert [row["signature"] is None for row in rows] == [True, False, True, False, False]
@@ -121,37 +139,55 @@ def test_stage_columns(tmp_path: Path) -> None:
 def test_stage_writes_these_bytes() -> None:
     """Golden digest: when this changes, bump the stage's version."""
     rng = random.Random(1)
-    texts = [" ".join(prose(rng, 50)) for _ in range(20)] + ["我能吞下玻璃而不伤身体。" * 3, "ไม่เป็นไร 12", ""]
+    texts = [" ".join(prose(rng, 50)) for _ in range(20)] + [
+        "我能吞下玻璃而不伤身体。" * 3,
+        "ไม่เป็นไร 12",
+        "",
+    ]
     a, b = coefficients(PERMUTATIONS, seed=1)
     batch = shingle(texts, 5, 500_000)
-    digest = hashlib.sha256(minhash(batch.hashes, batch.offsets, a, b).tobytes() + b"".join(batch.text_hashes()))
+    digest = hashlib.sha256(
+        minhash(batch.hashes, batch.offsets, a, b).tobytes() + b"".join(batch.text_hashes())
+    )
     assert (STAGE.version, digest.hexdigest()[:16]) == (3, "54fa9167679f2cc8")
 
 
-def test_stage_is_the_same_however_documents_are_batched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stage_is_the_same_however_documents_are_batched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = random.Random(2)
     rows = [document(" ".join(prose(rng, 40))) for _ in range(30)]
     documents = tables("documents", "web", {"part-00000.parquet": rows}, tmp_path)
-    whole = run_stage(STAGE, SignaturesParameters(), {"documents": documents}, "web", tmp_path=tmp_path)
+    whole = run_stage(
+        STAGE, SignaturesParameters(), {"documents": documents}, "web", tmp_path=tmp_path
+    )
     monkeypatch.setattr("tasks.text.shingles.batches.__defaults__", (500,))
-    again = run_stage(STAGE, SignaturesParameters(), {"documents": documents}, "web", tmp_path=tmp_path / "again")
+    again = run_stage(
+        STAGE, SignaturesParameters(), {"documents": documents}, "web", tmp_path=tmp_path / "again"
+    )
     assert data_digests(whole) == data_digests(again)
 
 
-@pytest.mark.parametrize("wrong", [{"shingle": 0}, {"bands": 0}, {"rows": -1}, {"seed": -1}, {"size": 5}])
+@pytest.mark.parametrize(
+    "wrong", [{"shingle": 0}, {"bands": 0}, {"rows": -1}, {"seed": -1}, {"size": 5}]
+)
 def test_impossible_parameters_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValidationError):
         SignaturesParameters(**wrong)
 
 
-def test_row_groups_are_as_long_as_ingest_lets_their_text_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_row_groups_are_as_long_as_ingest_lets_their_text_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What bounds the memory of annotators and of select: one row group is held at once."""
     monkeypatch.setattr(ingest, "ROW_GROUP_TEXT_BYTES", 1_000)
     lines = [json.dumps({"text": f"{number:04d}" + " word" * 60}) for number in range(10)]
     (tmp_path / "long.jsonl").write_text("\n".join(lines))
     parameters = IngestParameters(format="jsonl", paths=(str(tmp_path / "long.jsonl"),))
     documents = run_stage(INGEST, parameters, {}, "web", tmp_path=tmp_path)
-    signed = run_stage(STAGE, SignaturesParameters(), {"documents": documents}, "web", tmp_path=tmp_path)
+    signed = run_stage(
+        STAGE, SignaturesParameters(), {"documents": documents}, "web", tmp_path=tmp_path
+    )
     for artifact in (documents, signed):
         groups = pq.ParquetFile(artifact.path("part-00000.parquet")).metadata
         assert [groups.row_group(at).num_rows for at in range(groups.num_row_groups)] == [4, 4, 2]

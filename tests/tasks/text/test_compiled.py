@@ -18,7 +18,9 @@ print(sum(mix.stats.cache_hits.values()), shingle(["one two three"], 2).hashes.t
 
 def run(home: Path, **environment: str) -> str:
     env = {**os.environ, "XDG_CACHE_HOME": str(home), **environment}
-    done = subprocess.run([sys.executable, "-c", CODE], env=env, cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", CODE], env=env, cwd=ROOT, capture_output=True, text=True, check=True
+    )
     return done.stdout
 
 
@@ -50,7 +52,9 @@ for stage in {stages}:
         importlib.import_module(module)
 print(json.dumps([name for name in sys.modules if name.startswith("tasks.")]))
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     compiling = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for path in ROOT.glob("tasks/**/*.py")

@@ -26,7 +26,10 @@ def test_the_usual_threshold_gives_the_usual_bands() -> None:
 
 
 def test_more_weight_on_misses_never_finds_less() -> None:
-    found = [probability(0.8, *bands_for(0.8, 112, miss_weight=weight)) for weight in (0.1, 0.5, 0.8, 0.95, 0.99)]
+    found = [
+        probability(0.8, *bands_for(0.8, 112, miss_weight=weight))
+        for weight in (0.1, 0.5, 0.8, 0.95, 0.99)
+    ]
     assert all(one <= other for one, other in itertools.pairwise(found))
 
 
@@ -34,7 +37,9 @@ def test_probability_is_that_of_drawn_values() -> None:
     rng = np.random.default_rng(3)
     for similarity, bands, rows in ((0.5, 10, 3), (0.8, 14, 8), (0.9, 5, 20)):
         agree = rng.random((20_000, bands, rows)) < similarity
-        assert agree.all(axis=2).any(axis=1).mean() == pytest.approx(probability(similarity, bands, rows), abs=0.015)
+        assert agree.all(axis=2).any(axis=1).mean() == pytest.approx(
+            probability(similarity, bands, rows), abs=0.015
+        )
 
 
 @pytest.mark.parametrize(
@@ -42,6 +47,8 @@ def test_probability_is_that_of_drawn_values() -> None:
     [(0.0, 10, 0.5, "threshold 0.0"), (1.0, 10, 0.5, "threshold 1.0"), (0.5, 0, 0.5, "0 hashes"),
      (0.5, 10, 1.5, "miss_weight 1.5")],
 )  # fmt: skip
-def test_values_out_of_range_are_refused(threshold: float, hashes: int, weight: float, words: str) -> None:
+def test_values_out_of_range_are_refused(
+    threshold: float, hashes: int, weight: float, words: str
+) -> None:
     with pytest.raises(ValueError, match=words):
         bands_for(threshold, hashes, miss_weight=weight)

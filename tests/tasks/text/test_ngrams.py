@@ -21,7 +21,9 @@ from tasks.text.ngrams import (
 )
 from tasks.text.shingles import normalise, words
 
-TEXTS = st.lists(st.sampled_from(["a", "bb", "A!", "你", "好，", " ", "c-d", "ｂb"]), max_size=30).map(" ".join)
+TEXTS = st.lists(
+    st.sampled_from(["a", "bb", "A!", "你", "好，", " ", "c-d", "ｂb"]), max_size=30
+).map(" ".join)
 
 
 def index_of(runs: list[str], anchor: int) -> GramIndex:
@@ -29,12 +31,21 @@ def index_of(runs: list[str], anchor: int) -> GramIndex:
     lengths = np.array([len(run) for run in hashes])
     anchors = np.minimum(lengths, anchor)
     return GramIndex(
-        Grams(np.concatenate(hashes), np.cumsum(lengths) - lengths, lengths, anchors, np.arange(len(runs)))
+        Grams(
+            np.concatenate(hashes),
+            np.cumsum(lengths) - lengths,
+            lengths,
+            anchors,
+            np.arange(len(runs)),
+        )
     )
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(TEXTS, min_size=1, max_size=6), st.lists(TEXTS.filter(lambda t: bool(words(normalise(t)))), min_size=1))
+@given(
+    st.lists(TEXTS, min_size=1, max_size=6),
+    st.lists(TEXTS.filter(lambda t: bool(words(normalise(t)))), min_size=1),
+)
 def test_hits_are_those_of_a_naive_search(texts: list[str], runs: list[str]) -> None:
     index = index_of(runs, anchor=2)
     for text, hits in zip(texts, index.find(texts), strict=True):
@@ -76,7 +87,14 @@ def test_texts_too_short_for_any_gram_have_no_hit(text: str) -> None:
 
 
 CHARACTERS = st.one_of(
-    st.sampled_from([*"ab Å\u0301\u030aßΣςσﬁ½㈱ﾊﾞがか\u3099한ᄒ\u1161İ́ǅ…—·\n你，𝕏", *VANISHING, "\u200d", "\u00ad"]),
+    st.sampled_from(
+        [
+            *"ab Å\u0301\u030aßΣςσﬁ½㈱ﾊﾞがか\u3099한ᄒ\u1161İ́ǅ…—·\n你，𝕏",
+            *VANISHING,
+            "\u200d",
+            "\u00ad",
+        ]
+    ),
     st.characters(exclude_categories=["Cs"]),
 )
 
@@ -90,7 +108,10 @@ def test_spans_are_where_the_words_stand(text: str) -> None:
     for word, start, end in zip(found, starts.tolist(), ends.tolist(), strict=True):
         assert start < end <= len(text)
         there = words(normalise(without_vanishing(text[start:end])))
-        assert word.replace("ς", "σ") in [part.replace("ς", "σ") for part in there], (word, text[start:end])
+        assert word.replace("ς", "σ") in [part.replace("ς", "σ") for part in there], (
+            word,
+            text[start:end],
+        )
     assert all(one <= two for one, two in itertools.pairwise(starts.tolist()))
 
 
@@ -122,8 +143,17 @@ def test_hits_come_by_owner_each_with_the_words_of_its_first_run() -> None:
 
 def test_apostrophes_and_zero_width_spaces_do_not_part_words() -> None:
     index = index_of(["don't stop me now"], anchor=3)
-    texts = ["Don\u2019t stop me, now!", "DONT stop me now", "d\u200bon't st\u200bop m\u200be now", "don t stop me now"]
-    texts.append("".join(f"{letter}\u034f\u3164\u00ad" if letter.isalpha() else letter for letter in texts[1]))
+    texts = [
+        "Don\u2019t stop me, now!",
+        "DONT stop me now",
+        "d\u200bon't st\u200bop m\u200be now",
+        "don t stop me now",
+    ]
+    texts.append(
+        "".join(
+            f"{letter}\u034f\u3164\u00ad" if letter.isalpha() else letter for letter in texts[1]
+        )
+    )
     assert [len(hits) for hits in index.find(texts)] == [1, 1, 1, 0, 1]
     [hit] = index.find([texts[2]])[0]
     starts, ends = word_spans(texts[2])

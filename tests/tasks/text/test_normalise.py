@@ -1,4 +1,6 @@
-"""The normaliser against a character-by-character one that follows the published steps literally."""
+"""The normaliser against a character-by-character one that follows the published steps
+literally.
+"""
 
 import re
 import sys
@@ -12,7 +14,9 @@ from tasks.text.normalise import CONTROLS, PUNCTUATION, normalise
 
 
 def literally(text: str) -> str:
-    """strip, lower, NFD without Mn, digits, punctuation (with cc_net's own fullwidth-one entry), controls."""
+    """strip, lower, NFD without Mn, digits, punctuation (with cc_net's own fullwidth-one entry),
+    controls.
+    """
     text = unicodedata.normalize("NFD", text.strip().lower())
     text = "".join(character for character in text if unicodedata.category(character) != "Mn")
     text = re.sub(r"\d", "0", text)
@@ -24,7 +28,10 @@ def literally(text: str) -> str:
     ("text", "expected"),
     [
         # the figure that cc_net's own code gave
-        ("Hello World.\nIn 2019, Café cost 1,250.5€ １２", "hello world.in 0000, cafe cost 0,000.0€ 00"),
+        (
+            "Hello World.\nIn 2019, Café cost 1,250.5€ １２",
+            "hello world.in 0000, cafe cost 0,000.0€ 00",
+        ),
         ("", ""),
         (" \t\n", ""),
         ("Tab\there\u007f\u0085.", "tabhere."),
@@ -48,7 +55,10 @@ def test_every_code_point(separator: str) -> None:
 
 
 @given(
-    st.text(st.characters() | st.sampled_from([*PUNCTUATION, "１", "\u0301", "\u0323", "a", "é", "Σ", "\n", "7", " "]))
+    st.text(
+        st.characters()
+        | st.sampled_from([*PUNCTUATION, "１", "\u0301", "\u0323", "a", "é", "Σ", "\n", "7", " "])
+    )
 )
 def test_any_text(text: str) -> None:
     assert normalise(text) == literally(text)

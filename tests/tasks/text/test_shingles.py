@@ -1,4 +1,6 @@
-"""Normalisation, words and shingle hashes: the compiled loop against a reading of the definition in plain Python."""
+"""Normalisation, words and shingle hashes: the compiled loop against a reading of the definition in
+plain Python.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,10 @@ from tasks.text.scripts import UNSPACED_RANGES, unspaced_mask, unspaced_share
 
 MASK = (1 << 64) - 1
 MIXED = st.text(
-    st.one_of(st.sampled_from("aB1 \n.,-中文かカไท۱é́ßİ\u200b\u200d\u00ad\ufe0f👍"), st.characters(codec="utf-8"))
+    st.one_of(
+        st.sampled_from("aB1 \n.,-中文かカไท۱é́ßİ\u200b\u200d\u00ad\ufe0f👍"),
+        st.characters(codec="utf-8"),
+    )
 )
 
 
@@ -60,18 +65,31 @@ def test_compiled_loop_follows_the_definition(texts: list[str], size: int, cap: 
     for index, text in enumerate(texts):
         hashes = batch.hashes[batch.offsets[index] : batch.offsets[index + 1]]
         assert hashes.tolist() == reference(text, size)
-        assert batch.capped[index] == (len(hashes) if cap is None else reference_capped(text, size, cap))
+        assert batch.capped[index] == (
+            len(hashes) if cap is None else reference_capped(text, size, cap)
+        )
         start, end = batch.normalised_offsets[index : index + 2]
         assert batch.normalised[start:end].tobytes().decode() == shingles.normalise(text)
     assert batch.text_hashes() == [shingles.text_hash(text) for text in texts]
     values, offsets = batch.sets()
     for text, (start, end) in zip(texts, itertools.pairwise(offsets.tolist()), strict=True):
-        assert values[start:end].tolist() == sorted({value >> 32 for value in reference(text, size)})
+        assert values[start:end].tolist() == sorted(
+            {value >> 32 for value in reference(text, size)}
+        )
 
 
 def test_every_character_folds_in_the_loop_as_alone() -> None:
-    planes = (range(0x3400), range(0x3400, 0xD800, 11), range(0xF900, 0x1F000), range(0x1F000, 0x110000, 13))
-    texts = [chr(point) for point in itertools.chain(*planes)] + ["\u023a" * 99, "\ufa6c" * 99, "\u1d6ba" * 9]
+    planes = (
+        range(0x3400),
+        range(0x3400, 0xD800, 11),
+        range(0xF900, 0x1F000),
+        range(0x1F000, 0x110000, 13),
+    )
+    texts = [chr(point) for point in itertools.chain(*planes)] + [
+        "\u023a" * 99,
+        "\ufa6c" * 99,
+        "\u1d6ba" * 9,
+    ]
     batch = shingles.shingle(texts, 5)
     view, bounds = batch.normalised.tobytes(), batch.normalised_offsets.tolist()
     wrong = [
@@ -102,14 +120,19 @@ def test_normalised_words(text: str, normalised: str, words: list[str]) -> None:
 
 
 def test_text_hash_is_blake2b_of_the_normalised_text() -> None:
-    assert shingles.text_hash("Hello, World") == hashlib.blake2b(b"hello world", digest_size=16).digest()
+    assert (
+        shingles.text_hash("Hello, World")
+        == hashlib.blake2b(b"hello world", digest_size=16).digest()
+    )
     assert shingles.text_hash("hello   world.") == shingles.text_hash("Hello, World")
     assert shingles.text_hash("👍") != shingles.text_hash("👎")
     assert shingles.text_hash("in 2023") != shingles.text_hash("in 2024")
 
 
 def test_short_texts_are_one_shingle_and_differ_from_their_prefixes() -> None:
-    batch = shingles.shingle(["", "one", "one two", "one two three four five", "one two three four five six"], 5)
+    batch = shingles.shingle(
+        ["", "one", "one two", "one two three four five", "one two three four five six"], 5
+    )
     assert np.diff(batch.offsets).tolist() == [0, 1, 1, 1, 2]
     assert len(set(batch.hashes.tolist())) == 4  # the last two texts share their first shingle
 
@@ -152,6 +175,8 @@ def test_sets_of_repeated_and_many_shingles() -> None:
     texts = ["again and " * 3_000, "", " ".join(f"w{number}" for number in range(70_000)), "x"]
     batch = shingles.shingle(texts, 3)
     values, offsets = batch.sets()
-    for own, hashes in zip(np.split(values, offsets[1:-1]), np.split(batch.hashes, batch.offsets[1:-1]), strict=True):
+    for own, hashes in zip(
+        np.split(values, offsets[1:-1]), np.split(batch.hashes, batch.offsets[1:-1]), strict=True
+    ):
         assert own.tolist() == np.unique((hashes >> np.uint64(32)).astype(np.uint32)).tolist()
     assert np.diff(offsets)[0] == 2

@@ -23,15 +23,23 @@ from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, MIXED, write_llama
 
 @pytest.fixture
 def tokenizers(tmp_path: Path) -> dict[str, Path]:
-    """A folder, a bare file, a sentencepiece model without byte fallback, llama2.c's folder and file."""
+    """A folder, a bare file, a sentencepiece model without byte fallback, llama2.c's folder and
+    file.
+    """
     write_tokenizer(bytes_only(), tmp_path / "bytes", SETTINGS)
     grow(bytes_only(), CHINESE, 320).tokenizer.save(str(tmp_path / "zh.json"))
     with (tmp_path / "sp.model").open("wb") as file:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(ENGLISH), model_writer=file, vocab_size=60, model_type="bpe", minloglevel=2
+            sentence_iterator=iter(ENGLISH),
+            model_writer=file,
+            vocab_size=60,
+            model_type="bpe",
+            minloglevel=2,
         )
     write_llama2c(tmp_path / "llama2c")
-    paths = [tmp_path / name for name in ("bytes", "zh.json", "sp.model", "llama2c", "llama2c/tok.bin")]
+    paths = [
+        tmp_path / name for name in ("bytes", "zh.json", "sp.model", "llama2c", "llama2c/tok.bin")
+    ]
     return named(paths)
 
 
@@ -47,10 +55,14 @@ def test_the_table_counts_what_it_says(tokenizers: dict[str, Path]) -> None:
     assert plain.tokens_per_sample == pytest.approx(plain.bytes / 30)
     grown = rows["zh.json"]
     assert grown.vocabulary == 320 and grown.tokens < plain.tokens
-    assert [row.lossy for row in rows.values()] == [0, 0, 15, 0, 0], "one model cannot spell Chinese"
+    assert [row.lossy for row in rows.values()] == [0, 0, 15, 0, 0], (
+        "one model cannot spell Chinese"
+    )
     assert rows["sp.model"].unknown >= 15 and grown.unknown == 0
     assert rows["llama2c"].to_json() | {"name": ""} == rows["tok.bin"].to_json() | {"name": ""}
-    assert {"tokens_per_character", "bytes_per_token", "tokens_per_sample", "vocabulary"} <= set(plain.to_json())
+    assert {"tokens_per_character", "bytes_per_token", "tokens_per_sample", "vocabulary"} <= set(
+        plain.to_json()
+    )
 
 
 def test_special_tokens_in_the_text_are_text(tokenizers: dict[str, Path]) -> None:
@@ -83,7 +95,9 @@ def test_names_are_as_short_as_they_may_be() -> None:
 
 
 def test_texts_from_every_kind_of_file(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"text": "one"}\n\n{"source": "", "target": "二"}\n{"text": "  "}\n')
+    (tmp_path / "a.jsonl").write_text(
+        '{"text": "one"}\n\n{"source": "", "target": "二"}\n{"text": "  "}\n'
+    )
     with gzip.open(tmp_path / "b.jsonl.gz", "wt") as file:
         file.write(json.dumps({"text": "three\nfour"}) + "\n")
     (tmp_path / "c.txt").write_text("  five\u2028six\r\n\nseven", encoding="utf-8", newline="")
@@ -98,7 +112,11 @@ def test_texts_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"no such file: .*gone\.txt, .*away\.jsonl"):
         read_texts([tmp_path / "gone.txt", there, tmp_path / "away.jsonl"])
     for name, content, message in (
-        ("a.jsonl", b'{"text": "x"}\n{"body": "y"}\n', r"a\.jsonl, line 2: no field `text` or `target`.*body"),
+        (
+            "a.jsonl",
+            b'{"text": "x"}\n{"body": "y"}\n',
+            r"a\.jsonl, line 2: no field `text` or `target`.*body",
+        ),
         ("b.jsonl", b"plain\n", r"line 1: no JSON"),
         ("c.txt", b"\xff\xfe", "no text in UTF-8"),
         ("d.txt", b"\n \n", "no text in"),
@@ -128,7 +146,9 @@ def test_tokenizers_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="no sentencepiece model"):
         open_coder(tmp_path / "bad.model")
     (tmp_path / "pointer").mkdir()
-    (tmp_path / "pointer" / "tokenizer.json").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    (tmp_path / "pointer" / "tokenizer.json").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
+    )
     with pytest.raises(StageError, match=r"tokenizer\.json is a Git LFS pointer.*git lfs pull"):
         open_coder(tmp_path / "pointer")
     (tmp_path / "bad.json").write_text("{}")
@@ -137,14 +157,19 @@ def test_tokenizers_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_word_level_tokenizer_counts_its_unknown_tokens(tmp_path: Path) -> None:
-    Tokenizer(models.WordLevel({"a": 0, "[UNK]": 1}, unk_token="[UNK]")).save(str(tmp_path / "words.json"))
+    Tokenizer(models.WordLevel({"a": 0, "[UNK]": 1}, unk_token="[UNK]")).save(
+        str(tmp_path / "words.json")
+    )
     ((row,), _) = compare({"words": tmp_path / "words.json"}, ["a", "b"])
     assert (row.tokens, row.unknown, row.lossy) == (2, 1, 1)
 
 
 @pytest.mark.real
 def test_published_tokenizers(real_data: Path) -> None:
-    folders = [real_data / "tokenizers" / name for name in ("llama2-32000", "chinese-llama2-55296", "llama3-128k")]
+    folders = [
+        real_data / "tokenizers" / name
+        for name in ("llama2-32000", "chinese-llama2-55296", "llama3-128k")
+    ]
     texts = read_texts(sorted((real_data / "prose_zh/ruanyf-weekly/docs").glob("issue-1*.md")))
     rows, _ = compare(named(folders), texts)
     assert [row.vocabulary for row in rows] == [32_000, 55_296, 128_256]
@@ -152,7 +177,9 @@ def test_published_tokenizers(real_data: Path) -> None:
     assert rows[1].tokens < 0.7 * rows[0].tokens, "Colossal's README: 0.668 against 1.205"
 
 
-def test_what_cannot_be_read_is_told_and_the_others_are_compared(tokenizers: dict[str, Path], tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_told_and_the_others_are_compared(
+    tokenizers: dict[str, Path], tmp_path: Path
+) -> None:
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "nonsense.model").write_text("nonsense")
     given = {

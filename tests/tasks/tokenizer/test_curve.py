@@ -1,4 +1,6 @@
-"""The curve against tokenizers that really are cut off at each size; the knee's rule and its stability."""
+"""The curve against tokenizers that really are cut off at each size; the knee's rule and its
+stability.
+"""
 
 from __future__ import annotations
 
@@ -48,9 +50,13 @@ def test_more_gain_asked_for_gives_a_smaller_size_and_more_text_about_the_same()
     saved = falling(1.15)
     kept = [knee(steps(saved), BEFORE, gain=gain) for gain in (0.002, 0.005, 0.02)]
     assert kept == sorted(kept, reverse=True) and len(set(kept)) == 3
-    assert knee(steps([10 * amount for amount in saved]), 10 * BEFORE) == pytest.approx(kept[1], rel=0.05)
+    assert knee(steps([10 * amount for amount in saved]), 10 * BEFORE) == pytest.approx(
+        kept[1], rel=0.05
+    )
     tenth = steps([amount // 10 for amount in saved])
-    assert knee(tenth, BEFORE // 10) < 1.1 * kept[1], "little text does not make the vocabulary larger"
+    assert knee(tenth, BEFORE // 10) < 1.1 * kept[1], (
+        "little text does not make the vocabulary larger"
+    )
 
 
 def test_one_weak_step_before_the_knee_does_not_end_the_curve() -> None:
@@ -69,7 +75,11 @@ def test_a_knee_at_the_ends() -> None:
 def taken_apart(ids: list[int], parts: dict[int, tuple[int, ...]], size: int) -> list[int]:
     """The slow way: every token at or beyond `size` replaced by its parts until none is left."""
     while any(token_id >= size for token_id in ids):
-        ids = [part for token_id in ids for part in (parts[token_id] if token_id >= size else (token_id,))]
+        ids = [
+            part
+            for token_id in ids
+            for part in (parts[token_id] if token_id >= size else (token_id,))
+        ]
     return ids
 
 
@@ -83,7 +93,9 @@ def pieces(draw: Callable[..., int]) -> dict[int, tuple[int, ...]]:
 
 
 @given(pieces(), st.data())
-def test_counts_at_every_size_equal_taking_tokens_apart(parts: dict[int, tuple[int, ...]], data: st.DataObject) -> None:
+def test_counts_at_every_size_equal_taking_tokens_apart(
+    parts: dict[int, tuple[int, ...]], data: st.DataObject
+) -> None:
     ids = data.draw(st.lists(st.integers(0, 4 + len(parts)), max_size=20))
     uses = Counter(ids)
     sizes = range(5, 6 + len(parts))

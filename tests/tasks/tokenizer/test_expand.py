@@ -1,4 +1,6 @@
-"""Growth: base ids stay, new tokens are reachable, undoing them gives the base's segmentation, nothing is lost."""
+"""Growth: base ids stay, new tokens are reachable, undoing them gives the base's segmentation,
+nothing is lost.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,12 @@ from transformers import AutoTokenizer
 
 from infra.stage import StageError
 from tasks.checkpoints.base import open_base
-from tasks.checkpoints.tokenizer_files import byte_level_content, read_tokenizer, size_of, write_tokenizer
+from tasks.checkpoints.tokenizer_files import (
+    byte_level_content,
+    read_tokenizer,
+    size_of,
+    write_tokenizer,
+)
 from tasks.tokenizer.expand import NewToken, grow, undone, unreachable, whole_characters_or_step
 from tasks.tokenizer.measure import plain_ids
 from tasks.tokenizer.train import BOS, EOS, PAD, bytes_only
@@ -53,10 +60,13 @@ def test_every_new_token_is_reached_through_merges(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 @given(
     text=st.one_of(
-        st.text(max_size=60), st.text(st.sampled_from("今天公园花好我们去不，the cat\n  sat😀"), max_size=60)
+        st.text(max_size=60),
+        st.text(st.sampled_from("今天公园花好我们去不，the cat\n  sat😀"), max_size=60),
     )
 )
-def test_undoing_new_tokens_gives_the_base_segmentation_and_nothing_is_lost(family: str, text: str) -> None:
+def test_undoing_new_tokens_gives_the_base_segmentation_and_nothing_is_lost(
+    family: str, text: str
+) -> None:
     text = text.replace("\u2581", "_")
     base, (grown, tokens) = BASES[family], GROWN[family]
     (old,), (new,) = plain_ids(base, [text]), plain_ids(grown, [text])
@@ -98,7 +108,9 @@ def test_special_tokens_in_the_text_are_text(family: str) -> None:
 
 
 def write_qwen_like(folder: Path, first: int) -> None:
-    """Added tokens from `first` on, above the vocabulary; NFC, `ignore_merges`, a token not marked special."""
+    """Added tokens from `first` on, above the vocabulary; NFC, `ignore_merges`, a token not marked
+    special.
+    """
     state = json.loads(byte_level_base().to_str())
     kept = [token for token in state["model"]["vocab"] if token not in (BOS, EOS, PAD)]
     state["model"]["vocab"] = {token: index for index, token in enumerate(kept)}
@@ -121,8 +133,13 @@ def test_a_base_with_added_tokens_above_and_with_holes(tmp_path: Path, first: in
     grown, tokens = grow(base, CHINESE + ENGLISH + ["<tool_call> <|endoftext|>"] * 20, 400)[:2]
     vocabulary = grown.get_vocab()
     assert all(vocabulary[token] == index for token, index in base.get_vocab().items())
-    assert [token.id for token in tokens] == list(range(first + 2, 400)) and unreachable(grown, tokens) == []
-    assert not any("<tool_call>" in (token.text or "") or "<|endoftext|>" in (token.text or "") for token in tokens)
+    assert [token.id for token in tokens] == list(range(first + 2, 400)) and unreachable(
+        grown, tokens
+    ) == []
+    assert not any(
+        "<tool_call>" in (token.text or "") or "<|endoftext|>" in (token.text or "")
+        for token in tokens
+    )
     spelled = {token.id: token.base_ids for token in tokens}
     for text in [*CHINESE, *ENGLISH, "e\u0301 cafe\u0301", "<|endoftext|>公园"]:
         (old,), (new,) = plain_ids(base, [text]), plain_ids(grown, [text])
@@ -142,7 +159,8 @@ def test_no_new_piece_holds_an_added_token(family: str) -> None:
     grown, tokens = grow(base, CHINESE + ENGLISH, size_of(base) + 40)[:2]
     assert not any("公园" in (token.text or "") for token in tokens)
     assert all(
-        "公园" not in json.dumps(merge, ensure_ascii=False) for merge in json.loads(grown.to_str())["model"]["merges"]
+        "公园" not in json.dumps(merge, ensure_ascii=False)
+        for merge in json.loads(grown.to_str())["model"]["merges"]
     )
 
 
@@ -152,7 +170,9 @@ def test_a_special_token_that_text_would_be_read_as_is_refused() -> None:
         state["model"]["ignore_merges"] = family == "byte-level"
         base = Tokenizer.from_str(json.dumps(state))
         base.add_special_tokens([content])
-        with pytest.raises(StageError, match=f"special token '{content}' is what ordinary text holds"):
+        with pytest.raises(
+            StageError, match=f"special token '{content}' is what ordinary text holds"
+        ):
             grow(base, CHINESE + ENGLISH, size_of(base) + 20)
 
 
@@ -188,25 +208,32 @@ def test_too_little_text_and_too_small_a_size_are_refused() -> None:
 def test_text_without_any_new_piece_is_refused(
     size: int | None, texts: list[str], scripts: tuple[str, ...], words: str
 ) -> None:
-    """Before, `knee` gave the base back without a word, and a size was told to ask for the base's own."""
+    """Before, `knee` gave the base back without a word, and a size was told to ask for the base's
+    own.
+    """
     with pytest.raises(StageError, match=words):
         grow(BASES["sentencepiece"], texts, size, scripts=scripts)
 
 
 def test_neither_hash_seed_nor_threads_change_the_bytes() -> None:
     code = (
-        "import hashlib; from tests.tasks.checkpoints.samples import *;"
-        "from tasks.tokenizer.expand import grow;"
-        "from tasks.tokenizer.train import bytes_only; b = grow(bytes_only(), ENGLISH, 300).tokenizer;"
-        "print([hashlib.sha256(grow(x, CHINESE, n).tokenizer.to_str().encode()).hexdigest()"
-        " for x, n in ((b, 330), (sentencepiece_base(), 360))])"
+        "import hashlib; from tests.tasks.checkpoints.samples import *;from tasks.tokenizer.expand "
+        "import grow;from tasks.tokenizer.train import bytes_only; b = grow(bytes_only(), ENGLISH, "
+        "300).tokenizer;print([hashlib.sha256(grow(x, CHINESE, "
+        "n).tokenizer.to_str().encode()).hexdigest() for x, n in ((b, 330), (sentencepiece_base(), "
+        "360))])"
     )
     root = Path(__file__).resolve().parents[3]
     outputs = {
         subprocess.run(
             [sys.executable, "-c", code],
             cwd=root,
-            env={"PYTHONHASHSEED": seed, "RAYON_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "true", "PATH": ""},
+            env={
+                "PYTHONHASHSEED": seed,
+                "RAYON_NUM_THREADS": threads,
+                "TOKENIZERS_PARALLELISM": "true",
+                "PATH": "",
+            },
             capture_output=True,
             text=True,
             check=True,
@@ -217,8 +244,12 @@ def test_neither_hash_seed_nor_threads_change_the_bytes() -> None:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", ["model/stories260K", "tokenizers/llama2-32000", "tokenizers/llama3-128k"])
-def test_real_bases_grow_on_chinese(request: pytest.FixtureRequest, real_data: Path, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["model/stories260K", "tokenizers/llama2-32000", "tokenizers/llama3-128k"]
+)
+def test_real_bases_grow_on_chinese(
+    request: pytest.FixtureRequest, real_data: Path, tmp_path: Path, name: str
+) -> None:
     if name.endswith("stories260K"):
         request.getfixturevalue("stories260k")
     pages = sorted((real_data / "prose_zh" / "ruanyf-weekly" / "docs").glob("*.md"))
@@ -241,4 +272,7 @@ def test_pieces_of_one_script_leave_other_text_as_it_was(family: str) -> None:
     grown, tokens, _, _ = grow(base, CHINESE + ENGLISH * 4, size_of(base) + 30, scripts=("Han",))
     assert plain_ids(grown, ENGLISH) == plain_ids(base, ENGLISH)
     assert unreachable(grown, tokens) == []
-    assert all(token.text is None or any(character >= "\u4e00" for character in token.text) for token in tokens)
+    assert all(
+        token.text is None or any(character >= "\u4e00" for character in token.text)
+        for token in tokens
+    )

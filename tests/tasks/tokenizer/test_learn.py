@@ -16,7 +16,10 @@ MISSING = {"x": 3, "y": 2}
 
 def slow_learn(words: list[tuple[list[int], int]], budget: int) -> list[Step[str]]:
     contents = list(LETTERS)
-    locked = {FIRST_LOCKED - number: (char, tokens) for number, (char, tokens) in enumerate(MISSING.items())}
+    locked = {
+        FIRST_LOCKED - number: (char, tokens)
+        for number, (char, tokens) in enumerate(MISSING.items())
+    }
     live = [(list(symbols), count) for symbols, count in words]
     steps: list[Step[str]] = []
     while len(steps) < budget:
@@ -51,7 +54,9 @@ def slow_learn(words: list[tuple[list[int], int]], budget: int) -> list[Step[str
 
 WORDS = st.lists(
     st.tuples(
-        st.lists(st.sampled_from([0, 1, 2, 3, FIRST_LOCKED, FIRST_LOCKED - 1]), min_size=1, max_size=12),
+        st.lists(
+            st.sampled_from([0, 1, 2, 3, FIRST_LOCKED, FIRST_LOCKED - 1]), min_size=1, max_size=12
+        ),
         st.integers(1, 4),
     ),
     max_size=8,
@@ -61,7 +66,9 @@ WORDS = st.lists(
 @settings(max_examples=300)
 @given(WORDS, st.integers(0, 12))
 def test_equals_the_slow_learner(words: list[tuple[list[int], int]], budget: int) -> None:
-    fast = learn(words, LETTERS, budget, may_join=lambda content: len(content) <= 4, missing=MISSING)
+    fast = learn(
+        words, LETTERS, budget, may_join=lambda content: len(content) <= 4, missing=MISSING
+    )
     assert fast == slow_learn(words, budget)
 
 

@@ -18,12 +18,17 @@ from tasks.tokenizer.train import bytes_only
 from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, sentencepiece_base
 
 GROWTH = 40
-BASES = {"byte-level": grow(bytes_only(), ENGLISH, 320).tokenizer, "sentencepiece": sentencepiece_base()}
+BASES = {
+    "byte-level": grow(bytes_only(), ENGLISH, 320).tokenizer,
+    "sentencepiece": sentencepiece_base(),
+}
 FAMILIES = sorted(BASES)
 SENTENCE = "今天我们去公园看花，天气不错，公园里有很多人。"
 ENGLISH_SENTENCE = "The cat sat on the mat, isn't it?"
 SAMPLE = {
-    "web-zh": [Document(text, "web-zh", "zh") for text in (f"公园。{SENTENCE}我不去。", "公园里有人。")],
+    "web-zh": [
+        Document(text, "web-zh", "zh") for text in (f"公园。{SENTENCE}我不去。", "公园里有人。")
+    ],
     "web-en": [Document(f"{ENGLISH_SENTENCE} Yes.", "web-en", "en")],
 }
 
@@ -67,9 +72,16 @@ def test_the_training_curve_falls_by_what_the_grown_tokenizer_saves(family: str)
 def test_pieces_are_used_or_steps_or_unused(family: str) -> None:
     found, grown, tokens = reported(family)
     pieces = found["pieces"]
-    assert sum(pieces[kind]["count"] for kind in ("used", "steps", "unused")) == len(tokens) == pieces["new"]
+    assert (
+        sum(pieces[kind]["count"] for kind in ("used", "steps", "unused"))
+        == len(tokens)
+        == pieces["new"]
+    )
     uses = Counter(
-        i for documents in SAMPLE.values() for ids in plain_ids(grown, [d.text for d in documents]) for i in ids
+        i
+        for documents in SAMPLE.values()
+        for ids in plain_ids(grown, [d.text for d in documents])
+        for i in ids
     )
     assert pieces["used"]["count"] == sum(uses[token.id] > 0 for token in tokens)
     of_text = sum(uses[token.id] for token in tokens) / uses.total()
@@ -93,7 +105,9 @@ def test_examples_mark_the_new_tokens_and_spell_the_sentence(family: str) -> Non
     new = {piece for piece, is_new in example["after"] if is_new}
     assert "公园" in "".join(new) and len(example["after"]) < len(example["before"])
     assert not any(is_new for _, is_new in example["before"])
-    assert all(piece in {piece_names(BASES[family])(token.token) for token in tokens} for piece in new)
+    assert all(
+        piece in {piece_names(BASES[family])(token.token) for token in tokens} for piece in new
+    )
     (english,) = found["examples"]["en"]
     assert "".join(piece for piece, _ in english["before"]).strip() == ENGLISH_SENTENCE
 
@@ -102,7 +116,11 @@ def test_names_of_pieces() -> None:
     byte_level, sentencepiece = (piece_names(BASES[family]) for family in FAMILIES)
     assert byte_level("Ġcat") == " cat"
     assert byte_level("åħ¬") == "公" and byte_level("åħ") == "<E5><85>"
-    assert sentencepiece("▁cat") == " cat" and sentencepiece("<0xE5>") == "<E5>" and sentencepiece("é") == "é"
+    assert (
+        sentencepiece("▁cat") == " cat"
+        and sentencepiece("<0xE5>") == "<E5>"
+        and sentencepiece("é") == "é"
+    )
 
 
 def test_nothing_learned_and_training_from_nothing(tmp_path: Path) -> None:

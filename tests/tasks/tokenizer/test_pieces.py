@@ -21,14 +21,27 @@ from tasks.checkpoints.tokenizer_files import size_of
 from tasks.tokenizer.expand import grow, undone, unreachable
 from tasks.tokenizer.measure import plain_ids
 from tasks.tokenizer.model_file import differences, grown_model
-from tasks.tokenizer.pieces import BEYOND, CHARACTERS, REPEATED, STEPS, THERE, Given, add_pieces, merged, read_pieces
+from tasks.tokenizer.pieces import (
+    BEYOND,
+    CHARACTERS,
+    REPEATED,
+    STEPS,
+    THERE,
+    Given,
+    add_pieces,
+    merged,
+    read_pieces,
+)
 from tasks.tokenizer.stage import STAGE, Expand, TokenizerParameters
 from tasks.tokenizer.train import bytes_only
 from tests.stage_harness import data_digests, run_stage
 from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, MIXED, sentencepiece_base
 from tests.tasks.checkpoints.test_sentencepiece_model import trained, write
 
-BASES = {"byte-level": grow(bytes_only(), ENGLISH, 320).tokenizer, "sentencepiece": sentencepiece_base()}
+BASES = {
+    "byte-level": grow(bytes_only(), ENGLISH, 320).tokenizer,
+    "sentencepiece": sentencepiece_base(),
+}
 TEXTS = CHINESE + ENGLISH + MIXED
 
 
@@ -45,10 +58,16 @@ def jsonl(tmp_path: Path, *lines: str) -> Path:
 @pytest.mark.parametrize("family", sorted(BASES))
 @settings(max_examples=60)
 @given(
-    st.lists(st.text(st.sampled_from("今天公园花好我们去theca😀"), min_size=1, max_size=6), min_size=1, max_size=12),
+    st.lists(
+        st.text(st.sampled_from("今天公园花好我们去theca😀"), min_size=1, max_size=6),
+        min_size=1,
+        max_size=12,
+    ),
     st.text(st.sampled_from("今天公园花好我们去，the ca\n😀"), max_size=40),
 )
-def test_each_piece_is_one_token_and_the_rest_stays(family: str, texts: list[str], line: str) -> None:
+def test_each_piece_is_one_token_and_the_rest_stays(
+    family: str, texts: list[str], line: str
+) -> None:
     base = BASES[family]
     grown, tokens, account = add_pieces(base, given_(*texts, "今天公园"))
     vocabulary = grown.get_vocab()
@@ -66,7 +85,16 @@ def test_each_piece_is_one_token_and_the_rest_stays(family: str, texts: list[str
 def test_as_few_steps_as_needed() -> None:
     base = BASES["sentencepiece"]
     _, tokens, account = add_pieces(base, given_("今天天气", "今天", "天气", "今天天气好"))
-    assert [token.text for token in tokens] == ["今", "天", "气", "好", "今天", "天气", "今天天气", "今天天气好"]
+    assert [token.text for token in tokens] == [
+        "今",
+        "天",
+        "气",
+        "好",
+        "今天",
+        "天气",
+        "今天天气",
+        "今天天气好",
+    ]
     assert (account.added, account.steps, account.characters) == (4, 0, 4)
     _, tokens, account = add_pieces(base, given_("公园里", "公园去", "公园好", "公", "园"))
     assert account.examples[STEPS] == ["公园"] and account.steps == 1, "one step serves all three"
@@ -105,13 +133,21 @@ def test_a_byte_level_piece_that_no_word_holds_is_skipped() -> None:
         ('{"piece": "\\ud800"}', "list.jsonl:2: .* half of a surrogate pair"), ('{"piece": "a\\u0000"}', "a NUL"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_a_piece_is_refused_with_its_line(tmp_path: Path, line: str, words: str) -> None:
+def test_what_cannot_be_a_piece_is_refused_with_its_line(
+    tmp_path: Path, line: str, words: str
+) -> None:
     with pytest.raises(StageError, match=words):
         read_pieces(jsonl(tmp_path, '{"piece": "今"}', line), 16)
 
 
 def test_all_bad_lines_are_told_at_once_up_to_a_limit(tmp_path: Path) -> None:
-    bad = ["piece", '{"piece": 5}', '{"piece": "今"}', '{"piece": ""}', '{"piece": "%s"}' % ("好" * 17)]
+    bad = [
+        "piece",
+        '{"piece": 5}',
+        '{"piece": "今"}',
+        '{"piece": ""}',
+        '{"piece": "%s"}' % ("好" * 17),
+    ]
     with pytest.raises(StageError) as refused:
         read_pieces(jsonl(tmp_path, *bad), 16)
     assert [line.split(": ")[0] for line in str(refused.value).split("\n")] == [
@@ -134,7 +170,8 @@ def test_undecodable_and_empty_files_are_refused(tmp_path: Path) -> None:
         read_pieces(tmp_path / "bytes.jsonl", 16)
     (tmp_path / "cut.model").write_bytes(trained("llama")[:2000])
     with pytest.raises(
-        StageError, match=r"cut.model: not a sentencepiece model, or not all of one .*download it again"
+        StageError,
+        match=r"cut.model: not a sentencepiece model, or not all of one .*download it again",
     ):
         read_pieces(tmp_path / "cut.model", 16)
     with pytest.raises(StageError, match="no pieces in it"):
@@ -145,10 +182,16 @@ def test_undecodable_and_empty_files_are_refused(tmp_path: Path) -> None:
 def test_a_special_token_inside_a_piece_is_refused(family: str) -> None:
     base = Tokenizer.from_str(BASES[family].to_str())
     base.add_special_tokens([AddedToken("<|sep|>", special=True)])
-    with pytest.raises(StageError, match=r"list.jsonl:1: the piece 'a<|sep|>' holds one of the base's special"):
+    with pytest.raises(
+        StageError, match=r"list.jsonl:1: the piece 'a<|sep|>' holds one of the base's special"
+    ):
         add_pieces(base, given_("a<|sep|>", "今"))
-    _, tokens, account = add_pieces(base, [Given("<|sep|>", "x.model: piece 3", own=False), *given_("今")])
-    assert account.skipped["holds a special token"] == 1 and "今" in {token.text for token in tokens}
+    _, tokens, account = add_pieces(
+        base, [Given("<|sep|>", "x.model: piece 3", own=False), *given_("今")]
+    )
+    assert account.skipped["holds a special token"] == 1 and "今" in {
+        token.text for token in tokens
+    }
 
 
 def test_merging_takes_the_best_rank_and_of_equals_the_leftmost() -> None:
@@ -161,23 +204,35 @@ def test_sentencepiece_on_the_grown_model_agrees(tmp_path: Path, method: str) ->
     path = write("llama", tmp_path)
     base, model = read_sentencepiece(path)[0], parse_model(trained("llama"))
     if method == "pieces":
-        words = {text[at : at + length] for text in CHINESE + ENGLISH for at in range(9) for length in (2, 3, 5)}
+        words = {
+            text[at : at + length]
+            for text in CHINESE + ENGLISH
+            for at in range(9)
+            for length in (2, 3, 5)
+        }
         grown, tokens, _ = add_pieces(base, given_(*sorted(words)))
     else:
         grown, tokens, _, _ = grow(base, TEXTS * 2, size_of(base) + 80)
     grown.add_special_tokens([AddedToken("<|end|>", special=True)])
     blob = grown_model(model, grown)
     rng = random.Random(0)
-    noise = ["".join(rng.choice("今天公园花好我们去，the cat\n  12😀") for _ in range(60)) for _ in range(500)]
+    noise = [
+        "".join(rng.choice("今天公园花好我们去，the cat\n  12😀") for _ in range(60))
+        for _ in range(500)
+    ]
     assert differences(blob, grown, [*TEXTS, *noise]) == []
     reference = sentencepiece.SentencePieceProcessor(model_proto=blob)
-    assert [reference.id_to_piece(token.id) for token in tokens] == [token.token for token in tokens]
+    assert [reference.id_to_piece(token.id) for token in tokens] == [
+        token.token for token in tokens
+    ]
     assert reference.is_control(size_of(grown) - 1)
     assert reference.get_piece_size() == size_of(grown)
 
 
 def test_no_new_piece_opens_a_base_piece_that_was_out_of_reach() -> None:
-    """Base `abcd` cannot be reached (no split is there); a new `abc` would open it for sentencepiece."""
+    """Base `abcd` cannot be reached (no split is there); a new `abc` would open it for
+    sentencepiece.
+    """
     model = parse_model(trained("llama"))
     blob = model.extended([("kqz", 1), ("zz", 1)])
     base = _fast(blob)
@@ -196,18 +251,29 @@ def _fast(blob: bytes) -> Tokenizer:
 
 def test_the_stage_writes_tokenizer_and_model_file(tmp_path: Path) -> None:
     base = write("llama", tmp_path / "base").parent
-    pieces = jsonl(tmp_path, *(json.dumps({"piece": piece}) for piece in ("今天天气", "公园里", "今")))
-    parameters = TokenizerParameters(base=str(base), expand={"method": "pieces", "pieces": str(pieces)})
+    pieces = jsonl(
+        tmp_path, *(json.dumps({"piece": piece}) for piece in ("今天天气", "公园里", "今"))
+    )
+    parameters = TokenizerParameters(
+        base=str(base), expand={"method": "pieces", "pieces": str(pieces)}
+    )
     made = run_stage(STAGE, parameters, tmp_path=tmp_path)
     again = run_stage(STAGE, parameters, tmp_path=tmp_path, force=True)
     assert data_digests(made) == data_digests(again)
-    reference = sentencepiece.SentencePieceProcessor(model_file=str(made.folder("tokenizer") / "tokenizer.model"))
+    reference = sentencepiece.SentencePieceProcessor(
+        model_file=str(made.folder("tokenizer") / "tokenizer.model")
+    )
     rows = json.loads(made.path("new_tokens.json").read_text())
     assert [reference.id_to_piece(row["id"]) for row in rows] == [row["token"] for row in rows]
     assert {"今天天气", "公园里"} <= {row["text"] for row in rows}
-    assert made.statistics["pieces"]["given"] == 3 and made.statistics["sentencepiece_differences"] == 0
+    assert (
+        made.statistics["pieces"]["given"] == 3
+        and made.statistics["sentencepiece_differences"] == 0
+    )
     assert made.statistics["splitting_rules"]["from"] == "trainer_spec of tokenizer.model"
-    assert read_base_tokenizer(made.folder("tokenizer")).corrected == (), "a grown folder is a sound base"
+    assert read_base_tokenizer(made.folder("tokenizer")).corrected == (), (
+        "a grown folder is a sound base"
+    )
     assert json.loads(made.path("report.json").read_text())["given_pieces"]["skipped"] == {THERE: 1}
 
 
@@ -229,5 +295,8 @@ def test_a_long_list(tmp_path: Path) -> None:
     texts = {"".join(rng.choices(letters, k=rng.choice((2, 2, 3)))) for _ in range(50_000)}
     path = jsonl(tmp_path, *(json.dumps({"piece": text}) for text in sorted(texts)))
     grown, tokens, account = add_pieces(BASES["sentencepiece"], read_pieces(path, 16))
-    assert account.added == len(texts) and len(tokens) == len(texts) + account.steps + account.characters
+    assert (
+        account.added == len(texts)
+        and len(tokens) == len(texts) + account.steps + account.characters
+    )
     assert unreachable(grown, tokens[-2000:]) == []

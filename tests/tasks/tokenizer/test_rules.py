@@ -1,4 +1,6 @@
-"""sentencepiece's rules about what one piece may hold, against models that sentencepiece trained under them."""
+"""sentencepiece's rules about what one piece may hold, against models that sentencepiece trained
+under them.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,11 @@ from tasks.checkpoints.sentencepiece_model import NORMAL, TrainerSpec, parse_mod
 from tasks.tokenizer.rules import SplittingRules
 from tests.tasks.checkpoints.samples import CHINESE, ENGLISH
 
-TEXTS = [*ENGLISH, *CHINESE, *["x1 12ab ３４中 Привет-мир コーヒーと東京 नमस्ते (a) éa\u0301    if x:"] * 30]
+TEXTS = [
+    *ENGLISH,
+    *CHINESE,
+    *["x1 12ab ３４中 Привет-мир コーヒーと東京 नमस्ते (a) éa\u0301    if x:"] * 30,
+]
 
 
 @pytest.mark.parametrize(
@@ -33,7 +39,9 @@ def test_what_one_piece_may_hold(piece: str, changed: dict[str, bool], allowed: 
     spec = TrainerSpec(**{"split_digits": True, "allow_whitespace_only_pieces": True, **changed})
     assert SplittingRules(spec).allows(piece) is allowed
     if allowed and (len(piece) > 1 or piece == "1"):
-        assert SplittingRules(spec).words(piece) == [piece], "words keep what may be one piece together"
+        assert SplittingRules(spec).words(piece) == [piece], (
+            "words keep what may be one piece together"
+        )
 
 
 @pytest.mark.parametrize(
@@ -56,7 +64,9 @@ def test_every_piece_of_a_trained_model_obeys_its_rules(settings: dict[str, Any]
     assert len(pieces) > 150 and max(map(len, pieces)) <= model.trainer.max_sentencepiece_length
     assert [piece for piece in pieces if not rules.allows(piece)] == []
     words = {word for text in TEXTS for word in rules.words("▁" + text.replace(" ", "▁"))}
-    assert [piece for piece in pieces if len(piece) > 1 and not any(piece in word for word in words)] == []
+    assert [
+        piece for piece in pieces if len(piece) > 1 and not any(piece in word for word in words)
+    ] == []
 
 
 @given(st.text(st.sampled_from("今天，a b1２\u0301ー\n\t①Я"), max_size=20))

@@ -29,7 +29,10 @@ FILES = {
 
 def test_a_trained_tokenizer(tmp_path: Path) -> None:
     made = run_stage(
-        STAGE, TokenizerParameters(train={"size": 400}), {"select": select(FILES, tmp_path)}, tmp_path=tmp_path
+        STAGE,
+        TokenizerParameters(train={"size": 400}),
+        {"select": select(FILES, tmp_path)},
+        tmp_path=tmp_path,
     )
     tokenizer = AutoTokenizer.from_pretrained(made.folder("tokenizer"))
     assert len(tokenizer) == made.statistics["size"] == 400
@@ -58,14 +61,17 @@ def test_a_grown_llama2c_tokenizer(tmp_path: Path) -> None:
 
 
 def test_the_base_as_it_is(tmp_path: Path) -> None:
-    made = run_stage(STAGE, TokenizerParameters(base=str(write_llama2c(tmp_path / "base"))), tmp_path=tmp_path)
+    made = run_stage(
+        STAGE, TokenizerParameters(base=str(write_llama2c(tmp_path / "base"))), tmp_path=tmp_path
+    )
     assert made.statistics["size"] == made.statistics["base_size"]
     assert made.statistics["new_tokens"] == 0
 
 
 def test_a_checkpoint_with_tokenizer_json_alone_keeps_its_special_tokens(tmp_path: Path) -> None:
-    """`config.json` knows them by id; without them documents could not be told apart. Settings that leave them out
-    mean it."""
+    """`config.json` knows them by id; without them documents could not be told apart. Settings that
+    leave them out mean it.
+    """
     folder = open_base(write_llama2c(tmp_path / "given"), tmp_path)
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         (folder / name).unlink()
@@ -82,9 +88,15 @@ def test_a_checkpoint_with_tokenizer_json_alone_keeps_its_special_tokens(tmp_pat
 
 def test_a_tokenizer_artifact_may_be_the_base(tmp_path: Path) -> None:
     texts = select(FILES, tmp_path)
-    first = run_stage(STAGE, TokenizerParameters(train={"size": 400}), {"select": texts}, tmp_path=tmp_path)
-    parameters = TokenizerParameters(base="artifact:toy/tokenizer/main@latest", expand={"size": 420})
-    second = run_stage(STAGE, parameters, {"select": texts, "base": first}, name="grown", tmp_path=tmp_path)
+    first = run_stage(
+        STAGE, TokenizerParameters(train={"size": 400}), {"select": texts}, tmp_path=tmp_path
+    )
+    parameters = TokenizerParameters(
+        base="artifact:toy/tokenizer/main@latest", expand={"size": 420}
+    )
+    second = run_stage(
+        STAGE, parameters, {"select": texts, "base": first}, name="grown", tmp_path=tmp_path
+    )
     assert (second.statistics["base_size"], second.statistics["size"]) == (400, 420)
 
 
@@ -95,9 +107,15 @@ def numbered(path: Path, count: int, source: str) -> TextFile:
 
 
 def test_sampling_reads_an_even_share_of_every_weight(tmp_path: Path) -> None:
-    files = {1: [numbered(tmp_path / "a.jsonl", 1000, "a")], 3: [numbered(tmp_path / "b.jsonl", 200, "b")]}
+    files = {
+        1: [numbered(tmp_path / "a.jsonl", 1000, "a")],
+        3: [numbered(tmp_path / "b.jsonl", 200, "b")],
+    }
     size = sum(Path(file.path).stat().st_size for some in files.values() for file in some)
-    share = {weight: [int(text) for text in texts] for weight, texts in training_texts(files, size // 4).items()}
+    share = {
+        weight: [int(text) for text in texts]
+        for weight, texts in training_texts(files, size // 4).items()
+    }
     assert 248 <= len(share[1]) <= 250 and 49 <= len(share[3]) <= 50
     assert all(after - before <= 5 for found in share.values() for before, after in pairwise(found))
     assert [len(list(texts)) for texts in training_texts(files, 10**9).values()] == [1000, 200]
@@ -109,7 +127,11 @@ def test_only_the_named_categories_are_learned_from(tmp_path: Path) -> None:
     english = parameters.model_copy(update={"categories": ("web-en",)})
     made = run_stage(STAGE, english, {"select": select(FILES, tmp_path)}, tmp_path=tmp_path)
     tokens = AutoTokenizer.from_pretrained(made.folder("tokenizer")).get_vocab()
-    assert not any(byte_level_content(token).decode(errors="ignore") > "\u4e00" for token in tokens if token[0] != "<")
+    assert not any(
+        byte_level_content(token).decode(errors="ignore") > "\u4e00"
+        for token in tokens
+        if token[0] != "<"
+    )
     assert set(made.statistics["categories"]) == {"web-en", "web-zh"}, "measured on all"
 
 
@@ -135,7 +157,9 @@ def two_sources(tmp_path: Path, web_times: int = 1) -> list[Artifact]:
 
 @pytest.mark.parametrize("size", [330, "knee"])
 @pytest.mark.parametrize("base", ["sentencepiece", "byte-level"])
-def test_a_weight_counts_a_source_as_though_it_were_there_so_often(tmp_path: Path, base: str, size: int | str) -> None:
+def test_a_weight_counts_a_source_as_though_it_were_there_so_often(
+    tmp_path: Path, base: str, size: int | str
+) -> None:
     """For both families, of two sources that feed one category."""
     folder = tmp_path / "base"
     if base == "sentencepiece":
@@ -146,9 +170,19 @@ def test_a_weight_counts_a_source_as_though_it_were_there_so_often(tmp_path: Pat
     feeds = {"web": ["web-zh"], "books": ["web-zh"]}
 
     def digests(from_: object, web_times: int = 1) -> dict[str, str]:
-        stated = TokenizerParameters(base=str(folder), expand={**expand, "from": from_}).learning_from(feeds)
-        made = run_stage(STAGE, stated, {"select": two_sources(tmp_path, web_times)}, tmp_path=tmp_path, force=True)
-        return {name: digest for name, digest in data_digests(made).items() if name != "report.json"}
+        stated = TokenizerParameters(
+            base=str(folder), expand={**expand, "from": from_}
+        ).learning_from(feeds)
+        made = run_stage(
+            STAGE,
+            stated,
+            {"select": two_sources(tmp_path, web_times)},
+            tmp_path=tmp_path,
+            force=True,
+        )
+        return {
+            name: digest for name, digest in data_digests(made).items() if name != "report.json"
+        }
 
     weighed = digests({"web": 3, "books": 1})
     assert weighed == digests(["web", "books"], web_times=3) == digests({"books": 2, "web": 6})
@@ -157,8 +191,12 @@ def test_a_weight_counts_a_source_as_though_it_were_there_so_often(tmp_path: Pat
 
 
 def test_golden_output(tmp_path: Path) -> None:
-    """Fails when the output changes: then bump the version in tokenizer/stage.py, and only then this digest."""
-    parameters = TokenizerParameters(base=str(write_llama2c(tmp_path / "base")), expand={"size": 360})
+    """Fails when the output changes: then bump the version in tokenizer/stage.py, and only then
+    this digest.
+    """
+    parameters = TokenizerParameters(
+        base=str(write_llama2c(tmp_path / "base")), expand={"size": 360}
+    )
     made = run_stage(STAGE, parameters, {"select": select(FILES, tmp_path)}, tmp_path=tmp_path)
     digests = data_digests(made)
     found = (digests["new_tokens.json"][:16], digests["tokenizer/tokenizer.json"][:16])
@@ -168,7 +206,9 @@ def test_golden_output(tmp_path: Path) -> None:
 def test_growth_without_text_and_contradicting_parameters_are_refused(tmp_path: Path) -> None:
     base = write_llama2c(tmp_path / "base")
     with pytest.raises(StageError, match="no text to learn"):
-        run_stage(STAGE, TokenizerParameters(base=str(base), expand={"size": 400}), tmp_path=tmp_path)
+        run_stage(
+            STAGE, TokenizerParameters(base=str(base), expand={"size": 400}), tmp_path=tmp_path
+        )
     with pytest.raises(pydantic.ValidationError, match="starts from nothing"):
         TokenizerParameters(base="x", train={"size": 400})
     with pytest.raises(pydantic.ValidationError, match="state a `base`"):

@@ -1,4 +1,6 @@
-"""`from` as a list or with weights: what the plan makes of it, what is refused, and what a version holds."""
+"""`from` as a list or with weights: what the plan makes of it, what is refused, and what a version
+holds.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,11 @@ def planned(stated: Any) -> TokenizerParameters:
     ],
 )  # fmt: skip
 def test_what_the_plan_makes_of_it(
-    recipe: Path, stated: str, read: list[str], categories: tuple[str, ...], weights: dict[str, dict[str, int]]
+    recipe: Path,
+    stated: str,
+    read: list[str],
+    categories: tuple[str, ...],
+    weights: dict[str, dict[str, int]],
 ) -> None:
     """Without weights where `categories` of what is read says it all."""
     node = stages(read_recipe(recipe, [f"tokenizer.expand.from={stated}"])).nodes["tokenizer/main"]
@@ -98,7 +104,8 @@ def test_what_is_refused(recipe: Path, stated: str, message: str) -> None:
 def test_what_the_plan_sets_is_not_stated(recipe: Path, name: str) -> None:
     value = {"categories": "[zh]", "weights": "{zh-web: {zh: 4}}"}[name]
     with pytest.raises(
-        RecipeError, match=rf"tokenizer.{name}: the plan sets it; name sources .* `tokenizer.expand.from`"
+        RecipeError,
+        match=rf"tokenizer.{name}: the plan sets it; name sources .* `tokenizer.expand.from`",
     ):
         read_recipe(recipe, [f"tokenizer.{name}={value}"])
 
@@ -113,12 +120,22 @@ def test_a_version_holds_weights_only_where_they_differ() -> None:
     def version(stated: Stated) -> str:
         return version_of(STAGE, "main", planned(stated), {}, {})
 
-    assert "weights" not in planned(["zh-web", "books"]).identity(), "recipes without weights keep their versions"
-    same = [["zh-web", "books"], ["books", "zh-web"], {"books": 1, "zh-web": 1}, {"zh-web": 6, "books": 6}]
+    assert "weights" not in planned(["zh-web", "books"]).identity(), (
+        "recipes without weights keep their versions"
+    )
+    same = [
+        ["zh-web", "books"],
+        ["books", "zh-web"],
+        {"books": 1, "zh-web": 1},
+        {"zh-web": 6, "books": 6},
+    ]
     assert len({version(stated) for stated in same}) == 1
     weighed = [{"zh-web": 4, "books": 1}, {"books": 1, "zh-web": 4}, {"zh-web": 8, "books": 2}]
     assert len({version(stated) for stated in weighed}) == 1
-    assert len({version(stated) for stated in ([*same[:1], *weighed[:1], {"zh-web": 1, "books": 4}])}) == 3
+    assert (
+        len({version(stated) for stated in ([*same[:1], *weighed[:1], {"zh-web": 1, "books": 4}])})
+        == 3
+    )
 
 
 @given(st.dictionaries(st.sampled_from(sorted(FEEDS)), st.integers(1, MAXIMUM_WEIGHT), min_size=1))
@@ -135,7 +152,9 @@ def test_weights_are_relative(stated: dict[str, int]) -> None:
 
 @pytest.mark.parametrize("family", sorted(BASES))
 @given(st.dictionaries(st.integers(1, 5), st.lists(st.sampled_from(CHINESE + ENGLISH), max_size=5)))
-def test_counts_are_those_of_the_text_so_many_times(family: str, texts: Mapping[int, list[str]]) -> None:
+def test_counts_are_those_of_the_text_so_many_times(
+    family: str, texts: Mapping[int, list[str]]
+) -> None:
     found = family_of(BASES[family])
     repeated = [text for weight, some in texts.items() for text in some * weight]
     assert counted(found, texts) == counted(found, repeated)

@@ -1,4 +1,6 @@
-"""Divergence: told by the loss of guessing and by each category's beginning, stopped where there is no doubt."""
+"""Divergence: told by the loss of guessing and by each category's beginning, stopped where there is
+no doubt.
+"""
 
 import logging
 import math
@@ -31,8 +33,8 @@ def course(*losses: float, category: str = "a", rows: int = 8) -> Course:
 def test_what_is_told() -> None:
     assert alarm(course(*[4.0] * 20), 10.4, warm=True) == ""
     assert alarm(course(9.8, *[122.0] * 20), 10.4, warm=True) == (
-        "the loss is 122.00 (the median of its last 16 steps), above 10.40, that of guessing and 112.20 above where "
-        "this phase began"
+        "the loss is 122.00 (the median of its last 16 steps), above 10.40, that of guessing and "
+        "112.20 above where this phase began"
     )
     # new rows begin above guessing: no news during warm-up, and none after it once they are below
     falling = [14.0 - 0.2 * step for step in range(40)]
@@ -59,7 +61,9 @@ def test_what_is_stopped() -> None:
     assert not has_diverged(course(9.8, *[122.0] * 20), 10.4) and has_diverged(
         course(9.8, *[122.0] * 20), 10.4, steps=16
     )
-    assert has_diverged(course(3.0, *[6.5] * WINDOW), 10.4)  # below guessing, but of no use any more
+    assert has_diverged(
+        course(3.0, *[6.5] * WINDOW), 10.4
+    )  # below guessing, but of no use any more
     assert not has_diverged(course(3.0, *[5.5] * WINDOW), 10.4)
     assert not has_diverged(course(*[14.0] * 2 * WINDOW), 10.4)  # began so: told, not stopped
 
@@ -123,7 +127,9 @@ def test_short_phases_are_told_at_their_end_and_stopped_from_16_steps(
     assert not Path(made.output).exists()
 
 
-def test_a_healthy_phase_says_nothing(world: tuple[Path, dict[str, list[str]]], tmp_path: Path) -> None:
+def test_a_healthy_phase_says_nothing(
+    world: tuple[Path, dict[str, list[str]]], tmp_path: Path
+) -> None:
     model, bins = world
     statistics = Phase(spec(tmp_path, model, bins, parameters(**LONG))).train()
     assert statistics["notes"] == [] and statistics["headline"].startswith("loss 4.")

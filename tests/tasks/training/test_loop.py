@@ -28,7 +28,15 @@ from tasks.training.sampler import DataExhausted
 from tasks.training.sections import Guard
 from tasks.training.spec import Carried, Spec
 from tasks.training.trace import trace
-from tests.tasks.training.toys import LENGTH, VOCABULARY, parameters, save_bin, save_bins, save_model, spec
+from tests.tasks.training.toys import (
+    LENGTH,
+    VOCABULARY,
+    parameters,
+    save_bin,
+    save_bins,
+    save_model,
+    spec,
+)
 
 RAMPED: dict[str, Any] = {
     "tokens": "60 rows",
@@ -54,7 +62,11 @@ def train(made: Spec, **options: Any) -> tuple[dict[str, Any], list[dict[str, An
 
 def files(folder: str | Path) -> dict[str, bytes]:
     root = Path(folder)
-    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
 
 
 def stop_after(calls: int) -> Callable[[], bool]:
@@ -72,7 +84,9 @@ def test_a_phase_learns_and_leaves_a_model_that_loads(world: World, tmp_path: Pa
     assert statistics["loss_last"] < statistics["loss_first"] - 0.2
     assert sum(sum(step["rows"].values()) for step in steps) == 156
     assert steps[-1]["drawn"] == statistics["rows"]
-    lines = [json.loads(line) for line in (tmp_path / "scratch/metrics.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (tmp_path / "scratch/metrics.jsonl").read_text().splitlines()
+    ]
     assert [line["step"] for line in lines] == list(range(1, 40))
     for line in lines:
         assert set(line["losses"]) == set(line["rows"])
@@ -99,7 +113,9 @@ def test_metrics_agree_with_the_plan(world: World, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tied", [False, True])
-def test_stopped_anywhere_and_resumed_gives_the_same_bytes(world: World, tmp_path: Path, tied: bool) -> None:
+def test_stopped_anywhere_and_resumed_gives_the_same_bytes(
+    world: World, tmp_path: Path, tied: bool
+) -> None:
     model, bins = world
     if tied:
         model = save_model(tmp_path / "tied", tied=True)
@@ -109,14 +125,19 @@ def test_stopped_anywhere_and_resumed_gives_the_same_bytes(world: World, tmp_pat
     made = spec(tmp_path / "parts", model, bins, values)
     for _ in range(50):
         try:
-            Phase(made).train(stop=stop_after(draw.randrange(1, 12)))  # also amid a step: asked at every micro-batch
+            Phase(made).train(
+                stop=stop_after(draw.randrange(1, 12))
+            )  # also amid a step: asked at every micro-batch
             break
         except Interrupted:
             continue
     else:
         pytest.fail("never finished")
     assert files(made.output) == files(tmp_path / "whole/output")
-    steps = [json.loads(line)["step"] for line in (tmp_path / "parts/scratch/metrics.jsonl").read_text().splitlines()]
+    steps = [
+        json.loads(line)["step"]
+        for line in (tmp_path / "parts/scratch/metrics.jsonl").read_text().splitlines()
+    ]
     assert steps == list(range(1, len(steps) + 1))
 
 
@@ -149,13 +170,16 @@ def test_checkpoints_of_another_plan_are_not_continued(world: World, tmp_path: P
 
 
 def train_for(cpu_s: float, made: Spec) -> None:
-    """Train until a signal that nothing handles ends the process, after this much of its own processor time."""
+    """Train until a signal that nothing handles ends the process, after this much of its own
+    processor time.
+    """
     signal.setitimer(signal.ITIMER_PROF, cpu_s)
     train(made)
 
 
 def test_killed_at_random_and_run_again_gives_the_same_bytes(world: World, tmp_path: Path) -> None:
-    """Ended at any moment, also while loading, saving or finishing (forked, as importing torch takes seconds).
+    """Ended at any moment, also while loading, saving or finishing (forked, as importing torch
+    takes seconds).
 
     Moments are drawn in processor time, so that a busy machine draws the same ones.
     """
@@ -181,10 +205,17 @@ def test_killed_at_random_and_run_again_gives_the_same_bytes(world: World, tmp_p
 
 def test_worker_saves_and_ends_when_its_parent_is_gone(world: World, tmp_path: Path) -> None:
     model, bins = world
-    made = spec(tmp_path, model, bins, parameters(tokens="100K rows", max_epochs=10**6, checkpoint_every="1M rows"))
+    made = spec(
+        tmp_path,
+        model,
+        bins,
+        parameters(tokens="100K rows", max_epochs=10**6, checkpoint_every="1M rows"),
+    )
     made.write(tmp_path / "spec.json")
     command = [sys.executable, "-m", "tasks.training", str(tmp_path / "spec.json")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
         assert child.stdin and child.stdout and child.stderr
         assert "progress" in json.loads(child.stdout.readline())
         child.stdin.close()
@@ -195,20 +226,26 @@ def test_worker_saves_and_ends_when_its_parent_is_gone(world: World, tmp_path: P
 
 def losses_of(made: Spec) -> tuple[list[float], dict[str, torch.Tensor]]:
     _, steps = train(made)
-    return [step["loss"] for step in steps], load_file(Path(made.output) / "checkpoint/model.safetensors")
+    return [step["loss"] for step in steps], load_file(
+        Path(made.output) / "checkpoint/model.safetensors"
+    )
 
 
 def test_accumulation_does_not_change_the_mathematics(world: World, tmp_path: Path) -> None:
     model, bins = world
     values = parameters(tokens="200 rows", batch=4 * LENGTH, max_epochs=99, precision="fp64")
-    losses, weights = losses_of(spec(tmp_path / "4", model, bins, values.model_copy(update={"micro_batch": 4})))
+    losses, weights = losses_of(
+        spec(tmp_path / "4", model, bins, values.model_copy(update={"micro_batch": 4}))
+    )
     assert len(losses) == 50
     for size in (1, 3):
         other, others = losses_of(
             spec(tmp_path / str(size), model, bins, values.model_copy(update={"micro_batch": size}))
         )
         assert max(abs(a - b) for a, b in zip(losses, other, strict=True)) < 1e-10
-        assert all(torch.allclose(weights[name], others[name], atol=1e-10, rtol=0) for name in weights)
+        assert all(
+            torch.allclose(weights[name], others[name], atol=1e-10, rtol=0) for name in weights
+        )
 
 
 def test_phases_hand_on_moments_cursors_and_tokens(world: World, tmp_path: Path) -> None:
@@ -216,13 +253,18 @@ def test_phases_hand_on_moments_cursors_and_tokens(world: World, tmp_path: Path)
     train(spec(tmp_path / "one", model, bins, parameters(tokens="16 rows")))
     second = parameters(tokens="12 rows")
     made = spec(
-        tmp_path / "two", tmp_path / "one/output/checkpoint", bins, second, state=str(tmp_path / "one/output/state")
+        tmp_path / "two",
+        tmp_path / "one/output/checkpoint",
+        bins,
+        second,
+        state=str(tmp_path / "one/output/state"),
     )
     phase = Phase(made)
     assert (phase.plan.start, phase.carried.taken) == (16 * LENGTH, {"a": 7, "b": 9})
     assert phase.optimizer.fresh == []
     phase.train()
-    # One phase of 28 rows draws the same rows, has the same constant rate, and so ends in the same weights.
+    # One phase of 28 rows draws the same rows, has the same constant rate, and so ends in the same
+    # weights.
     train(spec(tmp_path / "both", model, bins, parameters(tokens="28 rows")))
     assert files(made.output) == files(tmp_path / "both/output")
     with pytest.raises(ValueError, match="seed is 4 and the phase before used 0"):
@@ -230,7 +272,11 @@ def test_phases_hand_on_moments_cursors_and_tokens(world: World, tmp_path: Path)
     with pytest.raises(ValueError, match="bins of 'b' had"):
         Phase(replace(made, bins={**bins, "b": bins["b"][:1]}))
     restarted = Phase(
-        replace(made, parameters=parameters(tokens="12 rows", data="restart"), scratch=str(tmp_path / "s"))
+        replace(
+            made,
+            parameters=parameters(tokens="12 rows", data="restart"),
+            scratch=str(tmp_path / "s"),
+        )
     )
     assert restarted.sampler.state.taken == {"a": 0, "b": 0}
 
@@ -238,7 +284,10 @@ def test_phases_hand_on_moments_cursors_and_tokens(world: World, tmp_path: Path)
 def test_embeddings_only_then_all_rewarms_fresh_moments(world: World, tmp_path: Path) -> None:
     model, bins = world
     train(spec(tmp_path / "one", model, bins, parameters(trainable="embeddings")))
-    before, after = (load_file(folder / "model.safetensors") for folder in (model, tmp_path / "one/output/checkpoint"))
+    before, after = (
+        load_file(folder / "model.safetensors")
+        for folder in (model, tmp_path / "one/output/checkpoint")
+    )
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"model.embed_tokens.weight", "lm_head.weight"}
     made = spec(
@@ -251,7 +300,11 @@ def test_embeddings_only_then_all_rewarms_fresh_moments(world: World, tmp_path: 
     phase = Phase(made)
     assert "model.norm.weight" in phase.optimizer.fresh
     assert "lm_head.weight" not in phase.optimizer.fresh
-    assert [phase.plan.fresh_factor(phase.plan.start + rows * LENGTH) for rows in (4, 20, 40)] == [0.2, 1, 1]
+    assert [phase.plan.fresh_factor(phase.plan.start + rows * LENGTH) for rows in (4, 20, 40)] == [
+        0.2,
+        1,
+        1,
+    ]
     norm = phase.language_model.model.norm.weight
     start = norm.detach().clone()
     phase.step(next(iter(phase.plan.steps())))
@@ -264,15 +317,24 @@ def test_new_rows_only_then_all(world: World, tmp_path: Path) -> None:
     model, bins = world
     made = spec(tmp_path / "one", model, bins, parameters(trainable="new-rows"), new_rows=(60, 90))
     assert train(made)[0]["parameters_trained"] == 2 * 30 * 32  # rows, not matrices
-    before, after = (load_file(folder / "model.safetensors") for folder in (model, tmp_path / "one/output/checkpoint"))
+    before, after = (
+        load_file(folder / "model.safetensors")
+        for folder in (model, tmp_path / "one/output/checkpoint")
+    )
     for name, tensor in before.items():
-        changed = (tensor != after[name]).flatten(1).any(1) if tensor.ndim > 1 else tensor != after[name]
-        rows = set(range(60, 90)) if name in ("model.embed_tokens.weight", "lm_head.weight") else set()
+        changed = (
+            (tensor != after[name]).flatten(1).any(1) if tensor.ndim > 1 else tensor != after[name]
+        )
+        rows = (
+            set(range(60, 90)) if name in ("model.embed_tokens.weight", "lm_head.weight") else set()
+        )
         assert set(changed.nonzero().flatten().tolist()) == rows, name
     with pytest.raises(ValueError, match="added no tokens"):
         Phase(replace(made, new_rows=None, scratch=str(tmp_path / "s")))
     state = str(tmp_path / "one/output/state")
-    again = Phase(spec(tmp_path / "again", model, bins, parameters(trainable="new-rows"), state=state))
+    again = Phase(
+        spec(tmp_path / "again", model, bins, parameters(trainable="new-rows"), state=state)
+    )
     assert again.optimizer.fresh == []
     whole = Phase(spec(tmp_path / "two", model, bins, parameters(), state=state))
     assert whole.optimizer.fresh == sorted(whole.trainable)
@@ -283,13 +345,25 @@ def test_eight_phases_of_a_quarter_of_an_epoch_are_two_epochs(world: World, tmp_
     previous, state, rows = model, None, []
     for number in range(8):
         values = parameters(tokens="0.25 epochs", optimizer={"lr": 1e-4})
-        statistics = Phase(spec(tmp_path / str(number), previous, bins, values, state=state)).train()
-        previous, state = tmp_path / str(number) / "output/checkpoint", str(tmp_path / str(number) / "output/state")
+        statistics = Phase(
+            spec(tmp_path / str(number), previous, bins, values, state=state)
+        ).train()
+        previous, state = (
+            tmp_path / str(number) / "output/checkpoint",
+            str(tmp_path / str(number) / "output/state"),
+        )
         rows.append(sum(statistics["rows"].values()))
     assert sum(rows) == 2 * 39 and set(rows) == {9, 10}
     assert statistics["epochs"] == {"a": 2.0, "b": 2.0}
     fresh = parameters(tokens="0.25 epochs", data="restart")
-    assert sum(Phase(spec(tmp_path / "fresh", previous, bins, fresh, state=state)).train()["rows"].values()) == 10
+    assert (
+        sum(
+            Phase(spec(tmp_path / "fresh", previous, bins, fresh, state=state))
+            .train()["rows"]
+            .values()
+        )
+        == 10
+    )
 
 
 def test_trace_names_the_documents_of_a_step(world: World, tmp_path: Path) -> None:
@@ -301,7 +375,9 @@ def test_trace_names_the_documents_of_a_step(world: World, tmp_path: Path) -> No
         counted = {c: sum(row.row.category == c for row in traced) for c in ("a", "b")}
         assert {c: n for c, n in counted.items() if n} == steps[step - 1]["rows"]
         for row in traced:
-            assert [tuple(span) for span in Rows([row.bin]).provenance(row.bin_row)] == list(row.documents)
+            assert [tuple(span) for span in Rows([row.bin]).provenance(row.bin_row)] == list(
+                row.documents
+            )
     with pytest.raises(ValueError, match=f"it has {len(steps)} steps"):
         trace(made.parameters, made.bins, Carried(), len(steps) + 1)
 
@@ -353,7 +429,10 @@ def test_what_cannot_be_trained_is_said_before_the_first_step(world: World, tmp_
 
 def test_bf16_computes_close_to_fp32(world: World, tmp_path: Path) -> None:
     model, bins = world
-    runs = {p: losses_of(spec(tmp_path / p, model, bins, parameters(precision=p))) for p in ("fp32", "bf16")}
+    runs = {
+        p: losses_of(spec(tmp_path / p, model, bins, parameters(precision=p)))
+        for p in ("fp32", "bf16")
+    }
     assert runs["bf16"][1]["lm_head.weight"].dtype == torch.float32
     assert runs["bf16"][0] == pytest.approx(runs["fp32"][0], rel=1e-2)
     assert runs["bf16"][0] != runs["fp32"][0]

@@ -35,7 +35,9 @@ def test_chunked_equals_plain(chunk_logits: int) -> None:
     total, losses = head_cross_entropy(hidden, weight, labels, chunk_logits)
     got = torch.autograd.grad(3 * total, (hidden, weight))
     assert torch.allclose(total, plain, rtol=1e-13)
-    assert torch.allclose(losses, functional.cross_entropy(hidden @ weight.T, labels, reduction="none"), atol=1e-12)
+    assert torch.allclose(
+        losses, functional.cross_entropy(hidden @ weight.T, labels, reduction="none"), atol=1e-12
+    )
     for ours, theirs in zip(got, expected, strict=True):
         assert torch.allclose(ours, theirs, rtol=1e-11, atol=1e-12)
 
@@ -43,7 +45,9 @@ def test_chunked_equals_plain(chunk_logits: int) -> None:
 def test_only_the_gradients_asked_for() -> None:
     hidden, weight, labels = problem(torch.float32)
     (only,) = torch.autograd.grad(head_cross_entropy(hidden, weight.detach(), labels)[0], hidden)
-    assert torch.equal(only, torch.autograd.grad(head_cross_entropy(hidden, weight, labels)[0], hidden)[0])
+    assert torch.equal(
+        only, torch.autograd.grad(head_cross_entropy(hidden, weight, labels)[0], hidden)[0]
+    )
     with torch.no_grad():
         assert not head_cross_entropy(hidden, weight, labels)[0].requires_grad
 
@@ -64,10 +68,14 @@ def test_logits_of_the_whole_batch_never_exist(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("tied", [False, True])
-def test_loss_model_gives_the_gradients_of_transformers_own_loss(tmp_path: Path, tied: bool) -> None:
+def test_loss_model_gives_the_gradients_of_transformers_own_loss(
+    tmp_path: Path, tied: bool
+) -> None:
     folder = save_model(tmp_path / "model", tied=tied)
     rows = Rows([save_bin(tmp_path / "bin", 5, seed=1)]).batch(range(5))
-    ids, labels, positions = (torch.from_numpy(rows[n]) for n in ("input_ids", "shift_labels", "position_ids"))
+    ids, labels, positions = (
+        torch.from_numpy(rows[n]) for n in ("input_ids", "shift_labels", "position_ids")
+    )
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
     logits = model(input_ids=ids, position_ids=positions, use_cache=False).logits
     functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="mean").backward()
@@ -84,7 +92,9 @@ def test_loss_model_gives_the_gradients_of_transformers_own_loss(tmp_path: Path,
 
 
 def test_packed_documents_have_the_loss_they_have_alone(tmp_path: Path) -> None:
-    model = LossModel(AutoModelForCausalLM.from_pretrained(save_model(tmp_path / "model"), dtype=torch.float64))
+    model = LossModel(
+        AutoModelForCausalLM.from_pretrained(save_model(tmp_path / "model"), dtype=torch.float64)
+    )
     rows = Rows([save_bin(tmp_path / "bin", 3, seed=1)])
     batch = {name: torch.from_numpy(values) for name, values in rows.batch(range(3)).items()}
     with torch.no_grad():
@@ -93,7 +103,10 @@ def test_packed_documents_have_the_loss_they_have_alone(tmp_path: Path) -> None:
         for row in range(3):
             for span in rows.provenance(row):
                 part = slice(span.start, span.start + span.length)
-                ids, labels = batch["input_ids"][row : row + 1, part], batch["shift_labels"][row : row + 1, part]
+                ids, labels = (
+                    batch["input_ids"][row : row + 1, part],
+                    batch["shift_labels"][row : row + 1, part],
+                )
                 alone += model(ids, labels, torch.arange(span.length)[None])[0]
     assert torch.allclose(packed, alone, rtol=1e-12)
 

@@ -15,11 +15,25 @@ from hypothesis import strategies as st
 
 from infra.quantities import parse_count
 from tasks.training.durations import Duration
-from tasks.training.plan import PlanError, Ramp, Schedule, batch_rows, duration_tokens, mixture_ramps, whole_rows
+from tasks.training.plan import (
+    PlanError,
+    Ramp,
+    Schedule,
+    batch_rows,
+    duration_tokens,
+    mixture_ramps,
+    whole_rows,
+)
 from tasks.training.stage import TrainingParameters, TrainingSection
 
 PHASES: list[dict[str, Any]] = [
-    {"name": "align", "tokens": "0.5M", "batch": "4K", "trainable": "embeddings", "mixture": {"zh": 0.5, "en": "rest"}},
+    {
+        "name": "align",
+        "tokens": "0.5M",
+        "batch": "4K",
+        "trainable": "embeddings",
+        "mixture": {"zh": 0.5, "en": "rest"},
+    },
     {
         "name": "inject",
         "tokens": "6M",
@@ -31,7 +45,9 @@ PHASES: list[dict[str, Any]] = [
 
 
 def section(**changes: Any) -> TrainingSection:
-    return TrainingSection.model_validate({"schedule": {"warmup": "210K"}, "phases": PHASES} | changes)
+    return TrainingSection.model_validate(
+        {"schedule": {"warmup": "210K"}, "phases": PHASES} | changes
+    )
 
 
 def test_numbers_and_durations() -> None:
@@ -49,7 +65,11 @@ def test_numbers_and_durations() -> None:
 def test_durations_become_tokens() -> None:
     batch = Ramp.constant(1000)
     assert duration_tokens(Duration.parse("10 rows"), sequence_length=64) == 640
-    assert duration_tokens(Duration.parse("100 steps"), sequence_length=64, batch=batch) == 1562 * 64 + 64 == 100_032
+    assert (
+        duration_tokens(Duration.parse("100 steps"), sequence_length=64, batch=batch)
+        == 1562 * 64 + 64
+        == 100_032
+    )
     assert duration_tokens(Duration.parse("1.5 epochs"), sequence_length=64, epoch_rows=7) == 672
     with pytest.raises(PlanError, match="epochs have no length"):
         duration_tokens(Duration.parse("1 epoch"), sequence_length=64)
@@ -65,7 +85,9 @@ def test_batches_follow_the_plan_by_cumulative_rounding(
     steps = list(batch_rows(Ramp.between(start, end, over), length, rows))
     assert sum(step.rows for step in steps) == rows
     assert all(step.rows >= 1 for step in steps)
-    assert [step.first_row for step in steps[1:]] == [step.first_row + step.rows for step in steps[:-1]]
+    assert [step.first_row for step in steps[1:]] == [
+        step.first_row + step.rows for step in steps[:-1]
+    ]
     if min(start, end) >= length:  # smaller batches than a row are raised to one row
         for step in steps[:-1]:
             assert abs((step.first_row + step.rows) * length - step.planned_tokens) <= length / 2
@@ -104,18 +126,29 @@ def test_schedules_rise_then_fall_within_bounds(schedule: Schedule, t: int) -> N
 
 
 @given(
-    st.lists(st.tuples(st.integers(1, 1000), st.fractions(0, 1)), max_size=4), st.fractions(0, 1), st.integers(0, 2000)
+    st.lists(st.tuples(st.integers(1, 1000), st.fractions(0, 1)), max_size=4),
+    st.fractions(0, 1),
+    st.integers(0, 2000),
 )
-def test_integral_is_the_sum_of_trapezoids(knots: list[tuple[int, Fraction]], first: Fraction, t: int) -> None:
+def test_integral_is_the_sum_of_trapezoids(
+    knots: list[tuple[int, Fraction]], first: Fraction, t: int
+) -> None:
     ramp = Ramp(((0, first), *sorted(dict(knots).items())))
     edges = sorted({0, t, *(knot for knot, _ in ramp.knots if knot < t)})
     pieces = itertools.pairwise(edges)
-    assert ramp.integral(t) == sum(((ramp.value(a) + ramp.value(b)) / 2 * (b - a) for a, b in pieces), Fraction(0))
+    assert ramp.integral(t) == sum(
+        ((ramp.value(a) + ramp.value(b)) / 2 * (b - a) for a, b in pieces), Fraction(0)
+    )
 
 
 def test_rest_of_ramps_over_different_lengths_keeps_the_sum() -> None:
     ramps = mixture_ramps(
-        {"a": (Fraction(0), Fraction(1, 2), 100), "b": (Fraction(1, 4), Fraction(1, 10), 300), "c": "rest"}, 1000
+        {
+            "a": (Fraction(0), Fraction(1, 2), 100),
+            "b": (Fraction(1, 4), Fraction(1, 10), 300),
+            "c": "rest",
+        },
+        1000,
     )
     for t in (0, 50, 100, 222, 300, 1000):
         assert sum(ramp.value(t) for ramp in ramps.values()) == 1
@@ -126,7 +159,10 @@ def test_rest_of_ramps_over_different_lengths_keeps_the_sum() -> None:
     [
         ({"a": 0.5, "b": 0.4}, "sum to 0.9 at token 0 "),
         (
-            {"a": {"from": 0.0, "to": 0.5, "over": 600}, "b": {"from": 1.0, "to": 0.5, "over": 700}},
+            {
+                "a": {"from": 0.0, "to": 0.5, "over": 600},
+                "b": {"from": 1.0, "to": 0.5, "over": 700},
+            },
             "sum to .* at token 600",
         ),
         ({"a": 0.7, "b": {"from": 0.1, "to": 0.4}, "c": "rest"}, "sum to 1.1 at token"),
@@ -140,7 +176,9 @@ def test_mixtures_that_do_not_sum_to_one_are_refused(mixture: dict[str, Any], me
 
 
 def test_total_smaller_than_the_phases_is_refused_and_larger_warns() -> None:
-    with pytest.raises(PlanError, match=r"schedule\.total is 8,000,000 tokens, but the phases sum to 8,500,000"):
+    with pytest.raises(
+        PlanError, match=r"schedule\.total is 8,000,000 tokens, but the phases sum to 8,500,000"
+    ):
         section(schedule={"total": "8M"}).node("align", 64)
     assert "will not reach its end" in section(schedule={"total": "9M"}).warnings(64)[0]
     assert section(schedule={"total": "8.5M"}).warnings(64) == []
@@ -150,30 +188,60 @@ def test_a_batch_of_less_than_a_row_is_refused_with_both_numbers() -> None:
     for batch in (100, {"from": 100, "to": 4096}, {"from": 4096, "to": 255, "over": "10K"}):
         phases = [{"name": "a", "tokens": "1M", "batch": batch}]
         with pytest.raises(
-            PlanError, match=r"batch.*: (100|255) tokens are less than one row of 256 .*2,048 for 8 rows"
+            PlanError,
+            match=r"batch.*: (100|255) tokens are less than one row of 256 .*2,048 for 8 rows",
         ):
             TrainingSection.model_validate({"phases": phases}).node("a", 256)
-    assert TrainingSection.model_validate({"phases": [{"name": "a", "tokens": "1M", "batch": 256}]}).node("a", 256)
+    assert TrainingSection.model_validate(
+        {"phases": [{"name": "a", "tokens": "1M", "batch": 256}]}
+    ).node("a", 256)
 
 
 @pytest.mark.parametrize(
     ("phase", "around", "told"),
     [
-        ({"batch": 640}, {}, "a batch of 640 tokens is 2.5 rows of 256, so its steps have 2 or 3 rows, 2.5 on average"),
-        ({"batch": 8192, "tokens": 1000}, {}, "trains for 1,000 tokens, less than one step of 8,192 tokens: it makes"),
+        (
+            {"batch": 640},
+            {},
+            "a batch of 640 tokens is 2.5 rows of 256, so its steps have 2 or 3 rows, 2.5 on "
+            "average",
+        ),
+        (
+            {"batch": 8192, "tokens": 1000},
+            {},
+            "trains for 1,000 tokens, less than one step of 8,192 tokens: it makes",
+        ),
         (
             {"batch": 512},
             {"schedule": {"warmup": 512}},
             "training.schedule: a warmup of 512 tokens is no more than one",
         ),
-        ({"schedule": {"warmup": "2 rows"}}, {}, "'a': a warmup of 2 rows is no more than one step of 2,048 tokens"),
-        ({"mixture": {"x": {"from": 0, "to": 1, "over": 2048}, "y": "rest"}}, {}, "x moves over 2048 tokens"),
-        ({"batch": {"from": 1024, "to": 4096, "over": "4 rows"}}, {}, "batch moves over 4 rows, no more than one step"),
+        (
+            {"schedule": {"warmup": "2 rows"}},
+            {},
+            "'a': a warmup of 2 rows is no more than one step of 2,048 tokens",
+        ),
+        (
+            {"mixture": {"x": {"from": 0, "to": 1, "over": 2048}, "y": "rest"}},
+            {},
+            "x moves over 2048 tokens",
+        ),
+        (
+            {"batch": {"from": 1024, "to": 4096, "over": "4 rows"}},
+            {},
+            "batch moves over 4 rows, no more than one step",
+        ),
         ({"rewarm": 0.002}, {}, "rewarm 0.002 of 1,000,000 tokens is no more than one step"),
-        ({}, {"checkpoint_every": "1 step"}, "checkpoint_every: 1 steps is no more than one step of 2,048 tokens"),
+        (
+            {},
+            {"checkpoint_every": "1 step"},
+            "checkpoint_every: 1 steps is no more than one step of 2,048 tokens",
+        ),
     ],
 )
-def test_what_steps_are_too_coarse_for_is_told(phase: dict[str, Any], around: dict[str, Any], told: str) -> None:
+def test_what_steps_are_too_coarse_for_is_told(
+    phase: dict[str, Any], around: dict[str, Any], told: str
+) -> None:
     given = {"phases": [{"name": "a", "tokens": "1M", "batch": 2048, **phase}], **around}
     (warning,) = TrainingSection.model_validate(given).warnings(256)
     assert told in warning
@@ -181,7 +249,9 @@ def test_what_steps_are_too_coarse_for_is_told(phase: dict[str, Any], around: di
 
 def test_usual_recipes_are_told_nothing() -> None:
     assert section().warnings(256) == [] and section(checkpoint_every="1M").warnings(256) == []
-    assert section(phases=[{"name": "a", "tokens": "1 epoch", "batch": "100K"}]).warnings(4096) == []
+    assert (
+        section(phases=[{"name": "a", "tokens": "1 epoch", "batch": "100K"}]).warnings(4096) == []
+    )
 
 
 @given(
@@ -191,7 +261,9 @@ def test_usual_recipes_are_told_nothing() -> None:
 def test_phases_lose_no_row_to_rounding(shares: list[Fraction], rows: int, length: int) -> None:
     owed, total = Fraction(0), 0
     for share in shares:
-        wanted = duration_tokens(Duration(amount=share, unit="epochs"), sequence_length=length, epoch_rows=rows)
+        wanted = duration_tokens(
+            Duration(amount=share, unit="epochs"), sequence_length=length, epoch_rows=rows
+        )
         found, owed = whole_rows(wanted, length, owed)
         total += found
         assert abs(found - share * rows) <= 1 + Fraction(1, length)
@@ -202,9 +274,15 @@ def test_phases_lose_no_row_to_rounding(shares: list[Fraction], rows: int, lengt
 def test_earlier_phases_do_not_depend_on_later_ones_when_the_total_is_stated() -> None:
     stated = {"warmup": "210K", "total": "9M"}
     more = [*PHASES, {"name": "anneal", "tokens": "0.2M", "batch": "4K"}]
-    for schedule, equal in ((stated, True), ({"warmup": "210K"}, False), ({"kind": "constant"}, True)):
+    for schedule, equal in (
+        (stated, True),
+        ({"warmup": "210K"}, False),
+        ({"kind": "constant"}, True),
+    ):
         before, after = section(schedule=schedule), section(schedule=schedule, phases=more)
-        assert (before.node("inject", 64).identity() == after.node("inject", 64).identity()) is equal
+        assert (
+            before.node("inject", 64).identity() == after.node("inject", 64).identity()
+        ) is equal
 
 
 def test_how_the_work_is_done_is_no_identity() -> None:
@@ -228,7 +306,9 @@ def test_phases_share_one_schedule_unless_they_restart_it() -> None:
     assert plans[2].at(8_500_000).lr == pytest.approx(3e-5)
     assert plans[2].at(7_000_000).batch_tokens == 10_000
     assert plans[1].at(1_000_000).mixture == {"en": 0.75, "zh": 0.25}
-    own = section(phases=[*PHASES[:2], PHASES[2] | {"schedule": {"kind": "linear", "final_ratio": 0}}])
+    own = section(
+        phases=[*PHASES[:2], PHASES[2] | {"schedule": {"kind": "linear", "final_ratio": 0}}]
+    )
     plan = own.node("replay", 100).plan(6_500_000)
     assert plan.at(6_500_000).lr == 3e-4
     assert plan.at(8_500_000).lr == 0
@@ -244,6 +324,9 @@ def test_a_phase_in_epochs_needs_a_stated_total_only_before_it() -> None:
 
 def test_parameters_import_no_heavy_library() -> None:
     heavy = ("torch", "numpy", "pyarrow", "transformers", "prefect")
-    code = f"import sys, tasks.training.stage; print([name for name in {heavy} if name in sys.modules])"
+    code = (
+        f"import sys, tasks.training.stage; print([name for name in {heavy} if name in "
+        "sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

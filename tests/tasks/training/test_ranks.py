@@ -1,4 +1,6 @@
-"""Two ranks under FSDP2 and gloo: the gradient of a step is that of one process, ragged ranks and tied weights too."""
+"""Two ranks under FSDP2 and gloo: the gradient of a step is that of one process, ragged ranks and
+tied weights too.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ ROWS = [Row("a", number, 0) for number in range(5)]
 
 
 def rank_gradients(root: Path, rank: int) -> None:
-    """One rank: shard every layer, then the whole, take its rows of the step, save the full gradients."""
+    """One rank: shard every layer, then the whole, take its rows of the step, save the full
+    gradients.
+    """
     torch.set_num_threads(1)
     store = torch.distributed.FileStore(str(root / "store"), 2)
     torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
@@ -34,7 +38,9 @@ def rank_gradients(root: Path, rank: int) -> None:
     _, scale = step_scale([labels for _, labels, _ in micro_batches])
     for batch in micro_batches:
         (model(*batch)[0] * scale).backward()
-    gradients = {name: parameter.grad.full_tensor() for name, parameter in language_model.named_parameters()}
+    gradients = {
+        name: parameter.grad.full_tensor() for name, parameter in language_model.named_parameters()
+    }
     if rank == 0:
         save_file(gradients, root / "gradients.safetensors")
     torch.distributed.destroy_process_group()
@@ -44,7 +50,10 @@ def rank_gradients(root: Path, rank: int) -> None:
 def test_two_ranks_have_the_gradient_of_one(tmp_path: Path, tied: bool) -> None:
     save_model(tmp_path / "model", tied=tied)
     save_bin(tmp_path / "bin", 8, seed=0)
-    ranks = [multiprocessing.get_context("fork").Process(target=rank_gradients, args=(tmp_path, r)) for r in (0, 1)]
+    ranks = [
+        multiprocessing.get_context("fork").Process(target=rank_gradients, args=(tmp_path, r))
+        for r in (0, 1)
+    ]
     for process in ranks:
         process.start()
     for process in ranks:

@@ -36,7 +36,9 @@ def mixtures(draw: st.DrawFn, most: int) -> dict[str, Ramp]:
 
 @settings(max_examples=150, deadline=None)
 @given(mixtures(most=3), st.integers(1, 500))
-def test_proportions_hold_at_every_prefix_within_one_row(mixture: dict[str, Ramp], rows: int) -> None:
+def test_proportions_hold_at_every_prefix_within_one_row(
+    mixture: dict[str, Ramp], rows: int
+) -> None:
     drawn = dict.fromkeys(mixture, 0)
     stream = sampler(mixture, {category: [5, 5] for category in mixture})
     for n in range(1, rows + 1):
@@ -122,10 +124,20 @@ def test_phases_continue_where_the_one_before_stopped() -> None:
 
 
 def test_bins_are_permuted_by_seed_bin_and_epoch() -> None:
-    orders = {tuple(permutation(50, *key)) for key in itertools.product((0, 1), ("a", "b"), (0, 1), (0, 1))}
+    orders = {
+        tuple(permutation(50, *key))
+        for key in itertools.product((0, 1), ("a", "b"), (0, 1), (0, 1))
+    }
     assert len(orders) == 16
     assert all(sorted(order) == list(range(50)) for order in orders)
-    assert permutation(6, 3, "web", 1, 2).tolist() == [3, 4, 2, 1, 0, 5]  # the order is part of every phase's bytes
+    assert permutation(6, 3, "web", 1, 2).tolist() == [
+        3,
+        4,
+        2,
+        1,
+        0,
+        5,
+    ]  # the order is part of every phase's bytes
     assert np.abs(np.corrcoef(permutation(5000, 0, "a", 0, 0), np.arange(5000))[0, 1]) < 0.05
 
 
@@ -135,7 +147,8 @@ def test_a_category_repeated_too_often_stops_with_a_word() -> None:
     stream = sampler(mixture, bins, max_epochs=4)
     stream.check(40)
     with pytest.raises(
-        DataExhausted, match=r"'a' has 5 rows; this phase needs 21 .* 4\.20 epochs, and max_epochs is 4"
+        DataExhausted,
+        match=r"'a' has 5 rows; this phase needs 21 .* 4\.20 epochs, and max_epochs is 4",
     ):
         stream.check(42)
     stream.draw(40)

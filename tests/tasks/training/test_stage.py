@@ -1,4 +1,6 @@
-"""The stage in a store: two phases through the real worker process, its failures, and what it publishes."""
+"""The stage in a store: two phases through the real worker process, its failures, and what it
+publishes.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +42,20 @@ def publish(context: Context) -> Outcome:
 
 
 def artifact(tmp_path: Path, folder: Path, name: str) -> Artifact:
-    stage = Stage("folder", 1, FolderParameters, "tests.tasks.training.test_stage:publish", "publishes a folder")
+    stage = Stage(
+        "folder",
+        1,
+        FolderParameters,
+        "tests.tasks.training.test_stage:publish",
+        "publishes a folder",
+    )
     return run_stage(stage, FolderParameters(folder=str(folder)), name=name, tmp_path=tmp_path)
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Artifact, tuple[Artifact, ...]]]:
+def inputs(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Path, Artifact, tuple[Artifact, ...]]]:
     root = tmp_path_factory.mktemp("store")
     save_model(root / "model/checkpoint")
     save_bins(root / "bins", {"a": [10, 8], "b": [12, 9]})
@@ -65,11 +75,16 @@ def test_two_phases(inputs: Inputs) -> None:
         "one",
         tmp_path=root,
     )
-    second = run_stage(STAGE, parameters(tokens="12 rows"), {"previous": first, "bins": bins}, "two", tmp_path=root)
+    second = run_stage(
+        STAGE, parameters(tokens="12 rows"), {"previous": first, "bins": bins}, "two", tmp_path=root
+    )
     assert first.files("checkpoint/") and "state/optimizer.safetensors" in first.files()
     assert second.statistics["tokens_total"] == 28 * LENGTH
     assert second.statistics["parameters_trained"] > first.statistics["parameters_trained"]
-    metrics = [json.loads(line) for line in (second.records.local("metrics.jsonl")).read_text().splitlines()]
+    metrics = [
+        json.loads(line)
+        for line in (second.records.local("metrics.jsonl")).read_text().splitlines()
+    ]
     assert [line["tokens"] for line in metrics] == [20 * LENGTH, 24 * LENGTH, 28 * LENGTH]
     folder = second.folder("checkpoint")
     assert AutoModelForCausalLM.from_pretrained(folder).config.vocab_size == 96
@@ -99,7 +114,10 @@ def test_an_interrupt_saves_what_was_trained_and_says_where_the_next_run_goes_on
     (state,) = root.glob("store/training/cut/**/checkpoints/step-*/state.json")
     step = json.loads(state.read_text())["step"]
     assert step >= seen[0]
-    told = f"training/cut has a checkpoint at step {step:,} ({step * 4 * LENGTH:,} tokens of this phase); the next run"
+    told = (
+        f"training/cut has a checkpoint at step {step:,} ({step * 4 * LENGTH:,} tokens of this "
+        "phase); the next run"
+    )
     assert told in capsys.readouterr().err
     whole = run_stage(STAGE, values, {"previous": model, "bins": bins}, "cut", tmp_path=root)
     lines = whole.records.local("metrics.jsonl").read_text().splitlines()
@@ -107,15 +125,29 @@ def test_an_interrupt_saves_what_was_trained_and_says_where_the_next_run_goes_on
 
 
 def test_without_a_checkpoint_the_next_run_begins_the_phase(tmp_path: Path) -> None:
-    assert "training/x has no checkpoint yet; the next run begins this phase" in place_of(tmp_path, "x", 64)
+    assert "training/x has no checkpoint yet; the next run begins this phase" in place_of(
+        tmp_path, "x", 64
+    )
 
 
 def test_failure_tells_the_workers_reason(inputs: Inputs) -> None:
     root, model, bins = inputs
     with pytest.raises(StageError, match=r"training/much failed.*\n.*\n?.*max_epochs is 4"):
-        run_stage(STAGE, parameters(tokens="900 rows"), {"previous": model, "bins": bins}, "much", tmp_path=root)
+        run_stage(
+            STAGE,
+            parameters(tokens="900 rows"),
+            {"previous": model, "bins": bins},
+            "much",
+            tmp_path=root,
+        )
     with pytest.raises(StageError, match="names category 'zh', but there are bins of a, b"):
-        run_stage(STAGE, parameters(mixture={"zh": 1.0}), {"previous": model, "bins": bins}, "missing", tmp_path=root)
+        run_stage(
+            STAGE,
+            parameters(mixture={"zh": 1.0}),
+            {"previous": model, "bins": bins},
+            "missing",
+            tmp_path=root,
+        )
 
 
 def test_rows_longer_than_the_model_has_positions_are_refused(tmp_path: Path) -> None:
@@ -124,5 +156,7 @@ def test_rows_longer_than_the_model_has_positions_are_refused(tmp_path: Path) ->
     require_positions(tmp_path, 64)
     with pytest.raises(StageError, match="sequence_length is 65, the model has 64 positions"):
         require_positions(tmp_path, 65)
-    (tmp_path / "config.json").write_text(json.dumps(config | {"rope_parameters": {"rope_type": "dynamic"}}))
+    (tmp_path / "config.json").write_text(
+        json.dumps(config | {"rope_parameters": {"rope_type": "dynamic"}})
+    )
     require_positions(tmp_path, 65)

@@ -26,13 +26,24 @@ VOCABULARY = 96
 LENGTH = 32
 
 
-def save_model(folder: Path, *, tied: bool = False, layers: int = 2, seed: int = 0, **config: Any) -> Path:
+def save_model(
+    folder: Path, *, tied: bool = False, layers: int = 2, seed: int = 0, **config: Any
+) -> Path:
     """Write a random Llama with a tokenizer."""
     torch.manual_seed(seed)
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
+    sizes = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    }
     model = LlamaForCausalLM(
         LlamaConfig(
-            **{"vocab_size": VOCABULARY, "num_hidden_layers": layers, "max_position_embeddings": 512}
+            **{
+                "vocab_size": VOCABULARY,
+                "num_hidden_layers": layers,
+                "max_position_embeddings": 512,
+            }
             | sizes
             | {"tie_word_embeddings": tied, "bos_token_id": 1, "eos_token_id": 2}
             | config
@@ -46,8 +57,12 @@ def save_model(folder: Path, *, tied: bool = False, layers: int = 2, seed: int =
     return folder
 
 
-def save_bin(folder: Path, rows: int, *, seed: int, length: int = LENGTH, vocabulary: int = VOCABULARY) -> Path:
-    """Write a bin of random documents: each counts up by a stride of its own, so that there is something to learn."""
+def save_bin(
+    folder: Path, rows: int, *, seed: int, length: int = LENGTH, vocabulary: int = VOCABULARY
+) -> Path:
+    """Write a bin of random documents: each counts up by a stride of its own, so that there is
+    something to learn.
+    """
     draw = np.random.default_rng(seed)
     ids = np.zeros((rows, length), np.uint32)
     labels = np.full((rows, length), IGNORE_INDEX, np.int32)
@@ -57,10 +72,14 @@ def save_bin(folder: Path, rows: int, *, seed: int, length: int = LENGTH, vocabu
         padding = int(draw.integers(0, 3))
         while start < length - padding:
             size = min(int(draw.integers(4, 20)), length - padding - start)
-            tokens = (int(draw.integers(vocabulary)) + np.arange(size) * int(draw.integers(1, 4))) % vocabulary
+            tokens = (
+                int(draw.integers(vocabulary)) + np.arange(size) * int(draw.integers(1, 4))
+            ) % vocabulary
             ids[row, start : start + size] = tokens
             labels[row, start + 1 : start + size] = tokens[1:]
-            pieces.append({"id": f"d{seed}-{row}-{start}", "start": start, "length": size, "offset": 0})
+            pieces.append(
+                {"id": f"d{seed}-{row}-{start}", "start": start, "length": size, "offset": 0}
+            )
             start += size
         documents.append(pieces)
     batch = pa.record_batch(
@@ -73,7 +92,10 @@ def save_bin(folder: Path, rows: int, *, seed: int, length: int = LENGTH, vocabu
         schema=schema(length),
     )
     folder.mkdir(parents=True)
-    with pa.OSFile(str(folder / "data-00000-of-00001.arrow"), "wb") as sink, pa.ipc.new_stream(sink, batch.schema) as w:
+    with (
+        pa.OSFile(str(folder / "data-00000-of-00001.arrow"), "wb") as sink,
+        pa.ipc.new_stream(sink, batch.schema) as w,
+    ):
         w.write_batch(batch)
     return folder
 
@@ -82,7 +104,8 @@ def save_bins(root: Path, rows: dict[str, list[int]], **options: Any) -> dict[st
     """Write bins of the given rows by category; returns their folders."""
     return {
         category: [
-            str(save_bin(root / category / f"bin-{i:02d}", n, seed=100 * c + i, **options)) for i, n in enumerate(sizes)
+            str(save_bin(root / category / f"bin-{i:02d}", n, seed=100 * c + i, **options))
+            for i, n in enumerate(sizes)
         ]
         for c, (category, sizes) in enumerate(sorted(rows.items()))
     }
@@ -102,8 +125,18 @@ def parameters(**changes: Any) -> TrainingParameters:
     return TrainingParameters.model_validate(values | changes)
 
 
-def spec(root: Path, previous: Path, bins: dict[str, list[str]], values: TrainingParameters, **changes: Any) -> Spec:
+def spec(
+    root: Path,
+    previous: Path,
+    bins: dict[str, list[str]],
+    values: TrainingParameters,
+    **changes: Any,
+) -> Spec:
     """A spec with scratch and output below `root`."""
     root.mkdir(parents=True, exist_ok=True)
-    given: dict[str, Any] = {"state": None, "scratch": str(root / "scratch"), "output": str(root / "output")}
+    given: dict[str, Any] = {
+        "state": None,
+        "scratch": str(root / "scratch"),
+        "output": str(root / "output"),
+    }
     return Spec(parameters=values, bins=bins, previous=str(previous), **(given | changes))
