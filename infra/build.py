@@ -18,6 +18,7 @@ from typing import Any
 
 from infra.context import Context, Progress, no_progress
 from infra.engine.base import Engine
+from infra.ledger import Ledger
 from infra.stage import Outcome, Parameters, Pin, Stage, StageError
 from infra.store.artifact import Artifact
 from infra.store.damage import blaming_inputs, refuse_shortened
@@ -130,18 +131,11 @@ def _input(artifact: Artifact) -> dict[str, str]:
 
 
 def _check_ledger(what: str, ledger: Mapping[str, Any] | None) -> None:
-    """read = kept + dropped + failed, in documents and in bytes (with edited), for every source and
-    language.
-    """
-    for row in (ledger or {}).get("rows", ()):
-        for unit, sides in row["totals"].items():
-            out = sum(amount for side, amount in sides.items() if side != "read")
-            if sides.get("read", 0) != out:
-                where = f"source {row['source']!r}, language {row['language']!r}"
-                raise LedgerDoesNotBalance(
-                    f"{what}: {where}: read {sides.get('read', 0)} {unit} but accounted for {out} "
-                    f"({sides}). Nothing was committed; please report this with the recipe"
-                )
+    """read = kept + dropped + failed, in documents and bytes (with edited), by source, language."""
+    if ledger and (problem := Ledger.from_json(ledger).imbalance()):
+        raise LedgerDoesNotBalance(
+            f"{what}: {problem}. Nothing was committed; please report this with the recipe"
+        )
 
 
 def _utc(timestamp: float) -> str:

@@ -113,9 +113,7 @@ def goldens(artifacts: dict[str, Artifact]) -> dict[str, Any]:
         if artifact.identity in seen or artifact.stage not in stages:
             continue
         seen.add(artifact.identity)
-        read = [
-            given["digest"] for several in artifact.manifest["inputs"].values() for given in several
-        ]
+        read = [given.digest for several in artifact.manifest.inputs.values() for given in several]
         found[artifact.stage]["artifacts"][key] = {
             "digest": artifact.digest[:16],
             "inputs": hashlib.sha256("".join(read).encode()).hexdigest()[:16],

@@ -29,9 +29,9 @@ def list_(store: StoreUrl = "artifacts", as_json: JsonOption = False) -> None:
         rows = [
             {
                 "artifact": artifact.identity,
-                "finished": artifact.manifest["timings"]["finished"],
-                "bytes": sum(output["bytes"] for output in artifact.manifest["outputs"]),
-                "run": artifact.manifest["run"],
+                "finished": artifact.manifest.finished,
+                "bytes": sum(output.bytes for output in artifact.manifest.outputs),
+                "run": artifact.manifest.run,
             }
             for artifact in open_store(store).artifacts()
         ]
@@ -39,9 +39,8 @@ def list_(store: StoreUrl = "artifacts", as_json: JsonOption = False) -> None:
         print(json.dumps({"artifacts": rows}))
         return
     for row in rows:
-        print(
-            f"{row['artifact']:<48} {row['finished'][:19]}  {row['bytes']:>14,} bytes  {row['run']}"
-        )
+        when = str(row["finished"])[:19]
+        print(f"{row['artifact']:<48} {when}  {row['bytes']:>14,} bytes  {row['run']}")
 
 
 @app.command("show")
@@ -51,11 +50,11 @@ def show(
     """Show an artifact's manifest: parameters, inputs, outputs, statistics, ledger."""
     artifact = open_artifact(store, reference)
     if as_json:
-        print(json.dumps(artifact.manifest, ensure_ascii=False))
+        print(json.dumps(artifact.manifest.data, ensure_ascii=False))
         return
     import yaml
 
-    print(yaml.safe_dump(artifact.manifest, sort_keys=False, allow_unicode=True, width=120))
+    print(yaml.safe_dump(artifact.manifest.data, sort_keys=False, allow_unicode=True, width=120))
 
 
 @app.command("path")

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from flows.planning.plan import Selection
+    from infra.store import Artifact, Store
+    from infra.store.manifest import InputReference
 
 EXIT_FAILED, EXIT_USAGE, EXIT_GATE, EXIT_INTERRUPTED = 1, 2, 3, 75
 
@@ -55,7 +60,7 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-_OPENED: list[Any] = []
+_OPENED: list[Artifact] = []
 """Artifacts that this command opened: the first to look at where reading fails."""
 
 
@@ -96,26 +101,26 @@ def refusals() -> Iterator[None]:
             raise typer.Exit(EXIT_FAILED) from None
 
 
-def open_artifact(store: str, reference: str) -> Any:
+def open_artifact(store: str, reference: str) -> Artifact:
     """The artifact that a REF names; ends the command where there is none."""
     with refusals():
         return find_artifact(store, reference)
 
 
-def find_artifact(store: str, reference: str) -> Any:
+def find_artifact(store: str, reference: str) -> Artifact:
     """The artifact that a REF names. Raises `ArtifactMissing`."""
     found = find_store(store).open(reference)
     _OPENED.append(found)
     return found
 
 
-def open_store(url: str) -> Any:
+def open_store(url: str) -> Store:
     """The store at a URL; ends the command where there is none."""
     with refusals():
         return find_store(url)
 
 
-def find_store(url: str) -> Any:
+def find_store(url: str) -> Store:
     """The store at a URL; one that is not there is most likely misspelt. Raises
     `ArtifactMissing`.
     """
@@ -130,15 +135,14 @@ def find_store(url: str) -> Any:
     return store
 
 
-def find_input(store: Any, given: Mapping[str, str]) -> Any:
+def find_input(store: Store, given: InputReference) -> Artifact:
     """The artifact that a manifest names as an input."""
     from infra.store import ArtifactMissing
 
-    stage, name, version = given["stage"], given["name"], given["version"]
-    found = store.find(stage, name, version)
+    found = store.find(given.stage, given.name, given.version)
     if found is None:
         raise ArtifactMissing(
-            f"{stage}/{name}@{version} is no longer in the store; run its recipe again to read it"
+            f"{given.identity} is no longer in the store; run its recipe again to read it"
         )
     _OPENED.append(found)
     return found
@@ -165,8 +169,8 @@ def select(
     until: str | None,
     force: list[str] | None,
     pins: dict[str, str],
-) -> Any:
+) -> Selection:
     """Which part of a plan the options ask for."""
-    from flows.planning.plan import Selection
+    from flows.planning import plan
 
-    return Selection(tuple(only or ()), start, until, tuple(force or ()), pins)
+    return plan.Selection(tuple(only or ()), start, until, tuple(force or ()), pins)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows.cli.common import JsonOption, StoreUrl, find_input, open_artifact, open_store, refusals
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from infra.store import Artifact, Store
 
 MOST_LISTED = 20
 EXCERPT_CHARACTERS = 1_000
@@ -65,7 +70,7 @@ def inspect(
         _read(artifact, rows[0], members, store, console)
 
 
-def _largest(artifact: Any) -> list[dict[str, Any]]:
+def _largest(artifact: Artifact) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     reader = pq.ParquetFile(artifact.path("clusters.parquet"))
@@ -77,13 +82,13 @@ def _without_long_lists(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "members": row["members"][:MOST_LISTED]}
 
 
-def _one(artifact: Any, wanted: str) -> dict[str, Any]:
+def _one(artifact: Artifact, wanted: str) -> dict[str, Any]:
     from tasks.dedup.inspect import find_cluster
 
     return find_cluster(artifact.path("clusters.parquet"), wanted)
 
 
-def _read(artifact: Any, row: dict[str, Any], most: int, store: str, console: Any) -> None:
+def _read(artifact: Artifact, row: dict[str, Any], most: int, store: str, console: Console) -> None:
     """Print the kept document, and each removed one with what it differs in."""
     from flows.monitoring.console import marked
     from tasks.dedup.inspect import diff_lines, read_documents
@@ -119,15 +124,15 @@ def _read(artifact: Any, row: dict[str, Any], most: int, store: str, console: An
         console.print(f"\n{row['size'] - 1 - len(shown):,} more; show them with --members N")
 
 
-def _documents(store: Any, artifact: Any) -> list[tuple[Any, Any]]:
+def _documents(store: Store, artifact: Artifact) -> list[tuple[Artifact, Artifact | None]]:
     """The documents that a dedup or select artifact read, each with the line_dedup that its text
     was read through.
     """
-    edited_by: dict[str, Any] = {}
-    for signatures in artifact.manifest["inputs"].get("signatures", ()):
-        for given in find_input(store, signatures).manifest["inputs"].get("line_dedup", ()):
-            edited_by[given["name"]] = find_input(store, given)
-    documents = [find_input(store, given) for given in artifact.manifest["inputs"]["documents"]]
+    edited_by: dict[str, Artifact] = {}
+    for signatures in artifact.manifest.inputs.get("signatures", ()):
+        for given in find_input(store, signatures).manifest.inputs.get("line_dedup", ()):
+            edited_by[given.name] = find_input(store, given)
+    documents = [find_input(store, given) for given in artifact.manifest.inputs["documents"]]
     return [(found, edited_by.get(found.name)) for found in documents]
 
 

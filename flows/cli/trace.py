@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,12 @@ from flows.cli.common import (
     find_input,
     refusals,
 )
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from flows.planning.prepare import Prepared
+    from infra.store import Artifact, Store
 
 
 def trace(
@@ -53,7 +59,7 @@ def trace(
     result_console().print(_table(rows))
 
 
-def _trained(prepared: Any, recipe: str, phase: str) -> Any:
+def _trained(prepared: Prepared, recipe: str, phase: str) -> Artifact:
     """The artifact of a phase, as the recipe is now."""
     from flows.recipe.errors import nearest
     from infra.stage import StageError
@@ -79,7 +85,7 @@ def _trained(prepared: Any, recipe: str, phase: str) -> Any:
     return step.artifact
 
 
-def _rows(store: Any, artifact: Any, step: int) -> list[dict[str, Any]]:
+def _rows(store: Store, artifact: Artifact, step: int) -> list[dict[str, Any]]:
     """The rows of a step in the order drawn, each with its pieces of documents and where these came
     from.
     """
@@ -90,8 +96,8 @@ def _rows(store: Any, artifact: Any, step: int) -> list[dict[str, Any]]:
     from tasks.training.stage import TrainingParameters
     from tasks.training.trace import trace as traced_rows
 
-    parameters = TrainingParameters.model_validate(artifact.manifest["parameters"])
-    inputs = artifact.manifest["inputs"]
+    parameters = TrainingParameters.model_validate(artifact.manifest.parameters)
+    inputs = artifact.manifest.inputs
     bins = [find_input(store, given) for given in inputs["bins"]]
     carried = Carried.read(state_of(find_input(store, inputs["previous"][0])))
     try:
@@ -99,10 +105,10 @@ def _rows(store: Any, artifact: Any, step: int) -> list[dict[str, Any]]:
     except ValueError as error:
         raise StageError(f"{artifact.identity}: {error}") from None
     selected = [
-        find_input(store, given) for made in bins for given in made.manifest["inputs"]["select"]
+        find_input(store, given) for made in bins for given in made.manifest.inputs["select"]
     ]
     documents = {
-        given["name"]: given for made in selected for given in made.manifest["inputs"]["documents"]
+        given.name: given for made in selected for given in made.manifest.inputs["documents"]
     }
     ids = [document.id for row in traced for document in row.documents]
     found = origins([find_input(store, given) for given in documents.values()], ids)
@@ -121,7 +127,7 @@ def _rows(store: Any, artifact: Any, step: int) -> list[dict[str, Any]]:
     ]
 
 
-def _table(rows: list[dict[str, Any]]) -> Any:
+def _table(rows: list[dict[str, Any]]) -> Table:
     """A line for each piece of a document. Cells are plain text: URLs may hold what reads like
     markup.
     """

@@ -121,12 +121,10 @@ def headline(artifact: Artifact) -> str:
     stated = artifact.statistics.get("headline")
     if stated:
         return str(stated)
-    ledger = artifact.manifest["ledger"]
-    if not ledger:
+    ledger = artifact.ledger
+    if not ledger.sources():
         return ""
-    totals = [row["totals"]["documents"] for row in ledger["rows"]]
-    read, kept = (sum(row.get(side, 0) for row in totals) for side in ("read", "kept"))
-    return f"{kept:,} of {read:,} documents"
+    return f"{ledger.documents('kept'):,} of {ledger.documents('read'):,} documents"
 
 
 def stage_table(stages: list[dict[str, Any]]) -> Table:

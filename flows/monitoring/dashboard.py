@@ -22,6 +22,7 @@ from prefect.artifacts import (
 
 from flows.monitoring.listener import Listener
 from flows.planning.plan import Plan, Step
+from infra.ledger import Ledger
 from infra.store import Artifact
 
 PROGRESS_EVERY_S = 5.0
@@ -55,10 +56,9 @@ class Dashboard(Listener):
 
     def finished(self, step: Step, artifact: Artifact, seconds: float) -> None:
         """Publish the stage's ledger and statistics."""
-        ledger = artifact.manifest["ledger"]
-        if ledger:
+        if artifact.ledger.sources():
             create_table_artifact(
-                ledger_rows(ledger),
+                ledger_rows(artifact.ledger),
                 key=artifact_key("ledger", step.id),
                 description=f"Documents of {step.id}",
             )
@@ -78,36 +78,26 @@ class Dashboard(Listener):
             )
 
 
-def ledger_rows(ledger: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per source, language and outcome: documents, their share of what was read, megabytes
-    of text.
-    """
-    rows = []
-    for row in ledger["rows"]:
-        read = row["totals"]["documents"].get("read", 0)
-        sides = [
-            ("read", "", read, row["totals"]["bytes"].get("read", 0)),
-            (
-                "kept",
-                "",
-                row["totals"]["documents"].get("kept", 0),
-                row["totals"]["bytes"].get("kept", 0),
-            ),
-            *((r["side"], r["reason"], r["documents"], r["bytes"]) for r in row["reasons"]),
-        ]
-        rows += [
-            {
-                "source": row["source"],
-                "language": row["language"],
-                "outcome": side,
-                "reason": reason,
-                "documents": documents,
-                "share": f"{documents / read:.1%}" if read else "-",
-                "MB": round(size / 1e6, 3),
-            }
-            for side, reason, documents, size in sides
-        ]
-    return rows
+def ledger_rows(ledger: Ledger) -> list[dict[str, Any]]:
+    """One row per source, language and outcome: documents, their share of what was read, MB."""
+    order = {"read": 0, "kept": 1}
+    entries = sorted(
+        ledger.entries(),
+        key=lambda e: (e.source, e.language, order.get(e.side, 2), e.side, e.reason),
+    )
+    read = {(e.source, e.language): e.documents for e in entries if e.side == "read"}
+    return [
+        {
+            "source": e.source,
+            "language": e.language,
+            "outcome": e.side,
+            "reason": e.reason,
+            "documents": e.documents,
+            "share": f"{e.documents / of:.1%}" if (of := read.get((e.source, e.language))) else "-",
+            "MB": round(e.bytes / 1e6, 3),
+        }
+        for e in entries
+    ]
 
 
 def flat_rows(statistics: Mapping[str, Any], limit: int = 60) -> list[dict[str, str]]:

@@ -251,7 +251,7 @@ def _inputs(
 
 
 def _drift(node: Node, artifact: Artifact) -> str:
-    built_by = artifact.manifest["code"]["source_digest"]
+    built_by = artifact.manifest.code["source_digest"]
     return (
         "" if built_by == source_digest(node.stage) else "code changed since (same stage version)"
     )
@@ -272,22 +272,18 @@ def _why(
     if artifact is None:
         return f"its artifact is gone from the store (version {latest})"
     manifest = artifact.manifest
-    if manifest["stage_version"] != node.stage.version:
-        return f"stage version {manifest['stage_version']} -> {node.stage.version}"
-    changes = list(differences(manifest["parameters"], node.parameters.model_dump(mode="json")))
+    if manifest.stage_version != node.stage.version:
+        return f"stage version {manifest.stage_version} -> {node.stage.version}"
+    changes = list(differences(manifest.parameters, node.parameters.model_dump(mode="json")))
     if changes:
         return "; ".join(changes[:3]) + (
             f"; and {len(changes) - 3} more" if len(changes) > 3 else ""
         )
     for path, found in pins.items():
-        before = [(pin["name"], pin["sha256"]) for pin in manifest["pins"].get(path, ())]
+        before = [(pin.name, pin.sha256) for pin in manifest.pins.get(path, ())]
         if before != [(pin.name, pin.sha256) for pin in found]:
             return f"files of {path} changed ({len(before)} -> {len(found)} files)"
-    before_inputs = {
-        f"{i['stage']}/{i['name']}@{i['version']}"
-        for inputs in manifest["inputs"].values()
-        for i in inputs
-    }
+    before_inputs = {given.identity for read in manifest.inputs.values() for given in read}
     moved = [
         i.partition("@")[0]
         for inputs in identities.values()

@@ -29,7 +29,7 @@ class Results:
                 if self.failure is not None and self.failure.step.id == step.id:
                     result, why = "failed", str(self.failure.cause)
                 if step.id in self.built and artifact is not None:
-                    seconds = artifact.manifest["timings"]["seconds"]
+                    seconds = artifact.manifest.seconds
             path = (
                 artifact.data.url if artifact is not None and result in ("hit", "built") else None
             )

@@ -7,24 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from infra.io.files import sha256_file
+from infra.ledger import Ledger
 from infra.store.directory import Damaged, Directory
+from infra.store.manifest import Manifest
 
 MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """One version of a stage's output. Picklable, so it travels to worker processes.
-
-    `manifest` holds `parameters`, `inputs`, `outputs` (path, bytes, sha256), `digest`,
-    `statistics`, `ledger`, `code`, `environment`, `timings`, `run`, `attempt`.
-    """
+    """One version of a stage's output. Picklable, so it travels to worker processes."""
 
     stage: str
     name: str
     version: str
     home: Directory
-    manifest: dict[str, Any] = field(repr=False, compare=False)
+    manifest: Manifest = field(repr=False, compare=False)
 
     @property
     def identity(self) -> str:
@@ -34,33 +32,35 @@ class Artifact:
     @property
     def data(self) -> Directory:
         """The folder of data files."""
-        return self.home.child(self.manifest["attempt"]).child("data")
+        return self.home.child(self.manifest.attempt).child("data")
 
     @property
     def records(self) -> Directory:
         """The folder of logs, plots and metrics, which no version or digest depends on."""
-        return self.home.child(self.manifest["attempt"]).child("records")
+        return self.home.child(self.manifest.attempt).child("records")
 
     @property
     def statistics(self) -> dict[str, Any]:
         """What the stage measured."""
-        found: dict[str, Any] = self.manifest["statistics"]
-        return found
+        return self.manifest.statistics
+
+    @property
+    def ledger(self) -> Ledger:
+        """What became of every document; empty for stages that handle none."""
+        return self.manifest.ledger
 
     @property
     def digest(self) -> str:
         """sha256 over the names and contents of all data files."""
-        return str(self.manifest["digest"])
+        return self.manifest.digest
 
     def files(self, prefix: str = "") -> list[str]:
         """Sorted names of the data files that start with `prefix`, as the manifest lists them."""
-        return sorted(
-            out["path"] for out in self.manifest["outputs"] if out["path"].startswith(prefix)
-        )
+        return sorted(out.path for out in self.manifest.outputs if out.path.startswith(prefix))
 
     def path(self, file: str) -> Path:
         """A local path of one data file, fit for memory mapping."""
-        if not any(out["path"] == file for out in self.manifest["outputs"]):
+        if not any(out.path == file for out in self.manifest.outputs):
             raise FileNotFoundError(
                 f"{self.identity} has no data file {file!r}; it has {self.files()[:5]} ..."
             )
@@ -81,9 +81,9 @@ class Artifact:
     def is_whole(self) -> bool:
         """Whether every data file is there with the bytes the manifest lists; reads them all."""
         return all(
-            self.data.exists(output["path"])
-            and sha256_file(self.data.local(output["path"])) == output["sha256"]
-            for output in self.manifest["outputs"]
+            self.data.exists(output.path)
+            and sha256_file(self.data.local(output.path)) == output.sha256
+            for output in self.manifest.outputs
         )
 
     def _refuse_missing(self, files: list[str]) -> None:

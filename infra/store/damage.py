@@ -49,17 +49,19 @@ _MISSING = "is missing"
 def of_sizes(artifact: Artifact) -> Iterator[Damage]:
     """Data files of a local artifact that are missing or have another size; reads none."""
     root = artifact.data.local_root
-    for output in artifact.manifest["outputs"] if root is not None else ():
+    if root is None:
+        return
+    for output in artifact.manifest.outputs:
         try:
-            size = (root / output["path"]).stat().st_size
+            size = (root / output.path).stat().st_size
         except OSError:
-            yield Damage(artifact, output["path"], _MISSING)
+            yield Damage(artifact, output.path, _MISSING)
             continue
-        if size != output["bytes"]:
+        if size != output.bytes:
             yield Damage(
                 artifact,
-                output["path"],
-                f"has {size:,} bytes, its manifest says {output['bytes']:,}",
+                output.path,
+                f"has {size:,} bytes, its manifest says {output.bytes:,}",
             )
 
 
@@ -67,10 +69,10 @@ def of_contents(artifact: Artifact, until: float = float("inf")) -> Iterator[Dam
     """Data files that are missing or have other bytes, in name order; reads them all, until that
     `time.monotonic()`.
     """
-    for output in sorted(artifact.manifest["outputs"], key=lambda output: str(output["path"])):
+    for output in sorted(artifact.manifest.outputs, key=lambda output: output.path):
         if time.monotonic() > until:
             return
-        name = output["path"]
+        name = output.path
         try:
             digest = sha256_file(artifact.data.local(name))
         except FileNotFoundError:
@@ -79,11 +81,11 @@ def of_contents(artifact: Artifact, until: float = float("inf")) -> Iterator[Dam
         except OSError as error:
             yield Damage(artifact, name, f"cannot be read ({error.strerror})")
             continue
-        if digest != output["sha256"]:
+        if digest != output.sha256:
             yield Damage(
                 artifact,
                 name,
-                f"has sha256 {digest[:12]}, its manifest says {output['sha256'][:12]}",
+                f"has sha256 {digest[:12]}, its manifest says {output.sha256[:12]}",
             )
 
 
@@ -134,7 +136,7 @@ def _sentence(begin: str, found: Sequence[Damage]) -> str:
         f"\n  also {damage.artifact.identity}: {damage.place} {damage.what}" for damage in listed
     )
     more = f"\n  and {len(found) - 1 - len(listed)} more" if len(found) - 1 > len(listed) else ""
-    run = first.artifact.manifest["run"]
+    run = first.artifact.manifest.run
     recipe = f" (RECIPE is the one of run {run})" if run else ""
     again = " ".join(
         f"--force {stage}" for stage in dict.fromkeys(_stage(damage) for damage in found)

@@ -32,8 +32,8 @@ def lineage(store: Store, artifact: Artifact, *, down: bool = False) -> dict[str
             return {"artifact": current.identity, "seen": True, "files": [], "inputs": []}
         seen.add(current.identity)
         files = [
-            {"path": pin["path"], "sha256": pin["sha256"]}
-            for pins in current.manifest["pins"].values()
+            {"path": pin.path, "sha256": pin.sha256}
+            for pins in current.manifest.pins.values()
             for pin in pins
         ]
         if down:
@@ -58,8 +58,8 @@ def lineage(store: Store, artifact: Artifact, *, down: bool = False) -> dict[str
 
 
 def _inputs(artifact: Artifact) -> Iterator[str]:
-    for inputs in artifact.manifest["inputs"].values():
-        yield from (f"{i['stage']}/{i['name']}@{i['version']}" for i in inputs)
+    for inputs in artifact.manifest.inputs.values():
+        yield from (given.identity for given in inputs)
 
 
 def lineage_lines(tree: dict[str, Any], indent: str = "") -> Iterator[str]:
@@ -101,11 +101,11 @@ def diff(first: Artifact, second: Artifact) -> Iterator[str]:
     """
     for section in ("parameters", "inputs", "pins", "statistics", "ledger", "code", "environment"):
         for path, before, after in _changes(
-            first.manifest[section], second.manifest[section], section
+            first.manifest.data[section], second.manifest.data[section], section
         ):
             yield f"{path}: {before} -> {after}"
-    before_files = {output["path"]: output["sha256"] for output in first.manifest["outputs"]}
-    after_files = {output["path"]: output["sha256"] for output in second.manifest["outputs"]}
+    before_files = {output.path: output.sha256 for output in first.manifest.outputs}
+    after_files = {output.path: output.sha256 for output in second.manifest.outputs}
     for name in sorted({*before_files, *after_files}):
         old, new = before_files.get(name, "none")[:12], after_files.get(name, "none")[:12]
         if old != new:
@@ -179,9 +179,7 @@ def garbage(store: Store, keep_runs: int) -> list[Garbage]:
                 if identity in artifacts and identity not in kept:
                     found.append(Garbage(identity, home, _size(home)))
                     continue
-                committed = (
-                    artifacts[identity].manifest["attempt"] if identity in artifacts else None
-                )
+                committed = artifacts[identity].manifest.attempt if identity in artifacts else None
                 if identity in roots and committed is None:
                     continue
                 found += [

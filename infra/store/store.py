@@ -9,11 +9,10 @@ URL.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,28 +21,13 @@ from infra.stage import JSON, Stage, StageError
 from infra.store.artifact import MANIFEST, Artifact
 from infra.store.attempt import Attempt, NotDeterministic
 from infra.store.directory import Damaged, Directory
-from infra.store.identity import attempt_id, outputs_digest
+from infra.store.identity import attempt_id
+from infra.store.manifest import Manifest
 
 LATEST = "latest"
 _RESERVED = ("refs", "runs")
 _REFERENCE_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_CHECKSUM = "checksum"
 _RUN_KEYS = {"run", "recipe", "status", "owner", "stages"}
-_MANIFEST_KINDS: dict[str, type | tuple[type, ...]] = {
-    "attempt": str,
-    "outputs": list,
-    "inputs": dict,
-    "parameters": dict,
-    "pins": dict,
-    "digest": str,
-    "code": dict,
-    "environment": dict,
-    "timings": dict,
-    "statistics": dict,
-    "ledger": (dict, type(None)),
-    "stage_version": int,
-    "run": str,
-}
 
 
 class ArtifactMissing(StageError):
@@ -108,10 +92,10 @@ class Store:
         """The committed artifact, or None."""
         home = self.home(stage, name, version)
         try:
-            manifest = home.read_json(MANIFEST)
+            manifest = Manifest(home.read_json(MANIFEST))
         except FileNotFoundError:
             return None
-        if problem := _problem(manifest):
+        if problem := manifest.damage():
             raise Damaged(
                 f"{home.url}/{MANIFEST} is damaged ({problem}); remove that file and run the "
                 "recipe again: the stage is built anew, from its finished shards where they are "
@@ -138,7 +122,7 @@ class Store:
         home = self.home(stage.name, name, version)
         base = attempt_id(stage)
         committed = self.find(stage.name, name, version) if fresh else None
-        taken = committed.manifest["attempt"] if committed else None
+        taken = committed.manifest.attempt if committed else None
         number = 1
         while True:
             attempt = Attempt(home, base if number == 1 else f"{base}-{number}", stage.bitwise)
@@ -158,28 +142,26 @@ class Store:
         not.
         """
         home = attempt.home
-        manifest = json.loads(json.dumps(manifest))  # as it will be read
-        manifest[_CHECKSUM] = _checksum(manifest)
-        data = json.dumps(manifest, ensure_ascii=False, indent=1).encode()
+        made = Manifest.sealed(manifest)
         try:
-            home.create(MANIFEST, data)
+            home.create(MANIFEST, made.to_bytes())
         except FileExistsError:
             older = self.find(stage.name, name, version)
-            same = older is not None and stage.bitwise and older.digest == manifest["digest"]
+            same = older is not None and stage.bitwise and older.digest == made.digest
             if (
                 older is not None
                 and same
-                and (older.manifest["attempt"] == attempt.id or older.is_whole())
+                and (older.manifest.attempt == attempt.id or older.is_whole())
             ):
-                if older.manifest["attempt"] != attempt.id:
+                if older.manifest.attempt != attempt.id:
                     home.remove(attempt.id)
                 return older
             if older is not None and stage.bitwise and not same:
                 attempt.refuse()
-                raise NotDeterministic(_other_bytes(older, manifest)) from None
-            home.replace(MANIFEST, data)
+                raise NotDeterministic(_other_bytes(older, made)) from None
+            home.replace(MANIFEST, made.to_bytes())
         attempt.finish()
-        return Artifact(stage.name, name, version, home, manifest)
+        return Artifact(stage.name, name, version, home, made)
 
     # references
     # ------------------------------------------------------------------------------------------------------
@@ -266,7 +248,7 @@ class Store:
             artifact for v in sorted(wanted) if (artifact := self.find(stage, name, v)) is not None
         ]
         if len(found) > 1 and not selector:
-            found = [max(found, key=lambda artifact: str(artifact.manifest["timings"]["finished"]))]
+            found = [max(found, key=lambda artifact: artifact.manifest.finished)]
         if len(found) != 1:
             there = ", ".join(
                 f"{stage}/{name}@{v}" + ("" if self.find(stage, name, v) else " (not finished)")
@@ -311,44 +293,21 @@ class Store:
         return found
 
 
-def _checksum(manifest: Mapping[str, Any]) -> str:
-    """sha256 over all of a manifest but this."""
-    rest = {key: value for key, value in manifest.items() if key != _CHECKSUM}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-def _problem(manifest: Mapping[str, Any]) -> str:
-    """What of a manifest is not as it was written; nothing where it is whole. (Older ones have no
-    checksum.)
-    """
-    if missing := sorted(_MANIFEST_KINDS.keys() - manifest.keys()):
-        return f"no {', '.join(missing)}"
-    if wrong := [
-        key for key, kind in _MANIFEST_KINDS.items() if not isinstance(manifest[key], kind)
-    ]:
-        return f"{', '.join(wrong)} of another kind"
-    if _CHECKSUM in manifest:
-        return "" if manifest[_CHECKSUM] == _checksum(manifest) else "its checksum does not fit"
-    try:
-        fits = outputs_digest(manifest["outputs"]) == manifest["digest"]
-    except (KeyError, TypeError):
-        fits = False
-    return "" if fits else "its list of files does not fit its digest"
-
-
-def _other_bytes(older: Artifact, manifest: Mapping[str, Any]) -> str:
+def _other_bytes(older: Artifact, made: Manifest) -> str:
     """What differs, and what can be the cause where the inputs are whole (`infra.store.damage`
     looks at these).
     """
-    before = {output["path"]: output["sha256"] for output in older.manifest["outputs"]}
-    after = {output["path"]: output["sha256"] for output in manifest["outputs"]}
+    before = {output.path: output.sha256 for output in older.manifest.outputs}
+    after = {output.path: output.sha256 for output in made.outputs}
     differing = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
     changes = [
         f"{what}.{key}: {was} -> {now}"
-        for what in ("code", "environment")
-        for key, now in manifest[what].items()
-        if (was := older.manifest[what].get(key)) != now
-        and key not in ("git_sha", "dirty", "executable")
+        for before_all, now_all, what in (
+            (older.manifest.code, made.code, "code"),
+            (older.manifest.environment, made.environment, "environment"),
+        )
+        for key, now in now_all.items()
+        if (was := before_all.get(key)) != now and key not in ("git_sha", "dirty", "executable")
     ]
     cause = (
         f"Since it was built there changed: {'; '.join(changes)}. If output may change with that, "
@@ -360,7 +319,7 @@ def _other_bytes(older: Artifact, manifest: Mapping[str, Any]) -> str:
     return (
         f"{older.identity} was rebuilt with other bytes: {', '.join(differing[:3])}"
         f"{f' and {len(differing) - 3} more files' if len(differing) > 3 else ''} differ. {cause}. "
-        f"The older artifact stands, the new one lies in {older.home.url}/{manifest['attempt']}. "
+        f"The older artifact stands, the new one lies in {older.home.url}/{made.attempt}. "
         f"To take the new one: remove {older.home.url} and run again"
     )
 

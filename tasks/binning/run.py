@@ -21,12 +21,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from infra.context import Context
+from infra.ledger import Ledger
 from infra.stage import Outcome, StageError
 from infra.store import Artifact, Shard
 from tasks.binning.pack import pack
 from tasks.binning.stage import BinningParameters
 from tasks.binning.write import write_layout, write_rows
-from tasks.documents.ledger import Ledger
 from tasks.documents.tokenize import DocumentTokenizer, Tokens
 
 MIN_RANGE_BYTES = 64 << 20
@@ -93,9 +93,8 @@ def nothing_left(category: str, selected: Sequence[Artifact]) -> str:
     sources = []
     for artifact in selected:
         went = Counter[str]()
-        for row in (artifact.manifest["ledger"] or {"rows": []})["rows"]:
-            for reason in row["reasons"]:
-                went[reason["reason"]] += reason["documents"] if reason["side"] == "dropped" else 0
+        for entry in artifact.ledger.entries("dropped"):
+            went[entry.reason] += entry.documents
         shown = ", ".join(f"{reason} {count:,}" for reason, count in went.most_common(5) if count)
         sources.append(f"source {artifact.name} dropped {shown or 'nothing, it has no document'}")
     return (

@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from infra.ledger import UNDETERMINED, Ledger
 from infra.store import Shard
 from tasks.cut.percentiles import count_bins, values_in_bins
 from tasks.cut.stage import SourceCut
 from tasks.documents import keep_columns
 from tasks.documents.annotate import Part
 from tasks.documents.keep import ALL_BUCKET
-from tasks.documents.ledger import UNDETERMINED, Ledger
 from tasks.documents.schema import COMPRESSION
 
 SCHEMA = pa.schema(

@@ -11,12 +11,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from infra.ledger import Ledger
 from infra.stage import JSON
 from infra.store import Shard
 from tasks.dedup.batch import FATE
 from tasks.dedup.clusters import strings
 from tasks.dedup.signed import ID_BYTES, Part, eligible_rows
-from tasks.documents.ledger import Ledger
 from tasks.documents.schema import COMPRESSION
 
 SCHEMA = pa.schema(

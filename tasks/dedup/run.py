@@ -25,6 +25,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from infra.context import Context
+from infra.ledger import Ledger
 from infra.stage import JSON, Outcome, StageError
 from infra.store import Shard
 from tasks.dedup import components
@@ -48,7 +49,6 @@ from tasks.dedup.keys import (
 from tasks.dedup.segments import segments
 from tasks.dedup.signed import BLOCK_ROWS, Part, Signing, find_parts
 from tasks.dedup.stage import DedupParameters
-from tasks.documents.ledger import Ledger
 from tasks.documents.schema import COMPRESSION, ROW_GROUP_DOCUMENTS
 
 CLUSTERS = "clusters.parquet"

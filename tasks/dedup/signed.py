@@ -179,7 +179,7 @@ def _check_signing(
         name: getattr(parameters, name) for name in SIGNING if hasattr(parameters, name)
     }
     for artifact in signatures:
-        found = {**artifact.manifest["parameters"], "version": artifact.manifest["stage_version"]}
+        found = {**artifact.manifest.parameters, "version": artifact.manifest.stage_version}
         agree(
             artifact.identity,
             found,

@@ -22,11 +22,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.context import Context
+from infra.ledger import Ledger
 from infra.stage import StageError
 from infra.store import Artifact, Shard
 from tasks.documents import edits
 from tasks.documents.hashes import parquet_options
-from tasks.documents.ledger import Ledger
 from tasks.documents.records import PROMPT, record_bytes
 
 Annotate = Callable[[pa.Table], pa.Table]

@@ -92,7 +92,7 @@ def not_held_out(selected: Sequence[Artifact]) -> dict[str, str]:
     documents, held_out = Counter[str](), Counter[str]()
     fractions: dict[str, set[float]] = {}
     for artifact in selected:
-        heldout = artifact.manifest["parameters"].get("heldout")
+        heldout = artifact.manifest.parameters.get("heldout")
         for category, sides in artifact.statistics.get("categories", {}).items():
             documents[category] += sum(
                 sides[side]["documents"] for side in ("training", "held_out")

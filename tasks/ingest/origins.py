@@ -37,9 +37,9 @@ def origins(documents: Iterable[Artifact], ids: Iterable[str]) -> dict[str, Orig
     wanted = pa.array(sorted(set(ids)), pa.string())
     found: dict[str, Origin] = {}
     for artifact in documents:
-        pins = artifact.manifest["pins"]["paths"]
-        names = Counter(pin["name"] for pin in pins)
-        paths = {pin["name"]: pin["path"] for pin in pins if names[pin["name"]] == 1}
+        pins = artifact.manifest.pins["paths"]
+        names = Counter(pin.name for pin in pins)
+        paths = {pin.name: pin.path for pin in pins if names[pin.name] == 1}
         for name in artifact.files("part-"):
             reader = pq.ParquetFile(artifact.path(name))
             for group in range(reader.num_row_groups):

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.context import Context
+from infra.ledger import Ledger
 from infra.stage import Outcome, Pin, StageError
 from infra.store import Shard
-from tasks.documents.ledger import Ledger
 from tasks.documents.schema import COMPRESSION, DOCUMENTS, ROW_GROUP_DOCUMENTS
 from tasks.ingest.clean import clean, cleaned
 from tasks.ingest.fields import Tally, missing_text, notes_on

@@ -14,8 +14,8 @@ from typing import Any
 import fasttext
 import pyarrow as pa
 
+from infra.ledger import UNDETERMINED
 from infra.stage import StageError
-from tasks.documents.ledger import UNDETERMINED
 from tasks.documents.records import records
 from tasks.langid.stage import MAX_CHARACTERS
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 
-from tasks.documents.ledger import UNDETERMINED
+from infra.ledger import UNDETERMINED
 
 _LABELS = """
 af als am an ar arz as ast av az azb ba bar bcl be bg bh bn bo bpy br bs bxr ca cbk ce ceb ckb co cs cv cy da de diq dsb

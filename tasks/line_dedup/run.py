@@ -17,11 +17,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra.context import Context
+from infra.ledger import Ledger
 from infra.stage import Outcome
 from infra.store import Shard
 from tasks.documents import edits
 from tasks.documents.annotate import Part, ledger_of, parts
-from tasks.documents.ledger import Ledger
 from tasks.documents.records import PROMPT, has_prompt, record_bytes
 from tasks.documents.schema import COMPRESSION
 from tasks.line_dedup import repeats

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from tasks.documents.ledger import UNDETERMINED
+from infra.ledger import UNDETERMINED
 from tasks.quality.catalog import UNSPACED, Settings, settings_for
 from tasks.quality.repetition import duplicates
 from tasks.quality.view import UNSPACED_CHARACTER, View, looks_unspaced, words_of

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from infra.ledger import Ledger
 from infra.store import Artifact
 
 Inputs = Mapping[str, Sequence[Artifact]]
@@ -92,9 +93,9 @@ def strange_languages(inputs: Inputs) -> list[str]:
     notes = []
     keeps: dict[str, Any] = {}
     for cut in inputs.get("cut", ()):
-        keeps |= cut.manifest["parameters"]["sources"]
+        keeps |= cut.manifest.parameters["sources"]
     for artifact in inputs.get("langid", ()):
-        model = artifact.manifest["parameters"]["model"]
+        model = artifact.manifest.parameters["model"]
         keep = keeps.get(artifact.name, {}).get("langid") or {}
         met = {row["language"]: row["documents"] for row in artifact.statistics["languages"]}
         never = [language for language in keep.get("languages") or () if language not in met]
@@ -115,14 +116,11 @@ def emptied(inputs: Inputs) -> list[str]:
 
 def _emptied(source: str, inputs: Inputs) -> str:
     for stage in STAGES:
-        ledgers = [
-            artifact.manifest["ledger"] or {"rows": []} for artifact in inputs.get(stage, ())
-        ]
-        rows = [row for ledger in ledgers for row in ledger["rows"] if row["source"] == source]
-        documents = sum((Counter(row["totals"]["documents"]) for row in rows), Counter[str]())
-        if documents["read"] and not documents["kept"]:
-            return _sentence(source, stage, documents["read"], rows)
-        if stage == "ingest" and not documents["read"]:
+        ledger = Ledger.merged(artifact.ledger for artifact in inputs.get(stage, ()))
+        read = ledger.documents("read", source=source)
+        if read and not ledger.documents("kept", source=source):
+            return _sentence(source, stage, read, ledger)
+        if stage == "ingest" and not read:
             return (
                 f"source {source}: ingest found no record in its files; look at them, and at "
                 f"sources.{source}.ingest"
@@ -130,13 +128,12 @@ def _emptied(source: str, inputs: Inputs) -> str:
     return ""
 
 
-def _sentence(source: str, stage: str, read: int, rows: Sequence[Mapping[str, Any]]) -> str:
+def _sentence(source: str, stage: str, read: int, ledger: Ledger) -> str:
     reasons, languages = Counter[str](), Counter[str]()
-    for row in rows:
-        languages[row["language"]] += row["totals"]["documents"].get("read", 0)
-        for reason in row["reasons"]:
-            if reason["side"] in ("dropped", "failed"):
-                reasons[reason["reason"]] += reason["documents"]
+    for entry in ledger.entries("read", source=source):
+        languages[entry.language] += entry.documents
+    for entry in ledger.lost(source):
+        reasons[entry.reason] += entry.documents
     most = reasons.most_common(1)[0][0]
     advice = next(advice for begin, advice in ADVICE if f"{stage}.{most}".startswith(begin))
     what = "records" if stage == "ingest" else "documents"

@@ -118,9 +118,9 @@ def _files(artifacts: Sequence[Artifact]) -> list[dict[str, Any]]:
     """Every input file of the run, once, with what read it."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for artifact in artifacts:
-        for pins in artifact.manifest["pins"].values():
+        for pins in artifact.manifest.pins.values():
             for pin in pins:
-                entry = found.setdefault((pin["name"], pin["sha256"]), {**pin, "readers": []})
+                entry = found.setdefault((pin.name, pin.sha256), {**vars(pin), "readers": []})
                 entry["readers"].append(f"{artifact.stage}/{artifact.name}")
     return list(found.values())
 

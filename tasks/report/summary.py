@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from typing import Any
 
+from infra.ledger import Side
 from infra.store import Artifact
 from tasks.report.notes import Inputs, emptied, evaluation_notes, strange_languages, training_notes
 
@@ -75,16 +76,9 @@ def funnel(inputs: Inputs) -> list[dict[str, Any]]:
     return rows
 
 
-def _total(artifact: Artifact, source: str, side: str) -> tuple[int, int]:
-    found = [
-        row["totals"]
-        for row in (artifact.manifest["ledger"] or {"rows": []})["rows"]
-        if row["source"] == source
-    ]
-    return (
-        sum(totals["documents"].get(side, 0) for totals in found),
-        sum(totals["bytes"].get(side, 0) for totals in found),
-    )
+def _total(artifact: Artifact, source: str, side: Side) -> tuple[int, int]:
+    ledger = artifact.ledger
+    return ledger.documents(side, source=source), ledger.bytes(side, source=source)
 
 
 def reasons(inputs: Inputs) -> list[dict[str, Any]]:
@@ -92,10 +86,8 @@ def reasons(inputs: Inputs) -> list[dict[str, Any]]:
     counts: Counter[tuple[str, str, str]] = Counter()
     for stage in ("ingest", "cut", "dedup"):
         for artifact in inputs.get(stage, ()):
-            for row in (artifact.manifest["ledger"] or {"rows": []})["rows"]:
-                for reason in row["reasons"]:
-                    if reason["side"] in ("dropped", "failed"):
-                        counts[stage, row["source"], reason["reason"]] += reason["documents"]
+            for entry in artifact.ledger.lost():
+                counts[stage, entry.source, entry.reason] += entry.documents
     return [
         {"stage": stage, "source": source, "reason": reason, "documents": count}
         for (stage, source, reason), count in sorted(
@@ -108,10 +100,8 @@ def edits(inputs: Inputs) -> list[dict[str, Any]]:
     """What was taken out of documents that stayed, by source and reason: bytes."""
     taken: Counter[tuple[str, str]] = Counter()
     for artifact in inputs.get("select", ()):
-        for row in (artifact.manifest["ledger"] or {"rows": []})["rows"]:
-            for reason in row["reasons"]:
-                if reason["side"] == "edited":
-                    taken[row["source"], reason["reason"]] += reason["bytes"]
+        for entry in artifact.ledger.entries("edited"):
+            taken[entry.source, entry.reason] += entry.bytes
     return [
         {"source": source, "reason": reason, "bytes": size}
         for (source, reason), size in sorted(taken.items())
@@ -147,7 +137,7 @@ def not_decontaminated(inputs: Inputs) -> list[str]:
     evaluated: set[str] = set()
     clean: set[str] = set()
     for artifact in inputs.get("evaluation", ()):
-        parameters = artifact.manifest["parameters"]
+        parameters = artifact.manifest.parameters
         evaluated.update(parameters["benchmarks"])
         clean.update(parameters["decontaminated"])
     return sorted(evaluated - clean)

@@ -76,9 +76,9 @@ def index_statistics(written: Iterable[Mapping[str, int]], signatures: Artifact)
         "bytes": size,
         "bytes_per_document": round(size / documents, 1) if documents else None,
         "signatures": {
-            "version": signatures.manifest["stage_version"],
+            "version": signatures.manifest.stage_version,
             **{
-                name: signatures.manifest["parameters"][name]
+                name: signatures.manifest.parameters[name]
                 for name in ("shingle", "bands", "rows", "seed", "text_cap")
             },
         },

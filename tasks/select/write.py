@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from infra.ledger import Ledger
 from infra.stage import StageError
 from infra.store import Shard
 from tasks.documents import edits
 from tasks.documents.annotate import count_edited
-from tasks.documents.ledger import Ledger
 from tasks.documents.records import record_bytes
 from tasks.documents.selected import HELD_OUT_FOLDER, held_out_hash, held_out_limit
 from tasks.select.index import write_index

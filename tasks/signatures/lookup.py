@@ -131,7 +131,7 @@ class Lookup:
         """
         given = list(pairs)
         return cls._filled(
-            [signatures.manifest["parameters"] for _, signatures in given], _signed(given)
+            [signatures.manifest.parameters for _, signatures in given], _signed(given)
         )
 
     @classmethod

@@ -43,7 +43,7 @@ WITHOUT_DOCUMENTS = {"language_model", "tokenizer", "model", "training", "evalua
 def test_every_ledger_balances_and_funnels_into_the_next(small_run: SmallRun) -> None:
     kept: Counter[str] = Counter()
     for id, artifact in small_run.artifacts().items():
-        ledger = artifact.manifest["ledger"]
+        ledger = artifact.manifest.data["ledger"]
         assert (ledger is None) == (artifact.stage in WITHOUT_DOCUMENTS), id
         for row in (ledger or {"rows": []})["rows"]:
             for unit, sides in row["totals"].items():
@@ -67,7 +67,7 @@ def test_what_a_filter_should_drop_was_dropped_with_its_reason(small_run: SmallR
     reasons = {
         (artifact.stage, reason["reason"])
         for artifact in small_run.artifacts().values()
-        for row in (artifact.manifest["ledger"] or {"rows": []})["rows"]
+        for row in (artifact.manifest.data["ledger"] or {"rows": []})["rows"]
         for reason in row["reasons"]
         if reason["side"] in ("dropped", "failed")
     }

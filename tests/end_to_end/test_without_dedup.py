@@ -29,6 +29,6 @@ def test_copies_stay_where_dedup_is_left_out(tmp_path: Path) -> None:
     assert list(made) == ["ingest/web", "cut/main", "select/web", "report/r"]
     lines = made["select/web"].path("web/part-00000.jsonl").read_text().splitlines()
     assert [json.loads(line)["target"] for line in lines] == [ENGLISH, ENGLISH, ENGLISH + " Again."]
-    (row,) = made["select/web"].manifest["ledger"]["rows"]
+    (row,) = made["select/web"].manifest.data["ledger"]["rows"]
     assert row["totals"]["documents"] == {"read": 3, "kept": 3}
     assert (made["report/r"].records.local_root / "report.html").is_file()  # type: ignore[operator]

@@ -141,7 +141,7 @@ def test_no_byte_of_a_manifest_changes_without_notice(
 ) -> None:
     home, store = made[1].home, Store.at(str(tmp_path / "store"))
     whole = home.read("manifest.json")
-    written = {key: value for key, value in made[1].manifest.items() if key != "checksum"}
+    written = {key: value for key, value in made[1].manifest.data.items() if key != "checksum"}
     for at in range(0, len(whole), 13):
         data = bytearray(whole)
         data[at] ^= 1
@@ -152,7 +152,7 @@ def test_no_byte_of_a_manifest_changes_without_notice(
             assert "manifest.json is damaged" in str(error) and "remove that file" in str(error)
         else:  # white space between tokens, or the checksum's own name
             assert found is not None
-            assert {key: found.manifest.get(key) for key in written} == written
+            assert {key: found.manifest.data.get(key) for key in written} == written
     for length in range(0, len(whole) - 1, 50):
         home.replace("manifest.json", whole[:length])
         with pytest.raises(Damaged, match=r"manifest\.json is damaged"):

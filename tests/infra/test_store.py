@@ -161,16 +161,11 @@ def test_force_keeps_equal_bytes_and_refuses_others(
 ) -> None:
     artifact = run_stage(TOY, ToyParameters(), tmp_path=tmp_path)
     again = run_stage(TOY, ToyParameters(), tmp_path=tmp_path, force=True)
-    assert (
-        again.digest == artifact.digest
-        and again.manifest["attempt"] == artifact.manifest["attempt"]
-    )
+    assert again.digest == artifact.digest and again.manifest.attempt == artifact.manifest.attempt
     monkeypatch.setattr("tests.toy.write", _write_otherwise)
     with pytest.raises(NotDeterministic, match="rebuilt with other bytes"):
         run_stage(TOY, ToyParameters(shards=3), tmp_path=tmp_path, force=True)
-    assert data_digests(artifact) == {
-        out["path"]: out["sha256"] for out in artifact.manifest["outputs"]
-    }
+    assert data_digests(artifact) == {out.path: out.sha256 for out in artifact.manifest.outputs}
 
 
 def _write_otherwise(item: tuple[int, ToyParameters], shard: object) -> dict[str, int]:

@@ -14,13 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from infra.ledger import Ledger
 from infra.stage import StageError
 from infra.store import Artifact
+from infra.store.manifest import Manifest
 from tasks.binning import run as binning
 from tasks.binning.pack import pack
 from tasks.binning.stage import STAGE, BinningParameters
 from tasks.binning.write import write_rows
-from tasks.documents.ledger import Ledger
 from tasks.documents.rows import IGNORE_INDEX, Rows
 from tasks.documents.tokenize import DocumentTokenizer, Tokens
 from tests.stage_harness import data_digests, run_stage
@@ -122,14 +123,14 @@ def test_no_token_is_lost_and_every_target_is_the_next_token(
     assert statistics["split_documents"] == sum(len(ids) > 64 for ids in expected.values()) > 0
     assert statistics["bytes"] == sum(len(text.encode()) for text in written)
     assert [sum(bin_["rows"] for bin_ in statistics["bins"])] == [len(Rows(bins(made)))]
-    ledger = Ledger.from_json(made.manifest["ledger"])
+    ledger = made.ledger
     assert (
         ledger.documents("kept")
         == ledger.documents("read")
         == ledger.documents("kept", source="books")
         == 300
     )
-    assert {row["language"] for row in made.manifest["ledger"]["rows"]} == {"en", "zh"}
+    assert {row["language"] for row in made.manifest.data["ledger"]["rows"]} == {"en", "zh"}
 
 
 def test_prompt_is_context_without_loss(tmp_path: Path, tokenizer: Any) -> None:
@@ -293,7 +294,7 @@ def test_empty_categories_and_odd_lines_are_refused(tmp_path: Path, tokenizer: A
     for reason, count in (("dedup.exact", 2), ("langid.language", 1_200)):
         ledger.add("books", "en", "dropped", reason, documents=count)
     books = artifact("select", "books", {}, tmp_path)
-    books = replace(books, manifest={**books.manifest, "ledger": ledger.to_json()})
+    books = replace(books, manifest=Manifest({**books.manifest.data, "ledger": ledger.to_json()}))
     assert (
         "source books dropped langid.language 1,200, dedup.exact 2. Widen"
         in binning.nothing_left("web", [books])

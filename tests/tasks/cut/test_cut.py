@@ -14,7 +14,6 @@ from infra.engine import EngineConfig, start
 from infra.stage import StageError
 from infra.store import Artifact
 from tasks.cut.stage import STAGE, CutParameters, SourceCut
-from tasks.documents.ledger import Ledger
 from tests.stage_harness import run_stage
 from tests.tables import artifact, column, content_digest, documents
 
@@ -163,7 +162,7 @@ def test_the_first_failed_check_is_the_reason_and_the_ledger_has_them_all(tmp_pa
     ]
     assert found.statistics["contaminated"] == {"web": {"cmmlu": 2, "mmlu": 1}}
     assert found.statistics["dropped"]["perplexity.tail"] == 2
-    ledger = Ledger.from_json(found.manifest["ledger"])
+    ledger = found.ledger
     assert (ledger.documents("read"), ledger.documents("kept")) == (8, 2)
     assert ledger.documents("dropped", "langid.threshold") == 1
 

@@ -102,7 +102,7 @@ def test_documents_are_marked_with_item_and_words_and_counted(tmp_path: Path) ->
         "documents_hit": 3,
     }
     assert statistics["most_hit"][0] == {"benchmark": "en", "item": "aar", "documents": 3}
-    assert [row["totals"]["documents"] for row in built.manifest["ledger"]["rows"]] == [
+    assert [row["totals"]["documents"] for row in built.manifest.data["ledger"]["rows"]] == [
         {"kept": 5, "read": 5}
     ]
 
@@ -248,7 +248,7 @@ def test_passages_are_offsets_of_the_ingest_text_and_leave_whole_sentences(tmp_p
         STAGE, DecontaminateParameters(against=against), {"documents": again}, tmp_path=tmp_path
     )
     assert cured.statistics["documents_hit"] == 0 and built.statistics["passages"] == 3
-    (row,) = built.manifest["ledger"]["rows"]
+    (row,) = built.manifest.data["ledger"]["rows"]
     assert [(r["side"], r["reason"], r["bytes"]) for r in row["reasons"]] == [
         ("edited", "menu", 6 * 5)
     ]

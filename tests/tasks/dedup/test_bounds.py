@@ -81,7 +81,7 @@ def signed(
             table, found[stage].path(name), row_group_size=1_000, **parquet_options(table.schema)
         )
     parameters = {"shingle": 5, "bands": 14, "rows": 8, "seed": 1, "text_cap": 500_000}
-    found["signatures"].manifest.update(parameters=parameters, stage_version=2)
+    found["signatures"].manifest.data.update(parameters=parameters, stage_version=2)
     return {"documents": found["ingest"], "signatures": found["signatures"], "cut": found["cut"]}
 
 

@@ -15,7 +15,6 @@ from pydantic import ValidationError
 from infra.stage import GateError, StageError
 from infra.store import Artifact
 from tasks.dedup.stage import STAGE, DedupParameters, Gates
-from tasks.documents.ledger import Ledger
 from tasks.line_dedup.stage import STAGE as LINE_DEDUP
 from tasks.line_dedup.stage import LineDedupParameters
 from tasks.signatures.stage import STAGE as SIGNATURES
@@ -96,11 +95,11 @@ def test_outputs(tmp_path: Path) -> None:
     assert statistics["removal_rate"] == {"books": pytest.approx(1 / 3), "web": 0.5}
     assert statistics["cluster_sizes"] == [{"from": 2, "to": 3, "clusters": 1, "documents": 3}]
     assert statistics["gates_exceeded"] == []
-    ledger = Ledger.from_json(artifact.manifest["ledger"])
+    ledger = artifact.ledger
     assert ledger.documents("read") == 5 and ledger.documents("kept") == 3
     assert ledger.documents("dropped", "dedup.exact", "web") == 1
     assert ledger.documents("dropped", "dedup.near", "books") == 1
-    assert {(row["source"], row["language"]) for row in artifact.manifest["ledger"]["rows"]} == {
+    assert {(row["source"], row["language"]) for row in artifact.manifest.data["ledger"]["rows"]} == {
         ("books", "en"), ("books", "de"), ("web", "und"),
     }  # fmt: skip
 

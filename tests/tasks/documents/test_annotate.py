@@ -50,7 +50,7 @@ def test_annotators_read_through_the_edits_of_line_deduplication(tmp_path: Path)
         STAGE, Nothing(), {"documents": given, "line_dedup": beside}, "web", tmp_path=tmp_path
     )
     assert column(made, "seen") == ["end", "untouched", "好"]
-    rows = {row["language"]: row for row in made.manifest["ledger"]["rows"]}
+    rows = {row["language"]: row for row in made.manifest.data["ledger"]["rows"]}
     assert rows["en"]["totals"] == {
         "documents": {"kept": 3, "read": 3},
         "bytes": {"edited": 13, "kept": 15, "read": 28},

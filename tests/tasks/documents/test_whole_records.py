@@ -137,7 +137,7 @@ def test_line_dedup_leaves_answers_alone(tmp_path: Path) -> None:
     assert [len(row) for row in column(made, "edits")] == [0] * 21 + [1]
     assert not any(column(made, "emptied"))
     assert made.statistics["documents_with_prompt"] == 20 and made.statistics["units"] == 6
-    totals = made.manifest["ledger"]["rows"][0]["totals"]
+    totals = made.manifest.data["ledger"]["rows"][0]["totals"]
     size = sum(len(row["prompt"] + row["text"]) for row in answers) + len(rows[20]) + len(rows[21])  # type: ignore[arg-type]
     assert totals["bytes"] == {"edited": 9, "kept": size - 9, "read": size}
 
@@ -186,7 +186,7 @@ def test_ingest_measures_the_whole_record(tmp_path: Path) -> None:
         {"source": "long " * 400, "target": "yes"},
     ]
     made = ingested(tmp_path, rows, min_characters=20, max_text_bytes=1_024)
-    (row,) = made.manifest["ledger"]["rows"]
+    (row,) = made.manifest.data["ledger"]["rows"]
     assert {r["reason"]: r["documents"] for r in row["reasons"]} == {
         "too_short": 2,
         "text_too_large": 1,

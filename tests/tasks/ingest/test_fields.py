@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from infra.stage import StageError
 from infra.store import Artifact
-from tasks.documents.ledger import Ledger
 from tasks.ingest import run as ingest
 from tasks.ingest.fields import Take, Taken, Tally, first_of, text_of, value_at
 from tasks.ingest.stage import STAGE, IngestParameters, JsonlFields
@@ -122,7 +121,7 @@ def test_nested_fields_reach_the_documents_and_missing_ones_are_told(tmp_path: P
     assert notes_of({"ingest": [artifact]})[0].startswith(
         "source web: ingest.fields.prompt: 'question'"
     )
-    assert Ledger.from_json(artifact.manifest["ledger"]).documents("failed", "field") == 1
+    assert artifact.ledger.documents("failed", "field") == 1
 
 
 def test_defaults_that_are_missing_are_not_told(tmp_path: Path) -> None:
@@ -152,7 +151,7 @@ def test_records_that_are_not_json_are_no_error_of_fields(tmp_path: Path) -> Non
     path.write_text('{"text": \n' * 3)
     given = IngestParameters.model_validate({"format": "jsonl", "paths": [str(path)]})
     artifact = run_stage(STAGE, given, name="web", tmp_path=tmp_path)
-    assert Ledger.from_json(artifact.manifest["ledger"]).documents("failed", "json") == 3
+    assert artifact.ledger.documents("failed", "json") == 3
 
 
 def test_tallies_of_parts_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,6 @@ import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.documents.ledger import Ledger
 from tasks.ingest.file_kinds import mismatch, refusal
 from tasks.ingest.stage import STAGE, IngestParameters
 from tests.stage_harness import run_stage
@@ -87,7 +86,7 @@ def test_other_kinds_are_refused_by_name_and_counted_once(
     )
     given = IngestParameters.model_validate({"format": format, "paths": [str(path)]})
     artifact = run_stage(STAGE, given, name="web", tmp_path=tmp_path)
-    ledger = Ledger.from_json(artifact.manifest["ledger"])
+    ledger = artifact.ledger
     assert ledger.documents("read") == ledger.documents("failed") == 1
     assert artifact.statistics["lost_bytes"] == len(OTHERS[what])
 

@@ -12,7 +12,6 @@ import pytest
 from infra.engine.base import Inline
 from infra.stage import Pin
 from infra.store import Artifact
-from tasks.documents.ledger import Ledger
 from tasks.documents.schema import DOCUMENTS
 from tasks.ingest import run as ingest
 from tasks.ingest.stage import STAGE, IngestParameters
@@ -64,13 +63,13 @@ def test_documents_of_archives(tmp_path: Path) -> None:
         and found[0]["offset"] > 0
     )
     assert len({row["id"] for row in found}) == 23 and all(len(row["id"]) == 32 for row in found)
-    ledger = Ledger.from_json(artifact.manifest["ledger"])
+    ledger = artifact.ledger
     assert ledger.documents("read") == 27 and ledger.documents("kept") == 23
     assert (
         ledger.documents("failed", "gzip") == 1
         and ledger.documents("dropped", "warc.warcinfo") == 3
     )
-    statistics = artifact.manifest["statistics"]
+    statistics = artifact.statistics
     assert statistics["documents"] == 23 and statistics["repeated_files"] == 1
     assert statistics["text_bytes"] == sum(len(row["text"].encode()) for row in found)
     assert (
@@ -97,7 +96,7 @@ def test_limit_is_exact_over_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for limit in (1, 8, 9, 20, 24, 100):
         artifact = build(tmp_path, {"format": "warc", "limit": limit}, files)
         assert [row["url"] for row in rows(artifact)] == everything[:limit]
-        assert Ledger.from_json(artifact.manifest["ledger"]).documents("kept") == min(limit, 24)
+        assert artifact.ledger.documents("kept") == min(limit, 24)
         assert len(artifact.files("part-")) == min(-(-limit // 8), 3)
 
 
@@ -109,7 +108,7 @@ def test_sample_is_a_share_and_the_same_each_time(tmp_path: Path) -> None:
     half = build(tmp_path, {"format": "jsonl", "sample": 0.5}, [path])
     fifth = {row["id"] for row in rows(build(tmp_path, {"format": "jsonl", "sample": 0.2}, [path]))}
     assert 1_900 < len(rows(half)) < 2_100 and fifth < {row["id"] for row in rows(half)}
-    ledger = Ledger.from_json(half.manifest["ledger"])
+    ledger = half.ledger
     assert ledger.documents("dropped", "sample") + ledger.documents("kept") == 4_000
     groups = pq.ParquetFile(half.path("part-00000.parquet")).metadata
     assert all(groups.row_group(at).num_rows <= 1_000 for at in range(groups.num_row_groups))
@@ -127,7 +126,7 @@ def test_sizes_are_reasons(tmp_path: Path) -> None:
     }
     artifact = build(tmp_path, given, [path])
     assert [row["text"] for row in rows(artifact)] == ["fits well enough"]
-    ledger = Ledger.from_json(artifact.manifest["ledger"])
+    ledger = artifact.ledger
     assert [
         ledger.documents("dropped", why)
         for why in ("too_short", "text_too_large", "page_too_large")
@@ -160,7 +159,7 @@ def test_a_large_jsonl_is_read_in_stretches(
     cut = build(tmp_path / "cut", {"format": "jsonl"}, [path])
     assert len(whole.files("part-")) == 1 and len(cut.files("part-")) > 30
     assert rows(cut) == rows(whole) and cut.statistics == whole.statistics
-    assert cut.manifest["ledger"] == whole.manifest["ledger"]
+    assert cut.manifest.data["ledger"] == whole.manifest.data["ledger"]
     limited = build(tmp_path / "limited", {"format": "jsonl", "limit": 450}, [path])
     assert rows(limited) == rows(whole)[:450]
 
@@ -232,7 +231,7 @@ def test_every_real_archive_is_read(real_data: Path, tmp_path: Path) -> None:
             unlike.append((path.name, counts, theirs))
     assert not unlike
     artifact = build(tmp_path, {"format": "warc"}, files)
-    ledger = Ledger.from_json(artifact.manifest["ledger"])
+    ledger = artifact.ledger
     assert ledger.documents("kept") > 100 and ledger.documents("failed") > 10
 
 

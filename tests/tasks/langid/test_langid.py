@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from infra.engine import EngineConfig, start
 from infra.stage import StageError
-from tasks.documents.ledger import Ledger
 from tasks.langid.identify import LABEL_PREFIX, SCHEMA, annotate_table, identify, load, prepare
 from tasks.langid.labels import _CODE_OF, LID_176, meant_label, unknown_label
 from tasks.langid.model import locate_model
@@ -160,7 +159,7 @@ def test_the_stage_writes_row_aligned_columns_and_resists_worker_counts(tmp_path
     )
     assert found.files() == ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
     assert column(found, "language") == ["de", "zh", "und", "en"] * 5
-    assert Ledger.from_json(found.manifest["ledger"]).documents("kept") == 20
+    assert found.ledger.documents("kept") == 20
     assert sum(row["documents"] for row in found.statistics["languages"]) == 20
     with start(EngineConfig(kind="processes", workers=2)) as engine:
         again = run_stage(

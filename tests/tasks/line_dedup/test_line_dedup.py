@@ -109,7 +109,7 @@ def test_the_ledger_balances_and_statistics_name_what_is_repeated_most(tmp_path:
     assert edited(given, made) == ["Äpfel", "Birnen", "", "x", "y", "   "]
     assert column(made, "emptied") == [False, False, True, False, False, False]
     assert {edit["reason"] for row in column(made, "edits") for edit in row} == {"line_dedup.line"}
-    (row,) = made.manifest["ledger"]["rows"]
+    (row,) = made.manifest.data["ledger"]["rows"]
     assert row["totals"] == {
         "documents": {"kept": 6, "read": 6},
         "bytes": {"edited": 5 + 5 + 4 + 7 + 7, "kept": 6 + 6 + 2 + 3, "read": 45},
@@ -179,7 +179,7 @@ def test_documents_of_nothing_but_repeated_lines_end_empty_and_the_bytes_add_up(
     texts = ["Home\r\n\r\nAbout\r\n", "about\nHOME", " \n\n Home \n\u3000\nabout\n\n"]
     given, made = deduplicate(tmp_path, [texts], keep="none")
     assert edited(given, made) == ["", "", ""] and column(made, "emptied") == [True, True, True]
-    (row,) = made.manifest["ledger"]["rows"]
+    (row,) = made.manifest.data["ledger"]["rows"]
     size = sum(len(text.encode()) for text in texts)
     assert row["totals"] == {
         "documents": {"kept": 3, "read": 3},

@@ -19,7 +19,6 @@ import sentencepiece
 from infra.engine import EngineConfig, start
 from infra.stage import StageError
 from infra.store import Artifact
-from tasks.documents.ledger import Ledger
 from tasks.language_model.stage import STAGE as LANGUAGE_MODEL
 from tasks.language_model.stage import LanguageModelParameters
 from tasks.perplexity.score import ModelFiles, Scorer, annotate_perplexity
@@ -160,7 +159,7 @@ def test_the_stage_writes_aligned_columns_statistics_and_a_ledger(
     assert statistic["percentiles"]["50"] == statistics.median(values)
     unit = json.loads(model.path("unit.json").read_text())["unit"]
     assert found.statistics["units"] == {"xx": unit}
-    assert Ledger.from_json(found.manifest["ledger"]).documents("kept") == 40
+    assert found.ledger.documents("kept") == 40
     with start(EngineConfig(kind="processes", workers=2)) as engine:
         again = run_stage(
             STAGE, PerplexityParameters(), inputs, "web", tmp_path=tmp_path / "two", engine=engine

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.documents.ledger import Ledger
 from tasks.quality.catalog import DEFAULTS, RULES, expand, settings_for
 from tasks.quality.repetition import NGrams, duplicates
 from tasks.quality.rules import MEASURES, Assessor
@@ -226,9 +225,9 @@ def test_the_stage_writes_lists_beside_documents_and_counts_failures(tmp_path: P
     assert found.statistics["rules"] == list(parameters.rules)
     assert (found.statistics["documents"], found.statistics["passing_all"]) == (13, 8)
     assert found.statistics["failing"]["gopher.word_count"] == 4
-    ledger = Ledger.from_json(found.manifest["ledger"])
+    ledger = found.ledger
     assert ledger.documents("kept") == 13
-    assert {row["language"] for row in found.manifest["ledger"]["rows"]} == {"en", "zh"}
+    assert {row["language"] for row in found.manifest.data["ledger"]["rows"]} == {"en", "zh"}
 
 
 def test_an_empty_table_has_the_schema() -> None:

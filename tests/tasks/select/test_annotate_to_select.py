@@ -15,7 +15,6 @@ from tasks.decontaminate.stage import STAGE as DECONTAMINATE
 from tasks.decontaminate.stage import DecontaminateParameters
 from tasks.dedup.stage import STAGE as DEDUP
 from tasks.dedup.stage import DedupParameters
-from tasks.documents.ledger import Ledger
 from tasks.langid.stage import STAGE as LANGID
 from tasks.langid.stage import LangidParameters
 from tasks.language_model.stage import STAGE as LANGUAGE_MODEL
@@ -122,7 +121,7 @@ def test_real_text_from_annotation_to_lines(real_data: Path, tmp_path: Path) -> 
             source,
             tmp_path=tmp_path,
         )
-        ledger = Ledger.from_json(selected.manifest["ledger"])
+        ledger = selected.ledger
         lines = [
             line
             for name in selected.files()

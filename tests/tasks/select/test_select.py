@@ -12,7 +12,6 @@ from infra.engine import EngineConfig, start
 from infra.stage import StageError
 from infra.store import Artifact
 from tasks.documents.edits import Edit, column_of
-from tasks.documents.ledger import Ledger
 from tasks.documents.selected import held_out_hash
 from tasks.select.stage import STAGE, HeldOut, SelectParameters
 from tests.stage_harness import data_digests, run_stage
@@ -108,7 +107,7 @@ def test_lines_are_exactly_the_contract(tmp_path: Path) -> None:
         ).encode()
     )
     assert lines(found, "books/")[0]["target"] == "last"
-    ledger = Ledger.from_json(found.manifest["ledger"])
+    ledger = found.ledger
     assert {
         r: ledger.documents("dropped", r)
         for r in ("quality.c4.sentences", "dedup.exact", "dedup.near")
@@ -118,7 +117,7 @@ def test_lines_are_exactly_the_contract(tmp_path: Path) -> None:
         "dedup.near": 1,
     }
     assert (ledger.documents("read"), ledger.documents("kept")) == (5, 2)
-    (row,) = found.manifest["ledger"]["rows"]
+    (row,) = found.manifest.data["ledger"]["rows"]
     assert row["totals"]["bytes"]["kept"] == len(
         (texts[0]["prompt"] + texts[0]["text"]).encode()
     ) + len("last")
@@ -144,7 +143,7 @@ def test_text_is_written_after_the_edits_of_line_dedup_and_decontamination(tmp_p
         inputs[stage] = artifact(tmp_path, stage, "web", files)
     found = run_stage(STAGE, SelectParameters(heldout=None), inputs, "web", tmp_path=tmp_path)
     assert [row["target"] for row in lines(found, "web-zh/")] == ["…\nmenu end", "untouched"]
-    (row,) = found.manifest["ledger"]["rows"]
+    (row,) = found.manifest.data["ledger"]["rows"]
     assert row["totals"]["bytes"] == {
         "read": sum(len(text.encode()) for text in texts),
         "kept": len("…\nmenu end".encode()) + len("untouched"),
@@ -179,7 +178,7 @@ def test_held_out_documents_are_the_smallest_hashes_of_each_category(tmp_path: P
         assert len(held) == 30 and len(held | trained) == 400 and not held & trained
         assert max(map(held_out_hash, held)) < min(map(held_out_hash, trained))
         assert found.statistics["categories"][category]["held_out"]["documents"] == 30
-    assert Ledger.from_json(found.manifest["ledger"]).documents("kept") == 800
+    assert found.ledger.documents("kept") == 800
 
 
 def test_the_fraction_decides_where_the_limit_does_not(tmp_path: Path) -> None:

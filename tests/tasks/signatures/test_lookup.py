@@ -122,7 +122,7 @@ def write_index(context: Context) -> Outcome:
         return {}
 
     context.map(write, {name: name for name in signed.files()}, here=True)
-    return Outcome({"index": {"signatures": signed.manifest["parameters"]}})
+    return Outcome({"index": {"signatures": signed.manifest.parameters}})
 
 
 def test_survivors_are_found_through_selects_index(

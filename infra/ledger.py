@@ -9,20 +9,31 @@ balance fails at commit (`infra.build`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
 
 Side = Literal["read", "kept", "dropped", "failed", "edited"]
 UNDETERMINED = "und"
 """BCP 47's code for a language not determined; what documents count as before langid."""
 
 
+class Entry(NamedTuple):
+    """What a ledger says of one source, language, side and reason ("" for read and kept)."""
+
+    source: str
+    language: str
+    side: Side
+    reason: str
+    documents: int
+    bytes: int
+
+
 class Ledger:
     """A mutable tally; shards return theirs as JSON, the stage merges them in shard order."""
 
     def __init__(self) -> None:
-        self._documents: Counter[tuple[str, str, str, str]] = Counter()
-        self._bytes: Counter[tuple[str, str, str, str]] = Counter()
+        self._documents: Counter[tuple[str, str, Side, str]] = Counter()
+        self._bytes: Counter[tuple[str, str, Side, str]] = Counter()
 
     def add(
         self,
@@ -61,11 +72,43 @@ class Ledger:
 
     def documents(self, side: Side, reason: str | None = None, source: str | None = None) -> int:
         """Documents on one side, over all languages, for one reason or source where given."""
-        return sum(
-            count
-            for (from_source, _, at, why), count in self._documents.items()
-            if at == side and reason in (None, why) and source in (None, from_source)
-        )
+        return sum(entry.documents for entry in self.entries(side, reason, source))
+
+    def bytes(self, side: Side, reason: str | None = None, source: str | None = None) -> int:
+        """The same in bytes."""
+        return sum(entry.bytes for entry in self.entries(side, reason, source))
+
+    def entries(
+        self, side: Side | None = None, reason: str | None = None, source: str | None = None
+    ) -> Iterator[Entry]:
+        """Entries sorted by source, language, side and reason; of one of each where given."""
+        for key in sorted(self._documents):
+            from_source, _, at, why = key
+            if side in (None, at) and reason in (None, why) and source in (None, from_source):
+                yield Entry(*key, self._documents[key], self._bytes[key])
+
+    def lost(self, source: str | None = None) -> Iterator[Entry]:
+        """Entries of documents that were dropped or failed."""
+        return (e for e in self.entries(source=source) if e.side in ("dropped", "failed"))
+
+    def sources(self) -> list[str]:
+        """Names of the sources, sorted."""
+        return sorted({source for source, *_ in self._documents})
+
+    def imbalance(self) -> str:
+        """Where what was read is not what became of it, in words; "" where the ledger balances."""
+        sums: dict[tuple[str, str, str], Counter[str]] = {}
+        for e in self.entries():
+            sums.setdefault((e.source, e.language, "documents"), Counter())[e.side] += e.documents
+            sums.setdefault((e.source, e.language, "bytes"), Counter())[e.side] += e.bytes
+        for (source, language, unit), sides in sums.items():
+            accounted = sum(amount for side, amount in sides.items() if side != "read")
+            if sides["read"] != accounted:
+                return (
+                    f"source {source!r}, language {language!r}: read {sides['read']} {unit} but "
+                    f"accounted for {accounted} ({dict(sides)})"
+                )
+        return ""
 
     def to_json(self) -> dict[str, Any]:
         """`{"rows": [{source, language, totals: {documents: {side: n}, bytes: {...}}, reasons:

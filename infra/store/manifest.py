@@ -1,0 +1,180 @@
+"""A manifest: what an artifact was made from, what it holds and how it came about.
+
+The file is JSON; this is the one place that knows its keys. Unknown keys are kept and ignored, so
+that a manifest of a later version still reads.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from infra.ledger import Ledger
+from infra.stage import JSON, Pin
+from infra.store.identity import outputs_digest
+
+_CHECKSUM = "checksum"
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "attempt": str,
+    "outputs": list,
+    "inputs": dict,
+    "parameters": dict,
+    "pins": dict,
+    "digest": str,
+    "code": dict,
+    "environment": dict,
+    "timings": dict,
+    "statistics": dict,
+    "ledger": (dict, type(None)),
+    "stage_version": int,
+    "run": str,
+}
+"""Keys that every manifest has, and the type of each."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """One data file: its name below `data/`, its size, its content."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class InputReference:
+    """An artifact that was read: its version and the digest of its data then."""
+
+    stage: str
+    name: str
+    version: str
+    digest: str
+
+    @property
+    def identity(self) -> str:
+        """`stage/name@version`."""
+        return f"{self.stage}/{self.name}@{self.version}"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Typed access to the JSON of a manifest (`data`)."""
+
+    data: dict[str, Any]
+
+    @classmethod
+    def sealed(cls, data: Mapping[str, JSON]) -> Manifest:
+        """The manifest of new data, as it will be read from its file, with its checksum."""
+        plain = json.loads(json.dumps(data))
+        return cls({**plain, _CHECKSUM: _checksum(plain)})
+
+    def to_bytes(self) -> bytes:
+        """The file."""
+        return json.dumps(self.data, ensure_ascii=False, indent=1).encode()
+
+    def damage(self) -> str:
+        """What differs from the manifest that was written; "" where it is whole."""
+        if missing := sorted(_KINDS.keys() - self.data.keys()):
+            return f"no {', '.join(missing)}"
+        if wrong := [key for key, kind in _KINDS.items() if not isinstance(self.data[key], kind)]:
+            return f"{', '.join(wrong)} of another type"
+        if _CHECKSUM in self.data:  # manifests of earlier versions have none
+            fits = self.data[_CHECKSUM] == _checksum(self.data)
+            return "" if fits else "its checksum does not match"
+        try:
+            fits = outputs_digest(self.data["outputs"]) == self.data["digest"]
+        except (KeyError, TypeError):
+            fits = False
+        return "" if fits else "its list of files does not match its digest"
+
+    @property
+    def stage_version(self) -> int:
+        """The hand-bumped version of the stage that wrote it."""
+        return int(self.data["stage_version"])
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The stage's parameters as JSON."""
+        found: dict[str, Any] = self.data["parameters"]
+        return found
+
+    @functools.cached_property
+    def inputs(self) -> dict[str, tuple[InputReference, ...]]:
+        """Role -> the artifacts that were read in it, in the plan's order."""
+        return {
+            role: tuple(
+                InputReference(i["stage"], i["name"], i["version"], i["digest"]) for i in given
+            )
+            for role, given in self.data["inputs"].items()
+        }
+
+    @functools.cached_property
+    def pins(self) -> dict[str, tuple[Pin, ...]]:
+        """Path of a parameter -> the files that it named."""
+        return {
+            path: tuple(Pin(p["path"], p["name"], p["sha256"], p["bytes"]) for p in pinned)
+            for path, pinned in self.data["pins"].items()
+        }
+
+    @functools.cached_property
+    def outputs(self) -> tuple[Output, ...]:
+        """The data files, in name order."""
+        return tuple(Output(o["path"], o["bytes"], o["sha256"]) for o in self.data["outputs"])
+
+    @property
+    def attempt(self) -> str:
+        """Name of the folder with the data and the records."""
+        return str(self.data["attempt"])
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the names and contents of all data files."""
+        return str(self.data["digest"])
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """What the stage measured."""
+        found: dict[str, Any] = self.data["statistics"]
+        return found
+
+    @functools.cached_property
+    def ledger(self) -> Ledger:
+        """What became of every document; empty for stages that handle none."""
+        return Ledger.from_json(self.data["ledger"] or {"rows": []})
+
+    @property
+    def code(self) -> dict[str, Any]:
+        """`git_sha`, `dirty` and `source_digest` of the code that wrote it."""
+        found: dict[str, Any] = self.data["code"]
+        return found
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """`python`, `platform`, `processors`, `executable` and `libraries` (name -> version)."""
+        found: dict[str, Any] = self.data["environment"]
+        return found
+
+    @property
+    def seconds(self) -> float:
+        """How long the stage ran when it was committed."""
+        return float(self.data["timings"]["seconds"])
+
+    @property
+    def finished(self) -> str:
+        """When it was committed, UTC, ISO 8601."""
+        return str(self.data["timings"]["finished"])
+
+    @property
+    def run(self) -> str:
+        """Id of the run that committed it, "" outside of runs."""
+        return str(self.data["run"])
+
+
+def _checksum(data: Mapping[str, Any]) -> str:
+    """sha256 over everything in a manifest but its checksum."""
+    rest = {key: value for key, value in data.items() if key != _CHECKSUM}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
