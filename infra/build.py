@@ -64,6 +64,7 @@ def build(
     home = store.home(stage.name, name, version)
     inputs = [artifact for artifacts in order.inputs.values() for artifact in artifacts]
     pins = [pin for pinned in order.pins.values() for pin in pinned]
+    stage.check_inputs({role: [a.stage for a in given] for role, given in order.inputs.items()})
     with lease(home, on_wait):
         if not force and (found := store.find(stage.name, name, version)) is not None:
             return found

@@ -44,14 +44,17 @@ class Context:
     """Files of all finished shards, collected by `map` for the manifest."""
 
     def input(self, role: str) -> Artifact:
-        """The one artifact of a role; `StageError` when there are none or several."""
-        found = self.inputs.get(role, ())
-        if len(found) != 1:
-            raise StageError(
-                f"{self.stage.name}/{self.name} needs one input {role!r}, the plan gave "
-                f"{len(found)}"
-            )
-        return found[0]
+        """The one artifact of a role."""
+        (found,) = self.many(role)
+        return found
+
+    def optional(self, role: str) -> Artifact | None:
+        """The one artifact of a role, where there is one."""
+        return next(iter(self.many(role)), None)
+
+    def many(self, role: str) -> tuple[Artifact, ...]:
+        """All artifacts of a role in the plan's order; `ValueError` for one not declared."""
+        return self.inputs.get(self.stage.role(role).name, ())
 
     def pin(self, path: str) -> Path:
         """The local path of the one file pinned for a parameter."""

@@ -10,7 +10,7 @@ its version.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -127,9 +127,54 @@ class Outcome:
     ledger: dict[str, JSON] | None = None
 
 
+EVERY_STAGE = "*"
+"""Name of a role that stands for one role a stage, each named like its stage."""
+
+
+@dataclass(frozen=True)
+class Role:
+    """An input of a stage: its name, which stages' artifacts may stand in it, how many of them.
+
+    No `stages` means any stage's. One artifact is required unless `many` (one or more) or
+    `optional` (none is allowed too).
+    """
+
+    name: str
+    stages: tuple[str, ...] = ()
+    many: bool = False
+    optional: bool = False
+
+    def problem(self, given: Sequence[str]) -> str:
+        """What is wrong with artifacts of these stages in this role; "" for nothing."""
+        if not given and not self.optional:
+            return f"input {self.name!r} is missing"
+        if len(given) > 1 and not self.many:
+            return f"input {self.name!r} takes one artifact, not {len(given)}"
+        strangers = sorted({stage for stage in given if self.stages and stage not in self.stages})
+        if strangers:
+            wanted = " or ".join(self.stages)
+            return f"input {self.name!r} takes artifacts of {wanted}, not of {', '.join(strangers)}"
+        return ""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Data files that a stage writes: a pattern for their names below `data/`, and what they hold.
+
+    `columns` of Parquet files: name -> Arrow type as pyarrow prints it.
+    """
+
+    files: str
+    what: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Stage:
-    """A kind of node in the plan.
+    """A kind of node in the plan, and the contract it keeps.
+
+    `inputs` are its roles, `outputs` its files, `section` the part of a recipe that its parameters
+    come from ("sources.*.langid"; "" for none).
 
     `version` is bumped by hand when output bytes change. `run` names the function
     ("tasks.langid.run:run"), imported when the stage runs, so that planning imports no heavy
@@ -145,9 +190,28 @@ class Stage:
     parameters: type[Parameters]
     run: str
     summary: str
+    section: str = ""
+    inputs: tuple[Role, ...] = ()
+    outputs: tuple[Output, ...] = ()
     bitwise: bool = True
     exclusive: bool = False
     compiles: tuple[str, ...] = ()
+
+    def role(self, name: str) -> Role:
+        """The input role of that name; `ValueError` for one that the stage does not declare."""
+        for role in self.inputs:
+            if role.name in (name, EVERY_STAGE):
+                return role
+        declared = ", ".join(role.name for role in self.inputs) or "none"
+        raise ValueError(f"stage {self.name} declares no input {name!r}; it declares: {declared}")
+
+    def check_inputs(self, given: Mapping[str, Sequence[str]]) -> None:
+        """Raise `ValueError` unless role -> names of stages is what the stage declares."""
+        for name in given:
+            self.role(name)
+        problems = [role.problem(given.get(role.name, ())) for role in self.inputs]
+        if wrong := [problem for problem in problems if problem]:
+            raise ValueError(f"stage {self.name}: {'; '.join(wrong)}")
 
     def load(self) -> Callable[[Any], Outcome]:
         """Import and return the run function, which takes an `infra.context.Context`."""

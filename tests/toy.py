@@ -7,7 +7,7 @@ import time
 from typing import Annotated, Any
 
 from infra.context import Context
-from infra.stage import NOT_IDENTITY, GateError, Outcome, Parameters, Stage, StageError
+from infra.stage import NOT_IDENTITY, GateError, Outcome, Parameters, Role, Stage, StageError
 from infra.store import Shard
 
 
@@ -21,7 +21,14 @@ class ToyParameters(Parameters):
     fail: Annotated[tuple[int, ...], NOT_IDENTITY] = ()
 
 
-TOY = Stage("toy", version=1, parameters=ToyParameters, run="tests.toy:run", summary="writes words")
+TOY = Stage(
+    "toy",
+    version=1,
+    parameters=ToyParameters,
+    run="tests.toy:run",
+    summary="writes words",
+    inputs=(Role("up", many=True, optional=True),),
+)
 
 
 def run(context: Context) -> Outcome:
@@ -47,7 +54,12 @@ def write(item: tuple[int, ToyParameters], shard: Shard) -> dict[str, Any]:
 
 
 READER = Stage(
-    "reader", version=1, parameters=ToyParameters, run="tests.toy:read", summary="copies its inputs"
+    "reader",
+    version=1,
+    parameters=ToyParameters,
+    run="tests.toy:read",
+    summary="copies its inputs",
+    inputs=(Role("up", many=True),),
 )
 
 
@@ -55,7 +67,7 @@ def read(context: Context) -> Outcome:
     """Copy the input's files; `fail` and `die` say how it ends instead, having read them."""
     texts = [
         artifact.path(name).read_bytes()
-        for artifact in context.inputs["up"]
+        for artifact in context.many("up")
         for name in artifact.files()
     ]
     if context.parameters.fail:

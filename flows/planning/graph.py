@@ -55,7 +55,8 @@ class Graph:
         node = Node(stage, name, parameters, sources)
         missing = [source for source in node.upstream() if source not in self.nodes]
         if missing or node.id in self.nodes:
-            raise ValueError(f"{node.id}: inputs {missing} come later, or the node stands twice")
+            raise ValueError(f"{node.id}: inputs {missing} come later, or the node is added twice")
+        stage.check_inputs({role: [_stage(s) for s in given] for role, given in sources.items()})
         self.nodes[node.id] = node
         return node.id
 
@@ -81,3 +82,8 @@ class Graph:
             if found.intersection(node.upstream()):
                 found.add(id)
         return found
+
+
+def _stage(source: str | ArtifactReference) -> str:
+    """The stage that made, or will make, an input."""
+    return source.partition("/")[0] if isinstance(source, str) else source.stage

@@ -73,9 +73,9 @@ class Document(NamedTuple):
 def run(context: Context) -> Outcome:
     """Pack the category that the node is named after."""
     parameters: BinningParameters = context.parameters
-    selected = list(_files(context.inputs.get("select", ()), context.name))
+    selected = list(_files(context.many("select"), context.name))
     if not sum(size for _, size, _ in selected):
-        raise StageError(nothing_left(context.name, context.inputs.get("select", ())))
+        raise StageError(nothing_left(context.name, context.many("select")))
     tokenizer = context.input("tokenizer").folder("tokenizer")
     groups = ranges(selected)
     items = {

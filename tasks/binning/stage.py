@@ -17,7 +17,7 @@ from typing import Literal
 
 import pydantic
 
-from infra.stage import Parameters, Stage
+from infra.stage import Output, Parameters, Role, Stage
 
 
 class BinningParameters(Parameters):
@@ -41,4 +41,10 @@ STAGE = Stage(
     parameters=BinningParameters,
     run="tasks.binning.run:run",
     summary="tokenizes documents and packs them into rows of fixed length",
+    section="binning",
+    inputs=(
+        Role("select", ("select",), many=True),
+        Role("tokenizer", ("tokenizer",)),
+    ),
+    outputs=(Output("bin-*/*", "a data set a bin, which `datasets.load_from_disk` reads"),),
 )

@@ -25,8 +25,9 @@ from typing import Literal
 
 import pydantic
 
-from infra.stage import Parameters, Stage
+from infra.stage import Output, Parameters, Stage
 from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep
+from tasks.documents.roles import ALL_DOCUMENTS, ALL_EDITS, columns_of
 from tasks.documents.selected import RESERVED_FOLDERS
 
 _CATEGORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -86,4 +87,20 @@ STAGE = Stage(
     parameters=CutParameters,
     run="tasks.cut.run:run",
     summary="what every keep leaves, with reasons",
+    section="sources.*.*.keep",
+    inputs=(
+        ALL_DOCUMENTS,
+        ALL_EDITS,
+        columns_of("langid", many=True),
+        columns_of("quality", many=True),
+        columns_of("perplexity", many=True),
+        columns_of("decontaminate", many=True),
+    ),
+    outputs=(
+        Output(
+            "*/part-*.parquet",
+            "a folder a source, row-aligned with its documents; `reason` is null for those that stay",
+            {"reason": "string", "language": "string", "category": "string", "bucket": "string"},
+        ),
+    ),
 )

@@ -7,8 +7,9 @@ from typing import Any, Self
 
 import pydantic
 
-from infra.stage import Parameters, Stage
+from infra.stage import Output, Parameters, Stage
 from tasks.benchmarks.model import Benchmark, BenchmarkFiles
+from tasks.documents.roles import DOCUMENTS, EDITS, EDITS_TYPE
 
 
 class DecontaminateParameters(Parameters):
@@ -64,5 +65,18 @@ STAGE = Stage(
     parameters=DecontaminateParameters,
     run="tasks.decontaminate.run:run",
     summary="n-gram overlap of every document with every question of the benchmarks",
+    section="decontaminate",
+    inputs=(DOCUMENTS, EDITS),
+    outputs=(
+        Output(
+            "part-*.parquet",
+            "row-aligned with the documents",
+            {
+                "contaminated": "list<element: struct<benchmark: string, item: string, overlap: string, words: int32, start: int64, end: int64>>",
+                "edits": EDITS_TYPE,
+                "passage_share": "double",
+            },
+        ),
+    ),
     compiles=("tasks.text.shingle_kernel", "tasks.text.ngram_kernel"),
 )

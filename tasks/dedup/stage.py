@@ -15,7 +15,8 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from infra.quantities import Bytes
-from infra.stage import NOT_IDENTITY, Parameters, Stage
+from infra.stage import NOT_IDENTITY, Output, Parameters, Role, Stage
+from tasks.documents.roles import ALL_DOCUMENTS, ALL_EDITS, columns_of
 
 PREFERENCES = {
     "length": "signatures",  # UTF-8 bytes of the record
@@ -135,5 +136,36 @@ STAGE = Stage(
     parameters=DedupParameters,
     run="tasks.dedup.run:run",
     summary="which documents go because a better copy stays: exact and verified near duplicates, across sources",
+    section="dedup",
+    inputs=(
+        Role("cut", ("cut",)),
+        ALL_DOCUMENTS,
+        ALL_EDITS,
+        columns_of("signatures", many=True, optional=False),
+        columns_of("langid", many=True),
+        columns_of("quality", many=True),
+        columns_of("perplexity", many=True),
+        Role("history", ("select",), many=True, optional=True),
+    ),
+    outputs=(
+        Output(
+            "clusters.parquet",
+            "one row a cluster of duplicates",
+            {
+                "representative": "string",
+                "source": "string",
+                "crawl": "string",
+                "size": "int64",
+                "exact": "int64",
+                "near": "int64",
+                "members": "list<element: struct<id: string, source: string, kind: string, similarity: float>>",
+            },
+        ),
+        Output(
+            "*/part-*.parquet",
+            "a folder a source, row-aligned with its documents",
+            {"duplicate_of": "string", "similarity": "float", "kind": "string"},
+        ),
+    ),
     compiles=("tasks.dedup.run",),
 )

@@ -110,9 +110,9 @@ def text_parts(
     """The parts of input "documents" as `annotate` reads them; see there."""
     wanted = {**(beside or {}), EDITED_BY: (edits.COLUMN,)}
     present = {
-        role: (context.input(role), columns)
+        role: (annotated, columns)
         for role, columns in wanted.items()
-        if context.inputs.get(role)
+        if (annotated := context.optional(role)) is not None
     }
     return parts(context.input("documents"), list(dict.fromkeys([*read, "text", PROMPT])), present)
 

@@ -116,7 +116,7 @@ def not_held_out(selected: Sequence[Artifact]) -> dict[str, str]:
 def _spec(context: Context, scratch: Path) -> dict[str, Any]:
     parameters: EvaluationParameters = context.parameters
     heldout: dict[str, list[str]] = {}
-    for artifact in context.inputs.get("heldout", ()):
+    for artifact in context.many("heldout"):
         for file in artifact.files(f"{HELD_OUT_FOLDER}/"):
             heldout.setdefault(file.split("/")[1], []).append(str(artifact.path(file)))
     paths = {
@@ -134,12 +134,12 @@ def _spec(context: Context, scratch: Path) -> dict[str, Any]:
         "heldout": heldout,
         "output": str(scratch),
         "cpu_threads": context.cpu_threads,
-        "not_held_out": not_held_out(context.inputs.get("heldout", ())),
+        "not_held_out": not_held_out(context.many("heldout")),
     }
 
 
 def _model(context: Context, scratch: Path) -> Path:
-    if context.inputs.get("model"):
+    if context.optional("model"):
         return context.input("model").folder(CHECKPOINT)
     if context.pins.get("model"):
         return open_base(folder_of(context.pins["model"]), scratch / "base")

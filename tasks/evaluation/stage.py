@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 import pydantic
 
 from infra.quantities import Bytes
-from infra.stage import FILE, NOT_IDENTITY, Parameters, Stage
+from infra.stage import FILE, NOT_IDENTITY, Output, Parameters, Role, Stage
 from tasks.benchmarks.model import QUESTIONS_ONLY, Benchmark
 
 Protocol = Literal["harness", "first-token", "bits-per-byte"]
@@ -102,6 +102,16 @@ STAGE = Stage(
     parameters=EvaluationParameters,
     run="tasks.evaluation.run:run",
     summary="benchmark scores, bits per byte and long-text loss of one model",
+    section="evaluation",
+    inputs=(
+        Role("model", ("model", "training"), optional=True),
+        Role("heldout", ("select",), many=True, optional=True),
+    ),
+    outputs=(
+        Output("results.json", "task -> metric -> value"),
+        Output("samples/*.jsonl", "a line an item"),
+        Output("notes.json", "sentences, where there are any"),
+    ),
     bitwise=False,
     exclusive=True,
 )

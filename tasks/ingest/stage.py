@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import pydantic
 
 from infra.quantities import Count
-from infra.stage import FilePaths, Parameters, Stage
+from infra.stage import FilePaths, Output, Parameters, Stage
 
 
 class JsonlFields(Parameters):
@@ -82,4 +82,21 @@ STAGE = Stage(
     parameters=IngestParameters,
     run="tasks.ingest.run:run",
     summary="reads web archives, JSONL and text files into documents",
+    section="sources.*.ingest",
+    outputs=(
+        Output(
+            "part-*.parquet",
+            "one row a document",
+            {
+                "id": "string",
+                "text": "string",
+                "prompt": "string",
+                "url": "string",
+                "date": "string",
+                "source": "string",
+                "file": "string",
+                "offset": "int64",
+            },
+        ),
+    ),
 )

@@ -9,7 +9,8 @@ of no language. Input role: documents. Pin: model.
 
 from __future__ import annotations
 
-from infra.stage import FilePath, Parameters, Stage
+from infra.stage import FilePath, Output, Parameters, Stage
+from tasks.documents.roles import DOCUMENTS, EDITS
 
 MAX_CHARACTERS = 10_000
 """Characters of a document that the model sees: far beyond what moves a label, and a bound on time
@@ -31,4 +32,13 @@ STAGE = Stage(
     parameters=LangidParameters,
     run="tasks.langid.run:run",
     summary="language and its score",
+    section="sources.*.langid",
+    inputs=(DOCUMENTS, EDITS),
+    outputs=(
+        Output(
+            "part-*.parquet",
+            "row-aligned with the documents",
+            {"language": "string", "language_score": "float"},
+        ),
+    ),
 )

@@ -35,12 +35,12 @@ def run(context: Context) -> Outcome:
     """Train the two models of `parameters.language`."""
     parameters: LanguageModelParameters = context.parameters
     program = lmplz.find(parameters.lmplz) if parameters.estimator == "lmplz" else None
-    documents = context.inputs.get("documents", ())
+    documents = context.many("documents")
     if not documents:
         raise StageError(
             f"language_model/{context.name} has no reference source; name one in the recipe"
         )
-    langid, line_dedup = (context.inputs.get(role, ()) for role in ("langid", "line_dedup"))
+    langid, line_dedup = map(context.many, ("langid", "line_dedup"))
     found = reference_parts(documents, langid, line_dedup, parameters.held_out)
     reference = Reference(tuple(found), parameters.language, parameters.held_out)
     train = functools.partial(train_pieces, parameters)

@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 import pydantic
 
-from infra.stage import NOT_IDENTITY, Parameters, Stage
+from infra.stage import NOT_IDENTITY, Output, Parameters, Stage
+from tasks.documents.roles import ALL_DOCUMENTS, ALL_EDITS, columns_of
 
 Discounts = tuple[
     Annotated[float, pydantic.Field(ge=0, le=1)],
@@ -77,4 +78,11 @@ STAGE = Stage(
     parameters=LanguageModelParameters,
     run="tasks.language_model.run:run",
     summary="trains the SentencePiece and n-gram model of one language",
+    section="language_models.*",
+    inputs=(ALL_DOCUMENTS, ALL_EDITS, columns_of("langid", many=True)),
+    outputs=(
+        Output("lm.arpa", "the n-gram model"),
+        Output("sp.model", "the SentencePiece model"),
+        Output("unit.json", "how text is normalised, and what the model was trained on"),
+    ),
 )

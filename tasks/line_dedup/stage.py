@@ -30,7 +30,8 @@ from typing import Literal
 
 import pydantic
 
-from infra.stage import Parameters, Stage
+from infra.stage import Output, Parameters, Stage
+from tasks.documents.roles import DOCUMENTS, EDITS_TYPE
 
 
 class LineDedupParameters(Parameters):
@@ -56,5 +57,14 @@ STAGE = Stage(
     parameters=LineDedupParameters,
     run="tasks.line_dedup.run:run",
     summary="edits that remove lines or paragraphs repeated in a source",
+    section="sources.*.line_dedup",
+    inputs=(DOCUMENTS,),
+    outputs=(
+        Output(
+            "part-*.parquet",
+            "row-aligned with the documents",
+            {"edits": EDITS_TYPE, "emptied": "bool"},
+        ),
+    ),
     compiles=("tasks.line_dedup.kernel", "tasks.text.shingle_kernel"),
 )

@@ -31,7 +31,7 @@ def run(context: Context) -> Outcome:
         return Outcome(statistics=_create(context, parameters, parameters.create, tokenizer))
     given = (
         context.input("base").folder(CHECKPOINT)
-        if context.inputs.get("base")
+        if context.optional("base")
         else folder_of(context.pins.get("base", ()))
     )
     base = open_base(given, context.scratch())

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 
 from infra.quantities import Bytes, Count
-from infra.stage import FILE, Parameters, Stage
+from infra.stage import FILE, Output, Parameters, Role, Stage
 
 
 class Create(Parameters):
@@ -250,4 +250,11 @@ STAGE = Stage(
     parameters=ModelParameters,
     run="tasks.model.run:run",
     summary="the base with embeddings grown to the tokenizer, layers chosen, context extended; or a new Llama",
+    section="model",
+    inputs=(
+        Role("tokenizer", ("tokenizer",)),
+        Role("base", ("model", "training"), optional=True),
+        Role("select", ("select",), many=True, optional=True),
+    ),
+    outputs=(Output("checkpoint/*", "files that `from_pretrained` reads"),),
 )

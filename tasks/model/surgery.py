@@ -72,7 +72,7 @@ def operate(
     measured: dict[str, Any] = {}
 
     def importance(choice: LayerChoice) -> Sequence[float]:
-        texts = sample_texts(context.inputs.get("select", ()), CANDIDATES)
+        texts = sample_texts(context.many("select"), CANDIDATES)
         work = RankWork(layout.folder, tuple(texts), choice.measure)
         measured.update(context.map(rank, {"importance": work})["importance"])
         return [float(value) for value in measured["importance"]]

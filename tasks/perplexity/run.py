@@ -27,10 +27,9 @@ PERCENTILES = (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99)
 def run(context: Context) -> Outcome:
     """Score the documents of one source with the models given, each named by its language."""
     parameters: PerplexityParameters = context.parameters
-    context.input("langid")
     units: dict[str, dict[str, Any]] = {}
     models: dict[str, ModelFiles] = {}
-    for artifact in context.inputs.get("models", ()):
+    for artifact in context.many("models"):
         unit = read_unit(artifact)
         language = unit["language"]
         if language in models:

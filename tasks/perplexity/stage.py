@@ -10,7 +10,8 @@ from typing import Annotated
 
 import pydantic
 
-from infra.stage import Parameters, Stage
+from infra.stage import Output, Parameters, Role, Stage
+from tasks.documents.roles import DOCUMENTS, EDITS, columns_of
 
 
 class PerplexityParameters(Parameters):
@@ -29,4 +30,12 @@ STAGE = Stage(
     parameters=PerplexityParameters,
     run="tasks.perplexity.run:run",
     summary="scores documents with the language model of their language",
+    section="sources.*.perplexity",
+    inputs=(
+        DOCUMENTS,
+        EDITS,
+        columns_of("langid", optional=False),
+        Role("models", ("language_model",), many=True),
+    ),
+    outputs=(Output("part-*.parquet", "row-aligned with the documents", {"perplexity": "double"}),),
 )

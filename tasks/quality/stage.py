@@ -13,7 +13,8 @@ from typing import Any
 
 import pydantic
 
-from infra.stage import Parameters, Stage
+from infra.stage import Output, Parameters, Stage
+from tasks.documents.roles import DOCUMENTS, EDITS, columns_of
 from tasks.quality.catalog import check_settings, expand
 
 RuleSettings = dict[str, Any]
@@ -52,4 +53,13 @@ STAGE = Stage(
     parameters=QualityParameters,
     run="tasks.quality.run:run",
     summary="quality rules that fail",
+    section="sources.*.quality",
+    inputs=(DOCUMENTS, EDITS, columns_of("langid")),
+    outputs=(
+        Output(
+            "part-*.parquet",
+            "row-aligned with the documents",
+            {"failed": "list<element: struct<rule: string, value: double>>"},
+        ),
+    ),
 )

@@ -6,7 +6,7 @@ The page is a record, not data: it shows timings and plots, which no digest may 
 
 from __future__ import annotations
 
-from infra.stage import Parameters, Stage
+from infra.stage import EVERY_STAGE, Output, Parameters, Role, Stage
 
 
 class ReportParameters(Parameters):
@@ -23,5 +23,7 @@ STAGE = Stage(
     parameters=ReportParameters,
     run="tasks.report.run:run",
     summary="one HTML page from manifests",
+    inputs=(Role(EVERY_STAGE, many=True, optional=True),),
+    outputs=(Output("summary.json", "the numbers of the page"),),
     bitwise=False,
 )

@@ -34,7 +34,7 @@ def run(context: Context) -> Outcome:
     }
     results = context.map(write_lines, final)
     statistics: dict[str, Any] = {"categories": _categories(results)}
-    if parameters.index and context.inputs.get("signatures"):
+    if parameters.index and context.optional("signatures"):
         written = context.map(write_survivors, {f"index.{key}": item for key, item in work.items()})
         statistics["index"] = index_statistics(written.values(), context.input("signatures"))
     return Outcome(statistics, ledger_of(results))
@@ -43,15 +43,15 @@ def run(context: Context) -> Outcome:
 def _work(context: Context, heldout: HeldOut | None) -> dict[str, Work]:
     documents, cut = context.input("documents"), context.input("cut")
     source = documents.name
-    dedup = context.input("dedup") if context.inputs.get("dedup") else None
-    signatures = context.input("signatures") if context.inputs.get("signatures") else None
+    dedup = context.optional("dedup")
+    signatures = context.optional("signatures")
     if heldout is not None and dedup is None:
         raise StageError(
             f"source {source!r}: text is to be held out but there is no dedup, so near duplicates "
             "of it would be trained on; add a dedup section to the recipe, or set select.heldout "
             "to null"
         )
-    edited_by = [context.input(role) for role in EDITED_BY if context.inputs.get(role)]
+    edited_by = [edits for role in EDITED_BY if (edits := context.optional(role))]
     return {
         Path(name).stem: Work(
             source,

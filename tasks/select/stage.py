@@ -22,7 +22,8 @@ from __future__ import annotations
 
 import pydantic
 
-from infra.stage import Parameters, Stage
+from infra.stage import Output, Parameters, Role, Stage
+from tasks.documents.roles import DOCUMENTS, EDITS, columns_of
 
 
 class HeldOut(Parameters):
@@ -53,4 +54,30 @@ STAGE = Stage(
     parameters=SelectParameters,
     run="tasks.select.run:run",
     summary="JSONL of what survived",
+    section="select",
+    inputs=(
+        DOCUMENTS,
+        EDITS,
+        Role("cut", ("cut",)),
+        Role("dedup", ("dedup",), optional=True),
+        columns_of("decontaminate"),
+        columns_of("signatures"),
+    ),
+    outputs=(
+        Output(
+            "*/part-*.jsonl",
+            "a folder a category: source, target, category, id and provenance of each document",
+        ),
+        Output("heldout/*/part-*.jsonl", "the same of documents that only evaluation reads"),
+        Output(
+            "index/part-*.parquet",
+            "what later recipes compare their documents with",
+            {
+                "id": "string",
+                "text_hash": "fixed_size_binary[16]",
+                "signature": "fixed_size_list<element: uint64>[*]",
+                "shingle_set": "list<element: uint32>",
+            },
+        ),
+    ),
 )

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from infra.stage import Parameters, Stage
+from infra.stage import Output, Parameters, Stage
+from tasks.documents.roles import DOCUMENTS, EDITS
 
 
 class SignaturesParameters(Parameters):
@@ -34,5 +35,19 @@ STAGE = Stage(
     parameters=SignaturesParameters,
     run="tasks.signatures.run:run",
     summary="exact hash and MinHash signature of every document",
+    section="dedup",
+    inputs=(DOCUMENTS, EDITS),
+    outputs=(
+        Output(
+            "part-*.parquet",
+            "row-aligned with the documents; `signature` has bands x rows values",
+            {
+                "text_hash": "fixed_size_binary[16]",
+                "signature": "fixed_size_list<element: uint64>[*]",
+                "shingle_set": "list<element: uint32>",
+                "length": "int64",
+            },
+        ),
+    ),
     compiles=("tasks.text.shingle_kernel", "tasks.signatures.minhash"),
 )

@@ -60,14 +60,14 @@ def run(context: Context) -> Outcome:
     """See the module docstring."""
     parameters: TokenizerParameters = context.parameters
     base: Path | None = None
-    if context.inputs.get("base"):
+    if context.optional("base"):
         artifact = context.input("base")
         base = artifact.folder("checkpoint" if artifact.files("checkpoint/") else "tokenizer")
     elif parameters.base is not None:
         base = folder_of(context.pins.get("base", ()))
     files = tuple(
         file
-        for artifact in context.inputs.get("select", ())
+        for artifact in context.many("select")
         for name in artifact.files()
         if (file := TextFile.of(name, artifact.path(name), artifact.name)) is not None
     )

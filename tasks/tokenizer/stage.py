@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 
 from infra.quantities import Bytes, Count
-from infra.stage import FILE, JSON, NOT_IDENTITY, Parameters, Stage, StageError
+from infra.stage import FILE, JSON, NOT_IDENTITY, Output, Parameters, Role, Stage, StageError
 from tasks.tokenizer.scripts import KNOWN_SCRIPTS
 
 MAXIMUM_WEIGHT = 1_000_000
@@ -254,4 +254,20 @@ STAGE = Stage(
     parameters=TokenizerParameters,
     run="tasks.tokenizer.run:run",
     summary="the base's tokenizer as it is, grown by further merges or pieces, or trained from bytes",
+    section="tokenizer",
+    inputs=(
+        Role("select", ("select",), many=True, optional=True),
+        Role("base", ("tokenizer", "model", "training"), optional=True),
+    ),
+    outputs=(
+        Output(
+            "tokenizer/*",
+            "files that `AutoTokenizer.from_pretrained` reads, and the `.model` of a base that has one",
+        ),
+        Output(
+            "new_tokens.json",
+            "the pieces that the base lacks, and the base's own pieces each of them stands for",
+        ),
+        Output("report.json", "compression before and after"),
+    ),
 )

@@ -105,7 +105,7 @@ def _spec(context: Context, scratch: Path) -> dict[str, Any]:
     size = previous.statistics.get("tokenizer_size", 0)
     return {
         "parameters": parameters.model_dump(mode="json", by_alias=True),
-        "bins": bins_of(parameters, context.inputs.get("bins", ())),
+        "bins": bins_of(parameters, context.many("bins")),
         "previous": str(previous.folder("checkpoint")),
         "state": state_of(previous),
         "scratch": str(scratch),

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
-from infra.stage import NOT_IDENTITY, Parameters, Stage
+from infra.stage import NOT_IDENTITY, Output, Parameters, Role, Stage
 from tasks.training.coarse import Stated, coarse_section, coarse_steps
 from tasks.training.durations import Duration, tokens
 from tasks.training.plan import (
@@ -363,6 +363,15 @@ STAGE = Stage(
     parameters=TrainingParameters,
     run="tasks.training.run:run",
     summary="continued pretraining, one node per phase",
+    section="training",
+    inputs=(
+        Role("previous", ("model", "training")),
+        Role("bins", ("binning",), many=True),
+    ),
+    outputs=(
+        Output("checkpoint/*", "files that `from_pretrained` reads"),
+        Output("state/*", "moments and sampler, which the next phase goes on from"),
+    ),
     bitwise=False,
     exclusive=True,
 )

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.build import LedgerDoesNotBalance, _check_ledger
-from infra.stage import Stage, StageError
+from infra.stage import StageError
 from infra.store import Artifact, ArtifactMissing, Damaged, NotDeterministic, Store, operations
 from infra.store.directory import Directory
 from infra.store.identity import canonical, version_of
@@ -88,7 +89,7 @@ def test_version_depends_on_identity_only(tmp_path: Path) -> None:
     assert version_of(TOY, "main", ToyParameters(fail=(1,)), {}, {}) == base
     assert version_of(TOY, "main", ToyParameters(word="other"), {}, {}) != base
     assert version_of(TOY, "other", ToyParameters(), {}, {}) != base
-    bumped = Stage(TOY.name, 2, TOY.parameters, TOY.run, TOY.summary)
+    bumped = replace(TOY, version=2)
     assert version_of(bumped, "main", ToyParameters(), {}, {}) != base
     assert version_of(TOY, "main", ToyParameters(), {"role": ["a/b@1"]}, {}) != base
 

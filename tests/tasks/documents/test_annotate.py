@@ -12,6 +12,7 @@ from infra.context import Context
 from infra.stage import Outcome, Parameters, Stage
 from tasks.documents.annotate import annotate, ledger_of
 from tasks.documents.edits import Edit, column_of
+from tasks.documents.roles import DOCUMENTS, EDITS
 from tests.stage_harness import run_stage
 from tests.tables import artifact, column, documents
 
@@ -30,7 +31,14 @@ def run(context: Context) -> Outcome:
     return Outcome({}, ledger_of(annotate(context, seen)))
 
 
-STAGE = Stage("seen", 1, Nothing, "tests.tasks.documents.test_annotate:run", "what annotators see")
+STAGE = Stage(
+    "seen",
+    1,
+    Nothing,
+    "tests.tasks.documents.test_annotate:run",
+    "what annotators see",
+    inputs=(DOCUMENTS, EDITS),
+)
 
 
 def test_annotators_read_through_the_edits_of_line_deduplication(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from datasketch import LeanMinHash, MinHash, MinHashLSH
 
 from infra.context import Context
-from infra.stage import Outcome, Parameters, Stage, StageError
+from infra.stage import EVERY_STAGE, Outcome, Parameters, Role, Stage, StageError
 from infra.store import Artifact, Shard
 from tasks.signatures.lookup import Lookup, sketch_text, to_lean_minhash, to_minhash, to_signature
 from tasks.signatures.minhash import coefficients
@@ -129,7 +129,12 @@ def test_survivors_are_found_through_selects_index(
     texts: list[str], signed: tuple[Artifact, Artifact]
 ) -> None:
     stage = Stage(
-        "select", 1, Parameters, "tests.tasks.signatures.test_lookup:write_index", "an index"
+        "select",
+        1,
+        Parameters,
+        "tests.tasks.signatures.test_lookup:write_index",
+        "an index",
+        inputs=(Role(EVERY_STAGE, many=True),),
     )
     store = Path(signed[1].home.url).parents[2]
     inputs = {"documents": signed[0], "signatures": signed[1]}
