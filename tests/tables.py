@@ -29,16 +29,16 @@ def artifact(
     statistics: Mapping[str, Any] | None = None,
     inputs: Mapping[str, Any] | None = None,
     version: str = "000000000001",
+    **options: Any,
 ) -> Artifact:
-    """An artifact below `folder` whose data files are `files` (name -> table, written as
-    Parquet).
-    """
+    """An artifact below `folder` whose data files are `files` (name -> table, written as Parquet with `options`)."""
+    options = {"row_group_size": ROW_GROUP_DOCUMENTS, "compression": "zstd", **options}
     home = folder / stage / name / version
     outputs = []
     for file, table in sorted(files.items()):
         path = home / "a" / "data" / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, path, row_group_size=ROW_GROUP_DOCUMENTS, compression="zstd")
+        pq.write_table(table, path, **options)
         outputs.append({"path": file, "bytes": path.stat().st_size, "sha256": sha256_file(path)})
     manifest = {
         "attempt": "a",

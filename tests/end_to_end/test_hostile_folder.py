@@ -67,7 +67,6 @@ training:
   batch: 128
   phases: [{name: only, tokens: 256, mixture: {web: 1.0}}]
 evaluation: {models: [only], tasks: [quiz]}
-report: null
 """
 
 

@@ -74,12 +74,8 @@ def signed(
     found = {}
     for stage, table in tables.items():
         name = "web/part-00000.parquet" if stage == "cut" else "part-00000.parquet"
-        found[stage] = artifact(
-            tmp_path / "made", stage, "main" if stage == "cut" else "web", {name: table.slice(0, 0)}
-        )
-        pq.write_table(
-            table, found[stage].path(name), row_group_size=1_000, **parquet_options(table.schema)
-        )
+        home, source = tmp_path / "made", "main" if stage == "cut" else "web"
+        found[stage] = artifact(home, stage, source, {name: table}, **parquet_options(table.schema))
     parameters = {"shingle": 5, "bands": 14, "rows": 8, "seed": 1, "text_cap": 500_000}
     found["signatures"].manifest.data.update(parameters=parameters, stage_version=2)
     return {"documents": found["ingest"], "signatures": found["signatures"], "cut": found["cut"]}

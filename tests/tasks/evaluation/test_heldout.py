@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from rich.table import Table
 
-from flows.monitoring.console import score_table
-from infra.engine.launch import LaunchError
+from flows.console import score_table
+from infra.engine.launch import LaunchError, launch
 from infra.stage import StageError
 from infra.store import Artifact
 from tasks.benchmarks.model import Benchmark
@@ -213,14 +213,10 @@ def test_an_end_without_a_reason_is_told_with_the_last_words(
     child: str,
     expected: list[str],
 ) -> None:
-    def launch(
-        command: Sequence[str], spec: Path, on_line: Callable[[str], None], **named: Any
-    ) -> None:
-        from infra.engine.launch import launch
+    def launch_other(name: str, spec: Path, on_message: Callable[[dict[str, Any]], None], *, cpu_threads: int) -> None:
+        launch([sys.executable, "-c", child], spec, lambda line: None)
 
-        launch([sys.executable, "-c", child], spec, on_line, **named)
-
-    monkeypatch.setattr(evaluation, "launch", launch)
+    monkeypatch.setattr(evaluation, "launch_module", launch_other)
     with pytest.raises(StageError) as caught:
         evaluated(checkpoint, tmp_path, [])
     message = str(caught.value)
