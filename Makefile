@@ -35,6 +35,7 @@ lint: $(READY)
 docs: $(READY)
 	@$(BIN)/typer flows.cli utils docs --name puna --title Commands --output docs/commands.md
 	@$(BIN)/puna schema > configs/recipe.schema.json
+	@$(BIN)/python -m flows.planning.contracts > docs/stages.md
 
 bench: $(READY)
 	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -15,6 +15,7 @@ from infra.io.files import sha256_file
 from infra.store import Artifact
 from infra.store.directory import Directory
 from infra.store.identity import outputs_digest
+from infra.store.manifest import Manifest
 from tasks.documents.schema import DOCUMENTS
 
 ROW_GROUP_DOCUMENTS = 7
@@ -31,7 +32,9 @@ def artifact(
     version: str = "000000000001",
     **options: Any,
 ) -> Artifact:
-    """An artifact below `folder` whose data files are `files` (name -> table, written as Parquet with `options`)."""
+    """An artifact below `folder` whose data files are `files` (name -> table, written as Parquet
+    with `options`).
+    """
     options = {"row_group_size": ROW_GROUP_DOCUMENTS, "compression": "zstd", **options}
     home = folder / stage / name / version
     outputs = []
@@ -48,7 +51,7 @@ def artifact(
         "inputs": dict(inputs or {}),
         "ledger": None,
     }
-    return Artifact(stage, name, version, Directory(str(home)), manifest)
+    return Artifact(stage, name, version, Directory(str(home)), Manifest(manifest))
 
 
 def documents(

@@ -4,13 +4,14 @@ together, select, grow the tokenizer and the model, bin, train phase by phase, e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from flows.planning.graph import Graph
 from flows.recipe.references import ARTIFACT_SCHEME, ArtifactReference
 from flows.recipe.sections import DecontaminateSection, Recipe, Source
-from infra.stage import Parameters
+from infra.stage import Parameters, Role, Stage
 from tasks.binning.stage import STAGE as BINNING
 from tasks.cut.stage import STAGE as CUT
 from tasks.cut.stage import CutParameters, SourceCut
@@ -22,15 +23,12 @@ from tasks.evaluation.stage import STAGE as EVALUATION
 from tasks.evaluation.stage import EvaluationParameters
 from tasks.ingest.stage import STAGE as INGEST
 from tasks.langid.stage import STAGE as LANGID
-from tasks.langid.stage import LangidParameters
 from tasks.language_model.stage import STAGE as LANGUAGE_MODEL
 from tasks.language_model.stage import LanguageModelParameters
 from tasks.line_dedup.stage import STAGE as LINE_DEDUP
 from tasks.model.stage import STAGE as MODEL
 from tasks.perplexity.stage import STAGE as PERPLEXITY
-from tasks.perplexity.stage import PerplexityParameters
 from tasks.quality.stage import STAGE as QUALITY
-from tasks.quality.stage import QualityParameters
 from tasks.report.stage import STAGE as REPORT
 from tasks.report.stage import ReportParameters
 from tasks.select.stage import STAGE as SELECT
@@ -42,11 +40,34 @@ from tasks.training.stage import STAGE as TRAINING
 MAIN = "main"
 """The name of stages that a recipe has one of."""
 
+SOURCE_STAGES = (INGEST, LINE_DEDUP, LANGID, QUALITY)
+"""Stages of one source each, in running order. A source has those whose section it states; their
+inputs are what their roles name, of the same source.
+"""
+
+STAGES = (
+    *SOURCE_STAGES,
+    LANGUAGE_MODEL,
+    PERPLEXITY,
+    SIGNATURES,
+    DECONTAMINATE,
+    CUT,
+    DEDUP,
+    SELECT,
+    TOKENIZER,
+    MODEL,
+    BINNING,
+    TRAINING,
+    EVALUATION,
+    REPORT,
+)
+"""All stages in running order."""
+
 
 def stages(recipe: Recipe) -> Graph:
     """All nodes of a recipe, in running order."""
     graph = Graph()
-    selected = _documents(recipe, graph)
+    selected = _documents(recipe, Wiring(graph))
     models = _models(recipe, graph, selected)
     _evaluations(recipe, graph, selected, models)
     everything: dict[str, list[str]] = {}
@@ -56,121 +77,91 @@ def stages(recipe: Recipe) -> Graph:
     return graph
 
 
-def _documents(recipe: Recipe, graph: Graph) -> dict[str, str]:
+@dataclass
+class Wiring:
+    """Adds nodes whose inputs follow from the roles that their stages declare."""
+
+    graph: Graph
+    made: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Stage -> name -> the node's id."""
+
+    def add(
+        self,
+        stage: Stage,
+        name: str,
+        parameters: Parameters,
+        sources: Iterable[str] | None = None,
+        without: Collection[str] = (),
+        history: Sequence[ArtifactReference] = (),
+    ) -> str:
+        """Add a node: a role of one artifact gets the one of the same name, or the one there is.
+
+        A role of many gets those of `sources` (None: all there are). Roles in `without` stay empty.
+        """
+        wanted = None if sources is None else list(sources)
+        inputs: dict[str, Sequence[str | ArtifactReference]] = {
+            role.name: self._nodes(role, name, wanted)
+            for role in stage.inputs
+            if role.name not in without
+        }
+        if history:
+            inputs["history"] = history
+        id = self.graph.add(stage, name, parameters, **inputs)
+        self.made.setdefault(stage.name, {})[name] = id
+        return id
+
+    def _nodes(self, role: Role, name: str, sources: list[str] | None) -> list[str]:
+        found: list[str] = []
+        for stage in role.stages:
+            by_name = self.made.get(stage, {})
+            if role.many:
+                found += [by_name[n] for n in sources or by_name if n in by_name]
+            elif id := by_name.get(name, by_name.get(MAIN)):
+                found.append(id)
+        return found
+
+
+def _documents(recipe: Recipe, wiring: Wiring) -> dict[str, str]:
     """Recipe to selected documents; returns source -> its select node."""
-    documents = {
-        name: graph.add(INGEST, name, source.ingest) for name, source in recipe.sources.items()
-    }
-    edited = {
-        name: graph.add(LINE_DEDUP, name, source.line_dedup, documents=documents[name])
-        for name, source in recipe.sources.items()
-        if source.line_dedup
-    }
-    read = {
-        name: {"documents": documents[name], "line_dedup": edited.get(name)}
-        for name in recipe.sources
-    }
-    languages = {
-        name: graph.add(LANGID, name, _part(LangidParameters, source.langid), **read[name])
-        for name, source in recipe.sources.items()
-        if source.langid
-    }
-    quality = {
-        name: graph.add(
-            QUALITY,
-            name,
-            _part(QualityParameters, source.quality),
-            **read[name],
-            langid=languages.get(name),
-        )
-        for name, source in recipe.sources.items()
-        if source.quality
-    }
-    language_models = [
-        graph.add(
-            LANGUAGE_MODEL,
-            language,
-            _part(LanguageModelParameters, section, held_out=_held_out(recipe, section.sources)),
-            documents=[documents[name] for name in section.sources],
-            langid=[languages[name] for name in section.sources if name in languages],
-            line_dedup=[edited[name] for name in section.sources if name in edited],
-        )
-        for language, section in recipe.language_models.items()
-    ]
-    perplexity = {
-        name: graph.add(
-            PERPLEXITY,
-            name,
-            _part(PerplexityParameters, source.perplexity),
-            **read[name],
-            langid=languages[name],
-            models=language_models,
-        )
-        for name, source in recipe.sources.items()
-        if source.perplexity
-    }
+    for stage in SOURCE_STAGES:
+        _of_sources(recipe, wiring, stage)
+    for language, section in recipe.language_models.items():
+        held_out = _held_out(recipe, section.sources)
+        parameters = narrowed(LanguageModelParameters, section, held_out=held_out)
+        wiring.add(LANGUAGE_MODEL, language, parameters, section.sources)
+    _of_sources(recipe, wiring, PERPLEXITY)
     trained_on = {name: source for name, source in recipe.sources.items() if source.category}
     if not trained_on:
         return {}
-    signatures = {
-        name: graph.add(SIGNATURES, name, _part(SignaturesParameters, recipe.dedup), **read[name])
-        for name in trained_on
-        if recipe.dedup
-    }
-    contaminated = {
-        name: graph.add(DECONTAMINATE, name, _decontaminate(recipe), **read[name])
-        for name in trained_on
-        if recipe.searched_for()
-    }
-    cut = graph.add(
-        CUT,
-        MAIN,
-        CutParameters(
-            sources={name: _keeps(recipe, source) for name, source in trained_on.items()},
-            **recipe.percentiles.model_dump(),
-        ),
-        documents=[documents[name] for name in trained_on],
-        langid=[languages[name] for name in trained_on if name in languages],
-        quality=[quality[name] for name in trained_on if name in quality],
-        perplexity=[perplexity[name] for name in trained_on if name in perplexity],
-        decontaminate=list(contaminated.values()),
-        line_dedup=[edited[name] for name in trained_on if name in edited],
-    )
-    annotations = {"langid": languages, "quality": quality, "perplexity": perplexity}
-    preferred = {
-        PREFERENCES[column.removeprefix("-")]
-        for column in (recipe.dedup.prefer if recipe.dedup else ())
-    }
-    dedup = None
+    for name in trained_on if recipe.dedup else ():
+        wiring.add(SIGNATURES, name, narrowed(SignaturesParameters, recipe.dedup))
+    for name in trained_on if recipe.searched_for() else ():
+        wiring.add(DECONTAMINATE, name, _decontaminate(recipe))
+    keeps = {name: _keeps(recipe, source) for name, source in trained_on.items()}
+    percentiles = recipe.percentiles.model_dump()
+    wiring.add(CUT, MAIN, CutParameters(sources=keeps, **percentiles), trained_on)
     if recipe.dedup is not None:
-        dedup = graph.add(
+        preferred = {PREFERENCES[column.removeprefix("-")] for column in recipe.dedup.prefer}
+        wiring.add(
             DEDUP,
             MAIN,
-            _part(DedupParameters, recipe.dedup),
-            cut=cut,
-            documents=[documents[name] for name in trained_on],
-            signatures=list(signatures.values()),
-            line_dedup=[edited[name] for name in trained_on if name in edited],
+            narrowed(DedupParameters, recipe.dedup),
+            trained_on,
+            without={"langid", "quality", "perplexity", "history"} - preferred,
             history=[ArtifactReference.parse(earlier) for earlier in recipe.dedup.history],
-            **{
-                stage: [nodes[name] for name in trained_on if name in nodes]
-                for stage, nodes in annotations.items()
-                if stage in preferred
-            },
         )
-    return {
-        name: graph.add(
-            SELECT,
-            name,
-            recipe.select,
-            **read[name],
-            cut=cut,
-            dedup=dedup,
-            decontaminate=contaminated.get(name) if _takes_passages(recipe) else None,
-            signatures=signatures.get(name) if recipe.select.index else None,
-        )
-        for name in trained_on
-    }
+    unread = {"decontaminate": not _takes_passages(recipe), "signatures": not recipe.select.index}
+    without = [role for role, left_out in unread.items() if left_out]
+    return {name: wiring.add(SELECT, name, recipe.select, without=without) for name in trained_on}
+
+
+def _of_sources(recipe: Recipe, wiring: Wiring, stage: Stage) -> None:
+    """Add a stage for every source that states its section."""
+    key = stage.section.rpartition(".")[2]
+    for name, source in recipe.sources.items():
+        section: Parameters | None = getattr(source, key)
+        if section is not None:
+            wiring.add(stage, name, narrowed(stage.parameters, section))
 
 
 def _models(
@@ -244,7 +235,7 @@ def _evaluations(
         else ()
     )
     for name in recipe.evaluated_models():
-        parameters = _part(
+        parameters = narrowed(
             EvaluationParameters,
             section,
             benchmarks={task: recipe.benchmarks[task] for task in section.tasks},
@@ -282,21 +273,24 @@ def _takes_passages(recipe: Recipe) -> bool:
 
 def _decontaminate(recipe: Recipe) -> DecontaminateParameters:
     against = {name: recipe.benchmarks[name] for name in recipe.searched_for()}
-    parameters: DecontaminateParameters = _part(
-        DecontaminateParameters, recipe.decontaminate, against=against
-    )
-    return parameters
+    return narrowed(DecontaminateParameters, recipe.decontaminate, against=against)
 
 
 def _reference(base: str | None) -> ArtifactReference | None:
     return ArtifactReference.parse(base) if base and base.startswith(ARTIFACT_SCHEME) else None
 
 
-def _part(kind: type[Any], section: Parameters | None, /, **changes: Any) -> Any:
-    """The stage's own parameters out of a recipe section that holds more."""
-    values = {
-        name: getattr(section, name)
-        for name in kind.model_fields
-        if hasattr(section, name) and name not in changes
-    }
-    return kind(**values, **changes)
+P = TypeVar("P", bound=Parameters)
+
+
+def narrowed(kind: type[P], section: Parameters | None, /, **changes: Any) -> P:
+    """A stage's own parameters out of a recipe's section, which extends them with its own keys.
+
+    `ValueError` for a section that does not: a stage's parameters come from one that is a kind of
+    them.
+    """
+    if not isinstance(section, kind):
+        raise ValueError(f"a section of {type(section).__name__} holds no {kind.__name__}")
+    values = {name: getattr(section, name) for name in kind.model_fields}
+    stated = (section.model_fields_set & values.keys()) | changes.keys()
+    return kind.model_construct(stated, **(values | changes))  # checked when the recipe was read

@@ -99,7 +99,8 @@ STAGE = Stage(
     outputs=(
         Output(
             "*/part-*.parquet",
-            "a folder a source, row-aligned with its documents; `reason` is null for those that stay",
+            "a folder a source, row-aligned with its documents; `reason` is null for those that "
+            "stay",
             {"reason": "string", "language": "string", "category": "string", "bucket": "string"},
         ),
     ),

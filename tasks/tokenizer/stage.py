@@ -262,7 +262,8 @@ STAGE = Stage(
     outputs=(
         Output(
             "tokenizer/*",
-            "files that `AutoTokenizer.from_pretrained` reads, and the `.model` of a base that has one",
+            "files that `AutoTokenizer.from_pretrained` reads, and the `.model` of a base that has "
+            "one",
         ),
         Output(
             "new_tokens.json",

@@ -169,7 +169,7 @@ def test_a_manifest_of_before_there_were_checksums_is_read(
     assert store.find(made[0].stage, made[0].name, made[0].version) == made[0]
     manifest["outputs"][0]["sha256"] = "0" * 64
     home.replace("manifest.json", json.dumps(manifest).encode())
-    with pytest.raises(Damaged, match="its list of files does not fit its digest"):
+    with pytest.raises(Damaged, match="its list of files does not match its digest"):
         store.find(made[0].stage, made[0].name, made[0].version)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from rich.table import Table
 
-from flows.console import score_table
+from flows.monitoring.console import score_table
 from infra.engine.launch import LaunchError, launch
 from infra.stage import StageError
 from infra.store import Artifact
@@ -213,7 +213,9 @@ def test_an_end_without_a_reason_is_told_with_the_last_words(
     child: str,
     expected: list[str],
 ) -> None:
-    def launch_other(name: str, spec: Path, on_message: Callable[[dict[str, Any]], None], *, cpu_threads: int) -> None:
+    def launch_other(
+        name: str, spec: Path, on_message: Callable[[dict[str, Any]], None], *, cpu_threads: int
+    ) -> None:
         launch([sys.executable, "-c", child], spec, lambda line: None)
 
     monkeypatch.setattr(evaluation, "launch_module", launch_other)
