@@ -71,6 +71,7 @@ _HIDDEN = re.compile(
 )
 _FAR = 1 << 12
 """Bytes that are looked back for text before a line: endless white space is not gone through again for each line."""
+_PARAGRAPH = (b"p>", b"p ", b"P>", b"P ")
 _MAX_OPEN = 256
 """Elements open in a line: pages nested deeper are refused later."""
 _UNCLEAR = (b"", b">", b" ", b"\t", b"\n", b"\r", b"\f", b"\v")
@@ -82,10 +83,7 @@ def keep_inline(page: bytes) -> bytes:
     done = 0
     for line in _LINE.finditer(page):
         start = line.start()
-        before = page[start - 2 : start]
-        after_text = before[-1:] not in _UNCLEAR or (
-            (before[-1:] != b">" or before == b"->") and _follows_text(page, start)
-        )
+        after_text = page[start - 1 : start] not in _UNCLEAR or _follows_text(page, start)
         if (after_text or line.lastindex) and _has_judged(line[0]):
             found = line[0]
             kept = _kept(found, after_text)
@@ -96,11 +94,15 @@ def keep_inline(page: bytes) -> bytes:
 
 
 def _follows_text(page: bytes, at: int) -> bool:
-    """Whether text comes before this place, and between them white space and comments only."""
+    """Whether a line is running text by what is before it, white space and comments aside: text, or the tag of a
+    paragraph, in which nothing is judged on its own."""
     while True:
         before = page[max(0, at - 64) : at].rstrip() or page[max(0, at - _FAR) : at].rstrip()
+        if not before.endswith(b">"):
+            return before != b""
+        opened = page.rfind(b"<", max(0, at - _FAR), at)
         if not before.endswith(b"-->"):
-            return before[-1:] not in (b"", b">")
+            return page[opened + 1 : opened + 3] in _PARAGRAPH
         at = max(0, page.rfind(b"<!--", max(0, at - _FAR), at))
 
 
