@@ -20,6 +20,7 @@ _NAMES = (
     "i", "img", "ins", "kbd", "mark", "nobr", "output", "q", "rb", "rp", "rt", "rtc", "ruby", "s", "samp", "small",
     "span", "strike", "strong", "sub", "sup", "tt", "u", "var", "wbr", *_DROPPED,
 )  # fmt: skip
+_JUDGING = ("class", "id", "rel", "itemprop", "aria-expanded", "data-ad", "data-advertisement", "data-text-ad")
 _VOID = frozenset((b"br", b"img", b"wbr"))
 _FREQUENT = "asbieulctm"
 
@@ -42,7 +43,8 @@ _PATTERNS = {
     b"text": rb"[^<]++|<(?![A-Za-z/!?])",
     b"rest": rb"""(?=[\s/>])[^<>"']*+(?:(?:"[^"]{0,1000}+"|'[^']{0,1000}+')[^<>"']*+)*+>""",
     b"comment": rb"<!--(?:[^-]++|-(?!->))*+-->",
-    b"judging": rb"(?i:class|id|rel|itemprop|aria-expanded|data-(?:ad|advertisement|text-ad))",
+    b"dropped": _either(_DROPPED).encode(),
+    b"judging": _either(_JUDGING).encode(),
 }
 """`rest`: a tag from its name on. Quoted values are bounded, so that quotes which never end take no time."""
 _LINE = re.compile(
@@ -52,8 +54,10 @@ _LINE = re.compile(
 )
 """A line from its first inline tag on; the group is set where text follows something else than a start tag."""
 _TOKEN = re.compile(rb"(?:%(text)b)++|%(comment)b|<(/?)(%(inline)b)%(rest)b" % _PATTERNS)
-_IS_DROPPED = re.compile(rb"<(?i:time|label|button)[\s/>]")
+_IS_DROPPED = re.compile(rb"<%(dropped)b[\s/>]" % _PATTERNS)
 _JUDGED_BY = re.compile(rb"""\s%(judging)b(?:\s*=\s*+("[^"]*+"|'[^']*+'|[^\s>"']++)|(?=[\s/>]))""" % _PATTERNS)
+_VALUES = re.compile(rb"""=(?<=[sdlptSDLPT\s]=)\s*+("[^"]*+"|'[^']*+'|[^\s>"']++)""")
+"""Values of attributes whose names end as those by which is judged: a first look, which text costs no time."""
 _NAME = re.compile(rb"\s%(judging)b(?=[\s=/>])" % _PATTERNS)
 _WORDS = re.compile(
     rb"ad|sponsor|promoted|paid|banner|donate|logo|spinner|view-count|skip|scroll|next|prev|permalink|pagina|log.?in"
@@ -71,10 +75,9 @@ _HIDDEN = re.compile(
 )
 _FAR = 1 << 12
 """Bytes that are looked back for text before a line: endless white space is not gone through again for each line."""
-_PARAGRAPH = (b"p>", b"p ", b"P>", b"P ")
+_PARAGRAPH = (b"p>", b"p ", b"p\n", b"P>", b"P ")
 _MAX_OPEN = 256
 """Elements open in a line: pages nested deeper are refused later."""
-_UNCLEAR = (b"", b">", b" ", b"\t", b"\n", b"\r", b"\f", b"\v")
 
 
 def keep_inline(page: bytes) -> bytes:
@@ -83,9 +86,12 @@ def keep_inline(page: bytes) -> bytes:
     done = 0
     for line in _LINE.finditer(page):
         start = line.start()
-        after_text = page[start - 1 : start] not in _UNCLEAR or _follows_text(page, start)
-        if (after_text or line.lastindex) and _has_judged(line[0]):
-            found = line[0]
+        gap = page[page.rfind(b">", 0, start) + 1 : start]
+        if not gap or gap.isspace():
+            after_text = page[page.rfind(b"<", 0, start) + 1] in b"pP!" and _in_text(page, start)
+        else:
+            after_text = True
+        if (after_text or line.lastindex) and _may_have_judged(found := line[0]):
             kept = _kept(found, after_text)
             if kept is not found:
                 parts += (page[done:start], kept)
@@ -93,11 +99,11 @@ def keep_inline(page: bytes) -> bytes:
     return b"".join((*parts, page[done:])) if parts else page
 
 
-def _follows_text(page: bytes, at: int) -> bool:
+def _in_text(page: bytes, at: int) -> bool:
     """Whether a line is running text by what is before it, white space and comments aside: text, or the tag of a
     paragraph, in which nothing is judged on its own."""
     while True:
-        before = page[max(0, at - 64) : at].rstrip() or page[max(0, at - _FAR) : at].rstrip()
+        before = page[max(0, at - _FAR) : at].rstrip()
         if not before.endswith(b">"):
             return before != b""
         opened = page.rfind(b"<", max(0, at - _FAR), at)
@@ -131,7 +137,7 @@ def _kept(line: bytes, beside_text: bool) -> bytes:
             start = len(tokens) - 1
             if len(open_) == _MAX_OPEN:
                 return line
-            open_.append((name, start, is_judged := _has_judged(token[0])))
+            open_.append((name, start, is_judged := _is_judged(token[0])))
             if is_judged:
                 parents[start], inside = inside, start
     kept = False
@@ -155,9 +161,16 @@ def _beside(start: int, parents: dict[int, int], with_text: set[int]) -> bool:
     return False
 
 
-def _has_judged(line: bytes) -> bool:
-    """Whether a tag, or a line of text and tags, may have one that is judged."""
-    return any(map(_is_judged_by, _JUDGED_BY.findall(line))) or _IS_DROPPED.search(line) is not None
+def _may_have_judged(line: bytes) -> bool:
+    return (
+        any(map(_is_judged_by, _VALUES.findall(line)))
+        or _IS_DROPPED.search(line) is not None
+        or b"-ad" in line  # data-ad without a value
+    )
+
+
+def _is_judged(tag: bytes) -> bool:
+    return any(map(_is_judged_by, _JUDGED_BY.findall(tag))) or _IS_DROPPED.match(tag) is not None
 
 
 @lru_cache(maxsize=1 << 13)  # pages repeat their classes
