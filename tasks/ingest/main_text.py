@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree
 
-from tasks.ingest.conserve import keep_inline, restore
+from tasks.ingest.conserve import restore
 
 LONG_CHARACTERS = 80
 """From this width on a block is running text."""
@@ -72,10 +72,7 @@ class Block(NamedTuple):
 
 
 def main_text(tree: HTMLTree) -> str:
-    """The running text of a parsed page with its headings, blocks apart by blank lines; "" when
-    there is none.
-    """
-    keep_inline(tree)
+    """The running text of a parsed page with its headings, blocks apart by blank lines; "" when there is none."""
     text = _text(tree, main_content=True)
     if len(text) < MIN_MAIN_CHARACTERS:
         whole = _text(tree, main_content=False)
@@ -129,6 +126,8 @@ def _append(found: list[Block], tag: str, piece: str) -> None:
 
 
 def _plain(piece: str, tag: str) -> str:
+    if tag != "pre" and "<" not in piece and _is_collapsed(piece):
+        return _unescaped(piece.strip())
     lines = _BREAK.split(piece) if "<br" in piece else [piece]
     if "<" in piece:
         lines = [_TAG.sub("", line) for line in lines]

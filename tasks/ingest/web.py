@@ -89,23 +89,18 @@ def _document(record: Record, wet: bool, max_page_bytes: int) -> Found | Rejecte
                 _truncated(record),
             )
         page = _page(record, max_page_bytes)
-        source = (
-            source_of(page.data, page.charset)
-            if page.kind == "html"
-            else decode(page.data, (page.charset,))
-        )
-        text = text_of(source) if page.kind == "html" else source
+        removed = 0
+        if page.kind == "html":
+            source = source_of(page.data, page.charset)
+            text, removed = text_of(source), source.count(b"\0")
+        else:
+            text = decode(page.data, (page.charset,))
     except Dropped as error:
         return Rejected("dropped", str(error), len(record.body))
     except Unreadable as error:
         reason = str(error)
-        return Rejected(
-            "dropped" if reason.startswith("page_too") else "failed", reason, len(record.body)
-        )
-    removed = source.count("\0") if page.kind == "html" else 0
-    return Found(
-        record.offset, record.inner, text, "", url, date, len(page.data), page.marks, removed
-    )
+        return Rejected("dropped" if reason.startswith("page_too") else "failed", reason, len(record.body))
+    return Found(record.offset, record.inner, text, "", url, date, len(page.data), page.marks, removed)
 
 
 def _url(record: Record) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from tasks.ingest.charset.decoders import NOT_SINGLE_BYTE, decode_as, single_byte_table
-from tasks.ingest.charset.labels import LABELS, encoding_of
+from tasks.ingest.charset.labels import LABELS, declared_in, encoding_of
 from tasks.ingest.charset.likelihood import ASCII_BITS, bits, single_byte_bits
 from tasks.ingest.charset.structure import is_binary, mark_of, seven_bit_encoding, with_escapes
 from tasks.ingest.found import Unreadable
@@ -93,6 +93,23 @@ def decode(data: bytes, declared: tuple[str | None, ...] = ()) -> str:
     if is_garbled(text):
         raise Unreadable("charset")
     return text
+
+
+def as_utf8(page: bytes, declared: str | None) -> bytes:
+    """`decode` of a page, which may name its encoding itself, in UTF-8; what is in it already is not written anew."""
+    end = _end_of_utf8(page)
+    return page[:end] if end else decode(page, (declared, *declared_in(page))).encode("utf-8", "replace")
+
+
+def _end_of_utf8(data: bytes) -> int:
+    """How many bytes are whole characters, of data that are UTF-8 without a doubt or a mark; else 0."""
+    if b"\0" in data or mark_of(data)[0] or is_binary(data) or seven_bit_encoding(data):
+        return 0
+    try:
+        text, end = codecs.utf_8_decode(data, "strict", False)
+    except UnicodeDecodeError:
+        return 0
+    return 0 if _has_controls(data) or (b"\xef" in data and is_garbled(text)) else end
 
 
 def encoding(data: bytes, declared: tuple[str | None, ...] = ()) -> str:

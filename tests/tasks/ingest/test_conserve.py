@@ -12,7 +12,7 @@ from resiliparse.parse.html import HTMLTree
 
 from tasks.ingest.conserve import protect
 from tasks.ingest.page import html_text
-from tests.tasks.ingest.inline_markup import TAGS, cjk_pages, marked_up, page_of
+from tests.tasks.ingest.inline_markup import cjk_pages, marked_up, page_of
 
 FILLER = "这一段文字够长，因此算作正文；一页的正文由这样的段落组成，它们比导航、按钮和页脚都长得多，也不都是链接。"
 ALPHABETS = (
@@ -26,6 +26,11 @@ ALPHABETS = (
     "हिन्दीमेंतमிழ்ক্ষ।",
 )
 BLOCKS = ("li", "td", "th", "dd", "dt", "div", "blockquote")
+AROUND = {
+    "td": ("<table><tr>", "</tr></table>"),
+    "th": ("<table><tr>", "</tr></table>"),
+    "caption": ("<table>", "<tr><td></td></tr></table>"),
+}
 SPACES = " \n\t"
 
 
@@ -54,21 +59,14 @@ def test_any_inline_markup_leaves_the_text(text: str, seed: int) -> None:
     assert html_text(page.encode(), "utf-8") == collapsed(text + FILLER)
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    text=texts,
-    seed=st.integers(0, 2**32),
-    block=st.sampled_from(("li", "td", "th", "dd", "dt", "div", "blockquote")),
-)
+@settings(max_examples=200, deadline=None)
+@given(text=texts, seed=st.integers(0, 2**32), block=st.sampled_from((*BLOCKS, "h2", "caption", "p")))
 def test_any_block_keeps_its_text(text: str, seed: int, block: str) -> None:
-    """Outside paragraphs, <time>, <label> and <button> without text beside them are judged; so are
-    links by class.
-    """
-    plain = ("", ' title="x"', ' lang="ja"')
-    inner = marked_up(FILLER + text + FILLER, random.Random(seed), attributes=plain, tags=TAGS[:-3])
-    table = ("<table><tr>", "</tr></table>") if block in ("td", "th") else ("", "")
-    found = extracted(f"{table[0]}<{block}>{inner}</{block}>{table[1]}")
-    assert found.removeprefix("• ") == collapsed(FILLER + text + FILLER)
+    """Whatever the attributes of the mark-up inside, and whichever the block."""
+    inner = marked_up(FILLER + text + FILLER, random.Random(seed))
+    before, after = AROUND.get(block, ("", ""))
+    found = extracted(f"{before}<{block}>{inner}</{block}>{after}<p>{FILLER}</p>")
+    assert found.removeprefix("• ") == f"{collapsed(FILLER + text + FILLER)}\n\n{FILLER}"
 
 
 @pytest.mark.parametrize(
@@ -107,15 +105,11 @@ def test_inline(inline: str, shown: str, block: str) -> None:
     assert found.removeprefix("• ") == FILLER + shown + FILLER
 
 
-def test_links_inside_a_paragraph_are_not_judged() -> None:
-    """Outside paragraphs a link's own class and rel decide, as they tell share buttons and
-    pagers.
-    """
-    inline = (
-        'by <a rel="author">Ann</a>, <span itemprop="author">Bob</span> <a class="next email" '
-        'href="x">c</a>'
-    )
-    assert extracted(f"<p>{FILLER}{inline}{FILLER}</p>") == f"{FILLER}by Ann, Bob c{FILLER}"
+@pytest.mark.parametrize("block", ["p", *BLOCKS, "h2"])
+def test_links_beside_text_are_not_judged(block: str) -> None:
+    inline = 'by <a rel="author">Ann</a>, <span itemprop="author">Bob</span> <a class="next email" href="x">c</a>'
+    found = extracted(f"<table><tr><{block}>{FILLER}{inline}{FILLER}</{block}></tr></table><p>{FILLER}</p>")
+    assert found.removeprefix("• ") == f"{FILLER}by Ann, Bob c{FILLER}\n\n{FILLER}"
 
 
 @pytest.mark.parametrize("block", ["p", "li", "td", "dd"])
@@ -125,12 +119,36 @@ def test_spans_are_not_judged_by_class(block: str) -> None:
     assert found.removeprefix("• ") == f"{FILLER}犬 is inu{FILLER}"
 
 
-def test_controls_inside_a_paragraph_keep_their_words() -> None:
-    """Outside paragraphs labels and buttons are forms, and stay out."""
+@pytest.mark.parametrize("block", ["p", *BLOCKS])
+def test_controls_beside_text_keep_their_words(block: str) -> None:
     inline = "Press <button>Start</button> and <label>Name</label> it"
-    assert (
-        extracted(f"<p>{FILLER}{inline}{FILLER}</p>") == f"{FILLER}Press Start and Name it{FILLER}"
-    )
+    found = extracted(f"<table><tr><{block}>{FILLER}{inline}{FILLER}</{block}></tr></table>")
+    assert found.removeprefix("• ") == f"{FILLER}Press Start and Name it{FILLER}"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['<a class="share">Share</a>', '<a rel="next">On</a> <a rel="prev">Back</a>', "<label>Name</label>",
+     "<button>Send <b>it</b></button>", '<span class="jp"><b>x</b> y</span>'],
+)  # fmt: skip
+def test_a_line_judged_as_a_whole_stays_out(line: str) -> None:
+    for before, after in (("<div>", "</div>"), ("<ul><li>", "</li></ul>"), ("<div>\n  <!-- c -->", "\n</div>")):
+        assert extracted(f"<p>{FILLER}</p>{before}{line}{after}<p>{FILLER}</p>") == f"{FILLER}\n\n{FILLER}"
+
+
+@pytest.mark.parametrize(
+    "attribute",
+    ['id="logo"', "id=ad_12", 'aria-expanded="false"', 'data-ad="1"', "data-text-ad", 'CLASS="next"',
+     'data-x="1>0" class="jp"',
+     "title=\"it's\" rel=author", "itemprop = 'datePublished'", 'class="\n share\n"'],
+)  # fmt: skip
+@pytest.mark.parametrize("block", ["p", "div", "li"])
+def test_whatever_an_element_is_judged_by(attribute: str, block: str) -> None:
+    inline = f"{FILLER} one <a {attribute}>two</a>\n   <!-- c --> <I><span {attribute}>three</span></I><br>four < five"
+    shown = f"{FILLER} one two three\nfour < five"
+    assert extracted(f"<{block}>{inline}</{block}>").removeprefix("• ") == shown
+    hidden = inline.replace("<span ", "<span hidden ")
+    assert extracted(f"<{block}>{hidden}</{block}>").removeprefix("• ") == shown.replace(" three", "")
 
 
 def test_preformatted_text_keeps_lines_and_short_nodes() -> None:
@@ -156,11 +174,22 @@ def test_a_page_of_text_alone_and_one_that_ends_in_it() -> None:
 
 
 def test_protecting_takes_time_in_proportion_to_the_page() -> None:
-    """Nothing in the patterns looks at the same text again and again: sizes that would take minutes
-    otherwise.
-    """
-    for part in (">", "> ", ">&", ">一", ">一 ", "<", "> \n", "&#", "x<div", ">\0", "一<"):
-        protect(part * (1_000_000 // len(part)))
+    """Nothing in the patterns looks at the same text again and again: sizes that would take minutes otherwise."""
+    ends = ("", "x</b>y", "<!--", '"')
+    parts = (">", "> ", ">&", ">一", ">一 ", "<", "> \n", "&#", "x<div", ">\0", "一<", "<b>", "<b class=jp>", "</b>")
+    more = (
+        "--><i class=jp>x</i>y<p>",
+        f"{' ' * 100}<i class=jp>x</i>y<p>",
+        '<a "',
+        "<a x='",
+        "<!--",
+        "<b style=",
+        "<br>x",
+    )
+    for part in (*parts, *more):
+        for end in ends:
+            protect((part * (300_000 // len(part)) + end).encode())
+    protect(b"<b>" * 50_000 + b"x" + b"</i>" * 50_000 + b"y<i class=jp>z</i>")
 
 
 @pytest.mark.real
