@@ -291,6 +291,6 @@ def narrowed(kind: type[P], section: Parameters | None, /, **changes: Any) -> P:
     """
     if not isinstance(section, kind):
         raise ValueError(f"a section of {type(section).__name__} holds no {kind.__name__}")
-    values = {name: getattr(section, name) for name in kind.model_fields}
-    stated = (section.model_fields_set & values.keys()) | changes.keys()
-    return kind.model_construct(stated, **(values | changes))  # checked when the recipe was read
+    if type(section) is kind and not changes:
+        return section
+    return kind(**{name: getattr(section, name) for name in kind.model_fields} | changes)

@@ -14,12 +14,14 @@ import re
 from tasks.ingest.inline import keep_inline
 
 _GUARD = b"\x01\x02"
-"""Put before text nodes that could be dropped: control characters, which documents hold none of, so that a page's own
-need not be kept; two, as one and a letter of two bytes are three."""
+"""Put before text nodes that could be dropped: control characters, which documents hold none of,
+so that a page's own need not be kept; two, as one and a letter of two bytes are three.
+"""
 
 _SHORT_NODE = re.compile(
     rb">([ \t\n\r\f\v]*+)(?!<[A-Za-z/!])"
-    rb"(?=(?:(?:[^<&]{2}[\x80-\xbf]|\xc2\xb6)[ \t\n\r\f\v]*+|[^<&]{0,2}&[^<]{0,70})(?:<|\Z)"  # or a reference
+    # or a reference
+    rb"(?=(?:(?:[^<&]{2}[\x80-\xbf]|\xc2\xb6)[ \t\n\r\f\v]*+|[^<&]{0,2}&[^<]{0,70})(?:<|\Z)"
     rb"|<[\x80-\xff])"  # "<" that begins no tag is text
 )
 _BEGINS_WITH_TAG = re.compile(rb"\s*<")
@@ -37,9 +39,11 @@ _ICON = re.compile(f"{_SHOWN_GUARD}(?:[\ue000-\uf8ff]|¶(?=</a>))?")
 
 
 def protect(page: bytes) -> bytes:
-    """The source of a page, in UTF-8, with a guard before every text node that is short enough to be dropped, with a
-    space between a word and the block that follows it, as the block may be dropped and the next word then touch the
-    first, and with inline elements that are not judged where they stand in running text."""
+    """The source of a page, in UTF-8, with a guard before every text node that is short enough
+    to be dropped, with a space between a word and the block that follows it, as the block may be
+    dropped and the next word then touch the first, and with inline elements that are not judged
+    where they stand in running text.
+    """
     if _GUARD[:1] in page:  # one byte is found ten times as fast as two
         page = page.replace(_GUARD, b"")
     page = _WORDS_PART.sub(b" <", keep_inline(page))
@@ -49,6 +53,7 @@ def protect(page: bytes) -> bytes:
 
 
 def restore(minimal_html: str) -> str:
-    """What was extracted, without the guards and without icons: a guarded node that begins in the private use area, or
-    the pilcrow that is a heading's link to itself."""
+    """What was extracted, without the guards and without icons: a guarded node that begins in
+    the private use area, or the pilcrow that is a heading's link to itself.
+    """
     return _ICON.sub("", minimal_html) if _SHOWN_GUARD in minimal_html else minimal_html

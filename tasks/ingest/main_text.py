@@ -72,7 +72,9 @@ class Block(NamedTuple):
 
 
 def main_text(tree: HTMLTree) -> str:
-    """The running text of a parsed page with its headings, blocks apart by blank lines; "" when there is none."""
+    """The running text of a parsed page with its headings, blocks apart by blank lines; "" when
+    there is none.
+    """
     text = _text(tree, main_content=True)
     if len(text) < MIN_MAIN_CHARACTERS:
         whole = _text(tree, main_content=False)

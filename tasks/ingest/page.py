@@ -21,8 +21,10 @@ MAX_DEPTH = 256
 MAX_OPTIONS = 5_000
 MAX_TAG_WORDS = 20_000
 
-_DEEP, _TOO_DEEP = ("* > " * depth + ":first-child" for depth in (64, MAX_DEPTH))  # whose siblings are as deep
-_OPTION = re.compile(b"<(?i:option)")  # "<" outside, as searching is quick for a pattern that begins with one letter
+# whose siblings are as deep
+_DEEP, _TOO_DEEP = ("* > " * depth + ":first-child" for depth in (64, MAX_DEPTH))
+# "<" outside, as searching is quick for a pattern that begins with one letter
+_OPTION = re.compile(b"<(?i:option)")
 _LONG_TAG = 8_192
 _WINDOW = _LONG_TAG // 2
 
@@ -36,27 +38,34 @@ def html_text(page: bytes, declared: str | None) -> str:
 
 
 def source_of(page: bytes, declared: str | None) -> bytes:
-    """The source of an HTML page in UTF-8, with the NUL characters that it may hold. Raises Unreadable("charset").
+    """The source of an HTML page in UTF-8, with the NUL characters that it may hold. Raises
+    Unreadable("charset").
 
-    It stays bytes until its text is found: most pages are in UTF-8, and a pattern runs through bytes faster.
+    It stays bytes until its text is found: most pages are in UTF-8, and a pattern runs through
+    bytes faster.
     """
     return as_utf8(page, declared)
 
 
 def text_of(html: bytes) -> str:
-    """Main content of an HTML page's source, in UTF-8, as plain text. Raises Unreadable("page_too_complex")."""
+    """Main content of an HTML page's source, in UTF-8, as plain text. Raises
+    Unreadable("page_too_complex").
+    """
     html = html.replace(b"\0", b"")
     if too_complex(html):
         raise Unreadable("page_too_complex")
     tree = HTMLTree.parse_from_bytes(protect(html), "utf-8")
     document = tree.document
-    if document is None or (document.query_selector(_DEEP) and document.query_selector(_TOO_DEEP)):  # shorter is faster
+    # shorter is faster
+    if document is None or (document.query_selector(_DEEP) and document.query_selector(_TOO_DEEP)):
         raise Unreadable("page_too_complex")
     return main_text(tree)
 
 
 def too_complex(html: bytes) -> bool:
-    """Whether a page has more <option> elements, or a tag with more words, than are parsed in reasonable time."""
+    """Whether a page has more <option> elements, or a tag with more words, than are parsed in
+    reasonable time.
+    """
     if html.count(b">") > MAX_OPTIONS and len(_OPTION.findall(html)) > MAX_OPTIONS:
         return True
     at = 0
@@ -65,8 +74,15 @@ def too_complex(html: bytes) -> bool:
             at += _WINDOW
             continue
         end = html.find(b">", at + _WINDOW)
-        at, segment = end if end >= 0 else len(html), html[html.rfind(b">", 0, at) + 1 : end if end >= 0 else None]
+        at, segment = (
+            end if end >= 0 else len(html),
+            html[html.rfind(b">", 0, at) + 1 : end if end >= 0 else None],
+        )
         tag = segment.find(b"<") if len(segment) > _LONG_TAG else -1
-        if tag >= 0 and segment[tag + 1 : tag + 2] != b"!" and len(segment[tag:].split()) > MAX_TAG_WORDS:
+        if (
+            tag >= 0
+            and segment[tag + 1 : tag + 2] != b"!"
+            and len(segment[tag:].split()) > MAX_TAG_WORDS
+        ):
             return True
     return False

@@ -99,8 +99,12 @@ def _document(record: Record, wet: bool, max_page_bytes: int) -> Found | Rejecte
         return Rejected("dropped", str(error), len(record.body))
     except Unreadable as error:
         reason = str(error)
-        return Rejected("dropped" if reason.startswith("page_too") else "failed", reason, len(record.body))
-    return Found(record.offset, record.inner, text, "", url, date, len(page.data), page.marks, removed)
+        return Rejected(
+            "dropped" if reason.startswith("page_too") else "failed", reason, len(record.body)
+        )
+    return Found(
+        record.offset, record.inner, text, "", url, date, len(page.data), page.marks, removed
+    )
 
 
 def _url(record: Record) -> str:

@@ -96,13 +96,21 @@ def decode(data: bytes, declared: tuple[str | None, ...] = ()) -> str:
 
 
 def as_utf8(page: bytes, declared: str | None) -> bytes:
-    """`decode` of a page, which may name its encoding itself, in UTF-8; what is in it already is not written anew."""
+    """`decode` of a page, which may name its encoding itself, in UTF-8; what is in it already is
+    not written anew.
+    """
     end = _end_of_utf8(page)
-    return page[:end] if end else decode(page, (declared, *declared_in(page))).encode("utf-8", "replace")
+    return (
+        page[:end]
+        if end
+        else decode(page, (declared, *declared_in(page))).encode("utf-8", "replace")
+    )
 
 
 def _end_of_utf8(data: bytes) -> int:
-    """How many bytes are whole characters, of data that are UTF-8 without a doubt or a mark; else 0."""
+    """How many bytes are whole characters, of data that are UTF-8 without a doubt or a mark;
+    else 0.
+    """
     if b"\0" in data or mark_of(data)[0] or is_binary(data) or seven_bit_encoding(data):
         return 0
     try:

@@ -60,7 +60,9 @@ def test_any_inline_markup_leaves_the_text(text: str, seed: int) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(text=texts, seed=st.integers(0, 2**32), block=st.sampled_from((*BLOCKS, "h2", "caption", "p")))
+@given(
+    text=texts, seed=st.integers(0, 2**32), block=st.sampled_from((*BLOCKS, "h2", "caption", "p"))
+)
 def test_any_block_keeps_its_text(text: str, seed: int, block: str) -> None:
     """Whatever the attributes of the mark-up inside, and whichever the block."""
     inner = marked_up(FILLER + text + FILLER, random.Random(seed))
@@ -107,8 +109,13 @@ def test_inline(inline: str, shown: str, block: str) -> None:
 
 @pytest.mark.parametrize("block", ["p", *BLOCKS, "h2"])
 def test_links_beside_text_are_not_judged(block: str) -> None:
-    inline = 'by <a rel="author">Ann</a>, <span itemprop="author">Bob</span> <a class="next email" href="x">c</a>'
-    found = extracted(f"<table><tr><{block}>{FILLER}{inline}{FILLER}</{block}></tr></table><p>{FILLER}</p>")
+    inline = (
+        'by <a rel="author">Ann</a>, <span itemprop="author">Bob</span> <a class="next email" '
+        'href="x">c</a>'
+    )
+    found = extracted(
+        f"<table><tr><{block}>{FILLER}{inline}{FILLER}</{block}></tr></table><p>{FILLER}</p>"
+    )
     assert found.removeprefix("• ") == f"{FILLER}by Ann, Bob c{FILLER}\n\n{FILLER}"
 
 
@@ -132,8 +139,15 @@ def test_controls_beside_text_keep_their_words(block: str) -> None:
      "<button>Send <b>it</b></button>", '<span class="jp"><b>x</b> y</span>'],
 )  # fmt: skip
 def test_a_line_judged_as_a_whole_stays_out(line: str) -> None:
-    for before, after in (("<div>", "</div>"), ("<ul><li>", "</li></ul>"), ("<div>\n  <!-- c -->", "\n</div>")):
-        assert extracted(f"<p>{FILLER}</p>{before}{line}{after}<p>{FILLER}</p>") == f"{FILLER}\n\n{FILLER}"
+    for before, after in (
+        ("<div>", "</div>"),
+        ("<ul><li>", "</li></ul>"),
+        ("<div>\n  <!-- c -->", "\n</div>"),
+    ):
+        assert (
+            extracted(f"<p>{FILLER}</p>{before}{line}{after}<p>{FILLER}</p>")
+            == f"{FILLER}\n\n{FILLER}"
+        )
 
 
 @pytest.mark.parametrize(
@@ -144,11 +158,16 @@ def test_a_line_judged_as_a_whole_stays_out(line: str) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("block", ["p", "div", "li"])
 def test_whatever_an_element_is_judged_by(attribute: str, block: str) -> None:
-    inline = f"{FILLER} one <a {attribute}>two</a>\n   <!-- c --> <I><span {attribute}>three</span></I><br>four < five"
+    inline = (
+        f"{FILLER} one <a {attribute}>two</a>\n   <!-- c --> <I><span "
+        f"{attribute}>three</span></I><br>four < five"
+    )
     shown = f"{FILLER} one two three\nfour < five"
     assert extracted(f"<{block}>{inline}</{block}>").removeprefix("• ") == shown
     hidden = inline.replace("<span ", "<span hidden ")
-    assert extracted(f"<{block}>{hidden}</{block}>").removeprefix("• ") == shown.replace(" three", "")
+    assert extracted(f"<{block}>{hidden}</{block}>").removeprefix("• ") == shown.replace(
+        " three", ""
+    )
 
 
 def test_preformatted_text_keeps_lines_and_short_nodes() -> None:
@@ -174,9 +193,26 @@ def test_a_page_of_text_alone_and_one_that_ends_in_it() -> None:
 
 
 def test_protecting_takes_time_in_proportion_to_the_page() -> None:
-    """Nothing in the patterns looks at the same text again and again: sizes that would take minutes otherwise."""
+    """Nothing in the patterns looks at the same text again and again: sizes that would take
+    minutes otherwise.
+    """
     ends = ("", "x</b>y", "<!--", '"')
-    parts = (">", "> ", ">&", ">一", ">一 ", "<", "> \n", "&#", "x<div", ">\0", "一<", "<b>", "<b class=jp>", "</b>")
+    parts = (
+        ">",
+        "> ",
+        ">&",
+        ">一",
+        ">一 ",
+        "<",
+        "> \n",
+        "&#",
+        "x<div",
+        ">\0",
+        "一<",
+        "<b>",
+        "<b class=jp>",
+        "</b>",
+    )
     more = (
         "--><i class=jp>x</i>y<p>",
         f"{' ' * 100}<i class=jp>x</i>y<p>",
