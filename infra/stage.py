@@ -209,7 +209,11 @@ class Stage:
         """Raise `ValueError` unless role -> names of stages is what the stage declares."""
         for name in given:
             self.role(name)
-        problems = [role.problem(given.get(role.name, ())) for role in self.inputs]
+        problems = [
+            role.problem(given.get(role.name, ()))
+            for role in self.inputs
+            if role.name != EVERY_STAGE
+        ]
         if wrong := [problem for problem in problems if problem]:
             raise ValueError(f"stage {self.name}: {'; '.join(wrong)}")
 

@@ -36,10 +36,6 @@ def run(context: Context) -> Outcome:
     parameters: LanguageModelParameters = context.parameters
     program = lmplz.find(parameters.lmplz) if parameters.estimator == "lmplz" else None
     documents = context.many("documents")
-    if not documents:
-        raise StageError(
-            f"language_model/{context.name} has no reference source; name one in the recipe"
-        )
     langid, line_dedup = map(context.many, ("langid", "line_dedup"))
     found = reference_parts(documents, langid, line_dedup, parameters.held_out)
     reference = Reference(tuple(found), parameters.language, parameters.held_out)

@@ -35,7 +35,7 @@ STAGE = Stage(
         DOCUMENTS,
         EDITS,
         columns_of("langid", optional=False),
-        Role("models", ("language_model",), many=True),
+        Role("models", ("language_model",), many=True, optional=True),
     ),
     outputs=(Output("part-*.parquet", "row-aligned with the documents", {"perplexity": "double"}),),
 )

@@ -253,8 +253,8 @@ def test_an_unbalanced_ledger_fails() -> None:
     row = {
         "source": "s",
         "language": "en",
-        "totals": {"documents": {"read": 3, "kept": 1, "dropped": 1}},
-        "reasons": [],
+        "totals": {"documents": {"read": 3, "kept": 1, "dropped": 1}, "bytes": {}},
+        "reasons": [{"side": "dropped", "reason": "x", "documents": 1, "bytes": 0}],
     }
     with pytest.raises(LedgerDoesNotBalance, match="read 3 documents but accounted for 2"):
         _check_ledger("toy/main", {"rows": [row]})

@@ -20,7 +20,7 @@ from infra.store import Store
 from tests.stage_harness import run_stage
 from tests.toy import TOY, ToyParameters
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PUNA = Path(sys.executable).with_name("puna")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from flows.monitoring import dashboard
+from infra.ledger import Ledger
 
 
 def published(monkeypatch: pytest.MonkeyPatch, statistics: dict[str, Any]) -> dict[str, Any]:
@@ -19,7 +20,7 @@ def published(monkeypatch: pytest.MonkeyPatch, statistics: dict[str, Any]) -> di
             f"create_{kind}_artifact",
             lambda content, key, description: found.update({key: content}),
         )
-    artifact: Any = SimpleNamespace(manifest={"ledger": None}, statistics=statistics)
+    artifact: Any = SimpleNamespace(ledger=Ledger(), statistics=statistics)
     step: Any = SimpleNamespace(id="training/inject")
     dashboard.Dashboard().finished(step, artifact, 1.0)
     return found

@@ -98,7 +98,7 @@ def test_runs_that_start_at_once_share_one_server(
 )
 def test_servers_of_two_homes_that_start_at_once_have_ports_of_their_own(tmp_path: Path) -> None:
     code = (
-        "import sys; from flows import server; server._SERVE = sys.argv[1]; "
+        "import sys; from flows.monitoring import server; server._SERVE = sys.argv[1]; "
         "print(server.start().port)"
     )
     homes = [tmp_path / "one", tmp_path / "two"]
@@ -122,7 +122,7 @@ def test_a_server_whose_starter_was_killed_is_waited_for(
 ) -> None:
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
     code = (
-        "import sys; from flows import server; server._SERVE = sys.argv[1]; "
+        "import sys; from flows.monitoring import server; server._SERVE = sys.argv[1]; "
         "print(server.begin().server.pid)"
     )
     starter = subprocess.run(

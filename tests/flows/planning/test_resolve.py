@@ -4,6 +4,7 @@ file does not.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from flows.planning.graph import Graph
@@ -27,7 +28,7 @@ def test_every_file_of_a_base_enters_its_version(tmp_path: Path) -> None:
 
     def version(reference: Path) -> str | None:
         graph = Graph()
-        graph.add(STAGE, "main", ModelParameters(base=str(reference)))
+        graph.add(replace(STAGE, inputs=()), "main", ModelParameters(base=str(reference)))
         return make_plan(graph, resolve(graph), store, "r").steps["model/main"].version
 
     versions = [version(base)]

@@ -159,8 +159,6 @@ def test_refusals_name_what_to_do(tmp_path: Path) -> None:
             "b",
             tmp_path=tmp_path,
         )
-    with pytest.raises(StageError, match=r"no reference source"):
-        run_stage(STAGE, SMALL, {}, "xx", tmp_path=tmp_path)
     with pytest.raises(StageError, match=r"`vocabulary: 8` is below the \d+ characters"):
         train(tmp_path / "small", made_up(10), SMALL.model_copy(update={"vocabulary": 8}))
     with pytest.raises(StageError, match=r"discount_fallback"):

@@ -194,7 +194,7 @@ def test_what_was_taken_out_and_what_was_found_in_the_data(tmp_path: Path) -> No
             "evaluation", {"scores": {}, "notes": ["No document is long enough."]}, {}, tmp_path
         ),
     }
-    inputs["evaluation"].manifest.parameters |= {
+    inputs["evaluation"].manifest.data["parameters"] |= {
         "benchmarks": {"exam": {}},
         "decontaminated": ["exam"],
     }
@@ -217,12 +217,12 @@ def test_a_language_that_a_model_of_ones_own_never_answers_is_named(tmp_path: Pa
         tmp_path,
     )
     cut = made("cut", {}, {}, tmp_path)
-    cut.manifest.parameters |= {
+    cut.manifest.data["parameters"] |= {
         "sources": {"main": {"langid": {"languages": ["de", "deu"], "threshold": 0.5}}}
     }
-    langid.manifest.parameters |= {"model": "lid.176"}
+    langid.manifest.data["parameters"] |= {"model": "lid.176"}
     assert strange_languages({"langid": [langid], "cut": [cut]}) == []
-    langid.manifest.parameters |= {"model": "/models/glot.bin"}
+    langid.manifest.data["parameters"] |= {"model": "/models/glot.bin"}
     assert strange_languages({"langid": [langid], "cut": [cut]}) == [
         "source main: no document is in de, which langid.keep names; does glot.bin call it so? It "
         "answered deu 7"
@@ -275,6 +275,6 @@ def test_long_text_is_drawn_by_position(tmp_path: Path) -> None:
     assert [row["at"] for row in rows] == [False, False, True, True, True, True]
     assert rows[0]["items"] == "2 / 1"
     given = made("evaluation", {"scores": scores(2), "notes": []}, {}, tmp_path)
-    given.manifest.parameters |= {"benchmarks": {}, "decontaminated": []}
+    given.manifest.data["parameters"] |= {"benchmarks": {}, "decontaminated": []}
     html = page("small", {"evaluation": (given,)}, summary({"evaluation": (given,)}))
     assert "Long text, by position" in html and html.count("<svg") == 1

@@ -60,7 +60,9 @@ def test_real_text_from_annotation_to_lines(real_data: Path, tmp_path: Path) -> 
             (SIGNATURES, SignaturesParameters()),
             (DECONTAMINATE, DecontaminateParameters(against={})),
         ):
-            made = run_stage(stage, parameters, beside, source, tmp_path=tmp_path)
+            declared = {role.name for role in stage.inputs} & beside.keys()
+            given_roles = {role: beside[role] for role in declared}
+            made = run_stage(stage, parameters, given_roles, source, tmp_path=tmp_path)
             roles.setdefault(stage.name, []).append(made)
             if stage is LANGID:
                 beside["langid"] = made

@@ -134,7 +134,7 @@ def test_survivors_are_found_through_selects_index(
         Parameters,
         "tests.tasks.signatures.test_lookup:write_index",
         "an index",
-        inputs=(Role(EVERY_STAGE, many=True),),
+        inputs=(Role(EVERY_STAGE, many=True, optional=True),),
     )
     store = Path(signed[1].home.url).parents[2]
     inputs = {"documents": signed[0], "signatures": signed[1]}

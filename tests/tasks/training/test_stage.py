@@ -41,9 +41,9 @@ def publish(context: Context) -> Outcome:
     return Outcome()
 
 
-def artifact(tmp_path: Path, folder: Path, name: str) -> Artifact:
+def artifact(kind: str, tmp_path: Path, folder: Path, name: str) -> Artifact:
     stage = Stage(
-        "folder",
+        kind,
         1,
         FolderParameters,
         "tests.tasks.training.test_stage:publish",
@@ -59,8 +59,8 @@ def inputs(
     root = tmp_path_factory.mktemp("store")
     save_model(root / "model/checkpoint")
     save_bins(root / "bins", {"a": [10, 8], "b": [12, 9]})
-    bins = tuple(artifact(root, root / "bins" / name, name) for name in ("a", "b"))
-    yield root, artifact(root, root / "model", "main"), bins
+    bins = tuple(artifact("binning", root, root / "bins" / name, name) for name in ("a", "b"))
+    yield root, artifact("model", root, root / "model", "main"), bins
 
 
 Inputs = tuple[Path, Artifact, tuple[Artifact, ...]]
