@@ -54,7 +54,8 @@ class Context:
 
     def many(self, role: str) -> tuple[Artifact, ...]:
         """All artifacts of a role in the plan's order; `ValueError` for one not declared."""
-        return self.inputs.get(self.stage.role(role).name, ())
+        self.stage.role(role)
+        return self.inputs.get(role, ())
 
     def pin(self, path: str) -> Path:
         """The local path of the one file pinned for a parameter."""
