@@ -183,28 +183,30 @@ def _kept(line: bytes, beside_text: bool) -> bytes:
     with_text = {-1} if beside_text else set()
     parents: dict[int, int] = {}
     inside = -1  # the innermost judged element that is open
-    for token in _TOKEN.finditer(line):
-        tokens.append(token[0])
-        name = token[2].lower() if token[2] else b""
-        if not name:
-            if not (token[0].startswith(b"<!--") or token[0].isspace()):
+    for place, found in enumerate(_TOKEN.finditer(line)):
+        token, slash, name = found.group(0, 1, 2)
+        tokens.append(token)
+        if name is None:
+            if inside not in with_text and not (token.startswith(b"<!--") or token.isspace()):
                 with_text.add(inside)
-        elif token[1]:
-            at = next(
-                (at for at in reversed(range(len(open_))) if open_[at][0] == name), len(open_)
-            )
+        elif slash:
+            name = name.lower()
+            at = len(open_) - 1
+            while at >= 0 and open_[at][0] != name:
+                at -= 1
+            if at < 0:
+                continue
             for _, start, is_judged in reversed(open_[at:]):
                 inside = parents[start] if is_judged else inside
-            if at < len(open_) and open_[at][2]:
-                closed.append((open_[at][1], len(tokens) - 1))
+            if open_[at][2]:
+                closed.append((open_[at][1], place))
             del open_[at:]
-        elif name not in _VOID:
-            start = len(tokens) - 1
+        elif (name := name.lower()) not in _VOID:
             if len(open_) == _MAX_OPEN:
                 return line
-            open_.append((name, start, is_judged := _is_judged(token[0])))
+            open_.append((name, place, is_judged := _is_judged(token)))
             if is_judged:
-                parents[start], inside = inside, start
+                parents[place], inside = inside, place
     kept = False
     for start, end in closed:
         if _HIDDEN.search(tokens[start]) or not _beside(start, parents, with_text):
