@@ -8,7 +8,8 @@ judged, its judged elements lose what they are judged by; a line that is judged 
 button, a pager, a form's label) stays resiliparse's to drop.
 
 The source is worked on, not the tree: to look at a node from Python takes 2 to 3 us, to pass by a
-tag 0.1.
+tag 0.1. In one pass over the tags judged elements are found, which are few, and what stands beside
+them is looked at only then; the same pass parts words from the blocks that follow them.
 """
 
 from __future__ import annotations
@@ -99,9 +100,7 @@ start tag.
 _INLINE_TAG = re.compile(rb"</?%(inline)b[\s/>]" % _PATTERNS)
 _TOKEN = re.compile(rb"(?:%(text)b)++|%(comment)b|<(/?)(%(inline)b)%(rest)b" % _PATTERNS)
 _IS_DROPPED = re.compile(rb"<%(dropped)b[\s/>]" % _PATTERNS)
-_JUDGED_BY = re.compile(
-    rb"(?<!\S)%(judging)b(?:\s*=\s*+(%(value)b)|(?=[\s/>]|\Z))" % _PATTERNS
-)
+_JUDGED_BY = re.compile(rb"(?<!\S)%(judging)b(?:\s*=\s*+(%(value)b)|(?=[\s/>]|\Z))" % _PATTERNS)
 _NAME = re.compile(rb"\s%(judging)b(?=[\s=/>])" % _PATTERNS)
 _WORDS = re.compile(
     rb"ad|sponsor|promoted|paid|banner|donate|logo|spinner|view-count|skip|scroll|next|prev|permalink|pagina|log.?in"
@@ -117,7 +116,7 @@ _HIDDEN = re.compile(
     rb"""|class\s*=\s*["']?(?:[^"'>]{0,500}?\s)?(?:(?:is|visually)[-_])?(?:hidden|invisible|display-none|h-0)(?=["'\s>]))"""
 )
 _HYPHEN, _SLASH = b"-/"
-_PARAGRAPH = (b"p>", b"p ", b"p\n", b"P>", b"P ")
+_PARAGRAPH = (b"<p>", b"<p ", b"<p\n", b"<P>", b"<P ")
 _MAX_OPEN = 256
 """Elements open in a line: pages nested deeper are refused later."""
 
@@ -130,11 +129,15 @@ def keep_inline(page: bytes) -> bytes:
     parts: list[bytes] = []
     done = end = 0
     for found in _FOUND.finditer(page):
+        value, more = found.groups()
+        # most are not judged after all
+        if value is not None and not _is_judged_by(value) and (more is None or not _judge(more)):
+            continue
         start, after = found.span()
         if after == start + 1:
             parts += (page[done:start], b" ")
             done = start
-        elif start >= end and _is_found(*found.groups()):
+        elif start >= end:
             start, after_text = _start(page, end, start)
             line = _LINE.match(page, start)
             if line is None:
@@ -163,11 +166,10 @@ def _start(page: bytes, least: int, at: int) -> tuple[int, bool]:
             at = page.rfind(b"<!--", least, end)
         else:
             at = page.rfind(b"<", least, end)
-            if at >= 0 and _INLINE_TAG.match(page, at):
-                if page[at + 1] != _SLASH:
-                    start, after_text = at, False
-            else:
-                return start, after_text or (at >= 0 and page[at + 1 : at + 3] in _PARAGRAPH)
+            if not _INLINE_TAG.match(page, at) or at < 0:
+                return start, after_text or (at >= 0 and page.startswith(_PARAGRAPH, at))
+            if page[at + 1] != _SLASH:
+                start, after_text = at, False
         if at < 0:
             return start, after_text
 
@@ -228,10 +230,6 @@ def _beside(start: int, parents: dict[int, int], with_text: set[int]) -> bool:
         if start in with_text:
             return True
     return False
-
-
-def _is_found(value: bytes | None, more: bytes | None) -> bool:
-    return value is None or _is_judged_by(value) or (more is not None and _judge(more))
 
 
 def _is_judged(tag: bytes) -> bool:

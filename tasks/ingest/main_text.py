@@ -91,9 +91,15 @@ def _text(tree: HTMLTree, *, main_content: bool) -> str:
         alt_texts=False,
         comments=False,
         post_meta=False,
-        skip_elements=_READINGS,
+        # looked for in every node, so only where they are
+        skip_elements=_READINGS if _has_readings(tree) else (),
     )
     return _joined(running(blocks(restore(found))))
+
+
+def _has_readings(tree: HTMLTree) -> bool:
+    document = tree.document
+    return document is not None and any(map(document.get_elements_by_tag_name, _READINGS))
 
 
 def blocks(minimal_html: str) -> list[Block]:
