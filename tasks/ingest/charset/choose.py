@@ -47,7 +47,7 @@ _SAMPLE_BYTES = 1 << 14
 _FIRST_BYTES, _SECOND_ROUND = 1 << 11, 6
 """All encodings are tried on so much of the sample, and so many of them on the whole."""
 _LONG = re.compile("[\u0800-\ufffc\U00010000-\U0010ffff]")
-_CONTROLS_WITHIN_BYTES = 1 << 16
+_CONTROLS_WITHIN_BYTES = 1 << 13
 _DENSE = re.compile(rb"(?:[\x80-\xff]+[\x20-\x7e]{0,6})+")
 _CONTROLS = bytes({*range(0x01, 0x08), *range(0x0E, 0x1B), *range(0x1C, 0x20), 0x7F})
 _TRUST = 12
