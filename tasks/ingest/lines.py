@@ -83,6 +83,12 @@ def lines(
         yield _line(start, data, too_long, end)
 
 
+def contains(path: Path, end: bytes) -> bool:
+    """Whether such a line end stands in a file, at a multiple of its length."""
+    found = _aligned(pieces(path), len(end))
+    return any(_find(piece.data, end, 0) >= 0 for piece in found if isinstance(piece, Piece))
+
+
 def _aligned(found: Iterator[Piece | Gap], width: int) -> Iterator[Piece | Gap]:
     """The same bytes in pieces of whole characters of `width` bytes, but before a gap and at the
     end.

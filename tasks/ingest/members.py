@@ -31,6 +31,10 @@ from tasks.ingest.frames import (
 
 PIECE_BYTES = 1 << 20
 _INPUT_BYTES = 1 << 16
+_FIRST_INPUT_BYTES = 1 << 12
+"""Members may be many and small, and places that only look like one many more: what lies beyond
+is read for nothing.
+"""
 _READ_BYTES = 1 << 17
 """Read at once where a reader that meets damage keeps to itself what it has decoded."""
 _GZIP_RESERVED_FLAGS = 0xE0
@@ -66,12 +70,12 @@ def _gzip_member(view: mmap.mmap, start: int) -> Member:
     if start + 3 >= len(view) or view[start + 3] & _GZIP_RESERVED_FLAGS:
         return None
     inflate = zlib.decompressobj(_GZIP_WINDOW_BITS)
-    at = start
+    at, window = start, _FIRST_INPUT_BYTES
     while not inflate.eof:
         given = inflate.unconsumed_tail
         if not given:
-            given = view[at : at + _INPUT_BYTES]
-            at += len(given)
+            given = view[at : at + window]
+            at, window = at + len(given), _INPUT_BYTES
         try:
             data = inflate.decompress(given, PIECE_BYTES)
         except zlib.error:

@@ -127,21 +127,21 @@ def parse_headers(block: bytes, lists: Collection[str] = ()) -> dict[str, str]:
         text = block.decode("utf-8")
     except UnicodeDecodeError:
         text = block.decode("latin-1")
-    headers: dict[str, str] = {}
+    headers: dict[str, list[str]] = {}
     name = ""
     for line in text.split("\n")[1:]:
         if line[:1] in " \t" and name and line.strip():
-            headers[name] += " " + line.strip()
+            headers[name].append(" " + line.strip())
             continue
         before, colon, value = line.partition(":")
         name = before.strip().lower() if colon else ""
         if name in headers and name in lists:
-            headers[name] += ", " + value.strip()
+            headers[name].append(", " + value.strip())
         elif name in headers:
             name = ""
         elif name:
-            headers[name] = value.strip()
-    return headers
+            headers[name] = [value.strip()]
+    return {name: "".join(parts) for name, parts in headers.items()}
 
 
 class _Window:

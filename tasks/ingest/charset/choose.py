@@ -17,7 +17,13 @@ from typing import NamedTuple
 from tasks.ingest.charset.decoders import NOT_SINGLE_BYTE, decode_as, single_byte_table
 from tasks.ingest.charset.labels import LABELS, declared_in, encoding_of
 from tasks.ingest.charset.likelihood import ASCII_BITS, bits, single_byte_bits
-from tasks.ingest.charset.structure import is_binary, mark_of, seven_bit_encoding, with_escapes
+from tasks.ingest.charset.structure import (
+    ISO_2022_KR,
+    is_binary,
+    mark_of,
+    seven_bit_encoding,
+    with_escapes,
+)
 from tasks.ingest.found import Unreadable
 
 MAX_REPLACED = 0.02
@@ -26,9 +32,9 @@ character set.
 """
 
 _RARITY = {
-    "windows-1252": 0, "windows-1251": 2, "gb18030": 4, "shift_jis": 4, "euc-jp": 4, "big5": 4, "euc-kr": 4, "utf-8": 4,
-    "windows-1250": 2, "windows-1254": 2, "windows-1253": 2, "windows-1256": 2, "windows-1255": 2, "windows-874": 2,
-    "windows-1257": 3, "windows-1258": 6, "koi8-r": 4, "koi8-u": 6, "iso-8859-2": 4, "iso-8859-7": 4, "iso-8859-15": 5,
+    "windows-1252": 0, "windows-1251": 3, "gb18030": 4, "shift_jis": 4, "euc-jp": 4, "big5": 4, "euc-kr": 4, "utf-8": 4,
+    "windows-1250": 5, "windows-1254": 4, "windows-1253": 2, "windows-1256": 2, "windows-1255": 2, "windows-874": 2,
+    "windows-1257": 5, "windows-1258": 6, "koi8-r": 4, "koi8-u": 6, "iso-8859-2": 4, "iso-8859-7": 4, "iso-8859-15": 5,
     "iso-8859-5": 8, "iso-8859-6": 8, "ibm866": 8, "macintosh": 10, "x-mac-cyrillic": 8,
 }  # fmt: skip
 """Encodings tried where none is declared, with the bits that their rarity costs; the others need a
@@ -48,7 +54,10 @@ _FIRST_BYTES, _SECOND_ROUND = 1 << 11, 6
 """All encodings are tried on so much of the sample, and so many of them on the whole."""
 _LONG = re.compile("[\u0800-\ufffc\U00010000-\U0010ffff]")
 _CONTROLS_WITHIN_BYTES = 1 << 13
-_DENSE = re.compile(rb"(?:[\x80-\xff]+[\x20-\x7e]{0,6})+")
+_DENSE = re.compile(rb"[\x20-\x7e]?(?:[\x80-\xff]+[\x20-\x7e]{0,6})+")
+"""Where characters above ASCII stand, with the character before them: a letter at a word's end
+is told by it alone.
+"""
 _CONTROLS = bytes({*range(0x01, 0x08), *range(0x0E, 0x1B), *range(0x1C, 0x20), 0x7F})
 _TRUST = 12
 _TRUST_A_BYTE = 0.1
@@ -156,6 +165,8 @@ def decode_in(name: str, data: bytes, *, cut_off: bool = False) -> str:
         return codecs.utf_8_decode(data, "replace", not cut_off)[0]
     if name == "iso-2022-jp without escapes":
         return decode_as("iso-2022-jp", with_escapes(data))
+    if name == "iso2022_kr" and not data.startswith(ISO_2022_KR):
+        data = ISO_2022_KR + data  # it stands once, before a file's first line
     text = decode_as(name, data) if name in LABELS.values() else data.decode(name, "replace")
     return text[:-1] if cut_off and data[-1:] >= b"\x80" and text.endswith("\ufffd") else text
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tasks.ingest.found import Found, Rejected
 from tasks.ingest.lines import Line, lines
-from tasks.ingest.text_files import Split, file_encoding, text_documents
+from tasks.ingest.text_files import Split, layout_of, text_documents
 from tests.tasks.ingest.test_charset_choice import ENCODINGS, PROSE, junk
 
 LIMIT = 1 << 12
@@ -195,4 +195,4 @@ def test_the_encoding_does_not_depend_on_how_a_file_is_cut(tmp_path: Path) -> No
         packed.write_bytes(
             b"".join(gzip.compress(data[a:b], mtime=0) for a, b in itertools.pairwise(cuts))
         )
-        assert file_encoding(plain) == file_encoding(packed)
+        assert layout_of(plain) == layout_of(packed)
