@@ -172,6 +172,7 @@ class Take:
         if value is None and "." in name:
             value = value_at(row, name)
         if value is None:
+            self._tally.others[name] += name in row  # null
             return None
         found = value if isinstance(value, str) else read(value)
         if found is None:
@@ -192,13 +193,20 @@ def missing_text(source: str, fields: JsonlFields | None, tally: Tally) -> str |
         return None
     named = " or ".join(map(repr, wanted))
     what = f"no record of source {source} has text in {named}"
-    if others := sum(tally.others[name] for name in wanted):
-        what += f" ({others:,} have something there that is neither a string nor a list of strings)"
+    what += _others(wanted, tally)
     there = f"its {tally.records:,} records have {tally.names_there()}"
     return (
         f"{what}; {there}. Name the field that holds the text in "
         f"sources.{source}.ingest.fields.text"
     )
+
+
+def _others(wanted: tuple[str, ...], tally: Tally) -> str:
+    """How many records have something else than text in the wanted fields, in brackets."""
+    others = sum(tally.others[name] for name in wanted)
+    if not others:
+        return ""
+    return f" ({others:,} have something there that is neither a string nor a list of strings)"
 
 
 def notes_on(fields: JsonlFields | None, tally: Tally) -> list[str]:
@@ -219,7 +227,8 @@ def notes_on(fields: JsonlFields | None, tally: Tally) -> list[str]:
             f"{held or f'is in none of {tally.records:,} records'}"
         )
     if tally.textless:
-        named = " or ".join(map(repr, fields.text if fields else ("text", "target")))
+        wanted = fields.text if fields else ("text", "target")
+        named = " or ".join(map(repr, wanted)) + _others(wanted, tally)
         notes.append(
             f"{tally.textless:,} of {tally.records:,} records have no text in {named}; they have "
             f"{tally.names_there()}"

@@ -227,7 +227,8 @@ def _no_jsonl(head: bytes, is_whole: bool) -> Mismatch | None:
         )
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     lines = _lines(start, is_whole)
-    if any(map(_is_object, lines)):
+    between = _between_objects(start)
+    if any(map(_is_object, lines[:-1] if between == b"," else lines)):  # the last has no comma
         return None
     if re.match(rb"\[\s*\{", start):
         return Mismatch(
@@ -235,7 +236,7 @@ def _no_jsonl(head: bytes, is_whole: bool) -> Mismatch | None:
         )
     if re.match(rb"\{[ \t]*\r?\n", start):
         return Mismatch("json", "JSON over several lines", _ONE_A_LINE)
-    if between := _between_objects(start):
+    if between:
         if between == b",":
             advice = "take the commas away: `sed 's/,[[:space:]]*$//' FILE > NEW.jsonl`"
             return Mismatch("json", "JSON with a comma after each object", advice)
