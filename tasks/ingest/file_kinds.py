@@ -240,7 +240,7 @@ def _no_jsonl(head: bytes, is_whole: bool) -> Mismatch | None:
         if between == b",":
             advice = "take the commas away: `sed 's/,[[:space:]]*$//' FILE > NEW.jsonl`"
             return Mismatch("json", "JSON with a comma after each object", advice)
-        return Mismatch("json", "several JSON objects on one line", _ONE_A_LINE)
+        return Mismatch("json", "JSON with several objects on one line", _ONE_A_LINE)
     if lines and not any(line.lstrip().startswith(b"{") for line in lines):
         what = "text without a JSON object" if is_text(head) else "no text"
         return Mismatch("not_jsonl", what, "name a JSONL file, or set format: text")

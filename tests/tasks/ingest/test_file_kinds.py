@@ -183,10 +183,10 @@ GBK = b"".join(
         (ROWS.decode().encode("utf-32"), "iconv -f UTF-32 -t UTF-8"),
         (ROWS.decode().encode("utf-32-be"), "iconv -f UTF-32BE -t UTF-8"),
         (GBK, "JSON in another encoding than UTF-8"),
-        (ONE * 9, "several JSON objects on one line"),
-        (ONE * 9000, "several JSON objects on one line"),  # longer than what is looked at
-        (b" ".join([ONE] * 9), "several JSON objects on one line"),
-        (b"\r".join([ONE] * 9), "several JSON objects on one line"),
+        (ONE * 9, "JSON with several objects on one line"),
+        (ONE * 9000, "JSON with several objects on one line"),  # longer than what is looked at
+        (b" ".join([ONE] * 9), "JSON with several objects on one line"),
+        (b"\r".join([ONE] * 9), "JSON with several objects on one line"),
         (b",\n".join([ONE] * 9), "JSON with a comma after each object"),
         (b", ".join([ONE] * 9), "JSON with a comma after each object"),
     ],
