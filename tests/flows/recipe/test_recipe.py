@@ -144,11 +144,11 @@ def changed(recipe: Path, tmp_path: Path, *overrides: str) -> set[str]:
         ("model={base: b, layers: []}", "is empty; state at least 1"),
         (
             "sources.web.langid.keep.languages=[chinese]",
-            "'chinese' is not a language that lid.176 knows (did you mean 'zh'?)",
+            "'chinese' is not a label of lid.176 (did you mean 'zh'?)",
         ),
         (
             "sources.web.category={zho: web-en}",
-            "sources.web.category: 'zho' is not a language that lid.176 knows",
+            "sources.web.category: 'zho' is not a label of lid.176",
         ),
         (
             "language_models={english: {sources: [web]}}",
