@@ -140,7 +140,7 @@ def _known_names() -> set[str]:
 
 
 def check_settings(language: str, rule: str, settings: Settings | None) -> None:
-    """Check a recipe's settings of one rule; ValueError on an unknown rule or key or a bad value."""
+    """Check a recipe's settings of one rule; ValueError on an unknown name or a bad value."""
     if rule not in DEFAULTS:
         raise ValueError(
             f"settings of {language!r}: no quality rule is named {rule!r}; {nearest(rule, RULES)}"

@@ -91,7 +91,7 @@ def changed(recipe: Path, tmp_path: Path, *overrides: str) -> set[str]:
         ),
         (
             "sources.web.quality.settings={cn: {gopher.word_count: {min: 3}}}",
-            "quality.settings: 'cn' is not a language",
+            "quality.settings: 'cn' is not a label",
         ),
         ("dedup.seed=1.5", "dedup.seed: 1.5 is not a whole number"),
         (
@@ -152,7 +152,7 @@ def changed(recipe: Path, tmp_path: Path, *overrides: str) -> set[str]:
         ),
         (
             "language_models={english: {sources: [web]}}",
-            "language_models.english: 'english' is not a language",
+            "language_models.english: 'english' is not a label",
         ),
         (
             "binning=null",
