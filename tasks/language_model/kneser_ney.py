@@ -125,8 +125,8 @@ class Order:
     """The distinct n-grams of one order, sorted by (context, word); one array entry per n-gram.
 
     An n-gram is its row in these arrays. Example, the bigrams of `<s> a b a </s>` with ids `<s>` 1,
-    `</s>` 2, a 3, b 4: context [1 3 3 4], word [3 2 4 3], suffix [3 2 4 3]. Of the trigrams, `a b a`
-    has context 2 (bigram row of `a b`), word 3 and suffix 3 (bigram row of `b a`).
+    `</s>` 2, a 3, b 4: context [1 3 3 4], word [3 2 4 3], suffix [3 2 4 3]. The trigram `a b a` has
+    context 2 (bigram row of `a b`), word 3 and suffix 3 (bigram row of `b a`).
     """
 
     context: Rows
