@@ -270,7 +270,7 @@ def test_what_cannot_be_done_is_said(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     benchmark = write_items(tmp_path / "q.jsonl", 3)
-    with pytest.raises(StageError, match="there is no model"):
+    with pytest.raises(StageError, match="no model to evaluate"):
         run_stage(STAGE, EvaluationParameters(benchmarks={"b": benchmark}), tmp_path=tmp_path)
     with pytest.raises(StageError, match=r"hub task 'arc_easy': its data could not be loaded"):
         do(checkpoint, tmp_path / "hub", EvaluationParameters(hub=("arc_easy",)))

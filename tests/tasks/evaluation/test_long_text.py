@@ -236,7 +236,7 @@ def test_the_stage_reports_buckets_and_says_what_was_too_short(
 
 def test_buckets_must_divide_the_length() -> None:
     with pytest.raises(
-        pydantic.ValidationError, match="length_bytes 5000 is no multiple of bucket_bytes 2048"
+        pydantic.ValidationError, match="length_bytes 5000 is not a multiple of bucket_bytes 2048"
     ):
         LongText(length_bytes=5000)
     assert EvaluationParameters(long_text={"length_bytes": "4096"}).long_text == LongText(
