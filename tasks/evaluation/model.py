@@ -52,7 +52,7 @@ class LoadedModel:
 
     @property
     def one_length_at_a_time(self) -> bool:
-        """Whether rows of a batch must have equal lengths, because longer ones change a row."""
+        """Whether a batch must have rows of equal length, as longer ones change shorter ones."""
         return _rope_type(self.model) in _BY_LENGTH
 
     def batches(self, lengths: Sequence[int], rows: Callable[[int], int]) -> Iterator[slice]:

@@ -1,4 +1,4 @@
-"""Runs stage evaluation in a process of its own: writes its job, shows progress, publishes results."""
+"""Runs stage evaluation in its own process: writes the job, shows progress, publishes results."""
 
 from __future__ import annotations
 
