@@ -1,6 +1,4 @@
-"""A document's text, prompt, address and date out of a JSON object, and a tally of which fields
-there were.
-"""
+"""Takes a document's text, prompt, URL and date from a JSON object, and counts the fields seen."""
 
 from __future__ import annotations
 
@@ -21,11 +19,10 @@ _NAMES_HELD = 200
 
 
 def value_at(row: Any, name: str) -> Any:
-    """The value of a field, None where there is none. A key that is the whole name comes before a
-    path through dots.
+    """The value of a field, or None. A key equal to the whole name is preferred to a dotted path.
 
-    On the way a number picks an element of a list; any other name is looked for in all its
-    elements, and the value is the list of what was found.
+    In a list, a number selects an element; any other name is looked up in all elements, and the
+    result is the list of values.
     """
     if isinstance(row, dict):
         if name in row:

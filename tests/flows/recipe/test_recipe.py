@@ -91,7 +91,7 @@ def changed(recipe: Path, tmp_path: Path, *overrides: str) -> set[str]:
         ),
         (
             "sources.web.quality.settings={cn: {gopher.word_count: {min: 3}}}",
-            "quality.settings: 'cn' is not a language",
+            "quality.settings: 'cn' is not a label",
         ),
         ("dedup.seed=1.5", "dedup.seed: 1.5 is not a whole number"),
         (
@@ -144,15 +144,15 @@ def changed(recipe: Path, tmp_path: Path, *overrides: str) -> set[str]:
         ("model={base: b, layers: []}", "is empty; state at least 1"),
         (
             "sources.web.langid.keep.languages=[chinese]",
-            "'chinese' is not a language that lid.176 knows (did you mean 'zh'?)",
+            "'chinese' is not a label of lid.176 (did you mean 'zh'?)",
         ),
         (
             "sources.web.category={zho: web-en}",
-            "sources.web.category: 'zho' is not a language that lid.176 knows",
+            "sources.web.category: 'zho' is not a label of lid.176",
         ),
         (
             "language_models={english: {sources: [web]}}",
-            "language_models.english: 'english' is not a language",
+            "language_models.english: 'english' is not a label",
         ),
         (
             "binning=null",
