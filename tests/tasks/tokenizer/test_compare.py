@@ -143,7 +143,7 @@ def test_tokenizers_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"has no tokenizer.*notes\.md"):
         open_coder(tmp_path / "empty")
     (tmp_path / "bad.model").write_bytes(b"\x00\x01not a model")
-    with pytest.raises(StageError, match="no sentencepiece model"):
+    with pytest.raises(StageError, match="not a sentencepiece model"):
         open_coder(tmp_path / "bad.model")
     (tmp_path / "pointer").mkdir()
     (tmp_path / "pointer" / "tokenizer.json").write_text(

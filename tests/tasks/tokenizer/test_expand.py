@@ -171,7 +171,7 @@ def test_a_special_token_that_text_would_be_read_as_is_refused() -> None:
         base = Tokenizer.from_str(json.dumps(state))
         base.add_special_tokens([content])
         with pytest.raises(
-            StageError, match=f"special token '{content}' is what ordinary text holds"
+            StageError, match=f"special token '{content}' also occurs in ordinary text"
         ):
             grow(base, CHINESE + ENGLISH, size_of(base) + 20)
 
@@ -201,7 +201,7 @@ def test_too_little_text_and_too_small_a_size_are_refused() -> None:
 
 @pytest.mark.parametrize("size", [400, None], ids=["size", "knee"])
 @pytest.mark.parametrize(("texts", "scripts", "words"), [
-    ([], (), r"yields no new piece .* \(0 distinct words\); give more text$"),
+    ([], (), r"no new piece occurs at least twice in the text \(0 distinct words\); give more text$"),
     (["a"], (), "1 distinct words"),
     (CHINESE, ("Thai",), "scripts Thai.* or name the scripts it is written in"),
 ])  # fmt: skip

@@ -209,7 +209,7 @@ def test_growth_without_text_and_contradicting_parameters_are_refused(tmp_path: 
         run_stage(
             STAGE, TokenizerParameters(base=str(base), expand={"size": 400}), tmp_path=tmp_path
         )
-    with pytest.raises(pydantic.ValidationError, match="starts from nothing"):
+    with pytest.raises(pydantic.ValidationError, match="starts from scratch"):
         TokenizerParameters(base="x", train={"size": 400})
-    with pytest.raises(pydantic.ValidationError, match="state a `base`"):
+    with pytest.raises(pydantic.ValidationError, match="give a `base`"):
         TokenizerParameters()
