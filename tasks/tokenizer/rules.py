@@ -86,7 +86,7 @@ class SplittingRules:
         return True
 
     def words(self, text: str) -> list[str]:
-        """Parts of a normalized text that no allowed piece crosses, without forbidden characters."""
+        """Parts of a normalized text that no piece crosses, without forbidden characters."""
         return self._pattern.findall(text)  # type: ignore[no-any-return]
 
     @cached_property

@@ -115,7 +115,7 @@ def test_texts_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
         (
             "a.jsonl",
             b'{"text": "x"}\n{"body": "y"}\n',
-            r"a\.jsonl, line 2: no field `text` or `target`.*body",
+            r"a\.jsonl, line 2: no string field `text` or `target`.*body",
         ),
         ("b.jsonl", b"plain\n", r"line 1: no JSON"),
         ("c.txt", b"\xff\xfe", "no text in UTF-8"),
@@ -152,7 +152,7 @@ def test_tokenizers_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"tokenizer\.json is a Git LFS pointer.*git lfs pull"):
         open_coder(tmp_path / "pointer")
     (tmp_path / "bad.json").write_text("{}")
-    with pytest.raises(StageError, match=r"no tokenizer\.json"):
+    with pytest.raises(StageError, match=r"not a tokenizer\.json"):
         open_coder(tmp_path / "bad.json")
 
 
