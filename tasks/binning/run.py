@@ -91,12 +91,10 @@ def nothing_left(category: str, selected: Sequence[Artifact]) -> str:
     """Why a category has no documents: what the sources that feed it dropped."""
     sources = []
     for artifact in selected:
-        dropped = Counter[str]()
+        went = Counter[str]()
         for entry in artifact.ledger.entries("dropped"):
-            dropped[entry.reason] += entry.documents
-        shown = ", ".join(
-            f"{reason} {count:,}" for reason, count in dropped.most_common(5) if count
-        )
+            went[entry.reason] += entry.documents
+        shown = ", ".join(f"{reason} {count:,}" for reason, count in went.most_common(5) if count)
         sources.append(f"source {artifact.name} dropped {shown or 'nothing, it has no document'}")
     return (
         f"category {category!r} has no documents to train on: "
@@ -199,7 +197,7 @@ def read(lines: Lines) -> Iterator[Document]:
         if lines.begin:
             stream.seek(lines.begin - 1)
             stream.readline()  # the rest of a line that belongs to the range before
-        while (start := stream.tell()) < lines.end:
+        while (at := stream.tell()) < lines.end:
             line = stream.readline()
             try:
                 row = json.loads(line)
@@ -212,7 +210,7 @@ def read(lines: Lines) -> Iterator[Document]:
                 )
             except (ValueError, KeyError, TypeError) as error:
                 raise StageError(
-                    f"{lines.path}, byte {start}: not a line that select writes ({error}); rerun "
+                    f"{lines.path}, byte {at}: not a line that select writes ({error}); rerun "
                     "select"
                 ) from error
 

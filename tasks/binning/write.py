@@ -70,10 +70,10 @@ def write_rows(
             for row, start, piece in _places(batch):
                 end = start + piece.length
                 tokens = documents[piece.document]
-                piece_ids = tokens.ids[piece.offset : piece.offset + piece.length]
-                input_ids_RL[row, start:end] = piece_ids
+                found = tokens.ids[piece.offset : piece.offset + piece.length]
+                input_ids_RL[row, start:end] = found
                 learned = _first_learned(tokens, piece, loss_on_source)
-                labels_RL[row, start + learned : end] = piece_ids[learned:]
+                labels_RL[row, start + learned : end] = found[learned:]
                 next_label_R[row] = _next_label(
                     tokens, piece, end == sequence_length, loss_on_source
                 )

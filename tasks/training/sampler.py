@@ -314,7 +314,7 @@ def deal(rows: Sequence[Row], world_size: int, rank: int) -> list[Row | None]:
 
 def counts(rows: Iterable[Row]) -> dict[str, int]:
     """Number of rows by category, sorted."""
-    by_category: dict[str, int] = {}
+    found: dict[str, int] = {}
     for row in rows:
-        by_category[row.category] = by_category.get(row.category, 0) + 1
-    return dict(sorted(by_category.items()))
+        found[row.category] = found.get(row.category, 0) + 1
+    return dict(sorted(found.items()))

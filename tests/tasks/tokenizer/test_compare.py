@@ -117,10 +117,10 @@ def test_texts_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
             b'{"text": "x"}\n{"body": "y"}\n',
             r"a\.jsonl, line 2: no string field `text` or `target`.*body",
         ),
-        ("b.jsonl", b"plain\n", r"line 1: no JSON"),
+        ("b.jsonl", b"plain\n", r"line 1: not JSON"),
         ("c.txt", b"\xff\xfe", "no text in UTF-8"),
         ("d.txt", b"\n \n", "no text in"),
-        ("e.parquet", b"PAR0", "is no Parquet file"),
+        ("e.parquet", b"PAR0", "is not a Parquet file"),
         ("f.txt.gz", b"plain", "no text in UTF-8"),
         ("h.jsonl", b'{"text": "a"}\n{"text": "\\ud800"}\n', "line 2: half of a surrogate pair"),
     ):
@@ -191,4 +191,4 @@ def test_what_cannot_be_read_is_told_and_the_others_are_compared(
     rows, unread = compare({**given, "nonsense": tmp_path / "nonsense.model"}, ["ab"])
     assert [row.name for row in rows] == ["bytes"] and rows[0].tokens == 2
     assert list(unread) == ["gone", "folder", "broken", "nonsense"]
-    assert "does not exist" in unread["gone"] and "is no tokenizer.json" in unread["broken"]
+    assert "does not exist" in unread["gone"] and "is not a tokenizer.json" in unread["broken"]
