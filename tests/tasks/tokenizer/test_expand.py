@@ -89,9 +89,17 @@ def test_pieces_are_whole_characters_or_steps_of_one() -> None:
 
 @pytest.mark.parametrize(
     ("content", "allowed"),
-    [("公".encode(), True), ("公".encode()[:2], True), (b" \xe5", False), (b"\xe5\x85x", False), (b"\x85\xac", False),
-     ("公".encode() + b"\xe5", False), (b"x" * 17, False), ("😀".encode()[:3], True)],
-)  # fmt: skip
+    [
+        ("公".encode(), True),
+        ("公".encode()[:2], True),
+        (b" \xe5", False),
+        (b"\xe5\x85x", False),
+        (b"\x85\xac", False),
+        ("公".encode() + b"\xe5", False),
+        (b"x" * 17, False),
+        ("😀".encode()[:3], True),
+    ],
+)
 def test_what_may_be_a_piece(content: bytes, allowed: bool) -> None:
     assert whole_characters_or_step(content, 16) is allowed
 
@@ -200,11 +208,18 @@ def test_too_little_text_and_too_small_a_size_are_refused() -> None:
 
 
 @pytest.mark.parametrize("size", [400, None], ids=["size", "knee"])
-@pytest.mark.parametrize(("texts", "scripts", "words"), [
-    ([], (), r"no new piece occurs at least twice in the text \(0 distinct words\); give more text$"),
-    (["a"], (), "1 distinct words"),
-    (CHINESE, ("Thai",), "scripts Thai.* or name the scripts it is written in"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("texts", "scripts", "words"),
+    [
+        (
+            [],
+            (),
+            r"no new piece occurs at least twice in the text \(0 distinct words\); give more text$",
+        ),
+        (["a"], (), "1 distinct words"),
+        (CHINESE, ("Thai",), "scripts Thai.* or name the scripts it is written in"),
+    ],
+)
 def test_text_without_any_new_piece_is_refused(
     size: int | None, texts: list[str], scripts: tuple[str, ...], words: str
 ) -> None:
