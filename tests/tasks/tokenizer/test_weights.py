@@ -110,7 +110,7 @@ def test_what_the_plan_makes_of_it(
         ("{zh-web: 1000001}", "the weight of zh-web is 1000001;"),
         (
             "zh-web",
-            "write names of sources or categories, such as [zh-web, books], or each with its weight",
+            "write names of sources or categories, such as [zh-web, books], or each with its",
         ),
         ("[zh-web, 3]", "write names of sources or categories"),
         ("[{zh-web: 4}]", "write names of sources or categories"),

@@ -193,7 +193,7 @@ def test_total_smaller_than_the_phases_is_refused_and_larger_warns() -> None:
         PlanError, match=r"schedule\.total is 8,000,000 tokens, but the phases sum to 8,500,000"
     ):
         section(schedule={"total": "8M"}).node("align", 64)
-    assert "will not reach its end" in section(schedule={"total": "9M"}).warnings(64)[0]
+    assert "will not reach its final value" in section(schedule={"total": "9M"}).warnings(64)[0]
     assert section(schedule={"total": "8.5M"}).warnings(64) == []
 
 
