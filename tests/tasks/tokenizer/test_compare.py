@@ -118,10 +118,10 @@ def test_texts_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
             r"a\.jsonl, line 2: no string field `text` or `target`.*body",
         ),
         ("b.jsonl", b"plain\n", r"line 1: not JSON"),
-        ("c.txt", b"\xff\xfe", "no text in UTF-8"),
+        ("c.txt", b"\xff\xfe", "not UTF-8 text"),
         ("d.txt", b"\n \n", "no text in"),
         ("e.parquet", b"PAR0", "is not a Parquet file"),
-        ("f.txt.gz", b"plain", "no text in UTF-8"),
+        ("f.txt.gz", b"plain", "not UTF-8 text"),
         ("h.jsonl", b'{"text": "a"}\n{"text": "\\ud800"}\n', "line 2: half of a surrogate pair"),
     ):
         (tmp_path / name).write_bytes(content)
