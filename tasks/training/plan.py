@@ -209,7 +209,8 @@ def mixture_ramps(
     rest = [category for category, share in shares.items() if share == "rest"]
     if len(rest) > 1:
         raise PlanError(
-            f"mixture: {' and '.join(sorted(rest))} all have the share `rest`; give it to only one category"
+            f"mixture: {' and '.join(sorted(rest))} all have the share `rest`; "
+            "give it to only one category"
         )
     span = phase_tokens or _UNKNOWN
     ramps: dict[str, Ramp] = {}
