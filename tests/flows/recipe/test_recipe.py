@@ -441,7 +441,8 @@ def test_a_size_that_the_base_has_already_is_refused_by_the_plan(
     assert "tokenizer/main" in prepare(good).plan.steps
     for size in ("300", "512", "0.5K"):
         with pytest.raises(
-            RecipeError, match=rf"{place}: tokenizer.expand.size: .*, the base already has 512 tokens"
+            RecipeError,
+            match=rf"{place}: tokenizer.expand.size: .*, the base already has 512 tokens",
         ):
             prepare(good, [f"tokenizer.expand.size={size}"])
     for unread in ("[]", '{"added_tokens": [], "model": {"vocab": [["a", 0.0]]}}', "{"):
