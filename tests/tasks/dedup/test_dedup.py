@@ -226,7 +226,7 @@ def test_signatures_of_other_parameters_are_refused(tmp_path: Path) -> None:
     inputs = dedup_inputs(
         {"web": [document("text")]}, tmp_path, signatures=SignaturesParameters(bands=20)
     )
-    with pytest.raises(StageError, match="bands = 20, dedup needs 14"):
+    with pytest.raises(StageError, match="bands = 20, but dedup needs 14"):
         run_stage(STAGE, DedupParameters(), inputs, tmp_path=tmp_path)
     artifact = run_stage(STAGE, DedupParameters(bands=20), inputs, tmp_path=tmp_path)
     assert artifact.statistics["kept"] == 1
