@@ -252,13 +252,13 @@ def test_empty_sources(tmp_path: Path) -> None:
     [
         (
             {"prefer": ["-loss"]},
-            "'-loss' is not a column to prefer by; known are length, perplexity, language_score, "
-            "failed",
+            "'-loss' is not a column that dedup.prefer knows; it knows length, perplexity, "
+            "language_score, failed",
         ),
         ({"prefer": ["length", "-length"]}, "'length' is named more than once"),
         ({"history": ["artifact:x/cut/web@latest"]}, "is not artifact:RECIPE/select/NAME@TAG"),
         ({"history": ["artifact:x/select/web"] * 2}, "named more than once"),
-        ({"crawls": [["a", "b"], ["b"]]}, "b: a source belongs to one crawl"),
+        ({"crawls": [["a", "b"], ["b"]]}, "sources named twice in dedup.crawls: b"),
         ({"memory": "1M"}, "greater than or equal to 10000000"),
         ({"gates": {"saturated_band": 1}}, "greater than or equal to 2"),
         ({"verify": 0}, "greater than 0"),

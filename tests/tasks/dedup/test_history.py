@@ -212,6 +212,6 @@ def test_history_made_otherwise_is_refused(tmp_path: Path) -> None:
 def test_crawls_name_sources_that_there_are(tmp_path: Path) -> None:
     inputs = dedup_inputs({"web": [document("text")]}, tmp_path)
     with pytest.raises(
-        StageError, match=r"dedup.crawls names wbe, which are no sources .* there is: web"
+        StageError, match=r"dedup.crawls names wbe, which dedup does not read; its sources are web"
     ):
         run(inputs, tmp_path, crawls=(("wbe",),))

@@ -156,7 +156,7 @@ def test_batches_cover_every_text_once() -> None:
 
 
 def test_a_shingle_needs_a_word() -> None:
-    with pytest.raises(ValueError, match="at least 1 word, not 0"):
+    with pytest.raises(ValueError, match="has 0 words; it needs at least 1"):
         shingles.shingle(["text"], 0)
 
 
