@@ -84,8 +84,8 @@ class DedupParameters(Parameters):
     memory: Annotated[Bytes, NOT_IDENTITY] = Field(
         default=1_000_000_000,
         ge=10_000_000,
-        description="bytes that deduplication may take in all processes together, beyond the 0.2 GB "
-        "that a process of Python and its libraries takes by itself",
+        description="bytes that deduplication may take in all processes together, beyond the 0.2 "
+        "GB that a process of Python and its libraries takes by itself",
     )
     gates: Gates = Gates()
     accept: bool = Field(default=False, description="go on although a gate's limit is exceeded")

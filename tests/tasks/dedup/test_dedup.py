@@ -99,9 +99,12 @@ def test_outputs(tmp_path: Path) -> None:
     assert ledger.documents("read") == 5 and ledger.documents("kept") == 3
     assert ledger.documents("dropped", "dedup.exact", "web") == 1
     assert ledger.documents("dropped", "dedup.near", "books") == 1
-    assert {(row["source"], row["language"]) for row in artifact.manifest.data["ledger"]["rows"]} == {
-        ("books", "en"), ("books", "de"), ("web", "und"),
-    }  # fmt: skip
+    rows = artifact.manifest.data["ledger"]["rows"]
+    assert {(row["source"], row["language"]) for row in rows} == {
+        ("books", "en"),
+        ("books", "de"),
+        ("web", "und"),
+    }
 
 
 def test_preference_decides_and_missing_values_come_last(tmp_path: Path) -> None:
