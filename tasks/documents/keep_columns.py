@@ -61,7 +61,7 @@ def score_reasons(keep: ScoreKeep, name: str, score: pa.Array) -> pa.Array:
 def buckets(
     language: pa.Array, perplexity: pa.Array, cutoffs: Mapping[str, tuple[float, float]]
 ) -> pa.Array:
-    """cc_net's rule: head below the first cut-off of a language, middle below the second, else tail.
+    """cc_net's buckets: head below a language's first cut-off, middle below its second, else tail.
 
     "all" without a perplexity, or without cut-offs for the language.
     """
