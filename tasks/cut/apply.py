@@ -59,7 +59,7 @@ def count_perplexities(work: CutWork, shard: Shard) -> dict[str, Any]:
 
 
 def collect_perplexities(work: CutWork, shard: Shard) -> dict[str, Any]:
-    """Language -> (value, how often it occurs) for values in wanted bins, over the same documents."""
+    """Language -> (value, its count) for values in wanted bins, over the same documents."""
     total: dict[str, Counter[float]] = {}
     for language, values in _eligible_perplexities(work):
         if language in work.wanted:

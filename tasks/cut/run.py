@@ -1,4 +1,4 @@
-"""Runs stage cut in three passes over columns: count perplexities, refine cut-offs, write reasons."""
+"""Runs stage cut: count perplexities, refine cut-offs, write reasons; three passes over columns."""
 
 from __future__ import annotations
 

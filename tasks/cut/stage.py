@@ -55,8 +55,8 @@ class SourceCut(Parameters):
         for name in [category] if isinstance(category, str) else (category or {}).values():
             if not _CATEGORY.fullmatch(name) or name in RESERVED_FOLDERS:
                 raise ValueError(
-                    f"category {name!r} becomes a folder: use letters, digits and '._-', begin with a "
-                    f"letter or digit, and avoid {' and '.join(RESERVED_FOLDERS)}"
+                    f"category {name!r} becomes a folder: use letters, digits and '._-', begin "
+                    f"with a letter or digit, and avoid {' and '.join(RESERVED_FOLDERS)}"
                 )
         return category
 
@@ -75,8 +75,8 @@ class CutParameters(Parameters):
     def _ascending(self) -> CutParameters:
         if self.head > self.middle:
             raise ValueError(
-                f"head is percentile {self.head}, above middle, which is {self.middle}; set head "
-                "to the lower of the two"
+                f"head is percentile {self.head}, above middle's {self.middle}; set head to "
+                "the lower of the two"
             )
         return self
 

@@ -1,6 +1,6 @@
 """The index of a source's survivors, with which later crawls are deduplicated without their text.
 
-    data/index/part-*.parquet    survivors of the part, for training and held out, in document order:
+    data/index/part-*.parquet  survivors of the part, for training and held out, in document order:
         id           string
         text_hash    binary(16)                             these three as `tasks.signatures` wrote
         signature    fixed_size_list<uint64>[bands * rows]  them

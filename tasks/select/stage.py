@@ -1,7 +1,7 @@
 """Stage select: the surviving documents of one source as JSONL by category, some held out.
 
     data/<category>/part-*.jsonl          for training
-    data/heldout/<category>/part-*.jsonl  for evaluation: no tokenizer, language model or bin reads it
+    data/heldout/<category>/part-*.jsonl  for evaluation; never tokenizers, language models, bins
     data/index/part-*.parquet             both, for deduplication of later crawls, see
                                           `tasks.select.index`
 

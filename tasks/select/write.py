@@ -105,8 +105,8 @@ def write_survivors(work: SelectWork, shard: Shard) -> dict[str, Any]:
     """Write the part's index; returns its documents and bytes, see `tasks.select.index`."""
     if work.signatures is None:
         raise StageError(
-            f"{work.source}/{work.name} has no signatures, of which the index is made; add a section "
-            "dedup to the recipe, or set select.index to false"
+            f"{work.source}/{work.name} has no signatures, of which the index is made; add a "
+            "section dedup to the recipe, or set select.index to false"
         )
     return write_index(
         work.documents, work.signatures, _decisions(work)["reason"], work.name, shard

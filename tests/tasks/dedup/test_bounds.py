@@ -90,7 +90,7 @@ def test_a_hundred_thousand_copies_are_right_without_a_comparison(
     found = dedup(inputs, tmp_path, memory="200M")
     monkeypatch.setattr(keys, "GROUPING_BYTES", 1_000)
     with pytest.raises(
-        StageError, match=r"sorting their keys needs [0-9,]+ MB: raise dedup.memory by a factor of"
+        StageError, match=r"sorting their keys takes [0-9,]+ MB: raise dedup.memory by a factor of"
     ):
         dedup(inputs, tmp_path / "little", memory="200M")
     statistics = found.statistics
