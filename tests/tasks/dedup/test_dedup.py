@@ -79,8 +79,12 @@ def test_outputs(tmp_path: Path) -> None:
     assert found["b0"]["similarity"] == pytest.approx(96 / 98)
     (cluster,) = pq.read_table(artifact.path("clusters.parquet")).to_pylist()
     assert {key: cluster[key] for key in ("representative", "source", "size", "exact", "near")} == {
-        "representative": "b1", "source": "books", "size": 3, "exact": 1, "near": 1,
-    }  # fmt: skip
+        "representative": "b1",
+        "source": "books",
+        "size": 3,
+        "exact": 1,
+        "near": 1,
+    }
     assert [(member["id"], member["kind"]) for member in cluster["members"]] == [
         ("b0", "near"),
         ("w1", "exact"),
