@@ -229,7 +229,7 @@ def _arrow_files(folder: Path) -> list[Path]:
     expected = [f"data-{index:05d}-of-{len(files):05d}.arrow" for index in range(len(files))]
     if [file.name for file in files] != expected:
         raise ValueError(
-            f"{folder} holds {len(files)} Arrow files, but not {expected[0]} to {expected[-1]}: "
-            "files are missing or from another run; copy the whole folder again"
+            f"{folder} holds {len(files)} Arrow files, but the name {files[0].name} states another "
+            "total, or numbers are missing; copy the whole folder again"
         )
     return files

@@ -77,7 +77,7 @@ def test_odd_folders_are_refused(tmp_path: Path) -> None:
         Rows([good, longer])
     incomplete = write(tmp_path / "incomplete", [row(0, (8,)), row(1, (8,))], files=2)
     (incomplete / "data-00001-of-00002.arrow").unlink()
-    with pytest.raises(ValueError, match="another number"):
+    with pytest.raises(ValueError, match="states another total"):
         Rows([incomplete])
     with pytest.raises(IndexError):
         Rows([good]).batch([1])
