@@ -9,7 +9,7 @@ says what to look for:
   at least one whole chunk holds (or the first cut one begins with what a page or a coded body
   begins with). Otherwise it is as it is.
 - A body is coded where it decodes. One that does not, and is text, was decoded before it was
-stored.
+  stored.
 - A body that ends early gives what is there and is marked; one with damage inside is refused.
 """
 

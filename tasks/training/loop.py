@@ -189,7 +189,7 @@ class Phase:
         Args:
             report: called with the metrics of every step.
             stop: asked after every step; when true, a checkpoint is written and `Interrupted`
-            raised.
+                raised.
 
         Raises:
             TrainingStopped: too many steps in a row could not be taken.
