@@ -68,7 +68,7 @@ class LoadedModel:
 
     @cached_property
     def padding_rows(self) -> torch.Tensor:
-        """Rows of the output matrix without a token (int64, on the model's device); usually none."""
+        """Whether a batch needs rows of equal length, because longer ones change shorter ones."""
         tokens = set(self.tokenizer.get_vocab().values())
         rows = [row for row in range(self.vocabulary) if row not in tokens]
         return torch.tensor(rows, dtype=torch.long, device=self.model.device)

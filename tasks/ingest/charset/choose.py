@@ -216,7 +216,7 @@ class Tally(NamedTuple):
     def is_utf8(self) -> bool:
         """Whether this is damaged UTF-8, or UTF-8 mixed with text in another encoding.
 
-        Text in another encoding rarely looks like UTF-8, and hardly ever like three-byte characters.
+        Text in another encoding rarely looks like UTF-8, hardly ever like three-byte characters.
         """
         return self.valid >= 3 * self.broken or (self.long >= 10 and 2 * self.long >= self.broken)
 

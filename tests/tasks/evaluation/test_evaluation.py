@@ -287,7 +287,7 @@ def test_what_cannot_be_done_is_said(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(StageError, match=r"install lm-eval==0.4.13"):
         do(checkpoint, tmp_path / "bare", EvaluationParameters(benchmarks={"b": benchmark}))
-    with pytest.raises(ValueError, match="questions only"):
+    with pytest.raises(ValueError, match="questions without choices"):
         EvaluationParameters(benchmarks={"g": Benchmark(format="gsm8k", paths=("x",))})
 
 
