@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from prefect.runtime import flow_run
 
 from flows.monitoring.dashboard import publish_run
 from flows.monitoring.listener import CONSOLE
-from flows.planning.plan import Selection
-from flows.planning.prepare import prepare
+from flows.planning.prepare import Prepared, prepare
+from flows.planning.request import RunRequest
 from flows.running.failures import traceback_of
 from flows.running.record import RunRecord, Status, mark_crashed, new_run_id
 from flows.running.results import Results
@@ -34,6 +35,10 @@ PROCESS_TAG = "puna-process:"
 """Every flow run of `puna run` carries this tag with host, pid and start of its process: the next
 run sees by it which flow runs were killed, also one killed before its record was written.
 """
+
+
+_PREPARED: ContextVar[Prepared | None] = ContextVar("prepared", default=None)
+"""The plan that `run_prepared` hands to the flow: flow parameters are JSON, and a plan is not."""
 
 
 def _run_name() -> str:
@@ -54,12 +59,23 @@ def pipeline(
 ) -> dict[str, Any]:
     """Run a recipe; returns what `puna run --json` prints.
 
+    Parameters are plain JSON, so that a run can be started from anywhere; the plan is then made
+    here. `run_prepared` hands over one that has been made already.
+
     Raises `RecipeError` for a bad recipe and `StepFailed` when a stage fails, after what ran beside
     it has finished.
     """
-    selection = Selection(tuple(only or ()), from_stage, until_stage, tuple(force or ()), pin or {})
-    prepared = prepare(recipe, overrides or (), store, selection)
-    prepared.refuse_unresolved()
+    request = RunRequest.of(
+        recipe,
+        overrides,
+        store,
+        only=only,
+        from_stage=from_stage,
+        until_stage=until_stage,
+        force=force,
+        pin=pin,
+    )
+    prepared = _prepared(request)
     plan, run = prepared.plan, new_run_id(prepared.recipe.name)
     config = prepared.recipe.engine
     console = CONSOLE.get()
@@ -83,7 +99,7 @@ def pipeline(
                     recipe=prepared.recipe.name,
                     run=run,
                     cpu_threads=config.thread_count(),
-                    keep_latest=bool(selection.pins),
+                    keep_latest=bool(request.selection.pins),
                 )
                 walk(
                     plan,
@@ -112,6 +128,25 @@ def pipeline(
                 record.end(status, results.stages(), traceback_of(cause) if cause else "")
                 publish_run(plan, results.stages(), run)
     return results.to_json(run, status)
+
+
+def run_prepared(prepared: Prepared) -> dict[str, Any]:
+    """Run the flow `puna` on a plan that has been made already; returns and raises as it does."""
+    token = _PREPARED.set(prepared)
+    try:
+        result: dict[str, Any] = pipeline(**prepared.request.parameters())
+        return result
+    finally:
+        _PREPARED.reset(token)
+
+
+def _prepared(request: RunRequest) -> Prepared:
+    """The plan handed over for this very request, else one made now."""
+    prepared = _PREPARED.get()
+    if prepared is None or prepared.request != request:
+        prepared = prepare(request)
+        prepared.refuse_unresolved()
+    return prepared
 
 
 def process_tag() -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from flows.planning.plan import Selection
+    from flows.planning.request import RunRequest
     from infra.store import Artifact, Store
     from infra.store.manifest import InputReference
 
@@ -148,12 +148,38 @@ def find_input(store: Store, given: InputReference) -> Artifact:
     return found
 
 
-def read_pins(given: list[str] | None) -> dict[str, str]:
-    """Stage -> version out of `--pin S=VERSION`."""
+def read_request(
+    recipe: Path,
+    set_: list[str] | None,
+    store: str | None,
+    only: list[str] | None,
+    from_stage: str | None,
+    until_stage: str | None,
+    force: list[str] | None,
+    pin: list[str] | None,
+) -> RunRequest:
+    """The options of a command as one request; ends the command where --pin is malformed."""
+    from flows.planning.request import RunRequest
+
+    with refusals():
+        return RunRequest.of(
+            recipe,
+            set_,
+            store,
+            only=only,
+            from_stage=from_stage,
+            until_stage=until_stage,
+            force=force,
+            pin=_read_pins(pin),
+        )
+
+
+def _read_pins(options: list[str] | None) -> dict[str, str]:
+    """Stage -> version from `--pin S=VERSION`."""
     from flows.recipe.file import RecipeError
 
     pins = {}
-    for text in given or ():
+    for text in options or ():
         stage, equals, version = text.partition("=")
         if not (stage and equals and version):
             raise RecipeError(
@@ -161,16 +187,3 @@ def read_pins(given: list[str] | None) -> dict[str, str]:
             )
         pins[stage] = version
     return pins
-
-
-def select(
-    only: list[str] | None,
-    start: str | None,
-    until: str | None,
-    force: list[str] | None,
-    pins: dict[str, str],
-) -> Selection:
-    """Which part of a plan the options ask for."""
-    from flows.planning import plan
-
-    return plan.Selection(tuple(only or ()), start, until, tuple(force or ()), pins)

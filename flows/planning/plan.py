@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flows.planning.graph import Graph, Node
+from flows.planning.request import Selection
 from flows.planning.resolve import Pins, Unresolved
 from flows.recipe.errors import nearest
 from flows.recipe.file import RecipeError
@@ -17,19 +18,6 @@ from infra.store import Artifact, ArtifactMissing, Store
 from infra.store.identity import source_digest, version_of
 
 State = Literal["hit", "run", "unresolved", "skipped"]
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which part of the plan to run: the command line's --only, --from, --until, --force and
-    --pin.
-    """
-
-    only: tuple[str, ...] = ()
-    start: str | None = None
-    until: str | None = None
-    force: tuple[str, ...] = ()
-    pins: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ no Prefect.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flows.planning.graph import Graph
-from flows.planning.plan import Plan, Selection, make_plan
+from flows.planning.plan import Plan, make_plan
+from flows.planning.request import RunRequest
 from flows.planning.resolve import Pins, Unresolved, resolve
 from flows.planning.wiring import stages
 from flows.recipe.file import RecipeError
@@ -33,6 +33,7 @@ FILES_SHOWN = 5
 class Prepared:
     """A recipe with everything planning found out about it."""
 
+    request: RunRequest
     recipe: Recipe
     graph: Graph
     pins: Pins
@@ -58,15 +59,10 @@ class Prepared:
         return self.recipe.place_of(unresolved[0]) if unresolved else ""
 
 
-def prepare(
-    recipe_file: str | Path,
-    overrides: Sequence[str] = (),
-    store_url: str | None = None,
-    selection: Selection | None = None,
-) -> Prepared:
+def prepare(request: RunRequest) -> Prepared:
     """Read, resolve and plan a recipe. Raises `RecipeError` for whatever is wrong with it."""
-    recipe = read_recipe(Path(recipe_file), overrides)
-    store = Store.at(store_url or recipe.store)
+    recipe = read_recipe(request.recipe, request.overrides)
+    store = Store.at(request.store or recipe.store)
     if store.root.url.startswith("memory://") and recipe.engine.kind != "inline":
         problem = (
             f"store {store.root.url} is seen by one process only, and engine.kind is "
@@ -78,11 +74,11 @@ def prepare(
     _refuse_long_rows(recipe)
     graph = stages(recipe)
     pins = resolve(graph)
-    plan = make_plan(graph, pins, store, recipe.name, selection)
+    plan = make_plan(graph, pins, store, recipe.name, request.selection)
     _refuse_other_indexes(recipe, plan)
     _refuse_other_files(recipe, plan, pins)
     _refuse_missing_programs(plan)
-    return Prepared(recipe, graph, pins, store, plan)
+    return Prepared(request, recipe, graph, pins, store, plan)
 
 
 def _refuse_absent_layers(recipe: Recipe) -> None:

@@ -188,11 +188,11 @@ except BaseException:
     raise RuntimeError("could not be built") from None
 """
 IMPORTING = (
-    "from flows.cli import running\nwith running._interruptible(){also}:\n    import librarian"
+    "from flows.cli import interrupts\nwith interrupts.interruptible(){also}:\n    import librarian"
 )
 
 
-@pytest.mark.parametrize("also", [", running._importing()", ""])
+@pytest.mark.parametrize("also", [", interrupts.importing()", ""])
 def test_an_interrupt_that_a_library_takes_for_its_own_error(also: str, tmp_path: Path) -> None:
     (tmp_path / "librarian.py").write_text(LIBRARY)
     environment = {

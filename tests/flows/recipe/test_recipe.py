@@ -13,6 +13,7 @@ import pytest
 
 from flows.planning.plan import make_plan
 from flows.planning.prepare import prepare
+from flows.planning.request import RunRequest
 from flows.planning.resolve import digest_cache_file, resolve
 from flows.planning.wiring import stages
 from flows.recipe.file import RecipeError
@@ -260,7 +261,7 @@ def test_values_that_only_a_stage_would_refuse_are_refused(
 def test_a_path_that_is_not_there_is_refused_with_its_line(good: Path, path: str) -> None:
     good.write_text(good.read_text().replace("a.txt", path))
     with pytest.raises(RecipeError) as refused:
-        prepare(good).refuse_unresolved()
+        prepare(RunRequest.of(good)).refuse_unresolved()
     assert str(refused.value).startswith(f"{good}:4: ingest/web: ")
     if path == "b.txt":
         assert "(did you mean 'a.txt'?)" in str(refused.value)
@@ -271,7 +272,7 @@ def test_a_model_of_the_hub_is_to_be_downloaded(good: Path) -> None:
     with pytest.raises(
         RecipeError, match=r"Llama-3\.1-8B: there is no such file.*Hugging Face hub: download one"
     ):
-        prepare(good, hub).refuse_unresolved()
+        prepare(RunRequest.of(good, hub)).refuse_unresolved()
 
 
 def test_a_damaged_cache_of_digests_costs_nothing(
@@ -391,7 +392,7 @@ def test_the_recipes_own_latest_selection_is_no_history(good: Path) -> None:
 
 def test_history_is_an_input_of_dedup(good: Path, tmp_path: Path) -> None:
     earlier = "artifact:january/select/web@latest"
-    prepared = prepare(good, [f"dedup.history=[{earlier}]"], str(tmp_path / "store"))
+    prepared = prepare(RunRequest.of(good, [f"dedup.history=[{earlier}]"], str(tmp_path / "store")))
     step = prepared.plan.steps["dedup/main"]
     assert step.state == "unresolved" and "make it first: run the recipe january" in step.why
     assert prepared.plan.steps["signatures/web"].state == "run"
@@ -415,12 +416,12 @@ def test_layers_that_the_base_does_not_have_are_refused_by_the_plan(
         + "tokenizer: {base: base}\nmodel: {base: base, layers: {first: 5}}\n"
     )
     good.write_text(text)
-    assert "model/main" in prepare(good).plan.steps
+    assert "model/main" in prepare(RunRequest.of(good)).plan.steps
     for layers in ("{first: 6}", "{important: 6}", "[0, 6]"):
         with pytest.raises(
             RecipeError, match=rf"{good.name}:\d+: model.layers .* 6.*; the base has 5"
         ):
-            prepare(good, [f"model.layers={layers}"])
+            prepare(RunRequest.of(good, [f"model.layers={layers}"]))
 
 
 def test_a_size_that_the_base_has_already_is_refused_by_the_plan(
@@ -438,15 +439,18 @@ def test_a_size_that_the_base_has_already_is_refused_by_the_plan(
     begin = GOOD.partition("tokenizer:")[0]
     good.write_text(begin + "tokenizer: {base: base, expand: {size: 513}}\nmodel: {base: base}\n")
     place = f"{good.name}:{begin.count(chr(10)) + 1}"
-    assert "tokenizer/main" in prepare(good).plan.steps
+    assert "tokenizer/main" in prepare(RunRequest.of(good)).plan.steps
     for size in ("300", "512", "0.5K"):
         with pytest.raises(
             RecipeError, match=rf"{place}: tokenizer.expand.size: .*, the base has 512 tokens"
         ):
-            prepare(good, [f"tokenizer.expand.size={size}"])
+            prepare(RunRequest.of(good, [f"tokenizer.expand.size={size}"]))
     for unread in ("[]", '{"added_tokens": [], "model": {"vocab": [["a", 0.0]]}}', "{"):
         tokenizer.write_text(unread)
-        assert "tokenizer/main" in prepare(good, ["tokenizer.expand.size=300"]).plan.steps
+        assert (
+            "tokenizer/main"
+            in prepare(RunRequest.of(good, ["tokenizer.expand.size=300"])).plan.steps
+        )
 
 
 def test_sizes_of_tokenizers_take_suffixes(good: Path, tmp_path: Path) -> None:
@@ -485,7 +489,7 @@ def test_files_of_another_format_are_refused_before_anything_runs(tmp_path: Path
     recipe = tmp_path / "r.yaml"
     recipe.write_text(json.dumps({"name": "r", "sources": sources}))
     with pytest.raises(RecipeError) as refused:
-        prepare(recipe, (), str(tmp_path / "store"))
+        prepare(RunRequest.of(recipe, (), str(tmp_path / "store")))
     problems = refused.value.problems
     assert len(problems) == 7 and problems[5].endswith("sources.a.ingest.paths: 2 more like these")
     assert (

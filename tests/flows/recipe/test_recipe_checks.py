@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.planning.prepare import prepare
+from flows.planning.request import RunRequest
 from flows.recipe.file import RecipeError
 
 RECIPE = """\
@@ -121,9 +122,9 @@ def recipe(tmp_path: Path) -> Path:
     ],
 )
 def test_refused_before_anything_is_read(recipe: Path, overrides: list[str], message: str) -> None:
-    prepare(recipe)
+    prepare(RunRequest.of(recipe))
     with pytest.raises(RecipeError, match=re.escape(message)):
-        prepare(recipe, overrides)
+        prepare(RunRequest.of(recipe, overrides))
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_refused_before_anything_is_read(recipe: Path, overrides: list[str], mes
     ],
 )
 def test_allowed(recipe: Path, overrides: list[str]) -> None:
-    assert prepare(recipe, overrides).plan.to_run()
+    assert prepare(RunRequest.of(recipe, overrides)).plan.to_run()
 
 
 @pytest.mark.parametrize("rope", [{}, {"rope_scaling": {"type": "dynamic", "factor": 2.0}}])
@@ -159,12 +160,12 @@ def test_rows_longer_than_a_local_base_has_positions(
     before, after = RECIPE.partition("tokenizer:")[0], RECIPE.partition("binning:")[2]
     file.write_text(f"{before}tokenizer: {{base: base}}\nmodel: {{base: base}}\nbinning:{after}")
     if rope:
-        assert prepare(file).plan.steps
+        assert prepare(RunRequest.of(file)).plan.steps
         return
     with pytest.raises(
         RecipeError,
         match=r"base\.yaml:\d+: binning\.sequence_length: 32 is more than the base's 31 posi",
     ):
-        prepare(file)
+        prepare(RunRequest.of(file))
     longer = ["model.context={positions: 64, rope: {type: linear, factor: 3}}"]
-    assert prepare(file, longer).plan.steps
+    assert prepare(RunRequest.of(file, longer)).plan.steps
