@@ -25,8 +25,8 @@ from flows.running.results import Results
 from flows.running.walk import StepFailed, walk
 from flows.stage import build_stage
 from infra import engine as engines
+from infra.process import is_alive, process_identity
 from infra.stage import GateError
-from infra.store.lease import is_alive, process_identity
 
 RUN_TAG = "puna-run:"
 """Every stage's flow run carries this tag with the run's id."""

@@ -8,7 +8,6 @@ Prefect's home folder.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -20,7 +19,9 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+
+import filelock
+import psutil
 
 from flows.monitoring.proxies import reach_loopback_directly
 from infra.engine.launch import safe_environment
@@ -140,19 +141,21 @@ class Starting:
     server: Server
     answers: bool
     process: subprocess.Popen[bytes] | None
-    lock: IO[str]
+    lock: filelock.BaseFileLock
 
     def wait(self) -> Server:
         """The server once it answers. Raises `ServerFailed`."""
         if self.answers:
             return self.server
-        with self.lock:
+        try:
             deadline = time.monotonic() + START_TIMEOUT_S
             while time.monotonic() < deadline and self._lives():
                 if self.server.is_healthy():
                     return self.server
                 time.sleep(_POLL_S)
             stop()
+        finally:
+            self.lock.release()
         port = self.server.port
         raise ServerFailed(
             f"the dashboard did not start on port {port}; its output is in {log_file()}"
@@ -177,11 +180,12 @@ def begin(port: int | None = None) -> Starting:
     """
     try:
         home().mkdir(parents=True, exist_ok=True)
-        lock = (home() / "puna-dashboard.lock").open("a")
+        lock = filelock.FileLock(home() / "puna-dashboard.lock", thread_local=False)
+        lock.acquire()  # two runs that start at once share one server
         try:
             return _begin(port, lock)
         except BaseException:
-            lock.close()
+            lock.release()
             raise
     except OSError as error:
         raise ServerFailed(
@@ -190,13 +194,12 @@ def begin(port: int | None = None) -> Starting:
         ) from None
 
 
-def _begin(port: int | None, lock: IO[str]) -> Starting:
-    fcntl.flock(lock, fcntl.LOCK_EX)  # two runs that start at once share one server
+def _begin(port: int | None, lock: filelock.BaseFileLock) -> Starting:
     noted = _noted()
     if noted is not None and _is_ours(noted):
         answers = noted.is_healthy()
         if answers:
-            lock.close()  # nobody need wait for this run
+            lock.release()  # no other run need wait for this one
         return Starting(noted, answers, None, lock)
     server, process = _spawn(port)
     return Starting(server, False, process, lock)
@@ -255,31 +258,23 @@ def stop() -> bool:
     if not _is_ours(server):
         return False
     pid = server.pid
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+        leader = psutil.Process(pid)
         os.killpg(pid, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_TIMEOUT_S
-        while time.monotonic() < deadline:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
-            os.kill(pid, 0)
-            time.sleep(0.1)
-        os.killpg(pid, signal.SIGKILL)
+        try:
+            leader.wait(STOP_TIMEOUT_S)
+        except psutil.TimeoutExpired:
+            os.killpg(pid, signal.SIGKILL)
     return True
 
 
 def _is_ours(server: Server) -> bool:
-    """Guards against a pid that another program has by now, were it one of Prefect's too."""
-    command = Path(f"/proc/{server.pid}/cmdline")
-    if not Path("/proc/self").exists():
-        with contextlib.suppress(OSError):
-            os.kill(server.pid, 0)
-            return True
-        return False
+    """Guards against a pid that another program has by now, even another Prefect server."""
     try:
-        words = command.read_bytes()
-    except OSError:
+        command = psutil.Process(server.pid).cmdline()
+    except psutil.Error:
         return False
-    return b"prefect" in words and words.endswith(f"\0--port\0{server.port}\0".encode())
+    return "prefect" in " ".join(command) and command[-2:] == ["--port", str(server.port)]
 
 
 def _is_free(port: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from flows.planning.resolve import Pins, Unresolved
 from flows.recipe.errors import nearest
 from flows.recipe.file import RecipeError
 from flows.recipe.references import ArtifactReference
+from infra.differences import differences
 from infra.stage import Pin
 from infra.store import Artifact, ArtifactMissing, Store
 from infra.store.identity import source_digest, version_of
@@ -262,7 +263,12 @@ def _why(
     manifest = artifact.manifest
     if manifest.stage_version != node.stage.version:
         return f"stage version {manifest.stage_version} -> {node.stage.version}"
-    changes = list(differences(manifest.parameters, node.parameters.model_dump(mode="json")))
+    changes = [
+        f"{path}: {_short(before)} -> {_short(after)}"
+        for path, before, after in differences(
+            manifest.parameters, node.parameters.model_dump(mode="json")
+        )
+    ]
     if changes:
         return "; ".join(changes[:3]) + (
             f"; and {len(changes) - 3} more" if len(changes) > 3 else ""
@@ -279,20 +285,6 @@ def _why(
         if i not in before_inputs
     ]
     return f"input {', '.join(moved[:3])} changed" if moved else "another set of inputs"
-
-
-def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
-    """`path: before -> after` for every scalar that differs between two JSON values."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        for key in sorted({*before, *after}):
-            yield from differences(
-                before.get(key), after.get(key), f"{path}.{key}" if path else str(key)
-            )
-    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        for index, (old, new) in enumerate(zip(before, after, strict=True)):
-            yield from differences(old, new, f"{path}.{index}")
-    elif before != after:
-        yield f"{path}: {_short(before)} -> {_short(after)}"
 
 
 def _short(value: Any) -> str:

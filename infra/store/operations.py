@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from infra.differences import differences
+from infra.process import is_alive
 from infra.store import damage
 from infra.store.artifact import Artifact
 from infra.store.directory import Directory
-from infra.store.lease import is_alive
 from infra.store.store import LATEST, Store
 
 
@@ -100,7 +101,7 @@ def diff(first: Artifact, second: Artifact) -> Iterator[str]:
     that differ.
     """
     for section in ("parameters", "inputs", "pins", "statistics", "ledger", "code", "environment"):
-        for path, before, after in _changes(
+        for path, before, after in differences(
             first.manifest.data[section], second.manifest.data[section], section
         ):
             yield f"{path}: {before} -> {after}"
@@ -110,17 +111,6 @@ def diff(first: Artifact, second: Artifact) -> Iterator[str]:
         old, new = before_files.get(name, "none")[:12], after_files.get(name, "none")[:12]
         if old != new:
             yield f"data/{name}: {old} -> {new}"
-
-
-def _changes(before: Any, after: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(before, dict) and isinstance(after, dict):
-        for key in sorted({*before, *after}):
-            yield from _changes(before.get(key), after.get(key), f"{path}.{key}")
-    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        for index, (old, new) in enumerate(zip(before, after, strict=True)):
-            yield from _changes(old, new, f"{path}.{index}")
-    elif before != after:
-        yield path, before, after
 
 
 @dataclass(frozen=True)

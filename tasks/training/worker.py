@@ -8,7 +8,6 @@ resumable.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -39,7 +38,9 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s"
     )
-    # Imported after the watch began: this takes seconds.
+    # Imported after the watch began: this takes seconds. (torch needs filelock, so it is there.)
+    import filelock
+
     from tasks.training.loop import Interrupted, Phase, TrainingStopped
     from tasks.training.plan import PlanError
     from tasks.training.probe import DocumentLeak
@@ -57,8 +58,7 @@ def main(arguments: list[str]) -> int:
             _tell({"progress": {**metrics, "phase_total": phase.plan.tokens}})
 
     # A run whose parent was killed may still be saving; the kernel frees the lock when it is gone.
-    with (Path(spec.scratch) / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with filelock.FileLock(Path(spec.scratch) / "lock"):
         try:
             phase = Phase(spec)
             stop = Path(spec.scratch) / STOP

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from infra.process import process_identity
 from infra.stage import GateError, StageError
 from infra.store import Artifact, Damaged, NotDeterministic, Store, operations
-from infra.store.lease import lease, process_identity
+from infra.store.lease import lease
 from tests.stage_harness import pin, run_stage
 from tests.toy import READER, TOY, ToyParameters
 

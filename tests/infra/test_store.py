@@ -17,11 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.build import LedgerDoesNotBalance, _check_ledger
+from infra.process import is_alive, process_identity
 from infra.stage import StageError
 from infra.store import Artifact, ArtifactMissing, Damaged, NotDeterministic, Store, operations
 from infra.store.directory import Directory
 from infra.store.identity import canonical, version_of
-from infra.store.lease import _holder, is_alive, lease, process_identity
+from infra.store.lease import _holder, lease
 from infra.store.store import StoreUnusable
 from tests.stage_harness import data_digests, run_stage
 from tests.toy import TOY, ToyParameters
