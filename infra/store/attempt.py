@@ -138,11 +138,10 @@ class Attempt:
         return None
 
     def _is_there(self, output: Mapping[str, JSON]) -> bool:
-        root = self.data.local_root
-        if root is None:
-            return self.data.exists(output["path"])
-        path = root / output["path"]
-        return path.is_file() and bool(path.stat().st_size == output["bytes"])
+        try:
+            return bool(self.data.size(output["path"]) == output["bytes"])
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def complete(self, shard: Shard, result: JSON) -> dict[str, Any]:
         """Write a shard's completion record; when another writer was faster, theirs stands."""

@@ -197,7 +197,4 @@ def _newest(finished: list[dict[str, Any]], keep_runs: int) -> list[dict[str, An
 
 
 def _size(home: Directory) -> int:
-    return sum(
-        len(home.read(name)) if home.local_root is None else (home.local_root / name).stat().st_size
-        for name in home.files()
-    )
+    return sum(home.size(name) for name in home.files())

@@ -20,6 +20,7 @@ from typing import Any
 from infra.stage import JSON, Stage, StageError
 from infra.store.artifact import MANIFEST, Artifact
 from infra.store.attempt import Attempt, NotDeterministic
+from infra.store.backends import open_directory
 from infra.store.directory import Damaged, Directory
 from infra.store.identity import attempt_id
 from infra.store.manifest import Manifest
@@ -52,7 +53,7 @@ class Store:
         none.
         """
         try:
-            root = Directory(url if "://" in url else str(Path(url).expanduser().resolve()))
+            root = open_directory(url if "://" in url else str(Path(url).expanduser().resolve()))
             local = root.local_root
         except (ValueError, ImportError, RuntimeError) as error:
             raise StoreUnusable(
@@ -68,8 +69,9 @@ class Store:
 
     def make(self) -> None:
         """Make the folder of a local store, so that one that cannot be written is refused before
-        any work.
+        any work. Raises `StoreUnusable`, or `NotExclusive` for storage that cannot be one.
         """
+        self.root.require_exclusive()
         local = self.root.local_root
         if local is None:
             return
