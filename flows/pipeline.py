@@ -1,6 +1,6 @@
 """The pipeline flow: plan a recipe, then build, stage by stage, what the store does not hold.
 
-The list of stages itself stands in `flows.planning.wiring`; this module only walks it.
+The graph of stages is made in `flows.planning.wiring`; this module only walks it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ from infra.process import is_alive, process_identity
 from infra.stage import GateError
 
 RUN_TAG = "puna-run:"
-"""Every stage's flow run carries this tag with the run's id."""
+"""Prefix of the tag that every stage's flow run carries, followed by the run's id."""
 
 PROCESS_TAG = "puna-process:"
-"""Every flow run of `puna run` carries this tag with host, pid and start of its process: the next
-run sees by it which flow runs were killed, also one killed before its record was written.
+"""Prefix of the tag that every flow run of `puna run` carries, followed by host, pid and start of
+its process. The next run learns from it which flow runs were killed, even before their record was
+written.
 """
 
 
@@ -42,7 +43,7 @@ _PREPARED: ContextVar[Prepared | None] = ContextVar("prepared", default=None)
 
 
 def _run_name() -> str:
-    """The recipe's file without folder and ending: what the dashboard lists runs by."""
+    """The recipe's file name without extension, which the dashboard lists runs by."""
     return Path(flow_run.get_parameters()["recipe"]).stem
 
 
@@ -87,9 +88,8 @@ def pipeline(
         record = RunRecord(prepared.store, run, plan, sys.argv, prepared.recipe.data())
         record.update(flow_run_id=flow_run.get_id())
         results = Results(plan)
-        status: Status = (
-            "interrupted"  # what a signal leaves: KeyboardInterrupt, or Prefect's own for SIGTERM
-        )
+        # Stays where a signal ends the run: KeyboardInterrupt, or Prefect's own error for SIGTERM.
+        status: Status = "interrupted"
         try:
             with engines.start(config) as engine:
                 build = functools.partial(
@@ -121,9 +121,8 @@ def pipeline(
         finally:
             cause = results.failure.cause if results.failure else None
             with contextlib.ExitStack() as stack:
-                if (
-                    status != "completed"
-                ):  # a full disk or a server that is gone must not hide what went wrong first
+                # A full disk or a lost server must not hide what went wrong first.
+                if status != "completed":
                     stack.enter_context(contextlib.suppress(Exception))
                 record.end(status, results.stages(), traceback_of(cause) if cause else "")
                 publish_run(plan, results.stages(), run)

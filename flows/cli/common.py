@@ -40,7 +40,7 @@ FromOption = Annotated[
     str | None, typer.Option("--from", metavar="S", help="Run S and what follows it.")
 ]
 UntilOption = Annotated[
-    str | None, typer.Option("--until", metavar="S", help="Run S and what it rests on.")
+    str | None, typer.Option("--until", metavar="S", help="Run S and what it depends on.")
 ]
 ForceOption = Annotated[
     list[str] | None, typer.Option("--force", metavar="S", help="Build S again; repeatable.")
@@ -61,14 +61,12 @@ def say(text: str) -> None:
 
 
 _OPENED: list[Artifact] = []
-"""Artifacts that this command opened: the first to look at where reading fails."""
+"""Artifacts that this command opened: checked for damage where reading fails."""
 
 
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
-    """End with a sentence and exit code 2 where what was asked for is wrong, 1 where the store is
-    damaged.
-    """
+    """End with a sentence: exit code 2 for a wrong request, 1 for a damaged store."""
     from flows.recipe.file import RecipeError
     from infra.stage import StageError
     from infra.store import Damaged
@@ -121,8 +119,8 @@ def open_store(url: str) -> Store:
 
 
 def find_store(url: str) -> Store:
-    """The store at a URL; one that is not there is most likely misspelt. Raises
-    `ArtifactMissing`.
+    """The store at a URL. Raises `ArtifactMissing` for a missing folder: most likely a misspelt
+    path.
     """
     from infra.store import ArtifactMissing, Store
 

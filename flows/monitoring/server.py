@@ -34,7 +34,7 @@ _POLL_S = 0.05
 
 
 _DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Asks this machine's server whatever proxy the environment names for the world."""
+"""Asks this machine's server without the proxy that the environment names."""
 
 
 class ServerFailed(Exception):
@@ -68,8 +68,8 @@ class Server:
 
 
 def prepare_environment() -> None:
-    """Settings that Prefect and the workers need; what the user has set stays. Call before
-    importing prefect.
+    """Set what Prefect and the workers need, unless the user has set it. Call before importing
+    prefect.
     """
     defaults = {
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -109,7 +109,7 @@ def running() -> Server | None:
 
 
 def _noted() -> Server | None:
-    """What the note says, or None where there is none that makes sense."""
+    """The server of the note, or None where there is no valid note."""
     try:
         noted = json.loads(_note().read_text(encoding="utf-8"))
         server = Server(int(noted["pid"]), int(noted["port"]))
@@ -173,8 +173,7 @@ def start(port: int | None = None) -> Server:
 
 
 def begin(port: int | None = None) -> Starting:
-    """The running server, or a new one that will answer some seconds later, at an address that is
-    known now.
+    """The running server, or a new one whose address is known now and which answers seconds later.
 
     Waits while another run starts one. Raises `ServerFailed`.
     """
@@ -209,7 +208,7 @@ def _spawn(port: int | None) -> tuple[Server, subprocess.Popen[bytes]]:
     chosen, claim = (port, _claim(port)) if port else _free_port()
     if claim is None:
         raise ServerFailed(
-            f"port {chosen} is taken or no port; name another: puna dashboard start --port N"
+            f"port {chosen} is in use or invalid; name another: puna dashboard start --port N"
         )
     command = [
         sys.executable,
@@ -288,12 +287,12 @@ def _is_free(port: int) -> bool:
 
 
 def _claim(port: int) -> socket.socket | None:
-    """What one server of this machine can have for a port, for as long as it lives; None where the
-    port is taken.
+    """A claim on a port that one server of this machine holds while it lives; None where the port
+    is in use.
 
-    It listens at its port seconds later only: servers of two homes that start at once would both
-    find the port free, and the second one's run would take the first one for its own. (Names
-    without a file are Linux's.)
+    A server starts to listen only seconds later: two servers of different homes that start together
+    would both find the port free, and the second run would take the first server for its own.
+    (Sockets named without a file exist on Linux only.)
     """
     claim = socket.socket(socket.AF_UNIX)
     try:

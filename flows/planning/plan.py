@@ -1,4 +1,4 @@
-"""Graph + pins + store -> what is there, what must run, and why."""
+"""Graph + pins + store -> what the store holds, what must run, and why."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ State = Literal["hit", "run", "unresolved", "skipped"]
 
 @dataclass(frozen=True)
 class Step:
-    """One node with its version and what the store holds of it."""
+    """One node, its version, and whether the store holds it."""
 
     node: Node
     version: str | None
@@ -126,8 +126,8 @@ def _expand(graph: Graph, selectors: Sequence[str], option: str) -> set[str]:
 
 
 def _guess(graph: Graph, selector: str) -> str:
-    """What may have been meant: a stage of exactly that name (a phase, a source), else what is
-    spelt alike.
+    """What may have been meant: a node of exactly that name (a phase, a source), else the closest
+    spelling.
     """
     named = [id for id, node in graph.nodes.items() if node.name == selector.rpartition("/")[2]]
     if named:
@@ -151,10 +151,10 @@ def _wanted(graph: Graph, selection: Selection) -> set[str]:
 
 
 def _check_selection(steps: Mapping[str, Step]) -> None:
-    """A step that runs needs inputs that are there or run too."""
+    """Refuse steps to run whose inputs are neither in the store nor about to be built."""
     problems = [
-        f"{step.id} is selected but its input {up} (version {steps[up].version}) is not in the "
-        f"store; run without --only/--from, or build it first: --only {up}"
+        f"{step.id} is selected, but its input {up} (version {steps[up].version}) is not in the "
+        f"store; run without --only/--from, or build it first with --only {up}"
         for step in steps.values()
         if step.state == "run"
         for up in step.node.upstream()

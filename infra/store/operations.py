@@ -17,9 +17,9 @@ from infra.store.store import LATEST, Store
 def lineage(store: Store, artifact: Artifact, *, down: bool = False) -> dict[str, Any]:
     """What an artifact was made from (or, `down`, what was made from it) as a tree.
 
-    Each node is `{"artifact", "files": [{path, sha256}], "inputs": [...]}`; one that stands
-    elsewhere in the tree already is not unfolded again (`"seen": true`), and one that is gone from
-    the store says `"missing": true`.
+    Each node is `{"artifact", "files": [{path, sha256}], "inputs": [...]}`; one that
+    the tree already shows is not expanded again (`"seen": true`), and one that is no longer in the
+    store has `"missing": true`.
     """
     users: dict[str, list[Artifact]] = {}
     if down:
@@ -115,7 +115,7 @@ def diff(first: Artifact, second: Artifact) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Garbage:
-    """Something that can go: an artifact, or an attempt that no manifest names."""
+    """Something that can be deleted: an artifact, or an attempt that no manifest names."""
 
     what: str
     home: Directory
@@ -183,8 +183,8 @@ def garbage(store: Store, keep_runs: int) -> list[Garbage]:
 
 
 def _newest(finished: list[dict[str, Any]], keep_runs: int) -> list[dict[str, Any]]:
-    """The newest records down to the one that is the `keep_runs`-th to have built something: others
-    do not count.
+    """The newest records, down to the `keep_runs`-th that built something; those that built nothing
+    are not counted.
     """
     kept: list[dict[str, Any]] = []
     built = 0

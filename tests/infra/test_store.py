@@ -117,7 +117,7 @@ def test_what_is_damaged_is_named(tmp_path: Path) -> None:
 def test_what_can_be_no_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for url in (str(tmp_path / "file"), str(tmp_path / "file" / "below"), "nonsense://x"):
-        with pytest.raises(StoreUnusable, match="can be no store"):
+        with pytest.raises(StoreUnusable, match="is not a valid store"):
             Store.at(url)
 
 
@@ -148,7 +148,7 @@ def test_references_open_by_version_tag_and_latest(tmp_path: Path) -> None:
     assert store.open("toy/main") == two and store.open("toy/main@good") == one
     assert store.open(f"toy/main@{one.version[:6]}") == one and store.open("toy") == two
     assert store.reference("demo", "toy", "main") == two.version
-    with pytest.raises(ArtifactMissing, match="there is: toy/main@"):
+    with pytest.raises(ArtifactMissing, match="it has: toy/main@"):
         store.open("toy/main@nothing")
     with pytest.raises(ValueError, match="shard 0 is bad"):
         run_stage(TOY, ToyParameters(word="begun", fail=(0,)), tmp_path=tmp_path)

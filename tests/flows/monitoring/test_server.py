@@ -53,7 +53,7 @@ def test_a_taken_port_and_an_unusable_home_are_refused(
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         for port in (taken.getsockname()[1], 99999):
-            with pytest.raises(server.ServerFailed, match=f"port {port} is taken or no port"):
+            with pytest.raises(server.ServerFailed, match=f"port {port} is in use or invalid"):
                 server.start(port)
     (tmp_path / "puna-dashboard.log").mkdir()
     with pytest.raises(server.ServerFailed, match="set PREFECT_HOME"):

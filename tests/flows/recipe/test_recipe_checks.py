@@ -28,8 +28,8 @@ benchmarks:
 decontaminate: {against: [exam, sums]}
 tokenizer: {train: {size: 300}}
 model:
-  create: {hidden_size: 8, intermediate_size: 8, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 2,
-           max_position_embeddings: 64}
+  create: {hidden_size: 8, intermediate_size: 8, num_hidden_layers: 1, num_attention_heads: 2,
+           num_key_value_heads: 2, max_position_embeddings: 64}
 binning: {sequence_length: 32, bins: 2}
 training:
   batch: 1K
@@ -52,47 +52,47 @@ def recipe(tmp_path: Path) -> Path:
     [
         (
             ["sources.web.langid=null"],
-            "sources.web.category is by language and needs languages; add sources.web.langid",
+            "sources.web.category is by language, which needs language identification; add "
+            "sources.web.langid",
         ),
         (
             ["sources.web.langid=null"],
-            "sources.web.quality.settings is by language (en) and needs languages",
+            "sources.web.quality.settings is by language (en), which needs language identification",
         ),
         (
             ["sources.web.langid.keep.languages=[en]"],
-            "sources.web.category: langid.keep.languages drops zh (it keeps en), so that nothing "
+            "sources.web.category: langid.keep.languages drops zh (it keeps en), so nothing "
             "reaches web-zh",
         ),
         (
             ["training.phases.one.trainable=new-rows"],
-            "training.phases.one.trainable: new-rows are those of tokens that tokenizer.expand "
-            "adds",
+            "training.phases.one.trainable: new-rows trains the tokens that tokenizer.expand adds",
         ),
         (
             ["evaluation.tasks=[sums]"],
-            "evaluation.tasks: 'sums' is of format gsm8k, which has questions only",
+            "evaluation.tasks: 'sums' is of format gsm8k, which has questions without answers",
         ),
         (
             ["evaluation.shots={exma: 5}"],
-            "evaluation.shots: 'exma' is no task here (did you mean 'exam'?)",
+            "evaluation.shots: 'exma' is not among the tasks (did you mean 'exam'?)",
         ),
-        (["evaluation.shots={sums: 5}"], "evaluation.shots: 'sums' is no task here"),
+        (["evaluation.shots={sums: 5}"], "evaluation.shots: 'sums' is not among the tasks"),
         (
             ["evaluation.shots={exam: 5}"],
             "evaluation.shots: 5 for 'exam' needs worked examples; name their files under",
         ),
         (
             ["evaluation.tasks=[]", "evaluation.protocols=[harness]"],
-            "evaluation.tasks: nothing is asked; name tasks",
+            "evaluation.tasks: there is nothing to evaluate; name tasks",
         ),
-        (["evaluation.protocols=[]"], "evaluation.protocols: is empty, so nothing is asked"),
+        (["evaluation.protocols=[]"], "evaluation.protocols: is empty, so nothing is evaluated"),
         (
             ["evaluation.hub=[exam]"],
-            "evaluation.hub: 'exam' is the name of a benchmark of this recipe too",
+            "evaluation.hub: 'exam' is also the name of a benchmark of this recipe",
         ),
         (
             ["evaluation.hub=[arc]", "evaluation.protocols=[first-token]"],
-            "its tasks are the protocol harness's",
+            "only the protocol harness runs these",
         ),
         (
             ["evaluation.max_length=65"],
