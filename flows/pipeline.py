@@ -1,6 +1,6 @@
 """The pipeline flow: plan a recipe, then build, stage by stage, what the store does not hold.
 
-The list of stages itself stands in `flows.planning.wiring`; this module only walks it.
+The graph of stages is made in `flows.planning.wiring`; this module only walks it.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +17,33 @@ from prefect.runtime import flow_run
 
 from flows.monitoring.dashboard import publish_run
 from flows.monitoring.listener import CONSOLE
-from flows.planning.plan import Selection
-from flows.planning.prepare import prepare
+from flows.planning.prepare import Prepared, prepare
+from flows.planning.request import RunRequest
 from flows.running.failures import traceback_of
 from flows.running.record import RunRecord, Status, mark_crashed, new_run_id
 from flows.running.results import Results
 from flows.running.walk import StepFailed, walk
 from flows.stage import build_stage
 from infra import engine as engines
+from infra.process import is_alive, process_identity
 from infra.stage import GateError
-from infra.store.lease import is_alive, process_identity
 
 RUN_TAG = "puna-run:"
-"""Every stage's flow run carries this tag with the run's id."""
+"""Prefix of the tag that every stage's flow run carries, followed by the run's id."""
 
 PROCESS_TAG = "puna-process:"
-"""Every flow run of `puna run` carries this tag with host, pid and start of its process: the next
-run sees by it which flow runs were killed, also one killed before its record was written.
+"""Prefix of the tag that every flow run of `puna run` carries, followed by host, pid and start of
+its process. The next run learns from it which flow runs were killed, even before their record was
+written.
 """
 
 
+_PREPARED: ContextVar[Prepared | None] = ContextVar("prepared", default=None)
+"""The plan that `run_prepared` hands to the flow: flow parameters are JSON, and a plan is not."""
+
+
 def _run_name() -> str:
-    """The recipe's file without folder and ending: what the dashboard lists runs by."""
+    """The recipe's file name without extension, which the dashboard lists runs by."""
     return Path(flow_run.get_parameters()["recipe"]).stem
 
 
@@ -54,12 +60,23 @@ def pipeline(
 ) -> dict[str, Any]:
     """Run a recipe; returns what `puna run --json` prints.
 
+    Parameters are plain JSON, so that a run can be started from anywhere; the plan is then made
+    here. `run_prepared` hands over one that has been made already.
+
     Raises `RecipeError` for a bad recipe and `StepFailed` when a stage fails, after what ran beside
     it has finished.
     """
-    selection = Selection(tuple(only or ()), from_stage, until_stage, tuple(force or ()), pin or {})
-    prepared = prepare(recipe, overrides or (), store, selection)
-    prepared.refuse_unresolved()
+    request = RunRequest.of(
+        recipe,
+        overrides,
+        store,
+        only=only,
+        from_stage=from_stage,
+        until_stage=until_stage,
+        force=force,
+        pin=pin,
+    )
+    prepared = _prepared(request)
     plan, run = prepared.plan, new_run_id(prepared.recipe.name)
     config = prepared.recipe.engine
     console = CONSOLE.get()
@@ -71,9 +88,8 @@ def pipeline(
         record = RunRecord(prepared.store, run, plan, sys.argv, prepared.recipe.data())
         record.update(flow_run_id=flow_run.get_id())
         results = Results(plan)
-        status: Status = (
-            "interrupted"  # what a signal leaves: KeyboardInterrupt, or Prefect's own for SIGTERM
-        )
+        # Stays where a signal ends the run: KeyboardInterrupt, or Prefect's own error for SIGTERM.
+        status: Status = "interrupted"
         try:
             with engines.start(config) as engine:
                 build = functools.partial(
@@ -83,7 +99,7 @@ def pipeline(
                     recipe=prepared.recipe.name,
                     run=run,
                     cpu_threads=config.thread_count(),
-                    keep_latest=bool(selection.pins),
+                    keep_latest=bool(request.selection.pins),
                 )
                 walk(
                     plan,
@@ -105,13 +121,31 @@ def pipeline(
         finally:
             cause = results.failure.cause if results.failure else None
             with contextlib.ExitStack() as stack:
-                if (
-                    status != "completed"
-                ):  # a full disk or a server that is gone must not hide what went wrong first
+                # A full disk or a lost server must not hide what went wrong first.
+                if status != "completed":
                     stack.enter_context(contextlib.suppress(Exception))
                 record.end(status, results.stages(), traceback_of(cause) if cause else "")
                 publish_run(plan, results.stages(), run)
     return results.to_json(run, status)
+
+
+def run_prepared(prepared: Prepared) -> dict[str, Any]:
+    """Run the flow `puna` on a plan that has been made already; returns and raises as it does."""
+    token = _PREPARED.set(prepared)
+    try:
+        result: dict[str, Any] = pipeline(**prepared.request.parameters())
+        return result
+    finally:
+        _PREPARED.reset(token)
+
+
+def _prepared(request: RunRequest) -> Prepared:
+    """The plan handed over for this very request, else one made now."""
+    prepared = _PREPARED.get()
+    if prepared is None or prepared.request != request:
+        prepared = prepare(request)
+        prepared.refuse_unresolved()
+    return prepared
 
 
 def process_tag() -> str:

@@ -62,8 +62,8 @@ class Context:
         found = self.pins.get(path, ())
         if len(found) != 1:
             raise StageError(
-                f"{self.stage.name}/{self.name} needs one file for {path!r}, the plan gave "
-                f"{len(found)}"
+                f"{self.stage.name}/{self.name} needs exactly one file for {path!r}, but the plan "
+                f"gave {len(found)}"
             )
         return Path(found[0].path)
 
@@ -95,7 +95,7 @@ class Context:
         return {key: done[key]["result"] for key in items}
 
     def scratch(self) -> Path:
-        """A local folder that survives a kill and goes at commit (checkpoints, spill files)."""
+        """A local folder for checkpoints and spill files: survives a kill, is removed at commit."""
         return self.attempt.scratch()
 
     @contextlib.contextmanager

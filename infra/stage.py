@@ -2,9 +2,8 @@
 outcome.
 
 A stage never sees the recipe, Prefect or the engine's kind. It receives pinned files and committed
-artifacts of earlier stages, writes shards, and returns what it measured. Everything that decides
-its output bytes stands in its parameters, its inputs and its pins, so those (and nothing else) make
-its version.
+artifacts of earlier stages, writes shards, and returns what it measured. Its
+parameters, inputs and pins decide its output bytes, so those (and nothing else) make its version.
 """
 
 from __future__ import annotations
@@ -44,12 +43,12 @@ FilePaths = Annotated[tuple[str, ...], FILE]
 
 
 class StageError(Exception):
-    """A stage cannot go on: says the value, the limit and the next action."""
+    """A stage cannot continue: says the value, the limit and the next action."""
 
 
 class GateError(StageError):
-    """A result lies beyond a limit of the recipe (`puna run` exits with 3): shows examples and what
-    accepts it.
+    """A result exceeds a limit of the recipe (`puna run` exits with 3): shows examples and how to
+    accept it.
     """
 
 
@@ -61,8 +60,8 @@ class Parameters(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def identity(self) -> dict[str, JSON]:
-        """What of these parameters enters the version: all fields but those marked `NOT_IDENTITY`
-        or `FILE`.
+        """The parameters that enter the version: all fields but those marked `NOT_IDENTITY` or
+        `FILE`.
         """
         return {
             name: _identity(getattr(self, name))
@@ -109,7 +108,7 @@ def _file_references(value: Any, prefix: str) -> list[tuple[str, tuple[str, ...]
 
 @dataclass(frozen=True)
 class Pin:
-    """One file as it was when the plan was made: where it lies, its name, its content."""
+    """One file as it was when the plan was made: its path, name and content."""
 
     path: str
     name: str
@@ -128,12 +127,12 @@ class Outcome:
 
 
 EVERY_STAGE = "*"
-"""Name of a role that stands for one role a stage, each named like its stage."""
+"""Name of a role that means one role per stage, each named after its stage."""
 
 
 @dataclass(frozen=True)
 class Role:
-    """An input of a stage: its name, which stages' artifacts may stand in it, how many of them.
+    """An input of a stage: its name, which stages' artifacts it takes, and how many.
 
     No `stages` means any stage's. One artifact is required unless `many` (one or more) or
     `optional` (none is allowed too).

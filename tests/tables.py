@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from infra.io.files import sha256_file
 from infra.store import Artifact
-from infra.store.directory import Directory
+from infra.store.backends import open_directory
 from infra.store.identity import outputs_digest
 from infra.store.manifest import Manifest
 from tasks.documents.schema import DOCUMENTS
@@ -51,7 +51,7 @@ def artifact(
         "inputs": dict(inputs or {}),
         "ledger": None,
     }
-    return Artifact(stage, name, version, Directory(str(home)), Manifest(manifest))
+    return Artifact(stage, name, version, open_directory(str(home)), Manifest(manifest))
 
 
 def documents(

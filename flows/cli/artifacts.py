@@ -1,4 +1,4 @@
-"""`puna artifacts`: look at the store."""
+"""`puna artifacts`: commands on the store."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def show(
 
 @app.command("path")
 def path(reference: RefArgument, store: StoreUrl = "artifacts") -> None:
-    """Print the folder of an artifact's data files, which are all there."""
+    """Print the folder of an artifact's data files, after checking that none is missing."""
     artifact = open_artifact(store, reference)
     with refusals():
         artifact.require_files()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from flows.planning.plan import Selection
+    from flows.planning.request import RunRequest
     from infra.store import Artifact, Store
     from infra.store.manifest import InputReference
 
@@ -40,7 +40,7 @@ FromOption = Annotated[
     str | None, typer.Option("--from", metavar="S", help="Run S and what follows it.")
 ]
 UntilOption = Annotated[
-    str | None, typer.Option("--until", metavar="S", help="Run S and what it rests on.")
+    str | None, typer.Option("--until", metavar="S", help="Run S and what it depends on.")
 ]
 ForceOption = Annotated[
     list[str] | None, typer.Option("--force", metavar="S", help="Build S again; repeatable.")
@@ -61,14 +61,12 @@ def say(text: str) -> None:
 
 
 _OPENED: list[Artifact] = []
-"""Artifacts that this command opened: the first to look at where reading fails."""
+"""Artifacts that this command opened: checked for damage where reading fails."""
 
 
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
-    """End with a sentence and exit code 2 where what was asked for is wrong, 1 where the store is
-    damaged.
-    """
+    """End with a sentence: exit code 2 for a wrong request, 1 for a damaged store."""
     from flows.recipe.file import RecipeError
     from infra.stage import StageError
     from infra.store import Damaged
@@ -121,8 +119,8 @@ def open_store(url: str) -> Store:
 
 
 def find_store(url: str) -> Store:
-    """The store at a URL; one that is not there is most likely misspelt. Raises
-    `ArtifactMissing`.
+    """The store at a URL. Raises `ArtifactMissing` for a missing folder: most likely a misspelt
+    path.
     """
     from infra.store import ArtifactMissing, Store
 
@@ -148,12 +146,38 @@ def find_input(store: Store, given: InputReference) -> Artifact:
     return found
 
 
-def read_pins(given: list[str] | None) -> dict[str, str]:
-    """Stage -> version out of `--pin S=VERSION`."""
+def read_request(
+    recipe: Path,
+    set_: list[str] | None,
+    store: str | None,
+    only: list[str] | None,
+    from_stage: str | None,
+    until_stage: str | None,
+    force: list[str] | None,
+    pin: list[str] | None,
+) -> RunRequest:
+    """The options of a command as one request; ends the command where --pin is malformed."""
+    from flows.planning.request import RunRequest
+
+    with refusals():
+        return RunRequest.of(
+            recipe,
+            set_,
+            store,
+            only=only,
+            from_stage=from_stage,
+            until_stage=until_stage,
+            force=force,
+            pin=_read_pins(pin),
+        )
+
+
+def _read_pins(options: list[str] | None) -> dict[str, str]:
+    """Stage -> version from `--pin S=VERSION`."""
     from flows.recipe.file import RecipeError
 
     pins = {}
-    for text in given or ():
+    for text in options or ():
         stage, equals, version = text.partition("=")
         if not (stage and equals and version):
             raise RecipeError(
@@ -161,16 +185,3 @@ def read_pins(given: list[str] | None) -> dict[str, str]:
             )
         pins[stage] = version
     return pins
-
-
-def select(
-    only: list[str] | None,
-    start: str | None,
-    until: str | None,
-    force: list[str] | None,
-    pins: dict[str, str],
-) -> Selection:
-    """Which part of a plan the options ask for."""
-    from flows.planning import plan
-
-    return plan.Selection(tuple(only or ()), start, until, tuple(force or ()), pins)

@@ -1,5 +1,5 @@
-"""What `puna doctor` looks at: is everything here that recipes need, and what to do where it is
-not.
+"""What `puna doctor` checks: whether everything that recipes need is installed, and if not, what to
+do.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LOW_MEMORY_BYTES = 4 * 10**9
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     verdict: Verdict
     what: str
@@ -61,7 +61,7 @@ def _packages() -> Iterator[Finding]:
     constraints = Path(__file__).resolve().parents[2] / "constraints.txt"
     if not constraints.is_file():
         yield Finding(
-            "note", "packages", "no constraints.txt beside the code, versions not compared"
+            "note", "packages", "no constraints.txt beside the code, so versions were not compared"
         )
         return
     pins = dict(
@@ -120,7 +120,10 @@ def _lmplz() -> Iterator[Finding]:
         yield Finding("ok", "lmplz", str(lmplz.find(None)))
     except StageError:
         yield Finding(
-            "note", "lmplz", "not built; the built-in estimator serves small corpora", "make lmplz"
+            "note",
+            "lmplz",
+            "not built; the built-in estimator is enough for small corpora",
+            "make lmplz",
         )
 
 

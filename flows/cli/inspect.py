@@ -117,7 +117,7 @@ def _read(artifact: Artifact, row: dict[str, Any], most: int, store: str, consol
         if kept is None or gone is None:
             console.print("(its documents artifact is no longer in the store)")
         elif kept == gone:
-            console.print("(the same text to the letter)")
+            console.print("(exactly the same text)")
         else:
             console.print(marked("\n".join(diff_lines(kept, gone))), soft_wrap=True)
     if row["size"] - 1 > len(shown):
@@ -140,4 +140,4 @@ def _excerpt(text: str | None) -> str:
     if text is None:
         return "(its documents artifact is no longer in the store)"
     rest = len(text) - EXCERPT_CHARACTERS
-    return text if rest <= 0 else f"{text[:EXCERPT_CHARACTERS]} ... ({rest:,} characters more)"
+    return text if rest <= 0 else f"{text[:EXCERPT_CHARACTERS]} ... ({rest:,} more characters)"

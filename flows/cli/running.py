@@ -6,18 +6,15 @@ import contextlib
 import gc
 import json
 import os
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows.cli.common import (
     EXIT_FAILED,
     EXIT_GATE,
-    EXIT_INTERRUPTED,
     EXIT_USAGE,
     ForceOption,
     FromOption,
@@ -28,15 +25,17 @@ from flows.cli.common import (
     SetOption,
     StoreOption,
     UntilOption,
-    read_pins,
+    read_request,
     refusals,
     say,
-    select,
 )
-from infra import interrupts
+from flows.cli.interrupts import importing, interruptible
 
 if TYPE_CHECKING:
     from flows.monitoring.server import Starting
+    from flows.planning.prepare import Prepared
+    from flows.planning.request import RunRequest
+    from flows.running.walk import StepFailed
 
 
 def run(
@@ -53,96 +52,20 @@ def run(
     """Run a recipe: build every stage that the store does not hold yet, and print the benchmark
     table.
     """
-    with _interruptible():
-        _run(recipe, only, from_stage, until_stage, force, pin, set_, store, as_json)
+    with interruptible():
+        with importing():
+            request = read_request(recipe, set_, store, only, from_stage, until_stage, force, pin)
+        _run(request, as_json)
 
 
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """End with `EXIT_INTERRUPTED` on ^C or SIGTERM."""
-    came = False
-
-    def interrupt(signum: int, frame: object) -> None:
-        nonlocal came
-        came = True
-        raise KeyboardInterrupt
-
-    with _on_interrupt(interrupt):
-        try:
-            yield
-        except typer.Exit:
-            raise
-        except (
-            BaseException
-        ) as error:  # pydantic's too, which makes errors of its own of an interrupt
-            if not came and not isinstance(error, KeyboardInterrupt):
-                raise
-            _end_interrupted()
-
-
-@contextlib.contextmanager
-def _importing() -> Iterator[None]:
-    """End at once on ^C or SIGTERM: libraries that are being imported take an interrupt for an
-    error, or drop it.
-    """
-    with _on_interrupt(lambda signum, frame: _end_interrupted()):
-        yield
-
-
-@contextlib.contextmanager
-def _on_interrupt(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
-    signals = [signal.SIGTERM]
-    if (
-        signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
-    ):  # as it is for a job in a script's background
-        signals.append(signal.SIGINT)
-    before = [(number, signal.signal(number, handler)) for number in signals]
-    try:
-        yield
-    finally:
-        for number, earlier in before:
-            signal.signal(number, earlier)
-
-
-def _save_on_interrupt() -> None:
-    """Let training write a checkpoint, and say where the next run goes on from; a second ^C does
-    not wait for it.
-    """
-    if not interrupts.pending():
-        return
-    os.write(2, b"interrupted; training writes a checkpoint (^C again does not wait for it)\n")
-    with contextlib.suppress(KeyboardInterrupt):
-        for line in interrupts.save_all():
-            os.write(2, f"{line}\n".encode())
-
-
-def _end_interrupted() -> NoReturn:
-    _save_on_interrupt()
-    os.write(2, b"interrupted; what is finished is kept, run the same command again to go on\n")
-    os._exit(EXIT_INTERRUPTED)  # worker threads may be inside a stage; the store needs no goodbye
-
-
-def _run(
-    recipe: Path,
-    only: list[str] | None,
-    from_stage: str | None,
-    until_stage: str | None,
-    force: list[str] | None,
-    pin: list[str] | None,
-    set_: list[str] | None,
-    store: str | None,
-    as_json: bool,
-) -> None:
-    with _importing():
+def _run(request: RunRequest, as_json: bool) -> None:
+    with importing():
         from flows.planning.prepare import prepare
         from flows.running.results import Results
         from infra.engine import warm_up
 
     with refusals():
-        pins = read_pins(pin)
-        prepared = prepare(
-            recipe, set_ or (), store, select(only, from_stage, until_stage, force, pins)
-        )
+        prepared = prepare(request)
         prepared.refuse_unresolved()
         for warning in prepared.recipe.warnings():
             say(f"warning: {warning}")
@@ -156,7 +79,7 @@ def _run(
             crashed = mark_crashed(prepared.store)
         if crashed:
             starting = _begin_server()
-            with _importing():
+            with importing():
                 from flows.pipeline import mark_flow_runs_crashed
 
             _wait_for(starting)
@@ -168,17 +91,7 @@ def _run(
     warm_up(
         prepared.recipe.engine, [module for step in to_run for module in step.node.stage.compiles]
     )
-    arguments = {
-        "recipe": str(recipe),
-        "overrides": list(set_ or ()),
-        "only": list(only or ()),
-        "from_stage": from_stage,
-        "until_stage": until_stage,
-        "force": list(force or ()),
-        "pin": pins,
-        "store": store,
-    }
-    _run_pipeline(arguments, as_json, starting)
+    _run_pipeline(prepared, as_json, starting)
 
 
 def _begin_server() -> Starting | None:
@@ -218,15 +131,15 @@ def _failing_server() -> Iterator[None]:
         raise typer.Exit(EXIT_FAILED) from None
 
 
-def _run_pipeline(arguments: dict[str, Any], as_json: bool, starting: Starting | None) -> None:
+def _run_pipeline(prepared: Prepared, as_json: bool, starting: Starting | None) -> None:
     gc.disable()  # what is imported stays, and is worth no search for garbage
-    with _importing():
+    with importing():
         from prefect import tags
         from rich.console import Console
 
         from flows.monitoring.console import Terminal
         from flows.monitoring.listener import CONSOLE
-        from flows.pipeline import pipeline, process_tag
+        from flows.pipeline import process_tag, run_prepared
         from flows.recipe.file import RecipeError
         from flows.running.walk import StepFailed
         from infra.stage import GateError, StageError
@@ -238,7 +151,7 @@ def _run_pipeline(arguments: dict[str, Any], as_json: bool, starting: Starting |
     try:
         with _unreachable_server(), Terminal(console) as terminal, tags(process_tag()):
             CONSOLE.set(terminal)
-            result = pipeline(**arguments)
+            result = run_prepared(prepared)
     except RecipeError as error:
         say(f"error: {error}")
         raise typer.Exit(EXIT_USAGE) from None
@@ -260,7 +173,7 @@ def _run_pipeline(arguments: dict[str, Any], as_json: bool, starting: Starting |
     _print_result(result, as_json)
 
 
-def _report_failure(failure: Any, store: str) -> None:
+def _report_failure(failure: StepFailed, store: str) -> None:
     """A stage's own error in plain words, and what to do; anything unforeseen with its
     traceback.
     """
@@ -324,9 +237,9 @@ def plan(
     """Show each stage's version, whether the store holds it, and why it must run. Runs nothing."""
     from flows.planning.prepare import prepare
 
+    request = read_request(recipe, set_, store, only, from_stage, until_stage, force, pin)
     with refusals():
-        selection = select(only, from_stage, until_stage, force, read_pins(pin))
-        prepared = prepare(recipe, set_ or (), store, selection)
+        prepared = prepare(request)
     stages = prepared.plan.to_json()
     if as_json:
         print(json.dumps({"recipe": prepared.recipe.name, "stages": stages}, ensure_ascii=False))
@@ -374,11 +287,13 @@ def report(
     there.
     """
     from flows.planning.prepare import prepare
+    from flows.planning.request import RunRequest
     from flows.running.results import Results
 
     with refusals():
-        selection = select(["report"], None, None, ["report"] if force else None, {})
-        prepared = prepare(recipe, set_ or (), store, selection)
+        prepared = prepare(
+            RunRequest.of(recipe, set_, store, only=["report"], force=["report"] if force else None)
+        )
         prepared.refuse_unresolved()
     drawn = Results(prepared.plan).to_json(None, "")["report"]
     if prepared.plan.to_run() or drawn is None:

@@ -1,4 +1,4 @@
-"""Commands for the start: doctor, init, schema."""
+"""Commands to get started: doctor, init, schema."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flows.cli.common import EXIT_FAILED, EXIT_USAGE, say
 
 
 def doctor() -> None:
-    """Check that everything recipes need is here, and say what to do where it is not."""
+    """Check that everything recipes need is installed, and say what to do where it is not."""
     from rich.console import Console
 
     from flows.cli.doctor import examine
@@ -43,7 +43,7 @@ def init(
         with file.open("x", encoding="utf-8") as stream:
             stream.write(text.replace("{file}", str(file)).replace("name: {name}", f"name: {name}"))
     except FileExistsError:
-        say(f"error: {file} is there already; name another file, or remove it")
+        say(f"error: {file} already exists; name another file, or remove it")
         raise typer.Exit(EXIT_USAGE) from None
     except OSError as error:
         say(f"error: {file} cannot be written: {error.strerror}")

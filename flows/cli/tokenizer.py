@@ -23,8 +23,8 @@ def compare(
     tokenizers: Annotated[
         list[str],
         typer.Argument(
-            help="Folders, tokenizer.json, sentencepiece .model, Llama-3 rank or llama2.c files, or artifacts of a "
-            "store, such as tokenizer/main.",
+            help="Folders, tokenizer.json, sentencepiece .model, Llama-3 rank or llama2.c files, "
+            "or artifacts of a store, such as tokenizer/main.",
             show_default=False,
         ),
     ],
@@ -74,7 +74,7 @@ def compare(
 
 
 def _paths(names: list[str], store: str) -> tuple[dict[str, Path], dict[str, str]]:
-    """Where each tokenizer lies, and why some are nowhere."""
+    """The path of each tokenizer, and why others have none."""
     from infra.stage import StageError
 
     paths: dict[str, Path] = {}
@@ -88,7 +88,7 @@ def _paths(names: list[str], store: str) -> tuple[dict[str, Path], dict[str, str
 
 
 def _path(name: str, store: str) -> Path:
-    """A local path as it is; what is none, but looks like an artifact, from the store."""
+    """An existing local path as it is; otherwise what looks like an artifact, from the store."""
     path = Path(name)
     folder = {"tokenizer": "tokenizer", "model": "checkpoint", "training": "checkpoint"}.get(
         name.partition("/")[0]

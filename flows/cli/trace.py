@@ -42,9 +42,10 @@ def trace(
     they came from.
     """
     from flows.planning.prepare import prepare
+    from flows.planning.request import RunRequest
 
     with refusals():
-        prepared = prepare(recipe, set_ or (), store)
+        prepared = prepare(RunRequest.of(recipe, set_, store))
         artifact = _trained(prepared, str(recipe), phase)
         rows = _rows(prepared.store, artifact, step)
     if as_json:

@@ -1,9 +1,8 @@
-"""A proxy in the environment is for the world, never for this machine: no proxy can reach its
-127.0.0.1.
+"""Keep requests to this machine off the environment's proxies: no proxy can reach its 127.0.0.1.
 
-Prefect's client (httpx), its web sockets and the server's own requests read the environment, so it
-is there that this machine is excepted, for this process and all that it starts. Another server that
-a user's PREFECT_API_URL names is reached as the environment says.
+Prefect's client (httpx), its web sockets and the server's own requests read the environment, so
+this machine is excepted there, for this process and all that it starts. A server elsewhere that
+PREFECT_API_URL names is reached as the environment says.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ def reach_loopback_directly(environment: MutableMapping[str, str], api_url: str 
     """Except this machine from the environment's proxies.
 
     `api_url`: the server that the user named, or None where it is to be one of ours. With a server
-    on this machine, proxies of a kind that httpx has no client for are taken out: it refuses to
-    start with such a one, excepted or not.
+    on this machine, proxies of a kind that httpx has no client for are removed: it refuses to start
+    with one, whether or not it would be used.
     """
     proxies = [
         name for name in environment if name.lower() in ("http_proxy", "https_proxy", "all_proxy")

@@ -8,7 +8,6 @@ Prefect's home folder.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -20,7 +19,9 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+
+import filelock
+import psutil
 
 from flows.monitoring.proxies import reach_loopback_directly
 from infra.engine.launch import safe_environment
@@ -33,7 +34,7 @@ _POLL_S = 0.05
 
 
 _DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Asks this machine's server whatever proxy the environment names for the world."""
+"""Asks this machine's server without the proxy that the environment names."""
 
 
 class ServerFailed(Exception):
@@ -67,8 +68,8 @@ class Server:
 
 
 def prepare_environment() -> None:
-    """Settings that Prefect and the workers need; what the user has set stays. Call before
-    importing prefect.
+    """Set what Prefect and the workers need, unless the user has set it. Call before importing
+    prefect.
     """
     defaults = {
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -108,7 +109,7 @@ def running() -> Server | None:
 
 
 def _noted() -> Server | None:
-    """What the note says, or None where there is none that makes sense."""
+    """The server of the note, or None where there is no valid note."""
     try:
         noted = json.loads(_note().read_text(encoding="utf-8"))
         server = Server(int(noted["pid"]), int(noted["port"]))
@@ -140,19 +141,21 @@ class Starting:
     server: Server
     answers: bool
     process: subprocess.Popen[bytes] | None
-    lock: IO[str]
+    lock: filelock.BaseFileLock
 
     def wait(self) -> Server:
         """The server once it answers. Raises `ServerFailed`."""
         if self.answers:
             return self.server
-        with self.lock:
+        try:
             deadline = time.monotonic() + START_TIMEOUT_S
             while time.monotonic() < deadline and self._lives():
                 if self.server.is_healthy():
                     return self.server
                 time.sleep(_POLL_S)
             stop()
+        finally:
+            self.lock.release()
         port = self.server.port
         raise ServerFailed(
             f"the dashboard did not start on port {port}; its output is in {log_file()}"
@@ -170,18 +173,18 @@ def start(port: int | None = None) -> Server:
 
 
 def begin(port: int | None = None) -> Starting:
-    """The running server, or a new one that will answer some seconds later, at an address that is
-    known now.
+    """The running server, or a new one whose address is known now and which answers seconds later.
 
     Waits while another run starts one. Raises `ServerFailed`.
     """
     try:
         home().mkdir(parents=True, exist_ok=True)
-        lock = (home() / "puna-dashboard.lock").open("a")
+        lock = filelock.FileLock(home() / "puna-dashboard.lock", thread_local=False)
+        lock.acquire()  # two runs that start at once share one server
         try:
             return _begin(port, lock)
         except BaseException:
-            lock.close()
+            lock.release()
             raise
     except OSError as error:
         raise ServerFailed(
@@ -190,13 +193,12 @@ def begin(port: int | None = None) -> Starting:
         ) from None
 
 
-def _begin(port: int | None, lock: IO[str]) -> Starting:
-    fcntl.flock(lock, fcntl.LOCK_EX)  # two runs that start at once share one server
+def _begin(port: int | None, lock: filelock.BaseFileLock) -> Starting:
     noted = _noted()
     if noted is not None and _is_ours(noted):
         answers = noted.is_healthy()
         if answers:
-            lock.close()  # nobody need wait for this run
+            lock.release()  # no other run need wait for this one
         return Starting(noted, answers, None, lock)
     server, process = _spawn(port)
     return Starting(server, False, process, lock)
@@ -206,7 +208,7 @@ def _spawn(port: int | None) -> tuple[Server, subprocess.Popen[bytes]]:
     chosen, claim = (port, _claim(port)) if port else _free_port()
     if claim is None:
         raise ServerFailed(
-            f"port {chosen} is taken or no port; name another: puna dashboard start --port N"
+            f"port {chosen} is in use or invalid; name another: puna dashboard start --port N"
         )
     command = [
         sys.executable,
@@ -255,31 +257,23 @@ def stop() -> bool:
     if not _is_ours(server):
         return False
     pid = server.pid
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+        leader = psutil.Process(pid)
         os.killpg(pid, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_TIMEOUT_S
-        while time.monotonic() < deadline:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
-            os.kill(pid, 0)
-            time.sleep(0.1)
-        os.killpg(pid, signal.SIGKILL)
+        try:
+            leader.wait(STOP_TIMEOUT_S)
+        except psutil.TimeoutExpired:
+            os.killpg(pid, signal.SIGKILL)
     return True
 
 
 def _is_ours(server: Server) -> bool:
-    """Guards against a pid that another program has by now, were it one of Prefect's too."""
-    command = Path(f"/proc/{server.pid}/cmdline")
-    if not Path("/proc/self").exists():
-        with contextlib.suppress(OSError):
-            os.kill(server.pid, 0)
-            return True
-        return False
+    """Guards against a pid that another program has by now, even another Prefect server."""
     try:
-        words = command.read_bytes()
-    except OSError:
+        command = psutil.Process(server.pid).cmdline()
+    except psutil.Error:
         return False
-    return b"prefect" in words and words.endswith(f"\0--port\0{server.port}\0".encode())
+    return "prefect" in " ".join(command) and command[-2:] == ["--port", str(server.port)]
 
 
 def _is_free(port: int) -> bool:
@@ -293,12 +287,12 @@ def _is_free(port: int) -> bool:
 
 
 def _claim(port: int) -> socket.socket | None:
-    """What one server of this machine can have for a port, for as long as it lives; None where the
-    port is taken.
+    """A claim on a port that one server of this machine holds while it lives; None where the port
+    is in use.
 
-    It listens at its port seconds later only: servers of two homes that start at once would both
-    find the port free, and the second one's run would take the first one for its own. (Names
-    without a file are Linux's.)
+    A server starts to listen only seconds later: two servers of different homes that start together
+    would both find the port free, and the second run would take the first server for its own.
+    (Sockets named without a file exist on Linux only.)
     """
     claim = socket.socket(socket.AF_UNIX)
     try:

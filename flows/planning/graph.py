@@ -44,9 +44,7 @@ class Graph:
         parameters: Parameters,
         **inputs: str | ArtifactReference | Sequence[str | ArtifactReference] | None,
     ) -> str:
-        """Add a node whose inputs are there already and return its id; an input of None or () is
-        left out.
-        """
+        """Add a node after its inputs and return its id; an input of None or () is left out."""
         sources: dict[str, tuple[str | ArtifactReference, ...]] = {}
         for role, given in inputs.items():
             listed = (given,) if isinstance(given, (str, ArtifactReference)) else tuple(given or ())
@@ -65,7 +63,7 @@ class Graph:
         return [id for id, node in self.nodes.items() if selector in (id, node.stage.name)]
 
     def ancestors(self, ids: Sequence[str]) -> set[str]:
-        """The given nodes and all they rest on."""
+        """The given nodes and everything they depend on."""
         found: set[str] = set()
         todo = list(ids)
         while todo:
@@ -76,7 +74,7 @@ class Graph:
         return found
 
     def descendants(self, ids: Sequence[str]) -> set[str]:
-        """The given nodes and all that rests on them."""
+        """The given nodes and everything that depends on them."""
         found = set(ids)
         for id, node in self.nodes.items():
             if found.intersection(node.upstream()):

@@ -1,17 +1,19 @@
-"""Graph + pins + store -> what is there, what must run, and why."""
+"""Graph + pins + store -> what the store holds, what must run, and why."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from flows.planning.graph import Graph, Node
+from flows.planning.request import Selection
 from flows.planning.resolve import Pins, Unresolved
 from flows.recipe.errors import nearest
 from flows.recipe.file import RecipeError
 from flows.recipe.references import ArtifactReference
+from infra.differences import differences
 from infra.stage import Pin
 from infra.store import Artifact, ArtifactMissing, Store
 from infra.store.identity import source_digest, version_of
@@ -20,21 +22,8 @@ State = Literal["hit", "run", "unresolved", "skipped"]
 
 
 @dataclass(frozen=True)
-class Selection:
-    """Which part of the plan to run: the command line's --only, --from, --until, --force and
-    --pin.
-    """
-
-    only: tuple[str, ...] = ()
-    start: str | None = None
-    until: str | None = None
-    force: tuple[str, ...] = ()
-    pins: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Step:
-    """One node with its version and what the store holds of it."""
+    """One node, its version, and whether the store holds it."""
 
     node: Node
     version: str | None
@@ -137,8 +126,8 @@ def _expand(graph: Graph, selectors: Sequence[str], option: str) -> set[str]:
 
 
 def _guess(graph: Graph, selector: str) -> str:
-    """What may have been meant: a stage of exactly that name (a phase, a source), else what is
-    spelt alike.
+    """What may have been meant: a node of exactly that name (a phase, a source), else the closest
+    spelling.
     """
     named = [id for id, node in graph.nodes.items() if node.name == selector.rpartition("/")[2]]
     if named:
@@ -162,10 +151,10 @@ def _wanted(graph: Graph, selection: Selection) -> set[str]:
 
 
 def _check_selection(steps: Mapping[str, Step]) -> None:
-    """A step that runs needs inputs that are there or run too."""
+    """Refuse steps to run whose inputs are neither in the store nor about to be built."""
     problems = [
-        f"{step.id} is selected but its input {up} (version {steps[up].version}) is not in the "
-        f"store; run without --only/--from, or build it first: --only {up}"
+        f"{step.id} is selected, but its input {up} (version {steps[up].version}) is not in the "
+        f"store; run without --only/--from, or build it first with --only {up}"
         for step in steps.values()
         if step.state == "run"
         for up in step.node.upstream()
@@ -274,7 +263,12 @@ def _why(
     manifest = artifact.manifest
     if manifest.stage_version != node.stage.version:
         return f"stage version {manifest.stage_version} -> {node.stage.version}"
-    changes = list(differences(manifest.parameters, node.parameters.model_dump(mode="json")))
+    changes = [
+        f"{path}: {_short(before)} -> {_short(after)}"
+        for path, before, after in differences(
+            manifest.parameters, node.parameters.model_dump(mode="json")
+        )
+    ]
     if changes:
         return "; ".join(changes[:3]) + (
             f"; and {len(changes) - 3} more" if len(changes) > 3 else ""
@@ -291,20 +285,6 @@ def _why(
         if i not in before_inputs
     ]
     return f"input {', '.join(moved[:3])} changed" if moved else "another set of inputs"
-
-
-def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
-    """`path: before -> after` for every scalar that differs between two JSON values."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        for key in sorted({*before, *after}):
-            yield from differences(
-                before.get(key), after.get(key), f"{path}.{key}" if path else str(key)
-            )
-    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        for index, (old, new) in enumerate(zip(before, after, strict=True)):
-            yield from differences(old, new, f"{path}.{index}")
-    elif before != after:
-        yield f"{path}: {_short(before)} -> {_short(after)}"
 
 
 def _short(value: Any) -> str:

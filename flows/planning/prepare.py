@@ -1,16 +1,14 @@
-"""From a recipe's path to its plan: what every command that looks at a recipe starts with. Imports
-no Prefect.
-"""
+"""From a recipe's path to its plan, where every command on a recipe starts. Imports no Prefect."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flows.planning.graph import Graph
-from flows.planning.plan import Plan, Selection, make_plan
+from flows.planning.plan import Plan, make_plan
+from flows.planning.request import RunRequest
 from flows.planning.resolve import Pins, Unresolved, resolve
 from flows.planning.wiring import stages
 from flows.recipe.file import RecipeError
@@ -26,13 +24,14 @@ from tasks.signatures.stage import STAGE as SIGNATURES
 from tasks.tokenizer.stage import require_growth
 
 FILES_SHOWN = 5
-"""Files of a source that are named one by one where they cannot be read."""
+"""Unreadable files of a source that are named one by one."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A recipe with everything planning found out about it."""
+    """A recipe and everything that planning found out about it."""
 
+    request: RunRequest
     recipe: Recipe
     graph: Graph
     pins: Pins
@@ -40,8 +39,8 @@ class Prepared:
     plan: Plan
 
     def refuse_unresolved(self) -> None:
-        """Raise `RecipeError` unless every reference of the recipe was pinned: nothing runs
-        half-known.
+        """Raise `RecipeError` unless every reference of the recipe was pinned: nothing runs before
+        all its inputs are known.
         """
         problems = [
             f"{self._place(step.id)}{step.id}: {step.why}"
@@ -58,18 +57,13 @@ class Prepared:
         return self.recipe.place_of(unresolved[0]) if unresolved else ""
 
 
-def prepare(
-    recipe_file: str | Path,
-    overrides: Sequence[str] = (),
-    store_url: str | None = None,
-    selection: Selection | None = None,
-) -> Prepared:
+def prepare(request: RunRequest) -> Prepared:
     """Read, resolve and plan a recipe. Raises `RecipeError` for whatever is wrong with it."""
-    recipe = read_recipe(Path(recipe_file), overrides)
-    store = Store.at(store_url or recipe.store)
+    recipe = read_recipe(request.recipe, request.overrides)
+    store = Store.at(request.store or recipe.store)
     if store.root.url.startswith("memory://") and recipe.engine.kind != "inline":
         problem = (
-            f"store {store.root.url} is seen by one process only, and engine.kind is "
+            f"store {store.root.url} is visible to one process only, but engine.kind is "
             f"{recipe.engine.kind!r}"
         )
         raise RecipeError([f"{problem}; name a folder, or set engine.kind=inline"])
@@ -78,15 +72,15 @@ def prepare(
     _refuse_long_rows(recipe)
     graph = stages(recipe)
     pins = resolve(graph)
-    plan = make_plan(graph, pins, store, recipe.name, selection)
+    plan = make_plan(graph, pins, store, recipe.name, request.selection)
     _refuse_other_indexes(recipe, plan)
     _refuse_other_files(recipe, plan, pins)
     _refuse_missing_programs(plan)
-    return Prepared(recipe, graph, pins, store, plan)
+    return Prepared(request, recipe, graph, pins, store, plan)
 
 
 def _refuse_absent_layers(recipe: Recipe) -> None:
-    """Layers that a local base does not have are a mistake now, not when a crawl has been read."""
+    """Refuse layers that a local base lacks, before a crawl is read rather than after."""
     section = recipe.model
     if section is None or section.base is None or section.layers is None:
         return
@@ -112,8 +106,8 @@ def _of_config(base: str, key: str) -> int | None:
 
 
 def _refuse_long_rows(recipe: Recipe) -> None:
-    """Rows, and evaluations, longer than the positions of a local base whose context the recipe
-    leaves as it is.
+    """Refuse rows and evaluations longer than a local base's positions, where the recipe does not
+    change its context.
     """
     model = recipe.model
     if model is None or model.base is None or model.context is not None:
@@ -146,7 +140,7 @@ def _stretches(base: str) -> bool:
 
 
 def _refuse_missing_programs(plan: Plan) -> None:
-    """A program that a stage will call and that is not there is a mistake of today too."""
+    """Refuse a missing program that a stage will call."""
     from tasks.language_model import lmplz
 
     for step in plan.steps.values():
@@ -163,7 +157,7 @@ def _refuse_missing_programs(plan: Plan) -> None:
 
 
 def _refuse_no_growth(recipe: Recipe) -> None:
-    """A size that a local base has already is a mistake now too."""
+    """Refuse a vocabulary size that a local base already has."""
     section = recipe.tokenizer
     if (
         section is None
@@ -189,9 +183,7 @@ def _refuse_no_growth(recipe: Recipe) -> None:
 
 
 def _refuse_other_files(recipe: Recipe, plan: Plan, pins: Pins) -> None:
-    """Files that surely are not of the format which a source says (Parquet as text) are a mistake
-    now too.
-    """
+    """Refuse files that cannot be of the format their source states (Parquet as text)."""
     problems = []
     for name, source in recipe.sources.items():
         step = plan.steps.get(f"{INGEST.name}/{name}")
@@ -207,15 +199,15 @@ def _refuse_other_files(recipe: Recipe, plan: Plan, pins: Pins) -> None:
         problems += [f"{place}sources.{name}.ingest.paths: {why}" for why in refused[:FILES_SHOWN]]
         if len(refused) > FILES_SHOWN:
             problems.append(
-                f"{place}sources.{name}.ingest.paths: {len(refused) - FILES_SHOWN:,} more like "
-                "these"
+                f"{place}sources.{name}.ingest.paths: {len(refused) - FILES_SHOWN:,} more "
+                "such files"
             )
     if problems:
         raise RecipeError(problems)
 
 
 def _refuse_other_indexes(recipe: Recipe, plan: Plan) -> None:
-    """Earlier crawls whose index cannot be compared with this one are a mistake now too."""
+    """Refuse earlier crawls whose index cannot be compared with this one's."""
     if recipe.dedup is None:
         return
     wanted = {name: getattr(recipe.dedup, name) for name in SIGNING} | {

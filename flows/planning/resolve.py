@@ -2,8 +2,8 @@
 
 A local file is pinned by its sha256, cached by path, size and modification time, so that a warm
 plan reads no data. A folder pins every file in it that is not hidden, a glob every match, in name
-order. What cannot be reached stays `Unresolved`: a plan shows `?` for it and for what rests on it,
-a run refuses.
+order. What cannot be reached stays `Unresolved`: a plan shows `?` for it and for everything that
+depends on it; a run refuses to start.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ def resolve(graph: Graph) -> Pins:
             if isinstance(found, Unresolved) and field_path == "base":
                 found = replace(
                     found,
-                    why=f"{found.why}. Models of the Hugging Face hub: download one, name its folder",
+                    why=f"{found.why}. To use a model from the Hugging Face hub, download it and "
+                    "name its folder",
                 )
             pins[id][field_path] = found
     digests.save()
@@ -117,7 +118,7 @@ def _pin(reference: str, digests: Digests) -> list[Pin] | Unresolved:
         return [digests.pin(path, path.name)]
     if "://" in reference:
         return Unresolved(
-            reference, "remote files are not read yet; download it and name the local path"
+            reference, "remote files are not supported yet; download it and name the local path"
         )
     path = Path(reference)
     try:
@@ -141,7 +142,7 @@ def _pin(reference: str, digests: Digests) -> list[Pin] | Unresolved:
         )
     return Unresolved(
         reference,
-        f"there is no such file, folder or match{nearest(path.name, there)}; name one that exists "
+        f"no file or folder matches{nearest(path.name, there)}; name one that exists "
         "(a recipe's paths are relative to its folder, those of -s to the working directory)",
     )
 

@@ -1,8 +1,7 @@
-"""Checks between sections: what a stage would refuse, or do nothing of, for the recipe's words
-alone.
+"""Checks between sections: settings that a stage would refuse, or silently ignore.
 
-Each is found here, before anything is read, rather than by a stage that runs after a crawl was read
-or a model trained.
+All of them follow from the recipe alone, so they are reported before anything is read rather than
+by a stage that runs after hours of work.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def problems_between(recipe: Recipe) -> list[str]:
-    """Every reference between sections that names what is not there, each beginning with its dotted
+    """One problem per setting that does not fit another section, each starting with its dotted
     path.
     """
     decontaminate, evaluation = recipe.decontaminate, recipe.evaluation
@@ -56,7 +55,7 @@ def problems_between(recipe: Recipe) -> list[str]:
 
 
 def _check_sources(recipe: Recipe) -> Iterator[str]:
-    """What is by language needs languages, and those that are kept."""
+    """Settings by language need langid, and languages that it keeps."""
     for name, source in recipe.sources.items():
         if source.langid is None:
             yield from _without_languages(name, source)
@@ -70,7 +69,7 @@ def _check_sources(recipe: Recipe) -> Iterator[str]:
             if gone:
                 yield (
                     f"sources.{name}.category: langid.keep.languages drops {', '.join(gone)} "
-                    f"(it keeps {', '.join(kept) or 'none'}), so that nothing reaches "
+                    f"(it keeps {', '.join(kept) or 'none'}), so nothing reaches "
                     f"{', '.join(dict.fromkeys(source.category[language] for language in gone))}; "
                     "keep the language, or take it out of the map"
                 )
@@ -79,8 +78,8 @@ def _check_sources(recipe: Recipe) -> Iterator[str]:
 def _without_languages(name: str, source: Source) -> Iterator[str]:
     if isinstance(source.category, dict):
         yield (
-            f"sources.{name}.category is by language and needs languages; add "
-            f"sources.{name}.langid, or name one category for all"
+            f"sources.{name}.category is by language, which needs language "
+            f"identification; add sources.{name}.langid, or name one category for all documents"
         )
     settings = [
         language
@@ -89,24 +88,25 @@ def _without_languages(name: str, source: Source) -> Iterator[str]:
     ]
     if settings:
         yield (
-            f"sources.{name}.quality.settings is by language ({', '.join(settings)}) and needs "
-            f"languages; add sources.{name}.langid, or write '*' for all"
+            f"sources.{name}.quality.settings is by language ({', '.join(settings)}), which "
+            f"needs language identification; add sources.{name}.langid, or write '*' for all"
         )
 
 
 def _check_new_rows(recipe: Recipe) -> Iterator[str]:
-    """Rows that are new are those of an expanded tokenizer."""
+    """Only an expanded tokenizer has new rows to train."""
     grows = recipe.tokenizer is not None and recipe.tokenizer.expand is not None
     for phase in recipe.training.phases if recipe.training else ():
         if phase.trainable == "new-rows" and not grows:
             yield (
-                f"training.phases.{phase.name}.trainable: new-rows are those of tokens that "
-                "tokenizer.expand adds, and there is no such section; write embeddings or all"
+                f"training.phases.{phase.name}.trainable: new-rows trains the tokens that "
+                "tokenizer.expand adds, and this recipe has no tokenizer.expand; write embeddings "
+                "or all"
             )
 
 
 def _check_evaluation(recipe: Recipe) -> Iterator[str]:
-    """Each thing asked for can be asked."""
+    """Everything that evaluation names exists and can be run."""
     section = recipe.evaluation
     if section is None:
         return
@@ -116,8 +116,8 @@ def _check_evaluation(recipe: Recipe) -> Iterator[str]:
         if task not in asked:
             there = ", ".join(asked) or "none"
             yield (
-                f"evaluation.shots: {task!r} is no task here{nearest(task, asked)}; tasks and hub "
-                f"name: {there}"
+                f"evaluation.shots: {task!r} is not among the tasks{nearest(task, asked)}; "
+                f"evaluation.tasks and evaluation.hub name: {there}"
             )
         elif shots and task in recipe.benchmarks and not recipe.benchmarks[task].dev:
             yield (
@@ -131,7 +131,10 @@ def _check_evaluation(recipe: Recipe) -> Iterator[str]:
     ):
         if asked_for and not held_out:
             why = "select.heldout is null" if recipe.categories() else "no source has a category"
-            yield f"evaluation.{what} reads held-out text, and {why}; hold some out, or take it out"
+            yield (
+                f"evaluation.{what} reads held-out text, and {why}; hold some out, or remove the "
+                "key"
+            )
     positions = recipe.model.positions if recipe.model else None
     if section.max_length is not None and positions is not None and section.max_length > positions:
         yield (
@@ -145,31 +148,31 @@ def _check_tasks(recipe: Recipe, section: EvaluationSection) -> Iterator[str]:
         if task in recipe.benchmarks and recipe.benchmarks[task].format in QUESTIONS_ONLY:
             yield (
                 f"evaluation.tasks: {task!r} is of format {recipe.benchmarks[task].format}, which "
-                "has questions only (for decontaminate.against); take it out, or name the "
-                "harness's own task under hub"
+                "has questions without answers (for decontaminate.against only); remove it, or "
+                "name the harness's own task under evaluation.hub"
             )
         if task in section.hub:
             yield (
-                f"evaluation.hub: {task!r} is the name of a benchmark of this recipe too; rename "
+                f"evaluation.hub: {task!r} is also the name of a benchmark of this recipe; rename "
                 "the benchmark"
             )
     asks = {"harness", "first-token"}.intersection(section.protocols)
     if "harness" not in section.protocols and section.hub:
-        yield "evaluation.hub: its tasks are the protocol harness's; add it to evaluation.protocols"
+        yield "evaluation.hub: only the protocol harness runs these; add it to evaluation.protocols"
     if asks and not section.tasks and not section.hub:
         there = (
-            f"; there is: {', '.join(recipe.benchmarks)}"
+            f" (this recipe has: {', '.join(recipe.benchmarks)})"
             if recipe.benchmarks
             else ", and a benchmarks section"
         )
         if not {"bits-per-byte"}.intersection(section.protocols) and section.long_text is None:
             yield (
-                f"evaluation.tasks: nothing is asked; name tasks{there}, or write protocols: "
-                "[bits-per-byte]"
+                f"evaluation.tasks: there is nothing to evaluate; name tasks{there}, or write "
+                "protocols: [bits-per-byte]"
             )
     elif not section.protocols and section.long_text is None:
         yield (
-            "evaluation.protocols: is empty, so nothing is asked; name harness, first-token or "
+            "evaluation.protocols: is empty, so nothing is evaluated; name harness, first-token or "
             "bits-per-byte"
         )
 
@@ -178,14 +181,14 @@ def _check_names(where: str, given: Sequence[str] | None, known: Collection[str]
     """A problem for each name that is not known."""
     there = ", ".join(known) or "none"
     return [
-        f"{where}: {name!r} is not in this recipe{nearest(name, list(known))}; there is: {there}"
+        f"{where}: {name!r} is not in this recipe{nearest(name, list(known))}; it has: {there}"
         for name in given or ()
         if name not in known
     ]
 
 
 def _check_languages(recipe: Recipe) -> list[str]:
-    """A language that langid never answers would keep nothing, or score nothing, without a word."""
+    """A language that the langid model cannot return would silently keep, or score, nothing."""
     named: list[tuple[str, str, str]] = []  # where, language, model
     for name, source in recipe.sources.items():
         if source.langid is None:
@@ -216,7 +219,7 @@ def _check_languages(recipe: Recipe) -> list[str]:
 
 
 def _check_language_models(recipe: Recipe) -> list[str]:
-    """Language models have sources, and what they score has languages."""
+    """Language models have sources, and the sources they score have language identification."""
     problems = []
     for language, section in recipe.language_models.items():
         problems += _check_names(
@@ -224,14 +227,14 @@ def _check_language_models(recipe: Recipe) -> list[str]:
         )
         if section.held_out:
             problems.append(
-                f"language_models.{language}.held_out: the plan sets it; state select.heldout "
-                "instead"
+                f"language_models.{language}.held_out: is set by the plan; state "
+                "select.heldout instead"
             )
     for name, source in recipe.sources.items():
         if source.perplexity is None:
             continue
         if source.langid is None:
-            problems.append(f"sources.{name}.perplexity needs languages; add sources.{name}.langid")
+            problems.append(f"sources.{name}.perplexity needs langid; add sources.{name}.langid")
         if not recipe.language_models:
             problems.append(
                 f"sources.{name}.perplexity needs models; add a language_models section"
@@ -240,7 +243,7 @@ def _check_language_models(recipe: Recipe) -> list[str]:
 
 
 def _check_dedup(recipe: Recipe) -> list[str]:
-    """What dedup names is there; without dedup, what rests on it is out too."""
+    """What dedup names exists; without dedup, nothing may depend on it."""
     if recipe.dedup is not None:
         return [
             *_check_crawls(recipe, recipe.dedup),
@@ -253,11 +256,11 @@ def _check_dedup(recipe: Recipe) -> list[str]:
     if recipe.select.heldout is not None:
         problems.append(
             "select.heldout: without dedup, copies of held-out text would be trained on; write "
-            "`select: {heldout: null}`, or take out `dedup: null`"
+            "`select: {heldout: null}`, or remove `dedup: null`"
         )
     if recipe.select.index and "index" in recipe.select.model_fields_set:
         problems.append(
-            "select.index: an index is made of dedup's signatures; take it out, or take out "
+            "select.index: an index is made from dedup's signatures; remove it, or remove "
             "`dedup: null`"
         )
     return problems
@@ -266,7 +269,7 @@ def _check_dedup(recipe: Recipe) -> list[str]:
 def _check_crawls(recipe: Recipe, dedup: DedupSection) -> list[str]:
     named = [source for crawl in dedup.crawls for source in crawl]
     reference_only = [
-        f"dedup.crawls: {name!r} has no category, so it is not deduplicated; take it out"
+        f"dedup.crawls: {name!r} has no category, so it is not deduplicated; remove it"
         for name in named
         if name in recipe.sources and recipe.sources[name].category is None
     ]
@@ -274,7 +277,7 @@ def _check_crawls(recipe: Recipe, dedup: DedupSection) -> list[str]:
 
 
 def _check_preferences(recipe: Recipe, dedup: DedupSection) -> list[str]:
-    """A column that is asked for and that no source has would prefer nothing, without a word."""
+    """A preferred column that no source has would silently prefer nothing."""
     if "prefer" not in dedup.model_fields_set:
         return []
     sections = {"langid", "quality", "perplexity"}
@@ -285,16 +288,16 @@ def _check_preferences(recipe: Recipe, dedup: DedupSection) -> list[str]:
         if getattr(source, name) is not None
     }
     return [
-        f"dedup.prefer: {column!r} is what the section {PREFERENCES[column]} of a source gives, "
-        "and no source has one; add it, or take the column out"
+        f"dedup.prefer: {column!r} comes from a source's section {PREFERENCES[column]}, and no "
+        "source has one; add it, or remove the column"
         for column in (entry.removeprefix("-") for entry in dedup.prefer)
         if PREFERENCES[column] in sections - there
     ]
 
 
 def _check_history(recipe: Recipe, dedup: DedupSection) -> list[str]:
-    """A recipe whose own latest selection is its history would drop all it kept, then keep all
-    again, in turns.
+    """A recipe whose history is its own latest selection would, in turns, drop all it kept and keep
+    it again.
     """
     own = [
         reference
@@ -304,8 +307,8 @@ def _check_history(recipe: Recipe, dedup: DedupSection) -> list[str]:
         and named.selector == "latest"
     ]
     return [
-        f"dedup.history: {reference} is what this recipe selects itself, so that each run would "
-        "drop what the last one kept; name another recipe's artifact, or this one's by version "
+        f"dedup.history: {reference} is this recipe's own selection, so each run would drop what "
+        "the last one kept; name another recipe's artifact, or this one's by version "
         "(@VERSION)"
         for reference in own
     ]
@@ -313,7 +316,7 @@ def _check_history(recipe: Recipe, dedup: DedupSection) -> list[str]:
 
 def _check_categories(recipe: Recipe) -> list[str]:
     return [
-        f"sources: category {name!r} is what select calls a folder of its own; name it otherwise"
+        f"sources: category {name!r} is reserved for a folder of the stage select; rename it"
         for name in recipe.categories()
         if name in RESERVED_FOLDERS
     ]
@@ -330,14 +333,14 @@ def _check_models(recipe: Recipe) -> list[str]:
         )
     if recipe.evaluation is not None:
         problems += [
-            f"evaluation.{name}: the plan sets it; take it out"
+            f"evaluation.{name}: is set by the plan; remove it"
             for name in ("benchmarks", "decontaminated", "model")
             if name in recipe.evaluation.model_fields_set
         ]
         phases = [phase.name for phase in recipe.training.phases] if recipe.training else []
         problems += [
-            f"training.phases.{name}: {name!r} is what evaluation calls the {what} model; rename "
-            "the phase"
+            f"training.phases.{name}: evaluation uses {name!r} for the {what} model; rename the "
+            "phase"
             for name, what in (("base", "base"), ("model", "untrained"))
             if name in phases
         ]
@@ -353,18 +356,18 @@ def _check_models(recipe: Recipe) -> list[str]:
 
 
 def _check_tokenizer(recipe: Recipe, section: TokenizerParameters) -> list[str]:
-    """Text to learn from is text that was selected."""
+    """A tokenizer learns from selected text only."""
     where = f"tokenizer.{'expand' if section.expand else 'train'}.from"
     categories, named = recipe.categories(), section.learn_from()
     problems = _check_names(where, list(named), {**categories, **recipe.sources})
     problems += [
-        f"tokenizer.{name}: the plan sets it; name sources or categories in `{where}`"
+        f"tokenizer.{name}: is set by the plan; name sources or categories in `{where}` instead"
         for name in ("categories", "weights")
         if name in section.model_fields_set
     ]
     problems += [
-        f"{where}: source {name!r} has no category, so nothing of it is selected; give it one, or "
-        "take it out"
+        f"{where}: source {name!r} has no category, so none of its text is selected; give it one, "
+        "or remove it"
         for name in named
         if name in recipe.sources
         and recipe.sources[name].category is None

@@ -1,6 +1,4 @@
-"""Validation errors in a newcomer's words: file, line, value, what is allowed, the nearest known
-key.
-"""
+"""Validation errors for newcomers: file, line, value, what is allowed, the nearest known key."""
 
 from __future__ import annotations
 
@@ -34,7 +32,7 @@ def problems_of(
     for path, found in by_place.items():
         place = document.place(path if found[0][1]["type"] != "missing" else path[:-1])
         what = dotted(path) or "recipe"
-        # Where a value may be a number or a word, the number's reason says it all but the word.
+        # Where a value may be a number or a word, the number's reason lacks only the word.
         words = [
             detail["ctx"]["expected"] for _, detail in found if detail["type"] == "literal_error"
         ]
@@ -53,9 +51,7 @@ def problems_of(
 
 
 def located_problem(problem: str, document: Document) -> str:
-    """Put a place before a problem between sections, which begins with its path
-    ("training.phases.inject: ...").
-    """
+    """Put file and line before a problem that starts with its dotted path."""
     path: list[str | int] = []
     data: Any = document.data
     for word in problem.partition(":")[0].split("."):
@@ -183,9 +179,7 @@ def _models_at(model: Any, path: KeyPath) -> list[type[pydantic.BaseModel]]:
 
 
 def annotations_at(model: Any, path: KeyPath) -> list[Any]:
-    """Models, and maps and lists of something, that may stand at `path`, over all members of unions
-    on the way.
-    """
+    """Models, maps and lists that are allowed at `path`, over all members of unions on the way."""
     candidates = _models(model)
     for step in path:
         following: list[Any] = []
@@ -201,7 +195,9 @@ def annotations_at(model: Any, path: KeyPath) -> list[Any]:
 
 
 def members(annotation: Any) -> list[Any]:
-    """The members of a union, of its unions too; an annotation that is none is its only member."""
+    """The members of a union, nested unions included; any other annotation is its own only
+    member.
+    """
     origin = typing.get_origin(annotation)
     if origin is Annotated:
         return members(typing.get_args(annotation)[0])
@@ -211,7 +207,7 @@ def members(annotation: Any) -> list[Any]:
 
 
 def _models(annotation: Any) -> list[Any]:
-    """Models, and maps and lists of something, that an annotation allows."""
+    """Models, maps and lists that an annotation allows."""
     return [
         found
         for found in members(annotation)

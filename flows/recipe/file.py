@@ -55,8 +55,8 @@ class Place:
 class Document:
     """Plain data of a recipe and the place of every value in it.
 
-    `replaced`: paths at which a recipe or an override put something over a value that another
-    recipe had stated.
+    `replaced`: paths at which a recipe or an override replaced a value that another recipe had
+    stated.
     """
 
     data: dict[str, Any]
@@ -72,7 +72,7 @@ class Document:
 
 
 def load(file: Path, overrides: Sequence[str] = ()) -> Document:
-    """Read a recipe with what it extends and apply `key=value` overrides. Raises `RecipeError`.
+    """Read a recipe and what it extends, and apply `key=value` overrides. Raises `RecipeError`.
 
     Nulls stay in the data: what each of them means depends on the models (`flows.recipe.nulls`).
     """
@@ -114,10 +114,7 @@ def _load(file: Path, above: tuple[Path, ...]) -> Document:
     document = Document({})
     if not isinstance(node, yaml.MappingNode):
         raise RecipeError(
-            [
-                f"{file}: a recipe is a map of sections such as `sources:`; this file holds "
-                "something else"
-            ]
+            [f"{file}: a recipe is a map of sections such as `sources:`, and this file is not one"]
         )
     document.data = _build(node, (), str(file), document.places)
     parent = document.data.get("extends")
@@ -147,8 +144,8 @@ def _build(node: yaml.Node, path: KeyPath, file: str, places: dict[KeyPath, Plac
             if key in data:
                 raise RecipeError(
                     [
-                        f"{Place(file, key_node.start_mark.line + 1)}: {key!r} stands twice in one "
-                        "map"
+                        f"{Place(file, key_node.start_mark.line + 1)}: {key!r} is given twice "
+                        "in one map; remove one"
                     ]
                 )
             here, place = (*path, key), Place(file, key_node.start_mark.line + 1)
@@ -284,7 +281,7 @@ def _index(items: Sequence[Any], step: str, override: str) -> int:
     if step in names:
         return names.index(step)
     allowed = ", ".join(str(name) for name in names if name) or f"0 to {len(items) - 1}"
-    raise RecipeError([f"-s {override}: {step!r} is not in that list; there is: {allowed}"])
+    raise RecipeError([f"-s {override}: {step!r} is not in that list; it has: {allowed}"])
 
 
 def dotted(path: Iterable[str | int]) -> str:

@@ -1,13 +1,13 @@
 """What `null` means in a recipe: "without".
 
-- Where a value may be absent, it is absent. Where there must be one, null is refused, whatever the
-  default: without a guard is not with the guard's defaults. Maps and lists that are empty by
-  default are empty.
-- In a map of named things (`sources`, `benchmarks`, `mixture`) it takes the thing out. Where there
-  is none of that name, it is a misspelling and refused.
-- A value that an extended recipe states is taken back: the default holds. (Not so for sections:
-write {}.)
-- An unknown key is unknown with null as with any value; it is left for the models to refuse.
+- Where a value may be absent, it is absent. Where one is required, null is refused even if there is
+  a default: "no guard" must not silently mean "the guard's defaults". Maps and lists that are
+  empty by default are empty.
+- In a map of named things (`sources`, `benchmarks`, `mixture`) it removes the thing. A name that is
+  not in the map is taken for a misspelling and refused.
+- A value stated by an extended recipe is withdrawn: the default holds. (Sections are reset with {}
+  instead.)
+- An unknown key with null is as wrong as with any value; the models refuse it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from flows.recipe.file import Document, KeyPath, dotted
 
 
 def settle_nulls(document: Document, model: type[pydantic.BaseModel]) -> list[str]:
-    """Take out of the document's data what `null` takes out; returns the problems with the nulls
-    that mean nothing.
+    """Remove from the document's data what `null` removes; returns a problem for each null that has
+    no meaning.
     """
     problems: list[str] = []
     _settle(document.data, (), document, model, problems)
@@ -77,10 +77,10 @@ def _meaning(
     if replaced:
         return False, ""
     there = [str(name) for name, value in siblings.items() if value is not None]
-    listed = f"there is: {', '.join(there) or 'nothing'}"
+    listed = f"it has: {', '.join(there) or 'nothing'}"
     return (
         False,
-        "null takes out what an extended recipe has, and there is no "
+        "null removes something that an extended recipe has, and there is no "
         f"{key!r}{nearest(key, there)}; {listed}",
     )
 
@@ -96,19 +96,19 @@ def _of_field(info: FieldInfo, key: str, replaced: bool) -> tuple[bool, str]:
         return False, ""
     if isinstance(default, pydantic.BaseModel) and isinstance(
         default.model_dump(), dict
-    ):  # a duration is no section
+    ):  # a duration is not a section
         keys = ", ".join(inner.alias or name for name, inner in type(default).model_fields.items())
         return (
             False,
-            f"null means without, and there is always a {key}; write {{}} for its defaults, or set "
-            f"{keys}",
+            f"null means without, and {key} cannot be left out; write {{}} for its defaults, or "
+            f"set {keys}",
         )
     if replaced:
         return False, ""
     empty = "[] for none, or " if isinstance(default, (list, tuple)) else ""
     return False, (
-        f"null means without, and this cannot be left out; write {empty}a value, or take the line "
-        f"out for the default ({_shown(default)})"
+        f"null means without, and this cannot be left out; write {empty}a value, or remove the "
+        f"line for the default ({_shown(default)})"
     )
 
 

@@ -78,9 +78,7 @@ def _locate(value: Any, path: KeyPath, document: Document) -> Any:
 
 
 def _absolute(reference: str, path: KeyPath, document: Document) -> str:
-    """A path made absolute; names of packaged files, hub names, URLs and artifacts stay as they
-    are.
-    """
+    """A path made absolute; names of packaged files, hub names, URLs and artifacts are kept."""
     if reference in NAMED_FILES or "://" in reference or reference.startswith(ARTIFACT_SCHEME):
         return reference
     if not reference:
@@ -88,7 +86,9 @@ def _absolute(reference: str, path: KeyPath, document: Document) -> str:
             [f"{document.place(path)}: {dotted(path)}: is an empty path; name a file"]
         )
     stated = Path(reference)
-    with contextlib.suppress(RuntimeError):  # ~nobody stays as it is: a file that is not there
+    with contextlib.suppress(
+        RuntimeError
+    ):  # `~unknown-user` stays as it is, and is reported as a missing file
         stated = stated.expanduser()
     found = (document.place(path).folder / stated).absolute()
     looks_like_path = reference.startswith((".", "/", "~")) or any(

@@ -36,4 +36,4 @@ class ArtifactReference:
 
 
 NAMED_FILES = {"lid.176": "tasks.langid.model:locate_model"}
-"""Names that stand for a file an installed package carries, and who knows where it is."""
+"""Name of a file that an installed package carries -> the function that locates it."""

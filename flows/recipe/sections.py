@@ -97,7 +97,7 @@ class LanguageModelSection(LanguageModelParameters):
 
 
 class Percentiles(Parameters):
-    """Percentiles of perplexity that part head from middle and middle from tail, per language."""
+    """Percentiles of perplexity that separate head, middle and tail, per language."""
 
     head: float = pydantic.Field(default=30.0, ge=0.0, le=100.0)
     middle: float = pydantic.Field(default=60.0, ge=0.0, le=100.0)
@@ -123,8 +123,8 @@ class DedupSection(DedupParameters, SignaturesParameters):
         default=None,
         gt=0,
         lt=1,
-        description="Jaccard similarity that bands and rows are to fit, instead of stating them; also `verify`, where "
-        "that is not stated",
+        description="Jaccard similarity that bands and rows are to fit, instead of stating them; "
+        "also `verify`, where that is not stated",
     )
     hashes: int = pydantic.Field(
         default=112,
@@ -144,8 +144,8 @@ class DedupSection(DedupParameters, SignaturesParameters):
             return data
         if stated := [name for name in ("bands", "rows") if name in data]:
             raise ValueError(
-                f"state either `threshold` or {' and '.join(stated)}: the first is there to derive "
-                "them"
+                f"state either `threshold` or {' and '.join(stated)}: bands and rows are derived "
+                "from `threshold`"
             )
         try:
             bands, rows = bands_for(
@@ -187,8 +187,8 @@ class EvaluationSection(EvaluationParameters):
 
 
 class Recipe(Parameters):
-    """A whole recipe; sections that are missing leave their stages out, but dedup: what leaves it
-    out is null.
+    """A whole recipe. A missing section leaves its stages out, except dedup, which only null leaves
+    out.
     """
 
     name: Name
@@ -209,8 +209,8 @@ class Recipe(Parameters):
     _places: dict[str, str] = pydantic.PrivateAttr(default_factory=dict)
 
     def place_of(self, reference: str) -> str:
-        """`file:line: ` of what names a file, to put before a problem with it; nothing where that
-        is not known.
+        """`file:line: ` where a file is named, to put before a problem with it; "" where that is
+        not known.
 
         `reference`: the file, or (where several parameters name it) the parameter's path, such as
         `model.base`.

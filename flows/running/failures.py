@@ -1,8 +1,8 @@
-"""What to do after a failure, by its cause. "Run the same command again" is for what may go better
-the next time.
+"""What to do after a failure, by its cause. "Run the same command again" is advised only where that
+can help.
 
-An error of a stage says its own next action; this adds what the stage cannot know. What nobody
-foresaw is a bug.
+A stage's own error states the next action; this adds what the stage cannot know. Anything
+unforeseen is a bug.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from infra.engine.launch import LaunchError
 from infra.stage import GateError, StageError
 from infra.store import Damaged, NotDeterministic
 
-AGAIN = "What is finished is kept; then run the same command again to go on from there"
+AGAIN = "What is finished is kept; then run the same command again to continue"
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What to print after an error, and whether its traceback helps anybody."""
+    """What to print after an error, and whether to show its traceback."""
 
     action: str
     traceback: bool = False
@@ -60,8 +60,8 @@ class Failure:
         return next(found, None)
 
     def says(self, pattern: str) -> bool:
-        """Whether an error of the chain says so, or the last lines of a process that it tells
-        of.
+        """Whether the text of an error in the chain matches; that includes the last lines of a
+        failed process.
         """
         return any(re.search(pattern, str(error), re.IGNORECASE) for error in self.chain())
 
@@ -124,8 +124,8 @@ def _bad_disk(failure: Failure) -> Advice | None:
         return None
     what = error.filename or failure.store
     return Advice(
-        f"the disk below {what} fails ({error.strerror}): look at it, then: puna artifacts verify. "
-        f"{AGAIN}"
+        f"the disk under {what} fails ({error.strerror}): check it, then run puna artifacts verify."
+        f" {AGAIN}"
     )
 
 
@@ -143,7 +143,9 @@ def _out_of_memory(failure: Failure) -> Advice | None:
         stage, "engine.workers"
     )
     how = (
-        "was killed from outside, most likely as memory ran out" if killed else "ran out of memory"
+        "was killed from outside, most likely because memory ran out"
+        if killed
+        else "ran out of memory"
     )
     return Advice(f"{failure.step or 'puna'} {how}: lower {lower}, or free memory. {AGAIN}")
 
@@ -158,7 +160,7 @@ def _gone_server(failure: Failure) -> Advice | None:
 
     return Advice(
         "the Prefect server stopped answering (puna dashboard status; the output of one that puna "
-        f"started is in {log_file()}). {AGAIN}: a server of puna's own is started anew"
+        f"started is in {log_file()}). {AGAIN}: a server of puna's own is started again"
     )
 
 
@@ -167,8 +169,8 @@ def _worker_died(failure: Failure) -> Advice | None:
 
 
 def _process_failed(failure: Failure) -> Advice | None:
-    """A training or evaluation process that ended by itself: with a sentence, or with a traceback
-    that is a bug's.
+    """A training or evaluation process that ended by itself: with a sentence, or with a traceback,
+    which means a bug.
     """
     ended = next((error for error in failure.chain() if isinstance(error, LaunchError)), None)
     if ended is None:
@@ -198,8 +200,8 @@ _KINDS: tuple[Callable[[Failure], Advice | None], ...] = (
 
 
 def in_words(error: BaseException) -> str:
-    """The error's own words; an error of the operating system without its number, a bare one by its
-    name.
+    """An error as one sentence: without errno for errors of the operating system, by its type where
+    it has no text.
     """
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
@@ -223,24 +225,24 @@ def traceback_of(error: BaseException) -> str:
 
 def _goes_on(failure: Failure) -> str:
     return (
-        f"finished stages are kept: once this is mended, a run goes on at {failure.step}"
+        f"finished stages are kept: once this is fixed, a run continues at {failure.step}"
         if failure.step
         else ""
     )
 
 
 def _bug(failure: Failure, *, traceback: bool = True) -> Advice:
-    record = f" It is in {failure.record} too." if failure.record else ""
+    record = f" The run's record has it too: {failure.record}." if failure.record else ""
     return Advice(
-        "nobody foresaw this, so it is a bug of puna or of a library, and would come again. Please "
-        "report it where you have puna from, with the output above, the recipe and what `puna "
-        f"doctor` prints.{record}",
+        "this is a bug in puna or in a library, and running again will not help. Please report it "
+        "where you got puna from, with the output above, the recipe and what `puna doctor` "
+        f"prints.{record}",
         traceback,
     )
 
 
 def _folder(place: str | bytes | int | None) -> Path | None:
-    """The nearest folder that is there, of a local path."""
+    """The nearest existing folder of a local path."""
     if not isinstance(place, str) or "://" in place or not place:
         return None
     path = Path(place)

@@ -11,9 +11,9 @@ import secrets
 from typing import Any, Literal
 
 from flows.planning.plan import Plan
+from infra.process import is_alive, process_identity
 from infra.stage import JSON
 from infra.store import Store
-from infra.store.lease import is_alive, process_identity
 
 Status = Literal["running", "completed", "failed", "interrupted", "crashed", "stopped-by-gate"]
 

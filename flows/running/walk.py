@@ -1,4 +1,4 @@
-"""Walk a plan: start every step whose inputs are there, side by side up to a limit, stop at the
+"""Walk a plan: start every step whose inputs are built, side by side up to a limit; stop at the
 first failure.
 """
 
@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextvars
+import graphlib
 import threading
 from collections import ChainMap
 from collections.abc import Callable, Mapping
@@ -63,10 +64,16 @@ def walk(
         if step.state == "hit" and step.artifact
     }
     artifacts = ChainMap(built, hits)
-    waiting = {step.id: step for step in plan.to_run()}
+    to_run = {step.id: step for step in plan.to_run()}
+    sorter = graphlib.TopologicalSorter(
+        {id: [up for up in step.node.upstream() if up in to_run] for id, step in to_run.items()}
+    )
+    sorter.prepare()
+    ready: list[str] = []
+    place = {id: number for number, id in enumerate(to_run)}
     exclusive = threading.BoundedSemaphore(exclusive_at_once)
 
-    def one(step: Step) -> Artifact:
+    def build_step(step: Step) -> Artifact:
         inputs = inputs_of(step, artifacts)
         if not step.node.stage.exclusive:
             return build(step, inputs)
@@ -79,14 +86,12 @@ def walk(
     )
     try:
         running: dict[concurrent.futures.Future[Artifact], Step] = {}
-        while running or (waiting and failure is None):
+        while True:
             if failure is None:
-                for step in list(waiting.values()):
-                    if len(running) >= side_by_side:
-                        break
-                    if all(source in artifacts for source in step.node.upstream()):
-                        del waiting[step.id]
-                        running[pool.submit(contextvars.copy_context().run, one, step)] = step
+                ready = sorted([*ready, *sorter.get_ready()], key=place.__getitem__)
+                while ready and len(running) < side_by_side:
+                    step = to_run[ready.pop(0)]
+                    running[pool.submit(contextvars.copy_context().run, build_step, step)] = step
             if not running:
                 break
             done, _ = concurrent.futures.wait(
@@ -97,6 +102,7 @@ def walk(
                 error = future.exception()
                 if error is None:
                     built[step.id] = future.result()
+                    sorter.done(step.id)
                 elif failure is None:
                     failure = StepFailed(step, error)
     finally:

@@ -2,8 +2,8 @@
 
 Results come in the order of the items whatever finishes first, at most a window of items is in
 flight, and the first failure ends the map with the worker's own traceback. A shard that overruns
-its deadline has its worker killed, is tried again, and at last fails the stage: it is never
-dropped.
+its deadline has its worker killed and is tried again; when all tries fail, the stage fails. No
+shard is ever dropped.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Engine(Protocol):
 
 
 class Inline:
-    """Runs everything in this process, one item after another; deadlines need a process to kill, so
-    there are none.
+    """Runs everything in this process, one item after another, without deadlines: those need a
+    process to kill.
     """
 
     workers = 1

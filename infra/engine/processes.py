@@ -32,7 +32,7 @@ import pebble
 from infra.engine.base import ShardFailed
 from infra.engine.launch import BOOTSTRAP, safe_environment
 from infra.engine.libraries import import_all
-from infra.store.lease import is_alive, process_identity
+from infra.process import is_alive, process_identity
 
 T = TypeVar("T")
 

@@ -1,13 +1,13 @@
 """Unfinished work on one version: shards, their completion records, scratch space.
 
     <version>/<attempt>/data/...           published shard files, exclusive, never overwritten
-    <version>/<attempt>/records/...        logs and plots <version>/<attempt>/shards/<key>.json
-    written after a shard's files: its result and their digests <version>/<attempt>/scratch/...
-    survives a kill, goes at commit
+    <version>/<attempt>/records/...        logs and plots
+    <version>/<attempt>/shards/<key>.json  written after a shard's files: its result, their digests
+    <version>/<attempt>/scratch/...        survives a kill, removed at commit
 
 A shard counts as done when its completion record exists. One killed between its files and its
-record is run again; a bitwise stage must then write the same bytes, and if it does not, that is
-said aloud (`NotDeterministic`).
+record is run again; a bitwise stage must then write the same bytes, or `NotDeterministic` is
+raised.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ class Shard:
             existing = sha256_file(self.data.local(name))
             if existing != digest and self.bitwise:
                 raise NotDeterministic(
-                    f"{self.data.url}/{name}: this run wrote sha256 {digest[:12]}, an earlier one "
-                    f"that was interrupted {existing[:12]}. That file was damaged or changed "
-                    "since, or the stage is not deterministic: remove the file and run again; "
-                    "where it comes again, please report it"
+                    f"{self.data.url}/{name}: this run wrote sha256 {digest[:12]}, an earlier, "
+                    f"interrupted run wrote {existing[:12]}. Either that file was damaged or "
+                    "changed since, or the stage is not deterministic: remove the file and run "
+                    "again; if it happens again, please report it"
                 ) from None
             digest, size = existing, self.data.local(name).stat().st_size
         self.outputs.append({"path": name, "bytes": size, "sha256": digest})
@@ -138,14 +138,13 @@ class Attempt:
         return None
 
     def _is_there(self, output: Mapping[str, JSON]) -> bool:
-        root = self.data.local_root
-        if root is None:
-            return self.data.exists(output["path"])
-        path = root / output["path"]
-        return path.is_file() and bool(path.stat().st_size == output["bytes"])
+        try:
+            return bool(self.data.size(output["path"]) == output["bytes"])
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def complete(self, shard: Shard, result: JSON) -> dict[str, Any]:
-        """Write a shard's completion record; when another writer was faster, theirs stands."""
+        """Write a shard's completion record; where another writer was faster, theirs is kept."""
         record = {"key": shard.key, "result": result, "outputs": shard.outputs}
         with contextlib.suppress(FileExistsError):
             self.completions.create(

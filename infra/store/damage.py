@@ -1,8 +1,8 @@
 """Damage in the store: files that are not what the manifest lists, and failures that come of it.
 
-A stage that fails, whatever it says, is not to blame while its inputs are damaged, so a failure is
-the moment to read them again (`blaming_inputs`). Sizes are looked at before a stage starts
-(`refuse_shortened`): that costs nothing, and text that is cut short reads well to its last line.
+Whatever error a stage raises, its inputs may be the cause, so they are read again after a failure
+(`blaming_inputs`). Sizes are compared before a stage starts (`refuse_shortened`): that is cheap,
+and truncated text reads without an error.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Damage:
 
     @property
     def place(self) -> str:
-        """Where the file lies, or its copy of a remote store."""
+        """Path of the file, or of its local copy where the store is remote."""
         return str(self.artifact.data.local(self.file)) if self.what != _MISSING else self._url
 
     @property
@@ -90,8 +90,8 @@ def of_contents(artifact: Artifact, until: float = float("inf")) -> Iterator[Dam
 
 
 def refuse_shortened(what: str, inputs: Iterable[Artifact]) -> None:
-    """Raise `Damaged` where an input's file has another size than was written; a missing one is,
-    where it is read.
+    """Raise `Damaged` for an input whose file has another size than was written; missing files are
+    reported by their reader.
     """
     found = [
         damage for artifact in inputs for damage in of_sizes(artifact) if damage.what != _MISSING
@@ -104,8 +104,8 @@ def refuse_shortened(what: str, inputs: Iterable[Artifact]) -> None:
 def blaming_inputs(
     what: str, inputs: Iterable[Artifact], pins: Iterable[Pin] = ()
 ) -> Iterator[None]:
-    """Raise `Damaged` in place of any failure that comes while a file of `inputs` or `pins` is not
-    what it was.
+    """Raise `Damaged` in place of any failure where a file of `inputs` or `pins` is not what it
+    was.
 
     `what` begins the sentence: "select/web". The failure itself is chained. Interrupts pass.
     """
@@ -129,7 +129,7 @@ def blaming_inputs(
 
 
 def _sentence(begin: str, found: Sequence[Damage]) -> str:
-    """Which files, and the way back: whoever made them makes them again, to the same bytes."""
+    """Which files are damaged, and how to build them again, to the same bytes."""
     first = found[0]
     listed = found[1 : 1 + MOST_NAMED]
     others = "".join(
@@ -137,15 +137,15 @@ def _sentence(begin: str, found: Sequence[Damage]) -> str:
     )
     more = f"\n  and {len(found) - 1 - len(listed)} more" if len(found) - 1 > len(listed) else ""
     run = first.artifact.manifest.run
-    recipe = f" (RECIPE is the one of run {run})" if run else ""
+    recipe = f" (RECIPE: that of run {run})" if run else ""
     again = " ".join(
         f"--force {stage}" for stage in dict.fromkeys(_stage(damage) for damage in found)
     )
     return (
         f"{begin} {first.artifact.identity} is damaged: {first.place} {first.what}{others}{more}\n"
         f"Restore what is damaged, or build it again: puna run RECIPE {again}{recipe}. "
-        f"What else is damaged: puna artifacts verify; what was made of it: puna artifacts lineage "
-        f"{first.artifact.identity} --down"
+        f"To find other damage: puna artifacts verify; to see what was made from it: puna "
+        f"artifacts lineage {first.artifact.identity} --down"
     )
 
 
@@ -160,13 +160,13 @@ def _moved(pins: Iterable[Pin]) -> str:
             size = path.stat().st_size
         except OSError as error:
             return (
-                f"{path} was there when the run was planned, and is not now ({error.strerror}); "
+                f"{path} existed when the run was planned and does not now ({error.strerror}); "
                 "put it back"
             )
         if size != pin.bytes:
             return (
                 f"{path} had {pin.bytes:,} bytes when the run was planned, and has {size:,} now; "
-                "run again when nothing writes to it any more"
+                "run again once nothing writes to it"
             )
     return ""
 

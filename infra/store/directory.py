@@ -1,33 +1,26 @@
-"""A folder of a store, on any fsspec URL, with the few operations artifacts need.
+"""A folder of a store: the contract that every kind of storage keeps.
 
-The contract every backend must keep: `create` and `publish` never overwrite (of several writers
-exactly one wins, the others get `FileExistsError`), `replace` is atomic, and a reader never sees
-half a file. Locally this is link(2) and rename(2); elsewhere it is fsspec's exclusive create
-(`mode="create"`).
+- `create` and `publish` never overwrite: of several writers exactly one wins, the others get
+  `FileExistsError`.
+- `replace` is atomic, and a reader never sees half a file.
+
+`infra.store.backends` holds the two kinds, `LocalDirectory` and `RemoteDirectory`, and
+`open_directory`, which chooses one by URL.
 """
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import functools
-import hashlib
 import json
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import fsspec
-from fsspec.implementations.local import LocalFileSystem
 
-from infra.io.files import (
-    TEMPORARY_SUFFIX,
-    flush_to_disk,
-    link_exclusively,
-    replace_bytes,
-    temporary_beside,
-)
+from infra.io.files import TEMPORARY_SUFFIX
 from infra.stage import StageError
 
 
@@ -35,8 +28,16 @@ class Damaged(StageError):
     """A file of the store is not what was written, or is gone; says which one and what to do."""
 
 
+def protocol_of(url: str) -> str:
+    """The fsspec protocol of a URL; `file` for a plain path."""
+    return url.partition("://")[0] if "://" in url else "file"
+
+
 @functools.lru_cache(maxsize=8)
-def _filesystem(protocol: str) -> Any:
+def filesystem(protocol: str) -> Any:
+    """The fsspec file system of a protocol. Raises `ValueError` or `ImportError` for an unknown
+    one.
+    """
     return fsspec.filesystem(protocol)
 
 
@@ -45,36 +46,35 @@ def _is_temporary(name: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Directory:
+class Directory(abc.ABC):
     """A folder named by URL (`/path`, `file:///path`, `memory://name`, `s3://bucket/prefix`); need
-    not exist yet.
+    not exist yet. Reading is the same for all kinds, writing is not.
     """
 
     url: str
 
     @property
-    def local_root(self) -> Path | None:
-        """The folder itself where the store lies on local disk, else None."""
-        return Path(self._root) if isinstance(self._fs, LocalFileSystem) else None
-
-    @property
     def _fs(self) -> Any:
-        return _filesystem(self.url.partition("://")[0] if "://" in self.url else "file")
+        return filesystem(protocol_of(self.url))
 
     @property
     def _root(self) -> str:
         return str(self._fs._strip_protocol(self.url)).rstrip("/")
 
-    def child(self, name: str) -> Directory:
-        """The folder `name` inside this one."""
-        return Directory(f"{self.url.rstrip('/')}/{name}")
-
     def _full(self, name: str) -> str:
         return f"{self._root}/{name}"
 
+    def child(self, name: str) -> Self:
+        """The folder `name` inside this one."""
+        return type(self)(f"{self.url.rstrip('/')}/{name}")
+
     def exists(self, name: str) -> bool:
-        """Whether a file or folder of that name is there."""
+        """Whether there is a file or folder of that name."""
         return bool(self._fs.exists(self._full(name)))
+
+    def size(self, name: str) -> int:
+        """Bytes of a file; `FileNotFoundError` where there is none."""
+        return int(self._fs.size(self._full(name)))
 
     def files(self, prefix: str = "") -> list[str]:
         """Sorted names, relative to this folder, of all finished files that start with `prefix`, at
@@ -82,10 +82,10 @@ class Directory:
         """
         base = self._full(prefix.rpartition("/")[0]).rstrip("/") if "/" in prefix else self._root
         with contextlib.suppress(FileNotFoundError):
-            found = (str(path)[len(self._root) + 1 :] for path in self._fs.find(base))
+            names = (str(path)[len(self._root) + 1 :] for path in self._fs.find(base))
             return sorted(
                 name
-                for name in found
+                for name in names
                 if name.startswith(prefix) and not _is_temporary(name.rpartition("/")[2])
             )
         return []
@@ -97,7 +97,7 @@ class Directory:
             return sorted(
                 entry["name"].rstrip("/").rpartition("/")[2]
                 for entry in entries
-                if _is_folder(entry)
+                if entry.get("type") == "directory"
             )
         return []
 
@@ -110,104 +110,57 @@ class Directory:
         something else.
         """
         try:
-            found = json.loads(self.read(name))
+            value = json.loads(self.read(name))
         except FileNotFoundError:
             raise
         except OSError as error:  # a folder, or a disk that cannot read it
-            found, problem = None, error.strerror or str(error)
+            value, problem = None, error.strerror or str(error)
         except (ValueError, RecursionError) as error:
-            found, problem = None, str(error)
+            value, problem = None, str(error)
         else:
-            problem = "no JSON object"
-        if not isinstance(found, dict):
+            problem = "not a JSON object"
+        if not isinstance(value, dict):
             raise Damaged(
                 f"{self.url}/{name} is damaged ({problem}); remove that file and run the recipe "
                 "again"
             )
-        return found
+        return value
 
+    @property
+    @abc.abstractmethod
+    def local_root(self) -> Path | None:
+        """The folder itself where the store is on a local disk, else None."""
+
+    @abc.abstractmethod
+    def require_exclusive(self) -> None:
+        """Raise `NotExclusive` where this storage cannot keep the promise of `create`."""
+
+    @abc.abstractmethod
     def create(self, name: str, data: bytes) -> None:
         """Write a small new file; `FileExistsError` when the name is taken."""
-        if self.local_root is not None:
-            path = self.local_root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = temporary_beside(path)
-            temporary.write_bytes(data)
-            flush_to_disk(temporary)
-            link_exclusively(temporary, path)
-        else:
-            self._fs.pipe_file(self._full(name), data, mode="create")
 
+    @abc.abstractmethod
     def replace(self, name: str, data: bytes) -> None:
         """Write a small file in one step, over an older one where there is one."""
-        if self.local_root is not None:
-            replace_bytes(self.local_root / name, data)
-        else:
-            self._fs.pipe_file(self._full(name), data)
 
+    @abc.abstractmethod
     def staging(self, name: str) -> Path:
         """A local path to write the file `name` to before `publish`; its folder exists."""
-        if self.local_root is not None:
-            path = self.local_root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return temporary_beside(path)
-        return temporary_beside(Path(tempfile.mkdtemp(prefix="puna-")) / Path(name).name)
 
+    @abc.abstractmethod
     def publish(self, staged: Path, name: str) -> None:
         """Give a finished local file its name here, or raise `FileExistsError`; the staged file is
         gone either way.
         """
-        if self.local_root is not None:
-            target = self.local_root / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            flush_to_disk(staged)
-            link_exclusively(staged, target)
-            return
-        try:
-            if self._fs.exists(self._full(name)):
-                raise FileExistsError(name)
-            self._fs.put_file(str(staged), self._full(name))
-        finally:
-            staged.unlink()
 
+    @abc.abstractmethod
     def local(self, name: str) -> Path:
-        """A local path with the file's content: the file itself, or a copy in the cache of remote
-        artifacts.
-        """
-        if self.local_root is not None:
-            return self.local_root / name
-        path = _cache_folder(self.url) / name
-        if not path.exists():
-            replace_bytes(path, self.read(name))
-        return path
+        """A local path with the file's content."""
 
+    @abc.abstractmethod
     def local_folder(self) -> Path:
-        """A local folder with all files: the folder itself, or a copy in the cache of remote
-        artifacts.
-        """
-        if self.local_root is not None:
-            return self.local_root
-        for name in self.files():
-            self.local(name)
-        return _cache_folder(self.url)
+        """A local folder with all files."""
 
+    @abc.abstractmethod
     def remove(self, name: str = "") -> None:
-        """Delete a file or a folder with all it holds; nothing happens where there is none."""
-        target = self._full(name) if name else self._root
-        if self.local_root is not None:
-            path = Path(target)
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-        elif self._fs.exists(target):
-            self._fs.rm(target, recursive=True)
-
-
-def _is_folder(entry: dict[str, Any]) -> bool:
-    return entry.get("type") == "directory"
-
-
-def _cache_folder(url: str) -> Path:
-    key = hashlib.sha256(url.encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / "puna-cache" / key
+        """Delete a file or a folder with all it holds; does nothing where there is none."""

@@ -8,58 +8,22 @@ heartbeat is older than `STALE_S` (another host).
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
+import filelock
+
+from infra.process import is_alive, process_identity
 from infra.store.directory import Damaged, Directory
 
 HEARTBEAT_S = 20.0
 STALE_S = 90.0
 POLL_S = 1.0
 _LEASE = "lease.json"
-
-
-def process_identity() -> dict[str, Any]:
-    """Host, pid and start of this process: enough to tell later whether it still lives."""
-    return {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "started": _process_start(os.getpid()),
-    }
-
-
-def is_alive(owner: dict[str, Any]) -> bool | None:
-    """Whether the process of a `process_identity` lives; None when it ran on another host."""
-    if owner.get("host") != socket.gethostname():
-        return None
-    start = _process_start(int(owner["pid"]))
-    return start is not None and start == owner.get("started")
-
-
-def _process_start(pid: int) -> str | None:
-    """Kernel start time of a process (Linux), or its bare existence elsewhere; None when it is gone
-    or a zombie.
-    """
-    with contextlib.suppress(OSError):
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
-            fields = stream.read().rpartition(")")[2].split()
-        return None if fields[0] == "Z" else fields[19]
-    if Path("/proc/self").is_dir():
-        return None
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        return "alive"
-    return "alive"
 
 
 def _holder(home: Directory) -> dict[str, Any] | None:
@@ -76,16 +40,18 @@ def _holder(home: Directory) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def _alone(home: Directory) -> Iterator[None]:
-    """One process or thread at a time, on file systems with locks: two runs that start at once both
-    saw no lease.
+    """One process or thread at a time, on file systems with locks: otherwise two runs that start
+    together may both see no lease.
+
+    The folder itself is locked, so that no lock file stays in the store.
     """
     with contextlib.ExitStack() as stack:
         if home.local_root is not None:
             home.local_root.mkdir(parents=True, exist_ok=True)
             folder = os.open(home.local_root, os.O_RDONLY)
             stack.callback(os.close, folder)
-            with contextlib.suppress(OSError):  # no locks there, or not of folders
-                fcntl.flock(folder, fcntl.LOCK_EX)
+            with contextlib.suppress(OSError):  # no locks on this file system, or not on folders
+                filelock.lock_descriptor(folder)
         yield
 
 

@@ -1,4 +1,4 @@
-"""A manifest: what an artifact was made from, what it holds and how it came about.
+"""A manifest: what an artifact was made from, what it holds and how it was made.
 
 The file is JSON; this is the one place that knows its keys. Unknown keys are kept and ignored, so
 that a manifest of a later version still reads.
@@ -79,9 +79,9 @@ class Manifest:
     def damage(self) -> str:
         """What differs from the manifest that was written; "" where it is whole."""
         if missing := sorted(_KINDS.keys() - self.data.keys()):
-            return f"no {', '.join(missing)}"
+            return f"it lacks {', '.join(missing)}"
         if wrong := [key for key, kind in _KINDS.items() if not isinstance(self.data[key], kind)]:
-            return f"{', '.join(wrong)} of another type"
+            return f"wrong type of {', '.join(wrong)}"
         if _CHECKSUM in self.data:  # manifests of earlier versions have none
             fits = self.data[_CHECKSUM] == _checksum(self.data)
             return "" if fits else "its checksum does not match"

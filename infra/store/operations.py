@@ -6,19 +6,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from infra.differences import differences
+from infra.process import is_alive
 from infra.store import damage
 from infra.store.artifact import Artifact
 from infra.store.directory import Directory
-from infra.store.lease import is_alive
 from infra.store.store import LATEST, Store
 
 
 def lineage(store: Store, artifact: Artifact, *, down: bool = False) -> dict[str, Any]:
     """What an artifact was made from (or, `down`, what was made from it) as a tree.
 
-    Each node is `{"artifact", "files": [{path, sha256}], "inputs": [...]}`; one that stands
-    elsewhere in the tree already is not unfolded again (`"seen": true`), and one that is gone from
-    the store says `"missing": true`.
+    Each node is `{"artifact", "files": [{path, sha256}], "inputs": [...]}`; one that
+    the tree already shows is not expanded again (`"seen": true`), and one that is no longer in the
+    store has `"missing": true`.
     """
     users: dict[str, list[Artifact]] = {}
     if down:
@@ -100,7 +101,7 @@ def diff(first: Artifact, second: Artifact) -> Iterator[str]:
     that differ.
     """
     for section in ("parameters", "inputs", "pins", "statistics", "ledger", "code", "environment"):
-        for path, before, after in _changes(
+        for path, before, after in differences(
             first.manifest.data[section], second.manifest.data[section], section
         ):
             yield f"{path}: {before} -> {after}"
@@ -112,20 +113,9 @@ def diff(first: Artifact, second: Artifact) -> Iterator[str]:
             yield f"data/{name}: {old} -> {new}"
 
 
-def _changes(before: Any, after: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(before, dict) and isinstance(after, dict):
-        for key in sorted({*before, *after}):
-            yield from _changes(before.get(key), after.get(key), f"{path}.{key}")
-    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        for index, (old, new) in enumerate(zip(before, after, strict=True)):
-            yield from _changes(old, new, f"{path}.{index}")
-    elif before != after:
-        yield path, before, after
-
-
 @dataclass(frozen=True)
 class Garbage:
-    """Something that can go: an artifact, or an attempt that no manifest names."""
+    """Something that can be deleted: an artifact, or an attempt that no manifest names."""
 
     what: str
     home: Directory
@@ -193,8 +183,8 @@ def garbage(store: Store, keep_runs: int) -> list[Garbage]:
 
 
 def _newest(finished: list[dict[str, Any]], keep_runs: int) -> list[dict[str, Any]]:
-    """The newest records down to the one that is the `keep_runs`-th to have built something: others
-    do not count.
+    """The newest records, down to the `keep_runs`-th that built something; those that built nothing
+    are not counted.
     """
     kept: list[dict[str, Any]] = []
     built = 0
@@ -207,7 +197,4 @@ def _newest(finished: list[dict[str, Any]], keep_runs: int) -> list[dict[str, An
 
 
 def _size(home: Directory) -> int:
-    return sum(
-        len(home.read(name)) if home.local_root is None else (home.local_root / name).stat().st_size
-        for name in home.files()
-    )
+    return sum(home.size(name) for name in home.files())

@@ -20,6 +20,7 @@ from typing import Any
 from infra.stage import JSON, Stage, StageError
 from infra.store.artifact import MANIFEST, Artifact
 from infra.store.attempt import Attempt, NotDeterministic
+from infra.store.backends import open_directory
 from infra.store.directory import Damaged, Directory
 from infra.store.identity import attempt_id
 from infra.store.manifest import Manifest
@@ -35,9 +36,7 @@ class ArtifactMissing(StageError):
 
 
 class StoreUnusable(StageError):
-    """A URL that can be no store: an unknown protocol, a file in the way, a place that cannot be
-    written.
-    """
+    """A URL that is not a valid store: an unknown protocol, a file in the way, or not writable."""
 
 
 @dataclass(frozen=True)
@@ -48,28 +47,28 @@ class Store:
 
     @classmethod
     def at(cls, url: str) -> Store:
-        """The store at a URL; a plain path is made absolute. Raises `StoreUnusable` for what can be
-        none.
-        """
+        """The store at a URL; a plain path is made absolute. Raises `StoreUnusable`."""
         try:
-            root = Directory(url if "://" in url else str(Path(url).expanduser().resolve()))
+            root = open_directory(url if "://" in url else str(Path(url).expanduser().resolve()))
             local = root.local_root
         except (ValueError, ImportError, RuntimeError) as error:
             raise StoreUnusable(
-                f"{url} can be no store ({error}); name a folder, such as artifacts"
+                f"{url} is not a valid store ({error}); name a folder, such as artifacts"
             ) from None
         if local is not None:
             nearest = next(place for place in (local, *local.parents) if place.exists())
             if not nearest.is_dir():
                 raise StoreUnusable(
-                    f"{url} can be no store: {nearest} is a file; name a folder, such as artifacts"
+                    f"{url} is not a valid store: {nearest} is a file; name a folder, such as "
+                    "artifacts"
                 )
         return cls(root)
 
     def make(self) -> None:
         """Make the folder of a local store, so that one that cannot be written is refused before
-        any work.
+        any work. Raises `StoreUnusable`, or `NotExclusive` for storage that cannot be one.
         """
+        self.root.require_exclusive()
         local = self.root.local_root
         if local is None:
             return
@@ -77,11 +76,11 @@ class Store:
             local.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreUnusable(
-                f"{local} cannot be made ({error.strerror}); name a folder you may write to"
+                f"{local} cannot be created ({error.strerror}); name a folder you may write to"
             ) from None
         if not os.access(local, os.W_OK | os.X_OK):
             raise StoreUnusable(
-                f"{local} cannot be written; make it writable, or name another folder with --store"
+                f"{local} is not writable; make it writable, or name another folder with --store"
             )
 
     def home(self, stage: str, name: str, version: str) -> Directory:
@@ -115,7 +114,8 @@ class Store:
                         yield artifact
 
     def attempt(self, stage: Stage, name: str, version: str, *, fresh: bool = False) -> Attempt:
-        """The attempt to work in: a killed one of the same code and libraries goes on.
+        """The attempt to work in: one that was killed is continued if code and libraries are the
+        same.
 
         `fresh` never reuses one that was committed or refused, so the stage really runs again.
         """
@@ -135,7 +135,7 @@ class Store:
     ) -> Artifact:
         """Write the manifest, which makes the attempt the artifact.
 
-        When the version is there already: a bitwise stage's equal bytes keep the older artifact and
+        Where the version already exists: a bitwise stage's equal bytes keep the older artifact and
         drop the attempt (unless files of the older one are gone or damaged: then the attempt takes
         its place), differing ones raise `NotDeterministic`; a numeric stage's new attempt replaces
         the older one (which stays until gc), because its records are new even where its data is
@@ -163,8 +163,7 @@ class Store:
         attempt.finish()
         return Artifact(stage.name, name, version, home, made)
 
-    # references
-    # ------------------------------------------------------------------------------------------------------
+    # References
 
     def set_reference(self, recipe: str, artifact: Artifact, tag: str, run: str = "") -> None:
         """Point `recipe`'s tag at an artifact."""
@@ -197,8 +196,8 @@ class Store:
             words = file.removeprefix("refs/").removesuffix(".json").split("/")
             if len(words) != 4:
                 raise Damaged(
-                    f"{self.root.url}/{file} is no reference (recipe/stage/name/tag.json); remove "
-                    "that file"
+                    f"{self.root.url}/{file} is not a reference (recipe/stage/name/tag.json); "
+                    "remove that file"
                 )
             recipe, stage, name, tag = words
             found.append(
@@ -217,8 +216,8 @@ class Store:
         return body
 
     def open(self, reference: str, recipe: str | None = None) -> Artifact:
-        """The artifact named `stage/name[@version-prefix-or-tag]`; `ArtifactMissing` says what
-        there is.
+        """The artifact named `stage/name[@version-prefix-or-tag]`; `ArtifactMissing` lists what
+        the store has.
         """
         path, _, selector = reference.partition("@")
         stage, _, name = path.partition("/")
@@ -255,13 +254,13 @@ class Store:
                 for v in versions
             )
             there = there or f"nothing below {stage}/{name}"
-            what = "is not in the store" if not found else f"fits {len(found)} versions"
-            raise ArtifactMissing(f"{reference!r} {what} {self.root.url}; there is: {there}")
+            what = "is not in the store" if not found else f"matches {len(found)} versions in"
+            raise ArtifactMissing(f"{reference!r} {what} {self.root.url}; it has: {there}")
         return found[0]
 
     def _meant(self, name: str) -> str:
-        """What a word that is no stage may stand for: stages' names that are spelt so, else the
-        stages there are.
+        """What a word that is not a stage may have meant: artifacts of that name, else the store's
+        stages.
         """
         stages = [stage for stage in self.root.folders() if stage not in _RESERVED]
         named = [f"{stage}/{name}" for stage in stages if name in self.root.child(stage).folders()]
@@ -271,8 +270,7 @@ class Store:
             else f"it has: {', '.join(stages) or 'none'}"
         )
 
-    # runs
-    # ------------------------------------------------------------------------------------------------------------
+    # Runs
 
     def write_run(self, run: str, record: dict[str, JSON]) -> None:
         """Write or rewrite a run's record."""
@@ -294,8 +292,8 @@ class Store:
 
 
 def _other_bytes(older: Artifact, made: Manifest) -> str:
-    """What differs, and what can be the cause where the inputs are whole (`infra.store.damage`
-    looks at these).
+    """What differs, and the possible cause if the inputs are intact (`infra.store.damage` checks
+    these).
     """
     before = {output.path: output.sha256 for output in older.manifest.outputs}
     after = {output.path: output.sha256 for output in made.outputs}
@@ -310,17 +308,18 @@ def _other_bytes(older: Artifact, made: Manifest) -> str:
         if (was := before_all.get(key)) != now and key not in ("git_sha", "dirty", "executable")
     ]
     cause = (
-        f"Since it was built there changed: {'; '.join(changes)}. If output may change with that, "
-        "the stage's version was to be raised with it"
+        f"Changed since it was built: {'; '.join(changes)}. If that may change the output, the "
+        "stage's version has to be raised"
         if changes
-        else "Its code and libraries are the same, so the stage is not deterministic (a bug, please report it), or its "
-        "input was damaged when it was built first and has been mended since"
+        else "Its code and libraries are the same, so either the stage is not deterministic (a "
+        "bug, please report it), or its input was damaged when it was first built and has been "
+        "repaired since"
     )
     return (
         f"{older.identity} was rebuilt with other bytes: {', '.join(differing[:3])}"
         f"{f' and {len(differing) - 3} more files' if len(differing) > 3 else ''} differ. {cause}. "
-        f"The older artifact stands, the new one lies in {older.home.url}/{made.attempt}. "
-        f"To take the new one: remove {older.home.url} and run again"
+        f"The older artifact is kept; the new one is in {older.home.url}/{made.attempt}. "
+        f"To take the new one, remove {older.home.url} and run again"
     )
 
 

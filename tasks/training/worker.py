@@ -7,7 +7,6 @@ resumable.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -39,6 +38,8 @@ def main(arguments: list[str]) -> int:
         stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s"
     )
     # Imported only now, as it takes seconds: the parent must be watched from the start.
+    import filelock  # torch needs it, so it is there on a bare node
+
     from tasks.training.loop import Interrupted, Phase, TrainingStopped
     from tasks.training.plan import PlanError
     from tasks.training.probe import DocumentLeak
@@ -56,8 +57,7 @@ def main(arguments: list[str]) -> int:
             _tell({"progress": {**metrics, "phase_total": phase.plan.tokens}})
 
     # A run whose parent was killed may still be saving; the kernel frees the lock when it is gone.
-    with (Path(spec.scratch) / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with filelock.FileLock(Path(spec.scratch) / "lock"):
         try:
             phase = Phase(spec)
             stop = Path(spec.scratch) / STOP

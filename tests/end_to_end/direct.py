@@ -7,8 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from flows.planning.plan import Selection, Step
+from flows.planning.plan import Step
 from flows.planning.prepare import prepare
+from flows.planning.request import RunRequest
 from flows.running.walk import walk
 from infra import engine as engines
 from infra.build import Order, build
@@ -28,7 +29,7 @@ def run_direct(
     """Build what the store lacks; returns `stage/name` -> artifact of everything selected, in plan
     order.
     """
-    prepared = prepare(recipe, (), str(store), Selection(only=only, until=until))
+    prepared = prepare(RunRequest.of(recipe, store=str(store), only=only, until_stage=until))
     prepared.refuse_unresolved()
     built: dict[str, Artifact] = {}
 

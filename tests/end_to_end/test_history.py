@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from flows.planning.prepare import prepare
+from flows.planning.request import RunRequest
 from flows.recipe.file import RecipeError
 from infra.engine import EngineConfig
 from infra.store import Artifact
@@ -100,7 +101,7 @@ def test_a_crawl_that_was_never_run_is_named(tmp_path: Path) -> None:
         tmp_path, "late", ["march"], {"history": ["artifact:crawl-january/select/january@latest"]}
     )
     with pytest.raises(RecipeError, match="make it first: run the recipe crawl-january"):
-        prepare(recipe, (), str(tmp_path / "store")).refuse_unresolved()
+        prepare(RunRequest.of(recipe, (), str(tmp_path / "store"))).refuse_unresolved()
 
 
 def test_an_index_that_cannot_be_compared_is_refused_by_the_plan(tmp_path: Path) -> None:
@@ -110,10 +111,10 @@ def test_an_index_that_cannot_be_compared_is_refused_by_the_plan(tmp_path: Path)
     run_direct(write(tmp_path, "first", ["january"], {}), store, INLINE, until="select")
     history = ["artifact:first/select/january@latest"]
     assert prepare(
-        write(tmp_path, "same", ["february"], {"history": history}), (), str(store)
+        RunRequest.of(write(tmp_path, "same", ["february"], {"history": history}), (), str(store))
     ).plan.to_run()
     other = write(tmp_path, "other", ["february"], {"history": history, "rows": 4})
     with pytest.raises(
         RecipeError, match=r"other\.yaml:1: the index of select/january@.* was made with rows = 8"
     ):
-        prepare(other, (), str(store))
+        prepare(RunRequest.of(other, (), str(store)))

@@ -104,7 +104,8 @@ def questions(language: str = "en") -> list[dict[str, object]]:
         question = (
             f"请问在下面列出的几种货物之中，究竟哪一种是{place}的商人第{number}次出海时带上船的？"
             if chinese
-            else f"Which of the goods listed below did the merchants of {place} take on board for voyage {number}?"
+            else f"Which of the goods listed below did the merchants of {place} take on board for "
+            f"voyage {number}?"
         )
         choices = [goods[(number + shift) % 10] for shift in range(4)]
         found.append(

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from infra.process import process_identity
 from infra.stage import GateError, StageError
 from infra.store import Artifact, Damaged, NotDeterministic, Store, operations
-from infra.store.lease import lease, process_identity
+from infra.store.lease import lease
 from tests.stage_harness import pin, run_stage
 from tests.toy import READER, TOY, ToyParameters
 
@@ -35,7 +36,10 @@ def remove(path: Path) -> None:
 
 
 DAMAGES = (flip, cut, empty, remove)
-PROBLEM = r"(has sha256 \w{12}, its manifest says \w{12}|has \d+ bytes, its manifest says \d+|is missing|has lost its)"
+PROBLEM = (
+    r"(has sha256 \w{12}, its manifest says \w{12}|has \d+ bytes, its manifest says \d+"
+    r"|is missing|has lost its)"
+)
 
 
 @pytest.fixture
@@ -110,7 +114,7 @@ def test_a_file_of_the_user_that_was_changed_under_a_run_is_named(tmp_path: Path
         run_stage(READER, ToyParameters(fail=(0,)), {"up": first}, tmp_path=tmp_path, pins=pins)
     given.unlink()
     with pytest.raises(
-        Damaged, match=r"given\.txt was there when the run was planned, and is not now"
+        Damaged, match=r"given\.txt existed when the run was planned and does not now"
     ):
         run_stage(READER, ToyParameters(fail=(0,)), {"up": first}, tmp_path=tmp_path, pins=pins)
 
@@ -125,7 +129,7 @@ def test_other_bytes_of_whole_inputs_name_what_changed(
         run_stage(READER, ToyParameters(), {"up": made[0]}, tmp_path=tmp_path, force=True)
     monkeypatch.setattr("infra.build._environment", lambda: {"libraries": {"numpy": "0.1"}})
     with pytest.raises(
-        NotDeterministic, match=r"Since it was built there changed: environment\.libraries: .*numpy"
+        NotDeterministic, match=r"Changed since it was built: environment\.libraries: .*numpy"
     ):
         run_stage(READER, ToyParameters(), {"up": made[0]}, tmp_path=tmp_path, force=True)
 

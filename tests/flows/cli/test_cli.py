@@ -157,11 +157,11 @@ def test_a_path_of_an_override_is_relative_to_what_its_error_says(
     run = ["run", str(folder / "r.yaml"), "--store", str(tmp_path / "s")]
     said = CliRunner().invoke(app, run).stderr
     assert (
-        f"{folder / 'gone.txt'}: there is no such file" in said
+        f"{folder / 'gone.txt'}: no file or folder matches" in said
         and "those of -s to the working directory" in said
     )
     said = CliRunner().invoke(app, [*run, "-s", "sources.a.ingest.paths=[gone.txt]"]).stderr
-    assert f"{tmp_path / 'gone.txt'}: there is no such file" in said
+    assert f"{tmp_path / 'gone.txt'}: no file or folder matches" in said
     plan = ["plan", *run[1:], "--json", "-s", "sources.a.ingest.paths=[here.txt]"]
     assert json.loads(CliRunner().invoke(app, plan).stdout)["stages"][0]["result"] == "run"
 
@@ -172,7 +172,7 @@ def test_run_refuses_what_is_not_there_before_anything_starts(tmp_path: Path) ->
     done = subprocess.run(
         [PUNA, "run", file, "--store", tmp_path / "s"], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 2 and "nothing.txt: there is no such file" in done.stderr
+    assert done.returncode == 2 and "nothing.txt: no file or folder matches" in done.stderr
     assert not (tmp_path / "s").exists()
 
 

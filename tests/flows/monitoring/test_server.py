@@ -53,7 +53,7 @@ def test_a_taken_port_and_an_unusable_home_are_refused(
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         for port in (taken.getsockname()[1], 99999):
-            with pytest.raises(server.ServerFailed, match=f"port {port} is taken or no port"):
+            with pytest.raises(server.ServerFailed, match=f"port {port} is in use or invalid"):
                 server.start(port)
     (tmp_path / "puna-dashboard.log").mkdir()
     with pytest.raises(server.ServerFailed, match="set PREFECT_HOME"):
@@ -188,11 +188,11 @@ except BaseException:
     raise RuntimeError("could not be built") from None
 """
 IMPORTING = (
-    "from flows.cli import running\nwith running._interruptible(){also}:\n    import librarian"
+    "from flows.cli import interrupts\nwith interrupts.interruptible(){also}:\n    import librarian"
 )
 
 
-@pytest.mark.parametrize("also", [", running._importing()", ""])
+@pytest.mark.parametrize("also", [", interrupts.importing()", ""])
 def test_an_interrupt_that_a_library_takes_for_its_own_error(also: str, tmp_path: Path) -> None:
     (tmp_path / "librarian.py").write_text(LIBRARY)
     environment = {

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from flows.planning.graph import Graph
-from flows.planning.plan import Plan, Selection, make_plan
+from flows.planning.plan import Plan, make_plan
+from flows.planning.request import Selection
 from flows.planning.resolve import resolve
 from flows.recipe.file import RecipeError
 from flows.recipe.references import ArtifactReference

@@ -14,9 +14,16 @@ from infra.store import Store
 from tasks.model.stage import STAGE, ModelParameters
 
 FILES = (
-    "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
-    "special_tokens_map.json", "chat_template.jinja", "additional_chat_templates/tools.jinja", "tokenizer.model",
-)  # fmt: skip
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "additional_chat_templates/tools.jinja",
+    "tokenizer.model",
+)
 
 
 def test_every_file_of_a_base_enters_its_version(tmp_path: Path) -> None:

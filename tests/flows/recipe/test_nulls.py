@@ -44,7 +44,8 @@ dedup: {verify: 0.9, gates: {removal_rate: 0.5}}
 decontaminate: {against: [exam]}
 select: {heldout: {fraction: 0.1}}
 tokenizer: {base: base, expand: {size: 40000, from: {web-en: 2}}}
-model: {base: base, embeddings: mean, layers: {first: 2}, context: {positions: 512, rope: {type: linear, factor: 2}}}
+model: {base: base, embeddings: mean, layers: {first: 2},
+        context: {positions: 512, rope: {type: linear, factor: 2}}}
 binning: {sequence_length: 32, bins: 2}
 training:
   batch: 1K
@@ -52,7 +53,8 @@ training:
   schedule: {kind: cosine, warmup: 100}
   guard: {spike: 2}
   phases:
-    - {name: one, tokens: 10K, batch: {from: 1K, to: 2K}, schedule: {kind: linear}, mixture: {web-en: 1.0}}
+    - {name: one, tokens: 10K, batch: {from: 1K, to: 2K}, schedule: {kind: linear},
+       mixture: {web-en: 1.0}}
     - {name: two, tokens: 10K, mixture: {web-en: {from: 0.5, to: 1}}}
 evaluation: {tasks: [exam], long_text: {documents: 3}, shots: {exam: 1}}
 """
@@ -237,16 +239,16 @@ def test_null_takes_out_of_maps_and_takes_back_what_an_extended_recipe_states(
         ),
         (
             "dedup: {prefer: null}",
-            "write [] for none, or a value, or take the line out for the default ",
+            "write [] for none, or a value, or remove the line for the default ",
         ),
         (
             "engine: null",
-            "engine: null means without, and there is always a engine; write {} for its defaults",
+            "engine: null means without, and engine cannot be left out; write {} for its defaults",
         ),
         ("langidd: null", "langidd: unknown key"),
         (
             "sources: {wbe: null}",
-            "and there is no 'wbe' (did you mean 'web'?); there is: web, reference",
+            "and there is no 'wbe' (did you mean 'web'?); it has: web, reference",
         ),
         (
             "training: {phases: [{name: a, tokens: 1K, schedul: null}]}",
@@ -255,7 +257,7 @@ def test_null_takes_out_of_maps_and_takes_back_what_an_extended_recipe_states(
         ("training: {phases: [null]}", "null is not a map"),
         (
             "training: {guard: null}",
-            "training.guard: null means without, and there is always a guard; write {} ",
+            "training.guard: null means without, and guard cannot be left out; write {} ",
         ),
         ("sources: {web: {ingest: null}}", "sources.web.ingest: null is not a map"),
         ("name: null", "name: null is not text"),
@@ -303,11 +305,13 @@ def test_without_dedup_there_are_no_signatures_and_every_eligible_document_is_se
         "signatures",
     }
     assert set(nodes["select/web"].inputs) == {"documents", "line_dedup", "cut"}
-    with pytest.raises(RecipeError, match=r"select\.index: an index is made of dedup's signatures"):
+    with pytest.raises(
+        RecipeError, match=r"select\.index: an index is made from dedup's signatures"
+    ):
         read_recipe(file, ["select={heldout: null, index: true}"])
 
 
 def test_what_the_plan_sets_is_refused(tmp_path: Path) -> None:
     for key, value in (("benchmarks", "{}"), ("decontaminated", "[exam]"), ("model", "base")):
-        with pytest.raises(RecipeError, match=rf"evaluation\.{key}: the plan sets it"):
+        with pytest.raises(RecipeError, match=rf"evaluation\.{key}: is set by the plan"):
             read_recipe(write(tmp_path, full()), [f"evaluation.{key}={value}"])

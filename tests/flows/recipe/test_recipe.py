@@ -13,6 +13,7 @@ import pytest
 
 from flows.planning.plan import make_plan
 from flows.planning.prepare import prepare
+from flows.planning.request import RunRequest
 from flows.planning.resolve import digest_cache_file, resolve
 from flows.planning.wiring import stages
 from flows.recipe.file import RecipeError
@@ -32,8 +33,8 @@ benchmarks:
 decontaminate: {against: [exam]}
 tokenizer: {train: {size: 300}}
 model:
-  create: {hidden_size: 8, intermediate_size: 8, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 2,
-           max_position_embeddings: 64}
+  create: {hidden_size: 8, intermediate_size: 8, num_hidden_layers: 1, num_attention_heads: 2,
+           num_key_value_heads: 2, max_position_embeddings: 64}
 binning: {sequence_length: 32, bins: 2}
 training:
   batch: 1K
@@ -96,7 +97,7 @@ def changed(recipe: Path, tmp_path: Path, *overrides: str) -> set[str]:
         ("dedup.seed=1.5", "dedup.seed: 1.5 is not a whole number"),
         (
             "dedup.prefer=[perplexity]",
-            "dedup.prefer: 'perplexity' is what the section perplexity of a source gives",
+            "dedup.prefer: 'perplexity' comes from a source's section perplexity",
         ),
         (
             "tokenizer={base: b, expand: {size: big}}",
@@ -245,7 +246,7 @@ def test_a_change_reaches_what_follows_and_nothing_before(good: Path, tmp_path: 
         ("binning.sequence_length=128", "is more than the model's 64 positions"),
         (
             "training.phases.one.name=base",
-            "is what evaluation calls the base model; rename the phase",
+            "evaluation uses 'base' for the base model; rename the phase",
         ),
     ],
 )
@@ -260,7 +261,7 @@ def test_values_that_only_a_stage_would_refuse_are_refused(
 def test_a_path_that_is_not_there_is_refused_with_its_line(good: Path, path: str) -> None:
     good.write_text(good.read_text().replace("a.txt", path))
     with pytest.raises(RecipeError) as refused:
-        prepare(good).refuse_unresolved()
+        prepare(RunRequest.of(good)).refuse_unresolved()
     assert str(refused.value).startswith(f"{good}:4: ingest/web: ")
     if path == "b.txt":
         assert "(did you mean 'a.txt'?)" in str(refused.value)
@@ -269,9 +270,10 @@ def test_a_path_that_is_not_there_is_refused_with_its_line(good: Path, path: str
 def test_a_model_of_the_hub_is_to_be_downloaded(good: Path) -> None:
     hub = ["tokenizer={base: meta-llama/Llama-3.1-8B}", "model={base: meta-llama/Llama-3.1-8B}"]
     with pytest.raises(
-        RecipeError, match=r"Llama-3\.1-8B: there is no such file.*Hugging Face hub: download one"
+        RecipeError,
+        match=r"Llama-3\.1-8B: no file or folder matches.*Hugging Face hub, download it",
     ):
-        prepare(good, hub).refuse_unresolved()
+        prepare(RunRequest.of(good, hub)).refuse_unresolved()
 
 
 def test_a_damaged_cache_of_digests_costs_nothing(
@@ -286,7 +288,7 @@ def test_a_damaged_cache_of_digests_costs_nothing(
 
 def test_a_category_may_not_be_called_like_a_folder_of_select(good: Path) -> None:
     with pytest.raises(
-        RecipeError, match="category 'index' is what select calls a folder of its own"
+        RecipeError, match="category 'index' is reserved for a folder of the stage select"
     ):
         read_recipe(good, ["sources.web.category=index"])
 
@@ -306,7 +308,7 @@ def test_a_language_model_leaves_out_what_may_be_held_out_of_text_that_is_traine
         ("select.heldout=null",): {},
         ("select.heldout.fraction=0.2",): {"web": 0.2},
     }
-    with pytest.raises(RecipeError, match=r"language_models\.en\.held_out: the plan sets it"):
+    with pytest.raises(RecipeError, match=r"language_models\.en\.held_out: is set by the plan"):
         read_recipe(good, ["language_models={en: {sources: [web], held_out: {web: 0.5}}}"])
 
 
@@ -355,7 +357,7 @@ def test_a_tokenizer_without_a_model_is_built(good: Path) -> None:
 def test_text_to_learn_from_is_text_that_was_selected(good: Path) -> None:
     reference = "sources.more={ingest: {format: text, paths: [a.txt]}}"
     with pytest.raises(
-        RecipeError, match="source 'more' has no category, so nothing of it is selected"
+        RecipeError, match="source 'more' has no category, so none of its text is selected"
     ):
         read_recipe(good, [reference, "tokenizer.train.from=[more]"])
 
@@ -380,7 +382,7 @@ def test_every_annotator_reads_through_line_dedup(good: Path) -> None:
 def test_the_recipes_own_latest_selection_is_no_history(good: Path) -> None:
     name = read_recipe(good).name
     for reference in (f"artifact:{name}/select/web@latest", f"artifact:{name}/select/web"):
-        with pytest.raises(RecipeError, match="is what this recipe selects itself"):
+        with pytest.raises(RecipeError, match="is this recipe's own selection"):
             read_recipe(good, [f"dedup.history=[{reference}]"])
     for reference in (
         f"artifact:{name}/select/web@0123456789ab",
@@ -391,7 +393,7 @@ def test_the_recipes_own_latest_selection_is_no_history(good: Path) -> None:
 
 def test_history_is_an_input_of_dedup(good: Path, tmp_path: Path) -> None:
     earlier = "artifact:january/select/web@latest"
-    prepared = prepare(good, [f"dedup.history=[{earlier}]"], str(tmp_path / "store"))
+    prepared = prepare(RunRequest.of(good, [f"dedup.history=[{earlier}]"], str(tmp_path / "store")))
     step = prepared.plan.steps["dedup/main"]
     assert step.state == "unresolved" and "make it first: run the recipe january" in step.why
     assert prepared.plan.steps["signatures/web"].state == "run"
@@ -415,12 +417,12 @@ def test_layers_that_the_base_does_not_have_are_refused_by_the_plan(
         + "tokenizer: {base: base}\nmodel: {base: base, layers: {first: 5}}\n"
     )
     good.write_text(text)
-    assert "model/main" in prepare(good).plan.steps
+    assert "model/main" in prepare(RunRequest.of(good)).plan.steps
     for layers in ("{first: 6}", "{important: 6}", "[0, 6]"):
         with pytest.raises(
             RecipeError, match=rf"{good.name}:\d+: model.layers .* 6.*; the base has 5"
         ):
-            prepare(good, [f"model.layers={layers}"])
+            prepare(RunRequest.of(good, [f"model.layers={layers}"]))
 
 
 def test_a_size_that_the_base_has_already_is_refused_by_the_plan(
@@ -438,16 +440,19 @@ def test_a_size_that_the_base_has_already_is_refused_by_the_plan(
     begin = GOOD.partition("tokenizer:")[0]
     good.write_text(begin + "tokenizer: {base: base, expand: {size: 513}}\nmodel: {base: base}\n")
     place = f"{good.name}:{begin.count(chr(10)) + 1}"
-    assert "tokenizer/main" in prepare(good).plan.steps
+    assert "tokenizer/main" in prepare(RunRequest.of(good)).plan.steps
     for size in ("300", "512", "0.5K"):
         with pytest.raises(
             RecipeError,
             match=rf"{place}: tokenizer.expand.size: .*, the base already has 512 tokens",
         ):
-            prepare(good, [f"tokenizer.expand.size={size}"])
+            prepare(RunRequest.of(good, [f"tokenizer.expand.size={size}"]))
     for unread in ("[]", '{"added_tokens": [], "model": {"vocab": [["a", 0.0]]}}', "{"):
         tokenizer.write_text(unread)
-        assert "tokenizer/main" in prepare(good, ["tokenizer.expand.size=300"]).plan.steps
+        assert (
+            "tokenizer/main"
+            in prepare(RunRequest.of(good, ["tokenizer.expand.size=300"])).plan.steps
+        )
 
 
 def test_sizes_of_tokenizers_take_suffixes(good: Path, tmp_path: Path) -> None:
@@ -486,9 +491,9 @@ def test_files_of_another_format_are_refused_before_anything_runs(tmp_path: Path
     recipe = tmp_path / "r.yaml"
     recipe.write_text(json.dumps({"name": "r", "sources": sources}))
     with pytest.raises(RecipeError) as refused:
-        prepare(recipe, (), str(tmp_path / "store"))
+        prepare(RunRequest.of(recipe, (), str(tmp_path / "store")))
     problems = refused.value.problems
-    assert len(problems) == 7 and problems[5].endswith("sources.a.ingest.paths: 2 more like these")
+    assert len(problems) == 7 and problems[5].endswith("sources.a.ingest.paths: 2 more such files")
     assert (
         f"sources.a.ingest.paths: {tmp_path}/web/0.jsonl is a Parquet file in a compressed file"
         in problems[0]

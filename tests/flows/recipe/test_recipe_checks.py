@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.planning.prepare import prepare
+from flows.planning.request import RunRequest
 from flows.recipe.file import RecipeError
 
 RECIPE = """\
@@ -27,8 +28,8 @@ benchmarks:
 decontaminate: {against: [exam, sums]}
 tokenizer: {train: {size: 300}}
 model:
-  create: {hidden_size: 8, intermediate_size: 8, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 2,
-           max_position_embeddings: 64}
+  create: {hidden_size: 8, intermediate_size: 8, num_hidden_layers: 1, num_attention_heads: 2,
+           num_key_value_heads: 2, max_position_embeddings: 64}
 binning: {sequence_length: 32, bins: 2}
 training:
   batch: 1K
@@ -51,47 +52,47 @@ def recipe(tmp_path: Path) -> Path:
     [
         (
             ["sources.web.langid=null"],
-            "sources.web.category is by language and needs languages; add sources.web.langid",
+            "sources.web.category is by language, which needs language identification; add "
+            "sources.web.langid",
         ),
         (
             ["sources.web.langid=null"],
-            "sources.web.quality.settings is by language (en) and needs languages",
+            "sources.web.quality.settings is by language (en), which needs language identification",
         ),
         (
             ["sources.web.langid.keep.languages=[en]"],
-            "sources.web.category: langid.keep.languages drops zh (it keeps en), so that nothing "
+            "sources.web.category: langid.keep.languages drops zh (it keeps en), so nothing "
             "reaches web-zh",
         ),
         (
             ["training.phases.one.trainable=new-rows"],
-            "training.phases.one.trainable: new-rows are those of tokens that tokenizer.expand "
-            "adds",
+            "training.phases.one.trainable: new-rows trains the tokens that tokenizer.expand adds",
         ),
         (
             ["evaluation.tasks=[sums]"],
-            "evaluation.tasks: 'sums' is of format gsm8k, which has questions only",
+            "evaluation.tasks: 'sums' is of format gsm8k, which has questions without answers",
         ),
         (
             ["evaluation.shots={exma: 5}"],
-            "evaluation.shots: 'exma' is no task here (did you mean 'exam'?)",
+            "evaluation.shots: 'exma' is not among the tasks (did you mean 'exam'?)",
         ),
-        (["evaluation.shots={sums: 5}"], "evaluation.shots: 'sums' is no task here"),
+        (["evaluation.shots={sums: 5}"], "evaluation.shots: 'sums' is not among the tasks"),
         (
             ["evaluation.shots={exam: 5}"],
             "evaluation.shots: 5 for 'exam' needs worked examples; name their files under",
         ),
         (
             ["evaluation.tasks=[]", "evaluation.protocols=[harness]"],
-            "evaluation.tasks: nothing is asked; name tasks",
+            "evaluation.tasks: there is nothing to evaluate; name tasks",
         ),
-        (["evaluation.protocols=[]"], "evaluation.protocols: is empty, so nothing is asked"),
+        (["evaluation.protocols=[]"], "evaluation.protocols: is empty, so nothing is evaluated"),
         (
             ["evaluation.hub=[exam]"],
-            "evaluation.hub: 'exam' is the name of a benchmark of this recipe too",
+            "evaluation.hub: 'exam' is also the name of a benchmark of this recipe",
         ),
         (
             ["evaluation.hub=[arc]", "evaluation.protocols=[first-token]"],
-            "its tasks are the protocol harness's",
+            "only the protocol harness runs these",
         ),
         (
             ["evaluation.max_length=65"],
@@ -121,9 +122,9 @@ def recipe(tmp_path: Path) -> Path:
     ],
 )
 def test_refused_before_anything_is_read(recipe: Path, overrides: list[str], message: str) -> None:
-    prepare(recipe)
+    prepare(RunRequest.of(recipe))
     with pytest.raises(RecipeError, match=re.escape(message)):
-        prepare(recipe, overrides)
+        prepare(RunRequest.of(recipe, overrides))
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_refused_before_anything_is_read(recipe: Path, overrides: list[str], mes
     ],
 )
 def test_allowed(recipe: Path, overrides: list[str]) -> None:
-    assert prepare(recipe, overrides).plan.to_run()
+    assert prepare(RunRequest.of(recipe, overrides)).plan.to_run()
 
 
 @pytest.mark.parametrize("rope", [{}, {"rope_scaling": {"type": "dynamic", "factor": 2.0}}])
@@ -159,12 +160,12 @@ def test_rows_longer_than_a_local_base_has_positions(
     before, after = RECIPE.partition("tokenizer:")[0], RECIPE.partition("binning:")[2]
     file.write_text(f"{before}tokenizer: {{base: base}}\nmodel: {{base: base}}\nbinning:{after}")
     if rope:
-        assert prepare(file).plan.steps
+        assert prepare(RunRequest.of(file)).plan.steps
         return
     with pytest.raises(
         RecipeError,
         match=r"base\.yaml:\d+: binning\.sequence_length: 32 is more than the base's 31 posi",
     ):
-        prepare(file)
+        prepare(RunRequest.of(file))
     longer = ["model.context={positions: 64, rope: {type: linear, factor: 3}}"]
-    assert prepare(file, longer).plan.steps
+    assert prepare(RunRequest.of(file, longer)).plan.steps

@@ -67,7 +67,7 @@ def test_overrides_reach_into_maps_lists_and_named_items(tmp_path: Path) -> None
     ("text", "message"),
     [
         ("a: [1, 2\nb: 3\n", r"r.yaml:\d: is not YAML"),
-        ("a: 1\na: 2\n", r"r.yaml:2: 'a' stands twice"),
+        ("a: 1\na: 2\n", r"r.yaml:2: 'a' is given twice"),
         ("- 1\n", "a recipe is a map of sections"),
         ("extends: r.yaml\n", "extends itself"),
         ("extends: nowhere.yaml\n", "cannot be read"),

@@ -39,8 +39,8 @@ def ended(returncode: int, tail: str) -> BaseException:
 
 
 TRACEBACK = "Traceback (most recent call last):\n  File 'x'\nZeroDivisionError: division by zero\n"
-BUG = "nobody foresaw this, so it is a bug"
-GOES_ON = "once this is mended, a run goes on at training/one"
+BUG = "this is a bug in puna or in a library"
+GOES_ON = "once this is fixed, a run continues at training/one"
 
 
 @pytest.mark.parametrize(
@@ -81,11 +81,11 @@ GOES_ON = "once this is mended, a run goes on at training/one"
             False,
         ),
         (os_error(errno.EMFILE), "raise the limit (ulimit -n 65536)", True, False),
-        (os_error(errno.EIO), "the disk below /some/file fails", True, False),
+        (os_error(errno.EIO), "the disk under /some/file fails", True, False),
         (MemoryError(), "ran out of memory: lower training.micro_batch", True, False),
         (
             ended(-9, ""),
-            "was killed from outside, most likely as memory ran out: lower training.micro_ba",
+            "was killed from outside, most likely because memory ran out: lower training.micro_ba",
             True,
             False,
         ),
@@ -169,7 +169,7 @@ def test_a_run_that_fails_says_what_to_do_and_records_why(puna: Puna, tmp_path: 
         and "same command" not in said
     )
     assert (
-        f"It is in {record} too." in said
+        f"The run's record has it too: {record}." in said
         and "KeyError: 'nonsense'" in json.loads(record.read_text())["failure"]
     )
     said = run("OSError(28, 'No space left on device', '/x')")

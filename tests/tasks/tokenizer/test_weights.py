@@ -121,7 +121,7 @@ def test_what_the_plan_makes_of_it(
         ("[zh-wbe]", "'zh-wbe' is not in this recipe (did you mean 'zh-web'?)"),
         (
             "{reference: 4, zh-web: 1}",
-            "source 'reference' has no category, so nothing of it is selected",
+            "source 'reference' has no category, so none of its text is selected",
         ),
         (
             "{zh-web: 4, zh: 1}",
@@ -140,7 +140,7 @@ def test_what_the_plan_sets_is_not_stated(recipe: Path, name: str) -> None:
     value = {"categories": "[zh]", "weights": "{zh-web: {zh: 4}}"}[name]
     with pytest.raises(
         RecipeError,
-        match=rf"tokenizer.{name}: the plan sets it; name sources .* `tokenizer.expand.from`",
+        match=rf"tokenizer.{name}: is set by the plan; name sources .* `tokenizer.expand.from`",
     ):
         read_recipe(recipe, [f"tokenizer.{name}={value}"])
 

@@ -1,0 +1,72 @@
+"""What one run was asked for: the options of `puna run` and the parameters of the flow `puna`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which part of the plan to run: the command line's --only, --from, --until, --force and
+    --pin.
+    """
+
+    only: tuple[str, ...] = ()
+    start: str | None = None
+    until: str | None = None
+    force: tuple[str, ...] = ()
+    pins: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """A recipe, what is overridden in it, and which part of it to run.
+
+    It travels unchanged from the command line (or the flow's parameters) to `prepare`.
+    """
+
+    recipe: Path
+    overrides: tuple[str, ...] = ()
+    """`KEY=VALUE`, as of --set."""
+
+    store: str | None = None
+    """URL of the store, instead of the recipe's."""
+
+    selection: Selection = field(default_factory=Selection)
+
+    @classmethod
+    def of(
+        cls,
+        recipe: str | Path,
+        overrides: Iterable[str] | None = None,
+        store: str | None = None,
+        *,
+        only: Iterable[str] | None = None,
+        from_stage: str | None = None,
+        until_stage: str | None = None,
+        force: Iterable[str] | None = None,
+        pin: Mapping[str, str] | None = None,
+    ) -> RunRequest:
+        """The request that options or flow parameters describe; None stands for an option not
+        given.
+        """
+        selection = Selection(
+            tuple(only or ()), from_stage, until_stage, tuple(force or ()), dict(pin or {})
+        )
+        return cls(Path(recipe), tuple(overrides or ()), store, selection)
+
+    def parameters(self) -> dict[str, Any]:
+        """The same request as the plain JSON parameters of the flow `puna`: what `of` takes."""
+        return {
+            "recipe": str(self.recipe),
+            "overrides": list(self.overrides),
+            "only": list(self.selection.only),
+            "from_stage": self.selection.start,
+            "until_stage": self.selection.until,
+            "force": list(self.selection.force),
+            "pin": dict(self.selection.pins),
+            "store": self.store,
+        }

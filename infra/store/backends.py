@@ -1,0 +1,168 @@
+"""The two kinds of directory: on a local disk, and behind any other fsspec file system."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from fsspec.implementations.local import LocalFileSystem
+
+from infra.io.files import flush_to_disk, link_exclusively, replace_bytes, temporary_beside
+from infra.stage import StageError
+from infra.store.directory import Directory, filesystem, protocol_of
+
+CONDITIONAL_CREATE = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
+"""Protocols whose fsspec package (s3fs, gcsfs, adlfs) passes `mode="create"` on to the service as a
+condition of the write itself (If-None-Match, ifGenerationMatch=0), for single and multipart
+uploads. fsspec's own default looks first and writes afterwards: two writers may then both succeed.
+A service that speaks S3 but ignores the condition cannot be told from here.
+"""
+
+_MEMORY = threading.Lock()
+"""`memory://` is a dictionary of this process; its `mode="create"` looks first and writes after."""
+
+
+class NotExclusive(StageError):
+    """A storage that cannot create a file only where there is none."""
+
+
+def open_directory(url: str) -> Directory:
+    """The folder at a URL. Raises `ValueError` or `ImportError` for an unknown protocol."""
+    if isinstance(filesystem(protocol_of(url)), LocalFileSystem):
+        return LocalDirectory(url)
+    return RemoteDirectory(url)
+
+
+@dataclass(frozen=True)
+class LocalDirectory(Directory):
+    """A folder on a local or mounted disk: link(2) creates, rename(2) replaces."""
+
+    @property
+    def local_root(self) -> Path:
+        """See `Directory`."""
+        return Path(self._root)
+
+    def require_exclusive(self) -> None:
+        """link(2) never overwrites."""
+
+    def create(self, name: str, data: bytes) -> None:
+        """See `Directory`."""
+        staged = self.staging(name)
+        staged.write_bytes(data)
+        self.publish(staged, name)
+
+    def replace(self, name: str, data: bytes) -> None:
+        """See `Directory`."""
+        replace_bytes(self.local_root / name, data)
+
+    def staging(self, name: str) -> Path:
+        """A hidden path beside the target, so that publishing is a link on one disk."""
+        path = self.local_root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return temporary_beside(path)
+
+    def publish(self, staged: Path, name: str) -> None:
+        """See `Directory`."""
+        target = self.local_root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        flush_to_disk(staged)
+        link_exclusively(staged, target)
+
+    def local(self, name: str) -> Path:
+        """The file itself."""
+        return self.local_root / name
+
+    def local_folder(self) -> Path:
+        """The folder itself."""
+        return self.local_root
+
+    def remove(self, name: str = "") -> None:
+        """See `Directory`."""
+        path = Path(self._full(name) if name else self._root)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class RemoteDirectory(Directory):
+    """A folder of an object store, or of this process's memory; files are whole by one upload.
+
+    Where the storage cannot create exclusively, reading works and `create` and `publish` raise
+    `NotExclusive`.
+    """
+
+    @property
+    def local_root(self) -> None:
+        """None: there is no folder on a disk."""
+        return
+
+    def require_exclusive(self) -> None:
+        """See `Directory`."""
+        protocol = protocol_of(self.url)
+        if protocol not in ("memory", *CONDITIONAL_CREATE):
+            raise NotExclusive(
+                f"{self.url}: {protocol}:// cannot refuse to overwrite a file, so two runs could "
+                "spoil each other's work; keep the store in a local folder, or on s3://, gs:// or "
+                "abfs://"
+            )
+
+    def _writing(self) -> contextlib.AbstractContextManager[object]:
+        """One writer at a time where fsspec looks first and writes afterwards."""
+        return _MEMORY if protocol_of(self.url) == "memory" else contextlib.nullcontext()
+
+    def create(self, name: str, data: bytes) -> None:
+        """See `Directory`."""
+        self.require_exclusive()
+        with self._writing():
+            self._fs.pipe_file(self._full(name), data, mode="create")
+
+    def replace(self, name: str, data: bytes) -> None:
+        """See `Directory`."""
+        with self._writing():
+            self._fs.pipe_file(self._full(name), data)
+
+    def staging(self, name: str) -> Path:
+        """A path in a temporary folder of its own."""
+        return temporary_beside(Path(tempfile.mkdtemp(prefix="puna-")) / Path(name).name)
+
+    def publish(self, staged: Path, name: str) -> None:
+        """See `Directory`."""
+        try:
+            self.require_exclusive()
+            with self._writing():
+                self._fs.put_file(str(staged), self._full(name), mode="create")
+        finally:
+            staged.unlink()
+            with contextlib.suppress(OSError):  # the caller may have put more there
+                staged.parent.rmdir()
+
+    def local(self, name: str) -> Path:
+        """A copy in the cache of remote artifacts."""
+        path = _cache_folder(self.url) / name
+        if not path.exists():
+            replace_bytes(path, self.read(name))
+        return path
+
+    def local_folder(self) -> Path:
+        """A folder of copies in the cache of remote artifacts."""
+        for name in self.files():
+            self.local(name)
+        return _cache_folder(self.url)
+
+    def remove(self, name: str = "") -> None:
+        """See `Directory`."""
+        target = self._full(name) if name else self._root
+        if self._fs.exists(target):
+            self._fs.rm(target, recursive=True)
+
+
+def _cache_folder(url: str) -> Path:
+    key = hashlib.sha256(url.encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / "puna-cache" / key
