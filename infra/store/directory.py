@@ -113,7 +113,9 @@ class Directory:
             found = json.loads(self.read(name))
         except FileNotFoundError:
             raise
-        except OSError as error:  # a folder, or a disk that cannot read it
+        except (IsADirectoryError, NotADirectoryError) as error:
+            raise Damaged(in_the_way(Path(self._full(name)), error)) from None
+        except OSError as error:  # a disk that cannot read it
             found, problem = None, error.strerror or str(error)
         except (ValueError, RecursionError) as error:
             found, problem = None, str(error)
@@ -130,7 +132,7 @@ class Directory:
         """Write a small new file; `FileExistsError` when the name is taken."""
         if self.local_root is not None:
             path = self.local_root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(path.parent)
             temporary = temporary_beside(path)
             temporary.write_bytes(data)
             flush_to_disk(temporary)
@@ -141,7 +143,12 @@ class Directory:
     def replace(self, name: str, data: bytes) -> None:
         """Write a small file in one step, over an older one where there is one."""
         if self.local_root is not None:
-            replace_bytes(self.local_root / name, data)
+            path = self.local_root / name
+            _make_folder(path.parent)
+            try:
+                replace_bytes(path, data)
+            except (IsADirectoryError, NotADirectoryError) as error:
+                raise Damaged(in_the_way(path, error)) from None
         else:
             self._fs.pipe_file(self._full(name), data)
 
@@ -149,7 +156,7 @@ class Directory:
         """A local path to write the file `name` to before `publish`; its folder exists."""
         if self.local_root is not None:
             path = self.local_root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(path.parent)
             return temporary_beside(path)
         return temporary_beside(Path(tempfile.mkdtemp(prefix="puna-")) / Path(name).name)
 
@@ -159,7 +166,7 @@ class Directory:
         """
         if self.local_root is not None:
             target = self.local_root / name
-            target.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(target.parent)
             flush_to_disk(staged)
             link_exclusively(staged, target)
             return
@@ -202,6 +209,25 @@ class Directory:
                 path.unlink(missing_ok=True)
         elif self._fs.exists(target):
             self._fs.rm(target, recursive=True)
+
+
+def in_the_way(path: Path, error: OSError) -> str:
+    """Which file stands where a folder of the store belongs, or which folder where a file does, and
+    what to do about it.
+    """
+    for place in reversed(path.parents):
+        if place.exists() and not place.is_dir():
+            return f"{place} is a file, and a folder of the store belongs there; remove it"
+    if path.is_dir():
+        return f"{path} is a folder, and a file of the store belongs there; remove it"
+    return f"{path} is in the way ({error.strerror}); remove it"
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise Damaged(in_the_way(path / "file", error)) from None
 
 
 def _is_folder(entry: dict[str, Any]) -> bool:
