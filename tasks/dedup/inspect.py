@@ -47,6 +47,8 @@ def find_cluster(clusters: Path, wanted: str) -> dict[str, Any]:
     `StageError` where there is no such cluster, or several.
     """
     reader = pq.ParquetFile(clusters)
+    if not reader.metadata.num_rows:
+        raise StageError("there are no clusters: every document was kept for itself alone")
     if rank := _RANK.fullmatch(wanted):
         number = int(rank[1])
         if found := list(_rows(reader, [number - 1])):
