@@ -15,6 +15,7 @@ from flows.cli.common import (
     open_artifact,
     open_store,
     refusals,
+    say,
 )
 
 app = typer.Typer(
@@ -24,7 +25,8 @@ app = typer.Typer(
 
 @app.command("list")
 def list_(store: StoreUrl = "artifacts", as_json: JsonOption = False) -> None:
-    """List every artifact of the store."""
+    """List every artifact of the store; those that cannot be read are named after them."""
+    damaged: list[str] = []
     with refusals():
         rows = [
             {
@@ -33,14 +35,17 @@ def list_(store: StoreUrl = "artifacts", as_json: JsonOption = False) -> None:
                 "bytes": sum(output.bytes for output in artifact.manifest.outputs),
                 "run": artifact.manifest.run,
             }
-            for artifact in open_store(store).artifacts()
+            for artifact in open_store(store).artifacts(damaged)
         ]
     if as_json:
         print(json.dumps({"artifacts": rows}))
-        return
-    for row in rows:
+    for row in () if as_json else rows:
         when = str(row["finished"])[:19]
         print(f"{row['artifact']:<48} {when}  {row['bytes']:>14,} bytes  {row['run']}")
+    for problem in damaged:
+        say(f"error: {problem}")
+    if damaged:
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.command("show")
@@ -59,10 +64,12 @@ def show(
 
 @app.command("path")
 def path(reference: RefArgument, store: StoreUrl = "artifacts") -> None:
-    """Print the folder of an artifact's data files, after checking that none is missing."""
+    """Print the folder of an artifact's data files, after checking that all are there and whole."""
+    from infra.store import damage
+
     artifact = open_artifact(store, reference)
     with refusals():
-        artifact.require_files()
+        damage.require_sizes(artifact)
     print(artifact.data.url)
 
 
@@ -93,7 +100,8 @@ def diff(first: RefArgument, second: RefArgument, store: StoreUrl = "artifacts")
     """Show where two artifacts differ: parameters, inputs, pins, statistics, files."""
     from infra.store import operations
 
-    for line in operations.diff(open_artifact(store, first), open_artifact(store, second)):
+    one, other = open_artifact(store, first), open_artifact(store, second)
+    for line in operations.diff(one, other):
         print(line)
 
 
@@ -104,19 +112,23 @@ def verify(
     ] = None,
     store: StoreUrl = "artifacts",
 ) -> None:
-    """Read data files again and compare them with their manifest's checksums."""
+    """Read data files again and compare them with their manifest's checksums; without REF, look at
+    the store's records too.
+    """
     from infra.store import operations
 
-    checked, problems = 0, []
+    checked, problems, damaged = 0, [], list[str]()
     with refusals():
-        for artifact in (
-            [open_artifact(store, reference)] if reference else open_store(store).artifacts()
-        ):
+        opened = open_store(store)
+        found = [open_artifact(store, reference)] if reference else opened.artifacts(damaged)
+        for artifact in found:
             checked += 1
             problems += operations.verify(artifact)
+        problems += damaged
+        problems += [] if reference else opened.damaged_records()
     for problem in problems:
         print(problem)
-    print(f"{checked} artifacts checked, {len(problems)} problems")
+    print(f"{checked + len(damaged)} artifacts checked, {len(problems)} problems")
     if problems:
         raise typer.Exit(EXIT_FAILED)
 
@@ -155,8 +167,8 @@ def gc(
 
     with refusals():
         found = operations.garbage(open_store(store), keep_runs=keep_runs)
-    for item in found:
-        print(f"{'removed' if apply else 'would remove'}  {item.what}  {item.bytes:,} bytes")
-        if apply:
-            item.home.remove()
+        for item in found:
+            if apply:
+                item.home.remove()
+            print(f"{'removed' if apply else 'would remove'}  {item.what}  {item.bytes:,} bytes")
     print(f"{len(found)} items, {sum(item.bytes for item in found):,} bytes")

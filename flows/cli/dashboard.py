@@ -22,7 +22,14 @@ def start(
 
     server.prepare_environment()
     try:
-        print(server.start(port).address)
+        found = server.start(port)
+        print(found.address)
+        if port not in (None, found.port):
+            say(
+                f"error: it runs at port {found.port} already, so port {port} is not taken; "
+                f"to move it: puna dashboard stop, then puna dashboard start --port {port}"
+            )
+            raise typer.Exit(EXIT_FAILED)
     except server.ServerFailed as error:
         say(f"error: {error}")
         raise typer.Exit(EXIT_FAILED) from None

@@ -184,7 +184,9 @@ def _report_failure(failure: StepFailed, store: str) -> None:
     advice = advise(Failure(failure.cause, failure.step.id, store, record))
     if advice.traceback:
         say(traceback_of(failure.cause))
-    say(f"error: {failure.step.id} failed: {in_words(failure.cause)}")
+    words = in_words(failure.cause)
+    named = words.startswith(f"{failure.step.id} ")  # a damaged input's sentence names the stage
+    say(f"error: {words}" if named else f"error: {failure.step.id} failed: {words}")
     if advice.action:
         say(advice.action)
     for note in result.get("notes", ()):
@@ -218,7 +220,9 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
         console.print(note, highlight=False, soft_wrap=True)
     hits = sum(stage["result"] == "hit" for stage in result["stages"])
     if hits == len(result["stages"]):
-        console.print(f"\nNothing to do: all {hits} stages are in the store.")
+        damaged = [stage for stage in result["stages"] if stage["why"].startswith("damaged: ")]
+        but = f"; the files of {len(damaged)} are damaged (see above)" if damaged else ""
+        console.print(f"\nNothing to do: all {hits} stages are in the store{but}.")
     if result["report"]:
         console.print(f"\nReport: {result['report']}", soft_wrap=True)
 

@@ -20,8 +20,9 @@ def reach_loopback_directly(environment: MutableMapping[str, str], api_url: str 
     """Except this machine from the environment's proxies.
 
     `api_url`: the server that the user named, or None where it is to be one of ours. With a server
-    on this machine, proxies of a kind that httpx has no client for are removed: it refuses to start
-    with one, whether or not it would be used.
+    on this machine, what httpx refuses to start with is taken out, as nothing here needs it:
+    proxies that are no URL or of a kind that it has no client for, and exceptions that it cannot
+    read. Brackets around an exception (`[::1]`, as in URLs) go in any case: httpx adds its own.
     """
     proxies = [
         name for name in environment if name.lower() in ("http_proxy", "https_proxy", "all_proxy")
@@ -31,7 +32,9 @@ def reach_loopback_directly(environment: MutableMapping[str, str], api_url: str 
     host = urlsplit(api_url).hostname if api_url else None
     local = host is None or is_loopback(host)
     stated = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
-    words = [word.strip() for word in stated.split(",") if word.strip()]
+    words = [_bare(word.strip()) for word in stated.split(",") if word.strip()]
+    if local:
+        words = [word for word in words if word == "*" or _is_host(word)]
     if "*" not in words:
         own = [*LOOPBACK, *([host] if host and local else [])]
         words += [word for word in dict.fromkeys(own) if word not in words]
@@ -50,7 +53,34 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
+def _bare(word: str) -> str:
+    """`[::1]` -> `::1`; any other exception as it is."""
+    return word[1:-1] if word.startswith("[") and word.endswith("]") else word
+
+
+def _is_host(word: str) -> bool:
+    """Whether httpx can read an exception: a name, a number, or either with a scheme."""
+    bare = word.partition("/")[0] if "://" not in word else word  # 10.0.0.0/8
+    try:
+        ipaddress.ip_address(bare)
+    except ValueError:
+        return _is_url(word if "://" in word else f"all://*{word}")
+    return True
+
+
+def _is_url(text: str) -> bool:
+    import httpx
+
+    try:
+        httpx.URL(text)
+    except (httpx.InvalidURL, ValueError, TypeError):
+        return False
+    return True
+
+
 def _has_client(proxy: str) -> bool:
+    if not _is_url(proxy if "://" in proxy else f"http://{proxy}"):
+        return False
     scheme = proxy.partition("://")[0].lower() if "://" in proxy else "http"
     return scheme in _SCHEMES or (
         scheme in ("socks5", "socks5h") and importlib.util.find_spec("socksio") is not None

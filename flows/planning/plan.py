@@ -15,7 +15,7 @@ from flows.recipe.file import RecipeError
 from flows.recipe.references import ArtifactReference
 from infra.differences import differences
 from infra.stage import Pin
-from infra.store import Artifact, ArtifactMissing, Store
+from infra.store import Artifact, ArtifactMissing, Store, damage
 from infra.store.identity import source_digest, version_of
 
 State = Literal["hit", "run", "unresolved", "skipped"]
@@ -154,7 +154,7 @@ def _check_selection(steps: Mapping[str, Step]) -> None:
     """Refuse steps to run whose inputs are neither in the store nor about to be built."""
     problems = [
         f"{step.id} is selected, but its input {up} (version {steps[up].version}) is not in the "
-        f"store; run without --only/--from, or build it first with --only {up}"
+        f"store; build it first, with what it needs: puna run RECIPE --until {up}"
         for step in steps.values()
         if step.state == "run"
         for up in step.node.upstream()
@@ -240,6 +240,11 @@ def _inputs(
 
 
 def _drift(node: Node, artifact: Artifact) -> str:
+    """What is to be known of an artifact that is there: its files are not, or its code is another
+    by now.
+    """
+    if damaged := damage.in_short(artifact):
+        return f"{damaged}; --force {node.id} builds it again"
     built_by = artifact.manifest.code["source_digest"]
     return (
         "" if built_by == source_digest(node.stage) else "code changed since (same stage version)"

@@ -230,11 +230,19 @@ def _apply_override(document: Document, override: str) -> None:
     if not text.strip():
         what = f"{key}=null to leave it out, or {key}='\"\"' for empty text"
         raise RecipeError([f"-s {override}: is empty; write a value, {what}"])
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        value = text
+    value = _override_value(override, key.strip(), text)
     steps = key.strip().split(".")
+    if not all(steps):
+        raise RecipeError(
+            [f"-s {override}: {key!r} has an empty part; write keys with dots between"]
+        )
+    if steps == ["extends"]:
+        raise RecipeError(
+            [
+                f"-s {override}: what a recipe extends stands in its file; write a recipe with "
+                f"`extends: {text.strip()}`, and this one's changes below it"
+            ]
+        )
     data: Any = document.data
     path: KeyPath = ()
     while steps:
@@ -264,6 +272,21 @@ def _apply_override(document: Document, override: str) -> None:
     document.places[path] = Place(_OVERRIDE)
 
 
+def _override_value(override: str, key: str, text: str) -> Any:
+    """The value after `=`, read as a recipe's values are (dates are text, a key stands once,
+    variables are replaced); what is no YAML is text.
+    """
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError:
+        return _expand(text, Place(_OVERRIDE))
+    try:
+        return None if node is None else _build(node, (key,), _OVERRIDE, {})
+    except RecipeError as error:
+        problems = [problem.partition(": ")[2] for problem in error.problems]
+        raise RecipeError([f"-s {override}: {problem}" for problem in problems]) from None
+
+
 def _key(data: Mapping[str, Any], steps: list[str]) -> str:
     """Take the next key off `steps`: the longest there is, as keys may hold dots (a rule such as
     gopher.stop_words).
@@ -275,7 +298,7 @@ def _key(data: Mapping[str, Any], steps: list[str]) -> str:
 
 
 def _index(items: Sequence[Any], step: str, override: str) -> int:
-    if step.isdigit() and int(step) < len(items):
+    if step.isascii() and step.isdecimal() and int(step) < len(items):
         return int(step)
     names = [item.get("name") for item in items if isinstance(item, dict)]
     if step in names:

@@ -8,6 +8,7 @@ unforeseen is a bug.
 from __future__ import annotations
 
 import errno
+import os
 import re
 import shutil
 import traceback
@@ -18,6 +19,7 @@ from pathlib import Path
 from infra.build import LedgerDoesNotBalance
 from infra.engine import ShardFailed
 from infra.engine.launch import LaunchError
+from infra.io.files import TEMPORARY_SUFFIX
 from infra.stage import GateError, StageError
 from infra.store import Damaged, NotDeterministic
 
@@ -101,7 +103,12 @@ def _not_permitted(failure: Failure) -> Advice | None:
     error = failure.has_errno(errno.EACCES, errno.EPERM, errno.EROFS)
     if error is None:
         return None
-    what = error.filename or failure.store
+    what = _shown(error.filename) or failure.store
+    if error.errno == errno.EROFS:
+        return Advice(
+            f"{what} lies on a file system that is mounted read-only: mount it for writing, or "
+            f"name a store elsewhere with --store. {AGAIN}"
+        )
     return Advice(
         f"this user may not use {what} ({error.strerror}): change its permissions or owner. {AGAIN}"
     )
@@ -122,10 +129,11 @@ def _bad_disk(failure: Failure) -> Advice | None:
     error = failure.has_errno(errno.EIO, errno.ESTALE)
     if error is None:
         return None
-    what = error.filename or failure.store
+    what = _shown(error.filename) or failure.store
+    store = f" --store {failure.store}" if failure.store else ""
     return Advice(
-        f"the disk under {what} fails ({error.strerror}): check it, then run puna artifacts verify."
-        f" {AGAIN}"
+        f"the disk under {what} fails ({error.strerror}): check it, then run puna artifacts "
+        f"verify{store}. {AGAIN}"
     )
 
 
@@ -204,7 +212,8 @@ def in_words(error: BaseException) -> str:
     it has no text.
     """
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        place = _shown(error.filename)
+        return f"{place}: {error.strerror}" if place else error.strerror
     text = str(error)
     return (
         text
@@ -239,6 +248,15 @@ def _bug(failure: Failure, *, traceback: bool = True) -> Advice:
         f"prints.{record}",
         traceback,
     )
+
+
+def _shown(place: str | bytes | int | None) -> str:
+    """A path of an error as the user knows it: a file that is being written by its folder."""
+    if not isinstance(place, str | bytes) or not place:
+        return ""
+    path = Path(os.fsdecode(place))
+    unfinished = path.name.startswith(".") and path.name.endswith(TEMPORARY_SUFFIX)
+    return str(path.parent if unfinished else path)
 
 
 def _folder(place: str | bytes | int | None) -> Path | None:

@@ -30,6 +30,11 @@ class Artifact:
         return f"{self.stage}/{self.name}@{self.version}"
 
     @property
+    def store_url(self) -> str:
+        """The store that holds it: what `--store` of the command line takes."""
+        return self.home.url.rsplit("/", 3)[0]
+
+    @property
     def data(self) -> Directory:
         """The folder of data files."""
         return self.home.child(self.manifest.attempt).child("data")
@@ -73,10 +78,6 @@ class Artifact:
         """
         self._refuse_missing(self.files(prefix))
         return self.data.local_folder() / prefix
-
-    def require_files(self) -> None:
-        """Raise `Damaged` where a data file that the manifest lists is not there."""
-        self._refuse_missing(self.files())
 
     def is_whole(self) -> bool:
         """Whether every data file is there with the bytes the manifest lists; reads them all."""

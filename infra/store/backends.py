@@ -14,7 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from infra.io.files import flush_to_disk, link_exclusively, replace_bytes, temporary_beside
 from infra.stage import StageError
-from infra.store.directory import Directory, filesystem, protocol_of
+from infra.store.directory import Damaged, Directory, filesystem, in_the_way, protocol_of
 
 CONDITIONAL_CREATE = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
 """Protocols whose fsspec package (s3fs, gcsfs, adlfs) passes `mode="create"` on to the service as a
@@ -58,18 +58,23 @@ class LocalDirectory(Directory):
 
     def replace(self, name: str, data: bytes) -> None:
         """See `Directory`."""
-        replace_bytes(self.local_root / name, data)
+        path = self.local_root / name
+        _make_folder(path.parent)
+        try:
+            replace_bytes(path, data)
+        except (IsADirectoryError, NotADirectoryError) as error:
+            raise Damaged(in_the_way(path, error)) from None
 
     def staging(self, name: str) -> Path:
         """A hidden path beside the target, so that publishing is a link on one disk."""
         path = self.local_root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         return temporary_beside(path)
 
     def publish(self, staged: Path, name: str) -> None:
         """See `Directory`."""
         target = self.local_root / name
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(target.parent)
         flush_to_disk(staged)
         link_exclusively(staged, target)
 
@@ -88,6 +93,13 @@ class LocalDirectory(Directory):
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise Damaged(in_the_way(path / "file", error)) from None
 
 
 @dataclass(frozen=True)

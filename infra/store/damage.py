@@ -8,6 +8,8 @@ and truncated text reads without an error.
 from __future__ import annotations
 
 import contextlib
+import shlex
+import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -53,11 +55,14 @@ def of_sizes(artifact: Artifact) -> Iterator[Damage]:
         return
     for output in artifact.manifest.outputs:
         try:
-            size = (root / output.path).stat().st_size
+            found = (root / output.path).stat()
         except OSError:
             yield Damage(artifact, output.path, _MISSING)
             continue
-        if size != output.bytes:
+        size = found.st_size
+        if not stat.S_ISREG(found.st_mode):
+            yield Damage(artifact, output.path, "is no file")
+        elif size != output.bytes:
             yield Damage(
                 artifact,
                 output.path,
@@ -98,6 +103,23 @@ def refuse_shortened(what: str, inputs: Iterable[Artifact]) -> None:
     ]
     if found:
         raise Damaged(_sentence(f"{what} cannot be built: its input", found))
+
+
+def require_sizes(artifact: Artifact) -> None:
+    """Raise `Damaged` where a data file of a local artifact is missing or has another size than was
+    written.
+    """
+    if found := list(of_sizes(artifact)):
+        raise Damaged(_sentence("", found))
+
+
+def in_short(artifact: Artifact) -> str:
+    """What `of_sizes` finds, in a few words; "" where it finds nothing."""
+    found = list(of_sizes(artifact))
+    if not found:
+        return ""
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return f"damaged: {found[0].file} {found[0].what}{more}"
 
 
 @contextlib.contextmanager
@@ -141,12 +163,13 @@ def _sentence(begin: str, found: Sequence[Damage]) -> str:
     again = " ".join(
         f"--force {stage}" for stage in dict.fromkeys(_stage(damage) for damage in found)
     )
+    store = f"--store {shlex.quote(first.artifact.store_url)}"
     return (
         f"{begin} {first.artifact.identity} is damaged: {first.place} {first.what}{others}{more}\n"
         f"Restore what is damaged, or build it again: puna run RECIPE {again}{recipe}. "
-        f"To find other damage: puna artifacts verify; to see what was made from it: puna "
-        f"artifacts lineage {first.artifact.identity} --down"
-    )
+        f"To find other damage: puna artifacts verify {store}; to see what was made from it: puna "
+        f"artifacts lineage {first.artifact.identity} --down {store}"
+    ).strip()
 
 
 def _stage(damage: Damage) -> str:

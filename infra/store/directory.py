@@ -113,7 +113,9 @@ class Directory(abc.ABC):
             value = json.loads(self.read(name))
         except FileNotFoundError:
             raise
-        except OSError as error:  # a folder, or a disk that cannot read it
+        except (IsADirectoryError, NotADirectoryError) as error:
+            raise Damaged(in_the_way(Path(self._full(name)), error)) from None
+        except OSError as error:  # a disk that cannot read it
             value, problem = None, error.strerror or str(error)
         except (ValueError, RecursionError) as error:
             value, problem = None, str(error)
@@ -164,3 +166,15 @@ class Directory(abc.ABC):
     @abc.abstractmethod
     def remove(self, name: str = "") -> None:
         """Delete a file or a folder with all it holds; does nothing where there is none."""
+
+
+def in_the_way(path: Path, error: OSError) -> str:
+    """Which file is where a folder of the store belongs, or which folder where a file does, and
+    what to do about it.
+    """
+    for place in reversed(path.parents):
+        if place.exists() and not place.is_dir():
+            return f"{place} is a file, and a folder of the store belongs there; remove it"
+    if path.is_dir():
+        return f"{path} is a folder, and a file of the store belongs there; remove it"
+    return f"{path} is in the way ({error.strerror}); remove it"

@@ -89,7 +89,13 @@ class Manifest:
             fits = outputs_digest(self.data["outputs"]) == self.data["digest"]
         except (KeyError, TypeError):
             fits = False
-        return "" if fits else "its list of files does not match its digest"
+        if not fits:
+            return "its list of files does not match its digest"
+        try:
+            _ = self.inputs, self.pins, self.outputs, self.ledger, self.seconds, self.finished
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            return f"it cannot be read: {type(error).__name__} {error}"
+        return ""
 
     @property
     def stage_version(self) -> int:

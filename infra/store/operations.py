@@ -157,28 +157,22 @@ def garbage(store: Store, keep_runs: int) -> list[Garbage]:
         for s in record["stages"]
     }
     found = []
-    for stage in store.root.folders():
-        if stage in ("refs", "runs"):
+    for stage, name, version in store.versions():
+        identity = f"{stage}/{name}@{version}"
+        home = store.home(stage, name, version)
+        if identity in running:
             continue
-        for name in store.root.child(stage).folders():
-            for version in store.root.child(f"{stage}/{name}").folders():
-                identity = f"{stage}/{name}@{version}"
-                home = store.home(stage, name, version)
-                if identity in running:
-                    continue
-                if identity in artifacts and identity not in kept:
-                    found.append(Garbage(identity, home, _size(home)))
-                    continue
-                committed = artifacts[identity].manifest.attempt if identity in artifacts else None
-                if identity in roots and committed is None:
-                    continue
-                found += [
-                    Garbage(
-                        f"{identity} {attempt}", home.child(attempt), _size(home.child(attempt))
-                    )
-                    for attempt in home.folders()
-                    if attempt != committed
-                ]
+        if identity in artifacts and identity not in kept:
+            found.append(Garbage(identity, home, _size(home)))
+            continue
+        committed = artifacts[identity].manifest.attempt if identity in artifacts else None
+        if identity in roots and committed is None:
+            continue
+        found += [
+            Garbage(f"{identity} {attempt}", home.child(attempt), _size(home.child(attempt)))
+            for attempt in home.folders()
+            if attempt != committed
+        ]
     return found
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,14 @@ from infra.store.manifest import Manifest
 LATEST = "latest"
 _RESERVED = ("refs", "runs")
 _REFERENCE_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_RUN_KEYS = {"run", "recipe", "status", "owner", "stages"}
+_RUN_KINDS: dict[str, type] = {
+    "run": str,
+    "recipe": str,
+    "status": str,
+    "owner": dict,
+    "stages": list,
+}
+_STAGE_KEYS = ("stage", "name", "version")
 
 
 class ArtifactMissing(StageError):
@@ -102,16 +109,40 @@ class Store:
             )
         return Artifact(stage, name, version, home, manifest)
 
-    def artifacts(self) -> Iterator[Artifact]:
-        """Every committed artifact, by stage, name and version."""
+    def versions(self) -> Iterator[tuple[str, str, str]]:
+        """Stage, name and version of every artifact's folder, committed or not, in that order."""
         for stage in self.root.folders():
             if stage in _RESERVED:
                 continue
             for name in self.root.child(stage).folders():
                 for version in self.root.child(f"{stage}/{name}").folders():
-                    artifact = self.find(stage, name, version)
-                    if artifact is not None:
-                        yield artifact
+                    yield stage, name, version
+
+    def artifacts(self, damaged: list[str] | None = None) -> Iterator[Artifact]:
+        """Every committed artifact, by stage, name and version.
+
+        Raises `Damaged` for a manifest that cannot be read; with a list for `damaged`, what is
+        wrong goes there, and the others still come.
+        """
+        for stage, name, version in self.versions():
+            try:
+                artifact = self.find(stage, name, version)
+            except Damaged as error:
+                if damaged is None:
+                    raise
+                damaged.append(str(error))
+                continue
+            if artifact is not None:
+                yield artifact
+
+    def damaged_records(self) -> Iterator[str]:
+        """What is wrong with references and records of runs."""
+        for prefix, read in (("refs/", self._reference_at), ("runs/", self._run_at)):
+            for file in self._listed(prefix):
+                try:
+                    read(file)
+                except Damaged as error:
+                    yield str(error)
 
     def attempt(self, stage: Stage, name: str, version: str, *, fresh: bool = False) -> Attempt:
         """The attempt to work in: one that was killed is continued if code and libraries are the
@@ -192,19 +223,28 @@ class Store:
     def references(self) -> list[dict[str, Any]]:
         """All references: recipe, tag, stage, name, version."""
         found = []
-        for file in self.root.files("refs/"):
-            words = file.removeprefix("refs/").removesuffix(".json").split("/")
-            if len(words) != 4:
-                raise Damaged(
-                    f"{self.root.url}/{file} is not a reference (recipe/stage/name/tag.json); "
-                    "remove that file"
-                )
-            recipe, stage, name, tag = words
-            found.append(
-                {"recipe": recipe, "tag": tag, "stage": stage, "name": name}
-                | self._read_reference(file)
-            )
+        for file in self._listed("refs/"):
+            found.append(self._reference_at(file))
         return found
+
+    def _listed(self, prefix: str) -> list[str]:
+        """Files below `prefix`; a file that stands in that folder's place is one of them, so that
+        it is found to be damaged.
+        """
+        name = prefix.rstrip("/")
+        root = self.root.local_root
+        return [name] if root is not None and (root / name).is_file() else self.root.files(prefix)
+
+    def _reference_at(self, file: str) -> dict[str, Any]:
+        words = file.removeprefix("refs/").removesuffix(".json").split("/")
+        if len(words) != 4:
+            raise Damaged(
+                f"{self.root.url}/{file} is no reference (refs/recipe/stage/name/tag.json); remove "
+                "that file"
+            )
+        recipe, stage, name, tag = words
+        given = {"recipe": recipe, "tag": tag, "stage": stage, "name": name}
+        return given | self._read_reference(file)
 
     def _read_reference(self, file: str) -> dict[str, Any]:
         body = self.root.read_json(file)
@@ -280,15 +320,29 @@ class Store:
 
     def runs(self) -> list[dict[str, Any]]:
         """All run records, oldest first."""
-        found = []
-        for file in self.root.files("runs/"):
-            record = self.root.read_json(file)
-            if missing := sorted(_RUN_KEYS - record.keys()):
-                raise Damaged(
-                    f"{self.root.url}/{file} is damaged (no {', '.join(missing)}); remove that file"
-                )
-            found.append(record)
-        return found
+        return [self._run_at(file) for file in self._listed("runs/")]
+
+    def _run_at(self, file: str) -> dict[str, Any]:
+        record = self.root.read_json(file)
+        if problem := _problem_of_run(record):
+            raise Damaged(f"{self.root.url}/{file} is damaged ({problem}); remove that file")
+        return record
+
+
+def _problem_of_run(record: Mapping[str, Any]) -> str:
+    """What of a run's record is not as it was written; "" where it is whole."""
+    if missing := sorted(_RUN_KINDS.keys() - record.keys()):
+        return f"no {', '.join(missing)}"
+    if wrong := [key for key, kind in _RUN_KINDS.items() if not isinstance(record[key], kind)]:
+        return f"{', '.join(wrong)} of another type"
+    owner, stages = record["owner"], record["stages"]
+    if not (isinstance(owner.get("host"), str) and isinstance(owner.get("pid"), int)):
+        return "its owner has no host and process"
+    whole = (
+        isinstance(stage, dict) and all(isinstance(stage.get(key), str) for key in _STAGE_KEYS)
+        for stage in stages
+    )
+    return "" if all(whole) else f"a stage without {', '.join(_STAGE_KEYS)}"
 
 
 def _other_bytes(older: Artifact, made: Manifest) -> str:

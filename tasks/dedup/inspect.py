@@ -46,6 +46,8 @@ def find_cluster(clusters: Path, wanted: str) -> dict[str, Any]:
     group at a time. `StageError` where there is no such cluster, or several.
     """
     reader = pq.ParquetFile(clusters)
+    if not reader.metadata.num_rows:
+        raise StageError("there are no clusters: every document was kept for itself alone")
     if rank := _RANK.fullmatch(wanted):
         number = int(rank[1])
         if rows_of_rank := list(_rows(reader, [number - 1])):

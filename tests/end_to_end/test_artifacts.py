@@ -124,3 +124,35 @@ def test_reading_a_damaged_artifact_names_it(
     done = puna("inspect", "--stage", "dedup/main", "--store", copy)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert f"input {artifact.identity} is damaged: {victim} has " in done.stderr
+
+
+def test_a_run_with_nothing_to_do_tells_of_files_that_are_gone(
+    puna: Puna, small_run: SmallRun, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(small_run.url, copy)
+    artifact = small_run.artifacts()["dedup/main"]
+    folder = copy / Path(artifact.data.url).relative_to(small_run.url)
+    shutil.rmtree(folder.parent)
+    done = puna("run", small_run.recipe, "--store", copy)
+    assert done.returncode == 0 and "the files of 1 are damaged (see above)" in done.stdout
+    assert "--force dedup/main builds it again" in " ".join(done.stdout.split())
+    for words in (("path", "dedup"), ("verify",)):
+        found = puna("artifacts", *words, "--store", copy)
+        assert found.returncode == 1 and "is missing" in found.stdout + found.stderr
+    (copy / "dedup" / "main" / artifact.version / "manifest.json").write_text("{")
+    for words in (("list",), ("verify",)):
+        found = puna("artifacts", *words, "--store", copy)
+        assert found.returncode == 1 and "Traceback" not in found.stderr
+        assert "manifest.json is damaged" in found.stdout + found.stderr
+    listed = puna("artifacts", "list", "--store", copy, "--json")
+    assert (
+        listed.returncode == 1 and len(listed.json["artifacts"]) == len(small_run.artifacts()) - 1
+    )
+
+
+def test_what_is_missing_is_built_by_what_the_error_says(
+    puna: Puna, small_run: SmallRun, tmp_path: Path
+) -> None:
+    asked = puna("plan", small_run.recipe, "--store", tmp_path / "new", "--only", "langid/letters")
+    assert asked.returncode == 2 and "puna run RECIPE --until ingest/letters" in asked.stderr

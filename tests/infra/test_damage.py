@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flows.running.record import mark_crashed
 from infra.process import process_identity
 from infra.stage import GateError, StageError
-from infra.store import Artifact, Damaged, NotDeterministic, Store, operations
+from infra.store import Artifact, Damaged, NotDeterministic, Store, damage, operations
 from infra.store.lease import lease
 from tests.stage_harness import pin, run_stage
 from tests.toy import READER, TOY, ToyParameters
@@ -227,5 +229,154 @@ def test_a_folder_in_place_of_a_manifest_is_named(
 ) -> None:
     made[0].home.remove("manifest.json")
     (tmp_path / "store" / "toy" / "main" / made[0].version / "manifest.json").mkdir()
-    with pytest.raises(Damaged, match=re.escape("manifest.json is damaged (Is a directory)")):
+    with pytest.raises(Damaged, match=r"manifest\.json is a folder, and a file .*; remove it"):
         Store.at(str(tmp_path / "store")).find("toy", "main", made[0].version)
+
+
+def place_file(path: Path) -> None:
+    """A file where that folder, or the folder it would lie in, was."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("in the way")
+
+
+@pytest.mark.parametrize("place", ["toy", "toy/main", "toy/main/{version}", "refs", "refs/r/toy"])
+def test_a_file_in_place_of_a_folder_is_named_by_whoever_reads_or_writes_there(
+    place: str, made: tuple[Artifact, Artifact], tmp_path: Path
+) -> None:
+    toy, store = made[0], Store.at(str(tmp_path / "store"))
+    store.set_reference("r", toy, "latest")
+    path = tmp_path / "store" / place.format(version=toy.version)
+    place_file(path)
+    said = re.escape(f"{path} is a file, and a folder of the store belongs there; remove it")
+    if place.startswith("refs"):
+        with pytest.raises(Damaged, match=said):
+            store.set_reference("r", toy, "latest")
+        with pytest.raises(Damaged, match=said):
+            store.reference("r", "toy", "main")
+    else:
+        with pytest.raises(Damaged, match=said):
+            store.find("toy", "main", toy.version)
+        for write in (
+            lambda: toy.home.create("x/new.json", b""),
+            lambda: toy.home.replace("x/new.json", b""),
+            lambda: toy.home.staging("x/new.json"),
+        ):
+            with pytest.raises(Damaged, match=said):
+                write()
+    path.unlink()  # what it says to do
+    again = run_stage(TOY, ToyParameters(), tmp_path=tmp_path, force=True)
+    assert again.digest == toy.digest
+    store.set_reference("r", again, "latest")
+
+
+def test_a_file_in_place_of_the_records_and_a_folder_in_place_of_a_lease_are_named(
+    tmp_path: Path,
+) -> None:
+    store = Store.at(str(tmp_path / "store"))
+    place_file(tmp_path / "store" / "runs")
+    said = "store/runs is a file, and a folder of the store belongs there; remove it"
+    with pytest.raises(Damaged, match=said):
+        store.write_run("one", RECORD)
+    with pytest.raises(Damaged, match="store/runs is damaged"):
+        store.runs()
+    home = store.home("toy", "main", "v")
+    (tmp_path / "store" / "toy" / "main" / "v" / "lease.json").mkdir(parents=True)
+    named = pytest.raises(Damaged, match=r"lease\.json is a folder, and a file of the store")
+    with named, lease(home, lambda holder: None):
+        pass
+
+
+RECORD: dict[str, Any] = {
+    "run": "one",
+    "recipe": "r",
+    "status": "running",
+    "owner": process_identity(),
+    "stages": [{"stage": "toy", "name": "main", "version": "v"}],
+}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"owner": None},
+        {"owner": {}},
+        {"owner": {"host": process_identity()["host"], "pid": "x"}},
+        {"owner": {"host": None, "pid": 1}},
+        {"owner": {"host": process_identity()["host"]}},
+        {"owner": [1]},
+        {"stages": None},
+        {"stages": ["toy/main"]},
+        {"stages": [{}]},
+        {"stages": [{"stage": "toy", "name": None, "version": "v"}]},
+        {"status": None},
+        {"run": 7},
+    ],
+)
+def test_a_run_record_with_other_values_is_named_before_anything_reads_it(
+    wrong: dict[str, Any], tmp_path: Path
+) -> None:
+    store = Store.at(str(tmp_path / "store"))
+    store.write_run("one", RECORD)
+    assert operations.garbage(store, keep_runs=1) == [] and mark_crashed(store) == []
+    store.write_run("one", RECORD | wrong)
+    for read in (lambda: operations.garbage(store, keep_runs=1), lambda: mark_crashed(store)):
+        with pytest.raises(Damaged, match=r"one\.json is damaged \(.*\); remove that file"):
+            read()
+
+
+def test_one_damaged_manifest_does_not_hide_the_others(
+    made: tuple[Artifact, Artifact], tmp_path: Path
+) -> None:
+    toy, reader = made
+    store = Store.at(str(tmp_path / "store"))
+    toy.home.replace("manifest.json", b"{")
+    store.root.replace("runs/one.json", b"")
+    store.root.replace("refs/r/toy/main/latest.json", b"[]")
+    store.root.replace("refs/notes.txt", b"{}")
+    damaged: list[str] = []
+    assert [found.identity for found in store.artifacts(damaged)] == [reader.identity]
+    assert len(damaged) == 1 and f"{toy.home.url}/manifest.json is damaged" in damaged[0]
+    records = list(store.damaged_records())
+    assert len(records) == 3 and all("remove that file" in problem for problem in records)
+    with pytest.raises(Damaged):  # nothing is deleted by what can be read alone
+        operations.garbage(store, keep_runs=1)
+
+
+def test_a_manifest_without_checksum_is_read_whole_before_it_counts(
+    made: tuple[Artifact, Artifact], tmp_path: Path
+) -> None:
+    toy, store = made[0], Store.at(str(tmp_path / "store"))
+    old = {key: value for key, value in toy.manifest.data.items() if key != "checksum"}
+    for key, value in (("timings", {}), ("inputs", {"up": ["x"]}), ("pins", {"p": [{}]})):
+        toy.home.replace("manifest.json", json.dumps(old | {key: value}).encode())
+        with pytest.raises(Damaged, match=r"manifest\.json is damaged \(it cannot be read"):
+            store.find("toy", "main", toy.version)
+    toy.home.replace("manifest.json", json.dumps(old).encode())
+    assert store.find("toy", "main", toy.version) is not None
+
+
+def place_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def dangle(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/nowhere")
+
+
+@pytest.mark.parametrize("harm", [cut, empty, remove, place_folder, dangle])
+def test_sizes_are_looked_at_before_a_folder_is_given_out(
+    harm: Any, made: tuple[Artifact, Artifact]
+) -> None:
+    toy, _ = made
+    damage.require_sizes(toy)
+    assert damage.in_short(toy) == ""
+    harm(toy.path("part-00001.txt"))
+    with pytest.raises(Damaged, match=r"part-00001\.txt (has|is missing|is no file)") as caught:
+        damage.require_sizes(toy)
+    said = str(caught.value)
+    assert said.startswith(f"{toy.identity} is damaged: ")
+    assert f"puna artifacts verify --store {toy.store_url};" in said  # from any folder
+    assert damage.in_short(toy).startswith("damaged: part-00001.txt ")

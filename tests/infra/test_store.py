@@ -187,7 +187,7 @@ def test_runs_that_built_nothing_do_not_count(tmp_path: Path) -> None:
             "run": f"{number}",
             "recipe": "r",
             "status": "completed",
-            "owner": {},
+            "owner": process_identity(),
             "stages": [stage],
         }
         store.write_run(f"{number}", body)

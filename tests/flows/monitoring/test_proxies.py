@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import http.client
 import http.server
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from flows.monitoring.proxies import is_loopback, reach_loopback_directly
@@ -42,6 +44,25 @@ DEAD = "http://127.0.0.1:9"  # nothing listens at the port of `discard`
             None,
             {"http_proxy": DEAD, "no_proxy": "localhost,127.0.0.1,::1"},
         ),
+        (  # what httpx cannot read
+            {
+                "http_proxy": "http://[::1",
+                "https_proxy": "http://a:b",
+                "no_proxy": "http://c:d, b.org",
+            },
+            None,
+            {"no_proxy": "b.org,localhost,127.0.0.1,::1"},
+        ),
+        (
+            {"http_proxy": DEAD, "no_proxy": "[::1],10.0.0.0/8,.a.org"},
+            None,
+            {"http_proxy": DEAD, "no_proxy": "::1,10.0.0.0/8,.a.org,localhost,127.0.0.1"},
+        ),
+        (
+            {"http_proxy": DEAD, "no_proxy": "[fe80::1]"},
+            "https://prefect.example.org/api",
+            {"http_proxy": DEAD, "no_proxy": "fe80::1,localhost,127.0.0.1,::1"},
+        ),
         (
             {"ALL_PROXY": "socks4://127.0.0.1:9"},
             "https://prefect.example.org/api",
@@ -58,6 +79,28 @@ def test_this_machine_is_excepted_and_nothing_else(
     again = dict(found)
     reach_loopback_directly(again, api_url)
     assert again == found
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"http_proxy": "http://[::1"},
+        {"http_proxy": "http://a:b", "HTTPS_PROXY": "::"},
+        {"all_proxy": "nonsense proxy", "no_proxy": "[::1],[nonsense,http://x y,a b"},
+        {"HTTP_PROXY": "127.0.0.1:9", "NO_PROXY": "http://[::1]:80,*.a.org,a.org:8080,1.2.3.0/24"},
+        {"http_proxy": "http://user:p@ss@127.0.0.1:99999", "no_proxy": ",, ,"},
+    ],
+)
+def test_what_a_user_has_there_never_keeps_the_client_from_starting(
+    given: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    reach_loopback_directly(os.environ, None)
+    httpx.Client().close()
 
 
 def test_what_is_this_machine() -> None:

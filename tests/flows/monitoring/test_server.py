@@ -13,7 +13,9 @@ import threading
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from flows.cli import app
 from flows.monitoring import server
 
 
@@ -143,6 +145,16 @@ def test_a_server_that_ends_at_once_is_reported_with_its_log(
     with pytest.raises(server.ServerFailed, match="did not start on port"):
         server.start()
     assert "prefect is broken" in server.log_file().read_text() and server.running() is None
+
+
+def test_another_port_than_the_one_it_runs_at_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "start", lambda port: server.Server(1, 4207))
+    for words, code in ((["--port", "4300"], 1), (["--port", "4207"], 0), ([], 0)):
+        done = CliRunner().invoke(app, ["dashboard", "start", *words])
+        assert done.exit_code == code and "http://127.0.0.1:4207" in done.output
+        assert ("puna dashboard stop, then puna dashboard start --port 4300" in done.output) == (
+            code == 1
+        )
 
 
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])

@@ -78,7 +78,49 @@ def test_bad_files_are_refused_with_their_line(tmp_path: Path, text: str, messag
         load(write(tmp_path, "r.yaml", text))
 
 
-@pytest.mark.parametrize("override", ["no-equals", "a.b.c=1", "list.7=1", "list.name=1"])
+def test_an_override_is_read_as_the_file_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIZE", "7")
+    for value in (
+        "2024-01-01",
+        "${SIZE}",
+        '{b: 1, c: "${SIZE}"}',
+        "[1, x]",
+        "null",
+        "a: b: c",
+        "1e-4",
+    ):
+        data = load(write(tmp_path, "r.yaml", "a: 1\n"), [f"a={value}"]).data
+        if value != "a: b: c":  # no YAML in a file; text for -s
+            assert data == load(write(tmp_path, "s.yaml", f"a: {value}\n")).data, value
+        else:
+            assert data == {"a": value}
+
+
+def test_what_a_recipe_extends_is_not_overridden(tmp_path: Path) -> None:
+    for value in ("r.yaml", "nowhere.yaml", "null"):
+        with pytest.raises(RecipeError, match=r"what a recipe extends stands in its file"):
+            load(write(tmp_path, "r.yaml", "a: 1\n"), [f"extends={value}"])
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "no-equals",
+        "a.b.c=1",
+        "list.7=1",
+        "list.name=1",
+        "list.²=1",
+        "list.-1=1",
+        ".=1",
+        "a..b=1",
+        "new.=1",
+        "a={b: 1, b: 2}",
+        "a={b: }",
+        "a=${PUNA_NO_SUCH_VARIABLE}",
+    ],
+)
 def test_bad_overrides_are_refused(tmp_path: Path, override: str) -> None:
     with pytest.raises(RecipeError, match=r"^-s "):
         load(write(tmp_path, "r.yaml", "a: 1\nlist: [1, 2]\n"), [override])

@@ -76,7 +76,7 @@ GOES_ON = "once this is fixed, a run continues at training/one"
         ),
         (
             os_error(errno.EROFS),
-            "this user may not use /some/file (Read-only file system)",
+            "/some/file lies on a file system that is mounted read-only: mount it for writing",
             True,
             False,
         ),
@@ -120,6 +120,9 @@ def test_each_kind_of_failure_has_its_own_next_action(
 
 def test_errors_in_words() -> None:
     assert in_words(os_error(errno.ENOSPC)) == "/some/file: No space left on device"
+    unfinished = OSError(errno.EROFS, "Read-only", "/some/.file.json.12-ab.partial")
+    assert in_words(unfinished) == "/some: Read-only"
+    assert "/some lies on a file system" in advise(Failure(unfinished)).action
     assert in_words(KeyError("x")) == "KeyError: 'x'" and in_words(MemoryError()) == "MemoryError"
     assert in_words(StageError("lower it")) == "lower it"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,3 +82,11 @@ def test_giant_texts_are_compared_up_to_a_bound() -> None:
         lines[-1]
         == f"(the last {len(removed) - 40_000:,} characters of the removed text were not compared)"
     )
+
+
+def test_without_clusters_that_is_what_is_said(tmp_path: Path) -> None:
+    table = tmp_path / "clusters.parquet"
+    pq.write_table(pa.table({"representative": pa.array([], pa.string())}), table)
+    for wanted in ("1", "#1", "abc"):
+        with pytest.raises(StageError, match="there are no clusters"):
+            find_cluster(table, wanted)
