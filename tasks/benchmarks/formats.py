@@ -92,9 +92,6 @@ def _ours(row: Row) -> Parsed:
         raise ValueError(f"question must be a string, found {row['question']!r}")
     if answer is not None and (not isinstance(answer, int) or isinstance(answer, bool)):
         raise ValueError(f"answer must be an index (a whole number from 0), found {answer!r}")
-    # Most likely all answers of the file count from 1, which its other items would not show.
-    if choices and answer is not None and not 0 <= answer < len(choices):
-        raise ValueError(f"answer {answer} is not an index into {len(choices)} choices")
     return Parsed(
         row["question"],
         choices,

@@ -86,6 +86,12 @@ def read_items(
                 problem = f"no field {error}" if isinstance(error, KeyError) else str(error)
                 expected = f"not an item of format {benchmark.format!r}"
                 raise BenchmarkError(_clean(f"{where}: {expected}: {problem}: {shown}")) from error
+            if parsed.answer is not None and not 0 <= parsed.answer < len(parsed.choices):
+                # Of our own format: most likely the file counts from 1, and all others are wrong.
+                raise BenchmarkError(
+                    f"{where}: answer {parsed.answer} is not an index into "
+                    f"{len(parsed.choices)} choices"
+                )
             group = parsed.group or (_subject(stem) if by_file else "")
             prefix = f"{group or stem}/" if several or file != path.name else ""
             item_id = parsed.id or f"{prefix}{number}"
