@@ -5,8 +5,9 @@ The corpus and the recipes are code; the stages are those of a real plan, built 
 artifact's version and a digest of its inputs' data, so that a change is blamed on the stage that
 changed and not on all that follow it.
 
-    python -m tests.golden            print the digests of the code as it is python -m tests.golden
-    --record   write tests/golden.json (after bumping the version of what changed)
+    python -m tests.golden            print the digests of the code as it is
+    python -m tests.golden --record   write tests/golden.json (after bumping the version of what
+                                      changed)
 """
 
 from __future__ import annotations

@@ -3,9 +3,10 @@ OUT_FOLDER [--seed N]`.
 
     OUT/crawl/crawl-00.warc.gz ...        WARC/1.0, one gzip member a record, as crawlers write them
     OUT/reference/en.jsonl, zh.jsonl      {"text"}: clean prose of the same country, for the
-    perplexity models OUT/benchmarks/questions-en.jsonl ... {"id", "question", "choices", "answer",
-    "group"} OUT/truth.jsonl                       {"url", "kind", "language"} of every response:
-    what filters should find
+                                          perplexity models
+    OUT/benchmarks/questions-en.jsonl ... {"id", "question", "choices", "answer", "group"}
+    OUT/truth.jsonl                       {"url", "kind", "language"} of every response: what
+                                          filters should find
 
 The bytes are a function of the seed (and of zlib's version). Only the standard library is used.
 Before anything is written the generator checks its own promises and refuses to write a world that

@@ -6,9 +6,8 @@ Pure data. For every attribute and language:
     facts      sentences that state the fact on pages of the crawl ({e} the entity, {v} the value)
     faq        questions on question-and-answer pages of the crawl; the answer is the bare value
     benchmark  questions that only the benchmark asks, none worded like a sentence of the crawl, and
-    at least 13 words
-               (English) or characters (Chinese) long, for decontamination by 13-grams;
-               `generate.py` checks both.
+               at least 13 words (English) or characters (Chinese) long, for decontamination by
+               13-grams; `generate.py` checks both.
 
 All Chinese values of an attribute have the same length, so that no answer stands out by its size.
 """

@@ -3,9 +3,10 @@ benchmarks ask.
 
 A world is a pure function of its seed. Entities fall into three groups:
 
-    known    their facts are stated on many pages, in English and in Chinese control  they occur
-    nowhere in the crawl: a model can only guess leaked   their facts are stated nowhere, but some
-    pages carry the benchmark's question with its answer
+    known    their facts are stated on many pages, in English and in Chinese
+    control  they occur nowhere in the crawl: a model can only guess
+    leaked   their facts are stated nowhere, but some pages carry the benchmark's question with its
+             answer
 
 Questions come in quartets: four entities with four different values share one set of four options,
 and each option is right exactly once, at a different position each time. A model whose preference

@@ -1,3 +1,1 @@
-"""Benchmarks as their publishers give them: what `decontaminate` looks for and `evaluation`
-scores.
-"""
+"""Benchmarks as published: what `decontaminate` searches for and `evaluation` scores."""

@@ -1,8 +1,8 @@
-"""How a recipe names a benchmark: light (pydantic only), because plans read it.
+"""A benchmark in a recipe. Imports pydantic only, because planning reads this module.
 
-Decontamination depends only on which questions there are (`BenchmarkFiles`); evaluation also on how
-they are asked (`Benchmark`). The two are apart so that a changed prompt or number of shots never
-annotates a corpus again.
+Decontamination depends only on the questions (`BenchmarkFiles`), evaluation also on how they are
+asked (`Benchmark`). They are separate so that changing a prompt or the number of shots does not
+make decontamination run again.
 """
 
 from __future__ import annotations
@@ -27,24 +27,21 @@ Format = Literal[
     "truthfulqa",
     "winogrande",
 ]
-"""`multiple-choice` is ours, see `tasks.benchmarks.read`; the others are the publishers' own files.
-"""
+"""`multiple-choice` is Puna's own, see `tasks.benchmarks.read`; the others are published files."""
 
 Scoring = Literal["texts", "letters"]
-"""`texts`: the likelihood of each answer's words; `letters`: answers are listed and their letters
-compared.
-"""
+"""What likelihoods are compared: `texts`, of each answer's text; `letters`, of option letters."""
 
 QUESTIONS_ONLY: frozenset[str] = frozenset({"gsm8k", "truthfulqa", "winogrande"})
-"""Formats without a choice that follows the question: for decontamination, not for evaluation."""
+"""Formats whose questions have no choices: for decontamination only."""
 
 
 class Style(Parameters):
     """How one question is asked.
 
-    `question` is a template with `{question}` and, for letters, `{options}` (lines "A. ...");
-    `delimiter` stands between it and the answer; `description` opens the prompt (`{subject}` is the
-    item's group, underscores as blanks).
+    `question`: template with `{question}` and, for letters, `{options}` (lines "A. ...").
+    `delimiter`: text between question and answer. `description`: beginning of the prompt, in which
+    `{subject}` is the item's group with underscores replaced by spaces.
     """
 
     question: str
@@ -56,19 +53,20 @@ class Style(Parameters):
     def _has_fields(self) -> Self:
         if "{question}" not in self.question:
             raise ValueError(
-                f"prompt {self.question!r} lacks {{question}}; write, say, 'Question: {{question}}'"
+                f"prompt {self.question!r} lacks {{question}}; write e.g. 'Question: {{question}}'"
             )
         if self.score == "letters" and "{options}" not in self.question:
             raise ValueError(
-                f"prompt {self.question!r} lacks {{options}}, which score: letters needs"
+                f"prompt {self.question!r} lacks {{options}}, which `score: letters` needs; add "
+                "it, or set `score: texts`"
             )
         return self
 
 
 _ENGLISH_TEXTS = Style(question="Question: {question}\nAnswer:", delimiter=" ", score="texts")
 _ENGLISH_LETTERS = Style(question="{question}\n{options}\nAnswer:", delimiter=" ", score="letters")
-# A blank before the answer, as the harness has: without one a tokenizer may join the colon and the
-# answer in one token, which leaves nothing of the answer to score.
+# A space before the answer, as in the harness: without it, a tokenizer may merge the colon and the
+# answer into one token, so that no token of the answer is left to score.
 _CHINESE_TEXTS = Style(question="问题：{question}\n答案：", delimiter=" ", score="texts")
 _CHINESE_LETTERS = Style(question="{question}\n{options}\n答案：", delimiter=" ", score="letters")
 
@@ -83,16 +81,16 @@ _HARNESS_STYLES: dict[str, Style] = {
 }
 """The prompts of lm-evaluation-harness 0.4.13 (cmmlu, ceval and mmlu without its descriptions).
 
-AGIEval's are ours: the harness takes the prompts that stand in the hub's own data set and scores
-the options' words.
+AGIEval's prompts are Puna's own: the harness uses those in the hub's data set and scores the text
+of the options.
 """
 
 
 class BenchmarkFiles(Parameters):
     """The questions of a benchmark: `paths` in a publisher's `format`.
 
-    `language` decides the wording of default prompts and is shown in the table; `split` chooses a
-    folder inside a publisher's zip archive (C-Eval: val, dev, test; only val has answers).
+    `language`: decides the wording of default prompts and is shown in tables. `split`: folder in a
+    publisher's zip archive (C-Eval: val, dev, test; only val has answers).
     """
 
     format: Format
@@ -101,16 +99,16 @@ class BenchmarkFiles(Parameters):
     split: str = "val"
 
     def resolved_language(self) -> str:
-        """The language as stated, else that of the format."""
+        """The language stated, else that of the format."""
         return self.language or ("zh" if self.format in ("agieval", "ceval", "cmmlu") else "en")
 
 
 class Benchmark(BenchmarkFiles):
-    """A benchmark as evaluation asks it.
+    """A benchmark as evaluated.
 
-    `limit`: the first N items; `dev` and `shots`: the publisher's worked examples and how many of
-    them (of the same group where items have groups) open every prompt; `style` replaces the prompt
-    of the format.
+    `limit`: use the first N items. `dev`: files of worked examples. `shots`: how many of them begin
+    every prompt, from the item's own group if items have groups. `style`: replaces the format's
+    prompt.
     """
 
     limit: int | None = pydantic.Field(None, gt=0)
@@ -122,25 +120,24 @@ class Benchmark(BenchmarkFiles):
     def _has_examples(self) -> Self:
         if self.shots and not self.dev:
             raise ValueError(
-                f"shots: {self.shots} needs worked examples; name their files under dev"
+                f"shots: {self.shots} needs worked examples; list their files under dev, or set "
+                "shots: 0"
             )
         return self
 
     def files(self) -> BenchmarkFiles:
-        """The part that decontamination depends on."""
+        """The fields that decontamination depends on."""
         return BenchmarkFiles(**{name: getattr(self, name) for name in BenchmarkFiles.model_fields})
 
     def resolved_style(self) -> Style:
-        """The prompt as stated, else the harness's for this format, else a plain one in the
-        benchmark's language.
-        """
+        """The style stated, else the harness's for the format, else a plain one in its language."""
         if stated := self.style or _HARNESS_STYLES.get(self.format):
             return stated
         texts = _CHINESE_TEXTS if self.resolved_language() == "zh" else _ENGLISH_TEXTS
         return self._letters() if self.format == "agieval" else texts
 
     def letters_style(self) -> Style:
-        """The prompt of the first-token protocol: options are listed, their letters compared."""
+        """The prompt of the first-token protocol, which lists options and compares letters."""
         style = self.resolved_style()
         if style.score == "letters":
             return style

@@ -1,10 +1,14 @@
-"""How the rows of an evaluation are read, for whoever shows them: light.
+"""How to read the rows of an evaluation, for tables and the report. Imports nothing heavy.
 
-A row holds metrics, and `<metric>_stderr` where there is one; `n`, the items or documents scored;
-`not_asked`, items left out; `cut`, items asked without the beginning of their prompts; `characters`
-of held-out text; `few`, that it is less than the recipe's floor. The first-token protocol has
-counts of its own, after its prefix, since another protocol may have scored other items. A metric of
-which nothing could be scored is None, and `reason` says why.
+Fields of a row:
+- metrics, with `<metric>_stderr` if it could be estimated; None if nothing could be scored, and
+  then `reason` says why;
+- `n`: items or documents scored; `not_asked`: items skipped; `cut`: items whose prompts lost their
+  beginning;
+- `characters` of held-out text; `few`: true if that is below the recipe's floor.
+
+The first-token protocol has its own counts under its prefix, because another protocol may have
+scored other items.
 """
 
 from __future__ import annotations
@@ -26,9 +30,7 @@ def metrics(row: Mapping[str, Any]) -> list[str]:
 
 
 def items(row: Mapping[str, Any], metric: str) -> str:
-    """What a metric was scored on: "1,000", "38, 3 cut, 2 not asked", "4, too few"; "" where it is
-    unknown.
-    """
+    """What a metric was scored on: "1,000", "38, 3 cut, 2 not asked", "4, too few", or ""."""
     prefix = FIRST_TOKEN if metric.startswith(FIRST_TOKEN) and f"{FIRST_TOKEN}n" in row else ""
     if metric not in row or f"{prefix}n" not in row:
         return ""
@@ -44,9 +46,7 @@ def items(row: Mapping[str, Any], metric: str) -> str:
 
 
 def items_of_all(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
-    """`items` of several models' rows: once where they agree, else each model's, in order, "-" for
-    one without.
-    """
-    found = [items(row, metric) or "-" for row in rows]
-    known = set(found) - {"-"}
-    return next(iter(known), "") if len(known) < 2 else " / ".join(found)
+    """`items` of several models' rows: once if they agree, else per model, "-" for none."""
+    counts = [items(row, metric) or "-" for row in rows]
+    distinct = set(counts) - {"-"}
+    return next(iter(distinct), "") if len(distinct) < 2 else " / ".join(counts)

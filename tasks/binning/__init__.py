@@ -1,3 +1,1 @@
-"""Binning: one category's documents to tokens, dealt into bins and packed into rows of fixed
-length, none lost.
-"""
+"""Stage binning: tokenize a category's documents, deal them into bins, pack rows; nothing lost."""

@@ -1,8 +1,18 @@
-"""Best-fit-decreasing packing: which documents share a row, no token lost.
+"""Best-fit-decreasing packing (Ding et al. 2024, arXiv:2404.10830): which documents share a row.
 
-A document longer than a row is cut into whole rows and a rest (never truncated, Ding et al. 2024,
-arXiv:2404.10830). Documents and rests are then placed from the longest to the shortest, each into
-the fullest row that still takes it.
+1. Cut every document of at least one row into whole rows of L tokens and a rest of 0 to L - 1.
+   Nothing is truncated, and a whole row holds one piece.
+2. Sort the rests (shorter documents are their own rest) from the longest to the shortest.
+3. Put each into the fullest row that still has room for it; where none has, open a new row.
+4. Order the pieces of a row by document, and the rows by their first piece.
+
+Symbols: L the row length (`sequence_length`, `capacity`); room: the free tokens of a row.
+
+Example with L = 8 and documents a 11, b 5, c 4, d 3, e 1. Document a gives one whole row and a rest
+of 3. The rests by length are b 5, c 4, a 3, d 3, e 1:
+    b opens row 0 (room 3); c opens row 1 (room 4)
+    a fits row 0 exactly (room 0); d goes into row 1 (room 1), and so does e (room 0)
+Three full rows: [a 0-7], [a 8-10, b], [c, d, e].
 """
 
 from __future__ import annotations
@@ -25,10 +35,13 @@ class Piece(NamedTuple):
 def best_fit(lengths: npt.NDArray[np.int64], capacity: int) -> npt.NDArray[np.int64]:
     """Row number of each item; items are 1 to `capacity` long, rows hold at most `capacity`.
 
-    The rows with room are kept by their room, and the rooms that occur as the bits of one integer,
-    so that the smallest room that suffices is its lowest set bit from the item's length on. Equal
-    rooms: the row last touched. Time grows as items x capacity / 64; measured 1.1 us an item at
-    4,096.
+    `with_room` lists the open rows by their room; bit r of the integer `rooms` says whether any row
+    has room r. The smallest room that suffices is then the lowest set bit at or above the item's
+    length. Among rows of equal room, the one changed last is taken. Time grows with items x
+    capacity / 64 (words of the integer); measured: 1.1 us an item at 4,096.
+
+    Raises:
+        ValueError: an item is empty or longer than a row.
     """
     rows = np.empty(len(lengths), np.int64)
     with_room: defaultdict[int, list[int]] = defaultdict(list)
@@ -38,13 +51,13 @@ def best_fit(lengths: npt.NDArray[np.int64], capacity: int) -> npt.NDArray[np.in
         length = int(lengths[item])
         if not 0 < length <= capacity:
             raise ValueError(
-                f"item {item} is {length} long; rows take 1 to {capacity}: cut it first"
+                f"item {item} has length {length}; a row takes 1 to {capacity}: cut it first"
             )
-        if enough := rooms >> length:
+        if enough := rooms >> length:  # `enough & -enough` keeps the lowest set bit only
             room = length + (enough & -enough).bit_length() - 1
             row = with_room[room].pop()
             if not with_room[room]:
-                rooms ^= 1 << room
+                rooms ^= 1 << room  # that was the last row with this room
         else:
             room, row = capacity, opened
             opened += 1
@@ -58,8 +71,7 @@ def best_fit(lengths: npt.NDArray[np.int64], capacity: int) -> npt.NDArray[np.in
 def pack(lengths: npt.NDArray[np.int64], sequence_length: int) -> list[list[Piece]]:
     """Rows of pieces that hold every token of documents of these lengths exactly once.
 
-    Rows stand in the order of the first document in them, pieces of a row in the order of their
-    documents.
+    Rows are ordered by their first piece, pieces within a row by document.
     """
     rows = [
         [Piece(document, offset, sequence_length)]
@@ -69,6 +81,7 @@ def pack(lengths: npt.NDArray[np.int64], sequence_length: int) -> list[list[Piec
     rests = lengths % sequence_length
     documents = np.flatnonzero(rests)
     assigned = best_fit(rests[documents], sequence_length)
+    # Sort by row, then by document; an edge is where the row number changes.
     order = np.lexsort((documents, assigned))
     edges = np.flatnonzero(np.diff(assigned[order], prepend=-1))
     for members in np.split(documents[order], edges[1:]) if len(order) else []:

@@ -1,10 +1,9 @@
-"""Bins from selected documents: read ranges of lines, tokenize, deal, pack, write; one shard a
-range, memory bounded.
+"""Bins from selected documents: tokenize, deal, pack and write, one range of lines per shard.
 
-The lines of all inputs are divided into ranges of about equal bytes, whatever files they lie in. A
-shard tokenizes its range once and writes one file into every bin, so a bin of N ranges has the
-files data-00000-of-N ... and packing needs the tokens of one range in memory (about 300 MB for 256
-MiB of text).
+The lines of all inputs are divided into ranges of about equal size in bytes, which may span files.
+A shard tokenizes its range once and writes one file into every bin, so with N ranges a bin has the
+files data-00000-of-N and so on. Memory is bounded: packing holds the tokens of one range (about
+300 MB for 256 MiB of text).
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ from tasks.documents.tokenize import DocumentTokenizer, Tokens
 MIN_RANGE_BYTES = 64 << 20
 MAX_RANGE_BYTES = 256 << 20
 RANGES = 64
-"""Ranges aimed at, within the limits above: every range ends in one row that is not full, in each
-bin.
+"""Target number of ranges, within the limits above: each range leaves a partly filled last row in
+every bin.
 """
 
 _BATCH_CHARACTERS = 1 << 20
@@ -41,7 +40,7 @@ _BATCH_DOCUMENTS = 2_048
 
 
 class Lines(NamedTuple):
-    """The lines of a file that start in [begin, end), and the source they are of."""
+    """The lines of a file that start at bytes [begin, end), and the source they come from."""
 
     path: Path
     begin: int
@@ -51,7 +50,7 @@ class Lines(NamedTuple):
 
 @dataclass(frozen=True)
 class Range:
-    """What one shard does: `number` of `total`."""
+    """The work of one shard: range `number` of `total`."""
 
     number: int
     total: int
@@ -71,7 +70,7 @@ class Document(NamedTuple):
 
 
 def run(context: Context) -> Outcome:
-    """Pack the category that the node is named after."""
+    """Pack the category that this node is named after."""
     parameters: BinningParameters = context.parameters
     selected = list(_files(context.many("select"), context.name))
     if not sum(size for _, size, _ in selected):
@@ -99,8 +98,8 @@ def nothing_left(category: str, selected: Sequence[Artifact]) -> str:
         sources.append(f"source {artifact.name} dropped {shown or 'nothing, it has no document'}")
     return (
         f"category {category!r} has no documents to train on: "
-        f"{'; '.join(sources) or 'no source feeds it'}. Widen the `keep` that took them, add text, "
-        "or take the category out of every mixture"
+        f"{'; '.join(sources) or 'no source feeds it'}. Widen the `keep` that dropped them, add "
+        "text, or remove the category from every mixture"
     )
 
 
@@ -113,9 +112,7 @@ def _files(selected: Sequence[Artifact], category: str) -> Iterator[tuple[Path, 
 
 
 def ranges(files: Sequence[tuple[Path, int, str]]) -> list[tuple[Lines, ...]]:
-    """Divide the bytes of all files into ranges of one size (the last may be smaller); depends on
-    sizes only.
-    """
+    """Divide the bytes of all files into ranges of equal size (the last may be smaller)."""
     total = sum(size for _, size, _ in files)
     range_bytes = min(max(-(-total // RANGES), MIN_RANGE_BYTES), MAX_RANGE_BYTES)
     groups: list[list[Lines]] = [[] for _ in range(-(-total // range_bytes))]
@@ -131,7 +128,7 @@ def ranges(files: Sequence[tuple[Path, int, str]]) -> list[tuple[Lines, ...]]:
 
 
 def bin_range(item: Range, shard: Shard) -> dict[str, Any]:
-    """Tokenize one range and write its file of every bin. What a worker runs."""
+    """Tokenize one range and write its file in every bin; runs in a worker."""
     parameters = item.parameters
     tokenizer = DocumentTokenizer(item.tokenizer)
     ledger = Ledger()
@@ -157,7 +154,8 @@ def bin_range(item: Range, shard: Shard) -> dict[str, Any]:
         packed = sum(piece.length for row in rows for piece in row)
         if packed != lengths.sum():
             raise StageError(
-                f"{shard.key}: packing holds {packed} of {lengths.sum()} tokens; this is a defect"
+                f"{shard.key}: packed rows hold {packed} of {lengths.sum()} tokens; this is a "
+                "defect of the stage, please report it"
             )
         with shard.create(f"{folder_name(number)}/{file_name(item.number, item.total)}") as path:
             counts["loss_tokens"] += write_rows(
@@ -190,13 +188,15 @@ def _batches(group: Sequence[Lines]) -> Iterator[list[Document]]:
 
 
 def read(lines: Lines) -> Iterator[Document]:
-    """The documents of the lines that start in [begin, end); StageError names the line that is not
-    a document.
+    """The documents of the lines that start at bytes [begin, end).
+
+    Raises:
+        StageError: a line is not a document; it names the byte.
     """
     with lines.path.open("rb") as stream:
         if lines.begin:
             stream.seek(lines.begin - 1)
-            stream.readline()  # the rest of a line that an earlier range reads
+            stream.readline()  # the rest of a line that belongs to the range before
         while (at := stream.tell()) < lines.end:
             line = stream.readline()
             try:
@@ -216,20 +216,21 @@ def read(lines: Lines) -> Iterator[Document]:
 
 
 def bin_of(document_id: str, bins: int) -> int:
-    """The bin a document is dealt to: even shares, whatever else its id's hash decides (samples,
-    held-out text).
+    """The bin a document is dealt to, uniform by a keyed hash of its id.
+
+    The key (`person`) makes it independent of other choices by id, such as held-out text.
     """
     digest = hashlib.blake2b(document_id.encode(), digest_size=8, person=b"puna-bin").digest()
     return int.from_bytes(digest, "little") % bins
 
 
 def folder_name(number: int) -> str:
-    """Folder of a bin."""
+    """The folder of a bin."""
     return f"bin-{number:02d}"
 
 
 def file_name(number: int, total: int) -> str:
-    """File of a range in a bin."""
+    """The file of a range in a bin."""
     return f"data-{number:05d}-of-{total:05d}.arrow"
 
 

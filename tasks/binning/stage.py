@@ -1,7 +1,7 @@
 """Stage binning: the selected documents of one category as packed rows of tokens.
 
-    data/bin-00/ ... data/bin-<B-1>/     Arrow files that `tasks.documents.rows.Rows` and
-    `datasets.load_from_disk` read
+    data/bin-00/ ... data/bin-<B-1>/     Arrow files, read by `tasks.documents.rows.Rows` and by
+                                         `datasets.load_from_disk`
 
 Input roles: select (every source that feeds the category), tokenizer.
 
@@ -21,12 +21,11 @@ from infra.stage import Output, Parameters, Role, Stage
 
 
 class BinningParameters(Parameters):
-    """`bins` is how many equal shares (by hash of document id) a category is dealt into; training
-    takes them in order.
+    """`bins`: equal shares, by hash of document id, that a category is dealt into, in train order.
 
-    `packing` best-fit: documents longer than a row are cut into whole rows and a rest, and
-    documents and rests go, the longest first, each into the fullest row that still takes it.
-    `loss_on_source` trains on the prompt too.
+    `packing: best-fit`: documents longer than a row are cut into whole rows and a rest; documents
+    and rests are then placed, longest first, each into the fullest row that still has room.
+    `loss_on_source` trains on the prompt as well.
     """
 
     sequence_length: int = pydantic.Field(ge=8, le=1_048_576)

@@ -1,6 +1,4 @@
-"""Packed rows as Arrow streams in the layout of `datasets.save_to_disk`; see `tasks.documents.rows`
-for the schema.
-"""
+"""Write packed rows as `datasets.save_to_disk` lays them out; schema: `tasks.documents.rows`."""
 
 from __future__ import annotations
 
@@ -21,20 +19,28 @@ BATCH_BYTES = 8 << 20
 """Tokens and labels of one Arrow record batch."""
 
 DESCRIPTION = """\
-Packed rows of tokens, written by Puna's binning. Documents stand one after the other; the tail of a row that none fills
+Packed rows of tokens, written by Puna's binning. Documents stand one after the other; the tail of \
+a row that none fills
 holds padding.
 input_ids: the tokens.
-labels: as transformers means them, not shifted: the token itself where it is learned, else -100 (the first position of
-every piece of a document, the prompt, padding). `model(input_ids=..., labels=...)` and Trainer with its defaults train
-each document on its own next tokens; attention then still reaches into the documents before it in the row.
-next_label: the target of the row's last position where its document goes on in another row, else -100. Labels that are
+labels: as transformers means them, not shifted: the token itself where it is learned, else -100 \
+(the first position of
+every piece of a document, the prompt, padding). `model(input_ids=..., labels=...)` and Trainer \
+with its defaults train
+each document on its own next tokens; attention then still reaches into the documents before it in \
+the row.
+next_label: the target of the row's last position where its document goes on in another row, else \
+-100. Labels that are
 shifted already (`shift_labels`) are `labels[1:]` followed by it.
 documents: which tokens of which documents the row holds; position_ids restart at every `start`.
-Puna's `tasks.documents.collate.collate` makes input_ids, labels, shift_labels and position_ids from these: every target
-counts once and documents do not see each other, as in Puna's own training. Trainer takes it as `data_collator` with
+Puna's `tasks.documents.collate.collate` makes input_ids, labels, shift_labels and position_ids \
+from these: every target
+counts once and documents do not see each other, as in Puna's own training. Trainer takes it as \
+`data_collator` with
 `remove_unused_columns=False`.
 """
-"""What `dataset_info.json` says of the rows."""
+"""Description in `dataset_info.json`: part of the output's bytes, so a change needs a new version.
+"""
 
 
 def write_rows(
@@ -47,8 +53,9 @@ def write_rows(
     padding: int,
     loss_on_source: bool,
 ) -> int:
-    """Write one Arrow file of `rows` (of indices into `documents` and `ids`); returns the positions
-    with a loss.
+    """Write one Arrow file; returns the number of positions that have a target.
+
+    Pieces in `rows` number their documents by index into `documents` and `ids`.
     """
     batch_rows = max(1, BATCH_BYTES // (8 * sequence_length))
     loss_tokens = 0
@@ -83,23 +90,20 @@ def write_rows(
 
 
 def _first_learned(tokens: Tokens, piece: Piece, loss_on_source: bool) -> int:
-    """Position in a piece of the first token that is learned from one before it: not the piece's
-    first, no prompt's.
-    """
+    """Position in a piece of its first target: after the piece's first token and any prompt."""
     prompt = 0 if loss_on_source else tokens.prompt - piece.offset
     return min(max(1, prompt), piece.length)
 
 
 def _next_label(tokens: Tokens, piece: Piece, ends_row: bool, loss_on_source: bool) -> int:
-    """The token after a piece where that lies in another row; -100 where there is none or it is the
-    prompt's.
-    """
+    """The target after a piece's last token if it lies in another row; -100 if none or a prompt."""
     following = piece.offset + piece.length
     if following == len(tokens.ids):
         return IGNORE_INDEX
     if not ends_row:
         raise ValueError(
-            f"a piece that goes on in another row ends before its own row does ({piece}); a defect"
+            f"a piece continues in another row but ends before its own row does ({piece}); this is "
+            "a defect of packing"
         )
     return (
         int(tokens.ids[following]) if loss_on_source or following >= tokens.prompt else IGNORE_INDEX
@@ -137,9 +141,7 @@ def _spans(
 def write_layout(
     folder: Path, files: Sequence[str], sequence_length: int, fingerprint: str
 ) -> None:
-    """Write the `dataset_info.json` and `state.json` that make a folder of `files` a saved
-    `datasets.Dataset`.
-    """
+    """Write `dataset_info.json` and `state.json`: a folder of `files` becomes a saved `Dataset`."""
     fixed = [
         (
             name,

@@ -1,6 +1,4 @@
-"""Open a base given as a folder: a Hugging Face checkpoint, a llama2.c pair of files, or a bare
-tokenizer file.
-"""
+"""Open a base folder: a Hugging Face checkpoint, llama2.c's pair of files, or a tokenizer file."""
 
 from __future__ import annotations
 
@@ -43,10 +41,10 @@ _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_m
 
 
 def folder_of(pins: Sequence[Pin]) -> Path:
-    """The folder that a parameter named, from the pins of the files in it.
+    """The folder that a parameter names, from the pins of the files in it.
 
-    `StageError` where it has files that are not pinned: they would be read, and the version would
-    not know them.
+    `StageError` where it holds files that are not pinned: they would be read, but would not be part
+    of the version.
     """
     if not pins:
         raise StageError(
@@ -85,7 +83,7 @@ def _refuse_adapter(folder: Path) -> None:
 
 
 def open_base(folder: Path, scratch: Path) -> Path:
-    """A local Hugging Face folder for `folder`, which is returned as it is where it is one already.
+    """A local Hugging Face folder for `folder`; returned unchanged where it is one already.
 
     Accepted: `config.json` with safetensors; `tokenizer.json`; llama2.c's `<model>.bin` with
     `tok*.bin` or `tokenizer.bin`; a sentencepiece or Llama-3 `tokenizer.model`, alone or with a
@@ -145,9 +143,7 @@ def naming(given: Path, opened: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class BaseTokenizer:
-    """A base's tokenizer. `model` is its sentencepiece file where there is one; `corrected` what
-    was wrong before.
-    """
+    """A base's tokenizer, its sentencepiece model if any, and which parts were `corrected`."""
 
     tokenizer: Tokenizer
     model: SentencePieceModel | None = None
@@ -155,13 +151,12 @@ class BaseTokenizer:
 
 
 def read_base_tokenizer(folder: Path) -> BaseTokenizer:
-    """The tokenizer of an opened base, which segments as its sentencepiece file says where it has
-    one.
+    """The tokenizer of an opened base; where it has a sentencepiece file, that file decides.
 
-    transformers 5 ranks merges by id when it converts a `.model`, so a `tokenizer.json` it wrote
-    segments code and indentation in another way than the base was trained with. Where the two
-    disagree, merges and treatment of spaces are taken from the `.model`; added tokens, their ids
-    and the template around texts stay.
+    transformers 5 ranks merges by id when it converts a `.model`, so its `tokenizer.json` segments
+    code and indentation differently from what the base was trained with. Where the two disagree,
+    merges and treatment of spaces are taken from the `.model`; added tokens, their ids and the
+    template around texts are kept.
     """
     tokenizer = read_tokenizer(folder)
     path = folder / MODEL_FILE

@@ -40,9 +40,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class TrainerSpec:
-    """What of the trainer's settings decides which pieces are possible; defaults are
-    sentencepiece's.
-    """
+    """The trainer's settings that decide which pieces are possible; sentencepiece's defaults."""
 
     model_type: int = UNIGRAM
     max_sentencepiece_length: int = 16
@@ -55,9 +53,15 @@ class TrainerSpec:
 
 
 _TRAINER_FIELDS = {
-    3: "model_type", 20: "max_sentencepiece_length", 21: "split_by_unicode_script", 22: "split_by_whitespace",
-    23: "split_by_number", 24: "treat_whitespace_as_suffix", 25: "split_digits", 26: "allow_whitespace_only_pieces",
-}  # fmt: skip
+    3: "model_type",
+    20: "max_sentencepiece_length",
+    21: "split_by_unicode_script",
+    22: "split_by_whitespace",
+    23: "split_by_number",
+    24: "treat_whitespace_as_suffix",
+    25: "split_digits",
+    26: "allow_whitespace_only_pieces",
+}
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,12 @@ class NormalizerSpec:
 
 
 _NORMALIZER_FIELDS = {
-    1: "name", 2: "precompiled_charsmap", 3: "add_dummy_prefix", 4: "remove_extra_whitespaces", 5: "escape_whitespaces",
-}  # fmt: skip
+    1: "name",
+    2: "precompiled_charsmap",
+    3: "add_dummy_prefix",
+    4: "remove_extra_whitespaces",
+    5: "escape_whitespaces",
+}
 
 
 @dataclass(frozen=True)
@@ -130,7 +138,7 @@ class SentencePieceModel:
 
 
 def read_model(path: Path) -> SentencePieceModel:
-    """Read a file; `StageError` when it is no sentencepiece model, or the beginning of one."""
+    """Read a file; `StageError` when it is not a sentencepiece model, or is cut short."""
     refuse_pointer(path)
     try:
         return parse_model(path.read_bytes())

@@ -1,6 +1,4 @@
-"""The small text files of a checkpoint: JSON and templates, which a download may have left
-damaged.
-"""
+"""Read a checkpoint's small text files, JSON and templates, which a download may have damaged."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ _LFS = b"version https://git-lfs"
 
 
 def refuse_pointer(path: Path) -> None:
-    """`StageError` where a file is only Git LFS's note of where it lies."""
+    """`StageError` where a file is a Git LFS pointer rather than the content."""
     with path.open("rb") as stream:
         if stream.read(len(_LFS)) == _LFS:
             raise StageError(
@@ -33,9 +31,7 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; `StageError` where it is no JSON, or something else than an
-    object.
-    """
+    """The object in a JSON file; `StageError` where the file is not JSON or not an object."""
     try:
         found = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:

@@ -153,10 +153,24 @@ _SPECIAL = (
 )
 _SPECIAL_LISTS = ("additional_special_tokens", "extra_special_tokens")
 _NOT_CARRIED = {
-    "tokenizer_class", "auto_map", "backend", "processor_class", "name_or_path", "is_local", "local_files_only",
-    "tokenizer_file", "vocab_file", "special_tokens_map_file", "added_tokens_decoder", "use_fast", "from_slow",
-    "legacy", "sp_model_kwargs", "add_prefix_space", "transformers_version",
-}  # fmt: skip
+    "tokenizer_class",
+    "auto_map",
+    "backend",
+    "processor_class",
+    "name_or_path",
+    "is_local",
+    "local_files_only",
+    "tokenizer_file",
+    "vocab_file",
+    "special_tokens_map_file",
+    "added_tokens_decoder",
+    "use_fast",
+    "from_slow",
+    "legacy",
+    "sp_model_kwargs",
+    "add_prefix_space",
+    "transformers_version",
+}
 """Of a base's `tokenizer_config.json`: where it lay, which class read it, and what `tokenizer.json`
 says already.
 """

@@ -1,5 +1,6 @@
-"""What workers do to one part of a source: measure perplexities, then write reasons. Reads columns,
-never text.
+"""What workers do with one part of a source: count perplexities, then write reasons.
+
+They read columns, never text.
 """
 
 from __future__ import annotations
@@ -34,9 +35,10 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Work:
-    """One part with the keeps of its source. `wanted`: language -> bins to collect; `cutoffs`:
-    language -> (P, P).
+class CutWork:
+    """One part with the keeps of its source.
+
+    `wanted`: language -> bins to collect; `cutoffs`: language -> perplexities (head, middle).
     """
 
     part: Part
@@ -45,8 +47,8 @@ class Work:
     cutoffs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
-def count_perplexities(work: Work, shard: Shard) -> dict[str, Any]:
-    """Language -> counts of bins, over the documents that pass the checks before perplexity."""
+def count_perplexities(work: CutWork, shard: Shard) -> dict[str, Any]:
+    """Language -> bin -> documents, over those that pass the checks before perplexity."""
     total: dict[str, Counter[int]] = {}
     for language, values in _eligible_perplexities(work):
         total.setdefault(language, Counter()).update(count_bins(values))
@@ -56,10 +58,8 @@ def count_perplexities(work: Work, shard: Shard) -> dict[str, Any]:
     }
 
 
-def collect_perplexities(work: Work, shard: Shard) -> dict[str, Any]:
-    """Language -> pairs of a value in a wanted bin and how often it occurs, over the same
-    documents.
-    """
+def collect_perplexities(work: CutWork, shard: Shard) -> dict[str, Any]:
+    """Language -> (value, its count) for values in wanted bins, over the same documents."""
     total: dict[str, Counter[float]] = {}
     for language, values in _eligible_perplexities(work):
         if language in work.wanted:
@@ -69,9 +69,10 @@ def collect_perplexities(work: Work, shard: Shard) -> dict[str, Any]:
     return {language: sorted(counts.items()) for language, counts in sorted(total.items())}
 
 
-def write_reasons(work: Work, shard: Shard) -> dict[str, Any]:
-    """Write the part's columns; returns its ledger and the contaminated documents by benchmark,
-    dropped or not.
+def write_reasons(work: CutWork, shard: Shard) -> dict[str, Any]:
+    """Write the part's columns; returns its ledger, and contaminated documents by benchmark.
+
+    The latter counts documents whether they are dropped or not.
     """
     ledger = Ledger()
     contaminated: Counter[str] = Counter()
@@ -91,8 +92,8 @@ def write_reasons(work: Work, shard: Shard) -> dict[str, Any]:
     return {"ledger": ledger.to_json(), "contaminated": dict(sorted(contaminated.items()))}
 
 
-def cut_table(table: pa.Table, work: Work) -> pa.Table:
-    """N rows of annotations -> N rows of SCHEMA."""
+def cut_table(table: pa.Table, work: CutWork) -> pa.Table:
+    """N rows of annotations -> N rows of `SCHEMA`."""
     keep, rows = work.keep, table.num_rows
     language = _language(table)
     reasons = _early_reasons(table, keep)
@@ -106,6 +107,7 @@ def cut_table(table: pa.Table, work: Work) -> pa.Table:
         contaminated = keep_columns.contamination_reasons(_column(table, "contaminated"))
         if keep.decontaminate == "passage":
             share = _column(table, "passage_share")
+            # A share of 1 always drops the document: nothing would be left of it.
             beyond = pc.or_(pc.greater(share, keep.passage_share), pc.equal(share, 1.0))
             contaminated = pc.if_else(beyond, contaminated, pa.scalar(None, pa.string()))
         reasons.append(contaminated)
@@ -117,6 +119,7 @@ def cut_table(table: pa.Table, work: Work) -> pa.Table:
 
 
 def _early_reasons(table: pa.Table, keep: SourceCut) -> list[pa.Array]:
+    """Reasons of the checks before perplexity, in their order."""
     reasons = []
     if "emptied" in table.column_names:
         reasons.append(
@@ -131,7 +134,7 @@ def _early_reasons(table: pa.Table, keep: SourceCut) -> list[pa.Array]:
 
 
 def _eligible_perplexities(
-    work: Work,
+    work: CutWork,
 ) -> Iterator[tuple[str, np.ndarray[Any, np.dtype[np.float64]]]]:
     for table in work.part.tables():
         reason = keep_columns.first_reasons(table.num_rows, _early_reasons(table, work.keep))

@@ -1,11 +1,11 @@
-"""Exact percentiles of values spread over many files, in memory that does not grow with their
-number.
+"""Exact percentiles of values in many files, in memory that does not grow with their number.
 
-A positive float64's bits, read as an integer, order as the float does. Their upper 20 bits are a
-bin: 256 a power of two, so that all perplexities from 1 to 1e6 fall into some 5,100. A first pass
-counts bins (`count_bins`); that tells in which bins the wanted order statistics lie
-(`wanted_bins`); a second pass collects the values of those bins alone (`values_in_bins`), and
-`percentile` interpolates as `numpy.percentile(..., method="linear")` does, to the bit.
+1. The bits of a positive float64, read as an integer, order as the float does. The upper 20 bits
+   name a bin: 256 bins per power of two, so that perplexities from 1 to 1e6 fall into some 5,100.
+2. A first pass counts the values in each bin (`count_bins`).
+3. The counts tell which bins hold the wanted order statistics (`wanted_bins`).
+4. A second pass collects only the values in those bins (`values_in_bins`).
+5. `percentile` interpolates as `numpy.percentile(..., method="linear")` does, to the bit.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 _BIN_SHIFT = np.uint64(44)
-"""float64 has 52 bits of mantissa: 8 of them stay in the bin."""
+"""float64 has 52 bits of mantissa, 8 of which are part of the bin."""
 
 _HISTOGRAM_SHIFT = 5
-"""Histograms for people join 32 bins: 8 bars a power of two."""
+"""Histograms for people join 32 bins: 8 bars per power of two."""
 
 
 def _bins(values: Floats) -> npt.NDArray[np.uint64]:
     wrong = ~(values > 0)  # also NaN
     if wrong.any():
         raise ValueError(
-            f"a perplexity of {values[wrong][0]}: it must be above 0; score the source again"
+            f"a perplexity is {values[wrong][0]}; it must be above 0: score the source again"
         )
     bins: npt.NDArray[np.uint64] = np.ascontiguousarray(values).view(np.uint64) >> _BIN_SHIFT
     return bins
 
 
 def count_bins(values: Floats) -> dict[int, int]:
-    """Bin -> how many of the values lie in it. Raises ValueError on values that are not above 0."""
+    """Bin -> how many of the values are in it. ValueError if a value is not above 0."""
     bins, counts = np.unique(_bins(values), return_counts=True)
     return dict(zip(bins.tolist(), counts.tolist(), strict=True))
 
 
 def values_in_bins(values: Floats, wanted: Iterable[int]) -> dict[float, int]:
-    """Value -> how often, of the values in the wanted bins."""
-    found = values[np.isin(_bins(values), np.array(sorted(wanted), np.uint64))]
-    unique, counts = np.unique(found, return_counts=True)
+    """Value -> how often it occurs, for values in the wanted bins."""
+    inside = values[np.isin(_bins(values), np.array(sorted(wanted), np.uint64))]
+    unique, counts = np.unique(inside, return_counts=True)
     return dict(zip(unique.tolist(), counts.tolist(), strict=True))
 
 
@@ -87,9 +87,7 @@ def percentile(bins: Mapping[int, int], values: Mapping[float, int], percent: fl
 
 
 def histogram(bins: Mapping[int, int]) -> dict[str, list[float] | list[int]]:
-    """`low`: lower edges of adjacent bars, 8 a power of two; `documents`: how many values each
-    holds.
-    """
+    """`low`: lower edges of adjacent bars, 8 per power of two; `documents`: values in each."""
     joined: Counter[int] = Counter()
     for key, count in bins.items():
         joined[key >> _HISTOGRAM_SHIFT] += count

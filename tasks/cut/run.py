@@ -1,6 +1,4 @@
-"""Runs stage cut: count perplexities, refine the cut-offs, write reasons; three passes over
-columns, none over text.
-"""
+"""Runs stage cut: count perplexities, refine cut-offs, write reasons; three passes over columns."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from typing import Any
 from infra.context import Context
 from infra.stage import Outcome, StageError
 from infra.store import Artifact
-from tasks.cut.apply import Work, collect_perplexities, count_perplexities, write_reasons
+from tasks.cut.apply import CutWork, collect_perplexities, count_perplexities, write_reasons
 from tasks.cut.percentiles import histogram, percentile, wanted_bins
 from tasks.cut.stage import CutParameters, SourceCut
 from tasks.documents.annotate import ledger_of, parts
@@ -24,12 +22,12 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "perplexity": ("perplexity",),
     "decontaminate": ("contaminated", "passage_share"),
 }
-"""Role of an annotator -> the columns that decide."""
+"""Role of an annotator -> the columns that checks read."""
 
 CHECKS = ("line_dedup", "langid", "quality", "perplexity", "decontaminate", "category")
 
 Unit = tuple[str, str]
-"""(language, unit that scored it: normaliser, SentencePiece and n-gram model)."""
+"""(language, what scored it: normaliser, SentencePiece model and n-gram model)."""
 
 
 def run(context: Context) -> Outcome:
@@ -37,18 +35,16 @@ def run(context: Context) -> Outcome:
     parameters: CutParameters = context.parameters
     sources = annotated_sources(parameters, context.inputs)
     work = {
-        f"{source}.{part.name.removesuffix('.parquet')}": Work(part, keep)
+        f"{source}.{part.name.removesuffix('.parquet')}": CutWork(part, keep)
         for source, keep in parameters.sources.items()
         for part in parts(
             sources[source]["documents"],
-            (
-                "source",
-                # one value throughout: costs nothing, and gives the rows of a source without
-                # annotations
-            ),
+            # A column with one value throughout costs nothing to read, and tells the number of rows
+            # of a source without annotations.
+            ("source",),
             {
-                role: (found, COLUMNS[role])
-                for role, found in sources[source].items()
+                role: (annotated, COLUMNS[role])
+                for role, annotated in sources[source].items()
                 if role in COLUMNS
             },
         )
@@ -93,7 +89,7 @@ def run(context: Context) -> Outcome:
 def annotated_sources(
     parameters: CutParameters, inputs: Mapping[str, Sequence[Artifact]]
 ) -> dict[str, dict[str, Artifact]]:
-    """Source -> role -> artifact. Raises StageError where a keep has nothing to decide by."""
+    """Source -> role -> artifact. Raises StageError where a keep lacks the column it needs."""
     roles = {
         role: {artifact.name: artifact for artifact in inputs.get(role, ())}
         for role in ("documents", *COLUMNS)
@@ -101,10 +97,12 @@ def annotated_sources(
     if set(roles["documents"]) != set(parameters.sources):
         raise StageError(
             f"cut has keeps for the sources {sorted(parameters.sources)} but documents of "
-            f"{sorted(roles['documents'])}; the plan must give every source both"
+            f"{sorted(roles['documents'])}; every source needs both"
         )
     sources = {
-        source: {role: found[source] for role, found in roles.items() if source in found}
+        source: {
+            role: by_source[source] for role, by_source in roles.items() if source in by_source
+        }
         for source in parameters.sources
     }
     for source, keep in parameters.sources.items():
@@ -116,8 +114,8 @@ def _check_source(source: str, keep: SourceCut, annotated: Mapping[str, Artifact
     for role in ("langid", "quality", "perplexity"):
         if getattr(keep, role) is not None and role not in annotated:
             raise StageError(
-                f"source {source!r} has a keep for {role} but no {role} stage; add one, or drop "
-                "the keep"
+                f"source {source!r} has a keep for {role} but no {role} stage; add the stage, or "
+                "remove the keep"
             )
     if isinstance(keep.category, dict) and "langid" not in annotated:
         raise StageError(
@@ -129,24 +127,24 @@ def _check_source(source: str, keep: SourceCut, annotated: Mapping[str, Artifact
         if unknown := keep.quality.unknown(rules):
             raise StageError(
                 f"source {source!r} keeps by {list(unknown)}, which its quality stage did not "
-                f"measure (it has {', '.join(rules)}); add them to quality.rules, or take them out "
-                "of keep"
+                f"measure (it has {', '.join(rules)}); add them to quality.rules, or remove them "
+                "from keep"
             )
 
 
 def language_units(perplexity: Artifact | None) -> dict[str, Unit]:
-    """Language -> what scored it, as the perplexity stage states it."""
-    stated: Mapping[str, str] = perplexity.statistics["units"] if perplexity is not None else {}
-    return {language: (language, unit) for language, unit in stated.items()}
+    """Language -> the unit that scored it, from the statistics of the perplexity stage."""
+    units: Mapping[str, str] = perplexity.statistics["units"] if perplexity is not None else {}
+    return {language: (language, unit) for language, unit in units.items()}
 
 
 def find_cutoffs(
     context: Context,
     parameters: CutParameters,
-    work: Mapping[str, Work],
+    work: Mapping[str, CutWork],
     units: Mapping[str, Mapping[str, Unit]],
 ) -> tuple[dict[Unit, Counter[int]], dict[Unit, tuple[float, float]]]:
-    """Counts of perplexity bins, and (head, middle) cut-offs, by unit."""
+    """By unit: counts of perplexity bins, and the cut-offs (head, middle)."""
     percents = (parameters.head, parameters.middle)
     scored = {key: item for key, item in work.items() if units[item.part.source]}
 
@@ -186,19 +184,21 @@ def find_cutoffs(
     return counts, {unit: (head, middle) for unit, (head, middle) in cutoffs.items()}
 
 
-def _unit(units: Mapping[str, Mapping[str, Unit]], item: Work, language: str) -> Unit:
+def _unit(units: Mapping[str, Mapping[str, Unit]], item: CutWork, language: str) -> Unit:
     try:
         return units[item.part.source][language]
     except KeyError:
         raise StageError(
-            f"source {item.part.source!r} has perplexities of {language!r} but its stage had "
-            f"language models of {sorted(units[item.part.source])} only; score the source again"
+            f"source {item.part.source!r} has perplexities of {language!r}, but its perplexity "
+            f"stage had language models only of {sorted(units[item.part.source])}; score the "
+            "source again"
         ) from None
 
 
 def funnel(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """From ledger rows: documents left after every check by source, a table of languages, and drops
-    by reason.
+    """Summaries of ledger rows.
+
+    Documents left after every check, by source; documents by language; dropped documents by reason.
     """
     left: dict[str, Counter[str]] = {}
     reasons: Counter[str] = Counter()
@@ -233,7 +233,7 @@ def funnel(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _contaminated(
-    work: Mapping[str, Work], results: Mapping[str, Mapping[str, Any]]
+    work: Mapping[str, CutWork], results: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, dict[str, int]]:
     total: dict[str, Counter[str]] = {}
     for key, result in results.items():

@@ -1,19 +1,17 @@
-"""Stage cut: what of every source goes on, in columns beside the documents of all sources; text is
-never read.
+"""Stage cut: which documents of every source are kept, in columns beside them; no text is read.
 
 Checks apply in the order line_dedup, langid, quality, perplexity, decontaminate, category; the
 first that a document fails is its `reason`. Perplexity cut-offs are percentiles per language and
-language model (scores of different ones are never mixed) over the documents of all sources that
+language model (scores of different models are never mixed), over the documents of all sources that
 pass the checks before, linearly interpolated as `numpy.percentile` does.
 
 Input roles, each a tuple of artifacts named by source: documents, line_dedup, langid, quality,
 perplexity, decontaminate. Output: data/<source>/part-*.parquet, row-aligned with the documents,
 columns
     reason    string   null: eligible; else "line_dedup.empty" (every line was a repeated one),
-    "langid.language",
-                       "langid.threshold", "quality.<rule>", "perplexity.<bucket>",
-                       "decontaminate.<benchmark>", "category.none"
-    language  string   langid's label, "und" without
+                       "langid.language", "langid.threshold", "quality.<rule>",
+                       "perplexity.<bucket>", "decontaminate.<benchmark>", "category.none"
+    language  string   langid's label, "und" without one
     category  string   null where there is a reason
     bucket    string   head, middle, tail; "all" without a perplexity
 """
@@ -36,11 +34,12 @@ _CATEGORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 class SourceCut(Parameters):
     """The keeps of one source; an unset one keeps everything.
 
-    `category`: one for the source, or language -> category (documents of other languages get reason
-    "category.none", as do all of a source without a category: what no training reads must not stand
-    for what it could read). `decontaminate`: `drop` contaminated documents; let only the `passage`
-    go, which select takes out, but drop documents that would lose more than `passage_share` of
-    their text (or all of it); or only `report` their number.
+    `category`: one for the source, or language -> category. Documents of other languages get the
+    reason "category.none", as do all documents of a source without a category: a document that no
+    training reads must not represent duplicates that training could read. `decontaminate`: `drop`
+    contaminated documents; remove only the `passage`, which select does, but drop documents that
+    would lose more than `passage_share` of their text (or all of it); or only `report` their
+    number.
     """
 
     langid: LanguageKeep | None = None
@@ -56,15 +55,16 @@ class SourceCut(Parameters):
         for name in [category] if isinstance(category, str) else (category or {}).values():
             if not _CATEGORY.fullmatch(name) or name in RESERVED_FOLDERS:
                 raise ValueError(
-                    f"category {name!r} becomes a folder: use letters, digits and '._-', first a "
-                    f"letter or digit, and not {' or '.join(RESERVED_FOLDERS)}"
+                    f"category {name!r} becomes a folder: use letters, digits and '._-', begin "
+                    f"with a letter or digit, and avoid {' and '.join(RESERVED_FOLDERS)}"
                 )
         return category
 
 
 class CutParameters(Parameters):
-    """`head` and `middle`: the percentiles of perplexity below which documents are head and middle
-    (cc_net: 30, 60).
+    """Keeps by source, and the percentiles of perplexity that divide the buckets.
+
+    Documents below percentile `head` are head, below `middle` middle (cc_net: 30, 60).
     """
 
     sources: dict[str, SourceCut] = pydantic.Field(min_length=1)
@@ -75,8 +75,8 @@ class CutParameters(Parameters):
     def _ascending(self) -> CutParameters:
         if self.head > self.middle:
             raise ValueError(
-                f"head is percentile {self.head}, above middle's {self.middle}; head is the lower "
-                "one"
+                f"head is percentile {self.head}, above middle's {self.middle}; set head to "
+                "the lower of the two"
             )
         return self
 

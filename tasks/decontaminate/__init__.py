@@ -1,1 +1,1 @@
-"""Decontaminate: which documents contain a benchmark's questions, which question and where."""
+"""Decontamination: which documents contain questions of benchmarks, which ones, and where."""

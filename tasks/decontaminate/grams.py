@@ -1,18 +1,23 @@
-"""Items to the runs of words that give them away.
+"""From the items of benchmarks to the runs of words that mark a document as contaminated.
 
-What marks a document, and what must not:
+With n = `ngram` and the minimum = `minimum_words` (or `character_ngram`, `minimum_characters`):
 
-1. A question of at least n words: any n of its words in a row.
+1. A question of at least n words: any n consecutive words of it.
 2. A shorter one of at least the minimum: the whole question.
-3. Still shorter, or a whole question that is a template ("Which of the following is true?"): the
-   question followed by its choices, as pages print them (right answer only; all with letters; all
-   without): the first n words, at least the minimum of them from the choices, or all of them where
-   there are fewer, if that is the minimum or more (half of it where all choices are among them).
+3. A still shorter one, or a whole question that is a template ("Which of the following is true?"):
+   the question followed by its choices, in the layouts that pages use (right answer only; all with
+   letters; all without). Of that, the first n words, extended so that at least the minimum come
+   from the choices; or all of it if there are fewer words, provided they reach the minimum (half of
+   it where all choices are among them).
 
-Templates: a run of words that stands in more than `template_items` different items of the same
-benchmark says how that benchmark asks, not what, and is left out of rules 1 to 3. If rule 1 leaves
-nothing, the whole question counts, however long. Items with the same words in question and choices
-are one item. Choices alone never mark a document: often they are names, dates or quotations.
+Templates: a run of words in more than `template_items` different items of the same benchmark shows
+how that benchmark asks, not what, and is excluded from rules 1 to 3. If rule 1 leaves nothing, the
+whole question counts, however long. Items with the same words in question and choices are one item.
+Choices alone never mark a document: often they are names, dates or quotations.
+
+The n-gram rule is that of GPT-3 (https://arxiv.org/abs/2005.14165, appendix C): n = 13. Example, n
+= 13 and a minimum of 8: a question of 15 words gives three runs of 13 words; one of 10 words gives
+itself; "What is 2 + 2?" is too short, and counts only together with its choices.
 """
 
 from __future__ import annotations
@@ -37,8 +42,9 @@ _LAYOUTS = 3
 
 @dataclass(frozen=True)
 class ItemIndex:
-    """The items looked for, in the order of the recipe and the files; `unmatchable` counts per
-    benchmark the rest.
+    """The items searched for, in the order of the recipe and the files, and their index.
+
+    `unmatchable`: benchmark -> number of its items that no run represents.
     """
 
     items: tuple[Item, ...]
@@ -48,8 +54,9 @@ class ItemIndex:
 
 @dataclass(frozen=True)
 class _Runs:
-    """Words of an item that mark a document: each `words[start:start + length]`, found by its first
-    `anchor`.
+    """Runs of an item that mark a document: `words[start:start + length]` for each start.
+
+    Their first `anchor` words are what the index hashes.
     """
 
     item: int
@@ -64,7 +71,7 @@ def build_index(
     """The index over all items of all benchmarks."""
     items: list[Item] = []
     words: list[Hashes] = [np.empty(0, dtype=np.uint64)]
-    found: list[npt.NDArray[np.int64]] = [np.empty((4, 0), dtype=np.int64)]
+    columns: list[npt.NDArray[np.int64]] = [np.empty((4, 0), dtype=np.int64)]
     unmatchable: dict[str, int] = {}
     taken = 0
     for name, members in benchmarks.items():
@@ -77,18 +84,21 @@ def build_index(
             .T
         )
         starts = np.concatenate([np.empty(0, np.int64), *(run.starts for run in runs)]) + taken
-        found.append(np.vstack([starts, np.repeat(rest, sizes, axis=1)]))
+        columns.append(np.vstack([starts, np.repeat(rest, sizes, axis=1)]))
         unmatchable[name] = len(members) - len({run.item for run in runs})
         words.append(asked.words)
         taken += len(asked.words)
         items.extend(members)
-    columns = map(np.ascontiguousarray, np.hstack(found))
-    return ItemIndex(tuple(items), GramIndex(Grams(np.concatenate(words), *columns)), unmatchable)
+    # The rows of the stacked array: starts, lengths, anchors, owners, as `Grams` has them.
+    fields = map(np.ascontiguousarray, np.hstack(columns))
+    return ItemIndex(tuple(items), GramIndex(Grams(np.concatenate(words), *fields)), unmatchable)
 
 
 class _Asked:
-    """The words of one benchmark's items: questions one after the other, then each with its choices
-    in every layout.
+    """The words of one benchmark's items, as one array of hashes.
+
+    First the questions, one after the other; then for each item its question with its choices in
+    the three layouts.
     """
 
     def __init__(self, items: Sequence[Item], parameters: DecontaminateParameters) -> None:
@@ -125,12 +135,12 @@ class _Asked:
         ]
 
     def _layouts(self, item: int) -> range:
-        """The sequences of an item's question with its choices."""
+        """Numbers of the sequences of an item's question with its choices, one per layout."""
         first = self._count + item * _LAYOUTS
         return range(first, first + _LAYOUTS)
 
     def runs(self) -> Iterator[_Runs]:
-        """All runs of all items, see the module's rules."""
+        """All runs of all items, by the rules of the module's docstring."""
         needs_choices: list[int] = []
         for item in range(self._count):
             start, length = int(self._starts[item]), int(self._lengths[item])
@@ -154,8 +164,9 @@ class _Asked:
         yield from self._runs_with_choices(needs_choices)
 
     def _runs_with_choices(self, items: Sequence[int]) -> Iterator[_Runs]:
-        holders: dict[bytes, set[int]] = defaultdict(set)
-        found: list[tuple[bytes, _Runs]] = []
+        """Rule 3, for items that need their choices."""
+        holders: dict[bytes, set[int]] = defaultdict(set)  # words of a run -> items that have it
+        candidates: list[tuple[bytes, _Runs]] = []
         for item in items:
             asked = int(self._lengths[item])
             minimum = self._minimum[item]
@@ -167,20 +178,22 @@ class _Asked:
                 if length >= fewest and length > asked:
                     key = self.words[start : start + length].tobytes()
                     holders[key].add(self._same_as[item])
-                    found.append(
+                    candidates.append(
                         (key, _Runs(item, np.array([start]), length, min(minimum, length)))
                     )
-        yield from (run for key, run in found if len(holders[key]) <= self._template_items)
+        yield from (run for key, run in candidates if len(holders[key]) <= self._template_items)
 
     @functools.cache  # noqa: B019 (lives as long as the index is built)
     def _templates(self, length: int) -> npt.NDArray[np.bool_]:
-        """For the run of `length` words at each position of the questions: is it a template?"""
+        """Whether the run of `length` words from each position of the questions is a template."""
         end = int(self._lengths[: self._count].sum())
         hashes = window_hashes(self.words[:end], length)
         item_of = np.repeat(np.array(self._same_as, dtype=np.int64), self._lengths[: self._count])
         place = np.repeat(np.arange(self._count), self._lengths[: self._count])
+        # Runs across the border of two questions are none; they all get the same hash.
         inside = place[: len(hashes)] == place[length - 1 :]
         hashes = np.where(inside, hashes, np.uint64(0))
+        # Sorted by (hash, item), the distinct items of a hash are its distinct neighbours.
         order = np.lexsort((item_of[: len(hashes)], hashes))
         ordered, owner = hashes[order], item_of[order]
         new_hash = np.append(True, ordered[1:] != ordered[:-1])

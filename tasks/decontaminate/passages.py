@@ -1,11 +1,11 @@
-"""From runs of words that give a benchmark's item away to the passage that goes with them.
+"""From the runs of words that mark a document to the passages to remove.
 
 As GPT-3's authors did (https://arxiv.org/abs/2005.14165, appendix C), a margin of 200 characters on
-both sides goes too, because answers stand beside a question, and so do pieces of under 200
-characters that would be left between two passages or at an end of the text. Unlike theirs a passage
-holds the item's choices where they follow the question, however long they are, reaches to the ends
-of its first and last sentence (or line), and what is left stays one document, with a line feed (an
-empty line where the passage held one) for the passage.
+both sides is removed too, because answers are near their question, and so are pieces of under 200
+characters that would be left between two passages or at an end of the text. Unlike theirs, a
+passage includes the item's choices if they follow the question, however long they are, and extends
+to the ends of its first and last sentence (or line); and the remaining text stays one document, in
+which a line feed (or an empty line, if the passage contained one) replaces the passage.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 
 
 def end_of_choices(text: str, end: int, choices: Sequence[Hashes], reach: int) -> int:
-    """Where the last of an item's `choices` (words as hashes) ends that follows a question which
-    ends at `end`.
+    """The end of an item's last choice after the question, which ends at `end`; else `end`.
 
-    They are looked for within `reach` characters; `end` where there is none.
+    `choices` are given as word hashes, and searched for within `reach` characters.
     """
     window = text[end : end + reach]
     (words,) = word_hashes([window])
     last = 0
     for choice in choices:
         if 0 < len(choice) <= len(words):
-            found = np.flatnonzero(
+            matches = np.flatnonzero(
                 window_hashes(words, len(choice)) == window_hashes(choice, len(choice))
             )
-            last = max(last, int(found[0]) + len(choice) if len(found) else 0)
+            last = max(last, int(matches[0]) + len(choice) if len(matches) else 0)
     return end + int(word_spans(window)[1][last - 1]) if last else end
 
 
 def passages(text: str, spans: Iterable[tuple[int, int]], margin: int) -> list[Edit]:
-    """The edits that take the passages around `spans` (start, end; characters) out of `text`."""
+    """The edits that remove the passages around `spans` (start, end; characters) from `text`."""
     bounds = [0, *(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]
     merged: list[list[int]] = []
     for start, end in sorted(spans):
+        # Add the margin, extend to whole sentences, and include a short remainder at either end.
         low = bounds[bisect.bisect_right(bounds, max(start - margin, 0)) - 1]
         high = bounds[bisect.bisect_left(bounds, min(end + margin, len(text)))]
         low = 0 if low < margin else low
@@ -60,20 +60,20 @@ def passages(text: str, spans: Iterable[tuple[int, int]], margin: int) -> list[E
 
 
 def _edit(text: str, low: int, high: int) -> Edit:
-    """The passage with the white space around it, which one separator replaces."""
+    """Remove the passage and the white space around it, which one separator replaces."""
     start, end = _before_space(text, low), _after_space(text, high)
     if start == 0 or end == len(text):
         return Edit(start, end, "", REASON)
     return Edit(start, end, "\n\n" if _BLANK_LINE.search(text, start, end) else "\n", REASON)
 
 
-def _before_space(text: str, at: int) -> int:
-    while at and text[at - 1].isspace():
-        at -= 1
-    return at
+def _before_space(text: str, position: int) -> int:
+    while position and text[position - 1].isspace():
+        position -= 1
+    return position
 
 
-def _after_space(text: str, at: int) -> int:
-    while at < len(text) and text[at].isspace():
-        at += 1
-    return at
+def _after_space(text: str, position: int) -> int:
+    while position < len(text) and text[position].isspace():
+        position += 1
+    return position

@@ -1,6 +1,4 @@
-"""Write, beside every document, the benchmark items in it, the words that show them, and the
-passage around those.
-"""
+"""Runs stage decontaminate: the benchmark items in every document, and edits of their passages."""
 
 from __future__ import annotations
 
@@ -28,11 +26,11 @@ from tasks.documents.records import record
 from tasks.text.ngrams import Hit, word_hashes, word_spans
 
 OVERLAP_CHARACTERS = 200
-"""How much of a run of common words is written down."""
+"""The most of a run of common words that is written down."""
 
 CHOICES_WITHIN = 200
-"""Characters that may stand between a question's last common word and its choices, beside the
-choices themselves.
+"""Characters that may come between a question's last common word and its choices, in addition to
+the choices themselves.
 """
 
 MOST_HIT_ITEMS = 20
@@ -44,10 +42,8 @@ CONTAMINATED = pa.list_(
             ("item", pa.string()),
             ("overlap", pa.string()),  # the first run of common words, normalised
             ("words", pa.int32()),  # common words in all runs
-            (
-                "start",
-                pa.int64(),
-            ),  # where the first run stands in the ingest text, in characters; null in the prompt
+            # Characters of the ingest text that hold the first run; null if it is in the prompt.
+            ("start", pa.int64()),
             ("end", pa.int64()),
         ]
     )
@@ -56,8 +52,8 @@ SCHEMA = pa.schema(
     [("contaminated", CONTAMINATED), (edits.COLUMN, edits.EDITS), ("passage_share", pa.float64())]
 )
 """Per document: every item found in it, in the order of the recipe's benchmarks and their files
-(empty for none); the edits that take its passages; the share of the text that they take, 1.0 where
-the prompt has common words, which no edit reaches.
+(empty for none); the edits that remove its passages; the share of the text that they remove, 1.0 if
+there are common words in the prompt, where no edit applies.
 """
 
 
@@ -66,21 +62,20 @@ INDEX_FILE = "index.pickle"
 
 @dataclass(frozen=True)
 class Search:
-    """Where this run's own process put the index, and the passages' margin in characters."""
+    """The file in which the run's own process put the index; the passages' margin in characters."""
 
     index: Path
     margin: int
 
 
 def run(context: Context) -> Outcome:
-    """Inputs: documents, line_dedup. Pins: `against.<benchmark>.paths`. Writes columns of `SCHEMA`,
-    row-aligned.
+    """Inputs: documents, line_dedup. Pins: `against.<benchmark>.paths`. Writes `SCHEMA`.
 
-    Text is read through the edits of line deduplication, because that is what select writes; a
-    removed line may join what it stood between. Offsets are those of the ingest text all the same.
-    A document with a prompt is searched as a whole, since a leaked item has its question there and
-    its answer in the text; no edit reaches the prompt, so that common words in it mark the whole
-    document.
+    Text is read after the edits of line deduplication, because that is what select writes, and a
+    removed line may join the text before and after it. Offsets are those of the ingest text all the
+    same. A document with a prompt is searched as one record, since a leaked item has its question
+    in the prompt and its answer in the text; edits never apply to the prompt, so that common words
+    in it mark the whole document.
     """
     parameters: DecontaminateParameters = context.parameters
     benchmarks = {
@@ -89,9 +84,8 @@ def run(context: Context) -> Outcome:
         )
         for name, files in parameters.against.items()
     }
-    index = build_index(
-        benchmarks, parameters
-    )  # seconds for a dozen benchmarks: once, here, and not by every worker
+    # Seconds for a dozen benchmarks: built once, here, and read from a file by every worker.
+    index = build_index(benchmarks, parameters)
     search = Search(context.scratch() / INDEX_FILE, parameters.passage_margin)
     replace_bytes(search.index, pickle.dumps(index, pickle.HIGHEST_PROTOCOL))
     items = {Path(part.name).stem: part for part in text_parts(context, ("text", "prompt"))}
@@ -107,8 +101,10 @@ def read_index(path: Path) -> ItemIndex:
 
 
 def decontaminate_part(search: Search, part: Part, shard: Shard) -> dict[str, Any]:
-    """Annotate one part; also returns how many documents each benchmark and each item was found in,
-    and passages.
+    """Annotate one part; returns also counts.
+
+    `documents`: by benchmark ("" for any), those that contain an item of it; `items`: documents by
+    item; `passages`: passages to remove.
     """
     index = read_index(search.index)
     documents: Counter[str] = Counter()
@@ -120,18 +116,18 @@ def decontaminate_part(search: Search, part: Part, shard: Shard) -> dict[str, An
         found = index.grams.find(
             [record(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
         )
-        hit = [row for row, hits in enumerate(found) if hits]
-        given: dict[int, list[edits.Edit]] = {row: [] for row in hit}
-        if edits.COLUMN in table.column_names and hit:
-            given = dict(
-                zip(hit, edits.rows_of(table[edits.COLUMN].take(pa.array(hit))), strict=True)
+        rows = [row for row, hits in enumerate(found) if hits]
+        earlier: dict[int, list[edits.Edit]] = {row: [] for row in rows}
+        if edits.COLUMN in table.column_names and rows:
+            earlier = dict(
+                zip(rows, edits.rows_of(table[edits.COLUMN].take(pa.array(rows))), strict=True)
             )
         contaminated: list[list[dict[str, Any]]] = [[] for _ in texts]
         taken: list[list[edits.Edit]] = [[] for _ in texts]
         shares = [0.0] * len(texts)
-        for row in hit:
+        for row in rows:
             choices = [index.items[hit.owner].choices for hit in found[row]]
-            alignment = edits.Alignment(given[row])
+            alignment = edits.Alignment(earlier[row])
             place = Placed(prompts[row], texts[row], found[row], choices, search.margin, alignment)
             contaminated[row] = [
                 {
@@ -166,10 +162,10 @@ def decontaminate_part(search: Search, part: Part, shard: Shard) -> dict[str, An
 
 
 class Placed:
-    """A contaminated document's hits, as characters of its text, and the passages that they ask
-    for.
+    """A contaminated document's hits as characters of its text, and the passages to remove.
 
-    `choices`: for each hit, those of its item.
+    `text` is the text after the edits of `alignment`, `choices` the choices of each hit's item.
+    Spans in the prompt have negative positions.
     """
 
     def __init__(
@@ -189,14 +185,13 @@ class Placed:
             for hit in hits
         ]
         self._alignment = alignment
-        everything = [span for spans in self._spans for span in spans]
-        asked = [
+        marked = [
             span
-            for spans, given in zip(self._spans, choices, strict=True)
-            for span in _printed(text, spans, given)
+            for spans, item_choices in zip(self._spans, choices, strict=True)
+            for span in _with_choices(text, spans, item_choices)
         ]
-        removed = passages(text, asked, margin)
-        prompted = any(start < 0 for start, _ in everything)
+        removed = passages(text, marked, margin)
+        prompted = any(start < 0 for spans in self._spans for start, _ in spans)
         self.share = 1.0 if prompted else sum(edit.end - edit.start for edit in removed) / len(text)
         self.edits: list[edits.Edit] = []
         for edit in removed:
@@ -204,17 +199,17 @@ class Placed:
             self.edits.append(edit._replace(start=start, end=end))
 
     def first_run(self, hit: int) -> dict[str, int | None]:
-        """Where the first run of a hit stands in the ingest text."""
+        """Where the first run of a hit is in the ingest text; nulls if it is in the prompt."""
         start, end = self._spans[hit][0]
         if start < 0:
             return {"start": None, "end": None}
         return dict(zip(("start", "end"), self._alignment.span(start, end), strict=True))
 
 
-def _printed(
+def _with_choices(
     text: str, spans: Sequence[tuple[int, int]], choices: Sequence[str]
 ) -> Iterator[tuple[int, int]]:
-    """An item's spans that stand in the text, each to the end of the choices that follow it."""
+    """An item's spans in the text (not the prompt), each extended over the choices after it."""
     hashes = word_hashes(choices)
     reach = CHOICES_WITHIN + 2 * sum(map(len, choices))
     for start, end in spans:

@@ -1,4 +1,4 @@
-"""The decontaminate stage: what a recipe may say about it."""
+"""Stage decontaminate: its parameters, inputs and outputs."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tasks.documents.roles import DOCUMENTS, EDITS, EDITS_TYPE
 
 
 class DecontaminateParameters(Parameters):
-    """`against`: name -> benchmark (prompts, shots and limits of a `Benchmark` are left out: all
-    its items count).
+    """What counts as contamination; the rules are in `tasks.decontaminate.grams`.
 
-    `ngram` words or, for questions mostly in scripts without spaces, `character_ngram` characters
-    in a row mark a document. Shorter questions count as a whole from `minimum_words` or
-    `minimum_characters` on; still shorter ones and whole questions that are templates, count
-    together with their choices. An n-gram in more than `template_items` items of a benchmark is a
-    template ("Which of the following is the best example of ...") and marks nothing.
-    `passage_margin`: where only the passage goes, characters on both sides of the common words, and
-    of the choices that follow them, that go too.
+    `against`: name -> benchmark (prompts, shots and limits of a `Benchmark` are dropped: all its
+    items count). `ngram` consecutive words or, for questions mostly in scripts without spaces,
+    `character_ngram` characters mark a document. Shorter questions count as a whole, from
+    `minimum_words` or `minimum_characters` on; still shorter ones, and whole questions that are
+    templates, count together with their choices. An n-gram in more than `template_items` items of a
+    benchmark is a template ("Which of the following is the best example of ...") and marks nothing.
+    `passage_margin`: where only the passage is removed, the characters removed on both sides of the
+    common words and the choices that follow them.
     """
 
     against: dict[str, BenchmarkFiles]
@@ -36,9 +36,7 @@ class DecontaminateParameters(Parameters):
     @pydantic.field_validator("against", mode="before")
     @classmethod
     def _files_only(cls, against: Any) -> Any:
-        """Leave out what only evaluation depends on, so that a changed prompt does not change the
-        version.
-        """
+        """Drop what only evaluation uses, so that a changed prompt does not change the version."""
         if not isinstance(against, Mapping):
             return against
         return {
@@ -72,7 +70,8 @@ STAGE = Stage(
             "part-*.parquet",
             "row-aligned with the documents",
             {
-                "contaminated": "list<element: struct<benchmark: string, item: string, overlap: string, words: int32, start: int64, end: int64>>",
+                "contaminated": "list<element: struct<benchmark: string, item: string, "
+                "overlap: string, words: int32, start: int64, end: int64>>",
                 "edits": EDITS_TYPE,
                 "passage_share": "double",
             },

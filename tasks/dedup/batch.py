@@ -1,11 +1,10 @@
-"""Elect one batch of components: put its documents in order, run the election, keep what came of
-it.
+"""Elect one batch of components: sort its documents, run the election, store the result.
 
-Written to scratch, in a folder for each batch (h heads stand for g documents that go):
+Written to scratch, in one folder per batch (h heads represent g removed documents):
 
-    fates.npy    (g,) by number: who goes, in whose favour
-    members.npy  (g,) by head, then rank: ids for the table of clusters
-    heads.npy    (h,) by rank
+    fates.npy    (g,) by number: the removed documents, each with its head
+    members.npy  (g,) by head, then rank: the same with ids, for the table of clusters
+    heads.npy    (h,) by rank: the kept documents that represent others
 """
 
 from __future__ import annotations
@@ -44,19 +43,15 @@ HEAD = np.dtype(
 
 @dataclass(frozen=True)
 class Places:
-    """What of the parts an election has to know: by part, where its numbers start and its crawl's
-    place.
-    """
+    """Per-part data for an election, as arrays over the parts."""
 
-    starts: npt.NDArray[np.int64]
-    orders: npt.NDArray[np.int64]
-    sources: npt.NDArray[
-        np.int64
-    ]  # place in the sorted names of this run's sources, -1 for an earlier crawl
+    starts: npt.NDArray[np.int64]  # number of the part's first document
+    orders: npt.NDArray[np.int64]  # rank of its crawl, the earliest first
+    sources: npt.NDArray[np.int64]  # index in this run's sorted sources, -1: an earlier crawl
 
     @classmethod
     def of(cls, parts: tuple[Part, ...]) -> Places:
-        """The places of all parts."""
+        """From all parts, in order of their numbers."""
         names = sorted({part.source for part in parts if not part.crawl})
         return cls(
             np.array([part.start for part in parts], np.int64),
@@ -65,18 +60,20 @@ class Places:
         )
 
     def part_of(self, numbers: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        """The part of every number; of empty parts at one place the last, which is the one with
-        rows.
+        """The part of every document number.
+
+        Of parts with the same start, all but the last are empty: the last is taken.
         """
         return np.searchsorted(self.starts, numbers, side="right") - 1
 
 
 @dataclass(frozen=True)
 class BatchWork:
-    """Elect batch `batch` of what `gather` and `deal_groups` left in `candidates` and `groups`.
+    """Elect batch `batch` of what `gather` and `deal_groups` wrote to `candidates` and `groups`.
 
-    `alone`: nothing else runs beside it, so that `memory` is all there is. Where more than
-    `saturated` different texts share a band's key, nothing is elected: a gate will stop the stage.
+    `memory` (bytes) is what the index of hot groups may take; `alone`: no other batch runs at the
+    same time, so that there is no more to be had. Where more than `saturated` different texts share
+    a band's key, nothing is elected: a gate will stop the stage.
     """
 
     batch: int
@@ -94,22 +91,19 @@ class BatchWork:
 
 
 def bytes_per_document(bands: int, prefer: int) -> int:
-    """Memory of one document of a batch, its shingles apart, which are mapped from a file and
-    handed back.
-    """
+    """Memory of one document of a batch, without its shingles, which are mapped from a file."""
     return 3 * candidate_record(prefer).itemsize + 120 + 28 * bands
 
 
 def elect_batch(work: BatchWork, shard: Shard) -> dict[str, JSON]:
-    """Elect, write the folder, and count for gates and statistics.
+    """Elect, write the folder, and return counts for gates and statistics.
 
-    {"postponed": True} where it should be alone; nothing but "texts" and "examples" where a gate
-    will stop the stage.
+    {"postponed": True} where the index needs more memory than a worker's share, so that the batch
+    must be elected alone; only "texts" and "examples" where a gate will stop the stage.
     """
     folder = work.elected / str(work.batch)
-    staged = folder.with_name(
-        f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}"
-    )  # an orphaned try may still write
+    # A name of its own: an orphaned attempt may still be writing.
+    staged = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}")
     staged.mkdir(parents=True)
     records, starts, values = _spill(work, staged / "shingles.bin")
     parts = work.places.part_of(records["number"])
@@ -152,18 +146,16 @@ def elect_batch(work: BatchWork, shard: Shard) -> dict[str, JSON]:
 def _spill(
     work: BatchWork, file: Path
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
-    """The batch's records, where their shingle sets start, and all sets in one memory-mapped
-    file.
-    """
-    found = [np.empty(0, candidate_record(work.prefer))]
+    """The batch's records, the starts of their shingle sets, and all sets in one mapped file."""
+    blocks = [np.empty(0, candidate_record(work.prefer))]
     with file.open("wb") as stream:
         for part in range(len(work.places.starts)):
             for records, values in segments(
-                work.candidates / str(part), work.batch, found[0].dtype
+                work.candidates / str(part), work.batch, blocks[0].dtype
             ):
-                found.append(records)
+                blocks.append(records)
                 stream.write(values.data)
-    records = np.concatenate(found)
+    records = np.concatenate(blocks)
     sizes = records["size"].astype(np.int64)
     mapped = np.memmap(file, np.uint32, mode="r") if sizes.sum() else np.empty(0, np.uint32)
     return records, np.cumsum(sizes) - sizes, mapped
@@ -175,23 +167,23 @@ def _groups(work: BatchWork) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.
 
 
 def in_order(records: npt.NDArray[Any], crawls: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The order of election: crawl, preferences, id; where one record was given twice, its place
-    among the inputs.
-    """
-    columns = [records["prefer"][:, at] for at in reversed(range(records["prefer"].shape[1]))]
+    """The order of election: by crawl, preferences, id, and for a record read twice, its number."""
+    # `lexsort` takes the least significant key first. Ids are compared as big-endian numbers of 8
+    # bytes, which order as the strings do.
+    columns = [records["prefer"][:, k] for k in reversed(range(records["prefer"].shape[1]))]
     letters = np.ascontiguousarray(records["id"]).view(">u8").reshape(len(records), -1)
-    words = [letters[:, at].astype(np.uint64) for at in reversed(range(letters.shape[1]))]
+    words = [letters[:, k].astype(np.uint64) for k in reversed(range(letters.shape[1]))]
     order: npt.NDArray[np.int64] = np.lexsort([records["number"], *words, *columns, crawls])
     return order
 
 
 def first_copies(text_hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-    """For every document the lowest rank with the same text hash; `text_hashes` has shape
-    (documents, 2).
+    """For every document the lowest rank with the same text hash.
+
+    `text_hashes` has shape (documents, 2), by rank.
     """
-    order = np.lexsort(
-        (text_hashes[:, 1], text_hashes[:, 0])
-    )  # stable: ranks ascend within equal hashes
+    # The sort is stable: ranks ascend within equal hashes.
+    order = np.lexsort((text_hashes[:, 1], text_hashes[:, 0]))
     ascending = text_hashes[order]
     starts = np.ones(len(order), dtype=np.bool_)
     starts[1:] = (ascending[1:] != ascending[:-1]).any(axis=1)
@@ -201,19 +193,20 @@ def first_copies(text_hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
 
 
 def memberships(
-    found: Iterable[tuple[npt.NDArray[Any], npt.NDArray[np.uint32]]],
+    blocks: Iterable[tuple[npt.NDArray[Any], npt.NDArray[np.uint32]]],
     numbers: npt.NDArray[np.uint32],
     first: npt.NDArray[np.int64],
 ) -> tuple[Ranks, npt.NDArray[np.int32]]:
-    """(rank, group) of every first copy in a group of two different texts and more, by group.
+    """(ranks, groups) of all first copies in groups of two or more different texts, by group.
 
-    `found`: blocks of (group records, members' numbers); `numbers` and `first` by rank.
+    `blocks`: (group records, members' numbers); `numbers` and `first` by rank. Groups are numbered
+    in the order in which they come.
     """
     by_number = np.argsort(numbers)
     ascending = numbers[by_number]
     ranks, groups = [np.empty(0, np.int32)], [np.empty(0, np.int32)]
     count = 0
-    for records, members in found:
+    for records, members in blocks:
         rank = by_number[np.searchsorted(ascending, members)]
         is_first = first[rank] == rank
         group = np.repeat(np.arange(len(records), dtype=np.int32), records["size"])[is_first]
@@ -237,7 +230,7 @@ def by_document(
 def _with_copies(
     election: Election, first: npt.NDArray[np.int64], settled: npt.NDArray[np.bool_]
 ) -> tuple[Ranks, npt.NDArray[np.float32]]:
-    """Copies share the fate of the first; documents of earlier crawls stay."""
+    """Copies share the fate of the first copy; documents of earlier crawls are kept."""
     ranks = np.arange(len(first), dtype=np.int32)
     representative = np.where(settled, ranks, election.representative[first])
     return representative, np.where(settled, np.float32(1), election.similarity[first])
@@ -251,23 +244,27 @@ def _write(
     representative: Ranks,
     similarity: npt.NDArray[np.float32],
 ) -> dict[str, JSON]:
-    gone = np.flatnonzero(representative != np.arange(len(representative)))
-    gone = gone[np.argsort(representative[gone], kind="stable")]
-    standing, start, sizes = np.unique(representative[gone], return_index=True, return_counts=True)
-    head = np.repeat(np.arange(len(standing)), sizes)
-    members = np.zeros(len(gone), MEMBER)
+    """Write the batch's three files; returns counts by source, see the module's docstring."""
+    # Ranks of removed documents by head, then rank; `head_ranks` are the ranks of the heads.
+    removed = np.flatnonzero(representative != np.arange(len(representative)))
+    removed = removed[np.argsort(representative[removed], kind="stable")]
+    head_ranks, start, sizes = np.unique(
+        representative[removed], return_index=True, return_counts=True
+    )
+    head = np.repeat(np.arange(len(head_ranks)), sizes)
+    members = np.zeros(len(removed), MEMBER)
     for name in ("number", "id"):
-        members[name] = records[name][gone]
-    members["similarity"] = similarity[gone]
+        members[name] = records[name][removed]
+    members["similarity"] = similarity[removed]
     members["exact"] = (
-        records["text_hash"][gone] == records["text_hash"][representative[gone]]
+        records["text_hash"][removed] == records["text_hash"][representative[removed]]
     ).all(axis=1)
-    heads = np.zeros(len(standing), HEAD)
+    heads = np.zeros(len(head_ranks), HEAD)
     for name in ("number", "id"):
-        heads[name] = records[name][standing]
+        heads[name] = records[name][head_ranks]
     heads["start"], heads["size"] = start, sizes
-    heads["exact"] = np.bincount(head, weights=members["exact"], minlength=len(standing))
-    fates = np.zeros(len(gone), FATE)
+    heads["exact"] = np.bincount(head, weights=members["exact"], minlength=len(head_ranks))
+    fates = np.zeros(len(removed), FATE)
     for name in ("number", "similarity", "exact"):
         fates[name] = members[name]
     fates["head"] = head
@@ -280,21 +277,19 @@ def _write(
         ("heads", heads),
     ):
         np.save(folder / f"{name}.npy", table)
-    sources = work.places.sources[parts[gone]]
+    sources = work.places.sources[parts[removed]]
     count = int(work.places.sources.max(initial=-1)) + 1
     return {
         "removed": np.bincount(sources, minlength=count).tolist(),
         "repeated": np.bincount(sources[fates["repeated"]], minlength=count).tolist(),
-        "clusters": len(standing),
+        "clusters": len(head_ranks),
     }
 
 
 def _most_saturated(
     ranks: npt.NDArray[np.int32], groups: npt.NDArray[np.int32], numbers: npt.NDArray[np.uint32]
 ) -> tuple[int, list[int]]:
-    """The band key that most different texts share: how many, and the numbers of a few in order of
-    rank.
-    """
+    """Of the band key that most different texts share: how many do, and the numbers of three."""
     if not len(groups):
         return 0, []
     sizes = np.bincount(groups)

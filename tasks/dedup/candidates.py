@@ -1,6 +1,4 @@
-"""What the election of a batch needs of its documents, dealt by batch: records and shingle sets,
-and groups.
-"""
+"""Collect, by batch, what an election reads: documents with their shingle sets, and groups."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ from tasks.dedup.signed import ID_BYTES, Part, ids, preferences, read_sets, text
 
 
 def candidate_record(prefer: int) -> np.dtype[Any]:
-    """A document: its number, shingles, text hash, preferences, id."""
+    """Record type of a document: number, size of its shingle set, text hash, preferences, id."""
     return np.dtype(
         [
             ("number", "<u4"),
@@ -34,8 +32,9 @@ def candidate_record(prefer: int) -> np.dtype[Any]:
 
 @dataclass(frozen=True)
 class GatherWork:
-    """Write the candidates of a part to `folder/<part number>`; `batches` is the file of
-    `Batches.of`.
+    """Write the candidates of a part to the segment `folder/<part number>`.
+
+    `batches` is the file of `Batches.of`, `count` the number of batches.
     """
 
     part: Part
@@ -45,13 +44,13 @@ class GatherWork:
 
 
 def gather(work: GatherWork, shard: Shard) -> dict[str, JSON]:
-    """Deal the part's documents that meet others, with their shingle sets."""
+    """Write the part's documents that meet others, with their shingle sets, by batch."""
     part = work.part
     batch = np.load(work.batches, mmap_mode="r")[part.start : part.start + part.rows]
     rows = np.flatnonzero(batch)
     dtype = candidate_record(len(part.prefer))
     prefer, names = preferences(part, rows), ids(part, rows)
-    at = shingles = 0
+    done = shingles = 0
     with SegmentWriter(work.folder / str(part.number), work.count) as writer:
         for taken, table in read_sets(part.signatures, rows):
             sets = table["shingle_set"].combine_chunks()
@@ -59,24 +58,23 @@ def gather(work: GatherWork, shard: Shard) -> dict[str, JSON]:
             records["number"] = taken + part.start
             records["size"] = np.diff(sets.offsets.to_numpy())
             records["text_hash"] = text_hashes(table["text_hash"])
-            records["prefer"] = prefer[at : at + len(taken)]
-            records["id"] = names[at : at + len(taken)]
-            at += len(taken)
-            of = batch[taken] - 1
-            order = np.argsort(of, kind="stable")
+            records["prefer"] = prefer[done : done + len(taken)]
+            records["id"] = names[done : done + len(taken)]
+            done += len(taken)
+            bucket = batch[taken] - 1
+            order = np.argsort(bucket, kind="stable")
+            # Usually there is one batch and the order is that of the rows: spare the copy.
             if len(order) and (order[1:] < order[:-1]).any():
                 sets = sets.take(pa.array(order))
             values = sets.flatten().to_numpy()
             shingles += len(values)
-            writer.append(of[order], records[order], values)
+            writer.append(bucket[order], records[order], values)
     return {"candidates": len(rows), "shingles": shingles}
 
 
 @dataclass(frozen=True)
 class DealWork:
-    """Write the groups of a partition, which `find_groups` left in `groups`, by batch to
-    `folder/<partition>`.
-    """
+    """Write the groups that `find_groups` left for a partition, by batch: `folder/<partition>`."""
 
     partition: int
     groups: Path
@@ -86,22 +84,22 @@ class DealWork:
 
 
 def deal_groups(work: DealWork, shard: Shard) -> dict[str, JSON]:
-    """Deal the groups of bands; those of texts have done their work once components are known."""
+    """Write the groups of bands by batch; groups of texts only serve to find components."""
     batch = np.load(work.batches, mmap_mode="r")
     with SegmentWriter(work.folder / str(work.partition), work.count) as writer:
         for records, members in segments(work.groups / str(work.partition), BANDS, GROUP_RECORD):
             sizes = records["size"].astype(np.int64)
             starts = np.cumsum(sizes) - sizes
-            of = batch[members[starts]] - 1
-            order = np.argsort(of, kind="stable")
-            writer.append(of[order], records[order], members[_runs(starts[order], sizes[order])])
+            # All members of a group are in one component, hence in one batch: ask the first.
+            bucket = batch[members[starts]] - 1
+            order = np.argsort(bucket, kind="stable")
+            ordered = members[_runs(starts[order], sizes[order])]
+            writer.append(bucket[order], records[order], ordered)
     return {}
 
 
 def _runs(starts: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Indices of runs one after another: starts[0], ..., starts[0] + sizes[0] - 1, starts[1],
-    ...
-    """
+    """Indices of runs, one run after another: starts[k], ..., starts[k] + sizes[k] - 1."""
     first = np.cumsum(sizes) - sizes
     indices: npt.NDArray[np.int64] = np.arange(int(sizes.sum())) + np.repeat(starts - first, sizes)
     return indices

@@ -1,6 +1,4 @@
-"""Clusters: a document that stays and those it stands for. The table that people read, and how
-large they are.
-"""
+"""Clusters: a kept document and those it represents. Their table for people, and their sizes."""
 
 from __future__ import annotations
 
@@ -17,12 +15,12 @@ from tasks.dedup.batch import HEAD, MEMBER
 from tasks.dedup.signed import Part
 
 MOST_MEMBERS = 1_000
-"""Members a row lists."""
+"""The most members that a row lists."""
 BYTES_PER_CLUSTER = 130
-"""Memory of a cluster while the table is put in order."""
+"""Memory of a cluster while the table is sorted."""
 
 _ROWS_MEMBERS = 100_000
-"""Members of one row group, about."""
+"""Members of one row group, approximately."""
 
 _MEMBER = pa.struct(
     [
@@ -34,24 +32,24 @@ _MEMBER = pa.struct(
 )
 SCHEMA = pa.schema(
     [
-        ("representative", pa.string()),  # id of the document that stays
+        ("representative", pa.string()),  # id of the document that is kept
         ("source", pa.string()),
-        ("crawl", pa.string()),  # "", or the history artifact that it is from (stage/name@version)
+        ("crawl", pa.string()),  # "", or the history artifact it comes from (stage/name@version)
         ("size", pa.int64()),  # documents, the representative included
         ("exact", pa.int64()),  # members with the representative's normalised text
         ("near", pa.int64()),
-        (
-            "members",
-            pa.list_(_MEMBER),
-        ),  # documents that go, most preferred first, MOST_MEMBERS at most
+        # Documents removed in its favour, most preferred first, MOST_MEMBERS at most.
+        ("members", pa.list_(_MEMBER)),
     ]
 )
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """Clusters in order: the largest first, then by the representative's id. `heads` are records of
-    `batch.HEAD`.
+    """Clusters in order: the largest first, then by the representative's id.
+
+    `heads` are records of `batch.HEAD`; `batch[c]` is the batch that elected cluster c, in whose
+    folder of `elected` its members are.
     """
 
     elected: Path
@@ -61,9 +59,9 @@ class Clusters:
 
     @classmethod
     def of(cls, elected: Path, batches: int, parts: tuple[Part, ...]) -> Clusters:
-        """Put the clusters of all batches in order."""
+        """Read the clusters of all batches and sort them."""
         heads = [np.load(elected / str(batch) / "heads.npy") for batch in range(batches)]
-        batch = np.repeat(np.arange(batches, dtype=np.int32), [len(found) for found in heads])
+        batch = np.repeat(np.arange(batches, dtype=np.int32), [len(part) for part in heads])
         joined = np.concatenate([np.empty(0, HEAD), *heads])
         order = np.lexsort((joined["number"], joined["id"], -joined["size"].astype(np.int64)))
         return cls(elected, parts, batch[order], joined[order])
@@ -76,7 +74,7 @@ class Clusters:
         return self.heads["size"].astype(np.int64) + 1
 
     def tables(self) -> Iterator[pa.Table]:
-        """All rows, in tables that do not depend on how documents were dealt into batches."""
+        """All rows, in tables whose borders do not depend on the batches of the election."""
         ends = np.cumsum(np.minimum(self.heads["size"].astype(np.int64), MOST_MEMBERS) + 1)
         first = 0
         while first < len(self):
@@ -93,16 +91,17 @@ class Clusters:
         sizes = np.minimum(heads["size"].astype(np.int64), most)
         offsets = np.concatenate(([0], np.cumsum(sizes)))
         members: npt.NDArray[Any] = np.empty(int(offsets[-1]), MEMBER)
+        # One batch's file at a time: `here` are its clusters among these rows, `within` counts
+        # from 0 in each of them.
         for number in np.unique(batch).tolist():
             all_members = np.load(self.elected / str(number) / "members.npy", mmap_mode="r")
             here = np.flatnonzero(batch == number)
             within = np.arange(int(sizes[here].sum())) - np.repeat(
                 np.cumsum(sizes[here]) - sizes[here], sizes[here]
             )
-            found = all_members[
-                np.repeat(heads["start"][here].astype(np.int64), sizes[here]) + within
-            ]
-            members[np.repeat(offsets[:-1][here], sizes[here]) + within] = found
+            source = np.repeat(heads["start"][here].astype(np.int64), sizes[here]) + within
+            target = np.repeat(offsets[:-1][here], sizes[here]) + within
+            members[target] = all_members[source]
         columns = {
             "id": strings(members["id"]),
             "source": self.labels(members["number"], "source"),
@@ -127,20 +126,18 @@ class Clusters:
         )
 
     def labels(self, numbers: npt.NDArray[np.uint32], field: str) -> pa.Array:
-        """A field of the parts that documents lie in, by number."""
+        """A field of each document's part; documents are given by number."""
         starts = [part.start for part in self.parts]
         names = np.array([getattr(part, field) for part in self.parts], dtype=object)
         return pa.array(names[np.searchsorted(starts, numbers, side="right") - 1], pa.string())
 
     def largest(self, members: int = 10) -> dict[str, Any] | None:
-        """The first row, with a few members."""
+        """The row of the largest cluster, with a few members; None where there is no cluster."""
         rows: list[dict[str, Any]] = self.table(0, 1, members).to_pylist()
         return rows[0] if rows else None
 
     def histogram(self) -> list[dict[str, int]]:
-        """Clusters by size, in bins from a power of two up to the next: {"from", "to", "clusters",
-        "documents"}.
-        """
+        """Clusters by size, one bin per power of two: {"from", "to", "clusters", "documents"}."""
         sizes = self.sizes()
         bins: list[dict[str, int]] = []
         low = 2
@@ -159,7 +156,7 @@ class Clusters:
 
 
 def strings(values: npt.NDArray[np.bytes_]) -> pa.Array:
-    """Padded UTF-8 as an Arrow string array."""
+    """Zero-padded UTF-8 as an Arrow string array."""
     lengths = np.char.str_len(values)
     letters = (
         np.ascontiguousarray(values).view(np.uint8).reshape(len(values), values.dtype.itemsize)

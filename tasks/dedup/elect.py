@@ -1,21 +1,41 @@
-"""Greedy election: which documents stay.
+"""Greedy election: which documents are kept.
 
 Documents come in order of preference; a document's index here is its rank, 0 the most preferred.
 Definition:
 
-    A document goes if and only if an already elected one either has the same text hash, or shares a
-    band key with it and has a Jaccard similarity of at least `verify` with it. The first such one
-    in rank stands for it.
+    A document is removed if and only if an already elected one either has the same text hash, or
+    shares a band key with it and has a Jaccard similarity of at least `verify` with it. The lowest
+    ranked such document represents it.
 
 There is no transitive closure: A~B~C does not remove C unless C is itself similar to A. Settled
-documents (those of earlier crawls) are elected whatever they are similar to.
+documents (those of earlier crawls) are always elected, whatever they are similar to.
 
-Copies of a text share hash, band keys and similarities, so that the caller leaves all but the first
-of each out. A group is the documents that share one band's key. Documents are compared with the
-elected ones of their groups only, so that a group of near duplicates costs one comparison a
-document. A group of many elected documents (thousands that share a template and little else) would
-cost a comparison for each pair; beyond `HOT` of them it is searched through an index instead
-(`tasks.dedup.prefixes`), which changes the work and not the result.
+Terms: a *group* is the set of documents that share one band's key (the LSH bands of
+`tasks.text.lsh`). Copies of a text share hash, band keys and similarities, so the caller passes
+only the first copy of each. A group is *hot* once it has more than `HOT` elected documents.
+
+The loop (`_elect`), for every document r in order of rank:
+
+1. No group: r is elected, and nobody will ever ask for it.
+2. Settled: go to 6.
+3. Hot groups of r: put those of their elected documents that are not in the index yet into it.
+4. Other groups of r: compare r with each elected document, ascending, until one is similar.
+   A group of near duplicates has one elected document, hence costs one comparison per document.
+5. Hot groups: look r up in the index (`tasks.dedup.prefixes`). Comparing every pair of thousands
+   of documents that share a template and little else would be quadratic; the index changes the
+   amount of work, never the result. If step 4 or 5 found a similar document, r is removed.
+6. Otherwise r is elected: append it to the list of each of its groups.
+
+Example, `verify` = 0.6:
+
+    rank  shingles  groups
+    0     a b c d   g0        elected (the first always is)
+    1     a b c e   g0 g1     meets 0 in g0: 3 of 5 shingles in common, 0.6: removed
+    2     b c e f   g1        g1 has no elected document (1 was removed): elected, although its
+                              similarity to 1 is 0.6 as well
+
+Leader clustering in one pass: Hartigan, "Clustering Algorithms", 1975, chapter 3; candidates by
+bands: Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets", 3.4.
 
 Importing this module compiles the loops.
 """
@@ -49,35 +69,37 @@ from tasks.dedup.similarity import ROUNDING, SETS, Sets, fill_bitmap, in_common,
 from tasks.text.compiled import compiled
 
 HOT = 64
-"""Elected documents up to which a group is searched one by one."""
+"""A group with up to this many elected documents is searched one by one, a larger one by index."""
 
 Ranks = npt.NDArray[np.int32]
 
-_DONE, _READ, _GROW = range(3)
-_AT, _TOUCHED, _COMPARED, _VERIFIED = range(4)  # places in `state`
+# Why `_elect` returned: all ranks done, pages of `sets` to hand back, or the index is full.
+_DONE, _RELEASE, _GROW = range(3)
+# Positions in `_Progress.counters`: the rank to go on with, shingles read since pages were last
+# handed back, pairs compared, pairs that reached `verify`.
+_NEXT_RANK, _TOUCHED, _COMPARED, _VERIFIED = range(4)
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Documents in order of rank, with n documents and m memberships; `sets` are their shingles.
+    """n documents in order of rank, and their m memberships in groups.
 
-    `groups[group_starts[r]:group_starts[r + 1]]` are the numbers, ascending, of the groups that r
-    belongs to.
+    `sets` holds their shingles. `groups[group_starts[r]:group_starts[r + 1]]` are the numbers,
+    ascending, of the groups that r belongs to.
     """
 
     sets: Sets
     group_starts: npt.NDArray[np.int64]  # (n + 1,)
     groups: npt.NDArray[np.int32]  # (m,)
-    settled: npt.NDArray[np.bool_]  # (n,): elected already
+    settled: npt.NDArray[np.bool_]  # (n,): of an earlier crawl, elected in advance
 
 
 @dataclass(frozen=True)
 class Election:
-    """`representative[r]` is the rank of the document that stands for r, r itself where r is
-    elected.
+    """`representative[r]` is the rank of the document that represents r: r itself if elected.
 
-    `similarity[r]` is the Jaccard similarity to it, 1 for r itself. Counts: pairs whose shingles
-    were compared, pairs that reached `verify`, documents that were put into the index.
+    `similarity[r]` is the Jaccard similarity between the two, 1 for r itself. Counts: `compared`
+    pairs of shingle sets, `verified` pairs that reached the threshold, `indexed` documents.
     """
 
     representative: Ranks
@@ -88,39 +110,42 @@ class Election:
 
 
 class _Groups(NamedTuple):
-    """Who is in which group, and who of them is elected: `lists[list_starts[g]:list_starts[g] +
-    counts[g]]`, ascending.
+    """Memberships of documents, and the elected documents of every group so far.
 
-    `indexed[g]` of them are in the index.
+    Document r belongs to the groups `groups[starts[r]:starts[r + 1]]`. The elected documents of
+    group g are `lists[list_starts[g]:list_starts[g] + counts[g]]`, ascending, with room for all
+    members; the first `indexed[g]` of them are in the index.
     """
 
-    starts: npt.NDArray[np.int64]  # (n + 1,), see Candidates.group_starts
-    groups: npt.NDArray[np.int32]
-    list_starts: npt.NDArray[np.int64]
-    lists: npt.NDArray[np.int32]
-    counts: npt.NDArray[np.int32]
-    indexed: npt.NDArray[np.int32]
+    starts: npt.NDArray[np.int64]  # (documents + 1,)
+    groups: npt.NDArray[np.int32]  # (memberships,)
+    list_starts: npt.NDArray[np.int64]  # (groups + 1,)
+    lists: npt.NDArray[np.int32]  # (memberships,)
+    counts: npt.NDArray[np.int32]  # (groups,)
+    indexed: npt.NDArray[np.int32]  # (groups,)
 
 
-class _Found(NamedTuple):
-    """The election so far. `seen[d]` is the last document that d was compared with, + 1."""
+class _Progress(NamedTuple):
+    """The election so far, all arrays by rank but the last.
+
+    `seen[d]` is 1 + the last document that was checked against d, 0 for none: two documents may
+    meet in several groups, and are compared once.
+    """
 
     representative: Ranks
     similarity: npt.NDArray[np.float32]
     seen: npt.NDArray[np.int32]
-    state: npt.NDArray[np.int64]
+    counters: npt.NDArray[np.int64]  # (4,): see _NEXT_RANK and following
 
 
 def elect(candidates: Candidates, verify: float, memory: int = 1 << 62, hot: int = HOT) -> Election:
-    """Elect among documents (see the module's docstring); `memory` bounds the index of hot groups,
-    in bytes.
+    """Elect among documents; see the module's docstring.
 
-    Raises `IndexTooLarge`.
+    `memory` bounds the index of hot groups, in bytes; `IndexTooLarge` where that is too little.
     """
+    # Read-only, as a file mapped for reading is: the loops are compiled for that type of array.
     values = candidates.sets.values.view()
-    values.flags.writeable = (
-        False  # as a file mapped for reading is; the loops are compiled for one kind
-    )
+    values.flags.writeable = False
     sets = candidates.sets._replace(values=values)
     documents = len(sets.sizes)
     sizes = np.bincount(candidates.groups, minlength=1)
@@ -133,48 +158,53 @@ def elect(candidates: Candidates, verify: float, memory: int = 1 << 62, hot: int
         np.zeros(len(sizes), np.int32),
         np.zeros(len(sizes), np.int32),
     )
-    state = np.zeros(4, np.int64)
-    found = _Found(
+    counters = np.zeros(4, np.int64)
+    progress = _Progress(
         np.arange(documents, dtype=np.int32),
         np.ones(documents, np.float32),
         np.zeros(documents, np.int32),
-        state,
+        counters,
     )
     index = empty_index(sets, _members(candidates, sizes > hot))
-    most = TOUCHED_BYTES // sets.values.itemsize
-    while (
-        ended := _elect(sets, groups, candidates.settled, verify, hot, index, found, most)
-    ) != _DONE:
-        if ended == _READ:
+    most_touched = TOUCHED_BYTES // sets.values.itemsize
+    # The loop cannot unmap pages or allocate a larger index: it returns here for either, and then
+    # goes on with the rank it stopped at.
+    while True:
+        reason = _elect(
+            sets, groups, candidates.settled, verify, hot, index, progress, most_touched
+        )
+        if reason == _DONE:
+            break
+        if reason == _RELEASE:
             release(sets.values)
         else:
             index = grown(index, sets, memory)
     release(sets.values)
-    indexed = int(np.count_nonzero(index.row))
     return Election(
-        found.representative,
-        found.similarity,
-        int(state[_COMPARED]),
-        int(state[_VERIFIED]),
-        indexed,
+        progress.representative,
+        progress.similarity,
+        int(counters[_COMPARED]),
+        int(counters[_VERIFIED]),
+        int(np.count_nonzero(index.row)),
     )
 
 
 def _members(candidates: Candidates, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """Ranks of the documents in the groups that are chosen, ascending."""
+    """Ranks of the documents in the chosen groups, ascending."""
     if not chosen.any():
         return np.empty(0, np.int64)
-    of = np.repeat(np.arange(len(candidates.sets.sizes)), np.diff(candidates.group_starts))
-    return np.unique(of[chosen[candidates.groups]])
+    ranks = np.repeat(np.arange(len(candidates.sets.sizes)), np.diff(candidates.group_starts))
+    return np.unique(ranks[chosen[candidates.groups]])
 
 
 _INT64, _INT32, _FLOAT32 = types.int64[::1], types.int32[::1], types.float32[::1]
 _GROUPS = types.NamedTuple((_INT64, _INT32, _INT64, _INT32, _INT32, _INT32), _Groups)
-_FOUND = types.NamedTuple((_INT32, _FLOAT32, _INT32, _INT64), _Found)
+_PROGRESS = types.NamedTuple((_INT32, _FLOAT32, _INT32, _INT64), _Progress)
 
 
 @compiled(types.boolean(_GROUPS, types.int64, types.int64))
 def _share_group(groups: Any, one: Any, two: Any) -> Any:
+    """Whether two documents have a group in common: a merge of two ascending lists."""
     i, j = groups.starts[one], groups.starts[two]
     while i < groups.starts[one + 1] and j < groups.starts[two + 1]:
         if groups.groups[i] == groups.groups[j]:
@@ -186,63 +216,81 @@ def _share_group(groups: Any, one: Any, two: Any) -> Any:
     return False
 
 
-@compiled(types.boolean(SETS, types.int64, types.int64, types.float64, _FOUND))
-def _stands_for(sets: Any, rank: Any, other: Any, verify: Any, found: Any) -> Any:
-    """Compare a document with one before it, which stands for it from here on where they are
-    similar.
-    """
-    found.state[_COMPARED] += 1
-    found.state[_TOUCHED] += sets.sizes[rank] + sets.sizes[other]
+@compiled(types.boolean(SETS, types.int64, types.int64, types.float64, _PROGRESS))
+def _represents(sets: Any, rank: Any, other: Any, verify: Any, progress: Any) -> Any:
+    """Compare a document with an elected one; where similar, the elected one represents it."""
+    progress.counters[_COMPARED] += 1
+    progress.counters[_TOUCHED] += sets.sizes[rank] + sets.sizes[other]
     similarity = jaccard(sets, rank, other, verify)
     if similarity < 0.0:
         return False
-    found.state[_VERIFIED] += 1
-    found.representative[rank] = other
-    found.similarity[rank] = similarity
+    progress.counters[_VERIFIED] += 1
+    progress.representative[rank] = other
+    progress.similarity[rank] = similarity
     return True
 
 
-@compiled(types.void(SETS, types.int64, _GROUPS, types.int64, types.float64, _FOUND))
-def _search_group(sets: Any, rank: Any, groups: Any, group: Any, verify: Any, found: Any) -> None:
-    """Compare a document with the elected ones of a group, up to the first that is similar or the
-    one known.
+@compiled(types.void(SETS, types.int64, _GROUPS, types.int64, types.float64, _PROGRESS))
+def _search_group(
+    sets: Any, rank: Any, groups: Any, group: Any, verify: Any, progress: Any
+) -> None:
+    """Compare a document with the elected ones of a group, ascending, up to the first similar one.
+
+    Ranks from the document's present representative on cannot improve the result.
     """
-    for at in range(groups.list_starts[group], groups.list_starts[group] + groups.counts[group]):
-        other = groups.lists[at]
-        if other >= found.representative[rank]:
+    first = groups.list_starts[group]
+    for position in range(first, first + groups.counts[group]):
+        other = groups.lists[position]
+        if other >= progress.representative[rank]:
             return
-        if found.seen[other] != rank + 1:
-            found.seen[other] = rank + 1
-            if _stands_for(sets, rank, other, verify, found):
+        if progress.seen[other] != rank + 1:
+            progress.seen[other] = rank + 1
+            if _represents(sets, rank, other, verify, progress):
                 return
 
 
-@compiled(types.void(SETS, types.int64, _GROUPS, types.float64, INDEX, _FOUND))
-def _search_index(sets: Any, rank: Any, groups: Any, verify: Any, index: Any, found: Any) -> None:
-    """Compare a document with those in the index that the bounds do not rule out."""
+@compiled(types.void(SETS, types.int64, _GROUPS, types.float64, INDEX, _PROGRESS))
+def _search_index(
+    sets: Any, rank: Any, groups: Any, verify: Any, index: Any, progress: Any
+) -> None:
+    """Compare a document with those in the index that the bounds do not rule out.
+
+    1. For every shingle of the document's prefix, at `position` in the order of rarity, and for
+       every size class that a similar set can have, follow the chain of entries.
+    2. Of the entries that hold that shingle, skip documents seen before, and those that could not
+       represent this one because a lower rank already does.
+    3. The positional bound, a shared group, and the bitmaps, cheapest first.
+    4. What is left is compared.
+    """
     size = sets.sizes[rank]
     put_in_order(sets, rank, index)
     fill_bitmap(sets, rank, index.bitmaps[0])
-    found.state[_TOUCHED] += size
+    progress.counters[_TOUCHED] += size
+    # Jaccard similarity is at most min / max of the sizes: similar sets have t|x| to |x|/t of them.
     smallest = size_class(np.int64(np.ceil(verify * size * ROUNDING)))
     largest_size = np.int64(size / verify) + 1
-    for at in range(prefix(size, verify)):
-        wanted = np.uint32(index.ordered[at] & np.uint64(0xFFFFFFFF))
-        # Sizes y for which size - at in common would do: t / (1 + t) (size + y) <= size - at
-        reach = np.int64((size - at) * (1.0 + verify) / verify) - size + 1
-        for of_class in range(smallest, size_class(max(min(largest_size, reach), 0)) + 1):
-            entry = np.int64(index.heads[slot_of(wanted, of_class, index.heads.shape[0])])
+    for position in range(prefix(size, verify)):
+        wanted = np.uint32(index.ordered[position] & np.uint64(0xFFFFFFFF))
+        # The largest |y| for which |x| - position in common is enough:
+        # t / (1 + t) (|x| + |y|) <= |x| - position.
+        reach = np.int64((size - position) * (1.0 + verify) / verify) - size + 1
+        last_class = size_class(max(min(largest_size, reach), 0))
+        for set_class in range(smallest, last_class + 1):
+            entry = np.int64(index.heads[slot_of(wanted, set_class, index.heads.shape[0])])
             while entry >= 0:
                 other = index.entries[entry, DOCUMENT]
                 if (
                     np.uint32(index.entries[entry, SHINGLE]) == wanted
-                    and other < found.representative[rank]
-                    and found.seen[other] != rank + 1
+                    and other < progress.representative[rank]
+                    and progress.seen[other] != rank + 1
                 ):
-                    found.seen[other] = rank + 1  # this is the first shingle the two have in common
+                    # Positions ascend, so this is the first shingle the two have in common: all
+                    # others come after it, in both sets.
+                    progress.seen[other] = rank + 1
                     needed = in_common(size, sets.sizes[other], verify)
+                    other_position = index.entries[entry, POSITION]
                     if (
-                        min(size - at, sets.sizes[other] - index.entries[entry, POSITION]) >= needed
+                        min(size - position, sets.sizes[other] - other_position) >= needed
                         and _share_group(groups, rank, other)
                         and within(
                             index.bitmaps[0],
@@ -250,15 +298,22 @@ def _search_index(sets: Any, rank: Any, groups: Any, verify: Any, index: Any, fo
                             size + sets.sizes[other] - 2 * needed,
                         )
                     ):
-                        _stands_for(sets, rank, other, verify, found)
+                        _represents(sets, rank, other, verify, progress)
                 entry = np.int64(index.entries[entry, NEXT])
 
 
 @compiled(
     types.int64(
-        SETS, _GROUPS, types.boolean[::1], types.float64, types.int64, INDEX, _FOUND, types.int64,
+        SETS,
+        _GROUPS,
+        types.boolean[::1],
+        types.float64,
+        types.int64,
+        INDEX,
+        _PROGRESS,
+        types.int64,
     )
-)  # fmt: skip
+)
 def _elect(
     sets: Any,
     groups: Any,
@@ -266,43 +321,49 @@ def _elect(
     verify: Any,
     hot: Any,
     index: Any,
-    found: Any,
+    progress: Any,
     most_touched: Any,
 ) -> Any:
-    """Go on from document `state[_AT]`; returns why it stopped."""
-    found.state[_TOUCHED] = 0
-    for rank in range(found.state[_AT], sets.sizes.shape[0]):
-        found.state[_AT] = rank
+    """Elect from rank `counters[_NEXT_RANK]` on; returns why it stopped.
+
+    Steps 1 to 6 of the module's docstring. Returning and being called again repeats nothing: a
+    rank is left either before its first comparison or while the index is filled for it.
+    """
+    progress.counters[_TOUCHED] = 0
+    for rank in range(progress.counters[_NEXT_RANK], sets.sizes.shape[0]):
+        progress.counters[_NEXT_RANK] = rank
         first, last = groups.starts[rank], groups.starts[rank + 1]
-        if first == last:
+        if first == last:  # 1.
             continue
-        if found.state[_TOUCHED] > most_touched:
-            return _READ
-        if not settled[rank]:
+        if progress.counters[_TOUCHED] > most_touched:
+            return _RELEASE
+        if not settled[rank]:  # 2.
             by_index = False
             for membership in range(first, last):
                 group = groups.groups[membership]
                 if groups.counts[group] <= hot:
                     continue
                 by_index = True
+                # 3. Elected documents that joined the group since it was last brought up to date.
                 while groups.indexed[group] < groups.counts[group]:
                     other = groups.lists[groups.list_starts[group] + groups.indexed[group]]
                     if index.row[other] == 0:
                         if not add(sets, other, verify, index):
                             return _GROW
-                        found.state[_TOUCHED] += sets.sizes[other]
+                        progress.counters[_TOUCHED] += sets.sizes[other]
                     groups.indexed[group] += 1
+            # 4. Small groups first: a representative found there narrows the search by index.
             for membership in range(first, last):
                 group = groups.groups[membership]
                 if groups.counts[group] <= hot:
-                    _search_group(sets, rank, groups, group, verify, found)
-            if by_index:
-                _search_index(sets, rank, groups, verify, index, found)
-            if found.representative[rank] != rank:
+                    _search_group(sets, rank, groups, group, verify, progress)
+            if by_index:  # 5.
+                _search_index(sets, rank, groups, verify, index, progress)
+            if progress.representative[rank] != rank:
                 continue
-        for membership in range(first, last):
+        for membership in range(first, last):  # 6.
             group = groups.groups[membership]
             groups.lists[groups.list_starts[group] + groups.counts[group]] = rank
             groups.counts[group] += 1
-    found.state[_AT] = sets.sizes.shape[0]
+    progress.counters[_NEXT_RANK] = sets.sizes.shape[0]
     return _DONE

@@ -1,4 +1,4 @@
-"""Write what became of every row of a part, and count it."""
+"""Write the fate of every row of a part (kept, or a duplicate of which document), and count it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class FateWork:
-    """Write the part's rows, from the folders of `batches` batches in `elected`."""
+    """Write the fates of a part's rows from the `batches` folders in `elected`."""
 
     part: Part
     elected: Path
@@ -34,7 +34,7 @@ class FateWork:
 
 
 def write_fates(work: FateWork, shard: Shard) -> dict[str, JSON]:
-    """Write `SCHEMA`, row-aligned with the documents; returns the ledger of eligible documents."""
+    """Write columns `SCHEMA`, row-aligned with the documents; returns the ledger."""
     part = work.part
     fates, heads = _fates(work)
     order = np.argsort(fates["number"])
@@ -43,6 +43,7 @@ def write_fates(work: FateWork, shard: Shard) -> dict[str, JSON]:
         fates[order],
         heads[order],
     )
+    # Rows of `kept` are null in all columns; `place` is the index of any other row among `fates`.
     kept = np.ones(part.rows, np.bool_)
     kept[rows] = False
     similarity = np.zeros(part.rows, np.float32)
@@ -61,7 +62,7 @@ def write_fates(work: FateWork, shard: Shard) -> dict[str, JSON]:
 
 
 def _fates(work: FateWork) -> tuple[npt.NDArray[Any], npt.NDArray[np.bytes_]]:
-    """The part's rows that go, in no order, and the id of the document that stands for each."""
+    """The part's removed rows, in any order, and the id of the document that represents each."""
     part = work.part
     fates, heads = [np.empty(0, FATE)], [np.empty(0, f"S{ID_BYTES}")]
     for batch in range(work.batches):

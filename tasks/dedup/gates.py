@@ -1,8 +1,7 @@
-"""Gates: limits of the recipe beyond which dedup stops and shows why, rather than losing a corpus
-in silence.
+"""Gates: limits of the recipe beyond which dedup stops and shows why.
 
-marin's deduplication removed a median of 76 % of its sources through chains of weak matches before
-anybody looked.
+Without them a corpus can be lost in silence: marin's deduplication removed a median of 76 % of its
+sources through chains of weak matches before anybody looked.
 """
 
 from __future__ import annotations
@@ -27,9 +26,10 @@ _EXCERPT_CHARACTERS = 160
 
 
 @dataclass(frozen=True)
-class Found:
-    """What an election found: `eligible`, `removed` and `repeated` (removed, and in an earlier
-    crawl under the same id) count documents by source.
+class ElectionResult:
+    """The clusters of an election, and documents by source.
+
+    `repeated` of the `removed` ones are in an earlier crawl under the same id.
     """
 
     clusters: Clusters
@@ -41,11 +41,11 @@ class Found:
 def check_saturation(
     parts: tuple[Part, ...], texts: int, examples: Iterable[int], parameters: DedupParameters
 ) -> list[str]:
-    """As `check_gates`, of the band key that most different texts share: `texts`; `examples` are
-    numbers of some.
+    """As `check_gates`, for the gate `saturated_band`.
 
-    Known before these texts are elected, which takes their square in time where they are nearly
-    similar.
+    `texts`: how many different texts share one band's key, at most; `examples`: numbers of some of
+    these documents. This is known before they are elected, which takes quadratic time where they
+    are nearly similar.
     """
     limit = parameters.gates.saturated_band
     if limit is None or texts <= limit:
@@ -61,19 +61,20 @@ def check_saturation(
         raise _stopped(
             exceeded,
             shown,
-            "They were not compared: that takes long where they are nearly similar. Cut before "
-            "what they share\n(quality rules, line_dedup), let fewer meet (more dedup.rows), raise "
-            "that limit, or set\ndedup.accept: true to compare them.",
+            "They were not compared: that takes long where they are nearly similar. Remove what "
+            "they share before\n(quality rules, line_dedup), let fewer meet (raise dedup.rows), "
+            "raise that limit, or set\ndedup.accept: true to compare them.",
         )
     return exceeded
 
 
-def check_gates(found: Found, parameters: DedupParameters) -> list[str]:
-    """What of an election is beyond a limit, in words; raises `GateError` with examples unless
-    `parameters.accept`.
+def check_gates(result: ElectionResult, parameters: DedupParameters) -> list[str]:
+    """Messages on every limit that the election exceeds.
+
+    Raises `GateError` with them and with examples, unless `parameters.accept`.
     """
-    gates, clusters = parameters.gates, found.clusters
-    exceeded: list[str] = []
+    gates, clusters = parameters.gates, result.clusters
+    exceeded: list[str] = []  # kept in the statistics too: do not reword
     shown: list[int] = []
     largest = int(clusters.sizes().max(initial=0))
     if gates.largest_cluster is not None and largest > gates.largest_cluster:
@@ -82,23 +83,23 @@ def check_gates(found: Found, parameters: DedupParameters) -> list[str]:
             f"{gates.largest_cluster:,}"
         )
         shown.append(0)
-    for source, eligible in found.eligible.items():
-        # Of all eligible ones: a crawl run again then has the rate it had at first, its own
-        # duplicates' share.
-        gone = found.removed[source] - found.repeated[source]
-        if gates.removal_rate is not None and gone > gates.removal_rate * eligible:
+    for source, eligible in result.eligible.items():
+        # Documents that an earlier crawl has under the same id do not count as removed, but as
+        # eligible: a crawl run again has the rate it had at first, the share of its own duplicates.
+        removed = result.removed[source] - result.repeated[source]
+        if gates.removal_rate is not None and removed > gates.removal_rate * eligible:
             exceeded.append(
-                f"{gone:,} of {eligible:,} eligible documents of source {source!r} would go "
-                f"({gone / eligible:.1%}), dedup.gates.removal_rate is {gates.removal_rate:.1%}"
+                f"{removed:,} of {eligible:,} eligible documents of source {source!r} would go "
+                f"({removed / eligible:.1%}), dedup.gates.removal_rate is {gates.removal_rate:.1%}"
             )
             shown += _largest_of(clusters, source)
     if exceeded and not parameters.accept:
         raise _stopped(
             exceeded,
             [line for cluster in dict.fromkeys(shown) for line in _example(clusters, cluster)],
-            "Then raise that limit, or set dedup.accept: true to keep this result. To read more "
-            "first:\n  puna run RECIPE -s dedup.accept=true --until dedup; puna inspect --stage "
-            "dedup",
+            "If these are duplicates, raise that limit, or set dedup.accept: true to keep this "
+            "result. To see more first:\n"
+            "  puna run RECIPE -s dedup.accept=true --until dedup; puna inspect --stage dedup",
         )
     return exceeded
 
@@ -115,7 +116,11 @@ def _stopped(exceeded: Iterable[str], examples: Iterable[str], advice: str) -> G
 
 
 def _largest_of(clusters: Clusters, source: str) -> list[int]:
-    """The first clusters in which documents of a source go; looks at the largest thousand."""
+    """Up to three clusters in which documents of a source are removed, the largest first.
+
+    Only the thousand largest are searched, and a hundred members of each; the largest of all where
+    none is found.
+    """
     members = clusters.table(0, min(len(clusters), 1_000), most=100)["members"].to_pylist()
     inside = [
         number
@@ -126,7 +131,7 @@ def _largest_of(clusters: Clusters, source: str) -> list[int]:
 
 
 def _example(clusters: Clusters, cluster: int) -> list[str]:
-    """A representative and its first and last member, with the beginnings of their texts."""
+    """Lines on a cluster: its representative, first and last member, and how their texts begin."""
     head = clusters.heads[cluster]
     members = np.load(
         clusters.elected / str(clusters.batch[cluster]) / "members.npy", mmap_mode="r"
@@ -136,7 +141,7 @@ def _example(clusters: Clusters, cluster: int) -> list[str]:
     numbers = (int(head["number"]), *ends["number"].tolist())
     fates = [
         "kept",
-        *(f"goes, similarity {similarity:.2f}" for similarity in ends["similarity"].tolist()),
+        *(f"removed, similarity {similarity:.2f}" for similarity in ends["similarity"].tolist()),
     ]
     excerpts = _excerpts(clusters.parts, numbers, fates)
     return [
@@ -148,7 +153,7 @@ def _example(clusters: Clusters, cluster: int) -> list[str]:
 def _excerpts(
     parts: tuple[Part, ...], numbers: Iterable[int], fates: Iterable[str] | None = None
 ) -> list[str]:
-    """Source, id, fate and the beginning of the text of each document."""
+    """A line for each document: source, id, fate and the beginning of its text."""
     listed = list(numbers)
     places = Places.of(parts)
     lines = []
@@ -164,8 +169,9 @@ def _excerpts(
 
 
 def _beginning(part: Part, row: np.ndarray[tuple[int], np.dtype[np.int64]]) -> str:
-    """The first words of a document's record as it was compared, on one line; half of it the text,
-    after a prompt.
+    """The beginning of a document's record as it was compared, on one line.
+
+    Half of it is the prompt, where there is one.
     """
     ((_, table),) = read_rows(part.documents, ["text", PROMPT], row)
     if part.edits is not None:

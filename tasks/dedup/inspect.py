@@ -1,4 +1,4 @@
-"""Reading aid: one cluster of the table, its texts, and what two texts differ in."""
+"""For `puna inspect`: find a cluster, read its texts, and show where two texts differ."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tasks.documents.records import PROMPT, records
 from tasks.text.scripts import UNSPACED_CLASS
 
 MOST_PIECES = 20_000
-"""Pieces of each text that are compared; what lies beyond is counted, not compared."""
+"""Pieces (words, blanks) of each text that are compared; the rest is counted, not compared."""
 
 _FEW_PIECES = 2_000
 _RANK = re.compile(r"#?([0-9]{1,6})")
@@ -30,9 +30,9 @@ _CONTEXT_CHARACTERS = 60
 Mark = Literal["same", "removed", "added"]
 
 
-class Piece(NamedTuple):
-    """A run of text that both have (`same`), only the kept (`removed`) or only the one that went
-    (`added`) has.
+class DiffRun(NamedTuple):
+    """A run of text in both texts (`same`), only in the kept one (`removed`) or only in the other
+    (`added`).
     """
 
     mark: Mark
@@ -40,39 +40,40 @@ class Piece(NamedTuple):
 
 
 def find_cluster(clusters: Path, wanted: str) -> dict[str, Any]:
-    """The row of clusters.parquet that `wanted` names: a rank (1 or #1 is the largest), or the
-    beginning of an id.
+    """The row of clusters.parquet that `wanted` names: a rank (1 or #1: the largest) or an id.
 
-    The id may be the representative's or a listed member's. Reads a row group at a time.
-    `StageError` where there is no such cluster, or several.
+    The beginning of the id of the representative or of a listed member is enough. Reads one row
+    group at a time. `StageError` where there is no such cluster, or several.
     """
     reader = pq.ParquetFile(clusters)
     if rank := _RANK.fullmatch(wanted):
         number = int(rank[1])
-        if found := list(_rows(reader, [number - 1])):
-            return found[0]
+        if rows_of_rank := list(_rows(reader, [number - 1])):
+            return rows_of_rank[0]
         if wanted.startswith("#"):
             raise StageError(
-                f"there is no cluster {wanted}: {clusters} has {reader.metadata.num_rows:,}"
+                f"there is no cluster {wanted}: {clusters} has {reader.metadata.num_rows:,} "
+                "clusters, from #1, the largest"
             )
     exact, begins = _matches(reader, wanted)
     rows = exact or begins
     if len(rows) > 1:
         ids = ", ".join(row["representative"] for row in _rows(reader, rows[:5]))
         raise StageError(
-            f"{wanted!r} begins the ids of {len(rows):,} clusters ({ids} ...): give more of the id"
+            f"documents of {len(rows):,} clusters ({ids} ...) have ids that begin with {wanted!r}: "
+            "give more of the id"
         )
     if not rows:
         raise StageError(
-            f"no cluster has a document {wanted!r}: it was kept for itself alone, was not "
-            f"eligible, or is not among the members listed; {clusters} has "
-            f"{reader.metadata.num_rows:,} clusters, #1 is the largest"
+            f"no cluster lists a document {wanted!r}: it has no duplicate, was not eligible, or is "
+            f"not among the members listed; {clusters} has {reader.metadata.num_rows:,} clusters, "
+            "#1 is the largest"
         )
     return next(_rows(reader, rows))
 
 
 def _matches(reader: pq.ParquetFile, wanted: str) -> tuple[list[int], list[int]]:
-    """Numbers of the rows of which an id is `wanted`, and of those of which one begins so."""
+    """Numbers of the rows with the id `wanted`, and of those with an id that begins with it."""
     exact: set[int] = set()
     begins: set[int] = set()
     start = 0
@@ -84,20 +85,19 @@ def _matches(reader: pq.ParquetFile, wanted: str) -> tuple[list[int], list[int]]
             (table["representative"].combine_chunks(), None),
             (member_ids, pc.list_parent_indices(members)),
         ):
-            for mask, found in (
+            for mask, numbers in (
                 (pc.equal(ids, wanted), exact),
                 (pc.starts_with(ids, wanted), begins),
             ):
-                at = pc.indices_nonzero(mask)
-                found.update(
-                    start + row for row in (at if rows is None else rows.take(at)).to_pylist()
-                )
+                indices = pc.indices_nonzero(mask)
+                inside = indices if rows is None else rows.take(indices)
+                numbers.update(start + row for row in inside.to_pylist())
         start += table.num_rows
     return sorted(exact), sorted(begins)
 
 
 def _rows(reader: pq.ParquetFile, numbers: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """Rows by number, ascending; numbers that there are not are left out."""
+    """Rows by number, ascending; numbers beyond the table are skipped."""
     start = 0
     for group in range(reader.num_row_groups):
         end = start + reader.metadata.row_group(group).num_rows
@@ -110,67 +110,67 @@ def _rows(reader: pq.ParquetFile, numbers: Sequence[int]) -> Iterator[dict[str, 
 def read_documents(
     documents: Iterable[tuple[Artifact, Artifact | None]], ids: Iterable[str]
 ) -> dict[str, str]:
-    """Id -> record (prompt and text) of the documents that are there; reads the text of those row
-    groups only.
+    """Id -> record (prompt and text) of those documents that the artifacts hold.
 
-    Each artifact comes with the line_dedup artifact whose edits signatures were computed through,
-    if any: the text is what was compared, not the lines that stand all over a source.
+    Each artifact comes with the line_dedup artifact whose edits applied when its signatures were
+    computed, if any: the text is what was compared, without lines repeated all over the source.
+    Text is read only from row groups that hold a wanted document.
     """
     wanted = pa.array(sorted(set(ids)), pa.string())
-    found: dict[str, str] = {}
+    records_by_id: dict[str, str] = {}
     for artifact, edited_by in documents:
         for name in artifact.files("part-"):
             reader = pq.ParquetFile(artifact.path(name))
             for group in range(reader.num_row_groups):
-                if len(found) == len(wanted):
-                    return found
-                here = reader.read_row_group(group, columns=["id"])["id"]
-                at = pc.indices_nonzero(pc.is_in(here, value_set=wanted))
-                if len(at):
-                    table = reader.read_row_group(group, columns=["text", PROMPT]).take(at)
+                if len(records_by_id) == len(wanted):
+                    return records_by_id
+                group_ids = reader.read_row_group(group, columns=["id"])["id"]
+                rows = pc.indices_nonzero(pc.is_in(group_ids, value_set=wanted))
+                if len(rows):
+                    table = reader.read_row_group(group, columns=["text", PROMPT]).take(rows)
                     if edited_by is not None:
                         beside = pq.ParquetFile(edited_by.path(name)).read_row_group(
                             group, columns=[edits.COLUMN]
                         )
                         table = through_edits(
-                            table.append_column(edits.COLUMN, beside[edits.COLUMN].take(at))
+                            table.append_column(edits.COLUMN, beside[edits.COLUMN].take(rows))
                         )[0]
-                    found |= dict(
-                        zip(here.take(at).to_pylist(), records(table).to_pylist(), strict=True)
-                    )
-    return found
+                    names = group_ids.take(rows).to_pylist()
+                    records_by_id |= dict(zip(names, records(table).to_pylist(), strict=True))
+    return records_by_id
 
 
-def diff_pieces(kept: str, removed: str, most: int = MOST_PIECES) -> list[Piece]:
-    """What two texts differ in, by words and blanks, or by characters where a script has no blanks.
+def diff_pieces(kept: str, removed: str, most: int = MOST_PIECES) -> list[DiffRun]:
+    """Where two texts differ, by words and blanks, or by characters in unspaced scripts.
 
-    The pieces marked `same` and `removed` make up the kept text, `same` and `added` the one that
-    went, up to the first `most` pieces of each.
+    The runs marked `same` and `removed` make up the kept text, `same` and `added` the removed
+    document's, up to the first `most` pieces of each.
     """
     one, two = (
         [match[0] for _, match in zip(range(most), _PIECE.finditer(text), strict=False)]
         for text in (kept, removed)
     )
-    pieces: list[Piece] = []
-    # Beyond some thousand pieces frequent ones (blanks) find no matches of their own: their pairs
-    # would be too many.
+    pieces: list[DiffRun] = []
+    # In long texts difflib must not match frequent pieces (blanks) on their own: their pairs are
+    # too many. That is its `autojunk`.
     matcher = difflib.SequenceMatcher(
         None, one, two, autojunk=max(len(one), len(two)) > _FEW_PIECES
     )
     for kind, a, b, c, d in matcher.get_opcodes():
         if kind == "equal":
-            pieces.append(Piece("same", "".join(one[a:b])))
+            pieces.append(DiffRun("same", "".join(one[a:b])))
             continue
         if b > a:
-            pieces.append(Piece("removed", "".join(one[a:b])))
+            pieces.append(DiffRun("removed", "".join(one[a:b])))
         if d > c:
-            pieces.append(Piece("added", "".join(two[c:d])))
+            pieces.append(DiffRun("added", "".join(two[c:d])))
     return pieces
 
 
 def diff_lines(kept: str, removed: str, most: int = MOST_PIECES) -> list[str]:
-    """`diff_pieces` for a terminal: [-only in the kept text-] and {+only in the other+}, long equal
-    runs shortened.
+    """`diff_pieces` for a terminal: [-only in the kept text-] and {+only in the other one+}.
+
+    Long equal runs are shortened.
     """
     pieces = diff_pieces(kept, removed, most)
     shown = []
@@ -196,7 +196,7 @@ def diff_lines(kept: str, removed: str, most: int = MOST_PIECES) -> list[str]:
 
 
 def _shortened(text: str, first: bool, last: bool) -> str:
-    """An equal run: its ends, next to what differs."""
+    """An equal run without its middle: only the ends, next to what differs, help a reader."""
     if len(text) <= 3 * _CONTEXT_CHARACTERS:
         return text
     head = "" if first else text[:_CONTEXT_CHARACTERS]

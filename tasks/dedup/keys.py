@@ -1,9 +1,12 @@
-"""Band keys and the groups of documents that share one: sorted in partitions of the keys, through
-files.
+"""Band keys, and the groups of documents that share one.
 
-A key is 64 bits of a band's MinHash values and the band's number; the text hash is treated as one
-more band. The last bit of a key tells the two apart. Two bands, or two texts, that differ have
-equal keys once in 2**63 pairs; that makes a pair of documents be looked at, never go.
+1. `write_keys`: each band of a document becomes one 64-bit key, a hash of the band's MinHash values
+   and its number; the text hash is one more key. The last bit tells the two kinds apart. Records
+   (key, document number) go to partitions by the first bits of the key.
+2. `find_groups`: each partition is sorted by key; documents with the same key are a group.
+
+Two different bands, or two different texts, have the same key once in 2**63 pairs. A collision
+costs a comparison, never a document.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from tasks.dedup.signed import Part, Signing, blocks
 KEY_RECORD = np.dtype([("key", "<u8"), ("number", "<u4")])
 GROUP_RECORD = np.dtype([("size", "<u4")])
 TEXTS, BANDS = range(2)
-"""Buckets of groups: documents of one text hash, documents that share a band's key."""
+"""Buckets of groups: documents with the same text hash, documents that share a band's key."""
 
 GROUPING_BYTES = 48
 """Memory of one key record while its partition is sorted."""
@@ -33,12 +36,14 @@ _SHIFT = np.uint64(33)
 
 
 def band_keys(signatures: npt.NDArray[np.uint64], bands: int, rows: int) -> npt.NDArray[np.uint64]:
-    """One even 64-bit key per band, shape (documents, bands); `signatures` has shape (documents,
-    bands * rows).
+    """One even 64-bit key per band, shape (documents, bands).
+
+    `signatures` has shape (documents, bands * rows).
     """
     values = signatures.reshape(len(signatures), bands, rows)
+    # Starting from the band's number keeps equal values in different bands apart.
     keys = np.tile(np.arange(bands, dtype=np.uint64), (len(signatures), 1))
-    for row in range(rows):  # a chain of MurmurHash3's mixer
+    for row in range(rows):  # MurmurHash3's mixer after each value
         keys ^= values[:, :, row]
         keys *= _MIX_1
         keys ^= keys >> _SHIFT
@@ -54,7 +59,7 @@ def text_keys(text_hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 @dataclass(frozen=True)
 class KeyWork:
-    """Write the keys of a part into partitions: `folder/<part number>`."""
+    """Write the keys of a part, by partition, to the segment `folder/<part number>`."""
 
     part: Part
     signing: Signing
@@ -87,20 +92,17 @@ def write_keys(work: KeyWork, shard: Shard) -> dict[str, JSON]:
 def partition_of(keys: npt.NDArray[np.uint64], partitions: int) -> npt.NDArray[np.uint16]:
     """The partition of every key: its first bits."""
     shift = 64 - (partitions - 1).bit_length()
-    return (
-        (keys >> np.uint64(shift)).astype(np.uint16)
-        if shift < 64
-        else np.zeros(len(keys), np.uint16)
-    )
+    if shift == 64:  # one partition; a shift by 64 is undefined
+        return np.zeros(len(keys), np.uint16)
+    return (keys >> np.uint64(shift)).astype(np.uint16)
 
 
 @dataclass(frozen=True)
 class GroupWork:
-    """Find the groups of one partition of the keys of `parts` parts; write them to
-    `groups/<partition>`.
+    """Find the groups in one partition of the keys of `parts` parts; write `groups/<partition>`.
 
-    Documents below `first_new` are of earlier crawls; groups of nothing else need no work and are
-    left out.
+    Documents numbered below `first_new` are of earlier crawls; groups of only those need no
+    election and are left out. `memory` in bytes.
     """
 
     keys: Path
@@ -112,15 +114,14 @@ class GroupWork:
 
 
 def find_groups(work: GroupWork, shard: Shard) -> dict[str, JSON]:
-    """Write the groups of two and more: their sizes as records, their documents as values."""
+    """Write the groups of two or more: their sizes as records, their documents as values."""
     folders = [work.keys / str(part) for part in range(work.parts)]
-    if (
-        needed := GROUPING_BYTES * sum(count(folder, work.partition) for folder in folders)
-    ) > work.memory:
+    needed = GROUPING_BYTES * sum(count(folder, work.partition) for folder in folders)
+    if needed > work.memory:
         raise StageError(
-            f"dedup.memory leaves a worker {work.memory / 1e6:,.0f} MB, but so many documents "
-            f"agree in one band that sorting their keys needs {needed / 1e6:,.0f} MB: raise "
-            f"dedup.memory by a factor of {needed / work.memory:.1f}, or take fewer workers"
+            f"dedup.memory leaves each worker {work.memory / 1e6:,.0f} MB, but so many documents "
+            f"agree in one band that sorting their keys takes {needed / 1e6:,.0f} MB: raise "
+            f"dedup.memory by a factor of {needed / work.memory:.1f}, or use fewer workers"
         )
     records = gathered(folders, work.partition, KEY_RECORD)
     keys, numbers = records["key"].copy(), records["number"].copy()
@@ -143,8 +144,10 @@ _SIZES = np.dtype([("size", np.int64), ("bands", np.bool_)])
 def groups_of(
     keys: npt.NDArray[np.uint64], numbers: npt.NDArray[np.uint32], first_new: int
 ) -> tuple[npt.NDArray[np.void], npt.NDArray[np.uint32]]:
-    """Groups by ascending key: (size, whether a band's) of each, and the numbers of their members
-    one after another.
+    """Groups of two or more by ascending key, without those of earlier crawls alone.
+
+    Returns (size, whether of a band) for each, and the numbers of the members of one group after
+    another.
     """
     order = np.argsort(keys)
     keys, numbers = keys[order], numbers[order]
@@ -153,7 +156,7 @@ def groups_of(
     starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
     sizes = np.diff(np.append(starts, len(keys)))
     wanted = (sizes > 1) & (np.maximum.reduceat(numbers, starts) >= first_new)
-    found = np.empty(int(wanted.sum()), _SIZES)
-    found["size"] = sizes[wanted]
-    found["bands"] = keys[starts[wanted]] & np.uint64(1) == 0
-    return found, numbers[np.repeat(wanted, sizes)]
+    groups = np.empty(int(wanted.sum()), _SIZES)
+    groups["size"] = sizes[wanted]
+    groups["bands"] = keys[starts[wanted]] & np.uint64(1) == 0
+    return groups, numbers[np.repeat(wanted, sizes)]

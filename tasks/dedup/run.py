@@ -1,14 +1,16 @@
-"""Deduplicate all sources: group by band keys, elect in batches, check the gates, write what became
-of every row.
+"""Deduplicate all sources: group by band keys, elect in batches, check the gates, write fates.
 
-data/<source>/part-*.parquet  row-aligned with the documents: duplicate_of (id of the document that
-stays, perhaps of an
-                              earlier crawl; null where kept or not eligible), similarity (Jaccard
-                              to it), kind ("exact", "near" or null)
-data/clusters.parquet         one row a cluster of two and more, see tasks.dedup.clusters.SCHEMA
+Written, in data/:
 
-Steps exchange files in scratch, whose layout depends on the inputs and on the memory a worker may
-take, never on what comes out; see docs/dedup.md.
+    <source>/part-*.parquet  row-aligned with the documents:
+                             duplicate_of  id of the kept document, perhaps of an earlier crawl;
+                                           null where the row is kept or not eligible
+                             similarity    Jaccard similarity to it
+                             kind          "exact", "near" or null
+    clusters.parquet         one row per cluster of two or more, see tasks.dedup.clusters.SCHEMA
+
+Steps exchange files in scratch. Their layout depends on the inputs and on the memory of a worker;
+the output does not depend on it. See docs/dedup.md.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from tasks.dedup.candidates import DealWork, GatherWork, deal_groups, gather
 from tasks.dedup.clusters import BYTES_PER_CLUSTER, Clusters
 from tasks.dedup.clusters import SCHEMA as CLUSTERS_SCHEMA
 from tasks.dedup.fates import FateWork, write_fates
-from tasks.dedup.gates import Found, check_gates, check_saturation
+from tasks.dedup.gates import ElectionResult, check_gates, check_saturation
 from tasks.dedup.keys import (
     BANDS,
     GROUP_RECORD,
@@ -45,7 +47,7 @@ from tasks.dedup.keys import (
     KeyWork,
     find_groups,
     write_keys,
-)  # fmt: skip
+)
 from tasks.dedup.segments import segments
 from tasks.dedup.signed import BLOCK_ROWS, Part, Signing, find_parts
 from tasks.dedup.stage import DedupParameters
@@ -61,11 +63,11 @@ _SMALLEST_BATCH, _WANTED_BATCHES = 1 << 14, 16
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How the work is cut: `partitions` of the keys, and up to `batch` documents to elect at once.
+class Layout:
+    """How the work is divided: partitions of keys, and memory (bytes) of each worker.
 
-    `folder` in scratch and `key` before the keys of maps name the layout, so that a rerun with
-    another one starts anew.
+    Documents numbered below `first_new` are of earlier crawls. `folder` in scratch and `key`, the
+    prefix of the keys of maps, name the layout, so that a rerun with another one starts afresh.
     """
 
     parts: tuple[Part, ...]
@@ -78,17 +80,18 @@ class Plan:
 
     @property
     def key(self) -> str:
-        """Begins the key of every map."""
+        """Prefix of the key of every map."""
         return self.folder.name
 
     @classmethod
     def of(
         cls, parts: tuple[Part, ...], parameters: DedupParameters, workers: int, scratch: Path
-    ) -> Plan:
+    ) -> Layout:
         """`StageError` where `dedup.memory` is too small for the documents and workers."""
         documents = sum(part.rows for part in parts)
         records = documents * (parameters.bands + 1)
         worker_bytes = parameters.memory // workers
+        # Twice the bytes: a worker's share must hold two average partitions, as sizes differ.
         partitions = 1
         fitting = min(worker_bytes // (2 * GROUPING_BYTES), _PARTITION_RECORDS)
         while partitions * fitting < records and partitions < _MOST_PARTITIONS:
@@ -111,8 +114,8 @@ def refuse_memory(needed: int, parameters: DedupParameters, what: str) -> None:
     """`StageError` where `dedup.memory` is less than `needed`."""
     if needed > parameters.memory:
         raise StageError(
-            f"dedup.memory is {parameters.memory / 1e6:,.0f} MB, {what} need {needed / 1e6:,.0f} "
-            f"MB: set dedup.memory: {-(-needed // 10**6)}M or more"
+            f"dedup.memory is {parameters.memory / 1e6:,.0f} MB, but {what} need "
+            f"{needed / 1e6:,.0f} MB: set dedup.memory to {-(-needed // 10**6)}M or more"
         )
 
 
@@ -120,17 +123,17 @@ def run(context: Context) -> Outcome:
     """Deduplicate; `GateError` where a limit of the recipe is exceeded and not accepted."""
     parameters: DedupParameters = context.parameters
     parts = find_parts(context.inputs, parameters)
-    plan = Plan.of(parts, parameters, context.engine.workers, context.scratch())
-    eligible, groups = _group(context, plan)
-    batches = _deal(context, plan)
-    elected = _elect(context, plan, batches)
+    layout = Layout.of(parts, parameters, context.engine.workers, context.scratch())
+    eligible, groups = _group(context, layout)
+    batches = _deal(context, layout)
+    elected = _elect(context, layout, batches)
     texts, examples = max(
         ((int(result["texts"]), result["examples"]) for result in elected),
-        key=lambda one: one[0],
+        key=lambda saturation: saturation[0],
         default=(0, []),
     )
     exceeded = check_saturation(parts, texts, examples, parameters)
-    clusters = Clusters.of(plan.folder / "elected", len(batches), parts)
+    clusters = Clusters.of(layout.folder / "elected", len(batches), parts)
     sources = sorted({part.source for part in parts if not part.crawl})
     eligible_of = {
         source: sum(
@@ -142,8 +145,8 @@ def run(context: Context) -> Outcome:
         dict(zip(sources, _sum(elected, name, len(sources)), strict=True))
         for name in ("removed", "repeated")
     )
-    exceeded += check_gates(Found(clusters, eligible_of, removed, repeated), parameters)
-    ledger = _write(context, plan, clusters, len(batches))
+    exceeded += check_gates(ElectionResult(clusters, eligible_of, removed, repeated), parameters)
+    ledger = _write(context, layout, clusters, len(batches))
     statistics = {
         "eligible": ledger.documents("read"),
         "kept": ledger.documents("kept"),
@@ -154,7 +157,7 @@ def run(context: Context) -> Outcome:
             / max(ledger.documents("read", source=source), 1)
             for source in sources
         },
-        "history": {"documents": plan.first_new, "repeated": sum(repeated.values())},
+        "history": {"documents": layout.first_new, "repeated": sum(repeated.values())},
         "clusters": len(clusters),
         "largest_cluster": clusters.largest(),
         "cluster_sizes": clusters.histogram(),
@@ -167,71 +170,70 @@ def run(context: Context) -> Outcome:
     return Outcome(statistics | groups, ledger.to_json())
 
 
-def _group(context: Context, plan: Plan) -> tuple[list[int], dict[str, int]]:
-    """Find the groups of documents that share a key; returns the eligible documents of every part,
-    and counts.
+def _group(context: Context, layout: Layout) -> tuple[list[int], dict[str, int]]:
+    """Find the groups of documents that share a key.
+
+    Returns the number of eligible documents of every part, and the counts of groups.
     """
     parameters: DedupParameters = context.parameters
-    keys, groups = plan.folder / "keys", plan.folder / "groups"
+    keys, groups = layout.folder / "keys", layout.folder / "groups"
     signing = Signing(parameters.bands, parameters.rows)
     keyed = context.map(
         write_keys,
         {
-            f"{plan.key}.keys.{part.number}": KeyWork(
-                part, signing, keys, plan.partitions, plan.block_rows
+            f"{layout.key}.keys.{part.number}": KeyWork(
+                part, signing, keys, layout.partitions, layout.block_rows
             )
-            for part in plan.parts
+            for part in layout.parts
         },
     )
-    found = context.map(
+    grouped = context.map(
         find_groups,
         {
-            f"{plan.key}.groups.{number}": GroupWork(
-                keys, groups, len(plan.parts), number, plan.first_new, plan.worker_bytes
+            f"{layout.key}.groups.{number}": GroupWork(
+                keys, groups, len(layout.parts), number, layout.first_new, layout.worker_bytes
             )
-            for number in range(plan.partitions)
+            for number in range(layout.partitions)
         },
     )
     shutil.rmtree(keys, ignore_errors=True)
     counts = {
-        name: sum(int(result[name]) for result in found.values())
+        name: sum(int(result[name]) for result in grouped.values())
         for name in ("groups", "memberships")
     }
     return [int(result["documents"]) for result in keyed.values()], counts
 
 
-def _deal(context: Context, plan: Plan) -> npt.NDArray[np.int64]:
-    """Deal documents that share groups into batches, with their shingle sets; returns the batches'
-    documents.
-    """
+def _deal(context: Context, layout: Layout) -> npt.NDArray[np.int64]:
+    """Deal documents that share groups into batches; returns the number of documents of each."""
     parameters: DedupParameters = context.parameters
-    groups, file = plan.folder / "groups", plan.folder / "batches.npy"
-    component = components.join(plan.documents, _groups(groups, plan.partitions))
+    groups, file = layout.folder / "groups", layout.folder / "batches.npy"
+    component = components.join(layout.documents, _groups(groups, layout.partitions))
     meeting = int((component != np.arange(len(component), dtype=np.uint32)).sum())
-    fitting = plan.worker_bytes // bytes_per_document(parameters.bands, len(parameters.prefer))
+    fitting = layout.worker_bytes // bytes_per_document(parameters.bands, len(parameters.prefer))
     batches = components.deal(
         component, max(1, min(max(_SMALLEST_BATCH, meeting // _WANTED_BATCHES), fitting))
     )
     del component
-    plan.folder.mkdir(parents=True, exist_ok=True)
+    layout.folder.mkdir(parents=True, exist_ok=True)
     np.save(file, batches.of)
     count = len(batches.sizes)
     context.map(
         gather,
         {
-            f"{plan.key}.candidates.{part.number}": GatherWork(
-                part, plan.folder / "candidates", file, count
+            f"{layout.key}.candidates.{part.number}": GatherWork(
+                part, layout.folder / "candidates", file, count
             )
-            for part in plan.parts
+            for part in layout.parts
         },
     )
     context.map(
         deal_groups,
         {
-            f"{plan.key}.dealt.{number}": DealWork(
-                number, groups, plan.folder / "dealt", file, count
+            f"{layout.key}.dealt.{number}": DealWork(
+                number, groups, layout.folder / "dealt", file, count
             )
-            for number in range(plan.partitions)
+            for number in range(layout.partitions)
         },
     )
     return batches.sizes
@@ -246,39 +248,50 @@ def _groups(
                 yield records["size"], members
 
 
-def _elect(context: Context, plan: Plan, sizes: npt.NDArray[np.int64]) -> list[dict[str, JSON]]:
-    """Elect all batches; one whose documents take more memory than a worker's share is elected
-    here, alone.
+def _elect(context: Context, layout: Layout, sizes: npt.NDArray[np.int64]) -> list[dict[str, JSON]]:
+    """Elect all batches, in parallel where each fits a worker's share of the memory.
+
+    The others (too many documents, or an index of hot groups that turned out too large) are elected
+    in this process, one at a time, with all of the memory.
     """
     parameters: DedupParameters = context.parameters
     each = bytes_per_document(parameters.bands, len(parameters.prefer))
     largest = int(sizes.max(initial=0))
     refuse_memory(
-        largest * each, parameters, f"{largest:,} documents that are joined by shared bands"
+        largest * each, parameters, f"{largest:,} documents in one component (shared bands)"
     )
-    places = Places.of(plan.parts)
+    places = Places.of(layout.parts)
 
     def work(batch: int, alone: bool) -> BatchWork:
-        memory = parameters.memory if alone else plan.worker_bytes
+        memory = parameters.memory if alone else layout.worker_bytes
         return BatchWork(
-            batch, plan.folder / "candidates", plan.folder / "dealt", plan.folder / "elected", plan.partitions, places,
-            plan.first_new, len(parameters.prefer), parameters.verify, memory - int(sizes[batch]) * each, alone,
-            None if parameters.accept else parameters.gates.saturated_band,
-        )  # fmt: skip
+            batch=batch,
+            candidates=layout.folder / "candidates",
+            groups=layout.folder / "dealt",
+            elected=layout.folder / "elected",
+            partitions=layout.partitions,
+            places=places,
+            first_new=layout.first_new,
+            prefer=len(parameters.prefer),
+            verify=parameters.verify,
+            memory=memory - int(sizes[batch]) * each,
+            alone=alone,
+            saturated=None if parameters.accept else parameters.gates.saturated_band,
+        )
 
-    shared = np.flatnonzero(sizes * each <= plan.worker_bytes).tolist()
+    shared = np.flatnonzero(sizes * each <= layout.worker_bytes).tolist()
     results = context.map(
-        elect_batch, {f"{plan.key}.elected.{batch}": work(batch, False) for batch in shared}
+        elect_batch, {f"{layout.key}.elected.{batch}": work(batch, False) for batch in shared}
     )
-    found = {
+    elected = {
         batch: result
         for batch, result in zip(shared, results.values(), strict=True)
         if not result.get("postponed")
     }
-    left = [batch for batch in range(len(sizes)) if batch not in found]
-    alone = {f"{plan.key}.alone.{batch}": work(batch, True) for batch in left}
-    found |= dict(zip(left, context.map(elect_batch, alone, here=True).values(), strict=True))
-    return [found[batch] for batch in range(len(sizes))]
+    left = [batch for batch in range(len(sizes)) if batch not in elected]
+    alone = {f"{layout.key}.alone.{batch}": work(batch, True) for batch in left}
+    elected |= dict(zip(left, context.map(elect_batch, alone, here=True).values(), strict=True))
+    return [elected[batch] for batch in range(len(sizes))]
 
 
 def _sum(elected: list[dict[str, JSON]], name: str, width: int) -> list[int]:
@@ -288,16 +301,16 @@ def _sum(elected: list[dict[str, JSON]], name: str, width: int) -> list[int]:
     return [int(value) for value in total]
 
 
-def _write(context: Context, plan: Plan, clusters: Clusters, batches: int) -> Ledger:
+def _write(context: Context, layout: Layout, clusters: Clusters, batches: int) -> Ledger:
     parameters: DedupParameters = context.parameters
     refuse_memory(BYTES_PER_CLUSTER * len(clusters), parameters, f"{len(clusters):,} clusters")
     results: Mapping[str, Mapping[str, JSON]] = context.map(
         write_fates,
         {
             f"{part.source}.{Path(part.name).stem}": FateWork(
-                part, plan.folder / "elected", batches
+                part, layout.folder / "elected", batches
             )
-            for part in plan.parts
+            for part in layout.parts
             if not part.crawl
         },
     )

@@ -1,12 +1,11 @@
-"""Scratch files of records dealt into buckets: what one step writes by part and the next one reads
-by bucket.
+"""Segments: scratch files of records in buckets, written part by part and read bucket by bucket.
 
-A folder holds `records.bin` (fixed-size records), `values.bin` (uint32, a run of them for each
-record, whose field `size` says how many) and `edges.bin`. Records come in blocks, so that a writer
-holds one block in memory; within a block they are sorted by bucket, so that a bucket is one slice
-of every block. A folder appears whole or not at all; it is not flushed to disk, since scratch has
-to outlive a killed process and not a power cut (a file of the wrong length is refused with what to
-do).
+A segment is a folder with `records.bin` (fixed-size records), `values.bin` (uint32, a run for each
+record, whose field `size` is the run's length) and `edges.bin` (where buckets begin). Records come
+in blocks, so that a writer holds one block in memory; within a block they are sorted by bucket, so
+that a bucket is one slice of every block. A folder appears whole or not at all. It is not flushed
+to disk: scratch must survive a killed process, not a power cut (a file that is too short is
+refused, with what to do).
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _VALUE = np.dtype(np.uint32)
 
 
 class SegmentWriter:
-    """Writes the folder `path`; on a clean exit it replaces what an earlier try left there."""
+    """Writes the segment `path`; on a clean exit it replaces what an earlier attempt left there."""
 
     def __init__(self, path: Path, buckets: int) -> None:
         self._path = path
@@ -51,13 +50,14 @@ class SegmentWriter:
     def append(
         self, bucket: npt.NDArray[Any], records: Records, values: Values = _NO_VALUES
     ) -> None:
-        """Add a block: the bucket of every record, ascending, and the records' values one after the
-        other.
+        """Add a block of records; `values` are those of one record after another.
+
+        `bucket` has the bucket of every record, ascending.
         """
-        at = np.searchsorted(bucket, np.arange(self._buckets + 1)).astype(np.int64)
-        edges = np.stack([at, at])
+        first = np.searchsorted(bucket, np.arange(self._buckets + 1)).astype(np.int64)
+        edges = np.stack([first, first])
         if len(values):
-            edges[1] = np.concatenate(([0], np.cumsum(records["size"], dtype=np.int64)))[at]
+            edges[1] = np.concatenate(([0], np.cumsum(records["size"], dtype=np.int64)))[first]
         else:
             edges[1] = 0
         edges += self._ends
@@ -70,7 +70,7 @@ class SegmentWriter:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        at: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         self._records.close()
         self._values.close()
@@ -89,7 +89,7 @@ class SegmentWriter:
 
 
 def segments(path: Path, bucket: int, dtype: np.dtype[Any]) -> Iterator[tuple[Records, Values]]:
-    """The slices of a bucket in the folder `path`, block by block: records, and their values."""
+    """The slices of a bucket in the segment `path`, block by block: (records, their values)."""
     edges = _edges(path, bucket)
     if not (edges[1, :, 0] > edges[0, :, 0]).any():
         return
@@ -106,16 +106,16 @@ def segments(path: Path, bucket: int, dtype: np.dtype[Any]) -> Iterator[tuple[Re
 
 
 def count(path: Path, bucket: int) -> int:
-    """Records of a bucket in the folder `path`."""
+    """Number of records of a bucket in the segment `path`."""
     first, last = _edges(path, bucket)[:, :, 0]
     return int((last - first).sum())
 
 
 def _edges(path: Path, bucket: int) -> npt.NDArray[np.int64]:
-    """Where a bucket begins and ends in every block, shape (2, blocks, 2): in records, in values.
+    """Where a bucket begins and ends in every block, shape (2, blocks, 2).
 
-    There are as many of these as buckets times folders, so that each reads what it needs and no
-    more.
+    The first axis is (begin, end), the last (in records, in values). This is called once for every
+    pair of a bucket and a segment, so it reads only that bucket's row of the file.
     """
     with (path / "edges.bin").open("rb", buffering=0) as stream:
         blocks = int.from_bytes(stream.read(8), sys.byteorder)
@@ -125,19 +125,19 @@ def _edges(path: Path, bucket: int) -> npt.NDArray[np.int64]:
 
 
 def gathered(paths: list[Path], bucket: int, dtype: np.dtype[Any]) -> Records:
-    """The records of a bucket in all folders."""
-    found = [records for path in paths for records, _ in segments(path, bucket, dtype)]
-    return np.concatenate(found) if found else np.empty(0, dtype)
+    """The records of a bucket in all segments."""
+    slices = [records for path in paths for records, _ in segments(path, bucket, dtype)]
+    return np.concatenate(slices) if slices else np.empty(0, dtype)
 
 
 def _slice(stream: Any, dtype: np.dtype[Any], first: int, last: int) -> npt.NDArray[Any]:
     if first == last:
         return np.empty(0, dtype)
     stream.seek(first * dtype.itemsize)
-    found = np.fromfile(stream, dtype, last - first)
-    if len(found) != last - first:
+    records = np.fromfile(stream, dtype, last - first)
+    if len(records) != last - first:
         raise StageError(
             f"{stream.name} ends before record {last}: it was damaged after it was written; run "
             "again with --force dedup"
         )
-    return found
+    return records

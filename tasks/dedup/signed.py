@@ -1,8 +1,7 @@
-"""The inputs of dedup: parts of earlier crawls' indexes and of this run's sources, numbered, and
-read block by block.
+"""The inputs of dedup: the parts of earlier crawls' indexes and of this run's sources.
 
 Every row of every part has a number, the rows of earlier crawls first. A number says where a
-document lies, and nothing about its rank.
+document is stored, and nothing about its rank. Files are read block by block.
 """
 
 from __future__ import annotations
@@ -28,20 +27,18 @@ INDEX_PREFIX = f"{INDEX_FOLDER}/part-"
 MOST_DOCUMENTS = 2**32 - 2
 ID_BYTES = 32
 BLOCK_ROWS = 10_000
-"""Rows read at once where memory allows: 9 MB of signatures with 112 values."""
+"""Rows read at once if memory allows: 9 MB of signatures with 112 values."""
 SETS_BYTES = 4 << 20
-"""Shingle sets held at once, where no document has more by itself."""
+"""Bytes of shingle sets held at once, unless a single document has more."""
 
 _PAGE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Preference:
-    """One entry of `prefer`: a column of a part's file. None: there is no such annotation of the
-    source.
-    """
+    """One entry of `prefer`: the column of a file row-aligned with a part."""
 
-    file: Path | None
+    file: Path | None  # None: the source lacks this annotation
     column: str
     descending: bool
 
@@ -50,8 +47,8 @@ class Preference:
 class Part:
     """One part and the files row-aligned with it; `start` is the number of its first row.
 
-    `crawl` is "" for this run's documents and names the artifact for an earlier crawl's; `order`
-    puts crawls in order.
+    `crawl` is "" for this run's documents, and the artifact's name for those of an earlier crawl;
+    `order` ranks crawls, the earliest first.
     """
 
     number: int
@@ -61,21 +58,21 @@ class Part:
     name: str
     crawl: str
     order: int
-    documents: Path  # has the column id; text only where it is of this run
+    documents: Path  # has the column id; text only in this run's parts
     signatures: Path
     cut: Path | None
-    edits: Path | None  # of line_dedup, through which signatures saw the text
+    edits: Path | None  # of line_dedup, which applied when the signatures were computed
     prefer: tuple[Preference, ...]
 
     @property
     def label(self) -> str:
-        """What errors call it."""
+        """The part's name in errors."""
         return f"{self.crawl or self.source}/{self.name}"
 
 
 @dataclass(frozen=True)
 class Signing:
-    """Shape of signatures."""
+    """Shape of signatures: bands, and MinHash values (rows) in each."""
 
     bands: int
     rows: int
@@ -83,9 +80,9 @@ class Signing:
 
 @dataclass(frozen=True)
 class Block:
-    """Eligible rows of a part, ascending, with k documents of which s have a shingle."""
+    """k eligible rows of a part, ascending, of which s have a shingle and hence a signature."""
 
-    rows: npt.NDArray[np.int64]  # (k,): in the part
+    rows: npt.NDArray[np.int64]  # (k,): positions in the part
     text_hashes: npt.NDArray[np.uint64]  # (k, 2)
     shingled: npt.NDArray[np.bool_]  # (k,)
     signatures: npt.NDArray[np.uint64]  # (s, bands * rows)
@@ -94,28 +91,30 @@ class Block:
 def find_parts(
     inputs: Mapping[str, Sequence[Artifact]], parameters: DedupParameters
 ) -> tuple[Part, ...]:
-    """All parts: earlier crawls in order, then this run's by source and name. `StageError` where
-    something is amiss.
+    """All parts: earlier crawls in order, then this run's by source and name.
+
+    `StageError` where inputs do not belong together, or there are too many documents.
     """
     history = inputs.get("history", ())
     _check_signing(inputs["signatures"], history, parameters)
     by_role = {
-        role: {artifact.name: artifact for artifact in found} for role, found in inputs.items()
+        role: {artifact.name: artifact for artifact in artifacts}
+        for role, artifacts in inputs.items()
     }
     (cut,) = by_role["cut"].values()
     documents, signatures = by_role["documents"], by_role["signatures"]
     if documents.keys() != signatures.keys():
         raise StageError(
-            f"documents are of {sorted(documents)}, signatures of {sorted(signatures)}: dedup "
-            "needs both of each source"
+            f"there are documents of {sorted(documents)} but signatures of {sorted(signatures)}: "
+            "dedup needs both for every source"
         )
     crawls = _crawls(parameters.crawls, sorted(documents))
-    found: list[Part] = []
+    numbered: list[Part] = []
     start = 0
 
     def add(rows: int, **values: Any) -> None:
         nonlocal start
-        found.append(Part(number=len(found), start=start, rows=rows, **values))
+        numbered.append(Part(number=len(numbered), start=start, rows=rows, **values))
         start += rows
 
     unranked = tuple(Preference(None, entry, descending=False) for entry in parameters.prefer)
@@ -147,10 +146,11 @@ def find_parts(
             if (edited_by := by_role.get("line_dedup", {}).get(source)) is not None:
                 beside["edits"] = edited_by.path(name)
             prefer = tuple(_preference(entry, by_role, source, name) for entry in parameters.prefer)
-            for file in (*beside.values(), *(one.file for one in prefer if one.file is not None)):
-                if (there := pq.read_metadata(file).num_rows) != rows:
+            preferred = [entry.file for entry in prefer if entry.file is not None]
+            for file in (*beside.values(), *preferred):
+                if (file_rows := pq.read_metadata(file).num_rows) != rows:
                     raise StageError(
-                        f"{source}/{name} has {rows} documents but {file} has {there} rows: "
+                        f"{source}/{name} has {rows} documents but {file} has {file_rows} rows: "
                         "rebuild that artifact"
                     )
             order = len(history) + crawls[source]
@@ -165,40 +165,35 @@ def find_parts(
             add(rows, **where, **{"edits": None, **beside})
     if start > MOST_DOCUMENTS:
         raise StageError(
-            f"{start:,} documents, one run of dedup takes {MOST_DOCUMENTS:,}: take sources apart "
-            "by crawl"
+            f"there are {start:,} documents, more than the {MOST_DOCUMENTS:,} that one run of "
+            "dedup can number: split the sources into several recipes, and name the earlier ones "
+            "in dedup.history"
         )
-    return tuple(found)
+    return tuple(numbered)
 
 
 def _check_signing(
     signatures: Sequence[Artifact], history: Sequence[Artifact], parameters: DedupParameters
 ) -> None:
-    """All signatures must come from one set of parameters, and from those that dedup was given."""
+    """Check that all signatures were made with the same parameters, which are those of dedup."""
     wanted: dict[str, Any] = {
         name: getattr(parameters, name) for name in SIGNING if hasattr(parameters, name)
     }
     for artifact in signatures:
-        found = {**artifact.manifest.parameters, "version": artifact.manifest.stage_version}
-        agree(
-            artifact.identity,
-            found,
-            wanted,
-            "rebuild the signatures of all sources from the recipe's section dedup",
-        )
+        made_with = {**artifact.manifest.parameters, "version": artifact.manifest.stage_version}
+        advice = "rebuild the signatures of all sources from the recipe's section dedup"
+        agree(artifact.identity, made_with, wanted, advice)
     for artifact in history:
         check_index(artifact, wanted)
 
 
 def _crawls(crawls: Sequence[Sequence[str]], sources: Sequence[str]) -> dict[str, int]:
-    """Source -> its crawl's place among this run's; sources that are not named come last,
-    together.
-    """
+    """Source -> its crawl's rank in this run; sources that are not named come last, together."""
     named = {source: number for number, crawl in enumerate(crawls) for source in crawl}
     if unknown := sorted(set(named) - set(sources)):
         raise StageError(
-            f"dedup.crawls names {', '.join(unknown)}, which are no sources that dedup reads; "
-            f"there is: {', '.join(sources)}"
+            f"dedup.crawls names {', '.join(unknown)}, which dedup does not read; its sources are "
+            f"{', '.join(sources)}"
         )
     return {source: named.get(source, len(crawls)) for source in sources}
 
@@ -209,15 +204,15 @@ def _preference(
     column = entry.removeprefix("-")
     artifact = by_role.get(PREFERENCES[column], {}).get(source)
     path = artifact.path(name) if artifact is not None else None
-    if path is not None and column not in (there := pq.read_schema(path).names):
+    if path is not None and column not in (names := pq.read_schema(path).names):
         raise StageError(
-            f"dedup.prefer: {path} has no column {column!r}; it has {', '.join(there)}"
+            f"dedup.prefer: {path} has no column {column!r}; it has {', '.join(names)}"
         )
     return Preference(path, column, descending=not entry.startswith("-"))
 
 
 def eligible_rows(part: Part) -> npt.NDArray[np.int64]:
-    """Rows that no cut took, ascending."""
+    """Rows that cut left, ascending; all rows of an earlier crawl."""
     if part.cut is None:
         return np.arange(part.rows)
     return np.flatnonzero(
@@ -242,8 +237,9 @@ def blocks(part: Part, signing: Signing, block_rows: int) -> Iterator[Block]:
 def read_rows(
     file: Path, columns: list[str], rows: npt.NDArray[np.int64], block_rows: int = 1
 ) -> Iterator[tuple[npt.NDArray[np.int64], pa.Table]]:
-    """Columns of some rows, ascending, of a file, about `block_rows` at once; row groups with none
-    are not read.
+    """Yield (rows, their columns) of a file, about `block_rows` at once; `rows` must ascend.
+
+    Row groups without a wanted row are not read.
     """
     reader = pq.ParquetFile(file)
     sizes = [reader.metadata.row_group(group).num_rows for group in range(reader.num_row_groups)]
@@ -267,30 +263,28 @@ def read_rows(
 def read_sets(
     file: Path, rows: npt.NDArray[np.int64]
 ) -> Iterator[tuple[npt.NDArray[np.int64], pa.Table]]:
-    """Text hashes and shingle sets of some rows, ascending, of signatures.
+    """Yield (rows, their text hashes and shingle sets) of a signatures file; `rows` must ascend.
 
-    A row group of long documents holds hundreds of megabytes of shingles: it is read a document at
-    a time and comes in tables of about `SETS_BYTES`.
+    A row group of long documents holds hundreds of megabytes of shingles: it is read one document
+    at a time, and yielded in tables of about `SETS_BYTES`.
     """
     columns = ["text_hash", "shingle_set"]
     reader = pq.ParquetFile(file, buffer_size=_PAGE_BYTES, pre_buffer=False)
     start = 0
     for group in range(reader.num_row_groups):
-        there = reader.metadata.row_group(group)
-        low, high = np.searchsorted(rows, (start, start + there.num_rows))
+        metadata = reader.metadata.row_group(group)
+        low, high = np.searchsorted(rows, (start, start + metadata.num_rows))
         wanted = rows[low:high] - start
-        start += there.num_rows
+        start += metadata.num_rows
         if not len(wanted):
             continue
-        chunks = (there.column(index) for index in range(there.num_columns))
-        if (
-            sum(
-                one.total_uncompressed_size
-                for one in chunks
-                if one.path_in_schema.startswith("shingle_set")
-            )
-            > SETS_BYTES
-        ):
+        chunks = (metadata.column(index) for index in range(metadata.num_columns))
+        set_bytes = sum(
+            chunk.total_uncompressed_size
+            for chunk in chunks
+            if chunk.path_in_schema.startswith("shingle_set")
+        )
+        if set_bytes > SETS_BYTES:
             yield from _one_by_one(reader.iter_batches(1, [group], columns), wanted, rows[low:high])
             continue
         table = reader.read_row_group(group, columns=columns)
@@ -300,8 +294,9 @@ def read_sets(
 def _one_by_one(
     batches: Iterator[pa.RecordBatch], wanted: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
 ) -> Iterator[tuple[npt.NDArray[np.int64], pa.Table]]:
-    """`batches` hold one row each; those with the numbers `wanted` are yielded together, as
-    `rows`.
+    """Join those of `batches` (one row each) whose numbers are `wanted`, up to `SETS_BYTES`.
+
+    Yields (rows, table); `rows` are the numbers of `wanted` in the file.
     """
     left = set(wanted.tolist())
     held: list[pa.RecordBatch] = []
@@ -311,7 +306,7 @@ def _one_by_one(
             continue
         held.append(batch)
         left.remove(number)
-        if not left or sum(one.nbytes for one in held) >= SETS_BYTES:
+        if not left or sum(row.nbytes for row in held) >= SETS_BYTES:
             yield rows[first : first + len(held)], pa.Table.from_batches(held)
             first, held = first + len(held), []
         if not left:
@@ -331,29 +326,30 @@ def _values(
     size = signing.bands * signing.rows
     if signatures.type.list_size != size:
         raise StageError(
-            f"{part.label}: signatures have {signatures.type.list_size} values, bands * rows is "
-            f"{signing.bands} * {signing.rows} = {size}: take signatures and dedup from one recipe "
-            "section"
+            f"{part.label}: signatures have {signatures.type.list_size} values, but bands * rows "
+            f"is {signing.bands} * {signing.rows} = {size}: rebuild the signatures with the bands "
+            "and rows of the recipe's section dedup"
         )
     values: npt.NDArray[np.uint64] = signatures.flatten().to_numpy().reshape(-1, size)
     return values
 
 
 def preferences(part: Part, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Shape (rows, len(prefer)): lower is better, NaN (no value) is worst. A list counts by its
-    length.
+    """Sort keys by preference, shape (rows, len(prefer)): lower is better, NaN (no value) worst.
+
+    A list counts by its length.
     """
-    found = np.full((len(rows), len(part.prefer)), np.nan)
-    for at, entry in enumerate(part.prefer):
+    keys = np.full((len(rows), len(part.prefer)), np.nan)
+    for column, entry in enumerate(part.prefer):
         if entry.file is not None and len(rows):
             values = pq.read_table(entry.file, columns=[entry.column])[entry.column].take(
                 pa.array(rows)
             )
             if pa.types.is_list(values.type):
                 values = pc.list_value_length(values)
-            found[:, at] = pc.fill_null(values.cast(pa.float64()), float("nan")).to_numpy()
-            found[:, at] *= -1.0 if entry.descending else 1.0
-    return found
+            keys[:, column] = pc.fill_null(values.cast(pa.float64()), float("nan")).to_numpy()
+            keys[:, column] *= -1.0 if entry.descending else 1.0
+    return keys
 
 
 def ids(part: Part, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bytes_]:
@@ -364,8 +360,8 @@ def ids(part: Part, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bytes_]:
     lengths = pc.binary_length(column).to_numpy()
     if (longest := int(lengths.max(initial=0))) > ID_BYTES:
         raise StageError(
-            f"{part.label} has an id of {longest} bytes, an id has {ID_BYTES} at most: ingest it "
-            "again"
+            f"{part.label} has an id of {longest} bytes, longer than the {ID_BYTES} that ingest "
+            "writes: ingest the source again"
         )
     padded = np.zeros((len(rows), ID_BYTES), np.uint8)
     padded[np.arange(ID_BYTES) < lengths[:, None]] = _characters(column)
@@ -373,7 +369,7 @@ def ids(part: Part, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bytes_]:
 
 
 def _characters(column: pa.StringArray) -> npt.NDArray[np.uint8]:
-    """The UTF-8 of all strings, one after another."""
+    """The UTF-8 of all strings of a column, one after another."""
     if not len(column):
         return np.empty(0, np.uint8)
     offsets = np.frombuffer(column.buffers()[1], np.int32)[

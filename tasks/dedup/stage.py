@@ -1,11 +1,11 @@
-"""Deduplication over all sources and earlier crawls: exact, then near duplicates that verification
-confirms.
+"""Deduplication over all sources and earlier crawls: exact, and verified near duplicates.
 
-See docs/dedup.md for the definition, the algorithm and what it costs.
+See docs/dedup.md for the definition, the algorithm and its cost.
 
-Input roles: cut (one), documents and signatures (of every source), line_dedup (of sources whose
-signatures were made through it: gates show texts as they were compared), the annotations that
-`prefer` names (by stage), and history (select artifacts of earlier crawls, the earliest first).
+Input roles: cut (one), documents and signatures (of every source), line_dedup (of every source
+whose edits applied when signatures were computed: gates show texts as they were compared), the
+annotations that `prefer` names (by stage), and history (select artifacts of earlier crawls, the
+earliest first).
 """
 
 from __future__ import annotations
@@ -24,15 +24,11 @@ PREFERENCES = {
     "language_score": "langid",
     "failed": "quality",  # rules that the document fails: a list counts by its length
 }
-"""Columns that `prefer` may name -> the stage that writes them (and the role dedup reads them
-under).
-"""
+"""Column that `prefer` may name -> the stage that writes it, which is also the input role."""
 
 
 class Gates(Parameters):
-    """Limits beyond which the stage stops (`GateError`) until `dedup.accept` is true or the limit
-    is raised.
-    """
+    """Limits beyond which the stage stops (`GateError`) unless `dedup.accept` is true."""
 
     largest_cluster: int | None = Field(
         default=100_000,
@@ -43,8 +39,8 @@ class Gates(Parameters):
         default=0.75,
         ge=0,
         le=1,
-        description="share of a source's eligible documents that may go (those apart that an earlier crawl has under "
-        "the same id); null: no limit",
+        description="share of a source's eligible documents that may go (those apart that an "
+        "earlier crawl has under the same id); null: no limit",
     )
     saturated_band: int | None = Field(
         default=100_000,
@@ -54,7 +50,7 @@ class Gates(Parameters):
 
 
 class DedupParameters(Parameters):
-    """`shingle`, `bands` and `rows` must be those of the signatures."""
+    """Parameters of dedup; `shingle`, `bands` and `rows` must be those of the signatures."""
 
     shingle: int = Field(default=5, ge=1, le=100, description="words of a shingle")
     bands: int = Field(
@@ -72,24 +68,24 @@ class DedupParameters(Parameters):
     )
     prefer: tuple[str, ...] = Field(
         default=("-perplexity", "length"),
-        description="which of two duplicates stays: columns in order of weight, '-' for lower is better; documents "
-        "without a value come last, ties go to the smaller id",
+        description="which of two duplicates stays: columns in order of weight, '-' for lower is "
+        "better; documents without a value come last, ties go to the smaller id",
     )
     crawls: tuple[tuple[str, ...], ...] = Field(
         default=(),
-        description="sources by crawl, the earlier first: an earlier crawl's document stays whatever `prefer` says; "
-        "sources that are not named come last, together",
+        description="sources by crawl, the earlier first: an earlier crawl's document stays "
+        "whatever `prefer` says; sources that are not named come last, together",
     )
     history: Annotated[tuple[str, ...], NOT_IDENTITY] = Field(
         default=(),
-        description="select artifacts of earlier recipes, the earliest first, whose documents stay: "
-        "artifact:RECIPE/select/NAME@TAG",
+        description="select artifacts of earlier recipes, the earliest first, whose documents "
+        "stay: artifact:RECIPE/select/NAME@TAG",
     )  # the artifacts themselves are inputs, which a version holds
     memory: Annotated[Bytes, NOT_IDENTITY] = Field(
         default=1_000_000_000,
         ge=10_000_000,
-        description="bytes that deduplication may take in all processes together, beyond the 0.2 GB that a process of "
-        "Python and its libraries takes by itself",
+        description="bytes that deduplication may take in all processes together, beyond the 0.2 "
+        "GB that a process of Python and its libraries takes by itself",
     )
     gates: Gates = Gates()
     accept: bool = Field(default=False, description="go on although a gate's limit is exceeded")
@@ -101,7 +97,8 @@ class DedupParameters(Parameters):
         for name, column in zip(prefer, columns, strict=True):
             if column not in PREFERENCES:
                 raise ValueError(
-                    f"{name!r} is not a column to prefer by; known are {', '.join(PREFERENCES)}"
+                    f"{name!r} is not a column that dedup.prefer knows; it knows "
+                    f"{', '.join(PREFERENCES)}"
                 )
             if columns.count(column) > 1:
                 raise ValueError(f"{column!r} is named more than once")
@@ -112,7 +109,9 @@ class DedupParameters(Parameters):
     def _once(cls, crawls: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
         sources = [source for crawl in crawls for source in crawl]
         if twice := sorted({source for source in sources if sources.count(source) > 1}):
-            raise ValueError(f"{', '.join(twice)}: a source belongs to one crawl; name it once")
+            raise ValueError(
+                f"sources named twice in dedup.crawls: {', '.join(twice)}; a source is in one crawl"
+            )
         return crawls
 
     @field_validator("history")
@@ -126,7 +125,7 @@ class DedupParameters(Parameters):
                     "artifact:crawl-1/select/web@latest"
                 )
         if twice := sorted({reference for reference in history if history.count(reference) > 1}):
-            raise ValueError(f"{', '.join(twice)}: named more than once")
+            raise ValueError(f"named more than once in dedup.history: {', '.join(twice)}")
         return history
 
 
@@ -135,7 +134,8 @@ STAGE = Stage(
     version=2,
     parameters=DedupParameters,
     run="tasks.dedup.run:run",
-    summary="which documents go because a better copy stays: exact and verified near duplicates, across sources",
+    summary="which documents go because a better copy stays: exact and verified near duplicates, "
+    "across sources",
     section="dedup",
     inputs=(
         Role("cut", ("cut",)),
@@ -158,7 +158,8 @@ STAGE = Stage(
                 "size": "int64",
                 "exact": "int64",
                 "near": "int64",
-                "members": "list<element: struct<id: string, source: string, kind: string, similarity: float>>",
+                "members": "list<element: struct<id: string, source: string, kind: string, "
+                "similarity: float>>",
             },
         ),
         Output(

@@ -1,3 +1,1 @@
-"""What every stage that handles documents shares: schema, annotation, ledger, keep grammar, rows of
-tokens.
-"""
+"""What all stages that handle documents share: schema, annotation, ledger, keeps, token rows."""

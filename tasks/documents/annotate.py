@@ -1,13 +1,13 @@
-"""Write columns beside documents: the one way annotators work.
+"""Annotation: how stages write columns beside documents.
 
-Every part of the documents gets a Parquet file of the same name with the same number of rows in the
-same order, one row group per row group, so that readers put columns side by side without a join and
-memory stays at one row group.
+Every part of the documents gets a Parquet file of the same name with the same rows in the same
+order, one row group per row group. So readers put columns side by side without a join, and hold one
+row group in memory.
 
-Annotators read text through the edits of line deduplication where the plan gives them that input
-(role `line_dedup`): what repeats all over a source says nothing about a document's language,
-quality or neighbours. They judge the whole record, prompt and text (`tasks.documents.records`); the
-column `prompt` always stands beside `text`.
+Where the plan gives annotators the input `line_dedup`, they read text after its edits: what repeats
+all over a source says nothing about a document's language, quality or neighbours. They judge the
+whole record, prompt and text (`tasks.documents.records`), so the column `prompt` always comes with
+`text`.
 """
 
 from __future__ import annotations
@@ -32,14 +32,12 @@ from tasks.documents.records import PROMPT, record_bytes
 Annotate = Callable[[pa.Table], pa.Table]
 
 EDITED_BY = "line_dedup"
-"""Role of the artifact whose edits annotators read through."""
+"""Role of the artifact whose edits apply before annotators read the text."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the documents with the row-aligned files beside it: (local path, columns)
-    each.
-    """
+    """One part of the documents and its row-aligned files: (local path, columns) each."""
 
     name: str
     source: str
@@ -51,8 +49,8 @@ class Part:
         rows = {reader.metadata.num_rows for reader, _ in readers}
         if len(rows) != 1:
             raise StageError(
-                f"{self.name}: files that must be row-aligned have {sorted(rows)} rows: "
-                f"{self.files}"
+                f"{self.name}: row-aligned files have different numbers of rows, {sorted(rows)}: "
+                f"{[str(path) for path, _ in self.files]}; rebuild the stage that wrote the odd one"
             )
         for group in range(readers[0][0].num_row_groups):
             columns: dict[str, pa.ChunkedArray] = {}
@@ -67,7 +65,7 @@ def parts(
     columns: Sequence[str],
     beside: Mapping[str, tuple[Artifact, Sequence[str]]],
 ) -> list[Part]:
-    """The parts of a documents artifact with columns of row-aligned artifacts beside them."""
+    """The parts of a documents artifact, with columns of row-aligned artifacts."""
     return [
         Part(
             name,
@@ -89,14 +87,13 @@ def annotate(
     beside: Mapping[str, Sequence[str]] | None = None,
     timeout_s: float | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Run `function` on every row group of input role "documents"; write what it returns,
-    row-aligned.
+    """Run `function` on every row group of the documents, and write the columns it returns.
 
-    `read`: document columns the function sees; `beside`: role -> columns of that role's row-aligned
-    artifact (a role without an input is left out). With an input `line_dedup`, `text` is the text
-    after its edits, and the edits stand in column `edits`. Returns per part {"rows", "ledger"}; the
-    ledger counts every document as kept, and the bytes that the edits took, by the column
-    `language` where the function sees or returns one.
+    `read`: document columns that the function sees; `beside`: role -> columns of that role's
+    row-aligned artifact (a role without an input is left out). With an input `line_dedup`, `text`
+    is the text after its edits, and column `edits` has the edits. Returns {"rows", "ledger"} per
+    part; the ledger counts every document as kept, and the bytes that edits removed, by the column
+    `language` if the function sees or returns one.
     """
     items = {Path(part.name).stem: part for part in text_parts(context, read, beside)}
     return context.map(functools.partial(annotate_part, function), items, timeout_s=timeout_s)
@@ -107,7 +104,7 @@ def text_parts(
     read: Sequence[str] = ("text",),
     beside: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Part]:
-    """The parts of input "documents" as `annotate` reads them; see there."""
+    """The parts of input "documents", as `annotate` reads them; same arguments."""
     wanted = {**(beside or {}), EDITED_BY: (edits.COLUMN,)}
     present = {
         role: (annotated, columns)
@@ -118,7 +115,7 @@ def text_parts(
 
 
 def annotate_part(function: Annotate, part: Part, shard: Shard) -> dict[str, Any]:
-    """Annotate one part; what a worker runs."""
+    """Annotate one part; runs in a worker."""
     ledger = Ledger()
     rows = 0
     with shard.create(part.name) as path:
@@ -129,7 +126,7 @@ def annotate_part(function: Annotate, part: Part, shard: Shard) -> dict[str, Any
             if annotations.num_rows != table.num_rows:
                 raise StageError(
                     f"{part.name}: {table.num_rows} documents but {annotations.num_rows} "
-                    "annotations"
+                    "annotations; an annotator must return one row per document"
                 )
             if writer is None:
                 writer = pq.ParquetWriter(
@@ -138,7 +135,7 @@ def annotate_part(function: Annotate, part: Part, shard: Shard) -> dict[str, Any
             writer.write_table(annotations)
             rows += table.num_rows
             _count(ledger, part.source, table, annotations, taken)
-        if writer is None:
+        if writer is None:  # a part without rows: annotate an empty table for the schema
             empty = function(pa.table({name: pa.array([], type_) for name, type_ in _types(part)}))
             writer = pq.ParquetWriter(path, empty.schema, **parquet_options(empty.schema))
         writer.close()
@@ -153,7 +150,7 @@ def _types(part: Part) -> Iterator[tuple[str, pa.DataType]]:
 
 
 def through_edits(table: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """The table with `text` after the edits in column `edits` (if any), and what they took."""
+    """The table with `text` after the edits in column `edits` (if any), and what they removed."""
     given = [table[edits.COLUMN]] if edits.COLUMN in table.column_names else []
     edited = edits.apply_columns(table["text"], given)
     return table.set_column(table.column_names.index("text"), "text", edited.texts), edited.taken
@@ -173,8 +170,9 @@ def _count(
 def count_edited(
     ledger: Ledger, source: str, language: pa.ChunkedArray, sizes: pa.ChunkedArray, taken: pa.Table
 ) -> None:
-    """Count N documents as kept, of `sizes` bytes after edits that took what `taken` says (see
-    `edits.Edited`).
+    """Count N documents as kept, with `sizes` bytes each after edits.
+
+    `taken` is what the edits removed, see `edits.Edited`: counted as read and as edited.
     """
     table = pa.table({"language": language, "bytes": sizes})
     for row in (
@@ -197,5 +195,5 @@ def count_edited(
 
 
 def ledger_of(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The merged ledger of all parts, as a stage's outcome wants it."""
+    """The merged ledger of all parts, in the form of `Outcome`."""
     return Ledger.merged(result["ledger"] for result in results.values()).to_json()

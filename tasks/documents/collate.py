@@ -1,11 +1,15 @@
-"""Packed rows of `datasets.load_from_disk` as a batch that a causal model of transformers trains on
-exactly.
+"""Packed rows of `datasets.load_from_disk` as batches for a causal model of transformers.
 
-Its loss is that of our own training: every target once, also the one after a cut, which lies in no
-row's `labels`, and documents that do not see each other. Use it with a DataLoader, or with Trainer:
+The loss is exactly that of our own training: every target counts once, including the one after a
+cut, which is in no row's `labels`; and documents do not see each other. Use `collate` with a
+DataLoader, or with Trainer:
 
-    Trainer(model, TrainingArguments(..., remove_unused_columns=False), train_dataset=rows,
-    data_collator=collate)
+    Trainer(
+        model,
+        TrainingArguments(..., remove_unused_columns=False),
+        train_dataset=rows,
+        data_collator=collate,
+    )
 """
 
 from __future__ import annotations
@@ -22,21 +26,21 @@ from tasks.documents.rows import IGNORE_INDEX, positions
 def collate(rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]) -> dict[str, Any]:
     """B rows (or a slice of the data set) as int64 tensors (B, L), ready for `model(**batch)`.
 
-    `shift_labels` are the targets, which transformers takes as they are; `labels` is there because
+    `shift_labels` are the targets, which transformers uses as they are; `labels` is needed because
     models compute no loss without it. `position_ids` restart at every document: with `use_cache`
-    off and no attention mask, transformers 5 makes the document mask from them. Rows of bins that
-    binning of version 1 wrote, whose `labels` are shifted already, give the same.
+    off and no attention mask, transformers 5 derives the document mask from them. Rows of version 1
+    of binning, whose `labels` are already shifted, give the same result.
 
     Raises:
-        ValueError: a row lacks a column (Trainer takes away those it does not know unless told
-        otherwise).
+        ValueError: a row lacks a column (Trainer drops columns it does not know, unless told
+            otherwise).
     """
     if isinstance(rows, Mapping):
         rows = [dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True)]
     for name in ("input_ids", "labels", "documents"):
         if name not in rows[0]:
             raise ValueError(
-                f"a row has {', '.join(rows[0])} but no {name}; leave all columns in (Trainer: "
+                f"a row has {', '.join(rows[0])} but no {name}; keep all columns (for Trainer: "
                 "TrainingArguments(remove_unused_columns=False))"
             )
     input_ids_BL = np.array([row["input_ids"] for row in rows], np.int64)
@@ -61,8 +65,9 @@ def collate(rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]) -> 
 
 
 def _starts(documents: Any) -> tuple[np.ndarray[Any, np.dtype[np.int64]], int]:
-    """Where the pieces of a row begin, and where the last ends; `documents` as rows or as
-    columns.
+    """Where the pieces of a row begin, and where the last one ends.
+
+    `documents` is a list of rows, or a mapping of columns.
     """
     if isinstance(documents, Mapping):
         starts, lengths = list(documents["start"]), list(documents["length"])

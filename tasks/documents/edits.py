@@ -1,15 +1,17 @@
-"""Edits: what stages take out of documents, as a column beside them; text itself is written once,
-by ingest.
+"""Edits: what stages remove from documents, as a column beside them.
 
-Column `edits`, list<struct<start: int64, end: int64, replacement: string, reason: string>>: the
-characters [start, end) of the INGEST text give way to `replacement`. Within a row edits ascend, do
-not overlap, and none is empty.
+Text itself is written once, by ingest. Column `edits`, list<struct<start: int64, end: int64,
+replacement: string, reason: string>>: the characters [start, end) of the INGEST text are replaced
+by `replacement`. Within a row edits ascend, do not overlap, and none is empty.
 
-Several stages may edit one document, each without knowing of the others. Their columns apply in a
-stated order, and what an earlier column takes, a later one cannot take again: a later edit is cut
-to what is left of it, its replacement stands where the first piece that is left stood, and an edit
-of which nothing is left goes (`merge`). So every character that goes has one reason, and the bytes
+Several stages may edit the same document without knowing of each other. Their columns apply in a
+fixed order, and what an earlier column removes, a later one cannot remove again (`merge`): a later
+edit is cut to what is left of it, its replacement takes the place of the first piece left, and an
+edit of which nothing is left is dropped. So every removed character has one reason, and the bytes
 by reason add up.
+
+Example: in the text "abcdef", an earlier column removes [1, 3) and a later one replaces [2, 5) by
+"X". Merged: [1, 3) -> "" and [3, 5) -> "X"; the text becomes "aXf".
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ EDITS = pa.list_(pa.struct(list(_FIELDS)))
 
 
 class Edit(NamedTuple):
-    """Characters [start, end) of the ingest text give way to `replacement`."""
+    """Characters [start, end) of the ingest text are replaced by `replacement`."""
 
     start: int
     end: int
@@ -45,32 +47,33 @@ class Edit(NamedTuple):
 
 
 Edits = Sequence[Edit]
-"""Of one document: ascending, disjoint (touching is allowed), none empty."""
+"""Edits of one document: ascending, disjoint (they may touch), none empty."""
 
 
 def apply(text: str, edits: Edits) -> str:
-    """The text after its edits. Raises ValueError where they overlap, descend, are empty or reach
-    beyond the text.
+    """The text after its edits.
+
+    Raises ValueError where they overlap, descend, are empty or extend beyond the text.
     """
     if not edits:
         return text
     pieces: list[str] = []
-    at = 0
+    done = 0  # characters before this have been handled
     for edit in edits:
-        if not at <= edit.start < edit.end <= len(text):
+        if not done <= edit.start < edit.end <= len(text):
             raise ValueError(
-                f"edit [{edit.start}, {edit.end}) of {edit.reason!r} in a text of {len(text)} "
-                f"characters, of which {at} were passed already; the edits belong to another text: "
-                "rebuild the stage that wrote them"
+                f"edit [{edit.start}, {edit.end}) of {edit.reason!r} does not fit a text of "
+                f"{len(text)} characters whose edits so far end at {done}: it belongs to another "
+                "text; rebuild the stage that wrote it"
             )
-        pieces += (text[at : edit.start], edit.replacement)
-        at = edit.end
-    pieces.append(text[at:])
+        pieces += (text[done : edit.start], edit.replacement)
+        done = edit.end
+    pieces.append(text[done:])
     return "".join(pieces)
 
 
 def merge(*columns: Edits) -> list[Edit]:
-    """Edits of several stages as one list: earlier columns win, see the module's docstring."""
+    """Edits of several stages as one list; earlier columns win, see the module's docstring."""
     merged: list[Edit] = []
     for column in columns:
         merged = sorted([*merged, *_remaining(column, merged)]) if merged else list(column)
@@ -78,7 +81,7 @@ def merge(*columns: Edits) -> list[Edit]:
 
 
 def _remaining(edits: Edits, taken: Edits) -> Iterator[Edit]:
-    """What of `edits` lies outside `taken`."""
+    """The parts of `edits` outside `taken`; the first part of an edit gets its replacement."""
     ends = [edit.end for edit in taken]
     for edit in edits:
         start, replacement = edit.start, edit.replacement
@@ -94,8 +97,9 @@ def _remaining(edits: Edits, taken: Edits) -> Iterator[Edit]:
 
 
 def bytes_taken(text: str, edits: Edits) -> Counter[str]:
-    """Reason -> UTF-8 bytes by which its edits shorten `text` (negative where replacements are
-    longer).
+    """Reason -> UTF-8 bytes by which its edits shorten `text`.
+
+    Negative where replacements are longer than what they replace.
     """
     taken: Counter[str] = Counter()
     for edit in edits:
@@ -106,12 +110,14 @@ def bytes_taken(text: str, edits: Edits) -> Counter[str]:
 
 
 class Alignment:
-    """Where characters of an edited text stood in the ingest text."""
+    """Maps characters of an edited text to those of the ingest text."""
 
     def __init__(self, edits: Edits) -> None:
         self._edits = edits
-        self._kept = [0]  # where the text between two edits begins, in the ingest text
-        self._edited = [0]  # and in the edited one
+        # Where each stretch of text between two edits begins: in the ingest text, and in the edited
+        # one, where the stretch follows the replacement.
+        self._kept = [0]
+        self._edited = [0]
         for edit in edits:
             self._edited.append(
                 self._edited[-1] + edit.start - self._kept[-1] + len(edit.replacement)
@@ -119,21 +125,23 @@ class Alignment:
             self._kept.append(edit.end)
 
     def span(self, start: int, end: int) -> tuple[int, int]:
-        """Characters [start, end) of the edited text, at least one, as the ingest text's; edits
-        inside are covered.
+        """The span of the ingest text for [start, end) of the edited one, which is not empty.
+
+        It covers the edits inside.
         """
         return self._place(start)[0], self._place(end - 1)[1]
 
     def _place(self, position: int) -> tuple[int, int]:
         piece = bisect.bisect_right(self._edited, position) - 1
-        at = self._kept[piece] + position - self._edited[piece]
-        if piece < len(self._edits) and at >= self._edits[piece].start:  # part of a replacement
+        original = self._kept[piece] + position - self._edited[piece]
+        # Beyond the next edit's start, this is a character of that edit's replacement.
+        if piece < len(self._edits) and original >= self._edits[piece].start:
             return self._edits[piece].start, self._edits[piece].end
-        return at, at + 1
+        return original, original + 1
 
 
 def column_of(rows: Iterable[Edits]) -> pa.Array:
-    """One list of edits a document -> the column `edits`."""
+    """Lists of edits, one per document -> the column `edits`."""
     lists = list(rows)
     flat = list(itertools.chain.from_iterable(lists))
     offsets = pa.array([0, *itertools.accumulate(map(len, lists))], pa.int32())
@@ -146,7 +154,7 @@ def column_of(rows: Iterable[Edits]) -> pa.Array:
 
 
 def rows_of(column: pa.ChunkedArray | pa.Array) -> list[list[Edit]]:
-    """The column `edits` -> one list of edits a document; null counts as none."""
+    """The column `edits` -> lists of edits, one per document; null counts as no edits."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     lengths = pc.fill_null(pc.list_value_length(array), 0).to_pylist()
     flat = array.flatten()
@@ -156,8 +164,9 @@ def rows_of(column: pa.ChunkedArray | pa.Array) -> list[list[Edit]]:
 
 @dataclass(frozen=True)
 class Edited:
-    """`texts`: after all edits. `taken`: a table (row: int64, reason: string, bytes: int64) of what
-    they took.
+    """`texts` after all edits, and the bytes `taken`.
+
+    The latter is a table (row: int64, reason: string, bytes: int64).
     """
 
     texts: pa.ChunkedArray
@@ -168,9 +177,9 @@ _TAKEN = pa.schema([("row", pa.int64()), ("reason", pa.string()), ("bytes", pa.i
 
 
 def apply_columns(texts: pa.ChunkedArray, columns: Sequence[pa.ChunkedArray]) -> Edited:
-    """Apply `edits` columns, earlier first, to a column of ingest texts of as many rows.
+    """Apply `edits` columns, the earlier first, to a column of ingest texts with the same rows.
 
-    Where no row has an edit, `texts` is returned as it came, at the cost of one sum a column.
+    If no row has an edit, `texts` itself is returned, at the cost of one sum per column.
     """
     counts = np.zeros(len(texts), np.int64)
     for column in columns:

@@ -1,8 +1,8 @@
 """Columns of hashes: their types, and how they are stored.
 
-Hashes are random bits. A dictionary of them is as long as the column and zstd finds nothing, so
-both only cost time: columns of unsigned integers and of fixed-size bytes are written plain and
-uncompressed, everything else as usual.
+Hashes are random bits: a dictionary of them is as long as the column, and zstd cannot compress
+them, so that both only cost time. Columns of unsigned integers and of fixed-size bytes are
+therefore written plain and uncompressed, everything else as usual.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def signature_type(size: int) -> pa.DataType:
 
 
 def parquet_options(schema: pa.Schema) -> dict[str, Any]:
-    """Options of `pq.ParquetWriter` for `schema`: see the module's docstring."""
+    """Options of `pq.ParquetWriter` for `schema`, see the module's docstring."""
     leaves = [leaf for field in schema for leaf in _leaves(field.name, field.type)]
     if not any(_is_hash(type_) for _, type_ in leaves):
         return {"compression": COMPRESSION}

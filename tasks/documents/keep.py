@@ -1,13 +1,13 @@
-"""The `keep` grammar: what of an annotated source goes on, as the recipe writes it.
+"""The `keep` grammar: which documents of an annotated source are kept, as the recipe says it.
 
     langid:      {keep: {languages: [zh], threshold: 0.65}}          LanguageKeep
     quality:     {keep: {rules: [gopher, c4], except: [gopher.stop_words]}}   RulesKeep
     classifiers: {edu: {keep: ">=0.5"}}                              ScoreKeep
     perplexity:  {keep: [head, middle]}                              BucketKeep
 
-Annotators never read these models: `cut` does, so that a changed threshold reruns cut and what
-follows, nothing else. Equal meanings dump to equal JSON (order and repeats are removed), because
-the dump enters the version of `cut`. This module is light (pydantic and the standard library);
+Only `cut` reads these models, no annotator, so that a changed threshold reruns cut and what
+follows, nothing else. Equal meanings dump to equal JSON (sorted, without repeats), because the dump
+is part of the version of `cut`. This module imports only pydantic and the standard library;
 `tasks.documents.keep_columns` applies the models to columns.
 """
 
@@ -24,8 +24,8 @@ BUCKETS = ("head", "middle", "tail")
 """cc_net's buckets, from the least to the most surprising text."""
 
 ALL_BUCKET = "all"
-"""Bucket of a document without a perplexity (no model for its language); it always passes, as in
-cc_net.
+"""Bucket of a document without a perplexity (no model for its language), which always passes, as
+in cc_net.
 """
 
 Comparison = Literal[">=", ">", "<=", "<"]
@@ -50,8 +50,9 @@ Name = Annotated[str, pydantic.AfterValidator(_name)]
 
 
 class LanguageKeep(_Keep):
-    """Documents in one of `languages` (any language where unset) whose score is at least
-    `threshold`, in [0, 1].
+    """Keep documents in one of `languages` (unset: any) with a score of at least `threshold`.
+
+    Scores and threshold are in [0, 1].
     """
 
     languages: tuple[str, ...] | None = None
@@ -74,8 +75,9 @@ class LanguageKeep(_Keep):
 
 
 class RulesKeep(_Keep):
-    """Documents that fail none of `rules` (groups such as `gopher`, or rules), those in `except`
-    left aside.
+    """Keep documents that fail none of `rules`, except those in `except`.
+
+    Both name rules, or groups of rules such as `gopher`.
     """
 
     rules: tuple[Name, ...] = pydantic.Field(min_length=1)
@@ -97,24 +99,18 @@ class RulesKeep(_Keep):
         )
 
     def unknown(self, annotated: Collection[str]) -> tuple[str, ...]:
-        """The names that match none of the rules a source was annotated with; a keep on those would
-        drop nothing.
-        """
-        given = (*self.rules, *self.exceptions)
-        return tuple(name for name in given if not any(names(name, rule) for rule in annotated))
+        """Names that match none of the rules in `annotated`, so that they would drop nothing."""
+        named = (*self.rules, *self.exceptions)
+        return tuple(name for name in named if not any(names(name, rule) for rule in annotated))
 
 
 def names(name: str, rule: str) -> bool:
-    """Whether `name` is `rule` or a group above it: `gopher` and `gopher.repetition` name their
-    dotted children.
-    """
+    """Whether `name` is `rule` or a group that contains it, such as `gopher.repetition`."""
     return rule == name or rule.startswith(f"{name}.")
 
 
 class BucketKeep(pydantic.RootModel[tuple[Literal["head", "middle", "tail"], ...]]):
-    """The perplexity buckets to keep, such as `[head, middle]`; documents without a perplexity
-    always pass.
-    """
+    """Keep perplexity buckets, such as `[head, middle]`; no perplexity always passes."""
 
     model_config = pydantic.ConfigDict(frozen=True)
 
@@ -131,8 +127,9 @@ class BucketKeep(pydantic.RootModel[tuple[Literal["head", "middle", "tail"], ...
 
 
 class ScoreKeep(_Keep):
-    """A comparison with a score, written as a string: `">=0.5"`, `"< 0.1"`; dumps to its shortest
-    spelling.
+    """Keep by a comparison with a score, written `">=0.5"` or `"< 0.1"`.
+
+    Dumps to the shortest spelling.
     """
 
     comparison: Comparison
@@ -161,7 +158,7 @@ class ScoreKeep(_Keep):
     @classmethod
     def _finite(cls, limit: float) -> float:
         if not math.isfinite(limit):
-            raise ValueError(f"the limit is {limit}; a finite number is needed")
+            raise ValueError(f"the limit is {limit}; write a finite number, as in '>=0.5'")
         return limit + 0.0  # -0.0 and 0.0 mean the same and must dump the same
 
     @classmethod

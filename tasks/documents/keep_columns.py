@@ -21,8 +21,9 @@ _NONE = pa.scalar(None, pa.string())
 
 
 def language_reasons(keep: LanguageKeep, language: pa.Array, score: pa.Array) -> pa.Array:
-    """A wrong language comes before a low score. Scores are float32, and so is the threshold they
-    are compared with.
+    """Reasons of `LanguageKeep`: a language not listed takes precedence over a low score.
+
+    Scores are float32, so the threshold is rounded to float32 before the comparison.
     """
     low = pc.fill_null(pc.less(score, pa.scalar(np.float32(keep.threshold), pa.float32())), True)
     reasons = pc.if_else(low, "langid.threshold", _NONE)
@@ -33,19 +34,17 @@ def language_reasons(keep: LanguageKeep, language: pa.Array, score: pa.Array) ->
 
 
 def rule_reasons(keep: RulesKeep, failed: pa.Array) -> pa.Array:
-    """The first failed rule that `keep` applies, in the order of `failed`, a list<struct<rule,
-    value>>.
-    """
+    """The first of the failed rules that `keep` applies; `failed` is list<struct<rule, value>>."""
     return _first_in_list(failed, "rule", keep.applies, "quality.")
 
 
 def contamination_reasons(contaminated: pa.Array) -> pa.Array:
-    """The first benchmark whose item a document contains."""
+    """The first benchmark of which a document contains an item."""
     return _first_in_list(contaminated, "benchmark", lambda _: True, "decontaminate.")
 
 
 def bucket_reasons(keep: BucketKeep, bucket: pa.Array) -> pa.Array:
-    """Buckets as `buckets` gives them; "all" always passes."""
+    """Reasons of `BucketKeep` for the buckets that `buckets` returns; "all" always passes."""
     kept = pc.is_in(bucket, value_set=pa.array([*keep.root, ALL_BUCKET], pa.string()))
     return pc.if_else(kept, _NONE, pc.binary_join_element_wise("perplexity", bucket, "."))
 
@@ -62,8 +61,9 @@ def score_reasons(keep: ScoreKeep, name: str, score: pa.Array) -> pa.Array:
 def buckets(
     language: pa.Array, perplexity: pa.Array, cutoffs: Mapping[str, tuple[float, float]]
 ) -> pa.Array:
-    """cc_net's rule: head below the first cut-off of a language, middle below the second, else
-    tail; "all" without.
+    """cc_net's buckets: head below a language's first cut-off, middle below its second, else tail.
+
+    "all" without a perplexity, or without cut-offs for the language.
     """
     limits = np.array(
         [cutoffs.get(code, (np.nan, np.nan)) for code in language.to_pylist()], np.float64
@@ -78,7 +78,7 @@ def buckets(
 
 
 def first_reasons(rows: int, reasons: list[pa.Array]) -> pa.Array:
-    """The first reason per row that is not null, over checks in the order they apply."""
+    """The first reason of each row that is not null; `reasons` are in the order of the checks."""
     return functools.reduce(
         lambda first, then: pc.coalesce(first, then), reasons, pa.nulls(rows, pa.string())
     )
@@ -86,11 +86,11 @@ def first_reasons(rows: int, reasons: list[pa.Array]) -> pa.Array:
 
 def _first_in_list(lists: pa.Array, field: str, applies: Any, prefix: str) -> pa.Array:
     parents = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)
-    found = pc.struct_field(pc.list_flatten(lists), field)
-    wanted = [name for name in found.unique().to_pylist() if applies(name)]
-    hits = pc.is_in(found, value_set=pa.array(wanted, pa.string())).to_numpy(zero_copy_only=False)
+    values = pc.struct_field(pc.list_flatten(lists), field)
+    wanted = [name for name in values.unique().to_pylist() if applies(name)]
+    hits = pc.is_in(values, value_set=pa.array(wanted, pa.string())).to_numpy(zero_copy_only=False)
     rows, first = np.unique(parents[hits], return_index=True)
     take = np.full(len(lists), -1, np.int64)
     take[rows] = np.flatnonzero(hits)[first]
-    names = found.take(pa.array(take, mask=take < 0))
+    names = values.take(pa.array(take, mask=take < 0))
     return pc.binary_join_element_wise(prefix[:-1], names, ".")

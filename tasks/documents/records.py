@@ -1,19 +1,17 @@
-"""The whole record of a document: its prompt (Colossal's `source`) and its text (`target`), as
-stages read them.
+"""The record of a document: its prompt (Colossal's `source`) and its text (`target`) together.
 
-Which answer a document holds says little without the question: of a thousand questions answered
-"yes" or "no" none is a copy, and "yes" is no text to tell a language by. So every stage that judges
-a document reads its record, and what has no prompt is read as ever. Only edits are of the text
+An answer says little without its question: of a thousand questions answered "yes" or "no" none is a
+copy of another, and no language can be identified from "yes". So every stage that judges a document
+reads its record, which is the text alone where there is no prompt. Only edits apply to the text
 alone (`tasks.documents.edits`). docs/recipes.md has a table of who reads what.
 
-Two ways to put the halves together, for two uses:
+There are two ways to join the halves, for two uses:
 
-    records          for reading: prompt, line feed (or blank), text. Different pairs may read the
-    same. record_hashes    for identity: equal only where both halves are, wherever the border
-    between them stands.
+    records        for reading: prompt, line feed (or blank), text. Different pairs may read alike.
+    record_hashes  for identity: equal only if both halves are, wherever the border between them is.
 
-A prompt of white space is none. Tables have the columns `text` and `prompt`; one without the latter
-has no prompts.
+A prompt of only white space counts as none. Tables have the columns `text` and `prompt`; a table
+without the latter has no prompts.
 """
 
 from __future__ import annotations
@@ -30,24 +28,22 @@ _HASH_USE = b"puna-record"
 
 
 def record(prompt: str, text: str) -> str:
-    """One document's record for reading; the text itself where there is no prompt."""
+    """One document's record for reading: the text itself if there is no prompt."""
     return f"{prompt}{SEPARATOR}{text}" if prompt.strip() else text
 
 
 def has_prompt(table: pa.Table) -> pa.ChunkedArray | None:
-    """Which of N documents have a prompt, or None where none has."""
+    """Which of N documents have a prompt; None if none has."""
     if PROMPT not in table.column_names:
         return None
-    found = pc.fill_null(
+    prompted = pc.fill_null(
         pc.greater(pc.binary_length(pc.utf8_trim_whitespace(table[PROMPT])), 0), False
     )
-    return found if pc.any(found).as_py() else None
+    return prompted if pc.any(prompted).as_py() else None
 
 
 def records(table: pa.Table, separator: str = SEPARATOR) -> pa.ChunkedArray:
-    """The records of N documents for reading: column `text` as it is where no document has a
-    prompt.
-    """
+    """The records of N documents for reading; column `text` itself if none has a prompt."""
     prompted = has_prompt(table)
     if prompted is None:
         return table["text"]
@@ -56,9 +52,7 @@ def records(table: pa.Table, separator: str = SEPARATOR) -> pa.ChunkedArray:
 
 
 def record_bytes(table: pa.Table) -> pa.ChunkedArray:
-    """UTF-8 bytes of N records, prompt and text without anything between: what ledgers and
-    statistics count.
-    """
+    """UTF-8 bytes of N records, without a separator: what ledgers and statistics count."""
     sizes = pc.binary_length(table["text"]).cast(pa.int64())
     if PROMPT not in table.column_names:
         return sizes
@@ -66,10 +60,10 @@ def record_bytes(table: pa.Table) -> pa.ChunkedArray:
 
 
 def record_hashes(prompts: Iterable[bytes], texts: Iterable[bytes]) -> list[bytes]:
-    """One hash for each pair of hashes of a prompt and a text, of as many bytes as the text's.
+    """One hash for each pair of a prompt's and a text's hash, as long as the text's hash.
 
-    Hashes of fixed length have one border, so that ("ab", "c") and ("a", "bc") differ; and no text
-    has the hash of a pair by another way than a collision.
+    Hashing hashes of fixed length fixes the border, so that ("ab", "c") and ("a", "bc") differ. The
+    hash is personalised, so that only by a collision a text has the hash of a pair.
     """
     return [
         hashlib.blake2b(prompt + text, digest_size=len(text), person=_HASH_USE).digest()

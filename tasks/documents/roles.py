@@ -1,4 +1,4 @@
-"""Input roles that many stages declare: documents, and the edits their text is read through."""
+"""Input roles that many stages declare: documents, and edits to apply to their text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ EDITS_TYPE = "list<element: struct<start: int64, end: int64, replacement: string
 
 DOCUMENTS = Role("documents", ("ingest",))
 EDITS = Role("line_dedup", ("line_dedup",), optional=True)
-"""Without it, text is read as ingest wrote it."""
+"""Edits to apply before text is read; without them, it is read as ingest wrote it."""
 
 ALL_DOCUMENTS = Role("documents", ("ingest",), many=True)
 ALL_EDITS = Role("line_dedup", ("line_dedup",), many=True, optional=True)

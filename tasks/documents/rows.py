@@ -4,30 +4,28 @@ A bin is a folder in the layout of `datasets.save_to_disk`: `data-00000-of-0000N
 streams, read in name order), `dataset_info.json`, `state.json`; `datasets.load_from_disk` opens it
 too. Schema of a row, with L the sequence length (`schema(L)`):
 
-    input_ids   fixed_size_list<uint32>[L]   tokens; the tail of a row that no document fills holds
-    the padding id labels      fixed_size_list<int32>[L]    what transformers means by labels, NOT
-    SHIFTED: labels[i] is input_ids[i]
-                                             where that token is learned, else -100: at every
-                                             piece's first position (a model that shifts labels must
-                                             not learn it from the document before), in `source`, in
-                                             padding.
-    next_label  int32                        the target of the row's last position, which no label
-    of the row can hold:
-                                             the next token of a document that a cut put into
-                                             another row; else -100.
+    input_ids   fixed_size_list<uint32>[L]
+                tokens; the padding id in the tail of a row that no document fills
+    labels      fixed_size_list<int32>[L]
+                what transformers means by labels, NOT SHIFTED: labels[i] is input_ids[i] where that
+                token is learned, else -100: at every piece's first position (a model that shifts
+                labels must not learn it from the document before), in `source`, and in padding
+    next_label  int32
+                the target of the row's last position, which no label of the row can hold: the next
+                token of a document that a cut continues in another row, else -100
     documents   list<struct<id: string, start: int32, length: int32, offset: int64>>
                 the pieces of documents in the row, in order of `start`, without gaps from position
                 0 on: input_ids[start : start + length] are the tokens [offset, offset + length) of
                 document `id` (its ids with begin and end tokens). Positions from the last piece's
                 end to L are padding.
 
-Not stored, as they derive from these: position ids, which restart at 0 at every `start` and at the
-first padding position, and the exact targets (`shift_labels`, transformers' name for labels that
-are shifted already): shift_labels[i] = labels[i + 1], and the last is `next_label`. `Rows.batch`
-and `tasks.documents.collate` make both.
+Derived, not stored: position ids, which restart at 0 at every `start` and at the first padding
+position; and the exact targets (`shift_labels`, transformers' name for labels that are already
+shifted): shift_labels[i] = labels[i + 1], and the last is `next_label`. `Rows.batch` and
+`tasks.documents.collate` compute both.
 
-Binning of version 1 wrote `shift_labels` under the name `labels` and no `next_label`; such bins are
-read as well. Needs numpy and pyarrow only, so that it imports on a bare training node.
+Version 1 of binning wrote `shift_labels` under the name `labels`, and no `next_label`; such bins
+can be read as well. Needs only numpy and pyarrow, so that it imports on a bare training node.
 """
 
 from __future__ import annotations
@@ -46,8 +44,9 @@ IGNORE_INDEX = -100
 
 
 class Span(NamedTuple):
-    """One piece of a document in a row: tokens [offset, offset + length) of document `id` at row
-    position `start`.
+    """A piece of a document in a row.
+
+    Tokens [offset, offset + length) of document `id` are at the row's positions from `start` on.
     """
 
     id: str
@@ -72,18 +71,17 @@ def schema(sequence_length: int) -> pa.Schema:
 
 
 def first_schema(sequence_length: int) -> pa.Schema:
-    """What binning of version 1 wrote: `labels` holds the shifted targets, and there is no
-    `next_label`.
-    """
-    now = schema(sequence_length)
-    return now.remove(now.get_field_index("next_label"))
+    """Schema of version 1 of binning: `labels` holds the shifted targets, without `next_label`."""
+    current = schema(sequence_length)
+    return current.remove(current.get_field_index("next_label"))
 
 
 def positions(
     starts: npt.NDArray[np.integer[Any]], filled: int, sequence_length: int
 ) -> npt.NDArray[np.int64]:
-    """Position ids of a row whose pieces begin at `starts` and fill it up to `filled` (0: padding
-    alone).
+    """Position ids (L,) of a row whose pieces begin at `starts` and end at `filled`.
+
+    The rest is padding, with positions of its own; `filled` is 0 for a row of padding only.
     """
     edges = np.append(starts, [filled, sequence_length])
     result: npt.NDArray[np.int64] = np.arange(sequence_length) - np.repeat(
@@ -98,7 +96,7 @@ class _Batch:
     def __init__(self, batch: pa.RecordBatch, sequence_length: int) -> None:
         self.input_ids_RL = _flat(batch.column("input_ids")).reshape(-1, sequence_length)
         self.labels_RL = _flat(batch.column("labels")).reshape(-1, sequence_length)
-        # Absent in bins of version 1, whose labels are the targets.
+        # Absent in version 1, where `labels` are the targets.
         self.next_label_R = (
             batch.column("next_label").to_numpy() if "next_label" in batch.schema.names else None
         )
@@ -115,13 +113,12 @@ def _flat(column: Any) -> npt.NDArray[Any]:
 
 
 class Rows(Sequence[int]):
-    """The rows of one or more bins, one after the other, as if they were a list; nothing is read
-    until asked for.
+    """The rows of one or more bins, one after the other, as a sequence that is read on demand.
 
-    `folders` are bins in the order wanted; all must have the same sequence length. Raises
-    ValueError when a folder is incomplete, of another layout, or of another length.
-    `sequence_length` is L; `lengths` the rows of each folder. Picklable (a worker process maps the
-    files again).
+    `folders` are bins, in the order wanted; all must have the same sequence length. Raises
+    ValueError if a folder is incomplete, has another schema, or another sequence length.
+    `sequence_length` is L; `lengths` the number of rows of each folder. Picklable (a worker process
+    maps the files again).
     """
 
     def __init__(self, folders: Iterable[Path | str]) -> None:
@@ -147,7 +144,8 @@ class Rows(Sequence[int]):
                 length = int(reader.schema.field("input_ids").type.list_size)
             except (KeyError, AttributeError) as error:
                 raise ValueError(
-                    f"{file} does not hold packed rows (schema {reader.schema}); run binning"
+                    f"{file} does not hold packed rows (its schema is {reader.schema}); name a "
+                    "folder that binning wrote (data/bin-00)"
                 ) from error
             if not any(
                 reader.schema.equals(known) for known in (schema(length), first_schema(length))
@@ -158,8 +156,8 @@ class Rows(Sequence[int]):
                 )
             if self.sequence_length not in (0, length):
                 raise ValueError(
-                    f"{file} has rows of {length} tokens, the bins before it of "
-                    f"{self.sequence_length}: give training bins of one sequence_length"
+                    f"{file} has rows of {length} tokens, but the bins before it have rows of "
+                    f"{self.sequence_length}: use bins of the same sequence_length"
                 )
             self.sequence_length = length
             for batch in reader:
@@ -174,23 +172,23 @@ class Rows(Sequence[int]):
         return self._ends[-1] if self._ends else 0
 
     def __getitem__(self, index: Any) -> Any:
-        """`rows[i]`: the same as `batch([i])` without the leading dimension."""
+        """`rows[i]`: as `batch([i])`, without the leading dimension."""
         return {name: values[0] for name, values in self.batch([index]).items()}
 
     def _find(self, index: int) -> tuple[_Batch, int]:
         if not 0 <= index < len(self):
-            raise IndexError(f"row {index} of {len(self)}")
-        at = bisect.bisect_right(self._ends, index)
-        if at not in self._views:
-            self._views[at] = _Batch(self._batches[at], self.sequence_length)
-        return self._views[at], index - self._ends[at] + self._batches[at].num_rows
+            raise IndexError(f"there is no row {index}; the bins have {len(self)}, from 0")
+        number = bisect.bisect_right(self._ends, index)
+        if number not in self._views:
+            self._views[number] = _Batch(self._batches[number], self.sequence_length)
+        first = self._ends[number] - self._batches[number].num_rows
+        return self._views[number], index - first
 
     def batch(self, indices: Iterable[int]) -> dict[str, npt.NDArray[np.int64]]:
-        """Rows by number: input_ids_BL, shift_labels_BL and position_ids_BL, int64, in the order of
-        `indices`.
+        """B rows by number: input_ids, shift_labels and position_ids, int64 of shape (B, L).
 
-        `shift_labels` are the targets, ready for a loss that does not shift. Copies: the arrays may
-        be changed and handed to `torch.from_numpy`.
+        In the order of `indices`. `shift_labels` are the targets, for a loss that does not shift.
+        The arrays are copies: they may be changed, and passed to `torch.from_numpy`.
         """
         wanted = [int(index) for index in indices]
         shape = (len(wanted), self.sequence_length)
@@ -216,7 +214,7 @@ class Rows(Sequence[int]):
         }
 
     def provenance(self, index: int) -> list[Span]:
-        """The pieces of documents in a row, by position."""
+        """The pieces of documents in a row, in order of their position."""
         view, row = self._find(index)
         first, last = int(view.edges[row]), int(view.edges[row + 1])
         return [Span(**span) for span in view.spans[first:last].to_pylist()]
@@ -231,6 +229,7 @@ def _arrow_files(folder: Path) -> list[Path]:
     expected = [f"data-{index:05d}-of-{len(files):05d}.arrow" for index in range(len(files))]
     if [file.name for file in files] != expected:
         raise ValueError(
-            f"{folder} holds {len(files)} Arrow files, but {files[0].name} speaks of another number"
+            f"{folder} holds {len(files)} Arrow files, but the name {files[0].name} states another "
+            "total, or numbers are missing; copy the whole folder again"
         )
     return files

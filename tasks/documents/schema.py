@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 ROW_GROUP_DOCUMENTS = 1_000
-"""Documents of one Parquet row group: the unit in which annotators hold text in memory."""
+"""Documents in a Parquet row group, which is how much text annotators hold in memory."""
 
 COMPRESSION = "zstd"
 
@@ -16,7 +16,7 @@ DOCUMENTS = pa.schema(
         (
             "prompt",
             pa.string(),
-        ),  # text without loss before `text` (Colossal's `source`), usually ""
+        ),  # comes before `text`, without loss (Colossal's `source`); often ""
         ("url", pa.string()),
         ("date", pa.string()),  # ISO 8601, "" where the source gives none
         ("source", pa.string()),

@@ -1,7 +1,6 @@
-"""What select and those who read beside it agree on: its folders, its text, and the order of
-holding out. Light.
+"""What select and the readers of its artifacts agree on: folders, text, the order of holding out.
 
-A select artifact has a folder for each category, and two of its own.
+A select artifact has a folder for each category, and two of its own. Imports nothing heavy.
 """
 
 import hashlib
@@ -9,28 +8,27 @@ from collections.abc import Mapping
 from typing import Any
 
 HELD_OUT_FOLDER = "heldout"
-"""Text by category that no tokenizer, language model or bin reads."""
+"""Text by category that no tokenizer, language model or bin ever reads."""
 
 INDEX_FOLDER = "index"
-"""What deduplication of later crawls reads."""
+"""Hashes of the survivors, for deduplication of later crawls."""
 
 RESERVED_FOLDERS = (HELD_OUT_FOLDER, INDEX_FOLDER)
-"""No category may be called so."""
+"""Names that no category may have."""
 
 HASH_BITS = 64
 
 
 def training_text(row: Mapping[str, Any]) -> str:
-    """The text of a line that select wrote, as training meets it: `source`, then `target`, with
-    nothing between.
-    """
+    """The text of a line that select wrote, as training sees it: `source` and `target`, joined."""
     text: str = (row.get("source") or "") + row["target"]
     return text
 
 
 def held_out_hash(id_: str) -> int:
-    """Where a document stands in the order of holding out: 64 bits of its id, for this use
-    alone.
+    """A document's position in the order of holding out: a 64-bit hash of its id.
+
+    The hash is personalised, so that no other use of the id correlates with it.
     """
     digest = hashlib.blake2b(
         id_.encode(), digest_size=HASH_BITS // 8, person=b"puna-heldout"
@@ -39,7 +37,5 @@ def held_out_hash(id_: str) -> int:
 
 
 def held_out_limit(fraction: float) -> int:
-    """Hashes below this may be held out; of them, select takes the smallest up to its limit of
-    documents.
-    """
+    """Documents with a hash below this may be held out; select takes the smallest, to its limit."""
     return int(fraction * 2**HASH_BITS)

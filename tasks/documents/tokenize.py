@@ -1,6 +1,6 @@
-"""Documents to token ids, as training reads them and evaluation scores them.
+"""From documents to token ids, alike for training and for evaluation.
 
-Special tokens are added as ids, and never recognised in the text.
+Special tokens are added as ids; text that spells one is never recognised as such.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ ROLES = ("bos", "eos", "pad", "unk")
 
 
 class Tokens(NamedTuple):
-    """A document's ids with begin and end tokens; the first `prompt` of them (begin token included)
-    are not learned.
+    """A document's ids, with begin and end tokens.
+
+    The first `prompt` of them, the begin token included, are not learned.
     """
 
     ids: npt.NDArray[np.uint32]
@@ -32,9 +33,9 @@ class Tokens(NamedTuple):
 class DocumentTokenizer:
     """The tokenizer of a folder with `tokenizer.json` and `tokenizer_config.json`.
 
-    `names`: the special tokens' text by role (bos, eos, pad, unk), where they are known otherwise
-    than from `tokenizer_config.json`. `begin`, `end`: ids put before and after every document ([]
-    where the tokenizer has none); `padding`: the id that fills rows. Raises StageError when it has
+    `names`: the special tokens' text by role (bos, eos, pad, unk), if not to be taken from
+    `tokenizer_config.json`. `begin`, `end`: ids put before and after every document ([] where the
+    tokenizer has none); `padding`: the id that fills rows. Raises StageError if the tokenizer has
     neither a begin nor an end token.
     """
 
@@ -45,7 +46,8 @@ class DocumentTokenizer:
         if names is None:
             config = json.loads((folder / "tokenizer_config.json").read_text())
             names = {role: _content(config.get(f"{role}_token")) for role in ROLES}
-        # A role's token that was added as an ordinary one would still be cut out of the text.
+        # Text that spells the token of a role would otherwise become its id, if the tokenizer lists
+        # it as an ordinary added token.
         self._tokenizer.add_special_tokens(
             [name for name in names.values() if name and self._id(name) is not None]
         )
@@ -54,8 +56,8 @@ class DocumentTokenizer:
         self.end = self._ids(names.get("eos"))
         if not self.begin and not self.end:
             raise StageError(
-                f"{folder}: the tokenizer has neither bos_token nor eos_token, so documents could "
-                "not be told apart; name one in tokenizer_config.json"
+                f"{folder}: the tokenizer has neither bos_token nor eos_token, so nothing would "
+                "separate documents; name one in tokenizer_config.json"
             )
         self.padding = (self._ids(names.get("pad")) or self.end or self.begin)[0]
 
@@ -68,10 +70,9 @@ class DocumentTokenizer:
         return [] if found is None else [found]
 
     def encode(self, texts: Sequence[tuple[str, str]]) -> list[Tokens]:
-        """Ids of documents given as (prompt, text); both are tokenized as one string, as a model
-        meets them.
+        """Ids of documents given as (prompt, text), which are tokenized as one string.
 
-        A token that begins in the prompt and reaches into the text (a blank and the first word) is
+        A token that begins in the prompt and extends into the text (a blank and the first word) is
         learned.
         """
         plain = [text for prompt, text in texts if not prompt]
@@ -84,8 +85,9 @@ class DocumentTokenizer:
         ]
 
     def encode_located(self, prompt: str, text: str) -> tuple[Tokens, list[int]]:
-        """One document's ids, and at which character of `text` each learned token of it ends (the
-        end token apart).
+        """A document's ids, and the character of `text` at which each learned token ends.
+
+        The end token has no entry.
         """
         encoding = self._tokenizer.encode(prompt + text, add_special_tokens=False)
         tokens = self._located(encoding, len(prompt))
@@ -108,6 +110,6 @@ class DocumentTokenizer:
 
 
 def _content(token: Any) -> str:
-    """A token of a configuration: text, or an object with the text under "content"."""
+    """The text of a token in a configuration: a string, or an object with a "content"."""
     found = token.get("content") if isinstance(token, dict) else token
     return found if isinstance(found, str) else ""

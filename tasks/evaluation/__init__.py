@@ -1,1 +1,1 @@
-"""Evaluation: what a model knows, by several protocols side by side, with standard errors."""
+"""Evaluation of a model by several protocols side by side, with standard errors."""

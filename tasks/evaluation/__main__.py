@@ -1,8 +1,8 @@
 """`python -m tasks.evaluation SPEC.json` evaluates one model.
 
-Each line of stdout is a JSON object: `{"progress": [pieces done, all]}` or, before status 1,
-`{"error": reason}`. Exit status: 0 done, 1 failed (without a reason on stdout, stderr ends with a
-traceback), 75 when stdin closed (what was done is kept).
+Each line of stdout is a JSON object: `{"progress": [tasks done, tasks in all]}`, or
+`{"error": reason}` before exit status 1. Exit status: 0 finished; 1 failed (if stdout gave no
+reason, stderr ends with a traceback); 75 stdin was closed, finished tasks are kept.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from infra.engine.launch import exit_with_parent
 
 
 def main(arguments: list[str]) -> int:
-    """Read the spec, evaluate, report progress."""
+    """Evaluate the spec and report progress; returns the exit status."""
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m tasks.evaluation SPEC.json\n")
         return 2
     exit_with_parent()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TQDM_MININTERVAL", "60")  # the harness's bars are noise in a log
+    os.environ.setdefault("TQDM_MININTERVAL", "60")  # the harness's progress bars flood a log
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
-    # Imported after the watch began: this takes seconds.
+    # Imported only now because it takes seconds, during which the parent is already watched.
     import torch
 
     from infra.stage import StageError
@@ -38,14 +38,14 @@ def main(arguments: list[str]) -> int:
     torch.set_num_threads(spec.cpu_threads)
     stdout = sys.stdout
 
-    def tell(done: float, total: float) -> None:
+    def report_progress(done: float, total: float) -> None:
         stdout.write(json.dumps({"progress": [done, total]}) + "\n")
         stdout.flush()
 
     try:
-        # The harness prints; stdout is for the lines above.
+        # The harness prints to stdout, which carries our messages.
         with contextlib.redirect_stdout(sys.stderr):
-            evaluate(spec, tell)
+            evaluate(spec, report_progress)
     except StageError as error:
         stdout.write(json.dumps({"error": str(error)}) + "\n")
         stdout.flush()

@@ -1,14 +1,15 @@
-"""Bits per byte of held-out text: the model's cost of a text over the text's own size, whatever the
-vocabulary.
+"""Bits per byte of held-out text, which compares models with different vocabularies.
 
-Every document is read by itself after one BOS, in windows of the context's length; each token is
-predicted once, and the last window reaches back so that it is full (lm-evaluation-harness's rolling
-likelihood with a context of one). The tokens are those of the bins (`tasks.documents.tokenize`): a
-document's `source` (prompt) and its target are one string. The source is read but not counted, and
-neither is the end-of-document token: it is no byte of text.
+Each document is read on its own, after one BOS, in windows of the context's length. Each token is
+predicted once; the last window reaches back so that it is full (lm-evaluation-harness's rolling
+log-likelihood with a context of one). Documents are tokenized as in the bins
+(`tasks.documents.tokenize`), `source` (prompt) and `target` as one string. Neither the source's
+tokens nor the end-of-document token are counted: only bytes of the target are.
 
-Rows of the output matrix that no token has take no part in the softmax: text cannot hold them, so
-how wide a matrix is padded changes no figure. What share of probability they took is reported.
+Output rows without a token (padding of the matrix) are masked before the softmax, so padding does
+not change any score. The share of probability that they took is reported.
+
+Array suffixes: B documents of a batch, T tokens, V width of the output matrix.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from infra.stage import StageError
 from tasks.evaluation.model import LoadedModel
 
 LOGITS_ELEMENTS = 1 << 26
-"""Rows x tokens x vocabulary of one forward pass: 256 MiB of float32 logits, more only where one
-row needs it.
+"""Limit on rows x tokens x vocabulary of a forward pass: 256 MiB of float32 logits.
+
+Exceeded only if a single row needs more.
 """
 
 _DOCUMENTS_AT_ONCE = 512
@@ -35,8 +37,10 @@ _DOCUMENTS_AT_ONCE = 512
 
 @dataclass(frozen=True)
 class Window:
-    """Tokens `inputs`, of which the targets from `first_target` on count; `document` is a running
-    number.
+    """Tokens read in one pass.
+
+    `document`: index in the batch. `targets`: the token after each input, shape as `inputs`. Only
+    targets from index `first_target` on are counted.
     """
 
     document: int
@@ -53,7 +57,10 @@ def windows(
     Args:
         ids: BOS and the tokens; shape (n,).
         first_scored: index into `ids` of the first token that counts, at least 1.
-        max_length: tokens that the model reads at once.
+        max_length: context of the model in tokens.
+
+    Example: 5 ids (4 to predict) with max_length 3 give inputs 0-2, predicting ids 1-3, and inputs
+    1-3, of which only the last prediction, id 4, counts.
     """
     count = len(ids) - 1
     for start in range(0, count, max_length):
@@ -65,7 +72,7 @@ def windows(
 
 
 def read_heldout(paths: Sequence[Path], limit: int | None) -> Iterator[tuple[str, str]]:
-    """(`source`, `target`) of every line of the held-out files, the first `limit`."""
+    """(`source`, `target`) of the first `limit` lines of the held-out files."""
     number = 0
     for path in paths:
         with path.open(encoding="utf-8") as stream:
@@ -77,7 +84,8 @@ def read_heldout(paths: Sequence[Path], limit: int | None) -> Iterator[tuple[str
                     yield row.get("source", ""), row["target"]
                 except (ValueError, KeyError, AttributeError) as error:
                     raise StageError(
-                        f"{path}, line {line_number}: not held-out text: {error}: {line[:120]!r}"
+                        f"{path}, line {line_number}: expected a JSON object with `target`, found "
+                        f"{line[:120]!r} ({error})"
                     ) from error
                 number += 1
 
@@ -85,24 +93,24 @@ def read_heldout(paths: Sequence[Path], limit: int | None) -> Iterator[tuple[str
 def score(
     documents: Iterator[tuple[str, str]], model: LoadedModel, batch_size: int
 ) -> dict[str, Any]:
-    """`bits_per_byte` with its error, `tokens_per_character`, `tokens_per_byte`, n documents and
-    their `characters`.
+    """Score (source, target) documents; {} without text.
 
-    The ratio of sums over all documents. `padding_share`, where the matrix has rows that no token
-    has: the mean share of probability that they would take at the counted tokens. Empty where there
-    is no text.
+    Returns `bits_per_byte` with its standard error, `tokens_per_character`, `tokens_per_byte`, `n`
+    documents and their `characters`. Ratios are of sums over all documents. `padding_share`, only
+    if the matrix has rows without a token: mean share of probability that these would take at the
+    counted tokens.
     """
     nats: list[float] = []
     sizes: list[int] = []
     padding = 0.0
     tokens = characters = 0
     while batch := _take(documents):
-        cut: list[Window] = []
+        batch_windows: list[Window] = []
         for index, (ids, source) in enumerate(model.encode_documents(batch)):
-            cut.extend(windows(index, [model.bos, *ids], 1 + source, model.max_length))
+            batch_windows.extend(windows(index, [model.bos, *ids], 1 + source, model.max_length))
             tokens += len(ids) - source
         costs = [0.0] * len(batch)
-        for window, cost, share in _costs(model, cut, batch_size):
+        for window, cost, share in _costs(model, batch_windows, batch_size):
             costs[window.document] += cost
             padding += share
         nats.extend(costs)
@@ -119,9 +127,14 @@ def score(
 
 
 def bits_per(nats: Sequence[float], sizes: Sequence[int], metric: str) -> dict[str, float]:
-    """`{metric: bits over size, metric_stderr: error}` of the sums over documents.
+    """`{metric: total bits / total size, metric_stderr: standard error}`.
 
-    The error is the delta method's, over documents; left out for a single one.
+    Args:
+        nats: cost of each document.
+        sizes: size of each document, in the unit of the ratio.
+
+    The standard error of the ratio is estimated over documents by the delta method; it is left out
+    for a single document.
     """
     total = sum(sizes)
     ratio = math.fsum(nats) / math.log(2) / total
@@ -145,14 +158,13 @@ def _take(documents: Iterator[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def _costs(
-    model: LoadedModel, cut: Sequence[Window], batch_size: int
+    model: LoadedModel, batch_windows: Sequence[Window], batch_size: int
 ) -> Iterator[tuple[Window, float, float]]:
-    """(window, nats of its counted targets, sum of the padding rows' share at them), longest
-    windows first.
+    """Yield (window, nats of its counted targets, sum of the padding rows' share at them).
 
-    Rows are padded on the right, which never counts.
+    Longest windows come first. Batches are padded on the right, where nothing is counted.
     """
-    order = sorted(cut, key=lambda window: -len(window.inputs))
+    order = sorted(batch_windows, key=lambda window: -len(window.inputs))
 
     def rows(length: int) -> int:
         return min(batch_size, LOGITS_ELEMENTS // (length * model.vocabulary))

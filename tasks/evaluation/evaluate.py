@@ -1,7 +1,7 @@
-"""All protocols on all tasks of one model, one piece of work at a time, each kept as it is done.
+"""Runs every protocol on every task for one model, and keeps each result as soon as it is there.
 
-A piece is one protocol on one task (or one category of held-out text); its result is a JSON file in
-the spec's folder, so that a killed evaluation goes on where it stopped.
+A piece of work is one protocol on one task (or one category of held-out text). Its result is a JSON
+file in the output folder, so that a killed evaluation resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from tasks.benchmarks.scores import FIRST_TOKEN
 from tasks.evaluation.stage import EvaluationParameters, LongText
 
 HELDOUT = "heldout"
-"""Rows of held-out text are `heldout/<category>`."""
+"""Rows of held-out text are named `heldout/<category>`."""
 
 LONG_TEXT = "long-text"
-"""Rows of loss by position are `long-text/<category>` and `long-text/<category>/<first>-<last>`
-(bytes).
+"""Rows of loss by position are named `long-text/<category>` and, per bucket of positions,
+`long-text/<category>/<first byte>-<last byte>`.
 """
 
 NOTES = "notes.json"
@@ -31,10 +31,10 @@ Tell = Callable[[float, float], None]
 
 @dataclass(frozen=True)
 class Spec:
-    """What one evaluation process is told; paths are local.
+    """The job of an evaluation process; paths are local.
 
-    `files` and `dev`: benchmark -> its files; `heldout`: category -> JSONL files; `output`: folder
-    of the results; `not_held_out`: category without held-out text -> why.
+    `files`, `dev`: benchmark -> its files. `heldout`: category -> JSONL files. `output`: folder for
+    results. `not_held_out`: category without held-out text -> why.
     """
 
     model: str
@@ -48,7 +48,7 @@ class Spec:
 
     @classmethod
     def read(cls, path: Path) -> Spec:
-        """Read what the stage wrote."""
+        """Read the JSON file that the stage wrote."""
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 
 
@@ -61,17 +61,15 @@ class Piece:
 
     @property
     def file(self) -> str:
-        """Where its result lies, below the output folder; slashes of hub names become double
-        underscores.
-        """
+        """Name of the result file; slashes in hub names become double underscores."""
         return f"{self.task.replace('/', '__')}.{self.protocol}.json"
 
 
 @dataclass(frozen=True)
 class Done:
-    """What a piece found: rows by name, a sample an item, and what cannot be said in numbers.
+    """Result of a piece: rows by name, one sample per item, and notes (sentences).
 
-    A row of which nothing could be scored has its metric as None and a `reason`.
+    If nothing could be scored, a row's metric is None and it has a `reason`.
     """
 
     rows: dict[str, dict[str, Any]]
@@ -80,30 +78,27 @@ class Done:
 
 
 def pieces(spec: Spec, parameters: EvaluationParameters) -> list[Piece]:
-    """The work of a spec: tasks in the recipe's order, each by every protocol, then the held-out
-    text.
-    """
-    found: list[Piece] = []
+    """The pieces of a spec: tasks in recipe order, each by every protocol, then held-out text."""
+    work: list[Piece] = []
     for task in parameters.local_tasks():
-        found.extend(
+        work.extend(
             Piece(protocol, task)
             for protocol in ("harness", "first-token")
             if protocol in parameters.protocols
         )
     if "harness" in parameters.protocols:
-        found.extend(Piece("hub", task) for task in parameters.hub)
+        work.extend(Piece("hub", task) for task in parameters.hub)
     if "bits-per-byte" in parameters.protocols:
-        found.extend(Piece("bits-per-byte", category) for category in sorted(spec.heldout))
+        work.extend(Piece("bits-per-byte", category) for category in sorted(spec.heldout))
     if parameters.long_text is not None:
-        found.extend(Piece(LONG_TEXT, category) for category in sorted(spec.heldout))
-    return found
+        work.extend(Piece(LONG_TEXT, category) for category in sorted(spec.heldout))
+    return work
 
 
 def evaluate(spec: Spec, tell: Tell) -> dict[str, dict[str, Any]]:
-    """Do what is not done yet; returns the rows of all pieces.
+    """Do the pieces that have no result yet; returns the rows of all pieces.
 
-    Writes `results.json`, `samples/*.jsonl` and, where there is something to say, `notes.json`
-    (sentences).
+    Writes `results.json`, `samples/*.jsonl` and, if there are notes, `notes.json` (sentences).
     """
     parameters = EvaluationParameters.model_validate(spec.parameters)
     output = Path(spec.output)
@@ -126,9 +121,8 @@ def evaluate(spec: Spec, tell: Tell) -> dict[str, dict[str, Any]]:
         for row, metrics in stored["rows"].items():
             results.setdefault(row, {}).update(metrics)
             if (counted := f"{FIRST_TOKEN}n") in metrics:
-                results[row].setdefault(
-                    "n", metrics[counted]
-                )  # where no other protocol asked the items
+                # A row needs an `n`, also if no other protocol scored the task.
+                results[row].setdefault("n", metrics[counted])
         if stored["samples"]:
             ending = ".first-token" if piece.protocol == "first-token" else ""
             with replacing(
@@ -154,9 +148,7 @@ def evaluate(spec: Spec, tell: Tell) -> dict[str, dict[str, Any]]:
 def _without_text(
     spec: Spec, parameters: EvaluationParameters
 ) -> tuple[list[str], dict[str, dict[str, Any]]]:
-    """(notes, rows) of what cannot be scored because no text is held out: of all categories, or of
-    some.
-    """
+    """(notes, rows) for categories that cannot be scored because none of their text is held out."""
     asked = [HELDOUT] if "bits-per-byte" in parameters.protocols else []
     asked += [LONG_TEXT] if parameters.long_text is not None else []
     notes = []
@@ -178,7 +170,7 @@ def _without_text(
 
 
 def _place(row: str) -> tuple[int, str]:
-    """Where a row stands: tasks as they were done, then held-out text and long text by category."""
+    """Sort key of a row: tasks in order of work, then held-out text and long text by category."""
     kind, _, rest = row.partition("/")
     return (
         (1 + (kind == LONG_TEXT), rest.partition("/")[0])
@@ -188,12 +180,12 @@ def _place(row: str) -> tuple[int, str]:
 
 
 def unscored(reason: str) -> dict[str, Any]:
-    """The row of held-out text that has no score."""
+    """The row of held-out text that could not be scored."""
     return {"bits_per_byte": None, "n": 0, "reason": reason}
 
 
 class _Workbench:
-    """The loaded model and, once the harness is asked for, its wrapper."""
+    """The loaded model and, once needed, its wrapper for the harness."""
 
     def __init__(self, spec: Spec, parameters: EvaluationParameters) -> None:
         from tasks.evaluation.model import load
@@ -227,14 +219,14 @@ class _Workbench:
             self._lm = harness.harness_model(self._model, parameters.batch_size)
         if piece.protocol == "hub":
             shots = parameters.shots.get(piece.task)
-            found = harness.score_hub(
+            result = harness.score_hub(
                 piece.task, self._lm, shots=shots, limit=parameters.limit, seed=parameters.seed
             )
         else:
             style = parameters.benchmarks[piece.task].resolved_style()
             asked = questions(style=style, **self._asked(piece.task))
-            found = harness.score_questions(piece.task, asked, style.delimiter, self._lm)
-        return Done(*found)
+            result = harness.score_questions(piece.task, asked, style.delimiter, self._lm)
+        return Done(*result)
 
     def _first_token(self, task: str) -> Done:
         from tasks.evaluation import first_token

@@ -1,9 +1,10 @@
-"""The first-token protocol of MMLU, CMMLU and ColossalEval: which option letter has the highest
-logit.
+"""The first-token protocol of MMLU, CMMLU and ColossalEval: the option letter with highest logit.
 
-The prompt lists the options and ends with the answer word. A letter may be another token after a
-space than after a colon, so, as ColossalEval does, each counts with the larger of the two logits:
-the last token of "Answer: A" and of "Answer:A" (for the prompt's own last line).
+The prompt lists the options and ends in "Answer:" or the like. A letter's token may differ after a
+space and after a colon. So, as in ColossalEval, its score is the larger logit of two candidates:
+the last token of "Answer: A" and that of "Answer:A" (with the prompt's own last line).
+
+Array suffixes: B prompts of a batch, T tokens, K distinct last positions, V width of the logits.
 """
 
 from __future__ import annotations
@@ -31,10 +32,9 @@ METRIC = f"{FIRST_TOKEN}acc"
 def score(
     task: str, questions: Sequence[Question], model: LoadedModel, batch_size: int
 ) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]], list[str]]:
-    """Rows with `first_token_acc`, its error and counts; a sample per item, in the items' order;
-    notes.
+    """(rows with `first_token_acc`, its standard error and counts; a sample per item; notes).
 
-    A prompt longer than the model's context keeps its end, and is counted as cut.
+    Of a prompt longer than the context only the end is used, and it is counted as cut.
     """
     prompts = [
         [] if question.problem else model.encode_prompt(question.prompt) for question in questions
@@ -44,10 +44,11 @@ def score(
         for question, ids in zip(questions, prompts, strict=True)
     ]
     prompts = [ids[-model.max_length :] for ids in prompts]
-    order = [index for index, one in enumerate(asked) if not one.problem]
+    # `batches` expects falling lengths.
+    order = [index for index, item in enumerate(asked) if not item.problem]
     order.sort(key=lambda index: (-len(prompts[index]), index))
     candidates: dict[tuple[str, str], list[int]] = {}
-    samples = [unasked_sample(one) if one.problem else {} for one in asked]
+    samples = [unasked_sample(item) if item.problem else {} for item in asked]
     for part in model.batches([len(prompts[index]) for index in order], lambda _: batch_size):
         batch = order[part]
         logits_BV = _last_logits(model, [prompts[index] for index in batch])
@@ -69,8 +70,8 @@ def score(
             }
     correct = [
         float(sample["correct"])
-        for sample, one in zip(samples, asked, strict=True)
-        if not one.problem
+        for sample, item in zip(samples, asked, strict=True)
+        if not item.problem
     ]
     rows = rows_by_group(task, asked, {METRIC: correct}, prefix=FIRST_TOKEN)
     return rows, samples, notes(task, "first-token", asked, model.max_length)
@@ -78,15 +79,18 @@ def score(
 
 def _letter_ids(model: LoadedModel, ending: str, letter: str) -> list[int]:
     encoded = [model.encode_prompt(f"{ending}{gap}{letter}") for gap in ("", " ")]
-    ids = sorted({found[-1] for found in encoded if found})
+    ids = sorted({tokens[-1] for tokens in encoded if tokens})
     if not ids:
-        raise StageError(f"the tokenizer has no token for option {letter!r}")
+        raise StageError(
+            f"the tokenizer has no token for option {letter!r}; take first-token out of protocols"
+        )
     return ids
 
 
 def _last_logits(model: LoadedModel, rows: Sequence[list[int]]) -> torch.Tensor:
-    """Logits after the last token of every row, (B, V) float32; the head runs at those positions
-    only.
+    """Logits after the last token of each row, (B, V) float32.
+
+    The output matrix is applied at the last positions only.
     """
     ids_BT, mask_BT = model.pad(rows)
     last_B = torch.tensor([len(row) - 1 for row in rows], device=ids_BT.device)

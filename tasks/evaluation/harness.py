@@ -1,22 +1,21 @@
-"""The harness protocol: lm-evaluation-harness 0.4.13 scores the answers, in this process, on a
-model in memory.
+"""The harness protocol: lm-evaluation-harness 0.4.13 scores answers with a model in this process.
 
-Local benchmarks are handed over as task configurations whose documents are prompts already
-(`tasks.benchmarks`), so the harness builds no cache and reaches no network; its requests, its
-likelihoods and its metrics are its own. Each task runs by itself: what else a recipe evaluates then
-never changes the batches, nor the last bits of a score.
+Local benchmarks are passed as task configurations whose documents are finished prompts
+(`tasks.benchmarks`), so the harness needs neither cache nor network. Requests, likelihoods and
+metrics are the harness's own. Each task runs by itself, so that other tasks in a recipe change
+neither the batches nor the last bits of a score.
 
-Before that, each item is encoded as the harness will encode it, so that what it would stop at (an
-answer without tokens of its own, or longer than the context) is left out and told, and what it
-would cut without a word is counted.
+Before that, each item is encoded exactly as the harness will encode it. Items on which it would
+fail (an answer without a token of its own, or longer than the context) are skipped and reported;
+prompts that it would truncate silently are counted.
 
-One departure, only where the output matrix has rows that no token has: the harness lets them take
-part in the softmax and in generation, so a score would depend on `pad_to_multiple_of`; here they
-get minus infinity first.
+One deviation, only if the output matrix has rows without a token: the harness includes them in the
+softmax and in generation, so scores would depend on `pad_to_multiple_of`. Here their logits are
+set to minus infinity first.
 
-The harness is imported when it is used (3 s), because nodes that only train do not have it. Its
-registry of hub tasks takes 15 s to read whole (13,000 files), so the folder of a task's family is
-tried first.
+The harness is imported on use (3 s), because machines that only train need not have it. Reading its
+whole registry of hub tasks takes 15 s (13,000 files), so the folder of the task's family is tried
+first.
 """
 
 from __future__ import annotations
@@ -42,14 +41,13 @@ from tasks.evaluation.model import LoadedModel
 
 _METRICS = ("acc", "acc_norm")
 _HARNESS_SEED = 0
-"""The harness's own default for `random`; its numpy, torch and few-shot seeds are
-`EvaluationParameters.seed`.
-"""
+"""Seed of `random`, the harness's default; NumPy, torch and few-shot sampling get the recipe's."""
 
 
 class Pair(NamedTuple):
-    """Ids of a prompt and of an answer after it; `spans`: a token of the prompt is another one
-    beside the answer.
+    """Token ids of a prompt and of an answer after it.
+
+    `spans`: the prompt's tokens change when the answer follows, so a token spans the two.
     """
 
     prompt: list[int]
@@ -58,18 +56,17 @@ class Pair(NamedTuple):
 
 
 def harness_model(model: LoadedModel, batch_size: int) -> Any:
-    """The model as the harness wants it; `StageError` where the harness is not installed."""
+    """Wrap a model for the harness; `StageError` if the harness is not installed."""
     if importlib.util.find_spec("lm_eval") is None:
         raise StageError(
-            "protocol harness needs lm-evaluation-harness: install lm-eval==0.4.13, or leave it out"
+            "protocol harness needs lm-evaluation-harness, which is not installed; run `pip "
+            "install lm-eval==0.4.13`, or take harness out of protocols"
         )
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     from lm_eval.models.huggingface import HFLM
 
     class Watched(HFLM):  # type: ignore[misc]
-        """The harness's model, which tells how many prompts it cuts and refuses in words what it
-        cannot score.
-        """
+        """The harness's model; counts truncated prompts and raises a clear error on bad answers."""
 
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
@@ -77,18 +74,16 @@ def harness_model(model: LoadedModel, batch_size: int) -> Any:
             self.cut = 0
 
         def pairs(self, prompt: str, answers: Sequence[str]) -> list[Pair]:
-            """The ids of each answer after `prompt`, as `_encode_pair` has them; remembered for
-            it.
-            """
-            words = prompt.rstrip()
-            before = self.tok_encode(words)
-            found = []
+            """Encode each answer after `prompt` as the harness does; `_encode_pair` reuses it."""
+            # The harness moves trailing spaces of the prompt to the answer.
+            before = self.tok_encode(prompt.rstrip())
+            encoded = []
             for answer in answers:
                 whole = self.tok_encode(prompt + answer)
                 pair = Pair(before, whole[len(before) :], whole[: len(before)] != before)
                 self.encoded[prompt, answer] = pair
-                found.append(pair)
-            return found
+                encoded.append(pair)
+            return encoded
 
         def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
             if pair := self.encoded.pop((context, continuation), None):
@@ -109,7 +104,7 @@ def harness_model(model: LoadedModel, batch_size: int) -> Any:
             return super().tok_batch_encode(strings, *arguments, **named)
 
     class TokensOnly(Watched):
-        """The harness's model without the padding rows of the matrix."""
+        """Like Watched, with the padding rows of the output matrix masked."""
 
         def _model_call(self, *arguments: Any, **named: Any) -> Any:
             logits = super()._model_call(*arguments, **named)
@@ -132,54 +127,53 @@ def harness_model(model: LoadedModel, batch_size: int) -> Any:
 
 
 def answer_problem(answer: Sequence[int], max_length: int) -> str:
-    """Why the harness cannot score an answer of these ids after its prompt; "" where it can."""
+    """Why the harness cannot score an answer with these token ids; "" if it can."""
     if not answer:
         return "an answer with no token of its own after the prompt (a token spans the two)"
     return "an answer longer than the context" if len(answer) > max_length else ""
 
 
 def is_cut(prompt: Sequence[int], answer: Sequence[int], max_length: int) -> bool:
-    """Whether the harness takes away the beginning of the prompt."""
+    """Whether the harness cuts off the beginning of the prompt."""
     return len(prompt) + len(answer) > max_length + 1
 
 
 def score_questions(
     task: str, questions: Sequence[Question], delimiter: str, lm: Any
 ) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]], list[str]]:
-    """The harness's `acc` and `acc_norm` with errors for local items and their groups; samples in
-    order; notes.
+    """(rows with the harness's `acc` and `acc_norm` and errors; a sample per item; notes).
 
-    Items that it cannot score are left out, counted and named: a choice that is empty, that is
-    longer than the context, or of which a token that began in the prompt leaves nothing.
+    There is a row for the task and for each group. Items that the harness cannot score are skipped,
+    counted and noted: a choice that is empty, longer than the context, or without a token of its
+    own because the last token of the prompt includes it.
     """
-    asked, spanning = _look_at(questions, delimiter, lm)
-    scored = [one.question for one in asked if not one.problem]
+    asked, spanning = _check_items(questions, delimiter, lm)
+    scored = [item.question for item in asked if not item.problem]
     results, logged = _score(task, scored, delimiter, lm) if scored else ({}, [])
     lm.encoded.clear()
-    found = iter(logged)
+    next_logged = iter(logged)
     samples = [
-        unasked_sample(one) if one.problem else _sample(one.question, next(found)) for one in asked
+        unasked_sample(item) if item.problem else _sample(item.question, next(next_logged))
+        for item in asked
     ]
     rows = rows_by_group(
         task, asked, {metric: [float(sample[metric]) for sample in logged] for metric in _METRICS}
     )
     rows[task].update(results)
-    said = notes(task, "harness", asked, lm.max_length)
+    task_notes = notes(task, "harness", asked, lm.max_length)
     if spanning:
-        said.append(
+        task_notes.append(
             f"{task} (harness): {len(spanning):,} of {len(asked):,} items where a token spans "
             f"prompt and answer, and only what follows it is scored (first: item {spanning[0]!r}); "
             "a delimiter of one blank avoids it"
         )
-    return rows, samples, said
+    return rows, samples, task_notes
 
 
-def _look_at(
+def _check_items(
     questions: Sequence[Question], delimiter: str, lm: Any
 ) -> tuple[list[Asked], list[str]]:
-    """What can be asked, and the ids of the items that are scored although a token spans prompt and
-    answer.
-    """
+    """(all items, with what prevents or cuts them; ids scored despite a spanning token)."""
     asked, spanning = [], []
     for question in questions:
         if question.problem:
@@ -199,12 +193,11 @@ def _look_at(
 def _score(
     task: str, questions: Sequence[Question], delimiter: str, lm: Any
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """The harness's metrics of all questions, and what it logs of each, in order."""
+    """The harness's metrics over all questions, and its log entry of each, in order."""
     from lm_eval.tasks import TaskManager
 
-    several = any(
-        len(question.right) > 1 for question in questions
-    )  # a list for one item is a list for all, to it
+    # The harness wants lists of right answers for all items or for none.
+    several = any(len(question.right) > 1 for question in questions)
     config = {
         "task": task,
         "custom_dataset": _Documents(questions),
@@ -224,7 +217,8 @@ def _score(
     logged = sorted(results["samples"][task], key=lambda sample: int(sample["doc_id"]))
     if len(logged) != len(questions):
         raise StageError(
-            f"{task}: the harness scored {len(logged)} of {len(questions)} items; this is a defect"
+            f"{task}: the harness scored {len(logged)} of {len(questions)} items; this is a bug, "
+            "please report it"
         )
     return _plain(results["results"][task]), logged
 
@@ -232,11 +226,10 @@ def _score(
 def score_hub(
     task: str, lm: Any, *, shots: int | None, limit: int | None, seed: int
 ) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]], list[str]]:
-    """The harness's numbers for one of its own tasks or groups, a row for each of its parts;
-    samples; notes.
+    """(a row for a task of the harness's own, or for each task of a group; samples; notes).
 
-    Raises `StageError` for a name it does not have, where the data cannot be loaded (offline and
-    not cached), and where it has an answer that cannot be scored.
+    Raises `StageError` if the harness has no such task, if its data cannot be loaded (offline and
+    not cached), and if an answer cannot be scored.
     """
     manager = _manager(task)
     try:
@@ -244,8 +237,8 @@ def score_hub(
     except Exception as error:  # the harness, datasets and the hub each raise their own
         raise StageError(
             f"hub task {task!r}: its data could not be loaded ({type(error).__name__}: {error}). "
-            "Run once with a network and without HF_HUB_OFFLINE, or name the publisher's files "
-            "under benchmarks"
+            "Run once with network access and without HF_HUB_OFFLINE, or list the publisher's "
+            "files under benchmarks"
         ) from error
     lm.cut = 0
     try:
@@ -256,8 +249,9 @@ def score_hub(
         ) from error
     rows: dict[str, dict[str, Any]] = {}
     for name, metrics in {**results["results"], **results.get("groups", {})}.items():
-        counted = results.get("n-samples", {}).get(name)
-        rows[name] = {**_plain(metrics), **({"n": counted["effective"]} if counted else {})}
+        sample_counts = results.get("n-samples", {}).get(name)
+        item_count = {"n": sample_counts["effective"]} if sample_counts else {}
+        rows[name] = {**_plain(metrics), **item_count}
     samples = [
         {
             "task": name,
@@ -267,17 +261,17 @@ def score_hub(
         for name, logged in results["samples"].items()
         for sample in logged
     ]
-    said = []
+    task_notes = []
     if lm.cut:
-        said.append(
+        task_notes.append(
             f"{task} (harness): {lm.cut:,} prompts (one per answer) were longer than the context "
             f"of {lm.max_length:,} tokens and lost their beginning"
         )
-    return rows, samples, said
+    return rows, samples, task_notes
 
 
 class _Documents:
-    """What the harness calls for a task's data."""
+    """A callable that the harness calls to get a task's data set."""
 
     def __init__(self, questions: Sequence[Question]) -> None:
         self._rows = [
@@ -299,9 +293,7 @@ class _Documents:
 def _evaluate(
     lm: Any, loaded: Any, *, seed: int, limit: int | None, shots: int | None
 ) -> dict[str, Any]:
-    """`lm_eval.simple_evaluate` for loaded tasks, without its survey of the machine (seconds, and
-    in no number).
-    """
+    """`lm_eval.simple_evaluate` for loaded tasks, without its slow collection of system details."""
     import numpy as np
     import torch
     from lm_eval.evaluator import evaluate
@@ -321,9 +313,7 @@ def _evaluate(
 
 
 def _manager(task: str) -> Any:
-    """A task manager that knows `task`: from the folder of its family where that is enough, else
-    from all folders.
-    """
+    """A task manager that knows `task`, from the folder of its family if possible (faster)."""
     import lm_eval.tasks
 
     root = Path(lm_eval.tasks.__file__).parent
@@ -338,14 +328,15 @@ def _manager(task: str) -> Any:
     if task not in manager.all_tasks:
         near = difflib.get_close_matches(task, manager.all_tasks, n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise StageError(f"hub task {task!r} is not in lm-evaluation-harness's registry{hint}")
+        raise StageError(
+            f"hub task {task!r} is not in the registry of lm-evaluation-harness{hint}; correct "
+            "its name under hub"
+        )
     return manager
 
 
 def _plain(metrics: dict[str, Any]) -> dict[str, float]:
-    """`acc,none` -> `acc`; other filters stay in the name (`exact_match,strict-match`); only
-    numbers are kept.
-    """
+    """The numeric metrics, `acc,none` renamed to `acc`; other filters stay part of the name."""
     return {
         name.removesuffix(",none"): value
         for name, value in metrics.items()

@@ -1,4 +1,4 @@
-"""A benchmark's items as every protocol asks them, and the statistics of their answers."""
+"""A benchmark's items as questions for a model, and statistics of the answers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,9 @@ from tasks.benchmarks.read import Item, read_items
 
 @dataclass(frozen=True)
 class Question:
-    """One item with its prompt: the model is asked for one of `answers` after `prompt` and the
-    delimiter.
+    """An item with its prompt; the model chooses among `answers` after `prompt` and the delimiter.
 
-    `right`: indices of the right answers, mostly one. `problem`: why it cannot be asked at all; ""
-    where it can.
+    `right`: indices of the right answers, usually one. `problem`: why it cannot be asked, else "".
     """
 
     id: str
@@ -35,8 +33,9 @@ class Question:
 
 @dataclass(frozen=True)
 class Asked:
-    """What became of one question: `problem` why it was not asked, `cut` whether its prompt lost
-    its beginning.
+    """The outcome of a question.
+
+    `problem`: why it was not asked, else "". `cut`: its prompt lost its beginning.
     """
 
     question: Question
@@ -54,9 +53,9 @@ def questions(
     shots: int,
     limit: int | None,
 ) -> list[Question]:
-    """The benchmark's first `limit` items in the words of `style`, after `shots` worked examples.
+    """The benchmark's first `limit` items as questions, after `shots` worked examples.
 
-    Raises `StageError` where no item has choices and an answer, and where dev has too few examples.
+    Raises `StageError` if no item has choices and an answer, or if dev has too few examples.
     """
     limits = [number for number in (benchmark.limit, limit) if number is not None]
     # Also where only one of the two has several files, no task may get another's examples.
@@ -110,43 +109,39 @@ def _problem(item: Item, words: Sequence[str]) -> str:
 
 
 def notes(task: str, protocol: str, asked: Sequence[Asked], max_length: int) -> list[str]:
-    """Sentences about items that were not asked, or not as they stand: how many, why, and the first
-    of them.
-    """
-    told: dict[str, list[str]] = {}
-    for one in asked:
-        for remark in _remarks(one, max_length):
-            told.setdefault(remark, []).append(one.question.id)
+    """Sentences on items that were not asked or not unchanged: how many, why, and the first one."""
+    ids_by_remark: dict[str, list[str]] = {}
+    for item in asked:
+        for remark in _remarks(item, max_length):
+            ids_by_remark.setdefault(remark, []).append(item.question.id)
     return [
         f"{task} ({protocol}): {len(ids):,} of {len(asked):,} items {remark} (first: item "
         f"{ids[0]!r})"
-        for remark, ids in told.items()
+        for remark, ids in ids_by_remark.items()
     ]
 
 
-def _remarks(one: Asked, max_length: int) -> Iterator[str]:
-    if one.problem:
-        yield f"not asked: {one.problem}"
+def _remarks(item: Asked, max_length: int) -> Iterator[str]:
+    if item.problem:
+        yield f"not asked: {item.problem}"
         return
-    if one.cut:
+    if item.cut:
         yield (
             f"had prompts longer than the context of {max_length:,} tokens, which lost their "
             "beginning"
         )
-    if len(one.question.right) > 1:
+    if len(item.question.right) > 1:
         yield (
             "with several right answers, each of which counts as right, as in lm-evaluation-harness"
         )
-    if len(set(one.question.answers)) < len(one.question.answers):
+    if len(set(item.question.answers)) < len(item.question.answers):
         yield "with the same choice twice, of which only the first can be chosen"
-    if any(not answer.strip() for answer in one.question.answers):
+    if any(not answer.strip() for answer in item.question.answers):
         yield "with a choice of blanks only, which are scored as they stand"
 
 
 def sample_head(question: Question) -> dict[str, Any]:
-    """How a sample begins: the item's id, group and right answer, with the others where there are
-    several.
-    """
+    """The first fields of a sample: the item's id, group and right answer or answers."""
     head = {
         "id": question.id,
         "group": question.group,
@@ -155,16 +150,16 @@ def sample_head(question: Question) -> dict[str, Any]:
     return head | ({"also_right": list(question.right[1:])} if len(question.right) > 1 else {})
 
 
-def unasked_sample(one: Asked) -> dict[str, Any]:
-    """The sample of an item that was not asked: `not_asked` says why."""
-    return sample_head(one.question) | {"not_asked": one.problem}
+def unasked_sample(item: Asked) -> dict[str, Any]:
+    """The sample of an item that was not asked; `not_asked` says why."""
+    return sample_head(item.question) | {"not_asked": item.problem}
 
 
 def mean_and_stderr(metric: str, values: Sequence[float]) -> dict[str, float | None]:
-    """`{metric: mean, metric_stderr: standard error}` as the harness computes them (sample
-    deviation over root n).
+    """`{metric: mean, metric_stderr: standard error}`, computed as in the harness.
 
-    The error is left out for a single value; the mean of none is None.
+    The standard error is the sample standard deviation over sqrt(n); it is left out for a single
+    value. Without values, the mean is None.
     """
     if not values:
         return {metric: None}
@@ -178,20 +173,22 @@ def mean_and_stderr(metric: str, values: Sequence[float]) -> dict[str, float | N
 def rows_by_group(
     task: str, asked: Sequence[Asked], metrics: Mapping[str, Sequence[float]], *, prefix: str = ""
 ) -> dict[str, dict[str, Any]]:
-    """One row for the task and, where items have groups, one for each as `task/group`, in order of
-    appearance.
+    """One row for the task and one per group, named `task/group`, in order of appearance.
 
-    `metrics`: the values of the items that were asked, in order. A row has each one's mean and
-    standard error, `n` items asked and, where there are any, `not_asked` and `cut` (asked without
-    the beginning of their prompts), these three after `prefix`. Means of no item are None.
+    A row has mean and standard error of each metric, `n` items asked and, unless zero, `not_asked`
+    and `cut` (asked without the beginning of their prompts); the counts' names begin with `prefix`.
+
+    Args:
+        metrics: name -> values of the items that were asked, in order.
     """
     members: dict[str, list[int]] = {task: list(range(len(asked)))}
-    for index, one in enumerate(asked):
-        if one.question.group:
-            members.setdefault(f"{task}/{one.question.group}", []).append(index)
+    for index, item in enumerate(asked):
+        if item.question.group:
+            members.setdefault(f"{task}/{item.question.group}", []).append(index)
+    # Index into `asked` -> index into the values, which skip items that were not asked.
     place = dict(
         zip(
-            (index for index, one in enumerate(asked) if not one.problem),
+            (index for index, item in enumerate(asked) if not item.problem),
             itertools.count(),
             strict=False,
         )
@@ -201,7 +198,7 @@ def rows_by_group(
         rows[row] = {}
         scored = [place[index] for index in indices if index in place]
         for metric, values in metrics.items():
-            rows[row].update(mean_and_stderr(metric, [values[at] for at in scored]))
+            rows[row].update(mean_and_stderr(metric, [values[index] for index in scored]))
         counts = {
             "n": len(scored),
             "not_asked": len(indices) - len(scored),

@@ -1,15 +1,16 @@
-"""Loss by position in long text: does a model use its context to the end, or fall apart beyond what
-it was trained on?
+"""Loss by position in long text: does a model use its whole context, and what happens beyond it?
 
-Only real documents count: the first held-out ones of a category that have `length_bytes` of UTF-8,
-cut there, none glued together from shorter ones. Length and positions are counted in bytes of text,
-which no tokenizer changes: all models of a run read the same spans of the same documents, and a
-bucket of positions is the same text for each.
+1. Take the first held-out documents of a category with at least `length_bytes` of UTF-8, and cut
+   them there to spans. Shorter documents are never concatenated.
+2. Read each span in one pass after a BOS, even if it is longer than the context that the model's
+   configuration states. A document's `source` (prompt) precedes its span, tokenized as one string
+   with it as in training, and is not counted.
+3. Spread each token's cost evenly over its bytes, and sum costs per bucket of byte positions.
 
-Each span is read in one piece after a BOS, also beyond the context that the configuration states: a
-model whose tokenizer needs more tokens than that shows it here, as it would in use. How many tokens
-a span takes is reported. A document's `source` (prompt) stands before its span, one string with it
-as in training, and is not counted.
+Lengths and positions are in bytes because they do not depend on the tokenizer: all models read the
+same spans, and a bucket is the same text for each. How many tokens a span takes is reported.
+
+Array suffixes: S spans, B buckets, T tokens of a span, C tokens at a time, V width of the logits.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from tasks.evaluation.model import LoadedModel
 from tasks.evaluation.stage import LongText
 
 _TOKENS_AT_ONCE = 512
-"""Whose logits are float32 at a time."""
+"""Tokens whose logits are converted to float32 at a time, to bound memory."""
 
 Rows = dict[str, dict[str, Any]]
 Values = NDArray[np.float64]
@@ -35,53 +36,55 @@ Values = NDArray[np.float64]
 def score(
     documents: Iterator[tuple[str, str]], asked: LongText, model: LoadedModel
 ) -> tuple[Rows, dict[str, int]]:
-    """Rows by bucket of positions of (source, target) documents, and what was found.
+    """(rows by bucket of positions, counts) of (source, target) documents.
 
-    Rows: "" for all bytes, then "0-2047", "2048-4095", ...; each with `bits_per_byte`, its standard
-    error over documents, `tokens_per_byte` and n documents. No rows where no document is long
-    enough. A token that stands across the border of two buckets counts in both, by its bytes in
-    each. Found: `read` documents, `long` ones of these that are scored, bytes of the `longest` that
-    was looked at, and the most `tokens` that a scored span has (with BOS and source).
+    Rows: "" for all bytes, then "0-2047", "2048-4095", ...; each has `bits_per_byte`, its standard
+    error over documents, `tokens_per_byte` and `n` documents. A token across a border counts in
+    both buckets, in proportion to its bytes in each. No rows if no document is long enough.
 
-    The logits of one span are in memory: its tokens x vocabulary in the model's own type.
+    Counts: `read`, documents read; `long`, those scored; `longest`, bytes of the longest document
+    read; `tokens`, most tokens of a scored span (with BOS and source).
+
+    Memory: the logits of one span, its tokens x vocabulary in the model's own type.
     """
-    spans, found = long_spans(documents, asked.length_bytes, asked.documents)
+    spans, counts = long_spans(documents, asked.length_bytes, asked.documents)
     if not spans:
-        return {}, found | {"tokens": 0}
+        return {}, counts | {"tokens": 0}
     borders = np.arange(0, asked.length_bytes + 1, asked.bucket_bytes)
-    costs, counts, sizes = [], [], []
+    costs, token_counts, sizes = [], [], []
     for source, text in spans:
         ids, prompt, ends = tokens_of(source, text, model)
-        # Cut at a character's end, a span may lack up to three bytes.
+        # A span ends at a whole character, so it may be up to three bytes short.
         span_borders = np.minimum(borders, len(text.encode()))
         costs.append(between(span_borders, ends, _nats(ids, prompt, model)))
-        counts.append(between(span_borders, ends, np.ones(len(ends))))
+        token_counts.append(between(span_borders, ends, np.ones(len(ends))))
         sizes.append(np.diff(span_borders))
-        found["tokens"] = max(found.get("tokens", 0), 1 + len(ids))
-    nats_SB, tokens_SB, bytes_SB = (np.stack(values) for values in (costs, counts, sizes))
+        counts["tokens"] = max(counts.get("tokens", 0), 1 + len(ids))
+    nats_SB, tokens_SB, bytes_SB = (np.stack(values) for values in (costs, token_counts, sizes))
     names = [f"{low}-{low + asked.bucket_bytes - 1}" for low in borders[:-1].tolist()]
     columns = {"": slice(None)} | {name: slice(at, at + 1) for at, name in enumerate(names)}
     rows: Rows = {
         name: {
             **bits_per(
-                nats_SB[:, some].sum(1).tolist(), bytes_SB[:, some].sum(1).tolist(), "bits_per_byte"
+                nats_SB[:, buckets].sum(1).tolist(),
+                bytes_SB[:, buckets].sum(1).tolist(),
+                "bits_per_byte",
             ),
-            "tokens_per_byte": float(tokens_SB[:, some].sum() / bytes_SB[:, some].sum()),
+            "tokens_per_byte": float(tokens_SB[:, buckets].sum() / bytes_SB[:, buckets].sum()),
             "n": len(spans),
         }
-        for name, some in columns.items()
+        for name, buckets in columns.items()
     }
-    return rows, found
+    return rows, counts
 
 
 def long_spans(
     documents: Iterator[tuple[str, str]], length_bytes: int, limit: int
 ) -> tuple[list[tuple[str, str]], dict[str, int]]:
-    """(source, beginning of the target) of the first `limit` documents whose targets have
-    `length_bytes`.
+    """(spans, counts `read`, `long` and `longest` as in `score`).
 
-    Also `read`, `long`, `longest` of those looked at. A span ends with the last whole character in
-    `length_bytes`.
+    A span is (source, beginning of the target) of one of the first `limit` documents whose target
+    has at least `length_bytes`. It ends with the last character that fits into `length_bytes`.
     """
     spans: list[tuple[str, str]] = []
     read = longest = 0
@@ -99,12 +102,11 @@ def long_spans(
 def tokens_of(
     source: str, text: str, model: LoadedModel
 ) -> tuple[list[int], int, NDArray[np.int64]]:
-    """Ids of source and text, how many are the source's, and at which byte of the text each of the
-    others ends.
+    """(ids of source and text, number of ids of the source, end of each other token in the text).
 
-    Ends never fall; the last is the text's end. Of several tokens that spell one character, each
-    ends where the character does; a dummy prefix likewise. No ids are the text's where the
-    tokenizer leaves nothing of it (white space, to some).
+    Ends are byte offsets, never decrease, and the last is the end of the text. Tokens that together
+    spell one character all end where it does, and so does a dummy prefix. The text may have no ids
+    at all, because some tokenizers drop white space.
     """
     ids, prompt, characters = model.encode_located(source, text)
     bytes_upto = np.cumsum([0, *(len(character.encode()) for character in text)])
@@ -116,23 +118,23 @@ def tokens_of(
 def between(
     borders: Sequence[int] | NDArray[np.int64], ends: NDArray[np.int64], values: Values
 ) -> Values:
-    """Sums of the tokens' `values` between neighbouring borders (bytes), each token's spread evenly
-    over its bytes.
+    """Sums of token `values` between neighbouring `borders`; a token's is spread over its bytes.
 
-    The sums add up to the sum of all values where the borders reach from 0 to the last end.
+    Borders and ends are byte offsets. If the borders reach from 0 to the last end, the sums add up
+    to the sum of all values. Example: tokens that end at 2 and 6 with values 1 and 4 give, for
+    borders 0, 4, 6, the sums 1 + 2 and 2.
     """
     if not len(ends):
         return np.zeros(len(borders) - 1)
-    last = np.append(
-        ends[1:] != ends[:-1], True
-    )  # of tokens that end together: they share their bytes
+    # Tokens that end at the same byte share their bytes: only the last has an end of its own.
+    last = np.append(ends[1:] != ends[:-1], True)
     upto = np.interp(borders, [0, *ends[last]], [0, *np.cumsum(values)[last]])
     upto[0] = 0
     return np.diff(upto)
 
 
 def _nats(ids: Sequence[int], prompt: int, model: LoadedModel) -> Values:
-    """Cost of each token from `prompt` on, (T,)."""
+    """Cost in nats of each token from index `prompt` on; shape (T,)."""
     if len(ids) == prompt:
         return np.zeros(0)
     ids_1T, _ = model.pad([[model.bos, *ids[:-1]]])
@@ -149,5 +151,5 @@ def _nats(ids: Sequence[int], prompt: int, model: LoadedModel) -> Values:
                 .double()
                 .cpu()
             )
-    found: Values = torch.cat(costs).numpy()
-    return found
+    nats_T: Values = torch.cat(costs).numpy()
+    return nats_T

@@ -1,4 +1,4 @@
-"""A checkpoint in memory, as the protocols use it."""
+"""A checkpoint in memory with its tokenizer, as the protocols use it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ from infra.stage import StageError
 from tasks.documents.tokenize import ROLES, DocumentTokenizer, Tokens
 
 UNSTATED_LENGTH = 10**9
-"""transformers gives a tokenizer without a stated length some 10**30."""
+"""Above this, a tokenizer's length is unstated: transformers then sets it to about 10**30."""
 
 DEFAULT_MAX_LENGTH = 2048
 
 _BY_LENGTH = ("dynamic", "longrope")
-"""Rope types whose angles transformers takes from the longest row that it reads at once."""
+"""Rope types whose angles transformers computes from the longest row of the batch."""
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A causal language model of `transformers` in evaluation mode, its tokenizer, and the context
-    it is given.
+    """A causal language model of `transformers` in evaluation mode, and its tokenizer.
 
-    `folder`: where it was loaded from.
+    `max_length`: context used, in tokens. `folder`: where the model was loaded from.
     """
 
     model: Any
@@ -37,53 +36,51 @@ class LoadedModel:
 
     @property
     def bos(self) -> int:
-        """What stands before the first token of a text: the beginning of sequence, else the end of
-        one.
-        """
+        """Id that precedes a text: the tokenizer's bos token, else its eos token."""
         for id in (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id):
             if id is not None:
                 return int(id)
         raise StageError(
-            "the tokenizer has neither a bos nor an eos token; set one in its tokenizer_config.json"
+            f"the tokenizer in {self.folder} has neither a bos nor an eos token; set one in its "
+            "tokenizer_config.json"
         )
 
     @property
     def vocabulary(self) -> int:
-        """Width of the logits (the matrix, which may be wider than the tokenizer)."""
+        """Width of the logits, which may exceed the number of tokens (a padded matrix)."""
         return int(self.model.get_output_embeddings().weight.shape[0])
 
     @property
     def one_length_at_a_time(self) -> bool:
-        """Whether a row reads otherwise beside a longer one, so that only rows of one length may be
-        read together.
-        """
+        """Whether a batch must have rows of equal length, as longer ones change shorter ones."""
         return _rope_type(self.model) in _BY_LENGTH
 
     def batches(self, lengths: Sequence[int], rows: Callable[[int], int]) -> Iterator[slice]:
-        """Cut falling `lengths` into batches of at most `rows(longest)` rows."""
+        """Cut falling `lengths` into batches of at most `rows(longest)` rows each."""
         low = 0
         while low < len(lengths):
             high = min(len(lengths), low + max(1, rows(lengths[low])))
             if self.one_length_at_a_time:
-                high = next((at for at in range(low, high) if lengths[at] != lengths[low]), high)
+                shorter = (row for row in range(low, high) if lengths[row] != lengths[low])
+                high = next(shorter, high)
             yield slice(low, high)
             low = high
 
     @cached_property
     def padding_rows(self) -> torch.Tensor:
-        """Rows of the matrix that no token of the tokenizer has (int64, on the model's device);
-        mostly none.
-        """
+        """Rows of the output matrix without a token (int64, on the model's device); usually none."""
         tokens = set(self.tokenizer.get_vocab().values())
         rows = [row for row in range(self.vocabulary) if row not in tokens]
         return torch.tensor(rows, dtype=torch.long, device=self.model.device)
 
     def mask_padding(self, logits: torch.Tensor) -> torch.Tensor | None:
-        """Set the logits (..., V) of padding rows to minus infinity, in place, so that they take no
-        probability.
+        """Set the logits of padding rows to minus infinity, in place.
+
+        Args:
+            logits: shape (..., V).
 
         Returns:
-            The share of probability that they took, (...); None where the matrix has no such rows.
+            The share of probability that they had, shape (...); None if there are no such rows.
         """
         if not len(self.padding_rows):
             return None
@@ -93,26 +90,21 @@ class LoadedModel:
         return share
 
     def encode_prompt(self, text: str) -> list[int]:
-        """Ids as the tokenizer's own defaults make them (with its bos where it adds one), as the
-        harness does.
-        """
+        """Ids with the tokenizer's defaults (with bos if it adds one), as in the harness."""
         ids: list[int] = self.tokenizer.encode(text)
         return ids
 
     def encode_documents(self, documents: Sequence[tuple[str, str]]) -> list[tuple[list[int], int]]:
-        """Ids of documents given as (source, target), and how many of them are the source's: as the
-        bins have them.
+        """(ids, number of ids of the source) of (source, target) documents, as in the bins.
 
-        Both are tokenized as one string, so a tokenizer that begins a text with a blank does so
-        once. A token that begins in the source and reaches into the target is the target's. No
-        special token is added, and none is recognised in the text.
+        Both are tokenized as one string, so that a tokenizer's dummy prefix is added once. A token
+        that begins in the source and extends into the target belongs to the target. Special tokens
+        are neither added nor recognised in the text.
         """
         return [self._text_of(tokens) for tokens in self._documents.encode(documents)]
 
     def encode_located(self, source: str, target: str) -> tuple[list[int], int, list[int]]:
-        """`encode_documents` of one, and at which character of the target each of the target's
-        tokens ends.
-        """
+        """`encode_documents` for one, and the end of each token of the target, in characters."""
         tokens, ends = self._documents.encode_located(source, target)
         return *self._text_of(tokens), ends
 
@@ -122,9 +114,7 @@ class LoadedModel:
 
     @cached_property
     def _documents(self) -> DocumentTokenizer:
-        """Of the same file as the bins', which the libraries' own classes may read in another
-        way.
-        """
+        """The tokenizer used for bins; transformers may tokenize differently from the same file."""
         return DocumentTokenizer(
             self.folder, {role: getattr(self.tokenizer, f"{role}_token", None) for role in ROLES}
         )
@@ -141,32 +131,34 @@ class LoadedModel:
 
 
 def load(folder: Path, *, dtype: str, device: str, max_length: int | None) -> LoadedModel:
-    """Load a checkpoint with its tokenizer; `device: auto` takes an accelerator where there is one.
+    """Load a checkpoint with its tokenizer.
 
-    `max_length` (tokens) defaults to the model's own context and may not exceed it.
+    Args:
+        dtype: "auto" for the checkpoint's own type.
+        device: "auto" for a GPU if there is one.
+        max_length: tokens; by default the model's context, which it may not exceed.
 
     Raises:
-        StageError: files are damaged, or weights are missing (which transformers would draw at
-        random).
+        StageError: files are damaged, or weights are missing (transformers would initialise them at
+            random).
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     number_type = dtype if dtype == "auto" else getattr(torch, dtype)
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder))
-        model, found = AutoModelForCausalLM.from_pretrained(
+        model, loading_info = AutoModelForCausalLM.from_pretrained(
             str(folder), dtype=number_type, output_loading_info=True
         )
-    except (
-        Exception
-    ) as error:  # each of the libraries has its own; tokenizers raises plain Exception
+    # Each library has its own exceptions; tokenizers raises plain Exception.
+    except Exception as error:
         raise StageError(
-            f"the model in {folder} cannot be loaded: {error}; download it again, or mend it"
+            f"the model in {folder} cannot be loaded: {error}; download it again, or repair it"
         ) from error
-    if missing := sorted(found["missing_keys"]):
+    if missing := sorted(loading_info["missing_keys"]):
         raise StageError(
-            f"the model in {folder} lacks {len(missing):,} tensors that its config.json asks for, "
-            f"first {missing[0]}; the download is not complete, or config.json is of another model"
+            f"the model in {folder} lacks {len(missing):,} tensors that its config.json requires, "
+            f"first {missing[0]}; complete the download, or use the config.json of this model"
         )
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -177,12 +169,11 @@ def load(folder: Path, *, dtype: str, device: str, max_length: int | None) -> Lo
             if hasattr(module, "max_seq_len_cached"):
                 module.register_forward_pre_hook(_forget_longest)
         if tokenizer.model_max_length < UNSTATED_LENGTH:
-            own = max(
-                own, tokenizer.model_max_length
-            )  # the config keeps the base's positions, which are stretched
+            # The config states the base's positions, which dynamic scaling extends.
+            own = max(own, tokenizer.model_max_length)
     if max_length is not None and max_length > own:
         raise StageError(
-            f"max_length {max_length} is more than the model's context of {own} tokens; lower it"
+            f"max_length {max_length} exceeds the model's context of {own} tokens; lower it"
         )
     return LoadedModel(model, tokenizer, max_length or own, folder)
 
@@ -193,8 +184,9 @@ def _rope_type(model: Any) -> str | None:
 
 
 def _forget_longest(rotary: Any, _: Any) -> None:
-    """Before each pass: transformers keeps the angles of the longest text so far for shorter ones
-    that follow.
+    """Hook before each pass: forget the longest text so far.
+
+    transformers would use its angles for shorter texts that follow.
     """
     rotary.max_seq_len_cached = rotary.original_max_seq_len
     rotary.register_buffer(

@@ -1,6 +1,4 @@
-"""The evaluation stage: tells a process of its own what to evaluate, shows its progress, publishes
-what it wrote.
-"""
+"""Runs stage evaluation in its own process: writes the job, shows progress, publishes results."""
 
 from __future__ import annotations
 
@@ -25,13 +23,18 @@ CHECKPOINT = "checkpoint"
 def run(context: Context) -> Outcome:
     """Evaluate one model.
 
-    Inputs: `model` (an artifact with `checkpoint/`; or the pins of parameter `model`), `heldout`
-    (select artifacts). Pins: `benchmarks.<name>.paths` and `.dev`. Data: `results.json`, {task:
-    {metric: value, metric_stderr, n}} (all that a row may have: `tasks.benchmarks.scores`) with a
-    row `task/group` for every group of items, `heldout/<category>`, and `long-text/<category>` with
-    a row for each bucket of positions; `samples/<task>.jsonl`, one line an item; `notes.json`,
-    sentences, where there are any. Statistics: the same rows as `scores`, the `notes`, and per task
-    whether the training data was cleaned of it (`decontaminated`).
+    Inputs: `model`, an artifact with `checkpoint/` (or else the pins of parameter `model`);
+    `heldout`, select artifacts. Pins: `benchmarks.<name>.paths` and `.dev`.
+
+    Data:
+    - `results.json`: {row: {metric: value, metric_stderr, n, ...}}, see `tasks.benchmarks.scores`.
+      Rows are tasks, groups of items (`task/group`), `heldout/<category>`, `long-text/<category>`
+      and its buckets of positions.
+    - `samples/<task>.jsonl`: one line per item.
+    - `notes.json`: sentences, if there are any.
+
+    Statistics: the rows as `scores`, the `notes`, and `decontaminated`, whether the training data
+    was decontaminated against each task.
     """
     parameters: EvaluationParameters = context.parameters
     scratch = context.scratch() / "evaluation"
@@ -61,10 +64,10 @@ def run(context: Context) -> Outcome:
             "notes": json.loads(notes.read_text(encoding="utf-8")) if notes.exists() else [],
         }
 
-    found = context.map(evaluate, {"evaluation": None}, here=True)["evaluation"]
+    results = context.map(evaluate, {"evaluation": None}, here=True)["evaluation"]
     tasks = [*parameters.local_tasks(), *parameters.hub]
     return Outcome(
-        {**found, "decontaminated": {task: task in parameters.decontaminated for task in tasks}}
+        {**results, "decontaminated": {task: task in parameters.decontaminated for task in tasks}}
     )
 
 
@@ -77,9 +80,7 @@ def _unforeseen(error: LaunchError) -> str:
 
 
 def not_held_out(selected: Sequence[Artifact]) -> dict[str, str]:
-    """Category that has documents to train on and none held out -> why, from what select
-    counted.
-    """
+    """Category with training documents but no held-out ones -> why, from select's statistics."""
     documents, held_out = Counter[str](), Counter[str]()
     fractions: dict[str, set[float]] = {}
     for artifact in selected:
@@ -135,6 +136,6 @@ def _model(context: Context, scratch: Path) -> Path:
     if context.pins.get("model"):
         return open_base(folder_of(context.pins["model"]), scratch / "base")
     raise StageError(
-        f"evaluation/{context.name}: there is no model: neither an input nor a folder with a model "
-        "in the recipe"
+        f"evaluation/{context.name}: no model to evaluate; set `model` to a folder with a "
+        "checkpoint, or add a section that builds one"
     )

@@ -1,4 +1,4 @@
-"""The evaluation stage: what a recipe may say about it."""
+"""Stage evaluation: parameters, inputs and outputs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Protocol = Literal["harness", "first-token", "bits-per-byte"]
 
 
 class LongText(Parameters):
-    """Loss by position on the first `documents` held-out documents of each category that have
-    `length_bytes` of UTF-8.
+    """Loss by position in long documents.
 
-    Bytes, since tokens are each tokenizer's own: so all models read the same text (a token of
-    English is about four bytes). Positions are put together in buckets of `bucket_bytes`.
+    Uses the first `documents` held-out documents of each category that have at least `length_bytes`
+    of UTF-8, and averages positions over buckets of `bucket_bytes`. Lengths are in bytes so that
+    models with different tokenizers read the same text; an English token is about four bytes.
     """
 
     length_bytes: Bytes = pydantic.Field(default=16_384, ge=64)
@@ -29,16 +29,14 @@ class LongText(Parameters):
     def _buckets_fit(self) -> Self:
         if self.length_bytes % self.bucket_bytes:
             raise ValueError(
-                f"long_text: length_bytes {self.length_bytes} is no multiple of bucket_bytes "
-                f"{self.bucket_bytes}; make it one, or change bucket_bytes"
+                f"long_text: length_bytes {self.length_bytes} is not a multiple of bucket_bytes "
+                f"{self.bucket_bytes}; change either of them"
             )
         return self
 
 
 class HeldOutFloor(Parameters):
-    """A category whose held-out text has fewer `documents` or `characters` is marked in every
-    table, and told.
-    """
+    """Categories with fewer held-out `documents` or `characters` are marked in tables and noted."""
 
     documents: int = pydantic.Field(default=30, ge=0)
     characters: int = pydantic.Field(default=10_000, ge=0)
@@ -47,20 +45,21 @@ class HeldOutFloor(Parameters):
 class EvaluationParameters(Parameters):
     """One model's evaluation.
 
-    `benchmarks`: local ones, by name; `tasks`: which of them to run (all by default); `hub`: tasks
-    of lm-evaluation-harness by name, whose data comes from the Hugging Face hub.
+    `benchmarks`: local benchmarks by name. `tasks`: which of them to run (default: all). `hub`:
+    names of lm-evaluation-harness tasks, whose data comes from the Hugging Face hub.
 
-    Protocols: `harness` is lm-evaluation-harness (likelihood of every answer); `first-token`
-    compares the option letters' logits after a prompt that lists the options (local benchmarks);
-    `bits-per-byte` is the cost of held-out text per category, comparable between vocabularies.
+    Protocols: `harness` runs lm-evaluation-harness (likelihood of each answer); `first-token`
+    compares the logits of option letters after a prompt that lists the options (local benchmarks
+    only); `bits-per-byte` measures held-out text per category, comparable between vocabularies.
 
     `long_text`: loss by position in long held-out documents, also beyond the context that a model
     states.
 
-    `shots`: task -> worked examples (over the benchmark's own `shots`). `limit`: the first N items
-    of every task; `heldout_documents`: the first N documents of every category; `heldout_floor`:
-    how few of them say little. `decontaminated`: tasks that the training data was cleaned of.
-    `model`: the folder of a model that no stage of the recipe built.
+    `shots`: task -> number of worked examples (overrides the benchmark's `shots`). `limit`: use the
+    first N items of each task. `heldout_documents`: use the first N documents of each category.
+    `heldout_floor`: less held-out text than this is marked as too little. `decontaminated`: tasks
+    that the training data was decontaminated against. `model`: folder of a model that the recipe
+    does not build.
     """
 
     benchmarks: dict[str, Benchmark] = pydantic.Field(default_factory=dict)
@@ -85,14 +84,14 @@ class EvaluationParameters(Parameters):
         for name, benchmark in self.benchmarks.items():
             if benchmark.format in QUESTIONS_ONLY and name in (self.tasks or self.benchmarks):
                 raise ValueError(
-                    f"task {name!r}: format {benchmark.format} has questions only (for "
-                    "decontaminate.against); take it out of tasks, or name the harness's own task "
-                    "under hub"
+                    f"task {name!r}: format {benchmark.format} has questions without choices, for "
+                    "decontaminate.against only; take it out of tasks, or use the harness's own "
+                    "task under hub"
                 )
         return self
 
     def local_tasks(self) -> dict[str, Benchmark]:
-        """The local benchmarks to run, in order."""
+        """The local benchmarks to run, by name and in order."""
         return {name: self.benchmarks[name] for name in self.tasks or self.benchmarks}
 
 

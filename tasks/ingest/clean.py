@@ -1,11 +1,10 @@
-"""The one form text has in documents: NFC, line ends as line feeds, no control characters but line
-feed and tab.
+"""Normalises text: NFC, line feeds as line ends, no other control characters except tabs.
 
-What parts words in the original parts them here: form feeds, vertical tabs, NEL and the separators
-U+001C to U+001E end a line as they do in Unicode (UAX 14) and in Python's `splitlines`. Soft
-hyphens go, as they show only where a line is broken. Other characters without width mean something
-and stay: joiners (Persian, Indic scripts, emoji), the zero-width space (it parts words in Khmer and
-Thai), word joiners, marks of direction, variation selectors, tags (flags).
+What separates words in the original still does: form feeds, vertical tabs, NEL and the separators
+U+001C to U+001E become line ends, as in Unicode (UAX 14) and Python's `splitlines`. Soft hyphens
+are removed, because they only show where a line breaks. Other zero-width characters carry meaning
+and are kept: joiners (Persian, Indic scripts, emoji), the zero-width space (separates words in
+Khmer and Thai), word joiners, direction marks, variation selectors, tags (flags).
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-_PAGE_ENDS = re.compile(
-    r"(?:\r\n?|\n)?[\x0b\x0c](?:\r\n?|\n)?"
-)  # "\n\f" is the end of one line, not of two
+# "\n\f" ends one line, not two.
+_PAGE_ENDS = re.compile(r"(?:\r\n?|\n)?[\x0b\x0c](?:\r\n?|\n)?")
 _LINE_ENDS = re.compile(r"\r\n?|[\x1c-\x1e\x85\u2028\u2029]")
 _CONTROLS = re.compile(r"[\0-\x08\x0b-\x1e\x7f-\x9f\xad\ufeff]")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 _MAX_COMBINING = 30
-"""Longest run of combining marks kept, as in Unicode's stream-safe format (UAX 15, section 13):
-normalising takes time quadratic in the run (measured: 80,000 marks, 10 s).
+"""Longest run of combining marks kept, as in Unicode's stream-safe format (UAX 15, section 13).
+
+Normalising takes time quadratic in the length of a run (measured: 80,000 marks, 10 s).
 """
 
 _ASCII_CONTROLS = bytes({*range(0x20), 0x7F} - set(b"\n\t"))
@@ -34,21 +33,20 @@ _LONG_RUN = b"\1" * (_MAX_COMBINING + 1)
 
 
 def clean(text: str) -> str:
-    """Text in the form documents have. Lone surrogates become U+FFFD; byte order marks and soft
-    hyphens go.
-    """
+    """`cleaned` without the count."""
     return cleaned(text)[0]
 
 
 def cleaned(text: str) -> tuple[str, int]:
-    """Text in the form documents have, and how many characters that took away: controls (NUL too),
-    soft hyphens, byte order marks, combining marks beyond a run of `_MAX_COMBINING`.
+    """(text in the form that documents have, number of characters removed).
+
+    Removed are control characters (including NUL), soft hyphens, byte order marks, and combining
+    marks beyond a run of `_MAX_COMBINING`. Lone surrogates become U+FFFD.
     """
     removed = 0
     if text and not _is_clean(text):
-        text = _LINE_ENDS.sub("\n", _PAGE_ENDS.sub("\n", text)).replace(
-            "\x1f", " "
-        )  # the unit separator
+        text = _LINE_ENDS.sub("\n", _PAGE_ENDS.sub("\n", text))
+        text = text.replace("\x1f", " ")  # the unit separator
         before = len(text)
         text = _SURROGATES.sub("\ufffd", _CONTROLS.sub("", text))
         text = _combining_runs().sub(lambda run: run[0][:_MAX_COMBINING], text)
@@ -57,9 +55,7 @@ def cleaned(text: str) -> tuple[str, int]:
 
 
 def _is_clean(text: str) -> bool:
-    """Whether nothing but NFC is left to do; looks through bytes a hundred times as fast as the
-    patterns above do.
-    """
+    """Whether only NFC is left to do; a hundred times faster than applying the patterns above."""
     try:
         data = text.encode()
     except UnicodeEncodeError:  # a surrogate
@@ -83,9 +79,7 @@ def _is_clean(text: str) -> bool:
 
 @cache
 def _combining() -> npt.NDArray[np.bool_]:
-    """By code point: does it combine? (Those from U+20000 on are ideographs, tags and for private
-    use.)
-    """
+    """Whether each code point is a combining mark (none from U+20000 on); shape (0x110000,)."""
     table = np.zeros(0x110000, dtype=np.bool_)
     table[0x300:0x20000] = [
         unicodedata.combining(chr(point)) != 0 for point in range(0x300, 0x20000)

@@ -9,13 +9,18 @@ from dataclasses import dataclass
 import brotli
 import zstandard
 
-from tasks.ingest.frames import MAX_ZSTD_WINDOW, ZSTD_MAGIC, zstd_frame_end
+from tasks.ingest.frames import MAX_ZSTD_WINDOW, ZSTD_MAGIC, skippable_end, zstd_frame_end
 
 CODINGS = ("gzip", "deflate", "br", "zstd")
 
 _INPUT_BYTES = 1 << 14
+_FIRST_INPUT_BYTES = 1 << 9
+"""Streams may be many and tiny; what a decoder is given beyond the end of one is copied for
+each.
+"""
 _GZIP_BITS, _ZLIB_BITS, _RAW_BITS = 31, 15, -15
 _GZIP = b"\x1f\x8b"
+_GZIP_DEFLATED = _GZIP + b"\x08"
 _LOOKED_AT_BYTES = 1024
 _NO_TEXT = bytes({*range(0x20), 0x7F} - set(b"\t\n\v\f\r\x1b"))
 """Control characters that text in a charset of 8 bits or in ISO-2022 does not have."""
@@ -49,23 +54,21 @@ def undo(coding: str, data: bytes, max_bytes: int) -> Decoded:
     """A body without one coding; at most about one block more than `max_bytes`. A body that is not
     coded so is itself.
 
-    gzip and Zstandard are known by their first bytes, the others by decoding: text that does not
-    decode was never coded. Raises `Damaged`.
+    gzip and Zstandard are known by their first bytes, whichever of the codings is named; the others
+    by decoding: text that does not decode was never coded. Raises `Damaged`.
     """
+    if coding not in CODINGS:
+        raise ValueError(f"{coding} is none of {', '.join(CODINGS)}")
+    if is_zstd(data):
+        return _zstd(data, max_bytes)
+    if coding == "gzip" and not data.startswith(_GZIP):
+        return _begun_plain(data, max_bytes)
+    if coding == "zstd" and not data.startswith(_GZIP_DEFLATED):
+        return Decoded(data)
     try:
-        match coding:
-            case "gzip":
-                return _gzip(data, max_bytes) if data.startswith(_GZIP) else Decoded(data)
-            case "zstd":
-                return _zstd(data, max_bytes) if data.startswith(ZSTD_MAGIC) else Decoded(data)
-            case "deflate":
-                found = (
-                    _gzip(data, max_bytes) if data.startswith(_GZIP) else _deflate(data, max_bytes)
-                )
-            case "br":
-                found = _brotli(data, max_bytes)
-            case _:
-                raise ValueError(f"{coding} is none of {', '.join(CODINGS)}")
+        if data.startswith(_GZIP if coding == "gzip" else _GZIP_DEFLATED):
+            return _gzip(data, max_bytes)
+        found = _deflate(data, max_bytes) if coding == "deflate" else _brotli(data, max_bytes)
     except Damaged:
         if is_text(data):
             return Decoded(data)
@@ -74,38 +77,68 @@ def undo(coding: str, data: bytes, max_bytes: int) -> Decoded:
     return Decoded(data) if found.truncated and is_text(data) else found
 
 
+def is_zstd(data: bytes) -> bool:
+    """Whether bytes begin with a frame of Zstandard, or with one that its decoders skip."""
+    return data.startswith(ZSTD_MAGIC) or skippable_end(data, 0) is not None
+
+
+def _begun_plain(data: bytes, max_bytes: int) -> Decoded:
+    """A body under an old header for gzip, or one whose server sent some text before it began to
+    compress.
+    """
+    at = data.find(_GZIP_DEFLATED)
+    if at < 0:
+        return Decoded(data)
+    found = _gzip(data[at:], max(max_bytes - at, 0))
+    return Decoded(data[:at] + found.data, found.truncated, found.trailing)
+
+
 def _gzip(data: bytes, max_bytes: int) -> Decoded:
     """All members of a gzip stream (RFC 1952)."""
     parts: list[bytes] = []
-    size = 0
+    size = at = 0
     while True:
-        found, rest = _inflated(data, _GZIP_BITS, max_bytes - size)
+        found, at = _inflated(data, at, _GZIP_BITS, max_bytes - size)
         parts.append(found.data)
         size += len(found.data)
-        if found.truncated or size > max_bytes or not rest.startswith(_GZIP):
-            return Decoded(b"".join(parts), found.truncated, bool(rest.strip(_PADDING)))
-        data = rest
+        if found.truncated or size > max_bytes or not data.startswith(_GZIP, at):
+            return Decoded(b"".join(parts), found.truncated, bool(data[at:].strip(_PADDING)))
 
 
 def _deflate(data: bytes, max_bytes: int) -> Decoded:
     """A stream with zlib's header, as RFC 9110 has it, or without, as some servers send it."""
     try:
-        return _inflated(data, _ZLIB_BITS, max_bytes)[0]
+        return _zlib(data, _ZLIB_BITS, max_bytes)
     except Damaged:
-        return _inflated(data, _RAW_BITS, max_bytes)[0]
+        return _zlib(data, _RAW_BITS, max_bytes)
 
 
-def _inflated(data: bytes, bits: int, max_bytes: int) -> tuple[Decoded, bytes]:
-    """One stream, and the bytes after it."""
+def _zlib(data: bytes, bits: int, max_bytes: int) -> Decoded:
+    found, end = _inflated(data, 0, bits, max_bytes)
+    return Decoded(found.data, found.truncated, bool(data[end:].strip(_PADDING)))
+
+
+def _inflated(data: bytes, at: int, bits: int, max_bytes: int) -> tuple[Decoded, int]:
+    """One stream from `at` on, and where it ends (or reading stopped)."""
     inflater = zlib.decompressobj(bits)
-    try:
-        out = inflater.decompress(data, max_bytes + 1)
-    except zlib.error as error:
-        raise Damaged from error
-    rest = inflater.unused_data
-    return Decoded(
-        out, not inflater.eof and len(out) <= max_bytes, bool(rest.strip(_PADDING))
-    ), rest
+    parts: list[bytes] = []
+    size, window = 0, _FIRST_INPUT_BYTES
+    while not inflater.eof and size <= max_bytes:
+        given = inflater.unconsumed_tail
+        if not given:
+            given = data[at : at + window]
+            at += len(given)
+            window = _INPUT_BYTES
+        try:
+            part = inflater.decompress(given, max_bytes + 1 - size)
+        except zlib.error as error:
+            raise Damaged from error
+        if not part and not given:
+            break
+        parts.append(part)
+        size += len(part)
+    ended = inflater.eof
+    return Decoded(b"".join(parts), not ended and size <= max_bytes), at - len(inflater.unused_data)
 
 
 def _brotli(data: bytes, max_bytes: int) -> Decoded:
@@ -148,12 +181,17 @@ def _brotli_led(data: bytes, max_bytes: int, byte_by_byte_from: int) -> Decoded:
 
 
 def _zstd(data: bytes, max_bytes: int) -> Decoded:
-    """All frames of a Zstandard stream (RFC 8878)."""
+    """All frames of a Zstandard stream (RFC 8878), without those to be skipped."""
+    decoder = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW)
     parts: list[bytes] = []
     size = at = 0
-    while size <= max_bytes and data.startswith(ZSTD_MAGIC, at):
+    while size <= max_bytes:
+        if (end := skippable_end(data, at)) is not None:
+            at = end
+            continue
+        if not data.startswith(ZSTD_MAGIC, at):
+            break
         end = zstd_frame_end(data, at)
-        decoder = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW)
         try:
             with decoder.stream_reader(io.BytesIO(data[at:end])) as reader:
                 while size <= max_bytes and (

@@ -25,15 +25,6 @@ _SHORT_NODE = re.compile(
     rb"|<[\x80-\xff])"  # "<" that begins no tag is text
 )
 _BEGINS_WITH_TAG = re.compile(rb"\s*<")
-_WORDS_PART = re.compile(
-    rb"<(?:(?<=[^\s>]<)(?=[abdfhlmnoptuABDFHLMNOPTUsS])(?=(?i:div|p|ul|ol|dl|table|section|article|aside|figure|nav|form"
-    rb"|header|footer|noscript|h[1-6]|blockquote|details|fieldset|main|dialog)\b)"
-    rb"|(?=/?[sSlLxX][eEuUmM])(?=/?(?i:summary|legend|search|xmp)\b))"
-)
-"""Between a word and a block, which may be dropped; around blocks that resiliparse takes for inline
-elements.
-"""
-
 _SHOWN_GUARD = _GUARD.decode()
 _ICON = re.compile(f"{_SHOWN_GUARD}(?:[\ue000-\uf8ff]|¶(?=</a>))?")
 
@@ -46,7 +37,7 @@ def protect(page: bytes) -> bytes:
     """
     if _GUARD[:1] in page:  # one byte is found ten times as fast as two
         page = page.replace(_GUARD, b"")
-    page = _WORDS_PART.sub(b" <", keep_inline(page))
+    page = keep_inline(page)
     if not _BEGINS_WITH_TAG.match(page):
         page = _GUARD + page
     return _SHORT_NODE.sub(rb">\1" + _GUARD, page)

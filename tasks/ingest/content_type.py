@@ -13,6 +13,8 @@ import json
 import re
 from typing import Literal
 
+from tasks.ingest.markup import ELEMENT, is_mostly_marked_up, is_unmarked_code
+
 Kind = Literal["html", "text"]
 
 _TYPE = re.compile(r"[ \t\"']*([a-z0-9!#$&^_.+*-]+/[a-z0-9!#$&^_.+*-]+)")
@@ -34,14 +36,6 @@ _BLANK = b"\t\n\f\r "
 _COMMENT = re.compile(rb"\s*(?:<!--.*?-->|<\?(?!php).*?(?:\?>|>))", re.DOTALL)
 """A comment or processing instruction, as may stand before a document's first element."""
 _DOCUMENT = re.compile(rb"<(?:!doctype\s+html|html|head|body)(?=[\s>])", re.IGNORECASE)
-_ELEMENT = re.compile(
-    rb"<(?:!doctype\s+html|html|head|body|script|iframe|h[1-6]|div|font|table|a|style|title|b|br|p|meta|link|center|span"
-    rb"|ul|ol|img|form|frameset|noscript|section|article|main|header|nav)(?=[\s/>])",
-    re.IGNORECASE,
-)
-"""What HTML begins with: the standard's list, and the elements that real fragments begin with
-besides.
-"""
 _DOCUMENT_AT_LINE = re.compile(
     rb"(?:^|[\r\n])[ \t]*<(?:!doctype\s+html|html)(?=[\s>])", re.IGNORECASE
 )
@@ -56,7 +50,8 @@ _FEED = re.compile(
     re.IGNORECASE,
 )
 _XML = re.compile(rb"\s*<\?xml\s", re.IGNORECASE)
-_ROOT = re.compile(rb"<(?:[A-Za-z_][\w.-]*:)?([A-Za-z_][\w.-]*)")
+_ROOT = re.compile(rb"<([A-Za-z_][\w.-]*:)?([A-Za-z_][\w.-]*)")
+_NAMESPACE = re.compile(rb"<[^<>]*\sxmlns(?::[\w.-]+)?\s*=")
 _PAGE_ROOTS = (b"html", b"wml")
 _JSON_GUARD = re.compile(rb"\)\]\}'?,?\s*|(?:while\s*\(1\)|for\s*\(;;\))\s*;\s*")
 _JSON_BEGIN = re.compile(rb"[\[{]\s*(?:[\[{]\s*){0,4}\"(?:[^\"\\\r\n]|\\.){0,200}\"\s*:")
@@ -117,9 +112,13 @@ def kind_of(type_: str, body: bytes) -> Kind | None:
         return "html"
     if type_ not in (*_HTML_TYPES, "text/plain") or _is_data(head, body):
         return None
+    tail = _tail(body).rstrip(_BLANK)
     if type_ in _HTML_TYPES:
-        return "html"
-    return "html" if _begins_as_html(head) and _is_marked_up(head, body) else "text"
+        return None if is_unmarked_code(head, tail) and not _DOCUMENT.search(body) else "html"
+    marked_up = (
+        _is_marked_up(head, tail) if _begins_as_html(head) else is_mostly_marked_up(head, tail)
+    )
+    return "html" if marked_up else "text"
 
 
 def _head(body: bytes) -> bytes:
@@ -146,14 +145,14 @@ def _is_html(head: bytes, body: bytes) -> bool:
 
 def _begins_as_html(head: bytes) -> bool:
     start = _after(_COMMENT, head)
-    return start.startswith(b"<!--") or _ELEMENT.match(start) is not None
+    return start.startswith(b"<!--") or ELEMENT.match(start) is not None
 
 
-def _is_marked_up(head: bytes, body: bytes) -> bool:
+def _is_marked_up(head: bytes, tail: bytes) -> bool:
     """Whether mark-up goes on to the end: Markdown may begin with an element, and its line ends
     mean something.
     """
-    if _tail(body).rstrip(_BLANK).endswith(b">"):
+    if tail.endswith(b">"):
         return True
     lines = [line for line in head.split(b"\n") if line.strip()]
     return sum(_TAG.search(line) is not None for line in lines) >= _MARKED_UP_LINES * len(lines)
@@ -161,17 +160,27 @@ def _is_marked_up(head: bytes, body: bytes) -> bool:
 
 def _is_data(head: bytes, body: bytes) -> bool:
     """Whether it surely is JSON, a script, a style sheet, XML or a file with a magic number."""
-    return head.startswith(_MAGIC) or _is_xml(head) or _is_json(head, body) or _is_code(head, body)
+    return (
+        head.startswith(_MAGIC)
+        or _is_xml(head, _tail(body).rstrip(_BLANK))
+        or _is_json(head, body)
+        or _is_code(head, body)
+    )
 
 
-def _is_xml(head: bytes) -> bool:
+def _is_xml(head: bytes, tail: bytes) -> bool:
     start = _after(_DOCTYPE, _after(_COMMENT, head))
     if _FEED.match(start):
         return True
     root = _ROOT.match(start)
-    if _XML.match(head) is None or root is None:
+    if root is None or root[2].lower() in _PAGE_ROOTS or ELEMENT.match(start):
         return False
-    return root[1].lower() not in _PAGE_ROOTS and _ELEMENT.match(start) is None
+    if _XML.match(head) is not None:
+        return True
+    ends = tail.endswith(b"</" + (root[1] or b"") + root[2] + b">")
+    return ends and (
+        root[1] is not None or _NAMESPACE.match(start) is not None or ELEMENT.search(start) is None
+    )
 
 
 def _is_json(head: bytes, body: bytes) -> bool:

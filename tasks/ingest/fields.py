@@ -1,6 +1,4 @@
-"""A document's text, prompt, address and date out of a JSON object, and a tally of which fields
-there were.
-"""
+"""Takes a document's text, prompt, URL and date from a JSON object, and counts the fields seen."""
 
 from __future__ import annotations
 
@@ -21,11 +19,10 @@ _NAMES_HELD = 200
 
 
 def value_at(row: Any, name: str) -> Any:
-    """The value of a field, None where there is none. A key that is the whole name comes before a
-    path through dots.
+    """The value of a field, or None. A key equal to the whole name is preferred to a dotted path.
 
-    On the way a number picks an element of a list; any other name is looked for in all its
-    elements, and the value is the list of what was found.
+    In a list, a number selects an element; any other name is looked up in all elements, and the
+    result is the list of values.
     """
     if isinstance(row, dict):
         if name in row:
@@ -172,6 +169,7 @@ class Take:
         if value is None and "." in name:
             value = value_at(row, name)
         if value is None:
+            self._tally.others[name] += name in row  # null
             return None
         found = value if isinstance(value, str) else read(value)
         if found is None:
@@ -192,13 +190,20 @@ def missing_text(source: str, fields: JsonlFields | None, tally: Tally) -> str |
         return None
     named = " or ".join(map(repr, wanted))
     what = f"no record of source {source} has text in {named}"
-    if others := sum(tally.others[name] for name in wanted):
-        what += f" ({others:,} have something there that is neither a string nor a list of strings)"
+    what += _others(wanted, tally)
     there = f"its {tally.records:,} records have {tally.names_there()}"
     return (
         f"{what}; {there}. Name the field that holds the text in "
         f"sources.{source}.ingest.fields.text"
     )
+
+
+def _others(wanted: tuple[str, ...], tally: Tally) -> str:
+    """How many records have something else than text in the wanted fields, in brackets."""
+    others = sum(tally.others[name] for name in wanted)
+    if not others:
+        return ""
+    return f" ({others:,} have something there that is neither a string nor a list of strings)"
 
 
 def notes_on(fields: JsonlFields | None, tally: Tally) -> list[str]:
@@ -219,7 +224,8 @@ def notes_on(fields: JsonlFields | None, tally: Tally) -> list[str]:
             f"{held or f'is in none of {tally.records:,} records'}"
         )
     if tally.textless:
-        named = " or ".join(map(repr, fields.text if fields else ("text", "target")))
+        wanted = fields.text if fields else ("text", "target")
+        named = " or ".join(map(repr, wanted)) + _others(wanted, tally)
         notes.append(
             f"{tally.textless:,} of {tally.records:,} records have no text in {named}; they have "
             f"{tally.names_there()}"

@@ -66,8 +66,16 @@ _ARC = re.compile(
 )
 _PATHS = re.compile(rb"(?:\S+\.(?:warc|wet|wat|arc|parquet)(?:\.gz)?\r?\n)+", re.IGNORECASE)
 _HTML = re.compile(
-    rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)[\s>]", re.IGNORECASE | re.DOTALL
+    rb"\s*(?:<!--(?>.*?-->)\s*)*+<(?:!doctype\s+html|html)[\s>]", re.IGNORECASE | re.DOTALL
 )
+_ONE_A_LINE = "write one object a line: `jq -c . FILE > NEW.jsonl`"
+_NEXT_OBJECT = re.compile(r"[ \t]*(,(?=\s*\{|[ \t]*\r?\n)|\{|\r(?=[\r \t]*\{))")
+_WIDE = (
+    (b"\xff\xfe\0\0", "UTF-32"), (b"\0\0\xfe\xff", "UTF-32"),
+    (b"{\0\0\0", "UTF-32LE"), (b"\0\0\0{", "UTF-32BE"),
+    (b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"), (b"{\0", "UTF-16LE"), (b"\0{", "UTF-16BE"),
+)  # fmt: skip
+"""How JSON in wide encodings begins, with iconv's name of it."""
 _PAGES = (b"request", b"response", b"resource", b"revisit")
 _CONTROLS = bytes({*range(1, 0x20), 0x7F} - set(b"\t\n\v\f\r\x1b"))
 _NOISE = 0.08
@@ -205,37 +213,70 @@ def _first_type(head: bytes) -> bytes:
 
 
 def _no_jsonl(head: bytes, is_whole: bool) -> Mismatch | None:
-    """Anything in which no line begins like a JSON object."""
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return Mismatch(
-            "utf16",
-            "text in UTF-16",
-            "JSONL is in UTF-8: convert it with `iconv -f UTF-16 -t UTF-8`",
-        )
+    """Anything in which no line is, or begins like, a JSON object in UTF-8."""
+    for start, name in _WIDE:
+        if head.startswith(start):
+            return Mismatch(
+                "utf16",
+                f"text in {name}",
+                f"JSONL is in UTF-8: convert it with `iconv -f {name} -t UTF-8`",
+            )
     if _HTML.match(head):
         return Mismatch(
             "html", "an HTML page", "pages are read from web archives; pack them into a WARC file"
         )
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     lines = _lines(start, is_whole)
-    if re.match(rb"\[\s*\{", start) and not any(map(_is_object, lines)):
+    between = _between_objects(start)
+    if any(map(_is_object, lines[:-1] if between == b"," else lines)):  # the last has no comma
+        return None
+    if re.match(rb"\[\s*\{", start):
         return Mismatch(
             "json", "one JSON array", "write one object a line: `jq -c '.[]' FILE > NEW.jsonl`"
         )
-    if re.match(rb"\{[ \t]*\r?\n", start) and not any(map(_is_object, lines)):
-        return Mismatch(
-            "json", "JSON over several lines", "write one object a line: `jq -c . FILE > NEW.jsonl`"
-        )
+    if re.match(rb"\{[ \t]*\r?\n", start):
+        return Mismatch("json", "JSON over several lines", _ONE_A_LINE)
+    if between:
+        if between == b",":
+            advice = "take the commas away: `sed 's/,[[:space:]]*$//' FILE > NEW.jsonl`"
+            return Mismatch("json", "JSON with a comma after each object", advice)
+        return Mismatch("json", "JSON with several objects on one line", _ONE_A_LINE)
     if lines and not any(line.lstrip().startswith(b"{") for line in lines):
         what = "text without a JSON object" if is_text(head) else "no text"
         return Mismatch("not_jsonl", what, "name a JSONL file, or set format: text")
+    if lines and not any(map(_is_utf8, lines)):
+        advice = (
+            "JSONL is in UTF-8: convert it with `iconv -f ITS_ENCODING -t UTF-8 FILE > NEW.jsonl`"
+        )
+        return Mismatch("charset", "JSON in another encoding than UTF-8", advice)
     return None
+
+
+def _between_objects(start: bytes) -> bytes:
+    """The byte after the first object, blanks aside, where another object stands on the same
+    line; else nothing.
+    """
+    try:
+        text = start.decode("utf-8", "replace")
+        value, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return b""
+    found = _NEXT_OBJECT.match(text, end) if isinstance(value, dict) else None
+    return found[1][:1].encode() if found else b""
 
 
 def _lines(head: bytes, is_whole: bool) -> list[bytes]:
     """Lines that are not blank, without a last one that the head may have cut."""
     lines = head.split(b"\n")
     return [line for line in (lines if is_whole else lines[:-1]) if line.strip()]
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _is_object(line: bytes) -> bool:

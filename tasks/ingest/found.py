@@ -1,4 +1,4 @@
-"""What a reader yields for every record: a document, or why there is none."""
+"""What readers yield for each record: a document, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Literal
 
 
 class Unreadable(ValueError):
-    """A page or record that gives no document; the message is the ledger's reason."""
+    """A page or record cannot be read; the message is the reason in the ledger."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A document. `payload_bytes` are the bytes its text was made from (for a page the decoded
-    HTML).
+    """A document as read, before cleaning.
 
-    `marks` say what is amiss with it: "truncated" (its page ended early), "trailing" (bytes after
-    its page were left out). `removed` are characters that its text has lost already (NULs in a
-    page's source).
+    `offset`, `inner`: place of its record, see `records.Record`. `payload_bytes`: size of what its
+    text was made from (of a page, the decoded HTML). `marks`: "truncated" if its page ended early,
+    "trailing" if bytes after its page were ignored. `removed`: characters already removed from the
+    text (NULs in a page's source).
     """
 
     offset: int
@@ -35,7 +35,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A record that gives no document. `lost_bytes`: bytes that could not be read at all."""
+    """A record without a document. `lost_bytes`: bytes that could not be read at all."""
 
     side: Literal["dropped", "failed"]
     reason: str
@@ -44,7 +44,7 @@ class Rejected:
 
 
 Wanted = Callable[[int, int], bool]
-"""Whether the record at (offset, inner) is in the sample; asked before any work is spent on it."""
+"""(offset, inner) of a record -> whether it is in the sample; called before any work on it."""
 
 SAMPLED_OUT = Rejected("dropped", "sample")
 
@@ -52,5 +52,5 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+
 
 
 def iso_date(value: str) -> str:
-    """The value where it is an ISO 8601 date or time, else ""."""
+    """The value if it is an ISO 8601 date or time, else ""."""
     return value if _DATE.fullmatch(value) else ""

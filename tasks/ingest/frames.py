@@ -1,6 +1,4 @@
-"""Where frames of LZ4 and Zstandard end, read from the sizes of their blocks without decoding
-them.
-"""
+"""Finds the ends of LZ4 and Zstandard frames from their block sizes, without decoding them."""
 
 from __future__ import annotations
 
@@ -9,9 +7,7 @@ import mmap
 LZ4_MAGIC = b"\x04\x22\x4d\x18"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 MAX_ZSTD_WINDOW = 1 << 27
-"""Bytes of history a Zstandard frame may ask for: 128 MiB, which is what its own command takes
-unasked.
-"""
+"""Largest window that a Zstandard frame may require: 128 MiB, the zstd command's default."""
 
 _LZ4_UNCOMPRESSED_BIT = 0x80000000
 _ZSTD_DICTIONARY_ID_BYTES = (0, 1, 2, 4)
@@ -21,9 +17,7 @@ _RLE, _RESERVED = 1, 3
 
 
 def skippable_end(view: mmap.mmap | bytes, start: int) -> int | None:
-    """The end of a skippable frame (user data, the same in both formats); None where there is none
-    or it is cut.
-    """
+    """The end of a skippable frame (equal in both formats); None if there is none or it is cut."""
     if (
         len(view) < start + 8
         or view[start + 1 : start + 4] != b"\x2a\x4d\x18"
@@ -35,7 +29,8 @@ def skippable_end(view: mmap.mmap | bytes, start: int) -> int | None:
 
 
 def lz4_frame_end(view: mmap.mmap | bytes, start: int) -> int | None:
-    """Walk a frame's blocks (LZ4 frame format 1.6) to its end; None when the file ends first."""
+    """Walk a frame's blocks (LZ4 frame format 1.6) to its end; None if the file ends first."""
+    # Flags: 8 content size, 1 dictionary id, 4 content checksum, 16 a checksum after each block.
     flags = view[start + 4] if start + 4 < len(view) else 0
     content_size, dictionary_id = bool(flags & 8), bool(flags & 1)
     at = start + 7 + 8 * content_size + 4 * dictionary_id
@@ -50,11 +45,10 @@ def lz4_frame_end(view: mmap.mmap | bytes, start: int) -> int | None:
 
 
 def zstd_frame_end(view: mmap.mmap | bytes, start: int) -> int | None:
-    """Walk a frame's blocks (RFC 8878, section 3.1.1) to its end; None when the bytes end first or
-    are no frame.
-    """
+    """Walk a frame's blocks (RFC 8878, section 3.1.1) to its end; None if cut short or invalid."""
     if len(view) < start + 6:
         return None
+    # Flags: 32 single segment (no window descriptor), 4 content checksum, 3 size of dictionary id.
     flags = view[start + 4]
     single_segment = bool(flags & 32)
     content_size = _ZSTD_CONTENT_SIZE_BYTES[flags >> 6] or int(single_segment)

@@ -19,12 +19,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tasks.ingest.codings import CODINGS, Damaged, Decoded, undo
+from tasks.ingest.codings import CODINGS, Damaged, Decoded, is_zstd, undo
 from tasks.ingest.found import Unreadable
 from tasks.ingest.records import parse_headers
 
 _STATUS = re.compile(rb"(?:HTTP(?:/\d+(?:\.\d+)?)?|ICY)[ \t]+(\d{3})(?=[ \t\r\n]|$)", re.IGNORECASE)
-_HEAD_END = re.compile(rb"\r*\n\r*\n")
+_HEAD_END = re.compile(rb"\n\r*\n")
+"""Not what stands before: a search for any number of them takes time quadratic in that number."""
+_MAX_HEAD_BYTES = 1 << 18
+_MAX_REPLIES = 64
+"""What real messages stay far below; beyond it a message is refused, as reading it would take
+quadratic time.
+"""
 _LISTS = ("transfer-encoding", "content-encoding", "content-type")
 """Fields that stand for one list when they are repeated."""
 
@@ -34,11 +40,12 @@ _LAST_CHUNK = re.compile(rb"0+[ \t]*(?:;[^\r\n]*)?(?:\r?\n|$)")
 _TRAILERS = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n]*(?:\r?\n|$))*\s*")
 _CODED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
 _MAX_CODINGS = 8
+_PEEK_BYTES = 64
 _GZIP = b"\x1f\x8b\x08"
 _COMPRESS = b"\x1f\x9d"
 _UNTOLD = 2
-"""How often a body is taken from gzip beyond what its header says: servers code twice, or say
-nothing. No text begins with gzip's first bytes.
+"""How often a body is taken from gzip or Zstandard beyond what its header says: servers code
+twice, or say nothing. No text begins with the first bytes of these.
 """
 
 
@@ -64,8 +71,8 @@ def message(data: bytes) -> Message:
     Unreadable("http").
     """
     data = data.lstrip(b"\r\n")
-    while True:
-        status, end = _STATUS.match(data), _HEAD_END.search(data)
+    for _ in range(_MAX_REPLIES):
+        status, end = _STATUS.match(data), _HEAD_END.search(data, 0, _MAX_HEAD_BYTES)
         if status is None or end is None:
             raise Unreadable("http")
         headers = parse_headers(data[: end.start()], lists=_LISTS)
@@ -75,6 +82,7 @@ def message(data: bytes) -> Message:
         if not (is_http(body) and (100 <= code < 200 or (code == 200 and contentless))):
             return Message(code, headers, body)
         data = body
+    raise Unreadable("http")
 
 
 def decoded_body(headers: Mapping[str, str], body: bytes, max_bytes: int) -> Decoded:
@@ -87,11 +95,15 @@ def decoded_body(headers: Mapping[str, str], body: bytes, max_bytes: int) -> Dec
     if len(applied) > _MAX_CODINGS:
         raise Unreadable("content_encoding")
     whole = Decoded(body, truncated=not applied and _is_short(headers, body))
+    if "chunked" not in applied and (untold := _chunked_untold(body)):
+        whole = untold
     for coding in reversed(applied):
         whole = _and(whole, _undone(coding, whole.data, max_bytes))
     for _ in range(_UNTOLD):
         if whole.data.startswith(_GZIP):
             whole = _and(whole, _undone("gzip", whole.data, max_bytes))
+        elif is_zstd(whole.data):
+            whole = _and(whole, _undone("zstd", whole.data, max_bytes))
     return whole
 
 
@@ -131,6 +143,25 @@ def _undone(coding: str, data: bytes, max_bytes: int) -> Decoded:
         return undo(coding, data, max_bytes)
     except Damaged as error:
         raise Unreadable("content_encoding") from error
+
+
+def _chunked_untold(body: bytes) -> Decoded | None:
+    """A body that is surely in chunks though no header says so: framed to the end, around
+    mark-up or a coded body.
+    """
+    size = _CHUNK.match(body)
+    if (
+        size is None
+        or size[2] != b"\r\n"
+        or not _begins_content(body[size.end() : size.end() + _PEEK_BYTES])
+    ):
+        return None
+    try:
+        found = _dechunked(body)
+    except Unreadable:
+        return None
+    whole = not found.truncated and not found.trailing and len(found.data) < len(body)
+    return found if whole else None
 
 
 def _dechunked(body: bytes) -> Decoded:

@@ -8,7 +8,8 @@ judged, its judged elements lose what they are judged by; a line that is judged 
 button, a pager, a form's label) stays resiliparse's to drop.
 
 The source is worked on, not the tree: to look at a node from Python takes 2 to 3 us, to pass by a
-tag 0.1.
+tag 0.1. In one pass over the tags judged elements are found, which are few, and what stands beside
+them is looked at only then; the same pass parts words from the blocks that follow them.
 """
 
 from __future__ import annotations
@@ -54,95 +55,123 @@ def _either(words: Iterable[str]) -> str:
     return f"(?:{branches})" + ("?+" if "" in after else "")
 
 
+_QUOTED = rb"""(?:"[^"]{0,1000}+"|'[^']{0,1000}+')"""
+_ATTRIBUTES = rb"""[^<>"']*+(?:%b[^<>"']*+)*+""" % _QUOTED
 _PATTERNS = {
     b"inline": _either(_NAMES).encode(),
     b"first": "".join(
         {letter for name in _NAMES for letter in (name[0], name[0].upper())}
     ).encode(),
     b"text": rb"[^<]++|<(?![A-Za-z/!?])",
-    b"rest": rb"""(?=[\s/>])[^<>"']*+(?:(?:"[^"]{0,1000}+"|'[^']{0,1000}+')[^<>"']*+)*+>""",
+    b"value": rb"""(?:"[^"]*+"|'[^']*+'|[^\s>"']++)""",
+    b"attributes": _ATTRIBUTES,
+    b"rest": rb"(?=[\s/>])" + _ATTRIBUTES + b">",
+    b"unjudging": rb"""(?:\s++(?!%b[\s=/>])[^\s<>"']*+(?:%b[^\s<>"']*+)*+)*+"""
+    % (_either(_JUDGING).encode(), _QUOTED),
     b"comment": rb"<!--(?:[^-]++|-(?!->))*+-->",
     b"dropped": _either(_DROPPED).encode(),
     b"judging": _either(_JUDGING).encode(),
 }
-"""`rest`: a tag from its name on. Quoted values are bounded, so that quotes which never end take
-no time.
+"""`rest`: a tag from its name on; `unjudging`: its first attributes, up to one by which is judged.
+Quoted values are bounded, so that quotes which never end take no time.
+"""
+_FOUND = re.compile(
+    # between a word and a block, which may be dropped
+    rb"<(?:(?<=[^\s>]<)(?=[abdfhlmnoptuABDFHLMNOPTUsS])(?=(?i:div|p|ul|ol|dl|table|section|article|aside|figure|nav|form"
+    rb"|header|footer|noscript|h[1-6]|blockquote|details|fieldset|main|dialog)\b)"
+    # around a block that resiliparse takes for an inline element
+    rb"|(?=/?[sSlLxX][eEuUmM])(?=/?(?i:summary|legend|search|xmp)\b)"
+    # an inline element that is dropped, or judged by its attributes; most tags end before
+    rb"|(?=[%(first)b])(?![dDlL][iIdDlLtT]|[tT][rRdDhH]|[uU][lL]|[sS][cC])(?:%(dropped)b(?=[\s/>])"
+    rb"|%(inline)b%(unjudging)b\s++%(judging)b(?:\s*+=\s*+(%(value)b)|(?=[\s/>]))"
+    rb"%(unjudging)b(?:\s++(?=%(judging)b[\s=/>])(%(attributes)b)>)?+))" % _PATTERNS
+)
+"""The groups are the value of the first attribute that is judged, unset where the element is judged
+in any case, and the attributes from a second one on.
 """
 _LINE = re.compile(
-    # most tags end before
-    rb"<(?=[%(first)b])(?![dDlL][iIdDlLtT]|[tT][rRdDhH]|[uU][lL]|[sS][cC])%(inline)b%(rest)b"
+    rb"<%(inline)b%(rest)b"
     rb"(?:%(text)b|(?:</%(inline)b[\s/]*+>|%(comment)b|<(?i:img|w?br)%(rest)b)(?:\s*+(?!<[A-Za-z/!])(\S))?"
     rb"|<%(inline)b%(rest)b)*+" % _PATTERNS
 )
-"""A line from its first inline tag on; the group is set where text follows something else than a
+"""A line from one of its inline tags on; the group is set where text follows something else than a
 start tag.
 """
+_INLINE_TAG = re.compile(rb"</?%(inline)b[\s/>]" % _PATTERNS)
 _TOKEN = re.compile(rb"(?:%(text)b)++|%(comment)b|<(/?)(%(inline)b)%(rest)b" % _PATTERNS)
 _IS_DROPPED = re.compile(rb"<%(dropped)b[\s/>]" % _PATTERNS)
-_JUDGED_BY = re.compile(
-    rb"""\s%(judging)b(?:\s*=\s*+("[^"]*+"|'[^']*+'|[^\s>"']++)|(?=[\s/>]))""" % _PATTERNS
-)
-_VALUES = re.compile(rb"""=(?<=[sdlptSDLPT\s]=)\s*+("[^"]*+"|'[^']*+'|[^\s>"']++)""")
-"""Values of attributes whose names end as those by which is judged: a first look, which text
-costs no time.
-"""
+_JUDGED_BY = re.compile(rb"(?<!\S)%(judging)b(?:\s*=\s*+(%(value)b)|(?=[\s/>]|\Z))" % _PATTERNS)
 _NAME = re.compile(rb"\s%(judging)b(?=[\s=/>])" % _PATTERNS)
 _WORDS = re.compile(
     rb"ad|sponsor|promoted|paid|banner|donate|logo|spinner|view-count|skip|scroll|next|prev|permalink|pagina|log.?in"
     rb"|sign.?(?:in|up)|account|user[_-]|meta.?data|by.?line|date.?line|author-date|submitted|social|shar|syndicat|letter"
     rb"|(?:post|entry|article|content|story|section)[a-z_-]*(?:foot|tease|meta|sub|side|auth|publ|time|date|on|info|label"
     rb"|tag|key|categ)|follow|mail|like|feedback|engagement|facebook|twitter|subscribe|wa|jp|expandable|collapsed"
-    rb"|nocontent|hidden|^.?(?:author|tag|search|url|datePublished|false).?$",
-    re.IGNORECASE,
+    rb"|nocontent|hidden|^.?(?:author|tag|search|url|datepublished|false).?$"
 )
-"""Whatever resiliparse may match, and more."""
+"""Whatever resiliparse may match in lower case, and more."""
 _HIDDEN = re.compile(
     rb"""\s(?i:hidden(?=[\s=/>])|aria-hidden\s*=\s*["']?true"""
     rb"""|style\s*=[^>]{0,500}?(?:display\s*:\s*none|visibility\s*:\s*hidden)"""
     rb"""|class\s*=\s*["']?(?:[^"'>]{0,500}?\s)?(?:(?:is|visually)[-_])?(?:hidden|invisible|display-none|h-0)(?=["'\s>]))"""
 )
-_FAR = 1 << 12
-"""Bytes that are looked back for text before a line: endless white space is not gone through
-again for each line.
-"""
-_PARAGRAPH = (b"p>", b"p ", b"p\n", b"P>", b"P ")
+_HYPHEN, _SLASH = b"-/"
+_PARAGRAPH = (b"<p>", b"<p ", b"<p\n", b"<P>", b"<P ")
 _MAX_OPEN = 256
 """Elements open in a line: pages nested deeper are refused later."""
 
 
 def keep_inline(page: bytes) -> bytes:
     """The source of a page, in UTF-8, in which visible inline elements inside running text are
-    not judged.
+    not judged, and in which a space stands between a word and the block that follows it: the block
+    may be dropped, and the next word would touch the first.
     """
     parts: list[bytes] = []
-    done = 0
-    for line in _LINE.finditer(page):
-        start = line.start()
-        gap = page[page.rfind(b">", 0, start) + 1 : start]
-        if not gap or gap.isspace():
-            after_text = page[page.rfind(b"<", 0, start) + 1] in b"pP!" and _in_text(page, start)
-        else:
-            after_text = True
-        if (after_text or line.lastindex) and _may_have_judged(found := line[0]):
-            kept = _kept(found, after_text)
-            if kept is not found:
-                parts += (page[done:start], kept)
-                done = line.end()
+    done = end = 0
+    for found in _FOUND.finditer(page):
+        value, more = found.groups()
+        # most are not judged after all
+        if value is not None and not _is_judged_by(value) and (more is None or not _judge(more)):
+            continue
+        start, after = found.span()
+        if after == start + 1:
+            parts += (page[done:start], b" ")
+            done = start
+        elif start >= end:
+            start, after_text = _start(page, end, start)
+            line = _LINE.match(page, start)
+            if line is None:
+                continue
+            end = line.end()
+            if after_text or line.lastindex:
+                kept = _kept(line[0], after_text)
+                if kept is not line[0]:
+                    parts += (page[done:start], kept)
+                    done = end
     return b"".join((*parts, page[done:])) if parts else page
 
 
-def _in_text(page: bytes, at: int) -> bool:
-    """Whether a line is running text by what is before it, white space and comments aside: text,
-    or the tag of a paragraph, in which nothing is judged on its own.
+def _start(page: bytes, least: int, at: int) -> tuple[int, bool]:
+    """Where the line of a judged element at `at` begins, and whether text stands before it, or the
+    tag of a paragraph, in which nothing is judged on its own. The last line ended at `least`, so no
+    byte is looked at twice.
     """
+    start = at
+    after_text = False
     while True:
-        before = page[max(0, at - _FAR) : at].rstrip()
-        if not before.endswith(b">"):
-            return before != b""
-        opened = page.rfind(b"<", max(0, at - _FAR), at)
-        if not before.endswith(b"-->"):
-            return page[opened + 1 : opened + 3] in _PARAGRAPH
-        at = max(0, page.rfind(b"<!--", max(0, at - _FAR), at))
+        end = page.rfind(b">", least, at) + 1
+        if end != at and not after_text:
+            after_text = (gap := page[end or least : at]) != b"" and not gap.isspace()
+        if page[end - 2] == _HYPHEN and page.endswith(b"-->", least, end):
+            at = page.rfind(b"<!--", least, end)
+        else:
+            at = page.rfind(b"<", least, end)
+            if not _INLINE_TAG.match(page, at) or at < 0:
+                return start, after_text or (at >= 0 and page.startswith(_PARAGRAPH, at))
+            if page[at + 1] != _SLASH:
+                start, after_text = at, False
+        if at < 0:
+            return start, after_text
 
 
 def _kept(line: bytes, beside_text: bool) -> bytes:
@@ -156,28 +185,30 @@ def _kept(line: bytes, beside_text: bool) -> bytes:
     with_text = {-1} if beside_text else set()
     parents: dict[int, int] = {}
     inside = -1  # the innermost judged element that is open
-    for token in _TOKEN.finditer(line):
-        tokens.append(token[0])
-        name = token[2].lower() if token[2] else b""
-        if not name:
-            if not (token[0].startswith(b"<!--") or token[0].isspace()):
+    for place, found in enumerate(_TOKEN.finditer(line)):
+        token, slash, name = found.group(0, 1, 2)
+        tokens.append(token)
+        if name is None:
+            if inside not in with_text and not (token.startswith(b"<!--") or token.isspace()):
                 with_text.add(inside)
-        elif token[1]:
-            at = next(
-                (at for at in reversed(range(len(open_))) if open_[at][0] == name), len(open_)
-            )
+        elif slash:
+            name = name.lower()
+            at = len(open_) - 1
+            while at >= 0 and open_[at][0] != name:
+                at -= 1
+            if at < 0:
+                continue
             for _, start, is_judged in reversed(open_[at:]):
                 inside = parents[start] if is_judged else inside
-            if at < len(open_) and open_[at][2]:
-                closed.append((open_[at][1], len(tokens) - 1))
+            if open_[at][2]:
+                closed.append((open_[at][1], place))
             del open_[at:]
-        elif name not in _VOID:
-            start = len(tokens) - 1
+        elif (name := name.lower()) not in _VOID:
             if len(open_) == _MAX_OPEN:
                 return line
-            open_.append((name, start, is_judged := _is_judged(token[0])))
+            open_.append((name, place, is_judged := _is_judged(token)))
             if is_judged:
-                parents[start], inside = inside, start
+                parents[place], inside = inside, place
     kept = False
     for start, end in closed:
         if _HIDDEN.search(tokens[start]) or not _beside(start, parents, with_text):
@@ -201,18 +232,14 @@ def _beside(start: int, parents: dict[int, int], with_text: set[int]) -> bool:
     return False
 
 
-def _may_have_judged(line: bytes) -> bool:
-    return (
-        any(map(_is_judged_by, _VALUES.findall(line)))
-        or _IS_DROPPED.search(line) is not None
-        or b"-ad" in line  # data-ad without a value
-    )
-
-
 def _is_judged(tag: bytes) -> bool:
-    return any(map(_is_judged_by, _JUDGED_BY.findall(tag))) or _IS_DROPPED.match(tag) is not None
+    return _IS_DROPPED.match(tag) is not None or _judge(tag)
+
+
+def _judge(attributes: bytes) -> bool:
+    return any(map(_is_judged_by, _JUDGED_BY.findall(attributes)))
 
 
 @lru_cache(maxsize=1 << 13)  # pages repeat their classes
 def _is_judged_by(value: bytes) -> bool:
-    return not value or _WORDS.search(value) is not None
+    return not value or _WORDS.search(value.lower()) is not None

@@ -1,6 +1,4 @@
-"""The lines of a file, plain or compressed, and JSONL to documents; a line over the limit is passed
-over, not held.
-"""
+"""Reads lines of plain or compressed files, and JSONL documents; oversized lines are never held."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ class Line(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """The lines of a plain file that start at an offset from `start` to before `stop`: what one
-    worker reads of it.
-    """
+    """The lines of a plain file that start at offsets in [start, stop), as read by one worker."""
 
     start: int
     stop: int
@@ -81,6 +77,12 @@ def lines(
                 start, too_long = None, 0
     if start is not None:
         yield _line(start, data, too_long, end)
+
+
+def contains(path: Path, end: bytes) -> bool:
+    """Whether such a line end stands in a file, at a multiple of its length."""
+    found = _aligned(pieces(path), len(end))
+    return any(_find(piece.data, end, 0) >= 0 for piece in found if isinstance(piece, Piece))
 
 
 def _aligned(found: Iterator[Piece | Gap], width: int) -> Iterator[Piece | Gap]:

@@ -26,7 +26,7 @@ SENTENCE_CHARACTERS = 30
 MAX_LINK_SHARE = 0.3
 """A block with more of its characters in links is navigation."""
 
-MIN_MAIN_CHARACTERS = 100
+MIN_MAIN_CHARACTERS = 200
 """Main content with less text than this is taken to be a mistake: the blocks of the whole page are
 judged instead.
 """
@@ -91,9 +91,15 @@ def _text(tree: HTMLTree, *, main_content: bool) -> str:
         alt_texts=False,
         comments=False,
         post_meta=False,
-        skip_elements=_READINGS,
+        # looked for in every node, so only where they are
+        skip_elements=_READINGS if _has_readings(tree) else (),
     )
     return _joined(running(blocks(restore(found))))
+
+
+def _has_readings(tree: HTMLTree) -> bool:
+    document = tree.document
+    return document is not None and any(map(document.get_elements_by_tag_name, _READINGS))
 
 
 def blocks(minimal_html: str) -> list[Block]:
@@ -103,14 +109,16 @@ def blocks(minimal_html: str) -> list[Block]:
     found: list[Block] = []
     tag, at = "p", 0
     for edge in _EDGE.finditer(minimal_html):
-        if at != edge.start():
-            _append(found, tag, minimal_html[at : edge.start()])
-        at = edge.end()
-        pre, close, name = edge.groups()
-        if pre:
-            _append(found, "pre", pre)
-        if name:
-            tag = "p" if close else name
+        start, end = edge.span()
+        if at != start and not (piece := minimal_html[at:start]).isspace():
+            _append(found, tag, piece)
+        at = end
+        if edge.lastindex:
+            pre, close, name = edge.groups()
+            if pre:
+                _append(found, "pre", pre)
+            if name:
+                tag = "p" if close else name
     if at != len(minimal_html):
         _append(found, tag, minimal_html[at:])
     return found

@@ -1,8 +1,7 @@
-"""One compressed member of a file at a time: gzip, bzip2, xz, LZ4 and Zstandard, decoded in bounded
-memory.
+"""Decodes compressed members of a file one at a time, in bounded memory.
 
-A member is what its format ends and may begin anew: a gzip member, a bzip2 or xz stream, an LZ4 or
-Zstandard frame.
+A member is a unit that its format may repeat in a file: a gzip member, a bzip2 or xz stream, an LZ4
+or Zstandard frame.
 """
 
 from __future__ import annotations
@@ -31,6 +30,10 @@ from tasks.ingest.frames import (
 
 PIECE_BYTES = 1 << 20
 _INPUT_BYTES = 1 << 16
+_FIRST_INPUT_BYTES = 1 << 12
+"""Members may be many and small, and places that only look like one many more: what lies beyond
+is read for nothing.
+"""
 _READ_BYTES = 1 << 17
 """Read at once where a reader that meets damage keeps to itself what it has decoded."""
 _GZIP_RESERVED_FLAGS = 0xE0
@@ -46,8 +49,9 @@ broken.
 
 @dataclass(frozen=True, slots=True)
 class Compression:
-    """A format of compressed members: its name, what members begin with (and surely do), and how
-    one is read.
+    """A format of compressed members.
+
+    `magic`: first bytes of a member. `read`: decodes one. `more`: a longer pattern that must match.
     """
 
     name: str
@@ -66,12 +70,12 @@ def _gzip_member(view: mmap.mmap, start: int) -> Member:
     if start + 3 >= len(view) or view[start + 3] & _GZIP_RESERVED_FLAGS:
         return None
     inflate = zlib.decompressobj(_GZIP_WINDOW_BITS)
-    at = start
+    at, window = start, _FIRST_INPUT_BYTES
     while not inflate.eof:
         given = inflate.unconsumed_tail
         if not given:
-            given = view[at : at + _INPUT_BYTES]
-            at += len(given)
+            given = view[at : at + window]
+            at, window = at + len(given), _INPUT_BYTES
         try:
             data = inflate.decompress(given, PIECE_BYTES)
         except zlib.error:
@@ -119,7 +123,7 @@ def _lz4_frame(view: mmap.mmap, start: int) -> Member:
     """A frame without an end gives what decodes of it, as all of these do."""
     end = lz4_frame_end(view, start)
     try:
-        with Lz4Reader(_Window(view, start, end or len(view))) as stream:
+        with Lz4Reader(_MappedRange(view, start, end or len(view))) as stream:
             while data := stream.read(_READ_BYTES):
                 yield data
     except OSError:
@@ -132,7 +136,7 @@ def _zstd_frame(view: mmap.mmap, start: int) -> Member:
     decoder = zstandard.ZstdDecompressor(_dictionary(view), max_window_size=MAX_ZSTD_WINDOW)
     try:
         with decoder.stream_reader(
-            io.BufferedReader(_Window(view, start, end or len(view))), read_across_frames=False
+            io.BufferedReader(_MappedRange(view, start, end or len(view))), read_across_frames=False
         ) as stream:
             while data := stream.read(_READ_BYTES):
                 yield data
@@ -171,7 +175,7 @@ XZ = Compression("xz", b"\xfd7zXZ\0", _xz_stream)
 COMPRESSIONS = (GZIP, ZSTD, LZ4, BZIP2, XZ)
 
 
-class _Window(io.RawIOBase):
+class _MappedRange(io.RawIOBase):
     """The bytes [start, end) of a mapped file as a stream."""
 
     def __init__(self, view: mmap.mmap, start: int, end: int) -> None:

@@ -1,4 +1,4 @@
-"""Where documents came from: the way back from an id to the record of the file it was read from."""
+"""Traces documents back from their ids to the records that they were read from."""
 
 from __future__ import annotations
 
@@ -20,22 +20,20 @@ class Origin:
     source: str
     url: str
     file: str
-    """Name of the file, as the documents have it."""
+    """Name of the file, as in the documents' column `file`."""
     path: str | None
-    """Where that file lay when it was read; None where several files of the source have the name.
-    """
+    """Path of the file when it was read; None if several files of the source share the name."""
     offset: int
-    """Byte of the file at which the record begins (its gzip member, in archives compressed by
-    record).
-    """
+    """Byte of the file at which the record begins, or its gzip member in a compressed archive."""
 
 
 def origins(documents: Iterable[Artifact], ids: Iterable[str]) -> dict[str, Origin]:
-    """Id -> origin of the documents found in these ingest artifacts. Reads ids, and more only where
-    one is met.
+    """Id -> origin, for the ids that occur in these ingest artifacts.
+
+    Reads the id column only, and other columns of row groups with one of the ids.
     """
     wanted = pa.array(sorted(set(ids)), pa.string())
-    found: dict[str, Origin] = {}
+    origin_of: dict[str, Origin] = {}
     for artifact in documents:
         pins = artifact.manifest.pins["paths"]
         names = Counter(pin.name for pin in pins)
@@ -43,19 +41,18 @@ def origins(documents: Iterable[Artifact], ids: Iterable[str]) -> dict[str, Orig
         for name in artifact.files("part-"):
             reader = pq.ParquetFile(artifact.path(name))
             for group in range(reader.num_row_groups):
-                if len(found) == len(wanted):
-                    return found
-                at = pc.indices_nonzero(
+                if len(origin_of) == len(wanted):
+                    return origin_of
+                matches = pc.indices_nonzero(
                     pc.is_in(reader.read_row_group(group, columns=["id"])["id"], value_set=wanted)
                 )
-                if not len(at):
+                if not len(matches):
                     continue
-                rows = reader.read_row_group(group, columns=["id", "url", "file", "offset"]).take(
-                    at
-                )
+                columns = ["id", "url", "file", "offset"]
+                rows = reader.read_row_group(group, columns=columns).take(matches)
                 for row in rows.to_pylist():
                     file = row["file"]
-                    found[row["id"]] = Origin(
+                    origin_of[row["id"]] = Origin(
                         artifact.name, row["url"], file, paths.get(file), row["offset"]
                     )
-    return found
+    return origin_of

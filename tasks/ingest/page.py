@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 from resiliparse.parse.html import HTMLTree
 
 from tasks.ingest.charset.choose import as_utf8
@@ -54,7 +55,7 @@ def text_of(html: bytes) -> str:
     html = html.replace(b"\0", b"")
     if too_complex(html):
         raise Unreadable("page_too_complex")
-    tree = HTMLTree.parse_from_bytes(protect(html), "utf-8")
+    tree = HTMLTree.parse(protect(html).decode(errors="replace"))  # parse_from_bytes is slower
     document = tree.document
     # shorter is faster
     if document is None or (document.query_selector(_DEEP) and document.query_selector(_TOO_DEEP)):
@@ -66,7 +67,8 @@ def too_complex(html: bytes) -> bool:
     """Whether a page has more <option> elements, or a tag with more words, than are parsed in
     reasonable time.
     """
-    if html.count(b">") > MAX_OPTIONS and len(_OPTION.findall(html)) > MAX_OPTIONS:
+    ends = np.count_nonzero(np.frombuffer(html, np.uint8) == ord(">"))  # faster than bytes.count
+    if ends > MAX_OPTIONS and len(_OPTION.findall(html)) > MAX_OPTIONS:
         return True
     at = 0
     while at + _WINDOW < len(html):  # a long tag leaves one of these windows without an end

@@ -20,6 +20,8 @@ from tasks.ingest.frames import skippable_end
 from tasks.ingest.members import COMPRESSIONS, GZIP, PIECE_BYTES, Compression
 
 _PEEK_BYTES = 1 << 16
+_MAGICS = re.compile(b"|".join(re.escape(kind.magic) for kind in COMPRESSIONS))
+_LONGEST_MAGIC = max(len(kind.magic) for kind in COMPRESSIONS) - 1
 _ENDINGS = (".gz", ".lz4", ".zst", ".bz2", ".xz")
 _PADDING = b"\0\r\n \t"
 
@@ -104,7 +106,9 @@ def _walk(view: mmap.mmap, named: bool, content: Content) -> Iterator[Piece | Ga
     last = GZIP if named else None
     while (at := _past_skippable(view, at)) < len(view):
         found = _compression_at(view, at)
-        if found is None and (last is None or content.begins(view[at : at + _PEEK_BYTES])):
+        if found is None and (
+            last is None or content.begins(_before_member(view[at : at + _PEEK_BYTES]))
+        ):
             at = yield from _plain(view, at, content)
             continue
         end = (yield from _member(view, at, found)) if found else None
@@ -136,8 +140,8 @@ def _member(
 
 
 def _plain(view: mmap.mmap, start: int, content: Content) -> Generator[Piece, None, int]:
-    """The pieces of a plain stretch; returns its end: the file's, or where a gzip member of the
-    same content begins.
+    """The pieces of a plain stretch; returns its end: the file's, or where a member of the same
+    content begins.
 
     A page that was stored compressed is a member too, of other content, and stays a part of its
     record.
@@ -145,19 +149,24 @@ def _plain(view: mmap.mmap, start: int, content: Content) -> Generator[Piece, No
     at = start
     while at < len(view):
         stop = min(at + PIECE_BYTES, len(view))
-        found = view.find(
-            GZIP.magic, max(at, start + 1), min(stop + len(GZIP.magic) - 1, len(view))
-        )
-        while found >= 0 and not content.begins(next(GZIP.read(view, found), b"\0")):
-            found = view.find(GZIP.magic, found + 1, min(stop + len(GZIP.magic) - 1, len(view)))
-        if found >= 0:
+        found = _member_of(content, view, max(at, start + 1), min(stop + _LONGEST_MAGIC, len(view)))
+        if found is not None:
             stop = found
         if stop > at:
             yield Piece(view[at:stop], start, at - start)
         at = stop
-        if found >= 0:
+        if found is not None:
             break
     return at
+
+
+def _member_of(content: Content, view: mmap.mmap, at: int, stop: int) -> int | None:
+    """Where the first member begins that starts in [at, stop) and holds the content."""
+    for found in _MAGICS.finditer(view, at, stop):
+        begins = (kind for kind in COMPRESSIONS if kind.begins(view, found.start()))
+        if any(content.begins(next(kind.read(view, found.start()), b"\0")) for kind in begins):
+            return found.start()
+    return None
 
 
 def _after_rubble(view: mmap.mmap, at: int, compression: Compression, content: Content) -> int:
@@ -171,6 +180,12 @@ def _after_rubble(view: mmap.mmap, at: int, compression: Compression, content: C
             break
         at += 1
     return content.find(view, begin, stop)
+
+
+def _before_member(data: bytes) -> bytes:
+    """What stands before the first member: a plain beginning may be short."""
+    found = _MAGICS.search(data)
+    return data[: found.start()] if found else data
 
 
 def _compression_at(view: mmap.mmap, at: int) -> Compression | None:

@@ -1,10 +1,23 @@
-"""Records of a web archive from its bytes, each on its own: framing that no bad length, header or
-member derails.
+"""Splits the bytes of a web archive into records, and recovers after every damaged one.
 
-A record is believed when its header block parses, its Content-Length bytes are there, and another
-record (or the end) follows them. Otherwise it is a `Broken` record, and reading goes on at the next
-line `WARC/1.x` that a WARC header follows. fastwarc's and warcio's iterators end or skip silently
-at such places, hence this one.
+The format is WARC 1.1 (ISO 28500:2017). At the start of each record:
+
+1. Drop line ends, blanks and zero bytes.
+2. Unless a line `WARC/x.y` and a WARC header start here, the bytes belong to no record: `not_warc`.
+3. Find the blank line that ends the headers, within 64 KiB, and read Content-Length. Without
+   either: `header`.
+4. Hold as many bytes of content as it says. More than the limit: `record_too_large`; the file or
+   the record's members end first: `truncated`.
+5. Another record, a new compressed member, or the end must follow. Otherwise the length is wrong:
+   `length`. If all is well, yield a `Record` and start again behind it.
+
+After a failure, everything up to the next line `WARC/x.y` followed by a WARC header is passed over
+as one `Broken` record. Nothing is trusted that was not checked, so a wrong length costs one record
+and not the rest of the file. fastwarc's and warcio's iterators end or skip silently at such places.
+
+Example: A says Content-Length 90 but has 100 bytes, then B follows. Behind the 90th byte is no
+record, so A is `length`. The search from A's second byte on finds B's `WARC/1.0` line, and B is
+read as usual.
 """
 
 from __future__ import annotations
@@ -23,16 +36,16 @@ RECORDS = Content(_START)
 
 _HEADER_END = re.compile(rb"\r?\n[ \t]*\r?\n")
 _KEPT_WHILE_SEARCHING_BYTES = 64
-"""Bytes held back while searching for a start, so that one across two pieces is found."""
+"""Bytes held back while searching, so that a record's start across two pieces is found."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """A whole record; header names are in lower case.
 
-    `offset` is that of its gzip member or LZ4 frame in the file, `inner` its place in what the
-    member decompresses to; in a file that is not compressed `offset` is 0 and `inner` the place in
-    the file.
+    `offset`: byte of the file at which its compressed member begins. `inner`: its place in the
+    member's decompressed bytes. In an uncompressed file, `offset` is 0 and `inner` the place in the
+    file.
     """
 
     offset: int
@@ -43,10 +56,9 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A record that could not be read, or (`too_large`) is over the limit.
+    """A record that could not be read, or that exceeds the limit (`too_large`).
 
-    `lost_bytes` are bytes of the file for the reasons gzip and lz4, of its decompressed content for
-    all others.
+    `lost_bytes`: of the file if `reason` names a compression, else of its decompressed content.
     """
 
     reason: str
@@ -57,11 +69,9 @@ class Broken:
 def records(pieces: Iterator[Piece | Gap], max_body_bytes: int) -> Iterator[Record | Broken]:
     """The records of one archive in order; memory stays at about `max_body_bytes`.
 
-    Reasons: "gzip", "lz4" (see `pieces`), "not_warc" (bytes that belong to no record), "header" (no
-    end within 64 KiB, or no usable Content-Length), "length" (something else than a record
-    follows), "truncated" (ends before its length), "record_too_large".
+    Reasons of broken records: see the module, and compressions ("gzip", "lz4", ...) of a `Gap`.
     """
-    window = _Window(pieces)
+    window = _ArchiveWindow(pieces)
     while True:
         window.skip_blank()
         if window.data:
@@ -72,8 +82,8 @@ def records(pieces: Iterator[Piece | Gap], max_body_bytes: int) -> Iterator[Reco
             return
 
 
-def _record(window: _Window, max_body_bytes: int) -> Record | Broken:
-    """Read what stands at the window's start: one record, or what is left of one."""
+def _record(window: _ArchiveWindow, max_body_bytes: int) -> Record | Broken:
+    """Read the record at the window's start (steps 2 to 5)."""
     if not window.starts_record():
         return _skip(window, "not_warc", 1)
     end = window.find_header_end()
@@ -93,9 +103,10 @@ def _record(window: _Window, max_body_bytes: int) -> Record | Broken:
     return record
 
 
-def _skip(window: _Window, reason: str, at_least: int, too_large: bool = False) -> Broken:
-    """Pass over everything up to the next start of a record, in bounded memory; a gap on the way
-    becomes the reason.
+def _skip(window: _ArchiveWindow, reason: str, at_least: int, too_large: bool = False) -> Broken:
+    """Pass over everything up to the next record's start, in bounded memory.
+
+    If a gap (damaged member) comes first, its reason is returned instead.
     """
     window.drop(at_least)
     lost = at_least
@@ -119,34 +130,36 @@ def _length(headers: dict[str, str]) -> int | None:
 def parse_headers(block: bytes, lists: Collection[str] = ()) -> dict[str, str]:
     """Header lines (after a first line) as lower-case name -> value.
 
-    The first of equal names stands, or, for `lists`, all of them with commas between; continuation
-    lines are joined, lines without a colon are passed over. UTF-8, else Latin-1 (as RFC 2616 had
-    it).
+    Of a repeated name the first value counts; for names in `lists`, all values are joined by
+    commas. Continuation lines are joined, lines without a colon ignored. Decoded as UTF-8, or else
+    as Latin-1 (as in RFC 2616).
     """
     try:
         text = block.decode("utf-8")
     except UnicodeDecodeError:
         text = block.decode("latin-1")
-    headers: dict[str, str] = {}
+    headers: dict[str, list[str]] = {}
     name = ""
     for line in text.split("\n")[1:]:
         if line[:1] in " \t" and name and line.strip():
-            headers[name] += " " + line.strip()
+            headers[name].append(" " + line.strip())
             continue
         before, colon, value = line.partition(":")
         name = before.strip().lower() if colon else ""
         if name in headers and name in lists:
-            headers[name] += ", " + value.strip()
+            headers[name].append(", " + value.strip())
         elif name in headers:
             name = ""
         elif name:
-            headers[name] = value.strip()
-    return headers
+            headers[name] = [value.strip()]
+    return {name: "".join(parts) for name, parts in headers.items()}
 
 
-class _Window:
-    """The unread bytes of an archive, filled on demand, which knows the member that every byte came
-    from.
+class _ArchiveWindow:
+    """The unread bytes of an archive, filled on demand; knows from which member each byte came.
+
+    `data`: bytes read but not dropped. `gap`: the damaged stretch behind them, if one was met;
+    nothing is read beyond it until `pass_gap`.
     """
 
     def __init__(self, pieces: Iterator[Piece | Gap]) -> None:
@@ -155,12 +168,11 @@ class _Window:
         self._pieces = pieces
         self._ended = False
         self._passed = 0  # bytes dropped so far
-        self._marks: list[
-            tuple[int, int, int]
-        ] = []  # (bytes before it, member, inner) of each piece still held
+        # (bytes of the archive before it, member, inner) of each piece still held
+        self._marks: list[tuple[int, int, int]] = []
 
     def fill(self) -> bool:
-        """Read one more piece; False at the end of the file and before a gap."""
+        """Read one more piece; False at the end of the file and at a gap."""
         if self._ended or self.gap is not None:
             return False
         piece = next(self._pieces, None)
@@ -175,8 +187,9 @@ class _Window:
         return True
 
     def reach(self, size: int) -> bool:
-        """Hold at least `size` bytes; False where the file, or the members up to a new record's
-        start, are shorter.
+        """Hold at least `size` bytes; False if the file ends or another record starts before that.
+
+        A record's start is recognised at the beginning of a member.
         """
         while len(self.data) < size:
             before = len(self.data)
@@ -187,7 +200,7 @@ class _Window:
         return True
 
     def drop(self, size: int) -> None:
-        """Forget the first bytes."""
+        """Drop the first `size` bytes."""
         size = min(size, len(self.data))
         del self.data[:size]
         self._passed += size
@@ -195,7 +208,7 @@ class _Window:
         del self._marks[:keep]
 
     def pass_gap(self) -> Broken | None:
-        """Go on behind the gap, if there is one, and say what it cost."""
+        """Continue behind the gap, if there is one, and return it as a broken record."""
         gap, self.gap = self.gap, None
         return Broken(gap.reason, gap.lost_bytes) if gap else None
 
@@ -209,7 +222,7 @@ class _Window:
                 return
 
     def place(self, at: int = 0) -> tuple[int, int]:
-        """(member, inner) of a byte held."""
+        """(member, inner) of the byte at index `at` of `data`."""
         absolute = self._passed + at
         before, member, inner = self._marks[
             bisect_right(self._marks, absolute, key=lambda mark: mark[0]) - 1
@@ -217,15 +230,13 @@ class _Window:
         return member, inner + absolute - before
 
     def starts_record(self) -> bool:
-        """Whether the window starts with a WARC version line and a WARC header (of any version:
-        ClueWeb wrote 0.18).
-        """
+        """Whether a WARC version line and a WARC header come first (ClueWeb has version 0.18)."""
         self.reach(_KEPT_WHILE_SEARCHING_BYTES)
         return _START.match(self.data) is not None
 
     def find_header_end(self) -> int | None:
-        """Length of the header block with its blank line; None when over 64 KiB, or ending only in
-        another record.
+        """Length of the headers with the blank line; None if over 64 KiB or if a record starts in
+        them.
         """
         while (found := _HEADER_END.search(self.data, 0, MAX_HEADER_BYTES)) is None:
             if len(self.data) >= MAX_HEADER_BYTES or not self.fill():
@@ -233,18 +244,18 @@ class _Window:
         return None if _START.search(self.data, 1, found.end()) else found.end()
 
     def find_start(self) -> int | None:
-        """Where the next record starts: at a line's start or a member's, with a WARC header after
-        it.
-        """
-        for found in _START.finditer(self.data):
-            at = found.start()
+        """Index of the next record's start, at the beginning of a line or member; None if none."""
+        for match in _START.finditer(self.data):
+            at = match.start()
             if at == 0 or self.data[at - 1] == 0x0A or self.place(at)[1] == 0:
                 return at
         return None
 
     def record_follows(self, at: int) -> bool:
-        """Whether after `at`, blanks aside, comes a record, a member's start, the end, or a gap in
-        a later member.
+        """Whether a record may end at `at`.
+
+        After blanks, there must be a record's start, a member's start, the end of the file, or a
+        gap in a later member. (A gap in the record's own member may have cost its last bytes.)
         """
         last_member = self.place(max(at - 1, 0))[0]
         while True:

@@ -1,6 +1,4 @@
-"""Files to parts of documents: the part plan, sampling, limits, and the Parquet parts
-themselves.
-"""
+"""Runs stage ingest: plans the parts, then reads, filters and writes the documents of each."""
 
 from __future__ import annotations
 
@@ -32,12 +30,14 @@ from tasks.ingest.web import web_documents
 
 PARTS = 32
 PART_BYTES = (4 << 20, 64 << 20)
-"""A part is read from about this many bytes of input: a 32nd of all there is, within these limits,
-so that a small crawl keeps all workers busy and a large one is not cut into too many files.
+"""Smallest and largest size of a part, in bytes of input.
+
+A part is a 32nd (PARTS) of the whole input within these limits, so that a small crawl keeps all
+workers busy and a large one is not cut into too many files.
 """
 
 ROW_GROUP_TEXT_BYTES = 64 << 20
-"""A row group ends at this much text, or at `ROW_GROUP_DOCUMENTS`."""
+"""A row group ends at this many characters, or at `ROW_GROUP_DOCUMENTS`."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ class Piece:
 
     @property
     def bytes(self) -> int:
-        """Size of what is read."""
+        """Size of the stretch, or of the whole file."""
         return self.stretch.stop - self.stretch.start if self.stretch else self.pin.bytes
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one part is read from, in order; at most `limit` documents are kept of it."""
+    """The input of one part, in order; only its first `limit` documents are kept."""
 
     source: str
     pieces: tuple[Piece, ...]
@@ -68,9 +68,8 @@ def run(context: Context) -> Outcome:
     parameters: IngestParameters = context.parameters
     files: dict[str, Pin] = {}
     for pin in context.pins["paths"]:
-        files.setdefault(
-            pin.sha256, pin
-        )  # the same content under two names would give every id twice
+        # Equal content under two names would yield every id twice.
+        files.setdefault(pin.sha256, pin)
     groups = enumerate(part_plan(files.values(), parameters.format))
     items = {
         f"part-{number:05d}": Part(context.name, group, parameters) for number, group in groups
@@ -94,18 +93,19 @@ def run(context: Context) -> Outcome:
     counts = {"files": len(files), "repeated_files": repeated, **dict(sorted(statistics.items()))}
     if empty:
         counts["empty_files"] = empty
-    told: dict[str, Any] = {}
+    field_statistics: dict[str, Any] = {}
     if parameters.format == "jsonl":
-        told = {
+        field_statistics = {
             "fields": dict(sorted(tally.found.items())),
             "notes": notes_on(parameters.fields, tally),
         }
-    return Outcome({**counts, **told}, ledger.to_json())
+    return Outcome({**counts, **field_statistics}, ledger.to_json())
 
 
 def _limited(context: Context, items: dict[str, Part], limit: int) -> dict[str, dict[str, Any]]:
-    """Parts one after the other, each told what is left of the limit: the first N documents,
-    whatever the engine.
+    """Read parts one after the other, each up to what is left of the limit.
+
+    So the result is the first N documents, whatever the engine.
     """
     results: dict[str, dict[str, Any]] = {}
     for key, part in items.items():
@@ -118,11 +118,10 @@ def _limited(context: Context, items: dict[str, Part], limit: int) -> dict[str, 
 
 
 def part_plan(files: Iterable[Pin], format: str) -> Iterator[tuple[Piece, ...]]:
-    """What is read into each part: consecutive files until they reach the size of a part (see
-    `PART_BYTES`).
+    """The input of each part: consecutive files until they reach a part's size (`PART_BYTES`).
 
-    A file larger than that is a part of its own, except that plain JSONL is cut into stretches of
-    lines. The plan is a matter of the files alone, never of the machine.
+    A larger file is a part of its own, except that uncompressed JSONL is cut into stretches of
+    lines. The plan depends on the files only, never on the machine.
     """
     pins = list(files)
     size = min(max(sum(pin.bytes for pin in pins) // PARTS, PART_BYTES[0]), PART_BYTES[1])
@@ -147,7 +146,7 @@ def _cut(pin: Pin, size: int, format: str) -> Iterator[Piece]:
 
 
 def ingest_part(part: Part, shard: Shard) -> dict[str, Any]:
-    """Write one part; returns its statistics and ledger. What a worker runs."""
+    """Write one part (runs in a worker); returns its statistics, ledger and tally of fields."""
     ledger = Ledger()
     statistics = Counter[str](
         documents=0,
@@ -183,16 +182,16 @@ def ingest_part(part: Part, shard: Shard) -> dict[str, Any]:
 def _kept(
     part: Part, ledger: Ledger, statistics: Counter[str], tally: Tally
 ) -> Iterator[tuple[Any, ...]]:
-    """The documents of a part that stay, in the columns of `DOCUMENTS`, each counted before the
-    next one is read.
+    """Yield the documents kept of a part, in the columns of `DOCUMENTS`.
 
-    `ledger` gets what does not stay, `tally` the fields that JSON records have.
+    Each is counted in `statistics` before the next is read. Rejected records are entered in
+    `ledger`, the fields of JSON records in `tally`.
     """
     for piece in part.pieces:
         pin = piece.pin
         digest = bytes.fromhex(pin.sha256)
-        for found in _read(piece, digest, part.parameters, tally):
-            outcome = _judge(found, part.parameters)
+        for record in _read(piece, digest, part.parameters, tally):
+            outcome = _judge(record, part.parameters)
             statistics["payload_bytes"] += outcome.payload_bytes
             if isinstance(outcome, Rejected):
                 statistics["lost_bytes"] += outcome.lost_bytes
@@ -222,9 +221,7 @@ def _utf8_bytes(text: str) -> int:
 
 
 def _judge(found: Found | Rejected, parameters: IngestParameters) -> Found | Rejected:
-    """Clean a document's strings and drop it when its record, prompt and text, is too short or too
-    long.
-    """
+    """Clean a document's strings; reject it if prompt and text together are too short or long."""
     if isinstance(found, Rejected):
         return found
     (text, removed), (prompt, removed_of_prompt) = cleaned(found.text), cleaned(found.prompt)
@@ -244,6 +241,7 @@ def _read(
     path = Path(piece.pin.path)
     other = mismatch(path, parameters.format)
     if other and not other.readable:
+        # Count a file of another format as one failure, also if it is read in several stretches.
         return iter(
             ()
             if piece.stretch and piece.stretch.start
@@ -268,9 +266,7 @@ def _read(
 
 
 def document_id(file_sha256: bytes, offset: int, inner: int) -> str:
-    """32 hex digits: blake2b-128 of the file's sha256 and the record's place in it (member offset,
-    place inside).
-    """
+    """32 hex digits: blake2b-128 of the file's sha256 and the record's place (`records.Record`)."""
     place = offset.to_bytes(8, "little") + inner.to_bytes(8, "little")
     return hashlib.blake2b(file_sha256 + place, digest_size=16).hexdigest()
 

@@ -1,6 +1,4 @@
-"""What ingest is told: which files, how they are read, and which documents are too large or too
-small.
-"""
+"""Stage ingest: which files are read, how, and the size limits of documents."""
 
 from __future__ import annotations
 
@@ -13,11 +11,13 @@ from infra.stage import FilePaths, Output, Parameters, Stage
 
 
 class JsonlFields(Parameters):
-    """Names of the JSON fields a document is made of; `text` may be several, joined by blank lines.
-    `prompt` is text that training does not learn from ("" for none). Dots lead into objects
-    (`meta.url`) and lists (`pages.0.text` for one element, `pages.text` for all); a field whose own
-    name has the dots comes first. A list of strings is joined by blank lines as text and prompt; as
-    url and date its first one counts.
+    """Names of the JSON fields that a document is made of.
+
+    `text`: one or several fields, joined by blank lines. `prompt`: text that training reads but
+    does not learn from ("" for none). A dotted name is a path into objects (`meta.url`) and lists
+    (`pages.0.text` for one element, `pages.text` for all), unless a field has that very name. Of a
+    list of strings, all are joined by blank lines for text and prompt, and the first is used for
+    url and date.
     """
 
     text: tuple[str, ...] = pydantic.Field(min_length=1)
@@ -26,12 +26,12 @@ class JsonlFields(Parameters):
     date: str = "date"
 
     def named(self) -> list[tuple[str, str]]:
-        """(parameter, field) of those that were given, not taken by default."""
-        given = [("text", name) for name in self.text]
+        """(parameter, field name) of the fields that the recipe names, without defaults."""
+        fields = [("text", name) for name in self.text]
         for parameter in ("prompt", "url", "date"):
             if parameter in self.model_fields_set and getattr(self, parameter):
-                given.append((parameter, getattr(self, parameter)))
-        return given
+                fields.append((parameter, getattr(self, parameter)))
+        return fields
 
     @pydantic.field_validator("text", mode="before")
     @classmethod
@@ -42,16 +42,16 @@ class JsonlFields(Parameters):
 class IngestParameters(Parameters):
     """Parameters of `ingest/<source>`.
 
-    Files may be compressed (gzip, Zstandard, bzip2, xz, LZ4) and are known by their content, not by
-    their names; one that surely is of another format than `format` is refused by the plan. `limit`
-    keeps the first N documents in (file, record) order; such an ingest reads its parts one after
-    the other. `sample` keeps that share of the records, chosen by the hash of their id. `fields` is
-    for jsonl only: unset, a line's text is its field "text", or else (Colossal's layout) "target"
-    with "source" as the prompt. `split` is for text only: what makes a document. Sizes are limits
-    on one record after decompression (`max_page_bytes`) and on one document's UTF-8
-    (`max_text_bytes`); larger ones are dropped and counted. `min_characters` and `max_text_bytes`
-    are of the whole record, prompt and text; a document whose text is empty is dropped as too short
-    whatever its prompt.
+    Files may be compressed (gzip, Zstandard, bzip2, xz, LZ4), which is recognised by content, not
+    by name. Planning refuses a file that is certainly not of `format`.
+
+    `limit`: keep the first N documents in (file, record) order; parts are then read one after the
+    other. `sample`: keep this share of the records, chosen by the hash of their id.
+    `fields` (jsonl only): by default, a line's text is its field "text", or else (ColossalAI's
+    layout) "target" with "source" as the prompt. `split` (text only): what makes a document.
+    `max_page_bytes`: limit on a record after decompression. `max_text_bytes`: limit on a document's
+    UTF-8. Larger ones are dropped and counted. `min_characters` and `max_text_bytes` apply to the
+    whole record, prompt and text; a document with an empty text is always dropped as too short.
     """
 
     format: Literal["warc", "wet", "jsonl", "text"]
@@ -68,11 +68,11 @@ class IngestParameters(Parameters):
     @pydantic.model_validator(mode="after")
     def _fits_format(self) -> IngestParameters:
         if not self.paths:
-            raise ValueError("paths names no file; give at least one")
+            raise ValueError("paths is empty; list at least one file")
         if self.fields is not None and self.format != "jsonl":
-            raise ValueError(f"fields is for format jsonl, not {self.format}; remove it")
+            raise ValueError(f"fields applies to format jsonl, not {self.format}; remove it")
         if "split" in self.model_fields_set and self.format != "text":
-            raise ValueError(f"split is for format text, not {self.format}; remove it")
+            raise ValueError(f"split applies to format text, not {self.format}; remove it")
         return self
 
 

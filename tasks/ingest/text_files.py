@@ -23,7 +23,7 @@ from tasks.ingest.charset.choose import (
 )
 from tasks.ingest.charset.structure import mark_of
 from tasks.ingest.found import SAMPLED_OUT, Found, Rejected, Unreadable, Wanted
-from tasks.ingest.lines import lines
+from tasks.ingest.lines import contains, lines
 from tasks.ingest.pieces import Gap, pieces
 
 Split = Literal["file", "blank-line", "line"]
@@ -33,6 +33,15 @@ _SPAN_BYTES = 1 << 14
 _SPANS = 32
 _TELLING = re.compile(rb"[\x80-\xff\x1b]|~\{|\$[@B]")
 _BLANKS = " \t\n\r\v\f"
+
+
+class Layout(NamedTuple):
+    """How a file is written: its encoding, as `charset.choose.encoding` names it, and what ends
+    its lines.
+    """
+
+    encoding: str
+    line_end: bytes
 
 
 class _Text(NamedTuple):
@@ -53,11 +62,11 @@ def text_documents(
     characters fails alone.
     """
     try:
-        name = file_encoding(path)
+        layout = layout_of(path)
     except Unreadable as error:
         yield Rejected("failed", str(error), path.stat().st_size)
         return
-    for chunk in _chunks(path, name, split, max_page_bytes):
+    for chunk in _chunks(path, layout, split, max_page_bytes):
         if isinstance(chunk, Rejected):
             yield chunk
         elif not chunk.text.strip(_BLANKS):
@@ -70,17 +79,21 @@ def text_documents(
             yield Found(chunk.offset, chunk.inner, chunk.text, payload_bytes=chunk.size)
 
 
-def file_encoding(path: Path) -> str:
-    """The encoding of a file, as `charset.choose.encoding` names it. Raises Unreadable("charset").
+def layout_of(path: Path) -> Layout:
+    """How a file is written. Raises Unreadable("charset").
 
     UTF-8 is counted through the whole file; what tells other encodings apart is gathered from
-    places where bytes above ASCII or escapes stand, from the beginning on.
+    places where bytes above ASCII or escapes stand, from the beginning on. Lines end at carriage
+    returns where there is no line feed at all.
     """
     sample, spans, tally, rest = bytearray(), 0, Tally(0, 0, 0), b""
+    returns = feeds = False
     for piece in pieces(path):
         if isinstance(piece, Gap):
             rest = b""
             continue
+        feeds = feeds or b"\n" in piece.data
+        returns = returns or (not feeds and b"\r" in piece.data)
         room = _HEAD_BYTES - len(sample) if not spans else 0
         sample += piece.data[: max(room, 0)]
         if spans < _SPANS and (telling := _TELLING.search(piece.data, max(room, 0))):
@@ -95,16 +108,22 @@ def file_encoding(path: Path) -> str:
             tally, rest = Tally(*map(sum, zip(tally, more, strict=True))), data[end:]
     name = encoding(bytes(sample))
     certain = name in WIDE or mark_of(bytes(sample))[0] is not None
-    return "utf-8" if tally.valid and not certain and tally.is_utf8 else name
+    name = "utf-8" if tally.valid and not certain and tally.is_utf8 else name
+    if name in WIDE:  # single bytes of them are parts of other characters too
+        feed, carriage = "\n".encode(name), "\r".encode(name)
+        return Layout(
+            name, carriage if not contains(path, feed) and contains(path, carriage) else feed
+        )
+    return Layout(name, b"\r" if returns and not feeds else b"\n")
 
 
-def _chunks(path: Path, name: str, split: Split, max_bytes: int) -> Iterator[_Text | Rejected]:
+def _chunks(path: Path, layout: Layout, split: Split, max_bytes: int) -> Iterator[_Text | Rejected]:
     if split == "line":
-        yield from _decoded_lines(path, name, max_bytes)
+        yield from _decoded_lines(path, layout, max_bytes)
         return
     held: list[_Text] = []
     size = 0
-    for line in _decoded_lines(path, name, max_bytes):
+    for line in _decoded_lines(path, layout, max_bytes):
         if isinstance(line, Rejected) and split == "file":
             yield line
             return
@@ -122,10 +141,9 @@ def _chunks(path: Path, name: str, split: Split, max_bytes: int) -> Iterator[_Te
         yield _joined(held, size, max_bytes)
 
 
-def _decoded_lines(path: Path, name: str, max_bytes: int) -> Iterator[_Text | Rejected]:
-    end = "\n".encode(name) if name in WIDE else b"\n"
-    first = True
-    for line in lines(path, max_bytes, end=end):
+def _decoded_lines(path: Path, layout: Layout, max_bytes: int) -> Iterator[_Text | Rejected]:
+    name, first = layout.encoding, True
+    for line in lines(path, max_bytes, end=layout.line_end):
         if isinstance(line, Rejected):
             yield line
         else:

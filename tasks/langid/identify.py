@@ -1,4 +1,4 @@
-"""Texts to languages through fastText's C++ predict.
+"""Identifies the language of texts with fastText's C++ `predict`.
 
 fastText 0.9.3's Python `predict` wraps the C++ one in `np.array(..., copy=False)`, which raises on
 NumPy 2. `model.f` is the C++ object; it expects the closing newline that the wrapper would add (it
@@ -25,14 +25,12 @@ SCHEMA = pa.schema([("language", pa.string()), ("language_score", pa.float32())]
 
 @functools.lru_cache(maxsize=2)
 def load(path: str) -> Any:
-    """The C++ model of a file, once per process. Raises StageError where fastText cannot read it as
-    a classifier.
-    """
+    """Load a fastText model once per process; StageError unless it is a classifier."""
     try:
         model = fasttext.FastText._FastText(path).f
     except (ValueError, MemoryError) as error:
         raise StageError(
-            f"{path} is not a readable fastText model ({error}); fetch it again, or name another"
+            f"{path} is not a readable fastText model ({error}); download it again, or use another"
         ) from error
     arguments = model.getArgs()
     if arguments.model.name != "supervised":
@@ -44,13 +42,14 @@ def load(path: str) -> Any:
 
 
 def prepare(text: str) -> str:
-    """The fixed preprocessing that the stage's docstring states."""
+    """Apply the fixed preprocessing described in `tasks.langid.stage`."""
     return text[:MAX_CHARACTERS].replace("\n", " ").strip()
 
 
 def identify(model: Any, texts: Iterable[str]) -> tuple[list[str], list[float]]:
-    """The best label of each text and its score in [0, 1]; an empty text, or one without a known
-    word, is "und", 0.
+    """Best label of each text and its score in [0, 1].
+
+    A text that is empty or has no word known to the model gets "und" and 0.
     """
     languages, scores = [], []
     for text in texts:
@@ -58,7 +57,7 @@ def identify(model: Any, texts: Iterable[str]) -> tuple[list[str], list[float]]:
         best = model.predict(f"{line}\n", 1, 0.0, "strict") if line else []
         score, label = best[0] if best else (0.0, UNDETERMINED)
         languages.append(label.removeprefix(LABEL_PREFIX))
-        scores.append(min(score, 1.0))  # fastText's table-based softmax can end up at 1.00001
+        scores.append(min(score, 1.0))  # fastText's table-based softmax can reach 1.00001
     return languages, scores
 
 

@@ -1,8 +1,7 @@
-"""The languages that lid.176 tells apart, and what else people call them; so that a recipe's slip
-is found by the plan.
+"""Labels of lid.176 and other names for its languages, so that planning catches a recipe's mistake.
 
-https://fasttext.cc/docs/en/language-identification.html (its labels are the codes of the Wikipedias
-it learnt from).
+https://fasttext.cc/docs/en/language-identification.html (the labels are the codes of the Wikipedias
+it was trained on).
 """
 
 from __future__ import annotations
@@ -45,26 +44,25 @@ _CODE_OF = {word: words[0] for words in map(str.split, _NAMES.split(";")) for wo
 
 
 def unknown_label(language: str, model: str) -> str | None:
-    """What is wrong with a language that `model` never answers; None where it does, or where that
-    is not known.
+    """An error message if `model` never predicts `language`; None if it does or if we cannot tell.
+
+    Only the labels of lid.176 are known here.
     """
     if model != "lid.176" or language in LID_176 or language == UNDETERMINED:
         return None
     meant = meant_label(language)
     guess = f" (did you mean {meant!r}?)" if meant else ""
     return (
-        f"{language!r} is not a language that lid.176 knows{guess}; it answers codes such as en, "
-        "zh, de, sw"
+        f"{language!r} is not a label of lid.176{guess}; use one of its language codes, such as "
+        "en, zh, de, sw"
     )
 
 
 def meant_label(word: str) -> str | None:
-    """The label of lid.176 that a name, a three-letter code, a tag such as zh-Hans, or a
-    misspelling stands for.
-    """
+    """The lid.176 label meant by a name, a three-letter code, a tag (zh-Hans) or a misspelling."""
     plain = word.strip().lower()
-    for tried in (plain, plain.replace("_", "-").partition("-")[0]):
-        if found := tried if tried in LID_176 else _CODE_OF.get(tried):
-            return found
+    for candidate in (plain, plain.replace("_", "-").partition("-")[0]):
+        if label := candidate if candidate in LID_176 else _CODE_OF.get(candidate):
+            return label
     close = difflib.get_close_matches(plain, _CODE_OF, n=1, cutoff=0.75)
     return _CODE_OF[close[0]] if close else None

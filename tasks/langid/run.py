@@ -1,4 +1,4 @@
-"""Runs stage langid: annotate every part, then count labels and scores for the dashboard."""
+"""Runs stage langid: annotates every part, then counts labels and scores for the dashboard."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(context: Context) -> Outcome:
         if context.pins.get("model")
         else locate_model(context.parameters.model)
     )
-    load(str(path))  # an unreadable model is refused here, before any worker starts
+    load(str(path))  # fail on an unreadable model here, before any worker starts
     results = annotate(context, functools.partial(annotate_table, model_path=str(path)))
     written = [
         context.attempt.data.local(name) for name in context.input("documents").files("part-")
@@ -35,9 +35,7 @@ def run(context: Context) -> Outcome:
 
 
 def statistics(files: Iterable[Path]) -> dict[str, Any]:
-    """Documents and mean score by language, most frequent first, and a histogram of all scores over
-    [0, 1].
-    """
+    """Documents and mean score per language, most frequent first; histogram of scores in [0, 1]."""
     counts: dict[str, int] = {}
     sums: dict[str, float] = {}
     histogram = np.zeros(SCORE_BINS, np.int64)

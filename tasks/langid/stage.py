@@ -1,10 +1,11 @@
-"""Stage langid: columns `language` (string) and `language_score` (float32) beside the documents.
+"""Stage langid: columns `language` (string) and `language_score` (float32), one row per document.
 
-Any fastText classifier whose labels are languages. The text goes through one fixed preprocessing,
-because scores of differently prepared text are not comparable: the first MAX_CHARACTERS characters,
-newlines to spaces, outer whitespace stripped, case kept. A change of it bumps the stage's version.
-The text is the whole record: where there is a prompt, it comes first and counts too, since "yes" is
-of no language. Input role: documents. Pin: model.
+Works with any fastText classifier whose labels are languages. Scores of differently prepared text
+are not comparable, so the preprocessing is fixed: the first MAX_CHARACTERS characters, newlines
+replaced by spaces, outer whitespace stripped, case kept. Changing it requires a new stage version.
+
+The whole record is classified, prompt first: an answer such as "yes" alone has no clear language.
+Pin: `model`, the model file.
 """
 
 from __future__ import annotations
@@ -13,15 +14,14 @@ from infra.stage import FilePath, Output, Parameters, Stage
 from tasks.documents.roles import DOCUMENTS, EDITS
 
 MAX_CHARACTERS = 10_000
-"""Characters of a document that the model sees: far beyond what moves a label, and a bound on time
-for giant pages.
+"""Characters of a document that the model sees.
+
+Far more than it takes to settle a label; bounds the time spent on giant pages.
 """
 
 
 class LangidParameters(Parameters):
-    """`model`: path of a fastText model, or "lid.176" (the file `tasks.langid.model.locate_model`
-    finds).
-    """
+    """`model`: path of a fastText model, or "lid.176" (see `tasks.langid.model.locate_model`)."""
 
     model: FilePath = "lid.176"
 

@@ -1,3 +1,1 @@
-"""Trains the SentencePiece and n-gram model of one language, by which perplexity scores
-documents.
-"""
+"""Trains one language's SentencePiece and n-gram models, which the perplexity stage scores with."""

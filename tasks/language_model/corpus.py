@@ -1,6 +1,4 @@
-"""Normalised documents of one language, out of reference sources: whole records, as perplexity
-scores them.
-"""
+"""Reference text for a language model: whole normalised records, as perplexity scores them."""
 
 from __future__ import annotations
 
@@ -26,43 +24,46 @@ def reference_parts(
     line_dedup: Sequence[Artifact] = (),
     held_out: Collection[str] = (),
 ) -> list[Part]:
-    """Parts of all sources in the order given, with the columns `language` and `edits` of those
-    that have them.
+    """The parts of all sources, in the order of `documents`.
 
-    Sources of which some text is `held_out` come with the column `id`, which tells what.
+    Parts have the columns `language` and `edits` if `langid` and `line_dedup` contain the source.
+    A source with `held_out` text also gets the column `id`, by which documents are held out.
     """
     beside = {"language": langid, COLUMN: line_dedup}
-    by_source = {
-        column: {artifact.name: artifact for artifact in found} for column, found in beside.items()
+    unused = {
+        column: {artifact.name: artifact for artifact in artifacts}
+        for column, artifacts in beside.items()
     }
-    found: list[Part] = []
+    reference: list[Part] = []
     for artifact in documents:
-        given = {
-            column: named.pop(artifact.name)
-            for column, named in by_source.items()
-            if artifact.name in named
+        annotations = {
+            column: by_source.pop(artifact.name)
+            for column, by_source in unused.items()
+            if artifact.name in by_source
         }
         columns = ("text", PROMPT, "id") if artifact.name in held_out else ("text", PROMPT)
-        found.extend(
+        reference.extend(
             parts(
-                artifact, columns, {column: (other, (column,)) for column, other in given.items()}
+                artifact,
+                columns,
+                {column: (annotation, (column,)) for column, annotation in annotations.items()},
             )
         )
-    for column, strangers in by_source.items():
-        if strangers:
+    for column, by_source in unused.items():
+        if by_source:
             raise StageError(
-                f"column {column!r} of {sorted(strangers)} but no documents of theirs; give both "
-                "or neither"
+                f"column {column!r} is given for sources {sorted(by_source)}, but their documents "
+                "are not; give both or neither"
             )
-    return found
+    return reference
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Where a language's text comes from. Picklable.
+    """The reference text of one language. Picklable.
 
-    `held_out`: source -> share of its documents, by hash of id, that select may hold out for
-    evaluation: not read.
+    `held_out`: source -> share of its documents that select may hold out for evaluation. They are
+    chosen by the hash of their id, and not read here.
     """
 
     parts: tuple[Part, ...]
@@ -70,7 +71,7 @@ class Reference:
     held_out: Mapping[str, float] = field(default_factory=dict)
 
     def batches(self) -> Iterator[list[str]]:
-        """Normalised documents that are not empty, a row group at a time."""
+        """The normalised documents that are not empty, a row group at a time."""
         for part in self.parts:
             for plain in part.tables():
                 table, _ = through_edits(plain)
@@ -79,18 +80,17 @@ class Reference:
                 if part.source in self.held_out:
                     limit = held_out_limit(self.held_out[part.source])
                     read = [held_out_hash(id_) >= limit for id_ in table["id"].to_pylist()]
-                    table = table.filter(
-                        pa.array(read, pa.bool_())
-                    )  # a row group may have nothing of the language
+                    # The type is stated because no row of this language may be left here.
+                    table = table.filter(pa.array(read, pa.bool_()))
                 texts = [normalise(text) for text in records(table, " ").to_pylist()]
                 yield [text for text in texts if text]
 
     def documents(self, limit: int) -> Iterator[str]:
-        """The first `limit` of them, one by one."""
+        """The first `limit` normalised documents, one by one."""
         return itertools.islice(itertools.chain.from_iterable(self.batches()), limit)
 
     def first_batches(self, limit: int) -> Iterator[list[str]]:
-        """The first `limit` of them, in batches."""
+        """The first `limit` normalised documents, in batches."""
         for batch in self.batches():
             yield batch[:limit]
             limit -= len(batch)
@@ -99,7 +99,7 @@ class Reference:
 
 
 def up_to_characters(documents: Iterator[str], limit: int) -> Iterator[str]:
-    """Documents until `limit` characters are reached; the one that passes it is cut."""
+    """Documents up to `limit` characters in all; the last one is cut there."""
     for document in documents:
         yield document[:limit]
         limit -= len(document)

@@ -1,7 +1,6 @@
-"""KenLM's own programs, for corpora that the builtin estimator's memory does not hold.
+"""Runs KenLM's own programs, for corpora too large for the builtin estimator's memory.
 
-Checked: the bytes depend neither on the memory given (`-S`) nor on where the files lie, and two
-runs give the same.
+Checked: two runs give equal bytes, whatever the memory limit (`-S`) and the location of the files.
 """
 
 from __future__ import annotations
@@ -19,9 +18,7 @@ _ERROR_CHARACTERS = 2_000
 
 
 def find(given: str | None) -> Path:
-    """The `lmplz` program, which must have `build_binary` beside it; `StageError` that names the
-    way to get them.
-    """
+    """Path of `lmplz` with `build_binary` in the same folder; StageError says how to get them."""
     candidates = [given] if given else [shutil.which("lmplz"), str(BUILD / "lmplz")]
     for candidate in candidates:
         path = Path(candidate) if candidate else None
@@ -29,8 +26,8 @@ def find(given: str | None) -> Path:
             return path.resolve()
     where = f"`lmplz: {given}`" if given else f"the PATH and {BUILD}"
     raise StageError(
-        "`estimator: lmplz` needs KenLM's programs lmplz and build_binary, which are not in one "
-        f"folder at {where}. Run `make lmplz` (about a minute), or set `estimator: builtin`"
+        "`estimator: lmplz` needs KenLM's programs lmplz and build_binary in one folder; they were "
+        f"not found in {where}. Run `make lmplz` (about a minute), or set `estimator: builtin`"
     )
 
 
@@ -44,8 +41,9 @@ def estimate(
     fallback: tuple[float, float, float] | None,
     memory: str,
 ) -> None:
-    """Estimate a model from lines of space-separated pieces and write it in KenLM's binary
-    (probing) format.
+    """Estimate a model and write it in KenLM's binary (probing) format.
+
+    `text`: a sentence per line, pieces separated by spaces. `scratch`: folder for temporary files.
     """
     arpa = scratch / "lm.arpa"
     discounts = ["--discount_fallback", *map(str, fallback)] if fallback else []
@@ -56,10 +54,10 @@ def estimate(
 
 
 def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
-    if done.returncode:
-        said = done.stderr.strip()[-_ERROR_CHARACTERS:]
+    completed = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    if completed.returncode:
+        stderr = completed.stderr.strip()[-_ERROR_CHARACTERS:]
         raise StageError(
-            f"{command[0]} ended with {done.returncode}; command: {' '.join(command)}; it said: "
-            f"{said}"
+            f"{command[0]} failed with exit status {completed.returncode}; command: "
+            f"{' '.join(command)}; end of its stderr: {stderr}"
         )

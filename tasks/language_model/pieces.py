@@ -1,7 +1,7 @@
-"""The SentencePiece model of a language: trained so that equal text gives equal bytes.
+"""Trains the SentencePiece model of a language so that equal text gives equal bytes.
 
-SentencePiece trains differently with more threads and embeds the name of the file it writes, so it
-gets one thread, an iterator and a writer (its own file handling never comes into play).
+SentencePiece's result depends on the number of threads, and the model contains the name of the file
+written. So it gets one thread, an iterator to read from and a writer instead of file names.
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ from collections.abc import Iterable, Iterator, Sequence
 import sentencepiece
 
 SENTENCE_CHARACTERS = 1_000
-"""Longest stretch handed to the trainer, which skips those above 4,192 bytes (a character has up to
-4).
+"""Longest sentence given to the trainer, which skips those over 4,192 bytes (a character has up to
+4 bytes).
 """
 
 _TOO_SMALL = re.compile(r"smaller than required_chars\. (\d+) vs (\d+)")
 
 
 class VocabularyTooSmall(ValueError):
-    """The vocabulary does not hold the corpus's characters."""
+    """The vocabulary has fewer pieces than the corpus needs for its characters."""
 
 
 def sentences(text: str, limit: int = SENTENCE_CHARACTERS) -> Iterator[str]:
-    """Cut a normalised document into stretches of at most `limit` characters, after spaces where
-    there are any.
+    """Cut a normalised document into stretches of at most `limit` characters, after a space if any.
+
+    The stretches concatenate to the document.
     """
     start = 0
     while len(text) - start > limit:
@@ -38,10 +39,10 @@ def sentences(text: str, limit: int = SENTENCE_CHARACTERS) -> Iterator[str]:
 
 
 def train(documents: Iterable[str], vocabulary: int, character_coverage: float) -> bytes:
-    """Train a unigram model on normalised documents; return its file's bytes.
+    """Train a unigram model on normalised documents; return the bytes of its file.
 
-    A corpus that yields fewer pieces than `vocabulary` gives a smaller model. Raises
-    `VocabularyTooSmall`.
+    The model has fewer pieces than `vocabulary` if the corpus yields no more. Raises
+    `VocabularyTooSmall` if `vocabulary` is below the characters that must be covered.
     """
     written = io.BytesIO()
     try:
@@ -58,11 +59,11 @@ def train(documents: Iterable[str], vocabulary: int, character_coverage: float) 
             minloglevel=2,
         )
     except RuntimeError as error:
-        if found := _TOO_SMALL.search(str(error)):
+        if sizes := _TOO_SMALL.search(str(error)):
             raise VocabularyTooSmall(
-                f"`vocabulary: {vocabulary}` is below the {found[2]} characters and special pieces "
-                f"that `character_coverage: {character_coverage}` asks for; raise the one or lower "
-                "the other"
+                f"`vocabulary: {vocabulary}` is below the {sizes[2]} characters and special pieces "
+                f"required by `character_coverage: {character_coverage}`; raise `vocabulary` or "
+                "lower `character_coverage`"
             ) from error
         raise
     return written.getvalue()
@@ -71,8 +72,9 @@ def train(documents: Iterable[str], vocabulary: int, character_coverage: float) 
 def encode(
     model: sentencepiece.SentencePieceProcessor, documents: Sequence[str], threads: int = 1
 ) -> list[list[str]]:
-    """Pieces of normalised documents; an unknown character stands for itself. Equal for any number
-    of threads.
+    """Pieces of normalised documents, equal for any number of threads.
+
+    A character that the model does not know is its own piece.
     """
     pieces: list[list[str]] = model.encode(list(documents), out_type=str, num_threads=threads)
     return pieces

@@ -1,8 +1,8 @@
-"""Two shards, one after the other: the SentencePiece model, then the n-gram model over its pieces.
+"""Trains a language's models in two shards: the SentencePiece model, then an n-gram model on it.
 
-`data/`: sp.model, lm.arpa (builtin) or lm.bin (lmplz), and unit.json, which names normaliser,
-SentencePiece model and n-gram model by digest: the unit. Perplexities of different units are never
-compared.
+Written to `data/`: sp.model, lm.arpa (builtin) or lm.bin (lmplz), and unit.json. A unit is the
+combination of normaliser, SentencePiece model and n-gram model, named by their digests.
+Perplexities of different units must not be compared.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def run(context: Context) -> Outcome:
     program = lmplz.find(parameters.lmplz) if parameters.estimator == "lmplz" else None
     documents = context.many("documents")
     langid, line_dedup = map(context.many, ("langid", "line_dedup"))
-    found = reference_parts(documents, langid, line_dedup, parameters.held_out)
-    reference = Reference(tuple(found), parameters.language, parameters.held_out)
+    parts = reference_parts(documents, langid, line_dedup, parameters.held_out)
+    reference = Reference(tuple(parts), parameters.language, parameters.held_out)
     train = functools.partial(train_pieces, parameters)
     trained = context.map(train, {"sentencepiece": reference})["sentencepiece"]
     model = str(context.attempt.data.local(SENTENCEPIECE_FILE))
@@ -59,8 +59,8 @@ def train_pieces(
     first = next(documents, None)
     if first is None:
         raise StageError(
-            f"no reference document of language {parameters.language!r} has text; look at the "
-            "langid statistics of the source, or name another source"
+            f"the reference sources have no text in language {parameters.language!r}; check the "
+            "langid statistics of the sources, or name other sources"
         )
     seen = {"documents": 0, "characters": 0}
 
@@ -94,7 +94,7 @@ def train_ngrams(
     reference: Reference,
     shard: Shard,
 ) -> dict[str, Any]:
-    """Estimate and publish the n-gram model and the unit's description."""
+    """Estimate and publish the n-gram model, and unit.json."""
     processor = sentencepiece.SentencePieceProcessor(model_file=model)
     batches = (
         pieces.encode(processor, batch, threads)
@@ -128,9 +128,7 @@ def train_ngrams(
 
 
 def unit_id(unit: dict[str, Any]) -> str:
-    """12 hex digits over normaliser, SentencePiece model and n-gram model: what makes two
-    perplexities comparable.
-    """
+    """12 hex digits that identify a unit; perplexities with equal ids are comparable."""
     parts = (unit["normaliser"], unit["sentencepiece_sha256"], unit["lm_sha256"])
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 

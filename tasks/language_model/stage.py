@@ -1,7 +1,6 @@
-"""Parameters of the language model stage: one node per language, cc_net's settings by default.
+"""Stage language_model: one node per language, with cc_net's settings by default.
 
-A document is its whole record: a prompt and its text are one sentence to the model, as they are
-when scored.
+The model is trained on whole records: a prompt and its text are one sentence, as when scored.
 """
 
 from __future__ import annotations
@@ -21,55 +20,51 @@ Discounts = tuple[
 
 
 class LanguageModelParameters(Parameters):
-    """What a language's model is trained on and how.
+    """What a language's models are trained on, and how.
 
-    `estimator` is part of the version and never chosen by what is installed: `builtin` estimates in
-    memory and writes ARPA, `lmplz` runs KenLM's programs, sorts on disk, and writes KenLM's binary
-    format, which workers share in memory. Both follow the same formulas; their scores agree to
-    1e-5.
+    `estimator` is part of the artifact's version, so it never depends on what is installed.
+    `builtin` estimates in memory and writes ARPA. `lmplz` runs KenLM's programs, which sort on disk
+    and write KenLM's binary format, shared by workers in memory. Both follow the same formulas;
+    their scores agree to 1e-5.
     """
 
     language: Annotated[str, pydantic.Field(min_length=1)]
-    """The label of langid; documents of other languages are left out where a source has language
-    labels.
-    """
+    """A langid label. Documents of other languages are skipped, in sources that have labels."""
 
     held_out: dict[str, float] = pydantic.Field(default_factory=dict)
-    """Source -> share of its documents that select may hold out; the model reads none of these. The
-    plan fills it for sources that are trained on too.
+    """Source -> share of its documents that select may hold out; the models never read these.
+    Planning fills it in for sources that are also training data.
     """
 
     documents: Annotated[int, pydantic.Field(ge=1)] = 1_000_000
-    """The n-gram model reads the first so many documents of the language, in the order of the
-    sources given.
-    """
+    """The n-gram model is trained on the first so many documents of the language."""
 
     sentencepiece_documents: Annotated[int, pydantic.Field(ge=1)] = 400_000
     sentencepiece_characters: Annotated[int, pydantic.Field(ge=1)] = 100_000_000
-    """SentencePiece reads the first so many documents, and no more characters than this: it trains
-    in memory, on one thread (more would change the result).
+    """SentencePiece is trained on the first documents up to both limits. It trains in memory and on
+    one thread, because its result depends on the number of threads.
     """
 
     vocabulary: Annotated[int, pydantic.Field(ge=8)] = 65_536
-    """Pieces of the unigram model, less where the corpus yields fewer (the statistics say so)."""
+    """Pieces of the unigram model; fewer if the corpus yields fewer (see the statistics)."""
 
     character_coverage: Annotated[float, pydantic.Field(gt=0, le=1)] = 0.9995
     order: Annotated[int, pydantic.Field(ge=2, le=6)] = 5
-    """KenLM is compiled for orders up to 6."""
+    """Longest n-grams; KenLM is compiled for orders up to 6."""
 
     discount_fallback: Discounts | None = (0.5, 1.0, 1.5)
-    """Discounts of counts 1, 2 and 3+ where an order's counts give none (small corpora); null
+    """Discounts of counts 1, 2 and 3+ for an order whose counts yield none (small corpora); null
     refuses such a corpus.
     """
 
     estimator: Literal["builtin", "lmplz"] = "builtin"
     lmplz: Annotated[str | None, NOT_IDENTITY] = None
-    """Path of the `lmplz` program (`build_binary` beside it); searched on the PATH and in
-    build/lmplz when unset.
+    """Path of `lmplz`, with `build_binary` in the same folder; by default searched on the PATH and
+    in build/lmplz.
     """
 
     lmplz_memory: Annotated[str, NOT_IDENTITY] = "4G"
-    """Memory lmplz sorts in, as its option -S takes it; its output does not depend on it."""
+    """Memory for sorting, as lmplz's option -S takes it; the output does not depend on it."""
 
 
 STAGE = Stage(

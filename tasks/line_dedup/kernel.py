@@ -1,6 +1,16 @@
-"""The compiled loop behind `tasks.line_dedup.units`: UTF-8 to one hash a line or paragraph.
+"""The compiled loop behind `tasks.line_dedup.units`: UTF-8 to one hash per line or paragraph.
 
-All hash arithmetic is modulo 2**64 by intent.
+`hash_units`, for every document:
+
+1. Split at line feeds. A line of nothing but white space is blank.
+2. A unit is a line that is not blank or, with `paragraphs`, a maximal run of such lines.
+3. Each character is replaced by its normal form, or left out where that is `DELETED`. White space
+   at the ends of a line does not count; the lines of a paragraph are joined by one space.
+4. The hash: h = (h ^ c) PRIME, h ^= h >> 32 for every character c of the normal form (as FNV-1a,
+   with a shift), finished by MurmurHash3's mixer. All arithmetic is modulo 2**64, as uint64 has it.
+
+Example with the ccnet forms: "Page 12 \n\nPage 34" has two units, lines [0, 1) and [2, 3), both
+with the normal form "page 00" of 7 characters, hence with the same hash.
 """
 
 from __future__ import annotations
@@ -14,7 +24,7 @@ from tasks.text.compiled import compiled
 from tasks.text.utf8 import BYTES_IN, decode, mix
 
 DELETED = 0xFFFFFFFE
-"""In the table of forms: the normal form leaves the character out."""
+"""In the table of forms: the character is left out of the normal form."""
 
 _SEED = 0xCBF29CE484222325
 _PRIME = 0x9FB21C651E98DF25
@@ -38,21 +48,37 @@ _POINTS_IN = types.Array(types.uint32, 1, "C", readonly=True)
     )
 )
 def hash_units(
-    data: Any, starts: Any, space: Any, form: Any, paragraphs: bool, hashes: Any, first_lines: Any, end_lines: Any,
-    lengths: Any, offsets: Any,
-) -> None:  # fmt: skip
-    """Documents `data[starts[i]:starts[i + 1]]` to units: hash, lines [first, end), characters of
-    the normal form.
+    data: Any,
+    starts: Any,
+    space: Any,
+    form: Any,
+    paragraphs: bool,
+    hashes: Any,
+    first_lines: Any,
+    end_lines: Any,
+    lengths: Any,
+    offsets: Any,
+) -> None:
+    """Steps 1 to 4 of the module's docstring, for N documents.
 
-    Document i's units stand at `offsets[i]:offsets[i + 1]`. White space at a line's ends is hashed
-    on the way and forgotten: what counts is the state after its last other character.
+    Read:
+        data                    uint8: UTF-8; document i is data[starts[i]:starts[i + 1]]
+        space, form             by code point: is white space; the normal form, or `DELETED`
+    Written, document i's units at offsets[i]:offsets[i + 1]:
+        hashes                  uint64
+        first_lines, end_lines  uint32: the unit is lines [first, end), from 0
+        lengths                 int64: characters of the normal form
+
+    White space at the end of a line cannot be told from that within it until the line ends. So
+    `running` and `characters` are the state after every character, `word` and `length` that after
+    the last one that was no white space, which is what counts.
     """
-    found = 0
+    found = 0  # units written
     for document in range(starts.shape[0] - 1):
         position = starts[document]
         end = starts[document + 1]
         line = 0
-        open_unit = False
+        open_unit = False  # a unit has begun: it ends at a blank line, or before the next line
         word = np.uint64(0)
         length = 0
         while position <= end:
@@ -63,11 +89,11 @@ def hash_units(
                 point, width = decode(data, position)
                 position += width
                 spacing = space[point]
-                if blank:
+                if blank:  # no other character on this line yet
                     if spacing:
                         continue
                     blank = False
-                    if open_unit and paragraphs:
+                    if open_unit and paragraphs:  # go on with the paragraph, after a space
                         running = (running ^ np.uint64(0x20)) * np.uint64(_PRIME)
                         running ^= running >> np.uint64(32)
                         characters += 1
@@ -90,7 +116,7 @@ def hash_units(
                 if not spacing:
                     word = running
                     length = characters
-            if blank and open_unit:
+            if blank and open_unit:  # a blank line ends a unit of either kind
                 hashes[found] = mix(word)
                 lengths[found] = length
                 end_lines[found] = line
@@ -98,7 +124,7 @@ def hash_units(
                 open_unit = False
             position += 1
             line += 1
-        if open_unit:
+        if open_unit:  # the end of the document ends the last one
             hashes[found] = mix(word)
             lengths[found] = length
             end_lines[found] = line

@@ -1,11 +1,13 @@
-"""Which units of a source are repeated, by sorted arrays on disk: memory does not grow with the
-source.
+"""Which units of a source are repeated, by sorted arrays on disk: memory does not grow with it.
 
-A run is the units of consecutive row groups of one part, about `RUN_UNITS` of them. It is stored
-twice: all its units in the order of their hashes, for the step that writes edits, and a tally of
-its distinct hashes with their counts and first places, for the step that counts. Partitions of the
-hash space are counted one by one over the tallies of all runs, so that a line that stands in every
-document costs an entry a run, not one a document.
+1. Runs: the units of consecutive row groups of one part, about `RUN_UNITS` of them, are sorted by
+   hash (`save_run`). A run is stored twice: all its units, for the step that writes edits; and a
+   tally of its distinct hashes, with their counts and first places, for the step that counts.
+2. Partitions: the hash space is divided into equal ranges. Each is counted over the tallies of all
+   runs (`Partitions.count_one`). Thanks to the tallies, a line that is in every document costs one
+   entry per run, not one per document.
+3. Lookup: the units of a run are compared with the repeated hashes of each partition
+   (`repeated_units`).
 """
 
 from __future__ import annotations
@@ -22,20 +24,19 @@ import numpy.typing as npt
 from tasks.line_dedup.units import Units
 
 RUN_UNITS = 1 << 20
-"""20 MB of units on disk; sorting takes about five times that in memory. A run holds one row group
-at least.
+"""20 MB of units on disk; sorting takes about five times as much memory. A run has at least one row
+group.
 """
 
 PARTITION_ENTRIES = 1 << 20
-"""Entries of tallies in a partition, on average: 48 MB, and three times that while they are sorted.
-"""
+"""Average number of tally entries in a partition: 48 MB, three times as much during sorting."""
 
 _PLACE = np.dtype(
     [(name, "<u8") for name in ("high", "low")]
     + [(n, "<u4") for n in ("part", "run", "row", "first")]
 )
-"""A unit's place: its document's id in two halves, then where that document stands; `row` counts
-from the run's.
+"""A unit's place: the two halves of its document's id, the document's part, run and row (within
+the run), and the unit's first line. Places order by id, then by line.
 """
 
 _UNIT = np.dtype([("row", "<u4"), ("first", "<u4"), ("end", "<u4")])
@@ -46,8 +47,9 @@ Records = npt.NDArray[np.void]
 
 @dataclass(frozen=True)
 class Run:
-    """Run `number` of part `part`, which covers `row_groups` row groups; its files lie in
-    `folder`.
+    """Run `number` of part `part`, of `row_groups` row groups and `entries` distinct hashes.
+
+    Its files are in `folder`.
     """
 
     folder: Path
@@ -57,13 +59,14 @@ class Run:
     entries: int
 
     def load(self, name: str) -> Any:
-        """One of the run's arrays, mapped: hashes and units (all of them), distinct, counts and
-        places (the tally).
+        """One of the run's arrays, memory-mapped.
+
+        `hashes` and `units` (of all units), or `distinct`, `counts` and `places` (the tally).
         """
         return np.load(self._file(name), mmap_mode="r")
 
     def save(self, name: str, array: npt.NDArray[Any]) -> None:
-        """Store one of the arrays, over what a killed worker may have left."""
+        """Store one of the arrays; replaces what a killed worker may have left."""
         np.save(self._file(name), array)
 
     def _file(self, name: str) -> Path:
@@ -73,9 +76,11 @@ class Run:
 def save_run(
     folder: Path, part: int, number: int, row_groups: int, units: Units, ids: Hashes
 ) -> Run:
-    """Sort and store the units of a run; `ids` (N, 2), one row a document. An empty run (0 entries)
-    has no files.
+    """Sort the units of a run by hash, id and line, and store them.
+
+    `ids` has shape (documents, 2). A run without units (0 entries) has no files.
     """
+    # Ranking ids once turns (id, line) into one 64-bit key.
     rank = np.empty(len(ids), np.uint64)
     rank[np.lexsort((ids[:, 1], ids[:, 0]))] = np.arange(len(ids), dtype=np.uint64)
     order = np.lexsort((rank[units.rows] << np.uint64(32) | units.first, units.hashes))
@@ -104,13 +109,13 @@ def save_run(
 
 @dataclass(frozen=True)
 class Partitions:
-    """`count` equal ranges of hashes; what is repeated in each is stored in `folder`."""
+    """`count` equal ranges of hashes; the repeated ones of each are stored in `folder`."""
 
     folder: Path
     count: int
 
     def slices(self, ascending: Hashes) -> list[slice]:
-        """Where each partition lies in ascending hashes."""
+        """The slice of each partition in an array of ascending hashes."""
         edges = np.array([(number << 64) // self.count for number in range(self.count)], np.uint64)
         bounds = [*np.searchsorted(ascending, edges).tolist(), len(ascending)]
         return [slice(low, high) for low, high in itertools.pairwise(bounds)]
@@ -122,14 +127,15 @@ class Partitions:
     def count_one(
         self, number: int, runs: Sequence[Run], minimum_copies: int
     ) -> tuple[npt.NDArray[Any], Records]:
-        """Count partition `number` over all runs and store what is repeated; returns copies and
-        first places.
+        """Count partition `number` over all runs and store the repeated hashes with first places.
+
+        Returns the number of copies and the first place of each.
         """
         columns: dict[str, list[Any]] = {"distinct": [], "counts": [], "places": []}
         for run in runs:
             part = self.slices(run.load("distinct"))[number]
-            for name, found in columns.items():
-                found.append(np.array(run.load(name)[part]))
+            for name, arrays in columns.items():
+                arrays.append(np.array(run.load(name)[part]))
         hashes, counts, places = map(np.concatenate, columns.values())
         order = np.lexsort((places["first"], places["low"], places["high"], hashes))
         hashes = hashes[order]
@@ -149,16 +155,15 @@ class Partitions:
 def repeated_units(
     run: Run, partitions: Partitions, filled: Sequence[int], spare_first: bool
 ) -> Records:
-    """The units (row, first, end) of a run that are repeated, by row and line; `filled`: partitions
-    with repeats.
+    """The repeated units (row, first, end) of a run, by row and line.
 
-    `spare_first` leaves out the first copy of all.
+    `filled`: partitions with repeats. `spare_first`: without the first copy in the whole source.
     """
     if not run.entries:
         return np.empty(0, _UNIT)
     hashes, units = run.load("hashes"), run.load("units")
     slices = partitions.slices(hashes)
-    found = [np.empty(0, _UNIT)]
+    blocks = [np.empty(0, _UNIT)]
     for number in filled:
         mine = np.array(hashes[slices[number]])
         known = partitions.load(number, "hashes")
@@ -167,10 +172,10 @@ def repeated_units(
         records = np.array(units[slices[number]][repeated])
         if spare_first:
             first = partitions.load(number, "places")[index[repeated]]
-            here = (first["part"] == run.part) & (first["run"] == run.number)
-            records = records[
-                ~(here & (first["row"] == records["row"]) & (first["first"] == records["first"]))
-            ]
-        found.append(records)
-    removed = np.concatenate(found)
+            same_run = (first["part"] == run.part) & (first["run"] == run.number)
+            same_row = first["row"] == records["row"]
+            same_line = first["first"] == records["first"]
+            records = records[~(same_run & same_row & same_line)]
+        blocks.append(records)
+    removed = np.concatenate(blocks)
     return removed[np.lexsort((removed["first"], removed["row"]))]

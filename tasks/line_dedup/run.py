@@ -1,6 +1,4 @@
-"""Runs stage line_dedup: hash the units of every part, count them by partition of the hashes, write
-edits.
-"""
+"""Runs stage line_dedup: hash the units of every part, count them by partition, write edits."""
 
 from __future__ import annotations
 
@@ -38,7 +36,7 @@ SCHEMA = pa.schema([(edits.COLUMN, edits.EDITS), ("emptied", pa.bool_())])
 
 @dataclass(frozen=True)
 class HashWork:
-    """Part number `number` of the source."""
+    """Hash the units of part `number` of the source."""
 
     part: Part
     number: int
@@ -48,7 +46,7 @@ class HashWork:
 
 @dataclass(frozen=True)
 class CountWork:
-    """Partition `number`."""
+    """Count partition `number` over `runs`."""
 
     partitions: Partitions
     number: int
@@ -58,8 +56,9 @@ class CountWork:
 
 @dataclass(frozen=True)
 class WriteWork:
-    """A part with its runs. `filled`: partitions with repeats; `examples`: (run, row, first line)
-    to show.
+    """Write the edits of a part from its `runs`.
+
+    `filled`: partitions with repeats; `examples`: (run, row, first line) of units to show.
     """
 
     part: Part
@@ -75,20 +74,20 @@ def run(context: Context) -> Outcome:
     parameters: LineDedupParameters = context.parameters
     folder = context.scratch() / "units"
     folder.mkdir(exist_ok=True)
-    given = parts(context.input("documents"), ("id", "text", PROMPT), {})
-    keys = [Path(part.name).stem for part in given]
+    listed = parts(context.input("documents"), ("id", "text", PROMPT), {})
+    keys = [Path(part.name).stem for part in listed]
     hashed = context.map(
         hash_part,
         {
             f"hash.{key}": HashWork(part, number, folder, parameters)
-            for number, (key, part) in enumerate(zip(keys, given, strict=True))
+            for number, (key, part) in enumerate(zip(keys, listed, strict=True))
         },
     )
     runs = [
         tuple(Run(folder, number, index, *sizes) for index, sizes in enumerate(result["runs"]))
         for number, result in enumerate(hashed.values())
     ]
-    filled_runs = tuple(run for found in runs for run in found if run.entries)
+    filled_runs = tuple(run for runs_of_part in runs for run in runs_of_part if run.entries)
     partitions = Partitions(
         folder, max(1, -(-sum(run.entries for run in filled_runs) // repeats.PARTITION_ENTRIES))
     )
@@ -118,7 +117,7 @@ def run(context: Context) -> Outcome:
                     if part_number == number
                 ),
             )
-            for number, (key, part) in enumerate(zip(keys, given, strict=True))
+            for number, (key, part) in enumerate(zip(keys, listed, strict=True))
         },
     )
     totals: Counter[str] = Counter()
@@ -126,7 +125,7 @@ def run(context: Context) -> Outcome:
         totals.update(result["totals"])
     examples = [
         {
-            "text": written[f"write.{keys[part]}"]["examples"]["{}.{}.{}".format(*place)],
+            "text": written[f"write.{keys[part]}"]["examples"][_example_key(*place)],
             "copies": copies,
         }
         for copies, (part, *place) in most
@@ -134,24 +133,30 @@ def run(context: Context) -> Outcome:
     return Outcome({**dict(sorted(totals.items())), "most_repeated": examples}, ledger_of(written))
 
 
+def _example_key(run: int, row: int, line: int) -> str:
+    return f"{run}.{row}.{line}"
+
+
 def most_repeated(
     found: Iterable[Iterable[Sequence[Any]]],
 ) -> list[tuple[int, tuple[int, int, int, int]]]:
-    """The units with the most copies, and where their first ones stand: (copies, (part, run, row,
-    first line)).
+    """The units with the most copies: (copies, place of the first), most copies first.
+
+    A place is (part, run, row, first line).
     """
     candidates = [(copies, tuple(place)) for entries in found for copies, place in entries]
     return sorted(candidates, key=lambda entry: (-entry[0], entry[1]))[:EXAMPLES]
 
 
 def hash_part(work: HashWork, shard: Shard) -> dict[str, Any]:
-    """Store the part's units by run; returns row groups and tally entries of every run."""
+    """Store the part's units by run; returns the row groups and tally entries of each run."""
     runs: list[Run] = []
     documents = units = prompted = 0
     for tables in _runs(work):
         ids = np.concatenate([_ids(table["id"].to_pylist()) for table, _ in tables])
         joined = Units.joined(
-            [found for _, found in tables], (table.num_rows for table, _ in tables)
+            [units_of_table for _, units_of_table in tables],
+            (table.num_rows for table, _ in tables),
         )
         documents, units = documents + len(ids), units + len(joined.hashes)
         prompted += sum(_with_prompt(table) for table, _ in tables)
@@ -163,7 +168,7 @@ def hash_part(work: HashWork, shard: Shard) -> dict[str, Any]:
 
 
 def _runs(work: HashWork) -> Iterator[list[tuple[pa.Table, Units]]]:
-    """Ids and units of consecutive row groups, about `repeats.RUN_UNITS` together."""
+    """Ids and units of consecutive row groups, in runs of about `repeats.RUN_UNITS` units."""
     group: list[tuple[pa.Table, Units]] = []
     taken = 0
     for table in work.part.tables():
@@ -178,7 +183,7 @@ def _runs(work: HashWork) -> Iterator[list[tuple[pa.Table, Units]]]:
 
 
 def _counted(table: pa.Table) -> pa.ChunkedArray:
-    """The texts, those of documents with a prompt empty: they have no units."""
+    """The texts, empty for documents with a prompt, which have no units."""
     prompted = has_prompt(table)
     return table["text"] if prompted is None else pc.if_else(prompted, "", table["text"])
 
@@ -189,27 +194,25 @@ def _with_prompt(table: pa.Table) -> int:
 
 
 def _ids(ids: Sequence[str]) -> Hashes:
-    """Ids of 32 hex digits as (N, 2) numbers that order as they do."""
+    """Ids of 32 hex digits as numbers of shape (N, 2), which order as the ids do."""
     halves = np.frombuffer(bytes.fromhex("".join(ids)), dtype=">u8").reshape(-1, 2)
     return halves.astype(np.uint64)
 
 
 def count_partition(work: CountWork, shard: Shard) -> dict[str, Any]:
-    """Count one partition; returns how many distinct units are repeated, and the most repeated
-    ones.
-    """
+    """Count one partition; returns the number of repeated units, and the most repeated ones."""
     copies, firsts = work.partitions.count_one(work.number, work.runs, work.minimum_copies)
     most = np.argsort(-copies, kind="stable")[:EXAMPLES]
-    found = zip(copies[most].tolist(), firsts[most].tolist(), strict=True)
+    ranked = zip(copies[most].tolist(), firsts[most].tolist(), strict=True)
     return {
         "repeated": len(copies),
-        "most": most_repeated([[(count, place[2:]) for count, place in found]]),
+        "most": most_repeated([[(count, place[2:]) for count, place in ranked]]),
         "totals": {"units_repeated": len(copies), "copies": int(copies.sum())},
     }
 
 
 def write_part(work: WriteWork, shard: Shard) -> dict[str, Any]:
-    """Write one part's edits; returns ledger, totals, and the texts of the examples in it."""
+    """Write one part's edits; returns its ledger, totals, and the texts of examples in it."""
     ledger = Ledger()
     totals: Counter[str] = Counter(units_removed=0, documents_edited=0, documents_emptied=0)
     examples: dict[str, str] = {}
@@ -233,7 +236,8 @@ def write_part(work: WriteWork, shard: Shard) -> dict[str, Any]:
                         text = unit_text(
                             table["text"][row - start].as_py(), line, work.parameters.unit
                         )
-                        examples[f"{run.number}.{row}.{line}"] = text[:EXAMPLE_CHARACTERS]
+                        key = _example_key(run.number, row, line)
+                        examples[key] = text[:EXAMPLE_CHARACTERS]
                 here = removed[slice(*np.searchsorted(removed_rows, (start, end)))].copy()
                 here["row"] -= start
                 columns, taken = columns_of(table["text"], here, reason)
@@ -246,7 +250,7 @@ def write_part(work: WriteWork, shard: Shard) -> dict[str, Any]:
 
 
 def _count(ledger: Ledger, source: str, reason: str, sizes: pa.ChunkedArray, taken: int) -> None:
-    """Count documents of `sizes` bytes as kept, less the bytes that edits took."""
+    """Count documents of `sizes` bytes as kept, less the `taken` bytes that edits remove."""
     size = pc.sum(sizes).as_py() or 0
     ledger.add(source, None, "read", documents=len(sizes), bytes=size)
     ledger.add(source, None, "kept", documents=len(sizes), bytes=size - taken)
@@ -255,8 +259,9 @@ def _count(ledger: Ledger, source: str, reason: str, sizes: pa.ChunkedArray, tak
 
 
 def columns_of(texts: pa.ChunkedArray, removed: Records, reason: str) -> tuple[pa.Table, int]:
-    """The stage's columns, and the UTF-8 bytes that go; `removed`: the units that go, by row (from
-    0) and line.
+    """The stage's columns, and the UTF-8 bytes that they remove.
+
+    `removed`: the units to remove, by row (from 0) and line.
     """
     rows: list[list[edits.Edit]] = [[] for _ in range(len(texts))]
     emptied = np.zeros(len(texts), dtype=np.bool_)

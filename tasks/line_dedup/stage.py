@@ -1,27 +1,26 @@
-"""Stage line_dedup: the lines or paragraphs that a source repeats, written as edits beside its
-documents.
+"""Stage line_dedup: lines or paragraphs that a source repeats, as edits beside its documents.
 
-Menus, footers and notices stand on thousands of pages; as CCNet does
-(https://arxiv.org/abs/1911.00359, section 3.1), their lines are compared in a normal form by a
-64-bit hash, and repeated ones go. CCNet counts within 50 shards of a crawl and removes every copy;
-here copies are counted over the whole source, and which go is a choice:
+Menus, footers and notices are on thousands of pages. As in CCNet
+(https://arxiv.org/abs/1911.00359, section 3.1), lines are compared in a normal form by a 64-bit
+hash, and repeated ones are removed. CCNet counts within 50 shards of a crawl and removes every
+copy; here copies are counted over the whole source, and which are removed is a choice:
 
-    keep: first   one copy stays: in the document with the smallest id, and there the first,
-                  whatever the order of files. A page that stands in a source twice so keeps one
-                  copy of its text (deduplication's matter).
-    keep: none    every copy goes, as CCNet has it; so does text of pages that stand in a source
-    twice.
+    keep: first   one copy stays: the first one in the document with the smallest id, whatever the
+                  order of files. A page that a source holds twice thus keeps one copy of its text
+                  (removing the other page is deduplication's task).
+    keep: none    every copy is removed, as in CCNet; so is the text of pages that a source holds
+                  twice.
 
-When a line goes, its line feed goes too; of the blank lines around it the longest run stays, and
-none at the ends. Blank lines, and units whose normal form is shorter than `minimum_characters`, are
-neither counted nor removed; nor is anything of documents with a prompt, in which "yes" on a line of
-its own is an answer and no menu, whatever other questions it answers. The statistics count these
-documents (`documents_with_prompt`).
+When a line is removed, so is its line feed; of the blank lines around it the longest run stays, and
+none at the ends of the text. Blank lines, and units whose normal form is shorter than
+`minimum_characters`, are neither counted nor removed; nor is anything in documents with a prompt,
+where "yes" on a line of its own is an answer and no menu, whatever other questions it answers. The
+statistics count these documents (`documents_with_prompt`).
 
 Input role: documents. Output: data/part-*.parquet, row-aligned with the documents, columns
-    edits    see `tasks.documents.edits`; reason "line_dedup.line" or "line_dedup.paragraph" emptied
-    bool: nothing but white space is left (cut drops such documents with the reason
-    "line_dedup.empty")
+    edits    see `tasks.documents.edits`; reason "line_dedup.line" or "line_dedup.paragraph"
+    emptied  bool: nothing but white space is left (cut drops such documents with the reason
+             "line_dedup.empty")
 """
 
 from __future__ import annotations
@@ -35,13 +34,14 @@ from tasks.documents.roles import DOCUMENTS, EDITS_TYPE
 
 
 class LineDedupParameters(Parameters):
-    """`unit`: a line, or what stands between blank lines (lines joined by spaces: wrapping makes no
-    difference).
+    """What is compared, how, and which copies are removed.
 
-    `normalise`: `ccnet` compares in lower case, digits as 0, Unicode punctuation and control
-    characters removed, as CCNet's code does (ASCII punctuation and accents stay); `none` compares
-    as written but for white space at the ends. A unit is repeated when it stands in the source
-    `minimum_copies` times or more (Llama 3: 7 in 30 million documents).
+    `unit`: a line, or a paragraph, that is, the lines between blank lines, joined by spaces (so
+    that wrapping makes no difference). `normalise`: `ccnet` compares in lower case, with digits as
+    0 and without Unicode punctuation and control characters, as CCNet's code does (ASCII
+    punctuation and accents are kept); `none` compares as written, except for white space at the
+    ends. A unit is repeated when the source holds it `minimum_copies` times or more (Llama 3: 7 in
+    30 million documents).
     """
 
     unit: Literal["line", "paragraph"] = "line"

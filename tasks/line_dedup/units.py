@@ -1,4 +1,4 @@
-"""Texts to the hashes of their lines or paragraphs, and removed ones to edits."""
+"""From texts to the hashes of their lines or paragraphs, and from removed ones to edits."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from tasks.text.shingles import Utf8
 
 @dataclass(frozen=True)
 class Units:
-    """Units of a batch of documents, in order: lines [first, end) of document `rows` have
-    `hashes`.
+    """Units (lines or paragraphs) of a batch of documents, in order; arrays of shape (units,).
+
+    Unit u is lines [first[u], end[u]) of document rows[u].
     """
 
     hashes: npt.NDArray[np.uint64]
@@ -31,7 +32,7 @@ class Units:
 
     @classmethod
     def joined(cls, batches: Sequence[Units], sizes: Iterable[int]) -> Units:
-        """The units of consecutive batches of `sizes` documents as those of one."""
+        """The units of consecutive batches, with `sizes` documents each, as those of one batch."""
         starts = itertools.accumulate(sizes, initial=0)
         return cls(
             np.concatenate([batch.hashes for batch in batches]),
@@ -53,13 +54,14 @@ def units_of(texts: Utf8, parameters: LineDedupParameters) -> Units:
 
 
 def _units(texts: Utf8, parameters: LineDedupParameters) -> Units:
-    from tasks.line_dedup.kernel import hash_units  # these compile: only where they are needed
+    # Importing these compiles loops, so import only where they are needed.
+    from tasks.line_dedup.kernel import hash_units
     from tasks.text.shingle_kernel import find_contextual
 
     known = _forms(parameters.normalise)
     contextual = np.empty(len(texts), dtype=np.bool_)
     find_contextual(texts.data, texts.starts, known.form, contextual)
-    # Lower case neither adds nor takes line feeds.
+    # Lower-casing a text as a whole neither adds nor removes line feeds, so lines keep numbers.
     texts = texts.changed(np.flatnonzero(contextual).tolist(), str.lower)
     size = int(np.count_nonzero(texts.data == 0x0A)) + len(texts)
     hashes, lengths, offsets = (
@@ -69,9 +71,17 @@ def _units(texts: Utf8, parameters: LineDedupParameters) -> Units:
     )
     first, end = np.empty(size, np.uint32), np.empty(size, np.uint32)
     hash_units(
-        texts.data, texts.starts, known.space, known.form, parameters.unit == "paragraph",
-        hashes, first, end, lengths, offsets,
-    )  # fmt: skip
+        texts.data,
+        texts.starts,
+        known.space,
+        known.form,
+        parameters.unit == "paragraph",
+        hashes,
+        first,
+        end,
+        lengths,
+        offsets,
+    )
     rows = np.repeat(np.arange(len(texts), dtype=np.uint32), np.diff(offsets))
     counted = np.flatnonzero(lengths[: offsets[-1]] >= parameters.minimum_characters)
     return Units(hashes[counted], rows[counted], first[counted], end[counted])
@@ -79,10 +89,10 @@ def _units(texts: Utf8, parameters: LineDedupParameters) -> Units:
 
 @dataclass(frozen=True)
 class _Forms:
-    """By code point: `space` (white space) and `form`, the character of the normal form, or
-    `DELETED`.
+    """Tables by code point: `space` (is white space) and `form`, the normal form's code point.
 
-    `form` is `CONTEXTUAL` where lower case is not one character whatever stands beside it.
+    `form` is `DELETED` where the normal form omits the character, and `CONTEXTUAL` where its lower
+    case is several characters or depends on its neighbours.
     """
 
     space: npt.NDArray[np.bool_]
@@ -91,7 +101,7 @@ class _Forms:
 
 @functools.cache
 def _forms(normalise: str) -> _Forms:
-    """Tables of 5.5 MB, built in 0.2 s."""
+    """The tables of a `normalise` option: 5.5 MB, built in 0.2 s."""
     from tasks.line_dedup.kernel import DELETED
 
     space = np.zeros(sys.maxunicode + 1, dtype=np.bool_)
@@ -107,7 +117,7 @@ def _forms(normalise: str) -> _Forms:
             else:
                 form[code] = ord(lower)
     if normalise == "ccnet":
-        # cc_net's list also names one full-width digit, which is 0 before punctuation is looked at.
+        # cc_net's list also has a full-width digit, which becomes 0 before punctuation is handled.
         form[[*map(ord, PUNCTUATION), *CONTROLS]] = DELETED
     space.setflags(write=False)
     form.setflags(write=False)
@@ -115,18 +125,21 @@ def _forms(normalise: str) -> _Forms:
 
 
 def unit_text(text: str, first: int, unit: str) -> str:
-    """The line, or the paragraph that begins at the line, number `first`."""
+    """The text of the unit that begins with line `first`."""
     lines = text.split("\n")[first:]
     return lines[0] if unit == "line" else "\n".join(itertools.takewhile(str.strip, lines))
 
 
 def removal(text: str, removed: Sequence[tuple[int, int]], reason: str) -> list[Edit]:
-    """The edits that take lines [first, end) of each pair out of `text`, and blank lines as the
-    stage says.
+    """The edits that remove lines [first, end) of each pair from `text`.
+
+    Blank lines beside them are removed as the stage's docstring says.
     """
     closed = text.endswith("\n")
     lines = (text[:-1] if closed else text).split("\n")
-    starts = [at + line for line, at in enumerate(itertools.accumulate(map(len, lines), initial=0))]
+    # Characters before a line: those of the lines before it, and a line feed for each of these.
+    lengths = itertools.accumulate(map(len, lines), initial=0)
+    starts = [characters + line for line, characters in enumerate(lengths)]
     if "" in lines or any(map(str.isspace, lines)):
         goes = [False] * len(lines)
         for first, end in removed:
@@ -140,14 +153,16 @@ def removal(text: str, removed: Sequence[tuple[int, int]], reason: str) -> list[
         else:
             spans.append([starts[low], starts[high]])
     if spans and spans[-1][1] > len(text):
-        # The last line has no line feed of its own: the one before it goes.
+        # The last line has no line feed of its own: remove the one before it.
         spans[-1] = [max(spans[-1][0] - 1, 0), len(text)]
     return [Edit(start, end, "", reason) for start, end in spans]
 
 
 def _drop_blank_lines(lines: Sequence[str], goes: list[bool]) -> None:
-    """Mark the blank lines that would double others, or stand at an end, once marked lines are
-    gone.
+    """Mark the blank lines that would be left at an end, or beside others, in `goes`.
+
+    In every run of marked and blank lines with a marked one, only the longest run of blank lines
+    stays, and none at the ends of the text.
     """
     for low, high in _runs(
         [gone or not line.strip() for gone, line in zip(goes, lines, strict=True)]
@@ -158,14 +173,14 @@ def _drop_blank_lines(lines: Sequence[str], goes: list[bool]) -> None:
         kept = max(blank, key=lambda run: run[1] - run[0], default=(0, 0))
         if low == 0 or high == len(lines):
             kept = (0, 0)
-        goes[low:high] = [not kept[0] <= at < kept[1] for at in range(high - low)]
+        goes[low:high] = [not kept[0] <= line < kept[1] for line in range(high - low)]
 
 
 def _runs(flags: Sequence[bool]) -> Iterator[tuple[int, int]]:
     """[start, end) of every maximal run of true flags."""
-    at = 0
+    start = 0
     for value, group in itertools.groupby(flags):
         length = sum(1 for _ in group)
         if value:
-            yield at, at + length
-        at += length
+            yield start, start + length
+        start += length

@@ -1,6 +1,4 @@
-"""Where a Hugging Face checkpoint's tensors lie; anything that does not agree is refused before
-work begins.
-"""
+"""Locate the tensors of a Hugging Face checkpoint; refuse inconsistencies before work begins."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ SINGLE = "model.safetensors"
 INPUT = "embed_tokens.weight"
 OUTPUT = "lm_head.weight"
 LAYER = re.compile(r"^((?:.*\.)?layers\.)(\d+)(\..+)$")
-"""A layer's tensor: what stands before its number, the number, what follows."""
+"""A layer's tensor: the part before its number, the number, the part after."""
 _PART = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 _COMPUTED = ".rotary_emb.inv_freq"
 """Old Llama checkpoints hold this table; transformers computes it from the configuration and
@@ -59,9 +57,7 @@ class Layout:
 
     @classmethod
     def read(cls, folder: Path) -> Layout:
-        """`StageError` when config and tensors disagree, or when the matrices are not where a Llama
-        has them.
-        """
+        """`StageError` when config and tensors disagree, or the matrices have other names."""
         config = _read_config(folder)
         tied = _is_tied(config)
         tensors = {
@@ -148,8 +144,8 @@ def read_tensors(folder: Path) -> dict[str, Stored]:
         or any(Path(str(file)).name != file for file in weights.values())
     ):
         raise StageError(
-            f"{folder}/{INDEX} is no index of weights (its weight_map is to say of each tensor "
-            "which file of this folder it lies in); download it again"
+            f"{folder}/{INDEX} is not an index of weights (its weight_map must name a file of this "
+            "folder for each tensor); download it again"
         )
     files = sorted(set(weights.values()))
     absent = [name for name in files if not (folder / name).is_file()]
@@ -162,7 +158,7 @@ def read_tensors(folder: Path) -> dict[str, Stored]:
     if strays := sorted(parts - set(files)):
         raise StageError(
             f"{folder} holds {strays[0]}, which {INDEX} does not name ({', '.join(files[:3])}): "
-            "parts of two downloads or of two ways to cut the weights; take away those that do not "
+            "parts of two downloads, or of two splits of the weights; remove those that do not "
             "belong, or download all again"
         )
     tensors: dict[str, Stored] = {}

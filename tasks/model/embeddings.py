@@ -39,10 +39,10 @@ class NewRow:
 
 @dataclass(frozen=True)
 class Growth:
-    """How to grow: the new rows (ids `old`, `old` + 1, ...), and how many rows there shall be.
+    """How to grow: the new rows (ids `old`, `old` + 1, ...) and the `total` number of rows.
 
-    `old`: rows of the base that hold tokens; its matrix may be padded beyond, and new ids then fall
-    into its padding. `spread`: deviation of `random`. `input`, `output`: the method of each matrix.
+    `old`: rows of the base that belong to tokens; new ids may fall into padding beyond them.
+    `spread`: standard deviation of `random`. `input`, `output`: the method for each matrix.
     """
 
     rows: tuple[NewRow, ...]
@@ -115,10 +115,10 @@ def as_bytes(values_VD: Rows, dtype: str) -> NDArray[np.uint8]:
 
 
 def require_fit(matrix: Stored, growth: Growth) -> None:
-    """`StageError` where matrix and tokenizer do not belong together, or the new ids do not follow
-    the old.
+    """`StageError` where matrix and tokenizer do not match, or new ids do not follow the old.
 
-    Also for a type without a plain mean: quantised weights have scales beside them.
+    Quantised types are refused as well: their values need separate scales, so rows have no plain
+    mean.
     """
     if matrix.dtype not in TYPES:
         raise StageError(

@@ -1,12 +1,25 @@
-"""How much each layer of a base matters on a sample of text, with one layer of it in memory at a
-time.
+"""How much each layer of a base matters on a sample of text; one layer in memory at a time.
 
-Block influence (ShortGPT, Men et al. 2024, arXiv:2403.03853): 1 - mean cosine similarity between
-what goes into a layer and what comes out; a layer that hardly turns its input is cheap to drop.
-Loss: how much the model's loss on the sample rises when that one layer is left out.
+Block influence (ShortGPT, Men et al. 2024, arXiv:2403.03853):
+
+1. Embed the sample: a text of T tokens gives states X_0 of shape (T, D).
+2. Load layer l into the one layer that is built, and run it on every text: X_l = layer_l(X_(l-1)).
+3. BI_l = 1 - the mean over all tokens t of cos(X_(l-1)[t], X_l[t]), in float64.
+4. Replace the states by X_l, and repeat from 2 with the next layer.
+
+A layer that hardly turns its input has a BI near 0 and is cheap to drop.
+Example: with D = 2 and two tokens, layer l maps (1, 0) to (3, 0) and (0, 1) to (1, 1). The cosines
+are 1 and 0.707, so BI_l = 1 - 0.854 = 0.146; growing in length alone does not count.
+
+Loss, the other measure: for each layer k a variant of the model skips k, and its importance is the
+loss of that variant minus the loss of the whole model. Variants share all states before layer k, so
+they are only split off there; after layer l there are l + 1 sets of states.
+
+Symbols: L layers, T tokens of a text, N target tokens of all texts, D hidden size, V vocabulary, U
+distinct ids of the sample, C rows of the head in one block.
 
 The layer is transformers' own, built once from the base's configuration and filled with each
-layer's weights in turn, so rotary types and attention are the base's. Everything is float32.
+layer's weights in turn, so rotary embedding and attention are the base's. Everything is float32.
 """
 
 from __future__ import annotations
@@ -24,37 +37,32 @@ from tasks.model.checkpoint import read_tensors
 from tasks.model.stage import Measure
 
 SAMPLE_TEXTS = 16
-"""Texts that are read: the first that have two tokens or more."""
+"""Texts that are read: the first with at least two tokens."""
 
 SAMPLE_TOKENS = 256
-"""Tokens of each text that are read. 16 x 256 tokens x 4,096 dimensions are 64 MiB of hidden states
-in float32.
-"""
+"""Tokens read of each text; 16 x 256 tokens x 4,096 dimensions are 64 MiB in float32."""
 
 SAMPLE_CHARACTERS = 32 * SAMPLE_TOKENS
-"""No more of a text is given to the tokenizer."""
+"""Characters of each text passed to the tokenizer, at most."""
 
 HEAD_ROWS = 8192
 """Rows of the output matrix in memory at a time."""
 
 LLAMA_STYLE = ("llama", "mistral", "qwen2", "qwen3")
-"""Model types whose body is embeddings, layers, norm and nothing beside (Gemma, say, scales its
-embeddings).
-"""
+"""Model types whose body is embeddings, layers and norm only (Gemma scales its embeddings)."""
 
 
 def rank_layers(base: Path, texts: Sequence[str], measure: Measure) -> list[float]:
-    """One value for each layer of the checkpoint `base`, in order; the higher, the more the layer
-    matters.
+    """One value per layer of the checkpoint `base`, in order; higher means it matters more.
 
-    Each text is a row of its own, cut at `SAMPLE_TOKENS`. Block influence reads and runs each of L
-    layers once and holds one layer and the sample's hidden states. Loss (nats per token) reads each
-    layer once too, but runs about L^2 / 2 of them and holds the hidden states of L + 1 models: 2
-    GiB for 32 layers of 4,096 dimensions.
+    Each text is a row of its own, cut at `SAMPLE_TOKENS`. Block influence reads and runs each of
+    the L layers once and holds one layer and the sample's states. Loss (nats per token) also reads
+    each layer once, but runs about L^2 / 2 and holds the states of L + 1 models: 2 GiB for 32
+    layers of 4,096 dimensions.
 
     Raises:
-        StageError: no text with two tokens, a base that is not Llama-style, or tensors that its
-        configuration lacks.
+        StageError: no text has two tokens, the base is not Llama-style, or its tensors do not match
+            its configuration.
     """
     body = Body(base)
     rows = sample(base, texts)
@@ -66,11 +74,9 @@ def rank_layers(base: Path, texts: Sequence[str], measure: Measure) -> list[floa
 
 
 def sample(base: Path, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of the first `SAMPLE_TEXTS` texts that have at least two, as the base's tokenizer
-    begins a text.
-    """
+    """Token ids, BOS included, of the first `SAMPLE_TEXTS` texts that have at least two."""
     tokenizer = read_tokenizer(base)
-    tokenizer.encode_special_tokens = True  # "</s>" in a page is text
+    tokenizer.encode_special_tokens = True  # "</s>" in a page is plain text
     rows: list[list[int]] = []
     for text in texts:
         ids = tokenizer.encode(text[:SAMPLE_CHARACTERS]).ids[:SAMPLE_TOKENS]
@@ -80,17 +86,15 @@ def sample(base: Path, texts: Sequence[str]) -> list[list[int]]:
             break
     if not rows:
         raise StageError(
-            f"layers cannot be ranked: none of {len(texts)} texts has two tokens; name sources "
-            "with text, or give a list of layers"
+            f"layers cannot be ranked: none of {len(texts)} texts has two tokens; add sources with "
+            "text, or give a list of layers"
         )
     return rows
 
 
 def block_influences(body: Body, states: list[torch.Tensor]) -> list[float]:
-    """1 - cosine similarity of every layer's input and output, mean over all tokens; `states` (1,
-    T, D) a text.
-    """
-    found = []
+    """Block influence of every layer; `states` (1, T, D) of each text are overwritten."""
+    influences = []
     for layer in body.each_layer():
         similarity = []
         for index, before_1TD in enumerate(states):
@@ -100,8 +104,8 @@ def block_influences(body: Body, states: list[torch.Tensor]) -> list[float]:
                     before_1TD.double(), states[index].double(), dim=-1
                 ).flatten()
             )
-        found.append(1 - float(torch.cat(similarity).mean()))
-    return found
+        influences.append(1 - float(torch.cat(similarity).mean()))
+    return influences
 
 
 def loss_changes(
@@ -109,11 +113,11 @@ def loss_changes(
 ) -> list[float]:
     """Loss without each layer minus the whole model's, in nats per token.
 
-    `variants[k]` are the states of the model that leaves layer k out; until layer k they are the
-    whole model's own.
+    `variants[k]`: states of the model that skips layer k. `states` are the whole model's.
     """
     variants: list[list[torch.Tensor]] = []
     for layer in body.each_layer():
+        # Earlier variants run this layer; the new one skips it and takes the states before it.
         for variant in variants:
             variant[:] = [layer(state_1TD) for state_1TD in variant]
         variants.append(list(states))
@@ -123,7 +127,7 @@ def loss_changes(
 
 
 class Body:
-    """A Llama-style checkpoint, read piece by piece."""
+    """A Llama-style checkpoint, read one layer or block of rows at a time."""
 
     def __init__(self, base: Path) -> None:
         from transformers import AutoConfig, AutoModel
@@ -139,7 +143,7 @@ class Body:
         self._files = {name: place.path for name, place in read_tensors(base).items()}
         inputs = [key for key in self._files if key.endswith("embed_tokens.weight")]
         if len(inputs) != 1:
-            raise StageError(f"{base} has the input matrices {inputs}; one is needed")
+            raise StageError(f"{base} has the input matrices {inputs}; exactly one is needed")
         self._input = inputs[0]
         self._prefix = self._input.removesuffix("embed_tokens.weight")
         self._output = self._input if config.tie_word_embeddings else "lm_head.weight"
@@ -152,12 +156,14 @@ class Body:
         )
         if getattr(config, "layer_types", None):
             config.layer_types = ["full_attention"]  # the sample is shorter than any window
-        # Every weight is filled in later; drawing a large layer at random would take seconds for
-        # nothing.
+        # On `meta`, as weights are filled in later: initialising a large layer takes seconds.
         with torch.device("meta"):
             self._model = AutoModel.from_config(config, dtype=torch.float32).eval()
         self._model.to_empty(device="cpu")
+        # The table of rotary frequencies is computed, not stored, so it needs a real device.
         self._model.rotary_emb = type(self._model.rotary_emb)(config=config)
+        # Without its norm the model of one layer is just that layer; the norm is applied at the
+        # end (`normed`).
         self._norm, self._model.norm = self._model.norm, torch.nn.Identity()
 
     def embed(self, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
@@ -168,16 +174,18 @@ class Body:
             ids = sorted({id for row in rows for id in row})
             if ids[-1] >= count:
                 raise StageError(
-                    f"{self._base}: its tokenizer gives id {ids[-1]:,}, its input matrix has "
-                    f"{count:,} rows: they do not belong together"
+                    f"{self._base}: its tokenizer gives id {ids[-1]:,}, but its input matrix has "
+                    f"{count:,} rows; tokenizer and weights are from different models"
                 )
+            # Only the rows of ids that occur are read; `place` maps an id to its row among them.
             place = {id: index for index, id in enumerate(ids)}
             used_UD = torch.cat([matrix_VD[id : id + 1] for id in ids]).float()
         return [used_UD[[place[id] for id in row]][None] for row in rows]
 
     def each_layer(self) -> Iterator[Any]:
-        """Each layer as a function from states (1, T, D) to states, the same module with other
-        weights every time.
+        """Each layer in turn, as a function from states (1, T, D) to states.
+
+        It is one module whose weights are replaced: a function is valid until the next is taken.
         """
         for number in range(self._layers):
             self._fill(self._model.layers[0], f"{self._prefix}layers.{number}.")
@@ -191,23 +199,23 @@ class Body:
             yield layer
 
     def normed(self, states: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """The last layer's states (1, T, D) as the head reads them."""
+        """The last layer's states (1, T, D) after the final norm, as the head reads them."""
         self._fill(self._norm, f"{self._prefix}norm.")
         return [self._norm(state_1TD) for state_1TD in states]
 
     def losses(
         self, models: Sequence[list[torch.Tensor]], rows: Sequence[Sequence[int]]
     ) -> list[float]:
-        """Nats per token from the last layer's states of each model; rows of the head that no token
-        has do not count.
+        """Nats per token of each model, given its last layer's states.
 
-        The head goes by in blocks of `HEAD_ROWS`; logits of one block and one model are all that is
-        held.
+        The head is read in blocks of `HEAD_ROWS` rows; only the logits of one block and one model
+        are in memory. Padding rows, which belong to no token, are left out of the softmax.
         """
         targets_N = torch.tensor([id for row in rows for id in row[1:]])
         hidden = [
             torch.cat([state_1TD[0, :-1] for state_1TD in self.normed(states)]) for states in models
         ]
+        # Running logsumexp over the blocks read so far, and the logit of each target.
         log_sums = [torch.full(targets_N.shape, -torch.inf) for _ in models]
         chosen = [torch.empty(targets_N.shape) for _ in models]
         with self._open(self._output) as tensors:
@@ -228,27 +236,28 @@ class Body:
     def _fill(self, module: torch.nn.Module, prefix: str) -> None:
         """Copy the tensors below `prefix` into the module, which must have exactly these."""
         parameters = dict(module.named_parameters())
-        found = {key.removeprefix(prefix) for key in self._files if key.startswith(prefix)}
-        found = {
-            name for name in found if not name.endswith("rotary_emb.inv_freq")
-        }  # early Llamas saved this buffer
-        if found != set(parameters):
+        stored = {key.removeprefix(prefix) for key in self._files if key.startswith(prefix)}
+        # Early Llamas saved the buffer of rotary frequencies.
+        stored = {name for name in stored if not name.endswith("rotary_emb.inv_freq")}
+        if stored != set(parameters):
             raise StageError(
-                f"{self._base}: {prefix}* has other tensors than its configuration says "
-                f"({', '.join(sorted(found ^ set(parameters))[:4])}); quantised checkpoints cannot "
-                "be ranked"
+                f"{self._base}: the tensors {prefix}* are not those that its configuration calls "
+                f"for (difference: {', '.join(sorted(stored ^ set(parameters))[:4])}); quantised "
+                "checkpoints cannot be ranked"
             )
         for name, parameter in parameters.items():
             with self._open(prefix + name) as tensors:
                 tensor = tensors.get_tensor(prefix + name)
                 if tensor.shape != parameter.shape:
                     raise StageError(
-                        f"{self._base}: {prefix}{name} is {tuple(tensor.shape)}, its configuration "
-                        f"says {tuple(parameter.shape)}"
+                        f"{self._base}: {prefix}{name} has shape {tuple(tensor.shape)}, but its "
+                        f"configuration calls for {tuple(parameter.shape)}; download it again"
                     )
                 parameter.copy_(tensor)
 
     def _open(self, key: str) -> Any:
         if key not in self._files:
-            raise StageError(f"{self._base} has no tensor {key}: the checkpoint is not complete")
+            raise StageError(
+                f"{self._base} has no tensor {key}: the checkpoint is incomplete; download it again"
+            )
         return safe_open(self._files[key], framework="pt")

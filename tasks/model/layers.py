@@ -1,4 +1,4 @@
-"""Which layers stay, and what the configuration says of each of them."""
+"""Choose the layers to keep, and adapt the configuration to them."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def choose(
     count: int,
     importance: Callable[[LayerChoice], Sequence[float]],
 ) -> tuple[int, ...]:
-    """Layers of a base of `count`, in the order they shall have.
+    """The layers to keep of a base of `count`, in their new order.
 
     Args:
         importance: one number a layer, higher for what matters more; asked only for `important`. Of
             equal layers the earlier stays.
 
     Raises:
-        StageError: more layers than there are, or one that is not there.
+        StageError: more layers than the base has, or an index it lacks.
     """
     if wanted is None:
         return tuple(range(count))

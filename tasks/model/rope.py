@@ -1,4 +1,4 @@
-"""More positions for a base: what its configuration says of rope, and what it shall say.
+"""More positions for a base: read its rope configuration and write the new one.
 
 Angles are made from the configuration when a model is built, so that is all there is to change.
 Here they are written as transformers 5 has them; `tasks.checkpoints.config_keys` adds what older

@@ -37,7 +37,7 @@ class Create(Parameters):
             )
         if self.num_attention_heads % self.num_key_value_heads:
             raise ValueError(
-                f"num_attention_heads {self.num_attention_heads} is no multiple of "
+                f"num_attention_heads {self.num_attention_heads} is not a multiple of "
                 f"num_key_value_heads {self.num_key_value_heads}"
             )
         return self
@@ -157,12 +157,12 @@ class Rope(Parameters):
 
 
 class ContextLength(Parameters):
-    """How many positions the model shall read, and how."""
+    """How many positions the model can read, and by which rope."""
 
     positions: Count = pydantic.Field(gt=0)
     rope: Rope
-    """Must be stated: more positions with the base's angles alone would be read badly. `{type:
-    linear}` interpolates, `{theta: 500000}` slows the angles, `{type: default}` keeps them.
+    """Required: with the base's angles alone, a model reads more positions badly. `{type: linear}`
+    interpolates, `{theta: 500000}` slows the angles down, `{type: default}` keeps them.
     """
 
 
@@ -183,7 +183,9 @@ Layers = Annotated[
     pydantic.Discriminator(
         _layers_form,
         custom_error_type="layers",
-        custom_error_message="layers are a list such as [0, 1, 3], {first: 24}, {ends: 24} or {important: 24}",
+        custom_error_message=(
+            "layers are a list such as [0, 1, 3], {first: 24}, {ends: 24} or {important: 24}"
+        ),
     ),
 ]
 Methods = Annotated[
@@ -206,7 +208,7 @@ class ModelParameters(Parameters):
     `{input: ..., output: ...}` for each matrix.
     """
     layers: Layers | None = None
-    """Layers to keep: indices (a layer named twice is there twice), `first`, `ends` or `important`.
+    """Layers to keep: indices (a repeated index repeats the layer), `first`, `ends` or `important`.
     None: all.
     """
     context: ContextLength | None = None
@@ -249,7 +251,10 @@ STAGE = Stage(
     version=4,
     parameters=ModelParameters,
     run="tasks.model.run:run",
-    summary="the base with embeddings grown to the tokenizer, layers chosen, context extended; or a new Llama",
+    summary=(
+        "the base with embeddings grown to the tokenizer, layers chosen and context extended; or a "
+        "new Llama"
+    ),
     section="model",
     inputs=(
         Role("tokenizer", ("tokenizer",)),

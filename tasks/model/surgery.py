@@ -1,8 +1,7 @@
-"""Surgery on a base: a plan made from headers says which tensor of which file goes where, copied or
-grown.
+"""Surgery on a base: a plan made from file headers maps each tensor to a new file, copied or grown.
 
-Every weight file is a shard of its own, so a killed run keeps the files it finished, and is written
-tensor by tensor, so that memory is what one growing matrix needs.
+Every weight file is a shard of its own, so a killed run keeps its finished files. It is written
+tensor by tensor, so memory is bounded by what one growing matrix needs.
 """
 
 from __future__ import annotations
@@ -40,13 +39,9 @@ from tasks.model.stage import Embeddings, LayerChoice, Measure, ModelParameters
 from tasks.model.texts import sample_texts
 
 CANDIDATES = 64
-"""Training documents offered for measuring layers; `tasks.model.importance` reads the first of them
-with text.
-"""
+"""Training documents offered for measuring layers; `importance` reads the first with text."""
 MEASURED_DIGITS = 6
-"""Digits of a layer's importance that count: sums of floating-point numbers differ in the last on
-other processors.
-"""
+"""Significant digits kept of an importance: the last digits of float sums vary by processor."""
 
 
 def operate(
@@ -60,11 +55,11 @@ def operate(
 
     Args:
         base: folder of a Hugging Face checkpoint.
-        tokenizer: folder of the tokenizer the model shall have.
-        tokens: what it has more than the base's: `id`, `base_ids`.
+        tokenizer: folder of the new model's tokenizer.
+        tokens: tokens the base lacks: `id`, `base_ids`.
 
     Raises:
-        StageError: base, tokenizer and parameters do not go together.
+        StageError: base, tokenizer and parameters do not fit together.
     """
     layout, generation = Layout.read(base), read_generation(base)
     vocabulary = read_tokenizer(tokenizer).get_vocab()
@@ -110,10 +105,11 @@ def operate(
         mass = context.map(
             measure_mass, {"mass": MassWork(str(folder), str(base), new, tuple(unused))}
         )["mass"]
+    parameters_now = sum(tensor.elements for file in files for tensor in file.tensors)
     layers_kept = "" if parameters.layers is None else f", {len(layers)} of {layout.layers} layers"
     return {
-        "headline": f"{sum(tensor.elements for file in files for tensor in file.tensors):,} parameters{layers_kept}",
-        "parameters": sum(tensor.elements for file in files for tensor in file.tensors),
+        "headline": f"{parameters_now:,} parameters{layers_kept}",
+        "parameters": parameters_now,
         "bytes": sum(tensor.bytes for file in files for tensor in file.tensors),
         "files": len(files),
         "tokenizer_size": growth.size,
@@ -167,8 +163,8 @@ def _growth(
     )
     if growth.size != size:
         raise StageError(
-            f"the tokenizer has {size:,} tokens, the base {growth.old:,} and {len(growth.rows):,} "
-            "are new"
+            f"the tokenizer has {size:,} tokens, but the base has {growth.old:,} and only "
+            f"{len(growth.rows):,} are new; make the tokenizer from this base"
         )
     require_fit(layout.tensors[layout.input], growth)
     return growth

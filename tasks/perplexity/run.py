@@ -1,6 +1,4 @@
-"""Annotates every document with the perplexity under its language's model, and reports its
-distribution.
-"""
+"""Annotates documents with perplexity under their language's model, and reports distributions."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ PERCENTILES = (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99)
 
 
 def run(context: Context) -> Outcome:
-    """Score the documents of one source with the models given, each named by its language."""
+    """Score the documents of one source, each with the model of its language."""
     parameters: PerplexityParameters = context.parameters
     units: dict[str, dict[str, Any]] = {}
     models: dict[str, ModelFiles] = {}
@@ -34,7 +32,8 @@ def run(context: Context) -> Outcome:
         language = unit["language"]
         if language in models:
             raise StageError(
-                f"perplexity/{context.name} got two models for {language!r}; name one per language"
+                f"perplexity/{context.name}: two language models for {language!r}; give one per "
+                "language"
             )
         units[language] = unit
         models[language] = ModelFiles(
@@ -52,19 +51,18 @@ def run(context: Context) -> Outcome:
 
 
 def read_unit(artifact: Artifact) -> dict[str, Any]:
-    """What a language model artifact says of itself: normaliser, digests, file of the n-gram
-    model.
-    """
+    """A language model artifact's `unit.json`: normaliser, digests, name of the n-gram file."""
     unit: dict[str, Any] = json.loads(artifact.path("unit.json").read_text(encoding="utf-8"))
     return unit
 
 
 def _distributions(context: Context, models: dict[str, ModelFiles]) -> dict[str, Any]:
-    """Per language with a model: documents scored, and percentiles of their perplexity (the nearest
-    document's own).
+    """Per language with a model: documents scored, and percentiles of their perplexity.
+
+    A percentile is the value of the nearest document, not interpolated.
     """
     langid = context.input("langid")
-    found: dict[str, list[npt.NDArray[np.float64]]] = defaultdict(list)
+    scored: dict[str, list[npt.NDArray[np.float64]]] = defaultdict(list)
     unscored = dict.fromkeys(models, 0)
     for name in context.input("documents").files("part-"):
         languages = pq.read_table(langid.path(name), columns=["language"])["language"]
@@ -73,11 +71,11 @@ def _distributions(context: Context, models: dict[str, ModelFiles]) -> dict[str,
         ]
         for language in models:
             values = perplexity.filter(pc.equal(languages, language))
-            found[language].append(values.drop_null().to_numpy())
+            scored[language].append(values.drop_null().to_numpy())
             unscored[language] += values.null_count
     return {
-        language: {**_summary(np.concatenate(found[language])), "empty": unscored[language]}
-        for language in found
+        language: {**_summary(np.concatenate(scored[language])), "empty": unscored[language]}
+        for language in scored
     }
 
 

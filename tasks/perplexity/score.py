@@ -1,8 +1,8 @@
 """Perplexity of a document exactly as cc_net computes it.
 
-The whole normalised document is one KenLM sentence over SentencePiece pieces: `10^(-log10 p /
-(pieces + 1))`, the one for `</s>`, rounded to one decimal. (CCNet's paper speaks of paragraphs; its
-code, and so its cut-offs, of documents.)
+The whole normalised document is one KenLM sentence of SentencePiece pieces. Perplexity is
+`10^(-log10 p / (pieces + 1))`, where the extra one is `</s>`, rounded to one decimal. (CCNet's
+paper scores paragraphs; its code, and so its published cut-offs, documents.)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DECIMALS = 1
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """Local paths of one language's models."""
+    """Local paths of one language's SentencePiece and n-gram model."""
 
     sentencepiece: str
     lm: str
@@ -34,7 +34,7 @@ class Scorer:
     """The two models of one language."""
 
     def __init__(self, files: ModelFiles) -> None:
-        """Load both; `OSError` when a file is missing or broken."""
+        """Load both models; `OSError` if a file is missing or damaged."""
         quiet = kenlm.Config()
         quiet.show_progress = False
         quiet.arpa_complain = kenlm.ARPALoadComplain.NONE
@@ -42,9 +42,7 @@ class Scorer:
         self._lm = kenlm.Model(files.lm, quiet)
 
     def perplexities(self, texts: Sequence[str]) -> list[float | None]:
-        """Perplexity of each text, None for one that the normaliser leaves empty. Equal however
-        texts are batched.
-        """
+        """Perplexity of each text; None if normalising leaves nothing. Independent of batching."""
         score = self._lm.score
         return [
             round(10.0 ** (-score(" ".join(pieces)) / (len(pieces) + 1)), DECIMALS)
@@ -65,10 +63,9 @@ def scorer(files: ModelFiles) -> Scorer:
 def annotate_perplexity(
     models: Mapping[str, ModelFiles], max_characters: int | None, table: pa.Table
 ) -> pa.Table:
-    """Column `perplexity` (float64) for a table with `text`, `prompt` and `language`; null without
-    a model for it.
+    """Column `perplexity` (float64) for a table with `text`, `prompt` and `language`.
 
-    A document with a prompt is scored as one: prompt, blank, text.
+    Null where the language has no model. A document with a prompt is scored as prompt, space, text.
     """
     languages = np.asarray(table["language"].to_pylist(), dtype=object)
     whole = records(table, " ")  # the normaliser deletes line feeds

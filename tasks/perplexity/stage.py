@@ -1,7 +1,6 @@
-"""Parameters of the perplexity stage: one node per source; which models score is said by its
-inputs.
+"""Stage perplexity: one node per source, which scores documents with the language models given.
 
-What is scored is the whole record, a prompt and its text as one document.
+The whole record is scored, a prompt and its text as one document.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ class PerplexityParameters(Parameters):
     """How documents are scored."""
 
     max_characters: Annotated[int, pydantic.Field(ge=1)] | None = 1_000_000
-    """A longer document is scored on its first so many characters, before normalisation (cc_net has
-    no such limit; null is cc_net). It bounds memory: SentencePiece takes about 100 bytes a
-    character.
+    """Only the first so many characters of a longer document are scored, counted before
+    normalisation. Bounds memory: SentencePiece takes about 100 bytes per character. null: no limit,
+    as in cc_net.
     """
 
 

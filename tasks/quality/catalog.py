@@ -1,18 +1,20 @@
 """The quality rules by name, their limits, and how the limits change with the language.
 
 A rule is `group.name`; a dotted prefix ("gopher", "gopher.repetition") names all rules below it.
-The limits are those of the publications (Gopher: Rae et al. 2021, arXiv 2112.11446, section A1; C4:
-Raffel et al. 2020, section 2.2, in the JMLR version: 3 sentences in lines of 5 words, where
-datatrove has the first preprint's 5 and 3; FineWeb: Penedo et al. 2024, with datatrove 0.10's
-defaults), for English text whose words stand between spaces.
+The limits are the published ones, for English text with words separated by spaces:
 
-Languages written without spaces (UNSPACED) are counted in characters where the publications count
-words. Their limits on words are those of English times characters per word: 1.5 for Chinese and
-Japanese, 4 for Thai, Lao, Khmer and Burmese. Mean word length means nothing there and is off. Stop
-words of a language come from STOP_WORDS; without an entry that rule is off, since English ones
-would drop every other language.
+- Gopher: Rae et al. 2021, arXiv 2112.11446, section A1.
+- C4: Raffel et al. 2020, section 2.2, JMLR version: 3 sentences in lines of 5 words (datatrove
+  follows the first preprint: 5 sentences, 3 words).
+- FineWeb: Penedo et al. 2024, with the defaults of datatrove 0.10.
 
-Light: the standard library only, so that recipes are checked without NumPy.
+For languages written without spaces (UNSPACED), characters are counted where the publications count
+words, and limits on words are multiplied by characters per word: 1.5 for Chinese and Japanese, 4
+for Thai, Lao, Khmer and Burmese. Mean word length is meaningless there and is off. Stop words come
+from STOP_WORDS; for a language without an entry the rule is off, because English stop words would
+drop every document.
+
+Imports the standard library only, so that recipes can be checked without NumPy.
 """
 
 from __future__ import annotations
@@ -23,12 +25,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 Settings = Mapping[str, Any]
-"""Settings of one rule: "min", "max" (limits of its value, both inclusive; None is no limit) and
-its own extras.
-"""
+"""Settings of one rule: "min" and "max" (inclusive limits, None for no limit), and its extras."""
 
 EVERY_LANGUAGE = "*"
-"""Key of settings that hold for every language, before those of one language."""
+"""Key of settings for every language; settings for a single language override them."""
 
 DEFAULTS: Mapping[str, Settings] = {
     "gopher.word_count": {"min": 50, "max": 100_000},
@@ -73,7 +73,7 @@ UNSPACED = {
     "km": 4.0,
     "my": 4.0,
 }
-"""Language written without spaces -> characters that one word of English stands for."""
+"""Language written without spaces -> characters equivalent to one English word."""
 
 STOP_WORDS: Mapping[str, str] = {
     "en": "the be to of and that have with",
@@ -98,40 +98,37 @@ STOP_WORDS: Mapping[str, str] = {
     "wuu": "个 是 勿 的 在 不 和 有 我 一",
     "ja": "の に は を た が で て と し れ さ",
 }
-"""Frequent function words by language; a document in it holds at least two different ones (Gopher's
-rule).
-"""
+"""Frequent function words by language; Gopher's rule asks for at least two different ones."""
 
 SHORT_WORDS = ("ko", "vi")
-"""Spaced languages whose words (Korean) or syllables (Vietnamese) are short: a mean length from 2
-characters on.
+"""Spaced languages with short words (Korean) or syllables (Vietnamese).
+
+Their minimum mean word length is 2 characters.
 """
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """What to say about an unknown name: the nearest known ones."""
+    """The hint for an unknown name: the nearest known names, else all of them."""
     options = sorted(known)
     near = difflib.get_close_matches(name, options, n=3, cutoff=0.5)
     return (
         f"did you mean {' or '.join(map(repr, near))}?"
         if near
-        else f"known are {', '.join(options)}"
+        else f"choose from {', '.join(options)}"
     )
 
 
 def expand(names: Iterable[str]) -> tuple[str, ...]:
-    """Rules and groups of rules to rules, in the catalog's order. Raises ValueError on an unknown
-    name.
-    """
-    found: set[str] = set()
+    """Expand rule and group names to rules, in catalog order; ValueError on an unknown name."""
+    chosen: set[str] = set()
     for name in names:
-        below = [rule for rule in RULES if rule == name or rule.startswith(f"{name}.")]
-        if not below:
+        members = [rule for rule in RULES if rule == name or rule.startswith(f"{name}.")]
+        if not members:
             raise ValueError(
                 f"no quality rule or group is named {name!r}; {nearest(name, _known_names())}"
             )
-        found.update(below)
-    return tuple(rule for rule in RULES if rule in found)
+        chosen.update(members)
+    return tuple(rule for rule in RULES if rule in chosen)
 
 
 def _known_names() -> set[str]:
@@ -143,9 +140,7 @@ def _known_names() -> set[str]:
 
 
 def check_settings(language: str, rule: str, settings: Settings | None) -> None:
-    """Raise ValueError unless a recipe's settings of one rule name a known rule, known keys and
-    fitting values.
-    """
+    """Check a recipe's settings of one rule; ValueError on an unknown name or a bad value."""
     if rule not in DEFAULTS:
         raise ValueError(
             f"settings of {language!r}: no quality rule is named {rule!r}; {nearest(rule, RULES)}"
@@ -159,7 +154,8 @@ def check_settings(language: str, rule: str, settings: Settings | None) -> None:
         if key == "words":
             if isinstance(value, str) or not all(isinstance(word, str) and word for word in value):
                 raise ValueError(
-                    f"settings of {language!r}, {rule}: 'words' is a list of words, not {value!r}"
+                    f"settings of {language!r}, {rule}: 'words' must be a list of non-empty "
+                    f"strings, not {value!r}"
                 )
         elif value is None and key in ("min", "max"):
             continue
@@ -170,17 +166,18 @@ def check_settings(language: str, rule: str, settings: Settings | None) -> None:
             or value < 0
         ):
             raise ValueError(
-                f"settings of {language!r}, {rule}: {key!r} is a number from 0 on, not {value!r}"
+                f"settings of {language!r}, {rule}: {key!r} must be a finite number of at least 0, "
+                f"not {value!r}"
             )
 
 
 def settings_for(
     language: str, overrides: Mapping[str, Mapping[str, Settings | None]]
 ) -> dict[str, Settings | None]:
-    """Rule -> its settings for a language: catalog, then the language's own, then the recipe's for
-    "*", then for it.
+    """Rule -> its settings for a language; None turns a rule off, so that every document passes.
 
-    None means that the rule is off and every document passes it.
+    Later layers override earlier ones: the catalog, the catalog's changes for the language, the
+    recipe's settings for "*", the recipe's settings for the language.
     """
     resolved: dict[str, Settings | None] = {
         rule: dict(settings) for rule, settings in DEFAULTS.items()
@@ -204,9 +201,8 @@ def _of_language(language: str) -> dict[str, Settings | None]:
         changes["gopher.mean_word_length"] = {"min": 2}
     if scale := UNSPACED.get(language):
         changes["gopher.mean_word_length"] = None
-        changes["gopher.alphabetic_words"] = {
-            "min": 0.6
-        }  # of characters, where punctuation counts as one
+        # A share of characters here, and each punctuation mark counts as one.
+        changes["gopher.alphabetic_words"] = {"min": 0.6}
         for rule in (
             "gopher.word_count",
             "c4.sentences",

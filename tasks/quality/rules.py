@@ -1,12 +1,14 @@
-"""The quality rules: pure functions from a view of a document to the value that a limit is set on.
+"""The quality rules: pure functions that measure a document, and the check against limits.
 
 MEASURES maps every rule of the catalog to `measure(view, settings) -> float`. A document passes a
-rule when the value lies within the settings' "min" and "max"; `failures` gives all rules that a
-text fails, with their values.
+rule if the value lies within "min" and "max" of the settings; `Assessor.failures` returns the rules
+that a text fails, with the values.
+
+To add a rule: a measure here, an entry in MEASURES, and its limits in `catalog.DEFAULTS`.
 
 Where the publications leave room: words are letters and digits without outer punctuation
-(datatrove: spaCy's tokens), lines are the non-blank ones, and C4's rules that remove single lines
-(javascript, policies) measure the share of such lines, since annotators never change text.
+(datatrove: spaCy's tokens), blank lines are not lines, and C4's rules that remove single lines
+(javascript, policy) measure the share of such lines, because annotators never change text.
 """
 
 from __future__ import annotations
@@ -40,14 +42,14 @@ _LETTER_OR_SIGN = re.compile(f"[^\\W\\d_]|{UNSPACED_CHARACTER.pattern}")
 
 
 class Failure(NamedTuple):
-    """One rule that a document fails, and the value that lies beyond its limits."""
+    """A rule that a document fails, and the value outside its limits."""
 
     rule: str
     value: float
 
 
 class Assessor:
-    """Applies rules with the settings of each document's language, resolved once per language."""
+    """Applies rules with each language's settings, which are resolved once per language."""
 
     def __init__(
         self,
@@ -59,10 +61,10 @@ class Assessor:
         self._settings: dict[str, dict[str, Settings | None]] = {}
 
     def failures(self, text: str, language: str | None) -> list[Failure]:
-        """The failed rules of one text, in the order of the rules.
+        """The rules that a text fails, in the order of `rules`.
 
-        Text of undetermined language is taken for Chinese where most of its letters are of scripts
-        without spaces.
+        A text of undetermined language is treated as Chinese if most of its letters belong to
+        scripts written without spaces.
         """
         code = language or UNDETERMINED
         if code == UNDETERMINED and looks_unspaced(text):
@@ -71,7 +73,7 @@ class Assessor:
             self._settings[code] = settings_for(code, self._overrides)
         settings = self._settings[code]
         view = View(text, unspaced=code in UNSPACED)
-        found = []
+        failed = []
         for rule in self._rules:
             limits = settings[rule]
             if limits is None:
@@ -79,28 +81,26 @@ class Assessor:
             value = MEASURES[rule](view, limits)
             low, high = limits.get("min"), limits.get("max")
             if (low is not None and value < low) or (high is not None and value > high):
-                found.append(Failure(rule, float(value)))
-        return found
+                failed.append(Failure(rule, float(value)))
+        return failed
 
 
-def _share(hits: int, of: int) -> float:
-    return hits / of if of else 0.0
+def _share(hits: int, total: int) -> float:
+    return hits / total if total else 0.0
 
 
 def word_count(view: View, settings: Settings) -> float:
-    """Words (characters of an unspaced language)."""
+    """Number of words (of characters in an unspaced language)."""
     return len(view.words)
 
 
 def mean_word_length(view: View, settings: Settings) -> float:
-    """Characters per word; 0 of a document without words."""
+    """Characters per word; 0 without words."""
     return _share(sum(map(len, view.words)), len(view.words))
 
 
 def symbol_ratio(view: View, settings: Settings) -> float:
-    """Hash signs per word, or ellipses per word, whichever is more. A document without words counts
-    as one word.
-    """
+    """Hash signs per word or ellipses per word, whichever is more; no words count as one word."""
     return max(view.text.count("#"), len(_ELLIPSIS.findall(view.text))) / max(len(view.words), 1)
 
 
@@ -115,16 +115,14 @@ def ellipsis_lines(view: View, settings: Settings) -> float:
 
 
 def alphabetic_words(view: View, settings: Settings) -> float:
-    """Share of what stands between spaces that holds a letter; of an unspaced language, of
-    characters.
-    """
+    """Share of whitespace-separated tokens (characters if unspaced) that contain a letter."""
     letter = _LETTER_OR_SIGN if view.unspaced else _LETTER
     lettered = sum(1 for token in view.tokens if token.isalpha() or letter.search(token))
     return _share(lettered, len(view.tokens))
 
 
 def stop_words(view: View, settings: Settings) -> float:
-    """Different words of the settings' `words` that the document holds."""
+    """How many different stop words (setting `words`) the document contains."""
     return len(set(settings["words"]).intersection(view.words))
 
 
@@ -139,27 +137,27 @@ def duplicate_paragraphs(view: View, settings: Settings) -> float:
 
 
 def duplicate_line_characters(view: View, settings: Settings) -> float:
-    """Characters of repeated lines over those of all lines."""
+    """Share of characters in lines that repeat an earlier one."""
     return _share(duplicates(view.lines)[1], sum(map(len, view.lines)))
 
 
 def duplicate_paragraph_characters(view: View, settings: Settings) -> float:
-    """Characters of repeated paragraphs over those of all paragraphs."""
+    """Share of characters in paragraphs that repeat an earlier one."""
     return _share(duplicates(view.paragraphs)[1], sum(map(len, view.paragraphs)))
 
 
 def top_n_gram(view: View, settings: Settings) -> float:
-    """See `tasks.quality.repetition.NGrams.top_share`; n is the settings' `length`."""
+    """`NGrams.top_share` for n of setting `length`."""
     return view.n_grams.top_share(int(settings["length"]))
 
 
 def duplicate_n_grams(view: View, settings: Settings) -> float:
-    """See `tasks.quality.repetition.NGrams.duplicate_share`; n is the settings' `length`."""
+    """`NGrams.duplicate_share` for n of setting `length`."""
     return view.n_grams.duplicate_share(int(settings["length"]))
 
 
 def curly_bracket(view: View, settings: Settings) -> float:
-    """Opening curly brackets."""
+    """Number of opening curly brackets."""
     return view.text.count("{")
 
 
@@ -176,7 +174,7 @@ def javascript(view: View, settings: Settings) -> float:
 
 
 def policy(view: View, settings: Settings) -> float:
-    """Share of lines that speak of cookies, terms or privacy."""
+    """Share of lines that mention cookies, terms of use or a privacy policy."""
     if not any(phrase in view.lower for phrase in POLICIES):
         return 0.0
     return _share(
@@ -186,8 +184,9 @@ def policy(view: View, settings: Settings) -> float:
 
 
 def sentences(view: View, settings: Settings) -> float:
-    """Sentences in the lines C4 would keep: they end in a terminal mark (no ellipsis) and have
-    `line_words` words.
+    """Number of sentences in the lines that C4 would keep.
+
+    Such a line ends in terminal punctuation (not an ellipsis) and has at least `line_words` words.
     """
     count = 0
     for line in view.lines:
@@ -199,19 +198,19 @@ def sentences(view: View, settings: Settings) -> float:
 
 
 def line_punctuation(view: View, settings: Settings) -> float:
-    """Share of lines that end in a terminal mark."""
+    """Share of lines that end in terminal punctuation."""
     return _share(sum(line.endswith(TERMINAL_PUNCTUATION) for line in view.lines), len(view.lines))
 
 
 def short_lines(view: View, settings: Settings) -> float:
-    """Share of lines of at most `characters` characters; 1 of a document without lines."""
+    """Share of lines of at most `characters` characters; 1 without lines."""
     if not view.lines:
         return 1.0
     return _share(sum(len(line) <= settings["characters"] for line in view.lines), len(view.lines))
 
 
 def newline_ratio(view: View, settings: Settings) -> float:
-    """Newlines per word. A document without words counts as one word."""
+    """Newlines per word; no words count as one word."""
     return view.text.count("\n") / max(len(view.words), 1)
 
 

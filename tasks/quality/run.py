@@ -1,6 +1,4 @@
-"""Runs stage quality: annotate every part, then count failures by rule and language for the
-dashboard.
-"""
+"""Runs stage quality: annotates every part, then counts failures per rule for the dashboard."""
 
 from __future__ import annotations
 
@@ -41,17 +39,21 @@ def run(context: Context) -> Outcome:
 
 
 def annotate_table(table: pa.Table, *, parameters: QualityParameters) -> pa.Table:
-    """N documents (columns text, prompt and, where known, language) -> N rows of SCHEMA."""
+    """N documents (columns text, prompt and, if known, language) -> N rows of SCHEMA."""
     assessor = Assessor(parameters.rules, parameters.settings)
-    known = "language" in table.column_names
-    languages = table["language"].to_pylist() if known else itertools.repeat(None, table.num_rows)
-    found = [
+    has_language = "language" in table.column_names
+    languages = (
+        table["language"].to_pylist() if has_language else itertools.repeat(None, table.num_rows)
+    )
+    failed_rules = [
         assessor.failures(text, language)
         for text, language in zip(records(table).to_pylist(), languages, strict=True)
     ]
-    offsets = [0, *itertools.accumulate(map(len, found))]
-    rules = pa.array([failure.rule for failures in found for failure in failures], pa.string())
-    values = pa.array([failure.value for failures in found for failure in failures], pa.float64())
+    # The list column is built flat: row n holds entries offsets[n] to offsets[n + 1].
+    offsets = [0, *itertools.accumulate(map(len, failed_rules))]
+    flat = list(itertools.chain.from_iterable(failed_rules))
+    rules = pa.array([failure.rule for failure in flat], pa.string())
+    values = pa.array([failure.value for failure in flat], pa.float64())
     structs = pa.StructArray.from_arrays([rules, values], fields=list(FAILED.value_type))
     return pa.table(
         [pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), structs)], schema=SCHEMA
@@ -59,9 +61,7 @@ def annotate_table(table: pa.Table, *, parameters: QualityParameters) -> pa.Tabl
 
 
 def statistics(parameters: QualityParameters, files: Iterable[Path]) -> dict[str, Any]:
-    """The rules in force, documents in all, those that fail nothing, and documents failing each
-    rule.
-    """
+    """Rules applied, number of documents, how many pass every rule, how many fail each rule."""
     documents = passing = 0
     failing: Counter[str] = Counter()
     for file in files:

@@ -1,10 +1,10 @@
-"""Stage quality: column `failed`, list<struct<rule: string, value: float64>>, beside the documents.
+"""Stage quality: column `failed`, list<struct<rule: string, value: float64>>, a row per document.
 
-The list holds every rule of the recipe that a document fails, in the catalog's order, with the
-measured value; an empty one means that it passes them all. What that leads to is the business of
-`cut`. A document is its whole record: a prompt is its first lines, so that a question with an
-answer of one word has the words of both. Input roles: documents, and langid where the source has it
-(limits depend on the language). See `tasks.quality.catalog` for rules and limits.
+The list names every rule of the recipe that a document fails, in catalog order, with the measured
+value; an empty list means that it passes them all. Stage `cut` decides which documents to drop.
+The whole record is measured, prompt first, so that a question with a one-word answer has the words
+of both. Limits depend on the language, taken from langid if the source has it. See
+`tasks.quality.catalog` for rules and limits.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ RuleSettings = dict[str, Any]
 
 
 class QualityParameters(Parameters):
-    """`rules`: groups (gopher, c4, fineweb) or single rules; `settings`: language (or "*") -> rule
-    -> changed limits.
+    """Which rules are applied, with which limits.
 
-    `settings: {zh: {gopher.word_count: {min: 30}, gopher.stop_words: null}}` counts from 30
-    characters on and switches stop words off for Chinese.
+    `rules`: groups (gopher, c4, fineweb) or single rules. `settings`: language (or "*") -> rule ->
+    changed limits; null turns a rule off. For Chinese, this sets the minimum to 30 characters and
+    turns the stop-word rule off:
+    `settings: {zh: {gopher.word_count: {min: 30}, gopher.stop_words: null}}`
     """
 
     rules: tuple[str, ...] = pydantic.Field(default=("gopher", "c4"), min_length=1)

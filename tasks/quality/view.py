@@ -12,9 +12,7 @@ from tasks.text.scripts import UNSPACED_CLASS
 _MARKS = "".join(
     chr(p) for p in range(0x300, 0x10000) if unicodedata.category(chr(p)) in ("Mn", "Mc")
 )
-"""Vowel signs and accents of the basic plane: `\\w` leaves them out, and would cut Hindi and Tamil
-words to pieces.
-"""
+"""Combining marks of the basic plane: `\\w` does not match them and would split Hindi words."""
 
 _JOINERS = "\u200c\u200d"
 _WORD = f"[^\\W_][\\w{_MARKS}{_JOINERS}]*"
@@ -27,8 +25,9 @@ _PARAGRAPH_BREAK = re.compile(r"\n{2,}")
 
 
 class View:
-    """Lazy views of one text. `unspaced`: words are single characters of scripts without spaces
-    (and Latin words).
+    """Lazily computed views of one text.
+
+    `unspaced`: each character of a script without spaces is a word, beside Latin words.
     """
 
     def __init__(self, text: str, unspaced: bool = False) -> None:
@@ -42,24 +41,23 @@ class View:
 
     @functools.cached_property
     def lines(self) -> list[str]:
-        """Lines that are not blank, stripped."""
+        """The non-blank lines, stripped."""
         return [line for line in map(str.strip, self.text.split("\n")) if line]
 
     @functools.cached_property
     def paragraphs(self) -> list[str]:
-        """Stretches of text between blank lines, stripped."""
-        return [part for part in map(str.strip, _PARAGRAPH_BREAK.split(self.text)) if part]
+        """The paragraphs (text between blank lines), stripped."""
+        paragraphs = map(str.strip, _PARAGRAPH_BREAK.split(self.text))
+        return [paragraph for paragraph in paragraphs if paragraph]
 
     @functools.cached_property
     def words(self) -> list[str]:
-        """Words without punctuation, in lower case; of an unspaced text, its characters."""
+        """Lower-case words without punctuation (see `unspaced`)."""
         return words_of(self.lower, self.unspaced)
 
     @functools.cached_property
     def tokens(self) -> list[str]:
-        """What stands between spaces, punctuation included; of an unspaced text, every character
-        but spaces.
-        """
+        """Whitespace-separated tokens with punctuation; if unspaced, all characters but spaces."""
         return [c for c in self.text if not c.isspace()] if self.unspaced else self.text.split()
 
     @functools.cached_property
@@ -69,14 +67,12 @@ class View:
 
 
 def words_of(text: str, unspaced: bool) -> list[str]:
-    """The words (or characters) of a text or line."""
+    """The words (characters if unspaced) of a text or line."""
     return (_UNSPACED_UNIT if unspaced else WORD).findall(text)
 
 
 def looks_unspaced(text: str, characters: int = 2_000) -> bool:
-    """Whether most letters at the start of a text of unknown language belong to scripts written
-    without spaces.
-    """
+    """Whether most letters of the first `characters` are of scripts written without spaces."""
     head = text[:characters]
     unspaced = len(UNSPACED_CHARACTER.findall(head))
     return 2 * unspaced > sum(map(str.isalpha, head))

@@ -1,3 +1,1 @@
-"""One self-contained HTML page for a run: funnel, languages, perplexity, duplicates, compression,
-loss, benchmarks.
-"""
+"""One self-contained HTML page per run, from the documents read to the benchmark scores."""

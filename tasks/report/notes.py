@@ -1,5 +1,5 @@
-"""What a run has to say at its end: sources that nothing is left of, languages that never came,
-evaluations' notes.
+"""Notes shown at the end of a run: sources left empty, languages that never occurred, and what
+ingest, training and evaluation noted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Inputs = Mapping[str, Sequence[Artifact]]
 """Stage name -> its artifacts."""
 
 STAGES = ("ingest", "cut", "dedup")
-"""What takes documents away, in order."""
+"""Stages that drop documents, in order."""
 
 REASONS_SHOWN = 3
 
@@ -42,11 +42,11 @@ ADVICE = (
         "all of it stands in other sources or earlier crawls; take it out, or set dedup.prefer",
     ),
 )
-"""Beginning of `stage.reason` -> what to try; the first that fits."""
+"""Prefix of `stage.reason` -> what to try; the first prefix that matches counts."""
 
 
 def notes_of(inputs: Inputs) -> list[str]:
-    """All of it. `inputs`: stage name -> its artifacts."""
+    """All notes on a run. `inputs`: stage name -> its artifacts."""
     return [
         *emptied(inputs),
         *ingest_notes(inputs.get("ingest", ())),
@@ -57,9 +57,7 @@ def notes_of(inputs: Inputs) -> list[str]:
 
 
 def ingest_notes(sources: Iterable[Artifact]) -> list[str]:
-    """What reading the sources brought to light: named fields that no record has, records without
-    text.
-    """
+    """Notes from ingest: fields that no record has, records without text."""
     notes = []
     for artifact in sources:
         notes += [
@@ -69,7 +67,7 @@ def ingest_notes(sources: Iterable[Artifact]) -> list[str]:
 
 
 def training_notes(phases: Iterable[Artifact]) -> list[str]:
-    """What went wrong in phases that ended all the same: a loss above guessing, steps not taken."""
+    """Warnings from finished training phases: a loss worse than guessing, skipped steps."""
     return [
         f"warning: training/{phase.name}: {note}"
         for phase in phases
@@ -78,7 +76,7 @@ def training_notes(phases: Iterable[Artifact]) -> list[str]:
 
 
 def evaluation_notes(evaluations: Iterable[Artifact]) -> list[str]:
-    """What evaluations have to say, each sentence once, after the models that it is about."""
+    """Notes from evaluations, each sentence once, preceded by the models that it is about."""
     models: dict[str, list[str]] = {}
     for artifact in evaluations:
         for note in artifact.statistics.get("notes", ()):
@@ -87,8 +85,9 @@ def evaluation_notes(evaluations: Iterable[Artifact]) -> list[str]:
 
 
 def strange_languages(inputs: Inputs) -> list[str]:
-    """Languages to keep that no document has, where the model is a file of the user's: the plan
-    knows the others.
+    """Notes on languages in langid.keep that no document has.
+
+    Only for a user's own model file: for packaged models, planning already checks the labels.
     """
     notes = []
     keeps: dict[str, Any] = {}
@@ -97,21 +96,21 @@ def strange_languages(inputs: Inputs) -> list[str]:
     for artifact in inputs.get("langid", ()):
         model = artifact.manifest.parameters["model"]
         keep = keeps.get(artifact.name, {}).get("langid") or {}
-        met = {row["language"]: row["documents"] for row in artifact.statistics["languages"]}
-        never = [language for language in keep.get("languages") or () if language not in met]
-        if Path(model).is_absolute() and never and met:
+        counts = {row["language"]: row["documents"] for row in artifact.statistics["languages"]}
+        absent = [language for language in keep.get("languages") or () if language not in counts]
+        if Path(model).is_absolute() and absent and counts:
             notes.append(
-                f"source {artifact.name}: no document is in {', '.join(never)}, which langid.keep "
-                f"names; does {Path(model).name} call it so? It answered {_counts(Counter(met))}"
+                f"source {artifact.name}: no document is in {', '.join(absent)}, which langid.keep "
+                f"names; does {Path(model).name} call it so? It answered {_counts(Counter(counts))}"
             )
     return notes
 
 
 def emptied(inputs: Inputs) -> list[str]:
-    """One sentence for each source of which a stage kept no document."""
+    """One sentence for each source of which some stage kept no document."""
     sources = [artifact.name for artifact in inputs.get("ingest", ())]
-    found = (_emptied(source, inputs) for source in sources)
-    return [sentence for sentence in found if sentence]
+    sentences = (_emptied(source, inputs) for source in sources)
+    return [sentence for sentence in sentences if sentence]
 
 
 def _emptied(source: str, inputs: Inputs) -> str:

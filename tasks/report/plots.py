@@ -48,7 +48,7 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def funnel(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Documents left after every step, one group of bars per source."""
+    """Documents left after each step, one group of bars per source."""
     bars = [
         (f"{row['source']}: {step['step']}", step["documents"], n)
         for n, row in enumerate(rows)
@@ -87,7 +87,7 @@ def bars(values: Mapping[str, float], label: str) -> str:
 
 
 def cluster_sizes(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Clusters by size, in bins from a power of two to the next, over a logarithmic count."""
+    """Number of clusters (log scale) by size, in bins from one power of two to the next."""
     figure, axes = _axes(7.5, 2.4)
     counts = [row["clusters"] for row in rows]
     names = [
@@ -97,7 +97,7 @@ def cluster_sizes(rows: Sequence[Mapping[str, Any]]) -> str:
     axes.bar(range(len(rows)), counts, color=COLOURS[0], width=0.8)
     axes.set_yscale("log")
     axes.set_ylim(0.7, 3 * max(1, *counts))
-    axes.set_xlim(-0.6, max(len(rows), 5) - 0.4)  # one bar alone is no wall
+    axes.set_xlim(-0.6, max(len(rows), 5) - 0.4)  # keep a single bar from filling the plot
     axes.set_xticks(
         range(len(rows)),
         names,
@@ -105,7 +105,7 @@ def cluster_sizes(rows: Sequence[Mapping[str, Any]]) -> str:
         ha="right" if len(rows) > 8 else "center",
     )
     axes.grid(visible=False, axis="x")
-    axes.set_xlabel("documents in a cluster, the kept one included")
+    axes.set_xlabel("documents in a cluster, including the one kept")
     axes.set_ylabel("clusters")
     for position, count in enumerate(counts):
         if count:
@@ -119,7 +119,7 @@ def compression(groups: Mapping[str, Mapping[str, Any]]) -> str:
     """Tokens per character before and after, a pair of bars per category or language."""
     figure, axes = _axes(5.2, 0.7 + 0.42 * len(groups))
     for offset, when, colour in ((-0.19, "before", COLOURS[5]), (0.19, "after", COLOURS[0])):
-        values = [found.get(f"tokens_per_character_{when}") for found in groups.values()]
+        values = [group.get(f"tokens_per_character_{when}") for group in groups.values()]
         if all(value is None for value in values):
             continue
         places = [place + offset for place in range(len(values))]
@@ -141,8 +141,9 @@ def compression(groups: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def size_curve(curve: Mapping[str, Any], chosen: int) -> str:
-    """Tokens against vocabulary size, relative to the base, by language; the size chosen and the
-    curve's knee.
+    """Tokens relative to the base against vocabulary size, per language, with chosen size and knee.
+
+    `chosen`: the vocabulary size built.
     """
     figure, axes = _axes(5.2, 2.9)
     points = curve["points"]
@@ -159,7 +160,7 @@ def size_curve(curve: Mapping[str, Any], chosen: int) -> str:
         color="#8a8f98",
         linewidth=1,
         linestyle=":",
-        label="text learned from",
+        label="training text",
     )
     axes.axvline(chosen, color=COLOURS[1], linewidth=1)
     axes.annotate(
@@ -187,7 +188,7 @@ def size_curve(curve: Mapping[str, Any], chosen: int) -> str:
 
 
 def by_position(category: str, models: Mapping[str, Sequence[tuple[float, float]]]) -> str:
-    """Bits per byte against the position in long documents, a line per model."""
+    """Bits per byte against position in long documents of a category, one line per model."""
     figure, axes = _axes(4.6, 2.4)
     for number, (model, points) in enumerate(models.items()):
         xs, ys = zip(*points, strict=True)
@@ -243,8 +244,9 @@ def perplexity(cut: Mapping[str, Any]) -> str:
 
 
 def training(phases: Mapping[str, Sequence[Mapping[str, Any]]], field: str) -> str:
-    """A metric over tokens through all phases; `losses` and `rows` (share of the mixture) draw a
-    line per category.
+    """A metric over tokens, through all phases.
+
+    `losses` and `rows` (share of the mixture) have one line per category.
     """
     figure, axes = _axes(7.5, 2.4)
     seen: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Write the report of one recipe."""
+"""Writes the report of a run: its numbers as JSON, and an HTML page drawn from them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,11 @@ SUMMARY = "summary.json"
 PAGE = "report.html"
 METRICS = "metrics.jsonl"
 _BUCKET = re.compile(r"long-text/(?P<category>.+)/(?P<low>[0-9]+)-(?P<high>[0-9]+)")
-"""Scores of long text at some positions, as evaluation calls them."""
+"""How evaluation names a score of long text in one bucket of positions (bytes)."""
 
 
 def run(context: Context) -> Outcome:
-    """Write `data/summary.json`, then draw `records/report.html` from it, the metrics and the
-    manifests' timings.
-    """
+    """Write `data/summary.json`, then `records/report.html`, which adds metrics and timings."""
     numbers = summary(context.inputs)
     context.map(_write_summary, {"summary": numbers}, here=True)
     with context.record(PAGE) as path:
@@ -39,7 +37,7 @@ def _write_summary(numbers: dict[str, Any], shard: Shard) -> dict[str, Any]:
 
 
 def page(recipe: str, inputs: Mapping[str, Sequence[Artifact]], numbers: dict[str, Any]) -> str:
-    """The HTML page."""
+    """The HTML page. `numbers`: what `summary` returned."""
     import jinja2
     from markupsafe import Markup
 
@@ -115,14 +113,14 @@ def _top(rows: Sequence[Mapping[str, Any]], name: str, limit: int = 12) -> dict[
 
 
 def _files(artifacts: Sequence[Artifact]) -> list[dict[str, Any]]:
-    """Every input file of the run, once, with what read it."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    """Every input file of the run once, with the artifacts that read it."""
+    files: dict[tuple[str, str], dict[str, Any]] = {}
     for artifact in artifacts:
         for pins in artifact.manifest.pins.values():
             for pin in pins:
-                entry = found.setdefault((pin.name, pin.sha256), {**vars(pin), "readers": []})
+                entry = files.setdefault((pin.name, pin.sha256), {**vars(pin), "readers": []})
                 entry["readers"].append(f"{artifact.stage}/{artifact.name}")
-    return list(found.values())
+    return list(files.values())
 
 
 Scores = Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -130,39 +128,39 @@ Scores = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
 def by_position(scores: Scores) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """Category -> model -> (middle of a bucket of positions, bits per byte there), of long text."""
-    found: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    """Long text: category -> model -> (middle of a bucket of positions, bits per byte there)."""
+    curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for model, tasks in scores.items():
         for task, row in tasks.items():
             if bucket := _BUCKET.fullmatch(task):
                 middle = (int(bucket["low"]) + int(bucket["high"]) + 1) / 2
-                points = found.setdefault(bucket["category"], {}).setdefault(model, [])
+                points = curves.setdefault(bucket["category"], {}).setdefault(model, [])
                 points.append((middle, row["bits_per_byte"]))
-    return found
+    return curves
 
 
 def score_rows(scores: Scores) -> list[dict[str, Any]]:
-    """One row per task and metric: a cell (value, standard error, change against the first model)
-    per model.
+    """One row per task and metric, with a cell per model.
 
-    `items`: how many were scored, by model where they differ; `at`: a row of positions in long
-    text. A cell without a value has the `reason` instead, where there is one.
+    A cell has value, standard error and change against the first model, or the `reason` why there
+    is no value. `items`: how many were scored, per model if they differ. `at`: whether the row is a
+    bucket of positions in long text.
     """
     keys = dict.fromkeys(
         (task, metric)
         for tasks in scores.values()
-        for task, found in tasks.items()
-        for metric in metrics(found)
+        for task, row in tasks.items()
+        for metric in metrics(row)
     )
     rows = []
     for task, metric in keys:
         cells: list[dict[str, Any]] = []
         for tasks in scores.values():
-            found = tasks.get(task, {})
-            value = found.get(metric)
+            score = tasks.get(task, {})
+            value = score.get(metric)
             first = cells[0]["value"] if cells else None
             change = value - first if value is not None and first is not None else None
-            error = found.get(f"{metric}_stderr")
+            error = score.get(f"{metric}_stderr")
             judged = _judged(change, error, metric)
             cells.append(
                 {
@@ -170,7 +168,7 @@ def score_rows(scores: Scores) -> list[dict[str, Any]]:
                     "stderr": error,
                     "change": change,
                     "judged": judged,
-                    "reason": found.get("reason", "-"),
+                    "reason": score.get("reason", "-"),
                 }
             )
         items = items_of_all([tasks.get(task, {}) for tasks in scores.values()], metric)
@@ -180,7 +178,7 @@ def score_rows(scores: Scores) -> list[dict[str, Any]]:
 
 
 def _judged(change: float | None, error: float | None, metric: str) -> str:
-    """How the page colours a change: only beyond twice the standard error, where there is one."""
+    """CSS class of a change: coloured only beyond twice the standard error (if there is one)."""
     if change is None or abs(change) <= max(2 * (error or 0.0), 5e-4):
         return "soft"
     lower_is_better = metric.startswith(("bits_per", "tokens_per", "padding_share"))

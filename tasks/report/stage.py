@@ -1,7 +1,6 @@
-"""The report stage: reads every other artifact's manifest, writes `data/summary.json` and
-`records/report.html`.
+"""Stage report: writes `data/summary.json` and `records/report.html` from all other manifests.
 
-The page is a record, not data: it shows timings and plots, which no digest may depend on.
+The page is a record, not data: it shows timings and plots, on which no digest may depend.
 """
 
 from __future__ import annotations
@@ -10,9 +9,7 @@ from infra.stage import EVERY_STAGE, Output, Parameters, Role, Stage
 
 
 class ReportParameters(Parameters):
-    """`recipe`: the name on the page. Input roles are stage names, each with all artifacts of that
-    stage.
-    """
+    """`recipe`: the name on the page. Input roles: stage names, each with all its artifacts."""
 
     recipe: str
 

@@ -1,4 +1,4 @@
-"""The numbers of the report, out of manifests and two small data files: plain data, no drawing."""
+"""The numbers of the report, from manifests and two small data files; no drawing here."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def summary(inputs: Inputs) -> dict[str, Any]:
 
 
 def funnel(inputs: Inputs) -> list[dict[str, Any]]:
-    """Per source, documents and text megabytes after every step that takes some away."""
+    """Per source, documents and bytes of text after each step that drops some."""
     rows = []
     trained_on = {artifact.name for artifact in inputs.get("select", ())}
     for ingest in inputs.get("ingest", ()):
@@ -82,7 +82,7 @@ def _total(artifact: Artifact, source: str, side: Side) -> tuple[int, int]:
 
 
 def reasons(inputs: Inputs) -> list[dict[str, Any]]:
-    """Why documents went, most frequent first: stage, source, reason, documents."""
+    """Why documents were dropped or failed: stage, source, reason, count; most frequent first."""
     counts: Counter[tuple[str, str, str]] = Counter()
     for stage in ("ingest", "cut", "dedup"):
         for artifact in inputs.get(stage, ()):
@@ -97,28 +97,29 @@ def reasons(inputs: Inputs) -> list[dict[str, Any]]:
 
 
 def edits(inputs: Inputs) -> list[dict[str, Any]]:
-    """What was taken out of documents that stayed, by source and reason: bytes."""
-    taken: Counter[tuple[str, str]] = Counter()
+    """Bytes removed from documents that were kept, by source and reason."""
+    removed: Counter[tuple[str, str]] = Counter()
     for artifact in inputs.get("select", ()):
         for entry in artifact.ledger.entries("edited"):
-            taken[entry.source, entry.reason] += entry.bytes
+            removed[entry.source, entry.reason] += entry.bytes
     return [
         {"source": source, "reason": reason, "bytes": size}
-        for (source, reason), size in sorted(taken.items())
+        for (source, reason), size in sorted(removed.items())
     ]
 
 
 def contaminated(inputs: Inputs) -> list[dict[str, Any]]:
-    """Per benchmark searched for: its items, those found in any source, and documents they were
-    found in.
+    """Per benchmark: its items, how many were found in the data, and in how many documents.
+
+    Items found are the largest number over the sources, documents their sum.
     """
     totals: dict[str, Counter[str]] = {}
     for artifact in inputs.get("decontaminate", ()):
-        for name, found in artifact.statistics["benchmarks"].items():
+        for name, hits in artifact.statistics["benchmarks"].items():
             counts = totals.setdefault(name, Counter())
-            counts["documents"] += found["documents_hit"]
-            counts["items_hit"] = max(counts["items_hit"], found["items_hit"])
-            counts["items"], counts["unmatchable"] = found["items"], found["items_unmatchable"]
+            counts["documents"] += hits["documents_hit"]
+            counts["items_hit"] = max(counts["items_hit"], hits["items_hit"])
+            counts["items"], counts["unmatchable"] = hits["items"], hits["items_unmatchable"]
     return [{"benchmark": name, **counts} for name, counts in totals.items()]
 
 
@@ -133,7 +134,7 @@ def languages(inputs: Inputs) -> list[dict[str, Any]]:
 
 
 def not_decontaminated(inputs: Inputs) -> list[str]:
-    """Benchmarks in the table whose questions were not searched for in the training data."""
+    """Evaluated benchmarks that the training data was not decontaminated against."""
     evaluated: set[str] = set()
     clean: set[str] = set()
     for artifact in inputs.get("evaluation", ()):
@@ -144,21 +145,21 @@ def not_decontaminated(inputs: Inputs) -> list[str]:
 
 
 def tokenizer_report(inputs: Inputs) -> dict[str, Any]:
-    """What the tokenizer stage wrote as `report.json`: curve, use of pieces, examples."""
+    """The tokenizer stage's `report.json` (curve, use of pieces, examples), or {}."""
     for artifact in inputs.get("tokenizer", ()):
         if "report.json" in artifact.files():
-            found: dict[str, Any] = json.loads(
+            report: dict[str, Any] = json.loads(
                 artifact.path("report.json").read_text(encoding="utf-8")
             )
-            return found
+            return report
     return {}
 
 
 def largest_clusters(inputs: Inputs) -> list[dict[str, Any]]:
-    """The first rows of `clusters.parquet`, which has the largest clusters first.
+    """The first CLUSTERS_SHOWN rows of `clusters.parquet`, which is sorted by falling size.
 
-    `crawl` is "" for a representative of this run, else the history artifact it comes from;
-    `sources` counts the listed members, `least` is their smallest similarity to the representative.
+    `crawl`: the history artifact that the representative comes from, "" for one of this run.
+    `sources`: listed members per source. `least`: their lowest similarity to the representative.
     """
     import pyarrow.parquet as pq
 

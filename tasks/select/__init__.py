@@ -1,3 +1,1 @@
-"""Writes the documents that every cut and deduplication left, as JSONL by category, some of them
-held out.
-"""
+"""Selection: documents that passed every cut and deduplication, as JSONL by category."""

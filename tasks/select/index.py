@@ -1,16 +1,14 @@
-"""The index of a source's survivors: what deduplication of later crawls compares documents with,
-without their text.
+"""The index of a source's survivors, with which later crawls are deduplicated without their text.
 
-    data/index/part-*.parquet    survivors of the part, for training and held out, in document
-    order:
+    data/index/part-*.parquet  survivors of the part, for training and held out, in document order:
         id           string
-        text_hash    binary(16)                             as `tasks.signatures` wrote them
-        signature    fixed_size_list<uint64>[bands * rows]
+        text_hash    binary(16)                             these three as `tasks.signatures` wrote
+        signature    fixed_size_list<uint64>[bands * rows]  them
         shingle_set  list<uint32>
 
-About 0.95 kB a document of MinHash values, and 4 bytes a word: 2.4 kB for a document of 2.5 kB. The
-artifact's statistics name the bytes and the parameters of the signatures; values made with others
-cannot be compared.
+About 0.95 kB of MinHash values per document, and 4 bytes per word: 2.4 kB for a document of 2.5 kB.
+The artifact's statistics record the bytes and the parameters of the signatures; signatures made
+with others cannot be compared.
 """
 
 from __future__ import annotations
@@ -33,10 +31,9 @@ _SIGNED = ["text_hash", "signature", "shingle_set"]
 def write_index(
     documents: Path, signatures: Path, reasons: pa.ChunkedArray, name: str, shard: Shard
 ) -> dict[str, int]:
-    """Write `index/<name>` for the rows whose reason is null; returns its documents and the file's
-    bytes.
+    """Write `index/<name>` for the rows whose reason is null; returns its documents and bytes.
 
-    One row group per row group of the documents, so that memory stays at one.
+    It has a row group for each one of the documents, so that one at a time is in memory.
     """
     texts, signed = pq.ParquetFile(documents), pq.ParquetFile(signatures)
     if signed.metadata.num_rows != len(reasons):
@@ -63,12 +60,14 @@ def write_index(
             survivors += table.num_rows
     return {
         "documents": survivors,
-        "bytes": next(int(o["bytes"]) for o in shard.outputs if o["path"].endswith(name)),
+        "bytes": next(
+            int(output["bytes"]) for output in shard.outputs if output["path"].endswith(name)
+        ),
     }
 
 
 def index_statistics(written: Iterable[Mapping[str, int]], signatures: Artifact) -> dict[str, Any]:
-    """Documents and bytes of all parts, and what later readers must agree with."""
+    """Documents and bytes of all parts, and the parameters with which later crawls must agree."""
     totals = list(written)
     documents, size = (sum(part[unit] for part in totals) for unit in ("documents", "bytes"))
     return {

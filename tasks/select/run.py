@@ -1,4 +1,4 @@
-"""Runs stage select: agree on what to hold out over all parts, then write every part."""
+"""Runs stage select: choose what to hold out over all parts, then write every part."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tasks.documents.annotate import ledger_of
 from tasks.documents.selected import HELD_OUT_FOLDER
 from tasks.select.index import index_statistics
 from tasks.select.stage import HeldOut, SelectParameters
-from tasks.select.write import Work, find_held_out, write_lines, write_survivors
+from tasks.select.write import SelectWork, find_held_out, write_lines, write_survivors
 
 EDITED_BY = ("line_dedup", "decontaminate")
-"""Roles whose edits apply to the text written, the earlier first."""
+"""Roles whose edits apply to the written text, in this order."""
 
 
 def run(context: Context) -> Outcome:
@@ -40,20 +40,19 @@ def run(context: Context) -> Outcome:
     return Outcome(statistics, ledger_of(results))
 
 
-def _work(context: Context, heldout: HeldOut | None) -> dict[str, Work]:
+def _work(context: Context, heldout: HeldOut | None) -> dict[str, SelectWork]:
     documents, cut = context.input("documents"), context.input("cut")
     source = documents.name
     dedup = context.optional("dedup")
     signatures = context.optional("signatures")
     if heldout is not None and dedup is None:
         raise StageError(
-            f"source {source!r}: text is to be held out but there is no dedup, so near duplicates "
-            "of it would be trained on; add a dedup section to the recipe, or set select.heldout "
-            "to null"
+            f"source {source!r}: text is to be held out, but without dedup near duplicates of it "
+            "would be trained on; add a section dedup to the recipe, or set select.heldout to null"
         )
     edited_by = [edits for role in EDITED_BY if (edits := context.optional(role))]
     return {
-        Path(name).stem: Work(
+        Path(name).stem: SelectWork(
             source,
             name,
             documents.path(name),
@@ -70,9 +69,7 @@ def _work(context: Context, heldout: HeldOut | None) -> dict[str, Work]:
 def held_out_cutoffs(
     found: Mapping[str, Mapping[str, list[int]]], max_documents: int
 ) -> dict[str, int]:
-    """Category -> the largest hash held out, from every part's candidates; a category without
-    candidates has none.
-    """
+    """Category -> the largest hash held out, from the candidates of every part."""
     candidates: dict[str, list[int]] = {}
     for part in found.values():
         for category, hashes in part.items():
@@ -84,8 +81,9 @@ def held_out_cutoffs(
 
 
 def _categories(results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, dict[str, int]]]:
-    """Category -> {"training", "held_out"} -> documents, UTF-8 bytes and characters of prompts and
-    texts.
+    """Category -> {"training", "held_out"} -> {"documents", "bytes", "characters"}.
+
+    Bytes (UTF-8) and characters are those of prompts and texts.
     """
     total: dict[str, Counter[str]] = {}
     for result in results.values():

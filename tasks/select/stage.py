@@ -1,21 +1,20 @@
-"""Stage select: the surviving documents of one source as JSONL, by category, with text held out for
-evaluation.
+"""Stage select: the surviving documents of one source as JSONL by category, some held out.
 
-    data/<category>/part-*.jsonl            for training data/heldout/<category>/part-*.jsonl
-    never read by a tokenizer, language model or bin data/index/part-*.parquet               all of
-    them for deduplication of later crawls, see `tasks.select.index`
+    data/<category>/part-*.jsonl          for training
+    data/heldout/<category>/part-*.jsonl  for evaluation; never tokenizers, language models, bins
+    data/index/part-*.parquet             both, for deduplication of later crawls, see
+                                          `tasks.select.index`
 
-One object a line, UTF-8, fields in this order (the first three are Colossal-LLaMA's contract;
-training puts no loss on `source`):
+One object per line, UTF-8, with fields in this order (the first three are Colossal-LLaMA's
+contract; training puts no loss on `source`):
 
-    {"source": <prompt>, "target": <text>, "category": ..., "id": ..., "url": ..., "language": ...,
-    "file": ...,
-     "offset": ...}
+    {"source": <prompt>, "target": <text>, "category": ..., "id": ..., "url": ...,
+     "language": ..., "file": ..., "offset": ...}
 
-Input roles: documents, cut, dedup (without it nothing is dropped as a duplicate, and nothing may be
-held out: the election is what keeps near duplicates of held-out documents, of this source or
-another, out of training); line_dedup and decontaminate, whose edits are then applied to the text
-written (decontaminate is an input only where passages go).
+Input roles: documents, cut, dedup (without it no document is dropped as a duplicate, and none may
+be held out: it is the election that keeps near duplicates of held-out documents, of this source or
+another, out of training); line_dedup and decontaminate, whose edits are then applied to the written
+text (decontaminate is an input only where passages are removed).
 """
 
 from __future__ import annotations
@@ -27,11 +26,10 @@ from tasks.documents.roles import DOCUMENTS, EDITS, columns_of
 
 
 class HeldOut(Parameters):
-    """`fraction` of each category's documents by hash of id, at most `max_documents` of one source
-    and category.
+    """Hold out a `fraction` of each category's documents, chosen by a hash of the id.
 
-    Where the limit bites, the documents of the smallest hashes are held out and the others are
-    trained on, so that a larger crawl moves few documents from one side to the other.
+    At most `max_documents` of a source and category: those with the smallest hashes, so that a
+    larger crawl moves few documents from one side to the other.
     """
 
     fraction: float = pydantic.Field(default=0.001, gt=0.0, lt=1.0)
@@ -39,12 +37,13 @@ class HeldOut(Parameters):
 
 
 class SelectParameters(Parameters):
-    """`heldout: null` holds nothing out."""
+    """What to hold out (`heldout: null`: nothing), and whether to write an index."""
 
     heldout: HeldOut | None = HeldOut()
     index: bool = pydantic.Field(
         default=True,
-        description="write the index that dedup.history of later recipes reads (about a text's own size)",
+        description="write the index that dedup.history of later recipes reads "
+        "(about a text's own size)",
     )
 
 

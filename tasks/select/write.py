@@ -1,4 +1,4 @@
-"""What workers do to one part of a source: find the documents to hold out, then write lines."""
+"""What workers do with one part of a source: find documents to hold out, then write lines."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from tasks.select.stage import HeldOut
 
 
 @dataclass(frozen=True)
-class Work:
-    """One part of a source and the files beside it.
+class SelectWork:
+    """One part of a source and its row-aligned files.
 
     `edits`: files with a column `edits`, in the order in which they apply; `cutoffs`: category ->
     the largest hash that is held out.
@@ -45,28 +45,29 @@ class Work:
     signatures: Path | None = None
 
 
-def find_held_out(work: Work, shard: Shard) -> dict[str, Any]:
-    """Category -> the smallest hashes of surviving documents below the fraction, no more than the
-    limit, ascending.
+def find_held_out(work: SelectWork, shard: Shard) -> dict[str, Any]:
+    """Category -> hashes of surviving documents that may be held out, ascending.
+
+    Only those below the fraction, and of them the smallest, up to `max_documents`.
     """
     if work.heldout is None:
         return {}
     limit = held_out_limit(work.heldout.fraction)
-    found: dict[str, list[int]] = {}
+    hashes: dict[str, list[int]] = {}
     for table in _tables(work, ["id"]):
         for id_, category, reason in zip(
             *(table[name].to_pylist() for name in ("id", "category", "reason")), strict=True
         ):
             if reason is None and (position := held_out_hash(id_)) < limit:
-                found.setdefault(category, []).append(position)
+                hashes.setdefault(category, []).append(position)
     return {
-        category: heapq.nsmallest(work.heldout.max_documents, found[category])
-        for category in sorted(found)
+        category: heapq.nsmallest(work.heldout.max_documents, hashes[category])
+        for category in sorted(hashes)
     }
 
 
-def write_lines(work: Work, shard: Shard) -> dict[str, Any]:
-    """Write the part's files, one by category and side; returns its ledger and counts by file."""
+def write_lines(work: SelectWork, shard: Shard) -> dict[str, Any]:
+    """Write the part's files, one per category and side; returns its ledger and counts by file."""
     ledger = Ledger()
     counts: dict[str, Counter[str]] = {}
     with contextlib.ExitStack() as stack:
@@ -100,10 +101,13 @@ def write_lines(work: Work, shard: Shard) -> dict[str, Any]:
     }
 
 
-def write_survivors(work: Work, shard: Shard) -> dict[str, Any]:
-    """Write the part's index; its documents and bytes (see `tasks.select.index`)."""
+def write_survivors(work: SelectWork, shard: Shard) -> dict[str, Any]:
+    """Write the part's index; returns its documents and bytes, see `tasks.select.index`."""
     if work.signatures is None:
-        raise StageError(f"{work.source}/{work.name} has no signatures, which an index is made of")
+        raise StageError(
+            f"{work.source}/{work.name} has no signatures, of which the index is made; add a "
+            "section dedup to the recipe, or set select.index to false"
+        )
     return write_index(
         work.documents, work.signatures, _decisions(work)["reason"], work.name, shard
     )
@@ -124,17 +128,17 @@ def line(row: Mapping[str, Any]) -> bytes:
     return json.dumps(record, ensure_ascii=False).encode() + b"\n"
 
 
-def _folder(work: Work, row: Mapping[str, Any]) -> str:
+def _folder(work: SelectWork, row: Mapping[str, Any]) -> str:
     category: str = row["category"]
     cutoff = work.cutoffs.get(category)
     held_out = cutoff is not None and held_out_hash(row["id"]) <= cutoff
     return f"{HELD_OUT_FOLDER}/{category}" if held_out else category
 
 
-def _tables(work: Work, columns: list[str]) -> Iterator[pa.Table]:
+def _tables(work: SelectWork, columns: list[str]) -> Iterator[pa.Table]:
     """One table per row group: document columns, language, category, `reason` (null: survives).
 
-    With `text` also its `bytes` as ingest wrote it, and the columns that `_edit_columns` names.
+    If `columns` has `text`, also `bytes` (of the record as ingest wrote it) and `_edit_columns`.
     """
     documents = pq.ParquetFile(work.documents)
     edit_files = [pq.ParquetFile(path) for path in work.edits]
@@ -142,14 +146,14 @@ def _tables(work: Work, columns: list[str]) -> Iterator[pa.Table]:
     if decided.num_rows != documents.metadata.num_rows:
         raise StageError(
             f"{work.source}/{work.name}: {documents.metadata.num_rows} documents but "
-            f"{decided.num_rows} decisions; cut or dedup belong to other documents, rebuild them"
+            f"{decided.num_rows} decisions; cut or dedup belong to other documents: rebuild them"
         )
     for path, file in zip(work.edits, edit_files, strict=True):
         if file.metadata.num_rows != documents.metadata.num_rows:
             raise StageError(
                 f"{work.source}/{work.name}: {documents.metadata.num_rows} documents but "
                 f"{file.metadata.num_rows} rows of edits in {path}; they belong to other "
-                "documents, rebuild them"
+                "documents: rebuild them"
             )
     start = 0
     for group in range(documents.num_row_groups):
@@ -167,13 +171,14 @@ def _tables(work: Work, columns: list[str]) -> Iterator[pa.Table]:
         yield table
 
 
-def _edit_columns(work: Work) -> list[str]:
+def _edit_columns(work: SelectWork) -> list[str]:
     return [f"{edits.COLUMN}.{number}" for number in range(len(work.edits))]
 
 
-def _decisions(work: Work) -> pa.Table:
-    """Language, category and the reason of cut, else of dedup, for all rows of the part; small
-    beside its text.
+def _decisions(work: SelectWork) -> pa.Table:
+    """Language, category and reason (of cut, else of dedup) for all rows of the part.
+
+    Read as a whole: it is small compared with the text.
     """
     cut = pq.read_table(work.cut, columns=["reason", "language", "category"])
     reason = cut["reason"]

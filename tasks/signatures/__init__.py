@@ -1,1 +1,1 @@
-"""Signatures: what deduplication compares documents by, computed once per source."""
+"""Signatures: the hashes by which deduplication compares documents, computed once per source."""

@@ -1,20 +1,20 @@
-"""Signatures as datasketch objects, and a query interface: which documents of a crawl are like this
-text?
+"""Signatures as datasketch objects, and queries: which documents of a crawl resemble this text?
 
     from infra.store import Store
     from tasks.signatures.lookup import Lookup
 
-    store = Store.at("artifacts") lookup = Lookup.of([(store.open("ingest/web"),
-    store.open("signatures/web"))])     # before selection lookup =
-    Lookup.of_survivors([store.open("select/web")])                           # what stayed
-    lookup.query("some text")            # [(document id, estimated Jaccard similarity)], most
-    similar first lookup.index                         # a datasketch.MinHashLSH whose keys are
-    document ids
+    store = Store.at("artifacts")
+    # before selection:
+    lookup = Lookup.of([(store.open("ingest/web"), store.open("signatures/web"))])
+    # what survived:
+    lookup = Lookup.of_survivors([store.open("select/web")])
+    lookup.query("some text")  # [(document id, estimated Jaccard similarity)], most similar first
+    lookup.index               # a datasketch.MinHashLSH whose keys are document ids
 
 Our family of hash functions is datasketch's scheme "affine64" with coefficients of our own, which
-go along in `MinHash.permutations`: values are the same bit for bit both ways, and a `MinHash` made
-here goes on with `update`, whose argument is one shingle's 64-bit hash
-(`tasks.text.shingles.shingle`). All is held in memory: 10 kB a document.
+are passed along in `MinHash.permutations`: values are the same bit for bit either way, and a
+`MinHash` made here can be extended by `update`, whose argument is one shingle's 64-bit hash
+(`tasks.text.shingles.shingle`). Everything is held in memory: 10 kB a document.
 """
 
 from __future__ import annotations
@@ -44,9 +44,7 @@ Values = npt.NDArray[np.uint64]
 
 
 def to_minhash(signature: Sequence[int] | Values, parameters: SignaturesParameters) -> MinHash:
-    """The `datasketch.MinHash` of a row of column `signature`, with our functions, so that it can
-    be updated.
-    """
+    """The `datasketch.MinHash` of a row of column `signature`; it can be updated."""
     return MinHash(
         seed=parameters.seed & _SEED_MASK,
         hashfunc=_unmixed,
@@ -66,25 +64,23 @@ def to_lean_minhash(
 
 
 def to_signature(sketch: MinHash, parameters: SignaturesParameters) -> Values:
-    """The values of a `MinHash` or `LeanMinHash` that was made with our functions, shape (bands *
-    rows,).
+    """The values of a `MinHash` or `LeanMinHash` made with our functions, shape (bands * rows,).
 
-    ValueError for one of another scheme, size or seed: its values mean something else.
+    ValueError for another scheme, size or seed, whose values cannot be compared.
     """
     if sketch.scheme != SCHEME or sketch.seed != parameters.seed & _SEED_MASK:
         raise ValueError(
-            f"a sketch of scheme {sketch.scheme!r} and seed {sketch.seed} is no signature of seed "
-            f"{parameters.seed}: make it with to_minhash or sketch_text"
+            f"a sketch of scheme {sketch.scheme!r} and seed {sketch.seed} is not comparable with "
+            f"signatures of seed {parameters.seed}: make it with to_minhash or sketch_text"
         )
     return _values(sketch.hashvalues, parameters).copy()
 
 
 def sketch_text(text: str, parameters: SignaturesParameters, prompt: str = "") -> MinHash:
-    """The `MinHash` of a text, or of a record with its prompt, as the signatures stage would
-    compute it.
+    """The `MinHash` of a text, or of a record with its prompt, as the signatures stage computes it.
 
-    One with a prompt is no sketch of one set (see `tasks.signatures.run`): compare it, but do not
-    `update` it.
+    With a prompt it is not the sketch of a single set (see `tasks.signatures.run`): compare it, but
+    do not `update` it.
     """
     signature = sign(parameters, pa.table({"text": [text], "prompt": [prompt]}))["signature"][
         0
@@ -97,14 +93,15 @@ def _values(signature: Sequence[int] | Values, parameters: SignaturesParameters)
     if values.shape != (parameters.bands * parameters.rows,):
         raise ValueError(
             f"a signature of shape {values.shape} does not fit {parameters.bands} bands of "
-            f"{parameters.rows} rows; take the parameters from the artifact the row is of"
+            f"{parameters.rows} rows; take the parameters from the artifact the row comes from"
         )
     return values
 
 
 def _unmixed(shingle_hash: int) -> int:
-    """Undo MurmurHash3's finaliser, which datasketch applies to what its `hashfunc` returns; our
-    hashes have it.
+    """Undo MurmurHash3's finaliser, which our hashes have been through already.
+
+    datasketch applies it to whatever its `hashfunc` returns.
     """
     word = int(shingle_hash)
     word ^= word >> 33
@@ -116,9 +113,7 @@ def _unmixed(shingle_hash: int) -> int:
 
 @dataclass(frozen=True)
 class Lookup:
-    """A `MinHashLSH` over documents with the bands and rows of their signatures; see the module's
-    docstring.
-    """
+    """A `MinHashLSH` with the bands and rows of the signatures; see the module's docstring."""
 
     parameters: SignaturesParameters
     index: MinHashLSH
@@ -126,36 +121,38 @@ class Lookup:
 
     @classmethod
     def of(cls, pairs: Iterable[tuple[Artifact, Artifact]]) -> Lookup:
-        """Of (documents, signatures) artifacts; a text without a word has no signature and is not
-        found.
+        """From (documents, signatures) artifacts.
+
+        A text without a word has no signature and is never returned.
         """
-        given = list(pairs)
+        artifacts = list(pairs)
         return cls._filled(
-            [signatures.manifest.parameters for _, signatures in given], _signed(given)
+            [signatures.manifest.parameters for _, signatures in artifacts], _signed(artifacts)
         )
 
     @classmethod
     def of_survivors(cls, selected: Iterable[Artifact]) -> Lookup:
-        """Of the indexes in select artifacts; StageError where one was written without."""
-        given = list(selected)
-        for artifact in given:
+        """From the indexes in select artifacts; StageError where one has no index."""
+        artifacts = list(selected)
+        for artifact in artifacts:
             if not artifact.files("index/"):
                 raise StageError(
                     f"{artifact.identity} has no index: set select.index to true and run it again"
                 )
         return cls._filled(
-            [artifact.statistics["index"]["signatures"] for artifact in given], _indexed(given)
+            [artifact.statistics["index"]["signatures"] for artifact in artifacts],
+            _indexed(artifacts),
         )
 
     @classmethod
     def _filled(
         cls, made_with: Sequence[dict[str, Any]], rows: Iterator[tuple[str, Values]]
     ) -> Lookup:
-        values = [{name: one[name] for name in _COMPARED} for one in made_with]
-        if not values or any(one != values[0] for one in values):
+        values = [{name: made[name] for name in _COMPARED} for made in made_with]
+        if not values or any(made != values[0] for made in values):
             raise StageError(
-                f"signatures made with {values or 'nothing'} do not make one index; name artifacts "
-                "of one recipe"
+                f"signatures made with {values or 'nothing'} do not fit in one index; name "
+                "artifacts of one recipe"
             )
         parameters = SignaturesParameters(**values[0])
         size = (parameters.bands, parameters.rows)
@@ -169,18 +166,18 @@ class Lookup:
         return cls(parameters, index, sketches)
 
     def query(self, text: str, prompt: str = "") -> list[tuple[str, float]]:
-        """(document id, estimated Jaccard similarity) of the candidates for a record, most similar
-        first, then by id.
+        """(document id, estimated Jaccard similarity) of a record's candidates, most similar first.
 
-        Of documents with a prompt the estimate weighs the text more than its share of the shingles.
+        Ties are in the order of ids. For documents with a prompt the estimate gives the text more
+        weight than its share of the shingles.
         """
         sketch = sketch_text(text, self.parameters, prompt)
         if sketch.is_empty():
             return []
-        found = [
+        similarities = [
             (id_, float(sketch.jaccard(self.sketches[id_]))) for id_ in self.index.query(sketch)
         ]
-        return sorted(found, key=lambda pair: (-pair[1], pair[0]))
+        return sorted(similarities, key=lambda pair: (-pair[1], pair[0]))
 
 
 def _signed(pairs: Sequence[tuple[Artifact, Artifact]]) -> Iterator[tuple[str, Values]]:

@@ -1,21 +1,20 @@
-"""Compute what deduplication compares documents by, in columns beside every document.
+"""Compute the hashes by which deduplication compares documents, in columns beside them.
 
-text_hash    binary(16)                             tasks.text.shingles.text_hash; equal means
-"exact duplicate" signature    fixed_size_list<uint64>[bands * rows]  MinHash; null where the text
-has no word shingle_set  list<uint32>                           upper halves of the hashes of the
-whole text's shingles, distinct,
-                                                    ascending; empty where it has no word
-length       int64                                  UTF-8 bytes of the record, for `prefer` and the
-ledger
+    text_hash    binary(16)         `tasks.text.shingles.text_hash`; equal means "exact duplicate"
+    signature    fixed_size_list<uint64>[bands * rows]
+                                    MinHash; null where the text has no word
+    shingle_set  list<uint32>       upper halves of the hashes of the whole text's shingles,
+                                    distinct, ascending; empty where it has no word
+    length       int64              UTF-8 bytes of the record, for `prefer` and the ledger
 
-All is of the whole record. Where a document has a prompt:
+All are of the whole record. Where a document has a prompt:
 
-    text_hash    is of the text hashes of both halves, so that only equal pairs are equal
-    shingle_set  is of prompt and text, one after the other signature    is too, but for the first
-    value of every band, which is of the text's shingles alone: records that
-                 differ in nothing but a short answer are similar by any count of shingles, yet no
-                 copies, and so never meet in a band. Null where either half has no word: what tells
-                 such records apart is no shingle.
+    text_hash    hash of the text hashes of both halves, so that only equal pairs are equal
+    shingle_set  of prompt and text, one after the other
+    signature    of prompt and text, except that the first value of every band is of the text's
+                 shingles alone: records that differ only in a short answer are similar by any count
+                 of shingles, yet no copies, and so never share a band. Null where either half has
+                 no word: then shingles cannot tell such records apart.
 """
 
 from __future__ import annotations
@@ -63,17 +62,17 @@ def sign(parameters: SignaturesParameters, table: pa.Table) -> pa.Table:
         sets.append(values)
         set_sizes.append(np.diff(offsets))
     set_offsets = np.cumsum(np.concatenate(set_sizes)).astype(np.int32)
-    found = Signed(text_hashes, np.concatenate(signatures), np.concatenate(worded))
+    signed = Signed(text_hashes, np.concatenate(signatures), np.concatenate(worded))
     if (prompted := has_prompt(table)) is not None:
         sign_pairs(
-            parameters, table.select(["text", PROMPT]), np.flatnonzero(prompted.to_numpy()), found
+            parameters, table.select(["text", PROMPT]), np.flatnonzero(prompted.to_numpy()), signed
         )
-    values = pa.array(found.signatures.reshape(-1))
+    values = pa.array(signed.signatures.reshape(-1))
     return pa.table(
         {
-            "text_hash": pa.array(found.text_hashes, TEXT_HASH),
+            "text_hash": pa.array(signed.text_hashes, TEXT_HASH),
             "signature": pa.FixedSizeListArray.from_arrays(
-                values, size, mask=pa.array(~found.worded)
+                values, size, mask=pa.array(~signed.worded)
             ),
             "shingle_set": pa.ListArray.from_arrays(
                 pa.array(set_offsets), pa.array(np.concatenate(sets)), SHINGLE_SET
@@ -84,7 +83,10 @@ def sign(parameters: SignaturesParameters, table: pa.Table) -> pa.Table:
 
 
 class Signed(NamedTuple):
-    """N documents: hashes, signatures of shape (N, bands * rows), and which of them have one."""
+    """N documents: hashes, signatures of shape (N, bands * rows), and which rows have a word.
+
+    Rows without a word have no signature.
+    """
 
     text_hashes: list[bytes]
     signatures: npt.NDArray[np.uint64]
@@ -92,28 +94,30 @@ class Signed(NamedTuple):
 
 
 def sign_pairs(
-    parameters: SignaturesParameters, table: pa.Table, rows: npt.NDArray[np.int64], found: Signed
+    parameters: SignaturesParameters, table: pa.Table, rows: npt.NDArray[np.int64], signed: Signed
 ) -> None:
-    """Write over the hashes and signatures of `rows`, which have prompts; see the module's
-    docstring.
+    """Overwrite the hashes and signatures of `rows`, which have prompts.
+
+    See the module's docstring for what they become.
     """
+    # The hash functions of the first value of every band.
     a, b = (
         values[:: parameters.rows].copy()
-        for values in coefficients(found.signatures.shape[1], parameters.seed)
+        for values in coefficients(signed.signatures.shape[1], parameters.seed)
     )
     halves = table.take(pa.array(rows))
     hashes: dict[str, list[bytes]] = {PROMPT: [], "text": []}
-    for half, known in hashes.items():
+    for half, half_hashes in hashes.items():
         start = 0
         for texts in Utf8.of_column(halves[half]).batches():
             batch: Shingles = shingle_utf8(texts, parameters.shingle, parameters.text_cap)
-            known += batch.text_hashes()
+            half_hashes += batch.text_hashes()
             here = rows[start : start + len(texts)]
             start += len(texts)
-            found.worded[here] &= batch.capped > 0
+            signed.worded[here] &= batch.capped > 0
             if half == "text":
-                found.signatures[here, :: parameters.rows] = minhash(
+                signed.signatures[here, :: parameters.rows] = minhash(
                     batch.hashes, batch.offsets, a, b, batch.capped
                 )
     for row, joined in zip(rows.tolist(), record_hashes(*hashes.values()), strict=True):
-        found.text_hashes[row] = joined
+        signed.text_hashes[row] = joined

@@ -1,6 +1,4 @@
-"""Signatures of documents: exact hash of the normalised record, prompt and text, and a MinHash of
-its word shingles.
-"""
+"""Stage signatures: the exact hash of each normalised record, and a MinHash of its shingles."""
 
 from __future__ import annotations
 
@@ -11,8 +9,10 @@ from tasks.documents.roles import DOCUMENTS, EDITS
 
 
 class SignaturesParameters(Parameters):
-    """One recipe section (`dedup`) feeds this stage and dedup, which must agree on shingle, bands
-    and rows.
+    """Parameters of signatures.
+
+    The recipe's section `dedup` feeds both this stage and dedup, which must agree on `shingle`,
+    `bands` and `rows`.
     """
 
     shingle: int = Field(default=5, ge=1, le=100, description="words of a shingle")
@@ -24,8 +24,8 @@ class SignaturesParameters(Parameters):
     text_cap: int = Field(
         default=500_000,
         ge=1,
-        description="characters of normalised text whose shingles enter the signature (the exact hash and the set of "
-        "shingles that verification compares are of the whole text)",
+        description="characters of normalised text whose shingles enter the signature (the exact "
+        "hash and the set of shingles that verification compares are of the whole text)",
     )
 
 

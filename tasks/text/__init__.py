@@ -1,1 +1,1 @@
-"""What several stages know of text: normalisers, scripts, shingles."""
+"""Text processing shared by several stages: normalisers, scripts, shingles, n-grams."""

@@ -1,9 +1,9 @@
-"""What deduplication makes of single characters: folding, and the class each folded character has.
+"""How deduplication folds characters, and the class of each folded character.
 
 A text is folded to NFKC, lower case, NFC. Then letters, numbers, marks, unassigned and private-use
-characters stay; format characters and variation selectors vanish; everything else (punctuation,
-symbols, separators, controls, zero-width space) parts words. Tables by code point let a compiled
-loop do the same without a Python object a character.
+characters are kept; format characters and variation selectors are ignored; everything else
+(punctuation, symbols, separators, controls, zero-width space) separates words. Tables by code point
+let a compiled loop do the same without a Python object per character.
 
 Outputs depend on the Unicode tables of the running Python (`unicodedata.unidata_version`).
 """
@@ -20,9 +20,9 @@ import numpy.typing as npt
 from tasks.text.scripts import unspaced_mask
 
 PARTING, WORD, UNSPACED, IGNORED = range(4)
-"""Classes of folded characters."""
+"""Classes of folded characters: separates words, part of a word, a word by itself, ignored."""
 CONTEXTUAL = np.uint32(0xFFFFFFFF)
-"""In the table of folded characters: only `fold` on the whole text knows."""
+"""In the table of folded characters: depends on its neighbours, so `fold` the whole text."""
 
 _UNICODE_SIZE = 0x110000
 _ZERO_WIDTH_SPACE = 0x200B
@@ -36,18 +36,18 @@ _LOOKED_UP = (
     range(0x2F800, 0x2FA20),
     range(0xE0000, 0xE0200),
 )
-"""What lies outside is an ideograph, a Hangul syllable, for private use or unassigned: a word that
-folds to itself.
+"""Code points to look up in the Unicode database. All others are ideographs, Hangul syllables,
+private use or unassigned: parts of words that fold to themselves.
 """
 
 
 @dataclass(frozen=True)
 class Tables:
-    """By code point, shape (0x110000,): `classes` of folded characters, `folded` the character it
-    folds to.
+    """Lookup tables for folding without Python objects.
 
-    `ascii`, by byte, shape (256,): the folded byte of an ASCII letter or digit, 0 for any other
-    byte.
+    By code point, shape (0x110000,): `classes`, the class of a folded character, and `folded`, the
+    code point that a character folds to. By byte, shape (256,): `ascii`, the folded byte of an
+    ASCII letter or digit, 0 for any other byte.
     """
 
     classes: npt.NDArray[np.uint8]
@@ -56,7 +56,7 @@ class Tables:
 
 
 def fold(text: str) -> str:
-    """`text` in NFKC, lower case, NFC: what the character classes are looked up on."""
+    """`text` in NFKC, lower case, NFC: the form in which character classes are looked up."""
     if text.isascii():
         return text.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFKC", text).lower())
@@ -66,16 +66,15 @@ def fold(text: str) -> str:
 def tables() -> Tables:
     """Build the tables from the interpreter's Unicode database (60 ms, once per process).
 
-    A character is `CONTEXTUAL` when folding a text is not folding its characters one by one: it
-    combines with the one before, folds to several, or is a capital sigma (lower case depends on the
-    word's end).
+    A character is `CONTEXTUAL` where it cannot be folded by itself: it combines with the one before
+    it, folds to several characters, or is a capital sigma (whose lower case depends on whether it
+    ends a word).
     """
     classes = np.full(_UNICODE_SIZE, WORD, dtype=np.uint8)
     folded = np.arange(_UNICODE_SIZE, dtype=np.uint32)
-    composing = {
-        *range(0x1161, 0x1176),
-        *range(0x11A8, 0x11C3),
-    }  # Hangul vowels and final consonants
+    # Characters that may combine with the one before: Hangul vowels and final consonants here,
+    # marks and parts of decompositions below.
+    composing = {*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)}
     folds: dict[int, str] = {}
     for points in _LOOKED_UP:
         characters = list(map(chr, points))
@@ -99,7 +98,7 @@ def tables() -> Tables:
     folded[list(composing)] = CONTEXTUAL
     for first, last in _VARIATION_SELECTORS:
         classes[first : last + 1] = IGNORED
-    classes[_ZERO_WIDTH_SPACE] = PARTING
+    classes[_ZERO_WIDTH_SPACE] = PARTING  # a format character (Cf), but it marks a word boundary
     unspaced = unspaced_mask(np.arange(_UNICODE_SIZE, dtype=np.uint32))
     classes[unspaced & (classes == WORD)] = UNSPACED
     letters = np.zeros(256, dtype=np.uint8)

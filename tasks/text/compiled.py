@@ -1,12 +1,11 @@
-"""How loops are compiled: ahead of the first call, for stated types, without the GIL, once per
-machine.
+"""Ahead-of-time compilation of loops with numba: for declared types, without the GIL, cached.
 
-Compiling takes one to several seconds, which every worker process of every run would pay; so the
-machine code is kept in the user's cache folder (`$XDG_CACHE_HOME/puna`, usually ~/.cache/puna; some
-hundred kB, safe to delete). A function has a folder of its own there, named by a digest of all that
-goes into its code (`_digest`): a stale one is never read. Numba itself tells CPUs apart and
-replaces files in one step, so that processes may race. Where the folder cannot be used (a read-only
-home, a damaged file), the loop is compiled as if there were none.
+Compiling takes one to several seconds, which every worker process of every run would pay. So the
+machine code is kept in the user's cache folder (`$XDG_CACHE_HOME/puna`, usually ~/.cache/puna; a
+few hundred kB, safe to delete). Each function has its own folder there, named after a digest of
+everything its code depends on (`_digest`), so that stale code is never loaded. Numba distinguishes
+CPUs and replaces files atomically, so that processes may race. Where the folder cannot be used (a
+read-only home, a damaged file), the loop is compiled without a cache.
 """
 
 from __future__ import annotations
@@ -28,14 +27,15 @@ _lock = threading.Lock()
 
 
 def compiled(signature: Any) -> Callable[[Function], Function]:
-    """Decorate a function that numba compiles, or loads, now for one signature of numba types."""
+    """Decorator: numba compiles the function, or loads it, at once, for one signature of types."""
 
     def decorate(function: Function) -> Function:
         folder = _folder(function)
         if folder is not None:
             try:
                 return _compile(function, signature, folder)
-            except Exception:  # whatever ails the cache must not stop a run; a fault of the function comes again below
+            except Exception:
+                # No fault of the cache may stop a run; a fault of the function is raised below.
                 pass
         return numba.njit(signature, nogil=True)(function)  # type: ignore[no-any-return]
 
@@ -43,18 +43,22 @@ def compiled(signature: Any) -> Callable[[Function], Function]:
 
 
 def _compile(function: Function, signature: Any, folder: Path) -> Function:
-    """Compile with `folder` as numba's cache; other users of numba in this process keep theirs."""
+    """Compile with `folder` as numba's cache.
+
+    Numba's setting is global: the lock and the `finally` leave it as other users of numba in this
+    process set it.
+    """
     with _lock:
-        theirs = numba.config.CACHE_DIR
+        previous = numba.config.CACHE_DIR
         numba.config.CACHE_DIR = str(folder)
         try:
             return numba.njit(signature, nogil=True, cache=True)(function)  # type: ignore[no-any-return]
         finally:
-            numba.config.CACHE_DIR = theirs
+            numba.config.CACHE_DIR = previous
 
 
 def _folder(function: Callable[..., Any]) -> Path | None:
-    """Where this function's machine code is kept; None where that place cannot be written to."""
+    """The folder of this function's machine code; None where it cannot be written."""
     try:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         folder = base / "puna" / "compiled" / f"{function.__name__}-{_digest(function).hex()[:16]}"
@@ -66,8 +70,10 @@ def _folder(function: Callable[..., Any]) -> Path | None:
 
 
 def _digest(function: Callable[..., Any]) -> bytes:
-    """Of numba's version, the function's file, the constants frozen into it, and the same of
-    compiled functions it calls.
+    """Digest of everything the machine code depends on.
+
+    Numba's version, the function's file, the global constants that are frozen into its code, and
+    the same for every compiled function it calls.
     """
     code = function.__code__
     digest = hashlib.sha256(

@@ -1,5 +1,9 @@
-"""The compiled loop behind `tasks.text.ngrams`: which windows may be one of the grams looked
-for.
+"""The compiled loop behind `tasks.text.ngrams`: which windows may be one of the grams searched for.
+
+A Bloom filter (Bloom, "Space/time trade-offs in hash coding with allowable errors", 1970) of
+2**log_bits bits. A window hash is mixed well enough for its own first and last `log_bits` bits to
+be the two bit numbers. Both are set for every gram, so a window with a clear bit is no gram; the
+few others are looked up in a sorted array.
 """
 
 from __future__ import annotations
@@ -16,19 +20,20 @@ _HASHES, _BITS = types.uint64[::1], types.Array(types.uint8, 1, "C", readonly=Tr
 
 @compiled(types.int64(_HASHES, _BITS, types.int64, types.int64[::1]))
 def possible(windows: Any, bits: Any, log_bits: int, places: Any) -> int:
-    """Write the places of windows that may be in the Bloom filter `bits` to `places`; return how
-    many.
+    """Write the positions of windows that may be in the filter `bits`; return how many.
 
-    A hash has two bits there, at its first and at its last `log_bits` bits.
+    `windows`: uint64 (N,), hashes; `bits`: uint8 (2**log_bits / 8,), bit 0 of a byte first;
+    `places`: int64 (N,), of which the result's number are filled.
     """
     shift = np.uint64(64 - log_bits)
     mask = (np.uint64(1) << np.uint64(log_bits)) - np.uint64(1)
-    found = 0
+    written = 0
     for place in range(windows.shape[0]):
-        index = windows[place] >> shift
-        if bits[index >> np.uint64(3)] >> np.uint8(index & np.uint64(7)) & 1:
-            index = windows[place] & mask
-            if bits[index >> np.uint64(3)] >> np.uint8(index & np.uint64(7)) & 1:
-                places[found] = place
-                found += 1
-    return found
+        bit = windows[place] >> shift
+        if bits[bit >> np.uint64(3)] >> np.uint8(bit & np.uint64(7)) & 1:
+            # Few windows get here, so that the second bit's cache miss is rarely paid.
+            bit = windows[place] & mask
+            if bits[bit >> np.uint64(3)] >> np.uint8(bit & np.uint64(7)) & 1:
+                places[written] = place
+                written += 1
+    return written

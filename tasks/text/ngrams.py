@@ -1,14 +1,27 @@
-"""Runs of consecutive words found in documents: hashes of all windows of a length, and an exact
-index over them.
+"""N-gram search: which of a set of word runs ("grams") occur in a document, and where.
 
-A word is what `tasks.text.shingles` calls one: a run of letters, marks and digits after NFKC and
-lower case, or one character of a script without spaces; punctuation and white space only part
-words. So "13 words" of English and "20 characters" of Chinese are both a window over one sequence,
-and mixed text needs no rule of its own.
+A word is that of `tasks.text.shingles`: a run of letters, marks and digits after NFKC and lower
+case, or one character of a script without spaces; punctuation and white space only separate words.
+So "13 words" of English and "20 characters" of Chinese are both a window over one sequence, and
+mixed text needs no rule of its own. Unlike there, apostrophes and invisible letters (`VANISHING`)
+are removed first: "don't", "don\u2019t" and "dont" are one word, and so is a word into which
+invisible characters were inserted.
 
-Apostrophes and invisible letters (`VANISHING`) are taken out before: unlike there, they do not part
-words, so that "don't", "don\u2019t" and "dont" are one word, and so is a word that invisible
-characters were put into.
+`GramIndex.find`, in order:
+
+1. Every word of the document becomes a 64-bit hash h0, h1, ... (`word_hashes`).
+2. For each distinct anchor length a, hash all windows of a words (`window_hashes`). With prefix
+   sums P[s] = h0 + h1 B + ... + h(s-1) B^(s-1), modulo 2**64, the window from s has the hash
+   (P[s + a] - P[s]) B^-s: O(1) a window, whatever its length (Karp and Rabin, 1987).
+3. A Bloom filter drops most windows (`tasks.text.ngram_kernel`); the rest are looked up in the
+   sorted hashes of the grams' anchors (their first a words).
+4. Each candidate (position, gram) is checked word by word, to the gram's end. A collision of window
+   hashes therefore costs time, never a false hit.
+5. Hits of one owner that touch or overlap are merged into runs.
+
+Example: the gram "b c d" of owner 7 with an anchor of 2 words, in the document "a b c d e". Of the
+windows "a b", "b c", "c d" and "d e", "b c" at position 1 is the anchor; words 1, 2 and 3 equal the
+gram's: a hit for owner 7 with the run [1, 4). In "a b c e" only the anchor matches: no hit.
 """
 
 from __future__ import annotations
@@ -32,14 +45,14 @@ Positions = npt.NDArray[np.int64]
 _BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2**64
 _INVERSE = pow(_BASE, -1, 1 << 64)
 _INVISIBLE = "\u034f\u115f\u1160\u200b\u3164\uffa0"
-"""Joiners and fillers that Unicode classes as marks, letters or spaces; format characters vanish by
-their class.
+"""Joiners and fillers that Unicode classes as marks, letters or spaces. Format characters need no
+entry: their class is `IGNORED`.
 """
 VANISHING = "'`\u00b4\u02bc\u2018\u2019\uff07\uff40" + _INVISIBLE
 _ASCII_VANISHING = "".join(character for character in VANISHING if character.isascii())
 _FILTER_SPARSITY = 16
-"""Bits of a filter for each hash in it: one window in 64 or fewer must be looked up, and the filter
-fits a cache.
+"""Bits of a Bloom filter per hash in it, at least: no more than one other window in 64 passes, and
+the filter fits a CPU cache.
 """
 _COMPARE_AT_ONCE = 1 << 16
 _BLOCK_WORDS = 1 << 20
@@ -48,12 +61,12 @@ _BORDER = re.compile(r"\n| (?=[0-9A-Za-z])")
 
 
 def word_hashes(texts: Sequence[str]) -> list[Hashes]:
-    """One 64-bit hash a word, in order, for every text."""
-    found: list[Hashes] = []
+    """For every text the 64-bit hashes of its words, in order: shingles of one word."""
+    hashes: list[Hashes] = []
     for part in batches(texts):
         hashed = shingle([without_vanishing(text) for text in texts[part]], 1)
-        found.extend(np.split(hashed.hashes, hashed.offsets[1:-1]))
-    return found
+        hashes.extend(np.split(hashed.hashes, hashed.offsets[1:-1]))
+    return hashes
 
 
 def without_vanishing(text: str) -> str:
@@ -64,12 +77,11 @@ def without_vanishing(text: str) -> str:
 
 
 def word_spans(text: str) -> tuple[Positions, Positions]:
-    """Where each word of `text` begins and ends, in characters: (starts, ends), one entry each a
-    word.
+    """(starts, ends), shape (words,): where each word of `text` begins and ends, in characters.
 
-    The words are those that `word_hashes` hashes. A word made of a part of a character (a ligature)
-    spans all of it. A long text is looked at in pieces that end with a line, or with a space before
-    an ASCII letter: neither words nor foldings reach over these.
+    The words are those that `word_hashes` hashes. A word that is part of a character (a ligature)
+    spans all of it. A long text is processed in pieces that end after a line feed, or after a space
+    before an ASCII letter: neither words nor foldings extend across these.
     """
     spans: list[tuple[Positions, Positions]] = []
     start = 0
@@ -84,20 +96,22 @@ def word_spans(text: str) -> tuple[Positions, Positions]:
 
 
 def _word_spans(text: str) -> tuple[Positions, Positions]:
+    """`word_spans` of one piece: fold as `shingle` does, but keep every character's position."""
     points = code_points(text)
     kept = np.flatnonzero(
         ~np.isin(points, np.array([ord(character) for character in VANISHING], np.uint32))
     )
     known = tables()
     folded = known.folded[points[kept]]
-    first, last = kept, kept  # of the characters that each folded one was made of
+    first, last = kept, kept  # positions of the characters that each folded one was made of
     contextual = folded == CONTEXTUAL
     if contextual.any():
         folded, first, last = _fold_clusters(text, kept, folded, contextual)
     classes = known.classes[folded]
-    seen = classes != IGNORED
-    classes, first, last = classes[seen], first[seen], last[seen]
+    shown = classes != IGNORED
+    classes, first, last = classes[shown], first[shown], last[shown]
     single, letter = classes == UNSPACED, classes == WORD
+    # A word begins at an unspaced character, or at a letter that follows no letter; ends likewise.
     begins = single | (letter & ~np.append(False, letter[:-1]))
     ends = single | (letter & ~np.append(letter[1:], False))
     return first[begins].astype(np.int64), last[ends].astype(np.int64) + 1
@@ -106,11 +120,11 @@ def _word_spans(text: str) -> tuple[Positions, Positions]:
 def _fold_clusters(
     text: str, kept: Positions, folded: npt.NDArray[np.uint32], contextual: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.uint32], Positions, Positions]:
-    """Fold every contextual run, with the character before it, as a whole; what stands outside has
-    been folded.
+    """Fold every run of contextual characters, with the character before it, as a whole.
 
-    No character outside combines with one before it, so the pieces fold as the text does (but for
-    final sigmas).
+    Returns folded characters, and the first and last position of what each was made of. All other
+    characters have been folded, and none of them combines with the one before it, so that the
+    pieces fold as the whole text does (except for final sigmas).
     """
     runs = np.flatnonzero(
         np.diff(np.concatenate([[False], contextual, [False]]).astype(np.int8))
@@ -118,35 +132,35 @@ def _fold_clusters(
     pieces: list[npt.NDArray[np.uint32]] = []
     firsts: list[Positions] = []
     lasts: list[Positions] = []
-    at = 0
+    done = 0
     for start, end in runs.tolist():
-        start = max(at, start - 1)
+        start = max(done, start - 1)
         cluster = code_points(fold("".join(text[place] for place in kept[start:end].tolist())))
-        pieces += [folded[at:start], cluster]
-        firsts += [kept[at:start], np.full(len(cluster), kept[start])]
-        lasts += [kept[at:start], np.full(len(cluster), kept[end - 1])]
-        at = end
+        pieces += [folded[done:start], cluster]
+        firsts += [kept[done:start], np.full(len(cluster), kept[start])]
+        lasts += [kept[done:start], np.full(len(cluster), kept[end - 1])]
+        done = end
     return (
-        np.concatenate([*pieces, folded[at:]]),
-        np.concatenate([*firsts, kept[at:]]),
-        np.concatenate([*lasts, kept[at:]]),
+        np.concatenate([*pieces, folded[done:]]),
+        np.concatenate([*firsts, kept[done:]]),
+        np.concatenate([*lasts, kept[done:]]),
     )
 
 
 def window_hashes(hashes: Hashes, length: int) -> Hashes:
-    """The hash of every window of `length` words; shape (len(hashes) - length + 1,), empty for
-    shorter input.
+    """The hash of every window of `length` words, shape (len(hashes) - length + 1,).
 
-    A polynomial modulo 2**64 from prefix sums: three passes whatever the length. Equal windows hash
-    equally wherever they stand, so long inputs are done in blocks; `GramIndex` compares words
-    before it believes a hash.
+    Empty for shorter input. A polynomial modulo 2**64 from prefix sums, see step 2 of the module's
+    docstring: three passes whatever the length. A window's hash does not depend on its position, so
+    long inputs are processed in blocks. Different windows may collide: compare words before
+    trusting a hash.
     """
     windows: Hashes = np.empty(max(len(hashes) - length + 1, 0), dtype=np.uint64)
     step = max(_BLOCK_WORDS, length)
     for start in range(0, len(windows), step):
         block = hashes[start : start + step + length - 1]
         powers, inverses = _powers(1 << int(len(block) - 1).bit_length())
-        sums = np.zeros(len(block) + 1, dtype=np.uint64)
+        sums = np.zeros(len(block) + 1, dtype=np.uint64)  # P, with s counted from the block's start
         np.cumsum(block * powers[: len(block)], out=sums[1:])
         count = len(block) - length + 1
         windows[start : start + count] = (sums[length:] - sums[:-length]) * inverses[:count]
@@ -155,6 +169,8 @@ def window_hashes(hashes: Hashes, length: int) -> Hashes:
 
 @functools.lru_cache(maxsize=4)
 def _powers(size: int) -> tuple[Hashes, Hashes]:
+    """The first `size` powers of B and of its inverse, modulo 2**64."""
+
     def series(factor: int) -> Hashes:
         values = np.full(size, factor, dtype=np.uint64)
         values[0] = 1
@@ -165,9 +181,11 @@ def _powers(size: int) -> tuple[Hashes, Hashes]:
 
 @dataclass(frozen=True)
 class Grams:
-    """Runs of words to look for, as arrays: gram i is `words[starts[i]:starts[i] + lengths[i]]` and
-    belongs to `owners[i]`. `anchors[i]` (at most its length) is how many of its first words the
-    hash covers that finds it; each distinct value costs one pass over every document.
+    """Runs of words to search for, as arrays over G grams.
+
+    Gram i is `words[starts[i]:starts[i] + lengths[i]]` and belongs to `owners[i]`. It is found by
+    the hash of its first `anchors[i]` words (at most its length); each distinct value of `anchors`
+    costs one pass over every document.
     """
 
     words: Hashes
@@ -179,9 +197,9 @@ class Grams:
 
 @dataclass(frozen=True)
 class Hit:
-    """All words of a document that belong to `owner`, as runs [first, end) of its words, ascending.
+    """All words of a document that are in a gram of `owner`, as runs [first, end), ascending.
 
-    `text`: the first run, normalised; `words`: how many there are in all runs.
+    `text`: the first run, normalised.
     """
 
     owner: int
@@ -196,9 +214,10 @@ class Hit:
 
 @dataclass(frozen=True)
 class _Table:
-    """Grams of one anchor length: ascending distinct hashes, and for each the grams that have it.
+    """Grams of one anchor length, by the hash of the anchor.
 
-    `bits` is a Bloom filter of 2**log_bits bits, see `tasks.text.ngram_kernel`.
+    `hashes` are distinct and ascending; `grams[starts[k]:starts[k + 1]]` are the grams with
+    `hashes[k]`. `bits` is a Bloom filter of 2**log_bits bits, see `tasks.text.ngram_kernel`.
     """
 
     anchor: int
@@ -210,8 +229,9 @@ class _Table:
 
 
 class GramIndex:
-    """Finds grams in documents. Exact but for collisions of 64-bit word hashes, all words of a gram
-    at once.
+    """Finds grams in documents; see the module's docstring.
+
+    A false hit takes a collision of 64-bit word hashes at every word in which the two differ.
     """
 
     def __init__(self, grams: Grams) -> None:
@@ -226,33 +246,35 @@ class GramIndex:
         order = np.argsort(hashes, kind="stable")
         distinct, starts = np.unique(hashes[order], return_index=True)
         log_bits = max(10, (_FILTER_SPARSITY * len(distinct)).bit_length())
-        seen = np.zeros(1 << log_bits, dtype=np.bool_)
-        seen[distinct >> np.uint64(64 - log_bits)] = True
-        seen[distinct & np.uint64((1 << log_bits) - 1)] = True
-        bits = np.packbits(seen, bitorder="little")
+        # Two bits a hash: those numbered by its first and by its last `log_bits` bits.
+        flags = np.zeros(1 << log_bits, dtype=np.bool_)
+        flags[distinct >> np.uint64(64 - log_bits)] = True
+        flags[distinct & np.uint64((1 << log_bits) - 1)] = True
+        bits = np.packbits(flags, bitorder="little")
         return _Table(
             anchor, distinct, np.append(starts, len(hashes)), members[order], bits, log_bits
         )
 
     def find(self, texts: Sequence[str]) -> list[list[Hit]]:
-        """For every text, a hit for each owner with a gram in it, ordered by owner."""
-        found: list[list[Hit]] = []
+        """For every text, one hit per owner of a gram in it, ordered by owner."""
+        hits: list[list[Hit]] = []
         for part in batches(texts):
-            found.extend(self._find(texts[part]))
-        return found
+            hits.extend(self._find(texts[part]))
+        return hits
 
     def _find(self, texts: Sequence[str]) -> list[list[Hit]]:
         hashed = shingle([without_vanishing(text) for text in texts], 1)
         ends = hashed.offsets[1:]
         positions, grams = self._candidates(hashed.hashes)
         documents = np.searchsorted(ends, positions, side="right")
+        # All documents of the batch are one sequence of words: a gram must end within its document.
         within = positions + self._grams.lengths[grams] <= ends[documents]
         positions, grams, documents = positions[within], grams[within], documents[within]
         same = self._same(hashed.hashes, positions, grams)
         positions, grams, documents = positions[same], grams[same], documents[same]
         owners = self._grams.owners[grams]
         order = np.lexsort((positions, owners, documents))
-        runs: dict[tuple[int, int], list[list[int]]] = {}
+        runs: dict[tuple[int, int], list[list[int]]] = {}  # (document, owner) -> [first, end)
         for document, owner, position, length in zip(
             documents[order].tolist(),
             owners[order].tolist(),
@@ -260,57 +282,55 @@ class GramIndex:
             self._grams.lengths[grams[order]].tolist(),
             strict=True,
         ):
-            known = runs.setdefault((document, owner), [])
-            if known and position <= known[-1][1]:
-                known[-1][1] = max(known[-1][1], position + length)
+            merged = runs.setdefault((document, owner), [])
+            if merged and position <= merged[-1][1]:
+                merged[-1][1] = max(merged[-1][1], position + length)
             else:
-                known.append([position, position + length])
-        found: list[list[Hit]] = [[] for _ in texts]
-        for document, hits in itertools.groupby(runs.items(), key=lambda entry: entry[0][0]):
+                merged.append([position, position + length])
+        hits: list[list[Hit]] = [[] for _ in texts]
+        for document, entries in itertools.groupby(runs.items(), key=lambda entry: entry[0][0]):
             low, high = hashed.normalised_offsets[document : document + 2]
             owned = [
-                (owner, tuple((first, end) for first, end in places)) for (_, owner), places in hits
+                (owner, tuple((first, end) for first, end in merged))
+                for (_, owner), merged in entries
             ]
-            texts_of = _texts(
-                hashed.normalised[low:high].tobytes().decode(), [places[0] for _, places in owned]
+            text_of = _texts(
+                hashed.normalised[low:high].tobytes().decode(), [merged[0] for _, merged in owned]
             )
-            found[document] = [Hit(owner, texts_of[places[0]], places) for owner, places in owned]
-        return found
+            hits[document] = [Hit(owner, text_of[merged[0]], merged) for owner, merged in owned]
+        return hits
 
     def _candidates(self, hashes: Hashes) -> tuple[Positions, Positions]:
-        """(position of the first word, gram) of every window whose hash is that of a gram's
-        anchor.
-        """
-        from tasks.text.ngram_kernel import possible  # compiles: only where it is needed
+        """(positions of the first word, grams) of all windows that hash like a gram's anchor."""
+        from tasks.text.ngram_kernel import possible  # compiles, so only where it is needed
 
         positions: list[Positions] = [np.empty(0, np.int64)]
         grams: list[Positions] = [np.empty(0, np.int64)]
         for table in self._tables:
             windows = window_hashes(hashes, table.anchor)
             places = np.empty(len(windows), np.int64)
-            at = places[: possible(windows, table.bits, table.log_bits, places)]
-            index = np.minimum(np.searchsorted(table.hashes, windows[at]), len(table.hashes) - 1)
-            known = table.hashes[index] == windows[at]
-            at, index = at[known], index[known]
+            first = places[: possible(windows, table.bits, table.log_bits, places)]
+            index = np.minimum(np.searchsorted(table.hashes, windows[first]), len(table.hashes) - 1)
+            matches = table.hashes[index] == windows[first]
+            first, index = first[matches], index[matches]
+            # Several grams may have the same anchor: one candidate for each of them.
             counts = table.starts[index + 1] - table.starts[index]
             within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-            positions.append(np.repeat(at, counts))
+            positions.append(np.repeat(first, counts))
             grams.append(table.grams[np.repeat(table.starts[index], counts) + within])
         return np.concatenate(positions), np.concatenate(grams)
 
     def _same(
         self, hashes: Hashes, positions: Positions, grams: Positions
     ) -> npt.NDArray[np.bool_]:
-        """Do the words at each position equal the gram's? Compared in blocks, so that memory stays
-        small.
-        """
+        """Whether the words from each position equal the gram's; in blocks, to bound memory."""
         same = np.empty(len(positions), dtype=np.bool_)
         for low in range(0, len(positions), _COMPARE_AT_ONCE):
             part = slice(low, low + _COMPARE_AT_ONCE)
             lengths = self._grams.lengths[grams[part]]
             step = np.arange(lengths.max())
             inside = step < lengths[:, None]
-            # Beyond a gram's end both sides repeat its first word.
+            # Grams have different lengths: beyond a gram's end both sides repeat its first word.
             offsets = np.where(inside, step, 0)
             left = hashes[positions[part, None] + offsets]
             right = self._grams.words[self._grams.starts[grams[part], None] + offsets]
@@ -319,7 +339,7 @@ class GramIndex:
 
 
 def _texts(normalised: str, runs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], str]:
-    """Runs [first, end) of the words of normalised text, as text."""
+    """Run [first, end) of words of normalised text -> its text."""
     first_words, last_words = {first for first, _ in runs}, {end - 1 for _, end in runs}
     starts: dict[int, int] = {}
     ends: dict[int, int] = {}
@@ -334,7 +354,7 @@ def _texts(normalised: str, runs: Sequence[tuple[int, int]]) -> dict[tuple[int, 
 
 
 def _join(pieces: Sequence[str]) -> str:
-    """Words with a space between them, none between two characters of unspaced scripts."""
+    """Words joined by a space, but by nothing between two characters of unspaced scripts."""
     text = ""
     for piece in pieces:
         glued = text and len(piece) == 1 and piece > "\u2e7f" and text[-1] > "\u2e7f"

@@ -1,14 +1,13 @@
-"""cc_net's text normaliser: what its SentencePiece and KenLM models were trained on and must be
-given again.
+"""cc_net's text normaliser, on whose output its SentencePiece and KenLM models were trained.
 
 The steps and their order, on a whole document: strip; lower case; canonical decomposition without
 non-spacing marks (NFD minus Mn, so Hangul stays decomposed); every decimal digit, of any script, to
-"0"; Unicode punctuation to ASCII; characters 0-31 and 127-159 deleted. A newline is one of those
-and goes without a space: the words around it are glued, and a document becomes one line. This is
-cc_net's behaviour and its cut-offs rest on it, so it is kept.
+"0"; Unicode punctuation to ASCII; characters 0-31 and 127-159 deleted. That includes the newline,
+which no space replaces: the words around it are glued, and a document becomes one line. This is
+cc_net's behaviour, and its cut-offs depend on it, so it is kept.
 
-The order matters: cc_net's table sends the fullwidth digit one to a quotation mark, which never
-happens because digits are already "0" by then (so it is left out of `PUNCTUATION`).
+The order matters: cc_net's table maps the fullwidth digit one to a quotation mark, but digits are
+already "0" by then, so that the entry never applies (and is left out of `PUNCTUATION`).
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import numpy.typing as npt
 
 NORMALISER = "cc_net"
 NORMALISER_VERSION = 1
-"""Bumped when the same text comes out differently; part of every language model's unit."""
+"""Bumped when the output for any text changes; part of every language model's unit."""
 
 PUNCTUATION = {
     "，": ",",
@@ -71,9 +70,7 @@ _DELETE = -1
 
 @functools.cache
 def _table() -> npt.NDArray[np.int32]:
-    """Code point -> code point that stands for it after decomposition, or `_DELETE`; 4.5 MB, built
-    in 0.2 s.
-    """
+    """Code point -> its replacement after decomposition, or `_DELETE`; 4.5 MB, built in 0.2 s."""
     table = np.arange(sys.maxunicode + 1, dtype=np.int32)
     for code, character in enumerate(map(chr, range(sys.maxunicode + 1))):
         if unicodedata.category(character) == "Mn":
@@ -90,8 +87,8 @@ def _table() -> npt.NDArray[np.int32]:
 def normalise(text: str) -> str:
     """Return `text` as cc_net's `text_normalizer.normalize` does with its default arguments.
 
-    Beyond ASCII, characters go through one table lookup as an array: 75,000 Chinese documents of
-    2.5 KB a second, where a lookup per character in Python (as cc_net does) reaches 5,000 and
+    Text beyond ASCII takes one table lookup on an array of code points: 75,000 Chinese documents of
+    2.5 KB a second, where a lookup per character in Python (as in cc_net) reaches 5,000 and
     `str.translate` 11,000.
     """
     text = text.strip().lower()

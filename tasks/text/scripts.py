@@ -1,11 +1,11 @@
 """Scripts that are written without spaces between words.
 
-Where a script marks no word boundaries, a "word" found by splitting on spaces is a whole sentence,
-so shingles, n-gram overlaps and word counts must count characters instead. This module is the one
-list of those scripts.
+Where a script marks no word boundaries, splitting on spaces yields whole sentences, so shingles,
+n-gram overlaps and word counts must count characters instead. This module is the only list of those
+scripts.
 
-Bopomofo, Tibetan and Javanese are left out: the first occurs in glosses only, the others mark
-syllables with punctuation, which splits them already.
+Bopomofo, Tibetan and Javanese are left out: the first occurs only in glosses, the others separate
+syllables by punctuation, which splits them already.
 """
 
 from __future__ import annotations
@@ -35,9 +35,7 @@ UNSPACED_RANGES: tuple[tuple[str, int, int], ...] = (
     ("Hiragana", 0x1B000, 0x1B16F),  # kana supplements, both syllabaries
     ("Han", 0x20000, 0x3FFFF),
 )
-"""(script, first code point, last code point), ascending and disjoint; blocks of the Unicode
-standard.
-"""
+"""(script, first code point, last code point), ascending and disjoint, from the Unicode blocks."""
 
 _FIRST_ARRAY = np.array([first for _, first, _ in UNSPACED_RANGES], dtype=np.int64)
 _LAST_ARRAY = np.array([last for _, _, last in UNSPACED_RANGES], dtype=np.int64)
@@ -47,7 +45,7 @@ UNSPACED_CLASS = "".join(f"{chr(first)}-{chr(last)}" for _, first, last in UNSPA
 
 
 def unspaced_mask(code_points: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.bool_]:
-    """For every code point of an array of any shape: does it belong to an unspaced script?"""
+    """Whether each code point, in an array of any shape, belongs to an unspaced script."""
     index = np.searchsorted(_FIRST_ARRAY, code_points, side="right") - 1
     inside: npt.NDArray[np.bool_] = (index >= 0) & (
         code_points <= _LAST_ARRAY[np.maximum(index, 0)]

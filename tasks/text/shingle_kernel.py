@@ -1,7 +1,25 @@
-"""The compiled loops behind `tasks.text.shingles`; importing this module compiles them or loads
-what was compiled.
+"""The compiled loops behind `tasks.text.shingles`.
 
-All hash arithmetic is modulo 2**64 by intent.
+`shingle_loop` hashes the shingles (runs of k consecutive words) of a batch of documents in one pass
+over their UTF-8 bytes. With k = `size`, all arithmetic modulo 2**64, which is what uint64 does:
+
+1. Decode a character and fold it; its class says what to do. IGNORED: skip it. PARTING (space,
+   punctuation): the word in progress ends. WORD: it joins the word. UNSPACED: it is a word.
+2. Word hash: FNV-1a over the folded code points c1, c2, ... with another multiplier P,
+   h = (...((SEED ^ c1) P ^ c2) P ...), finished by MurmurHash3's mixer: w = mix(h).
+3. Shingle hash: a polynomial over the last k words, S = w1 B^(k-1) + ... + w(k-1) B + wk. A word
+   that enters costs one step (Karp and Rabin, 1987): S <- S B + w(new) - w(leaving) B^k.
+4. Once k words are complete, write mix(S + k * LENGTH_SALT): the salt keeps the one short shingle
+   of a text of fewer than k words apart from a full shingle of the same value.
+5. The folded words, one space between two of them, are written as the normalised text.
+6. The end of the document counts as one more PARTING character, so that the last word is closed.
+
+Example, k = 2: "The cat; the CAT sat." is normalised to "the cat the cat sat" and has the shingles
+"the cat", "cat the", "the cat", "cat sat": four hashes, of which the first and third are equal.
+
+Shingles: Broder, "On the resemblance and containment of documents", 1997.
+
+Importing this module compiles the loops, or loads what was compiled.
 """
 
 from __future__ import annotations
@@ -23,9 +41,8 @@ LENGTH_SALT = 0xD6E8FEB86659FD93
 _ASCII_BLOCK = 64
 
 _POINTS_IN = types.Array(types.uint32, 1, "C", readonly=True)
-_BYTES, _FLAGS, _INTS, _HASHES, _HALVES = (
-    types.uint8[::1], types.boolean[::1], types.int64[::1], types.uint64[::1], types.uint32[::1],
-)  # fmt: skip
+_BYTES, _FLAGS, _INTS = types.uint8[::1], types.boolean[::1], types.int64[::1]
+_HASHES, _HALVES = types.uint64[::1], types.uint32[::1]
 
 
 @compiled(types.int64(types.int64, _BYTES, types.int64))
@@ -51,13 +68,14 @@ def _encode(point: Any, out: Any, position: Any) -> Any:
 
 
 @compiled(types.void(BYTES_IN, _INTS, _POINTS_IN, _FLAGS))
-def find_contextual(data: Any, starts: Any, folded: Any, found: Any) -> None:
-    """Mark the documents that hold a character whose folding depends on its neighbours."""
+def find_contextual(data: Any, starts: Any, folded: Any, contextual: Any) -> None:
+    """Set `contextual[i]` where document i has a character whose folding needs its neighbours."""
     for document in range(starts.shape[0] - 1):
-        found[document] = False
+        contextual[document] = False
         position = starts[document]
         end = starts[document + 1]
         while position < end:
+            # A block without a byte above 0x7F is ASCII, which folds by itself: skip it whole.
             if position + _ASCII_BLOCK <= end:
                 union = np.uint8(0)
                 for offset in range(_ASCII_BLOCK):
@@ -73,49 +91,80 @@ def find_contextual(data: Any, starts: Any, folded: Any, found: Any) -> None:
                 point, width = decode(data, position)
                 position += width
                 if folded[point] == CONTEXTUAL:
-                    found[document] = True
-                    position = end
+                    contextual[document] = True
+                    position = end  # one is enough: leave both loops
                     break
 
 
 @compiled(
     types.void(
-        BYTES_IN, _INTS, _FLAGS, BYTES_IN, _POINTS_IN, BYTES_IN, types.int64, types.int64,
-        _BYTES, _INTS, _HASHES, _INTS, _INTS,
+        BYTES_IN,
+        _INTS,
+        _FLAGS,
+        BYTES_IN,
+        _POINTS_IN,
+        BYTES_IN,
+        types.int64,
+        types.int64,
+        _BYTES,
+        _INTS,
+        _HASHES,
+        _INTS,
+        _INTS,
     )
-)  # fmt: skip
+)
 def shingle_loop(
-    data: Any, starts: Any, is_folded: Any, classes: Any, folded: Any, letters: Any, size: int, cap: int,
-    normalised: Any, normalised_offsets: Any, hashes: Any, offsets: Any, capped: Any,
-) -> None:  # fmt: skip
-    """One pass over UTF-8: fold, classify, write normalised bytes, hash words, roll the shingle
-    polynomial.
+    data: Any,
+    starts: Any,
+    is_folded: Any,
+    classes: Any,
+    folded: Any,
+    letters: Any,
+    size: int,
+    cap: int,
+    normalised: Any,
+    normalised_offsets: Any,
+    hashes: Any,
+    offsets: Any,
+    capped: Any,
+) -> None:
+    """Steps 1 to 6 of the module's docstring, for N documents.
 
-    The document's end is read as one more parting character.
+    Read:
+        data                uint8: UTF-8; document i is data[starts[i]:starts[i + 1]]
+        is_folded           bool (N,): document i was folded as a whole, do not fold it again
+        classes, folded     by code point, see `tasks.text.characters.Tables`
+        letters             by byte: the folded ASCII letter or digit, 0 for any other byte
+        size, cap           words of a shingle; characters of normalised text for `capped`
+    Written (allocated by the caller, large enough for any text of these lengths):
+        normalised          uint8: normalised texts, document i up to normalised_offsets[i + 1]
+        hashes              uint64: shingle hashes, document i up to offsets[i + 1]
+        capped              int64 (N,): how many of a document's shingles end within the cap
     """
     base = np.uint64(SHINGLE_BASE)
     prime = np.uint64(WORD_PRIME)
     leaving = np.uint64(1)  # base ** size: weight of the word that leaves the window
     for _ in range(size):
         leaving *= base
-    window = np.zeros(size, dtype=np.uint64)
-    written = 0
-    found = 0
+    window = np.zeros(size, dtype=np.uint64)  # ring buffer: hashes of the last `size` words
+    written = 0  # bytes of `normalised`
+    found = 0  # shingles in `hashes`
     for document in range(starts.shape[0] - 1):
         position = starts[document]
         end = starts[document + 1]
         first_written = written
-        within = found
-        characters = 0
+        within_cap = found  # end of the shingles that count as within the cap
+        characters = 0  # of the document's normalised text so far
         word_count = 0
-        slot = 0
-        rolling = np.uint64(0)
-        word = np.uint64(0)
+        slot = 0  # of `window`: the oldest word, which the next one replaces
+        rolling = np.uint64(0)  # S, not yet mixed
+        word = np.uint64(0)  # hash of the word in progress, not yet mixed
         window[:] = 0
-        pending_space = False
+        pending_space = False  # written only if another word follows, so never at the end
         in_word = False
         alone = False  # the word in progress is one character of an unspaced script
         while position <= end:
+            # 1. At `end` the defaults apply: a parting character (step 6).
             point = np.int64(0)
             kind = np.int64(PARTING)
             width = np.int64(1)
@@ -131,20 +180,24 @@ def shingle_loop(
                 closes = in_word
                 pending_space = written > first_written
             else:
+                # An unspaced character is a word by itself: it ends the word before it, and is
+                # ended by any character after it.
                 closes = in_word and (alone or kind == UNSPACED)
             if closes:
-                word = mix(word)
+                word = mix(word)  # 2.
+                # 3. While the window fills, the word that leaves is 0 and changes nothing.
                 rolling = rolling * base + word - window[slot] * leaving
                 window[slot] = word
                 slot = 0 if slot + 1 == size else slot + 1
                 word_count += 1
                 in_word = False
-                if word_count >= size:
+                if word_count >= size:  # 4.
                     hashes[found] = mix(rolling + np.uint64(size) * np.uint64(LENGTH_SALT))
                     found += 1
+                    # The first shingle counts whatever its length: none would mean no signature.
                     if characters <= cap or word_count == size:
-                        within = found
-            if kind != PARTING:
+                        within_cap = found
+            if kind != PARTING:  # 5.
                 if pending_space:
                     normalised[written] = 0x20
                     written += 1
@@ -157,7 +210,9 @@ def shingle_loop(
                 word = (word ^ np.uint64(point)) * prime
                 in_word = True
                 alone = kind == UNSPACED
-                if not alone:  # the rest of an ASCII word, without asking what it is
+                # Fast path: the following ASCII letters and digits need no decoding, no class and
+                # no check for the end of a word. The table's 0 ends the run.
+                if not alone:
                     before = written
                     while position < end:
                         letter = letters[data[position]]
@@ -168,27 +223,31 @@ def shingle_loop(
                         written += 1
                         position += 1
                     characters += written - before
-        if 0 < word_count < size:
+        if 0 < word_count < size:  # a text of fewer words than a shingle is one shingle
             hashes[found] = mix(rolling + np.uint64(word_count) * np.uint64(LENGTH_SALT))
             found += 1
-            within = found
+            within_cap = found
         normalised_offsets[document + 1] = written
         offsets[document + 1] = found
-        capped[document] = within - offsets[document]
+        capped[document] = within_cap - offsets[document]
 
 
 @compiled(types.void(_HASHES, _INTS, _HALVES, _INTS))
 def distinct_halves(hashes: Any, offsets: Any, sets: Any, set_offsets: Any) -> None:
-    """The upper 32 bits of every document's hashes, ascending and each once.
+    """The upper 32 bits of every document's hashes, ascending, without repeats.
 
-    A radix sort by bytes: linear whatever the hashes, and faster than comparing for the few hundred
-    of a document.
+    A radix sort by bytes, lowest first: linear whatever the hashes, and faster than a sort by
+    comparison for the few hundred hashes of a document.
     """
     longest = 0
     for document in range(offsets.shape[0] - 1):
         longest = max(longest, offsets[document + 1] - offsets[document])
-    one = np.empty(longest, dtype=np.uint32)
-    other = np.empty(longest, dtype=np.uint32)
+    # Each of the four passes moves the values from one buffer to the other, so that they end in
+    # the first.
+    front = np.empty(longest, dtype=np.uint32)
+    back = np.empty(longest, dtype=np.uint32)
+    # By byte of the value, then by that byte's value: how many there are, then the position at
+    # which the next one is put.
     places = np.empty((4, 256), dtype=np.int64)
     written = 0
     for document in range(offsets.shape[0] - 1):
@@ -197,7 +256,7 @@ def distinct_halves(hashes: Any, offsets: Any, sets: Any, set_offsets: Any) -> N
         places[:] = 0
         for index in range(count):
             half = np.uint32(hashes[start + index] >> np.uint64(32))
-            one[index] = half
+            front[index] = half
             places[0, half & np.uint32(0xFF)] += 1
             places[1, (half >> np.uint32(8)) & np.uint32(0xFF)] += 1
             places[2, (half >> np.uint32(16)) & np.uint32(0xFF)] += 1
@@ -205,20 +264,20 @@ def distinct_halves(hashes: Any, offsets: Any, sets: Any, set_offsets: Any) -> N
         for digit in range(4):
             place = 0
             for value in range(256):
-                here = places[digit, value]
+                occurrences = places[digit, value]
                 places[digit, value] = place
-                place += here
+                place += occurrences
         for digit in range(4):
             shift = np.uint32(8 * digit)
-            source = one if digit % 2 == 0 else other
-            target = other if digit % 2 == 0 else one
+            source = front if digit % 2 == 0 else back
+            target = back if digit % 2 == 0 else front
             for index in range(count):
                 half = source[index]
                 value = (half >> shift) & np.uint32(0xFF)
                 target[places[digit, value]] = half
                 places[digit, value] += 1
         for index in range(count):
-            if index == 0 or one[index] != one[index - 1]:
-                sets[written] = one[index]
+            if index == 0 or front[index] != front[index - 1]:
+                sets[written] = front[index]
                 written += 1
         set_offsets[document + 1] = written

@@ -1,6 +1,4 @@
-"""Compiled helpers of loops over UTF-8 bytes; importing this module compiles them (a fraction of a
-second).
-"""
+"""Compiled helpers for loops over UTF-8 bytes; importing compiles them (a fraction of a second)."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ def mix(word: Any) -> Any:
 
 @compiled(types.UniTuple(types.int64, 2)(BYTES_IN, types.int64))
 def decode(data: Any, position: Any) -> Any:
-    """(code point, bytes) of the valid UTF-8 at `position`."""
+    """(code point, length in bytes) of the character at `position` of valid UTF-8."""
     first = np.int64(data[position])
     if first < 0x80:
         return first, 1

@@ -1,3 +1,1 @@
-"""Stage tokenizer: the base's tokenizer, as it is, grown by further merges or pieces, or trained
-from bytes.
-"""
+"""Stage tokenizer: the base's tokenizer unchanged, extended, or one trained from bytes."""

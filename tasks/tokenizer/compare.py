@@ -1,14 +1,13 @@
-"""Colossal-LLaMA's table for any list of tokenizers: vocabulary, compression rate, average tokens a
-sample.
+"""Colossal-LLaMA's table for any tokenizers: vocabulary, compression rate, tokens per sample.
 
-Colossal's README leaves "compression rate" undefined. In its table tokens a sample divided by the
-rate is 111.8 for every tokenizer, so the rate is tokens per one unit of text; and as Llama-2 has
-1.205 of them, which no byte can give, that unit is the character. So here: `tokens_per_character`
-is Colossal's compression rate (lower is better), beside it `bytes_per_token`, which others call by
-that name (higher is better).
+Colossal's README leaves "compression rate" undefined. In its table, tokens per sample divided by
+the rate is 111.8 for every tokenizer, so the rate is tokens per unit of text; as Llama-2 has 1.205,
+which is impossible per byte, the unit is the character. So `tokens_per_character` here is
+Colossal's compression rate (lower is better). Others use the name for `bytes_per_token` (higher is
+better), which is given beside it.
 
-Every tokenizer is asked in its own implementation: sentencepiece for `.model` files, `tokenizers`
-for the rest.
+Each tokenizer runs in its own implementation: sentencepiece for `.model` files, `tokenizers` for
+the rest.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from infra.stage import StageError
 from tasks.checkpoints.tokenizer_files import read_tokenizer, size_of
 
 KINDS = (
-    "a folder or file of these kinds: tokenizer.json, sentencepiece *.model, Llama-3's rank file, "
-    "llama2.c's tok*.bin"
+    "a file (or a folder with one) of these kinds: tokenizer.json, sentencepiece *.model, "
+    "Llama-3's rank file, llama2.c's tok*.bin"
 )
 BATCH_SAMPLES = 1_000
 
@@ -42,11 +41,9 @@ class Row:
     bytes: int
     tokens: int
     unknown: int
-    """Tokens that stand for text the vocabulary cannot spell: they make a rate look better than it
-    is.
-    """
+    """Unknown tokens, for text the vocabulary cannot spell; they make a rate look too good."""
     lossy: int
-    """Samples that decoding does not give back as they were."""
+    """Samples that decoding does not restore exactly."""
 
     @property
     def tokens_per_character(self) -> float:
@@ -82,11 +79,11 @@ class Coder(Protocol):
 
     @property
     def unknown(self) -> int | None:
-        """Id of the token for what cannot be spelled."""
+        """Id of the unknown token."""
         ...
 
     def encode(self, texts: list[str]) -> list[list[int]]:
-        """Ids without special tokens; special tokens that stand in the text are text."""
+        """Ids without BOS and EOS; a special token's string in a text is plain text."""
         ...
 
     def decode(self, ids: list[list[int]]) -> list[str]:
@@ -107,7 +104,8 @@ class Fast:
     def encode(self, texts: list[str]) -> list[list[int]]:
         """See `Coder`."""
         return [
-            found.ids for found in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+            encoding.ids
+            for encoding in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         ]
 
     def decode(self, ids: list[list[int]]) -> list[str]:
@@ -124,7 +122,9 @@ class SentencePiece:
         try:
             self.model = SentencePieceProcessor(model_file=str(path))
         except RuntimeError as error:
-            raise StageError(f"{path} is no sentencepiece model ({error}); give {KINDS}") from error
+            raise StageError(
+                f"{path} is not a sentencepiece model ({error}); give {KINDS}"
+            ) from error
         self.size = self.model.get_piece_size()
         self.unknown = self.model.unk_id()
 
@@ -140,7 +140,7 @@ class SentencePiece:
 
 
 def open_coder(path: Path) -> Coder:
-    """The tokenizer at `path`; `StageError` where there is none that can be read."""
+    """The tokenizer at `path`; `StageError` if there is none or it cannot be read."""
     if not path.exists():
         raise StageError(f"{path} does not exist; give {KINDS}")
     if path.is_dir():
@@ -159,7 +159,7 @@ def open_coder(path: Path) -> Coder:
 
 
 def _tokenizer_file(folder: Path) -> Path:
-    """The one file to read: `tokenizer.json` before a `.model`, as libraries do."""
+    """The file to read: `tokenizer.json` is preferred to a `.model`, as in other libraries."""
     for pattern in (
         "tokenizer.json",
         "tokenizer/tokenizer.json",
@@ -167,10 +167,10 @@ def _tokenizer_file(folder: Path) -> Path:
         "tok*.bin",
         "tokenizer/*.model",
     ):
-        if len(found := sorted(folder.glob(pattern))) == 1:
-            return found[0]
+        if len(matches := sorted(folder.glob(pattern))) == 1:
+            return matches[0]
     raise StageError(
-        f"{folder} has no tokenizer, or several of a kind: it holds "
+        f"{folder} has no tokenizer, or several of one kind; it holds "
         f"{[p.name for p in sorted(folder.iterdir())][:12]}; give {KINDS}"
     )
 
@@ -181,7 +181,7 @@ def _read_json(path: Path) -> Tokenizer:
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises plain Exception
-        raise StageError(f"{path} is no tokenizer.json ({error}); give {KINDS}") from error
+        raise StageError(f"{path} is not a tokenizer.json ({error}); give {KINDS}") from error
 
 
 def _is_ranks(path: Path) -> bool:
@@ -192,9 +192,9 @@ def _is_ranks(path: Path) -> bool:
 
 def _llama2c_count(path: Path) -> int:
     """Tokens of a llama2.c tokenizer file: an int32, then score, length and bytes of each."""
-    blob, at, count = path.read_bytes(), 4, 0
-    while at + 8 <= len(blob):
-        at += 8 + max(0, struct.unpack_from("<i", blob, at + 4)[0])
+    blob, offset, count = path.read_bytes(), 4, 0
+    while offset + 8 <= len(blob):
+        offset += 8 + max(0, struct.unpack_from("<i", blob, offset + 4)[0])
         count += 1
     return count
 
@@ -202,7 +202,7 @@ def _llama2c_count(path: Path) -> int:
 def compare(
     tokenizers: Mapping[str, Path], texts: Sequence[str]
 ) -> tuple[list[Row], dict[str, str]]:
-    """One row per tokenizer, in the order given; and, by name, why the others cannot be read."""
+    """One row per readable tokenizer, in order; and, by name, why the others cannot be read."""
     rows: list[Row] = []
     unread: dict[str, str] = {}
     for name, path in tokenizers.items():
@@ -222,7 +222,7 @@ def _row(name: str, coder: Coder, texts: Sequence[str]) -> Row:
         ids = coder.encode(batch)
         tokens += sum(map(len, ids))
         unknown += (
-            sum(found.count(coder.unknown) for found in ids) if coder.unknown is not None else 0
+            sum(sample.count(coder.unknown) for sample in ids) if coder.unknown is not None else 0
         )
         lossy += sum(back != text for back, text in zip(coder.decode(ids), batch, strict=True))
     return Row(
@@ -238,7 +238,7 @@ def _row(name: str, coder: Coder, texts: Sequence[str]) -> Row:
 
 
 def named(paths: Sequence[Path]) -> dict[str, Path]:
-    """A short name for each path: its last parts, as many as tell them apart."""
+    """A short name for each path: as many of its last parts as are needed to be unique."""
     whole = [path.absolute() for path in paths]
     depth = 1
     while len({path.parts[-depth:] for path in whole}) < len(set(whole)):
@@ -258,7 +258,7 @@ COLUMNS = (
 
 
 def render(rows: Sequence[Row]) -> str:
-    """The table as Markdown, which reads well in a terminal too."""
+    """The table as Markdown, which is also readable in a terminal."""
     body = [
         (
             row.name,
@@ -291,6 +291,6 @@ def render(rows: Sequence[Row]) -> str:
             *table,
             "",
             f"{samples}* tokens per character, lower is better",
-            "unknown: tokens; lossy: samples that decoding does not give back",
+            "unknown: tokens; lossy: samples that decoding does not restore",
         ]
     )

@@ -1,8 +1,23 @@
-"""Grow a BPE tokenizer: learn merges on top of its own segmentation and append them behind its own.
+"""Grow a BPE tokenizer: learn merges on top of its own segmentation and append them to its merges.
 
-The new merges rank after all old ones, so the base segments first and new pieces only join what it
-left (coarsening): undoing them gives back the base's segmentation of any text. Base ids stay as
-they are; new ids follow the largest.
+1. Normalize and split the training text into words, as the base does, and count distinct words.
+2. Segment each word with the base (`Family.segments`). A sentencepiece-style base spells characters
+   that it lacks in byte tokens; each becomes one `Missing`, because no merge joins byte tokens.
+3. Learn merges on these segments (`tasks.tokenizer.learn`), admitting only pieces that are new,
+   short enough, in the wanted scripts, and that leave the base's segmentation as it is.
+4. Keep as many steps as `size` asks for, or those up to the knee (`tasks.tokenizer.curve`).
+5. Append tokens (ids follow the base's largest) and merges (ranks follow the base's last).
+
+New merges rank after all old ones, so the base segments first and new pieces only join what it left
+(coarsening). Undoing them (`undone`) gives the base's segmentation of any text again; the stage
+proves it on measured text. Base ids do not change.
+
+Example: the base lacks "公" and "园" (3 byte tokens each), and the text holds "公园" 4 times. The
+word is [Missing(公), Missing(园)], 6 tokens. First 公 becomes a piece and saves 4 * 2 tokens,
+then 园 likewise; joining 公 and 园 saves 4. The `base_ids` of the three are 3, 3 and 6 byte tokens.
+
+A content is what a token stands for: `bytes` in a byte-level base, `str` in a sentencepiece-style
+one.
 """
 
 from __future__ import annotations
@@ -33,8 +48,9 @@ MAXIMUM_PIECE_CHARACTERS = 16
 
 @dataclass(frozen=True)
 class NewToken:
-    """A learned piece. `text` is None for a step inside one character; `base_ids` is how the base
-    spells it.
+    """A learned piece.
+
+    `text` is None where the piece is only part of a character; `base_ids`: the base's spelling.
     """
 
     id: int
@@ -44,10 +60,10 @@ class NewToken:
 
 
 class Grown(NamedTuple):
-    """A grown tokenizer, and the learning run it comes from (longer than `tokens` where its end was
-    cut off).
+    """A grown tokenizer, and the steps of the learning run it comes from.
 
-    `tokens_before`: tokens of the training words as the base segments them.
+    There are more `steps` than `tokens` where the run was cut off at the knee. `tokens_before`:
+    tokens of the training words as the base segments them.
     """
 
     tokenizer: Tokenizer
@@ -57,28 +73,24 @@ class Grown(NamedTuple):
 
 
 Texts = Iterable[str] | Mapping[int, Iterable[str]]
-"""Texts, or weight -> texts that count as though each were there so many times."""
+"""Texts, or weight -> texts; a text of weight w counts as w copies of it."""
 
 Segmented = list[tuple[Sequence[Any], int]]
-"""Words as contents of their tokens (a `Missing` for a character the base lacks), and how often
-each occurs.
-"""
+"""Words as the contents of their tokens, `Missing` included, and how often each word occurs."""
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A character that the base spells in byte tokens, which nothing joins."""
+    """A character that the base spells in byte tokens, which no merge joins."""
 
     character: str
 
 
 class Family(Protocol):
-    """What differs between byte-level and sentencepiece-style BPE. A content is `bytes` or
-    `str`.
-    """
+    """What differs between byte-level and sentencepiece-style BPE."""
 
     def words(self, text: str) -> list[str]:
-        """Words, as the model's vocabulary spells them, that no piece may reach beyond."""
+        """Words, spelled as in the vocabulary; no piece may cross their boundaries."""
         ...
 
     def segments(self, word: str) -> list[Any]:
@@ -86,21 +98,19 @@ class Family(Protocol):
         ...
 
     def content(self, text: str) -> Any:
-        """The content of a text (spaces as spaces)."""
+        """The content of a text written with plain spaces."""
         ...
 
-    def is_there(self, content: Any) -> bool:
-        """Whether the base has a token of this content."""
+    def has_token(self, content: Any) -> bool:
+        """Whether the base has a token with this content."""
         ...
 
     def may_be(self, content: Any) -> bool:
-        """Whether a piece of this content leaves the base's segmentation and its special tokens
-        alone.
-        """
+        """Whether a piece with this content leaves the base's segmentation and specials alone."""
         ...
 
     def may_join(self, content: Any, longest: int) -> bool:
-        """Whether a piece of this content is wanted."""
+        """Whether a merge may produce this content, at most `longest` characters."""
         ...
 
     def token(self, content: Any) -> str:
@@ -112,9 +122,7 @@ class Family(Protocol):
         ...
 
     def base_ids(self, content: Any) -> tuple[int, ...]:
-        """The base's id of one of its own tokens, or of the byte tokens that spell a missing
-        character.
-        """
+        """The base's id of one of its tokens, or the ids of the bytes of a missing character."""
         ...
 
 
@@ -128,22 +136,23 @@ def family_of(tokenizer: Tokenizer, rules: SplittingRules | None = None) -> Fami
         return ByteLevel(tokenizer)
     raise StageError(
         f"the base's tokenizer is {model['type']}, neither byte-level BPE nor BPE with byte "
-        "fallback; use `expand: null`, or a base of these kinds"
+        "fallback; use `expand: null`, or a base of one of these kinds"
     )
 
 
 class ByteLevel:
-    """GPT-2, Llama-3, Qwen: pieces are byte strings inside the pre-tokenizer's words."""
+    """GPT-2, Llama-3, Qwen: pieces are byte strings within one word of the pre-tokenizer."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         if tokenizer.pre_tokenizer is None:
             raise StageError(
-                "the base's byte-level tokenizer has no pre-tokenizer, so its words are unknown"
+                "the base's byte-level tokenizer has no pre-tokenizer, so words cannot be told "
+                "apart; use `expand: null`, or a base with one"
             )
         self.tokenizer = tokenizer
         self.normalizer, self.cutter = tokenizer.normalizer, tokenizer.pre_tokenizer
         self.vocabulary = tokenizer.get_vocab()
-        self.there = {
+        self.base_contents = {
             content
             for token in self.vocabulary
             if (content := byte_level_content(token)) is not None
@@ -162,11 +171,13 @@ class ByteLevel:
     def content(self, text: str) -> bytes:
         return text.encode()
 
-    def is_there(self, content: bytes) -> bool:
-        return content in self.there
+    def has_token(self, content: bytes) -> bool:
+        return content in self.base_contents
 
     def may_be(self, content: bytes) -> bool:
-        return content not in self.there and not self.holds_added(content.decode(errors="ignore"))
+        return content not in self.base_contents and not self.holds_added(
+            content.decode(errors="ignore")
+        )
 
     def may_join(self, content: bytes, longest: int) -> bool:
         return whole_characters_or_step(content, longest) and self.may_be(content)
@@ -185,12 +196,11 @@ class ByteLevel:
 
 
 def whole_characters_or_step(content: bytes, longest: int) -> bool:
-    """Whether bytes are at most `longest` whole characters, or the beginning of one character and
-    nothing else.
-    """
+    """Whether bytes are at most `longest` whole characters, or a proper prefix of a single one."""
     try:
         return len(content.decode()) <= longest
     except UnicodeDecodeError:
+        # UTF-8: the lead byte says how many bytes the character has, all others are 10xxxxxx.
         lead = content[0]
         needed = (
             2
@@ -205,9 +215,7 @@ def whole_characters_or_step(content: bytes, longest: int) -> bool:
 
 
 class SentencePieceStyle:
-    """Llama-2, llama2.c: pieces are characters, what is missing is spelled in byte tokens that
-    nothing joins.
-    """
+    """Llama-2, llama2.c: pieces are characters; a missing character is spelled in byte tokens."""
 
     def __init__(self, tokenizer: Tokenizer, rules: SplittingRules) -> None:
         self.tokenizer = tokenizer
@@ -218,7 +226,7 @@ class SentencePieceStyle:
         if absent:
             raise StageError(
                 f"the base falls back to bytes but lacks {len(absent)} of the 256 byte tokens, "
-                f"e.g. {absent[0]}"
+                f"e.g. {absent[0]}; use `expand: null`, or a base with all of them"
             )
         self.holds_added = added_tokens_in(tokenizer)
         self.closed = self._parts_of_unreachable()
@@ -233,21 +241,21 @@ class SentencePieceStyle:
         return [word for part in parts for word in self.rules.words(part)]
 
     def segments(self, word: str) -> list[str | Missing]:
-        found: list[str | Missing] = []
+        parts: list[str | Missing] = []
         run = ""
         for character in word:
             if character in self.vocabulary:
                 run += character
             else:
-                found += [token.value for token in self.tokenizer.model.tokenize(run)]
-                found.append(Missing(character))
+                parts += [token.value for token in self.tokenizer.model.tokenize(run)]
+                parts.append(Missing(character))
                 run = ""
-        return [*found, *(token.value for token in self.tokenizer.model.tokenize(run))]
+        return [*parts, *(token.value for token in self.tokenizer.model.tokenize(run))]
 
     def content(self, text: str) -> str:
         return text.replace(" ", WHITESPACE)
 
-    def is_there(self, content: str) -> bool:
+    def has_token(self, content: str) -> bool:
         return content in self.vocabulary
 
     def may_join(self, content: str, longest: int) -> bool:
@@ -272,10 +280,10 @@ class SentencePieceStyle:
         return (self.vocabulary[content],)
 
     def _parts_of_unreachable(self) -> set[str]:
-        """Beginnings and ends of base pieces that the base's merges never reach.
+        """Prefixes and suffixes of base pieces that the base's merges never produce.
 
-        sentencepiece joins any two neighbours whose joined text is a piece. Given such a part as a
-        new piece, it would reach the old one, and text would no longer segment as with the base.
+        sentencepiece joins any two neighbours whose joined text is a piece. With such a part as a
+        new piece it would reach the old piece, and text would no longer segment as with the base.
         """
         tokenize = self.tokenizer.model.tokenize
         special = set(self.tokenizer.get_added_tokens_decoder())
@@ -304,9 +312,7 @@ def _is_byte_token(piece: str) -> bool:
 
 
 def added_tokens_in(tokenizer: Tokenizer) -> Callable[[str], bool]:
-    """Whether a text holds one of the tokens that are matched before any merge, special ones above
-    all.
-    """
+    """A test whether a text holds an added token: those are matched before any merge."""
     contents = sorted(
         {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.content}
     )
@@ -326,11 +332,16 @@ def grow(
     maximum: int = 100_000,
     scripts: Sequence[str] = (),
 ) -> Grown:
-    """`base` grown to ids 0 .. `size` - 1 by merges learned on `texts`; `StageError` when it cannot
-    grow so far.
+    """`base` grown to `size` tokens by merges learned on `texts`.
 
-    `size` None takes the knee of the curve within `maximum` new tokens. `longest`: characters.
-    `scripts`: new pieces are written in these only (parts of characters apart); none means any.
+    Args:
+        size: None takes the knee of the curve within `maximum` new tokens.
+        longest: characters of a new piece, at most.
+        rules: of a sentencepiece base; Llama-2's where it has none.
+        scripts: new pieces are written in these only (parts of characters excepted); none: any.
+
+    Raises:
+        StageError: the base is of another kind, is that large already, or the text is too short.
     """
     start = size_of(base)
     if size is not None:
@@ -357,15 +368,14 @@ def grow(
             f", scripts {', '.join(scripts)}" if scripts else ""
         )
         raise StageError(
-            f"the text yields no new piece that occurs twice or more ({where}); give more text"
+            f"no new piece occurs at least twice in the text ({where}); give more text"
             + (", or name the scripts it is written in" if scripts else "")
         )
     wanted = budget if size is not None else knee(steps, before)
     if len(steps) < wanted:
         raise StageError(
-            f"the text yields {len(steps):,} new pieces that occur twice or more, {wanted:,} are "
-            f"needed for the size {size:,}; give more text or ask for {start + len(steps):,} at "
-            "most"
+            f"only {len(steps):,} new pieces occur at least twice in the text, but size {size:,} "
+            f"needs {wanted:,}; give more text or ask for at most {start + len(steps):,}"
         )
     tokens, merges = new_tokens(family, known, steps[:wanted], start)
     return Grown(appended(base, tokens, merges), tokens, steps, before)
@@ -373,12 +383,12 @@ def grow(
 
 def counted(family: Family, texts: Texts) -> dict[str, int]:
     """Distinct words and how often each occurs, weights applied."""
-    found: dict[str, int] = {}
-    for weight, some in (texts if isinstance(texts, Mapping) else {1: texts}).items():
-        for text in some:
+    counts: dict[str, int] = {}
+    for weight, members in (texts if isinstance(texts, Mapping) else {1: texts}).items():
+        for text in members:
             for word in family.words(text):
-                found[word] = found.get(word, 0) + weight
-    return found
+                counts[word] = counts.get(word, 0) + weight
+    return counts
 
 
 def learned(
@@ -388,7 +398,7 @@ def learned(
     may_join: Callable[[Any], bool],
     minimum: int = 2,
 ) -> tuple[list[Any], list[Step[Any]]]:
-    """The contents that occur, as symbols 0, 1, ...; and the learned steps."""
+    """The contents that occur, in the order of their symbols 0, 1, ..., and the learned steps."""
     parts = {part for word, _ in segmented for part in word}
     missing = sorted(part.character for part in parts if isinstance(part, Missing))
     known = sorted(part for part in parts if not isinstance(part, Missing))
@@ -430,11 +440,11 @@ def new_tokens(
 
 
 def appended(base: Tokenizer, tokens: Sequence[NewToken], merges: Sequence[list[str]]) -> Tokenizer:
-    """The base's `tokenizer.json` with tokens and merges behind its own.
+    """The base's `tokenizer.json` with tokens and merges appended.
 
-    Special tokens that only `added_tokens` lists enter the vocabulary as well, because it may have
-    no holes; no merge leads to them. `StageError` for one that text would be read as all the same:
-    a single character, or a whole word of a base with `ignore_merges`.
+    Special tokens listed only in `added_tokens` enter the vocabulary as well, because its ids may
+    have no holes; no merge produces them. `StageError` where ordinary text would still be encoded
+    as one: a single character, or a whole word of a base with `ignore_merges`.
     """
     state = json.loads(base.to_str())
     model = state["model"]
@@ -455,33 +465,29 @@ def appended(base: Tokenizer, tokens: Sequence[NewToken], merges: Sequence[list[
     for added in entering:
         if added["id"] in grown.encode(added["content"], add_special_tokens=False).ids:
             raise StageError(
-                f"the base's special token {added['content']!r} is what ordinary text holds: for "
-                "new ids to follow it, the vocabulary has to hold it, and text would be read as "
-                "it; rename it in the base's tokenizer.json"
+                f"the base's special token {added['content']!r} also occurs in ordinary text: for "
+                "new ids to follow it, the vocabulary has to hold it, and such text would be "
+                "encoded as it; rename it in the base's tokenizer.json"
             )
     grown.encode_special_tokens = False
     return grown
 
 
 def without_whole_words(tokenizer: Tokenizer) -> Tokenizer:
-    """A copy that reaches every token through merges only (`ignore_merges` off), to prove
-    reachability with.
-    """
+    """A copy with `ignore_merges` off, which reaches tokens by merges only; for `unreachable`."""
     state = json.loads(tokenizer.to_str())
     state["model"]["ignore_merges"] = False
     return Tokenizer.from_str(json.dumps(state, ensure_ascii=False))
 
 
 def unreachable(tokenizer: Tokenizer, tokens: Iterable[NewToken]) -> list[NewToken]:
-    """New tokens whose own string the merges do not turn into exactly that token."""
+    """New tokens whose string the merges do not turn into exactly that token."""
     model = without_whole_words(tokenizer).model
     return [
-        token
-        for token in tokens
-        if [found.id for found in model.tokenize(token.token)] != [token.id]
+        token for token in tokens if [part.id for part in model.tokenize(token.token)] != [token.id]
     ]
 
 
 def undone(ids: Iterable[int], spelled: dict[int, tuple[int, ...]]) -> list[int]:
-    """`ids` with every new token replaced by the base's ids of it."""
+    """`ids` with every new token replaced by its base ids."""
     return [base_id for token_id in ids for base_id in spelled.get(token_id, (token_id,))]

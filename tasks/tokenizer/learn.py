@@ -1,15 +1,41 @@
-"""Learn further BPE merges on words that are already segmented: always the step that saves most
-tokens.
+"""Continue BPE (Sennrich et al. 2016, arXiv:1508.07909) on words that a base has segmented.
 
-An own trainer rather than `tokenizers.BpeTrainer`, because the choice of a pair needs conditions
-that one has not: no piece may join a part of a character to anything beyond it, none may have the
-content of a token that is there already, and a character that the base spells in bytes competes, as
-one step, with the merges. It runs in one thread, so its result cannot depend on their number.
+1. Lay all distinct words out in one flat array of symbols, with a gap before and after each.
+2. Count every pair of neighbours, weighted by how often its word occurs, and note its places.
+   Pairs that `may_join` refuses, or that save fewer than `minimum` tokens, are left out.
+3. Take the pair with the highest count; of equals, the one with the smallest key.
+4. Give the joined piece the next symbol, write it at the pair's left places, mark the right places
+   dead and link around them.
+5. Subtract what the neighbouring pairs lost; count and note the pairs that the new symbol forms.
+6. Repeat from 3 until `budget` steps are taken or no pair is left.
 
-Words lie in one flat array of symbols with -1 between them, linked so that a merge touches only its
-occurrences. Every pair holding a symbol comes into being when that symbol does and only ever gets
-rarer, so each pair's list of occurrences is written once, and a stale entry in the heap is seen by
-its count.
+A missing character (one that the base spells in b byte tokens) is a candidate in the same queue: as
+one symbol instead of b it saves count * (b - 1) tokens. Until it is chosen it forms no pair.
+
+Arrays, all indexed by place (position in the flat array):
+    symbol      which symbol stands there; GAP between words, DEAD where a merge removed it, and
+                FIRST_LOCKED - k for the k-th missing character
+    weight      occurrences of the word that the place belongs to
+    following   the next place to the right that is not dead; `previous`: to the left
+By key (left << 32 | right for a pair, the negative symbol itself for a missing character):
+    counts      tokens that joining the key would save now
+    places      the places of its occurrences, in rising order, when the key appeared
+    heap        (-count when pushed, key)
+
+All pairs with a symbol appear when that symbol does, and afterwards only become rarer. So `places`
+is written once per key and only filtered later, and a heap entry is stale exactly when its count
+differs from `counts`; it is then pushed again with the current one.
+
+Example: "low" 5 times and "lot" twice, with the symbols l o w t = 0 1 2 3.
+    symbol   -1  0  1  2 -1  0  1  3 -1      counts: lo 7, ow 5, ot 2
+    weight    0  5  5  5  5  2  2  2  2
+    Step 1 joins l and o to symbol 4 and saves 7 tokens; "ow" and "ot" are gone.
+    symbol   -1  4 -2  2 -1  4 -2  3 -1      counts: lo+w 5, lo+t 2
+    Step 2 joins lo and w and saves 5; step 3 joins lo and t and saves 2.
+
+`tokenizers.BpeTrainer` cannot do this: here no piece may join part of a character to anything
+outside it, none may repeat a token of the base, and missing characters compete with merges. One
+thread, so the result does not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -28,19 +54,16 @@ Ints = NDArray[np.int64]
 GAP = -1
 DEAD = -2
 FIRST_LOCKED = -10
-"""Symbols at or below: a character that is not a piece yet; `FIRST_LOCKED - k` is the k-th of
-`missing`.
-"""
+"""Symbols from here down are missing characters: `FIRST_LOCKED - k` is the k-th of `missing`."""
 
 
 @dataclass(frozen=True)
 class Step(Generic[Content]):
-    """One new piece: two symbols joined, or (with `left == right == -1`) a missing character made a
-    piece.
+    """One new piece: two symbols joined, or a missing character (`left == right == -1`).
 
-    `saved`: tokens fewer on the training words, exactly; steps are chosen by the count of the pair,
-    which is more where the pair overlaps itself ("----"). Symbols count the given pieces first,
-    then the steps.
+    `saved`: the exact number of tokens saved on the training words. Steps are chosen by the pair's
+    count, which is higher where the pair overlaps itself ("----"). Symbols are numbered: the given
+    contents first, then the steps.
     """
 
     content: Content
@@ -61,16 +84,18 @@ def learn(
     """At most `budget` steps, best first; fewer when no step saves `minimum` tokens any more.
 
     Args:
-        words: symbols of each distinct word (negative: see `FIRST_LOCKED`, in the order of
-        `missing`), and its count.
+        words: symbols of each distinct word, and how often it occurs; negative symbols are missing
+            characters, see `FIRST_LOCKED`.
         contents: what each symbol spells.
         may_join: whether a piece of this content is wanted.
-        missing: content of each missing character -> the tokens the base spends on it.
+        missing: each missing character -> number of tokens the base spends on it.
     """
     return _Learner(words, contents, may_join, missing or {}, minimum).run(budget)
 
 
 class _Learner(Generic[Content]):
+    """State of one learning run; the module's docstring describes the arrays."""
+
     def __init__(
         self,
         words: Sequence[tuple[Sequence[int], int]],
@@ -85,10 +110,10 @@ class _Learner(Generic[Content]):
         sizes = np.fromiter((len(symbols) + 1 for symbols, _ in words), np.int64, len(words))
         total = int(sizes.sum()) + 1
         self.symbol = np.full(total, GAP, np.int64)
-        at = 1
+        start = 1
         for symbols, _ in words:
-            self.symbol[at : at + len(symbols)] = symbols
-            at += len(symbols) + 1
+            self.symbol[start : start + len(symbols)] = symbols
+            start += len(symbols) + 1
         self.weight = np.zeros(total, np.int64)
         self.weight[1:] = np.repeat(
             np.fromiter((count for _, count in words), np.int64, len(words)), sizes
@@ -100,15 +125,16 @@ class _Learner(Generic[Content]):
         self.heap: list[tuple[int, int]] = []
         self.locked: dict[int, tuple[Content, int]] = dict(enumerate(missing.items()))
         self._find_locked()
-        here = np.flatnonzero((self.symbol[:-1] >= 0) & (self.symbol[1:] >= 0))
-        self._add_pairs(here, (self.symbol[here] << 32) | self.symbol[here + 1])
+        lefts = np.flatnonzero((self.symbol[:-1] >= 0) & (self.symbol[1:] >= 0))
+        self._add_pairs(lefts, (self.symbol[lefts] << 32) | self.symbol[lefts + 1])
 
     def run(self, budget: int) -> list[Step[Content]]:
+        """Take up to `budget` steps."""
         steps: list[Step[Content]] = []
         while self.heap and len(steps) < budget:
             negative, key = heapq.heappop(self.heap)
             saved = self.counts.get(key, 0)
-            if saved != -negative:
+            if saved != -negative:  # stale: the pair became rarer after it was pushed
                 if saved:
                     heapq.heappush(self.heap, (-saved, key))
                 continue
@@ -126,35 +152,41 @@ class _Learner(Generic[Content]):
 
     def _find_locked(self) -> None:
         """Enter every missing character as a candidate that saves all its tokens but one."""
-        here = np.flatnonzero(self.symbol <= FIRST_LOCKED)
-        for key, places in _grouped(here, self.symbol[here]):
+        locked = np.flatnonzero(self.symbol <= FIRST_LOCKED)
+        for key, places in _grouped(locked, self.symbol[locked]):
             content, tokens = self.locked[FIRST_LOCKED - key]
             if self.may_join(content):
                 self._offer(key, places, int(self.weight[places].sum()) * (tokens - 1))
 
     def _offer(self, key: int, places: Ints, saved: int) -> None:
+        """Enter a candidate if it saves enough."""
         if saved >= self.minimum:
             self.counts[key], self.places[key] = saved, places
             heapq.heappush(self.heap, (-saved, key))
 
     def _add_pairs(self, places: Ints, keys: Ints) -> None:
-        for key, found in _grouped(places, keys):
-            saved = int(self.weight[found].sum())
+        """Enter new pairs, given the left place and the key of each occurrence."""
+        for key, occurrences in _grouped(places, keys):
+            saved = int(self.weight[occurrences].sum())
             if saved >= self.minimum and self.may_join(
                 self.contents[key >> 32] + self.contents[key & 0xFFFFFFFF]
             ):
-                self._offer(key, found, saved)
+                self._offer(key, occurrences, saved)
 
     def _unlock(self, places: Ints, content: Content) -> None:
+        """Make a missing character a symbol of its own, which can then form pairs."""
         new = len(self.contents)
         self.contents.append(content)
         self.symbol[places] = new
         self._add_neighbours(places, new)
 
     def _merge(self, places: Ints, left: int, right: int) -> int:
-        """Join a pair everywhere; how many tokens that saves (fewer than its count where it
-        overlaps itself).
+        """Join a pair everywhere; returns the tokens saved.
+
+        These are fewer than the pair's count where it overlaps itself: "aaa" holds "aa" twice, but
+        can be joined only once.
         """
+        # Places were noted when the pair appeared; other merges have since used up some of them.
         first = places[self.symbol[places] == left]
         first = first[self.symbol[self.following[first]] == right]
         if left == right:
@@ -167,8 +199,8 @@ class _Learner(Generic[Content]):
         self.contents.append(self.contents[left] + self.contents[right])
         self.symbol[first] = new
         self.symbol[second] = DEAD
-        # A pair between two occurrences ("a b a b": b a) is met from both sides; it counts as the
-        # second one's left.
+        # The pair between two adjacent occurrences (b a in "a b a b") is seen from both sides;
+        # count it once, as the left neighbour of the second.
         lost_left, lost_right = old_before >= 0, (old_after >= 0) & (self.symbol[after] != new)
         self._reduce(
             np.concatenate(
@@ -182,6 +214,8 @@ class _Learner(Generic[Content]):
         return int(weight.sum())
 
     def _add_neighbours(self, places: Ints, new: int) -> None:
+        """Enter the pairs that the new symbol at `places` forms with its neighbours."""
+        # Where two new symbols are adjacent, the pair counts as the right neighbour of the first.
         before, after = self.previous[places], self.symbol[self.following[places]]
         has_left = (self.symbol[before] >= 0) & (self.symbol[before] != new)
         has_right = after >= 0
@@ -193,6 +227,7 @@ class _Learner(Generic[Content]):
         )
 
     def _reduce(self, keys: Ints, weights: Ints) -> None:
+        """Subtract lost occurrences from the counts; drop candidates that fall below `minimum`."""
         distinct, where = np.unique(keys, return_inverse=True)
         lost = np.zeros(len(distinct), np.int64)
         np.add.at(lost, where, weights)
@@ -204,7 +239,7 @@ class _Learner(Generic[Content]):
 
 
 def _grouped(places: Ints, keys: Ints) -> list[tuple[int, Ints]]:
-    """Each key with its places in rising order; keys in rising order."""
+    """Each key with its places, both in rising order."""
     if not len(keys):
         return []
     order = np.lexsort((places, keys))
@@ -215,7 +250,7 @@ def _grouped(places: Ints, keys: Ints) -> list[tuple[int, Ints]]:
 
 
 def _without_overlaps(places: Ints, following: Ints) -> Ints:
-    """Of rising places of a pair of equal symbols, those that a merge from left to right takes."""
+    """The places (rising) of a pair of equal symbols that a left-to-right merge takes."""
     kept, taken = [], -1
     for place, after in zip(places.tolist(), following[places].tolist(), strict=True):
         if place != taken:

@@ -1,8 +1,7 @@
-"""What a tokenizer costs: tokens per character and per byte, before and after growth; and the
-proofs of growth.
+"""Measure a tokenizer: tokens per character and per byte before and after growth, and its proofs.
 
-`measure` gives the manifest's statistics, `report` what `report.json` holds and the HTML report
-shows.
+`measure` makes the manifest's statistics, `report` the content of `report.json`, which the HTML
+report shows.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _SENTENCES = regex.compile(r"[^\n。！？!?.]+[。！？!?.]?")
 
 
 def plain_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
-    """Ids without BOS; special tokens that stand in the text are text."""
+    """Ids without BOS; a special token's string in the text is encoded as plain text."""
     before = tokenizer.encode_special_tokens
     tokenizer.encode_special_tokens = True
     try:
@@ -49,21 +48,20 @@ def measure(
     tokens: Sequence[NewToken],
     sample: Mapping[str, Sequence[Document]],
 ) -> dict[str, Any]:
-    """Compression by category and by language, coarsening violations, lossy round trips and use of
-    new tokens.
+    """Compression by category and language, coarsening violations, lossy round trips, new tokens.
 
-    `before` is the base; None for a tokenizer trained from nothing.
+    `before` is the base; None for a tokenizer trained from scratch.
     """
     spelled = {token.id: token.base_ids for token in tokens}
     groups: dict[str, dict[str, dict[str, int]]] = {"categories": {}, "languages": {}}
     violations = lossy = new_used = 0
     used: set[int] = set()
-    for category, found in sorted(sample.items()):
-        texts = [document.text for document in found]
+    for category, documents in sorted(sample.items()):
+        texts = [document.text for document in documents]
         ids_after = plain_ids(after, texts)
         ids_before = plain_ids(before, texts) if before is not None else ids_after
         decoded = after.decode_batch(ids_after, skip_special_tokens=False)
-        for document, old, new, back in zip(found, ids_before, ids_after, decoded, strict=True):
+        for document, old, new, back in zip(documents, ids_before, ids_after, decoded, strict=True):
             if before is not None:
                 violations += undone(new, spelled) != old
             lossy += back != document.text
@@ -86,9 +84,9 @@ def measure(
         "new_token_uses": new_used,
         **{
             kind: {
-                name: _rates(counts, before is not None) for name, counts in sorted(found.items())
+                name: _rates(counts, before is not None) for name, counts in sorted(members.items())
             }
-            for kind, found in groups.items()
+            for kind, members in groups.items()
         },
     }
 
@@ -112,7 +110,7 @@ def report(
     training_tokens: int,
     sample: Mapping[str, Sequence[Document]],
 ) -> dict[str, Any]:
-    """The tokenizer report beyond compression by group, which `measure` has.
+    """The content of `report.json`; compression by group is in `measure`'s statistics.
 
     {"size", "base_size", "measured": documents and characters,
      "curve": null or {"knee", "points": [{"size", "training": share of the tokens before,
@@ -120,19 +118,18 @@ def report(
      [{"before": null or [[piece, false]], "after": [[piece, new]]}]}}
 
     Args:
-        before: the base; None for a tokenizer trained from nothing.
-        tokens: the learned ones in id order.
-        steps: the learning run, as long as `tokens` or longer; empty where nothing was learned step
-        by step.
-        training_tokens: of the words learned from, as the base segments them; 0 where `steps` is
-        empty.
-        sample: text to measure on, held out where there is some.
+        before: the base; None for a tokenizer trained from scratch.
+        tokens: the new ones in id order.
+        steps: the learning run, as long as `tokens` or longer; empty where the pieces were given.
+        training_tokens: tokens of the training words as the base segments them; 0 where `steps` is
+            empty.
+        sample: text to measure on, held out where available.
     """
     uses: dict[str, Counter[int]] = {}
     characters: Counter[str] = Counter()
     for documents in sample.values():
-        found = plain_ids(after, [document.text for document in documents])
-        for document, ids in zip(documents, found, strict=True):
+        encoded = plain_ids(after, [document.text for document in documents])
+        for document, ids in zip(documents, encoded, strict=True):
             uses.setdefault(document.language, Counter()).update(ids)
             characters[document.language] += len(document.text)
     size = size_of(after)
@@ -147,14 +144,15 @@ def report(
     }
 
 
-def write_report(path: Path, found: Mapping[str, Any]) -> None:
-    """`report.json`."""
-    path.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+def write_report(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `report.json`."""
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 def parts_of(grown: Tokenizer, tokens: Sequence[NewToken]) -> dict[int, tuple[int, ...]] | None:
-    """What each new token is joined of; None where some is reached by several merges, so that sizes
-    are no cuts.
+    """The parts each new token is joined from; None where a token is reached by several merges.
+
+    Then the first k new tokens are not one tokenizer cut off at k, and there is no curve.
     """
     vocabulary = grown.get_vocab(with_added_tokens=False)
     new = {token.token: token for token in tokens}
@@ -176,7 +174,7 @@ def _curve(
     characters: Mapping[str, int],
     parts: Parts | None,
 ) -> dict[str, Any] | None:
-    """Tokens against size, by language; None where sizes are no cuts of one learning run."""
+    """Tokens by vocabulary size and language; None where sizes are not cuts of one run."""
     if not parts or not training_tokens:
         return None
     shown = sorted(uses, key=lambda language: (-characters[language], language))[:LANGUAGES_SHOWN]
@@ -201,12 +199,12 @@ def _curve(
 def _pieces(
     tokens: Sequence[NewToken], uses: Counter[int], parts: Parts | None, name: Callable[[str], str]
 ) -> dict[str, Any]:
-    """Use of the new pieces on the measured text.
+    """How the measured text uses the new pieces.
 
-    `used`: those in the segmentation; `steps`: those that only longer ones are made of; `unused`:
-    those that nothing in this text calls for. `share_of_tokens`: of the text's tokens, the new
-    ones. Examples are the most frequent (used, steps), the first learned (unused) and the longest,
-    each with its uses.
+    `used`: pieces in the segmentation; `steps`: pieces that occur only as parts of longer ones;
+    `unused`: pieces that do not occur. `share_of_tokens`: share of the text's tokens that are new.
+    Examples, each with its uses: the most frequent (used, steps), the first learned (unused), and
+    the longest.
     """
     when_last = uses_when_last(uses, parts) if parts else {}
     used = [token for token in tokens if uses[token.id]]
@@ -239,9 +237,7 @@ def _pieces(
 
 
 def piece_names(tokenizer: Tokenizer) -> Callable[[str], str]:
-    """Vocabulary strings for human eyes: spaces as spaces, bytes that are no whole character as
-    `<E5><85>`.
-    """
+    """Makes vocabulary strings readable: plain spaces, bytes of a partial character as `<E5>`."""
 
     def byte_level(token: str) -> str:
         content = byte_level_content(token)
@@ -268,9 +264,7 @@ def _examples(
     new: set[int],
     sample: Mapping[str, Sequence[Document]],
 ) -> dict[str, list[dict[str, Any]]]:
-    """A few sentences of each language, each from another document, with their pieces before and
-    after.
-    """
+    """A few sentences per language, from different documents, with pieces before and after."""
     chosen: dict[str, list[str]] = {}
     for documents in sample.values():
         for document in documents:
@@ -300,10 +294,10 @@ def _examples(
 
 
 def _sentence(text: str) -> str | None:
-    """The first sentence of a length that fits a line."""
+    """The first sentence whose length suits one line of the report."""
     low, high = SENTENCE_CHARACTERS
-    found = (match.group().strip() for match in _SENTENCES.finditer(text[:5_000]))
-    return next((sentence for sentence in found if low <= len(sentence) <= high), None)
+    sentences = (match.group().strip() for match in _SENTENCES.finditer(text[:5_000]))
+    return next((sentence for sentence in sentences if low <= len(sentence) <= high), None)
 
 
 def _segmented(tokenizer: Tokenizer, sentence: str, new: set[int]) -> list[list[str | bool]]:

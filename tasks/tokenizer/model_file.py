@@ -17,12 +17,11 @@ from tasks.checkpoints.tokenizer_files import size_of
 
 
 def grown_model(model: SentencePieceModel, grown: Tokenizer) -> bytes:
-    """`model` with every further id of `grown`, in order, at strictly falling scores below all of
-    its own.
+    """`model` with the further ids of `grown`, in order, at falling scores below all its own.
 
-    sentencepiece joins the neighbours whose joined piece scores best, so new pieces rank after the
-    base's and among each other as they were learned, which is what the fast tokenizer's merges say.
-    Added tokens become control pieces (special ones) or user-defined ones; ids that nothing uses
+    sentencepiece joins the neighbours whose joined piece scores best. So new pieces rank after the
+    base's, and among themselves in the order they were learned, as in the fast tokenizer's merges.
+    Added tokens become control pieces (special ones) or user-defined ones; ids without a token
     become unused pieces.
     """
     names = {index: token for token, index in grown.get_vocab(with_added_tokens=True).items()}
@@ -39,7 +38,7 @@ def grown_model(model: SentencePieceModel, grown: Tokenizer) -> bytes:
 
 
 def differences(blob: bytes, grown: Tokenizer, texts: Sequence[str]) -> list[str]:
-    """Those of `texts` that sentencepiece segments otherwise than the fast tokenizer."""
+    """The texts that sentencepiece and the fast tokenizer segment differently."""
     from sentencepiece import SentencePieceProcessor
 
     from tasks.tokenizer.measure import plain_ids

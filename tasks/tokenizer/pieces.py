@@ -1,11 +1,16 @@
-"""Grow a tokenizer by given pieces, with as few steps between as make each of them reachable.
+"""Grow a tokenizer by a given list of pieces, adding as few intermediate steps as reach them all.
 
-A BPE reaches a piece only by joining two tokens, so a piece of three tokens needs a step of two
-first, and a character that the base spells in bytes has to be a token before anything is joined to
-it. Pieces are taken by (characters, given order): shorter ones serve as parts of longer ones, as in
-Colossal-LLaMA, and lists usually come most frequent first. What a length still lacks is learned as
-BPE on the pieces themselves, so that steps which many of them share come first. Everything new
-ranks behind what is there already, hence a piece that is reachable once stays so.
+A BPE reaches a piece only by joining two tokens, so a piece of three tokens needs an intermediate
+step, and a character that the base spells in bytes has to become a token first.
+
+1. Leave out pieces that cannot be added, each counted under its reason.
+2. Add the characters that the base lacks.
+3. Take the pieces by length in characters, then in given order: shorter ones serve as parts of
+   longer ones, as in Colossal-LLaMA, and lists usually put the most frequent first.
+4. Join those of two tokens directly. For the rest of a length, run BPE on the pieces themselves, so
+   that steps which many of them share come first; add its steps.
+
+Every new merge ranks after all earlier ones, so a piece that has become reachable stays so.
 """
 
 from __future__ import annotations
@@ -39,15 +44,16 @@ from tasks.tokenizer.rules import SplittingRules
 
 EXAMPLES = 20
 MOST_FAULTS = 20
-"""Bad lines of a file that are told at once."""
+"""Bad lines of a file that one error lists."""
 LIMITLESS = 2**31
 _REFUSED = {"\n": "a line feed", "\r": "a carriage return", "\0": "a NUL"}
 
 
 @dataclass(frozen=True)
 class Given:
-    """A piece and where it was given; spaces are spaces. One that a person wrote (`own`) may be
-    taken out by them.
+    """A piece, with plain spaces, and its place in the file.
+
+    `own`: it comes from a list that the user can edit, not from a model.
     """
 
     text: str
@@ -61,7 +67,7 @@ Unreached = tuple[Given, Any, list[Any]]
 
 @dataclass
 class Account:
-    """What became of the given pieces, and what had to be added for them."""
+    """What became of the given pieces, and what else had to be added to reach them."""
 
     given: int = 0
     added: int = 0
@@ -104,29 +110,33 @@ CHARACTERS = "characters added"
 
 
 def read_pieces(path: Path, longest: int) -> list[Given]:
-    """Pieces of a JSONL file (`{"piece": "..."}` a line) or of a sentencepiece `.model`;
-    `StageError` names the line.
+    """Pieces of a JSONL file (`{"piece": "..."}` per line) or of a sentencepiece `.model`.
 
-    U+2581 stands for a space in both, as sentencepiece writes it.
+    U+2581 is read as a space in both, as sentencepiece writes it.
+
+    Raises:
+        StageError: lists the lines that hold no valid piece.
     """
-    model = path.suffix == ".model" or is_model(path)  # a damaged one is to be told what it is
+    # A damaged `.model` is read as one too, so that the error says what is wrong with it.
+    model = path.suffix == ".model" or is_model(path)
     faults: list[str] = []
-    found: list[Given] = []
+    pieces: list[Given] = []
     for piece in _model_pieces(path) if model else _json_pieces(path, faults):
         if fault := _fault(piece.text, longest):
             faults.append(f"{piece.place}: {fault}")
         else:
-            found.append(piece)
+            pieces.append(piece)
     _refuse(faults)
-    if not found:
+    if not pieces:
         raise StageError(
-            f'{path.name}: no pieces in it; write one JSON object a line, such as {{"piece": "你好"}}'
+            f"{path.name}: no pieces in it; write one JSON object per line, such as "
+            '{"piece": "你好"}'
         )
-    return found
+    return pieces
 
 
 def _refuse(faults: Sequence[str]) -> None:
-    """Raise `StageError` with all faults, up to `MOST_FAULTS` of them."""
+    """Raise a `StageError` that lists the faults, at most `MOST_FAULTS` of them."""
     if faults:
         more = f"\n... and {len(faults) - MOST_FAULTS:,} more" if len(faults) > MOST_FAULTS else ""
         raise StageError("\n".join(faults[:MOST_FAULTS]) + more)
@@ -134,10 +144,10 @@ def _refuse(faults: Sequence[str]) -> None:
 
 def _fault(text: str, longest: int) -> str | None:
     if not text:
-        return "an empty piece; take the line out"
+        return "an empty piece; remove the line"
     for character, name in _REFUSED.items():
         if character in text:
-            return f"{name} in the piece {text!r}; no piece may reach over lines"
+            return f"{name} in the piece {text!r}; a piece may not span lines"
     if len(text) > longest:
         return (
             f"the piece {text!r} has {len(text)} characters, `longest_piece` allows {longest}; "
@@ -146,12 +156,12 @@ def _fault(text: str, longest: int) -> str | None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        return f"the piece {text!r} holds half of a surrogate pair, which is no text"
+        return f"the piece {text!r} holds half of a surrogate pair, which is not text"
     return None
 
 
 def _json_pieces(path: Path, faults: list[str]) -> Iterator[Given]:
-    """The pieces of lines that hold one; what is wrong with the others goes to `faults`."""
+    """The pieces of the valid lines; the other lines' faults are appended to `faults`."""
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             place = f"{path.name}:{number}"
@@ -184,9 +194,10 @@ def _model_pieces(path: Path) -> Iterator[Given]:
 def add_pieces(
     base: Tokenizer, given: Sequence[Given], rules: SplittingRules | None = None
 ) -> tuple[Tokenizer, list[NewToken], Account]:
-    """`base` with every piece that can be one token of it, and what became of the others.
+    """`base` with every piece that can become a token of it, the new tokens, and the account.
 
-    `StageError` when a piece of a list holds a special token, or when none is new.
+    Raises:
+        StageError: a piece of the user's list holds a special token, or no piece is new.
     """
     family = family_of(base, rules)
     account = Account(given=len(given))
@@ -197,8 +208,8 @@ def add_pieces(
         builder.add_length(list(group))
     if not builder.tokens:
         raise StageError(
-            f"none of the {len(given):,} pieces is new ({dict(account.skipped)}); give others, or "
-            "use the base as it is"
+            f"none of the {len(given):,} pieces is new ({dict(account.skipped)}); give other "
+            "pieces, or use the base as it is"
         )
     account.added = len(builder.tokens) - account.steps - account.characters
     return appended(base, builder.tokens, builder.merges), builder.tokens, account
@@ -221,7 +232,7 @@ def _wanted(
         if special and piece.own:
             faults.append(
                 f"{piece.place}: the piece {piece.text!r} holds one of the base's special or added "
-                "tokens, which are matched before any piece; take the line out"
+                "tokens, which are matched before any piece; remove the line"
             )
         content = family.content(piece.text)
         reason = SPECIAL if special else REPEATED if content in seen else None
@@ -236,7 +247,8 @@ def _wanted(
 
 
 def _reason_against(base: Tokenizer, family: Family, text: str, content: Any) -> str | None:
-    if family.is_there(content):
+    """Why a piece cannot be added, seen by itself; None where it can."""
+    if family.has_token(content):
         return THERE
     normal = base.normalizer.normalize_str(text) if base.normalizer is not None else text
     if isinstance(family, SentencePieceStyle):
@@ -249,7 +261,7 @@ def _reason_against(base: Tokenizer, family: Family, text: str, content: Any) ->
 
 
 class _Builder:
-    """Appends tokens, each joined of two that are there already."""
+    """Appends tokens, each joined from two existing ones. `rank`: content -> index in `tokens`."""
 
     def __init__(self, family: Family, start: int, account: Account) -> None:
         self.family = family
@@ -260,7 +272,7 @@ class _Builder:
         self.rank: dict[Any, int] = {}
 
     def add_characters(self, contents: Sequence[Any]) -> None:
-        """Every character that the base spells in bytes which nothing joins, in order of need."""
+        """Add every character that the base spells in byte tokens, shortest pieces' first."""
         given = set(contents)
         for content in sorted(contents, key=len):
             for part in self.family.segments(content) if isinstance(content, str) else ():
@@ -275,9 +287,7 @@ class _Builder:
                     self._append(part.character, self.family.base_ids(part), None)
 
     def add_length(self, group: Sequence[tuple[Given, Any]]) -> None:
-        """Pieces of one length: those of two tokens as they are, for the others the steps
-        between.
-        """
+        """Add the pieces of one length, with the intermediate steps that they need."""
         rest: list[Unreached] = []
         for piece, content in group:
             parts = self._parts(content)
@@ -293,9 +303,7 @@ class _Builder:
             self.account.skip(UNREACHABLE, piece)
 
     def _parts(self, content: Any) -> list[Any]:
-        """Contents of the tokens of a piece as of now; none where a character of it may not become
-        a token.
-        """
+        """Contents of a piece's current tokens; none if a character of it may not be a token."""
         parts = self.family.segments(self.family.token(content))
         contents = [part.character if isinstance(part, Missing) else part for part in parts]
         if any(isinstance(part, Missing) and part.character not in self.rank for part in parts):
@@ -303,13 +311,14 @@ class _Builder:
         return merged(contents, self.rank)
 
     def _learn(self, rest: list[Unreached], allowed: Callable[[Any], bool]) -> list[Unreached]:
-        """Add what `allowed` steps reach, and return what they do not."""
+        """Add the pieces that `allowed` steps reach, and return the others."""
         left: list[Unreached] = []
         while rest:
             known, steps = learned(
                 self.family, [(parts, 1) for _, _, parts in rest], LIMITLESS, allowed, minimum=1
             )
             rank = {step.content: number for number, step in enumerate(steps)}
+            # BPE on all pieces together may join across the way one of them needs: check each.
             whole = [len(merged(parts, rank)) == 1 for _, _, parts in rest]
             if all(whole):
                 self._add_steps(
@@ -332,14 +341,12 @@ class _Builder:
             self._join(contents[step.left], contents[step.right])
 
     def _whole_or_step(self, content: Any) -> bool:
-        """Bytes: whole characters or the beginning of one. Characters: what leaves the base
-        alone.
-        """
+        """For bytes: whole characters, or the beginning of one."""
         fits = not isinstance(content, bytes) or whole_characters_or_step(content, LIMITLESS)
         return fits and self.family.may_be(content)
 
     def _anything(self, content: Any) -> bool:
-        """Where the base's own tokens end inside characters, a step has to as well."""
+        """Any bytes: where the base's own tokens end inside characters, steps have to as well."""
         return self.family.may_be(content)
 
     def _join(self, left: Any, right: Any) -> None:
@@ -362,14 +369,12 @@ class _Builder:
 
 
 def merged(parts: Sequence[Any], rank: dict[Any, int]) -> list[Any]:
-    """`parts` joined as a BPE with these ranked pieces does: the best rank first, the leftmost of
-    equals.
-    """
+    """`parts` joined as a BPE with these ranks joins them: best rank first, then leftmost."""
     parts = list(parts)
     while True:
-        pairs = ((parts[at] + parts[at + 1], at) for at in range(len(parts) - 1))
-        found = [(rank[joined], at) for joined, at in pairs if joined in rank]
-        if not found:
+        pairs = ((parts[index] + parts[index + 1], index) for index in range(len(parts) - 1))
+        candidates = [(rank[joined], index) for joined, index in pairs if joined in rank]
+        if not candidates:
             return parts
-        _, at = min(found)
-        parts[at : at + 2] = [parts[at] + parts[at + 1]]
+        _, index = min(candidates)
+        parts[index : index + 2] = [parts[index] + parts[index + 1]]

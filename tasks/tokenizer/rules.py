@@ -1,8 +1,7 @@
-"""What a sentencepiece base allows inside one piece: its `trainer_spec`, as sentencepiece's trainer
-applies it.
+"""What a sentencepiece base allows in one piece: its `trainer_spec`, applied as by its trainer.
 
-The fast tokenizer segments whole lines, so nothing in it says that a piece holds one script, or no
-digit beside anything else; only the `.model` file does. New pieces follow the same rules
+The fast tokenizer segments whole lines; that a piece holds a single script, or a digit only alone,
+is stated in the `.model` file only. New pieces follow the same rules
 (github.com/google/sentencepiece, `TrainerInterface::IsValidSentencePiece`).
 """
 
@@ -34,27 +33,24 @@ _SCRIPTS = [
 _DIGITS = "0-9\uff10-\uff19"
 """What sentencepiece calls a number: ASCII and full-width digits."""
 _NEVER = r"\p{Cc}\u2585"
-"""In no piece: line breaks end sentencepiece's training sentences, tab, NUL and its unknown mark
-are its own.
+"""In no piece: line breaks end training sentences; tab, NUL and U+2585 have meanings of their own.
 """
 
 
 @cache
 def script_of(character: str) -> str:
-    """sentencepiece's script of a character; one it does not know is `Common` there."""
+    """sentencepiece's script of a character; unknown characters are `Common`, as there."""
     return next((name for name, pattern in _SCRIPTS if pattern.match(character)), "Other")
 
 
 def written_in(text: str, scripts: Collection[str]) -> bool:
-    """Whether a text has a character of one of `scripts`, and of no other ones (signs and marks
-    apart).
-    """
-    found = {script_of(character) for character in text} - {COMMON, INHERITED}
-    return bool(found) and found <= set(scripts)
+    """Whether a text is written in `scripts` only (punctuation and combining marks excepted)."""
+    used = {script_of(character) for character in text} - {COMMON, INHERITED}
+    return bool(used) and used <= set(scripts)
 
 
 def is_digit(character: str) -> bool:
-    """Whether sentencepiece takes it for a number."""
+    """Whether sentencepiece takes the character for a number."""
     return "0" <= character <= "9" or "\uff10" <= character <= "\uff19"
 
 
@@ -65,9 +61,7 @@ class SplittingRules:
     spec: TrainerSpec = LLAMA_2
 
     def allows(self, piece: str) -> bool:
-        """Whether sentencepiece's trainer would take `piece` (spaces written as U+2581), length
-        apart.
-        """
+        """Whether the trainer would take `piece` (spaces as U+2581); its length is not checked."""
         spec = self.spec
         blank = spec.allow_whitespace_only_pieces and not piece.strip(WHITESPACE)
         last = len(piece) - 1
@@ -81,20 +75,18 @@ class SplittingRules:
             digit = is_digit(character)
             if digit and spec.split_digits and last:
                 return False
-            found: str | None = script_of(character)
-            if found == INHERITED:
-                found = script
-            if digit and not spec.split_by_number:
-                found = None
-            if spec.split_by_unicode_script and None not in (found, script) and found != script:
+            own: str | None = script_of(character)
+            if own == INHERITED:  # combining marks take the script of what they follow
+                own = script
+            if digit and not spec.split_by_number:  # then a digit may stand beside any script
+                own = None
+            if spec.split_by_unicode_script and None not in (own, script) and own != script:
                 return False
-            script = found
+            script = own
         return True
 
     def words(self, text: str) -> list[str]:
-        """Parts of a normalized text that no allowed piece reaches beyond, without what no piece
-        may hold.
-        """
+        """Parts of a normalized text that no piece crosses, without forbidden characters."""
         return self._pattern.findall(text)  # type: ignore[no-any-return]
 
     @cached_property
@@ -111,7 +103,7 @@ class SplittingRules:
                 rf"[{_HAN_LIKE}{marks}]+",
                 rf"[\p{{Script=Latin}}{marks}]+",
                 rf"[[{common}{marks}]--[{never}{WHITESPACE}\u30FC]]+",
-                # the rarer scripts together: `allows` parts them
+                # all rarer scripts in one run: `allows` separates them
                 rf"[^{_HAN_LIKE}\p{{Script=Latin}}{common}]+",
             ]
         else:

@@ -1,8 +1,7 @@
-"""Stage tokenizer: inputs `select` and `base`; writes `tokenizer/`, `new_tokens.json` and
-`report.json`.
+"""Stage tokenizer: from `select` and `base` to `tokenizer/`, `new_tokens.json`, `report.json`.
 
-`tokenizer/` is a folder that `AutoTokenizer` loads; where the base has a sentencepiece file, a
-grown `tokenizer.model` lies in it as well.
+`tokenizer/` is a folder that `AutoTokenizer` loads; where the base has a sentencepiece file, it
+also holds a grown `tokenizer.model`.
 """
 
 from __future__ import annotations
@@ -47,8 +46,8 @@ MEASURED_CHARACTERS = 500_000
 
 
 @dataclass(frozen=True)
-class Work:
-    """All that the one shard of this stage needs."""
+class TokenizerWork:
+    """Input of this stage's only shard."""
 
     parameters: TokenizerParameters
     base: str | None
@@ -74,18 +73,18 @@ def run(context: Context) -> Outcome:
     given = parameters.expand is not None and parameters.expand.method == "pieces"
     if parameters.learns and not training_files(files, parameters.categories, parameters.weights):
         raise StageError(
-            "no text to learn the tokenizer from in the categories "
-            f"{parameters.categories or 'of the inputs'}; name sources or categories with "
+            "there is no text to learn the tokenizer from in the categories "
+            f"{parameters.categories or 'of the inputs'}; name sources or categories that have "
             "documents in `from`"
         )
     pieces = str(context.pin("expand.pieces")) if given else None
-    work = Work(parameters, str(base) if base else None, pieces, files)
+    work = TokenizerWork(parameters, str(base) if base else None, pieces, files)
     return Outcome(statistics=context.map(make, {"tokenizer": work})["tokenizer"])
 
 
 @dataclass(frozen=True)
 class Made:
-    """A tokenizer before (None: there was nothing) and after, and what goes with it."""
+    """A tokenizer before (None: trained from scratch) and after, its settings and statistics."""
 
     before: BaseTokenizer | None
     grown: Grown
@@ -94,7 +93,7 @@ class Made:
     notes: dict[str, Any] = field(default_factory=dict)
 
 
-def make(work: Work, shard: Shard) -> dict[str, Any]:
+def make(work: TokenizerWork, shard: Shard) -> dict[str, Any]:
     """Make the tokenizer, prove it and write it."""
     with tempfile.TemporaryDirectory() as scratch:
         with naming(Path(work.base or ""), Path(scratch) / "base"):
@@ -116,8 +115,8 @@ def make(work: Work, shard: Shard) -> dict[str, Any]:
         if lost or statistics["coarsening_violations"]:
             raise StageError(
                 f"{len(lost)} new tokens cannot be reached ({[token.token for token in lost[:5]]}) "
-                f"and {statistics['coarsening_violations']} texts segment otherwise than the base: "
-                "a defect of this stage"
+                f"and {statistics['coarsening_violations']} texts no longer segment as with the "
+                "base; this is a defect of the stage, please report it"
             )
         target = Path(scratch) / "tokenizer"
         write_tokenizer(after, target, made.settings)
@@ -128,16 +127,16 @@ def make(work: Work, shard: Shard) -> dict[str, Any]:
             rows = ",\n".join(json.dumps(asdict(token), ensure_ascii=False) for token in tokens)
             path.write_text(f"[\n{rows}\n]\n" if tokens else "[]\n", encoding="utf-8")
         with shard.create("report.json") as path:
-            found = report(
+            content = report(
                 before, after, learned, made.grown.steps, made.grown.tokens_before, sample
             )
             write_report(
-                path, {**found, "given_pieces": made.account.summary() if made.account else None}
+                path, {**content, "given_pieces": made.account.summary() if made.account else None}
             )
     return statistics
 
 
-def _made(work: Work, scratch: Path) -> Made:
+def _made(work: TokenizerWork, scratch: Path) -> Made:
     parameters = work.parameters
     learned_from = training_files(work.files, parameters.categories, parameters.weights)
     texts = training_texts(learned_from, parameters.sample_bytes)
@@ -176,9 +175,7 @@ def _made(work: Work, scratch: Path) -> Made:
 
 
 def _rules_of(base: BaseTokenizer, rules: SplittingRules | None) -> dict[str, Any]:
-    """Where the rules about what one piece may hold come from, and for sentencepiece bases which
-    they are.
-    """
+    """Where the rules for what a piece may hold come from, and a sentencepiece base's rules."""
     if not json.loads(base.tokenizer.to_str())["model"].get("byte_fallback"):
         return {"from": "the base's pre-tokenizer"}
     stated = (
@@ -192,10 +189,8 @@ def _rules_of(base: BaseTokenizer, rules: SplittingRules | None) -> dict[str, An
 def _write_model(
     model: SentencePieceModel, after: Tokenizer, target: Path, sample: dict[str, list[Document]]
 ) -> dict[str, Any]:
-    """Write the grown sentencepiece file, and count the measured texts it segments otherwise than
-    the tokenizer.
-    """
+    """Write the grown sentencepiece file; count the texts it segments differently."""
     blob = grown_model(model, after)
     (target / MODEL_FILE).write_bytes(blob)
-    texts = [document.text for found in sample.values() for document in found]
+    texts = [document.text for documents in sample.values() for document in documents]
     return {"sentencepiece_differences": len(differences(blob, after, texts))}

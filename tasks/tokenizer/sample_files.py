@@ -12,17 +12,20 @@ from typing import Any
 from infra.stage import StageError
 
 FIELDS = ("text", "target")
-"""The first of these that a JSONL line or a Parquet file has is the sample's text."""
+"""Fields that hold the sample's text; the first that a JSONL line or Parquet file has is taken."""
 PROMPT = "source"
-"""Beside `target` it comes first in the sample, as one string: that is what training tokenizes."""
+"""Put in front of `target`, as training tokenizes the two as one string."""
 _HALF = re.compile(r"[\ud800-\udfff]")
 
 
 def read_texts(paths: Sequence[Path]) -> list[str]:
-    """The samples of files, in order: lines of JSONL and rows of Parquet (`text`, else `target`
-    behind its `source`), lines of plain text.
+    """The samples of files, in order.
 
-    Lines of white space are no samples; `.gz` is unpacked. `StageError` names what is missing.
+    One sample per line of JSONL, row of Parquet (`text`, else `source` and `target` joined) or line
+    of plain text; blank lines are left out, and `.gz` files are decompressed.
+
+    Raises:
+        StageError: a file is missing, damaged or without text.
     """
     if missing := [path for path in paths if not path.is_file()]:
         raise StageError(
@@ -55,7 +58,9 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             for number, line in enumerate(lines, 1):
                 yield number, line.removesuffix("\n").removesuffix("\r")
         except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
-            raise StageError(f"{path} is no text in UTF-8, or cut: {error}") from error
+            raise StageError(
+                f"{path} is not UTF-8 text, or is cut short: {error}; convert or download it again"
+            ) from error
 
 
 def _jsonl_samples(path: Path) -> Iterator[str]:
@@ -66,23 +71,23 @@ def _jsonl_samples(path: Path) -> Iterator[str]:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise StageError(
-                f"{path}, line {number}: no JSON ({error}); call plain text .txt"
+                f"{path}, line {number}: not JSON ({error}); if it is plain text, name it .txt"
             ) from error
         field = next(
             (name for name in FIELDS if isinstance(row, dict) and isinstance(row.get(name), str)),
             None,
         )
         if field is None:
-            found = list(row)[:8] if isinstance(row, dict) else type(row).__name__
+            has = list(row)[:8] if isinstance(row, dict) else type(row).__name__
             raise StageError(
-                f"{path}, line {number}: no field `text` or `target` with a string, but {found}"
+                f"{path}, line {number}: no string field `text` or `target`; it has {has}"
             )
         prompt = row.get(PROMPT) if field == "target" else None
         text = (prompt if isinstance(prompt, str) else "") + row[field]
         if _HALF.search(text):
             raise StageError(
-                f"{path}, line {number}: half of a surrogate pair (\\ud800 or the like), which is "
-                "no text"
+                f"{path}, line {number}: half of a surrogate pair (such as \\ud800), which is not "
+                "text; remove it"
             )
         yield text
 
@@ -94,13 +99,16 @@ def _parquet_samples(path: Path) -> Iterator[str]:
     try:
         file = pq.ParquetFile(path)
     except pa.ArrowInvalid as error:
-        raise StageError(f"{path} is no Parquet file: {error}") from error
+        raise StageError(f"{path} is not a Parquet file: {error}") from error
     field = next((name for name in FIELDS if name in file.schema_arrow.names), None)
     if field is None:
-        raise StageError(f"{path}: no column `text` or `target`, but {file.schema_arrow.names[:8]}")
+        raise StageError(
+            f"{path}: no column `text` or `target`; it has {file.schema_arrow.names[:8]}"
+        )
     if not _holds_strings(kind := file.schema_arrow.field(field).type):
         raise StageError(
-            f"{path}: column `{field}` holds {kind}, not strings; name the column with text so"
+            f"{path}: column `{field}` holds {kind}, not strings; give the column that holds the "
+            "text this name"
         )
     prompted = field == "target" and PROMPT in file.schema_arrow.names
     prompted = prompted and _holds_strings(file.schema_arrow.field(PROMPT).type)

@@ -1,4 +1,4 @@
-"""The Unicode scripts that sentencepiece tells apart, by name: light, because recipes name them."""
+"""Names of the Unicode scripts that sentencepiece distinguishes; a light import for recipes."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from infra.stage import FILE, JSON, NOT_IDENTITY, Output, Parameters, Role, Stag
 from tasks.tokenizer.scripts import KNOWN_SCRIPTS
 
 MAXIMUM_WEIGHT = 1_000_000
-"""Counts times weights stay far from the end of 64 bits, and no mixture of text needs more."""
+"""Keeps counts times weights far below 64 bits; no mixture of text needs more."""
 
 
 def _weights(given: Any) -> dict[str, int]:
@@ -36,8 +36,8 @@ def _weights(given: Any) -> dict[str, int]:
         ):
             raise ValueError(
                 f"the weight of {name} is {weight!r}; a weight is a whole number from 1 to "
-                f"{MAXIMUM_WEIGHT:,} (for a fraction raise the others' weights, for nothing of a "
-                "source leave it out)"
+                f"{MAXIMUM_WEIGHT:,} (instead of a fraction, raise the other weights; instead of "
+                "0, leave the source out)"
             )
     return weights
 
@@ -53,37 +53,35 @@ From = Annotated[
     pydantic.WithJsonSchema({"anyOf": [_NAMES, _WEIGHED]}),
     NOT_IDENTITY,
 ]
-"""Sources or categories to learn from, a list or name -> weight; none means all, each text once.
+"""Sources or categories to learn from, as a list or as name -> weight; none means all, unweighted.
 
-Weights are relative: text of weight 4 beside text of weight 1 counts as though it were there four
-times, and weights that are all equal are those of a list. `sample_bytes` cuts before weights count.
-A source means its own text, also where others feed its category. The plan turns names into inputs,
+Weights are relative: text of weight 4 counts four times as much as text of weight 1, and equal
+weights mean the same as a list. `sample_bytes` limits the text before weights apply. A source means
+its own text only, even where other sources feed its category. The plan turns names into inputs,
 `categories` and `weights`.
 """
 
 
 class Expand(Parameters):
-    """Grow the base's vocabulary: by learned merges (`continue-bpe`) or by a given list
-    (`pieces`).
-    """
+    """Grow the base's vocabulary by learned merges (`continue-bpe`) or a given list (`pieces`)."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     method: Literal["continue-bpe", "pieces"] = "continue-bpe"
     size: Annotated[Count, pydantic.Field(gt=256)] | Literal["knee"] | None = None
-    """`continue-bpe`: tokens in the end, special ones included; `knee` stops where more would save
-    little.
+    """`continue-bpe`: final number of tokens, special ones included; or `knee`: stop where more
+    tokens would save little.
     """
     maximum: Count = pydantic.Field(default=100_000, gt=0)
-    """New tokens among which `size: knee` looks."""
+    """New tokens that `size: knee` considers at most."""
     pieces: Annotated[str | None, FILE] = None
     """`pieces`: a JSONL file of `{"piece": "..."}`, or a sentencepiece `.model`."""
     longest_piece: int = pydantic.Field(default=16, ge=2, le=64)
-    """Characters."""
+    """Characters of a new piece, at most."""
     scripts: tuple[str, ...] = ()
     """`continue-bpe`: Unicode scripts that new pieces are written in, such as `[Han]` (Hiragana and
-    Katakana count as Han); none means any. With `[Han]` English keeps its segmentation even where
-    the training text quotes English.
+    Katakana count as Han); none means any. With `[Han]`, English keeps its segmentation even if the
+    training text contains some.
     """
     from_: From = pydantic.Field(default_factory=dict, alias="from")
 
@@ -99,7 +97,7 @@ class Expand(Parameters):
                     else f"known are {', '.join(KNOWN_SCRIPTS[:12])} and more"
                 )
                 raise ValueError(
-                    f"{name!r} is no Unicode script (Chinese is Han, Korean is Hangul); {known}"
+                    f"{name!r} is not a Unicode script (Chinese is Han, Korean is Hangul); {known}"
                 )
         return scripts
 
@@ -116,7 +114,7 @@ class Expand(Parameters):
             ]
             if stated:
                 raise ValueError(
-                    f"method `pieces` takes the pieces of its file; drop {' and '.join(stated)}"
+                    f"method `pieces` takes its pieces from a file; drop {' and '.join(stated)}"
                 )
         else:
             if self.size is None:
@@ -125,25 +123,26 @@ class Expand(Parameters):
                 )
             if self.size != "knee" and "maximum" in self.model_fields_set:
                 raise ValueError(
-                    f"`maximum` bounds `size: knee`, and size is {self.size}; drop one"
+                    f"`maximum` applies to `size: knee` only, and size is {self.size}; drop one"
                 )
             if self.pieces is not None:
                 raise ValueError(
-                    "`pieces` is read by `method: pieces` only; state that method or drop the file"
+                    "`pieces` is read by `method: pieces` only; set that method or drop the file"
                 )
         return self
 
 
 def require_growth(size: int, base: int) -> None:
-    """`StageError` where a base of `base` tokens has the `size` asked for already."""
+    """`StageError` where a base of `base` tokens is at least as large as `size` already."""
     if size <= base:
         raise StageError(
-            f"the size asked for is {size:,}, the base has {base:,} tokens already; ask for more"
+            f"the size asked for is {size:,}, but the base already has {base:,} tokens; ask for "
+            "more"
         )
 
 
 class Train(Parameters):
-    """Train a byte-level BPE from nothing, `size` tokens with its three special ones."""
+    """Train a byte-level BPE from scratch; `size` tokens, its three special ones included."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -156,21 +155,19 @@ class TokenizerParameters(Parameters):
     """Either a `base` (kept as it is, or grown by `expand`) or `train`."""
 
     base: Annotated[str | None, FILE] = None
-    """Folder of a Hugging Face checkpoint or tokenizer, of llama2.c's files, or with one `*.model`;
-    or an artifact.
+    """Folder with a Hugging Face checkpoint or tokenizer, llama2.c's files or one `*.model`; or an
+    artifact.
     """
     expand: Expand | None = None
     train: Train | None = None
     sample_bytes: Bytes = pydantic.Field(default=200_000_000, gt=0)
-    """At most so much of the training text is read, evenly over all documents."""
+    """Limit of training text read, sampled evenly over all documents."""
 
     categories: tuple[str, ...] = ()
-    """Set by the plan from `from`: the categories of the inputs to learn from; none means all. All
-    are measured.
-    """
+    """Set by the plan from `from`: categories to learn from; none means all. All are measured."""
     weights: dict[str, dict[str, int]] = pydantic.Field(default_factory=dict)
-    """Set by the plan from `from`: source -> category -> weight; none where all text of
-    `categories` counts once.
+    """Set by the plan from `from`: source -> category -> weight; empty where all text of
+    `categories` has weight 1.
     """
 
     @property
@@ -181,19 +178,19 @@ class TokenizerParameters(Parameters):
         )
 
     def learn_from(self) -> dict[str, int]:
-        """What `from` names, with weights."""
+        """The names in `from`, with their weights."""
         learning = self.expand or self.train
         return learning.from_ if learning is not None else {}
 
     def shares(self, feeds: Mapping[str, Sequence[str]]) -> dict[str, dict[str, int]]:
-        """Source -> category -> weight of its text, in the order of `feeds` (source -> its
-        categories).
+        """Source -> category -> weight of its text, in the order of `feeds`.
 
-        A name that is a source's and a category's means the source. Weights come out without a
-        common divisor. `ValueError` where two names give one text different weights.
+        `feeds`: source -> its categories. A name of both a source and a category means the source.
+        Weights are divided by their greatest common divisor. `ValueError` where two names give the
+        same text different weights.
         """
         named = self.learn_from()
-        found: dict[str, dict[str, int]] = {}
+        shares: dict[str, dict[str, int]] = {}
         for source, categories in feeds.items():
             for category in categories:
                 names = [
@@ -207,15 +204,15 @@ class TokenizerParameters(Parameters):
                         "category's; name the sources only"
                     )
                 for weight in weights:
-                    found.setdefault(source, {})[category] = weight
-        divisor = math.gcd(*(weight for weights in found.values() for weight in weights.values()))
+                    shares.setdefault(source, {})[category] = weight
+        divisor = math.gcd(*(weight for weights in shares.values() for weight in weights.values()))
         return {
             s: {category: weight // divisor for category, weight in ws.items()}
-            for s, ws in found.items()
+            for s, ws in shares.items()
         }
 
     def learning_from(self, feeds: Mapping[str, Sequence[str]]) -> Self:
-        """With `categories` and `weights` as `from` says of `feeds`."""
+        """A copy with `categories` and `weights` set from `from`, given `feeds` (see `shares`)."""
         shares = self.shares(feeds)
         categories = sorted({category for weights in shares.values() for category in weights})
         every = {
@@ -227,23 +224,23 @@ class TokenizerParameters(Parameters):
         return self.model_copy(update={"categories": tuple(categories), "weights": weights})
 
     def identity(self) -> dict[str, JSON]:
-        """As ever where no weights are stated, so that such a recipe keeps its version."""
-        found = super().identity()
+        """Leaves `weights` out where there are none: recipes written before keep their version."""
+        values = super().identity()
         return (
-            found
+            values
             if self.weights
-            else {name: value for name, value in found.items() if name != "weights"}
+            else {name: value for name, value in values.items() if name != "weights"}
         )
 
     @pydantic.model_validator(mode="after")
     def _one_origin(self) -> Self:
         if self.train is not None and (self.base is not None or self.expand is not None):
             raise ValueError(
-                "tokenizer: `train` starts from nothing; drop `base` and `expand`, or drop `train`"
+                "tokenizer: `train` starts from scratch; drop `base` and `expand`, or drop `train`"
             )
         if self.train is None and self.base is None:
             raise ValueError(
-                "tokenizer: state a `base` (with or without `expand`), or `train: {size: ...}`"
+                "tokenizer: give a `base` (with or without `expand`), or `train: {size: ...}`"
             )
         return self
 
@@ -253,7 +250,7 @@ STAGE = Stage(
     version=3,
     parameters=TokenizerParameters,
     run="tasks.tokenizer.run:run",
-    summary="the base's tokenizer as it is, grown by further merges or pieces, or trained from bytes",
+    summary="the base's tokenizer unchanged or extended, or a new one trained from bytes",
     section="tokenizer",
     inputs=(
         Role("select", ("select",), many=True, optional=True),
@@ -267,7 +264,7 @@ STAGE = Stage(
         ),
         Output(
             "new_tokens.json",
-            "the pieces that the base lacks, and the base's own pieces each of them stands for",
+            "the pieces that the base lacks, each with the base ids that it replaces",
         ),
         Output("report.json", "compression before and after"),
     ),

@@ -1,5 +1,4 @@
-"""Read the text that `select` wrote: training text evenly sampled, and a sample per category to
-measure on.
+"""Read the text that `select` wrote: an even sample to learn from, one per category to measure.
 
 Text is what binning will tokenize: `source` and `target` as one string.
 """
@@ -27,9 +26,7 @@ class TextFile:
 
     @classmethod
     def of(cls, name: str, path: Path, source: str) -> TextFile | None:
-        """From its name in the artifact (`<category>/part-*.jsonl`,
-        `heldout/<category>/part-*.jsonl`); else None.
-        """
+        """From a name in the artifact; None unless it is `[heldout/]<category>/part-*.jsonl`."""
         heldout = name.startswith(HELDOUT)
         category, _, rest = name.removeprefix(HELDOUT).partition("/")
         return cls(str(path), source, category, heldout) if rest.endswith(".jsonl") else None
@@ -37,7 +34,7 @@ class TextFile:
 
 @dataclass(frozen=True)
 class Document:
-    """The text to learn from or to measure on, and what it is counted under."""
+    """A text to learn from or measure on, and the groups it is counted in."""
 
     text: str
     category: str
@@ -58,24 +55,22 @@ def training_files(
 ) -> dict[int, list[TextFile]]:
     """Weight -> files to learn from, never held-out ones.
 
-    `weights`: source -> category -> weight. Where there are none, files of `categories` (none means
-    all) have 1.
+    `weights`: source -> category -> weight. Without weights, files of `categories` (none: all)
+    have weight 1.
     """
-    found: dict[int, list[TextFile]] = {}
+    by_weight: dict[int, list[TextFile]] = {}
     for file in files:
-        once = int(not categories or file.category in categories)
-        weight = weights.get(file.source, {}).get(file.category, 0) if weights else once
+        unweighted = int(not categories or file.category in categories)
+        weight = weights.get(file.source, {}).get(file.category, 0) if weights else unweighted
         if weight and not file.heldout:
-            found.setdefault(weight, []).append(file)
-    return found
+            by_weight.setdefault(weight, []).append(file)
+    return by_weight
 
 
 def training_texts(
     chosen: Mapping[int, Sequence[TextFile]], limit_bytes: int
 ) -> dict[int, Iterator[str]]:
-    """Weight -> texts of its files; of more than `limit_bytes` in all, an even share of the
-    documents of each.
-    """
+    """Weight -> texts of its files, evenly thinned to about `limit_bytes` in all."""
     total = max(
         1, sum(Path(file.path).stat().st_size for files in chosen.values() for file in files)
     )
@@ -84,16 +79,14 @@ def training_texts(
 
 
 def _evenly(files: Sequence[TextFile], wanted: int, total: int) -> Iterator[str]:
-    """Texts of `wanted` of each `total` documents."""
+    """Texts of `wanted` out of every `total` documents, evenly spread."""
     for index, document in enumerate(documents(files)):
         if (index + 1) * wanted // total > index * wanted // total:
             yield document.text
 
 
 def measured_texts(files: Sequence[TextFile], limit_characters: int) -> dict[str, list[Document]]:
-    """Category -> its first documents, held-out ones where there are any, up to `limit_characters`
-    of text.
-    """
+    """Category -> its first documents (held-out ones if any), up to `limit_characters` of text."""
     chosen: dict[str, list[Document]] = {}
     for category in sorted({file.category for file in files}):
         heldout = [file for file in files if file.category == category and file.heldout]

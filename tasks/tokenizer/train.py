@@ -1,6 +1,4 @@
-"""What training from nothing starts with: the 256 bytes as a base, which the learner grows as it
-grows others.
-"""
+"""Starting point of a tokenizer trained from scratch: the 256 bytes as a base to be grown."""
 
 from __future__ import annotations
 
@@ -15,6 +13,6 @@ SETTINGS: dict[str, Any] = {"bos_token": BOS, "eos_token": EOS, "pad_token": PAD
 
 
 def bytes_only() -> Tokenizer:
-    """Ids 0 to 255 are the bytes, 256 to 258 the special tokens; words as Llama-3 cuts them."""
+    """Ids 0 to 255 are the bytes, 256 to 258 the special tokens; words are split as in Llama-3."""
     vocabulary = {byte_level_token(bytes([byte])): byte for byte in range(256)}
     return byte_level_style(vocabulary, [], [BOS, EOS, PAD], bos=BOS, words=LLAMA_3_WORDS)

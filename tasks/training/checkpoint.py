@@ -1,9 +1,8 @@
-"""Checkpoints of a running phase: atomic, checksummed, pruned; a corrupt last one falls back to the
-one before.
+"""Checkpoints of a running phase: atomic, checksummed, pruned; a corrupt one is skipped.
 
 A checkpoint is a folder `step-00000042` with `model.safetensors`, `optimizer.safetensors`,
-`state.json` and, written last, `checksums.json`. It is built under another name, synced and
-renamed. No pickle anywhere.
+`state.json` and, written last, `checksums.json`. It is built under another name, synced to disk and
+renamed. There are no pickles.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from torch import Tensor
 from infra.io.files import flush_to_disk, sha256_file
 
 KEEP = 2
-"""Checkpoints kept: the last, and one to fall back to."""
+"""Checkpoints kept: the last, and the one before to fall back to."""
 
 _LOG = logging.getLogger(__name__)
 _PREFIX = "step-"
@@ -42,9 +41,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 def save(
     folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
 ) -> Path:
-    """Write checkpoint `step` below `folder`: a safetensors file per entry of `tensors`, and
-    `state` as JSON.
-    """
+    """Write checkpoint `step`: one safetensors file per entry of `tensors`, and `state` as JSON."""
     final = folder / f"{_PREFIX}{step:08d}"
     building = folder / f".{final.name}.{os.getpid()}"
     shutil.rmtree(building, ignore_errors=True)
@@ -67,9 +64,7 @@ def save(
 
 
 def load(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
-    """The newest checkpoint whose checksums hold (tensors by file, state), or None; corrupt ones
-    are removed.
-    """
+    """The newest intact checkpoint (tensors by file, state), or None; corrupt ones are removed."""
     for path in reversed(_checkpoints(folder)):
         if problem := _problem(path):
             _LOG.warning(

@@ -1,6 +1,4 @@
-"""What a recipe states that the steps of its batch are too coarse for: allowed, and probably not
-meant.
-"""
+"""Warnings about recipe values that one optimizer step is too coarse for: valid, but unlikely."""
 
 from __future__ import annotations
 
@@ -15,14 +13,12 @@ from tasks.training.plan import batch_rows, duration_tokens, whole_rows
 from tasks.training.sections import BatchRamp, ScheduleSection, Share, batch_ramp, row_tokens
 
 COARSE_ROWS = 8
-"""Batches of fewer rows, and not of whole ones, are told: their steps differ by more than an
-eighth.
-"""
+"""Batches of fewer rows that are not whole rows are reported: steps differ by over an eighth."""
 
 
 @dataclass(frozen=True)
 class Stated:
-    """What a recipe says of one phase; `tokens` None where that is not known before binning."""
+    """What a recipe states for one phase; `tokens` is None where not known before binning."""
 
     name: str
     tokens: int | None
@@ -33,7 +29,7 @@ class Stated:
 
     @property
     def where(self) -> str:
-        """How a warning names it."""
+        """The phase's name in warnings."""
         return f"training.phases: {self.name!r}"
 
     def length(self, duration: Duration, sequence_length: int) -> int:
@@ -42,7 +38,7 @@ class Stated:
         return duration_tokens(duration, sequence_length=sequence_length, batch=ramp, epoch_rows=1)
 
     def first_step(self, sequence_length: int) -> int:
-        """Tokens of its first step."""
+        """Tokens of the phase's first step."""
         span = row_tokens(self.tokens, sequence_length) if self.tokens else None
         return next(
             batch_rows(batch_ramp(self.batch, span, sequence_length), sequence_length, None)
@@ -50,9 +46,7 @@ class Stated:
 
 
 def coarse_steps(phase: Stated, sequence_length: int) -> list[str]:
-    """Of one phase: batches between whole rows, and lengths, ramps and warm-ups of one step or
-    less.
-    """
+    """One phase: batches of fractional rows; lengths, ramps and warm-ups of at most one step."""
     first = phase.first_step(sequence_length)
     of = f"one step of {first:,} tokens"
     found = []
@@ -68,8 +62,8 @@ def coarse_steps(phase: Stated, sequence_length: int) -> list[str]:
     if phase.tokens is not None and phase.tokens < first:
         rows, _ = whole_rows(phase.tokens, sequence_length)
         found.append(
-            f"{phase.where} trains for {phase.tokens:,} tokens, less than {of}: it makes one step "
-            f"of {rows * sequence_length:,} tokens"
+            f"{phase.where} trains for {phase.tokens:,} tokens, less than {of}: it makes one "
+            f"step of {rows * sequence_length:,} tokens"
         )
     ramps = {"batch": phase.batch} | (dict(phase.mixture) if phase.mixture != "buckets" else {})
     for name, share in ramps.items():
@@ -83,7 +77,7 @@ def coarse_steps(phase: Stated, sequence_length: int) -> list[str]:
     if phase.rewarm and phase.tokens is not None and phase.rewarm * phase.tokens <= first:
         found.append(
             f"{phase.where}: rewarm {phase.rewarm:g} of {phase.tokens:,} tokens is no more than "
-            f"{of}: there is none"
+            f"{of}: it has no effect"
         )
     return found
 
@@ -94,7 +88,7 @@ def coarse_section(
     checkpoint_every: Duration | None,
     sequence_length: int,
 ) -> list[str]:
-    """Of the section around the phases, by the first one's steps."""
+    """The section around the phases, measured by the first phase's steps."""
     found = (
         []
         if first_phase.schedule
@@ -107,7 +101,7 @@ def coarse_section(
     ):
         found.append(
             f"training.checkpoint_every: {checkpoint_every} is no more than one step of {step:,} "
-            "tokens: every step writes a checkpoint; left out, one is written every 30 s or less "
+            "tokens: every step writes a checkpoint; by default one is written every 30 s, or less "
             "often"
         )
     return found
@@ -121,5 +115,5 @@ def _warmup(
         return []
     return [
         f"{where}: a warmup of {schedule.warmup} is no more than one step of {step:,} tokens, so "
-        "that there is none"
+        "it has no effect"
     ]

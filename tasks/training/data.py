@@ -22,14 +22,12 @@ class Data:
         for category, rows in self._rows.items():
             if rows.sequence_length != sequence_length:
                 raise ValueError(
-                    f"bins of {category!r} have rows of {rows.sequence_length} tokens, training "
-                    f"asks for {sequence_length}; make them equal"
+                    f"bins of {category!r} have rows of {rows.sequence_length} tokens, but "
+                    f"training asks for {sequence_length}; make them equal"
                 )
 
     def batch(self, wanted: list[Row | None]) -> tuple[Tensor, Tensor, Tensor]:
-        """input_ids, targets and position_ids (B, T), int64; None gives a row without valid
-        tokens.
-        """
+        """input_ids, targets and position_ids (B, T), int64; None gives a fully masked row."""
         parts: list[list[Tensor]] = []
         for category, group in itertools.groupby(
             wanted, key=lambda row: row.category if row else None
@@ -61,7 +59,7 @@ class Data:
         return ids_BT, labels_BT, positions_BT
 
     def documents(self, rows: list[Row], limit: int) -> list[str]:
-        """Ids of the documents in rows, the first `limit`."""
+        """`category:id` of the first `limit` distinct documents in `rows`."""
         found: dict[str, None] = {}
         for row in rows:
             for span in self._rows[row.category].provenance(row.number):

@@ -1,8 +1,8 @@
 """Durations as recipes write them: `4M`, `0.5B`, `100 steps`, `2 epochs`, `5000 rows`.
 
-A duration is an exact amount and a unit. Tokens are what training counts in; the other units become
-tokens in `tasks.training.plan`, which knows the batch, the row length and the rows of the bins.
-Light: pydantic and stdlib only.
+A duration is an exact amount and a unit. Training counts in tokens; `tasks.training.plan`, which
+knows the batch, the row length and the rows of the bins, converts the other units.
+Imports are light: pydantic and the standard library.
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ _DURATION = re.compile(rf"\s*({NUMBER})\s*([KMBT]?)\s*(tokens?|steps?|rows?|epoc
 
 
 class Duration(pydantic.BaseModel):
-    """An amount of training in one unit; written and serialised as one scalar (`500000000`, `100
-    steps`).
-    """
+    """An amount of training in one unit, serialised as a scalar: `500000000` or `100 steps`."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
@@ -42,7 +40,7 @@ class Duration(pydantic.BaseModel):
         """A duration from a number of tokens or a string.
 
         Raises:
-            ValueError: not a duration, zero, or a part of a token, step or row.
+            ValueError: not a duration, or a fraction of a token, step or row.
         """
         match = None if isinstance(value, bool) else _DURATION.fullmatch(str(value))
         if match is None or not isinstance(value, (int, float, str)):
@@ -84,5 +82,5 @@ class Duration(pydantic.BaseModel):
 
 
 def tokens(amount: int) -> Duration:
-    """That many tokens, as a duration."""
+    """A duration of `amount` tokens."""
     return Duration(amount=Fraction(amount), unit="tokens")

@@ -1,10 +1,10 @@
-"""What watches the loss: steps that must not be taken, and runs that have diverged.
+"""Watch the loss: steps that must be skipped, and phases that have diverged.
 
-Two references say whether a run has diverged. Guessing evenly among all rows of the head costs
-ln(rows) nats a token, so a model above that knows less than nothing. And each category is compared
-with its own loss when the phase met it first: a mixture that moves to harder text raises the mean
-without any harm done. New rows may begin above guessing, and fall; so a phase is stopped only where
-it has also risen.
+Divergence is judged against two references. A uniform guess over all rows of the head costs
+ln(rows) nats per token, so a model above that is worse than chance. And each category is compared
+with its own loss when the phase first drew it: a mixture that moves to harder text raises the mean
+loss without any harm. New rows may start above the loss of guessing and fall, so a phase is stopped
+only if its loss has also risen.
 """
 
 from __future__ import annotations
@@ -16,48 +16,42 @@ from dataclasses import dataclass, field
 from tasks.training.sections import Guard
 
 WINDOW = 64
-"""Losses whose median a step is compared with, and whose median decides that a phase has diverged.
-"""
+"""Steps whose median loss is the reference for spikes and decides whether a phase has diverged."""
 
 BEGINS = 16
-"""Steps of a phase before spikes and divergence are looked for."""
+"""Steps of a phase before spikes and divergence are checked."""
 
 SPIKE_NATS = 3.0
-"""A spike is also this much above the median: in a model that knows its data by heart, 3 x nothing
-is no alarm.
+"""A spike is also at least this far above the median: three times a near-zero loss is not a spike.
 """
 
 RISE_NATS = 1.0
-"""What is told: a perplexity e times that of the phase's beginning. Bumps after a warm-up are a few
-tenths.
+"""Rise that is warned about: a perplexity e times that of the phase's beginning. Bumps after
+warm-up are a few tenths.
 """
 
 LOST_NATS = 3.0
-"""What is stopped also below guessing: a perplexity 20 times that of the beginning."""
+"""Rise that stops a phase even below guessing: a perplexity 20 times that of the beginning."""
 
 BEGINNING_ROWS = 8
-"""Rows of a category whose loss is its beginning: with usual batches those of its first step,
-before any update.
-"""
+"""Rows that give a category's initial loss: usually its first step's, before any update."""
 
 
 @dataclass
 class Course:
-    """How the loss of a phase went; part of a checkpoint."""
+    """Recent losses of a phase and its references; part of a checkpoint."""
 
     losses: list[float] = field(default_factory=list)
     """Of the last steps taken, `WINDOW` at most."""
     rises: list[float] = field(default_factory=list)
-    """The same steps: loss above what the same categories had at their beginning, weighted by
-    tokens.
-    """
+    """For the same steps: rise above the categories' initial loss, weighted by tokens."""
     beginnings: dict[str, list[float]] = field(default_factory=dict)
     """Category -> rows, valid tokens and loss sum of its beginning, and its first loss."""
     told: bool = False
-    """Whether divergence was told since the loss was last in order."""
+    """Whether a warning was logged since the loss was last normal."""
 
     def add(self, loss: float, of: Mapping[str, tuple[int, float, float]], guessing: float) -> None:
-        """Take in a step: its loss, and rows, valid tokens and loss sum by category."""
+        """Add a step: its loss, and by category its rows, valid tokens and loss sum."""
         risen = tokens = 0.0
         for category, (rows, valid, total) in of.items():
             if not valid:
@@ -65,8 +59,8 @@ class Course:
             begun = self.beginnings.setdefault(category, [0, 0, 0, total / valid])
             if begun[0] < BEGINNING_ROWS:
                 begun[:3] = [begun[0] + rows, begun[1] + valid, begun[2] + total]
-            # With small batches a run can be lost before 8 rows are seen: above guessing, only its
-            # first loss counts.
+            # With small batches a run can diverge before 8 rows are seen. So a beginning above
+            # guessing counts only as far as the first loss was that high.
             beginning = min(begun[2] / begun[1], max(begun[3], guessing))
             risen += total - valid * beginning
             tokens += valid
@@ -75,9 +69,7 @@ class Course:
 
 
 def guard_reason(loss: float, norm: float, history: list[float], guard: Guard) -> str:
-    """Why a step with this loss and gradient norm must not be taken, given the losses before; ""
-    when it may.
-    """
+    """Why a step with this loss and gradient norm must be skipped; "" where it need not be."""
     if not abs(loss) < float("inf"):
         return f"its loss is {loss}"
     if not norm < float("inf"):
@@ -93,11 +85,11 @@ def guard_reason(loss: float, norm: float, history: list[float], guard: Guard) -
 
 
 def alarm(course: Course, guessing: float, *, warm: bool) -> str:
-    """What is wrong with the last steps (`BEGINS` at most), in words; "" where nothing is.
+    """A description of what is wrong with the last steps (at most `BEGINS`); "" if nothing is.
 
     Args:
-        guessing: loss of an even guess, in nats.
-        warm: whether warm-up is over, before which a loss above guessing is no news.
+        guessing: loss of a uniform guess, in nats.
+        warm: whether warm-up is over; before, a loss above guessing is normal.
     """
     losses, rises = course.losses[-BEGINS:], course.rises[-BEGINS:]
     if not losses:
@@ -115,9 +107,7 @@ def alarm(course: Course, guessing: float, *, warm: bool) -> str:
 
 
 def has_diverged(course: Course, guessing: float, *, steps: int = WINDOW) -> bool:
-    """Whether the last `steps` steps leave no doubt: above guessing and risen, or risen beyond all
-    use.
-    """
+    """Whether the last `steps` steps show divergence: risen far, or risen and above guessing."""
     if len(course.losses) < steps:
         return False
     loss, rise = statistics.median(course.losses), statistics.median(course.rises)

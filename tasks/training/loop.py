@@ -3,8 +3,8 @@
 1. plan        tokens of the phase -> steps, learning rates, mixture     (plan.py)
 2. sampler     rows of the next step, the same whatever the world size   (sampler.py)
 3. loss        summed over valid tokens, divided by those of the step    (loss.py)
-4. guard       a step that is not finite or spikes is not taken; a phase that has diverged is
-stopped   (guard.py)
+4. guard       skips steps that spike or are not finite; stops a phase
+               that has diverged                                         (guard.py)
 5. optimizer   AdamW                                                     (optimizer.py)
 6. checkpoint  everything above, so that a killed run ends in the same bits
 """
@@ -41,14 +41,14 @@ from tasks.training.sampler import Row, counts, deal
 from tasks.training.spec import CHECKPOINTS, Carried, Spec, plan_and_sampler
 
 SKIPPED_SHARE = 0.05
-"""A larger share of steps not taken is told at the end."""
+"""A larger share of skipped steps is reported at the end."""
 
 LAST_STEPS = 20
 """Steps whose mean loss is reported as the phase's last."""
 
 CHECKPOINT_S, CHECKPOINT_SHARE = 30.0, 0.02
-"""Where the recipe says nothing, a checkpoint is written every 30 s, or less often where that took
-over 2 % of time.
+"""By default a checkpoint is written every 30 s, or less often where that would take more than 2 %
+of the time.
 """
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
@@ -58,16 +58,16 @@ _LOG = logging.getLogger(__name__)
 
 
 class TrainingStopped(Exception):
-    """Training cannot go on: says why, and which documents the last batch held."""
+    """Training cannot go on; says why, and which documents the last batch held."""
 
 
 class Interrupted(Exception):
-    """The run was asked to end; what steps it took is in a checkpoint."""
+    """The run was asked to end; its completed steps are in a checkpoint."""
 
 
 @dataclass
 class Progress:
-    """Where a phase stands; with weights, moments and random state, all of a checkpoint."""
+    """Progress of a phase; with weights, moments and random state it makes up a checkpoint."""
 
     fingerprint: str
     step: int = 0
@@ -85,7 +85,7 @@ class Progress:
 
 
 def configure(cpu_threads: int, seed: int) -> None:
-    """Make torch repeat itself to the bit: threads, algorithms, random state."""
+    """Make torch bitwise reproducible: threads, algorithms, random state."""
     transformers_logging.disable_progress_bar()
     torch.set_num_threads(cpu_threads)
     torch.use_deterministic_algorithms(True)
@@ -139,7 +139,7 @@ class Phase:
                     "embeddings or all"
                 )
         elif self.carried.trainable == "new-rows":
-            # old rows of the matrices have none, so the matrices as a whole begin afresh
+            # old rows of the matrices have no moments, so the whole matrices start without any
             moments = {}
         self.optimizer = AdamW(self.trainable, parameters.optimizer, moments, rows)
 
@@ -211,16 +211,18 @@ class Phase:
         return self._finish()
 
     def _interrupt(self) -> NoReturn:
-        """Save the steps taken since the last checkpoint, and end; a step in the middle is made
-        again.
-        """
+        """Save the steps taken since the last checkpoint and end; an unfinished step is redone."""
         if self.progress.step > self.saved_step:
             self.save()
-        raise Interrupted(f"stopped after step {self.progress.step}; run again to go on from there")
+        raise Interrupted(
+            f"stopped after step {self.progress.step}; run again to continue from there"
+        )
 
     def step(self, step: Step, stop: Callable[[], bool] = lambda: False) -> dict[str, Any]:
-        """One optimizer step; returns its metrics. Where `stop` says so amid it, it is not taken:
-        `Interrupted`.
+        """One optimizer step; returns its metrics.
+
+        Raises:
+            Interrupted: `stop` became true between micro-batches; the step is not taken.
         """
         began = time.perf_counter()
         rows = self.sampler.draw(step.rows)
@@ -237,7 +239,7 @@ class Phase:
             2, len(categories), dtype=torch.float64
         )  # loss sums and valid tokens by category
         for part, (ids_BT, labels_BT, positions_BT) in micro_batches:
-            if stop():  # a step of a large batch can take longer than we are given to end
+            if stop():  # a step of a large batch can take longer than the grace period
                 self._interrupt()
             if int(ids_BT.max()) >= self.vocabulary:
                 raise ValueError(
@@ -320,7 +322,7 @@ class Phase:
         return self.progress.rows == self.plan.rows
 
     def _watch(self) -> str:
-        """What is wrong with the loss, in words, logged when it begins; "" where nothing is."""
+        """A description of what is wrong with the loss, logged when it begins; "" if nothing is."""
         course = self.progress.course
         if len(course.losses) < BEGINS and not self._done:
             return ""
@@ -333,10 +335,10 @@ class Phase:
         return found
 
     def _refuse_divergence(self) -> None:
-        """Stop a phase that has diverged beyond doubt.
+        """Stop a phase that has clearly diverged.
 
         Raises:
-            TrainingStopped: it has, and `guard.diverged` is `stop`. A checkpoint is written.
+            TrainingStopped: it has, and `guard.diverged` is `stop`. A checkpoint is written first.
         """
         steps = BEGINS if self._done else WINDOW
         if self.parameters.guard.diverged == "stop" and has_diverged(
@@ -354,9 +356,7 @@ class Phase:
             )
 
     def _due(self) -> Callable[[], bool]:
-        """Whether a checkpoint is due now: after so many tokens, or (unstated) so often that it
-        costs little time.
-        """
+        """A test whether a checkpoint is due: by `checkpoint_every`, else by time at low cost."""
         every = self.parameters.checkpoint_every
         length = self.plan.sequence_length
         tokens = (
@@ -380,9 +380,7 @@ class Phase:
 
     @contextlib.contextmanager
     def _metrics(self) -> Iterator[Callable[[dict[str, Any]], None]]:
-        """Append to metrics.jsonl; lines after the checkpoint that we resume from are dropped
-        first.
-        """
+        """Append to metrics.jsonl, after dropping lines later than the checkpoint resumed from."""
         path = self.scratch / "metrics.jsonl"
         kept = []
         if path.exists():

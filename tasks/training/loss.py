@@ -1,13 +1,26 @@
-"""The training loss: the sum over valid tokens divided by the valid tokens of the whole optimizer
-step.
+"""Training loss: the sum over valid tokens, divided by the valid tokens of the optimizer step.
 
-Shapes: B rows, T positions, N = B x T tokens, D hidden size, V vocabulary (matrix rows), C tokens
-of a chunk.
+Chunked cross entropy computes head, loss and gradients C tokens at a time, so the logits of a whole
+batch (N x V) never exist. For each chunk:
 
-`LossModel` wraps an unmodified causal language model so that head and cross entropy run inside one
-module's forward, chunk by chunk: logits of the whole batch never exist. It is also what FSDP2 wraps
-as root, so that the head's weight is whole there (calling body and head apart mixes Tensor and
-DTensor).
+1. logits Z = H W^T for its C tokens, in float32.
+2. loss of token i: logsumexp(Z_i) - Z_i[y_i]; 0 where y_i is ignored.
+3. gradient of the logits: G_i = softmax(Z_i) - onehot(y_i); 0 where ignored. Z is overwritten.
+4. gradient of the hidden states: G W, written to the chunk's rows; of the weight: G^T H, added up.
+   The logits are then freed.
+
+Backward only multiplies the two gradients by the incoming scalar. This is the scheme of Liger
+Kernel's fused linear cross entropy (Hsu et al. 2024, arXiv:2410.10989).
+
+Symbols and shapes: B rows, T positions, N = B x T tokens, C tokens of a chunk, D hidden size, V
+vocabulary (rows of the matrix); H hidden (N, D), W weight (V, D), y labels (N,), Z and G (C, V).
+
+Example: V = 2, one token with Z = (0, ln 3) and y = 0. softmax(Z) = (1/4, 3/4), so the loss is
+ln 4 - 0 = 1.386 nats and G = (-3/4, 3/4).
+
+`LossModel` wraps an unmodified causal language model so that head and cross entropy run within one
+module's forward. It is also the root that FSDP2 wraps, so that the head's weight is unsharded there
+(calling body and head separately would mix Tensor and DTensor).
 """
 
 from __future__ import annotations
@@ -20,18 +33,14 @@ from torch import Tensor, nn
 IGNORE_INDEX = -100
 
 CHUNK_LOGITS = 2**22
-"""Logits of one chunk (16 MiB in float32): large enough for the matrix products, small beside any
-model.
-"""
+"""Logits of one chunk (16 MiB in float32): enough for fast matrix products, little memory."""
 
 
 class _HeadCrossEntropy(torch.autograd.Function):
-    """Cross entropy of a linear head, by chunks, with gradients made in the forward pass.
+    """Cross entropy of a linear head in chunks, with gradients made in the forward pass.
 
-    The gradient of a chunk's logits is (softmax - one-hot), known as soon as the loss is; so the
-    chunk's contribution to the gradients of hidden states and weight is added up at once and its
-    logits are freed (the scheme of Liger's fused linear cross entropy). Three matrix products a
-    chunk, as in the plain computation.
+    The steps are in the module's docstring. Three matrix products per chunk, as in the plain
+    computation.
     """
 
     @staticmethod
@@ -48,17 +57,19 @@ class _HeadCrossEntropy(torch.autograd.Function):
             part = slice(start, start + chunk)
             hidden_CD, labels_C = hidden_ND[part], labels_N[part]
             valid_C = labels_C != IGNORE_INDEX
-            targets_C1 = labels_C.clamp_min(0)[:, None]
+            targets_C1 = labels_C.clamp_min(0)[:, None]  # a valid index also where ignored
             logits_CV = (hidden_CD @ head_VD.T).to(wide)
             log_sum_C1 = torch.logsumexp(logits_CV, dim=1, keepdim=True)
             losses_N[part] = (log_sum_C1 - logits_CV.gather(1, targets_C1))[:, 0] * valid_C
             if need_hidden or need_weight:
-                grad_CV = logits_CV.sub_(log_sum_C1).exp_()
+                grad_CV = logits_CV.sub_(log_sum_C1).exp_()  # softmax, in the logits' memory
                 grad_CV.scatter_add_(1, targets_C1, torch.full_like(log_sum_C1, -1))
                 grad_CV.mul_(valid_C[:, None])
                 grad_CV = grad_CV.to(hidden_ND.dtype)
                 if grad_hidden_ND is not None:
                     torch.mm(grad_CV, head_VD, out=grad_hidden_ND[part])
+                # Under autocast the weight is wider than the hidden states: the product is made in
+                # bfloat16 and added up in the weight's type.
                 if grad_weight_VD is not None and hidden_ND.dtype == weight_VD.dtype:
                     grad_weight_VD.addmm_(grad_CV.T, hidden_CD)
                 elif grad_weight_VD is not None:
@@ -85,10 +96,10 @@ class _HeadCrossEntropy(torch.autograd.Function):
 def head_cross_entropy(
     hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, chunk_logits: int = CHUNK_LOGITS
 ) -> tuple[Tensor, Tensor]:
-    """Sum of the cross entropy over valid labels (differentiable, once), and the loss of every
-    token (0 where ignored).
+    """Sum of the cross entropy over valid labels, and each token's loss (N,), 0 where ignored.
 
-    Equals `F.cross_entropy(hidden @ weight.T, labels, reduction="sum")` to rounding.
+    The sum is differentiable, once; it equals `F.cross_entropy(hidden @ weight.T, labels,
+    reduction="sum")` up to rounding.
     """
     chunk = max(64, chunk_logits // weight_VD.shape[0])
     total, losses_N = _HeadCrossEntropy.apply(hidden_ND, weight_VD, labels_N, chunk)  # type: ignore[no-untyped-call]
@@ -104,18 +115,18 @@ class LossModel(nn.Module):
         head = language_model.get_output_embeddings()  # type: ignore[operator]
         if getattr(head, "bias", None) is not None:
             raise ValueError(
-                f"{type(language_model).__name__} has a head with bias; training knows heads "
-                "without one"
+                f"{type(language_model).__name__} has an output head with a bias; only models "
+                "without one can be trained"
             )
 
     def forward(
         self, input_ids_BT: Tensor, labels_BT: Tensor, position_ids_BT: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Loss sum over valid labels, and the same by row (B,), without gradient.
+        """Loss sum over valid labels, and the same by row (B,) without gradient.
 
-        `position_ids` restart at every document; with `use_cache=False` and no attention mask,
-        transformers 5 builds the block mask from them, so that documents do not see each other
-        (`tasks.training.probe` checks it).
+        `position_ids` restart at every document. With `use_cache=False` and no attention mask,
+        transformers 5 builds a block-diagonal mask from them, so that documents do not see each
+        other (`tasks.training.probe` checks it).
         """
         hidden_BTD = self.language_model.base_model(  # type: ignore[operator]
             input_ids=input_ids_BT, position_ids=position_ids_BT, use_cache=False
@@ -128,19 +139,18 @@ class LossModel(nn.Module):
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:
-    """The sum of a tensor over all ranks; itself in a single process."""
+    """The sum of a tensor over all ranks, in place; unchanged in a single process."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(values)
     return values
 
 
 def step_scale(labels: list[Tensor]) -> tuple[int, float]:
-    """Valid tokens of the whole optimizer step on all ranks, and what multiplies a rank's loss sums
-    before backward.
+    """Valid tokens of the optimizer step on all ranks, and the factor for a rank's loss sums.
 
-    The factor is world size / valid tokens: after the mean over ranks that data parallelism takes
-    of gradients, the gradient is that of the step's mean loss, whatever the micro-batches. 0 when
-    no token is valid.
+    The factor is world size / valid tokens. Data parallelism then averages gradients over ranks,
+    which gives the gradient of the step's mean loss, whatever the micro-batches. 0 when no token is
+    valid.
     """
     valid = int(
         sum_over_ranks(torch.tensor(sum(int((part != IGNORE_INDEX).sum()) for part in labels)))

@@ -12,10 +12,9 @@ from tasks.training.sections import Optimizer
 
 
 def set_trainable(language_model: nn.Module, trainable: Trainable) -> dict[str, nn.Parameter]:
-    """Freeze everything outside the trainable set; the trainable parameters by name, in model
-    order, tied ones once.
+    """Freeze everything outside the trainable set; returns the trainable parameters by name.
 
-    Frozen parameters get no gradient and no moments.
+    They are in model order, tied ones once. Frozen parameters get no gradient and no moments.
     """
     matrices = (language_model.get_input_embeddings(), language_model.get_output_embeddings())  # type: ignore[operator]
     embeddings = {id(matrix.weight) for matrix in matrices if matrix is not None}
@@ -28,16 +27,15 @@ def set_trainable(language_model: nn.Module, trainable: Trainable) -> dict[str, 
 
 
 class AdamW:
-    """torch's fused AdamW, with weight decay on matrices only and a slower start for parameters
-    without moments.
+    """torch's fused AdamW: weight decay on matrices only, a re-warm-up for fresh parameters.
 
     Args:
         parameters: the trainable ones by name.
-        options: of the recipe.
-        moments: from the phase before, as `moments()` gave them; parameters it lacks are `fresh`.
-            None at the first phase, whose warm-up is the schedule's.
-        rows: train only rows [first, last) of every parameter (new tokens): others get neither
-        update nor decay.
+        options: from the recipe.
+        moments: from the phase before, as `moments()` returned them; parameters without any are
+            `fresh`. None in the first phase, whose warm-up is the schedule's.
+        rows: train only rows [first, last) of every parameter (new tokens); others get neither
+            update nor decay.
     """
 
     def __init__(
@@ -72,7 +70,7 @@ class AdamW:
 
     @property
     def trained(self) -> int:
-        """Numbers that are trained: of every parameter, or of its rows."""
+        """Number of trained scalars, only those in `rows` where rows are set."""
         rows = self._rows
         return sum(
             parameter.numel() if rows is None else (rows[1] - rows[0]) * parameter[0].numel()
@@ -80,9 +78,7 @@ class AdamW:
         )
 
     def step(self, lr: float, fresh_factor: float) -> None:
-        """One update with this learning rate; parameters with fresh moments get `fresh_factor` of
-        it.
-        """
+        """One update; the learning rate of fresh parameters is multiplied by `fresh_factor`."""
         for group in self._optimizer.param_groups:
             group["lr"] = lr * fresh_factor if group["fresh"] else lr
             if self._rows is not None:  # AdamW would decay all rows
@@ -92,9 +88,7 @@ class AdamW:
         self._optimizer.step()
 
     def mask_gradients(self) -> None:
-        """Zero the gradients of rows that are not trained; with moments of zero, AdamW then leaves
-        them as they are.
-        """
+        """Zero the gradients of untrained rows; with zero moments AdamW leaves these unchanged."""
         if self._rows is None:
             return
         first, last = self._rows
@@ -129,8 +123,8 @@ class AdamW:
                 continue
             if kind != "step" and tensor.shape != parameter.shape:
                 raise ValueError(
-                    f"optimizer state {key} has shape {tuple(tensor.shape)}, its parameter "
-                    f"{tuple(parameter.shape)}: the state is of another model"
+                    f"optimizer state {key} has shape {tuple(tensor.shape)}, but its parameter has "
+                    f"{tuple(parameter.shape)}: the state is from another model"
                 )
             moment = state.setdefault(name, {})[kind] = tensor.clone()
             if self._rows is not None and kind != "step":
@@ -141,9 +135,7 @@ class AdamW:
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> float:
-    """Global L2 norm of the gradients, which are scaled down to `limit` if it is larger (0:
-    never).
-    """
+    """Global L2 norm of the gradients; if it exceeds `limit`, they are scaled to it (0: never)."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = float(torch.nn.utils.get_total_norm(gradients, foreach=True))
     if limit and norm > limit:

@@ -1,6 +1,4 @@
-"""What a phase's checkpoint holds beside its weights: the configuration it began with, and its
-tokenizer.
-"""
+"""The files of a phase's checkpoint besides weights: original configuration and tokenizer."""
 
 from __future__ import annotations
 

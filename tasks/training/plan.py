@@ -1,12 +1,12 @@
 """The training plan: a pure function of tokens consumed.
 
 `Plan.at(t)` gives learning rate, batch, mixture and trainable set after `t` tokens of the whole
-run; `Plan.steps()` gives the steps of one phase. Nothing here knows of tensors, world size or wall
-clock, so every rank, every resumed run and `puna plan` compute the same thing. Tokens consumed are
-rows x row length, padding and ignored source included.
+run; `Plan.steps()` gives the steps of one phase. Nothing here depends on tensors, world size or
+wall clock, so every rank, every resumed run and `puna plan` compute the same. Tokens consumed are
+rows x row length, padding and ignored prompts included.
 
-Shares and batches are exact fractions, never floats: a mixture that sums to 1 sums to exactly 1 at
-every token, and a row's category does not depend on rounding. Stdlib only.
+Shares and batches are exact fractions, not floats: a mixture sums to exactly 1 at every token, and
+a row's category does not depend on rounding. Standard library only.
 """
 
 from __future__ import annotations
@@ -24,24 +24,25 @@ ScheduleKind = Literal["cosine", "wsd", "linear", "constant"]
 Trainable = Literal["all", "embeddings", "new-rows"]
 
 _UNKNOWN = 2**62
-"""Stands for the end of a phase whose length is not known yet."""
+"""Placeholder for the end of a phase whose length is not known yet."""
 
 
 class PlanError(ValueError):
-    """A plan that cannot be carried out: names the value, the limit and the next action."""
+    """A plan that cannot be carried out; names the value, the limit and the next action."""
 
 
 @dataclass(frozen=True)
 class Ramp:
-    """A value that moves linearly between knots (token of the phase, value), the first at token 0;
-    then it stays.
+    """A value that is linear between knots (token of the phase, value) and constant after the last.
+
+    The first knot is at token 0.
     """
 
     knots: tuple[tuple[int, Fraction], ...]
 
     @classmethod
     def constant(cls, value: Fraction | int) -> Ramp:
-        """The ramp that does not move."""
+        """A constant value."""
         return cls(((0, Fraction(value)),))
 
     @classmethod
@@ -53,7 +54,7 @@ class Ramp:
 
     @property
     def moves(self) -> bool:
-        """Whether it is anything but a constant."""
+        """Whether the value changes at all."""
         return len(self.knots) > 1
 
     def value(self, t: int) -> Fraction:
@@ -79,8 +80,8 @@ class Schedule:
     """Learning rate by tokens. `total` and `warmup` count from the schedule's own origin.
 
     cosine and linear fall from `peak` at the end of warm-up to `peak * final_ratio` at `total`; wsd
-    (warm-up, stable, decay: Hu et al. 2024) stays at `peak` and falls linearly over the last
-    `decay` of `total`; constant stays.
+    (warm-up, stable, decay: Hu et al. 2024, arXiv:2404.06395) stays at `peak` and falls linearly
+    over the last `decay` of `total`; constant stays at `peak`.
     """
 
     kind: ScheduleKind
@@ -108,7 +109,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Point:
-    """What the plan says at one token."""
+    """The plan's values at one token."""
 
     lr: float
     batch_tokens: int
@@ -125,16 +126,13 @@ class Step:
     first_row: int
     rows: int
     planned_tokens: int
-    """Tokens the batch plan has asked for up to the end of this step; rows follow it by cumulative
-    rounding.
-    """
+    """Cumulative tokens of the batch plan at the end of this step; rows follow by rounding."""
 
 
 def batch_rows(batch: Ramp, sequence_length: int, phase_rows: int | None) -> Iterator[Step]:
-    """Steps of a phase: after each, rows drawn = the planned tokens rounded to rows; the last step
-    is cut.
+    """Steps of a phase: rows drawn after each are the cumulative planned tokens, rounded to rows.
 
-    Without `phase_rows` it never ends.
+    The last step is cut at `phase_rows`; without it the steps never end.
     """
     index, rows, planned = 0, 0, 0
     while phase_rows is None or rows < phase_rows:
@@ -155,9 +153,8 @@ def duration_tokens(
 ) -> int:
     """Tokens of a duration. Steps need the phase's `batch`, epochs the rows of its bins.
 
-    An epoch is as many rows as all bins of the phase hold together, whatever the mixture draws them
-    from. A part of a row stays a part of one: phases are rounded to whole rows together
-    (`whole_rows`).
+    An epoch is as many rows as all bins of the phase hold together, whatever the mixture takes from
+    each. Fractions of a row are kept: `whole_rows` rounds phases, carrying remainders over.
 
     Raises:
         PlanError: the unit cannot be turned into tokens here.
@@ -184,12 +181,11 @@ def duration_tokens(
 def whole_rows(
     tokens: int, sequence_length: int, owed: Fraction = Fraction(0)
 ) -> tuple[int, Fraction]:
-    """Rows of a phase of so many tokens, one at least, and what it then owes the next phase, in
-    rows.
+    """Whole rows of a phase, at least one, and the fraction of a row carried to the next phase.
 
-    `owed`: what the phases before were short of (they were cut to whole rows) or, below 0, had too
-    much. So eight phases of a quarter of an epoch are two epochs, and a phase of whole rows is as
-    long as it says.
+    `owed`: the fraction carried from the phases before; positive where rounding cut them, negative
+    where it lengthened them. So eight phases of a quarter epoch are exactly two epochs, and a phase
+    of whole rows has exactly the stated length.
     """
     exact = Fraction(tokens, sequence_length) + owed
     rows = max(1, math.floor(exact + Fraction(1, 2)))
@@ -204,17 +200,17 @@ def mixture_ramps(
 
     Args:
         shares: category -> (from, to, over in tokens; None spans the phase) or "rest".
-        phase_tokens: length of the phase; None while unknown (then what depends on it is not
-        checked yet).
+        phase_tokens: length of the phase; None while unknown, which skips the checks that need it.
 
     Raises:
-        PlanError: shares do not sum to 1 at every token, or leave 0 to 1, or a ramp outlasts its
-        phase.
+        PlanError: shares do not sum to 1 at every token, lie outside 0 to 1, or a ramp is longer
+            than its phase.
     """
     rest = [category for category, share in shares.items() if share == "rest"]
     if len(rest) > 1:
         raise PlanError(
-            f"mixture: {' and '.join(sorted(rest))} both say rest; only one category can"
+            f"mixture: {' and '.join(sorted(rest))} all have the share `rest`; "
+            "give it to only one category"
         )
     span = phase_tokens or _UNKNOWN
     ramps: dict[str, Ramp] = {}
@@ -225,12 +221,12 @@ def mixture_ramps(
         for value in (start, end):
             if not 0 <= value <= 1:
                 raise PlanError(
-                    f"mixture.{category}: share {float(value):g} is not between 0 and 1"
+                    f"mixture.{category}: share {float(value):g} is not between 0 and 1; change it"
                 )
         if over is not None and phase_tokens is not None and over > phase_tokens:
             raise PlanError(
-                f"mixture.{category}: its ramp takes {over:,} tokens, the phase {phase_tokens:,}; "
-                "shorten the ramp or leave `over` out (then it spans the phase)"
+                f"mixture.{category}: its ramp takes {over:,} tokens, but the phase has "
+                f"{phase_tokens:,}; shorten the ramp or leave `over` out (it then spans the phase)"
             )
         ramps[category] = Ramp.between(start, end, span if over is None else over)
     knots = []
@@ -253,9 +249,7 @@ def mixture_ramps(
 
 @dataclass(frozen=True)
 class Plan:
-    """The plan of one phase: `rows` rows of `sequence_length` tokens, from token `start` of the
-    whole run.
-    """
+    """The plan of one phase: `rows` rows from token `start` of the run."""
 
     start: int
     rows: int
@@ -263,12 +257,11 @@ class Plan:
     batch: Ramp
     schedule: Schedule
     schedule_origin: int
-    """Token of the run at which the schedule counts 0: 0, or `start` where the phase restarts it.
-    """
+    """Token of the run at which the schedule begins: 0, or `start` where the phase restarts it."""
     mixture: dict[str, Ramp] | Literal["buckets"]
     trainable: Trainable
     owed: Fraction = Fraction(0)
-    """Rows that the next phase is to be longer by, as this one was cut to whole rows."""
+    """Fraction of a row carried to the next phase, as this one has whole rows."""
     rewarm_tokens: int = 0
     """Tokens over which parameters with fresh moments reach the full learning rate."""
 
@@ -292,9 +285,7 @@ class Plan:
         )
 
     def fresh_factor(self, t: int) -> float:
-        """What multiplies the learning rate of parameters with fresh moments after `t` tokens of
-        the run.
-        """
+        """Factor on the learning rate of parameters with fresh moments after `t` tokens."""
         return min(1.0, (t - self.start) / self.rewarm_tokens) if self.rewarm_tokens else 1.0
 
     def steps(self) -> Iterator[Step]:

@@ -1,9 +1,8 @@
-"""The document-mask leak probe: changing one document of a row must not change another's hidden
-states.
+"""Leak probe of the document mask: changing one document must not change another's hidden states.
 
-Several ordinary settings switch the block mask off without a word (a cache, an attention mask of
-ones, a flash kernel with more than one row), so every training process asks its own model once
-before the first step.
+Several ordinary settings silently disable the block mask (a cache, an attention mask of ones, a
+flash kernel with more than one row), so every training process probes its own model once before the
+first step.
 """
 
 from __future__ import annotations

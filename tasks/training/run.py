@@ -1,6 +1,4 @@
-"""The training stage: tells a process of its own what to train, shows its progress, publishes what
-it wrote.
-"""
+"""The training stage: start a process that trains, show its progress, publish its output."""
 
 from __future__ import annotations
 
@@ -26,15 +24,15 @@ PHASE = "phase"
 """Key of the one shard."""
 
 GRACE_S = 120.0
-"""What the process gets to save its work when we are interrupted; it ends as soon as it has."""
+"""Time that the process has to save its work when we are interrupted; it may end earlier."""
 
 
 def run(context: Context) -> Outcome:
     """Train one phase.
 
     Inputs: `previous` (model/main or training/<phase>) and `bins` (binning/<category>, one per
-    category). Data: `checkpoint/` (Hugging Face), `state/` (moments and sampler, for the next
-    phase). Records: `metrics.jsonl`.
+    category). Data: `checkpoint/` (Hugging Face) and `state/` (optimizer moments and sampler, for
+    the next phase). Records: `metrics.jsonl`.
     """
     scratch = context.scratch() / "training"
     scratch.mkdir(parents=True, exist_ok=True)
@@ -72,11 +70,11 @@ def run(context: Context) -> Outcome:
                 grace_s=GRACE_S,
             )
         except LaunchError as error:
-            if stop.exists():  # the main thread ends this process: nothing has failed
+            if stop.exists():  # interrupted, not failed: the main thread ends this process
                 ended.set()
                 threading.Event().wait()
             raise StageError(reason or _unforeseen(error)) from error
-        except BaseException:  # ^C in this thread: the process has ended, and saved what it could
+        except BaseException:  # ^C in this thread: the process has ended and saved what it could
             sys.stderr.write(
                 place_of(scratch, context.name, context.parameters.sequence_length) + "\n"
             )
@@ -98,7 +96,7 @@ def run(context: Context) -> Outcome:
 
 
 def _unit(now: Mapping[str, Any]) -> str:
-    """What stands behind the tokens trained: the loss, and what is wrong with it."""
+    """The unit shown after the tokens trained, with the loss and any warning about it."""
     loss = "" if now["loss"] is None else f", loss {now['loss']:.3f}"
     skipped = f"a step was not taken: {now['skipped']}" if now["skipped"] else ""
     wrong = now["alarm"] or skipped
@@ -132,32 +130,28 @@ def _spec(context: Context, scratch: Path) -> dict[str, Any]:
 
 
 def require_positions(checkpoint: Path, sequence_length: int) -> None:
-    """`StageError` where rows are longer than the model has positions (dynamic rope stretches its
-    own).
+    """`StageError` where rows are longer than the model's positions.
 
-    A longer row would train angles that the model never met, without a word.
+    Such rows would silently train angles that the model has never seen. Dynamic rope is exempt: it
+    adapts to the length.
     """
     config = read_json(checkpoint / "config.json")
     positions = config.get("max_position_embeddings")
     stretches = not has_nested_rope(config) and rope_of(config)["rope_type"] == "dynamic"
     if positions is not None and sequence_length > positions and not stretches:
         raise StageError(
-            f"binning.sequence_length is {sequence_length:,}, the model has {positions:,} "
-            "positions: lower it, or state model.context with the positions and rope you want"
+            f"binning.sequence_length is {sequence_length:,}, but the model has {positions:,} "
+            "positions: lower it, or set model.context to the positions and rope you want"
         )
 
 
 def state_of(previous: Artifact) -> str | None:
-    """Local folder of what the phases before hand on; None where `previous` is an untrained
-    model.
-    """
+    """Local folder of the state that earlier phases left; None for an untrained model."""
     return str(previous.folder("state")) if previous.files("state/") else None
 
 
 def bins_of(parameters: TrainingParameters, artifacts: Iterable[Artifact]) -> dict[str, list[str]]:
-    """Category -> local folders of its bins, in order, for every category that the phase draws
-    from.
-    """
+    """Category -> local folders of its bins, in order; only categories the phase draws from."""
     bins = {artifact.name: _bin_folders(artifact) for artifact in artifacts}
     return bins if parameters.mixture == "buckets" else chosen(bins, parameters.mixture)
 
@@ -171,12 +165,12 @@ def chosen(bins: Mapping[str, list[str]], mixture: Mapping[str, object]) -> dict
     """The bins of the categories that a mixture names.
 
     Raises:
-        StageError: it names one that has no bins.
+        StageError: the mixture names a category without bins.
     """
     for category in mixture:
         if category not in bins:
             raise StageError(
-                f"the mixture names category {category!r}, but there are bins of "
-                f"{', '.join(sorted(bins)) or 'none'}"
+                f"the mixture names category {category!r}, but there are only bins of "
+                f"{', '.join(sorted(bins)) or 'none'}; correct the mixture or add the category"
             )
     return {category: bins[category] for category in sorted(mixture)}

@@ -1,14 +1,30 @@
-"""Which row comes next: a pure function of the plan and of how many rows came before.
+"""Deficit sampling: the next row as a pure function of the plan and the number of rows before it.
 
-The next row's category is the one furthest behind its integral of ratio, so proportions hold at
-every prefix, however the ratio moves, without a random draw. A category's rows come bin 0, bin 1,
-..., each bin in an order permuted by (seed, category, bin, epoch); after the last bin the next
-epoch begins. The state is the row counter and the draws per category: any world size or micro-batch
-continues it exactly. Needs numpy only.
+For row n + 1 (n rows of the phase are drawn):
 
-How exact: a category is never ahead of its integral by as much as one row. Behind, it stays within
-one row for up to three categories, and within H(k) - 1 rows (1/2 + 1/3 + ... + 1/k) for k of them;
-tests hold this.
+1. For every category c compute D_c(n + 1), the rows due to it by then: the integral of its share
+   over the phase's first n + 1 rows.
+2. Draw from the category with the largest deficit D_c(n + 1) - d_c; of equals, the first by name.
+3. Within a category, rows come from bin 0, then bin 1, and so on, each bin in an order permuted by
+   (seed, category, bin, epoch). After the last bin the next epoch begins.
+
+Symbols: n rows drawn in this phase; d_c of them from category c (`drawn`); s_c(t) its share at
+token t of the phase; L the row length; D_c(n) = (1 / L) * integral of s_c from 0 to n * L (`due`).
+All of it is exact: fractions, or integers over a common denominator.
+
+Example with shares a 1/2, b 1/3, c 1/6:
+    row        1    2    3    4    5    6
+    D_a      1/2    1  3/2    2  5/2    3
+    D_b      1/3  2/3    1  4/3  5/3    2
+    D_c      1/6  1/3  1/2  2/3  5/6    1
+    drawn      a    b    a    c    b    a      (row 2: deficits 0, 2/3 and 1/3, so b)
+
+So proportions hold at every prefix, however shares move, without a random draw. The state is n and
+the d_c: any world size and micro-batch continue it exactly. Needs numpy only.
+
+Accuracy: a category is never a whole row ahead of D_c. With up to three categories it is at most
+one row behind; with k, at most H(k) - 1 = 1/2 + 1/3 + ... + 1/k rows. Tests assert this. It is the
+problem of fair apportionment at every prefix (the chairman assignment problem, Tijdeman 1980).
 """
 
 from __future__ import annotations
@@ -29,9 +45,7 @@ from tasks.training.plan import Ramp
 
 
 class DataExhausted(Exception):
-    """A category would be repeated more often than `max_epochs` allows; says which and what to
-    change.
-    """
+    """A category would be repeated more often than `max_epochs` allows, or has no rows."""
 
 
 class Row(NamedTuple):
@@ -43,23 +57,24 @@ class Row(NamedTuple):
 
 
 class Quota(Protocol):
-    """How far each category is behind after `rows` rows of the phase."""
+    """What is due to each category after `rows` rows of the phase."""
 
     def behind(self, rows: int, drawn: Sequence[int]) -> list[int]:
-        """Rows due minus rows `drawn` per category, times one positive number common to all."""
+        """Deficits: rows due minus rows `drawn` per category, all times one positive integer."""
 
     def due(self, rows: int) -> list[Fraction]:
-        """Rows due per category after `rows` rows."""
+        """Rows due per category after `rows` rows, exactly."""
 
 
 class RampQuota:
-    """Integrals of piecewise linear shares, in integers over one common denominator."""
+    """Integrals of piecewise linear shares, as integers over one common denominator."""
 
     def __init__(self, ramps: Sequence[Ramp], sequence_length: int) -> None:
         self._ramps = ramps
         self._length = sequence_length
-        # Between knots the integral is a + b n + c n^2 in rows n; all coefficients times `scale`
-        # are whole.
+        # A share that is linear in tokens has a quadratic integral: between two knots D(n) is
+        # a + b n + c n^2 for n rows. Times `scale`, all coefficients are integers, so a deficit
+        # costs a few integer products instead of sums of fractions.
         knots = sorted({knot for ramp in ramps for knot, _ in ramp.knots})
         exact = [[self._polynomial(ramp, left) for ramp in ramps] for left in knots]
         self._scale = math.lcm(
@@ -71,15 +86,15 @@ class RampQuota:
         self._edges = knots
 
     def _polynomial(self, ramp: Ramp, left: int) -> tuple[Fraction, Fraction, Fraction]:
-        """Coefficients of the integral in rows, valid from token `left` to the next knot of any
-        ramp.
-        """
+        """(a, b, c) of D(n) = a + b n + c n^2, valid from token `left` to the next knot."""
         following = [knot for knot, _ in ramp.knots if knot > left]
         slope = (
             (ramp.value(following[0]) - ramp.value(left)) / (following[0] - left)
             if following
             else Fraction(0)
         )
+        # In tokens t: area + share (t - left) + slope (t - left)^2 / 2; then t = n * length, and
+        # the whole divided by length.
         share, area = ramp.value(left), ramp.integral(left)
         a = (area - share * left + slope * left * left / 2) / self._length
         return a, share - slope * left, slope * self._length / 2
@@ -99,10 +114,10 @@ class RampQuota:
 
 
 class BucketQuota:
-    """Bucket i is bin i of every category; while it is consumed, ratios are its row shares.
+    """Bucket i is bin i of every category; within it, shares are its shares of rows.
 
-    What earlier phases took from a bin is missing from its bucket. After the last bucket the next
-    epoch begins.
+    Rows that earlier phases took from a bin are missing from its bucket. After the last bucket the
+    next epoch begins.
     """
 
     def __init__(self, bins: Sequence[Sequence[int]], taken: Sequence[int]) -> None:
@@ -130,9 +145,7 @@ class BucketQuota:
             self._rows = sum(self._share)
 
     def _left(self, category: int, bucket: int) -> int:
-        """Rows of a category in bucket number `bucket` (counted over epochs) that were not taken
-        before the phase.
-        """
+        """Rows of a category in a bucket (numbered across epochs) not taken before this phase."""
         epoch, bin_ = divmod(bucket, self._buckets)
         rows = self._bins[category]
         if bin_ >= len(rows):
@@ -159,9 +172,9 @@ class BucketQuota:
 def permutation(
     rows: int, seed: int, category: str, bin_: int, epoch: int
 ) -> npt.NDArray[np.int64]:
-    """The order of a bin's rows in an epoch: argsort of splitmix64 (Steele et al. 2014) keys.
+    """The order of a bin's rows in an epoch: argsort of splitmix64 keys (Steele et al. 2014).
 
-    Our own rather than `numpy.random`, whose streams may change between versions (NEP 19).
+    `numpy.random` would not do: its streams may change between versions (NEP 19).
     """
     name = f"{seed}/{bin_}/{epoch}/{category}".encode()
     key = np.frombuffer(hashlib.blake2b(name, digest_size=8).digest(), dtype="<u8")[0]
@@ -175,14 +188,14 @@ def permutation(
 
 @dataclass
 class State:
-    """Where the sampler stands; what a checkpoint and a phase's artifact hold."""
+    """Progress of the sampler, kept in checkpoints and in a phase's artifact."""
 
     rows: int
     """Rows drawn in this phase."""
     drawn: dict[str, int]
     """Rows drawn in this phase per category."""
     taken: dict[str, int]
-    """Rows drawn since the data was last restarted, over all phases, per category."""
+    """Rows drawn per category since the data was last restarted, over all phases."""
 
 
 class Sampler:
@@ -191,8 +204,7 @@ class Sampler:
     Args:
         bins: category -> rows of each of its bins.
         mixture: the plan's mixture; a category with a share must have rows.
-        taken: rows per category that earlier phases took (`data: continue`), empty to begin at the
-        start.
+        taken: rows per category that earlier phases took (`data: continue`); empty starts over.
     """
 
     def __init__(
@@ -210,7 +222,7 @@ class Sampler:
             if category not in bins or not sum(bins[category]):
                 raise DataExhausted(
                     f"category {category!r} of the mixture has no rows (bins: "
-                    f"{', '.join(sorted(bins)) or 'none'}); take it out of the mixture or select "
+                    f"{', '.join(sorted(bins)) or 'none'}); remove it from the mixture or select "
                     "documents for it"
                 )
         self._bins = [list(bins[category]) for category in self.categories]
@@ -226,7 +238,7 @@ class Sampler:
         self._drawn = [0] * len(self.categories)
         self._count = 0
         self._ends = [list(itertools.accumulate(rows)) for rows in self._bins]
-        # The order of the bin that each category is in: (bin, epoch, rows of the bin in order).
+        # Each category's current bin: (bin, epoch, permuted rows of the bin).
         self._orders = [(-1, -1, np.empty(0, np.int64)) for _ in self.categories]
 
     def check(self, rows: int) -> None:
@@ -241,10 +253,10 @@ class Sampler:
 
     def _refuse(self, c: int, wanted: int) -> None:
         raise DataExhausted(
-            f"category {self.categories[c]!r} has {self._rows[c]:,} rows; this phase needs "
-            f"{wanted:,} of them with what came before, that is {wanted / self._rows[c]:.2f} "
-            f"epochs, and max_epochs is {self._max_epochs:g}. Lower its share, shorten the phase, "
-            "raise training.max_epochs, or add data"
+            f"category {self.categories[c]!r} has {self._rows[c]:,} rows; up to the end of this "
+            f"phase {wanted:,} are needed, that is {wanted / self._rows[c]:.2f} epochs, and "
+            f"max_epochs is {self._max_epochs:g}. Lower its share, shorten the phase, raise "
+            "training.max_epochs, or add data"
         )
 
     def draw(self, rows: int) -> list[Row]:
@@ -254,6 +266,7 @@ class Sampler:
     def _next(self) -> Row:
         behind = self._quota.behind(self._count + 1, self._drawn)
         c = behind.index(max(behind))  # ties go to the first category by name
+        # The category's position since the data was restarted: epoch, then bin, then row in it.
         cursor = self._taken[c] + self._drawn[c]
         if cursor >= self._max_epochs * self._rows[c]:
             self._refuse(c, cursor + 1)
@@ -269,7 +282,7 @@ class Sampler:
 
     @property
     def state(self) -> State:
-        """The state now (a copy)."""
+        """A copy of the current state."""
         drawn = dict(zip(self.categories, self._drawn, strict=True))
         taken = {
             category: self._start.get(category, 0) + drawn.get(category, 0)
@@ -278,18 +291,19 @@ class Sampler:
         return State(self._count, drawn, dict(sorted(taken.items())))
 
     def restore(self, rows: int, drawn: Mapping[str, int]) -> None:
-        """Go to where a checkpoint stood."""
+        """Set the sampler to the state of a checkpoint."""
         if sorted(drawn) != self.categories or sum(drawn.values()) != rows:
             raise ValueError(
-                f"sampler state {dict(drawn)} after {rows} rows is not of categories "
-                f"{self.categories}"
+                f"sampler state {dict(drawn)} after {rows} rows does not match the categories "
+                f"{self.categories}; restart this phase"
             )
         self._count, self._drawn = rows, [drawn[category] for category in self.categories]
 
 
 def deal(rows: Sequence[Row], world_size: int, rank: int) -> list[Row | None]:
-    """A rank's part of a step: row i goes to rank i mod `world_size`; None pads ragged ranks (a
-    fully masked row).
+    """A rank's rows of a step: row i goes to rank i mod `world_size`.
+
+    None, a fully masked row, fills up ranks that would get fewer rows than others.
     """
     if not 0 <= rank < world_size:
         raise ValueError(f"rank {rank} is not in a world of {world_size}")
@@ -299,7 +313,7 @@ def deal(rows: Sequence[Row], world_size: int, rank: int) -> list[Row | None]:
 
 
 def counts(rows: Iterable[Row]) -> dict[str, int]:
-    """Rows per category, by category."""
+    """Number of rows by category, sorted."""
     found: dict[str, int] = {}
     for row in rows:
         found[row.category] = found.get(row.category, 0) + 1

@@ -1,6 +1,4 @@
-"""What the recipe's `training:` section is made of: optimizer, schedule, shares, batches, guard.
-Light.
-"""
+"""Parts of the recipe's `training:` section: optimizer, schedule, shares, batches, guard."""
 
 from __future__ import annotations
 
@@ -46,9 +44,7 @@ class ScheduleSection(Parameters):
 
 
 class Share(Parameters):
-    """A share of the mixture that moves linearly over the first `over` of the phase (all of it by
-    default).
-    """
+    """A share that changes linearly over the first `over` of the phase (default: all of it)."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -58,9 +54,7 @@ class Share(Parameters):
 
 
 class BatchRamp(Parameters):
-    """Batch tokens that grow or fall linearly over the first `over` of the phase (all of it by
-    default).
-    """
+    """Batch tokens that change linearly over the first `over` of the phase (default: all of it)."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -70,23 +64,22 @@ class BatchRamp(Parameters):
 
 
 class Guard(Parameters):
-    """A step is skipped when its loss or gradient norm is not finite, or its loss over `spike` x
-    the running median (and 3 nats above it).
+    """A step is skipped when its loss or gradient norm is not finite, or its loss exceeds `spike` x
+    the running median (and is 3 nats above it).
 
     After `patience` skipped steps in a row the phase stops and names the documents of the last
-    batch. A loss above that of guessing after warm-up, or far above the phase's beginning, is told;
-    a phase whose last 64 steps leave no doubt that it has diverged stops, unless `diverged` is
-    `warn`.
+    batch. A loss above that of guessing after warm-up, or far above the phase's beginning, is
+    warned about; a phase whose last 64 steps show divergence stops, unless `diverged` is `warn`.
     """
 
     spike: float = pydantic.Field(
-        default=3.0, ge=0, description="0 looks for values that are not finite only"
+        default=3.0, ge=0, description="0 checks only for values that are not finite"
     )
     patience: int = pydantic.Field(default=3, ge=1)
     diverged: Annotated[
         Literal["stop", "warn"],
         NOT_IDENTITY,
-        pydantic.Field(description="a phase whose loss is lost for good: stop it, or only say so"),
+        pydantic.Field(description="a phase that has diverged: stop it, or only warn"),
     ] = "stop"
 
 
@@ -99,7 +92,7 @@ Precision = Literal["fp32", "bf16", "fp64"]
 
 
 def row_tokens(amount: int, sequence_length: int) -> int:
-    """Tokens rounded to whole rows: what a phase of that length really consumes."""
+    """Tokens rounded to whole rows: what a phase of that length actually consumes."""
     return (2 * amount + sequence_length) // (2 * sequence_length) * sequence_length
 
 

@@ -1,6 +1,4 @@
-"""What a training process is told, and what phases hand on to the next; JSON on disk. Without
-torch.
-"""
+"""The spec of a training process, and the state that a phase hands on; JSON, without torch."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ STOP = "stop"
 
 @dataclass(frozen=True)
 class Spec:
-    """What a training process is told: parameters and local paths."""
+    """Input of a training process: parameters and local paths."""
 
     parameters: TrainingParameters
     bins: dict[str, list[str]]
@@ -109,7 +107,7 @@ def plan_and_sampler(
             if taken and category in bins and list(bins[category]) != carried.bins[category]:
                 raise ValueError(
                     f"data: continue, but the bins of {category!r} had {carried.bins[category]} "
-                    f"rows in the phase before and have {list(bins[category])} now; say data: "
+                    f"rows in the phase before and have {list(bins[category])} now; set data: "
                     "restart"
                 )
         if carried.seed not in (None, parameters.seed):
@@ -134,12 +132,10 @@ def plan_and_sampler(
 
 
 def place_of(scratch: Path, name: str, sequence_length: int) -> str:
-    """Where the next run of an interrupted phase goes on from: a sentence for people, from what
-    lies on disk.
-    """
+    """A sentence that says where the next run of an interrupted phase continues from."""
     found = sorted((scratch / CHECKPOINTS).glob("step-*"))
     if not found:
-        return f"training/{name} has no checkpoint yet; the next run begins this phase at its start"
+        return f"training/{name} has no checkpoint yet; the next run starts this phase over"
     state = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
     tokens = state["rows"] * sequence_length
     return (

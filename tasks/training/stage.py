@@ -1,10 +1,9 @@
-"""Parameters of training: the recipe's `training:` section, and what one phase's node is versioned
-by.
+"""Parameters of training: the recipe's `training:` section, and those of one phase's node.
 
-A recipe states all phases together; the store has one node per phase. `TrainingSection.node` cuts a
-phase's parameters out of the section so that they hold only what decides its bytes: its own
-interval, and of later phases no more than the length of a schedule that spans them (nothing where
-`schedule.total` is stated). Light: pydantic and stdlib only.
+A recipe states all phases together; the store has one node per phase. `TrainingSection.node`
+extracts a phase's parameters so that they hold only what decides its bytes: its own interval, and
+of later phases only their total length, where the schedule spans them (nothing where
+`schedule.total` is stated). Imports are light: pydantic and the standard library.
 """
 
 from __future__ import annotations
@@ -44,10 +43,10 @@ from tasks.training.sections import (
 
 
 class NodeSchedule(Parameters):
-    """The schedule as one phase needs it, in tokens.
+    """The schedule of one phase, in tokens.
 
-    `total` counts from the start of the run (of the phase, where it restarts). Unstated, it is what
-    earlier phases consumed, plus this phase, plus `later`.
+    `total` counts from the start of the run, or of the phase where the schedule restarts. By
+    default it is the tokens of earlier phases, of this phase and `later`.
     """
 
     kind: ScheduleKind
@@ -60,8 +59,11 @@ class NodeSchedule(Parameters):
 
 
 class TrainingParameters(Parameters):
-    """One phase. No identity: `micro_batch` (the order of floating-point sums, like hardware; never
-    the rows), `max_epochs` (whether the phase may run, not what it does), `checkpoint_every`.
+    """One phase.
+
+    Not part of the version: `micro_batch` (changes the order of floating-point sums, as hardware
+    does, but never the rows), `max_epochs` (whether the phase may run, not what it computes) and
+    `checkpoint_every`.
     """
 
     tokens: Duration
@@ -81,11 +83,15 @@ class TrainingParameters(Parameters):
     checkpoint_every: Annotated[Duration | None, NOT_IDENTITY] = None
 
     def plan(self, start: int, epoch_rows: int | None = None, owed: Fraction = Fraction(0)) -> Plan:
-        """The phase's plan, given the tokens earlier phases consumed, the rows its bins hold and
-        the rows they owe it.
+        """The phase's plan.
+
+        Args:
+            start: tokens that earlier phases consumed.
+            epoch_rows: rows of the phase's bins; needed for a length in epochs.
+            owed: rows that rounding left over from earlier phases (`whole_rows`).
 
         Raises:
-            PlanError: a mixture, batch or schedule that cannot be carried out.
+            PlanError: mixture, batch or schedule cannot be carried out.
         """
         length = self.sequence_length
         batch = batch_ramp(self.batch, None, length)
@@ -103,17 +109,17 @@ class TrainingParameters(Parameters):
         schedule = self.schedule
         origin = start if schedule.restart else 0
         total = schedule.total or start - origin + span + schedule.later
-        slack = 8 * length  # every earlier phase was rounded to whole rows
+        slack = 8 * length  # tolerance: every earlier phase was rounded to whole rows
         if schedule.kind != "constant" and start - origin + wanted > total + slack:
             raise PlanError(
                 f"schedule.total is {total:,} tokens, but the phases up to this one take "
-                f"{start - origin + wanted:,}; raise it or leave it out (then it is the sum of "
-                "phases)"
+                f"{start - origin + wanted:,}; raise it or leave it out (the default is the sum of "
+                "all phases)"
             )
         if schedule.kind != "constant" and schedule.warmup > total:
             raise PlanError(
-                f"schedule.warmup of {schedule.warmup:,} tokens is longer than the schedule, "
-                f"{total:,}"
+                f"schedule.warmup of {schedule.warmup:,} tokens is longer than the schedule of "
+                f"{total:,}; shorten it"
             )
         return Plan(
             start=start,
@@ -157,7 +163,7 @@ class TrainingParameters(Parameters):
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> TrainingParameters:
-        """Check what can be checked before the bins exist: everything but lengths in epochs."""
+        """Check all that is known before the bins exist: everything but lengths in epochs."""
         if self.checkpoint_every is not None and self.checkpoint_every.unit == "epochs":
             raise ValueError(
                 f"checkpoint_every: {self.checkpoint_every}; write tokens, rows or steps"
@@ -170,7 +176,7 @@ class TrainingParameters(Parameters):
 
 
 class PhaseSection(Parameters):
-    """One phase as the recipe states it; what is left out comes from the section around it."""
+    """One phase as stated in the recipe; defaults come from the section around it."""
 
     name: str = pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     tokens: Duration
@@ -227,8 +233,9 @@ class TrainingSection(Parameters):
     def phase_tokens(
         self, sequence_length: int, epoch_rows: dict[str, int] | None = None
     ) -> dict[str, int | None]:
-        """Tokens of every phase; None where it is in epochs and `epoch_rows` (phase -> rows of its
-        bins) lacks it.
+        """Tokens of every phase; None where it is stated in epochs and not in `epoch_rows`.
+
+        `epoch_rows`: phase -> rows of its bins.
         """
         lengths: dict[str, int | None] = {}
         for phase in self.phases:
@@ -247,7 +254,7 @@ class TrainingSection(Parameters):
         """The parameters of one phase's node.
 
         Raises:
-            PlanError: the phases or the schedule do not fit together.
+            PlanError: phases and schedule contradict each other.
         """
         lengths = self.phase_tokens(sequence_length)
         index = [phase.name for phase in self.phases].index(name)
@@ -311,8 +318,8 @@ class TrainingSection(Parameters):
                     )
             elif None in following:
                 raise PlanError(
-                    "schedule.total: a phase is in epochs, so the sum of phases is not known "
-                    "before binning; state schedule.total in tokens, or that phase's tokens"
+                    "schedule.total: a later phase is stated in epochs, so the sum of phases is "
+                    "not known before binning; state schedule.total, or that phase, in tokens"
                 )
             else:
                 later = sum(row_tokens(tokens_of or 0, sequence_length) for tokens_of in following)
@@ -327,7 +334,7 @@ class TrainingSection(Parameters):
         )
 
     def warnings(self, sequence_length: int) -> list[str]:
-        """What is allowed but probably not meant."""
+        """Settings that are valid but probably not intended."""
         lengths = self.phase_tokens(sequence_length)
         found = []
         for number, phase in enumerate(self.phases):
@@ -351,8 +358,8 @@ class TrainingSection(Parameters):
             stated = duration_tokens(total, sequence_length=sequence_length, batch=batch)
             if stated > known:
                 found.append(
-                    f"training.schedule.total is {stated:,} tokens, the phases sum to {known:,}: "
-                    "the learning rate will not reach its end"
+                    f"training.schedule.total is {stated:,} tokens, but the phases sum to "
+                    f"{known:,}: the learning rate will not reach its final value"
                 )
         return found
 
@@ -370,7 +377,7 @@ STAGE = Stage(
     ),
     outputs=(
         Output("checkpoint/*", "files that `from_pretrained` reads"),
-        Output("state/*", "moments and sampler, which the next phase goes on from"),
+        Output("state/*", "optimizer moments and sampler state, which the next phase continues"),
     ),
     bitwise=False,
     exclusive=True,

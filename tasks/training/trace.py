@@ -1,4 +1,4 @@
-"""Which rows, and which documents, an optimizer step saw: the sampler run again without a model."""
+"""Which rows and documents an optimizer step saw: rerun the sampler without a model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tasks.training.stage import TrainingParameters
 
 @dataclass(frozen=True)
 class TracedRow:
-    """One row of a step: where it lies, and the pieces of documents in it."""
+    """One row of a step: its place in the bins, and the pieces of documents in it."""
 
     row: Row
     bin: str
@@ -41,7 +41,7 @@ def trace(
     wanted = next((found for number, found in enumerate(plan.steps(), 1) if number == step), None)
     if wanted is None:
         raise ValueError(
-            f"step {step} is not in this phase: it has {sum(1 for _ in plan.steps())} steps, from 1"
+            f"step {step} is not in this phase; name one from 1 to {sum(1 for _ in plan.steps())}"
         )
     sampler.draw(wanted.first_row)
     found = []

@@ -1,5 +1,4 @@
-"""The training process: reads a spec, trains one phase, prints progress; ends when its stdin
-closes.
+"""The training process: reads a spec, trains a phase, prints progress; ends when stdin closes.
 
 Each line of stdout is a JSON object: `{"progress": {...}}` at most twice a second (at once where
 something goes wrong), and at the end `{"done": {...}}` or `{"error": reason}`. Exit status: 0 done,
@@ -23,8 +22,8 @@ from infra.engine.launch import exit_with_parent
 PROGRESS_S = 0.5
 INTERRUPTED = 75
 GRACE_S = 110.0
-"""Time to end the micro-batch at hand and write a checkpoint: some 10 GB at 100 MB/s. Less than its
-parent waits.
+"""Time to end the current micro-batch and write a checkpoint (10 GB at 100 MB/s); its parent waits
+a little longer.
 """
 
 
@@ -39,7 +38,7 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s"
     )
-    # Imported after the watch began: this takes seconds.
+    # Imported only now, as it takes seconds: the parent must be watched from the start.
     from tasks.training.loop import Interrupted, Phase, TrainingStopped
     from tasks.training.plan import PlanError
     from tasks.training.probe import DocumentLeak

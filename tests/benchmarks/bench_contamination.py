@@ -5,15 +5,13 @@ documents.
     python tests/benchmarks/bench_contamination.py speed growth       or some of it
 
 speed   documents a second of one core's processor time, documents of 2.5 KB of real lines: the
-stages as they run
-        (inline; Parquet read and written, manifest and all), datatrove's steps on the documents in
-        memory (nothing read or written; the index of its filter built before), and the ceiling:
-        reading the same Parquet and hashing every text once. Best of three for ours; what
-        decontaminate needs once, whatever the corpus, is stated apart.
+        stages as they run (inline; Parquet read and written, manifest and all), datatrove's steps
+        on the documents in memory (nothing read or written; the index of its filter built before),
+        and the ceiling: reading the same Parquet and hashing every text once. Best of three for
+        ours; what decontaminate needs once, whatever the corpus, is stated apart.
 growth  10^4, 10^5, 10^6 generated documents, two processes, line_dedup and then decontaminate
-through its edits:
-        seconds, exponents, peak memory of the heaviest process, lines that go, planted items that
-        are found
+        through its edits: seconds, exponents, peak memory of the heaviest process, lines that go,
+        planted items that are found
 
 `--documents N` replaces the size of speed, `--sizes 4 5 6` growth's exponents; `--work FOLDER`
 holds it all. Benchmarks and lines are read from PUNA_REAL_DATA or ../shared/data.

@@ -2,18 +2,18 @@
 on two cores.
 
     python tests/benchmarks/bench_dedup.py                      all of it (half an hour; wants `make
-    peers`) python tests/benchmarks/bench_dedup.py signatures stages run growth          or some of
-    it
+                                                                peers`)
+    python tests/benchmarks/bench_dedup.py signatures stages run growth          or some of it
 
 signatures  documents a second of one core's processor time, text to signature: ours (with
-normalisation, exact hash and
-            sorted shingle set), the peers, and a bare MinHash loop on ready shingles as the ceiling
+            normalisation, exact hash and sorted shingle set), the peers, and a bare MinHash loop on
+            ready shingles as the ceiling
 stages      20,000 documents, two processes: stage functions signatures, cut, dedup, select against
-datatrove's four
-            steps; planted pairs that each misses
+            datatrove's four steps; planted pairs that each misses
 run         the same through `puna run` on 100,000 documents from JSONL (ingest too), server running
-and server started growth      10^4, 10^5, 10^6 documents: seconds of every stage, exponents, peak
-memory of the heaviest process, index
+            and server started
+growth      10^4, 10^5, 10^6 documents: seconds of every stage, exponents, peak memory of the
+            heaviest process, index
 
 `--documents N` replaces the sizes of stages and run, `--sizes 4 5 6` growth's exponents; `--work
 FOLDER` holds it all.

@@ -4,17 +4,14 @@
     python tests/benchmarks/bench_extraction.py phrases words speed conserve [--tree FOLDER]
 
 phrases   real-pages-dev: precision, recall and F1 over phrases that must (`with`) and must not
-(`without`) be in the
-          text, white space aside
+          (`without`) be in the text, white space aside
 words     wcxb-dev: F1 of each page's bag of words (runs of letters and digits, in lower case)
-against its main content,
-          averaged, for every page type; pages that are refused count 0
+          against its main content, averaged, for every page type; pages that are refused count 0
 speed     pages a second of one core's processor time on real-pages-dev: ours from bytes to text,
-resiliparse's own
-          main-content rule on the decoded page, and the bare parse, in turn in one process, best of
-          five a page
+          resiliparse's own main-content rule on the decoded page, and the bare parse, in turn in
+          one process, best of five a page
 conserve  500 pages of real Chinese, Japanese and Korean prose in random inline mark-up: text out
-equals text in
+          equals text in
 
 `--tree` names another checkout of this project, whose extraction is measured in the same run and in
 turn with ours. Pages are read from PUNA_REAL_DATA or ../shared/data.

@@ -25,7 +25,8 @@ LABELS = {
     "cs": ("windows-1250", "iso-8859-2"), "hu": ("windows-1250", "iso-8859-2"), "ro": ("windows-1250",),
     "hr": ("windows-1250",), "lt": ("windows-1257",), "lv": ("windows-1257",), "et": ("windows-1257",),
     "de": ("windows-1252", "macintosh"), "fr": ("windows-1252", "iso-8859-15", "macintosh"), "es": ("windows-1252",),
-    "pt": ("windows-1252",), "sv": ("windows-1252",), "en": ("windows-1252",),
+    "pt": ("windows-1252",), "it": ("windows-1252",), "nl": ("windows-1252",),
+    "sv": ("windows-1252",), "en": ("windows-1252",),
 }  # fmt: skip
 CODECS = {
     "shift_jis": "cp932", "euc-kr": "cp949", "windows-874": "cp874", "macintosh": "mac_roman",

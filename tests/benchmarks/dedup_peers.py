@@ -2,8 +2,9 @@
 build/peers/bin/python.
 
     dedup_peers.py signatures FILE DOCUMENTS          seconds of processor time of each, 112 hashes
-    of 5-word shingles dedup_peers.py dedup FOLDER WORK FILES WORKERS    datatrove's four MinHash
-    steps; what they keep, in WORK/out
+                                                      of 5-word shingles
+    dedup_peers.py dedup FOLDER WORK FILES WORKERS    datatrove's four MinHash steps; what they
+                                                      keep, in WORK/out
 
 Prints one JSON object. Needs no package of ours.
 """

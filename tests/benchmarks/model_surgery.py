@@ -6,12 +6,12 @@ time,kill,importance]. FOLDER needs 45 GB for 8b and is emptied of what a step n
 for the base, which later runs take as it is; delete it afterwards. Steps:
 
     time        the stage in a process of its own, its peak memory, and the ceiling: cp of the files
-    it wrote, flushed
-                to disk, and sha256 of them as the store takes it. Both begin with nothing of what
-                they read in memory
+                it wrote, flushed to disk, and sha256 of them as the store takes it. Both begin with
+                nothing of what they read in memory
     kill        the stage again, ended by SIGKILL when half of its files are there, then run to its
-    end; same bytes importance  how much each layer of the base matters by --measure on --tokens
-    tokens; seconds, peak memory
+                end; same bytes
+    importance  how much each layer of the base matters by --measure on --tokens tokens; seconds,
+                peak memory
 
 The base is a random bfloat16 checkpoint in 4 files with a tokenizer of as many tokens.
 """

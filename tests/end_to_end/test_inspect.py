@@ -113,7 +113,7 @@ def test_texts_are_shown_as_they_were_compared(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("dedup", "--cluster", "nothing"), "no cluster has a document 'nothing'"),
+        (("dedup", "--cluster", "nothing"), "no cluster lists a document 'nothing'"),
         (("select/second",), "has no clusters; inspect reads --stage dedup"),
         (("dedupe",), "dedupe"),
     ],

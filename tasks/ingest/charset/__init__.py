@@ -1,1 +1,1 @@
-"""Character sets: the WHATWG decoders, and which of them bytes are in."""
+"""Character encodings: the decoders of the WHATWG standard, and detection of an encoding."""

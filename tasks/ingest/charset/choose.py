@@ -1,9 +1,22 @@
-"""Which encoding bytes are in: what is certain by its structure first, then the likeliest of all
-readings.
+"""Detects the encoding of bytes: certain structure first, then the likeliest reading.
 
-What a page says of itself is one voice only. A declaration is believed as long as no other reading
-of the bytes is clearly likelier, and no reading at all is taken where even the likeliest is no
-text.
+1. A byte order mark decides. Bytes that begin like a binary file are refused.
+2. NUL bytes: UTF-16 or UTF-32 if that is likelier than text with NULs in it (`_wide`).
+3. Seven-bit encodings show by their escape sequences (`structure.seven_bit_encoding`).
+4. Valid or damaged UTF-8 shows by its multi-byte characters (`Tally.is_utf8`).
+5. Else read a sample of the bytes above ASCII in each candidate encoding and compare what the text
+   costs in bits, in the language that it fits best (`likelihood`), plus the bits of the encoding's
+   rarity (`_RARITY`). All encodings are tried on the sample's beginning, the best six and the
+   declared ones on all of it (`_likeliest`).
+6. A declared encoding is believed unless another reading saves more than 12 bits and a tenth of a
+   bit per byte above ASCII: declarations are often wrong, but more often right.
+7. If even the best reading costs more than 15 bits per character above ASCII, or if there are too
+   many control characters, the bytes are not text and are refused.
+
+Example: the bytes of "Привет" in windows-1251 are also valid windows-1252 ("Ïðèâåò"). In 1251 they
+are frequent letters of Russian at 4 to 8 bits each; in 1252, letters that no language combines like
+this, at 16 bits and more. Over a paragraph the difference is hundreds of bits, so windows-1251 is
+chosen, even if the page declares windows-1252.
 """
 
 from __future__ import annotations
@@ -17,75 +30,83 @@ from typing import NamedTuple
 from tasks.ingest.charset.decoders import NOT_SINGLE_BYTE, decode_as, single_byte_table
 from tasks.ingest.charset.labels import LABELS, declared_in, encoding_of
 from tasks.ingest.charset.likelihood import ASCII_BITS, bits, single_byte_bits
-from tasks.ingest.charset.structure import is_binary, mark_of, seven_bit_encoding, with_escapes
+from tasks.ingest.charset.structure import (
+    ISO_2022_KR,
+    is_binary,
+    mark_of,
+    seven_bit_encoding,
+    with_escapes,
+)
 from tasks.ingest.found import Unreadable
 
 MAX_REPLACED = 0.02
-"""Share of characters that may be undecodable before bytes count as not being text in any known
-character set.
-"""
+"""Share of undecodable characters beyond which bytes are not text in any known encoding."""
 
 _RARITY = {
-    "windows-1252": 0, "windows-1251": 2, "gb18030": 4, "shift_jis": 4, "euc-jp": 4, "big5": 4, "euc-kr": 4, "utf-8": 4,
-    "windows-1250": 2, "windows-1254": 2, "windows-1253": 2, "windows-1256": 2, "windows-1255": 2, "windows-874": 2,
-    "windows-1257": 3, "windows-1258": 6, "koi8-r": 4, "koi8-u": 6, "iso-8859-2": 4, "iso-8859-7": 4, "iso-8859-15": 5,
+    "windows-1252": 0, "windows-1251": 3, "gb18030": 4, "shift_jis": 4, "euc-jp": 4, "big5": 4, "euc-kr": 4, "utf-8": 4,
+    "windows-1250": 5, "windows-1254": 4, "windows-1253": 2, "windows-1256": 2, "windows-1255": 2, "windows-874": 2,
+    "windows-1257": 5, "windows-1258": 6, "koi8-r": 4, "koi8-u": 6, "iso-8859-2": 4, "iso-8859-7": 4, "iso-8859-15": 5,
     "iso-8859-5": 8, "iso-8859-6": 8, "ibm866": 8, "macintosh": 10, "x-mac-cyrillic": 8,
 }  # fmt: skip
-"""Encodings tried where none is declared, with the bits that their rarity costs; the others need a
-declaration.
+"""Encodings tried even if not declared, and what their rarity costs in bits; others must be
+declared.
 """
 
 _RARE = 12
 
 _NEVER_DECLARED = ("utf-16le", "utf-16be", "x-user-defined", "replacement")
-"""What is in these shows by itself. As declarations the first two mean UTF-8 (HTML's rule), which
-was tried before.
+"""Ignored as declarations: text in these is recognised by structure. HTML reads the first two as
+UTF-8, which was tried before.
 """
 
 WIDE = {"utf-16le": 2, "utf-16be": 2, "utf-32-le": 4, "utf-32-be": 4}
 _SAMPLE_BYTES = 1 << 14
 _FIRST_BYTES, _SECOND_ROUND = 1 << 11, 6
-"""All encodings are tried on so much of the sample, and so many of them on the whole."""
+"""Bytes of the sample on which all encodings are tried, and how many are tried on all of it."""
 _LONG = re.compile("[\u0800-\ufffc\U00010000-\U0010ffff]")
-_CONTROLS_WITHIN_BYTES = 1 << 16
-_DENSE = re.compile(rb"(?:[\x80-\xff]+[\x20-\x7e]{0,6})+")
+_CONTROLS_WITHIN_BYTES = 1 << 13
+_DENSE = re.compile(rb"[\x20-\x7e]?(?:[\x80-\xff]+[\x20-\x7e]{0,6})+")
+"""Where characters above ASCII stand, with the character before them: a letter at a word's end
+is told by it alone.
+"""
 _CONTROLS = bytes({*range(0x01, 0x08), *range(0x0E, 0x1B), *range(0x1C, 0x20), 0x7F})
 _TRUST = 12
 _TRUST_A_BYTE = 0.1
-"""A declaration is given up for a reading that saves more bits than this, and than this for each
-byte above ASCII.
+"""A declaration is overruled by a reading that saves more bits than the sum of the first and of the
+second per byte above ASCII.
 """
 _IMPLAUSIBLE_BITS = 15.0
-"""What a character above ASCII may cost in the likeliest reading: 4 to 10 in prose, to 14.1 in Tang
-poems, 16 in random bytes.
+"""Most bits that a character above ASCII may cost in the best reading.
+
+Measured: 4 to 10 in prose, up to 14.1 in Tang poems, 16 in random bytes.
 """
 _IMPLAUSIBLE_FROM = 30
 _PLAIN_BITS, _PLAIN_FROM, _PLAIN_BYTES = 11.5, 40, 1 << 12
-"""A declared encoding of several bytes a character is believed at once where its characters, so
-many at least, cost no more than this: right readings of prose cost 7 to 12.6 (95 % below 11.4),
-wrong ones that decode without an error 12.5 and more. Comparing all readings takes ten times as
-long.
+"""Shortcut: a declared multi-byte encoding is believed at once if at least _PLAIN_FROM characters
+of the first _PLAIN_BYTES cost at most _PLAIN_BITS on average. Right readings of prose cost 7 to
+12.6 (95 % below 11.4), wrong ones that decode without an error 12.5 and more. Comparing all
+readings takes ten times as long.
 """
 _KANA, _JAPANESE = re.compile("[\u3041-\u30ff]"), ("euc-jp", "shift_jis")
-"""Kana have the bytes of EUC-JP in Chinese and Korean encodings too, and make Japanese cheap in
-them.
+"""Chinese and Korean encodings have kana at the same bytes as EUC-JP, so Japanese read in them is
+cheap too.
 """
 _BLOCKS, _ANY_SCRIPT_BITS = 8, 9
 _NUL_BITS = 2
 
 
 class Reading(NamedTuple):
-    """An encoding and the bits that a sample's text takes in it."""
+    """An encoding and the bits that a sample costs in it."""
 
     name: str
     bits: float
 
 
 def decode(data: bytes, declared: tuple[str | None, ...] = ()) -> str:
-    """Bytes to text, without a byte order mark; see `encoding`. NUL bytes between characters stay
-    as they are.
+    """Decode bytes in their detected encoding (see `encoding`), without a byte order mark.
 
-    A character cut off at the end does not count. Raises Unreadable("charset").
+    NUL bytes between characters are kept; a character cut off at the end is ignored. Raises
+    Unreadable("charset").
     """
     name = encoding(data, declared)
     mark = mark_of(data)[1]
@@ -96,8 +117,9 @@ def decode(data: bytes, declared: tuple[str | None, ...] = ()) -> str:
 
 
 def as_utf8(page: bytes, declared: str | None) -> bytes:
-    """`decode` of a page, which may name its encoding itself, in UTF-8; what is in it already is
-    not written anew.
+    """`decode` a page, which may also declare its encoding itself, and encode it as UTF-8.
+
+    A page that is UTF-8 already is only cut after its last whole character.
     """
     end = _end_of_utf8(page)
     return (
@@ -108,9 +130,7 @@ def as_utf8(page: bytes, declared: str | None) -> bytes:
 
 
 def _end_of_utf8(data: bytes) -> int:
-    """How many bytes are whole characters, of data that are UTF-8 without a doubt or a mark;
-    else 0.
-    """
+    """Length of the whole characters of data that is certainly UTF-8 without a mark; else 0."""
     if b"\0" in data or mark_of(data)[0] or is_binary(data) or seven_bit_encoding(data):
         return 0
     try:
@@ -121,12 +141,13 @@ def _end_of_utf8(data: bytes) -> int:
 
 
 def encoding(data: bytes, declared: tuple[str | None, ...] = ()) -> str:
-    """The encoding of bytes, as `decode_in` takes it.
+    """Detect the encoding of bytes, by the steps in the module's docstring.
 
-    In this order: byte order mark, UTF-16 and UTF-32 by their NUL bytes, escapes of seven-bit
-    encodings, valid or damaged UTF-8, and the likeliest of the `declared` and the usual encodings
-    (labels of the WHATWG standard; unknown ones are passed over). Raises Unreadable("charset") for
-    what is no text.
+    Args:
+        declared: labels of the WHATWG standard, most trusted first; unknown ones are ignored.
+
+    Returns:
+        A name for `decode_in`. Raises Unreadable("charset") if the bytes are not text.
     """
     marked, _ = mark_of(data)
     if marked:
@@ -147,15 +168,16 @@ def encoding(data: bytes, declared: tuple[str | None, ...] = ()) -> str:
 
 
 def decode_in(name: str, data: bytes, *, cut_off: bool = False) -> str:
-    """Bytes without a mark to text, in an encoding that `encoding` named; what is no character
-    becomes U+FFFD.
+    """Decode bytes without a mark in an encoding named by `encoding`; errors become U+FFFD.
 
-    `cut_off`: the bytes may end within a character, which is left out then.
+    `cut_off`: the bytes may end within a character, which is then omitted.
     """
     if name == "utf-8":
         return codecs.utf_8_decode(data, "replace", not cut_off)[0]
     if name == "iso-2022-jp without escapes":
         return decode_as("iso-2022-jp", with_escapes(data))
+    if name == "iso2022_kr" and not data.startswith(ISO_2022_KR):
+        data = ISO_2022_KR + data  # it stands once, before a file's first line
     text = decode_as(name, data) if name in LABELS.values() else data.decode(name, "replace")
     return text[:-1] if cut_off and data[-1:] >= b"\x80" and text.endswith("\ufffd") else text
 
@@ -181,8 +203,9 @@ def is_utf8(data: bytes) -> bool:
 
 
 class Tally(NamedTuple):
-    """Characters above ASCII in bytes read as UTF-8: well-formed, of these with three or four
-    bytes, and broken.
+    """Characters above ASCII in bytes read as UTF-8.
+
+    `valid`: well-formed; `long`: those of three or four bytes; `broken`: malformed.
     """
 
     valid: int
@@ -191,17 +214,15 @@ class Tally(NamedTuple):
 
     @property
     def is_utf8(self) -> bool:
-        """Whether this is UTF-8 with damage, or UTF-8 with other text in it, which no encoding
-        reads whole.
+        """Whether this is damaged UTF-8, or UTF-8 mixed with text in another encoding.
 
-        Text in another encoding seldom looks like UTF-8, and next to never like characters of three
-        bytes.
+        Text in another encoding rarely looks like UTF-8, and hardly ever like three-byte characters.
         """
         return self.valid >= 3 * self.broken or (self.long >= 10 and 2 * self.long >= self.broken)
 
 
 def utf8_tally(data: bytes) -> tuple[Tally, int]:
-    """The tally of bytes, and how many they are before a character that is cut off at the end."""
+    """(tally of bytes, their length without a character cut off at the end)."""
     text, end = codecs.utf_8_decode(data, "replace", False)
     broken = text.count("\ufffd") - data.count(b"\xef\xbf\xbd")
     ascii_bytes = len(data) - len(_above_ascii(data))
@@ -214,7 +235,7 @@ def _above_ascii(data: bytes) -> bytes:
 
 
 def _wide(data: bytes) -> str | None:
-    """UTF-16 or UTF-32, where bytes are likelier to be that than text with NUL bytes in between."""
+    """UTF-16 or UTF-32, if that is likelier than text with NUL bytes in between; else None."""
     sample = data[: 4 * _SAMPLE_BYTES]
     narrow = sample.replace(b"\0", b"")
     likeliest = (
@@ -230,10 +251,10 @@ def _wide(data: bytes) -> str | None:
 
 
 def _wide_bits(text: str) -> float:
-    """Bits of a text of UTF-16 or UTF-32, endless for what is none.
+    """Cost in bits of a text read as UTF-16 or UTF-32; infinite if it is not text.
 
-    It may be in any script, those without an encoding of their own too; the letters of one are
-    close together.
+    It may be in a script for which `likelihood` knows no language. Text in one script uses few
+    blocks of 128 code points, which wrong readings do not.
     """
     characters = set(text)
     blocks = {ord(character) >> 7 for character in characters}
@@ -270,7 +291,7 @@ def _likeliest(data: bytes, declared: list[str]) -> str:
 
 
 def _is_plain(sample: bytes, name: str) -> bool:
-    """Whether a sample is surely prose in a declared encoding of several bytes a character."""
+    """Whether a sample is certainly prose in a declared multi-byte encoding (the shortcut)."""
     if name not in NOT_SINGLE_BYTE or name == "utf-8":
         return False
     text = decode_as(name, sample)
@@ -285,14 +306,14 @@ def _is_plain(sample: bytes, name: str) -> bool:
 
 
 def _price_of_letters(sample: bytes, reading: Reading) -> float:
-    """Bits for each character above ASCII."""
+    """Average bits per character above ASCII."""
     text = decode_as(reading.name, sample)
     letters = sum(character > "\x7f" for character in text)
     return (reading.bits - ASCII_BITS * (len(text) - letters)) / max(letters, 1)
 
 
 def _wide_without_nul(data: bytes, narrow: str) -> str | None:
-    """UTF-16 without an ASCII character, where bytes are likelier to be that."""
+    """UTF-16 without any ASCII character, if that is likelier than `narrow`; else None."""
     sample = data[: 2 * _FIRST_BYTES]
     if len(data) % 2:
         return None
@@ -307,9 +328,9 @@ def _wide_without_nul(data: bytes, narrow: str) -> str | None:
 
 
 def _readings(sample: bytes, names: Iterable[str]) -> list[Reading]:
-    """The likeliest reading of a sample first; of equally likely ones the most usual encoding."""
-    found = [Reading(name, _bits(sample, name) + _RARITY.get(name, _RARE)) for name in names]
-    return sorted(found, key=lambda reading: reading.bits)
+    """Readings of a sample, likeliest first; ties keep the order of `names`."""
+    readings = [Reading(name, _bits(sample, name) + _RARITY.get(name, _RARE)) for name in names]
+    return sorted(readings, key=lambda reading: reading.bits)
 
 
 def _bits(sample: bytes, name: str) -> int:

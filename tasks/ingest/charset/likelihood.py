@@ -49,18 +49,14 @@ bits).
 _GROUP = re.compile(r"(\d+)(\D+)")
 
 
+_KINDS = 11
 (
-    _OTHER,
-    _ASCII_LOWER,
-    _ASCII_UPPER,
-    _LATIN_LOWER,
-    _LATIN_UPPER,
-    _LOWER,
-    _UPPER,
-    _IDEOGRAPH,
-    _SIGN,
-) = range(9)
-_LATIN = (_ASCII_LOWER, _ASCII_UPPER, _LATIN_LOWER, _LATIN_UPPER)
+    _OTHER, _ASCII_LOWER, _ASCII_UPPER, _LATIN_LOWER, _LATIN_UPPER, _LOWER, _UPPER, _IDEOGRAPH,
+    _SIGN, _ASCII_CONSONANT, _MARK,
+) = range(_KINDS)  # fmt: skip
+_ASCII = (_ASCII_LOWER, _ASCII_CONSONANT)
+_LATIN = (*_ASCII, _ASCII_UPPER, _LATIN_LOWER, _LATIN_UPPER)
+_CONSONANTS = "bcdfghjklmnpqrstvwxz"
 _NEIGHBOURS = (
     (12, _LATIN, (_LOWER, _UPPER)),  # two scripts in one word
     (12, (_LOWER, _UPPER), _LATIN),
@@ -70,7 +66,8 @@ _NEIGHBOURS = (
     (8, (_IDEOGRAPH,), _LATIN),
     (6, (_LATIN_LOWER, _LOWER), (_LATIN_UPPER, _UPPER)),  # a capital within a word
     (6, (_LATIN_LOWER,), (_ASCII_UPPER,)),
-    (6, (_ASCII_LOWER,), (_LATIN_UPPER,)),
+    (6, _ASCII, (_LATIN_UPPER,)),
+    (12, (_OTHER, _ASCII_CONSONANT, _SIGN), (_MARK,)),  # marks of tone stand on vowels
     (3, (*_LATIN, _LOWER, _UPPER), (_SIGN,)),  # a sign within one
     (3, (_SIGN,), (*_LATIN, _LOWER, _UPPER)),
     (2, (_LATIN_LOWER, _LATIN_UPPER), (_LATIN_LOWER, _LATIN_UPPER)),
@@ -103,7 +100,7 @@ def _bits(text: npt.NDArray[Any], prices: _Prices) -> int:
     counts = np.bincount(text, minlength=1)
     units = np.flatnonzero(counts)
     kinds = prices.kinds[text]
-    pairs = np.bincount(kinds[:-1] * 9 + kinds[1:], minlength=81)
+    pairs = np.bincount(kinds[:-1] * _KINDS + kinds[1:], minlength=_KINDS**2)
     return int((prices.costs[:, units] @ counts[units]).min() + pairs @ _pair_costs())
 
 
@@ -124,7 +121,7 @@ def _of_table(table: str) -> _Prices:
 
 @cache
 def _pair_costs() -> npt.NDArray[np.int64]:
-    table = np.zeros((9, 9), dtype=np.int64)
+    table = np.zeros((_KINDS, _KINDS), dtype=np.int64)
     for price, before, after in _NEIGHBOURS:
         table[np.ix_(before, after)] = price
     return table.ravel()
@@ -143,6 +140,8 @@ def _kinds() -> npt.NDArray[np.uint8]:
             kinds[point] = lower + upper
         elif point >= 0x80 and category[0] in "SNC":
             kinds[point] = _SIGN
+    kinds[[*map(ord, _CONSONANTS)]] = _ASCII_CONSONANT
+    kinds[0x300:0x370] = _MARK
     return kinds
 
 

@@ -91,7 +91,7 @@ def changed(recipe: Path, tmp_path: Path, *overrides: str) -> set[str]:
         ),
         (
             "sources.web.quality.settings={cn: {gopher.word_count: {min: 3}}}",
-            "quality.settings: 'cn' is not a language",
+            "quality.settings: 'cn' is not a label",
         ),
         ("dedup.seed=1.5", "dedup.seed: 1.5 is not a whole number"),
         (
@@ -103,7 +103,7 @@ def changed(recipe: Path, tmp_path: Path, *overrides: str) -> set[str]:
             "tokenizer.expand.size: 'big' is not a number such as 4000000, 4M or 0.5B; or write "
             "'knee'",
         ),
-        ("tokenizer={base: b, train: {size: 500}}", "-s: tokenizer: `train` starts from nothing"),
+        ("tokenizer={base: b, train: {size: 500}}", "-s: tokenizer: `train` starts from scratch"),
         ("sources.web.langid.keep.languages=[no]", "False is not text; put it in quotes"),
         ("training.phases.one.mixture.web-en=0.5", "they must sum to 1"),
         (
@@ -124,7 +124,7 @@ def changed(recipe: Path, tmp_path: Path, *overrides: str) -> set[str]:
         ("dedup.hashes=256", "`hashes` belongs to `threshold`"),
         (
             "tokenizer={base: b, expand: {size: 9000, scripts: [han]}}",
-            "'han' is no Unicode script (Chinese is Han, Korean is Hangul); did you mean 'Han'?",
+            "'han' is not a Unicode script (Chinese is Han, Korean is Hangul); did you mean 'Han'?",
         ),
         (
             "tokenizer={base: b, expand: {method: pieces, pieces: p.model, scripts: [Han]}}",
@@ -132,7 +132,7 @@ def changed(recipe: Path, tmp_path: Path, *overrides: str) -> set[str]:
         ),
         (
             "tokenizer={base: b, expand: {size: 9000, maximum: 10}}",
-            "`maximum` bounds `size: knee`, and size is 9000",
+            "`maximum` applies to `size: knee` only, and size is 9000",
         ),
         (
             "sources.web.category=null",
@@ -144,15 +144,15 @@ def changed(recipe: Path, tmp_path: Path, *overrides: str) -> set[str]:
         ("model={base: b, layers: []}", "is empty; state at least 1"),
         (
             "sources.web.langid.keep.languages=[chinese]",
-            "'chinese' is not a language that lid.176 knows (did you mean 'zh'?)",
+            "'chinese' is not a label of lid.176 (did you mean 'zh'?)",
         ),
         (
             "sources.web.category={zho: web-en}",
-            "sources.web.category: 'zho' is not a language that lid.176 knows",
+            "sources.web.category: 'zho' is not a label of lid.176",
         ),
         (
             "language_models={english: {sources: [web]}}",
-            "language_models.english: 'english' is not a language",
+            "language_models.english: 'english' is not a label",
         ),
         (
             "binning=null",
@@ -441,7 +441,8 @@ def test_a_size_that_the_base_has_already_is_refused_by_the_plan(
     assert "tokenizer/main" in prepare(good).plan.steps
     for size in ("300", "512", "0.5K"):
         with pytest.raises(
-            RecipeError, match=rf"{place}: tokenizer.expand.size: .*, the base has 512 tokens"
+            RecipeError,
+            match=rf"{place}: tokenizer.expand.size: .*, the base already has 512 tokens",
         ):
             prepare(good, [f"tokenizer.expand.size={size}"])
     for unread in ("[]", '{"added_tokens": [], "model": {"vocab": [["a", 0.0]]}}', "{"):

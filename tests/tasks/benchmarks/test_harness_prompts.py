@@ -109,11 +109,17 @@ def hub_rows(count: int, salt: str) -> list[Row]:
         letter = "ABCD"[n % 4]
         rows.append(
             {
-                "question": question, "question_stem": question, "goal": question, "passage": f"{salt} -- passage {n}.",
-                "sol1": choices[0], "sol2": choices[1], "label": n % 2, "answerKey": letter,
+                "question": question,
+                "question_stem": question,
+                "goal": question,
+                "passage": f"{salt} -- passage {n}.",
+                "sol1": choices[0],
+                "sol2": choices[1],
+                "label": n % 2,
+                "answerKey": letter,
                 "choices": {"text": choices, "label": list("ABCD")},
             }
-        )  # fmt: skip
+        )
     return rows
 
 
@@ -167,20 +173,49 @@ def letters_csv(header: Sequence[str]) -> Callable[[Sequence[Row]], str]:
 CASES: list[tuple[str, Format, str, Callable[[Row], Row], str, Callable[[Sequence[Row]], str]]] = [
     ("mmlu", "mmlu", "mmlu/default/mmlu_abstract_algebra.yaml", _mmlu, "csv", letters_csv([])),
     (
-        "cmmlu", "cmmlu", "cmmlu/cmmlu_agronomy.yaml", lambda row: lettered(row, "Question", "Answer"),
-        "csv", letters_csv(["", "Question", "A", "B", "C", "D", "Answer"]),
+        "cmmlu",
+        "cmmlu",
+        "cmmlu/cmmlu_agronomy.yaml",
+        lambda row: lettered(row, "Question", "Answer"),
+        "csv",
+        letters_csv(["", "Question", "A", "B", "C", "D", "Answer"]),
     ),
     (
-        "ceval", "ceval", "ceval/ceval-valid_accountant.yaml", lambda row: lettered(row, "question", "answer"),
-        "csv", letters_csv(["id", "question", "A", "B", "C", "D", "answer"]),
+        "ceval",
+        "ceval",
+        "ceval/ceval-valid_accountant.yaml",
+        lambda row: lettered(row, "question", "answer"),
+        "csv",
+        letters_csv(["id", "question", "A", "B", "C", "D", "answer"]),
     ),
-    ("arc", "arc", "arc/arc_challenge.yaml", dict, "jsonl", lambda rows: lines([stem(row) for row in rows])),
+    (
+        "arc",
+        "arc",
+        "arc/arc_challenge.yaml",
+        dict,
+        "jsonl",
+        lambda rows: lines([stem(row) for row in rows]),
+    ),
     ("arc-hub", "arc", "arc/arc_easy.yaml", dict, "jsonl", lines),
     ("piqa", "piqa", "piqa/piqa.yaml", dict, "jsonl", lines),
-    ("openbookqa", "openbookqa", "openbookqa/openbookqa.yaml", dict, "jsonl", lambda rs: lines([stem(r) for r in rs])),
-    ("boolq", "boolq", "super_glue/boolq/default.yaml", dict, "jsonl", lambda rs: lines([google(r) for r in rs])),
+    (
+        "openbookqa",
+        "openbookqa",
+        "openbookqa/openbookqa.yaml",
+        dict,
+        "jsonl",
+        lambda rs: lines([stem(r) for r in rs]),
+    ),
+    (
+        "boolq",
+        "boolq",
+        "super_glue/boolq/default.yaml",
+        dict,
+        "jsonl",
+        lambda rs: lines([google(r) for r in rs]),
+    ),
     ("boolq-superglue", "boolq", "super_glue/boolq/default.yaml", dict, "jsonl", lines),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(

@@ -58,5 +58,5 @@ def test_ordinary_lengths_fill_rows() -> None:
 
 
 def test_too_long_an_item_is_refused() -> None:
-    with pytest.raises(ValueError, match="item 1 is 9 long"):
+    with pytest.raises(ValueError, match="item 1 has length 9"):
         best_fit(np.array([3, 9]), 8)

@@ -138,10 +138,20 @@ def write_llama2c(folder: Path, *, shared: bool = True, seed: int = 0) -> Path:
     size, head = len(pieces), dim // heads
     kv = kv_heads * head
     counts = [
-        size * dim, layers * dim, layers * dim * dim, layers * kv * dim, layers * kv * dim, layers * dim * dim,
-        layers * dim, layers * hidden * dim, layers * dim * hidden, layers * hidden * dim, dim, sequence * head,
+        size * dim,
+        layers * dim,
+        layers * dim * dim,
+        layers * kv * dim,
+        layers * kv * dim,
+        layers * dim * dim,
+        layers * dim,
+        layers * hidden * dim,
+        layers * dim * hidden,
+        layers * hidden * dim,
+        dim,
+        sequence * head,
         0 if shared else size * dim,
-    ]  # fmt: skip
+    ]
     values = np.random.default_rng(seed).normal(0, 0.3, sum(counts)).astype("<f4")
     header = struct.pack(
         "<7i", dim, hidden, layers, heads, kv_heads, size if shared else -size, sequence

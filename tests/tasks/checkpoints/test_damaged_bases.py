@@ -227,17 +227,23 @@ def test_a_damaged_base_is_refused(spoil: Spoil, match: str, whole: Path, tmp_pa
 
 
 WRONG_MODELS: dict[str, tuple[Spoil, str]] = {
-    "cut in a "
-    "piece": (cut("tokenizer.model", 0.4), "not a sentencepiece model, or not all of one .*download it"),
+    "cut in a piece": (
+        cut("tokenizer.model", 0.4),
+        "not a sentencepiece model, or not all of one .*download it",
+    ),
     "cut behind a piece": (
         lambda folder: (folder / "tokenizer.model").write_bytes(b"\x0a\x05\x0a\x03abc"),
         "it ends before the settings that follow the pieces",
     ),
     "pointer": (write("tokenizer.model", POINTER), "tokenizer.model is a Git LFS pointer"),
-    "ranks "
-    "cut": (write("tokenizer.model", "IQ== 0\nIg== 1\nIw="), "3 lines, not all a piece and its rank"),
-    "ranks of "
-    "another": (write("tokenizer.model", "IQ== 0\nIg== 1\n"), "2 ranks; only Llama-3's 128,000 are known"),
+    "ranks cut": (
+        write("tokenizer.model", "IQ== 0\nIg== 1\nIw="),
+        "3 lines, not all a piece and its rank",
+    ),
+    "ranks of another": (
+        write("tokenizer.model", "IQ== 0\nIg== 1\n"),
+        "2 ranks; only Llama-3's 128,000 are known",
+    ),
     "added tokens a list": (write("added_tokens.json", "[]"), "added_tokens.json holds a list"),
     "added tokens ids": (write("added_tokens.json", '{"<x>": "7"}'), "the id of '<x>' is '7'"),
     "added tokens decoder": (
@@ -248,7 +254,7 @@ WRONG_MODELS: dict[str, tuple[Spoil, str]] = {
         setting("tokenizer_config.json", added_tokens_decoder={"9": {}}),
         "added_tokens_decoder is not ids with tokens",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("spoil", "match"), WRONG_MODELS.values(), ids=WRONG_MODELS)
@@ -336,9 +342,12 @@ def test_damaged_settings_of_generation_are_found_before_anything_is_written(
         (cut(SINGLE), "cannot be loaded"),
         (cut("tokenizer.json"), "cannot be loaded"),
         (write("config.json", "{"), "cannot be loaded"),
-        (offsets(lambda h: h.update({"model.other.weight": h.pop("model.norm.weight")})), "lacks .*model.norm.weight"),
+        (
+            offsets(lambda h: h.update({"model.other.weight": h.pop("model.norm.weight")})),
+            "lacks .*model.norm.weight",
+        ),
     ],
-)  # fmt: skip
+)
 def test_evaluation_refuses_a_damaged_model(
     spoil: Spoil, match: str, whole: Path, tmp_path: Path
 ) -> None:

@@ -43,9 +43,13 @@ from tasks.tokenizer.measure import plain_ids
 from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, MIXED
 
 LLAMA_LIKE = {
-    "model_type": "bpe", "byte_fallback": True, "split_digits": True, "allow_whitespace_only_pieces": True,
-    "remove_extra_whitespaces": False, "normalization_rule_name": "identity",
-}  # fmt: skip
+    "model_type": "bpe",
+    "byte_fallback": True,
+    "split_digits": True,
+    "allow_whitespace_only_pieces": True,
+    "remove_extra_whitespaces": False,
+    "normalization_rule_name": "identity",
+}
 SETTINGS = {
     "llama": LLAMA_LIKE,
     "no prefix": LLAMA_LIKE | {"add_dummy_prefix": False},
@@ -59,9 +63,15 @@ def trained(name: str, size: int = 400) -> bytes:
     out = io.BytesIO()
     texts = [*ENGLISH * 3, *CHINESE, *["    if x:\n        y = 1  # 今天"] * 20]
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(texts), model_writer=out, vocab_size=size, character_coverage=0.98,
-        hard_vocab_limit=False, minloglevel=2, num_threads=1, **SETTINGS[name],
-    )  # fmt: skip
+        sentence_iterator=iter(texts),
+        model_writer=out,
+        vocab_size=size,
+        character_coverage=0.98,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        num_threads=1,
+        **SETTINGS[name],
+    )
     return out.getvalue()
 
 
@@ -175,9 +185,14 @@ def test_other_files_are_no_models(tmp_path: Path, blob: bytes) -> None:
 def test_unsupported_kinds_are_refused_in_clear_words(tmp_path: Path) -> None:
     out = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(ENGLISH), model_writer=out, vocab_size=60, model_type="unigram", minloglevel=2,
-        user_defined_symbols=["<tool>"], hard_vocab_limit=False,
-    )  # fmt: skip
+        sentence_iterator=iter(ENGLISH),
+        model_writer=out,
+        vocab_size=60,
+        model_type="unigram",
+        minloglevel=2,
+        user_defined_symbols=["<tool>"],
+        hard_vocab_limit=False,
+    )
     (tmp_path / "x.model").write_bytes(out.getvalue())
     with pytest.raises(StageError, match=r"no BPE model.*no byte fallback.*user-defined"):
         open_base(tmp_path, tmp_path / "scratch")
@@ -302,11 +317,14 @@ def test_everything_beside_the_vocabulary_is_carried(tmp_path: Path) -> None:
     config = json.loads((folder / "tokenizer_config.json").read_text())
     assert "pad_token" not in config
     config |= {
-        "tokenizer_class": "LlamaTokenizer", "legacy": False, "sp_model_kwargs": {},
+        "tokenizer_class": "LlamaTokenizer",
+        "legacy": False,
+        "sp_model_kwargs": {},
         "auto_map": {"AutoTokenizer": "x.Y"},
-        "model_max_length": 77, "padding_side": "left",
+        "model_max_length": 77,
+        "padding_side": "left",
         "eos_token": {"content": "<|im_end|>", "__type": "AddedToken"},
-    }  # fmt: skip
+    }
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     (folder / "chat_template.jinja").write_text("{{ messages[0].content }}!")
     (folder / "additional_chat_templates").mkdir()

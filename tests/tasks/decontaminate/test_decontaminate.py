@@ -68,8 +68,8 @@ def test_documents_are_marked_with_item_and_words_and_counted(tmp_path: Path) ->
     texts = [
         "Nothing here.",
         f"A quiz! {LONG.upper().replace(' ', '  ')} The answer is Biel.",
-        f"看一看：{'，'.join(ZH_LONG[5:30])}。When the river Aar was diverted in 1868 by engineer La "
-        "Nicca; which",
+        f"看一看：{'，'.join(ZH_LONG[5:30])}。When the river Aar was diverted in 1868 by engineer "
+        "La Nicca; which",
         "When the river Aar was diverted in 1868 it rained.",
     ]
     given = documents(tmp_path, "web", [texts[:2], [*texts[2:], {"text": "…", "prompt": LONG}]])

@@ -90,7 +90,7 @@ def test_a_hundred_thousand_copies_are_right_without_a_comparison(
     found = dedup(inputs, tmp_path, memory="200M")
     monkeypatch.setattr(keys, "GROUPING_BYTES", 1_000)
     with pytest.raises(
-        StageError, match=r"sorting their keys needs [0-9,]+ MB: raise dedup.memory by a factor of"
+        StageError, match=r"sorting their keys takes [0-9,]+ MB: raise dedup.memory by a factor of"
     ):
         dedup(inputs, tmp_path / "little", memory="200M")
     statistics = found.statistics
@@ -132,7 +132,8 @@ def test_thirty_thousand_strangers_in_every_band_are_right_within_few_comparison
     )  # its index fits no worker's share
     assert data_digests(shared) == data_digests(found)
     with pytest.raises(
-        StageError, match=r"dedup.memory is 20 MB, 30,000 documents that are joined .* need \d+ MB"
+        StageError,
+        match=r"dedup.memory is 20 MB, but 30,000 documents in one component .* need \d+ MB",
     ):
         dedup(inputs, tmp_path / "little", memory="20M")
 
@@ -212,7 +213,7 @@ def test_memory_that_is_too_small_is_refused_with_what_is_needed(tmp_path: Path)
 
     with pytest.raises(
         StageError,
-        match=r"dedup.memory is 10 MB, 3,000 documents and 64 workers need .* set dedup.memory: \d+M",
+        match=r"dedup.memory is 10 MB, but 3,000 documents and 64 workers need .* to \d+M or more",
     ):
         dedup(inputs, tmp_path, ManyWorkers(), memory="10M")
 

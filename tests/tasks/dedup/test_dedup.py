@@ -79,8 +79,12 @@ def test_outputs(tmp_path: Path) -> None:
     assert found["b0"]["similarity"] == pytest.approx(96 / 98)
     (cluster,) = pq.read_table(artifact.path("clusters.parquet")).to_pylist()
     assert {key: cluster[key] for key in ("representative", "source", "size", "exact", "near")} == {
-        "representative": "b1", "source": "books", "size": 3, "exact": 1, "near": 1,
-    }  # fmt: skip
+        "representative": "b1",
+        "source": "books",
+        "size": 3,
+        "exact": 1,
+        "near": 1,
+    }
     assert [(member["id"], member["kind"]) for member in cluster["members"]] == [
         ("b0", "near"),
         ("w1", "exact"),
@@ -99,9 +103,12 @@ def test_outputs(tmp_path: Path) -> None:
     assert ledger.documents("read") == 5 and ledger.documents("kept") == 3
     assert ledger.documents("dropped", "dedup.exact", "web") == 1
     assert ledger.documents("dropped", "dedup.near", "books") == 1
-    assert {(row["source"], row["language"]) for row in artifact.manifest.data["ledger"]["rows"]} == {
-        ("books", "en"), ("books", "de"), ("web", "und"),
-    }  # fmt: skip
+    rows = artifact.manifest.data["ledger"]["rows"]
+    assert {(row["source"], row["language"]) for row in rows} == {
+        ("books", "en"),
+        ("books", "de"),
+        ("web", "und"),
+    }
 
 
 def test_preference_decides_and_missing_values_come_last(tmp_path: Path) -> None:
@@ -226,7 +233,7 @@ def test_signatures_of_other_parameters_are_refused(tmp_path: Path) -> None:
     inputs = dedup_inputs(
         {"web": [document("text")]}, tmp_path, signatures=SignaturesParameters(bands=20)
     )
-    with pytest.raises(StageError, match="bands = 20, dedup needs 14"):
+    with pytest.raises(StageError, match="bands = 20, but dedup needs 14"):
         run_stage(STAGE, DedupParameters(), inputs, tmp_path=tmp_path)
     artifact = run_stage(STAGE, DedupParameters(bands=20), inputs, tmp_path=tmp_path)
     assert artifact.statistics["kept"] == 1
@@ -252,13 +259,13 @@ def test_empty_sources(tmp_path: Path) -> None:
     [
         (
             {"prefer": ["-loss"]},
-            "'-loss' is not a column to prefer by; known are length, perplexity, language_score, "
-            "failed",
+            "'-loss' is not a column that dedup.prefer knows; it knows length, perplexity, "
+            "language_score, failed",
         ),
         ({"prefer": ["length", "-length"]}, "'length' is named more than once"),
         ({"history": ["artifact:x/cut/web@latest"]}, "is not artifact:RECIPE/select/NAME@TAG"),
         ({"history": ["artifact:x/select/web"] * 2}, "named more than once"),
-        ({"crawls": [["a", "b"], ["b"]]}, "b: a source belongs to one crawl"),
+        ({"crawls": [["a", "b"], ["b"]]}, "sources named twice in dedup.crawls: b"),
         ({"memory": "1M"}, "greater than or equal to 10000000"),
         ({"gates": {"saturated_band": 1}}, "greater than or equal to 2"),
         ({"verify": 0}, "greater than 0"),

@@ -119,7 +119,7 @@ def test_a_hot_group_of_unrelated_documents_costs_no_comparisons() -> None:
     assert found.compared < 6_000  # of 13 million pairs
     with pytest.raises(
         StageError,
-        match=r"dedup\.memory leaves 1 MB for a group of documents that share a template",
+        match=r"dedup\.memory leaves 1 MB to index documents that share a template",
     ):
         elect(given_, 0.8, memory=1_000_000)
 
@@ -137,7 +137,8 @@ def test_an_index_of_more_entries_than_can_be_numbered_is_refused(
     assert elect(given_, 0.8).indexed == 499
     monkeypatch.setattr(prefixes, "_MOST_ENTRIES", entries - 50)
     with pytest.raises(
-        StageError, match=r"needs more than [0-9,]+ entries in its index; raise dedup\.rows"
+        StageError,
+        match=r"need more than [0-9,]+ index entries, the most there can be; raise dedup\.rows",
     ):
         elect(given_, 0.8)
 

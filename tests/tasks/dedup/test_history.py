@@ -184,14 +184,15 @@ def test_history_made_otherwise_is_refused(tmp_path: Path) -> None:
     _, selected, given = one_by_one({"january": crawls["january"]}, tmp_path, bands=20, rows=6)
     inputs = dedup_inputs({"march": crawls["march"]}, tmp_path)
     with pytest.raises(
-        StageError, match=r"the index of select/january@.* was made with bands = 20, dedup needs 14"
+        StageError,
+        match=r"the index of select/january@.* was made with bands = 20, but dedup needs 14",
     ):
         run(inputs, tmp_path, selected)
     seeded = dedup_inputs(
         {"march": crawls["march"]}, tmp_path / "2", signatures=SignaturesParameters(seed=9)
     )
     _, plain, _ = one_by_one({"january": crawls["january"]}, tmp_path / "3")
-    with pytest.raises(StageError, match="was made with seed = 1, dedup needs 9"):
+    with pytest.raises(StageError, match="was made with seed = 1, but dedup needs 9"):
         run(seeded, tmp_path / "2", plain)
     roles = {role: given[0][role] for role in ("documents", "cut")} | {"dedup": plain[0]}
     bare = run_stage(
@@ -211,6 +212,6 @@ def test_history_made_otherwise_is_refused(tmp_path: Path) -> None:
 def test_crawls_name_sources_that_there_are(tmp_path: Path) -> None:
     inputs = dedup_inputs({"web": [document("text")]}, tmp_path)
     with pytest.raises(
-        StageError, match=r"dedup.crawls names wbe, which are no sources .* there is: web"
+        StageError, match=r"dedup.crawls names wbe, which dedup does not read; its sources are web"
     ):
         run(inputs, tmp_path, crawls=(("wbe",),))

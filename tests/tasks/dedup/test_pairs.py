@@ -191,6 +191,6 @@ def test_an_index_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
     index = run_stage(SELECT, SelectParameters(), roles, "web", tmp_path=tmp_path)  # type: ignore[arg-type]
     assert pq.read_table(index.path("index/part-00000.parquet")).num_rows == 1
     with pytest.raises(
-        StageError, match=r"made by version 3 of the stage signatures.* of version 2.*again"
+        StageError, match=r"made by version 3 of the stage signatures.* by version 2.*again"
     ):
         check_index(index, {"version": 2})

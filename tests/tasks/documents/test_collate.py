@@ -40,9 +40,14 @@ def save(folder: Path, shapes: list[tuple[int, int]], *, loss_on_source: bool = 
     rows = pack(np.array([size for size, _ in shapes], np.int64), LENGTH)
     folder.mkdir(parents=True)
     write_rows(
-        folder / NAME, [f"d{n}" for n in range(len(made))], made, rows,
-        sequence_length=LENGTH, padding=0, loss_on_source=loss_on_source,
-    )  # fmt: skip
+        folder / NAME,
+        [f"d{n}" for n in range(len(made))],
+        made,
+        rows,
+        sequence_length=LENGTH,
+        padding=0,
+        loss_on_source=loss_on_source,
+    )
     write_layout(folder, [NAME], LENGTH, "0")
     return folder
 
@@ -166,9 +171,17 @@ def first_loss(model: Any, folder: Path, tmp_path: Path, **options: Any) -> floa
     rows = datasets.load_from_disk(str(folder))
     collator = options.pop("data_collator", None)
     arguments = TrainingArguments(
-        str(tmp_path / "trainer"), max_steps=1, per_device_train_batch_size=len(rows), logging_steps=1,
-        report_to=[], save_strategy="no", use_cpu=True, disable_tqdm=True, learning_rate=1e-9, **options,
-    )  # fmt: skip
+        str(tmp_path / "trainer"),
+        max_steps=1,
+        per_device_train_batch_size=len(rows),
+        logging_steps=1,
+        report_to=[],
+        save_strategy="no",
+        use_cpu=True,
+        disable_tqdm=True,
+        learning_rate=1e-9,
+        **options,
+    )
     trainer = Trainer(model, arguments, train_dataset=rows, data_collator=collator)
     trainer.train()
     return float(trainer.state.log_history[0]["loss"])

@@ -73,11 +73,11 @@ def test_odd_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no data"):
         Rows([tmp_path])
     longer = write(tmp_path / "longer", [([0] * 16, [0] * 16, [])], length=16)
-    with pytest.raises(ValueError, match="one sequence_length"):
+    with pytest.raises(ValueError, match="the same sequence_length"):
         Rows([good, longer])
     incomplete = write(tmp_path / "incomplete", [row(0, (8,)), row(1, (8,))], files=2)
     (incomplete / "data-00001-of-00002.arrow").unlink()
-    with pytest.raises(ValueError, match="another number"):
+    with pytest.raises(ValueError, match="states another total"):
         Rows([incomplete])
     with pytest.raises(IndexError):
         Rows([good]).batch([1])

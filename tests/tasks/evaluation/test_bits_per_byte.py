@@ -130,5 +130,7 @@ def test_heldout_lines_are_limited_and_bad_ones_named(tmp_path: Path) -> None:
         json.dumps({"target": "a"}) + "\n" + json.dumps({"source": "s", "target": "b"}) + "\n{}\n"
     )
     assert list(read_heldout([path], 2)) == [("", "a"), ("s", "b")]
-    with pytest.raises(StageError, match=r"part-00000.jsonl, line 3: not held-out text: 'target'"):
+    with pytest.raises(
+        StageError, match=r"part-00000.jsonl, line 3: expected a JSON object with .target."
+    ):
         list(read_heldout([path], None))

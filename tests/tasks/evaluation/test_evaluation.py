@@ -138,8 +138,12 @@ def test_groups_and_samples_add_up_and_a_second_start_redoes_nothing(
     )
     results = do(checkpoint, tmp_path / "out", parameters, heldout={"web-zh": [str(heldout)]})
     assert list(results) == [
-        "puna-zh", "puna-zh/known", "puna-zh/control", "puna-zh/leaked", "heldout/web-zh",
-    ]  # fmt: skip
+        "puna-zh",
+        "puna-zh/known",
+        "puna-zh/control",
+        "puna-zh/leaked",
+        "heldout/web-zh",
+    ]
     samples = [
         json.loads(line)
         for line in (tmp_path / "out/data/samples/puna-zh.jsonl").read_text().splitlines()
@@ -270,11 +274,11 @@ def test_what_cannot_be_done_is_said(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     benchmark = write_items(tmp_path / "q.jsonl", 3)
-    with pytest.raises(StageError, match="there is no model"):
+    with pytest.raises(StageError, match="no model to evaluate"):
         run_stage(STAGE, EvaluationParameters(benchmarks={"b": benchmark}), tmp_path=tmp_path)
     with pytest.raises(StageError, match=r"hub task 'arc_easy': its data could not be loaded"):
         do(checkpoint, tmp_path / "hub", EvaluationParameters(hub=("arc_easy",)))
-    with pytest.raises(StageError, match="max_length 9999 is more than the model's context of 256"):
+    with pytest.raises(StageError, match="max_length 9999 exceeds the model's context of 256"):
         do(
             checkpoint,
             tmp_path / "long",

@@ -119,12 +119,17 @@ def test_a_category_of_which_nothing_is_held_out_is_in_the_table_with_the_reason
 ) -> None:
     inputs = [
         selected(
-            "web", tmp_path, heldout={"fraction": 0.001},
-            training={"web-zh": texts(9), "web-en": texts(2), "qa": texts(3)}, held_out={"web-en": texts(40, 10)},
+            "web",
+            tmp_path,
+            heldout={"fraction": 0.001},
+            training={"web-zh": texts(9), "web-en": texts(2), "qa": texts(3)},
+            held_out={"web-en": texts(40, 10)},
         ),
         selected("books", tmp_path, training={"qa": texts(4), "books": texts(5)}, held_out={}),
-        selected("empty", tmp_path, heldout={"fraction": 0.01}, training={}, held_out={"blank": ("", "")}),
-    ]  # fmt: skip
+        selected(
+            "empty", tmp_path, heldout={"fraction": 0.01}, training={}, held_out={"blank": ("", "")}
+        ),
+    ]
     long_text = LongText(length_bytes=64, documents=1, bucket_bytes=64)
     built = evaluated(checkpoint, tmp_path, inputs, long_text=long_text)
     scores = built.statistics["scores"]
@@ -164,9 +169,15 @@ def test_a_category_of_which_nothing_is_held_out_is_in_the_table_with_the_reason
 
 def test_the_table_says_what_each_metric_was_scored_on() -> None:
     row = {
-        "acc": 0.5, "acc_stderr": 0.1, "n": 1_000, "cut": 3, "not_asked": 2,
-        "first_token_acc": None, "first_token_n": 0, "first_token_not_asked": 1_002,
-    }  # fmt: skip
+        "acc": 0.5,
+        "acc_stderr": 0.1,
+        "n": 1_000,
+        "cut": 3,
+        "not_asked": 2,
+        "first_token_acc": None,
+        "first_token_n": 0,
+        "first_token_not_asked": 1_002,
+    }
     assert metrics(row) == ["acc", "first_token_acc"]
     assert items(row, "acc") == "1,000, 3 cut, 2 not asked"
     assert items(row, "first_token_acc") == "0, 1,002 not asked"

@@ -210,8 +210,11 @@ def test_the_stage_reports_buckets_and_says_what_was_too_short(
 
     rows, notes = do(heldout, "out")
     assert [row for row in rows if row.startswith("long")] == [
-        "long-text/web-en", "long-text/web-en/0-511", "long-text/web-en/512-1023", "long-text/web-zh",
-    ]  # fmt: skip
+        "long-text/web-en",
+        "long-text/web-en/0-511",
+        "long-text/web-en/512-1023",
+        "long-text/web-zh",
+    ]
     assert rows["long-text/web-zh"] == {"bits_per_byte": None, "n": 0, "reason": "no long document"}
     assert rows["heldout/web-en"]["n"] == 1 and rows["long-text/web-en"]["n"] == 2
     assert [note for note in notes if note.startswith("long")] == [
@@ -236,7 +239,7 @@ def test_the_stage_reports_buckets_and_says_what_was_too_short(
 
 def test_buckets_must_divide_the_length() -> None:
     with pytest.raises(
-        pydantic.ValidationError, match="length_bytes 5000 is no multiple of bucket_bytes 2048"
+        pydantic.ValidationError, match="length_bytes 5000 is not a multiple of bucket_bytes 2048"
     ):
         LongText(length_bytes=5000)
     assert EvaluationParameters(long_text={"length_bytes": "4096"}).long_text == LongText(

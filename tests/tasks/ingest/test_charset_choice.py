@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import unicodedata
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -293,3 +294,39 @@ def test_real_sentences_in_every_encoding(real_data: Path) -> None:
         for miss in missed
         if miss[0] in ("zh", "zh_hant", "ja", "ko", "uk", "el", "he", "ar", "th")
     ]
+
+
+ITALIAN = (
+    "La città è più bella di lunedì, perché così il caffè è già aperto. Però metà della gente "
+    "non c'è: andrà via, dirà che è tardi e tornerà giù al porto. Chissà perché fa così!\n"
+)
+"""Accents stand at the ends of words, where what comes after tells nothing."""
+
+
+@pytest.mark.parametrize("times", [1, 3, 40])
+def test_accents_at_the_ends_of_words(times: int) -> None:
+    data = (ITALIAN * times).encode("cp1252")
+    assert decode(data) == decode(data, ("windows-1251",)) == ITALIAN * times
+    assert decode((ITALIAN * times).encode("mac_roman"), ("macintosh",)) == ITALIAN * times
+
+
+def test_combining_tones_stand_on_vowels() -> None:
+    vietnamese = unicodedata.normalize("NFD", "Mọi người đều được tự do và bình đẳng về phẩm giá.")
+    for letter in "âêôăơưÂÊÔĂƠƯ":  # letters of the encoding's own; tones alone combine
+        vietnamese = vietnamese.replace(unicodedata.normalize("NFD", letter), letter)
+    data = (vietnamese * 9).encode("cp1258", "ignore")
+    assert encoding(data) == "windows-1258" and decode(data) == data.decode("cp1258")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "102年度彰化縣勞工運動會",
+        "一片黑沉沉的云雾围绕在一个‘鬼’身边，这鬼一身战斗铠甲，手拿长枪，明显是武将装扮。",
+        "凌轩在床上想起凝如琼脂的清凉之气，彻底地叹服。",
+    ],
+)
+def test_hz_of_rare_characters_is_chinese(text: str) -> None:
+    simplified = text.encode("gb2312", "ignore").decode("gb2312")
+    assert decode(f"<p>{simplified}</p>\n".encode("hz")) == f"<p>{simplified}</p>\n"
+    assert decode(b"a~{abcdefgh~}b") == "a~{abcdefgh~}b"

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from resiliparse.parse.html import HTMLTree
 
 from tasks.ingest.conserve import protect
+from tasks.ingest.inline import keep_inline
+from tasks.ingest.main_text import MIN_MAIN_CHARACTERS
 from tasks.ingest.page import html_text
 from tests.tasks.ingest.inline_markup import cjk_pages, marked_up, page_of
 
@@ -234,3 +236,31 @@ def test_real_prose_in_random_markup(real_data: Path) -> None:
     for number, paragraphs in enumerate(pages):
         page = page_of(paragraphs, random.Random(number))
         assert html_text(page.encode(), "utf-8") == "\n\n".join(map(collapsed, paragraphs))
+
+
+@pytest.mark.parametrize(
+    ("source", "kept"),
+    [
+        ("<div>a <b>b</b> <i class=jp>c</i></div>", "<div>a <b>b</b> <i x=jp>c</i></div>"),
+        ("<p><b></b><!-- <i> --><i class=jp>c</i></p>", "<p><b></b><!-- <i> --><i x=jp>c</i></p>"),
+        ("<div><i href=x class=ok rel=next>c</i> d</p>", "<div><i href=x x=ok x=next>c</i> d</p>"),
+        ("<div><i data-x='1>0' id = 'ad 1'>c</i> d", "<div><i data-x='1>0' x = 'ad 1'>c</i> d"),
+        # judged as a whole: nothing but elements with text of their own
+        ("<div><a>a</a><a class=share>b</a></div>", "<div><a>a</a><a class=share>b</a></div>"),
+        ("<div>a</div><i class=jp>c</i>", "<div>a</div><i class=jp>c</i>"),
+        ("a<div>b<ul><li>c", "a <div>b <ul><li>c"),
+    ],
+)  # fmt: skip
+def test_judged_elements_and_what_stands_before_them(source: str, kept: str) -> None:
+    assert keep_inline(source.encode()).decode() == kept
+
+
+def test_main_content_of_a_line_or_two_is_taken_to_be_a_mistake() -> None:
+    teaser = (
+        "A teaser that is long enough to be a block of running text, but is not the page's own. "
+        * 2
+    )
+    footers = f"<footer><p>{teaser * 2}</p></footer>" * 3
+    page = f"<body><article><p>{teaser}</p></article>{footers}"
+    assert MIN_MAIN_CHARACTERS > len(teaser) > 100
+    assert html_text(page.encode(), "utf-8").count("A teaser") == 14

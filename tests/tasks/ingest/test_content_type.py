@@ -191,3 +191,72 @@ def test_resources_are_documents_where_their_target_is_an_address(
 ) -> None:
     found = read(tmp_path, record("resource", b"Plain text of some kind.", target, "text/plain"))
     assert reasons(found) == ["kept" if kept else "resource_target"]
+
+
+SCRIPTS = [
+    b"class Foo extends Bar { constructor() { super(); this.a = 1; } }\nnew Foo();",
+    b"const {a, b} = require('x');\nmodule.exports = {c: a(b), d: '<p>text</p>'};",
+    b"googletag.cmd.push(function(){x();});angular.module('x').run(function(){y();});",
+    b"(self.webpackChunk=self.webpackChunk||[]).push([[1],{2:function(e,t){e.exports=t;}}]);",
+    b"#!/usr/bin/env node\nfor (let i = 0; i < 3; i++) { f(i); } // <b>not this</b>\n{ g(); }",
+    b"pre{white-space:pre}code,kbd{font:1em x}label{display:block}fieldset{border:0}",
+    b"@mixin a{color:red}@property --a{syntax:'x'}custom-element{display:block}small{top:0}",
+    b"$var: 1px;\n.a { b: $var; }\n@color: red;\n.c { d: @color; }\nem { margin: 0; }\n",
+]
+XML = [
+    b"<atom:feed xmlns:atom='x'><atom:title>t</atom:title></atom:feed>",
+    b"<Envelope xmlns='http://a'><p>x</p></Envelope>",
+    b"<!-- made by x --><?xml version='1.0'?><list><item/></list>",
+    b"<!DOCTYPE plist PUBLIC 'a' 'b'>\n<plist version='1.0'><dict></dict></plist>",
+    b"<OAI-PMH xmlns='x'></OAI-PMH>\n", b"<playlist><song>1</song></playlist>",
+    b"<math xmlns='x'><mi>x</mi></math>",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", [*SCRIPTS, *XML])
+def test_programs_and_xml_of_any_beginning_are_no_page(body: bytes) -> None:
+    assert kind_of("text/html", body) is kind_of("application/xhtml+xml", body) is None
+    assert kind_of("text/plain", body) == (None if body in XML else "text")  # code is text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"Use f(x); then g(y); and h(z); see (1); (2); (3); {4}; and so on in words.",
+        b"[1] Smith (2020); [2] Jones (2021); [3] Lee (2022); [4] Wu (2023);",
+        b"a { color: red } b { color: blue; top: 0 } <p>A page about style {sheets};</p> {}",
+        b"<x-app><p>A page of an element of its own</p></x-app>", b"<wml><card>x</card></wml>",
+        b"<Mill>A word in brackets, and a page without any end.",
+    ],
+)  # fmt: skip
+def test_pages_that_look_a_little_like_code_stay(body: bytes) -> None:
+    assert kind_of("text/html", body) == "html"
+
+
+@pytest.mark.parametrize(
+    "tag", ["blockquote", "li", "dl", "hr", "i", "strong", "pre", "aside", "figure", "td", "video"]
+)
+def test_fragments_begin_with_any_element(tag: str) -> None:
+    body = f"<{tag}>Some text <b>of</b> a page</{tag}>\n<p>And more of it.</p>\n".encode()
+    assert kind_of("text/plain", body) == kind_of("text/plain", body.upper()) == "html"
+
+
+@pytest.mark.parametrize(
+    "before",
+    ["Warning: x() in /a.php on line 3\n", "</div>", "<?php echo 1 ?>", "&nbsp;", "\n\nNotice:\n"],
+)
+def test_fragments_may_follow_on_something_else(before: str) -> None:
+    body = f"{before}<p>Some text.</p>\n<p>More <a href='x'>of it</a>.</p>\n<p>End.</p>\n"
+    assert kind_of("text/plain", body.encode()) == "html"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"Write <p>text</p> for a paragraph,\nand <b>text</b> for bold.\nThat is all.",
+        b"if (i<a && b>c) {\n  x = i<p/2;\n}\n", b"a <b> c\n" * 9,
+        b"# Title\n\n<p align='center'>x</p>\n\n* one\n* two\n<hr>",
+    ],
+)  # fmt: skip
+def test_text_about_mark_up_stays_text(body: bytes) -> None:
+    assert kind_of("text/plain", body) == "text"

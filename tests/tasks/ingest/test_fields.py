@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from infra.stage import StageError
 from infra.store import Artifact
 from tasks.ingest import run as ingest
-from tasks.ingest.fields import Take, Taken, Tally, first_of, text_of, value_at
+from tasks.ingest.fields import Take, Taken, Tally, first_of, notes_on, text_of, value_at
 from tasks.ingest.stage import STAGE, IngestParameters, JsonlFields
 from tasks.report.notes import notes_of
 from tests.stage_harness import run_stage
@@ -167,3 +167,14 @@ def test_tallies_of_parts_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert cut.statistics["notes"][0].startswith(
         "200 of 600 records have no text in 'text' or 'target'; they have k, "
     )
+
+
+def test_null_and_numbers_are_told_as_no_text() -> None:
+    tally = Tally()
+    take = Take(None, tally)
+    rows: list[dict[str, Any]] = [{"text": None}, {"text": 3}, {"text": "words"}]
+    assert [take(row) is None for row in rows] == [True, True, False]
+    (note,) = notes_on(None, tally)
+    assert note.startswith("2 of 3 records have no text in 'text' or 'target' (2 have something")
+    both = Take(JsonlFields(text=("title", "text")), Tally())
+    assert both({"title": None, "text": "words"}) == Taken("words", "", "", "")

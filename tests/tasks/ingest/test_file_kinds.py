@@ -10,6 +10,7 @@ import random
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.feather as feather
@@ -166,3 +167,50 @@ def test_no_real_file_is_refused_for_what_it_is(real_data: Path) -> None:
         == []
         == [refusal(path, "wet") for path in wet if refusal(path, "wet")]
     )
+
+
+ONE = b'{"text": "one"}'
+GBK = b"".join(
+    json.dumps({"text": f"第{at}章"}, ensure_ascii=False).encode("gbk") + b"\n" for at in range(9)
+)
+
+
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        (ROWS.decode().encode("utf-16-le"), "iconv -f UTF-16LE -t UTF-8"),
+        (ROWS.decode().encode("utf-16-be"), "iconv -f UTF-16BE -t UTF-8"),
+        (ROWS.decode().encode("utf-32"), "iconv -f UTF-32 -t UTF-8"),
+        (ROWS.decode().encode("utf-32-be"), "iconv -f UTF-32BE -t UTF-8"),
+        (GBK, "JSON in another encoding than UTF-8"),
+        (ONE * 9, "JSON with several objects on one line"),
+        (ONE * 9000, "JSON with several objects on one line"),  # longer than what is looked at
+        (b" ".join([ONE] * 9), "JSON with several objects on one line"),
+        (b"\r".join([ONE] * 9), "JSON with several objects on one line"),
+        (b",\n".join([ONE] * 9), "JSON with a comma after each object"),
+        (b", ".join([ONE] * 9), "JSON with a comma after each object"),
+    ],
+)
+def test_json_that_is_no_jsonl_is_refused_by_name(tmp_path: Path, data: bytes, words: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(data)
+    assert words in (refusal(path, "jsonl") or "")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [ROWS, ONE, ONE + b"\r\n" + ONE, b'{"cut": \n' + ROWS, GBK + ROWS, ONE + b"}\n", ONE[:-3]],
+)
+def test_damaged_jsonl_is_read_and_counted(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(data)
+    assert refusal(path, "jsonl") is None
+
+
+@pytest.mark.parametrize("format", ["warc", "jsonl"])
+def test_comments_before_no_page_take_no_exponential_time(tmp_path: Path, format: Any) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"<!-- -->" * 200 + b"<p>")
+    assert "text without" in (refusal(path, format) or "")
+    path.write_bytes(b"<!-- -->" * 200 + b"<html>")
+    assert "an HTML page" in (refusal(path, format) or "")

@@ -5,6 +5,7 @@ and damaged.
 import gzip
 import itertools
 import random
+import time
 import zlib
 from pathlib import Path
 
@@ -306,3 +307,76 @@ def test_marks_and_failures_reach_the_document(tmp_path: Path) -> None:
         "failed",
         "content_encoding",
     )
+
+
+SKIPPED = b"\x50\x2a\x4d\x18\x04\0\0\0note"
+
+
+@pytest.mark.parametrize(
+    "body, content, transfer",
+    [
+        (SKIPPED + zstd(PAGE), "zstd", ""),  # frames to be skipped, before and between others
+        (zstd(PAGE[:50]) + SKIPPED + zstd(PAGE[50:]), "zstd", ""),
+        (zstd(PAGE), "", ""),
+        (zstd(PAGE), "gzip", ""),  # the wrong one of two that show by themselves
+        (GZIP, "br", ""),
+        (GZIP, "zstd", ""),
+        (PAGE[:40] + gzip.compress(PAGE[40:]), "gzip", ""),  # a server that began too late
+        (CHUNKED, "", ""),  # chunked, without a word on it
+        (chunked(GZIP, 30), "gzip", ""),
+        (chunked(b"\xef\xbb\xbf" + PAGE, 30), "", ""),
+    ],
+)
+def test_what_shows_by_itself_needs_no_header(body: bytes, content: str, transfer: str) -> None:
+    found = decoded(body, content, transfer)
+    assert found.data.removeprefix(b"\xef\xbb\xbf") == PAGE
+    assert not found.truncated and not found.trailing
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"5\r\napple\r\n0\r\n\r\n",  # no mark-up
+        chunked(PAGE, 30, end=b""),
+        chunked(PAGE, 30)[:-9],
+        chunked(PAGE, 30) + b"more",
+        chunked(PAGE, 30).replace(b"\r\n", b"\n"),
+    ],
+)
+def test_what_is_not_surely_chunked_stays_as_it_is(body: bytes) -> None:
+    assert decoded(body).data == body
+
+
+def test_a_body_that_only_begins_plain_and_is_damaged_fails() -> None:
+    damaged = bytearray(PAGE[:40] + gzip.compress(PAGE[40:]))
+    damaged[-6] ^= 1
+    with pytest.raises(Unreadable, match="content_encoding"):
+        decoded(bytes(damaged), "gzip")
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+MANY = 1 << 18
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        OK + b"\r" * MANY,
+        OK + b"a: b\n" + b" x\n" * MANY + b"\n",
+        OK + b"content-type: x\n" * MANY + b"\n",
+        b"HTTP/1.1 100\n\n" * MANY + OK + b"\r\n",
+    ],
+)
+def test_heads_take_no_quadratic_time(data: bytes) -> None:
+    """Each of these took minutes; heads and chains far longer than real ones are refused."""
+    began = time.process_time()
+    with pytest.raises(Unreadable, match="http"):
+        message(data)
+    assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize("coding, empty", [("gzip", gzip.compress(b"")), ("zstd", zstd(b""))])
+def test_many_empty_members_take_no_quadratic_time(coding: str, empty: bytes) -> None:
+    began = time.process_time()
+    assert decoded(empty * 40_000 + (GZIP if coding == "gzip" else zstd(PAGE)), coding).data == PAGE
+    assert time.process_time() - began < 3

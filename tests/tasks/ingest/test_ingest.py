@@ -194,8 +194,8 @@ def test_golden_output(tmp_path: Path) -> None:
     [
         ({"format": "parquet"}, "'warc', 'wet', 'jsonl' or 'text'"),
         ({"format": "warc", "sample": 0}, "greater than 0"),
-        ({"format": "warc", "split": "line"}, "split is for format text"),
-        ({"format": "text", "fields": {"text": "a"}}, "fields is for format jsonl"),
+        ({"format": "warc", "split": "line"}, "split applies to format text"),
+        ({"format": "text", "fields": {"text": "a"}}, "fields applies to format jsonl"),
         ({"format": "warc", "paths": []}, "at least one"),
     ],
 )

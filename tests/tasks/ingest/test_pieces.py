@@ -209,3 +209,20 @@ def test_bytes_of_no_kind_add_up(tmp_path: Path) -> None:
     gaps = [piece for piece in pieces(path, RECORDS) if isinstance(piece, Gap)]
     assert [gap.lost_bytes for gap in gaps] == [len(noise)]
     assert [type(item) for item in records(pieces(path, RECORDS), 1 << 20)] == [Record, Broken]
+
+
+@pytest.mark.parametrize("name", ["a", "a.gz", "a.txt", "a.zst"])
+@pytest.mark.parametrize("second", [*PACKERS])
+@pytest.mark.parametrize("count", [1, 200])
+def test_members_of_every_kind_may_follow_plain_bytes(
+    tmp_path: Path, name: str, second: str, count: int
+) -> None:
+    rows = [json.dumps({"text": f"row {at}"}).encode() + b"\n" for at in range(2 * count)]
+    path = tmp_path / name
+    path.write_bytes(b"".join(rows[:count]) + PACKERS[second](b"".join(rows[count:])))
+    found = list(jsonl_documents(path, lambda *_: True, fields=None, max_page_bytes=1 << 20))
+    assert [item.text for item in found if isinstance(item, Found)] == [
+        f"row {at}" for at in range(2 * count)
+    ]
+    assert urls(path, b"".join(PAGES[:3]) + PACKERS[second](b"".join(PAGES[3:]))) == [*"012345"]
+    assert urls(path, b"".join([*PAGES[:2], STORED, PAGES[2]])) == [*"0172"]

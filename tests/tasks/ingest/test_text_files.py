@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tasks.ingest.found import Found, Rejected
 from tasks.ingest.lines import Line, lines
-from tasks.ingest.text_files import Split, file_encoding, text_documents
+from tasks.ingest.text_files import Split, layout_of, text_documents
 from tests.tasks.ingest.test_charset_choice import ENCODINGS, PROSE, junk
 
 LIMIT = 1 << 12
@@ -195,4 +195,30 @@ def test_the_encoding_does_not_depend_on_how_a_file_is_cut(tmp_path: Path) -> No
         packed.write_bytes(
             b"".join(gzip.compress(data[a:b], mtime=0) for a, b in itertools.pairwise(cuts))
         )
-        assert file_encoding(plain) == file_encoding(packed)
+        assert layout_of(plain) == layout_of(packed)
+
+
+def test_korean_in_seven_bits_is_designated_once_for_all_lines(tmp_path: Path) -> None:
+    expected = [line for line in short_lines(PROSE["ko"]) if line.strip()]
+    data = "\n".join(expected).encode("iso2022_kr")
+    assert data.count(b"\x1b$)C") == 1
+    assert shown(read(tmp_path / "a.txt", data, "line")) == expected
+    assert shown(read(tmp_path / "a.txt", data, "file")) == ["\n".join(expected)]
+
+
+@pytest.mark.parametrize(
+    "codec", ["utf-8", "utf-8-sig", "gb18030", "hz", "utf-16", "utf-16-be", "utf-32"]
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_lines_may_end_in_carriage_returns(tmp_path: Path, codec: str, packed: bool) -> None:
+    """As in files of old Macs. 《 has a line feed's byte in UTF-16."""
+    written = ["《渡口》的第一行", "第二行《甲》", "", "第四行，又一段"]
+    data = "\r".join(written).encode(codec)
+    path, stored = tmp_path / "a.txt", gzip.compress(data) if packed else data
+    lines_found, paragraphs, whole = (shown(read(path, stored, split)) for split in get_args(Split))
+    by_split = dict(zip(get_args(Split), (lines_found, paragraphs, whole), strict=True))
+    assert by_split["line"] == [line for line in written if line]
+    assert by_split["blank-line"] == ["\n".join(written[:2]), written[3]]
+    assert by_split["file"] == ["\n".join(written)]
+    mixed = "\r".join(written[:2]) + "\n" + written[3]
+    assert len(read(path, mixed.encode(codec), "line")) == 2

@@ -149,9 +149,9 @@ def test_repeated_lines_teach_nothing(tmp_path: Path) -> None:
 
 def test_refusals_name_what_to_do(tmp_path: Path) -> None:
     given, langid = source(tmp_path, "web", [made_up(10)], [["yy"] * 10])
-    with pytest.raises(StageError, match=r"no reference document of language 'xx'"):
+    with pytest.raises(StageError, match=r"the reference sources have no text in language 'xx'"):
         run_stage(STAGE, SMALL, {"documents": given, "langid": langid}, "xx", tmp_path=tmp_path)
-    with pytest.raises(StageError, match=r"\['web'\] but no documents"):
+    with pytest.raises(StageError, match=r"sources \['web'\], but their documents"):
         run_stage(
             STAGE,
             SMALL,

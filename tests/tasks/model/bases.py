@@ -98,9 +98,11 @@ def change_tensors(folder: Path, **changes: torch.Tensor | None) -> None:
 def grown_tokenizer(base: Path, tmp_path: Path) -> Artifact:
     """The tokenizer artifact of a base grown to `SIZE` on Chinese and English."""
     return run_stage(
-        TOKENIZER, TokenizerParameters(base=str(base), expand={"size": SIZE}), {"select": texts(tmp_path)},
+        TOKENIZER,
+        TokenizerParameters(base=str(base), expand={"size": SIZE}),
+        {"select": texts(tmp_path)},
         tmp_path=tmp_path,
-    )  # fmt: skip
+    )
 
 
 def kept_tokenizer(base: Path, tmp_path: Path) -> Artifact:

@@ -157,8 +157,11 @@ WRONG: list[tuple[Callable[[Path], None], str]] = [
         "holds lm_head.weight, which .* does not name",
     ),
     (index_damaged, r"index\.json holds a list, not an object"),
-    (lambda f: index(f, lambda m: m.update({"x": "../x.safetensors"})), "is no index of weights"),
-    (lambda f: index(f, lambda m: m.clear()), "is no index of weights"),
+    (
+        lambda f: index(f, lambda m: m.update({"x": "../x.safetensors"})),
+        "is not an index of weights",
+    ),
+    (lambda f: index(f, lambda m: m.clear()), "is not an index of weights"),
 ]
 
 

@@ -157,13 +157,14 @@ def test_what_cannot_be_ranked_is_refused(tmp_path: Path) -> None:
         path,
         {"format": "pt"},
     )
-    with pytest.raises(StageError, match=r"layers\.1\.\* has other tensors .*mlp\.up_proj\.weight"):
+    with pytest.raises(StageError, match=r"layers\.1\.\* are not those .*mlp\.up_proj\.weight"):
         rank_layers(base, TEXTS, "block-influence")
     save_file(
         tensors | {"model.layers.0.mlp.up_proj.weight": torch.zeros(47, 32)}, path, {"format": "pt"}
     )
     with pytest.raises(
-        StageError, match=r"up_proj.weight is \(47, 32\), its configuration says \(48, 32\)"
+        StageError,
+        match=r"up_proj.weight has shape \(47, 32\), but its configuration calls for \(48, 32\)",
     ):
         rank_layers(base, TEXTS, "block-influence")
     config = json.loads((base / "config.json").read_text())

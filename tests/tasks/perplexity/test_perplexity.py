@@ -168,7 +168,7 @@ def test_the_stage_writes_aligned_columns_statistics_and_a_ledger(
 
 
 def test_two_models_of_one_language_are_refused(model: Artifact, tmp_path: Path) -> None:
-    with pytest.raises(StageError, match=r"two models for 'xx'"):
+    with pytest.raises(StageError, match=r"two language models for 'xx'"):
         run_stage(
             STAGE,
             PerplexityParameters(),

@@ -147,9 +147,12 @@ def test_the_settings_of_a_language_win_over_those_of_all() -> None:
         ({"settings": {"zh": {"gopher.word_count": {"minimum": 3}}}}, "did you mean 'min'"),
         (
             {"settings": {"zh": {"gopher.word_count": {"min": "three"}}}},
-            "number from 0 on, not 'three'",
+            "number of at least 0, not 'three'",
         ),
-        ({"settings": {"zh": {"gopher.stop_words": {"words": "的了"}}}}, "list of words"),
+        (
+            {"settings": {"zh": {"gopher.stop_words": {"words": "的了"}}}},
+            "list of non-empty strings",
+        ),
     ],
 )
 def test_wrong_parameters_are_refused_with_the_nearest_name(

@@ -59,8 +59,13 @@ def test_the_index_holds_survivors_with_their_signatures(tmp_path: Path) -> None
     assert index["bytes"] == sum(found.path(name).stat().st_size for name in found.files("index/"))
     assert index["bytes_per_document"] == round(index["bytes"] / 59, 1)
     assert index["signatures"] == {
-        "version": 3, "shingle": 5, "bands": 3, "rows": 2, "seed": 5, "text_cap": SIGNED.text_cap,
-    }  # fmt: skip
+        "version": 3,
+        "shingle": 5,
+        "bands": 3,
+        "rows": 2,
+        "seed": 5,
+        "text_cap": SIGNED.text_cap,
+    }
 
 
 def test_index_false_leaves_it_out_and_nothing_else(tmp_path: Path) -> None:

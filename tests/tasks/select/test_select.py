@@ -203,7 +203,7 @@ def test_workers_do_not_change_the_bytes(tmp_path: Path) -> None:
 def test_nothing_is_held_out_without_dedup(tmp_path: Path) -> None:
     inputs = many(tmp_path, 10)
     del inputs["dedup"]
-    with pytest.raises(StageError, match="no dedup"):
+    with pytest.raises(StageError, match="without dedup"):
         run_stage(STAGE, SelectParameters(), inputs, "web", tmp_path=tmp_path)
     found = run_stage(STAGE, SelectParameters(heldout=None), inputs, "web", tmp_path=tmp_path)
     assert found.statistics["categories"]["web-en"]["training"]["documents"] == 10

@@ -157,7 +157,7 @@ def test_what_does_not_fit_is_refused(signed: tuple[Artifact, Artifact], tmp_pat
         )
     other = SignaturesParameters(bands=5, rows=10)
     apart = run_stage(STAGE, other, {"documents": signed[0]}, "web", tmp_path=tmp_path)
-    with pytest.raises(StageError, match="do not make one index"):
+    with pytest.raises(StageError, match="do not fit in one index"):
         Lookup.of([signed, (signed[0], apart)])
     with pytest.raises(StageError, match="has no index"):
         Lookup.of_survivors([signed[1]])

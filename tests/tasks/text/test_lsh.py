@@ -44,9 +44,13 @@ def test_probability_is_that_of_drawn_values() -> None:
 
 @pytest.mark.parametrize(
     ("threshold", "hashes", "weight", "words"),
-    [(0.0, 10, 0.5, "threshold 0.0"), (1.0, 10, 0.5, "threshold 1.0"), (0.5, 0, 0.5, "0 hashes"),
-     (0.5, 10, 1.5, "miss_weight 1.5")],
-)  # fmt: skip
+    [
+        (0.0, 10, 0.5, "threshold 0.0"),
+        (1.0, 10, 0.5, "threshold 1.0"),
+        (0.5, 0, 0.5, "0 hashes"),
+        (0.5, 10, 1.5, "miss_weight 1.5"),
+    ],
+)
 def test_values_out_of_range_are_refused(
     threshold: float, hashes: int, weight: float, words: str
 ) -> None:

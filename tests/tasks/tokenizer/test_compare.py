@@ -115,13 +115,13 @@ def test_texts_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
         (
             "a.jsonl",
             b'{"text": "x"}\n{"body": "y"}\n',
-            r"a\.jsonl, line 2: no field `text` or `target`.*body",
+            r"a\.jsonl, line 2: no string field `text` or `target`.*body",
         ),
-        ("b.jsonl", b"plain\n", r"line 1: no JSON"),
-        ("c.txt", b"\xff\xfe", "no text in UTF-8"),
+        ("b.jsonl", b"plain\n", r"line 1: not JSON"),
+        ("c.txt", b"\xff\xfe", "not UTF-8 text"),
         ("d.txt", b"\n \n", "no text in"),
-        ("e.parquet", b"PAR0", "is no Parquet file"),
-        ("f.txt.gz", b"plain", "no text in UTF-8"),
+        ("e.parquet", b"PAR0", "is not a Parquet file"),
+        ("f.txt.gz", b"plain", "not UTF-8 text"),
         ("h.jsonl", b'{"text": "a"}\n{"text": "\\ud800"}\n', "line 2: half of a surrogate pair"),
     ):
         (tmp_path / name).write_bytes(content)
@@ -143,7 +143,7 @@ def test_tokenizers_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"has no tokenizer.*notes\.md"):
         open_coder(tmp_path / "empty")
     (tmp_path / "bad.model").write_bytes(b"\x00\x01not a model")
-    with pytest.raises(StageError, match="no sentencepiece model"):
+    with pytest.raises(StageError, match="not a sentencepiece model"):
         open_coder(tmp_path / "bad.model")
     (tmp_path / "pointer").mkdir()
     (tmp_path / "pointer" / "tokenizer.json").write_text(
@@ -152,7 +152,7 @@ def test_tokenizers_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"tokenizer\.json is a Git LFS pointer.*git lfs pull"):
         open_coder(tmp_path / "pointer")
     (tmp_path / "bad.json").write_text("{}")
-    with pytest.raises(StageError, match=r"no tokenizer\.json"):
+    with pytest.raises(StageError, match=r"not a tokenizer\.json"):
         open_coder(tmp_path / "bad.json")
 
 
@@ -191,4 +191,4 @@ def test_what_cannot_be_read_is_told_and_the_others_are_compared(
     rows, unread = compare({**given, "nonsense": tmp_path / "nonsense.model"}, ["ab"])
     assert [row.name for row in rows] == ["bytes"] and rows[0].tokens == 2
     assert list(unread) == ["gone", "folder", "broken", "nonsense"]
-    assert "does not exist" in unread["gone"] and "is no tokenizer.json" in unread["broken"]
+    assert "does not exist" in unread["gone"] and "is not a tokenizer.json" in unread["broken"]

@@ -89,9 +89,17 @@ def test_pieces_are_whole_characters_or_steps_of_one() -> None:
 
 @pytest.mark.parametrize(
     ("content", "allowed"),
-    [("公".encode(), True), ("公".encode()[:2], True), (b" \xe5", False), (b"\xe5\x85x", False), (b"\x85\xac", False),
-     ("公".encode() + b"\xe5", False), (b"x" * 17, False), ("😀".encode()[:3], True)],
-)  # fmt: skip
+    [
+        ("公".encode(), True),
+        ("公".encode()[:2], True),
+        (b" \xe5", False),
+        (b"\xe5\x85x", False),
+        (b"\x85\xac", False),
+        ("公".encode() + b"\xe5", False),
+        (b"x" * 17, False),
+        ("😀".encode()[:3], True),
+    ],
+)
 def test_what_may_be_a_piece(content: bytes, allowed: bool) -> None:
     assert whole_characters_or_step(content, 16) is allowed
 
@@ -171,7 +179,7 @@ def test_a_special_token_that_text_would_be_read_as_is_refused() -> None:
         base = Tokenizer.from_str(json.dumps(state))
         base.add_special_tokens([content])
         with pytest.raises(
-            StageError, match=f"special token '{content}' is what ordinary text holds"
+            StageError, match=f"special token '{content}' also occurs in ordinary text"
         ):
             grow(base, CHINESE + ENGLISH, size_of(base) + 20)
 
@@ -193,18 +201,25 @@ def test_growing_twice_equals_the_rules_of_growing_once() -> None:
 
 
 def test_too_little_text_and_too_small_a_size_are_refused() -> None:
-    with pytest.raises(StageError, match=r"ask for \d+ at most"):
+    with pytest.raises(StageError, match=r"ask for at most \d+"):
         grow(bytes_only(), ["ababab"], 5000)
-    with pytest.raises(StageError, match="has 259 tokens already"):
+    with pytest.raises(StageError, match="already has 259 tokens"):
         grow(bytes_only(), ["ababab"], 259)
 
 
 @pytest.mark.parametrize("size", [400, None], ids=["size", "knee"])
-@pytest.mark.parametrize(("texts", "scripts", "words"), [
-    ([], (), r"yields no new piece .* \(0 distinct words\); give more text$"),
-    (["a"], (), "1 distinct words"),
-    (CHINESE, ("Thai",), "scripts Thai.* or name the scripts it is written in"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("texts", "scripts", "words"),
+    [
+        (
+            [],
+            (),
+            r"no new piece occurs at least twice in the text \(0 distinct words\); give more text$",
+        ),
+        (["a"], (), "1 distinct words"),
+        (CHINESE, ("Thai",), "scripts Thai.* or name the scripts it is written in"),
+    ],
+)
 def test_text_without_any_new_piece_is_refused(
     size: int | None, texts: list[str], scripts: tuple[str, ...], words: str
 ) -> None:

@@ -126,13 +126,20 @@ def test_a_byte_level_piece_that_no_word_holds_is_skipped() -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ('{"piece": ""}', "list.jsonl:2: an empty piece"), ('{"piece": "a\\nb"}', "list.jsonl:2: a line feed"),
-        ("piece", "list.jsonl:2: not JSON"), ('{"text": "x"}', 'list.jsonl:2: no string under "piece"'),
-        ('{"piece": 5}', 'list.jsonl:2: no string under "piece"'), ("[1]", "list.jsonl:2: no string"),
-        ('{"piece": "%s"}' % ("好" * 17), "list.jsonl:2: the piece .* has 17 characters, `longest_piece` allows 16"),
-        ('{"piece": "\\ud800"}', "list.jsonl:2: .* half of a surrogate pair"), ('{"piece": "a\\u0000"}', "a NUL"),
+        ('{"piece": ""}', "list.jsonl:2: an empty piece"),
+        ('{"piece": "a\\nb"}', "list.jsonl:2: a line feed"),
+        ("piece", "list.jsonl:2: not JSON"),
+        ('{"text": "x"}', 'list.jsonl:2: no string under "piece"'),
+        ('{"piece": 5}', 'list.jsonl:2: no string under "piece"'),
+        ("[1]", "list.jsonl:2: no string"),
+        (
+            '{"piece": "%s"}' % ("好" * 17),
+            "list.jsonl:2: the piece .* has 17 characters, `longest_piece` allows 16",
+        ),
+        ('{"piece": "\\ud800"}', "list.jsonl:2: .* half of a surrogate pair"),
+        ('{"piece": "a\\u0000"}', "a NUL"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_a_piece_is_refused_with_its_line(
     tmp_path: Path, line: str, words: str
 ) -> None:
@@ -281,8 +288,9 @@ def test_contradicting_parameters_are_refused() -> None:
     for stated, words in (
         ({"method": "pieces"}, "needs `pieces: FILE`"),
         ({"method": "pieces", "pieces": "x", "size": 400}, "drop `size`"),
-        ({}, "needs a `size`"), ({"size": 400, "pieces": "x"}, "`method: pieces` only"),
-    ):  # fmt: skip
+        ({}, "needs a `size`"),
+        ({"size": 400, "pieces": "x"}, "`method: pieces` only"),
+    ):
         with pytest.raises(ValueError, match=words):
             Expand(**stated)
     assert Expand(size="knee").maximum == 100_000

@@ -26,15 +26,31 @@ TEXTS = [
 @pytest.mark.parametrize(
     ("piece", "changed", "allowed"),
     [
-        ("▁the", {}, True), ("the▁", {}, False), ("▁▁▁", {}, True), ("▁▁a", {}, False), ("a▁b", {}, False),
-        ("a▁b", {"split_by_whitespace": False}, True), ("a▁", {"split_by_whitespace": False}, False),
-        ("▁▁▁", {"allow_whitespace_only_pieces": False}, False), ("1", {}, True), ("12", {}, False), ("▁1", {}, False),
-        ("12", {"split_digits": False}, True), ("a1", {"split_digits": False}, False), ("３４", {}, False),
-        ("a1", {"split_digits": False, "split_by_number": False}, True), ("コーヒーと東京", {}, True),
-        ("中a", {}, False), ("中，", {}, False), ("中a", {"split_by_unicode_script": False}, True), ("、。", {}, True),
-        ("a\u0301b", {}, True), ("\u0301中", {}, True), ("Приvет", {}, False),
+        ("▁the", {}, True),
+        ("the▁", {}, False),
+        ("▁▁▁", {}, True),
+        ("▁▁a", {}, False),
+        ("a▁b", {}, False),
+        ("a▁b", {"split_by_whitespace": False}, True),
+        ("a▁", {"split_by_whitespace": False}, False),
+        ("▁▁▁", {"allow_whitespace_only_pieces": False}, False),
+        ("1", {}, True),
+        ("12", {}, False),
+        ("▁1", {}, False),
+        ("12", {"split_digits": False}, True),
+        ("a1", {"split_digits": False}, False),
+        ("３４", {}, False),
+        ("a1", {"split_digits": False, "split_by_number": False}, True),
+        ("コーヒーと東京", {}, True),
+        ("中a", {}, False),
+        ("中，", {}, False),
+        ("中a", {"split_by_unicode_script": False}, True),
+        ("、。", {}, True),
+        ("a\u0301b", {}, True),
+        ("\u0301中", {}, True),
+        ("Приvет", {}, False),
     ],
-)  # fmt: skip
+)
 def test_what_one_piece_may_hold(piece: str, changed: dict[str, bool], allowed: bool) -> None:
     spec = TrainerSpec(**{"split_digits": True, "allow_whitespace_only_pieces": True, **changed})
     assert SplittingRules(spec).allows(piece) is allowed
@@ -47,17 +63,29 @@ def test_what_one_piece_may_hold(piece: str, changed: dict[str, bool], allowed: 
 @pytest.mark.parametrize(
     "settings",
     [
-        {}, {"split_digits": True, "allow_whitespace_only_pieces": True}, {"split_by_unicode_script": False},
-        {"split_by_number": False}, {"split_by_whitespace": False}, {"max_sentencepiece_length": 4},
+        {},
+        {"split_digits": True, "allow_whitespace_only_pieces": True},
+        {"split_by_unicode_script": False},
+        {"split_by_number": False},
+        {"split_by_whitespace": False},
+        {"max_sentencepiece_length": 4},
     ],
-)  # fmt: skip
+)
 def test_every_piece_of_a_trained_model_obeys_its_rules(settings: dict[str, Any]) -> None:
     out = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(TEXTS), model_writer=out, model_type="bpe", vocab_size=500, hard_vocab_limit=False,
-        character_coverage=1.0, remove_extra_whitespaces=False, normalization_rule_name="identity", minloglevel=2,
-        num_threads=1, **settings,
-    )  # fmt: skip
+        sentence_iterator=iter(TEXTS),
+        model_writer=out,
+        model_type="bpe",
+        vocab_size=500,
+        hard_vocab_limit=False,
+        character_coverage=1.0,
+        remove_extra_whitespaces=False,
+        normalization_rule_name="identity",
+        minloglevel=2,
+        num_threads=1,
+        **settings,
+    )
     model = parse_model(out.getvalue())
     rules = SplittingRules(model.trainer)
     pieces = [piece.text for piece in model.pieces if piece.kind == NORMAL]

@@ -136,9 +136,16 @@ def test_only_the_named_categories_are_learned_from(tmp_path: Path) -> None:
 
 
 def test_files_to_learn_from() -> None:
-    files = [TextFile("", *which) for which in (
-        ("a", "zh", False), ("a", "en", False), ("a", "zh", True), ("b", "zh", False), ("c", "zh", False),
-    )]  # fmt: skip
+    files = [
+        TextFile("", *which)
+        for which in (
+            ("a", "zh", False),
+            ("a", "en", False),
+            ("a", "zh", True),
+            ("b", "zh", False),
+            ("c", "zh", False),
+        )
+    ]
     assert training_files(files, ("zh",), {}) == {1: [files[0], files[3], files[4]]}
     assert training_files(files, (), {}) == {1: [files[0], files[1], files[3], files[4]]}
     weighed = training_files(files, ("zh",), {"a": {"zh": 4}, "b": {"zh": 1}})
@@ -151,8 +158,9 @@ WEB, BOOKS = CHINESE, ["花园里的猫，猫和人。", "很久很久以前有�
 def two_sources(tmp_path: Path, web_times: int = 1) -> list[Artifact]:
     web = {f"web-zh/part-{number:05}.jsonl": WEB for number in range(web_times)}
     return [
-        select(web, tmp_path, "web"), select({"web-zh/part-00000.jsonl": BOOKS}, tmp_path, "books"),
-    ]  # fmt: skip
+        select(web, tmp_path, "web"),
+        select({"web-zh/part-00000.jsonl": BOOKS}, tmp_path, "books"),
+    ]
 
 
 @pytest.mark.parametrize("size", [330, "knee"])
@@ -209,7 +217,7 @@ def test_growth_without_text_and_contradicting_parameters_are_refused(tmp_path: 
         run_stage(
             STAGE, TokenizerParameters(base=str(base), expand={"size": 400}), tmp_path=tmp_path
         )
-    with pytest.raises(pydantic.ValidationError, match="starts from nothing"):
+    with pytest.raises(pydantic.ValidationError, match="starts from scratch"):
         TokenizerParameters(base="x", train={"size": 400})
-    with pytest.raises(pydantic.ValidationError, match="state a `base`"):
+    with pytest.raises(pydantic.ValidationError, match="give a `base`"):
         TokenizerParameters()

@@ -54,14 +54,34 @@ def planned(stated: Any) -> TokenizerParameters:
         ("[zh]", ["zh-web", "books", "crawl"], ("zh",), {}),
         ("[zh-web]", ["zh-web"], ("zh",), {}),
         ("[books, crawl]", ["books", "crawl"], ("en", "zh"), {}),
-        ("{zh-web: 4, books: 1}", ["zh-web", "books"], ("zh",), {"zh-web": {"zh": 4}, "books": {"zh": 1}}),
-        ("{books: 2, zh-web: 8}", ["zh-web", "books"], ("zh",), {"zh-web": {"zh": 4}, "books": {"zh": 1}}),
+        (
+            "{zh-web: 4, books: 1}",
+            ["zh-web", "books"],
+            ("zh",),
+            {"zh-web": {"zh": 4}, "books": {"zh": 1}},
+        ),
+        (
+            "{books: 2, zh-web: 8}",
+            ["zh-web", "books"],
+            ("zh",),
+            {"zh-web": {"zh": 4}, "books": {"zh": 1}},
+        ),
         ("{zh-web: 9}", ["zh-web"], ("zh",), {}),
         ("{zh-web: 5, books: 5}", ["zh-web", "books"], ("zh",), {}),
-        ("{zh-web: 2, en: 3}", ["zh-web", "crawl"], ("en", "zh"), {"zh-web": {"zh": 2}, "crawl": {"en": 3}}),
-        ("[zh-web, en]", ["zh-web", "crawl"], ("en", "zh"), {"zh-web": {"zh": 1}, "crawl": {"en": 1}}),
+        (
+            "{zh-web: 2, en: 3}",
+            ["zh-web", "crawl"],
+            ("en", "zh"),
+            {"zh-web": {"zh": 2}, "crawl": {"en": 3}},
+        ),
+        (
+            "[zh-web, en]",
+            ["zh-web", "crawl"],
+            ("en", "zh"),
+            {"zh-web": {"zh": 1}, "crawl": {"en": 1}},
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_the_plan_makes_of_it(
     recipe: Path,
     stated: str,
@@ -78,22 +98,37 @@ def test_what_the_plan_makes_of_it(
 @pytest.mark.parametrize(
     ("stated", "message"),
     [
-        ("{zh-web: 0}", "the weight of zh-web is 0; a weight is a whole number from 1 to 1,000,000"),
+        (
+            "{zh-web: 0}",
+            "the weight of zh-web is 0; a weight is a whole number from 1 to 1,000,000",
+        ),
         ("{zh-web: -2}", "the weight of zh-web is -2;"),
         ("{zh-web: true}", "the weight of zh-web is True;"),
         ("{zh-web: 0.5}", "the weight of zh-web is 0.5;"),
         ("{zh-web: 4.0}", "the weight of zh-web is 4.0;"),
         ("{zh-web: '4'}", "the weight of zh-web is '4';"),
         ("{zh-web: 1000001}", "the weight of zh-web is 1000001;"),
-        ("zh-web", "write names of sources or categories, such as [zh-web, books], or each with its weight"),
+        (
+            "zh-web",
+            "write names of sources or categories, such as [zh-web, books], or each with its",
+        ),
         ("[zh-web, 3]", "write names of sources or categories"),
         ("[{zh-web: 4}]", "write names of sources or categories"),
-        ("{zh-wbe: 4}", "'zh-wbe' is not in this recipe (did you mean 'zh-web'?); there is: zh, en, zh-web"),
+        (
+            "{zh-wbe: 4}",
+            "'zh-wbe' is not in this recipe (did you mean 'zh-web'?); there is: zh, en, zh-web",
+        ),
         ("[zh-wbe]", "'zh-wbe' is not in this recipe (did you mean 'zh-web'?)"),
-        ("{reference: 4, zh-web: 1}", "source 'reference' has no category, so nothing of it is selected"),
-        ("{zh-web: 4, zh: 1}", "text of source 'zh-web' in category 'zh' has two weights, 4 by the source's"),
+        (
+            "{reference: 4, zh-web: 1}",
+            "source 'reference' has no category, so nothing of it is selected",
+        ),
+        (
+            "{zh-web: 4, zh: 1}",
+            "text of source 'zh-web' in category 'zh' has two weights, 4 by the source's",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_refused(recipe: Path, stated: str, message: str) -> None:
     with pytest.raises(RecipeError) as error:
         read_recipe(recipe, [f"tokenizer.expand.from={stated}"])

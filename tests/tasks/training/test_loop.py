@@ -220,7 +220,7 @@ def test_worker_saves_and_ends_when_its_parent_is_gone(world: World, tmp_path: P
         assert "progress" in json.loads(child.stdout.readline())
         child.stdin.close()
         assert child.wait(timeout=240) == 75
-        assert b"run again to go on from there" in child.stderr.read()
+        assert b"run again to continue from there" in child.stderr.read()
     assert len(list((tmp_path / "scratch/checkpoints").iterdir())) == 1
 
 

@@ -52,8 +52,13 @@ def section(**changes: Any) -> TrainingSection:
 
 def test_numbers_and_durations() -> None:
     assert [parse_count(n) for n in ("4M", "0.5B", 4e6, "1_000", "2T", "1.5K")] == [
-        4_000_000, 500_000_000, 4_000_000, 1000, 2 * 10**12, 1500
-    ]  # fmt: skip
+        4_000_000,
+        500_000_000,
+        4_000_000,
+        1000,
+        2 * 10**12,
+        1500,
+    ]
     assert str(Duration.parse("100 steps")) == "100 steps"
     assert Duration.parse("0.5B") == Duration.parse(500_000_000) == Duration.parse("500M tokens")
     assert Duration.parse("1.5 epochs").amount == Fraction(3, 2)
@@ -76,9 +81,12 @@ def test_durations_become_tokens() -> None:
 
 
 @given(
-    start=st.integers(1, 5000), end=st.integers(1, 5000), over=st.integers(1, 50_000),
-    length=st.integers(1, 300), rows=st.integers(1, 400),
-)  # fmt: skip
+    start=st.integers(1, 5000),
+    end=st.integers(1, 5000),
+    over=st.integers(1, 50_000),
+    length=st.integers(1, 300),
+    rows=st.integers(1, 400),
+)
 def test_batches_follow_the_plan_by_cumulative_rounding(
     start: int, end: int, over: int, length: int, rows: int
 ) -> None:
@@ -113,9 +121,14 @@ def test_schedules() -> None:
 
 
 SCHEDULES = st.builds(
-    Schedule, st.sampled_from(["cosine", "wsd", "linear", "constant"]), st.floats(1e-6, 1), st.integers(0, 500),
-    st.integers(500, 2000), st.floats(0, 1), st.floats(0.01, 1),
-)  # fmt: skip
+    Schedule,
+    st.sampled_from(["cosine", "wsd", "linear", "constant"]),
+    st.floats(1e-6, 1),
+    st.integers(0, 500),
+    st.integers(500, 2000),
+    st.floats(0, 1),
+    st.floats(0.01, 1),
+)
 
 
 @given(SCHEDULES, st.integers(0, 3000))
@@ -180,7 +193,7 @@ def test_total_smaller_than_the_phases_is_refused_and_larger_warns() -> None:
         PlanError, match=r"schedule\.total is 8,000,000 tokens, but the phases sum to 8,500,000"
     ):
         section(schedule={"total": "8M"}).node("align", 64)
-    assert "will not reach its end" in section(schedule={"total": "9M"}).warnings(64)[0]
+    assert "will not reach its final value" in section(schedule={"total": "9M"}).warnings(64)[0]
     assert section(schedule={"total": "8.5M"}).warnings(64) == []
 
 
@@ -256,8 +269,9 @@ def test_usual_recipes_are_told_nothing() -> None:
 
 @given(
     shares=st.lists(st.fractions(Fraction(1, 10), 3), min_size=1, max_size=12),
-    rows=st.integers(10, 500), length=st.integers(8, 300),
-)  # fmt: skip
+    rows=st.integers(10, 500),
+    length=st.integers(8, 300),
+)
 def test_phases_lose_no_row_to_rounding(shares: list[Fraction], rows: int, length: int) -> None:
     owed, total = Fraction(0), 0
     for share in shares:

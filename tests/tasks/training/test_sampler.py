@@ -148,7 +148,7 @@ def test_a_category_repeated_too_often_stops_with_a_word() -> None:
     stream.check(40)
     with pytest.raises(
         DataExhausted,
-        match=r"'a' has 5 rows; this phase needs 21 .* 4\.20 epochs, and max_epochs is 4",
+        match=r"'a' has 5 rows; .* 21 are needed, that is 4\.20 epochs, and max_epochs is 4",
     ):
         stream.check(42)
     stream.draw(40)

@@ -188,7 +188,7 @@ def test_failure_tells_the_workers_reason(inputs: Inputs) -> None:
         )
     # The reason alone: no command of ours, no name that whoever shows it puts before it.
     assert not {"spec.json", "training/much", "DataExhausted"} & set(str(caught.value).split())
-    with pytest.raises(StageError, match="names category 'zh', but there are bins of a, b"):
+    with pytest.raises(StageError, match="names category 'zh', but there are only bins of a, b"):
         run_stage(
             STAGE,
             parameters(mixture={"zh": 1.0}),
@@ -202,7 +202,7 @@ def test_rows_longer_than_the_model_has_positions_are_refused(tmp_path: Path) ->
     config = {"max_position_embeddings": 64}
     (tmp_path / "config.json").write_text(json.dumps(config))
     require_positions(tmp_path, 64)
-    with pytest.raises(StageError, match="sequence_length is 65, the model has 64 positions"):
+    with pytest.raises(StageError, match="sequence_length is 65, but the model has 64 positions"):
         require_positions(tmp_path, 65)
     (tmp_path / "config.json").write_text(
         json.dumps(config | {"rope_parameters": {"rope_type": "dynamic"}})
