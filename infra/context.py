@@ -20,6 +20,10 @@ ShardFunction = Callable[[Any, Shard], dict[str, JSON]]
 Progress = Callable[[float, float, str], None]
 
 
+WARNING = "WARNING"
+"""A unit of progress with this word is shown at once, however seldom progress is."""
+
+
 def no_progress(done: float, total: float, unit: str) -> None:
     """A listener that does nothing."""
 

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from flows.monitoring.listener import Listener
 from flows.planning.plan import Plan, Step
+from infra.context import WARNING
 from infra.store import Artifact
 from tasks.benchmarks.scores import items_of_all, metrics
 
@@ -63,6 +64,7 @@ class Terminal(Listener):
         )
         self._tasks: dict[str, TaskID] = {}
         self._spoken: dict[str, float] = {}
+        self._warned: dict[str, bool] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> Terminal:
@@ -88,10 +90,10 @@ class Terminal(Listener):
 
     def progressed(self, step: Step, done: float, total: float, unit: str) -> None:
         self._bars.update(self._tasks[step.id], completed=int(done), total=int(total), unit=unit)
-        if (
-            not self._console.is_terminal
-            and time.monotonic() - self._spoken[step.id] > PLAIN_EVERY_S
-        ):
+        warns = WARNING in unit
+        begins, self._warned[step.id] = warns and not self._warned.get(step.id), warns
+        due = time.monotonic() - self._spoken[step.id] > PLAIN_EVERY_S
+        if begins or (due and not self._console.is_terminal):
             self._spoken[step.id] = time.monotonic()
             self._console.print(
                 f"  ...     {step.id}  {done:,.0f} of {total:,.0f} {unit}", highlight=False

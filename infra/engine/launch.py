@@ -38,6 +38,18 @@ class LaunchError(Exception):
         self.returncode = returncode
         self.tail = tail
 
+    def how_it_ended(self, less_memory: str) -> str:
+        """For a person, without the command: "ended with ..."; `less_memory`: what to do."""
+        if self.returncode < 0:
+            return (
+                f"was ended by signal {-self.returncode} (9 is mostly a machine without memory "
+                f"left: {less_memory})"
+            )
+        return (
+            f"ended with status {self.returncode}, which is a defect; please report it with what "
+            "follows"
+        )
+
 
 def safe_environment() -> dict[str, str]:
     """Variables for Python processes, and theirs, that are to find our packages and nothing in the

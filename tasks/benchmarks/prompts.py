@@ -10,8 +10,9 @@ import re
 from collections.abc import Sequence
 
 from infra.stage import StageError
+from tasks.benchmarks.formats import LETTERS
 from tasks.benchmarks.model import Style
-from tasks.benchmarks.read import LETTERS, Item
+from tasks.benchmarks.read import Item
 
 EXAMPLE_DELIMITER = "\n\n"
 
@@ -47,9 +48,10 @@ def prompt(item: Item, style: Style, examples: Sequence[Item] = ()) -> str:
         else []
     )
     for example in examples:
-        if example.answer is None:
+        if example.problem or example.answer is None:
             raise StageError(
-                f"worked example {example.benchmark}/{example.id} has no answer; take it out of dev"
+                f"worked example {example.benchmark}/{example.id} cannot be shown "
+                f"({example.problem or 'it has no answer'}); take it out of dev"
             )
         parts.append(
             question_text(example, style)

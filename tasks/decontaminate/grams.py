@@ -30,7 +30,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tasks.benchmarks.read import LETTERS, Item
+from tasks.benchmarks.formats import LETTERS
+from tasks.benchmarks.read import Item
 from tasks.decontaminate.stage import DecontaminateParameters
 from tasks.text.ngrams import GramIndex, Grams, Hashes, Positions, window_hashes, word_hashes
 from tasks.text.scripts import unspaced_share
@@ -143,6 +144,8 @@ class _Asked:
         needs_choices: list[int] = []
         for item in range(self._count):
             start, length = int(self._starts[item]), int(self._lengths[item])
+            if not length:
+                continue  # its choices alone mark nothing
             whole, minimum = self._whole[item], self._minimum[item]
             if length >= whole:
                 telling = np.flatnonzero(

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from infra.stage import StageError
+from tasks.benchmarks.formats import LETTERS
 from tasks.benchmarks.model import Benchmark, Style
 from tasks.benchmarks.prompts import answers, examples_for, prompt
-from tasks.benchmarks.read import LETTERS, Item, read_items
+from tasks.benchmarks.read import Item, read_items
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,16 @@ def questions(
     Raises `StageError` if no item has choices and an answer, or if dev has too few examples.
     """
     limits = [number for number in (benchmark.limit, limit) if number is not None]
-    items = read_items(name, benchmark, paths, min(limits, default=None))
+    # Also where only one of the two has several files, no task may get another's examples.
+    apart = len(paths) > 1 or bool(shots and len(dev_paths) > 1)
+    items = read_items(name, benchmark, paths, min(limits, default=None), tasks_apart=apart)
     dev = (
-        read_items(name, benchmark.model_copy(update={"split": "dev"}), dev_paths)
+        read_items(
+            name,
+            benchmark.model_copy(update={"split": "dev"}),
+            dev_paths,
+            tasks_apart=apart,
+        )
         if shots and dev_paths
         else []
     )
@@ -77,23 +85,24 @@ def questions(
                 _problem(item, words),
             )
         )
-    if all(question.problem in (NO_CHOICES, NO_ANSWER) for question in asked):
+    read = [item.problem or _nothing_to_score(item) for item in items]
+    if all(read):
         raise StageError(
             f"{name}: none of its {len(items):,} items has choices and an answer to score (item "
-            f"{items[0].id!r}: {asked[0].problem}); leave this benchmark to decontaminate"
+            f"{items[0].id!r}: {read[0]}); leave this benchmark to decontaminate"
         )
     return asked
 
 
-NO_CHOICES = "no choices"
-NO_ANSWER = "no right answer is given"
+def _nothing_to_score(item: Item) -> str:
+    if not item.choices:
+        return "no choices"
+    return "" if item.right else "no right answer is given"
 
 
 def _problem(item: Item, words: Sequence[str]) -> str:
-    if not item.choices:
-        return NO_CHOICES
-    if not item.right:
-        return NO_ANSWER
+    if problem := item.problem or _nothing_to_score(item):
+        return problem
     if len(words) < len(item.choices):
         return f"more choices than the letters A to {LETTERS[-1]}"
     return "an empty choice" if "" in words else ""

@@ -73,16 +73,7 @@ def run(context: Context) -> Outcome:
 
 def _unforeseen(error: LaunchError) -> str:
     """What is known of a process that ended without saying why, in one message."""
-    if error.returncode < 0:
-        ended = (
-            f"was ended by signal {-error.returncode} (9 is mostly a machine without memory left: "
-            "lower batch_size)"
-        )
-    else:
-        ended = (
-            f"ended with status {error.returncode}, which is a defect; please report it with what "
-            "follows"
-        )
+    ended = error.how_it_ended("lower batch_size")
     return (
         f"the evaluation process {ended}. Finished tasks are kept.\n{error.tail.rstrip()}".rstrip()
     )

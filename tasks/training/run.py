@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from infra.context import Context
+from infra.context import WARNING, Context
 from infra.engine.launch import LaunchError, launch_module
 from infra.interrupts import saved_on_interrupt
 from infra.stage import Outcome, StageError
@@ -19,6 +19,9 @@ from tasks.checkpoints.config_keys import has_nested_rope, rope_of
 from tasks.checkpoints.text_files import read_json
 from tasks.training.spec import STOP, place_of
 from tasks.training.stage import TrainingParameters
+
+PHASE = "phase"
+"""Key of the one shard."""
 
 GRACE_S = 120.0
 """Time that the process has to save its work when we are interrupted; it may end earlier."""
@@ -36,51 +39,55 @@ def run(context: Context) -> Outcome:
     spec = scratch / "spec.json"
     values = _spec(context, scratch)
     spec.write_text(json.dumps(values, sort_keys=True))
+    stop, ended = scratch / STOP, threading.Event()
+    stop.unlink(missing_ok=True)
+
+    def save() -> str:
+        stop.touch()
+        ended.wait(GRACE_S)
+        if context.attempt.completed(PHASE):
+            return f"training/{context.name} has taken all its steps; the next run stores the model"
+        return place_of(scratch, context.name, context.parameters.sequence_length)
 
     def train(_: object, shard: Shard) -> dict[str, Any]:
         statistics: dict[str, Any] = {}
+        reason = ""
 
         def on_message(message: dict[str, Any]) -> None:
             if "progress" in message:
                 now = message["progress"]
                 context.progress(now["phase_tokens"], now["phase_total"], _unit(now))
+            nonlocal reason
+            reason = message.get("error", reason)
             statistics.update(message.get("done", {}))
 
-        stop, ended = scratch / STOP, threading.Event()
-        stop.unlink(missing_ok=True)
-
-        def save() -> str:
-            stop.touch()
-            ended.wait(GRACE_S)
-            return place_of(scratch, context.name, context.parameters.sequence_length)
-
-        with saved_on_interrupt(save):
-            try:
-                launch_module(
-                    "tasks.training",
-                    spec,
-                    on_message,
-                    cpu_threads=context.cpu_threads,
-                    grace_s=GRACE_S,
-                )
-            except LaunchError as error:
+        try:
+            launch_module(
+                "tasks.training",
+                spec,
+                on_message,
+                cpu_threads=context.cpu_threads,
+                grace_s=GRACE_S,
+            )
+        except LaunchError as error:
+            if stop.exists():  # interrupted, not failed: the main thread ends this process
                 ended.set()
-                if stop.exists():  # interrupted, not failed: the main thread ends this process
-                    threading.Event().wait()
-                raise StageError(
-                    f"training/{context.name} failed; its checkpoints are kept.\n{error}"
-                ) from error
-            except BaseException:
-                # ^C in this thread: the process has ended and saved what it could.
-                sys.stderr.write(
-                    place_of(scratch, context.name, context.parameters.sequence_length) + "\n"
-                )
-                raise
-            ended.set()
+                threading.Event().wait()
+            raise StageError(reason or _unforeseen(error)) from error
+        except BaseException:  # ^C in this thread: the process has ended and saved what it could
+            sys.stderr.write(
+                place_of(scratch, context.name, context.parameters.sequence_length) + "\n"
+            )
+            raise
         shard.publish(scratch / "output")
         return statistics
 
-    statistics = context.map(train, {"phase": None}, here=True)["phase"]
+    # An interrupt also waits for a phase that has taken its last step, until nothing of it is lost.
+    with saved_on_interrupt(save):
+        try:
+            statistics = context.map(train, {PHASE: None}, here=True)[PHASE]
+        finally:
+            ended.set()
     metrics = scratch / "metrics.jsonl"
     if metrics.exists():
         with context.record("metrics.jsonl") as path:
@@ -91,7 +98,17 @@ def run(context: Context) -> Outcome:
 def _unit(now: Mapping[str, Any]) -> str:
     """The unit shown after the tokens trained, with the loss and any warning about it."""
     loss = "" if now["loss"] is None else f", loss {now['loss']:.3f}"
-    return f"tokens{loss}" + (f", WARNING: {now['alarm']}" if now["alarm"] else "")
+    skipped = f"a step was not taken: {now['skipped']}" if now["skipped"] else ""
+    wrong = now["alarm"] or skipped
+    return f"tokens{loss}" + (f", {WARNING}: {wrong}" if wrong else "")
+
+
+def _unforeseen(error: LaunchError) -> str:
+    """What is known of a process that ended without saying why, in one message."""
+    ended = error.how_it_ended("lower training.micro_batch")
+    return (
+        f"the training process {ended}. Its checkpoints are kept.\n{error.tail.rstrip()}".rstrip()
+    )
 
 
 def _spec(context: Context, scratch: Path) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The training process: reads a spec, trains a phase, prints progress; ends when stdin closes.
 
-Each line of stdout is a JSON object: `{"progress": {...}}` at most twice a second, and `{"done":
-{...}}` at the end. Exit status: 0 done, 1 failed (stderr ends with the reason), 75 interrupted and
-resumable.
+Each line of stdout is a JSON object: `{"progress": {...}}` at most twice a second (at once where
+something goes wrong), and at the end `{"done": {...}}` or `{"error": reason}`. Exit status: 0 done,
+1 failed (without a reason on stdout, stderr ends with a traceback), 75 interrupted and resumable.
 """
 
 from __future__ import annotations
@@ -48,25 +48,32 @@ def main(arguments: list[str]) -> int:
 
     spec = Spec.read(Path(arguments[0]))
     Path(spec.scratch).mkdir(parents=True, exist_ok=True)
-    printed = 0.0
+    stop = Path(spec.scratch) / STOP
+    printed, wrong = 0.0, False
+
+    def asked_to_stop() -> bool:
+        return stopping.is_set() or stop.exists()
 
     def report(metrics: dict[str, Any]) -> None:
-        nonlocal printed
-        if time.monotonic() - printed >= PROGRESS_S:
+        nonlocal printed, wrong
+        begins = bool(metrics["alarm"] or metrics["skipped"]) and not wrong
+        wrong = bool(metrics["alarm"] or metrics["skipped"])
+        if begins or time.monotonic() - printed >= PROGRESS_S:
             printed = time.monotonic()
             _tell({"progress": {**metrics, "phase_total": phase.plan.tokens}})
 
     # A run whose parent was killed may still be saving; the kernel frees the lock when it is gone.
     with filelock.FileLock(Path(spec.scratch) / "lock"):
         try:
+            if asked_to_stop():  # while libraries were imported, or another run was waited for
+                raise Interrupted("stopped before the first step")
             phase = Phase(spec)
-            stop = Path(spec.scratch) / STOP
-            statistics = phase.train(report, lambda: stopping.is_set() or stop.exists())
+            statistics = phase.train(report, asked_to_stop)
         except Interrupted as error:
             sys.stderr.write(f"{error}\n")
             return INTERRUPTED
         except (DataExhausted, DocumentLeak, PlanError, TrainingStopped, ValueError) as error:
-            sys.stderr.write(f"{type(error).__name__}: {error}\n")
+            _tell({"error": str(error)})
             return 1
     _tell({"done": statistics})
     return 0

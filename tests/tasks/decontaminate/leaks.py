@@ -11,8 +11,9 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tasks.benchmarks.formats import LETTERS
 from tasks.benchmarks.model import BenchmarkFiles, Format
-from tasks.benchmarks.read import LETTERS, Item, read_items
+from tasks.benchmarks.read import Item, read_items
 from tasks.ingest.clean import clean
 from tasks.ingest.page import html_text
 from tasks.text.scripts import unspaced_share

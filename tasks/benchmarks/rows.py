@@ -1,0 +1,146 @@
+"""Publishers' files to rows: JSON Lines or a list, CSV, a zip archive of CSV files, Arrow."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from infra.stage import StageError
+from tasks.benchmarks.model import BenchmarkFiles
+
+Row = Mapping[str, Any]
+
+
+class BenchmarkError(StageError):
+    """A benchmark's file cannot be read: names the file, the line, what is wrong and what is
+    expected.
+    """
+
+
+def readable_rows(path: Path, benchmark: BenchmarkFiles) -> Iterator[tuple[str, int, Row]]:
+    """`_rows`, with what its libraries raise on damaged files told as an error of the file."""
+    try:
+        yield from _rows(path, benchmark)
+    except (
+        zipfile.BadZipFile,
+        csv.Error,
+        ValueError,
+        OSError,
+    ) as error:  # pyarrow's are ValueErrors
+        raise BenchmarkError(
+            f"{path}: cannot be read as {path.suffix}: {error}; download it again, or mend it"
+        ) from error
+
+
+def _rows(path: Path, benchmark: BenchmarkFiles) -> Iterator[tuple[str, int, Row]]:
+    """(file inside an archive or own name, number of the record from 0, row)."""
+    suffix = path.suffix.lower()
+    if suffix == ".zip":
+        folder = benchmark.split
+        with zipfile.ZipFile(path) as archive:
+            members = sorted(
+                n
+                for n in archive.namelist()
+                if n.split("/")[-2:-1] == [folder] and n.endswith(".csv")
+            )
+            if not members:
+                raise BenchmarkError(
+                    f"{path}: no {folder}/*.csv in the archive; set split to one of its folders"
+                )
+            for member in members:
+                for number, row in _csv_rows(
+                    archive.read(member), f"{path} ({member})", header=True
+                ):
+                    yield member.rsplit("/", 1)[-1], number, row
+    elif suffix == ".arrow":
+        import pyarrow as pa
+
+        with pa.memory_map(str(path)) as source:
+            for number, row in enumerate(pa.ipc.open_stream(source).read_all().to_pylist()):
+                yield path.name, number, row
+    elif suffix == ".csv":
+        for number, row in _csv_rows(
+            path.read_bytes(), str(path), header=benchmark.format != "mmlu"
+        ):
+            yield path.name, number, row
+    elif suffix in (".jsonl", ".json", ".ndjson"):
+        for number, row in _json_rows(path):
+            yield path.name, number, row
+    else:
+        raise BenchmarkError(
+            f"{path}: benchmarks are read from .jsonl, .json, .csv, .zip and .arrow files"
+        )
+
+
+_NOT_UTF8 = re.compile(rb"\0|\x1b[$(]")
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """One object a line, or one list of objects."""
+    text = _decode(path.read_bytes(), str(path))
+    if text.lstrip().startswith("["):
+        try:
+            rows = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise BenchmarkError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from error
+        for number, row in enumerate(rows):
+            if not isinstance(row, dict):
+                raise BenchmarkError(
+                    f"{path}, record {number}: expected a JSON object, found {str(row)[:120]!r}"
+                )
+            yield number, row
+        return
+    number = 0
+    for line_number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise BenchmarkError(
+                f"{path}, line {line_number}: not JSON: {error.msg}: {line[:120]!r}"
+            ) from error
+        if not isinstance(row, dict):
+            raise BenchmarkError(
+                f"{path}, line {line_number}: expected a JSON object, found {line[:120]!r}"
+            )
+        yield number, row
+        number += 1
+
+
+def _csv_rows(data: bytes, where: str, *, header: bool) -> Iterator[tuple[int, Row]]:
+    lines = csv.reader(io.StringIO(_decode(data, where), newline=""))
+    names = next(lines, []) if header else ["question", "A", "B", "C", "D", "answer"]
+    # Spreadsheets end a file with rows of nothing but commas.
+    filled = (line for line in lines if any(value.strip() for value in line))
+    for number, values in enumerate(filled):
+        if len(values) != len(names):
+            shown = str(values)[:200]
+            raise BenchmarkError(
+                f"{where}, record {number}: {len(values)} columns, expected {len(names)}: {shown}"
+            )
+        yield number, dict(zip(names, values, strict=True))
+
+
+def _decode(data: bytes, where: str) -> str:
+    """UTF-8 alone: valid UTF-8 with NUL bytes or with escapes of ISO-2022-JP is text in another
+    encoding.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BenchmarkError(
+            f"{where}: not UTF-8 at byte {error.start}; convert it with iconv"
+        ) from error
+    if at := _NOT_UTF8.search(data):
+        found = "UTF-16 or UTF-32 (a NUL byte)" if at[0] == b"\0" else "ISO-2022 (an escape)"
+        raise BenchmarkError(
+            f"{where}: looks like {found} at byte {at.start()}, not UTF-8; convert it with iconv"
+        )
+    return text
