@@ -13,10 +13,9 @@
 7. If even the best reading costs more than 15 bits per character above ASCII, or if there are too
    many control characters, the bytes are not text and are refused.
 
-Example: the bytes of "Привет" in windows-1251 are also valid windows-1252 ("Ïðèâåò"). In 1251 they
-are frequent letters of Russian at 4 to 8 bits each; in 1252, letters that no language combines like
-this, at 16 bits and more. Over a paragraph the difference is hundreds of bits, so windows-1251 is
-chosen, even if the page declares windows-1252.
+Example: the bytes of "Привет" in windows-1251 are also valid windows-1252 ("Ïðèâåò"). The first
+reading costs 30 bits (frequent letters of Russian), the second 91. Over a sentence of 87 characters
+it is 450 against 1,136, so windows-1251 is chosen even if the page declares windows-1252.
 """
 
 from __future__ import annotations
