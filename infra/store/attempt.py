@@ -3,7 +3,7 @@
     <version>/<attempt>/data/...           published shard files, exclusive, never overwritten
     <version>/<attempt>/records/...        logs and plots
     <version>/<attempt>/shards/<key>.json  written after a shard's files: its result, their digests
-    <version>/<attempt>/scratch/...        survives a kill, removed at commit
+    <version>/<attempt>/scratch/...        survives a kill, is removed at commit
 
 A shard counts as done when its completion record exists. One killed between its files and its
 record is run again; a bitwise stage must then write the same bytes, or `NotDeterministic` is

@@ -153,7 +153,7 @@ def test_references_open_by_version_tag_and_latest(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="shard 0 is bad"):
         run_stage(TOY, ToyParameters(word="begun", fail=(0,)), tmp_path=tmp_path)
     (begun,) = {*store.root.child("toy/main").folders()} - {one.version, two.version}
-    with pytest.raises(ArtifactMissing, match=rf"there is: .*toy/main@{begun} \(not finished\)"):
+    with pytest.raises(ArtifactMissing, match=rf"it has: .*toy/main@{begun} \(not finished\)"):
         store.open(f"toy/main@{begun}")
     assert any("parameters.word: toy -> two" in line for line in operations.diff(one, two))
 

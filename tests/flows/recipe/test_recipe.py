@@ -117,7 +117,7 @@ def changed(recipe: Path, tmp_path: Path, *overrides: str) -> set[str]:
         ("sources.web.perplexity={}", "add a language_models section"),
         ("sources.web.quality.rules=[gofer]", "gofer"),
         ("model.base=somewhere", "either a `base` or `create"),
-        ("dedup.prefer=[-perplexty]", "'-perplexty' is not a column to prefer by"),
+        ("dedup.prefer=[-perplexty]", "'-perplexty' is not a column that dedup.prefer knows"),
         ("dedup.crawls=[[wep]]", "did you mean 'web'?"),
         ("dedup.history=[artifact:r/cut/main]", "is not artifact:RECIPE/select/NAME@TAG"),
         ("dedup={threshold: 0.8, rows: 4}", "either `threshold` or rows"),
@@ -444,7 +444,7 @@ def test_a_size_that_the_base_has_already_is_refused_by_the_plan(
     for size in ("300", "512", "0.5K"):
         with pytest.raises(
             RecipeError,
-            match=rf"{place}: tokenizer.expand.size: .*, the base already has 512 tokens",
+            match=rf"{place}: tokenizer.expand.size: .*, but the base already has 512 tokens",
         ):
             prepare(RunRequest.of(good, [f"tokenizer.expand.size={size}"]))
     for unread in ("[]", '{"added_tokens": [], "model": {"vocab": [["a", 0.0]]}}', "{"):
