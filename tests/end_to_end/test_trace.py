@@ -70,13 +70,13 @@ def test_the_table_has_a_line_for_each_piece(small_run: SmallRun) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("second", "--step", 99), "step 99 is not in this phase: it has 8 steps"),
-        (("second", "--step", 10**30), "it has 8 steps, from 1"),
+        (("second", "--step", 99), "step 99 is not in this phase; name one from 1 to 8"),
+        (("second", "--step", 10**30), "name one from 1 to 8"),
         (
             ("first", "--step", 1, "-s", "sources.letters.ingest.paths=[gone.jsonl]"),
-            "gone.jsonl: there is no such",
+            "gone.jsonl: no file or folder matches",
         ),
-        (("second", "--step", 0), "it has 8 steps, from 1"),
+        (("second", "--step", 0), "name one from 1 to 8"),
         (
             ("secnd", "--step", 1),
             "no phase 'secnd' (did you mean 'second'?); it has: first, second",
