@@ -240,7 +240,7 @@ def warc_record(
     digest = hashlib.sha256(f"{kind} {identity}".encode()).hexdigest()
     lines = {
         "WARC-Type": kind,
-        "WARC-Record-ID": f"<urn:uuid:{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}>",
+        "WARC-Record-ID": f"<urn:uuid:{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}>",  # noqa: E501
         "WARC-Date": date,
         **headers,
         "Content-Length": str(len(block)),
@@ -256,7 +256,7 @@ def warc_members(found: list[Response], name: str, rng: random.Random) -> Iterat
     and then a revisit.
     """
     start = DATE.format(month=3, day=1, hour=0, minute=0)
-    info = f"software: puna demo\r\nformat: WARC File Format 1.0\r\nisPartOf: {COUNTRY[0]}\r\n".encode()
+    info = f"software: puna demo\r\nformat: WARC File Format 1.0\r\nisPartOf: {COUNTRY[0]}\r\n".encode()  # noqa: E501
     about = {"WARC-Filename": name, "Content-Type": "application/warc-fields"}
     yield gzip_member(warc_record("warcinfo", name, start, about, info))
     for i, response in enumerate(found):
@@ -289,11 +289,18 @@ def archives(found: list[Response], rng: random.Random) -> dict[str, bytes]:
     for number in range(WARC_FILES):
         name = f"crawl-{number:02d}.warc.gz"
         members = list(warc_members(found[number::WARC_FILES], name, rng))
-        extra = warc_record("response", f"broken {name}", DATE.format(month=5, day=1, hour=0, minute=0),
-                            {"WARC-Target-URI": f"https://broken.example/{number}",
-                             "Content-Type": "application/http; msgtype=response"},
-                            b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html><body><p>"
-                            + b"This record is broken on purpose. " * 200 + b"</p></body></html>")  # fmt: skip
+        extra = warc_record(
+            "response",
+            f"broken {name}",
+            DATE.format(month=5, day=1, hour=0, minute=0),
+            {
+                "WARC-Target-URI": f"https://broken.example/{number}",
+                "Content-Type": "application/http; msgtype=response",
+            },
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html><body><p>"
+            + b"This record is broken on purpose. " * 200
+            + b"</p></body></html>",
+        )
         if number == 1:
             broken = bytearray(gzip_member(extra))
             for position in range(len(broken) // 2, len(broken) // 2 + 8):

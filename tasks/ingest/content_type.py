@@ -59,13 +59,13 @@ _SLASHED = re.compile(rb"\s*(?:/\*.*?\*/|//[^\r\n]*)", re.DOTALL)
 _CALL = re.compile(rb"[\w$.]{1,80}\s*\(")
 _CALL_END = re.compile(rb"\)\s*;?\s*\Z")
 _SCRIPT_BEGIN = re.compile(
-    rb"[\"']use strict[\"']|(?:var|let|const)\s+[\w$]+\s*=|var\s+[\w$]+\s*[;,]|(?:async\s+)?function\s*[\w$]*\s*\("
+    rb"[\"']use strict[\"']|(?:var|let|const)\s+[\w$]+\s*=|var\s+[\w$]+\s*[;,]|(?:async\s+)?function\s*[\w$]*\s*\("  # noqa: E501
     rb"|[!+;]*\(?\s*function\s*\(|\(\s*\(\s*[\w$,\s]*\)\s*=>|(?:try|if\s*\([^<>\r\n]{1,200}\))\s*\{"
     rb"|(?:window|document|self|jQuery|\$)(?:\.[\w$]+|\(|\[)[^<>\r\n]{0,200}[=({;]|(?:define|require)\(\s*(?:[\[\"']|function)"
     rb"|import\s*[\w{*$][^<>\r\n;]{0,200}from\s*[\"']|export\s+(?:default|const|function|class|\{)"
 )
 _SCRIPT_END = (b";", b"}", b")", b"*/")
-_STYLED = rb"(?:html|body|div|span|p|a|h[1-6]|ul|ol|li|table|td|th|tr|img|input|button|form|header|footer|nav|main|section)"
+_STYLED = rb"(?:html|body|div|span|p|a|h[1-6]|ul|ol|li|table|td|th|tr|img|input|button|form|header|footer|nav|main|section)"  # noqa: E501
 _STYLE_BEGIN = re.compile(
     rb"@(?:charset|import|namespace)\s+[\"'u]"
     rb"|@(?:media|font-face|keyframes|-webkit-keyframes|supports|layer|page)\b[^{}<>;]{0,300}\{"
@@ -82,8 +82,10 @@ _TAGS = re.compile(
 _MAGIC = (
     b"%PDF-", b"%!PS-Adobe-", b"{\\rtf", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
     b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"\0\0\1\0",
-    b"PK\x03\x04", b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c", b"\xfd7zXZ\0", b"\x7fELF", b"\xca\xfe\xba\xbe\0", b"\0asm",
-    b"OggS\0", b"ID3\3\0", b"ID3\4\0", b"\x1a\x45\xdf\xa3", b"fLaC\0", b"wOFF\0", b"wOF2\0", b"\0\1\0\0\0", b"OTTO\0",
+    b"PK\x03\x04", b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c", b"\xfd7zXZ\0", b"\x7fELF",
+    b"\xca\xfe\xba\xbe\0", b"\0asm",
+    b"OggS\0", b"ID3\3\0", b"ID3\4\0", b"\x1a\x45\xdf\xa3", b"fLaC\0", b"wOFF\0", b"wOF2\0",
+    b"\0\1\0\0\0", b"OTTO\0",
 )  # fmt: skip
 """What files of documents, images, archives, programs, sound and fonts begin with."""
 

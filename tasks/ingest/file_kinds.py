@@ -40,8 +40,8 @@ _BINARY: tuple[tuple[int, bytes, str, str, str], ...] = (
     (257, b"ustar", "tar", "a tar archive", _UNPACK),
     (0, b"7z\xbc\xaf\x27\x1c", "7z", "a 7-Zip archive", _UNPACK),
     (0, b"Rar!\x1a\x07", "rar", "a RAR archive", _UNPACK),
-    (0, b"\x02\x21\x4c\x18", "lz4", "an LZ4 file of the legacy format", "unpack it, or pack it anew with a later lz4"),
-    (0, b"\x5d\0\0", "lzma", "an LZMA file of the old format", "unpack it, or pack it again with xz"),
+    (0, b"\x02\x21\x4c\x18", "lz4", "an LZ4 file of the legacy format", "unpack it, or pack it anew with a later lz4"),  # noqa: E501
+    (0, b"\x5d\0\0", "lzma", "an LZMA file of the old format", "unpack it, or pack it again with xz"),  # noqa: E501
     (0, b"\x1f\x9d", "compress", "a file packed by compress", _UNPACK),
     (0, b"\x28\xb5\x2f\xfd", "zstd", "Zstandard within another compression", "unpack it once"),
     (0, b"\x1f\x8b\x08", "gzip", "gzip within another compression", "unpack it once"),
@@ -49,7 +49,7 @@ _BINARY: tuple[tuple[int, bytes, str, str, str], ...] = (
     (0, b"%PDF-", "pdf", "a PDF document", _TO_TEXT),
     (0, b"%!PS-Adobe-", "postscript", "a PostScript document", _TO_TEXT),
     (0, b"{\\rtf1", "rtf", "an RTF document", _TO_TEXT),
-    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "office", "an office document of the old format", _TO_TEXT),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "office", "an office document of the old format", _TO_TEXT),  # noqa: E501
     (0, b"AT&TFORM", "djvu", "a DjVu document", _TO_TEXT),
     (0, b"\x89PNG\r\n\x1a\n", "image", "a PNG image", "take it out"),
     (0, b"\xff\xd8\xff", "image", "a JPEG image", "take it out"),

@@ -20,8 +20,10 @@ from functools import lru_cache
 
 _DROPPED = ("time", "label", "button")
 _NAMES = (
-    "a", "abbr", "acronym", "b", "bdi", "bdo", "big", "blink", "br", "cite", "code", "data", "del", "dfn", "em", "font",
-    "i", "img", "ins", "kbd", "mark", "nobr", "output", "q", "rb", "rp", "rt", "rtc", "ruby", "s", "samp", "small",
+    "a", "abbr", "acronym", "b", "bdi", "bdo", "big", "blink", "br", "cite", "code", "data", "del",
+    "dfn", "em", "font",
+    "i", "img", "ins", "kbd", "mark", "nobr", "output", "q", "rb", "rp", "rt", "rtc", "ruby", "s",
+    "samp", "small",
     "span", "strike", "strong", "sub", "sup", "tt", "u", "var", "wbr", *_DROPPED,
 )  # fmt: skip
 _JUDGING = (

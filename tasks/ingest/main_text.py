@@ -32,7 +32,7 @@ judged instead.
 """
 
 _READINGS = ("rt", "rp", "rtc")
-"""Ruby keeps its base: 漢字, not 漢字(かんじ). The reading tells how to say what the text says already."""
+"""Ruby keeps its base: 漢字, not 漢字(かんじ). The reading repeats what the text says."""
 
 _SENTENCE_ENDS = tuple('.!?。！？…”"»')
 _WIDE_FROM = "\u2e80"

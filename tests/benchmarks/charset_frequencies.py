@@ -21,11 +21,16 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 UDHR = {
-    "zh": "cmn_hans", "zh_hant": "cmn_hant", "ja": "jpn", "ko": "kor", "ru": "rus", "uk": "ukr", "bg": "bul",
-    "sr": "srp_cyrl", "be": "bel", "el": "ell_monotonic", "he": "heb", "ar": "arb", "fa": "pes", "th": "tha",
-    "tr": "tur", "vi": "vie", "pl": "pol", "cs": "ces", "hu": "hun", "ro": "ron", "hr": "hrv", "lt": "lit",
-    "lv": "lav", "et": "est", "de": "deu", "fr": "fra", "es": "spa", "pt": "por", "sv": "swe", "sq": "als",
-    "eo": "epo", "cy": "cym", "ga": "gle", "mi": "mri", "af": "afr", "da": "dan", "nb": "nob", "fi": "fin",
+    "zh": "cmn_hans", "zh_hant": "cmn_hant", "ja": "jpn", "ko": "kor", "ru": "rus", "uk": "ukr",
+    "bg": "bul",
+    "sr": "srp_cyrl", "be": "bel", "el": "ell_monotonic", "he": "heb", "ar": "arb", "fa": "pes",
+    "th": "tha",
+    "tr": "tur", "vi": "vie", "pl": "pol", "cs": "ces", "hu": "hun", "ro": "ron", "hr": "hrv",
+    "lt": "lit",
+    "lv": "lav", "et": "est", "de": "deu", "fr": "fra", "es": "spa", "pt": "por", "sv": "swe",
+    "sq": "als",
+    "eo": "epo", "cy": "cym", "ga": "gle", "mi": "mri", "af": "afr", "da": "dan", "nb": "nob",
+    "fi": "fin",
     "it": "ita", "nl": "nld", "ca": "cat", "is": "isl", "sk": "slk", "sl": "slv", "mk": "mkd",
 }  # fmt: skip
 MOST = {"zh": 1_600, "zh_hant": 1_600, "ja": 900, "ko": 900}

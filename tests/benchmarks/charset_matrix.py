@@ -17,14 +17,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 LABELS = {
-    "zh": ("gb18030", "gbk"), "zh_hant": ("big5",), "ja": ("shift_jis", "euc-jp", "iso-2022-jp"), "ko": ("euc-kr",),
-    "ru": ("windows-1251", "koi8-r", "iso-8859-5", "ibm866", "x-mac-cyrillic"), "uk": ("windows-1251", "koi8-u"),
-    "bg": ("windows-1251",), "sr": ("windows-1251",), "be": ("windows-1251",), "el": ("windows-1253", "iso-8859-7"),
-    "he": ("windows-1255",), "ar": ("windows-1256", "iso-8859-6"), "fa": ("windows-1256",), "th": ("windows-874",),
+    "zh": ("gb18030", "gbk"), "zh_hant": ("big5",), "ja": ("shift_jis", "euc-jp", "iso-2022-jp"),
+    "ko": ("euc-kr",),
+    "ru": ("windows-1251", "koi8-r", "iso-8859-5", "ibm866", "x-mac-cyrillic"),
+    "uk": ("windows-1251", "koi8-u"),
+    "bg": ("windows-1251",), "sr": ("windows-1251",), "be": ("windows-1251",),
+    "el": ("windows-1253", "iso-8859-7"),
+    "he": ("windows-1255",), "ar": ("windows-1256", "iso-8859-6"), "fa": ("windows-1256",),
+    "th": ("windows-874",),
     "tr": ("windows-1254",), "vi": ("windows-1258",), "pl": ("windows-1250", "iso-8859-2"),
-    "cs": ("windows-1250", "iso-8859-2"), "hu": ("windows-1250", "iso-8859-2"), "ro": ("windows-1250",),
-    "hr": ("windows-1250",), "lt": ("windows-1257",), "lv": ("windows-1257",), "et": ("windows-1257",),
-    "de": ("windows-1252", "macintosh"), "fr": ("windows-1252", "iso-8859-15", "macintosh"), "es": ("windows-1252",),
+    "cs": ("windows-1250", "iso-8859-2"), "hu": ("windows-1250", "iso-8859-2"),
+    "ro": ("windows-1250",),
+    "hr": ("windows-1250",), "lt": ("windows-1257",), "lv": ("windows-1257",),
+    "et": ("windows-1257",),
+    "de": ("windows-1252", "macintosh"), "fr": ("windows-1252", "iso-8859-15", "macintosh"),
+    "es": ("windows-1252",),
     "pt": ("windows-1252",), "it": ("windows-1252",), "nl": ("windows-1252",),
     "sv": ("windows-1252",), "en": ("windows-1252",),
 }  # fmt: skip

@@ -92,7 +92,7 @@ LAYERS = Budget(steps=24, rows=16, length=128, lr=1e-3)
 CONTEXT = Budget(steps=4, rows=2, length=1024, lr=1e-3)
 
 
-# ----------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # texts
 
 
@@ -106,9 +106,15 @@ def stories(base: Path) -> list[str]:
     ids = torch.full((STORIES, 1), tokenizer.bos_token_id)
     with torch.inference_mode():
         drawn = model.generate(
-            ids, attention_mask=torch.ones_like(ids), do_sample=True, temperature=1.0, top_k=0,
-            max_new_tokens=STORY_TOKENS, eos_token_id=[1, 2], pad_token_id=2,
-        )  # fmt: skip
+            ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=True,
+            temperature=1.0,
+            top_k=0,
+            max_new_tokens=STORY_TOKENS,
+            eos_token_id=[1, 2],
+            pad_token_id=2,
+        )
     return [tokenizer.decode(row, skip_special_tokens=True) for row in drawn]
 
 
@@ -207,7 +213,7 @@ SELECT = Stage(
     "JSONL as select writes it",
 )
 
-# -------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # workbench
 
 
@@ -252,9 +258,12 @@ class Bench:
         key = (tokenizer.identity, text, length)
         if key not in self._bins:
             made = run_stage(
-                BINNING, BinningParameters(sequence_length=length, bins=1), name=text, tmp_path=self.root,
+                BINNING,
+                BinningParameters(sequence_length=length, bins=1),
+                name=text,
+                tmp_path=self.root,
                 inputs={"select": self.select(text), "tokenizer": tokenizer},
-            )  # fmt: skip
+            )
             self._bins[key] = [str(made.folder("bin-00"))]
         return self._bins[key]
 
@@ -292,9 +301,14 @@ class Bench:
         work.mkdir(parents=True)
         bins = {text: self.bins(tokenizer, text, budget.length) for text in sorted(mixture)}
         spec = Spec(
-            parameters=values, bins=bins, previous=str(folder), state=None, scratch=str(work / "scratch"),
-            output=str(work / "output"), cpu_threads=self.threads,
-        )  # fmt: skip
+            parameters=values,
+            bins=bins,
+            previous=str(folder),
+            state=None,
+            scratch=str(work / "scratch"),
+            output=str(work / "output"),
+            cpu_threads=self.threads,
+        )
         Phase(spec).train()
         shutil.rmtree(work / "scratch")
         self.spent["training"] = self.spent.get("training", 0) + time.perf_counter() - began
@@ -344,7 +358,7 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Non
     sys.stdout.flush()
 
 
-# -----------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # experiments
 
 

@@ -65,9 +65,7 @@ def test_clusters_are_listed_the_largest_first(store: Path) -> None:
 def test_a_cluster_shows_the_kept_text_of_an_earlier_crawl_and_what_differs(store: Path) -> None:
     shown = inspect(store, "dedup", "--cluster", "1").stdout
     assert (
-        "kept" in shown
-        and "first of select/first@" in shown
-        and "(exactly the same text)" in shown
+        "kept" in shown and "first of select/first@" in shown and "(exactly the same text)" in shown
     )
     assert "[-word75-]{+another+}" in shown and "near, similarity 0.934" in shown
     row = json.loads(inspect(store, "dedup", "--cluster", "1", "--json").stdout)["clusters"][0]

@@ -42,9 +42,12 @@ MAX_REPLACED = 0.02
 """Share of undecodable characters beyond which bytes are not text in any known encoding."""
 
 _RARITY = {
-    "windows-1252": 0, "windows-1251": 3, "gb18030": 4, "shift_jis": 4, "euc-jp": 4, "big5": 4, "euc-kr": 4, "utf-8": 4,
-    "windows-1250": 5, "windows-1254": 4, "windows-1253": 2, "windows-1256": 2, "windows-1255": 2, "windows-874": 2,
-    "windows-1257": 5, "windows-1258": 6, "koi8-r": 4, "koi8-u": 6, "iso-8859-2": 4, "iso-8859-7": 4, "iso-8859-15": 5,
+    "windows-1252": 0, "windows-1251": 3, "gb18030": 4, "shift_jis": 4, "euc-jp": 4, "big5": 4,
+    "euc-kr": 4, "utf-8": 4,
+    "windows-1250": 5, "windows-1254": 4, "windows-1253": 2, "windows-1256": 2, "windows-1255": 2,
+    "windows-874": 2,
+    "windows-1257": 5, "windows-1258": 6, "koi8-r": 4, "koi8-u": 6, "iso-8859-2": 4,
+    "iso-8859-7": 4, "iso-8859-15": 5,
     "iso-8859-5": 8, "iso-8859-6": 8, "ibm866": 8, "macintosh": 10, "x-mac-cyrillic": 8,
 }  # fmt: skip
 """Encodings tried even if not declared, and what their rarity costs in bits; others must be

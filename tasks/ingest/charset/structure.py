@@ -22,8 +22,10 @@ _NEVER_TEXT = (
     b"\xd0\xcf\x11\xe0",
 )  # fmt: skip
 _SELDOM_TEXT = (
-    b"GIF87a", b"GIF89a", b"PK\3\4", b"RIFF", b"II*\0", b"MM\0*", b"Rar!\x1a", b"7z\xbc\xaf\x27\x1c", b"BZh",
-    b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"\xca\xfe\xba\xbe", b"OggS", b"ID3", b"\0\0\1\0", b"wOFF", b"wOF2",
+    b"GIF87a", b"GIF89a", b"PK\3\4", b"RIFF", b"II*\0", b"MM\0*", b"Rar!\x1a",
+    b"7z\xbc\xaf\x27\x1c", b"BZh",
+    b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"\xca\xfe\xba\xbe", b"OggS", b"ID3", b"\0\0\1\0", b"wOFF",
+    b"wOF2",
     b"PAR1", b"SQLite format 3\0", b"\0asm",
 )  # fmt: skip
 """How files begin that are sent or named as text and are none. Words of real text may begin like

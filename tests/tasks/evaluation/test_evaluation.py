@@ -299,8 +299,8 @@ def test_a_training_node_can_import_all_of_it() -> None:
         "import sys\n"
         "for name in ('fsspec', 'datasets', 'prefect', 'lm_eval', 'pebble', 'accelerate'):\n"
         "    sys.modules[name] = None\n"
-        "import tasks.evaluation.stage, tasks.evaluation.evaluate, tasks.evaluation.items, tasks.evaluation.harness\n"
-        "import tasks.evaluation.__main__, tasks.evaluation.first_token, tasks.evaluation.bits_per_byte\n"
+        "import tasks.evaluation.stage, tasks.evaluation.evaluate, tasks.evaluation.items, tasks.evaluation.harness\n"  # noqa: E501
+        "import tasks.evaluation.__main__, tasks.evaluation.first_token, tasks.evaluation.bits_per_byte\n"  # noqa: E501
         "import tasks.evaluation.long_text\n"
     )
     root = Path(__file__).resolve().parents[3]

@@ -10,18 +10,52 @@ from collections.abc import Sequence
 from pathlib import Path
 
 TAGS = (
-    "a", "b", "i", "em", "strong", "span", "font", "sup", "sub", "q", "code", "abbr", "small", "mark", "u", "s", "bdi",
-    "cite", "kbd", "var", "ins", "del", "time", "label", "button",
-)  # fmt: skip
+    "a",
+    "b",
+    "i",
+    "em",
+    "strong",
+    "span",
+    "font",
+    "sup",
+    "sub",
+    "q",
+    "code",
+    "abbr",
+    "small",
+    "mark",
+    "u",
+    "s",
+    "bdi",
+    "cite",
+    "kbd",
+    "var",
+    "ins",
+    "del",
+    "time",
+    "label",
+    "button",
+)
 LONGEST_LINK = 2
 """Characters: a block that stands in links for the greater part is navigation, which is another
 rule.
 """
 ATTRIBUTES = (
-    "", "", "", ' class="share"', ' class="jp"', ' class="next email"', ' id="x1"', ' lang="ja"', ' title="a &gt; b"',
-    ' '
-    'rel="author"', ' href="/w/一?a=1&amp;b=2"', " class=date", ' itemprop="author"', ' data-x="1>0"',
-)  # fmt: skip
+    "",
+    "",
+    "",
+    ' class="share"',
+    ' class="jp"',
+    ' class="next email"',
+    ' id="x1"',
+    ' lang="ja"',
+    ' title="a &gt; b"',
+    ' rel="author"',
+    ' href="/w/一?a=1&amp;b=2"',
+    " class=date",
+    ' itemprop="author"',
+    ' data-x="1>0"',
+)
 BETWEEN = (
     "",
     "",
@@ -55,7 +89,7 @@ def marked_up(
         if depth and rng.random() < 0.5:
             tag = rng.choice(tags if len(piece) <= LONGEST_LINK else tags[1:])
             parts.append(
-                f"<{tag}{rng.choice(attributes)}>{marked_up(piece, rng, depth - 1, attributes, tags)}</{tag}>"
+                f"<{tag}{rng.choice(attributes)}>{marked_up(piece, rng, depth - 1, attributes, tags)}</{tag}>"  # noqa: E501
             )
         else:
             parts.append("".join(_written(character, rng) for character in piece))

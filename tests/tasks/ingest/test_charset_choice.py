@@ -22,10 +22,10 @@ from tests.benchmarks.charset_matrix import cases, same_text
 from tests.tasks.ingest.archives import members, response
 
 PROSE = {
-    "zh": "第一回说到渡口边住着一位老人，他每日清早便起来撑船，往来的客人都认得他，却没有人知道他从哪里来。",
-    "zh_hant": "第一回說到渡口邊住著一位老人，他每日清早便起來撐船，往來的客人都認得他，卻沒有人知道他從哪裡來。",
-    "ja": "その老人は毎朝早くから舟を出した。渡し場の人々はみな彼を知っていたが、どこから来たのかは誰も知らない。",
-    "ko": "그 노인은 매일 아침 일찍 일어나 배를 저었다. 나루터 사람들은 모두 그를 알았지만 어디서 왔는지는 몰랐다.",
+    "zh": "第一回说到渡口边住着一位老人，他每日清早便起来撑船，往来的客人都认得他，却没有人知道他从哪里来。",  # noqa: E501
+    "zh_hant": "第一回說到渡口邊住著一位老人，他每日清早便起來撐船，往來的客人都認得他，卻沒有人知道他從哪裡來。",  # noqa: E501
+    "ja": "その老人は毎朝早くから舟を出した。渡し場の人々はみな彼を知っていたが、どこから来たのかは誰も知らない。",  # noqa: E501
+    "ko": "그 노인은 매일 아침 일찍 일어나 배를 저었다. 나루터 사람들은 모두 그를 알았지만 어디서 왔는지는 몰랐다.",  # noqa: E501
     "ru": "Старик Яков каждое утро вставал рано и перевозил людей через Неву. "
         "Все его знали, но никто не знал, кто он и чья это лодка.",
     "uk": "Старий щоранку рано вставав і перевозив людей через річку, і всі його "
@@ -52,15 +52,32 @@ PROSE = {
 """Own sentences, none of them from what the frequencies were counted in."""
 
 ENCODINGS = [
-    ("zh", "gb18030", "gbk"), ("zh_hant", "big5", "big5"), ("ja", "cp932", "shift_jis"), ("ja", "euc_jp", "euc-jp"),
-    ("ja", "iso2022_jp", "iso-2022-jp"), ("ko", "cp949", "euc-kr"), ("ru", "cp1251", "windows-1251"),
-    ("ru", "koi8_r", "koi8-r"), ("ru", "iso8859_5", "iso-8859-5"), ("ru", "cp866", "ibm866"),
-    ("ru", "mac_cyrillic", "x-mac-cyrillic"), ("uk", "koi8_u", "koi8-u"), ("el", "cp1253", "windows-1253"),
-    ("el", "iso8859_7", "iso-8859-7"), ("he", "cp1255", "windows-1255"), ("ar", "cp1256", "windows-1256"),
-    ("ar", "iso8859_6", "iso-8859-6"), ("th", "cp874", "tis-620"), ("tr", "cp1254", "iso-8859-9"),
-    ("pl", "cp1250", "windows-1250"), ("pl", "iso8859_2", "latin2"), ("cs", "cp1250", "windows-1250"),
-    ("fr", "cp1252", "latin1"), ("fr", "mac_roman", "macintosh"), ("de", "cp1252", "ascii"),
-]  # fmt: skip
+    ("zh", "gb18030", "gbk"),
+    ("zh_hant", "big5", "big5"),
+    ("ja", "cp932", "shift_jis"),
+    ("ja", "euc_jp", "euc-jp"),
+    ("ja", "iso2022_jp", "iso-2022-jp"),
+    ("ko", "cp949", "euc-kr"),
+    ("ru", "cp1251", "windows-1251"),
+    ("ru", "koi8_r", "koi8-r"),
+    ("ru", "iso8859_5", "iso-8859-5"),
+    ("ru", "cp866", "ibm866"),
+    ("ru", "mac_cyrillic", "x-mac-cyrillic"),
+    ("uk", "koi8_u", "koi8-u"),
+    ("el", "cp1253", "windows-1253"),
+    ("el", "iso8859_7", "iso-8859-7"),
+    ("he", "cp1255", "windows-1255"),
+    ("ar", "cp1256", "windows-1256"),
+    ("ar", "iso8859_6", "iso-8859-6"),
+    ("th", "cp874", "tis-620"),
+    ("tr", "cp1254", "iso-8859-9"),
+    ("pl", "cp1250", "windows-1250"),
+    ("pl", "iso8859_2", "latin2"),
+    ("cs", "cp1250", "windows-1250"),
+    ("fr", "cp1252", "latin1"),
+    ("fr", "mac_roman", "macintosh"),
+    ("de", "cp1252", "ascii"),
+]
 WRONG = (
     "utf-8",
     "iso-8859-1",
@@ -211,12 +228,16 @@ def junk() -> list[bytes]:
     deflated = zlib.compress("".join(PROSE.values()).encode() * 3)
     return [
         *(rng.randbytes(size) for size in (200, 3_000, 60_000)),
-        *(bytes(rng.randrange(first, 255) for _ in range(900)) for first in (128, 161, 64)), deflated,
+        *(bytes(rng.randrange(first, 255) for _ in range(900)) for first in (128, 161, 64)),
+        deflated,
         b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n" + deflated,
-        b"\xff\xd8\xff\xe0\0\x10JFIF\0" + rng.randbytes(2_000), b"\x1f\x8b\x08\0" + deflated,
+        b"\xff\xd8\xff\xe0\0\x10JFIF\0" + rng.randbytes(2_000),
+        b"\x1f\x8b\x08\0" + deflated,
         b"GIF89a\1\0\1\0" + deflated,
-        bytes(range(256)) * 20, bytes(byte & 31 for byte in rng.randbytes(999)), b"%PDF-1.4 all in ASCII " * 99,
-    ]  # fmt: skip
+        bytes(range(256)) * 20,
+        bytes(byte & 31 for byte in rng.randbytes(999)),
+        b"%PDF-1.4 all in ASCII " * 99,
+    ]
 
 
 @pytest.mark.parametrize(

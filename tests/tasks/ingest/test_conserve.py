@@ -16,7 +16,7 @@ from tasks.ingest.main_text import MIN_MAIN_CHARACTERS
 from tasks.ingest.page import html_text
 from tests.tasks.ingest.inline_markup import cjk_pages, marked_up, page_of
 
-FILLER = "这一段文字够长，因此算作正文；一页的正文由这样的段落组成，它们比导航、按钮和页脚都长得多，也不都是链接。"
+FILLER = "这一段文字够长，因此算作正文；一页的正文由这样的段落组成，它们比导航、按钮和页脚都长得多，也不都是链接。"  # noqa: E501
 ALPHABETS = (
     "北京上海广州第一章另元年月日、，。：；！？“”‘’（）《》…—·々〇",
     "東京漢字のはをがアイウエオーん「」『』・ｱﾝ。、〜",
@@ -93,16 +93,25 @@ def test_any_block_keeps_its_text(text: str, seed: int, block: str) -> None:
         ('a<i class="icon">\ue001</i>b<i>&#xe600;</i>c', "abc"),  # what only an icon font shows
         ("On <time>May 3</time> he <b><time>then</time></b> left", "On May 3 he then left"),
         ("a <b>b</b><!-- c --> <time>2020</time><wbr><i>d</i>", "a b 2020d"),
-        ('a <span hidden>b</span><span style="display: none">c</span><span class="hidden">d</span> e', "a e"),
-        ("x<sup>2</sup>H<sub>二</sub>O <font color=red>r</font> <q>q</q> &amp;lt;b&amp;gt; &lt;i&gt; a < b and c > d",
-         "x2H二O r q &lt;b&gt; <i> a < b and c > d"),
+        (
+            'a <span hidden>b</span><span style="display: none">c</span><span '
+            'class="hidden">d</span> e',
+            "a e",
+        ),
+        (
+            "x<sup>2</sup>H<sub>二</sub>O <font color=red>r</font> <q>q</q> &amp;lt;b&amp;gt; "
+            "&lt;i&gt; a < b and c > d",
+            "x2H二O r q &lt;b&gt; <i> a < b and c > d",
+        ),
         ("one<br>two<br/>三<br>four&nbsp;five", "one\ntwo\n三\nfour five"),
-        ("<ruby>漢<rp>(</rp><rt>かん</rt><rp>)</rp>字<rt>じ</rt></ruby>と<ruby><rb>東</rb><rtc>E</rtc></ruby>",
-         "漢字と東"),
+        (
+            "<ruby>漢<rp>(</rp><rt>かん</rt><rp>)</rp>字<rt>じ</rt></ruby>と<ruby><rb>東</rb><rtc>E</rtc></ruby>",
+            "漢字と東",
+        ),
         # the guard itself: clean() takes it from any text
         ("a\x01\x02<b>\x01\x02一</b><i>\x01\x02</i>二", "a一二"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("block", ["p", "li", "td", "dd", "div"])
 def test_inline(inline: str, shown: str, block: str) -> None:
     found = extracted(f"<table><tr><{block}>{FILLER}{inline}{FILLER}</{block}></tr></table>")
@@ -137,9 +146,14 @@ def test_controls_beside_text_keep_their_words(block: str) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ['<a class="share">Share</a>', '<a rel="next">On</a> <a rel="prev">Back</a>', "<label>Name</label>",
-     "<button>Send <b>it</b></button>", '<span class="jp"><b>x</b> y</span>'],
-)  # fmt: skip
+    [
+        '<a class="share">Share</a>',
+        '<a rel="next">On</a> <a rel="prev">Back</a>',
+        "<label>Name</label>",
+        "<button>Send <b>it</b></button>",
+        '<span class="jp"><b>x</b> y</span>',
+    ],
+)
 def test_a_line_judged_as_a_whole_stays_out(line: str) -> None:
     for before, after in (
         ("<div>", "</div>"),
@@ -154,10 +168,19 @@ def test_a_line_judged_as_a_whole_stays_out(line: str) -> None:
 
 @pytest.mark.parametrize(
     "attribute",
-    ['id="logo"', "id=ad_12", 'aria-expanded="false"', 'data-ad="1"', "data-text-ad", 'CLASS="next"',
-     'data-x="1>0" class="jp"',
-     "title=\"it's\" rel=author", "itemprop = 'datePublished'", 'class="\n share\n"'],
-)  # fmt: skip
+    [
+        'id="logo"',
+        "id=ad_12",
+        'aria-expanded="false"',
+        'data-ad="1"',
+        "data-text-ad",
+        'CLASS="next"',
+        'data-x="1>0" class="jp"',
+        'title="it\'s" rel=author',
+        "itemprop = 'datePublished'",
+        'class="\n share\n"',
+    ],
+)
 @pytest.mark.parametrize("block", ["p", "div", "li"])
 def test_whatever_an_element_is_judged_by(attribute: str, block: str) -> None:
     inline = (
@@ -250,7 +273,7 @@ def test_real_prose_in_random_markup(real_data: Path) -> None:
         ("<div>a</div><i class=jp>c</i>", "<div>a</div><i class=jp>c</i>"),
         ("a<div>b<ul><li>c", "a <div>b <ul><li>c"),
     ],
-)  # fmt: skip
+)
 def test_judged_elements_and_what_stands_before_them(source: str, kept: str) -> None:
     assert keep_inline(source.encode()).decode() == kept
 

@@ -18,34 +18,34 @@ PAGE = page(4)
     "header, expected",
     [
         ("text/html", ("text/html", None)),
-        ("Text/HTML; Charset=\"GBK\"", ("text/html", "GBK")),
+        ('Text/HTML; Charset="GBK"', ("text/html", "GBK")),
         ("text/html charset=utf-8", ("text/html", "utf-8")),
         ("text/html;", ("text/html", None)),
         ("text/html, text/html; charset=gbk", ("text/html", "gbk")),
         ("text/plain, text/html", ("text/html", None)),
         ("text/html; charset=big5, */*", ("text/html", "big5")),
         ("*/*", ("*/*", None)),
-        ("\"text/html\"", ("text/html", None)),
+        ('"text/html"', ("text/html", None)),
         ("'text/html'; charset='utf-8'", ("text/html", "utf-8")),
         ("charset=utf-8", ("", "utf-8")),
         ("html", ("", None)),
         ("", ("", None)),
     ],
-)  # fmt: skip
+)
 def test_types_are_read_as_they_are_written(header: str, expected: tuple[str, str | None]) -> None:
     assert declared(header) == expected
 
 
 HTML = [
     PAGE,
-    b"\xef\xbb\xbf\r\n<!DOCTYPE html PUBLIC \"-//W3C//DTD XHTML 1.0 Strict//EN\"><html>x</html>",
+    b'\xef\xbb\xbf\r\n<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN"><html>x</html>',
     b"<?xml version='1.0'?><!DOCTYPE html><html xmlns='http://www.w3.org/1999/xhtml'>x</html>",
     b"<?xml version='1.0'?>\n<!-- made by hand -->\n<html>x</html>",
     b"<!-- " + b"a long comment " * 500 + b" --><html>x</html>",
     "<html><body>Seite</body></html>".encode("utf-16"),
     "<html><body>Seite der Gemeinde</body></html>".encode("utf-16-be"),
     b"Warning: mysql_connect() in /x.php on line 3\n<!DOCTYPE html><html>x</html>\n<!-- 0.3 s -->",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("body", HTML)
@@ -76,26 +76,42 @@ def test_other_types_are_not_looked_at(type_: str) -> None:
 
 DATA = [
     json.dumps({"a": [1, 2], "b": "<div>x</div>"}).encode(),
-    b"[]", b" [1, 2, 3]\n", b"\xef\xbb\xbf{}",
+    b"[]",
+    b" [1, 2, 3]\n",
+    b"\xef\xbb\xbf{}",
     b")]}',\n" + b'{"a": 1}',
     b'{"id": 1, "name": "cut sh',
     b'{"id": 1}\n{"id": 2}\n',
     b'[{"a": "\xe9"}, {"a": 2}]',
-    b'callback({"a": 1});', b"/**/ jQuery123_4({\"a\": [1]})",
+    b'callback({"a": 1});',
+    b'/**/ jQuery123_4({"a": [1]})',
     b"<?xml version='1.0'?><rss version='2.0'><channel/></rss>",
-    b"<rss version=\"2.0\"><channel><title>x</title></channel></rss>",
-    b"<?xml version='1.0' encoding='utf-8'?>\n<?xml-stylesheet href='a.xsl'?>\n<!-- x -->\n<feed xmlns='a'></feed>",
-    b"<?xml version='1.0'?><!DOCTYPE plist PUBLIC \"-//A//B\" \"http://a/b.dtd\"><plist/>",
-    b"<?xml version='1.0'?><urlset><url/></urlset>", b"<?xml version='1.0'?><response code='0'/>",
+    b'<rss version="2.0"><channel><title>x</title></channel></rss>',
+    b"<?xml version='1.0' encoding='utf-8'?>\n<?xml-stylesheet href='a.xsl'?>\n<!-- x -->\n<feed xmlns='a'></feed>",  # noqa: E501
+    b'<?xml version=\'1.0\'?><!DOCTYPE plist PUBLIC "-//A//B" "http://a/b.dtd"><plist/>',
+    b"<?xml version='1.0'?><urlset><url/></urlset>",
+    b"<?xml version='1.0'?><response code='0'/>",
     b"<svg xmlns='http://www.w3.org/2000/svg'><path d='M0'/></svg>",
-    b"var a = 1; function b() { return a; }", b"/* (c) 2020 */\n!function(a){a.b=1}(window);",
-    b"(function () {\n  'use strict';\n  x();\n})();", b"\"use strict\";\nconst a = 1;\n",
-    b"document.write('<div>advertisement</div>');", b"$(document).ready(function(){ $('p').hide(); });",
-    b"window.dataLayer = window.dataLayer || [];", b"import a from './a.js';\nexport default a;",
-    b"@charset \"utf-8\";\nbody { color: red; }", b"/* theme */\n.a, .b > li { margin: 0 auto; }\n#c { top: 0 }",
-    b"@media print { .no { display: none } }", b"a:hover{color:#fff}", b"@font-face { font-family: X; src: url(x) }",
-    b"%PDF-1.4 x", b"\x89PNG\r\n\x1a\n...", b"\xff\xd8\xff\xe0 x", b"GIF89a x", b"PK\x03\x04 x", b"\x1a\x45\xdf\xa3 x",
-]  # fmt: skip
+    b"var a = 1; function b() { return a; }",
+    b"/* (c) 2020 */\n!function(a){a.b=1}(window);",
+    b"(function () {\n  'use strict';\n  x();\n})();",
+    b'"use strict";\nconst a = 1;\n',
+    b"document.write('<div>advertisement</div>');",
+    b"$(document).ready(function(){ $('p').hide(); });",
+    b"window.dataLayer = window.dataLayer || [];",
+    b"import a from './a.js';\nexport default a;",
+    b'@charset "utf-8";\nbody { color: red; }',
+    b"/* theme */\n.a, .b > li { margin: 0 auto; }\n#c { top: 0 }",
+    b"@media print { .no { display: none } }",
+    b"a:hover{color:#fff}",
+    b"@font-face { font-family: X; src: url(x) }",
+    b"%PDF-1.4 x",
+    b"\x89PNG\r\n\x1a\n...",
+    b"\xff\xd8\xff\xe0 x",
+    b"GIF89a x",
+    b"PK\x03\x04 x",
+    b"\x1a\x45\xdf\xa3 x",
+]
 
 
 @pytest.mark.parametrize("body", DATA)
@@ -105,10 +121,14 @@ def test_data_and_programs_are_no_page(body: bytes, type_: str) -> None:
 
 
 FRAGMENTS = [
-    b"<p>Only a paragraph.</p>", b"<div class='x'>a</div>", b"<!-- x --><h2>A</h2>",
+    b"<p>Only a paragraph.</p>",
+    b"<div class='x'>a</div>",
+    b"<!-- x --><h2>A</h2>",
     b"<table><tr><td>1</td></tr></table>",
-    b"<script>var a = 1;</script><p>x</p>", b"<!-- never closed <p>x</p>", b"<a href='/'>home</a> and more",
-]  # fmt: skip
+    b"<script>var a = 1;</script><p>x</p>",
+    b"<!-- never closed <p>x</p>",
+    b"<a href='/'>home</a> and more",
+]
 
 
 @pytest.mark.parametrize("body", FRAGMENTS)
@@ -118,15 +138,26 @@ def test_fragments_are_html_under_both_names(body: bytes) -> None:
 
 
 PROSE = [
-    b"2024 was a dry year.", b"{curly} people said so; and [1] others.", b"[Editor's note: he left.]",
+    b"2024 was a dry year.",
+    b"{curly} people said so; and [1] others.",
+    b"[Editor's note: he left.]",
     b"[1] Smith, 2020.",
-    b"Function words (such as 'the') are frequent; they matter.", b"let us go then, you and I (evening)",
-    b"window shopping (for fun)", b"define (verb): to say what a word means;", b"a < b and b > c",
-    b"If (and only if) it rains { } we stay.", b"import duties from 1903 were 'high'", b"var. alba (Linn.)",
-    b"Body {noun: the trunk} of a person, and much more prose about it follows here.", b"<- see the arrow",
-    b"# A heading\n\n* one\n* two\n", b"a,b,c\n1,2,3\n", b"this(x) is a function of x; so is that(y)",
-    "中文的文章，第一段。".encode("gb18030"), "“Quoted”: {yes}".encode(),
-]  # fmt: skip
+    b"Function words (such as 'the') are frequent; they matter.",
+    b"let us go then, you and I (evening)",
+    b"window shopping (for fun)",
+    b"define (verb): to say what a word means;",
+    b"a < b and b > c",
+    b"If (and only if) it rains { } we stay.",
+    b"import duties from 1903 were 'high'",
+    b"var. alba (Linn.)",
+    b"Body {noun: the trunk} of a person, and much more prose about it follows here.",
+    b"<- see the arrow",
+    b"# A heading\n\n* one\n* two\n",
+    b"a,b,c\n1,2,3\n",
+    b"this(x) is a function of x; so is that(y)",
+    "中文的文章，第一段。".encode("gb18030"),
+    "“Quoted”: {yes}".encode(),
+]
 
 
 @pytest.mark.parametrize("body", PROSE)
@@ -143,11 +174,15 @@ def test_markdown_that_begins_with_an_element_is_text() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b"var x = 1;\n<html><body>x</body></html>;", b'{"error": 0}<html><body>x</body></html>',
-        b".a { color: red }\n<p>Text</p> { }", b"<?xml version='1.0'?><div>x</div>", b"<?php echo 1; ?><p>x</p>",
-        b"<!DOCTYPE html SYSTEM 'about:legacy-compat'>x", b"<?xml version='1.0'?><wml><card>x</card></wml>",
+        b"var x = 1;\n<html><body>x</body></html>;",
+        b'{"error": 0}<html><body>x</body></html>',
+        b".a { color: red }\n<p>Text</p> { }",
+        b"<?xml version='1.0'?><div>x</div>",
+        b"<?php echo 1; ?><p>x</p>",
+        b"<!DOCTYPE html SYSTEM 'about:legacy-compat'>x",
+        b"<?xml version='1.0'?><wml><card>x</card></wml>",
     ],
-)  # fmt: skip
+)
 def test_pages_with_stray_beginnings_stay(body: bytes) -> None:
     assert kind_of("text/html", body) == "html"
 
@@ -180,12 +215,21 @@ def test_reasons_of_records(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "target, kept",
     [
-        ("metadata://gnu.org/software/wget/warc/wget.log", False), ("urn:X-wpull:log", False), ("", False),
-        ("urn:text:http://example.org/", False), ("urn:pageinfo:http://a/", False), ("screenshot:http://a/", False),
-        ("urn:uuid:1", False), ("dns:a.org", False), ("http://a/", True), ("HTTPS://a/", True), ("<http://a/>", True),
-        ("ftp://a/b.txt", True), ("file:///srv/a.txt", True),
+        ("metadata://gnu.org/software/wget/warc/wget.log", False),
+        ("urn:X-wpull:log", False),
+        ("", False),
+        ("urn:text:http://example.org/", False),
+        ("urn:pageinfo:http://a/", False),
+        ("screenshot:http://a/", False),
+        ("urn:uuid:1", False),
+        ("dns:a.org", False),
+        ("http://a/", True),
+        ("HTTPS://a/", True),
+        ("<http://a/>", True),
+        ("ftp://a/b.txt", True),
+        ("file:///srv/a.txt", True),
     ],
-)  # fmt: skip
+)
 def test_resources_are_documents_where_their_target_is_an_address(
     tmp_path: Path, target: str, kept: bool
 ) -> None:
@@ -208,9 +252,10 @@ XML = [
     b"<Envelope xmlns='http://a'><p>x</p></Envelope>",
     b"<!-- made by x --><?xml version='1.0'?><list><item/></list>",
     b"<!DOCTYPE plist PUBLIC 'a' 'b'>\n<plist version='1.0'><dict></dict></plist>",
-    b"<OAI-PMH xmlns='x'></OAI-PMH>\n", b"<playlist><song>1</song></playlist>",
+    b"<OAI-PMH xmlns='x'></OAI-PMH>\n",
+    b"<playlist><song>1</song></playlist>",
     b"<math xmlns='x'><mi>x</mi></math>",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("body", [*SCRIPTS, *XML])
@@ -225,10 +270,11 @@ def test_programs_and_xml_of_any_beginning_are_no_page(body: bytes) -> None:
         b"Use f(x); then g(y); and h(z); see (1); (2); (3); {4}; and so on in words.",
         b"[1] Smith (2020); [2] Jones (2021); [3] Lee (2022); [4] Wu (2023);",
         b"a { color: red } b { color: blue; top: 0 } <p>A page about style {sheets};</p> {}",
-        b"<x-app><p>A page of an element of its own</p></x-app>", b"<wml><card>x</card></wml>",
+        b"<x-app><p>A page of an element of its own</p></x-app>",
+        b"<wml><card>x</card></wml>",
         b"<Mill>A word in brackets, and a page without any end.",
     ],
-)  # fmt: skip
+)
 def test_pages_that_look_a_little_like_code_stay(body: bytes) -> None:
     assert kind_of("text/html", body) == "html"
 
@@ -254,9 +300,10 @@ def test_fragments_may_follow_on_something_else(before: str) -> None:
     "body",
     [
         b"Write <p>text</p> for a paragraph,\nand <b>text</b> for bold.\nThat is all.",
-        b"if (i<a && b>c) {\n  x = i<p/2;\n}\n", b"a <b> c\n" * 9,
+        b"if (i<a && b>c) {\n  x = i<p/2;\n}\n",
+        b"a <b> c\n" * 9,
         b"# Title\n\n<p align='center'>x</p>\n\n* one\n* two\n<hr>",
     ],
-)  # fmt: skip
+)
 def test_text_about_mark_up_stays_text(body: bytes) -> None:
     assert kind_of("text/plain", body) == "text"

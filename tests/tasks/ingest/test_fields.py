@@ -131,14 +131,21 @@ def test_defaults_that_are_missing_are_not_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "rows, fields, message",
     [
-        ([{"id": 1, "meta": {"url": "u"}, "body": "x"}] * 3, {"text": "content"},
-         "no record of source web has text in 'content'; its 3 records have body, id, meta.url. "
-         "Name the field that holds the text in sources.web.ingest.fields.text"),
+        (
+            [{"id": 1, "meta": {"url": "u"}, "body": "x"}] * 3,
+            {"text": "content"},
+            "no record of source web has text in 'content'; its 3 records have body, id, meta.url. "
+            "Name the field that holds the text in sources.web.ingest.fields.text",
+        ),
         ([{"content": "x"}], None, r"has text in 'text' or 'target'; its 1 records have content"),
-        ([{"text": 3}, {"text": {"en": "x"}}], None, r"\(2 have something there that is neither a string nor a list"),
+        (
+            [{"text": 3}, {"text": {"en": "x"}}],
+            None,
+            r"\(2 have something there that is neither a string nor a list",
+        ),
         ([{}], {"text": "a"}, "have no field"),
     ],
-)  # fmt: skip
+)
 def test_a_source_without_its_text_field_fails(
     tmp_path: Path, rows: list[Any], fields: dict[str, Any] | None, message: str
 ) -> None:

@@ -30,7 +30,7 @@ WAT = [
     record("warcinfo", b"x"),
     record("metadata", b'{"Envelope": {}}', content_type="application/json"),
 ]
-ARC = b"filedesc://a.arc 0.0.0.0 20080430204825 text/plain 76\n1 0 InternetArchive\nURL IP-address Archive-date\n\n"
+ARC = b"filedesc://a.arc 0.0.0.0 20080430204825 text/plain 76\n1 0 InternetArchive\nURL IP-address Archive-date\n\n"  # noqa: E501
 
 
 def parquet() -> bytes:
@@ -69,7 +69,8 @@ OTHERS = {
     "a Parquet file in a "
     "compressed": bz2.compress(parquet()), "nothing but zero bytes": bytes(4096),
     "a PNG "
-    "image": b"\x89PNG\r\n\x1a\n" + bytes(50), "an SQLite database": b"SQLite format 3\0" + bytes(50),
+    "image": b"\x89PNG\r\n\x1a\n" + bytes(50),
+    "an SQLite database": b"SQLite format 3\0" + bytes(50),
     "an ARC file": gzip.compress(ARC),
 }  # fmt: skip
 
@@ -101,7 +102,11 @@ def test_other_kinds_are_refused_by_name_and_counted_once(
         (members(WET), "warc", "a WET file, and format is warc; set format: wet"),
         (members(WARC), "wet", "a WARC file of pages, and format is wet; set format: warc"),
         (members(WAT), "warc", "a WAT file"),
-        (gzip.compress(b"crawl-data/a.warc.gz\ncrawl-data/b.warc.gz\n"), "warc", "a list of paths to archives"),
+        (
+            gzip.compress(b"crawl-data/a.warc.gz\ncrawl-data/b.warc.gz\n"),
+            "warc",
+            "a list of paths to archives",
+        ),
         (ROWS, "warc", "a JSONL file, and format is warc; set format: jsonl"),
         (page(1), "warc", "an HTML page"),
         (page(1), "jsonl", "an HTML page"),
@@ -116,7 +121,7 @@ def test_other_kinds_are_refused_by_name_and_counted_once(
         (random.Random(1).randbytes(5000), "jsonl", "no text"),
         (random.Random(1).randbytes(5000), "text", "no text"),
     ],
-)  # fmt: skip
+)
 def test_formats_that_were_mixed_up(tmp_path: Path, data: bytes, format: str, words: str) -> None:
     path = tmp_path / "data"
     path.write_bytes(data)
@@ -126,20 +131,43 @@ def test_formats_that_were_mixed_up(tmp_path: Path, data: bytes, format: str, wo
 @pytest.mark.parametrize(
     "data, format",
     [
-        (b"", "jsonl"), (b"", "text"), (b"", "warc"), (b"\n\n", "jsonl"),
-        (ROWS, "jsonl"), (gzip.compress(ROWS), "jsonl"), (b"{broken\n" * 9, "jsonl"), (b"[1]\nx\n" + ROWS, "jsonl"),
-        (b'\xef\xbb\xbf{"text": "x"}', "jsonl"), (b'{"text": "' + b"x" * 200_000 + b'"}\n', "jsonl"),
-        (b"x" * 200_000 + b"\n" + ROWS, "jsonl"), (gzip.compress(ROWS)[:-9], "jsonl"),
-        (PROSE, "text"), (PROSE.decode().encode("utf-16"), "text"), (PROSE.decode().encode("utf-16-le"), "text"),
-        ("水车在河边。".encode("utf-16-be") * 40, "text"), ("水车在河边。".encode("gb18030") * 40, "text"),
-        (b"ORC raiders came", "text"), (b"PAR1 and 2", "text"), (b"GIF89a was a format", "text"), (ROWS, "text"),
-        (page(1), "text"), (b"short \x01\x02\x03", "text"), (b"WARC/1.0 is a format of archives.\n", "text"),
-        (members(WARC), "warc"), (b"".join(WARC), "warc"), (b"junk\r\n" + b"".join(WARC), "warc"),
-        (b"\0" * 99 + b"".join(WARC), "warc"), (members(WARC)[:40], "warc"), (b"\0\0" + members(WARC)[2:], "warc"),
-        (members(WET), "wet"), (members(WARC[:1]), "warc"), (members(WARC[:1]), "wet"),
-        (members([*WARC[:2], WET[1]]), "warc"), (random.Random(1).randbytes(200_000), "warc"),
+        (b"", "jsonl"),
+        (b"", "text"),
+        (b"", "warc"),
+        (b"\n\n", "jsonl"),
+        (ROWS, "jsonl"),
+        (gzip.compress(ROWS), "jsonl"),
+        (b"{broken\n" * 9, "jsonl"),
+        (b"[1]\nx\n" + ROWS, "jsonl"),
+        (b'\xef\xbb\xbf{"text": "x"}', "jsonl"),
+        (b'{"text": "' + b"x" * 200_000 + b'"}\n', "jsonl"),
+        (b"x" * 200_000 + b"\n" + ROWS, "jsonl"),
+        (gzip.compress(ROWS)[:-9], "jsonl"),
+        (PROSE, "text"),
+        (PROSE.decode().encode("utf-16"), "text"),
+        (PROSE.decode().encode("utf-16-le"), "text"),
+        ("水车在河边。".encode("utf-16-be") * 40, "text"),
+        ("水车在河边。".encode("gb18030") * 40, "text"),
+        (b"ORC raiders came", "text"),
+        (b"PAR1 and 2", "text"),
+        (b"GIF89a was a format", "text"),
+        (ROWS, "text"),
+        (page(1), "text"),
+        (b"short \x01\x02\x03", "text"),
+        (b"WARC/1.0 is a format of archives.\n", "text"),
+        (members(WARC), "warc"),
+        (b"".join(WARC), "warc"),
+        (b"junk\r\n" + b"".join(WARC), "warc"),
+        (b"\0" * 99 + b"".join(WARC), "warc"),
+        (members(WARC)[:40], "warc"),
+        (b"\0\0" + members(WARC)[2:], "warc"),
+        (members(WET), "wet"),
+        (members(WARC[:1]), "warc"),
+        (members(WARC[:1]), "wet"),
+        (members([*WARC[:2], WET[1]]), "warc"),
+        (random.Random(1).randbytes(200_000), "warc"),
     ],
-)  # fmt: skip
+)
 def test_right_kinds_are_left_to_their_readers(tmp_path: Path, data: bytes, format: str) -> None:
     path = tmp_path / "data"
     path.write_bytes(data)
@@ -148,8 +176,12 @@ def test_right_kinds_are_left_to_their_readers(tmp_path: Path, data: bytes, form
 
 @pytest.mark.real
 def test_no_real_file_is_refused_for_what_it_is(real_data: Path) -> None:
-    text = [*(real_data / "prose_en").rglob("*.txt"), *(real_data / "prose_zh").rglob("*.*"),
-            *(real_data / "prose_multi").rglob("*.*"), *(real_data / "domain").rglob("*.tex")]  # fmt: skip
+    text = [
+        *(real_data / "prose_en").rglob("*.txt"),
+        *(real_data / "prose_zh").rglob("*.*"),
+        *(real_data / "prose_multi").rglob("*.*"),
+        *(real_data / "domain").rglob("*.tex"),
+    ]
     archives = [
         path
         for path in (real_data / "warc").rglob("*.warc*")

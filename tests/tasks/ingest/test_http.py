@@ -245,10 +245,10 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + PAGE
     [
         OK,
         b"HTTP/1.1 100 Continue\r\n\r\n" + OK,
-        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"  # noqa: E501
         + OK,
         b"HTTP/1.1 200 Connection established\r\n\r\n" + OK,
-        b"HTTP/1.0 200 OK\r\nVia: 1.1 proxy\r\nContent-Length: 0\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
+        b"HTTP/1.0 200 OK\r\nVia: 1.1 proxy\r\nContent-Length: 0\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"  # noqa: E501
         + OK,
         OK.replace(b"HTTP/1.1 200 OK", b"http/1.1 200"),
         OK.replace(b"HTTP/1.1 200 OK", b"HTTP/2 200"),
@@ -276,8 +276,8 @@ def test_a_page_about_http_is_no_reply() -> None:
 
 
 def test_repeated_headers_are_one_list(tmp_path: Path) -> None:
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nServer: a\r\nServer: b\r\nContent-Encoding: br\r\n"
-    head += b"Content-Encoding:\r\n gzip\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nServer: a\r\nServer: b\r\nContent-Encoding: br\r\n"  # noqa: E501
+    head += b"Content-Encoding:\r\n gzip\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"  # noqa: E501
     body = chunked(gzip.compress(gzip.compress(brotli.compress(PAGE))), 30)
     found = read(tmp_path, record("response", head + body))
     assert message(head + body).headers["server"] == "a"
@@ -298,11 +298,20 @@ def test_marks_and_failures_reach_the_document(tmp_path: Path) -> None:
         )
 
     noise = b"<!--" + random.Random(1).randbytes(9_000).hex().encode() + b"-->"
-    found = read(tmp_path, reply(GZIP), reply(gzip.compress(PAGE + noise)[:-3000]), reply(GZIP + b"junk"),
-                 reply(GZIP, warc="length"), reply(damaged(GZIP, 40)))  # fmt: skip
+    found = read(
+        tmp_path,
+        reply(GZIP),
+        reply(gzip.compress(PAGE + noise)[:-3000]),
+        reply(GZIP + b"junk"),
+        reply(GZIP, warc="length"),
+        reply(damaged(GZIP, 40)),
+    )
     assert [item.marks if isinstance(item, Found) else item for item in found[:4]] == [
-        (), ("truncated",), ("trailing",), ("truncated",)
-    ]  # fmt: skip
+        (),
+        ("truncated",),
+        ("trailing",),
+        ("truncated",),
+    ]
     assert isinstance(found[4], Rejected) and (found[4].side, found[4].reason) == (
         "failed",
         "content_encoding",

@@ -51,8 +51,17 @@ def test_fields_and_bad_lines(tmp_path: Path) -> None:
     ]
     found = jsonl(tmp_path / "a.jsonl", b"\n".join(rows))
     assert shown(found) == [
-        "eins", "antwort", "json", "json", "field", "field", "json", "json", "page_too_large", "last"
-    ]  # fmt: skip
+        "eins",
+        "antwort",
+        "json",
+        "json",
+        "field",
+        "field",
+        "json",
+        "json",
+        "page_too_large",
+        "last",
+    ]
     first, second = found[:2]
     assert isinstance(first, Found) and (first.prompt, first.url, first.date) == (
         "",

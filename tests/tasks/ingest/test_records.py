@@ -108,7 +108,7 @@ def test_giant_record_is_passed_over_in_bounded_memory(tmp_path: Path) -> None:
 
 
 def test_line_ends_and_old_versions(tmp_path: Path) -> None:
-    old = b"WARC/0.18\nWARC-Type: response\nWARC-Target-URI: http://a/7\n folded\nContent-Length: 3\n\nabc\n\n"
+    old = b"WARC/0.18\nWARC-Type: response\nWARC-Target-URI: http://a/7\n folded\nContent-Length: 3\n\nabc\n\n"  # noqa: E501
     found = read(tmp_path / "a.warc", old + PAGES[0])
     assert [item.headers["warc-target-uri"] for item in found if isinstance(item, Record)] == [
         "http://a/7 folded",

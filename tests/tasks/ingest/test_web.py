@@ -49,9 +49,20 @@ def test_what_is_a_page(tmp_path: Path) -> None:
         response(b"<html>" + b"x" * LIMIT, "Content-Type: text/html"),
     )
     assert reasons(found) == [
-        "warc.warcinfo", "warc.request", "warc.revisit", "http_status", "kept", "content_type", "kept", "kept",
-        "robots_txt", "http", "kept", "warc.conversion", "page_too_large",
-    ]  # fmt: skip
+        "warc.warcinfo",
+        "warc.request",
+        "warc.revisit",
+        "http_status",
+        "kept",
+        "content_type",
+        "kept",
+        "kept",
+        "robots_txt",
+        "http",
+        "kept",
+        "warc.conversion",
+        "page_too_large",
+    ]
     kept = next(item for item in found if isinstance(item, Found))
     assert (
         "Sentence 3 of page number 1." in kept.text
@@ -61,7 +72,7 @@ def test_what_is_a_page(tmp_path: Path) -> None:
 
 
 def test_wet_with_old_headers(tmp_path: Path) -> None:
-    old = b"WARC/1.0\nWARC-Type: conversion\nWARC-Target-URI: http://old/\nContent-Length: 9\n\nTitel\nabc\n\n"
+    old = b"WARC/1.0\nWARC-Type: conversion\nWARC-Target-URI: http://old/\nContent-Length: 9\n\nTitel\nabc\n\n"  # noqa: E501
     found = read(
         tmp_path,
         record("warcinfo", b"x"),
@@ -156,10 +167,26 @@ def test_running_text_is_kept_and_what_surrounds_it_is_not() -> None:
     <p>{body}</p><h2>Read more</h2><p><a href="/1">{body}</a></p><p>Share this</p>
     </main></body></html>"""
     assert html_text(page.encode(), None).split("\n") == [
-        "Llamas & wool", "", "Grazing", "", body, "", "Short line.", "",
-        f"• {body}", "• wool", f"• {body}", "", "a < b:", body, "",
-        "for llama in herd:", "    shear(llama)", "", body,
-    ]  # fmt: skip
+        "Llamas & wool",
+        "",
+        "Grazing",
+        "",
+        body,
+        "",
+        "Short line.",
+        "",
+        f"• {body}",
+        "• wool",
+        f"• {body}",
+        "",
+        "a < b:",
+        body,
+        "",
+        "for llama in herd:",
+        "    shear(llama)",
+        "",
+        body,
+    ]
 
 
 @given(

@@ -177,7 +177,7 @@ def test_a_tokenizer_of_another_base_is_refused(tmp_path: Path) -> None:
 def test_impossible_shapes_are_refused() -> None:
     with pytest.raises(pydantic.ValidationError, match="must be even"):
         ModelParameters(create={**SHAPE, "hidden_size": 18})
-    with pytest.raises(pydantic.ValidationError, match="no multiple of num_key_value_heads"):
+    with pytest.raises(pydantic.ValidationError, match="not a multiple of num_key_value_heads"):
         ModelParameters(create={**SHAPE, "num_key_value_heads": 3})
     with pytest.raises(pydantic.ValidationError, match="either a `base` or"):
         ModelParameters()

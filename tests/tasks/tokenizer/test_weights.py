@@ -116,7 +116,7 @@ def test_what_the_plan_makes_of_it(
         ("[{zh-web: 4}]", "write names of sources or categories"),
         (
             "{zh-wbe: 4}",
-            "'zh-wbe' is not in this recipe (did you mean 'zh-web'?); there is: zh, en, zh-web",
+            "'zh-wbe' is not in this recipe (did you mean 'zh-web'?); it has: zh, en, zh-web",
         ),
         ("[zh-wbe]", "'zh-wbe' is not in this recipe (did you mean 'zh-web'?)"),
         (

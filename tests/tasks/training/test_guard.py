@@ -142,5 +142,5 @@ def test_the_stage_tells_in_progress_statistics_and_notes(inputs: Inputs) -> Non
     made: Artifact = run_stage(STAGE, ruined, given, "ruined", tmp_path=root)
     (note,) = training_notes([made])
     assert note.startswith("warning: training/ruined: the loss is ") and "that of guessing" in note
-    with pytest.raises(StageError, match=r"training/lost failed(.|\n)*this phase has diverged"):
+    with pytest.raises(StageError, match=r"this phase has diverged"):
         run_stage(STAGE, parameters(**LONG, optimizer={"lr": 5.0}), given, "lost", tmp_path=root)

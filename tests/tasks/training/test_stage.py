@@ -171,7 +171,7 @@ def test_progress_names_what_is_wrong() -> None:
 
 
 def test_without_a_checkpoint_the_next_run_begins_the_phase(tmp_path: Path) -> None:
-    assert "training/x has no checkpoint yet; the next run begins this phase" in place_of(
+    assert "training/x has no checkpoint yet; the next run starts this phase over" in place_of(
         tmp_path, "x", 64
     )
 
