@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.ingest.charset.choose import decode, encoding
+from tasks.ingest.charset.choose import decode, encoding, is_whole_utf8
 from tasks.ingest.charset.labels import declared_in
 from tasks.ingest.found import Found, Unreadable
 from tasks.ingest.page import html_text
@@ -351,3 +351,24 @@ def test_hz_of_rare_characters_is_chinese(text: str) -> None:
     simplified = text.encode("gb2312", "ignore").decode("gb2312")
     assert decode(f"<p>{simplified}</p>\n".encode("hz")) == f"<p>{simplified}</p>\n"
     assert decode(b"a~{abcdefgh~}b") == "a~{abcdefgh~}b"
+
+
+@given(
+    st.binary(max_size=30) | st.text(max_size=30).map(lambda text: text.encode("utf-8", "ignore"))
+)
+def test_whole_utf8_is_what_python_decodes(data: bytes) -> None:
+    edges = (
+        b"\xed\xa0\x80",
+        b"\xc0\x80",
+        b"\xf4\x90\x80\x80",
+        b"\xef\xbf\xbf",
+        b"\xf4\x8f\xbf\xbf",
+        b"\xe4\xb8",
+    )
+    for tried in (data, *(data + edge for edge in edges), *(edge + data for edge in edges)):
+        try:
+            tried.decode()
+        except UnicodeDecodeError:
+            assert not is_whole_utf8(tried)
+        else:
+            assert is_whole_utf8(tried)
