@@ -131,10 +131,12 @@ def keep_inline(page: bytes) -> bytes:
     parts: list[bytes] = []
     done = end = 0
     for found in _FOUND.finditer(page):
-        value, more = found.groups()
+        value = found[1]
         # most are not judged after all
-        if value is not None and not _is_judged_by(value) and (more is None or not _judge(more)):
-            continue
+        if value is not None and not _is_judged_by(value):
+            more = found[2]
+            if more is None or not _judge(more):
+                continue
         start, after = found.span()
         if after == start + 1:
             parts += (page[done:start], b" ")

@@ -91,15 +91,16 @@ def _text(tree: HTMLTree, *, main_content: bool) -> str:
         alt_texts=False,
         comments=False,
         post_meta=False,
-        # looked for in every node, so only where they are
-        skip_elements=_READINGS if _has_readings(tree) else (),
+        # looked for in every node, so only where there is ruby
+        skip_elements=_READINGS if _has_ruby(tree) else (),
     )
     return _joined(running(blocks(restore(found))))
 
 
-def _has_readings(tree: HTMLTree) -> bool:
+def _has_ruby(tree: HTMLTree) -> bool:
+    """One walk through the tree; outside <ruby> a reading is text like any other."""
     document = tree.document
-    return document is not None and any(map(document.get_elements_by_tag_name, _READINGS))
+    return document is not None and bool(document.get_elements_by_tag_name("ruby"))
 
 
 def blocks(minimal_html: str) -> list[Block]:
