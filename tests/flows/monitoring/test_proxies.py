@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from flows.monitoring.proxies import is_loopback, reach_loopback_directly
+from flows.monitoring.proxies import LOOPBACK, is_loopback, reach_loopback_directly
 from tests.end_to_end.fixtures import Puna
 
 DEAD = "http://127.0.0.1:9"  # nothing listens at the port of `discard`
@@ -100,7 +100,9 @@ def test_what_a_user_has_there_never_keeps_the_client_from_starting(
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     reach_loopback_directly(os.environ, None)
-    httpx.Client().close()
+    with httpx.Client() as client:
+        assert not client.is_closed
+    assert set(LOOPBACK) <= set(os.environ["no_proxy"].split(","))
 
 
 def test_what_is_this_machine() -> None:
