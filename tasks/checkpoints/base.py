@@ -19,11 +19,11 @@ from tasks.checkpoints import foreign_tokenizers, llama2c
 from tasks.checkpoints.sentencepiece_model import SentencePieceModel, is_model, read_model
 from tasks.checkpoints.tokenizer_files import (
     read_added_tokens,
-    read_settings,
     read_tokenizer,
     with_added_tokens,
     write_tokenizer,
 )
+from tasks.checkpoints.tokenizer_settings import read_settings
 
 MODEL_FILE = "tokenizer.model"
 """sentencepiece's file in a Hugging Face folder (Llama-3's rank file has the same name)."""

@@ -12,6 +12,12 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, normalizers
 
 from infra.stage import StageError
+from tasks.checkpoints.fast_tokenizers import (
+    LLAMA_3_WORDS,
+    byte_level_style,
+    byte_level_token,
+    sentencepiece_style,
+)
 from tasks.checkpoints.merges import merges_of
 from tasks.checkpoints.sentencepiece_model import (
     BPE,
@@ -21,12 +27,6 @@ from tasks.checkpoints.sentencepiece_model import (
     USER_DEFINED,
     NormalizerSpec,
     read_model,
-)
-from tasks.checkpoints.tokenizer_files import (
-    LLAMA_3_WORDS,
-    byte_level_style,
-    byte_level_token,
-    sentencepiece_style,
 )
 
 LLAMA_3_RANKS = 128_000

@@ -20,10 +20,11 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from infra.stage import StageError
+from tasks.checkpoints.fast_tokenizers import WHITESPACE, sentencepiece_style
 from tasks.checkpoints.llama_config import llama_config
 from tasks.checkpoints.merges import merges_of
 from tasks.checkpoints.text_files import write_json
-from tasks.checkpoints.tokenizer_files import WHITESPACE, sentencepiece_style, write_tokenizer
+from tasks.checkpoints.tokenizer_files import write_tokenizer
 
 UNKNOWN, BOS, EOS = "<unk>", "<s>", "</s>"
 FIRST_PLAIN_ID = 259

@@ -14,7 +14,8 @@ from infra.stage import Outcome
 from infra.store.attempt import Shard
 from tasks.checkpoints.base import folder_of, naming, open_base
 from tasks.checkpoints.llama_config import llama_config
-from tasks.checkpoints.tokenizer_files import read_settings, read_tokenizer, size_of
+from tasks.checkpoints.tokenizer_files import read_tokenizer, size_of
+from tasks.checkpoints.tokenizer_settings import read_settings
 from tasks.model.checkpoint import SINGLE
 from tasks.model.embeddings import padded
 from tasks.model.settings import CHECKPOINT, publish_settings

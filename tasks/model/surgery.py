@@ -18,7 +18,8 @@ from infra.context import Context
 from infra.stage import StageError
 from infra.store.attempt import Shard
 from tasks.checkpoints.config_keys import for_all_readers
-from tasks.checkpoints.tokenizer_files import WHITESPACE, byte_level_token, read_tokenizer, size_of
+from tasks.checkpoints.fast_tokenizers import WHITESPACE, byte_level_token
+from tasks.checkpoints.tokenizer_files import read_tokenizer, size_of
 from tasks.model.checkpoint import Layout, require_agreement
 from tasks.model.embeddings import Growth, NewRow, grow, padded, require_fit
 from tasks.model.importance import rank_layers

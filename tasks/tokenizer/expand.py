@@ -31,12 +31,8 @@ import regex  # type: ignore[import-untyped]
 from tokenizers import Tokenizer
 
 from infra.stage import StageError
-from tasks.checkpoints.tokenizer_files import (
-    WHITESPACE,
-    byte_level_content,
-    byte_level_token,
-    size_of,
-)
+from tasks.checkpoints.fast_tokenizers import WHITESPACE, byte_level_content, byte_level_token
+from tasks.checkpoints.tokenizer_files import size_of
 from tasks.tokenizer.curve import knee
 from tasks.tokenizer.learn import FIRST_LOCKED, Step, learn
 from tasks.tokenizer.rules import SplittingRules, written_in

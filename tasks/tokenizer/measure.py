@@ -15,7 +15,8 @@ from typing import Any
 import regex  # type: ignore[import-untyped]
 from tokenizers import Tokenizer
 
-from tasks.checkpoints.tokenizer_files import WHITESPACE, byte_level_content, size_of
+from tasks.checkpoints.fast_tokenizers import WHITESPACE, byte_level_content
+from tasks.checkpoints.tokenizer_files import size_of
 from tasks.tokenizer.curve import Parts, knee, sizes_to_show, tokens_by_size, uses_when_last
 from tasks.tokenizer.expand import NewToken, undone
 from tasks.tokenizer.learn import Step

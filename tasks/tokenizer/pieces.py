@@ -26,8 +26,9 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from infra.stage import StageError
+from tasks.checkpoints.fast_tokenizers import WHITESPACE
 from tasks.checkpoints.sentencepiece_model import NORMAL, USER_DEFINED, is_model, read_model
-from tasks.checkpoints.tokenizer_files import WHITESPACE, size_of
+from tasks.checkpoints.tokenizer_files import size_of
 from tasks.tokenizer.expand import (
     Family,
     Missing,

@@ -26,12 +26,8 @@ from tasks.checkpoints.base import (
     read_base_tokenizer,
 )
 from tasks.checkpoints.sentencepiece_model import SentencePieceModel
-from tasks.checkpoints.tokenizer_files import (
-    named_by_config,
-    read_settings,
-    size_of,
-    write_tokenizer,
-)
+from tasks.checkpoints.tokenizer_files import size_of, write_tokenizer
+from tasks.checkpoints.tokenizer_settings import named_by_config, read_settings
 from tasks.tokenizer.expand import Grown, grow, unreachable
 from tasks.tokenizer.measure import measure, report, write_report
 from tasks.tokenizer.model_file import differences, grown_model

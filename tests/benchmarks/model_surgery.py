@@ -39,9 +39,9 @@ from infra.context import Context
 from infra.io.files import sha256_file
 from infra.stage import Outcome, Parameters, Pin, Stage
 from infra.store.attempt import Shard
+from tasks.checkpoints.fast_tokenizers import byte_alphabet
 from tasks.checkpoints.llama_config import llama_config
 from tasks.checkpoints.text_files import write_json
-from tasks.checkpoints.tokenizer_files import byte_alphabet
 from tasks.model.checkpoint import INDEX, expected_shapes
 from tasks.model.importance import SAMPLE_TEXTS, SAMPLE_TOKENS, rank_layers, sample
 from tasks.model.mass import SAMPLE

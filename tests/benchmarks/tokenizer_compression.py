@@ -24,8 +24,8 @@ from sentencepiece import SentencePieceProcessor
 from tokenizers import Tokenizer, normalizers
 
 from infra.stage import StageError
+from tasks.checkpoints.fast_tokenizers import WHITESPACE
 from tasks.checkpoints.foreign_tokenizers import read_model_file
-from tasks.checkpoints.tokenizer_files import WHITESPACE
 from tasks.tokenizer.curve import knee, tokens_by_size
 from tasks.tokenizer.expand import Grown, grow
 from tasks.tokenizer.measure import parts_of, plain_ids

@@ -31,7 +31,8 @@ from transformers import AutoTokenizer
 
 from tasks.checkpoints.base import MODEL_FILE, BaseTokenizer, open_base, read_base_tokenizer
 from tasks.checkpoints.sentencepiece_model import is_model
-from tasks.checkpoints.tokenizer_files import read_settings, size_of, write_tokenizer
+from tasks.checkpoints.tokenizer_files import size_of, write_tokenizer
+from tasks.checkpoints.tokenizer_settings import read_settings
 from tasks.tokenizer.expand import NewToken, grow, undone, unreachable, without_whole_words
 from tasks.tokenizer.measure import plain_ids
 from tasks.tokenizer.model_file import grown_model

@@ -15,8 +15,8 @@ from infra.context import Context
 from infra.stage import Outcome, Parameters, Stage
 from infra.store import Artifact
 from infra.store.attempt import Shard
+from tasks.checkpoints.fast_tokenizers import WHITESPACE, sentencepiece_style
 from tasks.checkpoints.merges import merges_of
-from tasks.checkpoints.tokenizer_files import WHITESPACE, sentencepiece_style
 from tests.stage_harness import run_stage
 
 ENGLISH = [

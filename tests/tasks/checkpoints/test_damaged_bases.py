@@ -16,7 +16,8 @@ from transformers import AutoTokenizer
 
 from infra.stage import StageError
 from tasks.checkpoints.base import folder_of, open_base, read_base_tokenizer
-from tasks.checkpoints.tokenizer_files import read_settings, write_tokenizer
+from tasks.checkpoints.tokenizer_files import write_tokenizer
+from tasks.checkpoints.tokenizer_settings import read_settings
 from tasks.evaluation.model import load
 from tasks.model.checkpoint import SINGLE, Layout
 from tasks.model.importance import rank_layers
@@ -140,19 +141,19 @@ WRONG: dict[str, tuple[Spoil, str]] = {
     ),
     "settings token": (
         setting("tokenizer_config.json", pad_token=7),
-        "pad_token is 7, not a token's text",
+        "pad_token is 7, not a string",
     ),
     "settings object": (
         setting("tokenizer_config.json", eos_token={"a": 1}),
-        'eos_token is {"a": 1}, not a token',
+        'eos_token is {"a": 1}, not a string',
     ),
     "settings list": (
         setting("tokenizer_config.json", extra_special_tokens=[3]),
-        r"tokens is \[3\], not a list of tok",
+        r"tokens is \[3\], not a list of strings",
     ),
     "settings template": (
         setting("tokenizer_config.json", chat_template=[{"name": "x"}]),
-        "not a template, or a list",
+        "not a template or a list",
     ),
     "special tokens": (
         write("special_tokens_map.json", "{]"),
@@ -162,10 +163,10 @@ WRONG: dict[str, tuple[Spoil, str]] = {
         write("chat_template.jinja", b"\xff\xfe"),
         "chat_template.jinja is no UTF-8 text",
     ),
-    "tokenizer cut": (cut("tokenizer.json"), "tokenizer.json is no tokenizer that can be read"),
+    "tokenizer cut": (cut("tokenizer.json"), "tokenizer.json cannot be read as a tokenizer"),
     "tokenizer no UTF-8": (
         write("tokenizer.json", b"\xff"),
-        "tokenizer.json is no tokenizer that can be read",
+        "tokenizer.json cannot be read as a tokenizer",
     ),
     "model beside cut": (
         write("tokenizer.model", b"\x0a\x05abc"),
@@ -248,11 +249,11 @@ WRONG_MODELS: dict[str, tuple[Spoil, str]] = {
     "added tokens ids": (write("added_tokens.json", '{"<x>": "7"}'), "the id of '<x>' is '7'"),
     "added tokens decoder": (
         setting("tokenizer_config.json", added_tokens_decoder={"first": {"content": "x"}}),
-        "added_tokens_decoder is not ids with tokens",
+        "added_tokens_decoder does not map ids to tokens",
     ),
     "added tokens without text": (
         setting("tokenizer_config.json", added_tokens_decoder={"9": {}}),
-        "added_tokens_decoder is not ids with tokens",
+        "added_tokens_decoder does not map ids to tokens",
     ),
 }
 

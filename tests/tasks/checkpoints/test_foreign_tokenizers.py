@@ -10,7 +10,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from tasks.checkpoints.base import open_base
-from tasks.checkpoints.tokenizer_files import LLAMA_3_WORDS, read_tokenizer
+from tasks.checkpoints.fast_tokenizers import LLAMA_3_WORDS
+from tasks.checkpoints.tokenizer_files import read_tokenizer
 
 CODE = Path(__file__).read_text().split("\n")
 

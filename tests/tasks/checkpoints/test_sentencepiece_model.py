@@ -33,12 +33,8 @@ from tasks.checkpoints.sentencepiece_model import (
     parse_model,
     read_model,
 )
-from tasks.checkpoints.tokenizer_files import (
-    read_settings,
-    read_tokenizer,
-    size_of,
-    write_tokenizer,
-)
+from tasks.checkpoints.tokenizer_files import read_tokenizer, size_of, write_tokenizer
+from tasks.checkpoints.tokenizer_settings import read_settings
 from tasks.tokenizer.measure import plain_ids
 from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, MIXED
 
@@ -284,7 +280,7 @@ def test_a_model_file_without_a_normalizers_settings_reads_as_in_sentencepiece(
 def test_added_tokens_at_ids_of_others_are_refused(tmp_path: Path) -> None:
     write("llama", tmp_path / "given")
     (tmp_path / "given" / "added_tokens.json").write_text('{"<pad>": 300}')
-    with pytest.raises(StageError, match="'<pad>' is stated to have id 300, which is"):
+    with pytest.raises(StageError, match="'<pad>' should have id 300, but that is the id of"):
         open_base(tmp_path / "given", tmp_path)
 
 
@@ -295,7 +291,7 @@ def test_pointers_and_damaged_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"tokenizer\.model is a Git LFS pointer"):
         read_base_tokenizer(opened)
     (opened / "tokenizer.json").write_text("{}")
-    with pytest.raises(StageError, match=r"tokenizer\.json is no tokenizer that can be read"):
+    with pytest.raises(StageError, match=r"tokenizer\.json cannot be read as a tokenizer"):
         read_base_tokenizer(opened)
     with pytest.raises(StageError, match=r"absent is no folder"):
         open_base(tmp_path / "absent", tmp_path)

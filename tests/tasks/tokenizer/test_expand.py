@@ -18,12 +18,8 @@ from transformers import AutoTokenizer
 
 from infra.stage import StageError
 from tasks.checkpoints.base import open_base
-from tasks.checkpoints.tokenizer_files import (
-    byte_level_content,
-    read_tokenizer,
-    size_of,
-    write_tokenizer,
-)
+from tasks.checkpoints.fast_tokenizers import byte_level_content
+from tasks.checkpoints.tokenizer_files import read_tokenizer, size_of, write_tokenizer
 from tasks.tokenizer.expand import NewToken, grow, undone, unreachable, whole_characters_or_step
 from tasks.tokenizer.measure import plain_ids
 from tasks.tokenizer.train import BOS, EOS, PAD, bytes_only

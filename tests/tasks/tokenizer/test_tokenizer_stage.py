@@ -13,7 +13,8 @@ from transformers import AutoTokenizer
 from infra.stage import StageError
 from infra.store import Artifact
 from tasks.checkpoints.base import open_base
-from tasks.checkpoints.tokenizer_files import byte_level_content, write_tokenizer
+from tasks.checkpoints.fast_tokenizers import byte_level_content
+from tasks.checkpoints.tokenizer_files import write_tokenizer
 from tasks.tokenizer.stage import STAGE, TokenizerParameters
 from tasks.tokenizer.texts import TextFile, training_files, training_texts
 from tasks.tokenizer.train import SETTINGS, bytes_only
