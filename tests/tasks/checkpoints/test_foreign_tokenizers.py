@@ -1,4 +1,4 @@
-"""Llama-2's and Llama-3's own tokenizer files against sentencepiece and tiktoken."""
+"""Llama-2's and Llama-3's own tokenizer files, compared with sentencepiece and tiktoken."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CODE = Path(__file__).read_text().split("\n")
 
 
 def lines() -> list[str]:
-    """Code, indentation, Chinese, runs of spaces, whatever."""
+    """Code, noise, runs of spaces, prose in several languages."""
     rng = random.Random(0)
     alphabet = [*[" "] * 6, "a", "b", "中", "国", "\t", "😀", "{", "é", "1"]
     noise = ["".join(rng.choice(alphabet) for _ in range(rng.randint(1, 60))) for _ in range(1500)]

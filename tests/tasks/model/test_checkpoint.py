@@ -120,7 +120,7 @@ WRONG: list[tuple[Callable[[Path], None], str]] = [
         lambda f: change_config(f, hidden_size=18),
         "cannot build the model of config.json: The hidden size",
     ),
-    (lambda f: (f / "config.json").write_text("{"), "config.json is no JSON"),
+    (lambda f: (f / "config.json").write_text("{"), "config.json is not JSON"),
     (lambda f: (f / "config.json").unlink(), "has no config.json"),
     (
         lambda f: change_config(f, tie_word_embeddings=True),

@@ -178,7 +178,7 @@ def test_undecodable_and_empty_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "cut.model").write_bytes(trained("llama")[:2000])
     with pytest.raises(
         StageError,
-        match=r"cut.model: not a sentencepiece model, or not all of one .*download it again",
+        match=r"cut.model is not a sentencepiece model, or is truncated .*download it again",
     ):
         read_pieces(tmp_path / "cut.model", 16)
     with pytest.raises(StageError, match="no pieces in it"):
