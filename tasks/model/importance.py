@@ -1,19 +1,19 @@
-"""How much each layer of a base matters on a sample of text; one layer in memory at a time.
+"""Measures how much each layer of a base matters on a sample of text, with one layer in memory.
 
 Block influence (ShortGPT, Men et al. 2024, arXiv:2403.03853):
 
 1. Embed the sample: a text of T tokens gives states X_0 of shape (T, D).
 2. Load layer l into the one layer that is built, and run it on every text: X_l = layer_l(X_(l-1)).
 3. BI_l = 1 - the mean over all tokens t of cos(X_(l-1)[t], X_l[t]), in float64.
-4. Replace the states by X_l, and repeat from 2 with the next layer.
+4. Replace the states with X_l, and repeat from 2 with the next layer.
 
 A layer that hardly turns its input has a BI near 0 and is cheap to drop.
 Example: with D = 2 and two tokens, layer l maps (1, 0) to (3, 0) and (0, 1) to (1, 1). The cosines
 are 1 and 0.707, so BI_l = 1 - 0.854 = 0.146; growing in length alone does not count.
 
 Loss, the other measure: for each layer k a variant of the model skips k, and its importance is the
-loss of that variant minus the loss of the whole model. Variants share all states before layer k, so
-they are only split off there; after layer l there are l + 1 sets of states.
+loss of that variant minus the loss of the full model. A variant shares all states before layer k
+with the full model, so it is split off there; after layer l there are l variants.
 
 Symbols: L layers, T tokens of a text, N target tokens of all texts, D hidden size, V vocabulary, U
 distinct ids of the sample, C rows of the head in one block.
@@ -37,7 +37,7 @@ from tasks.model.checkpoint import read_tensors
 from tasks.model.stage import Measure
 
 SAMPLE_TEXTS = 16
-"""Texts that are read: the first with at least two tokens."""
+"""Number of texts: the first that have at least two tokens."""
 
 SAMPLE_TOKENS = 256
 """Tokens read of each text; 16 x 256 tokens x 4,096 dimensions are 64 MiB in float32."""
@@ -49,28 +49,30 @@ HEAD_ROWS = 8192
 """Rows of the output matrix in memory at a time."""
 
 LLAMA_STYLE = ("llama", "mistral", "qwen2", "qwen3")
-"""Model types whose body is embeddings, layers and norm only (Gemma scales its embeddings)."""
+"""Model types that consist of embeddings, layers, norm and head only (Gemma scales its
+embeddings).
+"""
 
 
 def rank_layers(base: Path, texts: Sequence[str], measure: Measure) -> list[float]:
-    """One value per layer of the checkpoint `base`, in order; higher means it matters more.
+    """One value per layer of the checkpoint `base`, in order; higher for layers that matter more.
 
-    Each text is a row of its own, cut at `SAMPLE_TOKENS`. Block influence reads and runs each of
-    the L layers once and holds one layer and the sample's states. Loss (nats per token) also reads
-    each layer once, but runs about L^2 / 2 and holds the states of L + 1 models: 2 GiB for 32
-    layers of 4,096 dimensions.
+    Each text is one row of ids, cut at `SAMPLE_TOKENS`. Block influence reads and runs each of the
+    L layers once, and holds one layer and the sample's states. Loss (nats per token) also reads
+    each layer once, but runs about L^2 / 2 layers and holds the states of L + 1 models: 2 GiB for
+    32 layers of 4,096 dimensions.
 
     Raises:
-        StageError: no text has two tokens, the base is not Llama-style, or its tensors do not match
-            its configuration.
+        StageError: no text has two tokens, the base is not Llama-style, or its tensors do not
+            match its configuration.
     """
-    body = Body(base)
+    model = StreamedModel(base)
     rows = sample(base, texts)
     with torch.no_grad():
-        states = body.embed(rows)
+        states = model.embed(rows)
         if measure == "block-influence":
-            return block_influences(body, states)
-        return loss_changes(body, states, rows)
+            return block_influences(model, states)
+        return loss_changes(model, states, rows)
 
 
 def sample(base: Path, texts: Sequence[str]) -> list[list[int]]:
@@ -92,10 +94,10 @@ def sample(base: Path, texts: Sequence[str]) -> list[list[int]]:
     return rows
 
 
-def block_influences(body: Body, states: list[torch.Tensor]) -> list[float]:
+def block_influences(model: StreamedModel, states: list[torch.Tensor]) -> list[float]:
     """Block influence of every layer; `states` (1, T, D) of each text are overwritten."""
     influences = []
-    for layer in body.each_layer():
+    for layer in model.each_layer():
         similarity = []
         for index, before_1TD in enumerate(states):
             states[index] = layer(before_1TD)
@@ -109,24 +111,25 @@ def block_influences(body: Body, states: list[torch.Tensor]) -> list[float]:
 
 
 def loss_changes(
-    body: Body, states: list[torch.Tensor], rows: Sequence[Sequence[int]]
+    model: StreamedModel, states: list[torch.Tensor], rows: Sequence[Sequence[int]]
 ) -> list[float]:
-    """Loss without each layer minus the whole model's, in nats per token.
+    """Loss without each layer minus the full model's, in nats per token.
 
-    `variants[k]`: states of the model that skips layer k. `states` are the whole model's.
+    `variants[k]`: states of the model that skips layer k. `states` (1, T, D) of each text are the
+    full model's, and are overwritten.
     """
     variants: list[list[torch.Tensor]] = []
-    for layer in body.each_layer():
+    for layer in model.each_layer():
         # Earlier variants run this layer; the new one skips it and takes the states before it.
         for variant in variants:
             variant[:] = [layer(state_1TD) for state_1TD in variant]
         variants.append(list(states))
         states[:] = [layer(state_1TD) for state_1TD in states]
-    whole, *without = body.losses([states, *variants], rows)
-    return [loss - whole for loss in without]
+    full, *without = model.losses([states, *variants], rows)
+    return [loss - full for loss in without]
 
 
-class Body:
+class StreamedModel:
     """A Llama-style checkpoint, read one layer or block of rows at a time."""
 
     def __init__(self, base: Path) -> None:
@@ -148,15 +151,14 @@ class Body:
         self._prefix = self._input.removesuffix("embed_tokens.weight")
         self._output = self._input if config.tie_word_embeddings else "lm_head.weight"
         self._size = size_of(read_tokenizer(base))
-        config.num_hidden_layers, config.vocab_size, config.pad_token_id, config.dtype = (
-            1,
-            1,
-            None,
-            torch.float32,
-        )
+        # A model of one layer, whose weights are replaced; embeddings and head are read separately.
+        config.num_hidden_layers = 1
+        config.vocab_size = 1
+        config.pad_token_id = None
+        config.dtype = torch.float32
         if getattr(config, "layer_types", None):
             config.layer_types = ["full_attention"]  # the sample is shorter than any window
-        # On `meta`, as weights are filled in later: initialising a large layer takes seconds.
+        # On `meta`, as weights are filled in later, and initialising a large layer takes seconds.
         with torch.device("meta"):
             self._model = AutoModel.from_config(config, dtype=torch.float32).eval()
         self._model.to_empty(device="cpu")
@@ -177,15 +179,16 @@ class Body:
                     f"{self._base}: its tokenizer gives id {ids[-1]:,}, but its input matrix has "
                     f"{count:,} rows; tokenizer and weights are from different models"
                 )
-            # Only the rows of ids that occur are read; `place` maps an id to its row among them.
-            place = {id: index for index, id in enumerate(ids)}
+            # Only the rows of ids that occur are read.
             used_UD = torch.cat([matrix_VD[id : id + 1] for id in ids]).float()
-        return [used_UD[[place[id] for id in row]][None] for row in rows]
+        row_of_id = {id: index for index, id in enumerate(ids)}
+        return [used_UD[[row_of_id[id] for id in row]][None] for row in rows]
 
     def each_layer(self) -> Iterator[Any]:
         """Each layer in turn, as a function from states (1, T, D) to states.
 
-        It is one module whose weights are replaced: a function is valid until the next is taken.
+        All functions share one module whose weights are replaced, so each is valid only until the
+        next is taken.
         """
         for number in range(self._layers):
             self._fill(self._model.layers[0], f"{self._prefix}layers.{number}.")
@@ -217,7 +220,7 @@ class Body:
         ]
         # Running logsumexp over the blocks read so far, and the logit of each target.
         log_sums = [torch.full(targets_N.shape, -torch.inf) for _ in models]
-        chosen = [torch.empty(targets_N.shape) for _ in models]
+        target_logits = [torch.empty(targets_N.shape) for _ in models]
         with self._open(self._output) as tensors:
             matrix_VD = tensors.get_slice(self._output)
             end = min(self._size, matrix_VD.get_shape()[0])
@@ -227,10 +230,10 @@ class Body:
                 for index, hidden_ND in enumerate(hidden):
                     logits_NC = hidden_ND @ block_CD.T
                     log_sums[index] = torch.logaddexp(log_sums[index], logits_NC.logsumexp(1))
-                    chosen[index][inside] = logits_NC[inside, targets_N[inside] - low]
+                    target_logits[index][inside] = logits_NC[inside, targets_N[inside] - low]
         return [
-            float((total - own).double().mean())
-            for total, own in zip(log_sums, chosen, strict=True)
+            float((log_sum_N - logit_N).double().mean())
+            for log_sum_N, logit_N in zip(log_sums, target_logits, strict=True)
         ]
 
     def _fill(self, module: torch.nn.Module, prefix: str) -> None:

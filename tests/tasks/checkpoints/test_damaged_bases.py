@@ -19,7 +19,7 @@ from tasks.checkpoints.base import folder_of, open_base, read_base_tokenizer
 from tasks.checkpoints.tokenizer_files import write_tokenizer
 from tasks.checkpoints.tokenizer_settings import read_settings
 from tasks.evaluation.model import load
-from tasks.model.checkpoint import SINGLE, Layout
+from tasks.model.checkpoint import SINGLE, Checkpoint
 from tasks.model.importance import rank_layers
 from tasks.model.settings import read_generation
 from tasks.model.stage import STAGE as MODEL
@@ -36,7 +36,7 @@ def read_all(folder: Path, scratch: Path) -> None:
     opened = open_base(folder, scratch)
     read_base_tokenizer(opened)
     read_settings(opened)
-    Layout.read(opened)
+    Checkpoint.read(opened)
     read_generation(opened)
 
 
@@ -177,19 +177,19 @@ WRONG: dict[str, tuple[Spoil, str]] = {
         write("tokenizer.model", b""),
         "tokenizer.model is not a sentencepiece model.*no pieces",
     ),
-    "weights cut": (cut(SINGLE), "model.safetensors is no whole safetensors file"),
-    "header cut": (cut(SINGLE, 0.01), "model.safetensors is no whole safetensors file"),
+    "weights cut": (cut(SINGLE), "model.safetensors .* is not a complete safetensors file"),
+    "header cut": (cut(SINGLE, 0.01), "model.safetensors .* is not a complete safetensors file"),
     "offsets beyond": (
         offsets(lambda h: h["model.norm.weight"].update(data_offsets=[0, 1 << 40])),
-        "model.safetensors is no whole safetensors file",
+        "model.safetensors .* is not a complete safetensors file",
     ),
     "shape and offsets": (
         offsets(lambda h: h["model.norm.weight"].update(shape=[3])),
-        "model.safetensors is no whole safetensors file",
+        "model.safetensors .* is not a complete safetensors file",
     ),
     "tensor in another part": (
         in_two_parts,
-        "00002-of-00002.* holds .*, which .* says lies in model-00001-of-00002",
+        "00002-of-00002.* holds .*, which .* places in model-00001-of-00002",
     ),
     "part of another cut": (
         stray_part,
@@ -286,7 +286,7 @@ def test_other_files_beside_the_weights_are_passed_over(whole: Path, tmp_path: P
     (folder / "consolidated.safetensors").write_bytes(b"whatever")
     (folder / "README.md").write_bytes(b"\xff")
     read_all(folder, tmp_path / "scratch")
-    assert Layout.read(folder).tensors.keys() == Layout.read(whole).tensors.keys()
+    assert Checkpoint.read(folder).tensors.keys() == Checkpoint.read(whole).tensors.keys()
 
 
 def test_a_table_that_transformers_ignores_needs_no_place_in_the_index(
@@ -299,7 +299,7 @@ def test_a_table_that_transformers_ignores_needs_no_place_in_the_index(
     save_file(
         load_file(part) | {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(2)}, part
     )
-    assert Layout.read(folder).tensors.keys() == Layout.read(whole).tensors.keys()
+    assert Checkpoint.read(folder).tensors.keys() == Checkpoint.read(whole).tensors.keys()
     rank_layers(folder, ["The cat sat on the mat."], "block-influence")
 
 
@@ -394,7 +394,7 @@ def test_an_error_in_the_weights_of_a_converted_base_names_the_users_folder(tmp_
         (given / name).write_bytes((whole / name).read_bytes())
     write_model("llama", given)
     cut(SINGLE)(given)
-    with pytest.raises(StageError, match="is no whole safetensors file") as refused:
+    with pytest.raises(StageError, match="is not a complete safetensors file") as refused:
         run_stage(
             MODEL,
             ModelParameters(base=str(given)),
