@@ -112,21 +112,26 @@ def open_base(folder: Path, scratch: Path) -> Path:
         return target
     model_files = sorted(folder.glob("*.model"))
     if len(model_files) == 1:
-        tokenizer, settings = foreign_tokenizers.read_model_file(model_files[0])
-        tokenizer = with_added_tokens(tokenizer, read_added_tokens(folder))
-        write_tokenizer(tokenizer, target, {**settings, **read_settings(folder)})
-        if is_model(model_files[0]):
-            shutil.copyfile(model_files[0], target / MODEL_FILE)
-        for pattern in _CHECKPOINT_FILES:
-            for file in folder.glob(pattern):
-                (target / file.name).unlink(missing_ok=True)
-                (target / file.name).symlink_to(file.resolve())
+        _convert(folder, model_files[0], target)
         return target
     raise StageError(
         f"{folder} cannot be opened as a base: it needs tokenizer.json or one *.model file (and, "
         "for a model, config.json and safetensors), or one llama2.c model .bin with one tok*.bin; "
         f"it has {[path.name for path in sorted(folder.iterdir())][:12]}"
     )
+
+
+def _convert(folder: Path, model_file: Path, target: Path) -> None:
+    """Write the tokenizer of `model_file` to `target`, and link the checkpoint's files there."""
+    tokenizer, settings = foreign_tokenizers.read_model_file(model_file)
+    tokenizer = with_added_tokens(tokenizer, read_added_tokens(folder))
+    write_tokenizer(tokenizer, target, {**settings, **read_settings(folder)})
+    if is_model(model_file):
+        shutil.copyfile(model_file, target / MODEL_FILE)
+    for pattern in _CHECKPOINT_FILES:
+        for file in folder.glob(pattern):
+            (target / file.name).unlink(missing_ok=True)
+            (target / file.name).symlink_to(file.resolve())
 
 
 @contextlib.contextmanager

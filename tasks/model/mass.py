@@ -16,7 +16,7 @@ import torch
 from tasks.checkpoints.tokenizer_files import read_tokenizer
 from tasks.model.checkpoint import Checkpoint
 from tasks.model.embeddings import Matrix
-from tasks.model.importance import HEAD_ROWS, LLAMA_STYLE, StreamedModel
+from tasks.model.streamed_model import HEAD_ROWS, LLAMA_STYLE, StreamedModel
 
 SAMPLE = (
     "The old man walked down to the river every morning to see whether the boats had come back. He "

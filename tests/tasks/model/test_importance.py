@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config
 from infra.stage import StageError
 from tasks.checkpoints.base import open_base
 from tasks.checkpoints.tokenizer_files import write_tokenizer
-from tasks.model import importance
+from tasks.model import streamed_model
 from tasks.model.importance import SAMPLE_TEXTS, SAMPLE_TOKENS, rank_layers, sample
 from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, sentencepiece_base
 
@@ -100,7 +100,7 @@ def reference(
 def test_values_equal_those_of_the_full_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, tied: bool
 ) -> None:
-    monkeypatch.setattr(importance, "HEAD_ROWS", 100)
+    monkeypatch.setattr(streamed_model, "HEAD_ROWS", 100)
     base = write_base(tmp_path / "base", kind, tied=tied)
     assert len(list(base.glob("*.safetensors"))) > 1 or kind != "llama"
     rows = sample(base, TEXTS)
