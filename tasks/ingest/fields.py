@@ -72,7 +72,7 @@ def first_of(value: Any) -> str | None:
 
 
 @dataclass
-class Tally:
+class FieldTally:
     """In how many records each field was, and what records without text had instead."""
 
     records: int = 0
@@ -120,7 +120,7 @@ def _names(row: Mapping[str, Any]) -> Iterator[str]:
             yield name
 
 
-class Taken(NamedTuple):
+class FieldValues(NamedTuple):
     """What a record gave."""
 
     text: str
@@ -129,19 +129,19 @@ class Taken(NamedTuple):
     date: str
 
 
-class Wrong(enum.Enum):
+class _WrongType(enum.Enum):
     """What stands for a value of a type that is of no use."""
 
     TYPE = enum.auto()
 
 
-class Take:
+class FieldReader:
     """Documents' parts out of records, as `fields` says; the tally is told what was there."""
 
-    def __init__(self, fields: JsonlFields | None, tally: Tally) -> None:
+    def __init__(self, fields: JsonlFields | None, tally: FieldTally) -> None:
         self._fields, self._tally = fields, tally
 
-    def __call__(self, row: dict[str, Any]) -> Taken | None:
+    def read(self, row: dict[str, Any]) -> FieldValues | None:
         """None where a record has no text, or a text or prompt that is neither a string nor a list
         of strings.
         """
@@ -152,18 +152,18 @@ class Take:
         ]
         prompt = self._get(row, fields.prompt, text_of) if fields.prompt else None
         url, date = self._get(row, fields.url, first_of), self._get(row, fields.date, first_of)
-        parts = [text for text in texts if not isinstance(text, Wrong)]
+        parts = [text for text in texts if not isinstance(text, _WrongType)]
         if not parts or len(parts) < len(texts):
             self._tally.count_textless(row)
             return None
-        if isinstance(prompt, Wrong):
+        if isinstance(prompt, _WrongType):
             return None
         text = parts[0] if len(parts) == 1 else "\n\n".join(part for part in parts if part)
-        return Taken(text, prompt or "", _or_empty(url), _or_empty(date))
+        return FieldValues(text, prompt or "", _or_empty(url), _or_empty(date))
 
     def _get(
         self, row: dict[str, Any], name: str, read: Callable[[Any], str | None]
-    ) -> str | Wrong | None:
+    ) -> str | _WrongType | None:
         """What `read` makes of a field; None where there is none."""
         value = row.get(name)
         if value is None and "." in name:
@@ -174,16 +174,16 @@ class Take:
         found = value if isinstance(value, str) else read(value)
         if found is None:
             self._tally.others[name] += 1
-            return Wrong.TYPE
+            return _WrongType.TYPE
         self._tally.found[name] += 1
         return found
 
 
-def _or_empty(value: str | Wrong | None) -> str:
+def _or_empty(value: str | _WrongType | None) -> str:
     return value if isinstance(value, str) else ""
 
 
-def missing_text(source: str, fields: JsonlFields | None, tally: Tally) -> str | None:
+def missing_text(source: str, fields: JsonlFields | None, tally: FieldTally) -> str | None:
     """Why a source has no text at all, and what to do; None where a record has."""
     wanted = fields.text if fields else ("text", "target")
     if not tally.records or tally.textless < tally.records:
@@ -198,7 +198,7 @@ def missing_text(source: str, fields: JsonlFields | None, tally: Tally) -> str |
     )
 
 
-def _others(wanted: tuple[str, ...], tally: Tally) -> str:
+def _others(wanted: tuple[str, ...], tally: FieldTally) -> str:
     """How many records have something else than text in the wanted fields, in brackets."""
     others = sum(tally.others[name] for name in wanted)
     if not others:
@@ -206,7 +206,7 @@ def _others(wanted: tuple[str, ...], tally: Tally) -> str:
     return f" ({others:,} have something there that is neither a string nor a list of strings)"
 
 
-def notes_on(fields: JsonlFields | None, tally: Tally) -> list[str]:
+def notes_on(fields: JsonlFields | None, tally: FieldTally) -> list[str]:
     """One sentence for each field that was named and that no record has, and one on records without
     text.
     """

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from tasks.ingest.codings import is_text
-from tasks.ingest.pieces import Piece, pieces
+from tasks.ingest.decompress import Chunk, chunks
 
 Format = Literal["warc", "wet", "jsonl", "text"]
 
@@ -130,9 +130,9 @@ def mismatch(path: Path, format: Format) -> Mismatch | None:
 def _decompressed(path: Path) -> bytes:
     """The first bytes of what a file holds."""
     head = b""
-    for piece in pieces(path):
-        head += piece.data[:_HEAD_BYTES] if isinstance(piece, Piece) else b""
-        if len(head) >= _HEAD_BYTES or not isinstance(piece, Piece):
+    for chunk in chunks(path):
+        head += chunk.data[:_HEAD_BYTES] if isinstance(chunk, Chunk) else b""
+        if len(head) >= _HEAD_BYTES or not isinstance(chunk, Chunk):
             break
     return head[:_HEAD_BYTES]
 

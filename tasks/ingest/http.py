@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tasks.ingest.codings import CODINGS, Damaged, Decoded, is_zstd, undo
-from tasks.ingest.found import Unreadable
+from tasks.ingest.raw_documents import Unreadable
 from tasks.ingest.records import parse_headers
 
 _STATUS = re.compile(rb"(?:HTTP(?:/\d+(?:\.\d+)?)?|ICY)[ \t]+(\d{3})(?=[ \t\r\n]|$)", re.IGNORECASE)

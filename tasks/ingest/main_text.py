@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree
 
-from tasks.ingest.conserve import restore
+from tasks.ingest.protect import restore
 
 LONG_CHARACTERS = 80
 """From this width on a block is running text."""

@@ -28,7 +28,7 @@ from tasks.ingest.frames import (
     zstd_frame_end,
 )
 
-PIECE_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 20
 _INPUT_BYTES = 1 << 16
 _FIRST_INPUT_BYTES = 1 << 12
 """Members may be many and small, and places that only look like one many more: what lies beyond
@@ -77,7 +77,7 @@ def _gzip_member(view: mmap.mmap, start: int) -> Member:
             given = view[at : at + window]
             at, window = at + len(given), _INPUT_BYTES
         try:
-            data = inflate.decompress(given, PIECE_BYTES)
+            data = inflate.decompress(given, CHUNK_BYTES)
         except zlib.error:
             return None
         if not data and not given:
@@ -111,7 +111,7 @@ def _stream(
             if not given:
                 return None
         try:
-            data = decoder.decompress(given, PIECE_BYTES)
+            data = decoder.decompress(given, CHUNK_BYTES)
         except (OSError, EOFError, lzma.LZMAError):
             return None
         if data:

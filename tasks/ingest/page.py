@@ -13,10 +13,10 @@ import re
 import numpy as np
 from resiliparse.parse.html import HTMLTree
 
-from tasks.ingest.charset.choose import as_utf8
-from tasks.ingest.conserve import protect
-from tasks.ingest.found import Unreadable
+from tasks.ingest.charset.detect import as_utf8
 from tasks.ingest.main_text import main_text
+from tasks.ingest.protect import protect
+from tasks.ingest.raw_documents import Unreadable
 
 MAX_DEPTH = 256
 MAX_OPTIONS = 5_000

@@ -27,16 +27,16 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from tasks.ingest.pieces import Content, Gap, Piece
+from tasks.ingest.decompress import Chunk, Content, Gap
 
 MAX_HEADER_BYTES = 1 << 16
 _START = re.compile(rb"WARC/\d+\.\d+[ \t]*\r?\n[ \t]*(?:WARC-|Content-)", re.IGNORECASE)
 RECORDS = Content(_START)
-"""What a web archive is made of, for `pieces`."""
+"""What a web archive is made of, for `chunks`."""
 
 _HEADER_END = re.compile(rb"\r?\n[ \t]*\r?\n")
 _KEPT_WHILE_SEARCHING_BYTES = 64
-"""Bytes held back while searching, so that a record's start across two pieces is found."""
+"""Bytes held back while searching, so that a record's start across two chunks is found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +66,12 @@ class Broken:
     too_large: bool = False
 
 
-def records(pieces: Iterator[Piece | Gap], max_body_bytes: int) -> Iterator[Record | Broken]:
+def records(chunks: Iterator[Chunk | Gap], max_body_bytes: int) -> Iterator[Record | Broken]:
     """The records of one archive in order; memory stays at about `max_body_bytes`.
 
     Reasons of broken records: see the module, and compressions ("gzip", "lz4", ...) of a `Gap`.
     """
-    window = _ArchiveWindow(pieces)
+    window = _ArchiveWindow(chunks)
     while True:
         window.skip_blank()
         if window.data:
@@ -162,28 +162,28 @@ class _ArchiveWindow:
     nothing is read beyond it until `pass_gap`.
     """
 
-    def __init__(self, pieces: Iterator[Piece | Gap]) -> None:
+    def __init__(self, chunks: Iterator[Chunk | Gap]) -> None:
         self.data = bytearray()
         self.gap: Gap | None = None
-        self._pieces = pieces
+        self._chunks = chunks
         self._ended = False
         self._passed = 0  # bytes dropped so far
-        # (bytes of the archive before it, member, inner) of each piece still held
+        # (bytes of the archive before it, member, inner) of each chunk still held
         self._marks: list[tuple[int, int, int]] = []
 
     def fill(self) -> bool:
-        """Read one more piece; False at the end of the file and at a gap."""
+        """Read one more chunk; False at the end of the file and at a gap."""
         if self._ended or self.gap is not None:
             return False
-        piece = next(self._pieces, None)
-        if piece is None:
+        chunk = next(self._chunks, None)
+        if chunk is None:
             self._ended = True
             return False
-        if isinstance(piece, Gap):
-            self.gap = piece
+        if isinstance(chunk, Gap):
+            self.gap = chunk
             return False
-        self._marks.append((self._passed + len(self.data), piece.member, piece.inner))
-        self.data += piece.data
+        self._marks.append((self._passed + len(self.data), chunk.member, chunk.inner))
+        self.data += chunk.data
         return True
 
     def reach(self, size: int) -> bool:

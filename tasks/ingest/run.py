@@ -19,11 +19,11 @@ from infra.stage import Outcome, Pin, StageError
 from infra.store import Shard
 from tasks.documents.schema import COMPRESSION, DOCUMENTS, ROW_GROUP_DOCUMENTS
 from tasks.ingest.clean import clean, cleaned
-from tasks.ingest.fields import Tally, missing_text, notes_on
+from tasks.ingest.decompress import compression
+from tasks.ingest.fields import FieldTally, missing_text, notes_on
 from tasks.ingest.file_kinds import mismatch
-from tasks.ingest.found import Found, Rejected, Wanted
-from tasks.ingest.lines import Stretch, jsonl_documents
-from tasks.ingest.pieces import compression
+from tasks.ingest.lines import ByteRange, jsonl_documents
+from tasks.ingest.raw_documents import RawDocument, Rejected, Wanted
 from tasks.ingest.stage import IngestParameters
 from tasks.ingest.text_files import text_documents
 from tasks.ingest.web import web_documents
@@ -41,24 +41,24 @@ ROW_GROUP_TEXT_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A file, or a stretch of one."""
+class FileSlice:
+    """A file, or a byte range of one."""
 
     pin: Pin
-    stretch: Stretch | None = None
+    byte_range: ByteRange | None = None
 
     @property
     def bytes(self) -> int:
-        """Size of the stretch, or of the whole file."""
-        return self.stretch.stop - self.stretch.start if self.stretch else self.pin.bytes
+        """Size of the byte range, or of the whole file."""
+        return self.byte_range.stop - self.byte_range.start if self.byte_range else self.pin.bytes
 
 
 @dataclass(frozen=True)
-class Part:
+class PartInput:
     """The input of one part, in order; only its first `limit` documents are kept."""
 
     source: str
-    pieces: tuple[Piece, ...]
+    slices: tuple[FileSlice, ...]
     parameters: IngestParameters
     limit: int | None = None
 
@@ -72,14 +72,14 @@ def run(context: Context) -> Outcome:
         files.setdefault(pin.sha256, pin)
     groups = enumerate(part_plan(files.values(), parameters.format))
     items = {
-        f"part-{number:05d}": Part(context.name, group, parameters) for number, group in groups
+        f"part-{number:05d}": PartInput(context.name, group, parameters) for number, group in groups
     }
     results = (
         context.map(ingest_part, items)
         if parameters.limit is None
         else _limited(context, items, parameters.limit)
     )
-    statistics, tally = Counter[str](), Tally()
+    statistics, tally = Counter[str](), FieldTally()
     for result in results.values():
         statistics.update(result["statistics"])
         tally.merge(result["fields"])
@@ -102,14 +102,16 @@ def run(context: Context) -> Outcome:
     return Outcome({**counts, **field_statistics}, ledger.to_json())
 
 
-def _limited(context: Context, items: dict[str, Part], limit: int) -> dict[str, dict[str, Any]]:
+def _limited(
+    context: Context, items: dict[str, PartInput], limit: int
+) -> dict[str, dict[str, Any]]:
     """Read parts one after the other, each up to what is left of the limit.
 
     So the result is the first N documents, whatever the engine.
     """
     results: dict[str, dict[str, Any]] = {}
     for key, part in items.items():
-        item = Part(part.source, part.pieces, part.parameters, limit)
+        item = PartInput(part.source, part.slices, part.parameters, limit)
         results |= context.map(ingest_part, {key: item})
         limit -= results[key]["statistics"]["documents"]
         if limit == 0:
@@ -117,7 +119,7 @@ def _limited(context: Context, items: dict[str, Part], limit: int) -> dict[str, 
     return results
 
 
-def part_plan(files: Iterable[Pin], format: str) -> Iterator[tuple[Piece, ...]]:
+def part_plan(files: Iterable[Pin], format: str) -> Iterator[tuple[FileSlice, ...]]:
     """The input of each part: consecutive files until they reach a part's size (`PART_BYTES`).
 
     A larger file is a part of its own, except that uncompressed JSONL is cut into stretches of
@@ -125,9 +127,9 @@ def part_plan(files: Iterable[Pin], format: str) -> Iterator[tuple[Piece, ...]]:
     """
     pins = list(files)
     size = min(max(sum(pin.bytes for pin in pins) // PARTS, PART_BYTES[0]), PART_BYTES[1])
-    group: list[Piece] = []
-    for piece in itertools.chain.from_iterable(_cut(pin, size, format) for pin in pins):
-        group.append(piece)
+    group: list[FileSlice] = []
+    for file_slice in itertools.chain.from_iterable(_cut(pin, size, format) for pin in pins):
+        group.append(file_slice)
         if sum(member.bytes for member in group) >= size:
             yield tuple(group)
             group = []
@@ -135,17 +137,17 @@ def part_plan(files: Iterable[Pin], format: str) -> Iterator[tuple[Piece, ...]]:
         yield tuple(group)
 
 
-def _cut(pin: Pin, size: int, format: str) -> Iterator[Piece]:
+def _cut(pin: Pin, size: int, format: str) -> Iterator[FileSlice]:
     if format != "jsonl" or pin.bytes < 2 * size or compression(Path(pin.path)):
-        yield Piece(pin)
+        yield FileSlice(pin)
         return
     count = pin.bytes // size
     edges = [number * pin.bytes // count for number in range(count + 1)]
     for start, stop in itertools.pairwise(edges):
-        yield Piece(pin, Stretch(start, stop))
+        yield FileSlice(pin, ByteRange(start, stop))
 
 
-def ingest_part(part: Part, shard: Shard) -> dict[str, Any]:
+def ingest_part(part: PartInput, shard: Shard) -> dict[str, Any]:
     """Write one part (runs in a worker); returns its statistics, ledger and tally of fields."""
     ledger = Ledger()
     statistics = Counter[str](
@@ -157,7 +159,7 @@ def ingest_part(part: Part, shard: Shard) -> dict[str, Any]:
         undecoded_characters=0,
         removed_characters=0,
     )
-    tally = Tally()
+    tally = FieldTally()
     rows = _kept(part, ledger, statistics, tally)
     with (
         shard.create(f"{shard.key}.parquet") as path,
@@ -180,17 +182,17 @@ def ingest_part(part: Part, shard: Shard) -> dict[str, Any]:
 
 
 def _kept(
-    part: Part, ledger: Ledger, statistics: Counter[str], tally: Tally
+    part: PartInput, ledger: Ledger, statistics: Counter[str], tally: FieldTally
 ) -> Iterator[tuple[Any, ...]]:
     """Yield the documents kept of a part, in the columns of `DOCUMENTS`.
 
     Each is counted in `statistics` before the next is read. Rejected records are entered in
     `ledger`, the fields of JSON records in `tally`.
     """
-    for piece in part.pieces:
-        pin = piece.pin
+    for file_slice in part.slices:
+        pin = file_slice.pin
         digest = bytes.fromhex(pin.sha256)
-        for record in _read(piece, digest, part.parameters, tally):
+        for record in _read(file_slice, digest, part.parameters, tally):
             outcome = _judge(record, part.parameters)
             statistics["payload_bytes"] += outcome.payload_bytes
             if isinstance(outcome, Rejected):
@@ -220,7 +222,7 @@ def _utf8_bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def _judge(found: Found | Rejected, parameters: IngestParameters) -> Found | Rejected:
+def _judge(found: RawDocument | Rejected, parameters: IngestParameters) -> RawDocument | Rejected:
     """Clean a document's strings; reject it if prompt and text together are too short or long."""
     if isinstance(found, Rejected):
         return found
@@ -236,16 +238,16 @@ def _judge(found: Found | Rejected, parameters: IngestParameters) -> Found | Rej
 
 
 def _read(
-    piece: Piece, digest: bytes, parameters: IngestParameters, tally: Tally
-) -> Iterator[Found | Rejected]:
-    path = Path(piece.pin.path)
+    file_slice: FileSlice, digest: bytes, parameters: IngestParameters, tally: FieldTally
+) -> Iterator[RawDocument | Rejected]:
+    path = Path(file_slice.pin.path)
     other = mismatch(path, parameters.format)
     if other and not other.readable:
         # Count a file of another format as one failure, also if it is read in several stretches.
         return iter(
             ()
-            if piece.stretch and piece.stretch.start
-            else [Rejected("failed", other.reason, lost_bytes=piece.pin.bytes)]
+            if file_slice.byte_range and file_slice.byte_range.start
+            else [Rejected("failed", other.reason, lost_bytes=file_slice.pin.bytes)]
         )
     wanted = _sampler(digest, parameters.sample)
     limit = parameters.max_page_bytes
@@ -258,7 +260,7 @@ def _read(
                 wanted,
                 fields=parameters.fields,
                 max_page_bytes=limit,
-                stretch=piece.stretch,
+                byte_range=file_slice.byte_range,
                 tally=tally,
             )
         case "text":

@@ -9,12 +9,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.ingest.charset.choose import decode
+from tasks.ingest.charset.detect import decode
 from tasks.ingest.content_type import Kind, declared, kind_of, may_be_page
-from tasks.ingest.found import SAMPLED_OUT, Found, Rejected, Unreadable, Wanted, iso_date
+from tasks.ingest.decompress import chunks
 from tasks.ingest.http import decoded_body, is_http, message
 from tasks.ingest.page import source_of, text_of
-from tasks.ingest.pieces import pieces
+from tasks.ingest.raw_documents import (
+    SAMPLED_OUT,
+    RawDocument,
+    Rejected,
+    Unreadable,
+    Wanted,
+    iso_date,
+)
 from tasks.ingest.records import RECORDS, Broken, Record, records
 
 _RECORD_TYPES = (
@@ -42,7 +49,7 @@ _NOT_WHAT_IT_SAYS = {
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A payload without its codings. `marks` are those of `Found`."""
+    """A payload without its codings. `marks` are those of `RawDocument`."""
 
     data: bytes
     kind: Kind
@@ -50,17 +57,17 @@ class Page:
     marks: tuple[str, ...]
 
 
-class Dropped(Unreadable):
+class Unwanted(Unreadable):
     """A record that is well but not wanted."""
 
 
 def web_documents(
     path: Path, wanted: Wanted, *, wet: bool, max_page_bytes: int
-) -> Iterator[Found | Rejected]:
+) -> Iterator[RawDocument | Rejected]:
     """Every record of a web archive in order. WARC: HTML and plain-text pages with status 200; WET:
     its conversions.
     """
-    for record in records(pieces(path, RECORDS), max_page_bytes + _HEADERS_BYTES):
+    for record in records(chunks(path, RECORDS), max_page_bytes + _HEADERS_BYTES):
         if isinstance(record, Broken):
             yield Rejected(
                 "dropped" if record.too_large else "failed",
@@ -73,12 +80,12 @@ def web_documents(
             yield _document(record, wet, max_page_bytes)
 
 
-def _document(record: Record, wet: bool, max_page_bytes: int) -> Found | Rejected:
+def _document(record: Record, wet: bool, max_page_bytes: int) -> RawDocument | Rejected:
     url, date = _url(record), iso_date(record.headers.get("warc-date", ""))
     try:
         if wet:
             text = _conversion_text(record)
-            return Found(
+            return RawDocument(
                 record.offset,
                 record.inner,
                 text,
@@ -95,14 +102,14 @@ def _document(record: Record, wet: bool, max_page_bytes: int) -> Found | Rejecte
             text, removed = text_of(source), source.count(b"\0")
         else:
             text = decode(page.data, (page.charset,))
-    except Dropped as error:
+    except Unwanted as error:
         return Rejected("dropped", str(error), len(record.body))
     except Unreadable as error:
         reason = str(error)
         return Rejected(
             "dropped" if reason.startswith("page_too") else "failed", reason, len(record.body)
         )
-    return Found(
+    return RawDocument(
         record.offset, record.inner, text, "", url, date, len(page.data), page.marks, removed
     )
 
@@ -118,12 +125,12 @@ def _type_of(record: Record) -> str:
 
 def _conversion_text(record: Record) -> str:
     if (kind := _type_of(record)) != "conversion":
-        raise Dropped(f"warc.{kind}")
+        raise Unwanted(f"warc.{kind}")
     if (
         record.headers.get("content-type", "text/plain").partition(";")[0].strip().lower()
         != "text/plain"
     ):
-        raise Dropped("content_type")
+        raise Unwanted("content_type")
     return decode(record.body)
 
 
@@ -131,26 +138,26 @@ def _page(record: Record, max_page_bytes: int) -> Page:
     """The payload of a response or resource that is a page."""
     kind = _type_of(record)
     if kind not in ("response", "resource"):
-        raise Dropped(f"warc.{kind}")
+        raise Unwanted(f"warc.{kind}")
     if kind == "resource" and not _ADDRESS.match(_url(record)):
-        raise Dropped("resource_target")
+        raise Unwanted("resource_target")
     headers, payload = {"content-type": record.headers.get("content-type", "")}, record.body
     if headers["content-type"].lower().startswith("application/http") or is_http(payload):
         reply = message(payload)
         if reply.status != 200:
-            raise Dropped("http_status")
+            raise Unwanted("http_status")
         headers, payload = dict(reply.headers), reply.body
     type_, charset = declared(headers.get("content-type", ""))
     if not may_be_page(type_):
-        raise Dropped("content_type")
+        raise Unwanted("content_type")
     if type_ == "text/plain" and _url(record).endswith("/robots.txt"):
-        raise Dropped("robots_txt")
+        raise Unwanted("robots_txt")
     body = decoded_body(headers, payload, max_page_bytes)
     if len(body.data) > max_page_bytes:
-        raise Dropped("page_too_large")
+        raise Unwanted("page_too_large")
     found = kind_of(type_, body.data)
     if found is None:
-        raise Dropped(_NOT_WHAT_IT_SAYS.get(type_, "content_type"))
+        raise Unwanted(_NOT_WHAT_IT_SAYS.get(type_, "content_type"))
     truncated = ("truncated",) if body.truncated else _truncated(record)
     return Page(body.data, found, charset, truncated + ("trailing",) * body.trailing)
 

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from infra.stage import StageError
 from infra.store import Artifact
 from tasks.ingest import run as ingest
-from tasks.ingest.fields import Take, Taken, Tally, first_of, notes_on, text_of, value_at
+from tasks.ingest.fields import (
+    FieldReader,
+    FieldTally,
+    FieldValues,
+    first_of,
+    notes_on,
+    text_of,
+    value_at,
+)
 from tasks.ingest.stage import STAGE, IngestParameters, JsonlFields
 from tasks.report.notes import notes_of
 from tests.stage_harness import run_stage
@@ -74,7 +82,9 @@ def test_any_name_in_any_value(value: Any, name: str) -> None:
 
 def test_types_of_values() -> None:
     def taken(row: dict[str, Any], **fields: Any) -> Any:
-        return Take(JsonlFields.model_validate({"text": "t", **fields}), Tally())(row)
+        return FieldReader(JsonlFields.model_validate({"text": "t", **fields}), FieldTally()).read(
+            row
+        )
 
     assert taken({"t": ["a", None, "", ["b"]]}).text == "a\n\nb"
     assert taken({"t": "a", "u": "b"}, text=["t", "u", "v"]).text == "a\n\nb"
@@ -84,9 +94,9 @@ def test_types_of_values() -> None:
     assert taken({"t": "a", "p": ["q", "r"]}, prompt="p").prompt == "q\n\nr"
     many = taken({"t": "a", "url": [None, "http://a", "http://b"], "date": 2024})
     assert (many.url, many.date) == ("http://a", "")
-    default = Take(None, Tally())
-    assert default({"source": "q", "target": "a"}) == Taken("a", "q", "", "")
-    assert default({"source": "q", "text": "a", "url": 5}) == Taken("a", "", "", "")
+    default = FieldReader(None, FieldTally())
+    assert default.read({"source": "q", "target": "a"}) == FieldValues("a", "q", "", "")
+    assert default.read({"source": "q", "text": "a", "url": 5}) == FieldValues("a", "", "", "")
 
 
 def build(
@@ -177,11 +187,11 @@ def test_tallies_of_parts_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_null_and_numbers_are_told_as_no_text() -> None:
-    tally = Tally()
-    take = Take(None, tally)
+    tally = FieldTally()
+    reader = FieldReader(None, tally)
     rows: list[dict[str, Any]] = [{"text": None}, {"text": 3}, {"text": "words"}]
-    assert [take(row) is None for row in rows] == [True, True, False]
+    assert [reader.read(row) is None for row in rows] == [True, True, False]
     (note,) = notes_on(None, tally)
     assert note.startswith("2 of 3 records have no text in 'text' or 'target' (2 have something")
-    both = Take(JsonlFields(text=("title", "text")), Tally())
-    assert both({"title": None, "text": "words"}) == Taken("words", "", "", "")
+    both = FieldReader(JsonlFields(text=("title", "text")), FieldTally())
+    assert both.read({"title": None, "text": "words"}) == FieldValues("words", "", "", "")

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.ingest.codings import Decoded
-from tasks.ingest.found import Found, Rejected, Unreadable
 from tasks.ingest.http import decoded_body, message
+from tasks.ingest.raw_documents import RawDocument, Rejected, Unreadable
 from tests.tasks.ingest.archives import page, record, response
 from tests.tasks.ingest.test_web import read, reasons
 
@@ -268,7 +268,7 @@ def test_the_final_reply_counts(stored: bytes, tmp_path: Path) -> None:
 
 
 def test_a_page_about_http_is_no_reply() -> None:
-    text = b"HTTP/1.1 404 Not Found\r\n\r\nis what a server says"
+    text = b"HTTP/1.1 404 Not RawDocument\r\n\r\nis what a server says"
     assert message(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n" + text).body == text
     assert message(b"HTTP/1.1 100 Continue\r\n\r\n").status == 100
     with pytest.raises(Unreadable, match="http"):
@@ -281,7 +281,7 @@ def test_repeated_headers_are_one_list(tmp_path: Path) -> None:
     body = chunked(gzip.compress(gzip.compress(brotli.compress(PAGE))), 30)
     found = read(tmp_path, record("response", head + body))
     assert message(head + body).headers["server"] == "a"
-    assert isinstance(found[0], Found) and "Sentence 9 of page number 3." in found[0].text
+    assert isinstance(found[0], RawDocument) and "Sentence 9 of page number 3." in found[0].text
 
 
 def test_a_segment_of_a_record_is_a_part(tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_marks_and_failures_reach_the_document(tmp_path: Path) -> None:
         reply(GZIP, warc="length"),
         reply(damaged(GZIP, 40)),
     )
-    assert [item.marks if isinstance(item, Found) else item for item in found[:4]] == [
+    assert [item.marks if isinstance(item, RawDocument) else item for item in found[:4]] == [
         (),
         ("truncated",),
         ("trailing",),

@@ -136,7 +136,10 @@ def test_sizes_are_reasons(tmp_path: Path) -> None:
 def test_parts_follow_bytes_only() -> None:
     def plan(*sizes: int) -> list[list[int]]:
         pins = [Pin(str(at), str(at), f"{at:064x}", size) for at, size in enumerate(sizes)]
-        return [[piece.bytes >> 20 for piece in part] for part in ingest.part_plan(pins, "warc")]
+        return [
+            [file_slice.bytes >> 20 for file_slice in part]
+            for part in ingest.part_plan(pins, "warc")
+        ]
 
     megabyte = 1 << 20
     assert plan(3 * megabyte, 0, megabyte, 7 * megabyte, 1) == [[3, 0, 1], [7], [0]]
@@ -211,7 +214,7 @@ def test_every_real_archive_is_read(real_data: Path, tmp_path: Path) -> None:
     """
     from fastwarc.warc import ArchiveIterator
 
-    from tasks.ingest.pieces import pieces
+    from tasks.ingest.decompress import chunks
     from tasks.ingest.records import RECORDS, records
 
     files = sorted(
@@ -222,7 +225,7 @@ def test_every_real_archive_is_read(real_data: Path, tmp_path: Path) -> None:
     assert len(files) > 60
     unlike = []
     for path in files:
-        counts = Counter(type(item).__name__ for item in records(pieces(path, RECORDS), 4 << 20))
+        counts = Counter(type(item).__name__ for item in records(chunks(path, RECORDS), 4 << 20))
         try:
             theirs = sum(1 for _ in ArchiveIterator(str(path), parse_http=False))
         except OSError:

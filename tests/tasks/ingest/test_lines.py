@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.ingest.clean import clean
-from tasks.ingest.found import Found, Rejected
-from tasks.ingest.lines import Line, Stretch, jsonl_documents, lines
-from tasks.ingest.pieces import compression
+from tasks.ingest.decompress import compression
+from tasks.ingest.lines import ByteRange, Line, jsonl_documents, lines
+from tasks.ingest.raw_documents import RawDocument, Rejected
 from tasks.ingest.stage import JsonlFields
 from tasks.ingest.text_files import text_documents
 
@@ -24,13 +24,15 @@ def everything(offset: int, inner: int) -> bool:
     return True
 
 
-def jsonl(path: Path, data: bytes, fields: JsonlFields | None = None) -> list[Found | Rejected]:
+def jsonl(
+    path: Path, data: bytes, fields: JsonlFields | None = None
+) -> list[RawDocument | Rejected]:
     path.write_bytes(data)
     return list(jsonl_documents(path, everything, fields=fields, max_page_bytes=LIMIT))
 
 
-def shown(found: list[Found | Rejected]) -> list[str]:
-    return [item.text if isinstance(item, Found) else item.reason for item in found]
+def shown(found: list[RawDocument | Rejected]) -> list[str]:
+    return [item.text if isinstance(item, RawDocument) else item.reason for item in found]
 
 
 def test_fields_and_bad_lines(tmp_path: Path) -> None:
@@ -63,13 +65,15 @@ def test_fields_and_bad_lines(tmp_path: Path) -> None:
         "last",
     ]
     first, second = found[:2]
-    assert isinstance(first, Found) and (first.prompt, first.url, first.date) == (
+    assert isinstance(first, RawDocument) and (first.prompt, first.url, first.date) == (
         "",
         "http://a",
         "2024-01-02",
     )
     assert (
-        isinstance(second, Found) and second.prompt == "frage" and second.inner == len(rows[0]) + 1
+        isinstance(second, RawDocument)
+        and second.prompt == "frage"
+        and second.inner == len(rows[0]) + 1
     )
 
 
@@ -99,7 +103,7 @@ def test_several_text_fields(tmp_path: Path) -> None:
     data = b'{"title": "T", "body": "B", "q": "Q"}\n{"title": null, "body": "B"}\n'
     found = jsonl(tmp_path / "a.jsonl", data, JsonlFields(text=("title", "body"), prompt="q"))
     assert shown(found) == ["T\n\nB", "B"]
-    assert [item.prompt for item in found if isinstance(item, Found)] == ["Q", ""]
+    assert [item.prompt for item in found if isinstance(item, RawDocument)] == ["Q", ""]
 
 
 def test_broken_member_of_lines(tmp_path: Path) -> None:
@@ -120,7 +124,7 @@ def test_splits(tmp_path: Path, split: str, expected: list[str]) -> None:
     path.write_bytes(b"a\r\nb\r\n\r\n \r\nc\r\n")
     found = list(text_documents(path, everything, split=split, max_page_bytes=LIMIT))  # type: ignore[arg-type]
     assert [
-        item.text.replace(" ", "").strip() for item in found if isinstance(item, Found)
+        item.text.replace(" ", "").strip() for item in found if isinstance(item, RawDocument)
     ] == expected
 
 
@@ -168,8 +172,10 @@ def test_stretches_hold_every_line_once(
     whole = list(lines(path, LIMIT))
     for piece_bytes in (1 << 20, 4):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("tasks.ingest.pieces.PIECE_BYTES", piece_bytes)
-            found = [list(lines(path, LIMIT, Stretch(*edge))) for edge in itertools.pairwise(edges)]
+            patch.setattr("tasks.ingest.decompress.CHUNK_BYTES", piece_bytes)
+            found = [
+                list(lines(path, LIMIT, ByteRange(*edge))) for edge in itertools.pairwise(edges)
+            ]
         assert list(itertools.chain.from_iterable(found)) == whole
 
 

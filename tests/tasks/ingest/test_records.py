@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.ingest.pieces import Gap, pieces
+from tasks.ingest.decompress import Gap, chunks
 from tasks.ingest.records import RECORDS, Broken, Record, parse_headers, records
 from tests.tasks.ingest.archives import members, page, record, response
 
@@ -17,7 +17,7 @@ PAGES = [response(page(number), uri=f"http://a/{number}") for number in range(5)
 
 def read(path: Path, data: bytes, limit: int = LIMIT) -> list[Record | Broken]:
     path.write_bytes(data)
-    return list(records(pieces(path, RECORDS), limit))
+    return list(records(chunks(path, RECORDS), limit))
 
 
 def urls(found: list[Record | Broken]) -> list[str]:
@@ -133,7 +133,7 @@ def test_any_damage_to_one_member_spares_the_others(
     )
     path = tmp_path_factory.mktemp("damage") / "a.warc.gz"
     path.write_bytes(b"".join(packed))
-    found = urls(list(records(pieces(path, RECORDS), LIMIT)))
+    found = urls(list(records(chunks(path, RECORDS), LIMIT)))
     assert set(found) >= {str(number) for number in range(5) if number != victim}
     assert found == sorted(found, key=lambda url: url if url.isdigit() else str(victim))
 
@@ -151,8 +151,8 @@ def test_nothing_raises_and_bytes_add_up(
 ) -> None:
     path = tmp_path_factory.mktemp("any") / "a.warc"
     path.write_bytes(members(blocks) if packed else b"".join(blocks))
-    found = list(records(pieces(path, RECORDS), LIMIT))
+    found = list(records(chunks(path, RECORDS), LIMIT))
     assert sum(isinstance(item, Record) for item in found) <= len(blocks)
-    assert packed <= (not any(isinstance(piece, Gap) for piece in pieces(path, RECORDS)))
+    assert packed <= (not any(isinstance(chunk, Gap) for chunk in chunks(path, RECORDS)))
     places = [(item.offset, item.inner) for item in found if isinstance(item, Record)]
     assert places == sorted(set(places))

@@ -11,22 +11,22 @@ from typing import get_args
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.tasks.ingest.test_charset_detection import ENCODINGS, PROSE, junk
 
-from tasks.ingest.found import Found, Rejected
 from tasks.ingest.lines import Line, lines
+from tasks.ingest.raw_documents import RawDocument, Rejected
 from tasks.ingest.text_files import Split, layout_of, text_documents
-from tests.tasks.ingest.test_charset_choice import ENCODINGS, PROSE, junk
 
 LIMIT = 1 << 12
 
 
-def read(path: Path, data: bytes, split: Split, limit: int = LIMIT) -> list[Found | Rejected]:
+def read(path: Path, data: bytes, split: Split, limit: int = LIMIT) -> list[RawDocument | Rejected]:
     path.write_bytes(data)
     return list(text_documents(path, lambda offset, inner: True, split=split, max_page_bytes=limit))
 
 
-def shown(found: list[Found | Rejected]) -> list[str]:
-    return [item.text if isinstance(item, Found) else f"-{item.reason}" for item in found]
+def shown(found: list[RawDocument | Rejected]) -> list[str]:
+    return [item.text if isinstance(item, RawDocument) else f"-{item.reason}" for item in found]
 
 
 def short_lines(text: str) -> list[str]:
@@ -72,12 +72,12 @@ def test_lines_and_paragraphs_are_read_in_the_encoding_of_the_file(
     assert shown(found) == expected
     if not packed:
         places = list(itertools.accumulate(map(len, encoded[:-1]), initial=0))
-        assert [(item.offset, item.inner) for item in found if isinstance(item, Found)] == [
+        assert [(item.offset, item.inner) for item in found if isinstance(item, RawDocument)] == [
             (0, at) for at in places
         ]
-    assert len({(item.offset, item.inner) for item in found if isinstance(item, Found)}) == len(
-        expected
-    )
+    assert len(
+        {(item.offset, item.inner) for item in found if isinstance(item, RawDocument)}
+    ) == len(expected)
     assert shown(read(path, stored, "file", 1 << 20)) == ["\n".join(expected)]
     blank = (
         "\n".encode(codec.removesuffix("-sig"))
@@ -176,7 +176,7 @@ def test_wide_lines_are_those_of_the_file(
     if data[:2] == b"\x1f\x8b" or data[:4] == b"\x04\x22\x4d\x18":
         return
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.ingest.pieces.PIECE_BYTES", piece_bytes)
+        patch.setattr("tasks.ingest.decompress.CHUNK_BYTES", piece_bytes)
         found = [
             item for item in lines(path, LIMIT, end="\n".encode(codec)) if isinstance(item, Line)
         ]

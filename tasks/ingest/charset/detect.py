@@ -3,7 +3,7 @@
 1. A byte order mark decides. Bytes that begin like a binary file are refused.
 2. NUL bytes: UTF-16 or UTF-32 if that is likelier than text with NULs in it (`_wide`).
 3. Seven-bit encodings show by their escape sequences (`structure.seven_bit_encoding`).
-4. Valid or damaged UTF-8 shows by its multi-byte characters (`Tally.is_utf8`).
+4. Valid or damaged UTF-8 shows by its multi-byte characters (`Utf8Tally.is_utf8`).
 5. Else read a sample of the bytes above ASCII in each candidate encoding and compare what the text
    costs in bits, in the language that it fits best (`likelihood`), plus the bits of the encoding's
    rarity (`_RARITY`). All encodings are tried on the sample's beginning, the best six and the
@@ -40,7 +40,7 @@ from tasks.ingest.charset.structure import (
     seven_bit_encoding,
     with_escapes,
 )
-from tasks.ingest.found import Unreadable
+from tasks.ingest.raw_documents import Unreadable
 
 MAX_REPLACED = 0.02
 """Share of undecodable characters beyond which bytes are not text in any known encoding."""
@@ -224,7 +224,7 @@ def is_utf8(data: bytes) -> bool:
     return True
 
 
-class Tally(NamedTuple):
+class Utf8Tally(NamedTuple):
     """Characters above ASCII in bytes read as UTF-8.
 
     `valid`: well-formed; `long`: those of three or four bytes; `broken`: malformed.
@@ -243,13 +243,13 @@ class Tally(NamedTuple):
         return self.valid >= 3 * self.broken or (self.long >= 10 and 2 * self.long >= self.broken)
 
 
-def utf8_tally(data: bytes) -> tuple[Tally, int]:
+def utf8_tally(data: bytes) -> tuple[Utf8Tally, int]:
     """(tally of bytes, their length without a character cut off at the end)."""
     text, end = codecs.utf_8_decode(data, "replace", False)
     broken = text.count("\ufffd") - data.count(b"\xef\xbf\xbd")
     ascii_bytes = len(data) - len(_above_ascii(data))
     long = len(_LONG.findall(text)) if broken else 0
-    return Tally(len(text) - ascii_bytes - broken, long, broken), end
+    return Utf8Tally(len(text) - ascii_bytes - broken, long, broken), end
 
 
 def _above_ascii(data: bytes) -> bytes:

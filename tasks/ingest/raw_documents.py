@@ -13,7 +13,7 @@ class Unreadable(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RawDocument:
     """A document as read, before cleaning.
 
     `offset`, `inner`: place of its record, see `records.Record`. `payload_bytes`: size of what its

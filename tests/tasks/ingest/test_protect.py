@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from resiliparse.parse.html import HTMLTree
 
-from tasks.ingest.conserve import protect
 from tasks.ingest.inline import keep_inline
 from tasks.ingest.main_text import MIN_MAIN_CHARACTERS
 from tasks.ingest.page import html_text
+from tasks.ingest.protect import protect
 from tests.tasks.ingest.inline_markup import cjk_pages, marked_up, page_of
 
 FILLER = "这一段文字够长，因此算作正文；一页的正文由这样的段落组成，它们比导航、按钮和页脚都长得多，也不都是链接。"  # noqa: E501

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.ingest.charset.choose import decode, encoding, is_whole_utf8
+from tasks.ingest.charset.detect import decode, encoding, is_whole_utf8
 from tasks.ingest.charset.labels import declared_in
-from tasks.ingest.found import Found, Unreadable
 from tasks.ingest.page import html_text
+from tasks.ingest.raw_documents import RawDocument, Unreadable
 from tasks.ingest.web import web_documents
 from tests.benchmarks.charset_matrix import cases, same_text
 from tests.tasks.ingest.archives import members, response
@@ -273,7 +273,9 @@ def test_pages_of_archives(tmp_path: Path) -> None:
     path = tmp_path / "a.warc.gz"
     path.write_bytes(members(records))
     found = list(web_documents(path, lambda offset, inner: True, wet=False, max_page_bytes=1 << 20))
-    assert [PROSE["ja"] * 4 in item.text for item in found if isinstance(item, Found)] == [True] * 4
+    assert [PROSE["ja"] * 4 in item.text for item in found if isinstance(item, RawDocument)] == [
+        True
+    ] * 4
 
 
 @settings(max_examples=300, deadline=None)
@@ -295,7 +297,7 @@ def test_any_bytes_are_text_or_refused(parts: list[bytes], declared: str | None)
 
 @pytest.mark.real
 def test_real_sentences_in_every_encoding(real_data: Path) -> None:
-    """What is missed are short pieces of Latin text, which two encodings spell with equally usual
+    """What is missed are short chunks of Latin text, which two encodings spell with equally usual
     letters.
     """
     right: dict[str, list[bool]] = {"none": [], "right": [], "wrong": []}

@@ -16,9 +16,9 @@ import pytest
 import zstandard
 from fastwarc.stream_io import Lz4Writer
 
-from tasks.ingest.found import Found, Rejected
+from tasks.ingest.decompress import Chunk, Gap, chunks, compression
 from tasks.ingest.lines import jsonl_documents
-from tasks.ingest.pieces import Gap, Piece, compression, pieces
+from tasks.ingest.raw_documents import RawDocument, Rejected
 from tasks.ingest.records import RECORDS, Broken, Record, records
 from tasks.ingest.text_files import text_documents
 from tests.tasks.ingest.archives import page, record, response
@@ -51,7 +51,7 @@ STORED = response(
 
 def urls(path: Path, data: bytes) -> list[str]:
     path.write_bytes(data)
-    found = list(records(pieces(path, RECORDS), 1 << 20))
+    found = list(records(chunks(path, RECORDS), 1 << 20))
     return [
         item.headers["warc-target-uri"][-1] if isinstance(item, Record) else item.reason
         for item in found
@@ -90,7 +90,7 @@ def test_memory_is_bounded_and_pieces_are(tmp_path: Path, kind: str) -> None:
         if thread.name == "libraries":  # what another test's engine imports is not ours to count
             thread.join()
     tracemalloc.start()
-    sizes = [len(piece.data) for piece in pieces(path) if isinstance(piece, Piece)]
+    sizes = [len(chunk.data) for chunk in chunks(path) if isinstance(chunk, Chunk)]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert sum(sizes) == 32 << 20 and max(sizes) <= 1 << 20 and peak < 12 << 20
@@ -129,7 +129,7 @@ def test_places_in_mixed_files_are_their_own(tmp_path: Path) -> None:
     path = tmp_path / "a.warc.gz"
     data = [gzip.compress(PAGES[0] + PAGES[1]), PAGES[2], PAGES[3], gzip.compress(PAGES[4])]
     path.write_bytes(b"".join(data))
-    found = [item for item in records(pieces(path, RECORDS), 1 << 20) if isinstance(item, Record)]
+    found = [item for item in records(chunks(path, RECORDS), 1 << 20) if isinstance(item, Record)]
     begin, size = len(data[0]), len(PAGES[2])
     assert [(item.offset, item.inner) for item in found] == [
         (0, 0), (0, len(PAGES[0])), (begin, 0), (begin, size), (begin + size + len(PAGES[3]), 0),
@@ -166,7 +166,7 @@ def test_lines_of_every_compression(tmp_path: Path, kind: str) -> None:
         found = list(
             jsonl_documents(path, lambda offset, inner: True, fields=None, max_page_bytes=1 << 20)
         )
-        assert [item.text for item in found if isinstance(item, Found)] == [
+        assert [item.text for item in found if isinstance(item, RawDocument)] == [
             json.loads(row)["text"] for row in rows
         ]
         assert not any(isinstance(item, Rejected) for item in found)
@@ -174,7 +174,7 @@ def test_lines_of_every_compression(tmp_path: Path, kind: str) -> None:
     texts = list(
         text_documents(path, lambda offset, inner: True, split="file", max_page_bytes=1 << 20)
     )
-    assert [item.text.count("Satz") for item in texts if isinstance(item, Found)] == [9]
+    assert [item.text.count("Satz") for item in texts if isinstance(item, RawDocument)] == [9]
 
 
 @pytest.mark.parametrize("kind", PACKERS)
@@ -185,8 +185,8 @@ def test_a_large_member_cut_short_gives_its_beginning(tmp_path: Path, kind: str)
     path = tmp_path / "a"
     packed = PACKERS[kind](data)
     path.write_bytes(packed[: len(packed) // 2])
-    found = list(pieces(path))
-    out = b"".join(piece.data for piece in found if isinstance(piece, Piece))
+    found = list(chunks(path))
+    out = b"".join(chunk.data for chunk in found if isinstance(chunk, Chunk))
     assert isinstance(found[-1], Gap) and found[-1].lost_bytes == len(packed) // 2
     assert data.startswith(out) and len(out) > 1 << 18
 
@@ -203,12 +203,12 @@ def test_bytes_of_no_kind_add_up(tmp_path: Path) -> None:
     path = tmp_path / "a.warc.gz"
     path.write_bytes(noise)
     assert (
-        b"".join(piece.data for piece in pieces(path, RECORDS) if isinstance(piece, Piece)) == noise
+        b"".join(chunk.data for chunk in chunks(path, RECORDS) if isinstance(chunk, Chunk)) == noise
     )
     path.write_bytes(gzip.compress(record("warcinfo", b"x")) + noise)
-    gaps = [piece for piece in pieces(path, RECORDS) if isinstance(piece, Gap)]
+    gaps = [chunk for chunk in chunks(path, RECORDS) if isinstance(chunk, Gap)]
     assert [gap.lost_bytes for gap in gaps] == [len(noise)]
-    assert [type(item) for item in records(pieces(path, RECORDS), 1 << 20)] == [Record, Broken]
+    assert [type(item) for item in records(chunks(path, RECORDS), 1 << 20)] == [Record, Broken]
 
 
 @pytest.mark.parametrize("name", ["a", "a.gz", "a.txt", "a.zst"])
@@ -221,7 +221,7 @@ def test_members_of_every_kind_may_follow_plain_bytes(
     path = tmp_path / name
     path.write_bytes(b"".join(rows[:count]) + PACKERS[second](b"".join(rows[count:])))
     found = list(jsonl_documents(path, lambda *_: True, fields=None, max_page_bytes=1 << 20))
-    assert [item.text for item in found if isinstance(item, Found)] == [
+    assert [item.text for item in found if isinstance(item, RawDocument)] == [
         f"row {at}" for at in range(2 * count)
     ]
     assert urls(path, b"".join(PAGES[:3]) + PACKERS[second](b"".join(PAGES[3:]))) == [*"012345"]

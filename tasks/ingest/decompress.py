@@ -1,4 +1,4 @@
-"""Decompressed bytes of a file in pieces of bounded size, going on after what is broken.
+"""Decompressed bytes of a file in chunks of bounded size, going on after what is broken.
 
 What a file is shows in its bytes, not in its name, and may change on the way: compressed archives
 are concatenations of members, for web archives usually one a record, and some have had plain
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tasks.ingest.codings import is_text
 from tasks.ingest.frames import skippable_end
-from tasks.ingest.members import COMPRESSIONS, GZIP, PIECE_BYTES, Compression
+from tasks.ingest.members import CHUNK_BYTES, COMPRESSIONS, GZIP, Compression
 
 _PEEK_BYTES = 1 << 16
 _MAGICS = re.compile(b"|".join(re.escape(kind.magic) for kind in COMPRESSIONS))
@@ -55,7 +55,7 @@ TEXT = Content()
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Chunk:
     """Bytes found `inner` bytes into what the member at file offset `member` decompresses to.
 
     Plain bytes count from where they begin: `member` is 0 in plain files, `inner` the place in the
@@ -78,9 +78,9 @@ class Gap:
     lost_bytes: int
 
 
-def pieces(
+def chunks(
     path: Path, content: Content = TEXT, plain_from: int | None = None
-) -> Iterator[Piece | Gap]:
+) -> Iterator[Chunk | Gap]:
     """All bytes of a file, in order. `plain_from`: those of a plain file from this offset on."""
     if not path.stat().st_size:
         return
@@ -88,8 +88,8 @@ def pieces(
         if plain_from is None:
             yield from _walk(view, path.suffix in _ENDINGS, content)
         else:
-            for at in range(plain_from, len(view), PIECE_BYTES):
-                yield Piece(view[at : at + PIECE_BYTES], 0, at)
+            for at in range(plain_from, len(view), CHUNK_BYTES):
+                yield Chunk(view[at : at + CHUNK_BYTES], 0, at)
 
 
 def compression(path: Path) -> str | None:
@@ -101,7 +101,7 @@ def compression(path: Path) -> str | None:
     return found.name if found else None
 
 
-def _walk(view: mmap.mmap, named: bool, content: Content) -> Iterator[Piece | Gap]:
+def _walk(view: mmap.mmap, named: bool, content: Content) -> Iterator[Chunk | Gap]:
     at = 0
     last = GZIP if named else None
     while (at := _past_skippable(view, at)) < len(view):
@@ -126,8 +126,8 @@ def _walk(view: mmap.mmap, named: bool, content: Content) -> Iterator[Piece | Ga
 
 def _member(
     view: mmap.mmap, start: int, compression: Compression
-) -> Generator[Piece, None, int | None]:
-    """The pieces of one member; returns its end, or None for a broken one."""
+) -> Generator[Chunk, None, int | None]:
+    """The chunks of one member; returns its end, or None for a broken one."""
     reading, inner = compression.read(view, start), 0
     while True:
         try:
@@ -135,12 +135,12 @@ def _member(
         except StopIteration as ended:
             end: int | None = ended.value
             return end
-        yield Piece(data, start, inner)
+        yield Chunk(data, start, inner)
         inner += len(data)
 
 
-def _plain(view: mmap.mmap, start: int, content: Content) -> Generator[Piece, None, int]:
-    """The pieces of a plain stretch; returns its end: the file's, or where a member of the same
+def _plain(view: mmap.mmap, start: int, content: Content) -> Generator[Chunk, None, int]:
+    """The chunks of a plain stretch; returns its end: the file's, or where a member of the same
     content begins.
 
     A page that was stored compressed is a member too, of other content, and stays a part of its
@@ -148,12 +148,12 @@ def _plain(view: mmap.mmap, start: int, content: Content) -> Generator[Piece, No
     """
     at = start
     while at < len(view):
-        stop = min(at + PIECE_BYTES, len(view))
+        stop = min(at + CHUNK_BYTES, len(view))
         found = _member_of(content, view, max(at, start + 1), min(stop + _LONGEST_MAGIC, len(view)))
         if found is not None:
             stop = found
         if stop > at:
-            yield Piece(view[at:stop], start, at - start)
+            yield Chunk(view[at:stop], start, at - start)
         at = stop
         if found is not None:
             break
