@@ -1,10 +1,18 @@
-"""Decompressed bytes of a file in chunks of bounded size, going on after what is broken.
+"""Decompresses a file in chunks of bounded size, and continues after damage.
 
-What a file is shows in its bytes, not in its name, and may change on the way: compressed archives
-are concatenations of members, for web archives usually one a record, and some have had plain
-records appended. A member that does not decompress (bad header, bad data, bad checksum, cut short)
-yields what came out of it and then a `Gap`; reading goes on at the next place in the file where a
-member starts and decompresses.
+The compression is recognised by content, not by name, and may change within a file: compressed
+archives are concatenations of members, in web archives usually one per record, and some have had
+plain records appended. At each offset:
+
+1. If a member begins here, yield what it decompresses to.
+2. If plain content begins here, yield it up to the next member with the same kind of content. (A
+   page that was stored compressed is part of its record, not such a member.)
+3. Otherwise, and after a member that fails to decompress, skip to the next place where a member
+   begins and decompresses, or where plain content begins; yield a `Gap` for the bytes skipped.
+
+Example: of three gzip members, the second has a bad checksum. Yielded are the content of the first,
+the content of the second as far as it decompressed, a `Gap` as long as the second, and the content
+of the third.
 """
 
 from __future__ import annotations
@@ -28,27 +36,27 @@ _PADDING = b"\0\r\n \t"
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a file is made of once decompressed, so that plain bytes among members are told from
-    rubble.
+    """The kind of content a file has once decompressed, to tell plain content among members from
+    damaged bytes.
 
-    `begin` matches where it begins; None: lines of text, which begin where there are no control
-    characters.
+    `begin` matches its beginning. None stands for lines of text, which begin anywhere without
+    control characters.
     """
 
     begin: re.Pattern[bytes] | None = None
 
     def begins(self, data: bytes) -> bool:
-        """Whether bytes, but for blanks, are the beginning of it."""
+        """Whether bytes begin like this content, after blanks."""
         if self.begin is None:
             return is_text(data)
         return self.begin.match(data.lstrip(_PADDING)) is not None
 
     def find(self, view: mmap.mmap, at: int, stop: int) -> int:
-        """Where in rubble it begins again uncompressed; `stop` if nowhere, or if that cannot be
-        told.
+        """Where in [at, stop) this content begins uncompressed; `stop` if nowhere, or if it has no
+        recognisable beginning.
         """
-        found = self.begin.search(view, at, stop) if self.begin is not None else None
-        return found.start() if found else stop
+        match = self.begin.search(view, at, stop) if self.begin is not None else None
+        return match.start() if match else stop
 
 
 TEXT = Content()
@@ -56,10 +64,10 @@ TEXT = Content()
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Bytes found `inner` bytes into what the member at file offset `member` decompresses to.
+    """Decompressed bytes, `inner` bytes into the content of the member at file offset `member`.
 
-    Plain bytes count from where they begin: `member` is 0 in plain files, `inner` the place in the
-    file.
+    For plain bytes, `member` is where the plain stretch begins: in plain files it is 0, and `inner`
+    the offset in the file.
     """
 
     data: bytes
@@ -69,8 +77,8 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """`lost_bytes` of the file from offset `member` on could not be read; `reason` names the
-    compression.
+    """`lost_bytes` of the file from offset `member` on could not be read; `reason` is the name of
+    the compression.
     """
 
     reason: str
@@ -81,7 +89,9 @@ class Gap:
 def chunks(
     path: Path, content: Content = TEXT, plain_from: int | None = None
 ) -> Iterator[Chunk | Gap]:
-    """All bytes of a file, in order. `plain_from`: those of a plain file from this offset on."""
+    """All decompressed bytes of a file, in order. `plain_from`: read the file as plain, from this
+    offset on.
+    """
     if not path.stat().st_size:
         return
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as view:
@@ -93,31 +103,29 @@ def chunks(
 
 
 def compression(path: Path) -> str | None:
-    """How a file is compressed, by its first bytes; None for one that begins plain."""
+    """Name of the compression that a file begins with; None if it begins plain."""
     if not path.stat().st_size:
         return None
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as view:
-        found = _compression_at(view, _past_skippable(view, 0))
-    return found.name if found else None
+        first = _compression_at(view, _past_skippable(view, 0))
+    return first.name if first else None
 
 
-def _walk(view: mmap.mmap, named: bool, content: Content) -> Iterator[Chunk | Gap]:
+def _walk(view: mmap.mmap, has_compressed_name: bool, content: Content) -> Iterator[Chunk | Gap]:
     at = 0
-    last = GZIP if named else None
+    last = GZIP if has_compressed_name else None
     while (at := _past_skippable(view, at)) < len(view):
-        found = _compression_at(view, at)
-        if found is None and (
+        here = _compression_at(view, at)
+        if here is None and (
             last is None or content.begins(_before_member(view[at : at + _PEEK_BYTES]))
         ):
             at = yield from _plain(view, at, content)
             continue
-        end = (yield from _member(view, at, found)) if found else None
-        last = found or last or GZIP
+        end = (yield from _member(view, at, here)) if here else None
+        last = here or last or GZIP
         if end is None:
-            end = _after_rubble(view, at + 1, last, content)
-            if (
-                at == 0 and end == len(view) and found is None
-            ):  # a plain file with a compressed one's name
+            end = _after_damage(view, at + 1, last, content)
+            if at == 0 and end == len(view) and here is None:  # plain in spite of its name
                 end = yield from _plain(view, at, content)
             elif view[at:end].strip(_PADDING):
                 yield Gap(last.name, at, end - at)
@@ -127,7 +135,7 @@ def _walk(view: mmap.mmap, named: bool, content: Content) -> Iterator[Chunk | Ga
 def _member(
     view: mmap.mmap, start: int, compression: Compression
 ) -> Generator[Chunk, None, int | None]:
-    """The chunks of one member; returns its end, or None for a broken one."""
+    """Yield the chunks of one member; return its end, or None if it is damaged."""
     reading, inner = compression.read(view, start), 0
     while True:
         try:
@@ -140,38 +148,38 @@ def _member(
 
 
 def _plain(view: mmap.mmap, start: int, content: Content) -> Generator[Chunk, None, int]:
-    """The chunks of a plain stretch; returns its end: the file's, or where a member of the same
-    content begins.
-
-    A page that was stored compressed is a member too, of other content, and stays a part of its
-    record.
+    """Yield the chunks of a plain stretch; return its end: that of the file, or the next member
+    with the same content.
     """
     at = start
     while at < len(view):
         stop = min(at + CHUNK_BYTES, len(view))
-        found = _member_of(content, view, max(at, start + 1), min(stop + _LONGEST_MAGIC, len(view)))
-        if found is not None:
-            stop = found
+        member = _member_of(
+            content, view, max(at, start + 1), min(stop + _LONGEST_MAGIC, len(view))
+        )
+        if member is not None:
+            stop = member
         if stop > at:
             yield Chunk(view[at:stop], start, at - start)
         at = stop
-        if found is not None:
+        if member is not None:
             break
     return at
 
 
 def _member_of(content: Content, view: mmap.mmap, at: int, stop: int) -> int | None:
-    """Where the first member begins that starts in [at, stop) and holds the content."""
-    for found in _MAGICS.finditer(view, at, stop):
-        begins = (kind for kind in COMPRESSIONS if kind.begins(view, found.start()))
-        if any(content.begins(next(kind.read(view, found.start()), b"\0")) for kind in begins):
-            return found.start()
+    """Where the first member in [at, stop) begins that holds this content."""
+    for magic in _MAGICS.finditer(view, at, stop):
+        start = magic.start()
+        possible = (kind for kind in COMPRESSIONS if kind.begins(view, start))
+        if any(content.begins(next(kind.read(view, start), b"\0")) for kind in possible):
+            return start
     return None
 
 
-def _after_rubble(view: mmap.mmap, at: int, compression: Compression, content: Content) -> int:
-    """The next offset from `at` on where a member begins and gives a byte, or plain content begins;
-    else the end.
+def _after_damage(view: mmap.mmap, at: int, compression: Compression, content: Content) -> int:
+    """The next offset from `at` on where a member begins and yields a byte, or where plain content
+    begins; else the end.
     """
     begin, stop = at, len(view)
     while (at := view.find(compression.magic, at)) >= 0:
@@ -183,13 +191,13 @@ def _after_rubble(view: mmap.mmap, at: int, compression: Compression, content: C
 
 
 def _before_member(data: bytes) -> bytes:
-    """What stands before the first member: a plain beginning may be short."""
-    found = _MAGICS.search(data)
-    return data[: found.start()] if found else data
+    """The bytes before the first possible member: plain content may be short."""
+    magic = _MAGICS.search(data)
+    return data[: magic.start()] if magic else data
 
 
 def _compression_at(view: mmap.mmap, at: int) -> Compression | None:
-    return next((found for found in COMPRESSIONS if found.begins(view, at)), None)
+    return next((kind for kind in COMPRESSIONS if kind.begins(view, at)), None)
 
 
 def _past_skippable(view: mmap.mmap, at: int) -> int:

@@ -1,4 +1,4 @@
-"""Runs stage ingest: plans the parts, then reads, filters and writes the documents of each."""
+"""Runs stage ingest: divide the input into parts; read, filter and write each one's documents."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PARTS = 32
 PART_BYTES = (4 << 20, 64 << 20)
 """Smallest and largest size of a part, in bytes of input.
 
-A part is a 32nd (PARTS) of the whole input within these limits, so that a small crawl keeps all
+Within these limits, a part is a 32nd (`PARTS`) of the input, so that a small crawl keeps all
 workers busy and a large one is not cut into too many files.
 """
 
@@ -49,7 +49,7 @@ class FileSlice:
 
     @property
     def bytes(self) -> int:
-        """Size of the byte range, or of the whole file."""
+        """Size of the byte range or file."""
         return self.byte_range.stop - self.byte_range.start if self.byte_range else self.pin.bytes
 
 
@@ -68,11 +68,12 @@ def run(context: Context) -> Outcome:
     parameters: IngestParameters = context.parameters
     files: dict[str, Pin] = {}
     for pin in context.pins["paths"]:
-        # Equal content under two names would yield every id twice.
+        # The same content under two names would yield every id twice.
         files.setdefault(pin.sha256, pin)
-    groups = enumerate(part_plan(files.values(), parameters.format))
+    parts = enumerate(part_plan(files.values(), parameters.format))
     items = {
-        f"part-{number:05d}": PartInput(context.name, group, parameters) for number, group in groups
+        f"part-{number:05d}": PartInput(context.name, slices, parameters)
+        for number, slices in parts
     }
     results = (
         context.map(ingest_part, items)
@@ -96,7 +97,7 @@ def run(context: Context) -> Outcome:
     field_statistics: dict[str, Any] = {}
     if parameters.format == "jsonl":
         field_statistics = {
-            "fields": dict(sorted(tally.found.items())),
+            "fields": dict(sorted(tally.usable.items())),
             "notes": notes_on(parameters.fields, tally),
         }
     return Outcome({**counts, **field_statistics}, ledger.to_json())
@@ -105,9 +106,9 @@ def run(context: Context) -> Outcome:
 def _limited(
     context: Context, items: dict[str, PartInput], limit: int
 ) -> dict[str, dict[str, Any]]:
-    """Read parts one after the other, each up to what is left of the limit.
+    """Read parts one after the other, each up to the rest of the limit.
 
-    So the result is the first N documents, whatever the engine.
+    This yields the first N documents with any engine.
     """
     results: dict[str, dict[str, Any]] = {}
     for key, part in items.items():
@@ -122,8 +123,8 @@ def _limited(
 def part_plan(files: Iterable[Pin], format: str) -> Iterator[tuple[FileSlice, ...]]:
     """The input of each part: consecutive files until they reach a part's size (`PART_BYTES`).
 
-    A larger file is a part of its own, except that uncompressed JSONL is cut into stretches of
-    lines. The plan depends on the files only, never on the machine.
+    A larger file is one part, unless it is uncompressed JSONL, which is cut at lines. The plan
+    depends only on the files, never on the machine.
     """
     pins = list(files)
     size = min(max(sum(pin.bytes for pin in pins) // PARTS, PART_BYTES[0]), PART_BYTES[1])
@@ -184,10 +185,10 @@ def ingest_part(part: PartInput, shard: Shard) -> dict[str, Any]:
 def _kept(
     part: PartInput, ledger: Ledger, statistics: Counter[str], tally: FieldTally
 ) -> Iterator[tuple[Any, ...]]:
-    """Yield the documents kept of a part, in the columns of `DOCUMENTS`.
+    """Yield the documents that a part keeps, in the columns of `DOCUMENTS`.
 
-    Each is counted in `statistics` before the next is read. Rejected records are entered in
-    `ledger`, the fields of JSON records in `tally`.
+    Counts each document in `statistics` before reading the next. Enters rejected records in
+    `ledger`, and the fields of JSON records in `tally`.
     """
     for file_slice in part.slices:
         pin = file_slice.pin
@@ -222,19 +223,19 @@ def _utf8_bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def _judge(found: RawDocument | Rejected, parameters: IngestParameters) -> RawDocument | Rejected:
+def _judge(raw: RawDocument | Rejected, parameters: IngestParameters) -> RawDocument | Rejected:
     """Clean a document's strings; reject it if prompt and text together are too short or long."""
-    if isinstance(found, Rejected):
-        return found
-    (text, removed), (prompt, removed_of_prompt) = cleaned(found.text), cleaned(found.prompt)
+    if isinstance(raw, Rejected):
+        return raw
+    (text, removed), (prompt, removed_from_prompt) = cleaned(raw.text), cleaned(raw.prompt)
     text = text.strip("\n")
     characters = len(text.strip())
     if not characters or characters + len(prompt.strip()) < parameters.min_characters:
-        return Rejected("dropped", "too_short", found.payload_bytes)
+        return Rejected("dropped", "too_short", raw.payload_bytes)
     if _utf8_bytes(text) + _utf8_bytes(prompt) > parameters.max_text_bytes:
-        return Rejected("dropped", "text_too_large", found.payload_bytes)
-    removed += found.removed + removed_of_prompt
-    return replace(found, text=text, prompt=prompt, url=clean(found.url), removed=removed)
+        return Rejected("dropped", "text_too_large", raw.payload_bytes)
+    removed += raw.removed + removed_from_prompt
+    return replace(raw, text=text, prompt=prompt, url=clean(raw.url), removed=removed)
 
 
 def _read(
@@ -243,12 +244,10 @@ def _read(
     path = Path(file_slice.pin.path)
     other = mismatch(path, parameters.format)
     if other and not other.readable:
-        # Count a file of another format as one failure, also if it is read in several stretches.
-        return iter(
-            ()
-            if file_slice.byte_range and file_slice.byte_range.start
-            else [Rejected("failed", other.reason, lost_bytes=file_slice.pin.bytes)]
-        )
+        # Count a file of another format once, even if it is read in several slices.
+        if file_slice.byte_range and file_slice.byte_range.start:
+            return iter(())
+        return iter([Rejected("failed", other.reason, lost_bytes=file_slice.pin.bytes)])
     wanted = _sampler(digest, parameters.sample)
     limit = parameters.max_page_bytes
     match parameters.format:

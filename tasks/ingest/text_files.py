@@ -1,9 +1,9 @@
-"""Plain text, plain or compressed, to documents: one encoding a file, then its lines, paragraphs or
-the whole.
+"""Reads plain-text files, compressed or not: one encoding per file, and a document per file,
+paragraph or line.
 
-The encoding is decided on a first pass over the whole file, in bounded memory: a line or paragraph
-alone is too short to tell it, and lines of one file read in different encodings are correct,
-garbled and lost side by side.
+A first pass over the whole file, in bounded memory, detects the encoding. A single line or
+paragraph is too short for that: detecting each one's encoding would leave correct, garbled and
+lost lines next to one another.
 """
 
 from __future__ import annotations
@@ -13,15 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from tasks.ingest.charset.detect import (
-    WIDE,
-    Utf8Tally,
-    decode_in,
-    encoding,
-    is_garbled,
-    utf8_tally,
-)
+from tasks.ingest.charset.detect import decode_in, encoding
+from tasks.ingest.charset.garbage import is_garbled
 from tasks.ingest.charset.structure import mark_of
+from tasks.ingest.charset.utf8 import Utf8Tally, utf8_tally
+from tasks.ingest.charset.wide import WIDE
 from tasks.ingest.decompress import Gap, chunks
 from tasks.ingest.lines import contains, lines
 from tasks.ingest.raw_documents import SAMPLED_OUT, RawDocument, Rejected, Unreadable, Wanted
@@ -36,16 +32,14 @@ _BLANKS = " \t\n\r\v\f"
 
 
 class Layout(NamedTuple):
-    """How a file is written: its encoding, as `charset.detect.encoding` names it, and what ends
-    its lines.
-    """
+    """A file's encoding, as named by `charset.detect.encoding`, and its line end."""
 
     encoding: str
     line_end: bytes
 
 
 class _Passage(NamedTuple):
-    """A chunk of text; `size` are its bytes in the file."""
+    """A decoded line, paragraph or file; `size` is its length in the file, in bytes."""
 
     offset: int
     inner: int
@@ -56,10 +50,10 @@ class _Passage(NamedTuple):
 def text_documents(
     path: Path, wanted: Wanted, *, split: Split, max_page_bytes: int
 ) -> Iterator[RawDocument | Rejected]:
-    """A document a file, a paragraph (`blank-line`) or a line, in the encoding of the whole file.
+    """One document per file, paragraph (`blank-line`) or line, in the encoding of the whole file.
 
-    A file in none fails as one record; a document of a readable file with too many broken
-    characters fails alone.
+    A file in no known encoding fails as one record. In a readable file, a document with too many
+    broken characters fails alone.
     """
     try:
         layout = layout_of(path)
@@ -82,11 +76,11 @@ def text_documents(
 
 
 def layout_of(path: Path) -> Layout:
-    """How a file is written. Raises Unreadable("charset").
+    """Detect the layout of a file. Raises Unreadable("charset").
 
-    UTF-8 is counted through the whole file; what tells other encodings apart is gathered from
-    places where bytes above ASCII or escapes stand, from the beginning on. Lines end at carriage
-    returns where there is no line feed at all.
+    UTF-8 characters are counted in the whole file. For other encodings, a sample is taken from the
+    beginning and then around bytes above ASCII or escapes. Lines end at carriage returns if the
+    file has no line feed.
     """
     sample, spans, tally, rest = bytearray(), 0, Utf8Tally(0, 0, 0), b""
     returns = feeds = False
@@ -132,7 +126,7 @@ def _passages(
             yield line
             return
         if isinstance(line, Rejected) or (split == "blank-line" and not line.text.strip(_BLANKS)):
-            if isinstance(line, Rejected):  # costs the paragraph it stands in
+            if isinstance(line, Rejected):  # costs the paragraph that it is part of
                 yield line
             elif held:
                 yield _joined(held, size, max_bytes)

@@ -1,5 +1,5 @@
-"""Web archive records to documents: which records are pages, and their text (WARC responses and
-resources, WET).
+"""Reads web archives into documents: selects the records that are pages (WARC responses and
+resources, WET conversions), and extracts their text.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _RECORD_TYPES = (
     "continuation",
 )
 _HEADERS_BYTES = 1 << 16
-"""What a record may be longer than its page."""
+"""Bytes by which a record may exceed its page."""
 _ADDRESS = re.compile(r"(?:https?|ftps?|gopher|gemini|file):", re.IGNORECASE)
-"""Targets of resources that are documents. Crawlers keep their logs and screenshots under others
-(metadata:, urn:).
+"""Target URIs of resources that are documents. Crawlers store logs and screenshots under other
+schemes (metadata:, urn:).
 """
 _NOT_WHAT_IT_SAYS = {
     "text/html": "not_html",
@@ -49,7 +49,7 @@ _NOT_WHAT_IT_SAYS = {
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A payload without its codings. `marks` are those of `RawDocument`."""
+    """A decoded payload. `marks`: as in `RawDocument`."""
 
     data: bytes
     kind: Kind
@@ -58,14 +58,15 @@ class Page:
 
 
 class Unwanted(Unreadable):
-    """A record that is well but not wanted."""
+    """A sound record that is not wanted; the message is the reason in the ledger."""
 
 
 def web_documents(
     path: Path, wanted: Wanted, *, wet: bool, max_page_bytes: int
 ) -> Iterator[RawDocument | Rejected]:
-    """Every record of a web archive in order. WARC: HTML and plain-text pages with status 200; WET:
-    its conversions.
+    """The outcome of every record of a web archive, in order.
+
+    Documents are, in WARC, HTML and plain-text pages with status 200; in WET, the conversions.
     """
     for record in records(chunks(path, RECORDS), max_page_bytes + _HEADERS_BYTES):
         if isinstance(record, Broken):
@@ -135,7 +136,7 @@ def _conversion_text(record: Record) -> str:
 
 
 def _page(record: Record, max_page_bytes: int) -> Page:
-    """The payload of a response or resource that is a page."""
+    """The page in a response or resource. Raises Unwanted or Unreadable."""
     kind = _type_of(record)
     if kind not in ("response", "resource"):
         raise Unwanted(f"warc.{kind}")
@@ -155,16 +156,18 @@ def _page(record: Record, max_page_bytes: int) -> Page:
     body = decoded_body(headers, payload, max_page_bytes)
     if len(body.data) > max_page_bytes:
         raise Unwanted("page_too_large")
-    found = kind_of(type_, body.data)
-    if found is None:
+    content_kind = kind_of(type_, body.data)
+    if content_kind is None:
         raise Unwanted(_NOT_WHAT_IT_SAYS.get(type_, "content_type"))
-    truncated = ("truncated",) if body.truncated else _truncated(record)
-    return Page(body.data, found, charset, truncated + ("trailing",) * body.trailing)
+    marks = ("truncated",) if body.truncated else _truncated(record)
+    if body.trailing:
+        marks += ("trailing",)
+    return Page(body.data, content_kind, charset, marks)
 
 
 def _truncated(record: Record) -> tuple[str, ...]:
-    """Its mark, where the crawler says that it stored a part only; records that continue it are not
-    joined to it.
+    """The mark "truncated" if the crawler says that it stored only a part. Continuation records are
+    not joined.
     """
     is_part = "warc-truncated" in record.headers or "warc-segment-number" in record.headers
     return ("truncated",) if is_part else ()

@@ -1,4 +1,4 @@
-"""Random inline mark-up around a text, for tests and benchmarks: what a reader sees must not change
+"""Random inline markup around a text, for tests and benchmarks: what a reader sees must not change
 by it.
 """
 
@@ -106,7 +106,7 @@ def _written(character: str, rng: random.Random) -> str:
 
 
 def page_of(paragraphs: Sequence[str], rng: random.Random) -> str:
-    """A page with one element a paragraph, each with inline mark-up of its own."""
+    """A page with one element a paragraph, each with inline markup of its own."""
     body = "\n".join(f"<p>{marked_up(paragraph, rng)}</p>" for paragraph in paragraphs)
     return (
         "<!DOCTYPE "

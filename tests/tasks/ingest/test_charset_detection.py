@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.ingest.charset.detect import decode, encoding, is_whole_utf8
+from tasks.ingest.charset.detect import decode, encoding
 from tasks.ingest.charset.labels import declared_in
+from tasks.ingest.charset.utf8 import is_valid_utf8
 from tasks.ingest.page import html_text
 from tasks.ingest.raw_documents import RawDocument, Unreadable
 from tasks.ingest.web import web_documents
@@ -371,6 +372,6 @@ def test_whole_utf8_is_what_python_decodes(data: bytes) -> None:
         try:
             tried.decode()
         except UnicodeDecodeError:
-            assert not is_whole_utf8(tried)
+            assert not is_valid_utf8(tried)
         else:
-            assert is_whole_utf8(tried)
+            assert is_valid_utf8(tried)

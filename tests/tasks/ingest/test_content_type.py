@@ -1,4 +1,4 @@
-"""What is a page: types as servers write them, mark-up under other names, data and programs that
+"""What is a page: types as servers write them, markup under other names, data and programs that
 were sent as pages.
 """
 

@@ -129,7 +129,7 @@ def test_a_first_line_that_looks_like_a_chunk_stays(text: bytes) -> None:
             "",
             "chunked",
             PAGE[:-83],
-        ),  # the first chunk is cut, and begins with mark-up
+        ),  # the first chunk is cut, and begins with markup
         (chunked(PAGE, 50, end=b"1f"), "", "chunked", PAGE),
         (gzip.compress(PAGE[:70]) + gzip.compress(PAGE[70:])[:-8], "gzip", "", PAGE),
         (zlib.compress(PAGE, 0)[:200], "deflate", "", PAGE[:193]),
@@ -345,7 +345,7 @@ def test_what_shows_by_itself_needs_no_header(body: bytes, content: str, transfe
 @pytest.mark.parametrize(
     "body",
     [
-        b"5\r\napple\r\n0\r\n\r\n",  # no mark-up
+        b"5\r\napple\r\n0\r\n\r\n",  # no markup
         chunked(PAGE, 30, end=b""),
         chunked(PAGE, 30)[:-9],
         chunked(PAGE, 30) + b"more",

@@ -66,7 +66,7 @@ def test_any_inline_markup_leaves_the_text(text: str, seed: int) -> None:
     text=texts, seed=st.integers(0, 2**32), block=st.sampled_from((*BLOCKS, "h2", "caption", "p"))
 )
 def test_any_block_keeps_its_text(text: str, seed: int, block: str) -> None:
-    """Whatever the attributes of the mark-up inside, and whichever the block."""
+    """Whatever the attributes of the markup inside, and whichever the block."""
     inner = marked_up(FILLER + text + FILLER, random.Random(seed))
     before, after = AROUND.get(block, ("", ""))
     found = extracted(f"{before}<{block}>{inner}</{block}>{after}<p>{FILLER}</p>")

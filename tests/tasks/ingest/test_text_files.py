@@ -11,11 +11,11 @@ from typing import get_args
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.tasks.ingest.test_charset_detection import ENCODINGS, PROSE, junk
 
 from tasks.ingest.lines import Line, lines
 from tasks.ingest.raw_documents import RawDocument, Rejected
 from tasks.ingest.text_files import Split, layout_of, text_documents
+from tests.tasks.ingest.test_charset_detection import ENCODINGS, PROSE, junk
 
 LIMIT = 1 << 12
 
