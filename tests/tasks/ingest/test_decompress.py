@@ -1,5 +1,5 @@
-"""Files by their bytes: every compression, mixed files, names that lie, damage that costs what it
-cuts.
+"""Files are recognised by content: every compression, mixed files, wrong names; damage costs only
+what it hits.
 """
 
 import bz2
@@ -46,7 +46,7 @@ PACKERS = {
 PAGES = [response(page(number), uri=f"http://a/{number}") for number in range(6)]
 STORED = response(
     gzip.compress(page(7)), "Content-Type: text/html\r\nContent-Encoding: gzip", uri="http://a/7"
-)  # a plain record of it holds a whole gzip member
+)  # one of its plain records contains a complete gzip member
 
 
 def urls(path: Path, data: bytes) -> list[str]:
@@ -69,7 +69,7 @@ def test_every_compression_under_every_name(tmp_path: Path, kind: str, name: str
 
 @pytest.mark.parametrize("kind", PACKERS)
 @pytest.mark.parametrize("damage", ["data", "cut"])
-def test_a_damaged_member_costs_what_it_cuts(tmp_path: Path, kind: str, damage: str) -> None:
+def test_a_damaged_member_costs_only_its_records(tmp_path: Path, kind: str, damage: str) -> None:
     packed = [bytearray(PACKERS[kind](one)) for one in PAGES]
     middle = len(packed[2]) // 2
     if damage == "data":
@@ -83,11 +83,11 @@ def test_a_damaged_member_costs_what_it_cuts(tmp_path: Path, kind: str, damage: 
 
 
 @pytest.mark.parametrize("kind", PACKERS)
-def test_memory_is_bounded_and_pieces_are(tmp_path: Path, kind: str) -> None:
+def test_memory_and_chunk_sizes_are_bounded(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a"
     path.write_bytes(PACKERS[kind](bytes(32 << 20)))
     for thread in threading.enumerate():
-        if thread.name == "libraries":  # what another test's engine imports is not ours to count
+        if thread.name == "libraries":  # do not count what another test's engine imports
             thread.join()
     tracemalloc.start()
     sizes = [len(chunk.data) for chunk in chunks(path) if isinstance(chunk, Chunk)]
@@ -125,7 +125,7 @@ def test_members_and_plain_records_in_one_file(tmp_path: Path, name: str) -> Non
     ]
 
 
-def test_places_in_mixed_files_are_their_own(tmp_path: Path) -> None:
+def test_places_in_mixed_files_are_unique(tmp_path: Path) -> None:
     path = tmp_path / "a.warc.gz"
     data = [gzip.compress(PAGES[0] + PAGES[1]), PAGES[2], PAGES[3], gzip.compress(PAGES[4])]
     path.write_bytes(b"".join(data))
@@ -136,7 +136,7 @@ def test_places_in_mixed_files_are_their_own(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_zstd_of_archivists_with_its_dictionary_and_skippable_frames(tmp_path: Path) -> None:
+def test_warc_zst_with_a_dictionary_and_skippable_frames(tmp_path: Path) -> None:
     dictionary = zstandard.train_dictionary(
         2048, [page(number) + bytes([number % 251]) * 9 for number in range(300)]
     )
@@ -178,10 +178,10 @@ def test_lines_of_every_compression(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", PACKERS)
-def test_a_large_member_cut_short_gives_its_beginning(tmp_path: Path, kind: str) -> None:
+def test_a_large_truncated_member_yields_its_beginning(tmp_path: Path, kind: str) -> None:
     data = random.Random(1).randbytes(
         (9 if kind == "lz4" else 2) << 20
-    )  # its writer's blocks hold 4 MB
+    )  # the writer's blocks are 4 MB
     path = tmp_path / "a"
     packed = PACKERS[kind](data)
     path.write_bytes(packed[: len(packed) // 2])
@@ -191,14 +191,14 @@ def test_a_large_member_cut_short_gives_its_beginning(tmp_path: Path, kind: str)
     assert data.startswith(out) and len(out) > 1 << 18
 
 
-def test_a_broken_first_member_under_a_plain_name_is_a_loss_and_no_more(tmp_path: Path) -> None:
+def test_a_broken_first_member_under_a_plain_name_costs_only_itself(tmp_path: Path) -> None:
     packed = [bytearray(gzip.compress(one)) for one in PAGES]
     packed[0][:2] = b"\0\0"
     assert urls(tmp_path / "a.warc", b"".join(packed))[1:] == list("12345")
     assert urls(tmp_path / "a.warc.gz", b"".join(packed)) == ["gzip", *"12345"]
 
 
-def test_bytes_of_no_kind_add_up(tmp_path: Path) -> None:
+def test_bytes_of_noise_add_up(tmp_path: Path) -> None:
     noise = random.Random(3).randbytes(300_000)
     path = tmp_path / "a.warc.gz"
     path.write_bytes(noise)

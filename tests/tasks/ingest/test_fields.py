@@ -1,5 +1,5 @@
-"""Fields of JSON records: names through dots and lists, values of other types, and what is told
-when one is missing.
+"""Fields of JSON records: dotted names and lists, values of other types, and messages about missing
+fields.
 """
 
 import json
@@ -42,7 +42,7 @@ ROW = {
     [
         ("meta.url", "http://a/"),
         ("meta.deep.er", "down"),
-        ("meta.date", "2024-01-02"),  # a key with the dot in it comes first
+        ("meta.date", "2024-01-02"),  # a key that contains the dot is preferred
         ("meta.x.y", "inner"),
         ("a.b.c", "dotted object"),
         ("pages.0.text", "one"),
@@ -113,7 +113,7 @@ def build(
     return run_stage(STAGE, IngestParameters.model_validate(given), name="web", tmp_path=tmp_path)
 
 
-def test_nested_fields_reach_the_documents_and_missing_ones_are_told(tmp_path: Path) -> None:
+def test_nested_fields_reach_the_documents_and_missing_ones_are_reported(tmp_path: Path) -> None:
     rows = [
         {"body": {"text": f"Text {at}"}, "meta": {"url": f"http://a/{at}", "when": 5}}
         for at in range(4)
@@ -134,7 +134,7 @@ def test_nested_fields_reach_the_documents_and_missing_ones_are_told(tmp_path: P
     assert artifact.ledger.documents("failed", "field") == 1
 
 
-def test_defaults_that_are_missing_are_not_told(tmp_path: Path) -> None:
+def test_missing_default_fields_are_not_reported(tmp_path: Path) -> None:
     assert build(tmp_path, [{"text": "a"}, {"target": "b"}]).statistics["notes"] == []
 
 
@@ -163,7 +163,7 @@ def test_a_source_without_its_text_field_fails(
         build(tmp_path, rows, fields)
 
 
-def test_records_that_are_not_json_are_no_error_of_fields(tmp_path: Path) -> None:
+def test_records_that_are_not_json_are_not_a_field_error(tmp_path: Path) -> None:
     path = tmp_path / "b.jsonl"
     path.write_text('{"text": \n' * 3)
     given = IngestParameters.model_validate({"format": "jsonl", "paths": [str(path)]})
@@ -186,7 +186,7 @@ def test_tallies_of_parts_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     )
 
 
-def test_null_and_numbers_are_told_as_no_text() -> None:
+def test_null_and_numbers_are_reported_as_no_text() -> None:
     tally = FieldTally()
     reader = FieldReader(None, tally)
     rows: list[dict[str, Any]] = [{"text": None}, {"text": 3}, {"text": "words"}]

@@ -1,5 +1,5 @@
-"""Files of another kind than their source says: refused by name, counted once; damaged ones are
-read.
+"""Files of another kind than the source declares are refused by name and counted once; damaged ones
+are read.
 """
 
 import bz2
@@ -222,7 +222,7 @@ GBK = b"".join(
         (b", ".join([ONE] * 9), "JSON with a comma after each object"),
     ],
 )
-def test_json_that_is_no_jsonl_is_refused_by_name(tmp_path: Path, data: bytes, words: str) -> None:
+def test_json_that_is_not_jsonl_is_refused_by_name(tmp_path: Path, data: bytes, words: str) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(data)
     assert words in (refusal(path, "jsonl") or "")
@@ -239,7 +239,7 @@ def test_damaged_jsonl_is_read_and_counted(tmp_path: Path, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("format", ["warc", "jsonl"])
-def test_comments_before_no_page_take_no_exponential_time(tmp_path: Path, format: Any) -> None:
+def test_comments_without_a_page_do_not_take_exponential_time(tmp_path: Path, format: Any) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"<!-- -->" * 200 + b"<p>")
     assert "text without" in (refusal(path, format) or "")

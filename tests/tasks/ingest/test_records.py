@@ -1,4 +1,4 @@
-"""Framing: whatever happens to one record, the others come out."""
+"""Framing: whatever happens to one record, the others are read."""
 
 import gzip
 from pathlib import Path
@@ -27,7 +27,7 @@ def urls(found: list[Record | Broken]) -> list[str]:
     ]
 
 
-def test_one_member_a_record_gives_member_offsets(tmp_path: Path) -> None:
+def test_one_member_per_record_gives_member_offsets(tmp_path: Path) -> None:
     found = read(tmp_path / "a.warc.gz", members(PAGES))
     assert urls(found) == list("01234")
     offsets = [item.offset for item in found if isinstance(item, Record)]
@@ -100,7 +100,7 @@ def test_bad_header_costs_its_record(tmp_path: Path, old: bytes, new: bytes, rea
     assert urls(read(tmp_path / "a.warc", b"".join(stream)))[-2:] == ["3", "4"]
 
 
-def test_giant_record_is_passed_over_in_bounded_memory(tmp_path: Path) -> None:
+def test_giant_record_is_skipped_in_bounded_memory(tmp_path: Path) -> None:
     giant = response(b"x" * (4 * LIMIT), uri="http://a/2")
     found = read(tmp_path / "a.warc.gz", members([*PAGES[:2], giant, *PAGES[3:]]))
     assert urls(found) == ["0", "1", "record_too_large", "3", "4"]

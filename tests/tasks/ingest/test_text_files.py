@@ -1,4 +1,4 @@
-"""Plain text: one encoding a file, its lines in any encoding, and what a damaged file loses."""
+"""Plain text: one encoding per file, lines in any encoding, and what damage costs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def shown(found: list[RawDocument | Rejected]) -> list[str]:
 
 
 def short_lines(text: str) -> list[str]:
-    """Pieces of 1 to 5 characters: too short for any detector by themselves."""
+    """Lines of 1 to 5 characters, each too short for any detector."""
     sizes = itertools.cycle((1, 4, 2, 5, 3))
     out, at = [], 0
     while at < len(text):
@@ -59,7 +59,7 @@ def test_lines_and_paragraphs_are_read_in_the_encoding_of_the_file(
         f"{line}\r\n".encode(codec.removesuffix("-sig") if number else codec)
         for number, line in enumerate(expected)
     ]
-    if codec in ("utf-16", "utf-32"):  # the mark stands once
+    if codec in ("utf-16", "utf-32"):  # one byte order mark per file
         encoded[1:] = [f"{line}\r\n".encode(f"{codec}-le") for line in expected[1:]]
     data = b"".join(encoded)
     path = tmp_path / ("a.txt.gz" if packed else "a.txt")
@@ -107,7 +107,7 @@ def test_a_line_in_another_encoding_fails_alone(tmp_path: Path) -> None:
     ]
 
 
-def test_what_tells_the_encoding_may_stand_anywhere(tmp_path: Path) -> None:
+def test_evidence_of_the_encoding_may_be_anywhere(tmp_path: Path) -> None:
     ascii_part = b"plain words, line after line\n" * 90_000  # 2.6 MB
     for codec in ("gb18030", "utf-8"):
         found = read(
@@ -120,7 +120,7 @@ def test_what_tells_the_encoding_may_stand_anywhere(tmp_path: Path) -> None:
     assert shown(read(tmp_path / "a.txt", b"caf\xe9\n" + mostly, "line")).count("-charset") == 1
 
 
-def test_lines_over_the_limit_are_passed_over_in_wide_encodings_too(tmp_path: Path) -> None:
+def test_lines_over_the_limit_are_skipped_in_wide_encodings_too(tmp_path: Path) -> None:
     text = "short\n" + "long " * LIMIT + "\nshort again\n"
     for codec in ("utf-16", "utf-16-le", "utf-32-be", "utf-8", "cp1252"):
         assert shown(read(tmp_path / "a.txt", text.encode(codec), "line")) == [
@@ -131,7 +131,7 @@ def test_lines_over_the_limit_are_passed_over_in_wide_encodings_too(tmp_path: Pa
 
 
 @pytest.mark.parametrize("split", get_args(Split))
-def test_a_file_that_is_no_text_fails_once(tmp_path: Path, split: Split) -> None:
+def test_a_file_that_is_not_text_fails_once(tmp_path: Path, split: Split) -> None:
     for data in junk():
         if data[:2] != b"\x1f\x8b":
             found = read(tmp_path / "a.txt", data, split)
@@ -142,7 +142,7 @@ def test_a_file_that_is_no_text_fails_once(tmp_path: Path, split: Split) -> None
             )
 
 
-def test_empty_files_and_files_of_a_mark(tmp_path: Path) -> None:
+def test_empty_files_and_files_with_only_a_mark(tmp_path: Path) -> None:
     for data in (b"", b"\n\n", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff\0\n", b" \r\n"):
         assert (
             read(tmp_path / "a.txt", data, "line")
@@ -211,7 +211,7 @@ def test_korean_in_seven_bits_is_designated_once_for_all_lines(tmp_path: Path) -
 )
 @pytest.mark.parametrize("packed", [False, True])
 def test_lines_may_end_in_carriage_returns(tmp_path: Path, codec: str, packed: bool) -> None:
-    """As in files of old Macs. 《 has a line feed's byte in UTF-16."""
+    """As in files from old Macs. 《 contains the byte of a line feed in UTF-16."""
     written = ["《渡口》的第一行", "第二行《甲》", "", "第四行，又一段"]
     data = "\r".join(written).encode(codec)
     path, stored = tmp_path / "a.txt", gzip.compress(data) if packed else data

@@ -1,4 +1,4 @@
-"""Pages: what counts as one, encodings of all kinds, and text in one form."""
+"""Pages: which records count as pages, all kinds of encodings, and the form of the text."""
 
 import time
 from pathlib import Path
@@ -140,7 +140,7 @@ def test_bad_page_costs_itself(tmp_path: Path) -> None:
     ]
 
 
-def test_clean_form() -> None:
+def test_the_form_of_text() -> None:
     assert clean("a\r\nb\rc\u2028d\0\x07\x81\ufeff\te\u0301") == "a\nb\nc\nd\t\u00e9"
     assert clean("x\ud800y") == "x\ufffdy"
     began = time.process_time()
