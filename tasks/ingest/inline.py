@@ -11,8 +11,9 @@ resiliparse might drop.
 2. Find the line around each: its beginning by searching backwards (`_line_start`), its end by
    `_LINE`.
 3. If the line has text outside the judged elements, take away what they are judged by: rename
-   <time>, <label> and <button> to <span>, and the judging attributes to `x` (`_kept`). A line that
-   is judged as a whole (a share button, a pager, a form's label) is left for resiliparse to drop.
+   <time>, <label> and <button> to <span>, and the judging attributes to `x` (`_line_unjudged`). A
+   line that is judged as a whole (a share button, a pager, a form's label) is left for resiliparse
+   to drop.
 
 Example: in `<p>Posted <time>today</time> by me`, text surrounds <time>, so the result is
 `<p>Posted <span>today</span> by me`. A `<div><button>Share</button></div>` stays as it is.
@@ -28,7 +29,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 _DROPPED = ("time", "label", "button")
-_NAMES = (
+_INLINE = (
     "a", "abbr", "acronym", "b", "bdi", "bdo", "big", "blink", "br", "cite", "code", "data", "del",
     "dfn", "em", "font",
     "i", "img", "ins", "kbd", "mark", "nobr", "output", "q", "rb", "rp", "rt", "rtc", "ruby", "s",
@@ -67,9 +68,9 @@ def _either(words: Iterable[str]) -> str:
 _QUOTED = rb"""(?:"[^"]{0,1000}+"|'[^']{0,1000}+')"""
 _ATTRIBUTES = rb"""[^<>"']*+(?:%b[^<>"']*+)*+""" % _QUOTED
 _PATTERNS = {
-    b"inline": _either(_NAMES).encode(),
+    b"inline": _either(_INLINE).encode(),
     b"first": "".join(
-        {letter for name in _NAMES for letter in (name[0], name[0].upper())}
+        {letter for name in _INLINE for letter in (name[0], name[0].upper())}
     ).encode(),
     b"text": rb"[^<]++|<(?![A-Za-z/!?])",
     b"value": rb"""(?:"[^"]*+"|'[^']*+'|[^\s>"']++)""",
@@ -95,9 +96,9 @@ _CANDIDATE = re.compile(
     rb"|%(inline)b%(unjudging)b\s++%(judging)b(?:\s*+=\s*+(%(value)b)|(?=[\s/>]))"
     rb"%(unjudging)b(?:\s++(?=%(judging)b[\s=/>])(%(attributes)b)>)?+))" % _PATTERNS
 )
-"""A place to edit, or an element that may be judged. Groups: the value of the first judging
-attribute, unset if the element is dropped whatever its attributes; the attributes from a second
-judging one on.
+"""The "<" of a block beside a word, or the start tag of an element that may be judged. Groups: the
+value of the first judging attribute, unset if the element is dropped whatever its attributes; the
+attributes from a second judging one on.
 """
 _LINE = re.compile(
     rb"<%(inline)b%(rest)b"
@@ -141,7 +142,7 @@ def keep_inline(page: bytes) -> bytes:
         # most are not judged after all
         if value is not None and not _is_judged_by(value):
             more = candidate[2]
-            if more is None or not _judge(more):
+            if more is None or not _any_judging(more):
                 continue
         start, after = candidate.span()
         if after == start + 1:
@@ -154,7 +155,7 @@ def keep_inline(page: bytes) -> bytes:
                 continue
             end = line.end()
             if after_text or line.lastindex:
-                kept = _kept(line[0], after_text)
+                kept = _line_unjudged(line[0], after_text)
                 if kept is not line[0]:
                     parts += (page[done:start], kept)
                     done = end
@@ -186,10 +187,8 @@ def _line_start(page: bytes, least: int, at: int) -> tuple[int, bool]:
             return start, after_text
 
 
-def _kept(line: bytes, beside_text: bool) -> bytes:
-    """The line, with what judges the elements beside text removed; the same object if there are
-    none.
-    """
+def _line_unjudged(line: bytes, beside_text: bool) -> bytes:
+    """The line with its judged elements beside text made unjudged; the same object if it has none."""
     tokens: list[bytes] = []
     open_: list[tuple[bytes, int, bool]] = []  # name, place of the start tag, whether it is judged
     closed: list[tuple[int, int]] = []  # places of the start and end tags of judged elements
@@ -223,7 +222,7 @@ def _kept(line: bytes, beside_text: bool) -> bytes:
                 parents[place], inside = inside, place
     kept = False
     for start, end in closed:
-        if _HIDDEN.search(tokens[start]) or not _beside(start, parents, with_text):
+        if _HIDDEN.search(tokens[start]) or not _is_beside_text(start, parents, with_text):
             continue
         kept = True
         if _IS_DROPPED.match(tokens[start]):
@@ -233,7 +232,7 @@ def _kept(line: bytes, beside_text: bool) -> bytes:
     return b"".join(tokens) if kept else line
 
 
-def _beside(start: int, parents: dict[int, int], with_text: set[int]) -> bool:
+def _is_beside_text(start: int, parents: dict[int, int], with_text: set[int]) -> bool:
     """Whether the line or a judged element around this one contains text directly: then this one is
     kept if that is.
     """
@@ -245,10 +244,10 @@ def _beside(start: int, parents: dict[int, int], with_text: set[int]) -> bool:
 
 
 def _is_judged(tag: bytes) -> bool:
-    return _IS_DROPPED.match(tag) is not None or _judge(tag)
+    return _IS_DROPPED.match(tag) is not None or _any_judging(tag)
 
 
-def _judge(attributes: bytes) -> bool:
+def _any_judging(attributes: bytes) -> bool:
     return any(map(_is_judged_by, _JUDGED_BY.findall(attributes)))
 
 

@@ -181,8 +181,8 @@ def _from_json(line: Line, reader: FieldReader) -> RawDocument | Rejected:
         line.offset,
         line.inner,
         values.text,
-        values.prompt,
-        values.url,
-        iso_date(values.date),
-        len(line.data),
+        prompt=values.prompt,
+        url=values.url,
+        date=iso_date(values.date),
+        payload_bytes=len(line.data),
     )

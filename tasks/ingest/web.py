@@ -82,22 +82,9 @@ def web_documents(
 
 
 def _document(record: Record, wet: bool, max_page_bytes: int) -> RawDocument | Rejected:
-    url, date = _url(record), iso_date(record.headers.get("warc-date", ""))
+    removed = 0
     try:
-        if wet:
-            text = _conversion_text(record)
-            return RawDocument(
-                record.offset,
-                record.inner,
-                text,
-                "",
-                url,
-                date,
-                len(record.body),
-                _truncated(record),
-            )
-        page = _page(record, max_page_bytes)
-        removed = 0
+        page = _conversion(record) if wet else _page(record, max_page_bytes)
         if page.kind == "html":
             source = source_of(page.data, page.charset)
             text, removed = text_of(source), source.count(b"\0")
@@ -111,7 +98,14 @@ def _document(record: Record, wet: bool, max_page_bytes: int) -> RawDocument | R
             "dropped" if reason.startswith("page_too") else "failed", reason, len(record.body)
         )
     return RawDocument(
-        record.offset, record.inner, text, "", url, date, len(page.data), page.marks, removed
+        record.offset,
+        record.inner,
+        text,
+        url=_url(record),
+        date=iso_date(record.headers.get("warc-date", "")),
+        payload_bytes=len(page.data),
+        marks=page.marks,
+        removed=removed,
     )
 
 
@@ -124,15 +118,14 @@ def _type_of(record: Record) -> str:
     return kind if kind in _RECORD_TYPES else "other"
 
 
-def _conversion_text(record: Record) -> str:
+def _conversion(record: Record) -> Page:
+    """The text in a WET record. Raises Unwanted."""
     if (kind := _type_of(record)) != "conversion":
         raise Unwanted(f"warc.{kind}")
-    if (
-        record.headers.get("content-type", "text/plain").partition(";")[0].strip().lower()
-        != "text/plain"
-    ):
+    type_ = record.headers.get("content-type", "text/plain").partition(";")[0].strip().lower()
+    if type_ != "text/plain":
         raise Unwanted("content_type")
-    return decode(record.body)
+    return Page(record.body, "text", None, _truncated(record))
 
 
 def _page(record: Record, max_page_bytes: int) -> Page:
