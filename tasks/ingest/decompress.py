@@ -10,9 +10,9 @@ plain records appended. At each offset:
 3. Otherwise, and after a member that fails to decompress, skip to the next place where a member
    begins and decompresses, or where plain content begins; yield a `Gap` for the bytes skipped.
 
-Example: of three gzip members, the second has a bad checksum. Yielded are the content of the first,
-the content of the second as far as it decompressed, a `Gap` as long as the second, and the content
-of the third.
+Example: of three gzip members of 42 bytes each, the second has a bad checksum. Yielded are the
+content of the first, whatever the decoder had returned of the second before it met the error (of a
+small member nothing), `Gap("gzip", 42, 42)`, and the content of the third.
 """
 
 from __future__ import annotations

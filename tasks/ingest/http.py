@@ -29,7 +29,7 @@ _HEAD_END = re.compile(rb"\n\r*\n")
 quadratic in that number.
 """
 _MAX_HEAD_BYTES = 1 << 18
-_MAX_REPLIES = 64
+_MAX_RESPONSES = 64
 """Far above real messages; beyond either limit a message is refused, because reading it would take
 quadratic time.
 """
@@ -73,7 +73,7 @@ def message(data: bytes) -> Message:
     Unreadable("http").
     """
     data = data.lstrip(b"\r\n")
-    for _ in range(_MAX_REPLIES):
+    for _ in range(_MAX_RESPONSES):
         status, end = _STATUS.match(data), _HEAD_END.search(data, 0, _MAX_HEAD_BYTES)
         if status is None or end is None:
             raise Unreadable("http")

@@ -188,7 +188,7 @@ def _line_start(page: bytes, least: int, at: int) -> tuple[int, bool]:
 
 
 def _line_unjudged(line: bytes, beside_text: bool) -> bytes:
-    """The line with its judged elements beside text made unjudged; the same object if it has none."""
+    """The line, with the elements beside text no longer judged; the same object if none are."""
     tokens: list[bytes] = []
     open_: list[tuple[bytes, int, bool]] = []  # name, place of the start tag, whether it is judged
     closed: list[tuple[int, int]] = []  # places of the start and end tags of judged elements

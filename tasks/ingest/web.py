@@ -137,10 +137,10 @@ def _page(record: Record, max_page_bytes: int) -> Page:
         raise Unwanted("resource_target")
     headers, payload = {"content-type": record.headers.get("content-type", "")}, record.body
     if headers["content-type"].lower().startswith("application/http") or is_http(payload):
-        reply = message(payload)
-        if reply.status != 200:
+        response = message(payload)
+        if response.status != 200:
             raise Unwanted("http_status")
-        headers, payload = dict(reply.headers), reply.body
+        headers, payload = dict(response.headers), response.body
     type_, charset = declared(headers.get("content-type", ""))
     if not may_be_page(type_):
         raise Unwanted("content_type")
