@@ -12,8 +12,9 @@ import pytest
 from infra.stage import StageError
 from infra.store import Artifact
 from tasks.report.notes import training_notes
+from tasks.training.errors import TrainingStopped
 from tasks.training.guard import BEGINS, WINDOW, Course, alarm, has_diverged
-from tasks.training.loop import Phase, TrainingStopped
+from tasks.training.loop import Phase
 from tasks.training.stage import STAGE
 from tests.stage_harness import run_stage
 from tests.tasks.training.test_stage import Inputs, inputs  # noqa: F401

@@ -21,8 +21,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tasks.documents.rows import Rows
 from tasks.training import checkpoint
+from tasks.training.errors import Interrupted, TrainingStopped
 from tasks.training.guard import guard_reason
-from tasks.training.loop import Interrupted, Phase, TrainingStopped
+from tasks.training.loop import Phase
 from tasks.training.optimizer import AdamW
 from tasks.training.sampler import DataExhausted
 from tasks.training.sections import Guard

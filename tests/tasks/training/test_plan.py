@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from infra.quantities import parse_count
 from tasks.training.durations import Duration
+from tasks.training.phases import TrainingSection
 from tasks.training.plan import (
     PlanError,
     Ramp,
@@ -24,7 +25,7 @@ from tasks.training.plan import (
     mixture_ramps,
     whole_rows,
 )
-from tasks.training.stage import TrainingParameters, TrainingSection
+from tasks.training.stage import TrainingParameters
 
 PHASES: list[dict[str, Any]] = [
     {
@@ -339,7 +340,7 @@ def test_a_phase_in_epochs_needs_a_stated_total_only_before_it() -> None:
 def test_parameters_import_no_heavy_library() -> None:
     heavy = ("torch", "numpy", "pyarrow", "transformers", "prefect")
     code = (
-        f"import sys, tasks.training.stage; print([name for name in {heavy} if name in "
+        f"import sys, tasks.training.phases; print([name for name in {heavy} if name in "
         "sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -20,7 +20,7 @@ from infra.context import Context
 from infra.stage import Outcome, Parameters, Stage, StageError
 from infra.store import Artifact, Shard
 from tasks.training.run import _unit, require_positions
-from tasks.training.spec import STOP, Spec, place_of
+from tasks.training.spec import STOP, Spec, resume_place
 from tasks.training.stage import STAGE
 from tasks.training.worker import main
 from tests.stage_harness import data_digests, run_stage
@@ -171,7 +171,7 @@ def test_progress_names_what_is_wrong() -> None:
 
 
 def test_without_a_checkpoint_the_next_run_begins_the_phase(tmp_path: Path) -> None:
-    assert "training/x has no checkpoint yet; the next run starts this phase over" in place_of(
+    assert "training/x has no checkpoint yet; the next run starts this phase over" in resume_place(
         tmp_path, "x", 64
     )
 
@@ -188,7 +188,7 @@ def test_failure_tells_the_workers_reason(inputs: Inputs) -> None:
         )
     # The reason alone: no command of ours, no name that whoever shows it puts before it.
     assert not {"spec.json", "training/much", "DataExhausted"} & set(str(caught.value).split())
-    with pytest.raises(StageError, match="names category 'zh', but there are only bins of a, b"):
+    with pytest.raises(StageError, match="names category 'zh', but the categories with bins are a"):
         run_stage(
             STAGE,
             parameters(mixture={"zh": 1.0}),
