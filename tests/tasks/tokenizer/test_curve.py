@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.tokenizer.curve import knee, sizes_to_show, tokens_by_size, uses_when_last
-from tasks.tokenizer.learn import Step
+from tasks.tokenizer.learn import LearnedStep
 
 
-def steps(saved: list[int]) -> list[Step[str]]:
-    return [Step("x", 0, 0, amount) for amount in saved]
+def steps(saved: list[int]) -> list[LearnedStep[str]]:
+    return [LearnedStep("x", 0, 0, amount) for amount in saved]
 
 
 BEFORE = 17_000_000

@@ -24,7 +24,9 @@ from tasks.checkpoints.tokenizer_files import (
     size_of,
     write_tokenizer,
 )
-from tasks.tokenizer.expand import NewToken, grow, undone, unreachable, whole_characters_or_step
+from tasks.tokenizer.append import NewToken, undone, unreachable
+from tasks.tokenizer.byte_level import whole_characters_or_step
+from tasks.tokenizer.expand import grow
 from tasks.tokenizer.measure import plain_ids
 from tasks.tokenizer.train import BOS, EOS, PAD, bytes_only
 from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, MIXED, sentencepiece_base
