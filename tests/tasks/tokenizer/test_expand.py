@@ -80,7 +80,7 @@ def test_undoing_new_tokens_gives_the_base_segmentation_and_nothing_is_lost(
 def test_base_ids_of_a_token_spell_its_text_without_dummy_prefix(family: str) -> None:
     base, (_, tokens) = BASES[family], GROWN[family]
     for token in tokens:
-        assert [found.id for found in base.model.tokenize(token.token)] == list(token.base_ids)
+        assert [part.id for part in base.model.tokenize(token.token)] == list(token.base_ids)
 
 
 def test_pieces_are_whole_characters_or_steps_of_one() -> None:

@@ -1,4 +1,4 @@
-"""The learner against a slow one that counts everything anew at every step."""
+"""The learner against a slow one that recounts everything at every step."""
 
 from __future__ import annotations
 

@@ -237,7 +237,7 @@ def test_sentencepiece_on_the_grown_model_agrees(tmp_path: Path, method: str) ->
 
 
 def test_no_new_piece_opens_a_base_piece_that_was_out_of_reach() -> None:
-    """Base `abcd` cannot be reached (no split is there); a new `abc` would open it for
+    """Base `abcd` is unreachable (the base has no split of it); a new `abc` would open it for
     sentencepiece.
     """
     model = parse_model(trained("llama"))

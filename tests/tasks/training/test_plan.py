@@ -1,4 +1,4 @@
-"""The plan: durations, schedules, ramps, and what of them enters a phase's version."""
+"""The plan: durations, schedules, ramps, and which of them enter a phase's version."""
 
 from __future__ import annotations
 
@@ -283,7 +283,7 @@ def test_phases_lose_no_row_to_rounding(shares: list[Fraction], rows: int, lengt
         total += found
         assert abs(found - share * rows) <= 1 + Fraction(1, length)
     assert abs(total - sum(shares) * rows) <= Fraction(1, 2) + Fraction(len(shares), 2 * length)
-    assert whole_rows(7 * length, length, owed)[0] == 7  # whole rows stay what they say
+    assert whole_rows(7 * length, length, owed)[0] == 7  # a phase of whole rows keeps its length
 
 
 def test_earlier_phases_do_not_depend_on_later_ones_when_the_total_is_stated() -> None:

@@ -1,5 +1,5 @@
-"""Two ranks under FSDP2 and gloo: the gradient of a step is that of one process, ragged ranks and
-tied weights too.
+"""Two ranks under FSDP2 and gloo give the gradient of one process, also with ragged ranks and tied
+weights.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ ROWS = [Row("a", number, 0) for number in range(5)]
 
 
 def rank_gradients(root: Path, rank: int) -> None:
-    """One rank: shard every layer, then the whole, take its rows of the step, save the full
-    gradients.
-    """
+    """One rank: shard the model, take its rows of the step, save the full gradients."""
     torch.set_num_threads(1)
     store = torch.distributed.FileStore(str(root / "store"), 2)
     torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
