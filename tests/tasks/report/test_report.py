@@ -20,15 +20,15 @@ from tasks.report.stage import STAGE, ReportParameters
 from tasks.report.summary import CLUSTERS_SHOWN, summary
 from tasks.tokenizer.expand import grow
 from tasks.tokenizer.measure import measure, report
-from tasks.tokenizer.texts import Document
+from tasks.tokenizer.texts import SampleText
 from tests.stage_harness import data_digests, run_stage
 from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, sentencepiece_base
 from tests.tasks.report.made import made
 
 SENTENCE = "今天我们去公园看花，天气不错，公园里有很多人。"
 SAMPLE = {
-    "web-zh": [Document(SENTENCE, "web-zh", "zh")],
-    "web-en": [Document(ENGLISH[0], "web-en", "en")],
+    "web-zh": [SampleText(SENTENCE, "web-zh", "zh")],
+    "web-en": [SampleText(ENGLISH[0], "web-en", "en")],
 }
 
 
