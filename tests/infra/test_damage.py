@@ -374,7 +374,7 @@ def test_sizes_are_looked_at_before_a_folder_is_given_out(
     damage.require_sizes(toy)
     assert damage.in_short(toy) == ""
     harm(toy.path("part-00001.txt"))
-    with pytest.raises(Damaged, match=r"part-00001\.txt (has|is missing|is no file)") as caught:
+    with pytest.raises(Damaged, match=r"part-00001\.txt (has|is missing|is not a file)") as caught:
         damage.require_sizes(toy)
     said = str(caught.value)
     assert said.startswith(f"{toy.identity} is damaged: ")
