@@ -10,13 +10,13 @@ from typing import Annotated, Any, Union
 
 import pydantic
 
-from flows.recipe.file import Document, KeyPath, dotted
+from flows.recipe.file import KeyPath, YamlDocument, dotted
 
 _SHOWN_CHARACTERS = 80
 
 
 def problems_of(
-    error: pydantic.ValidationError, model: type[pydantic.BaseModel], document: Document
+    error: pydantic.ValidationError, model: type[pydantic.BaseModel], document: YamlDocument
 ) -> list[str]:
     """One line for every place that is wrong."""
     by_place: dict[KeyPath, list[tuple[KeyPath, Any]]] = {}
@@ -50,7 +50,7 @@ def problems_of(
     return problems
 
 
-def located_problem(problem: str, document: Document) -> str:
+def located_problem(problem: str, document: YamlDocument) -> str:
     """Put file and line before a problem that starts with its dotted path."""
     path: list[str | int] = []
     data: Any = document.data

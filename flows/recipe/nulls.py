@@ -20,10 +20,10 @@ import pydantic
 from pydantic.fields import FieldInfo
 
 from flows.recipe.errors import annotations_at, members, nearest
-from flows.recipe.file import Document, KeyPath, dotted
+from flows.recipe.file import KeyPath, YamlDocument, dotted
 
 
-def settle_nulls(document: Document, model: type[pydantic.BaseModel]) -> list[str]:
+def settle_nulls(document: YamlDocument, model: type[pydantic.BaseModel]) -> list[str]:
     """Remove from the document's data what `null` removes; returns a problem for each null that has
     no meaning.
     """
@@ -35,7 +35,7 @@ def settle_nulls(document: Document, model: type[pydantic.BaseModel]) -> list[st
 def _settle(
     value: Any,
     path: KeyPath,
-    document: Document,
+    document: YamlDocument,
     model: type[pydantic.BaseModel],
     problems: list[str],
 ) -> None:

@@ -37,7 +37,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 
 
 @dataclass(frozen=True)
-class Output:
+class DataFile:
     """One data file: its name below `data/`, its size and its sha256."""
 
     path: str
@@ -127,9 +127,9 @@ class Manifest:
         }
 
     @functools.cached_property
-    def outputs(self) -> tuple[Output, ...]:
+    def outputs(self) -> tuple[DataFile, ...]:
         """The data files, in name order."""
-        return tuple(Output(o["path"], o["bytes"], o["sha256"]) for o in self.data["outputs"])
+        return tuple(DataFile(o["path"], o["bytes"], o["sha256"]) for o in self.data["outputs"])
 
     @property
     def attempt(self) -> str:

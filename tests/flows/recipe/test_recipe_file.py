@@ -100,7 +100,7 @@ def test_an_override_is_read_as_the_file_is(
 
 def test_what_a_recipe_extends_is_not_overridden(tmp_path: Path) -> None:
     for value in ("r.yaml", "nowhere.yaml", "null"):
-        with pytest.raises(RecipeError, match=r"what a recipe extends stands in its file"):
+        with pytest.raises(RecipeError, match=r"extends cannot be overridden"):
             load(write(tmp_path, "r.yaml", "a: 1\n"), [f"extends={value}"])
 
 
