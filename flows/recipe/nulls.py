@@ -24,7 +24,7 @@ from flows.recipe.file import KeyPath, YamlDocument, dotted
 
 
 def settle_nulls(document: YamlDocument, model: type[pydantic.BaseModel]) -> list[str]:
-    """Apply the nulls in the document's data; returns a problem for each null that has no meaning."""
+    """Apply the nulls in the document's data; returns a problem for each that has no meaning."""
     problems: list[str] = []
     _settle(document.data, (), document, model, problems)
     return problems

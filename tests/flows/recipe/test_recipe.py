@@ -122,7 +122,7 @@ def changed(recipe: Path, tmp_path: Path, *overrides: str) -> set[str]:
         ("dedup.history=[artifact:r/cut/main]", "is not artifact:RECIPE/select/NAME@TAG"),
         ("dedup={threshold: 0.8, rows: 4}", "either `threshold` or rows"),
         ("dedup={threshold: 1.2}", "dedup.threshold: 1.2 must be less than 1"),
-        ("dedup.hashes=256", "`hashes` belongs to `threshold`"),
+        ("dedup.hashes=256", "`hashes` needs `threshold`"),
         (
             "tokenizer={base: b, expand: {size: 9000, scripts: [han]}}",
             "'han' is not a Unicode script (Chinese is Han, Korean is Hangul); did you mean 'Han'?",
