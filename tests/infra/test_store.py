@@ -1,4 +1,4 @@
-"""Versions, commits, resume, references, verify, diff, lineage, garbage."""
+"""The store: versions, commits, resume, references, verify, diff, lineage, garbage collection."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Recipes that are wrong are refused with file, line, value, what is allowed and the nearest
-key.
-"""
+"""Wrong recipes are refused with file, line, value, what is allowed and the nearest key."""
 
 from __future__ import annotations
 
@@ -428,8 +426,8 @@ def test_layers_that_the_base_does_not_have_are_refused_by_the_plan(
 def test_a_size_that_the_base_has_already_is_refused_by_the_plan(
     good: Path, tmp_path: Path
 ) -> None:
-    """In the words of the stage, before a crawl is read; of a base that cannot be read here the
-    stage speaks.
+    """The plan refuses with the stage's message before a crawl is read; a base that the plan cannot
+    read is left to the stage.
     """
     (tmp_path / "base").mkdir()
     tokenizer = tmp_path / "base" / "tokenizer.json"
@@ -456,7 +454,7 @@ def test_a_size_that_the_base_has_already_is_refused_by_the_plan(
 
 
 def test_sizes_of_tokenizers_take_suffixes(good: Path, tmp_path: Path) -> None:
-    """As all counts do; what is meant decides the version, not how it is written."""
+    """Counts in any notation: the value decides the version, not how it is written."""
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "merges.txt").write_text("")
     good.write_text(
