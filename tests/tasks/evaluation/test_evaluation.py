@@ -211,7 +211,7 @@ def test_worked_examples_open_the_prompt_and_too_few_are_refused(
     asked = questions("b", benchmark, style, *paths, shots=2, limit=1)
     shots = "问题：0加1等于几？\n答案： 1\n\n问题：3加4等于几？\n答案： 7\n\n"
     assert asked[0].prompt == f"{shots}问题：0加1等于几？\n答案："
-    with pytest.raises(StageError, match="3 shots asked but dev has 2 examples of group 'known'"):
+    with pytest.raises(StageError, match="3 shots requested, but dev has 2 examples of group 'known'"):
         do(
             checkpoint,
             tmp_path / "out",
