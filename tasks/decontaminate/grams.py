@@ -33,8 +33,9 @@ import numpy.typing as npt
 from tasks.benchmarks.formats import LETTERS
 from tasks.benchmarks.read import Item
 from tasks.decontaminate.stage import DecontaminateParameters
-from tasks.text.ngrams import GramIndex, Grams, Hashes, Positions, window_hashes, word_hashes
+from tasks.text.ngrams import GramIndex, Grams
 from tasks.text.scripts import unspaced_share
+from tasks.text.word_hashes import Hashes, Positions, window_hashes, word_hashes
 
 _UNSPACED_MAJORITY = 0.5
 _LAYOUTS = 3

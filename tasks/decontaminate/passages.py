@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from tasks.documents.edits import Edit
-from tasks.text.ngrams import Hashes, window_hashes, word_hashes, word_spans
+from tasks.text.word_hashes import Hashes, window_hashes, word_hashes, word_spans
 
 REASON = "decontaminate"
 

@@ -23,7 +23,8 @@ from tasks.decontaminate.stage import DecontaminateParameters
 from tasks.documents import edits
 from tasks.documents.annotate import Part, annotate_part, ledger_of, text_parts
 from tasks.documents.records import record
-from tasks.text.ngrams import Hit, word_hashes, word_spans
+from tasks.text.ngrams import Hit
+from tasks.text.word_hashes import word_hashes, word_spans
 
 OVERLAP_CHARACTERS = 200
 """The most of a run of common words that is written down."""

@@ -1,5 +1,5 @@
-"""Loss by position equals a plain pass over the whole span; which text is read does not depend on
-the tokenizer.
+"""Loss by position equals a plain pass over the span, and the text read does not depend on the
+tokenizer.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def model(checkpoint: Path) -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    """A model of another tokenizer, with a dummy prefix and byte fallback; its context is 32."""
+    """A model with another tokenizer (dummy prefix, byte fallback) and a context of 32."""
     folder = tmp_path_factory.mktemp("other")
     return load(
         open_base(write_llama2c(folder / "source"), folder),
@@ -54,7 +54,7 @@ def documents(*texts: str) -> Iterator[tuple[str, str]]:
 
 
 def nats(model: LoadedModel, text: str) -> tuple[list[int], torch.Tensor]:
-    """(ids, cost of each) of a text, in a plain pass."""
+    """(ids, cost of each) of a text, from a plain pass."""
     ids = model.tokenizer(text, add_special_tokens=False)["input_ids"]
     with torch.inference_mode():
         logits = model.model(torch.tensor([[model.bos, *ids]])).logits[0, :-1].double()
@@ -83,8 +83,7 @@ def test_buckets_add_up_to_a_plain_pass(model: LoadedModel) -> None:
         math.hypot(*residuals) / math.sqrt(2), rel=1e-2
     )
 
-    # A token in one bucket only counts there wholly: the first bucket by hand, its last token by
-    # its share.
+    # The first bucket by hand: tokens inside it count fully, the one across its end by its share.
     expected = 0.0
     for span, cost in zip(spans, costs, strict=True):
         *_, ends = tokens_of("", span, model)
@@ -96,12 +95,10 @@ def test_buckets_add_up_to_a_plain_pass(model: LoadedModel) -> None:
     assert rows["0-399"]["bits_per_byte"] == pytest.approx(expected / math.log(2) / 800, rel=1e-5)
 
 
-def test_models_of_other_tokenizers_read_the_same_text(
+def test_models_with_other_tokenizers_read_the_same_text(
     model: LoadedModel, other: LoadedModel
 ) -> None:
-    """A bucket is the same bytes of the same documents: a model's nats are its own, the bytes are
-    not.
-    """
+    """A bucket is the same bytes of the same documents for every model; only the nats differ."""
     asked = LongText(length_bytes=640, documents=3, bucket_bytes=160)
     texts = [SHORT, "问题" * 120, *LONG]
     (ours, found), (theirs, others_found) = (
@@ -163,10 +160,10 @@ def test_only_real_long_documents_count(model: LoadedModel) -> None:
     }
 
 
-def test_text_that_a_tokenizer_leaves_nothing_of(
+def test_text_for_which_a_tokenizer_has_no_tokens(
     model: LoadedModel, checkpoint: Path, tmp_path: Path
 ) -> None:
-    """It costs nothing there, and its bytes count, as they do for other models."""
+    """It costs nothing with that model, and its bytes count as they do for other models."""
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     tokenizer.backend_tokenizer.normalizer = normalizers.Strip()
     tokenizer.save_pretrained(tmp_path)

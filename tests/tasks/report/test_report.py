@@ -1,6 +1,4 @@
-"""The page shows what the tokenizer's report and the cluster table hold; equal inputs give equal
-bytes.
-"""
+"""The page shows the tokenizer's report and the cluster table, and is deterministic."""
 
 from __future__ import annotations
 
@@ -189,7 +187,7 @@ def test_the_histogram_labels_every_bin(count: int) -> None:
     assert picture == plots.cluster_sizes(rows)
 
 
-def test_what_was_taken_out_and_what_was_found_in_the_data(tmp_path: Path) -> None:
+def test_removed_and_contaminated_documents_are_shown(tmp_path: Path) -> None:
     benchmark = {"items": 100, "items_hit": 3, "items_unmatchable": 1, "documents_hit": 5}
     ledger = Ledger()
     ledger.add("web", "en", "read", documents=2, bytes=30)
@@ -220,7 +218,7 @@ def test_what_was_taken_out_and_what_was_found_in_the_data(tmp_path: Path) -> No
     assert "All cookies" in html and "Benchmark contamination" in html and "line_dedup.line" in html
 
 
-def test_a_language_that_a_model_of_ones_own_never_answers_is_named(tmp_path: Path) -> None:
+def test_a_language_that_a_custom_model_never_predicts_is_noted(tmp_path: Path) -> None:
     langid = made(
         "langid",
         {"languages": [{"language": "deu", "documents": 7, "mean_score": 0.9}]},
@@ -243,7 +241,7 @@ def test_a_language_that_a_model_of_ones_own_never_answers_is_named(tmp_path: Pa
 @pytest.mark.parametrize(
     ("metric", "better"), [("tokens_per_byte", -0.5), ("bits_per_byte", -0.5), ("acc", 0.5)]
 )
-def test_changes_are_coloured_by_what_is_better(metric: str, better: float) -> None:
+def test_changes_are_coloured_by_whether_they_are_better(metric: str, better: float) -> None:
     rows = score_rows({"base": {"task": {metric: 1.0}}, "after": {"task": {metric: 1.0 + better}}})
     assert rows[0]["cells"][1]["judged"] == "up"
 
