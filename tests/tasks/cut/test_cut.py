@@ -321,9 +321,7 @@ def test_equal_keeps_have_equal_identities() -> None:
 
 
 def test_golden_output(tmp_path: Path) -> None:
-    """Fails when the output changes: then bump the version in cut/stage.py, and only then this
-    digest.
-    """
+    """If the output changes on purpose, raise the version in cut/stage.py, then this digest."""
     given = Sources(tmp_path)
     rows = [
         row(perplexity=float(10 + i * i % 97), failed=["c4.sentences"] if i % 7 == 3 else [])

@@ -174,9 +174,7 @@ def test_the_stage_writes_row_aligned_columns_and_resists_worker_counts(tmp_path
 
 
 def test_golden_output(tmp_path: Path) -> None:
-    """Fails when the output changes: then bump the version in langid/stage.py, and only then this
-    digest.
-    """
+    """If the output changes on purpose, raise the version in langid/stage.py, then this digest."""
     given = documents(
         tmp_path,
         "web",

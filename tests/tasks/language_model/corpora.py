@@ -6,7 +6,7 @@ import random
 
 
 def made_up(documents: int, words: int = 60, seed: int = 0) -> list[str]:
-    """`documents` texts of 5 to 60 words over a vocabulary of `words` words of two syllables."""
+    """`documents` texts of 5 to 60 words, from a vocabulary of `words` two-syllable words."""
     generator = random.Random(seed)
     syllables = [consonant + vowel for consonant in "bdfgklmnprst" for vowel in "aeiou"]
     vocabulary = [generator.choice(syllables) + generator.choice(syllables) for _ in range(words)]

@@ -1,4 +1,4 @@
-"""The builtin estimator: by hand, by definition, by lmplz, and as KenLM reads it."""
+"""The builtin estimator compared with hand calculation, the definition, lmplz and KenLM."""
 
 import subprocess
 from collections import Counter, defaultdict
@@ -12,14 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.stage import StageError
-from tasks.language_model import kneser_ney, lmplz
-from tasks.language_model.kneser_ney import (
-    Corpus,
-    DegenerateDiscount,
-    Model,
-    TooManyTokens,
-    estimate,
-)
+from tasks.language_model import kneser_ney, lmplz, ngram_counts
+from tasks.language_model.kneser_ney import DegenerateDiscount, KneserNeyModel, estimate
+from tasks.language_model.ngram_counts import Corpus, TooManyTokens
 from tests.tasks.language_model.corpora import made_up
 
 FALLBACK = (0.5, 1.0, 1.5)
@@ -53,14 +48,14 @@ ngram 2=5
 """
 
 
-def fitted(sentences: Sequence[Sequence[str]], order: int) -> Model:
+def fitted(sentences: Sequence[Sequence[str]], order: int) -> KneserNeyModel:
     corpus = Corpus()
     corpus.add(sentences)
     return estimate(corpus, order, FALLBACK)
 
 
 def read_arpa(path: Path) -> dict[str, tuple[float, float]]:
-    """N-gram -> log10 of probability and of back-off."""
+    """N-gram -> log10 of its probability and of its back-off weight."""
     found = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         fields = line.split("\t")
@@ -143,8 +138,8 @@ def by_definition(sentences: Sequence[Sequence[str]], order: int) -> list[dict[G
     return counts
 
 
-def all_grams(model: Model) -> list[list[Gram]]:
-    """Words of every row of every order."""
+def all_grams(model: KneserNeyModel) -> list[list[Gram]]:
+    """The n-gram of every row of every order, as words."""
     found: list[list[Gram]] = []
     for index, order in enumerate(model.orders):
         words = [(model.words[word],) for word in order.word]
@@ -204,8 +199,8 @@ def test_special_words_and_empty_sentences_are_left_out() -> None:
     assert corpus.ids().tolist() == [1, 3, 4, 2, 1, 3, 2]
 
 
-def test_a_corpus_beyond_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kneser_ney, "TOKENS_LIMIT", 3)
+def test_a_corpus_too_large_for_memory_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ngram_counts, "TOKENS_LIMIT", 3)
     with pytest.raises(TooManyTokens, match=r"lmplz"):
         Corpus().add([["a", "b", "c", "d"]])
 

@@ -1,4 +1,4 @@
-"""The stage: what it trains on, what it writes, that it is deterministic, and how it refuses."""
+"""Stage language_model: what it trains on, what it writes, determinism, and errors."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ SMALL = LanguageModelParameters(language="xx", vocabulary=60, order=3)
 def source(
     folder: Path, name: str, parts: list[list[str]], languages: list[list[str]] | None = None
 ) -> list[Artifact]:
-    """Documents, and langid where languages are given."""
+    """Documents, and a langid artifact if languages are given."""
     texts = documents(folder, name, parts)
     if languages is None:
         return [texts]
@@ -44,7 +44,7 @@ def source(
 def train(
     tmp_path: Path, texts: list[str], parameters: LanguageModelParameters = SMALL, **more: Any
 ) -> Artifact:
-    """The stage on one source without languages."""
+    """Run the stage on one source without languages."""
     given = source(tmp_path, "wiki", [texts[:50], [], texts[50:]])
     return run_stage(
         STAGE, parameters, {"documents": given}, parameters.language, tmp_path=tmp_path, **more
@@ -80,7 +80,7 @@ def test_equal_bytes_for_other_workers_threads_and_part_sizes(tmp_path: Path) ->
     assert data_digests(one) == data_digests(two) == data_digests(three)
 
 
-def test_reads_only_the_language_and_no_more_than_asked(tmp_path: Path) -> None:
+def test_reads_only_the_language_and_no_more_than_the_limits(tmp_path: Path) -> None:
     texts = made_up(60)
     mixed = [text if index % 2 else f"zzz {index}" for index, text in enumerate(texts)]
     given, langid = source(
@@ -100,9 +100,7 @@ def test_reads_only_the_language_and_no_more_than_asked(tmp_path: Path) -> None:
 
 
 def test_text_that_may_be_held_out_is_not_read(tmp_path: Path) -> None:
-    """A reference source that is trained on too: its held-out documents must not teach what scores
-    its neighbours.
-    """
+    """If a reference source is also training data, the model must not learn held-out documents."""
     texts = made_up(60)
     trained_on, plain = source(tmp_path, "web", [texts])[0], source(tmp_path, "wiki", [texts])[0]
     ids = pq.read_table(trained_on.path("part-00000.parquet"))["id"].to_pylist()
@@ -125,7 +123,7 @@ def test_text_is_held_out_of_sources_with_row_groups_of_other_languages_only(
     assert 40 < found.statistics["ngrams"]["documents"] <= 60
 
 
-def test_repeated_lines_teach_nothing(tmp_path: Path) -> None:
+def test_lines_removed_by_line_dedup_are_not_read(tmp_path: Path) -> None:
     texts = made_up(60)
     edited = [Edit(len(text), len(text) + 6, reason="line_dedup.line") for text in texts]
     given = documents(tmp_path, "wiki", [[f"{text}\nMenu!" for text in texts]])
@@ -147,7 +145,7 @@ def test_repeated_lines_teach_nothing(tmp_path: Path) -> None:
     assert data_digests(found) == data_digests(plain)
 
 
-def test_refusals_name_what_to_do(tmp_path: Path) -> None:
+def test_errors_say_what_to_do(tmp_path: Path) -> None:
     given, langid = source(tmp_path, "web", [made_up(10)], [["yy"] * 10])
     with pytest.raises(StageError, match=r"the reference sources have no text in language 'xx'"):
         run_stage(STAGE, SMALL, {"documents": given, "langid": langid}, "xx", tmp_path=tmp_path)
@@ -176,7 +174,7 @@ def test_a_small_corpus_clips_the_vocabulary_and_says_so(tmp_path: Path) -> None
     assert found["clipped"] and found["vocabulary"] < found["vocabulary_requested"] == 65_536
 
 
-def test_missing_lmplz_is_named_and_its_path_is_no_part_of_the_version(tmp_path: Path) -> None:
+def test_missing_lmplz_is_an_error_and_its_path_is_not_part_of_the_version(tmp_path: Path) -> None:
     parameters = SMALL.model_copy(update={"estimator": "lmplz", "lmplz": str(tmp_path / "nowhere")})
     with pytest.raises(StageError, match=r"nowhere.*make lmplz.*estimator: builtin"):
         train(tmp_path, made_up(10), parameters)
@@ -230,7 +228,7 @@ def test_a_run_killed_after_sentencepiece_does_not_train_it_again(
 
 
 @given(st.text(st.sampled_from("ab "), max_size=60), st.integers(2, 12))
-def test_stretches_for_the_trainer_lose_nothing(text: str, limit: int) -> None:
+def test_sentences_for_the_trainer_add_up_to_the_document(text: str, limit: int) -> None:
     stretches = list(pieces.sentences(text, limit))
     assert "".join(stretches) == text
     assert all(0 < len(stretch) <= limit for stretch in stretches)

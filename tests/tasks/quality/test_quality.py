@@ -283,9 +283,7 @@ def test_chinese_novels_pass_in_pieces(real_data: Path) -> None:
 
 
 def test_golden_output(tmp_path: Path) -> None:
-    """Fails when the output changes: then bump the version in quality/stage.py, and only then this
-    digest.
-    """
+    """If the output changes on purpose, raise the version in quality/stage.py, then this digest."""
     texts = [
         GOOD,
         CHINESE,

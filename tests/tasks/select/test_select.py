@@ -227,9 +227,7 @@ def test_wrong_parameters_are_refused(heldout: dict[str, Any]) -> None:
 
 
 def test_golden_output(tmp_path: Path) -> None:
-    """Fails when the output changes: then bump the version in select/stage.py, and only then this
-    digest.
-    """
+    """If the output changes on purpose, raise the version in select/stage.py, then this digest."""
     parameters = SelectParameters(heldout=HeldOut(fraction=0.1, max_documents=3))
     found = run_stage(STAGE, parameters, many(tmp_path, 30), "web", tmp_path=tmp_path)
     assert (STAGE.version, content_digest(found)) == (2, "5d5f3a02e190fcb6")

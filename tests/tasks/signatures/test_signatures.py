@@ -137,7 +137,7 @@ def test_stage_columns(tmp_path: Path) -> None:
 
 
 def test_stage_writes_these_bytes() -> None:
-    """Golden digest: when this changes, bump the stage's version."""
+    """If the output changes on purpose, raise the stage's version, then this digest."""
     rng = random.Random(1)
     texts = [" ".join(prose(rng, 50)) for _ in range(20)] + [
         "我能吞下玻璃而不伤身体。" * 3,
