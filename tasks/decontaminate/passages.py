@@ -1,4 +1,4 @@
-"""From the runs of words that mark a document to the passages to remove.
+"""The passages to remove around the runs of words that mark a document.
 
 As GPT-3's authors did (https://arxiv.org/abs/2005.14165, appendix C), a margin of 200 characters on
 both sides is removed too, because answers are near their question, and so are pieces of under 200

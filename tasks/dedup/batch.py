@@ -23,11 +23,13 @@ import numpy.typing as npt
 from infra.stage import JSON
 from infra.store import Shard
 from tasks.dedup.candidates import candidate_record
-from tasks.dedup.elect import Candidates, Election, Ranks, elect
+from tasks.dedup.elect import Candidates, Election, elect
+from tasks.dedup.election_loop import Ranks
 from tasks.dedup.keys import GROUP_RECORD
+from tasks.dedup.parts import SignedPart
 from tasks.dedup.prefixes import IndexTooLarge
 from tasks.dedup.segments import segments
-from tasks.dedup.signed import ID_BYTES, Part
+from tasks.dedup.signed import ID_BYTES
 from tasks.dedup.similarity import Sets
 
 FATE = np.dtype(
@@ -50,7 +52,7 @@ class Places:
     sources: npt.NDArray[np.int64]  # index in this run's sorted sources, -1: an earlier crawl
 
     @classmethod
-    def of(cls, parts: tuple[Part, ...]) -> Places:
+    def of(cls, parts: tuple[SignedPart, ...]) -> Places:
         """From all parts, in order of their numbers."""
         names = sorted({part.source for part in parts if not part.crawl})
         return cls(

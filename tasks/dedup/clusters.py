@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks.dedup.batch import HEAD, MEMBER
-from tasks.dedup.signed import Part
+from tasks.dedup.parts import SignedPart
 
 MOST_MEMBERS = 1_000
 """The most members that a row lists."""
@@ -53,12 +53,12 @@ class Clusters:
     """
 
     elected: Path
-    parts: tuple[Part, ...]
+    parts: tuple[SignedPart, ...]
     batch: npt.NDArray[np.int32]  # (clusters,)
     heads: npt.NDArray[Any]  # (clusters,)
 
     @classmethod
-    def of(cls, elected: Path, batches: int, parts: tuple[Part, ...]) -> Clusters:
+    def of(cls, elected: Path, batches: int, parts: tuple[SignedPart, ...]) -> Clusters:
         """Read the clusters of all batches and sort them."""
         heads = [np.load(elected / str(batch) / "heads.npy") for batch in range(batches)]
         batch = np.repeat(np.arange(batches, dtype=np.int32), [len(part) for part in heads])

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 from infra.stage import GateError
 from tasks.dedup.batch import Places
 from tasks.dedup.clusters import Clusters
-from tasks.dedup.signed import Part, ids, read_rows
+from tasks.dedup.parts import SignedPart
+from tasks.dedup.signed import ids, read_rows
 from tasks.dedup.stage import DedupParameters
 from tasks.documents import edits
 from tasks.documents.annotate import through_edits
@@ -39,7 +40,7 @@ class ElectionResult:
 
 
 def check_saturation(
-    parts: tuple[Part, ...], texts: int, examples: Iterable[int], parameters: DedupParameters
+    parts: tuple[SignedPart, ...], texts: int, examples: Iterable[int], parameters: DedupParameters
 ) -> list[str]:
     """As `check_gates`, for the gate `saturated_band`.
 
@@ -151,7 +152,7 @@ def _example(clusters: Clusters, cluster: int) -> list[str]:
 
 
 def _excerpts(
-    parts: tuple[Part, ...], numbers: Iterable[int], fates: Iterable[str] | None = None
+    parts: tuple[SignedPart, ...], numbers: Iterable[int], fates: Iterable[str] | None = None
 ) -> list[str]:
     """A line for each document: source, id, fate and the beginning of its text."""
     listed = list(numbers)
@@ -168,7 +169,7 @@ def _excerpts(
     return lines
 
 
-def _beginning(part: Part, row: np.ndarray[tuple[int], np.dtype[np.int64]]) -> str:
+def _beginning(part: SignedPart, row: np.ndarray[tuple[int], np.dtype[np.int64]]) -> str:
     """The beginning of a document's record as it was compared, on one line.
 
     Half of it is the prompt, where there is one.

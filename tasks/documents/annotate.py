@@ -36,7 +36,7 @@ EDITED_BY = "line_dedup"
 
 
 @dataclass(frozen=True)
-class Part:
+class AlignedPart:
     """One part of the documents and its row-aligned files: (local path, columns) each."""
 
     name: str
@@ -64,10 +64,10 @@ def parts(
     documents: Artifact,
     columns: Sequence[str],
     beside: Mapping[str, tuple[Artifact, Sequence[str]]],
-) -> list[Part]:
+) -> list[AlignedPart]:
     """The parts of a documents artifact, with columns of row-aligned artifacts."""
     return [
-        Part(
+        AlignedPart(
             name,
             documents.name,
             (
@@ -103,7 +103,7 @@ def text_parts(
     context: Context,
     read: Sequence[str] = ("text",),
     beside: Mapping[str, Sequence[str]] | None = None,
-) -> list[Part]:
+) -> list[AlignedPart]:
     """The parts of input "documents", as `annotate` reads them; same arguments."""
     wanted = {**(beside or {}), EDITED_BY: (edits.COLUMN,)}
     present = {
@@ -114,7 +114,7 @@ def text_parts(
     return parts(context.input("documents"), list(dict.fromkeys([*read, "text", PROMPT])), present)
 
 
-def annotate_part(function: Annotate, part: Part, shard: Shard) -> dict[str, Any]:
+def annotate_part(function: Annotate, part: AlignedPart, shard: Shard) -> dict[str, Any]:
     """Annotate one part; runs in a worker."""
     ledger = Ledger()
     rows = 0
@@ -142,7 +142,7 @@ def annotate_part(function: Annotate, part: Part, shard: Shard) -> dict[str, Any
     return {"rows": rows, "ledger": ledger.to_json()}
 
 
-def _types(part: Part) -> Iterator[tuple[str, pa.DataType]]:
+def _types(part: AlignedPart) -> Iterator[tuple[str, pa.DataType]]:
     for path, columns in part.files:
         schema = pq.read_schema(path)
         for name in columns:

@@ -1,6 +1,4 @@
-"""cut: order of checks, cut-offs over sources, categories, ledger, and the same bytes for any
-engine.
-"""
+"""cut: order of checks, cut-offs over sources, categories, ledger, equal bytes for any engine."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ CONTAMINATED = pa.list_(
 
 
 class Sources:
-    """Input artifacts of several sources, made of rows of annotations."""
+    """Input artifacts of several sources, from rows of annotations."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -109,7 +107,9 @@ KEEP = SourceCut.model_validate(
 )
 
 
-def test_the_first_failed_check_is_the_reason_and_the_ledger_has_them_all(tmp_path: Path) -> None:
+def test_the_first_failed_check_is_the_reason_and_the_ledger_has_all(
+    tmp_path: Path,
+) -> None:
     given = Sources(tmp_path)
     given.add(
         "web",
@@ -227,7 +227,7 @@ def test_categories_by_language_and_reports_of_contamination(tmp_path: Path) -> 
     assert column(found, "reason", "reference/") == ["category.none"]
 
 
-def test_passages_that_are_too_much_of_a_document_and_emptied_documents_go(tmp_path: Path) -> None:
+def test_documents_that_are_mostly_passages_or_empty_are_dropped(tmp_path: Path) -> None:
     shares = [0.2, 0.5, 0.51, 1.0, 0.9]
     rows = [
         {"contaminated": ["mmlu"] if i < 4 else [], "passage_share": share}
@@ -274,7 +274,7 @@ def test_passages_that_are_too_much_of_a_document_and_emptied_documents_go(tmp_p
         ({"category": {"zh": "web"}}, "category by language but no langid"),
     ],
 )
-def test_a_keep_without_its_stage_is_refused(
+def test_a_keep_without_its_stage_is_an_error(
     tmp_path: Path, keep: dict[str, Any], says: str
 ) -> None:
     given = Sources(tmp_path)
@@ -284,7 +284,7 @@ def test_a_keep_without_its_stage_is_refused(
         run_stage(STAGE, parameters, given.inputs, tmp_path=tmp_path)
 
 
-def test_a_keep_on_rules_that_were_not_measured_is_refused(tmp_path: Path) -> None:
+def test_a_keep_on_rules_that_were_not_measured_is_an_error(tmp_path: Path) -> None:
     given = Sources(tmp_path)
     given.add("web", [[row()]])
     parameters = CutParameters(
@@ -305,7 +305,7 @@ def test_a_keep_on_rules_that_were_not_measured_is_refused(tmp_path: Path) -> No
         {"sources": {"web": {"decontaminate": "maybe"}}},
     ],
 )
-def test_wrong_parameters_are_refused(parameters: dict[str, Any]) -> None:
+def test_invalid_parameters_are_errors(parameters: dict[str, Any]) -> None:
     with pytest.raises(pydantic.ValidationError):
         CutParameters.model_validate(parameters)
 

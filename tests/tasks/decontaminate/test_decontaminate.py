@@ -1,6 +1,4 @@
-"""Documents that hold a benchmark's questions are marked, with the item and the words; generic
-stems mark nothing.
-"""
+"""Documents with benchmark questions are marked with item and words; generic stems are not."""
 
 from __future__ import annotations
 
@@ -125,7 +123,7 @@ def test_bytes_are_the_same_for_any_engine(tmp_path: Path) -> None:
     assert data_digests(alone) == data_digests(together)
 
 
-def test_a_stem_that_many_items_share_marks_nothing_but_each_item_is_still_found() -> None:
+def test_a_shared_stem_marks_nothing_but_each_item_is_still_found() -> None:
     stem = (
         "Which of the following is the best example of a physical change that happens in the "
         "kitchen of"
@@ -155,7 +153,7 @@ def test_a_question_that_is_all_template_is_found_with_its_choices() -> None:
     ]
 
 
-def test_short_questions_count_whole_or_with_their_choices() -> None:
+def test_short_questions_count_as_a_whole_or_with_their_choices() -> None:
     items = [
         question("What did Ada Lovelace write about in 1843?"),
         question(ZH_SHORT, "繁简字", "通假字", "古今字"),
@@ -176,7 +174,7 @@ def test_the_same_item_twice_is_not_a_template() -> None:
     assert marked([question(LONG)] * 5, [LONG], template_items=1) == [["0", "1", "2", "3", "4"]]
 
 
-def test_prompts_and_limits_do_not_enter_the_version(tmp_path: Path) -> None:
+def test_prompts_and_limits_are_not_part_of_the_version(tmp_path: Path) -> None:
     files = benchmark(tmp_path, "en", question(LONG))
     asked = Benchmark(format="multiple-choice", paths=files.paths, limit=3)
     given = DecontaminateParameters(against={"en": asked})
@@ -254,7 +252,7 @@ def test_passages_are_offsets_of_the_ingest_text_and_leave_whole_sentences(tmp_p
     ]
 
 
-def test_a_passage_takes_the_choices_along_however_long_and_however_printed(tmp_path: Path) -> None:
+def test_a_passage_includes_the_choices_however_long_and_however_printed(tmp_path: Path) -> None:
     choices = [
         f"because {name} " + "had always flooded the plain and its villages in spring " * 6
         for name in ("a", "b")
@@ -278,7 +276,7 @@ def test_a_passage_takes_the_choices_along_however_long_and_however_printed(tmp_
         assert 11 <= text.count(FILLER.split(".")[0]) <= 14
 
 
-def test_an_item_of_two_benchmarks_is_named_twice_and_goes_once(tmp_path: Path) -> None:
+def test_an_item_of_two_benchmarks_is_named_twice_and_removed_once(tmp_path: Path) -> None:
     against = {
         name: benchmark(tmp_path, name, question(LONG, id=f"{name}1")) for name in ("one", "two")
     }

@@ -1,4 +1,4 @@
-"""The definition of deduplication read word by word, pair by pair, over what signatures wrote."""
+"""The definition of deduplication, applied pair by pair to what signatures wrote."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ def fates(
     rows: int,
     crawls: Sequence[Sequence[str]] = (),
 ) -> dict[str, tuple[str | None, float | None]]:
-    """Document id -> (id of the document that stands for it, similarity); (None, None) where it
-    stays.
+    """Document id -> (id of the document that represents it, similarity), (None, None) if it stays.
 
-    Preference is `length`, the longer the better.
+    The preference is `length`, longer is better.
     """
     crawl = {source: number for number, listed in enumerate(crawls) for source in listed}
     documents = []
@@ -71,9 +70,7 @@ def shares_band(
 
 
 def unjustified(dedup: Artifact, inputs: Mapping[str, Any], verify: float) -> list[str]:
-    """Ids of documents that went although neither their text nor their shingles are those of the
-    one kept.
-    """
+    """Ids of removed documents similar to the kept one in neither text nor shingles."""
     rows: dict[str, dict[str, Any]] = {}
     gone: dict[str, str] = {}
     for artifact, signatures in zip(inputs["documents"], inputs["signatures"], strict=True):

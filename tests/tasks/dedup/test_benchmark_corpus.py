@@ -1,6 +1,4 @@
-"""The benchmark's corpus: the same each time, of the size it says, its planted pairs as similar as
-it says.
-"""
+"""The benchmark's corpus is deterministic, and its planted pairs have the stated similarity."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ def sets(texts: list[str]) -> list[np.ndarray]:
     return np.split(values, offsets[1:-1])
 
 
-def test_planted_pairs_have_the_similarity_that_is_counted_for_them(tmp_path: Path) -> None:
+def test_planted_pairs_have_the_stated_similarity(tmp_path: Path) -> None:
     texts = Corpus().texts(0)
     assert texts == Corpus().texts(0) and texts != Corpus().texts(1)
     assert 2_300 < np.mean([len(text.encode()) for text in texts]) < 2_700

@@ -1,6 +1,4 @@
-"""Bounds: memory that is too small is refused with what is needed, giant documents and giant groups
-stay cheap, a killed run goes on where it was.
-"""
+"""Bounds: too little memory is an error, giant inputs stay cheap, a killed run resumes."""
 
 from __future__ import annotations
 
@@ -37,9 +35,7 @@ def dedup(inputs: Any, tmp_path: Path, engine: Any = None, **parameters: Any) ->
 def signed(
     tmp_path: Path, sets: list[np.ndarray[Any, Any]], text: list[int], band: list[int]
 ) -> dict[str, Any]:
-    """Inputs made without text: shingle sets, a number for each text, and what all bands' values
-    are drawn from.
-    """
+    """Inputs made without text: shingle sets, a number per text, and seeds of the bands' values."""
     count = len(sets)
     hashes = np.zeros((count, 2), np.uint64)
     hashes[:, 0] = text
@@ -81,7 +77,7 @@ def signed(
     return {"documents": found["ingest"], "signatures": found["signatures"], "cut": found["cut"]}
 
 
-def test_a_hundred_thousand_copies_are_right_without_a_comparison(
+def test_a_hundred_thousand_copies_need_no_comparison(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(1)
@@ -99,12 +95,10 @@ def test_a_hundred_thousand_copies_are_right_without_a_comparison(
     assert (row["representative"], row["size"]) == (f"{0:032x}", 100_000)
 
 
-def test_thirty_thousand_strangers_in_every_band_are_right_within_few_comparisons(
+def test_thirty_thousand_unrelated_documents_in_one_band_need_few_comparisons(
     tmp_path: Path,
 ) -> None:
-    """Half of every document is a template; all agree in all bands, so that each pair is a
-    candidate.
-    """
+    """Half of each document is a template, and all agree in all bands: all pairs are candidates."""
     rng = np.random.default_rng(2)
     template = rng.integers(0, 2**32, 60, dtype=np.uint32)
     sets = [
@@ -156,8 +150,8 @@ def test_a_document_of_fifty_megabytes(tmp_path: Path) -> None:
     assert (found.statistics["kept"], found.statistics["pairs_compared"]) == (2, 1)
 
 
-def test_a_row_group_of_long_documents_takes_no_memory_of_its_size(tmp_path: Path) -> None:
-    """Thirty books, near copies of one another: 36 MB of shingles in one row group."""
+def test_the_memory_for_a_row_group_of_long_documents_is_bounded(tmp_path: Path) -> None:
+    """Thirty books that are near copies of one another: 36 MB of shingles in one row group."""
     rng = np.random.default_rng(6)
     book = rng.integers(0, 2**32, 300_000, dtype=np.uint32)
     sets = [
@@ -204,7 +198,7 @@ def test_shingle_sets_are_read_in_pieces_of_any_size(
         assert hashes == rows.tolist()
 
 
-def test_memory_that_is_too_small_is_refused_with_what_is_needed(tmp_path: Path) -> None:
+def test_too_little_memory_is_an_error_that_says_what_is_needed(tmp_path: Path) -> None:
     rows = [document(f"text {number}", id=f"{number}") for number in range(3_000)]
     inputs = dedup_inputs({"web": rows}, tmp_path)
 
@@ -219,10 +213,10 @@ def test_memory_that_is_too_small_is_refused_with_what_is_needed(tmp_path: Path)
 
 
 class Killed(Exception):
-    """Stands for the end of the process."""
+    """Raised in place of the death of the process."""
 
 
-def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_run_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(9)
     base = [prose(rng, 60) for _ in range(30)]
     rows = [
@@ -239,7 +233,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.M
         function = getattr(dedup_run, name)
 
         class Dies:
-            """Does the step three times for the whole test, then dies once."""
+            """Runs the step three times in the whole test, then raises `Killed` once."""
 
             def __init__(self, name: str, function: Any) -> None:
                 self.name, self.function = name, function

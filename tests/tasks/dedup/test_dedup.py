@@ -1,6 +1,4 @@
-"""The dedup stage: outputs, gates, ledger; the same survivors however the corpus is cut; recall on
-real articles.
-"""
+"""The dedup stage: outputs, gates, ledger, independence of sharding, recall on articles."""
 
 from __future__ import annotations
 
@@ -33,7 +31,7 @@ def dedup(
 
 
 def planted(seed: int, families: int = 40) -> Sources:
-    """Two sources with families of exact and near copies, and texts of their own."""
+    """Two sources with families of exact and near copies, and unrelated texts."""
     rng = random.Random(seed)
     rows: Sources = {"books": [], "web": []}
     for _ in range(families):
@@ -190,7 +188,7 @@ def test_gate_on_the_largest_cluster_shows_examples(tmp_path: Path) -> None:
 
 
 def test_gates_show_texts_as_they_were_compared(tmp_path: Path) -> None:
-    """Through the edits of line_dedup, as signatures read them."""
+    """After the edits of line_dedup, as the signatures stage read them."""
     rows = [
         document(
             f"the same line on every page\na text of its own{'!' * number}", id=f"{number:032x}"
@@ -229,7 +227,7 @@ def test_gate_on_the_removal_rate_names_the_source(tmp_path: Path) -> None:
     assert artifact.statistics["kept"] == 4
 
 
-def test_signatures_of_other_parameters_are_refused(tmp_path: Path) -> None:
+def test_signatures_with_other_parameters_are_an_error(tmp_path: Path) -> None:
     inputs = dedup_inputs(
         {"web": [document("text")]}, tmp_path, signatures=SignaturesParameters(bands=20)
     )
@@ -273,7 +271,7 @@ def test_empty_sources(tmp_path: Path) -> None:
         ({"gates": {"removal_rate": 2}}, "less than or equal to 1"),
     ],
 )
-def test_impossible_parameters_are_refused(wrong: dict[str, Any], message: str) -> None:
+def test_invalid_parameters_are_errors(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         DedupParameters(**wrong)
 
@@ -300,7 +298,7 @@ def test_planted_pairs_of_real_articles_are_found(
 
 @pytest.mark.real
 def test_licence_texts_with_small_differences(tmp_path: Path, real_data: Path) -> None:
-    """The course's fixture: two MIT licences are near duplicates, the third text is not."""
+    """A published fixture: two MIT licences are near duplicates, a third text is not."""
     folder = real_data / "dedup" / "cs336-a4-fixtures" / "documents_with_fuzzy_duplicates"
     rows = [
         document(path.read_text(encoding="utf-8"), "code", path.stem)

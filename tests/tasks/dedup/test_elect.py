@@ -1,4 +1,4 @@
-"""Election against a brute-force reading of its definition; chains, copies, hot groups."""
+"""Election compared with brute force by its definition; chains, copies, hot groups."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ ANY = 1 << 62
 
 
 def candidates(sets: Given, groups: list[set[int]], settled: int = 0) -> Candidates:
-    """Documents of the given shingle sets; groups are sets of ranks; the first `settled` documents
-    are elected.
-    """
+    """Documents with given shingle sets and groups (sets of ranks); the first ones settled."""
     values = [np.array(sorted(values), np.uint32) for values in sets]
     sizes = np.array([len(values) for values in sets], np.int64)
     pairs = sorted((rank, number) for number, group in enumerate(groups) for rank in group)
@@ -38,7 +36,7 @@ def candidates(sets: Given, groups: list[set[int]], settled: int = 0) -> Candida
 
 
 def brute(sets: Given, groups: list[set[int]], verify: float, settled: int = 0) -> list[int]:
-    """The definition, pair by pair."""
+    """The definition, applied pair by pair."""
     representative: list[int] = []
     for rank, values in enumerate(sets):
         similar = (
@@ -62,7 +60,7 @@ def brute(sets: Given, groups: list[set[int]], verify: float, settled: int = 0) 
 def test_elects_what_brute_force_elects(
     sets: Given, data: st.DataObject, threshold: object, hot: int
 ) -> None:
-    """Whether groups are searched one by one or (beyond `hot`) through the index."""
+    """Both with groups searched one by one and, beyond `hot`, with the index."""
     verify = float(threshold)  # type: ignore[arg-type]
     ranks = st.integers(0, len(sets) - 1)
     groups = data.draw(st.lists(st.sets(ranks, min_size=1), max_size=5))
@@ -81,7 +79,7 @@ def test_elects_what_brute_force_elects(
 def test_elects_what_brute_force_elects_among_larger_sets(
     hot: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sizes over two orders of magnitude, an index that grows, pages that are handed back."""
+    """Sizes over two orders of magnitude, an index that grows, and released pages."""
     monkeypatch.setattr(prefixes, "_FIRST_CAPACITY", 64)
     monkeypatch.setattr(prefixes, "_FIRST_BITMAPS", 2)
     monkeypatch.setattr(election, "TOUCHED_BYTES", 4_000)
@@ -106,7 +104,7 @@ def test_elects_what_brute_force_elects_among_larger_sets(
 
 
 def test_a_hot_group_of_unrelated_documents_costs_no_comparisons() -> None:
-    """Two thirds of every document are one template: 0.5 similar, all in one group."""
+    """Two thirds of every document are one template: similarity 0.5, all in one group."""
     rng = random.Random(2)
     template = {rng.getrandbits(32) for _ in range(250)}
     sets = [
@@ -124,10 +122,10 @@ def test_a_hot_group_of_unrelated_documents_costs_no_comparisons() -> None:
         elect(given_, 0.8, memory=1_000_000)
 
 
-def test_an_index_of_more_entries_than_can_be_numbered_is_refused(
+def test_an_index_with_too_many_entries_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Rather than searched in part."""
+    """The alternative would be to search it only in part."""
     rng = random.Random(9)
     sets = [{rng.getrandbits(32) for _ in range(50)} for _ in range(500)]
     given_ = candidates(sets, [set(range(500))])
@@ -143,10 +141,8 @@ def test_an_index_of_more_entries_than_can_be_numbered_is_refused(
         elect(given_, 0.8)
 
 
-def test_a_hot_group_of_nearly_similar_documents_is_told_apart_by_bitmaps() -> None:
-    """Each without a tenth of the template, of its own choice: all pairs are 0.44 similar, and no
-    prefix tells.
-    """
+def test_bitmaps_rule_out_nearly_similar_documents_of_a_hot_group() -> None:
+    """Each lacks a random tenth of the template: pairs are 0.44 similar; prefixes do not help."""
     rng = random.Random(8)
     template = [rng.getrandbits(32) for _ in range(210)]
     sets = [
@@ -162,7 +158,7 @@ SHINGLES = st.sets(st.integers(0, 2**32 - 1) | st.integers(0, 9), min_size=1, ma
 
 
 @given(SHINGLES, SHINGLES, st.sets(st.integers(0, 99), max_size=90), st.sampled_from([1, 2, 64]))
-def test_bitmaps_never_tell_similar_sets_apart(
+def test_bitmaps_never_rule_out_similar_sets(
     one: set[int], two: set[int], both: set[int], words: int
 ) -> None:
     one, two = one | both, two | both
@@ -206,7 +202,7 @@ def test_band_keys_differ_where_any_row_or_the_band_does() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 7)), max_size=40), st.integers(0, 8))
-def test_groups_are_the_numbers_that_share_a_key(
+def test_a_group_is_all_numbers_with_the_same_key(
     pairs: list[tuple[int, int]], first_new: int
 ) -> None:
     pairs = sorted(set(pairs))
@@ -224,7 +220,7 @@ def test_groups_are_the_numbers_that_share_a_key(
     assert groups == {group for group in expected if len(group) > 1 and max(group) >= first_new}
 
 
-def test_memberships_are_of_first_copies_in_groups_of_different_texts() -> None:
+def test_only_first_copies_in_groups_of_different_texts_are_members() -> None:
     numbers = np.array([40, 10, 30, 20], np.uint32)  # by rank
     first = np.array([0, 1, 0, 3])  # the third is a copy of the first
     groups = np.array([(2,), (3,), (3,)], GROUP_RECORD)

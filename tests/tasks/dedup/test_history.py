@@ -1,6 +1,4 @@
-"""Earlier crawls: one by one gives what all at once gives, without their text; what cannot be
-compared is refused.
-"""
+"""Crawls one by one give the same as all at once; incompatible indexes are errors."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ OPEN = {"largest_cluster": None, "removal_rate": None}
 
 
 def three_crawls(seed: int) -> dict[str, Rows]:
-    """Texts that come back, edited or not, in later crawls; lengths differ, so that preference has
-    something to do.
-    """
+    """Texts that return in later crawls, edited or not, in different lengths for `prefer`."""
     rng = random.Random(seed)
     families = [prose(rng, rng.randint(40, 150)) for _ in range(60)]
     crawls: dict[str, Rows] = {}
@@ -49,7 +45,7 @@ def three_crawls(seed: int) -> dict[str, Rows]:
 def one_by_one(
     crawls: dict[str, Rows], tmp_path: Path, part_rows: int = 40, **signed: int
 ) -> tuple[list[Artifact], list[Artifact], list[Any]]:
-    """(dedup, select, inputs) of every crawl, each with the ones before as history."""
+    """(dedup, select, inputs) of each crawl, with the ones before as history."""
     deduped: list[Artifact] = []
     selected: list[Artifact] = []
     given: list[Any] = []
@@ -126,10 +122,8 @@ def test_without_crawls_preference_decides_between_sources(tmp_path: Path) -> No
     }
 
 
-def test_a_crawl_run_again_is_in_the_history_itself(tmp_path: Path) -> None:
-    """Every document meets itself: all go, as copies of themselves, and the removal rate does not
-    count them.
-    """
+def test_a_crawl_with_itself_in_the_history(tmp_path: Path) -> None:
+    """All are removed as copies of themselves; the removal rate does not count them."""
     rng = random.Random(5)
     rows = [
         document(" ".join(prose(rng, 60)), id=f"{n:02d}") | {"category": "web"} for n in range(20)
@@ -155,10 +149,8 @@ def test_a_crawl_run_again_is_in_the_history_itself(tmp_path: Path) -> None:
     assert "(text of an earlier crawl)" in str(stopped.value)
 
 
-def test_a_crawl_run_again_passes_the_gate_that_it_passed(tmp_path: Path) -> None:
-    """The history holds survivors: a document that went then goes now as well, and not as a copy of
-    itself.
-    """
+def test_a_crawl_that_is_rerun_passes_the_gate_again(tmp_path: Path) -> None:
+    """A document removed in the first run is not in the history, so it is not a copy of itself."""
     rng = random.Random(12)
     words = [prose(rng, 60) for _ in range(20)]
     rows = [
@@ -179,7 +171,7 @@ def test_a_crawl_run_again_passes_the_gate_that_it_passed(tmp_path: Path) -> Non
         run(inputs, tmp_path / "again", [selected], gates={"removal_rate": 0.4})
 
 
-def test_history_made_otherwise_is_refused(tmp_path: Path) -> None:
+def test_history_with_other_parameters_is_an_error(tmp_path: Path) -> None:
     crawls = three_crawls(6)
     _, selected, given = one_by_one({"january": crawls["january"]}, tmp_path, bands=20, rows=6)
     inputs = dedup_inputs({"march": crawls["march"]}, tmp_path)
@@ -209,7 +201,7 @@ def test_history_made_otherwise_is_refused(tmp_path: Path) -> None:
         run(inputs, tmp_path, [bare])
 
 
-def test_crawls_name_sources_that_there_are(tmp_path: Path) -> None:
+def test_crawls_with_unknown_sources_are_an_error(tmp_path: Path) -> None:
     inputs = dedup_inputs({"web": [document("text")]}, tmp_path)
     with pytest.raises(
         StageError, match=r"dedup.crawls names wbe, which dedup does not read; its sources are web"

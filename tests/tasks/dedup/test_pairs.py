@@ -1,6 +1,4 @@
-"""Documents with a prompt: identity and similarity are of the whole record, and an answer alone
-makes no copy.
-"""
+"""Documents with a prompt: identity and similarity are those of the whole record."""
 
 from __future__ import annotations
 
@@ -37,9 +35,7 @@ def pair(number: int, prompt: str, text: str) -> dict[str, Any]:
 def gone(
     rows: list[dict[str, Any]], tmp_path: Path, **parameters: Any
 ) -> dict[str, tuple[str, str]]:
-    """Id -> (kind, id that stands for it) of the documents that go; checked against the
-    definition.
-    """
+    """Id -> (kind, id of the kept document); checked against the definition."""
     inputs = dedup_inputs({"web": rows}, tmp_path)
     chosen = DedupParameters(**{"prefer": ("length",), "gates": OPEN, **parameters})
     found = outcomes(run_stage(STAGE, chosen, inputs, tmp_path=tmp_path), inputs)
@@ -50,7 +46,7 @@ def gone(
     return {id: (row["kind"], row["duplicate_of"]) for id, row in found.items() if row["kind"]}
 
 
-def test_questions_answered_yes_or_no_all_stay(tmp_path: Path) -> None:
+def test_different_questions_answered_yes_or_no_all_stay(tmp_path: Path) -> None:
     rows = [
         pair(n, f"Is number {n} on the road to the market town?", ["yes", "no"][n % 2])
         for n in range(20)
@@ -58,7 +54,7 @@ def test_questions_answered_yes_or_no_all_stay(tmp_path: Path) -> None:
     assert gone(rows, tmp_path) == {}
 
 
-def test_pairs_of_few_answers_lose_their_copies_only(tmp_path: Path) -> None:
+def test_pairs_with_few_different_answers_lose_only_copies(tmp_path: Path) -> None:
     rng = random.Random(2)
     answers = ["Yes.", "no", "是", "1848", "It is not known.", " ".join(prose(rng, 60))]
     rows = [
@@ -79,9 +75,7 @@ def test_pairs_of_few_answers_lose_their_copies_only(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("length", [12, 40, 400])
 def test_one_question_with_different_answers_stays(tmp_path: Path, length: int) -> None:
-    """Reading comprehension: one passage, many questions; by shingles alone the records are copies
-    of each other.
-    """
+    """Reading comprehension: a passage with many questions; most of the shingles are the same."""
     passage = " ".join(prose(random.Random(length), length))
     answers = [
         "yes",
@@ -96,7 +90,7 @@ def test_one_question_with_different_answers_stays(tmp_path: Path, length: int) 
     assert gone([pair(n, passage, answer) for n, answer in enumerate(answers)], tmp_path) == {}
 
 
-def test_near_copies_of_records_still_go(tmp_path: Path) -> None:
+def test_near_copies_of_records_are_removed(tmp_path: Path) -> None:
     rng = random.Random(4)
     prompt, text = prose(rng, 120), prose(rng, 120)
     joined = " ".join
@@ -118,7 +112,7 @@ def test_near_copies_of_records_still_go(tmp_path: Path) -> None:
     assert not {"00005", "00006"} & set(found)
 
 
-def test_where_the_border_stands_tells_pairs_apart(tmp_path: Path) -> None:
+def test_pairs_that_differ_only_in_their_border_are_different(tmp_path: Path) -> None:
     rows = [pair(0, "one two", "three"), pair(1, "one", "two three"), pair(2, "", "one two three")]
     rows += [
         pair(3, "three", "one two"),
@@ -128,8 +122,8 @@ def test_where_the_border_stands_tells_pairs_apart(tmp_path: Path) -> None:
     assert gone(rows, tmp_path) == {}
 
 
-def test_records_without_words_are_told_apart(tmp_path: Path) -> None:
-    """Emoji vanish from shingles: what differs in them alone must not be similar."""
+def test_records_without_words_are_different(tmp_path: Path) -> None:
+    """Emoji are in no shingle: records that differ only in them must not be similar."""
     rows = [pair(n, face, "positive") for n, face in enumerate("😀😁😂🤣")]
     rows += [
         pair(10 + n, "How do you like this soup of beans?", face) for n, face in enumerate("👍👎")
@@ -138,7 +132,7 @@ def test_records_without_words_are_told_apart(tmp_path: Path) -> None:
     assert gone(rows, tmp_path) == {"00020": ("exact", "00000")}
 
 
-def test_documents_without_a_prompt_are_signed_as_ever_beside_pairs() -> None:
+def test_pairs_do_not_change_the_signatures_of_documents_without_a_prompt() -> None:
     texts = [" ".join(prose(random.Random(n), 30)) for n in range(5)] + ["", "🙂"]
     alone = sign(SignaturesParameters(), pa.table({"text": texts}))
     beside = pa.table(
@@ -184,7 +178,7 @@ def test_gates_and_inspection_show_prompts(tmp_path: Path) -> None:
     assert shown == {"00000": "Why is the sky so blue?\nBecause of air."}
 
 
-def test_an_index_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
+def test_an_index_of_an_earlier_version_is_an_error(tmp_path: Path) -> None:
     inputs = dedup_inputs({"web": [pair(0, "Why?", "So.") | {"category": "web"}]}, tmp_path)
     made = run_stage(STAGE, DedupParameters(prefer=("length",)), inputs, tmp_path=tmp_path)
     roles = {role: inputs[role] for role in ("documents", "signatures", "cut")} | {"dedup": made}

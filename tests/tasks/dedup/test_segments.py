@@ -1,6 +1,4 @@
-"""Scratch files by bucket: what was written block by block comes back bucket by bucket; a damaged
-file is refused.
-"""
+"""Scratch files by bucket: blocks are read back by bucket; a damaged file is an error."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ BUCKETS = 5
 
 
 @pytest.mark.parametrize("blocks", [0, 1, 4])
-def test_every_bucket_has_the_records_and_values_of_all_blocks(tmp_path: Path, blocks: int) -> None:
+def test_a_bucket_has_its_records_and_values_from_all_blocks(tmp_path: Path, blocks: int) -> None:
     rng = random.Random(blocks)
     expected: dict[int, list[tuple[int, list[int]]]] = {bucket: [] for bucket in range(BUCKETS)}
     with SegmentWriter(tmp_path / "0", BUCKETS) as writer:
@@ -50,7 +48,7 @@ def test_every_bucket_has_the_records_and_values_of_all_blocks(tmp_path: Path, b
         )
 
 
-def test_a_file_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_file_is_an_error(tmp_path: Path) -> None:
     with SegmentWriter(tmp_path / "0", 1) as writer:
         writer.append(np.zeros(9, np.int64), np.zeros(9, RECORD))
     file = tmp_path / "0" / "records.bin"

@@ -1,4 +1,4 @@
-"""Columns of hashes are stored plain; everything else as ever."""
+"""Columns of hashes are stored plain, all others as usual."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The keep grammar: what parses, what is refused and how, and what equal meanings dump to."""
+"""The keep grammar: what parses, what is an error, and canonical dumps."""
 
 import json
 
@@ -35,7 +35,7 @@ def test_any_string_is_a_score_keep_or_an_error_that_quotes_it(text: str) -> Non
 
 
 @pytest.mark.parametrize("text", ["0.5", "=0.5", ">=", ">=a", ">=nan", "> inf", "=> 1"])
-def test_malformed_scores_are_refused(text: str) -> None:
+def test_malformed_scores_are_errors(text: str) -> None:
     with pytest.raises(pydantic.ValidationError):
         ScoreKeep.model_validate(text)
 
@@ -80,9 +80,7 @@ def test_rules_name_groups_at_dots_only() -> None:
         (BucketKeep, ["heads"]),
     ],
 )
-def test_keeps_that_mean_nothing_are_refused(
-    model: type[pydantic.BaseModel], value: object
-) -> None:
+def test_meaningless_keeps_are_errors(model: type[pydantic.BaseModel], value: object) -> None:
     with pytest.raises(pydantic.ValidationError):
         model.model_validate(value)
 

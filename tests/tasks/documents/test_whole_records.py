@@ -1,6 +1,4 @@
-"""A document with a prompt is one record; every stage that judges documents reads it whole, or says
-why not.
-"""
+"""A document with a prompt is one record, which every stage that judges documents reads."""
 
 from __future__ import annotations
 
@@ -128,7 +126,7 @@ def test_perplexity_and_language_models_read_the_whole_record(
     ]
 
 
-def test_line_dedup_leaves_answers_alone(tmp_path: Path) -> None:
+def test_line_dedup_does_not_touch_answers(tmp_path: Path) -> None:
     answers = [
         {"prompt": f"Question {number}?", "text": ["yes", "no"][number % 2]} for number in range(20)
     ]
@@ -143,9 +141,7 @@ def test_line_dedup_leaves_answers_alone(tmp_path: Path) -> None:
 
 
 def test_a_leak_over_both_halves_is_found_and_no_edit_reaches_the_prompt(tmp_path: Path) -> None:
-    """A short question counts together with its choices: here one half of them stands in either
-    field.
-    """
+    """A short question counts only with its choices: here one half of them is in either field."""
     item = {
         "question": "Which metal is used?",
         "choices": ["bright copper wire", "dull leaden pipe"],
@@ -207,7 +203,7 @@ def test_row_groups_are_bounded_by_prompts_too(
     assert pq.ParquetFile(made.path(made.files("part-")[0])).num_row_groups == 3
 
 
-def test_tokenizer_and_model_read_what_is_tokenized(tmp_path: Path) -> None:
+def test_tokenizer_and_model_read_prompt_and_text_as_tokenized(tmp_path: Path) -> None:
     lines = [
         {"source": "Q ", "target": "A", "language": "en"},
         {"target": "plain"},

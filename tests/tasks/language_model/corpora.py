@@ -1,6 +1,4 @@
-"""Text made up for tests: words with preferences for their followers, so that n-grams repeat as in
-prose.
-"""
+"""Artificial text for tests: words prefer certain followers, so n-grams repeat as in prose."""
 
 import random
 

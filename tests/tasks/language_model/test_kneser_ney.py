@@ -111,9 +111,7 @@ def test_probabilities_follow_the_definition(sentences: list[list[str]], order: 
 
 
 def by_definition(sentences: Sequence[Sequence[str]], order: int) -> list[dict[Gram, int]]:
-    """Adjusted counts: occurrences for the highest order and after <s>, else distinct words to the
-    left.
-    """
+    """Adjusted counts: distinct left words; occurrences at the highest order and after <s>."""
     counts: list[dict[Gram, int]] = []
     for length in range(1, order + 1):
         occurrences: Counter[Gram] = Counter()

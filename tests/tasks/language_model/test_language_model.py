@@ -236,9 +236,7 @@ def test_sentences_for_the_trainer_add_up_to_the_document(text: str, limit: int)
 
 
 def test_golden_output(tmp_path: Path) -> None:
-    """Fails when the output changes: then bump the version in language_model/stage.py, and only
-    then this digest.
-    """
+    """If the output changes on purpose, raise the stage's version, then this digest."""
     found = train(tmp_path, made_up(120))
     assert sentencepiece.__version__ != "0.2.3" or (STAGE.version, found.statistics["unit"]) == (
         2,

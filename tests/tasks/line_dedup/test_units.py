@@ -1,6 +1,4 @@
-"""The normal form is CCNet's, and what is removed leaves no doubled blank lines and no stray line
-feeds.
-"""
+"""The normal form is CCNet's; removal leaves no doubled blank lines or stray line feeds."""
 
 from __future__ import annotations
 
@@ -97,7 +95,7 @@ def test_units_are_equal_exactly_where_their_normal_forms_are(
         ("a\r\n\r\nX\r\n\r\nb", [2], "a\r\n\r\nb"),
     ],
 )
-def test_removed_lines_take_their_line_feeds_and_doubled_blanks_along(
+def test_removal_includes_line_feeds_and_doubled_blank_lines(
     text: str, removed: list[int], left: str
 ) -> None:
     edits = removal(text, [(line, line + 1) for line in removed], "why")
@@ -106,7 +104,7 @@ def test_removed_lines_take_their_line_feeds_and_doubled_blanks_along(
 
 
 @given(st.text(alphabet="ab \n", max_size=30), st.data())
-def test_what_is_left_are_the_other_lines_in_order(text: str, data: st.DataObject) -> None:
+def test_the_other_lines_remain_in_order(text: str, data: st.DataObject) -> None:
     full = [at for at, line in enumerate(text.split("\n")) if line.strip()]
     removed = sorted(data.draw(st.sets(st.sampled_from(full)))) if full else []
     edits = removal(text, [(line, line + 1) for line in removed], "why")

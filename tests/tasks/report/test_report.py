@@ -12,7 +12,7 @@ from infra.ledger import Ledger
 from infra.store import Artifact
 from tasks.checkpoints.tokenizer_files import size_of
 from tasks.report import plots
-from tasks.report.notes import strange_languages
+from tasks.report.notes import missing_languages
 from tasks.report.run import by_position, page, score_rows
 from tasks.report.stage import STAGE, ReportParameters
 from tasks.report.summary import CLUSTERS_SHOWN, summary
@@ -230,11 +230,11 @@ def test_a_language_that_a_custom_model_never_predicts_is_noted(tmp_path: Path) 
         "sources": {"main": {"langid": {"languages": ["de", "deu"], "threshold": 0.5}}}
     }
     langid.manifest.data["parameters"] |= {"model": "lid.176"}
-    assert strange_languages({"langid": [langid], "cut": [cut]}) == []
+    assert missing_languages({"langid": [langid], "cut": [cut]}) == []
     langid.manifest.data["parameters"] |= {"model": "/models/glot.bin"}
-    assert strange_languages({"langid": [langid], "cut": [cut]}) == [
-        "source main: no document is in de, which langid.keep names; does glot.bin call it so? It "
-        "answered deu 7"
+    assert missing_languages({"langid": [langid], "cut": [cut]}) == [
+        "source main: no document is in de, which langid.keep names; is that a label of glot.bin? "
+        "It predicted deu 7"
     ]
 
 

@@ -1,6 +1,4 @@
-"""select's index: survivors only, in document order, training and held out, with the parameters
-they were made with.
-"""
+"""The index of select: survivors in document order, and the parameters of their signatures."""
 
 from __future__ import annotations
 
@@ -68,7 +66,7 @@ def test_the_index_holds_survivors_with_their_signatures(tmp_path: Path) -> None
     }
 
 
-def test_index_false_leaves_it_out_and_nothing_else(tmp_path: Path) -> None:
+def test_index_false_omits_only_the_index(tmp_path: Path) -> None:
     with_index, _, _ = select(tmp_path / "with", 60)
     without, _, _ = select(tmp_path / "without", 60, index=False)
     assert without.files("index/") == [] and "index" not in without.statistics

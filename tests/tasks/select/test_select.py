@@ -1,4 +1,4 @@
-"""select: the exact lines, what is held out, the ledger, and the same bytes for any engine."""
+"""select: exact lines, held-out documents, ledger, and equal bytes for any engine."""
 
 import json
 from pathlib import Path
@@ -33,9 +33,7 @@ DEDUP = pa.schema(
 def decisions(
     folder: Path, source: str, parts: list[list[tuple[str | None, str | None, str | None]]]
 ) -> dict[str, Artifact]:
-    """Artifacts cut and dedup of rows (reason, category, kind); `other` is a source that select
-    must not look at.
-    """
+    """Artifacts cut and dedup from rows (reason, category, kind); `other` must be ignored."""
     cut, dedup = (
         {"other/part-00000.parquet": CUT.empty_table()},
         {"clusters.parquet": DEDUP.empty_table()},
@@ -181,7 +179,7 @@ def test_held_out_documents_are_the_smallest_hashes_of_each_category(tmp_path: P
     assert found.ledger.documents("kept") == 800
 
 
-def test_the_fraction_decides_where_the_limit_does_not(tmp_path: Path) -> None:
+def test_the_fraction_applies_below_the_limit(tmp_path: Path) -> None:
     parameters = SelectParameters(heldout=HeldOut(fraction=0.1))
     found = run_stage(STAGE, parameters, many(tmp_path), "web", tmp_path=tmp_path)
     held = lines(found, "heldout/")
@@ -209,7 +207,7 @@ def test_nothing_is_held_out_without_dedup(tmp_path: Path) -> None:
     assert found.statistics["categories"]["web-en"]["training"]["documents"] == 10
 
 
-def test_decisions_about_other_documents_are_refused(tmp_path: Path) -> None:
+def test_decisions_about_other_documents_are_an_error(tmp_path: Path) -> None:
     inputs = {
         "documents": documents(tmp_path, "web", [["a", "b"]]),
         **decisions(tmp_path, "web", [[(None, "web-zh", None)]]),
@@ -221,7 +219,7 @@ def test_decisions_about_other_documents_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "heldout", [{"fraction": 0}, {"fraction": 1.0}, {"max_documents": 0}, {"share": 0.1}]
 )
-def test_wrong_parameters_are_refused(heldout: dict[str, Any]) -> None:
+def test_invalid_parameters_are_errors(heldout: dict[str, Any]) -> None:
     with pytest.raises(pydantic.ValidationError):
         SelectParameters.model_validate({"heldout": heldout})
 
