@@ -42,7 +42,7 @@ class ElectionResult:
 def check_saturation(
     parts: tuple[SignedPart, ...], texts: int, examples: Iterable[int], parameters: DedupParameters
 ) -> list[str]:
-    """As `check_gates`, for the gate `saturated_band`.
+    """Like `check_gates`, for the gate `saturated_band`.
 
     `texts`: how many different texts share one band's key, at most; `examples`: numbers of some of
     these documents. This is known before they are elected, which takes quadratic time where they

@@ -1,7 +1,7 @@
 """Band keys, and the groups of documents that share one.
 
 1. `write_keys`: each band of a document becomes one 64-bit key, a hash of the band's MinHash values
-   and its number; the text hash is one more key. The last bit tells the two kinds apart. Records
+   and its number; the text hash is one more key. The last bit distinguishes the two kinds. Records
    (key, document number) go to partitions by the first bits of the key.
 2. `find_groups`: each partition is sorted by key; documents with the same key are a group.
 

@@ -29,7 +29,8 @@ RESULTS_FOLDER = "pieces"
 
 NOTES = "notes.json"
 
-Tell = Callable[[float, float], None]
+OnProgress = Callable[[float, float], None]
+"""Called with the measurements done and their total."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def measurements(spec: Spec, parameters: EvaluationParameters) -> list[Measureme
     return work
 
 
-def evaluate(spec: Spec, tell: Tell) -> dict[str, dict[str, Any]]:
+def evaluate(spec: Spec, on_progress: OnProgress) -> dict[str, dict[str, Any]]:
     """Make the measurements that have no result yet; returns the rows of all.
 
     Writes `results.json`, `samples/*.jsonl` and, if there are notes, `notes.json` (sentences).
@@ -109,10 +110,10 @@ def evaluate(spec: Spec, tell: Tell) -> dict[str, dict[str, Any]]:
     work = measurements(spec, parameters)
     todo = [item for item in work if not (output / RESULTS_FOLDER / item.file).exists()]
     if todo:
-        workbench = _Workbench(spec, parameters)
+        evaluator = _Evaluator(spec, parameters)
         for done, measurement in enumerate(todo, len(work) - len(todo)):
-            tell(done, len(work))
-            result = asdict(workbench.measure(measurement))
+            on_progress(done, len(work))
+            result = asdict(evaluator.measure(measurement))
             with replacing(output / RESULTS_FOLDER / measurement.file) as path:
                 path.write_text(json.dumps(result, ensure_ascii=False), encoding="utf-8")
     notes, missing = _without_text(spec, parameters)
@@ -143,7 +144,7 @@ def evaluate(spec: Spec, tell: Tell) -> dict[str, dict[str, Any]]:
     if notes:
         with replacing(output / "data" / NOTES) as path:
             path.write_text(json.dumps(notes, ensure_ascii=False, indent=1), encoding="utf-8")
-    tell(len(work), len(work))
+    on_progress(len(work), len(work))
     return results
 
 
@@ -151,21 +152,22 @@ def _without_text(
     spec: Spec, parameters: EvaluationParameters
 ) -> tuple[list[str], dict[str, dict[str, Any]]]:
     """(notes, rows) for categories that cannot be scored because none of their text is held out."""
-    asked = [HELDOUT] if "bits-per-byte" in parameters.protocols else []
-    asked += [LONG_TEXT] if parameters.long_text is not None else []
+    measures = {}
+    if "bits-per-byte" in parameters.protocols:
+        measures[HELDOUT] = "bits per byte"
+    if parameters.long_text is not None:
+        measures[LONG_TEXT] = "long text"
     notes = []
     if not spec.heldout:
         advice = "there is no held-out text; hold some out in `select`"
-        notes = [
-            f"{'bits per byte' if name == HELDOUT else 'long text'}: {advice}" for name in asked
-        ]
-    elif asked:
+        notes = [f"{name}: {advice}" for name in measures.values()]
+    elif measures:
         notes = [
             f"category {category}: {why}" for category, why in sorted(spec.not_held_out.items())
         ]
     rows = {
-        f"{name}/{category}": unscored("nothing held out")
-        for name in asked
+        f"{prefix}/{category}": unscored("nothing held out")
+        for prefix in measures
         for category in spec.not_held_out
     }
     return notes, rows
@@ -174,11 +176,9 @@ def _without_text(
 def _place(row: str) -> tuple[int, str]:
     """Sort key of a row: tasks in order of work, then held-out text and long text by category."""
     kind, _, rest = row.partition("/")
-    return (
-        (1 + (kind == LONG_TEXT), rest.partition("/")[0])
-        if kind in (HELDOUT, LONG_TEXT)
-        else (0, "")
-    )
+    if kind not in (HELDOUT, LONG_TEXT):
+        return 0, ""
+    return (1 if kind == HELDOUT else 2), rest.partition("/")[0]
 
 
 def unscored(reason: str) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def unscored(reason: str) -> dict[str, Any]:
     return {"bits_per_byte": None, "n": 0, "reason": reason}
 
 
-class _Workbench:
+class _Evaluator:
     """The loaded model and, once needed, its wrapper for the harness."""
 
     def __init__(self, spec: Spec, parameters: EvaluationParameters) -> None:

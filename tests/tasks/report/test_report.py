@@ -290,7 +290,7 @@ def test_long_text_is_drawn_by_position(tmp_path: Path) -> None:
     numbers = {"base": scores(2), "after": scores(1)}
     assert by_position(numbers)["web-en"]["after"] == [(256.0, 1.5), (768.0, 1.5)]
     rows = score_rows(numbers)
-    assert [row["at"] for row in rows] == [False, False, True, True, True, True]
+    assert [row["in_bucket"] for row in rows] == [False, False, True, True, True, True]
     assert rows[0]["items"] == "2 / 1"
     given = made("evaluation", {"scores": scores(2), "notes": []}, {}, tmp_path)
     given.manifest.data["parameters"] |= {"benchmarks": {}, "decontaminated": []}
