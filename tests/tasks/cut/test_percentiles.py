@@ -36,8 +36,8 @@ def test_percentiles_equal_numpy_to_the_bit_however_split(
     values: list[float], percents: list[float], files: int
 ) -> None:
     array = np.array(values)
-    found = in_two_passes(list(np.array_split(array, files)), percents)
-    assert found == np.percentile(array, percents).tolist()
+    percentiles = in_two_passes(list(np.array_split(array, files)), percents)
+    assert percentiles == np.percentile(array, percents).tolist()
 
 
 def test_a_large_skewed_sample() -> None:

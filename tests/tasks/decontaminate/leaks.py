@@ -110,13 +110,13 @@ _MARKS = {
 def repunctuated(text: str, rng: random.Random) -> str:
     """Each mark replaced by another, or removed if next to white space or Chinese."""
     out = []
-    for at, character in enumerate(text):
+    for position, character in enumerate(text):
         if unicodedata.category(character)[0] != "P":
             out.append(character)
         elif character in _MARKS:
             out.append(rng.choice(_MARKS[character]))
         else:
-            beside = text[at + 1 : at + 2]
+            beside = text[position + 1 : position + 2]
             free = not beside or beside.isspace() or unspaced_share(beside) > 0
             out.append(rng.choice([",", ";", "；", "…", "!", " — ", *([""] * 3 if free else [])]))
     return "".join(out)

@@ -114,13 +114,13 @@ def dedup_inputs(
 
 def outcomes(dedup: Artifact, inputs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Document id -> its row of the dedup artifact."""
-    found = {}
+    fates = {}
     for artifact in inputs["documents"]:
         for name in artifact.files("part-"):
             ids = pq.read_table(artifact.path(name), columns=["id"])["id"].to_pylist()
             rows = pq.read_table(dedup.path(f"{artifact.name}/{name}")).to_pylist()
-            found.update(zip(ids, rows, strict=True))
-    return found
+            fates.update(zip(ids, rows, strict=True))
+    return fates
 
 
 def prose(rng: random.Random, words: int) -> list[str]:

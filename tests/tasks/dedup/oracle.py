@@ -39,22 +39,22 @@ def fates(
             ]
     documents.sort(key=lambda document: document[:3])
     elected: list[tuple[str, dict[str, Any]]] = []
-    found: dict[str, tuple[str | None, float | None]] = {}
+    fate_of: dict[str, tuple[str | None, float | None]] = {}
     for _, _, id, row in documents:
-        for other, standing in elected:
-            if row["text_hash"] == standing["text_hash"]:
-                found[id] = (other, 1.0)
+        for other, elected_row in elected:
+            if row["text_hash"] == elected_row["text_hash"]:
+                fate_of[id] = (other, 1.0)
                 break
-            if shares_band(row["signature"], standing["signature"], bands, rows):
-                one, two = set(row["shingle_set"]), set(standing["shingle_set"])
-                similarity = len(one & two) / len(one | two)
+            if shares_band(row["signature"], elected_row["signature"], bands, rows):
+                set_, elected_set = set(row["shingle_set"]), set(elected_row["shingle_set"])
+                similarity = len(set_ & elected_set) / len(set_ | elected_set)
                 if similarity >= verify:
-                    found[id] = (other, similarity)
+                    fate_of[id] = (other, similarity)
                     break
         else:
             elected.append((id, row))
-            found[id] = (None, None)
-    return found
+            fate_of[id] = (None, None)
+    return fate_of
 
 
 def shares_band(
@@ -87,10 +87,10 @@ def unjustified(dedup: Artifact, inputs: Mapping[str, Any], verify: float) -> li
             }
     wrong = []
     for id, head in gone.items():
-        one, two = set(rows[id]["shingle_set"]), set(rows[head]["shingle_set"])
+        removed_set, kept_set = set(rows[id]["shingle_set"]), set(rows[head]["shingle_set"])
         if (
             rows[id]["text_hash"] != rows[head]["text_hash"]
-            and len(one & two) / max(len(one | two), 1) < verify
+            and len(removed_set & kept_set) / max(len(removed_set | kept_set), 1) < verify
         ):
             wrong.append(id)
         if head in gone:

@@ -25,11 +25,11 @@ def test_planted_pairs_have_the_stated_similarity(tmp_path: Path) -> None:
     pairs = list(planted(BLOCK))
     assert len(pairs) == PLANTED
     for original, copy, similarity in pairs[:30]:
-        one, other = sets([texts[original], texts[copy]])
-        assert abs(jaccard(one, other) - similarity) < 1e-9
+        original_set, copy_set = sets([texts[original], texts[copy]])
+        assert abs(jaccard(original_set, copy_set) - similarity) < 1e-9
     rest = texts[2 * PLANTED : 2 * PLANTED + 40]
     first, *others = sets(rest)
-    assert max(jaccard(first, other) for other in others) < 0.1
+    assert max(jaccard(first, copy_set) for copy_set in others) < 0.1
     paths = write_jsonl(tmp_path, 30, 2)
     lines = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
     assert [line["text"] for line in lines] == texts[:30] and [

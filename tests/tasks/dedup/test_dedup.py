@@ -45,7 +45,7 @@ def planted(seed: int, families: int = 40) -> Sources:
             }
             rows[source].append(document(rng.choice([text, text.upper() + "!"]), source) | extra)
     return {
-        source: list({row["id"]: row for row in found}.values()) for source, found in rows.items()
+        source: list({row["id"]: row for row in listed}.values()) for source, listed in rows.items()
     }
 
 
@@ -67,14 +67,14 @@ def test_outputs(tmp_path: Path) -> None:
         ],
     }
     artifact, inputs = dedup(rows, tmp_path, gates={"removal_rate": None})
-    found = outcomes(artifact, inputs)
+    fates = outcomes(artifact, inputs)
     kept = {"duplicate_of": None, "similarity": None, "kind": None}
     assert {
-        id: row for id, row in found.items() if id in ("b1", "b2", "w0", "w2")
+        id: row for id, row in fates.items() if id in ("b1", "b2", "w0", "w2")
     } == dict.fromkeys(("b1", "b2", "w0", "w2"), kept)
-    assert found["w1"] == {"duplicate_of": "b1", "similarity": 1.0, "kind": "exact"}
-    assert found["b0"]["duplicate_of"] == "b1" and found["b0"]["kind"] == "near"
-    assert found["b0"]["similarity"] == pytest.approx(96 / 98)
+    assert fates["w1"] == {"duplicate_of": "b1", "similarity": 1.0, "kind": "exact"}
+    assert fates["b0"]["duplicate_of"] == "b1" and fates["b0"]["kind"] == "near"
+    assert fates["b0"]["similarity"] == pytest.approx(96 / 98)
     (cluster,) = pq.read_table(artifact.path("clusters.parquet")).to_pylist()
     assert {key: cluster[key] for key in ("representative", "source", "size", "exact", "near")} == {
         "representative": "b1",
@@ -144,7 +144,7 @@ def test_survivors_do_not_depend_on_order_or_sharding(tmp_path: Path, seed: int)
     for number, part_rows in enumerate((7, 23), 1):
         rng = random.Random(number)
         shuffled = {
-            source: rng.sample(found, len(found)) for source, found in reversed(rows.items())
+            source: rng.sample(listed, len(listed)) for source, listed in reversed(rows.items())
         }
         again, given = dedup(shuffled, tmp_path / str(number), part_rows=part_rows)
         assert outcomes(again, given) == expected
@@ -153,15 +153,15 @@ def test_survivors_do_not_depend_on_order_or_sharding(tmp_path: Path, seed: int)
 
 def test_only_eligible_documents_take_part(tmp_path: Path) -> None:
     rows = planted(3)
-    whole, inputs = dedup(rows, tmp_path / "whole")
-    gone = {id for id, row in outcomes(whole, inputs).items() if row["kind"]}
+    all_at_once, inputs = dedup(rows, tmp_path / "whole")
+    gone = {id for id, row in outcomes(all_at_once, inputs).items() if row["kind"]}
     cut = {
-        source: [row | {"reason": "x" if row["id"] in gone else None} for row in found]
-        for source, found in rows.items()
+        source: [row | {"reason": "x" if row["id"] in gone else None} for row in listed]
+        for source, listed in rows.items()
     }
     again, given = dedup(cut, tmp_path / "again")
     assert all(row["kind"] is None for row in outcomes(again, given).values())
-    assert again.statistics["eligible"] == whole.statistics["kept"]
+    assert again.statistics["eligible"] == all_at_once.statistics["kept"]
 
 
 def test_gate_on_the_largest_cluster_shows_examples(tmp_path: Path) -> None:
@@ -292,8 +292,8 @@ def test_planted_pairs_of_real_articles_are_found(
     ]
     artifact, inputs = dedup({"news": rows}, tmp_path, part_rows=300, prefer=("length",))
     removed = {id: row for id, row in outcomes(artifact, inputs).items() if row["kind"]}
-    found = [{id, row["duplicate_of"]} for id, row in removed.items()]
-    assert sorted(map(sorted, found)) == sorted(map(sorted, pairs))
+    removed_pairs = [{id, row["duplicate_of"]} for id, row in removed.items()]
+    assert sorted(map(sorted, removed_pairs)) == sorted(map(sorted, pairs))
 
 
 @pytest.mark.real

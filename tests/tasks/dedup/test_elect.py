@@ -27,7 +27,7 @@ def candidates(sets: Given, groups: list[set[int]], settled: int = 0) -> Candida
     values = [np.array(sorted(values), np.uint32) for values in sets]
     sizes = np.array([len(values) for values in sets], np.int64)
     pairs = sorted((rank, number) for number, group in enumerate(groups) for rank in group)
-    ranks, numbers = (np.array([pair[at] for pair in pairs], np.int32) for at in (0, 1))
+    ranks, numbers = (np.array([pair[column] for pair in pairs], np.int32) for column in (0, 1))
     return Candidates(
         Sets(np.concatenate([np.empty(0, np.uint32), *values]), np.cumsum(sizes) - sizes, sizes),
         *by_document(ranks, numbers, len(sets)),
@@ -66,13 +66,13 @@ def test_elects_what_brute_force_elects(
     groups = data.draw(st.lists(st.sets(ranks, min_size=1), max_size=5))
     settled = data.draw(st.integers(0, len(sets)))
     expected = brute(sets, groups, verify, settled)
-    found = elect(candidates(sets, groups, settled), verify, hot=hot)
-    assert found.representative.tolist() == expected
+    election_result = elect(candidates(sets, groups, settled), verify, hot=hot)
+    assert election_result.representative.tolist() == expected
     values = [
         jaccard(sets[rank], sets[other]) if rank != other else 1.0
         for rank, other in enumerate(expected)
     ]
-    assert found.similarity.tolist() == np.array(values, np.float32).tolist()
+    assert election_result.similarity.tolist() == np.array(values, np.float32).tolist()
 
 
 @pytest.mark.parametrize("hot", [3, 64])
@@ -98,9 +98,9 @@ def test_elects_what_brute_force_elects_among_larger_sets(
             sets.append(own | set(rng.sample(template, rng.choice([0, 100, 200]))))
     groups = [set(range(150)), set(range(0, 150, 2)), set(range(100))]
     for verify in (0.3, 0.5, 0.8, 0.95):
-        found = elect(candidates(sets, groups), verify, hot=hot)
-        assert found.representative.tolist() == brute(sets, groups, verify)
-        assert found.indexed > 0 or hot == 64
+        result = elect(candidates(sets, groups), verify, hot=hot)
+        assert result.representative.tolist() == brute(sets, groups, verify)
+        assert result.indexed > 0 or hot == 64
 
 
 def test_a_hot_group_of_unrelated_documents_costs_no_comparisons() -> None:
@@ -110,11 +110,11 @@ def test_a_hot_group_of_unrelated_documents_costs_no_comparisons() -> None:
     sets = [
         template | {rng.getrandbits(32) for _ in range(rng.randint(100, 150))} for _ in range(5_000)
     ]
-    sets += [set(sorted(sets[at])[:-5]) for at in range(0, 5_000, 50)]
+    sets += [set(sorted(sets[number])[:-5]) for number in range(0, 5_000, 50)]
     given_ = candidates(sets, [set(range(len(sets)))])
-    found = elect(given_, 0.8)
-    assert found.representative.tolist() == [*range(5_000), *range(0, 5_000, 50)]
-    assert found.compared < 6_000  # of 13 million pairs
+    result = elect(given_, 0.8)
+    assert result.representative.tolist() == [*range(5_000), *range(0, 5_000, 50)]
+    assert result.compared < 6_000  # of 13 million pairs
     with pytest.raises(
         StageError,
         match=r"dedup\.memory leaves 1 MB to index documents that share a template",
@@ -149,9 +149,9 @@ def test_bitmaps_rule_out_nearly_similar_documents_of_a_hot_group() -> None:
         {*rng.sample(template, 189), *(rng.getrandbits(32) for _ in range(90))}
         for _ in range(1_000)
     ]
-    found = elect(candidates(sets, [set(range(1_000))]), 0.5)
-    assert (found.representative == np.arange(1_000)).all()
-    assert found.compared < 20_000  # of 499,500 pairs
+    result = elect(candidates(sets, [set(range(1_000))]), 0.5)
+    assert (result.representative == np.arange(1_000)).all()
+    assert result.compared < 20_000  # of 499,500 pairs
 
 
 SHINGLES = st.sets(st.integers(0, 2**32 - 1) | st.integers(0, 9), min_size=1, max_size=60)
@@ -161,14 +161,14 @@ SHINGLES = st.sets(st.integers(0, 2**32 - 1) | st.integers(0, 9), min_size=1, ma
 def test_bitmaps_never_rule_out_similar_sets(
     one: set[int], two: set[int], both: set[int], words: int
 ) -> None:
-    one, two = one | both, two | both
-    sets = candidates([one, two], []).sets
+    left, right = one | both, two | both
+    sets = candidates([left, right], []).sets
     sets.values.flags.writeable = False
     bitmaps = np.empty((2, words), np.uint64)
     for rank, bitmap in enumerate(bitmaps):
         fill_bitmap(sets, rank, bitmap)
     differing = sum(int(bits).bit_count() for bits in bitmaps[0] ^ bitmaps[1])
-    assert differing <= len(one ^ two)
+    assert differing <= len(left ^ right)
     assert within(*bitmaps, differing) and not within(*bitmaps, differing - 1)
 
 
@@ -176,9 +176,9 @@ def test_near_copies_cost_one_comparison_each() -> None:
     rng = random.Random(6)
     words = {rng.getrandbits(32) for _ in range(300)}
     sets = [words | {number} for number in range(10_000)]
-    found = elect(candidates(sets, [set(range(10_000)), set(range(5_000))]), 0.8)
-    assert (found.representative == 0).all()
-    assert found.compared == found.verified == 9_999
+    result = elect(candidates(sets, [set(range(10_000)), set(range(5_000))]), 0.8)
+    assert (result.representative == 0).all()
+    assert result.compared == result.verified == 9_999
 
 
 def test_no_documents() -> None:
@@ -210,11 +210,11 @@ def test_a_group_is_all_numbers_with_the_same_key(
         np.array([k for k, _ in pairs], np.uint64),
         np.array([n for _, n in pairs], np.uint32),
     )
-    found, members = groups_of(keys, numbers, first_new)
-    ends = np.cumsum(found["size"])
+    sizes, members = groups_of(keys, numbers, first_new)
+    ends = np.cumsum(sizes["size"])
     groups = {
         frozenset(members[end - size : end].tolist())
-        for size, end in zip(found["size"], ends, strict=True)
+        for size, end in zip(sizes["size"], ends, strict=True)
     }
     expected = [frozenset(n for k, n in pairs if k == key) for key in sorted(set(keys.tolist()))]
     assert groups == {group for group in expected if len(group) > 1 and max(group) >= first_new}
@@ -225,8 +225,8 @@ def test_only_first_copies_in_groups_of_different_texts_are_members() -> None:
     first = np.array([0, 1, 0, 3])  # the third is a copy of the first
     groups = np.array([(2,), (3,), (3,)], GROUP_RECORD)
     members = np.array([40, 30, 30, 10, 40, 20, 10, 30], np.uint32)
-    ranks, found = memberships([(groups, members)], numbers, first)
-    assert sorted(zip(ranks.tolist(), found.tolist(), strict=True)) == [
+    ranks, group_numbers = memberships([(groups, members)], numbers, first)
+    assert sorted(zip(ranks.tolist(), group_numbers.tolist(), strict=True)) == [
         (0, 1),
         (1, 1),
         (1, 2),

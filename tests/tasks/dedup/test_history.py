@@ -84,14 +84,14 @@ def test_three_crawls_one_by_one_equal_all_at_once(tmp_path: Path, seed: int) ->
         apart |= outcomes(dedup, inputs)
     order = tuple((crawl,) for crawl in crawls)
     together = dedup_inputs(crawls, tmp_path / "together", part_rows=70)
-    whole = run(together, tmp_path / "together", crawls=order)
-    at_once = outcomes(whole, together)
+    all_at_once = run(together, tmp_path / "together", crawls=order)
+    at_once = outcomes(all_at_once, together)
     survivors = {id for id, row in apart.items() if row["kind"] is None}
     assert survivors == {id for id, row in at_once.items() if row["kind"] is None}
     assert {id for id, (head, _) in fates(together, 0.8, 14, 8, order).items() if head is None} | {
         f"{crawl}-007" for crawl in crawls
     } == survivors
-    assert 0 < sum(dedup.statistics["near"] for dedup in deduped) == whole.statistics["near"]
+    assert 0 < sum(dedup.statistics["near"] for dedup in deduped) == all_at_once.statistics["near"]
     assert deduped[2].statistics["history"]["documents"] == sum(
         artifact.statistics["index"]["documents"] for artifact in selected[:2]
     )
@@ -113,8 +113,8 @@ def test_without_crawls_preference_decides_between_sources(tmp_path: Path) -> No
     apart = run(inputs, tmp_path, crawls=(("march",), ("january",)))
     mixed = run(inputs, tmp_path)
     kept = [
-        {id for id, row in outcomes(one, inputs).items() if row["kind"] is None}
-        for one in (apart, mixed)
+        {id for id, row in outcomes(artifact, inputs).items() if row["kind"] is None}
+        for artifact in (apart, mixed)
     ]
     assert kept[0] != kept[1]
     assert {id for id in kept[0] if id.startswith("march")} >= {
@@ -137,10 +137,10 @@ def test_a_crawl_with_itself_in_the_history(tmp_path: Path) -> None:
         inputs | {"history": selected},
         tmp_path=tmp_path / "again",
     )
-    found = outcomes(again, inputs)
-    assert {id for id, row in found.items() if row["kind"] is None} == {"new"}
-    assert all(found[row["id"]]["duplicate_of"] == row["id"] for row in rows)
-    assert found["copy"] == {"duplicate_of": "00", "similarity": 1.0, "kind": "exact"}
+    outcome_of = outcomes(again, inputs)
+    assert {id for id, row in outcome_of.items() if row["kind"] is None} == {"new"}
+    assert all(outcome_of[row["id"]]["duplicate_of"] == row["id"] for row in rows)
+    assert outcome_of["copy"] == {"duplicate_of": "00", "similarity": 1.0, "kind": "exact"}
     assert again.statistics["history"] == {"documents": 20, "repeated": 20}
     with pytest.raises(
         GateError, match=r"1 of 22 eligible documents of source 'web' would go \(4.5%\)"
@@ -154,9 +154,9 @@ def test_a_crawl_that_is_rerun_passes_the_gate_again(tmp_path: Path) -> None:
     rng = random.Random(12)
     words = [prose(rng, 60) for _ in range(20)]
     rows = [
-        document(" ".join(one) + n * "!", id=f"{n}-{k:02d}")
+        document(" ".join(text) + n * "!", id=f"{n}-{k:02d}")
         for n in range(2)
-        for k, one in enumerate(words)
+        for k, text in enumerate(words)
     ]
     rows = [row | {"category": "web"} for row in rows]
     _, (selected,), (inputs,) = one_by_one({"web": rows}, tmp_path)

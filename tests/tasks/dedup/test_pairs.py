@@ -38,12 +38,12 @@ def gone(
     """Id -> (kind, id of the kept document); checked against the definition."""
     inputs = dedup_inputs({"web": rows}, tmp_path)
     chosen = DedupParameters(**{"prefer": ("length",), "gates": OPEN, **parameters})
-    found = outcomes(run_stage(STAGE, chosen, inputs, tmp_path=tmp_path), inputs)
+    fate_of = outcomes(run_stage(STAGE, chosen, inputs, tmp_path=tmp_path), inputs)
     expected = fates(inputs, 0.8, 14, 8)
-    assert {id: row["duplicate_of"] for id, row in found.items()} == {
+    assert {id: row["duplicate_of"] for id, row in fate_of.items()} == {
         id: head for id, (head, _) in expected.items()
     }
-    return {id: (row["kind"], row["duplicate_of"]) for id, row in found.items() if row["kind"]}
+    return {id: (row["kind"], row["duplicate_of"]) for id, row in fate_of.items() if row["kind"]}
 
 
 def test_different_questions_answered_yes_or_no_all_stay(tmp_path: Path) -> None:
@@ -65,11 +65,13 @@ def test_pairs_with_few_different_answers_lose_only_copies(tmp_path: Path) -> No
         pair(1_000 + n, f" {rows[n]['prompt'].upper()}", rows[n]["text"]) for n in range(0, 50, 5)
     ]
     other = [pair(2_000 + n, rows[n]["prompt"], "none of these") for n in range(1, 50, 5)]
-    found = gone([*rows, *copies, *other], tmp_path)
+    removed = gone([*rows, *copies, *other], tmp_path)
     exact = {frozenset((f"{1_000 + n:05d}", f"{n:05d}")) for n in range(0, 50, 5)}
-    assert {frozenset((id, head)) for id, (kind, head) in found.items() if kind == "exact"} == exact
+    assert {
+        frozenset((id, head)) for id, (kind, head) in removed.items() if kind == "exact"
+    } == exact
     # A long answer to a short question: what is similar as a whole goes, and says so.
-    near = {id for id, (kind, _) in found.items() if kind == "near"}
+    near = {id for id, (kind, _) in removed.items() if kind == "near"}
     assert all(len(row["text"]) > 100 for row in rows if row["id"] in near)
 
 
@@ -103,13 +105,13 @@ def test_near_copies_of_records_are_removed(tmp_path: Path) -> None:
         pair(5, joined(prompt), joined(prose(rng, 10))),
         pair(6, joined(text), joined(prompt)),
     ]
-    found = gone(rows, tmp_path)
-    assert {kind for kind, _ in found.values()} == {"near"}
+    removed = gone(rows, tmp_path)
+    assert {kind for kind, _ in removed.values()} == {"near"}
     assert (
-        len({"00000", "00001", "00002"} & set(found)) == 2
-        and len({"00003", "00004"} & set(found)) == 1
+        len({"00000", "00001", "00002"} & set(removed)) == 2
+        and len({"00003", "00004"} & set(removed)) == 1
     )
-    assert not {"00005", "00006"} & set(found)
+    assert not {"00005", "00006"} & set(removed)
 
 
 def test_pairs_that_differ_only_in_their_border_are_different(tmp_path: Path) -> None:
@@ -151,12 +153,12 @@ def test_pairs_in_many_batches_equal_pairs_alone(monkeypatch: pytest.MonkeyPatch
         for _ in range(60)
     ]
     table = pa.table({"prompt": [prompt for prompt, _ in rows], "text": [text for _, text in rows]})
-    whole = sign(SignaturesParameters(), table)
+    together = sign(SignaturesParameters(), table)
     batches = Utf8.batches
     monkeypatch.setattr(Utf8, "batches", lambda self: batches(self, 40))
-    assert sign(SignaturesParameters(), table).to_pylist() == whole.to_pylist()
+    assert sign(SignaturesParameters(), table).to_pylist() == together.to_pylist()
     alone = [sign(SignaturesParameters(), table.slice(row, 1)).to_pylist()[0] for row in range(60)]
-    assert alone == whole.to_pylist()
+    assert alone == together.to_pylist()
     assert np.count_nonzero([row["signature"] is None for row in alone]) == sum(
         not (q and a) and (q != "" or a == "") for q, a in rows
     )

@@ -25,16 +25,18 @@ OPEN = {"largest_cluster": None, "removal_rate": None, "saturated_band": None}
 def shingles(text: str, size: int = 5) -> set[str]:
     """Shingles as strings rather than hashes."""
     listed = words(normalise(text))
-    return {"\0".join(listed[at : at + size]) for at in range(max(1, len(listed) - size + 1))}
+    return {
+        "\0".join(listed[start : start + size]) for start in range(max(1, len(listed) - size + 1))
+    }
 
 
 def similar_pairs(texts: Mapping[str, str]) -> dict[tuple[str, str], float]:
     """All pairs of ids with a common shingle -> their true Jaccard similarity."""
     sets = {id: shingles(text) for id, text in texts.items()}
     holders: dict[str, list[str]] = defaultdict(list)
-    for id, found in sorted(sets.items()):
-        for one in found:
-            holders[one].append(id)
+    for id, set_ in sorted(sets.items()):
+        for shingle in set_:
+            holders[shingle].append(id)
     common = Counter(pair for ids in holders.values() for pair in combinations(ids, 2))
     return {
         pair: count / (len(sets[pair[0]]) + len(sets[pair[1]]) - count)
@@ -82,14 +84,14 @@ def test_recall_on_known_edits_follows_the_curve_and_precision_is_one(
             document(" ".join(copy), id=f"{number:03d}b"),
         ]
     true = similar_pairs({row["id"]: row["text"] for row in given})
-    found = {(head, id) for id, head in removed(given, tmp_path, verify, bands, rows).items()}
+    pairs = {(head, id) for id, head in removed(given, tmp_path, verify, bands, rows).items()}
     wanted = {pair: similarity for pair, similarity in true.items() if similarity >= verify}
-    assert found <= set(wanted)  # precision 1
+    assert pairs <= set(wanted)  # precision 1
     chances = [probability(similarity, bands, rows) for similarity in wanted.values()]
     expected, deviation = sum(chances), sum(chance * (1 - chance) for chance in chances) ** 0.5
-    assert abs(len(found) - expected) <= 4 * deviation + 1
+    assert abs(len(pairs) - expected) <= 4 * deviation + 1
     assert len(wanted) > 200
-    record_property("pairs", f"{len(found)} of {len(wanted)} found, {expected:.1f} expected")
+    record_property("pairs", f"{len(pairs)} of {len(wanted)} found, {expected:.1f} expected")
 
 
 @pytest.mark.real

@@ -23,27 +23,27 @@ def test_a_bucket_has_its_records_and_values_from_all_blocks(tmp_path: Path, blo
         for block in range(blocks):
             buckets = sorted(rng.choices([0, 1, 4], k=rng.randint(0, 20)))
             sets = [[rng.randrange(2**32) for _ in range(rng.randint(0, 3))] for _ in buckets]
-            records = np.array([(len(one), block) for one in sets], RECORD)
+            records = np.array([(len(set_), block) for set_ in sets], RECORD)
             writer.append(
                 np.array(buckets, np.int64),
                 records,
-                np.array([value for one in sets for value in one], np.uint32),
+                np.array([value for set_ in sets for value in set_], np.uint32),
             )
-            for bucket, one in zip(buckets, sets, strict=True):
-                expected[bucket].append((block, one))
+            for bucket, set_ in zip(buckets, sets, strict=True):
+                expected[bucket].append((block, set_))
     for bucket in range(BUCKETS):
-        found = []
+        read = []
         for records, values in segments(tmp_path / "0", bucket, RECORD):
             ends = np.cumsum(records["size"])[:-1]
-            found += zip(
+            read += zip(
                 records["number"].tolist(),
-                [one.tolist() for one in np.split(values, ends)],
+                [set_.tolist() for set_ in np.split(values, ends)],
                 strict=True,
             )
-        assert found == expected[bucket]
+        assert read == expected[bucket]
         assert (
             count(tmp_path / "0", bucket)
-            == len(found)
+            == len(read)
             == len(gathered([tmp_path / "0"], bucket, RECORD))
         )
 

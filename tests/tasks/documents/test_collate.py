@@ -109,16 +109,16 @@ def test_a_label_is_the_token_at_its_position_if_learned(
     for row in datasets.load_from_disk(str(folder)):
         filled = 0
         for piece in row["documents"]:
-            at = range(piece["start"], piece["start"] + piece["length"])
+            positions = range(piece["start"], piece["start"] + piece["length"])
             expected = [
                 row["input_ids"][i]
-                if i > at[0] and i - at[0] + piece["offset"] >= prompts[piece["id"]]
+                if i > positions[0] and i - positions[0] + piece["offset"] >= prompts[piece["id"]]
                 else IGNORE_INDEX
-                for i in at
+                for i in positions
             ]
-            assert [row["labels"][i] for i in at] == expected
+            assert [row["labels"][i] for i in positions] == expected
             seen[piece["id"]] += sum(label != IGNORE_INDEX for label in expected)
-            filled = at[-1] + 1
+            filled = positions[-1] + 1
         assert set(row["labels"][filled:]) <= {IGNORE_INDEX}
         if row["next_label"] != IGNORE_INDEX:
             seen[row["documents"][-1]["id"]] += 1
@@ -190,8 +190,8 @@ def test_trainer_with_its_defaults_and_with_the_collator(tmp_path: Path, model: 
     wanted = our_loss(model, alone)[0]
     assert first_loss(model, alone, tmp_path) == pytest.approx(wanted, rel=1e-5)
     wanted = our_loss(model, cut)[0]
-    found = first_loss(model, cut, tmp_path, data_collator=collate, remove_unused_columns=False)
-    assert found == pytest.approx(wanted, rel=1e-5)
+    loss = first_loss(model, cut, tmp_path, data_collator=collate, remove_unused_columns=False)
+    assert loss == pytest.approx(wanted, rel=1e-5)
 
 
 def test_bins_of_the_first_layout_give_the_same_result(tmp_path: Path, model: Any) -> None:

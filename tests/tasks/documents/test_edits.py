@@ -45,15 +45,15 @@ def naive(text: str, columns: list[list[Edit]]) -> str:
     owner: dict[int, tuple[int, int]] = {}
     for number, column in enumerate(columns):
         for index, edit in enumerate(column):
-            for at in range(edit.start, edit.end):
-                owner.setdefault(at, (number, index))
-    out, told = "", set()
-    for at, character in enumerate(text):
-        if at not in owner:
+            for position in range(edit.start, edit.end):
+                owner.setdefault(position, (number, index))
+    out, replaced = "", set()
+    for position, character in enumerate(text):
+        if position not in owner:
             out += character
-        elif owner[at] not in told:
-            told.add(owner[at])
-            out += columns[owner[at][0]][owner[at][1]].replacement
+        elif owner[position] not in replaced:
+            replaced.add(owner[position])
+            out += columns[owner[position][0]][owner[position][1]].replacement
     return out
 
 
@@ -65,7 +65,7 @@ def test_several_columns_merge_as_character_by_character(
     merged = merge(*columns)
     result = apply(text, merged)
     assert result == naive(text, columns)
-    assert all(one.end <= two.start for one, two in itertools.pairwise(merged))
+    assert all(edit.end <= following.start for edit, following in itertools.pairwise(merged))
     taken = bytes_taken(text, merged)
     assert len(text.encode()) == len(result.encode()) + sum(taken.values())
     assert set(taken) <= set("abc")

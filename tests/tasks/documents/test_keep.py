@@ -127,7 +127,7 @@ def test_the_first_failed_rule_that_is_kept_on_is_the_reason() -> None:
 )
 def test_buckets_follow_cc_net(values: list[float | None], head: float, more: float) -> None:
     cutoffs = {"zh": (head, head + more)}
-    found = columns.buckets(
+    buckets = columns.buckets(
         pa.array(["zh"] * len(values), pa.string()), pa.array(values, pa.float64()), cutoffs
     )
     expected = [
@@ -140,7 +140,7 @@ def test_buckets_follow_cc_net(values: list[float | None], head: float, more: fl
         else "tail"
         for value in values
     ]
-    assert found.to_pylist() == expected
+    assert buckets.to_pylist() == expected
     unknown = columns.buckets(
         pa.array(["en"] * len(values), pa.string()), pa.array(values, pa.float64()), cutoffs
     )
@@ -155,8 +155,8 @@ def test_bucket_and_score_reasons() -> None:
         None,
     ]
     score = pa.array([0.5, 0.4, None], pa.float32())
-    found = columns.score_reasons(ScoreKeep.model_validate(">=0.5"), "edu", score)
-    assert found.to_pylist() == [None, "classifier.edu", "classifier.edu"]
+    reasons = columns.score_reasons(ScoreKeep.model_validate(">=0.5"), "edu", score)
+    assert reasons.to_pylist() == [None, "classifier.edu", "classifier.edu"]
 
 
 def test_earlier_checks_win() -> None:

@@ -69,9 +69,9 @@ def test_equal_hashes_are_equal_pairs(pairs: list[tuple[str, str]]) -> None:
     digest = [
         [hashlib.blake2b(half.encode(), digest_size=16).digest() for half in pair] for pair in pairs
     ]
-    found = record_hashes((one for one, _ in digest), (two for _, two in digest))
-    assert len(set(found)) == len(set(pairs)) and all(len(one) == 16 for one in found)
-    assert not set(found) & {half for pair in digest for half in pair}
+    hashes = record_hashes((one for one, _ in digest), (two for _, two in digest))
+    assert len(set(hashes)) == len(set(pairs)) and all(len(one) == 16 for one in hashes)
+    assert not set(hashes) & {half for pair in digest for half in pair}
 
 
 def annotated(
@@ -99,7 +99,7 @@ def test_language_is_of_the_whole_record(tmp_path: Path) -> None:
 def test_quality_rules_read_the_whole_record(tmp_path: Path) -> None:
     rows = [PAIR, {"text": "yes"}, {"text": f"{QUESTION}\nyes"}]
     made = annotated(QUALITY, QualityParameters(rules=("gopher",)), rows, tmp_path)
-    failed = [[one["rule"] for one in row] for row in column(made, "failed")]
+    failed = [[failure["rule"] for failure in row] for row in column(made, "failed")]
     assert failed[0] == [] == failed[2] and "gopher.word_count" in failed[1]
 
 

@@ -55,10 +55,10 @@ def naive_nats(model: LoadedModel, text: str) -> float:
         ids, prefix_token=0, max_seq_len=model.max_length, context_len=1
     ):
         context, targets = make_disjoint_window(window)
-        whole = [*context, *targets]
+        all_ids = [*context, *targets]
         with torch.inference_mode():
-            logits = model.model(input_ids=torch.tensor([whole[:-1]])).logits[0].double()
-        chosen = torch.log_softmax(logits, -1).gather(1, torch.tensor(whole[1:])[:, None])[:, 0]
+            logits = model.model(input_ids=torch.tensor([all_ids[:-1]])).logits[0].double()
+        chosen = torch.log_softmax(logits, -1).gather(1, torch.tensor(all_ids[1:])[:, None])[:, 0]
         total -= float(chosen[-len(targets) :].sum())
     return total
 

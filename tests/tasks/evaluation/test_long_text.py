@@ -64,8 +64,8 @@ def nats(model: LoadedModel, text: str) -> tuple[list[int], torch.Tensor]:
 def test_buckets_add_up_to_a_plain_pass(model: LoadedModel) -> None:
     """1,600 bytes are more tokens than the context of 256 that the configuration states."""
     asked = LongText(length_bytes=1600, documents=2, bucket_bytes=400)
-    rows, found = score(documents(SHORT, *LONG), asked, model)
-    assert (found["long"], found["read"], found["longest"]) == (2, 3, len(LONG[0].encode()))
+    rows, counts = score(documents(SHORT, *LONG), asked, model)
+    assert (counts["long"], counts["read"], counts["longest"]) == (2, 3, len(LONG[0].encode()))
     assert list(rows) == ["", "0-399", "400-799", "800-1199", "1200-1599"]
     assert all(row["n"] == 2 for row in rows.values())
     spans, costs = [], []
@@ -73,12 +73,12 @@ def test_buckets_add_up_to_a_plain_pass(model: LoadedModel) -> None:
         spans.append(text.encode()[:1600].decode(errors="ignore"))
         ids, cost = nats(model, spans[-1])
         costs.append(cost)
-        assert len(ids) + 1 <= found["tokens"] and found["tokens"] > 256
+        assert len(ids) + 1 <= counts["tokens"] and counts["tokens"] > 256
     size, tokens = sum(len(span.encode()) for span in spans), sum(map(len, costs))
-    whole = sum(float(cost.sum()) for cost in costs) / math.log(2)
-    assert rows[""]["bits_per_byte"] == pytest.approx(whole / size, rel=1e-5)
+    total_bits = sum(float(cost.sum()) for cost in costs) / math.log(2)
+    assert rows[""]["bits_per_byte"] == pytest.approx(total_bits / size, rel=1e-5)
     assert rows[""]["tokens_per_byte"] == pytest.approx(tokens / size)
-    residuals = [float(cost.sum()) / math.log(2) / 1600 - whole / size for cost in costs]
+    residuals = [float(cost.sum()) / math.log(2) / 1600 - total_bits / size for cost in costs]
     assert rows[""]["bits_per_byte_stderr"] == pytest.approx(
         math.hypot(*residuals) / math.sqrt(2), rel=1e-2
     )
@@ -146,13 +146,13 @@ def test_nothing_is_lost_between_borders(tokens: list[tuple[int, float]], cuts: 
     values = np.array([value for _, value in tokens])
     borders = sorted({0, int(ends[-1]), *(cut for cut in cuts if cut < ends[-1])})
     if len(borders) > 1:
-        found = between(borders, ends, values)
-        assert (found >= -1e-9).all() and found.sum() == pytest.approx(values.sum())
+        sums = between(borders, ends, values)
+        assert (sums >= -1e-9).all() and sums.sum() == pytest.approx(values.sum())
 
 
 def test_only_real_long_documents_count(model: LoadedModel) -> None:
-    rows, found = score(documents(*[SHORT] * 50), LongText(length_bytes=2048, documents=2), model)
-    assert rows == {} and found == {
+    rows, counts = score(documents(*[SHORT] * 50), LongText(length_bytes=2048, documents=2), model)
+    assert rows == {} and counts == {
         "read": 50,
         "long": 0,
         "longest": len(SHORT.encode()),
@@ -169,9 +169,9 @@ def test_text_for_which_a_tokenizer_has_no_tokens(
     tokenizer.save_pretrained(tmp_path)
     stripping = LoadedModel(model.model, tokenizer, model.max_length, tmp_path)
     asked = LongText(length_bytes=128, documents=2, bucket_bytes=64)
-    rows, found = score(documents(" " * 200, LONG[0]), asked, stripping)
+    rows, counts = score(documents(" " * 200, LONG[0]), asked, stripping)
     alone, _ = score(documents(LONG[0]), asked, stripping)
-    assert (found["long"], rows[""]["n"]) == (2, 2)
+    assert (counts["long"], rows[""]["n"]) == (2, 2)
     for name, row in rows.items():
         assert row["bits_per_byte"] == pytest.approx(alone[name]["bits_per_byte"] / 2, rel=0.03)
     empty, _ = score(documents(" " * 200), asked, stripping)

@@ -48,9 +48,9 @@ def test_padding_rows_do_not_change_bits_per_byte_and_their_share_is_reported(
     assert plain.padding_rows.tolist() == []
     assert wide.padding_rows.tolist() == list(range(plain.vocabulary, plain.vocabulary + 7))
     expected = score(iter([("a prompt ", text) for text in TEXTS]), plain, 2)
-    found = score(iter([("a prompt ", text) for text in TEXTS]), wide, 2)
-    share = found.pop("padding_share")
-    assert found == pytest.approx(expected, rel=1e-5)
+    row = score(iter([("a prompt ", text) for text in TEXTS]), wide, 2)
+    share = row.pop("padding_share")
+    assert row == pytest.approx(expected, rel=1e-5)
 
     total, count = 0.0, 0
     for text in TEXTS:
@@ -104,9 +104,9 @@ def test_padding_rows_do_not_change_the_harness(
             json.loads(line) for line in (output / "data/samples/b.jsonl").read_text().splitlines()
         ]
 
-    for found, expected in zip(samples(padded), samples(checkpoint), strict=True):
-        assert found["loglikelihoods"] == pytest.approx(expected["loglikelihoods"], abs=2e-3)
-        assert found["prediction"] == expected["prediction"]
+    for masked, expected in zip(samples(padded), samples(checkpoint), strict=True):
+        assert masked["loglikelihoods"] == pytest.approx(expected["loglikelihoods"], abs=2e-3)
+        assert masked["prediction"] == expected["prediction"]
 
 
 def test_a_padding_row_is_never_generated(padded: Path) -> None:

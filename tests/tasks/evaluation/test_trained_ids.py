@@ -150,11 +150,11 @@ def test_long_text_of_pairs_costs_what_bits_per_byte_costs(model: LoadedModel) -
     size = len(target.encode())
     asked = LongText.model_construct(length_bytes=size, documents=1, bucket_bytes=size)
     for source in ("", "Question: who?", "问题："):
-        rows, found = score_long(iter([(source, target)]), asked, model)
-        whole = score(iter([(source, target)]), model, 1)
-        assert rows[""]["bits_per_byte"] == pytest.approx(whole["bits_per_byte"], rel=1e-5)
-        assert rows[""]["tokens_per_byte"] == whole["tokens_per_byte"]
-        assert found["tokens"] == 1 + len(model.encode_documents([(source, target)])[0][0])
+        rows, counts = score_long(iter([(source, target)]), asked, model)
+        bits_per_byte = score(iter([(source, target)]), model, 1)
+        assert rows[""]["bits_per_byte"] == pytest.approx(bits_per_byte["bits_per_byte"], rel=1e-5)
+        assert rows[""]["tokens_per_byte"] == bits_per_byte["tokens_per_byte"]
+        assert counts["tokens"] == 1 + len(model.encode_documents([(source, target)])[0][0])
 
 
 @pytest.mark.real
@@ -167,11 +167,11 @@ def test_a_real_sentencepiece_base_adds_no_blank_between_question_and_answer(
     model = load(open_base(stories260k, tmp_path), dtype="auto", device="cpu", max_length=None)
     joined = score(iter(pairs), model, 16)
     ids = model.encode_documents(pairs)
-    whole = [
+    expected = [
         model.tokenizer(source + target, add_special_tokens=False)["input_ids"]
         for source, target in pairs
     ]
-    assert [found for found, _ in ids] == whole
+    assert [document_ids for document_ids, _ in ids] == expected
     apart = [model.tokenizer(target, add_special_tokens=False)["input_ids"] for _, target in pairs]
     # Tokenized separately, every answer would get a second blank: its question ends with one.
     assert joined["tokens_per_byte"] * sum(len(target.encode()) for _, target in pairs) <= sum(

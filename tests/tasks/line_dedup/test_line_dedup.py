@@ -64,18 +64,18 @@ def expected(rows: list[dict[str, str]], keep: str) -> list[list[str]]:
     """The lines that stay, from counting all of them in memory."""
     places: dict[str, list[tuple[str, int]]] = {}
     for row in rows:
-        for at, line in enumerate(row["text"].split("\n")):
-            places.setdefault(form(line), []).append((row["id"], at))
+        for number, line in enumerate(row["text"].split("\n")):
+            places.setdefault(form(line), []).append((row["id"], number))
 
     def stays(line: str, place: tuple[str, int]) -> bool:
-        found = places[form(line)]
-        return len(found) == 1 or (keep == "first" and place == min(found))
+        copies = places[form(line)]
+        return len(copies) == 1 or (keep == "first" and place == min(copies))
 
     return [
         [
             line
-            for at, line in enumerate(row["text"].split("\n"))
-            if line and stays(line, (row["id"], at))
+            for number, line in enumerate(row["text"].split("\n"))
+            if line and stays(line, (row["id"], number))
         ]
         for row in rows
     ]

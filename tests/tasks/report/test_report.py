@@ -42,9 +42,9 @@ def tokenizer(tmp_path: Path, *, grown: bool = True) -> Artifact:
         )
     grown = grow(base, CHINESE + ENGLISH, size_of(base) + 40)
     after, tokens = grown.tokenizer, grown.tokens
-    found = report(base, after, tokens, grown.steps, grown.tokens_before, SAMPLE)
+    numbers = report(base, after, tokens, grown.steps, grown.tokens_before, SAMPLE)
     statistics = {"size": size_of(after), "new_tokens": 40, **measure(base, after, tokens, SAMPLE)}
-    return made("tokenizer", statistics, {"report.json": found}, tmp_path)
+    return made("tokenizer", statistics, {"report.json": numbers}, tmp_path)
 
 
 def cluster(number: int, size: int) -> dict[str, Any]:
@@ -100,15 +100,15 @@ def drawn(inputs: dict[str, Artifact], tmp_path: Path) -> tuple[dict[str, Any], 
 def test_the_tokenizer_section(tmp_path: Path) -> None:
     given = tokenizer(tmp_path)
     numbers, page, artifact = drawn({"tokenizer": given}, tmp_path)
-    found = json.loads(given.path("report.json").read_text())
-    assert numbers["tokenizer_report"] == found
+    written = json.loads(given.path("report.json").read_text())
+    assert numbers["tokenizer_report"] == written
     assert page.count("<svg") == 3, "compression by language and by category, and the curve"
-    assert f"chosen {found['size']:,}" in page
-    for piece, new in found["examples"]["zh"][0]["after"]:
+    assert f"chosen {written['size']:,}" in page
+    for piece, new in written["examples"]["zh"][0]["after"]:
         shown = piece.replace(" ", "\u00b7").replace("<", "&lt;").replace(">", "&gt;")
         assert f'<span class="piece{" new" if new else ""}">{shown}</span>' in page
-    assert f'<td class="n">{len(found["examples"]["zh"][0]["before"])}</td>' in page
-    assert f"{found['pieces']['unused']['count']:,}" in page and "never used" in page
+    assert f'<td class="n">{len(written["examples"]["zh"][0]["before"])}</td>' in page
+    assert f"{written['pieces']['unused']['count']:,}" in page and "never used" in page
     _, again, second = drawn({"tokenizer": given}, tmp_path)
     assert data_digests(second) == data_digests(artifact)
     assert again.partition("Lineage")[0] == page.partition("Lineage")[0]
@@ -142,9 +142,9 @@ def test_given_pieces_are_accounted_for(tmp_path: Path) -> None:
         "examples": {"holds a special token": ["<s>a"]},
     }
     statistics = {"size": size_of(base), "new_tokens": 0, **measure(base, base, [], SAMPLE)}
-    found = report(base, base, [], [], 0, SAMPLE) | {"given_pieces": given}
+    numbers = report(base, base, [], [], 0, SAMPLE) | {"given_pieces": given}
     _, page, _ = drawn(
-        {"tokenizer": made("tokenizer", statistics, {"report.json": found}, tmp_path)}, tmp_path
+        {"tokenizer": made("tokenizer", statistics, {"report.json": numbers}, tmp_path)}, tmp_path
     )
     assert (
         "1,200 of 1,234 pieces were added" in page

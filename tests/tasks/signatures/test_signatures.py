@@ -39,8 +39,8 @@ def pair(rng: np.random.Generator, common: int, apart: int) -> tuple[np.ndarray,
 def test_estimate_has_no_bias_and_binomial_variance(common: int, apart: int) -> None:
     rng, trials = np.random.default_rng(common * 1000 + apart), 2_000
     a, b = coefficients(PERMUTATIONS, seed=1)
-    sets = [one for _ in range(trials) for one in pair(rng, common, apart)]
-    offsets = np.concatenate([[0], np.cumsum([len(one) for one in sets])]).astype(np.int64)
+    sets = [set_ for _ in range(trials) for set_ in pair(rng, common, apart)]
+    offsets = np.concatenate([[0], np.cumsum([len(set_) for set_ in sets])]).astype(np.int64)
     signatures = minhash(np.concatenate(sets), offsets, a, b)
     estimates = (signatures[::2] == signatures[1::2]).mean(axis=1)
     truth = common / (common + 2 * apart)
@@ -85,7 +85,7 @@ def test_signatures_equal_datasketch() -> None:
         words = prose(rng, 300)
         batch = shingle([" ".join(words), " ".join(edited(rng, words, edits))], 5)
         signature = minhash(batch.hashes, batch.offsets, a, b)
-        sets = [np.unique(one) for one in np.split(batch.hashes, batch.offsets[1:-1])]
+        sets = [np.unique(hashes) for hashes in np.split(batch.hashes, batch.offsets[1:-1])]
         for values, row in zip(sets, signature, strict=True):
             peer = datasketch.MinHash(
                 num_perm=PERMUTATIONS,
@@ -152,14 +152,14 @@ def test_batches_do_not_change_the_output(tmp_path: Path, monkeypatch: pytest.Mo
     rng = random.Random(2)
     rows = [document(" ".join(prose(rng, 40))) for _ in range(30)]
     documents = tables("documents", "web", {"part-00000.parquet": rows}, tmp_path)
-    whole = run_stage(
+    artifact = run_stage(
         STAGE, SignaturesParameters(), {"documents": documents}, "web", tmp_path=tmp_path
     )
     monkeypatch.setattr("tasks.text.shingles.batches.__defaults__", (500,))
     again = run_stage(
         STAGE, SignaturesParameters(), {"documents": documents}, "web", tmp_path=tmp_path / "again"
     )
-    assert data_digests(whole) == data_digests(again)
+    assert data_digests(artifact) == data_digests(again)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,11 @@ def test_ingest_bounds_the_text_of_a_row_group(
     )
     for artifact in (documents, signed):
         groups = pq.ParquetFile(artifact.path("part-00000.parquet")).metadata
-        assert [groups.row_group(at).num_rows for at in range(groups.num_row_groups)] == [4, 4, 2]
+        assert [groups.row_group(group).num_rows for group in range(groups.num_row_groups)] == [
+            4,
+            4,
+            2,
+        ]
 
 
 def test_memory_is_a_few_times_a_row_groups_text() -> None:

@@ -26,11 +26,11 @@ def test_the_usual_threshold_gives_the_usual_bands() -> None:
 
 
 def test_more_weight_on_misses_never_finds_less() -> None:
-    found = [
+    probabilities = [
         probability(0.8, *bands_for(0.8, 112, miss_weight=weight))
         for weight in (0.1, 0.5, 0.8, 0.95, 0.99)
     ]
-    assert all(one <= other for one, other in itertools.pairwise(found))
+    assert all(one <= other for one, other in itertools.pairwise(probabilities))
 
 
 def test_the_probability_equals_the_share_of_random_signatures() -> None:

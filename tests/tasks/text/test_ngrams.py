@@ -114,13 +114,13 @@ def test_spans_are_the_positions_of_the_words(text: str) -> None:
 def test_long_texts_in_pieces_give_the_same_results(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "Éins zwei’s\ndrei ﬁer\n\n" * 30 + "Ende"
     index = index_of(["zweis drei fier", "fier eins", "ende"], anchor=2)
-    whole = word_spans(text), index.find([text]), window_hashes(word_hashes([text])[0], 3)
+    at_once = word_spans(text), index.find([text]), window_hashes(word_hashes([text])[0], 3)
     monkeypatch.setattr(hashing, "_PIECE_CHARACTERS", 7)
     monkeypatch.setattr(hashing, "_BLOCK_WORDS", 5)
     pieces = word_spans(text), index.find([text]), window_hashes(word_hashes([text])[0], 3)
-    np.testing.assert_array_equal(pieces[0], whole[0])
-    np.testing.assert_array_equal(pieces[2], whole[2])
-    assert pieces[1] == whole[1] and len(whole[1][0]) == 2
+    np.testing.assert_array_equal(pieces[0], at_once[0])
+    np.testing.assert_array_equal(pieces[2], at_once[2])
+    assert pieces[1] == at_once[1] and len(at_once[1][0]) == 2
     line = text.replace("\n", " ")
     in_pieces = word_spans(line)
     monkeypatch.undo()
