@@ -224,7 +224,7 @@ def _statistics(index: ItemIndex, results: Sequence[dict[str, Any]]) -> dict[str
         documents.update(result["documents"])
         hits.update({int(owner): count for owner, count in result["items"].items()})
     searched = Counter(item.benchmark for item in index.items)
-    found = Counter(index.items[owner].benchmark for owner in hits)
+    items_hit = Counter(index.items[owner].benchmark for owner in hits)
     most = sorted(hits.items(), key=lambda pair: (-pair[1], pair[0]))[:MOST_HIT_ITEMS]
     return {
         "documents": sum(result["rows"] for result in results),
@@ -233,7 +233,7 @@ def _statistics(index: ItemIndex, results: Sequence[dict[str, Any]]) -> dict[str
         "benchmarks": {
             name: {
                 "items": searched[name],
-                "items_hit": found[name],
+                "items_hit": items_hit[name],
                 "items_unmatchable": index.unmatchable[name],
                 "documents_hit": documents[name],
             }

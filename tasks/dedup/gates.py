@@ -85,8 +85,8 @@ def check_gates(result: ElectionResult, parameters: DedupParameters) -> list[str
         )
         shown.append(0)
     for source, eligible in result.eligible.items():
-        # Documents that an earlier crawl has under the same id do not count as removed, but as
-        # eligible: a crawl run again has the rate it had at first, the share of its own duplicates.
+        # Documents that an earlier crawl has under the same id count as eligible, not as removed:
+        # a crawl that is run again has the same rate as at first, the share of its own duplicates.
         removed = result.removed[source] - result.repeated[source]
         if gates.removal_rate is not None and removed > gates.removal_rate * eligible:
             exceeded.append(
@@ -176,8 +176,8 @@ def _beginning(part: SignedPart, row: np.ndarray[tuple[int], np.dtype[np.int64]]
     """
     ((_, table),) = read_rows(part.documents, ["text", PROMPT], row)
     if part.edits is not None:
-        ((_, beside),) = read_rows(part.edits, [edits.COLUMN], row)
-        table = through_edits(table.append_column(edits.COLUMN, beside[edits.COLUMN]))[0]
+        ((_, edit_table),) = read_rows(part.edits, [edits.COLUMN], row)
+        table = through_edits(table.append_column(edits.COLUMN, edit_table[edits.COLUMN]))[0]
     prompt, text = (
         " ".join(
             str(pc.utf8_slice_codeunits(table[name], 0, 2 * _EXCERPT_CHARACTERS)[0].as_py()).split()

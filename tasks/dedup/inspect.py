@@ -132,12 +132,11 @@ def read_documents(
                 if len(rows):
                     table = reader.read_row_group(group, columns=["text", PROMPT]).take(rows)
                     if edited_by is not None:
-                        beside = pq.ParquetFile(edited_by.path(name)).read_row_group(
+                        edit_column = pq.ParquetFile(edited_by.path(name)).read_row_group(
                             group, columns=[edits.COLUMN]
-                        )
-                        table = through_edits(
-                            table.append_column(edits.COLUMN, beside[edits.COLUMN].take(rows))
-                        )[0]
+                        )[edits.COLUMN]
+                        table = table.append_column(edits.COLUMN, edit_column.take(rows))
+                        table, _ = through_edits(table)
                     names = group_ids.take(rows).to_pylist()
                     records_by_id |= dict(zip(names, records(table).to_pylist(), strict=True))
     return records_by_id

@@ -110,15 +110,15 @@ def find_parts(
         for name in documents[source].files("part-"):
             path = documents[source].path(name)
             rows = pq.read_metadata(path).num_rows
-            beside = {
+            aligned = {
                 "signatures": signatures[source].path(name),
                 "cut": cut.path(f"{source}/{name}"),
             }
             if (edited_by := by_role.get("line_dedup", {}).get(source)) is not None:
-                beside["edits"] = edited_by.path(name)
+                aligned["edits"] = edited_by.path(name)
             prefer = tuple(_preference(entry, by_role, source, name) for entry in parameters.prefer)
             preferred = [entry.file for entry in prefer if entry.file is not None]
-            for file in (*beside.values(), *preferred):
+            for file in (*aligned.values(), *preferred):
                 if (file_rows := pq.read_metadata(file).num_rows) != rows:
                     raise StageError(
                         f"{source}/{name} has {rows} documents but {file} has {file_rows} rows: "
@@ -133,7 +133,7 @@ def find_parts(
                 "documents": path,
                 "prefer": prefer,
             }
-            add(rows, **where, **{"edits": None, **beside})
+            add(rows, **where, **{"edits": None, **aligned})
     if start > MOST_DOCUMENTS:
         raise StageError(
             f"there are {start:,} documents, more than the {MOST_DOCUMENTS:,} that one run of "

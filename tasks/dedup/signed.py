@@ -150,8 +150,8 @@ def _one_by_one(
 def text_hashes(column: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
     """A null-free binary(16) column as numbers, shape (rows, 2)."""
     array = column.combine_chunks()
-    whole = np.frombuffer(array.buffers()[1], np.uint64) if len(array) else np.empty(0, np.uint64)
-    return whole.reshape(-1, 2)[array.offset : array.offset + len(array)]
+    words = np.frombuffer(array.buffers()[1], np.uint64) if len(array) else np.empty(0, np.uint64)
+    return words.reshape(-1, 2)[array.offset : array.offset + len(array)]
 
 
 def _values(

@@ -134,8 +134,7 @@ STAGE = Stage(
     version=2,
     parameters=DedupParameters,
     run="tasks.dedup.run:run",
-    summary="which documents go because a better copy stays: exact and verified near duplicates, "
-    "across sources",
+    summary="removes exact and verified near duplicates across sources, and keeps the best copy",
     section="dedup",
     inputs=(
         Role("cut", ("cut",)),
@@ -150,7 +149,7 @@ STAGE = Stage(
     outputs=(
         Output(
             "clusters.parquet",
-            "one row a cluster of duplicates",
+            "one row per cluster of duplicates",
             {
                 "representative": "string",
                 "source": "string",
@@ -164,7 +163,7 @@ STAGE = Stage(
         ),
         Output(
             "*/part-*.parquet",
-            "a folder a source, row-aligned with its documents",
+            "one folder per source, row-aligned with its documents",
             {"duplicate_of": "string", "similarity": "float", "kind": "string"},
         ),
     ),

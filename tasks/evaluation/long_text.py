@@ -127,7 +127,7 @@ def between(
     """
     if not len(ends):
         return np.zeros(len(borders) - 1)
-    # Tokens that end at the same byte share their bytes: only the last has an end of its own.
+    # Tokens that end at the same byte share their bytes: only the last of them counts as an end.
     last = np.append(ends[1:] != ends[:-1], True)
     upto = np.interp(borders, [0, *ends[last]], [0, *np.cumsum(values)[last]])
     upto[0] = 0

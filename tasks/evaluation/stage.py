@@ -108,8 +108,8 @@ STAGE = Stage(
     ),
     outputs=(
         Output("results.json", "task -> metric -> value"),
-        Output("samples/*.jsonl", "a line an item"),
-        Output("notes.json", "sentences, where there are any"),
+        Output("samples/*.jsonl", "one line per item"),
+        Output("notes.json", "notes, if there are any"),
     ),
     bitwise=False,
     exclusive=True,

@@ -29,10 +29,10 @@ def reference_parts(
     Parts have the columns `language` and `edits` if `langid` and `line_dedup` contain the source.
     A source with `held_out` text also gets the column `id`, by which documents are held out.
     """
-    beside = {"language": langid, COLUMN: line_dedup}
+    annotators = {"language": langid, COLUMN: line_dedup}
     unused = {
         column: {artifact.name: artifact for artifact in artifacts}
-        for column, artifacts in beside.items()
+        for column, artifacts in annotators.items()
     }
     reference: list[AlignedPart] = []
     for artifact in documents:

@@ -71,7 +71,7 @@ def hash_units(
 
     White space at the end of a line cannot be told from that within it until the line ends. So
     `running` and `characters` are the state after every character, `word` and `length` that after
-    the last one that was no white space, which is what counts.
+    the last one that is not white space, which is what counts.
     """
     written = 0  # units
     for document in range(starts.shape[0] - 1):

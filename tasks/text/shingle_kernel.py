@@ -148,12 +148,12 @@ def shingle_loop(
         leaving *= base
     window = np.zeros(size, dtype=np.uint64)  # ring buffer: hashes of the last `size` words
     written = 0  # bytes of `normalised`
-    found = 0  # shingles in `hashes`
+    hashed = 0  # shingles in `hashes`
     for document in range(starts.shape[0] - 1):
         position = starts[document]
         end = starts[document + 1]
         first_written = written
-        within_cap = found  # end of the shingles that count as within the cap
+        within_cap = hashed  # end of the shingles that count as within the cap
         characters = 0  # of the document's normalised text so far
         word_count = 0
         slot = 0  # of `window`: the oldest word, which the next one replaces
@@ -164,7 +164,7 @@ def shingle_loop(
         in_word = False
         alone = False  # the word in progress is one character of an unspaced script
         while position <= end:
-            # 1. At `end` the defaults apply: a parting character (step 6).
+            # 1. At `end` the defaults apply: a separator (step 6).
             point = np.int64(0)
             kind = np.int64(SEPARATOR)
             width = np.int64(1)
@@ -192,11 +192,11 @@ def shingle_loop(
                 word_count += 1
                 in_word = False
                 if word_count >= size:  # 4.
-                    hashes[found] = mix(rolling + np.uint64(size) * np.uint64(LENGTH_SALT))
-                    found += 1
+                    hashes[hashed] = mix(rolling + np.uint64(size) * np.uint64(LENGTH_SALT))
+                    hashed += 1
                     # The first shingle counts whatever its length: none would mean no signature.
                     if characters <= cap or word_count == size:
-                        within_cap = found
+                        within_cap = hashed
             if kind != SEPARATOR:  # 5.
                 if pending_space:
                     normalised[written] = 0x20
@@ -224,11 +224,11 @@ def shingle_loop(
                         position += 1
                     characters += written - before
         if 0 < word_count < size:  # a text of fewer words than a shingle is one shingle
-            hashes[found] = mix(rolling + np.uint64(word_count) * np.uint64(LENGTH_SALT))
-            found += 1
-            within_cap = found
+            hashes[hashed] = mix(rolling + np.uint64(word_count) * np.uint64(LENGTH_SALT))
+            hashed += 1
+            within_cap = hashed
         normalised_offsets[document + 1] = written
-        offsets[document + 1] = found
+        offsets[document + 1] = hashed
         capped[document] = within_cap - offsets[document]
 
 
