@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tasks.benchmarks.formats import PARSERS, ParsedRow
-from tasks.benchmarks.model import BenchmarkFiles
-from tasks.benchmarks.rows import BenchmarkError, readable_rows
+from tasks.benchmarks.model import BenchmarkFiles, Format
+from tasks.benchmarks.rows import BenchmarkError, Row, readable_rows
 
 FILE_PER_SUBJECT = frozenset({"agieval", "ceval", "cmmlu", "mmlu"})
 """Formats whose publishers put each subject into a file named after it."""
@@ -69,7 +69,6 @@ def read_items(
     """
     items: list[Item] = []
     seen: dict[str, str] = {}
-    parse = PARSERS[benchmark.format]
     several = len(paths) > 1
     by_task = benchmark.format in FILE_PER_TASK and (several or group_by_task)
     group_by_file = by_task or benchmark.format in FILE_PER_SUBJECT
@@ -78,20 +77,7 @@ def read_items(
         for file, number, row in readable_rows(path, benchmark):
             where = f"{path}{'' if file == path.name else f' ({file})'}, record {number}"
             stem = stems[path] if file == path.name else Path(file).stem
-            try:
-                parsed = _with_problem(parse(row))
-            except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
-                shown = json.dumps(row, ensure_ascii=False, default=str)[:200]
-                problem = f"no field {error}" if isinstance(error, KeyError) else str(error)
-                expected = f"not an item of format {benchmark.format!r}"
-                raise BenchmarkError(_clean(f"{where}: {expected}: {problem}: {shown}")) from error
-            if parsed.answer is not None and not 0 <= parsed.answer < len(parsed.choices):
-                # Only in our own format, and most likely the file counts from 1: then the answers
-                # that are in range are wrong as well.
-                raise BenchmarkError(
-                    f"{where}: answer {parsed.answer} is not an index into "
-                    f"{len(parsed.choices)} choices"
-                )
+            parsed = _parsed(row, benchmark.format, where)
             group = parsed.group or (_subject(stem) if group_by_file else "")
             prefix = f"{group or stem}/" if several or file != path.name else ""
             item_id = parsed.id or f"{prefix}{number}"
@@ -119,6 +105,24 @@ def read_items(
             f"benchmark {name!r}: no items in {', '.join(map(str, paths)) or 'no files'}"
         )
     return items
+
+
+def _parsed(row: Row, format: Format, where: str) -> ParsedRow:
+    """A row in the format, with its `problem`; `BenchmarkError` if it is not such a row."""
+    try:
+        parsed = _with_problem(PARSERS[format](row))
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+        shown = json.dumps(row, ensure_ascii=False, default=str)[:200]
+        problem = f"no field {error}" if isinstance(error, KeyError) else str(error)
+        expected = f"not an item of format {format!r}"
+        raise BenchmarkError(_clean(f"{where}: {expected}: {problem}: {shown}")) from error
+    if parsed.answer is not None and not 0 <= parsed.answer < len(parsed.choices):
+        # Only in our own format, and most likely the file counts from 1: then the answers that are
+        # in range are wrong as well.
+        raise BenchmarkError(
+            f"{where}: answer {parsed.answer} is not an index into {len(parsed.choices)} choices"
+        )
+    return parsed
 
 
 def _with_problem(parsed: ParsedRow) -> ParsedRow:

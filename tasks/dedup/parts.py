@@ -6,7 +6,8 @@ document is stored, and nothing about its rank.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,6 @@ def find_parts(
         role: {artifact.name: artifact for artifact in artifacts}
         for role, artifacts in inputs.items()
     }
-    (cut,) = by_role["cut"].values()
     documents, signatures = by_role["documents"], by_role["signatures"]
     if documents.keys() != signatures.keys():
         raise StageError(
@@ -80,67 +80,81 @@ def find_parts(
             "dedup needs both for every source"
         )
     crawls = _crawls(parameters.crawls, sorted(documents))
-    numbered: list[SignedPart] = []
-    start = 0
-
-    def add(rows: int, **values: Any) -> None:
-        nonlocal start
-        numbered.append(SignedPart(number=len(numbered), start=start, rows=rows, **values))
-        start += rows
-
-    unranked = tuple(Preference(None, entry, descending=False) for entry in parameters.prefer)
-    for order, artifact in enumerate(history):
-        for name in artifact.files(INDEX_PREFIX):
-            path = artifact.path(name)
-            place = {
-                "source": artifact.name,
-                "name": Path(name).name,
-                "crawl": artifact.identity,
-                "order": order,
-            }
-            files = {
-                "documents": path,
-                "signatures": path,
-                "cut": None,
-                "edits": None,
-                "prefer": unranked,
-            }
-            add(pq.read_metadata(path).num_rows, **place, **files)
+    unnumbered = list(_history_parts(history, parameters.prefer))
     for source in sorted(documents):
-        for name in documents[source].files("part-"):
-            path = documents[source].path(name)
-            rows = pq.read_metadata(path).num_rows
-            aligned = {
-                "signatures": signatures[source].path(name),
-                "cut": cut.path(f"{source}/{name}"),
-            }
-            if (edited_by := by_role.get("line_dedup", {}).get(source)) is not None:
-                aligned["edits"] = edited_by.path(name)
-            prefer = tuple(_preference(entry, by_role, source, name) for entry in parameters.prefer)
-            preferred = [entry.file for entry in prefer if entry.file is not None]
-            for file in (*aligned.values(), *preferred):
-                if (file_rows := pq.read_metadata(file).num_rows) != rows:
-                    raise StageError(
-                        f"{source}/{name} has {rows} documents but {file} has {file_rows} rows: "
-                        "rebuild that artifact"
-                    )
-            order = len(history) + crawls[source]
-            where = {
-                "source": source,
-                "name": name,
-                "crawl": "",
-                "order": order,
-                "documents": path,
-                "prefer": prefer,
-            }
-            add(rows, **where, **{"edits": None, **aligned})
+        order = len(history) + crawls[source]
+        unnumbered += _source_parts(source, by_role, order, parameters.prefer)
+    parts: list[SignedPart] = []
+    start = 0
+    for number, part in enumerate(unnumbered):
+        parts.append(dataclasses.replace(part, number=number, start=start))
+        start += part.rows
     if start > MOST_DOCUMENTS:
         raise StageError(
             f"there are {start:,} documents, more than the {MOST_DOCUMENTS:,} that one run of "
             "dedup can number: split the sources into several recipes, and name the earlier ones "
             "in dedup.history"
         )
-    return tuple(numbered)
+    return tuple(parts)
+
+
+def _history_parts(history: Sequence[Artifact], prefer: Sequence[str]) -> Iterator[SignedPart]:
+    """The parts of earlier crawls' indexes, in order, not numbered yet."""
+    for order, artifact in enumerate(history):
+        for name in artifact.files(INDEX_PREFIX):
+            path = artifact.path(name)
+            yield SignedPart(
+                number=0,
+                start=0,
+                rows=pq.read_metadata(path).num_rows,
+                source=artifact.name,
+                name=Path(name).name,
+                crawl=artifact.identity,
+                order=order,
+                documents=path,
+                signatures=path,
+                cut=None,
+                edits=None,
+                prefer=tuple(Preference(None, entry, descending=False) for entry in prefer),
+            )
+
+
+def _source_parts(
+    source: str,
+    by_role: Mapping[str, Mapping[str, Artifact]],
+    order: int,
+    prefer: Sequence[str],
+) -> Iterator[SignedPart]:
+    """The parts of one of this run's sources, by name, not numbered yet.
+
+    `StageError` where a file does not have the rows of the documents.
+    """
+    (cut,) = by_role["cut"].values()
+    documents = by_role["documents"][source]
+    edited_by = by_role.get("line_dedup", {}).get(source)
+    for name in documents.files("part-"):
+        part = SignedPart(
+            number=0,
+            start=0,
+            rows=pq.read_metadata(documents.path(name)).num_rows,
+            source=source,
+            name=name,
+            crawl="",
+            order=order,
+            documents=documents.path(name),
+            signatures=by_role["signatures"][source].path(name),
+            cut=cut.path(f"{source}/{name}"),
+            edits=edited_by.path(name) if edited_by is not None else None,
+            prefer=tuple(_preference(entry, by_role, source, name) for entry in prefer),
+        )
+        aligned = (part.signatures, part.cut, part.edits, *(entry.file for entry in part.prefer))
+        for file in filter(None, aligned):
+            if (file_rows := pq.read_metadata(file).num_rows) != part.rows:
+                raise StageError(
+                    f"{source}/{name} has {part.rows} documents but {file} has {file_rows} rows: "
+                    "rebuild that artifact"
+                )
+        yield part
 
 
 def _check_signing(

@@ -33,14 +33,14 @@ class Gates(Parameters):
     largest_cluster: int | None = Field(
         default=100_000,
         ge=2,
-        description="documents that one document may stand for, itself included; null: no limit",
+        description="documents of a cluster, the kept one included; null: no limit",
     )
     removal_rate: float | None = Field(
         default=0.75,
         ge=0,
         le=1,
-        description="share of a source's eligible documents that may go (those apart that an "
-        "earlier crawl has under the same id); null: no limit",
+        description="share of a source's eligible documents that may be removed (except those "
+        "that an earlier crawl has under the same id); null: no limit",
     )
     saturated_band: int | None = Field(
         default=100_000,
@@ -88,7 +88,7 @@ class DedupParameters(Parameters):
         "GB that a process of Python and its libraries takes by itself",
     )
     gates: Gates = Gates()
-    accept: bool = Field(default=False, description="go on although a gate's limit is exceeded")
+    accept: bool = Field(default=False, description="continue if a gate's limit is exceeded")
 
     @field_validator("prefer")
     @classmethod

@@ -34,7 +34,7 @@ def harness_model(model: LoadedModel, batch_size: int) -> Any:
     if importlib.util.find_spec("lm_eval") is None:
         raise StageError(
             "protocol harness needs lm-evaluation-harness, which is not installed; run `pip "
-            "install lm-eval==0.4.13`, or take harness out of protocols"
+            "install lm-eval==0.4.13`, or remove harness from protocols"
         )
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     from lm_eval.models.huggingface import HFLM

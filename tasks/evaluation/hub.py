@@ -36,7 +36,7 @@ def score(
         results = run_tasks(lm, loaded, seed=seed, limit=limit, shots=shots)
     except StageError as error:
         raise StageError(
-            f"hub task {task!r}: the harness cannot score {error}; take the task out of hub"
+            f"hub task {task!r}: the harness cannot score {error}; remove the task from hub"
         ) from error
     rows: dict[str, dict[str, Any]] = {}
     for name, metrics in {**results["results"], **results.get("groups", {})}.items():
