@@ -78,9 +78,7 @@ def _is_plain(word: Any) -> Any:
         types.int64[::1],
     )
 )
-def examine(
-    data: Any, words: Any, starts: Any, classes: Any, flags: Any, characters: Any
-) -> None:
+def examine(data: Any, words: Any, starts: Any, classes: Any, flags: Any, characters: Any) -> None:
     """Steps 1 and 2 of the module's docstring, for N texts.
 
     Read: data (uint8): valid UTF-8, text i is data[starts[i]:starts[i + 1]]; words (uint64): the

@@ -253,7 +253,9 @@ def _texts(batch: Batch, name: str) -> pa.Array:
 
 def _clean_urls(urls: pa.Array) -> pa.Array:
     flags, _ = _examined(urls)
-    return _replaced(urls, {row: clean(urls[row].as_py()) for row in np.flatnonzero(flags).tolist()})
+    return _replaced(
+        urls, {row: clean(urls[row].as_py()) for row in np.flatnonzero(flags).tolist()}
+    )
 
 
 def _dates(batch: Batch, name: str) -> pa.Array:

@@ -63,7 +63,9 @@ class Lost(NamedTuple):
     bytes: int
 
 
-def open_parquet(source: Path | BinaryIO, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
+def open_parquet(
+    source: Path | BinaryIO, metadata: pq.FileMetaData | None = None
+) -> pq.ParquetFile:
     """A file opened for `read_batches`. Raises Unreadable("parquet") where it has no whole footer.
 
     Column chunks are streamed: with 10^7 rows in one row group, memory stays at some MB.
@@ -140,7 +142,9 @@ def read_batches(
             yield Batch(first, rows)
             first += rows.num_rows
         if first < stop:
-            size = sum(stop - start for start, stop in column_ranges(file.metadata, [number], names))
+            size = sum(
+                stop - start for start, stop in column_ranges(file.metadata, [number], names)
+            )
             yield Lost(stop - first, size * (stop - first) // group.num_rows)
 
 

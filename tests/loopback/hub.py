@@ -346,9 +346,7 @@ class Handler(BaseHTTPRequestHandler):
         repository = self.server.repository(kind, id)
         if self._token and self._token not in (TOKEN, STRANGER):
             self._error(401, "", "Invalid credentials in Authorization header")
-        elif repository is None or (
-            repository.settings.get("private") and self._token != TOKEN
-        ):
+        elif repository is None or (repository.settings.get("private") and self._token != TOKEN):
             self._error(404 if self._token else 401, "RepoNotFound", "Repository not found")
         else:
             return repository
