@@ -130,7 +130,7 @@ def expand(reference: str, access: Access) -> list[Pin]:
 def target(pin: Pin, access: Access) -> Any:
     """Where to GET a pinned file. Its commit says what it is: the answer needs no validator."""
     from huggingface_hub import hf_hub_url
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub.utils._headers import build_hf_headers
 
     from infra.remote.request import Target
 
@@ -143,7 +143,7 @@ def target(pin: Pin, access: Access) -> Any:
 
 
 def listing(repository: Repository, below: str = "") -> list[Any]:
-    """All files of a repository (`huggingface_hub.RepoFile`), or of a folder of it, in name order."""
+    """All files (`huggingface_hub.RepoFile`) of a repository, or of a folder of it, by name."""
     with explained(repository):
         found = _api().list_repo_tree(
             repository.id,

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from tasks.ingest.clean import clean, cleaned
 from tasks.ingest.clean_kernel import classes, examine
 from tasks.ingest.fields import Tally
-from tasks.ingest.parquet import Batch, Columns, column_at
+from tasks.ingest.parquet import Batch, Columns, column_at, is_string, type_at
 
 REASONS = (
     ("", ""),
@@ -63,9 +63,7 @@ def direct(rows: pa.Schema, columns: Columns) -> bool:
     """Whether a file's documents can be made from columns: one column of text, no prompt, no
     lists.
     """
-    from tasks.ingest.parquet import _type_at, is_string
-
-    kinds = [_type_at(rows, name) for name in (*columns.text, columns.url) if name]
+    kinds: list[Any] = [type_at(rows, name) for name in (*columns.text, columns.url) if name]
     plain = all(
         is_string(kind.value_type if pa.types.is_dictionary(kind) else kind) for kind in kinds
     )
@@ -168,17 +166,19 @@ def _count_fields(
     seen = (verdict != _SAMPLE) & (verdict != _PAGE)
     records = int(seen.sum())
     tally.records += records
-    mask = pa.array(seen)
     for name in columns.names():
-        column = column_at(rows, name).filter(mask)
-        tally.found[name] += records - column.null_count
-        tally.others[name] += column.null_count
+        found = int((seen & _valid(column_at(rows, name))).sum())
+        tally.found[name] += found
+        tally.others[name] += records - found
     without = verdict == _FIELD
     if textless := int(without.sum()):
         tally.textless += textless
-        for at, name in enumerate(rows.schema.names):
-            column = rows.column(at).filter(pa.array(without))
-            tally.there[name] += textless - column.null_count
+        for name in rows.schema.names:
+            tally.there[name] += textless
+
+
+def _valid(column: pa.Array) -> npt.NDArray[np.bool_]:
+    return column.is_valid().to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
 
 
 def strings(column: pa.Array) -> tuple[pa.Array, npt.NDArray[np.bool_]]:

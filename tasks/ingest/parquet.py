@@ -96,10 +96,12 @@ def _begin(metadata: pq.FileMetaData, number: int) -> int:
     if not group.num_columns:
         return 0
     column = group.column(0)
-    return min(
-        offset
-        for offset in (column.dictionary_page_offset, column.data_page_offset)
-        if offset is not None
+    return int(
+        min(
+            offset
+            for offset in (column.dictionary_page_offset, column.data_page_offset)
+            if offset is not None
+        )
     )
 
 
@@ -163,7 +165,7 @@ def _batch_rows(group: Any, names: Sequence[str]) -> int:
         if any(column.path_in_schema.split(".")[0] == name.split(".")[0] for name in names)
     )
     mean = max(size // max(group.num_rows, 1), 1)
-    return min(max(BATCH_BYTES // mean, 1), ROW_GROUP_DOCUMENTS)
+    return int(min(max(BATCH_BYTES // mean, 1), ROW_GROUP_DOCUMENTS))
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,7 @@ def columns_of(schema: pa.Schema, fields: JsonlFields | None) -> Columns:
     prompt = _column(schema, "prompt", given.prompt) if given.prompt else ""
     others = []
     for parameter, name in (("url", given.url), ("date", given.date)):
-        there = name and (parameter in stated or _type_at(schema, name) is not None)
+        there = name and (parameter in stated or type_at(schema, name) is not None)
         others.append(_column(schema, parameter, name) if there else "")
     return Columns(texts, prompt, *others)
 
@@ -211,7 +213,7 @@ def known_fields(names: Sequence[str]) -> JsonlFields:
 
 
 def _column(schema: pa.Schema, parameter: str, name: str) -> str:
-    kind = _type_at(schema, name)
+    kind = type_at(schema, name)
     there = leaf_names(schema)
     if kind is None:
         close = difflib.get_close_matches(name, there, n=1, cutoff=0.6)
@@ -244,7 +246,7 @@ def leaf_names(schema: pa.Schema) -> list[str]:
     return [name for field in schema for name in names(field, "")]
 
 
-def _type_at(schema: pa.Schema, name: str) -> pa.DataType | None:
+def type_at(schema: pa.Schema, name: str) -> pa.DataType | None:
     """The type of a column, or of one in a struct; None where there is none."""
     if schema.names.count(name) == 1:
         return schema.field(name).type

@@ -1,7 +1,7 @@
 """A data set's name, configuration and split -> the files that hold it, at one commit.
 
-The hub's own rules decide (README's `configs:`, or names of files and folders): `datasets` resolves
-them, but only for the configuration that is wanted, so that FineWeb's sample does not cost a listing
+The hub's own rules decide (README's `configs:`, or names of files and folders): `datasets` applies
+them, but only to the configuration that is wanted, so that FineWeb's sample does not cost a listing
 of its 25,000 files. No code of a repository is ever run.
 """
 
@@ -133,8 +133,8 @@ def _online(repository: Repository) -> _Source:
     there = {info.path for info in known}
     if f"{name}.py" in there:
         raise StageError(
-            f"data set {repository.id} is loaded by a script of its own ({name}.py), which is never "
-            "run. Most such data sets have a copy in Parquet, made by the hub: set revision: "
+            f"data set {repository.id} is loaded by a script of its own ({name}.py), which is "
+            "never run. Most such data sets have a copy in Parquet, made by the hub: set revision: "
             "refs/convert/parquet and data_files: [CONFIGURATION/SPLIT/*.parquet]"
         )
 
@@ -167,7 +167,7 @@ def _online(repository: Repository) -> _Source:
     def top() -> list[str]:
         files = huggingface_hub.HfFileSystem()
         root = f"datasets/{repository.id}@{repository.revision}"
-        return [path.removeprefix(f"{root}/") for path in files.ls(root, detail=False)]
+        return [str(path).removeprefix(f"{root}/") for path in files.ls(root, detail=False)]
 
     return _Source(base, read, pins, top)
 
@@ -200,8 +200,8 @@ def _cached(repository: Repository) -> _Source | None:
             return None
         if (found := local(path)) is None:
             raise Unreachable(
-                f"{path} of the {repository} is not in the hub's local cache, and the hub cannot be "
-                "reached"
+                f"{path} of the {repository} is not in the hub's local cache, and the hub "
+                "cannot be reached"
             )
         return found.read_text(encoding="utf-8")
 
@@ -249,7 +249,7 @@ def _resolved(repository: Repository, wanted: Wanted, source: _Source) -> Layout
     name, options = _configuration(repository, wanted, card)
     folder = str(options.pop("data_dir", "") or "").strip("/")
     base = f"{source.base}/{folder}" if folder else source.base
-    with _quiet(), hub.explained(repository):
+    with _Quiet(), hub.explained(repository):
         try:
             if wanted.data_files:
                 patterns = {wanted.split or "train": list(wanted.data_files)}
@@ -303,7 +303,8 @@ def _card(source: _Source) -> Any:
     from huggingface_hub.repocard import DatasetCard
 
     readme = source.read(README)
-    data = DatasetCard(readme, ignore_metadata_errors=True).data if readme else DatasetCardData()
+    data: Any = DatasetCard(readme, ignore_metadata_errors=True).data if readme else None
+    data = data or DatasetCardData()
     if standalone := yaml.safe_load(source.read(STANDALONE) or ""):
         data = DatasetCardData(**{**data.to_dict(), **standalone})
     return MetadataConfigs.from_dataset_card_data(data)
@@ -355,7 +356,7 @@ def _split(repository: Repository, wanted: Wanted, name: str, known: list[str]) 
     raise NoSuchObject(f"{what} has {len(known)} splits; name one of {shortened(known)}")
 
 
-class _quiet:  # noqa: N801
+class _Quiet:
     """No progress bars of `datasets` while it looks up files."""
 
     def __enter__(self) -> None:
