@@ -1,1 +1,1 @@
-"""Servers on the loopback interface that stand in for those on the Internet."""
+"""Servers on this machine that stand in for the internet's, with its faults."""
