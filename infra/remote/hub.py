@@ -14,6 +14,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, unquote
 
@@ -130,7 +131,7 @@ def expand(reference: str, access: Access) -> list[Pin]:
 def target(pin: Pin, access: Access) -> Any:
     """Where to GET a pinned file. Its commit says what it is: the answer needs no validator."""
     from huggingface_hub import hf_hub_url
-    from huggingface_hub.utils._headers import build_hf_headers
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
     from infra.remote.request import Target
 
@@ -334,3 +335,16 @@ def _unreachable(repository: Repository, error: Exception) -> str:
 def _said(error: Any) -> str:
     message = error.response.headers.get("X-Error-Message", "")
     return message or str(error).partition("\n")[0]
+
+
+def hub_copy(pin: Pin) -> Path | None:
+    """The file of a pin in the hub's own cache, where `hf download` or another program put it."""
+    if not pin.path.startswith("hf://"):
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    repository, path = parse(pin.path)
+    found = try_to_load_from_cache(
+        repository.id, path, repo_type=repository.kind, revision=repository.revision
+    )
+    return Path(found) if isinstance(found, str) else None

@@ -258,9 +258,7 @@ def _resolved(repository: Repository, wanted: Wanted, source: _Source) -> Layout
             else:
                 patterns = get_data_patterns(base)
         except EmptyDatasetError:
-            raise NoSuchObject(
-                f"the {repository} has no data files; it has {shortened(source.top())}"
-            ) from None
+            raise _empty(repository, source) from None
         options.pop("data_files", None)
         split = _split(repository, wanted, name, list(patterns))
         try:
@@ -271,6 +269,8 @@ def _resolved(repository: Repository, wanted: Wanted, source: _Source) -> Layout
             files = DataFilesDict({split: []})
         if not files[split]:
             stated = shortened([str(pattern) for pattern in patterns[split]])
+            if not wanted.data_files and stated == "**":
+                raise _empty(repository, source)
             near = nearest(str(patterns[split][0]).split("/")[0], source.top())
             raise NoSuchObject(
                 f"no file of the {repository} matches {stated}{near}; at its top it has "
@@ -292,6 +292,13 @@ def _resolved(repository: Repository, wanted: Wanted, source: _Source) -> Layout
         module,
         {**defaults, **options},
         tuple(pins),
+    )
+
+
+def _empty(repository: Repository, source: _Source) -> NoSuchObject:
+    return NoSuchObject(
+        f"the {repository} has no data files of a kind that is known; it has "
+        f"{shortened(source.top())}. Name files with data_files"
     )
 
 
