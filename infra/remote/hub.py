@@ -26,10 +26,20 @@ Kind = Literal["dataset", "model"]
 WORDS: dict[Kind, str] = {"dataset": "data set", "model": "model"}
 
 _REFERENCE = re.compile(
-    r"hf://(?P<datasets>datasets/)?(?P<id>[^/@]+/[^/@]+)"
+    r"hf://(?P<datasets>datasets/)?(?P<id>(?!(?:datasets|spaces|buckets)/)[^/@]+/[^/@]+)"
     r"(?:@(?P<revision>refs/(?:convert|pr)/[^/]+|[^/]+))?(?:/(?P<path>.*))?"
 )
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_TOKENIZER = re.compile(r"tokenizer\.(?:json|model)|vocab\.(?:json|txt)|merges\.txt")
+_BASE = re.compile(
+    r".*\.safetensors(?:\.index\.json)?|tokenizer\.(?:json|model)|vocab\.(?:json|txt)|merges\.txt"
+    r"|(?:config|generation_config|tokenizer_config|special_tokens_map|added_tokens)\.json"
+    r"|adapter_config\.json|chat_template\.jinja"
+)
+"""Files of a checkpoint in a model's repository. An adapter's configuration is among them, so that
+an adapter is refused as such.
+"""
+
 _NAMES_SHOWN = 12
 _SEARCHED = 1_000
 
@@ -102,9 +112,14 @@ def stat(url: str, access: Access) -> Pin:
 
 
 def expand(reference: str, access: Access) -> list[Pin]:
-    """The files that a path, a pattern or a folder of a repository names, in name order."""
+    """The files that a path, a pattern or a folder of a repository names, in name order.
+
+    A model without a path is its checkpoint: safetensors, configuration and tokenizer.
+    """
     repository, pattern = parse(reference)
     repository = at_commit(repository)
+    if repository.kind == "model" and not pattern:
+        return _checkpoint(repository)
     is_pattern = any(sign in pattern for sign in "*?[")
     files = listing(repository)
     folder = f"{pattern.rstrip('/')}/" if pattern else ""
@@ -126,6 +141,40 @@ def expand(reference: str, access: Access) -> list[Pin]:
     return [
         pin_of(repository, file, file.path.removeprefix(folder) or file.path) for file in matching
     ]
+
+
+def is_weights(pin: Pin) -> bool:
+    """Whether a file of a checkpoint holds weights, which a tokenizer has no use for."""
+    return pin.name.endswith((".safetensors", ".safetensors.index.json"))
+
+
+def _checkpoint(repository: Repository) -> list[Pin]:
+    """What a base needs of a model's repository: no pickles, no other formats of the weights."""
+    files = _top(repository)
+    names = [file.path for file in files]
+    others = {name for name in names if name.startswith("consolidated")}
+    if others == {name for name in names if name.endswith(".safetensors")}:
+        others = set()
+    chosen = [file for file in files if _BASE.fullmatch(file.path) and file.path not in others]
+    if not any(
+        _TOKENIZER.fullmatch(file.path) or is_weights(pin_of(repository, file, file.path))
+        for file in chosen
+    ):
+        raise NoSuchObject(
+            f"the {repository} has neither safetensors nor a tokenizer at its top; it has "
+            f"{shortened(names)}"
+        )
+    return [pin_of(repository, file, file.path) for file in chosen]
+
+
+def _top(repository: Repository) -> list[Any]:
+    with explained(repository):
+        found = _api().list_repo_tree(
+            repository.id, repo_type=repository.kind, revision=repository.revision
+        )
+        return sorted(
+            (info for info in found if hasattr(info, "blob_id")), key=lambda info: info.path
+        )
 
 
 def target(pin: Pin, access: Access) -> Any:
