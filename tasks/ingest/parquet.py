@@ -8,10 +8,11 @@ costs its own rows.
 from __future__ import annotations
 
 import difflib
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -64,7 +65,7 @@ class Lost(NamedTuple):
 
 
 def open_parquet(
-    source: Path | BinaryIO, metadata: pq.FileMetaData | None = None
+    source: Path | io.RawIOBase, metadata: pq.FileMetaData | None = None
 ) -> pq.ParquetFile:
     """A file opened for `read_batches`. Raises Unreadable("parquet") where it has no whole footer.
 
