@@ -499,6 +499,6 @@ def test_files_of_another_format_are_refused_before_anything_runs(tmp_path: Path
         in problems[0]
     )
     assert problems[6].endswith(
-        f"{tmp_path}/good.jsonl is a JSONL file, and format is warc; set format: jsonl"
+        f"{tmp_path}/good.jsonl is a JSONL file, but format is warc; set format: jsonl"
     )
     assert not (tmp_path / "store" / "ingest").exists()
