@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from tasks.ingest.clean import clean, cleaned
 from tasks.ingest.clean_kernel import classes, examine
-from tasks.ingest.fields import Tally
+from tasks.ingest.fields import FieldTally
 from tasks.ingest.parquet import Batch, Columns, column_at, is_string, type_at
 
 REASONS = (
@@ -75,7 +75,7 @@ def judge(
     columns: Columns,
     key: bytes,
     limits: Limits,
-    tally: Tally,
+    tally: FieldTally,
     limit: int | None = None,
 ) -> Judged:
     """Judge the rows of a batch, or of its beginning that holds the first `limit` documents.
@@ -160,21 +160,21 @@ def judge(
 
 
 def _count_fields(
-    rows: pa.RecordBatch, columns: Columns, verdict: npt.NDArray[np.uint8], tally: Tally
+    rows: pa.RecordBatch, columns: Columns, verdict: npt.NDArray[np.uint8], tally: FieldTally
 ) -> None:
-    """Tell the tally what `fields.Take` would have told it."""
+    """Tell the tally what `fields.FieldReader` would have told it."""
     seen = (verdict != _SAMPLE) & (verdict != _PAGE)
     records = int(seen.sum())
     tally.records += records
     for name in columns.names():
         found = int((seen & _valid(column_at(rows, name))).sum())
-        tally.found[name] += found
-        tally.others[name] += records - found
+        tally.usable[name] += found
+        tally.unusable[name] += records - found
     without = verdict == _FIELD
     if textless := int(without.sum()):
         tally.textless += textless
         for name in rows.schema.names:
-            tally.there[name] += textless
+            tally.textless_names[name] += textless
 
 
 def _valid(column: pa.Array) -> npt.NDArray[np.bool_]:

@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 
 from infra.stage import StageError
 from tasks.documents.schema import ROW_GROUP_DOCUMENTS
-from tasks.ingest.found import Unreadable
-from tasks.ingest.lines import Stretch
+from tasks.ingest.raw_documents import Unreadable
+from tasks.ingest.lines import ByteRange
 from tasks.ingest.stage import JsonlFields
 
 BATCH_BYTES = 16 << 20
@@ -80,15 +80,15 @@ def open_parquet(
         raise Unreadable("parquet") from error
 
 
-def row_groups(metadata: pq.FileMetaData, stretch: Stretch | None) -> list[int]:
-    """The row groups whose data begins in a stretch of the file, or all.
+def row_groups(metadata: pq.FileMetaData, byte_range: ByteRange | None) -> list[int]:
+    """The row groups whose data begins in a byte range of the file, or all.
 
-    So stretches of bytes, which need no footer to plan, read each row group once.
+    So byte ranges of bytes, which need no footer to plan, read each row group once.
     """
     numbers = range(metadata.num_row_groups)
-    if stretch is None:
+    if byte_range is None:
         return list(numbers)
-    return [at for at in numbers if stretch.start <= _begin(metadata, at) < stretch.stop]
+    return [at for at in numbers if byte_range.start <= _begin(metadata, at) < byte_range.stop]
 
 
 def _begin(metadata: pq.FileMetaData, number: int) -> int:

@@ -19,7 +19,7 @@ from infra.remote.hub import hub_copy
 from infra.remote.locations import is_remote
 from infra.remote.ranges import read_range
 from infra.stage import Pin
-from tasks.ingest.lines import Stretch
+from tasks.ingest.lines import ByteRange
 from tasks.ingest.parquet import (
     Batch,
     Columns,
@@ -59,7 +59,7 @@ _footers: dict[str, pq.FileMetaData] = {}
 
 
 def _footer(pin: Pin, file: RangeFile) -> pq.FileMetaData:
-    """The footer; a worker that reads several stretches of one file fetches it once."""
+    """The footer; a worker that reads several byte ranges of one file fetches it once."""
     if pin.sha256 not in _footers:
         _footers.clear()
         _footers[pin.sha256] = open_parquet(file).metadata
@@ -68,16 +68,16 @@ def _footer(pin: Pin, file: RangeFile) -> pq.FileMetaData:
 
 def read_pinned(
     pin: Pin,
-    stretch: Stretch | None,
+    byte_range: ByteRange | None,
     access: Access,
     choose: Callable[[pq.ParquetFile], Columns],
 ) -> Iterator[Batch | Lost]:
-    """The rows of the row groups that begin in a stretch of a pinned file, of the columns that
+    """The rows of the row groups that begin in a byte range of a pinned file, of the columns that
     `choose` names.
     """
     with opened(pin, access) as (file, ranges):
         columns = choose(file)
-        groups = row_groups(file.metadata, stretch)
+        groups = row_groups(file.metadata, byte_range)
         if ranges is not None:
             ranges.want(wanted_ranges(file, groups, columns))
         yield from read_batches(file, groups, columns)

@@ -65,13 +65,13 @@ configs:
 """
 _GERMAN = (
     "Die Leute von {place} stellen seit dem Jahr {year} Waren aus Ton her und sind stolz darauf.",
-    "Im Herbst ist der Markt von {place} voller H\u00e4ndler, die f\u00fcr die Orte im Tal einkaufen wollen.",
-    "Eine alte Stra\u00dfe f\u00fchrt \u00fcber den Berg nach {place}, und der Weg dauert etwa {number} Stunden.",
-    "Das Museum von {place} wurde {year} er\u00f6ffnet und zeigt, wie man fr\u00fcher \u00fcber den Fluss kam.",
+    "Im Herbst ist der Markt von {place} voller Händler, die für die Orte im Tal einkaufen wollen.",
+    "Eine alte Straße führt über den Berg nach {place}, und der Weg dauert etwa {number} Stunden.",
+    "Das Museum von {place} wurde {year} eröffnet und zeigt, wie man früher über den Fluss kam.",
     "Wer {place} im Winter besucht, sollte einen warmen Mantel mitnehmen, denn der Wind ist stark.",
-    "Es gibt {number} kleine Werkst\u00e4tten in {place}, und jede von ihnen bildet junge Leute aus.",
+    "Es gibt {number} kleine Werkstätten in {place}, und jede von ihnen bildet junge Leute aus.",
 )
-_PLACES = ("Arnfeld", "Birkau", "Dornheim", "Eschbach", "Falkenau", "Grundm\u00fchle")
+_PLACES = ("Arnfeld", "Birkau", "Dornheim", "Eschbach", "Falkenau", "Grundmühle")
 
 
 def german(rng: random.Random, sentences: int = 8) -> str:

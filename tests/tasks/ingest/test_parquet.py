@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from tasks.ingest.clean import clean, cleaned
 from tasks.ingest.columnar import REASONS, Limits, direct, judge
-from tasks.ingest.fields import Tally
-from tasks.ingest.found import Unreadable
-from tasks.ingest.lines import Stretch
+from tasks.ingest.fields import FieldTally
+from tasks.ingest.raw_documents import Unreadable
+from tasks.ingest.lines import ByteRange
 from tasks.ingest.parquet import (
     Batch,
     Columns,
@@ -53,7 +53,7 @@ def rows_of(path: Path, wanted: JsonlFields | None = None) -> list[dict[str, Any
     found = []
     for batch in read_batches(file, row_groups(file.metadata, None), columns):
         assert isinstance(batch, Batch)
-        documents = judge(batch, columns, KEY, NO_LIMITS, Tally()).documents
+        documents = judge(batch, columns, KEY, NO_LIMITS, FieldTally()).documents
         found += documents.to_pylist()
     return found
 
@@ -126,7 +126,7 @@ def test_bytes_that_are_no_text_and_nulls_are_counted(tmp_path: Path) -> None:
     text = pa.array([b"good", b"\xff\xfe", None, "\u4e2d".encode()], pa.binary())
     path = written(tmp_path, pa.table({"text": text, "url": pa.array([b"u", b"v", b"w", b"\xff"])}))
     file = open_parquet(path)
-    columns, tally = columns_of(file.schema_arrow, None), Tally()
+    columns, tally = columns_of(file.schema_arrow, None), FieldTally()
     (batch,) = read_batches(file, [0], columns)
     assert isinstance(batch, Batch)
     found = judge(batch, columns, KEY, NO_LIMITS, tally)
@@ -134,8 +134,8 @@ def test_bytes_that_are_no_text_and_nulls_are_counted(tmp_path: Path) -> None:
     assert found.documents["url"].to_pylist() == ["u", "\ufffd"]
     rejected = {REASONS[code]: count for code, count in found.rejected.items()}
     assert rejected == {("failed", "charset"): 1, ("failed", "field"): 1}
-    assert tally.records == 4 and tally.textless == 1 and tally.others["text"] == 1
-    assert tally.found["text"] == 3 and tally.there["url"] == 1
+    assert tally.records == 4 and tally.textless == 1 and tally.unusable["text"] == 1
+    assert tally.usable["text"] == 3 and tally.textless_names["url"] == 1
 
 
 def test_strings_that_are_no_utf8_are_found_out(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_batches_are_bounded_by_bytes_and_rows(tmp_path: Path) -> None:
     assert sum(sizes) == 64 and max(sizes) <= 17
 
 
-def test_stretches_read_each_row_group_once(tmp_path: Path) -> None:
+def test_byte_ranges_read_each_row_group_once(tmp_path: Path) -> None:
     path = written(tmp_path, pa.table({"text": list(map(str, range(1_000)))}), row_group_size=90)
     file = open_parquet(path)
     size = path.stat().st_size
@@ -204,7 +204,7 @@ def test_stretches_read_each_row_group_once(tmp_path: Path) -> None:
         found = [
             group
             for start, stop in itertools.pairwise(edges)
-            for group in row_groups(file.metadata, Stretch(start, stop))
+            for group in row_groups(file.metadata, ByteRange(start, stop))
         ]
         assert found == list(range(12))
 
@@ -240,7 +240,7 @@ def test_a_damaged_row_group_costs_its_rows(tmp_path: Path) -> None:
 def test_a_limit_is_exact_and_counts_no_more() -> None:
     rows = pa.record_batch({"text": ["a", None, "b", "c", None, "d"]})
     columns = Columns(("text",), "", "", "")
-    tally = Tally()
+    tally = FieldTally()
     found = judge(Batch(0, rows), columns, KEY, NO_LIMITS, tally, limit=2)
     assert found.documents["text"].to_pylist() == ["a", "b"]
     assert found.statistics["documents"] == 2 and sum(found.rejected.values()) == 1
@@ -268,8 +268,8 @@ def test_judged_as_records_are(
     given: list[tuple[str | None, str | None]], sample: float, least: int
 ) -> None:
     """The same documents, reasons and counts as the reader of records has for the same rows."""
-    from tasks.ingest.fields import Take
-    from tasks.ingest.found import SAMPLED_OUT, Found, Rejected, iso_date
+    from tasks.ingest.fields import FieldReader
+    from tasks.ingest.raw_documents import SAMPLED_OUT, RawDocument, Rejected, iso_date
     from tasks.ingest.run import _judge, _sampler
 
     limits = Limits(sample, least, 20, 10)
@@ -279,20 +279,20 @@ def test_judged_as_records_are(
             "url": pa.array([url for _, url in given], pa.string()),
         }
     )
-    tally, other = Tally(), Tally()
+    tally, other = FieldTally(), FieldTally()
     found = judge(Batch(7, rows), Columns(("text",), "", "url", ""), KEY, limits, tally)
-    wanted, take = _sampler(KEY, sample), Take(JsonlFields(text=("text",), date=""), other)
+    wanted, take = _sampler(KEY, sample), FieldReader(JsonlFields(text=("text",), date=""), other)
     documents, reasons = [], Counter[tuple[str, str]]()
     parameters = type("P", (), {"min_characters": least, "max_text_bytes": 10})()
     for at, (text, url) in enumerate(given, 7):
         if len((text or "").encode()) > 20:
             reasons["dropped", "page_too_large"] += 1
             continue
-        outcome: Found | Rejected = SAMPLED_OUT
+        outcome: RawDocument | Rejected = SAMPLED_OUT
         if wanted(at, 0):
-            taken = take({"text": text, "url": url})
+            taken = take.read({"text": text, "url": url})
             outcome = (
-                Found(at, 0, taken.text, "", taken.url, iso_date(taken.date))
+                RawDocument(at, 0, taken.text, "", taken.url, iso_date(taken.date))
                 if taken
                 else Rejected("failed", "field")
             )
@@ -309,7 +309,7 @@ def test_judged_as_records_are(
     assert found.statistics["text_bytes"] == sum(len(text.encode()) for _, text, _, _ in documents)
     for name in ("records", "textless"):
         assert getattr(tally, name) == getattr(other, name)
-    for name in ("found", "others"):
+    for name in ("usable", "unusable"):
         assert +getattr(tally, name) == +getattr(other, name)
     removed = sum(cleaned(text or "")[1] for text, _ in given)
     assert found.statistics["removed_characters"] <= removed

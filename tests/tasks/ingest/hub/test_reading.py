@@ -11,7 +11,7 @@ from infra.remote.errors import Denied
 from infra.stage import Pin
 from tasks.ingest.hub.layout import Wanted, layout_of
 from tasks.ingest.hub.rows import read_rows
-from tasks.ingest.lines import Stretch
+from tasks.ingest.lines import ByteRange
 from tasks.ingest.parquet import Batch, columns_of
 from tasks.ingest.parquet_source import _footers, opened, read_pinned
 from tests.loopback.hub_fixture import HubServer
@@ -46,10 +46,10 @@ def pin(hub: HubServer) -> Pin:
     return found
 
 
-def rows_of(pin: Pin, access: Access, stretch: Stretch | None = None) -> list[tuple[int, str]]:
+def rows_of(pin: Pin, access: Access, byte_range: ByteRange | None = None) -> list[tuple[int, str]]:
     found: list[tuple[int, str]] = []
     for batch in read_pinned(
-        pin, stretch, access, lambda file: columns_of(file.schema_arrow, None)
+        pin, byte_range, access, lambda file: columns_of(file.schema_arrow, None)
     ):
         assert isinstance(batch, Batch)
         found += enumerate(batch.rows.column("text").to_pylist(), batch.first)
@@ -76,11 +76,11 @@ def test_only_the_bytes_of_wanted_columns_are_read(
     assert len(served) <= 2 + 2 * ROWS // GROUP
 
 
-def test_stretches_read_their_row_groups_only(hub: HubServer, pin: Pin, access: Access) -> None:
+def test_byte_ranges_read_their_row_groups_only(hub: HubServer, pin: Pin, access: Access) -> None:
     half = pin.bytes // 2
-    first = rows_of(pin, access, Stretch(0, half))
+    first = rows_of(pin, access, ByteRange(0, half))
     footers = [request for request in hub.log() if request["range"]]
-    second = rows_of(pin, access, Stretch(half, pin.bytes))
+    second = rows_of(pin, access, ByteRange(half, pin.bytes))
     assert first + second == ALL and 0 < len(first) < ROWS
     more = [request for request in hub.log() if request["path"].startswith("/cdn")]
     assert len(more) < len(footers)  # the footer is known by now
