@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 
 from infra.stage import StageError
 from tasks.documents.schema import ROW_GROUP_DOCUMENTS
-from tasks.ingest.raw_documents import Unreadable
 from tasks.ingest.lines import ByteRange
+from tasks.ingest.raw_documents import Unreadable
 from tasks.ingest.stage import JsonlFields
 
 BATCH_BYTES = 16 << 20

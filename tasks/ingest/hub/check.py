@@ -18,11 +18,11 @@ from infra.remote.errors import Unreachable
 from infra.remote.ranges import read_range
 from infra.stage import Pin, StageError
 from tasks.ingest.fields import FieldTally
-from tasks.ingest.raw_documents import Unreadable
 from tasks.ingest.hub.layout import Layout, memory
 from tasks.ingest.lines import jsonl_documents
 from tasks.ingest.parquet import WrongColumns, columns_of
 from tasks.ingest.parquet_source import opened
+from tasks.ingest.raw_documents import Unreadable
 from tasks.ingest.stage import JsonlFields
 
 HEAD_BYTES = 256 << 10
@@ -73,6 +73,6 @@ def _check_lines(layout: Layout, pin: Pin, fields: JsonlFields | None, access: A
         named = " or ".join(map(repr, fields.text if fields else ("text", "target")))
         raise StageError(
             f"{layout.dataset}, {pin.name}: none of the first {tally.records} records has text in "
-            f"{named}; they have {tally.most_frequent_names()}. Name the field that holds the text in "
-            "fields.text"
+            f"{named}; they have {tally.most_frequent_names()}. Name the field that holds the text "
+            "in fields.text"
         )

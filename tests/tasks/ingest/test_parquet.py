@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from tasks.ingest.clean import clean, cleaned
 from tasks.ingest.columnar import REASONS, Limits, direct, judge
 from tasks.ingest.fields import FieldTally
-from tasks.ingest.raw_documents import Unreadable
 from tasks.ingest.lines import ByteRange
 from tasks.ingest.parquet import (
     Batch,
@@ -30,6 +29,7 @@ from tasks.ingest.parquet import (
     read_batches,
     row_groups,
 )
+from tasks.ingest.raw_documents import Unreadable
 from tasks.ingest.run import document_id
 from tasks.ingest.stage import JsonlFields
 
