@@ -105,7 +105,7 @@ def _manifest(
         "inputs": {
             role: [_input(a) for a in artifacts] for role, artifacts in order.inputs.items()
         },
-        "pins": {path: [vars(pin) for pin in pins] for path, pins in order.pins.items()},
+        "pins": {path: [pin.to_json() for pin in pins] for path, pins in order.pins.items()},
         "attempt": context.attempt.id,
         "outputs": sorted(context.outputs, key=lambda output: str(output["path"])),
         "digest": outputs_digest(context.outputs),
