@@ -7,7 +7,12 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from infra.stage import StageError
 
-SCHEMES = ("http", "https", "s3", "hf")
+MODULES = {
+    "http": "infra.remote.http",
+    "https": "infra.remote.http",
+    "s3": "infra.remote.s3",
+}
+"""Scheme -> the module that knows it (`infra.remote.schemes.Scheme`)."""
 
 _SECRET_PARAMETERS = {
     "x-amz-signature",
@@ -53,10 +58,10 @@ def check(reference: str) -> None:
     it.
     """
     scheme = scheme_of(reference)
-    if scheme not in SCHEMES:
+    if scheme not in MODULES:
+        known = ", ".join(f"{name}://" for name in MODULES)
         raise StageError(
-            f"{shown(reference)}: {scheme}:// is not supported; use a local path, "
-            f"{', '.join(f'{known}://' for known in SCHEMES)}"
+            f"{shown(reference)}: {scheme}:// is not supported; use a local path, or {known}"
         )
     try:
         parts = urlsplit(reference)
