@@ -7,6 +7,7 @@ anonymous.
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from infra.remote.access import Access
-from infra.remote.errors import Denied, NoSuchObject, RemoteError, Transient, Unreachable
+from infra.remote.errors import Denied, NoSuchObject, RemoteError, Transient
 from infra.remote.http import UNSTATED, stat_target
 from infra.remote.request import Target
 from infra.remote.retry import persist
@@ -111,7 +112,7 @@ def filesystem(access: Access) -> Any:
     endpoint = access.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3")
     anonymous = not has_credentials()
     style = "path" if endpoint or os.environ.get("AWS_ENDPOINT_URL") else "auto"
-    return s3fs.S3FileSystem(
+    system = s3fs.S3FileSystem(
         anon=anonymous,
         endpoint_url=endpoint or os.environ.get("AWS_ENDPOINT_URL"),
         cache_regions=not anonymous and style == "auto",
@@ -124,6 +125,8 @@ def filesystem(access: Access) -> Any:
             "retries": {"max_attempts": 1},
         },
     )
+    system.retries = 1  # `persist` tries again
+    return system
 
 
 def _listed(reference: str, access: Access, must: bool) -> list[dict[str, Any]]:
@@ -200,7 +203,8 @@ def _asked(reference: str, access: Access, ask: Callable[[], T]) -> T:
         except FileNotFoundError:
             bucket, _ = _split(reference)
             raise NoSuchObject(
-                f"{reference}: there is no bucket {bucket!r}, or nothing in it; check its name"
+                f"{reference.rstrip('/')}: there is no bucket {bucket!r}, or nothing in it; check "
+                "its name"
             ) from None
         except PermissionError as error:
             raise Denied(
@@ -212,14 +216,14 @@ def _asked(reference: str, access: Access, ask: Callable[[], T]) -> T:
         except Exception as error:
             if _passes(error):
                 raise Transient(str(error) or type(error).__name__) from None
-            raise Unreachable(f"{reference}: {type(error).__name__}: {error}") from error
+            raise RemoteError(f"{reference}: {error or type(error).__name__}; {_hint()}") from error
 
     return persist(attempt, reference, access.endpoint or "s3", access)
 
 
-def _passes(error: BaseException) -> bool:
-    """Whether an error of botocore, aiohttp or s3fs may pass by itself."""
+def _passes(error: Exception) -> bool:
+    """Whether an error of s3fs, botocore or aiohttp may pass by itself."""
     if isinstance(error, OSError):
-        return True
+        return error.errno != errno.EINVAL
     names = {kind.__name__ for kind in type(error).__mro__}
-    return bool(names & {"HTTPClientError", "ConnectionError", "ClientError", "BotoCoreError"})
+    return bool(names & {"HTTPClientError", "ConnectionError", "ClientError"})

@@ -27,6 +27,7 @@ _SLOWDOWN = (
     b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>SlowDown</Code>'
     b"<Message>Please reduce your request rate.</Message></Error>"
 )
+_DENIED = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 _BLOCK_BYTES = 64 << 10
 
 
@@ -192,7 +193,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif path in served.redirects:
             self._say(302, b"", {"Location": served.redirects[path]})
         elif path in served.denied:
-            self._say(403, b"<html>forbidden</html>")
+            self._say(403, _DENIED, {"Content-Type": "application/xml"})
         elif path not in served.files:
             self._say(404, b"<html>not found</html>")
         else:
