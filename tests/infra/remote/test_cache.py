@@ -9,7 +9,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ import pytest
 
 from infra.remote import objects
 from infra.remote.access import Access
+from infra.remote.ahead import local_pins
 from infra.remote.cache import holds, local_copy, local_pin
-from infra.remote.errors import NoRoom
+from infra.remote.errors import NoRoom, NoSuchObject
 from infra.stage import Pin
 from tests.loopback.http import serving
 
@@ -142,10 +143,8 @@ def test_a_kill_leaves_nothing_half_and_its_beginning_is_used(tmp_path: Path) ->
     with serving({"/b.bin": body}, on_block=stall) as server:
         pin = objects.stat(server.url("/b.bin"), access)
         with process(read_all, [pin], access, 1) as reader:
-            content, until = access.cache / "content", time.monotonic() + 30
-            while not any(part.stat().st_size for part in content.rglob("*.part")):
-                assert time.monotonic() < until
-                time.sleep(0.01)
+            content = access.cache / "content"
+            wait_until(lambda: any(part.stat().st_size for part in content.rglob("*.part")))
             assert reader.pid is not None
             os.kill(reader.pid, signal.SIGKILL)
             reader.join()
@@ -168,3 +167,53 @@ def test_what_a_killed_process_left_is_evicted_for_room(tmp_path: Path) -> None:
     with serving(FILES) as server, local_copy(pins_of(server, access)[0], access):
         pass
     assert not list(folder.glob("*.part"))
+
+
+def test_the_next_object_is_fetched_while_one_is_read(tmp_path: Path) -> None:
+    access = access_to(tmp_path)
+    local = tmp_path / "local.bin"
+    local.write_bytes(b"local")
+    with serving(FILES) as server:
+        remote = pins_of(server, access)[:3]
+        pins = [remote[0], Pin(str(local), "local.bin", "ab", 5), *remote[1:]]
+        seen = []
+        for pin, found in zip(pins, local_pins(pins, access), strict=True):
+            if pin is remote[1]:
+                wait_until(lambda: holds(remote[2], access))
+            seen.append(Path(found.path).read_bytes())
+        assert seen == [FILES["/0.bin"], b"local", FILES["/1.bin"], FILES["/2.bin"]]
+        assert server.sent_bytes == 3 * SIZE
+
+
+def test_what_is_wrong_with_an_object_is_raised_in_its_turn(tmp_path: Path) -> None:
+    access = access_to(tmp_path)
+    with serving(FILES) as server:
+        pins = pins_of(server, access)[:3]
+        del server.files["/1.bin"]
+        reading = local_pins(pins, access)
+        assert next(reading).name == "0.bin"
+        with pytest.raises(NoSuchObject, match=r"/1.bin: no such object"):
+            next(reading)
+        assert not holds(pins[2], access)
+
+
+def test_who_stops_reading_stops_the_fetch(tmp_path: Path) -> None:
+    access = access_to(tmp_path)
+    with serving(FILES) as server:
+        pins = pins_of(server, access)[:2]
+        with local_copy(pins[0], access):
+            pass
+        server.bytes_per_s = 200_000  # 1.5 s an object
+        reading = local_pins(pins, access)
+        next(reading)
+        wait_until(lambda: bool(list((access.cache / "content").rglob("*.part"))))
+        begun = time.monotonic()
+        reading.close()
+        assert time.monotonic() - begun < 1.0 and not holds(pins[1], access)
+
+
+def wait_until(done: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not done():
+        assert time.monotonic() < until
+        time.sleep(0.01)
