@@ -25,7 +25,7 @@ class Access:
 
     connections: int = 10
     cache: Path = field(default_factory=default_cache)
-    cache_bytes: int = 20 << 30
+    cache_bytes: int = 20 * 10**9
     retry_limit_s: float = 600.0
     retry_interval_s: float = 1.0
     connect_timeout_s: float = 10.0

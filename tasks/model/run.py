@@ -32,7 +32,7 @@ def run(context: Context) -> Outcome:
     given = (
         context.input("base").folder(CHECKPOINT)
         if context.optional("base")
-        else folder_of(context.pins.get("base", ()))
+        else folder_of(context.local_pins("base"))
     )
     base = open_base(given, context.scratch())
     rows = json.loads(artifact.path("new_tokens.json").read_text(encoding="utf-8"))
