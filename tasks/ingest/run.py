@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ import pyarrow.parquet as pq
 
 from infra.context import Context
 from infra.ledger import Ledger
+from infra.remote.access import Access
+from infra.remote.ahead import local_pins
+from infra.remote.locations import is_remote
 from infra.stage import Outcome, Pin, StageError
 from infra.store import Shard
 from tasks.documents.schema import COMPRESSION, DOCUMENTS, ROW_GROUP_DOCUMENTS
@@ -60,6 +64,7 @@ class Part:
     source: str
     pieces: tuple[Piece, ...]
     parameters: IngestParameters
+    access: Access
     limit: int | None = None
 
 
@@ -68,11 +73,13 @@ def run(context: Context) -> Outcome:
     parameters: IngestParameters = context.parameters
     files: dict[str, Pin] = {}
     for pin in context.pins["paths"]:
-        # Equal content under two names would yield every id twice.
-        files.setdefault(pin.sha256, pin)
+        # Equal content under two names would yield every id twice. That of remote objects is
+        # known when they have been read (`_refuse_equal`).
+        files.setdefault(pin.sha256 or pin.path, pin)
     groups = enumerate(part_plan(files.values(), parameters.format))
     items = {
-        f"part-{number:05d}": Part(context.name, group, parameters) for number, group in groups
+        f"part-{number:05d}": Part(context.name, group, parameters, context.access)
+        for number, group in groups
     }
     results = (
         context.map(ingest_part, items)
@@ -83,6 +90,8 @@ def run(context: Context) -> Outcome:
     for result in results.values():
         statistics.update(result["statistics"])
         tally.merge(result["fields"])
+    fetched = {path: sha256 for result in results.values() for path, sha256 in result["fetched"]}
+    _refuse_equal(context.name, files.values(), fetched)
     if parameters.format == "jsonl" and (
         reason := missing_text(context.name, parameters.fields, tally)
     ):
@@ -93,6 +102,10 @@ def run(context: Context) -> Outcome:
     counts = {"files": len(files), "repeated_files": repeated, **dict(sorted(statistics.items()))}
     if empty:
         counts["empty_files"] = empty
+    if fetched:
+        counts["fetched_files"] = len(fetched)
+        with context.record("inputs.json") as path:
+            path.write_text(json.dumps(fetched, indent=1), encoding="utf-8")
     field_statistics: dict[str, Any] = {}
     if parameters.format == "jsonl":
         field_statistics = {
@@ -102,6 +115,20 @@ def run(context: Context) -> Outcome:
     return Outcome({**counts, **field_statistics}, ledger.to_json())
 
 
+def _refuse_equal(source: str, files: Iterable[Pin], fetched: Mapping[str, str]) -> None:
+    """Refuse a remote object whose content another file of the source has too: its documents would
+    be there twice, under the same ids.
+    """
+    seen: dict[str, str] = {}
+    for pin in files:
+        sha256 = fetched.get(pin.path, pin.sha256)
+        if sha256 and (other := seen.setdefault(sha256, pin.path)) != pin.path:
+            raise StageError(
+                f"source {source}: {pin.path} and {other} have the same content (sha256 "
+                f"{sha256[:12]}), so that each document would be there twice; name one of them"
+            )
+
+
 def _limited(context: Context, items: dict[str, Part], limit: int) -> dict[str, dict[str, Any]]:
     """Read parts one after the other, each up to what is left of the limit.
 
@@ -109,7 +136,7 @@ def _limited(context: Context, items: dict[str, Part], limit: int) -> dict[str, 
     """
     results: dict[str, dict[str, Any]] = {}
     for key, part in items.items():
-        item = Part(part.source, part.pieces, part.parameters, limit)
+        item = replace(part, limit=limit)
         results |= context.map(ingest_part, {key: item})
         limit -= results[key]["statistics"]["documents"]
         if limit == 0:
@@ -120,8 +147,8 @@ def _limited(context: Context, items: dict[str, Part], limit: int) -> dict[str, 
 def part_plan(files: Iterable[Pin], format: str) -> Iterator[tuple[Piece, ...]]:
     """The input of each part: consecutive files until they reach a part's size (`PART_BYTES`).
 
-    A larger file is a part of its own, except that uncompressed JSONL is cut into stretches of
-    lines. The plan depends on the files only, never on the machine.
+    A larger file is a part of its own, except that a local file of uncompressed JSONL is cut into
+    stretches of lines. The plan depends on the files only, never on the machine.
     """
     pins = list(files)
     size = min(max(sum(pin.bytes for pin in pins) // PARTS, PART_BYTES[0]), PART_BYTES[1])
@@ -136,7 +163,8 @@ def part_plan(files: Iterable[Pin], format: str) -> Iterator[tuple[Piece, ...]]:
 
 
 def _cut(pin: Pin, size: int, format: str) -> Iterator[Piece]:
-    if format != "jsonl" or pin.bytes < 2 * size or compression(Path(pin.path)):
+    whole = format != "jsonl" or is_remote(pin.path) or pin.bytes < 2 * size
+    if whole or compression(Path(pin.path)):
         yield Piece(pin)
         return
     count = pin.bytes // size
@@ -158,7 +186,8 @@ def ingest_part(part: Part, shard: Shard) -> dict[str, Any]:
         removed_characters=0,
     )
     tally = Tally()
-    rows = _kept(part, ledger, statistics, tally)
+    fetched: dict[str, str] = {}
+    rows = _kept(part, ledger, statistics, tally, fetched)
     with (
         shard.create(f"{shard.key}.parquet") as path,
         pq.ParquetWriter(path, DOCUMENTS, compression=COMPRESSION) as writer,
@@ -176,19 +205,28 @@ def ingest_part(part: Part, shard: Shard) -> dict[str, Any]:
         "statistics": dict(sorted(statistics.items())),
         "ledger": ledger.to_json(),
         "fields": tally.to_json(),
+        "fetched": sorted(fetched.items()),
     }
 
 
 def _kept(
-    part: Part, ledger: Ledger, statistics: Counter[str], tally: Tally
+    part: Part,
+    ledger: Ledger,
+    statistics: Counter[str],
+    tally: Tally,
+    fetched: dict[str, str],
 ) -> Iterator[tuple[Any, ...]]:
     """Yield the documents kept of a part, in the columns of `DOCUMENTS`.
 
     Each is counted in `statistics` before the next is read. Rejected records are entered in
-    `ledger`, the fields of JSON records in `tally`.
+    `ledger`, the fields of JSON records in `tally`, remote objects with their sha256 in `fetched`.
+    An object is read once it is here, all of it; the next one is fetched meanwhile.
     """
-    for piece in part.pieces:
-        pin = piece.pin
+    local = local_pins([piece.pin for piece in part.pieces], part.access)
+    for given, pin in zip(part.pieces, local, strict=True):
+        piece = replace(given, pin=pin)
+        if is_remote(given.pin.path):
+            fetched[given.pin.path] = pin.sha256
         digest = bytes.fromhex(pin.sha256)
         for record in _read(piece, digest, part.parameters, tally):
             outcome = _judge(record, part.parameters)
