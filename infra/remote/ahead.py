@@ -11,6 +11,8 @@ from infra.remote.cache import local_pin
 from infra.remote.locations import is_remote
 from infra.stage import Pin
 
+_LONGEST_END_S = 2.0
+
 
 def local_pins(pins: Sequence[Pin], access: Access) -> Iterator[Pin]:
     """Each pin as a pin of a local file, which stays until the next is asked for.
@@ -54,6 +56,6 @@ class _Ahead:
         self._thread.join()
 
     def end(self) -> None:
-        """Give the fetch up."""
+        """Give the fetch up; a request that does not answer is left to itself."""
         self._stop.set()
-        self._thread.join()
+        self._thread.join(_LONGEST_END_S)

@@ -49,7 +49,8 @@ def expand(reference: str, access: Access) -> list[Pin]:
             f"{error}. Of its {len(remembered)} objects, {len(remembered) - len(absent)} are "
             f"cached; not cached: {names}{more}"
         ) from None
-    replace_bytes(file, json.dumps([pin.to_json() for pin in found]).encode())
+    if _recall(file) != found:
+        replace_bytes(file, json.dumps([pin.to_json() for pin in found]).encode())
     return found
 
 
