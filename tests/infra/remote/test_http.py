@@ -315,7 +315,7 @@ def test_a_name_that_resolves_to_another_address_when_it_is_connected_to(
     ):
         public.redirects["/a.bin"] = f"http://inside.test:{port(inside.address)}/b.bin"
         monkeypatch.setattr(addresses, "leads_to_private", lambda host: False)
-        with pytest.raises(RemoteError, match="redirected to inside.test, which is in a private"):
+        with pytest.raises(RemoteError, match=r"redirected to inside.test, which is in a private"):
             objects.stat(public.url("/a.bin"), access)
         assert not inside.seen
 
