@@ -106,7 +106,8 @@ def request(
                     _raise_errors(response, what, target.denied)
                     yield response
                     return
-                response.drain_conn()
+                if (response.length_remaining or 0) <= _ERROR_BYTES:
+                    response.drain_conn()  # the connection can be used again
             except urllib3.exceptions.HTTPError as error:
                 raise Transient(f"{_in_words(error)} from {host}") from None
             finally:

@@ -65,6 +65,8 @@ class Part:
     pieces: tuple[Piece, ...]
     parameters: IngestParameters
     access: Access
+    following: Pin | None = None
+    """A remote object that a later part begins with, fetched while this one's last is read."""
     limit: int | None = None
 
 
@@ -82,7 +84,7 @@ def run(context: Context) -> Outcome:
         for number, group in groups
     }
     results = (
-        context.map(ingest_part, items)
+        context.map(ingest_part, _with_following(context, items))
         if parameters.limit is None
         else _limited(context, items, parameters.limit)
     )
@@ -113,6 +115,20 @@ def run(context: Context) -> Outcome:
             "notes": notes_on(parameters.fields, tally),
         }
     return Outcome({**counts, **field_statistics}, ledger.to_json())
+
+
+def _with_following(context: Context, items: dict[str, Part]) -> dict[str, Part]:
+    """The parts, each with the object that the part begins with which its worker most likely does
+    next: as many parts on as there are workers, of those that are not done.
+    """
+    if not any(is_remote(part.pieces[0].pin.path) for part in items.values()):
+        return items
+    todo = [key for key in items if context.attempt.completed(key) is None]
+    later = dict(zip(todo, todo[context.engine.workers :], strict=False))
+    return items | {
+        key: replace(items[key], following=items[after].pieces[0].pin)
+        for key, after in later.items()
+    }
 
 
 def _refuse_equal(source: str, files: Iterable[Pin], fetched: Mapping[str, str]) -> None:
@@ -222,7 +238,7 @@ def _kept(
     `ledger`, the fields of JSON records in `tally`, remote objects with their sha256 in `fetched`.
     An object is read once it is here, all of it; the next one is fetched meanwhile.
     """
-    local = local_pins([piece.pin for piece in part.pieces], part.access)
+    local = local_pins([piece.pin for piece in part.pieces], part.access, part.following)
     for given, pin in zip(part.pieces, local, strict=True):
         piece = replace(given, pin=pin)
         if is_remote(given.pin.path):

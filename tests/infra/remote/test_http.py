@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import random
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,7 @@ LOGIN = b"<!-- sign in -->\n<!DOCTYPE html><html><body>Please log in</body></htm
     ("name", "body", "kind", "what"),
     [
         ("/a.warc.gz", LOGIN, "text/plain", "an HTML page"),
+        ("/a.jsonl.gz", gzip.compress(LOGIN), "application/x-gzip", "an HTML page"),
         ("/a.txt", LOGIN, "text/plain", "an HTML page"),
         ("/a.jsonl", b"<div>session expired</div>", "text/html; charset=x", "text/html"),
         (
@@ -370,6 +372,14 @@ def test_without_a_network_what_is_cached_is_used(access: Access) -> None:
         assert path.read_bytes() == BODY
     with pytest.raises(Unreachable, match=r"0 are cached; not cached: b.bin"):
         objects.expand(first.path.replace("a.bin", "b.bin"), offline)
+    # a host that does not answer is asked once, and what is cached is found all the same
+    begun = time.monotonic()
+    many = [first.path, *(f"{first.path}{number}" for number in range(100)), first.path]
+    slow = quick(access.cache.parent, retry_limit_s=0.5, retry_interval_s=0.1)
+    found = objects.expand_all(many, slow)
+    assert found[0] == found[-1] == [first]
+    assert all(isinstance(one, Unreachable) for one in found[1:-1])
+    assert time.monotonic() - begun < 5
 
 
 def test_validators_that_a_server_does_not_state_each_time_are_no_change(access: Access) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from infra.remote import objects
 from infra.remote.access import Access
+from infra.remote.cache import holds
 from infra.remote.errors import Changed, Foreign, NoSuchObject
 from infra.stage import Pin, StageError
 from infra.store import Artifact
+from tasks.ingest import run as ingest
 from tasks.ingest.stage import STAGE, IngestParameters
 from tests.loopback.http import FileServer, a_third, serving
 from tests.stage_harness import data_digests, pin, run_stage
@@ -50,6 +55,33 @@ def test_the_same_documents_and_ids_as_from_local_files(tmp_path: Path) -> None:
             failed = sum(seen.fault is not None for seen in server.seen)
             assert failed == 0 if name == "clean" else failed >= 4
     assert "fetched_files" not in local.manifest.statistics
+
+
+def test_the_object_of_the_next_part_is_fetched_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "PART_BYTES", (1, 1))
+    files = archives(tmp_path, count=4)
+    access = access_to(tmp_path)
+    read, ahead = ingest.local_pins, []
+
+    def wait_for_the_next(*arguments: Any) -> Iterator[Pin]:
+        yield from read(*arguments)
+        following = arguments[2]
+        if following is not None:
+            until = time.monotonic() + 10
+            while not holds(following, access) and time.monotonic() < until:
+                time.sleep(0.01)
+            ahead.append(following.name)
+
+    monkeypatch.setattr(ingest, "local_pins", wait_for_the_next)
+    with serving(served(files)) as server:
+        pins = pins_of(server, access)
+        remote = build(tmp_path, pins, access)
+        assert len(remote.files("part-")) == 4
+        assert ahead == ["1.warc.gz", "2.warc.gz", "3.warc.gz"]
+        assert all(holds(found, access) for found in pins)
+        assert server.sent_bytes == sum(found.bytes for found in pins)
 
 
 def test_an_object_that_changed_since_the_plan_fails_the_source(tmp_path: Path) -> None:
