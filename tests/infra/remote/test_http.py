@@ -250,6 +250,7 @@ def test_what_is_missing_or_refused_is_said(access: Access) -> None:
         ("https:///a.gz", "names no host"),
         ("s3:///a.gz", "names no bucket"),
         ("https://example.org:port/a.gz", "is not a URL"),
+        ("S3://data/a.gz", "S3:// is not supported; use a local path, or http://, https://, s3://"),
         ("ftp://example.org/a.gz", "ftp:// is not supported"),
     ],
 )
