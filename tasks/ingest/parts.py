@@ -62,14 +62,16 @@ class PartInput:
     reader: Reader
     options: Mapping[str, Any] = field(default_factory=dict)
     access: Access = field(default_factory=Access)
+    following: Pin | None = None
+    """A remote object that a later part begins with, fetched while this one's last is read."""
     limit: int | None = None
 
 
 def part_plan(files: Iterable[Pin], reader: str) -> Iterator[tuple[FileSlice, ...]]:
     """The input of each part: consecutive files until they reach a part's size (`PART_BYTES`).
 
-    A larger file is a part of its own, except that uncompressed JSONL and Parquet are cut into
-    byte ranges. The plan depends on the files only, never on the machine.
+    A larger file is a part of its own, except that local files of uncompressed JSONL, and Parquet,
+    are cut into byte ranges. The plan depends on the files only, never on the machine.
     """
     pins = list(files)
     size = min(max(sum(pin.bytes for pin in pins) // PARTS, PART_BYTES[0]), PART_BYTES[1])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from infra.context import Context
 from infra.ledger import Ledger
+from infra.remote.locations import is_remote
 from infra.stage import Outcome, Pin, StageError
 from tasks.ingest.fields import FieldTally, missing_text, notes_on
 from tasks.ingest.part import ingest_part
@@ -23,39 +24,41 @@ def run(context: Context) -> Outcome:
     pins, reader, options = _input(context)
     files: dict[str, Pin] = {}
     for pin in pins:
-        # Equal content under two names would yield every id twice.
-        files.setdefault(pin.identity, pin)
-    groups = enumerate(part_plan(files.values(), reader))
+        # The same content under two names would yield every id twice. That of some remote objects
+        # is known only when they have been read (`_refuse_equal`).
+        files.setdefault(pin.sha256 or pin.path, pin)
+    parts = enumerate(part_plan(files.values(), reader))
     items = {
         f"part-{number:05d}": PartInput(
-            context.name, group, parameters, reader, options, context.access
+            context.name, slices, parameters, reader, options, context.access
         )
-        for number, group in groups
+        for number, slices in parts
     }
     results = (
-        context.map(ingest_part, items)
+        context.map(ingest_part, _with_following(context, items))
         if parameters.limit is None
         else _limited(context, items, parameters.limit)
     )
     statistics, tally = Counter[str](), FieldTally()
-    contents: dict[str, str] = {}
     for result in results.values():
         statistics.update(result["statistics"])
         tally.merge(result["fields"])
-        contents |= result.get("contents", {})
+    fetched = {path: sha256 for result in results.values() for path, sha256 in result["fetched"]}
+    _refuse_equal(context.name, files.values(), fetched)
     if parameters.format in WITH_FIELDS and (
         reason := missing_text(context.name, parameters.fields, tally)
     ):
         raise StageError(reason)
-    if contents:
-        with context.record("inputs.json") as path:
-            path.write_text(json.dumps(contents, indent=1), encoding="utf-8")
     ledger = Ledger.merged(result["ledger"] for result in results.values())
     repeated = len(pins) - len(files)
     empty = sum(pin.bytes == 0 for pin in files.values())
     counts = {"files": len(files), "repeated_files": repeated, **dict(sorted(statistics.items()))}
     if empty:
         counts["empty_files"] = empty
+    if fetched:
+        counts["fetched_files"] = len(fetched)
+        with context.record("inputs.json") as path:
+            path.write_text(json.dumps(fetched, indent=1), encoding="utf-8")
     field_statistics: dict[str, Any] = {}
     if parameters.format in WITH_FIELDS:
         field_statistics = {
@@ -63,6 +66,34 @@ def run(context: Context) -> Outcome:
             "notes": notes_on(parameters.fields, tally),
         }
     return Outcome({**counts, **field_statistics}, ledger.to_json())
+
+
+def _with_following(context: Context, items: dict[str, PartInput]) -> dict[str, PartInput]:
+    """The parts, each with the object that the part begins with which its worker most likely does
+    next: as many parts on as there are workers, of those that are not done.
+    """
+    if not any(is_remote(part.slices[0].pin.path) for part in items.values()):
+        return items
+    todo = [key for key in items if context.attempt.completed(key) is None]
+    later = dict(zip(todo, todo[context.engine.workers :], strict=False))
+    return items | {
+        key: replace(items[key], following=items[after].slices[0].pin)
+        for key, after in later.items()
+    }
+
+
+def _refuse_equal(source: str, files: Iterable[Pin], fetched: Mapping[str, str]) -> None:
+    """Refuse a remote object whose content another file of the source has too: its documents would
+    be there twice, under the same ids.
+    """
+    seen: dict[str, str] = {}
+    for pin in files:
+        sha256 = fetched.get(pin.path, pin.sha256)
+        if sha256 and (other := seen.setdefault(sha256, pin.path)) != pin.path:
+            raise StageError(
+                f"source {source}: {pin.path} and {other} have the same content (sha256 "
+                f"{sha256[:12]}), so that each document would be there twice; name one of them"
+            )
 
 
 def _input(context: Context) -> tuple[tuple[Pin, ...], Reader, Mapping[str, Any]]:
