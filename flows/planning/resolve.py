@@ -14,13 +14,13 @@ import importlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from glob import glob
 from pathlib import Path
 
 from flows.planning.graph import Graph, Node
 from flows.recipe.errors import nearest
-from flows.recipe.references import ARTIFACT_SCHEME, NAMED_FILES
+from flows.recipe.references import ARTIFACT_SCHEME, NAMED_FILES, hub_model
 from infra.io.files import files_in, replace_bytes, sha256_file
 from infra.remote.access import Access
 from infra.remote.errors import Unreachable
@@ -38,6 +38,9 @@ class Unresolved:
     wrong: bool = False
     """Whether the recipe is to be changed, as a server said so; else it may be resolved later."""
 
+
+BASES = (("tokenizer", "base"), ("model", "base"), ("evaluation", "model"))
+"""Stages and their parameters that may name a model of the Hugging Face hub."""
 
 Pins = dict[str, dict[str, tuple[Pin, ...] | Unresolved]]
 """Node id -> parameter path -> its files."""
@@ -90,11 +93,12 @@ def resolve(graph: Graph, access: Access | None = None) -> Pins:
     """Pin every file that the graph's parameters name, also on other machines."""
     digests = Digests()
     pins: Pins = {}
+    named = {id: _named(node) for id, node in graph.nodes.items()}
     remote = _remote_pins(
         [
             reference
-            for node in graph.nodes.values()
-            for references in node.parameters.file_references().values()
+            for by_path in named.values()
+            for references in by_path.values()
             for reference in references
             if is_remote(reference) and reference not in NAMED_FILES
         ],
@@ -103,19 +107,33 @@ def resolve(graph: Graph, access: Access | None = None) -> Pins:
     listing = Listing(access or Access())
     for id, node in graph.nodes.items():
         pins[id] = _declared(node, listing)
-        for field_path, references in node.parameters.file_references().items():
+        for field_path, references in named[id].items():
             if any(reference.startswith(ARTIFACT_SCHEME) for reference in references):
                 continue
             found = _pin_all(references, digests, remote)
-            if isinstance(found, Unresolved) and field_path == "base":
-                found = replace(
-                    found,
-                    why=f"{found.why}. To use a model from the Hugging Face hub, download it and "
-                    "name its folder",
-                )
+            if isinstance(found, tuple) and node.stage.name == "tokenizer":
+                found = tuple(pin for pin in found if not _is_remote_weights(pin))
             pins[id][field_path] = found
     digests.save()
     return pins
+
+
+def _named(node: Node) -> dict[str, tuple[str, ...]]:
+    """Parameter path -> references; a base that is no path here is a model of the hub."""
+    return {
+        path: tuple(
+            (hub_model(reference) if (node.stage.name, path) in BASES else None) or reference
+            for reference in references
+        )
+        for path, references in node.parameters.file_references().items()
+    }
+
+
+def _is_remote_weights(pin: Pin) -> bool:
+    """A tokenizer has no use for its base's weights, which are most of what there is to fetch."""
+    from infra.remote.hub import is_weights
+
+    return pin.path.startswith("hf://") and is_weights(pin)
 
 
 def _declared(node: Node, listing: Listing) -> dict[str, tuple[Pin, ...] | Unresolved]:

@@ -14,7 +14,12 @@ from flows.recipe.checks import problems_between
 from flows.recipe.errors import located_problem, problems_of
 from flows.recipe.file import Document, KeyPath, RecipeError, dotted, load
 from flows.recipe.nulls import settle_nulls
-from flows.recipe.references import ARTIFACT_SCHEME, NAMED_FILES, ArtifactReference
+from flows.recipe.references import (
+    ARTIFACT_SCHEME,
+    NAMED_FILES,
+    ArtifactReference,
+    may_be_hub_model,
+)
 from flows.recipe.sections import Recipe
 from infra.remote.locations import check, is_remote
 from infra.stage import FILE, Parameters, StageError
@@ -98,6 +103,8 @@ def _absolute(reference: str, path: KeyPath, document: Document) -> str:
     looks_like_path = reference.startswith((".", "/", "~")) or any(
         sign in reference for sign in "*?["
     )
+    if may_be_hub_model(reference, path) and not found.exists():
+        return reference
     if (
         looks_like_path
         or "/" not in reference
