@@ -25,6 +25,7 @@ from tasks.ingest.file_kinds import mismatch
 from tasks.ingest.lines import ByteRange, jsonl_documents
 from tasks.ingest.raw_documents import RawDocument, Rejected, Wanted
 from tasks.ingest.stage import IngestParameters
+from tasks.ingest.stated import cleaned_stated
 from tasks.ingest.text_files import text_documents
 from tasks.ingest.web import web_documents
 
@@ -216,6 +217,7 @@ def _kept(
                 part.source,
                 pin.name,
                 outcome.offset + outcome.inner,
+                *outcome.stated,
             )
 
 
@@ -235,7 +237,16 @@ def _judge(raw: RawDocument | Rejected, parameters: IngestParameters) -> RawDocu
     if _utf8_bytes(text) + _utf8_bytes(prompt) > parameters.max_text_bytes:
         return Rejected("dropped", "text_too_large", raw.payload_bytes)
     removed += raw.removed + removed_from_prompt
-    return replace(raw, text=text, prompt=prompt, url=clean(raw.url), removed=removed)
+    stated, shortened = cleaned_stated(raw.stated)
+    return replace(
+        raw,
+        text=text,
+        prompt=prompt,
+        url=clean(raw.url),
+        removed=removed,
+        stated=stated,
+        marks=(*raw.marks, "shortened_metadata") if shortened else raw.marks,
+    )
 
 
 def _read(
