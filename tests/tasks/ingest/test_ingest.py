@@ -187,8 +187,8 @@ def test_golden_output(tmp_path: Path) -> None:
         build(tmp_path, {"format": "jsonl"}, [lines]),
     ]
     assert (STAGE.version, [content_digest(one) for one in found]) == (
-        3,
-        ["7730dcb3fd5fb53e", "c7cf198ee2f5ad58"],
+        4,
+        ["80cf2be00c6b6d4f", "7e6180b65fb8aaf2"],
     )
 
 
