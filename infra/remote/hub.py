@@ -162,8 +162,7 @@ def _checkpoint(repository: Repository, access: Access) -> list[Pin]:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         return [Pin.from_json(found) for found in json.loads(file.read_text(encoding="utf-8"))]
     try:
-        with explained(repository):  # answers, or fails at once; listings are tried for long
-            _api().repo_info(repository.id, repo_type=repository.kind, revision=repository.revision)
+        _require_answer(repository)
         top = [pin_of(repository, found, found.path) for found in _top(repository)]
     except Unreachable:
         top = _cached_top(repository)
@@ -172,6 +171,12 @@ def _checkpoint(repository: Repository, access: Access) -> list[Pin]:
     pins = _chosen(repository, top)
     replace_bytes(file, json.dumps([pin.to_json() for pin in pins]).encode())
     return pins
+
+
+def _require_answer(repository: Repository) -> None:
+    """Raise `Unreachable` at once where the hub does not answer; listings are tried for a minute."""
+    with explained(repository):
+        _api().repo_info(repository.id, repo_type=repository.kind, revision=repository.revision)
 
 
 def _chosen(repository: Repository, top: Sequence[Pin]) -> list[Pin]:
@@ -244,6 +249,7 @@ def target(pin: Pin, access: Access) -> Any:
 
 def listing(repository: Repository, below: str = "") -> list[Any]:
     """All files (`huggingface_hub.RepoFile`) of a repository, or of a folder of it, by name."""
+    _require_answer(repository)
     with explained(repository):
         found = _api().list_repo_tree(
             repository.id,
