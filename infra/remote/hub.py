@@ -174,7 +174,7 @@ def _checkpoint(repository: Repository, access: Access) -> list[Pin]:
 
 
 def _require_answer(repository: Repository) -> None:
-    """Raise `Unreachable` at once where the hub does not answer; listings are tried for a minute."""
+    """Raise `Unreachable` at once where the hub is silent; listings are tried for a minute."""
     with explained(repository):
         _api().repo_info(repository.id, repo_type=repository.kind, revision=repository.revision)
 

@@ -6,7 +6,6 @@ the same counts. Rows that cleaning may change (`clean_kernel.examine`) go the l
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -19,6 +18,7 @@ import pyarrow.compute as pc
 from tasks.ingest.clean import clean, cleaned
 from tasks.ingest.clean_kernel import classes, examine
 from tasks.ingest.fields import FieldTally
+from tasks.ingest.id_kernel import as_ids, hashes_of, leading
 from tasks.ingest.parquet import Batch, Columns, column_at, is_string, type_at
 from tasks.ingest.stated import MAX_CHARACTERS, Stated, cleaned_stated
 
@@ -92,11 +92,9 @@ def judge(
     verdict = np.zeros(count, dtype=np.uint8)
     verdict[undecodable] = _CHARSET
     verdict[missing] = _FIELD
-    ids = np.array(_ids(key, batch.first, count), dtype=object) if limits.sample < 1 else None
-    if ids is not None:
-        limit_of_sample = int(limits.sample * 2**64)
-        out = [int(id[:16], 16) >= limit_of_sample for id in ids]
-        verdict[np.array(out, dtype=bool)] = _SAMPLE
+    hashes = hashes_of(key, np.arange(batch.first, batch.first + count))
+    if limits.sample < 1:
+        verdict[leading(hashes) >= np.uint64(int(limits.sample * 2**64))] = _SAMPLE
     verdict[sizes > limits.max_page_bytes] = _PAGE
 
     flags, characters = _examined(text)
@@ -133,10 +131,7 @@ def judge(
     stated, shortened = _stated(batch, columns, kept)
     documents = pa.table(
         {
-            "id": pa.array(
-                ids[kept].tolist() if ids is not None else _ids_of(key, batch.first, kept),
-                pa.string(),
-            ),
+            "id": as_ids(hashes[kept]),
             "text": row_text.cast(pa.string()),
             "url": _clean_urls(urls).cast(pa.string()),
             "date": dates.cast(pa.string()),
@@ -323,17 +318,3 @@ def iso_dates(column: pa.Array) -> pa.Array:
         column = column.cast(pa.timestamp(kind.unit, "UTC"))
     whole = pc.floor_temporal(column, unit="second").cast(pa.timestamp("s"), safe=False)
     return pc.strftime(whole, f"%Y-%m-%dT%H:%M:%S{zone}")
-
-
-def _ids(key: bytes, first: int, count: int) -> list[str]:
-    return _ids_of(key, first, np.arange(count))
-
-
-def _ids_of(key: bytes, first: int, rows: npt.NDArray[np.int64]) -> list[str]:
-    """`run.document_id` of rows (their place is their number, inner 0)."""
-    blake = hashlib.blake2b
-    tail = bytes(8)
-    return [
-        blake(key + row.to_bytes(8, "little") + tail, digest_size=16).hexdigest()
-        for row in (rows + first).tolist()
-    ]

@@ -156,3 +156,18 @@ def test_a_folder_here_comes_before_the_hub(recipe: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"max_position_embeddings": 8}))
     found = pins(plan(recipe), "model/main", "base")
     assert [pin.path for pin in found] == [str(folder / "config.json")]
+
+
+def test_columns_of_local_parquet_are_checked(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"content": ["a"]}), path)
+    file = tmp_path / "local.yaml"
+    file.write_text(
+        f"name: local\nstore: {tmp_path}/store\nsources:\n  web:\n    ingest:\n"
+        "      {format: parquet, paths: [a.parquet]}\n"
+    )
+    with pytest.raises(RecipeError, match=rf"^{file}:6: .*a.parquet: fields.text: .*content"):
+        plan(file)
+    assert plan(file, "sources.web.ingest.fields={text: content}").plan
+    with pytest.raises(RecipeError, match="a Parquet file, but format is jsonl; set format: parq"):
+        plan(file, "sources.web.ingest.format=jsonl")
