@@ -97,14 +97,13 @@ def judge(
         verdict[leading(hashes) >= np.uint64(int(limits.sample * 2**64))] = _SAMPLE
     verdict[sizes > limits.max_page_bytes] = _PAGE
 
-    flags, characters = _examined(text)
+    flags, characters, undecoded = _examined(text)
     flags &= verdict == 0
     plain = (verdict == 0) & ~flags
     verdict[plain & (sizes > limits.max_text_bytes)] = _TEXT
     verdict[plain & (characters < max(limits.min_characters, 1))] = _SHORT
     final = sizes.copy()
     removed = np.zeros(count, dtype=np.int64)
-    undecoded = np.zeros(count, dtype=np.int64)
     changed: dict[int, str] = {}
     for row in np.flatnonzero(flags).tolist():
         whole, removed[row] = cleaned(text[row].as_py())
@@ -210,19 +209,21 @@ def strings(column: pa.Array) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
     return found, undecodable
 
 
-def _examined(text: pa.Array) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-    """(rows that cleaning may change, characters of each row)."""
+def _examined(
+    text: pa.Array,
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(rows that cleaning may change, characters of each row, and how many are U+FFFD)."""
     flags = np.zeros(len(text), dtype=bool)
-    characters = np.zeros(len(text), dtype=np.int64)
+    characters, undecoded = np.zeros((2, len(text)), dtype=np.int64)
     _, offsets, data = text.buffers()
     if data is None or not len(text):
-        return flags, characters
+        return flags, characters, undecoded
     width = np.int64 if pa.types.is_large_string(text.type) else np.int32
     starts = np.frombuffer(offsets, width)[text.offset : text.offset + len(text) + 1]
     whole = np.frombuffer(data, np.uint8)
     words = np.frombuffer(data, np.uint64, count=len(whole) // 8)
-    examine(whole, words, starts.astype(np.int64), classes(), flags, characters)
-    return flags, characters
+    examine(whole, words, starts.astype(np.int64), classes(), flags, characters, undecoded)
+    return flags, characters, undecoded
 
 
 def _chosen(column: pa.Array, rows: npt.NDArray[np.int64]) -> pa.Array:
@@ -254,7 +255,7 @@ def _texts(batch: Batch, name: str) -> pa.Array:
 
 
 def _clean_urls(urls: pa.Array) -> pa.Array:
-    flags, _ = _examined(urls)
+    flags, _, _ = _examined(urls)
     return _replaced(
         urls, {row: clean(urls[row].as_py()) for row in np.flatnonzero(flags).tolist()}
     )
@@ -282,7 +283,7 @@ def _stated(
         if not path:
             continue
         values = _chosen(_texts(batch, path), kept)
-        flags, characters = _examined(values)
+        flags, characters, _ = _examined(values)
         blanks = pc.match_substring_regex(values, _MANY_BLANKS)
         flags |= blanks.to_numpy(zero_copy_only=False) | (characters > MAX_CHARACTERS)
         changed = {}
