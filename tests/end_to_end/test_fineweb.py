@@ -52,6 +52,16 @@ def test_by_name_and_by_path_select_the_same_documents(puna: Puna, tmp_path: Pat
     ]
     common += [f"-ssources.{source}.quality=null" for source in SOURCES]
     limits = [f"-ssources.{source}.ingest.limit=600" for source in SOURCES]
+    local = [
+        f"-ssources.fineweb.ingest={{format: parquet, paths: ['{root}/datasets/{FINEWEB}/sample/10BT/*'], limit: 600}}",  # noqa: E501
+        f"-ssources.fineweb-2.ingest={{format: parquet, paths: ['{root}/datasets/{FINEWEB_2}/data/deu_Latn/train/*'], limit: 600}}",  # noqa: E501
+        *(
+            f"-ssources.{source}.ingest.{key}=''"
+            for source in SOURCES
+            for key in ("dataset", "name")
+        ),
+        "-ssources.fineweb-2.ingest.split=null",
+    ]
     with running_hub(root) as hub:
         environment = {
             **puna.environment,
@@ -66,17 +76,9 @@ def test_by_name_and_by_path_select_the_same_documents(puna: Puna, tmp_path: Pat
         again = online("run", RECIPE, *common, *limits)
         assert again.json["status"] == "nothing to do"
         assert not [entry for entry in hub.log() if entry["path"].startswith("/cdn")]
-    local = [
-        f"-ssources.fineweb.ingest={{format: parquet, paths: ['{root}/datasets/{FINEWEB}/sample/10BT/*'], limit: 600}}",  # noqa: E501
-        f"-ssources.fineweb-2.ingest={{format: parquet, paths: ['{root}/datasets/{FINEWEB_2}/data/deu_Latn/train/*'], limit: 600}}",  # noqa: E501
-        *(
-            f"-ssources.{source}.ingest.{key}=null"
-            for source in SOURCES
-            for key in ("dataset", "name", "split")
-        ),
-    ]
-    by_path = puna("run", RECIPE, *common, *local)
-    assert by_path.returncode == 0, by_path.stderr
+        by_path = online("run", RECIPE, *common, *local)
+        assert by_path.returncode == 0, by_path.stderr
+        assert not [entry for entry in hub.log() if entry["path"].startswith("/cdn")]
     first = selected(store, named.json["stages"])
     assert first == selected(store, by_path.json["stages"])
     assert all(len(documents) > 400 for documents in first.values())
