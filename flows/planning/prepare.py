@@ -14,6 +14,7 @@ from flows.planning.wiring import stages
 from flows.recipe.file import RecipeError
 from flows.recipe.read import read_recipe
 from flows.recipe.sections import Recipe
+from infra.remote.locations import is_remote
 from infra.stage import StageError
 from infra.store import Store
 from tasks.dedup.agreement import SIGNING, check_index
@@ -73,12 +74,32 @@ def prepare(request: RunRequest) -> Prepared:
     _refuse_sizes_without_growth(recipe)
     _refuse_long_rows(recipe)
     graph = stages(recipe)
-    pins = resolve(graph)
+    pins = resolve(graph, recipe.remote.access())
+    _refuse_wrong_references(recipe, pins)
     plan = make_plan(graph, pins, store, recipe.name, request.selection)
     _refuse_incompatible_indexes(recipe, plan)
     _refuse_wrong_formats(recipe, plan, pins)
     _refuse_missing_programs(plan)
     return Prepared(request, recipe, graph, pins, store, plan)
+
+
+def _refuse_wrong_references(recipe: Recipe, pins: Pins) -> None:
+    """Refuse references that a server answered for: there is no such object, or it may not be read.
+    Those it did not answer for stay unresolved.
+    """
+    problems = [
+        f"{recipe.place_of(found.reference)}{_named(id, path, found.reference)}: {found.why}"
+        for id, by_path in pins.items()
+        for path, found in by_path.items()
+        if isinstance(found, Unresolved) and found.wrong
+    ]
+    if problems:
+        raise RecipeError(problems)
+
+
+def _named(id: str, path: str, reference: str) -> str:
+    """A reference with the parameter that states it."""
+    return reference if reference.endswith(f".{path}") else f"{id}.{path}: {reference}"
 
 
 def _refuse_absent_layers(recipe: Recipe) -> None:
@@ -189,19 +210,30 @@ def _refuse_wrong_formats(recipe: Recipe, plan: Plan, pins: Pins) -> None:
     for name, source in recipe.sources.items():
         step = plan.steps.get(f"{INGEST.name}/{name}")
         files = pins[step.id].get("paths") if step and step.state == "run" else None
-        if not isinstance(files, tuple):
+        format = source.ingest.format
+        if not isinstance(files, tuple) or format == "hf":
             continue
         # imports the decoders of every compression: not for commands without a recipe
         from tasks.ingest.file_kinds import refusal
 
         place = recipe.place_of(f"sources.{name}.ingest.paths")
-        refused = [why for pin in files if (why := refusal(Path(pin.path), source.ingest.format))]
+        refused = [
+            why
+            for pin in files
+            if not is_remote(pin.path) and (why := refusal(Path(pin.path), format))
+        ]
         problems += [f"{place}sources.{name}.ingest.paths: {why}" for why in refused[:FILES_SHOWN]]
         if len(refused) > FILES_SHOWN:
             problems.append(
                 f"{place}sources.{name}.ingest.paths: {len(refused) - FILES_SHOWN:,} more "
                 "such files"
             )
+        local = [Path(pin.path) for pin in files if not is_remote(pin.path)]
+        if format == "parquet" and local and not refused:
+            from tasks.ingest.parquet import wrong_columns
+
+            if why := wrong_columns(local[0], source.ingest.fields):
+                problems.append(f"{place}sources.{name}.ingest: {why}")
     if problems:
         raise RecipeError(problems)
 

@@ -100,7 +100,7 @@ def version_of(
         "name": name,
         "parameters": parameters.identity(),
         "inputs": {role: list(identities) for role, identities in inputs.items()},
-        "pins": {path: [[pin.name, pin.sha256] for pin in files] for path, files in pins.items()},
+        "pins": {path: [[pin.name, pin.identity] for pin in files] for path, files in pins.items()},
     }
     return hashlib.sha256(canonical(key).encode()).hexdigest()[:VERSION_DIGITS]
 

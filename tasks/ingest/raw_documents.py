@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from tasks.ingest.stated import NOTHING_STATED, Stated
+
 
 class Unreadable(ValueError):
     """A page or record cannot be read. The message is the reason in the ledger."""
@@ -19,7 +21,7 @@ class RawDocument:
     `offset`, `inner`: place of its record, see `records.Record`. `payload_bytes`: size of the
     payload its text came from (for a page, the decoded HTML). `marks`: "truncated" if its page
     ended early, "trailing" if bytes after its page were ignored. `removed`: characters already
-    removed from the text (NULs in a page's source).
+    removed from the text (NULs in a page's source). `stated`: what the record says about it.
     """
 
     offset: int
@@ -31,6 +33,7 @@ class RawDocument:
     payload_bytes: int = 0
     marks: tuple[str, ...] = ()
     removed: int = 0
+    stated: Stated = NOTHING_STATED
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ def run(context: Context) -> Outcome:
     if context.optional("base"):
         base_folder = context.input("base").folder(CHECKPOINT)
     else:
-        base_folder = folder_of(context.pins.get("base", ()))
+        base_folder = folder_of(context.local_pins("base"))
     base = open_base(base_folder, context.scratch())
     new_tokens = json.loads(artifact.path("new_tokens.json").read_text(encoding="utf-8"))
     with naming(base_folder, base):

@@ -11,6 +11,8 @@ contract; training puts no loss on `source`):
     {"source": <prompt>, "target": <text>, "category": ..., "id": ..., "url": ...,
      "language": ..., "file": ..., "offset": ...}
 
+and last, where the source gives it, "license".
+
 Input roles: documents, cut, dedup (without it no document is dropped as a duplicate, and none may
 be held out, because only dedup keeps their near duplicates, in any source, out of training);
 line_dedup and decontaminate, whose edits are applied to the written text (decontaminate is an input

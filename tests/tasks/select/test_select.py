@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pydantic
 import pytest
 
@@ -124,6 +125,27 @@ def test_lines_are_exactly_the_contract(tmp_path: Path) -> None:
         "bytes": 4,
         "characters": 4,
     }
+
+
+def test_a_license_comes_last_where_there_is_one_and_older_documents_have_no_column(
+    tmp_path: Path,
+) -> None:
+    texts = [{"text": "free", "license": "CC-BY-4.0", "title": "T"}, "unstated"]
+    given = documents(tmp_path, "web", [texts])
+    inputs = {"documents": given, **decisions(tmp_path, "web", [[(None, "a", None)] * 2])}
+    parameters = SelectParameters(heldout=None)
+    written = lines(run_stage(STAGE, parameters, inputs, "web", tmp_path=tmp_path), "a/")
+    assert list(written[0])[-1] == "license" and written[0]["license"] == "CC-BY-4.0"
+    assert "license" not in written[1] and "title" not in written[0]
+
+    path = given.path("part-00000.parquet")
+    old = pq.read_table(path).select(["id", "text", "prompt", "url", "date", "file", "offset"])
+    older = artifact(tmp_path / "old", "ingest", "web", {"part-00000.parquet": old})
+    again = run_stage(
+        STAGE, parameters, {**inputs, "documents": older}, "web", tmp_path=tmp_path / "old"
+    )
+    assert [row["target"] for row in lines(again, "a/")] == ["free", "unstated"]
+    assert all("license" not in row for row in lines(again, "a/"))
 
 
 def test_text_is_written_after_the_edits_of_line_dedup_and_decontamination(tmp_path: Path) -> None:
