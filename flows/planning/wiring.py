@@ -144,7 +144,8 @@ def _documents(recipe: Recipe, wiring: Wiring) -> dict[str, str]:
             wiring.add(DECONTAMINATE, name, _decontaminate(recipe))
     keeps = {name: _keeps(recipe, source) for name, source in trained_on.items()}
     percentiles = recipe.percentiles.model_dump()
-    wiring.add(CUT, MAIN, CutParameters(sources=keeps, **percentiles), trained_on)
+    cut = CutParameters(sources=keeps, block=recipe.block, **percentiles)
+    wiring.add(CUT, MAIN, cut, trained_on)
     if recipe.dedup is not None:
         preferred = {PREFERENCES[column.removeprefix("-")] for column in recipe.dedup.prefer}
         wiring.add(
@@ -268,6 +269,7 @@ def _keeps(recipe: Recipe, source: Source) -> SourceCut:
         category=source.category,
         decontaminate=section.action,
         passage_share=section.passage_share,
+        block=source.block,
     )
 
 

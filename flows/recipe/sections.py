@@ -15,6 +15,7 @@ from infra.engine.config import EngineConfig
 from infra.stage import Parameters
 from tasks.benchmarks.model import Benchmark
 from tasks.binning.stage import BinningParameters
+from tasks.cut.stage import BlockList
 from tasks.decontaminate.stage import DecontaminateParameters
 from tasks.dedup.stage import DedupParameters
 from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep
@@ -76,6 +77,11 @@ class Source(Parameters):
     quality: QualitySection | None = None
     perplexity: PerplexitySection | None = None
     category: Name | dict[Name, Name] | None = None
+    block: dict[Name, BlockList | None] = pydantic.Field(
+        default_factory=dict,
+        description="lists of URLs to leave out of this source; null: without the recipe's list of "
+        "that name",
+    )
 
     def categories(self) -> tuple[str, ...]:
         """The categories this source feeds."""
@@ -196,6 +202,9 @@ class Recipe(Parameters):
     sources: dict[Name, Source] = pydantic.Field(default_factory=dict)
     language_models: dict[Name, LanguageModelSection] = pydantic.Field(default_factory=dict)
     percentiles: Percentiles = Percentiles()
+    block: dict[Name, BlockList] = pydantic.Field(
+        default_factory=dict, description="lists of URLs to leave out of every source"
+    )
     benchmarks: dict[Name, Benchmark] = pydantic.Field(default_factory=dict)
     dedup: DedupSection | None = DedupSection()
     decontaminate: DecontaminateSection | None = None

@@ -10,6 +10,7 @@ from infra.ledger import Side
 from infra.store import Artifact
 from tasks.report.notes import (
     Inputs,
+    cut_notes,
     emptied_sources,
     evaluation_notes,
     missing_languages,
@@ -45,7 +46,11 @@ def summary(inputs: Inputs) -> dict[str, Any]:
         "not_decontaminated": not_decontaminated(inputs),
         "notes": evaluation_notes(inputs.get("evaluation", ())),
         "training_notes": training_notes(inputs.get("training", ())),
-        "document_notes": [*emptied_sources(inputs), *missing_languages(inputs)],
+        "document_notes": [
+            *emptied_sources(inputs),
+            *missing_languages(inputs),
+            *cut_notes(inputs.get("cut", ())),
+        ],
         "edits": edits(inputs),
         "repeated_lines": {
             artifact.name: artifact.statistics["most_repeated"][:LINES_SHOWN]
