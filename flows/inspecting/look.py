@@ -1,0 +1,218 @@
+"""Answers a request of `puna inspect`: counts, and the chosen documents with what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flows.inspecting.explain import Limits, Measured, measured
+from flows.inspecting.inputs import Found
+from flows.recipe.errors import nearest
+from infra.stage import StageError
+
+if TYPE_CHECKING:
+    from tasks.documents.choosing import Choice, Group, Request, Row
+    from tasks.documents.viewing import Measure, SourceView
+
+EDITING = ("line_dedup", "decontaminate")
+"""Stages of which documents that stay as they are are shown only on request."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One document: its fate, what was measured, an excerpt, and its edits in their context."""
+
+    fate: str
+    reasons: list[str]
+    details: Mapping[str, Any]
+    language: str
+    measured: list[Measured]
+    excerpt: str
+    edited: str
+
+    def json(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        stated = {
+            name: self.details[name]
+            for name in ("license", "title", "author", "published", "declared_language")
+            if self.details.get(name)
+        }
+        return {
+            "fate": self.fate,
+            "reasons": self.reasons,
+            "id": self.details["id"],
+            "source": self.details["source"],
+            "url": self.details["url"],
+            "date": self.details["date"],
+            "file": self.details["file"],
+            "offset": self.details["offset"],
+            "language": self.language,
+            **stated,
+            "measured": [entry.json() for entry in self.measured],
+            "excerpt": self.excerpt,
+            **({"edited": self.edited} if self.edited else {}),
+        }
+
+
+@dataclass(frozen=True)
+class Look:
+    """Everything about a request: counts over all documents, and those shown."""
+
+    found: Found
+    stage: str
+    choice: Choice
+    shown: list[Shown]
+
+    def json(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        choice = self.choice
+        return {
+            "stage": self.stage,
+            "artifacts": [artifact.identity for artifact in self.found.artifacts],
+            "cut": self.found.cut.identity if self.found.cut else None,
+            "documents": sum(choice.fates.values()),
+            "fates": {fate: choice.fates[fate] for fate in sorted(choice.fates)},
+            "reasons": dict(choice.reasons.most_common()),
+            "matching": choice.matching,
+            "shown": [entry.json() for entry in self.shown],
+        }
+
+
+def look(found: Found, stage: str, request: Request, words: int) -> Look:
+    """Choose the documents and read them. Raises StageError for a request that the stage cannot
+    answer.
+    """
+    from tasks.documents.choosing import choose
+    from tasks.documents.viewing import details_of
+
+    quality = QualityOf(found.views)
+    rule = quality.whole_rule(request.rules) if stage == "quality" else None
+    choice = choose(_groups(found, stage, request, rule, quality), request)
+    _refuse_unanswerable(stage, request, choice, found)
+    shown = []
+    for row, details in zip(choice.rows, details_of(choice.rows), strict=True):
+        asked = {}
+        if rule is not None:
+            asked[rule] = quality.value(row.place.view.name, rule, details["record"], row.language)
+        shown.append(_shown(stage, row, details, quality, asked, words))
+    return Look(found, stage, choice, shown)
+
+
+def _groups(
+    found: Found, stage: str, request: Request, rule: str | None, quality: QualityOf
+) -> Callable[[], Iterator[Group]]:
+    from tasks.documents import viewing
+
+    by_value = request.near_limit or request.percentile is not None
+    if stage == "quality" and by_value:
+        if rule is None:
+            raise StageError(
+                "the values of quality belong to a rule: name one with --rule, such as --rule "
+                "gopher.word_count"
+            )
+        measures = {view.name: quality.measure(view.name, rule) for view in found.views}
+        return lambda: viewing.measured_groups(found.views, rule, measures)
+    if stage == "ingest" and request.percentile is not None:
+        return lambda: viewing.text_bytes_groups(found.views)
+    return lambda: viewing.verdict_groups(found.views, stage)
+
+
+def _refuse_unanswerable(stage: str, request: Request, choice: Choice, found: Found) -> None:
+    for rule in request.rules:
+        if choice.fates and not any(_is_known(rule, reason) for reason in choice.reasons):
+            reasons = [reason for reason, _ in choice.reasons.most_common()]
+            raise StageError(
+                f"{stage}: no document has a reason {rule!r}{nearest(rule, reasons)}; there are: "
+                f"{', '.join(reasons) or 'none'}"
+            )
+    if request.percentile is not None and choice.scores is None:
+        raise StageError(f"no document of {stage} has a score; leave --percentile out")
+    if request.near_limit and not choice.matching and choice.fates:
+        why = (
+            "no cut has read it, so it has no limit"
+            if found.cut is None
+            else "none of its documents has a value beside a limit"
+        )
+        raise StageError(f"{stage}: {why}; leave --near-limit out")
+
+
+def _is_known(rule: str, reason: str) -> bool:
+    from tasks.documents.choosing import is_named
+
+    return is_named(rule, reason)
+
+
+def _shown(
+    stage: str,
+    row: Row,
+    details: Mapping[str, Any],
+    quality: QualityOf,
+    asked: Mapping[str, float | None],
+    words: int,
+) -> Shown:
+    from tasks.documents.excerpts import edited_excerpt, excerpt
+
+    view: SourceView = row.place.view
+    edited = ""
+    if stage in EDITING:
+        edited = edited_excerpt(details["text"], details["edits"].get(stage, []))
+    known = {**details, "language": details.get("language") or row.language}
+    return Shown(
+        row.fate,
+        row.reasons,
+        details,
+        row.language,
+        measured(stage, known, view.keeps, quality.limits(view.name), asked),
+        excerpt(details["record"], words),
+        edited,
+    )
+
+
+class QualityOf:
+    """The limits of the quality rules of each source, and values measured again."""
+
+    def __init__(self, views: list[SourceView] | Any) -> None:
+        self._settings: dict[str, Mapping[str, Any]] = {}
+        self._rules: dict[str, None] = {}
+        for view in views:
+            artifact = view.roles.get("quality")
+            parameters = artifact.manifest.parameters if artifact is not None else {}
+            self._settings[view.name] = parameters.get("settings") or {}
+            self._rules |= dict.fromkeys(parameters.get("rules", ()))
+
+    def whole_rule(self, names: tuple[str, ...]) -> str | None:
+        """The rule that a request names, if it names one and not a group."""
+        if len(names) != 1:
+            return None
+        name = names[0].removeprefix("quality.")
+        return name if name in self._rules else None
+
+    def limits(self, source: str) -> Limits:
+        """The settings of a source's rules."""
+        from tasks.quality.inspect import settings_of
+
+        return lambda rule, text, language: settings_of(
+            rule, text, language, self._settings[source]
+        )
+
+    def value(self, source: str, rule: str, text: str, language: str) -> float | None:
+        """What a rule measures of a text."""
+        from tasks.quality.inspect import value_of
+
+        return value_of(rule, text, language, self._settings[source])
+
+    def measure(self, source: str, rule: str) -> Measure:
+        """See `tasks.documents.viewing.Measure`."""
+        limits = self.limits(source)
+
+        def measure(text: str, language: str) -> tuple[float, float] | None:
+            settings = limits(rule, text, language)
+            value = self.value(source, rule, text, language)
+            if settings is None or value is None:
+                return None
+            edges = [settings[name] for name in ("min", "max") if settings.get(name) is not None]
+            distance = min((abs(value - edge) / max(edge, 1) for edge in edges), default=0.0)
+            return value, distance
+
+        return measure
