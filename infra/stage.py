@@ -108,12 +108,44 @@ def _file_references(value: Any, prefix: str) -> list[tuple[str, tuple[str, ...]
 
 @dataclass(frozen=True)
 class Pin:
-    """One file as it was when the plan was made: its path, name and content."""
+    """One file as it was when the plan was made: its path or URL, name and content.
+
+    `sha256` is "" for a remote object whose content has not been read; `etag` is then what its
+    server identifies it by (an ETag, or the time of its last change), "" where its name alone does.
+    `bytes` is `UNKNOWN_BYTES` where no listing states the size.
+    """
 
     path: str
     name: str
     sha256: str
     bytes: int
+    etag: str = ""
+
+    @property
+    def identity(self) -> str:
+        """What stands for the content in a version: the sha256, or the best that was known without
+        reading it.
+        """
+        if self.sha256:
+            return self.sha256
+        return f"etag:{self.etag}:{self.bytes}" if self.etag else f"name:{self.name}"
+
+    def to_json(self) -> dict[str, JSON]:
+        """The pin as manifests hold it; local files have no `etag`."""
+        found = dict(vars(self))
+        if not self.etag:
+            del found["etag"]
+        return found
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, JSON]) -> Pin:
+        """The pin of a manifest; `KeyError` where something is missing."""
+        return cls(
+            found["path"], found["name"], found["sha256"], found["bytes"], found.get("etag", "")
+        )
+
+
+UNKNOWN_BYTES = -1
 
 
 @dataclass(frozen=True)

@@ -279,8 +279,8 @@ def _why(
             f"; and {len(changes) - 3} more" if len(changes) > 3 else ""
         )
     for path, found in pins.items():
-        before = [(pin.name, pin.sha256) for pin in manifest.pins.get(path, ())]
-        if before != [(pin.name, pin.sha256) for pin in found]:
+        before = [(pin.name, pin.identity) for pin in manifest.pins.get(path, ())]
+        if before != [(pin.name, pin.identity) for pin in found]:
             return f"files of {path} changed ({len(before)} -> {len(found)} files)"
     before_inputs = {given.identity for read in manifest.inputs.values() for given in read}
     moved = [

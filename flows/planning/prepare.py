@@ -14,6 +14,7 @@ from flows.planning.wiring import stages
 from flows.recipe.file import RecipeError
 from flows.recipe.read import read_recipe
 from flows.recipe.sections import Recipe
+from infra.remote.locations import is_remote
 from infra.stage import StageError
 from infra.store import Store
 from tasks.dedup.agreement import SIGNING, check_index
@@ -71,12 +72,27 @@ def prepare(request: RunRequest) -> Prepared:
     _refuse_no_growth(recipe)
     _refuse_long_rows(recipe)
     graph = stages(recipe)
-    pins = resolve(graph)
+    pins = resolve(graph, recipe.remote.access())
+    _refuse_wrong_references(recipe, pins)
     plan = make_plan(graph, pins, store, recipe.name, request.selection)
     _refuse_other_indexes(recipe, plan)
     _refuse_other_files(recipe, plan, pins)
     _refuse_missing_programs(plan)
     return Prepared(request, recipe, graph, pins, store, plan)
+
+
+def _refuse_wrong_references(recipe: Recipe, pins: Pins) -> None:
+    """Refuse references that a server answered for: there is no such object, or it may not be read.
+    Those it did not answer for stay unresolved.
+    """
+    problems = [
+        f"{recipe.place_of(found.reference)}{id}.{path}: {found.reference}: {found.why}"
+        for id, by_path in pins.items()
+        for path, found in by_path.items()
+        if isinstance(found, Unresolved) and found.wrong
+    ]
+    if problems:
+        raise RecipeError(problems)
 
 
 def _refuse_absent_layers(recipe: Recipe) -> None:
@@ -195,7 +211,11 @@ def _refuse_other_files(recipe: Recipe, plan: Plan, pins: Pins) -> None:
         )  # decoders of every compression: not for commands without a recipe
 
         place = recipe.place_of(f"sources.{name}.ingest.paths")
-        refused = [why for pin in found if (why := refusal(Path(pin.path), source.ingest.format))]
+        refused = [
+            why
+            for pin in found
+            if not is_remote(pin.path) and (why := refusal(Path(pin.path), source.ingest.format))
+        ]
         problems += [f"{place}sources.{name}.ingest.paths: {why}" for why in refused[:FILES_SHOWN]]
         if len(refused) > FILES_SHOWN:
             problems.append(

@@ -2,8 +2,9 @@
 
 A local file is pinned by its sha256, cached by path, size and modification time, so that a warm
 plan reads no data. A folder pins every file in it that is not hidden, a glob every match, in name
-order. What cannot be reached stays `Unresolved`: a plan shows `?` for it and for everything that
-depends on it; a run refuses to start.
+order. An object on another machine is pinned by what its server says of it. What cannot be reached
+stays `Unresolved`: a plan shows `?` for it and for everything that depends on it; a run refuses to
+start.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import contextlib
 import importlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from glob import glob
 from pathlib import Path
@@ -21,7 +22,10 @@ from flows.planning.graph import Graph
 from flows.recipe.errors import nearest
 from flows.recipe.references import ARTIFACT_SCHEME, NAMED_FILES
 from infra.io.files import files_in, replace_bytes, sha256_file
-from infra.stage import Pin
+from infra.remote.access import Access
+from infra.remote.errors import Unreachable
+from infra.remote.locations import is_remote, shown
+from infra.stage import Pin, StageError
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Unresolved:
 
     reference: str
     why: str
+    wrong: bool = False
+    """Whether the recipe is to be changed, as a server said so; else it may be resolved later."""
 
 
 Pins = dict[str, dict[str, tuple[Pin, ...] | Unresolved]]
@@ -79,16 +85,26 @@ class Digests:
                 replace_bytes(self.file, json.dumps(self._known).encode())
 
 
-def resolve(graph: Graph) -> Pins:
-    """Pin every file that the graph's parameters name."""
+def resolve(graph: Graph, access: Access | None = None) -> Pins:
+    """Pin every file that the graph's parameters name, also on other machines."""
     digests = Digests()
     pins: Pins = {}
+    remote = _remote_pins(
+        [
+            reference
+            for node in graph.nodes.values()
+            for references in node.parameters.file_references().values()
+            for reference in references
+            if is_remote(reference) and reference not in NAMED_FILES
+        ],
+        access or Access(),
+    )
     for id, node in graph.nodes.items():
         pins[id] = {}
         for field_path, references in node.parameters.file_references().items():
             if any(reference.startswith(ARTIFACT_SCHEME) for reference in references):
                 continue
-            found = _pin_all(references, digests)
+            found = _pin_all(references, digests, remote)
             if isinstance(found, Unresolved) and field_path == "base":
                 found = replace(
                     found,
@@ -100,10 +116,35 @@ def resolve(graph: Graph) -> Pins:
     return pins
 
 
-def _pin_all(references: tuple[str, ...], digests: Digests) -> tuple[Pin, ...] | Unresolved:
+Remote = dict[str, list[Pin] | Unresolved]
+"""Remote reference -> the objects that it names."""
+
+
+def _remote_pins(references: Sequence[str], access: Access) -> Remote:
+    """Ask for all of them side by side."""
+    if not references:
+        return {}
+    from infra.remote import objects  # not for recipes of local files alone
+
+    asked = list(dict.fromkeys(references))
+    found: Remote = {}
+    for reference, pins in zip(asked, objects.expand_all(asked, access.impatient()), strict=True):
+        if isinstance(pins, list):
+            found[reference] = pins
+        elif isinstance(pins, StageError):
+            why = str(pins).removeprefix(f"{shown(reference)}: ")
+            found[reference] = Unresolved(reference, why, not isinstance(pins, Unreachable))
+        else:
+            raise pins
+    return found
+
+
+def _pin_all(
+    references: tuple[str, ...], digests: Digests, remote: Remote
+) -> tuple[Pin, ...] | Unresolved:
     found: list[Pin] = []
     for reference in references:
-        pinned = _pin(reference, digests)
+        pinned = remote[reference] if reference in remote else _pin(reference, digests)
         if isinstance(pinned, Unresolved):
             return pinned
         found.extend(pinned)
@@ -116,11 +157,7 @@ def _pin(reference: str, digests: Digests) -> list[Pin] | Unresolved:
         module, _, function = locator.partition(":")
         path = Path(getattr(importlib.import_module(module), function)(reference))
         return [digests.pin(path, path.name)]
-    if "://" in reference:
-        return Unresolved(
-            reference, "remote files are not supported yet; download it and name the local path"
-        )
-    path = Path(reference)
+    path = Path(reference.removeprefix("file://"))
     try:
         if path.is_file():
             return [digests.pin(path, path.name)]

@@ -16,7 +16,8 @@ from flows.recipe.file import Document, KeyPath, RecipeError, dotted, load
 from flows.recipe.nulls import settle_nulls
 from flows.recipe.references import ARTIFACT_SCHEME, NAMED_FILES, ArtifactReference
 from flows.recipe.sections import Recipe
-from infra.stage import FILE, Parameters
+from infra.remote.locations import check, is_remote
+from infra.stage import FILE, Parameters, StageError
 
 
 def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -124,5 +125,10 @@ def _bad_references(recipe: Recipe, document: Document) -> list[str]:
                 try:
                     ArtifactReference.parse(reference)
                 except ValueError as error:
+                    problems.append(f"{document.place(tuple(path.split('.')))}: {path}: {error}")
+            elif is_remote(reference):
+                try:
+                    check(reference)
+                except StageError as error:
                     problems.append(f"{document.place(tuple(path.split('.')))}: {path}: {error}")
     return problems

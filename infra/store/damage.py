@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.io.files import sha256_file
+from infra.remote.locations import is_remote
 from infra.stage import Pin
 from infra.store.artifact import Artifact
 from infra.store.directory import Damaged
@@ -178,6 +179,9 @@ def _stage(damage: Damage) -> str:
 
 def _moved(pins: Iterable[Pin]) -> str:
     for pin in pins:
+        if is_remote(pin.path):
+            # who fetches it compares it with its pin (`infra.remote.Changed`)
+            continue
         path = Path(pin.path)
         try:
             size = path.stat().st_size

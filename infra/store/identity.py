@@ -91,7 +91,7 @@ def version_of(
         "name": name,
         "parameters": parameters.identity(),
         "inputs": {role: list(identities) for role, identities in inputs.items()},
-        "pins": {path: [[pin.name, pin.sha256] for pin in found] for path, found in pins.items()},
+        "pins": {path: [[pin.name, pin.identity] for pin in found] for path, found in pins.items()},
     }
     return hashlib.sha256(canonical(key).encode()).hexdigest()[:VERSION_DIGITS]
 

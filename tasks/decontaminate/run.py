@@ -79,9 +79,7 @@ def run(context: Context) -> Outcome:
     """
     parameters: DecontaminateParameters = context.parameters
     benchmarks = {
-        name: read_items(
-            name, files, [Path(pin.path) for pin in context.pins.get(f"against.{name}.paths", ())]
-        )
+        name: read_items(name, files, context.files(f"against.{name}.paths"))
         for name, files in parameters.against.items()
     }
     # Seconds for a dozen benchmarks: built once, here, and read from a file by every worker.

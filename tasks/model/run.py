@@ -34,7 +34,7 @@ def run(context: Context) -> Outcome:
     if context.optional("base"):
         given = context.input("base").folder(CHECKPOINT)
     else:
-        given = folder_of(context.pins.get("base", ()))
+        given = folder_of(context.local_pins("base"))
     base = open_base(given, context.scratch())
     new_tokens = json.loads(artifact.path("new_tokens.json").read_text(encoding="utf-8"))
     with naming(given, base):

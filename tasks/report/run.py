@@ -118,7 +118,7 @@ def _files(artifacts: Sequence[Artifact]) -> list[dict[str, Any]]:
     for artifact in artifacts:
         for pins in artifact.manifest.pins.values():
             for pin in pins:
-                entry = files.setdefault((pin.name, pin.sha256), {**vars(pin), "readers": []})
+                entry = files.setdefault((pin.name, pin.identity), {**pin.to_json(), "readers": []})
                 entry["readers"].append(f"{artifact.stage}/{artifact.name}")
     return list(files.values())
 
