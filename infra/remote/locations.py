@@ -11,6 +11,7 @@ MODULES = {
     "http": "infra.remote.http",
     "https": "infra.remote.http",
     "s3": "infra.remote.s3",
+    "hf": "infra.remote.hub",
 }
 """Scheme -> the module that knows it (`infra.remote.schemes.Scheme`)."""
 
