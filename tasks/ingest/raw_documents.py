@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 
 class Unreadable(ValueError):
@@ -19,7 +18,8 @@ class RawDocument:
     `offset`, `inner`: place of its record, see `records.Record`. `payload_bytes`: size of the
     payload its text came from (for a page, the decoded HTML). `marks`: "truncated" if its page
     ended early, "trailing" if bytes after its page were ignored. `removed`: characters already
-    removed from the text (NULs in a page's source).
+    removed from the text (NULs in a page's source). `head`: the header block of a web archive's
+    record, of which its id is made; b"" where the id is made of the file's content.
     """
 
     offset: int
@@ -31,6 +31,7 @@ class RawDocument:
     payload_bytes: int = 0
     marks: tuple[str, ...] = ()
     removed: int = 0
+    head: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,14 @@ class Rejected:
     lost_bytes: int = 0
 
 
-Wanted = Callable[[int, int], bool]
-"""(offset, inner) of a record -> whether it is in the sample; called before any work on it."""
+class Wanted(Protocol):
+    """Whether a record is in the sample; called before any work on it."""
+
+    def __call__(self, offset: int, inner: int, head: bytes = b"") -> bool:
+        """`offset`, `inner`, `head`: as in `RawDocument`."""
+        ...
+
+
 
 SAMPLED_OUT = Rejected("dropped", "sample")
 
