@@ -213,7 +213,9 @@ class Stage:
     interruption; others (training, evaluation, report) are numeric. An `exclusive` stage starts a
     process of its own with `cpu_threads` threads; as many run at once as the processors hold.
     `compiles` names the modules whose loops a new machine compiles: imported once, before workers
-    are forked, and not by each of them.
+    are forked, and not by each of them. `pins` names a function ("tasks.ingest.pinning:pins") that
+    pins what parameters name that is no file: (parameters, `infra.remote.listing.Listing`) ->
+    parameter path -> pins, or the `StageError` why there are none.
     """
 
     name: str
@@ -227,6 +229,7 @@ class Stage:
     bitwise: bool = True
     exclusive: bool = False
     compiles: tuple[str, ...] = ()
+    pins: str = ""
 
     def role(self, name: str) -> Role:
         """The input role of that name; `ValueError` for one that the stage does not declare."""
@@ -250,6 +253,20 @@ class Stage:
 
     def load(self) -> Callable[[Any], Outcome]:
         """Import and return the run function, which takes an `infra.context.Context`."""
-        module, _, function = self.run.partition(":")
-        loaded: Callable[[Any], Outcome] = getattr(importlib.import_module(module), function)
+        loaded: Callable[[Any], Outcome] = _function(self.run)
         return loaded
+
+    def declared_pins(
+        self, parameters: Parameters, listing: Any
+    ) -> dict[str, tuple[Pin, ...] | StageError]:
+        """What the stage's `pins` function finds; nothing for a stage without one."""
+        found: dict[str, tuple[Pin, ...] | StageError] = (
+            _function(self.pins)(parameters, listing) if self.pins else {}
+        )
+        return found
+
+
+def _function(locator: str) -> Callable[..., Any]:
+    module, _, name = locator.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found

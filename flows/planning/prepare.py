@@ -86,13 +86,18 @@ def _refuse_wrong_references(recipe: Recipe, pins: Pins) -> None:
     Those it did not answer for stay unresolved.
     """
     problems = [
-        f"{recipe.place_of(found.reference)}{id}.{path}: {found.reference}: {found.why}"
+        f"{recipe.place_of(found.reference)}{_named(id, path, found.reference)}: {found.why}"
         for id, by_path in pins.items()
         for path, found in by_path.items()
         if isinstance(found, Unresolved) and found.wrong
     ]
     if problems:
         raise RecipeError(problems)
+
+
+def _named(id: str, path: str, reference: str) -> str:
+    """A reference with the parameter that states it."""
+    return reference if reference.endswith(f".{path}") else f"{id}.{path}: {reference}"
 
 
 def _refuse_absent_layers(recipe: Recipe) -> None:
@@ -204,7 +209,8 @@ def _refuse_other_files(recipe: Recipe, plan: Plan, pins: Pins) -> None:
     for name, source in recipe.sources.items():
         step = plan.steps.get(f"{INGEST.name}/{name}")
         found = pins[step.id].get("paths") if step and step.state == "run" else None
-        if not isinstance(found, tuple):
+        format = source.ingest.format
+        if not isinstance(found, tuple) or format == "hf":
             continue
         from tasks.ingest.file_kinds import (
             refusal,
@@ -214,7 +220,7 @@ def _refuse_other_files(recipe: Recipe, plan: Plan, pins: Pins) -> None:
         refused = [
             why
             for pin in found
-            if not is_remote(pin.path) and (why := refusal(Path(pin.path), source.ingest.format))
+            if not is_remote(pin.path) and (why := refusal(Path(pin.path), format))
         ]
         problems += [f"{place}sources.{name}.ingest.paths: {why}" for why in refused[:FILES_SHOWN]]
         if len(refused) > FILES_SHOWN:

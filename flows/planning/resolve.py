@@ -18,12 +18,13 @@ from dataclasses import dataclass, field, replace
 from glob import glob
 from pathlib import Path
 
-from flows.planning.graph import Graph
+from flows.planning.graph import Graph, Node
 from flows.recipe.errors import nearest
 from flows.recipe.references import ARTIFACT_SCHEME, NAMED_FILES
 from infra.io.files import files_in, replace_bytes, sha256_file
 from infra.remote.access import Access
 from infra.remote.errors import Unreachable
+from infra.remote.listing import Listing
 from infra.remote.locations import is_remote, shown
 from infra.stage import Pin, StageError
 
@@ -99,8 +100,9 @@ def resolve(graph: Graph, access: Access | None = None) -> Pins:
         ],
         access or Access(),
     )
+    listing = Listing(access or Access())
     for id, node in graph.nodes.items():
-        pins[id] = {}
+        pins[id] = _declared(node, listing)
         for field_path, references in node.parameters.file_references().items():
             if any(reference.startswith(ARTIFACT_SCHEME) for reference in references):
                 continue
@@ -114,6 +116,18 @@ def resolve(graph: Graph, access: Access | None = None) -> Pins:
             pins[id][field_path] = found
     digests.save()
     return pins
+
+
+def _declared(node: Node, listing: Listing) -> dict[str, tuple[Pin, ...] | Unresolved]:
+    """What the node's stage itself pins: crawls and data sets by name."""
+    found: dict[str, tuple[Pin, ...] | Unresolved] = {}
+    for path, pins in node.stage.declared_pins(node.parameters, listing).items():
+        if isinstance(pins, StageError):
+            reference = f"{node.stage.section.replace('*', node.name)}.{path}"
+            found[path] = Unresolved(reference, str(pins), not isinstance(pins, Unreachable))
+        else:
+            found[path] = pins
+    return found
 
 
 Remote = dict[str, list[Pin] | Unresolved]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,8 @@ from tasks.ingest.clean_kernel import classes, examine
 from tasks.ingest.fields import FieldTally
 from tasks.ingest.parquet import Batch, Columns, column_at, is_string, type_at
 
-REASONS = (
-    ("", ""),
+REASONS: tuple[tuple[Literal["kept", "dropped", "failed"], str], ...] = (
+    ("kept", ""),
     ("dropped", "page_too_large"),
     ("dropped", "sample"),
     ("failed", "field"),

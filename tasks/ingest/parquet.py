@@ -180,14 +180,14 @@ class WrongColumns(StageError):
         return f"fields.{self.parameter}: {self.why}"
 
 
-def columns_of(schema: pa.Schema, fields: JsonlFields | None) -> Columns:
+def columns_of(schema: pa.Schema, fields: JsonlFields | None, *, strict: bool = True) -> Columns:
     """The columns that `fields` (or what is known of such columns) names in a file.
 
     Raises `WrongColumns` for a name that is not there, and for a column that is no text. Of url
-    and date, names that the recipe does not state may be missing.
+    and date, names that the recipe does not state may be missing; without `strict`, all may.
     """
     given = fields or known_fields(schema.names)
-    stated = given.model_fields_set if fields else set()
+    stated = given.model_fields_set if fields and strict else set()
     texts = tuple(_column(schema, "text", name) for name in given.text)
     prompt = _column(schema, "prompt", given.prompt) if given.prompt else ""
     others = []

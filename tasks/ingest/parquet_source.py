@@ -8,51 +8,54 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from infra.io.files import sha256_file
 from infra.remote import cache
 from infra.remote.access import Access
 from infra.remote.hub import hub_copy
 from infra.remote.locations import is_remote
 from infra.remote.ranges import read_range
 from infra.stage import Pin
-from tasks.ingest.lines import ByteRange
-from tasks.ingest.parquet import (
-    Batch,
-    Columns,
-    Lost,
-    column_ranges,
-    open_parquet,
-    read_batches,
-    row_groups,
-)
+from tasks.ingest.parquet import Columns, column_ranges, open_parquet
 from tasks.ingest.range_file import RangeFile
 
 
+@dataclass(frozen=True)
+class Opened:
+    """An open file, the sha256 of its content, and what fetches it where it is read in part."""
+
+    file: pq.ParquetFile
+    sha256: str
+    ranges: RangeFile | None = None
+
+    def want(self, groups: Sequence[int], columns: Columns) -> None:
+        """Say what will be read, so that it is fetched ahead of the reader."""
+        if self.ranges is not None:
+            self.ranges.want(column_ranges(self.file.metadata, groups, columns.names()))
+
+
 @contextlib.contextmanager
-def opened(pin: Pin, access: Access) -> Iterator[tuple[pq.ParquetFile, RangeFile | None]]:
-    """A pinned file, and the file of ranges beneath it where it is read in part.
+def opened(pin: Pin, access: Access) -> Iterator[Opened]:
+    """A pinned file, wherever it is.
 
     Raises Unreadable("parquet") for a file that is none, or is cut short.
     """
     if not is_remote(pin.path):
-        yield _opened(Path(pin.path)), None
+        yield Opened(open_parquet(Path(pin.path)), pin.sha256)
     elif (local := hub_copy(pin)) is not None:
-        yield _opened(local), None
+        yield Opened(open_parquet(local), pin.sha256 or sha256_file(local))
     elif not pin.sha256 or cache.holds(pin, access):
-        with cache.local_copy(pin, access) as copy:
-            yield _opened(copy), None
+        with cache.local_pin(pin, access) as copy:
+            yield Opened(open_parquet(Path(copy.path)), copy.sha256)
     else:
         fetch = functools.partial(read_range, pin, access=access)
         with RangeFile(pin.bytes, lambda start, stop: fetch(start=start, stop=stop)) as file:
-            yield open_parquet(file, _footer(pin, file)), file
-
-
-def _opened(path: Path) -> pq.ParquetFile:
-    return open_parquet(path)
+            yield Opened(open_parquet(file, _footer(pin, file)), pin.sha256, file)
 
 
 _footers: dict[str, pq.FileMetaData] = {}
@@ -64,27 +67,3 @@ def _footer(pin: Pin, file: RangeFile) -> pq.FileMetaData:
         _footers.clear()
         _footers[pin.sha256] = open_parquet(file).metadata
     return _footers[pin.sha256]
-
-
-def read_pinned(
-    pin: Pin,
-    byte_range: ByteRange | None,
-    access: Access,
-    choose: Callable[[pq.ParquetFile], Columns],
-) -> Iterator[Batch | Lost]:
-    """The rows of the row groups that begin in a byte range of a pinned file, of the columns that
-    `choose` names.
-    """
-    with opened(pin, access) as (file, ranges):
-        columns = choose(file)
-        groups = row_groups(file.metadata, byte_range)
-        if ranges is not None:
-            ranges.want(wanted_ranges(file, groups, columns))
-        yield from read_batches(file, groups, columns)
-
-
-def wanted_ranges(
-    file: pq.ParquetFile, groups: Sequence[int], columns: Columns
-) -> list[tuple[int, int]]:
-    """The bytes that hold some columns of some row groups."""
-    return column_ranges(file.metadata, groups, columns.names())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import difflib
+from typing import Annotated, Literal, cast
 
 import pydantic
 
 from infra.quantities import Count
-from infra.stage import FilePaths, Output, Parameters, Stage
+from infra.stage import NOT_IDENTITY, FilePaths, Output, Parameters, Stage
 
 
 class JsonlFields(Parameters):
@@ -38,23 +39,51 @@ class JsonlFields(Parameters):
         return (value,) if isinstance(value, str) else value
 
 
+WITH_FIELDS = ("jsonl", "parquet", "hf")
+"""Formats whose records have named fields."""
+
+TEXT_SPLITS = ("file", "blank-line", "line")
+
+_KEYS: dict[str, tuple[str, ...]] = {
+    "paths": ("warc", "wet", "jsonl", "text", "parquet"),
+    "fields": WITH_FIELDS,
+    "split": ("text", "hf"),
+    "dataset": ("hf",),
+    "name": ("hf",),
+    "revision": ("hf",),
+    "data_files": ("hf",),
+}
+"""Parameter -> the formats that it applies to; those that are not here apply to all."""
+
+
 class IngestParameters(Parameters):
     """Parameters of `ingest/<source>`.
 
     Files may be compressed (gzip, Zstandard, bzip2, xz, LZ4), which is recognised by content, not
     by name. Planning refuses a file that is certainly not of `format`.
 
+    `format: hf` reads a data set of the Hugging Face hub: `dataset` (ORG/NAME), `name` of its
+    configuration, `split` ("train" by default), `revision` (branch, tag or commit), or files chosen
+    by `data_files`, patterns of paths in it. Planning pins it to a commit. Of Parquet, only the row
+    groups and columns that are needed are downloaded; JSONL, text and whatever else `datasets`
+    loads are downloaded file by file. A data set's own code is never run.
+
     `limit`: keep the first N documents in (file, record) order; parts are then read one after the
     other. `sample`: keep this share of the records, chosen by the hash of their id.
-    `fields` (jsonl only): by default, a line's text is its field "text", or else (ColossalAI's
-    layout) "target" with "source" as the prompt. `split` (text only): what makes a document.
-    `max_page_bytes`: limit on a record after decompression. `max_text_bytes`: limit on a document's
-    UTF-8. Larger ones are dropped and counted. `min_characters` and `max_text_bytes` apply to the
-    whole record, prompt and text; a document with an empty text is always dropped as too short.
+    `fields` (jsonl, parquet, hf): by default, a record's text is its field "text", or else
+    (ColossalAI's layout) "target" with "source" as the prompt. `split` (text): what makes a
+    document: file, blank-line or line. `max_page_bytes`: limit on a record after decompression.
+    `max_text_bytes`: limit on a document's UTF-8. Larger ones are dropped and counted.
+    `min_characters` and `max_text_bytes` apply to the whole record, prompt and text; a document
+    with an empty text is always dropped as too short.
     """
 
-    format: Literal["warc", "wet", "jsonl", "text"]
-    paths: FilePaths
+    format: Literal["warc", "wet", "jsonl", "text", "parquet", "hf"]
+    paths: FilePaths = ()
+    dataset: Annotated[str, NOT_IDENTITY] = ""
+    name: Annotated[str, NOT_IDENTITY] = ""
+    revision: Annotated[str, NOT_IDENTITY] = ""
+    data_files: Annotated[tuple[str, ...], NOT_IDENTITY] = ()
     sample: Annotated[float, pydantic.Field(gt=0, le=1)] = 1.0
     limit: Annotated[Count, pydantic.Field(ge=1)] | None = None
     extractor: Literal["resiliparse"] = "resiliparse"
@@ -62,16 +91,38 @@ class IngestParameters(Parameters):
     max_page_bytes: Annotated[int, pydantic.Field(ge=1_024)] = 4 * 1024 * 1024
     max_text_bytes: Annotated[int, pydantic.Field(ge=1_024)] = 4 * 1024 * 1024
     fields: JsonlFields | None = None
-    split: Literal["file", "blank-line", "line"] = "file"
+    split: str | None = None
+
+    @property
+    def text_split(self) -> Literal["file", "blank-line", "line"]:
+        """What makes a document of a text file: of the hub's, a line, as for `datasets`."""
+        if self.format == "hf":
+            return "line"
+        return cast(Literal["file", "blank-line", "line"], self.split or "file")
+
+    @pydantic.field_validator("data_files", mode="before")
+    @classmethod
+    def _one_pattern(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
 
     @pydantic.model_validator(mode="after")
     def _fits_format(self) -> IngestParameters:
-        if not self.paths:
+        for key, formats in _KEYS.items():
+            if self.format not in formats and getattr(self, key) not in (None, "", ()):
+                known = " and ".join(formats)
+                raise ValueError(f"{key} applies to format {known}, not {self.format}; remove it")
+        if self.format == "hf" and not self.dataset:
+            raise ValueError(
+                "dataset is missing; name one of the hub, such as HuggingFaceFW/fineweb"
+            )
+        if self.format != "hf" and not self.paths:
             raise ValueError("paths is empty; list at least one file")
-        if self.fields is not None and self.format != "jsonl":
-            raise ValueError(f"fields applies to format jsonl, not {self.format}; remove it")
-        if "split" in self.model_fields_set and self.format != "text":
-            raise ValueError(f"split applies to format text, not {self.format}; remove it")
+        if self.format == "text" and self.split not in (None, *TEXT_SPLITS):
+            close = difflib.get_close_matches(str(self.split), TEXT_SPLITS, n=1)
+            near = f" (did you mean {close[0]!r}?)" if close else ""
+            raise ValueError(
+                f"split is {self.split!r}{near}; of format text it is {', '.join(TEXT_SPLITS)}"
+            )
         return self
 
 
@@ -80,8 +131,10 @@ STAGE = Stage(
     version=3,
     parameters=IngestParameters,
     run="tasks.ingest.run:run",
-    summary="reads web archives, JSONL and text files into documents",
+    summary="reads web archives, JSONL, Parquet, text and data sets of the hub into documents",
     section="sources.*.ingest",
+    pins="tasks.ingest.pinning:pins",
+    compiles=("tasks.ingest.clean_kernel",),
     outputs=(
         Output(
             "part-*.parquet",

@@ -52,8 +52,8 @@ def schema_of(pin: Pin, access: Access) -> pa.Schema:
     if pin.sha256:
         with contextlib.suppress(OSError, pa.ArrowInvalid):
             return pa.ipc.read_schema(pa.py_buffer(file.read_bytes()))
-    with opened(pin, access) as (found, _):
-        schema = found.schema_arrow.remove_metadata()
+    with opened(pin, access) as source:
+        schema = source.file.schema_arrow.remove_metadata()
     if pin.sha256:
         replace_bytes(file, schema.serialize().to_pybytes())
     return schema

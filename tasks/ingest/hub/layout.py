@@ -53,15 +53,19 @@ class Layout:
     module: str
     options: Mapping[str, Any]
     files: tuple[Pin, ...]
+    card: Pin | None = None
+    """README, where what it says of reading decides what is read."""
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` takes."""
-        return {**vars(self), "files": [pin.to_json() for pin in self.files]}
+        files = [pin.to_json() for pin in self.files]
+        return {**vars(self), "files": files, "card": self.card.to_json() if self.card else None}
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Layout:
         """`KeyError` or `TypeError` for anything else."""
-        return cls(**{**found, "files": tuple(map(Pin.from_json, found["files"]))})
+        files, card = tuple(map(Pin.from_json, found["files"])), found["card"]
+        return cls(**{**found, "files": files, "card": Pin.from_json(card) if card else None})
 
 
 def memory() -> Path:
@@ -284,6 +288,7 @@ def _resolved(repository: Repository, wanted: Wanted, source: _Source) -> Layout
         if any(f".{part}" in fitting for part in Path(path).name.split(".")[1:])
     ]
     pins = source.pins(list(dict.fromkeys(paths)))
+    card_pin = source.pins([README])[0] if options else None
     return Layout(
         wanted.dataset,
         repository.revision,
@@ -292,6 +297,7 @@ def _resolved(repository: Repository, wanted: Wanted, source: _Source) -> Layout
         module,
         {**defaults, **options},
         tuple(pins),
+        card_pin,
     )
 
 

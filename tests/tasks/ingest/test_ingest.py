@@ -13,7 +13,7 @@ from infra.engine.base import Inline
 from infra.stage import Pin
 from infra.store import Artifact
 from tasks.documents.schema import DOCUMENTS
-from tasks.ingest import run as ingest
+from tasks.ingest import parts as ingest
 from tasks.ingest.stage import STAGE, IngestParameters
 from tests.stage_harness import data_digests, run_stage
 from tests.tables import content_digest
@@ -195,11 +195,15 @@ def test_golden_output(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "parameters, message",
     [
-        ({"format": "parquet"}, "'warc', 'wet', 'jsonl' or 'text'"),
+        ({"format": "orc"}, "'warc', 'wet', 'jsonl', 'text', 'parquet' or 'hf'"),
         ({"format": "warc", "sample": 0}, "greater than 0"),
         ({"format": "warc", "split": "line"}, "split applies to format text"),
         ({"format": "text", "fields": {"text": "a"}}, "fields applies to format jsonl"),
         ({"format": "warc", "paths": []}, "at least one"),
+        ({"format": "text", "split": "lines"}, r"'lines' \(did you mean 'line'\?\)"),
+        ({"format": "hf", "dataset": "a/b"}, "paths applies to format warc and"),
+        ({"format": "hf", "paths": []}, "dataset is missing"),
+        ({"format": "jsonl", "dataset": "a/b"}, "dataset applies to format hf, not jsonl"),
     ],
 )
 def test_bad_parameters(parameters: dict[str, Any], message: str) -> None:

@@ -30,7 +30,7 @@ from tasks.ingest.parquet import (
     row_groups,
 )
 from tasks.ingest.raw_documents import Unreadable
-from tasks.ingest.run import document_id
+from tasks.ingest.readers import document_id
 from tasks.ingest.stage import JsonlFields
 
 KEY = hashlib.sha256(b"file").digest()
@@ -269,8 +269,9 @@ def test_judged_as_records_are(
 ) -> None:
     """The same documents, reasons and counts as the reader of records has for the same rows."""
     from tasks.ingest.fields import FieldReader
+    from tasks.ingest.part import _judge
     from tasks.ingest.raw_documents import SAMPLED_OUT, RawDocument, Rejected, iso_date
-    from tasks.ingest.run import _judge, _sampler
+    from tasks.ingest.readers import sampler
 
     limits = Limits(sample, least, 20, 10)
     rows = pa.record_batch(
@@ -281,7 +282,7 @@ def test_judged_as_records_are(
     )
     tally, other = FieldTally(), FieldTally()
     found = judge(Batch(7, rows), Columns(("text",), "", "url", ""), KEY, limits, tally)
-    wanted, take = _sampler(KEY, sample), FieldReader(JsonlFields(text=("text",), date=""), other)
+    wanted, take = sampler(KEY, sample), FieldReader(JsonlFields(text=("text",), date=""), other)
     documents, reasons = [], Counter[tuple[str, str]]()
     parameters = type("P", (), {"min_characters": least, "max_text_bytes": 10})()
     for at, (text, url) in enumerate(given, 7):

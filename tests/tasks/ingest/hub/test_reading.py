@@ -12,8 +12,8 @@ from infra.stage import Pin
 from tasks.ingest.hub.layout import Wanted, layout_of
 from tasks.ingest.hub.rows import read_rows
 from tasks.ingest.lines import ByteRange
-from tasks.ingest.parquet import Batch, columns_of
-from tasks.ingest.parquet_source import _footers, opened, read_pinned
+from tasks.ingest.parquet import Batch, columns_of, read_batches, row_groups
+from tasks.ingest.parquet_source import _footers, opened
 from tests.loopback.hub_fixture import HubServer
 
 ROWS, GROUP = 4_000, 500
@@ -48,11 +48,13 @@ def pin(hub: HubServer) -> Pin:
 
 def rows_of(pin: Pin, access: Access, byte_range: ByteRange | None = None) -> list[tuple[int, str]]:
     found: list[tuple[int, str]] = []
-    for batch in read_pinned(
-        pin, byte_range, access, lambda file: columns_of(file.schema_arrow, None)
-    ):
-        assert isinstance(batch, Batch)
-        found += enumerate(batch.rows.column("text").to_pylist(), batch.first)
+    with opened(pin, access) as source:
+        columns = columns_of(source.file.schema_arrow, None)
+        groups = row_groups(source.file.metadata, byte_range)
+        source.want(groups, columns)
+        for batch in read_batches(source.file, groups, columns):
+            assert isinstance(batch, Batch)
+            found += enumerate(batch.rows.column("text").to_pylist(), batch.first)
     return found
 
 
@@ -65,9 +67,9 @@ def test_only_the_bytes_of_wanted_columns_are_read(
     assert rows_of(pin, access) == ALL
     served = [request for request in hub.log() if request["path"].startswith("/cdn")]
     read = sum(request["bytes"] for request in served)
-    with opened(pin, access) as (file, _):
+    with opened(pin, access) as source:
         wanted = sum(
-            file.metadata.row_group(group).column(column).total_compressed_size
+            source.file.metadata.row_group(group).column(column).total_compressed_size
             for group in range(ROWS // GROUP)
             for column in (0, 2)
         )
