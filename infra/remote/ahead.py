@@ -12,11 +12,12 @@ from infra.remote.locations import is_remote
 from infra.stage import Pin
 
 
-def local_pins(pins: Sequence[Pin], access: Access) -> Iterator[Pin]:
+def local_pins(pins: Sequence[Pin], access: Access, following: Pin | None = None) -> Iterator[Pin]:
     """Each pin as a pin of a local file, which stays until the next is asked for.
 
     What goes wrong with an object is raised when its turn comes, so that the ones before it are
-    read. The next object only takes room in the cache that nobody else uses.
+    read. The next object only takes room in the cache that nobody else uses. `following` is fetched
+    while the last one is read, for a later reader; what is not done by then, that one goes on with.
     """
     ahead: _Ahead | None = None
     try:
@@ -24,9 +25,9 @@ def local_pins(pins: Sequence[Pin], access: Access) -> Iterator[Pin]:
             if ahead is not None:
                 ahead.wait()
             with local_pin(pin, access) as found:
-                following = pins[place + 1] if place + 1 < len(pins) else None
-                if following is not None and is_remote(following.path):
-                    ahead = _Ahead(following, access)
+                after = pins[place + 1] if place + 1 < len(pins) else following
+                if after is not None and is_remote(after.path):
+                    ahead = _Ahead(after, access)
                 yield found
     finally:
         if ahead is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 
 from infra.ledger import Ledger, Side
 from infra.remote.ahead import local_pins
+from infra.remote.errors import NoSuchObject
 from infra.remote.locations import is_remote
 from infra.stage import Pin
 from infra.store import Shard
@@ -20,7 +22,7 @@ from tasks.documents.schema import COMPRESSION, DOCUMENTS, ROW_GROUP_DOCUMENTS
 from tasks.ingest.clean import clean, cleaned
 from tasks.ingest.fields import FieldTally
 from tasks.ingest.parts import PartInput
-from tasks.ingest.raw_documents import RawDocument, Rejected
+from tasks.ingest.raw_documents import GONE, RawDocument, Rejected
 from tasks.ingest.readers import document_id, read_file
 from tasks.ingest.stage import IngestParameters
 
@@ -30,7 +32,11 @@ ROW_GROUP_TEXT_BYTES = 64 << 20
 
 @dataclass
 class Counts:
-    """What became of a part's records. `contents`: sha256 of remote files that had none before."""
+    """What became of a part's records.
+
+    `contents`: sha256 of remote files that had none before. `gone`: names of listed files that are
+    not there.
+    """
 
     source: str
     statistics: Counter[str] = field(
@@ -47,6 +53,7 @@ class Counts:
     ledger: Ledger = field(default_factory=Ledger)
     tally: FieldTally = field(default_factory=FieldTally)
     contents: dict[str, str] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
 
     def reject(self, side: Side, reason: str, records: int = 1, lost_bytes: int = 0) -> None:
         """Count records that give no document."""
@@ -70,6 +77,7 @@ class Counts:
             "ledger": self.ledger.to_json(),
             "fields": self.tally.to_json(),
             **({"contents": self.contents} if self.contents else {}),
+            **({"gone": sorted(self.gone)} if self.gone else {}),
         }
 
 
@@ -99,11 +107,36 @@ def _kept(part: PartInput, counts: Counts) -> Iterator[tuple[Any, ...]]:
 
     The next remote file is fetched while one is read.
     """
+    if part.reader == "records":
+        yield from _kept_by_place(part, counts)
+        return
     pins = [file_slice.pin for file_slice in part.slices]
-    for file_slice, local in zip(part.slices, local_pins(pins, part.access), strict=True):
-        counts.read_whole(file_slice.pin, local)
-        records = read_file(file_slice, local, part, counts.tally)
-        yield from kept(records, part, counts, replace(local, name=file_slice.pin.name))
+    try:
+        local_files = local_pins(pins, part.access, part.following)
+        for file_slice, local in zip(part.slices, local_files, strict=True):
+            counts.read_whole(file_slice.pin, local)
+            records = read_file(file_slice, local, part, counts.tally)
+            yield from kept(records, part, counts, replace(local, name=file_slice.pin.name))
+    except NoSuchObject:
+        if not part.may_be_gone:
+            raise
+        counts.gone.add(pins[0].name)  # such parts are of one file
+        counts.reject("failed", GONE)
+
+
+def _kept_by_place(part: PartInput, counts: Counts) -> Iterator[tuple[Any, ...]]:
+    """Of a part that is places in archives."""
+    from tasks.ingest.commoncrawl.records import documents_of
+
+    found = documents_of(
+        part.places,
+        lambda *_: True,
+        part.access,
+        part.options["in_flight"],
+        part.parameters.max_page_bytes,
+    )
+    for pin, outcomes in itertools.groupby(found, key=operator.itemgetter(0)):
+        yield from kept(map(operator.itemgetter(1), outcomes), part, counts, pin)
 
 
 def kept(
@@ -119,6 +152,8 @@ def kept(
         outcome = _judge(record, part.parameters)
         statistics["payload_bytes"] += outcome.payload_bytes
         if isinstance(outcome, Rejected):
+            if outcome.reason == GONE:
+                counts.gone.add(pin.name)
             counts.reject(outcome.side, outcome.reason, lost_bytes=outcome.lost_bytes)
             continue
         statistics["documents"] += 1
@@ -128,7 +163,7 @@ def kept(
         statistics["undecoded_characters"] += outcome.text.count("\ufffd")
         statistics["removed_characters"] += outcome.removed
         yield (
-            document_id(digest, outcome.offset, outcome.inner),
+            document_id(outcome.head or digest, outcome.offset, outcome.inner),
             outcome.text,
             outcome.prompt,
             outcome.url,

@@ -119,11 +119,11 @@ class Dump:
 def members_of(archive: Path, most: int | None = None) -> Iterator[Member]:
     """The members of a gzip archive of one record each."""
     data = archive.read_bytes()
-    found = [r for r in records(chunks(archive, RECORDS), 1 << 26) if isinstance(r, Record)]
-    stops = [r.offset for r in found[1:]] + [len(data)]
-    pairs = zip(found, stops, strict=True)
-    for one, stop in itertools.islice(pairs, most):
-        if one.headers["warc-type"] != "warcinfo":
+    found = (r for r in records(chunks(archive, RECORDS), 1 << 26) if isinstance(r, Record))
+    pairs = itertools.pairwise(itertools.chain(found, [None]))
+    for one, following in itertools.islice(pairs, most):
+        stop = following.offset if following else len(data)
+        if one is not None and one.headers["warc-type"] != "warcinfo":
             yield Member(data[one.offset : stop], one)
 
 
@@ -254,9 +254,7 @@ def _others() -> dict[str, list[bytes]]:
     return {
         "crawldiagnostics": [
             response(page, status="404 Not Found", uri="https://example.fr/gone"),
-            response(
-                b"", "Location: https://example.fr/", "301 Moved", "https://example.fr/moved"
-            ),
+            response(b"", "Location: https://example.fr/", "301 Moved", "https://example.fr/moved"),
         ],
         "robotstxt": [
             response(b"User-agent: *", "Content-Type: text/plain", uri="https://a.fr/robots.txt")

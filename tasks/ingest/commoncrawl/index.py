@@ -27,6 +27,7 @@ from infra.remote.access import Access
 from infra.remote.ranges import read_range
 from infra.stage import Pin, StageError
 from infra.store import Shard
+from tasks.ingest.commoncrawl.pinning import WITH_LANGUAGES, no_languages
 from tasks.ingest.parquet import column_ranges, is_string, open_parquet
 from tasks.ingest.range_file import TAIL_BYTES, RangeFile
 from tasks.ingest.raw_documents import Unreadable
@@ -42,9 +43,6 @@ LOCATIONS = pa.schema(
     ]
 )
 """What a lookup writes: a row for each wanted record, in the index's order."""
-
-WITH_LANGUAGES = "CC-MAIN-2018-39"
-"""The first crawl whose index has languages."""
 
 _PLACE = ("warc_filename", "warc_record_offset", "warc_record_length", "content_truncated")
 _NUMBERS = ("fetch_status", "warc_record_offset", "warc_record_length")
@@ -97,14 +95,6 @@ def check_schema(schema: pa.Schema, part: IndexPart) -> None:
         )
 
 
-def no_languages(crawl: str) -> str:
-    """The error for languages of an older crawl."""
-    return (
-        f"select.languages: the index of {crawl} has no languages; it has them since "
-        f"{WITH_LANGUAGES}. Choose a later crawl, or read its archives and use langid"
-    )
-
-
 def _values(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
@@ -128,9 +118,7 @@ def look_up(part: IndexPart, shard: Shard) -> dict[str, Any]:
     return {**seen, "languages": dict(languages.most_common(_NAMED))}
 
 
-def wanted_of(
-    part: IndexPart, seen: Counter[str], languages: Counter[str]
-) -> Iterator[pa.Table]:
+def wanted_of(part: IndexPart, seen: Counter[str], languages: Counter[str]) -> Iterator[pa.Table]:
     """The places of wanted records, a table for each row group that has some."""
     try:
         with opened(part.pin, part.access) as (file, ranges):

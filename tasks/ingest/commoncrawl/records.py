@@ -17,7 +17,7 @@ from infra.remote.errors import NoSuchObject
 from infra.remote.ranges import Range, join, read_range
 from infra.stage import Pin
 from tasks.ingest.decompress import Chunk
-from tasks.ingest.raw_documents import RawDocument, Rejected, Wanted
+from tasks.ingest.raw_documents import GONE, RawDocument, Rejected, Wanted
 from tasks.ingest.records import Record, records
 from tasks.ingest.web import HEADERS_BYTES, outcome_of
 
@@ -26,9 +26,6 @@ GAP_BYTES = 128 << 10
 
 _MOST_BYTES = 8 << 20
 _GZIP = 31
-
-GONE = "gone"
-"""The reason of records whose archive is listed but not there."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +89,7 @@ def _outcome(
     return outcome_of(found[0], wanted, wet=False, max_page_bytes=max_page_bytes)
 
 
-def _fetched(
-    wanted: Iterable[Range], access: Access, in_flight: int
-) -> Iterator[bytes | None]:
+def _fetched(wanted: Iterable[Range], access: Access, in_flight: int) -> Iterator[bytes | None]:
     """The bytes of each range, in order, neighbours by one request; None where the archive is not
     there.
     """
