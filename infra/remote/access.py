@@ -36,7 +36,7 @@ class Access:
         """For planning, where a person waits: what does not answer soon is unreachable."""
         return replace(
             self,
-            retry_limit_s=min(self.retry_limit_s, 15.0),
+            retry_limit_s=min(self.retry_limit_s, 10.0),
             connect_timeout_s=min(self.connect_timeout_s, 5.0),
             read_timeout_s=min(self.read_timeout_s, 15.0),
         )

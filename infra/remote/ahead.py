@@ -11,27 +11,29 @@ from infra.remote.cache import local_pin
 from infra.remote.locations import is_remote
 from infra.stage import Pin
 
+_LONGEST_END_S = 2.0
+
 
 def local_pins(pins: Sequence[Pin], access: Access, following: Pin | None = None) -> Iterator[Pin]:
     """Each pin as a pin of a local file, which stays until the next is asked for.
 
-    What goes wrong with an object is raised when its turn comes, so that the ones before it are
-    read. The next object only takes room in the cache that nobody else uses. `following` is fetched
-    while the last one is read, for a later reader; what is not done by then, that one goes on with.
+    `following` is fetched while the last is read, for whoever reads it afterwards. What goes wrong
+    with an object is raised when its turn comes, so that the ones before it are read. What is
+    fetched ahead only takes room in the cache that nobody else uses.
     """
     ahead: _Ahead | None = None
     try:
-        for place, pin in enumerate(pins):
+        for pin, then in zip(pins, [*pins, following][1:], strict=False):
             if ahead is not None:
                 ahead.wait()
             with local_pin(pin, access) as found:
-                after = pins[place + 1] if place + 1 < len(pins) else following
-                if after is not None and is_remote(after.path):
-                    ahead = _Ahead(after, access)
+                if then is not None and is_remote(then.path):
+                    ahead = _Ahead(then, access)
                 yield found
-    finally:
+    except BaseException:
         if ahead is not None:
             ahead.end()
+        raise
 
 
 class _Ahead:
@@ -55,6 +57,6 @@ class _Ahead:
         self._thread.join()
 
     def end(self) -> None:
-        """Give the fetch up."""
+        """Give the fetch up; a request that does not answer is left to itself."""
         self._stop.set()
-        self._thread.join()
+        self._thread.join(_LONGEST_END_S)

@@ -5,6 +5,7 @@ server, a proxy or a login sent in its place.
 from __future__ import annotations
 
 import re
+import zlib
 
 HEAD_BYTES = 1024
 """As much of a body as is looked at."""
@@ -36,6 +37,9 @@ def foreign(name: str, head: bytes, content_type: str = "") -> str:
     if low.endswith(_MARKUP) or not head:
         return ""
     start = head.removeprefix(b"\xef\xbb\xbf")[:HEAD_BYTES]
+    if low.endswith(".gz") and start.startswith(_MARKS[".gz"]):
+        # a page that was compressed on its way looks like the archive that was asked for
+        return foreign(low.removesuffix(".gz"), _unpacked(head), content_type)
     if any(low.endswith(suffix) and start.startswith(marks) for suffix, marks in _MARKS.items()):
         return ""
     page = content_type.lower().startswith("text/html") and start.lstrip().startswith(b"<")
@@ -47,6 +51,16 @@ def foreign(name: str, head: bytes, content_type: str = "") -> str:
     if low.endswith((*_MARKS, *_BINARY)) and _JSON.match(start):
         return "a JSON error"
     return ""
+
+
+def _unpacked(head: bytes) -> bytes:
+    """What the first bytes of a gzip file decompress to; nothing where they are damaged, which the
+    reader counts.
+    """
+    try:
+        return zlib.decompressobj(wbits=31).decompress(head, HEAD_BYTES)
+    except zlib.error:
+        return b""
 
 
 def surely_a_page(name: str, content_type: str) -> bool:

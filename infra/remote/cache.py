@@ -24,10 +24,9 @@ from pathlib import Path
 
 from infra.io.files import flush_to_disk
 from infra.remote.access import Access
-from infra.remote.errors import NoRoom, Unreachable
+from infra.remote.errors import NoRoom, Stopped, Unreachable
 from infra.remote.fetch import download
 from infra.remote.locations import is_remote, shown
-from infra.remote.retry import Stopped
 from infra.remote.schemes import scheme
 from infra.stage import Pin
 

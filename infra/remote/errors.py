@@ -35,6 +35,10 @@ class NoRoom(RemoteError):
     """The cache of remote objects is too small for what is wanted of it."""
 
 
+class Stopped(Exception):
+    """Who asked for the object no longer wants it."""
+
+
 class Transient(Exception):
     """A request failed in a way that passes: it is tried again (`infra.remote.retry`).
 

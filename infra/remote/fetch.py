@@ -14,10 +14,18 @@ from typing import IO
 
 from infra.remote import bodies
 from infra.remote.access import Access
-from infra.remote.errors import Changed, Foreign, RemoteError, Transient
+from infra.remote.errors import Changed, Foreign, RemoteError, Stopped, Transient
 from infra.remote.locations import shown
-from infra.remote.request import Response, Target, chunks, conditions, request, validator_of
-from infra.remote.retry import Stopped, persist
+from infra.remote.request import (
+    Response,
+    Target,
+    chunks,
+    conditions,
+    contradiction,
+    request,
+    validator_of,
+)
+from infra.remote.retry import persist
 from infra.stage import Pin
 
 _BLOCK_BYTES = 1 << 20
@@ -96,7 +104,9 @@ class _Transfer:
             headers["Range"] = f"bytes={self.have}-"
         before = self.have
         try:
-            with request(target, self.access, headers=headers, what=self.what) as response:
+            with request(
+                target, self.access, headers=headers, what=self.what, stop=self.stop
+            ) as response:
                 if not self._is_complete(response, expected, file):
                     self._copy(response, file)
         except Transient as trouble:
@@ -118,8 +128,8 @@ class _Transfer:
             return True
         if response.status in (412, 416):
             raise self._changed(expected or f"{self.total} bytes", stated or "another object")
-        if expected and stated and stated != expected:
-            raise self._changed(expected, stated)
+        if other := contradiction(response, expected):
+            raise self._changed(expected, other)
         self.validator = stated or expected
         if response.status == 200 and self.have:
             self._begin_again(file)  # a server that does not know ranges sends all of it again

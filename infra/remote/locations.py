@@ -59,10 +59,10 @@ def check(reference: str) -> None:
     it.
     """
     scheme = scheme_of(reference)
-    if scheme not in MODULES:
+    if (stated := reference.partition("://")[0]) not in MODULES:
         known = ", ".join(f"{name}://" for name in MODULES)
         raise StageError(
-            f"{shown(reference)}: {scheme}:// is not supported; use a local path, or {known}"
+            f"{shown(reference)}: {stated}:// is not supported; use a local path, or {known}"
         )
     try:
         parts = urlsplit(reference)

@@ -11,12 +11,13 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from infra.io.files import replace_bytes
 from infra.remote import cache
 from infra.remote.access import Access
 from infra.remote.errors import Unreachable
-from infra.remote.locations import shown
+from infra.remote.locations import scheme_of, shown
 from infra.remote.schemes import scheme
 from infra.stage import Pin
 
@@ -33,24 +34,32 @@ def expand(reference: str, access: Access) -> list[Pin]:
     all of them are cached. Raises as `stat` does.
     """
     known = scheme(reference)
-    file = _memory(reference, access)
     try:
         found = known.expand(reference, access)
     except Unreachable as error:
-        remembered = _recall(file)
-        absent = [pin for pin in remembered if not cache.holds(pin, access)]
-        if remembered and not absent:
-            return remembered
-        if not remembered:
-            raise
-        names = ", ".join(pin.name for pin in absent[:_MOST_NAMED])
-        more = f" and {len(absent) - _MOST_NAMED} more" if len(absent) > _MOST_NAMED else ""
-        raise Unreachable(
-            f"{error}. Of its {len(remembered)} objects, {len(remembered) - len(absent)} are "
-            f"cached; not cached: {names}{more}"
-        ) from None
-    replace_bytes(file, json.dumps([pin.to_json() for pin in found]).encode())
+        return _cached(reference, access, error)
+    file = _memory(reference, access)
+    if _recall(file) != found:
+        replace_bytes(file, json.dumps([pin.to_json() for pin in found]).encode())
     return found
+
+
+def _cached(reference: str, access: Access, error: Unreachable) -> list[Pin]:
+    """What a reference named the last time, where all of it is cached; else raises `Unreachable`
+    with what is not.
+    """
+    remembered = _recall(_memory(reference, access))
+    absent = [pin for pin in remembered if not cache.holds(pin, access)]
+    if remembered and not absent:
+        return remembered
+    if not remembered:
+        raise error
+    names = ", ".join(pin.name for pin in absent[:_MOST_NAMED])
+    more = f" and {len(absent) - _MOST_NAMED} more" if len(absent) > _MOST_NAMED else ""
+    raise Unreachable(
+        f"{error}. Of its {len(remembered)} objects, {len(remembered) - len(absent)} are cached; "
+        f"not cached: {names}{more}"
+    )
 
 
 def expand_all(references: Sequence[str], access: Access) -> list[list[Pin] | Exception]:
@@ -61,10 +70,11 @@ def expand_all(references: Sequence[str], access: Access) -> list[list[Pin] | Ex
     silent: dict[str, Unreachable] = {}
 
     def one(reference: str) -> list[Pin] | Exception:
-        host = reference.split("/")[2] if reference.count("/") > 1 else reference
-        if host in silent and not _memory(reference, access).exists():
-            return Unreachable(f"{shown(reference)}: {host} does not answer")
+        host = urlsplit(reference).netloc if scheme_of(reference) != "s3" else "s3"
         try:
+            if host in silent:
+                error = Unreachable(f"{shown(reference)}: {host} does not answer")
+                return _cached(reference, access, error)
             return expand(reference, access)
         except Unreachable as error:
             silent[host] = error

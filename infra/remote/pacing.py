@@ -11,11 +11,13 @@ import fcntl
 import os
 import random
 import re
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from infra.remote.access import Access
+from infra.remote.errors import Stopped
 
 _POLL_S = 0.02
 _MOST_AHEAD_S = 600.0
@@ -23,8 +25,10 @@ _MOST_AHEAD_S = 600.0
 
 
 @contextlib.contextmanager
-def connection(host: str, access: Access) -> Iterator[None]:
-    """Hold one of `access.connections` slots of a host; waits while all are taken."""
+def connection(host: str, access: Access, stop: threading.Event | None = None) -> Iterator[None]:
+    """Hold one of `access.connections` slots of a host; waits while all are taken. Raises `Stopped`
+    when `stop` is set meanwhile.
+    """
     folder = _folder(host, access)
     slots = list(range(access.connections))
     random.shuffle(slots)
@@ -41,6 +45,8 @@ def connection(host: str, access: Access) -> Iterator[None]:
             finally:
                 os.close(handle)
             return
+        if stop is not None and stop.is_set():
+            raise Stopped
         time.sleep(_POLL_S)
 
 

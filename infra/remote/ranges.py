@@ -10,7 +10,14 @@ from dataclasses import dataclass, field
 from infra.remote.access import Access
 from infra.remote.errors import Changed, RemoteError, Transient
 from infra.remote.locations import is_remote, shown
-from infra.remote.request import Response, chunks, conditions, request, validator_of
+from infra.remote.request import (
+    Response,
+    chunks,
+    conditions,
+    contradiction,
+    request,
+    validator_of,
+)
 from infra.remote.retry import persist
 from infra.remote.schemes import scheme
 from infra.stage import Pin
@@ -153,9 +160,9 @@ def _local(wanted: Range) -> bytes:
 
 
 def _check(response: Response, pin: Pin, validator: str, first: int, stop: int, what: str) -> None:
-    stated = validator_of(response)
+    stated = contradiction(response, validator)
     total = response.headers.get("Content-Range", "").rpartition("/")[2]
-    moved = response.status in (412, 416) or (validator and stated and stated != validator)
+    moved = response.status in (412, 416) or stated
     resized = total.isdigit() and pin.bytes >= 0 and int(total) != pin.bytes
     if moved or resized:
         now = f"{total} bytes" if resized else stated or "another object"

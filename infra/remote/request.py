@@ -16,6 +16,7 @@ import os
 import re
 import socket
 import ssl
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -85,17 +86,19 @@ def request(
     method: str = "GET",
     headers: Mapping[str, str] | None = None,
     what: str = "",
+    stop: threading.Event | None = None,
 ) -> Iterator[Response]:
     """One request, no retries: yields a response of status 200, 206, 304, 412 or 416, unread.
 
     Raises `Transient` for what may pass, else `NoSuchObject`, `Denied`, `Unreachable` or
-    `RemoteError`. `what` names the object in messages.
+    `RemoteError`; `Stopped` where `stop` is set while it waits for its turn. `what` names the
+    object in messages.
     """
     what = what or shown(target.url)
     url, private, public_only = target.url, dict(target.headers), False
     for _ in range(MOST_REDIRECTS + 1):
         host = urlsplit(url).netloc
-        with connection(host, access):
+        with connection(host, access, stop):
             response = _send(method, url, {**private, **(headers or {})}, access, public_only, what)
             try:
                 location = response.headers.get("Location")
@@ -103,7 +106,8 @@ def request(
                     _raise_errors(response, what, target.denied)
                     yield response
                     return
-                response.drain_conn()
+                if (response.length_remaining or 0) <= _ERROR_BYTES:
+                    response.drain_conn()  # the connection can be used again
             except urllib3.exceptions.HTTPError as error:
                 raise Transient(f"{_in_words(error)} from {host}") from None
             finally:
@@ -143,6 +147,21 @@ def validator_of(response: Response) -> str:
         return weak + etag.removeprefix("W/").strip('"')
     modified = response.headers.get("Last-Modified", "").strip()
     return f"modified {modified}" if modified else ""
+
+
+def contradiction(response: Response, expected: str) -> str:
+    """What an answer states of its content where it is surely another one than expected; "" where
+    it is not, or cannot be told: a server may state less of one answer than of another.
+    """
+    if not expected:
+        return ""
+    if expected.startswith("modified "):
+        modified = response.headers.get("Last-Modified", "").strip()
+        return f"modified {modified}" if modified and f"modified {modified}" != expected else ""
+    stated = validator_of(response)
+    if stated.startswith("modified "):
+        return ""
+    return stated if stated.removeprefix("W/") != expected.removeprefix("W/") else ""
 
 
 def conditions(validator: str) -> dict[str, str]:
@@ -185,7 +204,7 @@ def _send(
     sent = {"Accept-Encoding": "identity", "User-Agent": _user_agent(), **headers}
     host = _hostname(url)
     proxy = _proxy(url)
-    if public_only and proxy and addresses.leads_to_private(host):
+    if public_only and addresses.leads_to_private(host):
         raise _private(host)
     manager = _manager(os.getpid(), access.connections, public_only and not proxy, proxy)
     try:
@@ -269,7 +288,7 @@ def _private(host: str) -> RemoteError:
 
 
 def _require_public(sock: socket.socket, host: str) -> socket.socket:
-    """The address that was in fact connected to, whatever the name resolved to before or after."""
+    """Check the address that was in fact connected to: a name may resolve to another each time."""
     if addresses.is_public(str(sock.getpeername()[0])):
         return sock
     sock.close()
@@ -295,8 +314,10 @@ class _PublicHTTPSPool(HTTPSConnectionPool):
 
 
 def _proxy(url: str) -> str:
-    """The proxy that the environment names for a URL; "" for none."""
+    """The proxy that the environment names for a URL; "" for none, as for this machine itself."""
     parts = urlsplit(url)
+    if parts.hostname == "localhost" or (parts.hostname or "").startswith("127."):
+        return ""
     proxies = urllib.request.getproxies()
     found = proxies.get(parts.scheme) or proxies.get("all", "")
     if not found or urllib.request.proxy_bypass(parts.hostname or ""):
@@ -330,4 +351,6 @@ def _manager(process: int, connections: int, public_only: bool, proxy: str) -> u
 
 @functools.cache
 def _user_agent() -> str:
-    return f"puna/{importlib.metadata.version('puna')}"
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return f"puna/{importlib.metadata.version('puna')}"
+    return "puna"

@@ -9,16 +9,12 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from infra.remote.access import Access
-from infra.remote.errors import Transient, Unreachable
+from infra.remote.errors import Stopped, Transient, Unreachable
 from infra.remote.pacing import retry_turn
 
 T = TypeVar("T")
 
 LONGEST_WAIT_S = 30.0
-
-
-class Stopped(Exception):
-    """Who asked for the object no longer wants it."""
 
 
 def persist(

@@ -216,7 +216,10 @@ def _asked(reference: str, access: Access, ask: Callable[[], T]) -> T:
         except Exception as error:
             if _passes(error):
                 raise Transient(str(error) or type(error).__name__) from None
-            raise RemoteError(f"{reference}: {error or type(error).__name__}; {_hint()}") from error
+            said = f"{type(error).__name__}: {error}".rstrip(": ")
+            raise RemoteError(
+                f"{reference}: {said}; check bucket, key, and the AWS_* settings of the environment"
+            ) from error
 
     return persist(attempt, reference, access.endpoint or "s3", access)
 

@@ -44,7 +44,8 @@ def _tables(part: PartInput, counts: Counts) -> Iterator[pa.Table]:
             return
         try:
             with opened(file_slice.pin, part.access) as source:
-                counts.read_whole(file_slice.pin, replace(file_slice.pin, sha256=source.sha256))
+                if source.ranges is None:
+                    counts.read_whole(file_slice.pin, source.sha256)
                 yield from _file_tables(source, file_slice, part, counts)
         except Unreadable as error:
             if file_slice.is_first:

@@ -34,8 +34,8 @@ ROW_GROUP_TEXT_BYTES = 64 << 20
 class Counts:
     """What became of a part's records.
 
-    `contents`: sha256 of remote files that had none before. `gone`: names of listed files that are
-    not there.
+    `fetched`: remote files that were read whole, and their sha256. `gone`: names of listed files
+    that are not there.
     """
 
     source: str
@@ -52,7 +52,7 @@ class Counts:
     )
     ledger: Ledger = field(default_factory=Ledger)
     tally: FieldTally = field(default_factory=FieldTally)
-    contents: dict[str, str] = field(default_factory=dict)
+    fetched: dict[str, str] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
 
     def reject(self, side: Side, reason: str, records: int = 1, lost_bytes: int = 0) -> None:
@@ -61,10 +61,10 @@ class Counts:
         self.ledger.add(self.source, None, "read", documents=records)
         self.ledger.add(self.source, None, side, reason, documents=records)
 
-    def read_whole(self, pin: Pin, local: Pin) -> None:
+    def read_whole(self, pin: Pin, sha256: str) -> None:
         """Remember what a remote file held."""
-        if is_remote(pin.path) and not pin.sha256:
-            self.contents[pin.path] = local.sha256
+        if is_remote(pin.path):
+            self.fetched[pin.path] = sha256
 
     def to_json(self) -> dict[str, Any]:
         """The result of a part; enters the documents kept in the ledger."""
@@ -76,8 +76,8 @@ class Counts:
             "statistics": dict(sorted(self.statistics.items())),
             "ledger": self.ledger.to_json(),
             "fields": self.tally.to_json(),
-            **({"contents": self.contents} if self.contents else {}),
-            **({"gone": sorted(self.gone)} if self.gone else {}),
+            "fetched": sorted(self.fetched.items()),
+            "gone": sorted(self.gone),
         }
 
 
@@ -105,7 +105,7 @@ def _tables(part: PartInput, counts: Counts) -> Iterator[pa.Table]:
 def _kept(part: PartInput, counts: Counts) -> Iterator[tuple[Any, ...]]:
     """Yield the documents that a part keeps, in the columns of `DOCUMENTS`.
 
-    The next remote file is fetched while one is read.
+    A remote file is read once it is here, all of it; the next one is fetched meanwhile.
     """
     if part.reader == "records":
         yield from _kept_by_place(part, counts)
@@ -114,7 +114,7 @@ def _kept(part: PartInput, counts: Counts) -> Iterator[tuple[Any, ...]]:
     try:
         local_files = local_pins(pins, part.access, part.following)
         for file_slice, local in zip(part.slices, local_files, strict=True):
-            counts.read_whole(file_slice.pin, local)
+            counts.read_whole(file_slice.pin, local.sha256)
             records = read_file(file_slice, local, part, counts.tally)
             yield from kept(records, part, counts, replace(local, name=file_slice.pin.name))
     except NoSuchObject:

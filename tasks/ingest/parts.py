@@ -56,9 +56,8 @@ class FileSlice:
 class PartInput:
     """The input of one part, in order; only its first `limit` documents are kept.
 
-    `reader` and `options` say how its files are read (`tasks.ingest.readers`). `following`: a file
-    to fetch while the last one is read, as a later part needs it. `places`: for the reader
-    "records", in place of slices.
+    `reader` and `options` say how its files are read (`tasks.ingest.readers`). `places`: what
+    the reader "records" reads, in place of slices.
     """
 
     source: str
@@ -67,8 +66,9 @@ class PartInput:
     reader: Reader
     options: Mapping[str, Any] = field(default_factory=dict)
     access: Access = field(default_factory=Access)
-    limit: int | None = None
     following: Pin | None = None
+    """A remote object that a later part begins with, fetched while this one's last is read."""
+    limit: int | None = None
     places: tuple[ArchiveRecords, ...] = ()
 
     @property
@@ -80,8 +80,8 @@ class PartInput:
 def part_plan(files: Iterable[Pin], reader: str) -> Iterator[tuple[FileSlice, ...]]:
     """The input of each part: consecutive files until they reach a part's size (`PART_BYTES`).
 
-    A larger file is a part of its own, except that uncompressed JSONL and Parquet are cut into
-    byte ranges. The plan depends on the files only, never on the machine.
+    A larger file is a part of its own, except that local files of uncompressed JSONL, and Parquet,
+    are cut into byte ranges. The plan depends on the files only, never on the machine.
     """
     pins = list(files)
     size = min(max(sum(pin.bytes for pin in pins) // PARTS, PART_BYTES[0]), PART_BYTES[1])

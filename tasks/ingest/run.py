@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
 from infra.context import WARNING, Context
 from infra.ledger import Ledger
+from infra.remote.locations import is_remote
 from infra.stage import Outcome, Pin, StageError
 from tasks.ingest.fields import FieldTally, missing_text, notes_on
 from tasks.ingest.part import ingest_part
@@ -22,41 +23,41 @@ _GONE_SHOWN = 3
 def run(context: Context) -> Outcome:
     """Read every pinned file; see `IngestParameters`."""
     parameters: IngestParameters = context.parameters
-    items, counts = _parts(context)
+    items, files, counts = _parts(context)
     results = (
-        context.map(ingest_part, items)
+        context.map(ingest_part, _with_following(context, items))
         if parameters.limit is None
         else _limited(context, items, parameters.limit)
     )
     statistics, tally = Counter[str](), FieldTally()
-    contents: dict[str, str] = {}
     gone: set[str] = set()
     for result in results.values():
         statistics.update(result["statistics"])
         tally.merge(result["fields"])
-        contents |= result.get("contents", {})
-        gone.update(result.get("gone", ()))
+        gone.update(result["gone"])
+    fetched = {path: sha256 for result in results.values() for path, sha256 in result["fetched"]}
+    _refuse_equal(context.name, files, fetched)
     if parameters.format in WITH_FIELDS and (
         reason := missing_text(context.name, parameters.fields, tally)
     ):
         raise StageError(reason)
-    _refuse_equal(context, contents)
     if gone:
         counts["gone_files"] = len(gone)
         _warn_of_gone(context, gone, counts["files"])
-    if contents:
-        with context.record("inputs.json") as path:
-            path.write_text(json.dumps(contents, indent=1), encoding="utf-8")
     ledger = Ledger.merged(result["ledger"] for result in results.values())
     counts |= dict(sorted(statistics.items()))
+    if fetched:
+        counts["fetched_files"] = len(fetched)
+        with context.record("inputs.json") as path:
+            path.write_text(json.dumps(fetched, indent=1), encoding="utf-8")
     if parameters.format in WITH_FIELDS:
         counts["fields"] = dict(sorted((+tally.usable).items()))
         counts["notes"] = notes_on(parameters.fields, tally)
     return Outcome(counts, ledger.to_json())
 
 
-def _parts(context: Context) -> tuple[dict[str, PartInput], dict[str, Any]]:
-    """(parts by key, counts of files)."""
+def _parts(context: Context) -> tuple[dict[str, PartInput], list[Pin], dict[str, Any]]:
+    """(parts by key, files that are read whole, counts of files)."""
     parameters: IngestParameters = context.parameters
     if parameters.format == "commoncrawl":
         from tasks.ingest.commoncrawl.parts import parts_of_crawls
@@ -65,8 +66,9 @@ def _parts(context: Context) -> tuple[dict[str, PartInput], dict[str, Any]]:
     pins, reader, options = _input(context)
     files: dict[str, Pin] = {}
     for pin in pins:
-        # Equal content under two names would yield every id twice.
-        files.setdefault(pin.identity, pin)
+        # The same content under two names would yield every id twice. That of some remote objects
+        # is known only when they have been read (`_refuse_equal`).
+        files.setdefault(pin.sha256 or pin.path, pin)
     items = {
         f"part-{number:05d}": PartInput(
             context.name, group, parameters, reader, options, context.access
@@ -76,7 +78,35 @@ def _parts(context: Context) -> tuple[dict[str, PartInput], dict[str, Any]]:
     counts = {"files": len(files), "repeated_files": len(pins) - len(files)}
     if empty := sum(pin.bytes == 0 for pin in files.values()):
         counts["empty_files"] = empty
-    return items, counts
+    return items, list(files.values()), counts
+
+
+def _with_following(context: Context, items: dict[str, PartInput]) -> dict[str, PartInput]:
+    """The parts, each with the object that the part begins with which its worker most likely does
+    next: as many parts on as there are workers, of those that are not done.
+    """
+    if not any(file.slices and is_remote(file.slices[0].pin.path) for file in items.values()):
+        return items
+    todo = [key for key in items if context.attempt.completed(key) is None]
+    later = dict(zip(todo, todo[context.engine.workers :], strict=False))
+    return items | {
+        key: replace(items[key], following=items[after].slices[0].pin)
+        for key, after in later.items()
+    }
+
+
+def _refuse_equal(source: str, files: Iterable[Pin], fetched: Mapping[str, str]) -> None:
+    """Refuse a remote object whose content another file of the source has too: its documents would
+    be there twice, under the same ids.
+    """
+    seen: dict[str, str] = {}
+    for pin in files:
+        sha256 = fetched.get(pin.path, pin.sha256)
+        if sha256 and (other := seen.setdefault(sha256, pin.path)) != pin.path:
+            raise StageError(
+                f"source {source}: {pin.path} and {other} have the same content (sha256 "
+                f"{sha256[:12]}), so that each document would be there twice; name one of them"
+            )
 
 
 def _input(context: Context) -> tuple[tuple[Pin, ...], Reader, Mapping[str, Any]]:
@@ -87,23 +117,6 @@ def _input(context: Context) -> tuple[tuple[Pin, ...], Reader, Mapping[str, Any]
 
         return reading(parameters, context.pins["dataset"])
     return context.pins["paths"], cast(Reader, parameters.format), {}
-
-
-def _refuse_equal(context: Context, contents: Mapping[str, str]) -> None:
-    """Refuse a remote file whose content another file of the source has too: each document would
-    be there twice, under one id.
-    """
-    seen: dict[str, str] = {}
-    for pins in context.pins.values():
-        for pin in pins:
-            sha256 = contents.get(pin.path, pin.sha256)
-            other = seen.setdefault(sha256, pin.path) if sha256 else pin.path
-            if other != pin.path and (pin.path in contents or other in contents):
-                raise StageError(
-                    f"source {context.name}: {pin.path} and {other} have the same content "
-                    f"(sha256 {sha256[:12]}), so that each document would be there twice; name one "
-                    "of them"
-                )
 
 
 def _warn_of_gone(context: Context, gone: Collection[str], files: int) -> None:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra.context import Context
-from infra.stage import StageError
+from infra.stage import Pin, StageError
 from tasks.ingest.commoncrawl.index import IndexPart, look_up
 from tasks.ingest.commoncrawl.listing import archive
 from tasks.ingest.commoncrawl.pinning import CRAWL, SELECT, crawl_of, listed_files
@@ -24,8 +24,13 @@ from tasks.ingest.stage import IngestParameters
 _PLACE = ["warc_filename", "warc_record_offset", "warc_record_length"]
 
 
-def parts_of_crawls(context: Context) -> tuple[dict[str, PartInput], dict[str, Any]]:
-    """(parts by key, statistics). With `select`, looks the records up first."""
+def parts_of_crawls(
+    context: Context,
+) -> tuple[dict[str, PartInput], list[Pin], dict[str, Any]]:
+    """(parts by key, archives that are read whole, statistics).
+
+    With `select`, looks the records up first.
+    """
     parameters: IngestParameters = context.parameters
     archives = listed_files(context.pins[CRAWL])
     options = {"in_flight": max(context.access.connections // context.engine.workers, 1)}
@@ -43,9 +48,7 @@ def parts_of_crawls(context: Context) -> tuple[dict[str, PartInput], dict[str, A
         parts = [replace(part, reader="records", places=group) for group in groups]
         statistics["files"] = len({one.pin.name for group in groups for one in group})
     items = {f"part-{number:05d}": one for number, one in enumerate(parts)}
-    if parameters.select is None and parameters.limit is None:
-        items = with_next(items, context.engine.workers)
-    return items, statistics
+    return items, [] if parameters.select else list(archives), statistics
 
 
 def _looked_up(context: Context) -> tuple[pa.Table, dict[str, Any]]:
@@ -112,15 +115,3 @@ def grouped(places: pa.Table, host: str) -> Iterator[tuple[ArchiveRecords, ...]]
         pin = archive(host, name_of[int(file[start])])
         group.append(ArchiveRecords(pin, offsets[start:stop], lengths[start:stop]))
     yield tuple(group)
-
-
-def with_next(items: dict[str, PartInput], workers: int) -> dict[str, PartInput]:
-    """Parts of whole archives, each with the archive to fetch while it is read: that of the part
-    which its worker is likely to be given next.
-    """
-    keys = list(items)
-    after = dict(zip(keys, keys[workers:], strict=False))
-    return {
-        key: replace(part, following=items[after[key]].slices[0].pin) if key in after else part
-        for key, part in items.items()
-    }

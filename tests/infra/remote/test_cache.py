@@ -185,6 +185,15 @@ def test_the_next_object_is_fetched_while_one_is_read(tmp_path: Path) -> None:
         assert server.sent_bytes == 3 * SIZE
 
 
+def test_what_follows_the_last_is_fetched_for_others(tmp_path: Path) -> None:
+    access = access_to(tmp_path)
+    with serving(FILES) as server:
+        first, second, last, *_ = pins_of(server, access)
+        assert len(list(local_pins([first, second], access, last))) == 2
+        wait_until(lambda: holds(last, access))
+        assert list(local_pins([], access, last)) == []
+
+
 def test_what_is_wrong_with_an_object_is_raised_in_its_turn(tmp_path: Path) -> None:
     access = access_to(tmp_path)
     with serving(FILES) as server:

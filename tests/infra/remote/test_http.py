@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import random
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,7 @@ LOGIN = b"<!-- sign in -->\n<!DOCTYPE html><html><body>Please log in</body></htm
     ("name", "body", "kind", "what"),
     [
         ("/a.warc.gz", LOGIN, "text/plain", "an HTML page"),
+        ("/a.jsonl.gz", gzip.compress(LOGIN), "application/x-gzip", "an HTML page"),
         ("/a.txt", LOGIN, "text/plain", "an HTML page"),
         ("/a.jsonl", b"<div>session expired</div>", "text/html; charset=x", "text/html"),
         (
@@ -248,6 +250,7 @@ def test_what_is_missing_or_refused_is_said(access: Access) -> None:
         ("https:///a.gz", "names no host"),
         ("s3:///a.gz", "names no bucket"),
         ("https://example.org:port/a.gz", "is not a URL"),
+        ("S3://data/a.gz", "S3:// is not supported; use a local path, or http://, https://, s3://"),
         ("ftp://example.org/a.gz", "ftp:// is not supported"),
     ],
 )
@@ -283,6 +286,7 @@ def test_redirects_lead_from_public_to_public_only(access: Access) -> None:
     ):
         start = f"http://public.test:{port(public.address)}"
         public.redirects = {
+            "/port.bin": "http://127.0.0.1:9/nobody",
             "/good.bin": f"http://cdn.test:{port(cdn.address)}/b.bin",
             "/address.bin": inside.url("/b.bin"),
             "/name.bin": f"http://inside.test:{port(inside.address)}/b.bin",
@@ -291,7 +295,7 @@ def test_redirects_lead_from_public_to_public_only(access: Access) -> None:
         }
         with local_copy(objects.stat(f"{start}/good.bin", access), access) as path:
             assert path.read_bytes() == BODY
-        for name in ("address", "name"):
+        for name in ("address", "name", "port"):
             with pytest.raises(RemoteError, match="in a private network or this machine"):
                 objects.stat(f"{start}/{name}.bin", access)
         assert not inside.seen
@@ -302,6 +306,21 @@ def test_redirects_lead_from_public_to_public_only(access: Access) -> None:
         # a private host that the recipe names may redirect to its neighbours
         inside.redirects = {"/moved.bin": inside.url("/b.bin")}
         assert objects.stat(inside.url("/moved.bin"), access).bytes == len(BODY)
+
+
+@pytest.mark.usefixtures("internet")
+def test_a_name_that_resolves_to_another_address_when_it_is_connected_to(
+    access: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        serving({"/b.bin": BODY}, host="127.0.0.1") as inside,
+        serving({}, host="127.0.0.2") as public,
+    ):
+        public.redirects["/a.bin"] = f"http://inside.test:{port(inside.address)}/b.bin"
+        monkeypatch.setattr(addresses, "leads_to_private", lambda host: False)
+        with pytest.raises(RemoteError, match=r"redirected to inside.test, which is in a private"):
+            objects.stat(public.url("/a.bin"), access)
+        assert not inside.seen
 
 
 @pytest.mark.usefixtures("internet")
@@ -354,3 +373,41 @@ def test_without_a_network_what_is_cached_is_used(access: Access) -> None:
         assert path.read_bytes() == BODY
     with pytest.raises(Unreachable, match=r"0 are cached; not cached: b.bin"):
         objects.expand(first.path.replace("a.bin", "b.bin"), offline)
+    # a host that does not answer is asked once, and what is cached is found all the same
+    begun = time.monotonic()
+    many = [first.path, *(f"{first.path}{number}" for number in range(100)), first.path]
+    slow = quick(access.cache.parent, retry_limit_s=0.5, retry_interval_s=0.1)
+    found = objects.expand_all(many, slow)
+    assert found[0] == found[-1] == [first]
+    assert all(isinstance(one, Unreachable) for one in found[1:-1])
+    assert time.monotonic() - begun < 5
+
+
+def test_validators_that_a_server_does_not_state_each_time_are_no_change(access: Access) -> None:
+    with serving({"/b.bin": BODY}) as server:
+        for etag in ('W/"1"', '"1"'):
+            server.etags["/b.bin"] = 'W/"1"'
+            pin = objects.stat(server.url("/b.bin"), access)
+            server.etags["/b.bin"] = etag
+            assert read_range(pin, 5, 10, access) == BODY[5:10]
+        server.validators = False
+        assert read_range(pin, 5, 10, access) == BODY[5:10]
+        server.validators, server.etags["/b.bin"] = True, 'W/"2"'
+        with pytest.raises(Changed, match="was W/1 when the run was planned, and is W/2 now"):
+            read_range(pin, 5, 10, access)
+
+
+def test_a_proxy_of_the_environment_is_used(
+    access: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = "http://far.test/b.bin"
+    with serving({address: BODY}) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://{proxy.address}")
+        pin = objects.stat(address, access)
+        with local_copy(pin, access) as path:
+            assert path.read_bytes() == BODY
+        proxy.redirects[address] = "http://127.0.0.1/secret"
+        with pytest.raises(RemoteError, match="in a private network or this machine"):
+            objects.stat(address, access)
+    with serving({"/b.bin": BODY}) as server:  # this machine is reached without it
+        assert objects.stat(server.url("/b.bin"), access).bytes == len(BODY)

@@ -24,6 +24,7 @@ from tests.loopback.s3 import LoopbackS3, s3_server
 
 BODY = b"\x1f\x8b" + random.Random(1).randbytes(400_000)
 KEYS = ("crawl/a.warc.gz", "crawl/b.warc.gz", "crawl/sub/c.warc.gz")
+ODD_KEYS = ("a b+c#d%20?.gz", "中文.gz")
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,8 @@ def server() -> Iterator[LoopbackS3]:
     with s3_server() as s3:
         for key in KEYS:
             s3.put("data", key, BODY + key.encode())
+        for key in ODD_KEYS:
+            s3.put("odd", key, BODY + key.encode())
         yield s3
 
 
@@ -43,6 +46,8 @@ def access(tmp_path: Path) -> Access:
 @pytest.mark.parametrize(
     ("reference", "names"),
     [
+        ("s3://odd/", ["a b+c#d%20?.gz", "中文.gz"]),
+        ("s3://odd/中文.gz", ["中文.gz"]),
         ("s3://data/crawl/a.warc.gz", ["a.warc.gz"]),
         ("s3://data/crawl/*.gz", ["a.warc.gz", "b.warc.gz"]),
         ("s3://data/crawl/[b-z].warc.gz", ["b.warc.gz"]),
@@ -55,9 +60,11 @@ def test_keys_patterns_and_prefixes(access: Access, reference: str, names: list[
     pins = objects.expand(reference, access)
     assert [pin.name for pin in pins] == names
     for pin in pins:
-        body = BODY + pin.path.removeprefix("s3://data/").encode()
+        body = BODY + pin.path.split("/", 3)[3].encode()
         assert (pin.bytes, pin.sha256) == (len(body), "")
         assert pin.etag == hashlib.md5(body).hexdigest()
+        with local_copy(pin, access) as path:
+            assert path.read_bytes() == body
 
 
 @pytest.mark.usefixtures("server")

@@ -117,7 +117,7 @@ def test_lines_plain_and_compressed(hub: HubServer, tmp_path: Path) -> None:
     assert documents(named)[:-1] == documents(local) and len(documents(local)) == 180
     assert documents(named)[-1][1:3] == ("of an array", "u")
     record = next(path for path in (tmp_path / "n").rglob("inputs.json"))
-    assert len(json.loads(record.read_text())) == 2  # plain ones have no sha256 on the hub
+    assert len(json.loads(record.read_text())) == named.statistics["fetched_files"] == 4
 
 
 def test_other_layouts_and_text(hub: HubServer, tmp_path: Path) -> None:
