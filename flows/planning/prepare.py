@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flows.planning.graph import Graph, Node
 from flows.planning.plan import Plan, make_plan
+from flows.planning.reading import notes
 from flows.planning.request import RunRequest
 from flows.planning.resolve import Pins, Unresolved, resolve
 from flows.planning.wiring import stages
@@ -53,6 +54,10 @@ class Prepared:
         ]
         if problems:
             raise RecipeError(problems)
+
+    def warnings(self) -> list[str]:
+        """What is allowed but probably not meant, and what there is to know of the sources."""
+        return [*self.recipe.warnings(), *notes(self.recipe, self.plan)]
 
     def _place(self, id: str) -> str:
         unresolved = [

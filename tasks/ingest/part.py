@@ -163,7 +163,7 @@ def kept(
         statistics["undecoded_characters"] += outcome.text.count("\ufffd")
         statistics["removed_characters"] += outcome.removed
         yield (
-            document_id(outcome.head or digest, outcome.offset, outcome.inner),
+            document_id(outcome.key or digest, outcome.offset, outcome.inner),
             outcome.text,
             outcome.prompt,
             outcome.url,

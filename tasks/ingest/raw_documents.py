@@ -18,8 +18,8 @@ class RawDocument:
     `offset`, `inner`: place of its record, see `records.Record`. `payload_bytes`: size of the
     payload its text came from (for a page, the decoded HTML). `marks`: "truncated" if its page
     ended early, "trailing" if bytes after its page were ignored. `removed`: characters already
-    removed from the text (NULs in a page's source). `head`: the header block of a web archive's
-    record, of which its id is made; b"" where the id is made of the file's content.
+    removed from the text (NULs in a page's source). `key`: what its id is made of beside its
+    place; b"" for the sha256 of the file.
     """
 
     offset: int
@@ -31,7 +31,7 @@ class RawDocument:
     payload_bytes: int = 0
     marks: tuple[str, ...] = ()
     removed: int = 0
-    head: bytes = b""
+    key: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ class Rejected:
 class Wanted(Protocol):
     """Whether a record is in the sample; called before any work on it."""
 
-    def __call__(self, offset: int, inner: int, head: bytes = b"") -> bool:
-        """`offset`, `inner`, `head`: as in `RawDocument`."""
+    def __call__(self, offset: int, inner: int, key: bytes = b"") -> bool:
+        """`offset`, `inner`, `key`: as in `RawDocument`."""
         ...
 
 

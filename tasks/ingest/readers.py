@@ -103,9 +103,7 @@ def _rows(
 def document_id(key: bytes, offset: int, inner: int) -> str:
     """32 hex digits: blake2b-128 of a key and the record's place (`records.Record`).
 
-    `key`: of a web archive's record its header block, which has its address, time and digests, so
-    that it has the same id wherever its archive lies and however much of it is read; of all else
-    the sha256 of the file.
+    `key`: of a web archive's record `web.key_of`, of all else the sha256 of the file.
     """
     place = offset.to_bytes(8, "little") + inner.to_bytes(8, "little")
     return hashlib.blake2b(key + place, digest_size=16).hexdigest()
@@ -115,9 +113,9 @@ def sampler(file_sha256: bytes, share: float) -> Wanted:
     """Chooses a share of a file's records by their ids."""
     limit = int(share * 2**64)
 
-    def wanted(offset: int, inner: int, head: bytes = b"") -> bool:
+    def wanted(offset: int, inner: int, key: bytes = b"") -> bool:
         if share == 1:
             return True
-        return int(document_id(head or file_sha256, offset, inner)[:16], 16) < limit
+        return int(document_id(key or file_sha256, offset, inner)[:16], 16) < limit
 
     return wanted

@@ -4,6 +4,7 @@ resources, WET conversions), and extracts their text.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -80,9 +81,20 @@ def outcome_of(
     if isinstance(record, Broken):
         side: Literal["dropped", "failed"] = "dropped" if record.too_large else "failed"
         return Rejected(side, record.reason, lost_bytes=record.lost_bytes)
-    if not wanted(record.offset, record.inner, record.head):
+    if not wanted(record.offset, record.inner, key_of(record)):
         return SAMPLED_OUT
     return _document(record, wet, max_page_bytes)
+
+
+def key_of(record: Record) -> bytes:
+    """What a record's id is made of: its header block, which has an id of its own and digests.
+
+    So a record has the same id wherever its archive lies and however much of that is read. The
+    content counts too where the header has no id, which WARC demands.
+    """
+    if "warc-record-id" in record.headers:
+        return record.head
+    return record.head + hashlib.sha256(record.body).digest()
 
 
 def _document(record: Record, wet: bool, max_page_bytes: int) -> RawDocument | Rejected:
@@ -110,7 +122,7 @@ def _document(record: Record, wet: bool, max_page_bytes: int) -> RawDocument | R
         payload_bytes=len(page.data),
         marks=page.marks,
         removed=removed,
-        head=record.head,
+        key=key_of(record),
     )
 
 

@@ -5,15 +5,19 @@ Where nothing is sampled, `select` needs no pins of archives: the index names th
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from infra.io.files import replace_bytes
 from infra.remote.access import Access
 from infra.remote.listing import Listing
 from infra.stage import Pin, StageError
 from tasks.ingest.commoncrawl.crawls import LATEST, chosen, listed
 from tasks.ingest.commoncrawl.listing import INDEX, SUBSET, archive, listing, sampled
-from tasks.ingest.stage import IngestParameters
+from tasks.ingest.raw_documents import Unreadable
+from tasks.ingest.stage import IndexSelect, IngestParameters
 
 CRAWL, SELECT = "crawl", "select"
 """Parameters that pins are kept under: listings and archives, listings and parts of the index."""
@@ -40,7 +44,9 @@ def pin_crawls(parameters: IngestParameters, looking: Listing) -> dict[str, tupl
     for crawl in crawls:
         found[CRAWL] += _archives(crawl, parameters, access)
         if parameters.select is not None:
-            found[SELECT] += _index(crawl, parameters.host, access)
+            index = _index(crawl, parameters.host, access)
+            _check_index(crawl, index, parameters.select, access)
+            found[SELECT] += index
     return {path: pins for path, pins in found.items() if pins}
 
 
@@ -107,3 +113,22 @@ def _index(crawl: str, host: str, access: Access) -> tuple[Pin, ...]:
             "or remove select"
         )
     return (pin, *(archive(host, path) for path in parts))
+
+
+def _check_index(crawl: str, pins: Sequence[Pin], select: IndexSelect, access: Access) -> None:
+    """Refuse an index that lacks columns, by its first part; looked up once for a listing."""
+    from tasks.ingest.commoncrawl.index import IndexPart, check_schema, deciding, opened
+
+    key = json.dumps([pins[0].sha256, deciding(select)])
+    memory = access.cache / "lookups" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.checked"
+    if memory.exists():
+        return
+    try:
+        with opened(pins[1], access) as (file, _):
+            check_schema(file.schema_arrow, IndexPart(crawl, pins[1], select, access))
+    except Unreadable:
+        raise StageError(
+            f"{pins[1].path}: this part of the index of {crawl} is no whole Parquet file; check "
+            "host, or remove select"
+        ) from None
+    replace_bytes(memory, b"")

@@ -187,15 +187,15 @@ def test_golden_output(tmp_path: Path) -> None:
         build(tmp_path, {"format": "jsonl"}, [lines]),
     ]
     assert (STAGE.version, [content_digest(one) for one in found]) == (
-        3,
-        ["7730dcb3fd5fb53e", "c7cf198ee2f5ad58"],
+        4,
+        ["b4c48a5525181cd6", "c7cf198ee2f5ad58"],
     )
 
 
 @pytest.mark.parametrize(
     "parameters, message",
     [
-        ({"format": "orc"}, "'warc', 'wet', 'jsonl', 'text', 'parquet' or 'hf'"),
+        ({"format": "orc"}, "'text', 'parquet', 'hf' or 'commoncrawl'"),
         ({"format": "warc", "sample": 0}, "greater than 0"),
         ({"format": "warc", "split": "line"}, "split applies to format text"),
         ({"format": "text", "fields": {"text": "a"}}, "fields applies to format jsonl"),
