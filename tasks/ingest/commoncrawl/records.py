@@ -79,7 +79,7 @@ def _outcome(
     try:
         plain = unpack.decompress(data, most)
     except zlib.error:
-        plain = b""
+        return Rejected("failed", "index", lost_bytes=len(data))
     if unpack.unconsumed_tail:
         return Rejected("dropped", "record_too_large", lost_bytes=len(data))
     found = list(records(iter([Chunk(plain, offset, 0)]), max_page_bytes + HEADERS_BYTES))
