@@ -1,10 +1,10 @@
-"""Moving references -> pins: what every file is at this moment.
+"""Pins the files that a recipe names: what each of them is at this moment.
 
-A local file is pinned by its sha256, cached by path, size and modification time, so that a warm
-plan reads no data. A folder pins every file in it that is not hidden, a glob every match, in name
-order. An object on another machine is pinned by what its server says of it. What cannot be reached
-stays `Unresolved`: a plan shows `?` for it and for everything that depends on it; a run refuses to
-start.
+A local file is pinned by its sha256, cached by path, size and modification time, so that planning
+again reads no data. A folder pins every file in it that is not hidden, and a glob every match,
+sorted by path. An object on another machine is pinned by what its server says of it. What cannot be
+reached becomes `Unresolved`: a plan shows `?` for it and for everything that depends on it, and a
+run refuses to start.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import importlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from glob import glob
 from pathlib import Path
 
 from flows.planning.graph import Graph, Node
 from flows.recipe.errors import nearest
-from flows.recipe.references import ARTIFACT_SCHEME, NAMED_FILES
+from flows.recipe.references import ARTIFACT_SCHEME, NAMED_FILES, hub_model
 from infra.io.files import files_in, replace_bytes, sha256_file
 from infra.remote.access import Access
 from infra.remote.errors import Unreachable
@@ -41,12 +41,15 @@ class Unresolved:
     """Whether the recipe is to be changed, as a server said so; else it may be resolved later."""
 
 
+BASES = (("tokenizer", "base"), ("model", "base"), ("evaluation", "model"))
+"""Stages and their parameters that may name a model of the Hugging Face hub."""
+
 Pins = dict[str, dict[str, tuple[Pin, ...] | Unresolved]]
 """Node id -> parameter path -> its files."""
 
 
 def digest_cache_file() -> Path:
-    """Where digests of local files are remembered; safe to delete."""
+    """The cache of digests of local files; safe to delete."""
     return (
         Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "puna" / "digests.json"
     )
@@ -54,7 +57,7 @@ def digest_cache_file() -> Path:
 
 @dataclass
 class Digests:
-    """sha256 of local files, remembered between runs by (path, size, modification time)."""
+    """sha256 of local files, cached between runs by (path, size, modification time)."""
 
     file: Path = field(default_factory=digest_cache_file)
     _known: dict[str, list[object]] = field(default_factory=dict)
@@ -62,16 +65,16 @@ class Digests:
 
     def __post_init__(self) -> None:
         with contextlib.suppress(OSError, ValueError):
-            found = json.loads(self.file.read_text(encoding="utf-8"))
-            if isinstance(found, dict):
+            cached = json.loads(self.file.read_text(encoding="utf-8"))
+            if isinstance(cached, dict):
                 self._known = {
-                    path: known
-                    for path, known in found.items()
-                    if isinstance(known, list) and len(known) == 3
+                    path: entry
+                    for path, entry in cached.items()
+                    if isinstance(entry, list) and len(entry) == 3
                 }
 
     def pin(self, path: Path, name: str) -> Pin:
-        """The pin of a local file; `name` is what its version shows instead of its path."""
+        """The pin of a local file; `name` stands for its path in versions."""
         status = path.stat()
         stamp = [status.st_size, status.st_mtime_ns]
         known = self._known.get(str(path))
@@ -82,7 +85,7 @@ class Digests:
         return Pin(str(path), name, str(known[2]), status.st_size)
 
     def save(self) -> None:
-        """Remember what was read. A cache that cannot be written costs time, not correctness."""
+        """Write the cache if it changed. If that fails, the next plan is slower, but not wrong."""
         if self._changed:
             with contextlib.suppress(OSError):
                 replace_bytes(self.file, json.dumps(self._known).encode())
@@ -96,11 +99,12 @@ def resolve(graph: Graph, access: Access | None = None, earlier: Earlier = lambd
     """Pin every file that the graph's parameters name, also on other machines."""
     digests = Digests()
     pins: Pins = {}
+    named = {id: _named(node) for id, node in graph.nodes.items()}
     remote = _remote_pins(
         [
             reference
-            for node in graph.nodes.values()
-            for references in node.parameters.file_references().values()
+            for by_path in named.values()
+            for references in by_path.values()
             for reference in references
             if is_remote(reference) and reference not in NAMED_FILES
         ],
@@ -109,19 +113,33 @@ def resolve(graph: Graph, access: Access | None = None, earlier: Earlier = lambd
     for id, node in graph.nodes.items():
         listing = Listing(access or Access(), functools.partial(earlier, node))
         pins[id] = _declared(node, listing)
-        for field_path, references in node.parameters.file_references().items():
+        for field_path, references in named[id].items():
             if any(reference.startswith(ARTIFACT_SCHEME) for reference in references):
                 continue
             found = _pin_all(references, digests, remote)
-            if isinstance(found, Unresolved) and field_path == "base":
-                found = replace(
-                    found,
-                    why=f"{found.why}. To use a model from the Hugging Face hub, download it and "
-                    "name its folder",
-                )
+            if isinstance(found, tuple) and node.stage.name == "tokenizer":
+                found = tuple(pin for pin in found if not _is_remote_weights(pin))
             pins[id][field_path] = found
     digests.save()
     return pins
+
+
+def _named(node: Node) -> dict[str, tuple[str, ...]]:
+    """Parameter path -> references; a base that is no path here is a model of the hub."""
+    return {
+        path: tuple(
+            (hub_model(reference) if (node.stage.name, path) in BASES else None) or reference
+            for reference in references
+        )
+        for path, references in node.parameters.file_references().items()
+    }
+
+
+def _is_remote_weights(pin: Pin) -> bool:
+    """A tokenizer has no use for its base's weights, which are most of what there is to fetch."""
+    from infra.remote.hub import is_weights
+
+    return pin.path.startswith("hf://") and is_weights(pin)
 
 
 def _declared(node: Node, listing: Listing) -> dict[str, tuple[Pin, ...] | Unresolved]:
@@ -162,13 +180,13 @@ def _remote_pins(references: Sequence[str], access: Access) -> Remote:
 def _pin_all(
     references: tuple[str, ...], digests: Digests, remote: Remote
 ) -> tuple[Pin, ...] | Unresolved:
-    found: list[Pin] = []
+    pins: dict[str, Pin] = {}
     for reference in references:
         pinned = remote[reference] if reference in remote else _pin(reference, digests)
         if isinstance(pinned, Unresolved):
             return pinned
-        found.extend(pinned)
-    return tuple({pin.path: pin for pin in found}.values())
+        pins |= {pin.path: pin for pin in pinned}
+    return tuple(pins.values())
 
 
 def _pin(reference: str, digests: Digests) -> list[Pin] | Unresolved:
@@ -192,14 +210,14 @@ def _pin(reference: str, digests: Digests) -> list[Pin] | Unresolved:
         if matches:
             root = Path(os.path.commonpath([match.parent for match in matches]))
             return [digests.pin(match, match.relative_to(root).as_posix()) for match in matches]
-        there = sorted(near.name for near in path.parent.iterdir()) if path.parent.is_dir() else []
+        names = sorted(file.name for file in path.parent.iterdir()) if path.parent.is_dir() else []
     except OSError as error:
         return Unresolved(
             reference, f"cannot be read: {error.strerror}; make it readable, or name another file"
         )
     return Unresolved(
         reference,
-        f"no file or folder matches{nearest(path.name, there)}; name one that exists "
+        f"no file or folder matches{nearest(path.name, names)}; name one that exists "
         "(a recipe's paths are relative to its folder, those of -s to the working directory)",
     )
 
@@ -209,8 +227,8 @@ def unresolved(
 ) -> dict[str, Unresolved]:
     """`stage/name.parameter` -> what could not be pinned."""
     return {
-        f"{id}.{path}": found
+        f"{id}.{path}": pinned
         for id, by_path in pins.items()
-        for path, found in by_path.items()
-        if isinstance(found, Unresolved)
+        for path, pinned in by_path.items()
+        if isinstance(pinned, Unresolved)
     }

@@ -1,10 +1,12 @@
-"""What a recipe may write where a path is expected: another recipe's artifact, or the name of a
+"""References that a recipe may use in place of a path: another recipe's artifact, or the name of a
 packaged file.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 ARTIFACT_SCHEME = "artifact:"
 
@@ -35,5 +37,24 @@ class ArtifactReference:
         return f"{ARTIFACT_SCHEME}{self.recipe}/{self.stage}/{self.name}@{self.selector}"
 
 
+_HUB_NAME = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(?:@[\w./-]+)?")
+_HUB_BASES = (("tokenizer", "base"), ("model", "base"))
+"""Parameters that may name a model of the Hugging Face hub."""
+
+
+def hub_model(reference: str) -> str | None:
+    """The `hf://` reference of a name such as `org/name` or `org/name@revision`; None for what is
+    none, or is a path here.
+    """
+    if not _HUB_NAME.fullmatch(reference) or Path(reference).exists():
+        return None
+    return f"hf://{reference}"
+
+
+def may_be_hub_model(reference: str, path: tuple[str | int, ...]) -> bool:
+    """Whether a parameter takes the names of models, and this may be one."""
+    return path in _HUB_BASES and _HUB_NAME.fullmatch(reference) is not None
+
+
 NAMED_FILES = {"lid.176": "tasks.langid.model:locate_model"}
-"""Name of a file that an installed package carries -> the function that locates it."""
+"""Name of a file in an installed package -> the function that locates it."""

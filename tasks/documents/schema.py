@@ -22,5 +22,12 @@ DOCUMENTS = pa.schema(
         ("source", pa.string()),
         ("file", pa.string()),  # name of the input file
         ("offset", pa.int64()),  # byte offset of the record in that file
+        # What the record states about itself; null where it does not. Artifacts of ingest before
+        # version 4 lack these columns.
+        ("license", pa.string()),
+        ("title", pa.string()),
+        ("author", pa.string()),
+        ("published", pa.string()),  # ISO 8601; `date` of a web page is when it was crawled
+        ("declared_language", pa.string()),  # as declared: a BCP 47 tag, a name; langid detects
     ]
 )

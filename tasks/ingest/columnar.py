@@ -20,6 +20,7 @@ from tasks.ingest.clean import clean, cleaned
 from tasks.ingest.clean_kernel import classes, examine
 from tasks.ingest.fields import FieldTally
 from tasks.ingest.parquet import Batch, Columns, column_at, is_string, type_at
+from tasks.ingest.stated import MAX_CHARACTERS, Stated, cleaned_stated
 
 REASONS: tuple[tuple[Literal["kept", "dropped", "failed"], str], ...] = (
     ("kept", ""),
@@ -51,7 +52,8 @@ class Limits:
 class Judged:
     """The documents kept of a batch, and counts of all its rows up to the last one wanted.
 
-    `documents`: columns id, text, url, date, row. `rejected`: by number of `REASONS`.
+    `documents`: columns id, text, url, date, offset, and what rows state (`stated.Stated`).
+    `rejected`: by number of `REASONS`.
     """
 
     documents: pa.Table
@@ -63,7 +65,8 @@ def direct(rows: pa.Schema, columns: Columns) -> bool:
     """Whether a file's documents can be made from columns: one column of text, no prompt, no
     lists.
     """
-    kinds: list[Any] = [type_at(rows, name) for name in (*columns.text, columns.url) if name]
+    names = [name for name in columns.names() if name != columns.date]
+    kinds: list[Any] = [type_at(rows, name) for name in names]
     plain = all(
         is_string(kind.value_type if pa.types.is_dictionary(kind) else kind) for kind in kinds
     )
@@ -127,6 +130,7 @@ def judge(
     row_text = _chosen(_replaced(text, changed), kept)
     urls = _chosen(_texts(batch, columns.url), kept)
     dates = _chosen(_dates(batch, columns.date), kept)
+    stated, shortened = _stated(batch, columns, kept)
     documents = pa.table(
         {
             "id": pa.array(
@@ -136,7 +140,8 @@ def judge(
             "text": row_text.cast(pa.string()),
             "url": _clean_urls(urls).cast(pa.string()),
             "date": dates.cast(pa.string()),
-            "row": pa.array(kept + batch.first, pa.int64()),
+            "offset": pa.array(kept + batch.first, pa.int64()),
+            **stated,
         }
     )
     found = Judged(documents)
@@ -155,6 +160,8 @@ def judge(
         undecoded_characters=int(undecoded[kept].sum()),
         removed_characters=int(removed[kept].sum()),
     )
+    if shortened:
+        found.statistics["shortened_metadata_documents"] = shortened
     _count_fields(batch.rows.slice(0, count), columns, verdict, tally)
     return found
 
@@ -256,6 +263,41 @@ def _clean_urls(urls: pa.Array) -> pa.Array:
     return _replaced(
         urls, {row: clean(urls[row].as_py()) for row in np.flatnonzero(flags).tolist()}
     )
+
+
+_STATED = (
+    ("license", "license"),
+    ("title", "title"),
+    ("author", "author"),
+    ("language", "declared_language"),
+)
+"""Columns of a file and of documents."""
+
+_MANY_BLANKS = r"\s\s|[\n\t]"
+
+
+def _stated(
+    batch: Batch, columns: Columns, kept: npt.NDArray[np.int64]
+) -> tuple[dict[str, pa.Array], int]:
+    """(what rows state, as `cleaned_stated` leaves it; rows in which something was shortened)."""
+    found: dict[str, pa.Array] = {}
+    shortened: set[int] = set()
+    for name, column in _STATED:
+        path = getattr(columns, name)
+        if not path:
+            continue
+        values = _chosen(_texts(batch, path), kept)
+        flags, characters = _examined(values)
+        blanks = pc.match_substring_regex(values, _MANY_BLANKS)
+        flags |= blanks.to_numpy(zero_copy_only=False) | (characters > MAX_CHARACTERS)
+        changed = {}
+        for row in np.flatnonzero(flags).tolist():
+            cleaned_value, short = cleaned_stated(Stated(license=values[row].as_py()))
+            changed[row] = cleaned_value.license or ""
+            shortened |= {row} if short else set()
+        values = _replaced(values, changed)
+        found[column] = pc.if_else(pc.equal(values, ""), None, values).cast(pa.string())
+    return found, len(shortened)
 
 
 def _dates(batch: Batch, name: str) -> pa.Array:

@@ -1,4 +1,6 @@
-"""Reads a document's text, prompt, URL and date from a JSON object, and counts the fields seen."""
+"""Reads a document's text, prompt, URL, date and other columns from a JSON object, and counts the
+fields seen.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tasks.ingest.stage import JsonlFields
+from tasks.ingest.stated import NOTHING_STATED, Stated
 
 COLOSSAL = JsonlFields(text=("target",), prompt="source")
 PLAIN = JsonlFields(text=("text",))
@@ -71,6 +74,13 @@ def first_of(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def listed_of(value: Any) -> str | None:
+    """A string, or a list of strings joined by commas; None for anything else."""
+    if isinstance(value, list) and all(isinstance(element, str) for element in value):
+        return ", ".join(value)
+    return value if isinstance(value, str) else None
+
+
 @dataclass
 class FieldTally:
     """In how many records each field was usable, and which fields records without text had."""
@@ -130,6 +140,7 @@ class FieldValues(NamedTuple):
     prompt: str
     url: str
     date: str
+    stated: Stated = NOTHING_STATED
 
 
 class _Unusable(enum.Enum):
@@ -162,7 +173,22 @@ class FieldReader:
         if isinstance(prompt, _Unusable):
             return None
         text = parts[0] if len(parts) == 1 else "\n\n".join(part for part in parts if part)
-        return FieldValues(text, prompt or "", _or_empty(url), _or_empty(date))
+        stated = self._stated(row, fields)
+        return FieldValues(text, prompt or "", _or_empty(url), _or_empty(date), stated)
+
+    def _stated(self, row: dict[str, Any], fields: JsonlFields) -> Stated:
+        license = self._get(row, fields.license, listed_of)
+        title = self._get(row, fields.title, first_of)
+        author = self._get(row, fields.author, listed_of)
+        language = self._get(row, fields.language, first_of)
+        if license is title is author is language is None:
+            return NOTHING_STATED
+        return Stated(
+            license=_or_empty(license),
+            title=_or_empty(title),
+            author=_or_empty(author),
+            declared_language=_or_empty(language),
+        )
 
     def _get(
         self, row: dict[str, Any], name: str, read: Callable[[Any], str | None]

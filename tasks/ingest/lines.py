@@ -185,4 +185,5 @@ def _from_json(line: Line, reader: FieldReader) -> RawDocument | Rejected:
         url=values.url,
         date=iso_date(values.date),
         payload_bytes=len(line.data),
+        stated=values.stated,
     )

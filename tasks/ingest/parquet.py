@@ -41,13 +41,17 @@ class Columns(NamedTuple):
     """The columns (dotted paths) that hold a document's parts; "" for none."""
 
     text: tuple[str, ...]
-    prompt: str
-    url: str
-    date: str
+    prompt: str = ""
+    url: str = ""
+    date: str = ""
+    license: str = ""
+    title: str = ""
+    author: str = ""
+    language: str = ""
 
     def names(self) -> list[str]:
         """All of them."""
-        return [name for name in (*self.text, self.prompt, self.url, self.date) if name]
+        return [name for name in (*self.text, *self[1:]) if name]
 
 
 class Batch(NamedTuple):
@@ -190,11 +194,23 @@ def columns_of(schema: pa.Schema, fields: JsonlFields | None, *, strict: bool = 
     stated = given.model_fields_set if fields and strict else set()
     texts = tuple(_column(schema, "text", name) for name in given.text)
     prompt = _column(schema, "prompt", given.prompt) if given.prompt else ""
-    others = []
-    for parameter, name in (("url", given.url), ("date", given.date)):
-        there = name and (parameter in stated or type_at(schema, name) is not None)
-        others.append(_column(schema, parameter, name) if there else "")
-    return Columns(texts, prompt, *others)
+    others = {}
+    for parameter in _OPTIONAL:
+        name = getattr(given, parameter)
+        if not name or (parameter not in stated and not _fits(schema, parameter, name)):
+            continue
+        others[parameter] = _column(schema, parameter, name)
+    return Columns(texts, prompt, **others)
+
+
+_OPTIONAL = ("url", "date", "license", "title", "author", "language")
+
+
+def _fits(schema: pa.Schema, parameter: str, name: str) -> bool:
+    """Whether a column that the recipe does not name is there, and is text (or a time)."""
+    kind = type_at(schema, name)
+    is_time = parameter == "date" and kind is not None and pa.types.is_temporal(kind)
+    return kind is not None and (is_text(kind) or is_time)
 
 
 KNOWN_DATES = ("date", "timestamp")
@@ -204,8 +220,8 @@ KNOWN_DATES = ("date", "timestamp")
 def known_fields(names: Sequence[str]) -> JsonlFields:
     """The fields of data sets that are known by their columns.
 
-    FineWeb, FineWeb-2: text, url, date. C4: text, url, timestamp. SlimPajama, SkyPile: text.
-    ColossalAI's layout: target, with source as the prompt.
+    FineWeb, FineWeb-2: text, url, date, language. C4: text, url, timestamp. SlimPajama, SkyPile:
+    text. ColossalAI's layout: target, with source as the prompt.
     """
     if "text" not in names and "target" in names:
         return JsonlFields(text=("target",), prompt="source" if "source" in names else "")

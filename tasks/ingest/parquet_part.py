@@ -105,17 +105,14 @@ def _count_without_text(file: pq.ParquetFile, groups: list[int], counts: Counts)
 
 def _as_documents(found: pa.Table, source: str, file: str) -> pa.Table:
     rows = found.num_rows
-    values = {
-        "id": found["id"],
-        "text": found["text"],
-        "prompt": pa.repeat("", rows),
-        "url": found["url"],
-        "date": found["date"],
-        "source": pa.repeat(source, rows),
-        "file": pa.repeat(file, rows),
-        "offset": found["row"],
-    }
-    return pa.table([values[name] for name in DOCUMENTS.names], schema=DOCUMENTS)
+    same = {"prompt": "", "source": source, "file": file}
+    columns = [
+        found[field.name]
+        if field.name in found.column_names
+        else pa.repeat(pa.scalar(same.get(field.name), field.type), rows)
+        for field in DOCUMENTS
+    ]
+    return pa.table(columns, schema=DOCUMENTS)
 
 
 def _records(
@@ -157,6 +154,7 @@ def _records(
                 url=found.url,
                 date=iso_date(found.date),
                 payload_bytes=size,
+                stated=found.stated,
             )
 
 

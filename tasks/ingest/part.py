@@ -25,6 +25,7 @@ from tasks.ingest.parts import PartInput
 from tasks.ingest.raw_documents import GONE, RawDocument, Rejected
 from tasks.ingest.readers import document_id, read_file
 from tasks.ingest.stage import IngestParameters
+from tasks.ingest.stated import cleaned_stated
 
 ROW_GROUP_TEXT_BYTES = 64 << 20
 """A row group ends at this many characters, or at `ROW_GROUP_DOCUMENTS`."""
@@ -171,6 +172,7 @@ def kept(
             part.source,
             pin.name,
             outcome.offset + outcome.inner,
+            *outcome.stated,
         )
 
 
@@ -190,7 +192,16 @@ def _judge(raw: RawDocument | Rejected, parameters: IngestParameters) -> RawDocu
     if _utf8_bytes(text) + _utf8_bytes(prompt) > parameters.max_text_bytes:
         return Rejected("dropped", "text_too_large", raw.payload_bytes)
     removed += raw.removed + removed_from_prompt
-    return replace(raw, text=text, prompt=prompt, url=clean(raw.url), removed=removed)
+    stated, shortened = cleaned_stated(raw.stated)
+    return replace(
+        raw,
+        text=text,
+        prompt=prompt,
+        url=clean(raw.url),
+        removed=removed,
+        stated=stated,
+        marks=(*raw.marks, "shortened_metadata") if shortened else raw.marks,
+    )
 
 
 def tables_of(rows: Iterator[tuple[Any, ...]]) -> Iterator[pa.Table]:

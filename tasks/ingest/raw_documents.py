@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from tasks.ingest.stated import NOTHING_STATED, Stated
+
 
 class Unreadable(ValueError):
     """A page or record cannot be read. The message is the reason in the ledger."""
@@ -19,7 +21,7 @@ class RawDocument:
     payload its text came from (for a page, the decoded HTML). `marks`: "truncated" if its page
     ended early, "trailing" if bytes after its page were ignored. `removed`: characters already
     removed from the text (NULs in a page's source). `key`: what its id is made of beside its
-    place; b"" for the sha256 of the file.
+    place; b"" for the sha256 of the file. `stated`: what the record says about it.
     """
 
     offset: int
@@ -32,6 +34,7 @@ class RawDocument:
     marks: tuple[str, ...] = ()
     removed: int = 0
     key: bytes = b""
+    stated: Stated = NOTHING_STATED
 
 
 @dataclass(frozen=True, slots=True)

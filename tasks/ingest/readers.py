@@ -97,6 +97,7 @@ def _rows(
             url=found.url,
             date=iso_date(found.date),
             payload_bytes=size,
+            stated=found.stated,
         )
 
 

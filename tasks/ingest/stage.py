@@ -19,18 +19,23 @@ class JsonlFields(Parameters):
     `text`: one or several fields, joined by blank lines. `prompt`: text that training reads but
     does not learn from ("" for none). A dotted name is a path into objects (`meta.url`) and lists
     (`pages.0.text` for one element, `pages.text` for all), unless a field has exactly that name.
-    Lists of strings are joined by blank lines for text and prompt; url and date use the first one.
+    Lists of strings are joined by blank lines for text and prompt and by commas for license and
+    author; the others use the first one.
     """
 
     text: tuple[str, ...] = pydantic.Field(min_length=1)
     prompt: str = ""
     url: str = "url"
     date: str = "date"
+    license: str = "license"
+    title: str = "title"
+    author: str = "author"
+    language: str = "language"
 
     def named(self) -> list[tuple[str, str]]:
         """(parameter, field name) of the fields that the recipe names, without defaults."""
         fields = [("text", name) for name in self.text]
-        for parameter in ("prompt", "url", "date"):
+        for parameter in ("prompt", "url", "date", "license", "title", "author", "language"):
             if parameter in self.model_fields_set and getattr(self, parameter):
                 fields.append((parameter, getattr(self, parameter)))
         return fields
@@ -250,6 +255,11 @@ STAGE = Stage(
                 "source": "string",
                 "file": "string",
                 "offset": "int64",
+                "license": "string",
+                "title": "string",
+                "author": "string",
+                "published": "string",
+                "declared_language": "string",
             },
         ),
         Output(

@@ -25,6 +25,8 @@ from tasks.documents.selected import HELD_OUT_FOLDER, held_out_hash, held_out_li
 from tasks.select.index import write_index
 from tasks.select.stage import HeldOut
 
+_COLUMNS = ["id", "text", "prompt", "url", "file", "offset", "license"]
+
 
 @dataclass(frozen=True)
 class SelectWork:
@@ -72,7 +74,7 @@ def write_lines(work: SelectWork, shard: Shard) -> dict[str, Any]:
     counts: dict[str, Counter[str]] = {}
     with contextlib.ExitStack() as stack:
         files: dict[str, IO[bytes]] = {}
-        for table in _tables(work, ["id", "text", "prompt", "url", "file", "offset"]):
+        for table in _tables(work, _COLUMNS):
             survivors = table.filter(pc.is_null(table["reason"]))
             edited = edits.apply_columns(
                 survivors["text"], [survivors[name] for name in _edit_columns(work)]
@@ -105,8 +107,8 @@ def write_survivors(work: SelectWork, shard: Shard) -> dict[str, Any]:
     """Write the part's index; returns its documents and bytes, see `tasks.select.index`."""
     if work.signatures is None:
         raise StageError(
-            f"{work.source}/{work.name} has no signatures, of which the index is made; add a "
-            "section dedup to the recipe, or set select.index to false"
+            f"{work.source}/{work.name} has no signatures to make the index from; add a section "
+            "dedup to the recipe, or set select.index to false"
         )
     return write_index(
         work.documents, work.signatures, _decisions(work)["reason"], work.name, shard
@@ -125,6 +127,8 @@ def line(row: Mapping[str, Any]) -> bytes:
         "file": row["file"],
         "offset": row["offset"],
     }
+    if row.get("license"):
+        record["license"] = row["license"]
     return json.dumps(record, ensure_ascii=False).encode() + b"\n"
 
 
@@ -138,7 +142,8 @@ def _folder(work: SelectWork, row: Mapping[str, Any]) -> str:
 def _tables(work: SelectWork, columns: list[str]) -> Iterator[pa.Table]:
     """One table per row group: document columns, language, category, `reason` (null: survives).
 
-    If `columns` has `text`, also `bytes` (of the record as ingest wrote it) and `_edit_columns`.
+    Columns that older documents lack are left out. If `columns` has `text`, also `bytes` (of the
+    record as ingest wrote it) and `_edit_columns`.
     """
     documents = pq.ParquetFile(work.documents)
     edit_files = [pq.ParquetFile(path) for path in work.edits]
@@ -155,13 +160,14 @@ def _tables(work: SelectWork, columns: list[str]) -> Iterator[pa.Table]:
                 f"{file.metadata.num_rows} rows of edits in {path}; they belong to other "
                 "documents: rebuild them"
             )
+    present = [name for name in columns if name in documents.schema_arrow.names]
     start = 0
     for group in range(documents.num_row_groups):
-        table = documents.read_row_group(group, columns=columns)
-        beside = decided.slice(start, table.num_rows)
+        table = documents.read_row_group(group, columns=present)
+        decisions = decided.slice(start, table.num_rows)
         start += table.num_rows
-        for name in beside.column_names:
-            table = table.append_column(name, beside[name])
+        for name in decisions.column_names:
+            table = table.append_column(name, decisions[name])
         if "text" in columns:
             table = table.append_column("bytes", record_bytes(table))
             for name, file in zip(_edit_columns(work), edit_files, strict=True):

@@ -99,9 +99,35 @@ def test_types_of_values() -> None:
     assert default.read({"source": "q", "text": "a", "url": 5}) == FieldValues("a", "", "", "")
 
 
+def test_what_records_state_becomes_columns(tmp_path: Path) -> None:
+    rows: list[Any] = [
+        {
+            "text": "one",
+            "license": ["MIT", "Apache-2.0"],
+            "title": " A\ttitle\nof two lines\0 ",
+            "author": "",
+            "language": "en",
+        },
+        {"text": "two", "license": 5, "title": "t" * 2_000, "meta": {"by": ["A", "B"]}},
+        {"text": "three"},
+    ]
+    artifact = build(tmp_path, rows, {"text": "text", "author": "meta.by"})
+    table = pq.read_table(artifact.path("part-00000.parquet")).to_pydict()
+    assert table["license"] == ["MIT, Apache-2.0", None, None]
+    assert table["title"] == ["A title of two lines", "t" * 1_000, None]
+    assert table["author"] == [None, "A, B", None]
+    assert table["declared_language"] == ["en", None, None]
+    assert table["published"] == [None] * 3
+    assert artifact.statistics["shortened_metadata_documents"] == 1
+    fields = {"text": "text", "license": "terms"}
+    missing = build(tmp_path / "b", [{"text": "x"}], fields)
+    assert missing.statistics["notes"] == ["ingest.fields.license: 'terms' is in none of 1 records"]
+
+
 def build(
     tmp_path: Path, rows: list[Any], fields: dict[str, Any] | None = None, **more: Any
 ) -> Artifact:
+    tmp_path.mkdir(exist_ok=True)
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     given = {

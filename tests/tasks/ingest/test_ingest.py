@@ -188,7 +188,7 @@ def test_golden_output(tmp_path: Path) -> None:
     ]
     assert (STAGE.version, [content_digest(one) for one in found]) == (
         4,
-        ["b4c48a5525181cd6", "c7cf198ee2f5ad58"],
+        ["718e45f26e3d51be", "7e6180b65fb8aaf2"],
     )
 
 

@@ -92,7 +92,7 @@ def test_columns_of_known_data_sets() -> None:
         return columns_of(pa.schema([(name, pa.string()) for name in names]), None)
 
     fineweb = ("text", "id", "dump", "url", "date", "file_path", "language", "language_score")
-    assert found(*fineweb) == Columns(("text",), "", "url", "date")
+    assert found(*fineweb) == Columns(("text",), "", "url", "date", language="language")
     assert found("text", "timestamp", "url") == Columns(("text",), "", "url", "timestamp")  # C4
     assert found("text", "meta") == Columns(("text",), "", "", "")  # SlimPajama
     assert found("text") == Columns(("text",), "", "", "")  # SkyPile
@@ -143,7 +143,7 @@ def test_strings_that_are_no_utf8_are_found_out(tmp_path: Path) -> None:
     offsets = pa.py_buffer(b"".join(at.to_bytes(4, "little") for at in (0, 2, 4, 6)))
     text = pa.StringArray.from_buffers(3, offsets, pa.py_buffer(b"ok\xff\xffok"))
     path = written(tmp_path, pa.table({"text": text}))
-    assert [row["row"] for row in rows_of(path)] == [0, 2]
+    assert [row["offset"] for row in rows_of(path)] == [0, 2]
 
 
 def test_dates_become_iso(tmp_path: Path) -> None:
@@ -302,7 +302,7 @@ def test_judged_as_records_are(
             reasons[judged.side, judged.reason] += 1
         else:
             documents.append((document_id(KEY, at, 0), judged.text, judged.url, judged.offset))
-    columns = [found.documents[name].to_pylist() for name in ("id", "text", "url", "row")]
+    columns = [found.documents[name].to_pylist() for name in ("id", "text", "url", "offset")]
     assert list(zip(*columns, strict=True)) == documents
     assert {REASONS[code]: count for code, count in found.rejected.items()} == dict(reasons)
     assert found.statistics["documents"] == len(documents)

@@ -56,6 +56,9 @@ def file(tmp_path: Path) -> Path:
             "url": [
                 f"http://a/{at}\x00" if at % 50 == 0 else f"http://a/{at}" for at in range(5_000)
             ],
+            "language": [("en", "de", None, "")[at % 4] for at in range(5_000)],
+            "title": [("a title", " two\n lines ", "x" * 1_500)[at % 3] for at in range(5_000)],
+            "license": [("cc-by\u00ad-4.0", None)[at % 2] for at in range(5_000)],
             "date": ["2024-05-06T07:08:09Z" if at % 2 else "long ago" for at in range(5_000)],
         }
     )
@@ -72,12 +75,12 @@ def test_documents_are_those_of_the_same_records(tmp_path: Path, file: Path) -> 
     records = build(tmp_path / "r", [lines], format="jsonl")
 
     def documents(artifact: Artifact) -> list[tuple[Any, ...]]:
-        return [
-            tuple(row[key] for key in ("text", "url", "date", "source")) for row in rows(artifact)
-        ]
+        keys = [name for name in DOCUMENTS.names if name not in ("id", "file", "offset")]
+        return [tuple(row[key] for key in keys) for row in rows(artifact)]
 
     assert documents(columns) == documents(records)
-    for name in ("documents", "characters", "text_bytes", "removed_characters", "fields"):
+    assert columns.statistics["shortened_metadata_documents"] > 1_000
+    for name in {*columns.statistics} - {"payload_bytes", "notes"}:
         assert columns.statistics[name] == records.statistics[name]
     assert columns.ledger.documents("dropped", "too_short") > 500
     assert {row["offset"] for row in rows(columns)} <= set(range(5_000))
