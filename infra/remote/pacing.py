@@ -19,7 +19,7 @@ from pathlib import Path
 from infra.remote.access import Access
 from infra.remote.errors import Stopped
 
-_POLL_S = 0.02
+_POLL_S = 0.01
 _MOST_AHEAD_S = 600.0
 """A turn further ahead than this was left by a clock that has been set back."""
 

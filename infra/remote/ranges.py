@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -68,10 +69,13 @@ class _Joined:
         )
 
 
-def read_range(pin: Pin, start: int, stop: int, access: Access) -> bytes:
+def read_range(
+    pin: Pin, start: int, stop: int, access: Access, given_up: threading.Event | None = None
+) -> bytes:
     """Bytes `start` to `stop` of a pinned object.
 
-    Raises `Changed` where the object is no longer the pinned one, and as `objects.stat` does.
+    Raises `Changed` where the object is no longer the pinned one, `Stopped` when `given_up` is set,
+    and as `objects.stat` does.
     """
     wanted = Range(pin, start, stop)
     if not is_remote(pin.path):
@@ -88,7 +92,7 @@ def read_range(pin: Pin, start: int, stop: int, access: Access) -> bytes:
         first, before = start + len(got), len(got)
         headers = {"Range": f"bytes={first}-{stop - 1}", **conditions(expected)}
         try:
-            with request(target, access, headers=headers, what=what) as response:
+            with request(target, access, headers=headers, what=what, stop=given_up) as response:
                 _check(response, pin, expected, first, stop, what)
                 seen = validator_of(response)
                 for data in chunks(response, what):
@@ -104,7 +108,7 @@ def read_range(pin: Pin, start: int, stop: int, access: Access) -> bytes:
             raise RemoteError(f"{what}: the server sent more than was asked for")
         return bytes(got)
 
-    return persist(ask, what, known.target(pin, access).host, access)
+    return persist(ask, what, known.target(pin, access).host, access, given_up)
 
 
 def read_ranges(
@@ -116,16 +120,20 @@ def read_ranges(
     bytes, and `access.connections` requests are in flight: at most twice as many answers are held.
     """
     pool = concurrent.futures.ThreadPoolExecutor(access.connections)
+    given_up = threading.Event()
     flying: deque[tuple[_Joined, concurrent.futures.Future[bytes]]] = deque()
     try:
         for joined in join(wanted, gap, most):
             pin = joined.members[0].pin
-            flying.append((joined, pool.submit(read_range, pin, joined.start, joined.stop, access)))
+            flying.append(
+                (joined, pool.submit(read_range, pin, joined.start, joined.stop, access, given_up))
+            )
             if len(flying) >= 2 * access.connections:
                 yield from _taken_apart(*flying.popleft())
         while flying:
             yield from _taken_apart(*flying.popleft())
     finally:
+        given_up.set()  # no request is tried again for nobody
         pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -26,7 +26,7 @@ from infra.remote.errors import (
 )
 from infra.remote.ranges import Range, read_range, read_ranges
 from infra.stage import Pin, StageError
-from tests.loopback.http import a_third, serving
+from tests.loopback.http import FileServer, a_third, serving
 
 BODY = random.Random(1).randbytes(3_000_000)
 PACKED = gzip.compress(BODY[:500_000], mtime=0)
@@ -146,6 +146,29 @@ def test_no_more_connections_than_allowed(tmp_path: Path) -> None:
             server.most_in_flight = 0
             assert sum(map(len, read_ranges(wanted, access, gap=0))) == 2_400
             assert server.most_in_flight == connections
+
+
+def test_ranges_that_nobody_waits_for_are_given_up(tmp_path: Path) -> None:
+    access = quick(tmp_path, connections=2, retry_limit_s=60.0)
+    with serving({"/b.bin": BODY}, faults=lambda number: "503" if number > 2 else None) as server:
+        pin = objects.stat(server.url("/b.bin"), access)
+        wanted = [Range(pin, start, start + 9) for start in range(0, 2_400_000, 100_000)]
+        reading = read_ranges(wanted, access, gap=0)
+        assert next(reading) == BODY[:9]
+        while len(server.seen) < 6:
+            time.sleep(0.01)
+        reading.close()
+        wait_until_quiet(server)
+
+
+def wait_until_quiet(server: FileServer) -> None:
+    """Until no request came for a while; fails where they never end."""
+    for _ in range(20):
+        before = len(server.seen)
+        time.sleep(0.2)
+        if len(server.seen) == before:
+            return
+    raise AssertionError("requests go on")
 
 
 def test_an_object_that_changes_is_told(access: Access) -> None:
