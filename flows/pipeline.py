@@ -99,6 +99,7 @@ def pipeline(
                     run=run,
                     cpu_threads=config.thread_count(),
                     keep_latest=bool(request.selection.pins),
+                    access=prepared.recipe.remote.access(),
                 )
                 walk(
                     plan,

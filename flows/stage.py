@@ -13,6 +13,7 @@ from flows.monitoring.listener import CONSOLE, Listener, Listeners
 from flows.planning.plan import Step
 from infra.build import Order, build
 from infra.engine import Engine
+from infra.remote.access import Access
 from infra.store import Artifact, Store
 from infra.store.store import LATEST
 
@@ -27,6 +28,7 @@ def build_stage(
     run: str,
     cpu_threads: int,
     keep_latest: bool,
+    access: Access,
 ) -> Artifact:
     """Build one step in its own Prefect flow run, named `stage/name@version`."""
     node, version = step.node, step.version or ""
@@ -53,6 +55,7 @@ def build_stage(
                     run=run,
                     cpu_threads=cpu_threads,
                     force=step.forced,
+                    access=access,
                     progress=lambda done, total, unit: listener.progressed(step, done, total, unit),
                     on_wait=lambda holder: listener.waiting(step, holder),
                 )

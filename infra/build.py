@@ -20,6 +20,7 @@ from typing import Any
 from infra.context import Context, Progress, no_progress
 from infra.engine.base import Engine
 from infra.ledger import Ledger
+from infra.remote.access import Access
 from infra.stage import Outcome, Parameters, Pin, Stage, StageError
 from infra.store.artifact import Artifact
 from infra.store.damage import blaming_inputs, refuse_shortened
@@ -52,14 +53,15 @@ def build(
     run: str = "",
     cpu_threads: int = 1,
     force: bool = False,
+    access: Access | None = None,
     progress: Progress = no_progress,
     on_wait: Callable[[dict[str, Any]], None] = lambda holder: None,
 ) -> Artifact:
     """Return the committed artifact of `order`, doing only the work that no earlier run finished.
 
-    `force` builds again in a fresh attempt. `on_wait(holder)` is called when another running
-    process holds the lease. Raises what the stage raises, or `Damaged` if its inputs changed since
-    they were written.
+    `force` builds again in a fresh attempt. `access` is how files on other machines are read.
+    `on_wait(holder)` is called when another running process holds the lease. Raises what the stage
+    raises, or `Damaged` if its inputs changed since they were written.
     """
     stage, name, version = order.stage, order.name, order.version
     home = store.home(stage.name, name, version)
@@ -83,6 +85,7 @@ def build(
                 attempt,
                 engine,
                 cpu_threads,
+                access or Access(),
                 progress,
             )
             started = time.time()
@@ -107,7 +110,7 @@ def _manifest(
         "inputs": {
             role: [_input(a) for a in artifacts] for role, artifacts in order.inputs.items()
         },
-        "pins": {path: [vars(pin) for pin in pins] for path, pins in order.pins.items()},
+        "pins": {path: [pin.to_json() for pin in pins] for path, pins in order.pins.items()},
         "attempt": context.attempt.id,
         "outputs": sorted(context.outputs, key=lambda output: str(output["path"])),
         "digest": outputs_digest(context.outputs),

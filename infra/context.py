@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import pickle
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from infra.engine.base import Engine, Inline
 from infra.io.files import replacing
+from infra.remote.access import Access
+from infra.remote.locations import is_remote
 from infra.stage import JSON, Pin, Stage, StageError
 from infra.store.artifact import Artifact
 from infra.store.attempt import Attempt, Shard
@@ -25,7 +29,7 @@ WARNING = "WARNING"
 
 
 def no_progress(done: float, total: float, unit: str) -> None:
-    """Ignores progress."""
+    """Ignore progress."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Context:
     attempt: Attempt
     engine: Engine
     cpu_threads: int = 1
+    access: Access = field(default_factory=Access)
     progress: Progress = no_progress
     outputs: list[dict[str, JSON]] = field(default_factory=list)
     """Files of all finished shards, collected by `map` for the manifest."""
@@ -69,7 +74,22 @@ class Context:
                 f"{self.stage.name}/{self.name} needs exactly one file for {path!r}, but the plan "
                 f"has {len(pins)}; name one in the recipe"
             )
-        return Path(pins[0].path)
+        return self.files(path)[0]
+
+    def files(self, path: str) -> tuple[Path, ...]:
+        """Local paths of the files pinned for a parameter, in the plan's order; none where it is
+        unset.
+        """
+        return tuple(Path(pin.path) for pin in self.local_pins(path))
+
+    def local_pins(self, path: str) -> tuple[Pin, ...]:
+        """The files pinned for a parameter, those on other machines as copies in one folder of this
+        attempt, under their names. Raises what `infra.remote.cache.local_copy` raises.
+        """
+        pins = self.pins.get(path, ())
+        if not any(is_remote(pin.path) for pin in pins):
+            return pins
+        return copies(pins, self.scratch() / "pinned" / path, self.access)
 
     def map(
         self,
@@ -115,6 +135,28 @@ class Context:
             staged = self.attempt.records.staging(name)
             yield staged
             self.attempt.records.replace(name, staged.read_bytes())
+
+
+def copies(pins: Sequence[Pin], folder: Path, access: Access) -> tuple[Pin, ...]:
+    """Pins with every remote object as a file of `folder`: named as its pin, below a number where
+    names repeat. What is there already is kept.
+    """
+    from infra.remote.ahead import local_pins
+
+    repeated = len({pin.name for pin in pins}) < len(pins)
+    found = []
+    for number, (pin, local) in enumerate(zip(pins, local_pins(pins, access), strict=True)):
+        if is_remote(pin.path):
+            target = folder / str(number) / pin.name if repeated else folder / pin.name
+            if not target.exists():
+                with replacing(target) as temporary:
+                    try:
+                        os.link(local.path, temporary)
+                    except OSError:  # another disk
+                        shutil.copyfile(local.path, temporary)
+            local = replace(local, path=str(target))
+        found.append(local)
+    return tuple(found)
 
 
 @dataclass(frozen=True)

@@ -107,12 +107,44 @@ def _file_references(value: Any, prefix: str) -> list[tuple[str, tuple[str, ...]
 
 @dataclass(frozen=True)
 class Pin:
-    """One file as it was when the plan was made: path, name, sha256 and size."""
+    """One file as it was when the plan was made: its path or URL, name and content.
+
+    `sha256` is "" for a remote object whose content has not been read; `etag` is then what its
+    server identifies it by (an ETag, or the time of its last change), "" where its name alone does.
+    `bytes` is `UNKNOWN_BYTES` where no listing states the size.
+    """
 
     path: str
     name: str
     sha256: str
     bytes: int
+    etag: str = ""
+
+    @property
+    def identity(self) -> str:
+        """What stands for the content in a version: the sha256, or the best that was known without
+        reading it.
+        """
+        if self.sha256:
+            return self.sha256
+        return f"etag:{self.etag}:{self.bytes}" if self.etag else f"name:{self.name}"
+
+    def to_json(self) -> dict[str, JSON]:
+        """The pin as manifests hold it; local files have no `etag`."""
+        found = dict(vars(self))
+        if not self.etag:
+            del found["etag"]
+        return found
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, JSON]) -> Pin:
+        """The pin of a manifest; `KeyError` where something is missing."""
+        return cls(
+            found["path"], found["name"], found["sha256"], found["bytes"], found.get("etag", "")
+        )
+
+
+UNKNOWN_BYTES = -1
 
 
 @dataclass(frozen=True)
@@ -182,6 +214,9 @@ class Stage:
             these run at once as there are processors for.
         compiles: modules whose loops a new machine has to compile. They are imported once, before
             workers are forked, and not by every worker.
+        pins: names a function ("tasks.ingest.pinning:pins") that pins what parameters name that is
+            no file: (parameters, `infra.remote.listing.Listing`) -> parameter path -> pins, or the
+            `StageError` why there are none.
     """
 
     name: str
@@ -195,6 +230,7 @@ class Stage:
     bitwise: bool = True
     exclusive: bool = False
     compiles: tuple[str, ...] = ()
+    pins: str = ""
 
     def role(self, name: str) -> Role:
         """The input role of that name; `ValueError` for one that the stage does not declare."""
@@ -218,6 +254,20 @@ class Stage:
 
     def load(self) -> Callable[[Any], Outcome]:
         """Import and return the run function, which takes an `infra.context.Context`."""
-        module, _, function = self.run.partition(":")
-        loaded: Callable[[Any], Outcome] = getattr(importlib.import_module(module), function)
+        loaded: Callable[[Any], Outcome] = _function(self.run)
         return loaded
+
+    def declared_pins(
+        self, parameters: Parameters, listing: Any
+    ) -> dict[str, tuple[Pin, ...] | StageError]:
+        """What the stage's `pins` function finds; nothing for a stage without one."""
+        found: dict[str, tuple[Pin, ...] | StageError] = (
+            _function(self.pins)(parameters, listing) if self.pins else {}
+        )
+        return found
+
+
+def _function(locator: str) -> Callable[..., Any]:
+    module, _, name = locator.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found

@@ -9,6 +9,7 @@ from pathlib import Path
 from infra.build import Order, build
 from infra.engine.base import Engine, Inline
 from infra.io.files import sha256_file
+from infra.remote.access import Access
 from infra.stage import Parameters, Pin, Stage
 from infra.store import Artifact, Store
 from infra.store.identity import version_of
@@ -46,6 +47,7 @@ def run_stage(
     pins: Mapping[str, tuple[Pin, ...]] | None = None,
     force: bool = False,
     cpu_threads: int = 1,
+    access: Access | None = None,
 ) -> Artifact:
     """Build one stage's artifact in the store `tmp_path/store` and return it."""
     given = {
@@ -57,7 +59,9 @@ def run_stage(
     version = version_of(stage, name, parameters, identities, pinned)
     order = Order(stage, name, version, parameters, given, pinned)
     store = Store.at(str(tmp_path / "store"))
-    return build(order, store, engine or Inline(), force=force, cpu_threads=cpu_threads)
+    return build(
+        order, store, engine or Inline(), force=force, cpu_threads=cpu_threads, access=access
+    )
 
 
 def data_digests(artifact: Artifact) -> dict[str, str]:

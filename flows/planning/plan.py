@@ -281,8 +281,8 @@ def _why(
             f"; and {len(changes) - 3} more" if len(changes) > 3 else ""
         )
     for path, files in pins.items():
-        before = [(pin.name, pin.sha256) for pin in manifest.pins.get(path, ())]
-        if before != [(pin.name, pin.sha256) for pin in files]:
+        before = [(pin.name, pin.identity) for pin in manifest.pins.get(path, ())]
+        if before != [(pin.name, pin.identity) for pin in files]:
             return f"files of {path} changed ({len(before)} -> {len(files)} files)"
     inputs_before = {given.identity for inputs in manifest.inputs.values() for given in inputs}
     changed = [

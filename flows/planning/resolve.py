@@ -2,26 +2,33 @@
 
 A local file is pinned by its sha256, cached by path, size and modification time, so that planning
 again reads no data. A folder pins every file in it that is not hidden, and a glob every match,
-sorted by path. What cannot be resolved becomes `Unresolved`: a plan shows `?` for it and for
-everything that depends on it, and a run refuses to start.
+sorted by path. An object on another machine is pinned by what its server says of it. What cannot be
+reached becomes `Unresolved`: a plan shows `?` for it and for everything that depends on it, and a
+run refuses to start.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from glob import glob
 from pathlib import Path
 
-from flows.planning.graph import Graph
+from flows.planning.graph import Graph, Node
 from flows.recipe.errors import nearest
-from flows.recipe.references import ARTIFACT_SCHEME, NAMED_FILES
+from flows.recipe.references import ARTIFACT_SCHEME, NAMED_FILES, hub_model
 from infra.io.files import files_in, replace_bytes, sha256_file
-from infra.stage import Pin
+from infra.remote.access import Access
+from infra.remote.errors import Unreachable
+from infra.remote.listing import Listing
+from infra.remote.locations import is_remote, shown
+from infra.stage import Pin, StageError
+from infra.store.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,12 @@ class Unresolved:
 
     reference: str
     why: str
+    wrong: bool = False
+    """Whether the recipe is to be changed, as a server said so; else it may be resolved later."""
 
+
+BASES = (("tokenizer", "base"), ("model", "base"), ("evaluation", "model"))
+"""Stages and their parameters that may name a model of the Hugging Face hub."""
 
 Pins = dict[str, dict[str, tuple[Pin, ...] | Unresolved]]
 """Node id -> parameter path -> its files."""
@@ -79,31 +91,98 @@ class Digests:
                 replace_bytes(self.file, json.dumps(self._known).encode())
 
 
-def resolve(graph: Graph) -> Pins:
-    """Pin every file that the graph's parameters name."""
+Earlier = Callable[[Node], Sequence[Manifest]]
+"""What was made of a node before: see `infra.remote.listing.Listing`."""
+
+
+def resolve(graph: Graph, access: Access | None = None, earlier: Earlier = lambda node: ()) -> Pins:
+    """Pin every file that the graph's parameters name, also on other machines."""
     digests = Digests()
     pins: Pins = {}
+    named = {id: _named(node) for id, node in graph.nodes.items()}
+    remote = _remote_pins(
+        [
+            reference
+            for by_path in named.values()
+            for references in by_path.values()
+            for reference in references
+            if is_remote(reference) and reference not in NAMED_FILES
+        ],
+        access or Access(),
+    )
     for id, node in graph.nodes.items():
-        pins[id] = {}
-        for field_path, references in node.parameters.file_references().items():
+        listing = Listing(access or Access(), functools.partial(earlier, node))
+        pins[id] = _declared(node, listing)
+        for field_path, references in named[id].items():
             if any(reference.startswith(ARTIFACT_SCHEME) for reference in references):
                 continue
-            pinned = _pin_all(references, digests)
-            if isinstance(pinned, Unresolved) and field_path == "base":
-                pinned = replace(
-                    pinned,
-                    why=f"{pinned.why}. To use a model from the Hugging Face hub, download it and "
-                    "name its folder",
-                )
-            pins[id][field_path] = pinned
+            found = _pin_all(references, digests, remote)
+            if isinstance(found, tuple) and node.stage.name == "tokenizer":
+                found = tuple(pin for pin in found if not _is_remote_weights(pin))
+            pins[id][field_path] = found
     digests.save()
     return pins
 
 
-def _pin_all(references: tuple[str, ...], digests: Digests) -> tuple[Pin, ...] | Unresolved:
+def _named(node: Node) -> dict[str, tuple[str, ...]]:
+    """Parameter path -> references; a base that is no path here is a model of the hub."""
+    return {
+        path: tuple(
+            (hub_model(reference) if (node.stage.name, path) in BASES else None) or reference
+            for reference in references
+        )
+        for path, references in node.parameters.file_references().items()
+    }
+
+
+def _is_remote_weights(pin: Pin) -> bool:
+    """A tokenizer has no use for its base's weights, which are most of what there is to fetch."""
+    from infra.remote.hub import is_weights
+
+    return pin.path.startswith("hf://") and is_weights(pin)
+
+
+def _declared(node: Node, listing: Listing) -> dict[str, tuple[Pin, ...] | Unresolved]:
+    """What the node's stage itself pins: crawls and data sets by name."""
+    found: dict[str, tuple[Pin, ...] | Unresolved] = {}
+    for path, pins in node.stage.declared_pins(node.parameters, listing).items():
+        if isinstance(pins, StageError):
+            reference = f"{node.stage.section.replace('*', node.name)}.{path}"
+            found[path] = Unresolved(reference, str(pins), not isinstance(pins, Unreachable))
+        else:
+            found[path] = pins
+    return found
+
+
+Remote = dict[str, list[Pin] | Unresolved]
+"""Remote reference -> the objects that it names."""
+
+
+def _remote_pins(references: Sequence[str], access: Access) -> Remote:
+    """Ask for all of them side by side."""
+    if not references:
+        return {}
+    from infra.remote import objects  # not for recipes of local files alone
+
+    asked = list(dict.fromkeys(references))
+    found: Remote = {}
+    for reference, pins in zip(asked, objects.expand_all(asked, access.impatient()), strict=True):
+        if isinstance(pins, list):
+            found[reference] = pins
+        elif isinstance(pins, StageError):
+            why = str(pins).removeprefix(f"{shown(reference)}: ")
+            found[reference] = Unresolved(reference, why, not isinstance(pins, Unreachable))
+        else:
+            raise pins
+    return found
+
+
+def _pin_all(
+    references: tuple[str, ...], digests: Digests, remote: Remote
+) -> tuple[Pin, ...] | Unresolved:
     pins: dict[str, Pin] = {}
     for reference in references:
-        pinned = _pin(reference, digests)
+        pinned = remote[reference] if reference in remote else _pin(reference, digests)
         if isinstance(pinned, Unresolved):
             return pinned
         pins |= {pin.path: pin for pin in pinned}
@@ -116,11 +195,7 @@ def _pin(reference: str, digests: Digests) -> list[Pin] | Unresolved:
         module, _, function = locator.partition(":")
         path = Path(getattr(importlib.import_module(module), function)(reference))
         return [digests.pin(path, path.name)]
-    if "://" in reference:
-        return Unresolved(
-            reference, "remote files are not supported yet; download it and name the local path"
-        )
-    path = Path(reference)
+    path = Path(reference.removeprefix("file://"))
     try:
         if path.is_file():
             return [digests.pin(path, path.name)]

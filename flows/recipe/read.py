@@ -14,9 +14,15 @@ from flows.recipe.checks import problems_between
 from flows.recipe.errors import located_problem, problems_of
 from flows.recipe.file import KeyPath, RecipeError, YamlDocument, dotted, load
 from flows.recipe.nulls import settle_nulls
-from flows.recipe.references import ARTIFACT_SCHEME, NAMED_FILES, ArtifactReference
+from flows.recipe.references import (
+    ARTIFACT_SCHEME,
+    NAMED_FILES,
+    ArtifactReference,
+    may_be_hub_model,
+)
 from flows.recipe.sections import Recipe
-from infra.stage import FILE, Parameters
+from infra.remote.locations import check, is_remote
+from infra.stage import FILE, Parameters, StageError
 
 
 def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -44,6 +50,10 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     for path, references in located.file_references().items():
         place = str(document.place(tuple(path.split("."))))
         located._places.update(dict.fromkeys((*references, path), place))
+    for name in located.sources:
+        for key in ("dataset", "crawl"):
+            named = ("sources", name, "ingest", key)
+            located._places[".".join(named)] = str(document.place(named))
     for number, reference in enumerate(located.dedup.history if located.dedup else ()):
         located._places[reference] = str(document.place(("dedup", "history", number)))
     return located
@@ -94,6 +104,8 @@ def _absolute(reference: str, path: KeyPath, document: YamlDocument) -> str:
     looks_like_path = reference.startswith((".", "/", "~")) or any(
         sign in reference for sign in "*?["
     )
+    if may_be_hub_model(reference, path) and not absolute.exists():
+        return reference
     if (
         looks_like_path
         or "/" not in reference
@@ -124,5 +136,10 @@ def _bad_references(recipe: Recipe, document: YamlDocument) -> list[str]:
                 try:
                     ArtifactReference.parse(reference)
                 except ValueError as error:
+                    problems.append(f"{document.place(tuple(path.split('.')))}: {path}: {error}")
+            elif is_remote(reference):
+                try:
+                    check(reference)
+                except StageError as error:
                     problems.append(f"{document.place(tuple(path.split('.')))}: {path}: {error}")
     return problems

@@ -12,6 +12,7 @@ import pydantic
 
 from flows.recipe.errors import nearest
 from infra.engine.config import EngineConfig
+from infra.remote.config import RemoteConfig
 from infra.stage import Parameters
 from tasks.benchmarks.model import Benchmark
 from tasks.binning.stage import BinningParameters
@@ -199,6 +200,7 @@ class Recipe(Parameters):
     name: Name
     store: str = "artifacts"
     engine: EngineConfig = EngineConfig()
+    remote: RemoteConfig = RemoteConfig()
     sources: dict[Name, Source] = pydantic.Field(default_factory=dict)
     language_models: dict[Name, LanguageModelSection] = pydantic.Field(default_factory=dict)
     percentiles: Percentiles = Percentiles()

@@ -41,7 +41,7 @@ class RunRecord:
             "started": _now(),
             "stages": plan.to_json(),
             "pins": {
-                step.id: {path: [vars(pin) for pin in pins] for path, pins in step.pins.items()}
+                step.id: {path: [pin.to_json() for pin in pins] for path, pins in step.pins.items()}
                 for step in plan.steps.values()
             },
             "recipe_data": recipe_data,

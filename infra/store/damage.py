@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.io.files import sha256_file
+from infra.remote.locations import is_remote
 from infra.stage import Pin
 from infra.store.artifact import Artifact
 from infra.store.directory import Damaged
@@ -181,6 +182,9 @@ def _stage(damage: Damage) -> str:
 def _change_of_pins(pins: Iterable[Pin]) -> str:
     """The first pinned file that is missing or has another size, in words; "" if there is none."""
     for pin in pins:
+        if is_remote(pin.path):
+            # who fetches it compares it with its pin (`infra.remote.Changed`)
+            continue
         path = Path(pin.path)
         try:
             size = path.stat().st_size

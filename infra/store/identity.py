@@ -85,7 +85,10 @@ def version_of(
     inputs: Mapping[str, Sequence[str]],
     pins: Mapping[str, Sequence[Pin]],
 ) -> str:
-    """The version of one node of the plan.
+    """The version of one node of the plan: two runs share an artifact where it is equal.
+
+    Source code is not part of it (`source_digest` is recorded beside it), nor are engine, paths,
+    worker counts and the recipe's name.
 
     `inputs`: role -> identities of upstream artifacts ("stage/name@version"), in order.
     `pins`: parameter path -> pinned files.
@@ -97,7 +100,7 @@ def version_of(
         "name": name,
         "parameters": parameters.identity(),
         "inputs": {role: list(identities) for role, identities in inputs.items()},
-        "pins": {path: [[pin.name, pin.sha256] for pin in files] for path, files in pins.items()},
+        "pins": {path: [[pin.name, pin.identity] for pin in files] for path, files in pins.items()},
     }
     return hashlib.sha256(canonical(key).encode()).hexdigest()[:VERSION_DIGITS]
 

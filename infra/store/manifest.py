@@ -122,7 +122,7 @@ class Manifest:
     def pins(self) -> dict[str, tuple[Pin, ...]]:
         """Path of a parameter -> the files that it named, as pinned."""
         return {
-            path: tuple(Pin(p["path"], p["name"], p["sha256"], p["bytes"]) for p in pinned)
+            path: tuple(Pin.from_json(pin) for pin in pinned)
             for path, pinned in self.data["pins"].items()
         }
 

@@ -33,7 +33,7 @@ def lineage(store: Store, artifact: Artifact, *, down: bool = False) -> dict[str
             return {"artifact": current.identity, "seen": True, "files": [], "inputs": []}
         seen.add(current.identity)
         files = [
-            {"path": pin.path, "sha256": pin.sha256}
+            {"path": pin.path, "sha256": pin.sha256, **({"etag": pin.etag} if pin.etag else {})}
             for pins in current.manifest.pins.values()
             for pin in pins
         ]
@@ -75,7 +75,8 @@ def lineage_lines(tree: dict[str, Any], indent: str = "") -> Iterator[str]:
     )
     yield f"{indent}{tree['artifact']}{note}"
     for file in tree["files"]:
-        yield f"{indent}  file {file['path']}  sha256 {file['sha256'][:12]}"
+        known = f"sha256 {file['sha256'][:12]}" if file["sha256"] else file.get("etag", "by name")
+        yield f"{indent}  file {file['path']}  {known}"
     for below in tree["inputs"]:
         yield from lineage_lines(below, indent + "  ")
 

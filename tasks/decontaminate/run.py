@@ -80,9 +80,7 @@ def run(context: Context) -> Outcome:
     """
     parameters: DecontaminateParameters = context.parameters
     benchmarks = {
-        name: read_items(
-            name, files, [Path(pin.path) for pin in context.pins.get(f"against.{name}.paths", ())]
-        )
+        name: read_items(name, files, context.files(f"against.{name}.paths"))
         for name, files in parameters.against.items()
     }
     # Seconds for a dozen benchmarks: built once, here, and read from a file by every worker.
@@ -102,10 +100,10 @@ def read_index(path: Path) -> ItemIndex:
 
 
 def decontaminate_part(search: Search, part: AlignedPart, shard: Shard) -> dict[str, Any]:
-    """Annotate one part; returns also counts.
+    """Annotate one part, and return counts besides the annotation's own result.
 
-    `documents`: by benchmark ("" for any), those that contain an item of it; `items`: documents by
-    item; `passages`: passages to remove.
+    `documents`: the number of documents that contain an item, by benchmark ("" for any);
+    `items`: documents by item; `passages`: passages to remove.
     """
     index = read_index(search.index)
     documents: Counter[str] = Counter()

@@ -113,7 +113,7 @@ def _spec(context: Context, scratch: Path) -> dict[str, Any]:
             heldout.setdefault(file.split("/")[1], []).append(str(artifact.path(file)))
     paths = {
         kind: {
-            name: [pin.path for pin in context.pins.get(f"benchmarks.{name}.{kind}", ())]
+            name: [str(file) for file in context.files(f"benchmarks.{name}.{kind}")]
             for name in parameters.local_tasks()
         }
         for kind in ("paths", "dev")
@@ -134,7 +134,7 @@ def _model(context: Context, scratch: Path) -> Path:
     if context.optional("model"):
         return context.input("model").folder(CHECKPOINT)
     if context.pins.get("model"):
-        return open_base(folder_of(context.pins["model"]), scratch / "base")
+        return open_base(folder_of(context.local_pins("model")), scratch / "base")
     raise StageError(
         f"evaluation/{context.name}: no model to evaluate; set `model` to a folder with a "
         "checkpoint, or add a section that builds one"

@@ -45,11 +45,14 @@ def cleaned(text: str) -> tuple[str, int]:
     """
     removed = 0
     if text and not _is_clean(text):
-        text = _LINE_ENDS.sub("\n", _PAGE_ENDS.sub("\n", text))
+        if "\x0b" in text or "\x0c" in text:
+            text = _PAGE_ENDS.sub("\n", text)
+        text = _LINE_ENDS.sub("\n", text)
         text = text.replace("\x1f", " ")  # the unit separator
         before = len(text)
         text = _SURROGATES.sub("\ufffd", _CONTROLS.sub("", text))
-        text = _combining_runs().sub(lambda run: run[0][:_MAX_COMBINING], text)
+        if _has_long_run(text):
+            text = _combining_runs().sub(lambda run: run[0][:_MAX_COMBINING], text)
         removed = before - len(text)
     return (text if text.isascii() else unicodedata.normalize("NFC", text)), removed
 
@@ -71,10 +74,16 @@ def _is_clean(text: str) -> bool:
         or "\xad" in text
         or _C1_CONTROL.search(data)
     )
-    return (
-        not changed
-        and _LONG_RUN not in _combining()[np.frombuffer(text.encode("utf-32-le"), "<u4")].tobytes()
-    )
+    return not changed and not _has_long_run(text)
+
+
+def _has_long_run(text: str) -> bool:
+    """Whether more than `_MAX_COMBINING` combining marks follow one another.
+
+    Looking in a table takes a thousandth of what the pattern of all marks takes.
+    """
+    points = np.frombuffer(text.encode("utf-32-le"), "<u4")
+    return _LONG_RUN in _combining()[points].tobytes()
 
 
 @cache

@@ -20,7 +20,7 @@ from typing import Literal
 from tasks.ingest.codings import is_text
 from tasks.ingest.decompress import Chunk, chunks
 
-Format = Literal["warc", "wet", "jsonl", "text"]
+Format = Literal["warc", "wet", "jsonl", "text", "parquet"]
 
 _HEAD_BYTES = 1 << 16
 _UNPACK = "unpack it, and name the files in it"
@@ -29,7 +29,7 @@ _TO_TEXT = "extract its text first, and set format: text"
 _REMOVE = "remove it from paths"
 _PACK_PAGES = "pages are read from web archives; pack them into a WARC file"
 _BINARY: tuple[tuple[int, bytes, str, str, str], ...] = (
-    (0, b"PAR1", "parquet", "a Parquet file", _TO_JSONL),
+    (0, b"PAR1", "parquet", "a Parquet file", "set format: parquet"),
     (0, b"ARROW1\0\0", "arrow", "an Arrow file", _TO_JSONL),
     (0, b"\xff\xff\xff\xff", "arrow", "an Arrow stream", _TO_JSONL),
     (0, b"Obj\x01", "avro", "an Avro file", _TO_JSONL),
@@ -113,6 +113,8 @@ def mismatch(path: Path, format: Format) -> Mismatch | None:
         raw = stream.read(_HEAD_BYTES)
     if not raw:
         return None
+    if format == "parquet":
+        return None if raw.startswith(b"PAR1") else _not_parquet(path)
     head = _decompressed(path)
     is_complete = len(head) < _HEAD_BYTES and (head == raw)
     if binary := _binary(head, is_compressed=not raw.startswith(head[:8])):
@@ -126,6 +128,19 @@ def mismatch(path: Path, format: Format) -> Mismatch | None:
             return _archive(head) or _noise(head)
         case _:
             return _other_archive(head, format) or _not_an_archive(head, is_complete)
+
+
+def _not_parquet(path: Path) -> Mismatch:
+    head = _decompressed(path)
+    if binary := _binary(head, is_compressed=True):
+        if binary.reason == "parquet":
+            return Mismatch("packed", "a compressed Parquet file", _UNPACK)
+        return binary
+    if any(map(_is_object, _lines(head, is_complete=False)[:1])):
+        return Mismatch("jsonl", "a JSONL file", "set format: jsonl")
+    if other := _archive(head):
+        return other
+    return Mismatch("not_parquet", "no Parquet file", "name Parquet files")
 
 
 def _decompressed(path: Path) -> bytes:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from tasks.ingest.stated import NOTHING_STATED, Stated
 
@@ -21,7 +20,8 @@ class RawDocument:
     `offset`, `inner`: place of its record, see `records.Record`. `payload_bytes`: size of the
     payload its text came from (for a page, the decoded HTML). `marks`: "truncated" if its page
     ended early, "trailing" if bytes after its page were ignored. `removed`: characters already
-    removed from the text (NULs in a page's source). `stated`: what the record says about it.
+    removed from the text (NULs in a page's source). `key`: what its id is made of beside its
+    place; b"" for the sha256 of the file. `stated`: what the record says about it.
     """
 
     offset: int
@@ -33,6 +33,7 @@ class RawDocument:
     payload_bytes: int = 0
     marks: tuple[str, ...] = ()
     removed: int = 0
+    key: bytes = b""
     stated: Stated = NOTHING_STATED
 
 
@@ -46,10 +47,18 @@ class Rejected:
     lost_bytes: int = 0
 
 
-Wanted = Callable[[int, int], bool]
-"""(offset, inner) of a record -> whether it is in the sample; called before any work on it."""
+class Wanted(Protocol):
+    """Whether a record is in the sample; called before any work on it."""
+
+    def __call__(self, offset: int, inner: int, key: bytes = b"") -> bool:
+        """`offset`, `inner`, `key`: as in `RawDocument`."""
+        ...
+
 
 SAMPLED_OUT = Rejected("dropped", "sample")
+
+GONE = "gone"
+"""The reason of files that are listed but not there, and of each record that would be in them."""
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:\d\d)?)?")
 

@@ -45,6 +45,7 @@ _KEPT_WHILE_SEARCHING_BYTES = 64
 class Record:
     """A whole record; header names are in lower case.
 
+    `head`: the header block as stored, from the version line to the blank line that ends it.
     `offset`: byte of the file at which its compressed member begins. `inner`: its place in the
     member's decompressed bytes. In an uncompressed file, `offset` is 0 and `inner` the place in the
     file.
@@ -52,6 +53,7 @@ class Record:
 
     offset: int
     inner: int
+    head: bytes
     headers: dict[str, str]
     body: bytes
 
@@ -90,7 +92,8 @@ def _record(window: _ArchiveWindow, max_body_bytes: int) -> Record | Broken:
     if not window.starts_record():
         return _skip(window, "not_warc", 1)
     end = window.find_header_end()
-    headers = parse_headers(bytes(window.data[: end or 0]))
+    head = bytes(window.data[: end or 0])
+    headers = parse_headers(head)
     length = _length(headers)
     if end is None or length is None:
         return _skip(window, "header", 1)
@@ -101,7 +104,7 @@ def _record(window: _ArchiveWindow, max_body_bytes: int) -> Record | Broken:
     if not window.record_follows(end + length):
         return _skip(window, "length", 1)
     offset, inner = window.place()
-    record = Record(offset, inner, headers, bytes(window.data[end : end + length]))
+    record = Record(offset, inner, head, headers, bytes(window.data[end : end + length]))
     window.drop(end + length)
     return record
 

@@ -4,10 +4,12 @@ resources, WET conversions), and extracts their text.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tasks.ingest.charset.detect import decode
 from tasks.ingest.content_type import Kind, declared, kind_of, may_be_page
@@ -34,7 +36,7 @@ _RECORD_TYPES = (
     "conversion",
     "continuation",
 )
-_HEADERS_BYTES = 1 << 16
+HEADERS_BYTES = 1 << 16
 """Bytes by which a record may exceed its page."""
 _ADDRESS = re.compile(r"(?:https?|ftps?|gopher|gemini|file):", re.IGNORECASE)
 """Target URIs of resources that are documents. Crawlers store logs and screenshots under other
@@ -68,17 +70,31 @@ def web_documents(
 
     Documents are, in WARC, HTML and plain-text pages with status 200; in WET, the conversions.
     """
-    for record in records(chunks(path, RECORDS), max_page_bytes + _HEADERS_BYTES):
-        if isinstance(record, Broken):
-            yield Rejected(
-                "dropped" if record.too_large else "failed",
-                record.reason,
-                lost_bytes=record.lost_bytes,
-            )
-        elif not wanted(record.offset, record.inner):
-            yield SAMPLED_OUT
-        else:
-            yield _document(record, wet, max_page_bytes)
+    for record in records(chunks(path, RECORDS), max_page_bytes + HEADERS_BYTES):
+        yield outcome_of(record, wanted, wet=wet, max_page_bytes=max_page_bytes)
+
+
+def outcome_of(
+    record: Record | Broken, wanted: Wanted, *, wet: bool, max_page_bytes: int
+) -> RawDocument | Rejected:
+    """What becomes of one record."""
+    if isinstance(record, Broken):
+        side: Literal["dropped", "failed"] = "dropped" if record.too_large else "failed"
+        return Rejected(side, record.reason, lost_bytes=record.lost_bytes)
+    if not wanted(record.offset, record.inner, key_of(record)):
+        return SAMPLED_OUT
+    return _document(record, wet, max_page_bytes)
+
+
+def key_of(record: Record) -> bytes:
+    """What a record's id is made of: its header block, which has an id of its own and digests.
+
+    So a record has the same id wherever its archive lies and however much of that is read. The
+    content counts too where the header has no id, which WARC demands.
+    """
+    if "warc-record-id" in record.headers:
+        return record.head
+    return record.head + hashlib.sha256(record.body).digest()
 
 
 def _document(record: Record, wet: bool, max_page_bytes: int) -> RawDocument | Rejected:
@@ -106,6 +122,7 @@ def _document(record: Record, wet: bool, max_page_bytes: int) -> RawDocument | R
         payload_bytes=len(page.data),
         marks=page.marks,
         removed=removed,
+        key=key_of(record),
     )
 
 

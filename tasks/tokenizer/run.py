@@ -68,7 +68,7 @@ def run(context: Context) -> Outcome:
         artifact = context.input("base")
         base = artifact.folder("checkpoint" if artifact.files("checkpoint/") else "tokenizer")
     elif parameters.base is not None:
-        base = folder_of(context.pins.get("base", ()))
+        base = folder_of(context.local_pins("base"))
     files = tuple(
         file
         for artifact in context.many("select")

@@ -198,7 +198,7 @@ def test_ingest_measures_the_whole_record(tmp_path: Path) -> None:
 def test_row_groups_are_bounded_by_prompts_too(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("tasks.ingest.run.ROW_GROUP_TEXT_BYTES", 100)
+    monkeypatch.setattr("tasks.ingest.part.ROW_GROUP_TEXT_BYTES", 100)
     made = ingested(tmp_path, [{"source": "q" * 60, "target": "a"}] * 6)
     assert pq.ParquetFile(made.path(made.files("part-")[0])).num_row_groups == 3
 

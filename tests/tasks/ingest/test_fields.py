@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from infra.stage import StageError
 from infra.store import Artifact
-from tasks.ingest import run as ingest
+from tasks.ingest import parts as ingest
 from tasks.ingest.fields import (
     FieldReader,
     FieldTally,

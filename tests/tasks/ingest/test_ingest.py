@@ -13,7 +13,7 @@ from infra.engine.base import Inline
 from infra.stage import Pin
 from infra.store import Artifact
 from tasks.documents.schema import DOCUMENTS
-from tasks.ingest import run as ingest
+from tasks.ingest import parts as ingest
 from tasks.ingest.stage import STAGE, IngestParameters
 from tests.stage_harness import data_digests, run_stage
 from tests.tables import content_digest
@@ -188,18 +188,22 @@ def test_golden_output(tmp_path: Path) -> None:
     ]
     assert (STAGE.version, [content_digest(one) for one in found]) == (
         4,
-        ["80cf2be00c6b6d4f", "7e6180b65fb8aaf2"],
+        ["718e45f26e3d51be", "7e6180b65fb8aaf2"],
     )
 
 
 @pytest.mark.parametrize(
     "parameters, message",
     [
-        ({"format": "parquet"}, "'warc', 'wet', 'jsonl' or 'text'"),
+        ({"format": "orc"}, "'text', 'parquet', 'hf' or 'commoncrawl'"),
         ({"format": "warc", "sample": 0}, "greater than 0"),
         ({"format": "warc", "split": "line"}, "split applies to format text"),
         ({"format": "text", "fields": {"text": "a"}}, "fields applies to format jsonl"),
         ({"format": "warc", "paths": []}, "at least one"),
+        ({"format": "text", "split": "lines"}, r"'lines' \(did you mean 'line'\?\)"),
+        ({"format": "hf", "dataset": "a/b"}, "paths applies to format warc and"),
+        ({"format": "hf", "paths": []}, "dataset is missing"),
+        ({"format": "jsonl", "dataset": "a/b"}, "dataset applies to format hf, not jsonl"),
     ],
 )
 def test_bad_parameters(parameters: dict[str, Any], message: str) -> None:

@@ -1,0 +1,339 @@
+"""Turns batches of columns into documents without making a Python object of each.
+
+What becomes of a row is what `run` would do with it as a record: `cleaned` text, the same reasons,
+the same counts. Rows that cleaning may change (`clean_kernel.examine`) go the long way, one by one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.ingest.clean import clean, cleaned
+from tasks.ingest.clean_kernel import classes, examine
+from tasks.ingest.fields import FieldTally
+from tasks.ingest.parquet import Batch, Columns, column_at, is_string, type_at
+from tasks.ingest.stated import MAX_CHARACTERS, Stated, cleaned_stated
+
+REASONS: tuple[tuple[Literal["kept", "dropped", "failed"], str], ...] = (
+    ("kept", ""),
+    ("dropped", "page_too_large"),
+    ("dropped", "sample"),
+    ("failed", "field"),
+    ("failed", "charset"),
+    ("dropped", "too_short"),
+    ("dropped", "text_too_large"),
+)
+"""(side, reason) by the number that stands for it; 0 is a document that is kept."""
+_PAGE, _SAMPLE, _FIELD, _CHARSET, _SHORT, _TEXT = range(1, len(REASONS))
+
+_DATE = r"^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)?)?$"
+"""`found.iso_date`'s pattern in RE2's syntax."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The parameters of `IngestParameters` that decide which rows stay."""
+
+    sample: float
+    min_characters: int
+    max_page_bytes: int
+    max_text_bytes: int
+
+
+@dataclass
+class Judged:
+    """The documents kept of a batch, and counts of all its rows up to the last one wanted.
+
+    `documents`: columns id, text, url, date, offset, and what rows state (`stated.Stated`).
+    `rejected`: by number of `REASONS`.
+    """
+
+    documents: pa.Table
+    statistics: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[int] = field(default_factory=Counter)
+
+
+def direct(rows: pa.Schema, columns: Columns) -> bool:
+    """Whether a file's documents can be made from columns: one column of text, no prompt, no
+    lists.
+    """
+    names = [name for name in columns.names() if name != columns.date]
+    kinds: list[Any] = [type_at(rows, name) for name in names]
+    plain = all(
+        is_string(kind.value_type if pa.types.is_dictionary(kind) else kind) for kind in kinds
+    )
+    return len(columns.text) == 1 and not columns.prompt and plain
+
+
+def judge(
+    batch: Batch,
+    columns: Columns,
+    key: bytes,
+    limits: Limits,
+    tally: FieldTally,
+    limit: int | None = None,
+) -> Judged:
+    """Judge the rows of a batch, or of its beginning that holds the first `limit` documents.
+
+    `key` is the sha256 of the file's content; `tally` is told which fields the rows have.
+    """
+    count = batch.rows.num_rows
+    text, undecodable = strings(column_at(batch.rows, columns.text[0]))
+    sizes = pc.fill_null(pc.binary_length(text), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    missing = pc.is_null(text).to_numpy(zero_copy_only=False) & ~undecodable
+    verdict = np.zeros(count, dtype=np.uint8)
+    verdict[undecodable] = _CHARSET
+    verdict[missing] = _FIELD
+    ids = np.array(_ids(key, batch.first, count), dtype=object) if limits.sample < 1 else None
+    if ids is not None:
+        limit_of_sample = int(limits.sample * 2**64)
+        out = [int(id[:16], 16) >= limit_of_sample for id in ids]
+        verdict[np.array(out, dtype=bool)] = _SAMPLE
+    verdict[sizes > limits.max_page_bytes] = _PAGE
+
+    flags, characters = _examined(text)
+    flags &= verdict == 0
+    plain = (verdict == 0) & ~flags
+    verdict[plain & (sizes > limits.max_text_bytes)] = _TEXT
+    verdict[plain & (characters < max(limits.min_characters, 1))] = _SHORT
+    final = sizes.copy()
+    removed = np.zeros(count, dtype=np.int64)
+    undecoded = np.zeros(count, dtype=np.int64)
+    changed: dict[int, str] = {}
+    for row in np.flatnonzero(flags).tolist():
+        whole, removed[row] = cleaned(text[row].as_py())
+        line = whole.strip("\n")
+        stripped = len(line.strip())
+        final[row] = len(line.encode())
+        if not stripped or stripped < limits.min_characters:
+            verdict[row] = _SHORT
+        elif final[row] > limits.max_text_bytes:
+            verdict[row] = _TEXT
+        else:
+            changed[row] = line
+            characters[row] = len(line)
+            undecoded[row] = line.count("\ufffd")
+
+    kept = np.flatnonzero(verdict == 0)
+    if limit is not None and len(kept) > limit:
+        count = int(kept[limit - 1]) + 1
+        kept = kept[:limit]
+    verdict = verdict[:count]
+    row_text = _chosen(_replaced(text, changed), kept)
+    urls = _chosen(_texts(batch, columns.url), kept)
+    dates = _chosen(_dates(batch, columns.date), kept)
+    stated, shortened = _stated(batch, columns, kept)
+    documents = pa.table(
+        {
+            "id": pa.array(
+                ids[kept].tolist() if ids is not None else _ids_of(key, batch.first, kept),
+                pa.string(),
+            ),
+            "text": row_text.cast(pa.string()),
+            "url": _clean_urls(urls).cast(pa.string()),
+            "date": dates.cast(pa.string()),
+            "offset": pa.array(kept + batch.first, pa.int64()),
+            **stated,
+        }
+    )
+    found = Judged(documents)
+    found.rejected.update(
+        {
+            code: int((verdict == code).sum())
+            for code in range(1, len(REASONS))
+            if (verdict == code).any()
+        }
+    )
+    found.statistics.update(
+        documents=len(kept),
+        characters=int(characters[kept].sum()),
+        text_bytes=int(final[kept].sum()),
+        payload_bytes=int(sizes[:count][verdict != _SAMPLE].sum()),
+        undecoded_characters=int(undecoded[kept].sum()),
+        removed_characters=int(removed[kept].sum()),
+    )
+    if shortened:
+        found.statistics["shortened_metadata_documents"] = shortened
+    _count_fields(batch.rows.slice(0, count), columns, verdict, tally)
+    return found
+
+
+def _count_fields(
+    rows: pa.RecordBatch, columns: Columns, verdict: npt.NDArray[np.uint8], tally: FieldTally
+) -> None:
+    """Tell the tally what `fields.FieldReader` would have told it."""
+    seen = (verdict != _SAMPLE) & (verdict != _PAGE)
+    records = int(seen.sum())
+    tally.records += records
+    for name in columns.names():
+        found = int((seen & _valid(column_at(rows, name))).sum())
+        tally.usable[name] += found
+        tally.unusable[name] += records - found
+    without = verdict == _FIELD
+    if textless := int(without.sum()):
+        tally.textless += textless
+        for name in rows.schema.names:
+            tally.textless_names[name] += textless
+
+
+def _valid(column: pa.Array) -> npt.NDArray[np.bool_]:
+    return column.is_valid().to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+
+
+def strings(column: pa.Array) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
+    """(a column as valid UTF-8, which rows are none); those are null."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = column.dictionary_decode()
+        kind = column.type
+    wide = pa.types.is_large_string(kind) or pa.types.is_large_binary(kind)
+    undecodable = np.zeros(len(column), dtype=bool)
+    if pa.types.is_fixed_size_binary(kind):
+        column = column.cast(pa.binary())
+    target = pa.large_string() if wide else pa.string()
+    try:
+        found = column.cast(target)
+        found.validate(full=True)
+    except pa.ArrowInvalid:
+        values: list[str | None] = []
+        for row, value in enumerate(column.cast(pa.large_binary())):
+            data = value.as_py()
+            try:
+                values.append(None if data is None else data.decode())
+            except UnicodeDecodeError:
+                undecodable[row] = True
+                values.append(None)
+        found = pa.array(values, target)
+    return found, undecodable
+
+
+def _examined(text: pa.Array) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """(rows that cleaning may change, characters of each row)."""
+    flags = np.zeros(len(text), dtype=bool)
+    characters = np.zeros(len(text), dtype=np.int64)
+    _, offsets, data = text.buffers()
+    if data is None or not len(text):
+        return flags, characters
+    width = np.int64 if pa.types.is_large_string(text.type) else np.int32
+    starts = np.frombuffer(offsets, width)[text.offset : text.offset + len(text) + 1]
+    whole = np.frombuffer(data, np.uint8)
+    words = np.frombuffer(data, np.uint64, count=len(whole) // 8)
+    examine(whole, words, starts.astype(np.int64), classes(), flags, characters)
+    return flags, characters
+
+
+def _chosen(column: pa.Array, rows: npt.NDArray[np.int64]) -> pa.Array:
+    """The values of some rows; not copied where these are the first ones."""
+    count = len(rows)
+    if count == 0 or rows[-1] == count - 1:
+        return column.slice(0, count)
+    return column.take(pa.array(rows))
+
+
+def _replaced(text: pa.Array, changed: dict[int, str]) -> pa.Array:
+    if not changed:
+        return text
+    mask = np.zeros(len(text), dtype=bool)
+    mask[list(changed)] = True
+    return pc.replace_with_mask(text, pa.array(mask), pa.array(changed.values(), text.type))
+
+
+def _texts(batch: Batch, name: str) -> pa.Array:
+    """A column's strings, "" where there are none; bytes that are no UTF-8 become U+FFFD."""
+    if not name:
+        return pa.array([""] * batch.rows.num_rows)
+    column = column_at(batch.rows, name)
+    found, undecodable = strings(column)
+    if undecodable.any():
+        values = column.cast(pa.large_binary()).to_pylist()
+        found = pa.array([(value or b"").decode("utf-8", "replace") for value in values])
+    return pc.fill_null(found, "")
+
+
+def _clean_urls(urls: pa.Array) -> pa.Array:
+    flags, _ = _examined(urls)
+    return _replaced(
+        urls, {row: clean(urls[row].as_py()) for row in np.flatnonzero(flags).tolist()}
+    )
+
+
+_STATED = (
+    ("license", "license"),
+    ("title", "title"),
+    ("author", "author"),
+    ("language", "declared_language"),
+)
+"""Columns of a file and of documents."""
+
+_MANY_BLANKS = r"\s\s|[\n\t]"
+
+
+def _stated(
+    batch: Batch, columns: Columns, kept: npt.NDArray[np.int64]
+) -> tuple[dict[str, pa.Array], int]:
+    """(what rows state, as `cleaned_stated` leaves it; rows in which something was shortened)."""
+    found: dict[str, pa.Array] = {}
+    shortened: set[int] = set()
+    for name, column in _STATED:
+        path = getattr(columns, name)
+        if not path:
+            continue
+        values = _chosen(_texts(batch, path), kept)
+        flags, characters = _examined(values)
+        blanks = pc.match_substring_regex(values, _MANY_BLANKS)
+        flags |= blanks.to_numpy(zero_copy_only=False) | (characters > MAX_CHARACTERS)
+        changed = {}
+        for row in np.flatnonzero(flags).tolist():
+            cleaned_value, short = cleaned_stated(Stated(license=values[row].as_py()))
+            changed[row] = cleaned_value.license or ""
+            shortened |= {row} if short else set()
+        values = _replaced(values, changed)
+        found[column] = pc.if_else(pc.equal(values, ""), None, values).cast(pa.string())
+    return found, len(shortened)
+
+
+def _dates(batch: Batch, name: str) -> pa.Array:
+    """ISO dates of a column, "" where a value is none."""
+    if not name:
+        return pa.array([""] * batch.rows.num_rows)
+    column = column_at(batch.rows, name)
+    if pa.types.is_temporal(column.type):
+        return pc.fill_null(iso_dates(column), "")
+    values = _texts(batch, name)
+    return pc.if_else(pc.match_substring_regex(values, _DATE), values, "")
+
+
+def iso_dates(column: pa.Array) -> pa.Array:
+    """Dates and times as ISO 8601, in UTC to the second where the column has a zone."""
+    kind: Any = column.type
+    if pa.types.is_date(kind):
+        return pc.strftime(column.cast(pa.timestamp("s")), "%Y-%m-%d")
+    if not pa.types.is_timestamp(kind):
+        return pa.nulls(len(column), pa.string())
+    zone = "Z" if kind.tz else ""
+    if zone:
+        column = column.cast(pa.timestamp(kind.unit, "UTC"))
+    whole = pc.floor_temporal(column, unit="second").cast(pa.timestamp("s"), safe=False)
+    return pc.strftime(whole, f"%Y-%m-%dT%H:%M:%S{zone}")
+
+
+def _ids(key: bytes, first: int, count: int) -> list[str]:
+    return _ids_of(key, first, np.arange(count))
+
+
+def _ids_of(key: bytes, first: int, rows: npt.NDArray[np.int64]) -> list[str]:
+    """`run.document_id` of rows (their place is their number, inner 0)."""
+    blake = hashlib.blake2b
+    tail = bytes(8)
+    return [
+        blake(key + row.to_bytes(8, "little") + tail, digest_size=16).hexdigest()
+        for row in (rows + first).tolist()
+    ]

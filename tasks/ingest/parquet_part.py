@@ -1,0 +1,214 @@
+"""The documents of a part of Parquet files, a table at a time."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tasks.documents.schema import DOCUMENTS, ROW_GROUP_DOCUMENTS
+from tasks.ingest.columnar import REASONS, Judged, Limits, direct, iso_dates, judge, strings
+from tasks.ingest.fields import FieldReader
+from tasks.ingest.parquet import (
+    Batch,
+    Columns,
+    WrongColumns,
+    columns_of,
+    is_string,
+    known_fields,
+    leaf_names,
+    read_batches,
+    row_groups,
+)
+from tasks.ingest.parquet_source import Opened, opened
+from tasks.ingest.part import ROW_GROUP_TEXT_BYTES, Counts, kept, tables_of
+from tasks.ingest.parts import FileSlice, PartInput
+from tasks.ingest.raw_documents import SAMPLED_OUT, RawDocument, Rejected, Unreadable, iso_date
+from tasks.ingest.readers import sampler
+
+
+def parquet_tables(part: PartInput, counts: Counts) -> Iterator[pa.Table]:
+    """The first `part.limit` documents of a part, in tables of a row group each."""
+    return _row_groups(_tables(part, counts))
+
+
+def _tables(part: PartInput, counts: Counts) -> Iterator[pa.Table]:
+    for file_slice in part.slices:
+        left = None if part.limit is None else part.limit - counts.statistics["documents"]
+        if left == 0:
+            return
+        try:
+            with opened(file_slice.pin, part.access) as source:
+                if source.ranges is None:
+                    counts.read_whole(file_slice.pin, source.sha256)
+                yield from _file_tables(source, file_slice, part, counts)
+        except Unreadable as error:
+            if file_slice.is_first:
+                counts.reject("failed", str(error), lost_bytes=file_slice.pin.bytes)
+
+
+def _file_tables(
+    source: Opened, file_slice: FileSlice, part: PartInput, counts: Counts
+) -> Iterator[pa.Table]:
+    file = source.file
+    groups = row_groups(file.metadata, file_slice.byte_range)
+    try:
+        columns = columns_of(file.schema_arrow, part.parameters.fields, strict=False)
+    except WrongColumns:
+        _count_without_text(file, groups, counts)
+        return
+    source.want(groups, columns)
+    pin = replace(file_slice.pin, sha256=source.sha256)
+    if not direct(file.schema_arrow, columns):
+        records = _records(file, groups, columns, part, counts, bytes.fromhex(pin.sha256))
+        left = None if part.limit is None else part.limit - counts.statistics["documents"]
+        # nothing is read after the last row that is wanted
+        yield from tables_of(itertools.islice(kept(records, part, counts, pin), left))
+        return
+    given = part.parameters
+    limits = Limits(given.sample, given.min_characters, given.max_page_bytes, given.max_text_bytes)
+    key = bytes.fromhex(pin.sha256)
+    for batch in read_batches(file, groups, columns):
+        if not isinstance(batch, Batch):
+            counts.reject("failed", "parquet", batch.rows, batch.bytes)
+            continue
+        left = None if part.limit is None else part.limit - counts.statistics["documents"]
+        judged = judge(batch, columns, key, limits, counts.tally, left)
+        _count(judged, counts)
+        yield _as_documents(judged.documents, part.source, pin.name)
+        if left is not None and judged.documents.num_rows == left:
+            return
+
+
+def _count(judged: Judged, counts: Counts) -> None:
+    counts.statistics.update(judged.statistics)
+    for code, records in judged.rejected.items():
+        side, reason = REASONS[code]
+        counts.reject(side, reason, records)
+
+
+def _count_without_text(file: pq.ParquetFile, groups: list[int], counts: Counts) -> None:
+    """Rows of a file that has no such column, or one of another kind, where other files have it."""
+    rows = sum(file.metadata.row_group(group).num_rows for group in groups)
+    if rows:
+        counts.reject("failed", "field", rows)
+    counts.tally.records += rows
+    counts.tally.textless += rows
+    for name in leaf_names(file.schema_arrow):
+        counts.tally.textless_names[name] += rows
+
+
+def _as_documents(found: pa.Table, source: str, file: str) -> pa.Table:
+    rows = found.num_rows
+    same = {"prompt": "", "source": source, "file": file}
+    columns = [
+        found[field.name]
+        if field.name in found.column_names
+        else pa.repeat(pa.scalar(same.get(field.name), field.type), rows)
+        for field in DOCUMENTS
+    ]
+    return pa.table(columns, schema=DOCUMENTS)
+
+
+def _records(
+    file: pq.ParquetFile,
+    groups: list[int],
+    columns: Columns,
+    part: PartInput,
+    counts: Counts,
+    key: bytes,
+) -> Iterator[RawDocument | Rejected]:
+    """Rows with several columns of text, a prompt or lists of strings, one by one."""
+    fields = part.parameters.fields or known_fields(file.schema_arrow.names)
+    reader, wanted = FieldReader(fields, counts.tally), sampler(key, part.parameters.sample)
+    for batch in read_batches(file, groups, columns):
+        if not isinstance(batch, Batch):
+            counts.reject("failed", "parquet", batch.rows, batch.bytes)
+            continue
+        rows, undecodable = _plain(batch.rows)
+        for place, (row, bad) in enumerate(zip(rows, undecodable, strict=True), batch.first):
+            if not wanted(place, 0):
+                yield SAMPLED_OUT
+                continue
+            if bad:
+                yield Rejected("failed", "charset")
+                continue
+            found = reader.read(row)
+            if found is None:
+                yield Rejected("failed", "field")
+                continue
+            size = len(found.text.encode()) + len(found.prompt.encode())
+            if size > part.parameters.max_page_bytes:
+                yield Rejected("dropped", "page_too_large", size)
+                continue
+            yield RawDocument(
+                place,
+                0,
+                text=found.text,
+                prompt=found.prompt,
+                url=found.url,
+                date=iso_date(found.date),
+                payload_bytes=size,
+                stated=found.stated,
+            )
+
+
+def _plain(batch: pa.RecordBatch) -> tuple[list[dict[str, Any]], list[bool]]:
+    """(rows with strings for bytes and for times, which of them hold bytes that are no UTF-8)."""
+    bad = [False] * batch.num_rows
+    columns = []
+    for column in batch.columns:
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if is_string(kind):
+            column, undecodable = strings(column)
+            bad = [one or bool(other) for one, other in zip(bad, undecodable, strict=True)]
+            columns.append(column.to_pylist())
+        elif pa.types.is_temporal(kind):
+            columns.append(iso_dates(column).to_pylist())
+        else:
+            values = []
+            for row, value in enumerate(column):
+                try:
+                    values.append(_decoded(value.as_py()))
+                except UnicodeDecodeError:
+                    values.append(None)
+                    bad[row] = True
+            columns.append(values)
+    names = batch.schema.names
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)], bad
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, list):
+        return [_decoded(element) for element in value]
+    if isinstance(value, dict):
+        return {name: _decoded(inner) for name, inner in value.items()}
+    return value
+
+
+def _row_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Tables joined and cut so that each is a row group: `ROW_GROUP_DOCUMENTS` documents, or
+    fewer of more than `ROW_GROUP_TEXT_BYTES`.
+    """
+    held: list[pa.Table] = []
+    documents = size = 0
+    for table in tables:
+        while table.num_rows:
+            take = min(table.num_rows, ROW_GROUP_DOCUMENTS - documents)
+            piece = table.slice(0, take)
+            table = table.slice(take)
+            held.append(piece)
+            documents += take
+            size += pc.sum(pc.binary_length(piece["text"])).as_py()
+            if documents == ROW_GROUP_DOCUMENTS or size >= ROW_GROUP_TEXT_BYTES:
+                yield pa.concat_tables(held)
+                held, documents, size = [], 0, 0
+    if held:
+        yield pa.concat_tables(held)
