@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -86,6 +87,8 @@ def look(found: Found, stage: str, request: Request, words: int) -> Look:
     from tasks.documents.choosing import choose
     from tasks.documents.viewing import details_of
 
+    if stage == "ingest":
+        return _look_at_ingest(found, request, words)
     quality = QualityOf(found.views)
     rule = quality.whole_rule(request.rules) if stage == "quality" else None
     choice = choose(_groups(found, stage, request, rule, quality), request)
@@ -97,6 +100,53 @@ def look(found: Found, stage: str, request: Request, words: int) -> Look:
             asked[rule] = quality.value(row.place.view.name, rule, details["record"], row.language)
         shown.append(_shown(stage, row, details, quality, asked, words))
     return Look(found, stage, choice, shown)
+
+
+def _look_at_ingest(found: Found, request: Request, words: int) -> Look:
+    """Kept documents from the documents themselves; of the others, which have no text, the sample
+    that ingest wrote down, and the ledger's counts.
+    """
+    from dataclasses import replace
+
+    from flows.inspecting.rejected import chosen, counted, measured_of
+    from tasks.documents.choosing import choose
+    from tasks.documents.excerpts import excerpt
+    from tasks.documents.verdicts import KEPT
+    from tasks.documents.viewing import details_of
+
+    sides, reasons = counted(found.artifacts)
+    _refuse_unknown_rules("ingest", request, reasons)
+    only_kept = request.fates == (KEPT,) or request.percentile or request.languages
+    rejected = [] if only_kept else chosen(found.artifacts, request)
+    wants_kept = not request.rules and request.fates in ((), (KEPT,))
+    room = max(request.sample - len(rejected), request.sample // 2) if wants_kept else 0
+    quality = QualityOf(found.views)
+    choice = choose(
+        _groups(found, "ingest", request, None, quality), replace(request, rules=(), sample=room)
+    )
+    if request.percentile is not None and choice.scores is None:
+        raise StageError("ingest kept no document; leave --percentile out")
+    if not request.languages:
+        choice.fates.update(sides)
+        choice.reasons.update(reasons)
+    shown = [
+        _shown("ingest", row, details, quality, {}, words)
+        for row, details in zip(choice.rows, details_of(choice.rows), strict=True)
+    ]
+    parameters = {artifact.name: artifact.manifest.parameters for artifact in found.artifacts}
+    refused = [
+        Shown(
+            entry["side"],
+            [entry["reason"]],
+            {"id": "", "date": "", **entry},
+            "",
+            measured_of(entry, parameters[entry["source"]]),
+            excerpt(entry["head"], words),
+            "",
+        )
+        for entry in rejected[: request.sample - len(shown)]
+    ]
+    return Look(found, "ingest", choice, [*refused, *shown])
 
 
 def _groups(
@@ -119,13 +169,7 @@ def _groups(
 
 
 def _refuse_unanswerable(stage: str, request: Request, choice: Choice, found: Found) -> None:
-    for rule in request.rules:
-        if choice.fates and not any(_is_known(rule, reason) for reason in choice.reasons):
-            reasons = [reason for reason, _ in choice.reasons.most_common()]
-            raise StageError(
-                f"{stage}: no document has a reason {rule!r}{nearest(rule, reasons)}; there are: "
-                f"{', '.join(reasons) or 'none'}"
-            )
+    _refuse_unknown_rules(stage, request, choice.reasons)
     if request.percentile is not None and choice.scores is None:
         raise StageError(f"no document of {stage} has a score; leave --percentile out")
     if request.near_limit and not choice.matching and choice.fates:
@@ -137,10 +181,16 @@ def _refuse_unanswerable(stage: str, request: Request, choice: Choice, found: Fo
         raise StageError(f"{stage}: {why}; leave --near-limit out")
 
 
-def _is_known(rule: str, reason: str) -> bool:
+def _refuse_unknown_rules(stage: str, request: Request, counts: Counter[str]) -> None:
     from tasks.documents.choosing import is_named
 
-    return is_named(rule, reason)
+    for rule in request.rules:
+        if not any(is_named(rule, reason) for reason in counts):
+            reasons = [reason for reason, _ in counts.most_common()]
+            raise StageError(
+                f"{stage}: no document has a reason {rule!r}{nearest(rule, reasons)}; there are: "
+                f"{', '.join(reasons) or 'none'}"
+            )
 
 
 def _shown(

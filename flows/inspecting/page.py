@@ -15,7 +15,7 @@ REASONS_SHOWN = 8
 WIDEST = (48, 12, 64)
 """Characters up to which the columns rule, value and limit are aligned."""
 
-_COLOURS = {"kept": "green", "edited": "yellow", "dropped": "red"}
+_COLOURS = {"kept": "green", "edited": "yellow", "dropped": "red", "failed": "red"}
 _VERDICT_COLOURS = {"drops": "red", "fails": "red", "edits": "yellow", "passes": "green"}
 _STATED = {
     "title": "title",
@@ -46,7 +46,8 @@ def _header(look: Look) -> Iterator[str]:
     choice = look.choice
     total = sum(choice.fates.values())
     fates = ", ".join(f"{choice.fates[fate]:,} {fate}" for fate in sorted(choice.fates))
-    yield f"{total:,} documents: {fates}" if total else "no documents"
+    what = "records" if look.stage == "ingest" else "documents"
+    yield f"{total:,} {what}: {fates}" if total else f"no {what}"
     reasons = choice.reasons.most_common()
     if reasons:
         listed = ", ".join(f"{name} {count:,}" for name, count in reasons[:REASONS_SHOWN])
@@ -67,17 +68,18 @@ def _document(look: Look, shown: Shown, number: int) -> Iterator[Text]:
     yield head
     if details["url"]:
         yield Text(details["url"], style="bold")
-    place = f"{details['file']} at {details['offset']:,}"
-    yield Text(f"{details['id']}  {details['source']}  {shown.language}  {place}", style="dim")
+    place = details["file"]
+    if details["offset"] is not None:
+        place += f" at {details['offset']:,}"
+    known = (details["id"], details["source"], shown.language, place)
+    yield Text("  ".join(filter(None, known)), style="dim")
     stated = [f"{_STATED[name]}: {details[name]}" for name in _STATED if details.get(name)]
     if stated:
         yield Text("  ".join(stated), style="dim")
     yield from _table(shown.measured)
-    yield Text()
-    if shown.edited:
-        yield marked(_indented(shown.edited))
-    else:
-        yield Text(_indented(shown.excerpt))
+    if shown.edited or shown.excerpt:
+        yield Text()
+        yield marked(_indented(shown.edited)) if shown.edited else Text(_indented(shown.excerpt))
 
 
 def _table(measured: list[Measured]) -> Iterator[Text]:

@@ -25,7 +25,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.documents.keep import names
+from tasks.documents.keep import covers
 from tasks.documents.verdicts import FATES, KEPT
 
 MOST_SCORES = 1_000_000
@@ -144,7 +144,7 @@ def _matching(table: pa.Table, request: Request, scores: tuple[float, float] | N
 
 def is_named(rule: str, reason: str) -> bool:
     """Whether a rule names a reason, with or without its stage: "gopher" and "quality.gopher"."""
-    return names(rule, reason) or names(rule, reason.partition(".")[2])
+    return covers(rule, reason) or covers(rule, reason.partition(".")[2])
 
 
 def _ranks(table: pa.Table, request: Request) -> npt.NDArray[np.float64]:

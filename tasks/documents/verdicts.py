@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 
 from infra.ledger import UNDETERMINED
 from tasks.documents import keep_columns
-from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep, names
+from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep, covers
 
 KEPT, EDITED, DROPPED = "kept", "edited", "dropped"
 FATES = (DROPPED, EDITED, KEPT)
@@ -135,7 +135,7 @@ def _quality(table: pa.Table, keeps: Keeps, language: pa.Array, rule: str) -> li
         others = [f["rule"] for f in failed if f["rule"] not in dropping]
         fates.append(DROPPED if dropping else KEPT)
         reasons.append([f"quality.{name}" for name in (*dropping, *others)])
-        values = [f["value"] for f in failed if rule and names(rule, f["rule"])]
+        values = [f["value"] for f in failed if rule and covers(rule, f["rule"])]
         scores.append(values[0] if values else None)
     return [
         pa.array(fates, pa.string()),

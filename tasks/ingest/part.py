@@ -24,6 +24,7 @@ from tasks.ingest.fields import FieldTally
 from tasks.ingest.parts import PartInput
 from tasks.ingest.raw_documents import GONE, RawDocument, Rejected
 from tasks.ingest.readers import document_id, read_file
+from tasks.ingest.rejected import HEAD_BYTES, RejectedSample
 from tasks.ingest.stage import IngestParameters
 from tasks.ingest.stated import cleaned_stated
 
@@ -55,6 +56,7 @@ class Counts:
     tally: FieldTally = field(default_factory=FieldTally)
     fetched: dict[str, str] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
+    rejected: RejectedSample = field(default_factory=RejectedSample)
 
     def reject(self, side: Side, reason: str, records: int = 1, lost_bytes: int = 0) -> None:
         """Count records that give no document."""
@@ -79,6 +81,7 @@ class Counts:
             "fields": self.tally.to_json(),
             "fetched": sorted(self.fetched.items()),
             "gone": sorted(self.gone),
+            "rejected": self.rejected.to_json(),
         }
 
 
@@ -156,6 +159,7 @@ def kept(
             if outcome.reason == GONE:
                 counts.gone.add(pin.name)
             counts.reject(outcome.side, outcome.reason, lost_bytes=outcome.lost_bytes)
+            counts.rejected.add(outcome, pin.name)
             continue
         statistics["documents"] += 1
         statistics.update(f"{mark}_documents" for mark in outcome.marks)
@@ -188,9 +192,9 @@ def _judge(raw: RawDocument | Rejected, parameters: IngestParameters) -> RawDocu
     text = text.strip("\n")
     characters = len(text.strip())
     if not characters or characters + len(prompt.strip()) < parameters.min_characters:
-        return Rejected("dropped", "too_short", raw.payload_bytes)
+        return _refused(raw, "too_short", text)
     if _utf8_bytes(text) + _utf8_bytes(prompt) > parameters.max_text_bytes:
-        return Rejected("dropped", "text_too_large", raw.payload_bytes)
+        return _refused(raw, "text_too_large", text)
     removed += raw.removed + removed_from_prompt
     stated, shortened = cleaned_stated(raw.stated)
     return replace(
@@ -202,6 +206,12 @@ def _judge(raw: RawDocument | Rejected, parameters: IngestParameters) -> RawDocu
         stated=stated,
         marks=(*raw.marks, "shortened_metadata") if shortened else raw.marks,
     )
+
+
+def _refused(raw: RawDocument, reason: str, text: str) -> Rejected:
+    head = text[:HEAD_BYTES].encode()
+    place = (raw.offset, raw.inner)
+    return Rejected("dropped", reason, raw.payload_bytes, place=place, url=raw.url, head=head)
 
 
 def tables_of(rows: Iterator[tuple[Any, ...]]) -> Iterator[pa.Table]:

@@ -39,12 +39,19 @@ class RawDocument:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A record without a document. `lost_bytes`: bytes that could not be read at all."""
+    """A record without a document.
+
+    `lost_bytes`: bytes that could not be read at all. For reading (`rejected`): `place`, its
+    (offset, inner) where known, and `head`, the beginning of the record or of its text.
+    """
 
     side: Literal["dropped", "failed"]
     reason: str
     payload_bytes: int = 0
     lost_bytes: int = 0
+    place: tuple[int, int] | None = None
+    url: str = ""
+    head: bytes = b""
 
 
 class Wanted(Protocol):

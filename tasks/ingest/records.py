@@ -37,6 +37,7 @@ RECORDS = Content(_START)
 """The content of a web archive, for `chunks`."""
 
 _HEADER_END = re.compile(rb"\r?\n[ \t]*\r?\n")
+_SHOWN_BYTES = 600
 _KEPT_WHILE_SEARCHING_BYTES = 64
 """Bytes held back while searching, to find a record's start that spans two chunks."""
 
@@ -62,12 +63,15 @@ class Record:
 class Broken:
     """A record that could not be read, or that exceeds the limit (`too_large`).
 
+    `place`: its (offset, inner), as of a `Record`, where known; `head`: its first bytes, to show.
     `lost_bytes` counts bytes of the file if `reason` is a compression, otherwise decompressed ones.
     """
 
     reason: str
     lost_bytes: int
     too_large: bool = False
+    place: tuple[int, int] | None = None
+    head: bytes = b""
 
 
 def records(chunks: Iterator[Chunk | Gap], max_body_bytes: int) -> Iterator[Record | Broken]:
@@ -114,6 +118,7 @@ def _skip(window: _ArchiveWindow, reason: str, at_least: int, too_large: bool = 
 
     If a gap (damaged member) comes first, return that instead.
     """
+    place, head = window.place(), bytes(window.data[:_SHOWN_BYTES])
     window.drop(at_least)
     lost = at_least
     while (start := window.find_start()) is None:
@@ -123,9 +128,9 @@ def _skip(window: _ArchiveWindow, reason: str, at_least: int, too_large: bool = 
         if not window.fill():
             lost += len(window.data)
             window.drop(len(window.data))
-            return window.pass_gap() or Broken(reason, lost, too_large)
+            return window.pass_gap() or Broken(reason, lost, too_large, place, head)
     window.drop(start)
-    return Broken(reason, lost + start, too_large)
+    return Broken(reason, lost + start, too_large, place, head)
 
 
 def _length(headers: dict[str, str]) -> int | None:

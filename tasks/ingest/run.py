@@ -12,6 +12,7 @@ from infra.context import WARNING, Context
 from infra.ledger import Ledger
 from infra.remote.locations import is_remote
 from infra.stage import Outcome, Pin, StageError
+from tasks.ingest import rejected
 from tasks.ingest.fields import FieldTally, missing_text, notes_on
 from tasks.ingest.part import ingest_part
 from tasks.ingest.parts import PartInput, Reader, part_plan
@@ -50,6 +51,9 @@ def run(context: Context) -> Outcome:
         counts["fetched_files"] = len(fetched)
         with context.record("inputs.json") as path:
             path.write_text(json.dumps(fetched, indent=1), encoding="utf-8")
+    with context.record(rejected.FILE) as path:
+        sample = {"records": rejected.merged(result["rejected"] for result in results.values())}
+        path.write_text(json.dumps(sample, ensure_ascii=False, indent=1), encoding="utf-8")
     if parameters.format in WITH_FIELDS:
         counts["fields"] = dict(sorted((+tally.usable).items()))
         counts["notes"] = notes_on(parameters.fields, tally)

@@ -25,6 +25,7 @@ from tasks.ingest.raw_documents import (
     iso_date,
 )
 from tasks.ingest.records import RECORDS, Broken, Record, records
+from tasks.ingest.rejected import HEAD_BYTES
 
 _RECORD_TYPES = (
     "warcinfo",
@@ -80,7 +81,9 @@ def outcome_of(
     """What becomes of one record."""
     if isinstance(record, Broken):
         side: Literal["dropped", "failed"] = "dropped" if record.too_large else "failed"
-        return Rejected(side, record.reason, lost_bytes=record.lost_bytes)
+        return Rejected(
+            side, record.reason, lost_bytes=record.lost_bytes, place=record.place, head=record.head
+        )
     if not wanted(record.offset, record.inner, key_of(record)):
         return SAMPLED_OUT
     return _document(record, wet, max_page_bytes)
@@ -107,12 +110,11 @@ def _document(record: Record, wet: bool, max_page_bytes: int) -> RawDocument | R
         else:
             text = decode(page.data, (page.charset,))
     except Unwanted as error:
-        return Rejected("dropped", str(error), len(record.body))
+        return _rejected(record, "dropped", str(error))
     except Unreadable as error:
         reason = str(error)
-        return Rejected(
-            "dropped" if reason.startswith("page_too") else "failed", reason, len(record.body)
-        )
+        side: Literal["dropped", "failed"] = "failed"
+        return _rejected(record, "dropped" if reason.startswith("page_too") else side, reason)
     return RawDocument(
         record.offset,
         record.inner,
@@ -123,6 +125,17 @@ def _document(record: Record, wet: bool, max_page_bytes: int) -> RawDocument | R
         marks=page.marks,
         removed=removed,
         key=key_of(record),
+    )
+
+
+def _rejected(record: Record, side: Literal["dropped", "failed"], reason: str) -> Rejected:
+    return Rejected(
+        side,
+        reason,
+        len(record.body),
+        place=(record.offset, record.inner),
+        url=_url(record),
+        head=record.body[:HEAD_BYTES],
     )
 
 

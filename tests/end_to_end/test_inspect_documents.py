@@ -47,7 +47,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
         {"text": sentences(80, 80), "url": "http://www.bad.example/page"},
     ]
-    (folder / "web.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lines = [json.dumps(row) for row in rows] + ['{"text": "cut off by \x1b[31m']
+    (folder / "web.jsonl").write_text("\n".join(lines))
     (folder / "bad.txt").write_text("bad.example\n")
     (folder / "exam.jsonl").write_text(
         json.dumps({"question": QUESTION, "choices": ["oxygen", "carbon dioxide"], "answer": 1})
@@ -148,6 +149,22 @@ def test_filters_narrow_and_the_sample_is_the_same_each_time(store: Path) -> Non
     assert "more words) ..." in short
     none = inspect(store, "langid", "--language", "fr")
     assert none.exit_code == 0 and "no document matches --language fr" in none.stdout
+
+
+def test_records_that_ingest_refused_are_shown_without_their_control_characters(
+    store: Path,
+) -> None:
+    answer = shown(store, "ingest", "--dropped")
+    assert answer["fates"] == {"failed": 1, "kept": 23} and answer["reasons"] == {"json": 1}
+    (entry,) = answer["shown"]
+    assert (entry["fate"], entry["reasons"], entry["file"]) == ("failed", ["json"], "web.jsonl")
+    assert entry["excerpt"] == '{"text": "cut off by \ufffd[31m'
+    both = inspect(store, "ingest", "--sample", "2").stdout
+    assert "1/2 failed json" in both and "2/2 kept" in both and "license: CC0" in both
+    assert (
+        "failed"
+        not in inspect(store, "ingest", "--kept", "--sample", "2").stdout.partition("1/2")[2]
+    )
 
 
 @pytest.mark.parametrize(
