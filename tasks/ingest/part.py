@@ -21,6 +21,7 @@ from infra.store import Shard
 from tasks.documents.schema import COMPRESSION, DOCUMENTS, ROW_GROUP_DOCUMENTS
 from tasks.ingest.clean import clean, cleaned
 from tasks.ingest.fields import FieldTally
+from tasks.ingest.page_language import LanguageCounts, count_page
 from tasks.ingest.parts import PartInput
 from tasks.ingest.raw_documents import GONE, RawDocument, Rejected
 from tasks.ingest.readers import document_id, read_file
@@ -57,6 +58,7 @@ class Counts:
     fetched: dict[str, str] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     rejected: RejectedSample = field(default_factory=RejectedSample)
+    languages: LanguageCounts = field(default_factory=dict)
 
     def reject(self, side: Side, reason: str, records: int = 1, lost_bytes: int = 0) -> None:
         """Count records that give no document."""
@@ -82,6 +84,7 @@ class Counts:
             "fetched": sorted(self.fetched.items()),
             "gone": sorted(self.gone),
             "rejected": self.rejected.to_json(),
+            "languages": self.languages,
         }
 
 
@@ -155,6 +158,11 @@ def kept(
     for record in records:
         outcome = _judge(record, part.parameters)
         statistics["payload_bytes"] += outcome.payload_bytes
+        if outcome.page_language is not None:
+            kept_bytes = None
+            if isinstance(outcome, RawDocument):
+                kept_bytes = _utf8_bytes(outcome.text)
+            count_page(counts.languages, outcome.page_language, outcome.payload_bytes, kept_bytes)
         if isinstance(outcome, Rejected):
             if outcome.reason == GONE:
                 counts.gone.add(pin.name)
@@ -211,7 +219,15 @@ def _judge(raw: RawDocument | Rejected, parameters: IngestParameters) -> RawDocu
 def _refused(raw: RawDocument, reason: str, text: str) -> Rejected:
     head = text[:HEAD_BYTES].encode()
     place = (raw.offset, raw.inner)
-    return Rejected("dropped", reason, raw.payload_bytes, place=place, url=raw.url, head=head)
+    return Rejected(
+        "dropped",
+        reason,
+        raw.payload_bytes,
+        place=place,
+        url=raw.url,
+        head=head,
+        page_language=raw.page_language,
+    )
 
 
 def tables_of(rows: Iterator[tuple[Any, ...]]) -> Iterator[pa.Table]:

@@ -21,7 +21,8 @@ class RawDocument:
     payload its text came from (for a page, the decoded HTML). `marks`: "truncated" if its page
     ended early, "trailing" if bytes after its page were ignored. `removed`: characters already
     removed from the text (NULs in a page's source). `key`: what its id is made of beside its
-    place; b"" for the sha256 of the file. `stated`: what the record says about it.
+    place; b"" for the sha256 of the file. `stated`: what the record says about it. `page_language`:
+    what an HTML page declares, "" for none; None for records that are no HTML page.
     """
 
     offset: int
@@ -35,6 +36,7 @@ class RawDocument:
     removed: int = 0
     key: bytes = b""
     stated: Stated = NOTHING_STATED
+    page_language: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class Rejected:
 
     `lost_bytes`: bytes that could not be read at all. For reading (`rejected`): `place`, its
     (offset, inner) where known, and `head`, the beginning of the record or of its text.
+    `page_language`: as in `RawDocument`.
     """
 
     side: Literal["dropped", "failed"]
@@ -52,6 +55,7 @@ class Rejected:
     place: tuple[int, int] | None = None
     url: str = ""
     head: bytes = b""
+    page_language: str | None = None
 
 
 class Wanted(Protocol):

@@ -14,6 +14,7 @@ from infra.remote.locations import is_remote
 from infra.stage import Outcome, Pin, StageError
 from tasks.ingest import rejected
 from tasks.ingest.fields import FieldTally, missing_text, notes_on
+from tasks.ingest.page_language import LanguageCounts, merge, rows_of
 from tasks.ingest.part import ingest_part
 from tasks.ingest.parts import PartInput, Reader, part_plan
 from tasks.ingest.stage import WITH_FIELDS, IngestParameters
@@ -51,6 +52,11 @@ def run(context: Context) -> Outcome:
         counts["fetched_files"] = len(fetched)
         with context.record("inputs.json") as path:
             path.write_text(json.dumps(fetched, indent=1), encoding="utf-8")
+    languages: LanguageCounts = {}
+    for result in results.values():
+        merge(languages, result["languages"])
+    if languages:
+        counts["page_languages"] = rows_of(languages)
     with context.record(rejected.FILE) as path:
         sample = {"records": rejected.merged(result["rejected"] for result in results.values())}
         path.write_text(json.dumps(sample, ensure_ascii=False, indent=1), encoding="utf-8")

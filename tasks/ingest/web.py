@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,7 @@ from tasks.ingest.content_type import Kind, declared, kind_of, may_be_page
 from tasks.ingest.decompress import chunks
 from tasks.ingest.http import decoded_body, is_http, message
 from tasks.ingest.page import source_of, text_of
+from tasks.ingest.page_language import page_language
 from tasks.ingest.raw_documents import (
     SAMPLED_OUT,
     RawDocument,
@@ -26,6 +27,7 @@ from tasks.ingest.raw_documents import (
 )
 from tasks.ingest.records import RECORDS, Broken, Record, records
 from tasks.ingest.rejected import HEAD_BYTES
+from tasks.ingest.stated import NOTHING_STATED, Stated
 
 _RECORD_TYPES = (
     "warcinfo",
@@ -101,11 +103,13 @@ def key_of(record: Record) -> bytes:
 
 
 def _document(record: Record, wet: bool, max_page_bytes: int) -> RawDocument | Rejected:
-    removed = 0
+    removed, language = 0, None
     try:
         page = _conversion(record) if wet else _page(record, max_page_bytes)
         if page.kind == "html":
+            language = ""
             source = source_of(page.data, page.charset)
+            language = page_language(source)
             text, removed = text_of(source), source.count(b"\0")
         else:
             text = decode(page.data, (page.charset,))
@@ -114,7 +118,8 @@ def _document(record: Record, wet: bool, max_page_bytes: int) -> RawDocument | R
     except Unreadable as error:
         reason = str(error)
         side: Literal["dropped", "failed"] = "failed"
-        return _rejected(record, "dropped" if reason.startswith("page_too") else side, reason)
+        side = "dropped" if reason.startswith("page_too") else side
+        return replace(_rejected(record, side, reason), page_language=language)
     return RawDocument(
         record.offset,
         record.inner,
@@ -125,6 +130,8 @@ def _document(record: Record, wet: bool, max_page_bytes: int) -> RawDocument | R
         marks=page.marks,
         removed=removed,
         key=key_of(record),
+        stated=Stated(declared_language=language) if language else NOTHING_STATED,
+        page_language=language,
     )
 
 
