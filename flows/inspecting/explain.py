@@ -123,17 +123,17 @@ def _perplexity(details: Mapping[str, Any], keeps: Keeps) -> Iterator[Measured]:
         return
     cutoffs = keeps.cutoffs.get(details.get("language") or UNDETERMINED)
     if cutoffs is None:
-        yield Measured("perplexity", round(value, 1), "", "")
+        yield Measured("perplexity", round(value, 3), "", "")
         return
     head, middle = cutoffs
     bucket = "head" if value < head else "middle" if value < middle else "tail"
-    limit = f"head below {head:,.1f}, middle below {middle:,.1f}"
+    limit = f"head below {head:,.5g}, middle below {middle:,.5g}"
     verdict = ""
     if keeps.perplexity is not None:
         kept = keeps.perplexity.root
         verdict = "passes" if bucket in kept else "drops"
         limit += f"; keeps {', '.join(kept)}"
-    yield Measured(f"perplexity ({bucket})", round(value, 1), limit, verdict)
+    yield Measured(f"perplexity ({bucket})", round(value, 3), limit, verdict)
 
 
 def _contaminated(details: Mapping[str, Any], keeps: Keeps) -> Iterator[Measured]:

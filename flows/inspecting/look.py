@@ -201,12 +201,10 @@ def _shown(
     asked: Mapping[str, float | None],
     words: int,
 ) -> Shown:
-    from tasks.documents.excerpts import edited_excerpt, excerpt
+    from tasks.documents.excerpts import excerpt
 
     view: SourceView = row.place.view
-    edited = ""
-    if stage in EDITING:
-        edited = edited_excerpt(details["text"], details["edits"].get(stage, []))
+    edited = _edited(stage, details, view) if stage in EDITING else ""
     known = {**details, "language": details.get("language") or row.language}
     return Shown(
         row.fate,
@@ -217,6 +215,20 @@ def _shown(
         excerpt(details["record"], words),
         edited,
     )
+
+
+def _edited(stage: str, details: Mapping[str, Any], view: SourceView) -> str:
+    """The text around what was removed, or around the items of benchmarks found in it."""
+    from tasks.documents.excerpts import edited_excerpt, marked_excerpt
+
+    spans = [
+        (hit["start"], hit["end"])
+        for hit in details.get("contaminated") or ()
+        if stage == "decontaminate" and hit["start"] is not None
+    ]
+    if stage == "decontaminate" and view.keeps.decontaminate != "passage":
+        return marked_excerpt(details["text"], spans) if spans else ""
+    return edited_excerpt(details["text"], details["edits"].get(stage, []), spans)
 
 
 class QualityOf:

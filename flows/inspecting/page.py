@@ -105,7 +105,7 @@ def _number(value: float | str | None) -> str:
         return value
     if float(value).is_integer():
         return f"{int(value):,}"
-    return f"{value:,.4f}".rstrip("0") if abs(value) < 10 else f"{value:,.1f}"
+    return f"{value:,.4f}".rstrip("0") if abs(value) < 10 else f"{value:,.2f}".rstrip("0")
 
 
 def _indented(text: str) -> str:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from tasks.documents.edits import Edits
 from tasks.text.scripts import UNSPACED_CLASS
+
+Spans = Sequence[tuple[int, int]]
+"""(start, end) in characters of a text."""
 
 MOST_EDITS = 12
 """Edits of a document that are shown."""
@@ -30,9 +34,10 @@ def excerpt(text: str, words: int) -> str:
     return _tidy(_shortened(text, words * 2 // 3, words - words * 2 // 3))
 
 
-def edited_excerpt(text: str, edits: Edits) -> str:
+def edited_excerpt(text: str, edits: Edits, spans: Spans = ()) -> str:
     """The text around its edits: what they remove in [-...-], what they put there in {+...+}
-    (unless it is white space), the rest shortened.
+    (unless it is white space), the rest shortened. `spans`, the characters because of which it was
+    removed, are marked and not shortened away.
     """
     if not edits:
         return ""
@@ -41,13 +46,19 @@ def edited_excerpt(text: str, edits: Edits) -> str:
     for number, edit in enumerate(edits[:MOST_EDITS]):
         pieces.append(_between(text[done : edit.start], first=number == 0))
         removed = text[edit.start : edit.end]
-        body = removed.strip("\n")
-        if not body.strip():
+        body = removed.strip()
+        if not body:
             pieces.append(removed)
         else:
-            lead = removed[: len(removed) - len(removed.lstrip("\n"))]
-            trail = removed[len(removed.rstrip("\n")) :]
-            shown = _shortened(body, REMOVED_WORDS * 2 // 3, REMOVED_WORDS // 3)
+            start = edit.start + len(removed) - len(removed.lstrip())
+            inside = [span for span in spans if start <= span[0] and span[1] <= start + len(body)]
+            shown = (
+                marked_excerpt(body, [(low - start, high - start) for low, high in inside])
+                if inside
+                else _shortened(body, REMOVED_WORDS * 2 // 3, REMOVED_WORDS // 3)
+            )
+            lead = removed[: start - edit.start]
+            trail = removed[start - edit.start + len(body) :]
             pieces.append(f"{lead}[-{shown}-]{trail}")
         if edit.replacement.strip():
             pieces.append(f"{{+{edit.replacement}+}}")
@@ -57,6 +68,29 @@ def edited_excerpt(text: str, edits: Edits) -> str:
     else:
         pieces.append(_shortened(text[done:], CONTEXT_WORDS, 0))
     return _tidy("".join(pieces))
+
+
+def marked_excerpt(text: str, spans: Spans) -> str:
+    """The text around spans of characters, which are put between » and «; the rest shortened."""
+    pieces, done = [], 0
+    for start, end in _merged(spans)[:MOST_EDITS]:
+        pieces.append(_between(text[done:start], first=not done))
+        shown = _shortened(text[start:end], REMOVED_WORDS * 2 // 3, REMOVED_WORDS // 3)
+        pieces.append(f"»{shown}«")
+        done = end
+    pieces.append(_shortened(text[done:], CONTEXT_WORDS, 0))
+    return _tidy("".join(pieces))
+
+
+def _merged(spans: Spans) -> list[tuple[int, int]]:
+    """The spans in order, overlapping ones as one."""
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+        else:
+            merged.append((start, end))
+    return merged
 
 
 def _between(text: str, *, first: bool) -> str:
@@ -74,7 +108,8 @@ def _shortened(text: str, head: int, tail: int) -> str:
     left_out = len(words) - head - tail
     unspaced = 2 * len(_UNSPACED.findall(text[:2_000])) > len(text[:2_000])
     unit = "characters" if unspaced else "words"
-    return f"{begin} ... ({left_out:,} more {unit}) ... {end}".strip(" ")
+    middle = f"... ({left_out:,} more {unit}) ..."
+    return " ".join(piece for piece, shown in ((begin, head), (middle, 1), (end, tail)) if shown)
 
 
 def _tidy(text: str) -> str:

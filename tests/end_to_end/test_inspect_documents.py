@@ -130,7 +130,7 @@ def test_removed_text_is_shown_where_it_stood(store: Path) -> None:
     passage = shown(store, "decontaminate")
     assert passage["fates"] == {"edited": 1, "kept": 22}
     (entry,) = passage["shown"]
-    assert "[-" in entry["edited"] and QUESTION in entry["edited"]
+    assert "[-" in entry["edited"] and f"»{QUESTION.rstrip('?')}«?" in entry["edited"]
     item, share = entry["measured"]
     assert item["value"].startswith("16 common words: which gas do plants")
     assert share["limit"] == "at most 0.5" and 0 < share["value"] < 0.5

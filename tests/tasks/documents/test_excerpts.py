@@ -1,7 +1,7 @@
 """Excerpts: long texts are shortened in words, edits are shown in their context."""
 
 from tasks.documents.edits import Edit
-from tasks.documents.excerpts import MOST_EDITS, edited_excerpt, excerpt
+from tasks.documents.excerpts import MOST_EDITS, edited_excerpt, excerpt, marked_excerpt
 
 
 def test_a_long_text_is_shortened_in_the_middle() -> None:
@@ -20,6 +20,7 @@ def test_edits_are_marked_in_their_context() -> None:
     assert edited_excerpt(text, edits) == "[-Menu-]\nfirst line stays\n[-Footer-]"
     assert edited_excerpt("a b@c d", [Edit(2, 5, "<mail>", "pii")]) == "a [-b@c-]{+<mail>+} d"
     assert edited_excerpt("unchanged", []) == ""
+    assert edited_excerpt("Kept. Gone. ", [Edit(5, 12, "\n")]) == "Kept. [-Gone.-] "
 
 
 def test_long_edits_and_many_edits_are_shortened() -> None:
@@ -30,3 +31,14 @@ def test_long_edits_and_many_edits_are_shortened() -> None:
     starts = [many.index(f"line {n} ") for n in range(0, 100, 2)]
     shown = edited_excerpt(many, [Edit(start, start + 4) for start in starts])
     assert shown.count("[-") == MOST_EDITS and f"({50 - MOST_EDITS} more edits)" in shown
+
+
+def test_what_a_text_was_removed_for_is_never_shortened_away() -> None:
+    long = " ".join(f"w{n}" for n in range(300))
+    text = f"{long} the leaked question {long}"
+    span = (len(long) + 1, len(long) + 20)
+    around = marked_excerpt(text, [span, (span[0] + 4, span[1])])
+    assert "w299 »the leaked question« w0" in around and around.count("more words") == 2
+    shown = edited_excerpt(text, [Edit(0, len(text), "", "decontaminate")], [span])
+    assert shown.startswith("[-... (288 more words) ... w288") and "»the leaked question«" in shown
+    assert marked_excerpt("all of it", [(0, 9)]) == "»all of it«"
