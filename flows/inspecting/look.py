@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +92,8 @@ def look(found: Found, stage: str, request: Request, words: int) -> Look:
     quality = QualityOf(found.views)
     rule = quality.whole_rule(request.rules) if stage == "quality" else None
     choice = choose(_groups(found, stage, request, rule, quality), request)
+    measured_rules = [f"quality.{name}" for name in quality.rules] if stage == "quality" else []
+    _refuse_unknown_rules(stage, request, choice.reasons, measured_rules)
     _refuse_unanswerable(stage, request, choice, found)
     shown = []
     for row, details in zip(choice.rows, details_of(choice.rows), strict=True):
@@ -169,7 +171,6 @@ def _groups(
 
 
 def _refuse_unanswerable(stage: str, request: Request, choice: Choice, found: Found) -> None:
-    _refuse_unknown_rules(stage, request, choice.reasons)
     if request.percentile is not None and choice.scores is None:
         raise StageError(f"no document of {stage} has a score; leave --percentile out")
     if request.near_limit and not choice.matching and choice.fates:
@@ -181,11 +182,14 @@ def _refuse_unanswerable(stage: str, request: Request, choice: Choice, found: Fo
         raise StageError(f"{stage}: {why}; leave --near-limit out")
 
 
-def _refuse_unknown_rules(stage: str, request: Request, counts: Counter[str]) -> None:
+def _refuse_unknown_rules(
+    stage: str, request: Request, counts: Counter[str], measured_rules: Sequence[str] = ()
+) -> None:
+    """`measured_rules`: rules that exist even where no document fails them."""
     from tasks.documents.choosing import is_named
 
     for rule in request.rules:
-        if not any(is_named(rule, reason) for reason in counts):
+        if not any(is_named(rule, reason) for reason in (*counts, *measured_rules)):
             reasons = [reason for reason, _ in counts.most_common()]
             raise StageError(
                 f"{stage}: no document has a reason {rule!r}{nearest(rule, reasons)}; there are: "
@@ -236,19 +240,19 @@ class QualityOf:
 
     def __init__(self, views: list[SourceView] | Any) -> None:
         self._settings: dict[str, Mapping[str, Any]] = {}
-        self._rules: dict[str, None] = {}
+        self.rules: dict[str, None] = {}
         for view in views:
             artifact = view.roles.get("quality")
             parameters = artifact.manifest.parameters if artifact is not None else {}
             self._settings[view.name] = parameters.get("settings") or {}
-            self._rules |= dict.fromkeys(parameters.get("rules", ()))
+            self.rules |= dict.fromkeys(parameters.get("rules", ()))
 
     def whole_rule(self, names: tuple[str, ...]) -> str | None:
         """The rule that a request names, if it names one and not a group."""
         if len(names) != 1:
             return None
         name = names[0].removeprefix("quality.")
-        return name if name in self._rules else None
+        return name if name in self.rules else None
 
     def limits(self, source: str) -> Limits:
         """The settings of a source's rules."""

@@ -12,6 +12,8 @@ from flows.inspecting.look import Look, Shown
 from flows.monitoring.console import marked
 
 REASONS_SHOWN = 8
+URL_CHARACTERS = 300
+
 WIDEST = (48, 12, 64)
 """Characters up to which the columns rule, value and limit are aligned."""
 
@@ -67,7 +69,7 @@ def _document(look: Look, shown: Shown, number: int) -> Iterator[Text]:
         head.append(f" {shown.reasons[0]}")
     yield head
     if details["url"]:
-        yield Text(details["url"], style="bold")
+        yield Text(_shortened(details["url"]), style="bold")
     place = details["file"]
     if details["offset"] is not None:
         place += f" at {details['offset']:,}"
@@ -96,6 +98,12 @@ def _table(measured: list[Measured]) -> Iterator[Text]:
         line.append(f"  {verdict}", style=_VERDICT_COLOURS.get(verdict, "dim"))
         line.rstrip()
         yield line
+
+
+def _shortened(url: str) -> str:
+    """A URL of at most a few lines; `--json` has all of it."""
+    left_out = len(url) - URL_CHARACTERS
+    return url if left_out <= 0 else f"{url[:URL_CHARACTERS]}... ({left_out:,} more characters)"
 
 
 def _number(value: float | str | None) -> str:

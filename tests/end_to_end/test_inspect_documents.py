@@ -107,6 +107,14 @@ def test_documents_closest_to_a_rules_limit_with_their_values(store: Path) -> No
     assert MENU not in answer["shown"][0]["excerpt"]  # as the stage read it
 
 
+def test_a_rule_that_nobody_fails_still_has_documents_near_its_limit(store: Path) -> None:
+    answer = shown(
+        store, "quality", "--rule", "gopher.word_count", "--language", "zh", "--near-limit"
+    )
+    (entry,) = answer["shown"]
+    assert (entry["fate"], entry["measured"][0]["limit"]) == ("kept", "75 to 150,000")
+
+
 def test_every_reason_of_cut_has_its_value_and_limit(store: Path) -> None:
     answer = shown(store, "cut", "--dropped", "--sample", "100")
     reasons = {entry["reasons"][0]: entry for entry in answer["shown"]}
