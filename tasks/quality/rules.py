@@ -22,9 +22,9 @@ from typing import NamedTuple
 import numpy as np
 
 from infra.ledger import UNDETERMINED
-from tasks.quality.catalog import UNSPACED, Limits, Settings, WordLists, settings_for
+from tasks.quality.catalog import Limits, Settings, WordLists, settings_for
 from tasks.quality.view import View, looks_unspaced
-from tasks.quality.words import LETTERED, Vocabulary
+from tasks.quality.words import LETTERED, Style, Vocabulary, style_of
 
 Measure = Callable[[View, Settings], float]
 
@@ -77,7 +77,7 @@ class Assessor:
         self._limits: Limits = limits
         self._word_lists = word_lists or {}
         self._settings: dict[str, dict[str, Settings | None]] = {}
-        self._vocabularies = {unspaced: Vocabulary(unspaced) for unspaced in (False, True)}
+        self._vocabularies: dict[Style, Vocabulary] = {}
 
     def failures(self, text: str, language: str | None) -> list[Failure]:
         """The rules that a text fails, in the order of `rules`.
@@ -93,8 +93,10 @@ class Assessor:
                 code, self._overrides, self._limits, self._word_lists
             )
         settings = self._settings[code]
-        unspaced = code in UNSPACED
-        view = View(text, self._vocabularies[unspaced], unspaced)
+        style = style_of(code)
+        if style not in self._vocabularies:
+            self._vocabularies[style] = Vocabulary(style)
+        view = View(text, self._vocabularies[style], unspaced=style == "unspaced")
         failed = []
         for rule in self._rules:
             limits = settings[rule]

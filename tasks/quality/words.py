@@ -21,15 +21,15 @@ of such a script is a word, and there are no chunks.
 
 from __future__ import annotations
 
-import itertools
 import re
 import unicodedata
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from tasks.quality.catalog import UNSPACED
 from tasks.text.scripts import UNSPACED_CLASS
 
 _QUOTES = "'\"”“`‘´’‚„»«「」『』（）〔〕【】《》〈〉⟦⟧"
@@ -55,10 +55,13 @@ _AFTER = re.compile(
     rf"|(?<=\d)(?:[{re.escape(_CURRENCY)}]|{_UNITS})"
     rf"|(?<=[^\W_A-Z]|[%²\-+{re.escape(_QUOTES)})\]])\.|(?<=[A-Z][A-Z])\.)$"
 )
+_WITHIN_COMPOUNDS = re.compile(
+    rf"{_DOTS}|…|(?<=[^\W\d_A-Z])\.(?=[A-Z])|(?<={_ALPHA}),(?={_ALPHA})"
+    rf"|(?<={_ALPHA})---?(?={_ALPHA})|(?<=[^\W_])[:<>=/](?={_ALPHA})"
+)
 _WITHIN = re.compile(
-    rf"{_DOTS}|…|(?<=\d)[+\-*^](?=[\d-])"
-    rf"|(?<=[^\W\d_A-Z])\.(?=[A-Z])|(?<={_ALPHA}),(?={_ALPHA})"
-    rf"|(?<={_ALPHA})(?:---?|——|[-–—~])(?={_ALPHA})|(?<=[^\W_])[:<>=/](?={_ALPHA})"
+    rf"(?<=\d)[+\-*^](?=[\d-])|(?<={_ALPHA})(?:---?|——|[-–—~])(?={_ALPHA})"
+    rf"|{_WITHIN_COMPOUNDS.pattern}"
 )
 _ADDRESS = re.compile(
     r"(?:https?|ftp)://\S+|[\w.+-]+@[\w-]+(?:\.[\w-]+)+|(?:[\w-]+\.)+[a-z]{2,}(?::\d+)?(?:[/?#]\S*)?",
@@ -81,6 +84,13 @@ _UNSPACED_WORD = re.compile(
     rf"[{UNSPACED_CLASS}]|[^\W{UNSPACED_CLASS}]+(?:\.\d+)*|{_DOTS}|[-/|~@^\\]+|\S"
 )
 
+Style = Literal["english", "compounds", "other", "unspaced"]
+"""How text is cut: in English with its contractions and abbreviations; hyphens left in compounds
+(Corona-Test, peut-être); without either; or by characters.
+"""
+
+COMPOUNDS = ("de", "es", "fr")
+
 LETTERED, SYMBOLS = 1, 2
 """Bits of a word's kind: it has a letter; it has nothing but punctuation and symbols."""
 
@@ -88,63 +98,78 @@ MOST_CHUNKS = 1 << 18
 """A vocabulary that grew beyond this starts anew: about 100 MB."""
 
 
-def words_of(text: str) -> list[str]:
-    """The words of a text in a language with spaces."""
-    return [word for chunk in text.split() for word in words_of_chunk(chunk)]
+def style_of(language: str) -> Style:
+    """How a language's text is cut."""
+    if language in UNSPACED:
+        return "unspaced"
+    if language == "en":
+        return "english"
+    return "compounds" if language in COMPOUNDS else "other"
 
 
-def unspaced_words_of(text: str) -> list[str]:
-    """The words of a text in a language without spaces: characters of its script, Latin words."""
-    return _UNSPACED_WORD.findall(text)
+def words_of(text: str, style: Style = "english") -> list[str]:
+    """The words of a text."""
+    if style == "unspaced":
+        return _UNSPACED_WORD.findall(text)
+    return [word for chunk in text.split() for word in words_of_chunk(chunk, style)]
 
 
-def words_of_chunk(chunk: str) -> list[str]:
-    """The words of what stands between two spaces."""
+def words_of_chunk(chunk: str, style: Style) -> list[str]:
+    """The words of what stands between two spaces, in a language that has spaces."""
     if match := _PLAIN.fullmatch(chunk):
         return [match[1], match[2]]
+    english = style == "english"
     if chunk.isalpha():
-        match = _WITHOUT_APOSTROPHE.fullmatch(chunk)
+        match = _WITHOUT_APOSTROPHE.fullmatch(chunk) if english else None
         return [match[1], match[2]] if match else [chunk]
+    abbreviations = ABBREVIATIONS if english else frozenset()
     before: list[str] = []
     after: list[str] = []
     core, uncut = chunk, ""
-    while core and core != uncut and core not in ABBREVIATIONS and not _ADDRESS.fullmatch(core):
+    while core and core != uncut and core not in abbreviations and not _ADDRESS.fullmatch(core):
         uncut = core
         if size := _mark_before(core):
             before.append(core[:size])
             core = core[size:]
-        if core and core not in ABBREVIATIONS and (size := _mark_after(core)):
+        if core and core not in abbreviations and (size := _mark_after(core)):
             after.append(core[-size:])
             core = core[:-size]
-    return [*before, *_core(core), *reversed(after)]
+    return [*before, *_core(core, style), *reversed(after)]
 
 
 def _mark_before(core: str) -> int:
+    """Characters of the mark that `core` begins with, 0 for none."""
     if match := _BEFORE.match(core):
         return match.end()
     return int(unicodedata.category(core[0]) == _ICON)
 
 
 def _mark_after(core: str) -> int:
+    """Characters of the mark that `core` ends in, 0 for none."""
+    if core.endswith(".") and core[-2:-1].isupper() and not core[-3:-2].isupper():
+        return 0  # an initial
     if match := _AFTER.search(core):
         return match.end() - match.start()
     return int(unicodedata.category(core[-1]) == _ICON)
 
 
-def _core(core: str) -> Iterator[str]:
+def _core(core: str, style: Style) -> Iterator[str]:
+    """What the marks around it leave of a chunk, cut within."""
+    english = style == "english"
     if not core:
         return
-    if core in ABBREVIATIONS or _ADDRESS.fullmatch(core):
+    if _ADDRESS.fullmatch(core) or (english and core in ABBREVIATIONS):
         yield core
-    elif match := _CONTRACTED.fullmatch(core) or _WITHOUT_APOSTROPHE.fullmatch(core):
-        yield from _core(match[1])
+    elif english and (match := _CONTRACTED.fullmatch(core) or _WITHOUT_APOSTROPHE.fullmatch(core)):
+        yield from _core(match[1], style)
         yield match[2]
     elif match := _ELIDED.match(core):
         yield match[1]
-        yield from _core(core[match.end() :])
+        yield from _core(core[match.end() :], style)
     else:
         done = 0
-        for match in _WITHIN.finditer(core):
+        within = _WITHIN_COMPOUNDS if style == "compounds" else _WITHIN
+        for match in within.finditer(core):
             if match.start() > done:
                 yield core[done : match.start()]
             yield match[0]
@@ -179,8 +204,8 @@ class Vocabulary:
     in `_flat`, and how many they are.
     """
 
-    def __init__(self, unspaced: bool = False) -> None:
-        self._unspaced = unspaced
+    def __init__(self, style: Style = "english") -> None:
+        self._style = style
         self._clear()
 
     def _clear(self) -> None:
@@ -193,9 +218,14 @@ class Vocabulary:
 
     def describe(self, chunk: str) -> None:
         """Cut a new chunk, the next in number."""
-        words = [chunk] if self._unspaced else words_of_chunk(chunk)
-        number = self._words.setdefault
-        self._described.append([number(word, len(self._words)) for word in words])
+        words = [chunk] if self._style == "unspaced" else words_of_chunk(chunk, self._style)
+        numbers = []
+        for word in words:
+            if (number := self._words.get(word)) is None:
+                self._words[word] = number = len(self._words)
+                self._strings.append(word)
+            numbers.append(number)
+        self._described.append(numbers)
 
     def _enter_described(self) -> None:
         """Put the chunks since the last call, and their new words, into the arrays."""
@@ -204,8 +234,7 @@ class Vocabulary:
         self._count.extend(counts)
         self._flat.extend([word for words in self._described for word in words])
         self._described.clear()
-        new = list(itertools.islice(self._words, len(self._strings), None))
-        self._strings += new
+        new = self._strings[self._lengths.size :]
         self._lengths.extend(list(map(len, new)))
         self._kinds.extend(list(map(kind_of, new)))
 
@@ -213,7 +242,7 @@ class Vocabulary:
         """The numbers of a document's words in order; those of the document before are void."""
         if len(self._chunks) > MOST_CHUNKS:
             self._clear()
-        chunks = unspaced_words_of(text) if self._unspaced else text.split()
+        chunks = words_of(text, "unspaced") if self._style == "unspaced" else text.split()
         ids = np.fromiter(map(self._chunks.__getitem__, chunks), np.int64, len(chunks))
         if self._described:
             self._enter_described()

@@ -49,6 +49,9 @@ OVERRIDES: Mapping[str, Any] = {
     EVERY_LANGUAGE: {"c4.javascript": None, "c4.policy": None},
     "en": {"c4.sentences": C4},
 }
+PEER_CODES = {"zh": "cmn_Hani", "ja": "jpn_Jpan"}
+"""What datatrove calls a language where it does not know the two letters, or means another."""
+
 ROUNDS = 3
 MOST_CHARACTERS = 30_000
 """Longer documents are left out: they add time and no decisions."""
@@ -145,7 +148,8 @@ def peer_arguments(language: str) -> dict[str, dict[str, Any]]:
                 "new_line_ratio": fitted.newline_ratio,
             },
         }
-    return {name: {**given, "language": language} for name, given in arguments.items()}
+    code = PEER_CODES.get(language, language)
+    return {name: {**given, "language": code} for name, given in arguments.items()}
 
 
 def assess(documents: Sequence[RealDocument]) -> tuple[list[list[str]], float]:
