@@ -60,7 +60,11 @@ class NGrams:
         while len(self._measured) < n:
             length = len(self._measured) + 1
             self._numbers, top, repeated = next_n_grams(
-                self._numbers, self._words_W, self._ends_W, length, length - 1 if self._spaced else 0
+                self._numbers,
+                self._words_W,
+                self._ends_W,
+                length,
+                length - 1 if self._spaced else 0,
             )
             self._measured.append((top, repeated))
         return self._measured[n - 1]

@@ -24,7 +24,9 @@ _INTS = types.int64[::1]
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: spreads pairs over the table
 
 
-@compiled(types.Tuple((_INTS, types.int64, types.int64))(_INTS, _INTS, _INTS, types.int64, types.int64))
+@compiled(
+    types.Tuple((_INTS, types.int64, types.int64))(_INTS, _INTS, _INTS, types.int64, types.int64)
+)
 def next_n_grams(shorter: Any, words: Any, ends: Any, n: int, spaces: int) -> Any:
     """Numbers of the n-grams, characters of the top one in all occurrences, and of repeats.
 

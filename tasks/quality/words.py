@@ -73,9 +73,49 @@ _WITHOUT_APOSTROPHE = re.compile(
 )
 _ELIDED = re.compile(r"((?:[cdjlmnst]|qu|jusqu|lorsqu|puisqu)['’])(?=\w)", re.I)
 ABBREVIATIONS = frozenset(
-    "a.m. Adm. Apr. Aug. Bros. Co. Corp. D.C. Dec. Dr. e.g. Feb. Gen. Gov. i.e. Inc. Jan. Jr. Jul. Jun. "
-    "Ltd. Mar. Messrs. Mr. Mrs. Ms. Nov. Oct. p.m. Ph.D. Prof. Rep. Rev. Sen. Sep. Sept. Sr. St. vs. "
-    "and/or w/o".split()
+    [
+        "a.m.",
+        "Adm.",
+        "Apr.",
+        "Aug.",
+        "Bros.",
+        "Co.",
+        "Corp.",
+        "D.C.",
+        "Dec.",
+        "Dr.",
+        "e.g.",
+        "Feb.",
+        "Gen.",
+        "Gov.",
+        "i.e.",
+        "Inc.",
+        "Jan.",
+        "Jr.",
+        "Jul.",
+        "Jun.",
+        "Ltd.",
+        "Mar.",
+        "Messrs.",
+        "Mr.",
+        "Mrs.",
+        "Ms.",
+        "Nov.",
+        "Oct.",
+        "p.m.",
+        "Ph.D.",
+        "Prof.",
+        "Rep.",
+        "Rev.",
+        "Sen.",
+        "Sep.",
+        "Sept.",
+        "Sr.",
+        "St.",
+        "vs.",
+        "and/or",
+        "w/o",
+    ]
 )
 """English abbreviations that keep their full stop."""
 

@@ -187,7 +187,9 @@ def print_table(
     for language in ("all", *sorted({key[0] for key in counts} - {"all"})):
         cells = [counts[language, here, there] for here, there in CELLS]
         share = (cells[0] + cells[1]) / sum(cells)
-        print(f"  {language:8} {cells[0]:10,} {cells[1]:10,} {cells[2]:16,} {cells[3]:12,} {share:9.2%}")
+        print(
+            f"  {language:8} {cells[0]:10,} {cells[1]:10,} {cells[2]:16,} {cells[3]:12,} {share:9.2%}"
+        )
     for reason, count in reasons.most_common(12):
         print(f"    {count:4} {reason}")
 
