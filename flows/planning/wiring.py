@@ -28,6 +28,7 @@ from tasks.language_model.stage import LanguageModelParameters
 from tasks.line_dedup.stage import STAGE as LINE_DEDUP
 from tasks.model.stage import STAGE as MODEL
 from tasks.perplexity.stage import STAGE as PERPLEXITY
+from tasks.pii.stage import STAGE as PII
 from tasks.quality.stage import STAGE as QUALITY
 from tasks.report.stage import STAGE as REPORT
 from tasks.report.stage import ReportParameters
@@ -40,7 +41,7 @@ from tasks.training.stage import STAGE as TRAINING
 MAIN = "main"
 """The name of stages that a recipe has one of."""
 
-SOURCE_STAGES = (INGEST, LINE_DEDUP, LANGID, QUALITY)
+SOURCE_STAGES = (INGEST, LINE_DEDUP, LANGID, QUALITY, PII)
 """Stages of one source each, in running order. A source has those whose section it states; their
 inputs are what their roles name, of the same source.
 """

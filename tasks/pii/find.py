@@ -5,7 +5,8 @@ Each kind has a cheap pattern for candidates and a check of what it found:
     email   around every "@": the domain is matched after it, the local part before it (RFC 5322
             without quotes and comments, as in datatrove's PIIFormatter)
     ip      four numbers up to 255 with dots, or groups of hexadecimal digits that begin with 2 or
-            3; `ipaddress` says whether the address is global
+            3; `ipaddress` says whether the address is global. Four numbers below 100 are a version
+            or a section (5.3.6.61), unless the text speaks of addresses
     phone   a plus sign or 00, a country code and 7 to 15 digits with at most three blanks, dots,
             hyphens, brackets or slashes between two of them; libphonenumber says whether the number
             is valid in its country
@@ -34,20 +35,26 @@ _DOMAIN = re.compile(rf"(?:{_LABEL}\.)+{_LABEL}|\[{_IPV4}\]")
 _MOST_LOCAL = 254
 """Characters before an "@" that are looked at: an address is no longer (RFC 5321)."""
 
-_IPV4_CANDIDATE = re.compile(rf"(?<![\w.-])(?<!\d,){_IPV4}(?![\w-]|\.\w)", re.ASCII)
+_IPV4_CANDIDATE = re.compile(rf"(?<![\w.-])(?<!\d,)(?<!\w/){_IPV4}(?![\w-]|\.\w)", re.ASCII)
 _IPV6_CANDIDATE = re.compile(
     r"(?<![\w:.])[23][0-9A-Fa-f]{3}:(?:[0-9A-Fa-f]{0,4}:){1,6}[0-9A-Fa-f]{0,4}(?![\w:])"
 )
-_VERSION = re.compile(
-    r"(?:\b(?:v|ver|version|release|build|firmware|driver|sec|section|chapter|article|clause|para|"
-    r"paragraph|table|figure|fig|eq|equation|appendix|rev|revision)[.:]?|§|№|версия|版本|バージョン)\s*$",
+_SMALL = 100
+_NETWORK = re.compile(
+    r"://$|\b(?:ip|ips|ipv4|address|addresses|addr|server|servers|dns|host|hosts|ping|proxy|gateway|"
+    r"subnet|router|whois|login|logged)\b|адрес|сервер|服务器|地址|伺服器|アドレス|サーバ|عنوان",
     re.IGNORECASE,
 )
-_BEFORE_CHARACTERS = 20
+_CONTEXT_CHARACTERS = 40
+_PORT = re.compile(r":\d{2,5}\b")
 _PHONE_CANDIDATE = re.compile(
-    r"(?<![\w+.,/=-])(?:\+|00)[1-9](?:[ \u00a0\u2009\u202f.()/\u2010\u2011\u2013-]{0,3}\d){6,14}(?![\w])",
+    r"(?<![\w+.,/=$€£¥#-])(?:\+|00)[1-9]"
+    r"(?:[ \u00a0\u2009\u202f.()/\u2010\u2011\u2013-]{0,3}\d){6,14}+(?!\d)",
     re.ASCII,
 )
+
+
+_GAP = re.compile(r"(?<=\d)\D+(?=\d)")
 
 
 class Match(NamedTuple):
@@ -62,10 +69,15 @@ class Match(NamedTuple):
 
 def find(text: str, kinds: Collection[Kind]) -> list[Match]:
     """The matches in a text, ascending and disjoint."""
-    found: list[Match] = []
-    for kind, finder in (("email", emails), ("ip", addresses), ("phone", phones)):
-        if kind in kinds:
-            found += [match for match in finder(text) if not _overlaps(match, found)]
+    found = list(emails(text)) if "email" in kinds else []
+    if "ip" in kinds:
+        found += [match for match in addresses(text) if not _overlaps(match, found)]
+        found.sort()
+    if "phone" in kinds:
+        # Between the others, so that an address behind a phone number is not read as part of it.
+        starts = [0, *(match.end for match in found)]
+        ends = [*(match.start for match in found), len(text)]
+        found += [match for span in zip(starts, ends, strict=True) for match in phones(text, *span)]
     return sorted(found)
 
 
@@ -95,8 +107,7 @@ def addresses(text: str) -> Iterator[Match]:
     """Public IP addresses, IPv4 and then IPv6."""
     for candidate in _IPV4_CANDIDATE.finditer(text):
         start = candidate.start()
-        before = text[max(0, start - _BEFORE_CHARACTERS) : start]
-        if _is_global(candidate[0]) and not _VERSION.search(before):
+        if _is_global(candidate[0]) and (_is_large(candidate[0]) or _in_network(text, candidate)):
             yield Match(start, candidate.end(), "ip", candidate[0])
     if "::" in text or text.count(":") >= 7:
         for candidate in _IPV6_CANDIDATE.finditer(text):
@@ -104,23 +115,47 @@ def addresses(text: str) -> Iterator[Match]:
                 yield Match(*candidate.span(), "ip", candidate[0], ipv6=True)
 
 
+def _is_large(address: str) -> bool:
+    """Whether a number is too large for a version's or a section's; 97.7 % of addresses are."""
+    return max(map(int, address.split("."))) >= _SMALL
+
+
+def _in_network(text: str, candidate: re.Match[str]) -> bool:
+    """Whether the words before, or a port behind, speak of an address."""
+    start, end = candidate.span()
+    before = text[max(0, start - _CONTEXT_CHARACTERS) : start]
+    return bool(_NETWORK.search(before) or _PORT.match(text, end))
+
+
 def _is_global(address: str) -> bool:
     try:
-        return ipaddress.ip_address(address).is_global
+        parsed = ipaddress.ip_address(address)
     except ValueError:  # a leading zero, or not what it looked like
         return False
+    return parsed.is_global and not parsed.is_multicast
 
 
-def phones(text: str) -> Iterator[Match]:
-    """Phone numbers with a country code, valid in that country."""
-    if "+" not in text and "00" not in text:
+def phones(text: str, begin: int = 0, end_of_search: int | None = None) -> Iterator[Match]:
+    """Phone numbers with a country code, valid in that country, in a part of the text."""
+    limit = len(text) if end_of_search is None else end_of_search
+    if text.find("+", begin, limit) < 0 and text.find("00", begin, limit) < 0:
         return
-    for candidate in _PHONE_CANDIDATE.finditer(text):
-        value = candidate[0]
-        number = value if value.startswith("+") else f"+{value.removeprefix('00')}"
-        try:
-            parsed = phonenumbers.parse(number)
-        except phonenumbers.NumberParseException:
-            continue
-        if phonenumbers.is_valid_number(parsed):
-            yield Match(*candidate.span(), "phone", value)
+    done = begin
+    while candidate := _PHONE_CANDIDATE.search(text, done, limit):
+        start, end = candidate.span()
+        done = end
+        # Another number may follow, so the longest valid beginning is the phone number.
+        ends = [end, *(start + gap.start() for gap in reversed(list(_GAP.finditer(candidate[0]))))]
+        for stop in ends:
+            if _is_phone(text[start:stop]):
+                yield Match(start, stop, "phone", text[start:stop])
+                done = stop
+                break
+
+
+def _is_phone(value: str) -> bool:
+    try:
+        parsed = phonenumbers.parse(re.sub("^00", "+", value))
+    except phonenumbers.NumberParseException:
+        return False
+    return phonenumbers.is_valid_number(parsed)

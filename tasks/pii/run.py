@@ -102,7 +102,7 @@ def _languages(table: pa.Table) -> list[str]:
 
 
 def _write(writer: pq.ParquetWriter, table: pa.Table, masks: list[list[edits.Edit]]) -> None:
-    """Write the edits as spans of the ingest text; they were found in the text after earlier ones."""
+    """Write the edits, found in the text after earlier edits, as spans of the ingest text."""
     if edits.COLUMN in table.column_names:
         rows = [row for row, edited in enumerate(masks) if edited]
         earlier = edits.rows_of(table[edits.COLUMN].take(pa.array(rows, pa.int64())))
@@ -163,9 +163,8 @@ def statistics(
         prompts.update(result["in_prompts"])
         for key, (values, documents) in result["masked"].items():
             language, _, kind = key.rpartition(" ")
-            counts.update(
-                {(language, kind, "values"): values, (language, kind, "documents"): documents}
-            )
+            counts[language, kind, "values"] += values
+            counts[language, kind, "documents"] += documents
     masked_by_language: dict[str, dict[str, dict[str, int]]] = {}
     for (language, kind, unit), count in sorted(counts.items()):
         masked_by_language.setdefault(language, {}).setdefault(kind, {})[unit] = count

@@ -1,22 +1,23 @@
 """Stage pii: edits that mask e-mail addresses, IP addresses and phone numbers in documents.
 
     email   as FineWeb masks them (datatrove's PIIFormatter)
-    ip      public addresses only, as FineWeb does: what Python's `ipaddress` calls global. IPv4, and
-            IPv6 of the global unicast range 2000::/3. Beyond FineWeb, four numbers with dots are no
-            address where they are part of more numbers or follow the word "version" or the like.
-    phone   numbers with a country code ("+49 30 ...", "0049 30 ...") that are valid in that country's
-            numbering plan (libphonenumber). National numbers are left: what is one in one country
-            is an article number or a date in another.
+    ip      public addresses only, as FineWeb does: those that Python's `ipaddress` calls global,
+            IPv4 and IPv6 (of the global unicast range, 2000::/3). Unlike FineWeb, four numbers with
+            dots are not an address if more numbers follow, nor if all are below 100, as versions
+            and sections are, and nothing around them speaks of addresses.
+    phone   numbers with a country code ("+49 30 ...", "0049 30 ...") that are valid in that
+            country's numbering plan (libphonenumber). National numbers stay: a number in one
+            country is a part number or a date in another.
 
 Text is read after the edits of line_dedup. Edits apply when select writes the text; deduplication,
-language models and the other annotators read it unmasked, so that a changed mask repeats nothing but
-select and what follows. Edits never apply to prompts: what is in these is counted (`in_prompts`).
+language models and other annotators read it unmasked, so a changed mask reruns only select and what
+follows. Edits never apply to prompts: values in prompts are counted (`in_prompts`).
 
-Equal values get equal replacements within a document: its first different value gets the first of
-the list, the next one the second, in a circle.
+Equal values in a document get equal replacements: its first value gets the first of the list, the
+next different one the second, and so on, starting again at the end of the list.
 
-Output: data/part-*.parquet, row-aligned with the documents, column `edits` (`tasks.documents.edits`)
-with the reasons "pii.email", "pii.ip" and "pii.phone".
+Output: data/part-*.parquet, row-aligned with the documents, column `edits`
+(`tasks.documents.edits`) with the reasons "pii.email", "pii.ip" and "pii.phone".
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ Kind = Literal["email", "ip", "phone"]
 
 
 class PiiReplacements(Parameters):
-    """What stands in the place of each kind; a token such as "<EMAIL>" is allowed too.
+    """What replaces each kind; a token such as "<EMAIL>" works too.
 
-    By default values that are nobody's: domains of RFC 2606, addresses of RFC 5737 and RFC 3849, a
-    number that is kept free for fiction.
+    The defaults belong to nobody: domains reserved by RFC 2606, addresses by RFC 5737 and RFC 3849,
+    a telephone number reserved for fiction.
     """
 
     email: tuple[str, ...] = pydantic.Field(

@@ -2,9 +2,9 @@
 
 Source: huggingface/fineweb-2, configs/LANG_Script.yml and fineweb-2-pipeline.py at commit d0defb2
 (Penedo et al. 2025, arXiv 2506.20920). The authors fitted them to each language's Wikipedia and
-web text. For every language it leaves out C4's rules, the three of Gopher's repetition rules whose
-unit is a paragraph or a line's characters, and FineWeb's short lines, and allows 0.1 of the
-characters in repeated lines where FineWeb allows 0.01. Stop words are those of `catalog.STOP_WORDS`.
+web text. For every language they leave out C4's rules, Gopher's three repetition rules on
+paragraphs and on characters of lines, and FineWeb's rule on short lines, and allow 0.1 of the
+characters in repeated lines where FineWeb allows 0.01. Stop words are `catalog.STOP_WORDS`.
 
 Chinese and Japanese limits are for words as jieba and SudachiPy find them; here characters are
 counted (see `tasks.quality.catalog`).

@@ -10,9 +10,10 @@ As datatrove counts them, with whose counts FineWeb's and FineWeb-2's limits wer
    `duplicates`: characters of n-grams that occurred before, read from left to right; behind such a
    repeat the reading goes on after its last word, so that no character counts twice.
 
-Example, n = 2: "a b a b a" has the 2-grams ab, ba, ab, ba. The most frequent one is "a b" (of two
-as frequent, the first): 3 characters, with its space, twice. Read from left to right, ab and ba are
-new, the second ab is a repeat (2 characters, without spaces), and nothing is left behind it but "a".
+Example, n = 2: "a b a b a" has the 2-grams ab, ba, ab, ba. The most frequent one is "a b" (the
+first of two equally frequent): 3 characters with its space, twice, hence 6. Read from left to
+right, ab and ba are new, the second ab is a repeat (2 characters, without spaces), and behind it
+only "a" is left: 2.
 """
 
 from __future__ import annotations

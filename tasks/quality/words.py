@@ -11,19 +11,18 @@ cut as spaCy's documentation describes its tokenizer:
 3. The core is cut at hyphens and commas between letters, at slashes and colons before letters, at
    full stops between a small and a capital letter; an address stays whole.
 
-Example: `(The well-known "U.S." shop's 1,000 sheep-dogs don't...` has the words ( The well - known "
-U.S. " shop 's 1,000 sheep - dogs do n't ...
+Example: `(The well-known "U.S." shop's 1,000 sheep-dogs don't...` has the words ( The well - known
+" U.S. " shop 's 1,000 sheep - dogs do n't ...
 
-A page has few different chunks and a crawl has few more, so each is cut once (`Vocabulary`), and to
-the rules a document is an array of word numbers. In a language written without spaces each character
-of such a script is a word, and there are no chunks.
+Chunks recur, so each is cut once (`Vocabulary`), and to the rules a document is an array of word
+numbers. In a language written without spaces, each character of its script is a word.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -56,67 +55,31 @@ _AFTER = re.compile(
     rf"|(?<=[^\W_A-Z]|[%²\-+{re.escape(_QUOTES)})\]])\.|(?<=[A-Z][A-Z])\.)$"
 )
 _WITHIN_COMPOUNDS = re.compile(
-    rf"{_DOTS}|…|(?<=[^\W\d_A-Z])\.(?=[A-Z])|(?<={_ALPHA}),(?={_ALPHA})"
+    rf"{_DOTS}|…|(?<=[^\W\d_A-Z]|[\"'”’»])\.(?=[A-Z\"'“‘„«])|(?<={_ALPHA}),(?={_ALPHA})"
     rf"|(?<={_ALPHA})---?(?={_ALPHA})|(?<=[^\W_])[:<>=/](?={_ALPHA})"
 )
 _WITHIN = re.compile(
-    rf"(?<=\d)[+\-*^](?=[\d-])|(?<={_ALPHA})(?:---?|——|[-–—~])(?={_ALPHA})"
+    rf"(?<=\d)[+\-*^](?=[\d-])|(?<=[^\W_])(?:---?|——|[-–—~])(?={_ALPHA})"
     rf"|{_WITHIN_COMPOUNDS.pattern}"
 )
+_WITHIN_FRENCH = re.compile(
+    rf"(?<={_ALPHA})-(?:ce|elles?|ils?|je|là|moi|nous|on|t|vous)(?=-|$)|{_WITHIN.pattern}"
+)
 _ADDRESS = re.compile(
-    r"(?:https?|ftp)://\S+|[\w.+-]+@[\w-]+(?:\.[\w-]+)+|(?:[\w-]+\.)+[a-z]{2,}(?::\d+)?(?:[/?#]\S*)?",
-    re.I,
+    r"(?:[Hh]ttps?|HTTPS?|ftp)://\S+|[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
+    r"|(?:[\w-]+\.)+[a-z]{2,}(?::\d+)?(?:[/?#]\S*)?"
 )
 _CONTRACTED = re.compile(r"(.+)(n['’]t|['’](?:ll|re|ve|m|d))", re.I | re.S)
 _WITHOUT_APOSTROPHE = re.compile(
     r"(ca|do|does|did|had|has|have|could|should|would|must|need|wo|was|were|is|are|ai)(nt)", re.I
 )
 _ELIDED = re.compile(r"((?:[cdjlmnst]|qu|jusqu|lorsqu|puisqu)['’])(?=\w)", re.I)
-ABBREVIATIONS = frozenset(
-    [
-        "a.m.",
-        "Adm.",
-        "Apr.",
-        "Aug.",
-        "Bros.",
-        "Co.",
-        "Corp.",
-        "D.C.",
-        "Dec.",
-        "Dr.",
-        "e.g.",
-        "Feb.",
-        "Gen.",
-        "Gov.",
-        "i.e.",
-        "Inc.",
-        "Jan.",
-        "Jr.",
-        "Jul.",
-        "Jun.",
-        "Ltd.",
-        "Mar.",
-        "Messrs.",
-        "Mr.",
-        "Mrs.",
-        "Ms.",
-        "Nov.",
-        "Oct.",
-        "p.m.",
-        "Ph.D.",
-        "Prof.",
-        "Rep.",
-        "Rev.",
-        "Sen.",
-        "Sep.",
-        "Sept.",
-        "Sr.",
-        "St.",
-        "vs.",
-        "and/or",
-        "w/o",
-    ]
+_ABBREVIATIONS = (
+    "a.m. Adm. Apr. Aug. Bros. Co. Corp. D.C. Dec. Dr. e.g. Feb. Gen. Gov. i.e. Inc. Jan. Jr. Jul. "
+    "Jun. Ltd. Mar. Messrs. Mr. Mrs. Ms. Nov. Oct. p.m. Ph.D. Prof. Rep. Rev. Sen. Sep. Sept. Sr. "
+    "St. vs. and/or w/o"
 )
+ABBREVIATIONS = frozenset(_ABBREVIATIONS.split())
 """English abbreviations that keep their full stop."""
 
 UNSPACED_CHARACTER = re.compile(f"[{UNSPACED_CLASS}]")
@@ -124,12 +87,18 @@ _UNSPACED_WORD = re.compile(
     rf"[{UNSPACED_CLASS}]|[^\W{UNSPACED_CLASS}]+(?:\.\d+)*|{_DOTS}|[-/|~@^\\]+|\S"
 )
 
-Style = Literal["english", "compounds", "other", "unspaced"]
-"""How text is cut: in English with its contractions and abbreviations; hyphens left in compounds
-(Corona-Test, peut-être); without either; or by characters.
+Style = Literal["english", "german", "french", "spanish", "other", "unspaced"]
+"""How text is cut. English has contractions and abbreviations. German and Spanish leave hyphens in
+compounds (Corona-Test), and German the full stop at an ordinal (am 3. Mai). French keeps a pronoun
+with its hyphen (dit -il). Unspaced text is cut into characters.
 """
 
-COMPOUNDS = ("de", "es", "fr")
+STYLES: Mapping[str, Style] = {"en": "english", "de": "german", "fr": "french", "es": "spanish"}
+WITHIN: Mapping[Style, re.Pattern[str]] = {
+    "german": _WITHIN_COMPOUNDS,
+    "spanish": _WITHIN_COMPOUNDS,
+    "french": _WITHIN_FRENCH,
+}
 
 LETTERED, SYMBOLS = 1, 2
 """Bits of a word's kind: it has a letter; it has nothing but punctuation and symbols."""
@@ -140,11 +109,7 @@ MOST_CHUNKS = 1 << 18
 
 def style_of(language: str) -> Style:
     """How a language's text is cut."""
-    if language in UNSPACED:
-        return "unspaced"
-    if language == "en":
-        return "english"
-    return "compounds" if language in COMPOUNDS else "other"
+    return "unspaced" if language in UNSPACED else STYLES.get(language, "other")
 
 
 def words_of(text: str, style: Style = "english") -> list[str]:
@@ -171,7 +136,7 @@ def words_of_chunk(chunk: str, style: Style) -> list[str]:
         if size := _mark_before(core):
             before.append(core[:size])
             core = core[size:]
-        if core and core not in abbreviations and (size := _mark_after(core)):
+        if core and core not in abbreviations and (size := _mark_after(core, style)):
             after.append(core[-size:])
             core = core[:-size]
     return [*before, *_core(core, style), *reversed(after)]
@@ -184,12 +149,17 @@ def _mark_before(core: str) -> int:
     return int(unicodedata.category(core[0]) == _ICON)
 
 
-def _mark_after(core: str) -> int:
+def _mark_after(core: str, style: Style) -> int:
     """Characters of the mark that `core` ends in, 0 for none."""
-    if core.endswith(".") and core[-2:-1].isupper() and not core[-3:-2].isupper():
-        return 0  # an initial
+    if core.endswith("."):
+        before = core[-2:-1]
+        if before.isupper() and not core[-3:-2].isupper():
+            return 0  # an initial
+        if style == "german" and before.isdigit():
+            return 0  # an ordinal
     if match := _AFTER.search(core):
-        return match.end() - match.start()
+        size = match.end() - match.start()
+        return 0 if style == "german" and size == 2 and match[0][1] in "sS" else size
     return int(unicodedata.category(core[-1]) == _ICON)
 
 
@@ -208,8 +178,7 @@ def _core(core: str, style: Style) -> Iterator[str]:
         yield from _core(core[match.end() :], style)
     else:
         done = 0
-        within = _WITHIN_COMPOUNDS if style == "compounds" else _WITHIN
-        for match in within.finditer(core):
+        for match in WITHIN.get(style, _WITHIN).finditer(core):
             if match.start() > done:
                 yield core[done : match.start()]
             yield match[0]

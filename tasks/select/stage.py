@@ -13,8 +13,8 @@ contract; training puts no loss on `source`):
 
 Input roles: documents, cut, dedup (without it no document is dropped as a duplicate, and none may
 be held out: it is the election that keeps near duplicates of held-out documents, of this source or
-another, out of training); line_dedup and decontaminate, whose edits are then applied to the written
-text (decontaminate is an input only where passages are removed).
+another, out of training); line_dedup, decontaminate and pii, whose edits are then applied to the
+written text in this order (decontaminate is an input only where passages are removed).
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ STAGE = Stage(
         Role("cut", ("cut",)),
         Role("dedup", ("dedup",), optional=True),
         columns_of("decontaminate"),
+        columns_of("pii"),
         columns_of("signatures"),
     ),
     outputs=(

@@ -9,8 +9,9 @@ languages and by language, and for documents on which the two disagree which rul
 theirs. C4's two rules on JavaScript and policies are off: C4 removes such lines from documents that
 stay, which is no decision about a document.
 
-Speed is processor time of one core for the same documents in the same run: ours and datatrove's with
-every rule measured, and datatrove's where, as in its pipelines, dropped documents go no further.
+Speed is processor time of one core for the same documents in the same run: ours and datatrove's
+with every rule measured, and datatrove's where, as in its pipelines, dropped documents go no
+further.
 """
 
 from __future__ import annotations
@@ -187,8 +188,10 @@ def print_table(
     for language in ("all", *sorted({key[0] for key in counts} - {"all"})):
         cells = [counts[language, here, there] for here, there in CELLS]
         share = (cells[0] + cells[1]) / sum(cells)
+        both_keep, both_drop, ours_drops, theirs_drops = cells
         print(
-            f"  {language:8} {cells[0]:10,} {cells[1]:10,} {cells[2]:16,} {cells[3]:12,} {share:9.2%}"
+            f"  {language:8} {both_keep:10,} {both_drop:10,} {ours_drops:16,} {theirs_drops:12,} "
+            f"{share:9.2%}"
         )
     for reason, count in reasons.most_common(12):
         print(f"    {count:4} {reason}")

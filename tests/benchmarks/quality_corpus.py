@@ -53,7 +53,7 @@ class RealDocument(NamedTuple):
 def real_documents(data: Path) -> list[RealDocument]:
     """All documents of LANGUAGES below the folder of real data."""
     found = [*_web(data / "web_en"), *_pages(data), *_sentences(data / "lid"), *_prose(data)]
-    return [document for document in found if document.language in LANGUAGES]
+    return [d for d in found if d.language in LANGUAGES and d.text.strip()]
 
 
 def _chunks(lines: Iterator[str], size: int = CHUNK) -> Iterator[str]:
