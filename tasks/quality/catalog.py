@@ -225,6 +225,11 @@ def _of_fineweb2(language: str) -> dict[str, Settings | None]:
         changes.pop("gopher.mean_word_length", None)
         if newlines := changes.get("fineweb.newline_ratio"):
             changes["fineweb.newline_ratio"] = {"max": newlines["max"] / scale}
+        # n-grams of as many characters as FineWeb-2 counts words: with more, fewer of the documents
+        # that it drops are dropped (docs/quality.md).
+        for rule, settings in DEFAULTS.items():
+            if rule in changes and "length" in settings:
+                changes[rule] = {**(changes[rule] or {}), "length": settings["length"]}
         if lettered := changes.get("gopher.alphabetic_words"):
             # A word becomes `scale` characters, a punctuation mark stays one.
             characters = scale * lettered["min"]

@@ -185,6 +185,9 @@ def print_table(
         if here != there:
             side = f"only ours: {', '.join(failed)}" if here else f"only theirs: {decided[group]}"
             reasons[f"{document.language} {side}"] += 1
+    if not counts:
+        print("  no document of a language for which the group has limits")
+        return
     for language in ("all", *sorted({key[0] for key in counts} - {"all"})):
         cells = [counts[language, here, there] for here, there in CELLS]
         share = (cells[0] + cells[1]) / sum(cells)
