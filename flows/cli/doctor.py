@@ -1,5 +1,5 @@
-"""What `puna doctor` checks: whether everything that recipes need is installed, and if not, what to
-do.
+"""The checks of `puna doctor`: whether everything that recipes need is installed, and if not, what
+to do.
 """
 
 from __future__ import annotations
@@ -156,4 +156,6 @@ def _dashboard() -> Iterator[Finding]:
     from flows.monitoring import server
 
     found = server.running()
-    yield Finding("ok", "dashboard", found.address if found else "not running; puna run starts it")
+    yield Finding(
+        "ok", "dashboard", found.address if found else "not running; `puna run` will start it"
+    )

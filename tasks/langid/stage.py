@@ -5,7 +5,7 @@ are not comparable, so the preprocessing is fixed: the first MAX_CHARACTERS char
 replaced by spaces, outer whitespace stripped, case kept. Changing it requires a new stage version.
 
 The whole record is classified, prompt first: an answer such as "yes" alone has no clear language.
-Pin: `model`, the model file.
+Thresholds are applied later, by stage `cut`. Pin: `model`, the model file.
 """
 
 from __future__ import annotations

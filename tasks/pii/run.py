@@ -18,7 +18,7 @@ from infra.ledger import UNDETERMINED, Ledger
 from infra.stage import Outcome
 from infra.store import Shard
 from tasks.documents import edits
-from tasks.documents.annotate import Part, count_edited, ledger_of, text_parts, through_edits
+from tasks.documents.annotate import AlignedPart, count_edited, ledger_of, text_parts, through_edits
 from tasks.documents.hashes import parquet_options
 from tasks.documents.records import PROMPT, record_bytes
 from tasks.pii.find import Match, find
@@ -39,7 +39,7 @@ def run(context: Context) -> Outcome:
     return Outcome(statistics(parameters, results), ledger_of(results))
 
 
-def mask_part(parameters: PiiParameters, part: Part, shard: Shard) -> dict[str, Any]:
+def mask_part(parameters: PiiParameters, part: AlignedPart, shard: Shard) -> dict[str, Any]:
     """Write one part's edits; returns its ledger and counts.
 
     `masked`: "LANGUAGE kind" -> [values, documents]; `in_prompts`: kind -> values left in prompts.

@@ -40,17 +40,19 @@ class PiiReplacements(Parameters):
     """
 
     email: tuple[str, ...] = pydantic.Field(
-        ("email@example.com", "firstname.lastname@example.org"), min_length=1
+        default=("email@example.com", "firstname.lastname@example.org"), min_length=1
     )
-    ip: tuple[str, ...] = pydantic.Field(("192.0.2.1", "198.51.100.1", "203.0.113.1"), min_length=1)
-    ipv6: tuple[str, ...] = pydantic.Field(("2001:db8::1",), min_length=1)
-    phone: tuple[str, ...] = pydantic.Field(("+1 202 555 0100",), min_length=1)
+    ip: tuple[str, ...] = pydantic.Field(
+        default=("192.0.2.1", "198.51.100.1", "203.0.113.1"), min_length=1
+    )
+    ipv6: tuple[str, ...] = pydantic.Field(default=("2001:db8::1",), min_length=1)
+    phone: tuple[str, ...] = pydantic.Field(default=("+1 202 555 0100",), min_length=1)
 
 
 class PiiParameters(Parameters):
     """Which kinds are masked, and by what."""
 
-    kinds: tuple[Kind, ...] = pydantic.Field(("email", "ip", "phone"), min_length=1)
+    kinds: tuple[Kind, ...] = pydantic.Field(default=("email", "ip", "phone"), min_length=1)
     replacements: PiiReplacements = PiiReplacements()
 
     @pydantic.field_validator("kinds")

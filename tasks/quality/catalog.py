@@ -194,7 +194,7 @@ def settings_for(
     limits: Limits = "published",
     word_lists: WordLists | None = None,
 ) -> dict[str, Settings | None]:
-    """Rule -> its settings for a language; None turns a rule off, so that every document passes.
+    """Rule -> its settings for a language; None turns a rule off: every document passes.
 
     Later layers override earlier ones: the catalog, the catalog's changes for the language,
     FineWeb-2's limits if `limits` says so, the recipe's settings for "*", the recipe's settings for
@@ -213,9 +213,9 @@ def settings_for(
             resolved[rule] = (
                 None if changes is None else {**(resolved[rule] or DEFAULTS[rule]), **changes}
             )
-    words = (word_lists or {}).get(language)
-    rule = resolved[LISTED_WORDS]
-    resolved[LISTED_WORDS] = {**rule, "words": words} if words and rule is not None else None
+    listed = (word_lists or {}).get(language)
+    limit = resolved[LISTED_WORDS]
+    resolved[LISTED_WORDS] = {**limit, "words": listed} if listed and limit is not None else None
     return resolved
 
 

@@ -33,7 +33,9 @@ class QualityParameters(Parameters):
     `settings: {zh: {gopher.word_count: {min: 30}, gopher.stop_words: null}}`
     """
 
-    rules: tuple[str, ...] = pydantic.Field(default=("gopher", "c4"), min_length=1)
+    rules: tuple[str, ...] = pydantic.Field(
+        default=("gopher", "c4"), min_length=1, validate_default=True
+    )
     limits: Limits = "published"
     word_lists: Annotated[str | None, FILE] = None
     settings: dict[str, dict[str, RuleSettings | None]] = pydantic.Field(default_factory=dict)
@@ -72,7 +74,7 @@ STAGE = Stage(
     version=3,
     parameters=QualityParameters,
     run="tasks.quality.run:run",
-    summary="quality rules that fail",
+    summary="the quality rules that each document fails",
     section="sources.*.quality",
     inputs=(DOCUMENTS, EDITS, columns_of("langid")),
     outputs=(

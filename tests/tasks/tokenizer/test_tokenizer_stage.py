@@ -200,7 +200,7 @@ def test_a_weight_counts_a_source_as_though_it_were_there_so_often(
 
 
 def test_golden_output(tmp_path: Path) -> None:
-    """Fails when the output changes: then bump the version in tokenizer/stage.py, and only then
+    """Fails when the output changes: bump the version in tokenizer/stage.py first, then change
     this digest.
     """
     parameters = TokenizerParameters(

@@ -1,4 +1,4 @@
-"""The plan: durations, schedules, ramps, and what of them enters a phase's version."""
+"""The plan: durations, schedules, ramps, and which of them enter a phase's version."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from infra.quantities import parse_count
 from tasks.training.durations import Duration
+from tasks.training.phases import TrainingSection
 from tasks.training.plan import (
     PlanError,
     Ramp,
@@ -24,7 +25,7 @@ from tasks.training.plan import (
     mixture_ramps,
     whole_rows,
 )
-from tasks.training.stage import TrainingParameters, TrainingSection
+from tasks.training.stage import TrainingParameters
 
 PHASES: list[dict[str, Any]] = [
     {
@@ -222,33 +223,33 @@ def test_a_batch_of_less_than_a_row_is_refused_with_both_numbers() -> None:
         (
             {"batch": 8192, "tokens": 1000},
             {},
-            "trains for 1,000 tokens, less than one step of 8,192 tokens: it makes",
+            "trains for 1,000 tokens, less than one step of 8,192 tokens, so it will run",
         ),
         (
             {"batch": 512},
             {"schedule": {"warmup": 512}},
-            "training.schedule: a warmup of 512 tokens is no more than one",
+            "training.schedule: a warmup of 512 tokens is no longer than one",
         ),
         (
             {"schedule": {"warmup": "2 rows"}},
             {},
-            "'a': a warmup of 2 rows is no more than one step of 2,048 tokens",
+            "'a': a warmup of 2 rows is no longer than one step of 2,048 tokens",
         ),
         (
             {"mixture": {"x": {"from": 0, "to": 1, "over": 2048}, "y": "rest"}},
             {},
-            "x moves over 2048 tokens",
+            "x ramps over 2048 tokens",
         ),
         (
             {"batch": {"from": 1024, "to": 4096, "over": "4 rows"}},
             {},
-            "batch moves over 4 rows, no more than one step",
+            "batch ramps over 4 rows, which is no longer than one step",
         ),
-        ({"rewarm": 0.002}, {}, "rewarm 0.002 of 1,000,000 tokens is no more than one step"),
+        ({"rewarm": 0.002}, {}, "rewarm 0.002 of 1,000,000 tokens is no longer than one step"),
         (
             {},
             {"checkpoint_every": "1 step"},
-            "checkpoint_every: 1 steps is no more than one step of 2,048 tokens",
+            "checkpoint_every: 1 steps is no longer than one step of 2,048 tokens",
         ),
     ],
 )
@@ -282,7 +283,7 @@ def test_phases_lose_no_row_to_rounding(shares: list[Fraction], rows: int, lengt
         total += found
         assert abs(found - share * rows) <= 1 + Fraction(1, length)
     assert abs(total - sum(shares) * rows) <= Fraction(1, 2) + Fraction(len(shares), 2 * length)
-    assert whole_rows(7 * length, length, owed)[0] == 7  # whole rows stay what they say
+    assert whole_rows(7 * length, length, owed)[0] == 7  # a phase of whole rows keeps its length
 
 
 def test_earlier_phases_do_not_depend_on_later_ones_when_the_total_is_stated() -> None:
@@ -339,7 +340,7 @@ def test_a_phase_in_epochs_needs_a_stated_total_only_before_it() -> None:
 def test_parameters_import_no_heavy_library() -> None:
     heavy = ("torch", "numpy", "pyarrow", "transformers", "prefect")
     code = (
-        f"import sys, tasks.training.stage; print([name for name in {heavy} if name in "
+        f"import sys, tasks.training.phases; print([name for name in {heavy} if name in "
         "sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
