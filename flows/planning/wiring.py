@@ -30,6 +30,7 @@ from tasks.language_model.stage import LanguageModelParameters
 from tasks.line_dedup.stage import STAGE as LINE_DEDUP
 from tasks.model.stage import STAGE as MODEL
 from tasks.perplexity.stage import STAGE as PERPLEXITY
+from tasks.pii.stage import STAGE as PII
 from tasks.quality.stage import STAGE as QUALITY
 from tasks.report.stage import STAGE as REPORT
 from tasks.report.stage import ReportParameters
@@ -42,7 +43,7 @@ from tasks.training.stage import STAGE as TRAINING
 MAIN = "main"
 """Name of the node where a recipe has only one of a stage."""
 
-SOURCE_STAGES = (INGEST, LINE_DEDUP, LANGID, QUALITY)
+SOURCE_STAGES = (INGEST, LINE_DEDUP, LANGID, QUALITY, PII)
 """Stages with one node per source that has their section, in running order. Their inputs are
 artifacts of the same source, found by role.
 """

@@ -27,6 +27,7 @@ from tasks.language_model.stage import LanguageModelParameters
 from tasks.line_dedup.stage import LineDedupParameters
 from tasks.model.stage import ModelParameters
 from tasks.perplexity.stage import PerplexityParameters
+from tasks.pii.stage import PiiParameters
 from tasks.quality.stage import QualityParameters
 from tasks.select.stage import SelectParameters
 from tasks.signatures.stage import SignaturesParameters
@@ -77,6 +78,7 @@ class Source(Parameters):
     langid: LangidSection | None = None
     quality: QualitySection | None = None
     perplexity: PerplexitySection | None = None
+    pii: PiiParameters | None = None
     category: Name | dict[Name, Name] | None = None
     block: dict[Name, BlockList | None] = pydantic.Field(
         default_factory=dict,
