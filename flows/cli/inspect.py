@@ -36,8 +36,8 @@ def inspect(
         str,
         typer.Option(
             "--stage",
-            help="ingest, langid, quality, perplexity, cut, decontaminate, line_dedup or dedup; "
-            "or one artifact, such as quality/web@VERSION.",
+            help="ingest, line_dedup, langid, quality, perplexity, decontaminate, pii, cut or "
+            "dedup; or one artifact, such as quality/web@VERSION.",
             show_default=False,
         ),
     ],

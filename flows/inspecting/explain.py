@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,7 @@ def measured(
         "perplexity": lambda: _perplexity(details, keeps),
         "decontaminate": lambda: _contaminated(details, keeps),
         "line_dedup": lambda: _repeated(details),
+        "pii": lambda: _masked(details),
     }
     if stage != "cut":
         return list(parts[stage]()) if stage in parts else []
@@ -167,6 +169,12 @@ def _repeated(details: Mapping[str, Any]) -> Iterator[Measured]:
     verdict = "edits" if left else "drops"
     value = f"{removed:,} of {total:,} characters ({removed / total:.0%})"
     yield Measured("repeated in the source", value, "", verdict)
+
+
+def _masked(details: Mapping[str, Any]) -> Iterator[Measured]:
+    counts = Counter(edit.reason for edit in details["edits"].get("pii", ()))
+    for reason, count in sorted(counts.items()):
+        yield Measured(reason, count, "", "edits")
 
 
 def _left(text: str, edits: Any) -> Iterator[str]:

@@ -11,12 +11,14 @@ from flows.inspecting.explain import Limits, Measured, measured
 from flows.inspecting.inputs import Found
 from flows.recipe.errors import nearest
 from infra.stage import StageError
+from infra.store import Artifact
 
 if TYPE_CHECKING:
     from tasks.documents.choosing import Choice, Group, Request, Row
     from tasks.documents.viewing import Measure, SourceView
+    from tasks.quality.rules import Assessor
 
-EDITING = ("line_dedup", "decontaminate")
+EDITING = ("line_dedup", "decontaminate", "pii")
 """Stages of which documents that stay as they are are shown only on request."""
 
 
@@ -239,13 +241,20 @@ class QualityOf:
     """The limits of the quality rules of each source, and values measured again."""
 
     def __init__(self, views: list[SourceView] | Any) -> None:
-        self._settings: dict[str, Mapping[str, Any]] = {}
+        self._artifacts: dict[str, Artifact] = {}
+        self._assessors: dict[str, Assessor] = {}
         self.rules: dict[str, None] = {}
         for view in views:
-            artifact = view.roles.get("quality")
-            parameters = artifact.manifest.parameters if artifact is not None else {}
-            self._settings[view.name] = parameters.get("settings") or {}
-            self.rules |= dict.fromkeys(parameters.get("rules", ()))
+            if (artifact := view.roles.get("quality")) is not None:
+                self._artifacts[view.name] = artifact
+                self.rules |= dict.fromkeys(artifact.statistics["rules"])
+
+    def _assessor(self, source: str) -> Assessor:
+        from tasks.quality.inspect import assessor_of
+
+        if source not in self._assessors:
+            self._assessors[source] = assessor_of(self._artifacts[source])
+        return self._assessors[source]
 
     def whole_rule(self, names: tuple[str, ...]) -> str | None:
         """The rule that a request names, if it names one and not a group."""
@@ -259,14 +268,12 @@ class QualityOf:
         from tasks.quality.inspect import settings_of
 
         return lambda rule, text, language: settings_of(
-            rule, text, language, self._settings[source]
+            self._assessor(source), rule, text, language
         )
 
     def value(self, source: str, rule: str, text: str, language: str) -> float | None:
         """What a rule measures of a text."""
-        from tasks.quality.inspect import value_of
-
-        return value_of(rule, text, language, self._settings[source])
+        return self._assessor(source).measure(rule, text, language)
 
     def measure(self, source: str, rule: str) -> Measure:
         """See `tasks.documents.viewing.Measure`."""

@@ -42,7 +42,7 @@ def write(console: Console, look: Look, request_words: str) -> None:
 
 def _header(look: Look) -> Iterator[str]:
     yield ", ".join(artifact.identity for artifact in look.found.artifacts)
-    if look.stage not in ("cut", "ingest"):
+    if look.stage not in ("cut", "ingest", "pii"):
         cut = look.found.cut
         yield f"as {cut.identity} applied it" if cut else "no cut has read it: nothing is decided"
     choice = look.choice

@@ -7,7 +7,7 @@ verdict has
     reasons   why it was dropped or edited, the deciding reason first; then, of the quality rules,
               those that it also fails
     score     what the stage measured: the language's score, the perplexity, a rule's value, the
-              share (decontaminate) or number (line_dedup) of characters removed
+              share (decontaminate) or number (line_dedup, pii) of characters removed
     distance  how far the score is from the limit, for a search near it; null without a limit
     language  langid's label, "und" without one
 
@@ -42,6 +42,7 @@ COLUMNS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "decontaminate": ("contaminated", "edits", "passage_share"),
         "langid": ("language",),
     },
+    "pii": {"pii": ("edits",), "langid": ("language",)},
     "cut": {"perplexity": ("perplexity",), "cut": ("reason", "language")},
 }
 """Stage -> role -> the columns that its verdicts are made of. `langid` and, for cut, `perplexity`
@@ -199,6 +200,12 @@ def _decontaminate(table: pa.Table, keeps: Keeps, language: pa.Array, rule: str)
     ]
 
 
+def _pii(table: pa.Table, keeps: Keeps, language: pa.Array, rule: str) -> list[pa.Array]:
+    reasons, removed = _edit_reasons(_column(table, "edits"))
+    lists = pa.array(reasons, VERDICTS.field("reasons").type)
+    return [_edited(reasons), lists, removed, _nulls(len(reasons))]
+
+
 def _cut(table: pa.Table, keeps: Keeps, language: pa.Array, rule: str) -> list[pa.Array]:
     reason = _column(table, "reason")
     if "perplexity" not in table.column_names:
@@ -214,6 +221,7 @@ _BY_STAGE: Mapping[str, Callable[[pa.Table, Keeps, pa.Array, str], list[pa.Array
     "perplexity": _perplexity,
     "line_dedup": _line_dedup,
     "decontaminate": _decontaminate,
+    "pii": _pii,
     "cut": _cut,
 }
 STAGES = tuple(_BY_STAGE)

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 
 from infra.store import Artifact
 from tasks.documents import edits
-from tasks.documents.annotate import EDITED_BY
+from tasks.documents.annotate import EDITED_BY, through_edits
 from tasks.documents.choosing import Group, Row, hashes_of
-from tasks.documents.records import records
+from tasks.documents.records import record, records
 from tasks.documents.verdicts import COLUMNS, Keeps, verdicts
 
 MOST_MEASURED = 20_000
@@ -128,7 +128,15 @@ def measured_groups(
 
 
 def _texts(place: Place, rows: list[int]) -> list[str]:
-    return [details["record"] for details in _details(place, rows)]
+    """The records of some rows, as the stage read them; no other columns."""
+    view, part, group = place
+    documents = pq.ParquetFile(view.documents.path(part))
+    numbers = pa.array(rows, pa.int64())
+    table = documents.read_row_group(group, columns=["text", "prompt"]).take(numbers)
+    if view.edited and (file := view.file(EDITED_BY, part)) is not None:
+        column = _rows_of_group(file, documents, group, (edits.COLUMN,))[edits.COLUMN]
+        table, _ = through_edits(table.append_column(edits.COLUMN, column.take(numbers)))
+    return list(records(table).to_pylist())
 
 
 def details_of(rows: Iterable[Row]) -> list[dict[str, Any]]:
@@ -163,7 +171,7 @@ def _details(place: Place, rows: list[int]) -> list[dict[str, Any]]:
         read = _rows_of_group(file, documents, group, columns).take(numbers)
         for details, values in zip(result, read.to_pylist(), strict=True):
             details |= values
-    for role in (EDITED_BY, "decontaminate"):
+    for role in (EDITED_BY, "decontaminate", "pii"):
         if (file := view.file(role, part)) is None:
             continue
         column = _rows_of_group(file, documents, group, (edits.COLUMN,))[edits.COLUMN]
@@ -172,8 +180,7 @@ def _details(place: Place, rows: list[int]) -> list[dict[str, Any]]:
     for details in result:
         applied = details["edits"].get(EDITED_BY, []) if view.edited else []
         text = edits.apply(details["text"], applied)
-        one = pa.table({"text": [text], "prompt": [details.get("prompt") or ""]})
-        details["record"] = records(one)[0].as_py()
+        details["record"] = record(details.get("prompt") or "", text)
     return result
 
 

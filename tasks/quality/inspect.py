@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
-from infra.ledger import UNDETERMINED
-from tasks.quality.catalog import UNSPACED, Settings, settings_for
-from tasks.quality.rules import MEASURES
-from tasks.quality.view import View, looks_unspaced
+from infra.stage import StageError
+from infra.store import Artifact
+from tasks.quality.catalog import Settings
+from tasks.quality.rules import Assessor
+from tasks.quality.stage import QualityParameters
+from tasks.quality.word_lists import read_word_lists
 
-Overrides = Mapping[str, Mapping[str, Settings | None]]
-"""`QualityParameters.settings`."""
+
+def assessor_of(artifact: Artifact) -> Assessor:
+    """The rules as they applied to a source. Word lists that are gone by now leave
+    `fineweb2.listed_words` without words.
+    """
+    given: dict[str, Any] = dict(artifact.manifest.parameters)
+    parameters = QualityParameters.model_validate(given)
+    pins = tuple(artifact.manifest.pins.get("word_lists", ()))
+    try:
+        lists = read_word_lists(pins, parameters.rules)
+    except (OSError, StageError):
+        lists = {}
+    return Assessor(parameters.rules, parameters.settings, parameters.limits, lists)
 
 
-def settings_of(rule: str, text: str, language: str, overrides: Overrides) -> Settings | None:
+def settings_of(assessor: Assessor, rule: str, text: str, language: str) -> Settings | None:
     """The settings that applied to a text; None if the rule is off for its language."""
-    return settings_for(_code(text, language), overrides).get(rule)
-
-
-def value_of(rule: str, text: str, language: str, overrides: Overrides) -> float | None:
-    """What the rule measures of a text, as the stage does; None if it is off."""
-    settings = settings_of(rule, text, language, overrides)
-    if settings is None:
-        return None
-    view = View(text, unspaced=_code(text, language) in UNSPACED)
-    return float(MEASURES[rule](view, settings))
-
-
-def _code(text: str, language: str) -> str:
-    """As in `tasks.quality.rules.Assessor.failures`."""
-    return "zh" if language == UNDETERMINED and looks_unspaced(text) else language
+    return assessor.settings(assessor.code(text, language)).get(rule)

@@ -79,24 +79,39 @@ class Assessor:
         self._settings: dict[str, dict[str, Settings | None]] = {}
         self._vocabularies: dict[Style, Vocabulary] = {}
 
-    def failures(self, text: str, language: str | None) -> list[Failure]:
-        """The rules that a text fails, in the order of `rules`.
+    def code(self, text: str, language: str | None) -> str:
+        """The language whose settings apply to a text.
 
         A text of undetermined language is treated as Chinese if most of its letters belong to
         scripts written without spaces.
         """
         code = language or UNDETERMINED
-        if code == UNDETERMINED and looks_unspaced(text):
-            code = "zh"
+        return "zh" if code == UNDETERMINED and looks_unspaced(text) else code
+
+    def settings(self, code: str) -> Mapping[str, Settings | None]:
+        """Rule -> its settings in a language; None for a rule that is off."""
         if code not in self._settings:
             self._settings[code] = settings_for(
                 code, self._overrides, self._limits, self._word_lists
             )
-        settings = self._settings[code]
+        return self._settings[code]
+
+    def measure(self, rule: str, text: str, language: str | None) -> float | None:
+        """The value of one rule; None if it is off for the text's language."""
+        code = self.code(text, language)
+        limits = self.settings(code)[rule]
+        return None if limits is None else float(MEASURES[rule](self._view(text, code), limits))
+
+    def _view(self, text: str, code: str) -> View:
         style = style_of(code)
         if style not in self._vocabularies:
             self._vocabularies[style] = Vocabulary(style)
-        view = View(text, self._vocabularies[style], unspaced=style == "unspaced")
+        return View(text, self._vocabularies[style], unspaced=style == "unspaced")
+
+    def failures(self, text: str, language: str | None) -> list[Failure]:
+        """The rules that a text fails, in the order of `rules`."""
+        code = self.code(text, language)
+        settings, view = self.settings(code), self._view(text, code)
         failed = []
         for rule in self._rules:
             limits = settings[rule]

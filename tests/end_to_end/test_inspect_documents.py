@@ -45,7 +45,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "text": f"{sentences(90, 90)}\n{QUESTION}\n{sentences(90, 91)}",
             "url": "http://q.example/",
         },
-        {"text": sentences(80, 80), "url": "http://www.bad.example/page"},
+        {
+            "text": f"{sentences(80, 80)} Write to eve@town.example.org today.",
+            "url": "http://www.bad.example/page",
+        },
     ]
     lines = [json.dumps(row) for row in rows] + ['{"text": "cut off by \x1b[31m']
     (folder / "web.jsonl").write_text("\n".join(lines))
@@ -66,6 +69,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     "rules": ["gopher.word_count", "c4.sentences"],
                     "keep": {"rules": ["gopher"]},
                 },
+                "pii": {},
                 "category": "web",
             }
         },
@@ -75,7 +79,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "select": {"heldout": None},
     }
     (folder / "web.yaml").write_text(json.dumps(recipe))
-    run_direct(folder / "web.yaml", folder / "store", EngineConfig(kind="inline"), until="cut")
+    run_direct(folder / "web.yaml", folder / "store", EngineConfig(kind="inline"), until="select")
     return folder / "store"
 
 
@@ -145,6 +149,14 @@ def test_removed_text_is_shown_where_it_stood(store: Path) -> None:
     assert [one["fate"] for one in shown(store, "line_dedup", "--kept")["shown"]] == ["kept"] * 3
 
 
+def test_masked_text_is_shown_with_its_mask(store: Path) -> None:
+    answer = shown(store, "pii")
+    assert answer["fates"] == {"edited": 1, "kept": 22} and answer["reasons"] == {"pii.email": 1}
+    (entry,) = answer["shown"]
+    assert "Write to [-eve@town.example.org-]{+email@example.com+} today." in entry["edited"]
+    assert "no cut has read it" not in inspect(store, "pii").stdout
+
+
 def test_filters_narrow_and_the_sample_is_the_same_each_time(store: Path) -> None:
     first = shown(store, "langid", "--language", "zh")
     assert [entry["language"] for entry in first["shown"]] == ["zh"] and first["documents"] == 1
@@ -167,8 +179,8 @@ def test_records_that_ingest_refused_are_shown_without_their_control_characters(
     (entry,) = answer["shown"]
     assert (entry["fate"], entry["reasons"], entry["file"]) == ("failed", ["json"], "web.jsonl")
     assert entry["excerpt"] == '{"text": "cut off by \ufffd[31m'
-    both = inspect(store, "ingest", "--sample", "2").stdout
-    assert "1/2 failed json" in both and "2/2 kept" in both and "license: CC0" in both
+    both = inspect(store, "ingest").stdout
+    assert "1/6 failed json" in both and "2/6 kept" in both and "license: CC0" in both
     assert (
         "failed"
         not in inspect(store, "ingest", "--kept", "--sample", "2").stdout.partition("1/2")[2]
