@@ -16,6 +16,9 @@ from tasks.ingest.stage import IngestParameters
 MANY_REQUESTS = 100_000
 """Ranges over https beyond which a warning is due: hours, and a load on a public server."""
 
+SMALL_BYTES = 10**9
+"""Below this much to read, no way of reading it is wrong."""
+
 _REQUEST_S = 0.1
 """A small request over https, answered from another continent."""
 
@@ -114,7 +117,7 @@ def _wrong_way(reading: Any, parameters: IngestParameters, connections: int) -> 
     """What to do instead, where ranges are many over https or cost more than whole archives."""
     if not reading.index_requests:
         return ""
-    if reading.bytes > reading.archive_bytes / 2:
+    if reading.bytes > max(reading.archive_bytes / 2, SMALL_BYTES):
         return (
             f"ranges are {reading.bytes / max(reading.archive_bytes, 1):.0%} of the archives' "
             "bytes; read whole archives (without select) and use langid"

@@ -22,7 +22,13 @@ from tasks.ingest.records import Record, records
 from tasks.ingest.web import HEADERS_BYTES, outcome_of
 
 GAP_BYTES = 128 << 10
-"""Ranges of an archive this far apart are one request."""
+"""Ranges of an archive this far apart are one request.
+
+A tenth of records of 20 kB, with 50 ms latency, 20 MB/s and 5 requests in flight, takes 10.6 s
+unjoined, 7.4 with gaps of 64 KiB, 5.6 of 128, 5.0 of 256 and 8.5 of 512; but 256 reads twice the
+bytes of 128. For a hundredth it makes no difference: 1.2 to 1.0 s. (At 100 MB/s: 10.2, 7.5, 5.4,
+2.7, 1.4.)
+"""
 
 _MOST_BYTES = 8 << 20
 _GZIP = 31
