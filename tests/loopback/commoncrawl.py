@@ -339,6 +339,8 @@ def generated(pages: int = 160) -> list[Member]:
             if one.headers["warc-type"] != kind:
                 continue
             language = one.headers["warc-target-uri"].split("//")[1].partition(".")[0]
+            if language in ("mirror", "node", "quiz"):
+                language = "zh" if "的".encode() in one.body else "en"
             start = f"<html lang={language}>" if language in ("en", "fr", "zh") else "<html>"
             body = one.body.replace(b"<html>", start.encode())
             written = record(kind, body, one.headers["warc-target-uri"])
