@@ -117,6 +117,18 @@ def test_archives_that_are_gone_are_counted_up_to_a_share(
             assert missing not in {row["file"] for row in rows(made)}
 
 
+def test_an_index_of_other_archives_is_refused(
+    small_dump: Dump, access: Access, tmp_path: Path
+) -> None:
+    page = b"<html><body>Sign in to continue</body></html>" * 9_000
+    strange = {f"/{path}": page for path in small_dump.paths("warc")}
+    with (
+        serving(site([small_dump]) | strange) as server,
+        pytest.raises(StageError, match=r"records are not where the index says.*Check host"),
+    ):
+        ingested(parameters(server, select={"languages": "zh"}), access, tmp_path)
+
+
 def test_nothing_wanted_says_what_there_is(
     small_dump: Dump, access: Access, tmp_path: Path
 ) -> None:
