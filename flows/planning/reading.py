@@ -105,6 +105,11 @@ def _in_words(reading: Any) -> str:
     whole = f"{reading.archives:,} archives of ≈ {in_bytes(reading.archive_bytes)}"
     if not reading.index_requests:
         return f"≈ {reading.archives:,} requests, {whole}"
+    if not reading.records:
+        return (
+            f"no record in a sample of the index is wanted; of the index ≈ "
+            f"{reading.index_requests:,} requests of ≈ {in_bytes(reading.index_bytes)}, of {whole}"
+        )
     share = reading.bytes / max(reading.archive_bytes, 1)
     return (
         f"≈ {reading.range_requests:,} ranges ({reading.records:,} records) of "
