@@ -242,7 +242,7 @@ STAGE = Stage(
     summary="reads web archives, JSONL, Parquet, text and data sets of the hub into documents",
     section="sources.*.ingest",
     pins="tasks.ingest.pinning:pins",
-    compiles=("tasks.ingest.clean_kernel",),
+    compiles=("tasks.ingest.clean_kernel", "tasks.ingest.id_kernel"),
     outputs=(
         Output(
             "part-*.parquet",
