@@ -253,6 +253,12 @@ def _refuse_wrong_formats(recipe: Recipe, plan: Plan, pins: Pins) -> None:
                 f"{place}sources.{name}.ingest.paths: {len(refused) - FILES_SHOWN:,} more "
                 "such files"
             )
+        local = [Path(pin.path) for pin in files if not is_remote(pin.path)]
+        if format == "parquet" and local and not refused:
+            from tasks.ingest.parquet import wrong_columns
+
+            if why := wrong_columns(local[0], source.ingest.fields):
+                problems.append(f"{place}sources.{name}.ingest: {why}")
     if problems:
         raise RecipeError(problems)
 

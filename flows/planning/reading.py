@@ -16,6 +16,9 @@ from tasks.ingest.stage import IngestParameters
 MANY_REQUESTS = 100_000
 """Ranges over https beyond which a warning is due: hours, and a load on a public server."""
 
+SMALL_BYTES = 10**9
+"""Below this much to read, no way of reading it is wrong."""
+
 _REQUEST_S = 0.1
 """A small request over https, answered from another continent."""
 
@@ -102,6 +105,11 @@ def _in_words(reading: Any) -> str:
     whole = f"{reading.archives:,} archives of ≈ {in_bytes(reading.archive_bytes)}"
     if not reading.index_requests:
         return f"≈ {reading.archives:,} requests, {whole}"
+    if not reading.records:
+        return (
+            f"no record in a sample of the index is wanted; of the index ≈ "
+            f"{reading.index_requests:,} requests of ≈ {in_bytes(reading.index_bytes)}, of {whole}"
+        )
     share = reading.bytes / max(reading.archive_bytes, 1)
     return (
         f"≈ {reading.range_requests:,} ranges ({reading.records:,} records) of "
@@ -114,7 +122,7 @@ def _wrong_way(reading: Any, parameters: IngestParameters, connections: int) -> 
     """What to do instead, where ranges are many over https or cost more than whole archives."""
     if not reading.index_requests:
         return ""
-    if reading.bytes > reading.archive_bytes / 2:
+    if reading.bytes > max(reading.archive_bytes / 2, SMALL_BYTES):
         return (
             f"ranges are {reading.bytes / max(reading.archive_bytes, 1):.0%} of the archives' "
             "bytes; read whole archives (without select) and use langid"

@@ -15,7 +15,7 @@ import importlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from glob import glob
 from pathlib import Path
 
@@ -119,6 +119,11 @@ def resolve(graph: Graph, access: Access | None = None, earlier: Earlier = lambd
             found = _pin_all(references, digests, remote)
             if isinstance(found, tuple) and node.stage.name == "tokenizer":
                 found = tuple(pin for pin in found if not _is_remote_weights(pin))
+            stated = node.parameters.file_references()[field_path]
+            if isinstance(found, Unresolved) and found.reference not in stated:
+                found = replace(
+                    found, reference=stated[0], why=f"there is no such folder, and {found.why}"
+                )
             pins[id][field_path] = found
     digests.save()
     return pins

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from infra.io.files import flush_to_disk
+from infra.io.files import flush_to_disk, sha256_file
 from infra.remote.access import Access
 from infra.remote.errors import NoRoom, Stopped, Unreachable
 from infra.remote.fetch import download
@@ -55,6 +55,9 @@ def local_pin(
     if not is_remote(pin.path):
         yield pin
         return
+    if (own := _copy_of_the_hub(pin)) is not None:
+        yield replace(pin, path=str(own), sha256=pin.sha256 or sha256_file(own))
+        return
     handle, path = _held(pin, access, stop, wait)
     try:
         yield replace(
@@ -69,7 +72,18 @@ def local_pin(
 
 def holds(pin: Pin, access: Access) -> bool:
     """Whether there is a local copy, so that no network is needed."""
-    return not is_remote(pin.path) or _finished(_key(pin), access) is not None
+    if not is_remote(pin.path) or _copy_of_the_hub(pin) is not None:
+        return True
+    return _finished(_key(pin), access) is not None
+
+
+def _copy_of_the_hub(pin: Pin) -> Path | None:
+    """What `hf download`, or another program, left in the hub's own cache."""
+    if not pin.path.startswith("hf://"):
+        return None
+    from infra.remote.hub import hub_copy
+
+    return hub_copy(pin)
 
 
 def _key(pin: Pin) -> str:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, unquote
 
+from infra.io.files import replace_bytes
 from infra.remote.access import Access
 from infra.remote.errors import Denied, NoSuchObject, RemoteError, Unreachable
 from infra.stage import Pin, StageError
@@ -119,7 +122,7 @@ def expand(reference: str, access: Access) -> list[Pin]:
     repository, pattern = parse(reference)
     repository = at_commit(repository)
     if repository.kind == "model" and not pattern:
-        return _checkpoint(repository)
+        return _checkpoint(repository, access)
     is_pattern = any(sign in pattern for sign in "*?[")
     files = listing(repository)
     folder = f"{pattern.rstrip('/')}/" if pattern else ""
@@ -148,23 +151,75 @@ def is_weights(pin: Pin) -> bool:
     return pin.name.endswith((".safetensors", ".safetensors.index.json"))
 
 
-def _checkpoint(repository: Repository) -> list[Pin]:
-    """What a base needs of a model's repository: no pickles, no other formats of the weights."""
-    files = _top(repository)
-    names = [file.path for file in files]
+def _checkpoint(repository: Repository, access: Access) -> list[Pin]:
+    """What a base needs of a model's repository: no pickles, no other formats of the weights.
+
+    What a commit holds never changes, so it is remembered. Without a network and a memory, the
+    hub's own cache is looked at.
+    """
+    key = hashlib.sha256(repository.prefix.encode()).hexdigest()[:32]
+    file = access.cache / "lookups" / f"hub-{key}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return [Pin.from_json(found) for found in json.loads(file.read_text(encoding="utf-8"))]
+    try:
+        _require_answer(repository)
+        top = [pin_of(repository, found, found.path) for found in _top(repository)]
+    except Unreachable:
+        top = _cached_top(repository)
+        if not top:
+            raise
+    pins = _chosen(repository, top)
+    replace_bytes(file, json.dumps([pin.to_json() for pin in pins]).encode())
+    return pins
+
+
+def _require_answer(repository: Repository) -> None:
+    """Raise `Unreachable` at once where the hub is silent; listings are tried for a minute."""
+    with explained(repository):
+        _api().repo_info(repository.id, repo_type=repository.kind, revision=repository.revision)
+
+
+def _chosen(repository: Repository, top: Sequence[Pin]) -> list[Pin]:
+    names = [pin.name for pin in top]
     others = {name for name in names if name.startswith("consolidated")}
     if others == {name for name in names if name.endswith(".safetensors")}:
         others = set()
-    chosen = [file for file in files if _BASE.fullmatch(file.path) and file.path not in others]
-    if not any(
-        _TOKENIZER.fullmatch(file.path) or is_weights(pin_of(repository, file, file.path))
-        for file in chosen
-    ):
+    chosen = [pin for pin in top if _BASE.fullmatch(pin.name) and pin.name not in others]
+    if not any(_TOKENIZER.fullmatch(pin.name) or is_weights(pin) for pin in chosen):
         raise NoSuchObject(
             f"the {repository} has neither safetensors nor a tokenizer at its top; it has "
             f"{shortened(names)}"
         )
-    return [pin_of(repository, file, file.path) for file in chosen]
+    return chosen
+
+
+def _cached_top(repository: Repository) -> list[Pin]:
+    """The files of a commit that the hub's cache has; none unless they are a whole checkpoint."""
+    from huggingface_hub import constants, get_cached_repo_tree
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
+    from huggingface_hub.file_download import repo_folder_name
+
+    name = repo_folder_name(repo_id=repository.id, repo_type=repository.kind)
+    folder = Path(constants.HF_HUB_CACHE) / name / "snapshots" / repository.revision
+    files = sorted(path for path in folder.glob("*") if path.is_file())
+    there = {path.name for path in files}
+    with contextlib.suppress(CachedRepoTreeNotFoundError):
+        tree = get_cached_repo_tree(
+            repository.id, repo_type=repository.kind, revision=repository.revision
+        )
+        if any(_BASE.fullmatch(file.path) and file.path not in there for file in tree):
+            return []
+    for index in folder.glob("*.safetensors.index.json"):
+        shards = json.loads(index.read_text(encoding="utf-8")).get("weight_map", {}).values()
+        if not set(shards) <= there:
+            return []
+    found = []
+    for path in files:
+        blob = path.resolve().name  # LFS's sha256, or git's blob id
+        sha256 = blob if len(blob) == 64 else ""
+        address = f"{repository.prefix}/{path.name}"
+        found.append(Pin(address, path.name, sha256, path.stat().st_size, "" if sha256 else blob))
+    return found
 
 
 def _top(repository: Repository) -> list[Any]:
@@ -194,6 +249,7 @@ def target(pin: Pin, access: Access) -> Any:
 
 def listing(repository: Repository, below: str = "") -> list[Any]:
     """All files (`huggingface_hub.RepoFile`) of a repository, or of a folder of it, by name."""
+    _require_answer(repository)
     with explained(repository):
         found = _api().list_repo_tree(
             repository.id,

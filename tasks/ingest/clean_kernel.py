@@ -2,7 +2,7 @@
 
 `examine`, for every text:
 
-1. Count its characters.
+1. Count its characters, and those that are U+FFFD, which stand for bytes that were no text.
 2. Flag it where a character is not SAFE in the table, or where it begins or ends with white space.
    A text of nothing but safe characters is in NFC, has no controls and no run of combining marks,
    so that `cleaned` gives it back as it is; without white space at its ends, `strip` does as well.
@@ -37,7 +37,7 @@ _EACH = 0x0101010101010101
 def classes() -> npt.NDArray[np.uint8]:
     """UNSAFE and SPACE of each code point below `_TABLE_END`."""
     table = np.zeros(_TABLE_END, dtype=np.uint8)
-    for point in (*range(0x20), *range(0x7F, 0xA0), 0xAD, 0x2028, 0x2029, 0xFEFF, 0xFFFD):
+    for point in (*range(0x20), *range(0x7F, 0xA0), 0xAD, 0x2028, 0x2029, 0xFEFF):
         table[point] = UNSAFE
     table[[0x09, 0x0A]] = 0
     table[0xD800:0xE000] = UNSAFE
@@ -76,19 +76,29 @@ def _is_plain(word: Any) -> Any:
         types.Array(types.uint8, 1, "C", readonly=True),
         types.boolean[::1],
         types.int64[::1],
+        types.int64[::1],
     )
 )
-def examine(data: Any, words: Any, starts: Any, classes: Any, flags: Any, characters: Any) -> None:
+def examine(
+    data: Any,
+    words: Any,
+    starts: Any,
+    classes: Any,
+    flags: Any,
+    characters: Any,
+    undecoded: Any,
+) -> None:
     """Steps 1 and 2 of the module's docstring, for N texts.
 
     Read: data (uint8): valid UTF-8, text i is data[starts[i]:starts[i + 1]]; words (uint64): the
     same bytes, eight at a time, without an incomplete word at the end; classes (uint8)
-    Written: flags (bool), characters (int64), shape (N,)
+    Written: flags (bool), characters (int64), undecoded (int64: of them U+FFFD), shape (N,)
     """
     for text in range(starts.shape[0] - 1):
         position = starts[text]
         end = starts[text + 1]
         count = 0
+        replaced = 0
         unsafe = False
         if position < end:
             last = end - 1
@@ -107,9 +117,11 @@ def examine(data: Any, words: Any, starts: Any, classes: Any, flags: Any, charac
             point, length = decode(data, position)
             if point < _TABLE_END:
                 unsafe |= classes[point] & UNSAFE != 0
+                replaced += point == 0xFFFD
             else:
                 unsafe |= _COMPATIBILITY[0] <= point < _COMPATIBILITY[1]
             position += length
             count += 1
         flags[text] = unsafe
         characters[text] = count
+        undecoded[text] = replaced

@@ -6,7 +6,6 @@ the same counts. Rows that cleaning may change (`clean_kernel.examine`) go the l
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -19,6 +18,7 @@ import pyarrow.compute as pc
 from tasks.ingest.clean import clean, cleaned
 from tasks.ingest.clean_kernel import classes, examine
 from tasks.ingest.fields import FieldTally
+from tasks.ingest.id_kernel import as_ids, hashes_of, leading
 from tasks.ingest.parquet import Batch, Columns, column_at, is_string, type_at
 from tasks.ingest.stated import MAX_CHARACTERS, Stated, cleaned_stated
 
@@ -92,21 +92,18 @@ def judge(
     verdict = np.zeros(count, dtype=np.uint8)
     verdict[undecodable] = _CHARSET
     verdict[missing] = _FIELD
-    ids = np.array(_ids(key, batch.first, count), dtype=object) if limits.sample < 1 else None
-    if ids is not None:
-        limit_of_sample = int(limits.sample * 2**64)
-        out = [int(id[:16], 16) >= limit_of_sample for id in ids]
-        verdict[np.array(out, dtype=bool)] = _SAMPLE
+    hashes = hashes_of(key, np.arange(batch.first, batch.first + count))
+    if limits.sample < 1:
+        verdict[leading(hashes) >= np.uint64(int(limits.sample * 2**64))] = _SAMPLE
     verdict[sizes > limits.max_page_bytes] = _PAGE
 
-    flags, characters = _examined(text)
+    flags, characters, undecoded = _examined(text)
     flags &= verdict == 0
     plain = (verdict == 0) & ~flags
     verdict[plain & (sizes > limits.max_text_bytes)] = _TEXT
     verdict[plain & (characters < max(limits.min_characters, 1))] = _SHORT
     final = sizes.copy()
     removed = np.zeros(count, dtype=np.int64)
-    undecoded = np.zeros(count, dtype=np.int64)
     changed: dict[int, str] = {}
     for row in np.flatnonzero(flags).tolist():
         whole, removed[row] = cleaned(text[row].as_py())
@@ -133,10 +130,7 @@ def judge(
     stated, shortened = _stated(batch, columns, kept)
     documents = pa.table(
         {
-            "id": pa.array(
-                ids[kept].tolist() if ids is not None else _ids_of(key, batch.first, kept),
-                pa.string(),
-            ),
+            "id": as_ids(hashes[kept]),
             "text": row_text.cast(pa.string()),
             "url": _clean_urls(urls).cast(pa.string()),
             "date": dates.cast(pa.string()),
@@ -215,19 +209,21 @@ def strings(column: pa.Array) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
     return found, undecodable
 
 
-def _examined(text: pa.Array) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-    """(rows that cleaning may change, characters of each row)."""
+def _examined(
+    text: pa.Array,
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(rows that cleaning may change, characters of each row, and how many are U+FFFD)."""
     flags = np.zeros(len(text), dtype=bool)
-    characters = np.zeros(len(text), dtype=np.int64)
+    characters, undecoded = np.zeros((2, len(text)), dtype=np.int64)
     _, offsets, data = text.buffers()
     if data is None or not len(text):
-        return flags, characters
+        return flags, characters, undecoded
     width = np.int64 if pa.types.is_large_string(text.type) else np.int32
     starts = np.frombuffer(offsets, width)[text.offset : text.offset + len(text) + 1]
     whole = np.frombuffer(data, np.uint8)
     words = np.frombuffer(data, np.uint64, count=len(whole) // 8)
-    examine(whole, words, starts.astype(np.int64), classes(), flags, characters)
-    return flags, characters
+    examine(whole, words, starts.astype(np.int64), classes(), flags, characters, undecoded)
+    return flags, characters, undecoded
 
 
 def _chosen(column: pa.Array, rows: npt.NDArray[np.int64]) -> pa.Array:
@@ -259,7 +255,7 @@ def _texts(batch: Batch, name: str) -> pa.Array:
 
 
 def _clean_urls(urls: pa.Array) -> pa.Array:
-    flags, _ = _examined(urls)
+    flags, _, _ = _examined(urls)
     return _replaced(
         urls, {row: clean(urls[row].as_py()) for row in np.flatnonzero(flags).tolist()}
     )
@@ -287,7 +283,7 @@ def _stated(
         if not path:
             continue
         values = _chosen(_texts(batch, path), kept)
-        flags, characters = _examined(values)
+        flags, characters, _ = _examined(values)
         blanks = pc.match_substring_regex(values, _MANY_BLANKS)
         flags |= blanks.to_numpy(zero_copy_only=False) | (characters > MAX_CHARACTERS)
         changed = {}
@@ -323,17 +319,3 @@ def iso_dates(column: pa.Array) -> pa.Array:
         column = column.cast(pa.timestamp(kind.unit, "UTC"))
     whole = pc.floor_temporal(column, unit="second").cast(pa.timestamp("s"), safe=False)
     return pc.strftime(whole, f"%Y-%m-%dT%H:%M:%S{zone}")
-
-
-def _ids(key: bytes, first: int, count: int) -> list[str]:
-    return _ids_of(key, first, np.arange(count))
-
-
-def _ids_of(key: bytes, first: int, rows: npt.NDArray[np.int64]) -> list[str]:
-    """`run.document_id` of rows (their place is their number, inner 0)."""
-    blake = hashlib.blake2b
-    tail = bytes(8)
-    return [
-        blake(key + row.to_bytes(8, "little") + tail, digest_size=16).hexdigest()
-        for row in (rows + first).tolist()
-    ]

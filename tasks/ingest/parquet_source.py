@@ -14,10 +14,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from infra.io.files import sha256_file
 from infra.remote import cache
 from infra.remote.access import Access
-from infra.remote.hub import hub_copy
 from infra.remote.locations import is_remote
 from infra.remote.ranges import read_range
 from infra.stage import Pin
@@ -47,8 +45,6 @@ def opened(pin: Pin, access: Access) -> Iterator[Opened]:
     """
     if not is_remote(pin.path):
         yield Opened(open_parquet(Path(pin.path)), pin.sha256)
-    elif (local := hub_copy(pin)) is not None:
-        yield Opened(open_parquet(local), pin.sha256 or sha256_file(local))
     elif not pin.sha256 or cache.holds(pin, access):
         with cache.local_pin(pin, access) as copy:
             yield Opened(open_parquet(Path(copy.path)), copy.sha256)

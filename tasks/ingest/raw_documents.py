@@ -71,6 +71,9 @@ SAMPLED_OUT = Rejected("dropped", "sample")
 GONE = "gone"
 """The reason of files that are listed but not there, and of each record that would be in them."""
 
+INDEX = "index"
+"""The reason of records that are not where the index says."""
+
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:\d\d)?)?")
 
 

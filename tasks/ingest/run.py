@@ -17,6 +17,7 @@ from tasks.ingest.fields import FieldTally, missing_text, notes_on
 from tasks.ingest.page_language import LanguageCounts, merge, rows_of
 from tasks.ingest.part import ingest_part
 from tasks.ingest.parts import PartInput, Reader, part_plan
+from tasks.ingest.raw_documents import INDEX
 from tasks.ingest.stage import WITH_FIELDS, IngestParameters
 
 _GONE_SHOWN = 3
@@ -47,6 +48,8 @@ def run(context: Context) -> Outcome:
         counts["gone_files"] = len(gone)
         _warn_of_gone(context, gone, counts["files"])
     ledger = Ledger.merged(result["ledger"] for result in results.values())
+    if parameters.select is not None:
+        _refuse_wrong_places(context, ledger)
     counts |= dict(sorted(statistics.items()))
     if fetched:
         counts["fetched_files"] = len(fetched)
@@ -127,6 +130,19 @@ def _input(context: Context) -> tuple[tuple[Pin, ...], Reader, Mapping[str, Any]
 
         return reading(parameters, context.pins["dataset"])
     return context.pins["paths"], cast(Reader, parameters.format), {}
+
+
+def _refuse_wrong_places(context: Context, ledger: Ledger) -> None:
+    """Refuse an index that is of other archives than those that are there."""
+    parameters: IngestParameters = context.parameters
+    wrong = ledger.documents("failed", INDEX)
+    if wrong > parameters.missing_share * ledger.documents("read"):
+        raise StageError(
+            f"source {context.name}: {wrong:,} of {ledger.documents('read'):,} records are not "
+            f"where the index says, more than missing_share allows ({parameters.missing_share:.2%})"
+            f": {parameters.host} has other archives than the index is of, or answers with "
+            "something else. Check host, or raise it"
+        )
 
 
 def _warn_of_gone(context: Context, gone: Collection[str], files: int) -> None:

@@ -144,7 +144,8 @@ class IngestParameters(Parameters):
     path, so that a larger choice has all of a smaller one. `select` looks records up in the
     columnar index, and fetches these alone. `host` is where the data is, s3://commoncrawl/ on
     Amazon's network; `index_host` has the list of crawls. `missing_share`: of the archives, how
-    many may be listed and not there.
+    many may be listed and not there (counted as `gone`); of the records, how many may not be where
+    the index says (`index`).
 
     `limit`: keep the first N documents in (file, record) order; parts are then read one after the
     other. `sample`: keep this share of the records, chosen by the hash of their id (of
@@ -241,7 +242,7 @@ STAGE = Stage(
     summary="reads web archives, JSONL, Parquet, text and data sets of the hub into documents",
     section="sources.*.ingest",
     pins="tasks.ingest.pinning:pins",
-    compiles=("tasks.ingest.clean_kernel",),
+    compiles=("tasks.ingest.clean_kernel", "tasks.ingest.id_kernel"),
     outputs=(
         Output(
             "part-*.parquet",

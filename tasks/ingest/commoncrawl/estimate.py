@@ -1,7 +1,7 @@
 """What reading a source of crawls takes, before any of it is read: requests and bytes.
 
-Sizes of archives come from a few of them; what the index would find, from one row group each of a
-few of its parts. Everything is an estimate, and remembered by what it is an estimate of.
+Sizes of archives come from a few of them; what the index would find, from some row groups of a few
+of its parts. Everything is an estimate, and remembered by what it is an estimate of.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
+
+import pyarrow.parquet as pq
 
 from infra.io.files import replace_bytes
 from infra.remote import objects
@@ -39,6 +42,9 @@ from tasks.ingest.stage import IngestParameters
 
 SAMPLED_ARCHIVES = 16
 SAMPLED_PARTS = 4
+SAMPLED_GROUPS = 8
+SAMPLED_BYTES = 2 << 20
+"""Of a part of the index, at most."""
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -169,7 +175,7 @@ def joined(
 
 
 def _look(part: IndexPart) -> _Part:
-    """Of one row group: how many of its records are wanted, and how large these are."""
+    """Of some row groups: how many of their records are wanted, and how large these are."""
     try:
         with opened(part.pin, part.access) as (file, _):
             check_schema(file.schema_arrow, part)
@@ -178,9 +184,9 @@ def _look(part: IndexPart) -> _Part:
             first, rest = deciding(part.select), placing(file.schema_arrow)
             match = length = 0.0
             if groups:
-                middle = groups[len(groups) // 2]
                 columns = [*first, "warc_record_length"]
-                found = file.read_row_group(middle, columns=columns, use_threads=False)
+                some = _within(file.metadata, _spread(groups, SAMPLED_GROUPS), columns)
+                found = file.read_row_groups(some, columns=columns, use_threads=False)
                 chosen = found.filter(wanted(found, part.select))
                 match = len(chosen) / max(len(found), 1)
                 lengths = (chosen if len(chosen) else found)["warc_record_length"].to_pylist()
@@ -194,6 +200,13 @@ def _look(part: IndexPart) -> _Part:
         raise StageError(
             f"{part.pin.path}: this part of the index is no whole Parquet file"
         ) from None
+
+
+def _within(metadata: pq.FileMetaData, groups: Sequence[int], columns: Sequence[str]) -> list[int]:
+    """The first row groups whose columns are not too much to read for an estimate; at least one."""
+    sizes = itertools.accumulate(bytes_of(metadata, [group], columns) for group in groups)
+    fitting = sum(size <= SAMPLED_BYTES for size in sizes)
+    return list(groups[: max(fitting, 1)])
 
 
 def _size(url: str, access: Access) -> int | None:

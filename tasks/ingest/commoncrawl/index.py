@@ -14,7 +14,7 @@ import functools
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,9 @@ _PLACE = ("warc_filename", "warc_record_offset", "warc_record_length", "content_
 _NUMBERS = ("fetch_status", "warc_record_offset", "warc_record_length")
 _ALTERNATIVES = 500
 """Domains in one pattern; RE2 refuses patterns of many thousands."""
+
+_BATCH_ROWS = 1 << 16
+"""Decoded at once: a row group has millions of rows, each with the name of an archive."""
 
 _NAMED = 10
 
@@ -127,18 +130,19 @@ def wanted_of(part: IndexPart, seen: Counter[str], languages: Counter[str]) -> I
             groups = possible(file.metadata, part.select)
             columns = deciding(part.select)
             _want(ranges, file, groups, columns)
-            chosen: list[tuple[int, pa.Array]] = []
+            chosen: dict[int, pa.Array] = {}
             for group in groups:
-                rows = file.read_row_group(group, columns=columns, use_threads=False)
-                languages.update(_languages(rows))
-                mask = wanted(rows, part.select)
+                masks = []
+                for rows in _batches(file, group, columns):
+                    languages.update(_languages(rows))
+                    masks.append(wanted(rows, part.select))
+                mask = pa.concat_arrays(masks)
                 if pc.any(mask).as_py():
-                    chosen.append((group, mask))
+                    chosen[group] = mask
             columns = placing(file.schema_arrow)
-            _want(ranges, file, [group for group, _ in chosen], columns)
-            for group, mask in chosen:
-                rows = file.read_row_group(group, columns=columns, use_threads=False)
-                yield _as_locations(rows.filter(mask))
+            _want(ranges, file, list(chosen), columns)
+            for group, mask in chosen.items():
+                yield _placed(_batches(file, group, columns), mask)
     except (Unreadable, pa.ArrowException, EOFError) as error:
         raise StageError(
             f"{part.pin.path}: this part of the index cannot be read ({error}); without it, "
@@ -168,26 +172,38 @@ def _want(
         ranges.want(column_ranges(file.metadata, groups, names))
 
 
-def _languages(rows: pa.Table) -> Counter[str]:
+def _languages(rows: pa.RecordBatch) -> Counter[str]:
     found = Counter[str]()
-    if "content_languages" in rows.column_names:
+    if "content_languages" in rows.schema.names:
         for entry in rows["content_languages"].value_counts().to_pylist():
             for code in (entry["values"] or "").split(","):
                 found[code] += entry["counts"]
     return found
 
 
-def _as_locations(rows: pa.Table) -> pa.Table:
-    columns = [
-        rows[field.name].cast(field.type)
-        if field.name in rows.column_names
-        else pa.nulls(len(rows), field.type)
-        for field in LOCATIONS
-    ]
-    return pa.table(columns, schema=LOCATIONS)
+def _batches(file: pq.ParquetFile, group: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    yield from file.iter_batches(
+        _BATCH_ROWS, row_groups=[group], columns=list(columns), use_threads=False
+    )
 
 
-def wanted(rows: pa.Table, select: IndexSelect) -> pa.Array:
+def _placed(batches: Iterable[pa.RecordBatch], mask: pa.Array) -> pa.Table:
+    """The rows of a row group that a mask has, as places."""
+    first, found = 0, []
+    for rows in batches:
+        some = rows.filter(mask.slice(first, len(rows)))
+        first += len(rows)
+        columns = [
+            some[field.name].cast(field.type)
+            if field.name in rows.schema.names
+            else pa.nulls(len(some), field.type)
+            for field in LOCATIONS
+        ]
+        found.append(pa.record_batch(columns, schema=LOCATIONS))
+    return pa.Table.from_batches(found)
+
+
+def wanted(rows: pa.Table | pa.RecordBatch, select: IndexSelect) -> pa.Array:
     """Which records were fetched whole and are wanted: true or false for each row.
 
     Of a page's languages any will do; a domain stands for all hosts below it; the detected media

@@ -265,15 +265,6 @@ def test_a_path_that_is_not_there_is_refused_with_its_line(good: Path, path: str
         assert "(did you mean 'a.txt'?)" in str(refused.value)
 
 
-def test_a_model_of_the_hub_is_to_be_downloaded(good: Path) -> None:
-    hub = ["tokenizer={base: meta-llama/Llama-3.1-8B}", "model={base: meta-llama/Llama-3.1-8B}"]
-    with pytest.raises(
-        RecipeError,
-        match=r"Llama-3\.1-8B: no file or folder matches.*Hugging Face hub, download it",
-    ):
-        prepare(RunRequest.of(good, hub)).refuse_unresolved()
-
-
 def test_a_damaged_cache_of_digests_costs_nothing(
     good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,6 +88,24 @@ def test_engines_write_the_same_bytes(small_dump: Dump, access: Access, tmp_path
     assert data_digests(inline) == data_digests(other)
 
 
+def test_a_stopped_run_looks_up_and_fetches_nothing_twice(
+    small_dump: Dump, access: Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.ingest.commoncrawl.parts.PART_BYTES", (2_000, 2_000))
+    last = f"/{small_dump.paths('warc')[-1]}"
+    with serving(site([small_dump])) as server:
+        given = parameters(server, select={"languages": "zh"})
+        server.denied = frozenset([last])
+        with pytest.raises(StageError, match="refused"):
+            ingested(given, access, tmp_path / "a")
+        server.denied, asked = frozenset(), len(server.seen)
+        made = ingested(given, access, tmp_path / "a")
+        later = [seen.path for seen in server.seen[asked:]]
+        assert not any(".parquet" in path for path in later)
+        assert last in later and f"/{small_dump.paths('warc')[0]}" not in later
+        assert data_digests(made) == data_digests(ingested(given, access, tmp_path / "b"))
+
+
 def test_wet_and_limits(small_dump: Dump, access: Access, tmp_path: Path) -> None:
     with serving(site([small_dump])) as server:
         made = ingested(parameters(server, kind="wet"), access, tmp_path / "all")
@@ -115,6 +133,18 @@ def test_archives_that_are_gone_are_counted_up_to_a_share(
             assert made.statistics["gone_files"] == 1
             assert made.ledger.documents("failed", "gone") == (lost if stated else 1)
             assert missing not in {row["file"] for row in rows(made)}
+
+
+def test_an_index_of_other_archives_is_refused(
+    small_dump: Dump, access: Access, tmp_path: Path
+) -> None:
+    page = b"<html><body>Sign in to continue</body></html>" * 9_000
+    strange = {f"/{path}": page for path in small_dump.paths("warc")}
+    with (
+        serving(site([small_dump]) | strange) as server,
+        pytest.raises(StageError, match=r"records are not where the index says.*Check host"),
+    ):
+        ingested(parameters(server, select={"languages": "zh"}), access, tmp_path)
 
 
 def test_nothing_wanted_says_what_there_is(
