@@ -45,7 +45,7 @@ def test_stages_import_only_infra_shared_packages_and_themselves(path: Path) -> 
     assert not others, f"{own} imports the stages {others}"
 
 
-ROOMS = ("recipe", "planning", "monitoring", "running", "", "cli")
+ROOMS = ("recipe", "planning", "monitoring", "running", "inspecting", "", "cli")
 """Rooms of `flows`, each of which imports from those before it; "" stands for the flows themselves.
 """
 

@@ -8,47 +8,213 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.common import JsonOption, StoreUrl, find_input, open_artifact, open_store, refusals
+from flows.cli.common import (
+    JsonOption,
+    StoreUrl,
+    find_input,
+    find_store,
+    open_artifact,
+    open_store,
+    refusals,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from infra.store import Artifact, Store
+    from tasks.documents.choosing import Request
 
 MOST_LISTED = 20
 EXCERPT_CHARACTERS = 1_000
+OF_CLUSTERS = ("cluster", "members")
+"""Options that belong to stage dedup; all others but --store and --json to the other stages."""
 
 
 def inspect(
+    context: typer.Context,
     stage: Annotated[
         str,
         typer.Option(
-            "--stage", help="The artifact: dedup, or dedup/main@VERSION.", show_default=False
+            "--stage",
+            help="ingest, line_dedup, langid, quality, perplexity, decontaminate, pii, cut or "
+            "dedup; or one artifact, such as quality/web@VERSION.",
+            show_default=False,
         ),
     ],
+    source: Annotated[
+        str | None, typer.Option("--source", metavar="NAME", help="Only this source.")
+    ] = None,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--rule",
+            metavar="REASON",
+            help="Documents with this reason or group of reasons, such as gopher or "
+            "langid.threshold, beside some that pass; repeatable.",
+        ),
+    ] = None,
+    language: Annotated[
+        list[str] | None,
+        typer.Option("--language", metavar="CODE", help="Only this language; repeatable."),
+    ] = None,
+    percentile: Annotated[
+        str | None,
+        typer.Option(
+            "--percentile",
+            metavar="LOW:HIGH",
+            help="Only documents whose score is in this range of percentiles, such as 25:35; of "
+            "quality, the value of --rule; of ingest, the bytes of text.",
+        ),
+    ] = None,
+    kept: Annotated[bool, typer.Option("--kept", help="Show kept documents.")] = False,
+    edited: Annotated[
+        bool, typer.Option("--edited", help="Show documents that lose some of their text.")
+    ] = False,
+    dropped: Annotated[bool, typer.Option("--dropped", help="Show dropped documents.")] = False,
+    near_limit: Annotated[
+        bool, typer.Option("--near-limit", help="Show those closest to the limit on both sides.")
+    ] = False,
+    sample: Annotated[
+        int, typer.Option("--sample", min=1, max=1_000, help="Documents to show.")
+    ] = 6,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Another number shows other documents.")
+    ] = 0,
+    words: Annotated[
+        int, typer.Option("--words", min=10, help="Words to show of a long document.")
+    ] = 120,
     cluster: Annotated[
         str | None,
         typer.Option(
             "--cluster",
             metavar="ID",
-            help="A cluster: 1 is the largest; or the beginning of a document's id.",
+            help="dedup: a cluster: 1 is the largest; or the beginning of a document's id.",
         ),
     ] = None,
     members: Annotated[
-        int, typer.Option("--members", min=1, help="Removed documents to show.")
+        int, typer.Option("--members", min=1, help="dedup: removed documents to show.")
     ] = 5,
     store: StoreUrl = "artifacts",
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the removed documents of a duplicate cluster with the one kept; without --cluster,
-    list the clusters.
+    """Show real documents that a stage kept and dropped, with the value and the limit. Of dedup,
+    compare the removed documents of a cluster with the one kept; without --cluster, list the
+    clusters.
     """
     from infra.stage import StageError
 
+    with refusals():
+        name = stage.partition("@")[0].partition("/")[0]
+        given = _given(context)
+        wrong = [o for o in given if (o in OF_CLUSTERS) != (name == "dedup")]
+        if wrong:
+            stages = "dedup" if wrong[0] in OF_CLUSTERS else "the other stages"
+            raise StageError(f"--{wrong[0].replace('_', '-')} belongs to {stages}, not to {name}")
+    if name == "dedup":
+        _clusters(stage, cluster, members, store, as_json)
+        return
+    fates = [
+        fate for fate, shown in (("kept", kept), ("edited", edited), ("dropped", dropped)) if shown
+    ]
+    with refusals():
+        _documents_of(
+            stage,
+            source,
+            _request(name, rule, language, percentile, fates, near_limit, sample, seed),
+            words,
+            store,
+            as_json,
+            {key: value for key, value in given.items() if key not in ("sample", "seed", "words")},
+        )
+
+
+def _given(context: typer.Context) -> dict[str, Any]:
+    """The options that were typed, apart from those that every stage has."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {
+        name: value
+        for name, value in context.params.items()
+        if name not in ("stage", "store", "as_json")
+        and (source := sources[name]) is not None
+        and source.name == "COMMANDLINE"
+    }
+
+
+def _request(
+    stage: str,
+    rule: list[str] | None,
+    language: list[str] | None,
+    percentile: str | None,
+    fates: list[str],
+    near_limit: bool,
+    sample: int,
+    seed: int,
+) -> Request:
+    from flows.inspecting.look import EDITING
+    from infra.stage import StageError
+    from tasks.documents.choosing import Request
+    from tasks.documents.verdicts import DROPPED, EDITED, STAGES
+
+    if stage not in STAGES:
+        raise StageError(
+            f"{stage} decides nothing about documents; inspect reads {', '.join(STAGES)} and dedup"
+        )
+    if stage in EDITING and not fates:
+        fates = [EDITED, DROPPED]
+    return Request(
+        tuple(fates),
+        tuple(rule or ()),
+        tuple(language or ()),
+        _range(percentile) if percentile else None,
+        sample,
+        seed,
+        near_limit,
+    )
+
+
+def _range(text: str) -> tuple[float, float]:
+    from infra.stage import StageError
+
+    try:
+        low, high = map(float, text.split(":"))
+    except ValueError:
+        low, high = 1.0, 0.0
+    if not 0 <= low <= high <= 100:
+        raise StageError(f"--percentile {text}: write two numbers from 0 to 100, such as 25:35")
+    return low, high
+
+
+def _documents_of(
+    stage: str,
+    source: str | None,
+    request: Request,
+    words: int,
+    store: str,
+    as_json: bool,
+    given: dict[str, Any],
+) -> None:
+    from flows.inspecting.inputs import find
+    from flows.inspecting.look import look
+
+    answer = look(
+        find(find_store(store), stage, source),
+        stage.partition("@")[0].partition("/")[0],
+        request,
+        words,
+    )
+    if as_json:
+        print(json.dumps(answer.json(), ensure_ascii=False))
+        return
+    from flows.inspecting.page import in_words, write
+    from flows.monitoring.console import result_console
+
+    write(result_console(), answer, in_words(given))
+
+
+def _clusters(stage: str, cluster: str | None, members: int, store: str, as_json: bool) -> None:
+    """Clusters of duplicates: a table of the largest, or one of them in full."""
     artifact = open_artifact(store, stage)
     with refusals():
-        if artifact.stage != "dedup":
-            raise StageError(f"{artifact.identity} has no clusters; inspect reads --stage dedup")
         rows = _largest(artifact) if cluster is None else [_cluster(artifact, cluster)]
     if as_json:
         print(json.dumps({"clusters": rows}, ensure_ascii=False))

@@ -67,7 +67,7 @@ def _run(request: RunRequest, as_json: bool) -> None:
     with refusals():
         prepared = prepare(request)
         prepared.refuse_unresolved()
-        for warning in prepared.recipe.warnings():
+        for warning in prepared.warnings():
             say(f"warning: {warning}")
         to_run = prepared.plan.to_run()
         if to_run:
@@ -234,21 +234,30 @@ def plan(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show each stage's version, whether the store holds it, and why it must run. Runs nothing."""
+    """Show each stage's version, whether the store holds it, and why it must run; of crawls, what
+    reading them takes. Runs nothing.
+    """
     from flows.planning.prepare import prepare
+    from flows.planning.reading import readings
 
     request = read_request(recipe, set_, store, only, from_stage, until_stage, force, pin)
     with refusals():
         prepared = prepare(request)
+        reading = readings(prepared.recipe, prepared.plan)
     stages = prepared.plan.to_json()
+    warnings = [*prepared.warnings(), *reading.warnings]
     if as_json:
-        print(json.dumps({"recipe": prepared.recipe.name, "stages": stages}, ensure_ascii=False))
+        found: dict[str, Any] = {"recipe": prepared.recipe.name, "stages": stages}
+        found |= {"reading": reading.sources, "warnings": warnings}
+        print(json.dumps(found, ensure_ascii=False))
         return
     from flows.monitoring.console import result_console, stage_table
 
     console = result_console()
     console.print(stage_table(stages))
-    for warning in prepared.recipe.warnings():
+    for line in reading.lines:
+        console.print(line, soft_wrap=True, highlight=False)
+    for warning in warnings:
         console.print(f"warning: {warning}", soft_wrap=True, highlight=False)
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.planning.graph import Graph
+from flows.planning.graph import Graph, Node
 from flows.planning.plan import Plan, make_plan
+from flows.planning.reading import notes
 from flows.planning.request import RunRequest
 from flows.planning.resolve import Pins, Unresolved, resolve
 from flows.planning.wiring import stages
 from flows.recipe.file import RecipeError
 from flows.recipe.read import read_recipe
+from flows.recipe.references import ArtifactReference
 from flows.recipe.sections import Recipe
 from infra.remote.locations import is_remote
 from infra.stage import StageError
 from infra.store import Store
+from infra.store.manifest import Manifest
 from tasks.dedup.agreement import SIGNING, check_index
 from tasks.ingest.stage import STAGE as INGEST
 from tasks.language_model.stage import LanguageModelParameters
@@ -51,6 +55,10 @@ class Prepared:
         if problems:
             raise RecipeError(problems)
 
+    def warnings(self) -> list[str]:
+        """What is allowed but probably not meant, and what there is to know of the sources."""
+        return [*self.recipe.warnings(), *notes(self.recipe, self.plan)]
+
     def _place(self, id: str) -> str:
         """File and line of a node's first unresolved reference, as a prefix; "" if it has none."""
         unresolved = [
@@ -74,13 +82,30 @@ def prepare(request: RunRequest) -> Prepared:
     _refuse_sizes_without_growth(recipe)
     _refuse_long_rows(recipe)
     graph = stages(recipe)
-    pins = resolve(graph, recipe.remote.access())
+    pins = resolve(graph, recipe.remote.access(), functools.partial(_earlier, recipe, store))
     _refuse_wrong_references(recipe, pins)
     plan = make_plan(graph, pins, store, recipe.name, request.selection)
     _refuse_incompatible_indexes(recipe, plan)
     _refuse_wrong_formats(recipe, plan, pins)
     _refuse_missing_programs(plan)
     return Prepared(request, recipe, graph, pins, store, plan)
+
+
+def _earlier(recipe: Recipe, store: Store, node: Node) -> list[Manifest]:
+    """The manifests of this recipe's latest artifact of a node, and of what the recipes of its
+    `dedup.history` made of theirs.
+    """
+    asked = [(recipe.name, node.name)]
+    for reference in recipe.dedup.history if recipe.dedup else ():
+        earlier = ArtifactReference.parse(reference)
+        asked.append((earlier.recipe, earlier.name))
+    found = []
+    for name, source in asked:
+        version = store.reference(name, node.stage.name, source)
+        artifact = store.find(node.stage.name, source, version) if version else None
+        if artifact is not None:
+            found.append(artifact.manifest)
+    return found
 
 
 def _refuse_wrong_references(recipe: Recipe, pins: Pins) -> None:
@@ -211,7 +236,7 @@ def _refuse_wrong_formats(recipe: Recipe, plan: Plan, pins: Pins) -> None:
         step = plan.steps.get(f"{INGEST.name}/{name}")
         files = pins[step.id].get("paths") if step and step.state == "run" else None
         format = source.ingest.format
-        if not isinstance(files, tuple) or format == "hf":
+        if not isinstance(files, tuple) or format == "hf" or format == "commoncrawl":
             continue
         # imports the decoders of every compression: not for commands without a recipe
         from tasks.ingest.file_kinds import refusal

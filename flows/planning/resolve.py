@@ -10,10 +10,11 @@ run refuses to start.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from glob import glob
 from pathlib import Path
@@ -27,6 +28,7 @@ from infra.remote.errors import Unreachable
 from infra.remote.listing import Listing
 from infra.remote.locations import is_remote, shown
 from infra.stage import Pin, StageError
+from infra.store.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,11 @@ class Digests:
                 replace_bytes(self.file, json.dumps(self._known).encode())
 
 
-def resolve(graph: Graph, access: Access | None = None) -> Pins:
+Earlier = Callable[[Node], Sequence[Manifest]]
+"""What was made of a node before: see `infra.remote.listing.Listing`."""
+
+
+def resolve(graph: Graph, access: Access | None = None, earlier: Earlier = lambda node: ()) -> Pins:
     """Pin every file that the graph's parameters name, also on other machines."""
     digests = Digests()
     pins: Pins = {}
@@ -104,8 +110,8 @@ def resolve(graph: Graph, access: Access | None = None) -> Pins:
         ],
         access or Access(),
     )
-    listing = Listing(access or Access())
     for id, node in graph.nodes.items():
+        listing = Listing(access or Access(), functools.partial(earlier, node))
         pins[id] = _declared(node, listing)
         for field_path, references in named[id].items():
             if any(reference.startswith(ARTIFACT_SCHEME) for reference in references):

@@ -30,6 +30,7 @@ from tasks.language_model.stage import LanguageModelParameters
 from tasks.line_dedup.stage import STAGE as LINE_DEDUP
 from tasks.model.stage import STAGE as MODEL
 from tasks.perplexity.stage import STAGE as PERPLEXITY
+from tasks.pii.stage import STAGE as PII
 from tasks.quality.stage import STAGE as QUALITY
 from tasks.report.stage import STAGE as REPORT
 from tasks.report.stage import ReportParameters
@@ -42,7 +43,7 @@ from tasks.training.stage import STAGE as TRAINING
 MAIN = "main"
 """Name of the node where a recipe has only one of a stage."""
 
-SOURCE_STAGES = (INGEST, LINE_DEDUP, LANGID, QUALITY)
+SOURCE_STAGES = (INGEST, LINE_DEDUP, LANGID, QUALITY, PII)
 """Stages with one node per source that has their section, in running order. Their inputs are
 artifacts of the same source, found by role.
 """
@@ -144,7 +145,8 @@ def _documents(recipe: Recipe, wiring: Wiring) -> dict[str, str]:
             wiring.add(DECONTAMINATE, name, _decontaminate(recipe))
     keeps = {name: _keeps(recipe, source) for name, source in trained_on.items()}
     percentiles = recipe.percentiles.model_dump()
-    wiring.add(CUT, MAIN, CutParameters(sources=keeps, **percentiles), trained_on)
+    cut = CutParameters(sources=keeps, block=recipe.block, **percentiles)
+    wiring.add(CUT, MAIN, cut, trained_on)
     if recipe.dedup is not None:
         preferred = {PREFERENCES[column.removeprefix("-")] for column in recipe.dedup.prefer}
         wiring.add(
@@ -268,6 +270,7 @@ def _keeps(recipe: Recipe, source: Source) -> SourceCut:
         category=source.category,
         decontaminate=section.action,
         passage_share=section.passage_share,
+        block=source.block,
     )
 
 

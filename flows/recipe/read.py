@@ -51,8 +51,9 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
         place = str(document.place(tuple(path.split("."))))
         located._places.update(dict.fromkeys((*references, path), place))
     for name in located.sources:
-        dataset = ("sources", name, "ingest", "dataset")
-        located._places[".".join(dataset)] = str(document.place(dataset))
+        for key in ("dataset", "crawl"):
+            named = ("sources", name, "ingest", key)
+            located._places[".".join(named)] = str(document.place(named))
     for number, reference in enumerate(located.dedup.history if located.dedup else ()):
         located._places[reference] = str(document.place(("dedup", "history", number)))
     return located

@@ -16,6 +16,7 @@ from infra.remote.config import RemoteConfig
 from infra.stage import Parameters
 from tasks.benchmarks.model import Benchmark
 from tasks.binning.stage import BinningParameters
+from tasks.cut.stage import BlockList
 from tasks.decontaminate.stage import DecontaminateParameters
 from tasks.dedup.stage import DedupParameters
 from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep
@@ -26,6 +27,7 @@ from tasks.language_model.stage import LanguageModelParameters
 from tasks.line_dedup.stage import LineDedupParameters
 from tasks.model.stage import ModelParameters
 from tasks.perplexity.stage import PerplexityParameters
+from tasks.pii.stage import PiiParameters
 from tasks.quality.stage import QualityParameters
 from tasks.select.stage import SelectParameters
 from tasks.signatures.stage import SignaturesParameters
@@ -76,7 +78,13 @@ class Source(Parameters):
     langid: LangidSection | None = None
     quality: QualitySection | None = None
     perplexity: PerplexitySection | None = None
+    pii: PiiParameters | None = None
     category: Name | dict[Name, Name] | None = None
+    block: dict[Name, BlockList | None] = pydantic.Field(
+        default_factory=dict,
+        description="lists of URLs to leave out of this source; null: without the recipe's list of "
+        "that name",
+    )
 
     def categories(self) -> tuple[str, ...]:
         """The categories this source feeds."""
@@ -198,6 +206,9 @@ class Recipe(Parameters):
     sources: dict[Name, Source] = pydantic.Field(default_factory=dict)
     language_models: dict[Name, LanguageModelSection] = pydantic.Field(default_factory=dict)
     percentiles: Percentiles = Percentiles()
+    block: dict[Name, BlockList] = pydantic.Field(
+        default_factory=dict, description="lists of URLs to leave out of every source"
+    )
     benchmarks: dict[Name, Benchmark] = pydantic.Field(default_factory=dict)
     dedup: DedupSection | None = DedupSection()
     decontaminate: DecontaminateSection | None = None

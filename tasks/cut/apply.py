@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from infra.ledger import UNDETERMINED, Ledger
 from infra.store import Shard
+from tasks.cut.blocking import CompiledList, block_reasons
 from tasks.cut.percentiles import count_bins, values_in_bins
 from tasks.cut.stage import SourceCut
 from tasks.documents import keep_columns
@@ -38,11 +39,13 @@ SCHEMA = pa.schema(
 class CutWork:
     """One part with the keeps of its source.
 
-    `wanted`: language -> bins to collect; `cutoffs`: language -> perplexities (head, middle).
+    `blocks`: the lists of URLs to leave out; `wanted`: language -> bins to collect; `cutoffs`:
+    language -> perplexities (head, middle).
     """
 
     part: AlignedPart
     keep: SourceCut
+    blocks: tuple[CompiledList, ...] = ()
     wanted: Mapping[str, frozenset[int]] = field(default_factory=dict)
     cutoffs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
@@ -96,7 +99,7 @@ def cut_table(table: pa.Table, work: CutWork) -> pa.Table:
     """N rows of annotations -> N rows of `SCHEMA`."""
     keep, rows = work.keep, table.num_rows
     language = _language(table)
-    reasons = _early_reasons(table, keep)
+    reasons = _early_reasons(table, work)
     if "perplexity" in table.column_names:
         bucket = keep_columns.buckets(language, _column(table, "perplexity"), work.cutoffs)
     else:
@@ -118,9 +121,11 @@ def cut_table(table: pa.Table, work: CutWork) -> pa.Table:
     return pa.table([reason, language, category, bucket], schema=SCHEMA)
 
 
-def _early_reasons(table: pa.Table, keep: SourceCut) -> list[pa.Array]:
+def _early_reasons(table: pa.Table, work: CutWork) -> list[pa.Array]:
     """Reasons of the checks before perplexity, in their order."""
-    reasons = []
+    keep, reasons = work.keep, []
+    if work.blocks:
+        reasons.append(block_reasons(_column(table, "url"), work.blocks))
     if "emptied" in table.column_names:
         reasons.append(
             pc.if_else(_column(table, "emptied"), "line_dedup.empty", pa.scalar(None, pa.string()))
@@ -137,7 +142,7 @@ def _eligible_perplexities(
     work: CutWork,
 ) -> Iterator[tuple[str, np.ndarray[Any, np.dtype[np.float64]]]]:
     for table in work.part.tables():
-        reason = keep_columns.first_reasons(table.num_rows, _early_reasons(table, work.keep))
+        reason = keep_columns.first_reasons(table.num_rows, _early_reasons(table, work))
         perplexity = _column(table, "perplexity")
         eligible = pc.and_(pc.is_null(reason), pc.is_valid(perplexity))
         chosen = pa.table({"language": _language(table), "perplexity": perplexity}).filter(eligible)

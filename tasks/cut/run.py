@@ -1,4 +1,6 @@
-"""Runs stage cut: count perplexities, refine cut-offs, write reasons; three passes over columns."""
+"""Runs stage cut: read block lists, count perplexities, refine cut-offs, write reasons; three
+passes over columns.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ from infra.context import Context
 from infra.stage import Outcome, StageError
 from infra.store import Artifact
 from tasks.cut.apply import CutWork, collect_perplexities, count_perplexities, write_reasons
+from tasks.cut.blocking import compile_lists, notes_on
 from tasks.cut.percentiles import histogram, percentile, wanted_bins
 from tasks.cut.stage import CutParameters, SourceCut
 from tasks.documents.annotate import ledger_of, parts
@@ -24,7 +27,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 """Role of an annotator -> the columns that checks read."""
 
-CHECKS = ("line_dedup", "langid", "quality", "perplexity", "decontaminate", "category")
+CHECKS = ("block", "line_dedup", "langid", "quality", "perplexity", "decontaminate", "category")
 
 Unit = tuple[str, str]
 """(language, what scored it: normaliser, SentencePiece model and n-gram model)."""
@@ -34,14 +37,15 @@ def run(context: Context) -> Outcome:
     """See `tasks.cut.stage`."""
     parameters: CutParameters = context.parameters
     sources = annotated_sources(parameters, context.inputs)
+    blocks, block_statistics = compile_lists(context)
     work = {
-        f"{source}.{part.name.removesuffix('.parquet')}": CutWork(part, keep)
+        f"{source}.{part.name.removesuffix('.parquet')}": CutWork(part, keep, blocks[source])
         for source, keep in parameters.sources.items()
         for part in parts(
             sources[source]["documents"],
             # Costs nothing to read, as all its values are equal, and gives the number of rows of a
             # source without annotations.
-            ("source",),
+            ("source", "url") if blocks[source] else ("source",),
             {
                 role: (annotated, COLUMNS[role])
                 for role, annotated in sources[source].items()
@@ -83,6 +87,9 @@ def run(context: Context) -> Outcome:
         **funnel(ledger["rows"]),
         "contaminated": _contaminated(final, results),
     }
+    if block_statistics:
+        statistics["block"] = block_statistics
+        statistics["notes"] = notes_on(block_statistics, blocks, ledger["rows"])
     return Outcome(statistics, ledger)
 
 

@@ -1,14 +1,15 @@
 """Stage cut: which documents of every source are kept, in row-aligned columns; reads no text.
 
-Checks apply in the order line_dedup, langid, quality, perplexity, decontaminate, category; the
-first that a document fails is its `reason`. Perplexity cut-offs are percentiles per language and
-language model (scores of different models are never mixed), over the documents of all sources that
-pass the checks before, linearly interpolated as `numpy.percentile` does.
+Checks apply in the order block, line_dedup, langid, quality, perplexity, decontaminate, category;
+the first that a document fails is its `reason`. Perplexity cut-offs are percentiles per language
+and language model (scores of different models are never mixed), over the documents of all sources
+that pass the checks before, linearly interpolated as `numpy.percentile` does.
 
 Input roles, each a tuple of artifacts named by source: documents, line_dedup, langid, quality,
 perplexity, decontaminate. Output: data/<source>/part-*.parquet, row-aligned with the documents,
 columns
-    reason    string   null: eligible; else "line_dedup.empty" (every line was a repeated one),
+    reason    string   null: eligible; else "block.domain.<list>" or "block.url.<list>" (its URL is
+                       on a block list), "line_dedup.empty" (every line was a repeated one),
                        "langid.language", "langid.threshold", "quality.<rule>",
                        "perplexity.<bucket>", "decontaminate.<benchmark>", "category.none"
     language  string   langid's label, "und" without one
@@ -23,7 +24,7 @@ from typing import Literal
 
 import pydantic
 
-from infra.stage import Output, Parameters, Stage
+from infra.stage import FilePaths, Output, Parameters, Stage
 from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep
 from tasks.documents.roles import ALL_DOCUMENTS, ALL_EDITS, columns_of
 from tasks.documents.selected import RESERVED_FOLDERS
@@ -31,9 +32,35 @@ from tasks.documents.selected import RESERVED_FOLDERS
 _CATEGORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
+class BlockList(Parameters):
+    """Documents to leave out by their URL: an opt-out list, or one of sites that nobody wants.
+
+    `domains`: files with one domain a line, which blocks it and everything below; plain, as a hosts
+    file, or Adblock's `||domain^`. `urls`: files with one URL a line, which blocks the page and all
+    pages below it. See `tasks.cut.block_lists` for the formats. The contents of the files are part
+    of the version of cut and of no stage before it, so that a newer list extracts nothing again.
+    """
+
+    domains: FilePaths = ()
+    urls: FilePaths = ()
+
+    @pydantic.field_validator("domains", "urls", mode="before")
+    @classmethod
+    def _one_path(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @pydantic.model_validator(mode="after")
+    def _has_files(self) -> BlockList:
+        if not self.domains and not self.urls:
+            raise ValueError("names no file; list files under domains, urls or both")
+        return self
+
+
 class SourceCut(Parameters):
     """The keeps of one source; an unset one keeps everything.
 
+    `block`: lists by name that apply to this source alone; null takes it from a list of
+    `CutParameters.block`.
     `category`: one for the source, or language -> category. Documents of other languages get the
     reason "category.none", as do all documents of a source without a category: a document that no
     training reads must not represent duplicates that training could read. `decontaminate`: `drop`
@@ -48,6 +75,7 @@ class SourceCut(Parameters):
     category: str | dict[str, str] | None = None
     decontaminate: Literal["drop", "passage", "report"] = "drop"
     passage_share: float = pydantic.Field(default=0.5, gt=0.0, le=1.0)
+    block: dict[str, BlockList | None] = pydantic.Field(default_factory=dict)
 
     @pydantic.field_validator("category")
     @classmethod
@@ -64,10 +92,12 @@ class SourceCut(Parameters):
 class CutParameters(Parameters):
     """Keeps by source, and the percentiles of perplexity that divide the buckets.
 
-    Documents below percentile `head` are head, below `middle` middle (cc_net: 30, 60).
+    Documents below percentile `head` are head, below `middle` middle (cc_net: 30, 60). `block`:
+    lists by name that apply to every source.
     """
 
     sources: dict[str, SourceCut] = pydantic.Field(min_length=1)
+    block: dict[str, BlockList] = pydantic.Field(default_factory=dict)
     head: float = pydantic.Field(default=30.0, ge=0.0, le=100.0)
     middle: float = pydantic.Field(default=60.0, ge=0.0, le=100.0)
 

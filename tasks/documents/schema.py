@@ -11,7 +11,7 @@ COMPRESSION = "zstd"
 
 DOCUMENTS = pa.schema(
     [
-        ("id", pa.string()),  # 32 hex digits: blake2b-128 of the file's sha256 and the offset
+        ("id", pa.string()),  # 32 hex digits: blake2b-128 of what `tasks.ingest.readers` says
         ("text", pa.string()),  # UTF-8, NFC, no control characters but \n and \t
         (
             "prompt",

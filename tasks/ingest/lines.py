@@ -11,6 +11,7 @@ from typing import NamedTuple
 from tasks.ingest.decompress import Chunk, Gap, chunks
 from tasks.ingest.fields import FieldReader, FieldTally
 from tasks.ingest.raw_documents import SAMPLED_OUT, RawDocument, Rejected, Wanted, iso_date
+from tasks.ingest.rejected import HEAD_BYTES
 from tasks.ingest.stage import JsonlFields
 
 _MARK = b"\xef\xbb\xbf"
@@ -120,7 +121,7 @@ def _find(data: bytes, end: bytes, at: int) -> int:
 
 def _line(start: tuple[int, int], data: bytearray, too_long: int, end: bytes) -> Line | Rejected:
     if too_long:
-        return Rejected("dropped", "page_too_large", too_long)
+        return Rejected("dropped", "page_too_large", too_long, place=start)
     return Line(*start, bytes(data.removesuffix(end.replace(b"\n", b"\r"))))
 
 
@@ -164,19 +165,29 @@ def _first_byte(data: bytes) -> bytes:
 
 
 def _garbage(first: Line, size: int, wanted: Wanted) -> Rejected:
-    return Rejected("failed", "json", size) if wanted(first.offset, first.inner) else SAMPLED_OUT
+    return _failed(first, "json", size) if wanted(first.offset, first.inner) else SAMPLED_OUT
+
+
+def _failed(line: Line, reason: str, size: int | None = None) -> Rejected:
+    return Rejected(
+        "failed",
+        reason,
+        len(line.data) if size is None else size,
+        place=(line.offset, line.inner),
+        head=line.data[:HEAD_BYTES],
+    )
 
 
 def _from_json(line: Line, reader: FieldReader) -> RawDocument | Rejected:
     try:
         row = json.loads(line.data.removeprefix(_MARK))
     except (ValueError, RecursionError):
-        return Rejected("failed", "json", len(line.data))
+        return _failed(line, "json")
     if not isinstance(row, dict):
-        return Rejected("failed", "json", len(line.data))
+        return _failed(line, "json")
     values = reader.read(row)
     if values is None:
-        return Rejected("failed", "field", len(line.data))
+        return _failed(line, "field")
     return RawDocument(
         line.offset,
         line.inner,

@@ -22,7 +22,9 @@ class Origin:
     file: str
     """Name of the file, as in the documents' column `file`."""
     path: str | None
-    """Path of the file when it was read; None if several files of the source share the name."""
+    """Path or address of the file when it was read; None if several files of the source share the
+    name, or if an index named it.
+    """
     offset: int
     """Byte of the file at which the record begins, or its gzip member in a compressed archive."""
 
@@ -35,7 +37,7 @@ def origins(documents: Iterable[Artifact], ids: Iterable[str]) -> dict[str, Orig
     wanted = pa.array(sorted(set(ids)), pa.string())
     origin_of: dict[str, Origin] = {}
     for artifact in documents:
-        pins = artifact.manifest.pins["paths"]
+        pins = [pin for pinned in artifact.manifest.pins.values() for pin in pinned]
         names = Counter(pin.name for pin in pins)
         paths = {pin.name: pin.path for pin in pins if names[pin.name] == 1}
         for name in artifact.files("part-"):

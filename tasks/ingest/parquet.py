@@ -69,7 +69,7 @@ class Lost(NamedTuple):
 
 
 def open_parquet(
-    source: Path | io.RawIOBase, metadata: pq.FileMetaData | None = None
+    source: Path | io.RawIOBase | io.BytesIO, metadata: pq.FileMetaData | None = None
 ) -> pq.ParquetFile:
     """A file opened for `read_batches`. Raises Unreadable("parquet") where it has no whole footer.
 

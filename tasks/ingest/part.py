@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -13,15 +14,18 @@ import pyarrow.parquet as pq
 
 from infra.ledger import Ledger, Side
 from infra.remote.ahead import local_pins
+from infra.remote.errors import NoSuchObject
 from infra.remote.locations import is_remote
 from infra.stage import Pin
 from infra.store import Shard
 from tasks.documents.schema import COMPRESSION, DOCUMENTS, ROW_GROUP_DOCUMENTS
 from tasks.ingest.clean import clean, cleaned
 from tasks.ingest.fields import FieldTally
+from tasks.ingest.page_language import LanguageCounts, count_page
 from tasks.ingest.parts import PartInput
-from tasks.ingest.raw_documents import RawDocument, Rejected
+from tasks.ingest.raw_documents import GONE, RawDocument, Rejected
 from tasks.ingest.readers import document_id, read_file
+from tasks.ingest.rejected import HEAD_BYTES, RejectedSample
 from tasks.ingest.stage import IngestParameters
 from tasks.ingest.stated import cleaned_stated
 
@@ -31,8 +35,10 @@ ROW_GROUP_TEXT_BYTES = 64 << 20
 
 @dataclass
 class Counts:
-    """What became of a part's records. `fetched`: remote files that were read whole, and their
-    sha256.
+    """What became of a part's records.
+
+    `fetched`: remote files that were read whole, and their sha256. `gone`: names of listed files
+    that are not there.
     """
 
     source: str
@@ -50,6 +56,9 @@ class Counts:
     ledger: Ledger = field(default_factory=Ledger)
     tally: FieldTally = field(default_factory=FieldTally)
     fetched: dict[str, str] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    rejected: RejectedSample = field(default_factory=RejectedSample)
+    languages: LanguageCounts = field(default_factory=dict)
 
     def reject(self, side: Side, reason: str, records: int = 1, lost_bytes: int = 0) -> None:
         """Count records that give no document."""
@@ -73,6 +82,9 @@ class Counts:
             "ledger": self.ledger.to_json(),
             "fields": self.tally.to_json(),
             "fetched": sorted(self.fetched.items()),
+            "gone": sorted(self.gone),
+            "rejected": self.rejected.to_json(),
+            "languages": self.languages,
         }
 
 
@@ -102,12 +114,36 @@ def _kept(part: PartInput, counts: Counts) -> Iterator[tuple[Any, ...]]:
 
     A remote file is read once it is here, all of it; the next one is fetched meanwhile.
     """
+    if part.reader == "records":
+        yield from _kept_by_place(part, counts)
+        return
     pins = [file_slice.pin for file_slice in part.slices]
-    found = local_pins(pins, part.access, part.following)
-    for file_slice, local in zip(part.slices, found, strict=True):
-        counts.read_whole(file_slice.pin, local.sha256)
-        records = read_file(file_slice, local, part, counts.tally)
-        yield from kept(records, part, counts, replace(local, name=file_slice.pin.name))
+    try:
+        local_files = local_pins(pins, part.access, part.following)
+        for file_slice, local in zip(part.slices, local_files, strict=True):
+            counts.read_whole(file_slice.pin, local.sha256)
+            records = read_file(file_slice, local, part, counts.tally)
+            yield from kept(records, part, counts, replace(local, name=file_slice.pin.name))
+    except NoSuchObject:
+        if not part.may_be_gone:
+            raise
+        counts.gone.add(pins[0].name)  # such parts are of one file
+        counts.reject("failed", GONE)
+
+
+def _kept_by_place(part: PartInput, counts: Counts) -> Iterator[tuple[Any, ...]]:
+    """Of a part that is places in archives."""
+    from tasks.ingest.commoncrawl.records import documents_of
+
+    found = documents_of(
+        part.places,
+        lambda *_: True,
+        part.access,
+        part.options["in_flight"],
+        part.parameters.max_page_bytes,
+    )
+    for pin, outcomes in itertools.groupby(found, key=operator.itemgetter(0)):
+        yield from kept(map(operator.itemgetter(1), outcomes), part, counts, pin)
 
 
 def kept(
@@ -122,8 +158,16 @@ def kept(
     for record in records:
         outcome = _judge(record, part.parameters)
         statistics["payload_bytes"] += outcome.payload_bytes
+        if outcome.page_language is not None:
+            kept_bytes = None
+            if isinstance(outcome, RawDocument):
+                kept_bytes = _utf8_bytes(outcome.text)
+            count_page(counts.languages, outcome.page_language, outcome.payload_bytes, kept_bytes)
         if isinstance(outcome, Rejected):
+            if outcome.reason == GONE:
+                counts.gone.add(pin.name)
             counts.reject(outcome.side, outcome.reason, lost_bytes=outcome.lost_bytes)
+            counts.rejected.add(outcome, pin.name)
             continue
         statistics["documents"] += 1
         statistics.update(f"{mark}_documents" for mark in outcome.marks)
@@ -132,7 +176,7 @@ def kept(
         statistics["undecoded_characters"] += outcome.text.count("\ufffd")
         statistics["removed_characters"] += outcome.removed
         yield (
-            document_id(digest, outcome.offset, outcome.inner),
+            document_id(outcome.key or digest, outcome.offset, outcome.inner),
             outcome.text,
             outcome.prompt,
             outcome.url,
@@ -156,9 +200,9 @@ def _judge(raw: RawDocument | Rejected, parameters: IngestParameters) -> RawDocu
     text = text.strip("\n")
     characters = len(text.strip())
     if not characters or characters + len(prompt.strip()) < parameters.min_characters:
-        return Rejected("dropped", "too_short", raw.payload_bytes)
+        return _refused(raw, "too_short", text)
     if _utf8_bytes(text) + _utf8_bytes(prompt) > parameters.max_text_bytes:
-        return Rejected("dropped", "text_too_large", raw.payload_bytes)
+        return _refused(raw, "text_too_large", text)
     removed += raw.removed + removed_from_prompt
     stated, shortened = cleaned_stated(raw.stated)
     return replace(
@@ -169,6 +213,20 @@ def _judge(raw: RawDocument | Rejected, parameters: IngestParameters) -> RawDocu
         removed=removed,
         stated=stated,
         marks=(*raw.marks, "shortened_metadata") if shortened else raw.marks,
+    )
+
+
+def _refused(raw: RawDocument, reason: str, text: str) -> Rejected:
+    head = text[:HEAD_BYTES].encode()
+    place = (raw.offset, raw.inner)
+    return Rejected(
+        "dropped",
+        reason,
+        raw.payload_bytes,
+        place=place,
+        url=raw.url,
+        head=head,
+        page_language=raw.page_language,
     )
 
 

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from infra.remote.access import Access
 from infra.remote.locations import is_remote
@@ -17,9 +17,12 @@ from tasks.ingest.decompress import compression
 from tasks.ingest.lines import ByteRange
 from tasks.ingest.stage import IngestParameters
 
-Reader = Literal["warc", "wet", "jsonl", "text", "parquet", "rows"]
+if TYPE_CHECKING:
+    from tasks.ingest.commoncrawl.records import ArchiveRecords
+
+Reader = Literal["warc", "wet", "jsonl", "text", "parquet", "rows", "records"]
 """How files are read. Those of format `hf` are read as what they are; "rows" are those that only
-`datasets` knows.
+`datasets` knows. "records" are places in archives.
 """
 
 PARTS = 32
@@ -53,7 +56,8 @@ class FileSlice:
 class PartInput:
     """The input of one part, in order; only its first `limit` documents are kept.
 
-    `reader` and `options` say how its files are read (`tasks.ingest.readers`).
+    `reader` and `options` say how its files are read (`tasks.ingest.readers`). `places`: what
+    the reader "records" reads, in place of slices.
     """
 
     source: str
@@ -65,6 +69,12 @@ class PartInput:
     following: Pin | None = None
     """A remote object that a later part begins with, fetched while this one's last is read."""
     limit: int | None = None
+    places: tuple[ArchiveRecords, ...] = ()
+
+    @property
+    def may_be_gone(self) -> bool:
+        """Whether its files were listed but not asked for, so that some may not be there."""
+        return self.parameters.format == "commoncrawl"
 
 
 def part_plan(files: Iterable[Pin], reader: str) -> Iterator[tuple[FileSlice, ...]]:

@@ -11,6 +11,13 @@ def pins(parameters: IngestParameters, listing: Listing) -> dict[str, tuple[Pin,
     """Parameter -> the files of what it names, or why there are none (`Unreachable`, or an error
     of the recipe).
     """
+    if parameters.format == "commoncrawl":
+        from tasks.ingest.commoncrawl.pinning import pin_crawls
+
+        try:
+            return {**pin_crawls(parameters, listing)}
+        except StageError as error:
+            return {"crawl": error}
     if parameters.format != "hf":
         return {}
     from tasks.ingest.hub.pinning import pin_dataset  # imports pandas, by way of `datasets`

@@ -25,10 +25,13 @@ def read_file(
     """The records of a file, or of a slice of it. `local`: the same file on this machine."""
     path = Path(local.path)
     reader, parameters = part.reader, part.parameters
-    wanted = sampler(bytes.fromhex(local.sha256), parameters.sample)
+    share = 1.0 if parameters.format == "commoncrawl" else parameters.sample  # of archives there
+    wanted = sampler(bytes.fromhex(local.sha256), share)
     limit = parameters.max_page_bytes
     if reader == "rows" or reader == "parquet":
         return _rows(path, file_slice.pin.name, part, wanted, tally)
+    if reader == "records":
+        raise ValueError("records are read by their places, not from files")
     other = mismatch(path, reader)
     if other and other.reason == "json" and parameters.format == "hf":
         return _rows(path, file_slice.pin.name, part, wanted, tally)
@@ -98,15 +101,22 @@ def _rows(
         )
 
 
-def document_id(file_sha256: bytes, offset: int, inner: int) -> str:
-    """32 hex digits: blake2b-128 of the file's sha256 and the record's place (`records.Record`)."""
+def document_id(key: bytes, offset: int, inner: int) -> str:
+    """32 hex digits: blake2b-128 of a key and the record's place (`records.Record`).
+
+    `key`: of a web archive's record `web.key_of`, of all else the sha256 of the file.
+    """
     place = offset.to_bytes(8, "little") + inner.to_bytes(8, "little")
-    return hashlib.blake2b(file_sha256 + place, digest_size=16).hexdigest()
+    return hashlib.blake2b(key + place, digest_size=16).hexdigest()
 
 
 def sampler(file_sha256: bytes, share: float) -> Wanted:
     """Chooses a share of a file's records by their ids."""
-    if share == 1:
-        return lambda offset, inner: True
     limit = int(share * 2**64)
-    return lambda offset, inner: int(document_id(file_sha256, offset, inner)[:16], 16) < limit
+
+    def wanted(offset: int, inner: int, key: bytes = b"") -> bool:
+        if share == 1:
+            return True
+        return int(document_id(key or file_sha256, offset, inner)[:16], 16) < limit
+
+    return wanted

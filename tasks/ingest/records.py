@@ -37,6 +37,7 @@ RECORDS = Content(_START)
 """The content of a web archive, for `chunks`."""
 
 _HEADER_END = re.compile(rb"\r?\n[ \t]*\r?\n")
+_SHOWN_BYTES = 600
 _KEPT_WHILE_SEARCHING_BYTES = 64
 """Bytes held back while searching, to find a record's start that spans two chunks."""
 
@@ -45,6 +46,7 @@ _KEPT_WHILE_SEARCHING_BYTES = 64
 class Record:
     """A whole record; header names are in lower case.
 
+    `head`: the header block as stored, from the version line to the blank line that ends it.
     `offset`: byte of the file at which its compressed member begins. `inner`: its place in the
     member's decompressed bytes. In an uncompressed file, `offset` is 0 and `inner` the place in the
     file.
@@ -52,6 +54,7 @@ class Record:
 
     offset: int
     inner: int
+    head: bytes
     headers: dict[str, str]
     body: bytes
 
@@ -60,12 +63,15 @@ class Record:
 class Broken:
     """A record that could not be read, or that exceeds the limit (`too_large`).
 
+    `place`: its (offset, inner), as of a `Record`, where known; `head`: its first bytes, to show.
     `lost_bytes` counts bytes of the file if `reason` is a compression, otherwise decompressed ones.
     """
 
     reason: str
     lost_bytes: int
     too_large: bool = False
+    place: tuple[int, int] | None = None
+    head: bytes = b""
 
 
 def records(chunks: Iterator[Chunk | Gap], max_body_bytes: int) -> Iterator[Record | Broken]:
@@ -90,7 +96,8 @@ def _record(window: _ArchiveWindow, max_body_bytes: int) -> Record | Broken:
     if not window.starts_record():
         return _skip(window, "not_warc", 1)
     end = window.find_header_end()
-    headers = parse_headers(bytes(window.data[: end or 0]))
+    head = bytes(window.data[: end or 0])
+    headers = parse_headers(head)
     length = _length(headers)
     if end is None or length is None:
         return _skip(window, "header", 1)
@@ -101,7 +108,7 @@ def _record(window: _ArchiveWindow, max_body_bytes: int) -> Record | Broken:
     if not window.record_follows(end + length):
         return _skip(window, "length", 1)
     offset, inner = window.place()
-    record = Record(offset, inner, headers, bytes(window.data[end : end + length]))
+    record = Record(offset, inner, head, headers, bytes(window.data[end : end + length]))
     window.drop(end + length)
     return record
 
@@ -111,6 +118,7 @@ def _skip(window: _ArchiveWindow, reason: str, at_least: int, too_large: bool = 
 
     If a gap (damaged member) comes first, return that instead.
     """
+    place, head = window.place(), bytes(window.data[:_SHOWN_BYTES])
     window.drop(at_least)
     lost = at_least
     while (start := window.find_start()) is None:
@@ -120,9 +128,9 @@ def _skip(window: _ArchiveWindow, reason: str, at_least: int, too_large: bool = 
         if not window.fill():
             lost += len(window.data)
             window.drop(len(window.data))
-            return window.pass_gap() or Broken(reason, lost, too_large)
+            return window.pass_gap() or Broken(reason, lost, too_large, place, head)
     window.drop(start)
-    return Broken(reason, lost + start, too_large)
+    return Broken(reason, lost + start, too_large, place, head)
 
 
 def _length(headers: dict[str, str]) -> int | None:

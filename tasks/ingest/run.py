@@ -4,75 +4,101 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
-from infra.context import Context
+from infra.context import WARNING, Context
 from infra.ledger import Ledger
 from infra.remote.locations import is_remote
 from infra.stage import Outcome, Pin, StageError
+from tasks.ingest import rejected
 from tasks.ingest.fields import FieldTally, missing_text, notes_on
+from tasks.ingest.page_language import LanguageCounts, merge, rows_of
 from tasks.ingest.part import ingest_part
 from tasks.ingest.parts import PartInput, Reader, part_plan
+from tasks.ingest.raw_documents import INDEX
 from tasks.ingest.stage import WITH_FIELDS, IngestParameters
+
+_GONE_SHOWN = 3
 
 
 def run(context: Context) -> Outcome:
     """Read every pinned file; see `IngestParameters`."""
     parameters: IngestParameters = context.parameters
-    pins, reader, options = _input(context)
-    files: dict[str, Pin] = {}
-    for pin in pins:
-        # The same content under two names would yield every id twice. That of some remote objects
-        # is known only when they have been read (`_refuse_equal`).
-        files.setdefault(pin.sha256 or pin.path, pin)
-    parts = enumerate(part_plan(files.values(), reader))
-    items = {
-        f"part-{number:05d}": PartInput(
-            context.name, slices, parameters, reader, options, context.access
-        )
-        for number, slices in parts
-    }
+    items, files, counts = _parts(context)
     results = (
         context.map(ingest_part, _with_following(context, items))
         if parameters.limit is None
         else _limited(context, items, parameters.limit)
     )
     statistics, tally = Counter[str](), FieldTally()
+    gone: set[str] = set()
     for result in results.values():
         statistics.update(result["statistics"])
         tally.merge(result["fields"])
+        gone.update(result["gone"])
     fetched = {path: sha256 for result in results.values() for path, sha256 in result["fetched"]}
-    _refuse_equal(context.name, files.values(), fetched)
+    _refuse_equal(context.name, files, fetched)
     if parameters.format in WITH_FIELDS and (
         reason := missing_text(context.name, parameters.fields, tally)
     ):
         raise StageError(reason)
+    if gone:
+        counts["gone_files"] = len(gone)
+        _warn_of_gone(context, gone, counts["files"])
     ledger = Ledger.merged(result["ledger"] for result in results.values())
-    repeated = len(pins) - len(files)
-    empty = sum(pin.bytes == 0 for pin in files.values())
-    counts = {"files": len(files), "repeated_files": repeated, **dict(sorted(statistics.items()))}
-    if empty:
-        counts["empty_files"] = empty
+    if parameters.select is not None:
+        _refuse_wrong_places(context, ledger)
+    counts |= dict(sorted(statistics.items()))
     if fetched:
         counts["fetched_files"] = len(fetched)
         with context.record("inputs.json") as path:
             path.write_text(json.dumps(fetched, indent=1), encoding="utf-8")
-    field_statistics: dict[str, Any] = {}
+    languages: LanguageCounts = {}
+    for result in results.values():
+        merge(languages, result["languages"])
+    if languages:
+        counts["page_languages"] = rows_of(languages)
+    with context.record(rejected.FILE) as path:
+        sample = {"records": rejected.merged(result["rejected"] for result in results.values())}
+        path.write_text(json.dumps(sample, ensure_ascii=False, indent=1), encoding="utf-8")
     if parameters.format in WITH_FIELDS:
-        field_statistics = {
-            "fields": dict(sorted((+tally.usable).items())),
-            "notes": notes_on(parameters.fields, tally),
-        }
-    return Outcome({**counts, **field_statistics}, ledger.to_json())
+        counts["fields"] = dict(sorted((+tally.usable).items()))
+        counts["notes"] = notes_on(parameters.fields, tally)
+    return Outcome(counts, ledger.to_json())
+
+
+def _parts(context: Context) -> tuple[dict[str, PartInput], list[Pin], dict[str, Any]]:
+    """(parts by key, files that are read whole, counts of files)."""
+    parameters: IngestParameters = context.parameters
+    if parameters.format == "commoncrawl":
+        from tasks.ingest.commoncrawl.parts import parts_of_crawls
+
+        return parts_of_crawls(context)
+    pins, reader, options = _input(context)
+    files: dict[str, Pin] = {}
+    for pin in pins:
+        # The same content under two names would yield every id twice. That of some remote objects
+        # is known only when they have been read (`_refuse_equal`).
+        files.setdefault(pin.sha256 or pin.path, pin)
+    items = {
+        f"part-{number:05d}": PartInput(
+            context.name, group, parameters, reader, options, context.access
+        )
+        for number, group in enumerate(part_plan(files.values(), reader))
+    }
+    counts = {"files": len(files), "repeated_files": len(pins) - len(files)}
+    if empty := sum(pin.bytes == 0 for pin in files.values()):
+        counts["empty_files"] = empty
+    return items, list(files.values()), counts
 
 
 def _with_following(context: Context, items: dict[str, PartInput]) -> dict[str, PartInput]:
     """The parts, each with the object that the part begins with which its worker most likely does
     next: as many parts on as there are workers, of those that are not done.
     """
-    if not any(is_remote(part.slices[0].pin.path) for part in items.values()):
+    if not any(file.slices and is_remote(file.slices[0].pin.path) for file in items.values()):
         return items
     todo = [key for key in items if context.attempt.completed(key) is None]
     later = dict(zip(todo, todo[context.engine.workers :], strict=False))
@@ -103,7 +129,34 @@ def _input(context: Context) -> tuple[tuple[Pin, ...], Reader, Mapping[str, Any]
         from tasks.ingest.hub.pinning import reading
 
         return reading(parameters, context.pins["dataset"])
-    return context.pins["paths"], parameters.format, {}
+    return context.pins["paths"], cast(Reader, parameters.format), {}
+
+
+def _refuse_wrong_places(context: Context, ledger: Ledger) -> None:
+    """Refuse an index that is of other archives than those that are there."""
+    parameters: IngestParameters = context.parameters
+    wrong = ledger.documents("failed", INDEX)
+    if wrong > parameters.missing_share * ledger.documents("read"):
+        raise StageError(
+            f"source {context.name}: {wrong:,} of {ledger.documents('read'):,} records are not "
+            f"where the index says, more than missing_share allows ({parameters.missing_share:.2%})"
+            f": {parameters.host} has other archives than the index is of, or answers with "
+            "something else. Check host, or raise it"
+        )
+
+
+def _warn_of_gone(context: Context, gone: Collection[str], files: int) -> None:
+    """Say which listed files are not there; refuse to go on without too many of them."""
+    parameters: IngestParameters = context.parameters
+    named = ", ".join(sorted(gone)[:_GONE_SHOWN])
+    what = f"{len(gone):,} of {files:,} listed files are gone from {parameters.host}: {named}"
+    if len(gone) > parameters.missing_share * files:
+        raise StageError(
+            f"source {context.name}: {what}. That is more than missing_share allows "
+            f"({parameters.missing_share:.2%}): try again later with --force "
+            f"ingest/{context.name}, or raise it"
+        )
+    context.progress(1, 1, f"{WARNING}: {what}")
 
 
 def _limited(

@@ -21,6 +21,7 @@ from tasks.ingest.charset.wide import WIDE
 from tasks.ingest.decompress import Gap, chunks
 from tasks.ingest.lines import contains, lines
 from tasks.ingest.raw_documents import SAMPLED_OUT, RawDocument, Rejected, Unreadable, Wanted
+from tasks.ingest.rejected import HEAD_BYTES
 
 Split = Literal["file", "blank-line", "line"]
 
@@ -68,7 +69,9 @@ def text_documents(
         elif not wanted(passage.offset, passage.inner):
             yield SAMPLED_OUT
         elif is_garbled(passage.text):
-            yield Rejected("failed", "charset", passage.size)
+            place = (passage.offset, passage.inner)
+            head = passage.text[:HEAD_BYTES].encode(errors="replace")
+            yield Rejected("failed", "charset", passage.size, place=place, head=head)
         else:
             yield RawDocument(
                 passage.offset, passage.inner, passage.text, payload_bytes=passage.size
@@ -154,5 +157,5 @@ def _decoded_lines(path: Path, layout: Layout, max_bytes: int) -> Iterator[_Pass
 
 def _joined(held: list[_Passage], size: int, max_bytes: int) -> _Passage | Rejected:
     if size > max_bytes + 1:
-        return Rejected("dropped", "page_too_large", size)
+        return Rejected("dropped", "page_too_large", size, place=(held[0].offset, held[0].inner))
     return _Passage(held[0].offset, held[0].inner, "\n".join(line.text for line in held), size - 1)

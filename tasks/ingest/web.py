@@ -4,16 +4,19 @@ resources, WET conversions), and extracts their text.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from tasks.ingest.charset.detect import decode
 from tasks.ingest.content_type import Kind, declared, kind_of, may_be_page
 from tasks.ingest.decompress import chunks
 from tasks.ingest.http import decoded_body, is_http, message
 from tasks.ingest.page import source_of, text_of
+from tasks.ingest.page_language import page_language
 from tasks.ingest.raw_documents import (
     SAMPLED_OUT,
     RawDocument,
@@ -23,6 +26,8 @@ from tasks.ingest.raw_documents import (
     iso_date,
 )
 from tasks.ingest.records import RECORDS, Broken, Record, records
+from tasks.ingest.rejected import HEAD_BYTES
+from tasks.ingest.stated import NOTHING_STATED, Stated
 
 _RECORD_TYPES = (
     "warcinfo",
@@ -34,7 +39,7 @@ _RECORD_TYPES = (
     "conversion",
     "continuation",
 )
-_HEADERS_BYTES = 1 << 16
+HEADERS_BYTES = 1 << 16
 """Bytes by which a record may exceed its page."""
 _ADDRESS = re.compile(r"(?:https?|ftps?|gopher|gemini|file):", re.IGNORECASE)
 """Target URIs of resources that are documents. Crawlers store logs and screenshots under other
@@ -68,35 +73,53 @@ def web_documents(
 
     Documents are, in WARC, HTML and plain-text pages with status 200; in WET, the conversions.
     """
-    for record in records(chunks(path, RECORDS), max_page_bytes + _HEADERS_BYTES):
-        if isinstance(record, Broken):
-            yield Rejected(
-                "dropped" if record.too_large else "failed",
-                record.reason,
-                lost_bytes=record.lost_bytes,
-            )
-        elif not wanted(record.offset, record.inner):
-            yield SAMPLED_OUT
-        else:
-            yield _document(record, wet, max_page_bytes)
+    for record in records(chunks(path, RECORDS), max_page_bytes + HEADERS_BYTES):
+        yield outcome_of(record, wanted, wet=wet, max_page_bytes=max_page_bytes)
+
+
+def outcome_of(
+    record: Record | Broken, wanted: Wanted, *, wet: bool, max_page_bytes: int
+) -> RawDocument | Rejected:
+    """What becomes of one record."""
+    if isinstance(record, Broken):
+        side: Literal["dropped", "failed"] = "dropped" if record.too_large else "failed"
+        return Rejected(
+            side, record.reason, lost_bytes=record.lost_bytes, place=record.place, head=record.head
+        )
+    if not wanted(record.offset, record.inner, key_of(record)):
+        return SAMPLED_OUT
+    return _document(record, wet, max_page_bytes)
+
+
+def key_of(record: Record) -> bytes:
+    """What a record's id is made of: its header block, which has an id of its own and digests.
+
+    So a record has the same id wherever its archive lies and however much of that is read. The
+    content counts too where the header has no id, which WARC demands.
+    """
+    if "warc-record-id" in record.headers:
+        return record.head
+    return record.head + hashlib.sha256(record.body).digest()
 
 
 def _document(record: Record, wet: bool, max_page_bytes: int) -> RawDocument | Rejected:
-    removed = 0
+    removed, language = 0, None
     try:
         page = _conversion(record) if wet else _page(record, max_page_bytes)
         if page.kind == "html":
+            language = ""
             source = source_of(page.data, page.charset)
+            language = page_language(source)
             text, removed = text_of(source), source.count(b"\0")
         else:
             text = decode(page.data, (page.charset,))
     except Unwanted as error:
-        return Rejected("dropped", str(error), len(record.body))
+        return _rejected(record, "dropped", str(error))
     except Unreadable as error:
         reason = str(error)
-        return Rejected(
-            "dropped" if reason.startswith("page_too") else "failed", reason, len(record.body)
-        )
+        side: Literal["dropped", "failed"] = "failed"
+        side = "dropped" if reason.startswith("page_too") else side
+        return replace(_rejected(record, side, reason), page_language=language)
     return RawDocument(
         record.offset,
         record.inner,
@@ -106,6 +129,20 @@ def _document(record: Record, wet: bool, max_page_bytes: int) -> RawDocument | R
         payload_bytes=len(page.data),
         marks=page.marks,
         removed=removed,
+        key=key_of(record),
+        stated=Stated(declared_language=language) if language else NOTHING_STATED,
+        page_language=language,
+    )
+
+
+def _rejected(record: Record, side: Literal["dropped", "failed"], reason: str) -> Rejected:
+    return Rejected(
+        side,
+        reason,
+        len(record.body),
+        place=(record.offset, record.inner),
+        url=_url(record),
+        head=record.body[:HEAD_BYTES],
     )
 
 

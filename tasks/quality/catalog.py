@@ -7,6 +7,9 @@ The limits are the published ones, for English text with words separated by spac
 - C4: Raffel et al. 2020, section 2.2, JMLR version: 3 sentences in lines of 5 words (datatrove
   follows the first preprint: 5 sentences, 3 words).
 - FineWeb: Penedo et al. 2024, with the defaults of datatrove 0.10.
+- FineWeb-2: Penedo et al. 2025, arXiv 2506.20920: the same rules with limits for each language
+  (`tasks.quality.fineweb2`, taken where the recipe says `limits: fineweb2`), and the word lists
+  with which it kept languages apart (rule `fineweb2.listed_words`).
 
 For languages written without spaces (UNSPACED), characters are counted where the publications count
 words, and limits on words are multiplied by characters per word: 1.5 for Chinese and Japanese, 4
@@ -22,10 +25,22 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
+
+from tasks.quality import fineweb2
 
 Settings = Mapping[str, Any]
 """Settings of one rule: "min" and "max" (inclusive limits, None for no limit), and its extras."""
+
+Limits = Literal["published", "fineweb2"]
+"""Whose limits hold where the recipe states none: the publications', or FineWeb-2's for the
+languages that it has.
+"""
+
+WordLists = Mapping[str, frozenset[str]]
+"""Language -> the words of its list, for rule `fineweb2.listed_words`."""
+
+LISTED_WORDS = "fineweb2.listed_words"
 
 EVERY_LANGUAGE = "*"
 """Key of settings for every language; settings for a single language override them."""
@@ -60,6 +75,7 @@ DEFAULTS: Mapping[str, Settings] = {
     "fineweb.short_lines": {"max": 0.67, "characters": 30},
     "fineweb.duplicate_characters": {"max": 0.01},
     "fineweb.newline_ratio": {"max": 0.3},
+    LISTED_WORDS: {"min": 1},
 }
 RULES = tuple(DEFAULTS)
 
@@ -96,6 +112,7 @@ STOP_WORDS: Mapping[str, str] = {
     "zh": "的 了 是 在 不 和 有 我 这 這 一 他 人 与 也",
     "yue": "嘅 係 唔 的 是 在 不 和 有 我 一",
     "wuu": "个 是 勿 的 在 不 和 有 我 一",
+    "ar": "في من على إلى أن هو هي ما عن مع هذا لا",
     "ja": "の に は を た が で て と し れ さ",
 }
 """Frequent function words by language; Gopher's rule asks for at least two different ones."""
@@ -172,18 +189,23 @@ def check_settings(language: str, rule: str, settings: Settings | None) -> None:
 
 
 def settings_for(
-    language: str, overrides: Mapping[str, Mapping[str, Settings | None]]
+    language: str,
+    overrides: Mapping[str, Mapping[str, Settings | None]],
+    limits: Limits = "published",
+    word_lists: WordLists | None = None,
 ) -> dict[str, Settings | None]:
     """Rule -> its settings for a language; None turns a rule off: every document passes.
 
-    Later layers override earlier ones: the catalog, the catalog's changes for the language, the
-    recipe's settings for "*", the recipe's settings for the language.
+    Later layers override earlier ones: the catalog, the catalog's changes for the language,
+    FineWeb-2's limits if `limits` says so, the recipe's settings for "*", the recipe's settings for
+    the language. The rule on listed words is off in a language without a list.
     """
     resolved: dict[str, Settings | None] = {
         rule: dict(settings) for rule, settings in DEFAULTS.items()
     }
     for layer in (
         _of_language(language),
+        _of_fineweb2(language) if limits == "fineweb2" else {},
         overrides.get(EVERY_LANGUAGE, {}),
         overrides.get(language, {}),
     ):
@@ -191,12 +213,39 @@ def settings_for(
             resolved[rule] = (
                 None if changes is None else {**(resolved[rule] or DEFAULTS[rule]), **changes}
             )
+    listed = (word_lists or {}).get(language)
+    limit = resolved[LISTED_WORDS]
+    resolved[LISTED_WORDS] = {**limit, "words": listed} if listed and limit is not None else None
     return resolved
+
+
+def _of_fineweb2(language: str) -> dict[str, Settings | None]:
+    changes: dict[str, Settings | None] = dict(fineweb2.limits(language))
+    if scale := UNSPACED.get(language):
+        changes.pop("gopher.mean_word_length", None)
+        if newlines := changes.get("fineweb.newline_ratio"):
+            changes["fineweb.newline_ratio"] = {"max": newlines["max"] / scale}
+        # n-grams of as many characters as FineWeb-2 counts words: with more, fewer of the documents
+        # that it drops are dropped (docs/quality.md).
+        for rule, settings in DEFAULTS.items():
+            if rule in changes and "length" in settings:
+                changes[rule] = {**(changes[rule] or {}), "length": settings["length"]}
+        if lettered := changes.get("gopher.alphabetic_words"):
+            # A word becomes `scale` characters, a punctuation mark stays one.
+            characters = scale * lettered["min"]
+            changes["gopher.alphabetic_words"] = {
+                "min": round(characters / (characters + 1 - lettered["min"]), 3)
+            }
+    return changes
 
 
 def _of_language(language: str) -> dict[str, Settings | None]:
     words = tuple(STOP_WORDS.get(language, "").split())
     changes: dict[str, Settings | None] = {"gopher.stop_words": {"words": words} if words else None}
+    if language != "en":
+        # Punctuation marks count as words without a letter, and others use more of them:
+        # FineWeb-2 fitted 0.71 for Russian to 0.83 for Spanish.
+        changes["gopher.alphabetic_words"] = {"min": 0.7}
     if language in SHORT_WORDS:
         changes["gopher.mean_word_length"] = {"min": 2}
     if scale := UNSPACED.get(language):

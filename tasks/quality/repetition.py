@@ -1,25 +1,29 @@
 """Gopher's repetition measures (Rae et al. 2021, table A1), computed exactly.
 
-1. Number the words: equal words get equal integers.
-2. Number the n-grams: an n-gram is the pair (number of its first n-1 words, number of its last
-   word); equal pairs get equal integers. No hashes, so no collisions. Time is that of sorting.
-3. Mark the n-grams that a measure counts, and sum the lengths of the words they cover. Each word
-   counts once, however many marked n-grams overlap it.
+As datatrove counts them, with whose counts FineWeb's and FineWeb-2's limits were chosen:
 
-Example, n = 2: "a b a b" has words 0 1 0 1 and 2-grams 0 1 0. The last one repeats the first and
-covers two of four words, so `duplicate_share(2)` is 0.5; the most frequent 2-gram "a b" covers all
-four, so `top_share(2)` is 1.
+1. Number the words: equal words have equal integers (`tasks.quality.words`).
+2. Number the n-grams by `repetition_kernel`: an n-gram is the pair (number of its first n - 1
+   words, last word), looked up in a table of pairs. No n-gram is known by its hash alone, so there
+   are no collisions. Time is linear in the words for each n.
+3. `top`: characters of the most frequent n-gram times its occurrences, overlapping ones too.
+   `duplicates`: characters of n-grams that occurred before, read from left to right; behind such a
+   repeat the reading goes on after its last word, so that no character counts twice.
 
-Array suffix: W, words of the document. An n-gram is known by the position of its first word.
+Example, n = 2: "a b a b a" has the 2-grams ab, ba, ab, ba. The most frequent one is "a b" (the
+first of two equally frequent): 3 characters with its space, twice, hence 6. Read from left to
+right, ab and ba are new, the second ab is a repeat (2 characters, without spaces), and behind it
+only "a" is left: 2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from tasks.quality.repetition_kernel import next_n_grams
 
 Integers = npt.NDArray[np.int64]
 
@@ -37,65 +41,42 @@ def duplicates(items: Sequence[str]) -> tuple[float, int]:
 
 
 class NGrams:
-    """The n-grams of one document's W words; numbers for n are built from those for n - 1."""
+    """The n-grams of one document's W words, given as numbers and lengths in characters.
 
-    def __init__(self, words: Sequence[str]) -> None:
-        vocabulary: dict[str, int] = {}
-        self._words_W: Integers = np.array(
-            [vocabulary.setdefault(w, len(vocabulary)) for w in words], np.int64
-        )
-        self._lengths_W: Integers = np.array([len(w) for w in words], np.int64)
-        self._by_length: dict[int, Integers] = {1: self._words_W}
-        self.characters = int(self._lengths_W.sum())
+    `spaced`: the words of an n-gram are joined by spaces, which count for `top`.
+    """
 
-    def _ids(self, n: int) -> Integers:
-        """One integer per n-gram, equal only for equal words; shape (max(0, W - n + 1),)."""
-        known = max(length for length in self._by_length if length <= n)
-        ids = self._by_length[known]
-        for length in range(known + 1, n + 1):
-            following = self._words_W[length - 1 :]
-            # One integer for (shorter n-gram, next word); both numbers are below W + 1.
-            pairs = ids[: len(following)] * (len(self._words_W) + 1) + following
-            ids = np.unique(pairs, return_inverse=True)[1].astype(np.int64)
-            self._by_length[length] = ids
-        return ids
+    def __init__(self, words_W: Integers, lengths_W: Integers, spaced: bool = True) -> None:
+        self._words_W = words_W
+        self._ends_W: Integers = np.zeros(len(words_W) + 1, np.int64)
+        np.cumsum(lengths_W, out=self._ends_W[1:])
+        self._spaced = spaced
+        self._numbers = np.ascontiguousarray(words_W)
+        self._measured: list[tuple[int, int]] = [(0, 0)]  # n = 1 is not asked for
 
-    def top_share(self, n: int) -> float:
-        """Share of the words' characters covered by the most frequent n-gram.
+    def _measure(self, n: int) -> tuple[int, int]:
+        """(characters of the most frequent n-gram, characters of repeated ones)."""
+        if n < 2:
+            raise ValueError(f"n-grams of {n} words cannot be measured; n is at least 2")
+        while len(self._measured) < n:
+            length = len(self._measured) + 1
+            self._numbers, top, repeated = next_n_grams(
+                self._numbers,
+                self._words_W,
+                self._ends_W,
+                length,
+                length - 1 if self._spaced else 0,
+            )
+            self._measured.append((top, repeated))
+        return self._measured[n - 1]
 
-        Of several equally frequent ones, the longest in characters. 0 if no n-gram occurs twice.
-        Characters under overlapping occurrences count once.
+    def top(self, n: int) -> int:
+        """Characters of the most frequent n-gram, in all its occurrences; 0 if none occurs twice.
+
+        Of several equally frequent ones, the first in the document.
         """
-        ids = self._ids(n)
-        if not len(ids):
-            return 0.0
-        _, first, counts = np.unique(ids, return_index=True, return_counts=True)
-        most = counts.max()
-        if most < 2:
-            return 0.0
-        spans = np.convolve(self._lengths_W, np.ones(n, np.int64), "valid")
-        candidates = first[counts == most]
-        top = candidates[np.argmax(spans[candidates])]
-        return self._covered_share(ids == ids[top], n)
+        return self._measure(n)[0]
 
-    def duplicate_share(self, n: int) -> float:
-        """Share of the words' characters covered by n-grams that occurred earlier in the document.
-
-        First occurrences do not count (as in datatrove, whose thresholds FineWeb used). Characters
-        under overlapping n-grams count once.
-        """
-        ids = self._ids(n)
-        repeated = np.ones(len(ids), bool)
-        repeated[np.unique(ids, return_index=True)[1]] = False
-        return self._covered_share(repeated, n)
-
-    def _covered_share(self, starts: npt.NDArray[Any], n: int) -> float:
-        if not self.characters or not starts.any():
-            return 0.0
-        # +1 where an n-gram begins and -1 behind its last word: the running sum is the number of
-        # marked n-grams over each word.
-        change = np.zeros(len(self._lengths_W) + 1, np.int64)
-        first_words = np.flatnonzero(starts)
-        np.add.at(change, first_words, 1)
-        np.add.at(change, first_words + n, -1)
-        return float(self._lengths_W[np.cumsum(change)[:-1] > 0].sum() / self.characters)
+    def duplicates(self, n: int) -> int:
+        """Characters of n-grams that occurred earlier in the document; each counts once."""
+        return self._measure(n)[1]

@@ -6,9 +6,11 @@ that a text fails, with the values.
 
 To add a rule: a measure here, an entry in MEASURES, and its limits in `catalog.DEFAULTS`.
 
-Where the publications leave room: words are letters and digits without outer punctuation
-(datatrove: spaCy's tokens), blank lines are not lines, and C4's rules that remove single lines
-(javascript, policy) measure the share of such lines, because annotators never change text.
+Limits mean little without the way of counting with which they were chosen. Where the publications
+leave room, measures count as datatrove does, which made FineWeb and FineWeb-2: punctuation marks
+are words, characters are those of the whole text, and C4's rules look at the lines that its code
+(Raffel et al.; TensorFlow Datasets' `c4_utils`) looks at. What still differs is listed in
+docs/quality.md, with how often it decides.
 """
 
 from __future__ import annotations
@@ -17,16 +19,24 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from infra.ledger import UNDETERMINED
-from tasks.quality.catalog import UNSPACED, Settings, settings_for
-from tasks.quality.repetition import duplicates
-from tasks.quality.view import UNSPACED_CHARACTER, View, looks_unspaced, words_of
+from tasks.quality.catalog import Limits, Settings, WordLists, settings_for
+from tasks.quality.view import View, looks_unspaced
+from tasks.quality.words import LETTERED, Style, Vocabulary, style_of
 
 Measure = Callable[[View, Settings], float]
 
 BULLETS = ("•", "‣", "●", "◦", "▪", "·", "-", "*")
 ELLIPSES = ("...", "…", "。。。")
-TERMINAL_PUNCTUATION = (*".?!\"”’'", *"。！？」』…", *"؟۔।॥։።។")
+SENTENCE_ENDS = (
+    *".?!",
+    *"։؝؞؟۔܀܁܂߹࠷࠹࠽࠾।॥၊။።፧፨᙮᜵᜶។៕៖៙៚᠃᠉᥄᥅᪨᪩᪪᪫᭚᭛᭞᭟᰻᰼᱾᱿",
+    *"‼‽⁇⁈⁉⸮⸼。꓿꘎꘏꛳꛷꡶꡷꣎꣏꤯꧈꧉꩝꩞꩟꫰꫱꯫﹒﹖﹗！．？｡",
+)
+"""Characters of Unicode's property Sentence_Terminal, basic plane, and Khmer's marks."""
+
 POLICIES = (
     "terms of use",
     "privacy policy",
@@ -35,10 +45,14 @@ POLICIES = (
     "use of cookies",
     "use cookies",
 )
-_ELLIPSIS = re.compile(r"\.{3,}|…+|。{3,}")
-_SENTENCE_END = re.compile(r"[.!?؟۔।։።][\"'”’)\]]*(?=\s|$)|[。！？…]+[”’」』）]*")
-_LETTER = re.compile(r"[^\W\d_]")
-_LETTER_OR_SIGN = re.compile(f"[^\\W\\d_]|{UNSPACED_CHARACTER.pattern}")
+_BOUNDARY = re.compile(
+    r"[.!?؟۔।։።](?:(?<![A-Z\s.].)(?<!\bM[rs].)(?<!\bMrs.)(?<!\bDr.)(?<!\bSt.)|(?<=[A-Z][A-Z].))"
+    r"[\"'”’)\]]*\s+(?=[^\w\s]*[^\W_])"
+)
+"""Between two sentences of a line: not behind an initial, a title or an ellipsis."""
+
+_UNSPACED_BOUNDARY = re.compile(r"[。！？!?][”’」』）]*(?=[^\W_])")
+_POLICY = re.compile("|".join(POLICIES))
 
 
 class Failure(NamedTuple):
@@ -55,24 +69,49 @@ class Assessor:
         self,
         rules: Sequence[str],
         overrides: Mapping[str, Mapping[str, Settings | None]] | None = None,
+        limits: Limits = "published",
+        word_lists: WordLists | None = None,
     ) -> None:
         self._rules = rules
         self._overrides = overrides or {}
+        self._limits: Limits = limits
+        self._word_lists = word_lists or {}
         self._settings: dict[str, dict[str, Settings | None]] = {}
+        self._vocabularies: dict[Style, Vocabulary] = {}
 
-    def failures(self, text: str, language: str | None) -> list[Failure]:
-        """The rules that a text fails, in the order of `rules`.
+    def code(self, text: str, language: str | None) -> str:
+        """The language whose settings apply to a text.
 
         A text of undetermined language is treated as Chinese if most of its letters belong to
         scripts written without spaces.
         """
         code = language or UNDETERMINED
-        if code == UNDETERMINED and looks_unspaced(text):
-            code = "zh"
+        return "zh" if code == UNDETERMINED and looks_unspaced(text) else code
+
+    def settings(self, code: str) -> Mapping[str, Settings | None]:
+        """Rule -> its settings in a language; None for a rule that is off."""
         if code not in self._settings:
-            self._settings[code] = settings_for(code, self._overrides)
-        settings = self._settings[code]
-        view = View(text, unspaced=code in UNSPACED)
+            self._settings[code] = settings_for(
+                code, self._overrides, self._limits, self._word_lists
+            )
+        return self._settings[code]
+
+    def measure(self, rule: str, text: str, language: str | None) -> float | None:
+        """The value of one rule; None if it is off for the text's language."""
+        code = self.code(text, language)
+        limits = self.settings(code)[rule]
+        return None if limits is None else float(MEASURES[rule](self._view(text, code), limits))
+
+    def _view(self, text: str, code: str) -> View:
+        style = style_of(code)
+        if style not in self._vocabularies:
+            self._vocabularies[style] = Vocabulary(style)
+        return View(text, self._vocabularies[style], unspaced=style == "unspaced")
+
+    def failures(self, text: str, language: str | None) -> list[Failure]:
+        """The rules that a text fails, in the order of `rules`."""
+        code = self.code(text, language)
+        settings, view = self.settings(code), self._view(text, code)
         failed = []
         for rule in self._rules:
             limits = settings[rule]
@@ -85,23 +124,25 @@ class Assessor:
         return failed
 
 
-def _share(hits: int, total: int) -> float:
+def _share(hits: float, total: float) -> float:
     return hits / total if total else 0.0
 
 
 def word_count(view: View, settings: Settings) -> float:
-    """Number of words (of characters in an unspaced language)."""
-    return len(view.words)
+    """Number of words that are more than punctuation (of characters in an unspaced language)."""
+    return float(np.count_nonzero(view.proper_W))
 
 
 def mean_word_length(view: View, settings: Settings) -> float:
-    """Characters per word; 0 without words."""
-    return _share(sum(map(len, view.words)), len(view.words))
+    """Characters a word, of words that are more than punctuation; 0 without any."""
+    proper = view.proper_W
+    return _share(int(view.lengths_W[proper].sum()), int(np.count_nonzero(proper)))
 
 
 def symbol_ratio(view: View, settings: Settings) -> float:
     """Hash signs per word or ellipses per word, whichever is more; no words count as one word."""
-    return max(view.text.count("#"), len(_ELLIPSIS.findall(view.text))) / max(len(view.words), 1)
+    ellipses = view.text.count("...") + view.text.count("…")
+    return max(view.text.count("#"), ellipses) / max(len(view.numbers_W), 1)
 
 
 def bullet_lines(view: View, settings: Settings) -> float:
@@ -115,50 +156,53 @@ def ellipsis_lines(view: View, settings: Settings) -> float:
 
 
 def alphabetic_words(view: View, settings: Settings) -> float:
-    """Share of whitespace-separated tokens (characters if unspaced) that contain a letter."""
-    letter = _LETTER_OR_SIGN if view.unspaced else _LETTER
-    lettered = sum(1 for token in view.tokens if token.isalpha() or letter.search(token))
-    return _share(lettered, len(view.tokens))
+    """Share of words, punctuation too, that contain a letter."""
+    return _share(int(np.count_nonzero(view.kinds_W & LETTERED)), len(view.numbers_W))
 
 
 def stop_words(view: View, settings: Settings) -> float:
     """How many different stop words (setting `words`) the document contains."""
-    return len(set(settings["words"]).intersection(view.words))
+    return len(view.different_words.intersection(settings["words"]))
 
 
 def duplicate_lines(view: View, settings: Settings) -> float:
     """Share of lines that repeat an earlier one."""
-    return duplicates(view.lines)[0]
+    return view.repeated_lines[0]
 
 
 def duplicate_paragraphs(view: View, settings: Settings) -> float:
     """Share of paragraphs that repeat an earlier one."""
-    return duplicates(view.paragraphs)[0]
+    return view.repeated_paragraphs[0]
 
 
 def duplicate_line_characters(view: View, settings: Settings) -> float:
-    """Share of characters in lines that repeat an earlier one."""
-    return _share(duplicates(view.lines)[1], sum(map(len, view.lines)))
+    """Share of the text's characters in lines that repeat an earlier one."""
+    return _share(view.repeated_lines[1], len(view.text))
 
 
 def duplicate_paragraph_characters(view: View, settings: Settings) -> float:
-    """Share of characters in paragraphs that repeat an earlier one."""
-    return _share(duplicates(view.paragraphs)[1], sum(map(len, view.paragraphs)))
+    """Share of the text's characters in paragraphs that repeat an earlier one."""
+    return _share(view.repeated_paragraphs[1], len(view.text))
 
 
 def top_n_gram(view: View, settings: Settings) -> float:
-    """`NGrams.top_share` for n-grams of setting `length`."""
-    return view.n_grams.top_share(int(settings["length"]))
+    """Share of the text's characters in the most frequent n-gram, n being setting `length`."""
+    return _share(view.n_grams.top(int(settings["length"])), len(view.text))
 
 
 def duplicate_n_grams(view: View, settings: Settings) -> float:
-    """`NGrams.duplicate_share` for n-grams of setting `length`."""
-    return view.n_grams.duplicate_share(int(settings["length"]))
+    """Share of the text's characters in repeated n-grams, n being setting `length`."""
+    return _share(view.n_grams.duplicates(int(settings["length"])), len(view.text))
 
 
 def curly_bracket(view: View, settings: Settings) -> float:
-    """Number of opening curly brackets."""
-    return view.text.count("{")
+    """Number of opening curly brackets in lines that end like a sentence.
+
+    C4's code looks at no others: lines of code and menus are left out before.
+    """
+    if "{" not in view.text:
+        return 0.0
+    return sum(line.count("{") for line in view.sentence_lines)
 
 
 def lorem_ipsum(view: View, settings: Settings) -> float:
@@ -175,31 +219,37 @@ def javascript(view: View, settings: Settings) -> float:
 
 def policy(view: View, settings: Settings) -> float:
     """Share of lines that mention cookies, terms of use or a privacy policy."""
-    if not any(phrase in view.lower for phrase in POLICIES):
+    if not _POLICY.search(view.lower):
         return 0.0
-    return _share(
-        sum(any(phrase in line.lower() for phrase in POLICIES) for line in view.lines),
-        len(view.lines),
-    )
+    mentioning = sum(_POLICY.search(line.lower()) is not None for line in view.lines)
+    return _share(mentioning, len(view.lines))
 
 
 def sentences(view: View, settings: Settings) -> float:
     """Number of sentences in the lines that C4 would keep.
 
-    Such a line ends in terminal punctuation (not an ellipsis) and has at least `line_words` words.
+    Such a line ends like a sentence (not in an ellipsis), has at least `line_words` words between
+    spaces (characters if unspaced), none of them over 1,000 characters, and mentions neither
+    JavaScript nor policies.
     """
+    warned = "javascript" in view.lower or _POLICY.search(view.lower) is not None
+    boundary = _UNSPACED_BOUNDARY if view.unspaced else _BOUNDARY
     count = 0
-    for line in view.lines:
-        if not line.endswith(TERMINAL_PUNCTUATION) or line.endswith(("...", "……")):
+    for line in view.sentence_lines:
+        long_enough = len(line) if view.unspaced else len(words := line.split())
+        if long_enough < settings["line_words"]:
             continue
-        if len(words_of(line, view.unspaced)) >= settings["line_words"]:
-            count += max(1, len(_SENTENCE_END.findall(line)))
+        if len(line) > 1_000 and not view.unspaced and max(map(len, words)) > 1_000:
+            continue
+        if warned and ("javascript" in (lower := line.lower()) or _POLICY.search(lower)):
+            continue
+        count += 1 + len(boundary.findall(line))
     return count
 
 
 def line_punctuation(view: View, settings: Settings) -> float:
-    """Share of lines that end in terminal punctuation."""
-    return _share(sum(line.endswith(TERMINAL_PUNCTUATION) for line in view.lines), len(view.lines))
+    """Share of lines that end in a mark that ends sentences; quotation marks do not count."""
+    return _share(sum(line.endswith(SENTENCE_ENDS) for line in view.lines), len(view.lines))
 
 
 def short_lines(view: View, settings: Settings) -> float:
@@ -209,9 +259,19 @@ def short_lines(view: View, settings: Settings) -> float:
     return _share(sum(len(line) <= settings["characters"] for line in view.lines), len(view.lines))
 
 
+def duplicate_characters(view: View, settings: Settings) -> float:
+    """Share of the characters, without newlines, in lines that repeat an earlier one."""
+    return _share(view.repeated_lines[1], len(view.text) - view.text.count("\n"))
+
+
 def newline_ratio(view: View, settings: Settings) -> float:
     """Newlines per word; no words count as one word."""
-    return view.text.count("\n") / max(len(view.words), 1)
+    return view.text.count("\n") / max(len(view.numbers_W), 1)
+
+
+def listed_words(view: View, settings: Settings) -> float:
+    """How many different words of the language's list (setting `words`) the document contains."""
+    return len(view.different_words & settings["words"])
 
 
 MEASURES: Mapping[str, Measure] = {
@@ -235,6 +295,7 @@ MEASURES: Mapping[str, Measure] = {
     "c4.sentences": sentences,
     "fineweb.line_punctuation": line_punctuation,
     "fineweb.short_lines": short_lines,
-    "fineweb.duplicate_characters": duplicate_line_characters,
+    "fineweb.duplicate_characters": duplicate_characters,
     "fineweb.newline_ratio": newline_ratio,
+    "fineweb2.listed_words": listed_words,
 }

@@ -14,11 +14,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra.context import Context
-from infra.stage import Outcome
+from infra.stage import Outcome, Pin
 from tasks.documents.annotate import annotate, ledger_of
 from tasks.documents.records import records
 from tasks.quality.rules import Assessor
 from tasks.quality.stage import QualityParameters
+from tasks.quality.word_lists import read_word_lists
 
 FAILED = pa.list_(pa.struct([("rule", pa.string()), ("value", pa.float64())]))
 SCHEMA = pa.schema([("failed", FAILED)])
@@ -27,9 +28,11 @@ SCHEMA = pa.schema([("failed", FAILED)])
 def run(context: Context) -> Outcome:
     """See `tasks.quality.stage`."""
     parameters: QualityParameters = context.parameters
+    lists = tuple(context.pins.get("word_lists", ()))
+    read_word_lists(lists, parameters.rules)  # a bad list fails here, not in a worker
     results = annotate(
         context,
-        functools.partial(annotate_table, parameters=parameters),
+        functools.partial(annotate_table, parameters=parameters, word_lists=lists),
         annotations={"langid": ("language",)},
     )
     written = [
@@ -38,9 +41,12 @@ def run(context: Context) -> Outcome:
     return Outcome(statistics(parameters, written), ledger_of(results))
 
 
-def annotate_table(table: pa.Table, *, parameters: QualityParameters) -> pa.Table:
+def annotate_table(
+    table: pa.Table, *, parameters: QualityParameters, word_lists: tuple[Pin, ...] = ()
+) -> pa.Table:
     """N documents (columns text, prompt and, if known, language) -> N rows of SCHEMA."""
-    assessor = Assessor(parameters.rules, parameters.settings)
+    lists = read_word_lists(word_lists, parameters.rules)
+    assessor = Assessor(parameters.rules, parameters.settings, parameters.limits, lists)
     has_language = "language" in table.column_names
     languages = (
         table["language"].to_pylist() if has_language else itertools.repeat(None, table.num_rows)

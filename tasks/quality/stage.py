@@ -9,13 +9,13 @@ of both. Limits depend on the language, taken from langid if the source has it. 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Self
 
 import pydantic
 
-from infra.stage import Output, Parameters, Stage
+from infra.stage import FILE, Output, Parameters, Stage
 from tasks.documents.roles import DOCUMENTS, EDITS, columns_of
-from tasks.quality.catalog import check_settings, expand
+from tasks.quality.catalog import LISTED_WORDS, Limits, check_settings, expand
 
 RuleSettings = dict[str, Any]
 
@@ -23,7 +23,11 @@ RuleSettings = dict[str, Any]
 class QualityParameters(Parameters):
     """Which rules are applied, with which limits.
 
-    `rules`: groups (gopher, c4, fineweb) or single rules. `settings`: language (or "*") -> rule ->
+    `rules`: groups (gopher, c4, fineweb, fineweb2) or single rules. `limits: fineweb2` takes
+    FineWeb-2's limits for Arabic, Chinese, French, German, Japanese, Russian and Spanish, where
+    `published` has those for English in every language. `word_lists`: a file or folder of lists for
+    the rule `fineweb2.listed_words`, a word a line, named after their language as FineWeb-2 does
+    (`deu_Latn.txt`) or as langid does (`de.txt`). `settings`: language (or "*") -> rule ->
     changed limits; null turns a rule off. For Chinese, this sets the minimum to 30 characters and
     turns the stop-word rule off:
     `settings: {zh: {gopher.word_count: {min: 30}, gopher.stop_words: null}}`
@@ -32,6 +36,8 @@ class QualityParameters(Parameters):
     rules: tuple[str, ...] = pydantic.Field(
         default=("gopher", "c4"), min_length=1, validate_default=True
     )
+    limits: Limits = "published"
+    word_lists: Annotated[str | None, FILE] = None
     settings: dict[str, dict[str, RuleSettings | None]] = pydantic.Field(default_factory=dict)
 
     @pydantic.field_validator("rules")
@@ -49,10 +55,23 @@ class QualityParameters(Parameters):
                 check_settings(language, rule, values)
         return settings
 
+    @pydantic.model_validator(mode="after")
+    def _lists_for_their_rule(self) -> Self:
+        if (self.word_lists is not None) != (LISTED_WORDS in self.rules):
+            raise ValueError(
+                f"rule {LISTED_WORDS!r} and word_lists need each other; "
+                + (
+                    f"add {LISTED_WORDS!r} to rules, or remove word_lists"
+                    if self.word_lists
+                    else "name a file or folder in word_lists, or remove the rule"
+                )
+            )
+        return self
+
 
 STAGE = Stage(
     "quality",
-    version=2,
+    version=3,
     parameters=QualityParameters,
     run="tasks.quality.run:run",
     summary="the quality rules that each document fails",
@@ -65,4 +84,5 @@ STAGE = Stage(
             {"failed": "list<element: struct<rule: string, value: double>>"},
         ),
     ),
+    compiles=("tasks.quality.repetition_kernel",),
 )

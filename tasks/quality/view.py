@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import functools
 import re
-import unicodedata
 
-from tasks.quality.repetition import NGrams
-from tasks.text.scripts import UNSPACED_CLASS
+import numpy as np
+import numpy.typing as npt
 
-_MARKS = "".join(
-    chr(p) for p in range(0x300, 0x10000) if unicodedata.category(chr(p)) in ("Mn", "Mc")
-)
-"""Combining marks of the basic plane: `\\w` does not match them and would split Hindi words."""
+from tasks.quality.repetition import NGrams, duplicates
+from tasks.quality.words import SYMBOLS, UNSPACED_CHARACTER, Vocabulary
 
-_JOINERS = "\u200c\u200d"
-_WORD = f"[^\\W_][\\w{_MARKS}{_JOINERS}]*"
-WORD = re.compile(f"{_WORD}(?:['’\\-]{_WORD})*")
-"""A word of a spaced language: letters, digits and marks, with inner apostrophes and hyphens."""
+C4_LINE_ENDS = (*".?!\"'", *"”’", *"。！？」』", *"؟۔।॥։።។")
+"""What a line ends in that C4 keeps: in English a full stop, question or exclamation mark or
+quotation mark.
+"""
 
-UNSPACED_CHARACTER = re.compile(f"[{UNSPACED_CLASS}]")
-_UNSPACED_UNIT = re.compile(f"[{UNSPACED_CLASS}]|[^\\W_{UNSPACED_CLASS}]+")
+_CITATION = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
 _PARAGRAPH_BREAK = re.compile(r"\n{2,}")
 
 
@@ -30,9 +26,10 @@ class View:
     `unspaced`: each character of a script without spaces is a word, and so is each Latin word.
     """
 
-    def __init__(self, text: str, unspaced: bool = False) -> None:
+    def __init__(self, text: str, vocabulary: Vocabulary, unspaced: bool = False) -> None:
         self.text = text
         self.unspaced = unspaced
+        self._vocabulary = vocabulary
 
     @functools.cached_property
     def lower(self) -> str:
@@ -45,30 +42,63 @@ class View:
         return [line for line in map(str.strip, self.text.split("\n")) if line]
 
     @functools.cached_property
+    def sentence_lines(self) -> list[str]:
+        """The lines that end like a sentence, without citations ("[3]"), as C4 keeps them."""
+        lines = self.lines
+        if "[" in self.text:
+            lines = [_CITATION.sub("", line) for line in lines]
+        return [
+            line
+            for line in lines
+            if line.endswith(C4_LINE_ENDS) and not line.endswith(("...", "……"))
+        ]
+
+    @functools.cached_property
     def paragraphs(self) -> list[str]:
         """The paragraphs (text between blank lines), stripped."""
         paragraphs = map(str.strip, _PARAGRAPH_BREAK.split(self.text))
         return [paragraph for paragraph in paragraphs if paragraph]
 
     @functools.cached_property
-    def words(self) -> list[str]:
-        """Lower-case words without punctuation (see `unspaced`)."""
-        return words_of(self.lower, self.unspaced)
+    def repeated_lines(self) -> tuple[float, int]:
+        """`duplicates` of the lines that are not empty, as they are."""
+        return duplicates([line for line in self.text.split("\n") if line])
 
     @functools.cached_property
-    def tokens(self) -> list[str]:
-        """Whitespace-separated tokens with punctuation; if unspaced, all characters but spaces."""
-        return [c for c in self.text if not c.isspace()] if self.unspaced else self.text.split()
+    def repeated_paragraphs(self) -> tuple[float, int]:
+        """`duplicates` of the paragraphs."""
+        return duplicates(self.paragraphs)
+
+    @functools.cached_property
+    def numbers_W(self) -> npt.NDArray[np.int64]:
+        """The words, punctuation too, as numbers (`tasks.quality.words`)."""
+        return self._vocabulary.numbers(self.text)
+
+    @functools.cached_property
+    def different_words(self) -> frozenset[str]:
+        """The different words."""
+        return frozenset(self._vocabulary.different(self.numbers_W))
+
+    @functools.cached_property
+    def lengths_W(self) -> npt.NDArray[np.int64]:
+        """Characters of each word."""
+        return self._vocabulary.lengths(self.numbers_W)
+
+    @functools.cached_property
+    def kinds_W(self) -> npt.NDArray[np.uint8]:
+        """Kind of each word."""
+        return self._vocabulary.kinds(self.numbers_W)
+
+    @functools.cached_property
+    def proper_W(self) -> npt.NDArray[np.bool_]:
+        """Which words are more than punctuation."""
+        proper: npt.NDArray[np.bool_] = self.kinds_W != SYMBOLS
+        return proper
 
     @functools.cached_property
     def n_grams(self) -> NGrams:
         """The n-grams of `words`."""
-        return NGrams(self.words)
-
-
-def words_of(text: str, unspaced: bool) -> list[str]:
-    """The words (characters if unspaced) of a text or line."""
-    return (_UNSPACED_UNIT if unspaced else WORD).findall(text)
+        return NGrams(self.numbers_W, self.lengths_W, spaced=not self.unspaced)
 
 
 def looks_unspaced(text: str, characters: int = 2_000) -> bool:

@@ -30,6 +30,7 @@ ADVICE = (
     ("ingest.text_too_large", "raise {source}.ingest.max_text_bytes"),
     ("ingest.page_too_large", "raise {source}.ingest.max_page_bytes"),
     ("ingest", "check its files and {source}.ingest.format"),
+    ("cut.block", "check the lists of block and {source}.block"),
     ("cut.langid", "widen {source}.langid.keep; its languages: {languages}"),
     ("cut.quality", "widen {source}.quality.keep"),
     ("cut.perplexity", "widen {source}.perplexity.keep"),
@@ -52,6 +53,7 @@ def notes_of(inputs: Inputs) -> list[str]:
     return [
         *emptied_sources(inputs),
         *ingest_notes(inputs.get("ingest", ())),
+        *cut_notes(inputs.get("cut", ())),
         *missing_languages(inputs),
         *training_notes(inputs.get("training", ())),
         *evaluation_notes(inputs.get("evaluation", ())),
@@ -66,6 +68,11 @@ def ingest_notes(sources: Iterable[Artifact]) -> list[str]:
             f"source {artifact.name}: {note}" for note in artifact.statistics.get("notes", ())
         ]
     return notes
+
+
+def cut_notes(cuts: Iterable[Artifact]) -> list[str]:
+    """Notes from cut on block lists, such as one that blocks nothing."""
+    return [note for artifact in cuts for note in artifact.statistics.get("notes", ())]
 
 
 def training_notes(phases: Iterable[Artifact]) -> list[str]:

@@ -12,6 +12,7 @@ matplotlib.use("svg")
 from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 rcParams.update(
     {
@@ -83,6 +84,30 @@ def bars(values: Mapping[str, float], label: str) -> str:
     for position, value in enumerate(values.values()):
         axes.annotate(f" {value:,.0f}", (value, position), va="center", color="#50555e")
     axes.margins(x=0.15)
+    return _svg(figure)
+
+
+def extraction(rows: Sequence[Mapping[str, Any]]) -> str:
+    """By language: the share of its pages that gave no document, and text per byte of page."""
+    figure = Figure(figsize=(7.5, 0.9 + 0.24 * len(rows)))
+    names = [f"{row['language']} ({row['pages']:,})" for row in rows]
+    sides = (
+        ("lost", "pages without a document", COLOURS[4]),
+        ("yield", "bytes of text per byte of page", COLOURS[0]),
+    )
+    for number, (key, label, colour) in enumerate(sides):
+        axes = figure.add_subplot(1, 2, number + 1)
+        values = [row[key] or 0.0 for row in rows]
+        axes.barh(range(len(rows)), values, color=colour, height=0.75)
+        axes.set_yticks(range(len(rows)), names if number == 0 else [""] * len(rows))
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel(label)
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.set_xlim(0, 1.25 * max(*values, 0.01))
+        for position, value in enumerate(values):
+            axes.annotate(f" {value:.1%}", (value, position), va="center", color="#50555e")
+    figure.subplots_adjust(wspace=0.08)
     return _svg(figure)
 
 

@@ -17,6 +17,9 @@ from tasks.report.summary import summary
 SUMMARY = "summary.json"
 PAGE = "report.html"
 METRICS = "metrics.jsonl"
+EXTRACTION_SHOWN = 12
+"""Languages in the picture of extraction."""
+
 _BUCKET = re.compile(r"long-text/(?P<category>.+)/(?P<low>[0-9]+)-(?P<high>[0-9]+)")
 """How evaluation names a score of long text in one bucket of positions (bytes)."""
 
@@ -48,6 +51,9 @@ def page(recipe: str, inputs: Mapping[str, Sequence[Artifact]], numbers: dict[st
         "funnel": plots.funnel(numbers["funnel"]) if numbers["funnel"] else "",
         "languages": plots.bars(_top(numbers["languages"], "language"), "documents")
         if numbers["languages"]
+        else "",
+        "extraction": plots.extraction(shown[:EXTRACTION_SHOWN])
+        if (shown := [row for row in numbers["extraction"] if row["pages"]])
         else "",
         "reasons": plots.bars(_top(numbers["reasons"], "reason"), "documents")
         if numbers["reasons"]

@@ -10,6 +10,7 @@ from infra.ledger import Side
 from infra.store import Artifact
 from tasks.report.notes import (
     Inputs,
+    cut_notes,
     emptied_sources,
     evaluation_notes,
     missing_languages,
@@ -26,6 +27,7 @@ def summary(inputs: Inputs) -> dict[str, Any]:
         "funnel": funnel(inputs),
         "reasons": reasons(inputs),
         "languages": languages(inputs),
+        "extraction": extraction(inputs),
         "cutoffs": [
             cut
             for artifact in inputs.get("cut", ())
@@ -45,7 +47,11 @@ def summary(inputs: Inputs) -> dict[str, Any]:
         "not_decontaminated": not_decontaminated(inputs),
         "notes": evaluation_notes(inputs.get("evaluation", ())),
         "training_notes": training_notes(inputs.get("training", ())),
-        "document_notes": [*emptied_sources(inputs), *missing_languages(inputs)],
+        "document_notes": [
+            *emptied_sources(inputs),
+            *missing_languages(inputs),
+            *cut_notes(inputs.get("cut", ())),
+        ],
         "edits": edits(inputs),
         "repeated_lines": {
             artifact.name: artifact.statistics["most_repeated"][:LINES_SHOWN]
@@ -137,6 +143,51 @@ def languages(inputs: Inputs) -> list[dict[str, Any]]:
             counts[row["language"]] += row["documents"]
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return [{"language": language, "documents": count} for language, count in ordered]
+
+
+def extraction(inputs: Inputs) -> list[dict[str, Any]]:
+    """What extraction made of web pages, by the language that they declare; the most pages first.
+
+    `lost`: share of the pages that gave no document. `yield`: bytes of text per byte of page.
+    `detected`: documents that language ID finds to be of that language in the same sources, and
+    `detected_bytes`, their text; None where it was not asked.
+    """
+    pages: dict[str, Counter[str]] = {}
+    with_pages: set[str] = set()
+    for artifact in inputs.get("ingest", ()):
+        for row in artifact.statistics.get("page_languages", ()):
+            with_pages.add(artifact.name)
+            counts = pages.setdefault(row["language"], Counter())
+            counts.update({name: row[name] for name in row if name != "language"})
+    detected: dict[str, Counter[str]] = {}
+    identified = [artifact for artifact in inputs.get("langid", ()) if artifact.name in with_pages]
+    for artifact in identified:
+        for entry in artifact.ledger.entries("kept"):
+            counts = detected.setdefault(entry.language, Counter())
+            counts.update(documents=entry.documents, bytes=entry.bytes)
+    rows = []
+    for language in sorted(pages | detected, key=lambda code: (-_pages(pages, code), code)):
+        counts, found = pages.get(language, Counter()), detected.get(language, Counter())
+        rows.append(
+            {
+                "language": language,
+                "pages": counts["pages"],
+                "documents": counts["documents"],
+                "payload_bytes": counts["payload_bytes"],
+                "text_bytes": counts["text_bytes"],
+                "lost": 1 - counts["documents"] / counts["pages"] if counts["pages"] else None,
+                "yield": counts["text_bytes"] / counts["payload_bytes"]
+                if counts["payload_bytes"]
+                else None,
+                "detected": found["documents"] if identified else None,
+                "detected_bytes": found["bytes"] if identified else None,
+            }
+        )
+    return rows if pages else []
+
+
+def _pages(pages: dict[str, Counter[str]], language: str) -> int:
+    return pages[language]["pages"] if language in pages else 0
 
 
 def not_decontaminated(inputs: Inputs) -> list[str]:

@@ -17,7 +17,7 @@ from tasks.select.index import index_statistics
 from tasks.select.stage import HeldOut, SelectParameters
 from tasks.select.write import SelectWork, find_held_out, write_lines, write_survivors
 
-EDITED_BY = ("line_dedup", "decontaminate")
+EDITED_BY = ("line_dedup", "decontaminate", "pii")
 """Roles whose edits apply to the written text, in this order."""
 
 

@@ -15,8 +15,8 @@ and last, where the source gives it, "license".
 
 Input roles: documents, cut, dedup (without it no document is dropped as a duplicate, and none may
 be held out, because only dedup keeps their near duplicates, in any source, out of training);
-line_dedup and decontaminate, whose edits are applied to the written text (decontaminate is an input
-only if passages are removed).
+line_dedup, decontaminate and pii, whose edits are applied to the written text in this order
+(decontaminate is an input only if passages are removed).
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ STAGE = Stage(
         Role("cut", ("cut",)),
         Role("dedup", ("dedup",), optional=True),
         columns_of("decontaminate"),
+        columns_of("pii"),
         columns_of("signatures"),
     ),
     outputs=(

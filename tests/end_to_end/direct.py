@@ -44,7 +44,13 @@ def run_direct(
                 inputs,
                 step.pins,
             )
-            artifact = build(order, prepared.store, started, cpu_threads=engine.thread_count())
+            artifact = build(
+                order,
+                prepared.store,
+                started,
+                cpu_threads=engine.thread_count(),
+                access=prepared.recipe.remote.access(),
+            )
             prepared.store.set_reference(prepared.recipe.name, artifact, LATEST)
             return artifact
 

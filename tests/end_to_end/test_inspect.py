@@ -112,7 +112,7 @@ def test_texts_are_shown_as_they_were_compared(tmp_path: Path) -> None:
     ("words", "message"),
     [
         (("dedup", "--cluster", "nothing"), "no cluster lists a document 'nothing'"),
-        (("select/second",), "has no clusters; inspect reads --stage dedup"),
+        (("select/second",), "select decides nothing about documents; inspect reads ingest"),
         (("dedupe",), "dedupe"),
     ],
 )

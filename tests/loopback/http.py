@@ -101,9 +101,11 @@ class FileServer:
 
 @contextlib.contextmanager
 def serving(
-    files: Mapping[str, bytes | Path], host: str = "127.0.0.1", **settings: Any
+    files: Mapping[str, bytes | Path], host: str = "127.0.0.1", port: int = 0, **settings: Any
 ) -> Iterator[FileServer]:
-    """A server of these files (`/name` -> content) on a free port, in threads of this process."""
+    """A server of these files (`/name` -> content), in threads of this process; on a free port
+    where none is given.
+    """
     shared = FileServer(dict(files), **settings)
     connections: set[socket.socket] = set()
 
@@ -111,7 +113,7 @@ def serving(
         server_of_files = shared
         open_connections = connections
 
-    server = _Quiet((host, 0), Handler)
+    server = _Quiet((host, port), Handler)
     server.daemon_threads = True
     server.request_queue_size = 128
     shared.address = f"{host}:{server.server_address[1]}"

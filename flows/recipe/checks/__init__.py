@@ -17,6 +17,7 @@ from flows.recipe.checks.evaluation import (
 )
 from flows.recipe.checks.models import check_model, check_new_rows, check_phases
 from flows.recipe.checks.sources import (
+    check_block_lists,
     check_categories,
     check_language_models,
     check_language_settings,
@@ -40,6 +41,7 @@ def problems_between(recipe: Recipe) -> list[str]:
         *check_evaluated_models(recipe),
         *check_phases(recipe),
         *check_language_settings(recipe),
+        *check_block_lists(recipe),
         *check_new_rows(recipe),
         *check_evaluation(recipe),
     ]

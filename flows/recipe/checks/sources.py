@@ -22,6 +22,20 @@ def check_categories(recipe: Recipe) -> list[str]:
     ]
 
 
+def check_block_lists(recipe: Recipe) -> Iterator[str]:
+    """Only a list of the whole recipe can be withdrawn from a source, and reference text (a source
+    without a category) is not cut.
+    """
+    for name, source in recipe.sources.items():
+        withdrawn = [list_ for list_, own in source.block.items() if own is None]
+        yield from unknown_names(f"sources.{name}.block", withdrawn, recipe.block)
+        if source.block and source.category is None:
+            yield (
+                f"sources.{name}.block: the source has no category, so no training reads it and "
+                "cut does not apply to it; give it a category, or remove the lists"
+            )
+
+
 def check_language_settings(recipe: Recipe) -> Iterator[str]:
     """Settings by language need langid, and languages that it keeps."""
     for name, source in recipe.sources.items():

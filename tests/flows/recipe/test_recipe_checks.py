@@ -110,6 +110,15 @@ def recipe(tmp_path: Path) -> Path:
             ["training.optimizer.betas=[0.9, 1.0]"],
             "training.optimizer.betas.1: 1.0 must be less than 1",
         ),
+        (
+            ["block={spam: {domains: a.txt}}", "sources.web.block={span: null}"],
+            "sources.web.block: 'span' is not in this recipe (did you mean 'spam'?)",
+        ),
+        (
+            ["sources.web.category=null", "sources.web.block={spam: {urls: a.txt}}"],
+            "sources.web.block: the source has no category",
+        ),
+        (["block={spam: {}}"], "names no file; list files under domains, urls or both"),
         (["model.create.seed=-5"], "model.create.seed: -5 must be at least 0"),
         (
             ["evaluation.seed=4294967296"],

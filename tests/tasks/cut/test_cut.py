@@ -152,6 +152,7 @@ def test_the_first_failed_check_is_the_reason_and_the_ledger_has_all(
         {
             "source": "web",
             "read": 8,
+            "block": 8,
             "line_dedup": 8,
             "langid": 6,
             "quality": 5,

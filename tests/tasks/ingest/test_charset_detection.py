@@ -272,7 +272,7 @@ def test_pages_of_archives(tmp_path: Path) -> None:
     ]
     path = tmp_path / "a.warc.gz"
     path.write_bytes(members(records))
-    found = list(web_documents(path, lambda offset, inner: True, wet=False, max_page_bytes=1 << 20))
+    found = list(web_documents(path, lambda *_: True, wet=False, max_page_bytes=1 << 20))
     assert [PROSE["ja"] * 4 in item.text for item in found if isinstance(item, RawDocument)] == [
         True
     ] * 4

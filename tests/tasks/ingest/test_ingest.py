@@ -188,14 +188,14 @@ def test_golden_output(tmp_path: Path) -> None:
     ]
     assert (STAGE.version, [content_digest(one) for one in found]) == (
         4,
-        ["80cf2be00c6b6d4f", "7e6180b65fb8aaf2"],
+        ["718e45f26e3d51be", "7e6180b65fb8aaf2"],
     )
 
 
 @pytest.mark.parametrize(
     "parameters, message",
     [
-        ({"format": "orc"}, "'warc', 'wet', 'jsonl', 'text', 'parquet' or 'hf'"),
+        ({"format": "orc"}, "'text', 'parquet', 'hf' or 'commoncrawl'"),
         ({"format": "warc", "sample": 0}, "greater than 0"),
         ({"format": "warc", "split": "line"}, "split applies to format text"),
         ({"format": "text", "fields": {"text": "a"}}, "fields applies to format jsonl"),

@@ -21,7 +21,7 @@ LIMIT = 1 << 20
 def read(tmp_path: Path, *stream: bytes, wet: bool = False) -> list[RawDocument | Rejected]:
     path = tmp_path / "a.warc.gz"
     path.write_bytes(members(list(stream)))
-    return list(web_documents(path, lambda offset, inner: True, wet=wet, max_page_bytes=LIMIT))
+    return list(web_documents(path, lambda *place, **_: True, wet=wet, max_page_bytes=LIMIT))
 
 
 def reasons(found: list[RawDocument | Rejected]) -> list[str]:

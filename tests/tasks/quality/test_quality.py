@@ -10,11 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from infra.stage import Pin, StageError
 from tasks.quality.catalog import DEFAULTS, RULES, expand, settings_for
 from tasks.quality.repetition import NGrams, duplicates
 from tasks.quality.rules import MEASURES, Assessor
 from tasks.quality.run import SCHEMA, annotate_table
 from tasks.quality.stage import STAGE, QualityParameters
+from tasks.quality.word_lists import read_word_lists
+from tasks.quality.words import Style, Vocabulary, words_of
 from tests.stage_harness import run_stage
 from tests.tables import artifact, column, content_digest, documents
 
@@ -76,7 +79,7 @@ def test_good_text_passes() -> None:
         ("gopher.repetition.duplicate_paragraph_characters", "\n\n".join([GOOD] * 2)),
         ("gopher.repetition.top_2_gram", "buy now " * 60),
         ("gopher.repetition.duplicate_10_grams", "\n".join([GOOD] * 2)),
-        ("c4.curly_bracket", GOOD + " {"),
+        ("c4.curly_bracket", GOOD + "\nThe value of {name} is not set."),
         ("c4.lorem_ipsum", GOOD + " Lorem Ipsum"),
         ("c4.javascript", "Please enable JavaScript.\n" * 3 + GOOD),
         ("c4.policy", "We have a privacy policy.\n" * 3 + GOOD),
@@ -137,6 +140,8 @@ def test_the_settings_of_a_language_override_those_of_all() -> None:
     ("parameters", "says"),
     [
         ({"rules": ["gophr"]}, "did you mean 'gopher'"),
+        ({"rules": ["fineweb2"]}, "name a file or folder in word_lists"),
+        ({"word_lists": "lists"}, "add 'fineweb2.listed_words' to rules"),
         ({"rules": ["c4.curly_brackets"]}, "did you mean 'c4.curly_bracket'"),
         (
             {"settings": {"zh": {"gopher.wordcount": {"min": 3}}}},
@@ -169,26 +174,130 @@ def test_groups_expand_in_catalog_order_once() -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(["a", "bb", "ccc"]), max_size=25), st.integers(2, 6))
-def test_n_gram_shares_agree_with_counting_by_hand(words: list[str], n: int) -> None:
+def test_n_grams_agree_with_counting_by_hand(words: list[str], n: int) -> None:
+    vocabulary = Vocabulary("other")
+    numbers = vocabulary.numbers(" ".join(words))
+    measured = NGrams(numbers, vocabulary.lengths(numbers))
     grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+    gram, most = max(Counter(grams).items(), key=lambda item: item[1], default=((), 0))
+    assert measured.top(n) == (len(" ".join(gram)) * most if most > 1 else 0)
+    seen, start, repeated = set(), 0, 0
+    while start < len(grams):
+        if grams[start] in seen:
+            repeated += len("".join(grams[start]))
+            start += n
+        else:
+            seen.add(grams[start])
+            start += 1
+    assert measured.duplicates(n) == repeated
 
-    def share(starts: list[int]) -> float:
-        covered = {position for start in starts for position in range(start, start + n)}
-        return sum(len(words[position]) for position in covered) / max(sum(map(len, words)), 1)
 
-    repeats = [i for i, gram in enumerate(grams) if gram in grams[:i]]
-    assert NGrams(words).duplicate_share(n) == pytest.approx(share(repeats))
-    counts = Counter(grams)
-    most = max(counts.values(), default=0)
-    top = [gram for gram in grams if counts[gram] == most > 1]
-    longest = max((sum(map(len, gram)) for gram in top), default=0)
-    expected = [
-        share([i for i, g in enumerate(grams) if g == gram])
-        for gram in top
-        if sum(map(len, gram)) == longest
-    ]
-    found = NGrams(words).top_share(n)
-    assert any(found == pytest.approx(value) for value in expected) if expected else found == 0.0
+def test_the_documented_example_of_n_grams() -> None:
+    vocabulary = Vocabulary("other")
+    numbers = vocabulary.numbers("a b a b a")
+    measured = NGrams(numbers, vocabulary.lengths(numbers))
+    assert (measured.top(2), measured.duplicates(2)) == (6, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "style", "words"),
+    [
+        (
+            "(The well-known \"U.S.\" shop's 1,000 sheep-dogs don't...",
+            "english",
+            "( The well - known \" U.S. \" shop 's 1,000 sheep - dogs do n't ...",
+        ),
+        ("It is 5% or $3.50, e.g. at 10:30.", "english", "It is 5 % or $ 3.50 , e.g. at 10:30 ."),
+        ("See https://a.test/b-c, and a/b!", "english", "See https://a.test/b-c, and a / b !"),
+        ("„Der Test-Tag ist's“, am 3. Mai.", "german", "„ Der Test-Tag ist's “ , am 3. Mai ."),
+        ("L'homme, dit-il, as-tu vu.", "french", "L' homme , dit -il , as - tu vu ."),
+        ("El narco-ganadero.", "spanish", "El narco-ganadero ."),
+        ("А. С. Пушкин родился.", "other", "А. С. Пушкин родился ."),
+        ("हिन्दी में।", "other", "हिन्दी में ।"),
+        ("他在2024年说：“好”。", "unspaced", "他 在 2024 年 说 ： “ 好 ” 。"),
+    ],
+)
+def test_text_is_cut_into_words_and_marks(text: str, style: Style, words: str) -> None:
+    assert words_of(text, style) == words.split()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=40), st.sampled_from(["english", "german", "french", "other", "unspaced"]))
+def test_words_are_the_text_without_its_white_space(text: str, style: Style) -> None:
+    words = words_of(text, style)
+    assert "".join(words) == "".join(text.split()) and "" not in words
+    vocabulary = Vocabulary(style)
+    numbers = vocabulary.numbers(text)
+    assert vocabulary.lengths(numbers).tolist() == [len(word) for word in words]
+    assert sorted(vocabulary.different(numbers)) == sorted(set(words))
+
+
+def test_a_full_vocabulary_starts_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.quality.words.MOST_CHUNKS", 2)
+    vocabulary = Vocabulary("other")
+    for text in ("a b c", "c d", "a b c d e"):
+        assert sorted(vocabulary.different(vocabulary.numbers(text))) == text.split()
+
+
+@pytest.mark.parametrize("language", ["zh", "de", "fr", "es", "ru", "ja", "ar"])
+def test_fineweb2_has_limits_for_a_language(language: str) -> None:
+    published, fitted = settings_for(language, {}), settings_for(language, {}, "fineweb2")
+    assert fitted["c4.sentences"] is None and fitted["fineweb.short_lines"] is None
+    assert fitted["fineweb.duplicate_characters"] == {"max": 0.1}
+    top, default = fitted["gopher.repetition.top_2_gram"], published["gopher.repetition.top_2_gram"]
+    assert top is not None and default is not None
+    assert top["length"] == 2 and top["max"] != default["max"]
+    own = {language: {"fineweb.newline_ratio": {"max": 0.5}}}
+    assert settings_for(language, own, "fineweb2")["fineweb.newline_ratio"] == {"max": 0.5}
+    assert settings_for("en", {}, "fineweb2") == settings_for("en", {})
+
+
+def word_list_pins(folder: Path, **lists: str) -> tuple[Pin, ...]:
+    for name, text in lists.items():
+        (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+    return tuple(Pin(str(folder / f"{name}.txt"), f"{name}.txt", name, 1) for name in lists)
+
+
+def test_a_document_without_a_word_of_its_languages_list_fails(tmp_path: Path) -> None:
+    pins = word_list_pins(tmp_path, deu_Latn="und\nnicht\n", eu="eta\n")
+    parameters = QualityParameters(rules=("fineweb2",), word_lists=str(tmp_path))
+    table = pa.table(
+        {
+            "text": ["der Hund und", "the dog", "eta", "the dog"],
+            "language": ["de", "de", "eu", "en"],
+        }
+    )
+    written = annotate_table(table, parameters=parameters, word_lists=pins)
+    assert written["failed"].to_pylist() == [
+        [],
+        [{"rule": "fineweb2.listed_words", "value": 0.0}],
+        [],
+        [],
+    ], "a language without a list passes"
+
+
+@pytest.mark.parametrize(
+    ("lists", "says"),
+    [({"de": " \n"}, "de.txt has no word"), ({}, "no file that ends in .txt")],
+)
+def test_a_bad_word_list_is_refused(tmp_path: Path, lists: dict[str, str], says: str) -> None:
+    with pytest.raises(StageError, match=says):
+        read_word_lists(word_list_pins(tmp_path, **lists), ("fineweb2.listed_words",))
+
+
+@pytest.mark.real
+def test_fineweb2s_lists_tell_languages_apart(real_data: Path) -> None:
+    folder = real_data / "filters" / "fineweb2-wordlists" / "wordlists-0.95"
+    pins = tuple(Pin(str(path), path.name, "", 0) for path in sorted(folder.glob("*.txt")))
+    rules = expand(["fineweb2"])
+    lists = read_word_lists(pins, rules)
+    assessor = Assessor(rules, word_lists=lists)
+    for language in ("de", "fr", "es", "ru", "ar"):
+        file = real_data / "lid" / "lingua-sentences-first-half" / f"{language}.txt"
+        own = "\n".join(file.read_text(encoding="utf-8").splitlines()[:10])
+        other = "Ko te reo Māori he reo. Kei te haere ia ki te kura inaianei."
+        assert assessor.failures(own, language) == []
+        assert len(assessor.failures(other, language)) == 1
 
 
 @given(st.lists(st.text(max_size=3), max_size=12))
@@ -247,7 +356,9 @@ def test_text_that_c4_kept_passes_the_c4_rules(real_data: Path) -> None:
     )
     texts = [json.loads(line)["text"] for line in lines]
     c4, gopher = Assessor(expand(["c4"])), Assessor(expand(["gopher"]))
-    assert sum(not c4.failures(text, "en") for text in texts) == len(texts) == 300
+    failing = [text for text in texts if c4.failures(text, "en")]
+    # Two full stops of abbreviations, which C4's own tokenizer took for ends of sentences.
+    assert [text[:8] for text in failing] == ["Y.M. Mol"] and len(texts) == 300
     assert 0.75 < sum(not gopher.failures(text, "en") for text in texts) / len(texts) < 0.95
 
 
@@ -300,4 +411,4 @@ def test_golden_output(tmp_path: Path) -> None:
     found = run_stage(
         STAGE, parameters, {"documents": given, "langid": langid}, "web", tmp_path=tmp_path
     )
-    assert (STAGE.version, content_digest(found)) == (2, "310b55dd2647ab7a")
+    assert (STAGE.version, content_digest(found)) == (3, "cf317306120b3e50")

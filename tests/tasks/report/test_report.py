@@ -15,7 +15,7 @@ from tasks.report import plots
 from tasks.report.notes import missing_languages
 from tasks.report.run import by_position, page, score_rows
 from tasks.report.stage import STAGE, ReportParameters
-from tasks.report.summary import CLUSTERS_SHOWN, summary
+from tasks.report.summary import CLUSTERS_SHOWN, extraction, summary
 from tasks.tokenizer.expand import grow
 from tasks.tokenizer.measure import measure, report
 from tasks.tokenizer.texts import SampleText
@@ -296,3 +296,27 @@ def test_long_text_is_drawn_by_position(tmp_path: Path) -> None:
     given.manifest.data["parameters"] |= {"benchmarks": {}, "decontaminated": []}
     html = page("small", {"evaluation": (given,)}, summary({"evaluation": (given,)}))
     assert "Long text, by position" in html and html.count("<svg") == 1
+
+
+def test_extraction_is_shown_by_declared_language(tmp_path: Path) -> None:
+    def row(language: str, pages: int, documents: int, text: int) -> dict[str, Any]:
+        counts = {"pages": pages, "documents": documents, "payload_bytes": 10_000}
+        return {"language": language, **counts, "text_bytes": text}
+
+    statistics = {"page_languages": [row("en", 10, 9, 3_000), row("th", 8, 2, 100)]}
+    ingest = made("ingest", statistics, {}, tmp_path)
+    ledger = Ledger()
+    for language, documents in (("en", 8), ("th", 1), ("lo", 2)):
+        for side in ("read", "kept"):
+            ledger.add("web", language, side, documents=documents, bytes=100 * documents)
+    identified = {"languages": [{"language": "en", "documents": 11, "mean_score": 0.9}]}
+    langid = made("langid", identified, {}, tmp_path, ledger.to_json())
+    shown = extraction({"ingest": [ingest], "langid": [langid]})
+    rows = {entry["language"]: entry for entry in shown}
+    assert list(rows) == ["en", "th", "lo"]
+    assert (rows["th"]["lost"], rows["th"]["yield"], rows["th"]["detected"]) == (0.75, 0.01, 1)
+    assert (rows["lo"]["pages"], rows["lo"]["lost"], rows["lo"]["detected_bytes"]) == (0, None, 200)
+    assert extraction({"ingest": [ingest]})[0]["detected"] is None
+    html = page("r", {}, summary({}) | {"extraction": shown})
+    assert "Extraction by language" in html and "75.0%" in html and "th (8)" in html
+    assert "Extraction by language" not in page("r", {}, summary({}))

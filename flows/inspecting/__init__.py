@@ -1,0 +1,1 @@
+"""`puna inspect`: which artifacts hold what a stage decided, and what is shown of a document."""

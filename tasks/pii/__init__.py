@@ -1,0 +1,1 @@
+"""E-mail addresses, IP addresses and phone numbers, masked by edits."""
