@@ -234,12 +234,17 @@ def _top(repository: Repository) -> list[Any]:
 
 def target(pin: Pin, access: Access) -> Any:
     """Where to GET a pinned file. Its commit says what it is: the answer needs no validator."""
-    from huggingface_hub import hf_hub_url
+    from huggingface_hub import constants, hf_hub_url
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
     from infra.remote.request import Target
 
     repository, path = parse(pin.path)
+    if constants.HF_HUB_OFFLINE:
+        raise Unreachable(
+            f"{path} of the {repository} is in no local cache, and HF_HUB_OFFLINE is set; unset "
+            "it, or fetch the file with `hf download`"
+        )
     url = hf_hub_url(repository.id, path, repo_type=repository.kind, revision=repository.revision)
     headers = {
         name: value for name, value in build_hf_headers().items() if name.lower() == "authorization"

@@ -162,3 +162,16 @@ def test_without_a_network_what_is_cached_stands(
     assert objects.expand("hf://datasets/org/data/data", access) == pins
     with pytest.raises(Unreachable):
         objects.expand("hf://datasets/org/data/d.txt", access)
+
+
+def test_offline_mode_sends_no_request(
+    hub_server: HubServer, access: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pin,) = objects.expand("hf://datasets/org/data/d.txt", access)
+    hub_server.log()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(Unreachable, match="HF_HUB_OFFLINE is set"):
+        read_range(pin, 0, 2, access)
+    with pytest.raises(Unreachable, match="HF_HUB_OFFLINE"), cache.local_copy(pin, access):
+        pass
+    assert hub_server.log() == []
