@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import urllib.request
@@ -84,5 +85,11 @@ def point_at(hub: HubServer | str, home: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(datasets.config, "HF_ENDPOINT", url)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
     monkeypatch.delenv("HF_TOKEN", raising=False)
+    compiled = home / "cache" / "puna" / "compiled"
+    if not compiled.exists():  # an empty cache, but for compiled loops
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        (cache / "puna" / "compiled").mkdir(parents=True, exist_ok=True)
+        compiled.parent.mkdir(parents=True)
+        compiled.symlink_to(cache / "puna" / "compiled")
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
     HfFileSystem.clear_instance_cache()
