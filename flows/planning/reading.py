@@ -66,7 +66,11 @@ def notes(recipe: Recipe, plan: Plan) -> Iterator[str]:
 
             read = ", ".join(ingested(step.pins))
             yield f"source {name}: nothing new: Common Crawl lists no crawl after {read}"
-    yield from _twice({name: _whole(recipe, step) for name, step in ingests.items()})
+    whole = {name: _whole(recipe, step) for name, step in ingests.items()}
+    yield from _twice(whole)
+    for name, step in ingests.items():
+        if recipe.sources[name].ingest.select is not None:
+            yield from _also_selected(name, step, whole)
 
 
 def _ingests(plan: Plan) -> dict[str, Step]:
@@ -79,9 +83,7 @@ def _whole(recipe: Recipe, step: Step) -> Sequence[Pin]:
     """The objects that a source reads all of."""
     if recipe.sources[step.node.name].ingest.select is not None:
         return ()
-    return [
-        pin for pins in step.pins.values() for pin in pins if not pin.name.endswith(".paths.gz")
-    ]
+    return [pin for pins in step.pins.values() for pin in pins if _is_archive(pin)]
 
 
 def _twice(sources: Mapping[str, Sequence[Pin]]) -> Iterator[str]:
@@ -99,6 +101,27 @@ def _twice(sources: Mapping[str, Sequence[Pin]]) -> Iterator[str]:
             f"sources {one} and {other} both read {names[0]}{more}: each document in it comes "
             "twice; remove it from one of them"
         )
+
+
+def _also_selected(name: str, step: Step, whole: Mapping[str, Sequence[Pin]]) -> Iterator[str]:
+    """Sources that read whole archives of which this source selects records."""
+    from tasks.ingest.commoncrawl.pinning import ingested
+
+    crawls = {f"crawl-data/{crawl}" for crawl in ingested(step.pins)}
+    archives = {pin.name for pin in step.pins.get("crawl", ()) if _is_archive(pin)}
+    for other, pins in whole.items():
+        names = [pin.name for pin in pins if "/".join(pin.name.split("/")[:2]) in crawls]
+        shared = [n for n in names if "/warc/" in n and (not archives or n in archives)]
+        if shared:
+            yield (
+                f"source {name} selects records of {len(shared):,} archives that source {other} "
+                f"reads whole, such as {shared[0]}: each of these documents comes twice; remove "
+                "one of the two"
+            )
+
+
+def _is_archive(pin: Pin) -> bool:
+    return not pin.name.endswith(".paths.gz")
 
 
 def _in_words(reading: Any) -> str:

@@ -117,8 +117,12 @@ def test_the_plan_estimates_reading(tmp_path: Path, server: FileServer, dump: Du
     chinese = dump.languages()["zho"]
     assert 0.5 * chinese < web["records"] < 2 * chinese and web["archive_bytes"] == sizes
     assert web["index_requests"] > 0 and web["range_bytes"] > 0
-    (warning,) = [line for line in found["warnings"] if "both read" in line]
-    assert "sources one and other" in warning and "and 1 more" in warning
+    both, *selected = [line for line in found["warnings"] if "comes twice" in line]
+    assert "sources one and other both read" in both and "and 1 more" in both
+    assert [line.partition(" that source")[0] for line in selected] == [
+        "source web selects records of 2 archives",
+        "source web selects records of 3 archives",
+    ]
     asked = len(server.seen)
     assert plan(file)["reading"] == reading
     assert len(server.seen) - asked <= 12  # the list of crawls, and whether listings have changed

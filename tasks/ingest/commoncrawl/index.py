@@ -176,7 +176,7 @@ def _languages(rows: pa.RecordBatch) -> Counter[str]:
     found = Counter[str]()
     if "content_languages" in rows.schema.names:
         for entry in rows["content_languages"].value_counts().to_pylist():
-            for code in (entry["values"] or "").split(","):
+            for code in _text(entry["values"] or "").split(","):
                 found[code] += entry["counts"]
     return found
 
@@ -259,10 +259,14 @@ def _overlaps(group: Any, prefixes: Sequence[str]) -> bool:
             statistics = column.statistics
             if statistics is None or not statistics.has_min_max:
                 return True
-            low, high = statistics.min, statistics.max
+            low, high = _text(statistics.min), _text(statistics.max)
             # a host ends with ")", goes on with "," or has a port after ":"
             return any(low < f"{prefix};" and high >= f"{prefix})" for prefix in prefixes)
     return True
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def bytes_of(metadata: pq.FileMetaData, groups: Sequence[int], names: Sequence[str]) -> int:

@@ -220,3 +220,22 @@ def test_any_bytes_are_text_or_unreadable(parts: list[bytes]) -> None:
         clean(html_text(b"".join(parts), "utf-16")).encode()
     except Unreadable as error:
         assert str(error) in ("charset", "page_too_complex")
+
+
+def test_ids_are_made_of_the_record(tmp_path: Path) -> None:
+    """The header block stands for a record that has an id of its own, else its content does too."""
+    one, other = response(page(1)), response(page(2))
+    assert len(one) == len(other)
+
+    def key(stored: bytes) -> bytes:
+        (found,) = read(tmp_path, stored)
+        assert isinstance(found, RawDocument)
+        return found.key
+
+    assert key(one) == key(one) != key(other)
+    with_id = [
+        stored.replace(b"WARC-Type", b"WARC-Record-ID: <urn:uuid:1>\r\nWARC-Type", 1)
+        for stored in (one, other)
+    ]
+    assert key(with_id[0]) == key(with_id[1])
+    assert b"urn:uuid:1" in key(with_id[0]) and b"<html>" not in key(with_id[0])

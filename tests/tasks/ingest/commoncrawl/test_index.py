@@ -132,6 +132,22 @@ def test_a_column_of_another_name_is_named(access: Access) -> None:
                 list(wanted_of(part, Counter(), Counter()))
 
 
+def test_strings_may_be_stored_as_bytes(access: Access) -> None:
+    """As writers do that do not annotate their columns."""
+    table = pa.Table.from_pylist(SOME, schema=INDEX_SCHEMA)
+    kinds = [
+        pa.field(f.name, pa.binary() if f.type == pa.string() else f.type) for f in table.schema
+    ]
+    sink = io.BytesIO()
+    pq.write_table(table.cast(pa.schema(kinds)), sink)
+    with serving({"/part.parquet": sink.getvalue()}) as server:
+        select = IndexSelect(languages=("zho",), domains=("a.org",), mime=("text/html",))
+        seen, languages = Counter[str](), Counter[str]()
+        (found,) = wanted_of(IndexPart(CRAWL, pin_of(server), select, access), seen, languages)
+    assert found["content_languages"].to_pylist() == ["zho", "eng,zho"]
+    assert languages["zho"] == 3
+
+
 def test_a_part_that_is_cut_short_is_refused(access: Access, small_dump: Dump) -> None:
     (name,) = [path for path in small_dump.files if "subset=warc/part-00000" in path]
     with serving({"/part.parquet": small_dump.files[name][:-100]}) as server:

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from infra.remote.access import Access
 from infra.stage import Pin
 from tasks.ingest.commoncrawl.listing import archive
 from tasks.ingest.commoncrawl.parts import grouped
-from tasks.ingest.commoncrawl.records import ArchiveRecords, documents_of
+from tasks.ingest.commoncrawl.records import ArchiveRecords, _outcome, documents_of
 from tasks.ingest.raw_documents import RawDocument, Rejected
 from tests.loopback.commoncrawl import Dump
 from tests.loopback.http import FileServer, a_third, serving
@@ -76,6 +78,19 @@ def test_what_is_not_one_whole_record_is_no_document(
     with serving(small_dump.files) as server:
         ((_, found),) = read(places(small_dump, server, [wrong]), access)
     assert isinstance(found, Rejected) and (found.side, found.reason) == ("failed", "index")
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.data())
+def test_damaged_bytes_raise_nothing(small_dump: Dump, data: st.DataObject) -> None:
+    row = data.draw(st.sampled_from(small_dump.rows))
+    start, length = row["warc_record_offset"], row["warc_record_length"]
+    member = bytearray(small_dump.files[f"/{row['warc_filename']}"][start : start + length])
+    for at in data.draw(st.lists(st.integers(0, length - 1), min_size=1, max_size=4)):
+        member[at] = data.draw(st.integers(0, 255))
+    cut = bytes(member[: data.draw(st.integers(1, length))])
+    found = _outcome(cut, start, lambda *_: True, LIMIT)
+    assert isinstance(found, (RawDocument, Rejected))
 
 
 def test_records_of_a_missing_archive_are_gone(small_dump: Dump, access: Access) -> None:
