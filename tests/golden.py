@@ -39,6 +39,7 @@ LIBRARIES = (
     "kenlm",
     "numba",
     "numpy",
+    "phonenumbers",
     "pyarrow",
     "resiliparse",
     "safetensors",
@@ -52,7 +53,7 @@ LIBRARIES = (
 GROWN = """\
 extends: small.yaml
 name: grown
-sources: {crawl: {line_dedup: {minimum_characters: 4}}}
+sources: {crawl: {line_dedup: {minimum_characters: 4}, pii: {}}}
 decontaminate: {action: passage}
 tokenizer:
   train: null

@@ -41,11 +41,11 @@ _IPV6_CANDIDATE = re.compile(
 )
 _SMALL = 100
 _NETWORK = re.compile(
-    r"://$|\b(?:ip|ips|ipv4|address|addresses|addr|server|servers|dns|host|hosts|ping|proxy|gateway|"
+    r"\b(?:ip|ips|ipv4|address|addresses|addr|server|servers|dns|host|hosts|ping|proxy|gateway|"
     r"subnet|router|whois|login|logged)\b|адрес|сервер|服务器|地址|伺服器|アドレス|サーバ|عنوان",
     re.IGNORECASE,
 )
-_CONTEXT_CHARACTERS = 40
+_BEFORE_CHARACTERS, _BEHIND_CHARACTERS = 60, 20
 _PORT = re.compile(r":\d{2,5}\b")
 _PHONE_CANDIDATE = re.compile(
     r"(?<![\w+.,/=$€£¥#-])(?:\+|00)[1-9]"
@@ -121,10 +121,11 @@ def _is_large(address: str) -> bool:
 
 
 def _in_network(text: str, candidate: re.Match[str]) -> bool:
-    """Whether the words before, or a port behind, speak of an address."""
+    """Whether the words around, a scheme before or a port behind speak of an address."""
     start, end = candidate.span()
-    before = text[max(0, start - _CONTEXT_CHARACTERS) : start]
-    return bool(_NETWORK.search(before) or _PORT.match(text, end))
+    around = text[max(0, start - _BEFORE_CHARACTERS) : end + _BEHIND_CHARACTERS]
+    in_url = text.endswith("://", 0, start) or _PORT.match(text, end) is not None
+    return in_url or _NETWORK.search(around) is not None
 
 
 def _is_global(address: str) -> bool:

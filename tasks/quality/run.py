@@ -41,12 +41,19 @@ def run(context: Context) -> Outcome:
     return Outcome(statistics(parameters, written), ledger_of(results))
 
 
+@functools.lru_cache(maxsize=1)
+def _assessor(parameters_json: str, word_lists: tuple[Pin, ...]) -> Assessor:
+    """One assessor per process, so that words are cut and looked at once, not once per table."""
+    parameters = QualityParameters.model_validate_json(parameters_json)
+    lists = read_word_lists(word_lists, parameters.rules)
+    return Assessor(parameters.rules, parameters.settings, parameters.limits, lists)
+
+
 def annotate_table(
     table: pa.Table, *, parameters: QualityParameters, word_lists: tuple[Pin, ...] = ()
 ) -> pa.Table:
     """N documents (columns text, prompt and, if known, language) -> N rows of SCHEMA."""
-    lists = read_word_lists(word_lists, parameters.rules)
-    assessor = Assessor(parameters.rules, parameters.settings, parameters.limits, lists)
+    assessor = _assessor(parameters.model_dump_json(), word_lists)
     has_language = "language" in table.column_names
     languages = (
         table["language"].to_pylist() if has_language else itertools.repeat(None, table.num_rows)

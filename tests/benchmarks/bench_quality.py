@@ -32,7 +32,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tasks.quality.catalog import DEFAULTS, EVERY_LANGUAGE, STOP_WORDS, expand  # noqa: E402
+from tasks.quality.catalog import DEFAULTS, EVERY_LANGUAGE, STOP_WORDS, UNSPACED, expand  # noqa: E402
 from tasks.quality.fineweb2 import FITTED  # noqa: E402
 from tasks.quality.rules import Assessor  # noqa: E402
 from tests.benchmarks.quality_corpus import RealDocument, real_documents  # noqa: E402
@@ -180,7 +180,8 @@ def print_table(
         if group not in decided:
             continue
         here, there = bool(failed), bool(decided[group])
-        for language in (document.language, "all"):
+        script = "unspaced" if document.language in UNSPACED else "spaced"
+        for language in (document.language, script, "all"):
             counts[language, here, there] += 1
         if here != there:
             side = f"only ours: {', '.join(failed)}" if here else f"only theirs: {decided[group]}"
@@ -188,7 +189,8 @@ def print_table(
     if not counts:
         print("  no document of a language for which the group has limits")
         return
-    for language in ("all", *sorted({key[0] for key in counts} - {"all"})):
+    rows = sorted({key[0] for key in counts}, key=lambda row: (len(row) == 2, row))
+    for language in rows:  # all, spaced, unspaced, then languages
         cells = [counts[language, here, there] for here, there in CELLS]
         share = (cells[0] + cells[1]) / sum(cells)
         both_keep, both_drop, ours_drops, theirs_drops = cells

@@ -368,6 +368,24 @@ def test_every_annotator_reads_through_line_dedup(good: Path) -> None:
     assert graph.nodes["select/web"].inputs["decontaminate"] == ("decontaminate/web",)
 
 
+def test_only_select_reads_through_masks(good: Path) -> None:
+    graph = stages(read_recipe(good, ["sources.web.line_dedup={}", "sources.web.pii={}"]))
+    readers = {id for id, node in graph.nodes.items() if "pii/web" in node.upstream()}
+    assert readers == {"select/web", "report/r"}
+    assert set(graph.nodes["pii/web"].inputs) == {"documents", "line_dedup", "langid"}
+
+
+def test_a_word_lists_content_enters_the_version_of_quality(good: Path, tmp_path: Path) -> None:
+    word_list = tmp_path / "deu_Latn.txt"
+    stated = ["sources.web.quality={rules: [fineweb2], word_lists: %s}" % word_list]  # noqa: UP031
+    versions = []
+    for words in ("und\n", "und\nnicht\n"):
+        word_list.write_text(words, encoding="utf-8")
+        prepared = prepare(RunRequest.of(good, stated, str(tmp_path / "store")))
+        versions.append(prepared.plan.steps["quality/web"].version)
+    assert versions[0] != versions[1] and None not in versions
+
+
 def test_the_recipes_own_latest_selection_is_no_history(good: Path) -> None:
     name = read_recipe(good).name
     for reference in (f"artifact:{name}/select/web@latest", f"artifact:{name}/select/web"):
