@@ -8,6 +8,7 @@ paper scores paragraphs; its code, and so its published cut-offs, documents.)
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ import pyarrow as pa
 import sentencepiece
 
 from tasks.documents.records import records
-from tasks.text.normalise import normalise
+from tasks.text.normalise import CONTROLS, normalise
 
 DECIMALS = 1
 
@@ -38,20 +39,73 @@ class Scorer:
         quiet = kenlm.Config()
         quiet.show_progress = False
         quiet.arpa_complain = kenlm.ARPALoadComplain.NONE
-        self._pieces = sentencepiece.SentencePieceProcessor(model_file=files.sentencepiece)
         self._lm = kenlm.Model(files.lm, quiet)
+        self._segmenter = Segmenter(files.sentencepiece)
 
     def perplexities(self, texts: Sequence[str]) -> list[float | None]:
-        """Perplexity of each text; None if normalising leaves nothing. Independent of batching."""
+        """Perplexity of each text; None if normalising leaves nothing. Independent of batching.
+
+        All texts take a step before any takes the next: SentencePiece and KenLM in turns push each
+        other out of the processor's cache, which costs a fifth of the speed.
+        """
+        normal = [normalise(text) for text in texts]
+        lines = [self._segmenter.line(text) for text in normal]
         score = self._lm.score
         return [
-            round(10.0 ** (-score(" ".join(pieces)) / (len(pieces) + 1)), DECIMALS)
-            if pieces
-            else None
-            for pieces in self._pieces.encode(
-                [normalise(text) for text in texts], out_type=str, num_threads=1
-            )
+            round(10.0 ** (-score(line) / (words + 1)), DECIMALS) if line else None
+            for line, words in lines
         ]
+
+
+class Segmenter:
+    """Turns text into what KenLM reads: pieces as UTF-8, separated by spaces.
+
+    SentencePiece gives pieces as bytes faster than as strings, and ids in less than half the time.
+    So text of known characters is encoded to ids, which name their pieces. An unknown piece is
+    what stands in the text, which ids do not tell; text with one is encoded to bytes.
+    """
+
+    def __init__(self, model_file: str) -> None:
+        """Load a SentencePiece model; `OSError` if it is missing or damaged."""
+        self._model = sentencepiece.SentencePieceProcessor(model_file=model_file)
+        pieces = [self._model.id_to_piece(index) for index in range(len(self._model))]
+        self._pieces = np.array([piece.encode() for piece in pieces], dtype=object)
+        self._pieces[self._model.unk_id()] = _UNKNOWN
+        self._known = np.zeros(sys.maxunicode + 1, np.bool_)
+        self._known[[ord(piece) for piece in pieces if len(piece) == 1]] = True
+        self._known[ord(" ")] = True
+        self._known_ascii = bytes(np.flatnonzero(self._known[:128]).tolist())
+        # cc_net counts the words of the line. They are the pieces, unless a model keeps spaces.
+        spaces = self._model.encode(f"a{'a'.join(_SPACES)}a", out_type=str)
+        self._spaces_stay = any(len(piece.split()) != 1 for piece in [*pieces, *spaces])
+
+    def line(self, text: str) -> tuple[bytes, int]:
+        """The line of a normalised text, and its number of words."""
+        if self._spaces_stay:
+            line = b" ".join(self._model.encode(text, out_type=bytes))
+            return line, len(line.decode().split())
+        if self._knows(text):
+            ids = self._model.encode(text, out_type="numpy")
+            line = b" ".join(self._pieces[ids].tolist())
+            if _UNKNOWN not in line:
+                return line, len(ids)
+        pieces = self._model.encode(text, out_type=bytes)
+        return b" ".join(pieces), len(pieces)
+
+    def _knows(self, text: str) -> bool:
+        """Whether every character is a piece, so that none is likely to become an unknown one."""
+        if text.isascii():
+            return not text.encode().translate(None, self._known_ascii)
+        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<i4")
+        return bool(self._known.take(codes, mode="wrap").all())  # no code is out of range
+
+
+_UNKNOWN = b"\n"
+"""Stands for the unknown piece; no piece contains it."""
+
+_SPACES = [
+    chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace() and code not in CONTROLS
+]
 
 
 @functools.lru_cache(maxsize=32)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.text.normalise import CONTROLS, PUNCTUATION, normalise
+from tasks.text.normalise import CONTROLS, PUNCTUATION, _by_code_points, _replacement, normalise
 
 
 def literally(text: str) -> str:
@@ -52,6 +52,25 @@ def test_every_code_point(separator: str) -> None:
     for start in range(0, sys.maxunicode + 1, 4_096):
         text = separator.join(map(chr, range(start, start + 4_096)))
         assert normalise(text) == literally(text), hex(start)
+
+
+def test_what_replaces_a_character_is_normal() -> None:
+    """Else replacing one character of a text after another could change it twice."""
+    assigned = [
+        chr(code)
+        for code in range(128, sys.maxunicode + 1)
+        if unicodedata.category(chr(code)) not in ("Cn", "Co", "Cs")
+    ]
+    found = [_replacement.__wrapped__(character) for character in assigned]
+    normal = "a".join(replacement[1].decode() for replacement in found if replacement)
+    assert _by_code_points(normal) == normal
+    assert sum(replacement is None for replacement in found) < 50
+
+
+@given(st.lists(st.sampled_from("éΣσ’—\u0323\u302e\U0001d165\u1715１\x85…"), max_size=9), st.text())
+def test_few_characters_in_much_ascii(few: list[str], tail: str) -> None:
+    text = f"{'MUCH of it, 12 times. ' * 20}".join(["", *few, tail])
+    assert normalise(text) == literally(text)
 
 
 @given(
