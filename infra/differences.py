@@ -7,7 +7,7 @@ from typing import Any
 
 
 def differences(before: Any, after: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yield `(path, before, after)` for every leaf that differs; a key that one side lacks counts
+    """Yield `(path, before, after)` for every leaf that differs. A key missing on one side counts
     as None.
 
     `path` is dotted, with list indices as numbers. Lists of different lengths differ as a whole.

@@ -1,8 +1,7 @@
-"""What is still to be done when a run is interrupted: work that must be saved, whatever thread it
-runs in.
+"""Work that must be saved before an interrupted run ends.
 
-Stages run in threads, which no signal reaches; the main thread ends the process, and asks here
-first.
+Stages run in threads, which signals do not reach. The main thread ends the process, and calls
+`save_all` first.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ _WORK: dict[object, Callable[[], str]] = {}
 
 @contextlib.contextmanager
 def saved_on_interrupt(save: Callable[[], str]) -> Iterator[None]:
-    """While in the block, an interrupted run calls `save` before it ends, and shows what that
-    returns.
+    """Within the block, a run that is interrupted calls `save` before it ends, and prints the line
+    that `save` returns.
     """
     key = object()
     with _LOCK:
@@ -31,10 +30,10 @@ def saved_on_interrupt(save: Callable[[], str]) -> Iterator[None]:
 
 
 def pending() -> bool:
-    """Whether anything is to be saved."""
+    """Whether there is anything to save."""
     return bool(_WORK)
 
 
 def save_all() -> list[str]:
-    """Do it, one after the other; what each has to say."""
+    """Save everything, one after the other; returns the lines to print."""
     return [save() for save in list(_WORK.values())]

@@ -1,8 +1,8 @@
 """What became of every document: read = kept + dropped[reason] + failed[reason], per source and
 language.
 
-Counted twice, in documents and in UTF-8 bytes of their records, prompt and text; bytes also know
-`edited[reason]`, what edits took away from documents that were kept. A stage whose ledger does not
+Counted in documents and in UTF-8 bytes of prompt and text. Bytes have a further side,
+`edited[reason]`: what edits removed from documents that were kept. A stage whose ledger does not
 balance fails at commit (`infra.build`).
 """
 
@@ -18,7 +18,7 @@ UNDETERMINED = "und"
 
 
 class Entry(NamedTuple):
-    """What a ledger says of one source, language, side and reason ("" for read and kept)."""
+    """The counts of one source, language, side and reason ("" for read and kept)."""
 
     source: str
     language: str
@@ -29,7 +29,7 @@ class Entry(NamedTuple):
 
 
 class Ledger:
-    """A mutable tally; shards return theirs as JSON, the stage merges them in shard order."""
+    """A mutable tally. Shards return theirs as JSON; the stage merges them in shard order."""
 
     def __init__(self) -> None:
         self._documents: Counter[tuple[str, str, Side, str]] = Counter()
@@ -81,11 +81,17 @@ class Ledger:
     def entries(
         self, side: Side | None = None, reason: str | None = None, source: str | None = None
     ) -> Iterator[Entry]:
-        """Entries sorted by source, language, side and reason; of one of each where given."""
+        """Entries sorted by source, language, side and reason; only those of the given side, reason
+        and source.
+        """
         for key in sorted(self._documents):
-            from_source, _, at, why = key
-            if side in (None, at) and reason in (None, why) and source in (None, from_source):
-                yield Entry(*key, self._documents[key], self._bytes[key])
+            entry = Entry(*key, self._documents[key], self._bytes[key])
+            if (
+                side in (None, entry.side)
+                and reason in (None, entry.reason)
+                and source in (None, entry.source)
+            ):
+                yield entry
 
     def lost(self, source: str | None = None) -> Iterator[Entry]:
         """Entries of documents that were dropped or failed."""
@@ -96,7 +102,7 @@ class Ledger:
         return sorted({source for source, *_ in self._documents})
 
     def imbalance(self) -> str:
-        """Where what was read is not what became of it, in words; "" where the ledger balances."""
+        """The first source and language that do not balance, in words; "" if all balance."""
         sums: dict[tuple[str, str, str], Counter[str]] = {}
         for e in self.entries():
             sums.setdefault((e.source, e.language, "documents"), Counter())[e.side] += e.documents

@@ -1,4 +1,4 @@
-"""Which process wrote something down, and whether it still lives."""
+"""Identifies a process in the files it writes, and tells later whether it is still running."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def process_identity() -> dict[str, Any]:
-    """Host, pid and start of this process: enough to tell later whether it still lives."""
+    """Host, pid and start of this process, enough to tell later whether it is still running."""
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -21,7 +21,7 @@ def process_identity() -> dict[str, Any]:
 
 
 def is_alive(owner: dict[str, Any]) -> bool | None:
-    """Whether the process of a `process_identity` lives; None when it ran on another host."""
+    """Whether the process of a `process_identity` is running; None if it is on another host."""
     if owner.get("host") != socket.gethostname():
         return None
     started = _process_start(int(owner["pid"]))
@@ -31,9 +31,9 @@ def is_alive(owner: dict[str, Any]) -> bool | None:
 def _process_start(pid: int) -> str | None:
     """Start of a process in clock ticks since boot; None when it is gone or a zombie.
 
-    Seconds since 1970, as psutil gives them, move whenever the clock is set, and every process that
-    was running then would seem dead. The boot time moves with them, so that their difference stays:
-    on Linux it is field 22 of `/proc/PID/stat`.
+    psutil's start, in seconds since 1970, moves when the clock is set: every process that was
+    running then would seem dead. The boot time moves with it, so the difference stays; on Linux it
+    is field 22 of `/proc/PID/stat`.
     """
     try:
         process = psutil.Process(pid)
@@ -42,7 +42,7 @@ def _process_start(pid: int) -> str | None:
         while True:
             boot = psutil.boot_time()
             since_boot_s = psutil.Process(pid).create_time() - boot
-            if psutil.boot_time() == boot:  # else the clock was set in between
+            if psutil.boot_time() == boot:  # else the clock was set between the two calls
                 return str(round(since_boot_s * _TICKS_PER_S))
-    except (psutil.Error, ValueError):  # ValueError: a negative number, which is no pid
+    except (psutil.Error, ValueError):  # ValueError: a negative pid
         return None

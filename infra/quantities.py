@@ -1,6 +1,4 @@
-"""Counts and sizes as recipes write them: `4M` documents, `1G` bytes. Light: pydantic and stdlib
-only.
-"""
+"""Counts and sizes as recipes write them: `4M` documents, `1G` bytes."""
 
 from __future__ import annotations
 

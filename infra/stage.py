@@ -2,8 +2,9 @@
 outcome.
 
 A stage never sees the recipe, Prefect or the engine's kind. It receives pinned files and committed
-artifacts of earlier stages, writes shards, and returns what it measured. Its
-parameters, inputs and pins decide its output bytes, so those (and nothing else) make its version.
+artifacts of earlier stages, writes shards, and returns what it measured. Its parameters, inputs and
+pins decide its output bytes; they, with its name and version, are what its artifact's version is
+computed from.
 """
 
 from __future__ import annotations
@@ -16,9 +17,7 @@ from typing import Annotated, Any
 import pydantic
 
 JSON = Any
-"""A value that `json` writes: None, bool, int, float, str, and lists and string-keyed dicts of
-them.
-"""
+"""A value that `json` can write: None, bool, int, float, str, lists and string-keyed dicts."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +28,13 @@ class Marker:
 
 
 NOT_IDENTITY = Marker("not-identity")
-"""`Annotated[int, NOT_IDENTITY]`: how the work is done (workers, micro-batch), not what comes out;
-not in a version.
+"""`Annotated[int, NOT_IDENTITY]`: affects how the work is done (workers, micro-batch) and not the
+output; not part of the version.
 """
 
 FILE = Marker("file")
-"""`Annotated[str, FILE]`: a path, glob or name of a file; the version holds the file's name and
-sha256 in its place.
+"""`Annotated[str, FILE]`: a path, glob or name of a file. The version uses the file's name and
+sha256 in place of the path.
 """
 
 FilePath = Annotated[str, FILE]
@@ -43,18 +42,18 @@ FilePaths = Annotated[tuple[str, ...], FILE]
 
 
 class StageError(Exception):
-    """A stage cannot continue: says the value, the limit and the next action."""
+    """A stage cannot continue. The message names the value, the limit and the next action."""
 
 
 class GateError(StageError):
-    """A result exceeds a limit of the recipe (`puna run` exits with 3): shows examples and how to
-    accept it.
+    """A result exceeds a limit of the recipe (`puna run` exits with 3). The message shows examples
+    and how to accept the result.
     """
 
 
 class Parameters(pydantic.BaseModel):
-    """Base of every stage's parameters: frozen, unknown keys refused, errors left to the recipe
-    reader to locate.
+    """Base class of every stage's parameters: frozen, and refuses unknown keys. The recipe reader
+    adds file and line to its errors.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -70,7 +69,7 @@ class Parameters(pydantic.BaseModel):
         }
 
     def file_references(self) -> dict[str, tuple[str, ...]]:
-        """Dotted path of every `FILE` field -> the paths it names (none where it is unset)."""
+        """Dotted path of every `FILE` field that is set -> the paths it names."""
         return dict(_file_references(self, ""))
 
 
@@ -87,28 +86,28 @@ def _identity(value: Any) -> JSON:
 
 
 def _file_references(value: Any, prefix: str) -> list[tuple[str, tuple[str, ...]]]:
-    found: list[tuple[str, tuple[str, ...]]] = []
+    references: list[tuple[str, tuple[str, ...]]] = []
     if isinstance(value, Parameters):
         for name, info in type(value).model_fields.items():
             item = getattr(value, name)
             path = f"{prefix}{name}"
             if FILE in info.metadata:
                 if item is not None:
-                    found.append((path, (item,) if isinstance(item, str) else tuple(item)))
+                    references.append((path, (item,) if isinstance(item, str) else tuple(item)))
             else:
-                found.extend(_file_references(item, f"{path}."))
+                references.extend(_file_references(item, f"{path}."))
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            found.extend(_file_references(item, f"{prefix}{key}."))
+            references.extend(_file_references(item, f"{prefix}{key}."))
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
-            found.extend(_file_references(item, f"{prefix}{index}."))
-    return found
+            references.extend(_file_references(item, f"{prefix}{index}."))
+    return references
 
 
 @dataclass(frozen=True)
 class Pin:
-    """One file as it was when the plan was made: its path, name and content."""
+    """One file as it was when the plan was made: path, name, sha256 and size."""
 
     path: str
     name: str
@@ -149,10 +148,10 @@ class Role:
             return f"input {self.name!r} is missing"
         if len(given) > 1 and not self.many:
             return f"input {self.name!r} takes one artifact, not {len(given)}"
-        strangers = sorted({stage for stage in given if self.stages and stage not in self.stages})
-        if strangers:
-            wanted = " or ".join(self.stages)
-            return f"input {self.name!r} takes artifacts of {wanted}, not of {', '.join(strangers)}"
+        wrong = sorted({stage for stage in given if self.stages and stage not in self.stages})
+        if wrong:
+            taken = " or ".join(self.stages)
+            return f"input {self.name!r} takes artifacts of {taken}, not of {', '.join(wrong)}"
         return ""
 
 
@@ -160,7 +159,7 @@ class Role:
 class Output:
     """Data files that a stage writes: a pattern for their names below `data/`, and what they hold.
 
-    `columns` of Parquet files: name -> Arrow type as pyarrow prints it.
+    `columns`, for Parquet files: name -> Arrow type as pyarrow prints it.
     """
 
     files: str
@@ -172,16 +171,17 @@ class Output:
 class Stage:
     """A kind of node in the plan, and the contract it keeps.
 
-    `inputs` are its roles, `outputs` its files, `section` the part of a recipe that its parameters
-    come from ("sources.*.langid"; "" for none).
-
-    `version` is bumped by hand when output bytes change. `run` names the function
-    ("tasks.langid.run:run"), imported when the stage runs, so that planning imports no heavy
-    library. A `bitwise` stage must give equal bytes whatever the engine, worker count or
-    interruption; others (training, evaluation, report) are numeric. An `exclusive` stage starts a
-    process of its own with `cpu_threads` threads; as many run at once as the processors hold.
-    `compiles` names the modules whose loops a new machine compiles: imported once, before workers
-    are forked, and not by each of them.
+    Attributes:
+        version: bumped by hand when output bytes change.
+        run: the function ("tasks.langid.run:run"). It is imported when the stage runs, so that
+            planning imports no heavy library.
+        section: the part of a recipe that the parameters come from ("sources.*.langid"), or "".
+        bitwise: whether the output bytes are equal for any engine, worker count and interruption;
+            other stages (training, evaluation, report) are numeric.
+        exclusive: whether the stage starts a process with `cpu_threads` threads; only as many of
+            these run at once as there are processors for.
+        compiles: modules whose loops a new machine has to compile. They are imported once, before
+            workers are forked, and not by every worker.
     """
 
     name: str

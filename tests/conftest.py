@@ -1,5 +1,5 @@
-"""Shared fixtures. No test reaches the network; tests on real data are skipped where the data is
-not there.
+"""Shared fixtures. No test reaches the network; tests on real data are skipped if the data is
+missing.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from pathlib import Path
 os.environ.update(
     HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFLINE="1", DO_NOT_TRACK="1"
 )
-os.environ["OMP_WAIT_POLICY"] = (
-    "PASSIVE"  # two spinning threads on busy cores take five times the time
-)
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # spinning threads on busy cores take five times as long
 
 import pytest
 
@@ -29,7 +27,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of third-party files: `PUNA_REAL_DATA`, else `shared/data` beside the checkout."""
+    """Folder of third-party files: `PUNA_REAL_DATA`, else `shared/data` next to the checkout."""
     folder = Path(os.environ.get("PUNA_REAL_DATA", REPOSITORY.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"real data is not there: {folder} (set PUNA_REAL_DATA)")
@@ -41,8 +39,8 @@ TOK512_SHA256 = "037cb335abb25d1fa9e8ecae30ed2a3a8ace9302862ebcdc05d51a6bbb10c31
 
 @pytest.fixture(scope="session")
 def stories260k(real_data: Path) -> Path:
-    """The folder of the real pretrained tiny Llama; skipped where its tokenizer is not the
-    published file.
+    """The folder of the real pretrained tiny Llama; skips if its tokenizer is not the published
+    file.
     """
     folder = real_data / "model" / "stories260K"
     found = sha256_file(folder / "tok512.bin") if (folder / "tok512.bin").is_file() else "nothing"

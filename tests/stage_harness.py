@@ -1,4 +1,4 @@
-"""Run one stage in a fresh local store, inline: what stage tests build on."""
+"""Runs one stage in a fresh local store, inline; stage tests are built on it."""
 
 from __future__ import annotations
 

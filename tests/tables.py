@@ -1,4 +1,4 @@
-"""Committed artifacts made of plain tables: what tests of a stage give it as inputs."""
+"""Committed artifacts made of plain tables, as inputs for tests of stages."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The `puna` command. Results go to stdout, what happens meanwhile to stderr.
+"""The `puna` command. Results go to stdout, progress and errors to stderr.
 
 Exit codes: 0 done or nothing to do, 1 a stage failed, 2 bad recipe or arguments, 3 a gate stopped
-the run, 75 interrupted and resumable. Heavy imports stand inside the commands, so that `puna
---help` is quick.
+the run, 75 interrupted and resumable. Heavy imports are inside the commands, so that `puna --help`
+is quick.
 """
 
 from __future__ import annotations
@@ -33,14 +33,12 @@ for name, group in GROUPS.items():
 app.command()(schema)
 for group in (app, *GROUPS.values()):
     for registered in group.registered_commands:
-        registered.short_help = introspection.getdoc(
-            registered.callback
-        )  # lists cut it to 45 characters otherwise
+        # without it, lists of commands cut the help to 45 characters
+        registered.short_help = introspection.getdoc(registered.callback)
 
 
 def main() -> None:
     """Entry point of the `puna` command."""
-    logging.getLogger().addHandler(
-        logging.NullHandler()
-    )  # libraries' warnings go to the terminal otherwise
+    # without a handler, warnings of libraries go to the terminal
+    logging.getLogger().addHandler(logging.NullHandler())
     app()

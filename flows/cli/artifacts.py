@@ -25,7 +25,7 @@ app = typer.Typer(
 
 @app.command("list")
 def list_(store: StoreUrl = "artifacts", as_json: JsonOption = False) -> None:
-    """List every artifact of the store; those that cannot be read are named after them."""
+    """List every artifact of the store, then those that cannot be read."""
     damaged: list[str] = []
     with refusals():
         rows = [
@@ -64,7 +64,7 @@ def show(
 
 @app.command("path")
 def path(reference: RefArgument, store: StoreUrl = "artifacts") -> None:
-    """Print the folder of an artifact's data files, after checking that all are there and whole."""
+    """Print the folder of an artifact's data files, after checking that all exist in full size."""
     from infra.store import damage
 
     artifact = open_artifact(store, reference)
@@ -79,7 +79,7 @@ def lineage(
     store: StoreUrl = "artifacts",
     down: Annotated[
         bool,
-        typer.Option("--down", help="What was made from it, instead of what it was made from."),
+        typer.Option("--down", help="Show what was made from it instead."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -112,7 +112,7 @@ def verify(
     ] = None,
     store: StoreUrl = "artifacts",
 ) -> None:
-    """Read data files again and compare them with their manifest's checksums; without REF, look at
+    """Read data files and compare them with the checksums in their manifests; without REF, check
     the store's records too.
     """
     from infra.store import operations
@@ -151,7 +151,7 @@ def tag(
 def gc(
     store: StoreUrl = "artifacts",
     apply: Annotated[
-        bool, typer.Option("--apply", help="Delete; without it, only say what would go.")
+        bool, typer.Option("--apply", help="Delete; without it, only list what would be deleted.")
     ] = False,
     keep_runs: Annotated[
         int,

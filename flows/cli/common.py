@@ -56,17 +56,17 @@ StoreUrl = Annotated[str, typer.Option("--store", help="URL of the store.", envv
 
 
 def say(text: str) -> None:
-    """A line on stderr."""
+    """Print a line on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 _OPENED: list[Artifact] = []
-"""Artifacts that this command opened: checked for damage where reading fails."""
+"""Artifacts that this command opened; checked for damage if reading fails."""
 
 
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
-    """End with a sentence: exit code 2 for a wrong request, 1 for a damaged store."""
+    """Turn errors into a sentence and an exit code: 2 for a bad request, 1 for a damaged store."""
     from flows.recipe.file import RecipeError
     from infra.stage import StageError
     from infra.store import Damaged
@@ -100,7 +100,7 @@ def refusals() -> Iterator[None]:
 
 
 def open_artifact(store: str, reference: str) -> Artifact:
-    """The artifact that a REF names; ends the command where there is none."""
+    """The artifact that a REF names; ends the command if there is none."""
     with refusals():
         return find_artifact(store, reference)
 
@@ -113,13 +113,13 @@ def find_artifact(store: str, reference: str) -> Artifact:
 
 
 def open_store(url: str) -> Store:
-    """The store at a URL; ends the command where there is none."""
+    """The store at a URL; ends the command if there is none."""
     with refusals():
         return find_store(url)
 
 
 def find_store(url: str) -> Store:
-    """The store at a URL. Raises `ArtifactMissing` for a missing folder: most likely a misspelt
+    """The store at a URL. Raises `ArtifactMissing` for a missing folder, most likely a misspelt
     path.
     """
     from infra.store import ArtifactMissing, Store
@@ -156,7 +156,7 @@ def read_request(
     force: list[str] | None,
     pin: list[str] | None,
 ) -> RunRequest:
-    """The options of a command as one request; ends the command where --pin is malformed."""
+    """The options of a command as one request; ends the command if --pin is malformed."""
     from flows.planning.request import RunRequest
 
     with refusals():

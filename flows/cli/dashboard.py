@@ -17,7 +17,7 @@ def start(
         int | None, typer.Option("--port", help="Port; the first free one from 4200 by default.")
     ] = None,
 ) -> None:
-    """Start the dashboard, or say where it runs."""
+    """Start the dashboard, or print the address of the running one."""
     from flows.monitoring import server
 
     server.prepare_environment()
@@ -26,8 +26,8 @@ def start(
         print(found.address)
         if port not in (None, found.port):
             say(
-                f"error: it runs at port {found.port} already, so port {port} is not taken; "
-                f"to move it: puna dashboard stop, then puna dashboard start --port {port}"
+                f"error: it is already running on port {found.port}, not {port}; to move it: puna "
+                f"dashboard stop, then puna dashboard start --port {port}"
             )
             raise typer.Exit(EXIT_FAILED)
     except server.ServerFailed as error:
@@ -45,7 +45,7 @@ def stop() -> None:
 
 @app.command("status")
 def status() -> None:
-    """Say whether the dashboard runs, and where."""
+    """Print whether the dashboard is running, and its address."""
     from flows.monitoring import server
 
     found = server.running()

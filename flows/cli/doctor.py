@@ -1,5 +1,5 @@
-"""What `puna doctor` checks: whether everything that recipes need is installed, and if not, what to
-do.
+"""The checks of `puna doctor`: whether everything that recipes need is installed, and if not, what
+to do.
 """
 
 from __future__ import annotations

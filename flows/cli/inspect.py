@@ -40,8 +40,8 @@ def inspect(
     store: StoreUrl = "artifacts",
     as_json: JsonOption = False,
 ) -> None:
-    """Read kept and removed documents of a duplicate cluster with their differences; list clusters
-    without one.
+    """Compare the removed documents of a duplicate cluster with the one kept; without --cluster,
+    list the clusters.
     """
     from infra.stage import StageError
 
@@ -49,7 +49,7 @@ def inspect(
     with refusals():
         if artifact.stage != "dedup":
             raise StageError(f"{artifact.identity} has no clusters; inspect reads --stage dedup")
-        rows = _largest(artifact) if cluster is None else [_one(artifact, cluster)]
+        rows = _largest(artifact) if cluster is None else [_cluster(artifact, cluster)]
     if as_json:
         print(json.dumps({"clusters": rows}, ensure_ascii=False))
         return
@@ -58,10 +58,11 @@ def inspect(
     console = result_console()
     if cluster is None:
         console.print(cluster_table(rows))
-        at = "" if store in ("artifacts", os.environ.get("PUNA_STORE")) else f" --store {store}"
+        is_default = store in ("artifacts", os.environ.get("PUNA_STORE"))
+        option = "" if is_default else f" --store {store}"
         console.print(
             f"\n{artifact.statistics['clusters']:,} clusters; read one: puna inspect --stage "
-            f"{stage} --cluster 1{at}",
+            f"{stage} --cluster 1{option}",
             soft_wrap=True,
             highlight=False,
         )
@@ -82,26 +83,26 @@ def _without_long_lists(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "members": row["members"][:MOST_LISTED]}
 
 
-def _one(artifact: Artifact, wanted: str) -> dict[str, Any]:
+def _cluster(artifact: Artifact, wanted: str) -> dict[str, Any]:
     from tasks.dedup.inspect import find_cluster
 
     return find_cluster(artifact.path("clusters.parquet"), wanted)
 
 
 def _read(artifact: Artifact, row: dict[str, Any], most: int, store: str, console: Console) -> None:
-    """Print the kept document, and each removed one with what it differs in."""
+    """Print the kept document, and each removed one with its differences."""
     from flows.monitoring.console import marked
     from tasks.dedup.inspect import diff_lines, read_documents
 
     shown = row["members"][:most]
     opened = open_store(store)
-    of = _documents(opened, artifact)
+    documents = _documents(opened, artifact)
     if row["crawl"]:
-        of += _documents(opened, opened.open(row["crawl"]))
-    texts = read_documents(of, [row["representative"], *(member["id"] for member in shown)])
-    where = f"{row['source']} of {row['crawl']}" if row["crawl"] else row["source"]
+        documents += _documents(opened, opened.open(row["crawl"]))
+    texts = read_documents(documents, [row["representative"], *(member["id"] for member in shown)])
+    source = f"{row['source']} of {row['crawl']}" if row["crawl"] else row["source"]
     console.print(
-        f"[bold]kept[/]  {row['representative']}  {where}   {row['size']:,} documents in the "
+        f"[bold]kept[/]  {row['representative']}  {source}   {row['size']:,} documents in the "
         "cluster",
         highlight=False,
     )
@@ -113,27 +114,27 @@ def _read(artifact: Artifact, row: dict[str, Any], most: int, store: str, consol
             f"similarity {member['similarity']:.3f}",
             highlight=False,
         )
-        gone = texts.get(member["id"])
-        if kept is None or gone is None:
+        removed = texts.get(member["id"])
+        if kept is None or removed is None:
             console.print("(its documents artifact is no longer in the store)")
-        elif kept == gone:
+        elif kept == removed:
             console.print("(exactly the same text)")
         else:
-            console.print(marked("\n".join(diff_lines(kept, gone))), soft_wrap=True)
+            console.print(marked("\n".join(diff_lines(kept, removed))), soft_wrap=True)
     if row["size"] - 1 > len(shown):
         console.print(f"\n{row['size'] - 1 - len(shown):,} more; show them with --members N")
 
 
 def _documents(store: Store, artifact: Artifact) -> list[tuple[Artifact, Artifact | None]]:
-    """The documents that a dedup or select artifact read, each with the line_dedup that its text
-    was read through.
+    """The documents artifacts that a dedup or select artifact read, each with the line_dedup
+    artifact whose edits applied, if any.
     """
     edited_by: dict[str, Artifact] = {}
     for signatures in artifact.manifest.inputs.get("signatures", ()):
         for given in find_input(store, signatures).manifest.inputs.get("line_dedup", ()):
             edited_by[given.name] = find_input(store, given)
-    documents = [find_input(store, given) for given in artifact.manifest.inputs["documents"]]
-    return [(found, edited_by.get(found.name)) for found in documents]
+    read = [find_input(store, given) for given in artifact.manifest.inputs["documents"]]
+    return [(documents, edited_by.get(documents.name)) for documents in read]
 
 
 def _excerpt(text: str | None) -> str:

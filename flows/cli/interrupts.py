@@ -30,7 +30,7 @@ def interruptible() -> Iterator[None]:
             yield
         except typer.Exit:
             raise
-        # Everything: pydantic, for one, raises an error of its own in place of an interrupt.
+        # Catches everything, because pydantic, for one, replaces an interrupt by its own error.
         except BaseException as error:
             if not interrupted and not isinstance(error, KeyboardInterrupt):
                 raise
@@ -39,8 +39,8 @@ def interruptible() -> Iterator[None]:
 
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
-    """End at once on ^C or SIGTERM while libraries are imported: they may take an interrupt for an
-    import error, or drop it.
+    """End at once on ^C or SIGTERM while libraries are imported: they may drop an interrupt, or
+    turn it into an import error.
     """
     with _on_interrupt(lambda signum, frame: _end_interrupted()):
         yield
@@ -49,7 +49,7 @@ def importing() -> Iterator[None]:
 @contextlib.contextmanager
 def _on_interrupt(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
     signals = [signal.SIGTERM]
-    # A shell ignores SIGINT for a script's background jobs; that stays so.
+    # Shells start a script's background jobs with SIGINT ignored; keep it so.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signals.append(signal.SIGINT)
     before = [(number, signal.signal(number, handler)) for number in signals]
@@ -61,8 +61,8 @@ def _on_interrupt(handler: Callable[[int, FrameType | None], object]) -> Iterato
 
 
 def _save_on_interrupt() -> None:
-    """Let training write a checkpoint, and say where the next run continues; a second ^C does not
-    wait for it.
+    """Let training write a checkpoint, and say where the next run continues. A second ^C ends the
+    wait.
     """
     if not interrupts.pending():
         return
@@ -75,5 +75,5 @@ def _save_on_interrupt() -> None:
 def _end_interrupted() -> NoReturn:
     _save_on_interrupt()
     os.write(2, b"interrupted; what is finished is kept, run the same command again to go on\n")
-    # No orderly shutdown: worker threads may be inside a stage, and the store does not need one.
+    # No orderly shutdown: threads may be inside a stage, and the store does not need it.
     os._exit(EXIT_INTERRUPTED)

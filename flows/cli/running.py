@@ -95,9 +95,7 @@ def _run(request: RunRequest, as_json: bool) -> None:
 
 
 def _begin_server() -> Starting | None:
-    """Have Prefect's settings name a server before Prefect is imported; one of ours may still be
-    starting.
-    """
+    """Set the server's address before Prefect is imported. Ours may still be starting."""
     from flows.monitoring import server
 
     server.prepare_environment()
@@ -121,7 +119,7 @@ def _wait_for(starting: Starting | None) -> None:
 
 @contextlib.contextmanager
 def _failing_server() -> Iterator[None]:
-    """A server that does not start, as a sentence."""
+    """End with a sentence if our server does not start."""
     from flows.monitoring.server import ServerFailed
 
     try:
@@ -132,7 +130,7 @@ def _failing_server() -> Iterator[None]:
 
 
 def _run_pipeline(prepared: Prepared, as_json: bool, starting: Starting | None) -> None:
-    gc.disable()  # what is imported stays, and is worth no search for garbage
+    gc.disable()  # imports leave no garbage worth searching for
     with importing():
         from prefect import tags
         from rich.console import Console
@@ -174,9 +172,7 @@ def _run_pipeline(prepared: Prepared, as_json: bool, starting: Starting | None) 
 
 
 def _report_failure(failure: StepFailed, store: str) -> None:
-    """A stage's own error in plain words, and what to do; anything unforeseen with its
-    traceback.
-    """
+    """Print a stage's error and what to do; the traceback too if the error was unforeseen."""
     from flows.running.failures import Failure, advise, in_words, traceback_of
 
     result = failure.result or {}
@@ -194,7 +190,7 @@ def _report_failure(failure: StepFailed, store: str) -> None:
 
 
 def _report_error(error: Exception) -> None:
-    """An error outside of stages."""
+    """Print an error from outside of stages."""
     from flows.running.failures import Failure, advise, in_words, traceback_of
 
     advice = advise(Failure(error))
@@ -221,8 +217,8 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
     hits = sum(stage["result"] == "hit" for stage in result["stages"])
     if hits == len(result["stages"]):
         damaged = [stage for stage in result["stages"] if stage["why"].startswith("damaged: ")]
-        but = f"; the files of {len(damaged)} are damaged (see above)" if damaged else ""
-        console.print(f"\nNothing to do: all {hits} stages are in the store{but}.")
+        note = f"; the files of {len(damaged)} are damaged (see above)" if damaged else ""
+        console.print(f"\nNothing to do: all {hits} stages are in the store{note}.")
     if result["report"]:
         console.print(f"\nReport: {result['report']}", soft_wrap=True)
 
@@ -263,7 +259,7 @@ def evaluate(
         typer.Option("--model", help="Only that model (base, model or a phase); repeatable."),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Evaluate again although the scores are there.")
+        bool, typer.Option("--force", help="Evaluate again even if the store has the scores.")
     ] = False,
     set_: SetOption = None,
     store: StoreOption = None,
@@ -287,9 +283,7 @@ def report(
     set_: SetOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Print the path of a recipe's report, drawing it from what is in the store where it is not
-    there.
-    """
+    """Print the path of a recipe's report; draw it first if the store does not have it."""
     from flows.planning.prepare import prepare
     from flows.planning.request import RunRequest
     from flows.running.results import Results
@@ -314,7 +308,7 @@ def report(
 
 @contextlib.contextmanager
 def _unreachable_server() -> Iterator[None]:
-    """Prefect's own error for a server that does not answer, as a sentence."""
+    """End with a sentence if the server that Prefect should use does not answer."""
     try:
         yield
     except RuntimeError as error:

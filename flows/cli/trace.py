@@ -38,7 +38,7 @@ def trace(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Name the documents that a training step read: category, bin, row, URL, and the file and byte
+    """List the documents that a training step read: category, bin, row, URL, and the file and byte
     they came from.
     """
     from flows.planning.prepare import prepare
@@ -87,9 +87,7 @@ def _trained(prepared: Prepared, recipe: str, phase: str) -> Artifact:
 
 
 def _rows(store: Store, artifact: Artifact, step: int) -> list[dict[str, Any]]:
-    """The rows of a step in the order drawn, each with its pieces of documents and where these came
-    from.
-    """
+    """The rows of a step in sampling order, each with its pieces of documents and their origins."""
     from infra.stage import StageError
     from tasks.ingest.origins import origins
     from tasks.training.run import bins_of, state_of
@@ -129,9 +127,7 @@ def _rows(store: Store, artifact: Artifact, step: int) -> list[dict[str, Any]]:
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    """A line for each piece of a document. Cells are plain text: URLs may hold what reads like
-    markup.
-    """
+    """A line for each piece of a document. Cells are plain text, as URLs may look like markup."""
     from rich.table import Table
     from rich.text import Text
 

@@ -1,5 +1,5 @@
-"""What the terminal shows of a run: progress bars where there is a terminal, plain lines elsewhere.
-On stderr.
+"""Shows a run on a terminal: progress bars, or plain lines where stderr is not a terminal. Also
+the tables that commands print.
 """
 
 from __future__ import annotations
@@ -30,25 +30,21 @@ from tasks.benchmarks.scores import items_of_all, metrics
 PLAIN_EVERY_S = 15.0
 """Seconds between two progress lines of one stage where there is no terminal."""
 
-
 MOST_GROUP_ROWS = 40
-"""A task with more rows than this, for its groups and metrics, shows none of them on the terminal.
-"""
+"""The rows of a task's groups (subjects, positions) are left out if they are more than this."""
 
 PLAIN_WIDTH = 160
-"""Columns of tables that go to a file or a pipe."""
+"""Width in columns of tables that go to a file or a pipe."""
 
 
 def result_console() -> Console:
-    """A console on stdout: as wide as the terminal, or wide enough for a table where there is
-    none.
-    """
+    """A console on stdout, as wide as the terminal, or `PLAIN_WIDTH` for a file or a pipe."""
     console = Console()
     return console if console.is_terminal else Console(width=PLAIN_WIDTH)
 
 
 class Terminal(Listener):
-    """Progress bars while stages run, one line for each that ended."""
+    """Progress bars while stages run, and a line for each that has ended."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -63,7 +59,7 @@ class Terminal(Listener):
             disable=not console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._spoken: dict[str, float] = {}
+        self._printed_at: dict[str, float] = {}
         self._warned: dict[str, bool] = {}
         self._lock = threading.Lock()
 
@@ -77,24 +73,24 @@ class Terminal(Listener):
     def planned(self, plan: Plan) -> None:
         hits = sum(step.state == "hit" for step in plan.steps.values())
         self._console.print(
-            f"{plan.recipe}: {len(plan.steps)} stages, {hits} there already, {len(plan.to_run())} "
+            f"{plan.recipe}: {len(plan.steps)} stages, {hits} in the store, {len(plan.to_run())} "
             "to run"
         )
 
     def started(self, step: Step) -> None:
         with self._lock:
             self._tasks[step.id] = self._bars.add_task(step.id, total=None, unit="")
-            self._spoken[step.id] = time.monotonic()
+            self._printed_at[step.id] = time.monotonic()
         if not self._console.is_terminal:
             self._console.print(f"  start   {step.id}  ({step.why})", highlight=False)
 
     def progressed(self, step: Step, done: float, total: float, unit: str) -> None:
         self._bars.update(self._tasks[step.id], completed=int(done), total=int(total), unit=unit)
-        warns = WARNING in unit
-        begins, self._warned[step.id] = warns and not self._warned.get(step.id), warns
-        due = time.monotonic() - self._spoken[step.id] > PLAIN_EVERY_S
-        if begins or (due and not self._console.is_terminal):
-            self._spoken[step.id] = time.monotonic()
+        warning_begins = WARNING in unit and not self._warned.get(step.id)
+        self._warned[step.id] = WARNING in unit
+        due = time.monotonic() - self._printed_at[step.id] > PLAIN_EVERY_S
+        if warning_begins or (due and not self._console.is_terminal):
+            self._printed_at[step.id] = time.monotonic()
             self._console.print(
                 f"  ...     {step.id}  {done:,.0f} of {total:,.0f} {unit}", highlight=False
             )
@@ -102,7 +98,7 @@ class Terminal(Listener):
     def waiting(self, step: Step, holder: dict[str, Any]) -> None:
         where = f"process {holder['pid']} on {holder['host']}"
         self._console.print(
-            f"  wait    {step.id}  another run builds it ({where})", highlight=False
+            f"  wait    {step.id}  another run is building it ({where})", highlight=False
         )
 
     def finished(self, step: Step, artifact: Artifact, seconds: float) -> None:
@@ -117,9 +113,7 @@ class Terminal(Listener):
 
 
 def headline(artifact: Artifact) -> str:
-    """The one thing worth knowing of a finished stage: its documents, or the statistic it calls
-    `headline`.
-    """
+    """A finished stage in a few words: its statistic `headline`, else its document counts."""
     stated = artifact.statistics.get("headline")
     if stated:
         return str(stated)
@@ -158,8 +152,8 @@ def stage_table(stages: list[dict[str, Any]]) -> Table:
 
 
 def score_table(scores: dict[str, dict[str, dict[str, Any]]]) -> Table | None:
-    """Benchmarks by model: tasks in rows, models in columns, with standard errors and what was
-    scored.
+    """Benchmark scores with standard errors and item counts: a row per task and metric, a column
+    per model; None without scores.
     """
     if not any(scores.values()):
         return None
@@ -177,10 +171,10 @@ def score_table(scores: dict[str, dict[str, dict[str, Any]]]) -> Table | None:
         for task, row in by_task.items()
         for metric in metrics(row)
     )
-    groups = Counter(task.rpartition("/")[0] for task, _ in keys if "/" in task)
+    group_rows = Counter(task.rpartition("/")[0] for task, _ in keys if "/" in task)
     for task, metric in keys:
-        if "/" in task and groups[task.rpartition("/")[0]] > MOST_GROUP_ROWS:
-            # a row per subject (CMMLU has 67) or position in long text: the report has them
+        if "/" in task and group_rows[task.rpartition("/")[0]] > MOST_GROUP_ROWS:
+            # a row per subject (CMMLU has 67) or per position in long text: the report shows them
             continue
         rows = [by_task.get(task, {}) for by_task in scores.values()]
         table.add_row(
@@ -197,31 +191,29 @@ def _score(row: dict[str, Any], metric: str) -> str:
 
 
 def cluster_table(clusters: list[dict[str, Any]]) -> Table:
-    """Duplicate clusters, the largest first: what stays, how many go, the least alike of those
-    listed.
+    """Duplicate clusters, the largest first: the document kept, the number of documents, and the
+    lowest similarity among the listed ones.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("", "kept", "source", "documents", "exact", "near", "least alike"):
+    for column in ("", "kept", "source", "documents", "exact", "near", "least similar"):
         table.add_column(
             column, justify="left" if column in ("kept", "source") else "right", overflow="fold"
         )
     for number, row in enumerate(clusters, 1):
-        least = min((member["similarity"] for member in row["members"]), default=1.0)
+        lowest = min((member["similarity"] for member in row["members"]), default=1.0)
         counts = (f"{row[name]:,}" for name in ("size", "exact", "near"))
         table.add_row(
             f"{number}",
             row["representative"],
             row["crawl"] or row["source"],
             *counts,
-            f"{least:.3f}",
+            f"{lowest:.3f}",
         )
     return table
 
 
 def marked(difference: str) -> Text:
-    """A difference as `tasks.dedup.inspect.diff_lines` writes it, in colours where the terminal has
-    them.
-    """
+    """A difference, as `tasks.dedup.inspect.diff_lines` writes it, in colour."""
     text = Text(difference)
     text.highlight_regex(r"(?s)\[-.*?-\]", "red")
     text.highlight_regex(r"(?s)\{\+.*?\+\}", "green")

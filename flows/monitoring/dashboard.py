@@ -1,8 +1,7 @@
-"""What the Prefect dashboard shows of a run: progress, ledgers, statistics, the stage table and the
-lineage.
+"""Publishes a run on the Prefect dashboard: progress, ledgers, statistics, stage table, lineage.
 
-Prefect's tables take their columns from the first row and show short cells only, so rows are flat
-and equal in keys.
+Prefect's tables take their columns from the first row and show only short cells: all rows have the
+same keys, and plain values.
 """
 
 from __future__ import annotations
@@ -26,33 +25,35 @@ from infra.ledger import Ledger
 from infra.store import Artifact
 
 PROGRESS_EVERY_S = 5.0
-"""Seconds between two updates of a progress artifact: one costs the server about 15 ms."""
+"""Seconds between two updates of a progress artifact; each costs the server about 15 ms."""
 
 
 def artifact_key(*words: str) -> str:
-    """A key Prefect accepts (lower-case letters, digits, dashes)."""
+    """A key that Prefect accepts: lower-case letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", "-".join(words).lower()).strip("-")
 
 
 class Dashboard(Listener):
-    """Publishes a stage's progress and results from within its flow run."""
+    """Publishes a stage's progress and results; used within the stage's flow run."""
 
     def __init__(self) -> None:
         self._progress: dict[str, tuple[UUID, float]] = {}
+        """Step id -> its progress artifact, and when that was last updated."""
 
     def progressed(self, step: Step, done: float, total: float, unit: str) -> None:
-        """Create or, at most every `PROGRESS_EVERY_S`, update the stage's progress bar."""
+        """Create the stage's progress bar, or update it at most every `PROGRESS_EVERY_S`."""
         percent = 100.0 * done / total if total else 100.0
         description = f"{step.id}: {done:,.0f} of {total:,.0f} {unit}"
-        known = self._progress.get(step.id)
-        if known is None:
+        if step.id not in self._progress:
             created: Any = create_progress_artifact(
                 progress=percent, key=artifact_key("progress", step.id), description=description
             )
             self._progress[step.id] = (created, time.monotonic())
-        elif done >= total or time.monotonic() - known[1] >= PROGRESS_EVERY_S:
-            update_progress_artifact(known[0], percent, description)
-            self._progress[step.id] = (known[0], time.monotonic())
+            return
+        bar, updated = self._progress[step.id]
+        if done >= total or time.monotonic() - updated >= PROGRESS_EVERY_S:
+            update_progress_artifact(bar, percent, description)
+            self._progress[step.id] = (bar, time.monotonic())
 
     def finished(self, step: Step, artifact: Artifact, seconds: float) -> None:
         """Publish the stage's ledger and statistics."""
@@ -79,29 +80,34 @@ class Dashboard(Listener):
 
 
 def ledger_rows(ledger: Ledger) -> list[dict[str, Any]]:
-    """One row per source, language and outcome: documents, their share of what was read, MB."""
+    """One row per source, language, outcome and reason: documents, share of those read, MB."""
     order = {"read": 0, "kept": 1}
     entries = sorted(
         ledger.entries(),
         key=lambda e: (e.source, e.language, order.get(e.side, 2), e.side, e.reason),
     )
     read = {(e.source, e.language): e.documents for e in entries if e.side == "read"}
-    return [
-        {
-            "source": e.source,
-            "language": e.language,
-            "outcome": e.side,
-            "reason": e.reason,
-            "documents": e.documents,
-            "share": f"{e.documents / of:.1%}" if (of := read.get((e.source, e.language))) else "-",
-            "MB": round(e.bytes / 1e6, 3),
-        }
-        for e in entries
-    ]
+    rows = []
+    for entry in entries:
+        total = read.get((entry.source, entry.language))
+        rows.append(
+            {
+                "source": entry.source,
+                "language": entry.language,
+                "outcome": entry.side,
+                "reason": entry.reason,
+                "documents": entry.documents,
+                "share": f"{entry.documents / total:.1%}" if total else "-",
+                "MB": round(entry.bytes / 1e6, 3),
+            }
+        )
+    return rows
 
 
 def flat_rows(statistics: Mapping[str, Any], limit: int = 60) -> list[dict[str, str]]:
-    """Scalar statistics as name and value; lists and long maps are left to the report."""
+    """The first `limit` scalar statistics as name and value. Lists and maps of more than 24 entries
+    are left to the report.
+    """
     rows: list[dict[str, str]] = []
 
     def add(name: str, value: Any) -> None:
@@ -120,8 +126,8 @@ def flat_rows(statistics: Mapping[str, Any], limit: int = 60) -> list[dict[str, 
 
 
 def lineage_markdown(plan: Plan) -> str:
-    """The plan as a mermaid graph: hits in grey, built stages in green; without the report, which
-    reads everything.
+    """The plan as a Mermaid graph, hits in grey and built stages in green. The report is left out:
+    it reads every stage.
     """
     steps = {id: step for id, step in plan.steps.items() if step.node.stage.name != "report"}
     names = {id: f"n{number}" for number, id in enumerate(steps)}
@@ -148,7 +154,7 @@ def _cell(value: Any) -> Any:
 
 
 def publish_run(plan: Plan, stages: list[dict[str, Any]], run: str) -> None:
-    """The run's stage table and lineage, from within the pipeline's flow run."""
+    """Publish the run's stage table and lineage; used within the pipeline's flow run."""
     columns = ("stage", "name", "result", "version", "seconds", "why")
     table = [{column: _cell(stage.get(column)) for column in columns} for stage in stages]
     create_table_artifact(

@@ -1,4 +1,4 @@
-"""Who hears what a run does: the console, the dashboard, tests."""
+"""Listeners are told what a run does: the console, the dashboard, tests."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from infra.store import Artifact
 
 
 class Listener:
-    """Hears everything, does nothing; override what matters. Called from several threads."""
+    """Ignores every event; subclasses override what they need. Called from several threads."""
 
     def planned(self, plan: Plan) -> None:
-        """The plan is made; steps that are hits will not be heard of again."""
+        """The plan is made. Steps that are hits have no further events."""
 
     def started(self, step: Step) -> None:
         """A step begins."""
 
     def progressed(self, step: Step, done: float, total: float, unit: str) -> None:
-        """A step did some of its work."""
+        """A step has done `done` of `total` units of work."""
 
     def waiting(self, step: Step, holder: dict[str, Any]) -> None:
-        """Another living run builds this version; this one waits for it."""
+        """This run waits for another one that is building the same version; `holder` is that
+        process.
+        """
 
     def finished(self, step: Step, artifact: Artifact, seconds: float) -> None:
         """A step's artifact is committed."""
@@ -33,7 +35,7 @@ class Listener:
 
 
 class Listeners(Listener):
-    """Several listeners as one."""
+    """Passes every event to several listeners."""
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
         self._listeners = tuple(listeners)
@@ -64,6 +66,6 @@ class Listeners(Listener):
 
 
 CONSOLE: ContextVar[Listener | None] = ContextVar("console", default=None)
-"""The terminal's listener, set by the command line around a flow it calls; a deployment's run has
-none.
+"""The terminal's listener. The command line sets it before it calls a flow; runs of a deployment
+have none.
 """

@@ -1,8 +1,8 @@
-"""Keep requests to this machine off the environment's proxies: no proxy can reach its 127.0.0.1.
+"""Keeps requests to this machine off the environment's proxies, which cannot reach its 127.0.0.1.
 
-Prefect's client (httpx), its web sockets and the server's own requests read the environment, so
-this machine is excepted there, for this process and all that it starts. A server elsewhere that
-PREFECT_API_URL names is reached as the environment says.
+Prefect's client (httpx), its web sockets and the server's own requests read `no_proxy`, so loopback
+is added there, for this process and its children. A server on another machine, named by
+PREFECT_API_URL, is reached as the environment says.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _SCHEMES = ("http", "https")
 
 
 def reach_loopback_directly(environment: MutableMapping[str, str], api_url: str | None) -> None:
-    """Except this machine from the environment's proxies.
+    """Exempt this machine from the environment's proxies.
 
-    `api_url`: the server that the user named, or None where it is to be one of ours. With a server
-    on this machine, what httpx refuses to start with is taken out, as nothing here needs it:
-    proxies that are no URL or of a kind that it has no client for, and exceptions that it cannot
-    read. Brackets around an exception (`[::1]`, as in URLs) go in any case: httpx adds its own.
+    `api_url`: the server that the user named, or None for one of ours. If the server is on this
+    machine, values with which httpx refuses to start are removed, as nothing needs them: proxies
+    that are not URLs or have an unsupported scheme, and exceptions that it cannot parse. Brackets
+    around an exception (`[::1]`, as in URLs) are always removed: httpx adds its own.
     """
     proxies = [
         name for name in environment if name.lower() in ("http_proxy", "https_proxy", "all_proxy")
@@ -46,7 +46,7 @@ def reach_loopback_directly(environment: MutableMapping[str, str], api_url: str 
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host of a URL is this machine by its name or number alone."""
+    """Whether a URL's host is this machine, judged by its name or address alone."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -54,12 +54,12 @@ def is_loopback(host: str) -> bool:
 
 
 def _bare(word: str) -> str:
-    """`[::1]` -> `::1`; any other exception as it is."""
+    """`[::1]` -> `::1`; any other exception is unchanged."""
     return word[1:-1] if word.startswith("[") and word.endswith("]") else word
 
 
 def _is_host(word: str) -> bool:
-    """Whether httpx can read an exception: a name, a number, or either with a scheme."""
+    """Whether httpx can parse an exception: a name or an address, with or without a scheme."""
     bare = word.partition("/")[0] if "://" not in word else word  # 10.0.0.0/8
     try:
         ipaddress.ip_address(bare)

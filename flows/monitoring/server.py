@@ -1,8 +1,7 @@
-"""The persistent local Prefect server: `puna run` starts it where no PREFECT_API_URL is set.
+"""The persistent local Prefect server, which `puna run` starts if PREFECT_API_URL is not set.
 
-Prefect's own ephemeral server dies with the process and loses run history in bursts; this one lives
-in a process session of its own, survives ^C and kill of the run, and keeps its database in
-Prefect's home folder.
+Prefect's ephemeral server ends with the process and may lose run history. This one has its own
+session, survives ^C and a kill of the run, and keeps its database in Prefect's home folder.
 """
 
 from __future__ import annotations
@@ -34,11 +33,11 @@ _POLL_S = 0.05
 
 
 _DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Asks this machine's server without the proxy that the environment names."""
+"""Opens URLs of this machine without the environment's proxies."""
 
 
 class ServerFailed(Exception):
-    """The server did not come up; says where its log is."""
+    """The server did not start. The message says where its log is."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +67,8 @@ class Server:
 
 
 def prepare_environment() -> None:
-    """Set what Prefect and the workers need, unless the user has set it. Call before importing
-    prefect.
+    """Set the variables that Prefect and the workers need, unless the user has set them. Call
+    before importing prefect.
     """
     defaults = {
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -78,7 +77,7 @@ def prepare_environment() -> None:
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the terminal shows our own lines
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # stages show their own progress
         "TRANSFORMERS_VERBOSITY": "error",
-        # what the server imports is checked by types otherwise, for 0.7 s
+        # skips type checks of the server's imports, which take 0.7 s
         "PY_KEY_VALUE_DISABLE_BEARTYPE": "true",
     }
     for name, value in defaults.items():
@@ -87,7 +86,7 @@ def prepare_environment() -> None:
 
 
 def home() -> Path:
-    """Prefect's home folder; the server's database, log and our note of it lie there."""
+    """Prefect's home folder, with the server's database, its log, and our note of pid and port."""
     return Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect").expanduser().absolute()
 
 
@@ -96,12 +95,12 @@ def _note() -> Path:
 
 
 def log_file() -> Path:
-    """The server's output."""
+    """The file with the server's output."""
     return home() / "puna-dashboard.log"
 
 
 def running() -> Server | None:
-    """The server started earlier, if it lives and answers."""
+    """The server started earlier, if it is running and answers."""
     server = _noted()
     if server is None or not _is_ours(server):
         return None
@@ -118,8 +117,8 @@ def _noted() -> Server | None:
     return server if server.pid > 0 else None
 
 
-# `prefect server start`, its imports without the garbage collector: they take three seconds, and
-# leave no garbage.
+# `prefect server start` with its imports done without the garbage collector: they take three
+# seconds and leave no garbage.
 _SERVE = """
 import gc, runpy
 gc.disable()
@@ -132,10 +131,10 @@ runpy.run_module("prefect", run_name="__main__", alter_sys=True)
 
 @dataclass(frozen=True)
 class Starting:
-    """A server that answers soon, or does already (`answers`).
+    """A server that is starting, or already answers (`answers`).
 
-    `process` is None where another run started it, which may have been killed before it answered.
-    `lock` keeps other runs from starting one meanwhile.
+    `process` is None if another run started it; that run may have been killed since. `lock` keeps
+    other runs from starting a second server.
     """
 
     server: Server
@@ -173,7 +172,7 @@ def start(port: int | None = None) -> Server:
 
 
 def begin(port: int | None = None) -> Starting:
-    """The running server, or a new one whose address is known now and which answers seconds later.
+    """The running server, or a new one: its address is known at once, and it answers seconds later.
 
     Waits while another run starts one. Raises `ServerFailed`.
     """
@@ -225,7 +224,7 @@ def _spawn(port: int | None) -> tuple[Server, subprocess.Popen[bytes]]:
     environment = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
     environment |= safe_environment()
     environment |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_HOME": str(home())}
-    # Its pages ask port 4200 otherwise, whatever the server's own: another server's runs, or none.
+    # Without it, the dashboard's pages ask port 4200, whatever the server's own port is.
     environment.setdefault("PREFECT_UI_API_URL", Server(0, chosen).api_url)
     environment.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)
     with claim, log_file().open("ab") as log:
@@ -243,13 +242,13 @@ def _spawn(port: int | None) -> tuple[Server, subprocess.Popen[bytes]]:
     try:
         replace_bytes(_note(), json.dumps({"pid": server.pid, "port": server.port}).encode())
     except BaseException:
-        process.kill()  # nobody would find it again
+        process.kill()  # without the note nobody could stop it
         raise
     return server, process
 
 
 def stop() -> bool:
-    """End the server that was started here; False where there is none."""
+    """Stop the server that this module started; False if there is none."""
     server = _noted()
     if server is None:
         return False
@@ -268,7 +267,7 @@ def stop() -> bool:
 
 
 def _is_ours(server: Server) -> bool:
-    """Guards against a pid that another program has by now, even another Prefect server."""
+    """Whether the pid still belongs to this server: not to another program or Prefect server."""
     try:
         command = psutil.Process(server.pid).cmdline()
     except psutil.Error:
@@ -287,12 +286,11 @@ def _is_free(port: int) -> bool:
 
 
 def _claim(port: int) -> socket.socket | None:
-    """A claim on a port that one server of this machine holds while it lives; None where the port
-    is in use.
+    """A claim on a port, which the server holds until it ends; None if the port is in use.
 
-    A server starts to listen only seconds later: two servers of different homes that start together
-    would both find the port free, and the second run would take the first server for its own.
-    (Sockets named without a file exist on Linux only.)
+    A server listens only seconds after its start. Without a claim, two servers with different home
+    folders that start together would both find the port free, and the second run would mistake the
+    first server for its own. (Abstract sockets, which need no file, exist on Linux only.)
     """
     claim = socket.socket(socket.AF_UNIX)
     try:

@@ -1,4 +1,6 @@
-"""Every stage's contract as a page: `python -m flows.planning.contracts` writes docs/stages.md."""
+"""The contracts of all stages as Markdown: `python -m flows.planning.contracts` prints
+docs/stages.md.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ interruption.
 
 
 def page(stages: Iterable[Stage] = STAGES) -> str:
-    """The page as Markdown, stages in running order."""
+    """The page, stages in running order."""
     return "\n".join([_HEAD, *(line for stage in stages for line in _section(stage))])
 
 

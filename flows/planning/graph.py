@@ -1,4 +1,4 @@
-"""A DAG of stages, before anything is pinned: what `flows.planning.wiring` makes of a recipe."""
+"""A DAG of stages before files are pinned: what `flows.planning.wiring` makes of a recipe."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from infra.stage import Parameters, Stage
 
 @dataclass(frozen=True)
 class Node:
-    """One stage with a name: its parameters, and its inputs by role, as ids of other nodes or
-    references.
+    """A named stage with its parameters and its inputs. `inputs`: role -> ids of other nodes, or
+    references to other recipes' artifacts.
     """
 
     stage: Stage
@@ -33,7 +33,7 @@ class Node:
 
 @dataclass
 class Graph:
-    """Nodes in an order in which every node follows what it reads."""
+    """Nodes in topological order: each comes after the nodes it reads."""
 
     nodes: dict[str, Node] = field(default_factory=dict)
 
@@ -53,7 +53,9 @@ class Graph:
         node = Node(stage, name, parameters, sources)
         missing = [source for source in node.upstream() if source not in self.nodes]
         if missing or node.id in self.nodes:
-            raise ValueError(f"{node.id}: inputs {missing} come later, or the node is added twice")
+            raise ValueError(
+                f"{node.id}: inputs {missing} were not added before, or the node is added twice"
+            )
         stage.check_inputs({role: [_stage(s) for s in given] for role, given in sources.items()})
         self.nodes[node.id] = node
         return node.id
@@ -64,24 +66,24 @@ class Graph:
 
     def ancestors(self, ids: Sequence[str]) -> set[str]:
         """The given nodes and everything they depend on."""
-        found: set[str] = set()
+        ancestors: set[str] = set()
         todo = list(ids)
         while todo:
             id = todo.pop()
-            if id not in found:
-                found.add(id)
+            if id not in ancestors:
+                ancestors.add(id)
                 todo.extend(self.nodes[id].upstream())
-        return found
+        return ancestors
 
     def descendants(self, ids: Sequence[str]) -> set[str]:
         """The given nodes and everything that depends on them."""
-        found = set(ids)
+        descendants = set(ids)
         for id, node in self.nodes.items():
-            if found.intersection(node.upstream()):
-                found.add(id)
-        return found
+            if descendants.intersection(node.upstream()):
+                descendants.add(id)
+        return descendants
 
 
 def _stage(source: str | ArtifactReference) -> str:
-    """The stage that made, or will make, an input."""
+    """The stage that an input comes from."""
     return source.partition("/")[0] if isinstance(source, str) else source.stage

@@ -1,4 +1,4 @@
-"""Graph + pins + store -> what the store holds, what must run, and why."""
+"""From the graph, its pins and the store to a plan: what exists, what must run, and why."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ class Plan:
 def make_plan(
     graph: Graph, pins: Pins, store: Store, recipe: str, selection: Selection | None = None
 ) -> Plan:
-    """Work out every node's version and state. Raises `RecipeError` for selectors and inputs that
-    do not exist.
+    """Compute every node's version and state. Raises `RecipeError` for selectors and inputs that do
+    not exist.
     """
     selection = selection or Selection()
     wanted, forced = _wanted(graph, selection), _expand(graph, selection.force, "--force")
@@ -113,33 +113,33 @@ def _replace(step: Step, state: State, why: str, forced: bool = False) -> Step:
 
 
 def _expand(graph: Graph, selectors: Sequence[str], option: str) -> set[str]:
-    found: set[str] = set()
+    """Ids of the nodes that selectors name. Raises `RecipeError` for a selector without nodes."""
+    ids: set[str] = set()
     for selector in selectors:
         matching = graph.matching(selector)
         if not matching:
-            guess, there = _guess(graph, selector), ", ".join(graph.nodes)
+            guess, listed = _guess(graph, selector), ", ".join(graph.nodes)
             raise RecipeError(
-                [f"{option} {selector}: this recipe has no such stage{guess}; it has: {there}"]
+                [f"{option} {selector}: this recipe has no such stage{guess}; it has: {listed}"]
             )
-        found.update(matching)
-    return found
+        ids.update(matching)
+    return ids
 
 
 def _guess(graph: Graph, selector: str) -> str:
-    """What may have been meant: a node of exactly that name (a phase, a source), else the closest
-    spelling.
-    """
+    """A suggestion: nodes of exactly that name (a phase, a source), else the closest spelling."""
     named = [id for id, node in graph.nodes.items() if node.name == selector.rpartition("/")[2]]
     if named:
         return f" (did you mean {' or '.join(map(repr, named[:3]))}?)"
     names = {node.name: id for id, node in graph.nodes.items()}
     stages = dict.fromkeys(node.stage.name for node in graph.nodes.values())
     guess = nearest(selector, [*stages, *graph.nodes, *names])
-    meant = next((id for name, id in names.items() if f"{name!r}" in guess), None)
-    return guess if meant is None else f" (did you mean {meant!r}?)"
+    full_id = next((id for name, id in names.items() if f"{name!r}" in guess), None)
+    return guess if full_id is None else f" (did you mean {full_id!r}?)"
 
 
 def _wanted(graph: Graph, selection: Selection) -> set[str]:
+    """Ids of the nodes that --only, --from and --until leave."""
     wanted = set(graph.nodes)
     if selection.only:
         wanted &= _expand(graph, selection.only, "--only")
@@ -166,8 +166,8 @@ def _check_selection(steps: Mapping[str, Step]) -> None:
 
 def _pinned_step(node: Node, version: str, store: Store) -> Step:
     versions = store.root.child(node.id).folders()
-    found = [v for v in versions if v.startswith(version)]
-    artifact = store.find(node.stage.name, node.name, found[0]) if len(found) == 1 else None
+    matches = [v for v in versions if v.startswith(version)]
+    artifact = store.find(node.stage.name, node.name, matches[0]) if len(matches) == 1 else None
     if artifact is None:
         raise RecipeError(
             [f"--pin {node.id}={version}: the store has: {', '.join(versions) or 'none'}"]
@@ -182,7 +182,7 @@ def _step(
     recipe: str,
     steps: Mapping[str, Step],
 ) -> Step:
-    resolved = {path: found for path, found in pins.items() if not isinstance(found, Unresolved)}
+    resolved = {path: files for path, files in pins.items() if not isinstance(files, Unresolved)}
     identities, external, problem = _inputs(node, store, steps)
     if problem is None:
         problem = next(
@@ -209,6 +209,9 @@ def _step(
 def _inputs(
     node: Node, store: Store, steps: Mapping[str, Step]
 ) -> tuple[dict[str, list[str]], dict[str, tuple[Artifact, ...]], str | None]:
+    """Identities of a node's inputs by role, those of them that other recipes made, and what is
+    missing.
+    """
     identities: dict[str, list[str]] = {}
     external: dict[str, tuple[Artifact, ...]] = {}
     problem = None
@@ -222,13 +225,14 @@ def _inputs(
                     )
                 except ArtifactMissing:
                     file = Path("configs", f"{source.recipe}.yaml")
-                    how = (
+                    action = (
                         f"puna run {file}"
                         if file.is_file()
                         else f"run the recipe {source.recipe} with that store"
                     )
-                    first = f"make it first: {how}"
-                    problem = problem or f"{source} is not in the store {store.root.url}; {first}"
+                    problem = problem or (
+                        f"{source} is not in the store {store.root.url}; make it first: {action}"
+                    )
                     continue
                 external[role] = (*external.get(role, ()), artifact)
                 identities[role].append(artifact.identity)
@@ -240,9 +244,7 @@ def _inputs(
 
 
 def _drift(node: Node, artifact: Artifact) -> str:
-    """What is to be known of an artifact that is there: its files are not, or its code is another
-    by now.
-    """
+    """A remark on a hit: its files are damaged, or the code has changed since it was built."""
     if damaged := damage.in_short(artifact):
         return f"{damaged}; --force {node.id} builds it again"
     built_by = artifact.manifest.code["source_digest"]
@@ -258,7 +260,7 @@ def _why(
     store: Store,
     recipe: str,
 ) -> str:
-    """What differs from this recipe's latest artifact of the node."""
+    """Why the node must run: what differs from this recipe's latest artifact of it."""
     latest = store.reference(recipe, node.stage.name, node.name)
     if latest is None:
         return "never built"
@@ -278,18 +280,18 @@ def _why(
         return "; ".join(changes[:3]) + (
             f"; and {len(changes) - 3} more" if len(changes) > 3 else ""
         )
-    for path, found in pins.items():
+    for path, files in pins.items():
         before = [(pin.name, pin.sha256) for pin in manifest.pins.get(path, ())]
-        if before != [(pin.name, pin.sha256) for pin in found]:
-            return f"files of {path} changed ({len(before)} -> {len(found)} files)"
-    before_inputs = {given.identity for read in manifest.inputs.values() for given in read}
-    moved = [
-        i.partition("@")[0]
+        if before != [(pin.name, pin.sha256) for pin in files]:
+            return f"files of {path} changed ({len(before)} -> {len(files)} files)"
+    inputs_before = {given.identity for inputs in manifest.inputs.values() for given in inputs}
+    changed = [
+        identity.partition("@")[0]
         for inputs in identities.values()
-        for i in inputs
-        if i not in before_inputs
+        for identity in inputs
+        if identity not in inputs_before
     ]
-    return f"input {', '.join(moved[:3])} changed" if moved else "another set of inputs"
+    return f"input {', '.join(changed[:3])} changed" if changed else "another set of inputs"
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""From a recipe's path to its plan, where every command on a recipe starts. Imports no Prefect."""
+"""From a recipe's path to its plan, the start of every command on a recipe. Imports no Prefect."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tasks.signatures.stage import STAGE as SIGNATURES
 from tasks.tokenizer.stage import require_growth
 
 FILES_SHOWN = 5
-"""Unreadable files of a source that are named one by one."""
+"""Refused files of a source that are named one by one."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A recipe and everything that planning found out about it."""
+    """A recipe with its graph, pins, store and plan."""
 
     request: RunRequest
     recipe: Recipe
@@ -39,8 +39,8 @@ class Prepared:
     plan: Plan
 
     def refuse_unresolved(self) -> None:
-        """Raise `RecipeError` unless every reference of the recipe was pinned: nothing runs before
-        all its inputs are known.
+        """Raise `RecipeError` if a reference of the recipe could not be pinned: nothing runs before
+        all inputs are known.
         """
         problems = [
             f"{self._place(step.id)}{step.id}: {step.why}"
@@ -51,8 +51,9 @@ class Prepared:
             raise RecipeError(problems)
 
     def _place(self, id: str) -> str:
+        """File and line of a node's first unresolved reference, as a prefix; "" if it has none."""
         unresolved = [
-            found.reference for found in self.pins[id].values() if isinstance(found, Unresolved)
+            pinned.reference for pinned in self.pins[id].values() if isinstance(pinned, Unresolved)
         ]
         return self.recipe.place_of(unresolved[0]) if unresolved else ""
 
@@ -62,29 +63,30 @@ def prepare(request: RunRequest) -> Prepared:
     recipe = read_recipe(request.recipe, request.overrides)
     store = Store.at(request.store or recipe.store)
     if store.root.url.startswith("memory://") and recipe.engine.kind != "inline":
-        problem = (
-            f"store {store.root.url} is visible to one process only, but engine.kind is "
-            f"{recipe.engine.kind!r}"
+        raise RecipeError(
+            [
+                f"store {store.root.url} is visible to one process only, but engine.kind is "
+                f"{recipe.engine.kind!r}; name a folder, or set engine.kind=inline"
+            ]
         )
-        raise RecipeError([f"{problem}; name a folder, or set engine.kind=inline"])
     _refuse_absent_layers(recipe)
-    _refuse_no_growth(recipe)
+    _refuse_sizes_without_growth(recipe)
     _refuse_long_rows(recipe)
     graph = stages(recipe)
     pins = resolve(graph)
     plan = make_plan(graph, pins, store, recipe.name, request.selection)
-    _refuse_other_indexes(recipe, plan)
-    _refuse_other_files(recipe, plan, pins)
+    _refuse_incompatible_indexes(recipe, plan)
+    _refuse_wrong_formats(recipe, plan, pins)
     _refuse_missing_programs(plan)
     return Prepared(request, recipe, graph, pins, store, plan)
 
 
 def _refuse_absent_layers(recipe: Recipe) -> None:
-    """Refuse layers that a local base lacks, before a crawl is read rather than after."""
+    """Refuse layers that a local base lacks."""
     section = recipe.model
     if section is None or section.base is None or section.layers is None:
         return
-    count = _of_config(section.base, "num_hidden_layers")
+    count = _number_in_config(section.base, "num_hidden_layers")
     if count is None:
         return
     try:
@@ -93,11 +95,11 @@ def _refuse_absent_layers(recipe: Recipe) -> None:
         raise RecipeError([f"{recipe.place_of('model.base')}{error}"]) from None
 
 
-def _of_config(base: str, key: str) -> int | None:
-    """A number of a local base's config.json.
+def _number_in_config(base: str, key: str) -> int | None:
+    """A number from a local base's config.json.
 
-    None where there is none: an artifact, llama2.c's files, or nothing that can be read. The stage
-    says what is wrong.
+    None if it cannot be read: the base is an artifact, llama2.c's files, or broken. In that last
+    case the stage reports it.
     """
     try:
         return int(json.loads(Path(base, "config.json").read_text(encoding="utf-8"))[key])
@@ -106,13 +108,13 @@ def _of_config(base: str, key: str) -> int | None:
 
 
 def _refuse_long_rows(recipe: Recipe) -> None:
-    """Refuse rows and evaluations longer than a local base's positions, where the recipe does not
-    change its context.
+    """Refuse rows and evaluations longer than a local base's positions, unless the recipe changes
+    its context.
     """
     model = recipe.model
     if model is None or model.base is None or model.context is not None:
         return
-    positions = _of_config(model.base, "max_position_embeddings")
+    positions = _number_in_config(model.base, "max_position_embeddings")
     stated = {
         "binning.sequence_length": recipe.binning.sequence_length
         if recipe.binning and recipe.training
@@ -130,7 +132,7 @@ def _refuse_long_rows(recipe: Recipe) -> None:
 
 
 def _stretches(base: str) -> bool:
-    """Whether the base's rope grows with the text (dynamic)."""
+    """Whether the base's RoPE scales with the text's length (dynamic), or cannot be read."""
     try:
         config = json.loads(Path(base, "config.json").read_text(encoding="utf-8"))
         rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
@@ -140,7 +142,7 @@ def _stretches(base: str) -> bool:
 
 
 def _refuse_missing_programs(plan: Plan) -> None:
-    """Refuse a missing program that a stage will call."""
+    """Refuse stages whose external program is missing."""
     from tasks.language_model import lmplz
 
     for step in plan.steps.values():
@@ -156,8 +158,8 @@ def _refuse_missing_programs(plan: Plan) -> None:
                 raise RecipeError([f"language_models.{step.node.name}: {error}"]) from None
 
 
-def _refuse_no_growth(recipe: Recipe) -> None:
-    """Refuse a vocabulary size that a local base already has."""
+def _refuse_sizes_without_growth(recipe: Recipe) -> None:
+    """Refuse to expand a local base's vocabulary to a size that it already has."""
     section = recipe.tokenizer
     if (
         section is None
@@ -172,8 +174,7 @@ def _refuse_no_growth(recipe: Recipe) -> None:
             [*state["model"]["vocab"].values(), *(token["id"] for token in state["added_tokens"])]
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        # an artifact, a `.model` alone, or nothing that can be read: the stage says what is wrong
-        return
+        return  # an artifact, a `.model` alone, or broken, which the stage reports
     try:
         require_growth(section.expand.size, last + 1)
     except StageError as error:
@@ -182,20 +183,19 @@ def _refuse_no_growth(recipe: Recipe) -> None:
         ) from None
 
 
-def _refuse_other_files(recipe: Recipe, plan: Plan, pins: Pins) -> None:
-    """Refuse files that cannot be of the format their source states (Parquet as text)."""
+def _refuse_wrong_formats(recipe: Recipe, plan: Plan, pins: Pins) -> None:
+    """Refuse files that are certainly not in the format their source states (Parquet as text)."""
     problems = []
     for name, source in recipe.sources.items():
         step = plan.steps.get(f"{INGEST.name}/{name}")
-        found = pins[step.id].get("paths") if step and step.state == "run" else None
-        if not isinstance(found, tuple):
+        files = pins[step.id].get("paths") if step and step.state == "run" else None
+        if not isinstance(files, tuple):
             continue
-        from tasks.ingest.file_kinds import (
-            refusal,
-        )  # decoders of every compression: not for commands without a recipe
+        # imports the decoders of every compression: not for commands without a recipe
+        from tasks.ingest.file_kinds import refusal
 
         place = recipe.place_of(f"sources.{name}.ingest.paths")
-        refused = [why for pin in found if (why := refusal(Path(pin.path), source.ingest.format))]
+        refused = [why for pin in files if (why := refusal(Path(pin.path), source.ingest.format))]
         problems += [f"{place}sources.{name}.ingest.paths: {why}" for why in refused[:FILES_SHOWN]]
         if len(refused) > FILES_SHOWN:
             problems.append(
@@ -206,7 +206,7 @@ def _refuse_other_files(recipe: Recipe, plan: Plan, pins: Pins) -> None:
         raise RecipeError(problems)
 
 
-def _refuse_other_indexes(recipe: Recipe, plan: Plan) -> None:
+def _refuse_incompatible_indexes(recipe: Recipe, plan: Plan) -> None:
     """Refuse earlier crawls whose index cannot be compared with this one's."""
     if recipe.dedup is None:
         return

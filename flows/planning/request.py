@@ -1,4 +1,4 @@
-"""What one run was asked for: the options of `puna run` and the parameters of the flow `puna`."""
+"""What a run is asked to do: the options of `puna run` and the parameters of the flow `puna`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Selection:
-    """Which part of the plan to run: the command line's --only, --from, --until, --force and
-    --pin.
-    """
+    """The part of the plan to run: --only, --from, --until, --force and --pin."""
 
     only: tuple[str, ...] = ()
     start: str | None = None
@@ -23,14 +21,14 @@ class Selection:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """A recipe, what is overridden in it, and which part of it to run.
+    """A recipe, its overrides, and the part of it to run.
 
-    It travels unchanged from the command line (or the flow's parameters) to `prepare`.
+    Passed unchanged from the command line (or the flow's parameters) to `prepare`.
     """
 
     recipe: Path
     overrides: tuple[str, ...] = ()
-    """`KEY=VALUE`, as of --set."""
+    """`KEY=VALUE`, as for --set."""
 
     store: str | None = None
     """URL of the store, instead of the recipe's."""
@@ -50,16 +48,14 @@ class RunRequest:
         force: Iterable[str] | None = None,
         pin: Mapping[str, str] | None = None,
     ) -> RunRequest:
-        """The request that options or flow parameters describe; None stands for an option not
-        given.
-        """
+        """The request that options or flow parameters describe; None for an option not given."""
         selection = Selection(
             tuple(only or ()), from_stage, until_stage, tuple(force or ()), dict(pin or {})
         )
         return cls(Path(recipe), tuple(overrides or ()), store, selection)
 
     def parameters(self) -> dict[str, Any]:
-        """The same request as the plain JSON parameters of the flow `puna`: what `of` takes."""
+        """The request as plain JSON parameters of the flow `puna`, which are those of `of`."""
         return {
             "recipe": str(self.recipe),
             "overrides": list(self.overrides),

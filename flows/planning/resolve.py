@@ -1,9 +1,9 @@
-"""Moving references -> pins: what every file is at this moment.
+"""Pins the files that a recipe names: what each of them is at this moment.
 
-A local file is pinned by its sha256, cached by path, size and modification time, so that a warm
-plan reads no data. A folder pins every file in it that is not hidden, a glob every match, in name
-order. What cannot be reached stays `Unresolved`: a plan shows `?` for it and for everything that
-depends on it; a run refuses to start.
+A local file is pinned by its sha256, cached by path, size and modification time, so that planning
+again reads no data. A folder pins every file in it that is not hidden, and a glob every match,
+sorted by path. What cannot be resolved becomes `Unresolved`: a plan shows `?` for it and for
+everything that depends on it, and a run refuses to start.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Pins = dict[str, dict[str, tuple[Pin, ...] | Unresolved]]
 
 
 def digest_cache_file() -> Path:
-    """Where digests of local files are remembered; safe to delete."""
+    """The cache of digests of local files; safe to delete."""
     return (
         Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "puna" / "digests.json"
     )
@@ -45,7 +45,7 @@ def digest_cache_file() -> Path:
 
 @dataclass
 class Digests:
-    """sha256 of local files, remembered between runs by (path, size, modification time)."""
+    """sha256 of local files, cached between runs by (path, size, modification time)."""
 
     file: Path = field(default_factory=digest_cache_file)
     _known: dict[str, list[object]] = field(default_factory=dict)
@@ -53,16 +53,16 @@ class Digests:
 
     def __post_init__(self) -> None:
         with contextlib.suppress(OSError, ValueError):
-            found = json.loads(self.file.read_text(encoding="utf-8"))
-            if isinstance(found, dict):
+            cached = json.loads(self.file.read_text(encoding="utf-8"))
+            if isinstance(cached, dict):
                 self._known = {
-                    path: known
-                    for path, known in found.items()
-                    if isinstance(known, list) and len(known) == 3
+                    path: entry
+                    for path, entry in cached.items()
+                    if isinstance(entry, list) and len(entry) == 3
                 }
 
     def pin(self, path: Path, name: str) -> Pin:
-        """The pin of a local file; `name` is what its version shows instead of its path."""
+        """The pin of a local file; `name` stands for its path in versions."""
         status = path.stat()
         stamp = [status.st_size, status.st_mtime_ns]
         known = self._known.get(str(path))
@@ -73,7 +73,7 @@ class Digests:
         return Pin(str(path), name, str(known[2]), status.st_size)
 
     def save(self) -> None:
-        """Remember what was read. A cache that cannot be written costs time, not correctness."""
+        """Write the cache if it changed. If that fails, the next plan is slower, but not wrong."""
         if self._changed:
             with contextlib.suppress(OSError):
                 replace_bytes(self.file, json.dumps(self._known).encode())
@@ -88,26 +88,26 @@ def resolve(graph: Graph) -> Pins:
         for field_path, references in node.parameters.file_references().items():
             if any(reference.startswith(ARTIFACT_SCHEME) for reference in references):
                 continue
-            found = _pin_all(references, digests)
-            if isinstance(found, Unresolved) and field_path == "base":
-                found = replace(
-                    found,
-                    why=f"{found.why}. To use a model from the Hugging Face hub, download it and "
+            pinned = _pin_all(references, digests)
+            if isinstance(pinned, Unresolved) and field_path == "base":
+                pinned = replace(
+                    pinned,
+                    why=f"{pinned.why}. To use a model from the Hugging Face hub, download it and "
                     "name its folder",
                 )
-            pins[id][field_path] = found
+            pins[id][field_path] = pinned
     digests.save()
     return pins
 
 
 def _pin_all(references: tuple[str, ...], digests: Digests) -> tuple[Pin, ...] | Unresolved:
-    found: list[Pin] = []
+    pins: dict[str, Pin] = {}
     for reference in references:
         pinned = _pin(reference, digests)
         if isinstance(pinned, Unresolved):
             return pinned
-        found.extend(pinned)
-    return tuple({pin.path: pin for pin in found}.values())
+        pins |= {pin.path: pin for pin in pinned}
+    return tuple(pins.values())
 
 
 def _pin(reference: str, digests: Digests) -> list[Pin] | Unresolved:
@@ -135,14 +135,14 @@ def _pin(reference: str, digests: Digests) -> list[Pin] | Unresolved:
         if matches:
             root = Path(os.path.commonpath([match.parent for match in matches]))
             return [digests.pin(match, match.relative_to(root).as_posix()) for match in matches]
-        there = sorted(near.name for near in path.parent.iterdir()) if path.parent.is_dir() else []
+        names = sorted(file.name for file in path.parent.iterdir()) if path.parent.is_dir() else []
     except OSError as error:
         return Unresolved(
             reference, f"cannot be read: {error.strerror}; make it readable, or name another file"
         )
     return Unresolved(
         reference,
-        f"no file or folder matches{nearest(path.name, there)}; name one that exists "
+        f"no file or folder matches{nearest(path.name, names)}; name one that exists "
         "(a recipe's paths are relative to its folder, those of -s to the working directory)",
     )
 
@@ -152,8 +152,8 @@ def unresolved(
 ) -> dict[str, Unresolved]:
     """`stage/name.parameter` -> what could not be pinned."""
     return {
-        f"{id}.{path}": found
+        f"{id}.{path}": pinned
         for id, by_path in pins.items()
-        for path, found in by_path.items()
-        if isinstance(found, Unresolved)
+        for path, pinned in by_path.items()
+        if isinstance(pinned, Unresolved)
     }

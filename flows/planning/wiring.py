@@ -1,5 +1,7 @@
-"""The list of stages: what a recipe becomes. Annotate every source, cut and deduplicate them
-together, select, grow the tokenizer and the model, bin, train phase by phase, evaluate, report.
+"""From a recipe to the graph of its stages.
+
+Annotate every source; cut and deduplicate all sources together; select; expand the tokenizer and
+the model; bin; train phase by phase; evaluate; report.
 """
 
 from __future__ import annotations
@@ -38,11 +40,11 @@ from tasks.tokenizer.stage import STAGE as TOKENIZER
 from tasks.training.stage import STAGE as TRAINING
 
 MAIN = "main"
-"""The name of stages that a recipe has one of."""
+"""Name of the node where a recipe has only one of a stage."""
 
 SOURCE_STAGES = (INGEST, LINE_DEDUP, LANGID, QUALITY)
-"""Stages of one source each, in running order. A source has those whose section it states; their
-inputs are what their roles name, of the same source.
+"""Stages with one node per source that has their section, in running order. Their inputs are
+artifacts of the same source, found by role.
 """
 
 STAGES = (
@@ -70,19 +72,19 @@ def stages(recipe: Recipe) -> Graph:
     selected = _documents(recipe, Wiring(graph))
     models = _models(recipe, graph, selected)
     _evaluations(recipe, graph, selected, models)
-    everything: dict[str, list[str]] = {}
+    by_stage: dict[str, list[str]] = {}
     for id, node in graph.nodes.items():
-        everything.setdefault(node.stage.name, []).append(id)
-    graph.add(REPORT, recipe.name, ReportParameters(recipe=recipe.name), **everything)
+        by_stage.setdefault(node.stage.name, []).append(id)
+    graph.add(REPORT, recipe.name, ReportParameters(recipe=recipe.name), **by_stage)
     return graph
 
 
 @dataclass
 class Wiring:
-    """Adds nodes whose inputs follow from the roles that their stages declare."""
+    """Adds nodes to a graph and connects them by the roles that their stages declare."""
 
     graph: Graph
-    made: dict[str, dict[str, str]] = field(default_factory=dict)
+    added: dict[str, dict[str, str]] = field(default_factory=dict)
     """Stage -> name -> the node's id."""
 
     def add(
@@ -94,49 +96,52 @@ class Wiring:
         without: Collection[str] = (),
         history: Sequence[ArtifactReference] = (),
     ) -> str:
-        """Add a node: a role of one artifact gets the one of the same name, or the one there is.
+        """Add a node with its inputs, and return its id.
 
-        A role of many gets those of `sources` (None: all there are). Roles in `without` stay empty.
+        A role of one artifact gets the node with the same name, else the stage's `MAIN` node. A
+        role of many gets the nodes of `sources` (None: of all). Roles in `without` stay empty.
         """
-        wanted = None if sources is None else list(sources)
+        names = None if sources is None else list(sources)
         inputs: dict[str, Sequence[str | ArtifactReference]] = {
-            role.name: self._nodes(role, name, wanted)
+            role.name: self._inputs(role, name, names)
             for role in stage.inputs
             if role.name not in without
         }
         if history:
             inputs["history"] = history
         id = self.graph.add(stage, name, parameters, **inputs)
-        self.made.setdefault(stage.name, {})[name] = id
+        self.added.setdefault(stage.name, {})[name] = id
         return id
 
-    def _nodes(self, role: Role, name: str, sources: list[str] | None) -> list[str]:
-        found: list[str] = []
+    def _inputs(self, role: Role, name: str, sources: list[str] | None) -> list[str]:
+        ids: list[str] = []
         for stage in role.stages:
-            by_name = self.made.get(stage, {})
+            by_name = self.added.get(stage, {})
             if role.many:
-                found += [by_name[n] for n in sources or by_name if n in by_name]
+                ids += [by_name[source] for source in sources or by_name if source in by_name]
             elif id := by_name.get(name, by_name.get(MAIN)):
-                found.append(id)
-        return found
+                ids.append(id)
+        return ids
 
 
 def _documents(recipe: Recipe, wiring: Wiring) -> dict[str, str]:
-    """Recipe to selected documents; returns source -> its select node."""
+    """Add ingest to select; returns source -> its select node."""
     for stage in SOURCE_STAGES:
-        _of_sources(recipe, wiring, stage)
+        _annotate_sources(recipe, wiring, stage)
     for language, section in recipe.language_models.items():
         held_out = _held_out(recipe, section.sources)
         parameters = narrowed(LanguageModelParameters, section, held_out=held_out)
         wiring.add(LANGUAGE_MODEL, language, parameters, section.sources)
-    _of_sources(recipe, wiring, PERPLEXITY)
+    _annotate_sources(recipe, wiring, PERPLEXITY)
     trained_on = {name: source for name, source in recipe.sources.items() if source.category}
     if not trained_on:
         return {}
-    for name in trained_on if recipe.dedup else ():
-        wiring.add(SIGNATURES, name, narrowed(SignaturesParameters, recipe.dedup))
-    for name in trained_on if recipe.searched_for() else ():
-        wiring.add(DECONTAMINATE, name, _decontaminate(recipe))
+    if recipe.dedup is not None:
+        for name in trained_on:
+            wiring.add(SIGNATURES, name, narrowed(SignaturesParameters, recipe.dedup))
+    if recipe.searched_for():
+        for name in trained_on:
+            wiring.add(DECONTAMINATE, name, _decontaminate(recipe))
     keeps = {name: _keeps(recipe, source) for name, source in trained_on.items()}
     percentiles = recipe.percentiles.model_dump()
     wiring.add(CUT, MAIN, CutParameters(sources=keeps, **percentiles), trained_on)
@@ -150,13 +155,13 @@ def _documents(recipe: Recipe, wiring: Wiring) -> dict[str, str]:
             without={"langid", "quality", "perplexity", "history"} - preferred,
             history=[ArtifactReference.parse(earlier) for earlier in recipe.dedup.history],
         )
-    unread = {"decontaminate": not _takes_passages(recipe), "signatures": not recipe.select.index}
-    without = [role for role, left_out in unread.items() if left_out]
-    return {name: wiring.add(SELECT, name, recipe.select, without=without) for name in trained_on}
+    unread = [] if _removes_passages(recipe) else ["decontaminate"]
+    unread += [] if recipe.select.index else ["signatures"]
+    return {name: wiring.add(SELECT, name, recipe.select, without=unread) for name in trained_on}
 
 
-def _of_sources(recipe: Recipe, wiring: Wiring, stage: Stage) -> None:
-    """Add a stage for every source that states its section."""
+def _annotate_sources(recipe: Recipe, wiring: Wiring, stage: Stage) -> None:
+    """Add a node of the stage for every source that has its section."""
     key = stage.section.rpartition(".")[2]
     for name, source in recipe.sources.items():
         section: Parameters | None = getattr(source, key)
@@ -167,11 +172,12 @@ def _of_sources(recipe: Recipe, wiring: Wiring, stage: Stage) -> None:
 def _models(
     recipe: Recipe, graph: Graph, selected: dict[str, str]
 ) -> dict[str, str | ArtifactReference]:
-    """Tokenizer to the last phase; returns model name -> what holds its checkpoint."""
+    """Add the tokenizer to the last phase; returns model name -> the node or artifact with its
+    checkpoint.
+    """
     models: dict[str, str | ArtifactReference] = {}
     if recipe.tokenizer is None:
         return models
-    categories = recipe.categories()
     feeds = {source: recipe.sources[source].categories() for source in selected}
     tokenizer = graph.add(
         TOKENIZER,
@@ -190,33 +196,33 @@ def _models(
         models["base"] = base
     if recipe.training is None or recipe.binning is None:
         return models
-    used = [
-        c
+    sources_of = recipe.categories()
+    mixtures = {
+        phase.name: list(sources_of if phase.mixture == "buckets" else phase.mixture)
         for phase in recipe.training.phases
-        for c in (categories if phase.mixture == "buckets" else phase.mixture)
-    ]
+    }
+    trained_on = {category for mixture in mixtures.values() for category in mixture}
     bins = {
         category: graph.add(
             BINNING,
             category,
             recipe.binning,
-            select=[selected[source] for source in categories[category]],
+            select=[selected[source] for source in sources],
             tokenizer=tokenizer,
         )
-        for category in categories
-        if category in used
+        for category, sources in sources_of.items()
+        if category in trained_on
     }
     previous = model
-    for phase in recipe.training.phases:
-        mixture = list(categories) if phase.mixture == "buckets" else list(phase.mixture)
+    for phase, mixture in mixtures.items():
         previous = graph.add(
             TRAINING,
-            phase.name,
-            recipe.training.node(phase.name, recipe.binning.sequence_length),
+            phase,
+            recipe.training.node(phase, recipe.binning.sequence_length),
             previous=previous,
             bins=[bins[category] for category in mixture],
         )
-        models[phase.name] = previous
+        models[phase] = previous
     return models
 
 
@@ -226,23 +232,20 @@ def _evaluations(
     selected: dict[str, str],
     models: dict[str, str | ArtifactReference],
 ) -> None:
+    """Add an evaluation of each model that the recipe evaluates."""
     section = recipe.evaluation
     if section is None:
         return
-    against = (
-        recipe.searched_for()
-        if recipe.decontaminate and recipe.decontaminate.action != "report"
-        else ()
-    )
+    removes = recipe.decontaminate is not None and recipe.decontaminate.action != "report"
+    searched_for = recipe.searched_for() if removes else ()
     for name in recipe.evaluated_models():
+        is_file = name == "base" and name not in models
         parameters = narrowed(
             EvaluationParameters,
             section,
             benchmarks={task: recipe.benchmarks[task] for task in section.tasks},
-            decontaminated=tuple(task for task in section.tasks if task in against),
-            model=recipe.model.base
-            if recipe.model and name == "base" and name not in models
-            else None,
+            decontaminated=tuple(task for task in section.tasks if task in searched_for),
+            model=recipe.model.base if recipe.model and is_file else None,
         )
         graph.add(
             EVALUATION, name, parameters, model=models.get(name), heldout=list(selected.values())
@@ -250,12 +253,13 @@ def _evaluations(
 
 
 def _held_out(recipe: Recipe, sources: Sequence[str]) -> dict[str, float]:
-    """Of reference sources that are trained on too, the share that evaluation may hold out."""
+    """Reference source that is also trained on -> the fraction that select may hold out."""
     heldout = recipe.select.heldout
     return {name: heldout.fraction for name in sources if heldout and recipe.sources[name].category}
 
 
 def _keeps(recipe: Recipe, source: Source) -> SourceCut:
+    """What `cut` applies to a source."""
     section = recipe.decontaminate or DecontaminateSection.model_validate({})
     return SourceCut(
         langid=source.langid.keep if source.langid else None,
@@ -267,7 +271,7 @@ def _keeps(recipe: Recipe, source: Source) -> SourceCut:
     )
 
 
-def _takes_passages(recipe: Recipe) -> bool:
+def _removes_passages(recipe: Recipe) -> bool:
     return recipe.decontaminate is not None and recipe.decontaminate.action == "passage"
 
 
@@ -284,13 +288,13 @@ P = TypeVar("P", bound=Parameters)
 
 
 def narrowed(kind: type[P], section: Parameters | None, /, **changes: Any) -> P:
-    """A stage's own parameters out of a recipe's section, which extends them with its own keys.
+    """A stage's parameters, taken from a recipe's section: a subclass with keys that the stage does
+    not see.
 
-    `ValueError` for a section that does not: a stage's parameters come from one that is a kind of
-    them.
+    `changes` replace parameters. Raises `ValueError` for a section of another class.
     """
     if not isinstance(section, kind):
-        raise ValueError(f"a section of {type(section).__name__} holds no {kind.__name__}")
+        raise ValueError(f"{type(section).__name__} is not a subclass of {kind.__name__}")
     if type(section) is kind and not changes:
         return section
     return kind(**{name: getattr(section, name) for name in kind.model_fields} | changes)

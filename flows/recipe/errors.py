@@ -1,4 +1,4 @@
-"""Validation errors for newcomers: file, line, value, what is allowed, the nearest known key."""
+"""Turns validation errors into sentences: file, line, value, what is allowed, the nearest key."""
 
 from __future__ import annotations
 
@@ -10,48 +10,42 @@ from typing import Annotated, Any, Union
 
 import pydantic
 
-from flows.recipe.file import Document, KeyPath, dotted
+from flows.recipe.file import KeyPath, YamlDocument, dotted
 
 _SHOWN_CHARACTERS = 80
 
 
 def problems_of(
-    error: pydantic.ValidationError, model: type[pydantic.BaseModel], document: Document
+    error: pydantic.ValidationError, model: type[pydantic.BaseModel], document: YamlDocument
 ) -> list[str]:
-    """One line for every place that is wrong."""
-    by_place: dict[KeyPath, list[tuple[KeyPath, Any]]] = {}
+    """One line for every value that is wrong."""
+    by_path: dict[KeyPath, list[Any]] = {}
     details = error.errors()
     inside = {detail["loc"][:length] for detail in details for length in range(len(detail["loc"]))}
     for detail in details:
         if detail["type"] == "too_short" and detail["loc"] in inside:
-            # pydantic counts a list's bad items as missing; they have a problem of their own
+            # pydantic counts a list's invalid items as missing; these have errors themselves
             continue
         path = _data_path(detail["loc"], document.data)
-        by_place.setdefault(path, []).append((tuple(detail["loc"]), detail))
+        by_path.setdefault(path, []).append(detail)
     problems = []
-    for path, found in by_place.items():
-        place = document.place(path if found[0][1]["type"] != "missing" else path[:-1])
-        what = dotted(path) or "recipe"
-        # Where a value may be a number or a word, the number's reason lacks only the word.
-        words = [
-            detail["ctx"]["expected"] for _, detail in found if detail["type"] == "literal_error"
-        ]
-        others = (
-            [detail for _, detail in found if detail["type"] != "literal_error"]
-            if len(found) > 1
-            else []
-        )
+    for path, at_path in by_path.items():
+        place = document.place(path if at_path[0]["type"] != "missing" else path[:-1])
+        key = dotted(path) or "recipe"
+        # If a value may be a number or a word, explain the number and append the words.
+        words = [d["ctx"]["expected"] for d in at_path if d["type"] == "literal_error"]
+        others = [d for d in at_path if d["type"] != "literal_error"] if len(at_path) > 1 else []
         reasons = [
-            _reason(detail, path, model).removeprefix(f"{what}: ")
-            for detail in others or [found[0][1]]
+            _reason(detail, path, model).removeprefix(f"{key}: ")
+            for detail in others or at_path[:1]
         ]
         reasons += [f"write {word}" for word in words if others]
-        problems.append(f"{place}: {what}: {'; or '.join(dict.fromkeys(reasons))}")
+        problems.append(f"{place}: {key}: {'; or '.join(dict.fromkeys(reasons))}")
     return problems
 
 
-def located_problem(problem: str, document: Document) -> str:
-    """Put file and line before a problem that starts with its dotted path."""
+def located_problem(problem: str, document: YamlDocument) -> str:
+    """A problem that starts with its dotted path, prefixed with its file and line."""
     path: list[str | int] = []
     data: Any = document.data
     for word in problem.partition(":")[0].split("."):
@@ -69,8 +63,8 @@ def located_problem(problem: str, document: Document) -> str:
 
 
 def _data_path(location: tuple[str | int, ...], data: Any) -> KeyPath:
-    """The part of pydantic's location that exists in the recipe (it adds the names of union
-    members).
+    """The part of pydantic's location that exists in the recipe, without the names of union members
+    that pydantic adds.
     """
     path: list[str | int] = []
     for position, step in enumerate(location):
@@ -116,7 +110,7 @@ def _reason(detail: Any, path: KeyPath, model: type[pydantic.BaseModel]) -> str:
         return f"{_show(value)} is not allowed{nearest(str(value), choices)}; allowed: {allowed}"
     if kind in _LIMITS:
         name, must = _LIMITS[kind]
-        number = float(value)  # of text too: pydantic reads numbers in quotes
+        number = float(value)  # may be text: pydantic accepts numbers in quotes
         share = (
             f" (for {number:g} % write {number / 100:g})"
             if context[name] == 1 and 1 < number <= 100
@@ -137,25 +131,22 @@ def _reason(detail: Any, path: KeyPath, model: type[pydantic.BaseModel]) -> str:
         return f"{_show(value)} is not text{quote}"
     if kind in ("bool_parsing", "bool_type"):
         return f"{_show(value)} is neither true nor false"
-    if (
-        kind.partition("_")[0] in _KINDS and kind != "float_finite"
-    ):  # int_parsing, int_from_float, ...
-        return f"{_show(value)} is not {_KINDS[kind.partition('_')[0]]}"
+    number_kind = _KINDS.get(kind.partition("_")[0])  # of int_parsing, int_from_float, ...
+    if number_kind is not None and kind != "float_finite":
+        return f"{_show(value)} is not {number_kind}"
     if kind == "too_short":
         return f"is empty; state at least {context.get('min_length', 1)}"
     if kind == "value_error":
         message = str(context.get("error", detail["msg"]))
         message = message.replace("None is", "null is") if value is None else message
-        return (
-            message
-            if _show(value) in message or isinstance(value, (dict, list))
-            else f"{_show(value)}: {message}"
-        )
+        if _show(value) in message or isinstance(value, (dict, list)):
+            return message
+        return f"{_show(value)}: {message}"
     return f"{_show(value)}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """` (did you mean 'x'?)` where something known is close, else nothing."""
+    """` (did you mean 'x'?)` for the closest known word; "" if none is close."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
@@ -166,20 +157,20 @@ def _show(value: Any) -> str:
 
 
 def _keys_at(model: Any, path: KeyPath) -> set[str]:
-    """Keys that the models allow below `path`, over all members of unions on the way."""
+    """Keys that the models allow below `path`, for all members of the unions on it."""
     return {
         info.alias or name
-        for found in _models_at(model, path)
-        for name, info in found.model_fields.items()
+        for allowed in _models_at(model, path)
+        for name, info in allowed.model_fields.items()
     }
 
 
 def _models_at(model: Any, path: KeyPath) -> list[type[pydantic.BaseModel]]:
-    return [found for found in annotations_at(model, path) if isinstance(found, type)]
+    return [allowed for allowed in annotations_at(model, path) if isinstance(allowed, type)]
 
 
 def annotations_at(model: Any, path: KeyPath) -> list[Any]:
-    """Models, maps and lists that are allowed at `path`, over all members of unions on the way."""
+    """Models, maps and lists that are allowed at `path`, for all members of the unions on it."""
     candidates = _models(model)
     for step in path:
         following: list[Any] = []
@@ -195,22 +186,20 @@ def annotations_at(model: Any, path: KeyPath) -> list[Any]:
 
 
 def members(annotation: Any) -> list[Any]:
-    """The members of a union, nested unions included; any other annotation is its own only
-    member.
-    """
+    """The members of a union and of unions nested in it; [annotation] if it is not a union."""
     origin = typing.get_origin(annotation)
     if origin is Annotated:
         return members(typing.get_args(annotation)[0])
     if origin in (Union, types.UnionType):
-        return [found for member in typing.get_args(annotation) for found in members(member)]
+        return [inner for member in typing.get_args(annotation) for inner in members(member)]
     return [annotation]
 
 
 def _models(annotation: Any) -> list[Any]:
     """Models, maps and lists that an annotation allows."""
     return [
-        found
-        for found in members(annotation)
-        if typing.get_origin(found) in (dict, list, tuple)
-        or (isinstance(found, type) and issubclass(found, pydantic.BaseModel))
+        member
+        for member in members(annotation)
+        if typing.get_origin(member) in (dict, list, tuple)
+        or (isinstance(member, type) and issubclass(member, pydantic.BaseModel))
     ]

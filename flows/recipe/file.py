@@ -1,8 +1,7 @@
-"""A recipe's text: YAML with the line of every value, `extends`, `${VARIABLE:-default}`, and `-s
-key=value`.
+"""Reads a recipe's file: YAML with `extends`, `${VARIABLE:-default}` and `-s key=value`.
 
-Loading gives plain data and, for every dotted path in it, where it was written, so that the models
-can complain about a line of a file and files can be found relative to the recipe that names them.
+The result is plain data and the file and line of every value. Errors of the models can then name a
+line, and paths can be resolved relative to the recipe that states them.
 """
 
 from __future__ import annotations
@@ -24,9 +23,7 @@ _OVERRIDE = "-s"
 
 
 class RecipeError(Exception):
-    """A recipe that cannot be run: one or more problems, each with file, line, value and what is
-    allowed.
-    """
+    """A recipe that cannot be run. Each problem names file, line, value and what is allowed."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
@@ -42,8 +39,8 @@ class Place:
 
     @property
     def folder(self) -> Path:
-        """What relative paths in that file are relative to; the working directory for an
-        override.
+        """The folder that relative paths start from: the file's; for overrides, the working
+        directory.
         """
         return Path.cwd() if self.file == _OVERRIDE else Path(self.file).parent
 
@@ -52,11 +49,10 @@ class Place:
 
 
 @dataclass
-class Document:
-    """Plain data of a recipe and the place of every value in it.
+class YamlDocument:
+    """Plain data of a recipe, and where each value was written.
 
-    `replaced`: paths at which a recipe or an override replaced a value that another recipe had
-    stated.
+    `replaced`: paths of values that replaced a value of an extended recipe.
     """
 
     data: dict[str, Any]
@@ -64,14 +60,14 @@ class Document:
     replaced: set[KeyPath] = field(default_factory=set)
 
     def place(self, path: KeyPath) -> Place:
-        """The place of a value, or of the closest thing around it."""
+        """The place of a value, or else of the closest map or list around it."""
         for length in range(len(path), -1, -1):
             if path[:length] in self.places:
                 return self.places[path[:length]]
         return Place("recipe")
 
 
-def load(file: Path, overrides: Sequence[str] = ()) -> Document:
+def load(file: Path, overrides: Sequence[str] = ()) -> YamlDocument:
     """Read a recipe and what it extends, and apply `key=value` overrides. Raises `RecipeError`.
 
     Nulls stay in the data: what each of them means depends on the models (`flows.recipe.nulls`).
@@ -83,7 +79,7 @@ def load(file: Path, overrides: Sequence[str] = ()) -> Document:
     return document
 
 
-def _load(file: Path, above: tuple[Path, ...]) -> Document:
+def _load(file: Path, above: tuple[Path, ...]) -> YamlDocument:
     file = file.resolve()
     if file in above:
         chain = " -> ".join(str(f) for f in (*above, file))
@@ -111,7 +107,7 @@ def _load(file: Path, above: tuple[Path, ...]) -> Document:
         ) from None
     except yaml.YAMLError as error:
         raise RecipeError([f"{file}: is not YAML: {error}"]) from None
-    document = Document({})
+    document = YamlDocument({})
     if not isinstance(node, yaml.MappingNode):
         raise RecipeError(
             [f"{file}: a recipe is a map of sections such as `sources:`, and this file is not one"]
@@ -154,8 +150,8 @@ def _build(node: yaml.Node, path: KeyPath, file: str, places: dict[KeyPath, Plac
                 and not value_node.value
                 and value_node.style is None
             ):
-                what = "a value, {} for a section with its defaults, or null to leave it out"
-                raise RecipeError([f"{place}: {dotted(here)}: is empty; write {what}"])
+                allowed = "a value, {} for a section with its defaults, or null to leave it out"
+                raise RecipeError([f"{place}: {dotted(here)}: is empty; write {allowed}"])
             data[key] = _build(value_node, here, file, places)
             places[here] = place
         return data
@@ -196,7 +192,7 @@ def _expand(text: str, place: Place) -> str:
     return _VARIABLE.sub(replacement, text)
 
 
-def _merge(base: Document, over: Document) -> None:
+def _merge(base: YamlDocument, over: YamlDocument) -> None:
     """Deep-merge `over` into `base`: maps merge, all else replaces."""
 
     def forget(path: KeyPath) -> None:
@@ -221,15 +217,15 @@ def _merge(base: Document, over: Document) -> None:
     merge(base.data, over.data, ())
 
 
-def _apply_override(document: Document, override: str) -> None:
+def _apply_override(document: YamlDocument, override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise RecipeError(
             [f"-s {override}: write key=value, such as -s training.optimizer.lr=1e-4"]
         )
     if not text.strip():
-        what = f"{key}=null to leave it out, or {key}='\"\"' for empty text"
-        raise RecipeError([f"-s {override}: is empty; write a value, {what}"])
+        allowed = f"a value, {key}=null to leave it out, or {key}='\"\"' for empty text"
+        raise RecipeError([f"-s {override}: is empty; write {allowed}"])
     value = _override_value(override, key.strip(), text)
     steps = key.strip().split(".")
     if not all(steps):
@@ -239,7 +235,7 @@ def _apply_override(document: Document, override: str) -> None:
     if steps == ["extends"]:
         raise RecipeError(
             [
-                f"-s {override}: what a recipe extends stands in its file; write a recipe with "
+                f"-s {override}: extends cannot be overridden; write a recipe with "
                 f"`extends: {text.strip()}`, and this one's changes below it"
             ]
         )
@@ -273,8 +269,8 @@ def _apply_override(document: Document, override: str) -> None:
 
 
 def _override_value(override: str, key: str, text: str) -> Any:
-    """The value after `=`, read as a recipe's values are (dates are text, a key stands once,
-    variables are replaced); what is no YAML is text.
+    """The value after `=`, read like a value in a recipe (dates are text, a key may occur once,
+    variables are replaced). Invalid YAML is text.
     """
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -288,8 +284,8 @@ def _override_value(override: str, key: str, text: str) -> Any:
 
 
 def _key(data: Mapping[str, Any], steps: list[str]) -> str:
-    """Take the next key off `steps`: the longest there is, as keys may hold dots (a rule such as
-    gopher.stop_words).
+    """Remove the next key from `steps`: the longest that exists, as keys may contain dots (a rule
+    such as gopher.stop_words).
     """
     words = next((n for n in range(len(steps), 1, -1) if ".".join(steps[:n]) in data), 1)
     key = ".".join(steps[:words])

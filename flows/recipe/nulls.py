@@ -1,13 +1,13 @@
-"""What `null` means in a recipe: "without".
+"""`null` in a recipe means "without".
 
-- Where a value may be absent, it is absent. Where one is required, null is refused even if there is
-  a default: "no guard" must not silently mean "the guard's defaults". Maps and lists that are
-  empty by default are empty.
-- In a map of named things (`sources`, `benchmarks`, `mixture`) it removes the thing. A name that is
-  not in the map is taken for a misspelling and refused.
-- A value stated by an extended recipe is withdrawn: the default holds. (Sections are reset with {}
+- A value that may be absent is absent. A required value refuses null even if it has a default: "no
+  guard" must not silently mean "the guard's defaults". Maps and lists that are empty by default are
+  empty.
+- In a map of named things (`sources`, `benchmarks`, `mixture`) null removes the thing. A name that
+  is not in the map is considered a misspelling and refused.
+- A value of an extended recipe is withdrawn, and its default applies. (Sections are reset with {}
   instead.)
-- An unknown key with null is as wrong as with any value; the models refuse it.
+- An unknown key is refused by the models, with null as with any other value.
 """
 
 from __future__ import annotations
@@ -20,13 +20,11 @@ import pydantic
 from pydantic.fields import FieldInfo
 
 from flows.recipe.errors import annotations_at, members, nearest
-from flows.recipe.file import Document, KeyPath, dotted
+from flows.recipe.file import KeyPath, YamlDocument, dotted
 
 
-def settle_nulls(document: Document, model: type[pydantic.BaseModel]) -> list[str]:
-    """Remove from the document's data what `null` removes; returns a problem for each null that has
-    no meaning.
-    """
+def settle_nulls(document: YamlDocument, model: type[pydantic.BaseModel]) -> list[str]:
+    """Apply the nulls in the document's data; returns a problem for each that has no meaning."""
     problems: list[str] = []
     _settle(document.data, (), document, model, problems)
     return problems
@@ -35,7 +33,7 @@ def settle_nulls(document: Document, model: type[pydantic.BaseModel]) -> list[st
 def _settle(
     value: Any,
     path: KeyPath,
-    document: Document,
+    document: YamlDocument,
     model: type[pydantic.BaseModel],
     problems: list[str],
 ) -> None:
@@ -59,33 +57,33 @@ def _meaning(
     path: KeyPath, siblings: Mapping[str, Any], replaced: bool, model: type[pydantic.BaseModel]
 ) -> tuple[bool, str]:
     """Whether a null stays in the data as a value, and what is wrong with it."""
-    key, around = str(path[-1]), annotations_at(model, path[:-1])
+    key, parents = str(path[-1]), annotations_at(model, path[:-1])
     fields = [
         info
-        for found in around
-        if isinstance(found, type) and issubclass(found, pydantic.BaseModel)
-        for name, info in found.model_fields.items()
+        for parent in parents
+        if isinstance(parent, type) and issubclass(parent, pydantic.BaseModel)
+        for name, info in parent.model_fields.items()
         if key in (name, info.alias)
     ]
     if fields:
         return _of_field(fields[0], key, replaced)
-    values = [typing.get_args(found)[1] for found in around if typing.get_origin(found) is dict]
+    values = [typing.get_args(parent)[1] for parent in parents if typing.get_origin(parent) is dict]
     if not values:
         return True, ""  # an unknown key, or data of any form
     if Any in values or any(type(None) in members(value) for value in values):
         return True, ""
     if replaced:
         return False, ""
-    there = [str(name) for name, value in siblings.items() if value is not None]
-    listed = f"it has: {', '.join(there) or 'nothing'}"
+    names = [str(name) for name, value in siblings.items() if value is not None]
     return (
         False,
         "null removes something that an extended recipe has, and there is no "
-        f"{key!r}{nearest(key, there)}; {listed}",
+        f"{key!r}{nearest(key, names)}; it has: {', '.join(names) or 'nothing'}",
     )
 
 
 def _of_field(info: FieldInfo, key: str, replaced: bool) -> tuple[bool, str]:
+    """`_meaning` for a field of a model."""
     kinds = members(info.annotation)
     if info.is_required():
         return True, ""  # refused by its type

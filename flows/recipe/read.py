@@ -12,7 +12,7 @@ import pydantic
 
 from flows.recipe.checks import problems_between
 from flows.recipe.errors import located_problem, problems_of
-from flows.recipe.file import Document, KeyPath, RecipeError, dotted, load
+from flows.recipe.file import KeyPath, RecipeError, YamlDocument, dotted, load
 from flows.recipe.nulls import settle_nulls
 from flows.recipe.references import ARTIFACT_SCHEME, NAMED_FILES, ArtifactReference
 from flows.recipe.sections import Recipe
@@ -20,8 +20,8 @@ from infra.stage import FILE, Parameters
 
 
 def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read and check a recipe; file references come out absolute. Raises `RecipeError` with every
-    problem found.
+    """Read and check a recipe, with file references made absolute. Raises `RecipeError` with all
+    problems found.
     """
     document = load(file, overrides)
     meaningless = settle_nulls(document, Recipe)
@@ -54,8 +54,8 @@ def recipe_schema() -> dict[str, Any]:
     return Recipe.model_json_schema()
 
 
-def _locate(value: Any, path: KeyPath, document: Document) -> Any:
-    """Make relative file references absolute, from the folder of the file that states them."""
+def _locate(value: Any, path: KeyPath, document: YamlDocument) -> Any:
+    """Make file references absolute, relative to the folder of the file that states them."""
     if isinstance(value, Parameters):
         changes: dict[str, Any] = {}
         for name, info in type(value).model_fields.items():
@@ -66,7 +66,8 @@ def _locate(value: Any, path: KeyPath, document: Document) -> Any:
                 changes[name] = _absolute(item, here, document)
             elif item is not None:
                 changes[name] = tuple(
-                    _absolute(one, (*here, index), document) for index, one in enumerate(item)
+                    _absolute(reference, (*here, index), document)
+                    for index, reference in enumerate(item)
                 )
         changed = {name: item for name, item in changes.items() if item is not getattr(value, name)}
         return value.model_copy(update=changed) if changed else value
@@ -77,8 +78,8 @@ def _locate(value: Any, path: KeyPath, document: Document) -> Any:
     return value
 
 
-def _absolute(reference: str, path: KeyPath, document: Document) -> str:
-    """A path made absolute; names of packaged files, hub names, URLs and artifacts are kept."""
+def _absolute(reference: str, path: KeyPath, document: YamlDocument) -> str:
+    """An absolute path; names of packaged files, hub names, URLs and artifacts stay unchanged."""
     if reference in NAMED_FILES or "://" in reference or reference.startswith(ARTIFACT_SCHEME):
         return reference
     if not reference:
@@ -86,11 +87,10 @@ def _absolute(reference: str, path: KeyPath, document: Document) -> str:
             [f"{document.place(path)}: {dotted(path)}: is an empty path; name a file"]
         )
     stated = Path(reference)
-    with contextlib.suppress(
-        RuntimeError
-    ):  # `~unknown-user` stays as it is, and is reported as a missing file
+    # `~unknown-user` is left unchanged, and reported as a missing file
+    with contextlib.suppress(RuntimeError):
         stated = stated.expanduser()
-    found = (document.place(path).folder / stated).absolute()
+    absolute = (document.place(path).folder / stated).absolute()
     looks_like_path = reference.startswith((".", "/", "~")) or any(
         sign in reference for sign in "*?["
     )
@@ -98,15 +98,15 @@ def _absolute(reference: str, path: KeyPath, document: Document) -> str:
         looks_like_path
         or "/" not in reference
         or Path(reference).suffix
-        or found.exists()
-        or glob(str(found))
+        or absolute.exists()
+        or glob(str(absolute))
     ):
-        return str(Path(*found.parts)) if ".." not in found.parts else str(_normal(found))
+        return str(_normal(absolute) if ".." in absolute.parts else absolute)
     return reference
 
 
 def _normal(path: Path) -> Path:
-    """Remove `..` without following links."""
+    """The path without `..`; links are not followed."""
     parts: list[str] = []
     for part in path.parts:
         if part == "..":
@@ -116,7 +116,7 @@ def _normal(path: Path) -> Path:
     return Path(*parts)
 
 
-def _bad_references(recipe: Recipe, document: Document) -> list[str]:
+def _bad_references(recipe: Recipe, document: YamlDocument) -> list[str]:
     problems = []
     for path, references in recipe.file_references().items():
         for reference in references:

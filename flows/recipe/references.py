@@ -1,4 +1,4 @@
-"""What a recipe may write where a path is expected: another recipe's artifact, or the name of a
+"""References that a recipe may use in place of a path: another recipe's artifact, or the name of a
 packaged file.
 """
 
@@ -36,4 +36,4 @@ class ArtifactReference:
 
 
 NAMED_FILES = {"lid.176": "tasks.langid.model:locate_model"}
-"""Name of a file that an installed package carries -> the function that locates it."""
+"""Name of a file in an installed package -> the function that locates it."""

@@ -1,8 +1,7 @@
-"""The recipe: one YAML file that says everything. Composes the stages' parameters; holds none of
-its own logic.
+"""The recipe, one YAML file that describes a whole run: composed of the stages' parameters.
 
-A section of a source holds the parameters of an annotator and, under `keep`, what `cut` makes of
-its columns.
+A section of a source has the parameters of an annotator and, under `keep`, what `cut` does with its
+columns.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from tasks.select.stage import SelectParameters
 from tasks.signatures.stage import SignaturesParameters
 from tasks.text.lsh import bands_for
 from tasks.tokenizer.stage import TokenizerParameters
-from tasks.training.stage import TrainingSection
+from tasks.training.phases import TrainingSection
 
 Name = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 """Names become folders and dashboard keys."""
@@ -67,8 +66,8 @@ class PerplexitySection(PerplexityParameters):
 
 
 class Source(Parameters):
-    """A named input corpus. Without a category it is reference text only: for language models,
-    never for training.
+    """A named input corpus. Without a category it is reference text: language models are trained on
+    it, the model is not.
     """
 
     ingest: IngestParameters
@@ -97,7 +96,7 @@ class LanguageModelSection(LanguageModelParameters):
 
 
 class Percentiles(Parameters):
-    """Percentiles of perplexity that separate head, middle and tail, per language."""
+    """Percentiles of perplexity that separate head, middle and tail in each language."""
 
     head: float = pydantic.Field(default=30.0, ge=0.0, le=100.0)
     middle: float = pydantic.Field(default=60.0, ge=0.0, le=100.0)
@@ -106,17 +105,17 @@ class Percentiles(Parameters):
     def _ascending(self) -> Self:
         if self.head > self.middle:
             raise ValueError(
-                f"head is percentile {self.head:g}, above middle's {self.middle:g}; head is the "
-                "lower one"
+                f"head is percentile {self.head:g}, above middle's {self.middle:g}; head must not "
+                "be higher than middle"
             )
         return self
 
 
 class DedupSection(DedupParameters, SignaturesParameters):
-    """Signatures and deduplication, which share their shape: `bands` and `rows` given, or derived
-    from `threshold`.
+    """Parameters of signatures and dedup. `bands` and `rows` are stated, or derived from
+    `threshold`.
 
-    Where `threshold` is stated and `verify` is not, `verify` is the threshold too.
+    If `threshold` is stated and `verify` is not, `verify` equals the threshold.
     """
 
     threshold: float | None = pydantic.Field(
@@ -139,7 +138,7 @@ class DedupSection(DedupParameters, SignaturesParameters):
         if not isinstance(data, dict) or data.get("threshold") is None:
             if isinstance(data, dict) and "hashes" in data:
                 raise ValueError(
-                    "`hashes` belongs to `threshold`; without it, bands * rows is their number"
+                    "`hashes` needs `threshold`; without it, the number of hashes is bands * rows"
                 )
             return data
         if stated := [name for name in ("bands", "rows") if name in data]:
@@ -153,16 +152,16 @@ class DedupSection(DedupParameters, SignaturesParameters):
                 int(data.get("hashes", cls.model_fields["hashes"].default)),
             )
         except (TypeError, ValueError):
-            return data  # the fields' own limits say what is wrong
+            return data  # the checks of the fields report what is wrong
         return {"verify": data["threshold"], **data, "bands": bands, "rows": rows}
 
 
 class DecontaminateSection(DecontaminateParameters):
-    """Which of the recipe's benchmarks to look for (all by default), and what becomes of
+    """Which of the recipe's benchmarks to look for (all by default), and what to do with
     contaminated documents.
 
-    They `drop`; or only the `passage` goes, and documents that would lose more than `passage_share`
-    of their text; or nothing goes and the `report` counts them.
+    `action`: `drop` drops them; `passage` removes only the passage, and drops documents that would
+    lose more than `passage_share` of their text; `report` only counts them.
     """
 
     against: tuple[Name, ...] | None = None  # type: ignore[assignment]  # names here, benchmarks in the stage
@@ -176,19 +175,19 @@ class DecontaminateSection(DecontaminateParameters):
 
 
 class EvaluationSection(EvaluationParameters):
-    """Which models answer which benchmarks: `base`, `model` (before training) or a phase; all
-    phases by default.
+    """Which models answer which benchmarks. `models`: `base`, `model` (before training) or phases;
+    all phases by default.
     """
 
     models: tuple[Name, ...] | None = None
     tasks: tuple[Name, ...] = ()
     benchmarks: dict[str, Benchmark] = pydantic.Field(default_factory=dict, exclude=True)
-    """Filled from the recipe's `benchmarks`; not written here."""
+    """Filled in from the recipe's `benchmarks`; not stated here."""
 
 
 class Recipe(Parameters):
-    """A whole recipe. A missing section leaves its stages out, except dedup, which only null leaves
-    out.
+    """A whole recipe. The stages of a missing section are left out, except dedup, which only null
+    leaves out.
     """
 
     name: Name
@@ -209,11 +208,10 @@ class Recipe(Parameters):
     _places: dict[str, str] = pydantic.PrivateAttr(default_factory=dict)
 
     def place_of(self, reference: str) -> str:
-        """`file:line: ` where a file is named, to put before a problem with it; "" where that is
-        not known.
+        """`file:line: ` of the place that names a file, as the prefix of a problem; "" if unknown.
 
-        `reference`: the file, or (where several parameters name it) the parameter's path, such as
-        `model.base`.
+        `reference`: the file, or the path of the parameter, such as `model.base`, if several
+        parameters name the file.
         """
         return f"{self._places[reference]}: " if reference in self._places else ""
 

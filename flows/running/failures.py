@@ -1,7 +1,6 @@
-"""What to do after a failure, by its cause. "Run the same command again" is advised only where that
-can help.
+"""Advice after a failure, by its cause. "Run the same command again" only where that can help.
 
-A stage's own error states the next action; this adds what the stage cannot know. Anything
+A stage's error states its own next action; this module adds what the stage cannot know. Anything
 unforeseen is a bug.
 """
 
@@ -23,12 +22,12 @@ from infra.io.files import TEMPORARY_SUFFIX
 from infra.stage import GateError, StageError
 from infra.store import Damaged, NotDeterministic
 
-AGAIN = "What is finished is kept; then run the same command again to continue"
+AGAIN = "Finished work is kept; then run the same command again to continue"
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What to print after an error, and whether to show its traceback."""
+    """The text to print after an error, and whether to print its traceback."""
 
     action: str
     traceback: bool = False
@@ -36,8 +35,8 @@ class Advice:
 
 @dataclass(frozen=True)
 class Failure:
-    """An error, and where it happened: the step's id ("" outside of steps), the store's folder and
-    the run's record.
+    """An error and its context: the step's id ("" outside of steps), the store's folder and the
+    path of the run's record.
     """
 
     error: BaseException
@@ -56,14 +55,14 @@ class Failure:
 
     def has_errno(self, *numbers: int) -> OSError | None:
         """The first error of the operating system with one of these numbers."""
-        found = (
+        matching = (
             error for error in self.chain() if isinstance(error, OSError) and error.errno in numbers
         )
-        return next(found, None)
+        return next(matching, None)
 
     def says(self, pattern: str) -> bool:
-        """Whether the text of an error in the chain matches; that includes the last lines of a
-        failed process.
+        """Whether the text of an error in the chain matches, including the last lines of a failed
+        process.
         """
         return any(re.search(pattern, str(error), re.IGNORECASE) for error in self.chain())
 
@@ -177,9 +176,7 @@ def _worker_died(failure: Failure) -> Advice | None:
 
 
 def _process_failed(failure: Failure) -> Advice | None:
-    """A training or evaluation process that ended by itself: with a sentence, or with a traceback,
-    which means a bug.
-    """
+    """A training or evaluation process ended by itself. A traceback in its output means a bug."""
     ended = next((error for error in failure.chain() if isinstance(error, LaunchError)), None)
     if ended is None:
         return None
@@ -208,24 +205,20 @@ _KINDS: tuple[Callable[[Failure], Advice | None], ...] = (
 
 
 def in_words(error: BaseException) -> str:
-    """An error as one sentence: without errno for errors of the operating system, by its type where
-    it has no text.
+    """An error as one sentence: without errno for errors of the operating system, its type if it
+    has no text.
     """
     if isinstance(error, OSError) and error.strerror:
         place = _shown(error.filename)
         return f"{place}: {error.strerror}" if place else error.strerror
     text = str(error)
-    return (
-        text
-        if isinstance(error, StageError)
-        else f"{type(error).__name__}: {text}"
-        if text
-        else type(error).__name__
-    )
+    if isinstance(error, StageError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def traceback_of(error: BaseException) -> str:
-    """An error's traceback; of one that came from a worker process, that of the worker."""
+    """An error's traceback; the worker's if the error came from a worker process."""
     remote = error.__cause__
     if type(remote).__name__ == "RemoteTraceback":
         return str(remote)
@@ -251,7 +244,7 @@ def _bug(failure: Failure, *, traceback: bool = True) -> Advice:
 
 
 def _shown(place: str | bytes | int | None) -> str:
-    """A path of an error as the user knows it: a file that is being written by its folder."""
+    """A path from an error as the user knows it: the folder, for a file that was being written."""
     if not isinstance(place, str | bytes) or not place:
         return ""
     path = Path(os.fsdecode(place))

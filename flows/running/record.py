@@ -1,7 +1,7 @@
-"""The record of a run in the store: who runs it, with what plan, and how it ended.
+"""The record of a run in the store: which process runs it, its plan, and how it ended.
 
-A record that says "running" while its process is gone belongs to a killed run; the next run marks
-it "crashed", in the store and on the dashboard, so that neither lies.
+A record with status "running" whose process is gone belongs to a killed run. The next run marks it
+"crashed", in the store and on the dashboard.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def new_run_id(recipe: str) -> str:
 
 
 class RunRecord:
-    """The record of one run; every change is written at once."""
+    """The record of one run; every change is written immediately."""
 
     def __init__(
         self, store: Store, run: str, plan: Plan, argv: list[str], recipe_data: JSON
@@ -54,7 +54,7 @@ class RunRecord:
         self._write()
 
     def end(self, status: Status, stages: list[dict[str, Any]], failure: str = "") -> None:
-        """Write the end; `failure` is the traceback of what ended it early."""
+        """Record the end of the run; `failure` is the traceback of the error that ended it."""
         ended: dict[str, JSON] = {"status": status, "finished": _now(), "stages": stages}
         self.update(**ended, **({"failure": failure} if failure else {}))
 

@@ -1,4 +1,4 @@
-"""What became of a plan, as `puna run --json` prints it."""
+"""The outcome of a run, as `puna run --json` prints it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tasks.report.notes import notes_of
 
 
 class Results:
-    """What became of every step of a plan."""
+    """The outcome of every step of a plan."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -38,18 +38,13 @@ class Results:
 
     def to_json(self, run: str | None, status: str) -> dict[str, Any]:
         """The one object `puna run --json` prints."""
-        found = {
-            step.id: step.artifact for step in self.plan.steps.values() if step.artifact
-        } | self.built
-        artifacts = {
-            id: found[id] for id in self.plan.steps if id in found
-        }  # in the plan's order, not as they ended
         by_stage: dict[str, list[Artifact]] = {}
-        for artifact in artifacts.values():
-            by_stage.setdefault(artifact.stage, []).append(artifact)
+        for step in self.plan.steps.values():  # in the plan's order, not as they ended
+            if (artifact := self.built.get(step.id) or step.artifact) is not None:
+                by_stage.setdefault(artifact.stage, []).append(artifact)
         scores = {a.name: a.statistics.get("scores", {}) for a in by_stage.get("evaluation", ())}
         report = next(
-            (drawn for drawn in by_stage.get("report", ()) if drawn.records.exists("report.html")),
+            (a for a in by_stage.get("report", ()) if a.records.exists("report.html")),
             None,
         )
         return {

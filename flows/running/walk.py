@@ -1,5 +1,5 @@
-"""Walk a plan: start every step whose inputs are built, side by side up to a limit; stop at the
-first failure.
+"""Walks a plan: starts every step whose inputs exist, several at once, and stops at the first
+failure.
 """
 
 from __future__ import annotations
@@ -19,22 +19,20 @@ Build = Callable[[Step, Mapping[str, tuple[Artifact, ...]]], Artifact]
 
 
 class StepFailed(Exception):
-    """A step failed; the cause is chained. Steps that were running beside it were left to
-    finish.
-    """
+    """A step failed; the cause is chained. Steps that were running then have finished."""
 
     def __init__(self, step: Step, cause: BaseException) -> None:
         super().__init__(f"{step.id} failed: {cause}")
         self.step = step
         self.cause = cause
         self.result: dict[str, Any] | None = None
-        """What `puna run --json` prints of the run that failed."""
+        """What `puna run --json` prints for the failed run."""
         self.store = ""
-        """Its store."""
+        """URL of the run's store."""
 
 
 def inputs_of(step: Step, artifacts: Mapping[str, Artifact]) -> dict[str, tuple[Artifact, ...]]:
-    """A step's inputs by role, from what is built so far and from other recipes."""
+    """A step's inputs by role: artifacts built so far, and those of other recipes."""
     return {
         role: tuple(artifacts[source] for source in sources if isinstance(source, str))
         + step.external.get(role, ())
@@ -50,13 +48,12 @@ def walk(
     side_by_side: int,
     exclusive_at_once: int = 1,
 ) -> None:
-    """Build every step of the plan that must run, into `built` (step id -> artifact).
+    """Build every step of the plan that must run, and put it into `built` (step id -> artifact).
 
-    At most `side_by_side` steps run at once, of them at most `exclusive_at_once` that start a
-    process of their own (training, evaluation). Steps start in plan order where they can. On a
-    failure nothing more starts; `StepFailed` is raised when what was running has finished. An
-    interrupt is raised at once, whatever is still running: the process is about to end, and
-    finished shards are kept.
+    At most `side_by_side` steps run at once, among them at most `exclusive_at_once` exclusive ones
+    (training, evaluation). Steps that are ready start in plan order. After a failure no step
+    starts, and `StepFailed` is raised when the running ones have finished. An interrupt is raised
+    at once although steps are running: the process is about to end, and finished shards are kept.
     """
     hits = {
         id: step.artifact

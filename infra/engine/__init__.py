@@ -1,6 +1,4 @@
-"""Map a function over shards: in this process or in worker processes, with order-stable results and
-deadlines.
-"""
+"""Map a function over shards, in order and with deadlines: here or in worker processes."""
 
 from infra.engine.base import Engine, ShardFailed
 from infra.engine.config import EngineConfig

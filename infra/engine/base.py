@@ -1,9 +1,9 @@
 """What every engine offers: an ordered map over shards.
 
-Results come in the order of the items whatever finishes first, at most a window of items is in
-flight, and the first failure ends the map with the worker's own traceback. A shard that overruns
-its deadline has its worker killed and is tried again; when all tries fail, the stage fails. No
-shard is ever dropped.
+Results come in the order of the items, whichever finishes first. A bounded number of items is in
+flight. The first failure ends the map with the worker's own traceback. The worker of a shard that
+overruns its deadline is killed and the shard is tried again; when all tries fail, the stage fails.
+No shard is ever dropped.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class ShardFailed(StageError):
 
 
 class Engine(Protocol):
-    """A started engine; close it when done."""
+    """A running engine; close it when done."""
 
     workers: int
 
@@ -40,7 +40,7 @@ class Engine(Protocol):
 
 
 class Inline:
-    """Runs everything in this process, one item after another, without deadlines: those need a
+    """Runs everything in this process, one item after another. Ignores deadlines, which need a
     process to kill.
     """
 

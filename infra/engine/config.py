@@ -1,4 +1,4 @@
-"""Which engine, and how large. Never part of a version."""
+"""The recipe's choice of engine and its size. Never part of a version."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ class EngineConfig(pydantic.BaseModel):
     kind: Literal["inline", "processes"] = "processes"
     workers: Literal["auto"] | Annotated[int, pydantic.Field(ge=1, le=1024)] = "auto"
     retries: Annotated[int, pydantic.Field(ge=0, le=10)] = 1
-    """How often a shard whose worker died or overran its deadline is tried again. An exception is
-    never retried.
+    """How often a shard is tried again after its worker died or overran its deadline. An exception
+    is never retried.
     """
 
     cpu_threads: Literal["auto"] | Annotated[int, pydantic.Field(ge=1, le=1024)] = "auto"
-    """Threads of one training or evaluation process; training is bitwise reproducible only while
-    this is equal.
+    """Threads of one training or evaluation process. Training is bitwise reproducible only for the
+    same number.
     """
 
     def worker_count(self) -> int:
-        """`workers`, with `auto` being the processors this process may use."""
+        """`workers`; `auto` means the processors this process may use."""
         return self.workers if isinstance(self.workers, int) else available_processors()
 
     def thread_count(self) -> int:
-        """`cpu_threads`, with `auto` being the processors this process may use."""
+        """`cpu_threads`; `auto` means the processors this process may use."""
         return self.cpu_threads if isinstance(self.cpu_threads, int) else available_processors()
 
     def processes_at_once(self) -> int:
-        """How many training and evaluation processes fit the processors, each with `cpu_threads`;
-        one with inline.
+        """How many training and evaluation processes of `cpu_threads` threads run at once; one if
+        inline.
         """
         return 1 if self.kind == "inline" else max(1, available_processors() // self.thread_count())
 
 
 def available_processors() -> int:
-    """Processors this process may run on (the affinity mask, not the machine)."""
+    """Processors this process may run on (its affinity mask, not all of the machine's)."""
     return (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     )

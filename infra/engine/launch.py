@@ -1,12 +1,13 @@
-"""Launch a stage's own process: a command that reads a JSON spec, reports lines, and never outlives
-its parent.
+"""Launch a stage in a process of its own: it reads a JSON spec, prints its progress line by line,
+and never outlives its parent.
 
-The parent holds the child's stdin open; a child that calls `exit_with_parent` ends when that pipe
-closes, which the kernel does however the parent dies. Stdlib only: training nodes import this.
+The parent holds the child's stdin open. A child that calls `exit_with_parent` ends when that pipe
+closes, which the kernel does however the parent dies. Standard library only: training nodes import
+this.
 
-No process of ours takes modules from the working directory, where a user's `tasks.py` or `json.py`
-may lie: each is started with `safe_environment`, which its own children inherit, and modules of
-ours through `BOOTSTRAP`.
+No process of ours imports modules from the working directory, where a user may keep a `tasks.py` or
+a `json.py`: each is started with `safe_environment`, which its children inherit, and runs our
+modules through `BOOTSTRAP`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 TAIL_LINES = 40
+"""Last lines of stderr that an error carries."""
+
 BOOTSTRAP = Path(__file__).resolve().with_name("bootstrap") / "puna_packages.py"
 
 
@@ -39,33 +42,30 @@ class LaunchError(Exception):
         self.tail = tail
 
     def how_it_ended(self, less_memory: str) -> str:
-        """For a person, without the command: "ended with ..."; `less_memory`: what to do."""
+        """The end in words, without the command; `less_memory` says how to use less memory."""
         if self.returncode < 0:
             return (
-                f"was ended by signal {-self.returncode} (9 is mostly a machine without memory "
-                f"left: {less_memory})"
+                f"was ended by signal {-self.returncode} (9 usually means that memory ran out: "
+                f"{less_memory})"
             )
         return (
-            f"ended with status {self.returncode}, which is a defect; please report it with what "
-            "follows"
+            f"ended with status {self.returncode}, which is a bug; please report it with the "
+            "output below"
         )
 
 
 def safe_environment() -> dict[str, str]:
-    """Variables for Python processes, and theirs, that are to find our packages and nothing in the
-    working directory.
+    """Variables with which Python processes and their children find our packages, and nothing in
+    the working directory.
 
-    Of PYTHONPATH the user's folders stay, behind ours with the one module in it; an empty entry,
-    such as `$PYTHONPATH:folder` leaves where the variable was not set, means the working directory
-    and goes.
+    The user's folders stay in PYTHONPATH, after ours, which holds a single module. Empty entries
+    are removed: `$PYTHONPATH:folder` has one where the variable was not set, and Python reads it as
+    the working directory.
     """
     ours = str(BOOTSTRAP.parent)
-    given = [
-        entry
-        for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep)
-        if entry not in ("", ours)
-    ]
-    return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join([ours, *given])}
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    theirs = [entry for entry in entries if entry not in ("", ours)]
+    return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join([ours, *theirs])}
 
 
 def launch_module(
@@ -76,10 +76,9 @@ def launch_module(
     cpu_threads: int,
     grace_s: float = 20.0,
 ) -> None:
-    """Run our module `name` with a spec as `launch` does; `on_message` gets every JSON object that
-    it prints.
+    """Run our module `name` as `launch` does; `on_message` gets every JSON object that it prints.
 
-    Lines that are no JSON object are something that a library printed. Raises `LaunchError`.
+    Other lines are ignored: a library printed them. Raises `LaunchError`.
     """
 
     def on_line(line: str) -> None:
@@ -90,8 +89,8 @@ def launch_module(
         if isinstance(message, dict):
             on_message(message)
 
-    # Waiting threads sleep: where others use the cores, spinning ones take five times the wall
-    # clock (measured: 195 s against 40 s for 400 questions on two busy cores).
+    # Waiting threads sleep rather than spin: on two cores that others used too, 400 questions took
+    # 40 s of wall-clock time instead of 195 s.
     threads = {"OMP_NUM_THREADS": str(cpu_threads), "OMP_WAIT_POLICY": "PASSIVE"}
     command = [sys.executable, "-P", str(BOOTSTRAP), name]
     launch(command, spec, on_line, environment={**safe_environment(), **threads}, grace_s=grace_s)
@@ -105,16 +104,16 @@ def launch(
     environment: Mapping[str, str] | None = None,
     grace_s: float = 20.0,
 ) -> None:
-    """Run `command SPEC` to its end; `on_line` gets every line of its stdout as it comes.
+    """Run `command SPEC` until it ends; `on_line` gets every line of its stdout as it comes.
 
-    When `on_line` raises, or this thread is interrupted, the child's stdin is closed (it may save
-    its work), and after `grace_s` seconds it is killed.
+    When `on_line` raises, or this thread is interrupted, the child's stdin is closed, so that it
+    can save its work; after `grace_s` seconds it is killed.
 
     Args:
         command: words of the command, without the spec.
-        spec: path of the JSON file that is its last argument.
+        spec: path of a JSON file, the last argument of the command.
         on_line: called in this thread, without the newline.
-        environment: variables added to this process's own.
+        environment: variables added to those of this process.
         grace_s: seconds a child gets to end by itself.
 
     Raises:
@@ -130,7 +129,7 @@ def launch(
         encoding="utf-8",
         errors="replace",
         env={**os.environ, **(environment or {})},
-        # Ctrl-C reaches the parent only, which ends the child in good order
+        # ^C reaches the parent only, which then ends the child
         start_new_session=True,
     )
     tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
@@ -148,7 +147,7 @@ def launch(
 
 
 def _end(child: subprocess.Popen[str], grace_s: float) -> None:
-    """See that the child is gone, gently first, and its pipes closed."""
+    """End the child, gently first, and close its pipes."""
     with contextlib.suppress(OSError):
         if child.stdin:
             child.stdin.close()
@@ -165,19 +164,18 @@ def _end(child: subprocess.Popen[str], grace_s: float) -> None:
 def exit_with_parent(
     stop: Callable[[], None] | None = None, *, grace_s: float = 10.0, status: int = 75
 ) -> None:
-    """In the child: end when stdin closes. `stop` is told first; `grace_s` seconds later the
-    process ends hard.
+    """In the child: exit when stdin closes. `stop` is called first, and the process exits `grace_s`
+    seconds later if it has not ended by then.
 
-    Only a pipe means a parent: started from a terminal, or by a launcher that gives /dev/null,
-    nothing is watched. Status 75 says interrupted and resumable.
+    Only a pipe means a parent: with a terminal or /dev/null as stdin nothing is watched. Status 75
+    means interrupted and resumable.
     """
     if not stat.S_ISFIFO(os.fstat(0).st_mode):
         return
 
     def watch() -> None:
-        while os.read(
-            0, 4096
-        ):  # not sys.stdin, whose lock a daemon thread must not hold at interpreter exit
+        # not sys.stdin, whose lock a daemon thread must not hold at interpreter exit
+        while os.read(0, 4096):
             pass
         if stop is not None:
             stop()

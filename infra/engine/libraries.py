@@ -1,5 +1,5 @@
-"""What every stage needs and takes a second to import: the workers' server does so once, the parent
-beside it.
+"""Libraries that every stage needs and that take a second to import. The workers' server imports
+them once, and the parent at the same time.
 """
 
 from __future__ import annotations
@@ -7,14 +7,12 @@ from __future__ import annotations
 import contextlib
 import importlib
 
-# pyarrow imports pandas, where it is installed, at the first array it makes of anything.
+# pandas: pyarrow imports it, where it is installed, for its first array.
 MODULES = ("infra.context", "numpy", "pyarrow.compute", "pyarrow.parquet", "pandas", "numba")
 
 
 def import_all() -> None:
-    """Import them, and have numba read what it reads before the first loop, compiled or loaded: 0.3
-    s.
-    """
+    """Import `MODULES`, and have numba do now the 0.3 s of work it does before its first loop."""
     for module in MODULES:
         with contextlib.suppress(ImportError):
             importlib.import_module(module)

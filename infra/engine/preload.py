@@ -1,11 +1,13 @@
-"""Imported once by the process that workers are forked from, so that a worker starts with what
+"""Imported once by the process that workers are forked from: workers start with the libraries that
 every stage needs.
 
-Native libraries look at `ONE_THREAD` when they are imported. Nothing here may start a thread: a
-fork of a process with threads can deadlock. (jemalloc, which pyarrow brings, has one of its own and
-handles forks.) So an alarm looks each second whether the parent is gone: loops that are compiled
-after this take half a minute, in which multiprocessing's server would not notice. Workers inherit
-no alarm.
+`ONE_THREAD` is set before the imports, when native libraries read it. Nothing here may start a
+thread: a fork of a process with threads can deadlock. (jemalloc, which pyarrow brings, has a thread
+and handles forks.)
+
+That is why an alarm, and not a thread, checks every second whether the parent is gone.
+multiprocessing's server would notice only after the loops that it compiles next, which take half a
+minute. Workers do not inherit the alarm.
 """
 
 from __future__ import annotations
@@ -30,10 +32,9 @@ def _end_with_parent(signum: int, frame: FrameType | None) -> None:
 signal.signal(signal.SIGALRM, _end_with_parent)
 signal.setitimer(signal.ITIMER_REAL, 1.0, 1.0)
 os.environ.update(ONE_THREAD)
-logging.getLogger().addHandler(
-    logging.NullHandler()
-)  # libraries' warnings go to the terminal otherwise
-# imports make nothing but what stays; a worker collects again (`infra.engine.processes`)
+# without a handler, warnings of libraries go to the terminal
+logging.getLogger().addHandler(logging.NullHandler())
+# imports leave no garbage; workers turn the collector on again (`infra.engine.processes`)
 gc.disable()
 import_all()
 gc.freeze()

@@ -1,12 +1,14 @@
-"""Worker processes on one machine, on pebble's pool, which can kill one worker at its deadline and
-replace it.
+"""Worker processes on one machine. They form a pebble pool, which can kill one worker at its
+deadline and replace it.
 
-Workers are forked from a server process without threads (multiprocessing's `forkserver`), which has
-imported what all stages need (`infra.engine.preload`): the parent holds threads (Prefect,
-progress), and forking a process with threads can deadlock, while spawned workers import everything
-anew. The server starts with the engine, or before it (`infra.engine.warm_up`), and ends with the
-last process that holds its pipe: this one and the workers, which watch this one. One pool serves
-all stages of a run, so that stages side by side share one worker budget.
+Workers are forked from a server process (multiprocessing's `forkserver`) that has no threads and
+has imported what all stages need (`infra.engine.preload`). Forking the parent instead could
+deadlock, as it has threads (Prefect, progress); spawned workers would each import everything again.
+
+The server starts with the engine, or earlier (`infra.engine.warm_up`). It ends when nobody holds
+its pipe any more: this process does, and so do the workers, which end with this process.
+
+One pool serves all stages of a run, so that stages that run at once share one number of workers.
 """
 
 from __future__ import annotations
@@ -46,34 +48,35 @@ ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )
 ONE_THREAD["TOKENIZERS_PARALLELISM"] = "false"
-"""Environment of workers: their budget counts processes."""
+"""Environment of workers: `engine.workers` counts processes, so each runs one thread."""
 
 
 def start_server(modules: Sequence[str] = ()) -> multiprocessing.context.ForkServerContext:
-    """Start the process that workers are forked from, where it does not run yet; it prepares itself
-    in its own time.
+    """Start the process that workers are forked from, unless it runs. Does not wait for its
+    imports.
 
-    It imports `modules` too, which must start no thread; loops that they compile are compiled once,
-    not by each worker.
+    It also imports `modules`, which must not start threads. Loops that these compile are then
+    compiled once and not by every worker.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([BOOTSTRAP.stem, "infra.engine.preload", *modules])
     with _environment(safe_environment()):
-        multiprocessing.resource_tracker.ensure_running()  # now, as it unblocks signals
-        held = signal.pthread_sigmask(
-            signal.SIG_BLOCK, {signal.SIGINT}
-        )  # the server inherits it: ^C is for its parent,
-        try:  # and the server ignores it only when its imports are done
+        # before ^C is blocked, because starting the tracker unblocks it
+        multiprocessing.resource_tracker.ensure_running()
+        # The server inherits the mask. ^C is for its parent, and the server ignores it only when
+        # its imports are done.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
             multiprocessing.forkserver.ensure_running()
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return context
 
 
 @contextlib.contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """The variables for processes that start meanwhile: multiprocessing's take this process's
-    environment.
+    """Set variables in this process's environment for a while: multiprocessing's processes inherit
+    it.
     """
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
@@ -100,8 +103,7 @@ class Processes:
     def _started(self) -> pebble.ProcessPool:
         with self._lock:
             if self._pool is None:
-                # The stage that waits here needs the libraries too, once workers have done its
-                # shards.
+                # the stage needs the libraries in this process too, after its workers are done
                 threading.Thread(target=import_all, daemon=True, name="libraries").start()
                 self._pool = pebble.ProcessPool(
                     max_workers=self.workers,
@@ -119,10 +121,10 @@ class Processes:
         submit = functools.partial(pool.schedule, function, timeout=timeout_s)
         pending: deque[tuple[Any, Any]] = deque()
         window = WINDOW_PER_WORKER * self.workers
-        source = iter(items)
+        remaining = iter(items)
         try:
             while True:
-                while len(pending) < window and (item := next(source, _END)) is not _END:
+                while len(pending) < window and (item := next(remaining, _END)) is not _END:
                     pending.append((item, submit(args=(item,))))
                 if not pending:
                     return
@@ -135,24 +137,25 @@ class Processes:
     def _result(
         self, item: Any, future: Any, submit: Callable[..., Any], timeout_s: float | None
     ) -> Any:
+        """The result of an item, which is submitted again while it has tries left."""
         for tries_left in range(self._retries, -1, -1):
             try:
                 return future.result()
             except concurrent.futures.TimeoutError as error:
                 if not isinstance(error, TimeoutError) or timeout_s is None:
                     raise
-                why = f"overran its deadline of {timeout_s:g} s"
+                failure = f"overran its deadline of {timeout_s:g} s"
             except pebble.ProcessExpired as error:
-                why = (
+                failure = (
                     f"died (exit code {error.exitcode}; out of memory, or a crash in a native "
                     "library)"
                 )
             if tries_left:
                 future = submit(args=(item,))
         raise ShardFailed(
-            f"the worker of shard {item!s:.200} {why}, {self._retries + 1} time(s). No document "
-            "was dropped. Raise the deadline or engine.retries, or remove the input named above "
-            "from the source, and run again"
+            f"the worker of shard {item!s:.200} {failure}, {self._retries + 1} time(s). No "
+            "document was dropped. Raise the deadline or engine.retries, or remove the input named "
+            "above from the source, and run again"
         )
 
     def close(self) -> None:
@@ -168,8 +171,8 @@ _END = object()
 
 
 def _prepare_worker(parent: dict[str, Any], environment: dict[str, str]) -> None:
-    """The parent's environment as it is now; the parent handles ^C; no worker outlives parent or
-    server.
+    """In a new worker: take the parent's present environment, leave ^C to the parent, and end when
+    the parent or the server is gone.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

@@ -1,4 +1,4 @@
-"""From the recipe's `engine` section to a started engine."""
+"""From the recipe's `engine` section to a running engine."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from infra.engine.config import EngineConfig
 
 
 def warm_up(config: EngineConfig, modules: Sequence[str] = ()) -> None:
-    """Begin what `start` will need in processes of its own, beside whatever the caller does
-    meanwhile.
+    """Start in the background what `start` will need, and return at once.
 
-    Workers will have imported `modules`, in this order, after what every stage needs.
+    Workers will have imported what every stage needs, then `modules` in this order.
     """
     if config.kind == "processes":
         from infra.engine.processes import start_server
@@ -23,9 +22,7 @@ def warm_up(config: EngineConfig, modules: Sequence[str] = ()) -> None:
 
 @contextlib.contextmanager
 def start(config: EngineConfig) -> Iterator[Engine]:
-    """Yield the engine and end its workers afterwards. Workers start with the first map, not
-    here.
-    """
+    """Yield the engine, and end its workers afterwards. They start with the first `map`."""
     engine: Engine
     if config.kind == "inline":
         engine = Inline()

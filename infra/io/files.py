@@ -1,7 +1,7 @@
-"""Local files that appear whole or not at all.
+"""Atomic writes of local files.
 
-Everything is written under a hidden name beside its target, flushed to disk, and then linked or
-renamed into place, so that a kill at any moment leaves either no file or the finished one.
+A file is written under a hidden name next to its target, flushed to disk, and then linked or
+renamed into place: a kill at any moment leaves either no file or the finished one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 TEMPORARY_SUFFIX = ".partial"
+"""Ending of files that are being written; their names also start with a dot."""
+
 _BLOCK_BYTES = 1 << 20
 
 
@@ -27,19 +29,18 @@ def sha256_file(path: Path) -> str:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """Every file below a folder but the hidden ones (`.cache` of a download, `.git`, `.DS_Store`),
-    in name order.
+    """Every file below a folder, sorted by path, except hidden ones (`.git`, `.DS_Store`, the
+    `.cache` of a download).
     """
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(
-        path
-        for path in found
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+
+    def is_hidden(path: Path) -> bool:
+        return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not is_hidden(path))
 
 
 def temporary_beside(path: Path) -> Path:
-    """A fresh hidden name in the folder of `path`; listings of a store skip such names."""
+    """A new hidden name in the folder of `path`; listings of a store skip such names."""
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
 
 
@@ -53,8 +54,8 @@ def flush_to_disk(path: Path) -> None:
 
 
 def link_exclusively(temporary: Path, path: Path) -> None:
-    """Give a finished temporary file its final name, or raise `FileExistsError`; the temporary name
-    goes either way.
+    """Give a finished temporary file its final name, or raise `FileExistsError`. The temporary name
+    is removed either way.
     """
     try:
         os.link(temporary, path)
@@ -64,8 +65,8 @@ def link_exclusively(temporary: Path, path: Path) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path; on a clean exit it replaces `path` in one step, on an error it is
-    removed.
+    """Yield a temporary path. On a clean exit that file replaces `path` atomically; on an error it
+    is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
@@ -78,6 +79,6 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def replace_bytes(path: Path, data: bytes) -> None:
-    """Write `data` to `path` in one step."""
+    """Write `data` to `path` atomically."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)

@@ -31,7 +31,7 @@ class Artifact:
 
     @property
     def store_url(self) -> str:
-        """The store that holds it: what `--store` of the command line takes."""
+        """URL of its store, as `--store` takes it."""
         return self.home.url.rsplit("/", 3)[0]
 
     @property
@@ -41,7 +41,7 @@ class Artifact:
 
     @property
     def records(self) -> Directory:
-        """The folder of logs, plots and metrics, which no version or digest depends on."""
+        """The folder of logs, plots and metrics; no version or digest depends on them."""
         return self.home.child(self.manifest.attempt).child("records")
 
     @property
@@ -73,14 +73,12 @@ class Artifact:
         return self.data.local(file)
 
     def folder(self, prefix: str = "") -> Path:
-        """A local folder that holds the data files (below `prefix`), for readers that want a
-        folder.
-        """
+        """A local folder with the data files (below `prefix`), for readers that need a folder."""
         self._refuse_missing(self.files(prefix))
         return self.data.local_folder() / prefix
 
     def is_whole(self) -> bool:
-        """Whether every data file is there with the bytes the manifest lists; reads them all."""
+        """Whether every data file exists with the sha256 in the manifest; reads them all."""
         return all(
             self.data.exists(output.path)
             and sha256_file(self.data.local(output.path)) == output.sha256
@@ -89,9 +87,9 @@ class Artifact:
 
     def _refuse_missing(self, files: list[str]) -> None:
         root = self.data.local_root
-        gone = [file for file in files if root is not None and not (root / file).exists()]
-        if gone:
+        missing = [file for file in files if root is not None and not (root / file).exists()]
+        if missing:
             raise Damaged(
-                f"{self.identity} has lost its data file {gone[0]} (expected in {root}); "
+                f"{self.identity} has lost its data file {missing[0]} (expected in {root}); "
                 f"restore it, or build it again: puna run RECIPE --force {self.stage}/{self.name}"
             )

@@ -1,12 +1,12 @@
 """Unfinished work on one version: shards, their completion records, scratch space.
 
-    <version>/<attempt>/data/...           published shard files, exclusive, never overwritten
+    <version>/<attempt>/data/...           published files of shards, never overwritten
     <version>/<attempt>/records/...        logs and plots
     <version>/<attempt>/shards/<key>.json  written after a shard's files: its result, their digests
     <version>/<attempt>/scratch/...        survives a kill, is removed at commit
 
-A shard counts as done when its completion record exists. One killed between its files and its
-record is run again; a bitwise stage must then write the same bytes, or `NotDeterministic` is
+A shard is done when its completion record exists. One that was killed between writing its files and
+its record is run again; a bitwise stage must then write the same bytes, or `NotDeterministic` is
 raised.
 """
 
@@ -30,7 +30,7 @@ _REFUSED = "refused"
 
 
 class NotDeterministic(StageError):
-    """The same version came out with different bytes."""
+    """The same version was built twice with different bytes."""
 
 
 @dataclass
@@ -44,8 +44,8 @@ class Shard:
 
     @contextlib.contextmanager
     def create(self, name: str) -> Iterator[Path]:
-        """Yield a local path to write to; on a clean exit the file is published as `data/<name>`,
-        else removed.
+        """Yield a local path to write to. On a clean exit the file is published as `data/<name>`;
+        on an error it is removed.
         """
         staged = self.data.staging(name)
         try:
@@ -106,7 +106,7 @@ class Attempt:
         return self._root.child("shards")
 
     def scratch(self) -> Path:
-        """A local folder of this attempt that survives a kill; made when asked for."""
+        """A local folder of this attempt that survives a kill; created on demand."""
         if self._root.local_root is not None:
             path = self._root.local_root / "scratch"
         else:
@@ -118,8 +118,8 @@ class Attempt:
     def completed(self, key: str) -> dict[str, Any] | None:
         """The completion record of a shard, or None.
 
-        A record that cannot be read, or whose files are gone or of another size, is removed with
-        these files: the shard is done again.
+        A record that cannot be read, or whose files are missing or have another size, is removed
+        together with these files, and the shard is run again.
         """
         name = f"{key}.json"
         if not self.completions.exists(name):
@@ -128,7 +128,7 @@ class Attempt:
         try:
             record = self.completions.read_json(name)
             outputs = list(record["outputs"])
-            if record["key"] == key and "result" in record and all(map(self._is_there, outputs)):
+            if record["key"] == key and "result" in record and all(map(self._exists, outputs)):
                 return record
         except (Damaged, KeyError, TypeError):
             pass
@@ -137,14 +137,14 @@ class Attempt:
         self.completions.remove(name)
         return None
 
-    def _is_there(self, output: Mapping[str, JSON]) -> bool:
+    def _exists(self, output: Mapping[str, JSON]) -> bool:
         try:
             return bool(self.data.size(output["path"]) == output["bytes"])
         except (FileNotFoundError, NotADirectoryError):
             return False
 
     def complete(self, shard: Shard, result: JSON) -> dict[str, Any]:
-        """Write a shard's completion record; where another writer was faster, theirs is kept."""
+        """Write a shard's completion record. If another writer was faster, its record is kept."""
         record = {"key": shard.key, "result": result, "outputs": shard.outputs}
         with contextlib.suppress(FileExistsError):
             self.completions.create(
@@ -153,9 +153,7 @@ class Attempt:
         return record
 
     def refuse(self) -> None:
-        """Mark this attempt as one whose bytes were refused; it stays for comparison and is never
-        continued.
-        """
+        """Mark this attempt as refused: it is kept for comparison and never continued."""
         self._root.replace(_REFUSED, b"")
 
     def is_refused(self) -> bool:
@@ -163,9 +161,7 @@ class Attempt:
         return self._root.exists(_REFUSED)
 
     def finish(self) -> None:
-        """Drop what only unfinished work needs: scratch, and files that a killed run was
-        writing.
-        """
+        """Remove what only unfinished work needs: scratch, and partial files of killed runs."""
         shutil.rmtree(self.scratch(), ignore_errors=True)
         if self.data.local_root is not None:
             for staged in self.data.local_root.rglob(f".*{TEMPORARY_SUFFIX}"):

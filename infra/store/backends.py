@@ -1,4 +1,4 @@
-"""The two kinds of directory: on a local disk, and behind any other fsspec file system."""
+"""The two kinds of directory: on a local disk, and on any other fsspec file system."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from infra.store.directory import Damaged, Directory, filesystem, in_the_way, pr
 CONDITIONAL_CREATE = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
 """Protocols whose fsspec package (s3fs, gcsfs, adlfs) passes `mode="create"` on to the service as a
 condition of the write itself (If-None-Match, ifGenerationMatch=0), for single and multipart
-uploads. fsspec's own default looks first and writes afterwards: two writers may then both succeed.
-A service that speaks S3 but ignores the condition cannot be told from here.
+uploads. fsspec's default checks first and writes afterwards, so that two writers may both succeed.
+A service that speaks S3 but ignores the condition cannot be recognised here.
 """
 
 _MEMORY = threading.Lock()
-"""`memory://` is a dictionary of this process; its `mode="create"` looks first and writes after."""
+"""Lock for `memory://`, a dictionary of this process: its `mode="create"` checks, then writes."""
 
 
 class NotExclusive(StageError):
-    """A storage that cannot create a file only where there is none."""
+    """The storage cannot refuse to overwrite an existing file."""
 
 
 def open_directory(url: str) -> Directory:
@@ -40,7 +40,7 @@ def open_directory(url: str) -> Directory:
 
 @dataclass(frozen=True)
 class LocalDirectory(Directory):
-    """A folder on a local or mounted disk: link(2) creates, rename(2) replaces."""
+    """A folder on a local or mounted disk. Files are created by link(2), replaced by rename(2)."""
 
     @property
     def local_root(self) -> Path:
@@ -66,7 +66,7 @@ class LocalDirectory(Directory):
             raise Damaged(in_the_way(path, error)) from None
 
     def staging(self, name: str) -> Path:
-        """A hidden path beside the target, so that publishing is a link on one disk."""
+        """A hidden path next to the target, so that publishing is a link on one file system."""
         path = self.local_root / name
         _make_folder(path.parent)
         return temporary_beside(path)
@@ -104,15 +104,15 @@ def _make_folder(path: Path) -> None:
 
 @dataclass(frozen=True)
 class RemoteDirectory(Directory):
-    """A folder of an object store, or of this process's memory; files are whole by one upload.
+    """A folder of an object store, or in this process's memory. A file is written in one upload.
 
-    Where the storage cannot create exclusively, reading works and `create` and `publish` raise
+    If the storage cannot create files exclusively, it can be read, but `create` and `publish` raise
     `NotExclusive`.
     """
 
     @property
     def local_root(self) -> None:
-        """None: there is no folder on a disk."""
+        """None: there is no local folder."""
         return
 
     def require_exclusive(self) -> None:
@@ -126,7 +126,7 @@ class RemoteDirectory(Directory):
             )
 
     def _writing(self) -> contextlib.AbstractContextManager[object]:
-        """One writer at a time where fsspec looks first and writes afterwards."""
+        """Admits one writer at a time for `memory://`, where fsspec checks, then writes."""
         return _MEMORY if protocol_of(self.url) == "memory" else contextlib.nullcontext()
 
     def create(self, name: str, data: bytes) -> None:
@@ -141,7 +141,7 @@ class RemoteDirectory(Directory):
             self._fs.pipe_file(self._full(name), data)
 
     def staging(self, name: str) -> Path:
-        """A path in a temporary folder of its own."""
+        """A path in a new temporary folder."""
         return temporary_beside(Path(tempfile.mkdtemp(prefix="puna-")) / Path(name).name)
 
     def publish(self, staged: Path, name: str) -> None:
@@ -152,18 +152,18 @@ class RemoteDirectory(Directory):
                 self._fs.put_file(str(staged), self._full(name), mode="create")
         finally:
             staged.unlink()
-            with contextlib.suppress(OSError):  # the caller may have put more there
+            with contextlib.suppress(OSError):  # the caller may have put other files there
                 staged.parent.rmdir()
 
     def local(self, name: str) -> Path:
-        """A copy in the cache of remote artifacts."""
+        """A copy of the file in the cache of remote artifacts."""
         path = _cache_folder(self.url) / name
         if not path.exists():
             replace_bytes(path, self.read(name))
         return path
 
     def local_folder(self) -> Path:
-        """A folder of copies in the cache of remote artifacts."""
+        """A folder with copies of all files, in the cache of remote artifacts."""
         for name in self.files():
             self.local(name)
         return _cache_folder(self.url)

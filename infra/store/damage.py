@@ -1,8 +1,8 @@
-"""Damage in the store: files that are not what the manifest lists, and failures that come of it.
+"""Damage in the store: files that differ from their manifest, and the failures they cause.
 
-Whatever error a stage raises, its inputs may be the cause, so they are read again after a failure
-(`blaming_inputs`). Sizes are compared before a stage starts (`refuse_shortened`): that is cheap,
-and truncated text reads without an error.
+Damaged inputs may cause any error, so they are read again after a failure (`blaming_inputs`). Sizes
+are compared before a stage starts (`refuse_shortened`): that is cheap, and truncated text reads
+without an error.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from infra.store.artifact import Artifact
 from infra.store.directory import Damaged
 
 CHECK_LIMIT_S = 120.0
-"""Seconds that a failure may spend on reading its inputs again."""
+"""Seconds that may be spent on reading the inputs again after a failure."""
 
 MOST_NAMED = 5
+"""Damaged files that a message lists after the first."""
 
 
 @dataclass(frozen=True)
 class Damage:
-    """One data file that is not what its artifact's manifest lists."""
+    """One data file that differs from what its artifact's manifest lists."""
 
     artifact: Artifact
     file: str
@@ -37,7 +38,7 @@ class Damage:
 
     @property
     def place(self) -> str:
-        """Path of the file, or of its local copy where the store is remote."""
+        """Path of the file, or of its local copy if the store is remote."""
         return str(self.artifact.data.local(self.file)) if self.what != _MISSING else self._url
 
     @property
@@ -55,13 +56,13 @@ def of_sizes(artifact: Artifact) -> Iterator[Damage]:
         return
     for output in artifact.manifest.outputs:
         try:
-            found = (root / output.path).stat()
+            status = (root / output.path).stat()
         except OSError:
             yield Damage(artifact, output.path, _MISSING)
             continue
-        size = found.st_size
-        if not stat.S_ISREG(found.st_mode):
-            yield Damage(artifact, output.path, "is no file")
+        size = status.st_size
+        if not stat.S_ISREG(status.st_mode):
+            yield Damage(artifact, output.path, "is not a file")
         elif size != output.bytes:
             yield Damage(
                 artifact,
@@ -71,8 +72,8 @@ def of_sizes(artifact: Artifact) -> Iterator[Damage]:
 
 
 def of_contents(artifact: Artifact, until: float = float("inf")) -> Iterator[Damage]:
-    """Data files that are missing or have other bytes, in name order; reads them all, until that
-    `time.monotonic()`.
+    """Data files that are missing or have other bytes, in name order. Reads them all, but stops at
+    `until` (of `time.monotonic`).
     """
     for output in sorted(artifact.manifest.outputs, key=lambda output: output.path):
         if time.monotonic() > until:
@@ -95,41 +96,41 @@ def of_contents(artifact: Artifact, until: float = float("inf")) -> Iterator[Dam
 
 
 def refuse_shortened(what: str, inputs: Iterable[Artifact]) -> None:
-    """Raise `Damaged` for an input whose file has another size than was written; missing files are
-    reported by their reader.
+    """Raise `Damaged` if a file of an input has another size than when it was written. Missing
+    files are left to the stage that reads them.
     """
-    found = [
+    damaged = [
         damage for artifact in inputs for damage in of_sizes(artifact) if damage.what != _MISSING
     ]
-    if found:
-        raise Damaged(_sentence(f"{what} cannot be built: its input", found))
+    if damaged:
+        raise Damaged(_sentence(f"{what} cannot be built: its input", damaged))
 
 
 def require_sizes(artifact: Artifact) -> None:
-    """Raise `Damaged` where a data file of a local artifact is missing or has another size than was
-    written.
+    """Raise `Damaged` if a data file of a local artifact is missing or has another size than when
+    it was written.
     """
-    if found := list(of_sizes(artifact)):
-        raise Damaged(_sentence("", found))
+    if damaged := list(of_sizes(artifact)):
+        raise Damaged(_sentence("", damaged))
 
 
 def in_short(artifact: Artifact) -> str:
-    """What `of_sizes` finds, in a few words; "" where it finds nothing."""
-    found = list(of_sizes(artifact))
-    if not found:
+    """What `of_sizes` finds, in a few words; "" if it finds nothing."""
+    damaged = list(of_sizes(artifact))
+    if not damaged:
         return ""
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return f"damaged: {found[0].file} {found[0].what}{more}"
+    more = f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""
+    return f"damaged: {damaged[0].file} {damaged[0].what}{more}"
 
 
 @contextlib.contextmanager
 def blaming_inputs(
     what: str, inputs: Iterable[Artifact], pins: Iterable[Pin] = ()
 ) -> Iterator[None]:
-    """Raise `Damaged` in place of any failure where a file of `inputs` or `pins` is not what it
-    was.
+    """Raise `Damaged` in place of any failure if a file of `inputs` or `pins` has changed.
 
-    `what` begins the sentence: "select/web". The failure itself is chained. Interrupts pass.
+    The message begins with `what`, such as "select/web". The failure is chained. Interrupts pass
+    through.
     """
     try:
         yield
@@ -137,21 +138,22 @@ def blaming_inputs(
         raise
     except Exception as error:
         until = time.monotonic() + CHECK_LIMIT_S
-        given = list({artifact.identity: artifact for artifact in inputs}.values())
-        found = [damage for artifact in given for damage in of_sizes(artifact)]
-        found = found or [damage for artifact in given for damage in of_contents(artifact, until)]
-        if found:
-            reason = _sentence(f"{what} failed because its input", found)
+        artifacts = list({artifact.identity: artifact for artifact in inputs}.values())
+        damaged = [damage for artifact in artifacts for damage in of_sizes(artifact)]
+        if not damaged:
+            damaged = [damage for artifact in artifacts for damage in of_contents(artifact, until)]
+        if damaged:
+            reason = _sentence(f"{what} failed because its input", damaged)
             raise Damaged(
                 f"{reason}\nIt failed with: {type(error).__name__}: {_first_line(error)}"
             ) from error
-        if moved := _moved(pins):
-            raise Damaged(f"{what} failed while a file it reads was changed: {moved}") from error
+        if change := _change_of_pins(pins):
+            raise Damaged(f"{what} failed while a file it reads was changed: {change}") from error
         raise
 
 
 def _sentence(begin: str, found: Sequence[Damage]) -> str:
-    """Which files are damaged, and how to build them again, to the same bytes."""
+    """The message: which files are damaged, and how to build them again."""
     first = found[0]
     listed = found[1 : 1 + MOST_NAMED]
     others = "".join(
@@ -176,7 +178,8 @@ def _stage(damage: Damage) -> str:
     return f"{damage.artifact.stage}/{damage.artifact.name}"
 
 
-def _moved(pins: Iterable[Pin]) -> str:
+def _change_of_pins(pins: Iterable[Pin]) -> str:
+    """The first pinned file that is missing or has another size, in words; "" if there is none."""
     for pin in pins:
         path = Path(pin.path)
         try:

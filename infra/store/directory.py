@@ -1,10 +1,10 @@
 """A folder of a store: the contract that every kind of storage keeps.
 
-- `create` and `publish` never overwrite: of several writers exactly one wins, the others get
+- `create` and `publish` never overwrite: of several writers exactly one wins, and the others get
   `FileExistsError`.
-- `replace` is atomic, and a reader never sees half a file.
+- `replace` is atomic: a reader never sees half a file.
 
-`infra.store.backends` holds the two kinds, `LocalDirectory` and `RemoteDirectory`, and
+`infra.store.backends` has the two implementations, `LocalDirectory` and `RemoteDirectory`, and
 `open_directory`, which chooses one by URL.
 """
 
@@ -25,7 +25,7 @@ from infra.stage import StageError
 
 
 class Damaged(StageError):
-    """A file of the store is not what was written, or is gone; says which one and what to do."""
+    """A file of the store is missing or was changed. The message says which, and what to do."""
 
 
 def protocol_of(url: str) -> str:
@@ -35,9 +35,7 @@ def protocol_of(url: str) -> str:
 
 @functools.lru_cache(maxsize=8)
 def filesystem(protocol: str) -> Any:
-    """The fsspec file system of a protocol. Raises `ValueError` or `ImportError` for an unknown
-    one.
-    """
+    """The fsspec file system of a protocol; `ValueError` or `ImportError` for an unknown one."""
     return fsspec.filesystem(protocol)
 
 
@@ -47,8 +45,8 @@ def _is_temporary(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Directory(abc.ABC):
-    """A folder named by URL (`/path`, `file:///path`, `memory://name`, `s3://bucket/prefix`); need
-    not exist yet. Reading is the same for all kinds, writing is not.
+    """A folder named by URL (`/path`, `file:///path`, `memory://name`, `s3://bucket/prefix`). It
+    need not exist yet. Subclasses differ in how they write.
     """
 
     url: str
@@ -69,16 +67,16 @@ class Directory(abc.ABC):
         return type(self)(f"{self.url.rstrip('/')}/{name}")
 
     def exists(self, name: str) -> bool:
-        """Whether there is a file or folder of that name."""
+        """Whether a file or folder of that name exists."""
         return bool(self._fs.exists(self._full(name)))
 
     def size(self, name: str) -> int:
-        """Bytes of a file; `FileNotFoundError` where there is none."""
+        """Size of a file in bytes; `FileNotFoundError` if there is none."""
         return int(self._fs.size(self._full(name)))
 
     def files(self, prefix: str = "") -> list[str]:
-        """Sorted names, relative to this folder, of all finished files that start with `prefix`, at
-        any depth.
+        """Sorted names, relative to this folder, of all finished files at any depth whose name
+        starts with `prefix`.
         """
         base = self._full(prefix.rpartition("/")[0]).rstrip("/") if "/" in prefix else self._root
         with contextlib.suppress(FileNotFoundError):
@@ -102,12 +100,12 @@ class Directory(abc.ABC):
         return []
 
     def read(self, name: str) -> bytes:
-        """A whole file; `FileNotFoundError` where there is none."""
+        """The content of a file; `FileNotFoundError` if there is none."""
         return bytes(self._fs.cat_file(self._full(name)))
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """A whole JSON object; `FileNotFoundError` where there is no file, `Damaged` where it holds
-        something else.
+        """The JSON object in a file; `FileNotFoundError` if there is no file, `Damaged` if it holds
+        anything else.
         """
         try:
             value = json.loads(self.read(name))
@@ -131,19 +129,19 @@ class Directory(abc.ABC):
     @property
     @abc.abstractmethod
     def local_root(self) -> Path | None:
-        """The folder itself where the store is on a local disk, else None."""
+        """The folder itself if the store is on a local disk, else None."""
 
     @abc.abstractmethod
     def require_exclusive(self) -> None:
-        """Raise `NotExclusive` where this storage cannot keep the promise of `create`."""
+        """Raise `NotExclusive` if `create` could overwrite a file on this storage."""
 
     @abc.abstractmethod
     def create(self, name: str, data: bytes) -> None:
-        """Write a small new file; `FileExistsError` when the name is taken."""
+        """Write a small new file; `FileExistsError` if the name exists."""
 
     @abc.abstractmethod
     def replace(self, name: str, data: bytes) -> None:
-        """Write a small file in one step, over an older one where there is one."""
+        """Write a small file atomically, replacing an older one."""
 
     @abc.abstractmethod
     def staging(self, name: str) -> Path:
@@ -151,8 +149,8 @@ class Directory(abc.ABC):
 
     @abc.abstractmethod
     def publish(self, staged: Path, name: str) -> None:
-        """Give a finished local file its name here, or raise `FileExistsError`; the staged file is
-        gone either way.
+        """Move a finished local file here under its name, or raise `FileExistsError`. The staged
+        file is removed either way.
         """
 
     @abc.abstractmethod
@@ -165,13 +163,11 @@ class Directory(abc.ABC):
 
     @abc.abstractmethod
     def remove(self, name: str = "") -> None:
-        """Delete a file or a folder with all it holds; does nothing where there is none."""
+        """Delete a file, or a folder with everything in it; does nothing if it does not exist."""
 
 
 def in_the_way(path: Path, error: OSError) -> str:
-    """Which file is where a folder of the store belongs, or which folder where a file does, and
-    what to do about it.
-    """
+    """The message for a file where the store needs a folder, or a folder where it needs a file."""
     for place in reversed(path.parents):
         if place.exists() and not place.is_dir():
             return f"{place} is a file, and a folder of the store belongs there; remove it"

@@ -1,8 +1,8 @@
 """Versions: what makes two runs of a stage the same work.
 
 A version is the first 12 hex digits of sha256 over canonical JSON. Only None, bool, int, finite
-float, str, lists and string-keyed maps have one canonical form; anything else is refused rather
-than turned into a string, because a `str(object)` in a version is a version that changes by itself.
+float, str, lists and string-keyed maps have a canonical form. Anything else is refused rather than
+converted: the `str` of an object may hold its address, and the version would differ in every run.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ SCHEMA = 1
 """Bumped when the layout of versions or manifests changes; part of every version."""
 
 VERSION_DIGITS = 12
+"""Hex digits of a version."""
+
 BYTE_WRITING_LIBRARIES = (
     "pyarrow",
     "tokenizers",
@@ -31,6 +33,8 @@ BYTE_WRITING_LIBRARIES = (
     "torch",
     "transformers",
 )
+"""Libraries that decide output bytes; manifests record their versions."""
+
 _SHARED_PACKAGES = (
     "infra",
     "tasks/documents",
@@ -41,8 +45,8 @@ _SHARED_PACKAGES = (
 
 
 def canonical(value: JSON) -> str:
-    """The one JSON text of a value; `TypeError` for what has none (objects, sets, NaN, non-string
-    keys).
+    """The canonical JSON of a value; `TypeError` for objects, sets, NaN and keys that are not
+    strings.
     """
     _check(value, "value")
     return json.dumps(
@@ -81,8 +85,10 @@ def version_of(
     inputs: Mapping[str, Sequence[str]],
     pins: Mapping[str, Sequence[Pin]],
 ) -> str:
-    """The version of one node. `inputs`: role -> identities of upstream artifacts
-    ("stage/name@version"), in order.
+    """The version of one node of the plan.
+
+    `inputs`: role -> identities of upstream artifacts ("stage/name@version"), in order.
+    `pins`: parameter path -> pinned files.
     """
     key = {
         "schema": SCHEMA,
@@ -91,13 +97,13 @@ def version_of(
         "name": name,
         "parameters": parameters.identity(),
         "inputs": {role: list(identities) for role, identities in inputs.items()},
-        "pins": {path: [[pin.name, pin.sha256] for pin in found] for path, found in pins.items()},
+        "pins": {path: [[pin.name, pin.sha256] for pin in files] for path, files in pins.items()},
     }
     return hashlib.sha256(canonical(key).encode()).hexdigest()[:VERSION_DIGITS]
 
 
 def outputs_digest(outputs: Sequence[Mapping[str, JSON]]) -> str:
-    """One sha256 over the names and digests of an artifact's data files, whatever their order."""
+    """sha256 over the names and digests of an artifact's data files, in any order."""
     lines = sorted(f"{output['path']}\0{output['sha256']}\n" for output in outputs)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -113,8 +119,9 @@ def _folder_digest(folder: str) -> str:
 
 
 def source_digest(stage: Stage) -> str:
-    """Digest of the source a stage runs on: its own package, the shared packages and infra.
-    Recorded, never hashed.
+    """Digest of the source code that a stage runs: its own package, the shared packages and infra.
+
+    Recorded in manifests, and names attempts; not part of the version.
     """
     package = stage.run.partition(":")[0].rpartition(".")[0]
     spec = importlib.util.find_spec(package)
@@ -129,7 +136,7 @@ def source_digest(stage: Stage) -> str:
 
 @functools.cache
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries that decide output bytes; a missing one is left out."""
+    """Installed versions of `BYTE_WRITING_LIBRARIES`, without those that are not installed."""
     versions = {}
     for name in BYTE_WRITING_LIBRARIES:
         try:
@@ -140,8 +147,8 @@ def library_versions() -> dict[str, str]:
 
 
 def attempt_id(stage: Stage) -> str:
-    """Names unfinished work by the code and libraries that do it, so that two codes never mix in
-    one artifact.
+    """Name of the folder for unfinished work. It depends on the code and the libraries, so that one
+    artifact never mixes the output of two versions of the code.
     """
     key = canonical({"source": source_digest(stage), "libraries": library_versions()})
     return "attempt-" + hashlib.sha256(key.encode()).hexdigest()[:8]

@@ -1,8 +1,8 @@
 """An advisory lease, so that two runs do not spend hours on the same version.
 
-Correctness does not rest on it: files are created exclusively and a second writer of a bitwise
-stage ends with the same bytes. A lease is dead when its process is gone (same host) or its
-heartbeat is older than `STALE_S` (another host).
+Correctness does not depend on it: files are created exclusively, and a second writer of a bitwise
+stage produces the same bytes. A lease is dead when its process is gone (same host) or its heartbeat
+is older than `STALE_S` (another host).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _LEASE = "lease.json"
 
 
 def _holder(home: Directory) -> dict[str, Any] | None:
-    # A lease that is damaged is nobody's: a living holder writes it anew within seconds.
+    """The live process that holds the lease, or None."""
+    # a damaged lease counts as none: a live holder rewrites it within seconds
     with contextlib.suppress(
         FileNotFoundError, Damaged, KeyError, TypeError, ValueError, OverflowError
     ):
@@ -40,24 +41,24 @@ def _holder(home: Directory) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def _alone(home: Directory) -> Iterator[None]:
-    """One process or thread at a time, on file systems with locks: otherwise two runs that start
-    together may both see no lease.
+    """Admit one process or thread at a time, on file systems with locks. Otherwise two runs that
+    start together could both see no lease.
 
-    The folder itself is locked, so that no lock file stays in the store.
+    The folder itself is locked, so that no lock file is left in the store.
     """
     with contextlib.ExitStack() as stack:
         if home.local_root is not None:
             home.local_root.mkdir(parents=True, exist_ok=True)
             folder = os.open(home.local_root, os.O_RDONLY)
             stack.callback(os.close, folder)
-            with contextlib.suppress(OSError):  # no locks on this file system, or not on folders
+            with contextlib.suppress(OSError):  # a file system without locks, or not on folders
                 filelock.lock_descriptor(folder)
         yield
 
 
 @contextlib.contextmanager
 def lease(home: Directory, on_wait: Callable[[dict[str, Any]], None]) -> Iterator[None]:
-    """Hold the lease of a version's folder; waits while a living run holds it, calling
+    """Hold the lease of a version's folder. Waits while a live run holds it, after calling
     `on_wait(holder)` once.
     """
     me = process_identity() | {"thread": threading.get_ident()}

@@ -1,7 +1,7 @@
 """A manifest: what an artifact was made from, what it holds and how it was made.
 
-The file is JSON; this is the one place that knows its keys. Unknown keys are kept and ignored, so
-that a manifest of a later version still reads.
+The file is JSON, and only this module knows its keys. Unknown keys are kept and ignored, so that
+manifests of later versions can be read.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 
 
 @dataclass(frozen=True)
-class Output:
-    """One data file: its name below `data/`, its size, its content."""
+class DataFile:
+    """One data file: its name below `data/`, its size and its sha256."""
 
     path: str
     bytes: int
@@ -47,7 +47,7 @@ class Output:
 
 @dataclass(frozen=True)
 class InputReference:
-    """An artifact that was read: its version and the digest of its data then."""
+    """An artifact that was read: its version, and the digest of its data at that time."""
 
     stage: str
     name: str
@@ -68,28 +68,28 @@ class Manifest:
 
     @classmethod
     def sealed(cls, data: Mapping[str, JSON]) -> Manifest:
-        """The manifest of new data, as it will be read from its file, with its checksum."""
+        """A new manifest with its checksum, with the data as it will be read from the file."""
         plain = json.loads(json.dumps(data))
         return cls({**plain, _CHECKSUM: _checksum(plain)})
 
     def to_bytes(self) -> bytes:
-        """The file."""
+        """The content of the file."""
         return json.dumps(self.data, ensure_ascii=False, indent=1).encode()
 
     def damage(self) -> str:
-        """What differs from the manifest that was written; "" where it is whole."""
+        """What is wrong with the manifest; "" if it is intact."""
         if missing := sorted(_KINDS.keys() - self.data.keys()):
             return f"it lacks {', '.join(missing)}"
         if wrong := [key for key, kind in _KINDS.items() if not isinstance(self.data[key], kind)]:
             return f"wrong type of {', '.join(wrong)}"
         if _CHECKSUM in self.data:  # manifests of earlier versions have none
-            fits = self.data[_CHECKSUM] == _checksum(self.data)
-            return "" if fits else "its checksum does not match"
+            matches = self.data[_CHECKSUM] == _checksum(self.data)
+            return "" if matches else "its checksum does not match"
         try:
-            fits = outputs_digest(self.data["outputs"]) == self.data["digest"]
+            matches = outputs_digest(self.data["outputs"]) == self.data["digest"]
         except (KeyError, TypeError):
-            fits = False
-        if not fits:
+            matches = False
+        if not matches:
             return "its list of files does not match its digest"
         try:
             _ = self.inputs, self.pins, self.outputs, self.ledger, self.seconds, self.finished
@@ -105,12 +105,12 @@ class Manifest:
     @property
     def parameters(self) -> dict[str, Any]:
         """The stage's parameters as JSON."""
-        found: dict[str, Any] = self.data["parameters"]
-        return found
+        parameters: dict[str, Any] = self.data["parameters"]
+        return parameters
 
     @functools.cached_property
     def inputs(self) -> dict[str, tuple[InputReference, ...]]:
-        """Role -> the artifacts that were read in it, in the plan's order."""
+        """Role -> the artifacts that were read in that role, in the plan's order."""
         return {
             role: tuple(
                 InputReference(i["stage"], i["name"], i["version"], i["digest"]) for i in given
@@ -120,20 +120,20 @@ class Manifest:
 
     @functools.cached_property
     def pins(self) -> dict[str, tuple[Pin, ...]]:
-        """Path of a parameter -> the files that it named."""
+        """Path of a parameter -> the files that it named, as pinned."""
         return {
             path: tuple(Pin(p["path"], p["name"], p["sha256"], p["bytes"]) for p in pinned)
             for path, pinned in self.data["pins"].items()
         }
 
     @functools.cached_property
-    def outputs(self) -> tuple[Output, ...]:
+    def outputs(self) -> tuple[DataFile, ...]:
         """The data files, in name order."""
-        return tuple(Output(o["path"], o["bytes"], o["sha256"]) for o in self.data["outputs"])
+        return tuple(DataFile(o["path"], o["bytes"], o["sha256"]) for o in self.data["outputs"])
 
     @property
     def attempt(self) -> str:
-        """Name of the folder with the data and the records."""
+        """Name of the folder that holds the data and the records."""
         return str(self.data["attempt"])
 
     @property
@@ -144,8 +144,8 @@ class Manifest:
     @property
     def statistics(self) -> dict[str, Any]:
         """What the stage measured."""
-        found: dict[str, Any] = self.data["statistics"]
-        return found
+        statistics: dict[str, Any] = self.data["statistics"]
+        return statistics
 
     @functools.cached_property
     def ledger(self) -> Ledger:
@@ -155,18 +155,18 @@ class Manifest:
     @property
     def code(self) -> dict[str, Any]:
         """`git_sha`, `dirty` and `source_digest` of the code that wrote it."""
-        found: dict[str, Any] = self.data["code"]
-        return found
+        code: dict[str, Any] = self.data["code"]
+        return code
 
     @property
     def environment(self) -> dict[str, Any]:
         """`python`, `platform`, `processors`, `executable` and `libraries` (name -> version)."""
-        found: dict[str, Any] = self.data["environment"]
-        return found
+        environment: dict[str, Any] = self.data["environment"]
+        return environment
 
     @property
     def seconds(self) -> float:
-        """How long the stage ran when it was committed."""
+        """How long the stage ran, until it was committed."""
         return float(self.data["timings"]["seconds"])
 
     @property
@@ -176,11 +176,11 @@ class Manifest:
 
     @property
     def run(self) -> str:
-        """Id of the run that committed it, "" outside of runs."""
+        """Id of the run that committed it; "" outside of runs."""
         return str(self.data["run"])
 
 
 def _checksum(data: Mapping[str, Any]) -> str:
-    """sha256 over everything in a manifest but its checksum."""
+    """sha256 over everything in a manifest except its checksum."""
     rest = {key: value for key, value in data.items() if key != _CHECKSUM}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()

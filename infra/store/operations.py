@@ -1,8 +1,8 @@
-"""Questions about artifacts, and clean-up: lineage, verify, diff, garbage collection."""
+"""Operations on artifacts: lineage, verification, comparison, garbage collection."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,10 @@ from infra.store.store import LATEST, Store
 
 
 def lineage(store: Store, artifact: Artifact, *, down: bool = False) -> dict[str, Any]:
-    """What an artifact was made from (or, `down`, what was made from it) as a tree.
+    """The tree of what an artifact was made from or, with `down`, of what was made from it.
 
-    Each node is `{"artifact", "files": [{path, sha256}], "inputs": [...]}`; one that
-    the tree already shows is not expanded again (`"seen": true`), and one that is no longer in the
+    Each node is `{"artifact", "files": [{path, sha256}], "inputs": [...]}`. A node that the tree
+    already shows is not expanded again (`"seen": true`), and an artifact that is no longer in the
     store has `"missing": true`.
     """
     users: dict[str, list[Artifact]] = {}
@@ -43,22 +43,23 @@ def lineage(store: Store, artifact: Artifact, *, down: bool = False) -> dict[str
                 "files": [],
                 "inputs": [node(u) for u in users.get(current.identity, ())],
             }
-        found = []
+        inputs = []
         for identity in _inputs(current):
             path, _, version = identity.partition("@")
             stage, _, name = path.partition("/")
             upstream = store.find(stage, name, version)
-            found.append(
+            inputs.append(
                 node(upstream)
                 if upstream is not None
                 else {"artifact": identity, "missing": True, "files": [], "inputs": []}
             )
-        return {"artifact": current.identity, "files": files, "inputs": found}
+        return {"artifact": current.identity, "files": files, "inputs": inputs}
 
     return node(artifact)
 
 
 def _inputs(artifact: Artifact) -> Iterator[str]:
+    """Identities of the artifacts that an artifact was made from."""
     for inputs in artifact.manifest.inputs.values():
         yield from (given.identity for given in inputs)
 
@@ -80,14 +81,12 @@ def lineage_lines(tree: dict[str, Any], indent: str = "") -> Iterator[str]:
 
 
 def verify(artifact: Artifact) -> list[str]:
-    """Problems of an artifact's data files: missing, unlisted, or with other bytes than the
-    manifest says.
-    """
-    again = f"puna run RECIPE --force {artifact.stage}/{artifact.name}"
+    """Problems with an artifact's data files: missing, changed, or not in the manifest."""
+    rebuild = f"puna run RECIPE --force {artifact.stage}/{artifact.name}"
     problems = [
-        f"{artifact.identity}: {found.file} {found.what}; restore the file, or build it again: "
-        f"{again}"
-        for found in damage.of_contents(artifact)
+        f"{artifact.identity}: {damaged.file} {damaged.what}; restore the file, or build it again: "
+        f"{rebuild}"
+        for damaged in damage.of_contents(artifact)
     ]
     unlisted = sorted({*artifact.data.files()} - {*artifact.files()})
     return [
@@ -97,9 +96,7 @@ def verify(artifact: Artifact) -> list[str]:
 
 
 def diff(first: Artifact, second: Artifact) -> Iterator[str]:
-    """Lines `where: one -> other` for parameters, inputs, pins, statistics, ledger, code and files
-    that differ.
-    """
+    """Lines `path: first -> second` for everything that differs in the manifests, and for files."""
     for section in ("parameters", "inputs", "pins", "statistics", "ledger", "code", "environment"):
         for path, before, after in differences(
             first.manifest.data[section], second.manifest.data[section], section
@@ -123,66 +120,78 @@ class Garbage:
 
 
 def garbage(store: Store, keep_runs: int) -> list[Garbage]:
-    """What no reference, no recent run and no unfinished run names, and nothing kept was made
-    from.
+    """What can be deleted: artifacts and attempts that nothing kept needs.
+
+    Kept is what references and records of the newest runs and of unfinished runs name, and all that
+    those artifacts were made from. Nothing of a run in progress is touched.
     """
     records = store.runs()
-    finished = [record for record in records if record["status"] == "completed"]
-    kept_records = [
-        r for r in records if r["status"] in ("running", "interrupted", "crashed", "failed")
+    completed = [record for record in records if record["status"] == "completed"]
+    unfinished = [
+        record
+        for record in records
+        if record["status"] in ("running", "interrupted", "crashed", "failed")
     ]
-    kept_records += _newest(finished, keep_runs)
-    roots = {
-        f"{s['stage']}/{s['name']}@{s['version']}"
-        for record in kept_records
-        for s in record["stages"]
-    }
-    roots |= {
-        f"{r['stage']}/{r['name']}@{r['version']}"
-        for r in store.references()
-        if r["tag"] != LATEST or keep_runs
-    }
+    running = [
+        record
+        for record in unfinished
+        if record["status"] == "running" and is_alive(record["owner"]) is not False
+    ]
+    references = [r for r in store.references() if r["tag"] != LATEST or keep_runs]
+    named = _stages_of([*unfinished, *_newest(completed, keep_runs)])
+    named |= {_identity(reference) for reference in references}
+    in_progress = _stages_of(running)
     artifacts = {artifact.identity: artifact for artifact in store.artifacts()}
+    kept = _with_ancestors(named, artifacts)
+    items = []
+    for stage, name, version in store.versions():
+        identity = f"{stage}/{name}@{version}"
+        home = store.home(stage, name, version)
+        if identity in in_progress:
+            continue
+        if identity in artifacts and identity not in kept:
+            items.append(Garbage(identity, home, _size(home)))
+            continue
+        committed = artifacts[identity].manifest.attempt if identity in artifacts else None
+        if identity in named and committed is None:
+            continue
+        items += [
+            Garbage(f"{identity} {attempt}", home.child(attempt), _size(home.child(attempt)))
+            for attempt in home.folders()
+            if attempt != committed
+        ]
+    return items
+
+
+def _identity(entry: Mapping[str, Any]) -> str:
+    """`stage/name@version` of a reference, or of a stage in a run's record."""
+    return f"{entry['stage']}/{entry['name']}@{entry['version']}"
+
+
+def _stages_of(records: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Identities of all stages that records of runs name."""
+    return {_identity(stage) for record in records for stage in record["stages"]}
+
+
+def _with_ancestors(named: Iterable[str], artifacts: Mapping[str, Artifact]) -> set[str]:
+    """Those of the named artifacts that exist, and every existing one that they were made from."""
     kept: set[str] = set()
-    todo = [root for root in roots if root in artifacts]
+    todo = [identity for identity in named if identity in artifacts]
     while todo:
         identity = todo.pop()
         if identity not in kept:
             kept.add(identity)
             todo.extend(name for name in _inputs(artifacts[identity]) if name in artifacts)
-    running = {
-        f"{s['stage']}/{s['name']}@{s['version']}"
-        for record in records
-        if record["status"] == "running" and is_alive(record["owner"]) is not False
-        for s in record["stages"]
-    }
-    found = []
-    for stage, name, version in store.versions():
-        identity = f"{stage}/{name}@{version}"
-        home = store.home(stage, name, version)
-        if identity in running:
-            continue
-        if identity in artifacts and identity not in kept:
-            found.append(Garbage(identity, home, _size(home)))
-            continue
-        committed = artifacts[identity].manifest.attempt if identity in artifacts else None
-        if identity in roots and committed is None:
-            continue
-        found += [
-            Garbage(f"{identity} {attempt}", home.child(attempt), _size(home.child(attempt)))
-            for attempt in home.folders()
-            if attempt != committed
-        ]
-    return found
+    return kept
 
 
-def _newest(finished: list[dict[str, Any]], keep_runs: int) -> list[dict[str, Any]]:
-    """The newest records, down to the `keep_runs`-th that built something; those that built nothing
-    are not counted.
+def _newest(completed: list[dict[str, Any]], keep_runs: int) -> list[dict[str, Any]]:
+    """The newest records, until `keep_runs` of them built something; runs that built nothing are
+    kept on the way and not counted.
     """
     kept: list[dict[str, Any]] = []
     built = 0
-    for record in reversed(finished):
+    for record in reversed(completed):
         if built == keep_runs:
             break
         kept.append(record)

@@ -1,10 +1,11 @@
-"""Rows of publishers' files to questions, one parser a format.
+"""Parse rows of publishers' files into questions, with one parser per format.
 
 ARC, OpenBookQA, PIQA and BoolQ are read from their publishers' JSONL, from rows of the Hugging Face
 hub and from MosaicML's llm-foundry conversion (`query`, `choices`, `gold`).
 
-What a row lacks or has too much of, so that nobody can be asked it, is its `problem`: the publisher
-is not at hand to mend it, and the file's other items are good. A row of another shape is an error.
+A row with the right fields that still cannot be asked, such as one whose answer is not among its
+choices, gets a `problem` instead of an error: users cannot fix a publisher's file, and its other
+items are fine. A row without the format's fields is an error.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @dataclass(frozen=True)
-class Parsed:
-    """What a row says; `answer` indexes `choices`, `problem` says why it cannot be asked."""
+class ParsedRow:
+    """The contents of a row. `answer` indexes `choices`; `problem`: why it cannot be asked."""
 
     question: str
     choices: tuple[str, ...] = ()
@@ -34,7 +35,7 @@ class Parsed:
 
 
 def _text(value: Any) -> str:
-    """A field as text; nothing where it is null."""
+    """A field as text; "" for null."""
     return "" if value is None else str(value)
 
 
@@ -42,30 +43,31 @@ def _answered(
     question: str,
     choices: Sequence[str],
     key: Any,
-    given: Sequence[str],
+    labels: Sequence[str],
     id: str = "",
     group: str = "",
-) -> Parsed:
-    """A question whose answer is named by `key`, one of `given`; none where the publisher keeps it.
+) -> ParsedRow:
+    """A question whose answer is named by `key`, one of `labels`, the names of its choices.
 
-    A key that names no choice leaves an item that cannot be scored.
+    Without a key, which some publishers withhold, the item has no answer. A key that names no
+    choice is its `problem`.
     """
     choices, key = tuple(choices), _text(key).strip()
     if not key:
-        return Parsed(question, choices, id=id, group=group)
-    if key not in given[: len(choices)]:
-        return Parsed(
+        return ParsedRow(question, choices, id=id, group=group)
+    if key not in labels[: len(choices)]:
+        return ParsedRow(
             question, choices, problem="the answer names none of its choices", id=id, group=group
         )
-    return Parsed(question, choices, list(given).index(key), id=id, group=group)
+    return ParsedRow(question, choices, list(labels).index(key), id=id, group=group)
 
 
 def _indexed(
     question: str, choices: Sequence[str], answer: Any, id: str = "", group: str = ""
-) -> Parsed:
-    """A question whose answer is an index from 0; -1, null or "" where the publisher keeps it."""
-    kept = answer is None or str(answer).strip() in ("", "-1")
-    number = None if kept else str(int(answer))
+) -> ParsedRow:
+    """A question whose answer is an index from 0; -1, null or "" if the publisher withholds it."""
+    withheld = answer is None or str(answer).strip() in ("", "-1")
+    number = None if withheld else str(int(answer))
     return _answered(question, choices, number, [str(i) for i in range(len(choices))], id, group)
 
 
@@ -82,7 +84,7 @@ def _texts(values: Any) -> tuple[str, ...]:
     return tuple(values)
 
 
-def _ours(row: Row) -> Parsed:
+def _ours(row: Row) -> ParsedRow:
     if unknown := sorted(set(row) - {"id", "question", "choices", "answer", "group"}):
         raise ValueError(
             f"unknown fields {unknown}; allowed are id, question, choices, answer, group"
@@ -92,7 +94,7 @@ def _ours(row: Row) -> Parsed:
         raise ValueError(f"question must be a string, found {row['question']!r}")
     if answer is not None and (not isinstance(answer, int) or isinstance(answer, bool)):
         raise ValueError(f"answer must be an index (a whole number from 0), found {answer!r}")
-    return Parsed(
+    return ParsedRow(
         row["question"],
         choices,
         answer,
@@ -104,10 +106,8 @@ def _ours(row: Row) -> Parsed:
 _PROMPT_WORDS = re.compile(r"\A\s*Question:\s*|\s*Answer:\s*\Z")
 
 
-def _foundry(row: Row) -> Parsed | None:
-    """A row of llm-foundry's `multiple_choice` data, prompt words taken off; None for other
-    rows.
-    """
+def _foundry(row: Row) -> ParsedRow | None:
+    """A row of llm-foundry's `multiple_choice` data without its prompt words; None for others."""
     if "query" not in row or "gold" not in row:
         return None
     return _indexed(
@@ -115,10 +115,8 @@ def _foundry(row: Row) -> Parsed | None:
     )
 
 
-def _labelled(row: Row) -> Parsed:
-    """AI2's questions, from their own files (`question.stem`) or from the hub (`choices: {text,
-    label}`).
-    """
+def _labelled(row: Row) -> ParsedRow:
+    """AI2's questions, from its files (`question.stem`) or the hub (`choices: {text, label}`)."""
     if (foundry := _foundry(row)) is not None:
         return foundry
     question: Any = row["question"] if "question" in row else row["question_stem"]
@@ -138,17 +136,17 @@ def _labelled(row: Row) -> Parsed:
     )
 
 
-def _piqa(row: Row) -> Parsed:
+def _piqa(row: Row) -> ParsedRow:
     if (foundry := _foundry(row)) is not None:
         return foundry
     choices = (_text(row["sol1"]), _text(row["sol2"]))
     return _indexed(_text(row["goal"]), choices, row.get("label"))
 
 
-def _boolq(row: Row) -> Parsed:
+def _boolq(row: Row) -> ParsedRow:
     if (foundry := _foundry(row)) is not None:
         passage, _, question = foundry.question.removeprefix("Passage: ").rpartition("\nQuestion: ")
-        return Parsed(
+        return ParsedRow(
             f"{passage}\nQuestion: {question.rstrip('?')}",
             foundry.choices,
             foundry.answer,
@@ -156,34 +154,39 @@ def _boolq(row: Row) -> Parsed:
         )
     answer, passage = row["answer"] if "answer" in row else row["label"], str(row["passage"])
     if (title := row.get("title")) and not passage.startswith(f"{title} -- "):
-        # the publisher's own files have it apart, SuperGLUE's (the harness's) not
+        # The title is a separate field in the publisher's files. In SuperGLUE, which the harness
+        # uses, the passage begins with it.
         passage = f"{title} -- {passage}"
     known = answer if answer in (0, 1) else None
-    return Parsed(
+    return ParsedRow(
         f"{passage}\nQuestion: {row['question']}",
         ("no", "yes"),
         None if known is None else int(known),
     )
 
 
-def _lettered(row: Row) -> Parsed:
-    """A table row `question, A, B, C, D, answer` of CMMLU, C-Eval or MMLU (capitalised or not), or
-    the hub's MMLU.
+def _lettered(row: Row) -> ParsedRow:
+    """A row of CMMLU, C-Eval or MMLU.
+
+    Tables have the columns `question, A, B, C, D, answer`, capitalised or not; the hub's MMLU has
+    `choices`.
     """
     if isinstance(row.get("choices"), list):
-        asked, choices, group = _text(row["question"]), _texts(row["choices"]), row.get("subject")
-        return _indexed(asked.strip(), choices, row["answer"], group=_text(group))
+        return _indexed(
+            _text(row["question"]).strip(),
+            _texts(row["choices"]),
+            row["answer"],
+            group=_text(row.get("subject")),
+        )
     question = row["Question"] if "Question" in row else row["question"]
     answer = row.get("Answer", row.get("answer"))
-    table = tuple(_text(row[letter]) for letter in "ABCD")
+    choices = tuple(_text(row[letter]) for letter in "ABCD")
     key = LETTERS[_letter(answer)] if _text(answer).strip() else ""
-    return _answered(_text(question).strip(), table, key, LETTERS)
+    return _answered(_text(question).strip(), choices, key, LETTERS)
 
 
-def _agieval(row: Row) -> Parsed:
-    """A question of AGIEval; where an exam has several right answers, `label` is a list of letters
-    or "AD".
-    """
+def _agieval(row: Row) -> ParsedRow:
+    """A question of AGIEval; `label` is a letter or, for several right answers, a list or "AD"."""
     passage, question = row.get("passage") or "", _text(row["question"])
     options = tuple(re.sub(r"\A\s*\([A-Z]\)\s*", "", option) for option in row.get("options") or ())
     text = f"{passage}\n{question}" if passage else question
@@ -191,43 +194,39 @@ def _agieval(row: Row) -> Parsed:
     if letters and letters[-1] >= len(options):
         return _answered(text.strip(), options, LETTERS[letters[-1]], LETTERS)
     answer, also_right = (letters[0], tuple(letters[1:])) if letters else (None, ())
-    return Parsed(text.strip(), options, answer, also_right=also_right)
+    return ParsedRow(text.strip(), options, answer, also_right=also_right)
 
 
 def _letters(value: Any) -> list[int]:
-    """Indices of one letter, of several ("AD", "A, D"), or of a list of them, in order; none for
-    nothing.
-    """
+    """Ascending indices of a letter, of several ("AD", "A, D") or of a list; [] for null."""
     if value is None:
         return []
     parts = value if isinstance(value, list) else re.sub(r"[\s,;、，；()]", "", str(value))
     return sorted({_letter(part) for part in parts})
 
 
-def _gsm8k(row: Row) -> Parsed:
-    return Parsed(str(row["context"] if "context" in row else row["question"]))
+def _gsm8k(row: Row) -> ParsedRow:
+    return ParsedRow(str(row["context"] if "context" in row else row["question"]))
 
 
-def _truthfulqa(row: Row) -> Parsed:
-    """The best answers stand in for choices: with them decontamination also finds the shortest
-    questions.
-    """
+def _truthfulqa(row: Row) -> ParsedRow:
+    """The best answers serve as choices, with which decontamination finds even short questions."""
     right, wrong = (
         next((str(row[name]) for name in names if row.get(name)), None)
         for names in (("Best Answer", "best_answer", "answer"), ("Best Incorrect Answer",))
     )
     question = str(row["Question"] if "Question" in row else row["question"])
-    return Parsed(question, (right, wrong), 0) if right and wrong else Parsed(question)
+    return ParsedRow(question, (right, wrong), 0) if right and wrong else ParsedRow(question)
 
 
-def _winogrande(row: Row) -> Parsed:
-    """The sentence with its right word filled in: what a leaked page would hold."""
+def _winogrande(row: Row) -> ParsedRow:
+    """The sentence with the right word filled in, as a leaked page would have it."""
     if "context_options" in row:
-        return Parsed(f"{row['context_options'][int(row['gold'])]} {row['continuation']}")
-    return Parsed(str(row["sentence"]).replace("_", str(row[f"option{row['answer'] or 1}"])))
+        return ParsedRow(f"{row['context_options'][int(row['gold'])]} {row['continuation']}")
+    return ParsedRow(str(row["sentence"]).replace("_", str(row[f"option{row['answer'] or 1}"])))
 
 
-PARSERS: dict[str, Callable[[Row], Parsed]] = {
+PARSERS: dict[str, Callable[[Row], ParsedRow]] = {
     "multiple-choice": _ours,
     "agieval": _agieval,
     "arc": _labelled,

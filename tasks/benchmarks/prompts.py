@@ -1,7 +1,8 @@
-"""Items to prompts: the words a model sees before it chooses, worked examples included.
+"""Turn items into prompts, with worked examples.
 
-Built here rather than in the harness's templates so that every protocol asks the same words; the
-layout (description, examples parted by blank lines, the question) is that of lm-evaluation-harness.
+Prompts are built here rather than by the harness's templates, so that every protocol uses the same
+text. The layout (description, examples separated by blank lines, question) is that of
+lm-evaluation-harness.
 """
 
 from __future__ import annotations
@@ -18,29 +19,27 @@ EXAMPLE_DELIMITER = "\n\n"
 
 
 def question_text(item: Item, style: Style) -> str:
-    """The question as asked, options listed where the style wants them; braces in the item are left
-    alone.
+    """The question as asked, with its options if the style lists them.
+
+    Braces in the item itself are not interpreted.
     """
     options = "\n".join(
         f"{letter}. {choice}" for letter, choice in zip(LETTERS, item.choices, strict=False)
     )
-    pieces = {"question": item.question, "options": options}
-    return re.sub(r"\{(question|options)\}", lambda field: pieces[field[1]], style.question)
+    values = {"question": item.question, "options": options}
+    return re.sub(r"\{(question|options)\}", lambda field: values[field[1]], style.question)
 
 
 def answers(item: Item, style: Style) -> tuple[str, ...]:
-    """What is scored after the prompt and the delimiter: the letters (of the first 26), or the
-    choices' own words.
-    """
+    """What is scored after prompt and delimiter: letters (at most 26), or the choices' text."""
     return tuple(LETTERS[: len(item.choices)]) if style.score == "letters" else item.choices
 
 
 def prompt(item: Item, style: Style, examples: Sequence[Item] = ()) -> str:
-    """Description, worked examples with their answers, and the question; of several answers an
-    example shows the first.
+    """Description, worked examples with their answers, and the question.
 
-    `{subject}` of a description is the item's group in words (`high_school_physics` is high school
-    physics).
+    An example with several right answers shows the first. `{subject}` in a description is replaced
+    by the item's group in words (high school physics for `high_school_physics`).
     """
     parts = (
         [style.description.replace("{subject}", item.group.replace("_", " "))]
@@ -51,7 +50,7 @@ def prompt(item: Item, style: Style, examples: Sequence[Item] = ()) -> str:
         if example.problem or example.answer is None:
             raise StageError(
                 f"worked example {example.benchmark}/{example.id} cannot be shown "
-                f"({example.problem or 'it has no answer'}); take it out of dev"
+                f"({example.problem or 'it has no answer'}); remove it from dev"
             )
         parts.append(
             question_text(example, style)
@@ -63,18 +62,19 @@ def prompt(item: Item, style: Style, examples: Sequence[Item] = ()) -> str:
 
 
 def examples_for(item: Item, dev: Sequence[Item], shots: int) -> list[Item]:
-    """The first `shots` worked examples, of the item's own group where the examples have groups."""
+    """The first `shots` worked examples, of the item's group if the examples have groups."""
     same = [example for example in dev if not example.group or example.group == item.group]
     if len(same) < shots:
         group = f" of group {item.group!r}" if item.group else " without a group"
         others = sorted({example.group for example in dev} - {item.group, ""})
-        there = (
+        other_groups = (
             f" (it has {', '.join(others[:5])}{' ...' if len(others) > 5 else ''})"
             if others and not same
             else ""
         )
         raise StageError(
-            f"{item.benchmark}: {shots} shots asked but dev has {len(same)} "
-            f"examples{group}{there}; lower shots, or name the files that have them under dev"
+            f"{item.benchmark}: {shots} shots requested, but dev has {len(same)} "
+            f"examples{group}{other_groups}; lower shots, or list files with more examples under "
+            "dev"
         )
     return same[:shots]

@@ -1,7 +1,8 @@
-"""Publishers' files to items.
+"""Read publishers' files into items.
 
-Our own format, one JSON object a line: `{"id": "q1", "question": "...", "choices": ["...", ...],
-"answer": 2, "group": "control"}` (`id` and `group` optional). For the others see `formats`.
+Puna's own format has one JSON object per line: `{"id": "q1", "question": "...", "choices": ["...",
+...], "answer": 2, "group": "control"}` (`id` and `group` are optional). For the other formats see
+`tasks.benchmarks.formats`.
 """
 
 from __future__ import annotations
@@ -13,26 +14,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tasks.benchmarks.formats import PARSERS, Parsed
-from tasks.benchmarks.model import BenchmarkFiles
-from tasks.benchmarks.rows import BenchmarkError, readable_rows
+from tasks.benchmarks.formats import PARSERS, ParsedRow
+from tasks.benchmarks.model import BenchmarkFiles, Format
+from tasks.benchmarks.rows import BenchmarkError, Row, readable_rows
 
-GROUP_A_FILE = frozenset({"agieval", "ceval", "cmmlu", "mmlu"})
-"""Formats whose publishers give each subject a file, named after it."""
+FILE_PER_SUBJECT = frozenset({"agieval", "ceval", "cmmlu", "mmlu"})
+"""Formats whose publishers put each subject into a file named after it."""
 
-TASK_A_FILE = frozenset({"arc"})
-"""Formats of which several files are several tasks (ARC-Easy and ARC-Challenge), each with its own
-worked examples.
-"""
+FILE_PER_TASK = frozenset({"arc"})
+"""Formats whose files are separate tasks (ARC-Easy, ARC-Challenge) with their own examples."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One question. `answer` indexes `choices` (None where the publisher keeps it); `group` is a
-    subject or a split.
+    """One question.
 
-    `also_right`: further indices, of a question with several right answers. `problem`: why it
-    cannot be asked, where the file itself has it wrong.
+    `answer` indexes `choices` (None if the publisher withholds it). `also_right`: the other
+    indices, if a question has several right answers. `group`: a subject or a task. `problem`: what
+    is wrong with it in the file, so that it cannot be asked.
     """
 
     benchmark: str
@@ -46,7 +45,7 @@ class Item:
 
     @property
     def right(self) -> tuple[int, ...]:
-        """Indices of all right answers; none where the publisher keeps them."""
+        """Indices of all right answers; none if the publisher withholds them."""
         return () if self.answer is None else (self.answer, *self.also_right)
 
 
@@ -56,43 +55,30 @@ def read_items(
     paths: Sequence[Path],
     limit: int | None = None,
     *,
-    tasks_apart: bool = False,
+    group_by_task: bool = False,
 ) -> list[Item]:
     """All items (the first `limit`) of a benchmark, in the order of `paths` and of their lines.
 
-    An item that nobody can be asked stays, with its `problem`: decontamination looks for its words.
+    Items that cannot be asked are included, with a `problem`: decontamination searches for them.
 
     Args:
-        tasks_apart: of a format whose files are tasks, also one file alone is a group.
+        group_by_task: if the format's files are tasks, make even a single file a group.
 
     Raises:
         BenchmarkError: lines that are not items of the format, or two items with one id.
     """
     items: list[Item] = []
     seen: dict[str, str] = {}
-    parse = PARSERS[benchmark.format]
     several = len(paths) > 1
-    apart = benchmark.format in TASK_A_FILE and (several or tasks_apart)
-    by_file = benchmark.format in GROUP_A_FILE or apart
+    by_task = benchmark.format in FILE_PER_TASK and (several or group_by_task)
+    group_by_file = by_task or benchmark.format in FILE_PER_SUBJECT
     stems = _stems(paths)
     for path in paths:
         for file, number, row in readable_rows(path, benchmark):
             where = f"{path}{'' if file == path.name else f' ({file})'}, record {number}"
             stem = stems[path] if file == path.name else Path(file).stem
-            try:
-                parsed = _checked(parse(row))
-            except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
-                shown = json.dumps(row, ensure_ascii=False, default=str)[:200]
-                problem = f"no field {error}" if isinstance(error, KeyError) else str(error)
-                expected = f"not an item of format {benchmark.format!r}"
-                raise BenchmarkError(_clean(f"{where}: {expected}: {problem}: {shown}")) from error
-            if parsed.answer is not None and not 0 <= parsed.answer < len(parsed.choices):
-                # Of our own format: most likely the file counts from 1, and all others are wrong.
-                raise BenchmarkError(
-                    f"{where}: answer {parsed.answer} is not an index into "
-                    f"{len(parsed.choices)} choices"
-                )
-            group = parsed.group or (_subject(stem) if by_file else "")
+            parsed = _parsed(row, benchmark.format, where)
+            group = parsed.group or (_subject(stem) if group_by_file else "")
             prefix = f"{group or stem}/" if several or file != path.name else ""
             item_id = parsed.id or f"{prefix}{number}"
             if item_id in seen:
@@ -121,18 +107,34 @@ def read_items(
     return items
 
 
-def _checked(parsed: Parsed) -> Parsed:
-    """The same with what else makes it impossible to ask; of text that is none, U+FFFD stands for
-    what no encoding has.
-    """
+def _parsed(row: Row, format: Format, where: str) -> ParsedRow:
+    """A row in the format, with its `problem`; `BenchmarkError` if it is not such a row."""
+    try:
+        parsed = _with_problem(PARSERS[format](row))
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+        shown = json.dumps(row, ensure_ascii=False, default=str)[:200]
+        problem = f"no field {error}" if isinstance(error, KeyError) else str(error)
+        expected = f"not an item of format {format!r}"
+        raise BenchmarkError(_clean(f"{where}: {expected}: {problem}: {shown}")) from error
+    if parsed.answer is not None and not 0 <= parsed.answer < len(parsed.choices):
+        # Only in our own format, and most likely the file counts from 1: then the answers that are
+        # in range are wrong as well.
+        raise BenchmarkError(
+            f"{where}: answer {parsed.answer} is not an index into {len(parsed.choices)} choices"
+        )
+    return parsed
+
+
+def _with_problem(parsed: ParsedRow) -> ParsedRow:
+    """The row, with its `problem` if it cannot be asked, and surrogates replaced by U+FFFD."""
     problem = parsed.problem
     if len(parsed.choices) == 1:
         problem = "only one choice"
     elif not parsed.question.strip():
         problem = "an empty question"
-    words = [parsed.id, parsed.group, parsed.question, *parsed.choices]
-    cleaned = [_clean(word) for word in words]
-    if cleaned != words:
+    texts = [parsed.id, parsed.group, parsed.question, *parsed.choices]
+    cleaned = [_clean(text) for text in texts]
+    if cleaned != texts:
         problem = "half a surrogate pair, which is no character"
     id, group, question, *choices = cleaned
     answer = parsed.answer if parsed.choices else None
@@ -148,14 +150,16 @@ def _checked(parsed: Parsed) -> Parsed:
 
 
 def _clean(text: str) -> str:
+    """The text with unpaired surrogates, which cannot be encoded, replaced by U+FFFD."""
     return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 def _stems(paths: Sequence[Path]) -> dict[Path, str]:
-    """What each file is called: its name, or its folder's where that tells more.
+    """A short name for each file.
 
-    The hub has `ARC-Easy/test-00000-of-00001.jsonl`; names that several files share take their
-    folders' before them.
+    This is its stem, or its folder's name if the stem is just that of a split, as in the hub's
+    `ARC-Easy/test-00000-of-00001.jsonl`. A name shared by several files is prefixed with the
+    folder's.
     """
     names = {}
     for path in paths:
@@ -172,7 +176,9 @@ _SPLIT = re.compile(r"[_-](train|dev|val|validation|test)$", re.IGNORECASE)
 
 
 def _subject(stem: str) -> str:
-    """`accountant_val` -> `accountant` (C-Eval's and MMLU's file names), `ARC-Easy-Test` ->
-    `ARC-Easy`; CMMLU's and AGIEval's are the subject already.
+    """A file's stem without its split.
+
+    `accountant_val` -> `accountant` (C-Eval, MMLU), `ARC-Easy-Test` -> `ARC-Easy`. CMMLU's and
+    AGIEval's stems are subjects already.
     """
     return _SPLIT.sub("", stem)

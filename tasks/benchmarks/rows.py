@@ -1,4 +1,4 @@
-"""Publishers' files to rows: JSON Lines or a list, CSV, a zip archive of CSV files, Arrow."""
+"""Read rows from publishers' files: JSON Lines, a JSON list, CSV, a zip of CSV files, Arrow."""
 
 from __future__ import annotations
 
@@ -18,36 +18,30 @@ Row = Mapping[str, Any]
 
 
 class BenchmarkError(StageError):
-    """A benchmark's file cannot be read: names the file, the line, what is wrong and what is
-    expected.
-    """
+    """A benchmark's file cannot be read. The message names the file, the line and what to do."""
 
 
 def readable_rows(path: Path, benchmark: BenchmarkFiles) -> Iterator[tuple[str, int, Row]]:
-    """`_rows`, with what its libraries raise on damaged files told as an error of the file."""
+    """`_rows`, with the libraries' errors on damaged files raised as `BenchmarkError`."""
     try:
         yield from _rows(path, benchmark)
-    except (
-        zipfile.BadZipFile,
-        csv.Error,
-        ValueError,
-        OSError,
-    ) as error:  # pyarrow's are ValueErrors
+    except (zipfile.BadZipFile, csv.Error, ValueError, OSError) as error:
+        # pyarrow's errors are ValueErrors.
         raise BenchmarkError(
-            f"{path}: cannot be read as {path.suffix}: {error}; download it again, or mend it"
+            f"{path}: cannot be read as {path.suffix}: {error}; download it again, or repair it"
         ) from error
 
 
 def _rows(path: Path, benchmark: BenchmarkFiles) -> Iterator[tuple[str, int, Row]]:
-    """(file inside an archive or own name, number of the record from 0, row)."""
+    """Yield (file name, in the archive if there is one; number of the record, from 0; row)."""
     suffix = path.suffix.lower()
     if suffix == ".zip":
         folder = benchmark.split
         with zipfile.ZipFile(path) as archive:
             members = sorted(
-                n
-                for n in archive.namelist()
-                if n.split("/")[-2:-1] == [folder] and n.endswith(".csv")
+                name
+                for name in archive.namelist()
+                if name.split("/")[-2:-1] == [folder] and name.endswith(".csv")
             )
             if not members:
                 raise BenchmarkError(
@@ -82,7 +76,7 @@ _NOT_UTF8 = re.compile(rb"\0|\x1b[$(]")
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """One object a line, or one list of objects."""
+    """Rows of a file with one object per line, or with one list of objects."""
     text = _decode(path.read_bytes(), str(path))
     if text.lstrip().startswith("["):
         try:
@@ -129,8 +123,9 @@ def _csv_rows(data: bytes, where: str, *, header: bool) -> Iterator[tuple[int, R
 
 
 def _decode(data: bytes, where: str) -> str:
-    """UTF-8 alone: valid UTF-8 with NUL bytes or with escapes of ISO-2022-JP is text in another
-    encoding.
+    """Decode UTF-8; raise `BenchmarkError` for any other encoding.
+
+    Bytes that are valid UTF-8, but with NUL bytes or the escapes of ISO-2022, are refused as well.
     """
     try:
         text = data.decode("utf-8-sig")
@@ -138,9 +133,10 @@ def _decode(data: bytes, where: str) -> str:
         raise BenchmarkError(
             f"{where}: not UTF-8 at byte {error.start}; convert it with iconv"
         ) from error
-    if at := _NOT_UTF8.search(data):
-        found = "UTF-16 or UTF-32 (a NUL byte)" if at[0] == b"\0" else "ISO-2022 (an escape)"
+    if sign := _NOT_UTF8.search(data):
+        encoding = "UTF-16 or UTF-32 (a NUL byte)" if sign[0] == b"\0" else "ISO-2022 (an escape)"
         raise BenchmarkError(
-            f"{where}: looks like {found} at byte {at.start()}, not UTF-8; convert it with iconv"
+            f"{where}: looks like {encoding} at byte {sign.start()}, not UTF-8; convert it with "
+            "iconv"
         )
     return text

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-class Piece(NamedTuple):
+class DocumentSlice(NamedTuple):
     """Tokens [offset, offset + length) of document number `document`."""
 
     document: int
@@ -68,13 +68,13 @@ def best_fit(lengths: npt.NDArray[np.int64], capacity: int) -> npt.NDArray[np.in
     return rows
 
 
-def pack(lengths: npt.NDArray[np.int64], sequence_length: int) -> list[list[Piece]]:
+def pack(lengths: npt.NDArray[np.int64], sequence_length: int) -> list[list[DocumentSlice]]:
     """Rows of pieces that hold every token of documents of these lengths exactly once.
 
     Rows are ordered by their first piece, pieces within a row by document.
     """
     rows = [
-        [Piece(document, offset, sequence_length)]
+        [DocumentSlice(document, offset, sequence_length)]
         for document in np.flatnonzero(lengths >= sequence_length).tolist()
         for offset in range(0, int(lengths[document]) - sequence_length + 1, sequence_length)
     ]
@@ -85,5 +85,7 @@ def pack(lengths: npt.NDArray[np.int64], sequence_length: int) -> list[list[Piec
     order = np.lexsort((documents, assigned))
     edges = np.flatnonzero(np.diff(assigned[order], prepend=-1))
     for members in np.split(documents[order], edges[1:]) if len(order) else []:
-        rows.append([Piece(d, int(lengths[d] - rests[d]), int(rests[d])) for d in members.tolist()])
+        rows.append(
+            [DocumentSlice(d, int(lengths[d] - rests[d]), int(rests[d])) for d in members.tolist()]
+        )
     return sorted(rows)

@@ -59,7 +59,7 @@ class Range:
     parameters: BinningParameters
 
 
-class Document(NamedTuple):
+class SelectedDocument(NamedTuple):
     """One selected document."""
 
     id: str
@@ -174,8 +174,8 @@ def bin_range(item: Range, shard: Shard) -> dict[str, Any]:
     return {"counts": dict(sorted(counts.items())), "bins": bins, "ledger": ledger.to_json()}
 
 
-def _batches(group: Sequence[Lines]) -> Iterator[list[Document]]:
-    batch: list[Document] = []
+def _batches(group: Sequence[Lines]) -> Iterator[list[SelectedDocument]]:
+    batch: list[SelectedDocument] = []
     characters = 0
     for document in (document for lines in group for document in read(lines)):
         batch.append(document)
@@ -187,7 +187,7 @@ def _batches(group: Sequence[Lines]) -> Iterator[list[Document]]:
         yield batch
 
 
-def read(lines: Lines) -> Iterator[Document]:
+def read(lines: Lines) -> Iterator[SelectedDocument]:
     """The documents of the lines that start at bytes [begin, end).
 
     Raises:
@@ -201,7 +201,7 @@ def read(lines: Lines) -> Iterator[Document]:
             line = stream.readline()
             try:
                 row = json.loads(line)
-                yield Document(
+                yield SelectedDocument(
                     row["id"],
                     row.get("source", ""),
                     row["target"],

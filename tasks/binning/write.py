@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tasks.binning.pack import Piece
+from tasks.binning.pack import DocumentSlice
 from tasks.documents.rows import IGNORE_INDEX, schema
 from tasks.documents.tokenize import Tokens
 
@@ -47,7 +47,7 @@ def write_rows(
     path: Path,
     ids: Sequence[str],
     documents: Sequence[Tokens],
-    rows: Sequence[Sequence[Piece]],
+    rows: Sequence[Sequence[DocumentSlice]],
     *,
     sequence_length: int,
     padding: int,
@@ -70,10 +70,10 @@ def write_rows(
             for row, start, piece in _places(batch):
                 end = start + piece.length
                 tokens = documents[piece.document]
-                found = tokens.ids[piece.offset : piece.offset + piece.length]
-                input_ids_RL[row, start:end] = found
+                piece_ids = tokens.ids[piece.offset : piece.offset + piece.length]
+                input_ids_RL[row, start:end] = piece_ids
                 learned = _first_learned(tokens, piece, loss_on_source)
-                labels_RL[row, start + learned : end] = found[learned:]
+                labels_RL[row, start + learned : end] = piece_ids[learned:]
                 next_label_R[row] = _next_label(
                     tokens, piece, end == sequence_length, loss_on_source
                 )
@@ -89,13 +89,13 @@ def write_rows(
     return loss_tokens
 
 
-def _first_learned(tokens: Tokens, piece: Piece, loss_on_source: bool) -> int:
+def _first_learned(tokens: Tokens, piece: DocumentSlice, loss_on_source: bool) -> int:
     """Position in a piece of its first target: after the piece's first token and any prompt."""
     prompt = 0 if loss_on_source else tokens.prompt - piece.offset
     return min(max(1, prompt), piece.length)
 
 
-def _next_label(tokens: Tokens, piece: Piece, ends_row: bool, loss_on_source: bool) -> int:
+def _next_label(tokens: Tokens, piece: DocumentSlice, ends_row: bool, loss_on_source: bool) -> int:
     """The target after a piece's last token if it lies in another row; -100 if none or a prompt."""
     following = piece.offset + piece.length
     if following == len(tokens.ids):
@@ -110,7 +110,7 @@ def _next_label(tokens: Tokens, piece: Piece, ends_row: bool, loss_on_source: bo
     )
 
 
-def _places(batch: Sequence[Sequence[Piece]]) -> Iterator[tuple[int, int, Piece]]:
+def _places(batch: Sequence[Sequence[DocumentSlice]]) -> Iterator[tuple[int, int, DocumentSlice]]:
     """(row, start in the row, piece) of every piece."""
     for row, pieces in enumerate(batch):
         start = 0
@@ -124,7 +124,7 @@ def _fixed(values_RL: npt.NDArray[Any]) -> pa.FixedSizeListArray:
 
 
 def _spans(
-    batch: Sequence[Sequence[Piece]], ids: Sequence[str], layout: pa.DataType
+    batch: Sequence[Sequence[DocumentSlice]], ids: Sequence[str], layout: pa.DataType
 ) -> pa.ListArray:
     placed = list(_places(batch))
     columns = [

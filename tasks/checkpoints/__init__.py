@@ -1,7 +1,7 @@
-"""Shared: base models and tokenizers in the formats their publishers use, opened as local Hugging
-Face folders.
+"""Opens base models and tokenizers, in the formats of their publishers, as local Hugging Face
+folders.
 
-Used by the stages tokenizer, model and evaluation. Needs only torch, transformers, tokenizers,
-safetensors and numpy (and sentencepiece for a bare `.model` file), so it imports on a bare training
-node.
+Shared by the stages tokenizer, model and evaluation. It needs only torch, transformers, tokenizers,
+safetensors and numpy (and sentencepiece for a `.model` file without `tokenizer.json`), so that it
+can be imported on a bare training node.
 """

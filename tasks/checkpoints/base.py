@@ -1,4 +1,6 @@
-"""Open a base folder: a Hugging Face checkpoint, llama2.c's pair of files, or a tokenizer file."""
+"""Opens a base folder: a Hugging Face checkpoint, a llama2.c model with its tokenizer, or a
+tokenizer file.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,14 @@ from tasks.checkpoints import foreign_tokenizers, llama2c
 from tasks.checkpoints.sentencepiece_model import SentencePieceModel, is_model, read_model
 from tasks.checkpoints.tokenizer_files import (
     read_added_tokens,
-    read_settings,
     read_tokenizer,
     with_added_tokens,
     write_tokenizer,
 )
+from tasks.checkpoints.tokenizer_settings import read_settings
 
 MODEL_FILE = "tokenizer.model"
-"""sentencepiece's file in a Hugging Face folder (Llama-3's rank file has the same name)."""
+"""Name of sentencepiece's file in a Hugging Face folder (and of Llama-3's rank file)."""
 
 _CHECKPOINT_FILES = (
     "config.json",
@@ -36,34 +38,32 @@ _CHECKPOINT_FILES = (
     "pytorch_model*.bin",
 )
 
-
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 
 
 def folder_of(pins: Sequence[Pin]) -> Path:
-    """The folder that a parameter names, from the pins of the files in it.
+    """The folder that a parameter names, found from the pins of its files.
 
-    `StageError` where it holds files that are not pinned: they would be read, but would not be part
-    of the version.
+    `StageError` if it holds files that are not pinned: these would be read without being part of
+    the version.
     """
     if not pins:
-        raise StageError(
-            "the base folder has no files; name a folder with a checkpoint or tokenizer in it"
-        )
+        raise StageError("the base folder is empty; name a folder with a checkpoint or a tokenizer")
     folder = Path(os.path.commonpath([Path(pin.path).parent for pin in pins]))
     pinned = {Path(pin.path) for pin in pins}
-    if others := [path for path in files_in(folder) if path not in pinned]:
+    if unpinned := [path for path in files_in(folder) if path not in pinned]:
         raise StageError(
-            f"a base is a folder, and its version holds all its files; of {folder} {len(pinned)} "
-            f"are pinned and {len(others)} are not "
-            f"({', '.join(path.name for path in others[:3])}). Name the folder itself; if you did, "
-            "it has changed since the plan: run again"
+            f"a base is a whole folder, and all its files are part of the version; in {folder}, "
+            f"{len(pinned)} are pinned and {len(unpinned)} are not "
+            f"({', '.join(path.name for path in unpinned[:3])}). Name the folder itself; if you "
+            "did, it has changed since the plan: run again"
         )
     return folder
 
 
 def _refuse_adapter(folder: Path) -> None:
-    if not (found := [name for name in _ADAPTER_FILES if (folder / name).is_file()]):
+    adapters = [name for name in _ADAPTER_FILES if (folder / name).is_file()]
+    if not adapters:
         return
     weights = [
         path.name
@@ -72,18 +72,19 @@ def _refuse_adapter(folder: Path) -> None:
     ]
     if weights:
         raise StageError(
-            f"{folder} holds full weights ({weights[0]}) and an adapter ({found[0]}), and the base "
-            "could be meant with or without it. Merge it (peft: `merge_and_unload()`, then "
-            "`save_pretrained`) and name that folder, or move the adapter's files to another folder"
+            f"{folder} holds full weights ({weights[0]}) and an adapter ({adapters[0]}), so it is "
+            "unclear whether the adapter belongs to the base. Merge it (peft: "
+            "`merge_and_unload()`, then `save_pretrained`) and name the merged folder, or move the "
+            "adapter's files to another folder"
         )
     raise StageError(
-        f"{folder} holds an adapter only ({found[0]}), which is no base. Merge it into its model "
+        f"{folder} holds only an adapter ({adapters[0]}), not a base. Merge it into its model "
         "first (peft: `merge_and_unload()`, then `save_pretrained`) and name the merged folder"
     )
 
 
 def open_base(folder: Path, scratch: Path) -> Path:
-    """A local Hugging Face folder for `folder`; returned unchanged where it is one already.
+    """A local Hugging Face folder for `folder`; returned unchanged if it already is one.
 
     Accepted: `config.json` with safetensors; `tokenizer.json`; llama2.c's `<model>.bin` with
     `tok*.bin` or `tokenizer.bin`; a sentencepiece or Llama-3 `tokenizer.model`, alone or with a
@@ -91,9 +92,9 @@ def open_base(folder: Path, scratch: Path) -> Path:
     """
     if not folder.is_dir():
         raise StageError(
-            f"{folder} is no folder; name the folder of a base, or an artifact that holds a "
-            "checkpoint (stages model and training; for a tokenizer's base, stage tokenizer as "
-            "well)"
+            f"{folder} is not a folder; name the folder of a base, or an artifact with a "
+            "checkpoint (of stage model or training; for a tokenizer's base, also of stage "
+            "tokenizer)"
         )
     _refuse_adapter(folder)
     if (folder / "tokenizer.json").is_file():
@@ -111,27 +112,32 @@ def open_base(folder: Path, scratch: Path) -> Path:
         return target
     model_files = sorted(folder.glob("*.model"))
     if len(model_files) == 1:
-        tokenizer, settings = foreign_tokenizers.read_model_file(model_files[0])
-        tokenizer = with_added_tokens(tokenizer, read_added_tokens(folder))
-        write_tokenizer(tokenizer, target, {**settings, **read_settings(folder)})
-        if is_model(model_files[0]):
-            shutil.copyfile(model_files[0], target / MODEL_FILE)
-        for pattern in _CHECKPOINT_FILES:
-            for file in folder.glob(pattern):
-                (target / file.name).unlink(missing_ok=True)
-                (target / file.name).symlink_to(file.resolve())
+        _convert(folder, model_files[0], target)
         return target
     raise StageError(
-        f"{folder} is no base that can be opened: it needs tokenizer.json or one *.model (a model "
-        "also config.json and safetensors), or one llama2.c model .bin with one tok*.bin; it has "
-        f"{[path.name for path in sorted(folder.iterdir())][:12]}"
+        f"{folder} cannot be opened as a base: it needs tokenizer.json or one *.model file (and, "
+        "for a model, config.json and safetensors), or one llama2.c model .bin with one tok*.bin; "
+        f"it has {[path.name for path in sorted(folder.iterdir())][:12]}"
     )
+
+
+def _convert(folder: Path, model_file: Path, target: Path) -> None:
+    """Write the tokenizer of `model_file` to `target`, and link the checkpoint's files there."""
+    tokenizer, settings = foreign_tokenizers.read_model_file(model_file)
+    tokenizer = with_added_tokens(tokenizer, read_added_tokens(folder))
+    write_tokenizer(tokenizer, target, {**settings, **read_settings(folder)})
+    if is_model(model_file):
+        shutil.copyfile(model_file, target / MODEL_FILE)
+    for pattern in _CHECKPOINT_FILES:
+        for file in folder.glob(pattern):
+            (target / file.name).unlink(missing_ok=True)
+            (target / file.name).symlink_to(file.resolve())
 
 
 @contextlib.contextmanager
 def naming(given: Path, opened: Path) -> Iterator[None]:
-    """Errors inside name the folder that was given, where they would name what `open_base` made of
-    it.
+    """Within this context, errors name the folder `given` instead of the folder that `open_base`
+    made from it.
     """
     try:
         yield
@@ -143,7 +149,10 @@ def naming(given: Path, opened: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class BaseTokenizer:
-    """A base's tokenizer, its sentencepiece model if any, and which parts were `corrected`."""
+    """A base's tokenizer and its sentencepiece model, if any.
+
+    `corrected`: parts of the tokenizer ("merges", "spaces") that were taken from the model.
+    """
 
     tokenizer: Tokenizer
     model: SentencePieceModel | None = None
@@ -151,12 +160,12 @@ class BaseTokenizer:
 
 
 def read_base_tokenizer(folder: Path) -> BaseTokenizer:
-    """The tokenizer of an opened base; where it has a sentencepiece file, that file decides.
+    """The tokenizer of an opened base; its sentencepiece file, if any, takes precedence.
 
     transformers 5 ranks merges by id when it converts a `.model`, so its `tokenizer.json` segments
-    code and indentation differently from what the base was trained with. Where the two disagree,
-    merges and treatment of spaces are taken from the `.model`; added tokens, their ids and the
-    template around texts are kept.
+    code and indentation differently from the tokenizer that the base was trained with. If the two
+    files disagree, merges and the treatment of spaces are taken from the `.model`; added tokens,
+    their ids and the template around texts are kept.
     """
     tokenizer = read_tokenizer(folder)
     path = folder / MODEL_FILE
@@ -176,39 +185,39 @@ def read_base_tokenizer(folder: Path) -> BaseTokenizer:
     if moved:
         raise StageError(
             f"{folder}: tokenizer.json and {MODEL_FILE} disagree on the ids of {len(moved):,} of "
-            f"{len(model.pieces):,} pieces (e.g. {moved[0]!r}); take away the one that does not "
+            f"{len(model.pieces):,} pieces (e.g. {moved[0]!r}); remove the file that does not "
             "belong to the weights"
         )
-    found, wanted = json.loads(tokenizer.to_str()), json.loads(reference.to_str())
+    state, expected = json.loads(tokenizer.to_str()), json.loads(reference.to_str())
     corrected = []
-    if not _same_ranking(found, wanted):
-        found["model"] |= {"merges": wanted["model"]["merges"], "ignore_merges": False}
+    if not _same_ranking(state, expected):
+        state["model"] |= {"merges": expected["model"]["merges"], "ignore_merges": False}
         corrected.append("merges")
-    if _probed(Tokenizer.from_str(json.dumps(found))) != _probed(reference):
-        found |= {key: wanted[key] for key in ("normalizer", "pre_tokenizer", "decoder")}
+    if _probe_ids(Tokenizer.from_str(json.dumps(state))) != _probe_ids(reference):
+        state |= {key: expected[key] for key in ("normalizer", "pre_tokenizer", "decoder")}
         corrected.append("spaces")
     return BaseTokenizer(
-        Tokenizer.from_str(json.dumps(found)) if corrected else tokenizer, model, tuple(corrected)
+        Tokenizer.from_str(json.dumps(state)) if corrected else tokenizer, model, tuple(corrected)
     )
 
 
-def _same_ranking(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """Whether two BPEs join towards the same pieces in the same order, and reach the same of them.
+def _same_ranking(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    """Whether the BPE models of two `tokenizer.json` rank the same pieces in the same order and
+    segment each piece alike.
 
-    Which splits of a piece are listed makes no difference then: text that becomes a piece is joined
-    inside as the piece alone is, so only one of its splits ever comes up.
+    They may list different splits of a piece. This makes no difference: the characters of a piece
+    are always merged in the same order, so only one of its splits is ever used.
     """
-    results = [
+    pieces, pieces_of_second = (
         list(dict.fromkeys(left + right for left, right in _merges(state)))
-        for state in (found, wanted)
-    ]
-    if results[0] != results[1]:
+        for state in (first, second)
+    )
+    if pieces != pieces_of_second:
         return False
-    first, second = (Tokenizer.from_str(json.dumps(state)).model for state in (found, wanted))
+    one, other = (Tokenizer.from_str(json.dumps(state)).model for state in (first, second))
     return all(
-        [token.id for token in first.tokenize(piece)]
-        == [token.id for token in second.tokenize(piece)]
-        for piece in results[0]
+        [token.id for token in one.tokenize(piece)] == [token.id for token in other.tokenize(piece)]
+        for piece in pieces
     )
 
 
@@ -231,9 +240,10 @@ _PROBES = (
     "\u2581a",
     "1 2  345",
 )
+"""Texts that show how a tokenizer treats spaces: dummy prefix, runs, line ends, special tokens."""
 
 
-def _probed(tokenizer: Tokenizer) -> list[list[int]]:
+def _probe_ids(tokenizer: Tokenizer) -> list[list[int]]:
     tokenizer.encode_special_tokens = True
     ids = [tokenizer.encode(text, add_special_tokens=False).ids for text in _PROBES]
     tokenizer.encode_special_tokens = False

@@ -1,8 +1,9 @@
 """Keys of `config.json` that transformers renamed: read under either name, written under both.
 
-transformers 5 keeps angles in `rope_parameters` and the type of weights in `dtype`. transformers 4,
-vLLM, llama.cpp and most other readers know `rope_theta`, `rope_scaling`, `partial_rotary_factor`
-and `torch_dtype`; of a file without them they read 10,000 and no scaling, and say nothing.
+transformers 5 has the rope settings in `rope_parameters` and the type of the weights in `dtype`.
+transformers 4, vLLM, llama.cpp and most other readers look for `rope_theta`, `rope_scaling`,
+`partial_rotary_factor` and `torch_dtype`. If these are missing, they silently assume a theta of
+10,000 and no scaling.
 """
 
 from __future__ import annotations
@@ -21,38 +22,39 @@ _NO_SCALING = {
     "partial_rotary_factor",
     "original_max_position_embeddings",
 }
+"""Keys of `rope_parameters` that do not scale angles."""
 
 
 def has_nested_rope(config: Mapping[str, Any]) -> bool:
-    """Whether a model has other angles for each kind of layer (Gemma 3)."""
-    found = config.get("rope_scaling") or config.get("rope_parameters") or {}
-    return any(isinstance(value, Mapping) for value in found.values())
+    """Whether a model has separate rope settings for each kind of layer (Gemma 3)."""
+    rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    return any(isinstance(value, Mapping) for value in rope.values())
 
 
 def rope_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """`rope_parameters` of a configuration in the new or the old form, with `rope_type` and
     `rope_theta`.
 
-    Where a file has both forms, what transformers 5 takes: `rope_scaling` before `rope_parameters`,
-    and their `rope_theta` before the one beside them.
+    If a file has both forms, the order is that of transformers 5: `rope_scaling` before
+    `rope_parameters`, and a `rope_theta` inside these before one at the top level.
 
     Raises:
-        StageError: the model has other angles for each kind of layer.
+        StageError: the model has separate rope settings for each kind of layer.
     """
-    found: dict[str, Any] = dict(config.get("rope_scaling") or config.get("rope_parameters") or {})
+    rope: dict[str, Any] = dict(config.get("rope_scaling") or config.get("rope_parameters") or {})
     if has_nested_rope(config):
         raise StageError(
-            f"config.json has rope parameters for each kind of layer ({', '.join(found)}); "
-            "model.context cannot change such a model"
+            f"config.json has rope parameters for each kind of layer ({', '.join(rope)}); "
+            "model.context cannot change such a model: leave it out"
         )
-    kind = found.pop("type", None)
-    found.setdefault("rope_type", kind or "default")
-    found.setdefault("rope_theta", config.get("rope_theta") or _default_theta(config))
+    old_type = rope.pop("type", None)
+    rope.setdefault("rope_type", old_type or "default")
+    rope.setdefault("rope_theta", config.get("rope_theta") or _default_theta(config))
     if config.get("partial_rotary_factor") is not None:
-        found.setdefault("partial_rotary_factor", config["partial_rotary_factor"])
+        rope.setdefault("partial_rotary_factor", config["partial_rotary_factor"])
     if config.get("original_max_position_embeddings") is not None:
-        found["original_max_position_embeddings"] = config["original_max_position_embeddings"]
-    return found
+        rope["original_max_position_embeddings"] = config["original_max_position_embeddings"]
+    return rope
 
 
 def _default_theta(config: Mapping[str, Any]) -> float:
@@ -60,29 +62,31 @@ def _default_theta(config: Mapping[str, Any]) -> float:
 
 
 def for_all_readers(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The same configuration, which old and new readers take for the same model.
+    """The configuration with the keys of both old and new readers, so that they load the same
+    model.
 
-    Left as it is where a model has no rotary angles, or other ones for each kind of layer: old
-    readers have names of their own there for every family.
+    Rope keys are left alone if the model has no rope, or separate settings for each kind of layer:
+    old readers have different names for these in every family.
     """
-    made = dict(config)
+    complete = dict(config)
     if (dtype := config.get("dtype") or config.get("torch_dtype")) is not None:
-        made |= {"dtype": dtype, "torch_dtype": dtype}
+        complete |= {"dtype": dtype, "torch_dtype": dtype}
     if any(config.get(key) for key in ROPE_KEYS) and not has_nested_rope(config):
-        made |= _both_ropes(config)
-        if made["rope_scaling"] is None:  # transformers 5 would take it for a scaling of its own
-            del made["rope_scaling"]
-    return made
+        complete |= _both_ropes(config)
+        if complete["rope_scaling"] is None:  # transformers 5 would read null as a scaling
+            del complete["rope_scaling"]
+    return complete
 
 
 def _both_ropes(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Rope keys in the old and the new form; `rope_scaling` is None if angles are not scaled."""
     rope = rope_of(config)
     keys: dict[str, Any] = {"rope_theta": rope["rope_theta"]}
     if "partial_rotary_factor" in rope:
         keys["partial_rotary_factor"] = rope["partial_rotary_factor"]
     if rope["rope_type"] == "longrope":
-        # Old readers look for these trained positions beside the scaling, and let their ratio win
-        # over `factor`.
+        # Old readers look for the trained positions at the top level, and prefer the ratio of
+        # positions to `factor`.
         trained = rope.setdefault(
             "original_max_position_embeddings", config["max_position_embeddings"]
         )
@@ -90,8 +94,8 @@ def _both_ropes(config: Mapping[str, Any]) -> dict[str, Any]:
         factor = rope.get("factor")
         if factor is not None and factor != config["max_position_embeddings"] / trained:
             rope.setdefault("attention_factor", _longrope_attention(factor, trained))
-    # Without rope_theta, which old readers would not know there; transformers 5 takes it from
-    # beside.
+    # Old readers do not recognise rope_theta inside rope_scaling; transformers 5 also reads it at
+    # the top level.
     scaling = {
         key: value
         for key, value in rope.items()
@@ -102,7 +106,5 @@ def _both_ropes(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _longrope_attention(factor: float, trained: int) -> float:
-    """What attention is scaled by in longrope (Ding et al. 2024, arXiv:2402.13753) where nothing is
-    stated.
-    """
+    """Default attention factor of longrope (Ding et al. 2024, arXiv:2402.13753)."""
     return 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(trained))

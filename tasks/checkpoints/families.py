@@ -1,4 +1,4 @@
-"""What transformers knows of a configuration's model family."""
+"""Finds the model family of a configuration in transformers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from typing import Any
 
 
 def family_of(config: Mapping[str, Any]) -> Any | None:
-    """transformers' class for the configuration, which has the family's defaults; None where it
-    knows none.
-    """
+    """transformers' configuration class of the family, which has its defaults; None if unknown."""
     from transformers import CONFIG_MAPPING
 
-    # Its `get` is a plain dict's and finds nothing: classes are imported by [] alone.
-    return (
-        CONFIG_MAPPING[config["model_type"]] if config.get("model_type") in CONFIG_MAPPING else None
-    )
+    if config.get("model_type") not in CONFIG_MAPPING:
+        return None
+    # Not `get`, which finds nothing: only [] imports the class.
+    return CONFIG_MAPPING[config["model_type"]]

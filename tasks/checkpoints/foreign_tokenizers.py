@@ -1,6 +1,4 @@
-"""Tokenizers in their publishers' own files: a sentencepiece BPE `.model`, or Llama-3's tiktoken
-ranks.
-"""
+"""Reads `tokenizer.model` files as fast tokenizers: sentencepiece BPE and Llama-3's tiktoken."""
 
 from __future__ import annotations
 
@@ -12,6 +10,12 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, normalizers
 
 from infra.stage import StageError
+from tasks.checkpoints.fast_tokenizers import (
+    LLAMA_3_WORDS,
+    byte_level_style,
+    byte_level_token,
+    sentencepiece_style,
+)
 from tasks.checkpoints.merges import merges_of
 from tasks.checkpoints.sentencepiece_model import (
     BPE,
@@ -22,45 +26,39 @@ from tasks.checkpoints.sentencepiece_model import (
     NormalizerSpec,
     read_model,
 )
-from tasks.checkpoints.tokenizer_files import (
-    LLAMA_3_WORDS,
-    byte_level_style,
-    byte_level_token,
-    sentencepiece_style,
-)
 
 LLAMA_3_RANKS = 128_000
 LLAMA_3_SPECIALS = 256
 
 
 def read_model_file(path: Path) -> tuple[Tokenizer, dict[str, Any]]:
-    """A fast tokenizer and its settings from a `tokenizer.model`, whichever of the two kinds it
-    is.
-    """
+    """A fast tokenizer and its settings from a `tokenizer.model` of either kind."""
     return read_ranks(path) if is_rank_file(path) else read_sentencepiece(path)
 
 
 def is_rank_file(path: Path) -> bool:
-    """Whether a `tokenizer.model` is Llama-3's, not sentencepiece's."""
+    """Whether a `tokenizer.model` is a tiktoken rank file as Llama-3's, not a sentencepiece
+    model.
+    """
     with path.open("rb") as file:
-        first = file.readline(200).split()
-    return len(first) == 2 and first[1] == b"0"
+        fields = file.readline(200).split()
+    return len(fields) == 2 and fields[1] == b"0"
 
 
 def read_sentencepiece(path: Path) -> tuple[Tokenizer, dict[str, Any]]:
-    """A sentencepiece BPE model as a fast tokenizer that segments exactly as sentencepiece does.
+    """A sentencepiece BPE model as a fast tokenizer that segments text exactly as sentencepiece.
 
-    `StageError` for models that no fast tokenizer of this kind can stand for.
+    `StageError` for models that such a tokenizer cannot reproduce.
     """
     model = read_model(path)
     kinds = Counter(piece.kind for piece in model.pieces)
     spec, normalizer = model.trainer, model.normalizer
-    reasons = [
-        (spec.model_type != BPE, "it is no BPE model (trainer_spec.model_type)"),
+    obstacles = [
+        (spec.model_type != BPE, "not a BPE model (trainer_spec.model_type)"),
         (kinds[BYTE] != 256, f"no byte fallback ({kinds[BYTE]} of 256 byte pieces)"),
         (
             kinds[USER_DEFINED] > 0,
-            f"{kinds[USER_DEFINED]} user-defined pieces, which are matched before any merge",
+            f"{kinds[USER_DEFINED]} user-defined pieces, which are matched before merging",
         ),
         (
             spec.treat_whitespace_as_suffix,
@@ -68,19 +66,19 @@ def read_sentencepiece(path: Path) -> tuple[Tokenizer, dict[str, Any]]:
         ),
         (
             not normalizer.escape_whitespaces,
-            "spaces as they are (normalizer_spec.escape_whitespaces: false)",
+            "spaces that are not escaped (normalizer_spec.escape_whitespaces: false)",
         ),
     ]
-    if found := [text for holds, text in reasons if holds]:
+    if reasons := [text for applies, text in obstacles if applies]:
         raise StageError(
-            f"{path}: {'; '.join(found)}; only sentencepiece BPE models with byte fallback are "
-            "read, give a folder with a tokenizer.json for others"
+            f"{path} cannot be read: {'; '.join(reasons)}. Only sentencepiece BPE models with byte "
+            "fallback are supported; give a folder with a tokenizer.json instead"
         )
     vocabulary = {piece.text: index for index, piece in enumerate(model.pieces)}
-    plain = [
+    by_priority = sorted(
         (-piece.score, index) for index, piece in enumerate(model.pieces) if piece.kind == NORMAL
-    ]
-    ordered = [model.pieces[index].text for _, index in sorted(plain)]
+    )
+    ordered = [model.pieces[index].text for _, index in by_priority]
     bos, eos, unknown = _named_pieces(path)
     tokenizer = sentencepiece_style(
         vocabulary,
@@ -97,7 +95,7 @@ def read_sentencepiece(path: Path) -> tuple[Tokenizer, dict[str, Any]]:
 
 
 def _named_pieces(path: Path) -> tuple[str | None, str | None, str]:
-    """BOS, EOS and the unknown piece; None where the model has none."""
+    """BOS, EOS and the unknown piece; BOS and EOS are None if the model lacks them."""
     from sentencepiece import SentencePieceProcessor
 
     model = SentencePieceProcessor(model_file=str(path))
@@ -109,29 +107,29 @@ def _named_pieces(path: Path) -> tuple[str | None, str | None, str]:
 
 
 def _normalizers(spec: NormalizerSpec) -> list[Any]:
-    """What sentencepiece does to text before it puts a space in front and makes spaces visible.
+    """sentencepiece's normalisation before it adds the dummy prefix and makes spaces visible.
 
-    A character map is applied to whole grapheme clusters by `tokenizers`, to the longest known
-    prefix by sentencepiece: with such a base (Llama's have none) text with combining marks may be
-    read in another way.
+    `tokenizers` applies a character map to whole grapheme clusters, sentencepiece to the longest
+    prefix in the map. With such a base (Llama's have no map), text with combining marks may be
+    segmented differently.
     """
-    found: list[Any] = []
+    steps: list[Any] = []
     if spec.precompiled_charsmap:
-        found.append(normalizers.Precompiled(spec.precompiled_charsmap))
+        steps.append(normalizers.Precompiled(spec.precompiled_charsmap))
     if spec.remove_extra_whitespaces:
-        found += [
+        steps += [
             normalizers.Replace(Regex(" {2,}"), " "),
             normalizers.Replace(Regex("^ +| +$"), ""),
         ]
-    return found
+    return steps
 
 
 def read_ranks(path: Path) -> tuple[Tokenizer, dict[str, Any]]:
-    """Llama-3's rank file (a line each: base64 of the bytes, rank) as a fast tokenizer with
-    Llama-3's 256 specials.
+    """Llama-3's rank file as a fast tokenizer with Llama-3's 256 special tokens.
 
-    tiktoken looks a whole word up before it merges, and 588 of the 128,000 pieces (" việc") are
-    reached in no other way, so `ignore_merges` is on.
+    Each line has the base64 of a piece's bytes and its rank. tiktoken looks up a whole word before
+    it merges, and 588 of the 128,000 pieces (" việc") cannot be reached by merges, so
+    `ignore_merges` is on.
     """
     lines = [line.split() for line in path.read_bytes().splitlines() if line]
     try:
@@ -139,12 +137,14 @@ def read_ranks(path: Path) -> tuple[Tokenizer, dict[str, Any]]:
         ranks = [int(rank) for _, rank in lines]
     except ValueError as error:
         raise StageError(
-            f"{path}: {len(lines):,} lines, not all a piece and its rank ({error}); download it"
+            f"{path}: not all of its {len(lines):,} lines are a piece and its rank ({error}); "
+            "download it again"
         ) from error
     if ranks != list(range(LLAMA_3_RANKS)):
         raise StageError(
-            f"{path}: {len(lines):,} ranks; only Llama-3's {LLAMA_3_RANKS:,} are known; download "
-            "it again if it is Llama-3's, else give a tokenizer.json"
+            f"{path} has {len(lines):,} ranks; only Llama-3's file with {LLAMA_3_RANKS:,} is "
+            "supported. If it is Llama-3's, download it again; if not, give a folder with a "
+            "tokenizer.json"
         )
     vocabulary = {byte_level_token(piece): rank for rank, piece in enumerate(pieces)}
     merges = [

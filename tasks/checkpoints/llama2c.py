@@ -1,14 +1,16 @@
-"""llama2.c's model and tokenizer files (github.com/karpathy/llama2.c, `run.c` and `export.py`) as a
-Hugging Face Llama.
+"""Converts llama2.c's model and tokenizer files to a Hugging Face Llama.
 
-Model, version 0 ("legacy"): seven int32 (dim, hidden_dim, n_layers, n_heads, n_kv_heads,
-vocab_size, seq_len; a negative vocab_size says that the classifier is not shared), then float32
-tensors, layer-stacked. Tokenizer: int32 longest token, then per id float32 score, int32 length,
-bytes.
+The formats are those of github.com/karpathy/llama2.c (`run.c`, `export.py`), all little-endian:
+
+- Model, version 0 ("legacy"): seven int32 (dim, hidden_dim, n_layers, n_heads, n_kv_heads,
+  vocab_size, seq_len), then float32 tensors, each stacked over all layers. A negative vocab_size
+  says that the output matrix is not shared with the embeddings.
+- Tokenizer: int32 length of the longest token, then for each id float32 score, int32 length, bytes.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,21 +22,23 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from infra.stage import StageError
+from tasks.checkpoints.fast_tokenizers import WHITESPACE, sentencepiece_style
 from tasks.checkpoints.llama_config import llama_config
 from tasks.checkpoints.merges import merges_of
 from tasks.checkpoints.text_files import write_json
-from tasks.checkpoints.tokenizer_files import WHITESPACE, sentencepiece_style, write_tokenizer
+from tasks.checkpoints.tokenizer_files import write_tokenizer
 
 UNKNOWN, BOS, EOS = "<unk>", "<s>", "</s>"
 FIRST_PLAIN_ID = 259
-"""Three control tokens, then 256 bytes, then pieces."""
+"""Ids: three control tokens, 256 bytes, then pieces."""
 ROPE_THETA = 10_000.0
 NORM_EPSILON = 1e-5
+HEADER_BYTES = 28
 
 
 @dataclass(frozen=True)
-class Shape:
-    """The legacy header."""
+class Header:
+    """The header of a legacy model file: sizes, and whether the output matrix is shared."""
 
     dim: int
     hidden: int
@@ -51,64 +55,39 @@ class Shape:
         return self.dim // self.heads
 
 
-def read_shape(path: Path) -> Shape:
-    """The header of a legacy model file; `StageError` when the numbers cannot be one."""
+def read_header(path: Path) -> Header:
+    """The header of a legacy model file; `StageError` if the numbers are impossible."""
     with path.open("rb") as file:
-        header = file.read(28)
-    if len(header) < 28:
-        raise StageError(f"{path}: {len(header)} bytes, shorter than llama2.c's header of 28")
-    dim, hidden, layers, heads, kv_heads, vocabulary, sequence = struct.unpack("<7i", header)
-    shape = Shape(dim, hidden, layers, heads, kv_heads, abs(vocabulary), sequence, vocabulary > 0)
-    plain = (dim, hidden, layers, heads, kv_heads, shape.vocabulary, sequence)
-    if min(plain) <= 0 or dim % heads or heads % kv_heads:
+        blob = file.read(HEADER_BYTES)
+    if len(blob) < HEADER_BYTES:
         raise StageError(
-            f"{path}: header {plain} is not llama2.c's legacy one (versions 1 and 2 are not "
-            "supported)"
+            f"{path}: {len(blob)} bytes, shorter than llama2.c's header of {HEADER_BYTES}; "
+            "download it again"
         )
-    return shape
+    dim, hidden, layers, heads, kv_heads, vocabulary, sequence = struct.unpack("<7i", blob)
+    header = Header(dim, hidden, layers, heads, kv_heads, abs(vocabulary), sequence, vocabulary > 0)
+    sizes = (dim, hidden, layers, heads, kv_heads, header.vocabulary, sequence)
+    if min(sizes) <= 0 or dim % heads or heads % kv_heads:
+        raise StageError(
+            f"{path}: the header {sizes} is not that of a legacy llama2.c model; export the model "
+            "as version 0 (versions 1 and 2 are not supported)"
+        )
+    return header
 
 
-def read_weights(path: Path) -> tuple[Shape, dict[str, torch.Tensor]]:
-    """The model's tensors under Hugging Face's names, float32, rotary halves in Hugging Face's
-    order.
+def read_weights(path: Path) -> tuple[Header, dict[str, torch.Tensor]]:
+    """The model's tensors in float32, by Hugging Face's names and in its order of rotary
+    dimensions.
     """
-    s = read_shape(path)
-    values: NDArray[np.float32] = np.fromfile(path, dtype="<f4", offset=28)
-    kv = s.kv_heads * s.head
-    layout: list[tuple[str, tuple[int, ...]]] = [
-        ("embed", (s.vocabulary, s.dim)),
-        ("attention_norm", (s.layers, s.dim)),
-        ("q", (s.layers, s.dim, s.dim)),
-        ("k", (s.layers, kv, s.dim)),
-        ("v", (s.layers, kv, s.dim)),
-        ("o", (s.layers, s.dim, s.dim)),
-        ("mlp_norm", (s.layers, s.dim)),
-        ("gate", (s.layers, s.hidden, s.dim)),
-        ("down", (s.layers, s.dim, s.hidden)),
-        ("up", (s.layers, s.hidden, s.dim)),
-        ("norm", (s.dim,)),
-        ("rotary", (2, s.sequence, s.head // 2)),
-        *([] if s.shared else [("head", (s.vocabulary, s.dim))]),
-    ]
-    needed = sum(int(np.prod(dims)) for _, dims in layout)
-    if values.size != needed:
-        raise StageError(
-            f"{path}: {values.size:,} floats after the header, its shape needs {needed:,}: file "
-            "cut or altered"
-        )
-    parts, at = {}, 0
-    for name, dims in layout:
-        size = int(np.prod(dims))
-        parts[name] = torch.from_numpy(values[at : at + size].copy()).reshape(dims)
-        at += size
-
+    header = read_header(path)
+    parts = _stacked_tensors(path, header)
     tensors = {"model.embed_tokens.weight": parts["embed"], "model.norm.weight": parts["norm"]}
-    if not s.shared:
+    if not header.shared:
         tensors["lm_head.weight"] = parts["head"]
-    for i in range(s.layers):
+    for i in range(header.layers):
         layer = {
-            "self_attn.q_proj": halves(parts["q"][i], s.heads),
-            "self_attn.k_proj": halves(parts["k"][i], s.kv_heads),
+            "self_attn.q_proj": halves(parts["q"][i], header.heads),
+            "self_attn.k_proj": halves(parts["k"][i], header.kv_heads),
             "self_attn.v_proj": parts["v"][i],
             "self_attn.o_proj": parts["o"][i],
             "mlp.gate_proj": parts["gate"][i],
@@ -120,12 +99,49 @@ def read_weights(path: Path) -> tuple[Shape, dict[str, torch.Tensor]]:
         tensors |= {
             f"model.layers.{i}.{name}.weight": tensor.contiguous() for name, tensor in layer.items()
         }
-    return s, tensors
+    return header, tensors
+
+
+def _stacked_tensors(path: Path, header: Header) -> dict[str, torch.Tensor]:
+    """The file's tensors as they are stored: those of layers have the layer as first dimension."""
+    vocabulary, dim, hidden, layers = header.vocabulary, header.dim, header.hidden, header.layers
+    kv = header.kv_heads * header.head
+    shapes: dict[str, tuple[int, ...]] = {
+        "embed": (vocabulary, dim),
+        "attention_norm": (layers, dim),
+        "q": (layers, dim, dim),
+        "k": (layers, kv, dim),
+        "v": (layers, kv, dim),
+        "o": (layers, dim, dim),
+        "mlp_norm": (layers, dim),
+        "gate": (layers, hidden, dim),
+        "down": (layers, dim, hidden),
+        "up": (layers, hidden, dim),
+        "norm": (dim,),
+        "rotary": (2, header.sequence, header.head // 2),
+    }
+    if not header.shared:
+        shapes["head"] = (vocabulary, dim)
+    values: NDArray[np.float32] = np.fromfile(path, dtype="<f4", offset=HEADER_BYTES)
+    needed = sum(math.prod(shape) for shape in shapes.values())
+    if values.size != needed:
+        raise StageError(
+            f"{path}: {values.size:,} floats after the header, which calls for {needed:,}; the "
+            "file is truncated or altered: download it again"
+        )
+    tensors, start = {}, 0
+    for name, shape in shapes.items():
+        stop = start + math.prod(shape)
+        tensors[name] = torch.from_numpy(values[start:stop].copy()).reshape(shape)
+        start = stop
+    return tensors
 
 
 def halves(weight_HD: torch.Tensor, heads: int) -> torch.Tensor:
-    """Rows of each head from rotary pairs (0, 1), (2, 3), ... to transformers' halves (0, 2, ...,
-    1, 3, ...).
+    """Reorder the rows of each head from rotary pairs to transformers' halves.
+
+    llama2.c rotates rows (0, 1), (2, 3), ...; transformers rotates row i with row i + half. So rows
+    0, 1, 2, 3 of a head of 4 become 0, 2, 1, 3.
     """
     rows, columns = weight_HD.shape
     return (
@@ -134,35 +150,35 @@ def halves(weight_HD: torch.Tensor, heads: int) -> torch.Tensor:
 
 
 def read_pieces(path: Path, count: int) -> list[tuple[float, bytes]]:
-    """`count` pairs of score and bytes; `StageError` when the file does not hold exactly these."""
-    blob, at = path.read_bytes(), 4
+    """Score and bytes of `count` tokens; `StageError` if the file does not hold exactly these."""
+    blob, offset = path.read_bytes(), 4
     pieces: list[tuple[float, bytes]] = []
     try:
         for _ in range(count):
-            score, length = struct.unpack_from("<fi", blob, at)
-            if length < 0 or at + 8 + length > len(blob):
+            score, length = struct.unpack_from("<fi", blob, offset)
+            start, stop = offset + 8, offset + 8 + length
+            if length < 0 or stop > len(blob):
                 raise StageError(
-                    f"{path}: token {len(pieces)} claims {length} bytes at offset {at}: not a "
-                    "llama2.c tokenizer"
+                    f"{path}: token {len(pieces)} claims {length} bytes at offset {offset}: the "
+                    "file is not a llama2.c tokenizer, or is truncated"
                 )
-            pieces.append((score, blob[at + 8 : at + 8 + length]))
-            at += 8 + length
+            pieces.append((score, blob[start:stop]))
+            offset = stop
     except struct.error as error:
         raise StageError(
-            f"{path}: ends after {len(pieces)} of {count} tokens; it belongs to another model"
+            f"{path} ends after {len(pieces)} of {count} tokens; it belongs to another model, or "
+            "is truncated"
         ) from error
-    if at != len(blob):
+    if offset != len(blob):
         raise StageError(
-            f"{path}: {len(blob) - at} bytes after token {count}; it belongs to a model with more "
-            "tokens"
+            f"{path} has {len(blob) - offset} bytes after token {count}; it belongs to a model "
+            "with more tokens"
         )
     return pieces
 
 
 def read_tokenizer(path: Path, count: int) -> Tokenizer:
-    """A fast tokenizer with llama2.c's BPE: best-scored pair first, byte fallback, a space in
-    front.
-    """
+    """A fast tokenizer with llama2.c's BPE: best-scored pair first, byte fallback, dummy prefix."""
     pieces = read_pieces(path, count)
     controls = [UNKNOWN, BOS, EOS]
     names = [
@@ -178,22 +194,20 @@ def read_tokenizer(path: Path, count: int) -> Tokenizer:
 
 
 def convert(model: Path, tokenizer: Path, folder: Path) -> None:
-    """Write a Hugging Face Llama checkpoint with its fast tokenizer to `folder`; the same bytes
-    every time.
-    """
-    shape, tensors = read_weights(model)
-    fast = read_tokenizer(tokenizer, shape.vocabulary)
+    """Write a Hugging Face Llama checkpoint with its fast tokenizer to `folder`, reproducibly."""
+    header, tensors = read_weights(model)
+    fast = read_tokenizer(tokenizer, header.vocabulary)
     folder.mkdir(parents=True, exist_ok=True)
     config = llama_config(
-        hidden_size=shape.dim,
-        intermediate_size=shape.hidden,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads,
-        vocab_size=shape.vocabulary,
-        max_position_embeddings=shape.sequence,
+        hidden_size=header.dim,
+        intermediate_size=header.hidden,
+        num_hidden_layers=header.layers,
+        num_attention_heads=header.heads,
+        num_key_value_heads=header.kv_heads,
+        vocab_size=header.vocabulary,
+        max_position_embeddings=header.sequence,
         rope_theta=ROPE_THETA,
-        tie_word_embeddings=shape.shared,
+        tie_word_embeddings=header.shared,
         bos_token_id=1,
         eos_token_id=2,
         rms_norm_eps=NORM_EPSILON,
@@ -205,6 +219,6 @@ def convert(model: Path, tokenizer: Path, folder: Path) -> None:
         "bos_token": BOS,
         "eos_token": EOS,
         "unk_token": UNKNOWN,
-        "model_max_length": shape.sequence,
+        "model_max_length": header.sequence,
     }
     write_tokenizer(fast, folder, settings)

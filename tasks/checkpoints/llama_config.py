@@ -1,5 +1,5 @@
-"""A Llama's `config.json`, written out so that no default of a transformers release can change its
-bytes.
+"""Writes a Llama's `config.json` in full, so that its bytes do not depend on the defaults of a
+transformers release.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def llama_config(
     initializer_range: float = 0.02,
     dtype: str = "float32",
 ) -> dict[str, Any]:
-    """The configuration of a `LlamaForCausalLM` without biases, silu, default rope."""
+    """Configuration of a `LlamaForCausalLM` with silu and default rope, without biases."""
     config = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",

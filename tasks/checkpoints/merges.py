@@ -1,22 +1,23 @@
-"""From a vocabulary with priorities to the ordered merges that Hugging Face's BPE applies.
+"""Derives the ordered merges of Hugging Face's BPE from a vocabulary with priorities.
 
-sentencepiece, tiktoken and llama2.c all keep a list of pieces and join the neighbouring pair whose
-*joined piece* has the best priority. Hugging Face ranks pairs instead. The two agree when every
-split of a piece into two pieces is a merge and the merges are ordered by the joined piece's
-priority. (transformers 5 orders them by id, which is another order where scores do not fall with
-the id: whitespace runs of Llama-2 score -1e9.)
+sentencepiece, tiktoken and llama2.c keep a list of pieces, and merge the neighbouring pair whose
+*merged piece* has the best priority. Hugging Face ranks the pairs instead. Both segment text alike
+when every split of a piece into two pieces is a merge, and merges are ordered by the priority of
+the merged piece. (transformers 5 orders them by id. That differs if scores do not fall with the id:
+Llama-2's whitespace runs score -1e9.)
+
+Example: of the pieces "ab", "abc", "bc" in this order, with "a", "b" and "c", the merges are
+(a, b), (a, bc), (ab, c), (b, c).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
-
-Piece = TypeVar("Piece", str, bytes)
+from typing import AnyStr
 
 
-def merges_of(pieces: Sequence[Piece], parts: Iterable[Piece]) -> list[tuple[Piece, Piece]]:
-    """All two-way splits of `pieces` (best priority first) into pieces that occur in `parts`."""
+def merges_of(pieces: Sequence[AnyStr], parts: Iterable[AnyStr]) -> list[tuple[AnyStr, AnyStr]]:
+    """All splits of `pieces` (best priority first) into two pieces that occur in `parts`."""
     known = set(parts)
     return [
         (piece[:cut], piece[cut:])

@@ -1,9 +1,8 @@
-"""sentencepiece's `.model` file: reading its pieces and specifications, and writing it with more
-pieces.
+"""Reads sentencepiece's `.model` file (pieces, settings), and writes it with pieces added.
 
 The file is a protocol buffer (github.com/google/sentencepiece, `src/sentencepiece_model.proto`).
 sentencepiece's own Python classes for it need the `protobuf` package, whose version other libraries
-fix; what is needed here is 60 lines. Fields that are not known here are kept as they are.
+pin; the part needed here takes 60 lines. Unknown fields are kept unchanged.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,13 +25,21 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 UNIGRAM, BPE = 1, 2
 """TrainerSpec.ModelType (others: 3 word, 4 char)."""
 
-PIECES, TRAINER, NORMALIZER, VOCABULARY_SIZE = 1, 2, 3, 4
+PIECES, TRAINER, NORMALIZER = 1, 2, 3
+"""Field numbers of ModelProto."""
+
+VOCABULARY_SIZE = 4
+"""Field number of TrainerSpec."""
+
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+"""Wire types of protocol buffers."""
+
+_FIXED_BYTES = {FIXED64: 8, FIXED32: 4}
 
 
 @dataclass(frozen=True)
-class Piece:
-    """One entry; its id is its place."""
+class ModelPiece:
+    """One vocabulary entry; its id is its position in the file."""
 
     text: str
     score: float
@@ -40,7 +48,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class TrainerSpec:
-    """The trainer's settings that decide which pieces are possible; sentencepiece's defaults."""
+    """Training settings that restrict which pieces can exist, with sentencepiece's defaults."""
 
     model_type: int = UNIGRAM
     max_sentencepiece_length: int = 16
@@ -66,7 +74,7 @@ _TRAINER_FIELDS = {
 
 @dataclass(frozen=True)
 class NormalizerSpec:
-    """What is done to text before it is segmented."""
+    """How text is normalised before it is segmented, with sentencepiece's defaults."""
 
     name: str = ""
     precompiled_charsmap: bytes = b""
@@ -86,47 +94,47 @@ _NORMALIZER_FIELDS = {
 
 @dataclass(frozen=True)
 class SentencePieceModel:
-    """A whole `.model` file."""
+    """The content of a `.model` file; `blob` is the file itself."""
 
-    pieces: tuple[Piece, ...]
+    pieces: tuple[ModelPiece, ...]
     trainer: TrainerSpec
     normalizer: NormalizerSpec
     blob: bytes
 
     def lowest_score(self) -> float:
-        """The worst score of the pieces that merges may lead to."""
+        """The lowest score of the pieces that merges can produce."""
         return min((piece.score for piece in self.pieces if piece.kind == NORMAL), default=0.0)
 
     def equal_scores(self) -> int:
-        """How many pieces share their score with another.
+        """Number of pieces that share their score with another piece.
 
-        sentencepiece joins the leftmost of neighbours that score the same; a fast tokenizer has no
-        two merges of one rank and takes the smaller id. (Chinese-LLaMA gave all its new pieces the
-        score 0: one line of Chinese in thirty segments otherwise. Llama-2's 16 runs of spaces share
-        one as well, without effect.)
+        Among pairs of equal score, sentencepiece merges the leftmost; a fast tokenizer, whose
+        merges all have different ranks, merges the one with the smaller id. (All new pieces of
+        Chinese-LLaMA have score 0, so one line of Chinese in thirty is segmented differently.
+        Llama-2's 16 runs of spaces share a score too, without effect.)
         """
         counts = Counter(piece.score for piece in self.pieces if piece.kind == NORMAL)
         return sum(count for count in counts.values() if count > 1)
 
     def extended(self, new: Sequence[tuple[str, int]]) -> bytes:
-        """The file with further (piece, kind) behind its own, at scores that fall strictly below
-        all of its own.
+        """The file with `new` (text, kind) pieces after its own, with scores that decrease strictly
+        from the lowest of its own.
         """
         score = np.float32(self.lowest_score())
         added = bytearray()
         for text, kind in new:
-            # One less, or the next float where floats lie further apart (whitespace runs of Llama-2
-            # score -1e9).
+            # One less, or the next smaller float if floats are further apart there (whitespace runs
+            # of Llama-2 score -1e9).
             score = min(np.float32(score - np.float32(1)), np.nextafter(score, np.float32(-np.inf)))
             body = _field(1, BYTES, text.encode()) + _field(2, FIXED32, struct.pack("<f", score))
             added += _field(
                 PIECES, BYTES, body + (b"" if kind == NORMAL else _field(3, VARINT, kind))
             )
         size = len(self.pieces) + len(new)
-        own, rest = bytearray(), bytearray()
+        pieces, rest = bytearray(), bytearray()
         for number, wire, value in _fields(self.blob):
             if number == PIECES:
-                own += _field(number, wire, value)
+                pieces += _field(number, wire, value)
             elif number == TRAINER and isinstance(value, bytes):
                 kept = b"".join(
                     _field(*field) for field in _fields(value) if field[0] != VOCABULARY_SIZE
@@ -134,24 +142,24 @@ class SentencePieceModel:
                 rest += _field(TRAINER, BYTES, kept + _field(VOCABULARY_SIZE, VARINT, size))
             else:
                 rest += _field(number, wire, value)
-        return bytes(own + added + rest)
+        return bytes(pieces + added + rest)
 
 
 def read_model(path: Path) -> SentencePieceModel:
-    """Read a file; `StageError` when it is not a sentencepiece model, or is cut short."""
+    """Read a file; `StageError` if it is not a sentencepiece model, or is truncated."""
     refuse_pointer(path)
     try:
         return parse_model(path.read_bytes())
     except (IndexError, struct.error, UnicodeDecodeError, ValueError) as error:
         raise StageError(
-            f"{path}: not a sentencepiece model, or not all of one "
+            f"{path} is not a sentencepiece model, or is truncated "
             f"({str(error) or type(error).__name__}); download it again"
         ) from error
 
 
 def is_model(path: Path) -> bool:
-    """Whether a file parses as a sentencepiece model with pieces (Llama-3's rank files are named
-    the same).
+    """Whether a file parses as a sentencepiece model with pieces (Llama-3's rank files have the
+    same name).
     """
     try:
         read_model(path)
@@ -161,54 +169,55 @@ def is_model(path: Path) -> bool:
 
 
 def parse_model(blob: bytes) -> SentencePieceModel:
-    """Parse a file's bytes; `ValueError`, `IndexError` or `UnicodeDecodeError` when they are
-    something else.
+    """Parse a file's bytes; `ValueError`, `IndexError` or `UnicodeDecodeError` if they are not a
+    sentencepiece model.
     """
-    pieces: list[Piece] = []
-    trainer, normalizer = TrainerSpec(), NormalizerSpec()
-    parts: set[int] = set()
+    pieces: list[ModelPiece] = []
+    trainer: TrainerSpec | None = None
+    # sentencepiece uses its defaults for a model without a normalizer's settings.
+    normalizer = NormalizerSpec()
     for number, _, value in _fields(blob):
-        parts.add(number)
         if number == PIECES:
             pieces.append(_piece(_message(value)))
         elif number == TRAINER:
-            numbers = {
-                _TRAINER_FIELDS[n]: v
-                for n, _, v in _fields(_message(value))
-                if n in _TRAINER_FIELDS
-            }
-            trainer = TrainerSpec(**{name: _number(name, found) for name, found in numbers.items()})  # type: ignore[arg-type]
+            trainer = _trainer(_message(value))
         elif number == NORMALIZER:
-            found = {
-                _NORMALIZER_FIELDS[n]: v
-                for n, _, v in _fields(_message(value))
-                if n in _NORMALIZER_FIELDS
-            }
-            normalizer = NormalizerSpec(
-                name=_message(found.get("name", b"")).decode(),
-                precompiled_charsmap=_message(found.get("precompiled_charsmap", b"")),
-                **{
-                    n: bool(v)
-                    for n, v in found.items()
-                    if n not in ("name", "precompiled_charsmap")
-                },  # type: ignore[arg-type]
-            )
+            normalizer = _normalizer(_message(value))
     if not pieces:
-        raise ValueError("no pieces in it")
-    if (
-        TRAINER not in parts
-    ):  # one without a normaliser's is whole: sentencepiece reads it with its defaults
+        raise ValueError("it has no pieces")
+    if trainer is None:
         raise ValueError("it ends before the settings that follow the pieces")
     return SentencePieceModel(tuple(pieces), trainer, normalizer, blob)
 
 
+def _trainer(blob: bytes) -> TrainerSpec:
+    settings: dict[str, Any] = {}
+    for number, _, value in _fields(blob):
+        if (name := _TRAINER_FIELDS.get(number)) is not None:
+            settings[name] = _number(name, value)
+    return TrainerSpec(**settings)
+
+
+def _normalizer(blob: bytes) -> NormalizerSpec:
+    settings: dict[str, Any] = {}
+    for number, _, value in _fields(blob):
+        name = _NORMALIZER_FIELDS.get(number)
+        if name == "name":
+            settings[name] = _message(value).decode()
+        elif name == "precompiled_charsmap":
+            settings[name] = _message(value)
+        elif name is not None:
+            settings[name] = bool(value)
+    return NormalizerSpec(**settings)
+
+
 def _number(name: str, value: int | bytes) -> int | bool:
     if isinstance(value, bytes):
-        raise ValueError(f"{name} is no number")
+        raise ValueError(f"{name} is not a number")
     return value if name in ("model_type", "max_sentencepiece_length") else bool(value)
 
 
-def _piece(blob: bytes) -> Piece:
+def _piece(blob: bytes) -> ModelPiece:
     text, score, kind = "", 0.0, NORMAL
     for number, wire, value in _fields(blob):
         if number == 1:
@@ -217,7 +226,7 @@ def _piece(blob: bytes) -> Piece:
             score = struct.unpack("<f", _message(value))[0]
         elif number == 3 and isinstance(value, int):
             kind = value
-    return Piece(text, score, kind)
+    return ModelPiece(text, score, kind)
 
 
 def _message(value: int | bytes) -> bytes:
@@ -227,47 +236,53 @@ def _message(value: int | bytes) -> bytes:
 
 
 def _fields(blob: bytes) -> Iterator[tuple[int, int, int | bytes]]:
-    """(field number, wire type, value) in file order; numbers for varints, else the bytes."""
-    at = 0
-    while at < len(blob):
-        tag, at = _varint(blob, at)
+    """(field number, wire type, value) in file order; values are numbers for varints, else
+    bytes.
+    """
+    offset = 0
+    while offset < len(blob):
+        tag, offset = _varint(blob, offset)
         number, wire = tag >> 3, tag & 7
-        value: int | bytes
         if wire == VARINT:
-            value, at = _varint(blob, at)
+            count, offset = _varint(blob, offset)
+            yield number, wire, count
+            continue
+        if wire == BYTES:
+            length, offset = _varint(blob, offset)
+        elif wire in _FIXED_BYTES:
+            length = _FIXED_BYTES[wire]
         else:
-            if wire not in (FIXED64, BYTES, FIXED32):
-                raise ValueError(f"wire type {wire} at byte {at}")
-            length, at = (
-                _varint(blob, at) if wire == BYTES else ({FIXED64: 8, FIXED32: 4}[wire], at)
-            )
-            value = blob[at : at + length]
-            if len(value) < length:
-                raise ValueError(f"cut off at byte {len(blob)}")
-            at += length
+            raise ValueError(f"unknown wire type {wire} at byte {offset}")
+        value = blob[offset : offset + length]
+        if len(value) < length:
+            raise ValueError(f"truncated at byte {len(blob)}")
+        offset += length
         yield number, wire, value
 
 
-def _varint(blob: bytes, at: int) -> tuple[int, int]:
+def _varint(blob: bytes, offset: int) -> tuple[int, int]:
+    """The number at `offset`, and the offset after it."""
     value = shift = 0
     while True:
-        byte = blob[at]
+        byte = blob[offset]
         value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
+        offset, shift = offset + 1, shift + 7
         if byte < 0x80:
-            return value, at
+            return value, offset
         if shift > 63:
-            raise ValueError(f"number too long at byte {at}")
+            raise ValueError(f"number too long at byte {offset}")
 
 
 def _field(number: int, wire: int, value: int | bytes) -> bytes:
-    head = _encoded(number << 3 | wire)
+    """The bytes of one field: the inverse of `_fields`."""
+    tag = _encoded(number << 3 | wire)
     if isinstance(value, int):
-        return head + _encoded(value)
-    return head + (_encoded(len(value)) if wire == BYTES else b"") + value
+        return tag + _encoded(value)
+    return tag + (_encoded(len(value)) if wire == BYTES else b"") + value
 
 
 def _encoded(value: int) -> bytes:
+    """A number as a varint."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

@@ -1,4 +1,4 @@
-"""Read a checkpoint's small text files, JSON and templates, which a download may have damaged."""
+"""Reads a checkpoint's small text files (JSON, templates), which a download may have damaged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LFS = b"version https://git-lfs"
 
 
 def refuse_pointer(path: Path) -> None:
-    """`StageError` where a file is a Git LFS pointer rather than the content."""
+    """`StageError` if a file is a Git LFS pointer rather than the content."""
     with path.open("rb") as stream:
         if stream.read(len(_LFS)) == _LFS:
             raise StageError(
@@ -22,29 +22,29 @@ def refuse_pointer(path: Path) -> None:
 
 
 def read_text(path: Path) -> str:
-    """A UTF-8 file; `StageError` where it is something else."""
+    """The text of a file; `StageError` if it is not UTF-8."""
     refuse_pointer(path)
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise StageError(f"{path} is no UTF-8 text ({error}); download it again") from error
+        raise StageError(f"{path} is not UTF-8 text ({error}); download it again") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; `StageError` where the file is not JSON or not an object."""
+    """The object in a JSON file; `StageError` if the file is not JSON or not an object."""
     try:
-        found = json.loads(read_text(path))
+        value = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
-        raise StageError(f"{path} is no JSON ({error}); download it again") from error
-    if not isinstance(found, dict):
+        raise StageError(f"{path} is not JSON ({error}); download it again") from error
+    if not isinstance(value, dict):
         raise StageError(
-            f"{path} holds a {type(found).__name__}, not an object with settings; download it again"
+            f"{path} holds a {type(value).__name__}, not an object with settings; download it again"
         )
-    return found
+    return value
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Sorted keys, two spaces, a line feed at the end."""
+    """Write JSON with sorted keys, two spaces of indentation and a final line feed."""
     path.write_text(
         json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
     )

@@ -20,7 +20,7 @@ from infra.store import Shard
 from tasks.cut.percentiles import count_bins, values_in_bins
 from tasks.cut.stage import SourceCut
 from tasks.documents import keep_columns
-from tasks.documents.annotate import Part
+from tasks.documents.annotate import AlignedPart
 from tasks.documents.keep import ALL_BUCKET
 from tasks.documents.schema import COMPRESSION
 
@@ -41,7 +41,7 @@ class CutWork:
     `wanted`: language -> bins to collect; `cutoffs`: language -> perplexities (head, middle).
     """
 
-    part: Part
+    part: AlignedPart
     keep: SourceCut
     wanted: Mapping[str, frozenset[int]] = field(default_factory=dict)
     cutoffs: Mapping[str, tuple[float, float]] = field(default_factory=dict)

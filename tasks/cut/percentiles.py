@@ -23,7 +23,7 @@ _BIN_SHIFT = np.uint64(44)
 """float64 has 52 bits of mantissa, 8 of which are part of the bin."""
 
 _HISTOGRAM_SHIFT = 5
-"""Histograms for people join 32 bins: 8 bars per power of two."""
+"""Histograms that are shown have bars of 32 bins: 8 bars per power of two."""
 
 
 def _bins(values: Floats) -> npt.NDArray[np.uint64]:

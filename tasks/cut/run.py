@@ -39,8 +39,8 @@ def run(context: Context) -> Outcome:
         for source, keep in parameters.sources.items()
         for part in parts(
             sources[source]["documents"],
-            # A column with one value throughout costs nothing to read, and tells the number of rows
-            # of a source without annotations.
+            # Costs nothing to read, as all its values are equal, and gives the number of rows of a
+            # source without annotations.
             ("source",),
             {
                 role: (annotated, COLUMNS[role])
@@ -152,8 +152,8 @@ def find_cutoffs(
         count_perplexities, {f"count.{key}": item for key, item in scored.items()}
     )
     counts: dict[Unit, Counter[int]] = {}
-    for item, found in zip(scored.values(), counted.values(), strict=True):
-        for language, bins in found.items():
+    for item, bins_by_language in zip(scored.values(), counted.values(), strict=True):
+        for language, bins in bins_by_language.items():
             unit = _unit(units, item, language)
             counts.setdefault(unit, Counter()).update(
                 {int(key): number for key, number in bins.items()}
@@ -172,10 +172,9 @@ def find_cutoffs(
         for key, item in scored.items()
     }
     values: dict[Unit, Counter[float]] = {}
-    for item, found in zip(
-        refine.values(), context.map(collect_perplexities, refine).values(), strict=True
-    ):
-        for language, pairs in found.items():
+    collected = context.map(collect_perplexities, refine)
+    for item, pairs_by_language in zip(refine.values(), collected.values(), strict=True):
+        for language, pairs in pairs_by_language.items():
             values.setdefault(_unit(units, item, language), Counter()).update(dict(pairs))
     cutoffs = {
         unit: tuple(percentile(counts[unit], values[unit], percent) for percent in percents)

@@ -1,4 +1,4 @@
-"""Stage cut: which documents of every source are kept, in columns beside them; no text is read.
+"""Stage cut: which documents of every source are kept, in row-aligned columns; reads no text.
 
 Checks apply in the order line_dedup, langid, quality, perplexity, decontaminate, category; the
 first that a document fails is its `reason`. Perplexity cut-offs are percentiles per language and
@@ -86,7 +86,7 @@ STAGE = Stage(
     version=1,
     parameters=CutParameters,
     run="tasks.cut.run:run",
-    summary="what every keep leaves, with reasons",
+    summary="which documents the keeps leave, and why others are dropped",
     section="sources.*.*.keep",
     inputs=(
         ALL_DOCUMENTS,
@@ -99,8 +99,8 @@ STAGE = Stage(
     outputs=(
         Output(
             "*/part-*.parquet",
-            "a folder a source, row-aligned with its documents; `reason` is null for those that "
-            "stay",
+            "one folder per source, row-aligned with its documents; `reason` is null for those "
+            "that stay",
             {"reason": "string", "language": "string", "category": "string", "bucket": "string"},
         ),
     ),

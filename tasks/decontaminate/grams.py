@@ -1,4 +1,4 @@
-"""From the items of benchmarks to the runs of words that mark a document as contaminated.
+"""The runs of words of benchmark items that mark a document as contaminated.
 
 With n = `ngram` and the minimum = `minimum_words` (or `character_ngram`, `minimum_characters`):
 
@@ -33,8 +33,9 @@ import numpy.typing as npt
 from tasks.benchmarks.formats import LETTERS
 from tasks.benchmarks.read import Item
 from tasks.decontaminate.stage import DecontaminateParameters
-from tasks.text.ngrams import GramIndex, Grams, Hashes, Positions, window_hashes, word_hashes
+from tasks.text.ngrams import GramIndex, Grams
 from tasks.text.scripts import unspaced_share
+from tasks.text.word_hashes import Hashes, Positions, window_hashes, word_hashes
 
 _UNSPACED_MAJORITY = 0.5
 _LAYOUTS = 3
@@ -53,7 +54,7 @@ class ItemIndex:
 
 
 @dataclass(frozen=True)
-class _Runs:
+class _ItemRuns:
     """Runs of an item that mark a document: `words[start:start + length]` for each start.
 
     Their first `anchor` words are what the index hashes.
@@ -75,8 +76,8 @@ def build_index(
     unmatchable: dict[str, int] = {}
     taken = 0
     for name, members in benchmarks.items():
-        asked = _Asked(members, parameters)
-        runs = list(asked.runs())
+        benchmark = _BenchmarkWords(members, parameters)
+        runs = list(benchmark.runs())
         sizes = [len(run.starts) for run in runs]
         rest = (
             np.array([(run.length, run.anchor, run.item + len(items)) for run in runs], np.int64)
@@ -86,15 +87,15 @@ def build_index(
         starts = np.concatenate([np.empty(0, np.int64), *(run.starts for run in runs)]) + taken
         columns.append(np.vstack([starts, np.repeat(rest, sizes, axis=1)]))
         unmatchable[name] = len(members) - len({run.item for run in runs})
-        words.append(asked.words)
-        taken += len(asked.words)
+        words.append(benchmark.words)
+        taken += len(benchmark.words)
         items.extend(members)
     # The rows of the stacked array: starts, lengths, anchors, owners, as `Grams` has them.
     fields = map(np.ascontiguousarray, np.hstack(columns))
     return ItemIndex(tuple(items), GramIndex(Grams(np.concatenate(words), *fields)), unmatchable)
 
 
-class _Asked:
+class _BenchmarkWords:
     """The words of one benchmark's items, as one array of hashes.
 
     First the questions, one after the other; then for each item its question with its choices in
@@ -120,7 +121,7 @@ class _Asked:
         unspaced = [
             unspaced_share("".join(item.question.split())) > _UNSPACED_MAJORITY for item in items
         ]
-        self._whole = np.where(unspaced, parameters.character_ngram, parameters.ngram).tolist()
+        self._ngram = np.where(unspaced, parameters.character_ngram, parameters.ngram).tolist()
         self._minimum = np.where(
             unspaced, parameters.minimum_characters, parameters.minimum_words
         ).tolist()
@@ -139,47 +140,48 @@ class _Asked:
         first = self._count + item * _LAYOUTS
         return range(first, first + _LAYOUTS)
 
-    def runs(self) -> Iterator[_Runs]:
+    def runs(self) -> Iterator[_ItemRuns]:
         """All runs of all items, by the rules of the module's docstring."""
         needs_choices: list[int] = []
         for item in range(self._count):
             start, length = int(self._starts[item]), int(self._lengths[item])
             if not length:
-                continue  # its choices alone mark nothing
-            whole, minimum = self._whole[item], self._minimum[item]
-            if length >= whole:
-                telling = np.flatnonzero(
-                    ~self._templates(whole)[start : start + length - whole + 1]
-                )
-                if len(telling):
-                    yield _Runs(item, start + telling, whole, whole)
+                continue  # choices alone mark nothing
+            ngram, minimum = self._ngram[item], self._minimum[item]
+            if length >= ngram:
+                is_template = self._templates(ngram)[start : start + length - ngram + 1]
+                specific = np.flatnonzero(~is_template)
+                if len(specific):
+                    yield _ItemRuns(item, start + specific, ngram, ngram)
                 elif not self._templates(length)[start]:
-                    yield _Runs(item, np.array([start]), length, whole)
+                    yield _ItemRuns(item, np.array([start]), length, ngram)
                 else:
                     needs_choices.append(item)
             elif length >= minimum and not self._templates(length)[start]:
-                yield _Runs(item, np.array([start]), length, minimum)
+                yield _ItemRuns(item, np.array([start]), length, minimum)
             else:
                 needs_choices.append(item)
         yield from self._runs_with_choices(needs_choices)
 
-    def _runs_with_choices(self, items: Sequence[int]) -> Iterator[_Runs]:
+    def _runs_with_choices(self, items: Sequence[int]) -> Iterator[_ItemRuns]:
         """Rule 3, for items that need their choices."""
         holders: dict[bytes, set[int]] = defaultdict(set)  # words of a run -> items that have it
-        candidates: list[tuple[bytes, _Runs]] = []
+        candidates: list[tuple[bytes, _ItemRuns]] = []
         for item in items:
-            asked = int(self._lengths[item])
+            question = int(self._lengths[item])
             minimum = self._minimum[item]
             for sequence, fewest in zip(
                 self._layouts(item), (minimum, minimum // 2, minimum // 2), strict=True
             ):
                 start = int(self._starts[sequence])
-                length = min(int(self._lengths[sequence]), max(self._whole[item], asked + minimum))
-                if length >= fewest and length > asked:
+                length = min(
+                    int(self._lengths[sequence]), max(self._ngram[item], question + minimum)
+                )
+                if length >= fewest and length > question:
                     key = self.words[start : start + length].tobytes()
                     holders[key].add(self._same_as[item])
                     candidates.append(
-                        (key, _Runs(item, np.array([start]), length, min(minimum, length)))
+                        (key, _ItemRuns(item, np.array([start]), length, min(minimum, length)))
                     )
         yield from (run for key, run in candidates if len(holders[key]) <= self._template_items)
 
@@ -190,7 +192,7 @@ class _Asked:
         hashes = window_hashes(self.words[:end], length)
         item_of = np.repeat(np.array(self._same_as, dtype=np.int64), self._lengths[: self._count])
         place = np.repeat(np.arange(self._count), self._lengths[: self._count])
-        # Runs across the border of two questions are none; they all get the same hash.
+        # Runs across two questions do not count; they all get the same hash.
         inside = place[: len(hashes)] == place[length - 1 :]
         hashes = np.where(inside, hashes, np.uint64(0))
         # Sorted by (hash, item), the distinct items of a hash are its distinct neighbours.

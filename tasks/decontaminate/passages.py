@@ -1,4 +1,4 @@
-"""From the runs of words that mark a document to the passages to remove.
+"""The passages to remove around the runs of words that mark a document.
 
 As GPT-3's authors did (https://arxiv.org/abs/2005.14165, appendix C), a margin of 200 characters on
 both sides is removed too, because answers are near their question, and so are pieces of under 200
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from tasks.documents.edits import Edit
-from tasks.text.ngrams import Hashes, window_hashes, word_hashes, word_spans
+from tasks.text.word_hashes import Hashes, window_hashes, word_hashes, word_spans
 
 REASON = "decontaminate"
 

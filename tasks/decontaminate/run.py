@@ -21,9 +21,10 @@ from tasks.decontaminate.grams import ItemIndex, build_index
 from tasks.decontaminate.passages import end_of_choices, passages
 from tasks.decontaminate.stage import DecontaminateParameters
 from tasks.documents import edits
-from tasks.documents.annotate import Part, annotate_part, ledger_of, text_parts
+from tasks.documents.annotate import AlignedPart, annotate_part, ledger_of, text_parts
 from tasks.documents.records import record
-from tasks.text.ngrams import Hit, word_hashes, word_spans
+from tasks.text.ngrams import Hit
+from tasks.text.word_hashes import word_hashes, word_spans
 
 OVERLAP_CHARACTERS = 200
 """The most of a run of common words that is written down."""
@@ -100,7 +101,7 @@ def read_index(path: Path) -> ItemIndex:
     return index
 
 
-def decontaminate_part(search: Search, part: Part, shard: Shard) -> dict[str, Any]:
+def decontaminate_part(search: Search, part: AlignedPart, shard: Shard) -> dict[str, Any]:
     """Annotate one part; returns also counts.
 
     `documents`: by benchmark ("" for any), those that contain an item of it; `items`: documents by
@@ -113,10 +114,10 @@ def decontaminate_part(search: Search, part: Part, shard: Shard) -> dict[str, An
 
     def annotate_table(table: pa.Table) -> pa.Table:
         texts, prompts = table["text"].to_pylist(), table["prompt"].to_pylist()
-        found = index.grams.find(
+        hits_of = index.grams.find(
             [record(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
         )
-        rows = [row for row, hits in enumerate(found) if hits]
+        rows = [row for row, hits in enumerate(hits_of) if hits]
         earlier: dict[int, list[edits.Edit]] = {row: [] for row in rows}
         if edits.COLUMN in table.column_names and rows:
             earlier = dict(
@@ -126,21 +127,22 @@ def decontaminate_part(search: Search, part: Part, shard: Shard) -> dict[str, An
         taken: list[list[edits.Edit]] = [[] for _ in texts]
         shares = [0.0] * len(texts)
         for row in rows:
-            choices = [index.items[hit.owner].choices for hit in found[row]]
+            hits = hits_of[row]
+            choices = [index.items[hit.owner].choices for hit in hits]
             alignment = edits.Alignment(earlier[row])
-            place = Placed(prompts[row], texts[row], found[row], choices, search.margin, alignment)
+            placed = PlacedHits(prompts[row], texts[row], hits, choices, search.margin, alignment)
             contaminated[row] = [
                 {
                     "benchmark": (item := index.items[hit.owner]).benchmark,
                     "item": item.id,
                     "overlap": hit.text[:OVERLAP_CHARACTERS],
                     "words": hit.words,
-                    **place.first_run(number),
+                    **placed.first_run(number),
                 }
-                for number, hit in enumerate(found[row])
+                for number, hit in enumerate(hits)
             ]
-            taken[row], shares[row] = place.edits, place.share
-            items.update(hit.owner for hit in found[row])
+            taken[row], shares[row] = placed.edits, placed.share
+            items.update(hit.owner for hit in hits)
             documents.update({entry["benchmark"] for entry in contaminated[row]} | {""})
             totals.update(passages=len(taken[row]))
         return pa.table(
@@ -161,7 +163,7 @@ def decontaminate_part(search: Search, part: Part, shard: Shard) -> dict[str, An
     }
 
 
-class Placed:
+class PlacedHits:
     """A contaminated document's hits as characters of its text, and the passages to remove.
 
     `text` is the text after the edits of `alignment`, `choices` the choices of each hit's item.
@@ -177,12 +179,10 @@ class Placed:
         margin: int,
         alignment: edits.Alignment,
     ) -> None:
-        whole = record(prompt, text)
-        before = len(whole) - len(text)
-        starts, ends = word_spans(whole)
+        searched = record(prompt, text)
+        starts, ends = (column - (len(searched) - len(text)) for column in word_spans(searched))
         self._spans = [
-            [(int(starts[first]) - before, int(ends[end - 1]) - before) for first, end in hit.runs]
-            for hit in hits
+            [(int(starts[first]), int(ends[end - 1])) for first, end in hit.runs] for hit in hits
         ]
         self._alignment = alignment
         marked = [
@@ -223,8 +223,8 @@ def _statistics(index: ItemIndex, results: Sequence[dict[str, Any]]) -> dict[str
     for result in results:
         documents.update(result["documents"])
         hits.update({int(owner): count for owner, count in result["items"].items()})
-    asked = Counter(item.benchmark for item in index.items)
-    found = Counter(index.items[owner].benchmark for owner in hits)
+    searched = Counter(item.benchmark for item in index.items)
+    items_hit = Counter(index.items[owner].benchmark for owner in hits)
     most = sorted(hits.items(), key=lambda pair: (-pair[1], pair[0]))[:MOST_HIT_ITEMS]
     return {
         "documents": sum(result["rows"] for result in results),
@@ -232,8 +232,8 @@ def _statistics(index: ItemIndex, results: Sequence[dict[str, Any]]) -> dict[str
         "passages": sum(result["passages"] for result in results),
         "benchmarks": {
             name: {
-                "items": asked[name],
-                "items_hit": found[name],
+                "items": searched[name],
+                "items_hit": items_hit[name],
                 "items_unmatchable": index.unmatchable[name],
                 "documents_hit": documents[name],
             }

@@ -1,4 +1,4 @@
-"""Checks that signatures and indexes were made alike before they are compared.
+"""Checks that signatures and indexes were made with the same parameters, so may be compared.
 
 Imports nothing heavy, since planning uses it too.
 """
@@ -15,22 +15,24 @@ SIGNING = ("shingle", "bands", "rows", "seed", "text_cap")
 """Parameters of signatures that must agree wherever signatures are compared."""
 
 
-def agree(what: str, found: Mapping[str, Any], wanted: dict[str, Any], advice: str) -> None:
-    """Raise `StageError` unless `found`, the parameters of `what`, agree with `wanted`.
+def agree(label: str, made_with: Mapping[str, Any], wanted: dict[str, Any], advice: str) -> None:
+    """Raise `StageError` unless the parameters with which `label` was made agree with `wanted`.
 
-    Both map `SIGNING` and the stage's `version` to values. What `wanted` lacks is taken from
-    `found`, so that all later ones must agree with the first. `advice` ends the message.
+    Both map `SIGNING` and the stage's `version` to values. A value that `wanted` lacks is taken
+    from `made_with`, so that all later ones must agree with the first. `advice` ends the message.
     """
-    if (expected := wanted.setdefault("version", found["version"])) != found["version"]:
+    version = made_with["version"]
+    if (expected := wanted.setdefault("version", version)) != version:
         raise StageError(
-            f"{what} was made by version {found['version']} of the stage signatures, the other "
-            f"signatures by version {expected}, whose hashes are not comparable: run the recipe "
-            "that made it again, with this version of Puna for both"
+            f"{label} was made by version {version} of the stage signatures, the other signatures "
+            f"by version {expected}, whose hashes are not comparable: run the recipe that made it "
+            "again, with this version of Puna for both"
         )
     for name in SIGNING:
-        if (expected := wanted.setdefault(name, found[name])) != found[name]:
+        value = made_with[name]
+        if (expected := wanted.setdefault(name, value)) != value:
             raise StageError(
-                f"{what} was made with {name} = {found[name]}, but dedup needs {expected}: {advice}"
+                f"{label} was made with {name} = {value}, but dedup needs {expected}: {advice}"
             )
 
 

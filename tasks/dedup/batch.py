@@ -23,11 +23,13 @@ import numpy.typing as npt
 from infra.stage import JSON
 from infra.store import Shard
 from tasks.dedup.candidates import candidate_record
-from tasks.dedup.elect import Candidates, Election, Ranks, elect
+from tasks.dedup.elect import Candidates, Election, elect
+from tasks.dedup.election_loop import Ranks
 from tasks.dedup.keys import GROUP_RECORD
+from tasks.dedup.parts import SignedPart
 from tasks.dedup.prefixes import IndexTooLarge
 from tasks.dedup.segments import segments
-from tasks.dedup.signed import ID_BYTES, Part
+from tasks.dedup.signed import ID_BYTES
 from tasks.dedup.similarity import Sets
 
 FATE = np.dtype(
@@ -50,7 +52,7 @@ class Places:
     sources: npt.NDArray[np.int64]  # index in this run's sorted sources, -1: an earlier crawl
 
     @classmethod
-    def of(cls, parts: tuple[Part, ...]) -> Places:
+    def of(cls, parts: tuple[SignedPart, ...]) -> Places:
         """From all parts, in order of their numbers."""
         names = sorted({part.source for part in parts if not part.crawl})
         return cls(
@@ -71,9 +73,9 @@ class Places:
 class BatchWork:
     """Elect batch `batch` of what `gather` and `deal_groups` wrote to `candidates` and `groups`.
 
-    `memory` (bytes) is what the index of hot groups may take; `alone`: no other batch runs at the
-    same time, so that there is no more to be had. Where more than `saturated` different texts share
-    a band's key, nothing is elected: a gate will stop the stage.
+    `memory` (bytes) bounds the index of hot groups; `alone`: no other batch runs at the same time,
+    so this is all the memory there is. If more than `saturated` different texts share a band's key,
+    nothing is elected: a gate will stop the stage.
     """
 
     batch: int
@@ -98,11 +100,11 @@ def bytes_per_document(bands: int, prefer: int) -> int:
 def elect_batch(work: BatchWork, shard: Shard) -> dict[str, JSON]:
     """Elect, write the folder, and return counts for gates and statistics.
 
-    {"postponed": True} where the index needs more memory than a worker's share, so that the batch
-    must be elected alone; only "texts" and "examples" where a gate will stop the stage.
+    {"postponed": True} if the index needs more memory than a worker's share: then the batch must be
+    elected alone. Only "texts" and "examples" if a gate will stop the stage.
     """
     folder = work.elected / str(work.batch)
-    # A name of its own: an orphaned attempt may still be writing.
+    # A unique name, because an orphaned attempt may still be writing.
     staged = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}")
     staged.mkdir(parents=True)
     records, starts, values = _spill(work, staged / "shingles.bin")

@@ -13,8 +13,9 @@ import pyarrow as pa
 from infra.stage import JSON
 from infra.store import Shard
 from tasks.dedup.keys import BANDS, GROUP_RECORD
+from tasks.dedup.parts import SignedPart
 from tasks.dedup.segments import SegmentWriter, segments
-from tasks.dedup.signed import ID_BYTES, Part, ids, preferences, read_sets, text_hashes
+from tasks.dedup.signed import ID_BYTES, ids, preferences, read_sets, text_hashes
 
 
 def candidate_record(prefer: int) -> np.dtype[Any]:
@@ -37,7 +38,7 @@ class GatherWork:
     `batches` is the file of `Batches.of`, `count` the number of batches.
     """
 
-    part: Part
+    part: SignedPart
     folder: Path
     batches: Path
     count: int

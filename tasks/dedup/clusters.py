@@ -1,4 +1,4 @@
-"""Clusters: a kept document and those it represents. Their table for people, and their sizes."""
+"""Clusters (a kept document and those it represents): their table and their sizes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks.dedup.batch import HEAD, MEMBER
-from tasks.dedup.signed import Part
+from tasks.dedup.parts import SignedPart
 
 MOST_MEMBERS = 1_000
 """The most members that a row lists."""
@@ -53,12 +53,12 @@ class Clusters:
     """
 
     elected: Path
-    parts: tuple[Part, ...]
+    parts: tuple[SignedPart, ...]
     batch: npt.NDArray[np.int32]  # (clusters,)
     heads: npt.NDArray[Any]  # (clusters,)
 
     @classmethod
-    def of(cls, elected: Path, batches: int, parts: tuple[Part, ...]) -> Clusters:
+    def of(cls, elected: Path, batches: int, parts: tuple[SignedPart, ...]) -> Clusters:
         """Read the clusters of all batches and sort them."""
         heads = [np.load(elected / str(batch) / "heads.npy") for batch in range(batches)]
         batch = np.repeat(np.arange(batches, dtype=np.int32), [len(part) for part in heads])
@@ -91,16 +91,15 @@ class Clusters:
         sizes = np.minimum(heads["size"].astype(np.int64), most)
         offsets = np.concatenate(([0], np.cumsum(sizes)))
         members: npt.NDArray[Any] = np.empty(int(offsets[-1]), MEMBER)
-        # One batch's file at a time: `here` are its clusters among these rows, `within` counts
-        # from 0 in each of them.
+        # One batch's file at a time: `clusters` are its clusters among these rows, `counts` their
+        # members; `within` counts from 0 in each of them.
         for number in np.unique(batch).tolist():
             all_members = np.load(self.elected / str(number) / "members.npy", mmap_mode="r")
-            here = np.flatnonzero(batch == number)
-            within = np.arange(int(sizes[here].sum())) - np.repeat(
-                np.cumsum(sizes[here]) - sizes[here], sizes[here]
-            )
-            source = np.repeat(heads["start"][here].astype(np.int64), sizes[here]) + within
-            target = np.repeat(offsets[:-1][here], sizes[here]) + within
+            clusters = np.flatnonzero(batch == number)
+            counts = sizes[clusters]
+            within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+            source = np.repeat(heads["start"][clusters].astype(np.int64), counts) + within
+            target = np.repeat(offsets[:-1][clusters], counts) + within
             members[target] = all_members[source]
         columns = {
             "id": strings(members["id"]),

@@ -52,7 +52,7 @@ def join(documents: int, groups: Iterable[tuple[npt.NDArray[Any], Numbers]]) -> 
 def deal(component: Numbers, most: int) -> Batches:
     """Deal components of two or more documents into batches of up to `most` documents.
 
-    In order; a larger component is a batch of its own. `component` is overwritten.
+    In order; a component larger than that is a batch by itself. `component` is overwritten.
     """
     counts = np.zeros(len(component), np.uint32)
     batches = _deal(component, counts, most)
@@ -79,7 +79,7 @@ def _unite(parent: Any, sizes: Any, members: Any) -> None:
         first = _root(parent, np.int64(members[start]))
         for member in range(start + 1, start + sizes[group]):
             other = _root(parent, np.int64(members[member]))
-            # The smaller number becomes the root, so that the result depends on no order.
+            # The smaller number becomes the root, so the result does not depend on the order.
             if other < first:
                 parent[first] = other
                 first = other

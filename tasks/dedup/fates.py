@@ -16,7 +16,8 @@ from infra.stage import JSON
 from infra.store import Shard
 from tasks.dedup.batch import FATE
 from tasks.dedup.clusters import strings
-from tasks.dedup.signed import ID_BYTES, Part, eligible_rows
+from tasks.dedup.parts import SignedPart
+from tasks.dedup.signed import ID_BYTES, eligible_rows
 from tasks.documents.schema import COMPRESSION
 
 SCHEMA = pa.schema(
@@ -28,7 +29,7 @@ SCHEMA = pa.schema(
 class FateWork:
     """Write the fates of a part's rows from the `batches` folders in `elected`."""
 
-    part: Part
+    part: SignedPart
     elected: Path
     batches: int
 
@@ -76,7 +77,7 @@ def _fates(work: FateWork) -> tuple[npt.NDArray[Any], npt.NDArray[np.bytes_]]:
     return np.concatenate(fates), np.concatenate(heads)
 
 
-def _ledger(part: Part, kind: pa.ChunkedArray) -> Ledger:
+def _ledger(part: SignedPart, kind: pa.ChunkedArray) -> Ledger:
     """Eligible documents by language and fate."""
     rows = pa.array(eligible_rows(part))
     table = pa.table(

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 from infra.stage import GateError
 from tasks.dedup.batch import Places
 from tasks.dedup.clusters import Clusters
-from tasks.dedup.signed import Part, ids, read_rows
+from tasks.dedup.parts import SignedPart
+from tasks.dedup.signed import ids, read_rows
 from tasks.dedup.stage import DedupParameters
 from tasks.documents import edits
 from tasks.documents.annotate import through_edits
@@ -39,9 +40,9 @@ class ElectionResult:
 
 
 def check_saturation(
-    parts: tuple[Part, ...], texts: int, examples: Iterable[int], parameters: DedupParameters
+    parts: tuple[SignedPart, ...], texts: int, examples: Iterable[int], parameters: DedupParameters
 ) -> list[str]:
-    """As `check_gates`, for the gate `saturated_band`.
+    """Like `check_gates`, for the gate `saturated_band`.
 
     `texts`: how many different texts share one band's key, at most; `examples`: numbers of some of
     these documents. This is known before they are elected, which takes quadratic time where they
@@ -84,8 +85,8 @@ def check_gates(result: ElectionResult, parameters: DedupParameters) -> list[str
         )
         shown.append(0)
     for source, eligible in result.eligible.items():
-        # Documents that an earlier crawl has under the same id do not count as removed, but as
-        # eligible: a crawl run again has the rate it had at first, the share of its own duplicates.
+        # Documents that an earlier crawl has under the same id count as eligible, not as removed:
+        # a crawl that is run again has the same rate as at first, the share of its own duplicates.
         removed = result.removed[source] - result.repeated[source]
         if gates.removal_rate is not None and removed > gates.removal_rate * eligible:
             exceeded.append(
@@ -151,7 +152,7 @@ def _example(clusters: Clusters, cluster: int) -> list[str]:
 
 
 def _excerpts(
-    parts: tuple[Part, ...], numbers: Iterable[int], fates: Iterable[str] | None = None
+    parts: tuple[SignedPart, ...], numbers: Iterable[int], fates: Iterable[str] | None = None
 ) -> list[str]:
     """A line for each document: source, id, fate and the beginning of its text."""
     listed = list(numbers)
@@ -168,15 +169,15 @@ def _excerpts(
     return lines
 
 
-def _beginning(part: Part, row: np.ndarray[tuple[int], np.dtype[np.int64]]) -> str:
+def _beginning(part: SignedPart, row: np.ndarray[tuple[int], np.dtype[np.int64]]) -> str:
     """The beginning of a document's record as it was compared, on one line.
 
     Half of it is the prompt, where there is one.
     """
     ((_, table),) = read_rows(part.documents, ["text", PROMPT], row)
     if part.edits is not None:
-        ((_, beside),) = read_rows(part.edits, [edits.COLUMN], row)
-        table = through_edits(table.append_column(edits.COLUMN, beside[edits.COLUMN]))[0]
+        ((_, edit_table),) = read_rows(part.edits, [edits.COLUMN], row)
+        table = through_edits(table.append_column(edits.COLUMN, edit_table[edits.COLUMN]))[0]
     prompt, text = (
         " ".join(
             str(pc.utf8_slice_codeunits(table[name], 0, 2 * _EXCERPT_CHARACTERS)[0].as_py()).split()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -47,7 +48,7 @@ def find_cluster(clusters: Path, wanted: str) -> dict[str, Any]:
     """
     reader = pq.ParquetFile(clusters)
     if not reader.metadata.num_rows:
-        raise StageError("there are no clusters: every document was kept for itself alone")
+        raise StageError("there are no clusters: no document was removed as a duplicate")
     if rank := _RANK.fullmatch(wanted):
         number = int(rank[1])
         if rows_of_rank := list(_rows(reader, [number - 1])):
@@ -131,12 +132,11 @@ def read_documents(
                 if len(rows):
                     table = reader.read_row_group(group, columns=["text", PROMPT]).take(rows)
                     if edited_by is not None:
-                        beside = pq.ParquetFile(edited_by.path(name)).read_row_group(
+                        edit_column = pq.ParquetFile(edited_by.path(name)).read_row_group(
                             group, columns=[edits.COLUMN]
-                        )
-                        table = through_edits(
-                            table.append_column(edits.COLUMN, beside[edits.COLUMN].take(rows))
-                        )[0]
+                        )[edits.COLUMN]
+                        table = table.append_column(edits.COLUMN, edit_column.take(rows))
+                        table, _ = through_edits(table)
                     names = group_ids.take(rows).to_pylist()
                     records_by_id |= dict(zip(names, records(table).to_pylist(), strict=True))
     return records_by_id
@@ -148,25 +148,24 @@ def diff_pieces(kept: str, removed: str, most: int = MOST_PIECES) -> list[DiffRu
     The runs marked `same` and `removed` make up the kept text, `same` and `added` the removed
     document's, up to the first `most` pieces of each.
     """
-    one, two = (
-        [match[0] for _, match in zip(range(most), _PIECE.finditer(text), strict=False)]
+    kept_pieces, removed_pieces = (
+        [match[0] for match in itertools.islice(_PIECE.finditer(text), most)]
         for text in (kept, removed)
     )
-    pieces: list[DiffRun] = []
-    # In long texts difflib must not match frequent pieces (blanks) on their own: their pairs are
-    # too many. That is its `autojunk`.
-    matcher = difflib.SequenceMatcher(
-        None, one, two, autojunk=max(len(one), len(two)) > _FEW_PIECES
-    )
-    for kind, a, b, c, d in matcher.get_opcodes():
+    runs: list[DiffRun] = []
+    # In long texts difflib must not match frequent pieces (blanks) on their own, because they have
+    # too many pairs. That is its `autojunk`.
+    autojunk = max(len(kept_pieces), len(removed_pieces)) > _FEW_PIECES
+    matcher = difflib.SequenceMatcher(None, kept_pieces, removed_pieces, autojunk=autojunk)
+    for kind, kept_start, kept_end, start, end in matcher.get_opcodes():
         if kind == "equal":
-            pieces.append(DiffRun("same", "".join(one[a:b])))
+            runs.append(DiffRun("same", "".join(kept_pieces[kept_start:kept_end])))
             continue
-        if b > a:
-            pieces.append(DiffRun("removed", "".join(one[a:b])))
-        if d > c:
-            pieces.append(DiffRun("added", "".join(two[c:d])))
-    return pieces
+        if kept_end > kept_start:
+            runs.append(DiffRun("removed", "".join(kept_pieces[kept_start:kept_end])))
+        if end > start:
+            runs.append(DiffRun("added", "".join(removed_pieces[start:end])))
+    return runs
 
 
 def diff_lines(kept: str, removed: str, most: int = MOST_PIECES) -> list[str]:

@@ -1,7 +1,7 @@
 """Band keys, and the groups of documents that share one.
 
 1. `write_keys`: each band of a document becomes one 64-bit key, a hash of the band's MinHash values
-   and its number; the text hash is one more key. The last bit tells the two kinds apart. Records
+   and its number; the text hash is one more key. The last bit distinguishes the two kinds. Records
    (key, document number) go to partitions by the first bits of the key.
 2. `find_groups`: each partition is sorted by key; documents with the same key are a group.
 
@@ -19,8 +19,9 @@ import numpy.typing as npt
 
 from infra.stage import JSON, StageError
 from infra.store import Shard
+from tasks.dedup.parts import SignedPart
 from tasks.dedup.segments import SegmentWriter, count, gathered
-from tasks.dedup.signed import Part, Signing, blocks
+from tasks.dedup.signed import SignatureShape, blocks
 
 KEY_RECORD = np.dtype([("key", "<u8"), ("number", "<u4")])
 GROUP_RECORD = np.dtype([("size", "<u4")])
@@ -61,8 +62,8 @@ def text_keys(text_hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 class KeyWork:
     """Write the keys of a part, by partition, to the segment `folder/<part number>`."""
 
-    part: Part
-    signing: Signing
+    part: SignedPart
+    signing: SignatureShape
     folder: Path
     partitions: int  # a power of two
     block_rows: int

@@ -48,8 +48,9 @@ from tasks.dedup.keys import (
     find_groups,
     write_keys,
 )
+from tasks.dedup.parts import SignedPart, find_parts
 from tasks.dedup.segments import segments
-from tasks.dedup.signed import BLOCK_ROWS, Part, Signing, find_parts
+from tasks.dedup.signed import BLOCK_ROWS, SignatureShape
 from tasks.dedup.stage import DedupParameters
 from tasks.documents.schema import COMPRESSION, ROW_GROUP_DOCUMENTS
 
@@ -70,7 +71,7 @@ class Layout:
     prefix of the keys of maps, name the layout, so that a rerun with another one starts afresh.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[SignedPart, ...]
     folder: Path
     documents: int
     first_new: int
@@ -85,7 +86,7 @@ class Layout:
 
     @classmethod
     def of(
-        cls, parts: tuple[Part, ...], parameters: DedupParameters, workers: int, scratch: Path
+        cls, parts: tuple[SignedPart, ...], parameters: DedupParameters, workers: int, scratch: Path
     ) -> Layout:
         """`StageError` where `dedup.memory` is too small for the documents and workers."""
         documents = sum(part.rows for part in parts)
@@ -177,7 +178,7 @@ def _group(context: Context, layout: Layout) -> tuple[list[int], dict[str, int]]
     """
     parameters: DedupParameters = context.parameters
     keys, groups = layout.folder / "keys", layout.folder / "groups"
-    signing = Signing(parameters.bands, parameters.rows)
+    signing = SignatureShape(parameters.bands, parameters.rows)
     keyed = context.map(
         write_keys,
         {

@@ -1,4 +1,4 @@
-"""Segments: scratch files of records in buckets, written part by part and read bucket by bucket.
+"""Segments: scratch files of records in buckets, written by part and read by bucket.
 
 A segment is a folder with `records.bin` (fixed-size records), `values.bin` (uint32, a run for each
 record, whose field `size` is the run's length) and `edges.bin` (where buckets begin). Records come

@@ -1,15 +1,13 @@
-"""The inputs of dedup: the parts of earlier crawls' indexes and of this run's sources.
+"""Read the rows of a part: signatures, text hashes, shingle sets, preferences and ids.
 
-Every row of every part has a number, the rows of earlier crawls first. A number says where a
-document is stored, and nothing about its rank. Files are read block by block.
+Files are read block by block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra.stage import StageError
-from infra.store import Artifact
-from tasks.dedup.agreement import SIGNING, agree, check_index
-from tasks.dedup.stage import PREFERENCES, DedupParameters
-from tasks.documents.selected import INDEX_FOLDER
+from tasks.dedup.parts import SignedPart
 
-INDEX_PREFIX = f"{INDEX_FOLDER}/part-"
-MOST_DOCUMENTS = 2**32 - 2
 ID_BYTES = 32
 BLOCK_ROWS = 10_000
 """Rows read at once if memory allows: 9 MB of signatures with 112 values."""
@@ -35,43 +28,7 @@ _PAGE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Preference:
-    """One entry of `prefer`: the column of a file row-aligned with a part."""
-
-    file: Path | None  # None: the source lacks this annotation
-    column: str
-    descending: bool
-
-
-@dataclass(frozen=True)
-class Part:
-    """One part and the files row-aligned with it; `start` is the number of its first row.
-
-    `crawl` is "" for this run's documents, and the artifact's name for those of an earlier crawl;
-    `order` ranks crawls, the earliest first.
-    """
-
-    number: int
-    start: int
-    rows: int
-    source: str
-    name: str
-    crawl: str
-    order: int
-    documents: Path  # has the column id; text only in this run's parts
-    signatures: Path
-    cut: Path | None
-    edits: Path | None  # of line_dedup, which applied when the signatures were computed
-    prefer: tuple[Preference, ...]
-
-    @property
-    def label(self) -> str:
-        """The part's name in errors."""
-        return f"{self.crawl or self.source}/{self.name}"
-
-
-@dataclass(frozen=True)
-class Signing:
+class SignatureShape:
     """Shape of signatures: bands, and MinHash values (rows) in each."""
 
     bands: int
@@ -79,7 +36,7 @@ class Signing:
 
 
 @dataclass(frozen=True)
-class Block:
+class SignedBlock:
     """k eligible rows of a part, ascending, of which s have a shingle and hence a signature."""
 
     rows: npt.NDArray[np.int64]  # (k,): positions in the part
@@ -88,130 +45,7 @@ class Block:
     signatures: npt.NDArray[np.uint64]  # (s, bands * rows)
 
 
-def find_parts(
-    inputs: Mapping[str, Sequence[Artifact]], parameters: DedupParameters
-) -> tuple[Part, ...]:
-    """All parts: earlier crawls in order, then this run's by source and name.
-
-    `StageError` where inputs do not belong together, or there are too many documents.
-    """
-    history = inputs.get("history", ())
-    _check_signing(inputs["signatures"], history, parameters)
-    by_role = {
-        role: {artifact.name: artifact for artifact in artifacts}
-        for role, artifacts in inputs.items()
-    }
-    (cut,) = by_role["cut"].values()
-    documents, signatures = by_role["documents"], by_role["signatures"]
-    if documents.keys() != signatures.keys():
-        raise StageError(
-            f"there are documents of {sorted(documents)} but signatures of {sorted(signatures)}: "
-            "dedup needs both for every source"
-        )
-    crawls = _crawls(parameters.crawls, sorted(documents))
-    numbered: list[Part] = []
-    start = 0
-
-    def add(rows: int, **values: Any) -> None:
-        nonlocal start
-        numbered.append(Part(number=len(numbered), start=start, rows=rows, **values))
-        start += rows
-
-    unranked = tuple(Preference(None, entry, descending=False) for entry in parameters.prefer)
-    for order, artifact in enumerate(history):
-        for name in artifact.files(INDEX_PREFIX):
-            path = artifact.path(name)
-            place = {
-                "source": artifact.name,
-                "name": Path(name).name,
-                "crawl": artifact.identity,
-                "order": order,
-            }
-            files = {
-                "documents": path,
-                "signatures": path,
-                "cut": None,
-                "edits": None,
-                "prefer": unranked,
-            }
-            add(pq.read_metadata(path).num_rows, **place, **files)
-    for source in sorted(documents):
-        for name in documents[source].files("part-"):
-            path = documents[source].path(name)
-            rows = pq.read_metadata(path).num_rows
-            beside = {
-                "signatures": signatures[source].path(name),
-                "cut": cut.path(f"{source}/{name}"),
-            }
-            if (edited_by := by_role.get("line_dedup", {}).get(source)) is not None:
-                beside["edits"] = edited_by.path(name)
-            prefer = tuple(_preference(entry, by_role, source, name) for entry in parameters.prefer)
-            preferred = [entry.file for entry in prefer if entry.file is not None]
-            for file in (*beside.values(), *preferred):
-                if (file_rows := pq.read_metadata(file).num_rows) != rows:
-                    raise StageError(
-                        f"{source}/{name} has {rows} documents but {file} has {file_rows} rows: "
-                        "rebuild that artifact"
-                    )
-            order = len(history) + crawls[source]
-            where = {
-                "source": source,
-                "name": name,
-                "crawl": "",
-                "order": order,
-                "documents": path,
-                "prefer": prefer,
-            }
-            add(rows, **where, **{"edits": None, **beside})
-    if start > MOST_DOCUMENTS:
-        raise StageError(
-            f"there are {start:,} documents, more than the {MOST_DOCUMENTS:,} that one run of "
-            "dedup can number: split the sources into several recipes, and name the earlier ones "
-            "in dedup.history"
-        )
-    return tuple(numbered)
-
-
-def _check_signing(
-    signatures: Sequence[Artifact], history: Sequence[Artifact], parameters: DedupParameters
-) -> None:
-    """Check that all signatures were made with the same parameters, which are those of dedup."""
-    wanted: dict[str, Any] = {
-        name: getattr(parameters, name) for name in SIGNING if hasattr(parameters, name)
-    }
-    for artifact in signatures:
-        made_with = {**artifact.manifest.parameters, "version": artifact.manifest.stage_version}
-        advice = "rebuild the signatures of all sources from the recipe's section dedup"
-        agree(artifact.identity, made_with, wanted, advice)
-    for artifact in history:
-        check_index(artifact, wanted)
-
-
-def _crawls(crawls: Sequence[Sequence[str]], sources: Sequence[str]) -> dict[str, int]:
-    """Source -> its crawl's rank in this run; sources that are not named come last, together."""
-    named = {source: number for number, crawl in enumerate(crawls) for source in crawl}
-    if unknown := sorted(set(named) - set(sources)):
-        raise StageError(
-            f"dedup.crawls names {', '.join(unknown)}, which dedup does not read; its sources are "
-            f"{', '.join(sources)}"
-        )
-    return {source: named.get(source, len(crawls)) for source in sources}
-
-
-def _preference(
-    entry: str, by_role: Mapping[str, Mapping[str, Artifact]], source: str, name: str
-) -> Preference:
-    column = entry.removeprefix("-")
-    artifact = by_role.get(PREFERENCES[column], {}).get(source)
-    path = artifact.path(name) if artifact is not None else None
-    if path is not None and column not in (names := pq.read_schema(path).names):
-        raise StageError(
-            f"dedup.prefer: {path} has no column {column!r}; it has {', '.join(names)}"
-        )
-    return Preference(path, column, descending=not entry.startswith("-"))
-
-
-def eligible_rows(part: Part) -> npt.NDArray[np.int64]:
+def eligible_rows(part: SignedPart) -> npt.NDArray[np.int64]:
     """Rows that cut left, ascending; all rows of an earlier crawl."""
     if part.cut is None:
         return np.arange(part.rows)
@@ -220,13 +54,13 @@ def eligible_rows(part: Part) -> npt.NDArray[np.int64]:
     )
 
 
-def blocks(part: Part, signing: Signing, block_rows: int) -> Iterator[Block]:
+def blocks(part: SignedPart, signing: SignatureShape, block_rows: int) -> Iterator[SignedBlock]:
     """Hashes and signatures of a part's eligible rows, about `block_rows` at once."""
     for rows, table in read_rows(
         part.signatures, ["text_hash", "signature"], eligible_rows(part), block_rows
     ):
         signatures = table["signature"].combine_chunks()
-        yield Block(
+        yield SignedBlock(
             rows,
             text_hashes(table["text_hash"]),
             signatures.is_valid().to_numpy(zero_copy_only=False),
@@ -316,12 +150,12 @@ def _one_by_one(
 def text_hashes(column: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
     """A null-free binary(16) column as numbers, shape (rows, 2)."""
     array = column.combine_chunks()
-    whole = np.frombuffer(array.buffers()[1], np.uint64) if len(array) else np.empty(0, np.uint64)
-    return whole.reshape(-1, 2)[array.offset : array.offset + len(array)]
+    words = np.frombuffer(array.buffers()[1], np.uint64) if len(array) else np.empty(0, np.uint64)
+    return words.reshape(-1, 2)[array.offset : array.offset + len(array)]
 
 
 def _values(
-    signatures: pa.FixedSizeListArray, signing: Signing, part: Part
+    signatures: pa.FixedSizeListArray, signing: SignatureShape, part: SignedPart
 ) -> npt.NDArray[np.uint64]:
     size = signing.bands * signing.rows
     if signatures.type.list_size != size:
@@ -334,7 +168,7 @@ def _values(
     return values
 
 
-def preferences(part: Part, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def preferences(part: SignedPart, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Sort keys by preference, shape (rows, len(prefer)): lower is better, NaN (no value) worst.
 
     A list counts by its length.
@@ -352,7 +186,7 @@ def preferences(part: Part, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float
     return keys
 
 
-def ids(part: Part, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bytes_]:
+def ids(part: SignedPart, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bytes_]:
     """The ids of some rows in UTF-8, shape (rows,)."""
     column = (
         pq.read_table(part.documents, columns=["id"])["id"].take(pa.array(rows)).combine_chunks()

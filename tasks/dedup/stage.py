@@ -33,14 +33,14 @@ class Gates(Parameters):
     largest_cluster: int | None = Field(
         default=100_000,
         ge=2,
-        description="documents that one document may stand for, itself included; null: no limit",
+        description="documents of a cluster, the kept one included; null: no limit",
     )
     removal_rate: float | None = Field(
         default=0.75,
         ge=0,
         le=1,
-        description="share of a source's eligible documents that may go (those apart that an "
-        "earlier crawl has under the same id); null: no limit",
+        description="share of a source's eligible documents that may be removed (except those "
+        "that an earlier crawl has under the same id); null: no limit",
     )
     saturated_band: int | None = Field(
         default=100_000,
@@ -88,7 +88,7 @@ class DedupParameters(Parameters):
         "GB that a process of Python and its libraries takes by itself",
     )
     gates: Gates = Gates()
-    accept: bool = Field(default=False, description="go on although a gate's limit is exceeded")
+    accept: bool = Field(default=False, description="continue if a gate's limit is exceeded")
 
     @field_validator("prefer")
     @classmethod
@@ -134,8 +134,7 @@ STAGE = Stage(
     version=2,
     parameters=DedupParameters,
     run="tasks.dedup.run:run",
-    summary="which documents go because a better copy stays: exact and verified near duplicates, "
-    "across sources",
+    summary="removes exact and verified near duplicates across sources, and keeps the best copy",
     section="dedup",
     inputs=(
         Role("cut", ("cut",)),
@@ -150,7 +149,7 @@ STAGE = Stage(
     outputs=(
         Output(
             "clusters.parquet",
-            "one row a cluster of duplicates",
+            "one row per cluster of duplicates",
             {
                 "representative": "string",
                 "source": "string",
@@ -164,7 +163,7 @@ STAGE = Stage(
         ),
         Output(
             "*/part-*.parquet",
-            "a folder a source, row-aligned with its documents",
+            "one folder per source, row-aligned with its documents",
             {"duplicate_of": "string", "similarity": "float", "kind": "string"},
         ),
     ),

@@ -1,4 +1,4 @@
-"""Annotation: how stages write columns beside documents.
+"""Annotation: how stages write columns for documents, row-aligned with them.
 
 Every part of the documents gets a Parquet file of the same name with the same rows in the same
 order, one row group per row group. So readers put columns side by side without a join, and hold one
@@ -36,7 +36,7 @@ EDITED_BY = "line_dedup"
 
 
 @dataclass(frozen=True)
-class Part:
+class AlignedPart:
     """One part of the documents and its row-aligned files: (local path, columns) each."""
 
     name: str
@@ -63,16 +63,16 @@ class Part:
 def parts(
     documents: Artifact,
     columns: Sequence[str],
-    beside: Mapping[str, tuple[Artifact, Sequence[str]]],
-) -> list[Part]:
+    annotations: Mapping[str, tuple[Artifact, Sequence[str]]],
+) -> list[AlignedPart]:
     """The parts of a documents artifact, with columns of row-aligned artifacts."""
     return [
-        Part(
+        AlignedPart(
             name,
             documents.name,
             (
                 (documents.path(name), tuple(columns)),
-                *((artifact.path(name), tuple(names)) for artifact, names in beside.values()),
+                *((artifact.path(name), tuple(names)) for artifact, names in annotations.values()),
             ),
         )
         for name in documents.files("part-")
@@ -84,28 +84,28 @@ def annotate(
     function: Annotate,
     *,
     read: Sequence[str] = ("text",),
-    beside: Mapping[str, Sequence[str]] | None = None,
+    annotations: Mapping[str, Sequence[str]] | None = None,
     timeout_s: float | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Run `function` on every row group of the documents, and write the columns it returns.
 
-    `read`: document columns that the function sees; `beside`: role -> columns of that role's
+    `read`: document columns that the function sees; `annotations`: role -> columns of that role's
     row-aligned artifact (a role without an input is left out). With an input `line_dedup`, `text`
     is the text after its edits, and column `edits` has the edits. Returns {"rows", "ledger"} per
     part; the ledger counts every document as kept, and the bytes that edits removed, by the column
     `language` if the function sees or returns one.
     """
-    items = {Path(part.name).stem: part for part in text_parts(context, read, beside)}
+    items = {Path(part.name).stem: part for part in text_parts(context, read, annotations)}
     return context.map(functools.partial(annotate_part, function), items, timeout_s=timeout_s)
 
 
 def text_parts(
     context: Context,
     read: Sequence[str] = ("text",),
-    beside: Mapping[str, Sequence[str]] | None = None,
-) -> list[Part]:
+    annotations: Mapping[str, Sequence[str]] | None = None,
+) -> list[AlignedPart]:
     """The parts of input "documents", as `annotate` reads them; same arguments."""
-    wanted = {**(beside or {}), EDITED_BY: (edits.COLUMN,)}
+    wanted = {**(annotations or {}), EDITED_BY: (edits.COLUMN,)}
     present = {
         role: (annotated, columns)
         for role, columns in wanted.items()
@@ -114,7 +114,7 @@ def text_parts(
     return parts(context.input("documents"), list(dict.fromkeys([*read, "text", PROMPT])), present)
 
 
-def annotate_part(function: Annotate, part: Part, shard: Shard) -> dict[str, Any]:
+def annotate_part(function: Annotate, part: AlignedPart, shard: Shard) -> dict[str, Any]:
     """Annotate one part; runs in a worker."""
     ledger = Ledger()
     rows = 0
@@ -142,7 +142,7 @@ def annotate_part(function: Annotate, part: Part, shard: Shard) -> dict[str, Any
     return {"rows": rows, "ledger": ledger.to_json()}
 
 
-def _types(part: Part) -> Iterator[tuple[str, pa.DataType]]:
+def _types(part: AlignedPart) -> Iterator[tuple[str, pa.DataType]]:
     for path, columns in part.files:
         schema = pq.read_schema(path)
         for name in columns:

@@ -1,4 +1,4 @@
-"""Edits: what stages remove from documents, as a column beside them.
+"""Edits: what stages remove from documents, as a row-aligned column.
 
 Text itself is written once, by ingest. Column `edits`, list<struct<start: int64, end: int64,
 replacement: string, reason: string>>: the characters [start, end) of the INGEST text are replaced

@@ -1,8 +1,8 @@
 """Columns of hashes: their types, and how they are stored.
 
 Hashes are random bits: a dictionary of them is as long as the column, and zstd cannot compress
-them, so that both only cost time. Columns of unsigned integers and of fixed-size bytes are
-therefore written plain and uncompressed, everything else as usual.
+them, so both would only cost time. Columns of unsigned integers and of fixed-size bytes are
+therefore written plain and uncompressed, all others as usual.
 """
 
 from __future__ import annotations

@@ -62,8 +62,8 @@ def record_bytes(table: pa.Table) -> pa.ChunkedArray:
 def record_hashes(prompts: Iterable[bytes], texts: Iterable[bytes]) -> list[bytes]:
     """One hash for each pair of a prompt's and a text's hash, as long as the text's hash.
 
-    Hashing hashes of fixed length fixes the border, so that ("ab", "c") and ("a", "bc") differ. The
-    hash is personalised, so that only by a collision a text has the hash of a pair.
+    The hashes that are hashed have a fixed length, so ("ab", "c") and ("a", "bc") differ. The hash
+    is personalised, so a text has the hash of a pair only by a collision.
     """
     return [
         hashlib.blake2b(prompt + text, digest_size=len(text), person=_HASH_USE).digest()

@@ -1,6 +1,6 @@
-"""What select and the readers of its artifacts agree on: folders, text, the order of holding out.
+"""The layout of select artifacts: folders, the text of a line, and which documents are held out.
 
-A select artifact has a folder for each category, and two of its own. Imports nothing heavy.
+A select artifact has a folder for each category, and two reserved ones. Imports nothing heavy.
 """
 
 import hashlib

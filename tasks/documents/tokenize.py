@@ -1,4 +1,4 @@
-"""From documents to token ids, alike for training and for evaluation.
+"""Tokenizes documents in the same way for training and evaluation.
 
 Special tokens are added as ids; text that spells one is never recognised as such.
 """
@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from infra.stage import StageError
 
 ROLES = ("bos", "eos", "pad", "unk")
-"""Special tokens of a `tokenizer_config.json` that a text must not spell."""
+"""Special tokens of a `tokenizer_config.json` that are never recognised in text."""
 
 
 class Tokens(NamedTuple):
@@ -62,12 +62,12 @@ class DocumentTokenizer:
         self.padding = (self._ids(names.get("pad")) or self.end or self.begin)[0]
 
     def _id(self, name: str) -> int | None:
-        found: int | None = self._tokenizer.token_to_id(name)
-        return found
+        id_: int | None = self._tokenizer.token_to_id(name)
+        return id_
 
     def _ids(self, name: str | None) -> list[int]:
-        found = self._id(name) if name else None
-        return [] if found is None else [found]
+        id_ = self._id(name) if name else None
+        return [] if id_ is None else [id_]
 
     def encode(self, texts: Sequence[tuple[str, str]]) -> list[Tokens]:
         """Ids of documents given as (prompt, text), which are tokenized as one string.
@@ -95,10 +95,10 @@ class DocumentTokenizer:
         return tokens, ends[tokens.prompt - len(self.begin) :]
 
     def _plain(self, encoding: Any) -> Tokens:
-        found = encoding.ids
-        first, last = len(self.begin), len(self.begin) + len(found)
+        first = len(self.begin)
+        last = first + len(encoding.ids)
         ids = np.empty(last + len(self.end), np.uint32)
-        ids[:first], ids[first:last], ids[last:] = self.begin, found, self.end
+        ids[:first], ids[first:last], ids[last:] = self.begin, encoding.ids, self.end
         return Tokens(ids, first)
 
     def _located(self, encoding: Any, prompt_characters: int) -> Tokens:
@@ -111,5 +111,5 @@ class DocumentTokenizer:
 
 def _content(token: Any) -> str:
     """The text of a token in a configuration: a string, or an object with a "content"."""
-    found = token.get("content") if isinstance(token, dict) else token
-    return found if isinstance(found, str) else ""
+    content = token.get("content") if isinstance(token, dict) else token
+    return content if isinstance(content, str) else ""

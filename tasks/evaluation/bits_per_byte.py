@@ -36,7 +36,7 @@ _DOCUMENTS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
-class Window:
+class TokenWindow:
     """Tokens read in one pass.
 
     `document`: index in the batch. `targets`: the token after each input, shape as `inputs`. Only
@@ -51,7 +51,7 @@ class Window:
 
 def windows(
     document: int, ids: Sequence[int], first_scored: int, max_length: int
-) -> Iterator[Window]:
+) -> Iterator[TokenWindow]:
     """Cut one document into windows that together predict ids[first_scored:], each id once.
 
     Args:
@@ -68,7 +68,7 @@ def windows(
         low = max(0, end - max_length)
         first = max(start, first_scored - 1) - low
         if first < end - low:
-            yield Window(document, tuple(ids[low:end]), tuple(ids[low + 1 : end + 1]), first)
+            yield TokenWindow(document, tuple(ids[low:end]), tuple(ids[low + 1 : end + 1]), first)
 
 
 def read_heldout(paths: Sequence[Path], limit: int | None) -> Iterator[tuple[str, str]]:
@@ -105,7 +105,7 @@ def score(
     padding = 0.0
     tokens = characters = 0
     while batch := _take(documents):
-        batch_windows: list[Window] = []
+        batch_windows: list[TokenWindow] = []
         for index, (ids, source) in enumerate(model.encode_documents(batch)):
             batch_windows.extend(windows(index, [model.bos, *ids], 1 + source, model.max_length))
             tokens += len(ids) - source
@@ -158,8 +158,8 @@ def _take(documents: Iterator[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def _costs(
-    model: LoadedModel, batch_windows: Sequence[Window], batch_size: int
-) -> Iterator[tuple[Window, float, float]]:
+    model: LoadedModel, batch_windows: Sequence[TokenWindow], batch_size: int
+) -> Iterator[tuple[TokenWindow, float, float]]:
     """Yield (window, nats of its counted targets, sum of the padding rows' share at them).
 
     Longest windows come first. Batches are padded on the right, where nothing is counted.

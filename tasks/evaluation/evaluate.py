@@ -1,6 +1,6 @@
 """Runs every protocol on every task for one model, and keeps each result as soon as it is there.
 
-A piece of work is one protocol on one task (or one category of held-out text). Its result is a JSON
+A measurement is one protocol on one task (or one category of held-out text). Its result is a JSON
 file in the output folder, so that a killed evaluation resumes where it stopped.
 """
 
@@ -24,9 +24,13 @@ LONG_TEXT = "long-text"
 `long-text/<category>/<first byte>-<last byte>`.
 """
 
+RESULTS_FOLDER = "pieces"
+"""Folder, in the output folder, of the results of single measurements."""
+
 NOTES = "notes.json"
 
-Tell = Callable[[float, float], None]
+OnProgress = Callable[[float, float], None]
+"""Called with the measurements done and their total."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Spec:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Measurement:
     """One protocol on one task."""
 
     protocol: str
@@ -66,8 +70,8 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Done:
-    """Result of a piece: rows by name, one sample per item, and notes (sentences).
+class Measured:
+    """Result of a measurement: rows by name, one sample per item, and notes (sentences).
 
     If nothing could be scored, a row's metric is None and it has a `reason`.
     """
@@ -77,46 +81,46 @@ class Done:
     notes: list[str] = field(default_factory=list)
 
 
-def pieces(spec: Spec, parameters: EvaluationParameters) -> list[Piece]:
-    """The pieces of a spec: tasks in recipe order, each by every protocol, then held-out text."""
-    work: list[Piece] = []
+def measurements(spec: Spec, parameters: EvaluationParameters) -> list[Measurement]:
+    """The measurements of a spec: tasks in recipe order, by every protocol, then held-out text."""
+    work: list[Measurement] = []
     for task in parameters.local_tasks():
         work.extend(
-            Piece(protocol, task)
+            Measurement(protocol, task)
             for protocol in ("harness", "first-token")
             if protocol in parameters.protocols
         )
     if "harness" in parameters.protocols:
-        work.extend(Piece("hub", task) for task in parameters.hub)
+        work.extend(Measurement("hub", task) for task in parameters.hub)
     if "bits-per-byte" in parameters.protocols:
-        work.extend(Piece("bits-per-byte", category) for category in sorted(spec.heldout))
+        work.extend(Measurement("bits-per-byte", category) for category in sorted(spec.heldout))
     if parameters.long_text is not None:
-        work.extend(Piece(LONG_TEXT, category) for category in sorted(spec.heldout))
+        work.extend(Measurement(LONG_TEXT, category) for category in sorted(spec.heldout))
     return work
 
 
-def evaluate(spec: Spec, tell: Tell) -> dict[str, dict[str, Any]]:
-    """Do the pieces that have no result yet; returns the rows of all pieces.
+def evaluate(spec: Spec, on_progress: OnProgress) -> dict[str, dict[str, Any]]:
+    """Make the measurements that have no result yet; returns the rows of all.
 
     Writes `results.json`, `samples/*.jsonl` and, if there are notes, `notes.json` (sentences).
     """
     parameters = EvaluationParameters.model_validate(spec.parameters)
     output = Path(spec.output)
     output.mkdir(parents=True, exist_ok=True)
-    work = pieces(spec, parameters)
-    todo = [piece for piece in work if not (output / "pieces" / piece.file).exists()]
+    work = measurements(spec, parameters)
+    todo = [item for item in work if not (output / RESULTS_FOLDER / item.file).exists()]
     if todo:
-        workbench = _Workbench(spec, parameters)
-        for piece in todo:
-            done = len(work) - len(todo) + todo.index(piece)
-            tell(done, len(work))
-            done_piece = asdict(workbench.do(piece))
-            with replacing(output / "pieces" / piece.file) as path:
-                path.write_text(json.dumps(done_piece, ensure_ascii=False), encoding="utf-8")
+        evaluator = _Evaluator(spec, parameters)
+        for done, measurement in enumerate(todo, len(work) - len(todo)):
+            on_progress(done, len(work))
+            result = asdict(evaluator.measure(measurement))
+            with replacing(output / RESULTS_FOLDER / measurement.file) as path:
+                path.write_text(json.dumps(result, ensure_ascii=False), encoding="utf-8")
     notes, missing = _without_text(spec, parameters)
     results: dict[str, dict[str, Any]] = {}
-    for piece in work:
-        stored = json.loads((output / "pieces" / piece.file).read_text(encoding="utf-8"))
+    for measurement in work:
+        path = output / RESULTS_FOLDER / measurement.file
+        stored = json.loads(path.read_text(encoding="utf-8"))
         notes += stored["notes"]
         for row, metrics in stored["rows"].items():
             results.setdefault(row, {}).update(metrics)
@@ -124,10 +128,9 @@ def evaluate(spec: Spec, tell: Tell) -> dict[str, dict[str, Any]]:
                 # A row needs an `n`, also if no other protocol scored the task.
                 results[row].setdefault("n", metrics[counted])
         if stored["samples"]:
-            ending = ".first-token" if piece.protocol == "first-token" else ""
-            with replacing(
-                output / "data" / "samples" / f"{piece.task.replace('/', '__')}{ending}.jsonl"
-            ) as path:
+            ending = ".first-token" if measurement.protocol == "first-token" else ""
+            name = f"{measurement.task.replace('/', '__')}{ending}.jsonl"
+            with replacing(output / "data" / "samples" / name) as path:
                 path.write_text(
                     "".join(
                         json.dumps(sample, ensure_ascii=False) + "\n"
@@ -141,7 +144,7 @@ def evaluate(spec: Spec, tell: Tell) -> dict[str, dict[str, Any]]:
     if notes:
         with replacing(output / "data" / NOTES) as path:
             path.write_text(json.dumps(notes, ensure_ascii=False, indent=1), encoding="utf-8")
-    tell(len(work), len(work))
+    on_progress(len(work), len(work))
     return results
 
 
@@ -149,21 +152,22 @@ def _without_text(
     spec: Spec, parameters: EvaluationParameters
 ) -> tuple[list[str], dict[str, dict[str, Any]]]:
     """(notes, rows) for categories that cannot be scored because none of their text is held out."""
-    asked = [HELDOUT] if "bits-per-byte" in parameters.protocols else []
-    asked += [LONG_TEXT] if parameters.long_text is not None else []
+    measures = {}
+    if "bits-per-byte" in parameters.protocols:
+        measures[HELDOUT] = "bits per byte"
+    if parameters.long_text is not None:
+        measures[LONG_TEXT] = "long text"
     notes = []
     if not spec.heldout:
         advice = "there is no held-out text; hold some out in `select`"
-        notes = [
-            f"{'bits per byte' if name == HELDOUT else 'long text'}: {advice}" for name in asked
-        ]
-    elif asked:
+        notes = [f"{name}: {advice}" for name in measures.values()]
+    elif measures:
         notes = [
             f"category {category}: {why}" for category, why in sorted(spec.not_held_out.items())
         ]
     rows = {
-        f"{name}/{category}": unscored("nothing held out")
-        for name in asked
+        f"{prefix}/{category}": unscored("nothing held out")
+        for prefix in measures
         for category in spec.not_held_out
     }
     return notes, rows
@@ -172,11 +176,9 @@ def _without_text(
 def _place(row: str) -> tuple[int, str]:
     """Sort key of a row: tasks in order of work, then held-out text and long text by category."""
     kind, _, rest = row.partition("/")
-    return (
-        (1 + (kind == LONG_TEXT), rest.partition("/")[0])
-        if kind in (HELDOUT, LONG_TEXT)
-        else (0, "")
-    )
+    if kind not in (HELDOUT, LONG_TEXT):
+        return 0, ""
+    return (1 if kind == HELDOUT else 2), rest.partition("/")[0]
 
 
 def unscored(reason: str) -> dict[str, Any]:
@@ -184,7 +186,7 @@ def unscored(reason: str) -> dict[str, Any]:
     return {"bits_per_byte": None, "n": 0, "reason": reason}
 
 
-class _Workbench:
+class _Evaluator:
     """The loaded model and, once needed, its wrapper for the harness."""
 
     def __init__(self, spec: Spec, parameters: EvaluationParameters) -> None:
@@ -200,94 +202,103 @@ class _Workbench:
         )
         self._lm: Any = None
 
-    def do(self, piece: Piece) -> Done:
-        """Do one piece."""
-        if piece.protocol == "bits-per-byte":
-            return self._bits_per_byte(piece.task)
-        if piece.protocol == LONG_TEXT:
-            return self._long_text(piece.task)
-        if piece.protocol == "first-token":
-            return self._first_token(piece.task)
-        return self._harness(piece)
+    def measure(self, measurement: Measurement) -> Measured:
+        """Make one measurement."""
+        measure = {
+            "harness": self._harness,
+            "first-token": self._first_token,
+            "hub": self._hub,
+            "bits-per-byte": self._bits_per_byte,
+            LONG_TEXT: self._long_text,
+        }
+        return measure[measurement.protocol](measurement.task)
 
-    def _harness(self, piece: Piece) -> Done:
+    def _harness_model(self) -> Any:
+        from tasks.evaluation.harness_model import harness_model
+
+        if self._lm is None:
+            self._lm = harness_model(self._model, self._parameters.batch_size)
+        return self._lm
+
+    def _hub(self, task: str) -> Measured:
+        from tasks.evaluation import hub
+
+        parameters = self._parameters
+        result = hub.score(
+            task,
+            self._harness_model(),
+            shots=parameters.shots.get(task),
+            limit=parameters.limit,
+            seed=parameters.seed,
+        )
+        return Measured(*result)
+
+    def _harness(self, task: str) -> Measured:
         from tasks.evaluation import harness
         from tasks.evaluation.items import questions
 
-        parameters = self._parameters
-        if self._lm is None:
-            self._lm = harness.harness_model(self._model, parameters.batch_size)
-        if piece.protocol == "hub":
-            shots = parameters.shots.get(piece.task)
-            result = harness.score_hub(
-                piece.task, self._lm, shots=shots, limit=parameters.limit, seed=parameters.seed
-            )
-        else:
-            style = parameters.benchmarks[piece.task].resolved_style()
-            asked = questions(style=style, **self._asked(piece.task))
-            result = harness.score_questions(piece.task, asked, style.delimiter, self._lm)
-        return Done(*result)
+        lm = self._harness_model()
+        style = self._parameters.benchmarks[task].resolved_style()
+        asked = questions(style=style, **self._question_arguments(task))
+        return Measured(*harness.score(task, asked, style.delimiter, lm))
 
-    def _first_token(self, task: str) -> Done:
+    def _first_token(self, task: str) -> Measured:
         from tasks.evaluation import first_token
         from tasks.evaluation.items import questions
 
-        asked = questions(
-            style=self._parameters.benchmarks[task].letters_style(), **self._asked(task)
-        )
-        return Done(*first_token.score(task, asked, self._model, self._parameters.batch_size))
+        style = self._parameters.benchmarks[task].letters_style()
+        asked = questions(style=style, **self._question_arguments(task))
+        return Measured(*first_token.score(task, asked, self._model, self._parameters.batch_size))
 
-    def _bits_per_byte(self, category: str) -> Done:
+    def _bits_per_byte(self, category: str) -> Measured:
         from tasks.evaluation import bits_per_byte
 
         documents = self._heldout(category, self._parameters.heldout_documents)
         name = f"{HELDOUT}/{category}"
         row = bits_per_byte.score(documents, self._model, self._parameters.batch_size)
         if not row:
-            return Done(
+            return Measured(
                 {name: unscored("no text")},
                 notes=[f"category {category}: its held-out documents have no text to score"],
             )
         floor, limit = self._parameters.heldout_floor, self._parameters.heldout_documents
         if row["n"] >= floor.documents and row["characters"] >= floor.characters:
-            return Done({name: row})
+            return Measured({name: row})
         raised = (
             "evaluation.heldout_documents"
             if row["n"] == limit
             else "select.heldout (fraction, max_documents)"
         )
-        told = (
+        note = (
             f"{name}: {row['n']:,} documents with {row['characters']:,} characters are held out, "
             f"fewer than evaluation.heldout_floor asks ({floor.documents:,} and "
             f"{floor.characters:,}), so the score says little; raise {raised}, or add text"
         )
-        return Done({name: row | {"few": True}}, notes=[told])
+        return Measured({name: row | {"few": True}}, notes=[note])
 
-    def _long_text(self, category: str) -> Done:
+    def _long_text(self, category: str) -> Measured:
         from tasks.evaluation import long_text
 
-        asked = self._parameters.long_text or LongText()
-        rows, found = long_text.score(self._heldout(category, None), asked, self._model)
+        wanted = self._parameters.long_text or LongText()
+        by_bucket, counts = long_text.score(self._heldout(category, None), wanted, self._model)
         notes = []
-        if found["long"] < asked.documents:
+        if counts["long"] < wanted.documents:
             notes.append(
-                f"long text: {found['long']} of the {found['read']} held-out documents of "
-                f"{category} have {asked.length_bytes:,} bytes ({asked.documents} were asked for); "
-                f"the longest has {found['longest']:,}"
+                f"long text: {counts['long']} of the {counts['read']} held-out documents of "
+                f"{category} have {wanted.length_bytes:,} bytes ({wanted.documents} were asked "
+                f"for); the longest has {counts['longest']:,}"
             )
-        if found["tokens"] > self._model.max_length:
+        if counts["tokens"] > self._model.max_length:
             notes.append(
-                f"long text: {asked.length_bytes:,} bytes of {category} are up to "
-                f"{found['tokens']:,} tokens, more than the context of {self._model.max_length:,}"
+                f"long text: {wanted.length_bytes:,} bytes of {category} are up to "
+                f"{counts['tokens']:,} tokens, more than the context of {self._model.max_length:,}"
             )
-        rows = rows or {"": unscored("no long document")}
-        return Done(
-            {
-                f"{LONG_TEXT}/{category}{'/' * bool(bucket)}{bucket}": row
-                for bucket, row in rows.items()
-            },
-            notes=notes,
-        )
+        name = f"{LONG_TEXT}/{category}"
+        rows = {
+            f"{name}/{bucket}" if bucket else name: row
+            for bucket, row in (by_bucket or {"": unscored("no long document")}).items()
+        }
+        return Measured(rows, notes=notes)
 
     def _heldout(self, category: str, limit: int | None) -> Iterator[tuple[str, str]]:
         from tasks.evaluation import bits_per_byte
@@ -296,7 +307,8 @@ class _Workbench:
             [Path(path) for path in self._spec.heldout[category]], limit
         )
 
-    def _asked(self, task: str) -> dict[str, Any]:
+    def _question_arguments(self, task: str) -> dict[str, Any]:
+        """Arguments of `items.questions` for a benchmark, except the style."""
         benchmark = self._parameters.benchmarks[task]
         return {
             "name": task,

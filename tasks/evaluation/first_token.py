@@ -82,7 +82,7 @@ def _letter_ids(model: LoadedModel, ending: str, letter: str) -> list[int]:
     ids = sorted({tokens[-1] for tokens in encoded if tokens})
     if not ids:
         raise StageError(
-            f"the tokenizer has no token for option {letter!r}; take first-token out of protocols"
+            f"the tokenizer has no token for option {letter!r}; remove first-token from protocols"
         )
     return ids
 

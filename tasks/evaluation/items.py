@@ -58,40 +58,40 @@ def questions(
     Raises `StageError` if no item has choices and an answer, or if dev has too few examples.
     """
     limits = [number for number in (benchmark.limit, limit) if number is not None]
-    # Also where only one of the two has several files, no task may get another's examples.
-    apart = len(paths) > 1 or bool(shots and len(dev_paths) > 1)
-    items = read_items(name, benchmark, paths, min(limits, default=None), tasks_apart=apart)
+    # If questions or examples have several files, group both: no task may get another's examples.
+    by_task = len(paths) > 1 or bool(shots and len(dev_paths) > 1)
+    items = read_items(name, benchmark, paths, min(limits, default=None), group_by_task=by_task)
     dev = (
         read_items(
             name,
             benchmark.model_copy(update={"split": "dev"}),
             dev_paths,
-            tasks_apart=apart,
+            group_by_task=by_task,
         )
         if shots and dev_paths
         else []
     )
-    asked = []
+    built = []
     for item in items:
         examples: list[Item] = examples_for(item, dev, shots) if shots else []
-        words = answers(item, style)
-        asked.append(
+        scored = answers(item, style)
+        built.append(
             Question(
                 item.id,
                 item.group,
                 prompt(item, style, examples),
-                words,
+                scored,
                 item.right,
-                _problem(item, words),
+                _problem(item, scored),
             )
         )
-    read = [item.problem or _nothing_to_score(item) for item in items]
-    if all(read):
+    problems = [item.problem or _nothing_to_score(item) for item in items]
+    if all(problems):
         raise StageError(
             f"{name}: none of its {len(items):,} items has choices and an answer to score (item "
-            f"{items[0].id!r}: {read[0]}); leave this benchmark to decontaminate"
+            f"{items[0].id!r}: {problems[0]}); leave this benchmark to decontaminate"
         )
-    return asked
+    return built
 
 
 def _nothing_to_score(item: Item) -> str:

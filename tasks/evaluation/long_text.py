@@ -34,7 +34,7 @@ Values = NDArray[np.float64]
 
 
 def score(
-    documents: Iterator[tuple[str, str]], asked: LongText, model: LoadedModel
+    documents: Iterator[tuple[str, str]], settings: LongText, model: LoadedModel
 ) -> tuple[Rows, dict[str, int]]:
     """(rows by bucket of positions, counts) of (source, target) documents.
 
@@ -47,10 +47,10 @@ def score(
 
     Memory: the logits of one span, its tokens x vocabulary in the model's own type.
     """
-    spans, counts = long_spans(documents, asked.length_bytes, asked.documents)
+    spans, counts = long_spans(documents, settings.length_bytes, settings.documents)
     if not spans:
         return {}, counts | {"tokens": 0}
-    borders = np.arange(0, asked.length_bytes + 1, asked.bucket_bytes)
+    borders = np.arange(0, settings.length_bytes + 1, settings.bucket_bytes)
     costs, token_counts, sizes = [], [], []
     for source, text in spans:
         ids, prompt, ends = tokens_of(source, text, model)
@@ -61,8 +61,9 @@ def score(
         sizes.append(np.diff(span_borders))
         counts["tokens"] = max(counts.get("tokens", 0), 1 + len(ids))
     nats_SB, tokens_SB, bytes_SB = (np.stack(values) for values in (costs, token_counts, sizes))
-    names = [f"{low}-{low + asked.bucket_bytes - 1}" for low in borders[:-1].tolist()]
-    columns = {"": slice(None)} | {name: slice(at, at + 1) for at, name in enumerate(names)}
+    columns = {"": slice(None)}
+    for index, low in enumerate(borders[:-1].tolist()):
+        columns[f"{low}-{low + settings.bucket_bytes - 1}"] = slice(index, index + 1)
     rows: Rows = {
         name: {
             **bits_per(
@@ -126,7 +127,7 @@ def between(
     """
     if not len(ends):
         return np.zeros(len(borders) - 1)
-    # Tokens that end at the same byte share their bytes: only the last has an end of its own.
+    # Tokens that end at the same byte share their bytes: only the last of them counts as an end.
     last = np.append(ends[1:] != ends[:-1], True)
     upto = np.interp(borders, [0, *ends[last]], [0, *np.cumsum(values)[last]])
     upto[0] = 0

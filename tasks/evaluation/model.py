@@ -52,7 +52,7 @@ class LoadedModel:
 
     @property
     def one_length_at_a_time(self) -> bool:
-        """Whether a batch must have rows of equal length, as longer ones change shorter ones."""
+        """Whether all rows of a batch must have one length, because longer ones change shorter."""
         return _rope_type(self.model) in _BY_LENGTH
 
     def batches(self, lengths: Sequence[int], rows: Callable[[int], int]) -> Iterator[slice]:
@@ -68,7 +68,7 @@ class LoadedModel:
 
     @cached_property
     def padding_rows(self) -> torch.Tensor:
-        """Whether a batch needs rows of equal length, because longer ones change shorter ones."""
+        """Ids of the rows of the output matrix that have no token."""
         tokens = set(self.tokenizer.get_vocab().values())
         rows = [row for row in range(self.vocabulary) if row not in tokens]
         return torch.tensor(rows, dtype=torch.long, device=self.model.device)
@@ -163,19 +163,19 @@ def load(folder: Path, *, dtype: str, device: str, max_length: int | None) -> Lo
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     model = model.to(device).eval()
-    own = int(getattr(model.config, "max_position_embeddings", None) or DEFAULT_MAX_LENGTH)
+    context = int(getattr(model.config, "max_position_embeddings", None) or DEFAULT_MAX_LENGTH)
     if _rope_type(model) == "dynamic":
         for module in model.modules():
             if hasattr(module, "max_seq_len_cached"):
                 module.register_forward_pre_hook(_forget_longest)
         if tokenizer.model_max_length < UNSTATED_LENGTH:
             # The config states the base's positions, which dynamic scaling extends.
-            own = max(own, tokenizer.model_max_length)
-    if max_length is not None and max_length > own:
+            context = max(context, tokenizer.model_max_length)
+    if max_length is not None and max_length > context:
         raise StageError(
-            f"max_length {max_length} exceeds the model's context of {own} tokens; lower it"
+            f"max_length {max_length} exceeds the model's context of {context} tokens; lower it"
         )
-    return LoadedModel(model, tokenizer, max_length or own, folder)
+    return LoadedModel(model, tokenizer, max_length or context, folder)
 
 
 def _rope_type(model: Any) -> str | None:

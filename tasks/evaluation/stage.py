@@ -85,7 +85,7 @@ class EvaluationParameters(Parameters):
             if benchmark.format in QUESTIONS_ONLY and name in (self.tasks or self.benchmarks):
                 raise ValueError(
                     f"task {name!r}: format {benchmark.format} has questions without choices, for "
-                    "decontaminate.against only; take it out of tasks, or use the harness's own "
+                    "decontaminate.against only; remove it from tasks, or use the harness's own "
                     "task under hub"
                 )
         return self
@@ -108,8 +108,8 @@ STAGE = Stage(
     ),
     outputs=(
         Output("results.json", "task -> metric -> value"),
-        Output("samples/*.jsonl", "a line an item"),
-        Output("notes.json", "sentences, where there are any"),
+        Output("samples/*.jsonl", "one line per item"),
+        Output("notes.json", "notes, if there are any"),
     ),
     bitwise=False,
     exclusive=True,

@@ -1,1 +1,1 @@
-"""Ingest: WARC, WET, JSONL and text files to documents; a bad byte costs a record, never a file."""
+"""Ingest: WARC, WET, JSONL and text files to documents; damage costs a record, never a file."""

@@ -1,10 +1,10 @@
 """Normalises text: NFC, line feeds as line ends, no other control characters except tabs.
 
-What separates words in the original still does: form feeds, vertical tabs, NEL and the separators
-U+001C to U+001E become line ends, as in Unicode (UAX 14) and Python's `splitlines`. Soft hyphens
-are removed, because they only show where a line breaks. Other zero-width characters carry meaning
-and are kept: joiners (Persian, Indic scripts, emoji), the zero-width space (separates words in
-Khmer and Thai), word joiners, direction marks, variation selectors, tags (flags).
+Words that were separated stay separated: form feeds, vertical tabs, NEL and the separators U+001C
+to U+001E become line ends, as in Unicode (UAX 14) and Python's `splitlines`. Soft hyphens are
+removed, because they are visible only where a line breaks. Other zero-width characters carry
+meaning and are kept: joiners (Persian, Indic scripts, emoji), the zero-width space (separates words
+in Khmer and Thai), word joiners, direction marks, variation selectors, tags (flags).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SURROGATES = re.compile(r"[\ud800-\udfff]")
 _MAX_COMBINING = 30
 """Longest run of combining marks kept, as in Unicode's stream-safe format (UAX 15, section 13).
 
-Normalising takes time quadratic in the length of a run (measured: 80,000 marks, 10 s).
+Normalising takes time quadratic in the length of a run (measured: 10 s for 80,000 marks).
 """
 
 _ASCII_CONTROLS = bytes({*range(0x20), 0x7F} - set(b"\n\t"))
@@ -38,10 +38,10 @@ def clean(text: str) -> str:
 
 
 def cleaned(text: str) -> tuple[str, int]:
-    """(text in the form that documents have, number of characters removed).
+    """(the text in the form used in documents, number of characters removed).
 
-    Removed are control characters (including NUL), soft hyphens, byte order marks, and combining
-    marks beyond a run of `_MAX_COMBINING`. Lone surrogates become U+FFFD.
+    Removes control characters (including NUL), soft hyphens, byte order marks, and combining marks
+    beyond a run of `_MAX_COMBINING`. Lone surrogates become U+FFFD.
     """
     removed = 0
     if text and not _is_clean(text):

@@ -1,4 +1,4 @@
-"""Content codings of HTTP bodies undone in bounded memory: gzip, deflate, Brotli and Zstandard."""
+"""Decodes HTTP content codings in bounded memory: gzip, deflate, Brotli and Zstandard."""
 
 from __future__ import annotations
 
@@ -15,27 +15,25 @@ CODINGS = ("gzip", "deflate", "br", "zstd")
 
 _INPUT_BYTES = 1 << 14
 _FIRST_INPUT_BYTES = 1 << 9
-"""Streams may be many and tiny; what a decoder is given beyond the end of one is copied for
-each.
+"""Small, because a body may consist of many tiny streams, and whatever a decoder is given beyond
+the end of its stream is copied each time.
 """
 _GZIP_BITS, _ZLIB_BITS, _RAW_BITS = 31, 15, -15
 _GZIP = b"\x1f\x8b"
 _GZIP_DEFLATED = _GZIP + b"\x08"
-_LOOKED_AT_BYTES = 1024
+_CHECKED_BYTES = 1024
 _NO_TEXT = bytes({*range(0x20), 0x7F} - set(b"\t\n\v\f\r\x1b"))
-"""Control characters that text in a charset of 8 bits or in ISO-2022 does not have."""
+"""Control characters that text in an 8-bit charset or in ISO-2022 does not have."""
 _PADDING = b"\0\r\n \t"
 
 
 class Damaged(ValueError):
-    """Bytes that do not decode, or do not from some place on."""
+    """Bytes that do not decode, or only up to some place."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What came out; `truncated` where the stream goes on, `trailing` where other bytes follow its
-    end.
-    """
+    """Decoded bytes. `truncated`: the stream is incomplete; `trailing`: other bytes follow it."""
 
     data: bytes
     truncated: bool = False
@@ -43,70 +41,70 @@ class Decoded:
 
 
 def is_text(data: bytes) -> bool:
-    """Whether the first bytes hold no control characters but those that text has."""
-    head = data[:_LOOKED_AT_BYTES]
+    """Whether the first bytes hold no control characters other than those of text."""
+    head = data[:_CHECKED_BYTES]
     return len(head.translate(None, _NO_TEXT)) == len(head) or head.startswith(
         (b"\xff\xfe", b"\xfe\xff")
     )
 
 
 def undo(coding: str, data: bytes, max_bytes: int) -> Decoded:
-    """A body without one coding; at most about one block more than `max_bytes`. A body that is not
-    coded so is itself.
+    """Decode one coding of a body, up to about one block more than `max_bytes`. A body without that
+    coding is returned unchanged.
 
-    gzip and Zstandard are known by their first bytes, whichever of the codings is named; the others
-    by decoding: text that does not decode was never coded. Raises `Damaged`.
+    gzip and Zstandard are recognised by their first bytes, whichever coding is named; the others by
+    decoding: text that does not decode was never coded. Raises `Damaged`.
     """
     if coding not in CODINGS:
-        raise ValueError(f"{coding} is none of {', '.join(CODINGS)}")
+        raise ValueError(f"unknown coding {coding!r}; known are {', '.join(CODINGS)}")
     if is_zstd(data):
         return _zstd(data, max_bytes)
     if coding == "gzip" and not data.startswith(_GZIP):
-        return _begun_plain(data, max_bytes)
+        return _gzip_after_text(data, max_bytes)
     if coding == "zstd" and not data.startswith(_GZIP_DEFLATED):
         return Decoded(data)
     try:
         if data.startswith(_GZIP if coding == "gzip" else _GZIP_DEFLATED):
             return _gzip(data, max_bytes)
-        found = _deflate(data, max_bytes) if coding == "deflate" else _brotli(data, max_bytes)
+        decoded = _deflate(data, max_bytes) if coding == "deflate" else _brotli(data, max_bytes)
     except Damaged:
         if is_text(data):
             return Decoded(data)
         raise
-    # The first letters of a text may well be the beginning of a stream that then never ends.
-    return Decoded(data) if found.truncated and is_text(data) else found
+    # The first letters of a text may happen to begin a valid stream, which then never ends.
+    return Decoded(data) if decoded.truncated and is_text(data) else decoded
 
 
 def is_zstd(data: bytes) -> bool:
-    """Whether bytes begin with a frame of Zstandard, or with one that its decoders skip."""
+    """Whether bytes begin with a Zstandard frame, skippable or not."""
     return data.startswith(ZSTD_MAGIC) or skippable_end(data, 0) is not None
 
 
-def _begun_plain(data: bytes, max_bytes: int) -> Decoded:
-    """A body under an old header for gzip, or one whose server sent some text before it began to
-    compress.
+def _gzip_after_text(data: bytes, max_bytes: int) -> Decoded:
+    """Decode a body that is labelled gzip but begins otherwise: either it was decoded before it was
+    stored, or the server sent some text before the gzip stream.
     """
     at = data.find(_GZIP_DEFLATED)
     if at < 0:
         return Decoded(data)
-    found = _gzip(data[at:], max(max_bytes - at, 0))
-    return Decoded(data[:at] + found.data, found.truncated, found.trailing)
+    rest = _gzip(data[at:], max(max_bytes - at, 0))
+    return Decoded(data[:at] + rest.data, rest.truncated, rest.trailing)
 
 
 def _gzip(data: bytes, max_bytes: int) -> Decoded:
-    """All members of a gzip stream (RFC 1952)."""
+    """Decode all members of a gzip stream (RFC 1952)."""
     parts: list[bytes] = []
     size = at = 0
     while True:
-        found, at = _inflated(data, at, _GZIP_BITS, max_bytes - size)
-        parts.append(found.data)
-        size += len(found.data)
-        if found.truncated or size > max_bytes or not data.startswith(_GZIP, at):
-            return Decoded(b"".join(parts), found.truncated, bool(data[at:].strip(_PADDING)))
+        member, at = _inflate(data, at, _GZIP_BITS, max_bytes - size)
+        parts.append(member.data)
+        size += len(member.data)
+        if member.truncated or size > max_bytes or not data.startswith(_GZIP, at):
+            return Decoded(b"".join(parts), member.truncated, bool(data[at:].strip(_PADDING)))
 
 
 def _deflate(data: bytes, max_bytes: int) -> Decoded:
-    """A stream with zlib's header, as RFC 9110 has it, or without, as some servers send it."""
+    """Decode a stream with a zlib header (RFC 9110), or without one, as some servers send."""
     try:
         return _zlib(data, _ZLIB_BITS, max_bytes)
     except Damaged:
@@ -114,12 +112,12 @@ def _deflate(data: bytes, max_bytes: int) -> Decoded:
 
 
 def _zlib(data: bytes, bits: int, max_bytes: int) -> Decoded:
-    found, end = _inflated(data, 0, bits, max_bytes)
-    return Decoded(found.data, found.truncated, bool(data[end:].strip(_PADDING)))
+    stream, end = _inflate(data, 0, bits, max_bytes)
+    return Decoded(stream.data, stream.truncated, bool(data[end:].strip(_PADDING)))
 
 
-def _inflated(data: bytes, at: int, bits: int, max_bytes: int) -> tuple[Decoded, int]:
-    """One stream from `at` on, and where it ends (or reading stopped)."""
+def _inflate(data: bytes, at: int, bits: int, max_bytes: int) -> tuple[Decoded, int]:
+    """(the stream that starts at `at`, the offset at which it ends or reading stopped)."""
     inflater = zlib.decompressobj(bits)
     parts: list[bytes] = []
     size, window = 0, _FIRST_INPUT_BYTES
@@ -142,13 +140,15 @@ def _inflated(data: bytes, at: int, bits: int, max_bytes: int) -> tuple[Decoded,
 
 
 def _brotli(data: bytes, max_bytes: int) -> Decoded:
-    """A stream of RFC 7932. Its decoder takes bytes after the end for damage, so it is led up to
-    the end there.
+    """Decode a Brotli stream (RFC 7932).
+
+    The decoder reports bytes after the end of a stream as damage. So where it reports damage, try
+    again and feed it single bytes from there on, until it reaches the end.
     """
     try:
-        return _brotli_led(data, max_bytes, len(data))
+        return _brotli_up_to(data, max_bytes, len(data))
     except _DamagedAt as error:
-        return _brotli_led(data, max_bytes, error.at)
+        return _brotli_up_to(data, max_bytes, error.at)
 
 
 class _DamagedAt(Damaged):
@@ -157,7 +157,7 @@ class _DamagedAt(Damaged):
         self.at = at
 
 
-def _brotli_led(data: bytes, max_bytes: int, byte_by_byte_from: int) -> Decoded:
+def _brotli_up_to(data: bytes, max_bytes: int, byte_by_byte_from: int) -> Decoded:
     decoder = brotli.Decompressor()
     parts: list[bytes] = []
     size = at = 0
@@ -181,7 +181,7 @@ def _brotli_led(data: bytes, max_bytes: int, byte_by_byte_from: int) -> Decoded:
 
 
 def _zstd(data: bytes, max_bytes: int) -> Decoded:
-    """All frames of a Zstandard stream (RFC 8878), without those to be skipped."""
+    """Decode all frames of a Zstandard stream (RFC 8878), ignoring skippable ones."""
     decoder = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW)
     parts: list[bytes] = []
     size = at = 0

@@ -1,10 +1,9 @@
-"""What a stored body is: an HTML page, plain text, or neither, from its Content-Type and from its
-first bytes.
+"""Classifies a stored body as an HTML page, plain text or neither, by its Content-Type and content.
 
-The header is read as the WHATWG's MIME Sniffing standard extracts a type, with its common slips
-allowed. Then the body may overrule it, only where it is certain: HTML that was sent as text, as
-unknown or without a word is HTML; data and programs (JSON, JavaScript, CSS, feeds, other XML, files
-with a magic number) are no page, whatever they were sent as.
+The header is parsed as in the WHATWG's MIME Sniffing standard, tolerating common mistakes. The body
+may then overrule it, but only where it is certain: HTML sent as text, as an unknown type or without
+a type is HTML; data and programs (JSON, JavaScript, CSS, feeds, other XML, files with a magic
+number) are not pages, whatever type was sent.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ Kind = Literal["html", "text"]
 _TYPE = re.compile(r"[ \t\"']*([a-z0-9!#$&^_.+*-]+/[a-z0-9!#$&^_.+*-]+)")
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([^\s\"';,]{1,40})", re.IGNORECASE)
 _HTML_TYPES = ("text/html", "application/xhtml+xml")
-_UNTOLD_TYPES = (
+_UNKNOWN_TYPES = (
     "",
     "*/*",
     "unknown/unknown",
@@ -34,7 +33,7 @@ _SNIFFED_BYTES = 1 << 14
 _TAIL_BYTES = 256
 _BLANK = b"\t\n\f\r "
 _COMMENT = re.compile(rb"\s*(?:<!--.*?-->|<\?(?!php).*?(?:\?>|>))", re.DOTALL)
-"""A comment or processing instruction, as may stand before a document's first element."""
+"""A comment or processing instruction, which may come before a document's first element."""
 _DOCUMENT = re.compile(rb"<(?:!doctype\s+html|html|head|body)(?=[\s>])", re.IGNORECASE)
 _DOCUMENT_AT_LINE = re.compile(
     rb"(?:^|[\r\n])[ \t]*<(?:!doctype\s+html|html)(?=[\s>])", re.IGNORECASE
@@ -75,7 +74,7 @@ _STYLE_BEGIN = re.compile(
 )
 _STYLE_END = (b"}", b"*/", b";")
 _CODE_BYTES_PER_MARK = 400
-"""Code has a semicolon or a brace more often than this; prose has them much more rarely."""
+"""Code has semicolons and braces more often than this, prose much more rarely."""
 _TAGS = re.compile(
     rb"<(?:!doctype|html|head|body|div|p|br|a|table|span|h[1-6]|title)(?=[\s/>])", re.IGNORECASE
 )
@@ -87,28 +86,28 @@ _MAGIC = (
     b"OggS\0", b"ID3\3\0", b"ID3\4\0", b"\x1a\x45\xdf\xa3", b"fLaC\0", b"wOFF\0", b"wOF2\0",
     b"\0\1\0\0\0", b"OTTO\0",
 )  # fmt: skip
-"""What files of documents, images, archives, programs, sound and fonts begin with."""
+"""First bytes of document, image, archive, program, audio and font files."""
 
 
 def declared(header: str) -> tuple[str, str | None]:
-    """(type, charset) of a Content-Type: the last of several types that is one, in lower case, ""
-    for none.
+    """(type, charset) of a Content-Type header.
 
-    A type needs no semicolon after it and may be in quotes; the charset is the first that is named.
+    The type is in lower case: the last valid one of several, "" if there is none. It may be in
+    quotes and lack a semicolon. The charset is the first one given.
     """
-    types = [found[1] for found in map(_TYPE.match, header.lower().split(",")) if found]
-    told = [type_ for type_ in types if type_ != "*/*"] or types
+    types = [match[1] for match in map(_TYPE.match, header.lower().split(",")) if match]
+    specific = [type_ for type_ in types if type_ != "*/*"] or types
     charset = _CHARSET.search(header)
-    return (told[-1] if told else ""), (charset[1] if charset else None)
+    return (specific[-1] if specific else ""), (charset[1] if charset else None)
 
 
 def may_be_page(type_: str) -> bool:
-    """Whether a body of this declared type is worth looking at."""
-    return type_ in (*_HTML_TYPES, *_UNTOLD_TYPES, *_XML_TYPES, "text/plain") or "html" in type_
+    """Whether a body of this declared type is worth examining."""
+    return type_ in (*_HTML_TYPES, *_UNKNOWN_TYPES, *_XML_TYPES, "text/plain") or "html" in type_
 
 
 def kind_of(type_: str, body: bytes) -> Kind | None:
-    """What a body of a declared type is; None for what is neither page nor text."""
+    """The kind of a body with this declared type; None if it is neither a page nor text."""
     head = _head(body)
     if _is_html(head, body):
         return "html"
@@ -124,8 +123,8 @@ def kind_of(type_: str, body: bytes) -> Kind | None:
 
 
 def _head(body: bytes) -> bytes:
-    """The first bytes without byte order mark and blanks; UTF-16 as the ASCII it mostly is in
-    mark-up.
+    """The first bytes without byte order mark and leading blanks; UTF-16 with its NULs removed,
+    because markup is mostly ASCII.
     """
     head = body[:_SNIFFED_BYTES]
     if head.startswith((b"\xff\xfe", b"\xfe\xff")) or head[:64].count(0) >= 16:
@@ -134,8 +133,8 @@ def _head(body: bytes) -> bytes:
 
 
 def _is_html(head: bytes, body: bytes) -> bool:
-    """Whether it surely is a whole HTML document: it begins like one, or does after a line or two
-    and ends like one.
+    """Whether this is certainly an HTML document: it begins like one, or begins like one after a
+    few lines and also ends like one.
     """
     if _DOCUMENT.match(_after(_COMMENT, head)):
         return True
@@ -151,8 +150,8 @@ def _begins_as_html(head: bytes) -> bool:
 
 
 def _is_marked_up(head: bytes, tail: bytes) -> bool:
-    """Whether mark-up goes on to the end: Markdown may begin with an element, and its line ends
-    mean something.
+    """Whether the markup continues to the end. Markdown may begin with an element too, but its line
+    ends are significant, so it must not be read as HTML.
     """
     if tail.endswith(b">"):
         return True
@@ -161,7 +160,7 @@ def _is_marked_up(head: bytes, tail: bytes) -> bool:
 
 
 def _is_data(head: bytes, body: bytes) -> bool:
-    """Whether it surely is JSON, a script, a style sheet, XML or a file with a magic number."""
+    """Whether this is certainly JSON, a script, a style sheet, XML or has a magic number."""
     return (
         head.startswith(_MAGIC)
         or _is_xml(head, _tail(body).rstrip(_BLANK))
@@ -194,7 +193,7 @@ def _is_json(head: bytes, body: bytes) -> bool:
     try:
         json.loads(text[guard.end() :] if guard else text)
         return True
-    except (ValueError, RecursionError):  # cut short, several of them, or in another charset
+    except (ValueError, RecursionError):  # truncated, several values, or in another charset
         return _JSON_BEGIN.match(head) is not None and not _DOCUMENT.search(body)
 
 
@@ -215,7 +214,7 @@ def _is_code(head: bytes, body: bytes) -> bool:
 
 
 def _is_call_with_data(start: bytes, body: bytes) -> bool:
-    """Whether it is JSONP: a call of one function with JSON in the brackets, after comments."""
+    """Whether this is JSONP: comments, then one function call with JSON as its argument."""
     call, end = _CALL.match(start), _CALL_END.search(body, max(len(body) - _TAIL_BYTES, 0))
     if call is None or end is None or start[call.end() :].lstrip()[:1] not in (b"{", b"["):
         return False
@@ -228,10 +227,10 @@ def _is_call_with_data(start: bytes, body: bytes) -> bool:
 
 
 def _after(skipped: re.Pattern[bytes], head: bytes) -> bytes:
-    """What follows all that `skipped` matches at the start, without blanks."""
+    """The rest of `head` after all consecutive matches of `skipped`, without leading blanks."""
     at = 0
-    while found := skipped.match(head, at):
-        at = found.end()
+    while match := skipped.match(head, at):
+        at = match.end()
     return head[at:].lstrip(_BLANK)
 
 

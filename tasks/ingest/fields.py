@@ -1,4 +1,4 @@
-"""Takes a document's text, prompt, URL and date from a JSON object, and counts the fields seen."""
+"""Reads a document's text, prompt, URL and date from a JSON object, and counts the fields seen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COLOSSAL = JsonlFields(text=("target",), prompt="source")
 PLAIN = JsonlFields(text=("text",))
 _NAMES_SHOWN = 12
 _NAMES_HELD = 200
-"""Names of fields a tally remembers; records of machines may have a field for every key there is.
+"""Most field names that a tally remembers; generated records may have a different set of keys each.
 """
 
 
@@ -44,14 +44,14 @@ def value_at(row: Any, name: str) -> Any:
 
 
 def _dots(name: str) -> Iterator[int]:
-    """Places of dots, the last one first."""
+    """Positions of dots, last one first."""
     dot = len(name)
     while (dot := name.rfind(".", 0, dot)) > 0:
         yield dot
 
 
 def text_of(value: Any) -> str | None:
-    """A string, or a list of them (in lists) joined by blank lines; None for anything else."""
+    """A string, or a (nested) list of strings joined by blank lines; None for anything else."""
     if isinstance(value, str):
         return value
     if not isinstance(value, list):
@@ -65,49 +65,52 @@ def text_of(value: Any) -> str | None:
 
 
 def first_of(value: Any) -> str | None:
-    """A string, or the first one of a list; None for anything else."""
+    """A string, or the first string of a list; None for anything else."""
     if isinstance(value, list):
         return next((element for element in value if isinstance(element, str)), None)
     return value if isinstance(value, str) else None
 
 
 @dataclass
-class Tally:
-    """In how many records each field was, and what records without text had instead."""
+class FieldTally:
+    """In how many records each field was usable, and which fields records without text had."""
 
     records: int = 0
-    found: Counter[str] = field(default_factory=Counter)
-    """Field -> records in which it held what is wanted of it."""
-    others: Counter[str] = field(default_factory=Counter)
-    """Field -> records in which it was of another type."""
+    usable: Counter[str] = field(default_factory=Counter)
+    """Field -> records in which it had a usable value."""
+    unusable: Counter[str] = field(default_factory=Counter)
+    """Field -> records in which it was null or of another type."""
     textless: int = 0
-    there: Counter[str] = field(default_factory=Counter)
-    """Name -> records without text that have it; of objects within them the names after a dot."""
+    textless_names: Counter[str] = field(default_factory=Counter)
+    """Name -> records without text that have this field; for nested objects `outer.inner`."""
 
     def count_textless(self, row: Mapping[str, Any]) -> None:
-        """Take in what a record has that has no text."""
+        """Count a record without text, and its fields."""
         self.textless += 1
+        names = self.textless_names
         for name in _names(row):
-            if name in self.there or len(self.there) < _NAMES_HELD:
-                self.there[name] += 1
+            if name in names or len(names) < _NAMES_HELD:
+                names[name] += 1
 
     def merge(self, other: Mapping[str, Any]) -> None:
-        """Add another one's `to_json`."""
+        """Add the counts of another tally's `to_json`."""
         self.records += other["records"]
         self.textless += other["textless"]
-        for own, more in ((self.found, "found"), (self.others, "others"), (self.there, "there")):
-            own.update(other[more])
+        for key, counter in self._counters().items():
+            counter.update(other[key])
 
     def to_json(self) -> dict[str, Any]:
-        """What `merge` takes."""
-        counts = {
-            name: dict(sorted(getattr(self, name).items())) for name in ("found", "others", "there")
-        }
+        """All counts, for `merge`."""
+        counts = {key: dict(sorted(counter.items())) for key, counter in self._counters().items()}
         return {"records": self.records, "textless": self.textless, **counts}
 
-    def names_there(self) -> str:
-        """The most frequent names, in words."""
-        names = sorted(self.there, key=lambda name: (-self.there[name], name))
+    def _counters(self) -> dict[str, Counter[str]]:
+        return {"found": self.usable, "others": self.unusable, "there": self.textless_names}
+
+    def most_frequent_names(self) -> str:
+        """The most frequent names in records without text, as a phrase."""
+        counts = self.textless_names
+        names = sorted(counts, key=lambda name: (-counts[name], name))
         rest = len(names) - _NAMES_SHOWN
         return ", ".join(names[:_NAMES_SHOWN] + [f"{rest} more"] * (rest > 0)) or "no field"
 
@@ -120,8 +123,8 @@ def _names(row: Mapping[str, Any]) -> Iterator[str]:
             yield name
 
 
-class Taken(NamedTuple):
-    """What a record gave."""
+class FieldValues(NamedTuple):
+    """The values read from a record; "" for missing ones other than `text`."""
 
     text: str
     prompt: str
@@ -129,21 +132,21 @@ class Taken(NamedTuple):
     date: str
 
 
-class Wrong(enum.Enum):
-    """What stands for a value of a type that is of no use."""
+class _Unusable(enum.Enum):
+    """Stands for a value of the wrong type, where None stands for a missing one."""
 
-    TYPE = enum.auto()
+    WRONG_TYPE = enum.auto()
 
 
-class Take:
-    """Documents' parts out of records, as `fields` says; the tally is told what was there."""
+class FieldReader:
+    """Reads the values of records as `fields` says, and counts what it sees in `tally`."""
 
-    def __init__(self, fields: JsonlFields | None, tally: Tally) -> None:
+    def __init__(self, fields: JsonlFields | None, tally: FieldTally) -> None:
         self._fields, self._tally = fields, tally
 
-    def __call__(self, row: dict[str, Any]) -> Taken | None:
-        """None where a record has no text, or a text or prompt that is neither a string nor a list
-        of strings.
+    def read(self, row: dict[str, Any]) -> FieldValues | None:
+        """The values of one record; None if it has no text, or if a text or the prompt is neither a
+        string nor a list of strings.
         """
         fields = self._fields or (PLAIN if "text" in row else COLOSSAL)
         self._tally.records += 1
@@ -152,82 +155,77 @@ class Take:
         ]
         prompt = self._get(row, fields.prompt, text_of) if fields.prompt else None
         url, date = self._get(row, fields.url, first_of), self._get(row, fields.date, first_of)
-        parts = [text for text in texts if not isinstance(text, Wrong)]
+        parts = [text for text in texts if not isinstance(text, _Unusable)]
         if not parts or len(parts) < len(texts):
             self._tally.count_textless(row)
             return None
-        if isinstance(prompt, Wrong):
+        if isinstance(prompt, _Unusable):
             return None
         text = parts[0] if len(parts) == 1 else "\n\n".join(part for part in parts if part)
-        return Taken(text, prompt or "", _or_empty(url), _or_empty(date))
+        return FieldValues(text, prompt or "", _or_empty(url), _or_empty(date))
 
     def _get(
         self, row: dict[str, Any], name: str, read: Callable[[Any], str | None]
-    ) -> str | Wrong | None:
-        """What `read` makes of a field; None where there is none."""
+    ) -> str | _Unusable | None:
+        """The value of a field, passed through `read`; None if missing or null."""
         value = row.get(name)
         if value is None and "." in name:
             value = value_at(row, name)
         if value is None:
-            self._tally.others[name] += name in row  # null
+            self._tally.unusable[name] += name in row  # null
             return None
-        found = value if isinstance(value, str) else read(value)
-        if found is None:
-            self._tally.others[name] += 1
-            return Wrong.TYPE
-        self._tally.found[name] += 1
-        return found
+        text = value if isinstance(value, str) else read(value)
+        if text is None:
+            self._tally.unusable[name] += 1
+            return _Unusable.WRONG_TYPE
+        self._tally.usable[name] += 1
+        return text
 
 
-def _or_empty(value: str | Wrong | None) -> str:
+def _or_empty(value: str | _Unusable | None) -> str:
     return value if isinstance(value, str) else ""
 
 
-def missing_text(source: str, fields: JsonlFields | None, tally: Tally) -> str | None:
-    """Why a source has no text at all, and what to do; None where a record has."""
+def missing_text(source: str, fields: JsonlFields | None, tally: FieldTally) -> str | None:
+    """The error for a source in which no record has text; None if one has."""
     wanted = fields.text if fields else ("text", "target")
     if not tally.records or tally.textless < tally.records:
         return None
     named = " or ".join(map(repr, wanted))
-    what = f"no record of source {source} has text in {named}"
-    what += _others(wanted, tally)
-    there = f"its {tally.records:,} records have {tally.names_there()}"
     return (
-        f"{what}; {there}. Name the field that holds the text in "
-        f"sources.{source}.ingest.fields.text"
+        f"no record of source {source} has text in {named}{_unusable_note(wanted, tally)}; "
+        f"its {tally.records:,} records have {tally.most_frequent_names()}. "
+        f"Name the field that holds the text in sources.{source}.ingest.fields.text"
     )
 
 
-def _others(wanted: tuple[str, ...], tally: Tally) -> str:
-    """How many records have something else than text in the wanted fields, in brackets."""
-    others = sum(tally.others[name] for name in wanted)
-    if not others:
+def _unusable_note(wanted: tuple[str, ...], tally: FieldTally) -> str:
+    """How many records have something other than text in the wanted fields, in parentheses."""
+    unusable = sum(tally.unusable[name] for name in wanted)
+    if not unusable:
         return ""
-    return f" ({others:,} have something there that is neither a string nor a list of strings)"
+    return f" ({unusable:,} have something there that is neither a string nor a list of strings)"
 
 
-def notes_on(fields: JsonlFields | None, tally: Tally) -> list[str]:
-    """One sentence for each field that was named and that no record has, and one on records without
+def notes_on(fields: JsonlFields | None, tally: FieldTally) -> list[str]:
+    """A sentence for each field that the recipe names and no record has, and one on records without
     text.
     """
     notes = []
     for parameter, name in fields.named() if fields and tally.records else ():
-        if tally.found[name]:
+        if tally.usable[name]:
             continue
-        held = (
-            f"holds no text in any of {tally.others[name]:,} records that have it"
-            if tally.others[name]
-            else ""
+        problem = (
+            f"holds no text in any of {tally.unusable[name]:,} records that have it"
+            if tally.unusable[name]
+            else f"is in none of {tally.records:,} records"
         )
-        notes.append(
-            f"ingest.fields.{parameter}: {name!r} "
-            f"{held or f'is in none of {tally.records:,} records'}"
-        )
+        notes.append(f"ingest.fields.{parameter}: {name!r} {problem}")
     if tally.textless:
         wanted = fields.text if fields else ("text", "target")
-        named = " or ".join(map(repr, wanted)) + _others(wanted, tally)
+        named = " or ".join(map(repr, wanted)) + _unusable_note(wanted, tally)
         notes.append(
             f"{tally.textless:,} of {tally.records:,} records have no text in {named}; they have "
-            f"{tally.names_there()}"
+            f"{tally.most_frequent_names()}"
         )
     return notes

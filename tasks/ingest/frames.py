@@ -17,7 +17,7 @@ _RLE, _RESERVED = 1, 3
 
 
 def skippable_end(view: mmap.mmap | bytes, start: int) -> int | None:
-    """The end of a skippable frame (equal in both formats); None if there is none or it is cut."""
+    """The end of a skippable frame (the same in both formats); None without one or if it is cut."""
     if (
         len(view) < start + 8
         or view[start + 1 : start + 4] != b"\x2a\x4d\x18"

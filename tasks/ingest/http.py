@@ -1,16 +1,16 @@
-"""An HTTP message as crawlers store it: the final reply's header fields and its body, without the
-body's codings.
+"""Parses HTTP messages as crawlers store them: the headers of the final response, and its decoded
+body.
 
-Headers often lie. Crawlers store the decoded body under the old header, servers name codings that
-they did not use, and connections end early. So what the bytes bear out decides, the header only
-says what to look for:
+Headers often lie: crawlers store the decoded body under the original header, servers name codings
+that they did not use, and connections end early. So the bytes decide, and the header only says what
+to look for:
 
-- A body is chunked where its framing holds up to the closing chunk of size 0, or, cut short, where
-  at least one whole chunk holds (or the first cut one begins with what a page or a coded body
-  begins with). Otherwise it is as it is.
-- A body is coded where it decodes. One that does not, and is text, was decoded before it was
+- A body is chunked if its framing is valid up to the final chunk of size 0. A truncated one must
+  have at least one complete chunk, or a first chunk that begins like a page or a coded body.
+  Otherwise the body is used as it is.
+- A body is coded if it decodes. One that does not decode, and is text, was decoded before it was
   stored.
-- A body that ends early gives what is there and is marked; one with damage inside is refused.
+- A body that ends early is used as far as it goes, and marked; one with damage inside is refused.
 """
 
 from __future__ import annotations
@@ -20,19 +20,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tasks.ingest.codings import CODINGS, Damaged, Decoded, is_zstd, undo
-from tasks.ingest.found import Unreadable
+from tasks.ingest.raw_documents import Unreadable
 from tasks.ingest.records import parse_headers
 
 _STATUS = re.compile(rb"(?:HTTP(?:/\d+(?:\.\d+)?)?|ICY)[ \t]+(\d{3})(?=[ \t\r\n]|$)", re.IGNORECASE)
 _HEAD_END = re.compile(rb"\n\r*\n")
-"""Not what stands before: a search for any number of them takes time quadratic in that number."""
+"""Does not match the first line's own carriage returns: a search for any number of them takes time
+quadratic in that number.
+"""
 _MAX_HEAD_BYTES = 1 << 18
-_MAX_REPLIES = 64
-"""What real messages stay far below; beyond it a message is refused, as reading it would take
+_MAX_RESPONSES = 64
+"""Far above real messages; beyond either limit a message is refused, because reading it would take
 quadratic time.
 """
 _LISTS = ("transfer-encoding", "content-encoding", "content-type")
-"""Fields that stand for one list when they are repeated."""
+"""Header fields that form one list when they are repeated."""
 
 _CHUNK = re.compile(rb"0{0,16}([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?(\r?\n)")
 _CUT_SIZE = re.compile(rb"[0-9A-Fa-f]{0,16}[ \t]*(?:;[^\r\n]*)?\r?")
@@ -43,15 +45,15 @@ _MAX_CODINGS = 8
 _PEEK_BYTES = 64
 _GZIP = b"\x1f\x8b\x08"
 _COMPRESS = b"\x1f\x9d"
-_UNTOLD = 2
-"""How often a body is taken from gzip or Zstandard beyond what its header says: servers code
-twice, or say nothing. No text begins with the first bytes of these.
+_MAX_UNDECLARED = 2
+"""How many undeclared layers of gzip or Zstandard are decoded: some servers encode twice, or do not
+say so. No text begins with the magic numbers of these.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """The final reply of an exchange; names of header fields are in lower case."""
+    """The final response of an exchange; names of header fields are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -64,14 +66,14 @@ def is_http(data: bytes) -> bool:
 
 
 def message(data: bytes) -> Message:
-    """The final reply in stored HTTP bytes. Passes over interim replies (1xx) and a proxy's answer
+    """The final response in stored HTTP bytes. Skips interim responses (1xx) and a proxy's response
     to CONNECT.
 
-    The latter is a 200 without any word on its content, which another status line follows. Raises
+    The latter is a 200 whose header describes no content, followed by another status line. Raises
     Unreadable("http").
     """
     data = data.lstrip(b"\r\n")
-    for _ in range(_MAX_REPLIES):
+    for _ in range(_MAX_RESPONSES):
         status, end = _STATUS.match(data), _HEAD_END.search(data, 0, _MAX_HEAD_BYTES)
         if status is None or end is None:
             raise Unreadable("http")
@@ -86,31 +88,30 @@ def message(data: bytes) -> Message:
 
 
 def decoded_body(headers: Mapping[str, str], body: bytes, max_bytes: int) -> Decoded:
-    """An HTTP body without its codings, and whether it was whole; it is at most a block larger than
-    `max_bytes`.
+    """Decode an HTTP body, up to about one block more than `max_bytes`.
 
-    Raises Unreadable("chunked") or Unreadable("content_encoding") where there is damage inside it.
+    Raises Unreadable("chunked") or Unreadable("content_encoding") if it is damaged inside.
     """
     applied = [*_codings(headers, "content-encoding"), *_codings(headers, "transfer-encoding")]
     if len(applied) > _MAX_CODINGS:
         raise Unreadable("content_encoding")
-    whole = Decoded(body, truncated=not applied and _is_short(headers, body))
-    if "chunked" not in applied and (untold := _chunked_untold(body)):
-        whole = untold
+    decoded = Decoded(body, truncated=not applied and _is_short(headers, body))
+    if "chunked" not in applied and (dechunked := _dechunk_undeclared(body)):
+        decoded = dechunked
     for coding in reversed(applied):
-        whole = _and(whole, _undone(coding, whole.data, max_bytes))
-    for _ in range(_UNTOLD):
-        if whole.data.startswith(_GZIP):
-            whole = _and(whole, _undone("gzip", whole.data, max_bytes))
-        elif is_zstd(whole.data):
-            whole = _and(whole, _undone("zstd", whole.data, max_bytes))
-    return whole
+        decoded = _decode_further(decoded, coding, max_bytes)
+    for _ in range(_MAX_UNDECLARED):
+        if decoded.data.startswith(_GZIP):
+            decoded = _decode_further(decoded, "gzip", max_bytes)
+        elif is_zstd(decoded.data):
+            decoded = _decode_further(decoded, "zstd", max_bytes)
+    return decoded
 
 
-def _and(before: Decoded, after: Decoded) -> Decoded:
-    return Decoded(
-        after.data, before.truncated or after.truncated, before.trailing or after.trailing
-    )
+def _decode_further(outer: Decoded, coding: str, max_bytes: int) -> Decoded:
+    """Decode one more coding, and keep the marks of those before."""
+    inner = _undo(coding, outer.data, max_bytes)
+    return Decoded(inner.data, outer.truncated or inner.truncated, outer.trailing or inner.trailing)
 
 
 def _codings(headers: Mapping[str, str], name: str) -> list[str]:
@@ -127,16 +128,12 @@ def _is_short(headers: Mapping[str, str], body: bytes) -> bool:
     return length.isascii() and length.isdigit() and len(length) < 19 and int(length) > len(body)
 
 
-def _undone(coding: str, data: bytes, max_bytes: int) -> Decoded:
-    """One coding taken away, where the bytes show that it is there. Names of charsets and the like
-    change nothing.
-    """
+def _undo(coding: str, data: bytes, max_bytes: int) -> Decoded:
+    """Decode one coding, if the bytes have it. Charset names and other non-codings are ignored."""
     if coding == "chunked":
-        return _dechunked(data)
-    if coding == "compress" and data.startswith(_COMPRESS):
-        raise Unreadable(
-            "content_encoding"
-        )  # nobody has sent it for decades, and nothing here reads it
+        return _dechunk(data)
+    if coding == "compress" and data.startswith(_COMPRESS):  # obsolete for decades, not supported
+        raise Unreadable("content_encoding")
     if coding not in CODINGS or not data.strip():
         return Decoded(data)
     try:
@@ -145,9 +142,9 @@ def _undone(coding: str, data: bytes, max_bytes: int) -> Decoded:
         raise Unreadable("content_encoding") from error
 
 
-def _chunked_untold(body: bytes) -> Decoded | None:
-    """A body that is surely in chunks though no header says so: framed to the end, around
-    mark-up or a coded body.
+def _dechunk_undeclared(body: bytes) -> Decoded | None:
+    """The content of a body that is certainly chunked although no header says so: its framing is
+    valid to the end, around markup or a coded body.
     """
     size = _CHUNK.match(body)
     if (
@@ -157,14 +154,14 @@ def _chunked_untold(body: bytes) -> Decoded | None:
     ):
         return None
     try:
-        found = _dechunked(body)
+        content = _dechunk(body)
     except Unreadable:
         return None
-    whole = not found.truncated and not found.trailing and len(found.data) < len(body)
-    return found if whole else None
+    is_complete = not content.truncated and not content.trailing and len(content.data) < len(body)
+    return content if is_complete else None
 
 
-def _dechunked(body: bytes) -> Decoded:
+def _dechunk(body: bytes) -> Decoded:
     parts: list[bytes] = []
     at = 0
     while size := _CHUNK.match(body, at):
@@ -173,23 +170,17 @@ def _dechunked(body: bytes) -> Decoded:
             break
         start, end = size.end(), size.end() + length
         if end >= len(body):  # cut within this chunk, or within the line end after it
-            looks_chunked = parts or (size[2] == b"\r\n" and _begins_content(body[start:]))
-            return (
-                Decoded(b"".join([*parts, body[start:]]), truncated=True)
-                if looks_chunked
-                else Decoded(body)
-            )
-        after = (
-            2
-            if body.startswith(b"\r\n", end)
-            else 1
-            if body[end : end + 1] in (b"\n", b"\r")
-            else 0
-        )
-        if not after:
+            if parts or (size[2] == b"\r\n" and _begins_content(body[start:])):
+                return Decoded(b"".join([*parts, body[start:]]), truncated=True)
+            return Decoded(body)
+        if body.startswith(b"\r\n", end):
+            line_end_bytes = 2
+        elif body.startswith((b"\n", b"\r"), end):
+            line_end_bytes = 1
+        else:
             break
         parts.append(body[start:end])
-        at = end + after
+        at = end + line_end_bytes
     rest = body[at:]
     last = _LAST_CHUNK.match(rest)
     if last and (parts or not rest[last.end() :].strip()):
@@ -202,7 +193,7 @@ def _dechunked(body: bytes) -> Decoded:
 
 
 def _begins_content(data: bytes) -> bool:
-    """Whether what stands after a first line of hex digits is surely the content: mark-up or a
-    coded body.
+    """Whether the bytes after a first line of hex digits are certainly content: markup or a coded
+    body.
     """
     return data.startswith(_CODED) or data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<"

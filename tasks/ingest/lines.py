@@ -1,4 +1,4 @@
-"""Reads lines of plain or compressed files, and JSONL documents; oversized lines are never held."""
+"""Reads lines of plain or compressed files, and JSONL documents; never holds oversized lines."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks.ingest.fields import Take, Tally
-from tasks.ingest.found import SAMPLED_OUT, Found, Rejected, Wanted, iso_date
-from tasks.ingest.pieces import Gap, Piece, pieces
+from tasks.ingest.decompress import Chunk, Gap, chunks
+from tasks.ingest.fields import FieldReader, FieldTally
+from tasks.ingest.raw_documents import SAMPLED_OUT, RawDocument, Rejected, Wanted, iso_date
 from tasks.ingest.stage import JsonlFields
 
 _MARK = b"\xef\xbb\xbf"
@@ -24,54 +24,53 @@ class Line(NamedTuple):
     data: bytes
 
 
-class Stretch(NamedTuple):
-    """The lines of a plain file that start at offsets in [start, stop), as read by one worker."""
+class ByteRange(NamedTuple):
+    """Selects the lines of a plain file that start at offsets in [start, stop), for one worker."""
 
     start: int
     stop: int
 
 
 def lines(
-    path: Path, max_bytes: int, stretch: Stretch | None = None, end: bytes = b"\n"
+    path: Path, max_bytes: int, byte_range: ByteRange | None = None, end: bytes = b"\n"
 ) -> Iterator[Line | Rejected]:
-    """The lines of a file, or of a stretch of it, in order. A broken gzip member costs the line it
-    cuts.
+    """The lines of a file, or of a byte range of it, in order.
 
-    `end` is a line feed in the file's encoding; where it has several bytes, lines end at multiples
-    of them only.
+    A damaged member costs the line that it interrupts. `end` is a line feed in the file's encoding;
+    one of several bytes counts only at multiples of its length.
     """
     data = bytearray()
     start: tuple[int, int] | None = None
     too_long = 0
-    within = stretch or Stretch(0, sys.maxsize)
+    within = byte_range or ByteRange(0, sys.maxsize)
     first = within.start
-    read = pieces(path, plain_from=max(first - 1, 0) if stretch else None)
-    for piece in _aligned(read, len(end)):
-        if isinstance(piece, Gap):
-            yield Rejected("failed", piece.reason, lost_bytes=piece.lost_bytes)
+    file_chunks = chunks(path, plain_from=max(first - 1, 0) if byte_range else None)
+    for chunk in _aligned(file_chunks, len(end)):
+        if isinstance(chunk, Gap):
+            yield Rejected("failed", chunk.reason, lost_bytes=chunk.lost_bytes)
             data.clear()
             start, too_long = None, 0
             continue
         at = 0
-        if first:  # the line that holds the byte before the stretch is another's
-            at = piece.data.find(b"\n") + 1
-            if not at and piece.inner < within.stop:
+        if first:  # the line with the byte before the range is another worker's
+            at = chunk.data.find(b"\n") + 1
+            if not at and chunk.inner < within.stop:
                 continue
             first = 0
-        while at < len(piece.data):
-            if start is None and piece.inner + at >= within.stop:
+        while at < len(chunk.data):
+            if start is None and chunk.inner + at >= within.stop:
                 return
-            found = _find(piece.data, end, at)
-            stop = len(piece.data) if found < 0 else found
+            line_end = _find(chunk.data, end, at)
+            stop = len(chunk.data) if line_end < 0 else line_end
             if start is None:
-                start = (piece.member, piece.inner + at)
+                start = (chunk.member, chunk.inner + at)
             if too_long or len(data) + stop - at > max_bytes:
                 too_long += len(data) + stop - at
                 data.clear()
             else:
-                data += piece.data[at:stop]
+                data += chunk.data[at:stop]
             at = stop + len(end)
-            if found >= 0:
+            if line_end >= 0:
                 yield _line(start, data, too_long, end)
                 data.clear()
                 start, too_long = None, 0
@@ -80,43 +79,43 @@ def lines(
 
 
 def contains(path: Path, end: bytes) -> bool:
-    """Whether such a line end stands in a file, at a multiple of its length."""
-    found = _aligned(pieces(path), len(end))
-    return any(_find(piece.data, end, 0) >= 0 for piece in found if isinstance(piece, Piece))
+    """Whether a file has this line end, at a multiple of its length."""
+    aligned = _aligned(chunks(path), len(end))
+    return any(_find(chunk.data, end, 0) >= 0 for chunk in aligned if isinstance(chunk, Chunk))
 
 
-def _aligned(found: Iterator[Piece | Gap], width: int) -> Iterator[Piece | Gap]:
-    """The same bytes in pieces of whole characters of `width` bytes, but before a gap and at the
+def _aligned(chunks: Iterator[Chunk | Gap], width: int) -> Iterator[Chunk | Gap]:
+    """The same bytes in chunks of whole characters of `width` bytes, except before a gap and at the
     end.
     """
     if width == 1:
-        yield from found
+        yield from chunks
         return
-    rest: Piece | None = None
-    for piece in found:
-        if isinstance(piece, Gap):
+    rest: Chunk | None = None
+    for chunk in chunks:
+        if isinstance(chunk, Gap):
             if rest:
                 yield rest
             rest = None
-            yield piece
+            yield chunk
             continue
-        whole = Piece(rest.data + piece.data, rest.member, rest.inner) if rest else piece
-        size = len(whole.data) // width * width
+        joined = Chunk(rest.data + chunk.data, rest.member, rest.inner) if rest else chunk
+        size = len(joined.data) // width * width
         rest = (
-            Piece(whole.data[size:], whole.member, whole.inner + size)
-            if size < len(whole.data)
+            Chunk(joined.data[size:], joined.member, joined.inner + size)
+            if size < len(joined.data)
             else None
         )
         if size:
-            yield Piece(whole.data[:size], whole.member, whole.inner)
+            yield Chunk(joined.data[:size], joined.member, joined.inner)
     if rest:
         yield rest
 
 
 def _find(data: bytes, end: bytes, at: int) -> int:
-    while (found := data.find(end, at)) >= 0 and found % len(end):
-        at = found + 1
-    return found
+    while (index := data.find(end, at)) >= 0 and index % len(end):
+        at = index + 1
+    return index
 
 
 def _line(start: tuple[int, int], data: bytearray, too_long: int, end: bytes) -> Line | Rejected:
@@ -131,25 +130,22 @@ def jsonl_documents(
     *,
     fields: JsonlFields | None,
     max_page_bytes: int,
-    stretch: Stretch | None = None,
-    tally: Tally | None = None,
-) -> Iterator[Found | Rejected]:
-    """One document a line that is not blank; see `IngestParameters.fields` for what it is made of.
+    byte_range: ByteRange | None = None,
+    tally: FieldTally | None = None,
+) -> Iterator[RawDocument | Rejected]:
+    """One document per line that is not blank; `IngestParameters.fields` says from which fields.
 
-    `tally` is told which fields the records have. Lines that do not begin like an object count as
-    one failure as long as they follow on one another: a stretch of garbage is no thousand
-    documents.
+    `tally` counts the fields that the records have. Consecutive lines that do not begin like an
+    object count as one failure: a run of garbage is not a thousand documents.
     """
-    take = Take(fields, Tally() if tally is None else tally)
+    reader = FieldReader(fields, FieldTally() if tally is None else tally)
     garbage: Line | None = None
     size = 0
-    for line in lines(path, max_page_bytes, stretch):
+    for line in lines(path, max_page_bytes, byte_range):
         start = _first_byte(line.data) if isinstance(line, Line) else b"{"
         if not start:
             continue
-        if (
-            isinstance(line, Line) and start != b"{"
-        ):  # lines that begin no object are one failure with their like
+        if isinstance(line, Line) and start != b"{":
             garbage, size = garbage or line, size + len(line.data)
             continue
         if garbage:
@@ -158,7 +154,7 @@ def jsonl_documents(
         if isinstance(line, Rejected):
             yield line
         else:
-            yield _from_json(line, take) if wanted(line.offset, line.inner) else SAMPLED_OUT
+            yield _from_json(line, reader) if wanted(line.offset, line.inner) else SAMPLED_OUT
     if garbage:
         yield _garbage(garbage, size, wanted)
 
@@ -171,22 +167,22 @@ def _garbage(first: Line, size: int, wanted: Wanted) -> Rejected:
     return Rejected("failed", "json", size) if wanted(first.offset, first.inner) else SAMPLED_OUT
 
 
-def _from_json(line: Line, take: Take) -> Found | Rejected:
+def _from_json(line: Line, reader: FieldReader) -> RawDocument | Rejected:
     try:
         row = json.loads(line.data.removeprefix(_MARK))
     except (ValueError, RecursionError):
         return Rejected("failed", "json", len(line.data))
     if not isinstance(row, dict):
         return Rejected("failed", "json", len(line.data))
-    taken = take(row)
-    if taken is None:
+    values = reader.read(row)
+    if values is None:
         return Rejected("failed", "field", len(line.data))
-    return Found(
+    return RawDocument(
         line.offset,
         line.inner,
-        taken.text,
-        taken.prompt,
-        taken.url,
-        iso_date(taken.date),
-        len(line.data),
+        values.text,
+        prompt=values.prompt,
+        url=values.url,
+        date=iso_date(values.date),
+        payload_bytes=len(line.data),
     )

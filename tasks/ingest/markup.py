@@ -1,8 +1,7 @@
-"""Mark-up and code by their look: whether bytes have HTML elements, and whether they are a program
-rather than words.
+"""Recognises markup and code by statistics: HTML elements, braces, semicolons.
 
-For bodies whose beginning says nothing: a script may begin with any word there is, but all of it is
-dense with braces and semicolons, and a page without a single element of HTML is none.
+For bodies whose beginning is inconclusive: a script may begin with any word, but all of it is dense
+with braces and semicolons, and a page has at least one HTML element.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _NAMES = b"|".join(
     """.split()
 )
 ELEMENT = re.compile(rb"</?(?:" + _NAMES + rb")(?:\s*/?>|\s+[a-z:_-]+\s*=)", re.IGNORECASE)
-"""A tag of HTML that is surely one: "i<a " in a script is none."""
+"""A tag that is certainly HTML, unlike "i<a " in a script."""
 _BLOCK_END = re.compile(
     rb"</(?:p|div|li|ul|ol|dl|dd|t[dr]|table|h[1-6]|blockquote|section|article)\s*>", re.IGNORECASE
 )
@@ -40,9 +39,7 @@ _ENDS = (b";", b"}", b")", b"*/", b"-->")
 
 
 def is_mostly_marked_up(head: bytes, tail: bytes) -> bool:
-    """Whether bytes are lines of HTML though they begin with words, as behind a server's
-    warning.
-    """
+    """Whether bytes are lines of HTML although they begin with words (as of a server's warning)."""
     lines = [line for line in head.split(b"\n") if line.strip()]
     if not tail.endswith(b">") or _BLOCK_END.search(head) is None:
         return False
@@ -50,17 +47,17 @@ def is_mostly_marked_up(head: bytes, tail: bytes) -> bool:
 
 
 def is_unmarked_code(head: bytes, tail: bytes) -> bool:
-    """Whether the first bytes are a script, a style sheet or data without any element of HTML
-    outside its strings.
+    """Whether the first bytes are a script, a style sheet or data, without any HTML element outside
+    its strings.
 
-    Of scripts and style sheets 95 % have one mark to 20 characters and one brace or semicolon to
-    50; 6,510 stretches of prose had at most one mark to 48, and what is written about programs
-    mostly ends in words.
+    95 % of scripts and style sheets have one mark per 20 characters and one brace or semicolon per
+    50. 6,510 passages of prose had at most one mark per 48, and texts about programs usually end in
+    words.
     """
     if not tail.endswith(_ENDS):
         return False
     bare = _QUOTED.sub(b'""', head)
-    if ELEMENT.search(bare) or b"{" not in bare:  # lists of references have the other marks
+    if ELEMENT.search(bare) or b"{" not in bare:  # bibliographies have the other marks too
         return False
     marks, strong = (
         len(bare) - len(bare.translate(None, kind)) for kind in (_MARKS, _STRONG_MARKS)

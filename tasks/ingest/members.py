@@ -1,6 +1,6 @@
 """Decodes compressed members of a file one at a time, in bounded memory.
 
-A member is a unit that its format may repeat in a file: a gzip member, a bzip2 or xz stream, an LZ4
+A *member* is the unit that a format lets a file repeat: a gzip member, a bzip2 or xz stream, an LZ4
 or Zstandard frame.
 """
 
@@ -28,22 +28,22 @@ from tasks.ingest.frames import (
     zstd_frame_end,
 )
 
-PIECE_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 20
 _INPUT_BYTES = 1 << 16
 _FIRST_INPUT_BYTES = 1 << 12
-"""Members may be many and small, and places that only look like one many more: what lies beyond
-is read for nothing.
+"""Small, because files have many small members, and even more places that only look like one;
+input beyond the end of a member is read in vain.
 """
 _READ_BYTES = 1 << 17
-"""Read at once where a reader that meets damage keeps to itself what it has decoded."""
+"""Output per read of decoders that discard what they have decoded when they meet damage."""
 _GZIP_RESERVED_FLAGS = 0xE0
 _GZIP_WINDOW_BITS = 31
 _XZ_MEMORY_BYTES = 1 << 28
 """Four times what `xz -9` needs."""
 
 Member = Generator[bytes, None, int | None]
-"""Yields what one member decompresses to and returns the offset of its end, or None when it is
-broken.
+"""Yields the decompressed content of one member; returns the offset of its end, or None if it is
+damaged.
 """
 
 
@@ -51,7 +51,8 @@ broken.
 class Compression:
     """A format of compressed members.
 
-    `magic`: first bytes of a member. `read`: decodes one. `more`: a longer pattern that must match.
+    `magic`: first bytes of a member. `read`: decodes one. `more`: a longer pattern that must match
+    too.
     """
 
     name: str
@@ -77,7 +78,7 @@ def _gzip_member(view: mmap.mmap, start: int) -> Member:
             given = view[at : at + window]
             at, window = at + len(given), _INPUT_BYTES
         try:
-            data = inflate.decompress(given, PIECE_BYTES)
+            data = inflate.decompress(given, CHUNK_BYTES)
         except zlib.error:
             return None
         if not data and not given:
@@ -111,7 +112,7 @@ def _stream(
             if not given:
                 return None
         try:
-            data = decoder.decompress(given, PIECE_BYTES)
+            data = decoder.decompress(given, CHUNK_BYTES)
         except (OSError, EOFError, lzma.LZMAError):
             return None
         if data:
@@ -120,7 +121,7 @@ def _stream(
 
 
 def _lz4_frame(view: mmap.mmap, start: int) -> Member:
-    """A frame without an end gives what decodes of it, as all of these do."""
+    """A frame without an end yields what can be decoded, as in all these formats."""
     end = lz4_frame_end(view, start)
     try:
         with Lz4Reader(_MappedRange(view, start, end or len(view))) as stream:
@@ -150,9 +151,7 @@ _MAX_DICTIONARY_BYTES = 1 << 24
 
 
 def _dictionary(view: mmap.mmap) -> zstandard.ZstdCompressionDict | None:
-    """The dictionary that a .warc.zst file keeps in a skippable frame at its start, compressed or
-    not.
-    """
+    """The dictionary in a skippable frame at the start of a .warc.zst file, compressed or not."""
     end = skippable_end(view, 0) if view[:4] == _DICTIONARY_FRAME else None
     if end is None or end > _MAX_DICTIONARY_BYTES:
         return None
@@ -176,7 +175,7 @@ COMPRESSIONS = (GZIP, ZSTD, LZ4, BZIP2, XZ)
 
 
 class _MappedRange(io.RawIOBase):
-    """The bytes [start, end) of a mapped file as a stream."""
+    """Bytes [start, end) of a mapped file, as a stream."""
 
     def __init__(self, view: mmap.mmap, start: int, end: int) -> None:
         self._view, self._start, self._at, self._end = view, start, start, end

@@ -30,7 +30,7 @@ class Origin:
 def origins(documents: Iterable[Artifact], ids: Iterable[str]) -> dict[str, Origin]:
     """Id -> origin, for the ids that occur in these ingest artifacts.
 
-    Reads the id column only, and other columns of row groups with one of the ids.
+    Reads only the id column, and the other columns of row groups that have one of the ids.
     """
     wanted = pa.array(sorted(set(ids)), pa.string())
     origin_of: dict[str, Origin] = {}

@@ -1,9 +1,9 @@
-"""From the bytes of a web page to its text: its character set, then main-content extraction.
+"""Extracts the text of a web page from its bytes: encoding detection, then main-content extraction.
 
-Time and memory are bounded by what the page holds, never by a clock, so that a slow machine writes
-the same documents: resiliparse needs time quadratic in the nesting depth, in the number of <option>
-and in the attributes of one tag (measured on 1 MB: 16,000 nested <div> 5 s, 95,000 <option> 150 s,
-100,000 attributes 18 s); beyond the limits below a page is refused.
+Time and memory are bounded by limits on the page, never by a clock, so that a slow machine writes
+the same documents. resiliparse takes time quadratic in the nesting depth, in the number of <option>
+elements and in the attributes of one tag (measured on 1 MB: 16,000 nested <div> 5 s, 95,000
+<option> 150 s, 100,000 attributes 18 s); pages beyond the limits below are refused.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import re
 import numpy as np
 from resiliparse.parse.html import HTMLTree
 
-from tasks.ingest.charset.choose import as_utf8
-from tasks.ingest.conserve import protect
-from tasks.ingest.found import Unreadable
+from tasks.ingest.charset.detect import as_utf8
 from tasks.ingest.main_text import main_text
+from tasks.ingest.protect import protect
+from tasks.ingest.raw_documents import Unreadable
 
 MAX_DEPTH = 256
 MAX_OPTIONS = 5_000
 MAX_TAG_WORDS = 20_000
 
-# whose siblings are as deep
+# Any child would do; looking only at first children is faster.
 _DEEP, _TOO_DEEP = ("* > " * depth + ":first-child" for depth in (64, MAX_DEPTH))
-# "<" outside, as searching is quick for a pattern that begins with one letter
+# "<" is outside the group, because searching for a pattern with a literal first letter is fast.
 _OPTION = re.compile(b"<(?i:option)")
 _LONG_TAG = 8_192
 _WINDOW = _LONG_TAG // 2
@@ -39,17 +39,16 @@ def html_text(page: bytes, declared: str | None) -> str:
 
 
 def source_of(page: bytes, declared: str | None) -> bytes:
-    """The source of an HTML page in UTF-8, with the NUL characters that it may hold. Raises
+    """The source of an HTML page in UTF-8, including any NUL characters. Raises
     Unreadable("charset").
 
-    It stays bytes until its text is found: most pages are in UTF-8, and a pattern runs through
-    bytes faster.
+    Bytes, not a string: most pages are in UTF-8 already, and patterns search bytes faster.
     """
     return as_utf8(page, declared)
 
 
 def text_of(html: bytes) -> str:
-    """Main content of an HTML page's source, in UTF-8, as plain text. Raises
+    """Main content, as plain text, of an HTML page's source in UTF-8. Raises
     Unreadable("page_too_complex").
     """
     html = html.replace(b"\0", b"")
@@ -57,34 +56,31 @@ def text_of(html: bytes) -> str:
         raise Unreadable("page_too_complex")
     tree = HTMLTree.parse(protect(html).decode(errors="replace"))  # parse_from_bytes is slower
     document = tree.document
-    # shorter is faster
+    # the shorter selector is faster, and rules out most pages
     if document is None or (document.query_selector(_DEEP) and document.query_selector(_TOO_DEEP)):
         raise Unreadable("page_too_complex")
     return main_text(tree)
 
 
 def too_complex(html: bytes) -> bool:
-    """Whether a page has more <option> elements, or a tag with more words, than are parsed in
+    """Whether a page has too many <option> elements, or a tag with too many words, to be parsed in
     reasonable time.
     """
     ends = np.count_nonzero(np.frombuffer(html, np.uint8) == ord(">"))  # faster than bytes.count
     if ends > MAX_OPTIONS and len(_OPTION.findall(html)) > MAX_OPTIONS:
         return True
     at = 0
-    while at + _WINDOW < len(html):  # a long tag leaves one of these windows without an end
+    while at + _WINDOW < len(html):  # a long tag leaves one of these windows without a ">"
         if html.find(b">", at, at + _WINDOW) >= 0:
             at += _WINDOW
             continue
         end = html.find(b">", at + _WINDOW)
-        at, segment = (
-            end if end >= 0 else len(html),
-            html[html.rfind(b">", 0, at) + 1 : end if end >= 0 else None],
-        )
+        if end < 0:
+            end = len(html)
+        segment = html[html.rfind(b">", 0, at) + 1 : end]
+        at = end
         tag = segment.find(b"<") if len(segment) > _LONG_TAG else -1
-        if (
-            tag >= 0
-            and segment[tag + 1 : tag + 2] != b"!"
-            and len(segment[tag:].split()) > MAX_TAG_WORDS
-        ):
+        is_tag = tag >= 0 and segment[tag + 1 : tag + 2] != b"!"
+        if is_tag and len(segment[tag:].split()) > MAX_TAG_WORDS:
             return True
     return False

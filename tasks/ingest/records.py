@@ -2,22 +2,24 @@
 
 The format is WARC 1.1 (ISO 28500:2017). At the start of each record:
 
-1. Drop line ends, blanks and zero bytes.
-2. Unless a line `WARC/x.y` and a WARC header start here, the bytes belong to no record: `not_warc`.
-3. Find the blank line that ends the headers, within 64 KiB, and read Content-Length. Without
-   either: `header`.
-4. Hold as many bytes of content as it says. More than the limit: `record_too_large`; the file or
-   the record's members end first: `truncated`.
-5. Another record, a new compressed member, or the end must follow. Otherwise the length is wrong:
-   `length`. If all is well, yield a `Record` and start again behind it.
+1. Skip line ends, blanks and zero bytes.
+2. A line `WARC/x.y` and a WARC header must start here; otherwise the bytes belong to no record:
+   `not_warc`.
+3. Find the blank line that ends the headers, within 64 KiB, and parse Content-Length. If either is
+   missing: `header`.
+4. Read that many bytes of content. If they exceed the limit: `record_too_large`. If the file or the
+   record's members end first: `truncated`.
+5. Another record, a new compressed member, or the end must follow; otherwise the length is wrong:
+   `length`. If all is well, yield a `Record` and continue after it.
 
-After a failure, everything up to the next line `WARC/x.y` followed by a WARC header is passed over
-as one `Broken` record. Nothing is trusted that was not checked, so a wrong length costs one record
-and not the rest of the file. fastwarc's and warcio's iterators end or skip silently at such places.
+After a failure, everything up to the next line `WARC/x.y` followed by a WARC header is skipped and
+counted as one `Broken` record. Every length is checked before it is trusted, so a wrong one costs
+one record and not the rest of the file. fastwarc's and warcio's iterators stop or skip silently in
+such cases.
 
-Example: A says Content-Length 90 but has 100 bytes, then B follows. Behind the 90th byte is no
-record, so A is `length`. The search from A's second byte on finds B's `WARC/1.0` line, and B is
-read as usual.
+Example: A says Content-Length 90 but has 100 bytes, and B follows. No record starts after the 90th
+byte, so A is counted as `length`. The search from A's second byte on finds B's `WARC/1.0` line, and
+B is read as usual.
 """
 
 from __future__ import annotations
@@ -27,16 +29,16 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from tasks.ingest.pieces import Content, Gap, Piece
+from tasks.ingest.decompress import Chunk, Content, Gap
 
 MAX_HEADER_BYTES = 1 << 16
 _START = re.compile(rb"WARC/\d+\.\d+[ \t]*\r?\n[ \t]*(?:WARC-|Content-)", re.IGNORECASE)
 RECORDS = Content(_START)
-"""What a web archive is made of, for `pieces`."""
+"""The content of a web archive, for `chunks`."""
 
 _HEADER_END = re.compile(rb"\r?\n[ \t]*\r?\n")
 _KEPT_WHILE_SEARCHING_BYTES = 64
-"""Bytes held back while searching, so that a record's start across two pieces is found."""
+"""Bytes held back while searching, to find a record's start that spans two chunks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Record:
 class Broken:
     """A record that could not be read, or that exceeds the limit (`too_large`).
 
-    `lost_bytes`: of the file if `reason` names a compression, else of its decompressed content.
+    `lost_bytes` counts bytes of the file if `reason` is a compression, otherwise decompressed ones.
     """
 
     reason: str
@@ -66,12 +68,13 @@ class Broken:
     too_large: bool = False
 
 
-def records(pieces: Iterator[Piece | Gap], max_body_bytes: int) -> Iterator[Record | Broken]:
+def records(chunks: Iterator[Chunk | Gap], max_body_bytes: int) -> Iterator[Record | Broken]:
     """The records of one archive in order; memory stays at about `max_body_bytes`.
 
-    Reasons of broken records: see the module, and compressions ("gzip", "lz4", ...) of a `Gap`.
+    Reasons of broken records: those in the module's docstring, and the compression ("gzip", "lz4",
+    ...) for a `Gap`.
     """
-    window = _ArchiveWindow(pieces)
+    window = _ArchiveWindow(chunks)
     while True:
         window.skip_blank()
         if window.data:
@@ -104,9 +107,9 @@ def _record(window: _ArchiveWindow, max_body_bytes: int) -> Record | Broken:
 
 
 def _skip(window: _ArchiveWindow, reason: str, at_least: int, too_large: bool = False) -> Broken:
-    """Pass over everything up to the next record's start, in bounded memory.
+    """Skip everything up to the next record's start, in bounded memory.
 
-    If a gap (damaged member) comes first, its reason is returned instead.
+    If a gap (damaged member) comes first, return that instead.
     """
     window.drop(at_least)
     lost = at_least
@@ -130,9 +133,9 @@ def _length(headers: dict[str, str]) -> int | None:
 def parse_headers(block: bytes, lists: Collection[str] = ()) -> dict[str, str]:
     """Header lines (after a first line) as lower-case name -> value.
 
-    Of a repeated name the first value counts; for names in `lists`, all values are joined by
-    commas. Continuation lines are joined, lines without a colon ignored. Decoded as UTF-8, or else
-    as Latin-1 (as in RFC 2616).
+    A repeated name keeps its first value, or for names in `lists` all values, joined by commas.
+    Continuation lines are joined; lines without a colon are ignored. Decoded as UTF-8 if valid,
+    else as Latin-1 (as in RFC 2616).
     """
     try:
         text = block.decode("utf-8")
@@ -156,40 +159,40 @@ def parse_headers(block: bytes, lists: Collection[str] = ()) -> dict[str, str]:
 
 
 class _ArchiveWindow:
-    """The unread bytes of an archive, filled on demand; knows from which member each byte came.
+    """The unread bytes of an archive, filled on demand; knows which member each byte came from.
 
-    `data`: bytes read but not dropped. `gap`: the damaged stretch behind them, if one was met;
-    nothing is read beyond it until `pass_gap`.
+    `data`: bytes read but not dropped. `gap`: the damaged part right after them, if any; nothing is
+    read beyond it until `pass_gap`.
     """
 
-    def __init__(self, pieces: Iterator[Piece | Gap]) -> None:
+    def __init__(self, chunks: Iterator[Chunk | Gap]) -> None:
         self.data = bytearray()
         self.gap: Gap | None = None
-        self._pieces = pieces
+        self._chunks = chunks
         self._ended = False
         self._passed = 0  # bytes dropped so far
-        # (bytes of the archive before it, member, inner) of each piece still held
+        # (bytes of the archive before the chunk, member, inner) of each chunk still held
         self._marks: list[tuple[int, int, int]] = []
 
     def fill(self) -> bool:
-        """Read one more piece; False at the end of the file and at a gap."""
+        """Read one more chunk; False at the end of the file or at a gap."""
         if self._ended or self.gap is not None:
             return False
-        piece = next(self._pieces, None)
-        if piece is None:
+        chunk = next(self._chunks, None)
+        if chunk is None:
             self._ended = True
             return False
-        if isinstance(piece, Gap):
-            self.gap = piece
+        if isinstance(chunk, Gap):
+            self.gap = chunk
             return False
-        self._marks.append((self._passed + len(self.data), piece.member, piece.inner))
-        self.data += piece.data
+        self._marks.append((self._passed + len(self.data), chunk.member, chunk.inner))
+        self.data += chunk.data
         return True
 
     def reach(self, size: int) -> bool:
         """Hold at least `size` bytes; False if the file ends or another record starts before that.
 
-        A record's start is recognised at the beginning of a member.
+        The start of a record is recognised only at the beginning of a member.
         """
         while len(self.data) < size:
             before = len(self.data)
@@ -208,7 +211,7 @@ class _ArchiveWindow:
         del self._marks[:keep]
 
     def pass_gap(self) -> Broken | None:
-        """Continue behind the gap, if there is one, and return it as a broken record."""
+        """Continue after the gap, if there is one, and return it as a broken record."""
         gap, self.gap = self.gap, None
         return Broken(gap.reason, gap.lost_bytes) if gap else None
 
@@ -230,21 +233,22 @@ class _ArchiveWindow:
         return member, inner + absolute - before
 
     def starts_record(self) -> bool:
-        """Whether a WARC version line and a WARC header come first (ClueWeb has version 0.18)."""
+        """Whether a WARC version line and a WARC header come first (ClueWeb uses version 0.18)."""
         self.reach(_KEPT_WHILE_SEARCHING_BYTES)
         return _START.match(self.data) is not None
 
     def find_header_end(self) -> int | None:
-        """Length of the headers with the blank line; None if over 64 KiB or if a record starts in
-        them.
+        """Length of the headers including the blank line; None if over 64 KiB or if another record
+        starts within them.
         """
-        while (found := _HEADER_END.search(self.data, 0, MAX_HEADER_BYTES)) is None:
+        while (blank_line := _HEADER_END.search(self.data, 0, MAX_HEADER_BYTES)) is None:
             if len(self.data) >= MAX_HEADER_BYTES or not self.fill():
                 return None
-        return None if _START.search(self.data, 1, found.end()) else found.end()
+        end = blank_line.end()
+        return None if _START.search(self.data, 1, end) else end
 
     def find_start(self) -> int | None:
-        """Index of the next record's start, at the beginning of a line or member; None if none."""
+        """Index of the next record's start (at the beginning of a line or member); None if none."""
         for match in _START.finditer(self.data):
             at = match.start()
             if at == 0 or self.data[at - 1] == 0x0A or self.place(at)[1] == 0:
@@ -254,8 +258,8 @@ class _ArchiveWindow:
     def record_follows(self, at: int) -> bool:
         """Whether a record may end at `at`.
 
-        After blanks, there must be a record's start, a member's start, the end of the file, or a
-        gap in a later member. (A gap in the record's own member may have cost its last bytes.)
+        After blanks, there must be the start of a record or member, the end of the file, or a gap
+        in a later member. (A gap in the record's own member may have cost its last bytes.)
         """
         last_member = self.place(max(at - 1, 0))[0]
         while True:

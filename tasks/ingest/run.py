@@ -1,4 +1,4 @@
-"""Runs stage ingest: plans the parts, then reads, filters and writes the documents of each."""
+"""Runs stage ingest: divide the input into parts; read, filter and write each one's documents."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from infra.stage import Outcome, Pin, StageError
 from infra.store import Shard
 from tasks.documents.schema import COMPRESSION, DOCUMENTS, ROW_GROUP_DOCUMENTS
 from tasks.ingest.clean import clean, cleaned
-from tasks.ingest.fields import Tally, missing_text, notes_on
+from tasks.ingest.decompress import compression
+from tasks.ingest.fields import FieldTally, missing_text, notes_on
 from tasks.ingest.file_kinds import mismatch
-from tasks.ingest.found import Found, Rejected, Wanted
-from tasks.ingest.lines import Stretch, jsonl_documents
-from tasks.ingest.pieces import compression
+from tasks.ingest.lines import ByteRange, jsonl_documents
+from tasks.ingest.raw_documents import RawDocument, Rejected, Wanted
 from tasks.ingest.stage import IngestParameters
 from tasks.ingest.text_files import text_documents
 from tasks.ingest.web import web_documents
@@ -32,7 +32,7 @@ PARTS = 32
 PART_BYTES = (4 << 20, 64 << 20)
 """Smallest and largest size of a part, in bytes of input.
 
-A part is a 32nd (PARTS) of the whole input within these limits, so that a small crawl keeps all
+Within these limits, a part is a 32nd (`PARTS`) of the input, so that a small crawl keeps all
 workers busy and a large one is not cut into too many files.
 """
 
@@ -41,24 +41,24 @@ ROW_GROUP_TEXT_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A file, or a stretch of one."""
+class FileSlice:
+    """A file, or a byte range of one."""
 
     pin: Pin
-    stretch: Stretch | None = None
+    byte_range: ByteRange | None = None
 
     @property
     def bytes(self) -> int:
-        """Size of the stretch, or of the whole file."""
-        return self.stretch.stop - self.stretch.start if self.stretch else self.pin.bytes
+        """Size of the byte range or file."""
+        return self.byte_range.stop - self.byte_range.start if self.byte_range else self.pin.bytes
 
 
 @dataclass(frozen=True)
-class Part:
+class PartInput:
     """The input of one part, in order; only its first `limit` documents are kept."""
 
     source: str
-    pieces: tuple[Piece, ...]
+    slices: tuple[FileSlice, ...]
     parameters: IngestParameters
     limit: int | None = None
 
@@ -68,18 +68,19 @@ def run(context: Context) -> Outcome:
     parameters: IngestParameters = context.parameters
     files: dict[str, Pin] = {}
     for pin in context.pins["paths"]:
-        # Equal content under two names would yield every id twice.
+        # The same content under two names would yield every id twice.
         files.setdefault(pin.sha256, pin)
-    groups = enumerate(part_plan(files.values(), parameters.format))
+    parts = enumerate(part_plan(files.values(), parameters.format))
     items = {
-        f"part-{number:05d}": Part(context.name, group, parameters) for number, group in groups
+        f"part-{number:05d}": PartInput(context.name, slices, parameters)
+        for number, slices in parts
     }
     results = (
         context.map(ingest_part, items)
         if parameters.limit is None
         else _limited(context, items, parameters.limit)
     )
-    statistics, tally = Counter[str](), Tally()
+    statistics, tally = Counter[str](), FieldTally()
     for result in results.values():
         statistics.update(result["statistics"])
         tally.merge(result["fields"])
@@ -96,20 +97,22 @@ def run(context: Context) -> Outcome:
     field_statistics: dict[str, Any] = {}
     if parameters.format == "jsonl":
         field_statistics = {
-            "fields": dict(sorted(tally.found.items())),
+            "fields": dict(sorted(tally.usable.items())),
             "notes": notes_on(parameters.fields, tally),
         }
     return Outcome({**counts, **field_statistics}, ledger.to_json())
 
 
-def _limited(context: Context, items: dict[str, Part], limit: int) -> dict[str, dict[str, Any]]:
-    """Read parts one after the other, each up to what is left of the limit.
+def _limited(
+    context: Context, items: dict[str, PartInput], limit: int
+) -> dict[str, dict[str, Any]]:
+    """Read parts one after the other, each up to the rest of the limit.
 
-    So the result is the first N documents, whatever the engine.
+    This yields the first N documents with any engine.
     """
     results: dict[str, dict[str, Any]] = {}
     for key, part in items.items():
-        item = Part(part.source, part.pieces, part.parameters, limit)
+        item = PartInput(part.source, part.slices, part.parameters, limit)
         results |= context.map(ingest_part, {key: item})
         limit -= results[key]["statistics"]["documents"]
         if limit == 0:
@@ -117,17 +120,17 @@ def _limited(context: Context, items: dict[str, Part], limit: int) -> dict[str, 
     return results
 
 
-def part_plan(files: Iterable[Pin], format: str) -> Iterator[tuple[Piece, ...]]:
+def part_plan(files: Iterable[Pin], format: str) -> Iterator[tuple[FileSlice, ...]]:
     """The input of each part: consecutive files until they reach a part's size (`PART_BYTES`).
 
-    A larger file is a part of its own, except that uncompressed JSONL is cut into stretches of
-    lines. The plan depends on the files only, never on the machine.
+    A larger file is one part, unless it is uncompressed JSONL, which is cut at lines. The plan
+    depends only on the files, never on the machine.
     """
     pins = list(files)
     size = min(max(sum(pin.bytes for pin in pins) // PARTS, PART_BYTES[0]), PART_BYTES[1])
-    group: list[Piece] = []
-    for piece in itertools.chain.from_iterable(_cut(pin, size, format) for pin in pins):
-        group.append(piece)
+    group: list[FileSlice] = []
+    for file_slice in itertools.chain.from_iterable(_cut(pin, size, format) for pin in pins):
+        group.append(file_slice)
         if sum(member.bytes for member in group) >= size:
             yield tuple(group)
             group = []
@@ -135,17 +138,17 @@ def part_plan(files: Iterable[Pin], format: str) -> Iterator[tuple[Piece, ...]]:
         yield tuple(group)
 
 
-def _cut(pin: Pin, size: int, format: str) -> Iterator[Piece]:
+def _cut(pin: Pin, size: int, format: str) -> Iterator[FileSlice]:
     if format != "jsonl" or pin.bytes < 2 * size or compression(Path(pin.path)):
-        yield Piece(pin)
+        yield FileSlice(pin)
         return
     count = pin.bytes // size
     edges = [number * pin.bytes // count for number in range(count + 1)]
     for start, stop in itertools.pairwise(edges):
-        yield Piece(pin, Stretch(start, stop))
+        yield FileSlice(pin, ByteRange(start, stop))
 
 
-def ingest_part(part: Part, shard: Shard) -> dict[str, Any]:
+def ingest_part(part: PartInput, shard: Shard) -> dict[str, Any]:
     """Write one part (runs in a worker); returns its statistics, ledger and tally of fields."""
     ledger = Ledger()
     statistics = Counter[str](
@@ -157,7 +160,7 @@ def ingest_part(part: Part, shard: Shard) -> dict[str, Any]:
         undecoded_characters=0,
         removed_characters=0,
     )
-    tally = Tally()
+    tally = FieldTally()
     rows = _kept(part, ledger, statistics, tally)
     with (
         shard.create(f"{shard.key}.parquet") as path,
@@ -180,17 +183,17 @@ def ingest_part(part: Part, shard: Shard) -> dict[str, Any]:
 
 
 def _kept(
-    part: Part, ledger: Ledger, statistics: Counter[str], tally: Tally
+    part: PartInput, ledger: Ledger, statistics: Counter[str], tally: FieldTally
 ) -> Iterator[tuple[Any, ...]]:
-    """Yield the documents kept of a part, in the columns of `DOCUMENTS`.
+    """Yield the documents that a part keeps, in the columns of `DOCUMENTS`.
 
-    Each is counted in `statistics` before the next is read. Rejected records are entered in
-    `ledger`, the fields of JSON records in `tally`.
+    Counts each document in `statistics` before reading the next. Enters rejected records in
+    `ledger`, and the fields of JSON records in `tally`.
     """
-    for piece in part.pieces:
-        pin = piece.pin
+    for file_slice in part.slices:
+        pin = file_slice.pin
         digest = bytes.fromhex(pin.sha256)
-        for record in _read(piece, digest, part.parameters, tally):
+        for record in _read(file_slice, digest, part.parameters, tally):
             outcome = _judge(record, part.parameters)
             statistics["payload_bytes"] += outcome.payload_bytes
             if isinstance(outcome, Rejected):
@@ -220,33 +223,31 @@ def _utf8_bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def _judge(found: Found | Rejected, parameters: IngestParameters) -> Found | Rejected:
+def _judge(raw: RawDocument | Rejected, parameters: IngestParameters) -> RawDocument | Rejected:
     """Clean a document's strings; reject it if prompt and text together are too short or long."""
-    if isinstance(found, Rejected):
-        return found
-    (text, removed), (prompt, removed_of_prompt) = cleaned(found.text), cleaned(found.prompt)
+    if isinstance(raw, Rejected):
+        return raw
+    (text, removed), (prompt, removed_from_prompt) = cleaned(raw.text), cleaned(raw.prompt)
     text = text.strip("\n")
     characters = len(text.strip())
     if not characters or characters + len(prompt.strip()) < parameters.min_characters:
-        return Rejected("dropped", "too_short", found.payload_bytes)
+        return Rejected("dropped", "too_short", raw.payload_bytes)
     if _utf8_bytes(text) + _utf8_bytes(prompt) > parameters.max_text_bytes:
-        return Rejected("dropped", "text_too_large", found.payload_bytes)
-    removed += found.removed + removed_of_prompt
-    return replace(found, text=text, prompt=prompt, url=clean(found.url), removed=removed)
+        return Rejected("dropped", "text_too_large", raw.payload_bytes)
+    removed += raw.removed + removed_from_prompt
+    return replace(raw, text=text, prompt=prompt, url=clean(raw.url), removed=removed)
 
 
 def _read(
-    piece: Piece, digest: bytes, parameters: IngestParameters, tally: Tally
-) -> Iterator[Found | Rejected]:
-    path = Path(piece.pin.path)
+    file_slice: FileSlice, digest: bytes, parameters: IngestParameters, tally: FieldTally
+) -> Iterator[RawDocument | Rejected]:
+    path = Path(file_slice.pin.path)
     other = mismatch(path, parameters.format)
     if other and not other.readable:
-        # Count a file of another format as one failure, also if it is read in several stretches.
-        return iter(
-            ()
-            if piece.stretch and piece.stretch.start
-            else [Rejected("failed", other.reason, lost_bytes=piece.pin.bytes)]
-        )
+        # Count a file of another format once, even if it is read in several slices.
+        if file_slice.byte_range and file_slice.byte_range.start:
+            return iter(())
+        return iter([Rejected("failed", other.reason, lost_bytes=file_slice.pin.bytes)])
     wanted = _sampler(digest, parameters.sample)
     limit = parameters.max_page_bytes
     match parameters.format:
@@ -258,7 +259,7 @@ def _read(
                 wanted,
                 fields=parameters.fields,
                 max_page_bytes=limit,
-                stretch=piece.stretch,
+                byte_range=file_slice.byte_range,
                 tally=tally,
             )
         case "text":

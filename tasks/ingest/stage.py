@@ -11,13 +11,12 @@ from infra.stage import FilePaths, Output, Parameters, Stage
 
 
 class JsonlFields(Parameters):
-    """Names of the JSON fields that a document is made of.
+    """Names of the JSON fields that make up a document.
 
     `text`: one or several fields, joined by blank lines. `prompt`: text that training reads but
     does not learn from ("" for none). A dotted name is a path into objects (`meta.url`) and lists
-    (`pages.0.text` for one element, `pages.text` for all), unless a field has that very name. Of a
-    list of strings, all are joined by blank lines for text and prompt, and the first is used for
-    url and date.
+    (`pages.0.text` for one element, `pages.text` for all), unless a field has exactly that name.
+    Lists of strings are joined by blank lines for text and prompt; url and date use the first one.
     """
 
     text: tuple[str, ...] = pydantic.Field(min_length=1)

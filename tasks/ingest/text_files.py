@@ -1,9 +1,9 @@
-"""Plain text, plain or compressed, to documents: one encoding a file, then its lines, paragraphs or
-the whole.
+"""Reads plain-text files, compressed or not: one encoding per file, and a document per file,
+paragraph or line.
 
-The encoding is decided on a first pass over the whole file, in bounded memory: a line or paragraph
-alone is too short to tell it, and lines of one file read in different encodings are correct,
-garbled and lost side by side.
+A first pass over the whole file, in bounded memory, detects the encoding. A single line or
+paragraph is too short for that: detecting each one's encoding would leave correct, garbled and
+lost lines next to one another.
 """
 
 from __future__ import annotations
@@ -13,18 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from tasks.ingest.charset.choose import (
-    WIDE,
-    Tally,
-    decode_in,
-    encoding,
-    is_garbled,
-    utf8_tally,
-)
+from tasks.ingest.charset.detect import decode_in, encoding
+from tasks.ingest.charset.garbage import is_garbled
 from tasks.ingest.charset.structure import mark_of
-from tasks.ingest.found import SAMPLED_OUT, Found, Rejected, Unreadable, Wanted
+from tasks.ingest.charset.utf8 import Utf8Tally, utf8_tally
+from tasks.ingest.charset.wide import WIDE
+from tasks.ingest.decompress import Gap, chunks
 from tasks.ingest.lines import contains, lines
-from tasks.ingest.pieces import Gap, pieces
+from tasks.ingest.raw_documents import SAMPLED_OUT, RawDocument, Rejected, Unreadable, Wanted
 
 Split = Literal["file", "blank-line", "line"]
 
@@ -36,16 +32,14 @@ _BLANKS = " \t\n\r\v\f"
 
 
 class Layout(NamedTuple):
-    """How a file is written: its encoding, as `charset.choose.encoding` names it, and what ends
-    its lines.
-    """
+    """A file's encoding, as named by `charset.detect.encoding`, and its line end."""
 
     encoding: str
     line_end: bytes
 
 
-class _Text(NamedTuple):
-    """A piece of text; `size` are its bytes in the file."""
+class _Passage(NamedTuple):
+    """A decoded line, paragraph or file; `size` is its length in the file, in bytes."""
 
     offset: int
     inner: int
@@ -55,57 +49,59 @@ class _Text(NamedTuple):
 
 def text_documents(
     path: Path, wanted: Wanted, *, split: Split, max_page_bytes: int
-) -> Iterator[Found | Rejected]:
-    """A document a file, a paragraph (`blank-line`) or a line, in the encoding of the whole file.
+) -> Iterator[RawDocument | Rejected]:
+    """One document per file, paragraph (`blank-line`) or line, in the encoding of the whole file.
 
-    A file in none fails as one record; a document of a readable file with too many broken
-    characters fails alone.
+    A file in no known encoding fails as one record. In a readable file, a document with too many
+    broken characters fails alone.
     """
     try:
         layout = layout_of(path)
     except Unreadable as error:
         yield Rejected("failed", str(error), path.stat().st_size)
         return
-    for chunk in _chunks(path, layout, split, max_page_bytes):
-        if isinstance(chunk, Rejected):
-            yield chunk
-        elif not chunk.text.strip(_BLANKS):
+    for passage in _passages(path, layout, split, max_page_bytes):
+        if isinstance(passage, Rejected):
+            yield passage
+        elif not passage.text.strip(_BLANKS):
             continue
-        elif not wanted(chunk.offset, chunk.inner):
+        elif not wanted(passage.offset, passage.inner):
             yield SAMPLED_OUT
-        elif is_garbled(chunk.text):
-            yield Rejected("failed", "charset", chunk.size)
+        elif is_garbled(passage.text):
+            yield Rejected("failed", "charset", passage.size)
         else:
-            yield Found(chunk.offset, chunk.inner, chunk.text, payload_bytes=chunk.size)
+            yield RawDocument(
+                passage.offset, passage.inner, passage.text, payload_bytes=passage.size
+            )
 
 
 def layout_of(path: Path) -> Layout:
-    """How a file is written. Raises Unreadable("charset").
+    """Detect the layout of a file. Raises Unreadable("charset").
 
-    UTF-8 is counted through the whole file; what tells other encodings apart is gathered from
-    places where bytes above ASCII or escapes stand, from the beginning on. Lines end at carriage
-    returns where there is no line feed at all.
+    UTF-8 characters are counted in the whole file. For other encodings, a sample is taken from the
+    beginning and then around bytes above ASCII or escapes. Lines end at carriage returns if the
+    file has no line feed.
     """
-    sample, spans, tally, rest = bytearray(), 0, Tally(0, 0, 0), b""
+    sample, spans, tally, rest = bytearray(), 0, Utf8Tally(0, 0, 0), b""
     returns = feeds = False
-    for piece in pieces(path):
-        if isinstance(piece, Gap):
+    for chunk in chunks(path):
+        if isinstance(chunk, Gap):
             rest = b""
             continue
-        feeds = feeds or b"\n" in piece.data
-        returns = returns or (not feeds and b"\r" in piece.data)
+        feeds = feeds or b"\n" in chunk.data
+        returns = returns or (not feeds and b"\r" in chunk.data)
         room = _HEAD_BYTES - len(sample) if not spans else 0
-        sample += piece.data[: max(room, 0)]
-        if spans < _SPANS and (telling := _TELLING.search(piece.data, max(room, 0))):
+        sample += chunk.data[: max(room, 0)]
+        if spans < _SPANS and (telling := _TELLING.search(chunk.data, max(room, 0))):
             start = max(
-                piece.data.rfind(b"\n", 0, telling.start()) + 1, telling.start() - _SPAN_BYTES
+                chunk.data.rfind(b"\n", 0, telling.start()) + 1, telling.start() - _SPAN_BYTES
             )
-            sample += b"\n" + piece.data[start : start + _SPAN_BYTES]
+            sample += b"\n" + chunk.data[start : start + _SPAN_BYTES]
             spans += 1
-        if rest or not piece.data.isascii():
-            data = rest + piece.data
+        if rest or not chunk.data.isascii():
+            data = rest + chunk.data
             more, end = utf8_tally(data)
-            tally, rest = Tally(*map(sum, zip(tally, more, strict=True))), data[end:]
+            tally, rest = Utf8Tally(*map(sum, zip(tally, more, strict=True))), data[end:]
     name = encoding(bytes(sample))
     certain = name in WIDE or mark_of(bytes(sample))[0] is not None
     name = "utf-8" if tally.valid and not certain and tally.is_utf8 else name
@@ -117,18 +113,20 @@ def layout_of(path: Path) -> Layout:
     return Layout(name, b"\r" if returns and not feeds else b"\n")
 
 
-def _chunks(path: Path, layout: Layout, split: Split, max_bytes: int) -> Iterator[_Text | Rejected]:
+def _passages(
+    path: Path, layout: Layout, split: Split, max_bytes: int
+) -> Iterator[_Passage | Rejected]:
     if split == "line":
         yield from _decoded_lines(path, layout, max_bytes)
         return
-    held: list[_Text] = []
+    held: list[_Passage] = []
     size = 0
     for line in _decoded_lines(path, layout, max_bytes):
         if isinstance(line, Rejected) and split == "file":
             yield line
             return
         if isinstance(line, Rejected) or (split == "blank-line" and not line.text.strip(_BLANKS)):
-            if isinstance(line, Rejected):  # costs the paragraph it stands in
+            if isinstance(line, Rejected):  # costs the paragraph that it is part of
                 yield line
             elif held:
                 yield _joined(held, size, max_bytes)
@@ -141,18 +139,20 @@ def _chunks(path: Path, layout: Layout, split: Split, max_bytes: int) -> Iterato
         yield _joined(held, size, max_bytes)
 
 
-def _decoded_lines(path: Path, layout: Layout, max_bytes: int) -> Iterator[_Text | Rejected]:
+def _decoded_lines(path: Path, layout: Layout, max_bytes: int) -> Iterator[_Passage | Rejected]:
     name, first = layout.encoding, True
     for line in lines(path, max_bytes, end=layout.line_end):
         if isinstance(line, Rejected):
             yield line
         else:
             mark = mark_of(line.data)[1] if first else 0
-            yield _Text(line.offset, line.inner, decode_in(name, line.data[mark:]), len(line.data))
+            yield _Passage(
+                line.offset, line.inner, decode_in(name, line.data[mark:]), len(line.data)
+            )
         first = False
 
 
-def _joined(held: list[_Text], size: int, max_bytes: int) -> _Text | Rejected:
+def _joined(held: list[_Passage], size: int, max_bytes: int) -> _Passage | Rejected:
     if size > max_bytes + 1:
         return Rejected("dropped", "page_too_large", size)
-    return _Text(held[0].offset, held[0].inner, "\n".join(line.text for line in held), size - 1)
+    return _Passage(held[0].offset, held[0].inner, "\n".join(line.text for line in held), size - 1)

@@ -1,5 +1,5 @@
-"""Web archive records to documents: which records are pages, and their text (WARC responses and
-resources, WET).
+"""Reads web archives into documents: selects the records that are pages (WARC responses and
+resources, WET conversions), and extracts their text.
 """
 
 from __future__ import annotations
@@ -9,12 +9,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.ingest.charset.choose import decode
+from tasks.ingest.charset.detect import decode
 from tasks.ingest.content_type import Kind, declared, kind_of, may_be_page
-from tasks.ingest.found import SAMPLED_OUT, Found, Rejected, Unreadable, Wanted, iso_date
+from tasks.ingest.decompress import chunks
 from tasks.ingest.http import decoded_body, is_http, message
 from tasks.ingest.page import source_of, text_of
-from tasks.ingest.pieces import pieces
+from tasks.ingest.raw_documents import (
+    SAMPLED_OUT,
+    RawDocument,
+    Rejected,
+    Unreadable,
+    Wanted,
+    iso_date,
+)
 from tasks.ingest.records import RECORDS, Broken, Record, records
 
 _RECORD_TYPES = (
@@ -28,10 +35,10 @@ _RECORD_TYPES = (
     "continuation",
 )
 _HEADERS_BYTES = 1 << 16
-"""What a record may be longer than its page."""
+"""Bytes by which a record may exceed its page."""
 _ADDRESS = re.compile(r"(?:https?|ftps?|gopher|gemini|file):", re.IGNORECASE)
-"""Targets of resources that are documents. Crawlers keep their logs and screenshots under others
-(metadata:, urn:).
+"""Target URIs of resources that are documents. Crawlers store logs and screenshots under other
+schemes (metadata:, urn:).
 """
 _NOT_WHAT_IT_SAYS = {
     "text/html": "not_html",
@@ -42,7 +49,7 @@ _NOT_WHAT_IT_SAYS = {
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A payload without its codings. `marks` are those of `Found`."""
+    """A decoded payload. `marks`: as in `RawDocument`."""
 
     data: bytes
     kind: Kind
@@ -50,17 +57,18 @@ class Page:
     marks: tuple[str, ...]
 
 
-class Dropped(Unreadable):
-    """A record that is well but not wanted."""
+class Unwanted(Unreadable):
+    """A sound record that is not wanted; the message is the reason in the ledger."""
 
 
 def web_documents(
     path: Path, wanted: Wanted, *, wet: bool, max_page_bytes: int
-) -> Iterator[Found | Rejected]:
-    """Every record of a web archive in order. WARC: HTML and plain-text pages with status 200; WET:
-    its conversions.
+) -> Iterator[RawDocument | Rejected]:
+    """The outcome of every record of a web archive, in order.
+
+    Documents are, in WARC, HTML and plain-text pages with status 200; in WET, the conversions.
     """
-    for record in records(pieces(path, RECORDS), max_page_bytes + _HEADERS_BYTES):
+    for record in records(chunks(path, RECORDS), max_page_bytes + _HEADERS_BYTES):
         if isinstance(record, Broken):
             yield Rejected(
                 "dropped" if record.too_large else "failed",
@@ -73,37 +81,31 @@ def web_documents(
             yield _document(record, wet, max_page_bytes)
 
 
-def _document(record: Record, wet: bool, max_page_bytes: int) -> Found | Rejected:
-    url, date = _url(record), iso_date(record.headers.get("warc-date", ""))
+def _document(record: Record, wet: bool, max_page_bytes: int) -> RawDocument | Rejected:
+    removed = 0
     try:
-        if wet:
-            text = _conversion_text(record)
-            return Found(
-                record.offset,
-                record.inner,
-                text,
-                "",
-                url,
-                date,
-                len(record.body),
-                _truncated(record),
-            )
-        page = _page(record, max_page_bytes)
-        removed = 0
+        page = _conversion(record) if wet else _page(record, max_page_bytes)
         if page.kind == "html":
             source = source_of(page.data, page.charset)
             text, removed = text_of(source), source.count(b"\0")
         else:
             text = decode(page.data, (page.charset,))
-    except Dropped as error:
+    except Unwanted as error:
         return Rejected("dropped", str(error), len(record.body))
     except Unreadable as error:
         reason = str(error)
         return Rejected(
             "dropped" if reason.startswith("page_too") else "failed", reason, len(record.body)
         )
-    return Found(
-        record.offset, record.inner, text, "", url, date, len(page.data), page.marks, removed
+    return RawDocument(
+        record.offset,
+        record.inner,
+        text,
+        url=_url(record),
+        date=iso_date(record.headers.get("warc-date", "")),
+        payload_bytes=len(page.data),
+        marks=page.marks,
+        removed=removed,
     )
 
 
@@ -116,48 +118,49 @@ def _type_of(record: Record) -> str:
     return kind if kind in _RECORD_TYPES else "other"
 
 
-def _conversion_text(record: Record) -> str:
+def _conversion(record: Record) -> Page:
+    """The text in a WET record. Raises Unwanted."""
     if (kind := _type_of(record)) != "conversion":
-        raise Dropped(f"warc.{kind}")
-    if (
-        record.headers.get("content-type", "text/plain").partition(";")[0].strip().lower()
-        != "text/plain"
-    ):
-        raise Dropped("content_type")
-    return decode(record.body)
+        raise Unwanted(f"warc.{kind}")
+    type_ = record.headers.get("content-type", "text/plain").partition(";")[0].strip().lower()
+    if type_ != "text/plain":
+        raise Unwanted("content_type")
+    return Page(record.body, "text", None, _truncated(record))
 
 
 def _page(record: Record, max_page_bytes: int) -> Page:
-    """The payload of a response or resource that is a page."""
+    """The page in a response or resource. Raises Unwanted or Unreadable."""
     kind = _type_of(record)
     if kind not in ("response", "resource"):
-        raise Dropped(f"warc.{kind}")
+        raise Unwanted(f"warc.{kind}")
     if kind == "resource" and not _ADDRESS.match(_url(record)):
-        raise Dropped("resource_target")
+        raise Unwanted("resource_target")
     headers, payload = {"content-type": record.headers.get("content-type", "")}, record.body
     if headers["content-type"].lower().startswith("application/http") or is_http(payload):
-        reply = message(payload)
-        if reply.status != 200:
-            raise Dropped("http_status")
-        headers, payload = dict(reply.headers), reply.body
+        response = message(payload)
+        if response.status != 200:
+            raise Unwanted("http_status")
+        headers, payload = dict(response.headers), response.body
     type_, charset = declared(headers.get("content-type", ""))
     if not may_be_page(type_):
-        raise Dropped("content_type")
+        raise Unwanted("content_type")
     if type_ == "text/plain" and _url(record).endswith("/robots.txt"):
-        raise Dropped("robots_txt")
+        raise Unwanted("robots_txt")
     body = decoded_body(headers, payload, max_page_bytes)
     if len(body.data) > max_page_bytes:
-        raise Dropped("page_too_large")
-    found = kind_of(type_, body.data)
-    if found is None:
-        raise Dropped(_NOT_WHAT_IT_SAYS.get(type_, "content_type"))
-    truncated = ("truncated",) if body.truncated else _truncated(record)
-    return Page(body.data, found, charset, truncated + ("trailing",) * body.trailing)
+        raise Unwanted("page_too_large")
+    content_kind = kind_of(type_, body.data)
+    if content_kind is None:
+        raise Unwanted(_NOT_WHAT_IT_SAYS.get(type_, "content_type"))
+    marks = ("truncated",) if body.truncated else _truncated(record)
+    if body.trailing:
+        marks += ("trailing",)
+    return Page(body.data, content_kind, charset, marks)
 
 
 def _truncated(record: Record) -> tuple[str, ...]:
-    """Its mark, where the crawler says that it stored a part only; records that continue it are not
-    joined to it.
+    """The mark "truncated" if the crawler says that it stored only a part. Continuation records are
+    not joined.
     """
     is_part = "warc-truncated" in record.headers or "warc-segment-number" in record.headers
     return ("truncated",) if is_part else ()

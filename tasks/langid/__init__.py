@@ -1,1 +1,1 @@
-"""Language identification with fastText: a label and a score beside every document."""
+"""Language identification with fastText: a label and a score for every document."""

@@ -1,4 +1,4 @@
-"""Labels of lid.176 and other names for its languages, so that planning catches a recipe's mistake.
+"""Labels of lid.176 and other names for its languages, with which planning checks recipes.
 
 https://fasttext.cc/docs/en/language-identification.html (the labels are the codes of the Wikipedias
 it was trained on).

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from infra.stage import StageError
 from infra.store import Artifact
-from tasks.documents.annotate import Part, parts, through_edits
+from tasks.documents.annotate import AlignedPart, parts, through_edits
 from tasks.documents.edits import COLUMN
 from tasks.documents.records import PROMPT, records
 from tasks.documents.selected import held_out_hash, held_out_limit
@@ -23,18 +23,18 @@ def reference_parts(
     langid: Sequence[Artifact],
     line_dedup: Sequence[Artifact] = (),
     held_out: Collection[str] = (),
-) -> list[Part]:
+) -> list[AlignedPart]:
     """The parts of all sources, in the order of `documents`.
 
     Parts have the columns `language` and `edits` if `langid` and `line_dedup` contain the source.
     A source with `held_out` text also gets the column `id`, by which documents are held out.
     """
-    beside = {"language": langid, COLUMN: line_dedup}
+    annotators = {"language": langid, COLUMN: line_dedup}
     unused = {
         column: {artifact.name: artifact for artifact in artifacts}
-        for column, artifacts in beside.items()
+        for column, artifacts in annotators.items()
     }
-    reference: list[Part] = []
+    reference: list[AlignedPart] = []
     for artifact in documents:
         annotations = {
             column: by_source.pop(artifact.name)
@@ -66,7 +66,7 @@ class Reference:
     chosen by the hash of their id, and not read here.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[AlignedPart, ...]
     language: str
     held_out: Mapping[str, float] = field(default_factory=dict)
 

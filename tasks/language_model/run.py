@@ -23,7 +23,8 @@ from infra.stage import Outcome, StageError
 from infra.store import Shard
 from tasks.language_model import lmplz, pieces
 from tasks.language_model.corpus import Reference, reference_parts, up_to_characters
-from tasks.language_model.kneser_ney import Corpus, DegenerateDiscount, TooManyTokens, estimate
+from tasks.language_model.kneser_ney import DegenerateDiscount, estimate
+from tasks.language_model.ngram_counts import Corpus, TooManyTokens
 from tasks.language_model.stage import LanguageModelParameters
 from tasks.text.normalise import NORMALISER, NORMALISER_VERSION
 
@@ -62,12 +63,12 @@ def train_pieces(
             f"the reference sources have no text in language {parameters.language!r}; check the "
             "langid statistics of the sources, or name other sources"
         )
-    seen = {"documents": 0, "characters": 0}
+    counts = {"documents": 0, "characters": 0}
 
     def counted() -> Iterator[str]:
         for document in itertools.chain([first], documents):
-            seen["documents"] += 1
-            seen["characters"] += len(document)
+            counts["documents"] += 1
+            counts["characters"] += len(document)
             yield document
 
     try:
@@ -78,7 +79,7 @@ def train_pieces(
         path.write_bytes(model)
     size = len(sentencepiece.SentencePieceProcessor(model_proto=model))
     return {
-        **seen,
+        **counts,
         "vocabulary": size,
         "vocabulary_requested": parameters.vocabulary,
         "clipped": size < parameters.vocabulary,

@@ -71,9 +71,9 @@ def hash_units(
 
     White space at the end of a line cannot be told from that within it until the line ends. So
     `running` and `characters` are the state after every character, `word` and `length` that after
-    the last one that was no white space, which is what counts.
+    the last one that is not white space, which is what counts.
     """
-    found = 0  # units written
+    written = 0  # units
     for document in range(starts.shape[0] - 1):
         position = starts[document]
         end = starts[document + 1]
@@ -99,12 +99,12 @@ def hash_units(
                         characters += 1
                     else:
                         if open_unit:
-                            hashes[found] = mix(word)
-                            lengths[found] = length
-                            end_lines[found] = line
-                            found += 1
+                            hashes[written] = mix(word)
+                            lengths[written] = length
+                            end_lines[written] = line
+                            written += 1
                         open_unit = True
-                        first_lines[found] = line
+                        first_lines[written] = line
                         running = np.uint64(_SEED)
                         characters = 0
                 character = form[point]
@@ -117,16 +117,16 @@ def hash_units(
                     word = running
                     length = characters
             if blank and open_unit:  # a blank line ends a unit of either kind
-                hashes[found] = mix(word)
-                lengths[found] = length
-                end_lines[found] = line
-                found += 1
+                hashes[written] = mix(word)
+                lengths[written] = length
+                end_lines[written] = line
+                written += 1
                 open_unit = False
             position += 1
             line += 1
         if open_unit:  # the end of the document ends the last one
-            hashes[found] = mix(word)
-            lengths[found] = length
-            end_lines[found] = line
-            found += 1
-        offsets[document + 1] = found
+            hashes[written] = mix(word)
+            lengths[written] = length
+            end_lines[written] = line
+            written += 1
+        offsets[document + 1] = written

@@ -1,4 +1,4 @@
-"""Which units of a source are repeated, by sorted arrays on disk: memory does not grow with it.
+"""Find the repeated units of a source with sorted arrays on disk, in bounded memory.
 
 1. Runs: the units of consecutive row groups of one part, about `RUN_UNITS` of them, are sorted by
    hash (`save_run`). A run is stored twice: all its units, for the step that writes edits; and a
@@ -46,7 +46,7 @@ Records = npt.NDArray[np.void]
 
 
 @dataclass(frozen=True)
-class Run:
+class SortedRun:
     """Run `number` of part `part`, of `row_groups` row groups and `entries` distinct hashes.
 
     Its files are in `folder`.
@@ -75,7 +75,7 @@ class Run:
 
 def save_run(
     folder: Path, part: int, number: int, row_groups: int, units: Units, ids: Hashes
-) -> Run:
+) -> SortedRun:
     """Sort the units of a run by hash, id and line, and store them.
 
     `ids` has shape (documents, 2). A run without units (0 entries) has no files.
@@ -86,7 +86,7 @@ def save_run(
     order = np.lexsort((rank[units.rows] << np.uint64(32) | units.first, units.hashes))
     hashes = units.hashes[order]
     heads = np.flatnonzero(np.append(True, hashes[1:] != hashes[:-1])[: len(hashes)])
-    run = Run(folder, part, number, row_groups, len(heads))
+    run = SortedRun(folder, part, number, row_groups, len(heads))
     if not len(heads):
         return run
     records = np.empty(len(order), _UNIT)
@@ -125,7 +125,7 @@ class Partitions:
         return np.load(self._file(number, name), mmap_mode="r")
 
     def count_one(
-        self, number: int, runs: Sequence[Run], minimum_copies: int
+        self, number: int, runs: Sequence[SortedRun], minimum_copies: int
     ) -> tuple[npt.NDArray[Any], Records]:
         """Count partition `number` over all runs and store the repeated hashes with first places.
 
@@ -153,7 +153,7 @@ class Partitions:
 
 
 def repeated_units(
-    run: Run, partitions: Partitions, filled: Sequence[int], spare_first: bool
+    run: SortedRun, partitions: Partitions, filled: Sequence[int], spare_first: bool
 ) -> Records:
     """The repeated units (row, first, end) of a run, by row and line.
 
@@ -165,10 +165,10 @@ def repeated_units(
     slices = partitions.slices(hashes)
     blocks = [np.empty(0, _UNIT)]
     for number in filled:
-        mine = np.array(hashes[slices[number]])
+        wanted = np.array(hashes[slices[number]])
         known = partitions.load(number, "hashes")
-        index = np.minimum(np.searchsorted(known, mine), len(known) - 1)
-        repeated = np.flatnonzero(known[index] == mine)
+        index = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+        repeated = np.flatnonzero(known[index] == wanted)
         records = np.array(units[slices[number]][repeated])
         if spare_first:
             first = partitions.load(number, "places")[index[repeated]]

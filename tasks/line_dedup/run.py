@@ -19,11 +19,18 @@ from infra.ledger import Ledger
 from infra.stage import Outcome
 from infra.store import Shard
 from tasks.documents import edits
-from tasks.documents.annotate import Part, ledger_of, parts
+from tasks.documents.annotate import AlignedPart, ledger_of, parts
 from tasks.documents.records import PROMPT, has_prompt, record_bytes
 from tasks.documents.schema import COMPRESSION
 from tasks.line_dedup import repeats
-from tasks.line_dedup.repeats import Hashes, Partitions, Records, Run, repeated_units, save_run
+from tasks.line_dedup.repeats import (
+    Hashes,
+    Partitions,
+    Records,
+    SortedRun,
+    repeated_units,
+    save_run,
+)
 from tasks.line_dedup.stage import LineDedupParameters
 from tasks.line_dedup.units import Units, removal, unit_text, units_of
 from tasks.text.shingles import Utf8
@@ -38,7 +45,7 @@ SCHEMA = pa.schema([(edits.COLUMN, edits.EDITS), ("emptied", pa.bool_())])
 class HashWork:
     """Hash the units of part `number` of the source."""
 
-    part: Part
+    part: AlignedPart
     number: int
     folder: Path
     parameters: LineDedupParameters
@@ -50,7 +57,7 @@ class CountWork:
 
     partitions: Partitions
     number: int
-    runs: tuple[Run, ...]
+    runs: tuple[SortedRun, ...]
     minimum_copies: int
 
 
@@ -61,8 +68,8 @@ class WriteWork:
     `filled`: partitions with repeats; `examples`: (run, row, first line) of units to show.
     """
 
-    part: Part
-    runs: tuple[Run, ...]
+    part: AlignedPart
+    runs: tuple[SortedRun, ...]
     partitions: Partitions
     filled: tuple[int, ...]
     parameters: LineDedupParameters
@@ -84,7 +91,9 @@ def run(context: Context) -> Outcome:
         },
     )
     runs = [
-        tuple(Run(folder, number, index, *sizes) for index, sizes in enumerate(result["runs"]))
+        tuple(
+            SortedRun(folder, number, index, *sizes) for index, sizes in enumerate(result["runs"])
+        )
         for number, result in enumerate(hashed.values())
     ]
     filled_runs = tuple(run for runs_of_part in runs for run in runs_of_part if run.entries)
@@ -138,19 +147,19 @@ def _example_key(run: int, row: int, line: int) -> str:
 
 
 def most_repeated(
-    found: Iterable[Iterable[Sequence[Any]]],
+    lists: Iterable[Iterable[Sequence[Any]]],
 ) -> list[tuple[int, tuple[int, int, int, int]]]:
-    """The units with the most copies: (copies, place of the first), most copies first.
+    """The units with the most copies from lists of (copies, place of the first), sorted.
 
     A place is (part, run, row, first line).
     """
-    candidates = [(copies, tuple(place)) for entries in found for copies, place in entries]
+    candidates = [(copies, tuple(place)) for entries in lists for copies, place in entries]
     return sorted(candidates, key=lambda entry: (-entry[0], entry[1]))[:EXAMPLES]
 
 
 def hash_part(work: HashWork, shard: Shard) -> dict[str, Any]:
     """Store the part's units by run; returns the row groups and tally entries of each run."""
-    runs: list[Run] = []
+    runs: list[SortedRun] = []
     documents = units = prompted = 0
     for tables in _runs(work):
         ids = np.concatenate([_ids(table["id"].to_pylist()) for table, _ in tables])
@@ -238,12 +247,12 @@ def write_part(work: WriteWork, shard: Shard) -> dict[str, Any]:
                         )
                         key = _example_key(run.number, row, line)
                         examples[key] = text[:EXAMPLE_CHARACTERS]
-                here = removed[slice(*np.searchsorted(removed_rows, (start, end)))].copy()
-                here["row"] -= start
-                columns, taken = columns_of(table["text"], here, reason)
+                in_table = removed[slice(*np.searchsorted(removed_rows, (start, end)))].copy()
+                in_table["row"] -= start
+                columns, taken = columns_of(table["text"], in_table, reason)
                 writer.write_table(columns)
                 _count(ledger, work.part.source, reason, record_bytes(table), taken)
-                totals["documents_edited"] += len(np.unique(here["row"]))
+                totals["documents_edited"] += len(np.unique(in_table["row"]))
                 totals["documents_emptied"] += pc.sum(columns["emptied"]).as_py() or 0
                 start = end
     return {"ledger": ledger.to_json(), "totals": dict(totals), "examples": examples}

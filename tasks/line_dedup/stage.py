@@ -1,4 +1,4 @@
-"""Stage line_dedup: lines or paragraphs that a source repeats, as edits beside its documents.
+"""Stage line_dedup: edits that remove the lines or paragraphs that a source repeats.
 
 Menus, footers and notices are on thousands of pages. As in CCNet
 (https://arxiv.org/abs/1911.00359, section 3.1), lines are compared in a normal form by a 64-bit
@@ -14,8 +14,8 @@ copy; here copies are counted over the whole source, and which are removed is a 
 When a line is removed, so is its line feed; of the blank lines around it the longest run stays, and
 none at the ends of the text. Blank lines, and units whose normal form is shorter than
 `minimum_characters`, are neither counted nor removed; nor is anything in documents with a prompt,
-where "yes" on a line of its own is an answer and no menu, whatever other questions it answers. The
-statistics count these documents (`documents_with_prompt`).
+where a line "yes" is an answer rather than a menu, however often it is repeated. The statistics
+count these documents (`documents_with_prompt`).
 
 Input role: documents. Output: data/part-*.parquet, row-aligned with the documents, columns
     edits    see `tasks.documents.edits`; reason "line_dedup.line" or "line_dedup.paragraph"

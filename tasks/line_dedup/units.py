@@ -58,9 +58,9 @@ def _units(texts: Utf8, parameters: LineDedupParameters) -> Units:
     from tasks.line_dedup.kernel import hash_units
     from tasks.text.shingle_kernel import find_contextual
 
-    known = _forms(parameters.normalise)
+    forms = _forms(parameters.normalise)
     contextual = np.empty(len(texts), dtype=np.bool_)
-    find_contextual(texts.data, texts.starts, known.form, contextual)
+    find_contextual(texts.data, texts.starts, forms.form, contextual)
     # Lower-casing a text as a whole neither adds nor removes line feeds, so lines keep numbers.
     texts = texts.changed(np.flatnonzero(contextual).tolist(), str.lower)
     size = int(np.count_nonzero(texts.data == 0x0A)) + len(texts)
@@ -73,8 +73,8 @@ def _units(texts: Utf8, parameters: LineDedupParameters) -> Units:
     hash_units(
         texts.data,
         texts.starts,
-        known.space,
-        known.form,
+        forms.space,
+        forms.form,
         parameters.unit == "paragraph",
         hashes,
         first,
@@ -133,7 +133,7 @@ def unit_text(text: str, first: int, unit: str) -> str:
 def removal(text: str, removed: Sequence[tuple[int, int]], reason: str) -> list[Edit]:
     """The edits that remove lines [first, end) of each pair from `text`.
 
-    Blank lines beside them are removed as the stage's docstring says.
+    Blank lines next to them are removed as the stage's docstring says.
     """
     closed = text.endswith("\n")
     lines = (text[:-1] if closed else text).split("\n")
@@ -141,11 +141,11 @@ def removal(text: str, removed: Sequence[tuple[int, int]], reason: str) -> list[
     lengths = itertools.accumulate(map(len, lines), initial=0)
     starts = [characters + line for line, characters in enumerate(lengths)]
     if "" in lines or any(map(str.isspace, lines)):
-        goes = [False] * len(lines)
+        gone = [False] * len(lines)
         for first, end in removed:
-            goes[first:end] = [True] * (end - first)
-        _drop_blank_lines(lines, goes)
-        removed = list(_runs(goes))
+            gone[first:end] = [True] * (end - first)
+        _drop_blank_lines(lines, gone)
+        removed = list(_runs(gone))
     spans: list[list[int]] = []
     for low, high in removed:
         if spans and spans[-1][1] == starts[low]:
@@ -158,22 +158,21 @@ def removal(text: str, removed: Sequence[tuple[int, int]], reason: str) -> list[
     return [Edit(start, end, "", reason) for start, end in spans]
 
 
-def _drop_blank_lines(lines: Sequence[str], goes: list[bool]) -> None:
-    """Mark the blank lines that would be left at an end, or beside others, in `goes`.
+def _drop_blank_lines(lines: Sequence[str], gone: list[bool]) -> None:
+    """Mark in `gone` the blank lines that would be left at an end of the text or next to others.
 
     In every run of marked and blank lines with a marked one, only the longest run of blank lines
     stays, and none at the ends of the text.
     """
-    for low, high in _runs(
-        [gone or not line.strip() for gone, line in zip(goes, lines, strict=True)]
-    ):
-        if not any(goes[low:high]):
+    gone_or_blank = [marked or not line.strip() for marked, line in zip(gone, lines, strict=True)]
+    for low, high in _runs(gone_or_blank):
+        if not any(gone[low:high]):
             continue
-        blank = [(start, end) for start, end in _runs([not gone for gone in goes[low:high]])]
+        blank = list(_runs([not marked for marked in gone[low:high]]))
         kept = max(blank, key=lambda run: run[1] - run[0], default=(0, 0))
         if low == 0 or high == len(lines):
             kept = (0, 0)
-        goes[low:high] = [not kept[0] <= line < kept[1] for line in range(high - low)]
+        gone[low:high] = [not kept[0] <= line < kept[1] for line in range(high - low)]
 
 
 def _runs(flags: Sequence[bool]) -> Iterator[tuple[int, int]]:

@@ -1,1 +1,1 @@
-"""Stage model: the base with embeddings grown to the tokenizer, or a new Llama."""
+"""Makes a model for the tokenizer: a base with grown embeddings, or a new Llama."""

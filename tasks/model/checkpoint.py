@@ -1,4 +1,4 @@
-"""Locate the tensors of a Hugging Face checkpoint; refuse inconsistencies before work begins."""
+"""Locates the tensors of a Hugging Face checkpoint, and refuses inconsistent checkpoints early."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from typing import Any
 from infra.stage import StageError
 from tasks.checkpoints.families import family_of
 from tasks.checkpoints.text_files import read_json
-from tasks.model.safetensors_file import Stored, read_header, same_bytes
+from tasks.model.safetensors_file import StoredTensor, read_header, same_bytes
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 INPUT = "embed_tokens.weight"
 OUTPUT = "lm_head.weight"
 LAYER = re.compile(r"^((?:.*\.)?layers\.)(\d+)(\..+)$")
-"""A layer's tensor: the part before its number, the number, the part after."""
+"""Name of a layer's tensor: prefix, number of the layer, suffix."""
 _PART = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 _COMPUTED = ".rotary_emb.inv_freq"
-"""Old Llama checkpoints hold this table; transformers computes it from the configuration and
-ignores the tensor.
+"""End of a tensor's name in old Llama checkpoints. transformers ignores it, and computes the table
+from the configuration.
 """
 
 
 @dataclass(frozen=True)
-class Layout:
-    """A checkpoint: its configuration, its tensors, and which are the embeddings.
+class Checkpoint:
+    """A checkpoint's configuration and tensors by name.
 
-    `output` is None where it is tied to the input matrix. `rows`: of both matrices.
+    `input`, `output`: names of the embedding matrices; `output` is None if it is tied to the input.
     """
 
     folder: str
     config: Mapping[str, Any]
-    tensors: Mapping[str, Stored]
+    tensors: Mapping[str, StoredTensor]
     input: str
     output: str | None
 
     @property
     def tied(self) -> bool:
-        """Whether one matrix serves both ends."""
+        """Whether one matrix serves as input and output."""
         return self.output is None
 
     @property
@@ -52,17 +52,19 @@ class Layout:
 
     @property
     def layers(self) -> int:
-        """How many layers there are."""
+        """Number of layers."""
         return int(self.config["num_hidden_layers"])
 
     @classmethod
-    def read(cls, folder: Path) -> Layout:
-        """`StageError` when config and tensors disagree, or the matrices have other names."""
+    def read(cls, folder: Path) -> Checkpoint:
+        """Read headers and configuration; `StageError` if they disagree, or if the embedding
+        matrices cannot be identified.
+        """
         config = _read_config(folder)
         tied = _is_tied(config)
         tensors = {
-            name: found
-            for name, found in read_tensors(folder).items()
+            name: tensor
+            for name, tensor in read_tensors(folder).items()
             if not name.endswith(_COMPUTED)
         }
         inputs = [name for name in tensors if name.endswith(INPUT)]
@@ -70,8 +72,8 @@ class Layout:
         if len(inputs) != 1 or len(outputs) > 1 or (not outputs and not tied):
             raise StageError(
                 f"{folder} has input matrices {inputs} and output matrices {outputs} with "
-                f"tie_word_embeddings {tied}; one *{INPUT} and, when not tied, one *{OUTPUT} are "
-                "needed"
+                f"tie_word_embeddings {tied}; one *{INPUT} is needed, and, when not tied, one "
+                f"*{OUTPUT}. Give another base, or correct tie_word_embeddings in config.json"
             )
         if tied and outputs:
             if not same_bytes(tensors[inputs[0]], tensors[outputs[0]]):
@@ -85,8 +87,8 @@ class Layout:
         wrong = {name: rows for name, rows in wrong.items() if rows != config["vocab_size"]}
         if wrong:
             raise StageError(
-                f"{folder}: config.json says vocab_size {config['vocab_size']}, the matrices have "
-                f"{wrong} rows"
+                f"{folder}: config.json says vocab_size {config['vocab_size']}, but the matrices "
+                f"have {wrong} rows; one of the two belongs to another model"
             )
         require_agreement(folder, config, {name: tensor.shape for name, tensor in tensors.items()})
         return cls(str(folder), config, tensors, inputs[0], None if tied else outputs[0])
@@ -102,8 +104,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
     needed = {"vocab_size": int, "num_hidden_layers": int, "hidden_size": int, "model_type": str}
     if lacking := [key for key in needed if key not in config]:
         raise StageError(
-            f"{path} lacks {', '.join(lacking)}; surgery is for Llama-style language models (of a "
-            "model with images or speech, save the language model alone)"
+            f"{path} lacks {', '.join(lacking)}; a base must be a Llama-style language model (of "
+            "a model for images or speech, save the language model separately)"
         )
     for key, kind in needed.items():
         if type(config[key]) is not kind or config[key] in (0, ""):
@@ -115,16 +117,15 @@ def _is_tied(config: Mapping[str, Any]) -> bool:
     if "tie_word_embeddings" in config:
         return bool(config["tie_word_embeddings"])
     family = family_of(config)
-    return bool(
-        family is not None and family().tie_word_embeddings
-    )  # Llama is untied by default, Gemma tied
+    # Llama is untied by default, Gemma tied.
+    return bool(family is not None and family().tie_word_embeddings)
 
 
-def read_tensors(folder: Path) -> dict[str, Stored]:
-    """All tensors by name. One file wins over an index, as in transformers.
+def read_tensors(folder: Path) -> dict[str, StoredTensor]:
+    """All tensors by name. A single file takes precedence over an index, as in transformers.
 
-    Files that the index does not name are passed over (Mistral's folders hold the weights a second
-    time, as `consolidated.safetensors`), unless they are called as its own parts are.
+    Files that the index does not name are ignored (Mistral's folders hold the weights a second
+    time, as `consolidated.safetensors`), unless they are named like its parts: these are refused.
     """
     if (folder / SINGLE).is_file():
         return read_header(folder / SINGLE)
@@ -144,7 +145,7 @@ def read_tensors(folder: Path) -> dict[str, Stored]:
         or any(Path(str(file)).name != file for file in weights.values())
     ):
         raise StageError(
-            f"{folder}/{INDEX} is not an index of weights (its weight_map must name a file of this "
+            f"{folder}/{INDEX} is not an index of weights (its weight_map must name a file in this "
             "folder for each tensor); download it again"
         )
     files = sorted(set(weights.values()))
@@ -161,24 +162,26 @@ def read_tensors(folder: Path) -> dict[str, Stored]:
             "parts of two downloads, or of two splits of the weights; remove those that do not "
             "belong, or download all again"
         )
-    tensors: dict[str, Stored] = {}
+    tensors: dict[str, StoredTensor] = {}
     for file in files:
-        found = read_header(folder / file)
-        named = {name for name, place in weights.items() if place == file}
-        if lost := sorted(named - set(found)):
+        stored = read_header(folder / file)
+        indexed = {name for name, file_of_tensor in weights.items() if file_of_tensor == file}
+        if lost := sorted(indexed - set(stored)):
             raise StageError(
                 f"{folder}/{file} lacks {lost[0]}, which {INDEX} says it holds; download both again"
             )
-        if extra := sorted(name for name in set(found) - named if not name.endswith(_COMPUTED)):
-            place = f"says lies in {weights[extra[0]]}" if extra[0] in weights else "does not name"
+        extra = sorted(name for name in set(stored) - indexed if not name.endswith(_COMPUTED))
+        if extra:
+            stated = f"places in {weights[extra[0]]}" if extra[0] in weights else "does not name"
             raise StageError(
-                f"{folder}/{file} holds {extra[0]}, which {INDEX} {place}; download both again"
+                f"{folder}/{file} holds {extra[0]}, which {INDEX} {stated}; download both again"
             )
-        tensors |= found
+        tensors |= stored
     return tensors
 
 
 def _names(folder: Path) -> list[str]:
+    """The first file names in a folder, for an error."""
     return [path.name for path in sorted(folder.iterdir())][:12]
 
 
@@ -187,15 +190,16 @@ def require_agreement(
 ) -> None:
     """`StageError` unless the tensors are those of the model that `config` describes.
 
-    The model is built by transformers without memory. Only numbers of layers are compared for
-    families it does not build as they are stored (mixtures of experts, quantised weights).
+    The expected shapes come from transformers, which builds the model without allocating memory. If
+    it builds a family in another form than the stored one (mixtures of experts, quantised weights),
+    only the numbers of layers are compared.
     """
     count = int(config["num_hidden_layers"])
     numbers = {int(match[2]) for name in shapes if (match := LAYER.match(name))}
     if numbers != set(range(count)):
         raise StageError(
-            f"{folder}: config.json says num_hidden_layers {count}, the tensors have "
-            f"{_ranges(numbers)}; one of the two is of another model, or the download is not "
+            f"{folder}: config.json says num_hidden_layers {count}, but the tensors have "
+            f"{_ranges(numbers)}; one of the two belongs to another model, or the download is not "
             "complete"
         )
     if config.get("quantization_config") or any("expert" in key and config[key] for key in config):
@@ -203,26 +207,26 @@ def require_agreement(
     expected = expected_shapes(folder, config)
     if expected is None:
         return
-    if not any(name.startswith("model.") for name in shapes):  # a body saved without its head
+    if not any(name.startswith("model.") for name in shapes):  # saved from `AutoModel`, headless
         expected = {name.removeprefix("model."): shape for name, shape in expected.items()}
     lost = sorted(set(expected) - set(shapes))
     if lost:
         raise StageError(
-            f"{folder} lacks {len(lost):,} tensors that config.json asks for, first {lost[0]}; the "
-            "download is not complete, or config.json is of another model"
+            f"{folder} lacks {len(lost):,} tensors that config.json calls for, first {lost[0]}; "
+            "the download is not complete, or config.json belongs to another model"
         )
     for name, shape in sorted(expected.items()):
         if shapes[name] != shape:
             raise StageError(
-                f"{folder}: {name} has shape {list(shapes[name])}, config.json makes it "
-                f"{list(shape)}; one of the two is of another model"
+                f"{folder}: {name} has shape {list(shapes[name])}, but config.json calls for "
+                f"{list(shape)}; one of the two belongs to another model"
             )
 
 
 def expected_shapes(
     folder: Path | str, config: Mapping[str, Any]
 ) -> dict[str, tuple[int, ...]] | None:
-    """Name -> shape of what transformers would load; None for a model type it does not know.
+    """Shapes of the tensors that transformers would load, by name; None for an unknown model type.
 
     Raises:
         StageError: transformers refuses the configuration.

@@ -1,8 +1,7 @@
-"""A new Llama: shapes from transformers, values drawn here, so that no release of it can change
-them.
+"""Initialises a new Llama: shapes come from transformers, values from NumPy.
 
-NumPy draws them, in float64: torch's `normal_` takes another path on every kind of processor (AVX2
-or not), and gives other last bits on each.
+Drawing the values here keeps them the same across transformers releases. NumPy draws them in
+float64, because the last bits of torch's `normal_` depend on the processor (with AVX2 or without).
 """
 
 from __future__ import annotations
@@ -15,7 +14,10 @@ import torch
 
 
 def new_tensors(config: dict[str, Any], seed: int) -> dict[str, torch.Tensor]:
-    """Matrices normal with `initializer_range`, norms one; drawn in the order of their names."""
+    """The model's tensors by name: matrices normal with deviation `initializer_range`, norms one.
+
+    Values are drawn in the order of the names.
+    """
     from transformers import LlamaConfig, LlamaForCausalLM
 
     with torch.device("meta"):
@@ -30,17 +32,16 @@ def new_tensors(config: dict[str, Any], seed: int) -> dict[str, torch.Tensor]:
     tensors = {}
     for name in sorted(shapes):
         shape = shapes[name]
+        is_norm = len(shape) == 1
         value = (
-            torch.ones(shape)
-            if len(shape) == 1
-            else normal(generator, shape, config["initializer_range"])
+            torch.ones(shape) if is_norm else normal(generator, shape, config["initializer_range"])
         )
         tensors[name] = value.to(dtype)
     return tensors
 
 
 def normal(generator: np.random.Generator, shape: Sequence[int], deviation: float) -> torch.Tensor:
-    """Normal values with mean 0 as float32, equal on every processor."""
+    """Normal values with mean 0 as float32, the same on every processor."""
     return torch.from_numpy(
         (generator.standard_normal(tuple(shape)) * deviation).astype(np.float32)
     )

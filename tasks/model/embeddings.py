@@ -1,8 +1,10 @@
-"""Grow an embedding matrix by explicit row ids, a few thousand rows at a time.
+"""Grows an embedding matrix by rows with explicit ids, a few thousand rows at a time.
 
-All arithmetic is in float64 with sums in a fixed order (row after row), so that every processor and
-any number of threads gives the same bits; each value is rounded to the matrix's own type once, at
-the end.
+Arithmetic is in float64 with sums in a fixed order (row after row), so that the bits do not depend
+on the processor or the number of threads. Each value is rounded to the matrix's type once, at the
+end.
+
+Suffixes of names: V rows of the matrix, D values of a row, W bytes of a row.
 """
 
 from __future__ import annotations
@@ -18,20 +20,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.stage import StageError
-from tasks.model.safetensors_file import Outgoing, Stored, Write
+from tasks.model.safetensors_file import OutgoingTensor, StoredTensor, Write
 from tasks.model.stage import Method
 
 TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
-"""safetensors' name of a type -> NumPy's; bfloat16, which NumPy lacks, is handled as its bits."""
+"""NumPy's type by safetensors' name; bfloat16, which NumPy lacks, is handled as its bits."""
 _BLOCK_ELEMENTS = 1 << 18
-"""Elements of a matrix taken at once: 2 MiB in float64."""
+"""Elements of a matrix processed at a time: 2 MiB in float64."""
 
 Rows = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class NewRow:
-    """A new token: its id, and the base's ids of its text (without any dummy prefix)."""
+    """A new token: its id, and the base's ids for its text (without dummy prefix)."""
 
     id: int
     base_ids: tuple[int, ...]
@@ -41,8 +43,9 @@ class NewRow:
 class Growth:
     """How to grow: the new rows (ids `old`, `old` + 1, ...) and the `total` number of rows.
 
-    `old`: rows of the base that belong to tokens; new ids may fall into padding beyond them.
-    `spread`: standard deviation of `random`. `input`, `output`: the method for each matrix.
+    `old`: number of the base's rows that belong to tokens; new tokens may take padding rows after
+    them. `input`, `output`: the method for each matrix. `seed`, `spread`: random seed and standard
+    deviation of method `random`.
     """
 
     rows: tuple[NewRow, ...]
@@ -55,7 +58,7 @@ class Growth:
 
     @property
     def size(self) -> int:
-        """Rows that hold tokens afterwards."""
+        """Rows that belong to tokens after growing."""
         return self.old + len(self.rows)
 
 
@@ -66,14 +69,14 @@ def padded(size: int, multiple: int) -> int:
 
 @dataclass(frozen=True)
 class Matrix:
-    """A matrix in a file; rows are read when asked for. Shape (V, D)."""
+    """A matrix of shape (V, D) in a file, whose rows are read on demand."""
 
-    stored: Stored
+    stored: StoredTensor
 
     @cached_property
     def _bytes_VW(self) -> NDArray[np.uint8]:
         rows, _ = self.stored.shape
-        # Mapped, not read: the few rows that a mean needs lie anywhere.
+        # Mapped, not read: a mean needs a few rows from anywhere in the matrix.
         return np.memmap(
             self.stored.path,
             np.uint8,
@@ -92,10 +95,10 @@ class Matrix:
 
 
 def as_float64(raw_VW: NDArray[np.uint8], dtype: str) -> Rows:
-    """Values of the bytes of rows.
+    """Values of rows given as bytes.
 
-    NumPy's single thread, not torch's many: in blocks that fit the caches, waiting for each other
-    costs more than work.
+    NumPy with its single thread is faster than torch: for blocks that fit into the caches,
+    synchronising threads costs more than the work.
     """
     values = raw_VW.view(TYPES[dtype])
     if dtype == "BF16":
@@ -104,8 +107,8 @@ def as_float64(raw_VW: NDArray[np.uint8], dtype: str) -> Rows:
 
 
 def as_bytes(values_VD: Rows, dtype: str) -> NDArray[np.uint8]:
-    """Bytes of rows, each value rounded to nearest, ties to even (bfloat16 from float32, as torch
-    does).
+    """Bytes of rows, with each value rounded to nearest, ties to even (bfloat16 via float32, as in
+    torch).
     """
     if dtype != "BF16":
         return values_VD.astype(TYPES[dtype]).view(np.uint8)
@@ -114,16 +117,15 @@ def as_bytes(values_VD: Rows, dtype: str) -> NDArray[np.uint8]:
     return np.where(np.isnan(values_VD), 0x7FC0, rounded).astype("<u2").view(np.uint8)
 
 
-def require_fit(matrix: Stored, growth: Growth) -> None:
-    """`StageError` where matrix and tokenizer do not match, or new ids do not follow the old.
+def require_fit(matrix: StoredTensor, growth: Growth) -> None:
+    """`StageError` if matrix and tokenizer do not match, or new ids do not follow the old ones.
 
-    Quantised types are refused as well: their values need separate scales, so rows have no plain
-    mean.
+    Quantised types are refused too: their values need separate scales, so rows cannot be averaged.
     """
     if matrix.dtype not in TYPES:
         raise StageError(
-            f"{matrix.path}: the embedding matrix has type {matrix.dtype}; rows can be added to "
-            f"{', '.join(TYPES)} only. Take the checkpoint before it was quantised"
+            f"{matrix.path}: the embedding matrix has type {matrix.dtype}, but rows can be added "
+            f"to {', '.join(TYPES)} only. Use the checkpoint from before it was quantised"
         )
     rows, _ = matrix.shape
     highest = max((base_id for row in growth.rows for base_id in row.base_ids), default=-1)
@@ -133,13 +135,17 @@ def require_fit(matrix: Stored, growth: Growth) -> None:
             f"used {highest:,}): checkpoint and tokenizer do not belong together"
         )
     if growth.total < rows:
-        raise StageError(f"cannot shrink a matrix of {rows:,} rows to {growth.total:,}")
+        raise StageError(
+            f"cannot shrink a matrix of {rows:,} rows to {growth.total:,}; make the tokenizer from "
+            "this base"
+        )
     if [row.id for row in growth.rows] != list(
         range(growth.old, growth.size)
     ) or growth.size > growth.total:
         raise StageError(
             f"new tokens must have the ids {growth.old:,} to {growth.size - 1:,} in order, within "
-            f"{growth.total:,} rows; they begin {[row.id for row in growth.rows[:5]]}"
+            f"{growth.total:,} rows, but they begin with {[row.id for row in growth.rows[:5]]}; "
+            "make the tokenizer artifact again"
         )
     if empty := [row.id for row in growth.rows if not row.base_ids]:
         raise StageError(
@@ -148,18 +154,23 @@ def require_fit(matrix: Stored, growth: Growth) -> None:
 
 
 def grow(
-    name: str, stored: Stored, growth: Growth, method: Method, stream: int, norms: dict[str, Any]
-) -> Outgoing:
-    """The matrix with `growth.total` rows in its own type.
+    name: str,
+    stored: StoredTensor,
+    growth: Growth,
+    method: Method,
+    stream: int,
+    norms: dict[str, Any],
+) -> OutgoingTensor:
+    """The matrix with `growth.total` rows, in its own type.
 
-    Rows of old tokens keep their bits, and so does padding that the base already had. Padding added
-    here is the mean row of the old tokens: its logit is the mean of theirs, and as exp(mean) <=
-    mean(exp) it never gets more than 1/V of the probability the V old tokens have. (A zero row has
-    logit 0, which can be more than any token gets.)
+    Rows of old tokens keep their bits, and so does the base's own padding. Padding added here is
+    the mean row of the V old tokens. Its logit is the mean of theirs, and as exp(mean) <=
+    mean(exp), it never gets more than 1/V of their total probability. (A zero row has logit 0,
+    which can exceed the logits of all tokens.)
 
     Args:
-        stream: number of the random stream of this matrix under `growth.seed`.
-        norms: filled with the mean length of `old` and `new` rows when the tensor is written.
+        stream: number of this matrix's random stream under `growth.seed`.
+        norms: receives the mean length of `old` and `new` rows when the tensor is written.
     """
     require_fit(stored, growth)
     matrix = Matrix(stored)
@@ -192,7 +203,7 @@ def grow(
             write(block.data)
         norms["new"] = math.fsum(lengths) / len(lengths) if lengths else None
 
-    return Outgoing(name, stored.dtype, (growth.total, width), growth.total * row_bytes, fill)
+    return OutgoingTensor(name, stored.dtype, (growth.total, width), growth.total * row_bytes, fill)
 
 
 def row_lengths(values_VD: Rows) -> list[float]:
@@ -204,11 +215,14 @@ def row_lengths(values_VD: Rows) -> list[float]:
 def new_rows(
     matrix: Matrix, growth: Growth, method: Method, stream: int, mean_D: Rows, mean_length: float
 ) -> Iterator[Rows]:
-    """The value of each new row in order, float64.
+    """The value of each new row in order, in float64.
 
-    mean: of the base's rows of the token's text. mean-norm: the same direction, with the mean
-    length of the base's rows (a mean of unlike rows is shorter than any of them). first, last: that
-    sub-token's row. global-mean: of all old tokens. random: normal with deviation `growth.spread`.
+    - mean: the mean of the base's rows of the token's text.
+    - mean-norm: the same direction with the mean length of the base's rows, because a mean of
+      different rows is shorter than they are.
+    - first, last: the row of the first or last sub-token.
+    - global-mean: the mean of the rows of all old tokens.
+    - random: normal values with standard deviation `growth.spread`.
     """
     noise = np.random.Generator(np.random.PCG64([growth.seed, stream]))
     for row in growth.rows:

@@ -1,43 +1,37 @@
-"""How much each layer of a base matters on a sample of text; one layer in memory at a time.
+"""Measures how much each layer of a base matters on a sample of text, with one layer in memory.
 
 Block influence (ShortGPT, Men et al. 2024, arXiv:2403.03853):
 
 1. Embed the sample: a text of T tokens gives states X_0 of shape (T, D).
 2. Load layer l into the one layer that is built, and run it on every text: X_l = layer_l(X_(l-1)).
 3. BI_l = 1 - the mean over all tokens t of cos(X_(l-1)[t], X_l[t]), in float64.
-4. Replace the states by X_l, and repeat from 2 with the next layer.
+4. Replace the states with X_l, and repeat from 2 with the next layer.
 
 A layer that hardly turns its input has a BI near 0 and is cheap to drop.
 Example: with D = 2 and two tokens, layer l maps (1, 0) to (3, 0) and (0, 1) to (1, 1). The cosines
 are 1 and 0.707, so BI_l = 1 - 0.854 = 0.146; growing in length alone does not count.
 
 Loss, the other measure: for each layer k a variant of the model skips k, and its importance is the
-loss of that variant minus the loss of the whole model. Variants share all states before layer k, so
-they are only split off there; after layer l there are l + 1 sets of states.
+loss of that variant minus the loss of the full model. A variant shares all states before layer k
+with the full model, so it is split off there; after layer l there are l variants.
 
-Symbols: L layers, T tokens of a text, N target tokens of all texts, D hidden size, V vocabulary, U
-distinct ids of the sample, C rows of the head in one block.
-
-The layer is transformers' own, built once from the base's configuration and filled with each
-layer's weights in turn, so rotary embedding and attention are the base's. Everything is float32.
+Symbols: L layers, T tokens of a text, D hidden size. Models are run in float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import safe_open
 
 from infra.stage import StageError
-from tasks.checkpoints.tokenizer_files import read_tokenizer, size_of
-from tasks.model.checkpoint import read_tensors
+from tasks.checkpoints.tokenizer_files import read_tokenizer
 from tasks.model.stage import Measure
+from tasks.model.streamed_model import StreamedModel
 
 SAMPLE_TEXTS = 16
-"""Texts that are read: the first with at least two tokens."""
+"""Number of texts: the first that have at least two tokens."""
 
 SAMPLE_TOKENS = 256
 """Tokens read of each text; 16 x 256 tokens x 4,096 dimensions are 64 MiB in float32."""
@@ -45,32 +39,26 @@ SAMPLE_TOKENS = 256
 SAMPLE_CHARACTERS = 32 * SAMPLE_TOKENS
 """Characters of each text passed to the tokenizer, at most."""
 
-HEAD_ROWS = 8192
-"""Rows of the output matrix in memory at a time."""
-
-LLAMA_STYLE = ("llama", "mistral", "qwen2", "qwen3")
-"""Model types whose body is embeddings, layers and norm only (Gemma scales its embeddings)."""
-
 
 def rank_layers(base: Path, texts: Sequence[str], measure: Measure) -> list[float]:
-    """One value per layer of the checkpoint `base`, in order; higher means it matters more.
+    """One value per layer of the checkpoint `base`, in order; higher for layers that matter more.
 
-    Each text is a row of its own, cut at `SAMPLE_TOKENS`. Block influence reads and runs each of
-    the L layers once and holds one layer and the sample's states. Loss (nats per token) also reads
-    each layer once, but runs about L^2 / 2 and holds the states of L + 1 models: 2 GiB for 32
-    layers of 4,096 dimensions.
+    Each text is one row of ids, cut at `SAMPLE_TOKENS`. Block influence reads and runs each of the
+    L layers once, and holds one layer and the sample's states. Loss (nats per token) also reads
+    each layer once, but runs about L^2 / 2 layers and holds the states of L + 1 models: 2 GiB for
+    32 layers of 4,096 dimensions.
 
     Raises:
-        StageError: no text has two tokens, the base is not Llama-style, or its tensors do not match
-            its configuration.
+        StageError: no text has two tokens, the base is not Llama-style, or its tensors do not
+            match its configuration.
     """
-    body = Body(base)
+    model = StreamedModel(base)
     rows = sample(base, texts)
     with torch.no_grad():
-        states = body.embed(rows)
+        states = model.embed(rows)
         if measure == "block-influence":
-            return block_influences(body, states)
-        return loss_changes(body, states, rows)
+            return block_influences(model, states)
+        return loss_changes(model, states, rows)
 
 
 def sample(base: Path, texts: Sequence[str]) -> list[list[int]]:
@@ -92,10 +80,10 @@ def sample(base: Path, texts: Sequence[str]) -> list[list[int]]:
     return rows
 
 
-def block_influences(body: Body, states: list[torch.Tensor]) -> list[float]:
+def block_influences(model: StreamedModel, states: list[torch.Tensor]) -> list[float]:
     """Block influence of every layer; `states` (1, T, D) of each text are overwritten."""
     influences = []
-    for layer in body.each_layer():
+    for layer in model.each_layer():
         similarity = []
         for index, before_1TD in enumerate(states):
             states[index] = layer(before_1TD)
@@ -109,155 +97,19 @@ def block_influences(body: Body, states: list[torch.Tensor]) -> list[float]:
 
 
 def loss_changes(
-    body: Body, states: list[torch.Tensor], rows: Sequence[Sequence[int]]
+    model: StreamedModel, states: list[torch.Tensor], rows: Sequence[Sequence[int]]
 ) -> list[float]:
-    """Loss without each layer minus the whole model's, in nats per token.
+    """Loss without each layer minus the full model's, in nats per token.
 
-    `variants[k]`: states of the model that skips layer k. `states` are the whole model's.
+    `variants[k]`: states of the model that skips layer k. `states` (1, T, D) of each text are the
+    full model's, and are overwritten.
     """
     variants: list[list[torch.Tensor]] = []
-    for layer in body.each_layer():
+    for layer in model.each_layer():
         # Earlier variants run this layer; the new one skips it and takes the states before it.
         for variant in variants:
             variant[:] = [layer(state_1TD) for state_1TD in variant]
         variants.append(list(states))
         states[:] = [layer(state_1TD) for state_1TD in states]
-    whole, *without = body.losses([states, *variants], rows)
-    return [loss - whole for loss in without]
-
-
-class Body:
-    """A Llama-style checkpoint, read one layer or block of rows at a time."""
-
-    def __init__(self, base: Path) -> None:
-        from transformers import AutoConfig, AutoModel
-
-        config = AutoConfig.from_pretrained(base, local_files_only=True)
-        if config.model_type not in LLAMA_STYLE:
-            raise StageError(
-                f"{base}: layers of a {config.model_type!r} model cannot be ranked (only of "
-                f"{', '.join(LLAMA_STYLE)}); give a list of layers"
-            )
-        self._layers = int(config.num_hidden_layers)
-        self._base = base
-        self._files = {name: place.path for name, place in read_tensors(base).items()}
-        inputs = [key for key in self._files if key.endswith("embed_tokens.weight")]
-        if len(inputs) != 1:
-            raise StageError(f"{base} has the input matrices {inputs}; exactly one is needed")
-        self._input = inputs[0]
-        self._prefix = self._input.removesuffix("embed_tokens.weight")
-        self._output = self._input if config.tie_word_embeddings else "lm_head.weight"
-        self._size = size_of(read_tokenizer(base))
-        config.num_hidden_layers, config.vocab_size, config.pad_token_id, config.dtype = (
-            1,
-            1,
-            None,
-            torch.float32,
-        )
-        if getattr(config, "layer_types", None):
-            config.layer_types = ["full_attention"]  # the sample is shorter than any window
-        # On `meta`, as weights are filled in later: initialising a large layer takes seconds.
-        with torch.device("meta"):
-            self._model = AutoModel.from_config(config, dtype=torch.float32).eval()
-        self._model.to_empty(device="cpu")
-        # The table of rotary frequencies is computed, not stored, so it needs a real device.
-        self._model.rotary_emb = type(self._model.rotary_emb)(config=config)
-        # Without its norm the model of one layer is just that layer; the norm is applied at the
-        # end (`normed`).
-        self._norm, self._model.norm = self._model.norm, torch.nn.Identity()
-
-    def embed(self, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
-        """Embeddings (1, T, D) of each row of ids."""
-        with self._open(self._input) as tensors:
-            matrix_VD = tensors.get_slice(self._input)
-            count = matrix_VD.get_shape()[0]
-            ids = sorted({id for row in rows for id in row})
-            if ids[-1] >= count:
-                raise StageError(
-                    f"{self._base}: its tokenizer gives id {ids[-1]:,}, but its input matrix has "
-                    f"{count:,} rows; tokenizer and weights are from different models"
-                )
-            # Only the rows of ids that occur are read; `place` maps an id to its row among them.
-            place = {id: index for index, id in enumerate(ids)}
-            used_UD = torch.cat([matrix_VD[id : id + 1] for id in ids]).float()
-        return [used_UD[[place[id] for id in row]][None] for row in rows]
-
-    def each_layer(self) -> Iterator[Any]:
-        """Each layer in turn, as a function from states (1, T, D) to states.
-
-        It is one module whose weights are replaced: a function is valid until the next is taken.
-        """
-        for number in range(self._layers):
-            self._fill(self._model.layers[0], f"{self._prefix}layers.{number}.")
-
-            def layer(state_1TD: torch.Tensor) -> torch.Tensor:
-                out_1TD: torch.Tensor = self._model(
-                    inputs_embeds=state_1TD, use_cache=False
-                ).last_hidden_state
-                return out_1TD
-
-            yield layer
-
-    def normed(self, states: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """The last layer's states (1, T, D) after the final norm, as the head reads them."""
-        self._fill(self._norm, f"{self._prefix}norm.")
-        return [self._norm(state_1TD) for state_1TD in states]
-
-    def losses(
-        self, models: Sequence[list[torch.Tensor]], rows: Sequence[Sequence[int]]
-    ) -> list[float]:
-        """Nats per token of each model, given its last layer's states.
-
-        The head is read in blocks of `HEAD_ROWS` rows; only the logits of one block and one model
-        are in memory. Padding rows, which belong to no token, are left out of the softmax.
-        """
-        targets_N = torch.tensor([id for row in rows for id in row[1:]])
-        hidden = [
-            torch.cat([state_1TD[0, :-1] for state_1TD in self.normed(states)]) for states in models
-        ]
-        # Running logsumexp over the blocks read so far, and the logit of each target.
-        log_sums = [torch.full(targets_N.shape, -torch.inf) for _ in models]
-        chosen = [torch.empty(targets_N.shape) for _ in models]
-        with self._open(self._output) as tensors:
-            matrix_VD = tensors.get_slice(self._output)
-            end = min(self._size, matrix_VD.get_shape()[0])
-            for low in range(0, end, HEAD_ROWS):
-                block_CD = matrix_VD[low : min(low + HEAD_ROWS, end)].float()
-                inside = ((targets_N >= low) & (targets_N < low + len(block_CD))).nonzero()[:, 0]
-                for index, hidden_ND in enumerate(hidden):
-                    logits_NC = hidden_ND @ block_CD.T
-                    log_sums[index] = torch.logaddexp(log_sums[index], logits_NC.logsumexp(1))
-                    chosen[index][inside] = logits_NC[inside, targets_N[inside] - low]
-        return [
-            float((total - own).double().mean())
-            for total, own in zip(log_sums, chosen, strict=True)
-        ]
-
-    def _fill(self, module: torch.nn.Module, prefix: str) -> None:
-        """Copy the tensors below `prefix` into the module, which must have exactly these."""
-        parameters = dict(module.named_parameters())
-        stored = {key.removeprefix(prefix) for key in self._files if key.startswith(prefix)}
-        # Early Llamas saved the buffer of rotary frequencies.
-        stored = {name for name in stored if not name.endswith("rotary_emb.inv_freq")}
-        if stored != set(parameters):
-            raise StageError(
-                f"{self._base}: the tensors {prefix}* are not those that its configuration calls "
-                f"for (difference: {', '.join(sorted(stored ^ set(parameters))[:4])}); quantised "
-                "checkpoints cannot be ranked"
-            )
-        for name, parameter in parameters.items():
-            with self._open(prefix + name) as tensors:
-                tensor = tensors.get_tensor(prefix + name)
-                if tensor.shape != parameter.shape:
-                    raise StageError(
-                        f"{self._base}: {prefix}{name} has shape {tuple(tensor.shape)}, but its "
-                        f"configuration calls for {tuple(parameter.shape)}; download it again"
-                    )
-                parameter.copy_(tensor)
-
-    def _open(self, key: str) -> Any:
-        if key not in self._files:
-            raise StageError(
-                f"{self._base} has no tensor {key}: the checkpoint is incomplete; download it again"
-            )
-        return safe_open(self._files[key], framework="pt")
+    full, *without = model.losses([states, *variants], rows)
+    return [loss - full for loss in without]

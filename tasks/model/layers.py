@@ -1,4 +1,4 @@
-"""Choose the layers to keep, and adapt the configuration to them."""
+"""Chooses the layers to keep, and adapts the configuration to them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,9 @@ _OF_NUMBERED_LAYERS = (
     "cross_attention_layers",
     "num_kv_shared_layers",
 )
-"""Settings that name layers by number or by place; with other layers they would mean others."""
+"""Settings that refer to layers by number, and would refer to other layers in the new model."""
 _NO_LAYERS = ("architectures", "_token_id", "_token_ids", "suppress_tokens")
-"""Ends of settings that are lists of something else, which may chance to be as long as there are
-layers.
-"""
+"""Ends of keys whose lists are not per layer, though they may happen to be as long."""
 
 
 def choose(
@@ -31,11 +29,11 @@ def choose(
     """The layers to keep of a base of `count`, in their new order.
 
     Args:
-        importance: one number a layer, higher for what matters more; asked only for `important`. Of
-            equal layers the earlier stays.
+        importance: returns one number per layer, higher for layers that matter more; called only
+            for `important`. Of layers with equal importance the earlier is kept.
 
     Raises:
-        StageError: more layers than the base has, or an index it lacks.
+        StageError: more layers are wanted than the base has, or one that it lacks.
     """
     if wanted is None:
         return tuple(range(count))
@@ -43,31 +41,36 @@ def choose(
         absent = [index for index in wanted if index >= count]
         if absent:
             raise StageError(
-                f"model.layers names layer {absent[0]}; the base has {count}, 0 to {count - 1}"
+                f"model.layers names layer {absent[0]}, but the base has {count}, 0 to {count - 1}"
             )
         return tuple(wanted)
     size = wanted.first or wanted.ends or wanted.important or 0
     if size > count:
         raise StageError(
-            f"model.layers wants {size} layers; the base has {count}. Ask for {count} or fewer"
+            f"model.layers asks for {size} layers, but the base has {count}; ask for {count} or "
+            "fewer"
         )
     if wanted.first:
         return tuple(range(size))
     if wanted.ends:
-        head = (size + 1) // 2
-        return (*range(head), *range(count - (size - head), count))
+        from_start = (size + 1) // 2
+        from_end = size - from_start
+        return (*range(from_start), *range(count - from_end, count))
     scores = importance(wanted)
     if len(scores) != count:
-        raise StageError(f"{len(scores)} layers were measured, the base has {count}")
-    return tuple(sorted(sorted(range(count), key=lambda index: (-scores[index], index))[:size]))
+        raise StageError(
+            f"{len(scores)} layers were measured, but the base has {count}; give a list of layers"
+        )
+    by_importance = sorted(range(count), key=lambda index: (-scores[index], index))
+    return tuple(sorted(by_importance[:size]))
 
 
 def config_of(config: Mapping[str, Any], layers: Sequence[int]) -> dict[str, Any]:
-    """The configuration of a model with only `layers`: their number, and lists with one value a
-    layer.
+    """The configuration of a model with only `layers`: adapts their number and all lists with one
+    value per layer.
 
     Raises:
-        StageError: a setting names layers by number, so what it would mean is not known.
+        StageError: a setting refers to layers by number, so its new meaning is unknown.
     """
     count = int(config["num_hidden_layers"])
     if tuple(layers) == tuple(range(count)):
@@ -77,8 +80,8 @@ def config_of(config: Mapping[str, Any], layers: Sequence[int]) -> dict[str, Any
         numbered.append("use_sliding_window with max_window_layers")
     if numbered:
         raise StageError(
-            f"config.json names layers by number ({', '.join(numbered)}); choosing layers of such "
-            "a model is not supported"
+            f"config.json names layers by number ({', '.join(numbered)}), so layers of this model "
+            "cannot be chosen; leave model.layers out"
         )
     chosen = {
         key: [value[index] for index in layers]

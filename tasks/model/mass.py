@@ -1,8 +1,8 @@
-"""How much probability the new rows take from the old on text that needs none of them, before any
-training.
+"""Measures the probability that a new checkpoint gives its new rows before any training, on text
+without new tokens.
 
-The body runs with one layer in memory and the head goes by in blocks of rows, so a model of any
-size is measured.
+One layer and one block of the head's rows are in memory at a time, so models of any size can be
+measured.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from tasks.checkpoints.tokenizer_files import read_tokenizer
-from tasks.model.checkpoint import Layout
+from tasks.model.checkpoint import Checkpoint
 from tasks.model.embeddings import Matrix
-from tasks.model.importance import HEAD_ROWS, LLAMA_STYLE, Body
+from tasks.model.streamed_model import HEAD_ROWS, LLAMA_STYLE, StreamedModel
 
 SAMPLE = (
     "The old man walked down to the river every morning to see whether the boats had come back. He "
@@ -33,23 +33,25 @@ def is_measurable(config: Mapping[str, Any]) -> bool:
 
 @torch.no_grad()
 def new_mass(folder: Path, base: Path, new: range, unused: Sequence[int]) -> dict[str, float]:
-    """Mean share of probability on `SAMPLE` that goes to new tokens, and to rows that no token has.
+    """Mean probability, over the positions of `SAMPLE`, of new tokens and of unused rows.
 
     Args:
         folder: the new checkpoint.
-        base: whose tokenizer reads the sample, so that no new token is in it.
+        base: folder of the base, whose tokenizer encodes the sample without new tokens.
         new: ids of the new tokens.
-        unused: ids of rows that no token has.
+        unused: ids of rows that belong to no token.
     """
-    layout, body = Layout.read(folder), Body(folder)
-    ids = read_tokenizer(base).encode(SAMPLE).ids[: int(layout.config["max_position_embeddings"])]
-    states = body.embed([ids])
-    for layer in body.each_layer():
+    checkpoint, model = Checkpoint.read(folder), StreamedModel(folder)
+    ids = (
+        read_tokenizer(base).encode(SAMPLE).ids[: int(checkpoint.config["max_position_embeddings"])]
+    )
+    states = model.embed([ids])
+    for layer in model.each_layer():
         states = [layer(state_1TD) for state_1TD in states]
-    hidden_TD = body.normed(states)[0][0]
-    matrix = Matrix(layout.tensors[layout.output or layout.input])
+    hidden_TD = model.normed(states)[0][0]
+    matrix = Matrix(checkpoint.tensors[checkpoint.output or checkpoint.input])
     blocks = []
-    for low in range(0, layout.rows, HEAD_ROWS):
+    for low in range(0, checkpoint.rows, HEAD_ROWS):
         rows_VD = torch.from_numpy(matrix.values(slice(low, low + HEAD_ROWS))).float()
         blocks.append(hidden_TD @ rows_VD.T)
     shares_V = torch.cat(blocks, 1).softmax(-1).double().mean(0)

@@ -1,79 +1,66 @@
-"""What a new checkpoint's weight files hold, decided from headers alone."""
+"""Plans which tensors go into which weight file of a new checkpoint, from file headers alone."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.model.checkpoint import LAYER, SINGLE, Layout
-from tasks.model.safetensors_file import Stored
+from tasks.model.checkpoint import LAYER, SINGLE, Checkpoint
+from tasks.model.safetensors_file import StoredTensor
 
 
 @dataclass(frozen=True)
-class Planned:
-    """One tensor: its new name, where its bytes lie, and `grow` ("input" or "output") where rows
-    are added.
+class PlannedTensor:
+    """A tensor of the new checkpoint: its name and shape, and the base's tensor it is made from.
+
+    `grow` names the embedding matrix ("input" or "output") that gets more rows; None: copied.
     """
 
     name: str
-    source: Stored
+    source: StoredTensor
     shape: tuple[int, ...]
     grow: str | None = None
 
     @property
     def bytes(self) -> int:
         """Size of the new tensor."""
-        return (
-            self.source.bytes // self.source.shape[0] * self.shape[0]
-            if self.grow
-            else self.source.bytes
-        )
+        if self.grow is None:
+            return self.source.bytes
+        return self.source.bytes // self.source.shape[0] * self.shape[0]
 
     @property
     def elements(self) -> int:
-        """Numbers in the new tensor."""
-        count = 1
-        for size in self.shape:
-            count *= size
-        return count
+        """Number of elements in the new tensor."""
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
 class PlannedFile:
-    """One weight file."""
+    """A weight file of the new checkpoint."""
 
     name: str
-    tensors: tuple[Planned, ...]
+    tensors: tuple[PlannedTensor, ...]
 
 
 def plan(
-    layout: Layout, layers: Sequence[int], rows: int, grows: bool, max_bytes: int
+    base: Checkpoint, layers: Sequence[int], rows: int, grows: bool, max_bytes: int
 ) -> tuple[PlannedFile, ...]:
-    """The new checkpoint's files, filled in the tensors' natural order up to `max_bytes` of tensors
-    each.
+    """The new checkpoint's files, each filled with up to `max_bytes` of tensors in natural order of
+    their names.
 
     Args:
+        base: the checkpoint to take tensors from.
         layers: the base's layers to keep, in order; a layer named twice is copied twice.
-        rows: of the embedding matrices afterwards.
-        grows: whether any row of them is new; else they are copied.
+        rows: of the new embedding matrices.
+        grows: whether any of these rows is new; if not, the matrices are copied.
     """
-    places: dict[int, list[int]] = {}
-    for place, index in enumerate(layers):
-        places.setdefault(index, []).append(place)
-    tensors = []
-    for name, source in layout.tensors.items():
-        if match := LAYER.match(name):
-            names = [f"{match[1]}{place}{match[3]}" for place in places.get(int(match[2]), ())]
-            tensors += [Planned(new, source, source.shape) for new in names]
-        elif grows and name in (layout.input, layout.output):
-            end = "input" if name == layout.input else "output"
-            tensors.append(Planned(name, source, (rows, *source.shape[1:]), end))
-        else:
-            tensors.append(Planned(name, source, source.shape))
-    tensors.sort(key=lambda tensor: _natural(tensor.name))
-    groups: list[list[Planned]] = [[]]
+    tensors = sorted(
+        planned_tensors(base, layers, rows, grows), key=lambda tensor: _natural(tensor.name)
+    )
+    groups: list[list[PlannedTensor]] = [[]]
     size = 0
     for tensor in tensors:
         if groups[-1] and size + tensor.bytes > max_bytes:
@@ -82,16 +69,35 @@ def plan(
         groups[-1].append(tensor)
         size += tensor.bytes
     total = len(groups)
-    names = (
-        [SINGLE]
-        if total == 1
-        else [f"model-{n:05d}-of-{total:05d}.safetensors" for n in range(1, total + 1)]
-    )
+    names = [f"model-{n:05d}-of-{total:05d}.safetensors" for n in range(1, total + 1)]
+    if total == 1:
+        names = [SINGLE]
     return tuple(PlannedFile(name, tuple(group)) for name, group in zip(names, groups, strict=True))
 
 
+def planned_tensors(
+    base: Checkpoint, layers: Sequence[int], rows: int, grows: bool
+) -> list[PlannedTensor]:
+    """The new checkpoint's tensors, in the order of the base's; see `plan`."""
+    positions: dict[int, list[int]] = {}
+    for position, layer in enumerate(layers):
+        positions.setdefault(layer, []).append(position)
+    tensors = []
+    for name, source in base.tensors.items():
+        if match := LAYER.match(name):
+            prefix, layer, suffix = match[1], int(match[2]), match[3]
+            for position in positions.get(layer, ()):
+                tensors.append(PlannedTensor(f"{prefix}{position}{suffix}", source, source.shape))
+        elif grows and name in (base.input, base.output):
+            matrix = "input" if name == base.input else "output"
+            tensors.append(PlannedTensor(name, source, (rows, *source.shape[1:]), matrix))
+        else:
+            tensors.append(PlannedTensor(name, source, source.shape))
+    return tensors
+
+
 def index_of(files: Sequence[PlannedFile]) -> dict[str, Any] | None:
-    """The index that Hugging Face wants beside several files; None for one."""
+    """The index that Hugging Face requires for several files; None for a single file."""
     if len(files) == 1:
         return None
     return {
@@ -101,5 +107,5 @@ def index_of(files: Sequence[PlannedFile]) -> dict[str, Any] | None:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Sort key with numbers as numbers."""
+    """Sort key that compares numbers by value: layer 2 before layer 10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]

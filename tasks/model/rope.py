@@ -1,8 +1,7 @@
-"""More positions for a base: read its rope configuration and write the new one.
+"""Extends a base's context by changing its rope configuration.
 
-Angles are made from the configuration when a model is built, so that is all there is to change.
-Here they are written as transformers 5 has them; `tasks.checkpoints.config_keys` adds what older
-readers look for.
+A model computes its angles from the configuration, so no weights change. Keys are written in the
+form of transformers 5; `tasks.checkpoints.config_keys` adds those of older readers.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from tasks.model.stage import ROPE_FIELDS, ContextLength
 
 _SCALED_FROM = ("yarn", "longrope", "llama3")
 _OLD_KEYS = ("rope_scaling", "rope_theta", "original_max_position_embeddings")
-"""transformers lets these win over `rope_parameters`, so they must go where that is written."""
+"""Keys that take precedence over `rope_parameters` in transformers, and so must be removed."""
 
 
 def trained_positions(config: Mapping[str, Any]) -> int:
-    """Positions that the angles of a base were made for, before any scaling it has already."""
+    """Positions that a base was trained with before any scaling in its configuration."""
     rope = rope_of(config)
     positions = int(config["max_position_embeddings"])
     if rope["rope_type"] in _SCALED_FROM and rope.get("original_max_position_embeddings"):
@@ -31,26 +30,28 @@ def trained_positions(config: Mapping[str, Any]) -> int:
 
 
 def extended(config: Mapping[str, Any], context: ContextLength) -> dict[str, Any]:
-    """The configuration with other positions and angles.
+    """The configuration with the positions and rope of `context`.
 
-    `dynamic` leaves `max_position_embeddings` at what the base was trained with: transformers
-    counts its stretching from there, and a larger value would switch it off up to that length.
+    With rope type `dynamic`, `max_position_embeddings` stays at the trained positions: transformers
+    scales only texts that are longer, so a larger value would switch scaling off up to that length.
 
     Raises:
-        StageError: fewer positions than scaling by a factor is for, or factors of the wrong number.
+        StageError: fewer positions than the base's with a type that scales by a factor, or a wrong
+            number of longrope factors.
     """
     if "max_position_embeddings" not in config:
         raise StageError(
-            "config.json has no max_position_embeddings; model.context needs a model with rope"
+            "config.json has no max_position_embeddings; model.context needs a base with rope: "
+            "leave it out"
         )
-    before, wanted = rope_of(config), context.rope
+    old_rope, wanted = rope_of(config), context.rope
     trained = wanted.original_max_position_embeddings or trained_positions(config)
     rope: dict[str, Any] = {
         "rope_type": wanted.type,
-        "rope_theta": wanted.theta or before["rope_theta"],
+        "rope_theta": wanted.theta or old_rope["rope_theta"],
     }
-    if "partial_rotary_factor" in before:
-        rope["partial_rotary_factor"] = before["partial_rotary_factor"]
+    if "partial_rotary_factor" in old_rope:
+        rope["partial_rotary_factor"] = old_rope["partial_rotary_factor"]
     for key in ROPE_FIELDS[wanted.type]:
         if (value := getattr(wanted, key)) is not None:
             rope[key] = list(value) if isinstance(value, tuple) else value
@@ -58,7 +59,7 @@ def extended(config: Mapping[str, Any], context: ContextLength) -> dict[str, Any
         if context.positions < trained:
             raise StageError(
                 f"model.context: {context.positions:,} positions are fewer than the {trained:,} "
-                f"the base was trained with, and rope type {wanted.type} is for more; state `type: "
+                f"the base was trained with, but rope type {wanted.type} is for more; state `type: "
                 "default`, or a factor"
             )
         rope["factor"] = context.positions / trained
@@ -68,8 +69,8 @@ def extended(config: Mapping[str, Any], context: ContextLength) -> dict[str, Any
         rope = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, **rope}
         if trained >= context.positions:
             raise StageError(
-                f"model.context: rope type llama3 scales from {trained:,} positions to more, not "
-                f"to {context.positions:,}"
+                f"model.context: rope type llama3 scales to more than the {trained:,} trained "
+                f"positions, not to {context.positions:,}; state more positions, or `type: default`"
             )
     if wanted.type == "longrope":
         head = int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
@@ -77,8 +78,8 @@ def extended(config: Mapping[str, Any], context: ContextLength) -> dict[str, Any
         for key in ("short_factor", "long_factor"):
             if len(rope[key]) != pairs:
                 raise StageError(
-                    f"model.context.rope.{key} has {len(rope[key])} numbers; the base has {pairs} "
-                    "pairs"
+                    f"model.context.rope.{key} has {len(rope[key])} numbers, but the base has "
+                    f"{pairs} rotary pairs; state one number per pair"
                 )
     return {key: value for key, value in config.items() if key not in _OLD_KEYS} | {
         "rope_parameters": rope,

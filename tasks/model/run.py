@@ -1,5 +1,6 @@
-"""Stage model: inputs `tokenizer` and `base`; writes `checkpoint/`, a Hugging Face checkpoint with
-its tokenizer.
+"""Runs stage model: writes `checkpoint/`, a Hugging Face checkpoint with its tokenizer.
+
+It changes a base (`surgery`) or creates a new model here.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from infra.stage import Outcome
 from infra.store.attempt import Shard
 from tasks.checkpoints.base import folder_of, naming, open_base
 from tasks.checkpoints.llama_config import llama_config
-from tasks.checkpoints.tokenizer_files import read_settings, read_tokenizer, size_of
+from tasks.checkpoints.tokenizer_files import read_tokenizer, size_of
+from tasks.checkpoints.tokenizer_settings import read_settings
 from tasks.model.checkpoint import SINGLE
 from tasks.model.embeddings import padded
 from tasks.model.settings import CHECKPOINT, publish_settings
@@ -23,26 +25,25 @@ from tasks.model.surgery import operate
 
 
 def run(context: Context) -> Outcome:
-    """See the module docstring."""
+    """Create a model or change a base."""
     parameters: ModelParameters = context.parameters
     artifact = context.input("tokenizer")
     tokenizer = artifact.folder("tokenizer")
     if parameters.create is not None:
         return Outcome(statistics=_create(context, parameters, parameters.create, tokenizer))
-    given = (
-        context.input("base").folder(CHECKPOINT)
-        if context.optional("base")
-        else folder_of(context.pins.get("base", ()))
-    )
+    if context.optional("base"):
+        given = context.input("base").folder(CHECKPOINT)
+    else:
+        given = folder_of(context.pins.get("base", ()))
     base = open_base(given, context.scratch())
-    rows = json.loads(artifact.path("new_tokens.json").read_text(encoding="utf-8"))
+    new_tokens = json.loads(artifact.path("new_tokens.json").read_text(encoding="utf-8"))
     with naming(given, base):
-        return Outcome(statistics=operate(context, parameters, base, tokenizer, rows))
+        return Outcome(statistics=operate(context, parameters, base, tokenizer, new_tokens))
 
 
 @dataclass(frozen=True)
 class CreateWork:
-    """What the shard that makes a new model needs."""
+    """Input of the shard that creates a model."""
 
     config: dict[str, Any]
     seed: int
@@ -62,9 +63,9 @@ def _create(
         eos_token_id=fast.token_to_id(settings["eos_token"]) if "eos_token" in settings else None,
     )
     work = CreateWork(config, create.seed, str(tokenizer))
-    counted = context.map(create_model, {SINGLE: work})[SINGLE]
+    statistics = context.map(create_model, {SINGLE: work})[SINGLE]
     return {
-        **counted,
+        **statistics,
         "tokenizer_size": size,
         "matrix_rows": config["vocab_size"],
         "rows_added": config["vocab_size"],
@@ -72,7 +73,7 @@ def _create(
 
 
 def create_model(work: CreateWork, shard: Shard) -> dict[str, Any]:
-    """Write a new model with its configuration and tokenizer."""
+    """Write a new model with its configuration and tokenizer; returns its number of parameters."""
     from safetensors.torch import save_file
 
     from tasks.model.create import new_tensors

@@ -1,10 +1,9 @@
-"""Read where the tensors of a safetensors file lie, and write such a file one tensor after the
-other.
+"""Reads the header of a safetensors file, and writes such a file tensor by tensor.
 
 The format is eight bytes of header length, a JSON header, then the tensors' bytes without gaps.
-safetensors' own `save_file` wants all tensors in memory; this writer wants none. Tensors of the
-widest type come first, as there, so that every tensor is aligned; for files of one type the bytes
-are those of `save_file` (tested).
+safetensors' own `save_file` needs all tensors in memory; this writer streams them. Like
+`save_file`, it writes tensors of the widest type first, so that every tensor is aligned. Files with
+a single type are identical to those of `save_file` (tested).
 """
 
 from __future__ import annotations
@@ -38,10 +37,8 @@ _BITS |= {"I32": 32, "U32": 32, "F32": 32, "F64": 64, "I64": 64, "U64": 64, "C64
 
 
 @dataclass(frozen=True)
-class Stored:
-    """One tensor of a file: type as safetensors names it, and its bytes' place counted from the
-    file's start.
-    """
+class StoredTensor:
+    """A tensor in a file: its type by safetensors' name, and its bytes at `start` in the file."""
 
     path: str
     dtype: str
@@ -54,8 +51,8 @@ Write = Callable[[bytes | bytearray | memoryview], None]
 
 
 @dataclass(frozen=True)
-class Outgoing:
-    """One tensor to write: `fill(write)` is called once and must write exactly `bytes` bytes."""
+class OutgoingTensor:
+    """A tensor to write: `fill(write)` is called once and must write exactly `bytes` bytes."""
 
     name: str
     dtype: str
@@ -64,40 +61,38 @@ class Outgoing:
     fill: Callable[[Write], None]
 
 
-def read_header(path: Path) -> dict[str, Stored]:
-    """Name -> place of every tensor. `StageError` where the file is cut short, damaged or something
-    else.
-    """
+def read_header(path: Path) -> dict[str, StoredTensor]:
+    """The tensors of a file by name. `StageError` if it is truncated, damaged or another format."""
     refuse_pointer(path)
     with path.open("rb") as stream:
         try:
-            # Checks lengths, types, offsets and the file's size, all without reading a tensor.
+            # Checks lengths, types, offsets and the file's size without reading a tensor.
             with safe_open(path, framework="np"):
                 pass
         except (SafetensorError, OSError) as error:
             raise StageError(
-                f"{path} is no whole safetensors file ({error}): {path.stat().st_size:,} bytes; "
-                "download it again"
+                f"{path} ({path.stat().st_size:,} bytes) is not a complete safetensors file "
+                f"({error}); download it again"
             ) from error
         (length,) = struct.unpack("<Q", stream.read(8))
         header = json.loads(stream.read(length))
     header.pop("__metadata__", None)
-    found = {}
+    tensors = {}
     for name, entry in header.items():
         low, high = entry["data_offsets"]
-        found[name] = Stored(
+        tensors[name] = StoredTensor(
             str(path), entry["dtype"], tuple(entry["shape"]), 8 + length + low, high - low
         )
-    return found
+    return tensors
 
 
-def in_order(tensors: Sequence[Outgoing]) -> list[Outgoing]:
-    """Widest type first, then by name."""
+def in_order(tensors: Sequence[OutgoingTensor]) -> list[OutgoingTensor]:
+    """Tensors in the order they are written: widest type first, then by name."""
     return sorted(tensors, key=lambda tensor: (-_BITS.get(tensor.dtype, 8), tensor.name))
 
 
-def write_file(path: Path, tensors: Sequence[Outgoing]) -> None:
-    """Write a file of `tensors`; memory is what `fill` holds."""
+def write_file(path: Path, tensors: Sequence[OutgoingTensor]) -> None:
+    """Write a file of `tensors`; memory is bounded by what their `fill` functions hold."""
     ordered = in_order(tensors)
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
@@ -115,7 +110,7 @@ def write_file(path: Path, tensors: Sequence[Outgoing]) -> None:
             _fill(stream, tensor)
 
 
-def _fill(stream: BinaryIO, tensor: Outgoing) -> None:
+def _fill(stream: BinaryIO, tensor: OutgoingTensor) -> None:
     before = stream.tell()
 
     def write(block: bytes | bytearray | memoryview) -> None:
@@ -125,13 +120,13 @@ def _fill(stream: BinaryIO, tensor: Outgoing) -> None:
     written = stream.tell() - before
     if written != tensor.bytes:
         raise StageError(
-            f"{tensor.name}: {written:,} bytes came instead of {tensor.bytes:,}; did the base "
-            "change while it was read?"
+            f"{tensor.name}: {written:,} bytes were written instead of {tensor.bytes:,}; the base "
+            "has probably changed while it was read: run again"
         )
 
 
-def copy_of(name: str, source: Stored) -> Outgoing:
-    """A tensor whose bytes are copied as they are, whatever their type."""
+def copy_of(name: str, source: StoredTensor) -> OutgoingTensor:
+    """A tensor whose bytes are copied unchanged, whatever its type."""
 
     def fill(write: Write) -> None:
         buffer = memoryview(bytearray(min(BLOCK_BYTES, source.bytes)))
@@ -142,20 +137,20 @@ def copy_of(name: str, source: Stored) -> Outgoing:
                 write(buffer[:got])
                 left -= got
 
-    return Outgoing(name, source.dtype, source.shape, source.bytes, fill)
+    return OutgoingTensor(name, source.dtype, source.shape, source.bytes, fill)
 
 
-def same_bytes(first: Stored, second: Stored) -> bool:
+def same_bytes(first: StoredTensor, second: StoredTensor) -> bool:
     """Whether two tensors have the same type, shape and bytes."""
     if (first.dtype, first.shape, first.bytes) != (second.dtype, second.shape, second.bytes):
         return False
-    with open(first.path, "rb") as one, open(second.path, "rb") as two:
-        one.seek(first.start)
-        two.seek(second.start)
+    with open(first.path, "rb") as first_file, open(second.path, "rb") as second_file:
+        first_file.seek(first.start)
+        second_file.seek(second.start)
         left = first.bytes
         while left:
             size = min(left, BLOCK_BYTES)
-            if one.read(size) != two.read(size):
+            if first_file.read(size) != second_file.read(size):
                 return False
             left -= size
     return True

@@ -1,4 +1,4 @@
-"""All files of a checkpoint that are not weights: configuration, settings of generation, index,
+"""Writes the files of a checkpoint other than weights: configuration, generation settings, index,
 tokenizer.
 """
 
@@ -13,16 +13,16 @@ from typing import Any
 from infra.stage import StageError
 from infra.store.attempt import Shard
 from tasks.checkpoints.text_files import read_json, write_json
-from tasks.model.checkpoint import INDEX, Layout
+from tasks.model.checkpoint import INDEX, Checkpoint
 
 CHECKPOINT = "checkpoint"
 VOLATILE = ("_name_or_path", "transformers_version")
-"""Keys that say where and with what a configuration was written."""
+"""Keys that say where a configuration was written, and by which release."""
 
 
 @dataclass(frozen=True)
 class SettingsWork:
-    """What the shard that writes these files needs."""
+    """Input of the shard that writes these files; see `publish_settings`."""
 
     config: dict[str, Any]
     generation: dict[str, Any]
@@ -32,7 +32,7 @@ class SettingsWork:
 
 
 def write_settings(work: SettingsWork, shard: Shard) -> dict[str, Any]:
-    """Write configuration, index and tokenizer."""
+    """Write configuration, generation settings, index and tokenizer."""
     if work.index is not None:
         with shard.create(f"{CHECKPOINT}/{INDEX}") as path:
             write_json(path, work.index)
@@ -48,8 +48,9 @@ def publish_settings(
     tokenizer: Path,
     positions: int | None = None,
 ) -> None:
-    """Publish the folder `tokenizer` with both configurations; its longest text is `positions`
-    where that is given.
+    """Publish the files of folder `tokenizer`, config.json and generation_config.json.
+
+    `positions`: the tokenizer's `model_max_length`; None leaves it unchanged.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -64,54 +65,51 @@ def publish_settings(
 
 
 def read_generation(folder: Path) -> dict[str, Any] | None:
-    """A base's settings of generation; None where it has none. `StageError` where the file is
-    damaged.
-    """
+    """A base's generation settings; None if it has none. `StageError` if the file is damaged."""
     path = folder / "generation_config.json"
     if not path.is_file():
         return None
-    found = read_json(path)
-    suppressed = found.get("suppress_tokens")
+    settings = read_json(path)
+    suppressed = settings.get("suppress_tokens")
     if suppressed is not None and not (
-        isinstance(suppressed, list) and all(type(id) is int for id in suppressed)
+        isinstance(suppressed, list) and all(type(token_id) is int for token_id in suppressed)
     ):
         raise StageError(
-            f"{path}: suppress_tokens is {suppressed!r}, not a list of ids; mend it or download it "
-            "again"
+            f"{path}: suppress_tokens is {suppressed!r}, not a list of ids; correct it or download "
+            "it again"
         )
-    return found
+    return settings
 
 
 def generation_of(
-    before: Mapping[str, Any] | None,
-    layout: Layout,
+    settings_of_base: Mapping[str, Any] | None,
+    base: Checkpoint,
     config: Mapping[str, Any],
     positions: int | None,
     new: range,
     unused: Sequence[int],
 ) -> dict[str, Any]:
-    """The base's settings of generation; rows that no token has are never sampled.
+    """The new checkpoint's generation settings: the base's, with unused rows never sampled.
 
     Args:
-        before: what `read_generation` found.
+        settings_of_base: from `read_generation`.
         config: of the new checkpoint.
-        positions: it reads now; None as before.
-        new: ids of its new tokens.
-        unused: ids of its rows that no token has.
+        positions: that the new checkpoint reads; None: as many as the base.
+        new: ids of the new tokens.
+        unused: ids of rows that belong to no token.
     """
-    if before is None:
-        before = {
+    if settings_of_base is None:
+        settings_of_base = {
             key: config[key]
             for key in ("bos_token_id", "eos_token_id")
             if config.get(key) is not None
         }
-    generation = dict(before)
-    # A base of ours suppresses its own padding, into which new tokens may have come.
+    generation = dict(settings_of_base)
+    # A base made by this stage suppresses its padding rows, which may belong to new tokens now.
     suppressed = {*(generation.pop("suppress_tokens", None) or ()), *unused} - set(new)
     if suppressed:
         generation["suppress_tokens"] = sorted(suppressed)
-    if positions is not None and generation.get("max_length") == layout.config.get(
-        "max_position_embeddings"
-    ):
+    positions_of_base = base.config.get("max_position_embeddings")
+    if positions is not None and generation.get("max_length") == positions_of_base:
         generation["max_length"] = positions
     return generation

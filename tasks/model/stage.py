@@ -55,21 +55,19 @@ class Embeddings(Parameters):
 
 
 Measure = Literal["block-influence", "loss"]
-"""What a layer's importance is; see `tasks.model.importance`."""
+"""How a layer's importance is measured; see `tasks.model.importance`."""
 
 
 class LayerChoice(Parameters):
-    """Which layers of the base stay, in their order: exactly one of `first`, `ends`,
-    `important`.
-    """
+    """Which layers of the base to keep, in order: exactly one of `first`, `ends`, `important`."""
 
     first: int | None = pydantic.Field(default=None, gt=0)
     """The first N."""
     ends: int | None = pydantic.Field(default=None, gt=0)
-    """The first half and the last half of N; of an odd N the first half has one more."""
+    """N layers: half from the start, half from the end; for an odd N, one more from the start."""
     important: int | None = pydantic.Field(default=None, gt=0)
-    """The N that matter most by `measure` on 16 training documents, taken in turns from the files
-    of all sources.
+    """The N layers that matter most by `measure` on 16 training documents, taken from the files of
+    all sources in turn.
     """
     measure: Measure = "block-influence"
 
@@ -103,22 +101,22 @@ ROPE_FIELDS: dict[str, tuple[str, ...]] = {
     ),
     "llama3": ("factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"),
 }
-"""Rope type -> what it may state beside `theta`, by transformers' own names."""
+"""Keys of each rope type in addition to `theta`, by transformers' names."""
 
 
 class Rope(Parameters):
     """How positions turn into angles (transformers' `rope_parameters`)."""
 
     type: Literal["default", "linear", "dynamic", "yarn", "longrope", "llama3"] = "default"
-    """linear: position interpolation; dynamic: NTK by the length read; default with another theta:
-    adjusted base.
+    """linear: position interpolation; dynamic: NTK scaling by the length of the text; default with
+    another theta: adjusted base frequency.
     """
     theta: float | None = pydantic.Field(default=None, gt=0)
     """None: the base's."""
     factor: float | None = pydantic.Field(default=None, ge=1)
-    """None: positions over the positions that the base was trained with."""
+    """None: `positions` divided by the positions that the base was trained with."""
     original_max_position_embeddings: int | None = pydantic.Field(default=None, gt=0)
-    """None: the positions that the base was trained with, as its configuration says."""
+    """None: the positions that the base was trained with, from its configuration."""
     attention_factor: float | None = pydantic.Field(default=None, gt=0)
     beta_fast: float | None = pydantic.Field(default=None, gt=0)
     beta_slow: float | None = pydantic.Field(default=None, gt=0)
@@ -128,9 +126,9 @@ class Rope(Parameters):
     short_factor: tuple[float, ...] | None = None
     long_factor: tuple[float, ...] | None = None
     low_freq_factor: float | None = pydantic.Field(default=None, gt=0)
-    """Of llama3; None: 1, as Llama-3.1 has it."""
+    """For llama3; None: 1, as in Llama-3.1."""
     high_freq_factor: float | None = pydantic.Field(default=None, gt=0)
-    """Of llama3; None: 4, as Llama-3.1 has it."""
+    """For llama3; None: 4, as in Llama-3.1."""
 
     @pydantic.model_validator(mode="after")
     def _only_its_own(self) -> Self:
@@ -157,11 +155,11 @@ class Rope(Parameters):
 
 
 class ContextLength(Parameters):
-    """How many positions the model can read, and by which rope."""
+    """How many positions the model can read, and with which rope."""
 
     positions: Count = pydantic.Field(gt=0)
     rope: Rope
-    """Required: with the base's angles alone, a model reads more positions badly. `{type: linear}`
+    """Required, because a model reads more positions badly with the base's angles. `{type: linear}`
     interpolates, `{theta: 500000}` slows the angles down, `{type: default}` keeps them.
     """
 
@@ -195,30 +193,31 @@ Methods = Annotated[
 
 
 class ModelParameters(Parameters):
-    """Either a `base`, whose embeddings grow to the tokenizer and whose layers and context may
-    change, or `create`.
+    """Either a `base`, whose embeddings grow to the tokenizer and whose layers and context can be
+    changed, or `create`.
     """
 
     base: Annotated[str | None, FILE] = None
-    """Folder of a Hugging Face checkpoint (safetensors) or of llama2.c's files; or an artifact."""
+    """Folder with a Hugging Face checkpoint (safetensors) or llama2.c's files; or an artifact."""
     create: Create | None = None
     embeddings: Methods = "mean"
-    """New rows: mean of the base's rows of the token's text, also with the base's mean length
-    (mean-norm); the first or last sub-token's row; mean of all the base's rows; or normal noise.
-    `{input: ..., output: ...}` for each matrix.
+    """Values of new rows: the mean of the base's rows of the token's text (`mean`), scaled to the
+    mean length of the base's rows (`mean-norm`); the row of the `first` or `last` sub-token; the
+    mean of all the base's rows (`global-mean`); or normal noise (`random`).
+    `{input: ..., output: ...}` states a method for each matrix.
     """
     layers: Layers | None = None
-    """Layers to keep: indices (a repeated index repeats the layer), `first`, `ends` or `important`.
-    None: all.
+    """Layers to keep: a list of indices (a repeated index repeats the layer), `first`, `ends` or
+    `important`. None: all.
     """
     context: ContextLength | None = None
-    """None: the base's."""
+    """None: as the base."""
     pad_to_multiple_of: int = pydantic.Field(default=1, ge=1)
-    """Rows of the embedding matrices; the tokenizer keeps its own size."""
+    """Pads the rows of the embedding matrices; the tokenizer keeps its size."""
     max_file_bytes: Bytes = pydantic.Field(default=5_000_000_000, gt=0)
-    """Tensors of one weight file; a larger tensor has a file of its own."""
+    """Limit on the tensors in a weight file; a larger tensor is in a separate file."""
     seed: int = pydantic.Field(default=0, ge=0)
-    """Of `embeddings: random`."""
+    """Random seed of `embeddings: random`."""
 
     @property
     def positions(self) -> int | None:
@@ -229,7 +228,7 @@ class ModelParameters(Parameters):
 
     @property
     def needs_text(self) -> bool:
-        """Whether the stage reads select artifacts: to measure layers."""
+        """Whether the stage reads select artifacts, in order to measure layers."""
         return isinstance(self.layers, LayerChoice) and self.layers.important is not None
 
     @pydantic.model_validator(mode="after")
@@ -240,8 +239,8 @@ class ModelParameters(Parameters):
             for name in ("layers", "context"):
                 if getattr(self, name) is not None:
                     raise ValueError(
-                        f"model.{name} changes a base; a new model states num_hidden_layers and "
-                        "max_position_embeddings in `create`"
+                        f"model.{name} changes a base; for a new model, state num_hidden_layers "
+                        "and max_position_embeddings in `create` instead"
                     )
         return self
 

@@ -1,7 +1,11 @@
-"""Surgery on a base: a plan made from file headers maps each tensor to a new file, copied or grown.
+"""Changes a base: grows its embeddings, drops or repeats layers, extends its context.
 
-Every weight file is a shard of its own, so a killed run keeps its finished files. It is written
-tensor by tensor, so memory is bounded by what one growing matrix needs.
+1. Read the headers of the base's files, and check them against its configuration and tokenizer.
+2. Choose the layers to keep, and decide the new configuration.
+3. Plan the new weight files: each tensor is copied or grown from one of the base's.
+4. Write each weight file in its own shard, so that a killed run keeps the finished files. A file is
+   written tensor by tensor, so memory is bounded by the blocks of one growing matrix.
+5. Write configuration and tokenizer, and measure the probability of the new rows.
 """
 
 from __future__ import annotations
@@ -18,8 +22,9 @@ from infra.context import Context
 from infra.stage import StageError
 from infra.store.attempt import Shard
 from tasks.checkpoints.config_keys import for_all_readers
-from tasks.checkpoints.tokenizer_files import WHITESPACE, byte_level_token, read_tokenizer, size_of
-from tasks.model.checkpoint import Layout, require_agreement
+from tasks.checkpoints.fast_tokenizers import WHITESPACE, byte_level_token
+from tasks.checkpoints.tokenizer_files import read_tokenizer, size_of
+from tasks.model.checkpoint import Checkpoint, require_agreement
 from tasks.model.embeddings import Growth, NewRow, grow, padded, require_fit
 from tasks.model.importance import rank_layers
 from tasks.model.layers import choose, config_of
@@ -39,96 +44,85 @@ from tasks.model.stage import Embeddings, LayerChoice, Measure, ModelParameters
 from tasks.model.texts import sample_texts
 
 CANDIDATES = 64
-"""Training documents offered for measuring layers; `importance` reads the first with text."""
+"""Training documents read to measure layers; `importance` uses the first that are long enough."""
 MEASURED_DIGITS = 6
-"""Significant digits kept of an importance: the last digits of float sums vary by processor."""
+"""Significant digits kept of an importance: the last digits of float sums depend on the
+processor.
+"""
 
 
 def operate(
     context: Context,
     parameters: ModelParameters,
-    base: Path,
-    tokenizer: Path,
-    tokens: list[dict[str, Any]],
+    base_folder: Path,
+    tokenizer_folder: Path,
+    new_tokens: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Write `checkpoint/` from a base; returns the statistics.
 
     Args:
-        base: folder of a Hugging Face checkpoint.
-        tokenizer: folder of the new model's tokenizer.
-        tokens: tokens the base lacks: `id`, `base_ids`.
+        base_folder: a Hugging Face checkpoint.
+        tokenizer_folder: the new model's tokenizer.
+        new_tokens: `id` and `base_ids` of each token that the base lacks.
 
     Raises:
         StageError: base, tokenizer and parameters do not fit together.
     """
-    layout, generation = Layout.read(base), read_generation(base)
-    vocabulary = read_tokenizer(tokenizer).get_vocab()
-    growth = _growth(parameters, layout, read_tokenizer(base), vocabulary, tokens)
-    measured: dict[str, Any] = {}
-
-    def importance(choice: LayerChoice) -> Sequence[float]:
-        texts = sample_texts(context.many("select"), CANDIDATES)
-        work = RankWork(layout.folder, tuple(texts), choice.measure)
-        measured.update(context.map(rank, {"importance": work})["importance"])
-        return [float(value) for value in measured["importance"]]
-
-    layers = choose(parameters.layers, layout.layers, importance)
+    base, settings_of_base = Checkpoint.read(base_folder), read_generation(base_folder)
+    vocabulary = read_tokenizer(tokenizer_folder).get_vocab()
+    growth = _growth(parameters, base, read_tokenizer(base_folder), vocabulary, new_tokens)
+    layers, importance = _chosen_layers(context, parameters, base)
     new = range(growth.old, growth.size)
     unused = sorted(set(range(growth.total)) - set(vocabulary.values()))
-    config = {
-        key: value for key, value in config_of(layout.config, layers).items() if key not in VOLATILE
-    }
-    config |= {"vocab_size": growth.total, "tokenizer_size": growth.size}
+    config = _new_config(parameters, base, growth, layers)
     positions = parameters.context.positions if parameters.context else None
-    if parameters.context is not None:
-        config = extended(config, parameters.context)
-    config = for_all_readers(config)
-    grows = bool(growth.rows) or growth.total > layout.rows
-    files = plan(layout, layers, growth.total, grows, parameters.max_file_bytes)
-    require_agreement(
-        "the new checkpoint", config, {t.name: t.shape for file in files for t in file.tensors}
-    )
-    written = context.map(
+    grows = bool(growth.rows) or growth.total > base.rows
+    files = plan(base, layers, growth.total, grows, parameters.max_file_bytes)
+    tensors = [tensor for file in files for tensor in file.tensors]
+    require_agreement("the new checkpoint", config, {t.name: t.shape for t in tensors})
+
+    norms_by_file = context.map(
         write_weights, {file.name: WeightsWork.of(file, growth) for file in files}
     )
-    rest = SettingsWork(
+    settings = SettingsWork(
         config=config,
-        generation=generation_of(generation, layout, config, positions, new, unused),
+        generation=generation_of(settings_of_base, base, config, positions, new, unused),
         index=index_of(files),
-        tokenizer=str(tokenizer),
+        tokenizer=str(tokenizer_folder),
         positions=positions,
     )
-    context.map(write_settings, {"settings": rest})
+    context.map(write_settings, {"settings": settings})
     mass = None
     if (new or unused) and is_measurable(config):
         folder = context.attempt.data.local_folder() / CHECKPOINT
-        mass = context.map(
-            measure_mass, {"mass": MassWork(str(folder), str(base), new, tuple(unused))}
-        )["mass"]
-    parameters_now = sum(tensor.elements for file in files for tensor in file.tensors)
-    layers_kept = "" if parameters.layers is None else f", {len(layers)} of {layout.layers} layers"
+        mass_work = MassWork(str(folder), str(base_folder), new, tuple(unused))
+        mass = context.map(measure_mass, {"mass": mass_work})["mass"]
+
+    elements = sum(tensor.elements for tensor in tensors)
+    layers_kept = "" if parameters.layers is None else f", {len(layers)} of {base.layers} layers"
+    methods = {"input": growth.input}
+    if not base.tied:
+        methods["output"] = growth.output
     return {
-        "headline": f"{parameters_now:,} parameters{layers_kept}",
-        "parameters": parameters_now,
-        "bytes": sum(tensor.bytes for file in files for tensor in file.tensors),
+        "headline": f"{elements:,} parameters{layers_kept}",
+        "parameters": elements,
+        "bytes": sum(tensor.bytes for tensor in tensors),
         "files": len(files),
         "tokenizer_size": growth.size,
         "matrix_rows": growth.total,
-        "rows_added": growth.total - layout.rows,
+        "rows_added": growth.total - base.rows,
         "new_tokens": len(growth.rows),
         "padding_rows": growth.total - growth.size,
         "unused_rows": len(unused),
-        "tied": layout.tied,
-        "embeddings": {"input": growth.input}
-        if layout.tied
-        else {"input": growth.input, "output": growth.output},
+        "tied": base.tied,
+        "embeddings": methods,
         "mean_row_norm": {
-            end: norms for result in written.values() for end, norms in result.items()
+            matrix: norms for result in norms_by_file.values() for matrix, norms in result.items()
         },
         "probability_before_training": mass,
         "layers": list(layers),
-        "layers_of_base": layout.layers,
-        **measured,
+        "layers_of_base": base.layers,
+        **importance,
         "positions": positions or config.get("max_position_embeddings"),
         "rope": config.get("rope_parameters") or config.get("rope_scaling"),
     }
@@ -136,70 +130,99 @@ def operate(
 
 def _growth(
     parameters: ModelParameters,
-    layout: Layout,
-    base: Tokenizer,
-    new: Mapping[str, int],
-    tokens: Sequence[Mapping[str, Any]],
+    base: Checkpoint,
+    base_tokenizer: Tokenizer,
+    vocabulary: Mapping[str, int],
+    new_tokens: Sequence[Mapping[str, Any]],
 ) -> Growth:
-    _require_same_ids(base.get_vocab(), new)
-    beyond = added_without_rows(base, layout.rows)
-    size = max(new.values()) + 1
+    """How the base's matrices grow to `vocabulary`, the new tokenizer's."""
+    _require_same_ids(base_tokenizer.get_vocab(), vocabulary)
+    without_rows = added_without_rows(base_tokenizer, base.rows)
+    size = max(vocabulary.values()) + 1
     methods = parameters.embeddings
     if not isinstance(methods, Embeddings):
         methods = Embeddings(input=methods, output=methods)
-    if layout.tied and methods.input != methods.output:
+    if base.tied and methods.input != methods.output:
         raise StageError(
             f"model.embeddings states {methods.input} for the input and {methods.output} for the "
-            "output, but the base is tied: one matrix serves both ends. State one method"
+            "output, but the base is tied: one matrix serves as both. State one method"
         )
+    learned = (NewRow(token["id"], tuple(token["base_ids"])) for token in new_tokens)
     growth = Growth(
-        rows=(*beyond, *(NewRow(token["id"], tuple(token["base_ids"])) for token in tokens)),
-        total=padded(max(size, layout.rows), parameters.pad_to_multiple_of),
-        old=size_of(base) - len(beyond),
+        rows=(*without_rows, *learned),
+        total=padded(max(size, base.rows), parameters.pad_to_multiple_of),
+        old=size_of(base_tokenizer) - len(without_rows),
         input=methods.input,
         output=methods.output,
         seed=parameters.seed,
-        spread=float(layout.config.get("initializer_range", 0.02)),
+        spread=float(base.config.get("initializer_range", 0.02)),
     )
     if growth.size != size:
         raise StageError(
             f"the tokenizer has {size:,} tokens, but the base has {growth.old:,} and only "
             f"{len(growth.rows):,} are new; make the tokenizer from this base"
         )
-    require_fit(layout.tensors[layout.input], growth)
+    require_fit(base.tensors[base.input], growth)
     return growth
 
 
 def added_without_rows(base: Tokenizer, rows: int) -> tuple[NewRow, ...]:
-    """Tokens added to a base whose matrix was not grown for them (the `<pad>` of some Llama-2
-    copies), to start as new ones do: from the base's tokens of their text. None where pieces of the
-    vocabulary lie beyond the matrix too: such a tokenizer is of another model.
+    """Tokens that were added to a base without growing its matrix of `rows` rows.
+
+    The `<pad>` of some copies of Llama-2 is one. Their rows start like those of new tokens, from
+    the base's tokens of their text. Empty if pieces of the vocabulary have no rows either: then the
+    tokenizer belongs to another model.
     """
-    beyond = sorted(
-        (id, token.content) for id, token in base.get_added_tokens_decoder().items() if id >= rows
+    added = sorted(
+        (token_id, token.content)
+        for token_id, token in base.get_added_tokens_decoder().items()
+        if token_id >= rows
     )
-    if not beyond or [id for id, _ in beyond] != list(range(rows, size_of(base))):
+    if not added or [token_id for token_id, _ in added] != list(range(rows, size_of(base))):
         return ()
-    by_characters = bool(json.loads(base.to_str())["model"].get("byte_fallback"))
-    return tuple(
-        NewRow(
-            id,
-            tuple(
-                token.id
-                for token in base.model.tokenize(
-                    content.replace(" ", WHITESPACE)
-                    if by_characters
-                    else byte_level_token(content.encode())
-                )
-            ),
+    has_byte_fallback = bool(json.loads(base.to_str())["model"].get("byte_fallback"))
+    new_rows = []
+    for token_id, content in added:
+        text = (
+            content.replace(" ", WHITESPACE)
+            if has_byte_fallback
+            else byte_level_token(content.encode())
         )
-        for id, content in beyond
-    )
+        base_ids = tuple(token.id for token in base.model.tokenize(text))
+        new_rows.append(NewRow(token_id, base_ids))
+    return tuple(new_rows)
+
+
+def _chosen_layers(
+    context: Context, parameters: ModelParameters, base: Checkpoint
+) -> tuple[tuple[int, ...], dict[str, Any]]:
+    """The layers to keep, and the result of `rank` if layers were measured."""
+    measured: dict[str, Any] = {}
+
+    def importance(choice: LayerChoice) -> Sequence[float]:
+        texts = sample_texts(context.many("select"), CANDIDATES)
+        work = RankWork(base.folder, tuple(texts), choice.measure)
+        measured.update(context.map(rank, {"importance": work})["importance"])
+        return [float(value) for value in measured["importance"]]
+
+    return choose(parameters.layers, base.layers, importance), measured
+
+
+def _new_config(
+    parameters: ModelParameters, base: Checkpoint, growth: Growth, layers: Sequence[int]
+) -> dict[str, Any]:
+    """The new checkpoint's config.json."""
+    config = config_of(base.config, layers)
+    config = {key: value for key, value in config.items() if key not in VOLATILE}
+    config |= {"vocab_size": growth.total, "tokenizer_size": growth.size}
+    if parameters.context is not None:
+        config = extended(config, parameters.context)
+    return for_all_readers(config)
 
 
 @dataclass(frozen=True)
 class RankWork:
-    """What the shard that measures the base's layers needs."""
+    """Input of the shard that measures the base's layers."""
 
     base: str
     texts: tuple[str, ...]
@@ -217,19 +240,21 @@ def rank(work: RankWork, shard: Shard) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class WeightsWork:
-    """What a shard that writes one weight file needs."""
+    """Input of a shard that writes one weight file."""
 
     file: PlannedFile
     growth: Growth | None
 
     @classmethod
     def of(cls, file: PlannedFile, growth: Growth) -> WeightsWork:
-        """With the growth only where a matrix grows: a million new rows are 26 MB to send."""
+        """Work for one file. `growth` is left out if no matrix in it grows: pickling it takes 26 MB
+        for a million new rows.
+        """
         return cls(file, growth if any(tensor.grow for tensor in file.tensors) else None)
 
 
 def write_weights(work: WeightsWork, shard: Shard) -> dict[str, Any]:
-    """Write one weight file tensor by tensor; the mean row lengths of matrices that grew."""
+    """Write one weight file tensor by tensor; returns mean row lengths of matrices that grew."""
     norms: dict[str, Any] = {}
     outgoing = []
     for tensor in work.file.tensors:
@@ -244,15 +269,18 @@ def write_weights(work: WeightsWork, shard: Shard) -> dict[str, Any]:
             )
     with shard.create(f"{CHECKPOINT}/{work.file.name}") as path:
         write_file(path, outgoing)
+    return {matrix: _rounded(lengths) for matrix, lengths in norms.items()}
+
+
+def _rounded(lengths: Mapping[str, float | None]) -> dict[str, float | None]:
     return {
-        end: {kind: round(value, 6) if value is not None else None for kind, value in found.items()}
-        for end, found in norms.items()
+        rows: round(length, 6) if length is not None else None for rows, length in lengths.items()
     }
 
 
 @dataclass(frozen=True)
 class MassWork:
-    """What the shard that measures the new rows' probability needs."""
+    """Input of the shard that measures the probability of new rows."""
 
     folder: str
     base: str
@@ -261,7 +289,7 @@ class MassWork:
 
 
 def measure_mass(work: MassWork, shard: Shard) -> dict[str, Any]:
-    """See `tasks.model.mass`."""
+    """Probability of new rows; see `tasks.model.mass`."""
     return {**new_mass(Path(work.folder), Path(work.base), work.new, work.unused)}
 
 
@@ -269,7 +297,7 @@ def _require_same_ids(old: Mapping[str, int], new: Mapping[str, int]) -> None:
     moved = sorted(token for token, index in old.items() if new.get(token) != index)
     if moved:
         raise StageError(
-            f"{len(moved):,} of the base's {len(old):,} tokens have another id in the tokenizer "
-            f"(e.g. {moved[0]!r}); make the tokenizer from the same base (`tokenizer.base`), or "
-            "`create` a new model for it"
+            f"{len(moved):,} of the base's {len(old):,} tokens have a different id in the "
+            f"tokenizer (e.g. {moved[0]!r}); make the tokenizer from the same base "
+            "(`tokenizer.base`), or `create` a new model for it"
         )

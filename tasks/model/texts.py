@@ -1,4 +1,4 @@
-"""Training texts of select artifacts, for measuring layers on."""
+"""Reads a sample of training texts from select artifacts, to measure layers on."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ _HELD_OUT = f"{HELD_OUT_FOLDER}/"
 
 
 def sample_texts(artifacts: Sequence[Artifact], count: int) -> list[str]:
-    """The first `count` training documents, taken in turns from all files; held-out files are never
-    opened.
+    """Up to `count` training documents, taken from all files in turn; held-out files are skipped.
 
     Raises:
-        StageError: there is no text.
+        StageError: the artifacts have no text.
     """
     files = [
         artifact.path(name)
@@ -27,12 +26,13 @@ def sample_texts(artifacts: Sequence[Artifact], count: int) -> list[str]:
         for name in artifact.files()
         if name.endswith(".jsonl") and not name.startswith(_HELD_OUT)
     ]
-    rounds = itertools.zip_longest(*map(_texts, files))
-    texts = list(itertools.islice((text for turn in rounds for text in turn if text), count))
+    rounds = itertools.zip_longest(*map(_texts, files))  # None for files that have ended
+    non_empty = filter(None, itertools.chain.from_iterable(rounds))
+    texts = list(itertools.islice(non_empty, count))
     if not texts:
         raise StageError(
-            "model.layers.important is measured on the text of the recipe's sources, and the stage "
-            "got none; add a source with a category, or name the layers"
+            "model.layers.important is measured on the text of the recipe's sources, but there is "
+            "none; add a source with a category, or give a list of layers"
         )
     return texts
 

@@ -40,7 +40,7 @@ def run(context: Context) -> Outcome:
             str(artifact.path("sp.model")), str(artifact.path(unit["lm"]))
         )
     function = functools.partial(annotate_perplexity, models, parameters.max_characters)
-    results = annotate(context, function, beside={"langid": ("language",)})
+    results = annotate(context, function, annotations={"langid": ("language",)})
     return Outcome(
         {
             "units": {language: unit["unit"] for language, unit in units.items()},

@@ -122,13 +122,13 @@ def annotate_perplexity(
     Null where the language has no model. A document with a prompt is scored as prompt, space, text.
     """
     languages = np.asarray(table["language"].to_pylist(), dtype=object)
-    whole = records(table, " ")  # the normaliser deletes line feeds
+    record_texts = records(table, " ")  # the normaliser deletes line feeds
     scores: list[float | None] = [None] * table.num_rows
     for language, files in models.items():
         rows = np.flatnonzero(languages == language)
         if not len(rows):
             continue
-        texts = [text[:max_characters] for text in whole.take(pa.array(rows)).to_pylist()]
+        texts = [text[:max_characters] for text in record_texts.take(pa.array(rows)).to_pylist()]
         for row, value in zip(rows.tolist(), scorer(files).perplexities(texts), strict=True):
             scores[row] = value
     return pa.table({"perplexity": pa.array(scores, pa.float64())})

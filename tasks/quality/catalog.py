@@ -174,7 +174,7 @@ def check_settings(language: str, rule: str, settings: Settings | None) -> None:
 def settings_for(
     language: str, overrides: Mapping[str, Mapping[str, Settings | None]]
 ) -> dict[str, Settings | None]:
-    """Rule -> its settings for a language; None turns a rule off, so that every document passes.
+    """Rule -> its settings for a language; None turns a rule off: every document passes.
 
     Later layers override earlier ones: the catalog, the catalog's changes for the language, the
     recipe's settings for "*", the recipe's settings for the language.

@@ -30,7 +30,7 @@ def run(context: Context) -> Outcome:
     results = annotate(
         context,
         functools.partial(annotate_table, parameters=parameters),
-        beside={"langid": ("language",)},
+        annotations={"langid": ("language",)},
     )
     written = [
         context.attempt.data.local(name) for name in context.input("documents").files("part-")

@@ -27,7 +27,7 @@ _PARAGRAPH_BREAK = re.compile(r"\n{2,}")
 class View:
     """Lazily computed views of one text.
 
-    `unspaced`: each character of a script without spaces is a word, beside Latin words.
+    `unspaced`: each character of a script without spaces is a word, and so is each Latin word.
     """
 
     def __init__(self, text: str, unspaced: bool = False) -> None:

@@ -1,5 +1,7 @@
-"""Notes shown at the end of a run: sources left empty, languages that never occurred, and what
-ingest, training and evaluation noted.
+"""Notes shown at the end of a run.
+
+They are about sources of which no document is left, languages that never occur, and what ingest,
+training and evaluation noted.
 """
 
 from __future__ import annotations
@@ -27,11 +29,11 @@ ADVICE = (
     ("ingest.too_short", "lower {source}.ingest.min_characters"),
     ("ingest.text_too_large", "raise {source}.ingest.max_text_bytes"),
     ("ingest.page_too_large", "raise {source}.ingest.max_page_bytes"),
-    ("ingest", "look at its files, and at {source}.ingest.format"),
+    ("ingest", "check its files and {source}.ingest.format"),
     ("cut.langid", "widen {source}.langid.keep; its languages: {languages}"),
     ("cut.quality", "widen {source}.quality.keep"),
     ("cut.perplexity", "widen {source}.perplexity.keep"),
-    ("cut.decontaminate", "look at decontaminate.action and at what {source} is made of"),
+    ("cut.decontaminate", "check decontaminate.action and the contents of {source}"),
     ("cut.line_dedup", "raise {source}.line_dedup.minimum_copies"),
     (
         "cut.category",
@@ -39,25 +41,25 @@ ADVICE = (
     ),
     (
         "dedup",
-        "all of it stands in other sources or earlier crawls; take it out, or set dedup.prefer",
+        "all of it is in other sources or earlier crawls; remove the source, or set dedup.prefer",
     ),
 )
-"""Prefix of `stage.reason` -> what to try; the first prefix that matches counts."""
+"""Prefix of `stage.reason` -> what to try; the first prefix that matches applies."""
 
 
 def notes_of(inputs: Inputs) -> list[str]:
     """All notes on a run. `inputs`: stage name -> its artifacts."""
     return [
-        *emptied(inputs),
+        *emptied_sources(inputs),
         *ingest_notes(inputs.get("ingest", ())),
-        *strange_languages(inputs),
+        *missing_languages(inputs),
         *training_notes(inputs.get("training", ())),
         *evaluation_notes(inputs.get("evaluation", ())),
     ]
 
 
 def ingest_notes(sources: Iterable[Artifact]) -> list[str]:
-    """Notes from ingest: fields that no record has, records without text."""
+    """Notes from ingest, such as fields that no record has, or records without text."""
     notes = []
     for artifact in sources:
         notes += [
@@ -67,7 +69,7 @@ def ingest_notes(sources: Iterable[Artifact]) -> list[str]:
 
 
 def training_notes(phases: Iterable[Artifact]) -> list[str]:
-    """Warnings from finished training phases: a loss worse than guessing, skipped steps."""
+    """Warnings from finished training phases, such as a loss worse than guessing."""
     return [
         f"warning: training/{phase.name}: {note}"
         for phase in phases
@@ -76,7 +78,7 @@ def training_notes(phases: Iterable[Artifact]) -> list[str]:
 
 
 def evaluation_notes(evaluations: Iterable[Artifact]) -> list[str]:
-    """Notes from evaluations, each sentence once, preceded by the models that it is about."""
+    """Notes from evaluations, each once, preceded by the models that it is about."""
     models: dict[str, list[str]] = {}
     for artifact in evaluations:
         for note in artifact.statistics.get("notes", ()):
@@ -84,10 +86,10 @@ def evaluation_notes(evaluations: Iterable[Artifact]) -> list[str]:
     return [f"{', '.join(names)}: {note}" for note, names in models.items()]
 
 
-def strange_languages(inputs: Inputs) -> list[str]:
+def missing_languages(inputs: Inputs) -> list[str]:
     """Notes on languages in langid.keep that no document has.
 
-    Only for a user's own model file: for packaged models, planning already checks the labels.
+    Only for a user's own model file: planning checks the labels of packaged models.
     """
     notes = []
     keeps: dict[str, Any] = {}
@@ -101,33 +103,35 @@ def strange_languages(inputs: Inputs) -> list[str]:
         if Path(model).is_absolute() and absent and counts:
             notes.append(
                 f"source {artifact.name}: no document is in {', '.join(absent)}, which langid.keep "
-                f"names; does {Path(model).name} call it so? It answered {_counts(Counter(counts))}"
+                f"names; is that a label of {Path(model).name}? It predicted "
+                f"{_counts(Counter(counts))}"
             )
     return notes
 
 
-def emptied(inputs: Inputs) -> list[str]:
-    """One sentence for each source of which some stage kept no document."""
+def emptied_sources(inputs: Inputs) -> list[str]:
+    """A note on each source of which some stage kept no document."""
     sources = [artifact.name for artifact in inputs.get("ingest", ())]
-    sentences = (_emptied(source, inputs) for source in sources)
-    return [sentence for sentence in sentences if sentence]
+    notes = (_emptied_by(source, inputs) for source in sources)
+    return [note for note in notes if note]
 
 
-def _emptied(source: str, inputs: Inputs) -> str:
+def _emptied_by(source: str, inputs: Inputs) -> str:
+    """Which stage kept nothing of a source, and why; "" if documents are left."""
     for stage in STAGES:
         ledger = Ledger.merged(artifact.ledger for artifact in inputs.get(stage, ()))
         read = ledger.documents("read", source=source)
         if read and not ledger.documents("kept", source=source):
-            return _sentence(source, stage, read, ledger)
+            return _note(source, stage, read, ledger)
         if stage == "ingest" and not read:
             return (
-                f"source {source}: ingest found no record in its files; look at them, and at "
+                f"source {source}: ingest found no record in its files; check them and "
                 f"sources.{source}.ingest"
             )
     return ""
 
 
-def _sentence(source: str, stage: str, read: int, ledger: Ledger) -> str:
+def _note(source: str, stage: str, read: int, ledger: Ledger) -> str:
     reasons, languages = Counter[str](), Counter[str]()
     for entry in ledger.entries("read", source=source):
         languages[entry.language] += entry.documents
@@ -135,10 +139,10 @@ def _sentence(source: str, stage: str, read: int, ledger: Ledger) -> str:
         reasons[entry.reason] += entry.documents
     most = reasons.most_common(1)[0][0]
     advice = next(advice for begin, advice in ADVICE if f"{stage}.{most}".startswith(begin))
-    what = "records" if stage == "ingest" else "documents"
-    tried = advice.format(source=f"sources.{source}", languages=_counts(languages))
+    unit = "records" if stage == "ingest" else "documents"
+    action = advice.format(source=f"sources.{source}", languages=_counts(languages))
     return (
-        f"source {source}: {stage} kept none of its {read:,} {what} ({_counts(reasons)}); {tried}"
+        f"source {source}: {stage} kept none of its {read:,} {unit} ({_counts(reasons)}); {action}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Writes the report of a run: its numbers as JSON, and an HTML page drawn from them."""
+"""Writes the report of a run: its numbers as JSON, and an HTML page that shows them."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def page(recipe: str, inputs: Mapping[str, Sequence[Artifact]], numbers: dict[st
         pictures=marked,
         artifacts=artifacts,
         files=_files(artifacts),
-        scores=[row for row in scores if not row["at"]],
-        positions=[row for row in scores if row["at"]],
+        scores=[row for row in scores if not row["in_bucket"]],
+        positions=[row for row in scores if row["in_bucket"]],
         models=list(numbers["scores"]),
     )
 
@@ -143,16 +143,16 @@ def score_rows(scores: Scores) -> list[dict[str, Any]]:
     """One row per task and metric, with a cell per model.
 
     A cell has value, standard error and change against the first model, or the `reason` why there
-    is no value. `items`: how many were scored, per model if they differ. `at`: whether the row is a
-    bucket of positions in long text.
+    is no value. `items`: how many were scored, per model if they differ. `in_bucket`: whether the
+    row is about one bucket of positions in long text.
     """
     keys = dict.fromkeys(
         (task, metric)
         for tasks in scores.values()
-        for task, row in tasks.items()
-        for metric in metrics(row)
+        for task, score in tasks.items()
+        for metric in metrics(score)
     )
-    rows = []
+    rows: list[dict[str, Any]] = []
     for task, metric in keys:
         cells: list[dict[str, Any]] = []
         for tasks in scores.values():
@@ -172,8 +172,8 @@ def score_rows(scores: Scores) -> list[dict[str, Any]]:
                 }
             )
         items = items_of_all([tasks.get(task, {}) for tasks in scores.values()], metric)
-        at = _BUCKET.fullmatch(task) is not None
-        rows.append({"task": task, "metric": metric, "items": items, "at": at, "cells": cells})
+        row = {"task": task, "metric": metric, "items": items, "cells": cells}
+        rows.append(row | {"in_bucket": _BUCKET.fullmatch(task) is not None})
     return rows
 
 

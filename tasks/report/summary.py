@@ -8,7 +8,13 @@ from typing import Any
 
 from infra.ledger import Side
 from infra.store import Artifact
-from tasks.report.notes import Inputs, emptied, evaluation_notes, strange_languages, training_notes
+from tasks.report.notes import (
+    Inputs,
+    emptied_sources,
+    evaluation_notes,
+    missing_languages,
+    training_notes,
+)
 
 CLUSTERS_SHOWN = 12
 LINES_SHOWN = 8
@@ -39,7 +45,7 @@ def summary(inputs: Inputs) -> dict[str, Any]:
         "not_decontaminated": not_decontaminated(inputs),
         "notes": evaluation_notes(inputs.get("evaluation", ())),
         "training_notes": training_notes(inputs.get("training", ())),
-        "document_notes": [*emptied(inputs), *strange_languages(inputs)],
+        "document_notes": [*emptied_sources(inputs), *missing_languages(inputs)],
         "edits": edits(inputs),
         "repeated_lines": {
             artifact.name: artifact.statistics["most_repeated"][:LINES_SHOWN]

@@ -33,7 +33,7 @@ def write_index(
 ) -> dict[str, int]:
     """Write `index/<name>` for the rows whose reason is null; returns its documents and bytes.
 
-    It has a row group for each one of the documents, so that one at a time is in memory.
+    It has one row group per row group of the documents, of which one at a time is in memory.
     """
     texts, signed = pq.ParquetFile(documents), pq.ParquetFile(signatures)
     if signed.metadata.num_rows != len(reasons):

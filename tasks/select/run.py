@@ -27,8 +27,8 @@ def run(context: Context) -> Outcome:
     work = _work(context, parameters.heldout)
     cutoffs: dict[str, int] = {}
     if parameters.heldout is not None:
-        found = context.map(find_held_out, {f"find.{key}": item for key, item in work.items()})
-        cutoffs = held_out_cutoffs(found, parameters.heldout.max_documents)
+        hashes = context.map(find_held_out, {f"find.{key}": item for key, item in work.items()})
+        cutoffs = held_out_cutoffs(hashes, parameters.heldout.max_documents)
     final = {
         f"write.{key}": dataclasses.replace(item, cutoffs=cutoffs) for key, item in work.items()
     }

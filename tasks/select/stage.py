@@ -12,9 +12,9 @@ contract; training puts no loss on `source`):
      "language": ..., "file": ..., "offset": ...}
 
 Input roles: documents, cut, dedup (without it no document is dropped as a duplicate, and none may
-be held out: it is the election that keeps near duplicates of held-out documents, of this source or
-another, out of training); line_dedup and decontaminate, whose edits are then applied to the written
-text (decontaminate is an input only where passages are removed).
+be held out, because only dedup keeps their near duplicates, in any source, out of training);
+line_dedup and decontaminate, whose edits are applied to the written text (decontaminate is an input
+only if passages are removed).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ STAGE = Stage(
     version=2,
     parameters=SelectParameters,
     run="tasks.select.run:run",
-    summary="JSONL of what survived",
+    summary="writes the surviving documents as JSONL",
     section="select",
     inputs=(
         DOCUMENTS,
@@ -65,9 +65,9 @@ STAGE = Stage(
     outputs=(
         Output(
             "*/part-*.jsonl",
-            "a folder a category: source, target, category, id and provenance of each document",
+            "one folder per category: source, target, category, id and provenance of each document",
         ),
-        Output("heldout/*/part-*.jsonl", "the same of documents that only evaluation reads"),
+        Output("heldout/*/part-*.jsonl", "the same for documents that only evaluation reads"),
         Output(
             "index/part-*.parquet",
             "what later recipes compare their documents with",

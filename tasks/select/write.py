@@ -105,8 +105,8 @@ def write_survivors(work: SelectWork, shard: Shard) -> dict[str, Any]:
     """Write the part's index; returns its documents and bytes, see `tasks.select.index`."""
     if work.signatures is None:
         raise StageError(
-            f"{work.source}/{work.name} has no signatures, of which the index is made; add a "
-            "section dedup to the recipe, or set select.index to false"
+            f"{work.source}/{work.name} has no signatures to make the index from; add a section "
+            "dedup to the recipe, or set select.index to false"
         )
     return write_index(
         work.documents, work.signatures, _decisions(work)["reason"], work.name, shard
@@ -158,10 +158,10 @@ def _tables(work: SelectWork, columns: list[str]) -> Iterator[pa.Table]:
     start = 0
     for group in range(documents.num_row_groups):
         table = documents.read_row_group(group, columns=columns)
-        beside = decided.slice(start, table.num_rows)
+        decisions = decided.slice(start, table.num_rows)
         start += table.num_rows
-        for name in beside.column_names:
-            table = table.append_column(name, beside[name])
+        for name in decisions.column_names:
+            table = table.append_column(name, decisions[name])
         if "text" in columns:
             table = table.append_column("bytes", record_bytes(table))
             for name, file in zip(_edit_columns(work), edit_files, strict=True):

@@ -1,4 +1,4 @@
-"""Compute the hashes by which deduplication compares documents, in columns beside them.
+"""Compute the hashes by which deduplication compares documents, in row-aligned columns.
 
     text_hash    binary(16)         `tasks.text.shingles.text_hash`; equal means "exact duplicate"
     signature    fixed_size_list<uint64>[bands * rows]

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from tasks.text.scripts import unspaced_mask
 
-PARTING, WORD, UNSPACED, IGNORED = range(4)
+SEPARATOR, WORD, UNSPACED, IGNORED = range(4)
 """Classes of folded characters: separates words, part of a word, a word by itself, ignored."""
 CONTEXTUAL = np.uint32(0xFFFFFFFF)
 """In the table of folded characters: depends on its neighbours, so `fold` the whole text."""
@@ -98,7 +98,7 @@ def tables() -> Tables:
     folded[list(composing)] = CONTEXTUAL
     for first, last in _VARIATION_SELECTORS:
         classes[first : last + 1] = IGNORED
-    classes[_ZERO_WIDTH_SPACE] = PARTING  # a format character (Cf), but it marks a word boundary
+    classes[_ZERO_WIDTH_SPACE] = SEPARATOR  # a format character (Cf), but it marks a word boundary
     unspaced = unspaced_mask(np.arange(_UNICODE_SIZE, dtype=np.uint32))
     classes[unspaced & (classes == WORD)] = UNSPACED
     letters = np.zeros(256, dtype=np.uint8)
@@ -111,5 +111,5 @@ def tables() -> Tables:
 @functools.cache
 def _class_of(category: str) -> int:
     if category[0] in "PSZ" or category == "Cc":
-        return PARTING
+        return SEPARATOR
     return IGNORED if category == "Cf" else WORD

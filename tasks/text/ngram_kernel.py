@@ -31,7 +31,7 @@ def possible(windows: Any, bits: Any, log_bits: int, places: Any) -> int:
     for place in range(windows.shape[0]):
         bit = windows[place] >> shift
         if bits[bit >> np.uint64(3)] >> np.uint8(bit & np.uint64(7)) & 1:
-            # Few windows get here, so that the second bit's cache miss is rarely paid.
+            # Few windows get here, so the second bit's cache miss is rarely paid.
             bit = windows[place] & mask
             if bits[bit >> np.uint64(3)] >> np.uint8(bit & np.uint64(7)) & 1:
                 places[written] = place

@@ -7,7 +7,7 @@ which no space replaces: the words around it are glued, and a document becomes o
 cc_net's behaviour, and its cut-offs depend on it, so it is kept.
 
 The order matters: cc_net's table maps the fullwidth digit one to a quotation mark, but digits are
-already "0" by then, so that the entry never applies (and is left out of `PUNCTUATION`).
+already "0" by then, so the entry never applies (and is left out of `PUNCTUATION`).
 """
 
 from __future__ import annotations

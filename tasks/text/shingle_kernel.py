@@ -3,7 +3,7 @@
 `shingle_loop` hashes the shingles (runs of k consecutive words) of a batch of documents in one pass
 over their UTF-8 bytes. With k = `size`, all arithmetic modulo 2**64, which is what uint64 does:
 
-1. Decode a character and fold it; its class says what to do. IGNORED: skip it. PARTING (space,
+1. Decode a character and fold it; its class says what to do. IGNORED: skip it. SEPARATOR (space,
    punctuation): the word in progress ends. WORD: it joins the word. UNSPACED: it is a word.
 2. Word hash: FNV-1a over the folded code points c1, c2, ... with another multiplier P,
    h = (...((SEED ^ c1) P ^ c2) P ...), finished by MurmurHash3's mixer: w = mix(h).
@@ -12,7 +12,7 @@ over their UTF-8 bytes. With k = `size`, all arithmetic modulo 2**64, which is w
 4. Once k words are complete, write mix(S + k * LENGTH_SALT): the salt keeps the one short shingle
    of a text of fewer than k words apart from a full shingle of the same value.
 5. The folded words, one space between two of them, are written as the normalised text.
-6. The end of the document counts as one more PARTING character, so that the last word is closed.
+6. The end of the document counts as one more SEPARATOR character, so that the last word is closed.
 
 Example, k = 2: "The cat; the CAT sat." is normalised to "the cat the cat sat" and has the shingles
 "the cat", "cat the", "the cat", "cat sat": four hashes, of which the first and third are equal.
@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from tasks.text.characters import CONTEXTUAL, IGNORED, PARTING, UNSPACED
+from tasks.text.characters import CONTEXTUAL, IGNORED, SEPARATOR, UNSPACED
 from tasks.text.compiled import compiled
 from tasks.text.utf8 import BYTES_IN, decode, mix
 
@@ -148,12 +148,12 @@ def shingle_loop(
         leaving *= base
     window = np.zeros(size, dtype=np.uint64)  # ring buffer: hashes of the last `size` words
     written = 0  # bytes of `normalised`
-    found = 0  # shingles in `hashes`
+    hashed = 0  # shingles in `hashes`
     for document in range(starts.shape[0] - 1):
         position = starts[document]
         end = starts[document + 1]
         first_written = written
-        within_cap = found  # end of the shingles that count as within the cap
+        within_cap = hashed  # end of the shingles that count as within the cap
         characters = 0  # of the document's normalised text so far
         word_count = 0
         slot = 0  # of `window`: the oldest word, which the next one replaces
@@ -164,9 +164,9 @@ def shingle_loop(
         in_word = False
         alone = False  # the word in progress is one character of an unspaced script
         while position <= end:
-            # 1. At `end` the defaults apply: a parting character (step 6).
+            # 1. At `end` the defaults apply: a separator (step 6).
             point = np.int64(0)
-            kind = np.int64(PARTING)
+            kind = np.int64(SEPARATOR)
             width = np.int64(1)
             if position < end:
                 point, width = decode(data, position)
@@ -176,7 +176,7 @@ def shingle_loop(
             position += width
             if kind == IGNORED:
                 continue
-            if kind == PARTING:
+            if kind == SEPARATOR:
                 closes = in_word
                 pending_space = written > first_written
             else:
@@ -192,12 +192,12 @@ def shingle_loop(
                 word_count += 1
                 in_word = False
                 if word_count >= size:  # 4.
-                    hashes[found] = mix(rolling + np.uint64(size) * np.uint64(LENGTH_SALT))
-                    found += 1
+                    hashes[hashed] = mix(rolling + np.uint64(size) * np.uint64(LENGTH_SALT))
+                    hashed += 1
                     # The first shingle counts whatever its length: none would mean no signature.
                     if characters <= cap or word_count == size:
-                        within_cap = found
-            if kind != PARTING:  # 5.
+                        within_cap = hashed
+            if kind != SEPARATOR:  # 5.
                 if pending_space:
                     normalised[written] = 0x20
                     written += 1
@@ -224,11 +224,11 @@ def shingle_loop(
                         position += 1
                     characters += written - before
         if 0 < word_count < size:  # a text of fewer words than a shingle is one shingle
-            hashes[found] = mix(rolling + np.uint64(word_count) * np.uint64(LENGTH_SALT))
-            found += 1
-            within_cap = found
+            hashes[hashed] = mix(rolling + np.uint64(word_count) * np.uint64(LENGTH_SALT))
+            hashed += 1
+            within_cap = hashed
         normalised_offsets[document + 1] = written
-        offsets[document + 1] = found
+        offsets[document + 1] = hashed
         capped[document] = within_cap - offsets[document]
 
 

@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tasks.text.characters import IGNORED, PARTING, fold, tables
+from tasks.text.characters import IGNORED, SEPARATOR, fold, tables
 from tasks.text.scripts import UNSPACED_CLASS, code_points
 
 TEXT_HASH_BYTES = 16
@@ -46,7 +46,7 @@ def normalise(text: str) -> str:
     """`text` as deduplication compares it (see the module's docstring); empty if it has no word."""
     points = code_points(fold(text))
     classes = tables().classes[points]
-    kept = np.where(classes == PARTING, np.uint32(0x20), points)[classes != IGNORED]
+    kept = np.where(classes == SEPARATOR, np.uint32(0x20), points)[classes != IGNORED]
     return " ".join(kept.tobytes().decode("utf-32-le").split())
 
 

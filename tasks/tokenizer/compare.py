@@ -31,7 +31,7 @@ BATCH_SAMPLES = 1_000
 
 
 @dataclass(frozen=True)
-class Row:
+class TokenizerRow:
     """One tokenizer on all samples; special tokens such as BOS are not counted."""
 
     name: str
@@ -201,9 +201,9 @@ def _llama2c_count(path: Path) -> int:
 
 def compare(
     tokenizers: Mapping[str, Path], texts: Sequence[str]
-) -> tuple[list[Row], dict[str, str]]:
+) -> tuple[list[TokenizerRow], dict[str, str]]:
     """One row per readable tokenizer, in order; and, by name, why the others cannot be read."""
-    rows: list[Row] = []
+    rows: list[TokenizerRow] = []
     unread: dict[str, str] = {}
     for name, path in tokenizers.items():
         try:
@@ -215,7 +215,7 @@ def compare(
     return rows, unread
 
 
-def _row(name: str, coder: Coder, texts: Sequence[str]) -> Row:
+def _row(name: str, coder: Coder, texts: Sequence[str]) -> TokenizerRow:
     tokens = unknown = lossy = 0
     for start in range(0, len(texts), BATCH_SAMPLES):
         batch = list(texts[start : start + BATCH_SAMPLES])
@@ -225,7 +225,7 @@ def _row(name: str, coder: Coder, texts: Sequence[str]) -> Row:
             sum(sample.count(coder.unknown) for sample in ids) if coder.unknown is not None else 0
         )
         lossy += sum(back != text for back, text in zip(coder.decode(ids), batch, strict=True))
-    return Row(
+    return TokenizerRow(
         name,
         coder.size,
         len(texts),
@@ -257,7 +257,7 @@ COLUMNS = (
 )
 
 
-def render(rows: Sequence[Row]) -> str:
+def render(rows: Sequence[TokenizerRow]) -> str:
     """The table as Markdown, which is also readable in a terminal."""
     body = [
         (

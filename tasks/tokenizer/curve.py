@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.tokenizer.learn import Step
+from tasks.tokenizer.learn import LearnedStep
 
 KNEE_TOKENS = 1_000
 KNEE_GAIN = 0.005
@@ -22,7 +22,11 @@ Parts = dict[int, tuple[int, ...]]
 
 
 def knee(
-    steps: Sequence[Step[Any]], before: int, *, per: int = KNEE_TOKENS, gain: float = KNEE_GAIN
+    steps: Sequence[LearnedStep[Any]],
+    before: int,
+    *,
+    per: int = KNEE_TOKENS,
+    gain: float = KNEE_GAIN,
 ) -> int:
     """How many of `steps` to keep: those up to the knee.
 

@@ -58,7 +58,7 @@ FIRST_LOCKED = -10
 
 
 @dataclass(frozen=True)
-class Step(Generic[Content]):
+class LearnedStep(Generic[Content]):
     """One new piece: two symbols joined, or a missing character (`left == right == -1`).
 
     `saved`: the exact number of tokens saved on the training words. Steps are chosen by the pair's
@@ -80,7 +80,7 @@ def learn(
     may_join: Callable[[Content], bool],
     missing: Mapping[Content, int] | None = None,
     minimum: int = 2,
-) -> list[Step[Content]]:
+) -> list[LearnedStep[Content]]:
     """At most `budget` steps, best first; fewer when no step saves `minimum` tokens any more.
 
     Args:
@@ -128,9 +128,9 @@ class _Learner(Generic[Content]):
         lefts = np.flatnonzero((self.symbol[:-1] >= 0) & (self.symbol[1:] >= 0))
         self._add_pairs(lefts, (self.symbol[lefts] << 32) | self.symbol[lefts + 1])
 
-    def run(self, budget: int) -> list[Step[Content]]:
+    def run(self, budget: int) -> list[LearnedStep[Content]]:
         """Take up to `budget` steps."""
-        steps: list[Step[Content]] = []
+        steps: list[LearnedStep[Content]] = []
         while self.heap and len(steps) < budget:
             negative, key = heapq.heappop(self.heap)
             saved = self.counts.get(key, 0)
@@ -142,12 +142,12 @@ class _Learner(Generic[Content]):
             places = self.places.pop(key)
             if key < 0:
                 content, _ = self.locked[FIRST_LOCKED - key]
-                steps.append(Step(content, -1, -1, saved))
+                steps.append(LearnedStep(content, -1, -1, saved))
                 self._unlock(places, content)
             else:
                 left, right = key >> 32, key & 0xFFFFFFFF
                 saved = self._merge(places, left, right)
-                steps.append(Step(self.contents[-1], left, right, saved))
+                steps.append(LearnedStep(self.contents[-1], left, right, saved))
         return steps
 
     def _find_locked(self) -> None:

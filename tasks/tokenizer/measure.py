@@ -15,11 +15,12 @@ from typing import Any
 import regex  # type: ignore[import-untyped]
 from tokenizers import Tokenizer
 
-from tasks.checkpoints.tokenizer_files import WHITESPACE, byte_level_content, size_of
+from tasks.checkpoints.fast_tokenizers import WHITESPACE, byte_level_content
+from tasks.checkpoints.tokenizer_files import size_of
+from tasks.tokenizer.append import NewToken, undone
 from tasks.tokenizer.curve import Parts, knee, sizes_to_show, tokens_by_size, uses_when_last
-from tasks.tokenizer.expand import NewToken, undone
-from tasks.tokenizer.learn import Step
-from tasks.tokenizer.texts import Document
+from tasks.tokenizer.learn import LearnedStep
+from tasks.tokenizer.texts import SampleText
 
 EXAMPLES_PER_LANGUAGE = 3
 LANGUAGES_SHOWN = 8
@@ -46,7 +47,7 @@ def measure(
     before: Tokenizer | None,
     after: Tokenizer,
     tokens: Sequence[NewToken],
-    sample: Mapping[str, Sequence[Document]],
+    sample: Mapping[str, Sequence[SampleText]],
 ) -> dict[str, Any]:
     """Compression by category and language, coarsening violations, lossy round trips, new tokens.
 
@@ -106,9 +107,9 @@ def report(
     before: Tokenizer | None,
     after: Tokenizer,
     tokens: Sequence[NewToken],
-    steps: Sequence[Step[Any]],
+    steps: Sequence[LearnedStep[Any]],
     training_tokens: int,
-    sample: Mapping[str, Sequence[Document]],
+    sample: Mapping[str, Sequence[SampleText]],
 ) -> dict[str, Any]:
     """The content of `report.json`; compression by group is in `measure`'s statistics.
 
@@ -168,7 +169,7 @@ def parts_of(grown: Tokenizer, tokens: Sequence[NewToken]) -> dict[int, tuple[in
 
 def _curve(
     start: int,
-    steps: Sequence[Step[Any]],
+    steps: Sequence[LearnedStep[Any]],
     training_tokens: int,
     uses: Mapping[str, Counter[int]],
     characters: Mapping[str, int],
@@ -262,7 +263,7 @@ def _examples(
     before: Tokenizer | None,
     after: Tokenizer,
     new: set[int],
-    sample: Mapping[str, Sequence[Document]],
+    sample: Mapping[str, Sequence[SampleText]],
 ) -> dict[str, list[dict[str, Any]]]:
     """A few sentences per language, from different documents, with pieces before and after."""
     chosen: dict[str, list[str]] = {}

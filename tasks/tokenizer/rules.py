@@ -13,8 +13,8 @@ from functools import cache, cached_property
 
 import regex  # type: ignore[import-untyped]
 
+from tasks.checkpoints.fast_tokenizers import WHITESPACE
 from tasks.checkpoints.sentencepiece_model import TrainerSpec
-from tasks.checkpoints.tokenizer_files import WHITESPACE
 from tasks.tokenizer.scripts import HAN, OTHER_SCRIPTS
 
 LLAMA_2 = TrainerSpec(model_type=2, split_digits=True, allow_whitespace_only_pieces=True)

@@ -26,19 +26,24 @@ from tasks.checkpoints.base import (
     read_base_tokenizer,
 )
 from tasks.checkpoints.sentencepiece_model import SentencePieceModel
-from tasks.checkpoints.tokenizer_files import (
-    named_by_config,
-    read_settings,
-    size_of,
-    write_tokenizer,
-)
-from tasks.tokenizer.expand import Grown, grow, unreachable
+from tasks.checkpoints.tokenizer_files import size_of, write_tokenizer
+from tasks.checkpoints.tokenizer_settings import named_by_config, read_settings
+from tasks.tokenizer.append import unreachable
+from tasks.tokenizer.expand import GrownTokenizer, grow
+from tasks.tokenizer.given_pieces import read_pieces
 from tasks.tokenizer.measure import measure, report, write_report
 from tasks.tokenizer.model_file import differences, grown_model
-from tasks.tokenizer.pieces import Account, add_pieces, read_pieces
+from tasks.tokenizer.piece_account import PieceAccount
+from tasks.tokenizer.pieces import add_pieces
 from tasks.tokenizer.rules import SplittingRules
 from tasks.tokenizer.stage import TokenizerParameters
-from tasks.tokenizer.texts import Document, TextFile, measured_texts, training_files, training_texts
+from tasks.tokenizer.texts import (
+    SampleText,
+    TextFile,
+    measured_texts,
+    training_files,
+    training_texts,
+)
 from tasks.tokenizer.train import SETTINGS, bytes_only
 
 MEASURED_CHARACTERS = 500_000
@@ -47,7 +52,7 @@ MEASURED_CHARACTERS = 500_000
 
 @dataclass(frozen=True)
 class TokenizerWork:
-    """Input of this stage's only shard."""
+    """Input of the stage's only shard."""
 
     parameters: TokenizerParameters
     base: str | None
@@ -87,9 +92,9 @@ class Made:
     """A tokenizer before (None: trained from scratch) and after, its settings and statistics."""
 
     before: BaseTokenizer | None
-    grown: Grown
+    grown: GrownTokenizer
     settings: dict[str, Any]
-    account: Account | None = None
+    account: PieceAccount | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -152,14 +157,18 @@ def _made(work: TokenizerWork, scratch: Path) -> Made:
         notes["base_pieces_of_equal_score"] = before.model.equal_scores()
     expand = parameters.expand
     if expand is None:
-        return Made(before, Grown(before.tokenizer, [], [], 0), settings, notes=notes)
+        return Made(before, GrownTokenizer(before.tokenizer, [], [], 0), settings, notes=notes)
     notes["splitting_rules"] = _rules_of(before, rules)
     if work.pieces is not None:
         given = read_pieces(Path(work.pieces), expand.longest_piece)
         tokenizer, tokens, account = add_pieces(before.tokenizer, given, rules)
         summary = {key: value for key, value in account.summary().items() if key != "examples"}
         return Made(
-            before, Grown(tokenizer, tokens, [], 0), settings, account, {**notes, "pieces": summary}
+            before,
+            GrownTokenizer(tokenizer, tokens, [], 0),
+            settings,
+            account,
+            {**notes, "pieces": summary},
         )
     size = expand.size if isinstance(expand.size, int) else None
     grown = grow(
@@ -187,7 +196,7 @@ def _rules_of(base: BaseTokenizer, rules: SplittingRules | None) -> dict[str, An
 
 
 def _write_model(
-    model: SentencePieceModel, after: Tokenizer, target: Path, sample: dict[str, list[Document]]
+    model: SentencePieceModel, after: Tokenizer, target: Path, sample: dict[str, list[SampleText]]
 ) -> dict[str, Any]:
     """Write the grown sentencepiece file; count the texts it segments differently."""
     blob = grown_model(model, after)

@@ -33,7 +33,7 @@ class TextFile:
 
 
 @dataclass(frozen=True)
-class Document:
+class SampleText:
     """A text to learn from or measure on, and the groups it is counted in."""
 
     text: str
@@ -41,13 +41,13 @@ class Document:
     language: str
 
 
-def documents(files: Sequence[TextFile]) -> Iterator[Document]:
+def documents(files: Sequence[TextFile]) -> Iterator[SampleText]:
     """All documents in file order."""
     for file in files:
         with open(file.path, encoding="utf-8") as lines:
             for line in lines:
                 row = json.loads(line)
-                yield Document(training_text(row), file.category, row.get("language") or "und")
+                yield SampleText(training_text(row), file.category, row.get("language") or "und")
 
 
 def training_files(
@@ -85,9 +85,9 @@ def _evenly(files: Sequence[TextFile], wanted: int, total: int) -> Iterator[str]
             yield document.text
 
 
-def measured_texts(files: Sequence[TextFile], limit_characters: int) -> dict[str, list[Document]]:
+def measured_texts(files: Sequence[TextFile], limit_characters: int) -> dict[str, list[SampleText]]:
     """Category -> its first documents (held-out ones if any), up to `limit_characters` of text."""
-    chosen: dict[str, list[Document]] = {}
+    chosen: dict[str, list[SampleText]] = {}
     for category in sorted({file.category for file in files}):
         heldout = [file for file in files if file.category == category and file.heldout]
         own = heldout or [file for file in files if file.category == category]

@@ -6,7 +6,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from tasks.checkpoints.tokenizer_files import LLAMA_3_WORDS, byte_level_style, byte_level_token
+from tasks.checkpoints.fast_tokenizers import LLAMA_3_WORDS, byte_level_style, byte_level_token
 
 BOS, EOS, PAD = "<|begin_of_text|>", "<|end_of_text|>", "<|pad|>"
 SETTINGS: dict[str, Any] = {"bos_token": BOS, "eos_token": EOS, "pad_token": PAD}

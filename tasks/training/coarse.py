@@ -1,4 +1,4 @@
-"""Warnings about recipe values that one optimizer step is too coarse for: valid, but unlikely."""
+"""Warnings about recipe values finer than one optimizer step: valid, but probably not intended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COARSE_ROWS = 8
 
 
 @dataclass(frozen=True)
-class Stated:
+class StatedPhase:
     """What a recipe states for one phase; `tokens` is None where not known before binning."""
 
     name: str
@@ -40,56 +40,56 @@ class Stated:
     def first_step(self, sequence_length: int) -> int:
         """Tokens of the phase's first step."""
         span = row_tokens(self.tokens, sequence_length) if self.tokens else None
-        return next(
-            batch_rows(batch_ramp(self.batch, span, sequence_length), sequence_length, None)
-        ).rows * (sequence_length)
+        ramp = batch_ramp(self.batch, span, sequence_length)
+        first = next(batch_rows(ramp, sequence_length, None))
+        return first.rows * sequence_length
 
 
-def coarse_steps(phase: Stated, sequence_length: int) -> list[str]:
+def coarse_steps(phase: StatedPhase, sequence_length: int) -> list[str]:
     """One phase: batches of fractional rows; lengths, ramps and warm-ups of at most one step."""
     first = phase.first_step(sequence_length)
-    of = f"one step of {first:,} tokens"
-    found = []
+    one_step = f"one step of {first:,} tokens"
+    warnings = []
     average = (
         Fraction(phase.batch, sequence_length) if isinstance(phase.batch, int) else Fraction(0)
     )
     if average.denominator != 1 and average < COARSE_ROWS:
-        found.append(
+        warnings.append(
             f"{phase.where}: a batch of {phase.batch:,} tokens is {float(average):.3g} rows of "
             f"{sequence_length:,}, so its steps have {math.floor(average)} or {math.ceil(average)} "
             f"rows, {float(average):.3g} on average"
         )
     if phase.tokens is not None and phase.tokens < first:
         rows, _ = whole_rows(phase.tokens, sequence_length)
-        found.append(
-            f"{phase.where} trains for {phase.tokens:,} tokens, less than {of}: it makes one "
+        warnings.append(
+            f"{phase.where} trains for {phase.tokens:,} tokens, less than {one_step}: it makes one "
             f"step of {rows * sequence_length:,} tokens"
         )
     ramps = {"batch": phase.batch} | (dict(phase.mixture) if phase.mixture != "buckets" else {})
     for name, share in ramps.items():
         over = share.over if isinstance(share, (Share, BatchRamp)) else None
         if over is not None and phase.length(over, sequence_length) <= first:
-            found.append(
-                f"{phase.where}: {name} moves over {over}, no more than {of}: it is a jump"
+            warnings.append(
+                f"{phase.where}: {name} moves over {over}, no more than {one_step}: it is a jump"
             )
     if phase.schedule is not None:
-        found += _warmup(phase.where, phase.schedule, phase, sequence_length)
+        warnings += _warmup(phase.where, phase.schedule, phase, sequence_length)
     if phase.rewarm and phase.tokens is not None and phase.rewarm * phase.tokens <= first:
-        found.append(
+        warnings.append(
             f"{phase.where}: rewarm {phase.rewarm:g} of {phase.tokens:,} tokens is no more than "
-            f"{of}: it has no effect"
+            f"{one_step}: it has no effect"
         )
-    return found
+    return warnings
 
 
 def coarse_section(
-    first_phase: Stated,
+    first_phase: StatedPhase,
     schedule: ScheduleSection,
     checkpoint_every: Duration | None,
     sequence_length: int,
 ) -> list[str]:
     """The section around the phases, measured by the first phase's steps."""
-    found = (
+    warnings = (
         []
         if first_phase.schedule
         else _warmup("training.schedule", schedule, first_phase, sequence_length)
@@ -99,16 +99,16 @@ def coarse_section(
         checkpoint_every is not None
         and first_phase.length(checkpoint_every, sequence_length) <= step
     ):
-        found.append(
+        warnings.append(
             f"training.checkpoint_every: {checkpoint_every} is no more than one step of {step:,} "
             "tokens: every step writes a checkpoint; by default one is written every 30 s, or less "
             "often"
         )
-    return found
+    return warnings
 
 
 def _warmup(
-    where: str, schedule: ScheduleSection, phase: Stated, sequence_length: int
+    where: str, schedule: ScheduleSection, phase: StatedPhase, sequence_length: int
 ) -> list[str]:
     step = phase.first_step(sequence_length)
     if not 0 < phase.length(schedule.warmup, sequence_length) <= step:

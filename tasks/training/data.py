@@ -1,4 +1,4 @@
-"""The packed rows of all categories that a phase reads, as batches of tensors."""
+"""The packed rows of the categories that a phase reads, as batches of tensors."""
 
 from __future__ import annotations
 
@@ -12,8 +12,15 @@ from tasks.documents.rows import IGNORE_INDEX, Rows
 from tasks.training.sampler import Row
 
 
-class Data:
-    """The packed rows of all categories."""
+class PackedRows:
+    """The packed rows of all categories of a phase.
+
+    `bins`: category -> folders of its bins, in order. Afterwards the attribute of that name holds
+    the rows of each bin.
+
+    Raises:
+        ValueError: rows have another length than `sequence_length`.
+    """
 
     def __init__(self, bins: Mapping[str, list[str]], sequence_length: int) -> None:
         self._rows = {category: Rows(folders) for category, folders in sorted(bins.items())}
@@ -34,23 +41,11 @@ class Data:
         ):
             rows = list(group)
             if category is None:
-                shape = (len(rows), self._length)
-                positions = torch.arange(self._length).expand(shape)
-                parts.append(
-                    [
-                        torch.zeros(shape, dtype=torch.int64),
-                        torch.full(shape, IGNORE_INDEX),
-                        positions,
-                    ]
-                )
+                parts.append(self._masked(len(rows)))
             else:
-                read = self._rows[category].batch([row.number for row in rows if row])
-                parts.append(
-                    [
-                        torch.from_numpy(read[name])
-                        for name in ("input_ids", "shift_labels", "position_ids")
-                    ]
-                )
+                arrays = self._rows[category].batch([row.number for row in rows if row])
+                names = ("input_ids", "shift_labels", "position_ids")
+                parts.append([torch.from_numpy(arrays[name]) for name in names])
         if len(parts) == 1:
             return parts[0][0], parts[0][1], parts[0][2]
         ids_BT, labels_BT, positions_BT = (
@@ -58,10 +53,19 @@ class Data:
         )
         return ids_BT, labels_BT, positions_BT
 
+    def _masked(self, rows: int) -> list[Tensor]:
+        """Rows without any target."""
+        shape = (rows, self._length)
+        return [
+            torch.zeros(shape, dtype=torch.int64),
+            torch.full(shape, IGNORE_INDEX),
+            torch.arange(self._length).expand(shape),
+        ]
+
     def documents(self, rows: list[Row], limit: int) -> list[str]:
         """`category:id` of the first `limit` distinct documents in `rows`."""
-        found: dict[str, None] = {}
+        names: dict[str, None] = {}  # a dict keeps the order
         for row in rows:
             for span in self._rows[row.category].provenance(row.number):
-                found.setdefault(f"{row.category}:{span.id}")
-        return list(found)[:limit]
+                names.setdefault(f"{row.category}:{span.id}")
+        return list(names)[:limit]

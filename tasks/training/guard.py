@@ -19,19 +19,19 @@ WINDOW = 64
 """Steps whose median loss is the reference for spikes and decides whether a phase has diverged."""
 
 BEGINS = 16
-"""Steps of a phase before spikes and divergence are checked."""
+"""Steps taken before spikes and divergence are checked."""
 
 SPIKE_NATS = 3.0
 """A spike is also at least this far above the median: three times a near-zero loss is not a spike.
 """
 
 RISE_NATS = 1.0
-"""Rise that is warned about: a perplexity e times that of the phase's beginning. Bumps after
-warm-up are a few tenths.
+"""A rise that is warned about: perplexity e times that of the phase's beginning. The usual bump
+after warm-up is a few tenths of a nat.
 """
 
 LOST_NATS = 3.0
-"""Rise that stops a phase even below guessing: a perplexity 20 times that of the beginning."""
+"""A rise that stops a phase even below guessing: perplexity 20 times that of the beginning."""
 
 BEGINNING_ROWS = 8
 """Rows that give a category's initial loss: usually its first step's, before any update."""
@@ -39,29 +39,31 @@ BEGINNING_ROWS = 8
 
 @dataclass
 class Course:
-    """Recent losses of a phase and its references; part of a checkpoint."""
+    """Recent losses of a phase, and what they are compared with; part of a checkpoint."""
 
     losses: list[float] = field(default_factory=list)
-    """Of the last steps taken, `WINDOW` at most."""
+    """Of the last `WINDOW` steps taken."""
     rises: list[float] = field(default_factory=list)
-    """For the same steps: rise above the categories' initial loss, weighted by tokens."""
+    """Of the same steps: rise above the categories' initial losses, weighted by tokens."""
     beginnings: dict[str, list[float]] = field(default_factory=dict)
     """Category -> rows, valid tokens and loss sum of its beginning, and its first loss."""
     told: bool = False
     """Whether a warning was logged since the loss was last normal."""
 
-    def add(self, loss: float, of: Mapping[str, tuple[int, float, float]], guessing: float) -> None:
-        """Add a step: its loss, and by category its rows, valid tokens and loss sum."""
+    def add(
+        self, loss: float, by_category: Mapping[str, tuple[int, float, float]], guessing: float
+    ) -> None:
+        """Add a step: its mean loss, and for each category its rows, valid tokens and loss sum."""
         risen = tokens = 0.0
-        for category, (rows, valid, total) in of.items():
+        for category, (rows, valid, total) in by_category.items():
             if not valid:
                 continue
-            begun = self.beginnings.setdefault(category, [0, 0, 0, total / valid])
-            if begun[0] < BEGINNING_ROWS:
-                begun[:3] = [begun[0] + rows, begun[1] + valid, begun[2] + total]
-            # With small batches a run can diverge before 8 rows are seen. So a beginning above
-            # guessing counts only as far as the first loss was that high.
-            beginning = min(begun[2] / begun[1], max(begun[3], guessing))
+            start = self.beginnings.setdefault(category, [0, 0, 0, total / valid])
+            if start[0] < BEGINNING_ROWS:
+                start[:3] = [start[0] + rows, start[1] + valid, start[2] + total]
+            # With small batches a run can diverge within its first 8 rows. So the beginning is
+            # capped at the first loss, or at guessing where that is higher.
+            beginning = min(start[2] / start[1], max(start[3], guessing))
             risen += total - valid * beginning
             tokens += valid
         self.losses = [*self.losses, loss][-WINDOW:]
@@ -95,15 +97,15 @@ def alarm(course: Course, guessing: float, *, warm: bool) -> str:
     if not losses:
         return ""
     loss, rise = statistics.median(losses), statistics.median(rises)
-    found = []
+    problems = []
     if warm and loss > guessing:
-        found.append(f"above {guessing:.2f}, that of guessing")
+        problems.append(f"above {guessing:.2f}, that of guessing")
     if rise > RISE_NATS:
-        found.append(f"{rise:.2f} above where this phase began")
-    if not found:
+        problems.append(f"{rise:.2f} above where this phase began")
+    if not problems:
         return ""
     steps = f"the median of its last {len(losses)} steps" if len(losses) > 1 else "its last step"
-    return f"the loss is {loss:.2f} ({steps}), {' and '.join(found)}"
+    return f"the loss is {loss:.2f} ({steps}), {' and '.join(problems)}"
 
 
 def has_diverged(course: Course, guessing: float, *, steps: int = WINDOW) -> bool:

@@ -27,7 +27,7 @@ def set_trainable(language_model: nn.Module, trainable: Trainable) -> dict[str, 
 
 
 class AdamW:
-    """torch's fused AdamW: weight decay on matrices only, a re-warm-up for fresh parameters.
+    """torch's fused AdamW with weight decay on matrices only and re-warming of fresh parameters.
 
     Args:
         parameters: the trainable ones by name.
@@ -103,14 +103,14 @@ class AdamW:
 
     def moments(self) -> dict[str, Tensor]:
         """Moments and step counts by `kind/parameter`, of the parameters updated so far."""
-        found = {}
+        moments = {}
         for name, parameter in self._parameters.items():
             for kind, tensor in self._optimizer.state.get(parameter, {}).items():
-                found[f"{kind}/{name}"] = tensor
-        return found
+                moments[f"{kind}/{name}"] = tensor
+        return moments
 
     def load_moments(self, moments: Mapping[str, Tensor]) -> None:
-        """Take moments that `moments()` gave; those of parameters not trainable now are left out.
+        """Load what `moments()` returned, except moments of parameters that are not trainable now.
 
         Raises:
             ValueError: a moment has another shape than its parameter.

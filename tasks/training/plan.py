@@ -1,9 +1,9 @@
 """The training plan: a pure function of tokens consumed.
 
-`Plan.at(t)` gives learning rate, batch, mixture and trainable set after `t` tokens of the whole
-run; `Plan.steps()` gives the steps of one phase. Nothing here depends on tensors, world size or
-wall clock, so every rank, every resumed run and `puna plan` compute the same. Tokens consumed are
-rows x row length, padding and ignored prompts included.
+`TrainingPlan.at(t)` gives learning rate, batch, mixture and trainable set after `t` tokens of the
+whole run; `TrainingPlan.steps()` gives the steps of one phase. Nothing here depends on tensors,
+world size or wall clock, so every rank, every resumed run and `puna plan` compute the same. Tokens
+consumed are rows x row length, padding and ignored prompts included.
 
 Shares and batches are exact fractions, not floats: a mixture sums to exactly 1 at every token, and
 a row's category does not depend on rounding. Standard library only.
@@ -108,7 +108,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Point:
+class PlanPoint:
     """The plan's values at one token."""
 
     lr: float
@@ -119,7 +119,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Step:
+class PlannedStep:
     """One optimizer step of a phase: `rows` rows beginning at row `first_row` of the phase."""
 
     index: int
@@ -129,7 +129,7 @@ class Step:
     """Cumulative tokens of the batch plan at the end of this step; rows follow by rounding."""
 
 
-def batch_rows(batch: Ramp, sequence_length: int, phase_rows: int | None) -> Iterator[Step]:
+def batch_rows(batch: Ramp, sequence_length: int, phase_rows: int | None) -> Iterator[PlannedStep]:
     """Steps of a phase: rows drawn after each are the cumulative planned tokens, rounded to rows.
 
     The last step is cut at `phase_rows`; without it the steps never end.
@@ -140,7 +140,7 @@ def batch_rows(batch: Ramp, sequence_length: int, phase_rows: int | None) -> Ite
         upto = max(rows + 1, (2 * planned + sequence_length) // (2 * sequence_length))
         if phase_rows is not None:
             upto = min(upto, phase_rows)
-        yield Step(index, rows, upto - rows, planned)
+        yield PlannedStep(index, rows, upto - rows, planned)
         index, rows = index + 1, upto
 
 
@@ -248,7 +248,7 @@ def mixture_ramps(
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """The plan of one phase: `rows` rows from token `start` of the run."""
 
     start: int
@@ -270,11 +270,11 @@ class Plan:
         """Tokens of this phase."""
         return self.rows * self.sequence_length
 
-    def at(self, t: int) -> Point:
+    def at(self, t: int) -> PlanPoint:
         """The plan after `t` tokens of the whole run."""
         local = t - self.start
         mixture = self.mixture
-        return Point(
+        return PlanPoint(
             lr=self.schedule.lr(t - self.schedule_origin),
             batch_tokens=round(self.batch.value(local)),
             mixture="buckets"
@@ -288,6 +288,6 @@ class Plan:
         """Factor on the learning rate of parameters with fresh moments after `t` tokens."""
         return min(1.0, (t - self.start) / self.rewarm_tokens) if self.rewarm_tokens else 1.0
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> Iterator[PlannedStep]:
         """All steps of the phase, in order."""
         return batch_rows(self.batch, self.sequence_length, self.rows)

@@ -17,11 +17,9 @@ class DocumentLeak(Exception):
 
 @torch.no_grad()
 def probe(language_model: nn.Module, vocabulary: int, *, tolerance: float = 1e-5) -> float:
-    """Largest change of the second document's hidden states when the first is replaced, relative to
-    their size.
+    """Largest relative change of the second document's hidden states when the first is replaced.
 
-    Two rows of two documents of 8 tokens each; the second row keeps the mask from being found only
-    for one row.
+    Two rows of two documents of 8 tokens each: some kernels mask documents only in a single row.
 
     Raises:
         DocumentLeak: the change exceeds `tolerance`.

@@ -1,4 +1,4 @@
-"""The training stage: start a process that trains, show its progress, publish its output."""
+"""Run the training stage: start a process that trains, show its progress, publish its output."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from infra.stage import Outcome, StageError
 from infra.store import Artifact, Shard
 from tasks.checkpoints.config_keys import has_nested_rope, rope_of
 from tasks.checkpoints.text_files import read_json
-from tasks.training.spec import STOP, place_of
+from tasks.training.spec import STOP, resume_place
 from tasks.training.stage import TrainingParameters
 
 PHASE = "phase"
 """Key of the one shard."""
 
 GRACE_S = 120.0
-"""Time that the process has to save its work when we are interrupted; it may end earlier."""
+"""Time that the process has to save its work after an interrupt; it may end earlier."""
 
 
 def run(context: Context) -> Outcome:
@@ -47,7 +47,7 @@ def run(context: Context) -> Outcome:
         ended.wait(GRACE_S)
         if context.attempt.completed(PHASE):
             return f"training/{context.name} has taken all its steps; the next run stores the model"
-        return place_of(scratch, context.name, context.parameters.sequence_length)
+        return resume_place(scratch, context.name, context.parameters.sequence_length)
 
     def train(_: object, shard: Shard) -> dict[str, Any]:
         statistics: dict[str, Any] = {}
@@ -55,8 +55,8 @@ def run(context: Context) -> Outcome:
 
         def on_message(message: dict[str, Any]) -> None:
             if "progress" in message:
-                now = message["progress"]
-                context.progress(now["phase_tokens"], now["phase_total"], _unit(now))
+                metrics = message["progress"]
+                context.progress(metrics["phase_tokens"], metrics["phase_total"], _unit(metrics))
             nonlocal reason
             reason = message.get("error", reason)
             statistics.update(message.get("done", {}))
@@ -73,10 +73,10 @@ def run(context: Context) -> Outcome:
             if stop.exists():  # interrupted, not failed: the main thread ends this process
                 ended.set()
                 threading.Event().wait()
-            raise StageError(reason or _unforeseen(error)) from error
+            raise StageError(reason or _how_it_ended(error)) from error
         except BaseException:  # ^C in this thread: the process has ended and saved what it could
             sys.stderr.write(
-                place_of(scratch, context.name, context.parameters.sequence_length) + "\n"
+                resume_place(scratch, context.name, context.parameters.sequence_length) + "\n"
             )
             raise
         shard.publish(scratch / "output")
@@ -95,19 +95,19 @@ def run(context: Context) -> Outcome:
     return Outcome(statistics)
 
 
-def _unit(now: Mapping[str, Any]) -> str:
+def _unit(metrics: Mapping[str, Any]) -> str:
     """The unit shown after the tokens trained, with the loss and any warning about it."""
-    loss = "" if now["loss"] is None else f", loss {now['loss']:.3f}"
-    skipped = f"a step was not taken: {now['skipped']}" if now["skipped"] else ""
-    wrong = now["alarm"] or skipped
-    return f"tokens{loss}" + (f", {WARNING}: {wrong}" if wrong else "")
+    loss = "" if metrics["loss"] is None else f", loss {metrics['loss']:.3f}"
+    skipped = f"a step was not taken: {metrics['skipped']}" if metrics["skipped"] else ""
+    problem = metrics["alarm"] or skipped
+    return f"tokens{loss}" + (f", {WARNING}: {problem}" if problem else "")
 
 
-def _unforeseen(error: LaunchError) -> str:
-    """What is known of a process that ended without saying why, in one message."""
-    ended = error.how_it_ended("lower training.micro_batch")
+def _how_it_ended(error: LaunchError) -> str:
+    """How a process ended that gave no reason, and the end of its output."""
+    ending = error.how_it_ended("lower training.micro_batch")
     return (
-        f"the training process {ended}. Its checkpoints are kept.\n{error.tail.rstrip()}".rstrip()
+        f"the training process {ending}. Its checkpoints are kept.\n{error.tail.rstrip()}".rstrip()
     )
 
 
@@ -146,14 +146,14 @@ def require_positions(checkpoint: Path, sequence_length: int) -> None:
 
 
 def state_of(previous: Artifact) -> str | None:
-    """Local folder of the state that earlier phases left; None for an untrained model."""
+    """Local folder of the state that earlier phases left; None at the first phase."""
     return str(previous.folder("state")) if previous.files("state/") else None
 
 
 def bins_of(parameters: TrainingParameters, artifacts: Iterable[Artifact]) -> dict[str, list[str]]:
     """Category -> local folders of its bins, in order; only categories the phase draws from."""
     bins = {artifact.name: _bin_folders(artifact) for artifact in artifacts}
-    return bins if parameters.mixture == "buckets" else chosen(bins, parameters.mixture)
+    return bins if parameters.mixture == "buckets" else bins_drawn_from(bins, parameters.mixture)
 
 
 def _bin_folders(artifact: Artifact) -> list[str]:
@@ -161,7 +161,9 @@ def _bin_folders(artifact: Artifact) -> list[str]:
     return [str(artifact.folder(name)) for name in names]
 
 
-def chosen(bins: Mapping[str, list[str]], mixture: Mapping[str, object]) -> dict[str, list[str]]:
+def bins_drawn_from(
+    bins: Mapping[str, list[str]], mixture: Mapping[str, object]
+) -> dict[str, list[str]]:
     """The bins of the categories that a mixture names.
 
     Raises:
@@ -170,7 +172,7 @@ def chosen(bins: Mapping[str, list[str]], mixture: Mapping[str, object]) -> dict
     for category in mixture:
         if category not in bins:
             raise StageError(
-                f"the mixture names category {category!r}, but there are only bins of "
+                f"the mixture names category {category!r}, but the categories with bins are "
                 f"{', '.join(sorted(bins)) or 'none'}; correct the mixture or add the category"
             )
     return {category: bins[category] for category in sorted(mixture)}

@@ -19,8 +19,8 @@ Example with shares a 1/2, b 1/3, c 1/6:
     D_c      1/6  1/3  1/2  2/3  5/6    1
     drawn      a    b    a    c    b    a      (row 2: deficits 0, 2/3 and 1/3, so b)
 
-So proportions hold at every prefix, however shares move, without a random draw. The state is n and
-the d_c: any world size and micro-batch continue it exactly. Needs numpy only.
+So proportions hold at every prefix, however shares move, and nothing is drawn at random. The state
+is n and the d_c: any world size and micro-batch continue it exactly. Needs numpy only.
 
 Accuracy: a category is never a whole row ahead of D_c. With up to three categories it is at most
 one row behind; with k, at most H(k) - 1 = 1/2 + 1/3 + ... + 1/k rows. Tests assert this. It is the
@@ -33,6 +33,7 @@ import bisect
 import hashlib
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -57,10 +58,10 @@ class Row(NamedTuple):
 
 
 class Quota(Protocol):
-    """What is due to each category after `rows` rows of the phase."""
+    """Rows due to each category after `rows` rows of the phase."""
 
     def behind(self, rows: int, drawn: Sequence[int]) -> list[int]:
-        """Deficits: rows due minus rows `drawn` per category, all times one positive integer."""
+        """Deficits (rows due minus rows `drawn`) per category, scaled by one positive integer."""
 
     def due(self, rows: int) -> list[Fraction]:
         """Rows due per category after `rows` rows, exactly."""
@@ -93,8 +94,8 @@ class RampQuota:
             if following
             else Fraction(0)
         )
-        # In tokens t: area + share (t - left) + slope (t - left)^2 / 2; then t = n * length, and
-        # the whole divided by length.
+        # In tokens t: area + share (t - left) + slope (t - left)^2 / 2. Substitute t = n * length
+        # and divide by length.
         share, area = ramp.value(left), ramp.integral(left)
         a = (area - share * left + slope * left * left / 2) / self._length
         return a, share - slope * left, slope * self._length / 2
@@ -174,7 +175,7 @@ def permutation(
 ) -> npt.NDArray[np.int64]:
     """The order of a bin's rows in an epoch: argsort of splitmix64 keys (Steele et al. 2014).
 
-    `numpy.random` would not do: its streams may change between versions (NEP 19).
+    Not `numpy.random`, whose streams may change between versions (NEP 19).
     """
     name = f"{seed}/{bin_}/{epoch}/{category}".encode()
     key = np.frombuffer(hashlib.blake2b(name, digest_size=8).digest(), dtype="<u8")[0]
@@ -187,7 +188,7 @@ def permutation(
 
 
 @dataclass
-class State:
+class SamplerState:
     """Progress of the sampler, kept in checkpoints and in a phase's artifact."""
 
     rows: int
@@ -281,14 +282,14 @@ class Sampler:
         return Row(self.categories[c], first + int(self._orders[c][2][place - first]), epoch)
 
     @property
-    def state(self) -> State:
+    def state(self) -> SamplerState:
         """A copy of the current state."""
         drawn = dict(zip(self.categories, self._drawn, strict=True))
         taken = {
             category: self._start.get(category, 0) + drawn.get(category, 0)
             for category in self._start | drawn
         }
-        return State(self._count, drawn, dict(sorted(taken.items())))
+        return SamplerState(self._count, drawn, dict(sorted(taken.items())))
 
     def restore(self, rows: int, drawn: Mapping[str, int]) -> None:
         """Set the sampler to the state of a checkpoint."""
@@ -314,7 +315,4 @@ def deal(rows: Sequence[Row], world_size: int, rank: int) -> list[Row | None]:
 
 def counts(rows: Iterable[Row]) -> dict[str, int]:
     """Number of rows by category, sorted."""
-    found: dict[str, int] = {}
-    for row in rows:
-        found[row.category] = found.get(row.category, 0) + 1
-    return dict(sorted(found.items()))
+    return dict(sorted(Counter(row.category for row in rows).items()))

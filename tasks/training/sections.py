@@ -87,7 +87,7 @@ PositiveCount = Annotated[Count, pydantic.Field(gt=0)]
 Batch = PositiveCount | BatchRamp
 ShareValue = Annotated[float, pydantic.Field(ge=0, le=1)]
 Mixture = Literal["buckets"] | dict[str, Literal["rest"] | ShareValue | Share]
-Data = Literal["continue", "restart"]
+DataCursor = Literal["continue", "restart"]
 Precision = Literal["fp32", "bf16", "fp64"]
 
 
@@ -97,8 +97,9 @@ def row_tokens(amount: int, sequence_length: int) -> int:
 
 
 def batch_ramp(batch: int | BatchRamp, span: int | None, sequence_length: int) -> Ramp:
-    """Batch tokens by token of the phase; `span`, the phase's length, is what a ramp without `over`
-    takes.
+    """Batch tokens by token of the phase.
+
+    `span`: tokens of the phase, over which a ramp without `over` moves; None while unknown.
 
     Raises:
         PlanError: a batch of less than a row.

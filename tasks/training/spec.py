@@ -8,15 +8,15 @@ from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
-from tasks.training.plan import Plan
+from tasks.training.plan import TrainingPlan
 from tasks.training.sampler import Sampler
 from tasks.training.stage import TrainingParameters
 
 STATE = "state.json"
 CHECKPOINTS = "checkpoints"
-"""Folder below `scratch` that a running phase's checkpoints lie in, by step."""
+"""Folder in `scratch` that holds a running phase's checkpoints, by step."""
 STOP = "stop"
-"""File below `scratch` that asks a running phase to save and end."""
+"""File in `scratch` that asks a running phase to save and end."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Spec:
     output: str
     """Folder that `checkpoint/` and `state/` are written to at the end."""
     new_rows: tuple[int, int] | None = None
-    """First and last + 1 of the token ids that the model stage added; None where it added none, or
-    a phase says.
+    """First and last + 1 of the token ids that the model stage added. None where it added none, and
+    after the first phase, whose state has them.
     """
     cpu_threads: int = 1
     world_size: int = 1
@@ -61,25 +61,25 @@ class Spec:
 
 @dataclass(frozen=True)
 class Carried:
-    """What earlier phases hand on, beside weights and moments."""
+    """What earlier phases hand on besides weights and moments."""
 
     tokens: int = 0
     """Tokens they consumed."""
     taken: dict[str, int] = field(default_factory=dict)
     """Rows per category taken since the data was restarted."""
     bins: dict[str, list[int]] = field(default_factory=dict)
-    """Rows of each bin then, by category."""
+    """Category -> rows of each bin that they drew from."""
     seed: int | None = None
     trainable: str = ""
     """Trainable set of the last phase; empty at the first."""
     new_rows: tuple[int, int] | None = None
     owed: str = "0"
-    """Part of a row that their rounding left over, as a fraction (`Plan.owed`)."""
+    """Fraction of a row left over by their rounding (`TrainingPlan.owed`)."""
 
     @classmethod
     def read(cls, state: str | None, new_rows: tuple[int, int] | None = None) -> Carried:
-        """What the phases before left in the folder `state`; at the first phase (None) only the
-        model's `new_rows`.
+        """What earlier phases left in the folder `state`; at the first phase (None), only
+        `new_rows`.
         """
         if state is None:
             return cls(new_rows=new_rows)
@@ -94,7 +94,7 @@ class Carried:
 
 def plan_and_sampler(
     parameters: TrainingParameters, bins: Mapping[str, Sequence[int]], carried: Carried
-) -> tuple[Plan, Sampler]:
+) -> tuple[TrainingPlan, Sampler]:
     """The plan of a phase and the sampler of its rows, at the phase's start.
 
     Raises:
@@ -131,12 +131,12 @@ def plan_and_sampler(
     return plan, sampler
 
 
-def place_of(scratch: Path, name: str, sequence_length: int) -> str:
+def resume_place(scratch: Path, name: str, sequence_length: int) -> str:
     """A sentence that says where the next run of an interrupted phase continues from."""
-    found = sorted((scratch / CHECKPOINTS).glob("step-*"))
-    if not found:
+    checkpoints = sorted((scratch / CHECKPOINTS).glob("step-*"))
+    if not checkpoints:
         return f"training/{name} has no checkpoint yet; the next run starts this phase over"
-    state = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
+    state = json.loads((checkpoints[-1] / "state.json").read_text(encoding="utf-8"))
     tokens = state["rows"] * sequence_length
     return (
         f"training/{name} has a checkpoint at step {state['step']:,} ({tokens:,} tokens of this "

@@ -1,7 +1,8 @@
-"""Which rows and documents an optimizer step saw: rerun the sampler without a model."""
+"""Which rows and documents an optimizer step saw, by rerunning the sampler without a model."""
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from tasks.training.stage import TrainingParameters
 
 @dataclass(frozen=True)
 class TracedRow:
-    """One row of a step: its place in the bins, and the pieces of documents in it."""
+    """One row of a step: its place in the bins, and the parts of documents in it."""
 
     row: Row
     bin: str
@@ -27,10 +28,9 @@ class TracedRow:
 def trace(
     parameters: TrainingParameters, bins: Mapping[str, Sequence[str]], carried: Carried, step: int
 ) -> list[TracedRow]:
-    """The rows of step `step` (from 1, as in metrics.jsonl) of a phase, in the order they were
-    drawn.
+    """The rows of a phase's step `step` (from 1, as in metrics.jsonl), in the order drawn.
 
-    `bins`: category -> folders of its bins, in order; `carried`: what the phases before handed on.
+    `bins`: category -> folders of its bins, in order; `carried`: what earlier phases handed on.
 
     Raises:
         ValueError: the phase has no such step.
@@ -38,17 +38,17 @@ def trace(
     rows = {category: Rows(folders) for category, folders in sorted(bins.items())}
     lengths = {category: reader.lengths for category, reader in rows.items()}
     plan, sampler = plan_and_sampler(parameters, lengths, carried)
-    wanted = next((found for number, found in enumerate(plan.steps(), 1) if number == step), None)
-    if wanted is None:
+    planned = next(itertools.islice(plan.steps(), step - 1, None), None) if step > 0 else None
+    if planned is None:
         raise ValueError(
             f"step {step} is not in this phase; name one from 1 to {sum(1 for _ in plan.steps())}"
         )
-    sampler.draw(wanted.first_row)
-    found = []
-    for row in sampler.draw(wanted.rows):
+    sampler.draw(planned.first_row)
+    traced = []
+    for row in sampler.draw(planned.rows):
         ends = list(itertools.accumulate(lengths[row.category]))
-        at = next(i for i, end in enumerate(ends) if row.number < end)
-        first = ends[at] - lengths[row.category][at]
+        bin_index = bisect.bisect_right(ends, row.number)
+        first = ends[bin_index] - lengths[row.category][bin_index]
         documents = tuple(rows[row.category].provenance(row.number))
-        found.append(TracedRow(row, bins[row.category][at], row.number - first, documents))
-    return found
+        traced.append(TracedRow(row, bins[row.category][bin_index], row.number - first, documents))
+    return traced

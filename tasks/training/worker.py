@@ -1,6 +1,6 @@
 """The training process: reads a spec, trains a phase, prints progress; ends when stdin closes.
 
-Each line of stdout is a JSON object: `{"progress": {...}}` at most twice a second (at once where
+Each line of stdout is a JSON object: `{"progress": {...}}` at most twice a second (at once when
 something goes wrong), and at the end `{"done": {...}}` or `{"error": reason}`. Exit status: 0 done,
 1 failed (without a reason on stdout, stderr ends with a traceback), 75 interrupted and resumable.
 """
@@ -21,7 +21,7 @@ from infra.engine.launch import exit_with_parent
 PROGRESS_S = 0.5
 INTERRUPTED = 75
 GRACE_S = 110.0
-"""Time to end the current micro-batch and write a checkpoint (10 GB at 100 MB/s); its parent waits
+"""Time to end the current micro-batch and write a checkpoint (10 GB at 100 MB/s); the parent waits
 a little longer.
 """
 
@@ -37,10 +37,11 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s"
     )
-    # Imported only now, as it takes seconds: the parent must be watched from the start.
-    import filelock  # torch needs it, so it is there on a bare node
+    # Imported late, as it takes seconds and the parent must be watched from the start.
+    import filelock  # a dependency of torch, so a bare node has it
 
-    from tasks.training.loop import Interrupted, Phase, TrainingStopped
+    from tasks.training.errors import Interrupted, TrainingStopped
+    from tasks.training.loop import Phase
     from tasks.training.plan import PlanError
     from tasks.training.probe import DocumentLeak
     from tasks.training.sampler import DataExhausted
@@ -49,18 +50,18 @@ def main(arguments: list[str]) -> int:
     spec = Spec.read(Path(arguments[0]))
     Path(spec.scratch).mkdir(parents=True, exist_ok=True)
     stop = Path(spec.scratch) / STOP
-    printed, wrong = 0.0, False
+    printed_s, was_wrong = 0.0, False
 
     def asked_to_stop() -> bool:
         return stopping.is_set() or stop.exists()
 
     def report(metrics: dict[str, Any]) -> None:
-        nonlocal printed, wrong
-        begins = bool(metrics["alarm"] or metrics["skipped"]) and not wrong
+        nonlocal printed_s, was_wrong
         wrong = bool(metrics["alarm"] or metrics["skipped"])
-        if begins or time.monotonic() - printed >= PROGRESS_S:
-            printed = time.monotonic()
-            _tell({"progress": {**metrics, "phase_total": phase.plan.tokens}})
+        newly_wrong, was_wrong = wrong and not was_wrong, wrong
+        if newly_wrong or time.monotonic() - printed_s >= PROGRESS_S:
+            printed_s = time.monotonic()
+            _print_message({"progress": {**metrics, "phase_total": phase.plan.tokens}})
 
     # A run whose parent was killed may still be saving; the kernel frees the lock when it is gone.
     with filelock.FileLock(Path(spec.scratch) / "lock"):
@@ -73,12 +74,12 @@ def main(arguments: list[str]) -> int:
             sys.stderr.write(f"{error}\n")
             return INTERRUPTED
         except (DataExhausted, DocumentLeak, PlanError, TrainingStopped, ValueError) as error:
-            _tell({"error": str(error)})
+            _print_message({"error": str(error)})
             return 1
-    _tell({"done": statistics})
+    _print_message({"done": statistics})
     return 0
 
 
-def _tell(message: dict[str, Any]) -> None:
+def _print_message(message: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()

@@ -22,8 +22,8 @@ sys.path.insert(0, str(ROOT))
 
 from resiliparse.parse.encoding import detect_encoding  # noqa: E402
 
-from tasks.ingest.charset.choose import decode  # noqa: E402
-from tasks.ingest.found import Unreadable  # noqa: E402
+from tasks.ingest.charset.detect import decode  # noqa: E402
+from tasks.ingest.raw_documents import Unreadable  # noqa: E402
 from tests.benchmarks.charset_matrix import Case, cases, same_text  # noqa: E402
 
 _CONTAINING = {

@@ -343,8 +343,8 @@ def warm_up(_: int) -> None:
     import tasks.decontaminate.run
     import tasks.line_dedup.run
     from tasks.line_dedup.units import units_of
-    from tasks.text.ngrams import word_hashes
     from tasks.text.shingles import Utf8
+    from tasks.text.word_hashes import word_hashes
 
     units_of(Utf8.of([b"a b c"]), LineDedupParameters())
     word_hashes(["a b c"])

@@ -23,7 +23,8 @@ import pyarrow as pa
 import sentencepiece
 
 from tasks.language_model import pieces
-from tasks.language_model.kneser_ney import Corpus, estimate
+from tasks.language_model.kneser_ney import estimate
+from tasks.language_model.ngram_counts import Corpus
 from tasks.perplexity.score import ModelFiles, annotate_perplexity
 from tasks.text.normalise import normalise
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tasks.benchmarks.read import Item
 from tasks.decontaminate.grams import ItemIndex, build_index
-from tasks.decontaminate.run import Placed
+from tasks.decontaminate.run import PlacedHits
 from tasks.decontaminate.stage import DecontaminateParameters
 from tasks.documents.edits import Alignment, apply
 from tasks.ingest.clean import clean
@@ -141,7 +141,7 @@ def passages(index: ItemIndex, limit: int | None) -> None:
     cured: list[str] = []
     for item, text, hits in zip(items, texts, found, strict=True):
         choices = [index.items[hit.owner].choices for hit in hits]
-        edits = Placed("", text, hits, choices, margin, Alignment([])).edits
+        edits = PlacedHits("", text, hits, choices, margin, Alignment([])).edits
         cured.append(apply(text, edits))
         standing = set(cured[-1].split("\n"))
         left += [

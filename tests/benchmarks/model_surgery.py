@@ -39,13 +39,13 @@ from infra.context import Context
 from infra.io.files import sha256_file
 from infra.stage import Outcome, Parameters, Pin, Stage
 from infra.store.attempt import Shard
+from tasks.checkpoints.fast_tokenizers import byte_alphabet
 from tasks.checkpoints.llama_config import llama_config
 from tasks.checkpoints.text_files import write_json
-from tasks.checkpoints.tokenizer_files import byte_alphabet
 from tasks.model.checkpoint import INDEX, expected_shapes
 from tasks.model.importance import SAMPLE_TEXTS, SAMPLE_TOKENS, rank_layers, sample
 from tasks.model.mass import SAMPLE
-from tasks.model.safetensors_file import Outgoing, Write, write_file
+from tasks.model.safetensors_file import OutgoingTensor, Write, write_file
 from tasks.model.stage import STAGE, Measure, ModelParameters
 from tests.stage_harness import run_stage
 
@@ -113,7 +113,7 @@ def write_base(folder: Path, shape: Shape) -> None:
     _write_tokenizer(folder, shape.vocabulary)
 
 
-def _random(name: str, dims: tuple[int, ...], noise: memoryview, number: int) -> Outgoing:
+def _random(name: str, dims: tuple[int, ...], noise: memoryview, number: int) -> OutgoingTensor:
     size = 2 * torch.Size(dims).numel()
 
     def fill(write: Write) -> None:
@@ -126,7 +126,7 @@ def _random(name: str, dims: tuple[int, ...], noise: memoryview, number: int) ->
             write(part)
             at, left = 0, left - len(part)
 
-    return Outgoing(name, "BF16", dims, size, fill)
+    return OutgoingTensor(name, "BF16", dims, size, fill)
 
 
 def _write_tokenizer(folder: Path, size: int) -> None:

@@ -24,10 +24,10 @@ from sentencepiece import SentencePieceProcessor
 from tokenizers import Tokenizer, normalizers
 
 from infra.stage import StageError
+from tasks.checkpoints.fast_tokenizers import WHITESPACE
 from tasks.checkpoints.foreign_tokenizers import read_model_file
-from tasks.checkpoints.tokenizer_files import WHITESPACE
 from tasks.tokenizer.curve import knee, tokens_by_size
-from tasks.tokenizer.expand import Grown, grow
+from tasks.tokenizer.expand import GrownTokenizer, grow
 from tasks.tokenizer.measure import parts_of, plain_ids
 
 DATA = Path(
@@ -124,7 +124,7 @@ Mixture = dict[int, list[str]]
 """Weight -> lines to learn from, as `tokenizer.expand.from` weighs sources."""
 
 
-def grown_far(base: Tokenizer, mixture: Mixture, scripts: Sequence[str] = ()) -> Grown:
+def grown_far(base: Tokenizer, mixture: Mixture, scripts: Sequence[str] = ()) -> GrownTokenizer:
     """The largest of `SIZES` that the text has pieces for."""
     small, large = SIZES
     try:
@@ -137,7 +137,7 @@ Counts = dict[str, dict[str, int]]
 """Size -> name of a held-out set -> tokens."""
 
 
-def counts(grown: Grown, sets: Mapping[str, list[str]]) -> Counts:
+def counts(grown: GrownTokenizer, sets: Mapping[str, list[str]]) -> Counts:
     """Tokens at every size of `SIZES`: the smaller ones are the same run cut off earlier
     (tasks.tokenizer.curve).
     """

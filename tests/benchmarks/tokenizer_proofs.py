@@ -31,11 +31,14 @@ from transformers import AutoTokenizer
 
 from tasks.checkpoints.base import MODEL_FILE, BaseTokenizer, open_base, read_base_tokenizer
 from tasks.checkpoints.sentencepiece_model import is_model
-from tasks.checkpoints.tokenizer_files import read_settings, size_of, write_tokenizer
-from tasks.tokenizer.expand import NewToken, grow, undone, unreachable, without_whole_words
+from tasks.checkpoints.tokenizer_files import size_of, write_tokenizer
+from tasks.checkpoints.tokenizer_settings import read_settings
+from tasks.tokenizer.append import NewToken, undone, unreachable, without_whole_words
+from tasks.tokenizer.expand import grow
+from tasks.tokenizer.given_pieces import GivenPiece, read_pieces
 from tasks.tokenizer.measure import plain_ids
 from tasks.tokenizer.model_file import grown_model
-from tasks.tokenizer.pieces import Given, add_pieces, read_pieces
+from tasks.tokenizer.pieces import add_pieces
 from tasks.tokenizer.rules import SplittingRules
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -270,7 +273,7 @@ def a_million(scratch: Path) -> None:
     texts = sorted(
         {"".join(rng.choices(letters, k=rng.choice((2, 2, 3, 4)))) for _ in range(1_050_000)}
     )[:1_000_000]
-    given = [Given(text, str(at)) for at, text in enumerate(texts)]
+    given = [GivenPiece(text, str(at)) for at, text in enumerate(texts)]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     start = time.perf_counter(), time.process_time()
     grown, tokens, account = add_pieces(base.tokenizer, given)

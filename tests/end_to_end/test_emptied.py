@@ -44,7 +44,7 @@ def test_sources_that_end_up_empty_are_named(tmp_path: Path) -> None:
         "are its files JSONL, as sources.wrong.ingest.format says?",
         "source english: cut kept none of its 3 documents (langid.language 3); "
         "widen sources.english.langid.keep; its languages: en 3",
-        "source nothing: ingest found no record in its files; look at them, and at "
+        "source nothing: ingest found no record in its files; check them and "
         "sources.nothing.ingest",
     ]
     shown = CliRunner().invoke(app, words)

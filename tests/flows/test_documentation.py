@@ -1,4 +1,4 @@
-"""Recipes that the documentation shows are recipes."""
+"""The recipes in the documentation are valid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damage in the store is named as such, with the file and the way back, whatever it leads to."""
+"""Damage in the store is reported with the file and the remedy, whatever failure it causes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def made(tmp_path: Path) -> tuple[Artifact, Artifact]:
 def test_a_stage_that_fails_on_a_damaged_input_is_not_blamed(
     damage: Any, failure: int | None, made: tuple[Artifact, Artifact], tmp_path: Path
 ) -> None:
-    """`failure` None: it would be called not deterministic; else it raises an error of its own."""
+    """`failure` None: the build would be called not deterministic; else it raises an error."""
     first, _ = made
     damage(first.path("part-00001.txt"))
     parameters = ToyParameters(fail=() if failure is None else (failure,))
@@ -234,7 +234,7 @@ def test_a_folder_in_place_of_a_manifest_is_named(
 
 
 def place_file(path: Path) -> None:
-    """A file where that folder, or the folder it would lie in, was."""
+    """A file in place of that folder, or of the folder above it."""
     shutil.rmtree(path, ignore_errors=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("in the way")
@@ -374,7 +374,7 @@ def test_sizes_are_looked_at_before_a_folder_is_given_out(
     damage.require_sizes(toy)
     assert damage.in_short(toy) == ""
     harm(toy.path("part-00001.txt"))
-    with pytest.raises(Damaged, match=r"part-00001\.txt (has|is missing|is no file)") as caught:
+    with pytest.raises(Damaged, match=r"part-00001\.txt (has|is missing|is not a file)") as caught:
         damage.require_sizes(toy)
     said = str(caught.value)
     assert said.startswith(f"{toy.identity} is damaged: ")

@@ -1,4 +1,4 @@
-"""One contract for every kind of directory, also with several writers at once."""
+"""All kinds of directory keep one contract, also with several writers at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WRITERS = 8
 
 @pytest.fixture(params=["local", "file", "memory"])
 def directory(request: pytest.FixtureRequest, tmp_path: Path) -> Directory:
-    """An empty folder on every backend that tests can reach."""
+    """An empty folder on every backend that tests can use."""
     url = {
         "local": str(tmp_path / "d"),
         "file": f"file://{tmp_path}/d",
@@ -122,7 +122,7 @@ def test_of_many_writers_exactly_one_wins(
 
 
 class LooksFirst(MemoryFileSystem):
-    """As fsspec's default: whether a file exists is asked before it is written, not with it."""
+    """fsspec's default: checks whether a file exists before the write, not as part of it."""
 
     protocol = "looksfirst"
 

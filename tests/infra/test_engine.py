@@ -1,4 +1,4 @@
-"""Order, failures, deadlines, back-pressure."""
+"""Engines: order, failures, deadlines, back-pressure."""
 
 from __future__ import annotations
 
@@ -113,9 +113,7 @@ time.sleep(600)
 
 
 def ended(mark: str) -> bool:
-    """Whether nothing that carries the mark lives on; a processor that others use makes them slow
-    to notice.
-    """
+    """Whether all processes that carry the mark end; on a busy machine they may notice late."""
     deadline = time.monotonic() + 120
     while (left := marked_processes(mark)) and time.monotonic() < deadline:
         time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""Launching a stage's own process: lines arrive, failures explain themselves, nothing outlives its
+"""Launching a stage's process: lines arrive, failures explain themselves, nothing outlives the
 parent.
 """
 

@@ -1,4 +1,4 @@
-"""Which process wrote a lease or a run record, and whether it still lives."""
+"""Which process wrote a lease or a run record, and whether it is still running."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ME = process_identity()
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_an_identity_is_what_earlier_versions_wrote() -> None:
-    """Leases, run records and flow runs' tags hold the kernel's start time since long."""
+    """Leases, run records and flow runs' tags have always held the kernel's start time."""
     stat = Path(f"/proc/{os.getpid()}/stat").read_text(encoding="utf-8", errors="replace")
     assert ME["started"] == stat.rpartition(")")[2].split()[19]
     assert list(ME) == ["host", "pid", "started"] and ME["pid"] == os.getpid()

@@ -1,4 +1,4 @@
-"""Versions, commits, resume, references, verify, diff, lineage, garbage."""
+"""The store: versions, commits, resume, references, verify, diff, lineage, garbage collection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.build import LedgerDoesNotBalance, _check_ledger
@@ -28,6 +28,7 @@ from tests.stage_harness import data_digests, run_stage
 from tests.toy import TOY, ToyParameters
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.text(),

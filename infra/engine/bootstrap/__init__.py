@@ -1,1 +1,1 @@
-"""A folder that may stand first on any path: its one module has a name that nobody else uses."""
+"""A folder that is safe to put first on any import path: its one module has an unusual name."""

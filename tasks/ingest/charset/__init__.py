@@ -1,1 +1,1 @@
-"""Character encodings: the decoders of the WHATWG standard, and detection of an encoding."""
+"""Character encodings: decoders of the WHATWG Encoding Standard, and detection."""

@@ -2,8 +2,9 @@
 encoding it names.
 
 Python's codecs have most of the standard's tables under other names; the few code points that
-differ are set right below. What a table cannot say is the standard's too: a lead byte whose trail
-byte is ASCII costs the lead byte alone, so that a broken character never takes the "<" behind it.
+differ are corrected below. Error handling follows the standard as well: where a lead byte is
+followed by an invalid ASCII byte, only the lead byte is replaced, so a broken character never
+swallows the "<" after it.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from tasks.ingest.charset.labels import LABELS
 _PYTHON_NAMES = {"macintosh": "mac_roman", "windows-874": "cp874", "x-mac-cyrillic": "mac_cyrillic"}
 _SAME_TABLE = {"iso-8859-8-i": "iso-8859-8", "gbk": "gb18030"}
 _C1_FILLED = re.compile(r"windows-(?:125\d|874)")
-"""Encodings in which the standard gives bytes from 0x80 to 0x9F without a character the control of
-that number.
+"""Encodings in which the standard maps unassigned bytes from 0x80 to 0x9F to the C1 control with
+the same number.
 """
 _SINGLE_BYTE_DIFFERENCES = {"koi8-u": {0xAE: "ў", 0xBE: "Ў"}, "windows-1255": {0xCA: "\u05ba"}}
 
@@ -36,14 +37,14 @@ a145 ‧ a14e ﹑ a1c2 ¯ a1e3 ～ a1f2 ⊕⊙ a241 ∕﹨ a244 ￥ a246 ￠￡ 
 c6cf 廴 c6d3 无 c6d5 癶 c6d7 隶 c6de 〃仝 fa5f 倩 fa66 偽 fabd 包 fac5 卄 fad5 卿 fb48 嘅 fbb8 婷 fbf3 幵
 fbf9 廐 fc4f 彘 fc6c 悤 fcb9 撐 fce2 晴 fcf1 杞 fdb7 沜渝 fdbb 港 fdf1 煮 fe52 猪 fe6f 瑜 feaa 瓩 fedd 砉
 """
-"""First byte pair and the characters from there on, where the standard's Big5 is not Python's
-big5hkscs.
+"""Where the standard's Big5 differs from Python's big5hkscs: runs of characters, each after the byte
+pair of its first.
 """
 
 _GB18030_DIFFERENCES = """
 a3a0 \u3000 a6d9 ︐︒︑︓︔︕︖ a6ec ︗︘ a6f3 ︙ a8bc ḿ fe59 龴 fe61 龵 fe66 龶龷 fe6d 龸 fe7e 龹 fe90 龺 fea0 龻
 """
-"""The same for gb18030: Python's is of the year 2000, the standard's of 2022."""
+"""The same for gb18030: Python has the edition of 2000, the standard that of 2022."""
 
 _DIFFERENCE = re.compile(r"([0-9a-f]{4}) ([^ \n]+)")
 
@@ -54,7 +55,9 @@ _TOKENS = {
     "shift_jis": rb"[\0-\x7f]+|[\x81-\x9f\xe0-\xfc][\0-\xff]|[\x80-\xff]",
     "euc-jp": rb"[\0-\x7f]+|\x8f[\xa1-\xfe][\0-\xff]|[\x8e\x8f\xa1-\xfe][\0-\xff]|[\x80-\xff]",
 }
-"""What a decoder takes in one step: ASCII, a whole character, or a byte that starts none."""
+"""What a decoder consumes in one step: a run of ASCII, a whole character, or a byte that cannot
+start one.
+"""
 
 NOT_SINGLE_BYTE = frozenset(_TOKENS) | {
     "gbk",
@@ -67,29 +70,28 @@ NOT_SINGLE_BYTE = frozenset(_TOKENS) | {
 
 
 class _Characters(dict[bytes, str]):
-    """Character by bytes. What is not a character is U+FFFD, and an ASCII byte at its end stays."""
+    """Bytes -> character. Invalid bytes give U+FFFD, followed by their last byte if it is ASCII."""
 
     def __missing__(self, token: bytes) -> str:
         if token[0] < 0x80:
             return token.decode("ascii")
-        if len(token) == 4:  # few: not worth a table of a million
+        if len(token) == 4:  # rare, and there are a million of them
             return self.setdefault(token, token.decode("gb18030", "replace")[0])
         return "\ufffd" + (chr(token[-1]) if token[-1] < 0x80 else "")
 
 
 def decode_as(name: str, data: bytes) -> str:
-    """Bytes in an encoding by the standard's lower-case name; what is no character in it becomes
-    U+FFFD.
+    """Decode bytes in the encoding with this name (the standard's, in lower case).
 
-    "replacement" gives one U+FFFD for any bytes. Raises KeyError for a name that is not the
-    standard's.
+    Invalid bytes become U+FFFD; "replacement" turns any non-empty input into one U+FFFD. Raises
+    KeyError for a name that the standard does not have.
     """
     return _decoder(name)(data)
 
 
 @cache
 def single_byte_table(name: str) -> str:
-    """The 256 characters of a single-byte encoding, U+FFFD where it has none."""
+    """The 256 characters of a single-byte encoding; U+FFFD for unassigned bytes."""
     if name == "x-user-defined":
         return bytes(range(128)).decode("ascii") + "".join(map(chr, range(0xF780, 0xF800)))
     name = _SAME_TABLE.get(name, name)
@@ -154,7 +156,7 @@ def _double_byte(name: str) -> _Characters:
 
 
 def _pairs(codec: str, leads: Iterable[int], differences: str = "") -> _Characters:
-    """The characters of two bytes that a Python codec has, but for `differences`."""
+    """The two-byte characters of a Python codec, corrected by `differences`."""
     characters = _Characters()
     for lead in leads:
         for trail in range(0x40, 0xFF):

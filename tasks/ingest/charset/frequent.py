@@ -1,9 +1,9 @@
-"""How frequent the letters of a language are in its text, for telling character sets apart.
+"""Letter frequencies by language, for telling character sets apart.
 
-For each language its letters above ASCII, by their price in bits: "5вд" says that one character in
-2**5 is a "в" and as many a "д". Counted in the Universal Declaration of Human Rights, sentences of
-the Leipzig corpora and, for Chinese, a reading-comprehension set and weekly notes (traditional:
-converted). What is not listed is priced by `likelihood`.
+Lists each language's letters above ASCII by their cost in bits: "5вд" means that one character in
+2**5 is "в", and as many are "д". Counted in the Universal Declaration of Human Rights, in sentences
+of the Leipzig corpora and, for Chinese, in a reading-comprehension set and weekly newsletters
+(converted for traditional Chinese). `likelihood` prices letters that are not listed.
 """
 
 from __future__ import annotations

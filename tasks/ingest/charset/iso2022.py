@@ -1,10 +1,10 @@
-"""ISO-2022-JP as the WHATWG Encoding Standard has it (section 12.2), and what Japanese pages and
-mail have beside it.
+"""Decodes ISO-2022-JP: the WHATWG Encoding Standard (section 12.2), and what Japanese pages and
+mail use beyond it.
 
-Beside the standard's: JIS X 0212 (ESC $ ( D), half-width katakana between SO and SI or with the
-eighth bit set, and a line end, which ends a run of two-byte characters whose escape sequence back
-to ASCII was lost. Where an insertion has switched back to ASCII in the middle of Japanese, what
-follows is read as Japanese if it is likely to be that.
+Extensions: JIS X 0212 (ESC $ ( D); half-width katakana between SO and SI or with the eighth bit
+set; and a line end also ends a run of two-byte characters, in case the escape sequence back to
+ASCII was lost. Where inserted text has switched back to ASCII in the middle of Japanese, the bytes
+after it are read as Japanese if that is plausible.
 """
 
 from __future__ import annotations
@@ -20,21 +20,19 @@ _DOUBLE = re.compile(rb"[\x21-\x7e][\x21-\x7e]|[\0-\xff]", re.DOTALL)
 _WORD = re.compile(rb"[\x21-\x7e]+")
 _MIN_CHARACTERS = 4
 PLAUSIBLE_BITS = 10.5
-"""What text found in seven-bit bytes may cost a character; ASCII read as if it were Chinese or
-Japanese costs 16.
+"""Most bits per character of text found in seven-bit bytes; ASCII misread as Chinese or Japanese
+costs 16.
 """
 _STRUCTURE = re.compile(rb"\x1b(?:\$[@B](?:[\x21-\x7e]{2})+|\([IJ]|\$\(D)")
 
 
 def looks_iso2022_jp(data: bytes) -> bool:
-    """Whether bytes hold an escape sequence of ISO-2022-JP; they are hardly ever anything else
-    then.
-    """
+    """Whether bytes hold an escape sequence of ISO-2022-JP, which almost nothing else does."""
     return _STRUCTURE.search(data) is not None
 
 
 def decode_iso2022_jp(data: bytes) -> str:
-    """Bytes to text; what is no character in ISO-2022-JP becomes U+FFFD."""
+    """Decode ISO-2022-JP; invalid bytes become U+FFFD."""
     text: list[str] = []
     state = outside = "B"
     for index, part in enumerate(_SWITCH.split(data)):
@@ -55,8 +53,8 @@ def decode_iso2022_jp(data: bytes) -> str:
 
 
 def _interrupted(part: bytes) -> str:
-    """ASCII, or Japanese without the escape before it, whole or without the first byte of its first
-    character.
+    """Decode a part that follows a switch to ASCII: as Japanese if that is plausible, starting at
+    its first or second byte (half a character may have been lost), else as ASCII.
     """
     word = _WORD.match(part)
     end = word.end() if word else 0
@@ -81,7 +79,7 @@ def _other(token: bytes) -> str:
 
 @cache
 def _single(state: str) -> dict[int, str]:
-    """What the bytes stand for in ASCII ("B"), JIS X 0201 Roman ("J") and katakana ("I")."""
+    """Translation table from Latin-1 for ASCII ("B"), JIS X 0201 Roman ("J") or katakana ("I")."""
     table = dict.fromkeys((27, *range(128, 256)), "�")
     table |= {byte + 0x80: character for byte, character in HALFWIDTH_KATAKANA.items()}
     if state == "I":

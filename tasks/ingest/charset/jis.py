@@ -1,5 +1,5 @@
-"""The Japanese character sets JIS X 0208 (with NEC's row 13 and IBM's additions) and JIS X 0212 as
-pairs of bytes.
+"""The Japanese character sets JIS X 0208 (with NEC's row 13 and IBM's extensions) and JIS X 0212,
+by byte pair.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from functools import cache
 
 _ROW = 94
 HALFWIDTH_KATAKANA = {byte: chr(0xFF61 - 0x21 + byte) for byte in range(0x21, 0x60)}
-"""By its seven-bit byte; 0x80 more in the eight-bit encodings."""
+"""Seven-bit byte -> character; eight-bit encodings add 0x80 to the byte."""
 
 
 @cache
 def jis0208() -> dict[bytes, str]:
-    """Characters by a pair of bytes from 0x21 to 0x7E. The standard's index has what windows-31j
-    (cp932) has.
+    """Pair of bytes from 0x21 to 0x7E -> character. The standard's index equals that of windows-31j
+    (cp932).
     """
     characters: dict[bytes, str] = {}
     for row in range(_ROW):
@@ -29,14 +29,14 @@ def jis0208() -> dict[bytes, str]:
 
 @cache
 def jis0212() -> dict[bytes, str]:
-    """The same for JIS X 0212, as EUC-JP has it behind 0x8F."""
+    """The same for JIS X 0212, which EUC-JP has after the byte 0x8F."""
     characters: dict[bytes, str] = {}
     for row in range(_ROW):
         for cell in range(_ROW):
             character = _character(bytes((0x8F, row + 0xA1, cell + 0xA1)), "euc_jp")
             if character:
                 characters[bytes((row + 0x21, cell + 0x21))] = character
-    characters[b"\x22\x37"] = "～"  # Python: an ASCII tilde
+    characters[b"\x22\x37"] = "～"  # an ASCII tilde in Python's codec
     return characters
 
 

@@ -1,5 +1,5 @@
-"""Charset labels of the WHATWG Encoding Standard (encoding.spec.whatwg.org, section 4.2), and where
-pages name one.
+"""Charset labels of the WHATWG Encoding Standard (encoding.spec.whatwg.org, section 4.2), and the
+labels that pages declare.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ LABELS: dict[str, str] = {
     }.items()
     for label in labels.split()
 }
-"""Name of the encoding by label, both in lower case."""
+"""Label -> name of the encoding, both in lower case."""
 
 _META = re.compile(
     rb"<meta[^>]{0,512}?charset[ \t\r\n]*=[ \t\r\n]*[\"']?[ \t\r\n]*([A-Za-z0-9_:.-]{1,40})",
@@ -96,18 +96,18 @@ _WHITESPACE = " \t\n\f\r"
 
 
 def encoding_of(label: str) -> str | None:
-    """The standard's name for a label, in lower case ("latin1": "windows-1252"); None for a label
-    it does not know.
+    """The standard's name for a label, in lower case ("latin1" -> "windows-1252"); None if the
+    label is unknown.
     """
     return LABELS.get(label.strip(_WHITESPACE).lower())
 
 
 def declared_in(page: bytes) -> tuple[str, ...]:
-    """The labels that a page names near its beginning: of its first <meta> with a charset, of its
-    XML declaration.
+    """The labels that a page declares near its beginning: in its first <meta> with a charset, then
+    in its XML declaration.
     """
-    found = (
+    declarations = (
         _META.search(page, 0, _DECLARED_WITHIN_BYTES),
         _XML.match(page, 0, _DECLARED_WITHIN_BYTES),
     )
-    return tuple(match[1].decode("ascii") for match in found if match)
+    return tuple(match[1].decode("ascii") for match in declarations if match)

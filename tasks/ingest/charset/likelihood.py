@@ -1,9 +1,20 @@
-"""How likely a text is: the bits it takes to spell it out in the language it fits best.
+"""How likely a text is: the bits that it takes to encode it in the language that it fits best.
 
-Readings of the same bytes in several encodings are compared by that number: the right one is made
-of letters that are frequent in one language, wrong ones of rare letters, symbols and code points
-that no text has. A character costs -log2 of its share in a language's text where the language is
-known to have it (`frequent`), and else by its kind.
+Readings of the same bytes in several encodings are compared by this number: the correct one
+consists of letters that are frequent in one language, wrong ones of rare letters, symbols and code
+points that no text has. The model, for a language L:
+
+1. A character that is frequent in L costs -log2 of its share of L's text (`frequent`).
+2. Any other character costs a fixed price by its kind: Chinese, Japanese and Korean by the level of
+   their national standard (`_COMMON_SETS`), letters of L's script less than those of other scripts,
+   symbols and unassigned code points most (`_by_kind`).
+3. Pairs of neighbours that words do not have, such as letters of two scripts, cost extra
+   (`_NEIGHBOURS`).
+4. A text costs the sum of 1 to 3 in the cheapest language, computed from counts of its UTF-16 code
+   units and of pairs of kinds.
+
+Example: "Привет" costs 31 bits in Russian (П 9, р 5, и 4, в 5, е 4, т 4) and 30 in Bulgarian (П 8),
+hence 30. Misread as "Ïðèâåò", it costs 91.
 """
 
 from __future__ import annotations
@@ -42,9 +53,8 @@ _COMMON_SETS = {
     ),
     "ko": (("euc_kr", 0xB0A1, 0xC8FE, 15), ("euc_kr", 0xCAA1, 0xFDFE, 17)),
 }
-"""What characters cost that are not among a language's frequent ones: those that a national
-standard puts into its first level, and those of the second (codec, first and last pair of bytes,
-bits).
+"""Price in bits of the characters in each level of a language's national standard, unless they are
+frequent: (codec, first and last pair of bytes, bits).
 """
 _GROUP = re.compile(r"(\d+)(\D+)")
 
@@ -67,17 +77,19 @@ _NEIGHBOURS = (
     (6, (_LATIN_LOWER, _LOWER), (_LATIN_UPPER, _UPPER)),  # a capital within a word
     (6, (_LATIN_LOWER,), (_ASCII_UPPER,)),
     (6, _ASCII, (_LATIN_UPPER,)),
-    (12, (_OTHER, _ASCII_CONSONANT, _SIGN), (_MARK,)),  # marks of tone stand on vowels
-    (3, (*_LATIN, _LOWER, _UPPER), (_SIGN,)),  # a sign within one
+    (12, (_OTHER, _ASCII_CONSONANT, _SIGN), (_MARK,)),  # tone marks belong on vowels
+    (3, (*_LATIN, _LOWER, _UPPER), (_SIGN,)),  # a sign within a word
     (3, (_SIGN,), (*_LATIN, _LOWER, _UPPER)),
     (2, (_LATIN_LOWER, _LATIN_UPPER), (_LATIN_LOWER, _LATIN_UPPER)),
 )
-"""Bits that two neighbours of certain kinds cost more than each by itself."""
+"""Extra bits that two neighbours of certain kinds cost: (bits, kinds before, kinds after)."""
 
 
 class _Prices(NamedTuple):
-    """What units cost: bits by language (a row each, the last for none of them) and unit, and the
-    kind of each unit.
+    """What code units cost.
+
+    `costs`: bits, shape (languages + 1, units), the last row for no known language. `kinds`: kind
+    of each unit, shape (units,).
     """
 
     costs: _Costs
@@ -85,14 +97,12 @@ class _Prices(NamedTuple):
 
 
 def bits(text: str) -> int:
-    """Bits of a text in the language that it fits best."""
+    """Bits that a text costs in the language that it fits best."""
     return _bits(np.frombuffer(text.encode("utf-16-le", "surrogatepass"), "<u2"), _unicode())
 
 
 def single_byte_bits(data: bytes, table: str) -> int:
-    """The same for bytes in a single-byte encoding of these 256 characters, in a tenth of the
-    time.
-    """
+    """`bits` of bytes in a single-byte encoding with these 256 characters, ten times as fast."""
     return _bits(np.frombuffer(data, np.uint8), _of_table(table))
 
 
@@ -146,7 +156,7 @@ def _kinds() -> npt.NDArray[np.uint8]:
 
 
 def _by_kind() -> _Costs:
-    """The price of a code unit as far as no language is known."""
+    """Price by UTF-16 code unit, without any knowledge of the language."""
     base = np.full(0x10000, _SYMBOL, dtype=np.uint8)
     for point, character in enumerate(map(chr, range(0x10000))):
         category = unicodedata.category(character)
@@ -179,9 +189,7 @@ def _of_language(language: str, base: _Costs) -> _Costs:
         if language == "ja":
             costs[0xFF61:0xFFA0] = 13
         _price(costs, _IDEOGRAPHIC_PUNCTUATION.items())
-    elif (
-        first := ord(groups[0][1][0])
-    ) >= 0x250:  # letters of the language's script that it seldom has
+    elif (first := ord(groups[0][1][0])) >= 0x250:  # rare letters of the language's script
         script = np.arange(first & ~0x7F, (first & ~0x7F) + 0x100)
         costs[script] = np.where(base[script] == _FOREIGN_LETTER, _RARE_LETTER, base[script])
     for price, letters in groups:
@@ -195,7 +203,7 @@ def _of_language(language: str, base: _Costs) -> _Costs:
 
 
 def _characters_of(pairs: bytes, codec: str) -> str:
-    """The characters that pairs of bytes stand for."""
+    """The characters that pairs of bytes encode."""
     decoded = (pairs[at : at + 2].decode(codec, "ignore") for at in range(0, len(pairs), 2))
     return "".join(character for character in decoded if len(character) == 1 and character > "\x7f")
 

@@ -1,6 +1,4 @@
-"""Encodings that show by their structure: byte order marks, seven-bit escapes, and files that are
-no text at all.
-"""
+"""Recognises what has structure: byte order marks, seven-bit escapes, and binary files."""
 
 from __future__ import annotations
 
@@ -28,21 +26,21 @@ _SELDOM_TEXT = (
     b"wOF2",
     b"PAR1", b"SQLite format 3\0", b"\0asm",
 )  # fmt: skip
-"""How files begin that are sent or named as text and are none. Words of real text may begin like
-the second: what follows has control characters then.
+"""First bytes of binary files that are sent or named as text. Real text may begin like the second
+group; a binary file has control characters after it.
 """
 _BINARY_CONTROL = re.compile(rb"[\0-\x07\x0e-\x1a]")
 _BINARY_WITHIN_BYTES = 512
 
 ISO_2022_KR = b"\x1b$)C"
-"""What designates Korean for the bytes between SO and SI, once for all of a text."""
+"""Designates Korean for the bytes between SO and SI; occurs once, at the beginning of a text."""
 _HZ = re.compile(rb"~\{((?:[\x21-\x77][\x21-\x7e])+)~\}")
 _ESCAPES_LOST = re.compile(rb"(?<!\x1b)(\$[@B])((?:[\x21-\x7e][\x21-\x7e]){1,200}?)(\([BJ])")
 _WITHIN_BYTES = 1 << 16
 _MIN_CHARACTERS = 4
 _HZ_BITS = 13
-"""What a character between ~{ and ~} may cost: 10 to 12 in Chinese prose, 16 where ASCII is read
-as if it were Chinese.
+"""Most bits per character between ~{ and ~}: Chinese prose costs 10 to 12, ASCII misread as Chinese
+16.
 """
 
 
@@ -55,19 +53,19 @@ def mark_of(data: bytes) -> tuple[str | None, int]:
 
 
 def is_binary(data: bytes) -> bool:
-    """Whether a file begins like one of a kind that is no text."""
+    """Whether bytes begin like a binary file."""
     if data.startswith(_SELDOM_TEXT):
         return _BINARY_CONTROL.search(data, 0, _BINARY_WITHIN_BYTES) is not None
     return data.startswith(_NEVER_TEXT)
 
 
 def seven_bit_encoding(data: bytes) -> str | None:
-    """The encoding of bytes that write their characters in ASCII; "replacement" for one that is not
-    read.
+    """The encoding of bytes that represent other characters by ASCII bytes, if they do.
 
-    "hz" and "iso2022_kr" are Python's codecs: the standard refuses both, for reasons of browsers'
-    security, and pages in them are certain. "iso-2022-jp without escapes" has lost its ESC bytes,
-    as text pasted into forms often has.
+    "replacement" stands for one that is recognised but not supported. "hz" and "iso2022_kr" are
+    Python's codecs: the standard refuses both for browser security, but pages in them are
+    recognised with certainty. "iso-2022-jp without escapes" has lost its ESC bytes, as often
+    happens to text pasted into forms.
     """
     if b"\x1b" in data:
         if looks_iso2022_jp(data):
@@ -89,7 +87,7 @@ def seven_bit_encoding(data: bytes) -> str | None:
 
 
 def with_escapes(data: bytes) -> bytes:
-    """ISO-2022-JP with the ESC bytes that were lost."""
+    """Restore the lost ESC bytes of ISO-2022-JP."""
     return _ESCAPES_LOST.sub(lambda match: b"\x1b" + match[1] + match[2] + b"\x1b" + match[3], data)
 
 
@@ -97,5 +95,5 @@ def _hz_run(run: bytes) -> str:
     return bytes(byte | 0x80 for byte in run).decode("gb2312", "replace")
 
 
-def _plausible(text: str, bits_a_character: float = PLAUSIBLE_BITS) -> bool:
-    return len(text) >= _MIN_CHARACTERS and bits(text) <= bits_a_character * len(text)
+def _plausible(text: str, bits_per_character: float = PLAUSIBLE_BITS) -> bool:
+    return len(text) >= _MIN_CHARACTERS and bits(text) <= bits_per_character * len(text)

@@ -61,8 +61,8 @@ def test_the_schema_for_editors_is_current() -> None:
 
 
 def test_help_is_quick() -> None:
-    """It imports what parses words, and nothing that reads recipes or data: each takes longer than
-    all the rest.
+    """`--help` imports only what parses words, and nothing that reads recipes or data, which takes
+    longer.
     """
     slow = "('pydantic', 'yaml', 'numpy', 'pyarrow', 'torch', 'prefect', 'rich.progress')"
     code = f"import sys, flows.cli; print([name for name in {slow} if name in sys.modules])"

@@ -1,4 +1,4 @@
-"""What the terminal says of a stage that runs."""
+"""What the terminal shows of a running stage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from infra.context import WARNING
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_what_begins_to_go_wrong_is_told_at_once_and_once(terminal: bool) -> None:
-    """Between two progress lines a loss can rise and fall again, and the run end well."""
+    """A loss can rise and fall between two progress lines, and the run end well."""
     step: Any = SimpleNamespace(id="training/a", why="never built")
     out = io.StringIO()
     console = Console(file=out, width=200, force_terminal=terminal, force_interactive=False)

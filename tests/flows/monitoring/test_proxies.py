@@ -1,6 +1,4 @@
-"""A proxy in the environment: this machine's server is reached without it, another one through
-it.
-"""
+"""With a proxy in the environment, this machine's server is reached directly, others through it."""
 
 from __future__ import annotations
 
@@ -144,8 +142,8 @@ def test_a_run_under_a_dead_proxy_starts_its_server_and_uses_it(
 
 @pytest.fixture
 def proxy(puna: Puna) -> Iterator[tuple[str, list[str]]]:
-    """A proxy that brings whatever it is asked for to the session's server; its address, and the
-    hosts asked for.
+    """A proxy that sends every request to the session's server; its address, and the hosts
+    requested.
     """
     server = urlsplit(puna.api_url)
     asked: list[str] = []

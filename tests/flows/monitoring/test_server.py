@@ -1,5 +1,5 @@
-"""The dashboard's note and port: what is odd there is no reason to fall over or to adopt another's
-server.
+"""The dashboard's note and port: a damaged or stale note is ignored, and no other server is
+adopted.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def test_interrupted_while_libraries_are_imported(signal_: signal.Signals, tmp_p
         "--store",
         str(tmp_path / "store"),
     ]
-    # In a group of its own, as ^C of a terminal reaches all of a job: also the server that workers
+    # In its own process group: ^C in a terminal reaches the whole job, also the server that workers
     # are forked from.
     with subprocess.Popen(
         command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True

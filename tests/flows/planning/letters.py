@@ -1,4 +1,4 @@
-"""A throw-away stage, all that a contributor writes in a new folder of `tasks`: counts letters."""
+"""A minimal stage, all that a contributor writes in a new folder of `tasks`: counts letters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stages declare is what they do; a new one is a folder, a line and a field."""
+"""Stages do what they declare; a new one takes a folder, a line and a field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Versions through a graph, hits and reasons, selections; walking it."""
+"""Plans: versions, hits, reasons, selections; and walking a plan."""
 
 from __future__ import annotations
 

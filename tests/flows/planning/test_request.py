@@ -1,4 +1,4 @@
-"""One run's options: the same request from the command line and from a flow's parameters."""
+"""A run's options: equal requests from the command line and from a flow's parameters."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A base's folder is pinned whole: a change of any file that is read changes the version, a hidden
-file does not.
-"""
+"""A base's folder is pinned whole: its version changes with any file except hidden ones."""
 
 from __future__ import annotations
 

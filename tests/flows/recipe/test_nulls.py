@@ -1,5 +1,5 @@
-"""`null` means without: in every place of the schema it leaves out, takes out or is refused, and
-never is swallowed.
+"""`null` means "without": everywhere in the schema it leaves out, removes or is refused; it is
+never ignored.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def full(*, created: bool = False) -> Any:
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """Every model and map that a recipe holds, by path."""
+    """Every model and map in a recipe, by path."""
     if isinstance(value, pydantic.BaseModel) and isinstance(value.model_dump(), dict):
         yield path, value
         for name, info in type(value).model_fields.items():

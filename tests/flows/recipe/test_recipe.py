@@ -1,6 +1,4 @@
-"""Recipes that are wrong are refused with file, line, value, what is allowed and the nearest
-key.
-"""
+"""Wrong recipes are refused with file, line, value, what is allowed and the nearest key."""
 
 from __future__ import annotations
 
@@ -122,7 +120,7 @@ def changed(recipe: Path, tmp_path: Path, *overrides: str) -> set[str]:
         ("dedup.history=[artifact:r/cut/main]", "is not artifact:RECIPE/select/NAME@TAG"),
         ("dedup={threshold: 0.8, rows: 4}", "either `threshold` or rows"),
         ("dedup={threshold: 1.2}", "dedup.threshold: 1.2 must be less than 1"),
-        ("dedup.hashes=256", "`hashes` belongs to `threshold`"),
+        ("dedup.hashes=256", "`hashes` needs `threshold`"),
         (
             "tokenizer={base: b, expand: {size: 9000, scripts: [han]}}",
             "'han' is not a Unicode script (Chinese is Han, Korean is Hangul); did you mean 'Han'?",
@@ -428,8 +426,8 @@ def test_layers_that_the_base_does_not_have_are_refused_by_the_plan(
 def test_a_size_that_the_base_has_already_is_refused_by_the_plan(
     good: Path, tmp_path: Path
 ) -> None:
-    """In the words of the stage, before a crawl is read; of a base that cannot be read here the
-    stage speaks.
+    """The plan refuses with the stage's message before a crawl is read; a base that the plan cannot
+    read is left to the stage.
     """
     (tmp_path / "base").mkdir()
     tokenizer = tmp_path / "base" / "tokenizer.json"
@@ -456,7 +454,7 @@ def test_a_size_that_the_base_has_already_is_refused_by_the_plan(
 
 
 def test_sizes_of_tokenizers_take_suffixes(good: Path, tmp_path: Path) -> None:
-    """As all counts do; what is meant decides the version, not how it is written."""
+    """Counts in any notation: the value decides the version, not how it is written."""
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "merges.txt").write_text("")
     good.write_text(
@@ -499,6 +497,6 @@ def test_files_of_another_format_are_refused_before_anything_runs(tmp_path: Path
         in problems[0]
     )
     assert problems[6].endswith(
-        f"{tmp_path}/good.jsonl is a JSONL file, and format is warc; set format: jsonl"
+        f"{tmp_path}/good.jsonl is a JSONL file, but format is warc; set format: jsonl"
     )
     assert not (tmp_path / "store" / "ingest").exists()

@@ -1,5 +1,5 @@
-"""What a late stage would refuse, or do nothing of, for the recipe's words alone: refused by the
-plan.
+"""The plan refuses settings that a late stage would refuse, or ignore, on account of the recipe
+alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""YAML with places, extends, variables, overrides."""
+"""Reading a recipe's file: lines of values, extends, variables, overrides."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_an_override_is_read_as_the_file_is(
         "1e-4",
     ):
         data = load(write(tmp_path, "r.yaml", "a: 1\n"), [f"a={value}"]).data
-        if value != "a: b: c":  # no YAML in a file; text for -s
+        if value != "a: b: c":  # invalid YAML in a file; text for -s
             assert data == load(write(tmp_path, "s.yaml", f"a: {value}\n")).data, value
         else:
             assert data == {"a": value}
@@ -100,7 +100,7 @@ def test_an_override_is_read_as_the_file_is(
 
 def test_what_a_recipe_extends_is_not_overridden(tmp_path: Path) -> None:
     for value in ("r.yaml", "nowhere.yaml", "null"):
-        with pytest.raises(RecipeError, match=r"what a recipe extends stands in its file"):
+        with pytest.raises(RecipeError, match=r"extends cannot be overridden"):
             load(write(tmp_path, "r.yaml", "a: 1\n"), [f"extends={value}"])
 
 

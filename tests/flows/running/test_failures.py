@@ -1,6 +1,4 @@
-"""After a failure: what to do, by its cause. "Run the same command again" is not for what would
-fail again.
-"""
+"""Advice after a failure, by its cause. "Run the same command again" only where that can help."""
 
 from __future__ import annotations
 

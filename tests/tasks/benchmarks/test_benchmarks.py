@@ -1,4 +1,4 @@
-"""Publishers' files come out as items, and what is wrong in them is named with file and record."""
+"""Publishers' files are read into items, and errors in them name the file and the record."""
 
 from __future__ import annotations
 
@@ -87,10 +87,10 @@ def test_lines_that_are_not_json_repeated_ids_and_empty_files_are_refused(tmp_pa
             read("multiple-choice", tmp_path / "d.jsonl")
 
 
-def test_arc_is_read_from_all_three_of_its_shapes(tmp_path: Path) -> None:
+def test_arc_is_read_in_all_three_layouts(tmp_path: Path) -> None:
     expected = ("Which is hot?", ("ice", "fire"), 1)
     options = [{"text": "ice", "label": "1"}, {"text": "fire", "label": "2"}]
-    shapes = [
+    layouts = [
         {"id": "x", "question": {"stem": "Which is hot?", "choices": options}, "answerKey": "2"},
         {
             "question": "Which is hot?",
@@ -99,7 +99,7 @@ def test_arc_is_read_from_all_three_of_its_shapes(tmp_path: Path) -> None:
         },
         {"query": "Question: Which is hot?", "choices": ["ice", "fire"], "gold": 1},
     ]
-    items = read("arc", lines(tmp_path / "arc.jsonl", *shapes))
+    items = read("arc", lines(tmp_path / "arc.jsonl", *layouts))
     assert [(item.question, item.choices, item.answer) for item in items] == [expected] * 3
 
 
@@ -139,7 +139,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
             read("ceval", tmp_path / name)
 
 
-def test_items_whose_answer_the_publisher_keeps_have_none(tmp_path: Path) -> None:
+def test_items_whose_answer_the_publisher_withholds_have_none(tmp_path: Path) -> None:
     options = {"text": ["ice", "fire"], "label": ["A", "B"]}
     rows: dict[Format, dict[str, object]] = {
         "arc": {"question": "q", "choices": options, "answerKey": ""},
@@ -174,7 +174,7 @@ def test_agieval_has_one_right_answer_or_several(
         read("agieval", lines(tmp_path / "bad.jsonl", row | {"label": "1"}))
 
 
-def test_agieval_is_asked_in_the_language_that_the_recipe_says() -> None:
+def test_agieval_is_asked_in_the_language_set_in_the_recipe() -> None:
     item = Item("b", "1", "q", ("x", "y"), 0)
     for language, ending in (("", "答案："), ("zh", "答案："), ("en", "Answer:")):
         benchmark = Benchmark(format="agieval", paths=("q",), language=language)
@@ -182,7 +182,7 @@ def test_agieval_is_asked_in_the_language_that_the_recipe_says() -> None:
 
 
 @pytest.mark.real
-def test_every_real_benchmark_is_read_whole(real_data: Path) -> None:
+def test_every_real_benchmark_is_read_completely(real_data: Path) -> None:
     folder = real_data / "benchmarks"
     foundry = folder / "llm-foundry"
     expected: list[tuple[Format, list[Path], int]] = [
@@ -204,7 +204,7 @@ def test_every_real_benchmark_is_read_whole(real_data: Path) -> None:
         assert all(item.answer is not None for item in items if item.choices), format
 
 
-def test_prompts_are_the_harness_layout_and_leave_braces_alone() -> None:
+def test_prompts_have_the_harness_layout_and_leave_braces_alone() -> None:
     zh = Benchmark(format="multiple-choice", paths=("q",), language="zh")
     item = Item("b", "1", "{options}是？", ("甲", "乙"), 1)
     assert prompt(item, zh.resolved_style()) == "问题：{options}是？\n答案："
@@ -222,7 +222,7 @@ def test_worked_examples_come_from_the_items_own_group() -> None:
     dev = [Item("b", "1", "q1", ("a", "b"), 0, "law"), Item("b", "2", "q2", ("a", "b"), 0, "art")]
     asked = Item("b", "3", "q3", ("a", "b"), 0, "art")
     assert examples_for(asked, dev, 1) == [dev[1]]
-    with pytest.raises(Exception, match="2 shots asked but dev has 1 examples of group 'art'"):
+    with pytest.raises(Exception, match="2 shots requested, but dev has 1 examples of group 'art'"):
         examples_for(asked, dev, 2)
 
 

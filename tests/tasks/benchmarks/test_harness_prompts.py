@@ -1,12 +1,11 @@
-"""Prompts, answers and right answers are lm-evaluation-harness's, byte for byte, without and with
-worked examples.
+"""Prompts, answers and right answers equal lm-evaluation-harness's byte for byte.
 
-Every format that the harness has and that we evaluate is read from its publisher's own layout and
-asked; the harness's task asks the same items in the layout of its hub. Two known differences: which
-examples are taken where the harness draws them at random from a training split (ARC, PIQA,
-OpenBookQA, BoolQ; here the first of `dev`), and descriptions (MMLU's can be had with a `style`;
-CMMLU's and C-Eval's name the subject in Chinese, which no file of theirs has). AGIEval is not here:
-the harness takes whole prompts out of the hub's own data set.
+With and without worked examples, for every format that both evaluate: ours is read in its
+publisher's layout, the harness's task gets the same items in the hub's. Two known differences: the
+harness draws the examples of ARC, PIQA, OpenBookQA and BoolQ at random from a training split, we
+take the first of `dev`; and we add no descriptions (MMLU's can be set in `style`; CMMLU's and
+C-Eval's name the subject in Chinese, which their files do not contain). AGIEval is left out,
+because the harness takes whole prompts from the hub's data set.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ def tasks_folder() -> Path:
 
 
 def harness_task(file: str, asked: Sequence[Row], dev: Sequence[Row], **changes: Any) -> Any:
-    """A task of the harness on these rows; its worked examples are the first of `dev`."""
+    """A harness task on these rows, with the first of `dev` as worked examples."""
     import datasets
     from lm_eval.api.task import ConfigurableTask
     from lm_eval.tasks._yaml_loader import load_yaml
@@ -70,13 +69,13 @@ def harness_task(file: str, asked: Sequence[Row], dev: Sequence[Row], **changes:
 
 
 def theirs(task: Any, shots: int) -> list[tuple[str, list[str], int]]:
-    """Per item: its prompt, delimiter and answers as they are scored, the right one."""
-    found = []
+    """Per item: prompt, answers as scored (with the delimiter), and the right one."""
+    scored = []
     for doc in task.test_docs():
         context = task.fewshot_context(doc, shots)
         requests = task.construct_requests(doc, context)
-        found.append((context, [request.args[1] for request in requests], task.doc_to_target(doc)))
-    return found
+        scored.append((context, [request.args[1] for request in requests], task.doc_to_target(doc)))
+    return scored
 
 
 def ours(benchmark: Benchmark, items: Sequence[Item], dev: Sequence[Item], shots: int) -> list[Any]:
@@ -102,7 +101,7 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def hub_rows(count: int, salt: str) -> list[Row]:
-    """Items with every field that a template of the harness may ask for."""
+    """Items with every field that the harness's templates use."""
     rows = []
     for n in range(count):
         question, choices = f"{salt} {ODD[n % len(ODD)]}", [f"{choice}{n}" for choice in CHOICES]
@@ -204,7 +203,7 @@ CASES: list[tuple[str, Format, str, Callable[[Row], Row], str, Callable[[Sequenc
         "openbookqa/openbookqa.yaml",
         dict,
         "jsonl",
-        lambda rs: lines([stem(r) for r in rs]),
+        lambda rows: lines([stem(row) for row in rows]),
     ),
     (
         "boolq",
@@ -212,7 +211,7 @@ CASES: list[tuple[str, Format, str, Callable[[Row], Row], str, Callable[[Sequenc
         "super_glue/boolq/default.yaml",
         dict,
         "jsonl",
-        lambda rs: lines([google(r) for r in rs]),
+        lambda rows: lines([google(row) for row in rows]),
     ),
     ("boolq-superglue", "boolq", "super_glue/boolq/default.yaml", dict, "jsonl", lines),
 ]
@@ -223,7 +222,7 @@ CASES: list[tuple[str, Format, str, Callable[[Row], Row], str, Callable[[Sequenc
     [c[1:] for c in CASES],
     ids=[c[0] for c in CASES],
 )
-def test_prompts_answers_and_examples_are_the_harness_own(
+def test_prompts_answers_and_examples_equal_the_harness(
     tmp_path: Path, format: Format, file: str, to_hub: Any, ending: str, write: Any
 ) -> None:
     asked, dev = hub_rows(6, "asked"), hub_rows(4, "shown")
@@ -240,7 +239,7 @@ def test_prompts_answers_and_examples_are_the_harness_own(
         assert ours(benchmark, items, examples, shots) == theirs(task, shots)
 
 
-def test_the_description_of_every_subject_of_mmlu_can_be_had() -> None:
+def test_a_style_can_give_the_description_of_every_mmlu_subject() -> None:
     from lm_eval.tasks._yaml_loader import load_yaml
 
     subjects = 0
@@ -274,25 +273,23 @@ FILES: dict[Format, tuple[Sequence[str], str, str, Callable[[Sequence[Row]], str
         ("ARC-Easy", "ARC-Challenge"),
         "-Test.jsonl",
         "-Train.jsonl",
-        lambda rows: lines([stem(r) for r in rows]),
+        lambda rows: lines([stem(row) for row in rows]),
     ),
     "ceval": (SUBJECTS, "_val.csv", "_dev.csv", letters_csv(["id", "question", *"ABCD", "answer"])),
     "cmmlu": (SUBJECTS, ".csv", ".csv", letters_csv(["", "Question", *"ABCD", "Answer"])),
     "mmlu": (SUBJECTS, "_test.csv", "_dev.csv", letters_csv([])),
 }
-"""Format -> its subjects or tasks, how its publisher's files of questions and of examples end, what
-is in them.
-"""
+"""Format -> (subjects or tasks, endings of the publisher's test and dev files, their writer)."""
 
 
 @pytest.mark.parametrize("format", FILES)
 def test_items_get_the_examples_of_their_own_subject(tmp_path: Path, format: Format) -> None:
-    subjects, test, dev_, write = FILES[format]
+    subjects, test_ending, dev_ending, write = FILES[format]
     paths: dict[str, list[Path]] = {}
-    for side, end, count in (("test", test, 2), ("dev", dev_, 3)):
+    for side, ending, count in (("test", test_ending, 2), ("dev", dev_ending, 3)):
         (tmp_path / side).mkdir()
         for name in subjects:
-            paths.setdefault(side, []).append(tmp_path / side / f"{name}{end}")
+            paths.setdefault(side, []).append(tmp_path / side / f"{name}{ending}")
             paths[side][-1].write_text(
                 write(hub_rows(count, f"{side} of {name}")), encoding="utf-8"
             )
@@ -306,19 +303,19 @@ def test_items_get_the_examples_of_their_own_subject(tmp_path: Path, format: For
         )
         assert asked.count("dev of ") == 2
     with pytest.raises(
-        Exception, match=r"2 shots asked but dev has 0 examples of group .* \(it has "
+        Exception, match=r"2 shots requested, but dev has 0 examples of group .* \(it has "
     ):
         examples_for(items[0], [example for example in dev if example.group != items[0].group], 2)
 
 
 FIRST = 4
-"""Items of each subject: all 13,599 were compared once and agree, which takes three minutes."""
+"""Items compared per subject. All 13,599 were compared once and agree; it takes three minutes."""
 
 
 @pytest.mark.real
-def test_every_real_item_is_asked_as_the_harness_asks_it(real_data: Path) -> None:
-    """Of every subject of C-Eval and MMLU that is here, and of some of CMMLU, the first items with
-    five examples.
+def test_real_items_are_asked_as_the_harness_asks_them(real_data: Path) -> None:
+    """The first items, with five examples, of every C-Eval and MMLU subject in the test data, and
+    of some of CMMLU's.
     """
     import pyarrow as pa
 

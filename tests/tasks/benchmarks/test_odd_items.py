@@ -1,4 +1,4 @@
-"""What one odd item of a publisher's file does to the others: nothing, and it is told."""
+"""An item that cannot be asked is reported, and does not affect the other items of its file."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def items_of(format: Format, *paths: Path) -> list[Item]:
 
 
 @pytest.mark.parametrize(("format", "good", "change", "problem"), ODD)
-def test_an_item_that_cannot_be_asked_leaves_the_file_its_others(
+def test_an_item_that_cannot_be_asked_does_not_affect_the_others(
     tmp_path: Path, format: Format, good: dict[str, Any], change: dict[str, Any], problem: str
 ) -> None:
     path = lines(tmp_path / "b.jsonl", good, good | change, good)
@@ -74,15 +74,16 @@ def test_an_item_that_cannot_be_asked_leaves_the_file_its_others(
     assert [question.problem for question in asked] == ["", problem, ""]
     for question in asked:
         question.prompt.encode()
-    # Decontamination takes the whole file too, and no choices without a question for a leak.
+    # Decontamination reads the whole file too, and never takes choices without a question for a
+    # leak.
     items = items_of(format, path)
     index = build_index({"b": items}, DecontaminateParameters(against={}, minimum_words=1))
     assert len(index.items) == 3
     assert index.unmatchable["b"] == (problem == "an empty question")
 
 
-def test_an_index_of_ours_that_is_out_of_range_is_refused_by_name(tmp_path: Path) -> None:
-    """A file that counts from 1 shows it there only: its other items would be scored wrongly."""
+def test_an_answer_index_out_of_range_in_our_own_format_is_an_error(tmp_path: Path) -> None:
+    """Only there does a file that counts from 1 show; its other items would be scored wrongly."""
     path = lines(tmp_path / "b.jsonl", MC, MC | {"answer": 2})
     with pytest.raises(
         BenchmarkError, match=r"record 1: .*answer 2 is not an index into 2 choices"
@@ -90,10 +91,10 @@ def test_an_index_of_ours_that_is_out_of_range_is_refused_by_name(tmp_path: Path
         items_of("multiple-choice", path)
 
 
-def test_nothing_is_made_of_null_or_of_zero(tmp_path: Path) -> None:
+def test_null_never_becomes_the_text_none(tmp_path: Path) -> None:
     path = lines(tmp_path / "b.jsonl", MC | {"id": None, "group": 0}, MC | {"id": None})
-    found = [(item.id, item.group) for item in items_of("multiple-choice", path)]
-    assert found == [("0", "0"), ("1", "")]
+    names = [(item.id, item.group) for item in items_of("multiple-choice", path)]
+    assert names == [("0", "0"), ("1", "")]
     with pytest.raises(BenchmarkError, match="question must be a string, found None"):
         items_of("multiple-choice", lines(tmp_path / "c.jsonl", MC | {"question": None}))
     (tmp_path / "d.json").write_text('["x"]')
@@ -101,7 +102,7 @@ def test_nothing_is_made_of_null_or_of_zero(tmp_path: Path) -> None:
         items_of("multiple-choice", tmp_path / "d.json")
 
 
-def test_rows_of_commas_are_no_items_and_full_width_letters_are_letters(tmp_path: Path) -> None:
+def test_rows_of_only_commas_are_skipped_and_full_width_letters_accepted(tmp_path: Path) -> None:
     path = tmp_path / "law.csv"
     path.write_text(",Question,A,B,C,D,Answer\r\n0,问,甲,乙,丙,丁,Ｂ\r\n,,,,,,\r\n \r\n")
     assert items_of("cmmlu", path) == [Item("b", "0", "问", ("甲", "乙", "丙", "丁"), 1, "law")]
@@ -130,7 +131,7 @@ def test_a_worked_example_that_cannot_be_shown_is_named(tmp_path: Path) -> None:
         (["ARC-Easy-Test"], ["ARC-Easy-Train"], ["ARC-Easy-Train"]),
     ],
 )
-def test_no_task_of_arc_is_shown_another_tasks_examples(
+def test_an_arc_task_never_gets_the_other_tasks_examples(
     tmp_path: Path, tests: list[str], devs: list[str], shown: list[str] | None
 ) -> None:
     def made(names: list[str]) -> list[Path]:
@@ -149,13 +150,13 @@ def test_no_task_of_arc_is_shown_another_tasks_examples(
         with pytest.raises(StageError, match="0 examples of group 'ARC-Challenge'"):
             questions("b", benchmark, *asked, shots=1, limit=None)
         return
-    found = questions("b", benchmark, *asked, shots=1, limit=None)
-    assert [f"From {name}." in one.prompt for name, one in zip(shown, found, strict=True)] == (
-        [True] * len(shown)
-    )
+    built = questions("b", benchmark, *asked, shots=1, limit=None)
+    assert len(built) == len(shown)
+    for name, question in zip(shown, built, strict=True):
+        assert f"From {name}." in question.prompt
 
 
-def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+def test_files_with_the_same_name_are_distinguished_by_their_folders(tmp_path: Path) -> None:
     paths = [tmp_path / folder / "items.jsonl" for folder in ("one", "two")]
     for path in paths:
         path.parent.mkdir()

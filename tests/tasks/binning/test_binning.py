@@ -306,7 +306,7 @@ def test_empty_categories_and_odd_lines_are_refused(tmp_path: Path, tokenizer: A
 
 
 def test_golden_output(tmp_path: Path) -> None:
-    """Fails when the output changes: then bump the version in binning/stage.py, and only then this
+    """Fails when the output changes: bump the version in binning/stage.py first, then change this
     digest.
     """
     files = {

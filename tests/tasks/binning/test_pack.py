@@ -9,7 +9,7 @@ from tasks.binning.pack import best_fit, pack
 
 
 def naive_best_fit(lengths: list[int], capacity: int) -> list[int]:
-    """The same rule, by looking at every row: total lengths of the rows in the order they were
+    """The same rule by looking at every row: total lengths of the rows in the order they were
     opened.
     """
     totals: list[int] = []

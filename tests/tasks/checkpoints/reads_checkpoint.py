@@ -1,7 +1,6 @@
-"""What the transformers of the interpreter at hand reads from checkpoints: run with their folders,
-prints JSON.
+"""Prints as JSON what this interpreter's transformers reads from the checkpoint folders given.
 
-Run by `test_old_readers.py` under this project's transformers and under an old one.
+Run by `test_old_readers.py` under this project's transformers and under an old release.
 """
 
 import json
@@ -12,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 TEXT = "def f(x):\n    return  x\n中国 llama </s> w3 w4"
 LENGTHS = (40, 600)
-"""Within, and beyond, the positions that the models were trained with."""
+"""Tokens of a text: fewer, and more, than the positions that the models were trained with."""
 
 
 def read(folder: str) -> dict[str, object]:
@@ -20,7 +19,7 @@ def read(folder: str) -> dict[str, object]:
     model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     generation = model.generation_config
-    found: dict[str, object] = {
+    values: dict[str, object] = {
         "dtype": str(model.dtype),
         "tied": model.config.tie_word_embeddings,
         "positions": model.config.max_position_embeddings,
@@ -46,10 +45,10 @@ def read(folder: str) -> dict[str, object]:
         ids = (torch.arange(length) * 7 % 50 + 3)[None]
         with torch.no_grad():
             logits = model(input_ids=ids, use_cache=False).logits
-        found[f"angles at {length}"] = rotary.inv_freq.tolist()
-        found[f"scaling at {length}"] = float(rotary.attention_scaling)
-        found[f"logits at {length}"] = logits[0, -1, :8].tolist()
-    return found
+        values[f"angles at {length}"] = rotary.inv_freq.tolist()
+        values[f"scaling at {length}"] = float(rotary.attention_scaling)
+        values[f"logits at {length}"] = logits[0, -1, :8].tolist()
+    return values
 
 
 if __name__ == "__main__":

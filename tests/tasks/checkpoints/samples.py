@@ -1,4 +1,4 @@
-"""Small bases and text made on the spot, for tests of checkpoints, tokenizer, model."""
+"""Small bases and texts for tests of checkpoints, tokenizer and model."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from infra.context import Context
 from infra.stage import Outcome, Parameters, Stage
 from infra.store import Artifact
 from infra.store.attempt import Shard
+from tasks.checkpoints.fast_tokenizers import WHITESPACE, sentencepiece_style
 from tasks.checkpoints.merges import merges_of
-from tasks.checkpoints.tokenizer_files import WHITESPACE, sentencepiece_style
 from tests.stage_harness import run_stage
 
 ENGLISH = [
@@ -37,7 +37,7 @@ MIXED = [
 
 
 class TextParameters(Parameters):
-    """File name -> texts."""
+    """The texts of each file, by its name."""
 
     files: dict[str, tuple[str, ...]]
     language: str = "zh"
@@ -79,7 +79,7 @@ def _write_file(item: tuple[str, TextParameters], shard: Shard) -> dict[str, Any
 
 
 def select(files: Mapping[str, list[str]], tmp_path: Path, name: str = "zh-web") -> Artifact:
-    """A select artifact: file name (`web-zh/part-00000.jsonl`) -> texts."""
+    """A select artifact with the texts of each file (such as `web-zh/part-00000.jsonl`)."""
     parameters = TextParameters(files={file: tuple(texts) for file, texts in files.items()})
     return run_stage(SELECT, parameters, name=name, tmp_path=tmp_path)
 

@@ -1,5 +1,5 @@
-"""Bases with damaged files, adapters, or files that no version would know: right, or refused in
-clear words.
+"""Bases with damaged files, adapters, or files outside the version are read correctly or refused
+with a clear error.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from transformers import AutoTokenizer
 
 from infra.stage import StageError
 from tasks.checkpoints.base import folder_of, open_base, read_base_tokenizer
-from tasks.checkpoints.tokenizer_files import read_settings, write_tokenizer
+from tasks.checkpoints.tokenizer_files import write_tokenizer
+from tasks.checkpoints.tokenizer_settings import read_settings
 from tasks.evaluation.model import load
-from tasks.model.checkpoint import SINGLE, Layout
+from tasks.model.checkpoint import SINGLE, Checkpoint
 from tasks.model.importance import rank_layers
 from tasks.model.settings import read_generation
 from tasks.model.stage import STAGE as MODEL
@@ -31,23 +32,23 @@ Spoil = Callable[[Path], object]
 
 
 def read_all(folder: Path, scratch: Path) -> None:
-    """All of a base that the stages tokenizer and model read or copy."""
+    """Read everything of a base that the stages tokenizer and model read or copy."""
     opened = open_base(folder, scratch)
     read_base_tokenizer(opened)
     read_settings(opened)
-    Layout.read(opened)
+    Checkpoint.read(opened)
     read_generation(opened)
 
 
 def write(name: str, content: str | bytes) -> Spoil:
-    """Put a file into the base, or another in its place."""
+    """Add a file to the base, or replace it."""
     return lambda folder: (folder / name).write_bytes(
         content.encode() if isinstance(content, str) else content
     )
 
 
 def cut(name: str, share: float = 0.5) -> Spoil:
-    """Leave the beginning of a file."""
+    """Truncate a file to a share of its bytes."""
 
     def spoil(folder: Path) -> None:
         content = (folder / name).read_bytes()
@@ -60,8 +61,9 @@ def setting(name: str, **values: object) -> Spoil:
     """Set keys of a JSON file."""
 
     def spoil(folder: Path) -> None:
-        found = json.loads((folder / name).read_text()) if (folder / name).exists() else {}
-        (folder / name).write_text(json.dumps(found | values))
+        path = folder / name
+        settings = json.loads(path.read_text()) if path.exists() else {}
+        path.write_text(json.dumps(settings | values))
 
     return spoil
 
@@ -98,16 +100,16 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
 WRONG: dict[str, tuple[Spoil, str]] = {
     "generation bad JSON": (
         write("generation_config.json", "{"),
-        "generation_config.json is no JSON .*download it",
+        "generation_config.json is not JSON .*download it",
     ),
     "generation a list": (
         write("generation_config.json", "[1]"),
         "generation_config.json holds a list, not an object",
     ),
-    "generation empty": (write("generation_config.json", ""), "generation_config.json is no JSON"),
+    "generation empty": (write("generation_config.json", ""), "generation_config.json is not JSON"),
     "generation Latin-1": (
         write("generation_config.json", b'{"a": "\xe9"}'),
-        "generation_config.json is no UTF-8",
+        "generation_config.json is not UTF-8",
     ),
     "generation pointer": (
         write("generation_config.json", POINTER),
@@ -117,7 +119,7 @@ WRONG: dict[str, tuple[Spoil, str]] = {
         setting("generation_config.json", suppress_tokens="a"),
         "suppress_tokens is 'a', not a list",
     ),
-    "config cut": (cut("config.json"), "config.json is no JSON"),
+    "config cut": (cut("config.json"), "config.json is not JSON"),
     "config a string": (write("config.json", '"x"'), "config.json holds a str, not an object"),
     "config pointer": (write("config.json", POINTER), "config.json is a Git LFS pointer"),
     "config number as text": (
@@ -133,61 +135,61 @@ WRONG: dict[str, tuple[Spoil, str]] = {
         setting("config.json", rope_parameters="x"),
         "transformers cannot build the model",
     ),
-    "settings cut": (cut("tokenizer_config.json"), "tokenizer_config.json is no JSON"),
+    "settings cut": (cut("tokenizer_config.json"), "tokenizer_config.json is not JSON"),
     "settings null": (
         write("tokenizer_config.json", "null"),
         "tokenizer_config.json holds a NoneType, not an object",
     ),
     "settings token": (
         setting("tokenizer_config.json", pad_token=7),
-        "pad_token is 7, not a token's text",
+        "pad_token is 7, not a string",
     ),
     "settings object": (
         setting("tokenizer_config.json", eos_token={"a": 1}),
-        'eos_token is {"a": 1}, not a token',
+        'eos_token is {"a": 1}, not a string',
     ),
     "settings list": (
         setting("tokenizer_config.json", extra_special_tokens=[3]),
-        r"tokens is \[3\], not a list of tok",
+        r"tokens is \[3\], not a list of strings",
     ),
     "settings template": (
         setting("tokenizer_config.json", chat_template=[{"name": "x"}]),
-        "not a template, or a list",
+        "not a template or a list",
     ),
     "special tokens": (
         write("special_tokens_map.json", "{]"),
-        "special_tokens_map.json is no JSON",
+        "special_tokens_map.json is not JSON",
     ),
     "chat template": (
         write("chat_template.jinja", b"\xff\xfe"),
-        "chat_template.jinja is no UTF-8 text",
+        "chat_template.jinja is not UTF-8 text",
     ),
-    "tokenizer cut": (cut("tokenizer.json"), "tokenizer.json is no tokenizer that can be read"),
+    "tokenizer cut": (cut("tokenizer.json"), "tokenizer.json cannot be read as a tokenizer"),
     "tokenizer no UTF-8": (
         write("tokenizer.json", b"\xff"),
-        "tokenizer.json is no tokenizer that can be read",
+        "tokenizer.json cannot be read as a tokenizer",
     ),
     "model beside cut": (
         write("tokenizer.model", b"\x0a\x05abc"),
-        "tokenizer.model: not a sentencepiece model, or not",
+        "tokenizer.model is not a sentencepiece model, or is",
     ),
     "model beside empty": (
         write("tokenizer.model", b""),
-        "tokenizer.model: not a sentencepiece model.*no pieces",
+        "tokenizer.model is not a sentencepiece model.*no pieces",
     ),
-    "weights cut": (cut(SINGLE), "model.safetensors is no whole safetensors file"),
-    "header cut": (cut(SINGLE, 0.01), "model.safetensors is no whole safetensors file"),
+    "weights cut": (cut(SINGLE), "model.safetensors .* is not a complete safetensors file"),
+    "header cut": (cut(SINGLE, 0.01), "model.safetensors .* is not a complete safetensors file"),
     "offsets beyond": (
         offsets(lambda h: h["model.norm.weight"].update(data_offsets=[0, 1 << 40])),
-        "model.safetensors is no whole safetensors file",
+        "model.safetensors .* is not a complete safetensors file",
     ),
     "shape and offsets": (
         offsets(lambda h: h["model.norm.weight"].update(shape=[3])),
-        "model.safetensors is no whole safetensors file",
+        "model.safetensors .* is not a complete safetensors file",
     ),
     "tensor in another part": (
         in_two_parts,
-        "00002-of-00002.* holds .*, which .* says lies in model-00001-of-00002",
+        "00002-of-00002.* holds .*, which .* places in model-00001-of-00002",
     ),
     "part of another cut": (
         stray_part,
@@ -229,7 +231,7 @@ def test_a_damaged_base_is_refused(spoil: Spoil, match: str, whole: Path, tmp_pa
 WRONG_MODELS: dict[str, tuple[Spoil, str]] = {
     "cut in a piece": (
         cut("tokenizer.model", 0.4),
-        "not a sentencepiece model, or not all of one .*download it",
+        "not a sentencepiece model, or is truncated .*download it",
     ),
     "cut behind a piece": (
         lambda folder: (folder / "tokenizer.model").write_bytes(b"\x0a\x05\x0a\x03abc"),
@@ -238,21 +240,21 @@ WRONG_MODELS: dict[str, tuple[Spoil, str]] = {
     "pointer": (write("tokenizer.model", POINTER), "tokenizer.model is a Git LFS pointer"),
     "ranks cut": (
         write("tokenizer.model", "IQ== 0\nIg== 1\nIw="),
-        "3 lines, not all a piece and its rank",
+        "not all of its 3 lines are a piece and its rank",
     ),
     "ranks of another": (
         write("tokenizer.model", "IQ== 0\nIg== 1\n"),
-        "2 ranks; only Llama-3's 128,000 are known",
+        "2 ranks; only Llama-3's file with 128,000 is supported",
     ),
     "added tokens a list": (write("added_tokens.json", "[]"), "added_tokens.json holds a list"),
     "added tokens ids": (write("added_tokens.json", '{"<x>": "7"}'), "the id of '<x>' is '7'"),
     "added tokens decoder": (
         setting("tokenizer_config.json", added_tokens_decoder={"first": {"content": "x"}}),
-        "added_tokens_decoder is not ids with tokens",
+        "added_tokens_decoder does not map ids to tokens",
     ),
     "added tokens without text": (
         setting("tokenizer_config.json", added_tokens_decoder={"9": {}}),
-        "added_tokens_decoder is not ids with tokens",
+        "added_tokens_decoder does not map ids to tokens",
     ),
 }
 
@@ -267,12 +269,12 @@ def test_a_damaged_model_file_is_refused(spoil: Spoil, match: str, tmp_path: Pat
         open_base(folder, tmp_path / "scratch")
 
 
-def test_an_adapter_alone_is_to_be_merged_first(tmp_path: Path) -> None:
+def test_an_adapter_alone_must_be_merged_first(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
     (tmp_path / "adapter_model.safetensors").write_bytes(b"")
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(
-        StageError, match=r"holds an adapter only .*merge_and_unload.*name the merged folder"
+        StageError, match=r"holds only an adapter .*merge_and_unload.*name the merged folder"
     ):
         open_base(tmp_path, tmp_path / "scratch")
 
@@ -284,7 +286,7 @@ def test_other_files_beside_the_weights_are_passed_over(whole: Path, tmp_path: P
     (folder / "consolidated.safetensors").write_bytes(b"whatever")
     (folder / "README.md").write_bytes(b"\xff")
     read_all(folder, tmp_path / "scratch")
-    assert Layout.read(folder).tensors.keys() == Layout.read(whole).tensors.keys()
+    assert Checkpoint.read(folder).tensors.keys() == Checkpoint.read(whole).tensors.keys()
 
 
 def test_a_table_that_transformers_ignores_needs_no_place_in_the_index(
@@ -297,12 +299,12 @@ def test_a_table_that_transformers_ignores_needs_no_place_in_the_index(
     save_file(
         load_file(part) | {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(2)}, part
     )
-    assert Layout.read(folder).tensors.keys() == Layout.read(whole).tensors.keys()
+    assert Checkpoint.read(folder).tensors.keys() == Checkpoint.read(whole).tensors.keys()
     rank_layers(folder, ["The cat sat on the mat."], "block-influence")
 
 
 def test_a_base_is_pinned_whole(whole: Path, tmp_path: Path) -> None:
-    """A reference to one file of a folder would read the others unknown to the version."""
+    """With a reference to one file of a folder, the others would be read outside the version."""
     folder = copied(whole, tmp_path / "base")
     (folder / ".cache").mkdir()
     (folder / ".cache" / "model.safetensors.metadata").write_text("when it was downloaded")
@@ -310,7 +312,7 @@ def test_a_base_is_pinned_whole(whole: Path, tmp_path: Path) -> None:
     assert folder_of(pins) == folder
     assert folder_of([p for p in pins if ".cache" not in p.path]) == folder
     with pytest.raises(
-        StageError, match=r"of .* 1 are pinned and \d are not \(.*\)\. Name the folder itself"
+        StageError, match=r"in .*, 1 are pinned and \d are not \(.*\)\. Name the folder itself"
     ):
         folder_of([pin(folder / SINGLE)])
     tokenizer = kept_tokenizer(folder, tmp_path)
@@ -323,13 +325,13 @@ def test_a_base_is_pinned_whole(whole: Path, tmp_path: Path) -> None:
         )
 
 
-def test_damaged_settings_of_generation_are_found_before_anything_is_written(
+def test_damaged_generation_settings_are_refused_before_anything_is_written(
     whole: Path, tmp_path: Path
 ) -> None:
     folder = copied(whole, tmp_path / "base")
     tokenizer = kept_tokenizer(folder, tmp_path)
     (folder / "generation_config.json").write_text("{")
-    with pytest.raises(StageError, match=r"generation_config\.json is no JSON"):
+    with pytest.raises(StageError, match=r"generation_config\.json is not JSON"):
         run_stage(
             MODEL, ModelParameters(base=str(folder)), {"tokenizer": tokenizer}, tmp_path=tmp_path
         )
@@ -358,9 +360,9 @@ def test_evaluation_refuses_a_damaged_model(
         load(folder, dtype="auto", device="cpu", max_length=None)
 
 
-def test_settings_that_are_whole_are_carried(tmp_path: Path) -> None:
-    """Every form that transformers writes: tokens as texts and objects, lists and names, templates
-    by name.
+def test_intact_settings_are_inherited(tmp_path: Path) -> None:
+    """Every form that transformers writes: tokens as strings, objects, lists and named entries,
+    named templates.
     """
     write_model("llama", tmp_path / "given")
     opened = open_base(tmp_path / "given", tmp_path)
@@ -381,9 +383,9 @@ def test_settings_that_are_whole_are_carried(tmp_path: Path) -> None:
     assert AutoTokenizer.from_pretrained(tmp_path / "target").pad_token == "</s>"
 
 
-def test_an_error_on_weights_beside_a_model_file_names_the_users_folder(tmp_path: Path) -> None:
-    """A base whose tokenizer is converted is opened in a scratch folder, of which the user knows
-    nothing.
+def test_an_error_in_the_weights_of_a_converted_base_names_the_users_folder(tmp_path: Path) -> None:
+    """A base whose tokenizer is converted is opened in a scratch folder that the user does not
+    know.
     """
     whole = base(tmp_path / "made")
     given = tmp_path / "given"
@@ -392,7 +394,7 @@ def test_an_error_on_weights_beside_a_model_file_names_the_users_folder(tmp_path
         (given / name).write_bytes((whole / name).read_bytes())
     write_model("llama", given)
     cut(SINGLE)(given)
-    with pytest.raises(StageError, match="is no whole safetensors file") as refused:
+    with pytest.raises(StageError, match="is not a complete safetensors file") as refused:
         run_stage(
             MODEL,
             ModelParameters(base=str(given)),

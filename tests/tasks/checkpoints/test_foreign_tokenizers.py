@@ -1,4 +1,4 @@
-"""Llama-2's and Llama-3's own tokenizer files against sentencepiece and tiktoken."""
+"""Llama-2's and Llama-3's own tokenizer files, compared with sentencepiece and tiktoken."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import pytest
 from transformers import AutoTokenizer
 
 from tasks.checkpoints.base import open_base
-from tasks.checkpoints.tokenizer_files import LLAMA_3_WORDS, read_tokenizer
+from tasks.checkpoints.fast_tokenizers import LLAMA_3_WORDS
+from tasks.checkpoints.tokenizer_files import read_tokenizer
 
 CODE = Path(__file__).read_text().split("\n")
 
 
 def lines() -> list[str]:
-    """Code, indentation, Chinese, runs of spaces, whatever."""
+    """Code, noise, runs of spaces, prose in several languages."""
     rng = random.Random(0)
     alphabet = [*[" "] * 6, "a", "b", "中", "国", "\t", "😀", "{", "é", "1"]
     noise = ["".join(rng.choice(alphabet) for _ in range(rng.randint(1, 60))) for _ in range(1500)]

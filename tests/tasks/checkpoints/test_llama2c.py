@@ -1,4 +1,4 @@
-"""llama2.c's files: the layout, the rotary order, the tokenizer's BPE, and the real stories260K."""
+"""llama2.c's files: layout, rotary order, the tokenizer's BPE, and the real stories260K."""
 
 from __future__ import annotations
 
@@ -36,10 +36,8 @@ def reference_encode(text: str, pieces: list[tuple[float, bytes]]) -> list[int]:
 
 
 def reference_logits(path: Path, tokens: list[int]) -> np.ndarray:
-    """`forward` of llama2.c's run.c, position by position, in float64; logits of the last
-    position.
-    """
-    s = llama2c.read_shape(path)
+    """Logits of the last position from `forward` of llama2.c's run.c, in float64."""
+    s = llama2c.read_header(path)
     flat = np.fromfile(path, "<f4", offset=28).astype(np.float64)
     kv, at = s.kv_heads * s.head, 0
 
@@ -115,7 +113,7 @@ def test_conversion_gives_the_same_bytes(tmp_path: Path) -> None:
 
 PIECES = llama2c_pieces()
 FAST = sentencepiece_base()
-FAST.encode_special_tokens = True  # as run.c: "<s>" in the text is text
+FAST.encode_special_tokens = True  # as in run.c, where "<s>" in a text is plain text
 
 
 @given(st.text(st.sampled_from("theandcsi on  \n公😀<>"), max_size=40))
@@ -127,10 +125,10 @@ def test_cut_files_are_refused(tmp_path: Path) -> None:
     source = write_llama2c(tmp_path / "source")
     whole = (source / "small.bin").read_bytes()
     (source / "small.bin").write_bytes(whole[:-4])
-    with pytest.raises(StageError, match="file cut or altered"):
+    with pytest.raises(StageError, match="file is truncated or altered"):
         open_base(source, tmp_path)
     (source / "small.bin").write_bytes(b"\xff" * 80)
-    with pytest.raises(StageError, match="legacy one"):
+    with pytest.raises(StageError, match="not that of a legacy llama2"):
         open_base(source, tmp_path)
     (source / "small.bin").write_bytes(whole)
     (source / "tok.bin").write_bytes((source / "tok.bin").read_bytes()[:-3])
@@ -138,9 +136,9 @@ def test_cut_files_are_refused(tmp_path: Path) -> None:
         open_base(source, tmp_path)
 
 
-def test_a_folder_that_is_no_base_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_base_is_refused(tmp_path: Path) -> None:
     (tmp_path / "readme.txt").write_text("nothing")
-    with pytest.raises(StageError, match="is no base that can be opened"):
+    with pytest.raises(StageError, match="cannot be opened as a base"):
         open_base(tmp_path, tmp_path / "scratch")
 
 

@@ -1,4 +1,4 @@
-"""Every checkpoint that we write is the same model to transformers 4 and 5: angles, logits, types,
+"""transformers 4 and 5 load the same model from every checkpoint we write: angles, logits, types,
 tokens.
 """
 
@@ -67,11 +67,11 @@ OLD_BASES: dict[str, dict[str, Any]] = {
         }
     },
 }
-"""Configurations of bases that training begins with."""
+"""Configurations of bases that training starts from."""
 
 
 def with_config(folder: Path, model: Path, **changes: Any) -> Path:
-    """A copy of a model with other keys in its config.json; those of rope are these alone."""
+    """A copy of a model with `changes` to its config.json, which replace all its rope keys."""
     folder.mkdir(parents=True)
     for file in model.iterdir():
         os.link(file, folder / file.name)
@@ -93,13 +93,13 @@ def reads(python: Path | str, folders: list[Path]) -> dict[str, Any]:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Unrecognized keys" not in done.stderr
-    found = json.loads(done.stdout)
-    assert found["transformers"].startswith("4." if python == OLD else "5.")
-    return {Path(folder).name: values for folder, values in found["read"].items()}
+    printed = json.loads(done.stdout)
+    assert printed["transformers"].startswith("4." if python == OLD else "5.")
+    return {Path(folder).name: values for folder, values in printed["read"].items()}
 
 
 def written(tmp_path: Path) -> list[Path]:
-    """One checkpoint of every kind that we write."""
+    """One checkpoint of every kind that the stages write."""
     toy = save_model(tmp_path / "toy", tied=True, initializer_range=0.5)
     plain = json.loads((toy / "config.json").read_text())
     folders = []
@@ -151,23 +151,16 @@ def test_old_and_new_transformers_read_the_same_models(tmp_path: Path) -> None:
     new, old = reads(sys.executable, folders), reads(OLD, folders)
     assert len(new) == len(folders) == len(LAYOUTS) + len(OLD_BASES) + 5
     for name, expected in new.items():
-        for what, value in expected.items():
+        for key, value in expected.items():
+            old_value = old[name][key]
             if isinstance(value, list) and value and isinstance(value[0], float):
                 assert torch.allclose(
-                    torch.tensor(old[name][what]), torch.tensor(value), rtol=1e-4, atol=1e-4
-                ), (
-                    name,
-                    what,
-                )
+                    torch.tensor(old_value), torch.tensor(value), rtol=1e-4, atol=1e-4
+                ), (name, key)
+            elif isinstance(value, float):
+                assert old_value == pytest.approx(value), (name, key)
             else:
-                assert (
-                    old[name][what] == pytest.approx(value)
-                    if isinstance(value, float)
-                    else old[name][what] == value
-                ), (
-                    name,
-                    what,
-                )
+                assert old_value == value, (name, key)
     assert new["special-list"]["more_special"] == ["w0", "w5"] and new["special-names"][
         "more_special"
     ] == ["w0", "w6"]
@@ -177,7 +170,7 @@ def test_old_and_new_transformers_read_the_same_models(tmp_path: Path) -> None:
     )
 
 
-def test_configurations_have_both_names_of_a_thing_and_mean_one() -> None:
+def test_configurations_have_the_keys_of_old_and_new_readers() -> None:
     plain = {
         "model_type": "llama",
         "max_position_embeddings": 64,

@@ -1,6 +1,4 @@
-"""Reading and growing sentencepiece's file, against sentencepiece itself on models trained on the
-spot.
-"""
+"""Reading and growing sentencepiece's file, compared with sentencepiece on small trained models."""
 
 from __future__ import annotations
 
@@ -33,12 +31,8 @@ from tasks.checkpoints.sentencepiece_model import (
     parse_model,
     read_model,
 )
-from tasks.checkpoints.tokenizer_files import (
-    read_settings,
-    read_tokenizer,
-    size_of,
-    write_tokenizer,
-)
+from tasks.checkpoints.tokenizer_files import read_tokenizer, size_of, write_tokenizer
+from tasks.checkpoints.tokenizer_settings import read_settings
 from tasks.tokenizer.measure import plain_ids
 from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, MIXED
 
@@ -125,8 +119,8 @@ def test_the_fast_tokenizer_equals_sentencepiece(name: str, text: str) -> None:
 
 @given(LIKELY)
 def test_with_a_character_map_as_well(text: str) -> None:
-    """Combining marks apart: `tokenizers` maps whole grapheme clusters, sentencepiece the longest
-    known prefix.
+    """Without combining marks: `tokenizers` maps whole grapheme clusters, sentencepiece the longest
+    prefix in the map.
     """
     reference, fast = both("nfkc")
     assert plain_ids(fast, [text]) == [reference.encode(text)]
@@ -175,14 +169,14 @@ def test_scores_fall_also_where_floats_lie_far_apart() -> None:
 @pytest.mark.parametrize(
     "blob", [b"", b"IQ== 0\nIg== 1\n", b"\x0a\xff\xff", b"\x0b", trained("llama")[:-3]]
 )
-def test_other_files_are_no_models(tmp_path: Path, blob: bytes) -> None:
+def test_other_files_are_not_models(tmp_path: Path, blob: bytes) -> None:
     (tmp_path / "x.model").write_bytes(blob)
     assert not is_model(tmp_path / "x.model")
     with pytest.raises(StageError, match="not a sentencepiece model"):
         read_model(tmp_path / "x.model")
 
 
-def test_unsupported_kinds_are_refused_in_clear_words(tmp_path: Path) -> None:
+def test_unsupported_kinds_are_refused_with_a_clear_error(tmp_path: Path) -> None:
     out = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(ENGLISH),
@@ -194,11 +188,11 @@ def test_unsupported_kinds_are_refused_in_clear_words(tmp_path: Path) -> None:
         hard_vocab_limit=False,
     )
     (tmp_path / "x.model").write_bytes(out.getvalue())
-    with pytest.raises(StageError, match=r"no BPE model.*no byte fallback.*user-defined"):
+    with pytest.raises(StageError, match=r"not a BPE model.*no byte fallback.*user-defined"):
         open_base(tmp_path, tmp_path / "scratch")
 
 
-def test_a_json_that_ranks_merges_otherwise_is_corrected(tmp_path: Path) -> None:
+def test_a_json_that_ranks_merges_differently_is_corrected(tmp_path: Path) -> None:
     path = write("llama", tmp_path / "given")
     opened = open_base(tmp_path / "given", tmp_path)
     assert (opened / MODEL_FILE).is_file() and read_base_tokenizer(opened).corrected == ()
@@ -258,7 +252,7 @@ def test_a_checkpoint_with_a_model_file_and_no_json(tmp_path: Path, form: str) -
 
 
 def test_settings_that_name_no_token_leave_those_of_the_model_file(tmp_path: Path) -> None:
-    """As in the first conversions of Llama."""
+    """The first conversions of Llama have such settings."""
     write("llama", tmp_path / "given")
     (tmp_path / "given" / "tokenizer_config.json").write_text(
         '{"bos_token": "", "eos_token": {"content": ""}}'
@@ -284,7 +278,7 @@ def test_a_model_file_without_a_normalizers_settings_reads_as_in_sentencepiece(
 def test_added_tokens_at_ids_of_others_are_refused(tmp_path: Path) -> None:
     write("llama", tmp_path / "given")
     (tmp_path / "given" / "added_tokens.json").write_text('{"<pad>": 300}')
-    with pytest.raises(StageError, match="'<pad>' is stated to have id 300, which is"):
+    with pytest.raises(StageError, match="'<pad>' should have id 300, but that is the id of"):
         open_base(tmp_path / "given", tmp_path)
 
 
@@ -295,13 +289,13 @@ def test_pointers_and_damaged_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"tokenizer\.model is a Git LFS pointer"):
         read_base_tokenizer(opened)
     (opened / "tokenizer.json").write_text("{}")
-    with pytest.raises(StageError, match=r"tokenizer\.json is no tokenizer that can be read"):
+    with pytest.raises(StageError, match=r"tokenizer\.json cannot be read as a tokenizer"):
         read_base_tokenizer(opened)
-    with pytest.raises(StageError, match=r"absent is no folder"):
+    with pytest.raises(StageError, match=r"absent is not a folder"):
         open_base(tmp_path / "absent", tmp_path)
 
 
-def test_everything_beside_the_vocabulary_is_carried(tmp_path: Path) -> None:
+def test_all_settings_are_inherited(tmp_path: Path) -> None:
     path = write("llama", tmp_path / "given")
     tokenizer, settings = read_sentencepiece(path)
     tokenizer.add_special_tokens(

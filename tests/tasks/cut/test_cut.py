@@ -1,6 +1,4 @@
-"""cut: order of checks, cut-offs over sources, categories, ledger, and the same bytes for any
-engine.
-"""
+"""cut: order of checks, cut-offs over sources, categories, ledger, equal bytes for any engine."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ CONTAMINATED = pa.list_(
 
 
 class Sources:
-    """Input artifacts of several sources, made of rows of annotations."""
+    """Input artifacts of several sources, from rows of annotations."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -109,7 +107,9 @@ KEEP = SourceCut.model_validate(
 )
 
 
-def test_the_first_failed_check_is_the_reason_and_the_ledger_has_them_all(tmp_path: Path) -> None:
+def test_the_first_failed_check_is_the_reason_and_the_ledger_has_all(
+    tmp_path: Path,
+) -> None:
     given = Sources(tmp_path)
     given.add(
         "web",
@@ -128,9 +128,9 @@ def test_the_first_failed_check_is_the_reason_and_the_ledger_has_them_all(tmp_pa
             ],
         ],
     )
-    found = run_stage(STAGE, CutParameters(sources={"web": KEEP}), given.inputs, tmp_path=tmp_path)
-    assert found.files() == ["web/part-00000.parquet", "web/part-00001.parquet"]
-    assert column(found, "reason") == [
+    built = run_stage(STAGE, CutParameters(sources={"web": KEEP}), given.inputs, tmp_path=tmp_path)
+    assert built.files() == ["web/part-00000.parquet", "web/part-00001.parquet"]
+    assert column(built, "reason") == [
         "langid.language",
         "langid.threshold",
         "quality.gopher.word_count",
@@ -140,15 +140,15 @@ def test_the_first_failed_check_is_the_reason_and_the_ledger_has_them_all(tmp_pa
         "perplexity.tail",
         None,
     ]
-    assert column(found, "category") == [None, None, None, "web-zh", None, None, None, "web-zh"]
-    assert column(found, "bucket")[3:] == ["head", "middle", "tail", "tail", "all"]
-    assert column(found, "language") == ["en"] + ["zh"] * 7
-    (cutoff,) = found.statistics["cutoffs"]
+    assert column(built, "category") == [None, None, None, "web-zh", None, None, None, "web-zh"]
+    assert column(built, "bucket")[3:] == ["head", "middle", "tail", "tail", "all"]
+    assert column(built, "language") == ["en"] + ["zh"] * 7
+    (cutoff,) = built.statistics["cutoffs"]
     assert [cutoff["head"], cutoff["middle"]] == np.percentile(
         [1.0, 5.0, 99.0, 100.0], [30, 60]
     ).tolist()
     assert (cutoff["language"], cutoff["unit"], cutoff["documents"]) == ("zh", "unit-a", 4)
-    assert found.statistics["funnel"] == [
+    assert built.statistics["funnel"] == [
         {
             "source": "web",
             "read": 8,
@@ -160,9 +160,9 @@ def test_the_first_failed_check_is_the_reason_and_the_ledger_has_them_all(tmp_pa
             "category": 2,
         }
     ]
-    assert found.statistics["contaminated"] == {"web": {"cmmlu": 2, "mmlu": 1}}
-    assert found.statistics["dropped"]["perplexity.tail"] == 2
-    ledger = found.ledger
+    assert built.statistics["contaminated"] == {"web": {"cmmlu": 2, "mmlu": 1}}
+    assert built.statistics["dropped"]["perplexity.tail"] == 2
+    ledger = built.ledger
     assert (ledger.documents("read"), ledger.documents("kept")) == (8, 2)
     assert ledger.documents("dropped", "langid.threshold") == 1
 
@@ -178,12 +178,12 @@ def test_cutoffs_are_percentiles_over_all_sources_with_the_same_model(tmp_path: 
         ]
         given.add(name, [rows[:25], rows[25:]], unit="unit-b" if name == "other" else "unit-a")
     parameters = CutParameters(sources=dict.fromkeys(values, KEEP), head=25, middle=62.5)
-    found = run_stage(STAGE, parameters, given.inputs, tmp_path=tmp_path)
+    built = run_stage(STAGE, parameters, given.inputs, tmp_path=tmp_path)
 
     def eligible(*names: str) -> list[float]:
         return [value for name in names for i, value in enumerate(values[name]) if i % 10]
 
-    first, second = found.statistics["cutoffs"]
+    first, second = built.statistics["cutoffs"]
     assert [first["head"], first["middle"]] == np.percentile(
         eligible("a", "b"), [25, 62.5]
     ).tolist()
@@ -196,10 +196,10 @@ def test_cutoffs_are_percentiles_over_all_sources_with_the_same_model(tmp_path: 
             "head" if v < cutoff["head"] else "middle" if v < cutoff["middle"] else "tail"
             for v in values[name]
         ]
-        assert column(found, "bucket", f"{name}/") == expected
+        assert column(built, "bucket", f"{name}/") == expected
     with start(EngineConfig(kind="processes", workers=2)) as engine:
         again = run_stage(STAGE, parameters, given.inputs, tmp_path=tmp_path / "two", engine=engine)
-    assert again.digest == found.digest and again.statistics == found.statistics
+    assert again.digest == built.digest and again.statistics == built.statistics
 
 
 def test_categories_by_language_and_reports_of_contamination(tmp_path: Path) -> None:
@@ -216,18 +216,18 @@ def test_categories_by_language_and_reports_of_contamination(tmp_path: Path) -> 
             "reference": SourceCut(),
         }
     )
-    found = run_stage(STAGE, parameters, given.inputs, tmp_path=tmp_path)
-    assert column(found, "reason", "mixed/") == [None, None, "category.none", "category.none"]
-    assert column(found, "category", "mixed/") == ["web-zh", "web-en", None, None]
-    assert column(found, "language", "mixed/") == ["zh", "en", "de", "und"]
-    assert found.statistics["contaminated"] == {"mixed": {"mmlu": 1}}
-    assert column(found, "category", "plain/") == ["books"] * 2
-    assert column(found, "language", "plain/") == ["und"] * 2
-    assert column(found, "bucket", "plain/") == ["all"] * 2
-    assert column(found, "reason", "reference/") == ["category.none"]
+    built = run_stage(STAGE, parameters, given.inputs, tmp_path=tmp_path)
+    assert column(built, "reason", "mixed/") == [None, None, "category.none", "category.none"]
+    assert column(built, "category", "mixed/") == ["web-zh", "web-en", None, None]
+    assert column(built, "language", "mixed/") == ["zh", "en", "de", "und"]
+    assert built.statistics["contaminated"] == {"mixed": {"mmlu": 1}}
+    assert column(built, "category", "plain/") == ["books"] * 2
+    assert column(built, "language", "plain/") == ["und"] * 2
+    assert column(built, "bucket", "plain/") == ["all"] * 2
+    assert column(built, "reason", "reference/") == ["category.none"]
 
 
-def test_passages_that_are_too_much_of_a_document_and_emptied_documents_go(tmp_path: Path) -> None:
+def test_documents_that_are_mostly_passages_or_empty_are_dropped(tmp_path: Path) -> None:
     shares = [0.2, 0.5, 0.51, 1.0, 0.9]
     rows = [
         {"contaminated": ["mmlu"] if i < 4 else [], "passage_share": share}
@@ -274,7 +274,7 @@ def test_passages_that_are_too_much_of_a_document_and_emptied_documents_go(tmp_p
         ({"category": {"zh": "web"}}, "category by language but no langid"),
     ],
 )
-def test_a_keep_without_its_stage_is_refused(
+def test_a_keep_without_its_stage_is_an_error(
     tmp_path: Path, keep: dict[str, Any], says: str
 ) -> None:
     given = Sources(tmp_path)
@@ -284,7 +284,7 @@ def test_a_keep_without_its_stage_is_refused(
         run_stage(STAGE, parameters, given.inputs, tmp_path=tmp_path)
 
 
-def test_a_keep_on_rules_that_were_not_measured_is_refused(tmp_path: Path) -> None:
+def test_a_keep_on_rules_that_were_not_measured_is_an_error(tmp_path: Path) -> None:
     given = Sources(tmp_path)
     given.add("web", [[row()]])
     parameters = CutParameters(
@@ -305,25 +305,23 @@ def test_a_keep_on_rules_that_were_not_measured_is_refused(tmp_path: Path) -> No
         {"sources": {"web": {"decontaminate": "maybe"}}},
     ],
 )
-def test_wrong_parameters_are_refused(parameters: dict[str, Any]) -> None:
+def test_invalid_parameters_are_errors(parameters: dict[str, Any]) -> None:
     with pytest.raises(pydantic.ValidationError):
         CutParameters.model_validate(parameters)
 
 
 def test_equal_keeps_have_equal_identities() -> None:
-    one = SourceCut.model_validate(
+    first = SourceCut.model_validate(
         {"langid": {"languages": ["zh", "en"]}, "perplexity": ["middle", "head"]}
     )
-    two = SourceCut.model_validate(
+    second = SourceCut.model_validate(
         {"langid": {"languages": ["en", "zh", "en"]}, "perplexity": ["head", "middle"]}
     )
-    assert one.identity() == two.identity()
+    assert first.identity() == second.identity()
 
 
 def test_golden_output(tmp_path: Path) -> None:
-    """Fails when the output changes: then bump the version in cut/stage.py, and only then this
-    digest.
-    """
+    """If the output changes on purpose, raise the version in cut/stage.py, then this digest."""
     given = Sources(tmp_path)
     rows = [
         row(perplexity=float(10 + i * i % 97), failed=["c4.sentences"] if i % 7 == 3 else [])
@@ -333,7 +331,7 @@ def test_golden_output(tmp_path: Path) -> None:
     given.add(
         "more", [[row("en"), row(contaminated=["mmlu"], perplexity=11.5), row(perplexity=None)]]
     )
-    found = run_stage(
+    built = run_stage(
         STAGE, CutParameters(sources={"web": KEEP, "more": KEEP}), given.inputs, tmp_path=tmp_path
     )
-    assert (STAGE.version, content_digest(found)) == (1, "9d6993e83f9c3368")
+    assert (STAGE.version, content_digest(built)) == (1, "9d6993e83f9c3368")

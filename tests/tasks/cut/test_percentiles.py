@@ -1,4 +1,4 @@
-"""Exact percentiles from counted bins, against numpy, however the values are spread over files."""
+"""Exact percentiles from counted bins equal numpy's, however values are spread over files."""
 
 from collections import Counter
 
@@ -32,12 +32,12 @@ def in_two_passes(files: list[np.ndarray], percents: list[float]) -> list[float]
 
 
 @given(VALUES, st.lists(st.floats(0, 100), min_size=1, max_size=3), st.integers(1, 5))
-def test_equal_to_numpy_to_the_bit_however_split(
+def test_percentiles_equal_numpy_to_the_bit_however_split(
     values: list[float], percents: list[float], files: int
 ) -> None:
     array = np.array(values)
-    found = in_two_passes(list(np.array_split(array, files)), percents)
-    assert found == np.percentile(array, percents).tolist()
+    percentiles = in_two_passes(list(np.array_split(array, files)), percents)
+    assert percentiles == np.percentile(array, percents).tolist()
 
 
 def test_a_large_skewed_sample() -> None:
@@ -52,7 +52,7 @@ def test_a_large_skewed_sample() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])
-def test_what_cannot_be_a_perplexity_is_refused(value: float) -> None:
+def test_values_that_cannot_be_perplexities_are_errors(value: float) -> None:
     with pytest.raises(ValueError, match="must be above 0"):
         count_bins(np.array([1.0, value]))
 

@@ -1,4 +1,4 @@
-"""Real benchmark items planted in real prose: how leaks look on pages."""
+"""Real benchmark items planted in real prose, in the forms in which leaks appear on pages."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def is_chinese(item: Item) -> bool:
 
 
 def as_printed(item: Item) -> str:
-    """The question with its choices and the answer, as quiz pages print them."""
+    """The question with its choices and the answer, as on quiz pages."""
     chinese = is_chinese(item)
     lines = [
         item.question,
@@ -63,12 +63,12 @@ def as_printed(item: Item) -> str:
 
 
 def with_answer(item: Item) -> str:
-    """The question, and its right answer on the next line."""
+    """The question, with the right answer on the next line."""
     return item.question if item.answer is None else f"{item.question}\n{item.choices[item.answer]}"
 
 
 def respaced(text: str, rng: random.Random) -> str:
-    """Other white space between words, and some between characters of Chinese."""
+    """Other white space between words, and some between Chinese characters."""
     text = re.sub(r"[ \n]", lambda _: rng.choice(["  ", "\t", "\u00a0", " \n", "\u3000"]), text)
     return re.sub(
         r"(?<=[\u4e00-\u9fff])(?=[\u4e00-\u9fff])", lambda _: rng.choice(["", " ", "\u3000"]), text
@@ -76,7 +76,7 @@ def respaced(text: str, rng: random.Random) -> str:
 
 
 def recased(text: str, rng: random.Random) -> str:
-    """All capitals, or each letter by chance."""
+    """All capitals, or a random case for each letter."""
     return (
         text.upper()
         if rng.random() < 0.5
@@ -85,7 +85,7 @@ def recased(text: str, rng: random.Random) -> str:
 
 
 def full_width(text: str, rng: random.Random) -> str:
-    """ASCII as full-width forms; each by chance, so that half-width ones stand among them."""
+    """ASCII characters as full-width forms, at random."""
     share = rng.choice([0.5, 1.0])
     return "".join(
         chr(ord(c) + 0xFEE0) if "!" <= c <= "~" and rng.random() < share else c for c in text
@@ -108,22 +108,22 @@ _MARKS = {
 
 
 def repunctuated(text: str, rng: random.Random) -> str:
-    """Every mark gives way to another, or to none where white space or Chinese stands beside it."""
+    """Each mark replaced by another, or removed if next to white space or Chinese."""
     out = []
-    for at, character in enumerate(text):
+    for position, character in enumerate(text):
         if unicodedata.category(character)[0] != "P":
             out.append(character)
         elif character in _MARKS:
             out.append(rng.choice(_MARKS[character]))
         else:
-            beside = text[at + 1 : at + 2]
+            beside = text[position + 1 : position + 2]
             free = not beside or beside.isspace() or unspaced_share(beside) > 0
             out.append(rng.choice([",", ";", "；", "…", "!", " — ", *([""] * 3 if free else [])]))
     return "".join(out)
 
 
 def zero_width(text: str, rng: random.Random) -> str:
-    """Invisible characters between the characters of words."""
+    """Invisible characters inserted into words."""
     invisible = [
         "\u200b",
         "\u200c",
@@ -142,7 +142,7 @@ def zero_width(text: str, rng: random.Random) -> str:
 
 
 def wrapped(text: str, rng: random.Random) -> str:
-    """Lines of 30 columns or less, broken between words, in Chinese anywhere."""
+    """Lines of at most 30 columns, broken between words, in Chinese anywhere."""
     out, column = [], 0
     for word in re.findall(
         r"\s+|[\u2e80-\u9fff\uff00-\uffef]|[^\s\u2e80-\u9fff\uff00-\uffef]+", text
@@ -161,16 +161,14 @@ _LIGATURES = {"ffi": "\ufb03", "ffl": "\ufb04", "ff": "\ufb00", "fi": "\ufb01", 
 
 
 def decomposed(text: str, rng: random.Random) -> str:
-    """Ligatures, then one of Unicode's other normal forms."""
+    """Ligatures, then another Unicode normal form."""
     for letters, ligature in _LIGATURES.items():
         text = text.replace(letters, ligature)
     return unicodedata.normalize(rng.choice(["NFD", "NFKD", "NFC"]), text)
 
 
 def quoted(text: str, rng: random.Random) -> str:
-    """Every line a paragraph of its own, quoted as e-mail and Markdown do, words in bold by
-    chance.
-    """
+    """Each line a separate paragraph, quoted as in e-mail and Markdown, with random bold words."""
     bold = re.sub(r"\S+", lambda word: f"**{word[0]}**" if rng.random() < 0.2 else word[0], text)
     return "\n\n".join(f"> {line}" for line in bold.split("\n"))
 
@@ -192,7 +190,7 @@ MANNERS: dict[str, Manner] = {
 
 
 def hyphenated(text: str, rng: random.Random) -> str:
-    """Long words broken at the end of a line, as on the pages of books."""
+    """Long words broken at the end of a line, as in books."""
     return re.sub(
         r"\b([^\W\d_]{4})([^\W\d_]{4,})",
         lambda w: f"{w[1]}-\n{w[2]}" if rng.random() < 0.3 else w[0],
@@ -201,12 +199,12 @@ def hyphenated(text: str, rng: random.Random) -> str:
 
 
 def escaped_twice(text: str, rng: random.Random) -> str:
-    """HTML entities that extraction left standing."""
+    """HTML entities that extraction left in the text."""
     return re.sub(r"[\"'&<>‘’“”—–]", lambda mark: f"&#{ord(mark[0])};", text)
 
 
 def traditional(text: str, rng: random.Random) -> str:
-    """Some frequent simplified characters in their traditional forms."""
+    """Some frequent simplified characters replaced by traditional ones."""
     return text.translate(_TRADITIONAL)
 
 
@@ -247,9 +245,7 @@ def prose(real_data: Path, chinese: bool) -> tuple[str, ...]:
 
 
 def clean_documents(real_data: Path) -> Iterator[tuple[str, str]]:
-    """(name, text) of all real prose and web samples: JSON lines one by one, other files in pieces
-    of 5,000.
-    """
+    """(name, text) of all real prose and web samples: lines of JSON, other files in 5,000s."""
     for folder in ("prose_en", "prose_zh", "web_en"):
         for file in sorted((real_data / folder).rglob("*")):
             if not file.is_file():
@@ -266,7 +262,7 @@ def clean_documents(real_data: Path) -> Iterator[tuple[str, str]]:
 
 
 def readable(data: str) -> str:
-    """The strings in JSON one a line; other text as it is."""
+    """The strings in a JSON line, one per line; other text unchanged."""
     try:
         return "\n".join(strings(json.loads(data)))
     except json.JSONDecodeError:

@@ -1,6 +1,4 @@
-"""Documents that hold a benchmark's questions are marked, with the item and the words; generic
-stems mark nothing.
-"""
+"""Documents with benchmark questions are marked with item and words; generic stems are not."""
 
 from __future__ import annotations
 
@@ -80,8 +78,8 @@ def test_documents_are_marked_with_item_and_words_and_counted(tmp_path: Path) ->
         name="web",
         tmp_path=tmp_path,
     )
-    found = column(built, "contaminated")
-    assert [[(hit["benchmark"], hit["item"]) for hit in hits] for hits in found] == [
+    contaminated = column(built, "contaminated")
+    assert [[(hit["benchmark"], hit["item"]) for hit in hits] for hits in contaminated] == [
         [],
         [("en", "aar")],
         [("en", "aar"), ("zh", "flood")],
@@ -89,10 +87,10 @@ def test_documents_are_marked_with_item_and_words_and_counted(tmp_path: Path) ->
         [("en", "aar")],
     ]
     assert (
-        found[2][0]["overlap"]
+        contaminated[2][0]["overlap"]
         == "when the river aar was diverted in 1868 by engineer la nicca which"
     )
-    assert found[2][1]["overlap"] == ZH_LONG[5:30].replace("，", "")
+    assert contaminated[2][1]["overlap"] == ZH_LONG[5:30].replace("，", "")
     statistics = built.statistics
     assert statistics["documents_hit"] == 3
     assert statistics["benchmarks"]["en"] == {
@@ -125,7 +123,7 @@ def test_bytes_are_the_same_for_any_engine(tmp_path: Path) -> None:
     assert data_digests(alone) == data_digests(together)
 
 
-def test_a_stem_that_many_items_share_marks_nothing_but_each_item_is_still_found() -> None:
+def test_a_shared_stem_marks_nothing_but_each_item_is_still_found() -> None:
     stem = (
         "Which of the following is the best example of a physical change that happens in the "
         "kitchen of"
@@ -155,7 +153,7 @@ def test_a_question_that_is_all_template_is_found_with_its_choices() -> None:
     ]
 
 
-def test_short_questions_count_whole_or_with_their_choices() -> None:
+def test_short_questions_count_as_a_whole_or_with_their_choices() -> None:
     items = [
         question("What did Ada Lovelace write about in 1843?"),
         question(ZH_SHORT, "繁简字", "通假字", "古今字"),
@@ -176,7 +174,7 @@ def test_the_same_item_twice_is_not_a_template() -> None:
     assert marked([question(LONG)] * 5, [LONG], template_items=1) == [["0", "1", "2", "3", "4"]]
 
 
-def test_prompts_and_limits_do_not_enter_the_version(tmp_path: Path) -> None:
+def test_prompts_and_limits_are_not_part_of_the_version(tmp_path: Path) -> None:
     files = benchmark(tmp_path, "en", question(LONG))
     asked = Benchmark(format="multiple-choice", paths=files.paths, limit=3)
     given = DecontaminateParameters(against={"en": asked})
@@ -210,7 +208,7 @@ def test_passages_are_offsets_of_the_ingest_text_and_leave_whole_sentences(tmp_p
     given = documents(tmp_path, "web", [texts[:2], texts[2:]])
     plain = column(given, "text")
     menus = [
-        [Edit(found.start(), found.end(), "", "menu") for found in re.finditer("Menu\n", text)]
+        [Edit(match.start(), match.end(), "", "menu") for match in re.finditer("Menu\n", text)]
         for text in plain
     ]
     columns = (column_of(menus[:2]), column_of(menus[2:]))
@@ -254,7 +252,7 @@ def test_passages_are_offsets_of_the_ingest_text_and_leave_whole_sentences(tmp_p
     ]
 
 
-def test_a_passage_takes_the_choices_along_however_long_and_however_printed(tmp_path: Path) -> None:
+def test_a_passage_includes_the_choices_however_long_and_however_printed(tmp_path: Path) -> None:
     choices = [
         f"because {name} " + "had always flooded the plain and its villages in spring " * 6
         for name in ("a", "b")
@@ -278,7 +276,7 @@ def test_a_passage_takes_the_choices_along_however_long_and_however_printed(tmp_
         assert 11 <= text.count(FILLER.split(".")[0]) <= 14
 
 
-def test_an_item_of_two_benchmarks_is_named_twice_and_goes_once(tmp_path: Path) -> None:
+def test_an_item_of_two_benchmarks_is_named_twice_and_removed_once(tmp_path: Path) -> None:
     against = {
         name: benchmark(tmp_path, name, question(LONG, id=f"{name}1")) for name in ("one", "two")
     }
@@ -308,13 +306,13 @@ def test_passages_of_edited_text_compose_with_the_edits(
     for _ in range(data.draw(st.integers(0, 3)) if edited else 0):
         start = data.draw(st.integers(0, len(edited) - 1))
         spans.append((start, data.draw(st.integers(start + 1, len(edited)))))
-    found = passages(edited, spans, margin)
-    places = [Alignment(lines).span(edit.start, edit.end) for edit in found]
+    removed = passages(edited, spans, margin)
+    places = [Alignment(lines).span(edit.start, edit.end) for edit in removed]
     both = merge(
         lines,
-        [edit._replace(start=at, end=end) for edit, (at, end) in zip(found, places, strict=True)],
+        [edit._replace(start=at, end=end) for edit, (at, end) in zip(removed, places, strict=True)],
     )
-    left = apply(edited, found)
+    left = apply(edited, removed)
     assert apply(text, both) == left
     taken = bytes_taken(text, both)
     assert taken["line"] == len(text.encode()) - len(edited.encode())
@@ -329,11 +327,11 @@ def test_passages_cover_what_is_asked_and_end_at_sentences(
     for _ in range(data.draw(st.integers(0, 3)) if text else 0):
         start = data.draw(st.integers(0, len(text) - 1))
         spans.append((start, data.draw(st.integers(start + 1, len(text)))))
-    found = passages(text, spans, margin)
-    apply(text, found)  # ascending, disjoint, within the text
+    removed = passages(text, spans, margin)
+    apply(text, removed)  # ascending, disjoint, within the text
     for start, end in spans:
-        assert any(edit.start <= start and end <= edit.end for edit in found)
-    for edit in found:
+        assert any(edit.start <= start and end <= edit.end for edit in removed)
+    for edit in removed:
         assert edit.start == 0 or not text[edit.start - 1].isspace()
         assert edit.end == len(text) or not text[edit.end].isspace()
         between = text[edit.start :][: len(text[edit.start :]) - len(text[edit.start :].lstrip())]
@@ -393,8 +391,10 @@ def test_real_questions_are_found_in_pages_and_nowhere_else(real_data: Path) -> 
         )
         for item in index.items
     ]
-    found = [any(hit.owner == n for hit in hits) for n, hits in enumerate(index.grams.find(pages))]
-    assert sum(found) / len(found) > 0.98
+    is_found = [
+        any(hit.owner == n for hit in hits) for n, hits in enumerate(index.grams.find(pages))
+    ]
+    assert sum(is_found) / len(is_found) > 0.98
     novel = (real_data / "prose_zh/four-novels/西游记.txt").read_text(errors="replace")
     prose = (real_data / "prose_en/wikitext-2/valid.txt").read_text()
     assert index.grams.find([novel, prose]) == [[], []]

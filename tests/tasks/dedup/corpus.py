@@ -1,4 +1,4 @@
-"""Generated corpora as artifacts: documents, cut and perplexity of any texts, sharded at will."""
+"""Generated corpora as artifacts: documents, cut and perplexity of given texts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.stage_harness import run_stage
 
 
 class TableParameters(Parameters):
-    """Rows per file name, as JSON (a version holds no NaN otherwise), with one of SCHEMAS."""
+    """Rows per file name, as JSON (versions cannot contain NaN), with one of SCHEMAS."""
 
     schema_name: str
     files: str
@@ -54,7 +54,7 @@ def _write(parameters: TableParameters, shard: Shard) -> dict[str, Any]:
 def tables(
     role: str, name: str, files: Mapping[str, Sequence[Mapping[str, Any]]], tmp_path: Path
 ) -> Artifact:
-    """An artifact that holds `files` and stands in a role of that name."""
+    """An artifact that holds `files`, for the role of that name."""
     maker = "ingest" if role == "documents" else role
     stage = Stage(maker, 1, TableParameters, "tests.tasks.dedup.corpus:write_tables", "test tables")
     rows = json.dumps({file: [dict(row) for row in given] for file, given in files.items()})
@@ -64,7 +64,7 @@ def tables(
 
 
 def document(text: str, source: str = "web", id: str | None = None) -> dict[str, Any]:
-    """One document row; the id derives from the text unless given."""
+    """One document row; the id is derived from the text unless given."""
     digest = hashlib.blake2b(f"{source} {text}".encode(), digest_size=16).hexdigest()
     base = {"prompt": "", "url": "", "date": "", "file": "corpus.jsonl", "offset": 0}
     return base | {"id": id or digest, "text": text, "source": source}
@@ -114,17 +114,17 @@ def dedup_inputs(
 
 def outcomes(dedup: Artifact, inputs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Document id -> its row of the dedup artifact."""
-    found = {}
+    fates = {}
     for artifact in inputs["documents"]:
         for name in artifact.files("part-"):
             ids = pq.read_table(artifact.path(name), columns=["id"])["id"].to_pylist()
             rows = pq.read_table(dedup.path(f"{artifact.name}/{name}")).to_pylist()
-            found.update(zip(ids, rows, strict=True))
-    return found
+            fates.update(zip(ids, rows, strict=True))
+    return fates
 
 
 def prose(rng: random.Random, words: int) -> list[str]:
-    """Words without repetition to speak of: shingle sets of different draws are disjoint."""
+    """Random words with hardly a repeated shingle: the sets of different draws are disjoint."""
     return ["".join(rng.choices("abcdefghijklmnop", k=rng.randint(3, 9))) for _ in range(words)]
 
 
@@ -137,6 +137,6 @@ def edited(rng: random.Random, words: Sequence[str], edits: int) -> list[str]:
 
 
 def jaccard(one: Iterable[int], other: Iterable[int]) -> float:
-    """Jaccard similarity of two sets of which at least one is not empty, by its definition."""
+    """Jaccard similarity, by its definition, of two sets that are not both empty."""
     one, other = set(one), set(other)
     return len(one & other) / len(one | other)

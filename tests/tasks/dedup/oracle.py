@@ -1,4 +1,4 @@
-"""The definition of deduplication read word by word, pair by pair, over what signatures wrote."""
+"""The definition of deduplication, applied pair by pair to what signatures wrote."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ def fates(
     rows: int,
     crawls: Sequence[Sequence[str]] = (),
 ) -> dict[str, tuple[str | None, float | None]]:
-    """Document id -> (id of the document that stands for it, similarity); (None, None) where it
-    stays.
+    """Document id -> (id of the document that represents it, similarity), (None, None) if it stays.
 
-    Preference is `length`, the longer the better.
+    The preference is `length`, longer is better.
     """
     crawl = {source: number for number, listed in enumerate(crawls) for source in listed}
     documents = []
@@ -40,22 +39,22 @@ def fates(
             ]
     documents.sort(key=lambda document: document[:3])
     elected: list[tuple[str, dict[str, Any]]] = []
-    found: dict[str, tuple[str | None, float | None]] = {}
+    fate_of: dict[str, tuple[str | None, float | None]] = {}
     for _, _, id, row in documents:
-        for other, standing in elected:
-            if row["text_hash"] == standing["text_hash"]:
-                found[id] = (other, 1.0)
+        for other, elected_row in elected:
+            if row["text_hash"] == elected_row["text_hash"]:
+                fate_of[id] = (other, 1.0)
                 break
-            if shares_band(row["signature"], standing["signature"], bands, rows):
-                one, two = set(row["shingle_set"]), set(standing["shingle_set"])
-                similarity = len(one & two) / len(one | two)
+            if shares_band(row["signature"], elected_row["signature"], bands, rows):
+                set_, elected_set = set(row["shingle_set"]), set(elected_row["shingle_set"])
+                similarity = len(set_ & elected_set) / len(set_ | elected_set)
                 if similarity >= verify:
-                    found[id] = (other, similarity)
+                    fate_of[id] = (other, similarity)
                     break
         else:
             elected.append((id, row))
-            found[id] = (None, None)
-    return found
+            fate_of[id] = (None, None)
+    return fate_of
 
 
 def shares_band(
@@ -71,9 +70,7 @@ def shares_band(
 
 
 def unjustified(dedup: Artifact, inputs: Mapping[str, Any], verify: float) -> list[str]:
-    """Ids of documents that went although neither their text nor their shingles are those of the
-    one kept.
-    """
+    """Ids of removed documents similar to the kept one in neither text nor shingles."""
     rows: dict[str, dict[str, Any]] = {}
     gone: dict[str, str] = {}
     for artifact, signatures in zip(inputs["documents"], inputs["signatures"], strict=True):
@@ -90,10 +87,10 @@ def unjustified(dedup: Artifact, inputs: Mapping[str, Any], verify: float) -> li
             }
     wrong = []
     for id, head in gone.items():
-        one, two = set(rows[id]["shingle_set"]), set(rows[head]["shingle_set"])
+        removed_set, kept_set = set(rows[id]["shingle_set"]), set(rows[head]["shingle_set"])
         if (
             rows[id]["text_hash"] != rows[head]["text_hash"]
-            and len(one & two) / max(len(one | two), 1) < verify
+            and len(removed_set & kept_set) / max(len(removed_set | kept_set), 1) < verify
         ):
             wrong.append(id)
         if head in gone:

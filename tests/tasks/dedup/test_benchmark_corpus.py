@@ -1,6 +1,4 @@
-"""The benchmark's corpus: the same each time, of the size it says, its planted pairs as similar as
-it says.
-"""
+"""The benchmark's corpus is deterministic, and its planted pairs have the stated similarity."""
 
 from __future__ import annotations
 
@@ -20,18 +18,18 @@ def sets(texts: list[str]) -> list[np.ndarray]:
     return np.split(values, offsets[1:-1])
 
 
-def test_planted_pairs_have_the_similarity_that_is_counted_for_them(tmp_path: Path) -> None:
+def test_planted_pairs_have_the_stated_similarity(tmp_path: Path) -> None:
     texts = Corpus().texts(0)
     assert texts == Corpus().texts(0) and texts != Corpus().texts(1)
     assert 2_300 < np.mean([len(text.encode()) for text in texts]) < 2_700
     pairs = list(planted(BLOCK))
     assert len(pairs) == PLANTED
     for original, copy, similarity in pairs[:30]:
-        one, other = sets([texts[original], texts[copy]])
-        assert abs(jaccard(one, other) - similarity) < 1e-9
+        original_set, copy_set = sets([texts[original], texts[copy]])
+        assert abs(jaccard(original_set, copy_set) - similarity) < 1e-9
     rest = texts[2 * PLANTED : 2 * PLANTED + 40]
     first, *others = sets(rest)
-    assert max(jaccard(first, other) for other in others) < 0.1
+    assert max(jaccard(first, copy_set) for copy_set in others) < 0.1
     paths = write_jsonl(tmp_path, 30, 2)
     lines = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
     assert [line["text"] for line in lines] == texts[:30] and [

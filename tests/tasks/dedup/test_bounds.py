@@ -1,6 +1,4 @@
-"""Bounds: memory that is too small is refused with what is needed, giant documents and giant groups
-stay cheap, a killed run goes on where it was.
-"""
+"""Bounds: too little memory is an error, giant inputs stay cheap, a killed run resumes."""
 
 from __future__ import annotations
 
@@ -37,16 +35,14 @@ def dedup(inputs: Any, tmp_path: Path, engine: Any = None, **parameters: Any) ->
 def signed(
     tmp_path: Path, sets: list[np.ndarray[Any, Any]], text: list[int], band: list[int]
 ) -> dict[str, Any]:
-    """Inputs made without text: shingle sets, a number for each text, and what all bands' values
-    are drawn from.
-    """
+    """Inputs made without text: shingle sets, a number per text, and seeds of the bands' values."""
     count = len(sets)
     hashes = np.zeros((count, 2), np.uint64)
     hashes[:, 0] = text
     rows = np.array(band, np.uint64)[:, None] + np.arange(112, dtype=np.uint64) * np.uint64(
         1_000_003
     )
-    offsets = np.concatenate(([0], np.cumsum([len(one) for one in sets])))
+    offsets = np.concatenate(([0], np.cumsum([len(set_) for set_ in sets])))
     tables = {
         "ingest": pa.table(
             {
@@ -71,40 +67,44 @@ def signed(
         ),
         "cut": pa.table({"reason": pa.nulls(count, pa.string()), "language": ["en"] * count}),
     }
-    found = {}
+    artifacts = {}
     for stage, table in tables.items():
         name = "web/part-00000.parquet" if stage == "cut" else "part-00000.parquet"
         home, source = tmp_path / "made", "main" if stage == "cut" else "web"
-        found[stage] = artifact(home, stage, source, {name: table}, **parquet_options(table.schema))
+        artifacts[stage] = artifact(
+            home, stage, source, {name: table}, **parquet_options(table.schema)
+        )
     parameters = {"shingle": 5, "bands": 14, "rows": 8, "seed": 1, "text_cap": 500_000}
-    found["signatures"].manifest.data.update(parameters=parameters, stage_version=2)
-    return {"documents": found["ingest"], "signatures": found["signatures"], "cut": found["cut"]}
+    artifacts["signatures"].manifest.data.update(parameters=parameters, stage_version=2)
+    return {
+        "documents": artifacts["ingest"],
+        "signatures": artifacts["signatures"],
+        "cut": artifacts["cut"],
+    }
 
 
-def test_a_hundred_thousand_copies_are_right_without_a_comparison(
+def test_a_hundred_thousand_copies_need_no_comparison(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(1)
-    one = np.unique(rng.integers(0, 2**32, 50, dtype=np.uint32))
-    inputs = signed(tmp_path, [one] * 100_000, [7] * 100_000, [5] * 100_000)
-    found = dedup(inputs, tmp_path, memory="200M")
+    shingles = np.unique(rng.integers(0, 2**32, 50, dtype=np.uint32))
+    inputs = signed(tmp_path, [shingles] * 100_000, [7] * 100_000, [5] * 100_000)
+    built = dedup(inputs, tmp_path, memory="200M")
     monkeypatch.setattr(keys, "GROUPING_BYTES", 1_000)
     with pytest.raises(
         StageError, match=r"sorting their keys takes [0-9,]+ MB: raise dedup.memory by a factor of"
     ):
         dedup(inputs, tmp_path / "little", memory="200M")
-    statistics = found.statistics
+    statistics = built.statistics
     assert (statistics["kept"], statistics["exact"], statistics["pairs_compared"]) == (1, 99_999, 0)
-    (row,) = pq.read_table(found.path("clusters.parquet")).to_pylist()
+    (row,) = pq.read_table(built.path("clusters.parquet")).to_pylist()
     assert (row["representative"], row["size"]) == (f"{0:032x}", 100_000)
 
 
-def test_thirty_thousand_strangers_in_every_band_are_right_within_few_comparisons(
+def test_thirty_thousand_unrelated_documents_in_one_band_need_few_comparisons(
     tmp_path: Path,
 ) -> None:
-    """Half of every document is a template; all agree in all bands, so that each pair is a
-    candidate.
-    """
+    """Half of each document is a template, and all agree in all bands: all pairs are candidates."""
     rng = np.random.default_rng(2)
     template = rng.integers(0, 2**32, 60, dtype=np.uint32)
     sets = [
@@ -113,15 +113,15 @@ def test_thirty_thousand_strangers_in_every_band_are_right_within_few_comparison
     ]
     sets[-1] = sets[0]
     inputs = signed(tmp_path, sets, list(range(30_000)), [5] * 30_000)
-    found = dedup(inputs, tmp_path, memory="200M")
-    assert (found.statistics["kept"], found.statistics["near"]) == (29_999, 1)
-    assert found.statistics["saturated_band"] == 30_000
-    assert found.statistics["pairs_compared"] < 100_000  # of 450 million
+    built = dedup(inputs, tmp_path, memory="200M")
+    assert (built.statistics["kept"], built.statistics["near"]) == (29_999, 1)
+    assert built.statistics["saturated_band"] == 30_000
+    assert built.statistics["pairs_compared"] < 100_000  # of 450 million
     tracemalloc.start()
     again = dedup(inputs, tmp_path / "bounded", memory="60M")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert data_digests(again) == data_digests(found)
+    assert data_digests(again) == data_digests(built)
     assert peak < 60_000_000  # arrays; Arrow holds a row group beside them
 
     class FourWorkers(Inline):
@@ -130,7 +130,7 @@ def test_thirty_thousand_strangers_in_every_band_are_right_within_few_comparison
     shared = dedup(
         inputs, tmp_path / "shared", FourWorkers(), memory="100M"
     )  # its index fits no worker's share
-    assert data_digests(shared) == data_digests(found)
+    assert data_digests(shared) == data_digests(built)
     with pytest.raises(
         StageError,
         match=r"dedup.memory is 20 MB, but 30,000 documents in one component .* need \d+ MB",
@@ -151,13 +151,13 @@ def test_a_document_of_fifty_megabytes(tmp_path: Path) -> None:
     ]
     assert len(giant) > 50_000_000
     inputs = dedup_inputs({"web": rows}, tmp_path)
-    found = dedup(inputs, tmp_path, memory="100M")
-    assert outcomes(found, inputs)["giant"]["duplicate_of"] == "more"
-    assert (found.statistics["kept"], found.statistics["pairs_compared"]) == (2, 1)
+    built = dedup(inputs, tmp_path, memory="100M")
+    assert outcomes(built, inputs)["giant"]["duplicate_of"] == "more"
+    assert (built.statistics["kept"], built.statistics["pairs_compared"]) == (2, 1)
 
 
-def test_a_row_group_of_long_documents_takes_no_memory_of_its_size(tmp_path: Path) -> None:
-    """Thirty books, near copies of one another: 36 MB of shingles in one row group."""
+def test_the_memory_for_a_row_group_of_long_documents_is_bounded(tmp_path: Path) -> None:
+    """Thirty books that are near copies of one another: 36 MB of shingles in one row group."""
     rng = np.random.default_rng(6)
     book = rng.integers(0, 2**32, 300_000, dtype=np.uint32)
     sets = [
@@ -166,10 +166,10 @@ def test_a_row_group_of_long_documents_takes_no_memory_of_its_size(tmp_path: Pat
     ]
     inputs = signed(tmp_path, sets, list(range(30)), [5] * 30)
     tracemalloc.start()
-    found = dedup(inputs, tmp_path, memory="20M")
+    built = dedup(inputs, tmp_path, memory="20M")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert (found.statistics["kept"], found.statistics["near"]) == (1, 29)
+    assert (built.statistics["kept"], built.statistics["near"]) == (1, 29)
     assert peak < 20_000_000
 
 
@@ -194,8 +194,8 @@ def test_shingle_sets_are_read_in_pieces_of_any_size(
     ):
         read = list(signed_rows.read_sets(file, rows))
         assert np.concatenate([rows[:0], *(taken for taken, _ in read)]).tolist() == rows.tolist()
-        found = [row for _, table in read for row in table["shingle_set"].to_pylist()]
-        assert found == [sets[row].tolist() for row in rows]
+        read_values = [row for _, table in read for row in table["shingle_set"].to_pylist()]
+        assert read_values == [sets[row].tolist() for row in rows]
         hashes = [
             row
             for _, table in read
@@ -204,7 +204,7 @@ def test_shingle_sets_are_read_in_pieces_of_any_size(
         assert hashes == rows.tolist()
 
 
-def test_memory_that_is_too_small_is_refused_with_what_is_needed(tmp_path: Path) -> None:
+def test_too_little_memory_is_an_error_that_says_what_is_needed(tmp_path: Path) -> None:
     rows = [document(f"text {number}", id=f"{number}") for number in range(3_000)]
     inputs = dedup_inputs({"web": rows}, tmp_path)
 
@@ -219,10 +219,10 @@ def test_memory_that_is_too_small_is_refused_with_what_is_needed(tmp_path: Path)
 
 
 class Killed(Exception):
-    """Stands for the end of the process."""
+    """Raised in place of the death of the process."""
 
 
-def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_run_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(9)
     base = [prose(rng, 60) for _ in range(30)]
     rows = [
@@ -239,7 +239,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.M
         function = getattr(dedup_run, name)
 
         class Dies:
-            """Does the step three times for the whole test, then dies once."""
+            """Runs the step three times in the whole test, then raises `Killed` once."""
 
             def __init__(self, name: str, function: Any) -> None:
                 self.name, self.function = name, function
@@ -254,11 +254,11 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.M
     deaths = []
     for _ in range(len(steps) + 1):
         try:
-            found = dedup(inputs, tmp_path)
+            built = dedup(inputs, tmp_path)
         except Killed as death:
             deaths.append(str(death))
     assert deaths == list(steps)
-    assert data_digests(found) == expected
+    assert data_digests(built) == expected
 
 
 def test_a_saturated_band_stops_the_stage_before_its_texts_are_compared(
@@ -275,5 +275,5 @@ def test_a_saturated_band_stops_the_stage_before_its_texts_are_compared(
     assert "50 different texts agree in one band, dedup.gates.saturated_band is 40" in message
     assert f"web {0:032x}: text" in message and f"web {49:032x}: text" in message
     assert "They were not compared" in message and "dedup.accept: true" in message
-    found = dedup(inputs, tmp_path, gates=gates, accept=True)
-    assert found.statistics["kept"] == 50 and len(found.statistics["gates_exceeded"]) == 1
+    built = dedup(inputs, tmp_path, gates=gates, accept=True)
+    assert built.statistics["kept"] == 50 and len(built.statistics["gates_exceeded"]) == 1

@@ -1,6 +1,4 @@
-"""The dedup stage: outputs, gates, ledger; the same survivors however the corpus is cut; recall on
-real articles.
-"""
+"""The dedup stage: outputs, gates, ledger, independence of sharding, recall on articles."""
 
 from __future__ import annotations
 
@@ -33,7 +31,7 @@ def dedup(
 
 
 def planted(seed: int, families: int = 40) -> Sources:
-    """Two sources with families of exact and near copies, and texts of their own."""
+    """Two sources with families of exact and near copies, and unrelated texts."""
     rng = random.Random(seed)
     rows: Sources = {"books": [], "web": []}
     for _ in range(families):
@@ -47,7 +45,7 @@ def planted(seed: int, families: int = 40) -> Sources:
             }
             rows[source].append(document(rng.choice([text, text.upper() + "!"]), source) | extra)
     return {
-        source: list({row["id"]: row for row in found}.values()) for source, found in rows.items()
+        source: list({row["id"]: row for row in listed}.values()) for source, listed in rows.items()
     }
 
 
@@ -69,14 +67,14 @@ def test_outputs(tmp_path: Path) -> None:
         ],
     }
     artifact, inputs = dedup(rows, tmp_path, gates={"removal_rate": None})
-    found = outcomes(artifact, inputs)
+    fates = outcomes(artifact, inputs)
     kept = {"duplicate_of": None, "similarity": None, "kind": None}
     assert {
-        id: row for id, row in found.items() if id in ("b1", "b2", "w0", "w2")
+        id: row for id, row in fates.items() if id in ("b1", "b2", "w0", "w2")
     } == dict.fromkeys(("b1", "b2", "w0", "w2"), kept)
-    assert found["w1"] == {"duplicate_of": "b1", "similarity": 1.0, "kind": "exact"}
-    assert found["b0"]["duplicate_of"] == "b1" and found["b0"]["kind"] == "near"
-    assert found["b0"]["similarity"] == pytest.approx(96 / 98)
+    assert fates["w1"] == {"duplicate_of": "b1", "similarity": 1.0, "kind": "exact"}
+    assert fates["b0"]["duplicate_of"] == "b1" and fates["b0"]["kind"] == "near"
+    assert fates["b0"]["similarity"] == pytest.approx(96 / 98)
     (cluster,) = pq.read_table(artifact.path("clusters.parquet")).to_pylist()
     assert {key: cluster[key] for key in ("representative", "source", "size", "exact", "near")} == {
         "representative": "b1",
@@ -146,7 +144,7 @@ def test_survivors_do_not_depend_on_order_or_sharding(tmp_path: Path, seed: int)
     for number, part_rows in enumerate((7, 23), 1):
         rng = random.Random(number)
         shuffled = {
-            source: rng.sample(found, len(found)) for source, found in reversed(rows.items())
+            source: rng.sample(listed, len(listed)) for source, listed in reversed(rows.items())
         }
         again, given = dedup(shuffled, tmp_path / str(number), part_rows=part_rows)
         assert outcomes(again, given) == expected
@@ -155,15 +153,15 @@ def test_survivors_do_not_depend_on_order_or_sharding(tmp_path: Path, seed: int)
 
 def test_only_eligible_documents_take_part(tmp_path: Path) -> None:
     rows = planted(3)
-    whole, inputs = dedup(rows, tmp_path / "whole")
-    gone = {id for id, row in outcomes(whole, inputs).items() if row["kind"]}
+    all_at_once, inputs = dedup(rows, tmp_path / "whole")
+    gone = {id for id, row in outcomes(all_at_once, inputs).items() if row["kind"]}
     cut = {
-        source: [row | {"reason": "x" if row["id"] in gone else None} for row in found]
-        for source, found in rows.items()
+        source: [row | {"reason": "x" if row["id"] in gone else None} for row in listed]
+        for source, listed in rows.items()
     }
     again, given = dedup(cut, tmp_path / "again")
     assert all(row["kind"] is None for row in outcomes(again, given).values())
-    assert again.statistics["eligible"] == whole.statistics["kept"]
+    assert again.statistics["eligible"] == all_at_once.statistics["kept"]
 
 
 def test_gate_on_the_largest_cluster_shows_examples(tmp_path: Path) -> None:
@@ -190,7 +188,7 @@ def test_gate_on_the_largest_cluster_shows_examples(tmp_path: Path) -> None:
 
 
 def test_gates_show_texts_as_they_were_compared(tmp_path: Path) -> None:
-    """Through the edits of line_dedup, as signatures read them."""
+    """After the edits of line_dedup, as the signatures stage read them."""
     rows = [
         document(
             f"the same line on every page\na text of its own{'!' * number}", id=f"{number:032x}"
@@ -229,7 +227,7 @@ def test_gate_on_the_removal_rate_names_the_source(tmp_path: Path) -> None:
     assert artifact.statistics["kept"] == 4
 
 
-def test_signatures_of_other_parameters_are_refused(tmp_path: Path) -> None:
+def test_signatures_with_other_parameters_are_an_error(tmp_path: Path) -> None:
     inputs = dedup_inputs(
         {"web": [document("text")]}, tmp_path, signatures=SignaturesParameters(bands=20)
     )
@@ -273,7 +271,7 @@ def test_empty_sources(tmp_path: Path) -> None:
         ({"gates": {"removal_rate": 2}}, "less than or equal to 1"),
     ],
 )
-def test_impossible_parameters_are_refused(wrong: dict[str, Any], message: str) -> None:
+def test_invalid_parameters_are_errors(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         DedupParameters(**wrong)
 
@@ -294,13 +292,13 @@ def test_planted_pairs_of_real_articles_are_found(
     ]
     artifact, inputs = dedup({"news": rows}, tmp_path, part_rows=300, prefer=("length",))
     removed = {id: row for id, row in outcomes(artifact, inputs).items() if row["kind"]}
-    found = [{id, row["duplicate_of"]} for id, row in removed.items()]
-    assert sorted(map(sorted, found)) == sorted(map(sorted, pairs))
+    removed_pairs = [{id, row["duplicate_of"]} for id, row in removed.items()]
+    assert sorted(map(sorted, removed_pairs)) == sorted(map(sorted, pairs))
 
 
 @pytest.mark.real
 def test_licence_texts_with_small_differences(tmp_path: Path, real_data: Path) -> None:
-    """The course's fixture: two MIT licences are near duplicates, the third text is not."""
+    """A published fixture: two MIT licences are near duplicates, a third text is not."""
     folder = real_data / "dedup" / "cs336-a4-fixtures" / "documents_with_fuzzy_duplicates"
     rows = [
         document(path.read_text(encoding="utf-8"), "code", path.stem)

@@ -1,6 +1,4 @@
-"""The stage against its definition: brute force on small corpora, chains, templates, odd documents,
-real articles.
-"""
+"""The stage against its definition: brute force, chains, templates, odd documents."""
 
 from __future__ import annotations
 
@@ -52,7 +50,7 @@ TEXTS = st.lists(
     st.sampled_from([(), (("b",), ("a",)), (("c", "a"),)]),
     st.integers(1, 5),
 )
-def test_the_stage_does_what_the_definition_says(
+def test_the_stage_follows_the_definition(
     texts: tuple[list[str], ...], verify: float, crawls: tuple[tuple[str, ...], ...], part_rows: int
 ) -> None:
     signed = SignaturesParameters(shingle=2, bands=5, rows=2)
@@ -75,9 +73,7 @@ def test_the_stage_does_what_the_definition_says(
 
 @pytest.fixture(scope="module")
 def mixed() -> dict[str, list[dict[str, Any]]]:
-    """Three sources: families of near copies, a template that joins strangers, exact copies, odd
-    documents.
-    """
+    """Three sources: near and exact copies, a template in unrelated documents, odd ones."""
     rng = random.Random(11)
     template = prose(rng, 120)
     rows: dict[str, list[dict[str, Any]]] = {"a": [], "b": [], "c": []}
@@ -131,7 +127,7 @@ def test_order_sharding_workers_memory_and_partitions_change_nothing(
 
 
 def test_a_chain_does_not_collapse(tmp_path: Path) -> None:
-    """A~B~C~...~Z: each link is similar enough, the ends have nothing in common."""
+    """A~B~C~...~Z: neighbours are similar, the ends have nothing in common."""
     rng = random.Random(4)
     words = prose(rng, 5_000)
     texts = [" ".join(words[start : start + 400]) for start in range(0, 1_200, 30)]
@@ -149,8 +145,8 @@ def test_a_chain_does_not_collapse(tmp_path: Path) -> None:
     }
 
 
-def test_strangers_that_share_a_template_survive(tmp_path: Path) -> None:
-    """marin lost a median of 76 % of its sources to template text: band hits are not similarity."""
+def test_unrelated_documents_that_share_a_template_survive(tmp_path: Path) -> None:
+    """Agreeing in a band is not similarity: marin lost a median of 76 % of its sources so."""
     rng = random.Random(5)
     template = prose(rng, 330)
     rows = [

@@ -1,6 +1,4 @@
-"""Earlier crawls: one by one gives what all at once gives, without their text; what cannot be
-compared is refused.
-"""
+"""Crawls one by one give the same as all at once; incompatible indexes are errors."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ OPEN = {"largest_cluster": None, "removal_rate": None}
 
 
 def three_crawls(seed: int) -> dict[str, Rows]:
-    """Texts that come back, edited or not, in later crawls; lengths differ, so that preference has
-    something to do.
-    """
+    """Texts that return in later crawls, edited or not, in different lengths for `prefer`."""
     rng = random.Random(seed)
     families = [prose(rng, rng.randint(40, 150)) for _ in range(60)]
     crawls: dict[str, Rows] = {}
@@ -49,7 +45,7 @@ def three_crawls(seed: int) -> dict[str, Rows]:
 def one_by_one(
     crawls: dict[str, Rows], tmp_path: Path, part_rows: int = 40, **signed: int
 ) -> tuple[list[Artifact], list[Artifact], list[Any]]:
-    """(dedup, select, inputs) of every crawl, each with the ones before as history."""
+    """(dedup, select, inputs) of each crawl, with the ones before as history."""
     deduped: list[Artifact] = []
     selected: list[Artifact] = []
     given: list[Any] = []
@@ -88,14 +84,14 @@ def test_three_crawls_one_by_one_equal_all_at_once(tmp_path: Path, seed: int) ->
         apart |= outcomes(dedup, inputs)
     order = tuple((crawl,) for crawl in crawls)
     together = dedup_inputs(crawls, tmp_path / "together", part_rows=70)
-    whole = run(together, tmp_path / "together", crawls=order)
-    at_once = outcomes(whole, together)
+    all_at_once = run(together, tmp_path / "together", crawls=order)
+    at_once = outcomes(all_at_once, together)
     survivors = {id for id, row in apart.items() if row["kind"] is None}
     assert survivors == {id for id, row in at_once.items() if row["kind"] is None}
     assert {id for id, (head, _) in fates(together, 0.8, 14, 8, order).items() if head is None} | {
         f"{crawl}-007" for crawl in crawls
     } == survivors
-    assert 0 < sum(dedup.statistics["near"] for dedup in deduped) == whole.statistics["near"]
+    assert 0 < sum(dedup.statistics["near"] for dedup in deduped) == all_at_once.statistics["near"]
     assert deduped[2].statistics["history"]["documents"] == sum(
         artifact.statistics["index"]["documents"] for artifact in selected[:2]
     )
@@ -117,8 +113,8 @@ def test_without_crawls_preference_decides_between_sources(tmp_path: Path) -> No
     apart = run(inputs, tmp_path, crawls=(("march",), ("january",)))
     mixed = run(inputs, tmp_path)
     kept = [
-        {id for id, row in outcomes(one, inputs).items() if row["kind"] is None}
-        for one in (apart, mixed)
+        {id for id, row in outcomes(artifact, inputs).items() if row["kind"] is None}
+        for artifact in (apart, mixed)
     ]
     assert kept[0] != kept[1]
     assert {id for id in kept[0] if id.startswith("march")} >= {
@@ -126,10 +122,8 @@ def test_without_crawls_preference_decides_between_sources(tmp_path: Path) -> No
     }
 
 
-def test_a_crawl_run_again_is_in_the_history_itself(tmp_path: Path) -> None:
-    """Every document meets itself: all go, as copies of themselves, and the removal rate does not
-    count them.
-    """
+def test_a_crawl_with_itself_in_the_history(tmp_path: Path) -> None:
+    """All are removed as copies of themselves; the removal rate does not count them."""
     rng = random.Random(5)
     rows = [
         document(" ".join(prose(rng, 60)), id=f"{n:02d}") | {"category": "web"} for n in range(20)
@@ -143,10 +137,10 @@ def test_a_crawl_run_again_is_in_the_history_itself(tmp_path: Path) -> None:
         inputs | {"history": selected},
         tmp_path=tmp_path / "again",
     )
-    found = outcomes(again, inputs)
-    assert {id for id, row in found.items() if row["kind"] is None} == {"new"}
-    assert all(found[row["id"]]["duplicate_of"] == row["id"] for row in rows)
-    assert found["copy"] == {"duplicate_of": "00", "similarity": 1.0, "kind": "exact"}
+    outcome_of = outcomes(again, inputs)
+    assert {id for id, row in outcome_of.items() if row["kind"] is None} == {"new"}
+    assert all(outcome_of[row["id"]]["duplicate_of"] == row["id"] for row in rows)
+    assert outcome_of["copy"] == {"duplicate_of": "00", "similarity": 1.0, "kind": "exact"}
     assert again.statistics["history"] == {"documents": 20, "repeated": 20}
     with pytest.raises(
         GateError, match=r"1 of 22 eligible documents of source 'web' would go \(4.5%\)"
@@ -155,16 +149,14 @@ def test_a_crawl_run_again_is_in_the_history_itself(tmp_path: Path) -> None:
     assert "(text of an earlier crawl)" in str(stopped.value)
 
 
-def test_a_crawl_run_again_passes_the_gate_that_it_passed(tmp_path: Path) -> None:
-    """The history holds survivors: a document that went then goes now as well, and not as a copy of
-    itself.
-    """
+def test_a_crawl_that_is_rerun_passes_the_gate_again(tmp_path: Path) -> None:
+    """A document removed in the first run is not in the history, so it is not a copy of itself."""
     rng = random.Random(12)
     words = [prose(rng, 60) for _ in range(20)]
     rows = [
-        document(" ".join(one) + n * "!", id=f"{n}-{k:02d}")
+        document(" ".join(text) + n * "!", id=f"{n}-{k:02d}")
         for n in range(2)
-        for k, one in enumerate(words)
+        for k, text in enumerate(words)
     ]
     rows = [row | {"category": "web"} for row in rows]
     _, (selected,), (inputs,) = one_by_one({"web": rows}, tmp_path)
@@ -179,7 +171,7 @@ def test_a_crawl_run_again_passes_the_gate_that_it_passed(tmp_path: Path) -> Non
         run(inputs, tmp_path / "again", [selected], gates={"removal_rate": 0.4})
 
 
-def test_history_made_otherwise_is_refused(tmp_path: Path) -> None:
+def test_history_with_other_parameters_is_an_error(tmp_path: Path) -> None:
     crawls = three_crawls(6)
     _, selected, given = one_by_one({"january": crawls["january"]}, tmp_path, bands=20, rows=6)
     inputs = dedup_inputs({"march": crawls["march"]}, tmp_path)
@@ -209,7 +201,7 @@ def test_history_made_otherwise_is_refused(tmp_path: Path) -> None:
         run(inputs, tmp_path, [bare])
 
 
-def test_crawls_name_sources_that_there_are(tmp_path: Path) -> None:
+def test_crawls_with_unknown_sources_are_an_error(tmp_path: Path) -> None:
     inputs = dedup_inputs({"web": [document("text")]}, tmp_path)
     with pytest.raises(
         StageError, match=r"dedup.crawls names wbe, which dedup does not read; its sources are web"

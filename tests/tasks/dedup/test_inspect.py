@@ -1,4 +1,4 @@
-"""Finding clusters, reading their texts, and diffs that add up."""
+"""Finding clusters, reading their texts, and diffs that add up to the texts."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_giant_texts_are_compared_up_to_a_bound() -> None:
     )
 
 
-def test_without_clusters_that_is_what_is_said(tmp_path: Path) -> None:
+def test_without_clusters_the_error_says_so(tmp_path: Path) -> None:
     table = tmp_path / "clusters.parquet"
     pq.write_table(pa.table({"representative": pa.array([], pa.string())}), table)
     for wanted in ("1", "#1", "abc"):

@@ -1,6 +1,4 @@
-"""Documents with a prompt: identity and similarity are of the whole record, and an answer alone
-makes no copy.
-"""
+"""Documents with a prompt: identity and similarity are those of the whole record."""
 
 from __future__ import annotations
 
@@ -37,20 +35,18 @@ def pair(number: int, prompt: str, text: str) -> dict[str, Any]:
 def gone(
     rows: list[dict[str, Any]], tmp_path: Path, **parameters: Any
 ) -> dict[str, tuple[str, str]]:
-    """Id -> (kind, id that stands for it) of the documents that go; checked against the
-    definition.
-    """
+    """Id -> (kind, id of the kept document); checked against the definition."""
     inputs = dedup_inputs({"web": rows}, tmp_path)
     chosen = DedupParameters(**{"prefer": ("length",), "gates": OPEN, **parameters})
-    found = outcomes(run_stage(STAGE, chosen, inputs, tmp_path=tmp_path), inputs)
+    fate_of = outcomes(run_stage(STAGE, chosen, inputs, tmp_path=tmp_path), inputs)
     expected = fates(inputs, 0.8, 14, 8)
-    assert {id: row["duplicate_of"] for id, row in found.items()} == {
+    assert {id: row["duplicate_of"] for id, row in fate_of.items()} == {
         id: head for id, (head, _) in expected.items()
     }
-    return {id: (row["kind"], row["duplicate_of"]) for id, row in found.items() if row["kind"]}
+    return {id: (row["kind"], row["duplicate_of"]) for id, row in fate_of.items() if row["kind"]}
 
 
-def test_questions_answered_yes_or_no_all_stay(tmp_path: Path) -> None:
+def test_different_questions_answered_yes_or_no_all_stay(tmp_path: Path) -> None:
     rows = [
         pair(n, f"Is number {n} on the road to the market town?", ["yes", "no"][n % 2])
         for n in range(20)
@@ -58,7 +54,7 @@ def test_questions_answered_yes_or_no_all_stay(tmp_path: Path) -> None:
     assert gone(rows, tmp_path) == {}
 
 
-def test_pairs_of_few_answers_lose_their_copies_only(tmp_path: Path) -> None:
+def test_pairs_with_few_different_answers_lose_only_copies(tmp_path: Path) -> None:
     rng = random.Random(2)
     answers = ["Yes.", "no", "是", "1848", "It is not known.", " ".join(prose(rng, 60))]
     rows = [
@@ -69,19 +65,19 @@ def test_pairs_of_few_answers_lose_their_copies_only(tmp_path: Path) -> None:
         pair(1_000 + n, f" {rows[n]['prompt'].upper()}", rows[n]["text"]) for n in range(0, 50, 5)
     ]
     other = [pair(2_000 + n, rows[n]["prompt"], "none of these") for n in range(1, 50, 5)]
-    found = gone([*rows, *copies, *other], tmp_path)
+    removed = gone([*rows, *copies, *other], tmp_path)
     exact = {frozenset((f"{1_000 + n:05d}", f"{n:05d}")) for n in range(0, 50, 5)}
-    assert {frozenset((id, head)) for id, (kind, head) in found.items() if kind == "exact"} == exact
+    assert {
+        frozenset((id, head)) for id, (kind, head) in removed.items() if kind == "exact"
+    } == exact
     # A long answer to a short question: what is similar as a whole goes, and says so.
-    near = {id for id, (kind, _) in found.items() if kind == "near"}
+    near = {id for id, (kind, _) in removed.items() if kind == "near"}
     assert all(len(row["text"]) > 100 for row in rows if row["id"] in near)
 
 
 @pytest.mark.parametrize("length", [12, 40, 400])
 def test_one_question_with_different_answers_stays(tmp_path: Path, length: int) -> None:
-    """Reading comprehension: one passage, many questions; by shingles alone the records are copies
-    of each other.
-    """
+    """Reading comprehension: a passage with many questions; most of the shingles are the same."""
     passage = " ".join(prose(random.Random(length), length))
     answers = [
         "yes",
@@ -96,7 +92,7 @@ def test_one_question_with_different_answers_stays(tmp_path: Path, length: int) 
     assert gone([pair(n, passage, answer) for n, answer in enumerate(answers)], tmp_path) == {}
 
 
-def test_near_copies_of_records_still_go(tmp_path: Path) -> None:
+def test_near_copies_of_records_are_removed(tmp_path: Path) -> None:
     rng = random.Random(4)
     prompt, text = prose(rng, 120), prose(rng, 120)
     joined = " ".join
@@ -109,16 +105,16 @@ def test_near_copies_of_records_still_go(tmp_path: Path) -> None:
         pair(5, joined(prompt), joined(prose(rng, 10))),
         pair(6, joined(text), joined(prompt)),
     ]
-    found = gone(rows, tmp_path)
-    assert {kind for kind, _ in found.values()} == {"near"}
+    removed = gone(rows, tmp_path)
+    assert {kind for kind, _ in removed.values()} == {"near"}
     assert (
-        len({"00000", "00001", "00002"} & set(found)) == 2
-        and len({"00003", "00004"} & set(found)) == 1
+        len({"00000", "00001", "00002"} & set(removed)) == 2
+        and len({"00003", "00004"} & set(removed)) == 1
     )
-    assert not {"00005", "00006"} & set(found)
+    assert not {"00005", "00006"} & set(removed)
 
 
-def test_where_the_border_stands_tells_pairs_apart(tmp_path: Path) -> None:
+def test_pairs_that_differ_only_in_their_border_are_different(tmp_path: Path) -> None:
     rows = [pair(0, "one two", "three"), pair(1, "one", "two three"), pair(2, "", "one two three")]
     rows += [
         pair(3, "three", "one two"),
@@ -128,8 +124,8 @@ def test_where_the_border_stands_tells_pairs_apart(tmp_path: Path) -> None:
     assert gone(rows, tmp_path) == {}
 
 
-def test_records_without_words_are_told_apart(tmp_path: Path) -> None:
-    """Emoji vanish from shingles: what differs in them alone must not be similar."""
+def test_records_without_words_are_different(tmp_path: Path) -> None:
+    """Emoji are in no shingle: records that differ only in them must not be similar."""
     rows = [pair(n, face, "positive") for n, face in enumerate("😀😁😂🤣")]
     rows += [
         pair(10 + n, "How do you like this soup of beans?", face) for n, face in enumerate("👍👎")
@@ -138,7 +134,7 @@ def test_records_without_words_are_told_apart(tmp_path: Path) -> None:
     assert gone(rows, tmp_path) == {"00020": ("exact", "00000")}
 
 
-def test_documents_without_a_prompt_are_signed_as_ever_beside_pairs() -> None:
+def test_pairs_do_not_change_the_signatures_of_documents_without_a_prompt() -> None:
     texts = [" ".join(prose(random.Random(n), 30)) for n in range(5)] + ["", "🙂"]
     alone = sign(SignaturesParameters(), pa.table({"text": texts}))
     beside = pa.table(
@@ -157,12 +153,12 @@ def test_pairs_in_many_batches_equal_pairs_alone(monkeypatch: pytest.MonkeyPatch
         for _ in range(60)
     ]
     table = pa.table({"prompt": [prompt for prompt, _ in rows], "text": [text for _, text in rows]})
-    whole = sign(SignaturesParameters(), table)
+    together = sign(SignaturesParameters(), table)
     batches = Utf8.batches
     monkeypatch.setattr(Utf8, "batches", lambda self: batches(self, 40))
-    assert sign(SignaturesParameters(), table).to_pylist() == whole.to_pylist()
+    assert sign(SignaturesParameters(), table).to_pylist() == together.to_pylist()
     alone = [sign(SignaturesParameters(), table.slice(row, 1)).to_pylist()[0] for row in range(60)]
-    assert alone == whole.to_pylist()
+    assert alone == together.to_pylist()
     assert np.count_nonzero([row["signature"] is None for row in alone]) == sum(
         not (q and a) and (q != "" or a == "") for q, a in rows
     )
@@ -184,7 +180,7 @@ def test_gates_and_inspection_show_prompts(tmp_path: Path) -> None:
     assert shown == {"00000": "Why is the sky so blue?\nBecause of air."}
 
 
-def test_an_index_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
+def test_an_index_of_an_earlier_version_is_an_error(tmp_path: Path) -> None:
     inputs = dedup_inputs({"web": [pair(0, "Why?", "So.") | {"category": "web"}]}, tmp_path)
     made = run_stage(STAGE, DedupParameters(prefer=("length",)), inputs, tmp_path=tmp_path)
     roles = {role: inputs[role] for role in ("documents", "signatures", "cut")} | {"dedup": made}

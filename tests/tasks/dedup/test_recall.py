@@ -1,6 +1,4 @@
-"""Precision and recall against the true Jaccard similarity of texts, beside what the LSH curve lets
-expect.
-"""
+"""Precision and recall against true Jaccard similarities, compared with the LSH curve."""
 
 from __future__ import annotations
 
@@ -25,18 +23,20 @@ OPEN = {"largest_cluster": None, "removal_rate": None, "saturated_band": None}
 
 
 def shingles(text: str, size: int = 5) -> set[str]:
-    """Shingles as strings, not as hashes."""
+    """Shingles as strings rather than hashes."""
     listed = words(normalise(text))
-    return {"\0".join(listed[at : at + size]) for at in range(max(1, len(listed) - size + 1))}
+    return {
+        "\0".join(listed[start : start + size]) for start in range(max(1, len(listed) - size + 1))
+    }
 
 
 def similar_pairs(texts: Mapping[str, str]) -> dict[tuple[str, str], float]:
-    """All pairs of ids with a shingle in common -> their true Jaccard similarity."""
+    """All pairs of ids with a common shingle -> their true Jaccard similarity."""
     sets = {id: shingles(text) for id, text in texts.items()}
     holders: dict[str, list[str]] = defaultdict(list)
-    for id, found in sorted(sets.items()):
-        for one in found:
-            holders[one].append(id)
+    for id, set_ in sorted(sets.items()):
+        for shingle in set_:
+            holders[shingle].append(id)
     common = Counter(pair for ids in holders.values() for pair in combinations(ids, 2))
     return {
         pair: count / (len(sets[pair[0]]) + len(sets[pair[1]]) - count)
@@ -51,7 +51,7 @@ def removed(
     bands: int = 14,
     band_rows: int = 8,
 ) -> dict[str, str]:
-    """Id of a document that went -> id of the one kept for it; nothing unjustified among them."""
+    """Id of a removed document -> id of the kept one; all of them justified."""
     inputs = dedup_inputs(
         {"web": rows}, tmp_path, signatures=SignaturesParameters(bands=bands, rows=band_rows)
     )
@@ -66,16 +66,14 @@ def removed(
 
 
 @pytest.mark.parametrize(("verify", "bands", "rows"), [(0.8, 14, 8), (0.6, 14, 8), (0.6, 30, 5)])
-def test_recall_on_known_edits_is_the_curves_and_precision_is_one(
+def test_recall_on_known_edits_follows_the_curve_and_precision_is_one(
     tmp_path: Path,
     verify: float,
     bands: int,
     rows: int,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Pairs of a text and its edited copy, and of texts below the threshold that bands let
-    through.
-    """
+    """Pairs of a text and its edited copy; pairs below the threshold that share a band."""
     rng = random.Random(21)
     given = []
     for number in range(600):
@@ -86,14 +84,14 @@ def test_recall_on_known_edits_is_the_curves_and_precision_is_one(
             document(" ".join(copy), id=f"{number:03d}b"),
         ]
     true = similar_pairs({row["id"]: row["text"] for row in given})
-    found = {(head, id) for id, head in removed(given, tmp_path, verify, bands, rows).items()}
+    pairs = {(head, id) for id, head in removed(given, tmp_path, verify, bands, rows).items()}
     wanted = {pair: similarity for pair, similarity in true.items() if similarity >= verify}
-    assert found <= set(wanted)  # precision 1
+    assert pairs <= set(wanted)  # precision 1
     chances = [probability(similarity, bands, rows) for similarity in wanted.values()]
     expected, deviation = sum(chances), sum(chance * (1 - chance) for chance in chances) ** 0.5
-    assert abs(len(found) - expected) <= 4 * deviation + 1
+    assert abs(len(pairs) - expected) <= 4 * deviation + 1
     assert len(wanted) > 200
-    record_property("pairs", f"{len(found)} of {len(wanted)} found, {expected:.1f} expected")
+    record_property("pairs", f"{len(pairs)} of {len(wanted)} found, {expected:.1f} expected")
 
 
 @pytest.mark.real

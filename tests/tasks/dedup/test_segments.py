@@ -1,6 +1,4 @@
-"""Scratch files by bucket: what was written block by block comes back bucket by bucket; a damaged
-file is refused.
-"""
+"""Scratch files by bucket: blocks are read back by bucket; a damaged file is an error."""
 
 from __future__ import annotations
 
@@ -18,39 +16,39 @@ BUCKETS = 5
 
 
 @pytest.mark.parametrize("blocks", [0, 1, 4])
-def test_every_bucket_has_the_records_and_values_of_all_blocks(tmp_path: Path, blocks: int) -> None:
+def test_a_bucket_has_its_records_and_values_from_all_blocks(tmp_path: Path, blocks: int) -> None:
     rng = random.Random(blocks)
     expected: dict[int, list[tuple[int, list[int]]]] = {bucket: [] for bucket in range(BUCKETS)}
     with SegmentWriter(tmp_path / "0", BUCKETS) as writer:
         for block in range(blocks):
             buckets = sorted(rng.choices([0, 1, 4], k=rng.randint(0, 20)))
             sets = [[rng.randrange(2**32) for _ in range(rng.randint(0, 3))] for _ in buckets]
-            records = np.array([(len(one), block) for one in sets], RECORD)
+            records = np.array([(len(set_), block) for set_ in sets], RECORD)
             writer.append(
                 np.array(buckets, np.int64),
                 records,
-                np.array([value for one in sets for value in one], np.uint32),
+                np.array([value for set_ in sets for value in set_], np.uint32),
             )
-            for bucket, one in zip(buckets, sets, strict=True):
-                expected[bucket].append((block, one))
+            for bucket, set_ in zip(buckets, sets, strict=True):
+                expected[bucket].append((block, set_))
     for bucket in range(BUCKETS):
-        found = []
+        read = []
         for records, values in segments(tmp_path / "0", bucket, RECORD):
             ends = np.cumsum(records["size"])[:-1]
-            found += zip(
+            read += zip(
                 records["number"].tolist(),
-                [one.tolist() for one in np.split(values, ends)],
+                [set_.tolist() for set_ in np.split(values, ends)],
                 strict=True,
             )
-        assert found == expected[bucket]
+        assert read == expected[bucket]
         assert (
             count(tmp_path / "0", bucket)
-            == len(found)
+            == len(read)
             == len(gathered([tmp_path / "0"], bucket, RECORD))
         )
 
 
-def test_a_file_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_file_is_an_error(tmp_path: Path) -> None:
     with SegmentWriter(tmp_path / "0", 1) as writer:
         writer.append(np.zeros(9, np.int64), np.zeros(9, RECORD))
     file = tmp_path / "0" / "records.bin"

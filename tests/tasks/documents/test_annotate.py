@@ -1,6 +1,4 @@
-"""Annotators see text through the edits of line deduplication, and their ledger says what those
-took.
-"""
+"""Annotators read text after the edits of line_dedup, and their ledger counts those edits."""
 
 from __future__ import annotations
 
@@ -27,7 +25,7 @@ def seen(table: pa.Table) -> pa.Table:
 
 
 def run(context: Context) -> Outcome:
-    """A stage that writes down what it saw."""
+    """A stage that records what it saw."""
     return Outcome({}, ledger_of(annotate(context, seen)))
 
 

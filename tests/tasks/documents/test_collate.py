@@ -1,6 +1,4 @@
-"""Bins under transformers' own names: `load_from_disk` rows train as anyone would expect, the
-collator as we do.
-"""
+"""Rows from `load_from_disk` train correctly with transformers; with `collate`, exactly as ours."""
 
 from pathlib import Path
 from typing import Any
@@ -53,7 +51,7 @@ def save(folder: Path, shapes: list[tuple[int, int]], *, loss_on_source: bool = 
 
 
 def save_first_layout(folder: Path, of: Path) -> Path:
-    """The rows of a bin as binning of version 1 wrote them: targets under the name `labels`."""
+    """The rows of a bin as written by version 1 of binning: targets in the column `labels`."""
     rows = Rows([of])
     batch = rows.batch(range(len(rows)))
     schema = first_schema(LENGTH)
@@ -82,7 +80,7 @@ def save_first_layout(folder: Path, of: Path) -> Path:
 
 
 def our_loss(model: Any, folder: Path) -> tuple[float, int]:
-    """Mean loss of training's own path over all rows of a bin, and its targets."""
+    """Mean loss of our training code over all rows of a bin, and its targets."""
     rows = Rows([folder])
     batch = {
         name: torch.from_numpy(values) for name, values in rows.batch(range(len(rows))).items()
@@ -102,7 +100,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.mark.parametrize("loss_on_source", [False, True])
-def test_a_label_is_the_token_at_its_place_where_that_is_learned(
+def test_a_label_is_the_token_at_its_position_if_learned(
     tmp_path: Path, loss_on_source: bool
 ) -> None:
     folder = save(tmp_path / "bin", CUT, loss_on_source=loss_on_source)
@@ -111,23 +109,23 @@ def test_a_label_is_the_token_at_its_place_where_that_is_learned(
     for row in datasets.load_from_disk(str(folder)):
         filled = 0
         for piece in row["documents"]:
-            at = range(piece["start"], piece["start"] + piece["length"])
+            positions = range(piece["start"], piece["start"] + piece["length"])
             expected = [
                 row["input_ids"][i]
-                if i > at[0] and i - at[0] + piece["offset"] >= prompts[piece["id"]]
+                if i > positions[0] and i - positions[0] + piece["offset"] >= prompts[piece["id"]]
                 else IGNORE_INDEX
-                for i in at
+                for i in positions
             ]
-            assert [row["labels"][i] for i in at] == expected
+            assert [row["labels"][i] for i in positions] == expected
             seen[piece["id"]] += sum(label != IGNORE_INDEX for label in expected)
-            filled = at[-1] + 1
+            filled = positions[-1] + 1
         assert set(row["labels"][filled:]) <= {IGNORE_INDEX}
         if row["next_label"] != IGNORE_INDEX:
             seen[row["documents"][-1]["id"]] += 1
     assert seen == {f"d{n}": size - max(1, prompts[f"d{n}"]) for n, (size, _) in enumerate(CUT)}
 
 
-def test_rows_of_whole_documents_have_our_loss_under_transformers_own_names(
+def test_rows_of_whole_documents_have_our_loss_with_plain_labels(
     tmp_path: Path, model: Any
 ) -> None:
     folder = save(tmp_path / "bin", ALONE)
@@ -167,7 +165,7 @@ def test_the_collator_has_our_loss_to_rounding(tmp_path: Path, model: Any) -> No
 
 
 def first_loss(model: Any, folder: Path, tmp_path: Path, **options: Any) -> float:
-    """What Trainer reports of its first step over all rows of a bin."""
+    """The loss that Trainer reports for its first step, over all rows of a bin."""
     rows = datasets.load_from_disk(str(folder))
     collator = options.pop("data_collator", None)
     arguments = TrainingArguments(
@@ -192,11 +190,11 @@ def test_trainer_with_its_defaults_and_with_the_collator(tmp_path: Path, model: 
     wanted = our_loss(model, alone)[0]
     assert first_loss(model, alone, tmp_path) == pytest.approx(wanted, rel=1e-5)
     wanted = our_loss(model, cut)[0]
-    found = first_loss(model, cut, tmp_path, data_collator=collate, remove_unused_columns=False)
-    assert found == pytest.approx(wanted, rel=1e-5)
+    loss = first_loss(model, cut, tmp_path, data_collator=collate, remove_unused_columns=False)
+    assert loss == pytest.approx(wanted, rel=1e-5)
 
 
-def test_bins_of_the_first_layout_read_the_same(tmp_path: Path, model: Any) -> None:
+def test_bins_of_the_first_layout_give_the_same_result(tmp_path: Path, model: Any) -> None:
     new = save(tmp_path / "new", CUT)
     old = save_first_layout(tmp_path / "old", new)
     both = Rows([old, new])

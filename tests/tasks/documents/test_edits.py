@@ -1,6 +1,4 @@
-"""Edits: one function applies them, several stages' columns compose, every byte that goes has one
-reason.
-"""
+"""Edits: applying, merging several stages' columns, one reason for each removed byte."""
 
 from __future__ import annotations
 
@@ -43,33 +41,31 @@ def edited(draw: st.DrawFn, columns: int) -> tuple[str, list[list[Edit]]]:
 
 
 def naive(text: str, columns: list[list[Edit]]) -> str:
-    """Character by character: the first column that covers one owns it; replacements at an edit's
-    first own one.
-    """
+    """Character by character: the first column to cover one owns it, and replaces at its first."""
     owner: dict[int, tuple[int, int]] = {}
     for number, column in enumerate(columns):
         for index, edit in enumerate(column):
-            for at in range(edit.start, edit.end):
-                owner.setdefault(at, (number, index))
-    out, told = "", set()
-    for at, character in enumerate(text):
-        if at not in owner:
+            for position in range(edit.start, edit.end):
+                owner.setdefault(position, (number, index))
+    out, replaced = "", set()
+    for position, character in enumerate(text):
+        if position not in owner:
             out += character
-        elif owner[at] not in told:
-            told.add(owner[at])
-            out += columns[owner[at][0]][owner[at][1]].replacement
+        elif owner[position] not in replaced:
+            replaced.add(owner[position])
+            out += columns[owner[position][0]][owner[position][1]].replacement
     return out
 
 
 @given(edited(3))
-def test_several_columns_compose_as_the_naive_reading_does(
+def test_several_columns_merge_as_character_by_character(
     case: tuple[str, list[list[Edit]]],
 ) -> None:
     text, columns = case
     merged = merge(*columns)
     result = apply(text, merged)
     assert result == naive(text, columns)
-    assert all(one.end <= two.start for one, two in itertools.pairwise(merged))
+    assert all(edit.end <= following.start for edit, following in itertools.pairwise(merged))
     taken = bytes_taken(text, merged)
     assert len(text.encode()) == len(result.encode()) + sum(taken.values())
     assert set(taken) <= set("abc")
@@ -126,13 +122,13 @@ def test_a_later_edit_is_cut_to_what_is_left() -> None:
 @pytest.mark.parametrize(
     "edits", [[(0, 0)], [(3, 2)], [(0, 9)], [(0, 2), (1, 3)], [(2, 3), (0, 1)], [(-1, 2)]]
 )
-def test_edits_that_do_not_fit_the_text_are_refused(edits: list[tuple[int, int]]) -> None:
+def test_edits_that_do_not_fit_the_text_are_errors(edits: list[tuple[int, int]]) -> None:
     with pytest.raises(ValueError, match="rebuild the stage"):
         apply("0123", [Edit(*edit) for edit in edits])
 
 
 @given(st.lists(edited(2), max_size=6), st.integers(1, 3))
-def test_columns_say_the_same_as_lists(
+def test_columns_and_lists_are_equivalent(
     cases: list[tuple[str, list[list[Edit]]]], chunk: int
 ) -> None:
     texts = pa.chunked_array([pa.array([text for text, _ in cases], pa.string())])
@@ -156,7 +152,7 @@ def test_columns_say_the_same_as_lists(
         assert counted == bytes_taken(text, merge(*lists))
 
 
-def test_texts_without_edits_are_handed_back_as_they_came() -> None:
+def test_texts_without_edits_are_returned_unchanged() -> None:
     texts = pa.chunked_array([pa.array(["a", "b"])])
     done = apply_columns(texts, [pa.chunked_array([pa.array([None, []], EDITS)])])
     assert done.texts is texts and done.taken.num_rows == 0

@@ -1,4 +1,4 @@
-"""Columns of hashes are stored plain; everything else as ever."""
+"""Columns of hashes are stored plain, all others as usual."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def test_hashes_are_plain_and_the_rest_is_compressed(tmp_path: Path) -> None:
         )
     group = pq.ParquetFile(tmp_path / "b").metadata.row_group(0)
     columns = [group.column(number) for number in range(group.num_columns)]
-    found = {c.path_in_schema: (c.compression, c.has_dictionary_page) for c in columns}
+    storage = {c.path_in_schema: (c.compression, c.has_dictionary_page) for c in columns}
     plain, usual = ("UNCOMPRESSED", False), ("ZSTD", True)
-    assert found == {
+    assert storage == {
         "id": usual,
         "text_hash": plain,
         "signature.list.element": plain,

@@ -1,4 +1,4 @@
-"""The keep grammar: what parses, what is refused and how, and what equal meanings dump to."""
+"""The keep grammar: what parses, what is an error, and canonical dumps."""
 
 import json
 
@@ -35,7 +35,7 @@ def test_any_string_is_a_score_keep_or_an_error_that_quotes_it(text: str) -> Non
 
 
 @pytest.mark.parametrize("text", ["0.5", "=0.5", ">=", ">=a", ">=nan", "> inf", "=> 1"])
-def test_malformed_scores_are_refused(text: str) -> None:
+def test_malformed_scores_are_errors(text: str) -> None:
     with pytest.raises(pydantic.ValidationError):
         ScoreKeep.model_validate(text)
 
@@ -80,9 +80,7 @@ def test_rules_name_groups_at_dots_only() -> None:
         (BucketKeep, ["heads"]),
     ],
 )
-def test_keeps_that_mean_nothing_are_refused(
-    model: type[pydantic.BaseModel], value: object
-) -> None:
+def test_meaningless_keeps_are_errors(model: type[pydantic.BaseModel], value: object) -> None:
     with pytest.raises(pydantic.ValidationError):
         model.model_validate(value)
 
@@ -129,7 +127,7 @@ def test_the_first_failed_rule_that_is_kept_on_is_the_reason() -> None:
 )
 def test_buckets_follow_cc_net(values: list[float | None], head: float, more: float) -> None:
     cutoffs = {"zh": (head, head + more)}
-    found = columns.buckets(
+    buckets = columns.buckets(
         pa.array(["zh"] * len(values), pa.string()), pa.array(values, pa.float64()), cutoffs
     )
     expected = [
@@ -142,7 +140,7 @@ def test_buckets_follow_cc_net(values: list[float | None], head: float, more: fl
         else "tail"
         for value in values
     ]
-    assert found.to_pylist() == expected
+    assert buckets.to_pylist() == expected
     unknown = columns.buckets(
         pa.array(["en"] * len(values), pa.string()), pa.array(values, pa.float64()), cutoffs
     )
@@ -157,8 +155,8 @@ def test_bucket_and_score_reasons() -> None:
         None,
     ]
     score = pa.array([0.5, 0.4, None], pa.float32())
-    found = columns.score_reasons(ScoreKeep.model_validate(">=0.5"), "edu", score)
-    assert found.to_pylist() == [None, "classifier.edu", "classifier.edu"]
+    reasons = columns.score_reasons(ScoreKeep.model_validate(">=0.5"), "edu", score)
+    assert reasons.to_pylist() == [None, "classifier.edu", "classifier.edu"]
 
 
 def test_earlier_checks_win() -> None:

@@ -1,6 +1,4 @@
-"""Packed rows: what was written comes back by row number, positions restart, odd folders are
-refused.
-"""
+"""Packed rows are read back by number, positions restart, and damaged folders are errors."""
 
 import pickle
 from pathlib import Path
@@ -66,7 +64,7 @@ def test_row_without_documents_is_one_run_of_padding(tmp_path: Path) -> None:
     assert rows.batch([0])["position_ids"][0].tolist() == list(range(LENGTH))
 
 
-def test_odd_folders_are_refused(tmp_path: Path) -> None:
+def test_incomplete_or_mixed_folders_are_errors(tmp_path: Path) -> None:
     good = write(tmp_path / "good", [row(0, (8,))])
     with pytest.raises(ValueError, match="no bin"):
         Rows([])

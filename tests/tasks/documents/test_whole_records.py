@@ -1,6 +1,4 @@
-"""A document with a prompt is one record; every stage that judges documents reads it whole, or says
-why not.
-"""
+"""A document with a prompt is one record, which every stage that judges documents reads."""
 
 from __future__ import annotations
 
@@ -71,9 +69,9 @@ def test_equal_hashes_are_equal_pairs(pairs: list[tuple[str, str]]) -> None:
     digest = [
         [hashlib.blake2b(half.encode(), digest_size=16).digest() for half in pair] for pair in pairs
     ]
-    found = record_hashes((one for one, _ in digest), (two for _, two in digest))
-    assert len(set(found)) == len(set(pairs)) and all(len(one) == 16 for one in found)
-    assert not set(found) & {half for pair in digest for half in pair}
+    hashes = record_hashes((one for one, _ in digest), (two for _, two in digest))
+    assert len(set(hashes)) == len(set(pairs)) and all(len(one) == 16 for one in hashes)
+    assert not set(hashes) & {half for pair in digest for half in pair}
 
 
 def annotated(
@@ -101,7 +99,7 @@ def test_language_is_of_the_whole_record(tmp_path: Path) -> None:
 def test_quality_rules_read_the_whole_record(tmp_path: Path) -> None:
     rows = [PAIR, {"text": "yes"}, {"text": f"{QUESTION}\nyes"}]
     made = annotated(QUALITY, QualityParameters(rules=("gopher",)), rows, tmp_path)
-    failed = [[one["rule"] for one in row] for row in column(made, "failed")]
+    failed = [[failure["rule"] for failure in row] for row in column(made, "failed")]
     assert failed[0] == [] == failed[2] and "gopher.word_count" in failed[1]
 
 
@@ -128,7 +126,7 @@ def test_perplexity_and_language_models_read_the_whole_record(
     ]
 
 
-def test_line_dedup_leaves_answers_alone(tmp_path: Path) -> None:
+def test_line_dedup_does_not_touch_answers(tmp_path: Path) -> None:
     answers = [
         {"prompt": f"Question {number}?", "text": ["yes", "no"][number % 2]} for number in range(20)
     ]
@@ -143,9 +141,7 @@ def test_line_dedup_leaves_answers_alone(tmp_path: Path) -> None:
 
 
 def test_a_leak_over_both_halves_is_found_and_no_edit_reaches_the_prompt(tmp_path: Path) -> None:
-    """A short question counts together with its choices: here one half of them stands in either
-    field.
-    """
+    """A short question counts only with its choices: here one half of them is in either field."""
     item = {
         "question": "Which metal is used?",
         "choices": ["bright copper wire", "dull leaden pipe"],
@@ -207,7 +203,7 @@ def test_row_groups_are_bounded_by_prompts_too(
     assert pq.ParquetFile(made.path(made.files("part-")[0])).num_row_groups == 3
 
 
-def test_tokenizer_and_model_read_what_is_tokenized(tmp_path: Path) -> None:
+def test_tokenizer_and_model_read_prompt_and_text_as_tokenized(tmp_path: Path) -> None:
     lines = [
         {"source": "Q ", "target": "A", "language": "en"},
         {"target": "plain"},

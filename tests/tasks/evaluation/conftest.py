@@ -12,7 +12,9 @@ CONTEXT = 256
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the checkpoint; the model is random, so its choices are arbitrary but fixed."""
+    """Folder of the checkpoint. The model is random, so its choices are arbitrary, but they are
+    fixed.
+    """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast

@@ -1,4 +1,4 @@
-"""Select artifacts with text of some categories held out, as evaluation reads them."""
+"""Select artifacts with held-out text of some categories, for evaluation to read."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from tests.stage_harness import run_stage
 
 
 class SelectedParameters(Parameters):
-    """Category -> texts to train on and texts held out; `heldout` as `tasks.select.stage` has
-    it.
-    """
+    """Category -> texts to train on, texts held out; `heldout` as in `tasks.select.stage`."""
 
     training: dict[str, tuple[str, ...]]
     held_out: dict[str, tuple[str, ...]]
@@ -24,7 +22,7 @@ class SelectedParameters(Parameters):
 
 
 def write(context: Context) -> Outcome:
-    """Stage function of `selected`."""
+    """The stage's function."""
     parameters: SelectedParameters = context.parameters
     sides = (("training", "", parameters.training), ("held_out", "heldout/", parameters.held_out))
     files = {
@@ -50,7 +48,7 @@ def _write(files: Mapping[str, tuple[str, ...]], shard: Shard) -> dict[str, Any]
 
 
 def selected(name: str, tmp_path: Path, **parameters: Any) -> Artifact:
-    """An artifact of select for the source `name`; see `SelectedParameters`."""
+    """A select artifact for the source `name`; see `SelectedParameters`."""
     stage = Stage(
         "select", 1, SelectedParameters, "tests.tasks.evaluation.selected:write", "writes texts"
     )

@@ -1,5 +1,6 @@
-"""What cannot be asked is counted and named, what is cut is counted; all else scores as the bare
-harness scores it.
+"""Items that cannot be asked are counted and named, truncated prompts are counted.
+
+Everything else scores as with the unmodified harness.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import pytest
 from infra.stage import StageError
 from tasks.benchmarks.model import Benchmark, Style
 from tasks.evaluation.evaluate import Spec, evaluate
-from tasks.evaluation.harness import harness_model
+from tasks.evaluation.harness_model import harness_model
 from tasks.evaluation.model import LoadedModel, load
 from tasks.evaluation.stage import EvaluationParameters
 
@@ -38,8 +39,8 @@ def model(checkpoint: Path) -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint whose vocabulary has a piece that begins with a colon, as pieces learnt from
-    Chinese text do.
+    """A checkpoint whose vocabulary has a token that begins with a colon, as vocabularies learnt
+    from Chinese text do.
     """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -153,7 +154,7 @@ UNASKABLE = {
 
 @pytest.mark.parametrize("place", [0, 2, 5])
 @pytest.mark.parametrize("problem", UNASKABLE)
-def test_items_the_harness_stops_at_are_left_out_counted_and_named(
+def test_items_on_which_the_harness_fails_are_skipped_counted_and_named(
     checkpoint: Path, tmp_path: Path, problem: str, place: int
 ) -> None:
     rows = [row | {"group": "easy"} for row in PLAIN]
@@ -175,9 +176,7 @@ def test_items_the_harness_stops_at_are_left_out_counted_and_named(
 def test_a_token_that_spans_prompt_and_answer(
     grown: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
-    """An answer that is the end of a token of the prompt has nothing to score; one that goes on
-    after it has.
-    """
+    """An answer that ends within a token of the prompt has nothing to score; a longer one does."""
     rows = [
         item("新河镇有什么", ["图书馆", "阅读室"]),
         item("哪里有书", ["图书馆里", "外面"]),
@@ -220,11 +219,11 @@ def test_prompts_longer_than_the_context_are_counted_and_scored_as_the_harness_d
     assert notes == [f"b (first-token): {words}"]
 
 
-def test_the_edge_of_the_context_is_the_harness_own(
+def test_prompts_are_cut_exactly_where_the_harness_cuts_them(
     model: LoadedModel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One token more than the context fits, as the last one is only predicted."""
-    from tasks.evaluation.harness import is_cut
+    """One token more than the context fits, because the last one is only predicted."""
+    from tasks.evaluation.harness_model import is_cut
 
     lm = harness_model(model, 1)
     for length, cut in ((CONTEXT - 1, False), (CONTEXT, False), (CONTEXT + 1, True)):
@@ -239,7 +238,7 @@ def test_the_edge_of_the_context_is_the_harness_own(
 
 @pytest.mark.parametrize("prompt", ["答案：", "Answer: ", "x", " ", "a\n\n"])
 @pytest.mark.parametrize("answer", [" yes", "图书馆", "", "  ", "\n"])
-def test_pairs_are_those_of_the_harness(
+def test_encoded_pairs_equal_the_harness(
     grown: Path, checkpoint: Path, prompt: str, answer: str
 ) -> None:
     from lm_eval.models.huggingface import HFLM
@@ -301,7 +300,7 @@ def test_agieval_scores_several_right_answers_by_the_harness_rule(
     assert len(index.items) == 4 and index.unmatchable == {"b": 0}
 
 
-def test_letters_reach_to_z_and_no_further(checkpoint: Path, tmp_path: Path) -> None:
+def test_items_with_more_choices_than_letters_are_skipped(checkpoint: Path, tmp_path: Path) -> None:
     many, too_many = ([f"option {n}" for n in range(count)] for count in (26, 27))
     rows = [item("Which?", many, 25), item("Which of all?", too_many, 3)]
     _, notes, samples = run(checkpoint, tmp_path / "first", rows, "first-token")
@@ -315,7 +314,7 @@ def test_letters_reach_to_z_and_no_further(checkpoint: Path, tmp_path: Path) -> 
     )  # the words of 27 choices can be scored
 
 
-def test_equal_choices_are_scored_and_told(checkpoint: Path, tmp_path: Path) -> None:
+def test_equal_choices_are_scored_and_noted(checkpoint: Path, tmp_path: Path) -> None:
     rows = [
         item("Which one?", ["a", "a"], 1),
         item("Which one?", ["a", "b"], 1),
@@ -329,7 +328,7 @@ def test_equal_choices_are_scored_and_told(checkpoint: Path, tmp_path: Path) -> 
     equal(results["b"], bare(checkpoint, rows, ENGLISH, " "))
 
 
-def test_blank_choices_are_scored_and_told(checkpoint: Path, tmp_path: Path) -> None:
+def test_blank_choices_are_scored_and_noted(checkpoint: Path, tmp_path: Path) -> None:
     rows = [item("What is left of nothing?", [" ", "something"]), *PLAIN]
     results, notes, _ = run(checkpoint, tmp_path / "a", rows)
     words = (
@@ -340,7 +339,7 @@ def test_blank_choices_are_scored_and_told(checkpoint: Path, tmp_path: Path) -> 
     equal(results["b"], bare(checkpoint, rows, ENGLISH, " "))
 
 
-def test_line_breaks_and_braces_are_text(checkpoint: Path, tmp_path: Path) -> None:
+def test_line_breaks_and_braces_are_plain_text(checkpoint: Path, tmp_path: Path) -> None:
     question = "Line one\nline two {question} {options} {{ x }} {% if %}?"
     rows = [item(question, ["a\nb", "c", "{{d}}"], 1), item("q", ["1", "2"], 1)]
     results, notes, _ = run(checkpoint, tmp_path / "a", rows)
@@ -348,7 +347,7 @@ def test_line_breaks_and_braces_are_text(checkpoint: Path, tmp_path: Path) -> No
     equal(results["b"], bare(checkpoint, rows, ENGLISH, " "))
 
 
-def test_a_benchmark_of_which_nothing_can_be_asked_has_a_row(
+def test_a_benchmark_without_an_item_to_ask_still_has_a_row(
     checkpoint: Path, tmp_path: Path
 ) -> None:
     rows = [item("What is left?", ["", "x"])] * 3
@@ -387,7 +386,7 @@ def test_hub_tasks_count_cut_prompts_and_name_what_they_cannot_score(
         }
         (tmp_path / f"{name}.yaml").write_text(json.dumps(config))
         manager = TaskManager(include_defaults=False, include_path=str(tmp_path))
-        monkeypatch.setattr("tasks.evaluation.harness._manager", lambda task: manager)
+        monkeypatch.setattr("tasks.evaluation.hub._task_manager", lambda task: manager)
         parameters = EvaluationParameters(hub=(name,))
         output = tmp_path / "out" / name
         spec = Spec(str(checkpoint), parameters.model_dump(mode="json"), {}, {}, {}, str(output), 1)

@@ -1,4 +1,4 @@
-"""Bits per byte equal a plain sum over every token, whatever the windows and batches."""
+"""Bits per byte equal a plain sum over all tokens, whatever the windows and batches."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_windows_predict_every_counted_token_once_with_its_predecessor(
 
 
 def naive_nats(model: LoadedModel, text: str) -> float:
-    """The harness's rolling windows, one at a time."""
+    """The cost in nats by the harness's rolling windows, one at a time."""
     from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
     ids = model.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
@@ -55,18 +55,16 @@ def naive_nats(model: LoadedModel, text: str) -> float:
         ids, prefix_token=0, max_seq_len=model.max_length, context_len=1
     ):
         context, targets = make_disjoint_window(window)
-        whole = [*context, *targets]
+        all_ids = [*context, *targets]
         with torch.inference_mode():
-            logits = model.model(input_ids=torch.tensor([whole[:-1]])).logits[0].double()
-        chosen = torch.log_softmax(logits, -1).gather(1, torch.tensor(whole[1:])[:, None])[:, 0]
+            logits = model.model(input_ids=torch.tensor([all_ids[:-1]])).logits[0].double()
+        chosen = torch.log_softmax(logits, -1).gather(1, torch.tensor(all_ids[1:])[:, None])[:, 0]
         total -= float(chosen[-len(targets) :].sum())
     return total
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
-def test_the_sum_is_that_of_the_harness_rolling_likelihood(
-    model: LoadedModel, batch_size: int
-) -> None:
+def test_the_sum_equals_the_harness_rolling_likelihood(model: LoadedModel, batch_size: int) -> None:
     row = score(iter([("", text) for text in TEXTS]), model, batch_size)
     size = sum(len(text.encode()) for text in TEXTS)
     expected = sum(naive_nats(model, text) for text in TEXTS) / math.log(2) / size
@@ -87,7 +85,7 @@ def test_the_sum_is_that_of_the_harness_rolling_likelihood(
     ],
     ids=["dynamic", "longrope"],
 )
-def test_a_text_costs_the_same_beside_longer_ones(
+def test_a_text_costs_the_same_in_a_batch_with_longer_ones(
     checkpoint: Path, tmp_path: Path, rope: dict[str, Any]
 ) -> None:
     folder = tmp_path / "checkpoint"

@@ -1,6 +1,4 @@
-"""The stage reproduces the harness's own numbers, reports groups, resumes, and says clearly what it
-cannot do.
-"""
+"""The stage reproduces the harness's scores, reports groups, resumes, and raises clear errors."""
 
 from __future__ import annotations
 
@@ -56,10 +54,10 @@ def model(checkpoint: Path) -> LoadedModel:
 
 
 @pytest.mark.real
-def test_the_harness_own_numbers_come_out_exactly(
+def test_scores_equal_the_harness_exactly(
     checkpoint: Path, real_data: Path, tmp_path: Path
 ) -> None:
-    """ARC without and CMMLU with worked examples, against `lm_eval.simple_evaluate` and the
+    """ARC without and CMMLU with worked examples, compared with `lm_eval.simple_evaluate` and the
     harness's own templates.
     """
     import csv
@@ -201,7 +199,7 @@ def test_first_token_takes_the_largest_logit_of_each_letter(
     assert rows["b"]["first_token_n"] == 7 and notes == []
 
 
-def test_worked_examples_open_the_prompt_and_too_few_are_refused(
+def test_worked_examples_begin_the_prompt_and_too_few_are_an_error(
     checkpoint: Path, tmp_path: Path
 ) -> None:
     write_items(tmp_path / "dev.jsonl", 6)
@@ -211,7 +209,7 @@ def test_worked_examples_open_the_prompt_and_too_few_are_refused(
     asked = questions("b", benchmark, style, *paths, shots=2, limit=1)
     shots = "问题：0加1等于几？\n答案： 1\n\n问题：3加4等于几？\n答案： 7\n\n"
     assert asked[0].prompt == f"{shots}问题：0加1等于几？\n答案："
-    with pytest.raises(StageError, match="3 shots asked but dev has 2 examples of group 'known'"):
+    with pytest.raises(StageError, match="3 shots requested, but dev has 2 examples"):
         do(
             checkpoint,
             tmp_path / "out",
@@ -261,7 +259,7 @@ def test_tasks_and_groups_of_the_registry_get_a_row_each(
     }
     (tmp_path / "sums.yaml").write_text(json.dumps(group))
     manager = TaskManager(include_defaults=False, include_path=str(tmp_path))
-    monkeypatch.setattr("tasks.evaluation.harness._manager", lambda task: manager)
+    monkeypatch.setattr("tasks.evaluation.hub._task_manager", lambda task: manager)
     results = do(checkpoint, tmp_path / "out", EvaluationParameters(hub=("sums",), limit=6))
     assert {"sums", "sums_one", "sums_two"} == set(results)
     assert results["sums_one"]["n"] == 6
@@ -270,7 +268,7 @@ def test_tasks_and_groups_of_the_registry_get_a_row_each(
     )
 
 
-def test_what_cannot_be_done_is_said(
+def test_errors_say_what_to_do(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     benchmark = write_items(tmp_path / "q.jsonl", 3)
@@ -291,15 +289,13 @@ def test_what_cannot_be_done_is_said(
         EvaluationParameters(benchmarks={"g": Benchmark(format="gsm8k", paths=("x",))})
 
 
-def test_a_training_node_can_import_all_of_it() -> None:
-    """Nothing but torch, transformers, pyarrow, numpy, safetensors, pydantic and PyYAML is needed
-    to import.
-    """
+def test_a_training_node_can_import_every_module() -> None:
+    """It has torch, transformers, pyarrow, numpy, safetensors, pydantic and PyYAML."""
     code = (
         "import sys\n"
         "for name in ('fsspec', 'datasets', 'prefect', 'lm_eval', 'pebble', 'accelerate'):\n"
         "    sys.modules[name] = None\n"
-        "import tasks.evaluation.stage, tasks.evaluation.evaluate, tasks.evaluation.items, tasks.evaluation.harness\n"  # noqa: E501
+        "import tasks.evaluation.stage, tasks.evaluation.evaluate, tasks.evaluation.items, tasks.evaluation.hub\n"  # noqa: E501
         "import tasks.evaluation.__main__, tasks.evaluation.first_token, tasks.evaluation.bits_per_byte\n"  # noqa: E501
         "import tasks.evaluation.long_text\n"
     )

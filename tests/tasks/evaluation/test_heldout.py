@@ -1,5 +1,5 @@
-"""How much text stands behind a score is said wherever the score is shown; no category vanishes;
-errors come once.
+"""Scores are shown with the amount of text they rest on; every category is in the table; each error
+is reported once.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TEXT = "Once upon a time there was a mill by the river. "
 
 
 def cells_of(table: Table | None) -> list[list[str]]:
-    """The cells of a table of the terminal, by row."""
+    """The cells of a table printed on the terminal, by row."""
     assert table is not None
     return [
         list(row) for row in zip(*(map(str, column.cells) for column in table.columns), strict=True)
@@ -84,7 +84,7 @@ def texts(count: int, times: int = 1) -> tuple[str, ...]:
         (4, 1, {"heldout_floor": HeldOutFloor(documents=0, characters=0)}, None),
     ],
 )
-def test_little_text_is_marked_and_told(
+def test_scores_of_too_little_text_are_marked_and_noted(
     checkpoint: Path,
     tmp_path: Path,
     count: int,
@@ -109,12 +109,12 @@ def test_little_text_is_marked_and_told(
     assert score_rows({"base": {"web": row}})[0]["items"] == shown
 
 
-def test_what_the_recipe_itself_limits_is_raised_there(checkpoint: Path, tmp_path: Path) -> None:
+def test_the_note_names_the_limit_that_the_recipe_sets(checkpoint: Path, tmp_path: Path) -> None:
     _, (note,) = scored(checkpoint, tmp_path, texts(40, 10), heldout_documents=3)
     assert "3 documents" in note and "raise evaluation.heldout_documents" in note
 
 
-def test_a_category_of_which_nothing_is_held_out_is_in_the_table_with_the_reason(
+def test_a_category_without_held_out_text_is_in_the_table_with_the_reason(
     checkpoint: Path, tmp_path: Path
 ) -> None:
     inputs = [
@@ -194,7 +194,7 @@ def test_the_table_says_what_each_metric_was_scored_on() -> None:
     ]
 
 
-def test_a_failure_is_told_once_and_without_the_command(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_failure_is_reported_once_without_the_command(checkpoint: Path, tmp_path: Path) -> None:
     path = tmp_path / "q.jsonl"
     path.write_text('{"question": "q", "choices": ["a", "b"], "answer": 7}\n')
     benchmark = Benchmark(format="multiple-choice", paths=(str(path),))
@@ -209,7 +209,7 @@ def test_a_failure_is_told_once_and_without_the_command(checkpoint: Path, tmp_pa
     [
         (
             "raise ValueError('of a library')",
-            ["ended with status 1, which is a defect", "ValueError: of a library"],
+            ["ended with status 1, which is a bug", "ValueError: of a library"],
         ),
         (
             f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})",
@@ -217,7 +217,7 @@ def test_a_failure_is_told_once_and_without_the_command(checkpoint: Path, tmp_pa
         ),
     ],
 )
-def test_an_end_without_a_reason_is_told_with_the_last_words(
+def test_a_process_that_dies_without_a_reason_is_reported_with_its_last_output(
     checkpoint: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

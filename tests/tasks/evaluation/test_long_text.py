@@ -1,5 +1,5 @@
-"""Loss by position equals a plain pass over the whole span; which text is read does not depend on
-the tokenizer.
+"""Loss by position equals a plain pass over the span, and the text read does not depend on the
+tokenizer.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def model(checkpoint: Path) -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    """A model of another tokenizer, with a dummy prefix and byte fallback; its context is 32."""
+    """A model with another tokenizer (dummy prefix, byte fallback) and a context of 32."""
     folder = tmp_path_factory.mktemp("other")
     return load(
         open_base(write_llama2c(folder / "source"), folder),
@@ -54,7 +54,7 @@ def documents(*texts: str) -> Iterator[tuple[str, str]]:
 
 
 def nats(model: LoadedModel, text: str) -> tuple[list[int], torch.Tensor]:
-    """(ids, cost of each) of a text, in a plain pass."""
+    """(ids, cost of each) of a text, from a plain pass."""
     ids = model.tokenizer(text, add_special_tokens=False)["input_ids"]
     with torch.inference_mode():
         logits = model.model(torch.tensor([[model.bos, *ids]])).logits[0, :-1].double()
@@ -64,8 +64,8 @@ def nats(model: LoadedModel, text: str) -> tuple[list[int], torch.Tensor]:
 def test_buckets_add_up_to_a_plain_pass(model: LoadedModel) -> None:
     """1,600 bytes are more tokens than the context of 256 that the configuration states."""
     asked = LongText(length_bytes=1600, documents=2, bucket_bytes=400)
-    rows, found = score(documents(SHORT, *LONG), asked, model)
-    assert (found["long"], found["read"], found["longest"]) == (2, 3, len(LONG[0].encode()))
+    rows, counts = score(documents(SHORT, *LONG), asked, model)
+    assert (counts["long"], counts["read"], counts["longest"]) == (2, 3, len(LONG[0].encode()))
     assert list(rows) == ["", "0-399", "400-799", "800-1199", "1200-1599"]
     assert all(row["n"] == 2 for row in rows.values())
     spans, costs = [], []
@@ -73,18 +73,17 @@ def test_buckets_add_up_to_a_plain_pass(model: LoadedModel) -> None:
         spans.append(text.encode()[:1600].decode(errors="ignore"))
         ids, cost = nats(model, spans[-1])
         costs.append(cost)
-        assert len(ids) + 1 <= found["tokens"] and found["tokens"] > 256
+        assert len(ids) + 1 <= counts["tokens"] and counts["tokens"] > 256
     size, tokens = sum(len(span.encode()) for span in spans), sum(map(len, costs))
-    whole = sum(float(cost.sum()) for cost in costs) / math.log(2)
-    assert rows[""]["bits_per_byte"] == pytest.approx(whole / size, rel=1e-5)
+    total_bits = sum(float(cost.sum()) for cost in costs) / math.log(2)
+    assert rows[""]["bits_per_byte"] == pytest.approx(total_bits / size, rel=1e-5)
     assert rows[""]["tokens_per_byte"] == pytest.approx(tokens / size)
-    residuals = [float(cost.sum()) / math.log(2) / 1600 - whole / size for cost in costs]
+    residuals = [float(cost.sum()) / math.log(2) / 1600 - total_bits / size for cost in costs]
     assert rows[""]["bits_per_byte_stderr"] == pytest.approx(
         math.hypot(*residuals) / math.sqrt(2), rel=1e-2
     )
 
-    # A token in one bucket only counts there wholly: the first bucket by hand, its last token by
-    # its share.
+    # The first bucket by hand: tokens inside it count fully, the one across its end by its share.
     expected = 0.0
     for span, cost in zip(spans, costs, strict=True):
         *_, ends = tokens_of("", span, model)
@@ -96,12 +95,10 @@ def test_buckets_add_up_to_a_plain_pass(model: LoadedModel) -> None:
     assert rows["0-399"]["bits_per_byte"] == pytest.approx(expected / math.log(2) / 800, rel=1e-5)
 
 
-def test_models_of_other_tokenizers_read_the_same_text(
+def test_models_with_other_tokenizers_read_the_same_text(
     model: LoadedModel, other: LoadedModel
 ) -> None:
-    """A bucket is the same bytes of the same documents: a model's nats are its own, the bytes are
-    not.
-    """
+    """A bucket is the same bytes of the same documents for every model; only the nats differ."""
     asked = LongText(length_bytes=640, documents=3, bucket_bytes=160)
     texts = [SHORT, "问题" * 120, *LONG]
     (ours, found), (theirs, others_found) = (
@@ -149,13 +146,13 @@ def test_nothing_is_lost_between_borders(tokens: list[tuple[int, float]], cuts: 
     values = np.array([value for _, value in tokens])
     borders = sorted({0, int(ends[-1]), *(cut for cut in cuts if cut < ends[-1])})
     if len(borders) > 1:
-        found = between(borders, ends, values)
-        assert (found >= -1e-9).all() and found.sum() == pytest.approx(values.sum())
+        sums = between(borders, ends, values)
+        assert (sums >= -1e-9).all() and sums.sum() == pytest.approx(values.sum())
 
 
 def test_only_real_long_documents_count(model: LoadedModel) -> None:
-    rows, found = score(documents(*[SHORT] * 50), LongText(length_bytes=2048, documents=2), model)
-    assert rows == {} and found == {
+    rows, counts = score(documents(*[SHORT] * 50), LongText(length_bytes=2048, documents=2), model)
+    assert rows == {} and counts == {
         "read": 50,
         "long": 0,
         "longest": len(SHORT.encode()),
@@ -163,18 +160,18 @@ def test_only_real_long_documents_count(model: LoadedModel) -> None:
     }
 
 
-def test_text_that_a_tokenizer_leaves_nothing_of(
+def test_text_for_which_a_tokenizer_has_no_tokens(
     model: LoadedModel, checkpoint: Path, tmp_path: Path
 ) -> None:
-    """It costs nothing there, and its bytes count, as they do for other models."""
+    """It costs nothing with that model, and its bytes count as they do for other models."""
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     tokenizer.backend_tokenizer.normalizer = normalizers.Strip()
     tokenizer.save_pretrained(tmp_path)
     stripping = LoadedModel(model.model, tokenizer, model.max_length, tmp_path)
     asked = LongText(length_bytes=128, documents=2, bucket_bytes=64)
-    rows, found = score(documents(" " * 200, LONG[0]), asked, stripping)
+    rows, counts = score(documents(" " * 200, LONG[0]), asked, stripping)
     alone, _ = score(documents(LONG[0]), asked, stripping)
-    assert (found["long"], rows[""]["n"]) == (2, 2)
+    assert (counts["long"], rows[""]["n"]) == (2, 2)
     for name, row in rows.items():
         assert row["bits_per_byte"] == pytest.approx(alone[name]["bits_per_byte"] / 2, rel=0.03)
     empty, _ = score(documents(" " * 200), asked, stripping)

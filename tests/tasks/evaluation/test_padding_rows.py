@@ -1,6 +1,4 @@
-"""Rows of the matrix that no token has change no score: not bits per byte, not the harness, not
-what is generated.
-"""
+"""Rows of the output matrix without a token change no score and are never generated."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ import torch
 from tasks.benchmarks.model import Benchmark
 from tasks.evaluation.bits_per_byte import score
 from tasks.evaluation.evaluate import Spec, evaluate
-from tasks.evaluation.harness import harness_model
+from tasks.evaluation.harness_model import harness_model
 from tasks.evaluation.long_text import score as score_long
 from tasks.evaluation.model import LoadedModel, load
 from tasks.evaluation.stage import EvaluationParameters, LongText
@@ -25,7 +23,7 @@ TEXTS = ["Once upon a time, 很久很久以前。", "Answer: the other one. " * 
 
 @pytest.fixture(scope="module")
 def padded(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The checkpoint with seven rows more, long ones, that take much of the probability."""
+    """The checkpoint with seven more rows, long vectors that take much of the probability."""
     from transformers import AutoModelForCausalLM
 
     folder = tmp_path_factory.mktemp("padded") / "checkpoint"
@@ -43,16 +41,16 @@ def opened(folder: Path) -> LoadedModel:
     return load(folder, dtype="auto", device="cpu", max_length=None)
 
 
-def test_bits_per_byte_does_not_see_padding_rows_and_their_share_is_told(
+def test_padding_rows_do_not_change_bits_per_byte_and_their_share_is_reported(
     checkpoint: Path, padded: Path
 ) -> None:
     plain, wide = opened(checkpoint), opened(padded)
     assert plain.padding_rows.tolist() == []
     assert wide.padding_rows.tolist() == list(range(plain.vocabulary, plain.vocabulary + 7))
     expected = score(iter([("a prompt ", text) for text in TEXTS]), plain, 2)
-    found = score(iter([("a prompt ", text) for text in TEXTS]), wide, 2)
-    share = found.pop("padding_share")
-    assert found == pytest.approx(expected, rel=1e-5)
+    row = score(iter([("a prompt ", text) for text in TEXTS]), wide, 2)
+    share = row.pop("padding_share")
+    assert row == pytest.approx(expected, rel=1e-5)
 
     total, count = 0.0, 0
     for text in TEXTS:
@@ -71,7 +69,7 @@ def test_bits_per_byte_does_not_see_padding_rows_and_their_share_is_told(
     )
 
 
-def test_the_harness_does_not_see_them_either(
+def test_padding_rows_do_not_change_the_harness(
     checkpoint: Path, padded: Path, tmp_path: Path
 ) -> None:
     rows = [
@@ -106,12 +104,12 @@ def test_the_harness_does_not_see_them_either(
             json.loads(line) for line in (output / "data/samples/b.jsonl").read_text().splitlines()
         ]
 
-    for found, expected in zip(samples(padded), samples(checkpoint), strict=True):
-        assert found["loglikelihoods"] == pytest.approx(expected["loglikelihoods"], abs=2e-3)
-        assert found["prediction"] == expected["prediction"]
+    for masked, expected in zip(samples(padded), samples(checkpoint), strict=True):
+        assert masked["loglikelihoods"] == pytest.approx(expected["loglikelihoods"], abs=2e-3)
+        assert masked["prediction"] == expected["prediction"]
 
 
-def test_generation_never_gives_a_padding_row(padded: Path) -> None:
+def test_a_padding_row_is_never_generated(padded: Path) -> None:
     wide = opened(padded)
     lm = harness_model(wide, 1)
     ids = torch.tensor([wide.encode_prompt("Question: Which of these")])

@@ -1,6 +1,4 @@
-"""Evaluation scores the very ids that the bins hold, and counts those that training puts loss
-on.
-"""
+"""Evaluation scores the ids that the bins hold, and counts those for which training has a loss."""
 
 from __future__ import annotations
 
@@ -44,9 +42,7 @@ PAIRS = [
 def folder(
     request: pytest.FixtureRequest, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A model by its kind of tokenizer; sentencepiece's begins every text with a blank of its
-    own.
-    """
+    """A model by its kind of tokenizer; sentencepiece's adds a blank before every text."""
     if request.param == "byte-level":
         return checkpoint
     scratch = tmp_path_factory.mktemp("sentencepiece")
@@ -55,16 +51,14 @@ def folder(
 
 @pytest.fixture(scope="module")
 def model(folder: Path) -> LoadedModel:
-    """Given a context in which every text is one window."""
+    """The model with a context in which every text is one window."""
     return dataclasses.replace(
         load(folder, dtype="auto", device="cpu", max_length=None), max_length=512
     )
 
 
 def binned(folder: Path, tmp_path: Path) -> tuple[list[list[int]], int]:
-    """The ids of every document of `PAIRS` as the bins have them, and how many tokens training puts
-    loss on.
-    """
+    """The ids of every document of `PAIRS` as in the bins, and the number of tokens with a loss."""
     files = {
         f"tokenizer/{name}": (folder / name).read_text()
         for name in ("tokenizer.json", "tokenizer_config.json")
@@ -95,21 +89,19 @@ def binned(folder: Path, tmp_path: Path) -> tuple[list[list[int]], int]:
     return documents, made.statistics["loss_tokens"]
 
 
-def test_the_ids_are_the_bins(folder: Path, model: LoadedModel, tmp_path: Path) -> None:
+def test_the_ids_equal_those_in_the_bins(folder: Path, model: LoadedModel, tmp_path: Path) -> None:
     documents, loss_tokens = binned(folder, tmp_path)
     encoded = model.encode_documents(PAIRS)
     assert len(documents) == len(PAIRS)
     end = model.tokenizer.eos_token_id
     for (ids, _), document in zip(encoded, documents, strict=True):
         assert [model.bos, *ids, end] == document
-    # Training also learns each document's end.
+    # Training also learns the end token of each document.
     assert sum(len(ids) - source for ids, source in encoded) + len(PAIRS) == loss_tokens
 
 
 def test_bits_per_byte_is_the_cost_of_the_tokens_that_are_learned(model: LoadedModel) -> None:
-    """Against a plain pass over the whole of each document, of which only what is learned
-    counts.
-    """
+    """Compared with a plain pass over each document, counting only the learned tokens."""
     nats, size = 0.0, 0
     for (source, target), (ids, prompt) in zip(PAIRS, model.encode_documents(PAIRS), strict=True):
         with torch.inference_mode():
@@ -123,7 +115,7 @@ def test_bits_per_byte_is_the_cost_of_the_tokens_that_are_learned(model: LoadedM
     assert row["characters"] == sum(len(target) for _, target in PAIRS)
 
 
-def test_a_tokenizer_begins_a_pair_with_one_blank_of_its_own(tmp_path: Path) -> None:
+def test_a_tokenizer_adds_one_blank_before_a_pair(tmp_path: Path) -> None:
     model = load(
         open_base(write_llama2c(tmp_path / "source"), tmp_path),
         dtype="auto",
@@ -153,20 +145,20 @@ def test_long_text_reads_the_same_ids_after_the_same_source(
 
 
 def test_long_text_of_pairs_costs_what_bits_per_byte_costs(model: LoadedModel) -> None:
-    """A span that is the whole document: the source is read, and not counted, in both."""
+    """With a span of the whole document, both read the source and do not count it."""
     target = "the other one 问题 " * 4
     size = len(target.encode())
     asked = LongText.model_construct(length_bytes=size, documents=1, bucket_bytes=size)
     for source in ("", "Question: who?", "问题："):
-        rows, found = score_long(iter([(source, target)]), asked, model)
-        whole = score(iter([(source, target)]), model, 1)
-        assert rows[""]["bits_per_byte"] == pytest.approx(whole["bits_per_byte"], rel=1e-5)
-        assert rows[""]["tokens_per_byte"] == whole["tokens_per_byte"]
-        assert found["tokens"] == 1 + len(model.encode_documents([(source, target)])[0][0])
+        rows, counts = score_long(iter([(source, target)]), asked, model)
+        bits_per_byte = score(iter([(source, target)]), model, 1)
+        assert rows[""]["bits_per_byte"] == pytest.approx(bits_per_byte["bits_per_byte"], rel=1e-5)
+        assert rows[""]["tokens_per_byte"] == bits_per_byte["tokens_per_byte"]
+        assert counts["tokens"] == 1 + len(model.encode_documents([(source, target)])[0][0])
 
 
 @pytest.mark.real
-def test_a_real_sentencepiece_base_pays_no_blank_between_question_and_answer(
+def test_a_real_sentencepiece_base_adds_no_blank_between_question_and_answer(
     real_data: Path, stories260k: Path, tmp_path: Path
 ) -> None:
     path = real_data / "benchmarks/llm-foundry/world_knowledge/arc_easy.jsonl"
@@ -175,13 +167,13 @@ def test_a_real_sentencepiece_base_pays_no_blank_between_question_and_answer(
     model = load(open_base(stories260k, tmp_path), dtype="auto", device="cpu", max_length=None)
     joined = score(iter(pairs), model, 16)
     ids = model.encode_documents(pairs)
-    whole = [
+    expected = [
         model.tokenizer(source + target, add_special_tokens=False)["input_ids"]
         for source, target in pairs
     ]
-    assert [found for found, _ in ids] == whole
+    assert [document_ids for document_ids, _ in ids] == expected
     apart = [model.tokenizer(target, add_special_tokens=False)["input_ids"] for _, target in pairs]
-    # Apart, every answer would begin with the blank that ends its question already.
+    # Tokenized separately, every answer would get a second blank: its question ends with one.
     assert joined["tokens_per_byte"] * sum(len(target.encode()) for _, target in pairs) <= sum(
         map(len, apart)
     )

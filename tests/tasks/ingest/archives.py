@@ -1,4 +1,4 @@
-"""Small web archives made in memory, for damaging."""
+"""Makes small web archives in memory, for tests to damage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def record(
     content_type: str = "",
     length: int | None = None,
 ) -> bytes:
-    """One WARC record; `length` lies about its Content-Length."""
+    """One WARC record; `length` overrides its Content-Length."""
     content_type = content_type or {"response": "application/http; msgtype=response"}.get(
         kind, "text/plain"
     )
@@ -30,12 +30,12 @@ def response(
     status: str = "200 OK",
     uri: str = "http://a/",
 ) -> bytes:
-    """A response record with an HTTP message."""
+    """A response record that holds an HTTP message."""
     return record("response", f"HTTP/1.1 {status}\r\n{headers}\r\n\r\n".encode() + page, uri)
 
 
 def page(number: int, words: int = 60) -> bytes:
-    """An HTML page whose main text names its number."""
+    """An HTML page whose main text contains its number."""
     text = " ".join(f"Sentence {i} of page number {number}." for i in range(words // 6))
     return (
         f"<html><body><article><h1>Page {number}</h1><p>{text}</p></article></body></html>".encode()
@@ -43,5 +43,5 @@ def page(number: int, words: int = 60) -> bytes:
 
 
 def members(records: list[bytes]) -> bytes:
-    """Records as an archive of one gzip member each."""
+    """An archive with one gzip member per record."""
     return b"".join(gzip.compress(record, mtime=0) for record in records)

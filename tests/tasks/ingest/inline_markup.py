@@ -1,5 +1,5 @@
-"""Random inline mark-up around a text, for tests and benchmarks: what a reader sees must not change
-by it.
+"""Puts random inline markup around a text, which must not change what a reader sees, for tests and
+benchmarks.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TAGS = (
     "button",
 )
 LONGEST_LINK = 2
-"""Characters: a block that stands in links for the greater part is navigation, which is another
+"""In characters. A block that consists mostly of links is navigation, for which there is another
 rule.
 """
 ATTRIBUTES = (
@@ -76,9 +76,8 @@ def marked_up(
     attributes: Sequence[str] = ATTRIBUTES,
     tags: Sequence[str] = TAGS,
 ) -> str:
-    """HTML whose text nodes, one after the other, are `text`: cut at random places, short ones
-    above all, wrapped in elements nested to `depth`, characters written as themselves or as
-    references.
+    """HTML whose text nodes add up to `text`: cut at random places into mostly short nodes, wrapped
+    in elements nested up to `depth`, with some characters written as references.
     """
     parts: list[str] = []
     at = 0
@@ -106,7 +105,7 @@ def _written(character: str, rng: random.Random) -> str:
 
 
 def page_of(paragraphs: Sequence[str], rng: random.Random) -> str:
-    """A page with one element a paragraph, each with inline mark-up of its own."""
+    """A page with one <p> per paragraph, each with its own random inline markup."""
     body = "\n".join(f"<p>{marked_up(paragraph, rng)}</p>" for paragraph in paragraphs)
     return (
         "<!DOCTYPE "
@@ -115,9 +114,9 @@ def page_of(paragraphs: Sequence[str], rng: random.Random) -> str:
 
 
 def cjk_pages(real_data: Path, count: int) -> list[tuple[str, ...]]:
-    """Pages of 4 paragraphs of real prose in turn in Chinese (books in modern Chinese), Japanese
-    and Korean (labelled sentences of the web and news, 3 a paragraph; used again in another order
-    when they are through).
+    """Pages of 4 paragraphs of real prose, alternating between Chinese (modern translations of
+    books), Japanese and Korean (labelled sentences from web and news, 3 per paragraph, reshuffled
+    and reused when exhausted).
     """
     rng = random.Random(8)
     lines = {

@@ -87,7 +87,7 @@ def _rows(first: int) -> Callable[[int], bytes]:
 
 
 def _expected(pair: bytes, code_point: int | None) -> str:
-    """Of a pair that is no character, an ASCII trail byte stays."""
+    """The ASCII trail byte of an invalid pair is kept."""
     if code_point is not None:
         return chr(code_point)
     return "\ufffd" + (chr(pair[-1]) if pair[-1] < 0x80 else "")

@@ -1,5 +1,5 @@
-"""What is a page: types as servers write them, mark-up under other names, data and programs that
-were sent as pages.
+"""Which bodies are pages: types as servers write them, markup under other types, data and programs
+sent as pages.
 """
 
 import json
@@ -70,7 +70,7 @@ def test_html_is_html_whatever_it_was_sent_as(body: bytes, type_: str) -> None:
     "type_",
     ["image/png", "application/json", "text/css", "application/javascript", "text/markdown"],
 )
-def test_other_types_are_not_looked_at(type_: str) -> None:
+def test_other_types_are_not_examined(type_: str) -> None:
     assert not may_be_page(type_)
 
 
@@ -116,7 +116,7 @@ DATA = [
 
 @pytest.mark.parametrize("body", DATA)
 @pytest.mark.parametrize("type_", ["text/html", "text/plain", "", "application/xhtml+xml"])
-def test_data_and_programs_are_no_page(body: bytes, type_: str) -> None:
+def test_data_and_programs_are_not_pages(body: bytes, type_: str) -> None:
     assert kind_of(type_, body) is None
 
 
@@ -132,7 +132,7 @@ FRAGMENTS = [
 
 
 @pytest.mark.parametrize("body", FRAGMENTS)
-def test_fragments_are_html_under_both_names(body: bytes) -> None:
+def test_fragments_are_html_under_both_types(body: bytes) -> None:
     assert kind_of("text/html", body) == kind_of("text/plain", body) == "html"
     assert kind_of("application/octet-stream", body) is None
 
@@ -230,7 +230,7 @@ def test_reasons_of_records(tmp_path: Path) -> None:
         ("file:///srv/a.txt", True),
     ],
 )
-def test_resources_are_documents_where_their_target_is_an_address(
+def test_resources_are_documents_if_their_target_is_an_address(
     tmp_path: Path, target: str, kept: bool
 ) -> None:
     found = read(tmp_path, record("resource", b"Plain text of some kind.", target, "text/plain"))
@@ -259,7 +259,7 @@ XML = [
 
 
 @pytest.mark.parametrize("body", [*SCRIPTS, *XML])
-def test_programs_and_xml_of_any_beginning_are_no_page(body: bytes) -> None:
+def test_programs_and_xml_with_any_beginning_are_not_pages(body: bytes) -> None:
     assert kind_of("text/html", body) is kind_of("application/xhtml+xml", body) is None
     assert kind_of("text/plain", body) == (None if body in XML else "text")  # code is text
 
@@ -291,7 +291,7 @@ def test_fragments_begin_with_any_element(tag: str) -> None:
     "before",
     ["Warning: x() in /a.php on line 3\n", "</div>", "<?php echo 1 ?>", "&nbsp;", "\n\nNotice:\n"],
 )
-def test_fragments_may_follow_on_something_else(before: str) -> None:
+def test_fragments_may_follow_something_else(before: str) -> None:
     body = f"{before}<p>Some text.</p>\n<p>More <a href='x'>of it</a>.</p>\n<p>End.</p>\n"
     assert kind_of("text/plain", body.encode()) == "html"
 
@@ -305,5 +305,5 @@ def test_fragments_may_follow_on_something_else(before: str) -> None:
         b"# Title\n\n<p align='center'>x</p>\n\n* one\n* two\n<hr>",
     ],
 )
-def test_text_about_mark_up_stays_text(body: bytes) -> None:
+def test_text_about_markup_stays_text(body: bytes) -> None:
     assert kind_of("text/plain", body) == "text"

@@ -1,5 +1,5 @@
-"""Fields of JSON records: names through dots and lists, values of other types, and what is told
-when one is missing.
+"""Fields of JSON records: dotted names and lists, values of other types, and messages about missing
+fields.
 """
 
 import json
@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from infra.stage import StageError
 from infra.store import Artifact
 from tasks.ingest import run as ingest
-from tasks.ingest.fields import Take, Taken, Tally, first_of, notes_on, text_of, value_at
+from tasks.ingest.fields import (
+    FieldReader,
+    FieldTally,
+    FieldValues,
+    first_of,
+    notes_on,
+    text_of,
+    value_at,
+)
 from tasks.ingest.stage import STAGE, IngestParameters, JsonlFields
 from tasks.report.notes import notes_of
 from tests.stage_harness import run_stage
@@ -34,7 +42,7 @@ ROW = {
     [
         ("meta.url", "http://a/"),
         ("meta.deep.er", "down"),
-        ("meta.date", "2024-01-02"),  # a key with the dot in it comes first
+        ("meta.date", "2024-01-02"),  # a key that contains the dot is preferred
         ("meta.x.y", "inner"),
         ("a.b.c", "dotted object"),
         ("pages.0.text", "one"),
@@ -74,7 +82,9 @@ def test_any_name_in_any_value(value: Any, name: str) -> None:
 
 def test_types_of_values() -> None:
     def taken(row: dict[str, Any], **fields: Any) -> Any:
-        return Take(JsonlFields.model_validate({"text": "t", **fields}), Tally())(row)
+        return FieldReader(JsonlFields.model_validate({"text": "t", **fields}), FieldTally()).read(
+            row
+        )
 
     assert taken({"t": ["a", None, "", ["b"]]}).text == "a\n\nb"
     assert taken({"t": "a", "u": "b"}, text=["t", "u", "v"]).text == "a\n\nb"
@@ -84,9 +94,9 @@ def test_types_of_values() -> None:
     assert taken({"t": "a", "p": ["q", "r"]}, prompt="p").prompt == "q\n\nr"
     many = taken({"t": "a", "url": [None, "http://a", "http://b"], "date": 2024})
     assert (many.url, many.date) == ("http://a", "")
-    default = Take(None, Tally())
-    assert default({"source": "q", "target": "a"}) == Taken("a", "q", "", "")
-    assert default({"source": "q", "text": "a", "url": 5}) == Taken("a", "", "", "")
+    default = FieldReader(None, FieldTally())
+    assert default.read({"source": "q", "target": "a"}) == FieldValues("a", "q", "", "")
+    assert default.read({"source": "q", "text": "a", "url": 5}) == FieldValues("a", "", "", "")
 
 
 def build(
@@ -103,7 +113,7 @@ def build(
     return run_stage(STAGE, IngestParameters.model_validate(given), name="web", tmp_path=tmp_path)
 
 
-def test_nested_fields_reach_the_documents_and_missing_ones_are_told(tmp_path: Path) -> None:
+def test_nested_fields_reach_the_documents_and_missing_ones_are_reported(tmp_path: Path) -> None:
     rows = [
         {"body": {"text": f"Text {at}"}, "meta": {"url": f"http://a/{at}", "when": 5}}
         for at in range(4)
@@ -124,7 +134,7 @@ def test_nested_fields_reach_the_documents_and_missing_ones_are_told(tmp_path: P
     assert artifact.ledger.documents("failed", "field") == 1
 
 
-def test_defaults_that_are_missing_are_not_told(tmp_path: Path) -> None:
+def test_missing_default_fields_are_not_reported(tmp_path: Path) -> None:
     assert build(tmp_path, [{"text": "a"}, {"target": "b"}]).statistics["notes"] == []
 
 
@@ -153,7 +163,7 @@ def test_a_source_without_its_text_field_fails(
         build(tmp_path, rows, fields)
 
 
-def test_records_that_are_not_json_are_no_error_of_fields(tmp_path: Path) -> None:
+def test_records_that_are_not_json_are_not_a_field_error(tmp_path: Path) -> None:
     path = tmp_path / "b.jsonl"
     path.write_text('{"text": \n' * 3)
     given = IngestParameters.model_validate({"format": "jsonl", "paths": [str(path)]})
@@ -176,12 +186,12 @@ def test_tallies_of_parts_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     )
 
 
-def test_null_and_numbers_are_told_as_no_text() -> None:
-    tally = Tally()
-    take = Take(None, tally)
+def test_null_and_numbers_are_reported_as_no_text() -> None:
+    tally = FieldTally()
+    reader = FieldReader(None, tally)
     rows: list[dict[str, Any]] = [{"text": None}, {"text": 3}, {"text": "words"}]
-    assert [take(row) is None for row in rows] == [True, True, False]
+    assert [reader.read(row) is None for row in rows] == [True, True, False]
     (note,) = notes_on(None, tally)
     assert note.startswith("2 of 3 records have no text in 'text' or 'target' (2 have something")
-    both = Take(JsonlFields(text=("title", "text")), Tally())
-    assert both({"title": None, "text": "words"}) == Taken("words", "", "", "")
+    both = FieldReader(JsonlFields(text=("title", "text")), FieldTally())
+    assert both.read({"title": None, "text": "words"}) == FieldValues("words", "", "", "")

@@ -1,5 +1,5 @@
-"""Files of another kind than their source says: refused by name, counted once; damaged ones are
-read.
+"""Files of another kind than the source declares are refused by name and counted once; damaged ones
+are read.
 """
 
 import bz2
@@ -66,10 +66,9 @@ OTHERS = {
     "a tar archive in a compressed": tarred(),
     "gzip within another": gzip.compress(gzip.compress(ROWS)),
     "a PDF document": b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n" + bytes(99),
-    "a Parquet file in a "
-    "compressed": bz2.compress(parquet()), "nothing but zero bytes": bytes(4096),
-    "a PNG "
-    "image": b"\x89PNG\r\n\x1a\n" + bytes(50),
+    "a Parquet file in a compressed": bz2.compress(parquet()),
+    "nothing but zero bytes": bytes(4096),
+    "a PNG image": b"\x89PNG\r\n\x1a\n" + bytes(50),
     "an SQLite database": b"SQLite format 3\0" + bytes(50),
     "an ARC file": gzip.compress(ARC),
 }  # fmt: skip
@@ -96,18 +95,18 @@ def test_other_kinds_are_refused_by_name_and_counted_once(
 @pytest.mark.parametrize(
     "data, format, words",
     [
-        (members(WARC), "text", "a WARC file, and format is text; set format: warc"),
-        (b"".join(WARC), "jsonl", "a WARC file, and format is jsonl; set format: warc"),
-        (members(WET), "text", "a WET file, and format is text; set format: wet"),
-        (members(WET), "warc", "a WET file, and format is warc; set format: wet"),
-        (members(WARC), "wet", "a WARC file of pages, and format is wet; set format: warc"),
+        (members(WARC), "text", "a WARC file, but format is text; set format: warc"),
+        (b"".join(WARC), "jsonl", "a WARC file, but format is jsonl; set format: warc"),
+        (members(WET), "text", "a WET file, but format is text; set format: wet"),
+        (members(WET), "warc", "a WET file, but format is warc; set format: wet"),
+        (members(WARC), "wet", "a WARC file of pages, but format is wet; set format: warc"),
         (members(WAT), "warc", "a WAT file"),
         (
             gzip.compress(b"crawl-data/a.warc.gz\ncrawl-data/b.warc.gz\n"),
             "warc",
             "a list of paths to archives",
         ),
-        (ROWS, "warc", "a JSONL file, and format is warc; set format: jsonl"),
+        (ROWS, "warc", "a JSONL file, but format is warc; set format: jsonl"),
         (page(1), "warc", "an HTML page"),
         (page(1), "jsonl", "an HTML page"),
         (PROSE, "warc", "text without a WARC record"),
@@ -118,8 +117,8 @@ def test_other_kinds_are_refused_by_name_and_counted_once(
         (json.dumps([{"text": "x" * 99}] * 999).encode(), "jsonl", "one JSON array"),
         (json.dumps({"text": "x"}, indent=1).encode(), "jsonl", "JSON over several lines"),
         (ROWS.decode().encode("utf-16"), "jsonl", "text in UTF-16"),
-        (random.Random(1).randbytes(5000), "jsonl", "no text"),
-        (random.Random(1).randbytes(5000), "text", "no text"),
+        (random.Random(1).randbytes(5000), "jsonl", "not text"),
+        (random.Random(1).randbytes(5000), "text", "not text"),
     ],
 )
 def test_formats_that_were_mixed_up(tmp_path: Path, data: bytes, format: str, words: str) -> None:
@@ -214,16 +213,16 @@ GBK = b"".join(
         (ROWS.decode().encode("utf-16-be"), "iconv -f UTF-16BE -t UTF-8"),
         (ROWS.decode().encode("utf-32"), "iconv -f UTF-32 -t UTF-8"),
         (ROWS.decode().encode("utf-32-be"), "iconv -f UTF-32BE -t UTF-8"),
-        (GBK, "JSON in another encoding than UTF-8"),
+        (GBK, "JSON in an encoding other than UTF-8"),
         (ONE * 9, "JSON with several objects on one line"),
-        (ONE * 9000, "JSON with several objects on one line"),  # longer than what is looked at
+        (ONE * 9000, "JSON with several objects on one line"),  # longer than the bytes examined
         (b" ".join([ONE] * 9), "JSON with several objects on one line"),
         (b"\r".join([ONE] * 9), "JSON with several objects on one line"),
         (b",\n".join([ONE] * 9), "JSON with a comma after each object"),
         (b", ".join([ONE] * 9), "JSON with a comma after each object"),
     ],
 )
-def test_json_that_is_no_jsonl_is_refused_by_name(tmp_path: Path, data: bytes, words: str) -> None:
+def test_json_that_is_not_jsonl_is_refused_by_name(tmp_path: Path, data: bytes, words: str) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(data)
     assert words in (refusal(path, "jsonl") or "")
@@ -240,7 +239,7 @@ def test_damaged_jsonl_is_read_and_counted(tmp_path: Path, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("format", ["warc", "jsonl"])
-def test_comments_before_no_page_take_no_exponential_time(tmp_path: Path, format: Any) -> None:
+def test_comments_without_a_page_do_not_take_exponential_time(tmp_path: Path, format: Any) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"<!-- -->" * 200 + b"<p>")
     assert "text without" in (refusal(path, format) or "")

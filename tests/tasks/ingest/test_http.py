@@ -1,5 +1,5 @@
-"""HTTP messages as crawlers store them: which reply counts, and bodies of all codings, whole, cut
-and damaged.
+"""HTTP messages as crawlers store them: which response counts, and bodies in all codings, complete,
+truncated and damaged.
 """
 
 import gzip
@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.ingest.codings import Decoded
-from tasks.ingest.found import Found, Rejected, Unreadable
 from tasks.ingest.http import decoded_body, message
+from tasks.ingest.raw_documents import RawDocument, Rejected, Unreadable
 from tests.tasks.ingest.archives import page, record, response
 from tests.tasks.ingest.test_web import read, reasons
 
@@ -55,7 +55,7 @@ def decoded(body: bytes, content: str = "", transfer: str = "", **headers: str) 
         (PAGE, "", ""),
         (CHUNKED, "", "chunked"),
         (CHUNKED, "", "Chunked"),
-        (CHUNKED, "", "chunked, chunked"),  # the header twice, chunked once
+        (CHUNKED, "", "chunked, chunked"),  # two headers, but chunked once
         (CHUNKED, "chunked", ""),
         (chunked(PAGE, 10, end=b"0000\r\nExpires: never\r\nX-Sum: 1\r\n\r\n"), "", "chunked"),
         (chunked(PAGE, 10, end=b"0"), "", "chunked"),
@@ -88,7 +88,7 @@ def decoded(body: bytes, content: str = "", transfer: str = "", **headers: str) 
         (PAGE, "utf-8", "identity"),
     ],
 )
-def test_bodies_are_decoded_as_they_are_not_as_they_are_named(
+def test_bodies_are_decoded_by_content_not_by_label(
     body: bytes, content: str, transfer: str
 ) -> None:
     assert decoded(body, content, transfer) == Decoded(PAGE)
@@ -98,7 +98,7 @@ def test_bodies_are_decoded_as_they_are_not_as_they_are_named(
 @pytest.mark.parametrize(
     "text", [b"2024\r\nThe mill.", b"crisp letters", b"kind words " * 999, b"\xc4\xe3\xba\xc3 " * 9]
 )
-def test_text_that_is_not_coded_stays_itself(coding: str, text: bytes) -> None:
+def test_text_that_is_not_coded_is_unchanged(coding: str, text: bytes) -> None:
     assert decoded(text, coding).data == text
     assert decoded(text, coding, "chunked").data == text
 
@@ -115,7 +115,7 @@ def test_text_that_is_not_coded_stays_itself(coding: str, text: bytes) -> None:
         b"7",
     ],
 )
-def test_a_first_line_that_looks_like_a_chunk_stays(text: bytes) -> None:
+def test_a_first_line_that_looks_like_a_chunk_size_is_kept(text: bytes) -> None:
     assert decoded(text, "", "chunked").data == text
 
 
@@ -129,14 +129,14 @@ def test_a_first_line_that_looks_like_a_chunk_stays(text: bytes) -> None:
             "",
             "chunked",
             PAGE[:-83],
-        ),  # the first chunk is cut, and begins with mark-up
+        ),  # the first chunk is truncated, and begins with markup
         (chunked(PAGE, 50, end=b"1f"), "", "chunked", PAGE),
         (gzip.compress(PAGE[:70]) + gzip.compress(PAGE[70:])[:-8], "gzip", "", PAGE),
         (zlib.compress(PAGE, 0)[:200], "deflate", "", PAGE[:193]),
         (zstd(PAGE) + zstd(bytes(300_000))[:17], "zstd", "", PAGE),
     ],
 )
-def test_cut_bodies_give_what_is_there_and_say_so(
+def test_truncated_bodies_are_used_and_marked(
     body: bytes, content: str, transfer: str, what: bytes
 ) -> None:
     found = decoded(body, content, transfer)
@@ -153,11 +153,11 @@ def test_half_a_stream_is_marked(coding: str, pack: object) -> None:
     assert found.truncated and PAGE.startswith(found.data[: len(PAGE)]) and len(found.data) > 60_000
 
 
-def test_content_length_tells_of_a_cut_only_where_nothing_is_coded() -> None:
+def test_content_length_shows_truncation_only_without_codings() -> None:
     assert decoded(PAGE, **{"content-length": str(len(PAGE) + 1)}) == Decoded(PAGE, truncated=True)
     assert decoded(PAGE, **{"content-length": "5"}) == Decoded(
         PAGE
-    )  # an old header over a decoded body
+    )  # the original header of a body stored decoded
     assert decoded(PAGE, "gzip", **{"content-length": "99999"}) == Decoded(PAGE)
     assert decoded(PAGE, **{"content-length": "many"}) == Decoded(PAGE)
 
@@ -172,7 +172,7 @@ def test_content_length_tells_of_a_cut_only_where_nothing_is_coded() -> None:
         (zstd(PAGE) + b"junk", "zstd", ""),
     ],
 )
-def test_bytes_after_the_end_are_told(body: bytes, content: str, transfer: str) -> None:
+def test_bytes_after_the_end_are_marked(body: bytes, content: str, transfer: str) -> None:
     assert decoded(body, content, transfer) == Decoded(PAGE, trailing=True)
 
 
@@ -261,14 +261,14 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + PAGE
         OK.replace(b"\r\n", b"\r\r\n", 3),
     ],
 )
-def test_the_final_reply_counts(stored: bytes, tmp_path: Path) -> None:
+def test_the_final_response_counts(stored: bytes, tmp_path: Path) -> None:
     found = message(stored)
     assert (found.status, found.headers["content-type"], found.body) == (200, "text/html", PAGE)
     assert reasons(read(tmp_path, record("response", stored))) == ["kept"]
 
 
-def test_a_page_about_http_is_no_reply() -> None:
-    text = b"HTTP/1.1 404 Not Found\r\n\r\nis what a server says"
+def test_a_page_about_http_is_not_a_response() -> None:
+    text = b"HTTP/1.1 404 Not RawDocument\r\n\r\nis what a server says"
     assert message(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n" + text).body == text
     assert message(b"HTTP/1.1 100 Continue\r\n\r\n").status == 100
     with pytest.raises(Unreadable, match="http"):
@@ -281,7 +281,7 @@ def test_repeated_headers_are_one_list(tmp_path: Path) -> None:
     body = chunked(gzip.compress(gzip.compress(brotli.compress(PAGE))), 30)
     found = read(tmp_path, record("response", head + body))
     assert message(head + body).headers["server"] == "a"
-    assert isinstance(found[0], Found) and "Sentence 9 of page number 3." in found[0].text
+    assert isinstance(found[0], RawDocument) and "Sentence 9 of page number 3." in found[0].text
 
 
 def test_a_segment_of_a_record_is_a_part(tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_marks_and_failures_reach_the_document(tmp_path: Path) -> None:
         reply(GZIP, warc="length"),
         reply(damaged(GZIP, 40)),
     )
-    assert [item.marks if isinstance(item, Found) else item for item in found[:4]] == [
+    assert [item.marks if isinstance(item, RawDocument) else item for item in found[:4]] == [
         (),
         ("truncated",),
         ("trailing",),
@@ -324,19 +324,19 @@ SKIPPED = b"\x50\x2a\x4d\x18\x04\0\0\0note"
 @pytest.mark.parametrize(
     "body, content, transfer",
     [
-        (SKIPPED + zstd(PAGE), "zstd", ""),  # frames to be skipped, before and between others
+        (SKIPPED + zstd(PAGE), "zstd", ""),  # skippable frames before and between others
         (zstd(PAGE[:50]) + SKIPPED + zstd(PAGE[50:]), "zstd", ""),
         (zstd(PAGE), "", ""),
-        (zstd(PAGE), "gzip", ""),  # the wrong one of two that show by themselves
+        (zstd(PAGE), "gzip", ""),  # the wrong one of two recognisable codings
         (GZIP, "br", ""),
         (GZIP, "zstd", ""),
-        (PAGE[:40] + gzip.compress(PAGE[40:]), "gzip", ""),  # a server that began too late
-        (CHUNKED, "", ""),  # chunked, without a word on it
+        (PAGE[:40] + gzip.compress(PAGE[40:]), "gzip", ""),  # compression began too late
+        (CHUNKED, "", ""),  # chunked, but not declared
         (chunked(GZIP, 30), "gzip", ""),
         (chunked(b"\xef\xbb\xbf" + PAGE, 30), "", ""),
     ],
 )
-def test_what_shows_by_itself_needs_no_header(body: bytes, content: str, transfer: str) -> None:
+def test_recognisable_codings_need_no_header(body: bytes, content: str, transfer: str) -> None:
     found = decoded(body, content, transfer)
     assert found.data.removeprefix(b"\xef\xbb\xbf") == PAGE
     assert not found.truncated and not found.trailing
@@ -345,14 +345,14 @@ def test_what_shows_by_itself_needs_no_header(body: bytes, content: str, transfe
 @pytest.mark.parametrize(
     "body",
     [
-        b"5\r\napple\r\n0\r\n\r\n",  # no mark-up
+        b"5\r\napple\r\n0\r\n\r\n",  # no markup
         chunked(PAGE, 30, end=b""),
         chunked(PAGE, 30)[:-9],
         chunked(PAGE, 30) + b"more",
         chunked(PAGE, 30).replace(b"\r\n", b"\n"),
     ],
 )
-def test_what_is_not_surely_chunked_stays_as_it_is(body: bytes) -> None:
+def test_a_body_that_is_not_certainly_chunked_is_unchanged(body: bytes) -> None:
     assert decoded(body).data == body
 
 
@@ -376,8 +376,8 @@ MANY = 1 << 18
         b"HTTP/1.1 100\n\n" * MANY + OK + b"\r\n",
     ],
 )
-def test_heads_take_no_quadratic_time(data: bytes) -> None:
-    """Each of these took minutes; heads and chains far longer than real ones are refused."""
+def test_heads_do_not_take_quadratic_time(data: bytes) -> None:
+    """Each of these once took minutes; heads and chains far longer than real ones are refused."""
     began = time.process_time()
     with pytest.raises(Unreadable, match="http"):
         message(data)
@@ -385,7 +385,7 @@ def test_heads_take_no_quadratic_time(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("coding, empty", [("gzip", gzip.compress(b"")), ("zstd", zstd(b""))])
-def test_many_empty_members_take_no_quadratic_time(coding: str, empty: bytes) -> None:
+def test_many_empty_members_do_not_take_quadratic_time(coding: str, empty: bytes) -> None:
     began = time.process_time()
     assert decoded(empty * 40_000 + (GZIP if coding == "gzip" else zstd(PAGE)), coding).data == PAGE
     assert time.process_time() - began < 3

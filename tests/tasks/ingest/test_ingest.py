@@ -77,7 +77,7 @@ def test_documents_of_archives(tmp_path: Path) -> None:
     )
 
 
-def test_ids_do_not_depend_on_path_or_company(tmp_path: Path) -> None:
+def test_ids_do_not_depend_on_path_or_other_files(tmp_path: Path) -> None:
     files = archives(tmp_path)
     moved = tmp_path / "elsewhere" / files[1].name
     moved.parent.mkdir()
@@ -114,7 +114,7 @@ def test_sample_is_a_share_and_the_same_each_time(tmp_path: Path) -> None:
     assert all(groups.row_group(at).num_rows <= 1_000 for at in range(groups.num_row_groups))
 
 
-def test_sizes_are_reasons(tmp_path: Path) -> None:
+def test_size_limits_are_reasons(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("tiny\n" + "fits well enough\n" + "x" * 2_000 + "\n" + "y" * 5_000 + "\n")
     given = {
@@ -133,10 +133,13 @@ def test_sizes_are_reasons(tmp_path: Path) -> None:
     ] == [1, 1, 1]
 
 
-def test_parts_follow_bytes_only() -> None:
+def test_parts_depend_only_on_bytes() -> None:
     def plan(*sizes: int) -> list[list[int]]:
         pins = [Pin(str(at), str(at), f"{at:064x}", size) for at, size in enumerate(sizes)]
-        return [[piece.bytes >> 20 for piece in part] for part in ingest.part_plan(pins, "warc")]
+        return [
+            [file_slice.bytes >> 20 for file_slice in part]
+            for part in ingest.part_plan(pins, "warc")
+        ]
 
     megabyte = 1 << 20
     assert plan(3 * megabyte, 0, megabyte, 7 * megabyte, 1) == [[3, 0, 1], [7], [0]]
@@ -148,7 +151,7 @@ def test_parts_follow_bytes_only() -> None:
     ]  # 64 MB at most
 
 
-def test_a_large_jsonl_is_read_in_stretches(
+def test_a_large_jsonl_is_read_in_byte_ranges(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.jsonl"
@@ -171,8 +174,8 @@ def test_same_bytes_twice(tmp_path: Path) -> None:
 
 
 def test_golden_output(tmp_path: Path) -> None:
-    """Fails when the output changes: then bump the version in ingest/stage.py, and only then this
-    digest.
+    """Fails when the output changes. If that is intended, raise the version in ingest/stage.py and
+    then update this digest.
     """
     files = archives(tmp_path, count=2, pages=3)
     lines = tmp_path / "a.jsonl"
@@ -206,12 +209,12 @@ def test_bad_parameters(parameters: dict[str, Any], message: str) -> None:
 
 @pytest.mark.real
 def test_every_real_archive_is_read(real_data: Path, tmp_path: Path) -> None:
-    """No archive raises, whatever its damage; sound ones give what fastwarc's own iterator
+    """No archive raises, however damaged; sound ones have as many records as fastwarc's iterator
     counts.
     """
     from fastwarc.warc import ArchiveIterator
 
-    from tasks.ingest.pieces import pieces
+    from tasks.ingest.decompress import chunks
     from tasks.ingest.records import RECORDS, records
 
     files = sorted(
@@ -222,7 +225,7 @@ def test_every_real_archive_is_read(real_data: Path, tmp_path: Path) -> None:
     assert len(files) > 60
     unlike = []
     for path in files:
-        counts = Counter(type(item).__name__ for item in records(pieces(path, RECORDS), 4 << 20))
+        counts = Counter(type(item).__name__ for item in records(chunks(path, RECORDS), 4 << 20))
         try:
             theirs = sum(1 for _ in ArchiveIterator(str(path), parse_http=False))
         except OSError:
@@ -253,8 +256,8 @@ def test_wet_agrees_with_its_warc(real_data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.real
 def test_extraction_finds_the_labelled_phrases(real_data: Path, tmp_path: Path) -> None:
-    """F1 over phrases that must (`with`) and must not (`without`) be in the text; 0.905 when
-    written.
+    """F1 over phrases that must (`with`) and must not (`without`) be in the text; was 0.905 when
+    this test was written.
     """
     labels = json.loads((real_data / "derived" / "real-pages-dev.labels.json").read_text())
     documents = rows(
@@ -272,7 +275,7 @@ def test_extraction_finds_the_labelled_phrases(real_data: Path, tmp_path: Path) 
     assert 2 * precision * recall / (precision + recall) > 0.895
 
 
-def test_what_cleaning_takes_away_is_counted(tmp_path: Path) -> None:
+def test_removed_characters_are_counted(tmp_path: Path) -> None:
     archive, lines = tmp_path / "a.warc.gz", tmp_path / "a.jsonl"
     prose = "Zei\u00adle, die ein\0en Satz hat. " * 9
     archive.write_bytes(members([response(f"<html><body><p>{prose}</p></body></html>".encode())]))

@@ -1,4 +1,4 @@
-"""JSONL and text: fields, splits, damaged lines and members."""
+"""JSONL and text files: fields, splits, damaged lines and members."""
 
 import gzip
 import itertools
@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.ingest.clean import clean
-from tasks.ingest.found import Found, Rejected
-from tasks.ingest.lines import Line, Stretch, jsonl_documents, lines
-from tasks.ingest.pieces import compression
+from tasks.ingest.decompress import compression
+from tasks.ingest.lines import ByteRange, Line, jsonl_documents, lines
+from tasks.ingest.raw_documents import RawDocument, Rejected
 from tasks.ingest.stage import JsonlFields
 from tasks.ingest.text_files import text_documents
 
@@ -24,13 +23,15 @@ def everything(offset: int, inner: int) -> bool:
     return True
 
 
-def jsonl(path: Path, data: bytes, fields: JsonlFields | None = None) -> list[Found | Rejected]:
+def jsonl(
+    path: Path, data: bytes, fields: JsonlFields | None = None
+) -> list[RawDocument | Rejected]:
     path.write_bytes(data)
     return list(jsonl_documents(path, everything, fields=fields, max_page_bytes=LIMIT))
 
 
-def shown(found: list[Found | Rejected]) -> list[str]:
-    return [item.text if isinstance(item, Found) else item.reason for item in found]
+def shown(found: list[RawDocument | Rejected]) -> list[str]:
+    return [item.text if isinstance(item, RawDocument) else item.reason for item in found]
 
 
 def test_fields_and_bad_lines(tmp_path: Path) -> None:
@@ -63,17 +64,19 @@ def test_fields_and_bad_lines(tmp_path: Path) -> None:
         "last",
     ]
     first, second = found[:2]
-    assert isinstance(first, Found) and (first.prompt, first.url, first.date) == (
+    assert isinstance(first, RawDocument) and (first.prompt, first.url, first.date) == (
         "",
         "http://a",
         "2024-01-02",
     )
     assert (
-        isinstance(second, Found) and second.prompt == "frage" and second.inner == len(rows[0]) + 1
+        isinstance(second, RawDocument)
+        and second.prompt == "frage"
+        and second.inner == len(rows[0]) + 1
     )
 
 
-def test_a_stretch_of_garbage_is_one_failure(tmp_path: Path) -> None:
+def test_a_run_of_garbage_is_one_failure(tmp_path: Path) -> None:
     garbage = random.Random(5).randbytes(60_000).replace(b"{", b"}")
     good = b'{"text": "a"}\n'
     found = jsonl(
@@ -99,7 +102,7 @@ def test_several_text_fields(tmp_path: Path) -> None:
     data = b'{"title": "T", "body": "B", "q": "Q"}\n{"title": null, "body": "B"}\n'
     found = jsonl(tmp_path / "a.jsonl", data, JsonlFields(text=("title", "body"), prompt="q"))
     assert shown(found) == ["T\n\nB", "B"]
-    assert [item.prompt for item in found if isinstance(item, Found)] == ["Q", ""]
+    assert [item.prompt for item in found if isinstance(item, RawDocument)] == ["Q", ""]
 
 
 def test_broken_member_of_lines(tmp_path: Path) -> None:
@@ -120,7 +123,7 @@ def test_splits(tmp_path: Path, split: str, expected: list[str]) -> None:
     path.write_bytes(b"a\r\nb\r\n\r\n \r\nc\r\n")
     found = list(text_documents(path, everything, split=split, max_page_bytes=LIMIT))  # type: ignore[arg-type]
     assert [
-        item.text.replace(" ", "").strip() for item in found if isinstance(item, Found)
+        item.text.replace(" ", "").strip() for item in found if isinstance(item, RawDocument)
     ] == expected
 
 
@@ -158,35 +161,18 @@ def test_lines_are_those_of_the_file(
     st.booleans(),
     st.lists(st.integers(1, 90), max_size=4),
 )
-def test_stretches_hold_every_line_once(
+def test_byte_ranges_hold_every_line_once(
     tmp_path_factory: pytest.TempPathFactory, given_lines: list[bytes], ended: bool, cuts: list[int]
 ) -> None:
     path = tmp_path_factory.mktemp("stretches") / "a"
     data = b"\n".join(given_lines) + b"\n" * ended
-    path.write_bytes(b"." + data)  # no magic number of a compressed file
+    path.write_bytes(b"." + data)  # so that it has no magic number
     edges = sorted({0, *(cut for cut in cuts if cut < len(data) + 1), len(data) + 1})
     whole = list(lines(path, LIMIT))
     for piece_bytes in (1 << 20, 4):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("tasks.ingest.pieces.PIECE_BYTES", piece_bytes)
-            found = [list(lines(path, LIMIT, Stretch(*edge))) for edge in itertools.pairwise(edges)]
+            patch.setattr("tasks.ingest.decompress.CHUNK_BYTES", piece_bytes)
+            found = [
+                list(lines(path, LIMIT, ByteRange(*edge))) for edge in itertools.pairwise(edges)
+            ]
         assert list(itertools.chain.from_iterable(found)) == whole
-
-
-SPECIAL = "ab \n\t\r\0\x7f\x85\x9f\xa0é\u0301\u0300\u2028\u2029\ufeff中\u0e38👍"
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    st.lists(
-        st.one_of(
-            st.sampled_from([*SPECIAL, "\ud800", "\u0301" * 30, "\u0316" * 31]), st.characters()
-        )
-    )
-)
-def test_the_quick_look_passes_over_what_the_patterns_leave_alone(parts: list[str]) -> None:
-    text = "".join(parts)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.ingest.clean._is_clean", lambda text: False)
-        slowly = clean(text)
-    assert clean(text) == slowly == clean(slowly)

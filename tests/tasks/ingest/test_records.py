@@ -1,4 +1,4 @@
-"""Framing: whatever happens to one record, the others come out."""
+"""Framing: whatever happens to one record, the others are read."""
 
 import gzip
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.ingest.pieces import Gap, pieces
+from tasks.ingest.decompress import Gap, chunks
 from tasks.ingest.records import RECORDS, Broken, Record, parse_headers, records
 from tests.tasks.ingest.archives import members, page, record, response
 
@@ -17,7 +17,7 @@ PAGES = [response(page(number), uri=f"http://a/{number}") for number in range(5)
 
 def read(path: Path, data: bytes, limit: int = LIMIT) -> list[Record | Broken]:
     path.write_bytes(data)
-    return list(records(pieces(path, RECORDS), limit))
+    return list(records(chunks(path, RECORDS), limit))
 
 
 def urls(found: list[Record | Broken]) -> list[str]:
@@ -27,7 +27,7 @@ def urls(found: list[Record | Broken]) -> list[str]:
     ]
 
 
-def test_one_member_a_record_gives_member_offsets(tmp_path: Path) -> None:
+def test_one_member_per_record_gives_member_offsets(tmp_path: Path) -> None:
     found = read(tmp_path / "a.warc.gz", members(PAGES))
     assert urls(found) == list("01234")
     offsets = [item.offset for item in found if isinstance(item, Record)]
@@ -100,7 +100,7 @@ def test_bad_header_costs_its_record(tmp_path: Path, old: bytes, new: bytes, rea
     assert urls(read(tmp_path / "a.warc", b"".join(stream)))[-2:] == ["3", "4"]
 
 
-def test_giant_record_is_passed_over_in_bounded_memory(tmp_path: Path) -> None:
+def test_giant_record_is_skipped_in_bounded_memory(tmp_path: Path) -> None:
     giant = response(b"x" * (4 * LIMIT), uri="http://a/2")
     found = read(tmp_path / "a.warc.gz", members([*PAGES[:2], giant, *PAGES[3:]]))
     assert urls(found) == ["0", "1", "record_too_large", "3", "4"]
@@ -133,7 +133,7 @@ def test_any_damage_to_one_member_spares_the_others(
     )
     path = tmp_path_factory.mktemp("damage") / "a.warc.gz"
     path.write_bytes(b"".join(packed))
-    found = urls(list(records(pieces(path, RECORDS), LIMIT)))
+    found = urls(list(records(chunks(path, RECORDS), LIMIT)))
     assert set(found) >= {str(number) for number in range(5) if number != victim}
     assert found == sorted(found, key=lambda url: url if url.isdigit() else str(victim))
 
@@ -151,8 +151,8 @@ def test_nothing_raises_and_bytes_add_up(
 ) -> None:
     path = tmp_path_factory.mktemp("any") / "a.warc"
     path.write_bytes(members(blocks) if packed else b"".join(blocks))
-    found = list(records(pieces(path, RECORDS), LIMIT))
+    found = list(records(chunks(path, RECORDS), LIMIT))
     assert sum(isinstance(item, Record) for item in found) <= len(blocks)
-    assert packed <= (not any(isinstance(piece, Gap) for piece in pieces(path, RECORDS)))
+    assert packed <= (not any(isinstance(chunk, Gap) for chunk in chunks(path, RECORDS)))
     places = [(item.offset, item.inner) for item in found if isinstance(item, Record)]
     assert places == sorted(set(places))

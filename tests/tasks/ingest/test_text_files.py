@@ -1,4 +1,4 @@
-"""Plain text: one encoding a file, its lines in any encoding, and what a damaged file loses."""
+"""Plain text: one encoding per file, lines in any encoding, and what damage costs."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.ingest.found import Found, Rejected
 from tasks.ingest.lines import Line, lines
+from tasks.ingest.raw_documents import RawDocument, Rejected
 from tasks.ingest.text_files import Split, layout_of, text_documents
-from tests.tasks.ingest.test_charset_choice import ENCODINGS, PROSE, junk
+from tests.tasks.ingest.test_charset_detection import ENCODINGS, PROSE, junk
 
 LIMIT = 1 << 12
 
 
-def read(path: Path, data: bytes, split: Split, limit: int = LIMIT) -> list[Found | Rejected]:
+def read(path: Path, data: bytes, split: Split, limit: int = LIMIT) -> list[RawDocument | Rejected]:
     path.write_bytes(data)
     return list(text_documents(path, lambda offset, inner: True, split=split, max_page_bytes=limit))
 
 
-def shown(found: list[Found | Rejected]) -> list[str]:
-    return [item.text if isinstance(item, Found) else f"-{item.reason}" for item in found]
+def shown(found: list[RawDocument | Rejected]) -> list[str]:
+    return [item.text if isinstance(item, RawDocument) else f"-{item.reason}" for item in found]
 
 
 def short_lines(text: str) -> list[str]:
-    """Pieces of 1 to 5 characters: too short for any detector by themselves."""
+    """Lines of 1 to 5 characters, each too short for any detector."""
     sizes = itertools.cycle((1, 4, 2, 5, 3))
     out, at = [], 0
     while at < len(text):
@@ -59,7 +59,7 @@ def test_lines_and_paragraphs_are_read_in_the_encoding_of_the_file(
         f"{line}\r\n".encode(codec.removesuffix("-sig") if number else codec)
         for number, line in enumerate(expected)
     ]
-    if codec in ("utf-16", "utf-32"):  # the mark stands once
+    if codec in ("utf-16", "utf-32"):  # one byte order mark per file
         encoded[1:] = [f"{line}\r\n".encode(f"{codec}-le") for line in expected[1:]]
     data = b"".join(encoded)
     path = tmp_path / ("a.txt.gz" if packed else "a.txt")
@@ -72,12 +72,12 @@ def test_lines_and_paragraphs_are_read_in_the_encoding_of_the_file(
     assert shown(found) == expected
     if not packed:
         places = list(itertools.accumulate(map(len, encoded[:-1]), initial=0))
-        assert [(item.offset, item.inner) for item in found if isinstance(item, Found)] == [
+        assert [(item.offset, item.inner) for item in found if isinstance(item, RawDocument)] == [
             (0, at) for at in places
         ]
-    assert len({(item.offset, item.inner) for item in found if isinstance(item, Found)}) == len(
-        expected
-    )
+    assert len(
+        {(item.offset, item.inner) for item in found if isinstance(item, RawDocument)}
+    ) == len(expected)
     assert shown(read(path, stored, "file", 1 << 20)) == ["\n".join(expected)]
     blank = (
         "\n".encode(codec.removesuffix("-sig"))
@@ -107,7 +107,7 @@ def test_a_line_in_another_encoding_fails_alone(tmp_path: Path) -> None:
     ]
 
 
-def test_what_tells_the_encoding_may_stand_anywhere(tmp_path: Path) -> None:
+def test_evidence_of_the_encoding_may_be_anywhere(tmp_path: Path) -> None:
     ascii_part = b"plain words, line after line\n" * 90_000  # 2.6 MB
     for codec in ("gb18030", "utf-8"):
         found = read(
@@ -120,7 +120,7 @@ def test_what_tells_the_encoding_may_stand_anywhere(tmp_path: Path) -> None:
     assert shown(read(tmp_path / "a.txt", b"caf\xe9\n" + mostly, "line")).count("-charset") == 1
 
 
-def test_lines_over_the_limit_are_passed_over_in_wide_encodings_too(tmp_path: Path) -> None:
+def test_lines_over_the_limit_are_skipped_in_wide_encodings_too(tmp_path: Path) -> None:
     text = "short\n" + "long " * LIMIT + "\nshort again\n"
     for codec in ("utf-16", "utf-16-le", "utf-32-be", "utf-8", "cp1252"):
         assert shown(read(tmp_path / "a.txt", text.encode(codec), "line")) == [
@@ -131,7 +131,7 @@ def test_lines_over_the_limit_are_passed_over_in_wide_encodings_too(tmp_path: Pa
 
 
 @pytest.mark.parametrize("split", get_args(Split))
-def test_a_file_that_is_no_text_fails_once(tmp_path: Path, split: Split) -> None:
+def test_a_file_that_is_not_text_fails_once(tmp_path: Path, split: Split) -> None:
     for data in junk():
         if data[:2] != b"\x1f\x8b":
             found = read(tmp_path / "a.txt", data, split)
@@ -142,7 +142,7 @@ def test_a_file_that_is_no_text_fails_once(tmp_path: Path, split: Split) -> None
             )
 
 
-def test_empty_files_and_files_of_a_mark(tmp_path: Path) -> None:
+def test_empty_files_and_files_with_only_a_mark(tmp_path: Path) -> None:
     for data in (b"", b"\n\n", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff\0\n", b" \r\n"):
         assert (
             read(tmp_path / "a.txt", data, "line")
@@ -176,7 +176,7 @@ def test_wide_lines_are_those_of_the_file(
     if data[:2] == b"\x1f\x8b" or data[:4] == b"\x04\x22\x4d\x18":
         return
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.ingest.pieces.PIECE_BYTES", piece_bytes)
+        patch.setattr("tasks.ingest.decompress.CHUNK_BYTES", piece_bytes)
         found = [
             item for item in lines(path, LIMIT, end="\n".encode(codec)) if isinstance(item, Line)
         ]
@@ -211,7 +211,7 @@ def test_korean_in_seven_bits_is_designated_once_for_all_lines(tmp_path: Path) -
 )
 @pytest.mark.parametrize("packed", [False, True])
 def test_lines_may_end_in_carriage_returns(tmp_path: Path, codec: str, packed: bool) -> None:
-    """As in files of old Macs. 《 has a line feed's byte in UTF-16."""
+    """As in files from old Macs. 《 contains the byte of a line feed in UTF-16."""
     written = ["《渡口》的第一行", "第二行《甲》", "", "第四行，又一段"]
     data = "\r".join(written).encode(codec)
     path, stored = tmp_path / "a.txt", gzip.compress(data) if packed else data

@@ -1,4 +1,4 @@
-"""Pages: what counts as one, encodings of all kinds, and text in one form."""
+"""Pages: which records count as pages, all kinds of encodings, and the form of the text."""
 
 import time
 from pathlib import Path
@@ -7,24 +7,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.ingest.charset.choose import decode
+from tasks.ingest.charset.detect import decode
 from tasks.ingest.clean import clean
-from tasks.ingest.found import Found, Rejected, Unreadable
 from tasks.ingest.main_text import blocks, running
 from tasks.ingest.page import html_text
+from tasks.ingest.raw_documents import RawDocument, Rejected, Unreadable
 from tasks.ingest.web import web_documents
 from tests.tasks.ingest.archives import members, page, record, response
 
 LIMIT = 1 << 20
 
 
-def read(tmp_path: Path, *stream: bytes, wet: bool = False) -> list[Found | Rejected]:
+def read(tmp_path: Path, *stream: bytes, wet: bool = False) -> list[RawDocument | Rejected]:
     path = tmp_path / "a.warc.gz"
     path.write_bytes(members(list(stream)))
     return list(web_documents(path, lambda offset, inner: True, wet=wet, max_page_bytes=LIMIT))
 
 
-def reasons(found: list[Found | Rejected]) -> list[str]:
+def reasons(found: list[RawDocument | Rejected]) -> list[str]:
     return [item.reason if isinstance(item, Rejected) else "kept" for item in found]
 
 
@@ -37,7 +37,7 @@ def test_what_is_a_page(tmp_path: Path) -> None:
             "request", b"GET / HTTP/1.1\r\n\r\n", content_type="application/http; msgtype=request"
         ),
         record("revisit", b"HTTP/1.1 200 OK\r\n\r\n", content_type="application/http"),
-        response(html, status="404 Not Found"),
+        response(html, status="404 Not RawDocument"),
         response(html, status="200"),
         response(html, "Content-Type: image/png"),
         response(html, "X-Nothing: here"),
@@ -63,7 +63,7 @@ def test_what_is_a_page(tmp_path: Path) -> None:
         "warc.conversion",
         "page_too_large",
     ]
-    kept = next(item for item in found if isinstance(item, Found))
+    kept = next(item for item in found if isinstance(item, RawDocument))
     assert (
         "Sentence 3 of page number 1." in kept.text
         and kept.date == "2024-05-01T00:00:00Z"
@@ -81,7 +81,7 @@ def test_wet_with_old_headers(tmp_path: Path) -> None:
         wet=True,
     )
     assert reasons(found) == ["warc.warcinfo", "kept", "kept"]
-    assert [item.text for item in found if isinstance(item, Found)] == [
+    assert [item.text for item in found if isinstance(item, RawDocument)] == [
         "Größe 中文\n",
         "Titel\nabc",
     ]
@@ -140,7 +140,7 @@ def test_bad_page_costs_itself(tmp_path: Path) -> None:
     ]
 
 
-def test_clean_form() -> None:
+def test_the_form_of_text() -> None:
     assert clean("a\r\nb\rc\u2028d\0\x07\x81\ufeff\te\u0301") == "a\nb\nc\nd\t\u00e9"
     assert clean("x\ud800y") == "x\ufffdy"
     began = time.process_time()

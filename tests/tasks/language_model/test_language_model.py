@@ -1,4 +1,4 @@
-"""The stage: what it trains on, what it writes, that it is deterministic, and how it refuses."""
+"""Stage language_model: what it trains on, what it writes, determinism, and errors."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ SMALL = LanguageModelParameters(language="xx", vocabulary=60, order=3)
 def source(
     folder: Path, name: str, parts: list[list[str]], languages: list[list[str]] | None = None
 ) -> list[Artifact]:
-    """Documents, and langid where languages are given."""
+    """Documents, and a langid artifact if languages are given."""
     texts = documents(folder, name, parts)
     if languages is None:
         return [texts]
@@ -44,7 +44,7 @@ def source(
 def train(
     tmp_path: Path, texts: list[str], parameters: LanguageModelParameters = SMALL, **more: Any
 ) -> Artifact:
-    """The stage on one source without languages."""
+    """Run the stage on one source without languages."""
     given = source(tmp_path, "wiki", [texts[:50], [], texts[50:]])
     return run_stage(
         STAGE, parameters, {"documents": given}, parameters.language, tmp_path=tmp_path, **more
@@ -52,35 +52,35 @@ def train(
 
 
 def test_writes_a_unit_of_models_that_load(tmp_path: Path) -> None:
-    found = train(tmp_path, made_up(120))
-    assert found.files() == ["lm.arpa", "sp.model", "unit.json"]
-    model = sentencepiece.SentencePieceProcessor(model_file=str(found.path("sp.model")))
+    built = train(tmp_path, made_up(120))
+    assert built.files() == ["lm.arpa", "sp.model", "unit.json"]
+    model = sentencepiece.SentencePieceProcessor(model_file=str(built.path("sp.model")))
     assert len(model) == 60
-    assert kenlm.Model(str(found.path("lm.arpa"))).order == 3
-    unit = json.loads(found.path("unit.json").read_text())
-    digests = data_digests(found)
+    assert kenlm.Model(str(built.path("lm.arpa"))).order == 3
+    unit = json.loads(built.path("unit.json").read_text())
+    digests = data_digests(built)
     assert unit["normaliser"] == "cc_net/1"
     assert (unit["sentencepiece_sha256"], unit["lm_sha256"]) == (
         digests["sp.model"],
         digests["lm.arpa"],
     )
-    assert unit["unit"] == found.statistics["unit"] and len(unit["unit"]) == 12
-    statistics = found.statistics
+    assert unit["unit"] == built.statistics["unit"] and len(unit["unit"]) == 12
+    statistics = built.statistics
     assert statistics["sentencepiece"]["documents"] == statistics["ngrams"]["documents"] == 120
     assert not statistics["sentencepiece"]["clipped"]
     assert unit["training_tokens"] == statistics["ngrams"]["tokens"] > 1_000
 
 
 def test_equal_bytes_for_other_workers_threads_and_part_sizes(tmp_path: Path) -> None:
-    one = train(tmp_path / "one", made_up(120))
+    first = train(tmp_path / "one", made_up(120))
     with start(EngineConfig(kind="processes", workers=2)) as engine:
-        two = train(tmp_path / "two", made_up(120), engine=engine, cpu_threads=2)
+        second = train(tmp_path / "two", made_up(120), engine=engine, cpu_threads=2)
     again = source(tmp_path / "parts", "wiki", [made_up(120)])
     three = run_stage(STAGE, SMALL, {"documents": again}, "xx", tmp_path=tmp_path / "three")
-    assert data_digests(one) == data_digests(two) == data_digests(three)
+    assert data_digests(first) == data_digests(second) == data_digests(three)
 
 
-def test_reads_only_the_language_and_no_more_than_asked(tmp_path: Path) -> None:
+def test_reads_only_the_language_and_no_more_than_the_limits(tmp_path: Path) -> None:
     texts = made_up(60)
     mixed = [text if index % 2 else f"zzz {index}" for index, text in enumerate(texts)]
     given, langid = source(
@@ -88,9 +88,9 @@ def test_reads_only_the_language_and_no_more_than_asked(tmp_path: Path) -> None:
     )
     plain = source(tmp_path, "wiki", [texts])[0]
     inputs = {"documents": [given, plain], "langid": [langid]}
-    found = run_stage(STAGE, SMALL, inputs, "xx", tmp_path=tmp_path)
-    assert found.statistics["sentencepiece"]["documents"] == 90
-    assert "z" not in found.path("lm.arpa").read_text(encoding="utf-8")
+    built = run_stage(STAGE, SMALL, inputs, "xx", tmp_path=tmp_path)
+    assert built.statistics["sentencepiece"]["documents"] == 90
+    assert "z" not in built.path("lm.arpa").read_text(encoding="utf-8")
     few = SMALL.model_copy(
         update={"documents": 40, "sentencepiece_documents": 35, "sentencepiece_characters": 2_000}
     )
@@ -100,16 +100,14 @@ def test_reads_only_the_language_and_no_more_than_asked(tmp_path: Path) -> None:
 
 
 def test_text_that_may_be_held_out_is_not_read(tmp_path: Path) -> None:
-    """A reference source that is trained on too: its held-out documents must not teach what scores
-    its neighbours.
-    """
+    """If a reference source is also training data, the model must not learn held-out documents."""
     texts = made_up(60)
     trained_on, plain = source(tmp_path, "web", [texts])[0], source(tmp_path, "wiki", [texts])[0]
     ids = pq.read_table(trained_on.path("part-00000.parquet"))["id"].to_pylist()
     kept = sum(held_out_hash(id_) >= 0.5 * 2**64 for id_ in ids)
     half = SMALL.model_copy(update={"held_out": {"web": 0.5}})
-    found = run_stage(STAGE, half, {"documents": [trained_on, plain]}, "xx", tmp_path=tmp_path)
-    assert 0 < kept < 60 and found.statistics["ngrams"]["documents"] == kept + 60
+    built = run_stage(STAGE, half, {"documents": [trained_on, plain]}, "xx", tmp_path=tmp_path)
+    assert 0 < kept < 60 and built.statistics["ngrams"]["documents"] == kept + 60
 
 
 def test_text_is_held_out_of_sources_with_row_groups_of_other_languages_only(
@@ -119,13 +117,13 @@ def test_text_is_held_out_of_sources_with_row_groups_of_other_languages_only(
         tmp_path, "web", [made_up(60), ["other"] * 9, []], [["xx"] * 60, ["yy"] * 9, []]
     )
     some = SMALL.model_copy(update={"held_out": {"web": 0.1}})
-    found = run_stage(
+    built = run_stage(
         STAGE, some, {"documents": documents_, "langid": langid}, "xx", tmp_path=tmp_path
     )
-    assert 40 < found.statistics["ngrams"]["documents"] <= 60
+    assert 40 < built.statistics["ngrams"]["documents"] <= 60
 
 
-def test_repeated_lines_teach_nothing(tmp_path: Path) -> None:
+def test_lines_removed_by_line_dedup_are_not_read(tmp_path: Path) -> None:
     texts = made_up(60)
     edited = [Edit(len(text), len(text) + 6, reason="line_dedup.line") for text in texts]
     given = documents(tmp_path, "wiki", [[f"{text}\nMenu!" for text in texts]])
@@ -136,7 +134,7 @@ def test_repeated_lines_teach_nothing(tmp_path: Path) -> None:
         {"part-00000.parquet": pa.table({COLUMN: column_of([[e] for e in edited])})},
     )
     inputs = {"documents": given, "line_dedup": beside}
-    found = run_stage(STAGE, SMALL, inputs, "xx", tmp_path=tmp_path / "edited")
+    built = run_stage(STAGE, SMALL, inputs, "xx", tmp_path=tmp_path / "edited")
     plain = run_stage(
         STAGE,
         SMALL,
@@ -144,10 +142,10 @@ def test_repeated_lines_teach_nothing(tmp_path: Path) -> None:
         "xx",
         tmp_path=tmp_path,
     )
-    assert data_digests(found) == data_digests(plain)
+    assert data_digests(built) == data_digests(plain)
 
 
-def test_refusals_name_what_to_do(tmp_path: Path) -> None:
+def test_errors_say_what_to_do(tmp_path: Path) -> None:
     given, langid = source(tmp_path, "web", [made_up(10)], [["yy"] * 10])
     with pytest.raises(StageError, match=r"the reference sources have no text in language 'xx'"):
         run_stage(STAGE, SMALL, {"documents": given, "langid": langid}, "xx", tmp_path=tmp_path)
@@ -170,13 +168,13 @@ def test_refusals_name_what_to_do(tmp_path: Path) -> None:
 
 
 def test_a_small_corpus_clips_the_vocabulary_and_says_so(tmp_path: Path) -> None:
-    found = train(
+    built = train(
         tmp_path, made_up(20), SMALL.model_copy(update={"vocabulary": 65_536})
     ).statistics["sentencepiece"]
-    assert found["clipped"] and found["vocabulary"] < found["vocabulary_requested"] == 65_536
+    assert built["clipped"] and built["vocabulary"] < built["vocabulary_requested"] == 65_536
 
 
-def test_missing_lmplz_is_named_and_its_path_is_no_part_of_the_version(tmp_path: Path) -> None:
+def test_missing_lmplz_is_an_error_and_its_path_is_not_part_of_the_version(tmp_path: Path) -> None:
     parameters = SMALL.model_copy(update={"estimator": "lmplz", "lmplz": str(tmp_path / "nowhere")})
     with pytest.raises(StageError, match=r"nowhere.*make lmplz.*estimator: builtin"):
         train(tmp_path, made_up(10), parameters)
@@ -193,12 +191,12 @@ def test_lmplz_gives_the_builtin_scores(tmp_path: Path) -> None:
     texts = made_up(120)
     builtin = train(tmp_path, texts)
     parameters = SMALL.model_copy(update={"estimator": "lmplz"})
-    found = train(tmp_path, texts, parameters)
+    built = train(tmp_path, texts, parameters)
     again = train(tmp_path / "again", texts, parameters.model_copy(update={"lmplz_memory": "200M"}))
-    assert found.files() == ["lm.bin", "sp.model", "unit.json"]
-    assert data_digests(found) == data_digests(again)
-    ours, theirs = kenlm.Model(str(builtin.path("lm.arpa"))), kenlm.Model(str(found.path("lm.bin")))
-    model = sentencepiece.SentencePieceProcessor(model_file=str(found.path("sp.model")))
+    assert built.files() == ["lm.bin", "sp.model", "unit.json"]
+    assert data_digests(built) == data_digests(again)
+    ours, theirs = kenlm.Model(str(builtin.path("lm.arpa"))), kenlm.Model(str(built.path("lm.bin")))
+    model = sentencepiece.SentencePieceProcessor(model_file=str(built.path("sp.model")))
     for text in made_up(20, seed=1):
         sentence = model.encode(text, out_type=str)
         assert ours.score(" ".join(sentence)) == pytest.approx(
@@ -224,13 +222,13 @@ def test_a_run_killed_after_sentencepiece_does_not_train_it_again(
         broken.setattr("tasks.language_model.run.estimate", killed)
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path, made_up(120))
-    found = train(tmp_path, made_up(120))
+    built = train(tmp_path, made_up(120))
     assert calls == ["train"]
-    assert data_digests(found) == data_digests(train(tmp_path / "whole", made_up(120)))
+    assert data_digests(built) == data_digests(train(tmp_path / "whole", made_up(120)))
 
 
 @given(st.text(st.sampled_from("ab "), max_size=60), st.integers(2, 12))
-def test_stretches_for_the_trainer_lose_nothing(text: str, limit: int) -> None:
+def test_sentences_for_the_trainer_add_up_to_the_document(text: str, limit: int) -> None:
     stretches = list(pieces.sentences(text, limit))
     assert "".join(stretches) == text
     assert all(0 < len(stretch) <= limit for stretch in stretches)
@@ -238,11 +236,9 @@ def test_stretches_for_the_trainer_lose_nothing(text: str, limit: int) -> None:
 
 
 def test_golden_output(tmp_path: Path) -> None:
-    """Fails when the output changes: then bump the version in language_model/stage.py, and only
-    then this digest.
-    """
-    found = train(tmp_path, made_up(120))
-    assert sentencepiece.__version__ != "0.2.3" or (STAGE.version, found.statistics["unit"]) == (
+    """If the output changes on purpose, raise the stage's version, then this digest."""
+    built = train(tmp_path, made_up(120))
+    assert sentencepiece.__version__ != "0.2.3" or (STAGE.version, built.statistics["unit"]) == (
         2,
         "7c81ba4ca05d",
     )

@@ -1,6 +1,4 @@
-"""Repeated lines go, counted over the whole source; the same for any file order, run size, engine
-or worker count.
-"""
+"""Repeated lines are removed, counted over the whole source, with equal bytes for any engine."""
 
 from __future__ import annotations
 
@@ -45,7 +43,7 @@ def identified(texts: list[str]) -> list[dict[str, str]]:
 
 
 def crawl(count: int, seed: int = 0) -> list[dict[str, str]]:
-    """Documents of own and shared lines, in runs separated by blank lines now and then."""
+    """Documents of unique and shared lines, in runs with blank lines between some of them."""
     rng = random.Random(seed)
     shared = [f"Menu {'abcdefghij'[i]} — Home" for i in range(10)]
     texts = []
@@ -63,28 +61,28 @@ def form(line: str) -> str:
 
 
 def expected(rows: list[dict[str, str]], keep: str) -> list[list[str]]:
-    """The lines that stay, by counting all of them in memory."""
+    """The lines that stay, from counting all of them in memory."""
     places: dict[str, list[tuple[str, int]]] = {}
     for row in rows:
-        for at, line in enumerate(row["text"].split("\n")):
-            places.setdefault(form(line), []).append((row["id"], at))
+        for number, line in enumerate(row["text"].split("\n")):
+            places.setdefault(form(line), []).append((row["id"], number))
 
     def stays(line: str, place: tuple[str, int]) -> bool:
-        found = places[form(line)]
-        return len(found) == 1 or (keep == "first" and place == min(found))
+        copies = places[form(line)]
+        return len(copies) == 1 or (keep == "first" and place == min(copies))
 
     return [
         [
             line
-            for at, line in enumerate(row["text"].split("\n"))
-            if line and stays(line, (row["id"], at))
+            for number, line in enumerate(row["text"].split("\n"))
+            if line and stays(line, (row["id"], number))
         ]
         for row in rows
     ]
 
 
 @pytest.mark.parametrize("keep", ["first", "none"])
-def test_lines_that_stay_are_those_of_a_count_in_memory(
+def test_remaining_lines_equal_a_count_in_memory(
     tmp_path: Path, keep: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = crawl(60)
@@ -103,7 +101,7 @@ def test_lines_that_stay_are_those_of_a_count_in_memory(
     assert by_id == dict(zip(column(given, "id"), texts, strict=True))
 
 
-def test_the_ledger_balances_and_statistics_name_what_is_repeated_most(tmp_path: Path) -> None:
+def test_the_ledger_balances_and_statistics_show_the_most_repeated_lines(tmp_path: Path) -> None:
     texts = ["Home\nÄpfel", "home\nBirnen", "HOME", "Menu 1\nx", "Menu 2\ny", "   "]
     given, made = deduplicate(tmp_path, [texts[:2], texts[2:]], keep="none")
     assert edited(given, made) == ["Äpfel", "Birnen", "", "x", "y", "   "]
@@ -143,11 +141,11 @@ def test_paragraphs_minimum_and_copies(tmp_path: Path) -> None:
 
 
 class Killed(Exception):
-    """Stands for the end of the process."""
+    """Raised in place of the death of the process."""
 
 
 @pytest.mark.parametrize("step", ["hash_part", "count_partition", "write_part"])
-def test_a_killed_run_goes_on_with_another_engine(
+def test_a_killed_run_resumes_with_another_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     parts = [crawl(20, seed) for seed in range(3)]
@@ -220,9 +218,7 @@ def test_sources_without_documents_or_lines(tmp_path: Path) -> None:
 
 
 def test_golden_output(tmp_path: Path) -> None:
-    """Fails when the output changes: then bump the version in line_dedup/stage.py, and only then
-    this digest.
-    """
+    """If the output changes on purpose, raise the stage's version, then this digest."""
     made = deduplicate(tmp_path, [crawl(30)])[1]
     assert (STAGE.version, content_digest(made)) == (2, "82ec62f3e5d43e6b")
 

@@ -1,6 +1,4 @@
-"""The normal form is CCNet's, and what is removed leaves no doubled blank lines and no stray line
-feeds.
-"""
+"""The normal form is CCNet's; removal leaves no doubled blank lines or stray line feeds."""
 
 from __future__ import annotations
 
@@ -26,10 +24,12 @@ def ccnet(line: str) -> str:
 
 def paragraphs(text: str) -> list[tuple[int, int]]:
     lines = [bool(line.strip()) for line in text.split("\n")]
-    starts = [at for at, full in enumerate(lines) if full and not (at and lines[at - 1])]
+    starts = [
+        index for index, full in enumerate(lines) if full and not (index and lines[index - 1])
+    ]
     return [
-        (at, next((end for end in range(at, len(lines)) if not lines[end]), len(lines)))
-        for at in starts
+        (index, next((end for end in range(index, len(lines)) if not lines[end]), len(lines)))
+        for index in starts
     ]
 
 
@@ -53,12 +53,14 @@ def test_units_are_equal_exactly_where_their_normal_forms_are(
     parameters = LineDedupParameters.model_validate(
         {"unit": unit, "normalise": normalise, "minimum_characters": minimum}
     )
-    found = units_of(Utf8.of([text.encode() for text in texts]), parameters)
+    units = units_of(Utf8.of([text.encode() for text in texts]), parameters)
     expected = []
     for row, text in enumerate(texts):
         lines = text.split("\n")
         spans = (
-            paragraphs(text) if unit == "paragraph" else [(at, at + 1) for at in range(len(lines))]
+            paragraphs(text)
+            if unit == "paragraph"
+            else [(number, number + 1) for number in range(len(lines))]
         )
         for first, end in spans:
             if not lines[first].strip():
@@ -69,10 +71,10 @@ def test_units_are_equal_exactly_where_their_normal_forms_are(
             if len(form) >= minimum:
                 expected.append((row, first, end, form))
     assert list(
-        zip(found.rows.tolist(), found.first.tolist(), found.end.tolist(), strict=True)
+        zip(units.rows.tolist(), units.first.tolist(), units.end.tolist(), strict=True)
     ) == [entry[:3] for entry in expected]
-    by_hash = dict(zip(found.hashes.tolist(), [entry[3] for entry in expected], strict=True))
-    assert [by_hash[value] for value in found.hashes.tolist()] == [entry[3] for entry in expected]
+    by_hash = dict(zip(units.hashes.tolist(), [entry[3] for entry in expected], strict=True))
+    assert [by_hash[value] for value in units.hashes.tolist()] == [entry[3] for entry in expected]
     assert len(by_hash) == len({entry[3] for entry in expected})
 
 
@@ -97,7 +99,7 @@ def test_units_are_equal_exactly_where_their_normal_forms_are(
         ("a\r\n\r\nX\r\n\r\nb", [2], "a\r\n\r\nb"),
     ],
 )
-def test_removed_lines_take_their_line_feeds_and_doubled_blanks_along(
+def test_removal_includes_line_feeds_and_doubled_blank_lines(
     text: str, removed: list[int], left: str
 ) -> None:
     edits = removal(text, [(line, line + 1) for line in removed], "why")
@@ -106,14 +108,14 @@ def test_removed_lines_take_their_line_feeds_and_doubled_blanks_along(
 
 
 @given(st.text(alphabet="ab \n", max_size=30), st.data())
-def test_what_is_left_are_the_other_lines_in_order(text: str, data: st.DataObject) -> None:
-    full = [at for at, line in enumerate(text.split("\n")) if line.strip()]
+def test_the_other_lines_remain_in_order(text: str, data: st.DataObject) -> None:
+    full = [number for number, line in enumerate(text.split("\n")) if line.strip()]
     removed = sorted(data.draw(st.sets(st.sampled_from(full)))) if full else []
     edits = removal(text, [(line, line + 1) for line in removed], "why")
     left = apply(text, edits)
     lines = text.split("\n")
     assert [line for line in left.split("\n") if line.strip()] == [
-        lines[at] for at in full if at not in removed
+        lines[number] for number in full if number not in removed
     ]
     longest = max((len(run) for run in re.findall(r"\n(?:[ ]*\n)+", f"\n{text}\n")), default=0)
     assert not left.strip() or all(

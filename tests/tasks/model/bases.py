@@ -1,6 +1,4 @@
-"""Small bases for surgery: a llama2.c model as a checkpoint, padded, in another type, in several
-files.
-"""
+"""Small bases for surgery: checkpoints with padding, of several types, in one or more files."""
 
 from __future__ import annotations
 
@@ -27,14 +25,14 @@ from tests.stage_harness import run_stage
 from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, select, write_llama2c
 
 SIZE = 380
-"""Tokens of the grown tokenizer; the base has 308 or so."""
+"""Tokens of the grown tokenizer; the base has about 310."""
 
 
 def base(
     folder: Path, *, tied: bool = True, layers: int = 2, dtype: str = "float32", pad: int = 0
 ) -> Path:
-    """A random checkpoint of `layers` layers with llama2.c's small tokenizer; `pad` rows that no
-    token has.
+    """A random checkpoint with a small llama2.c tokenizer, and `pad` rows that belong to no
+    token.
     """
     opened = open_base(write_llama2c(folder / "source", shared=tied), folder)
     config = json.loads((opened / "config.json").read_text())
@@ -59,17 +57,17 @@ def base(
 
 
 def split(folder: Path) -> None:
-    """Turn a checkpoint of one file into one of two, with an index."""
+    """Split a checkpoint's single file into two with an index."""
     tensors = load_file(folder / SINGLE)
     (folder / SINGLE).unlink()
-    names = sorted(tensors)
+    ordered = sorted(tensors)
     parts = {
-        "model-00001-of-00002.safetensors": names[::2],
-        "model-00002-of-00002.safetensors": names[1::2],
+        "model-00001-of-00002.safetensors": ordered[::2],
+        "model-00002-of-00002.safetensors": ordered[1::2],
     }
-    for file, own in parts.items():
-        save_file({name: tensors[name] for name in own}, folder / file, metadata={"format": "pt"})
-    weights = {name: file for file, own in parts.items() for name in own}
+    for file, names in parts.items():
+        save_file({name: tensors[name] for name in names}, folder / file, metadata={"format": "pt"})
+    weights = {name: file for file, names in parts.items() for name in names}
     (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weights}))
 
 
@@ -82,9 +80,7 @@ def change_config(folder: Path, **values: Any) -> None:
 
 
 def change_tensors(folder: Path, **changes: torch.Tensor | None) -> None:
-    """Set tensors by the end of their name ("__" for "."); None removes one; a new name is
-    added.
-    """
+    """Set tensors by the end of their name, with "__" for "."; None removes a tensor."""
     tensors = load_file(folder / SINGLE)
     for end, value in changes.items():
         end = end.replace("__", ".")
@@ -113,7 +109,7 @@ def kept_tokenizer(base: Path, tmp_path: Path) -> Artifact:
 
 
 class AddedParameters(Parameters):
-    """A base's folder, and how many tokens to add."""
+    """A base's folder, and the number of tokens to add."""
 
     base: str
     count: int
@@ -124,14 +120,12 @@ ADDED = Stage(
     1,
     AddedParameters,
     "tests.tasks.model.bases:add_tokens",
-    "a tokenizer without learning",
+    "a tokenizer with added tokens",
 )
 
 
 def add_tokens(context: Context) -> Outcome:
-    """Stage function of `ADDED`: token n is made of the base's ids n + 260, n + 261, ... (1 to 3 of
-    them).
-    """
+    """Stage function of `ADDED`: token n has 1 to 3 of the base's ids: n + 260, n + 261, ..."""
     context.map(_add_tokens, {"tokenizer": context.parameters})
     return Outcome()
 
@@ -147,7 +141,7 @@ def _add_tokens(parameters: AddedParameters, shard: Shard) -> dict[str, Any]:
             "id": old + n,
             "token": name,
             "text": name,
-            "base_ids": [260 + (n + at) % 40 for at in range(1 + n % 3)],
+            "base_ids": [260 + (n + offset) % 40 for offset in range(1 + n % 3)],
         }
         for n, name in enumerate(names)
     ]
@@ -161,16 +155,14 @@ def _add_tokens(parameters: AddedParameters, shard: Shard) -> dict[str, Any]:
 
 
 def added_tokenizer(base: Path, count: int, tmp_path: Path) -> Artifact:
-    """A tokenizer artifact with `count` tokens more than the base, whatever the tokenizer stage
-    would learn.
-    """
+    """A tokenizer artifact with exactly `count` tokens more than the base."""
     return run_stage(
         ADDED, AddedParameters(base=str(base), count=count), name="added", tmp_path=tmp_path
     )
 
 
 def texts(tmp_path: Path) -> Artifact:
-    """A select artifact with held-out text that nobody may read."""
+    """A select artifact with training texts, and a held-out text that must not be read."""
     files = {
         "web-zh/part-00000.jsonl": CHINESE + ENGLISH,
         "heldout/web-zh/part-00000.jsonl": ["HELD OUT"],

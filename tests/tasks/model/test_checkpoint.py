@@ -1,5 +1,5 @@
-"""Config, index and tensors that disagree, and files that are no checkpoint: right, or refused in
-clear words.
+"""Checkpoints whose configuration, index and tensors disagree, and other files, are refused with a
+clear error.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from infra.stage import StageError
-from tasks.model.checkpoint import INDEX, SINGLE, Layout
+from tasks.model.checkpoint import INDEX, SINGLE, Checkpoint
 from tasks.model.safetensors_file import copy_of, read_header, write_file
 from tests.tasks.model.bases import base, change_config, change_tensors, split
 
@@ -91,36 +91,36 @@ def index(folder: Path, change: Callable[[dict[str, str]], None]) -> None:
 
 
 WRONG: list[tuple[Callable[[Path], None], str]] = [
-    (lambda f: change_config(f, vocab_size=999), "says vocab_size 999, the matrices have"),
+    (lambda f: change_config(f, vocab_size=999), "says vocab_size 999, but the matrices have"),
     (
         lambda f: change_config(f, num_hidden_layers=3),
-        "num_hidden_layers 3, the tensors have layers 0 to 1",
+        "num_hidden_layers 3, but the tensors have layers 0 to 1",
     ),
     (
         lambda f: change_config(f, num_hidden_layers=1),
-        "num_hidden_layers 1, the tensors have layers 0 to 1",
+        "num_hidden_layers 1, but the tensors have layers 0 to 1",
     ),
     (
         lambda f: change_config(f, intermediate_size=32),
-        r"down_proj.weight has shape \[16, 24\].*makes it \[16, 32\]",
+        r"down_proj.weight has shape \[16, 24\].*calls for \[16, 32\]",
     ),
     (
         lambda f: change_config(f, num_key_value_heads=4),
-        r"k_proj.weight has shape \[8, 16\].*makes it \[16, 16\]",
+        r"k_proj.weight has shape \[8, 16\].*calls for \[16, 16\]",
     ),
     (
         lambda f: change_config(f, attention_bias=True),
-        "lacks 8 tensors that config.json asks for, first .*k_proj.bias",
+        "lacks 8 tensors that config.json calls for, first .*k_proj.bias",
     ),
     (
         lambda f: change_config(f, hidden_size=None),
-        "lacks hidden_size; surgery is for Llama-style language models",
+        "lacks hidden_size; a base must be a Llama-style language model",
     ),
     (
         lambda f: change_config(f, hidden_size=18),
         "cannot build the model of config.json: The hidden size",
     ),
-    (lambda f: (f / "config.json").write_text("{"), "config.json is no JSON"),
+    (lambda f: (f / "config.json").write_text("{"), "config.json is not JSON"),
     (lambda f: (f / "config.json").unlink(), "has no config.json"),
     (
         lambda f: change_config(f, tie_word_embeddings=True),
@@ -136,9 +136,9 @@ WRONG: list[tuple[Callable[[Path], None], str]] = [
         lambda f: change_tensors(f, model__norm__weight=torch.ones(8)),
         r"model.norm.weight has shape \[8\]",
     ),
-    (cut, "is no whole safetensors file"),
-    (damage_header, "is no whole safetensors file"),
-    (lambda f: (f / SINGLE).write_bytes(b""), "is no whole safetensors file"),
+    (cut, "is not a complete safetensors file"),
+    (damage_header, "is not a complete safetensors file"),
+    (lambda f: (f / SINGLE).write_bytes(b""), "is not a complete safetensors file"),
     (
         lambda f: (f / SINGLE).write_text(
             "version https://git-lfs.github.com/spec/v1\noid sha256:0"
@@ -166,31 +166,31 @@ WRONG: list[tuple[Callable[[Path], None], str]] = [
 
 
 @pytest.mark.parametrize(("spoil", "match"), WRONG, ids=[match[:40] for _, match in WRONG])
-def test_a_checkpoint_that_disagrees_is_refused(
+def test_an_inconsistent_checkpoint_is_refused(
     spoil: Callable[[Path], None], match: str, tmp_path: Path
 ) -> None:
     folder = base(tmp_path, tied=False)
-    Layout.read(folder)
+    Checkpoint.read(folder)
     spoil(folder)
     with pytest.raises(StageError, match=match):
-        Layout.read(folder)
+        Checkpoint.read(folder)
 
 
 def test_a_tied_checkpoint_may_hold_its_matrix_twice(tmp_path: Path) -> None:
     folder = base(tmp_path)
     tensors = load_file(folder / SINGLE)
     change_tensors(folder, lm_head__weight=tensors["model.embed_tokens.weight"].clone())
-    layout = Layout.read(folder)
-    assert layout.tied and "lm_head.weight" not in layout.tensors
+    checkpoint = Checkpoint.read(folder)
+    assert checkpoint.tied and "lm_head.weight" not in checkpoint.tensors
 
 
-def test_tables_that_old_llamas_hold_are_left_out(tmp_path: Path) -> None:
+def test_tables_in_old_llama_checkpoints_are_left_out(tmp_path: Path) -> None:
     folder = base(tmp_path)
     change_tensors(folder, model__layers__0__self_attn__rotary_emb__inv_freq=torch.ones(2))
-    assert not [name for name in Layout.read(folder).tensors if "inv_freq" in name]
+    assert not [name for name in Checkpoint.read(folder).tensors if "inv_freq" in name]
 
 
-def test_a_tie_that_config_does_not_state_is_the_familys(tmp_path: Path) -> None:
+def test_an_unstated_tie_is_the_familys_default(tmp_path: Path) -> None:
     folder = base(tmp_path, tied=False)
     change_config(folder, tie_word_embeddings=None)
-    assert not Layout.read(folder).tied
+    assert not Checkpoint.read(folder).tied

@@ -1,4 +1,4 @@
-"""Rows by explicit id: old bits kept, new rows what the method says, to the bit."""
+"""Grown matrices keep old rows to the bit, and new rows are exactly what the method defines."""
 
 from __future__ import annotations
 
@@ -53,8 +53,7 @@ def test_mean_rows_equal_a_plain_reference_to_the_bit(
     dtype: torch.dtype, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embeddings, "_BLOCK_ELEMENTS", block)
-    # The base's tokenizer has 10 tokens, its matrix four rows more; ids 10, 11 and 12 become tokens
-    # now.
+    # The base has 10 tokens and four padding rows; ids 10, 11 and 12 become tokens.
     matrix_VD = normal(14, 5).to(dtype)
     grown_VD, norms = grown(matrix_VD, Growth(ROWS, total=18, old=10), tmp_path)
     assert grown_VD.dtype == dtype and grown_VD.shape == (18, 5)
@@ -110,15 +109,15 @@ def test_other_initialisations(tmp_path: Path) -> None:
     )
 
 
-def test_a_mean_of_nothing_stays_nothing(tmp_path: Path) -> None:
+def test_a_zero_mean_stays_zero(tmp_path: Path) -> None:
     zeros, _ = grown(torch.zeros(10, 4), Growth(ROWS, 13, 10), tmp_path, "mean-norm")
     assert not zeros.any()
 
 
 @given(st.integers(0, 2**31), st.floats(0.01, 10))
 def test_padding_never_gets_more_than_its_share(seed: int, spread: float) -> None:
-    """exp(mean logit) <= mean exp(logit), so a padding row has at most 1/V of what the V tokens
-    have together.
+    """exp(mean logit) <= mean exp(logit), so a padding row gets at most 1/V of the total of V
+    tokens.
     """
     matrix_VD, hidden_D = normal(50, 8, seed) * spread, normal(1, 8, seed + 1)[0]
     logits_V = matrix_VD.double() @ hidden_D.double()

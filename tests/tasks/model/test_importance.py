@@ -1,5 +1,5 @@
-"""Importance of layers equals what the whole model shows: its hidden states, and its loss with the
-layer deleted.
+"""Importance of layers agrees with the full model: with its hidden states, and with its loss when a
+layer is deleted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config
 from infra.stage import StageError
 from tasks.checkpoints.base import open_base
 from tasks.checkpoints.tokenizer_files import write_tokenizer
-from tasks.model import importance
+from tasks.model import streamed_model
 from tasks.model.importance import SAMPLE_TEXTS, SAMPLE_TOKENS, rank_layers, sample
 from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, sentencepiece_base
 
@@ -28,8 +28,8 @@ LAYERS = 4
 def write_base(
     folder: Path, kind: str = "llama", *, tied: bool = False, dtype: str = "float32"
 ) -> Path:
-    """A random model whose layers turn their input by very different amounts, with a matrix wider
-    than its tokens.
+    """A random model whose layers change their input by very different amounts, with padding
+    rows.
     """
     tokenizer = sentencepiece_base()
     write_tokenizer(
@@ -71,8 +71,8 @@ def write_base(
 def reference(
     base: Path, rows: list[list[int]], drop: int | None = None
 ) -> tuple[list[Any], float]:
-    """(hidden states before and after each layer, a list a row; nats per token) of the whole model
-    in memory.
+    """The full model's hidden states before and after each layer (a list per row), and its nats per
+    token.
     """
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
     if drop is not None:
@@ -97,10 +97,10 @@ def reference(
 
 
 @pytest.mark.parametrize(("kind", "tied"), [("llama", False), ("llama", True), ("qwen3", False)])
-def test_values_equal_those_of_the_whole_model(
+def test_values_equal_those_of_the_full_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, tied: bool
 ) -> None:
-    monkeypatch.setattr(importance, "HEAD_ROWS", 100)
+    monkeypatch.setattr(streamed_model, "HEAD_ROWS", 100)
     base = write_base(tmp_path / "base", kind, tied=tied)
     assert len(list(base.glob("*.safetensors"))) > 1 or kind != "llama"
     rows = sample(base, TEXTS)
@@ -127,7 +127,7 @@ def test_hidden_states_are_those_that_transformers_reports(tmp_path: Path) -> No
     for row in rows:
         with torch.no_grad():
             states = model(torch.tensor([row]), output_hidden_states=True).hidden_states
-        for layer in range(LAYERS - 1):  # the last state that transformers reports is normed
+        for layer in range(LAYERS - 1):  # transformers reports the last state after the final norm
             similarity[layer].append(
                 torch.cosine_similarity(states[layer][0], states[layer + 1][0], dim=-1)
             )
@@ -135,7 +135,7 @@ def test_hidden_states_are_those_that_transformers_reports(tmp_path: Path) -> No
     assert rank_layers(base, TEXTS, "block-influence")[:-1] == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_sample_is_bounded_and_starts_as_a_text_does(tmp_path: Path) -> None:
+def test_the_sample_is_bounded_and_starts_with_bos(tmp_path: Path) -> None:
     base = write_base(tmp_path / "base")
     rows = sample(base, TEXTS)
     assert len(rows) == len(TEXTS) - 1
@@ -145,7 +145,7 @@ def test_the_sample_is_bounded_and_starts_as_a_text_does(tmp_path: Path) -> None
     assert len(sample(base, ["the " * 5] * 50)) == SAMPLE_TEXTS
 
 
-def test_what_cannot_be_ranked_is_refused(tmp_path: Path) -> None:
+def test_unsuitable_bases_and_texts_are_refused(tmp_path: Path) -> None:
     base = write_base(tmp_path / "base", "qwen3")
     for texts in ([], ["", ""]):
         with pytest.raises(StageError, match=f"none of {len(texts)} texts has two tokens"):

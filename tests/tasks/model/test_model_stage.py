@@ -34,7 +34,7 @@ SHAPE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_a_grown_checkpoint_speaks_as_the_base_on_old_tokens(tmp_path: Path, shared: bool) -> None:
+def test_a_grown_checkpoint_equals_the_base_on_old_tokens(tmp_path: Path, shared: bool) -> None:
     source = write_llama2c(tmp_path / "source", shared=shared)
     tokenizer = grown_tokenizer(source, tmp_path)
     parameters = ModelParameters(base=str(source), pad_to_multiple_of=64)
@@ -50,7 +50,7 @@ def test_a_grown_checkpoint_speaks_as_the_base_on_old_tokens(tmp_path: Path, sha
     old = base.config.vocab_size
     ids = torch.tensor([[1, 300, 270, 262, 280]])
     assert torch.equal(model.model(ids).last_hidden_state, base.model(ids).last_hidden_state)
-    # The product with a taller matrix may be blocked otherwise, so logits agree to rounding.
+    # A product with a taller matrix may be blocked differently, so logits agree up to rounding.
     assert torch.allclose(model(ids).logits[..., :old], base(ids).logits, atol=1e-6)
     matrices = {"get_input_embeddings", *(() if shared else ("get_output_embeddings",))}
     rows = json.loads(tokenizer.path("new_tokens.json").read_text())
@@ -72,7 +72,7 @@ def test_a_grown_checkpoint_speaks_as_the_base_on_old_tokens(tmp_path: Path, sha
     assert 0 < statistics["probability_before_training"]["new_tokens"] < 1
 
 
-def test_files_are_cut_by_size_and_an_artifact_may_be_the_base(tmp_path: Path) -> None:
+def test_files_are_split_by_size_and_an_artifact_can_be_the_base(tmp_path: Path) -> None:
     source = write_llama2c(tmp_path / "source", shared=False)
     tokenizer = grown_tokenizer(source, tmp_path)
     opened = open_base(source, tmp_path / "opened")
@@ -136,9 +136,7 @@ def test_a_new_model(tmp_path: Path, tied: bool) -> None:
 
 
 def test_golden_output(tmp_path: Path) -> None:
-    """Fails when the output changes: then bump the version in model/stage.py, and only then these
-    digests.
-    """
+    """When the output changes on purpose, raise the stage's version, then update these digests."""
     source = base(tmp_path, tied=False)
     tokenizer = added_tokenizer(source, 60, tmp_path)
     grown = run_stage(
@@ -168,7 +166,7 @@ def test_a_tokenizer_of_another_base_is_refused(tmp_path: Path) -> None:
     foreign = run_stage(
         TOKENIZER, TokenizerParameters(train={"size": 300}), {"select": text}, tmp_path=tmp_path
     )
-    with pytest.raises(StageError, match="have another id in the tokenizer"):
+    with pytest.raises(StageError, match="have a different id in the tokenizer"):
         run_stage(
             STAGE, ModelParameters(base=str(source)), {"tokenizer": foreign}, tmp_path=tmp_path
         )

@@ -1,7 +1,8 @@
-"""Files, layers and configuration of a new checkpoint, from headers alone."""
+"""Files, layers and configuration of a new checkpoint are planned from headers alone."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -9,25 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.stage import StageError
-from tasks.model.checkpoint import Layout
+from tasks.model.checkpoint import Checkpoint
 from tasks.model.layers import choose, config_of
 from tasks.model.plan import index_of, plan
-from tasks.model.safetensors_file import Stored
+from tasks.model.safetensors_file import StoredTensor
 from tasks.model.stage import LayerChoice
 
 
-def layout(layers: int, tied: bool = False) -> Layout:
+def checkpoint(layers: int, tied: bool = False) -> Checkpoint:
     shapes = {"model.embed_tokens.weight": (10, 4), "model.norm.weight": (4,)}
     shapes |= {} if tied else {"lm_head.weight": (10, 4)}
     shapes |= {f"model.layers.{i}.mlp.experts.1.weight": (6, 4) for i in range(layers)}
     tensors = {
-        name: Stored(
-            "base", "BF16", shape, 100 * at, 2 * shape[0] * (shape[1] if len(shape) > 1 else 1)
-        )
-        for at, (name, shape) in enumerate(shapes.items())
+        name: StoredTensor("base", "BF16", shape, 100 * number, 2 * math.prod(shape))
+        for number, (name, shape) in enumerate(shapes.items())
     }
     output = None if tied else "lm_head.weight"
-    return Layout(
+    return Checkpoint(
         "base", {"num_hidden_layers": layers}, tensors, "model.embed_tokens.weight", output
     )
 
@@ -36,7 +35,7 @@ def layout(layers: int, tied: bool = False) -> Layout:
 def test_every_tensor_goes_to_one_file_below_the_limit(
     count: int, tied: bool, data: st.DataObject
 ) -> None:
-    base = layout(count, tied)
+    base = checkpoint(count, tied)
     layers = data.draw(st.lists(st.integers(0, count - 1), min_size=1, max_size=20))
     limit = data.draw(st.integers(1, 600))
     files = plan(base, layers, 16, True, limit)
@@ -79,15 +78,15 @@ def test_choices_of_layers() -> None:
     assert choose(LayerChoice(ends=5), 5, scores) == (0, 1, 2, 3, 4)
     assert choose(LayerChoice(important=3, measure="loss"), 5, scores) == (0, 2, 4)
     assert choose(LayerChoice(important=4, measure="loss"), 5, scores) == (0, 1, 2, 4)
-    with pytest.raises(StageError, match="names layer 5; the base has 5, 0 to 4"):
+    with pytest.raises(StageError, match="names layer 5, but the base has 5, 0 to 4"):
         choose((0, 5), 5, scores)
-    with pytest.raises(StageError, match="wants 6 layers; the base has 5"):
+    with pytest.raises(StageError, match="asks for 6 layers, but the base has 5"):
         choose(LayerChoice(first=6), 5, scores)
-    with pytest.raises(StageError, match="5 layers were measured, the base has 4"):
+    with pytest.raises(StageError, match="5 layers were measured, but the base has 4"):
         choose(LayerChoice(important=2, measure="loss"), 4, scores)
 
 
-def test_lists_with_one_value_a_layer_follow_the_layers() -> None:
+def test_lists_with_one_value_per_layer_follow_the_layers() -> None:
     config: dict[str, Any] = {
         "num_hidden_layers": 3,
         "layer_types": ["full_attention", "sliding_attention", "full_attention"],

@@ -1,4 +1,4 @@
-"""Context extension: transformers builds the angles that the papers state."""
+"""Context extension: transformers computes the angles that the papers define."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BASE: dict[str, Any] = {
 
 
 def built(rope: dict[str, Any], positions: int = 16_384, **config: Any) -> LlamaRotaryEmbedding:
-    """transformers' table for an extended base; what it warns of is an error."""
+    """transformers' table of angles for an extended base."""
     made = extended(
         BASE | config, ContextLength.model_validate({"positions": positions, "rope": rope})
     )
@@ -38,7 +38,7 @@ def built(rope: dict[str, Any], positions: int = 16_384, **config: Any) -> Llama
 
 
 @pytest.fixture(autouse=True)
-def no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(message: str, *rest: object) -> None:
         raise AssertionError(message)
 
@@ -49,10 +49,9 @@ def frequencies(theta: float = 10_000.0) -> torch.Tensor:
     return torch.tensor([theta ** (-2 * i / HEAD) for i in range(HEAD // 2)])
 
 
-def test_every_type_that_a_llama_can_have_is_known() -> None:
-    assert set(ROPE_FIELDS) == {"default", *ROPE_INIT_FUNCTIONS} - {
-        "proportional"
-    }  # of Gemma 4 alone
+def test_every_rope_type_of_a_llama_is_supported() -> None:
+    only_gemma_4 = {"proportional"}
+    assert set(ROPE_FIELDS) == {"default", *ROPE_INIT_FUNCTIONS} - only_gemma_4
     with pytest.raises(pydantic.ValidationError, match="'yarn', 'longrope' or 'llama3'"):
         ContextLength.model_validate({"positions": 8, "rope": {"type": "ntk"}})
 
@@ -62,10 +61,9 @@ def test_linear_is_position_interpolation() -> None:
     assert torch.allclose(rope.inv_freq, frequencies() / 4, rtol=1e-6)
     positions = torch.arange(0, 16_384, 4)[None]
     cos_BTD, _ = rope(torch.zeros(1), positions)
-    whole_BTD, _ = LlamaRotaryEmbedding(LlamaConfig.from_dict(BASE))(torch.zeros(1), positions // 4)
-    assert torch.allclose(
-        cos_BTD, whole_BTD, atol=1e-3
-    )  # the angle of position 4 p is the base's of p
+    base_BTD, _ = LlamaRotaryEmbedding(LlamaConfig.from_dict(BASE))(torch.zeros(1), positions // 4)
+    # The angle of position 4p is the base's of p.
+    assert torch.allclose(cos_BTD, base_BTD, atol=1e-3)
     assert torch.allclose(
         built({"type": "linear", "factor": 8}).inv_freq, frequencies() / 8, rtol=1e-6
     )
@@ -82,9 +80,8 @@ def test_another_theta() -> None:
 def test_yarn() -> None:
     rope = built({"type": "yarn"})
 
-    def pair(
-        turns: float,
-    ) -> float:  # the pair that turns so often over the trained positions (paper, equation 17)
+    def pair(turns: float) -> float:
+        """Number of the pair with so many turns over the trained positions (equation 17)."""
         return HEAD * math.log(4096 / (turns * 2 * math.pi)) / (2 * math.log(10_000))
 
     low, high = math.floor(pair(32)), math.ceil(pair(1))
@@ -119,7 +116,9 @@ def test_longrope() -> None:
     assert torch.allclose(rope.inv_freq, frequencies(), rtol=1e-6)
     rope(torch.zeros(1), torch.arange(5000)[None])
     assert torch.allclose(rope.inv_freq, frequencies() / 2, rtol=1e-6)
-    with pytest.raises(StageError, match="short_factor has 3 numbers; the base has 8 pairs"):
+    with pytest.raises(
+        StageError, match="short_factor has 3 numbers, but the base has 8 rotary pairs"
+    ):
         built({"type": "longrope", "short_factor": [1] * 3, "long_factor": [2] * 3})
 
 
@@ -190,11 +189,13 @@ def test_impossible_ropes_are_refused(rope: dict[str, Any], match: str) -> None:
         ContextLength.model_validate({"positions": 8192, "rope": rope})
 
 
-def test_fewer_positions_than_scaling_is_for_are_refused() -> None:
+def test_scaling_to_fewer_positions_is_refused() -> None:
     for kind in ("linear", "dynamic", "yarn", "llama3"):
         with pytest.raises(StageError, match="2,048 positions are fewer than the 4,096"):
             built({"type": kind}, 2048)
-    with pytest.raises(StageError, match=r"scales from 4,096 positions to more, not to 4,096"):
+    with pytest.raises(
+        StageError, match="scales to more than the 4,096 trained positions, not to 4,096"
+    ):
         built({"type": "llama3", "factor": 8}, 4096)
     with pytest.raises(pydantic.ValidationError, match="rope"):
         ContextLength.model_validate({"positions": 8192})

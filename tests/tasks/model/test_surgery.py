@@ -1,5 +1,5 @@
-"""Surgery end to end: what the base said it still says, layers and positions are what was asked,
-kills do no harm.
+"""Surgery end to end: old behaviour is kept, layers and positions are as requested, killed runs
+resume.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ def test_text_without_new_tokens_reads_as_before(
     old = before.config.vocab_size - pad
     hidden = after.model(IDS).last_hidden_state
     assert torch.equal(hidden, before.model(IDS).last_hidden_state)
-    # To the bit where the product has the base's shape.
+    # Logits are equal to the bit if the matrix has the base's shape.
     same_head = before.lm_head.weight.clone()
     same_head[:old] = after.lm_head.weight[:old]
     assert torch.equal(torch.nn.functional.linear(hidden, same_head), before(IDS).logits)
     expected, found = before(IDS).logits[..., :old], after(IDS).logits[..., :old]
     if dtype == "bfloat16":
-        # One rounding step of bfloat16: the product with a taller matrix may add in another order.
+        # One rounding step of bfloat16: a product with a taller matrix may add in another order.
         assert torch.allclose(found.float(), expected.float(), rtol=2**-8, atol=1e-6)
     else:
         assert torch.allclose(found, expected, rtol=1e-6, atol=1e-6)
@@ -138,7 +138,7 @@ def test_new_tokens_may_come_into_padding_that_was_suppressed(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("grown", [True, False])
-def test_tokens_added_to_a_base_without_rows_get_some(tmp_path: Path, grown: bool) -> None:
+def test_added_tokens_without_rows_get_rows(tmp_path: Path, grown: bool) -> None:
     folder = base(tmp_path, tied=False)
     rows = json.loads((folder / "config.json").read_text())["vocab_size"]
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -257,9 +257,7 @@ def test_other_families(family: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     (folder / "model.safetensors").unlink()
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    change_config(
-        folder, tie_word_embeddings=None
-    )  # Gemma is tied where nothing is said, the others are not
+    change_config(folder, tie_word_embeddings=None)  # only Gemma is tied by default
     tokenizer = added_tokenizer(folder, 20, tmp_path)
     made = surgery(folder, tokenizer, tmp_path, layers=[0, 3], pad_to_multiple_of=64)
     after, before = load(made.folder("checkpoint")), load(folder)
@@ -274,12 +272,12 @@ def test_other_families(family: str, tmp_path: Path) -> None:
 def test_impossible_layers_are_refused(tmp_path: Path) -> None:
     folder = base(tmp_path)
     tokenizer = kept_tokenizer(folder, tmp_path)
-    with pytest.raises(StageError, match="names layer 2; the base has 2, 0 to 1"):
+    with pytest.raises(StageError, match="names layer 2, but the base has 2, 0 to 1"):
         surgery(folder, tokenizer, tmp_path, layers=[0, 2])
-    with pytest.raises(StageError, match="wants 3 layers; the base has 2"):
+    with pytest.raises(StageError, match="asks for 3 layers, but the base has 2"):
         surgery(folder, tokenizer, tmp_path, layers={"ends": 3})
     with pytest.raises(
-        StageError, match="is measured on the text of the recipe's sources, and the stage got none"
+        StageError, match="is measured on the text of the recipe's sources, but there is none"
     ):
         parameters = ModelParameters(base=str(folder), layers={"important": 1})
         run_stage(STAGE, parameters, {"tokenizer": tokenizer}, tmp_path=tmp_path)
@@ -288,7 +286,7 @@ def test_impossible_layers_are_refused(tmp_path: Path) -> None:
 def test_held_out_text_is_not_measured(tmp_path: Path) -> None:
     found = sample_texts([texts(tmp_path), texts(tmp_path)], 1000)
     assert len(found) == 60 and "HELD OUT" not in found
-    assert found[0] == found[1]  # in turns from the files
+    assert found[0] == found[1]  # from both files in turn
 
 
 @torch.no_grad()

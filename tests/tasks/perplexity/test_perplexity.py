@@ -1,6 +1,4 @@
-"""Scores against a literal reading of cc_net, on made-up and on real text; columns, statistics,
-determinism.
-"""
+"""Scores against a literal reading of cc_net, on artificial and real text; the stage's output."""
 
 import json
 import random
@@ -30,7 +28,7 @@ from tests.tasks.language_model.corpora import made_up
 
 
 def train(folder: Path, language: str, texts: Sequence[str], **parameters: int) -> Artifact:
-    """A language model artifact, by the stage itself."""
+    """A language model artifact, built by the stage."""
     given = documents(folder, f"reference-{language}", [texts])
     return run_stage(
         LANGUAGE_MODEL,
@@ -85,7 +83,7 @@ AWKWARD = [
 ]
 
 
-def test_equals_the_reference_on_made_up_text(model: Artifact) -> None:
+def test_equals_the_reference_on_artificial_text(model: Artifact) -> None:
     texts = [*made_up(50, seed=3), *AWKWARD]
     found = Scorer(files(model)).perplexities(texts)
     assert found == [Reference(model)(text) for text in texts]
@@ -122,9 +120,7 @@ def test_only_languages_with_a_model_and_only_the_first_characters(model: Artifa
 
 
 def scored(folder: Path, models: Sequence[Artifact]) -> dict[str, Artifact]:
-    """Inputs of the stage: 40 documents in three parts, every fourth of another language, one
-    empty.
-    """
+    """Inputs: 40 documents in three parts, every fourth in another language, one empty."""
     texts = made_up(40, seed=6)
     texts[0] = ""
     languages = ["yy" if index % 4 == 3 else "xx" for index in range(40)]
@@ -167,7 +163,7 @@ def test_the_stage_writes_aligned_columns_statistics_and_a_ledger(
     assert again.digest == found.digest
 
 
-def test_two_models_of_one_language_are_refused(model: Artifact, tmp_path: Path) -> None:
+def test_two_models_of_one_language_are_an_error(model: Artifact, tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"two language models for 'xx'"):
         run_stage(
             STAGE,
@@ -185,9 +181,7 @@ def test_a_source_without_models_gets_nulls(tmp_path: Path) -> None:
 
 
 def test_golden_output(model: Artifact, tmp_path: Path) -> None:
-    """Fails when the output changes: then bump the version in perplexity/stage.py, and only then
-    this digest.
-    """
+    """If the output changes on purpose, raise the stage's version, then this digest."""
     found = run_stage(
         STAGE, PerplexityParameters(), scored(tmp_path, [model]), "web", tmp_path=tmp_path
     )

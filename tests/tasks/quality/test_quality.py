@@ -1,6 +1,4 @@
-"""quality: every rule on a text that fails it and one that does not, settings by language, and real
-web text.
-"""
+"""quality: each rule on a failing and a passing text, settings by language, real web text."""
 
 import json
 from collections import Counter
@@ -127,7 +125,7 @@ def test_a_language_without_stop_words_does_not_fail_for_having_none() -> None:
     assert failed("ez da", "eu", ("gopher.stop_words",), **own) == ["gopher.stop_words"]
 
 
-def test_the_settings_of_a_language_win_over_those_of_all() -> None:
+def test_the_settings_of_a_language_override_those_of_all() -> None:
     overrides = {"*": {"gopher.word_count": {"min": 10}}, "zh": {"gopher.word_count": {"min": 20}}}
     resolved = settings_for("zh", overrides)["gopher.word_count"]
     assert resolved == {"min": 20, "max": 150_000}
@@ -155,7 +153,7 @@ def test_the_settings_of_a_language_win_over_those_of_all() -> None:
         ),
     ],
 )
-def test_wrong_parameters_are_refused_with_the_nearest_name(
+def test_invalid_parameters_are_errors_that_suggest_the_nearest_name(
     parameters: dict[str, object], says: str
 ) -> None:
     with pytest.raises(pydantic.ValidationError, match=says):
@@ -194,7 +192,7 @@ def test_n_gram_shares_agree_with_counting_by_hand(words: list[str], n: int) -> 
 
 
 @given(st.lists(st.text(max_size=3), max_size=12))
-def test_duplicates_are_items_less_distinct_ones(items: list[str]) -> None:
+def test_duplicates_are_all_items_minus_the_distinct_ones(items: list[str]) -> None:
     share, characters = duplicates(items)
     assert share * len(items) == pytest.approx(len(items) - len(set(items)))
     assert characters == sum(map(len, items)) - sum(map(len, set(items)))
@@ -255,9 +253,7 @@ def test_text_that_c4_kept_passes_the_c4_rules(real_data: Path) -> None:
 
 @pytest.mark.real
 def test_no_language_fails_for_how_it_is_written(real_data: Path) -> None:
-    """Twelve labelled sentences joined; Hindi and its like once failed, their vowel signs being no
-    `\\w`.
-    """
+    r"""Twelve labelled sentences joined. Hindi once failed: `\w` does not match its vowel signs."""
     assessor = Assessor(expand(["gopher", "c4.sentences", "c4.lorem_ipsum"]))
     for file in sorted((real_data / "lid" / "lingua-sentences-first-half").glob("*.txt")):
         sentences = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -283,9 +279,7 @@ def test_chinese_novels_pass_in_pieces(real_data: Path) -> None:
 
 
 def test_golden_output(tmp_path: Path) -> None:
-    """Fails when the output changes: then bump the version in quality/stage.py, and only then this
-    digest.
-    """
+    """If the output changes on purpose, raise the version in quality/stage.py, then this digest."""
     texts = [
         GOOD,
         CHINESE,

@@ -42,7 +42,7 @@ class MadeParameters(Parameters):
 
 
 def make(context: Context) -> Outcome:
-    """Write what the parameters say."""
+    """Write the statistics and files that the parameters give."""
     context.map(_write, {"files": json.loads(context.parameters.files)})
     return Outcome(json.loads(context.parameters.statistics), json.loads(context.parameters.ledger))
 

@@ -1,6 +1,4 @@
-"""The page shows what the tokenizer's report and the cluster table hold; equal inputs give equal
-bytes.
-"""
+"""The page shows the tokenizer's report and the cluster table, and is deterministic."""
 
 from __future__ import annotations
 
@@ -14,21 +12,21 @@ from infra.ledger import Ledger
 from infra.store import Artifact
 from tasks.checkpoints.tokenizer_files import size_of
 from tasks.report import plots
-from tasks.report.notes import strange_languages
+from tasks.report.notes import missing_languages
 from tasks.report.run import by_position, page, score_rows
 from tasks.report.stage import STAGE, ReportParameters
 from tasks.report.summary import CLUSTERS_SHOWN, summary
 from tasks.tokenizer.expand import grow
 from tasks.tokenizer.measure import measure, report
-from tasks.tokenizer.texts import Document
+from tasks.tokenizer.texts import SampleText
 from tests.stage_harness import data_digests, run_stage
 from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, sentencepiece_base
 from tests.tasks.report.made import made
 
 SENTENCE = "今天我们去公园看花，天气不错，公园里有很多人。"
 SAMPLE = {
-    "web-zh": [Document(SENTENCE, "web-zh", "zh")],
-    "web-en": [Document(ENGLISH[0], "web-en", "en")],
+    "web-zh": [SampleText(SENTENCE, "web-zh", "zh")],
+    "web-en": [SampleText(ENGLISH[0], "web-en", "en")],
 }
 
 
@@ -44,9 +42,9 @@ def tokenizer(tmp_path: Path, *, grown: bool = True) -> Artifact:
         )
     grown = grow(base, CHINESE + ENGLISH, size_of(base) + 40)
     after, tokens = grown.tokenizer, grown.tokens
-    found = report(base, after, tokens, grown.steps, grown.tokens_before, SAMPLE)
+    numbers = report(base, after, tokens, grown.steps, grown.tokens_before, SAMPLE)
     statistics = {"size": size_of(after), "new_tokens": 40, **measure(base, after, tokens, SAMPLE)}
-    return made("tokenizer", statistics, {"report.json": found}, tmp_path)
+    return made("tokenizer", statistics, {"report.json": numbers}, tmp_path)
 
 
 def cluster(number: int, size: int) -> dict[str, Any]:
@@ -102,15 +100,15 @@ def drawn(inputs: dict[str, Artifact], tmp_path: Path) -> tuple[dict[str, Any], 
 def test_the_tokenizer_section(tmp_path: Path) -> None:
     given = tokenizer(tmp_path)
     numbers, page, artifact = drawn({"tokenizer": given}, tmp_path)
-    found = json.loads(given.path("report.json").read_text())
-    assert numbers["tokenizer_report"] == found
+    written = json.loads(given.path("report.json").read_text())
+    assert numbers["tokenizer_report"] == written
     assert page.count("<svg") == 3, "compression by language and by category, and the curve"
-    assert f"chosen {found['size']:,}" in page
-    for piece, new in found["examples"]["zh"][0]["after"]:
+    assert f"chosen {written['size']:,}" in page
+    for piece, new in written["examples"]["zh"][0]["after"]:
         shown = piece.replace(" ", "\u00b7").replace("<", "&lt;").replace(">", "&gt;")
         assert f'<span class="piece{" new" if new else ""}">{shown}</span>' in page
-    assert f'<td class="n">{len(found["examples"]["zh"][0]["before"])}</td>' in page
-    assert f"{found['pieces']['unused']['count']:,}" in page and "never used" in page
+    assert f'<td class="n">{len(written["examples"]["zh"][0]["before"])}</td>' in page
+    assert f"{written['pieces']['unused']['count']:,}" in page and "never used" in page
     _, again, second = drawn({"tokenizer": given}, tmp_path)
     assert data_digests(second) == data_digests(artifact)
     assert again.partition("Lineage")[0] == page.partition("Lineage")[0]
@@ -144,9 +142,9 @@ def test_given_pieces_are_accounted_for(tmp_path: Path) -> None:
         "examples": {"holds a special token": ["<s>a"]},
     }
     statistics = {"size": size_of(base), "new_tokens": 0, **measure(base, base, [], SAMPLE)}
-    found = report(base, base, [], [], 0, SAMPLE) | {"given_pieces": given}
+    numbers = report(base, base, [], [], 0, SAMPLE) | {"given_pieces": given}
     _, page, _ = drawn(
-        {"tokenizer": made("tokenizer", statistics, {"report.json": found}, tmp_path)}, tmp_path
+        {"tokenizer": made("tokenizer", statistics, {"report.json": numbers}, tmp_path)}, tmp_path
     )
     assert (
         "1,200 of 1,234 pieces were added" in page
@@ -189,7 +187,7 @@ def test_the_histogram_labels_every_bin(count: int) -> None:
     assert picture == plots.cluster_sizes(rows)
 
 
-def test_what_was_taken_out_and_what_was_found_in_the_data(tmp_path: Path) -> None:
+def test_removed_and_contaminated_documents_are_shown(tmp_path: Path) -> None:
     benchmark = {"items": 100, "items_hit": 3, "items_unmatchable": 1, "documents_hit": 5}
     ledger = Ledger()
     ledger.add("web", "en", "read", documents=2, bytes=30)
@@ -220,7 +218,7 @@ def test_what_was_taken_out_and_what_was_found_in_the_data(tmp_path: Path) -> No
     assert "All cookies" in html and "Benchmark contamination" in html and "line_dedup.line" in html
 
 
-def test_a_language_that_a_model_of_ones_own_never_answers_is_named(tmp_path: Path) -> None:
+def test_a_language_that_a_custom_model_never_predicts_is_noted(tmp_path: Path) -> None:
     langid = made(
         "langid",
         {"languages": [{"language": "deu", "documents": 7, "mean_score": 0.9}]},
@@ -232,18 +230,18 @@ def test_a_language_that_a_model_of_ones_own_never_answers_is_named(tmp_path: Pa
         "sources": {"main": {"langid": {"languages": ["de", "deu"], "threshold": 0.5}}}
     }
     langid.manifest.data["parameters"] |= {"model": "lid.176"}
-    assert strange_languages({"langid": [langid], "cut": [cut]}) == []
+    assert missing_languages({"langid": [langid], "cut": [cut]}) == []
     langid.manifest.data["parameters"] |= {"model": "/models/glot.bin"}
-    assert strange_languages({"langid": [langid], "cut": [cut]}) == [
-        "source main: no document is in de, which langid.keep names; does glot.bin call it so? It "
-        "answered deu 7"
+    assert missing_languages({"langid": [langid], "cut": [cut]}) == [
+        "source main: no document is in de, which langid.keep names; is that a label of glot.bin? "
+        "It predicted deu 7"
     ]
 
 
 @pytest.mark.parametrize(
     ("metric", "better"), [("tokens_per_byte", -0.5), ("bits_per_byte", -0.5), ("acc", 0.5)]
 )
-def test_changes_are_coloured_by_what_is_better(metric: str, better: float) -> None:
+def test_changes_are_coloured_by_whether_they_are_better(metric: str, better: float) -> None:
     rows = score_rows({"base": {"task": {metric: 1.0}}, "after": {"task": {metric: 1.0 + better}}})
     assert rows[0]["cells"][1]["judged"] == "up"
 
@@ -292,7 +290,7 @@ def test_long_text_is_drawn_by_position(tmp_path: Path) -> None:
     numbers = {"base": scores(2), "after": scores(1)}
     assert by_position(numbers)["web-en"]["after"] == [(256.0, 1.5), (768.0, 1.5)]
     rows = score_rows(numbers)
-    assert [row["at"] for row in rows] == [False, False, True, True, True, True]
+    assert [row["in_bucket"] for row in rows] == [False, False, True, True, True, True]
     assert rows[0]["items"] == "2 / 1"
     given = made("evaluation", {"scores": scores(2), "notes": []}, {}, tmp_path)
     given.manifest.data["parameters"] |= {"benchmarks": {}, "decontaminated": []}

@@ -1,6 +1,4 @@
-"""From real text through every stage that decides to the JSONL: the stages' columns and artifacts
-fit together.
-"""
+"""Real text through all deciding stages to JSONL: their columns and artifacts fit together."""
 
 import json
 from pathlib import Path

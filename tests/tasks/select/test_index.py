@@ -1,6 +1,4 @@
-"""select's index: survivors only, in document order, training and held out, with the parameters
-they were made with.
-"""
+"""The index of select: survivors in document order, and the parameters of their signatures."""
 
 from __future__ import annotations
 
@@ -38,14 +36,14 @@ def select(tmp_path: Path, part_rows: int, **parameters: Any) -> Any:
 
 
 def test_the_index_holds_survivors_with_their_signatures(tmp_path: Path) -> None:
-    found, rows, inputs = select(tmp_path, 25)
+    artifact, rows, inputs = select(tmp_path, 25)
     kept = {row["id"] for row in rows} - {rows[3]["id"]}
     kept -= {max(rows[0]["id"], rows[60]["id"])}  # of two copies the smaller id stays
-    tables = [pq.read_table(found.path(name)) for name in found.files("index/")]
+    tables = [pq.read_table(artifact.path(name)) for name in artifact.files("index/")]
     ids = [id for table in tables for id in table["id"].to_pylist()]
-    assert found.files("index/") == [f"index/part-{number:05d}.parquet" for number in range(3)]
+    assert artifact.files("index/") == [f"index/part-{number:05d}.parquet" for number in range(3)]
     assert ids == [row["id"] for row in rows if row["id"] in kept]
-    assert found.statistics["categories"]["web"]["held_out"]["documents"] > 5
+    assert artifact.statistics["categories"]["web"]["held_out"]["documents"] > 5
     (signatures,) = inputs["signatures"]
     signed = pq.read_table(signatures.path("part-00000.parquet"))
     expected = dict(zip((row["id"] for row in rows), signed.to_pylist(), strict=False))
@@ -54,9 +52,11 @@ def test_the_index_holds_survivors_with_their_signatures(tmp_path: Path) -> None
             "id": row["id"],
             **expected[row["id"]],
         }
-    index = found.statistics["index"]
+    index = artifact.statistics["index"]
     assert index["documents"] == 59
-    assert index["bytes"] == sum(found.path(name).stat().st_size for name in found.files("index/"))
+    assert index["bytes"] == sum(
+        artifact.path(name).stat().st_size for name in artifact.files("index/")
+    )
     assert index["bytes_per_document"] == round(index["bytes"] / 59, 1)
     assert index["signatures"] == {
         "version": 3,
@@ -68,7 +68,7 @@ def test_the_index_holds_survivors_with_their_signatures(tmp_path: Path) -> None
     }
 
 
-def test_index_false_leaves_it_out_and_nothing_else(tmp_path: Path) -> None:
+def test_index_false_omits_only_the_index(tmp_path: Path) -> None:
     with_index, _, _ = select(tmp_path / "with", 60)
     without, _, _ = select(tmp_path / "without", 60, index=False)
     assert without.files("index/") == [] and "index" not in without.statistics

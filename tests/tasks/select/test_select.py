@@ -1,4 +1,4 @@
-"""select: the exact lines, what is held out, the ledger, and the same bytes for any engine."""
+"""select: exact lines, held-out documents, ledger, and equal bytes for any engine."""
 
 import json
 from pathlib import Path
@@ -33,9 +33,7 @@ DEDUP = pa.schema(
 def decisions(
     folder: Path, source: str, parts: list[list[tuple[str | None, str | None, str | None]]]
 ) -> dict[str, Artifact]:
-    """Artifacts cut and dedup of rows (reason, category, kind); `other` is a source that select
-    must not look at.
-    """
+    """Artifacts cut and dedup from rows (reason, category, kind); `other` must be ignored."""
     cut, dedup = (
         {"other/part-00000.parquet": CUT.empty_table()},
         {"clusters.parquet": DEDUP.empty_table()},
@@ -94,9 +92,9 @@ def test_lines_are_exactly_the_contract(tmp_path: Path) -> None:
         (None, "books", None),
     ]
     inputs = {"documents": given, **decisions(tmp_path, "web", [rows, []])}
-    found = run_stage(STAGE, SelectParameters(heldout=None), inputs, "web", tmp_path=tmp_path)
-    assert found.files() == ["books/part-00000.jsonl", "web-zh/part-00000.jsonl"]
-    raw = found.path("web-zh/part-00000.jsonl").read_bytes()
+    built = run_stage(STAGE, SelectParameters(heldout=None), inputs, "web", tmp_path=tmp_path)
+    assert built.files() == ["books/part-00000.jsonl", "web-zh/part-00000.jsonl"]
+    raw = built.path("web-zh/part-00000.jsonl").read_bytes()
     assert (
         raw
         == (
@@ -106,8 +104,8 @@ def test_lines_are_exactly_the_contract(tmp_path: Path) -> None:
             '"url": "http://a.test/?q=é", "language": "zh", "file": "web.jsonl", "offset": 7}\n'
         ).encode()
     )
-    assert lines(found, "books/")[0]["target"] == "last"
-    ledger = found.ledger
+    assert lines(built, "books/")[0]["target"] == "last"
+    ledger = built.ledger
     assert {
         r: ledger.documents("dropped", r)
         for r in ("quality.c4.sentences", "dedup.exact", "dedup.near")
@@ -117,11 +115,11 @@ def test_lines_are_exactly_the_contract(tmp_path: Path) -> None:
         "dedup.near": 1,
     }
     assert (ledger.documents("read"), ledger.documents("kept")) == (5, 2)
-    (row,) = found.manifest.data["ledger"]["rows"]
+    (row,) = built.manifest.data["ledger"]["rows"]
     assert row["totals"]["bytes"]["kept"] == len(
         (texts[0]["prompt"] + texts[0]["text"]).encode()
     ) + len("last")
-    assert found.statistics["categories"]["books"]["training"] == {
+    assert built.statistics["categories"]["books"]["training"] == {
         "documents": 1,
         "bytes": 4,
         "characters": 4,
@@ -141,9 +139,9 @@ def test_text_is_written_after_the_edits_of_line_dedup_and_decontamination(tmp_p
             for i, part in enumerate((edits, []))
         }
         inputs[stage] = artifact(tmp_path, stage, "web", files)
-    found = run_stage(STAGE, SelectParameters(heldout=None), inputs, "web", tmp_path=tmp_path)
-    assert [row["target"] for row in lines(found, "web-zh/")] == ["…\nmenu end", "untouched"]
-    (row,) = found.manifest.data["ledger"]["rows"]
+    built = run_stage(STAGE, SelectParameters(heldout=None), inputs, "web", tmp_path=tmp_path)
+    assert [row["target"] for row in lines(built, "web-zh/")] == ["…\nmenu end", "untouched"]
+    (row,) = built.manifest.data["ledger"]["rows"]
     assert row["totals"]["bytes"] == {
         "read": sum(len(text.encode()) for text in texts),
         "kept": len("…\nmenu end".encode()) + len("untouched"),
@@ -154,7 +152,7 @@ def test_text_is_written_after_the_edits_of_line_dedup_and_decontamination(tmp_p
         reason["reason"]: reason["bytes"] for reason in row["reasons"] if reason["side"] == "edited"
     }
     assert reasons == {"line_dedup.line": 5, "decontaminate": len("正文 with a leak.".encode()) - 3}
-    (counted,) = found.statistics["categories"].values()
+    (counted,) = built.statistics["categories"].values()
     assert counted["training"]["bytes"] == row["totals"]["bytes"]["kept"]
     short = {"part-00000.parquet": pa.table({"edits": column_of([[]])})}
     inputs["line_dedup"] = artifact(
@@ -171,20 +169,20 @@ def files_of_none() -> dict[str, pa.Table]:
 def test_held_out_documents_are_the_smallest_hashes_of_each_category(tmp_path: Path) -> None:
     inputs = many(tmp_path)
     parameters = SelectParameters(heldout=HeldOut(fraction=0.2, max_documents=30))
-    found = run_stage(STAGE, parameters, inputs, "web", tmp_path=tmp_path)
+    built = run_stage(STAGE, parameters, inputs, "web", tmp_path=tmp_path)
     for category in ("web-zh", "web-en"):
-        held = {row["id"] for row in lines(found, f"heldout/{category}/")}
-        trained = {row["id"] for row in lines(found, f"{category}/")}
+        held = {row["id"] for row in lines(built, f"heldout/{category}/")}
+        trained = {row["id"] for row in lines(built, f"{category}/")}
         assert len(held) == 30 and len(held | trained) == 400 and not held & trained
         assert max(map(held_out_hash, held)) < min(map(held_out_hash, trained))
-        assert found.statistics["categories"][category]["held_out"]["documents"] == 30
-    assert found.ledger.documents("kept") == 800
+        assert built.statistics["categories"][category]["held_out"]["documents"] == 30
+    assert built.ledger.documents("kept") == 800
 
 
-def test_the_fraction_decides_where_the_limit_does_not(tmp_path: Path) -> None:
+def test_the_fraction_applies_below_the_limit(tmp_path: Path) -> None:
     parameters = SelectParameters(heldout=HeldOut(fraction=0.1))
-    found = run_stage(STAGE, parameters, many(tmp_path), "web", tmp_path=tmp_path)
-    held = lines(found, "heldout/")
+    built = run_stage(STAGE, parameters, many(tmp_path), "web", tmp_path=tmp_path)
+    held = lines(built, "heldout/")
     assert 50 < len(held) < 110
     assert all(held_out_hash(row["id"]) < 0.1 * 2**64 for row in held)
 
@@ -192,12 +190,12 @@ def test_the_fraction_decides_where_the_limit_does_not(tmp_path: Path) -> None:
 def test_workers_do_not_change_the_bytes(tmp_path: Path) -> None:
     inputs = many(tmp_path, 50)
     parameters = SelectParameters(heldout=HeldOut(fraction=0.1, max_documents=3))
-    found = run_stage(STAGE, parameters, inputs, "web", tmp_path=tmp_path / "one")
+    built = run_stage(STAGE, parameters, inputs, "web", tmp_path=tmp_path / "one")
     with start(EngineConfig(kind="processes", workers=2)) as engine:
         again = run_stage(
             STAGE, parameters, inputs, "web", tmp_path=tmp_path / "two", engine=engine
         )
-    assert data_digests(again) == data_digests(found) and again.statistics == found.statistics
+    assert data_digests(again) == data_digests(built) and again.statistics == built.statistics
 
 
 def test_nothing_is_held_out_without_dedup(tmp_path: Path) -> None:
@@ -205,11 +203,11 @@ def test_nothing_is_held_out_without_dedup(tmp_path: Path) -> None:
     del inputs["dedup"]
     with pytest.raises(StageError, match="without dedup"):
         run_stage(STAGE, SelectParameters(), inputs, "web", tmp_path=tmp_path)
-    found = run_stage(STAGE, SelectParameters(heldout=None), inputs, "web", tmp_path=tmp_path)
-    assert found.statistics["categories"]["web-en"]["training"]["documents"] == 10
+    built = run_stage(STAGE, SelectParameters(heldout=None), inputs, "web", tmp_path=tmp_path)
+    assert built.statistics["categories"]["web-en"]["training"]["documents"] == 10
 
 
-def test_decisions_about_other_documents_are_refused(tmp_path: Path) -> None:
+def test_decisions_about_other_documents_are_an_error(tmp_path: Path) -> None:
     inputs = {
         "documents": documents(tmp_path, "web", [["a", "b"]]),
         **decisions(tmp_path, "web", [[(None, "web-zh", None)]]),
@@ -221,15 +219,13 @@ def test_decisions_about_other_documents_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "heldout", [{"fraction": 0}, {"fraction": 1.0}, {"max_documents": 0}, {"share": 0.1}]
 )
-def test_wrong_parameters_are_refused(heldout: dict[str, Any]) -> None:
+def test_invalid_parameters_are_errors(heldout: dict[str, Any]) -> None:
     with pytest.raises(pydantic.ValidationError):
         SelectParameters.model_validate({"heldout": heldout})
 
 
 def test_golden_output(tmp_path: Path) -> None:
-    """Fails when the output changes: then bump the version in select/stage.py, and only then this
-    digest.
-    """
+    """If the output changes on purpose, raise the version in select/stage.py, then this digest."""
     parameters = SelectParameters(heldout=HeldOut(fraction=0.1, max_documents=3))
-    found = run_stage(STAGE, parameters, many(tmp_path, 30), "web", tmp_path=tmp_path)
-    assert (STAGE.version, content_digest(found)) == (2, "5d5f3a02e190fcb6")
+    built = run_stage(STAGE, parameters, many(tmp_path, 30), "web", tmp_path=tmp_path)
+    assert (STAGE.version, content_digest(built)) == (2, "5d5f3a02e190fcb6")

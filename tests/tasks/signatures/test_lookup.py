@@ -1,4 +1,4 @@
-"""Signatures to datasketch objects and back, and looking texts up."""
+"""Signatures as datasketch objects and back, and lookups by text."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ def signatures(artifact: Artifact) -> list[list[int] | None]:
     ]
 
 
-def test_there_and_back_value_for_value(signed: tuple[Artifact, Artifact]) -> None:
+def test_conversion_to_datasketch_and_back_is_exact(
+    signed: tuple[Artifact, Artifact],
+) -> None:
     for row in filter(None, signatures(signed[1])):
         full, lean = to_minhash(row, PARAMETERS), to_lean_minhash(row, PARAMETERS)
         assert isinstance(full, MinHash) and isinstance(lean, LeanMinHash)
@@ -66,7 +68,7 @@ def test_there_and_back_value_for_value(signed: tuple[Artifact, Artifact]) -> No
         assert to_signature(LeanMinHash.deserialize(buffer), PARAMETERS).tolist() == row
 
 
-def test_a_sketch_goes_on_as_ours_would(
+def test_an_updated_sketch_equals_our_signature(
     texts: list[str], signed: tuple[Artifact, Artifact]
 ) -> None:
     rows = signatures(signed[1])
@@ -82,7 +84,7 @@ def test_a_sketch_goes_on_as_ours_would(
         assert begun.hashvalues.tolist() == row == sketch_text(text, PARAMETERS).hashvalues.tolist()
 
 
-def test_datasketch_finds_by_our_signatures_what_it_finds_by_its_own(texts: list[str]) -> None:
+def test_datasketch_finds_the_same_with_our_signatures_as_with_its_own(texts: list[str]) -> None:
     theirs, ours = (MinHashLSH(num_perm=50, params=(10, 5)) for _ in range(2))
     sketches: list[tuple[MinHash, MinHash]] = []
     for number, text in enumerate(texts[:-1]):
@@ -98,7 +100,7 @@ def test_datasketch_finds_by_our_signatures_what_it_finds_by_its_own(texts: list
     assert own == pytest.approx(peer, abs=0.25) and own > 0.5
 
 
-def test_lookup_names_documents_like_a_text(
+def test_lookup_finds_documents_similar_to_a_text(
     texts: list[str], signed: tuple[Artifact, Artifact]
 ) -> None:
     lookup = Lookup.of([signed])
@@ -110,7 +112,7 @@ def test_lookup_names_documents_like_a_text(
 
 
 def write_index(context: Context) -> Outcome:
-    """What select writes beside its survivors, of all documents."""
+    """The index that select writes, of all documents."""
     documents, signed = context.input("documents"), context.input("signatures")
 
     def write(name: str, shard: Shard) -> dict[str, int]:
@@ -125,7 +127,7 @@ def write_index(context: Context) -> Outcome:
     return Outcome({"index": {"signatures": signed.manifest.parameters}})
 
 
-def test_survivors_are_found_through_selects_index(
+def test_survivors_are_found_in_the_index_of_select(
     texts: list[str], signed: tuple[Artifact, Artifact]
 ) -> None:
     stage = Stage(
@@ -145,7 +147,7 @@ def test_survivors_are_found_through_selects_index(
     assert [id_ for id_, _ in lookup.query(texts[4])] == ["04", "24"]
 
 
-def test_what_does_not_fit_is_refused(signed: tuple[Artifact, Artifact], tmp_path: Path) -> None:
+def test_incompatible_values_are_errors(signed: tuple[Artifact, Artifact], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="does not fit 10 bands of 5 rows"):
         to_minhash([1, 2, 3], PARAMETERS)
     with pytest.raises(ValueError, match="scheme 'affine32'"):
@@ -163,7 +165,7 @@ def test_what_does_not_fit_is_refused(signed: tuple[Artifact, Artifact], tmp_pat
         Lookup.of_survivors([signed[1]])
 
 
-def test_records_with_a_prompt_are_looked_up_whole(tmp_path: Path) -> None:
+def test_records_with_a_prompt_are_looked_up_as_a_whole(tmp_path: Path) -> None:
     rng = random.Random(3)
     questions = [" ".join(prose(rng, 30)) for _ in range(6)]
     rows = [

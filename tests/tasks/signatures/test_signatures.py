@@ -1,6 +1,4 @@
-"""MinHash: no bias, the variance theory gives, datasketch as oracle; the stage's columns and
-stability.
-"""
+"""MinHash is unbiased, with the variance of theory, and equals datasketch; the stage's columns."""
 
 from __future__ import annotations
 
@@ -41,8 +39,8 @@ def pair(rng: np.random.Generator, common: int, apart: int) -> tuple[np.ndarray,
 def test_estimate_has_no_bias_and_binomial_variance(common: int, apart: int) -> None:
     rng, trials = np.random.default_rng(common * 1000 + apart), 2_000
     a, b = coefficients(PERMUTATIONS, seed=1)
-    sets = [one for _ in range(trials) for one in pair(rng, common, apart)]
-    offsets = np.concatenate([[0], np.cumsum([len(one) for one in sets])]).astype(np.int64)
+    sets = [set_ for _ in range(trials) for set_ in pair(rng, common, apart)]
+    offsets = np.concatenate([[0], np.cumsum([len(set_) for set_ in sets])]).astype(np.int64)
     signatures = minhash(np.concatenate(sets), offsets, a, b)
     estimates = (signatures[::2] == signatures[1::2]).mean(axis=1)
     truth = common / (common + 2 * apart)
@@ -51,7 +49,7 @@ def test_estimate_has_no_bias_and_binomial_variance(common: int, apart: int) -> 
     assert estimates.std() == pytest.approx(deviation, rel=0.1)
 
 
-def test_minimum_by_plain_integers() -> None:
+def test_signatures_equal_plain_integer_arithmetic() -> None:
     a, b = coefficients(16, seed=7)
     values = np.array([0, 1, 2**63, 2**64 - 1, 0x0123456789ABCDEF], dtype=np.uint64)
     signature = minhash(values, np.array([0, 5, 5]), a, b)
@@ -70,7 +68,7 @@ def test_coefficients_are_splitmix64() -> None:
 
 
 def unmix(word: int) -> int:
-    """Undo MurmurHash3's finaliser, which datasketch applies to its input once more."""
+    """Undo MurmurHash3's finaliser, which datasketch applies to its input again."""
     word ^= word >> 33
     word = word * pow(0xC4CEB9FE1A85EC53, -1, 1 << 64) % 2**64
     word ^= word >> 33
@@ -78,10 +76,8 @@ def unmix(word: int) -> int:
     return word ^ word >> 33
 
 
-def test_signatures_are_those_of_datasketch() -> None:
-    """datasketch's scheme affine64 is the same family: given our coefficients it computes the same
-    values.
-    """
+def test_signatures_equal_datasketch() -> None:
+    """datasketch's scheme affine64 with our coefficients computes the same values."""
     rng = random.Random(5)
     a, b = coefficients(PERMUTATIONS, seed=1)
     ours, theirs = [], []
@@ -89,7 +85,7 @@ def test_signatures_are_those_of_datasketch() -> None:
         words = prose(rng, 300)
         batch = shingle([" ".join(words), " ".join(edited(rng, words, edits))], 5)
         signature = minhash(batch.hashes, batch.offsets, a, b)
-        sets = [np.unique(one) for one in np.split(batch.hashes, batch.offsets[1:-1])]
+        sets = [np.unique(hashes) for hashes in np.split(batch.hashes, batch.offsets[1:-1])]
         for values, row in zip(sets, signature, strict=True):
             peer = datasketch.MinHash(
                 num_perm=PERMUTATIONS,
@@ -137,7 +133,7 @@ def test_stage_columns(tmp_path: Path) -> None:
 
 
 def test_stage_writes_these_bytes() -> None:
-    """Golden digest: when this changes, bump the stage's version."""
+    """If the output changes on purpose, raise the stage's version, then this digest."""
     rng = random.Random(1)
     texts = [" ".join(prose(rng, 50)) for _ in range(20)] + [
         "我能吞下玻璃而不伤身体。" * 3,
@@ -152,34 +148,32 @@ def test_stage_writes_these_bytes() -> None:
     assert (STAGE.version, digest.hexdigest()[:16]) == (3, "54fa9167679f2cc8")
 
 
-def test_stage_is_the_same_however_documents_are_batched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_batches_do_not_change_the_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(2)
     rows = [document(" ".join(prose(rng, 40))) for _ in range(30)]
     documents = tables("documents", "web", {"part-00000.parquet": rows}, tmp_path)
-    whole = run_stage(
+    artifact = run_stage(
         STAGE, SignaturesParameters(), {"documents": documents}, "web", tmp_path=tmp_path
     )
     monkeypatch.setattr("tasks.text.shingles.batches.__defaults__", (500,))
     again = run_stage(
         STAGE, SignaturesParameters(), {"documents": documents}, "web", tmp_path=tmp_path / "again"
     )
-    assert data_digests(whole) == data_digests(again)
+    assert data_digests(artifact) == data_digests(again)
 
 
 @pytest.mark.parametrize(
     "wrong", [{"shingle": 0}, {"bands": 0}, {"rows": -1}, {"seed": -1}, {"size": 5}]
 )
-def test_impossible_parameters_are_refused(wrong: dict[str, int]) -> None:
+def test_invalid_parameters_are_errors(wrong: dict[str, int]) -> None:
     with pytest.raises(ValidationError):
         SignaturesParameters(**wrong)
 
 
-def test_row_groups_are_as_long_as_ingest_lets_their_text_be(
+def test_ingest_bounds_the_text_of_a_row_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What bounds the memory of annotators and of select: one row group is held at once."""
+    """This bounds the memory of annotators and of select, which hold one row group at a time."""
     monkeypatch.setattr(ingest, "ROW_GROUP_TEXT_BYTES", 1_000)
     lines = [json.dumps({"text": f"{number:04d}" + " word" * 60}) for number in range(10)]
     (tmp_path / "long.jsonl").write_text("\n".join(lines))
@@ -190,7 +184,11 @@ def test_row_groups_are_as_long_as_ingest_lets_their_text_be(
     )
     for artifact in (documents, signed):
         groups = pq.ParquetFile(artifact.path("part-00000.parquet")).metadata
-        assert [groups.row_group(at).num_rows for at in range(groups.num_row_groups)] == [4, 4, 2]
+        assert [groups.row_group(group).num_rows for group in range(groups.num_row_groups)] == [
+            4,
+            4,
+            2,
+        ]
 
 
 def test_memory_is_a_few_times_a_row_groups_text() -> None:

@@ -1,4 +1,4 @@
-"""Compiled loops are kept between processes, and nothing that ails the cache stops a run."""
+"""Compiled loops are cached between processes, and a broken cache never stops a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run(home: Path, **environment: str) -> str:
     return done.stdout
 
 
-def test_a_second_process_loads_and_a_damaged_cache_is_passed_over(tmp_path: Path) -> None:
+def test_a_second_process_loads_and_a_damaged_cache_is_ignored(tmp_path: Path) -> None:
     first = run(tmp_path)
     assert first.startswith("0 [")
     kept = sorted(tmp_path.glob("puna/compiled/*/*/*.nbc"))
@@ -36,14 +36,14 @@ def test_a_second_process_loads_and_a_damaged_cache_is_passed_over(tmp_path: Pat
     assert run(tmp_path)[1:] == first[1:]
 
 
-def test_without_a_folder_loops_are_compiled_as_ever(tmp_path: Path) -> None:
+def test_without_a_cache_folder_loops_are_still_compiled(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     assert run(file).startswith("0 [")
 
 
 def test_stages_name_every_module_that_compiles() -> None:
-    """What none of them names would be compiled by each worker."""
+    """Modules that no stage names would be compiled by each worker."""
     stages = [f"tasks.{path.parent.name}.stage" for path in sorted(ROOT.glob("tasks/*/stage.py"))]
     code = f"""
 import importlib, json, sys
@@ -63,7 +63,7 @@ print(json.dumps([name for name in sys.modules if name.startswith("tasks.")]))
     assert len(compiling) >= 8 and compiling <= set(json.loads(done.stdout))
 
 
-def test_a_changed_constant_is_another_function() -> None:
+def test_a_changed_constant_invalidates_the_cache() -> None:
     from tasks.text.compiled import _digest
 
     def scaled(value: int) -> int:

@@ -9,17 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.text import ngrams
-from tasks.text.ngrams import (
+from tasks.text import word_hashes as hashing
+from tasks.text.ngrams import GramIndex, Grams
+from tasks.text.shingles import normalise, words
+from tasks.text.word_hashes import (
     VANISHING,
-    GramIndex,
-    Grams,
     window_hashes,
     without_vanishing,
     word_hashes,
     word_spans,
 )
-from tasks.text.shingles import normalise, words
 
 TEXTS = st.lists(
     st.sampled_from(["a", "bb", "A!", "你", "好，", " ", "c-d", "ｂb"]), max_size=30
@@ -46,25 +45,24 @@ def index_of(runs: list[str], anchor: int) -> GramIndex:
     st.lists(TEXTS, min_size=1, max_size=6),
     st.lists(TEXTS.filter(lambda t: bool(words(normalise(t)))), min_size=1),
 )
-def test_hits_are_those_of_a_naive_search(texts: list[str], runs: list[str]) -> None:
+def test_hits_equal_a_naive_search(texts: list[str], runs: list[str]) -> None:
     index = index_of(runs, anchor=2)
     for text, hits in zip(texts, index.find(texts), strict=True):
         document = words(normalise(text))
         for hit in hits:
             gram = words(normalise(runs[hit.owner]))
-            starts = {at for at in range(len(document)) if document[at : at + len(gram)] == gram}
-            assert {at for low, high in hit.runs for at in range(low, high)} == {
-                at + step for at in starts for step in range(len(gram))
-            }
-            assert all(one[1] < two[0] for one, two in itertools.pairwise(hit.runs))
+            starts = [s for s in range(len(document)) if document[s : s + len(gram)] == gram]
+            covered = {start + step for start in starts for step in range(len(gram))}
+            assert covered == {word for first, end in hit.runs for word in range(first, end)}
+            assert all(run[1] < following[0] for run, following in itertools.pairwise(hit.runs))
         for owner, run in enumerate(runs):
             gram = words(normalise(run))
-            there = any(document[at : at + len(gram)] == gram for at in range(len(document)))
-            assert there == (owner in {hit.owner for hit in hits}), (text, run)
+            occurs = any(document[s : s + len(gram)] == gram for s in range(len(document)))
+            assert occurs == (owner in {hit.owner for hit in hits}), (text, run)
         assert [hit.owner for hit in hits] == sorted({hit.owner for hit in hits})
 
 
-def test_windows_hash_equally_wherever_they_stand() -> None:
+def test_a_window_hashes_equally_at_any_position() -> None:
     hashes = np.random.default_rng(0).integers(0, 1 << 64, 50, dtype=np.uint64, endpoint=False)
     twice = np.concatenate([hashes, hashes])
     windows = window_hashes(twice, 13)
@@ -101,37 +99,35 @@ CHARACTERS = st.one_of(
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(CHARACTERS, max_size=30))
-def test_spans_are_where_the_words_stand(text: str) -> None:
+def test_spans_are_the_positions_of_the_words(text: str) -> None:
     starts, ends = word_spans(text)
-    found = words(normalise(without_vanishing(text)))
-    assert len(starts) == len(ends) == len(found) == len(word_hashes([text])[0])
-    for word, start, end in zip(found, starts.tolist(), ends.tolist(), strict=True):
+    expected = words(normalise(without_vanishing(text)))
+    assert len(starts) == len(ends) == len(expected) == len(word_hashes([text])[0])
+    for word, start, end in zip(expected, starts.tolist(), ends.tolist(), strict=True):
         assert start < end <= len(text)
-        there = words(normalise(without_vanishing(text[start:end])))
-        assert word.replace("ς", "σ") in [part.replace("ς", "σ") for part in there], (
-            word,
-            text[start:end],
-        )
-    assert all(one <= two for one, two in itertools.pairwise(starts.tolist()))
+        in_span = words(normalise(without_vanishing(text[start:end])))
+        same_sigmas = [part.replace("ς", "σ") for part in in_span]
+        assert word.replace("ς", "σ") in same_sigmas, (word, text[start:end])
+    assert (np.diff(starts) >= 0).all()
 
 
-def test_long_texts_are_looked_at_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_texts_in_pieces_give_the_same_results(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "Éins zwei’s\ndrei ﬁer\n\n" * 30 + "Ende"
     index = index_of(["zweis drei fier", "fier eins", "ende"], anchor=2)
-    whole = word_spans(text), index.find([text]), window_hashes(word_hashes([text])[0], 3)
-    monkeypatch.setattr(ngrams, "_PIECE_CHARACTERS", 7)
-    monkeypatch.setattr(ngrams, "_BLOCK_WORDS", 5)
+    at_once = word_spans(text), index.find([text]), window_hashes(word_hashes([text])[0], 3)
+    monkeypatch.setattr(hashing, "_PIECE_CHARACTERS", 7)
+    monkeypatch.setattr(hashing, "_BLOCK_WORDS", 5)
     pieces = word_spans(text), index.find([text]), window_hashes(word_hashes([text])[0], 3)
-    np.testing.assert_array_equal(pieces[0], whole[0])
-    np.testing.assert_array_equal(pieces[2], whole[2])
-    assert pieces[1] == whole[1] and len(whole[1][0]) == 2
+    np.testing.assert_array_equal(pieces[0], at_once[0])
+    np.testing.assert_array_equal(pieces[2], at_once[2])
+    assert pieces[1] == at_once[1] and len(at_once[1][0]) == 2
     line = text.replace("\n", " ")
     in_pieces = word_spans(line)
     monkeypatch.undo()
     np.testing.assert_array_equal(in_pieces, word_spans(line))
 
 
-def test_hits_come_by_owner_each_with_the_words_of_its_first_run() -> None:
+def test_hits_are_ordered_by_owner_and_show_the_first_run() -> None:
     index = index_of(["五六 seven eight", "one two three", "three 四五六"], anchor=2)
     hits = index.find(["One two; three 四、五六 seven eight. One two three"])[0]
     assert [(hit.owner, hit.text, hit.runs) for hit in hits] == [
@@ -141,7 +137,7 @@ def test_hits_come_by_owner_each_with_the_words_of_its_first_run() -> None:
     ]
 
 
-def test_apostrophes_and_zero_width_spaces_do_not_part_words() -> None:
+def test_apostrophes_and_zero_width_spaces_do_not_separate_words() -> None:
     index = index_of(["don't stop me now"], anchor=3)
     texts = [
         "Don\u2019t stop me, now!",

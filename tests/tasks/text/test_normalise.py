@@ -1,6 +1,4 @@
-"""The normaliser against a character-by-character one that follows the published steps
-literally.
-"""
+"""The normaliser against one that follows the published steps character by character."""
 
 import re
 import sys
@@ -14,8 +12,8 @@ from tasks.text.normalise import CONTROLS, PUNCTUATION, _by_code_points, _replac
 
 
 def literally(text: str) -> str:
-    """strip, lower, NFD without Mn, digits, punctuation (with cc_net's own fullwidth-one entry),
-    controls.
+    """Strip, lower case, NFD without Mn, digits, punctuation (with cc_net's entry for the full-
+    width one), control characters.
     """
     text = unicodedata.normalize("NFD", text.strip().lower())
     text = "".join(character for character in text if unicodedata.category(character) != "Mn")

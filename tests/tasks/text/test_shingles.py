@@ -1,5 +1,5 @@
-"""Normalisation, words and shingle hashes: the compiled loop against a reading of the definition in
-plain Python.
+"""Normalisation, words and shingle hashes: the compiled loop against the definition in plain
+Python.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def test_compiled_loop_follows_the_definition(texts: list[str], size: int, cap: 
         )
 
 
-def test_every_character_folds_in_the_loop_as_alone() -> None:
+def test_the_loop_folds_every_character_as_python_does() -> None:
     planes = (
         range(0x3400),
         range(0x3400, 0xD800, 11),
@@ -140,7 +140,7 @@ def test_short_texts_are_one_shingle_and_differ_from_their_prefixes() -> None:
     assert len(set(batch.hashes.tolist())) == 4  # the last two texts share their first shingle
 
 
-def test_cap_counts_shingles_but_leaves_the_rest_whole() -> None:
+def test_the_cap_counts_shingles_without_cutting_the_text() -> None:
     long, longer = "word " * 50, "word " * 60
     batch = shingles.shingle([long, longer], 5, cap=100)
     assert batch.capped.tolist() == [16, 16]

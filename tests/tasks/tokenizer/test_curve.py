@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.tokenizer.curve import knee, sizes_to_show, tokens_by_size, uses_when_last
-from tasks.tokenizer.learn import Step
+from tasks.tokenizer.learn import LearnedStep
 
 
-def steps(saved: list[int]) -> list[Step[str]]:
-    return [Step("x", 0, 0, amount) for amount in saved]
+def steps(saved: list[int]) -> list[LearnedStep[str]]:
+    return [LearnedStep("x", 0, 0, amount) for amount in saved]
 
 
 BEFORE = 17_000_000
@@ -27,7 +27,8 @@ BEFORE = 17_000_000
 def falling(power: float) -> list[int]:
     """Zipf's law: 60,000 steps that save 10 of 17 million tokens, about what real text gives."""
     weights = [1 / (rank + 10) ** power for rank in range(60_000)]
-    return [int(10_000_000 * weight / sum(weights)) for weight in weights]
+    total = sum(weights)
+    return [int(10_000_000 * weight / total) for weight in weights]
 
 
 @pytest.mark.parametrize("power", [1.05, 1.15, 1.3])

@@ -18,13 +18,11 @@ from transformers import AutoTokenizer
 
 from infra.stage import StageError
 from tasks.checkpoints.base import open_base
-from tasks.checkpoints.tokenizer_files import (
-    byte_level_content,
-    read_tokenizer,
-    size_of,
-    write_tokenizer,
-)
-from tasks.tokenizer.expand import NewToken, grow, undone, unreachable, whole_characters_or_step
+from tasks.checkpoints.fast_tokenizers import byte_level_content
+from tasks.checkpoints.tokenizer_files import read_tokenizer, size_of, write_tokenizer
+from tasks.tokenizer.append import NewToken, undone, unreachable
+from tasks.tokenizer.byte_level import whole_characters_or_step
+from tasks.tokenizer.expand import grow
 from tasks.tokenizer.measure import plain_ids
 from tasks.tokenizer.train import BOS, EOS, PAD, bytes_only
 from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, MIXED, sentencepiece_base
@@ -78,7 +76,7 @@ def test_undoing_new_tokens_gives_the_base_segmentation_and_nothing_is_lost(
 def test_base_ids_of_a_token_spell_its_text_without_dummy_prefix(family: str) -> None:
     base, (_, tokens) = BASES[family], GROWN[family]
     for token in tokens:
-        assert [found.id for found in base.model.tokenize(token.token)] == list(token.base_ids)
+        assert [part.id for part in base.model.tokenize(token.token)] == list(token.base_ids)
 
 
 def test_pieces_are_whole_characters_or_steps_of_one() -> None:

@@ -1,4 +1,4 @@
-"""The learner against a slow one that counts everything anew at every step."""
+"""The learner against a slow one that recounts everything at every step."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.tokenizer.learn import FIRST_LOCKED, Step, learn
+from tasks.tokenizer.learn import FIRST_LOCKED, LearnedStep, learn
 
 LETTERS = ["a", "b", "c", "d"]
 MISSING = {"x": 3, "y": 2}
 
 
-def slow_learn(words: list[tuple[list[int], int]], budget: int) -> list[Step[str]]:
+def slow_learn(words: list[tuple[list[int], int]], budget: int) -> list[LearnedStep[str]]:
     contents = list(LETTERS)
     locked = {
         FIRST_LOCKED - number: (char, tokens)
         for number, (char, tokens) in enumerate(MISSING.items())
     }
     live = [(list(symbols), count) for symbols, count in words]
-    steps: list[Step[str]] = []
+    steps: list[LearnedStep[str]] = []
     while len(steps) < budget:
         saved: Counter[int] = Counter()
         for symbols, count in live:
@@ -48,7 +48,7 @@ def slow_learn(words: list[tuple[list[int], int]], budget: int) -> list[Step[str
                     symbols[i : i + 2] = [new]
                     fewer += count
                 i += 1
-        steps.append(Step(contents[-1], left, right, fewer))
+        steps.append(LearnedStep(contents[-1], left, right, fewer))
     return steps
 
 

@@ -11,9 +11,10 @@ import pytest
 from tokenizers import Tokenizer
 
 from tasks.checkpoints.tokenizer_files import size_of
-from tasks.tokenizer.expand import NewToken, grow
+from tasks.tokenizer.append import NewToken
+from tasks.tokenizer.expand import grow
 from tasks.tokenizer.measure import parts_of, piece_names, plain_ids, report, write_report
-from tasks.tokenizer.texts import Document
+from tasks.tokenizer.texts import SampleText
 from tasks.tokenizer.train import bytes_only
 from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, sentencepiece_base
 
@@ -27,9 +28,9 @@ SENTENCE = "今天我们去公园看花，天气不错，公园里有很多人�
 ENGLISH_SENTENCE = "The cat sat on the mat, isn't it?"
 SAMPLE = {
     "web-zh": [
-        Document(text, "web-zh", "zh") for text in (f"公园。{SENTENCE}我不去。", "公园里有人。")
+        SampleText(text, "web-zh", "zh") for text in (f"公园。{SENTENCE}我不去。", "公园里有人。")
     ],
-    "web-en": [Document(f"{ENGLISH_SENTENCE} Yes.", "web-en", "en")],
+    "web-en": [SampleText(f"{ENGLISH_SENTENCE} Yes.", "web-en", "en")],
 }
 
 

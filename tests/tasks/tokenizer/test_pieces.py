@@ -18,20 +18,20 @@ from tasks.checkpoints.base import read_base_tokenizer
 from tasks.checkpoints.foreign_tokenizers import read_sentencepiece
 from tasks.checkpoints.sentencepiece_model import parse_model
 from tasks.checkpoints.tokenizer_files import size_of
-from tasks.tokenizer.expand import grow, undone, unreachable
+from tasks.tokenizer.append import undone, unreachable
+from tasks.tokenizer.expand import grow
+from tasks.tokenizer.given_pieces import GivenPiece, read_pieces
 from tasks.tokenizer.measure import plain_ids
 from tasks.tokenizer.model_file import differences, grown_model
-from tasks.tokenizer.pieces import (
-    BEYOND,
+from tasks.tokenizer.piece_account import (
+    ALREADY_A_TOKEN,
     CHARACTERS,
+    NOT_ONE_WORD,
     REPEATED,
     STEPS,
-    THERE,
-    Given,
-    add_pieces,
-    merged,
-    read_pieces,
 )
+from tasks.tokenizer.piece_builder import merged
+from tasks.tokenizer.pieces import add_pieces
 from tasks.tokenizer.stage import STAGE, Expand, TokenizerParameters
 from tasks.tokenizer.train import bytes_only
 from tests.stage_harness import data_digests, run_stage
@@ -45,8 +45,8 @@ BASES = {
 TEXTS = CHINESE + ENGLISH + MIXED
 
 
-def given_(*texts: str) -> list[Given]:
-    return [Given(text, f"list.jsonl:{number}") for number, text in enumerate(texts, 1)]
+def given_(*texts: str) -> list[GivenPiece]:
+    return [GivenPiece(text, f"list.jsonl:{number}") for number, text in enumerate(texts, 1)]
 
 
 def jsonl(tmp_path: Path, *lines: str) -> Path:
@@ -111,7 +111,7 @@ def test_what_is_there_or_was_given_before_is_skipped_and_counted() -> None:
         BASES["sentencepiece"], given_("th", "今", "今", " the", "\u2581cat".replace("\u2581", " "))
     )
     assert [token.text for token in tokens] == ["今"]
-    assert dict(account.skipped) == {THERE: 3, REPEATED: 1}
+    assert dict(account.skipped) == {ALREADY_A_TOKEN: 3, REPEATED: 1}
     assert account.summary()["examples"][REPEATED] == ["今 (list.jsonl:3)"]
     with pytest.raises(StageError, match="none of the 1 pieces is new"):
         add_pieces(BASES["sentencepiece"], given_("th"))
@@ -120,7 +120,7 @@ def test_what_is_there_or_was_given_before_is_skipped_and_counted() -> None:
 def test_a_byte_level_piece_that_no_word_holds_is_skipped() -> None:
     _, tokens, account = add_pieces(BASES["byte-level"], given_("公园", "公园，好", "1234", "98"))
     assert {"公园", "98"} <= {token.text for token in tokens}
-    assert account.skipped[BEYOND] == 2
+    assert account.skipped[NOT_ONE_WORD] == 2
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_undecodable_and_empty_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "cut.model").write_bytes(trained("llama")[:2000])
     with pytest.raises(
         StageError,
-        match=r"cut.model: not a sentencepiece model, or not all of one .*download it again",
+        match=r"cut.model is not a sentencepiece model, or is truncated .*download it again",
     ):
         read_pieces(tmp_path / "cut.model", 16)
     with pytest.raises(StageError, match="no pieces in it"):
@@ -194,7 +194,7 @@ def test_a_special_token_inside_a_piece_is_refused(family: str) -> None:
     ):
         add_pieces(base, given_("a<|sep|>", "今"))
     _, tokens, account = add_pieces(
-        base, [Given("<|sep|>", "x.model: piece 3", own=False), *given_("今")]
+        base, [GivenPiece("<|sep|>", "x.model: piece 3", own=False), *given_("今")]
     )
     assert account.skipped["holds a special token"] == 1 and "今" in {
         token.text for token in tokens
@@ -237,7 +237,7 @@ def test_sentencepiece_on_the_grown_model_agrees(tmp_path: Path, method: str) ->
 
 
 def test_no_new_piece_opens_a_base_piece_that_was_out_of_reach() -> None:
-    """Base `abcd` cannot be reached (no split is there); a new `abc` would open it for
+    """Base `abcd` is unreachable (the base has no split of it); a new `abc` would open it for
     sentencepiece.
     """
     model = parse_model(trained("llama"))
@@ -281,7 +281,9 @@ def test_the_stage_writes_tokenizer_and_model_file(tmp_path: Path) -> None:
     assert read_base_tokenizer(made.folder("tokenizer")).corrected == (), (
         "a grown folder is a sound base"
     )
-    assert json.loads(made.path("report.json").read_text())["given_pieces"]["skipped"] == {THERE: 1}
+    assert json.loads(made.path("report.json").read_text())["given_pieces"]["skipped"] == {
+        ALREADY_A_TOKEN: 1
+    }
 
 
 def test_contradicting_parameters_are_refused() -> None:

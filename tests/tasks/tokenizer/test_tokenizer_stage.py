@@ -13,7 +13,8 @@ from transformers import AutoTokenizer
 from infra.stage import StageError
 from infra.store import Artifact
 from tasks.checkpoints.base import open_base
-from tasks.checkpoints.tokenizer_files import byte_level_content, write_tokenizer
+from tasks.checkpoints.fast_tokenizers import byte_level_content
+from tasks.checkpoints.tokenizer_files import write_tokenizer
 from tasks.tokenizer.stage import STAGE, TokenizerParameters
 from tasks.tokenizer.texts import TextFile, training_files, training_texts
 from tasks.tokenizer.train import SETTINGS, bytes_only
@@ -199,7 +200,7 @@ def test_a_weight_counts_a_source_as_though_it_were_there_so_often(
 
 
 def test_golden_output(tmp_path: Path) -> None:
-    """Fails when the output changes: then bump the version in tokenizer/stage.py, and only then
+    """Fails when the output changes: bump the version in tokenizer/stage.py first, then change
     this digest.
     """
     parameters = TokenizerParameters(

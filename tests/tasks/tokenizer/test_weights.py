@@ -17,7 +17,8 @@ from flows.recipe.file import RecipeError
 from flows.recipe.read import read_recipe
 from infra.store.identity import version_of
 from tasks.checkpoints.tokenizer_files import size_of
-from tasks.tokenizer.expand import counted, family_of, grow
+from tasks.tokenizer.expand import counted, grow
+from tasks.tokenizer.family_of import family_of
 from tasks.tokenizer.stage import MAXIMUM_WEIGHT, STAGE, TokenizerParameters
 from tests.tasks.checkpoints.samples import CHINESE, ENGLISH, sentencepiece_base
 from tests.tasks.tokenizer.test_expand import BASES

@@ -1,5 +1,5 @@
-"""Divergence: told by the loss of guessing and by each category's beginning, stopped where there is
-no doubt.
+"""Divergence: judged by the loss of guessing and by each category's beginning; warned about first,
+stopped where there is no doubt.
 """
 
 import logging
@@ -12,8 +12,9 @@ import pytest
 from infra.stage import StageError
 from infra.store import Artifact
 from tasks.report.notes import training_notes
+from tasks.training.errors import TrainingStopped
 from tasks.training.guard import BEGINS, WINDOW, Course, alarm, has_diverged
-from tasks.training.loop import Phase, TrainingStopped
+from tasks.training.loop import Phase
 from tasks.training.stage import STAGE
 from tests.stage_harness import run_stage
 from tests.tasks.training.test_stage import Inputs, inputs  # noqa: F401
@@ -30,27 +31,27 @@ def course(*losses: float, category: str = "a", rows: int = 8) -> Course:
     return made
 
 
-def test_what_is_told() -> None:
+def test_what_is_warned_about() -> None:
     assert alarm(course(*[4.0] * 20), 10.4, warm=True) == ""
     assert alarm(course(9.8, *[122.0] * 20), 10.4, warm=True) == (
         "the loss is 122.00 (the median of its last 16 steps), above 10.40, that of guessing and "
         "112.20 above where this phase began"
     )
-    # new rows begin above guessing: no news during warm-up, and none after it once they are below
+    # new rows begin above guessing: no alarm during warm-up, nor afterwards once they are below
     falling = [14.0 - 0.2 * step for step in range(40)]
     assert alarm(course(*falling[:16]), 10.4, warm=False) == ""
     assert "above 10.40, that of guessing" in alarm(course(*falling[:16]), 10.4, warm=True)
     assert alarm(course(*falling), 10.4, warm=True) == ""
-    # one bad step of 16, and a bump after warm-up, are none
+    # neither one bad step of 16 nor a bump after warm-up is an alarm
     assert alarm(course(*[3.0] * 10, 9.0, *[3.4] * 10), 10.4, warm=True) == ""
     assert "1.20 above where" in alarm(course(*[3.0] * 10, *[4.2] * 16), 10.4, warm=True)
     assert alarm(Course(), 10.4, warm=True) == ""
 
 
-def test_a_mixture_that_moves_to_harder_text_is_no_divergence() -> None:
+def test_a_mixture_that_moves_to_harder_text_is_not_divergence() -> None:
     made = Course()
     for step in range(100):
-        hard = step  # tokens of a category at 6 nats, beside one at 2
+        hard = step  # tokens of a category at 6 nats; the other one is at 2
         sums = {"en": (8, 100, 200.0), "zh": (8 if hard else 0, hard, 6.0 * hard)}
         made.add((200 + 6 * hard) / (100 + hard), sums, 10.4)
     assert alarm(made, 10.4, warm=True) == "" and max(made.rises) == pytest.approx(0)
@@ -61,11 +62,9 @@ def test_what_is_stopped() -> None:
     assert not has_diverged(course(9.8, *[122.0] * 20), 10.4) and has_diverged(
         course(9.8, *[122.0] * 20), 10.4, steps=16
     )
-    assert has_diverged(
-        course(3.0, *[6.5] * WINDOW), 10.4
-    )  # below guessing, but of no use any more
+    assert has_diverged(course(3.0, *[6.5] * WINDOW), 10.4)  # below guessing, but useless
     assert not has_diverged(course(3.0, *[5.5] * WINDOW), 10.4)
-    assert not has_diverged(course(*[14.0] * 2 * WINDOW), 10.4)  # began so: told, not stopped
+    assert not has_diverged(course(*[14.0] * 2 * WINDOW), 10.4)  # began there: only a warning
 
 
 def test_small_batches_begin_with_the_mean_of_eight_rows() -> None:
@@ -108,7 +107,7 @@ def test_a_learning_rate_of_5_is_stopped_with_a_checkpoint_that_warn_goes_on_fro
 
 
 @pytest.mark.parametrize(("rows", "stops"), [(8, False), (80, True)])
-def test_short_phases_are_told_at_their_end_and_stopped_from_16_steps(
+def test_short_phases_are_warned_about_at_their_end_and_stopped_from_16_steps(
     world: tuple[Path, dict[str, list[str]]], tmp_path: Path, rows: int, stops: bool
 ) -> None:
     model, bins = world
@@ -121,7 +120,7 @@ def test_short_phases_are_told_at_their_end_and_stopped_from_16_steps(
     if not stops:
         assert "that of guessing" in Phase(made).train()["notes"][0]
         return
-    for _ in range(2):  # a second run finds all steps taken, and does not publish the wreck either
+    for _ in range(2):  # the second run finds all steps taken, and must stop too
         with pytest.raises(TrainingStopped, match="diverged"):
             Phase(made).train()
     assert not Path(made.output).exists()
@@ -135,7 +134,7 @@ def test_a_healthy_phase_says_nothing(
     assert statistics["notes"] == [] and statistics["headline"].startswith("loss 4.")
 
 
-def test_the_stage_tells_in_progress_statistics_and_notes(inputs: Inputs) -> None:  # noqa: F811
+def test_the_stage_warns_in_progress_statistics_and_notes(inputs: Inputs) -> None:  # noqa: F811
     root, model, bins = inputs
     given = {"previous": model, "bins": bins}
     ruined = parameters(tokens="24 rows", optimizer={"lr": 5.0})

@@ -21,8 +21,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tasks.documents.rows import Rows
 from tasks.training import checkpoint
+from tasks.training.errors import Interrupted, TrainingStopped
 from tasks.training.guard import guard_reason
-from tasks.training.loop import Interrupted, Phase, TrainingStopped
+from tasks.training.loop import Phase
 from tasks.training.optimizer import AdamW
 from tasks.training.sampler import DataExhausted
 from tasks.training.sections import Guard
@@ -127,7 +128,7 @@ def test_stopped_anywhere_and_resumed_gives_the_same_bytes(
         try:
             Phase(made).train(
                 stop=stop_after(draw.randrange(1, 12))
-            )  # also amid a step: asked at every micro-batch
+            )  # also within a step: asked before every micro-batch
             break
         except Interrupted:
             continue
@@ -170,16 +171,15 @@ def test_checkpoints_of_another_plan_are_not_continued(world: World, tmp_path: P
 
 
 def train_for(cpu_s: float, made: Spec) -> None:
-    """Train until a signal that nothing handles ends the process, after this much of its own
-    processor time.
-    """
+    """Train until an unhandled signal ends the process after `cpu_s` of its processor time."""
     signal.setitimer(signal.ITIMER_PROF, cpu_s)
     train(made)
 
 
 def test_killed_at_random_and_run_again_gives_the_same_bytes(world: World, tmp_path: Path) -> None:
-    """Ended at any moment, also while loading, saving or finishing (forked, as importing torch
-    takes seconds).
+    """Killed at any moment, also while loading, saving or finishing.
+
+    Forked, as importing torch takes seconds.
 
     Moments are drawn in processor time, so that a busy machine draws the same ones.
     """
@@ -263,8 +263,7 @@ def test_phases_hand_on_moments_cursors_and_tokens(world: World, tmp_path: Path)
     assert (phase.plan.start, phase.carried.taken) == (16 * LENGTH, {"a": 7, "b": 9})
     assert phase.optimizer.fresh == []
     phase.train()
-    # One phase of 28 rows draws the same rows, has the same constant rate, and so ends in the same
-    # weights.
+    # One phase of 28 rows draws the same rows at the same constant rate: the same weights.
     train(spec(tmp_path / "both", model, bins, parameters(tokens="28 rows")))
     assert files(made.output) == files(tmp_path / "both/output")
     with pytest.raises(ValueError, match="seed is 4 and the phase before used 0"):

@@ -116,7 +116,7 @@ def test_probe_passes_transformers_and_catches_a_leak(tmp_path: Path) -> None:
     assert probe(model, VOCABULARY) <= 1e-5
 
     class Leaking(nn.Module):
-        """Sees positions that do not restart, as when a cache or an attention mask is given."""
+        """Ignores that positions restart, as with a cache or an attention mask."""
 
         def __init__(self) -> None:
             super().__init__()

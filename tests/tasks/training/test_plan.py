@@ -1,4 +1,4 @@
-"""The plan: durations, schedules, ramps, and what of them enters a phase's version."""
+"""The plan: durations, schedules, ramps, and which of them enter a phase's version."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from infra.quantities import parse_count
 from tasks.training.durations import Duration
+from tasks.training.phases import TrainingSection
 from tasks.training.plan import (
     PlanError,
     Ramp,
@@ -24,7 +25,7 @@ from tasks.training.plan import (
     mixture_ramps,
     whole_rows,
 )
-from tasks.training.stage import TrainingParameters, TrainingSection
+from tasks.training.stage import TrainingParameters
 
 PHASES: list[dict[str, Any]] = [
     {
@@ -282,7 +283,7 @@ def test_phases_lose_no_row_to_rounding(shares: list[Fraction], rows: int, lengt
         total += found
         assert abs(found - share * rows) <= 1 + Fraction(1, length)
     assert abs(total - sum(shares) * rows) <= Fraction(1, 2) + Fraction(len(shares), 2 * length)
-    assert whole_rows(7 * length, length, owed)[0] == 7  # whole rows stay what they say
+    assert whole_rows(7 * length, length, owed)[0] == 7  # a phase of whole rows keeps its length
 
 
 def test_earlier_phases_do_not_depend_on_later_ones_when_the_total_is_stated() -> None:
@@ -339,7 +340,7 @@ def test_a_phase_in_epochs_needs_a_stated_total_only_before_it() -> None:
 def test_parameters_import_no_heavy_library() -> None:
     heavy = ("torch", "numpy", "pyarrow", "transformers", "prefect")
     code = (
-        f"import sys, tasks.training.stage; print([name for name in {heavy} if name in "
+        f"import sys, tasks.training.phases; print([name for name in {heavy} if name in "
         "sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

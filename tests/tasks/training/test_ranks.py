@@ -1,5 +1,5 @@
-"""Two ranks under FSDP2 and gloo: the gradient of a step is that of one process, ragged ranks and
-tied weights too.
+"""Two ranks under FSDP2 and gloo give the gradient of one process, also with ragged ranks and tied
+weights.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch.distributed.fsdp import fully_shard
 from transformers import AutoModelForCausalLM
 
-from tasks.training.loop import Data
+from tasks.training.data import PackedRows
 from tasks.training.loss import LossModel, step_scale
 from tasks.training.sampler import Row, deal
 from tests.tasks.training.toys import LENGTH, save_bin, save_model
@@ -22,9 +22,7 @@ ROWS = [Row("a", number, 0) for number in range(5)]
 
 
 def rank_gradients(root: Path, rank: int) -> None:
-    """One rank: shard every layer, then the whole, take its rows of the step, save the full
-    gradients.
-    """
+    """One rank: shard the model, take its rows of the step, save the full gradients."""
     torch.set_num_threads(1)
     store = torch.distributed.FileStore(str(root / "store"), 2)
     torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
@@ -33,7 +31,7 @@ def rank_gradients(root: Path, rank: int) -> None:
     for layer in language_model.model.layers:
         fully_shard(layer)
     fully_shard(model)
-    data, mine = Data({"a": [str(root / "bin")]}, LENGTH), deal(ROWS, 2, rank)
+    data, mine = PackedRows({"a": [str(root / "bin")]}, LENGTH), deal(ROWS, 2, rank)
     micro_batches = [data.batch(mine[at : at + 2]) for at in range(0, len(mine), 2)]
     _, scale = step_scale([labels for _, labels, _ in micro_batches])
     for batch in micro_batches:
@@ -61,7 +59,7 @@ def test_two_ranks_have_the_gradient_of_one(tmp_path: Path, tied: bool) -> None:
         process.kill()
     assert [process.exitcode for process in ranks] == [0, 0]
     language_model = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float64)
-    ids, labels, positions = Data({"a": [str(tmp_path / "bin")]}, LENGTH).batch(list(ROWS))
+    ids, labels, positions = PackedRows({"a": [str(tmp_path / "bin")]}, LENGTH).batch(list(ROWS))
     valid, scale = step_scale([labels])
     assert scale == 1 / valid
     (LossModel(language_model)(ids, labels, positions)[0] * scale).backward()

@@ -20,7 +20,7 @@ from infra.context import Context
 from infra.stage import Outcome, Parameters, Stage, StageError
 from infra.store import Artifact, Shard
 from tasks.training.run import _unit, require_positions
-from tasks.training.spec import STOP, Spec, place_of
+from tasks.training.spec import STOP, Spec, resume_place
 from tasks.training.stage import STAGE
 from tasks.training.worker import main
 from tests.stage_harness import data_digests, run_stage
@@ -28,7 +28,7 @@ from tests.tasks.training.toys import LENGTH, parameters, save_bins, save_model
 
 
 class FolderParameters(Parameters):
-    """Publishes a local folder; stands for an earlier stage."""
+    """Publishes a local folder, in place of an earlier stage."""
 
     folder: str
 
@@ -130,7 +130,7 @@ def test_an_interrupt_saves_what_was_trained_and_says_where_the_next_run_goes_on
 def test_an_interrupt_after_the_last_step_waits_until_the_phase_is_stored(
     inputs: Inputs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What was trained since the last checkpoint would be lost while the model is written."""
+    """Otherwise the steps since the last checkpoint would be lost."""
     root, model, bins = inputs
     values = parameters(tokens="20 rows", checkpoint_every="1M rows")
     told: list[str] = []
@@ -171,7 +171,7 @@ def test_progress_names_what_is_wrong() -> None:
 
 
 def test_without_a_checkpoint_the_next_run_begins_the_phase(tmp_path: Path) -> None:
-    assert "training/x has no checkpoint yet; the next run starts this phase over" in place_of(
+    assert "training/x has no checkpoint yet; the next run starts this phase over" in resume_place(
         tmp_path, "x", 64
     )
 
@@ -186,9 +186,9 @@ def test_failure_tells_the_workers_reason(inputs: Inputs) -> None:
             "much",
             tmp_path=root,
         )
-    # The reason alone: no command of ours, no name that whoever shows it puts before it.
+    # The reason alone: no command line, and not the node's name, which the caller prepends.
     assert not {"spec.json", "training/much", "DataExhausted"} & set(str(caught.value).split())
-    with pytest.raises(StageError, match="names category 'zh', but there are only bins of a, b"):
+    with pytest.raises(StageError, match="names category 'zh', but the categories with bins are a"):
         run_stage(
             STAGE,
             parameters(mixture={"zh": 1.0}),

@@ -60,9 +60,7 @@ def save_model(
 def save_bin(
     folder: Path, rows: int, *, seed: int, length: int = LENGTH, vocabulary: int = VOCABULARY
 ) -> Path:
-    """Write a bin of random documents: each counts up by a stride of its own, so that there is
-    something to learn.
-    """
+    """Write a bin of random documents that can be learned: each counts up by a random stride."""
     draw = np.random.default_rng(seed)
     ids = np.zeros((rows, length), np.uint32)
     labels = np.full((rows, length), IGNORE_INDEX, np.int32)

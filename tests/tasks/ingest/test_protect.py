@@ -1,6 +1,4 @@
-"""Extraction is conservative: whatever stands in a block that is kept comes out, character for
-character.
-"""
+"""Extraction keeps the text of every block that it keeps, character for character."""
 
 import random
 from pathlib import Path
@@ -10,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from resiliparse.parse.html import HTMLTree
 
-from tasks.ingest.conserve import protect
 from tasks.ingest.inline import keep_inline
 from tasks.ingest.main_text import MIN_MAIN_CHARACTERS
 from tasks.ingest.page import html_text
+from tasks.ingest.protect import protect
 from tests.tasks.ingest.inline_markup import cjk_pages, marked_up, page_of
 
 FILLER = "这一段文字够长，因此算作正文；一页的正文由这样的段落组成，它们比导航、按钮和页脚都长得多，也不都是链接。"  # noqa: E501
@@ -53,8 +51,8 @@ texts = st.sampled_from(ALPHABETS).flatmap(
 
 @settings(max_examples=150, deadline=None)
 @given(text=texts, seed=st.integers(0, 2**32))
-def test_any_inline_markup_leaves_the_text(text: str, seed: int) -> None:
-    """Text out is text in, and what the tree's own text nodes hold."""
+def test_any_inline_markup_keeps_the_text(text: str, seed: int) -> None:
+    """The extracted text equals the input, which is also what the tree's text nodes hold."""
     page = page_of([text + FILLER], random.Random(seed))
     paragraph = HTMLTree.parse(page).document.query_selector("p")  # type: ignore[union-attr]
     assert paragraph is not None and collapsed(paragraph.text or "") == collapsed(text + FILLER)
@@ -66,7 +64,7 @@ def test_any_inline_markup_leaves_the_text(text: str, seed: int) -> None:
     text=texts, seed=st.integers(0, 2**32), block=st.sampled_from((*BLOCKS, "h2", "caption", "p"))
 )
 def test_any_block_keeps_its_text(text: str, seed: int, block: str) -> None:
-    """Whatever the attributes of the mark-up inside, and whichever the block."""
+    """For any attributes of the markup inside, in any block."""
     inner = marked_up(FILLER + text + FILLER, random.Random(seed))
     before, after = AROUND.get(block, ("", ""))
     found = extracted(f"{before}<{block}>{inner}</{block}>{after}<p>{FILLER}</p>")
@@ -90,7 +88,7 @@ def test_any_block_keeps_its_text(text: str, seed: int, block: str) -> None:
         ("<b><é</b>", "<é"),
         ("a¶<b>b</b>¶<b>c</b>", "a¶b¶c"),
         ('Title<a class="headerlink" href="#t">¶</a> text', "Title text"),
-        ('a<i class="icon">\ue001</i>b<i>&#xe600;</i>c', "abc"),  # what only an icon font shows
+        ('a<i class="icon">\ue001</i>b<i>&#xe600;</i>c', "abc"),  # displayed only by an icon font
         ("On <time>May 3</time> he <b><time>then</time></b> left", "On May 3 he then left"),
         ("a <b>b</b><!-- c --> <time>2020</time><wbr><i>d</i>", "a b 2020d"),
         (
@@ -108,7 +106,7 @@ def test_any_block_keeps_its_text(text: str, seed: int, block: str) -> None:
             "<ruby>漢<rp>(</rp><rt>かん</rt><rp>)</rp>字<rt>じ</rt></ruby>と<ruby><rb>東</rb><rtc>E</rtc></ruby>",
             "漢字と東",
         ),
-        # the guard itself: clean() takes it from any text
+        # the guard itself, which clean() removes from any text
         ("a\x01\x02<b>\x01\x02一</b><i>\x01\x02</i>二", "a一二"),
     ],
 )
@@ -182,7 +180,7 @@ def test_a_line_judged_as_a_whole_stays_out(line: str) -> None:
     ],
 )
 @pytest.mark.parametrize("block", ["p", "div", "li"])
-def test_whatever_an_element_is_judged_by(attribute: str, block: str) -> None:
+def test_every_judging_attribute(attribute: str, block: str) -> None:
     inline = (
         f"{FILLER} one <a {attribute}>two</a>\n   <!-- c --> <I><span "
         f"{attribute}>three</span></I><br>four < five"
@@ -207,7 +205,7 @@ def test_preformatted_text_keeps_lines_and_short_nodes() -> None:
     "block",
     ["div", "aside", "figure", "nav", "ul", 'div class="share"', "noscript", "summary", "legend"],
 )
-def test_words_do_not_touch_where_a_block_parts_them(block: str) -> None:
+def test_words_separated_by_a_block_do_not_touch(block: str) -> None:
     found = extracted(f"<div>{FILLER}one<{block}>two</{block.split()[0]}>three{FILLER}</div>")
     assert "onet" not in found and "onethree" not in found and "twothree" not in found
     assert "one" in found and "three" in found
@@ -218,9 +216,7 @@ def test_a_page_of_text_alone_and_one_that_ends_in_it() -> None:
 
 
 def test_protecting_takes_time_in_proportion_to_the_page() -> None:
-    """Nothing in the patterns looks at the same text again and again: sizes that would take
-    minutes otherwise.
-    """
+    """No pattern scans the same text repeatedly: at these sizes, that would take minutes."""
     ends = ("", "x</b>y", "<!--", '"')
     parts = (
         ">",
@@ -273,17 +269,17 @@ def test_real_prose_in_random_markup(real_data: Path) -> None:
         ("<p><b></b><!-- <i> --><i class=jp>c</i></p>", "<p><b></b><!-- <i> --><i x=jp>c</i></p>"),
         ("<div><i href=x class=ok rel=next>c</i> d</p>", "<div><i href=x x=ok x=next>c</i> d</p>"),
         ("<div><i data-x='1>0' id = 'ad 1'>c</i> d", "<div><i data-x='1>0' x = 'ad 1'>c</i> d"),
-        # judged as a whole: nothing but elements with text of their own
+        # judged as a whole: all text is inside judged elements
         ("<div><a>a</a><a class=share>b</a></div>", "<div><a>a</a><a class=share>b</a></div>"),
         ("<div>a</div><i class=jp>c</i>", "<div>a</div><i class=jp>c</i>"),
         ("a<div>b<ul><li>c", "a <div>b <ul><li>c"),
     ],
 )
-def test_judged_elements_and_what_stands_before_them(source: str, kept: str) -> None:
+def test_judged_elements_and_what_precedes_them(source: str, kept: str) -> None:
     assert keep_inline(source.encode()).decode() == kept
 
 
-def test_main_content_of_a_line_or_two_is_taken_to_be_a_mistake() -> None:
+def test_very_short_main_content_is_taken_for_a_mistake() -> None:
     teaser = (
         "A teaser that is long enough to be a block of running text, but is not the page's own. "
         * 2

@@ -1,4 +1,4 @@
-"""Which encoding is believed: declared rightly, wrongly or not at all, and what is no text."""
+"""Which encoding is detected: declared correctly, wrongly or not at all; what is not text."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.ingest.charset.choose import decode, encoding, is_whole_utf8
+from tasks.ingest.charset.detect import decode, encoding
 from tasks.ingest.charset.labels import declared_in
-from tasks.ingest.found import Found, Unreadable
+from tasks.ingest.charset.utf8 import is_valid_utf8
 from tasks.ingest.page import html_text
+from tasks.ingest.raw_documents import RawDocument, Unreadable
 from tasks.ingest.web import web_documents
 from tests.benchmarks.charset_matrix import cases, same_text
 from tests.tasks.ingest.archives import members, response
@@ -49,7 +50,7 @@ PROSE = {
     "de": "Der alte Mann stand früh auf und setzte die Leute über den Fluß; alle "
         "kannten ihn, aber niemand wußte, woher er gekommen war.",
 }  # fmt: skip
-"""Own sentences, none of them from what the frequencies were counted in."""
+"""Written for these tests, so none is in the text in which the frequencies were counted."""
 
 ENCODINGS = [
     ("zh", "gb18030", "gbk"),
@@ -100,7 +101,7 @@ def page_of(text: str, meta: str = "") -> str:
 
 @pytest.mark.parametrize("wrap", [str, page_of])
 @pytest.mark.parametrize("language, codec, label", ENCODINGS)
-def test_every_encoding_declared_rightly_wrongly_or_not(
+def test_every_encoding_declared_correctly_wrongly_or_not_at_all(
     language: str, codec: str, label: str, wrap: Callable[[str], str]
 ) -> None:
     data = wrap(PROSE[language]).encode(codec, "ignore")
@@ -114,13 +115,13 @@ def test_every_encoding_declared_rightly_wrongly_or_not(
     "codec", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "utf-8", "utf-16", "utf-32"]
 )
 @pytest.mark.parametrize("language", PROSE)
-def test_wide_encodings_show_by_themselves(language: str, codec: str) -> None:
+def test_wide_encodings_are_recognised_undeclared(language: str, codec: str) -> None:
     for text in (PROSE[language], page_of(PROSE[language]), "plain ASCII, no more\r\n"):
         for declared in (None, "iso-8859-1", "utf-16", "ucs-2", "gbk"):
             assert decode(text.encode(codec), (declared,)) == text
 
 
-def test_wide_encodings_of_scripts_without_an_encoding_of_their_own() -> None:
+def test_wide_encodings_of_scripts_without_a_legacy_encoding() -> None:
     hindi = "बूढ़ा आदमी हर सुबह जल्दी उठता था और लोगों को नदी के पार ले जाता था।"
     georgian = "მოხუცი ყოველ დილით ადრე დგებოდა და ხალხი მდინარეზე გადაჰყავდა."
     for text, codec in itertools.product(
@@ -132,7 +133,7 @@ def test_wide_encodings_of_scripts_without_an_encoding_of_their_own() -> None:
 @pytest.mark.parametrize(
     "label", ["utf-16", "unicode", "ucs-2", "utf-16le", "utf-16be", "UTF-16", "unicodefffe"]
 )
-def test_utf_16_over_other_bytes_means_utf_8(label: str) -> None:
+def test_a_wrong_utf_16_label_means_utf_8(label: str) -> None:
     for text in ("Größe 中文", "plain", PROSE["zh"], ""):
         page = page_of(text, f'<meta charset="{label}">').encode()
         assert decode(page, (None, *declared_in(page))) == decode(page, (label,)) == page.decode()
@@ -143,7 +144,7 @@ def test_utf_16_over_other_bytes_means_utf_8(label: str) -> None:
 @pytest.mark.parametrize(
     "declared", [None, "utf-8", "iso-2022-jp", "iso-8859-1", "shift_jis", "iso-2022-kr"]
 )
-def test_iso_2022_jp_is_known_by_its_escapes(declared: str | None) -> None:
+def test_iso_2022_jp_is_recognised_by_its_escapes(declared: str | None) -> None:
     circled = (
         page_of("@" + PROSE["ja"]).encode("iso2022_jp").replace(b"<p>@", b"<p>\x1b$B-!-\x22\x1b(B")
     )
@@ -158,9 +159,8 @@ def test_iso_2022_jp_is_known_by_its_escapes(declared: str | None) -> None:
     cut = cut.replace("を".encode("iso2022_jp")[3:5], b"\x1b(I6E\x1b(B").replace(
         "ら".encode("iso2022_jp")[3:4], b"$"
     )
-    assert PROSE["ja"].replace("を", "ｶﾅ") in decode(
-        cut, (declared,)
-    )  # in ASCII for no reason afterwards
+    # the escape after the katakana switches to ASCII instead of back to Japanese
+    assert PROSE["ja"].replace("を", "ｶﾅ") in decode(cut, (declared,))
     assert "\ufffd" in decode(cut.replace(b"\x1b(I6E\x1b(B", b"\x1b(I6E\x1b(Bx"), (declared,))
     lost = page_of(PROSE["ja"]).encode("iso2022_jp").replace(b"\x1b", b"")
     assert PROSE["ja"] in decode(lost, (declared,))
@@ -214,7 +214,7 @@ def test_big5_has_eten_and_hkscs_euc_jp_row_13_and_thai_quotes() -> None:
     assert decode(PROSE["ja"].encode("cp932") + b"\x87\x40\xfa\x40", ("shift_jis",)).endswith("①ⅰ")
 
 
-def test_nul_bytes_between_characters_are_no_other_encoding() -> None:
+def test_nul_bytes_between_characters_do_not_change_the_encoding() -> None:
     for prose in PROSE.values():
         data = "\0".join(prose[at : at + 3] for at in range(0, len(prose), 3)).encode() + bytes(40)
         assert encoding(data) == "utf-8" and decode(data).replace("\0", "") == prose
@@ -243,7 +243,7 @@ def junk() -> list[bytes]:
 @pytest.mark.parametrize(
     "declared", [None, "utf-8", "windows-1252", "macintosh", "gbk", "shift_jis", "koi8-r", "utf-16"]
 )
-def test_what_is_no_text_is_refused(declared: str | None) -> None:
+def test_bytes_that_are_not_text_are_refused(declared: str | None) -> None:
     for data in junk():
         with pytest.raises(Unreadable, match="charset"):
             decode(data, (declared,))
@@ -273,7 +273,9 @@ def test_pages_of_archives(tmp_path: Path) -> None:
     path = tmp_path / "a.warc.gz"
     path.write_bytes(members(records))
     found = list(web_documents(path, lambda offset, inner: True, wet=False, max_page_bytes=1 << 20))
-    assert [PROSE["ja"] * 4 in item.text for item in found if isinstance(item, Found)] == [True] * 4
+    assert [PROSE["ja"] * 4 in item.text for item in found if isinstance(item, RawDocument)] == [
+        True
+    ] * 4
 
 
 @settings(max_examples=300, deadline=None)
@@ -295,8 +297,8 @@ def test_any_bytes_are_text_or_refused(parts: list[bytes], declared: str | None)
 
 @pytest.mark.real
 def test_real_sentences_in_every_encoding(real_data: Path) -> None:
-    """What is missed are short pieces of Latin text, which two encodings spell with equally usual
-    letters.
+    """The misses are short passages in Latin script that consist of equally common letters in two
+    encodings.
     """
     right: dict[str, list[bool]] = {"none": [], "right": [], "wrong": []}
     missed = []
@@ -321,7 +323,7 @@ ITALIAN = (
     "La città è più bella di lunedì, perché così il caffè è già aperto. Però metà della gente "
     "non c'è: andrà via, dirà che è tardi e tornerà giù al porto. Chissà perché fa così!\n"
 )
-"""Accents stand at the ends of words, where what comes after tells nothing."""
+"""Accents at the ends of words, where what follows is no evidence."""
 
 
 @pytest.mark.parametrize("times", [1, 3, 40])
@@ -331,9 +333,9 @@ def test_accents_at_the_ends_of_words(times: int) -> None:
     assert decode((ITALIAN * times).encode("mac_roman"), ("macintosh",)) == ITALIAN * times
 
 
-def test_combining_tones_stand_on_vowels() -> None:
+def test_combining_tones_are_on_vowels() -> None:
     vietnamese = unicodedata.normalize("NFD", "Mọi người đều được tự do và bình đẳng về phẩm giá.")
-    for letter in "âêôăơưÂÊÔĂƠƯ":  # letters of the encoding's own; tones alone combine
+    for letter in "âêôăơưÂÊÔĂƠƯ":  # precomposed in the encoding; only tones combine
         vietnamese = vietnamese.replace(unicodedata.normalize("NFD", letter), letter)
     data = (vietnamese * 9).encode("cp1258", "ignore")
     assert encoding(data) == "windows-1258" and decode(data) == data.decode("cp1258")
@@ -356,7 +358,7 @@ def test_hz_of_rare_characters_is_chinese(text: str) -> None:
 @given(
     st.binary(max_size=30) | st.text(max_size=30).map(lambda text: text.encode("utf-8", "ignore"))
 )
-def test_whole_utf8_is_what_python_decodes(data: bytes) -> None:
+def test_valid_utf8_is_what_python_decodes(data: bytes) -> None:
     edges = (
         b"\xed\xa0\x80",
         b"\xc0\x80",
@@ -369,6 +371,6 @@ def test_whole_utf8_is_what_python_decodes(data: bytes) -> None:
         try:
             tried.decode()
         except UnicodeDecodeError:
-            assert not is_whole_utf8(tried)
+            assert not is_valid_utf8(tried)
         else:
-            assert is_whole_utf8(tried)
+            assert is_valid_utf8(tried)

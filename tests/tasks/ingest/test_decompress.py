@@ -1,5 +1,5 @@
-"""Files by their bytes: every compression, mixed files, names that lie, damage that costs what it
-cuts.
+"""Files are recognised by content: every compression, mixed files, wrong names; damage costs only
+what it hits.
 """
 
 import bz2
@@ -16,9 +16,9 @@ import pytest
 import zstandard
 from fastwarc.stream_io import Lz4Writer
 
-from tasks.ingest.found import Found, Rejected
+from tasks.ingest.decompress import Chunk, Gap, chunks, compression
 from tasks.ingest.lines import jsonl_documents
-from tasks.ingest.pieces import Gap, Piece, compression, pieces
+from tasks.ingest.raw_documents import RawDocument, Rejected
 from tasks.ingest.records import RECORDS, Broken, Record, records
 from tasks.ingest.text_files import text_documents
 from tests.tasks.ingest.archives import page, record, response
@@ -46,12 +46,12 @@ PACKERS = {
 PAGES = [response(page(number), uri=f"http://a/{number}") for number in range(6)]
 STORED = response(
     gzip.compress(page(7)), "Content-Type: text/html\r\nContent-Encoding: gzip", uri="http://a/7"
-)  # a plain record of it holds a whole gzip member
+)  # one of its plain records contains a complete gzip member
 
 
 def urls(path: Path, data: bytes) -> list[str]:
     path.write_bytes(data)
-    found = list(records(pieces(path, RECORDS), 1 << 20))
+    found = list(records(chunks(path, RECORDS), 1 << 20))
     return [
         item.headers["warc-target-uri"][-1] if isinstance(item, Record) else item.reason
         for item in found
@@ -69,7 +69,7 @@ def test_every_compression_under_every_name(tmp_path: Path, kind: str, name: str
 
 @pytest.mark.parametrize("kind", PACKERS)
 @pytest.mark.parametrize("damage", ["data", "cut"])
-def test_a_damaged_member_costs_what_it_cuts(tmp_path: Path, kind: str, damage: str) -> None:
+def test_a_damaged_member_costs_only_its_records(tmp_path: Path, kind: str, damage: str) -> None:
     packed = [bytearray(PACKERS[kind](one)) for one in PAGES]
     middle = len(packed[2]) // 2
     if damage == "data":
@@ -83,14 +83,14 @@ def test_a_damaged_member_costs_what_it_cuts(tmp_path: Path, kind: str, damage: 
 
 
 @pytest.mark.parametrize("kind", PACKERS)
-def test_memory_is_bounded_and_pieces_are(tmp_path: Path, kind: str) -> None:
+def test_memory_and_chunk_sizes_are_bounded(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a"
     path.write_bytes(PACKERS[kind](bytes(32 << 20)))
     for thread in threading.enumerate():
-        if thread.name == "libraries":  # what another test's engine imports is not ours to count
+        if thread.name == "libraries":  # do not count what another test's engine imports
             thread.join()
     tracemalloc.start()
-    sizes = [len(piece.data) for piece in pieces(path) if isinstance(piece, Piece)]
+    sizes = [len(chunk.data) for chunk in chunks(path) if isinstance(chunk, Chunk)]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert sum(sizes) == 32 << 20 and max(sizes) <= 1 << 20 and peak < 12 << 20
@@ -125,18 +125,18 @@ def test_members_and_plain_records_in_one_file(tmp_path: Path, name: str) -> Non
     ]
 
 
-def test_places_in_mixed_files_are_their_own(tmp_path: Path) -> None:
+def test_places_in_mixed_files_are_unique(tmp_path: Path) -> None:
     path = tmp_path / "a.warc.gz"
     data = [gzip.compress(PAGES[0] + PAGES[1]), PAGES[2], PAGES[3], gzip.compress(PAGES[4])]
     path.write_bytes(b"".join(data))
-    found = [item for item in records(pieces(path, RECORDS), 1 << 20) if isinstance(item, Record)]
+    found = [item for item in records(chunks(path, RECORDS), 1 << 20) if isinstance(item, Record)]
     begin, size = len(data[0]), len(PAGES[2])
     assert [(item.offset, item.inner) for item in found] == [
         (0, 0), (0, len(PAGES[0])), (begin, 0), (begin, size), (begin + size + len(PAGES[3]), 0),
     ]  # fmt: skip
 
 
-def test_zstd_of_archivists_with_its_dictionary_and_skippable_frames(tmp_path: Path) -> None:
+def test_warc_zst_with_a_dictionary_and_skippable_frames(tmp_path: Path) -> None:
     dictionary = zstandard.train_dictionary(
         2048, [page(number) + bytes([number % 251]) * 9 for number in range(300)]
     )
@@ -166,7 +166,7 @@ def test_lines_of_every_compression(tmp_path: Path, kind: str) -> None:
         found = list(
             jsonl_documents(path, lambda offset, inner: True, fields=None, max_page_bytes=1 << 20)
         )
-        assert [item.text for item in found if isinstance(item, Found)] == [
+        assert [item.text for item in found if isinstance(item, RawDocument)] == [
             json.loads(row)["text"] for row in rows
         ]
         assert not any(isinstance(item, Rejected) for item in found)
@@ -174,41 +174,41 @@ def test_lines_of_every_compression(tmp_path: Path, kind: str) -> None:
     texts = list(
         text_documents(path, lambda offset, inner: True, split="file", max_page_bytes=1 << 20)
     )
-    assert [item.text.count("Satz") for item in texts if isinstance(item, Found)] == [9]
+    assert [item.text.count("Satz") for item in texts if isinstance(item, RawDocument)] == [9]
 
 
 @pytest.mark.parametrize("kind", PACKERS)
-def test_a_large_member_cut_short_gives_its_beginning(tmp_path: Path, kind: str) -> None:
+def test_a_large_truncated_member_yields_its_beginning(tmp_path: Path, kind: str) -> None:
     data = random.Random(1).randbytes(
         (9 if kind == "lz4" else 2) << 20
-    )  # its writer's blocks hold 4 MB
+    )  # the writer's blocks are 4 MB
     path = tmp_path / "a"
     packed = PACKERS[kind](data)
     path.write_bytes(packed[: len(packed) // 2])
-    found = list(pieces(path))
-    out = b"".join(piece.data for piece in found if isinstance(piece, Piece))
+    found = list(chunks(path))
+    out = b"".join(chunk.data for chunk in found if isinstance(chunk, Chunk))
     assert isinstance(found[-1], Gap) and found[-1].lost_bytes == len(packed) // 2
     assert data.startswith(out) and len(out) > 1 << 18
 
 
-def test_a_broken_first_member_under_a_plain_name_is_a_loss_and_no_more(tmp_path: Path) -> None:
+def test_a_broken_first_member_under_a_plain_name_costs_only_itself(tmp_path: Path) -> None:
     packed = [bytearray(gzip.compress(one)) for one in PAGES]
     packed[0][:2] = b"\0\0"
     assert urls(tmp_path / "a.warc", b"".join(packed))[1:] == list("12345")
     assert urls(tmp_path / "a.warc.gz", b"".join(packed)) == ["gzip", *"12345"]
 
 
-def test_bytes_of_no_kind_add_up(tmp_path: Path) -> None:
+def test_bytes_of_noise_add_up(tmp_path: Path) -> None:
     noise = random.Random(3).randbytes(300_000)
     path = tmp_path / "a.warc.gz"
     path.write_bytes(noise)
     assert (
-        b"".join(piece.data for piece in pieces(path, RECORDS) if isinstance(piece, Piece)) == noise
+        b"".join(chunk.data for chunk in chunks(path, RECORDS) if isinstance(chunk, Chunk)) == noise
     )
     path.write_bytes(gzip.compress(record("warcinfo", b"x")) + noise)
-    gaps = [piece for piece in pieces(path, RECORDS) if isinstance(piece, Gap)]
+    gaps = [chunk for chunk in chunks(path, RECORDS) if isinstance(chunk, Gap)]
     assert [gap.lost_bytes for gap in gaps] == [len(noise)]
-    assert [type(item) for item in records(pieces(path, RECORDS), 1 << 20)] == [Record, Broken]
+    assert [type(item) for item in records(chunks(path, RECORDS), 1 << 20)] == [Record, Broken]
 
 
 @pytest.mark.parametrize("name", ["a", "a.gz", "a.txt", "a.zst"])
@@ -221,7 +221,7 @@ def test_members_of_every_kind_may_follow_plain_bytes(
     path = tmp_path / name
     path.write_bytes(b"".join(rows[:count]) + PACKERS[second](b"".join(rows[count:])))
     found = list(jsonl_documents(path, lambda *_: True, fields=None, max_page_bytes=1 << 20))
-    assert [item.text for item in found if isinstance(item, Found)] == [
+    assert [item.text for item in found if isinstance(item, RawDocument)] == [
         f"row {at}" for at in range(2 * count)
     ]
     assert urls(path, b"".join(PAGES[:3]) + PACKERS[second](b"".join(PAGES[3:]))) == [*"012345"]

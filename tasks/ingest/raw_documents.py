@@ -1,4 +1,4 @@
-"""What readers yield for each record: a document, or the reason why there is none."""
+"""What readers yield for each record: a document before cleaning, or the reason for having none."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Literal
 
 
 class Unreadable(ValueError):
-    """A page or record cannot be read; the message is the reason in the ledger."""
+    """A page or record cannot be read. The message is the reason in the ledger."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RawDocument:
     """A document as read, before cleaning.
 
-    `offset`, `inner`: place of its record, see `records.Record`. `payload_bytes`: size of what its
-    text was made from (of a page, the decoded HTML). `marks`: "truncated" if its page ended early,
-    "trailing" if bytes after its page were ignored. `removed`: characters already removed from the
-    text (NULs in a page's source).
+    `offset`, `inner`: place of its record, see `records.Record`. `payload_bytes`: size of the
+    payload its text came from (for a page, the decoded HTML). `marks`: "truncated" if its page
+    ended early, "trailing" if bytes after its page were ignored. `removed`: characters already
+    removed from the text (NULs in a page's source).
     """
 
     offset: int

@@ -1,0 +1,137 @@
+"""Checks of benchmarks: what decontamination and evaluation name exists and can be run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from flows.recipe.checks.names import unknown_names
+from flows.recipe.errors import nearest
+from tasks.benchmarks.model import QUESTIONS_ONLY
+
+if TYPE_CHECKING:
+    from flows.recipe.sections import EvaluationSection, Recipe
+
+
+def check_searched_benchmarks(recipe: Recipe) -> list[str]:
+    """The benchmarks that decontamination looks for are in the recipe."""
+    section = recipe.decontaminate
+    if section is None:
+        return []
+    if section.against is None and not recipe.benchmarks:
+        return ["decontaminate: there is no benchmark to search for; add a benchmarks section"]
+    return unknown_names("decontaminate.against", section.against, recipe.benchmarks)
+
+
+def check_tasks_exist(recipe: Recipe) -> list[str]:
+    """The tasks that evaluation asks are in the recipe."""
+    tasks = recipe.evaluation.tasks if recipe.evaluation else ()
+    return unknown_names("evaluation.tasks", tasks, recipe.benchmarks)
+
+
+def check_evaluated_models(recipe: Recipe) -> list[str]:
+    """The models that evaluation names exist, each under a name of its own."""
+    section = recipe.evaluation
+    if section is None:
+        return []
+    problems = [
+        f"evaluation.{name}: is set by the plan; remove it"
+        for name in ("benchmarks", "decontaminated", "model")
+        if name in section.model_fields_set
+    ]
+    phases = [phase.name for phase in recipe.training.phases] if recipe.training else []
+    problems += [
+        f"training.phases.{name}: evaluation uses {name!r} for the {kind} model; rename the phase"
+        for name, kind in (("base", "base"), ("model", "untrained"))
+        if name in phases
+    ]
+    known = []
+    if recipe.model is not None:
+        known += ["base", "model"] if recipe.model.base else ["model"]
+    known += phases
+    problems += unknown_names("evaluation.models", section.models, known)
+    if not known:
+        problems.append("evaluation: there is no model; add a model section")
+    return problems
+
+
+def check_evaluation(recipe: Recipe) -> Iterator[str]:
+    """Everything that evaluation asks for can be run."""
+    section = recipe.evaluation
+    if section is None:
+        return
+    yield from _check_tasks(recipe, section)
+    yield from _check_shots(recipe, section)
+    yield from _check_heldout_text(recipe, section)
+    positions = recipe.model.positions if recipe.model else None
+    if section.max_length is not None and positions is not None and section.max_length > positions:
+        yield (
+            f"evaluation.max_length: {section.max_length:,} is more than the model's {positions:,} "
+            "positions (model.create.max_position_embeddings or model.context.positions); lower it"
+        )
+
+
+def _check_tasks(recipe: Recipe, section: EvaluationSection) -> Iterator[str]:
+    for task in section.tasks:
+        if task in recipe.benchmarks and recipe.benchmarks[task].format in QUESTIONS_ONLY:
+            yield (
+                f"evaluation.tasks: {task!r} is of format {recipe.benchmarks[task].format}, which "
+                "has questions without answers (for decontaminate.against only); remove it, or "
+                "name the harness's own task under evaluation.hub"
+            )
+        if task in section.hub:
+            yield (
+                f"evaluation.hub: {task!r} is also the name of a benchmark of this recipe; rename "
+                "the benchmark"
+            )
+    if section.hub and "harness" not in section.protocols:
+        yield "evaluation.hub: only the protocol harness runs these; add it to evaluation.protocols"
+    asks_questions = not {"harness", "first-token"}.isdisjoint(section.protocols)
+    reads_text = "bits-per-byte" in section.protocols or section.long_text is not None
+    if asks_questions and not (section.tasks or section.hub or reads_text):
+        listed = (
+            f" (this recipe has: {', '.join(recipe.benchmarks)})"
+            if recipe.benchmarks
+            else ", and a benchmarks section"
+        )
+        yield (
+            f"evaluation.tasks: there is nothing to evaluate; name tasks{listed}, or write "
+            "protocols: [bits-per-byte]"
+        )
+    elif not section.protocols and not reads_text:
+        yield (
+            "evaluation.protocols: is empty, so nothing is evaluated; name harness, first-token or "
+            "bits-per-byte"
+        )
+
+
+def _check_shots(recipe: Recipe, section: EvaluationSection) -> Iterator[str]:
+    tasks = [*section.tasks, *section.hub]
+    for task, shots in section.shots.items():
+        if task not in tasks:
+            listed = ", ".join(tasks) or "none"
+            yield (
+                f"evaluation.shots: {task!r} is not among the tasks{nearest(task, tasks)}; "
+                f"evaluation.tasks and evaluation.hub name: {listed}"
+            )
+        elif shots and task in recipe.benchmarks and not recipe.benchmarks[task].dev:
+            yield (
+                f"evaluation.shots: {shots} for {task!r} needs worked examples; name their files "
+                f"under benchmarks.{task}.dev"
+            )
+
+
+def _check_heldout_text(recipe: Recipe, section: EvaluationSection) -> Iterator[str]:
+    if recipe.select.heldout is not None and recipe.categories():
+        return
+    why = "select.heldout is null" if recipe.categories() else "no source has a category"
+    reads_heldout = {
+        "protocols: bits-per-byte": "bits-per-byte" in section.protocols,
+        "long_text": section.long_text is not None,
+    }
+    for setting, is_set in reads_heldout.items():
+        if is_set:
+            yield (
+                f"evaluation.{setting} reads held-out text, and {why}; hold some out, or remove "
+                "the key"
+            )

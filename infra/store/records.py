@@ -1,0 +1,140 @@
+"""The store's own records: references to artifacts, and runs. Small JSON files, rewritten whole.
+
+<root>/refs/<recipe>/<stage>/<name>/<tag>.json       the version that a recipe's tag points at
+<root>/runs/<run>.json                               what a run planned, and how it ended
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from infra.stage import JSON, StageError
+from infra.store.artifact import Artifact
+from infra.store.directory import Damaged, Directory
+
+FOLDERS = ("refs", "runs")
+"""Folders at the top of a store that are not stages."""
+
+_REFERENCE_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_RUN_KINDS: dict[str, type] = {
+    "run": str,
+    "recipe": str,
+    "status": str,
+    "owner": dict,
+    "stages": list,
+}
+"""Keys that every run's record has, and the type of each."""
+
+_STAGE_KEYS = ("stage", "name", "version")
+
+
+def set_reference(root: Directory, recipe: str, artifact: Artifact, tag: str, run: str) -> None:
+    """Point a recipe's tag at an artifact. Raises `StageError` for words that cannot be names."""
+    for kind, word in (("recipe", recipe), ("tag", tag)):
+        if not _REFERENCE_WORD.fullmatch(word):
+            raise StageError(
+                f"{kind} {word!r}: use letters, digits and '._-', first a letter or digit"
+            )
+    body = {
+        "stage": artifact.stage,
+        "name": artifact.name,
+        "version": artifact.version,
+        "run": run,
+    }
+    file = _reference_file(recipe, artifact.stage, artifact.name, tag)
+    root.replace(file, json.dumps(body).encode())
+
+
+def reference(root: Directory, recipe: str, stage: str, name: str, tag: str) -> str | None:
+    """The version a tag points at, or None."""
+    try:
+        return str(_read_reference(root, _reference_file(recipe, stage, name, tag))["version"])
+    except FileNotFoundError:
+        return None
+
+
+def references(root: Directory) -> list[dict[str, Any]]:
+    """All references: recipe, tag, stage, name, version, run."""
+    return [_reference_at(root, file) for file in _files(root, "refs")]
+
+
+def _reference_file(recipe: str, stage: str, name: str, tag: str) -> str:
+    return f"refs/{recipe}/{stage}/{name}/{tag}.json"
+
+
+def _reference_at(root: Directory, file: str) -> dict[str, Any]:
+    words = file.removeprefix("refs/").removesuffix(".json").split("/")
+    if len(words) != 4:
+        raise Damaged(
+            f"{root.url}/{file} is not a reference (refs/recipe/stage/name/tag.json); remove that "
+            "file"
+        )
+    recipe, stage, name, tag = words
+    from_path = {"recipe": recipe, "tag": tag, "stage": stage, "name": name}
+    return from_path | _read_reference(root, file)
+
+
+def _read_reference(root: Directory, file: str) -> dict[str, Any]:
+    body = root.read_json(file)
+    if not isinstance(body.get("version"), str):
+        raise Damaged(
+            f"{root.url}/{file} is damaged (no version); remove that file and run the recipe again"
+        )
+    return body
+
+
+def write_run(root: Directory, run: str, record: Mapping[str, JSON]) -> None:
+    """Write or rewrite a run's record."""
+    root.replace(f"runs/{run}.json", json.dumps(record, ensure_ascii=False, indent=1).encode())
+
+
+def runs(root: Directory) -> list[dict[str, Any]]:
+    """All run records, oldest first."""
+    return [_run_at(root, file) for file in _files(root, "runs")]
+
+
+def _run_at(root: Directory, file: str) -> dict[str, Any]:
+    record = root.read_json(file)
+    if problem := _run_problem(record):
+        raise Damaged(f"{root.url}/{file} is damaged ({problem}); remove that file")
+    return record
+
+
+def _run_problem(record: Mapping[str, Any]) -> str:
+    """What is wrong with a run's record; "" for nothing."""
+    if missing := sorted(_RUN_KINDS.keys() - record.keys()):
+        return f"no {', '.join(missing)}"
+    if wrong := [key for key, kind in _RUN_KINDS.items() if not isinstance(record[key], kind)]:
+        return f"wrong type of {', '.join(wrong)}"
+    owner = record["owner"]
+    if not (isinstance(owner.get("host"), str) and isinstance(owner.get("pid"), int)):
+        return "its owner has no host and process"
+    for stage in record["stages"]:
+        if not isinstance(stage, dict) or not all(
+            isinstance(stage.get(key), str) for key in _STAGE_KEYS
+        ):
+            return f"a stage without {', '.join(_STAGE_KEYS)}"
+    return ""
+
+
+def damaged(root: Directory) -> Iterator[str]:
+    """What is wrong with references and with records of runs, one line each."""
+    for folder, read in (("refs", _reference_at), ("runs", _run_at)):
+        for file in _files(root, folder):
+            try:
+                read(root, file)
+            except Damaged as error:
+                yield str(error)
+
+
+def _files(root: Directory, folder: str) -> list[str]:
+    """Files below a folder. A file in the folder's place is listed too: reading it reports the
+    damage.
+    """
+    local = root.local_root
+    if local is not None and (local / folder).is_file():
+        return [folder]
+    return root.files(f"{folder}/")

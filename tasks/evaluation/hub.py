@@ -1,0 +1,84 @@
+"""The harness's own tasks, with data from the Hugging Face hub.
+
+Reading the harness's whole registry takes 15 s (13,000 files), so the folder of the task's family
+is tried first.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from infra.stage import StageError
+from tasks.evaluation.harness import numeric_metrics, run_tasks
+
+
+def score(
+    task: str, lm: Any, *, shots: int | None, limit: int | None, seed: int
+) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]], list[str]]:
+    """(a row for a task of the harness's own, or for each task of a group; samples; notes).
+
+    Raises `StageError` if the harness has no such task, if its data cannot be loaded (offline and
+    not cached), and if an answer cannot be scored.
+    """
+    manager = _task_manager(task)
+    try:
+        loaded = manager.load([task])
+    except Exception as error:  # the harness, datasets and the hub each raise their own
+        raise StageError(
+            f"hub task {task!r}: its data could not be loaded ({type(error).__name__}: {error}). "
+            "Run once with network access and without HF_HUB_OFFLINE, or list the publisher's "
+            "files under benchmarks"
+        ) from error
+    lm.cut = 0
+    try:
+        results = run_tasks(lm, loaded, seed=seed, limit=limit, shots=shots)
+    except StageError as error:
+        raise StageError(
+            f"hub task {task!r}: the harness cannot score {error}; remove the task from hub"
+        ) from error
+    rows: dict[str, dict[str, Any]] = {}
+    for name, metrics in {**results["results"], **results.get("groups", {})}.items():
+        sample_counts = results.get("n-samples", {}).get(name)
+        item_count = {"n": sample_counts["effective"]} if sample_counts else {}
+        rows[name] = {**numeric_metrics(metrics), **item_count}
+    samples = [
+        {
+            "task": name,
+            "id": str(sample["doc_id"]),
+            "correct": sample.get("acc", sample.get("exact_match")),
+        }
+        for name, logged in results["samples"].items()
+        for sample in logged
+    ]
+    task_notes = []
+    if lm.cut:
+        task_notes.append(
+            f"{task} (harness): {lm.cut:,} prompts (one per answer) were longer than the context "
+            f"of {lm.max_length:,} tokens and lost their beginning"
+        )
+    return rows, samples, task_notes
+
+
+def _task_manager(task: str) -> Any:
+    """A task manager that knows `task`, from the folder of its family if possible (faster)."""
+    import lm_eval.tasks
+
+    root = Path(lm_eval.tasks.__file__).parent
+    for family in dict.fromkeys([task, task.split("_")[0], task.split("-")[0]]):
+        if (root / family).is_dir():
+            manager = lm_eval.tasks.TaskManager(
+                include_defaults=False, include_path=str(root / family)
+            )
+            if task in manager.all_tasks:
+                return manager
+    manager = lm_eval.tasks.TaskManager()
+    if task not in manager.all_tasks:
+        near = difflib.get_close_matches(task, manager.all_tasks, n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise StageError(
+            f"hub task {task!r} is not in the registry of lm-evaluation-harness{hint}; correct "
+            "its name under hub"
+        )
+    return manager

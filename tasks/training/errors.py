@@ -1,0 +1,11 @@
+"""Why a phase ends before its last step."""
+
+from __future__ import annotations
+
+
+class TrainingStopped(Exception):
+    """Training cannot go on; the message says why and what to change."""
+
+
+class Interrupted(Exception):
+    """The run was asked to stop; its completed steps are in a checkpoint."""

@@ -1,0 +1,53 @@
+"""What is reported of a finished phase: headline, losses, and notes on what went wrong."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from tasks.training.guard import Course, alarm
+from tasks.training.progress import Progress
+
+SKIPPED_SHARE = 0.05
+"""A larger share of skipped steps is reported at the end."""
+
+LAST_STEPS = 20
+"""Steps whose mean loss is reported as the phase's last."""
+
+
+def loss_summary(progress: Progress, guessing: float) -> dict[str, Any]:
+    """Statistics of a phase's losses, in nats.
+
+    `guessing`: loss of a uniform guess.
+    """
+    last = progress.course.losses[-LAST_STEPS:]
+    notes = _notes(progress, guessing)
+    return {
+        "headline": "; ".join([_headline(progress.course, last), *notes]),
+        "steps": progress.step,
+        "loss_first": progress.first_loss,
+        "loss_of_guessing": guessing,
+        "loss_last": statistics.fmean(last) if last else None,
+        "skipped_steps": progress.skipped,
+        "notes": notes,
+    }
+
+
+def _notes(progress: Progress, guessing: float) -> list[str]:
+    problem = alarm(progress.course, guessing, warm=True)
+    notes = [problem] if problem else []
+    if progress.skipped > SKIPPED_SHARE * progress.step:
+        notes.append(
+            f"{progress.skipped:,} of its {progress.step:,} steps were not taken; see "
+            "records/metrics.jsonl"
+        )
+    return notes
+
+
+def _headline(course: Course, last: list[float]) -> str:
+    if not last:
+        return "no step was taken"
+    beginnings = list(course.beginnings.values())
+    loss_sum = sum(total for _, _, total, _ in beginnings)
+    first = loss_sum / sum(valid for _, valid, _, _ in beginnings)
+    return f"loss {first:.3f} to {statistics.fmean(last):.3f}"
