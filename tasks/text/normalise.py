@@ -137,7 +137,7 @@ def _by_code_points(lowered: str) -> str:
     """The steps after lower case, on an array of code points."""
     encoded = unicodedata.normalize("NFD", lowered).encode("utf-32-le", "surrogatepass")
     codes = _table().take(np.frombuffer(encoded, dtype="<i4"), mode="wrap")  # none is out of range
-    text = (
+    text: str = (
         codes[codes != _DELETE]
         .astype("<i4", copy=False)
         .tobytes()
