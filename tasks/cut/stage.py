@@ -9,7 +9,8 @@ Input roles, each a tuple of artifacts named by source: documents, line_dedup, l
 perplexity, decontaminate. Output: data/<source>/part-*.parquet, row-aligned with the documents,
 columns
     reason    string   null: eligible; else "line_dedup.empty" (every line was a repeated one),
-                       "langid.language", "langid.threshold", "quality.<rule>",
+                       "langid.noise" (no language), "langid.language", "langid.script",
+                       "langid.threshold", "quality.<rule>",
                        "perplexity.<bucket>", "decontaminate.<benchmark>", "category.none"
     language  string   langid's label, "und" without one
     category  string   null where there is a reason

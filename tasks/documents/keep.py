@@ -23,6 +23,9 @@ import pydantic
 BUCKETS = ("head", "middle", "tail")
 """cc_net's buckets, from the least to the most surprising text."""
 
+NO_LANGUAGE = "zxx"
+"""ISO 639's code for text that is no language, which some models have a label for: noise."""
+
 ALL_BUCKET = "all"
 """Bucket of a document without a perplexity (no model for its language), which always passes, as
 in cc_net.
@@ -47,15 +50,19 @@ def _name(value: str) -> str:
 
 
 Name = Annotated[str, pydantic.AfterValidator(_name)]
+Script = Annotated[str, pydantic.Field(pattern=r"^[A-Z][a-z]{3}$")]
+"""ISO 15924 code, such as `Hans`."""
 
 
 class LanguageKeep(_Keep):
-    """Keep documents in one of `languages` (unset: any) with a score of at least `threshold`.
+    """Keep documents in one of `languages` (unset: any, but not noise) and one of `scripts` (unset:
+    any) with a score of at least `threshold`.
 
-    Scores and threshold are in [0, 1].
+    Scores and threshold are in [0, 1]. Scripts are of models whose labels name one.
     """
 
     languages: tuple[str, ...] | None = None
+    scripts: tuple[Script, ...] | None = None
     threshold: float = pydantic.Field(default=0.5, ge=0.0, le=1.0)
 
     @pydantic.field_validator("languages")
@@ -72,6 +79,15 @@ class LanguageKeep(_Keep):
         if blank:
             raise ValueError(f"{blank[0]!r} is not a language code such as 'zh'")
         return tuple(sorted(set(languages)))
+
+    @pydantic.field_validator("scripts")
+    @classmethod
+    def _canonical_scripts(cls, scripts: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if scripts is not None and not scripts:
+            raise ValueError(
+                "an empty list of scripts keeps nothing; name scripts, or leave the key out for any"
+            )
+        return scripts and tuple(sorted(set(scripts)))
 
 
 class RulesKeep(_Keep):

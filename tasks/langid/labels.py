@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 
 from infra.ledger import UNDETERMINED
+from tasks.langid.codes import meaning
 
 _LABELS = """
 af als am an ar arz as ast av az azb ba bar bcl be bg bh bn bo bpy br bs bxr ca cbk ce ceb ckb co cs cv cy da de diq dsb
@@ -46,8 +47,14 @@ _CODE_OF = {word: words[0] for words in map(str.split, _NAMES.split(";")) for wo
 def unknown_label(language: str, model: str) -> str | None:
     """An error message if `model` never predicts `language`; None if it does or if we cannot tell.
 
-    Only the labels of lid.176 are known here.
+    Of other models only the form of labels is known here.
     """
+    meant_code = meaning(language).language
+    if model != "lid.176" and meant_code != language:
+        return (
+            f"{language!r} is a label, whose language is {meant_code!r} in recipes, whatever the "
+            "model; write that, and the script under keep.scripts if it matters"
+        )
     if model != "lid.176" or language in LID_176 or language == UNDETERMINED:
         return None
     meant = meant_label(language)

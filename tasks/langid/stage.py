@@ -1,8 +1,10 @@
-"""Stage langid: columns `language` (string) and `language_score` (float32), one row per document.
+"""Stage langid: columns `language` (string), `language_score` (float32) and `script` (string), one
+row per document.
 
-Works with any fastText classifier whose labels are languages. Scores of differently prepared text
-are not comparable, so the preprocessing is fixed: the first MAX_CHARACTERS characters, newlines
-replaced by spaces, outer whitespace stripped, case kept. Changing it requires a new stage version.
+Works with any fastText classifier whose labels are languages; `tasks.langid.codes` says what labels
+become. Scores of differently prepared text are not comparable, so the preprocessing is fixed: the
+first MAX_CHARACTERS characters, newlines replaced by spaces, outer whitespace stripped, case kept.
+Changing it requires a new stage version.
 
 The whole record is classified, prompt first: an answer such as "yes" alone has no clear language.
 Pin: `model`, the model file.
@@ -28,17 +30,17 @@ class LangidParameters(Parameters):
 
 STAGE = Stage(
     "langid",
-    version=2,
+    version=3,
     parameters=LangidParameters,
     run="tasks.langid.run:run",
-    summary="language and its score",
+    summary="language, its score, and its script where the model names it",
     section="sources.*.langid",
     inputs=(DOCUMENTS, EDITS),
     outputs=(
         Output(
             "part-*.parquet",
             "row-aligned with the documents",
-            {"language": "string", "language_score": "float"},
+            {"language": "string", "language_score": "float", "script": "string"},
         ),
     ),
 )

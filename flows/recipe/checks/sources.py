@@ -85,11 +85,20 @@ def check_languages(recipe: Recipe) -> list[str]:
             (f"language_models.{name}", section.language, model)
             for name, section in recipe.language_models.items()
         ]
+    without_script = [
+        f"sources.{name}.langid.keep.scripts: lid.176 names no script, so nothing would be kept; "
+        "remove it, or name a model whose labels do, such as GlotLID's"
+        for name, source in recipe.sources.items()
+        if source.langid
+        and source.langid.model == "lid.176"
+        and source.langid.keep
+        and source.langid.keep.scripts is not None
+    ]
     return [
         f"{setting}: {problem}"
         for setting, language, model in named
         if (problem := unknown_label(language, model))
-    ]
+    ] + without_script
 
 
 def check_language_models(recipe: Recipe) -> list[str]:

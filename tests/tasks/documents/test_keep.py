@@ -72,6 +72,8 @@ def test_rules_name_groups_at_dots_only() -> None:
     [
         (LanguageKeep, {"languages": []}),
         (LanguageKeep, {"languages": [" "]}),
+        (LanguageKeep, {"scripts": []}),
+        (LanguageKeep, {"scripts": ["hans"]}),
         (LanguageKeep, {"threshold": 1.5}),
         (LanguageKeep, {"language": ["zh"]}),
         (RulesKeep, {"rules": []}),
@@ -97,6 +99,30 @@ def test_a_score_equal_to_the_threshold_passes_although_scores_are_float32() -> 
         "langid.threshold",
         "langid.language",
         "langid.threshold",
+        "langid.language",
+    ]
+
+
+def test_noise_and_other_scripts_are_reasons_of_their_own() -> None:
+    language = pa.array(["zxx", "zh", "zh", "zh", "en", None])
+    script = pa.array(["Zxxx", "Hans", "Hant", None, "Latn", None])
+    score = pa.array([0.99, 0.9, 0.9, 0.9, 0.1, 0.9], pa.float32())
+
+    def reasons(**keep: object) -> list[str | None]:
+        parsed = LanguageKeep.model_validate(keep)
+        found: list[str | None] = columns.language_reasons(
+            parsed, language, score, script
+        ).to_pylist()
+        return found
+
+    assert reasons() == ["langid.noise", None, None, None, "langid.threshold", None]
+    assert reasons(languages=["zh", "zxx"])[0] is None
+    assert reasons(languages=["zh"], scripts=["Hans"]) == [
+        "langid.noise",
+        None,
+        "langid.script",
+        "langid.script",
+        "langid.language",
         "langid.language",
     ]
 
