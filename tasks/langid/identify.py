@@ -18,7 +18,7 @@ from infra.ledger import UNDETERMINED
 from infra.stage import StageError
 from tasks.documents.records import records
 from tasks.langid.codes import meaning
-from tasks.langid.stage import MAX_CHARACTERS
+from tasks.langid.prepare import Preprocessing, prepare
 
 SCHEMA = pa.schema(
     [("language", pa.string()), ("language_score", pa.float32()), ("script", pa.string())]
@@ -43,12 +43,9 @@ def load(path: str) -> Any:
     return model
 
 
-def prepare(text: str) -> str:
-    """Apply the fixed preprocessing described in `tasks.langid.stage`."""
-    return text[:MAX_CHARACTERS].replace("\n", " ").strip()
-
-
-def identify(model: Any, texts: Iterable[str]) -> tuple[list[str], list[float], list[str | None]]:
+def identify(
+    model: Any, texts: Iterable[str], preprocessing: Preprocessing = "none"
+) -> tuple[list[str], list[float], list[str | None]]:
     """Language of each text's best label, its score in [0, 1], and the script that it names.
 
     A text that is empty or has no word known to the model gets "und" and 0, as does one of a label
@@ -56,7 +53,7 @@ def identify(model: Any, texts: Iterable[str]) -> tuple[list[str], list[float], 
     """
     languages, scores, scripts = [], [], []
     for text in texts:
-        line = prepare(text)
+        line = prepare(text, preprocessing)
         best = model.predict(f"{line}\n", 1, 0.0, "strict") if line else []
         score, label = best[0] if best else (0.0, UNDETERMINED)
         meant = meaning(label)
@@ -67,9 +64,13 @@ def identify(model: Any, texts: Iterable[str]) -> tuple[list[str], list[float], 
     return languages, scores, scripts
 
 
-def annotate_table(table: pa.Table, *, model_path: str) -> pa.Table:
+def annotate_table(
+    table: pa.Table, *, model_path: str, preprocessing: Preprocessing = "none"
+) -> pa.Table:
     """N documents (columns text and prompt) -> N rows of SCHEMA."""
-    languages, scores, scripts = identify(load(model_path), records(table).to_pylist())
+    languages, scores, scripts = identify(
+        load(model_path), records(table).to_pylist(), preprocessing
+    )
     columns = (languages, scores, scripts)
     return pa.table(
         [pa.array(values, field.type) for values, field in zip(columns, SCHEMA, strict=True)],

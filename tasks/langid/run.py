@@ -28,7 +28,14 @@ def run(context: Context) -> Outcome:
         else locate_model(context.parameters.model)
     )
     load(str(path))  # fail on an unreadable model here, before any worker starts
-    results = annotate(context, functools.partial(annotate_table, model_path=str(path)))
+    results = annotate(
+        context,
+        functools.partial(
+            annotate_table,
+            model_path=str(path),
+            preprocessing=context.parameters.preprocessing,
+        ),
+    )
     written = [
         context.attempt.data.local(name) for name in context.input("documents").files("part-")
     ]

@@ -2,9 +2,7 @@
 row per document.
 
 Works with any fastText classifier whose labels are languages; `tasks.langid.codes` says what labels
-become. Scores of differently prepared text are not comparable, so the preprocessing is fixed: the
-first MAX_CHARACTERS characters, newlines replaced by spaces, outer whitespace stripped, case kept.
-Changing it requires a new stage version.
+become, `tasks.langid.prepare` what the model sees of a text.
 
 The whole record is classified, prompt first: an answer such as "yes" alone has no clear language.
 Pin: `model`, the model file.
@@ -12,20 +10,20 @@ Pin: `model`, the model file.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from infra.stage import FilePath, Output, Parameters, Stage
 from tasks.documents.roles import DOCUMENTS, EDITS
 
-MAX_CHARACTERS = 10_000
-"""Characters of a document that the model sees.
-
-Far more than it takes to settle a label; bounds the time spent on giant pages.
-"""
-
 
 class LangidParameters(Parameters):
-    """`model`: path of a fastText model, or "lid.176" (see `tasks.langid.model.locate_model`)."""
+    """`model`: path of a fastText model, or "lid.176" (see `tasks.langid.model.locate_model`).
+
+    `preprocessing`: what the model was trained on, text as it is or `openlid`'s.
+    """
 
     model: FilePath = "lid.176"
+    preprocessing: Literal["none", "openlid"] = "none"
 
 
 STAGE = Stage(

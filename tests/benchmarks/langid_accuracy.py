@@ -1,6 +1,8 @@
 """Accuracy of a language-ID model by language, on labelled sentences and on the UDHR, as Markdown.
 
-    python tests/benchmarks/langid_accuracy.py [MODEL]     # lid.176, or a fastText model's path
+    python tests/benchmarks/langid_accuracy.py [MODEL [PREPROCESSING]]
+
+MODEL is lid.176 or a fastText model's path, PREPROCESSING `openlid` for OpenLID-v3.
 
 Reads PUNA_REAL_DATA or ../shared/data. Labels are compared after the stage's own mapping, so models
 of other label sets compare too. `docs/benchmarks/langid.md` is this for lid.176.
@@ -16,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tasks.langid.codes import CODES, meaning
 from tasks.langid.identify import identify, load
@@ -24,6 +27,7 @@ from tasks.langid.model import locate_model
 DATA = Path(
     os.environ.get("PUNA_REAL_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")
 )
+PREPROCESSING: Any = sys.argv[2] if len(sys.argv) > 2 else "none"
 JOINED = 5
 THRESHOLD = 0.65
 MINIMUM_CHARACTERS = 20
@@ -48,7 +52,7 @@ def measured(model: object, language: str, texts: Sequence[str]) -> Row:
     """`right`: share with the right label; `kept`: with it and THRESHOLD; `confused`: the most
     frequent wrong label with its share.
     """
-    found, scores, _ = identify(model, texts)
+    found, scores, _ = identify(model, texts, PREPROCESSING)
     right = [label == language for label in found]
     kept = sum(good and score >= THRESHOLD for good, score in zip(right, scores, strict=True))
     wrong = Counter(label for label in found if label != language).most_common(1)
@@ -149,7 +153,7 @@ def _print_absent(model: object, absent: Sequence[tuple[str, Sequence[str]]]) ->
     passed: Counter[str] = Counter()
     texts = 0
     for _, lines in absent:
-        found, scores, _ = identify(model, lines)
+        found, scores, _ = identify(model, lines, PREPROCESSING)
         texts += len(lines)
         passed.update(
             label for label, score in zip(found, scores, strict=True) if score >= THRESHOLD

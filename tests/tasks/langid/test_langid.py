@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from infra.engine import EngineConfig, start
 from infra.stage import StageError
 from tasks.langid.codes import LABEL_PREFIX
-from tasks.langid.identify import SCHEMA, annotate_table, identify, load, prepare
+from tasks.langid.identify import SCHEMA, annotate_table, identify, load
 from tasks.langid.labels import _CODE_OF, LID_176, meant_label, unknown_label
 from tasks.langid.model import locate_model
+from tasks.langid.prepare import MAX_CHARACTERS, prepare
 from tasks.langid.run import statistics
-from tasks.langid.stage import MAX_CHARACTERS, STAGE, LangidParameters
+from tasks.langid.stage import STAGE, LangidParameters
 from tests.stage_harness import run_stage
 from tests.tables import column, content_digest, documents
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
+import regex
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from infra.engine import EngineConfig, start
 from infra.store import Artifact
@@ -13,6 +18,7 @@ from tasks.cut.stage import CutParameters, SourceCut
 from tasks.documents.keep import LanguageKeep
 from tasks.langid.codes import CODES, Meaning, meaning
 from tasks.langid.labels import LID_176, unknown_label
+from tasks.langid.prepare import prepare
 from tasks.langid.stage import STAGE, LangidParameters
 from tests.stage_harness import run_stage
 from tests.tables import column, documents
@@ -126,3 +132,36 @@ def test_a_label_in_a_recipe_is_told_its_code() -> None:
     problem = unknown_label("zho_Hans", "glotlid.bin") or ""
     assert "whose language is 'zh'" in problem and "keep.scripts" in problem
     assert unknown_label("zh", "glotlid.bin") is None is unknown_label("yue", "glotlid.bin")
+
+
+def as_the_model_card_says(text: str) -> str:
+    """OpenLID-v3: lower case, whitespace squeezed, neither digits nor what is no word or space."""
+    squeezed = regex.sub(r"\s\s+", " ", text.strip().replace("\n", " ").lower())
+    return regex.sub(r"[^\p{Word}\p{Zs}]|\d", "", squeezed).strip()
+
+
+@settings(deadline=None)  # the first call builds a table
+@given(st.text(st.characters(exclude_categories=["Cs", "Cn"]), max_size=100))
+def test_openlid_sees_words_alone(text: str) -> None:
+    assert prepare(text, "openlid") == as_the_model_card_says(text)
+
+
+def test_every_letter_and_mark_reaches_openlid() -> None:
+    assigned = [
+        chr(code)
+        for code in range(sys.maxunicode + 1)
+        if unicodedata.category(chr(code)) not in ("Cn", "Co", "Cs")
+    ]
+    for first in range(0, len(assigned), 5_000):
+        text = f"a{'a'.join(assigned[first : first + 5_000])}a"
+        assert prepare(text, "openlid") == as_the_model_card_says(text[:10_000])
+
+
+def test_preprocessing_is_the_recipes_and_part_of_the_version(model: Path, tmp_path: Path) -> None:
+    given = documents(tmp_path, "web", [["THAT, it: WAS!"]])
+    found = {}
+    for way in ("none", "openlid"):
+        parameters = LangidParameters.model_validate({"model": str(model), "preprocessing": way})
+        artifact = run_stage(STAGE, parameters, {"documents": given}, "web", tmp_path=tmp_path)
+        found[artifact.version] = column(artifact, "language")
+    assert list(found.values()) == [["und"], ["en"]]
