@@ -25,7 +25,7 @@ WARNING = "WARNING"
 
 
 def no_progress(done: float, total: float, unit: str) -> None:
-    """Ignores progress."""
+    """Ignore progress."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,9 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 
+INTERRUPTED = 75
+"""Exit status of a process that was interrupted and can be resumed (EX_TEMPFAIL of sysexits.h)."""
+
 _LOCK = threading.Lock()
 _WORK: dict[object, Callable[[], str]] = {}
 

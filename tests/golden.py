@@ -158,7 +158,7 @@ def judge(stage: str, recorded: dict[str, Any], now: dict[str, Any]) -> tuple[Ve
             f"{RECORD}",
         )
     return (
-        ("follows", f"the inputs of {', '.join(follows)} changed; mend or record those")
+        ("follows", f"the inputs of {', '.join(follows)} changed; fix or record those")
         if follows
         else ("ok", "")
     )

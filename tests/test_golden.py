@@ -1,4 +1,4 @@
-"""A stage's bytes change only with its version. How to mend a failure stands in its message; see
+"""A stage's bytes change only with its version. The failure message says how to fix it; see
 `tests.golden`.
 """
 

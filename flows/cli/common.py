@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.interrupts import INTERRUPTED
+
 if TYPE_CHECKING:
     from flows.planning.request import RunRequest
     from infra.store import Artifact, Store
     from infra.store.manifest import InputReference
 
-EXIT_FAILED, EXIT_USAGE, EXIT_GATE, EXIT_INTERRUPTED = 1, 2, 3, 75
+EXIT_FAILED, EXIT_USAGE, EXIT_GATE, EXIT_INTERRUPTED = 1, 2, 3, INTERRUPTED
 
 RecipeArgument = Annotated[
     Path, typer.Argument(help="A recipe, such as configs/demo.yaml.", show_default=False)

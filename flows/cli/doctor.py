@@ -156,4 +156,6 @@ def _dashboard() -> Iterator[Finding]:
     from flows.monitoring import server
 
     found = server.running()
-    yield Finding("ok", "dashboard", found.address if found else "not running; puna run starts it")
+    yield Finding(
+        "ok", "dashboard", found.address if found else "not running; `puna run` will start it"
+    )

@@ -1,4 +1,18 @@
-"""What ^C and SIGTERM do to a command that runs a recipe."""
+"""What ^C and SIGTERM do to a command that runs a recipe.
+
+From the signal to the exit code:
+
+1. `interruptible` sets the handlers; only the main thread gets signals. The handler raises
+   KeyboardInterrupt, or during imports (`importing`) ends the process at once.
+2. The exception leaves `flows.running.walk`, whose threads are not waited for, and
+   `flows.pipeline`, which records the run as interrupted.
+3. `interruptible` catches it. `_save_on_interrupt` calls what stages registered with
+   `infra.interrupts.saved_on_interrupt`: `tasks.training.run` asks its process to stop, which
+   writes a checkpoint and exits (`tasks.training.worker`).
+4. The process exits with `INTERRUPTED` (75: resumable). Processes of stages end when their stdin
+   closes (`infra.engine.launch.exit_with_parent`), workers when their parent is gone
+   (`infra.engine.processes`).
+"""
 
 from __future__ import annotations
 
@@ -30,7 +44,7 @@ def interruptible() -> Iterator[None]:
             yield
         except typer.Exit:
             raise
-        # Catches everything, because pydantic, for one, replaces an interrupt by its own error.
+        # Catches everything, because pydantic, for one, replaces an interrupt with its own error.
         except BaseException as error:
             if not interrupted and not isinstance(error, KeyboardInterrupt):
                 raise
@@ -64,16 +78,18 @@ def _save_on_interrupt() -> None:
     """Let training write a checkpoint, and say where the next run continues. A second ^C ends the
     wait.
     """
-    if not interrupts.pending():
-        return
-    os.write(2, b"interrupted; training writes a checkpoint (^C again does not wait for it)\n")
     with contextlib.suppress(KeyboardInterrupt):
+        if not interrupts.pending():
+            return
+        os.write(2, b"interrupted; training writes a checkpoint (^C again does not wait for it)\n")
         for line in interrupts.save_all():
             os.write(2, f"{line}\n".encode())
 
 
 def _end_interrupted() -> NoReturn:
     _save_on_interrupt()
-    os.write(2, b"interrupted; what is finished is kept, run the same command again to go on\n")
     # No orderly shutdown: threads may be inside a stage, and the store does not need it.
-    os._exit(EXIT_INTERRUPTED)
+    try:
+        os.write(2, b"interrupted; finished work is kept; run the same command again to continue\n")
+    finally:  # also on another ^C
+        os._exit(EXIT_INTERRUPTED)

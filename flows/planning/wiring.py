@@ -183,7 +183,7 @@ def _models(
     tokenizer = graph.add(
         TOKENIZER,
         MAIN,
-        recipe.tokenizer.learning_from(feeds),
+        recipe.tokenizer.with_shares(feeds),
         select=[selected[source] for source in recipe.tokenizer.shares(feeds)],
         base=_reference(recipe.tokenizer.base),
     )

@@ -170,7 +170,7 @@ def _models_at(model: Any, path: KeyPath) -> list[type[pydantic.BaseModel]]:
 
 
 def annotations_at(model: Any, path: KeyPath) -> list[Any]:
-    """Models, maps and lists that are allowed at `path`, for all members of the unions on it."""
+    """Models, maps and lists allowed at `path`, considering every member of unions along it."""
     candidates = _models(model)
     for step in path:
         following: list[Any] = []

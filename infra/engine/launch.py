@@ -24,6 +24,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from infra.interrupts import INTERRUPTED
+
 TAIL_LINES = 40
 """Last lines of stderr that an error carries."""
 
@@ -31,13 +33,15 @@ BOOTSTRAP = Path(__file__).resolve().with_name("bootstrap") / "puna_packages.py"
 
 
 class LaunchError(Exception):
-    """The process failed: carries its exit status and the last lines of its stderr."""
+    """A child process failed. Carries its exit status and the last lines of its stderr."""
 
     def __init__(self, command: Sequence[str], returncode: int, tail: str) -> None:
-        how = f"signal {-returncode}" if returncode < 0 else f"status {returncode}"
-        super().__init__(
-            f"{' '.join(command)} ended with {how}:\n{tail.rstrip() or '(nothing on stderr)'}"
+        ending = (
+            f"was killed by signal {-returncode}"
+            if returncode < 0
+            else f"exited with status {returncode}"
         )
+        super().__init__(f"{' '.join(command)} {ending}:\n{tail.rstrip() or '(nothing on stderr)'}")
         self.returncode = returncode
         self.tail = tail
 
@@ -49,7 +53,7 @@ class LaunchError(Exception):
                 f"{less_memory})"
             )
         return (
-            f"ended with status {self.returncode}, which is a bug; please report it with the "
+            f"exited with status {self.returncode}, which is a bug; please report it with the "
             "output below"
         )
 
@@ -114,7 +118,7 @@ def launch(
         spec: path of a JSON file, the last argument of the command.
         on_line: called in this thread, without the newline.
         environment: variables added to those of this process.
-        grace_s: seconds a child gets to end by itself.
+        grace_s: seconds the child has to exit on its own.
 
     Raises:
         LaunchError: the exit status is not 0.
@@ -162,13 +166,13 @@ def _end(child: subprocess.Popen[str], grace_s: float) -> None:
 
 
 def exit_with_parent(
-    stop: Callable[[], None] | None = None, *, grace_s: float = 10.0, status: int = 75
+    stop: Callable[[], None] | None = None, *, grace_s: float = 10.0, status: int = INTERRUPTED
 ) -> None:
     """In the child: exit when stdin closes. `stop` is called first, and the process exits `grace_s`
     seconds later if it has not ended by then.
 
-    Only a pipe means a parent: with a terminal or /dev/null as stdin nothing is watched. Status 75
-    means interrupted and resumable.
+    Only a pipe means a parent: with a terminal or /dev/null as stdin nothing is watched. The
+    default status means interrupted and resumable.
     """
     if not stat.S_ISFIFO(os.fstat(0).st_mode):
         return

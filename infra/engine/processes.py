@@ -5,8 +5,8 @@ Workers are forked from a server process (multiprocessing's `forkserver`) that h
 has imported what all stages need (`infra.engine.preload`). Forking the parent instead could
 deadlock, as it has threads (Prefect, progress); spawned workers would each import everything again.
 
-The server starts with the engine, or earlier (`infra.engine.warm_up`). It ends when nobody holds
-its pipe any more: this process does, and so do the workers, which end with this process.
+The server starts with the engine, or earlier (`infra.engine.warm_up`). It exits once no
+process holds its pipe open: this process does, and so do the workers, which end with it.
 
 One pool serves all stages of a run, so that stages that run at once share one number of workers.
 """
@@ -52,8 +52,8 @@ ONE_THREAD["TOKENIZERS_PARALLELISM"] = "false"
 
 
 def start_server(modules: Sequence[str] = ()) -> multiprocessing.context.ForkServerContext:
-    """Start the process that workers are forked from, unless it runs. Does not wait for its
-    imports.
+    """Start the process that workers are forked from, unless it is already
+    running. Does not wait for its imports.
 
     It also imports `modules`, which must not start threads. Loops that these compile are then
     compiled once and not by every worker.
@@ -91,7 +91,7 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 class Processes:
-    """See the module docstring."""
+    """The engine that runs shards in a pool of worker processes."""
 
     def __init__(self, workers: int, retries: int) -> None:
         self.workers = workers

@@ -85,7 +85,10 @@ def version_of(
     inputs: Mapping[str, Sequence[str]],
     pins: Mapping[str, Sequence[Pin]],
 ) -> str:
-    """The version of one node of the plan.
+    """The version of one node of the plan: two runs share an artifact where it is equal.
+
+    Source code is not part of it (`source_digest` is recorded beside it), nor are engine, paths,
+    worker counts and the recipe's name.
 
     `inputs`: role -> identities of upstream artifacts ("stage/name@version"), in order.
     `pins`: parameter path -> pinned files.

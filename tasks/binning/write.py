@@ -111,7 +111,7 @@ def _next_label(tokens: Tokens, piece: DocumentSlice, ends_row: bool, loss_on_so
 
 
 def _places(batch: Sequence[Sequence[DocumentSlice]]) -> Iterator[tuple[int, int, DocumentSlice]]:
-    """(row, start in the row, piece) of every piece."""
+    """(row, start in the row, piece) of every piece: where documents begin in packed rows."""
     for row, pieces in enumerate(batch):
         start = 0
         for piece in pieces:
@@ -126,6 +126,7 @@ def _fixed(values_RL: npt.NDArray[Any]) -> pa.FixedSizeListArray:
 def _spans(
     batch: Sequence[Sequence[DocumentSlice]], ids: Sequence[str], layout: pa.DataType
 ) -> pa.ListArray:
+    """The document boundaries of every row: column `documents`, a list of the pieces in it."""
     placed = list(_places(batch))
     columns = [
         pa.array([ids[piece.document] for _, _, piece in placed], pa.string()),

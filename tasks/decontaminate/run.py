@@ -102,10 +102,10 @@ def read_index(path: Path) -> ItemIndex:
 
 
 def decontaminate_part(search: Search, part: AlignedPart, shard: Shard) -> dict[str, Any]:
-    """Annotate one part; returns also counts.
+    """Annotate one part, and return counts besides the annotation's own result.
 
-    `documents`: by benchmark ("" for any), those that contain an item of it; `items`: documents by
-    item; `passages`: passages to remove.
+    `documents`: the number of documents that contain an item, by benchmark ("" for any);
+    `items`: documents by item; `passages`: passages to remove.
     """
     index = read_index(search.index)
     documents: Counter[str] = Counter()

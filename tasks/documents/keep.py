@@ -110,17 +110,17 @@ class RulesKeep(_Keep):
 
     def applies(self, rule: str) -> bool:
         """Whether failing `rule` drops a document."""
-        return any(names(name, rule) for name in self.rules) and not any(
-            names(name, rule) for name in self.exceptions
+        return any(covers(name, rule) for name in self.rules) and not any(
+            covers(name, rule) for name in self.exceptions
         )
 
     def unknown(self, annotated: Collection[str]) -> tuple[str, ...]:
         """Names that match none of the rules in `annotated`, so that they would drop nothing."""
         named = (*self.rules, *self.exceptions)
-        return tuple(name for name in named if not any(names(name, rule) for rule in annotated))
+        return tuple(name for name in named if not any(covers(name, rule) for rule in annotated))
 
 
-def names(name: str, rule: str) -> bool:
+def covers(name: str, rule: str) -> bool:
     """Whether `name` is `rule` or a group that contains it, such as `gopher.repetition`."""
     return rule == name or rule.startswith(f"{name}.")
 

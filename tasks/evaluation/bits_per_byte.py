@@ -84,8 +84,8 @@ def read_heldout(paths: Sequence[Path], limit: int | None) -> Iterator[tuple[str
                     yield row.get("source", ""), row["target"]
                 except (ValueError, KeyError, AttributeError) as error:
                     raise StageError(
-                        f"{path}, line {line_number}: expected a JSON object with `target`, found "
-                        f"{line[:120]!r} ({error})"
+                        f"{path}, line {line_number}: expected a JSON object with a `target` "
+                        f"key, but found {line[:120]!r} ({error}); correct the line or remove it"
                     ) from error
                 number += 1
 

@@ -5,7 +5,7 @@ Works with any fastText classifier whose labels are languages; `tasks.langid.cod
 become, `tasks.langid.prepare` what the model sees of a text.
 
 The whole record is classified, prompt first: an answer such as "yes" alone has no clear language.
-Pin: `model`, the model file.
+Thresholds are applied later, by stage `cut`. Pin: `model`, the model file.
 """
 
 from __future__ import annotations

@@ -109,15 +109,15 @@ def save_run(
 
 @dataclass(frozen=True)
 class Partitions:
-    """`count` equal ranges of hashes; the repeated ones of each are stored in `folder`."""
+    """`count` equal ranges of hashes; the repeated hashes of each are stored in `folder`."""
 
     folder: Path
     count: int
 
-    def slices(self, ascending: Hashes) -> list[slice]:
-        """The slice of each partition in an array of ascending hashes."""
+    def slices(self, sorted_hashes: Hashes) -> list[slice]:
+        """For each partition, the slice of the sorted hashes that falls in it."""
         edges = np.array([(number << 64) // self.count for number in range(self.count)], np.uint64)
-        bounds = [*np.searchsorted(ascending, edges).tolist(), len(ascending)]
+        bounds = [*np.searchsorted(sorted_hashes, edges).tolist(), len(sorted_hashes)]
         return [slice(low, high) for low, high in itertools.pairwise(bounds)]
 
     def load(self, number: int, name: str) -> Any:

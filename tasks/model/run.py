@@ -25,19 +25,19 @@ from tasks.model.surgery import operate
 
 
 def run(context: Context) -> Outcome:
-    """Create a model or change a base."""
+    """Create a model, or modify a base model."""
     parameters: ModelParameters = context.parameters
     artifact = context.input("tokenizer")
     tokenizer = artifact.folder("tokenizer")
     if parameters.create is not None:
         return Outcome(statistics=_create(context, parameters, parameters.create, tokenizer))
     if context.optional("base"):
-        given = context.input("base").folder(CHECKPOINT)
+        base_folder = context.input("base").folder(CHECKPOINT)
     else:
-        given = folder_of(context.pins.get("base", ()))
-    base = open_base(given, context.scratch())
+        base_folder = folder_of(context.pins.get("base", ()))
+    base = open_base(base_folder, context.scratch())
     new_tokens = json.loads(artifact.path("new_tokens.json").read_text(encoding="utf-8"))
-    with naming(given, base):
+    with naming(base_folder, base):
         return Outcome(statistics=operate(context, parameters, base, tokenizer, new_tokens))
 
 

@@ -147,12 +147,12 @@ def duplicate_paragraph_characters(view: View, settings: Settings) -> float:
 
 
 def top_n_gram(view: View, settings: Settings) -> float:
-    """`NGrams.top_share` for n of setting `length`."""
+    """`NGrams.top_share` for n-grams of setting `length`."""
     return view.n_grams.top_share(int(settings["length"]))
 
 
 def duplicate_n_grams(view: View, settings: Settings) -> float:
-    """`NGrams.duplicate_share` for n of setting `length`."""
+    """`NGrams.duplicate_share` for n-grams of setting `length`."""
     return view.n_grams.duplicate_share(int(settings["length"]))
 
 

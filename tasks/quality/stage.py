@@ -29,7 +29,9 @@ class QualityParameters(Parameters):
     `settings: {zh: {gopher.word_count: {min: 30}, gopher.stop_words: null}}`
     """
 
-    rules: tuple[str, ...] = pydantic.Field(default=("gopher", "c4"), min_length=1)
+    rules: tuple[str, ...] = pydantic.Field(
+        default=("gopher", "c4"), min_length=1, validate_default=True
+    )
     settings: dict[str, dict[str, RuleSettings | None]] = pydantic.Field(default_factory=dict)
 
     @pydantic.field_validator("rules")

@@ -113,7 +113,7 @@ def _top(rows: Sequence[Mapping[str, Any]], name: str, limit: int = 12) -> dict[
 
 
 def _files(artifacts: Sequence[Artifact]) -> list[dict[str, Any]]:
-    """Every input file of the run once, with the artifacts that read it."""
+    """Each input file of the run, listed once, with the artifacts that read it."""
     files: dict[tuple[str, str], dict[str, Any]] = {}
     for artifact in artifacts:
         for pins in artifact.manifest.pins.values():

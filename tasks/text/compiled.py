@@ -27,7 +27,9 @@ _lock = threading.Lock()
 
 
 def compiled(signature: Any) -> Callable[[Function], Function]:
-    """Decorator: numba compiles the function, or loads it, at once, for one signature of types."""
+    """Decorator: compile the function with numba at once, or load it from the cache, for one type
+    signature.
+    """
 
     def decorate(function: Function) -> Function:
         folder = _folder(function)
@@ -35,7 +37,7 @@ def compiled(signature: Any) -> Callable[[Function], Function]:
             try:
                 return _compile(function, signature, folder)
             except Exception:
-                # No fault of the cache may stop a run; a fault of the function is raised below.
+                # A cache failure must not stop a run; an error in the function is raised below.
                 pass
         return numba.njit(signature, nogil=True)(function)  # type: ignore[no-any-return]
 

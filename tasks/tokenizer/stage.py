@@ -211,7 +211,7 @@ class TokenizerParameters(Parameters):
             for s, ws in shares.items()
         }
 
-    def learning_from(self, feeds: Mapping[str, Sequence[str]]) -> Self:
+    def with_shares(self, feeds: Mapping[str, Sequence[str]]) -> Self:
         """A copy with `categories` and `weights` set from `from`, given `feeds` (see `shares`)."""
         shares = self.shares(feeds)
         categories = sorted({category for weights in shares.values() for category in weights})

@@ -45,8 +45,10 @@ class StatedPhase:
         return first.rows * sequence_length
 
 
-def coarse_steps(phase: StatedPhase, sequence_length: int) -> list[str]:
-    """One phase: batches of fractional rows; lengths, ramps and warm-ups of at most one step."""
+def phase_warnings(phase: StatedPhase, sequence_length: int) -> list[str]:
+    """Warnings about a phase: batches that are not whole rows; lengths, ramps and warm-ups no
+    longer than one step.
+    """
     first = phase.first_step(sequence_length)
     one_step = f"one step of {first:,} tokens"
     warnings = []
@@ -62,22 +64,23 @@ def coarse_steps(phase: StatedPhase, sequence_length: int) -> list[str]:
     if phase.tokens is not None and phase.tokens < first:
         rows, _ = whole_rows(phase.tokens, sequence_length)
         warnings.append(
-            f"{phase.where} trains for {phase.tokens:,} tokens, less than {one_step}: it makes one "
-            f"step of {rows * sequence_length:,} tokens"
+            f"{phase.where} trains for {phase.tokens:,} tokens, less than {one_step}, so it "
+            f"will run a single step of {rows * sequence_length:,} tokens"
         )
     ramps = {"batch": phase.batch} | (dict(phase.mixture) if phase.mixture != "buckets" else {})
     for name, share in ramps.items():
         over = share.over if isinstance(share, (Share, BatchRamp)) else None
         if over is not None and phase.length(over, sequence_length) <= first:
             warnings.append(
-                f"{phase.where}: {name} moves over {over}, no more than {one_step}: it is a jump"
+                f"{phase.where}: {name} ramps over {over}, which is no longer than "
+                f"{one_step}, so it changes abruptly; make `over` longer or `batch` smaller"
             )
     if phase.schedule is not None:
         warnings += _warmup(phase.where, phase.schedule, phase, sequence_length)
     if phase.rewarm and phase.tokens is not None and phase.rewarm * phase.tokens <= first:
         warnings.append(
-            f"{phase.where}: rewarm {phase.rewarm:g} of {phase.tokens:,} tokens is no more than "
-            f"{one_step}: it has no effect"
+            f"{phase.where}: rewarm {phase.rewarm:g} of {phase.tokens:,} tokens is no longer "
+            f"than {one_step}, so it has no effect; raise it or remove it"
         )
     return warnings
 
@@ -100,9 +103,9 @@ def coarse_section(
         and first_phase.length(checkpoint_every, sequence_length) <= step
     ):
         warnings.append(
-            f"training.checkpoint_every: {checkpoint_every} is no more than one step of {step:,} "
-            "tokens: every step writes a checkpoint; by default one is written every 30 s, or less "
-            "often"
+            f"training.checkpoint_every: {checkpoint_every} is no longer than one step of {step:,} "
+            "tokens, so every step writes a checkpoint; by default one is written every 30 s, or "
+            "less often"
         )
     return warnings
 
@@ -114,6 +117,6 @@ def _warmup(
     if not 0 < phase.length(schedule.warmup, sequence_length) <= step:
         return []
     return [
-        f"{where}: a warmup of {schedule.warmup} is no more than one step of {step:,} tokens, so "
-        "it has no effect"
+        f"{where}: a warmup of {schedule.warmup} is no longer than one step of {step:,} tokens, so "
+        "it has no effect; raise it or remove it"
     ]

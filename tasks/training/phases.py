@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import pydantic
 
 from infra.stage import NOT_IDENTITY, Parameters
-from tasks.training.coarse import StatedPhase, coarse_section, coarse_steps
+from tasks.training.coarse import StatedPhase, coarse_section, phase_warnings
 from tasks.training.durations import Duration, tokens
 from tasks.training.plan import PlanError, Trainable, duration_tokens
 from tasks.training.sections import (
@@ -202,7 +202,7 @@ class TrainingSection(Parameters):
                 rewarm=phase.rewarm if "rewarm" in phase.model_fields_set else None,
                 schedule=phase.schedule,
             )
-            warnings += coarse_steps(facts, sequence_length)
+            warnings += phase_warnings(facts, sequence_length)
             if not number:
                 warnings += coarse_section(
                     facts, self.schedule, self.checkpoint_every, sequence_length

@@ -140,5 +140,5 @@ def resume_place(scratch: Path, name: str, sequence_length: int) -> str:
     tokens = state["rows"] * sequence_length
     return (
         f"training/{name} has a checkpoint at step {state['step']:,} ({tokens:,} tokens of this "
-        "phase); the next run goes on from there"
+        "phase); the next run continues from there"
     )

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from infra.engine.launch import exit_with_parent
+from infra.interrupts import INTERRUPTED
 
 PROGRESS_S = 0.5
-INTERRUPTED = 75
 GRACE_S = 110.0
 """Time to end the current micro-batch and write a checkpoint (10 GB at 100 MB/s); the parent waits
 a little longer.

@@ -36,7 +36,7 @@ def test_lines_and_environment_arrive(tmp_path: Path) -> None:
 
 def test_failure_carries_the_tail_of_stderr(tmp_path: Path) -> None:
     command = script(tmp_path, "sys.stderr.write('\\n'.join(map(str, range(1000)))); sys.exit(3)")
-    with pytest.raises(LaunchError, match="ended with status 3:") as caught:
+    with pytest.raises(LaunchError, match="exited with status 3:") as caught:
         launch(command, tmp_path / "spec.json", print)
     assert caught.value.tail.splitlines() == [str(n) for n in range(960, 1000)]
     assert caught.value.returncode == 3

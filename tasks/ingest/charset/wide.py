@@ -61,8 +61,8 @@ def wide_without_nul(data: bytes, narrow: str) -> str | None:
 def _wide_bits(text: str) -> float:
     """Cost in bits of a text read as UTF-16 or UTF-32; infinite if it is not text.
 
-    Also accepts scripts of which `likelihood` knows no language: text in one script uses only a few
-    blocks of 128 code points, a wrong reading uses many.
+    Also accepts scripts for which `likelihood` has no language model: text in one script uses only
+    a few blocks of 128 code points, whereas a wrong decoding uses many.
     """
     characters = set(text)
     blocks = {ord(character) >> 7 for character in characters}
@@ -70,5 +70,5 @@ def _wide_bits(text: str) -> float:
         return math.inf
     if len(blocks) <= min(_BLOCKS, 1 + len(characters) // 5):
         return min(bits(text), _ANY_SCRIPT_BITS * len(text))
-    price = bits(text)
-    return price if price <= IMPLAUSIBLE_BITS * len(text) else math.inf
+    cost = bits(text)
+    return cost if cost <= IMPLAUSIBLE_BITS * len(text) else math.inf

@@ -188,7 +188,7 @@ def test_interrupted_while_libraries_are_imported(signal_: signal.Signals, tmp_p
         rest = run.stderr.read()
     assert (
         run.returncode == 75
-        and rest == "interrupted; what is finished is kept, run the same command again to go on\n"
+        and rest == "interrupted; finished work is kept; run the same command again to continue\n"
     )
 
 

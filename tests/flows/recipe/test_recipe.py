@@ -418,7 +418,7 @@ def test_layers_that_the_base_does_not_have_are_refused_by_the_plan(
     assert "model/main" in prepare(RunRequest.of(good)).plan.steps
     for layers in ("{first: 6}", "{important: 6}", "[0, 6]"):
         with pytest.raises(
-            RecipeError, match=rf"{good.name}:\d+: model.layers .* 6.*; the base has 5"
+            RecipeError, match=rf"{good.name}:\d+: model.layers .* 6.*the base has 5"
         ):
             prepare(RunRequest.of(good, [f"model.layers={layers}"]))
 

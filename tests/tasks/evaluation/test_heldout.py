@@ -209,7 +209,7 @@ def test_a_failure_is_reported_once_without_the_command(checkpoint: Path, tmp_pa
     [
         (
             "raise ValueError('of a library')",
-            ["ended with status 1, which is a bug", "ValueError: of a library"],
+            ["exited with status 1, which is a bug", "ValueError: of a library"],
         ),
         (
             f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})",

@@ -45,7 +45,7 @@ def recipe(tmp_path: Path) -> Path:
 
 
 def planned(stated: Any) -> TokenizerParameters:
-    return TokenizerParameters(base="x", expand={"size": 400, "from": stated}).learning_from(FEEDS)
+    return TokenizerParameters(base="x", expand={"size": 400, "from": stated}).with_shares(FEEDS)
 
 
 @pytest.mark.parametrize(

@@ -223,33 +223,33 @@ def test_a_batch_of_less_than_a_row_is_refused_with_both_numbers() -> None:
         (
             {"batch": 8192, "tokens": 1000},
             {},
-            "trains for 1,000 tokens, less than one step of 8,192 tokens: it makes",
+            "trains for 1,000 tokens, less than one step of 8,192 tokens, so it will run",
         ),
         (
             {"batch": 512},
             {"schedule": {"warmup": 512}},
-            "training.schedule: a warmup of 512 tokens is no more than one",
+            "training.schedule: a warmup of 512 tokens is no longer than one",
         ),
         (
             {"schedule": {"warmup": "2 rows"}},
             {},
-            "'a': a warmup of 2 rows is no more than one step of 2,048 tokens",
+            "'a': a warmup of 2 rows is no longer than one step of 2,048 tokens",
         ),
         (
             {"mixture": {"x": {"from": 0, "to": 1, "over": 2048}, "y": "rest"}},
             {},
-            "x moves over 2048 tokens",
+            "x ramps over 2048 tokens",
         ),
         (
             {"batch": {"from": 1024, "to": 4096, "over": "4 rows"}},
             {},
-            "batch moves over 4 rows, no more than one step",
+            "batch ramps over 4 rows, which is no longer than one step",
         ),
-        ({"rewarm": 0.002}, {}, "rewarm 0.002 of 1,000,000 tokens is no more than one step"),
+        ({"rewarm": 0.002}, {}, "rewarm 0.002 of 1,000,000 tokens is no longer than one step"),
         (
             {},
             {"checkpoint_every": "1 step"},
-            "checkpoint_every: 1 steps is no more than one step of 2,048 tokens",
+            "checkpoint_every: 1 steps is no longer than one step of 2,048 tokens",
         ),
     ],
 )
