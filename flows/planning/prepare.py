@@ -11,6 +11,7 @@ from flows.planning.plan import Plan, make_plan
 from flows.planning.request import RunRequest
 from flows.planning.resolve import Pins, Unresolved, resolve
 from flows.planning.wiring import stages
+from flows.recipe.checks.sources import named_languages
 from flows.recipe.file import RecipeError
 from flows.recipe.read import read_recipe
 from flows.recipe.sections import Recipe
@@ -18,6 +19,7 @@ from infra.stage import StageError
 from infra.store import Store
 from tasks.dedup.agreement import SIGNING, check_index
 from tasks.ingest.stage import STAGE as INGEST
+from tasks.langid.labels import absent_language
 from tasks.language_model.stage import LanguageModelParameters
 from tasks.model.layers import choose
 from tasks.signatures.stage import STAGE as SIGNATURES
@@ -69,6 +71,7 @@ def prepare(request: RunRequest) -> Prepared:
                 f"{recipe.engine.kind!r}; name a folder, or set engine.kind=inline"
             ]
         )
+    _refuse_absent_languages(recipe)
     _refuse_absent_layers(recipe)
     _refuse_sizes_without_growth(recipe)
     _refuse_long_rows(recipe)
@@ -79,6 +82,17 @@ def prepare(request: RunRequest) -> Prepared:
     _refuse_wrong_formats(recipe, plan, pins)
     _refuse_missing_programs(plan)
     return Prepared(request, recipe, graph, pins, store, plan)
+
+
+def _refuse_absent_languages(recipe: Recipe) -> None:
+    """Refuse languages that the langid model in a local file has no label for."""
+    problems = [
+        f"{recipe.place_of(model)}{setting}: {problem}"
+        for setting, language, model in named_languages(recipe)
+        if Path(model).is_file() and (problem := absent_language(language, Path(model)))
+    ]
+    if problems:
+        raise RecipeError(problems)
 
 
 def _refuse_absent_layers(recipe: Recipe) -> None:

@@ -11,13 +11,18 @@ import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flows.planning.prepare import prepare as prepare_recipe
+from flows.planning.request import RunRequest
+from flows.recipe.file import RecipeError
 from infra.engine import EngineConfig, start
 from infra.store import Artifact
 from tasks.cut.stage import STAGE as CUT
 from tasks.cut.stage import CutParameters, SourceCut
 from tasks.documents.keep import LanguageKeep
 from tasks.langid.codes import CODES, Meaning, meaning
+from tasks.langid.identify import load
 from tasks.langid.labels import LID_176, unknown_label
+from tasks.langid.model import locate_model, read_labels
 from tasks.langid.prepare import prepare
 from tasks.langid.stage import STAGE, LangidParameters
 from tests.stage_harness import run_stage
@@ -165,3 +170,47 @@ def test_preprocessing_is_the_recipes_and_part_of_the_version(model: Path, tmp_p
         artifact = run_stage(STAGE, parameters, {"documents": given}, "web", tmp_path=tmp_path)
         found[artifact.version] = column(artifact, "language")
     assert list(found.values()) == [["und"], ["en"]]
+
+
+RECIPE = """\
+name: r
+sources:
+  web:
+    ingest: {{format: text, paths: [a.txt]}}
+    langid: {{model: {model}, keep: {{languages: [{language}]}}}}
+    category: web
+"""
+
+
+@pytest.mark.parametrize(
+    ("language", "problem"),
+    [
+        ("zh", None),
+        ("und", None),
+        ("de", r"r\.yaml:5: .*'de' is none of the 4 languages of glot\.bin; use one"),
+        ("zho", r"'zho' is none of the 4 languages of glot\.bin \(did you mean 'zh'\?\)"),
+        ("chinese", r"did you mean 'zh'"),
+        ("zho_Hant", r"'zho_Hant' is a label, whose language is 'zh'"),
+    ],
+)
+def test_a_language_that_the_model_has_no_label_for_is_refused_by_the_plan(
+    model: Path, tmp_path: Path, language: str, problem: str | None
+) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(RECIPE.format(model=model, language=language))
+    if problem is None:
+        prepare_recipe(RunRequest(recipe)).refuse_unresolved()
+    else:
+        with pytest.raises(RecipeError, match=problem):
+            prepare_recipe(RunRequest(recipe))
+
+
+def test_labels_are_read_without_fasttext(model: Path, tmp_path: Path) -> None:
+    assert read_labels(model) == tuple(f"__label__{label}" for label in WORDS)
+    packaged = locate_model("lid.176")
+    assert read_labels(packaged) == tuple(load(str(packaged)).getLabels("strict")[0])
+    cut_short = tmp_path / "cut.bin"
+    for size in (0, 10, 90, 300):
+        cut_short.write_bytes(model.read_bytes()[:size])
+        assert read_labels(cut_short, (size, 0)) is None
