@@ -1,4 +1,4 @@
-"""Locates language-ID models and reads their labels, without fastText: planning does not load it."""
+"""Locates language-ID models and reads their labels, without loading fastText for it."""
 
 from __future__ import annotations
 
