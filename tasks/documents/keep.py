@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
@@ -56,14 +56,17 @@ Script = Annotated[str, pydantic.Field(pattern=r"^[A-Z][a-z]{3}$")]
 
 class LanguageKeep(_Keep):
     """Keep documents in one of `languages` (unset: any, but not noise) and one of `scripts` (unset:
-    any) with a score of at least `threshold`.
+    any) with a score of at least `threshold`, or the language's own of `thresholds`.
 
-    Scores and threshold are in [0, 1]. Scripts are of models whose labels name one.
+    Scores and thresholds are in [0, 1]. Scripts are of models whose labels name one.
     """
 
     languages: tuple[str, ...] | None = None
     scripts: tuple[Script, ...] | None = None
     threshold: float = pydantic.Field(default=0.5, ge=0.0, le=1.0)
+    thresholds: dict[str, Annotated[float, pydantic.Field(ge=0.0, le=1.0)]] = pydantic.Field(
+        default_factory=dict
+    )
 
     @pydantic.field_validator("languages")
     @classmethod
@@ -88,6 +91,21 @@ class LanguageKeep(_Keep):
                 "an empty list of scripts keeps nothing; name scripts, or leave the key out for any"
             )
         return scripts and tuple(sorted(set(scripts)))
+
+    @pydantic.field_validator("thresholds")
+    @classmethod
+    def _sorted(cls, thresholds: dict[str, float]) -> dict[str, float]:
+        return dict(sorted(thresholds.items()))
+
+    @pydantic.model_validator(mode="after")
+    def _thresholds_of_languages_kept(self) -> Self:
+        strangers = [name for name in self.thresholds if name not in (self.languages or (name,))]
+        if strangers:
+            raise ValueError(
+                f"thresholds names {', '.join(strangers)}, which `languages` does not keep; remove "
+                "it there, or keep the language"
+            )
+        return self
 
 
 class RulesKeep(_Keep):

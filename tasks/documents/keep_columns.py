@@ -34,9 +34,13 @@ def language_reasons(
 ) -> pa.Array:
     """Reasons of `LanguageKeep` in their order: noise, language, script (if any are named), score.
 
-    Scores are float32, so the threshold is rounded to float32 before the comparison.
+    Scores are float32, so thresholds are rounded to float32 before the comparison.
     """
-    low = pc.fill_null(pc.less(score, pa.scalar(np.float32(keep.threshold), pa.float32())), True)
+    limit: Any = pa.scalar(np.float32(keep.threshold), pa.float32())
+    for name, threshold in keep.thresholds.items():
+        own = pa.scalar(np.float32(threshold), pa.float32())
+        limit = pc.if_else(pc.fill_null(pc.equal(language, name), False), own, limit)
+    low = pc.fill_null(pc.less(score, limit), True)
     reasons = pc.if_else(low, "langid.threshold", _NONE)
     if keep.scripts is not None and script is not None:
         listed = pc.is_in(script, value_set=pa.array(keep.scripts, pa.string()))

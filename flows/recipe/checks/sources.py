@@ -70,6 +70,9 @@ def named_languages(recipe: Recipe) -> list[tuple[str, str, str]]:
         model, keep = source.langid.model, source.langid.keep
         by_setting = {
             "langid.keep.languages": (keep.languages or ()) if keep else (),
+            "langid.keep.thresholds": tuple(keep.thresholds)
+            if keep and keep.languages is None
+            else (),
             "category": source.category if isinstance(source.category, dict) else (),
             "quality.settings": _languages_of_settings(source),
         }

@@ -75,6 +75,8 @@ def test_rules_name_groups_at_dots_only() -> None:
         (LanguageKeep, {"scripts": []}),
         (LanguageKeep, {"scripts": ["hans"]}),
         (LanguageKeep, {"threshold": 1.5}),
+        (LanguageKeep, {"thresholds": {"hr": 1.5}}),
+        (LanguageKeep, {"languages": ["en"], "thresholds": {"hr": 0.3}}),
         (LanguageKeep, {"language": ["zh"]}),
         (RulesKeep, {"rules": []}),
         (RulesKeep, {"rules": ["Gopher rule"]}),
@@ -125,6 +127,22 @@ def test_noise_and_other_scripts_are_reasons_of_their_own() -> None:
         "langid.language",
         "langid.language",
     ]
+
+
+def test_a_language_may_have_a_threshold_of_its_own() -> None:
+    language = pa.array(["hr", "hr", "en", "en", "ms", None])
+    score = pa.array([0.3, 0.29, 0.64, 0.65, 0.7, 0.3], pa.float32())
+    keep = LanguageKeep(threshold=0.65, thresholds={"ms": 0.8, "hr": 0.3})
+    low = "langid.threshold"
+    assert columns.language_reasons(keep, language, score).to_pylist() == [
+        None,
+        low,
+        low,
+        None,
+        low,
+        low,
+    ]
+    assert list(keep.model_dump()["thresholds"]) == ["hr", "ms"]
 
 
 def test_the_first_failed_rule_that_is_kept_on_is_the_reason() -> None:
