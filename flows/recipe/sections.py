@@ -121,7 +121,8 @@ class LanguageModelSection(LanguageModelParameters):
                     "`folder` of a model that is trained already"
                 )
             return self
-        meaningless = self.model_fields_set - {"language", "folder", "lm", "sentencepiece"}
+        of_files = {"language", "folder", "lm", "sentencepiece", "normalise_without"}
+        meaningless = self.model_fields_set - of_files
         if meaningless:
             raise ValueError(
                 f"{', '.join(sorted(meaningless))}: of training, and this model is trained already "

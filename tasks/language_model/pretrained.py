@@ -1,7 +1,7 @@
 """Takes over models that were trained elsewhere, such as cc_net's, as a unit like any other.
 
 The files are copied, so that what scored a document stays in the store, whatever becomes of the
-place where they came from. Their text must have been normalised as cc_net does it.
+place where they came from. The recipe says how their text was normalised.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sentencepiece
 from infra.stage import StageError
 from infra.store import Shard
 from tasks.language_model.unit import SENTENCEPIECE_FILE, write_unit, written_sha256
+from tasks.text.normalise import Steps
 
 KENLM_BINARY = b"mmap lm "
 """What a file of KenLM's `build_binary` begins with; others are ARPA."""
@@ -35,6 +36,7 @@ class Pretrained:
     language: str
     sentencepiece: Path
     lm: Path
+    steps: Steps
 
 
 def take_over(files: Pretrained, shard: Shard) -> dict[str, Any]:
@@ -56,6 +58,7 @@ def take_over(files: Pretrained, shard: Shard) -> dict[str, Any]:
     unit = write_unit(
         shard,
         language=files.language,
+        steps=files.steps,
         lm=name,
         order=model.order,
         sentencepiece_sha256=written_sha256(shard, SENTENCEPIECE_FILE),

@@ -25,20 +25,28 @@ from tasks.language_model.ngram_counts import Corpus, TooManyTokens
 from tasks.language_model.pretrained import Pretrained, take_over
 from tasks.language_model.stage import LanguageModelParameters
 from tasks.language_model.unit import SENTENCEPIECE_FILE, write_unit
+from tasks.text.normalise import Steps
 
 
 def run(context: Context) -> Outcome:
     """Train, or take over, the two models of `parameters.language`."""
     parameters: LanguageModelParameters = context.parameters
     if parameters.pretrained:
-        files = Pretrained(parameters.language, context.pin("sentencepiece"), context.pin("lm"))
+        files = Pretrained(
+            parameters.language,
+            context.pin("sentencepiece"),
+            context.pin("lm"),
+            steps_of(parameters),
+        )
         taken = context.map(take_over, {"unit": files})["unit"]
         return Outcome({"language": parameters.language, **taken})
     program = lmplz.find(parameters.lmplz) if parameters.estimator == "lmplz" else None
     documents = context.many("documents")
     langid, line_dedup = map(context.many, ("langid", "line_dedup"))
     parts = reference_parts(documents, langid, line_dedup, parameters.held_out)
-    reference = Reference(tuple(parts), parameters.language, parameters.held_out)
+    reference = Reference(
+        tuple(parts), parameters.language, parameters.held_out, steps_of(parameters)
+    )
     train = functools.partial(train_pieces, parameters)
     trained = context.map(train, {"sentencepiece": reference})["sentencepiece"]
     model = str(context.attempt.data.local(SENTENCEPIECE_FILE))
@@ -47,6 +55,11 @@ def run(context: Context) -> Outcome:
     )
     estimated = context.map(build, {"ngrams": reference})["ngrams"]
     return Outcome({"language": parameters.language, "sentencepiece": trained, **estimated})
+
+
+def steps_of(parameters: LanguageModelParameters) -> Steps:
+    """How the text of a language's models is normalised."""
+    return Steps(**dict.fromkeys(parameters.normalise_without, False))
 
 
 def train_pieces(
@@ -107,6 +120,7 @@ def train_ngrams(
     unit = write_unit(
         shard,
         language=parameters.language,
+        steps=steps_of(parameters),
         lm=name,
         order=parameters.order,
         sentencepiece_sha256=sha256_file(Path(model)),

@@ -41,6 +41,12 @@ class LanguageModelParameters(Parameters):
     sentencepiece: Annotated[str | None, FILE] = None
     """The SentencePiece model whose pieces are the words of `lm`."""
 
+    normalise_without: tuple[Literal["lower_case", "strip_accents", "zero_digits"], ...] = ()
+    """Steps of cc_net's normaliser that text does not take, in training and in scoring. A model
+    trained elsewhere needs those that its training left out: none for cc_net's own, lower_case and
+    strip_accents for edugp/kenlm's.
+    """
+
     held_out: dict[str, float] = pydantic.Field(default_factory=dict)
     """Source -> share of its documents that select may hold out; the models never read these.
     Planning fills it in for sources that are also training data.
@@ -76,6 +82,11 @@ class LanguageModelParameters(Parameters):
     lmplz_memory: Annotated[str, NOT_IDENTITY] = "4G"
     """Memory for sorting, as lmplz's option -S takes it; the output does not depend on it."""
 
+    @pydantic.field_validator("normalise_without")
+    @classmethod
+    def _sorted(cls, steps: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted(set(steps)))
+
     @pydantic.model_validator(mode="after")
     def _both_files(self) -> Self:
         if (self.lm is None) != (self.sentencepiece is None):
@@ -92,8 +103,13 @@ class LanguageModelParameters(Parameters):
         return self.lm is not None
 
     def identity(self) -> dict[str, JSON]:
-        """Of a model trained elsewhere only the language: its files are in the pins."""
-        return {"language": self.language} if self.pretrained else super().identity()
+        """Of a model trained elsewhere only what its files, which are in the pins, do not say."""
+        found = super().identity()
+        if self.pretrained:
+            found = {name: found[name] for name in ("language", "normalise_without")}
+        if not self.normalise_without:
+            del found["normalise_without"]
+        return found
 
 
 STAGE = Stage(

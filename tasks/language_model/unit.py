@@ -11,7 +11,7 @@ import json
 from typing import Any
 
 from infra.store import Shard
-from tasks.text.normalise import NORMALISER, NORMALISER_VERSION
+from tasks.text.normalise import Steps
 
 SENTENCEPIECE_FILE = "sp.model"
 UNIT_FILE = "unit.json"
@@ -21,6 +21,7 @@ def write_unit(
     shard: Shard,
     *,
     language: str,
+    steps: Steps,
     lm: str,
     order: int,
     sentencepiece_sha256: str,
@@ -32,7 +33,7 @@ def write_unit(
     """
     unit: dict[str, Any] = {
         "language": language,
-        "normaliser": f"{NORMALISER}/{NORMALISER_VERSION}",
+        "normaliser": str(steps),
         "sentencepiece_sha256": sentencepiece_sha256,
         "lm": lm,
         "lm_sha256": written_sha256(shard, lm),

@@ -18,17 +18,20 @@ import pyarrow as pa
 import sentencepiece
 
 from tasks.documents.records import records
-from tasks.text.normalise import CONTROLS, normalise
+from tasks.text.normalise import CC_NET, CONTROLS, Steps, normalise
 
 DECIMALS = 1
 
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """Local paths of one language's SentencePiece and n-gram model."""
+    """Local paths of one language's SentencePiece and n-gram model, and how their text is
+    normalised.
+    """
 
     sentencepiece: str
     lm: str
+    steps: Steps = CC_NET
 
 
 class Scorer:
@@ -41,6 +44,7 @@ class Scorer:
         quiet.arpa_complain = kenlm.ARPALoadComplain.NONE
         self._lm = kenlm.Model(files.lm, quiet)
         self._segmenter = Segmenter(files.sentencepiece)
+        self._steps = files.steps
 
     def perplexities(self, texts: Sequence[str]) -> list[float | None]:
         """Perplexity of each text; None if normalising leaves nothing. Independent of batching.
@@ -48,7 +52,7 @@ class Scorer:
         All texts take a step before any takes the next: SentencePiece and KenLM in turns push each
         other out of the processor's cache, which costs a fifth of the speed.
         """
-        normal = [normalise(text) for text in texts]
+        normal = [normalise(text, self._steps) for text in texts]
         lines = [self._segmenter.line(text) for text in normal]
         score = self._lm.score
         return [

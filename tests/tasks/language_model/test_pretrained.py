@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from flows.planning.plan import make_plan
@@ -19,8 +20,10 @@ from infra.stage import StageError
 from infra.store import Artifact, Store
 from tasks.language_model.stage import STAGE, LanguageModelParameters
 from tasks.perplexity.score import ModelFiles, Scorer
+from tasks.perplexity.stage import STAGE as PERPLEXITY
+from tasks.perplexity.stage import PerplexityParameters
 from tests.stage_harness import data_digests, run_stage
-from tests.tables import documents
+from tests.tables import artifact, column, documents
 from tests.tasks.language_model.corpora import made_up
 
 RECIPE = """\
@@ -89,6 +92,30 @@ def test_the_same_files_are_the_same_unit_and_score_the_same(
         for each in (trained, found)
     )
     assert one.perplexities(texts) == two.perplexities(texts)
+
+
+def test_steps_of_the_normaliser_are_left_out_in_training_and_scoring(tmp_path: Path) -> None:
+    """A model of cased text: another unit, which scores capitals as it learnt them."""
+    cased = [text.title() for text in made_up(100)]
+    given = documents(tmp_path, "wiki", [cased])
+    units, scores = [], []
+    for without in ((), ("zero_digits", "lower_case")):
+        parameters = LanguageModelParameters.model_validate(
+            {"language": "zh", "vocabulary": 60, "order": 3, "normalise_without": without}
+        )
+        model = run_stage(STAGE, parameters, {"documents": given}, "zh", tmp_path=tmp_path)
+        unit = json.loads(model.path("unit.json").read_text())
+        units.append(unit["normaliser"])
+        langid = pa.table({"language": ["zh", "zh"]})
+        inputs = {
+            "documents": documents(tmp_path, "web", [[cased[0], cased[0].lower()]]),
+            "langid": artifact(tmp_path, "langid", "web", {"part-00000.parquet": langid}),
+            "models": [model],
+        }
+        scored = run_stage(PERPLEXITY, PerplexityParameters(), inputs, "web", tmp_path=tmp_path)
+        scores.append(column(scored, "perplexity"))
+    assert units == ["cc_net/1", "cc_net/1-lower_case-zero_digits"]
+    assert scores[0][0] == scores[0][1] and scores[1][1] > 2 * scores[1][0]
 
 
 @pytest.mark.parametrize(
