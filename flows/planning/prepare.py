@@ -13,6 +13,7 @@ from flows.planning.reading import notes
 from flows.planning.request import RunRequest
 from flows.planning.resolve import Pins, Unresolved, resolve
 from flows.planning.wiring import stages
+from flows.recipe.checks.sources import named_languages
 from flows.recipe.file import RecipeError
 from flows.recipe.read import read_recipe
 from flows.recipe.references import ArtifactReference
@@ -23,6 +24,7 @@ from infra.store import Store
 from infra.store.manifest import Manifest
 from tasks.dedup.agreement import SIGNING, check_index
 from tasks.ingest.stage import STAGE as INGEST
+from tasks.langid.labels import absent_language
 from tasks.language_model.stage import LanguageModelParameters
 from tasks.model.layers import choose
 from tasks.signatures.stage import STAGE as SIGNATURES
@@ -78,6 +80,7 @@ def prepare(request: RunRequest) -> Prepared:
                 f"{recipe.engine.kind!r}; name a folder, or set engine.kind=inline"
             ]
         )
+    _refuse_absent_languages(recipe)
     _refuse_absent_layers(recipe)
     _refuse_sizes_without_growth(recipe)
     _refuse_long_rows(recipe)
@@ -117,6 +120,17 @@ def _refuse_wrong_references(recipe: Recipe, pins: Pins) -> None:
         for id, by_path in pins.items()
         for path, found in by_path.items()
         if isinstance(found, Unresolved) and found.wrong
+    ]
+    if problems:
+        raise RecipeError(problems)
+
+
+def _refuse_absent_languages(recipe: Recipe) -> None:
+    """Refuse languages that the langid model in a local file has no label for."""
+    problems = [
+        f"{recipe.place_of(model)}{setting}: {problem}"
+        for setting, language, model in named_languages(recipe)
+        if Path(model).is_file() and (problem := absent_language(language, Path(model)))
     ]
     if problems:
         raise RecipeError(problems)

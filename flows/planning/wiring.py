@@ -132,7 +132,8 @@ def _documents(recipe: Recipe, wiring: Wiring) -> dict[str, str]:
     for language, section in recipe.language_models.items():
         held_out = _held_out(recipe, section.sources)
         parameters = narrowed(LanguageModelParameters, section, held_out=held_out)
-        wiring.add(LANGUAGE_MODEL, language, parameters, section.sources)
+        without = [role.name for role in LANGUAGE_MODEL.inputs] if section.pretrained else ()
+        wiring.add(LANGUAGE_MODEL, language, parameters, section.sources, without)
     _annotate_sources(recipe, wiring, PERPLEXITY)
     trained_on = {name: source for name, source in recipe.sources.items() if source.category}
     if not trained_on:

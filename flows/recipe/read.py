@@ -34,6 +34,7 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     for language, section in (document.data.get("language_models") or {}).items():
         if isinstance(section, dict):
             section.setdefault("language", language)
+            _place_files_of_folder(("language_models", language), document)
     try:
         recipe = Recipe.model_validate(document.data)
     except pydantic.ValidationError as error:
@@ -57,6 +58,13 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     for number, reference in enumerate(located.dedup.history if located.dedup else ()):
         located._places[reference] = str(document.place(("dedup", "history", number)))
     return located
+
+
+def _place_files_of_folder(section: KeyPath, document: YamlDocument) -> None:
+    """Files that `folder` stands for are relative to the recipe that states the folder."""
+    if (*section, "folder") in document.places:
+        place = document.place((*section, "folder"))
+        document.places.update({(*section, "lm"): place, (*section, "sentencepiece"): place})
 
 
 def recipe_schema() -> dict[str, Any]:

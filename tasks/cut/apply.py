@@ -131,8 +131,9 @@ def _early_reasons(table: pa.Table, work: CutWork) -> list[pa.Array]:
             pc.if_else(_column(table, "emptied"), "line_dedup.empty", pa.scalar(None, pa.string()))
         )
     if keep.langid is not None:
-        score = _column(table, "language_score")
-        reasons.append(keep_columns.language_reasons(keep.langid, _language(table), score))
+        language, score = _language(table), _column(table, "language_score")
+        script = _column(table, "script") if keep.langid.scripts is not None else None
+        reasons.append(keep_columns.language_reasons(keep.langid, language, score, script))
     if keep.quality is not None:
         reasons.append(keep_columns.rule_reasons(keep.quality, _column(table, "failed")))
     return reasons

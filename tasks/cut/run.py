@@ -47,7 +47,7 @@ def run(context: Context) -> Outcome:
             # source without annotations.
             ("source", "url") if blocks[source] else ("source",),
             {
-                role: (annotated, COLUMNS[role])
+                role: (annotated, columns_read(role, keep))
                 for role, annotated in sources[source].items()
                 if role in COLUMNS
             },
@@ -143,6 +143,12 @@ def language_units(perplexity: Artifact | None) -> dict[str, Unit]:
     """Language -> the unit that scored it, from the statistics of the perplexity stage."""
     units: Mapping[str, str] = perplexity.statistics["units"] if perplexity is not None else {}
     return {language: (language, unit) for language, unit in units.items()}
+
+
+def columns_read(role: str, keep: SourceCut) -> tuple[str, ...]:
+    """The columns of an annotator that the checks of one source read."""
+    by_script = role == "langid" and keep.langid is not None and keep.langid.scripts is not None
+    return (*COLUMNS[role], "script") if by_script else COLUMNS[role]
 
 
 def find_cutoffs(

@@ -10,7 +10,8 @@ perplexity, decontaminate. Output: data/<source>/part-*.parquet, row-aligned wit
 columns
     reason    string   null: eligible; else "block.domain.<list>" or "block.url.<list>" (its URL is
                        on a block list), "line_dedup.empty" (every line was a repeated one),
-                       "langid.language", "langid.threshold", "quality.<rule>",
+                       "langid.noise" (no language), "langid.language", "langid.script",
+                       "langid.threshold", "quality.<rule>",
                        "perplexity.<bucket>", "decontaminate.<benchmark>", "category.none"
     language  string   langid's label, "und" without one
     category  string   null where there is a reason

@@ -16,12 +16,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
 BUCKETS = ("head", "middle", "tail")
 """cc_net's buckets, from the least to the most surprising text."""
+
+NO_LANGUAGE = "zxx"
+"""ISO 639's code for text that is no language, which some models have a label for: noise."""
 
 ALL_BUCKET = "all"
 """Bucket of a document without a perplexity (no model for its language), which always passes, as
@@ -47,16 +50,23 @@ def _name(value: str) -> str:
 
 
 Name = Annotated[str, pydantic.AfterValidator(_name)]
+Script = Annotated[str, pydantic.Field(pattern=r"^[A-Z][a-z]{3}$")]
+"""ISO 15924 code, such as `Hans`."""
 
 
 class LanguageKeep(_Keep):
-    """Keep documents in one of `languages` (unset: any) with a score of at least `threshold`.
+    """Keep documents in one of `languages` (unset: any, but not noise) and one of `scripts` (unset:
+    any) with a score of at least `threshold`, or the language's own of `thresholds`.
 
-    Scores and threshold are in [0, 1].
+    Scores and thresholds are in [0, 1]. Scripts are of models whose labels name one.
     """
 
     languages: tuple[str, ...] | None = None
+    scripts: tuple[Script, ...] | None = None
     threshold: float = pydantic.Field(default=0.5, ge=0.0, le=1.0)
+    thresholds: dict[str, Annotated[float, pydantic.Field(ge=0.0, le=1.0)]] = pydantic.Field(
+        default_factory=dict
+    )
 
     @pydantic.field_validator("languages")
     @classmethod
@@ -72,6 +82,30 @@ class LanguageKeep(_Keep):
         if blank:
             raise ValueError(f"{blank[0]!r} is not a language code such as 'zh'")
         return tuple(sorted(set(languages)))
+
+    @pydantic.field_validator("scripts")
+    @classmethod
+    def _canonical_scripts(cls, scripts: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if scripts is not None and not scripts:
+            raise ValueError(
+                "an empty list of scripts keeps nothing; name scripts, or leave the key out for any"
+            )
+        return scripts and tuple(sorted(set(scripts)))
+
+    @pydantic.field_validator("thresholds")
+    @classmethod
+    def _sorted(cls, thresholds: dict[str, float]) -> dict[str, float]:
+        return dict(sorted(thresholds.items()))
+
+    @pydantic.model_validator(mode="after")
+    def _thresholds_of_languages_kept(self) -> Self:
+        strangers = [name for name in self.thresholds if name not in (self.languages or (name,))]
+        if strangers:
+            raise ValueError(
+                f"thresholds names {', '.join(strangers)}, which `languages` does not keep; remove "
+                "it there, or keep the language"
+            )
+        return self
 
 
 class RulesKeep(_Keep):

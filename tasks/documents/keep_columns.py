@@ -1,8 +1,9 @@
 """Applies the `keep` grammar to annotation columns: one reason, or null for "kept", per document.
 
 Every function takes Arrow arrays of N rows and returns a string array of N rows. Reasons are what
-the ledger counts and what `puna inspect` shows: "langid.language", "langid.threshold",
-"quality.<rule>", "perplexity.<bucket>", "decontaminate.<benchmark>", "classifier.<name>".
+the ledger counts and what `puna inspect` shows: "langid.noise", "langid.language",
+"langid.script", "langid.threshold", "quality.<rule>", "perplexity.<bucket>",
+"decontaminate.<benchmark>", "classifier.<name>".
 """
 
 from __future__ import annotations
@@ -15,21 +16,41 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.documents.keep import ALL_BUCKET, BUCKETS, BucketKeep, LanguageKeep, RulesKeep, ScoreKeep
+from tasks.documents.keep import (
+    ALL_BUCKET,
+    BUCKETS,
+    NO_LANGUAGE,
+    BucketKeep,
+    LanguageKeep,
+    RulesKeep,
+    ScoreKeep,
+)
 
 _NONE = pa.scalar(None, pa.string())
 
 
-def language_reasons(keep: LanguageKeep, language: pa.Array, score: pa.Array) -> pa.Array:
-    """Reasons of `LanguageKeep`: a language not listed takes precedence over a low score.
+def language_reasons(
+    keep: LanguageKeep, language: pa.Array, score: pa.Array, script: pa.Array | None = None
+) -> pa.Array:
+    """Reasons of `LanguageKeep` in their order: noise, language, script (if any are named), score.
 
-    Scores are float32, so the threshold is rounded to float32 before the comparison.
+    Scores are float32, so thresholds are rounded to float32 before the comparison.
     """
-    low = pc.fill_null(pc.less(score, pa.scalar(np.float32(keep.threshold), pa.float32())), True)
+    limit: Any = pa.scalar(np.float32(keep.threshold), pa.float32())
+    for name, threshold in keep.thresholds.items():
+        own = pa.scalar(np.float32(threshold), pa.float32())
+        limit = pc.if_else(pc.fill_null(pc.equal(language, name), False), own, limit)
+    low = pc.fill_null(pc.less(score, limit), True)
     reasons = pc.if_else(low, "langid.threshold", _NONE)
+    if keep.scripts is not None and script is not None:
+        listed = pc.is_in(script, value_set=pa.array(keep.scripts, pa.string()))
+        reasons = pc.if_else(listed, reasons, "langid.script")
     if keep.languages is not None:
         listed = pc.is_in(language, value_set=pa.array(keep.languages, pa.string()))
         reasons = pc.if_else(listed, reasons, "langid.language")
+    if NO_LANGUAGE not in (keep.languages or ()):
+        noise = pc.fill_null(pc.equal(language, NO_LANGUAGE), False)
+        reasons = pc.if_else(noise, "langid.noise", reasons)
     return reasons
 
 

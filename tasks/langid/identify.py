@@ -17,10 +17,12 @@ import pyarrow as pa
 from infra.ledger import UNDETERMINED
 from infra.stage import StageError
 from tasks.documents.records import records
-from tasks.langid.stage import MAX_CHARACTERS
+from tasks.langid.codes import meaning
+from tasks.langid.prepare import Preprocessing, prepare
 
-LABEL_PREFIX = "__label__"
-SCHEMA = pa.schema([("language", pa.string()), ("language_score", pa.float32())])
+SCHEMA = pa.schema(
+    [("language", pa.string()), ("language_score", pa.float32()), ("script", pa.string())]
+)
 
 
 @functools.lru_cache(maxsize=2)
@@ -41,29 +43,36 @@ def load(path: str) -> Any:
     return model
 
 
-def prepare(text: str) -> str:
-    """Apply the fixed preprocessing described in `tasks.langid.stage`."""
-    return text[:MAX_CHARACTERS].replace("\n", " ").strip()
+def identify(
+    model: Any, texts: Iterable[str], preprocessing: Preprocessing = "none"
+) -> tuple[list[str], list[float], list[str | None]]:
+    """Language of each text's best label, its score in [0, 1], and the script that it names.
 
-
-def identify(model: Any, texts: Iterable[str]) -> tuple[list[str], list[float]]:
-    """Best label of each text and its score in [0, 1].
-
-    A text that is empty or has no word known to the model gets "und" and 0.
+    A text that is empty or has no word known to the model gets "und" and 0, as does one of a label
+    that names no language (`tasks.langid.codes`).
     """
-    languages, scores = [], []
+    languages, scores, scripts = [], [], []
     for text in texts:
-        line = prepare(text)
+        line = prepare(text, preprocessing)
         best = model.predict(f"{line}\n", 1, 0.0, "strict") if line else []
         score, label = best[0] if best else (0.0, UNDETERMINED)
-        languages.append(label.removeprefix(LABEL_PREFIX))
-        scores.append(min(score, 1.0))  # fastText's table-based softmax can reach 1.00001
-    return languages, scores
+        meant = meaning(label)
+        languages.append(meant.language)
+        scripts.append(meant.script)
+        # fastText's table-based softmax can reach 1.00001
+        scores.append(min(score, 1.0) if meant.language != UNDETERMINED else 0.0)
+    return languages, scores, scripts
 
 
-def annotate_table(table: pa.Table, *, model_path: str) -> pa.Table:
+def annotate_table(
+    table: pa.Table, *, model_path: str, preprocessing: Preprocessing = "none"
+) -> pa.Table:
     """N documents (columns text and prompt) -> N rows of SCHEMA."""
-    languages, scores = identify(load(model_path), records(table).to_pylist())
+    languages, scores, scripts = identify(
+        load(model_path), records(table).to_pylist(), preprocessing
+    )
+    columns = (languages, scores, scripts)
     return pa.table(
-        [pa.array(languages, pa.string()), pa.array(scores, pa.float32())], schema=SCHEMA
+        [pa.array(values, field.type) for values, field in zip(columns, SCHEMA, strict=True)],
+        schema=SCHEMA,
     )

@@ -7,8 +7,12 @@ it was trained on).
 from __future__ import annotations
 
 import difflib
+from pathlib import Path
 
 from infra.ledger import UNDETERMINED
+from tasks.documents.keep import NO_LANGUAGE
+from tasks.langid.codes import CODES, meaning
+from tasks.langid.model import read_labels
 
 _LABELS = """
 af als am an ar arz as ast av az azb ba bar bcl be bg bh bn bo bpy br bs bxr ca cbk ce ceb ckb co cs cv cy da de diq dsb
@@ -46,8 +50,14 @@ _CODE_OF = {word: words[0] for words in map(str.split, _NAMES.split(";")) for wo
 def unknown_label(language: str, model: str) -> str | None:
     """An error message if `model` never predicts `language`; None if it does or if we cannot tell.
 
-    Only the labels of lid.176 are known here.
+    Of other models only the form of labels is known here.
     """
+    meant_code = meaning(language).language
+    if model != "lid.176" and meant_code != language:
+        return (
+            f"{language!r} is a label, whose language is {meant_code!r} in recipes, whatever the "
+            "model; write that, and the script under keep.scripts if it matters"
+        )
     if model != "lid.176" or language in LID_176 or language == UNDETERMINED:
         return None
     meant = meant_label(language)
@@ -55,6 +65,28 @@ def unknown_label(language: str, model: str) -> str | None:
     return (
         f"{language!r} is not a label of lid.176{guess}; use one of its language codes, such as "
         "en, zh, de, sw"
+    )
+
+
+def absent_language(language: str, model: Path) -> str | None:
+    """An error message if no label of a fastText model's file means `language`; None if one does,
+    or if the file is no classifier, which the stage reports.
+    """
+    status = model.stat()
+    labels = read_labels(model, (status.st_size, status.st_mtime_ns))
+    if labels is None:
+        return None
+    languages = {UNDETERMINED, *(meaning(label).language for label in labels)}
+    if language in languages:
+        return None
+    guesses = [
+        CODES.get(language, meant_label(language)),
+        *difflib.get_close_matches(language, languages, n=1),
+    ]
+    guess = next((f" (did you mean {guess!r}?)" for guess in guesses if guess in languages), "")
+    return (
+        f"{language!r} is none of the {len(languages - {UNDETERMINED, NO_LANGUAGE}):,} languages of {model.name}{guess}; use "
+        "one that the model has, or another model"
     )
 
 

@@ -1,8 +1,12 @@
-"""Locates language-ID models without importing them, so that planning can pin the file."""
+"""Locates language-ID models and reads their labels, without loading fastText for it."""
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import mmap
+import re
+import struct
 from pathlib import Path
 
 from infra.stage import StageError
@@ -35,3 +39,38 @@ def locate_model(name: str) -> Path:
             f"model (.bin or .ftz), or one of the names {sorted(PACKAGED_MODELS)}"
         )
     return path
+
+
+_MAGIC = 793_712_314
+_ARGUMENTS = struct.Struct("<2i12id")  # magic number, version, training arguments
+_DICTIONARY = struct.Struct("<3i2q")  # entries, words, labels, tokens, pruned words
+_ENTRY_REST = 9
+"""Bytes of an entry after the word and its zero byte: a count and a type."""
+
+
+@functools.lru_cache(maxsize=8)
+def read_labels(path: Path, stamp: tuple[int, int] = (0, 0)) -> tuple[str, ...] | None:
+    """The labels of a fastText classifier's file, most frequent first; None if it is no such file.
+
+    The dictionary stands at the beginning, words before labels: 50 ms for a million words. `stamp`
+    (size, modification time) tells a file from its successor.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(_ARGUMENTS.size + _DICTIONARY.size)
+        if len(head) < _ARGUMENTS.size + _DICTIONARY.size or _ARGUMENTS.unpack_from(head)[0] != (
+            _MAGIC
+        ):
+            return None
+        _, words, labels, *_ = _DICTIONARY.unpack_from(head, _ARGUMENTS.size)
+        entries = re.compile(rb"(?s)(?:[^\0]*+\0.{%d}){%d}+" % (_ENTRY_REST, max(words, 0)))
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            passed = entries.match(content, len(head))
+            found: list[str] = []
+            at = passed.end() if passed else -1
+            while passed and len(found) < labels:
+                end = content.find(b"\0", at)
+                if end < 0:
+                    return None
+                found.append(content[at:end].decode("utf-8", "replace"))
+                at = end + 1 + _ENTRY_REST
+    return tuple(found) or None

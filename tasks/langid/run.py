@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,14 @@ def run(context: Context) -> Outcome:
         else locate_model(context.parameters.model)
     )
     load(str(path))  # fail on an unreadable model here, before any worker starts
-    results = annotate(context, functools.partial(annotate_table, model_path=str(path)))
+    results = annotate(
+        context,
+        functools.partial(
+            annotate_table,
+            model_path=str(path),
+            preprocessing=context.parameters.preprocessing,
+        ),
+    )
     written = [
         context.attempt.data.local(name) for name in context.input("documents").files("part-")
     ]
@@ -35,17 +43,27 @@ def run(context: Context) -> Outcome:
 
 
 def statistics(files: Iterable[Path]) -> dict[str, Any]:
-    """Documents and mean score per language, most frequent first; histogram of scores in [0, 1]."""
+    """Documents, mean score and scripts per language, most frequent first; histogram of scores in
+    [0, 1].
+    """
     counts: dict[str, int] = {}
     sums: dict[str, float] = {}
+    scripts: dict[str, Counter[str]] = {}
     histogram = np.zeros(SCORE_BINS, np.int64)
     for file in files:
         for batch in pq.ParquetFile(file).iter_batches():
             scores = batch["language_score"].to_numpy()
             histogram += np.histogram(scores, SCORE_BINS, (0.0, 1.0))[0]
-            for language, score in zip(batch["language"].to_pylist(), scores.tolist(), strict=True):
+            for language, score, script in zip(
+                batch["language"].to_pylist(),
+                scores.tolist(),
+                batch["script"].to_pylist(),
+                strict=True,
+            ):
                 counts[language] = counts.get(language, 0) + 1
                 sums[language] = sums.get(language, 0.0) + score
+                if script is not None:
+                    scripts.setdefault(language, Counter())[script] += 1
     order = sorted(counts, key=lambda language: (-counts[language], language))
     return {
         "languages": [
@@ -53,6 +71,7 @@ def statistics(files: Iterable[Path]) -> dict[str, Any]:
                 "language": code,
                 "documents": counts[code],
                 "mean_score": round(sums[code] / counts[code], 6),
+                **({"scripts": dict(sorted(scripts[code].items()))} if code in scripts else {}),
             }
             for code in order
         ],

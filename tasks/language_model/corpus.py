@@ -15,7 +15,7 @@ from tasks.documents.annotate import AlignedPart, parts, through_edits
 from tasks.documents.edits import COLUMN
 from tasks.documents.records import PROMPT, records
 from tasks.documents.selected import held_out_hash, held_out_limit
-from tasks.text.normalise import normalise
+from tasks.text.normalise import CC_NET, Steps, normalise
 
 
 def reference_parts(
@@ -69,6 +69,7 @@ class Reference:
     parts: tuple[AlignedPart, ...]
     language: str
     held_out: Mapping[str, float] = field(default_factory=dict)
+    steps: Steps = CC_NET
 
     def batches(self) -> Iterator[list[str]]:
         """The normalised documents that are not empty, a row group at a time."""
@@ -82,7 +83,7 @@ class Reference:
                     read = [held_out_hash(id_) >= limit for id_ in table["id"].to_pylist()]
                     # The type is stated because no row of this language may be left here.
                     table = table.filter(pa.array(read, pa.bool_()))
-                texts = [normalise(text) for text in records(table, " ").to_pylist()]
+                texts = [normalise(text, self.steps) for text in records(table, " ").to_pylist()]
                 yield [text for text in texts if text]
 
     def documents(self, limit: int) -> Iterator[str]:

@@ -1,16 +1,13 @@
 """Trains a language's models in two shards: the SentencePiece model, then an n-gram model on it.
 
-Written to `data/`: sp.model, lm.arpa (builtin) or lm.bin (lmplz), and unit.json. A unit is the
-combination of normaliser, SentencePiece model and n-gram model, named by their digests.
-Perplexities of different units must not be compared.
+Written to `data/`: sp.model, lm.arpa (builtin) or lm.bin (lmplz), and unit.json
+(`tasks.language_model.unit`). Models trained elsewhere are taken over in their place.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import itertools
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,21 +22,31 @@ from tasks.language_model import lmplz, pieces
 from tasks.language_model.corpus import Reference, reference_parts, up_to_characters
 from tasks.language_model.kneser_ney import DegenerateDiscount, estimate
 from tasks.language_model.ngram_counts import Corpus, TooManyTokens
+from tasks.language_model.pretrained import Pretrained, take_over
 from tasks.language_model.stage import LanguageModelParameters
-from tasks.text.normalise import NORMALISER, NORMALISER_VERSION
-
-SENTENCEPIECE_FILE = "sp.model"
-UNIT_FILE = "unit.json"
+from tasks.language_model.unit import SENTENCEPIECE_FILE, write_unit
+from tasks.text.normalise import Steps
 
 
 def run(context: Context) -> Outcome:
-    """Train the two models of `parameters.language`."""
+    """Train, or take over, the two models of `parameters.language`."""
     parameters: LanguageModelParameters = context.parameters
+    if parameters.pretrained:
+        files = Pretrained(
+            parameters.language,
+            context.pin("sentencepiece"),
+            context.pin("lm"),
+            steps_of(parameters),
+        )
+        taken = context.map(take_over, {"unit": files})["unit"]
+        return Outcome({"language": parameters.language, **taken})
     program = lmplz.find(parameters.lmplz) if parameters.estimator == "lmplz" else None
     documents = context.many("documents")
     langid, line_dedup = map(context.many, ("langid", "line_dedup"))
     parts = reference_parts(documents, langid, line_dedup, parameters.held_out)
-    reference = Reference(tuple(parts), parameters.language, parameters.held_out)
+    reference = Reference(
+        tuple(parts), parameters.language, parameters.held_out, steps_of(parameters)
+    )
     train = functools.partial(train_pieces, parameters)
     trained = context.map(train, {"sentencepiece": reference})["sentencepiece"]
     model = str(context.attempt.data.local(SENTENCEPIECE_FILE))
@@ -48,6 +55,11 @@ def run(context: Context) -> Outcome:
     )
     estimated = context.map(build, {"ngrams": reference})["ngrams"]
     return Outcome({"language": parameters.language, "sentencepiece": trained, **estimated})
+
+
+def steps_of(parameters: LanguageModelParameters) -> Steps:
+    """How the text of a language's models is normalised."""
+    return Steps(**dict.fromkeys(parameters.normalise_without, False))
 
 
 def train_pieces(
@@ -105,33 +117,21 @@ def train_ngrams(
         name, statistics = "lm.arpa", _builtin(parameters, batches, shard)
     else:
         name, statistics = "lm.bin", _with_lmplz(parameters, program, batches, scratch, shard)
-    lm_sha256 = next(output["sha256"] for output in shard.outputs if output["path"] == name)
-    unit = {
-        "language": parameters.language,
-        "normaliser": f"{NORMALISER}/{NORMALISER_VERSION}",
-        "sentencepiece_sha256": sha256_file(Path(model)),
-        "lm": name,
-        "lm_sha256": lm_sha256,
-        "order": parameters.order,
-        "training_tokens": statistics["tokens"],
-    }
-    unit["unit"] = unit_id(unit)
-    with shard.create(UNIT_FILE) as path:
-        path.write_text(
-            json.dumps(unit, ensure_ascii=False, indent=1, sort_keys=True) + "\n", encoding="utf-8"
-        )
+    unit = write_unit(
+        shard,
+        language=parameters.language,
+        steps=steps_of(parameters),
+        lm=name,
+        order=parameters.order,
+        sentencepiece_sha256=sha256_file(Path(model)),
+        training_tokens=statistics["tokens"],
+    )
     return {
-        "unit": unit["unit"],
+        "unit": unit,
         "estimator": parameters.estimator,
         "order": parameters.order,
         "ngrams": statistics,
     }
-
-
-def unit_id(unit: dict[str, Any]) -> str:
-    """12 hex digits that identify a unit; perplexities with equal ids are comparable."""
-    parts = (unit["normaliser"], unit["sentencepiece_sha256"], unit["lm_sha256"])
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
 def _builtin(

@@ -1,16 +1,18 @@
 """Stage language_model: one node per language, with cc_net's settings by default.
 
-The model is trained on whole records: a prompt and its text are one sentence, as when scored.
+The model is trained on whole records: a prompt and its text are one sentence, as when scored. Or it
+was trained elsewhere, and is named by its files.
+Pins: `lm` and `sentencepiece`, the files of a model trained elsewhere.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import pydantic
 
-from infra.stage import NOT_IDENTITY, Output, Parameters, Stage
-from tasks.documents.roles import ALL_DOCUMENTS, ALL_EDITS, columns_of
+from infra.stage import FILE, JSON, NOT_IDENTITY, Output, Parameters, Role, Stage
+from tasks.documents.roles import ALL_EDITS, columns_of
 
 Discounts = tuple[
     Annotated[float, pydantic.Field(ge=0, le=1)],
@@ -30,6 +32,20 @@ class LanguageModelParameters(Parameters):
 
     language: Annotated[str, pydantic.Field(min_length=1)]
     """A langid label. Documents of other languages are skipped, in sources that have labels."""
+
+    lm: Annotated[str | None, FILE] = None
+    """KenLM model trained elsewhere, binary or ARPA; all settings of training are then without
+    meaning.
+    """
+
+    sentencepiece: Annotated[str | None, FILE] = None
+    """The SentencePiece model whose pieces are the words of `lm`."""
+
+    normalise_without: tuple[Literal["lower_case", "strip_accents", "zero_digits"], ...] = ()
+    """Steps of cc_net's normaliser that text does not take, in training and in scoring. A model
+    trained elsewhere needs those that its training left out: none for cc_net's own, lower_case and
+    strip_accents for edugp/kenlm's.
+    """
 
     held_out: dict[str, float] = pydantic.Field(default_factory=dict)
     """Source -> share of its documents that select may hold out; the models never read these.
@@ -66,17 +82,50 @@ class LanguageModelParameters(Parameters):
     lmplz_memory: Annotated[str, NOT_IDENTITY] = "4G"
     """Memory for sorting, as lmplz's option -S takes it; the output does not depend on it."""
 
+    @pydantic.field_validator("normalise_without")
+    @classmethod
+    def _sorted(cls, steps: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted(set(steps)))
+
+    @pydantic.model_validator(mode="after")
+    def _both_files(self) -> Self:
+        if (self.lm is None) != (self.sentencepiece is None):
+            given, missing = ("lm", "sentencepiece") if self.lm else ("sentencepiece", "lm")
+            raise ValueError(
+                f"`{given}` is given without `{missing}`; they only make sense together, so name "
+                "both files"
+            )
+        return self
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the models were trained elsewhere."""
+        return self.lm is not None
+
+    def identity(self) -> dict[str, JSON]:
+        """Of a model trained elsewhere only what its files, which are in the pins, do not say."""
+        found = super().identity()
+        if self.pretrained:
+            found = {name: found[name] for name in ("language", "normalise_without")}
+        if not self.normalise_without:
+            del found["normalise_without"]
+        return found
+
 
 STAGE = Stage(
     "language_model",
     version=2,
     parameters=LanguageModelParameters,
     run="tasks.language_model.run:run",
-    summary="trains the SentencePiece and n-gram model of one language",
+    summary="the SentencePiece and n-gram model of one language: trained here, or elsewhere",
     section="language_models.*",
-    inputs=(ALL_DOCUMENTS, ALL_EDITS, columns_of("langid", many=True)),
+    inputs=(
+        Role("documents", ("ingest",), many=True, optional=True),
+        ALL_EDITS,
+        columns_of("langid", many=True),
+    ),
     outputs=(
-        Output("lm.arpa", "the n-gram model"),
+        Output("lm.*", "the n-gram model, ARPA or KenLM's binary form"),
         Output("sp.model", "the SentencePiece model"),
         Output("unit.json", "how text is normalised, and what the model was trained on"),
     ),

@@ -18,6 +18,7 @@ from infra.store import Artifact
 from tasks.documents.annotate import annotate, ledger_of
 from tasks.perplexity.score import ModelFiles, annotate_perplexity
 from tasks.perplexity.stage import PerplexityParameters
+from tasks.text.normalise import Steps
 
 PERCENTILES = (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99)
 
@@ -37,7 +38,9 @@ def run(context: Context) -> Outcome:
             )
         units[language] = unit
         models[language] = ModelFiles(
-            str(artifact.path("sp.model")), str(artifact.path(unit["lm"]))
+            str(artifact.path("sp.model")),
+            str(artifact.path(unit["lm"])),
+            Steps.parse(unit["normaliser"]),
         )
     function = functools.partial(annotate_perplexity, models, parameters.max_characters)
     results = annotate(context, function, annotations={"langid": ("language",)})

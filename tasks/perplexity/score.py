@@ -8,6 +8,7 @@ paper scores paragraphs; its code, and so its published cut-offs, documents.)
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,41 +18,74 @@ import pyarrow as pa
 import sentencepiece
 
 from tasks.documents.records import records
-from tasks.text.normalise import normalise
+from tasks.text.normalise import CC_NET, CONTROLS, Steps, normalise
 
 DECIMALS = 1
 
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """Local paths of one language's SentencePiece and n-gram model."""
+    """Local paths of one language's SentencePiece and n-gram model, and how their text is
+    normalised.
+    """
 
     sentencepiece: str
     lm: str
+    steps: Steps = CC_NET
 
 
 class Scorer:
     """The two models of one language."""
 
     def __init__(self, files: ModelFiles) -> None:
-        """Load both models; `OSError` if a file is missing or damaged."""
+        """Load both models; `OSError` or `RuntimeError` if a file is missing or damaged."""
         quiet = kenlm.Config()
         quiet.show_progress = False
         quiet.arpa_complain = kenlm.ARPALoadComplain.NONE
-        self._pieces = sentencepiece.SentencePieceProcessor(model_file=files.sentencepiece)
         self._lm = kenlm.Model(files.lm, quiet)
+        self._segmenter = Segmenter(files.sentencepiece)
+        self._steps = files.steps
 
     def perplexities(self, texts: Sequence[str]) -> list[float | None]:
-        """Perplexity of each text; None if normalising leaves nothing. Independent of batching."""
+        """Perplexity of each text; None if normalising leaves nothing. Independent of batching.
+
+        All texts take a step before any takes the next: SentencePiece and KenLM in turns push each
+        other out of the processor's cache, which costs a fifth of the speed.
+        """
+        normal = [normalise(text, self._steps) for text in texts]
+        lines = [self._segmenter.line(text) for text in normal]
         score = self._lm.score
         return [
-            round(10.0 ** (-score(" ".join(pieces)) / (len(pieces) + 1)), DECIMALS)
-            if pieces
-            else None
-            for pieces in self._pieces.encode(
-                [normalise(text) for text in texts], out_type=str, num_threads=1
-            )
+            round(10.0 ** (-score(line) / (words + 1)), DECIMALS) if line else None
+            for line, words in lines
         ]
+
+
+class Segmenter:
+    """Turns text into what KenLM reads: pieces as UTF-8, separated by spaces.
+
+    SentencePiece gives bytes in three quarters of the time that strings take, and KenLM does not
+    encode them.
+    """
+
+    def __init__(self, model_file: str) -> None:
+        """Load a SentencePiece model; `RuntimeError` if it is missing or damaged."""
+        self._model = sentencepiece.SentencePieceProcessor(model_file=model_file)
+        # cc_net counts the words of the line. They are the pieces, unless a model keeps spaces.
+        pieces = [self._model.id_to_piece(index) for index in range(len(self._model))]
+        spaces = self._model.encode(f"a{'a'.join(_SPACES)}a", out_type=str)
+        self._spaces_stay = any(len(piece.split()) != 1 for piece in [*pieces, *spaces])
+
+    def line(self, text: str) -> tuple[bytes, int]:
+        """The line of a normalised text, and its number of words."""
+        pieces = self._model.encode(text, out_type=bytes)
+        line = b" ".join(pieces)
+        return line, len(line.decode().split()) if self._spaces_stay else len(pieces)
+
+
+_SPACES = [
+    chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace() and code not in CONTROLS
+]
 
 
 @functools.lru_cache(maxsize=32)

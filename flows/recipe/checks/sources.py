@@ -75,15 +75,18 @@ def _languages_of_settings(source: Source) -> list[str]:
     return [language for language in settings if language != "*"]
 
 
-def check_languages(recipe: Recipe) -> list[str]:
-    """A language that the langid model cannot return would silently keep, or score, nothing."""
-    named: list[tuple[str, str, str]] = []  # setting, language, langid model
+def named_languages(recipe: Recipe) -> list[tuple[str, str, str]]:
+    """(setting, language, langid model) for every language that a recipe names."""
+    named: list[tuple[str, str, str]] = []
     for name, source in recipe.sources.items():
         if source.langid is None:
             continue
         model, keep = source.langid.model, source.langid.keep
         by_setting = {
             "langid.keep.languages": (keep.languages or ()) if keep else (),
+            "langid.keep.thresholds": tuple(keep.thresholds)
+            if keep and keep.languages is None
+            else (),
             "category": source.category if isinstance(source.category, dict) else (),
             "quality.settings": _languages_of_settings(source),
         }
@@ -99,11 +102,25 @@ def check_languages(recipe: Recipe) -> list[str]:
             (f"language_models.{name}", section.language, model)
             for name, section in recipe.language_models.items()
         ]
+    return named
+
+
+def check_languages(recipe: Recipe) -> list[str]:
+    """A language that the langid model cannot return would silently keep, or score, nothing."""
+    without_script = [
+        f"sources.{name}.langid.keep.scripts: lid.176 names no script, so nothing would be kept; "
+        "remove it, or name a model whose labels do, such as GlotLID's"
+        for name, source in recipe.sources.items()
+        if source.langid
+        and source.langid.model == "lid.176"
+        and source.langid.keep
+        and source.langid.keep.scripts is not None
+    ]
     return [
         f"{setting}: {problem}"
-        for setting, language, model in named
+        for setting, language, model in named_languages(recipe)
         if (problem := unknown_label(language, model))
-    ]
+    ] + without_script
 
 
 def check_language_models(recipe: Recipe) -> list[str]:

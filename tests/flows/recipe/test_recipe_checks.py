@@ -125,6 +125,10 @@ def recipe(tmp_path: Path) -> Path:
             "evaluation.seed: 4294967296 must be less than 4,294,967,296",
         ),
         (
+            ["sources.web.langid.keep.scripts=[Hans]"],
+            "sources.web.langid.keep.scripts: lid.176 names no script",
+        ),
+        (
             ["language_models={en: {sources: [web], estimator: lmplz, lmplz: nowhere/lmplz}}"],
             "language_models.en: `estimator: lmplz` needs KenLM's programs",
         ),

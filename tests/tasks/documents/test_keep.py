@@ -72,7 +72,11 @@ def test_rules_name_groups_at_dots_only() -> None:
     [
         (LanguageKeep, {"languages": []}),
         (LanguageKeep, {"languages": [" "]}),
+        (LanguageKeep, {"scripts": []}),
+        (LanguageKeep, {"scripts": ["hans"]}),
         (LanguageKeep, {"threshold": 1.5}),
+        (LanguageKeep, {"thresholds": {"hr": 1.5}}),
+        (LanguageKeep, {"languages": ["en"], "thresholds": {"hr": 0.3}}),
         (LanguageKeep, {"language": ["zh"]}),
         (RulesKeep, {"rules": []}),
         (RulesKeep, {"rules": ["Gopher rule"]}),
@@ -99,6 +103,46 @@ def test_a_score_equal_to_the_threshold_passes_although_scores_are_float32() -> 
         "langid.threshold",
         "langid.language",
     ]
+
+
+def test_noise_and_other_scripts_are_reasons_of_their_own() -> None:
+    language = pa.array(["zxx", "zh", "zh", "zh", "en", None])
+    script = pa.array(["Zxxx", "Hans", "Hant", None, "Latn", None])
+    score = pa.array([0.99, 0.9, 0.9, 0.9, 0.1, 0.9], pa.float32())
+
+    def reasons(**keep: object) -> list[str | None]:
+        parsed = LanguageKeep.model_validate(keep)
+        found: list[str | None] = columns.language_reasons(
+            parsed, language, score, script
+        ).to_pylist()
+        return found
+
+    assert reasons() == ["langid.noise", None, None, None, "langid.threshold", None]
+    assert reasons(languages=["zh", "zxx"])[0] is None
+    assert reasons(languages=["zh"], scripts=["Hans"]) == [
+        "langid.noise",
+        None,
+        "langid.script",
+        "langid.script",
+        "langid.language",
+        "langid.language",
+    ]
+
+
+def test_a_language_may_have_a_threshold_of_its_own() -> None:
+    language = pa.array(["hr", "hr", "en", "en", "ms", None])
+    score = pa.array([0.3, 0.29, 0.64, 0.65, 0.7, 0.3], pa.float32())
+    keep = LanguageKeep(threshold=0.65, thresholds={"ms": 0.8, "hr": 0.3})
+    low = "langid.threshold"
+    assert columns.language_reasons(keep, language, score).to_pylist() == [
+        None,
+        low,
+        low,
+        None,
+        low,
+        low,
+    ]
+    assert list(keep.model_dump()["thresholds"]) == ["hr", "ms"]
 
 
 def test_the_first_failed_rule_that_is_kept_on_is_the_reason() -> None:

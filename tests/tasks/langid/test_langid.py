@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from infra.engine import EngineConfig, start
 from infra.stage import StageError
-from tasks.langid.identify import LABEL_PREFIX, SCHEMA, annotate_table, identify, load, prepare
+from tasks.langid.codes import LABEL_PREFIX
+from tasks.langid.identify import SCHEMA, annotate_table, identify, load
 from tasks.langid.labels import _CODE_OF, LID_176, meant_label, unknown_label
 from tasks.langid.model import locate_model
+from tasks.langid.prepare import MAX_CHARACTERS, prepare
 from tasks.langid.run import statistics
-from tasks.langid.stage import MAX_CHARACTERS, STAGE, LangidParameters
+from tasks.langid.stage import STAGE, LangidParameters
 from tests.stage_harness import run_stage
 from tests.tables import column, content_digest, documents
 
@@ -177,4 +179,4 @@ def test_golden_output(tmp_path: Path) -> None:
         [["Guten Morgen, liebe Leute!", "你好，世界。今天天气很好。", "", "one\ntwo three"]],
     )
     found = run_stage(STAGE, LangidParameters(), {"documents": given}, "web", tmp_path=tmp_path)
-    assert (STAGE.version, content_digest(found)) == (2, "f2c629d134028f33")
+    assert (STAGE.version, content_digest(found)) == (3, "27963534f104115f")

@@ -1,5 +1,8 @@
 """Scores against a literal reading of cc_net, on artificial and real text; the stage's output."""
 
+from __future__ import annotations
+
+import io
 import json
 import random
 import re
@@ -17,6 +20,8 @@ import sentencepiece
 from infra.engine import EngineConfig, start
 from infra.stage import StageError
 from infra.store import Artifact
+from tasks.language_model.kneser_ney import estimate
+from tasks.language_model.ngram_counts import Corpus
 from tasks.language_model.stage import STAGE as LANGUAGE_MODEL
 from tasks.language_model.stage import LanguageModelParameters
 from tasks.perplexity.score import ModelFiles, Scorer, annotate_perplexity
@@ -51,9 +56,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 class Reference:
     """cc_net's perplexity, one document at a time, step by step."""
 
-    def __init__(self, model: Artifact) -> None:
-        self.pieces = sentencepiece.SentencePieceProcessor(model_file=str(model.path("sp.model")))
-        self.lm = kenlm.Model(str(model.path("lm.arpa")))
+    def __init__(self, pieces: Path, lm: Path) -> None:
+        self.pieces = sentencepiece.SentencePieceProcessor(model_file=str(pieces))
+        self.lm = kenlm.Model(str(lm))
+
+    @classmethod
+    def of(cls, model: Artifact) -> Reference:
+        return cls(model.path("sp.model"), model.path("lm.arpa"))
 
     def __call__(self, text: str) -> float | None:
         text = unicodedata.normalize("NFD", text.strip().lower())
@@ -86,8 +95,32 @@ AWKWARD = [
 def test_equals_the_reference_on_artificial_text(model: Artifact) -> None:
     texts = [*made_up(50, seed=3), *AWKWARD]
     found = Scorer(files(model)).perplexities(texts)
-    assert found == [Reference(model)(text) for text in texts]
+    assert found == [Reference.of(model)(text) for text in texts]
     assert found[50] is None and found[51] is None and None not in found[52:]
+
+
+def test_a_model_that_keeps_spaces_counts_words_as_cc_net_does(tmp_path: Path) -> None:
+    """cc_net divides by the words of the line of pieces, and a space may be a piece, or in one."""
+    texts = [text.replace(" ", "\u3000") for text in made_up(100)]
+    written = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_writer=written,
+        vocab_size=60,
+        hard_vocab_limit=False,
+        normalization_rule_name="identity",
+        num_threads=1,
+        minloglevel=2,
+    )
+    (tmp_path / "sp.model").write_bytes(written.getvalue())
+    segmenter = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "sp.model"))
+    corpus = Corpus()
+    corpus.add(segmenter.encode(texts, out_type=str))
+    estimate(corpus, 3).write_arpa(tmp_path / "lm.arpa")
+    found = Scorer(ModelFiles(str(tmp_path / "sp.model"), str(tmp_path / "lm.arpa")))
+    reference = Reference(tmp_path / "sp.model", tmp_path / "lm.arpa")
+    mixed = [*texts[:20], "\u3000", "a\u2003b\xa0c", *AWKWARD]
+    assert found.perplexities(mixed) == [reference(text) for text in mixed]
 
 
 def test_batches_do_not_matter(model: Artifact) -> None:
@@ -113,10 +146,10 @@ def test_only_languages_with_a_model_and_only_the_first_characters(model: Artifa
     table = pa.table({"text": [text, text, text[:400], ""], "language": ["xx", "yy", "xx", "xx"]})
     found = annotate_perplexity({"xx": files(model)}, 400, table)["perplexity"].to_pylist()
     assert found[1] is None and found[3] is None
-    assert found[0] == found[2] == Reference(model)(text[:400])
+    assert found[0] == found[2] == Reference.of(model)(text[:400])
     assert annotate_perplexity({"xx": files(model)}, None, table)["perplexity"][
         0
-    ].as_py() == Reference(model)(text)
+    ].as_py() == Reference.of(model)(text)
 
 
 def scored(folder: Path, models: Sequence[Artifact]) -> dict[str, Artifact]:
@@ -143,7 +176,7 @@ def test_the_stage_writes_aligned_columns_statistics_and_a_ledger(
     inputs = scored(tmp_path, [model])
     found = run_stage(STAGE, PerplexityParameters(), inputs, "web", tmp_path=tmp_path)
     texts, languages = column(inputs["documents"], "text"), column(inputs["langid"], "language")
-    reference = Reference(model)
+    reference = Reference.of(model)
     expected = [
         reference(text) if language == "xx" else None
         for text, language in zip(texts, languages, strict=True)
@@ -205,7 +238,7 @@ def test_real_text_equals_the_reference_and_prose_scores_below_shuffled_characte
     shuffled = [
         "".join(random.Random(index).sample(text, len(text))) for index, text in enumerate(unseen)
     ]
-    scorer, reference = Scorer(files(zh)), Reference(zh)
+    scorer, reference = Scorer(files(zh)), Reference.of(zh)
     english = (real_data / "web_en" / "fineweb-sample" / "fineweb_sample.txt").read_text(
         encoding="utf-8"
     )
