@@ -15,7 +15,7 @@ from tasks.ingest.extract.names import ANCESTORS, CATEGORIES, NUMBER
 from tasks.ingest.extract.scan import (
     B_BOLD, B_BREAKS, B_BUTTONS, B_DESCRIPTION, B_DIGITS, B_ELEMENT, B_FIRST, B_LAST, B_LINKED,
     B_LINKS, B_MARKS, B_PUNCTUATION, B_SENTENCES, B_TITLE, B_UPPER, B_WIDE, B_WIDTH, B_WORDS,
-    E_END, E_FIRST, E_PARENT, E_TAG, M_HASH, M_OWN, M_TAGS, M_WORDS, lookup,
+    E_END, E_FIRST, E_PARENT, E_TAG, M_HASH, M_OWN, M_TAGS, M_WORDS,
 )  # fmt: skip
 from tasks.text.compiled import compiled
 
@@ -44,7 +44,7 @@ _AROUND = tuple(
     for name in ("blocks", "width", "links", "share", "mean", "long")
 )
 _REPEATED = (
-    "alike", "alike_width", "alike_links", "same_text", "siblings", "sibling_blocks",
+    "alike", "alike_width", "alike_links", "same_text", "same_before", "siblings", "sibling_blocks",
     "sibling_width", "sibling_links", "outer_siblings", "outer_blocks", "outer_width",
     "outer_links", "in_best", "best_share", "from_best", "outer_best",
 )  # fmt: skip
@@ -132,7 +132,17 @@ def describe(elements: Any, masks: Any, blocks: Any, block_masks: Any, page: Any
                 alike_links[order[at]] = linked / width
             start = place
     # blocks with the same text
-    texts = np.sort(block_masks[:, 0].copy())
+    texts = block_masks[:, 0].copy()
+    order = np.argsort(texts, kind="mergesort")
+    same = np.zeros(n, np.int64)
+    same_before = np.zeros(n, np.int64)
+    start = 0
+    for place in range(1, n + 1):
+        if place == n or texts[order[place]] != texts[order[start]]:
+            for at in range(start, place):
+                same[order[at]] = place - start
+                same_before[order[at]] = at - start
+            start = place
     # siblings that look alike
     keys = np.zeros(n_elements, np.uint64)
     for e in range(n_elements):
@@ -289,11 +299,8 @@ def describe(elements: Any, masks: Any, blocks: Any, block_masks: Any, page: Any
         row[c] = np.log1p(np.float32(alike_n[b])); c += 1
         row[c] = alike_width[b]; c += 1
         row[c] = alike_links[b]; c += 1
-        place = lookup(texts, block_masks[b, 0])
-        same = place
-        while same < n and texts[same] == texts[place]:
-            same += 1
-        row[c] = min(same - place, 20); c += 1
+        row[c] = min(same[b], 20); c += 1
+        row[c] = min(same_before[b], 20); c += 1
         inner = outer = -1
         above = element
         while above >= 0 and elements[above, E_TAG] != _BODY:

@@ -43,8 +43,10 @@ _B, _STRONG = NUMBER["b"], NUMBER["strong"]
 _INLINE, _VOID, _SKIP, _RAW, _PRE, _LINK, _BUTTON = INLINE, VOID, SKIP, RAW, PRE, LINK, BUTTON
 _OFFSET, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 _HIDDEN, _ARIA = np.uint64(1 << 60), np.uint64(1 << 61)
-GAP = 1
-"""The byte between two links or buttons that touch: a space where the block is nothing else."""
+GAP = 0xFF
+"""The byte between two links or buttons that touch, which no UTF-8 holds: a space where the block
+is nothing else.
+"""
 
 _BYTES = types.Array(types.uint8, 1, "C", readonly=True)
 _WORDS64 = types.Array(types.uint64, 1, "C", readonly=True)
@@ -516,8 +518,13 @@ def scan(
                 length = 4
             if at + length > stop:
                 length = stop - at
-            is_space = byte <= 32 or (
-                byte == 0xC2 and at + 1 < stop and html[at + 1] == 0xA0
+            is_space = (
+                byte == 32
+                or byte == 10
+                or byte == 9
+                or byte == 13
+                or byte == 12
+                or (byte == 0xC2 and at + 1 < stop and html[at + 1] == 0xA0)
             )
             is_wide = byte >= 0xE3 or (byte == 0xE2 and html[at + 1] >= 0xBA)
             letter = (
