@@ -14,9 +14,8 @@ import numpy as np
 from resiliparse.parse.html import HTMLTree
 
 from tasks.ingest.charset.choose import as_utf8
-from tasks.ingest.conserve import protect
+from tasks.ingest.extract.content import main_content
 from tasks.ingest.found import Unreadable
-from tasks.ingest.main_text import main_text
 
 MAX_DEPTH = 256
 MAX_OPTIONS = 5_000
@@ -55,12 +54,12 @@ def text_of(html: bytes) -> str:
     html = html.replace(b"\0", b"")
     if too_complex(html):
         raise Unreadable("page_too_complex")
-    tree = HTMLTree.parse(protect(html).decode(errors="replace"))  # parse_from_bytes is slower
+    tree = HTMLTree.parse(html.decode(errors="replace"))  # parse_from_bytes is slower
     document = tree.document
     # shorter is faster
     if document is None or (document.query_selector(_DEEP) and document.query_selector(_TOO_DEEP)):
         raise Unreadable("page_too_complex")
-    return main_text(tree)
+    return main_content(tree)
 
 
 def too_complex(html: bytes) -> bool:

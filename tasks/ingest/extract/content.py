@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,16 +20,41 @@ import numpy.typing as npt
 from resiliparse.parse.html import HTMLTree
 
 from tasks.ingest.extract import features as looks
-from tasks.ingest.extract import scan as scanning
+from tasks.ingest.extract.columns import (
+    B_ELEMENT,
+    B_END,
+    B_LINKED,
+    B_START,
+    B_WIDTH,
+    B_WORDS,
+    ELEMENT_COLUMNS,
+    ELEMENT_MASKS,
+    N_BLOCK,
+)  # fmt: skip
 from tasks.ingest.extract.forest import load, log_odds
 from tasks.ingest.extract.head import Head, page_features, read_head
+from tasks.ingest.extract.letters import hash_words
 from tasks.ingest.extract.names import NUMBER, ancestor_bits, tag_table, word_table
+from tasks.ingest.extract.scan import scan
+from tasks.ingest.found import Unreadable
 
-_TAGS = tag_table()
-_TAG_BITS = ancestor_bits()
-_WORDS = word_table()
+_TAGS = (*tag_table(), ancestor_bits())
+_CLASS_WORDS = word_table()
 _FOREST = load(Path(__file__).with_name("forest.json"), looks.FEATURES)
-_P, _LI, _PRE, _TR, _CELLS = NUMBER["p"], NUMBER["li"], NUMBER["pre"], NUMBER["tr"], (NUMBER["td"], NUMBER["th"])
+MAX_TAGS = 2_000_000
+"""Tags of a page, ends included, 150 bytes of tables each: no page of 4 MB has as many."""
+
+MAX_BETWEEN, LEAST_BETWEEN = 3, 0.1
+"""Blocks between two kept ones that are kept with them, and the least p of these."""
+
+LEAST_HEADING = 0.03
+"""The least p of a heading kept for what it heads."""
+
+_ROWS_AT_ONCE = 1 << 15
+"""Blocks described at once, 30 MB: a page of 4 MB may have a million."""
+
+_P, _LI, _PRE, _H1 = (NUMBER[name] for name in ("p", "li", "pre", "h1"))
+_CELLS = (NUMBER["td"], NUMBER["th"])
 
 
 class Blocks(NamedTuple):
@@ -51,25 +77,31 @@ def cut(page: str, head: Head) -> Blocks:
     """The serialised source of a page as blocks."""
     source = page.encode("utf-8", "replace")
     size = source.count(b"<") + 1
-    elements = np.empty((size, len(scanning.ELEMENT_COLUMNS)), np.int32)
-    masks = np.empty((size, len(scanning.ELEMENT_MASKS)), np.uint64)
-    blocks = np.empty((size, scanning.N_BLOCK), np.int32)
+    if size > MAX_TAGS:
+        raise Unreadable("page_too_complex")
+    elements = np.empty((size, len(ELEMENT_COLUMNS)), np.int32)
+    masks = np.empty((size, len(ELEMENT_MASKS)), np.uint64)
+    blocks = np.empty((size, N_BLOCK), np.int32)
     block_masks = np.empty((size, 2), np.uint64)
     text = np.empty(len(source) + 1, np.uint8)
     meta = head.meta
-    n_elements, n_blocks, written = scanning.scan(
+    n_elements, n_blocks, written = scan(
         np.frombuffer(source, np.uint8),
-        *_TAGS,
-        _TAG_BITS,
-        *_WORDS,
-        _hashes(f"{head.title} {meta.get('og:title', '')}"),
-        _hashes(f"{meta.get('description', '')} {meta.get('og:description', '')}"),
+        _TAGS,
+        _CLASS_WORDS,
+        (
+            _hashes(f"{head.title} {meta.get('og:title', '')}"),
+            _hashes(f"{meta.get('description', '')} {meta.get('og:description', '')}"),
+            _hashes(head.stated()),
+        ),
         elements,
         masks,
         blocks,
         block_masks,
         text,
     )
+    if n_elements < 0:
+        raise Unreadable("page_too_complex")
     return Blocks(
         elements[:n_elements],
         masks[:n_elements],
@@ -82,51 +114,106 @@ def cut(page: str, head: Head) -> Blocks:
 def _hashes(words: str) -> npt.NDArray[np.uint64]:
     source = np.frombuffer(words.encode("utf-8", "replace"), np.uint8)
     hashes = np.empty(len(source) + 1, np.uint64)
-    return np.unique(hashes[: scanning.hash_words(source, hashes)])
+    return np.unique(hashes[: hash_words(source, hashes)])
 
 
-def described(found: Blocks, head: Head) -> npt.NDArray[np.float32]:
-    """What every block looks like; float32 (B, len(FEATURES))."""
-    rows = np.empty((len(found.blocks), len(looks.FEATURES)), np.float32)
+def described(
+    found: Blocks, head: Head, start: int = 0, count: int | None = None
+) -> npt.NDArray[np.float32]:
+    """What `count` blocks from `start` on look like, by default all; float32 (N, len(FEATURES))."""
+    size = len(found.blocks) - start
+    rows = np.empty((size if count is None else min(count, size), len(looks.FEATURES)), np.float32)
     if len(rows):
-        looks.describe(*found[:4], page_features(head), rows)
+        looks.describe(*found[:4], page_features(head), start, rows)
     return rows
 
 
-def probabilities(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def probabilities(found: Blocks, head: Head) -> npt.NDArray[np.float32]:
     """Of every block being main content; float32 (B,)."""
-    odds = np.zeros(len(rows), np.float32)
-    log_odds(*_FOREST, rows, odds)
-    return 1 / (1 + np.exp(-odds))
+    odds = np.zeros(len(found.blocks), np.float32)
+    for start in range(0, len(odds), _ROWS_AT_ONCE):
+        rows = described(found, head, start, _ROWS_AT_ONCE)
+        log_odds(*_FOREST, rows, odds[start : start + len(rows)])
+    return np.asarray(1 / (1 + np.exp(-odds)), np.float32)
 
 
 def chosen(
     probability: npt.NDArray[np.float32], words: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.bool_]:
-    """The blocks to keep, bool (B,), from p and their numbers of words."""
+    """The blocks to keep by themselves, bool (B,), from p and their numbers of words."""
     if not len(probability):
         return np.zeros(0, np.bool_)
     order = np.argsort(-probability, kind="stable")
     right = np.cumsum((probability * words)[order])
     f1 = right / (np.cumsum(words[order]) + right[-1])
-    return probability >= probability[order[np.argmax(f1)]]
+    return np.asarray(probability >= probability[order[np.argmax(f1)]])
 
 
 def main_content(tree: HTMLTree) -> str:
-    """The main content of a parsed page, blocks apart by blank lines; "" where there is none."""
+    """The main content of a parsed page, blocks apart by blank lines; "" where there is none.
+    Raises Unreadable("page_too_complex").
+    """
     page = str(tree)
-    head = read_head(page)
+    return content_of(page, read_head(page))
+
+
+def content_of(page: str, head: Head) -> str:
+    """The same from a page's serialised source and its head."""
     found = cut(page, head)
-    words = np.maximum(found.blocks[:, scanning.B_WORDS], 0.1).astype(np.float32)
-    keep = chosen(probabilities(described(found, head)), words)
-    return _joined(found, np.flatnonzero(keep).tolist())
+    probability = probabilities(found, head)
+    words = np.maximum(found.blocks[:, B_WORDS], 0.1).astype(np.float32)
+    keep = chosen(probability, words)
+    return _joined(found, completed(found, probability.tolist(), keep.tolist()))
+
+
+def completed(found: Blocks, probability: list[float], keep: list[bool]) -> list[int]:
+    """Places of the blocks that are kept, with what makes them whole: up to three short lines
+    between two of them, headings right above one, and the first <h1>, which is the title.
+    """
+    kept = [at for at, is_kept in enumerate(keep) if is_kept]
+    if not kept:
+        return kept
+    linked = (found.blocks[:, B_LINKED] > 0.3 * found.blocks[:, B_WIDTH]).tolist()
+    heading = headings(found)
+    for before, after in pairwise(kept):
+        between = range(before + 1, after)
+        if 0 < len(between) <= MAX_BETWEEN and all(
+            probability[at] >= LEAST_BETWEEN and not linked[at] for at in between
+        ):
+            for at in between:
+                keep[at] = True
+    below, above = False, 0  # whether the block below that is no heading is kept; headings above it
+    for at in range(len(keep) - 1, -1, -1):
+        if not heading[at]:
+            below, above = keep[at], 0
+        else:
+            keep[at] = keep[at] or (below and above < 2 and probability[at] >= LEAST_HEADING)
+            above += 1
+    title = next((at for at, level in enumerate(heading) if level == 1), None)
+    if title is not None and probability[title] >= LEAST_HEADING:
+        keep[title] = True
+    return [at for at, is_kept in enumerate(keep) if is_kept]
+
+
+def headings(found: Blocks) -> list[int]:
+    """The level of the heading that each block is, 0 for none: <h2>, or what stands right in it."""
+    elements = found.elements[:, :2].tolist()
+    levels = []
+    for element in found.blocks[:, B_ELEMENT].tolist():
+        level = 0
+        for _ in range(2):
+            if element >= 0 and not level:
+                parent, tag = elements[element]
+                level, element = (tag - _H1 + 1 if _H1 <= tag < _H1 + 6 else 0), parent
+        levels.append(level)
+    return levels
 
 
 def _joined(found: Blocks, kept: list[int]) -> str:
     """List items one a line with a bullet, cells of a row in one line, other blocks apart."""
     parts: list[str] = []
     elements, text = found.elements, found.text
-    places = found.blocks[:, [scanning.B_START, scanning.B_END, scanning.B_ELEMENT]].tolist()
+    places = found.blocks[:, [B_START, B_END, B_ELEMENT]].tolist()
     was_item, was_row = False, -1
     for at in kept:
         start, end, element = places[at]
@@ -147,7 +234,12 @@ def _joined(found: Blocks, kept: list[int]) -> str:
             if row >= 0 and row == was_row:
                 parts.append(" | ")
             else:
-                parts.append("\n" if item and was_item or row >= 0 and was_row >= 0 and elements[row, 0] == elements[was_row, 0] else "\n\n")
+                parts.append(
+                    "\n"
+                    if (item and was_item)
+                    or (row >= 0 and was_row >= 0 and elements[row, 0] == elements[was_row, 0])
+                    else "\n\n"
+                )
         parts.append(f"• {piece}" if item else piece)
         was_item, was_row = item, row
     return "".join(parts)

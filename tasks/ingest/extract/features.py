@@ -11,12 +11,36 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from tasks.ingest.extract.names import ANCESTORS, CATEGORIES, NUMBER
-from tasks.ingest.extract.scan import (
-    B_BOLD, B_BREAKS, B_BUTTONS, B_DESCRIPTION, B_DIGITS, B_ELEMENT, B_FIRST, B_LAST, B_LINKED,
-    B_LINKS, B_MARKS, B_PUNCTUATION, B_SENTENCES, B_TITLE, B_UPPER, B_WIDE, B_WIDTH, B_WORDS,
-    E_END, E_FIRST, E_PARENT, E_TAG, M_HASH, M_OWN, M_TAGS, M_WORDS,
+from tasks.ingest.extract.columns import (
+    B_BOLD,
+    B_BREAKS,
+    B_BUTTONS,
+    B_DATA,
+    B_DESCRIPTION,
+    B_DIGITS,
+    B_ELEMENT,
+    B_FIRST,
+    B_LAST,
+    B_LINKED,
+    B_LINKS,
+    B_MARKS,
+    B_PUNCTUATION,
+    B_SENTENCES,
+    B_TITLE,
+    B_UPPER,
+    B_WIDE,
+    B_WIDTH,
+    B_WORDS,
+    E_END,
+    E_FIRST,
+    E_PARENT,
+    E_TAG,
+    M_HASH,
+    M_OWN,
+    M_TAGS,
+    M_WORDS,
 )  # fmt: skip
+from tasks.ingest.extract.names import ANCESTORS, CATEGORIES, NUMBER
 from tasks.text.compiled import compiled
 
 PAGE_FEATURES = ("article", "product", "list", "forum", "og_type", "path", "slug")
@@ -25,19 +49,25 @@ LEVELS = 4
 _OWN = (
     "width", "words", "link_share", "links", "button_share", "upper_share", "digit_share",
     "punctuation", "sentences", "price", "copyright", "arrow", "bar", "at", "first", "last",
-    "breaks", "in_title", "in_description", "wide_share", "bold_share", "word_length", "tag",
-    "heading", "depth", "first_of_element", "list_item",
+    "breaks", "in_title", "in_description", "in_data", "wide_share", "bold_share", "word_length",
+    "tag", "heading", "depth", "first_of_element", "list_item",
 )  # fmt: skip
 _PLACE = (
     "place", "share_before", "page_width", "page_blocks", "page_links", "page_mean", "page_long",
     "page_prices", "page_headings", "page_list", "page_table", "since_heading", "heading_above",
     "from_h1", "page_h1", "heading_width", "page_articles",
 )  # fmt: skip
-_BESIDE = tuple(
-    f"{name}{offset:+d}"
-    for offset in (-3, -2, -1, 1, 2, 3)
-    for name in ("width", "link_share", "heading", "alike")
-) + ("long_before", "long_after", "text_near", "links_near")
+_BESIDE = (
+    *(
+        f"{name}{offset:+d}"
+        for offset in (-3, -2, -1, 1, 2, 3)
+        for name in ("width", "link_share", "heading", "alike")
+    ),
+    "long_before",
+    "long_after",
+    "text_near",
+    "links_near",
+)
 _AROUND = tuple(
     f"{name}^{level}"
     for level in range(1, LEVELS + 1)
@@ -70,12 +100,20 @@ _ONE = np.uint64(1)
         types.int32[:, ::1],
         types.uint64[:, ::1],
         types.Array(types.float32, 1, "C", readonly=True),
+        types.int64,
         types.float32[:, ::1],
     )
 )
-def describe(elements: Any, masks: Any, blocks: Any, block_masks: Any, page: Any, out: Any) -> None:
-    """Fill `out`, float32 (B, len(FEATURES)), from the arrays that `scan` filled, cut to size."""
+def describe(
+    elements: Any, masks: Any, blocks: Any, block_masks: Any, page: Any, start: int, out: Any
+) -> None:
+    """Fill `out`, float32 (N, len(FEATURES)), for N blocks from the block `start` on.
+
+    `elements`, `masks`, `blocks` and `block_masks` are what `scan` filled, cut to size; `page` is
+    float32 (len(PAGE_FEATURES),).
+    """
     n, n_elements = blocks.shape[0], elements.shape[0]
+    first_row = start
     # prefix sums over blocks: width, linked, long text, controls
     sums = np.zeros((n + 1, 3), np.int64)
     heading = np.zeros(n, np.int64)
@@ -146,10 +184,9 @@ def describe(elements: Any, masks: Any, blocks: Any, block_masks: Any, page: Any
     # siblings that look alike
     keys = np.zeros(n_elements, np.uint64)
     for e in range(n_elements):
-        keys[e] = (
-            np.uint64(elements[e, E_PARENT] + 1) * np.uint64(0x9E3779B97F4A7C15)
-            ^ masks[e, M_HASH] * np.uint64(0xC2B2AE3D27D4EB4F)
-        )
+        keys[e] = np.uint64(elements[e, E_PARENT] + 1) * np.uint64(0x9E3779B97F4A7C15) ^ masks[
+            e, M_HASH
+        ] * np.uint64(0xC2B2AE3D27D4EB4F)
     element_order = np.argsort(keys)
     siblings = np.zeros(n_elements, np.int64)
     start = 0
@@ -189,7 +226,10 @@ def describe(elements: Any, masks: Any, blocks: Any, block_masks: Any, page: Any
     if best >= 0:
         best_first, best_end = elements[best, E_FIRST], elements[best, E_END]
         above = elements[best, E_PARENT]
-        while above >= 0 and elements[above, E_END] - elements[above, E_FIRST] == best_end - best_first:
+        while (
+            above >= 0
+            and elements[above, E_END] - elements[above, E_FIRST] == best_end - best_first
+        ):
             above = elements[above, E_PARENT]
         if above >= 0:
             outer_first, outer_end = elements[above, E_FIRST], elements[above, E_END]
@@ -205,61 +245,109 @@ def describe(elements: Any, masks: Any, blocks: Any, block_masks: Any, page: Any
     next_long = np.full(n + 1, n + 50, np.int64)
     for b in range(n - 1, -1, -1):
         next_long[b] = b if sums[b + 1, 2] > sums[b, 2] else next_long[b + 1]
-    for b in range(n):
-        row = out[b]
+    for b in range(first_row + out.shape[0]):
+        if b < first_row:
+            if heading[b]:
+                last_heading = b
+            if sums[b + 1, 2] > sums[b, 2]:
+                last_long = b
+            continue
+        row = out[b - first_row]
         width = np.float32(blocks[b, B_WIDTH])
         element = blocks[b, B_ELEMENT]
         marks = blocks[b, B_MARKS]
         words = np.float32(max(blocks[b, B_WORDS], 1))
         c = 0
-        row[c] = np.log1p(width); c += 1
-        row[c] = words; c += 1
-        row[c] = blocks[b, B_LINKED] / width; c += 1
-        row[c] = blocks[b, B_LINKS]; c += 1
-        row[c] = blocks[b, B_BUTTONS] / width; c += 1
-        row[c] = blocks[b, B_UPPER] / width; c += 1
-        row[c] = blocks[b, B_DIGITS] / width; c += 1
-        row[c] = blocks[b, B_PUNCTUATION] / words; c += 1
-        row[c] = blocks[b, B_SENTENCES]; c += 1
+        row[c] = np.log1p(width)
+        c += 1
+        row[c] = words
+        c += 1
+        row[c] = blocks[b, B_LINKED] / width
+        c += 1
+        row[c] = blocks[b, B_LINKS]
+        c += 1
+        row[c] = blocks[b, B_BUTTONS] / width
+        c += 1
+        row[c] = blocks[b, B_UPPER] / width
+        c += 1
+        row[c] = blocks[b, B_DIGITS] / width
+        c += 1
+        row[c] = blocks[b, B_PUNCTUATION] / words
+        c += 1
+        row[c] = blocks[b, B_SENTENCES]
+        c += 1
         for bit in range(5):
-            row[c] = (marks >> bit) & 1; c += 1
-        row[c] = blocks[b, B_FIRST]; c += 1
-        row[c] = blocks[b, B_LAST]; c += 1
-        row[c] = blocks[b, B_BREAKS]; c += 1
-        row[c] = blocks[b, B_TITLE] / words; c += 1
-        row[c] = blocks[b, B_DESCRIPTION] / words; c += 1
-        row[c] = 2 * blocks[b, B_WIDE] / width; c += 1
-        row[c] = blocks[b, B_BOLD] / width; c += 1
-        row[c] = width / words; c += 1
+            row[c] = (marks >> bit) & 1
+            c += 1
+        row[c] = blocks[b, B_FIRST]
+        c += 1
+        row[c] = blocks[b, B_LAST]
+        c += 1
+        row[c] = blocks[b, B_BREAKS]
+        c += 1
+        row[c] = blocks[b, B_TITLE] / words
+        c += 1
+        row[c] = blocks[b, B_DESCRIPTION] / words
+        c += 1
+        row[c] = blocks[b, B_DATA] / words
+        c += 1
+        row[c] = 2 * blocks[b, B_WIDE] / width
+        c += 1
+        row[c] = blocks[b, B_BOLD] / width
+        c += 1
+        row[c] = width / words
+        c += 1
         tag = elements[element, E_TAG] if element >= 0 else 0
-        row[c] = min(tag, 22); c += 1
-        row[c] = heading[b]; c += 1
+        row[c] = min(tag, 22)
+        c += 1
+        row[c] = heading[b]
+        c += 1
         depth = 0
         above = element
         while above >= 0:
             depth += 1
             above = elements[above, E_PARENT]
-        row[c] = depth; c += 1
-        row[c] = 1 if element >= 0 and elements[element, E_FIRST] == b else 0; c += 1
-        row[c] = 1 if tag == _LI else 0; c += 1
+        row[c] = depth
+        c += 1
+        row[c] = 1 if element >= 0 and elements[element, E_FIRST] == b else 0
+        c += 1
+        row[c] = 1 if tag == _LI else 0
+        c += 1
         # place
-        row[c] = b / n; c += 1
-        row[c] = sums[b, 0] / total; c += 1
-        row[c] = np.log1p(np.float32(total)); c += 1
-        row[c] = np.log1p(np.float32(n)); c += 1
-        row[c] = linked_total / total; c += 1
-        row[c] = total / n; c += 1
-        row[c] = long_total / total; c += 1
-        row[c] = prices / n; c += 1
-        row[c] = headings / n; c += 1
-        row[c] = items / n; c += 1
-        row[c] = cells / n; c += 1
-        row[c] = min(b - last_heading, 50) if last_heading >= 0 else 60; c += 1
-        row[c] = heading[last_heading] if last_heading >= 0 else 0; c += 1
-        row[c] = max(min(b - first_h1, 200), -200) if first_h1 >= 0 else 300; c += 1
-        row[c] = min(h1s, 5); c += 1
-        row[c] = sums[b, 0] - sums[last_heading, 0] if last_heading >= 0 else -1; c += 1
-        row[c] = min(articles, 20); c += 1
+        row[c] = b / n
+        c += 1
+        row[c] = sums[b, 0] / total
+        c += 1
+        row[c] = np.log1p(np.float32(total))
+        c += 1
+        row[c] = np.log1p(np.float32(n))
+        c += 1
+        row[c] = linked_total / total
+        c += 1
+        row[c] = total / n
+        c += 1
+        row[c] = long_total / total
+        c += 1
+        row[c] = prices / n
+        c += 1
+        row[c] = headings / n
+        c += 1
+        row[c] = items / n
+        c += 1
+        row[c] = cells / n
+        c += 1
+        row[c] = min(b - last_heading, 50) if last_heading >= 0 else 60
+        c += 1
+        row[c] = heading[last_heading] if last_heading >= 0 else 0
+        c += 1
+        row[c] = max(min(b - first_h1, 200), -200) if first_h1 >= 0 else 300
+        c += 1
+        row[c] = min(h1s, 5)
+        c += 1
+        row[c] = sums[b, 0] - sums[last_heading, 0] if last_heading >= 0 else -1
+        c += 1
+        row[c] = min(articles, 20)
+        c += 1
         if heading[b]:
             last_heading = b
         # beside
@@ -273,11 +361,15 @@ def describe(elements: Any, masks: Any, blocks: Any, block_masks: Any, page: Any
             else:
                 row[c] = row[c + 1] = row[c + 2] = row[c + 3] = -1
             c += 4
-        row[c] = min(b - last_long, 50) if last_long >= 0 else 60; c += 1
-        row[c] = min(next_long[b + 1] - b, 50); c += 1
+        row[c] = min(b - last_long, 50) if last_long >= 0 else 60
+        c += 1
+        row[c] = min(next_long[b + 1] - b, 50)
+        c += 1
         low, high = max(b - 5, 0), min(b + 6, n)
-        row[c] = np.log1p(np.float32(sums[high, 2] - sums[low, 2])); c += 1
-        row[c] = (sums[high, 1] - sums[low, 1]) / (sums[high, 0] - sums[low, 0]); c += 1
+        row[c] = np.log1p(np.float32(sums[high, 2] - sums[low, 2]))
+        c += 1
+        row[c] = (sums[high, 1] - sums[low, 1]) / (sums[high, 0] - sums[low, 0])
+        c += 1
         if sums[b + 1, 2] > sums[b, 2]:
             last_long = b
         # around: ancestors that hold more than what they hold
@@ -289,18 +381,29 @@ def describe(elements: Any, masks: Any, blocks: Any, block_masks: Any, page: Any
             if above >= 0:
                 first, end = min(elements[above, E_FIRST], b), max(elements[above, E_END], b + 1)
             inside = np.float32(sums[end, 0] - sums[first, 0])
-            row[c] = np.log1p(np.float32(end - first)); c += 1
-            row[c] = np.log1p(inside); c += 1
-            row[c] = (sums[end, 1] - sums[first, 1]) / inside; c += 1
-            row[c] = inside / total; c += 1
-            row[c] = inside / (end - first); c += 1
-            row[c] = (sums[end, 2] - sums[first, 2]) / inside; c += 1
+            row[c] = np.log1p(np.float32(end - first))
+            c += 1
+            row[c] = np.log1p(inside)
+            c += 1
+            row[c] = (sums[end, 1] - sums[first, 1]) / inside
+            c += 1
+            row[c] = inside / total
+            c += 1
+            row[c] = inside / (end - first)
+            c += 1
+            row[c] = (sums[end, 2] - sums[first, 2]) / inside
+            c += 1
         # repeated
-        row[c] = np.log1p(np.float32(alike_n[b])); c += 1
-        row[c] = alike_width[b]; c += 1
-        row[c] = alike_links[b]; c += 1
-        row[c] = min(same[b], 20); c += 1
-        row[c] = min(same_before[b], 20); c += 1
+        row[c] = np.log1p(np.float32(alike_n[b]))
+        c += 1
+        row[c] = alike_width[b]
+        c += 1
+        row[c] = alike_links[b]
+        c += 1
+        row[c] = min(same[b], 20)
+        c += 1
+        row[c] = min(same_before[b], 20)
+        c += 1
         inner = outer = -1
         above = element
         while above >= 0 and elements[above, E_TAG] != _BODY:
@@ -314,18 +417,30 @@ def describe(elements: Any, masks: Any, blocks: Any, block_masks: Any, page: Any
             card = inner if which == 0 else outer
             if card >= 0:
                 holder = elements[card, E_PARENT]
-                first, end = elements[card, E_FIRST], max(elements[card, E_END], elements[card, E_FIRST] + 1)
-                row[c] = np.log1p(np.float32(siblings[card])); c += 1
-                row[c] = end - first; c += 1
-                first, end = elements[holder, E_FIRST], max(elements[holder, E_END], elements[holder, E_FIRST] + 1)
+                first, end = (
+                    elements[card, E_FIRST],
+                    max(elements[card, E_END], elements[card, E_FIRST] + 1),
+                )
+                row[c] = np.log1p(np.float32(siblings[card]))
+                c += 1
+                row[c] = end - first
+                c += 1
+                first, end = (
+                    elements[holder, E_FIRST],
+                    max(elements[holder, E_END], elements[holder, E_FIRST] + 1),
+                )
                 inside = np.float32(max(sums[end, 0] - sums[first, 0], 1))
-                row[c] = inside / siblings[card]; c += 1
-                row[c] = (sums[end, 1] - sums[first, 1]) / inside; c += 1
+                row[c] = inside / siblings[card]
+                c += 1
+                row[c] = (sums[end, 1] - sums[first, 1]) / inside
+                c += 1
             else:
                 row[c] = row[c + 1] = row[c + 2] = row[c + 3] = -1
                 c += 4
-        row[c] = best_first <= b < best_end; c += 1
-        row[c] = (sums[best_end, 0] - sums[best_first, 0]) / total; c += 1
+        row[c] = best_first <= b < best_end
+        c += 1
+        row[c] = (sums[best_end, 0] - sums[best_first, 0]) / total
+        c += 1
         if b < best_first:
             row[c] = max(b - best_first, -100)
         elif b >= best_end:
@@ -333,9 +448,11 @@ def describe(elements: Any, masks: Any, blocks: Any, block_masks: Any, page: Any
         else:
             row[c] = 0
         c += 1
-        row[c] = outer_first <= b < outer_end; c += 1
+        row[c] = outer_first <= b < outer_end
+        c += 1
         for at in range(_N_PAGE):
-            row[c] = page[at]; c += 1
+            row[c] = page[at]
+            c += 1
         tags = under = near = np.uint64(0)
         if element >= 0:
             tags = masks[element, M_TAGS]
@@ -348,10 +465,15 @@ def describe(elements: Any, masks: Any, blocks: Any, block_masks: Any, page: Any
                     above = elements[above, E_PARENT]
             under |= block_masks[b, 1]
         for bit in range(_N_ANCESTORS):
-            row[c] = (tags >> np.uint64(bit)) & _ONE; c += 1
-        row[c] = (tags >> np.uint64(_HIDDEN_BIT)) & _ONE; c += 1
-        row[c] = (tags >> np.uint64(_ARIA_BIT)) & _ONE; c += 1
+            row[c] = (tags >> np.uint64(bit)) & _ONE
+            c += 1
+        row[c] = (tags >> np.uint64(_HIDDEN_BIT)) & _ONE
+        c += 1
+        row[c] = (tags >> np.uint64(_ARIA_BIT)) & _ONE
+        c += 1
         for bit in range(_N_CATEGORIES):
-            row[c] = (under >> np.uint64(bit)) & _ONE; c += 1
+            row[c] = (under >> np.uint64(bit)) & _ONE
+            c += 1
         for bit in range(_N_CATEGORIES):
-            row[c] = (near >> np.uint64(bit)) & _ONE; c += 1
+            row[c] = (near >> np.uint64(bit)) & _ONE
+            c += 1

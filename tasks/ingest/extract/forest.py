@@ -43,12 +43,8 @@ def load(path: Path, names: tuple[str, ...]) -> Forest:
     )
 
 
-@compiled(
-    types.void(_INTS, _INTS, _FLOATS, _INTS, types.float32[:, ::1], types.float32[::1])
-)
-def log_odds(
-    roots: Any, feature: Any, threshold: Any, right: Any, rows: Any, out: Any
-) -> None:
+@compiled(types.void(_INTS, _INTS, _FLOATS, _INTS, types.float32[:, ::1], types.float32[::1]))
+def log_odds(roots: Any, feature: Any, threshold: Any, right: Any, rows: Any, out: Any) -> None:
     """Add to `out`, float32 (B,), what every tree says of each of the `rows`, float32 (B, F)."""
     for row in range(rows.shape[0]):
         total = np.float32(0)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 
-_TAG = re.compile(r'<(?:meta|link) ((?:[^<>"]|"[^"]*")*)>|<title[^<>]*>([^<]*)</title>|<script ([^<>]*)>')
+_TAG = re.compile(
+    r'<(?:meta|link) ((?:[^<>"]|"[^"]*")*)>|<title[^<>]*>([^<]*)</title>|<script ([^<>]*)>'
+)
 _ATTRIBUTE = re.compile(r'([a-zA-Z:-]+)="([^"]*)"')
 _MAX_JSON = 1 << 19
 _MAX_NODES = 2_000
+_SAID = ("name", "headline", "description", "articleBody", "text", "reviewBody")
+_MAX_SAID = 30_000
 
 
 @dataclass
@@ -37,6 +40,20 @@ class Head:
                     found.add(kind.rsplit("/", 1)[-1])
         return found
 
+    def stated(self) -> str:
+        """What JSON-LD says in words: names, descriptions and texts, navigation paths aside."""
+        said: list[str] = []
+        size = 0
+        for node in self.nodes:
+            if node.get("@type") in ("BreadcrumbList", "WebSite", "Organization"):
+                continue
+            for key in _SAID:
+                value = node.get(key)
+                if isinstance(value, str) and size < _MAX_SAID:
+                    said.append(value[:_MAX_SAID])
+                    size += len(value)
+        return " ".join(said)
+
 
 def read_head(page: str) -> Head:
     """From the serialised source of a page."""
@@ -46,7 +63,9 @@ def read_head(page: str) -> Head:
         if attributes is not None:
             pairs = dict(_ATTRIBUTE.findall(attributes))
             if "content" in pairs:
-                name = (pairs.get("property") or pairs.get("name") or pairs.get("itemprop") or "").lower()
+                name = (
+                    pairs.get("property") or pairs.get("name") or pairs.get("itemprop") or ""
+                ).lower()
                 if name and pairs["content"]:
                     head.meta.setdefault(name, html.unescape(pairs["content"]))
             elif pairs.get("rel", "").lower() == "canonical" and "href" in pairs:
@@ -77,8 +96,33 @@ def _nodes(source: str) -> list[dict[str, Any]]:
     return found
 
 
-_ARTICLES = {"Article", "NewsArticle", "BlogPosting", "TechArticle", "ScholarlyArticle", "Report", "Recipe", "OpinionNewsArticle", "ReportageNewsArticle", "AnalysisNewsArticle", "HowTo", "MedicalWebPage"}
-_PRODUCTS = {"Product", "ProductGroup", "IndividualProduct", "Book", "Course", "SoftwareApplication", "Offer", "AggregateOffer", "Vehicle", "Movie", "VideoGame"}
+_ARTICLES = {
+    "Article",
+    "NewsArticle",
+    "BlogPosting",
+    "TechArticle",
+    "ScholarlyArticle",
+    "Report",
+    "Recipe",
+    "OpinionNewsArticle",
+    "ReportageNewsArticle",
+    "AnalysisNewsArticle",
+    "HowTo",
+    "MedicalWebPage",
+}
+_PRODUCTS = {
+    "Product",
+    "ProductGroup",
+    "IndividualProduct",
+    "Book",
+    "Course",
+    "SoftwareApplication",
+    "Offer",
+    "AggregateOffer",
+    "Vehicle",
+    "Movie",
+    "VideoGame",
+}
 _LISTS = {"ItemList", "CollectionPage", "OfferCatalog", "SearchResultsPage", "ProductCollection"}
 _FORUMS = {"DiscussionForumPosting", "QAPage", "Question", "Comment", "SocialMediaPosting"}
 
@@ -101,7 +145,13 @@ def page_features(head: Head) -> np.ndarray:
             len(types & _PRODUCTS),
             len(types & _LISTS),
             len(types & _FORUMS),
-            2 if kind == "article" else 1 if kind.startswith(("product", "og:product")) else 3 if kind == "website" else 0,
+            2
+            if kind == "article"
+            else 1
+            if kind.startswith(("product", "og:product"))
+            else 3
+            if kind == "website"
+            else 0,
             min(path, 10),
             min(slug, 12),
         ],

@@ -27,18 +27,23 @@ MAX_NAME_CHARACTERS = 200
 
 MAX_TITLE_CHARACTERS = 1_000
 
-_AUTHORS = ("author", "article:author", "dc.creator", "dcterms.creator", "citation_author", "parsely-author", "sailthru.author", "byl")  # fmt: skip
+_AUTHORS = (
+    "author", "article:author", "dc.creator", "dcterms.creator", "citation_author",
+    "parsely-author", "sailthru.author", "byl",
+)  # fmt: skip
 _DATES = (
     "article:published_time", "og:published_time", "datepublished", "date", "dc.date",
     "dc.date.issued", "dcterms.created", "dcterms.date", "dcterms.issued", "pubdate",
     "publishdate", "publish_date", "publish-date", "publication_date", "citation_publication_date",
-    "citation_date", "parsely-pub-date", "sailthru.date", "article.published", "cxenseparse:recs:publishtime",
+    "citation_date", "parsely-pub-date", "sailthru.date", "article.published",
+    "cxenseparse:recs:publishtime",
 )  # fmt: skip
 _LANGUAGE = re.compile(r"[a-zA-Z]{2,3}(?:[-_][a-zA-Z0-9]{2,8}){0,3}")
 _ISO = re.compile(r"(\d{4})(?:-(\d\d?)-(\d\d?)|/(\d\d?)/(\d\d?)|(\d\d)(\d\d))(?!\d)")
-_MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _MONTH = re.compile(
-    r"(?:(\d{1,2})(?:st|nd|rd|th)?[ .-]+)?([A-Za-z]{3,9})[ .-]+(?:(\d{1,2})(?:st|nd|rd|th)?,? +)?(\d{4})\b"
+    r"(?:(\d{1,2})(?:st|nd|rd|th)?[ .-]+)?([A-Za-z]{3,9})[ .-]+"
+    r"(?:(\d{1,2})(?:st|nd|rd|th)?,? +)?(\d{4})\b"
 )
 _TIME = re.compile(r'<time [^<>]*?datetime="([^"]+)"')
 _H1 = re.compile(r"<h1\b[^<>]*>(.*?)</h1>", re.DOTALL)
@@ -124,7 +129,9 @@ def _names(author: Any, head: Head) -> str:
             key = author["@id"]
             author = next((n for n in head.nodes if n.get("@id") == key and "name" in n), author)
         name = author.get("name")
-        return _names(name, head) if isinstance(name, list) else name if isinstance(name, str) else ""
+        return (
+            _names(name, head) if isinstance(name, list) else name if isinstance(name, str) else ""
+        )
     return author if isinstance(author, str) else ""
 
 

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 INLINE, VOID, SKIP, RAW, PRE, LINK, BUTTON = (1 << bit for bit in range(7))
 """How the scan treats an element: part of a line; without an end tag; with its content not shown
 as text; with content that is not mark-up; with white space kept; a link; a control.
 """
 
-_INLINE = """
+
+def _listed(words: str) -> tuple[str, ...]:
+    return tuple(words.split())
+
+
+_INLINE = _listed("""
     abbr acronym b bdi bdo big blink cite code data del dfn em font i ins kbd mark nobr output q
     rb rp rt rtc ruby s samp small span strike strong sub sup tt u var time label meter progress
     picture math semantics mrow mi mo mn ms mtext msup msub msubsup mfrac msqrt mroot mstyle
     munder mover munderover mpadded mphantom mspace mtable mtr mtd menclose slot
-""".split()
-_SKIP = """
+""")
+_SKIP = _listed("""
     svg select datalist textarea template title canvas audio video object map annotation
     annotation-xml option optgroup
-""".split()
-_RAW = "script style xmp iframe noembed noframes plaintext".split()
-_VOID = "area base br col embed hr img input link meta param source track wbr".split()
+""")
+_RAW = _listed("script style xmp iframe noembed noframes plaintext")
+_VOID = _listed("area base br col embed hr img input link meta param source track wbr")
 _INLINE_VOID = ("br", "img", "wbr", "source", "input")
-_BLOCKS = """
+_BLOCKS = _listed("""
     html head body p li h1 h2 h3 h4 h5 h6 td th dd dt pre blockquote figcaption div section article
     main nav header footer aside form table ul ol dl tr tbody thead tfoot caption figure details
     summary dialog fieldset legend address noscript center menu hgroup search frameset
-""".split()
+""")
 TAGS = ("?", *_BLOCKS, "a", "button", *_INLINE, *_SKIP, *_RAW, *_VOID)
 """Names by number; 0 is any other."""
 
@@ -47,8 +53,8 @@ def _flags(name: str) -> int:
     return flags | PRE * (name == "pre") | LINK * (name == "a") | BUTTON * (name == "button")
 
 
-def tag_table() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(hashes of names, ascending uint64 (T,); numbers into `TAGS`, int64 (T,); flags, int64 (T,))."""
+def tag_table() -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(hashes of names, ascending uint64 (T,); numbers into `TAGS` and flags, int64 (T,))."""
     hashes = np.array([hash_of(name) for name in TAGS], np.uint64)
     order = np.argsort(hashes)
     flags = np.array([_flags(name) for name in TAGS], np.int64)
@@ -66,7 +72,7 @@ ANCESTORS = (
 HIDDEN_BIT, ARIA_BIT = 60, 61
 
 
-def ancestor_bits() -> np.ndarray:
+def ancestor_bits() -> npt.NDArray[np.uint64]:
     """The bit that an element sets for what it holds, by its number; uint64 (len(TAGS),)."""
     bits = np.zeros(len(TAGS), np.uint64)
     for bit, name in enumerate(ANCESTORS):
@@ -119,7 +125,7 @@ CATEGORIES: dict[str, str] = {
 """Words of class, id and role, by what they say of an element; a word may be in several."""
 
 
-def word_table() -> tuple[np.ndarray, np.ndarray]:
+def word_table() -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
     """(hashes of words, ascending uint64 (W,); their categories as bits, uint64 (W,))."""
     masks: dict[int, int] = {}
     for bit, words in enumerate(CATEGORIES.values()):
