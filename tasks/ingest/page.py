@@ -9,14 +9,17 @@ and in the attributes of one tag (measured on 1 MB: 16,000 nested <div> 5 s, 95,
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 import numpy as np
 from resiliparse.parse.html import HTMLTree
 
 from tasks.ingest.charset.choose import as_utf8
 from tasks.ingest.extract.content import main_content
+from tasks.ingest.extract.with_trafilatura import trafilatura_text
 from tasks.ingest.found import Unreadable
 
+Extractor = Literal["puna", "resiliparse", "trafilatura"]
 MAX_DEPTH = 256
 MAX_OPTIONS = 5_000
 MAX_TAG_WORDS = 20_000
@@ -47,19 +50,28 @@ def source_of(page: bytes, declared: str | None) -> bytes:
     return as_utf8(page, declared)
 
 
-def text_of(html: bytes) -> str:
-    """Main content of an HTML page's source, in UTF-8, as plain text. Raises
+def text_of(html: bytes, extractor: Extractor = "puna") -> str:
+    """Main content of an HTML page's source, in UTF-8, as plain text. "resiliparse" is what puna's
+    extractor was called once. Raises Unreadable("page_too_complex").
+    """
+    page, tree = parsed(html)
+    return trafilatura_text(page) if extractor == "trafilatura" else main_content(tree)
+
+
+def parsed(html: bytes) -> tuple[str, HTMLTree]:
+    """A page's source, in UTF-8, as text without NUL characters, and its tree. Raises
     Unreadable("page_too_complex").
     """
     html = html.replace(b"\0", b"")
     if too_complex(html):
         raise Unreadable("page_too_complex")
-    tree = HTMLTree.parse(html.decode(errors="replace"))  # parse_from_bytes is slower
+    page = html.decode(errors="replace")  # parse_from_bytes is slower
+    tree = HTMLTree.parse(page)
     document = tree.document
     # shorter is faster
     if document is None or (document.query_selector(_DEEP) and document.query_selector(_TOO_DEEP)):
         raise Unreadable("page_too_complex")
-    return main_content(tree)
+    return page, tree
 
 
 def too_complex(html: bytes) -> bool:

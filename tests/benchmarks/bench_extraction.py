@@ -9,7 +9,7 @@ words     wcxb-dev: F1 of each page's bag of words (runs of letters and digits, 
           against its main content, averaged, for every page type; pages that are refused count 0;
           then the same of the two halves that `is_fitted` makes by registered domain: the forest
           is fitted on the first, the other is unseen
-kinds     the same table beside trafilatura (wants `make peers`) and resiliparse's own rule, with
+kinds     the same table beside trafilatura (where build/peers is) and resiliparse's own rule, with
           pages a second of one core's processor time, in the same run
 speed     pages a second of one core's processor time on real-pages-dev: ours from bytes to text,
           resiliparse's own main-content rule on the decoded page, and the bare parse, in turn in
@@ -186,7 +186,7 @@ def kinds(named: Sequence[tuple[str, Extract]]) -> str:
     if PEERS.exists():
         texts["trafilatura"], seconds["trafilatura"] = by_trafilatura(decoded)
     else:
-        print("  without trafilatura, which is not there: make peers")
+        print("  without trafilatura: build/peers is not there, see README.md")
     lines = []
     for name, found in texts.items():
         scored = [
