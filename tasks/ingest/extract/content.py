@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,10 +26,12 @@ from tasks.ingest.extract.columns import (
     B_START,
     B_WIDTH,
     B_WORDS,
+    E_PARENT,
+    E_TAG,
     ELEMENT_COLUMNS,
     ELEMENT_MASKS,
     N_BLOCK,
-)  # fmt: skip
+)
 from tasks.ingest.extract.forest import load, log_odds
 from tasks.ingest.extract.head import Head, page_features, read_head
 from tasks.ingest.extract.letters import hash_words
@@ -47,8 +48,8 @@ MAX_TAGS = 2_000_000
 MAX_BETWEEN, LEAST_BETWEEN = 3, 0.1
 """Blocks between two kept ones that are kept with them, and the least p of these."""
 
-LEAST_HEADING = 0.03
-"""The least p of a heading kept for what it heads."""
+MAX_HEADINGS, LEAST_HEADING = 2, 0.03
+"""Headings above a kept block that are kept with it, and the least p of these."""
 
 _ROWS_AT_ONCE = 1 << 15
 """Blocks described at once, 30 MB: a page of 4 MB may have a million."""
@@ -163,50 +164,48 @@ def content_of(page: str, head: Head) -> str:
     probability = probabilities(found, head)
     words = np.maximum(found.blocks[:, B_WORDS], 0.1).astype(np.float32)
     keep = chosen(probability, words)
-    return _joined(found, completed(found, probability.tolist(), keep.tolist()))
+    return _joined(found, np.flatnonzero(completed(found, probability, keep)).tolist())
 
 
-def completed(found: Blocks, probability: list[float], keep: list[bool]) -> list[int]:
-    """Places of the blocks that are kept, with what makes them whole: up to three short lines
-    between two of them, headings right above one, and the first <h1>, which is the title.
+def completed(
+    found: Blocks, probability: npt.NDArray[np.float32], keep: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """The blocks that are kept with what makes them whole: up to three short lines between two of
+    them, headings right above one, and the first <h1>, which is the title.
     """
-    kept = [at for at, is_kept in enumerate(keep) if is_kept]
-    if not kept:
-        return kept
-    linked = (found.blocks[:, B_LINKED] > 0.3 * found.blocks[:, B_WIDTH]).tolist()
-    heading = headings(found)
-    for before, after in pairwise(kept):
-        between = range(before + 1, after)
-        if 0 < len(between) <= MAX_BETWEEN and all(
-            probability[at] >= LEAST_BETWEEN and not linked[at] for at in between
-        ):
-            for at in between:
-                keep[at] = True
-    below, above = False, 0  # whether the block below that is no heading is kept; headings above it
-    for at in range(len(keep) - 1, -1, -1):
-        if not heading[at]:
-            below, above = keep[at], 0
-        else:
-            keep[at] = keep[at] or (below and above < 2 and probability[at] >= LEAST_HEADING)
-            above += 1
-    title = next((at for at, level in enumerate(heading) if level == 1), None)
-    if title is not None and probability[title] >= LEAST_HEADING:
-        keep[title] = True
-    return [at for at, is_kept in enumerate(keep) if is_kept]
+    keep = keep.copy()
+    kept = np.flatnonzero(keep)
+    if not len(kept):
+        return keep
+    is_line = probability >= LEAST_BETWEEN
+    is_line &= found.blocks[:, B_LINKED] <= 0.3 * found.blocks[:, B_WIDTH]
+    gaps = np.flatnonzero((np.diff(kept) > 1) & (np.diff(kept) <= MAX_BETWEEN + 1))
+    for before, after in zip(kept[gaps].tolist(), kept[gaps + 1].tolist(), strict=True):
+        if is_line[before + 1 : after].all():
+            keep[before + 1 : after] = True
+    level = headings(found)
+    heads = np.flatnonzero(level)
+    next_head, below, above = -1, False, 0
+    for at in heads[::-1].tolist():  # below: whether what comes after these headings is kept
+        if at + 1 != next_head:
+            below, above = at + 1 < len(keep) and bool(keep[at + 1]), 0
+        keep[at] |= below and above < MAX_HEADINGS and bool(probability[at] >= LEAST_HEADING)
+        next_head, above = at, above + 1
+    titles = np.flatnonzero(level == 1)
+    if len(titles) and probability[titles[0]] >= LEAST_HEADING:
+        keep[titles[0]] = True
+    return keep
 
 
-def headings(found: Blocks) -> list[int]:
-    """The level of the heading that each block is, 0 for none: <h2>, or what stands right in it."""
-    elements = found.elements[:, :2].tolist()
-    levels = []
-    for element in found.blocks[:, B_ELEMENT].tolist():
-        level = 0
-        for _ in range(2):
-            if element >= 0 and not level:
-                parent, tag = elements[element]
-                level, element = (tag - _H1 + 1 if _H1 <= tag < _H1 + 6 else 0), parent
-        levels.append(level)
-    return levels
+def headings(found: Blocks) -> npt.NDArray[np.int32]:
+    """The level of the heading that each block is, 0 for none, int32 (B,): what stands right in
+    <h2>, or in an element that does.
+    """
+    # one row more for what stands in no element
+    parent, tag = np.append(found.elements[:, [E_PARENT, E_TAG]], [[-1, 0]], axis=0).T
+    element = found.blocks[:, B_ELEMENT]
+    own, outer = (number - _H1 + 1 for number in (tag[element], tag[parent[element]]))
+    return np.where((own > 0) & (own <= 6), own, np.where((outer > 0) & (outer <= 6), outer, 0))
 
 
 def _joined(found: Blocks, kept: list[int]) -> str:

@@ -39,7 +39,7 @@ _HIDDEN, _ARIA = np.uint64(1 << HIDDEN), np.uint64(1 << ARIA_HIDDEN)
 
 
 @compiled(types.int64(HASHES, types.uint64))
-def lookup(table: Any, value: Any) -> int:
+def lookup(table: Any, value: Any) -> Any:
     """Place of a value in an ascending table; -1 where it is not there."""
     low, high = 0, table.shape[0]
     while low < high:
@@ -96,7 +96,7 @@ def word_mask(html: Any, at: Any, end: Any, hashes: Any, masks: Any) -> Any:
 
 
 @compiled(types.boolean(BYTES, types.int64, types.int64))
-def has_hiding_class(html: Any, at: Any, end: Any) -> bool:
+def has_hiding_class(html: Any, at: Any, end: Any) -> Any:
     """Whether a class is hidden, is-hidden, invisible or visually-hidden."""
     while at < end:
         start = at
@@ -122,7 +122,7 @@ def has_hiding_class(html: Any, at: Any, end: Any) -> bool:
 
 
 @compiled(types.boolean(BYTES, types.int64, types.int64))
-def has_hiding_style(html: Any, at: Any, end: Any) -> bool:
+def has_hiding_style(html: Any, at: Any, end: Any) -> Any:
     """Whether a style has display: none or visibility: hidden."""
     while at + 11 < end:
         if html[at] == 100 and html[at + 7] == 58:  # display:
@@ -219,7 +219,7 @@ def read_character(html: Any, at: Any, stop: Any) -> Any:
 
 
 @compiled(types.boolean(BYTES, types.int64, types.uint8))
-def is_letter(html: Any, at: Any, byte: Any) -> bool:
+def is_letter(html: Any, at: Any, byte: Any) -> Any:
     """Whether a character, not white space, is part of a word: letters and digits of any script."""
     if byte < 0x80:
         return 97 <= (byte | 32) <= 122 or 48 <= byte <= 57 or byte == 95
@@ -304,7 +304,7 @@ def count_character(html: Any, at: Any, stop: Any, byte: Any, block: Any) -> Non
 
 
 @compiled(types.int64(BYTES, types.int64, types.uint8))
-def kind_of_first(html: Any, at: Any, byte: Any) -> int:
+def kind_of_first(html: Any, at: Any, byte: Any) -> Any:
     """Kind of a block's first character, see `columns`."""
     if 48 <= byte <= 57:
         return 1
@@ -316,7 +316,7 @@ def kind_of_first(html: Any, at: Any, byte: Any) -> int:
 
 
 @compiled(types.int64(BYTES, types.uint64[::1]))
-def hash_words(text: Any, hashes: Any) -> int:
+def hash_words(text: Any, hashes: Any) -> Any:
     """Write the hashes of a text's words, as `scan` has them, into `hashes` (uint64, as many as
     bytes and one); their number.
     """

@@ -84,7 +84,7 @@ _NOTHING, _ENDED, _TOUCHES = range(3)
 
 
 @compiled(types.int64(BYTES, types.int64, types.uint64))
-def after_raw(html: Any, at: Any, name: Any) -> int:
+def after_raw(html: Any, at: Any, name: Any) -> Any:
     """Place of the end tag of an element whose content is no mark-up."""
     while at + 1 < html.shape[0]:
         if html[at] == 60 and html[at + 1] == 47 and read_name(html, at + 2)[0] == name:
@@ -94,7 +94,7 @@ def after_raw(html: Any, at: Any, name: Any) -> int:
 
 
 @compiled(types.int64(BYTES, types.int64))
-def after_comment(html: Any, at: Any) -> int:
+def after_comment(html: Any, at: Any) -> Any:
     """Place behind a comment or doctype."""
     size = html.shape[0]
     if at + 3 < size and html[at + 2] == 45 and html[at + 3] == 45:
@@ -108,7 +108,7 @@ def after_comment(html: Any, at: Any) -> int:
 
 
 @compiled(types.boolean(BYTES, types.int64, types.int64, types.int64, types.int64))
-def is_icon(html: Any, at: Any, last: Any, stop: Any, size: Any) -> bool:
+def is_icon(html: Any, at: Any, last: Any, stop: Any, size: Any) -> Any:
     """Whether a text node, white space aside, is one character for an icon font (private use area),
     or the pilcrow that is a heading's link to itself.
     """
@@ -125,7 +125,7 @@ def is_icon(html: Any, at: Any, last: Any, stop: Any, size: Any) -> bool:
 
 
 @compiled(types.int64(types.uint8[::1], types.int64, types.int64, types.boolean))
-def without_gaps(text: Any, start: Any, end: Any, spaced: Any) -> int:
+def without_gaps(text: Any, start: Any, end: Any, spaced: Any) -> Any:
     """Take the gaps from a block's text, or make them spaces; its new end."""
     fill = start
     for place in range(start, end):

@@ -107,7 +107,7 @@ def test_rows_do_not_depend_on_how_many_are_described_at_once() -> None:
     whole = described(found, head)
     parts = [described(found, head, start, 4) for start in range(0, len(found.blocks), 4)]
     assert (np.concatenate(parts) == whole).all()
-    assert headings(found)[:3] == [2, 0, 0]
+    assert headings(found)[:3].tolist() == [2, 0, 0]
 
 
 @pytest.mark.parametrize(
