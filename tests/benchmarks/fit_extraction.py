@@ -25,6 +25,7 @@ import json
 import random
 import re
 import sys
+import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -338,9 +339,10 @@ def main() -> None:
     began = time.time()
     fitted = fit(examples(training))
     print(f"fitted in {time.time() - began:.0f} s", flush=True)
-    path = TABLE if arguments.write else Path("/dev/shm/forest.json")
-    path.write_text(json.dumps(fitted, separators=(",", ":")) + "\n")
-    trees = forest.load(path, FEATURES)
+    with tempfile.TemporaryDirectory() as folder:
+        path = TABLE if arguments.write else Path(folder, TABLE.name)
+        path.write_text(json.dumps(fitted, separators=(",", ":")) + "\n")
+        trees = forest.load(path, FEATURES)
     print("even", scores(trees, training))
     print("odd ", scores(trees, unseen))
 

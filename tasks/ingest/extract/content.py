@@ -45,6 +45,9 @@ _FOREST = load(Path(__file__).with_name("forest.json"), looks.FEATURES)
 MAX_TAGS = 2_000_000
 """Tags of a page, ends included, 150 bytes of tables each: no page of 4 MB has as many."""
 
+LEAST_EXPECTED = 0.15
+"""A page of which less F1 is expected has no main content: a menu, a script's empty frame."""
+
 MAX_BETWEEN, LEAST_BETWEEN = 3, 0.1
 """Blocks between two kept ones that are kept with them, and the least p of these."""
 
@@ -141,13 +144,18 @@ def probabilities(found: Blocks, head: Head) -> npt.NDArray[np.float32]:
 def chosen(
     probability: npt.NDArray[np.float32], words: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.bool_]:
-    """The blocks to keep by themselves, bool (B,), from p and their numbers of words."""
+    """The blocks to keep by themselves, bool (B,), from p and their numbers of words; none where
+    F1 would be expected to be next to nothing.
+    """
     if not len(probability):
         return np.zeros(0, np.bool_)
     order = np.argsort(-probability, kind="stable")
     right = np.cumsum((probability * words)[order])
     f1 = right / (np.cumsum(words[order]) + right[-1])
-    return np.asarray(probability >= probability[order[np.argmax(f1)]])
+    best = np.argmax(f1)
+    if 2 * f1[best] < LEAST_EXPECTED:
+        return np.zeros(len(probability), np.bool_)
+    return np.asarray(probability >= probability[order[best]])
 
 
 def main_content(tree: HTMLTree) -> str:

@@ -28,7 +28,8 @@ def test_blocks_are_kept_as_long_as_f1_is_expected_to_grow() -> None:
     # beside certain text an uncertain block is dropped; where all are uncertain all are kept
     assert kept([0.95, 0.4, 0.9], [100, 20, 100]) == [0, 2]
     assert kept([0.4, 0.4, 0.4], [100, 20, 100]) == [0, 1, 2]
-    assert kept([0.01], [3]) == [0]
+    assert kept([0.2], [3]) == [0]
+    assert kept([0.05, 0.01], [3, 100]) == []  # a page without main content
     assert kept([], []) == []
 
 
