@@ -48,7 +48,7 @@ MAX_TAGS = 2_000_000
 LEAST_EXPECTED = 0.15
 """A page of which less F1 is expected has no main content: a menu, a script's empty frame."""
 
-MAX_BETWEEN, LEAST_BETWEEN = 3, 0.1
+MAX_BETWEEN, LEAST_BETWEEN = 8, 0.1
 """Blocks between two kept ones that are kept with them, and the least p of these."""
 
 MAX_HEADINGS, LEAST_HEADING = 2, 0.03
@@ -178,7 +178,7 @@ def content_of(page: str, head: Head) -> str:
 def completed(
     found: Blocks, probability: npt.NDArray[np.float32], keep: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.bool_]:
-    """The blocks that are kept with what makes them whole: up to three short lines between two of
+    """The blocks that are kept with what makes them whole: up to eight short lines between two of
     them, headings right above one, and the first <h1>, which is the title.
     """
     keep = keep.copy()

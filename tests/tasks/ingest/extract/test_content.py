@@ -56,6 +56,14 @@ def test_cells_are_written_in_rows_and_items_in_lines() -> None:
     assert f"• {PROSE.strip()}\n• {PROSE.strip()}" in text
 
 
+def test_short_lines_between_paragraphs_stay() -> None:
+    choices = ["The air above the plains", "The water of the lakes", "Grass", "Rain"]
+    items = "".join(f"<li>{choice}</li>" for choice in choices)
+    body = f"<p>{PROSE * 3}</p><p><b>What do they eat?</b></p><ol>{items}</ol><p>{PROSE * 3}</p>"
+    text = extracted(f"<div><h1>Llamas</h1>{body}</div>")
+    assert all(choice in text for choice in ("Llamas", "What do they eat?", *choices))
+
+
 def test_code_keeps_its_lines() -> None:
     code = "for llama in herd:\n    if llama.woolly:\n        shear(llama)\n\nprint(len(herd))"
     body = f"<p>{PROSE * 3}</p><pre><code>{code}</code></pre><p>{PROSE * 3}</p>"
