@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test setup lint bench peers old-transformers lmplz docs clean
+.PHONY: demo test setup lint bench forest peers old-transformers lmplz docs clean
 
 demo: $(READY)
 	@$(BIN)/python configs/demo/generate.py build/demo/world
@@ -45,6 +45,9 @@ bench: $(READY)
 		else $(BIN)/python $$script || exit 1; fi; \
 	done
 	@echo "the others are run by hand: see tests/benchmarks/README.md"
+
+forest: $(READY)  # the table by which main content is told; 20 minutes, 4 GB of memory
+	@$(BIN)/python tests/benchmarks/fit_extraction.py --write
 
 peers:
 	@test -x build/peers/bin/python || $(PYTHON) -m venv build/peers

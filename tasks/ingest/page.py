@@ -9,15 +9,17 @@ elements and in the attributes of one tag (measured on 1 MB: 16,000 nested <div>
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 import numpy as np
 from resiliparse.parse.html import HTMLTree
 
 from tasks.ingest.charset.detect import as_utf8
-from tasks.ingest.main_text import main_text
-from tasks.ingest.protect import protect
+from tasks.ingest.extract.content import main_content
+from tasks.ingest.extract.with_trafilatura import trafilatura_text
 from tasks.ingest.raw_documents import Unreadable
 
+Extractor = Literal["puna", "resiliparse", "trafilatura"]
 MAX_DEPTH = 256
 MAX_OPTIONS = 5_000
 MAX_TAG_WORDS = 20_000
@@ -47,19 +49,28 @@ def source_of(page: bytes, declared: str | None) -> bytes:
     return as_utf8(page, declared)
 
 
-def text_of(html: bytes) -> str:
-    """Main content, as plain text, of an HTML page's source in UTF-8. Raises
+def text_of(html: bytes, extractor: Extractor = "puna") -> str:
+    """Main content of an HTML page's source, in UTF-8, as plain text. "resiliparse" is what puna's
+    extractor was called once. Raises Unreadable("page_too_complex").
+    """
+    page, tree = parsed(html)
+    return trafilatura_text(page) if extractor == "trafilatura" else main_content(tree)
+
+
+def parsed(html: bytes) -> tuple[str, HTMLTree]:
+    """A page's source, in UTF-8, as text without NUL characters, and its tree. Raises
     Unreadable("page_too_complex").
     """
     html = html.replace(b"\0", b"")
     if too_complex(html):
         raise Unreadable("page_too_complex")
-    tree = HTMLTree.parse(protect(html).decode(errors="replace"))  # parse_from_bytes is slower
+    page = html.decode(errors="replace")  # parse_from_bytes is slower
+    tree = HTMLTree.parse(page)
     document = tree.document
     # the shorter selector is faster, and rules out most pages
     if document is None or (document.query_selector(_DEEP) and document.query_selector(_TOO_DEEP)):
         raise Unreadable("page_too_complex")
-    return main_text(tree)
+    return page, tree
 
 
 def too_complex(html: bytes) -> bool:

@@ -260,8 +260,8 @@ def test_wet_agrees_with_its_warc(real_data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.real
 def test_extraction_finds_the_labelled_phrases(real_data: Path, tmp_path: Path) -> None:
-    """F1 over phrases that must (`with`) and must not (`without`) be in the text; was 0.905 when
-    this test was written.
+    """F1 over phrases that must (`with`) and must not (`without`) be in the text; 0.918 when
+    written.
     """
     labels = json.loads((real_data / "derived" / "real-pages-dev.labels.json").read_text())
     documents = rows(
@@ -276,7 +276,7 @@ def test_extraction_finds_the_labelled_phrases(real_data: Path, tmp_path: Path) 
             )
     precision = counts["with", True] / (counts["with", True] + counts["without", True])
     recall = counts["with", True] / (counts["with", True] + counts["with", False])
-    assert 2 * precision * recall / (precision + recall) > 0.895
+    assert 2 * precision * recall / (precision + recall) > 0.905
 
 
 def test_removed_characters_are_counted(tmp_path: Path) -> None:

@@ -8,10 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from resiliparse.parse.html import HTMLTree
 
-from tasks.ingest.inline import keep_inline
-from tasks.ingest.main_text import MIN_MAIN_CHARACTERS
 from tasks.ingest.page import html_text
-from tasks.ingest.protect import protect
 from tests.tasks.ingest.inline_markup import cjk_pages, marked_up, page_of
 
 FILLER = "这一段文字够长，因此算作正文；一页的正文由这样的段落组成，它们比导航、按钮和页脚都长得多，也不都是链接。"  # noqa: E501
@@ -106,8 +103,6 @@ def test_any_block_keeps_its_text(text: str, seed: int, block: str) -> None:
             "<ruby>漢<rp>(</rp><rt>かん</rt><rp>)</rp>字<rt>じ</rt></ruby>と<ruby><rb>東</rb><rtc>E</rtc></ruby>",
             "漢字と東",
         ),
-        # the guard itself, which clean() removes from any text
-        ("a\x01\x02<b>\x01\x02一</b><i>\x01\x02</i>二", "a一二"),
     ],
 )
 @pytest.mark.parametrize("block", ["p", "li", "td", "dd", "div"])
@@ -215,76 +210,9 @@ def test_a_page_of_text_alone_and_one_that_ends_in_it() -> None:
     assert html_text(f"一<b>{FILLER}</b>二".encode(), "utf-8") == f"一{FILLER}二"
 
 
-def test_protecting_takes_time_in_proportion_to_the_page() -> None:
-    """No pattern scans the same text repeatedly: at these sizes, that would take minutes."""
-    ends = ("", "x</b>y", "<!--", '"')
-    parts = (
-        ">",
-        "> ",
-        ">&",
-        ">一",
-        ">一 ",
-        "<",
-        "> \n",
-        "&#",
-        "x<div",
-        ">\0",
-        "一<",
-        "<b>",
-        "<b class=jp>",
-        "</b>",
-    )
-    more = (
-        "--><i class=jp>x</i>y<p>",
-        f"{' ' * 100}<i class=jp>x</i>y<p>",
-        '<a "',
-        "<a x='",
-        "<!--",
-        "<b style=",
-        "<br>x",
-    )
-    for part in (*parts, *more):
-        for end in ends:
-            page = (part * (300_000 // len(part)) + end).encode()
-            shown = protect(page).replace(b"\x01\x02", b"")
-            if "jp" not in part:  # nothing is judged, so only guards and spaces are put in
-                assert shown.replace(b" ", b"") == page.replace(b" ", b"")
-            assert shown.replace(b" ", b"").count(b"y<p>") == page.count(b"y<p>")
-    deep = protect(b"<b>" * 50_000 + b"x" + b"</i>" * 50_000 + b"y<i class=jp>z</i>")
-    assert (deep.count(b"<b>"), deep.count(b"</i>")) == (50_000, 50_001)
-
-
 @pytest.mark.real
 def test_real_prose_in_random_markup(real_data: Path) -> None:
     pages = cjk_pages(real_data, 60)
     for number, paragraphs in enumerate(pages):
         page = page_of(paragraphs, random.Random(number))
         assert html_text(page.encode(), "utf-8") == "\n\n".join(map(collapsed, paragraphs))
-
-
-@pytest.mark.parametrize(
-    ("source", "kept"),
-    [
-        ("<div>a <b>b</b> <i class=jp>c</i></div>", "<div>a <b>b</b> <i x=jp>c</i></div>"),
-        ("<p><b></b><!-- <i> --><i class=jp>c</i></p>", "<p><b></b><!-- <i> --><i x=jp>c</i></p>"),
-        ("<div><i href=x class=ok rel=next>c</i> d</p>", "<div><i href=x x=ok x=next>c</i> d</p>"),
-        ("<div><i data-x='1>0' id = 'ad 1'>c</i> d", "<div><i data-x='1>0' x = 'ad 1'>c</i> d"),
-        # judged as a whole: all text is inside judged elements
-        ("<div><a>a</a><a class=share>b</a></div>", "<div><a>a</a><a class=share>b</a></div>"),
-        ("<div>a</div><i class=jp>c</i>", "<div>a</div><i class=jp>c</i>"),
-        ("a<div>b<ul><li>c", "a <div>b <ul><li>c"),
-    ],
-)
-def test_judged_elements_and_what_precedes_them(source: str, kept: str) -> None:
-    assert keep_inline(source.encode()).decode() == kept
-
-
-def test_very_short_main_content_is_taken_for_a_mistake() -> None:
-    teaser = (
-        "A teaser that is long enough to be a block of running text, but is not the page's own. "
-        * 2
-    )
-    footers = f"<footer><p>{teaser * 2}</p></footer>" * 3
-    page = f"<body><article><p>{teaser}</p></article>{footers}"
-    assert MIN_MAIN_CHARACTERS > len(teaser) > 100
-    assert html_text(page.encode(), "utf-8").count("A teaser") == 14

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from tasks.ingest.charset.detect import decode
 from tasks.ingest.clean import clean
-from tasks.ingest.main_text import blocks, running
 from tasks.ingest.page import html_text
 from tasks.ingest.raw_documents import RawDocument, Rejected, Unreadable
 from tasks.ingest.web import web_documents
@@ -187,24 +186,6 @@ def test_running_text_is_kept_and_what_surrounds_it_is_not() -> None:
         "",
         body,
     ]
-
-
-@given(
-    st.lists(
-        st.one_of(
-            st.text(max_size=100), st.sampled_from(["p", "h1", "li", "short", "x" * 90]), st.none()
-        )
-    )
-)
-def test_blocks_of_any_markup(parts: list[str | None]) -> None:
-    markup = "".join(
-        f"<{part}>" if part and part.isalnum() else part or "<a href='x'>" for part in parts
-    )
-    kept = running(found := blocks(markup))
-    assert all(block.text and 0 <= block.link_share <= 1 for block in found)
-    assert [block for block in found if block in kept][: len(kept)] == kept or len(
-        set(found)
-    ) < len(found)
 
 
 @settings(max_examples=200, deadline=None)

@@ -1,0 +1,1 @@
+"""Main content and metadata of web pages of every kind."""
