@@ -30,6 +30,8 @@ BYTE_WRITING_LIBRARIES = (
     "sentencepiece",
     "safetensors",
     "numpy",
+    "resiliparse",
+    "trafilatura",
     "torch",
     "transformers",
 )

@@ -15,11 +15,15 @@ import numpy as np
 from resiliparse.parse.html import HTMLTree
 
 from tasks.ingest.charset.detect import as_utf8
-from tasks.ingest.extract.content import main_content
+from tasks.ingest.extract.content import content_of
+from tasks.ingest.extract.head import read_head
+from tasks.ingest.extract.metadata import Metadata, metadata_of
 from tasks.ingest.extract.with_trafilatura import trafilatura_text
 from tasks.ingest.raw_documents import Unreadable
 
 Extractor = Literal["puna", "resiliparse", "trafilatura"]
+"""Ours, its earlier name, and trafilatura's."""
+
 MAX_DEPTH = 256
 MAX_OPTIONS = 5_000
 MAX_TAG_WORDS = 20_000
@@ -50,11 +54,22 @@ def source_of(page: bytes, declared: str | None) -> bytes:
 
 
 def text_of(html: bytes, extractor: Extractor = "puna") -> str:
-    """Main content of an HTML page's source, in UTF-8, as plain text. "resiliparse" is what puna's
-    extractor was called once. Raises Unreadable("page_too_complex").
+    """Main content of an HTML page's source in UTF-8, as plain text. Raises
+    Unreadable("page_too_complex").
+    """
+    return read_page(html, extractor)[0]
+
+
+def read_page(html: bytes, extractor: Extractor = "puna") -> tuple[str, Metadata]:
+    """The main content of a page, and the title, author, date and language that it states.
+
+    Raises Unreadable("page_too_complex").
     """
     page, tree = parsed(html)
-    return trafilatura_text(page) if extractor == "trafilatura" else main_content(tree)
+    source = str(tree)
+    head = read_head(source)
+    text = trafilatura_text(page) if extractor == "trafilatura" else content_of(source, head)
+    return text, metadata_of(source, head)
 
 
 def parsed(html: bytes) -> tuple[str, HTMLTree]:

@@ -141,6 +141,7 @@ def _kept_by_place(part: PartInput, counts: Counts) -> Iterator[tuple[Any, ...]]
         part.access,
         part.options["in_flight"],
         part.parameters.max_page_bytes,
+        part.parameters.extractor,
     )
     for pin, outcomes in itertools.groupby(found, key=operator.itemgetter(0)):
         yield from kept(map(operator.itemgetter(1), outcomes), part, counts, pin)

@@ -42,7 +42,13 @@ def read_file(
         return iter([Rejected("failed", other.reason, lost_bytes=file_slice.pin.bytes)])
     match reader:
         case "warc" | "wet":
-            return web_documents(path, wanted, wet=reader == "wet", max_page_bytes=limit)
+            return web_documents(
+                path,
+                wanted,
+                wet=reader == "wet",
+                max_page_bytes=limit,
+                extractor=parameters.extractor,
+            )
         case "jsonl":
             return jsonl_documents(
                 path,

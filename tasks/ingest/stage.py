@@ -147,6 +147,9 @@ class IngestParameters(Parameters):
     many may be listed and not there (counted as `gone`); of the records, how many may not be where
     the index says (`index`).
 
+    `extractor`: what finds the main content of pages, ours (puna; its earlier name resiliparse still
+    works) or trafilatura, which is ten times as slow (pip install 'puna[trafilatura]').
+
     `limit`: keep the first N documents in (file, record) order; parts are then read one after the
     other. `sample`: keep this share of the records, chosen by the hash of their id (of
     `commoncrawl`: this share of the archives).
@@ -173,7 +176,7 @@ class IngestParameters(Parameters):
     missing_share: Annotated[float, pydantic.Field(ge=0, le=1), NOT_IDENTITY] = 0.01
     sample: Annotated[float, pydantic.Field(gt=0, le=1)] = 1.0
     limit: Annotated[Count, pydantic.Field(ge=1)] | None = None
-    extractor: Literal["resiliparse"] = "resiliparse"
+    extractor: Literal["puna", "trafilatura", "resiliparse"] = "puna"
     min_characters: Annotated[int, pydantic.Field(ge=1)] = 1
     max_page_bytes: Annotated[int, pydantic.Field(ge=1_024)] = 4 * 1024 * 1024
     max_text_bytes: Annotated[int, pydantic.Field(ge=1_024)] = 4 * 1024 * 1024
@@ -186,6 +189,11 @@ class IngestParameters(Parameters):
         if self.format == "hf":
             return "line"
         return cast(Literal["file", "blank-line", "line"], self.split or "file")
+
+    @pydantic.field_validator("extractor")
+    @classmethod
+    def _new_name(cls, value: str) -> str:
+        return "puna" if value == "resiliparse" else value
 
     @pydantic.field_validator("data_files", "crawl", mode="before")
     @classmethod
@@ -242,7 +250,11 @@ STAGE = Stage(
     summary="reads web archives, JSONL, Parquet, text and data sets of the hub into documents",
     section="sources.*.ingest",
     pins="tasks.ingest.pinning:pins",
-    compiles=("tasks.ingest.clean_kernel", "tasks.ingest.id_kernel"),
+    compiles=(
+        "tasks.ingest.clean_kernel",
+        "tasks.ingest.id_kernel",
+        "tasks.ingest.extract.content",
+    ),
     outputs=(
         Output(
             "part-*.parquet",

@@ -15,7 +15,7 @@ from tasks.ingest.charset.detect import decode
 from tasks.ingest.content_type import Kind, declared, kind_of, may_be_page
 from tasks.ingest.decompress import chunks
 from tasks.ingest.http import decoded_body, is_http, message
-from tasks.ingest.page import source_of, text_of
+from tasks.ingest.page import Extractor, read_page, source_of
 from tasks.ingest.page_language import page_language
 from tasks.ingest.raw_documents import (
     SAMPLED_OUT,
@@ -67,18 +67,30 @@ class Unwanted(Unreadable):
 
 
 def web_documents(
-    path: Path, wanted: Wanted, *, wet: bool, max_page_bytes: int
+    path: Path,
+    wanted: Wanted,
+    *,
+    wet: bool,
+    max_page_bytes: int,
+    extractor: Extractor = "puna",
 ) -> Iterator[RawDocument | Rejected]:
     """The outcome of every record of a web archive, in order.
 
     Documents are, in WARC, HTML and plain-text pages with status 200; in WET, the conversions.
     """
     for record in records(chunks(path, RECORDS), max_page_bytes + HEADERS_BYTES):
-        yield outcome_of(record, wanted, wet=wet, max_page_bytes=max_page_bytes)
+        yield outcome_of(
+            record, wanted, wet=wet, max_page_bytes=max_page_bytes, extractor=extractor
+        )
 
 
 def outcome_of(
-    record: Record | Broken, wanted: Wanted, *, wet: bool, max_page_bytes: int
+    record: Record | Broken,
+    wanted: Wanted,
+    *,
+    wet: bool,
+    max_page_bytes: int,
+    extractor: Extractor = "puna",
 ) -> RawDocument | Rejected:
     """What becomes of one record."""
     if isinstance(record, Broken):
@@ -88,7 +100,7 @@ def outcome_of(
         )
     if not wanted(record.offset, record.inner, key_of(record)):
         return SAMPLED_OUT
-    return _document(record, wet, max_page_bytes)
+    return _document(record, wet, max_page_bytes, extractor)
 
 
 def key_of(record: Record) -> bytes:
@@ -102,15 +114,25 @@ def key_of(record: Record) -> bytes:
     return record.head + hashlib.sha256(record.body).digest()
 
 
-def _document(record: Record, wet: bool, max_page_bytes: int) -> RawDocument | Rejected:
+def _document(
+    record: Record, wet: bool, max_page_bytes: int, extractor: Extractor
+) -> RawDocument | Rejected:
     removed, language = 0, None
+    stated = NOTHING_STATED
     try:
         page = _conversion(record) if wet else _page(record, max_page_bytes)
         if page.kind == "html":
             language = ""
             source = source_of(page.data, page.charset)
             language = page_language(source)
-            text, removed = text_of(source), source.count(b"\0")
+            text, metadata = read_page(source, extractor)
+            removed = source.count(b"\0")
+            stated = Stated(
+                title=metadata.title,
+                author=metadata.author,
+                published=metadata.date,
+                declared_language=metadata.language or language or None,
+            )
         else:
             text = decode(page.data, (page.charset,))
     except Unwanted as error:
@@ -130,7 +152,7 @@ def _document(record: Record, wet: bool, max_page_bytes: int) -> RawDocument | R
         marks=page.marks,
         removed=removed,
         key=key_of(record),
-        stated=Stated(declared_language=language) if language else NOTHING_STATED,
+        stated=stated,
         page_language=language,
     )
 

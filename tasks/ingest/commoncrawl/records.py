@@ -17,6 +17,7 @@ from infra.remote.errors import NoSuchObject
 from infra.remote.ranges import Range, join, read_range
 from infra.stage import Pin
 from tasks.ingest.decompress import Chunk
+from tasks.ingest.page import Extractor
 from tasks.ingest.raw_documents import GONE, INDEX, RawDocument, Rejected, Wanted
 from tasks.ingest.records import Record, records
 from tasks.ingest.web import HEADERS_BYTES, outcome_of
@@ -54,6 +55,7 @@ def documents_of(
     access: Access,
     in_flight: int,
     max_page_bytes: int,
+    extractor: Extractor = "puna",
 ) -> Iterator[tuple[Pin, RawDocument | Rejected]]:
     """(archive, what becomes of a record) for every place, in order.
 
@@ -74,11 +76,11 @@ def documents_of(
         elif (found := next(data)) is None:
             yield pin, Rejected("failed", GONE)
         else:
-            yield pin, _outcome(found, start, wanted, max_page_bytes)
+            yield pin, _outcome(found, start, wanted, max_page_bytes, extractor)
 
 
 def _outcome(
-    data: bytes, offset: int, wanted: Wanted, max_page_bytes: int
+    data: bytes, offset: int, wanted: Wanted, max_page_bytes: int, extractor: Extractor
 ) -> RawDocument | Rejected:
     most = max_page_bytes + 2 * HEADERS_BYTES
     unpack = zlib.decompressobj(_GZIP)
@@ -92,7 +94,9 @@ def _outcome(
     whole = unpack.eof and not unpack.unused_data and len(found) == 1
     if not whole or (isinstance(found[0], Record) and found[0].inner):
         return Rejected("failed", INDEX, lost_bytes=len(data))
-    return outcome_of(found[0], wanted, wet=False, max_page_bytes=max_page_bytes)
+    return outcome_of(
+        found[0], wanted, wet=False, max_page_bytes=max_page_bytes, extractor=extractor
+    )
 
 
 def _fetched(wanted: Iterable[Range], access: Access, in_flight: int) -> Iterator[bytes | None]:
