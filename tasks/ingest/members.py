@@ -18,6 +18,7 @@ from typing import Any
 
 import zstandard
 from fastwarc.stream_io import Lz4Reader
+from isal import isal_zlib
 
 from tasks.ingest.frames import (
     LZ4_MAGIC,
@@ -37,6 +38,7 @@ input beyond the end of a member is read in vain.
 _READ_BYTES = 1 << 17
 """Output per read of decoders that discard what they have decoded when they meet damage."""
 _GZIP_RESERVED_FLAGS = 0xE0
+_GZIP_HEADER_CHECKSUM = 0x02
 _GZIP_WINDOW_BITS = 31
 _XZ_MEMORY_BYTES = 1 << 28
 """Four times what `xz -9` needs."""
@@ -68,9 +70,38 @@ class Compression:
 
 
 def _gzip_member(view: mmap.mmap, start: int) -> Member:
+    """ISA-L decodes gzip 2.3 times as fast as zlib. What it does not decode to the end, zlib decodes
+    again: so damaged and cut members yield what they yield with zlib, whose behaviour is known.
+    """
     if start + 3 >= len(view) or view[start + 3] & _GZIP_RESERVED_FLAGS:
         return None
-    inflate = zlib.decompressobj(_GZIP_WINDOW_BITS)
+    yielded = 0
+    if not view[start + 3] & _GZIP_HEADER_CHECKSUM:  # which ISA-L does not check
+        reading = _inflated(isal_zlib.decompressobj(_GZIP_WINDOW_BITS), isal_zlib.error, view, start)
+        held = b""  # until the next call succeeds: it may report a wrong checksum one call late
+        while True:
+            try:
+                data = next(reading)
+            except StopIteration as ended:
+                end: int | None = ended.value
+                break
+            if held:
+                yield held
+                yielded += len(held)
+            held = data
+        if end is not None:
+            if held:
+                yield held
+            return end
+    return (
+        yield from _after(
+            yielded, _inflated(zlib.decompressobj(_GZIP_WINDOW_BITS), zlib.error, view, start)
+        )
+    )
+
+
+def _inflated(inflate: Any, error: type[Exception], view: mmap.mmap, start: int) -> Member:
+    """A member, by a decoder with the interface of `zlib.decompressobj`."""
     at, window = start, _FIRST_INPUT_BYTES
     while not inflate.eof:
         given = inflate.unconsumed_tail
@@ -79,13 +110,26 @@ def _gzip_member(view: mmap.mmap, start: int) -> Member:
             at, window = at + len(given), _INPUT_BYTES
         try:
             data = inflate.decompress(given, CHUNK_BYTES)
-        except zlib.error:
-            return None
-        if not data and not given:
+        except error:
             return None
         if data:
             yield data
+        elif len(inflate.unconsumed_tail) == len(given) and not inflate.eof:
+            return None
     return at - len(inflate.unused_data)
+
+
+def _after(skipped: int, reading: Member) -> Member:
+    """A member without its first `skipped` bytes."""
+    while True:
+        try:
+            data = next(reading)
+        except StopIteration as ended:
+            end: int | None = ended.value
+            return end
+        if skipped < len(data):
+            yield data[skipped:]
+        skipped = max(skipped - len(data), 0)
 
 
 def _bzip2_stream(view: mmap.mmap, start: int) -> Member:

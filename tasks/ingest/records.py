@@ -37,6 +37,8 @@ RECORDS = Content(_START)
 """The content of a web archive, for `chunks`."""
 
 _HEADER_END = re.compile(rb"\r?\n[ \t]*\r?\n")
+_BLANKS = b"\r\n \t\0"
+_BLANK = re.compile(rb"[\r\n \t\0]*")
 _KEPT_WHILE_SEARCHING_BYTES = 64
 """Bytes held back while searching, to find a record's start that spans two chunks."""
 
@@ -78,6 +80,9 @@ def records(chunks: Iterator[Chunk | Gap], max_body_bytes: int) -> Iterator[Reco
     """
     window = _ArchiveWindow(chunks)
     while True:
+        if record := window.whole_member(max_body_bytes):
+            yield record
+            continue
         window.skip_blank()
         if window.data:
             yield _record(window, max_body_bytes)
@@ -85,6 +90,54 @@ def records(chunks: Iterator[Chunk | Gap], max_body_bytes: int) -> Iterator[Reco
             yield broken
         else:
             return
+
+
+def _whole(chunk: Chunk, after: Chunk | Gap | None, max_body_bytes: int) -> Record | None:
+    """The record in a chunk that holds one and nothing else, and that another member, or nothing,
+    follows; None for all else, which `_record` reads.
+    """
+    data = chunk.data
+    end = _header_end(data) if _START.match(data) else None
+    if end is None:
+        return None
+    head = data[:end]
+    headers = parse_headers(head)
+    length = _length(headers)
+    if length is None or length > max_body_bytes:
+        return None
+    stop = end + length
+    if stop > len(data) or _blank_end(data, stop) < len(data):
+        return None
+    if isinstance(after, Gap) and after.member <= chunk.member:
+        return None
+    if isinstance(after, Chunk) and not _begins_member(after):
+        return None
+    return Record(chunk.member, chunk.inner, head, headers, data[end:stop])
+
+
+def _begins_member(chunk: Chunk) -> bool:
+    """Whether a member begins with a chunk, and not with blanks."""
+    return chunk.inner == 0 and chunk.data[:1] not in _BLANKS
+
+
+def _blank_end(data: bytes | bytearray, at: int = 0) -> int:
+    """Where blanks that begin at `at` end."""
+    blank = _BLANK.match(data, at)
+    return blank.end() if blank else at
+
+
+def _header_end(data: bytes | bytearray) -> int | None:
+    """Length of the headers including the blank line; None if that is not among the first 64 KiB,
+    or if another record starts within them.
+    """
+    blank_line = _HEADER_END.search(data, 0, MAX_HEADER_BYTES)
+    if blank_line is None:
+        return None
+    end = blank_line.end()
+    # the search alone takes ten times as long
+    if b"warc/" in data[1:end].lower() and _START.search(data, 1, end):
+        return None
+    return end
 
 
 def _record(window: _ArchiveWindow, max_body_bytes: int) -> Record | Broken:
@@ -104,7 +157,9 @@ def _record(window: _ArchiveWindow, max_body_bytes: int) -> Record | Broken:
     if not window.record_follows(end + length):
         return _skip(window, "length", 1)
     offset, inner = window.place()
-    record = Record(offset, inner, head, headers, bytes(window.data[end : end + length]))
+    with memoryview(window.data) as view:
+        body = bytes(view[end : end + length])
+    record = Record(offset, inner, head, headers, body)
     window.drop(end + length)
     return record
 
@@ -174,22 +229,59 @@ class _ArchiveWindow:
         self._chunks = chunks
         self._ended = False
         self._passed = 0  # bytes dropped so far
+        self._ahead: Chunk | Gap | None = None  # read, but not yet part of `data`
         # (bytes of the archive before the chunk, member, inner) of each chunk still held
         self._marks: list[tuple[int, int, int]] = []
+
+    def whole_member(self, max_body_bytes: int) -> Record | None:
+        """The next record, if it is all of the next chunk; else None, and the chunk is in `data`.
+
+        Most members of most archives are one record. Reading these without the window, in which
+        bytes are copied several times, makes framing a third faster.
+        """
+        if self.data:
+            self.drop(_blank_end(self.data))
+        if self.data or self.gap is not None:
+            return None
+        chunk = self._next()
+        if not isinstance(chunk, Chunk):
+            self._ahead = chunk
+            return None
+        after = self._next()
+        record = _whole(chunk, after, max_body_bytes)
+        if record is None:
+            self._take(chunk)
+        else:
+            self._passed += len(chunk.data)
+        self._ahead = after
+        return record
+
+    def _next(self) -> Chunk | Gap | None:
+        ahead, self._ahead = self._ahead, None
+        return ahead if ahead is not None else next(self._chunks, None)
+
+    def _is_before_member(self) -> bool:
+        """Whether a member begins right after `data`."""
+        if self.gap is None:
+            self._ahead = self._next()
+        return isinstance(self._ahead, Chunk) and _begins_member(self._ahead)
+
+    def _take(self, chunk: Chunk) -> None:
+        self._marks.append((self._passed + len(self.data), chunk.member, chunk.inner))
+        self.data += chunk.data
 
     def fill(self) -> bool:
         """Read one more chunk; False at the end of the file or at a gap."""
         if self._ended or self.gap is not None:
             return False
-        chunk = next(self._chunks, None)
+        chunk = self._next()
         if chunk is None:
             self._ended = True
             return False
         if isinstance(chunk, Gap):
             self.gap = chunk
             return False
-        self._marks.append((self._passed + len(self.data), chunk.member, chunk.inner))
-        self.data += chunk.data
+        self._take(chunk)
         return True
 
     def reach(self, size: int) -> bool:
@@ -221,7 +313,7 @@ class _ArchiveWindow:
     def skip_blank(self) -> None:
         """Drop line ends, zeros and blanks before a record."""
         while True:
-            blank = len(self.data) - len(self.data.lstrip(b"\r\n \t\0"))
+            blank = _blank_end(self.data)
             rest = len(self.data) - blank
             self.drop(blank)
             if rest or not self.fill():
@@ -244,11 +336,10 @@ class _ArchiveWindow:
         """Length of the headers including the blank line; None if over 64 KiB or if another record
         starts within them.
         """
-        while (blank_line := _HEADER_END.search(self.data, 0, MAX_HEADER_BYTES)) is None:
+        while _HEADER_END.search(self.data, 0, MAX_HEADER_BYTES) is None:
             if len(self.data) >= MAX_HEADER_BYTES or not self.fill():
                 return None
-        end = blank_line.end()
-        return None if _START.search(self.data, 1, end) else end
+        return _header_end(self.data)
 
     def find_start(self) -> int | None:
         """Index of the next record's start (at the beginning of a line or member); None if none."""
@@ -271,6 +362,8 @@ class _ArchiveWindow:
             at += blank
             if len(rest) - blank >= _KEPT_WHILE_SEARCHING_BYTES // 2:
                 break
+            if at == len(self.data) and self._is_before_member():
+                return True
             if blank < _KEPT_WHILE_SEARCHING_BYTES and not self.fill():
                 break
         if at < len(self.data):
