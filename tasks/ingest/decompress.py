@@ -135,34 +135,16 @@ def _walk(view: mmap.mmap, has_compressed_name: bool, content: Content) -> Itera
 def _member(
     view: mmap.mmap, start: int, compression: Compression
 ) -> Generator[Chunk, None, int | None]:
-    """Yield one member in as few chunks as their size allows: most members are one record, which is
-    quickest to read in one piece. Return its end, or None if it is damaged.
-    """
+    """Yield the chunks of one member; return its end, or None if it is damaged."""
     reading, inner = compression.read(view, start), 0
-    parts: list[bytes] = []
-    size = 0
     while True:
         try:
             data = next(reading)
         except StopIteration as ended:
-            if parts:
-                yield Chunk(_joined(parts), start, inner)
             end: int | None = ended.value
             return end
-        if parts and size + len(data) > CHUNK_BYTES:
-            yield Chunk(_joined(parts), start, inner)
-            inner += size
-            parts, size = [], 0
-        if len(data) >= CHUNK_BYTES:  # passed on, so that no more than one is held
-            yield Chunk(data, start, inner)
-            inner += len(data)
-        else:
-            parts.append(data)
-            size += len(data)
-
-
-def _joined(parts: list[bytes]) -> bytes:
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+        yield Chunk(data, start, inner)
+        inner += len(data)
 
 
 def _plain(view: mmap.mmap, start: int, content: Content) -> Generator[Chunk, None, int]:

@@ -38,13 +38,13 @@ input beyond the end of a member is read in vain.
 """
 _ISAL_WINDOWS = (1 << 10, 3 << 10)
 """ISA-L's first inputs. They end wherever zlib's do, and ISA-L reports a wrong checksum up to one
-call late: so of an input that zlib refuses it has yielded nothing, if its outputs are held until two
+call late. So of an input that zlib refuses, nothing has been yielded if outputs are held until two
 more calls succeed.
 """
 _READ_BYTES = 1 << 17
 """Output per read of decoders that discard what they have decoded when they meet damage."""
 _GZIP_RESERVED_FLAGS = 0xE0
-_GZIP_UNLIKE = (b"", *(bytes([flags]) for flags in range(256) if flags & 0xE2))
+_GZIP_UNLIKE = frozenset({b"", *(bytes([flags]) for flags in range(256) if flags & 0xE2)})
 """Flags of members that are left to zlib: reserved ones, and a checksum of the header, which ISA-L
 does not check.
 """
@@ -101,8 +101,9 @@ def _gzip_member(view: mmap.mmap, start: int) -> Member:
                 data = inflate.decompress(given, CHUNK_BYTES)
                 if not data and len(inflate.unconsumed_tail) == len(given):
                     break
-                held.append(data)
-                size += len(data)
+                if data:
+                    held.append(data)
+                    size += len(data)
                 while size > CHUNK_BYTES and len(held) > 2:  # see `_ISAL_WINDOWS`
                     yielded += len(held[0])
                     yield held.popleft()
@@ -110,7 +111,7 @@ def _gzip_member(view: mmap.mmap, start: int) -> Member:
             pass
         else:
             if inflate.eof:
-                yield from held if size > CHUNK_BYTES else (b"".join(held),)
+                yield from held
                 return at - len(inflate.unused_data)
     return (yield from _after(yielded, _gzip_member_by_zlib(view, start)))
 

@@ -1,7 +1,7 @@
-"""Pages of real archives as we read them and as FastWARC does, and why the two differ where they do.
+"""Pages of real archives as we read them and as FastWARC does, and why the two differ.
 
-A page, to FastWARC's side: a response with status 200 that is declared HTML, XHTML or plain text, or
-nothing at all; in WET, a conversion.
+A page, to FastWARC's side: a response with status 200 that is declared HTML, XHTML or plain text,
+or nothing at all; in WET, a conversion.
 """
 
 from __future__ import annotations
