@@ -107,7 +107,7 @@ def _gzip_member(view: mmap.mmap, start: int) -> Member:
                 while size > CHUNK_BYTES and len(held) > 2:  # see `_ISAL_WINDOWS`
                     yielded += len(held[0])
                     yield held.popleft()
-        except isal_zlib.error:
+        except isal_zlib.error:  # type: ignore[misc]  # declared as an instance
             pass
         else:
             if inflate.eof:
