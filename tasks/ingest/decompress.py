@@ -115,7 +115,7 @@ def _walk(view: mmap.mmap, has_compressed_name: bool, content: Content) -> Itera
     at = 0
     last = GZIP if has_compressed_name else None
     while (at := _past_skippable(view, at)) < len(view):
-        here = _compression_at(view, at)
+        here = last if last and last.begins(view, at) else _compression_at(view, at)
         if here is None and (
             last is None or content.begins(_before_member(view[at : at + _PEEK_BYTES]))
         ):
@@ -172,7 +172,7 @@ def _member_of(content: Content, view: mmap.mmap, at: int, stop: int) -> int | N
     for magic in _MAGICS.finditer(view, at, stop):
         start = magic.start()
         possible = (kind for kind in COMPRESSIONS if kind.begins(view, start))
-        if any(content.begins(next(kind.read(view, start), b"\0")) for kind in possible):
+        if any(content.begins(kind.first(view, start) or b"\0") for kind in possible):
             return start
     return None
 
@@ -183,7 +183,7 @@ def _after_damage(view: mmap.mmap, at: int, compression: Compression, content: C
     """
     begin, stop = at, len(view)
     while (at := view.find(compression.magic, at)) >= 0:
-        if compression.begins(view, at) and next(compression.read(view, at), None) is not None:
+        if compression.begins(view, at) and compression.first(view, at) is not None:
             stop = at
             break
         at += 1

@@ -110,16 +110,22 @@ def _begin(metadata: pq.FileMetaData, number: int) -> int:
     )
 
 
+def column_paths(metadata: pq.FileMetaData) -> list[str]:
+    """Paths of the columns, as the schema has them. Every row group states its own again, which in
+    a damaged file may not even be text.
+    """
+    return [metadata.schema.column(at).path for at in range(metadata.num_columns)]
+
+
 def column_ranges(
     metadata: pq.FileMetaData, groups: Sequence[int], names: Sequence[str]
 ) -> list[tuple[int, int]]:
     """The bytes [start, stop) that hold the named columns of row groups, in the file's order."""
     found = []
+    paths = column_paths(metadata)
     for number in groups:
         group = metadata.row_group(number)
-        for at in range(group.num_columns):
-            column = group.column(at)
-            path = column.path_in_schema
+        for path, column in zip(paths, map(group.column, range(group.num_columns)), strict=False):
             if any(path == name or path.startswith(f"{name}.") for name in names):
                 offsets = (column.dictionary_page_offset, column.data_page_offset)
                 start = min(offset for offset in offsets if offset is not None)
@@ -132,12 +138,12 @@ def read_batches(
 ) -> Iterator[Batch | Lost]:
     """The rows of some row groups, with the named columns only, in batches of bounded size."""
     names = projection(file.schema_arrow, columns)
-    firsts = _first_rows(file.metadata)
+    firsts, paths = _first_rows(file.metadata), column_paths(file.metadata)
     for number in groups:
         group = file.metadata.row_group(number)
         first, stop = firsts[number], firsts[number] + group.num_rows
         batches = file.iter_batches(
-            _batch_rows(group, names), row_groups=[number], columns=names, use_threads=False
+            _batch_rows(group, paths, names), row_groups=[number], columns=names, use_threads=False
         )
         while first < stop:
             try:
@@ -162,12 +168,13 @@ def _first_rows(metadata: pq.FileMetaData) -> list[int]:
     return firsts
 
 
-def _batch_rows(group: Any, names: Sequence[str]) -> int:
+def _batch_rows(group: Any, paths: Sequence[str], names: Sequence[str]) -> int:
     """Rows of a batch, from the mean size of a row."""
+    columns = zip(paths, map(group.column, range(group.num_columns)), strict=False)
     size = sum(
         column.total_uncompressed_size
-        for column in map(group.column, range(group.num_columns))
-        if any(column.path_in_schema.split(".")[0] == name.split(".")[0] for name in names)
+        for path, column in columns
+        if any(path.split(".")[0] == name.split(".")[0] for name in names)
     )
     mean = max(size // max(group.num_rows, 1), 1)
     return int(min(max(BATCH_BYTES // mean, 1), ROW_GROUP_DOCUMENTS))

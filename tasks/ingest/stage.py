@@ -147,8 +147,8 @@ class IngestParameters(Parameters):
     many may be listed and not there (counted as `gone`); of the records, how many may not be where
     the index says (`index`).
 
-    `extractor`: what finds the main content of pages, ours (puna; its earlier name resiliparse still
-    works) or trafilatura, which is ten times as slow (pip install 'puna[trafilatura]').
+    `extractor`: what finds the main content of pages, ours (puna; its earlier name resiliparse
+    still works) or trafilatura, which is ten times as slow (pip install 'puna[trafilatura]').
 
     `limit`: keep the first N documents in (file, record) order; parts are then read one after the
     other. `sample`: keep this share of the records, chosen by the hash of their id (of
