@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from tasks.ingest import parts as ingest
+from tasks.ingest import part as ingest
 from tasks.ingest.stage import STAGE as INGEST
 from tasks.ingest.stage import IngestParameters
 from tasks.signatures.minhash import EMPTY, coefficients, minhash
