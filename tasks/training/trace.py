@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -38,7 +39,8 @@ def trace(
     rows = {category: Rows(folders) for category, folders in sorted(bins.items())}
     lengths = {category: reader.lengths for category, reader in rows.items()}
     plan, sampler = plan_and_sampler(parameters, lengths, carried)
-    planned = next(itertools.islice(plan.steps(), step - 1, None), None) if step > 0 else None
+    exists = 0 < step <= sys.maxsize  # islice takes no more
+    planned = next(itertools.islice(plan.steps(), step - 1, None), None) if exists else None
     if planned is None:
         raise ValueError(
             f"step {step} is not in this phase; name one from 1 to {sum(1 for _ in plan.steps())}"

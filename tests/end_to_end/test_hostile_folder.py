@@ -165,5 +165,6 @@ def test_our_packages_are_ours_or_the_conflict_is_named(tmp_path: Path) -> None:
     refused = python("import tasks, flows", tmp_path / "other")
     assert (
         refused.returncode == 1
-        and f"'tasks' is {tmp_path / 'other' / 'tasks.py'}, but Puna's" in refused.stderr
+        and f"'tasks' is already imported from {tmp_path / 'other' / 'tasks.py'}, but Puna's"
+        in refused.stderr
     )
