@@ -7,9 +7,11 @@ import gzip
 import io
 import json
 import lzma
+import mmap
 import random
 import threading
 import tracemalloc
+import zlib
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from fastwarc.stream_io import Lz4Writer
 
 from tasks.ingest.decompress import Chunk, Gap, chunks, compression
 from tasks.ingest.lines import jsonl_documents
+from tasks.ingest.members import GZIP
 from tasks.ingest.raw_documents import RawDocument, Rejected
 from tasks.ingest.records import RECORDS, Broken, Record, records
 from tasks.ingest.text_files import text_documents
@@ -226,3 +229,31 @@ def test_members_of_every_kind_may_follow_plain_bytes(
     ]
     assert urls(path, b"".join(PAGES[:3]) + PACKERS[second](b"".join(PAGES[3:]))) == [*"012345"]
     assert urls(path, b"".join([*PAGES[:2], STORED, PAGES[2]])) == [*"0172"]
+
+
+@pytest.mark.parametrize("size", [300, 3_000, 60_000, 3 << 20])
+@pytest.mark.parametrize("level", [0, 6])
+@pytest.mark.parametrize("damage", ["checksum", "length", "cut"])
+def test_a_damaged_gzip_member_yields_what_zlib_yields(
+    tmp_path: Path, size: int, level: int, damage: str
+) -> None:
+    data = random.Random(size).randbytes(size)
+    packed = bytearray(gzip.compress(data, level, mtime=0))
+    if damage == "cut":
+        del packed[-9:]
+    else:
+        packed[-8 if damage == "checksum" else -1] ^= 1
+    path = tmp_path / "a.gz"
+    path.write_bytes(packed)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+        ours, by_zlib = (b"".join(read(view, 0)) for read in (GZIP.read, GZIP.probe or GZIP.read))
+    assert ours == by_zlib and data.startswith(ours)
+
+
+def test_a_member_with_a_header_checksum(tmp_path: Path) -> None:
+    whole = gzip.compress(PAGES[0], mtime=0)
+    head = whole[:3] + b"\x02" + whole[4:10]
+    sound = zlib.crc32(head) & 0xFFFF
+    packed = [head + value.to_bytes(2, "little") + whole[10:] for value in (sound, sound ^ 1)]
+    assert urls(tmp_path / "a.warc.gz", packed[0] + whole) == ["0", "0"]
+    assert urls(tmp_path / "a.warc.gz", packed[1] + whole) == ["gzip", "0"]

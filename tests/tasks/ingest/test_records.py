@@ -1,6 +1,7 @@
 """Framing: whatever happens to one record, the others are read."""
 
 import gzip
+import itertools
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,26 @@ def test_nothing_raises_and_bytes_add_up(
     assert packed <= (not any(isinstance(chunk, Gap) for chunk in chunks(path, RECORDS)))
     places = [(item.offset, item.inner) for item in found if isinstance(item, Record)]
     assert places == sorted(set(places))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 1 << 22), max_size=6), st.booleans(), st.booleans())
+def test_wherever_members_begin_records_are_the_same(
+    tmp_path_factory: pytest.TempPathFactory, cuts: list[int], blanks: bool, at_records: bool
+) -> None:
+    large = response(bytes(range(256)) * 6_000, uri="http://a/9")  # more than one chunk
+    stream = [PAGES[0], large, *PAGES[1:]]
+    whole = b"".join(stream)
+    edges = sorted({0, len(whole), *(cut % len(whole) for cut in cuts)})
+    if at_records:
+        edges = [0, *itertools.accumulate(map(len, stream))]
+    if blanks:
+        edges = sorted({*edges, *(edge - 3 for edge in edges if edge > 3)})
+    blocks = [whole[start:stop] for start, stop in itertools.pairwise(edges)]
+    path = tmp_path_factory.mktemp("edges") / "a.warc.gz"
+    path.write_bytes(b"".join(gzip.compress(block, 1, mtime=0) for block in blocks))
+    found = list(records(chunks(path, RECORDS), 2 << 20))
+    assert urls(found) == list("091234")
+    assert [item.head + item.body for item in found if isinstance(item, Record)] == [
+        one.removesuffix(b"\r\n\r\n") for one in stream
+    ]
