@@ -28,7 +28,7 @@ from infra.remote.ranges import read_range
 from infra.stage import Pin, StageError
 from infra.store import Shard
 from tasks.ingest.commoncrawl.pinning import WITH_LANGUAGES, no_languages
-from tasks.ingest.parquet import column_ranges, is_string, open_parquet
+from tasks.ingest.parquet import column_paths, column_ranges, is_string, open_parquet
 from tasks.ingest.range_file import TAIL_BYTES, RangeFile
 from tasks.ingest.raw_documents import Unreadable
 from tasks.ingest.stage import IndexSelect
@@ -245,18 +245,19 @@ def possible(metadata: pq.FileMetaData, select: IndexSelect) -> list[int]:
     numbers = range(metadata.num_row_groups)
     if not prefixes:
         return list(numbers)
-    return [at for at in numbers if _overlaps(metadata.row_group(at), prefixes)]
+    return [
+        at for at in numbers if _overlaps(metadata.row_group(at), column_paths(metadata), prefixes)
+    ]
 
 
 def _backwards(domain: str) -> str:
     return ",".join(reversed(domain.removeprefix("www.").split(".")))
 
 
-def _overlaps(group: Any, prefixes: Sequence[str]) -> bool:
-    for number in range(group.num_columns):
-        column = group.column(number)
-        if column.path_in_schema == "url_surtkey":
-            statistics = column.statistics
+def _overlaps(group: Any, names: Sequence[str], prefixes: Sequence[str]) -> bool:
+    for number, name in enumerate(names):
+        if name == "url_surtkey":
+            statistics = group.column(number).statistics
             if statistics is None or not statistics.has_min_max:
                 return True
             low, high = _text(statistics.min), _text(statistics.max)
