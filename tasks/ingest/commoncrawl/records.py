@@ -80,7 +80,11 @@ def documents_of(
 
 
 def _outcome(
-    data: bytes, offset: int, wanted: Wanted, max_page_bytes: int, extractor: Extractor
+    data: bytes,
+    offset: int,
+    wanted: Wanted,
+    max_page_bytes: int,
+    extractor: Extractor = "puna",
 ) -> RawDocument | Rejected:
     most = max_page_bytes + 2 * HEADERS_BYTES
     unpack = zlib.decompressobj(_GZIP)
