@@ -129,6 +129,6 @@ def test_heldout_lines_are_limited_and_bad_ones_named(tmp_path: Path) -> None:
     )
     assert list(read_heldout([path], 2)) == [("", "a"), ("s", "b")]
     with pytest.raises(
-        StageError, match=r"part-00000.jsonl, line 3: expected a JSON object with .target."
+        StageError, match=r"part-00000.jsonl, line 3: expected a JSON object with a .target. key"
     ):
         list(read_heldout([path], None))

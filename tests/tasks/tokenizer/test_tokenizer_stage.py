@@ -181,7 +181,7 @@ def test_a_weight_counts_a_source_as_though_it_were_there_so_often(
     def digests(from_: object, web_times: int = 1) -> dict[str, str]:
         stated = TokenizerParameters(
             base=str(folder), expand={**expand, "from": from_}
-        ).learning_from(feeds)
+        ).with_shares(feeds)
         made = run_stage(
             STAGE,
             stated,
