@@ -151,13 +151,15 @@ def _request(
     seed: int,
 ) -> Request:
     from flows.inspecting.look import EDITING
+    from flows.recipe.errors import nearest
     from infra.stage import StageError
     from tasks.documents.choosing import Request
     from tasks.documents.verdicts import DROPPED, EDITED, STAGES
 
     if stage not in STAGES:
         raise StageError(
-            f"{stage} decides nothing about documents; inspect reads {', '.join(STAGES)} and dedup"
+            f"{stage} decides nothing about documents{nearest(stage, [*STAGES])}; inspect reads "
+            f"{', '.join(STAGES)} and dedup"
         )
     if stage in EDITING and not fates:
         fates = [EDITED, DROPPED]

@@ -120,9 +120,10 @@ def _look_at_ingest(found: Found, request: Request, words: int) -> Look:
 
     sides, reasons = counted(found.artifacts)
     _refuse_unknown_rules("ingest", request, reasons)
+    _refuse_unheard_of(request)
     only_kept = request.fates == (KEPT,) or request.percentile or request.languages
     rejected = [] if only_kept else chosen(found.artifacts, request)
-    wants_kept = not request.rules and request.fates in ((), (KEPT,))
+    wants_kept = not request.rules and (not request.fates or KEPT in request.fates)
     room = max(request.sample - len(rejected), request.sample // 2) if wants_kept else 0
     quality = QualityOf(found.views)
     choice = choose(
@@ -182,6 +183,16 @@ def _refuse_unanswerable(stage: str, request: Request, choice: Choice, found: Fo
             else "none of its documents has a value beside a limit"
         )
         raise StageError(f"{stage}: {why}; leave --near-limit out")
+
+
+def _refuse_unheard_of(request: Request) -> None:
+    """Refuse what documents of ingest never have: edits, and values beside a limit."""
+    from tasks.documents.verdicts import EDITED
+
+    if EDITED in request.fates:
+        raise StageError("ingest edits no document; leave --edited out")
+    if request.near_limit:
+        raise StageError("documents of ingest have no value beside a limit; leave --near-limit out")
 
 
 def _refuse_unknown_rules(

@@ -60,7 +60,7 @@ def compile_lists(context: Context) -> tuple[Compiled, dict[str, dict[str, Any]]
         lists: list[CompiledList] = []
         for kind in KINDS:
             for name, path in lists_of(parameters, source).items():
-                pins = context.pins.get(f"{path}.{kind}", ())
+                pins = context.local_pins(f"{path}.{kind}")
                 if not pins:
                     continue
                 key = (kind, tuple(pin.sha256 for pin in pins))

@@ -230,7 +230,7 @@ def _unusable_note(wanted: tuple[str, ...], tally: FieldTally) -> str:
     unusable = sum(tally.unusable[name] for name in wanted)
     if not unusable:
         return ""
-    return f" ({unusable:,} have something there that is neither a string nor a list of strings)"
+    return f" ({unusable:,} have null there, or what is neither a string nor a list of strings)"
 
 
 def notes_on(fields: JsonlFields | None, tally: FieldTally) -> list[str]:

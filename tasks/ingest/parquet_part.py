@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from infra.stage import Pin
 from tasks.documents.schema import DOCUMENTS, ROW_GROUP_DOCUMENTS
 from tasks.ingest.columnar import REASONS, Judged, Limits, direct, iso_dates, judge, strings
 from tasks.ingest.fields import FieldReader
@@ -49,7 +50,9 @@ def _tables(part: PartInput, counts: Counts) -> Iterator[pa.Table]:
                 yield from _file_tables(source, file_slice, part, counts)
         except Unreadable as error:
             if file_slice.is_first:
-                counts.reject("failed", str(error), lost_bytes=file_slice.pin.bytes)
+                pin = file_slice.pin
+                counts.reject("failed", str(error), lost_bytes=pin.bytes, file=pin.name)
+                counts.rejected.add(Rejected("failed", str(error)), pin.name)
 
 
 def _file_tables(
@@ -65,7 +68,7 @@ def _file_tables(
     source.want(groups, columns)
     pin = replace(file_slice.pin, sha256=source.sha256)
     if not direct(file.schema_arrow, columns):
-        records = _records(file, groups, columns, part, counts, bytes.fromhex(pin.sha256))
+        records = _records(file, groups, columns, part, counts, pin)
         left = None if part.limit is None else part.limit - counts.statistics["documents"]
         # nothing is read after the last row that is wanted
         yield from tables_of(itertools.islice(kept(records, part, counts, pin), left))
@@ -75,7 +78,7 @@ def _file_tables(
     key = bytes.fromhex(pin.sha256)
     for batch in read_batches(file, groups, columns):
         if not isinstance(batch, Batch):
-            counts.reject("failed", "parquet", batch.rows, batch.bytes)
+            counts.reject("failed", "parquet", batch.rows, batch.bytes, pin.name)
             continue
         left = None if part.limit is None else part.limit - counts.statistics["documents"]
         judged = judge(batch, columns, key, limits, counts.tally, left)
@@ -121,14 +124,15 @@ def _records(
     columns: Columns,
     part: PartInput,
     counts: Counts,
-    key: bytes,
+    pin: Pin,
 ) -> Iterator[RawDocument | Rejected]:
     """Rows with several columns of text, a prompt or lists of strings, one by one."""
     fields = part.parameters.fields or known_fields(file.schema_arrow.names)
-    reader, wanted = FieldReader(fields, counts.tally), sampler(key, part.parameters.sample)
+    reader = FieldReader(fields, counts.tally)
+    wanted = sampler(bytes.fromhex(pin.sha256), part.parameters.sample)
     for batch in read_batches(file, groups, columns):
         if not isinstance(batch, Batch):
-            counts.reject("failed", "parquet", batch.rows, batch.bytes)
+            counts.reject("failed", "parquet", batch.rows, batch.bytes, pin.name)
             continue
         rows, undecodable = _plain(batch.rows)
         for place, (row, bad) in enumerate(zip(rows, undecodable, strict=True), batch.first):

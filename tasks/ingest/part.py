@@ -23,7 +23,7 @@ from tasks.ingest.clean import clean, cleaned
 from tasks.ingest.fields import FieldTally
 from tasks.ingest.page_language import LanguageCounts, count_page
 from tasks.ingest.parts import PartInput
-from tasks.ingest.raw_documents import GONE, RawDocument, Rejected
+from tasks.ingest.raw_documents import GONE, INDEX, RawDocument, Rejected
 from tasks.ingest.readers import document_id, read_file
 from tasks.ingest.rejected import HEAD_BYTES, RejectedSample
 from tasks.ingest.stage import IngestParameters
@@ -57,12 +57,17 @@ class Counts:
     tally: FieldTally = field(default_factory=FieldTally)
     fetched: dict[str, str] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
+    damaged: Counter[str] = field(default_factory=Counter)
     rejected: RejectedSample = field(default_factory=RejectedSample)
     languages: LanguageCounts = field(default_factory=dict)
 
-    def reject(self, side: Side, reason: str, records: int = 1, lost_bytes: int = 0) -> None:
-        """Count records that give no document."""
+    def reject(
+        self, side: Side, reason: str, records: int = 1, lost_bytes: int = 0, file: str = ""
+    ) -> None:
+        """Count records that give no document; `file` is needed where bytes of it are lost."""
         self.statistics["lost_bytes"] += lost_bytes
+        if lost_bytes and side == "failed" and reason != INDEX:
+            self.damaged[file] += lost_bytes
         self.ledger.add(self.source, None, "read", documents=records)
         self.ledger.add(self.source, None, side, reason, documents=records)
 
@@ -83,6 +88,7 @@ class Counts:
             "fields": self.tally.to_json(),
             "fetched": sorted(self.fetched.items()),
             "gone": sorted(self.gone),
+            "damaged": dict(sorted(self.damaged.items())),
             "rejected": self.rejected.to_json(),
             "languages": self.languages,
         }
@@ -169,7 +175,9 @@ def kept(
         if isinstance(outcome, Rejected):
             if outcome.reason == GONE:
                 counts.gone.add(pin.name)
-            counts.reject(outcome.side, outcome.reason, lost_bytes=outcome.lost_bytes)
+            counts.reject(
+                outcome.side, outcome.reason, lost_bytes=outcome.lost_bytes, file=pin.name
+            )
             counts.rejected.add(outcome, pin.name)
             continue
         statistics["documents"] += 1

@@ -20,7 +20,7 @@ from tasks.ingest.parts import PartInput, Reader, part_plan
 from tasks.ingest.raw_documents import INDEX
 from tasks.ingest.stage import WITH_FIELDS, IngestParameters
 
-_GONE_SHOWN = 3
+_FILES_SHOWN = 3
 
 
 def run(context: Context) -> Outcome:
@@ -34,10 +34,12 @@ def run(context: Context) -> Outcome:
     )
     statistics, tally = Counter[str](), FieldTally()
     gone: set[str] = set()
+    damaged = Counter[str]()
     for result in results.values():
         statistics.update(result["statistics"])
         tally.merge(result["fields"])
         gone.update(result["gone"])
+        damaged.update(result["damaged"])
     fetched = {path: sha256 for result in results.values() for path, sha256 in result["fetched"]}
     _refuse_equal(context.name, files, fetched)
     if parameters.format in WITH_FIELDS and (
@@ -66,6 +68,10 @@ def run(context: Context) -> Outcome:
     if parameters.format in WITH_FIELDS:
         counts["fields"] = dict(sorted((+tally.usable).items()))
         counts["notes"] = notes_on(parameters.fields, tally)
+    if damaged:
+        counts.setdefault("notes", []).append(
+            _note_on_damage(context.name, damaged, counts["files"])
+        )
     return Outcome(counts, ledger.to_json())
 
 
@@ -148,7 +154,7 @@ def _refuse_wrong_places(context: Context, ledger: Ledger) -> None:
 def _warn_of_gone(context: Context, gone: Collection[str], files: int) -> None:
     """Say which listed files are not there; refuse to go on without too many of them."""
     parameters: IngestParameters = context.parameters
-    named = ", ".join(sorted(gone)[:_GONE_SHOWN])
+    named = ", ".join(sorted(gone)[:_FILES_SHOWN])
     what = f"{len(gone):,} of {files:,} listed files are gone from {parameters.host}: {named}"
     if len(gone) > parameters.missing_share * files:
         raise StageError(
@@ -157,6 +163,18 @@ def _warn_of_gone(context: Context, gone: Collection[str], files: int) -> None:
             f"ingest/{context.name}, or raise it"
         )
     context.progress(1, 1, f"{WARNING}: {what}")
+
+
+def _note_on_damage(source: str, damaged: Mapping[str, int], files: int) -> str:
+    """What could not be read of which files, most bytes first."""
+    worst = sorted(damaged.items(), key=lambda item: (-item[1], item[0]))
+    named = ", ".join(f"{file}: {lost:,}" for file, lost in worst[:_FILES_SHOWN])
+    more = f", {len(worst) - _FILES_SHOWN:,} more" if len(worst) > _FILES_SHOWN else ""
+    return (
+        f"{sum(damaged.values()):,} bytes of {len(damaged):,} of {files:,} files could not be "
+        f"read ({named}{more}). Are these files whole? `puna inspect --stage ingest --source "
+        f"{source} --dropped` shows where"
+    )
 
 
 def _limited(

@@ -179,6 +179,7 @@ def test_records_that_ingest_refused_are_shown_without_their_control_characters(
     (entry,) = answer["shown"]
     assert (entry["fate"], entry["reasons"], entry["file"]) == ("failed", ["json"], "web.jsonl")
     assert entry["excerpt"] == '{"text": "cut off by \ufffd[31m'
+    assert "kept" in inspect(store, "ingest", "--kept", "--dropped").stdout.partition("1/")[2]
     both = inspect(store, "ingest").stdout
     assert "1/6 failed json" in both and "2/6 kept" in both and "license: CC0" in both
     assert (
@@ -201,6 +202,9 @@ def test_records_that_ingest_refused_are_shown_without_their_control_characters(
         (("signatures",), "decides nothing about documents; inspect reads ingest, langid"),
         (("perplexity",), "has no stage 'perplexity'"),
         (("quality", "--rule", "gofer"), "no document has a reason 'gofer'"),
+        (("qualty",), "(did you mean 'quality'?)"),
+        (("ingest", "--edited"), "ingest edits no document"),
+        (("ingest", "--near-limit"), "have no value beside a limit"),
     ],
 )
 def test_what_cannot_be_answered_is_refused(

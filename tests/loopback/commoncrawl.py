@@ -9,6 +9,7 @@ configs/commoncrawl-small.yaml reads it there.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import gzip
 import io
@@ -356,7 +357,11 @@ def main() -> None:
     rng = random.Random(3)
     wet = [wet_of("\n".join(paragraph(rng, "en") for _ in range(3)) for _ in range(40))]
     dumps = [dump_of(members, wet), dump_of(members[:20], wet, OLDER)]
-    with serving(site(dumps), port=port) as server:
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(serving(site(dumps), port=port))
+        except OSError as error:
+            sys.exit(f"port {port}: {error.strerror}; is one running already? Name another port")
         sys.stdout.write(f"http://{server.address}/\n")
         sys.stdout.flush()
         threading.Event().wait()

@@ -46,7 +46,8 @@ def three_letters(code: str) -> str:
     found = CODES.get(low, _BIBLIOGRAPHIC.get(low, low))
     if found in KNOWN:
         return found
-    near = difflib.get_close_matches(low, sorted({*CODES, *KNOWN}), n=3, cutoff=0.5)
+    codes = sorted({*CODES, *KNOWN}) if len(low) <= 4 else ()  # a name is near to no code
+    near = difflib.get_close_matches(low, codes, n=3, cutoff=0.5)
     guess = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
     raise ValueError(
         f"language {code!r} is none that Common Crawl's index has{guess}; it has ISO 639-3 codes, "

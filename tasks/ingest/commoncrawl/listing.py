@@ -34,6 +34,8 @@ def listing(crawl: str, kind: str, host: str, access: Access) -> tuple[Pin, list
     try:
         (found,) = objects.expand(url, access)
     except NoSuchObject as error:
+        if crawl > "CC-MAIN-2013":
+            raise
         raise NoSuchObject(
             f"{error}. Crawls of before 2013 have ARC files, which are not read; the index by "
             "columns begins in 2013 too"

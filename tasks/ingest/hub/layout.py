@@ -275,7 +275,8 @@ def _resolved(repository: Repository, wanted: Wanted, source: _Source) -> Layout
             stated = shortened([str(pattern) for pattern in patterns[split]])
             if not wanted.data_files and stated == "**":
                 raise _empty(repository, source)
-            near = nearest(str(patterns[split][0]).split("/")[0], source.top())
+            first, top = str(patterns[split][0]).split("/")[0], source.top()
+            near = "" if first in top else nearest(first, top)
             raise NoSuchObject(
                 f"no file of the {repository} matches {stated}{near}; at its top it has "
                 f"{shortened(source.top())}"

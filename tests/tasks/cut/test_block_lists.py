@@ -9,11 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.remote import objects
+from infra.remote.access import Access
 from infra.stage import StageError
 from infra.store import Artifact
 from tasks.cut.addresses import domains_of, host_of, page_of, prefixes_of
 from tasks.cut.block_lists import Kind, Malformed, entries_of, hash_of, read_list
 from tasks.cut.stage import STAGE, CutParameters
+from tests.loopback.http import serving
 from tests.stage_harness import pins_of, run_stage
 from tests.tables import column, documents
 
@@ -191,6 +194,31 @@ def test_a_source_has_lists_of_its_own_or_none(tmp_path: Path) -> None:
     )
     assert unseen.statistics["notes"] == [
         "block.idle.domains blocks no document; do the documents have URLs?"
+    ]
+
+
+def test_lists_on_another_machine_are_fetched(tmp_path: Path) -> None:
+    """Two of one name and size, of which no server states the sha256, stay two lists."""
+    served = {"/a/domains": b"bad.example\n", "/b/domains": b"gov.example\n"}
+    with serving(dict(served)) as server:
+        addresses = {name: server.url(f"/{name}/domains") for name in ("a", "b")}
+        parameters = CutParameters.model_validate(
+            {
+                "sources": {"web": {"category": "c"}},
+                "block": {name: {"domains": [address]} for name, address in addresses.items()},
+            }
+        )
+        access = Access(cache=tmp_path / "cache")
+        pins = {
+            f"block.{name}.domains": (objects.stat(address, access),)
+            for name, address in addresses.items()
+        }
+        rows = [[{"text": "t", "url": url} for url in URLS]]
+        given = {"documents": [documents(tmp_path, "web", rows)]}
+        built = run_stage(STAGE, parameters, given, tmp_path=tmp_path, pins=pins, access=access)
+    assert built.ledger.documents("dropped", "block.domain.a") > 0
+    assert [note for note in built.statistics["notes"] if ".b." in note] == [
+        "block.b.domains blocks no document; do the documents have URLs?"
     ]
 
 

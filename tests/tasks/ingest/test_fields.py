@@ -177,7 +177,7 @@ def test_missing_default_fields_are_not_reported(tmp_path: Path) -> None:
         (
             [{"text": 3}, {"text": {"en": "x"}}],
             None,
-            r"\(2 have something there that is neither a string nor a list",
+            r"\(2 have null there, or what is neither a string nor a list",
         ),
         ([{}], {"text": "a"}, "have no field"),
     ],
@@ -218,6 +218,6 @@ def test_null_and_numbers_are_reported_as_no_text() -> None:
     rows: list[dict[str, Any]] = [{"text": None}, {"text": 3}, {"text": "words"}]
     assert [reader.read(row) is None for row in rows] == [True, True, False]
     (note,) = notes_on(None, tally)
-    assert note.startswith("2 of 3 records have no text in 'text' or 'target' (2 have something")
+    assert note.startswith("2 of 3 records have no text in 'text' or 'target' (2 have null there")
     both = FieldReader(JsonlFields(text=("title", "text")), FieldTally())
     assert both.read({"title": None, "text": "words"}) == FieldValues("words", "", "", "")

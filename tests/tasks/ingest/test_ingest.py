@@ -75,6 +75,8 @@ def test_documents_of_archives(tmp_path: Path) -> None:
     assert (
         statistics["payload_bytes"] > statistics["text_bytes"] > 0 and statistics["lost_bytes"] > 0
     )
+    (note,) = statistics["notes"]
+    assert note.startswith(f"{statistics['lost_bytes']:,} bytes of 1 of {statistics['files']} ")
 
 
 def test_ids_do_not_depend_on_path_or_other_files(tmp_path: Path) -> None:

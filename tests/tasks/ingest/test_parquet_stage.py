@@ -153,7 +153,13 @@ def test_broken_files_and_files_of_other_columns_are_counted(tmp_path: Path, fil
     ledger = artifact.ledger
     assert ledger.documents("failed", "parquet") == 1 and ledger.documents("failed", "field") == 2
     assert artifact.statistics["lost_bytes"] == cut.stat().st_size
-    assert any("content" in note for note in artifact.statistics["notes"])
+    textless, damage = artifact.statistics["notes"]
+    assert "content" in textless
+    assert damage.startswith(
+        f"{cut.stat().st_size:,} bytes of 1 of 3 files could not be read (cut.parquet: "
+    )
+    (shown,) = artifact.records.read_json("rejected.json")["records"]
+    assert (shown["reason"], shown["file"]) == ("parquet", "cut.parquet")
     with pytest.raises(StageError, match=r"no record of source web .*content.*fields.text"):
         build(tmp_path / "other", [other])
 

@@ -107,6 +107,8 @@ def test_what_is_no_listing_is_refused(access: Access, body: bytes, why: str) ->
 def test_a_crawl_without_a_listing_says_since_when_there_are_some(access: Access) -> None:
     with serving({}) as server, pytest.raises(NoSuchObject, match="2013"):
         listing("CC-MAIN-2012", "warc", server.url("/"), access)
+    with serving({}) as server, pytest.raises(NoSuchObject, match=r"check the address$"):
+        listing("CC-MAIN-2024-22", "warc", server.url("/"), access)
 
 
 @pytest.mark.parametrize(
@@ -119,3 +121,5 @@ def test_codes_of_languages(code: str, found: str) -> None:
 def test_an_unknown_language_is_refused_with_near_ones() -> None:
     with pytest.raises(ValueError, match=r"did you mean .*'zho'"):
         three_letters("zoh")
+    with pytest.raises(ValueError, match=r"'german' is none that Common Crawl's index has; it has"):
+        three_letters("german")
