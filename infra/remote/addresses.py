@@ -33,3 +33,15 @@ def leads_to_private(host: str) -> bool:
     except (OSError, UnicodeError):
         return name.lower() == "localhost"
     return not all(map(is_public, found))
+
+
+def leads_to_link_local(host: str) -> bool:
+    """Whether a host leads to a link-local address, where clouds serve a machine's credentials
+    (169.254.169.254, fe80::).
+    """
+    try:
+        found = {str(info[4][0]) for info in socket.getaddrinfo(host.strip("[]"), None)}
+    except (OSError, UnicodeError):
+        return False
+    parsed = (ipaddress.ip_address(address.partition("%")[0]) for address in found)
+    return any((getattr(ip, "ipv4_mapped", None) or ip).is_link_local for ip in parsed)

@@ -116,6 +116,8 @@ def request(
         public_only = public_only or not addresses.leads_to_private(_hostname(url))
         if _origin(following) != _origin(url):
             private = {}
+            if addresses.leads_to_link_local(_hostname(following)):
+                raise _private(_hostname(following))
         url = following
     raise RemoteError(f"{what}: more than {MOST_REDIRECTS} redirects; name where they lead to")
 

@@ -300,6 +300,15 @@ def port(url: str) -> str:
     return url.rpartition(":")[2].partition("/")[0]
 
 
+def test_no_redirect_leads_to_where_clouds_keep_credentials(access: Access) -> None:
+    """Not even from a private host that the recipe names."""
+    with serving({}) as server:
+        for number, target in enumerate(("169.254.169.254", "[fe80::1]", "[::ffff:169.254.1.1]")):
+            server.redirects[f"/{number}.bin"] = f"http://{target}/latest/meta-data"
+            with pytest.raises(RemoteError, match="in a private network or this machine"):
+                objects.stat(server.url(f"/{number}.bin"), access)
+
+
 @pytest.mark.usefixtures("internet")
 def test_redirects_lead_from_public_to_public_only(access: Access) -> None:
     with (
