@@ -28,7 +28,7 @@ MAX_CHARACTERS = 10_000
 Far more than it takes to settle a label; bounds the time spent on giant pages.
 """
 
-_SPACES = re.compile(r"\s\s+")
+_SPACES = re.compile(r"[^\S\x1c-\x1f]{2,}")  # as `\s` of the package regex
 _STAY = frozenset(("Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nl", "Pc", "Zs"))
 _LETTERS_ELSEWHERE = (*range(0x24B6, 0x24EA), *range(0x1F130, 0x1F14A), *range(0x1F150, 0x1F16A))
 _LETTERS_ELSEWHERE += (*range(0x1F170, 0x1F18A), 0x200C, 0x200D)

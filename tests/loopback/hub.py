@@ -196,6 +196,8 @@ class Handler(BaseHTTPRequestHandler):
             "status": 0,
             "bytes": 0,
         }
+        with self.server.lock:  # before the answer, after which a test may look
+            self.server.log.append(self._entry)
         self._fault = self.server.fault(unquote(url.path))
         try:
             if self._fault.isdigit():
@@ -204,8 +206,6 @@ class Handler(BaseHTTPRequestHandler):
                 self._route(url.path, parse_qs(url.query), body)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
-        with self.server.lock:
-            self.server.log.append(self._entry)
 
     def _route(self, path: str, query: dict[str, list[str]], body: bytes) -> None:
         parts = path.strip("/").split("/")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import regex
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flows.planning.prepare import prepare as prepare_recipe
@@ -146,6 +146,7 @@ def as_the_model_card_says(text: str) -> str:
 
 
 @settings(deadline=None)  # the first call builds a table
+@example("A\x1f\rA")
 @given(st.text(st.characters(exclude_categories=["Cs", "Cn"]), max_size=100))
 def test_openlid_sees_words_alone(text: str) -> None:
     assert prepare(text, "openlid") == as_the_model_card_says(text)
