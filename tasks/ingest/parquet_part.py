@@ -29,8 +29,8 @@ from tasks.ingest.parquet import (
 from tasks.ingest.parquet_source import Opened, opened
 from tasks.ingest.part import ROW_GROUP_TEXT_BYTES, Counts, kept, tables_of
 from tasks.ingest.parts import FileSlice, PartInput
-from tasks.ingest.raw_documents import SAMPLED_OUT, RawDocument, Rejected, Unreadable, iso_date
-from tasks.ingest.readers import sampler
+from tasks.ingest.raw_documents import SAMPLED_OUT, RawDocument, Rejected, Unreadable
+from tasks.ingest.readers import row_document, sampler
 
 
 def parquet_tables(part: PartInput, counts: Counts) -> Iterator[pa.Table]:
@@ -142,24 +142,7 @@ def _records(
             if bad:
                 yield Rejected("failed", "charset")
                 continue
-            found = reader.read(row)
-            if found is None:
-                yield Rejected("failed", "field")
-                continue
-            size = len(found.text.encode()) + len(found.prompt.encode())
-            if size > part.parameters.max_page_bytes:
-                yield Rejected("dropped", "page_too_large", size)
-                continue
-            yield RawDocument(
-                place,
-                0,
-                text=found.text,
-                prompt=found.prompt,
-                url=found.url,
-                date=iso_date(found.date),
-                payload_bytes=size,
-                stated=found.stated,
-            )
+            yield row_document(reader, row, place, part.parameters.max_page_bytes)
 
 
 def _plain(batch: pa.RecordBatch) -> tuple[list[dict[str, Any]], list[bool]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from infra.stage import Pin, StageError
 from tasks.ingest.fields import FieldReader, FieldTally
@@ -87,24 +88,29 @@ def _rows(
         if not wanted(place, 0):
             yield SAMPLED_OUT
             continue
-        found = reader.read(row)
-        if found is None:
-            yield Rejected("failed", "field")
-            continue
-        size = sum(len(text.encode("utf-8", "replace")) for text in (found.text, found.prompt))
-        if size > part.parameters.max_page_bytes:
-            yield Rejected("dropped", "page_too_large", size)
-            continue
-        yield RawDocument(
-            place,
-            0,
-            text=found.text,
-            prompt=found.prompt,
-            url=found.url,
-            date=iso_date(found.date),
-            payload_bytes=size,
-            stated=found.stated,
-        )
+        yield row_document(reader, row, place, part.parameters.max_page_bytes)
+
+
+def row_document(
+    reader: FieldReader, row: dict[str, Any], place: int, max_bytes: int
+) -> RawDocument | Rejected:
+    """The document in a row's fields; `place` is the number of the row in its file."""
+    found = reader.read(row)
+    if found is None:
+        return Rejected("failed", "field")
+    size = sum(len(text.encode("utf-8", "replace")) for text in (found.text, found.prompt))
+    if size > max_bytes:
+        return Rejected("dropped", "page_too_large", size)
+    return RawDocument(
+        place,
+        0,
+        text=found.text,
+        prompt=found.prompt,
+        url=found.url,
+        date=iso_date(found.date),
+        payload_bytes=size,
+        stated=found.stated,
+    )
 
 
 def document_id(key: bytes, offset: int, inner: int) -> str:
