@@ -32,6 +32,9 @@ BYTE_WRITING_LIBRARIES = (
     "numpy",
     "resiliparse",
     "trafilatura",
+    "rjieba",
+    "sudachipy",
+    "sudachidict_core",
     "torch",
     "transformers",
 )

@@ -13,11 +13,12 @@ The limits are the published ones, for English text with words separated by spac
 
 For languages written without spaces (UNSPACED), characters are counted where the publications count
 words, and limits on words are multiplied by characters per word: 1.5 for Chinese and Japanese, 4
-for Thai, Lao, Khmer and Burmese. Mean word length is meaningless there and is off. Stop words come
-from STOP_WORDS; for a language without an entry the rule is off, because English stop words would
-drop every document.
+for Thai, Lao, Khmer and Burmese. Mean word length is meaningless there and is off. Where the recipe
+chooses a segmenter (`tasks.quality.segmenters`), limits on words stay as they are; only the two on
+the length of a line remain in characters. Stop words come from STOP_WORDS; for a language without
+an entry the rule is off, because English stop words would drop every document.
 
-Imports the standard library only, so that recipes can be checked without NumPy.
+Imports neither NumPy nor a segmenter, so that recipes are checked at once.
 """
 
 from __future__ import annotations
@@ -28,9 +29,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from tasks.quality import fineweb2
+from tasks.quality.segmenters import CHARACTERS, WORDS, words_setting
 
 Settings = Mapping[str, Any]
 """Settings of one rule: "min" and "max" (inclusive limits, None for no limit), and its extras."""
+
+LanguageSettings = Mapping[str, Settings | str | None]
+"""What a recipe sets for one language: rule -> changed limits, and perhaps its `words`."""
 
 Limits = Literal["published", "fineweb2"]
 """Whose limits hold where the recipe states none: the publications', or FineWeb-2's for the
@@ -156,11 +161,17 @@ def _known_names() -> set[str]:
     }
 
 
-def check_settings(language: str, rule: str, settings: Settings | None) -> None:
+def check_settings(language: str, rule: str, settings: Settings | str | None) -> None:
     """Check a recipe's settings of one rule; ValueError on an unknown name or a bad value."""
     if rule not in DEFAULTS:
         raise ValueError(
-            f"settings of {language!r}: no quality rule is named {rule!r}; {nearest(rule, RULES)}"
+            f"settings of {language!r}: no quality rule is named {rule!r}; "
+            f"{nearest(rule, (*RULES, WORDS))}"
+        )
+    if isinstance(settings, str):
+        raise ValueError(
+            f"settings of {language!r}, {rule}: limits are a mapping such as {{min: 30}}, or null "
+            f"for none, not {settings!r}"
         )
     for key, value in (settings or {}).items():
         known = {"min", "max", *DEFAULTS[rule]}
@@ -190,7 +201,7 @@ def check_settings(language: str, rule: str, settings: Settings | None) -> None:
 
 def settings_for(
     language: str,
-    overrides: Mapping[str, Mapping[str, Settings | None]],
+    overrides: Mapping[str, LanguageSettings],
     limits: Limits = "published",
     word_lists: WordLists | None = None,
 ) -> dict[str, Settings | None]:
@@ -203,13 +214,17 @@ def settings_for(
     resolved: dict[str, Settings | None] = {
         rule: dict(settings) for rule, settings in DEFAULTS.items()
     }
-    for layer in (
-        _of_language(language),
-        _of_fineweb2(language) if limits == "fineweb2" else {},
+    characters = words_setting(language, overrides) == CHARACTERS
+    layers: tuple[LanguageSettings, ...] = (
+        _of_language(language, characters),
+        _of_fineweb2(language, characters) if limits == "fineweb2" else {},
         overrides.get(EVERY_LANGUAGE, {}),
         overrides.get(language, {}),
-    ):
+    )
+    for layer in layers:
         for rule, changes in layer.items():
+            if isinstance(changes, str):
+                continue
             resolved[rule] = (
                 None if changes is None else {**(resolved[rule] or DEFAULTS[rule]), **changes}
             )
@@ -219,9 +234,9 @@ def settings_for(
     return resolved
 
 
-def _of_fineweb2(language: str) -> dict[str, Settings | None]:
+def _of_fineweb2(language: str, characters: bool) -> dict[str, Settings | None]:
     changes: dict[str, Settings | None] = dict(fineweb2.limits(language))
-    if scale := UNSPACED.get(language):
+    if (scale := UNSPACED.get(language)) and characters:
         changes.pop("gopher.mean_word_length", None)
         if newlines := changes.get("fineweb.newline_ratio"):
             changes["fineweb.newline_ratio"] = {"max": newlines["max"] / scale}
@@ -232,14 +247,14 @@ def _of_fineweb2(language: str) -> dict[str, Settings | None]:
                 changes[rule] = {**(changes[rule] or {}), "length": settings["length"]}
         if lettered := changes.get("gopher.alphabetic_words"):
             # A word becomes `scale` characters, a punctuation mark stays one.
-            characters = scale * lettered["min"]
+            letters = scale * lettered["min"]
             changes["gopher.alphabetic_words"] = {
-                "min": round(characters / (characters + 1 - lettered["min"]), 3)
+                "min": round(letters / (letters + 1 - lettered["min"]), 3)
             }
     return changes
 
 
-def _of_language(language: str) -> dict[str, Settings | None]:
+def _of_language(language: str, characters: bool) -> dict[str, Settings | None]:
     words = tuple(STOP_WORDS.get(language, "").split())
     changes: dict[str, Settings | None] = {"gopher.stop_words": {"words": words} if words else None}
     if language != "en":
@@ -249,20 +264,25 @@ def _of_language(language: str) -> dict[str, Settings | None]:
     if language in SHORT_WORDS:
         changes["gopher.mean_word_length"] = {"min": 2}
     if scale := UNSPACED.get(language):
+        changes |= {rule: _scaled(rule, scale) for rule in _OF_LINES}
+        if not characters:
+            # FineWeb-2 fitted 1 to 5 characters for Chinese, 1 to 6 for Japanese.
+            changes["gopher.mean_word_length"] = {"min": 1}
+            return changes
+        changes |= {rule: _scaled(rule, scale) for rule in _OF_WORDS}
         changes["gopher.mean_word_length"] = None
         # A share of characters here, and each punctuation mark counts as one.
         changes["gopher.alphabetic_words"] = {"min": 0.6}
-        for rule in (
-            "gopher.word_count",
-            "c4.sentences",
-            "fineweb.short_lines",
-            "fineweb.newline_ratio",
-        ):
-            changes[rule] = _scaled(rule, scale)
         for rule, settings in DEFAULTS.items():
             if rule.startswith("gopher.repetition.") and "length" in settings:
                 changes[rule] = {"length": round(settings["length"] * scale)}
     return changes
+
+
+_OF_LINES = ("c4.sentences", "fineweb.short_lines")
+"""Rules on how long a line is, which is told in characters where there are no spaces."""
+
+_OF_WORDS = ("gopher.word_count", "fineweb.newline_ratio")
 
 
 def _scaled(rule: str, scale: float) -> Settings:

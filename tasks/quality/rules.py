@@ -22,7 +22,8 @@ from typing import NamedTuple
 import numpy as np
 
 from infra.ledger import UNDETERMINED
-from tasks.quality.catalog import Limits, Settings, WordLists, settings_for
+from tasks.quality.catalog import LanguageSettings, Limits, Settings, WordLists, settings_for
+from tasks.quality.segmenters import words_setting
 from tasks.quality.view import View, looks_unspaced
 from tasks.quality.words import LETTERED, Style, Vocabulary, style_of
 
@@ -68,7 +69,7 @@ class Assessor:
     def __init__(
         self,
         rules: Sequence[str],
-        overrides: Mapping[str, Mapping[str, Settings | None]] | None = None,
+        overrides: Mapping[str, LanguageSettings] | None = None,
         limits: Limits = "published",
         word_lists: WordLists | None = None,
     ) -> None:
@@ -103,10 +104,10 @@ class Assessor:
         return None if limits is None else float(MEASURES[rule](self._view(text, code), limits))
 
     def _view(self, text: str, code: str) -> View:
-        style = style_of(code)
+        style = style_of(code, words_setting(code, self._overrides))
         if style not in self._vocabularies:
             self._vocabularies[style] = Vocabulary(style)
-        return View(text, self._vocabularies[style], unspaced=style == "unspaced")
+        return View(text, self._vocabularies[style])
 
     def failures(self, text: str, language: str | None) -> list[Failure]:
         """The rules that a text fails, in the order of `rules`."""
@@ -129,7 +130,7 @@ def _share(hits: float, total: float) -> float:
 
 
 def word_count(view: View, settings: Settings) -> float:
-    """Number of words that are more than punctuation (of characters in an unspaced language)."""
+    """Number of words that are more than punctuation."""
     return float(np.count_nonzero(view.proper_W))
 
 

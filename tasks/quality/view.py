@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.quality.repetition import NGrams, duplicates
+from tasks.quality.segmenters import SEGMENTERS
 from tasks.quality.words import SYMBOLS, UNSPACED_CHARACTER, Vocabulary
 
 C4_LINE_ENDS = (*".?!\"'", *"”’", *"。！？」』", *"؟۔।॥։።។")
@@ -21,14 +22,11 @@ _PARAGRAPH_BREAK = re.compile(r"\n{2,}")
 
 
 class View:
-    """Lazily computed views of one text.
+    """Lazily computed views of one text; `unspaced`: its script has no spaces."""
 
-    `unspaced`: each character of a script without spaces is a word, and so is each Latin word.
-    """
-
-    def __init__(self, text: str, vocabulary: Vocabulary, unspaced: bool = False) -> None:
+    def __init__(self, text: str, vocabulary: Vocabulary) -> None:
         self.text = text
-        self.unspaced = unspaced
+        self.unspaced = vocabulary.style in ("unspaced", *SEGMENTERS)
         self._vocabulary = vocabulary
 
     @functools.cached_property
@@ -97,8 +95,9 @@ class View:
 
     @functools.cached_property
     def n_grams(self) -> NGrams:
-        """The n-grams of `words`."""
-        return NGrams(self.numbers_W, self.lengths_W, spaced=not self.unspaced)
+        """The n-grams of `words`, joined by spaces unless they are single characters."""
+        spaced = self._vocabulary.style != "unspaced"
+        return NGrams(self.numbers_W, self.lengths_W, spaced)
 
 
 def looks_unspaced(text: str, characters: int = 2_000) -> bool:

@@ -15,11 +15,13 @@ Example: `(The well-known "U.S." shop's 1,000 sheep-dogs don't...` has the words
 " U.S. " shop 's 1,000 sheep - dogs do n't ...
 
 Chunks recur, so each is cut once (`Vocabulary`), and to the rules a document is an array of word
-numbers. In a language written without spaces, each character of its script is a word.
+numbers. In a language written without spaces, each character of its script is a word, or what a
+segmenter finds (`tasks.quality.segmenters`).
 """
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -29,6 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.quality.catalog import UNSPACED
+from tasks.quality.segmenters import CHARACTERS, SEGMENTERS, Cutter, segmenter
 from tasks.text.scripts import UNSPACED_CLASS
 
 _QUOTES = "'\"”“`‘´’‚„»«「」『』（）〔〕【】《》〈〉⟦⟧"
@@ -87,10 +90,10 @@ _UNSPACED_WORD = re.compile(
     rf"[{UNSPACED_CLASS}]|[^\W{UNSPACED_CLASS}]+(?:\.\d+)*|{_DOTS}|[-/|~@^\\]+|\S"
 )
 
-Style = Literal["english", "german", "french", "spanish", "other", "unspaced"]
+Style = Literal["english", "german", "french", "spanish", "other", "unspaced", "jieba", "sudachi"]
 """How text is cut. English has contractions and abbreviations. German and Spanish leave hyphens in
 compounds (Corona-Test), and German the full stop at an ordinal (am 3. Mai). French keeps a pronoun
-with its hyphen (dit -il). Unspaced text is cut into characters.
+with its hyphen (dit -il). Unspaced text is cut into characters, or by a segmenter.
 """
 
 STYLES: Mapping[str, Style] = {"en": "english", "de": "german", "fr": "french", "es": "spanish"}
@@ -107,16 +110,28 @@ MOST_CHUNKS = 1 << 18
 """A vocabulary that grew beyond this starts anew: about 100 MB."""
 
 
-def style_of(language: str) -> Style:
-    """How a language's text is cut."""
+def style_of(language: str, words: str = CHARACTERS) -> Style:
+    """How a language's text is cut; `words`: what the recipe chose for it."""
+    if words == "jieba":
+        return "jieba"
+    if words == "sudachi":
+        return "sudachi"
     return "unspaced" if language in UNSPACED else STYLES.get(language, "other")
+
+
+def cutter(style: Style) -> Cutter:
+    """The two steps from text to words."""
+    if style in SEGMENTERS:
+        return segmenter(style)
+    if style == "unspaced":
+        return Cutter(_UNSPACED_WORD.findall, lambda word: [word])
+    return Cutter(str.split, functools.partial(words_of_chunk, style=style))
 
 
 def words_of(text: str, style: Style = "english") -> list[str]:
     """The words of a text."""
-    if style == "unspaced":
-        return _UNSPACED_WORD.findall(text)
-    return [word for chunk in text.split() for word in words_of_chunk(chunk, style)]
+    chunks, words = cutter(style)
+    return [word for chunk in chunks(text) for word in words(chunk)]
 
 
 def words_of_chunk(chunk: str, style: Style) -> list[str]:
@@ -209,12 +224,12 @@ class _Numbers(dict[str, int]):
 class Vocabulary:
     """The chunks met so far, and their words: numbers, lengths in characters, kinds.
 
-    In a language without spaces, the chunks are the words. Arrays by chunk: where its words begin
-    in `_flat`, and how many they are.
+    Arrays by chunk: where its words begin in `_flat`, and how many they are.
     """
 
     def __init__(self, style: Style = "english") -> None:
-        self._style = style
+        self.style = style
+        self._cut = cutter(style)
         self._clear()
 
     def _clear(self) -> None:
@@ -227,9 +242,8 @@ class Vocabulary:
 
     def describe(self, chunk: str) -> None:
         """Cut a new chunk, the next in number."""
-        words = [chunk] if self._style == "unspaced" else words_of_chunk(chunk, self._style)
         numbers = []
-        for word in words:
+        for word in self._cut.words(chunk):
             if (number := self._words.get(word)) is None:
                 self._words[word] = number = len(self._words)
                 self._strings.append(word)
@@ -251,7 +265,7 @@ class Vocabulary:
         """The numbers of a document's words in order; those of the document before are void."""
         if len(self._chunks) > MOST_CHUNKS:
             self._clear()
-        chunks = words_of(text, "unspaced") if self._style == "unspaced" else text.split()
+        chunks = self._cut.chunks(text)
         ids = np.fromiter(map(self._chunks.__getitem__, chunks), np.int64, len(chunks))
         if self._described:
             self._enter_described()

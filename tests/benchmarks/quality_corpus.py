@@ -92,7 +92,7 @@ def _pages(data: Path) -> Iterator[RealDocument]:
                 tree = HTMLTree.parse_from_bytes(as_utf8(page, charset), "utf-8")
                 texts.append(("pages", str(main)))
                 texts.append(("pages, whole", str(extract_plain_text(tree))))
-    labels, _ = identify(load(str(locate_model("lid.176"))), [text for _, text in texts])
+    labels, _, _ = identify(load(str(locate_model("lid.176"))), [text for _, text in texts])
     for (kind, text), label in zip(texts, labels, strict=True):
         if text.strip():
             yield RealDocument(kind, label, text)
