@@ -33,8 +33,8 @@ class QualityParameters(Parameters):
     turns the stop-word rule off:
     `settings: {zh: {gopher.word_count: {min: 30}, gopher.stop_words: null}}`. Chinese and Japanese
     are counted in characters, and limits on words converted. `settings: {zh: {words: jieba},
-    ja: {words: sudachi}}` counts words as datatrove does, with limits as published: 2 to 20 times
-    as slow (pip install 'puna[jieba,sudachi]').
+    ja: {words: sudachi}}` counts words as datatrove does, with limits as published (pip install
+    'puna[jieba,sudachi]').
     """
 
     rules: tuple[str, ...] = pydantic.Field(
