@@ -3,6 +3,7 @@
 import importlib.util
 from typing import Any
 
+import pyarrow as pa
 import pydantic
 import pytest
 
@@ -11,6 +12,7 @@ from tasks.quality import segmenters
 from tasks.quality.catalog import DEFAULTS, UNSPACED, settings_for
 from tasks.quality.fineweb2 import FITTED
 from tasks.quality.rules import Assessor
+from tasks.quality.run import annotate_table
 from tasks.quality.segmenters import CHOICES, parts, segmenter
 from tasks.quality.stage import QualityParameters
 from tasks.quality.words import Style, Vocabulary, words_of
@@ -108,6 +110,15 @@ def test_rules_measure_words() -> None:
     top = assessor.measure("gopher.repetition.top_2_gram", text, "zh")
     assert top == 2 * len("我 来到") / len(text), "n-grams are joined by spaces, as in datatrove"
     assert Assessor(("gopher.word_count",)).measure("gopher.word_count", text, "zh") == 18
+
+
+def test_the_stage_counts_the_words_that_its_recipe_names() -> None:
+    needs("jieba")
+    rules = ("gopher.word_count", "gopher.mean_word_length")
+    table = pa.table({"text": ["我来到北京清华大学。" * 2] * 2, "language": ["zh", "yue"]})
+    parameters = QualityParameters(rules=rules, settings={"zh": {"words": "jieba"}})
+    failed = annotate_table(table, parameters=parameters)["failed"].to_pylist()
+    assert failed == [[{"rule": rules[0], "value": 8.0}], [{"rule": rules[0], "value": 18.0}]]
 
 
 @pytest.mark.parametrize(
