@@ -86,8 +86,8 @@ def prepare(request: RunRequest) -> Prepared:
     _refuse_long_rows(recipe)
     graph = stages(recipe)
     pins = resolve(graph, recipe.remote.access(), functools.partial(_earlier, recipe, store))
-    _refuse_wrong_references(recipe, pins)
     plan = make_plan(graph, pins, store, recipe.name, request.selection)
+    _refuse_wrong_references(recipe, plan, pins)
     _refuse_incompatible_indexes(recipe, plan)
     _refuse_wrong_formats(recipe, plan, pins)
     _refuse_missing_programs(plan)
@@ -111,18 +111,20 @@ def _earlier(recipe: Recipe, store: Store, node: Node) -> list[Manifest]:
     return found
 
 
-def _refuse_wrong_references(recipe: Recipe, pins: Pins) -> None:
-    """Refuse references that a server answered for: there is no such object, or it may not be read.
-    Those it did not answer for stay unresolved.
+def _refuse_wrong_references(recipe: Recipe, plan: Plan, pins: Pins) -> None:
+    """Refuse references to what is certainly not there, or may not be read. Those that no server
+    answered for stay unresolved, and those of a pinned artifact (--pin) are not looked for.
     """
-    problems = [
-        f"{recipe.place_of(found.reference)}{_named(id, path, found.reference)}: {found.why}"
-        for id, by_path in pins.items()
-        for path, found in by_path.items()
-        if isinstance(found, Unresolved) and found.wrong
-    ]
+    problems: dict[str, str] = {}  # a file that several stages read is named once
+    for id, by_path in pins.items():
+        for path, found in by_path.items():
+            if not isinstance(found, Unresolved) or not found.wrong:
+                continue
+            if plan.steps[id].state == "unresolved":
+                named = f"{_named(id, path, found.reference)}: {found.why}"
+                problems.setdefault(found.reference, f"{recipe.place_of(found.reference)}{named}")
     if problems:
-        raise RecipeError(problems)
+        raise RecipeError(list(problems.values()))
 
 
 def _refuse_absent_languages(recipe: Recipe) -> None:

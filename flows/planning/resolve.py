@@ -4,7 +4,8 @@ A local file is pinned by its sha256, cached by path, size and modification time
 again reads no data. A folder pins every file in it that is not hidden, and a glob every match,
 sorted by path. An object on another machine is pinned by what its server says of it. What cannot be
 reached becomes `Unresolved`: a plan shows `?` for it and for everything that depends on it, and a
-run refuses to start.
+run refuses to start. What is certainly not there, on this machine or by a server's word, is an error
+of the recipe.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class Unresolved:
     reference: str
     why: str
     wrong: bool = False
-    """Whether the recipe is to be changed, as a server said so; else it may be resolved later."""
+    """Whether this is certain, by this machine or a server's word, so that the recipe is to be
+    changed; else it may be resolved later.
+    """
 
 
 BASES = (("tokenizer", "base"), ("model", "base"), ("evaluation", "model"))
@@ -207,7 +210,9 @@ def _pin(reference: str, digests: Digests) -> list[Pin] | Unresolved:
         if path.is_dir():
             files = files_in(path)
             if not files:
-                return Unresolved(reference, "the folder is empty; name one that holds files")
+                return Unresolved(
+                    reference, "the folder is empty; name one that holds files", wrong=True
+                )
             return [digests.pin(file, file.relative_to(path).as_posix()) for file in files]
         matches = sorted(
             Path(match) for match in glob(reference, recursive=True) if Path(match).is_file()
@@ -218,12 +223,15 @@ def _pin(reference: str, digests: Digests) -> list[Pin] | Unresolved:
         names = sorted(file.name for file in path.parent.iterdir()) if path.parent.is_dir() else []
     except OSError as error:
         return Unresolved(
-            reference, f"cannot be read: {error.strerror}; make it readable, or name another file"
+            reference,
+            f"cannot be read: {error.strerror}; make it readable, or name another file",
+            wrong=True,
         )
     return Unresolved(
         reference,
         f"no file or folder matches{nearest(path.name, names)}; name one that exists "
         "(a recipe's paths are relative to its folder, those of -s to the working directory)",
+        wrong=True,
     )
 
 
