@@ -18,6 +18,7 @@ from flows.recipe.file import RecipeError
 from flows.recipe.read import read_recipe
 from flows.recipe.references import ArtifactReference
 from flows.recipe.sections import Recipe
+from infra.remote.errors import RemoteError
 from infra.remote.locations import is_remote
 from infra.stage import StageError
 from infra.store import Store
@@ -269,12 +270,17 @@ def _refuse_wrong_formats(recipe: Recipe, plan: Plan, pins: Pins) -> None:
                 f"{place}sources.{name}.ingest.paths: {len(refused) - FILES_SHOWN:,} more "
                 "such files"
             )
-        local = [Path(pin.path) for pin in files if not is_remote(pin.path)]
-        if format == "parquet" and local and not refused:
-            from tasks.ingest.parquet import wrong_columns
+        if format == "parquet" and not refused:
+            from tasks.ingest.whole_files import parquet_problem
 
-            if why := wrong_columns(local[0], source.ingest.fields):
-                problems.append(f"{place}sources.{name}.ingest: {why}")
+            try:
+                why = parquet_problem(
+                    files, source.ingest.fields, recipe.remote.access().impatient()
+                )
+            except RemoteError as error:
+                why = str(error)
+            if why:
+                problems.append(f"{place}sources.{name}.ingest.paths: {why}")
     if problems:
         raise RecipeError(problems)
 

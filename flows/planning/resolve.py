@@ -4,8 +4,8 @@ A local file is pinned by its sha256, cached by path, size and modification time
 again reads no data. A folder pins every file in it that is not hidden, and a glob every match,
 sorted by path. An object on another machine is pinned by what its server says of it. What cannot be
 reached becomes `Unresolved`: a plan shows `?` for it and for everything that depends on it, and a
-run refuses to start. What is certainly not there, on this machine or by a server's word, is an error
-of the recipe.
+run refuses to start. What is certainly not there, on this machine or by a server's word, is an
+error of the recipe.
 """
 
 from __future__ import annotations
