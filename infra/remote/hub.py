@@ -249,7 +249,7 @@ def target(pin: Pin, access: Access) -> Any:
     headers = {
         name: value for name, value in build_hf_headers().items() if name.lower() == "authorization"
     }
-    return Target(url, headers, denied=_to_enter(repository, bool(headers)))
+    return Target(url, headers, denied=_to_enter(repository, bool(headers)), lasting=True)
 
 
 def listing(repository: Repository, below: str = "") -> list[Any]:
