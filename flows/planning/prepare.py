@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.planning.fetching import disk_notes
 from flows.planning.graph import Graph, Node
 from flows.planning.plan import Plan, make_plan
 from flows.planning.reading import notes
@@ -60,7 +61,11 @@ class Prepared:
 
     def warnings(self) -> list[str]:
         """What is allowed but probably not meant, and what there is to know of the sources."""
-        return [*self.recipe.warnings(), *notes(self.recipe, self.plan)]
+        return [
+            *self.recipe.warnings(),
+            *notes(self.recipe, self.plan),
+            *disk_notes(self.plan, self.store, self.recipe.remote.access()),
+        ]
 
     def _place(self, id: str) -> str:
         """File and line of a node's first unresolved reference, as a prefix; "" if it has none."""
