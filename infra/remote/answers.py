@@ -17,7 +17,7 @@ _ANSWERS = (200, 206, 304, 412, 416)
 """Statuses that callers judge; all others are errors."""
 
 _PASSING = (408, 425, 429, 500, 502, 503, 504, 509, 520, 521, 522, 523, 524, 529)
-_PASSING_CODES = {
+PASSING_CODES = {
     "SlowDown",
     "RequestTimeout",
     "InternalError",
@@ -28,6 +28,20 @@ _PASSING_CODES = {
     "RequestLimitExceeded",
 }
 """Codes in XML errors of S3 and its like that pass by themselves, whatever the status."""
+
+ADVICE = {
+    "ExpiredToken": "the session token (AWS_SESSION_TOKEN) has expired; log in again",
+    "TokenRefreshRequired": "the session token (AWS_SESSION_TOKEN) has expired; log in again",
+    "InvalidToken": "the session token is not valid; set AWS_SESSION_TOKEN, or remove it",
+    "InvalidAccessKeyId": "there is no such access key; check AWS_ACCESS_KEY_ID, or AWS_PROFILE",
+    "SignatureDoesNotMatch": "the secret key is not that of the access key; check "
+    "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+    "RequestTimeTooSkewed": "the clock of this machine is wrong; set it",
+    "InvalidObjectState": "the object is archived; restore it first (aws s3api restore-object)",
+}
+"""Codes of S3 that say more than that something is refused -> what to do."""
+
+_ELSEWHERE = ("PermanentRedirect", "AuthorizationHeaderMalformed", "IncorrectEndpoint")
 
 ERROR_BYTES = 16 << 10
 
@@ -65,24 +79,45 @@ def conditions(validator: str) -> dict[str, str]:
     return {"If-Match": f'"{validator}"'} if validator and not validator.startswith("W/") else {}
 
 
-def raise_errors(response: Response, what: str, denied: str) -> None:
+def raise_errors(response: Response, what: str, denied: str, etagged: bool = False) -> None:
     """Raise what an answer's status and body mean, unless callers judge it. `denied` says what to
-    set where the server refuses.
+    set where the server refuses. `etagged`: XML without an ETag is no object, but an error.
     """
     status = response.status
-    if status in _ANSWERS:
+    kind = response.headers.get("Content-Type", "")
+    is_error = etagged and status in (200, 206) and "xml" in kind and "ETag" not in response.headers
+    if status in _ANSWERS and not is_error:
         return
     body = response.read(ERROR_BYTES, decode_content=True).decode("utf-8", "replace")
     code, message = xml_error(body)
     said = f"HTTP {status}" + (f" {code}" if code else "") + (f": {message}" if message else "")
-    slow = code in _PASSING_CODES or "reduce your request rate" in body.lower()
-    if slow or status in _PASSING:
+    slow = code in PASSING_CODES or "reduce your request rate" in body.lower()
+    if slow or status in _PASSING or status in _ANSWERS:
         raise Transient(said, wait_s=_retry_after(response.headers.get("Retry-After", "")))
     if status in (404, 410):
         raise NoSuchObject(f"{what}: no such object ({said}); check the address")
+    if code in ADVICE:
+        raise Denied(f"{what}: refused ({said}); {ADVICE[code]}")
+    stated = re.search(r"<Region>\s*([\w-]+)", body)
+    region = response.headers.get("x-amz-bucket-region") or (stated[1] if stated else "")
+    if elsewhere := another_region(code, region):
+        raise RemoteError(f"{what}: refused ({said}); {elsewhere}")
     if status in (401, 402, 403, 407, 451):
         raise Denied(f"{what}: refused ({said}); {denied}")
     raise RemoteError(f"{what}: the server answered {said}")
+
+
+def another_region(code: str, region: str) -> str:
+    """What to do where S3 says that a bucket is in another region; "" where it says something
+    else.
+    """
+    if code not in _ELSEWHERE:
+        return ""
+    known = region or "THAT-REGION"
+    return (
+        f"the bucket is in {f'the region {region}' if region else 'another region'}: set "
+        f"AWS_DEFAULT_REGION={known} (or AWS_ENDPOINT_URL=https://s3.{known}.amazonaws.com)"
+    )
 
 
 def xml_error(body: str) -> tuple[str, str]:

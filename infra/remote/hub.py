@@ -117,33 +117,38 @@ def stat(url: str, access: Access) -> Pin:
 def expand(reference: str, access: Access) -> list[Pin]:
     """The files that a path, a pattern or a folder of a repository names, in name order.
 
-    A model without a path is its checkpoint: safetensors, configuration and tokenizer.
+    A model without a path is its checkpoint: safetensors, configuration and tokenizer. Of several
+    paths, separated by `|`, the first one counts that names anything.
     """
     repository, pattern = parse(reference)
     repository = at_commit(repository)
     if repository.kind == "model" and not pattern:
         return _checkpoint(repository, access)
-    is_pattern = any(sign in pattern for sign in "*?[")
     files = listing(repository)
-    folder = f"{pattern.rstrip('/')}/" if pattern else ""
-    if is_pattern:
-        matching = [file for file in files if _matches(file.path, pattern)]
+    for one in pattern.split("|"):
+        matching, folder = _found(files, one)
+        if matching:
+            return [
+                pin_of(repository, file, file.path.removeprefix(folder) or file.path)
+                for file in matching
+            ]
+    near = nearest(pattern, [file.path for file in files])
+    raise NoSuchObject(
+        f"{reference}: no file of the {repository} matches{near}; it has "
+        f"{shortened([file.path for file in files])}"
+    )
+
+
+def _found(files: Sequence[Any], pattern: str) -> tuple[list[Any], str]:
+    """(files that a path, pattern or folder names, the folder that their names are relative to)."""
+    if any(sign in pattern for sign in "*?["):
         root = pattern[: min(pattern.find(sign) for sign in "*?[" if sign in pattern)]
         folder = f"{root.rpartition('/')[0]}/" if "/" in root else ""
-    else:
-        matching = [file for file in files if file.path == pattern or file.path.startswith(folder)]
-        folder = (
-            folder if matching and matching[0].path != pattern else f"{pattern.rpartition('/')[0]}/"
-        )
-    if not matching:
-        near = nearest(pattern, [file.path for file in files])
-        raise NoSuchObject(
-            f"{reference}: no file of the {repository} matches{near}; it has "
-            f"{shortened([file.path for file in files])}"
-        )
-    return [
-        pin_of(repository, file, file.path.removeprefix(folder) or file.path) for file in matching
-    ]
+        return [file for file in files if _matches(file.path, pattern)], folder
+    folder = f"{pattern.rstrip('/')}/" if pattern else ""
+    if exact := [file for file in files if file.path == pattern]:
+        return exact, f"{pattern.rpartition('/')[0]}/"
+    return [file for file in files if file.path.startswith(folder)], folder
 
 
 def is_weights(pin: Pin) -> bool:

@@ -34,7 +34,8 @@ class Target:
 
     `validator` is the answer's, as `validator_of` writes it ("" where it is not known). `denied`
     says what to set where the server refuses. `lasting`: what is there never changes, so that where
-    it redirects to need not be asked for each request.
+    it redirects to need not be asked for each request. `etagged`: the server states an ETag of
+    every object, as S3 does.
     """
 
     url: str
@@ -44,6 +45,7 @@ class Target:
         "it needs a login, which plain addresses do not have; download it, and name the local path"
     )
     lasting: bool = False
+    etagged: bool = False
 
     @property
     def host(self) -> str:
@@ -112,7 +114,7 @@ def _following(
             try:
                 location = response.headers.get("Location")
                 if response.status not in _REDIRECTS or not location:
-                    raise_errors(response, what, target.denied)
+                    raise_errors(response, what, target.denied, target.etagged)
                     if target.lasting and url != target.url:
                         resolved.remember(target.key, url, public_only)
                     yield response
