@@ -147,9 +147,9 @@ def _named(node: Node) -> dict[str, tuple[str, ...]]:
     """Parameter path -> references; a base that is no path here is a model of the hub."""
     found = {}
     for path, references in node.parameters.file_references().items():
-        named = HUB_NAMES.get((node.stage.name, path), lambda reference: None)
+        named = HUB_NAMES.get((node.stage.name, path))
         found[path] = tuple(
-            reference if reference in NAMED_FILES else named(reference) or reference
+            (named(reference) if named and reference not in NAMED_FILES else None) or reference
             for reference in references
         )
     return found
