@@ -143,11 +143,12 @@ def copies(pins: Sequence[Pin], folder: Path, access: Access) -> tuple[Pin, ...]
     """
     from infra.remote.ahead import local_pins
 
-    repeated = len({pin.name for pin in pins}) < len(pins)
+    repeated = len({tuple(_parts(pin.name)) for pin in pins}) < len(pins)
     found = []
     for number, (pin, local) in enumerate(zip(pins, local_pins(pins, access), strict=True)):
         if is_remote(pin.path):
-            target = folder / str(number) / pin.name if repeated else folder / pin.name
+            target = folder / str(number) if repeated else folder
+            target = target.joinpath(*_parts(pin.name))
             if not target.exists():
                 with replacing(target) as temporary:
                     try:
@@ -157,6 +158,11 @@ def copies(pins: Sequence[Pin], folder: Path, access: Access) -> tuple[Pin, ...]
             local = replace(local, path=str(target))
         found.append(local)
     return tuple(found)
+
+
+def _parts(name: str) -> list[str]:
+    """A pin's name as folders and a file below another folder; a key of S3 may have `..` in it."""
+    return [part for part in name.split("/") if part not in ("", ".", "..")] or ["file"]
 
 
 @dataclass(frozen=True)

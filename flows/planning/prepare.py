@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.planning.fetching import disk_notes
 from flows.planning.graph import Graph, Node
 from flows.planning.plan import Plan, make_plan
 from flows.planning.reading import notes
@@ -18,6 +19,7 @@ from flows.recipe.file import RecipeError
 from flows.recipe.read import read_recipe
 from flows.recipe.references import ArtifactReference
 from flows.recipe.sections import Recipe
+from infra.remote.errors import RemoteError
 from infra.remote.locations import is_remote
 from infra.stage import StageError
 from infra.store import Store
@@ -59,7 +61,11 @@ class Prepared:
 
     def warnings(self) -> list[str]:
         """What is allowed but probably not meant, and what there is to know of the sources."""
-        return [*self.recipe.warnings(), *notes(self.recipe, self.plan)]
+        return [
+            *self.recipe.warnings(),
+            *notes(self.recipe, self.plan),
+            *disk_notes(self.plan, self.store, self.recipe.remote.access()),
+        ]
 
     def _place(self, id: str) -> str:
         """File and line of a node's first unresolved reference, as a prefix; "" if it has none."""
@@ -86,8 +92,8 @@ def prepare(request: RunRequest) -> Prepared:
     _refuse_long_rows(recipe)
     graph = stages(recipe)
     pins = resolve(graph, recipe.remote.access(), functools.partial(_earlier, recipe, store))
-    _refuse_wrong_references(recipe, pins)
     plan = make_plan(graph, pins, store, recipe.name, request.selection)
+    _refuse_wrong_references(recipe, plan, pins)
     _refuse_incompatible_indexes(recipe, plan)
     _refuse_wrong_formats(recipe, plan, pins)
     _refuse_missing_programs(plan)
@@ -111,18 +117,20 @@ def _earlier(recipe: Recipe, store: Store, node: Node) -> list[Manifest]:
     return found
 
 
-def _refuse_wrong_references(recipe: Recipe, pins: Pins) -> None:
-    """Refuse references that a server answered for: there is no such object, or it may not be read.
-    Those it did not answer for stay unresolved.
+def _refuse_wrong_references(recipe: Recipe, plan: Plan, pins: Pins) -> None:
+    """Refuse references to what is certainly not there, or may not be read. Those that no server
+    answered for stay unresolved, and those of a pinned artifact (--pin) are not looked for.
     """
-    problems = [
-        f"{recipe.place_of(found.reference)}{_named(id, path, found.reference)}: {found.why}"
-        for id, by_path in pins.items()
-        for path, found in by_path.items()
-        if isinstance(found, Unresolved) and found.wrong
-    ]
+    problems: dict[str, str] = {}  # a file that several stages read is named once
+    for id, by_path in pins.items():
+        for path, found in by_path.items():
+            if not isinstance(found, Unresolved) or not found.wrong:
+                continue
+            if plan.steps[id].state == "unresolved":
+                named = f"{_named(id, path, found.reference)}: {found.why}"
+                problems.setdefault(found.reference, f"{recipe.place_of(found.reference)}{named}")
     if problems:
-        raise RecipeError(problems)
+        raise RecipeError(list(problems.values()))
 
 
 def _refuse_absent_languages(recipe: Recipe) -> None:
@@ -267,12 +275,17 @@ def _refuse_wrong_formats(recipe: Recipe, plan: Plan, pins: Pins) -> None:
                 f"{place}sources.{name}.ingest.paths: {len(refused) - FILES_SHOWN:,} more "
                 "such files"
             )
-        local = [Path(pin.path) for pin in files if not is_remote(pin.path)]
-        if format == "parquet" and local and not refused:
-            from tasks.ingest.parquet import wrong_columns
+        if format == "parquet" and not refused:
+            from tasks.ingest.whole_files import parquet_problem
 
-            if why := wrong_columns(local[0], source.ingest.fields):
-                problems.append(f"{place}sources.{name}.ingest: {why}")
+            try:
+                why = parquet_problem(
+                    files, source.ingest.fields, recipe.remote.access().impatient()
+                )
+            except RemoteError as error:
+                why = str(error)
+            if why:
+                problems.append(f"{place}sources.{name}.ingest.paths: {why}")
     if problems:
         raise RecipeError(problems)
 

@@ -4,7 +4,8 @@ A local file is pinned by its sha256, cached by path, size and modification time
 again reads no data. A folder pins every file in it that is not hidden, and a glob every match,
 sorted by path. An object on another machine is pinned by what its server says of it. What cannot be
 reached becomes `Unresolved`: a plan shows `?` for it and for everything that depends on it, and a
-run refuses to start.
+run refuses to start. What is certainly not there, on this machine or by a server's word, is an
+error of the recipe.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from flows.planning.graph import Graph, Node
 from flows.recipe.errors import nearest
-from flows.recipe.references import ARTIFACT_SCHEME, NAMED_FILES, hub_model
+from flows.recipe.references import ARTIFACT_SCHEME, NAMED_FILES, hub_fasttext_model, hub_model
 from infra.io.files import files_in, replace_bytes, sha256_file
 from infra.remote.access import Access
 from infra.remote.errors import Unreachable
@@ -38,11 +39,21 @@ class Unresolved:
     reference: str
     why: str
     wrong: bool = False
-    """Whether the recipe is to be changed, as a server said so; else it may be resolved later."""
+    """Whether this is certain, by this machine or a server's word, so that the recipe is to be
+    changed; else it may be resolved later.
+    """
 
 
-BASES = (("tokenizer", "base"), ("model", "base"), ("evaluation", "model"))
+HUB_NAMES = {
+    ("tokenizer", "base"): hub_model,
+    ("model", "base"): hub_model,
+    ("evaluation", "model"): hub_model,
+    ("langid", "model"): hub_fasttext_model,
+}
 """Stages and their parameters that may name a model of the Hugging Face hub."""
+
+ONE_FILE = {("langid", "model"), ("language_model", "lm"), ("language_model", "sentencepiece")}
+"""Stages and their parameters that name exactly one file."""
 
 Pins = dict[str, dict[str, tuple[Pin, ...] | Unresolved]]
 """Node id -> parameter path -> its files."""
@@ -91,6 +102,8 @@ class Digests:
                 replace_bytes(self.file, json.dumps(self._known).encode())
 
 
+_FILES_NAMED = 5
+
 Earlier = Callable[[Node], Sequence[Manifest]]
 """What was made of a node before: see `infra.remote.listing.Listing`."""
 
@@ -121,9 +134,10 @@ def resolve(graph: Graph, access: Access | None = None, earlier: Earlier = lambd
                 found = tuple(pin for pin in found if not _is_remote_weights(pin))
             stated = node.parameters.file_references()[field_path]
             if isinstance(found, Unresolved) and found.reference not in stated:
-                found = replace(
-                    found, reference=stated[0], why=f"there is no such folder, and {found.why}"
-                )
+                absent = "" if is_remote(stated[0]) else "there is no such file or folder, and "
+                found = replace(found, reference=stated[0], why=f"{absent}{found.why}")
+            if isinstance(found, tuple) and (node.stage.name, field_path) in ONE_FILE:
+                found = found if len(found) == 1 else _several(node, field_path, found)
             pins[id][field_path] = found
     digests.save()
     return pins
@@ -131,13 +145,24 @@ def resolve(graph: Graph, access: Access | None = None, earlier: Earlier = lambd
 
 def _named(node: Node) -> dict[str, tuple[str, ...]]:
     """Parameter path -> references; a base that is no path here is a model of the hub."""
-    return {
-        path: tuple(
-            (hub_model(reference) if (node.stage.name, path) in BASES else None) or reference
+    found = {}
+    for path, references in node.parameters.file_references().items():
+        named = HUB_NAMES.get((node.stage.name, path))
+        found[path] = tuple(
+            (named(reference) if named and reference not in NAMED_FILES else None) or reference
             for reference in references
         )
-        for path, references in node.parameters.file_references().items()
-    }
+    return found
+
+
+def _several(node: Node, path: str, pins: tuple[Pin, ...]) -> Unresolved:
+    """A folder or pattern where one file is needed."""
+    names = ", ".join(pin.name for pin in pins[:_FILES_NAMED])
+    more = f" and {len(pins) - _FILES_NAMED:,} more" if len(pins) > _FILES_NAMED else ""
+    (stated,) = node.parameters.file_references()[path]
+    return Unresolved(
+        stated, f"is {len(pins):,} files ({names}{more}), where one is needed; name it", wrong=True
+    )
 
 
 def _is_remote_weights(pin: Pin) -> bool:
@@ -207,7 +232,9 @@ def _pin(reference: str, digests: Digests) -> list[Pin] | Unresolved:
         if path.is_dir():
             files = files_in(path)
             if not files:
-                return Unresolved(reference, "the folder is empty; name one that holds files")
+                return Unresolved(
+                    reference, "the folder is empty; name one that holds files", wrong=True
+                )
             return [digests.pin(file, file.relative_to(path).as_posix()) for file in files]
         matches = sorted(
             Path(match) for match in glob(reference, recursive=True) if Path(match).is_file()
@@ -218,12 +245,15 @@ def _pin(reference: str, digests: Digests) -> list[Pin] | Unresolved:
         names = sorted(file.name for file in path.parent.iterdir()) if path.parent.is_dir() else []
     except OSError as error:
         return Unresolved(
-            reference, f"cannot be read: {error.strerror}; make it readable, or name another file"
+            reference,
+            f"cannot be read: {error.strerror}; make it readable, or name another file",
+            wrong=True,
         )
     return Unresolved(
         reference,
         f"no file or folder matches{nearest(path.name, names)}; name one that exists "
         "(a recipe's paths are relative to its folder, those of -s to the working directory)",
+        wrong=True,
     )
 
 

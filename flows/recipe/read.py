@@ -18,6 +18,7 @@ from flows.recipe.references import (
     ARTIFACT_SCHEME,
     NAMED_FILES,
     ArtifactReference,
+    hub_model,
     may_be_hub_model,
 )
 from flows.recipe.sections import Recipe
@@ -34,6 +35,7 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     for language, section in (document.data.get("language_models") or {}).items():
         if isinstance(section, dict):
             section.setdefault("language", language)
+            _find_folder(section, ("language_models", language), document)
             _place_files_of_folder(("language_models", language), document)
     try:
         recipe = Recipe.model_validate(document.data)
@@ -58,6 +60,13 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     for number, reference in enumerate(located.dedup.history if located.dedup else ()):
         located._places[reference] = str(document.place(("dedup", "history", number)))
     return located
+
+
+def _find_folder(section: dict[str, Any], path: KeyPath, document: YamlDocument) -> None:
+    """A folder of language models that is no path here, and could be a name of the hub, is one."""
+    stated = section.get("folder")
+    if isinstance(stated, str) and not (document.place(path).folder / stated).exists():
+        section["folder"] = hub_model(stated) or stated
 
 
 def _place_files_of_folder(section: KeyPath, document: YamlDocument) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 ARTIFACT_SCHEME = "artifact:"
 
@@ -38,8 +39,13 @@ class ArtifactReference:
 
 
 _HUB_NAME = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(?:@[\w./-]+)?")
-_HUB_BASES = (("tokenizer", "base"), ("model", "base"))
-"""Parameters that may name a model of the Hugging Face hub."""
+_MODEL_FILES = (".bin", ".ftz", ".gz")
+"""What a fastText model's file ends in, and no name of a model on the hub."""
+
+FASTTEXT_FILES = "model.bin|*.bin|*.ftz"
+"""Where a repository of the hub has its fastText model: under the name that Meta's, GlotLID's and
+OpenLID's have, or under another one, as OpenLID-v3's.
+"""
 
 
 def hub_model(reference: str) -> str | None:
@@ -48,12 +54,27 @@ def hub_model(reference: str) -> str | None:
     """
     if not _HUB_NAME.fullmatch(reference) or Path(reference).exists():
         return None
-    return f"hf://{reference}"
+    name, at, revision = reference.partition("@")
+    return f"hf://{name}{at}{quote(revision, safe='')}"
+
+
+def hub_fasttext_model(reference: str) -> str | None:
+    """The `hf://` reference of the fastText model in a repository that is named as `org/name`,
+    `org/name@revision` or `hf://org/name`; None for what is none, or names a file.
+    """
+    found = None if reference.endswith(_MODEL_FILES) else hub_model(reference)
+    bare = reference.removeprefix("hf://").rstrip("/")
+    if reference.startswith("hf://") and _HUB_NAME.fullmatch(bare):
+        found = f"hf://{bare}"
+    return found and f"{found}/{FASTTEXT_FILES}"
 
 
 def may_be_hub_model(reference: str, path: tuple[str | int, ...]) -> bool:
     """Whether a parameter takes the names of models, and this may be one."""
-    return path in _HUB_BASES and _HUB_NAME.fullmatch(reference) is not None
+    if path[-2:] == ("langid", "model") and reference.endswith(_MODEL_FILES):
+        return False
+    named = path in (("tokenizer", "base"), ("model", "base")) or path[-2:] == ("langid", "model")
+    return named and _HUB_NAME.fullmatch(reference) is not None
 
 
 NAMED_FILES = {"lid.176": "tasks.langid.model:locate_model"}

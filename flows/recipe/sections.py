@@ -102,7 +102,8 @@ class LanguageModelSection(LanguageModelParameters):
     key is the language.
 
     `folder` names models trained elsewhere in cc_net's layout: `LANGUAGE.arpa.bin` and
-    `LANGUAGE.sp.model`, with the key as the language.
+    `LANGUAGE.sp.model`, with the key as the language; it may be on the hub (`org/name`,
+    `org/name@revision`, or `hf://` with a folder).
     """
 
     language: str = ""

@@ -18,9 +18,9 @@ class Access:
     """Limits that hold for all processes of this machine that share `cache`.
 
     `connections` to one host at a time and at most one retry every `retry_interval_s` are what
-    Common Crawl asks for. A request that gets nowhere for `retry_limit_s` gives up. `endpoint`
-    stands in for Amazon's where an S3 is meant that is not Amazon's ("" for AWS_ENDPOINT_URL or
-    Amazon).
+    Common Crawl asks for. `cache_bytes` bounds what is kept; what is in use at once may exceed it.
+    A request that gets nowhere for `retry_limit_s` gives up. `endpoint` stands in for Amazon's
+    where an S3 is meant that is not Amazon's ("" for AWS_ENDPOINT_URL or Amazon).
     """
 
     connections: int = 10

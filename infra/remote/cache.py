@@ -2,7 +2,8 @@
 
 A finished copy is a file whose name holds the key (address and identity) and the content's sha256;
 it appears by a rename. Who uses it holds a shared lock on it, which the kernel takes back from a
-killed process, and only what nobody holds is evicted, the longest unused first. A download in
+killed process, and only what nobody holds is evicted, the longest unused first. What is in use at
+once may exceed the bound, as long as the disk has room. A download in
 progress is a `.part` with an exclusive lock and its final size in its name, so that the bound
 counts it; a killed one is resumed, unless the machine was restarted in between, which may have lost
 what was not yet on the disk.
@@ -16,6 +17,7 @@ import fcntl
 import functools
 import hashlib
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -32,6 +34,8 @@ from infra.stage import Pin
 
 _POLL_S = 0.05
 _PART = ".part"
+_PATIENCE_S = 60.0
+"""How long the bound is kept while others use all of it."""
 
 
 @contextlib.contextmanager
@@ -141,7 +145,7 @@ def _fetch(
         if error.errno == errno.ENOSPC:
             raise NoRoom(
                 f"{shown(pin.path)}: the disk of the cache {access.cache} is full; free some of "
-                "it, or set XDG_CACHE_HOME to another disk"
+                "it, or set remote.cache to a folder on another disk"
             ) from None
         raise
     flush_to_disk(part)
@@ -165,36 +169,58 @@ def _part(
 ) -> tuple[Path, int] | None:
     """The part to download into, locked for this process alone; None while another process has it.
 
-    Its room is reserved: what would exceed the bound is evicted first, or waited for.
+    Its room is reserved: what would exceed the bound is evicted first, or waited for. Where others
+    use all of it for longer, or one object is larger than the bound, the cache exceeds it until
+    the next download.
     """
-    if size > access.cache_bytes:
-        raise NoRoom(
-            f"{shown(pin.path)}: its {size:,} bytes are more than the cache may hold "
-            f"({access.cache_bytes:,}); raise the bound of the cache"
-        )
-    deadline = time.monotonic() + access.retry_limit_s
+    now = time.monotonic()
+    deadline = now + (min(access.retry_limit_s, _PATIENCE_S) if size <= access.cache_bytes else 0)
     path = _folder(key, access) / f"{key}.{_boot()}.{size}{_PART}"
     while True:
+        patient = wait and time.monotonic() < deadline
         with _room(access):
             if path.exists():
                 handle = _lock(path, fcntl.LOCK_EX)
                 return None if handle is None else (path, handle)
             if _finished(key, access) is not None:
                 return None
-            if _evict(access, size):
+            # what is in use is never evicted: rather than fail, the cache grows beyond its bound
+            if _evict(access, size) or (wait and not patient):
+                _require_disk(pin, size, access)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch(exist_ok=False)
                 handle = _lock(path, fcntl.LOCK_EX)
                 return None if handle is None else (path, handle)
-        if not wait or time.monotonic() > deadline:
+        if not wait:
             raise NoRoom(
                 f"{shown(pin.path)}: {size:,} bytes do not fit beside what is in use of the cache "
-                f"{access.cache} ({access.cache_bytes:,} bytes); raise its bound, or run fewer "
-                "workers"
+                f"{access.cache} ({access.cache_bytes:,} bytes)"
             )
         if stop is not None and stop.is_set():
             raise Stopped
         time.sleep(_POLL_S)
+
+
+def _require_disk(pin: Pin, size: int, access: Access) -> None:
+    """Make room on the disk, also of what the bound allows; raise `NoRoom` where there is none.
+
+    What others have reserved and not written yet is taken already.
+    """
+    reserved = sum(entry.unwritten for entry in _entries(access))
+    free = shutil.disk_usage(access.cache).free - reserved
+    for entry in sorted(_entries(access), key=lambda entry: entry.used):
+        if free >= size:
+            return
+        if (handle := _lock(entry.path, fcntl.LOCK_EX)) is not None:
+            entry.path.unlink(missing_ok=True)
+            os.close(handle)
+            free += entry.bytes
+    if free < size:
+        raise NoRoom(
+            f"{shown(pin.path)}: its {size:,} bytes do not fit on the disk of the cache "
+            f"{access.cache}, which has {max(free, 0):,} bytes left; free some of it, or set "
+            "remote.cache to a folder on another disk"
+        )
 
 
 @contextlib.contextmanager
@@ -228,6 +254,8 @@ class _Entry:
     path: Path
     bytes: int
     used: float
+    unwritten: int = 0
+    """Bytes that a download in progress has reserved and not written yet."""
 
 
 def _entries(access: Access) -> list[_Entry]:
@@ -238,7 +266,8 @@ def _entries(access: Access) -> list[_Entry]:
             with contextlib.suppress(FileNotFoundError, ValueError):
                 status = path.stat()
                 reserved = int(name.split(".")[-2]) if name.endswith(_PART) else status.st_size
-                found.append(_Entry(path, reserved, status.st_mtime))
+                unwritten = max(reserved - status.st_size, 0)
+                found.append(_Entry(path, reserved, status.st_mtime, unwritten))
     return found
 
 

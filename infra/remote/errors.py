@@ -32,7 +32,7 @@ class Foreign(RemoteError):
 
 
 class NoRoom(RemoteError):
-    """The cache of remote objects is too small for what is wanted of it."""
+    """There is no room for what is wanted: on the disk, or ahead of time in the cache."""
 
 
 class Stopped(Exception):

@@ -14,17 +14,10 @@ from typing import IO
 
 from infra.remote import bodies
 from infra.remote.access import Access
+from infra.remote.answers import Response, conditions, contradiction, validator_of
 from infra.remote.errors import Changed, Foreign, RemoteError, Stopped, Transient
 from infra.remote.locations import shown
-from infra.remote.request import (
-    Response,
-    Target,
-    chunks,
-    conditions,
-    contradiction,
-    request,
-    validator_of,
-)
+from infra.remote.request import Target, chunks, request
 from infra.remote.retry import persist
 from infra.stage import Pin
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 
 from infra.remote.access import Access
+from infra.remote.answers import Response, validator_of
 from infra.remote.bodies import surely_a_page
 from infra.remote.errors import Foreign, RemoteError
 from infra.remote.locations import name_of, shown
-from infra.remote.request import Response, Target, request, validator_of
+from infra.remote.request import Target, request
 from infra.remote.retry import persist
 from infra.stage import Pin, StageError
 

@@ -9,16 +9,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from infra.remote.access import Access
+from infra.remote.answers import Response, conditions, contradiction, validator_of
 from infra.remote.errors import Changed, RemoteError, Transient
 from infra.remote.locations import is_remote, shown
-from infra.remote.request import (
-    Response,
-    chunks,
-    conditions,
-    contradiction,
-    request,
-    validator_of,
-)
+from infra.remote.request import chunks, request
 from infra.remote.retry import persist
 from infra.remote.schemes import scheme
 from infra.stage import Pin

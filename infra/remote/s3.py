@@ -7,6 +7,7 @@ anonymous.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from infra.remote.access import Access
+from infra.remote.answers import ADVICE, PASSING_CODES, another_region
 from infra.remote.errors import Denied, NoSuchObject, RemoteError, Transient
 from infra.remote.http import UNSTATED, stat_target
 from infra.remote.request import Target
@@ -31,6 +33,7 @@ _RENEWED_S = 3600
 _MOST_NEAR = 5
 _SUGGESTED_KEYS = 1000
 _WITH_CREDENTIALS = "the credentials of the environment do not allow it; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, of an account that may read it"  # noqa: E501
+_PAYER = "a bucket whose reader pays (requester pays) needs AWS_REQUEST_PAYER=requester"
 _ANONYMOUS = "no credentials are set; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, of an account that may read it"  # noqa: E501
 
 
@@ -53,10 +56,15 @@ def expand(reference: str, access: Access) -> list[Pin]:
         try:
             return [stat(reference, access)]
         except NoSuchObject:
-            if not (below := _listed(f"{reference}/", access, must=False)):
+            if not (below := _listed(f"{reference}/", access)):
                 raise
             return _pins(below, f"{bucket}/{key}/")
-    found = _listed(reference, access, must=True)
+    found = _listed(reference, access)
+    if not found and key and not key.endswith("/"):
+        with contextlib.suppress(NoSuchObject):  # `[1]` may be part of a name
+            return [stat(reference, access)]
+    if not found:
+        raise NoSuchObject(f"{reference}: no object matches{_neighbours(reference, access)}")
     fixed = key.partition("*")[0].partition("?")[0].partition("[")[0].rpartition("/")[0]
     return _pins(found, f"{bucket}/{fixed}/" if fixed else f"{bucket}/")
 
@@ -69,17 +77,36 @@ def target(pin: Pin, access: Access) -> Target:
 def _target(url: str, access: Access, validator: str = "") -> Target:
     address = _signed(url, access, int(time.time() // _RENEWED_S), os.getpid())
     denied = f"{_hint()}. (S3 refuses a missing object too where listing is not allowed)"
-    return Target(address, validator=validator, denied=denied)
+    paying = {"x-amz-request-payer": "requester"} if pays() and has_credentials() else {}
+    return Target(address, paying, validator, denied, etagged=True)  # a signed header is sent too
 
 
 def _hint() -> str:
-    return _WITH_CREDENTIALS if has_credentials() else _ANONYMOUS
+    if not has_credentials():
+        return _ANONYMOUS
+    return _WITH_CREDENTIALS if pays() else f"{_WITH_CREDENTIALS}; {_PAYER}"
+
+
+def pays() -> bool:
+    """Whether the environment agrees to pay for what is read from requester-pays buckets."""
+    return os.environ.get("AWS_REQUEST_PAYER", "").lower() == "requester"
 
 
 @functools.lru_cache(maxsize=4096)
 def _signed(url: str, access: Access, hour: int, process: int) -> str:
     system = filesystem(access)
-    return _asked(url, access, lambda: str(system.url(url, _SIGNED_S)))
+    more = {"RequestPayer": "requester"} if pays() and has_credentials() else {}
+    signed = _asked(url, access, lambda: str(system.url(url, _SIGNED_S, **more)))
+    return _keeping_dots(signed)
+
+
+def _keeping_dots(url: str) -> str:
+    """A URL in which `.` and `..` are parts of a key, and no way to another one."""
+    address, mark, query = url.partition("?")
+    parts = (
+        part.replace(".", "%2E") if part in (".", "..") else part for part in address.split("/")
+    )
+    return "/".join(parts) + mark + query
 
 
 def _split(url: str) -> tuple[str, str]:
@@ -117,6 +144,7 @@ def filesystem(access: Access) -> Any:
         endpoint_url=endpoint or os.environ.get("AWS_ENDPOINT_URL"),
         cache_regions=not anonymous and style == "auto",
         use_listings_cache=False,
+        requester_pays=pays() and not anonymous,
         config_kwargs={
             "s3": {"addressing_style": style},
             "signature_version": None if anonymous else "s3v4",
@@ -129,7 +157,7 @@ def filesystem(access: Access) -> Any:
     return system
 
 
-def _listed(reference: str, access: Access, must: bool) -> list[dict[str, Any]]:
+def _listed(reference: str, access: Access) -> list[dict[str, Any]]:
     """Objects that match, in the order of their keys."""
     system = filesystem(access)
     path = reference.removeprefix("s3://")
@@ -139,14 +167,11 @@ def _listed(reference: str, access: Access, must: bool) -> list[dict[str, Any]]:
             return dict(system.glob(path, detail=True))
         return dict(system.find(path, detail=True))
 
-    found = [
+    return [
         entry
         for _, entry in sorted(_asked(reference, access, ask).items())
         if entry["type"] == "file" and not entry["name"].endswith("/")
     ]
-    if must and not found:
-        raise NoSuchObject(f"{reference}: no object matches{_neighbours(reference, access)}")
-    return found
 
 
 def _pins(entries: list[dict[str, Any]], root: str) -> list[Pin]:
@@ -207,6 +232,9 @@ def _asked(reference: str, access: Access, ask: Callable[[], T]) -> T:
                 "its name"
             ) from None
         except PermissionError as error:
+            code, _ = _code_of(error)
+            if code in ADVICE:
+                raise Denied(f"{reference}: refused ({code}: {error}); {ADVICE[code]}") from None
             raise Denied(
                 f"{reference}: may not be listed ({error}); {_hint()}, or name each object: those "
                 "of known names may be readable without permission to list"
@@ -214,7 +242,12 @@ def _asked(reference: str, access: Access, ask: Callable[[], T]) -> T:
         except StageError:
             raise
         except Exception as error:
-            if _passes(error):
+            code, region = _code_of(error)
+            if elsewhere := another_region(code, region):
+                raise RemoteError(f"{reference}: refused ({code}); {elsewhere}") from None
+            if code in ADVICE:
+                raise Denied(f"{reference}: refused ({code}: {error}); {ADVICE[code]}") from None
+            if code in PASSING_CODES or _passes(error):
                 raise Transient(str(error) or type(error).__name__) from None
             said = f"{type(error).__name__}: {error}".rstrip(": ")
             raise RemoteError(
@@ -222,6 +255,20 @@ def _asked(reference: str, access: Access, ask: Callable[[], T]) -> T:
             ) from error
 
     return persist(attempt, reference, access.endpoint or "s3", access)
+
+
+def _code_of(error: BaseException) -> tuple[str, str]:
+    """(S3's code, the bucket's region) of what s3fs raised; "" for what is not known."""
+    inner: BaseException | None = error
+    while inner is not None and not hasattr(inner, "response"):
+        inner = inner.__cause__ or inner.__context__
+    answer = getattr(inner, "response", None)
+    if not isinstance(answer, dict):
+        return "", ""
+    stated = answer.get("Error", {})
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    region = headers.get("x-amz-bucket-region") or stated.get("Region", "")
+    return str(stated.get("Code", "")), str(region)
 
 
 def _passes(error: Exception) -> bool:

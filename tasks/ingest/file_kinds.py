@@ -22,7 +22,9 @@ from tasks.ingest.decompress import Chunk, chunks
 
 Format = Literal["warc", "wet", "jsonl", "text", "parquet"]
 
-_HEAD_BYTES = 1 << 16
+HEAD_BYTES = 1 << 16
+"""As much of a file as is looked at."""
+
 _UNPACK = "unpack it, and name the files in it"
 _TO_JSONL = "write it as JSONL (one JSON object a line), and set format: jsonl"
 _TO_TEXT = "extract its text first, and set format: text"
@@ -110,13 +112,13 @@ def refusal(path: Path, format: Format) -> str | None:
 def mismatch(path: Path, format: Format) -> Mismatch | None:
     """What a file is, if it is certainly not of this format. An empty file fits any format."""
     with path.open("rb") as stream:
-        raw = stream.read(_HEAD_BYTES)
+        raw = stream.read(HEAD_BYTES)
     if not raw:
         return None
     if format == "parquet":
         return None if raw.startswith(b"PAR1") else _not_parquet(path)
     head = _decompressed(path)
-    is_complete = len(head) < _HEAD_BYTES and (head == raw)
+    is_complete = len(head) < HEAD_BYTES and (head == raw)
     if binary := _binary(head, is_compressed=not raw.startswith(head[:8])):
         return binary
     if not raw.strip(b"\0"):
@@ -147,10 +149,10 @@ def _decompressed(path: Path) -> bytes:
     """The first bytes of a file's content."""
     head = b""
     for chunk in chunks(path):
-        head += chunk.data[:_HEAD_BYTES] if isinstance(chunk, Chunk) else b""
-        if len(head) >= _HEAD_BYTES or not isinstance(chunk, Chunk):
+        head += chunk.data[:HEAD_BYTES] if isinstance(chunk, Chunk) else b""
+        if len(head) >= HEAD_BYTES or not isinstance(chunk, Chunk):
             break
-    return head[:_HEAD_BYTES]
+    return head[:HEAD_BYTES]
 
 
 def _binary(head: bytes, is_compressed: bool) -> Mismatch | None:

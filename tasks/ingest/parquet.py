@@ -344,16 +344,3 @@ def column_at(rows: pa.RecordBatch, name: str) -> pa.Array:
         head, rest = (rest, "") if rest in inner else _split(inner, rest)
         found = pc.struct_field(found, [inner.index(head)])
     return found
-
-
-def wrong_columns(path: Path, fields: JsonlFields | None) -> str | None:
-    """Why the named columns are not those of a local file; None where they are, and for a file that
-    cannot be read, which the stage counts.
-    """
-    try:
-        columns_of(open_parquet(path).schema_arrow, fields)
-    except WrongColumns as error:
-        return f"{path}: {error}"
-    except Unreadable:
-        return None
-    return None

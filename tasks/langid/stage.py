@@ -17,7 +17,8 @@ from tasks.documents.roles import DOCUMENTS, EDITS
 
 
 class LangidParameters(Parameters):
-    """`model`: path of a fastText model, or "lid.176" (see `tasks.langid.model.locate_model`).
+    """`model`: path of a fastText model, a name on the hub (`org/name`, `org/name@revision`), or
+    "lid.176" (see `tasks.langid.model.locate_model`).
 
     `preprocessing`: what the model was trained on, text as it is or `openlid`'s.
     """

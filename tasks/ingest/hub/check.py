@@ -24,6 +24,7 @@ from tasks.ingest.parquet import WrongColumns, columns_of
 from tasks.ingest.parquet_source import opened
 from tasks.ingest.raw_documents import Unreadable
 from tasks.ingest.stage import JsonlFields
+from tasks.ingest.whole_files import MOST_ASKED
 
 HEAD_BYTES = 256 << 10
 ENOUGH_RECORDS = 20
@@ -31,19 +32,34 @@ ENOUGH_RECORDS = 20
 
 
 def check_fields(layout: Layout, fields: JsonlFields | None, access: Access) -> None:
-    """Raise `StageError` with the names that there are, where a named one is not in the first file.
+    """Raise `StageError` with the names that there are, where a named one is not in the first file,
+    and where none of the first Parquet files is whole.
 
     What cannot be reached is not checked: the run says so.
     """
-    first = layout.files[0]
-    with contextlib.suppress(Unreachable, Unreadable):
+    with contextlib.suppress(Unreachable):
         if layout.module == "parquet":
-            try:
-                columns_of(schema_of(first, access), fields)
-            except WrongColumns as error:
-                raise StageError(f"{layout.dataset}, {first.name}: {error}") from None
+            _check_parquet(layout, fields, access)
         elif layout.module == "json" and "field" not in layout.options:
-            _check_lines(layout, first, fields, access)
+            with contextlib.suppress(Unreadable):
+                _check_lines(layout, layout.files[0], fields, access)
+
+
+def _check_parquet(layout: Layout, fields: JsonlFields | None, access: Access) -> None:
+    first = layout.files[:MOST_ASKED]
+    for pin in first:
+        try:
+            columns_of(schema_of(pin, access), fields)
+        except Unreadable:
+            continue  # one damaged file among others is counted when it is read
+        except WrongColumns as error:
+            raise StageError(f"{layout.dataset}, {pin.name}: {error}") from None
+        return
+    raise StageError(
+        f"{layout.dataset}, {first[0].name}: is no whole Parquet file (its footer cannot be read)"
+        f"{', and so it is with the files after it' * (len(first) > 1)}; name another revision, or "
+        "other data_files"
+    )
 
 
 def schema_of(pin: Pin, access: Access) -> pa.Schema:

@@ -19,7 +19,8 @@ from typing import Any
 from infra.io.files import replace_bytes
 from infra.remote import hub
 from infra.remote.errors import NoSuchObject, Unreachable
-from infra.remote.hub import Repository, nearest, shortened
+from infra.remote.hub_errors import explained
+from infra.remote.hub_names import Repository, nearest, shortened
 from infra.stage import Pin, StageError
 
 README, STANDALONE = "README.md", ".huggingface.yaml"
@@ -127,7 +128,7 @@ def _online(repository: Repository) -> _Source:
 
     base = f"hf://datasets/{repository.id}@{repository.revision}"
     name = repository.id.rpartition("/")[2]
-    with hub.explained(repository):
+    with explained(repository):
         known = huggingface_hub.HfApi().get_paths_info(
             repository.id,
             [README, STANDALONE, f"{name}.py"],
@@ -145,7 +146,7 @@ def _online(repository: Repository) -> _Source:
     def read(path: str) -> str | None:
         if path not in there:
             return None
-        with hub.explained(repository):
+        with explained(repository):
             local = huggingface_hub.hf_hub_download(
                 repository.id, path, repo_type="dataset", revision=repository.revision
             )
@@ -253,7 +254,7 @@ def _resolved(repository: Repository, wanted: Wanted, source: _Source) -> Layout
     name, options = _configuration(repository, wanted, card)
     folder = str(options.pop("data_dir", "") or "").strip("/")
     base = f"{source.base}/{folder}" if folder else source.base
-    with _Quiet(), hub.explained(repository):
+    with _Quiet(), explained(repository):
         try:
             if wanted.data_files:
                 patterns = {wanted.split or "train": list(wanted.data_files)}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from infra.remote.access import Access
-from infra.remote.hub import parse
+from infra.remote.hub_names import parse
 from infra.stage import Pin
 from tasks.ingest.hub.check import check_fields
 from tasks.ingest.hub.layout import README, Layout, Wanted, layout_of

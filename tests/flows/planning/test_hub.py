@@ -96,8 +96,11 @@ def test_data_sets_and_bases_are_pinned_to_commits(recipe: Path, server: HubServ
         ("sources.web.ingest.name=smal", r"no configuration 'smal' \(did you mean 'small'\?\)"),
         ("sources.web.ingest.split=test", "no split 'test'.*; it has train"),
         ("sources.web.ingest.fields={text: txt}", r"'txt' \(did you mean 'text'\?\)"),
-        ("model.base=org/bass", r"no such folder, and there is no model org/bass.*'org/base'"),
-        ("model.base=org/base-1.7B", "no such folder, and there is no model org/base-1.7B"),
+        (
+            "model.base=org/bass",
+            r"no such file .*, and there is no model org/bass.*'org/base'",
+        ),
+        ("model.base=org/base-1.7B", "no such file or folder, and there is no model org/base-1.7B"),
         ("model.base=org/base@v9", "org/base has no revision 'v9'"),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
@@ -104,3 +106,20 @@ def asked(server: FileServer, file: Path) -> int:
     before = len(server.seen)
     assert plan(file).plan.steps["ingest/web"].state == "unresolved"
     return len(server.seen) - before
+
+
+def test_a_disk_with_too_little_room_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(100, 81, 19))
+    with serving(served()) as server:
+        file = recipe(tmp_path, server.url("/a.txt"), server.url("/b.txt"))
+        (told,) = plan(file).warnings()
+        assert told.startswith("≈ 20 B are to be fetched, and the disk of the cache (")
+        assert "has 19 B free; free some of it, or name a folder on another disk" in told
+        bounded = ["remote.cache_gb=0.000000015"]  # sources pass through it
+        assert prepare(RunRequest.of(file, bounded)).warnings() == []
+        model = [*bounded, f"sources.web.langid.model={server.url('/b.txt')}"]
+        (told,) = prepare(RunRequest.of(file, model)).warnings()
+        assert told.startswith("≈ 27 B are to be fetched")

@@ -259,8 +259,8 @@ def test_values_that_only_a_stage_would_refuse_are_refused(
 def test_a_path_that_is_not_there_is_refused_with_its_line(good: Path, path: str) -> None:
     good.write_text(good.read_text().replace("a.txt", path))
     with pytest.raises(RecipeError) as refused:
-        prepare(RunRequest.of(good)).refuse_unresolved()
-    assert str(refused.value).startswith(f"{good}:4: ingest/web: ")
+        prepare(RunRequest.of(good))
+    assert str(refused.value).startswith(f"{good}:4: ingest/web.paths: ")
     if path == "b.txt":
         assert "(did you mean 'a.txt'?)" in str(refused.value)
 

@@ -6,9 +6,11 @@ import contextlib
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import threading
 import time
+from collections import namedtuple
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -55,21 +57,53 @@ def test_the_longest_unused_goes_first_and_what_is_in_use_stays(tmp_path: Path) 
             with local_copy(pins[2], access), local_copy(pins[3], access):
                 assert cached_bytes(access) <= access.cache_bytes
                 no_room = pytest.raises(NoRoom, match="300,000 bytes do not fit beside what is in")
-                with no_room, local_copy(pins[4], access):
+                with no_room, local_pin(pins[4], access, wait=False):
                     pass
-        with local_copy(pins[4], access):
-            assert not holds(pins[0], access) or not holds(pins[2], access)
-        assert cached_bytes(access) <= access.cache_bytes
+                with local_copy(pins[4], access) as more:  # grows, rather than fail
+                    assert more.read_bytes() == FILES["/4.bin"]
+                    assert all(holds(pins[number], access) for number in (0, 2, 3, 4))
+        with local_copy(pins[5], access):
+            assert cached_bytes(access) <= access.cache_bytes
 
 
-def test_an_object_larger_than_the_cache_is_refused_before_it_is_read(tmp_path: Path) -> None:
+def test_an_object_larger_than_the_bound_is_cached_while_it_is_used(tmp_path: Path) -> None:
     access = access_to(tmp_path, cache_bytes=SIZE - 1)
     with serving(FILES) as server:
-        (pin, *_) = pins_of(server, access)
-        too_large = pytest.raises(NoRoom, match=r"300,000 bytes are more than .* \(299,999\)")
-        with too_large, local_copy(pin, access):
+        first, second, *_ = pins_of(server, access)
+        started = time.monotonic()
+        with local_copy(first, access) as path, local_copy(second, access):
+            assert path.read_bytes() == FILES["/0.bin"] and holds(first, access)
+        assert time.monotonic() - started < access.retry_limit_s / 2
+        with local_copy(second, access):
             pass
-        assert server.sent_bytes == 0
+        assert server.sent_bytes == 2 * SIZE
+        with local_copy(first, access):
+            pass
+
+
+@pytest.mark.parametrize("bound", [SIZE - 1, 10 * SIZE])
+def test_a_full_disk_is_told_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: int
+) -> None:
+    access = access_to(tmp_path, cache_bytes=bound)
+    usage = namedtuple("usage", "total used free")
+
+    def disk(folder: Path) -> Any:
+        return usage(3 * SIZE, 0, 2 * SIZE - cached_bytes(access) - 1)
+
+    monkeypatch.setattr(shutil, "disk_usage", disk)
+    with serving(FILES) as server:
+        pins = pins_of(server, access)
+        for pin in pins[:3]:  # what nobody uses makes room for what is wanted
+            with local_copy(pin, access):
+                assert cached_bytes(access) < 2 * SIZE
+        sent = server.sent_bytes
+        no_room = pytest.raises(
+            NoRoom, match=r"300,000 bytes do not fit on the disk .* 299,999 bytes left; free some"
+        )
+        with local_copy(pins[2], access), no_room, local_copy(pins[3], access):
+            pass
+        assert server.sent_bytes == sent
 
 
 def test_equal_content_at_two_addresses_is_fetched_once_where_its_sha256_is_known(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.remote import cache, hub, objects
+from infra.remote import cache, hub, hub_names, objects
 from infra.remote.access import Access
 from infra.remote.errors import Denied, NoSuchObject, Unreachable
 from infra.remote.ranges import read_range
@@ -75,14 +75,14 @@ def access(tmp_path: Path) -> Access:
     ],
 )
 def test_references(reference: str, wanted: tuple[str, str, str, str]) -> None:
-    repository, path = hub.parse(reference)
+    repository, path = hub_names.parse(reference)
     assert (repository.kind, repository.id, repository.revision, path) == wanted
 
 
 def test_what_is_no_reference_is_refused() -> None:
     for reference in ("hf://name", "hf://datasets/name", "hf://"):
         with pytest.raises(StageError):
-            hub.parse(reference)
+            hub_names.parse(reference)
 
 
 def test_a_model_is_its_checkpoint(hub_server: HubServer, access: Access) -> None:

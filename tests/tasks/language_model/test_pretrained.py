@@ -159,8 +159,8 @@ def test_a_folder_pins_the_two_files_of_the_language(recipe: Path, folder: Path)
 
 def test_a_missing_file_is_named_with_its_line(recipe: Path, folder: Path) -> None:
     (folder / "zh.arpa.bin").unlink()
-    with pytest.raises(RecipeError, match=rf"{recipe}:8: language_model/zh: .*zh\.arpa\.bin"):
-        prepare(RunRequest(recipe)).refuse_unresolved()
+    with pytest.raises(RecipeError, match=rf"{recipe}:8: language_model/zh.lm: .*zh\.arpa\.bin"):
+        prepare(RunRequest(recipe))
 
 
 def test_a_folder_is_relative_to_the_recipe_that_states_it(recipe: Path, folder: Path) -> None:

@@ -58,3 +58,14 @@ def test_what_cannot_be_reached_is_not_refused(
     layout = layout_of(Wanted("a/offline"))
     point_at("http://127.0.0.1:9", tmp_path / "home", monkeypatch)
     check_fields(layout, None, access)
+
+
+def test_a_data_set_without_a_whole_parquet_file(hub: HubServer, access: Access) -> None:
+    folder = hub.dataset("a/cut")
+    pq.write_table(pa.table({"text": ["a text"] * 999}), folder / "train-0.parquet")
+    whole = (folder / "train-0.parquet").read_bytes()
+    (folder / "train-0.parquet").write_bytes(whole[:-9])
+    with pytest.raises(StageError, match=r"a/cut, train-0.parquet: is no whole Parquet file"):
+        check_fields(layout_of(Wanted("a/cut")), None, access)
+    (folder / "train-1.parquet").write_bytes(whole)
+    check_fields(layout_of(Wanted("a/cut")), None, access)

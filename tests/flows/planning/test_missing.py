@@ -1,0 +1,98 @@
+"""Files of this machine that a recipe names and that are not there: errors of the recipe, never a
+`?`, whatever parameter names them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli import app
+from infra.engine import EngineConfig
+from tests.end_to_end.direct import run_direct
+
+RECIPE = """\
+name: near
+store: {store}
+sources:
+  web:
+    ingest: {{format: text, paths: [a.txt]}}
+    langid: {{}}
+    quality: {{rules: [fineweb2.listed_words], word_lists: words}}
+    perplexity: {{}}
+    category: web
+block: {{optout: {{domains: [block.txt]}}}}
+language_models: {{zh: {{folder: lms}}}}
+tokenizer: {{base: base}}
+model: {{base: base}}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    for name in ("a.txt", "words/deu_Latn.txt", "block.txt", "lms/zh.arpa.bin", "lms/zh.sp.model"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("example.org\n")
+    (tmp_path / "base").mkdir()
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (tmp_path / "base" / name).write_text("{}")
+    file = tmp_path / "near.yaml"
+    file.write_text(RECIPE.format(store=tmp_path / "store"))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("present", "missing", "line"),
+    [
+        ("[a.txt]", "[gone.txt]", 5),
+        ("[a.txt]", "[gone/*.gz]", 5),
+        ("[a.txt]", "[./gone/]", 5),
+        ("langid: {}", "langid: {model: gone.bin}", 6),
+        ("word_lists: words", "word_lists: gone", 7),
+        ("[block.txt]", "[gone.txt]", 10),
+        ("folder: lms", "folder: gone", 11),
+        ("zh: {folder: lms}", "zh: {lm: gone.bin, sentencepiece: lms/zh.sp.model}", 11),
+        ("tokenizer: {base: base}", "tokenizer: {base: ./gone}", 12),
+        ("model: {base: base}", "model: {base: /gone/base}", 13),
+        ("model: {base: base}", "model: {base: words/..}", 0),
+    ],
+)
+def test_what_is_not_here_is_refused_with_its_line(
+    recipe: Path, present: str, missing: str, line: int
+) -> None:
+    recipe.write_text(recipe.read_text().replace(present, missing))
+    done = CliRunner().invoke(app, ["plan", str(recipe), "--json"])
+    if not line:  # the folder is there: what is wrong with it is for the stage to say
+        assert done.exit_code == 0, done.output
+        return
+    assert done.exit_code == 2 and done.stdout == ""
+    assert f"near.yaml:{line}: " in done.stderr and "no file or folder matches" in done.stderr
+
+
+def test_what_is_named_twice_is_told_once(recipe: Path) -> None:
+    both = recipe.read_text().replace("{base: base}", "{base: gone}")
+    recipe.write_text(both)
+    done = CliRunner().invoke(app, ["plan", str(recipe)])
+    assert done.exit_code == 2 and done.stderr.count("no file or folder matches") == 1
+
+
+def test_an_empty_folder_is_refused(recipe: Path) -> None:
+    (recipe.parent / "words" / "deu_Latn.txt").unlink()
+    done = CliRunner().invoke(app, ["plan", str(recipe)])
+    assert done.exit_code == 2 and "words: the folder is empty" in done.stderr
+
+
+def test_the_files_of_a_pinned_artifact_are_not_looked_for(recipe: Path) -> None:
+    store = recipe.parent / "store"
+    run_direct(recipe, store, EngineConfig(kind="inline"), until="ingest")
+    (made,) = (path for path in (store / "ingest" / "web").iterdir() if path.is_dir())
+    (recipe.parent / "a.txt").unlink()
+    words = ["plan", str(recipe), "--json"]
+    assert CliRunner().invoke(app, words).exit_code == 2
+    done = CliRunner().invoke(app, [*words, "--pin", f"ingest/web={made.name}"])
+    assert done.exit_code == 0, done.output
+    stages = json.loads(done.stdout)["stages"]
+    assert [s["result"] for s in stages if s["stage"] == "ingest"] == ["hit"]
