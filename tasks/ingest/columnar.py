@@ -251,7 +251,7 @@ def _texts(batch: Batch, name: str) -> pa.Array:
     if undecodable.any():
         values = column.cast(pa.large_binary()).to_pylist()
         found = pa.array([(value or b"").decode("utf-8", "replace") for value in values])
-    return pc.fill_null(found, "")
+    return pc.fill_null(found, "") if found.null_count else found
 
 
 def _clean_urls(urls: pa.Array) -> pa.Array:

@@ -22,10 +22,19 @@ import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tasks.ingest.codings import is_text
 from tasks.ingest.frames import skippable_end
-from tasks.ingest.members import CHUNK_BYTES, COMPRESSIONS, GZIP, Compression
+from tasks.ingest.members import (
+    CHUNK_BYTES,
+    COMPRESSIONS,
+    GZIP,
+    Compression,
+    Member,
+    begin_gzip,
+    rest_of_gzip,
+)
 
 _PEEK_BYTES = 1 << 16
 _MAGICS = re.compile(b"|".join(re.escape(kind.magic) for kind in COMPRESSIONS))
@@ -62,8 +71,7 @@ class Content:
 TEXT = Content()
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """Decompressed bytes, `inner` bytes into the content of the member at file offset `member`.
 
     For plain bytes, `member` is where the plain stretch begins: in plain files it is 0, and `inner`
@@ -75,8 +83,7 @@ class Chunk:
     inner: int
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(NamedTuple):
     """`lost_bytes` of the file from offset `member` on could not be read; `reason` is the name of
     the compression.
     """
@@ -114,14 +121,31 @@ def compression(path: Path) -> str | None:
 def _walk(view: mmap.mmap, has_compressed_name: bool, content: Content) -> Iterator[Chunk | Gap]:
     at = 0
     last = GZIP if has_compressed_name else None
-    while (at := _past_skippable(view, at)) < len(view):
-        here = last if last and last.begins(view, at) else _compression_at(view, at)
+    while True:
+        here = last if last is not None and last.begins(view, at) else None
+        if here is None:
+            at = _past_skippable(view, at)
+            if at >= len(view):
+                return
+            here = _compression_at(view, at)
         if here is None and (
             last is None or content.begins(_before_member(view[at : at + _PEEK_BYTES]))
         ):
             at = yield from _plain(view, at, content)
             continue
-        end = (yield from _member(view, at, here)) if here else None
+        end = None
+        if here is GZIP:
+            begun = begin_gzip(view, at)
+            if begun.end is not None:  # so are nearly all members of web archives
+                inner = 0
+                for data in begun.parts:
+                    yield Chunk(data, at, inner)
+                    inner += len(data)
+                at, last = begun.end, here
+                continue
+            end = yield from _member(rest_of_gzip(view, at, begun), at)
+        elif here is not None:
+            end = yield from _member(here.read(view, at), at)
         last = here or last or GZIP
         if end is None:
             end = _after_damage(view, at + 1, last, content)
@@ -132,11 +156,9 @@ def _walk(view: mmap.mmap, has_compressed_name: bool, content: Content) -> Itera
         at = end
 
 
-def _member(
-    view: mmap.mmap, start: int, compression: Compression
-) -> Generator[Chunk, None, int | None]:
+def _member(reading: Member, start: int) -> Generator[Chunk, None, int | None]:
     """Yield the chunks of one member; return its end, or None if it is damaged."""
-    reading, inner = compression.read(view, start), 0
+    inner = 0
     while True:
         try:
             data = next(reading)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from tasks.ingest.codings import CODINGS, Damaged, Decoded, is_zstd, undo
 from tasks.ingest.raw_documents import Unreadable
-from tasks.ingest.records import parse_headers
+from tasks.ingest.record import parse_headers
 
 _STATUS = re.compile(rb"(?:HTTP(?:/\d+(?:\.\d+)?)?|ICY)[ \t]+(\d{3})(?=[ \t\r\n]|$)", re.IGNORECASE)
 _HEAD_END = re.compile(rb"\n\r*\n")

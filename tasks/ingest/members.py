@@ -15,7 +15,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import zstandard
 from fastwarc.stream_io import Lz4Reader
@@ -35,11 +35,6 @@ _INPUT_BYTES = 1 << 16
 _FIRST_INPUT_BYTES = 1 << 12
 """Small, because files have many small members, and even more places that only look like one;
 input beyond the end of a member is read in vain.
-"""
-_ISAL_WINDOWS = (1 << 10, 3 << 10)
-"""ISA-L's first inputs. They end wherever zlib's do, and ISA-L reports a wrong checksum up to one
-call late. So of an input that zlib refuses, nothing has been yielded if outputs are held until two
-more calls succeed.
 """
 _READ_BYTES = 1 << 17
 """Output per read of decoders that discard what they have decoded when they meet damage."""
@@ -83,37 +78,92 @@ class Compression:
         return self.more is None or self.more.match(view, at) is not None
 
 
-def _gzip_member(view: mmap.mmap, start: int) -> Member:
-    """ISA-L decodes gzip twice as fast as zlib. What it does not decode to the end, zlib decodes
-    again: so damaged and cut members yield what they yield with zlib, whose behaviour is known.
+class Begun(NamedTuple):
+    """A gzip member decoded by ISA-L so far.
+
+    `parts`: its content as it came, none of it yielded. `at`: where its next input begins. `end`:
+    the offset of the member's end, if all of it is decoded; `inflate`: else what goes on, or None
+    where only zlib can tell.
     """
-    yielded = 0
-    if view[start + 3 : start + 4] not in _GZIP_UNLIKE:
-        at, windows, size = start, iter(_ISAL_WINDOWS), 0
-        held: deque[bytes] = deque()
-        inflate = isal_zlib.decompressobj(_GZIP_WINDOW_BITS)
-        try:
-            while not inflate.eof:
-                given = inflate.unconsumed_tail
-                if not given:
-                    given = view[at : at + next(windows, _INPUT_BYTES)]
-                    at += len(given)
-                data = inflate.decompress(given, CHUNK_BYTES)
-                if not data and len(inflate.unconsumed_tail) == len(given):
-                    break
-                if data:
-                    held.append(data)
-                    size += len(data)
-                while size > CHUNK_BYTES and len(held) > 2:  # see `_ISAL_WINDOWS`
-                    yielded += len(held[0])
-                    yield held.popleft()
-        except isal_zlib.error:  # type: ignore[misc]  # declared as an instance
-            pass
-        else:
+
+    parts: list[bytes]
+    at: int
+    end: int | None = None
+    inflate: Any = None
+
+
+def begin_gzip(view: mmap.mmap, start: int) -> Begun:
+    """Decode a gzip member up to its end, or until it has more than `CHUNK_BYTES`.
+
+    The members of most archives are whole then, and no generator was needed for them.
+    """
+    parts: list[bytes] = []
+    if view[start + 3 : start + 4] in _GZIP_UNLIKE:
+        return Begun(parts, start)
+    at, size, window = start, 0, _FIRST_INPUT_BYTES
+    inflate = isal_zlib.decompressobj(_GZIP_WINDOW_BITS)
+    try:
+        while True:
+            given = inflate.unconsumed_tail
+            if not given:
+                given = view[at : at + window]
+                at, window = at + len(given), _INPUT_BYTES
+            data = inflate.decompress(given, CHUNK_BYTES)
+            if data:
+                parts.append(data)
+                size += len(data)
             if inflate.eof:
-                yield from held
-                return at - len(inflate.unused_data)
+                return Begun(parts, at, at - len(inflate.unused_data))
+            if not data and len(inflate.unconsumed_tail) == len(given):
+                return Begun([], start)
+            if size > CHUNK_BYTES:
+                return Begun(parts, at, None, inflate)
+    except isal_zlib.error:  # type: ignore[misc]  # declared as an instance
+        return Begun([], start)
+
+
+def rest_of_gzip(view: mmap.mmap, start: int, begun: Begun) -> Member:
+    """All of a member that was begun and is not whole.
+
+    ISA-L decodes gzip twice as fast as zlib. What it does not decode to the end, zlib decodes
+    again: so damaged and cut members yield what they yield with zlib, whose behaviour is known.
+    ISA-L's inputs end wherever zlib's do, and it reports a wrong checksum up to one call late. So
+    of an input that zlib refuses, nothing has been yielded if outputs are held until two more calls
+    succeed.
+    """
+    yielded, at, inflate = 0, begun.at, begun.inflate
+    held = deque(begun.parts)
+    size = sum(map(len, held))
+    try:
+        while inflate is not None and not inflate.eof:
+            while size > CHUNK_BYTES and len(held) > 2:
+                yielded += len(held[0])
+                yield held.popleft()
+            given = inflate.unconsumed_tail
+            if not given:
+                given = view[at : at + _INPUT_BYTES]
+                at += len(given)
+            data = inflate.decompress(given, CHUNK_BYTES)
+            if data:
+                held.append(data)
+                size += len(data)
+            elif len(inflate.unconsumed_tail) == len(given):
+                break
+    except isal_zlib.error:  # type: ignore[misc]  # declared as an instance
+        pass
+    else:
+        if inflate is not None and inflate.eof:
+            yield from held
+            return at - len(inflate.unused_data)
     return (yield from _after(yielded, _gzip_member_by_zlib(view, start)))
+
+
+def _gzip_member(view: mmap.mmap, start: int) -> Member:
+    begun = begin_gzip(view, start)
+    if begun.end is None:
+        return (yield from rest_of_gzip(view, start, begun))
+    yield from begun.parts
+    return begun.end
 
 
 def _gzip_member_by_zlib(view: mmap.mmap, start: int) -> Member:

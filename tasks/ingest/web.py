@@ -25,7 +25,8 @@ from tasks.ingest.raw_documents import (
     Wanted,
     iso_date,
 )
-from tasks.ingest.records import RECORDS, Broken, Record, records
+from tasks.ingest.record import Broken, Record
+from tasks.ingest.records import RECORDS, records
 from tasks.ingest.rejected import HEAD_BYTES
 from tasks.ingest.stated import NOTHING_STATED, Stated
 

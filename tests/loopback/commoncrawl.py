@@ -32,7 +32,8 @@ import pyarrow.parquet as pq
 
 from tasks.ingest.commoncrawl.languages import CODES
 from tasks.ingest.decompress import Chunk, chunks
-from tasks.ingest.records import RECORDS, Record, records
+from tasks.ingest.record import Record
+from tasks.ingest.records import RECORDS, records
 from tests.end_to_end import world
 from tests.end_to_end.world import paragraph
 from tests.loopback.http import serving

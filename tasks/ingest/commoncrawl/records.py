@@ -19,7 +19,8 @@ from infra.stage import Pin
 from tasks.ingest.decompress import Chunk
 from tasks.ingest.page import Extractor
 from tasks.ingest.raw_documents import GONE, INDEX, RawDocument, Rejected, Wanted
-from tasks.ingest.records import Record, records
+from tasks.ingest.record import Record
+from tasks.ingest.records import records
 from tasks.ingest.web import HEADERS_BYTES, outcome_of
 
 GAP_BYTES = 128 << 10

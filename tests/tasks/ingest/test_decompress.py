@@ -22,7 +22,8 @@ from tasks.ingest.decompress import Chunk, Gap, chunks, compression
 from tasks.ingest.lines import jsonl_documents
 from tasks.ingest.members import GZIP
 from tasks.ingest.raw_documents import RawDocument, Rejected
-from tasks.ingest.records import RECORDS, Broken, Record, records
+from tasks.ingest.record import Broken, Record
+from tasks.ingest.records import RECORDS, records
 from tasks.ingest.text_files import text_documents
 from tests.tasks.ingest.archives import page, record, response
 
