@@ -165,4 +165,4 @@ def _is_plain(number: str, region: str) -> bool:
         return False
     prefix = phonenumbers.ndd_prefix_for_region(region, True)
     digits = re.sub(r"\D", "", number)
-    return bool(prefix) and digits.startswith(prefix) and len(digits) >= 9
+    return bool(prefix and digits.startswith(prefix) and len(digits) >= 9)
