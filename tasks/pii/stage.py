@@ -52,7 +52,7 @@ class PiiReplacements(Parameters):
     phone: tuple[str, ...] = pydantic.Field(default=("+1 202 555 0100",), min_length=1)
 
 
-BY_LANGUAGE = "language"
+BY_LANGUAGE: Literal["language"] = "language"
 
 
 class PiiParameters(Parameters):
