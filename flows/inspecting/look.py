@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from tasks.documents.viewing import Measure, SourceView
     from tasks.quality.rules import Assessor
 
+STATED = ("license", "title", "author", "published", "declared_language", "dump")
+"""Columns of what records state about their documents, shown where they do."""
+
 EDITING = ("line_dedup", "decontaminate", "pii")
 """Stages of which documents that stay as they are are shown only on request."""
 
@@ -36,11 +39,7 @@ class Shown:
 
     def json(self) -> dict[str, Any]:
         """As `--json` prints it."""
-        stated = {
-            name: self.details[name]
-            for name in ("license", "title", "author", "published", "declared_language")
-            if self.details.get(name)
-        }
+        stated = {name: self.details[name] for name in STATED if self.details.get(name)}
         return {
             "fate": self.fate,
             "reasons": self.reasons,

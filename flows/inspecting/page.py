@@ -25,6 +25,7 @@ _STATED = {
     "published": "published",
     "license": "license",
     "declared_language": "declares",
+    "dump": "dump",
 }
 
 

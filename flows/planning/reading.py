@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flows.planning.plan import Plan, Step
-from flows.recipe.sections import Recipe
+from flows.recipe.sections import Recipe, Source
 from infra.remote.errors import Unreachable
 from infra.stage import Pin
 from tasks.ingest.stage import STAGE as INGEST
@@ -18,6 +18,9 @@ MANY_REQUESTS = 100_000
 
 SMALL_BYTES = 10**9
 """Below this much to read, no way of reading it is wrong."""
+
+FEW_LANGUAGES = 8
+"""Of more, most of a crawl is wanted."""
 
 _REQUEST_S = 0.1
 """A small request over https, answered from another continent."""
@@ -54,6 +57,8 @@ def readings(recipe: Recipe, plan: Plan) -> Readings:
         found.lines.append(f"source {name}: {_in_words(reading)}")
         if warning := _wrong_way(reading, parameters, recipe.remote.connections):
             found.warnings.append(f"source {name}: {warning}")
+        elif advice := _advice(reading, recipe.sources[name]):
+            found.lines.append(f"source {name}: {advice}")
     return found
 
 
@@ -148,7 +153,7 @@ def _wrong_way(reading: Any, parameters: IngestParameters, connections: int) -> 
     if reading.bytes > max(reading.archive_bytes / 2, SMALL_BYTES):
         return (
             f"ranges are {reading.bytes / max(reading.archive_bytes, 1):.0%} of the archives' "
-            "bytes; read whole archives (without select) and use langid"
+            f"bytes; {_instead_of_select(parameters)}"
         )
     if parameters.host.startswith("s3://") or reading.requests <= MANY_REQUESTS:
         return ""
@@ -157,6 +162,42 @@ def _wrong_way(reading: Any, parameters: IngestParameters, connections: int) -> 
         f"≈ {reading.requests:,} requests over https take {hours:,.0f} hours or more at "
         f"{connections} at a time, and Common Crawl asks not to: set host: s3://commoncrawl/ on a "
         "machine in us-east-1, take fewer archives (files or sample), or read whole archives"
+    )
+
+
+def _advice(reading: Any, source: Source) -> str:
+    """The cheaper of the two ways of reading a crawl, as the next thing to do; "" where the
+    estimate does not tell.
+    """
+    parameters = source.ingest
+    if parameters.select is None:
+        kept = source.langid.keep.languages if source.langid and source.langid.keep else None
+        if not kept or len(kept) > FEW_LANGUAGES or parameters.kind != "warc":
+            return ""
+        some = f"select: {{languages: [{', '.join(kept)}]}}"
+        return (
+            f"langid keeps {', '.join(kept)}; with {some} only records in these languages are "
+            "fetched: plan it so to see which takes less"
+        )
+    if not reading.records:
+        return ""
+    if reading.bytes >= reading.archive_bytes:
+        return f"ranges and index cost more than whole archives: {_instead_of_select(parameters)}"
+    saved = reading.archive_bytes - reading.bytes
+    return f"ranges are the cheaper way, by {in_bytes(saved)}: keep select"
+
+
+def _instead_of_select(parameters: IngestParameters) -> str:
+    """How to have the same documents from whole archives; only languages can be cut later."""
+    select = parameters.select
+    assert select is not None
+    others = [name for name in ("domains", "tlds", "mime") if getattr(select, name)]
+    if not others:
+        return "read whole archives: leave select out and cut by language (langid.keep.languages)"
+    also = " and cut by language (langid.keep.languages)" if select.languages else ""
+    return (
+        f"read whole archives: leave select out{also}, if pages that {' and '.join(others)} would "
+        "leave out may come too"
     )
 
 

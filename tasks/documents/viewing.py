@@ -27,7 +27,7 @@ MOST_MEASURED = 20_000
 
 SHOWN = (
     *("id", "text", "prompt", "url", "date", "file", "offset"),
-    *("license", "title", "author", "published", "declared_language"),
+    *("license", "title", "author", "published", "declared_language", "dump"),
 )
 """Columns of documents that are read of a chosen one; older artifacts lack the last."""
 

@@ -266,6 +266,7 @@ _STATED = (
     ("title", "title"),
     ("author", "author"),
     ("language", "declared_language"),
+    ("dump", "dump"),
 )
 """Columns of a file and of documents."""
 

@@ -6,19 +6,32 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tasks.ingest.stage import JsonlFields
 from tasks.ingest.stated import NOTHING_STATED, Stated
 
-COLOSSAL = JsonlFields(text=("target",), prompt="source")
-PLAIN = JsonlFields(text=("text",))
+_PLAIN = JsonlFields(text=("text",))
+_C4 = JsonlFields(text=("text",), date="timestamp")
+_COLOSSAL = JsonlFields(text=("target",), prompt="source")
+_TARGET = JsonlFields(text=("target",))
 _NAMES_SHOWN = 12
 _NAMES_HELD = 200
 """Most field names that a tally remembers; generated records may have a different set of keys each.
 """
+
+
+def known_fields(names: Collection[str]) -> JsonlFields:
+    """The fields of data sets that are known by the names of their columns.
+
+    FineWeb, FineWeb-2: text, url, date, language, dump. C4: text, url, timestamp. SlimPajama,
+    SkyPile: text. ColossalAI's layout: target, with source as the prompt.
+    """
+    if "text" not in names and "target" in names:
+        return _COLOSSAL if "source" in names else _TARGET
+    return _C4 if "timestamp" in names and "date" not in names else _PLAIN
 
 
 def value_at(row: Any, name: str) -> Any:
@@ -159,7 +172,7 @@ class FieldReader:
         """The values of one record; None if it has no text, or if a text or the prompt is neither a
         string nor a list of strings.
         """
-        fields = self._fields or (PLAIN if "text" in row else COLOSSAL)
+        fields = self._fields or known_fields(row)
         self._tally.records += 1
         texts = [
             text for name in fields.text if (text := self._get(row, name, text_of)) is not None
@@ -181,13 +194,15 @@ class FieldReader:
         title = self._get(row, fields.title, first_of)
         author = self._get(row, fields.author, listed_of)
         language = self._get(row, fields.language, first_of)
-        if license is title is author is language is None:
+        dump = self._get(row, fields.dump, first_of)
+        if license is title is author is language is dump is None:
             return NOTHING_STATED
         return Stated(
             license=_or_empty(license),
             title=_or_empty(title),
             author=_or_empty(author),
             declared_language=_or_empty(language),
+            dump=_or_empty(dump),
         )
 
     def _get(

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from infra.stage import StageError
 from tasks.documents.schema import ROW_GROUP_DOCUMENTS
+from tasks.ingest.fields import known_fields
 from tasks.ingest.lines import ByteRange
 from tasks.ingest.raw_documents import Unreadable
 from tasks.ingest.stage import JsonlFields
@@ -48,6 +49,7 @@ class Columns(NamedTuple):
     title: str = ""
     author: str = ""
     language: str = ""
+    dump: str = ""
 
     def names(self) -> list[str]:
         """All of them."""
@@ -210,7 +212,7 @@ def columns_of(schema: pa.Schema, fields: JsonlFields | None, *, strict: bool = 
     return Columns(texts, prompt, **others)
 
 
-_OPTIONAL = ("url", "date", "license", "title", "author", "language")
+_OPTIONAL = ("url", "date", "license", "title", "author", "language", "dump")
 
 
 def _fits(schema: pa.Schema, parameter: str, name: str) -> bool:
@@ -218,22 +220,6 @@ def _fits(schema: pa.Schema, parameter: str, name: str) -> bool:
     kind = type_at(schema, name)
     is_time = parameter == "date" and kind is not None and pa.types.is_temporal(kind)
     return kind is not None and (is_text(kind) or is_time)
-
-
-KNOWN_DATES = ("date", "timestamp")
-"""FineWeb's and C4's names of a page's date."""
-
-
-def known_fields(names: Sequence[str]) -> JsonlFields:
-    """The fields of data sets that are known by their columns.
-
-    FineWeb, FineWeb-2: text, url, date, language. C4: text, url, timestamp. SlimPajama, SkyPile:
-    text. ColossalAI's layout: target, with source as the prompt.
-    """
-    if "text" not in names and "target" in names:
-        return JsonlFields(text=("target",), prompt="source" if "source" in names else "")
-    date = next((name for name in KNOWN_DATES if name in names), KNOWN_DATES[0])
-    return JsonlFields(text=("text",), date=date)
 
 
 def _column(schema: pa.Schema, parameter: str, name: str) -> str:

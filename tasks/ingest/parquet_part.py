@@ -14,14 +14,13 @@ import pyarrow.parquet as pq
 from infra.stage import Pin
 from tasks.documents.schema import DOCUMENTS, ROW_GROUP_DOCUMENTS
 from tasks.ingest.columnar import REASONS, Judged, Limits, direct, iso_dates, judge, strings
-from tasks.ingest.fields import FieldReader
+from tasks.ingest.fields import FieldReader, known_fields
 from tasks.ingest.parquet import (
     Batch,
     Columns,
     WrongColumns,
     columns_of,
     is_string,
-    known_fields,
     leaf_names,
     read_batches,
     row_groups,

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from infra.stage import Pin, StageError
-from tasks.ingest.fields import FieldReader, FieldTally
+from tasks.ingest.fields import FieldReader, FieldTally, known_fields
 from tasks.ingest.file_kinds import mismatch
 from tasks.ingest.lines import jsonl_documents
 from tasks.ingest.parts import FileSlice, PartInput
 from tasks.ingest.raw_documents import SAMPLED_OUT, RawDocument, Rejected, Wanted, iso_date
 from tasks.ingest.text_files import text_documents
-from tasks.ingest.web import web_documents
+from tasks.ingest.web import crawl_of_archive, web_documents
 
 
 def read_file(
@@ -49,6 +49,7 @@ def read_file(
                 wet=reader == "wet",
                 max_page_bytes=limit,
                 extractor=parameters.extractor,
+                crawl=crawl_of_archive(file_slice.pin.name),
             )
         case "jsonl":
             return jsonl_documents(
@@ -68,7 +69,6 @@ def _rows(
 ) -> Iterator[RawDocument | Rejected]:
     """What `datasets` makes of a file; a row's place is its number."""
     from tasks.ingest.hub.rows import read_rows
-    from tasks.ingest.parquet import known_fields
 
     reader: FieldReader | None = None
     rows = read_rows(path, name, part.options["module"], part.options["options"])

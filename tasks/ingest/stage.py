@@ -12,6 +12,9 @@ from infra.quantities import Count
 from infra.stage import NOT_IDENTITY, FilePaths, Output, Parameters, Stage
 from tasks.ingest.commoncrawl.languages import three_letters
 
+OPTIONAL_FIELDS = ("prompt", "url", "date", "license", "title", "author", "language", "dump")
+"""What `JsonlFields` names beside the text."""
+
 
 class JsonlFields(Parameters):
     """Names of the JSON fields that make up a document.
@@ -31,11 +34,12 @@ class JsonlFields(Parameters):
     title: str = "title"
     author: str = "author"
     language: str = "language"
+    dump: str = "dump"
 
     def named(self) -> list[tuple[str, str]]:
         """(parameter, field name) of the fields that the recipe names, without defaults."""
         fields = [("text", name) for name in self.text]
-        for parameter in ("prompt", "url", "date", "license", "title", "author", "language"):
+        for parameter in OPTIONAL_FIELDS:
             if parameter in self.model_fields_set and getattr(self, parameter):
                 fields.append((parameter, getattr(self, parameter)))
         return fields
@@ -244,7 +248,7 @@ def _default(key: str) -> object:
 
 STAGE = Stage(
     "ingest",
-    version=4,
+    version=5,
     parameters=IngestParameters,
     run="tasks.ingest.run:run",
     summary="reads web archives, JSONL, Parquet, text and data sets of the hub into documents",
@@ -273,6 +277,7 @@ STAGE = Stage(
                 "author": "string",
                 "published": "string",
                 "declared_language": "string",
+                "dump": "string",
             },
         ),
         Output(

@@ -42,6 +42,9 @@ _RECORD_TYPES = (
 )
 HEADERS_BYTES = 1 << 16
 """Bytes by which a record may exceed its page."""
+_CRAWL = re.compile(r"CC-(?:NEWS|[A-Z]+(?:-\d+)+)")
+_ARCHIVE = re.compile(rf"crawl-data/({_CRAWL.pattern})/.*")
+_PART_OF = re.compile(rf"^isPartOf:[ \t]*({_CRAWL.pattern})[ \t]*\r?$".encode(), re.I | re.M)
 _ADDRESS = re.compile(r"(?:https?|ftps?|gopher|gemini|file):", re.IGNORECASE)
 """Target URIs of resources that are documents. Crawlers store logs and screenshots under other
 schemes (metadata:, urn:).
@@ -74,15 +77,38 @@ def web_documents(
     wet: bool,
     max_page_bytes: int,
     extractor: Extractor = "puna",
+    crawl: str | None = None,
 ) -> Iterator[RawDocument | Rejected]:
     """The outcome of every record of a web archive, in order.
 
     Documents are, in WARC, HTML and plain-text pages with status 200; in WET, the conversions.
+    `crawl`: the one of Common Crawl that the archive is of, where known; else what the archive's
+    records "warcinfo" say of those behind them.
     """
+    known = crawl is not None
     for record in records(chunks(path, RECORDS), max_page_bytes + HEADERS_BYTES):
+        if not known and isinstance(record, Record) and _type_of(record) == "warcinfo":
+            crawl = _crawl_in(record)
         yield outcome_of(
-            record, wanted, wet=wet, max_page_bytes=max_page_bytes, extractor=extractor
+            record,
+            wanted,
+            wet=wet,
+            max_page_bytes=max_page_bytes,
+            extractor=extractor,
+            crawl=crawl,
         )
+
+
+def crawl_of_archive(name: str) -> str | None:
+    """The crawl in an archive's path as Common Crawl lists it (crawl-data/CRAWL/...)."""
+    found = _ARCHIVE.fullmatch(name)
+    return found[1] if found else None
+
+
+def _crawl_in(record: Record) -> str | None:
+    """The crawl that a record "warcinfo" names; None for other crawlers' collections."""
+    found = _PART_OF.search(record.body)
+    return found[1].decode() if found else None
 
 
 def outcome_of(
@@ -92,8 +118,9 @@ def outcome_of(
     wet: bool,
     max_page_bytes: int,
     extractor: Extractor = "puna",
+    crawl: str | None = None,
 ) -> RawDocument | Rejected:
-    """What becomes of one record."""
+    """What becomes of one record; `crawl`: the one that it is of."""
     if isinstance(record, Broken):
         side: Literal["dropped", "failed"] = "dropped" if record.too_large else "failed"
         return Rejected(
@@ -101,7 +128,7 @@ def outcome_of(
         )
     if not wanted(record.offset, record.inner, key_of(record)):
         return SAMPLED_OUT
-    return _document(record, wet, max_page_bytes, extractor)
+    return _document(record, wet, max_page_bytes, extractor, crawl)
 
 
 def key_of(record: Record) -> bytes:
@@ -116,10 +143,10 @@ def key_of(record: Record) -> bytes:
 
 
 def _document(
-    record: Record, wet: bool, max_page_bytes: int, extractor: Extractor
+    record: Record, wet: bool, max_page_bytes: int, extractor: Extractor, crawl: str | None
 ) -> RawDocument | Rejected:
     removed, language = 0, None
-    stated = NOTHING_STATED
+    stated = NOTHING_STATED if crawl is None else Stated(dump=crawl)
     try:
         page = _conversion(record) if wet else _page(record, max_page_bytes)
         if page.kind == "html":
@@ -133,6 +160,7 @@ def _document(
                 author=metadata.author,
                 published=metadata.date,
                 declared_language=metadata.language or language or None,
+                dump=crawl,
             )
         else:
             text = decode(page.data, (page.charset,))

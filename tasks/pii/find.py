@@ -9,7 +9,8 @@ Each kind has a cheap pattern for candidates and a check of what it found:
             or a section (5.3.6.61), unless the text speaks of addresses
     phone   a plus sign or 00, a country code and 7 to 15 digits with at most three blanks, dots,
             hyphens, brackets or slashes between two of them; libphonenumber says whether the number
-            is valid in its country
+            is valid in its country. Numbers without a country code, of given regions, as
+            `tasks.pii.national` finds them
 
 Where two kinds overlap, the earlier in the list stays.
 """
@@ -18,11 +19,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import phonenumbers
 
+from tasks.pii.national import national_numbers
 from tasks.pii.stage import Kind
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
@@ -67,18 +69,32 @@ class Match(NamedTuple):
     ipv6: bool = False
 
 
-def find(text: str, kinds: Collection[Kind]) -> list[Match]:
-    """The matches in a text, ascending and disjoint."""
+def find(text: str, kinds: Collection[Kind], regions: Sequence[str] = ()) -> list[Match]:
+    """The matches in a text, ascending and disjoint; `regions` are those whose phone numbers are
+    looked for without a country code too.
+    """
     found = list(emails(text)) if "email" in kinds else []
     if "ip" in kinds:
         found += [match for match in addresses(text) if not _overlaps(match, found)]
         found.sort()
     if "phone" in kinds:
         # Between the others, so that an address behind a phone number is not read as part of it.
-        starts = [0, *(match.end for match in found)]
-        ends = [*(match.start for match in found), len(text)]
-        found += [match for span in zip(starts, ends, strict=True) for match in phones(text, *span)]
+        found += [match for span in _between(found, text) for match in phones(text, *span)]
+        if regions:
+            found.sort()
+            found += [
+                Match(start, end, "phone", text[start:end])
+                for span in _between(found, text)
+                for start, end in national_numbers(text, regions, *span)
+            ]
     return sorted(found)
+
+
+def _between(found: list[Match], text: str) -> list[tuple[int, int]]:
+    """The spans of a text around and between matches."""
+    starts = [0, *(match.end for match in found)]
+    ends = [*(match.start for match in found), len(text)]
+    return list(zip(starts, ends, strict=True))
 
 
 def _overlaps(match: Match, others: list[Match]) -> bool:

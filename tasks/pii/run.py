@@ -22,7 +22,8 @@ from tasks.documents.annotate import AlignedPart, count_edited, ledger_of, text_
 from tasks.documents.hashes import parquet_options
 from tasks.documents.records import PROMPT, record_bytes
 from tasks.pii.find import Match, find
-from tasks.pii.stage import PiiParameters, PiiReplacements
+from tasks.pii.national import regions_of
+from tasks.pii.stage import BY_LANGUAGE, PiiParameters, PiiReplacements
 
 SCHEMA = pa.schema([(edits.COLUMN, edits.EDITS)])
 REASON = "pii."
@@ -56,10 +57,16 @@ def mask_part(parameters: PiiParameters, part: AlignedPart, shard: Shard) -> dic
         for plain in part.tables():
             table, taken_before = through_edits(plain)
             languages = _languages(table)
-            matches = [find(text, parameters.kinds) for text in table["text"].to_pylist()]
-            for prompt in filter(None, table[PROMPT].to_pylist()):
-                prompts.update(match.kind for match in find(prompt, parameters.kinds))
-            masks = [masked(found, parameters.replacements) for found in matches]
+            regions = [_regions(parameters, language) for language in languages]
+            matches = [
+                find(text, parameters.kinds, known)
+                for text, known in zip(table["text"].to_pylist(), regions, strict=True)
+            ]
+            for prompt, known in zip(table[PROMPT].to_pylist(), regions, strict=True):
+                if prompt:
+                    found = find(prompt, parameters.kinds, known)
+                    prompts.update(match.kind for match in found)
+            masks = [masked(one, parameters.replacements) for one in matches]
             for language, row in zip(languages, masks, strict=True):
                 kinds = Counter(edit.reason.removeprefix(REASON) for edit in row)
                 values.update({f"{language} {kind}": count for kind, count in kinds.items()})
@@ -93,6 +100,13 @@ def masked(matches: list[Match], replacements: PiiReplacements) -> list[edits.Ed
         replacement = known.setdefault(match.value, choices[len(known) % len(choices)])
         found.append(edits.Edit(match.start, match.end, replacement, f"{REASON}{match.kind}"))
     return found
+
+
+def _regions(parameters: PiiParameters, language: str) -> tuple[str, ...]:
+    """The regions whose numbers are looked for without a country code."""
+    if parameters.phone_regions == BY_LANGUAGE:
+        return regions_of(language)
+    return tuple(parameters.phone_regions)
 
 
 def _languages(table: pa.Table) -> list[str]:

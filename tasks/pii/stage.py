@@ -6,8 +6,11 @@
             dots are not an address if more numbers follow, nor if all are below 100, as versions
             and sections are, and nothing around them speaks of addresses.
     phone   numbers with a country code ("+49 30 ...", "0049 30 ...") that are valid in that
-            country's numbering plan (libphonenumber). National numbers stay: a number in one
-            country is a part number or a date in another.
+            country's numbering plan (libphonenumber). Numbers as they are written within a country
+            ("030 901820", "(650) 253-0000"), of the regions in which a document's language is
+            spoken or of those that `phone_regions` states: a number in one country is a part number
+            or a date in another. They follow a word such as "Tel.", or look like nothing else
+            (`tasks.pii.national`).
 
 Text is read after the edits of line_dedup. Edits apply when select writes the text; deduplication,
 language models and other annotators read it unmasked, so a changed mask reruns only select and what
@@ -49,11 +52,43 @@ class PiiReplacements(Parameters):
     phone: tuple[str, ...] = pydantic.Field(default=("+1 202 555 0100",), min_length=1)
 
 
-class PiiParameters(Parameters):
-    """Which kinds are masked, and by what."""
+BY_LANGUAGE: Literal["language"] = "language"
 
+
+class PiiParameters(Parameters):
+    """Which kinds are masked, and by what.
+
+    `phone_regions`: the regions (ISO 3166, such as US, DE, CN) whose phone numbers are masked where
+    they stand without a country code. "language" means those of each document's language, which
+    stage langid finds; an empty list, none.
+    """
+
+    phone_regions: Literal["language"] | tuple[str, ...] = BY_LANGUAGE
     kinds: tuple[Kind, ...] = pydantic.Field(default=("email", "ip", "phone"), min_length=1)
     replacements: PiiReplacements = PiiReplacements()
+
+    @pydantic.field_validator("phone_regions", mode="before")
+    @classmethod
+    def _one_region(cls, value: object) -> object:
+        return [value] if isinstance(value, str) and value != BY_LANGUAGE else value
+
+    @pydantic.field_validator("phone_regions")
+    @classmethod
+    def _known_regions(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if value == BY_LANGUAGE or not value:
+            return value
+        from phonenumbers import SUPPORTED_REGIONS
+
+        regions = tuple(dict.fromkeys(region.upper() for region in value))
+        for region in regions:
+            if region not in SUPPORTED_REGIONS:
+                other = {"UK": "GB", "EN": "GB or US", "JA": "JP", "ZH": "CN", "KO": "KR"}
+                near = f" (did you mean {other[region]}?)" if region in other else ""
+                raise ValueError(
+                    f"phone_regions: {region!r} is no region with phone numbers{near}; name ISO "
+                    "3166 codes of two letters, such as US, DE or CN, or say language"
+                )
+        return regions
 
     @pydantic.field_validator("kinds")
     @classmethod
@@ -64,7 +99,7 @@ class PiiParameters(Parameters):
 
 STAGE = Stage(
     "pii",
-    version=1,
+    version=2,
     parameters=PiiParameters,
     run="tasks.pii.run:run",
     summary="edits that mask e-mail addresses, IP addresses and phone numbers",

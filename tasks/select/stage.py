@@ -11,7 +11,7 @@ contract; training puts no loss on `source`):
     {"source": <prompt>, "target": <text>, "category": ..., "id": ..., "url": ...,
      "language": ..., "file": ..., "offset": ...}
 
-and last, where the source gives it, "license".
+and last, where the source gives them, "license" and "dump".
 
 Input roles: documents, cut, dedup (without it no document is dropped as a duplicate, and none may
 be held out, because only dedup keeps their near duplicates, in any source, out of training);
@@ -51,7 +51,7 @@ class SelectParameters(Parameters):
 
 STAGE = Stage(
     "select",
-    version=2,
+    version=3,
     parameters=SelectParameters,
     run="tasks.select.run:run",
     summary="writes the surviving documents as JSONL",

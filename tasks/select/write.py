@@ -25,7 +25,7 @@ from tasks.documents.selected import HELD_OUT_FOLDER, held_out_hash, held_out_li
 from tasks.select.index import write_index
 from tasks.select.stage import HeldOut
 
-_COLUMNS = ["id", "text", "prompt", "url", "file", "offset", "license"]
+_COLUMNS = ["id", "text", "prompt", "url", "file", "offset", "license", "dump"]
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,9 @@ def line(row: Mapping[str, Any]) -> bytes:
         "file": row["file"],
         "offset": row["offset"],
     }
-    if row.get("license"):
-        record["license"] = row["license"]
+    for name in ("license", "dump"):
+        if row.get(name):
+            record[name] = row[name]
     return json.dumps(record, ensure_ascii=False).encode() + b"\n"
 
 

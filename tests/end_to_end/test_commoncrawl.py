@@ -128,6 +128,10 @@ def test_the_plan_estimates_reading(tmp_path: Path, server: FileServer, dump: Du
     assert len(server.seen) - asked <= 12  # the list of crawls, and whether listings have changed
     words = " ".join(CliRunner().invoke(app, ["plan", str(file)]).stdout.split())
     assert f"source web: ≈ {web['range_requests']} ranges ({web['records']} records) of ≈" in words
+    assert web["bytes"] > sizes
+    assert (
+        "source web: ranges and index cost more than whole archives: read whole archives" in words
+    )
 
 
 def test_many_ranges_over_https_are_warned_of(

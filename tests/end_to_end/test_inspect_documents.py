@@ -36,6 +36,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "text": f"{MENU}\n{sentences(40 + n, n)}",
             "url": f"http://a.example/{n}",
             "license": "CC0",
+            "dump": "CC-MAIN-2024-51",
         }
         for n in range(20)
     ]
@@ -108,6 +109,7 @@ def test_documents_closest_to_a_rules_limit_with_their_values(store: Path) -> No
     ]
     assert answer["shown"][0]["measured"][0]["limit"] == "50 to 100,000"
     assert answer["shown"][0]["license"] == "CC0"
+    assert answer["shown"][0]["dump"] == "CC-MAIN-2024-51"
     assert MENU not in answer["shown"][0]["excerpt"]  # as the stage read it
 
 
@@ -181,7 +183,11 @@ def test_records_that_ingest_refused_are_shown_without_their_control_characters(
     assert entry["excerpt"] == '{"text": "cut off by \ufffd[31m'
     assert "kept" in inspect(store, "ingest", "--kept", "--dropped").stdout.partition("1/")[2]
     both = inspect(store, "ingest").stdout
-    assert "1/6 failed json" in both and "2/6 kept" in both and "license: CC0" in both
+    assert (
+        "1/6 failed json" in both
+        and "2/6 kept" in both
+        and "license: CC0  dump: CC-MAIN-2024-51" in both
+    )
     assert (
         "failed"
         not in inspect(store, "ingest", "--kept", "--sample", "2").stdout.partition("1/2")[2]

@@ -249,7 +249,8 @@ def _archive_path(crawl: str, kind: str, number: int) -> str:
 
 
 def _warcinfo(path: str) -> bytes:
-    body = f"isPartOf: CC-MAIN\r\nfilename: {path.rpartition('/')[2]}\r\n".encode()
+    crawl, name = path.split("/")[1], path.rpartition("/")[2]
+    body = f"isPartOf: {crawl}\r\npublisher: Common Crawl\r\nfilename: {name}\r\n".encode()
     return gzip.compress(record("warcinfo", body), mtime=0)
 
 

@@ -4,7 +4,8 @@
 
 writes the repositories below FOLDER and serves them; the first line on stdout is the address for
 `HF_ENDPOINT`. configs/fineweb-small.yaml runs on it. The texts are made by code, the layouts
-(configurations, folders, columns, row groups of a thousand rows) are the published ones.
+(configurations, folders, columns, row groups of a thousand rows) are the published ones, as the
+data sets' cards and listings of files have them.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def german(rng: random.Random, sentences: int = 8) -> str:
 
 
 def fineweb_rows(count: int, seed: int, language: str = "en") -> pa.Table:
-    """Rows with FineWeb's columns."""
+    """Rows with FineWeb's columns; German ones with FineWeb-2's."""
     rng = random.Random(seed)
     rows: list[dict[str, Any]] = []
     for at in range(count):
@@ -94,17 +95,31 @@ def fineweb_rows(count: int, seed: int, language: str = "en") -> pa.Table:
             for _ in range(rng.randint(1, 3))
         ]
         text = "\n".join(paragraphs)
+        date = f"2024-12-{1 + at % 28:02d}T0{at % 10}:15:00Z"
+        score = round(rng.uniform(0.7, 1.0), 4)
+        own: dict[str, Any] = {
+            "language": "en",
+            "language_score": score,
+            "token_count": len(text.split()),
+        }
+        if language == "de":
+            own = {
+                "language": "deu",
+                "language_score": score,
+                "language_script": "Latn",
+                "minhash_cluster_size": 1 + at % 3,
+                "top_langs": json.dumps({"deu_Latn_score": score}),
+            }
         rows.append(
             {
                 "text": text,
                 "id": f"<urn:uuid:{rng.getrandbits(128):032x}>",
                 "dump": "CC-MAIN-2024-51",
                 "url": f"https://{language}{at % 97}.test/{seed}/{at}",
-                "date": f"2024-12-{1 + at % 28:02d}T0{at % 10}:15:00Z",
-                "file_path": f"s3://commoncrawl/crawl-data/CC-MAIN-2024-51/{seed:05d}.warc.gz",
-                "language": language,
-                "language_score": round(rng.uniform(0.7, 1.0), 4),
-                "token_count": len(text.split()),
+                "date": date,
+                "file_path": "s3://commoncrawl/crawl-data/CC-MAIN-2024-51/segments/1733066/warc/"
+                f"CC-MAIN-20241201162023-20241201192023-{seed:05d}.warc.gz",
+                **own,
             }
         )
     return pa.Table.from_pylist(rows)
@@ -123,8 +138,6 @@ def write_hub(root: Path, rows: int = 2_500) -> None:
     for seed, place in enumerate(("deu_Latn/train", "deu_Latn/test", "deu_Latn_removed/train"), 7):
         (other / "data" / place).mkdir(parents=True)
         table = fineweb_rows(rows // 5 if "test" in place else rows, seed, "de")
-        table = table.append_column("language_script", pa.array(["Latn"] * table.num_rows))
-        table = table.append_column("minhash_cluster_size", pa.array([1] * table.num_rows))
         pq.write_table(table, other / "data" / place / "000_00000.parquet", row_group_size=1_000)
     (other / "README.md").write_text(FINEWEB_2_CARD)
     write_base(root / "models" / BASE)

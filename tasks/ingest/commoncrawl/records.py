@@ -21,7 +21,7 @@ from tasks.ingest.page import Extractor
 from tasks.ingest.raw_documents import GONE, INDEX, RawDocument, Rejected, Wanted
 from tasks.ingest.record import Record
 from tasks.ingest.records import records
-from tasks.ingest.web import HEADERS_BYTES, outcome_of
+from tasks.ingest.web import HEADERS_BYTES, crawl_of_archive, outcome_of
 
 GAP_BYTES = 128 << 10
 """Ranges of an archive this far apart are one request.
@@ -77,7 +77,8 @@ def documents_of(
         elif (found := next(data)) is None:
             yield pin, Rejected("failed", GONE)
         else:
-            yield pin, _outcome(found, start, wanted, max_page_bytes, extractor)
+            crawl = crawl_of_archive(pin.name)
+            yield pin, _outcome(found, start, wanted, max_page_bytes, extractor, crawl)
 
 
 def _outcome(
@@ -85,7 +86,8 @@ def _outcome(
     offset: int,
     wanted: Wanted,
     max_page_bytes: int,
-    extractor: Extractor = "puna",
+    extractor: Extractor,
+    crawl: str | None,
 ) -> RawDocument | Rejected:
     most = max_page_bytes + 2 * HEADERS_BYTES
     unpack = zlib.decompressobj(_GZIP)
@@ -100,7 +102,12 @@ def _outcome(
     if not whole or (isinstance(found[0], Record) and found[0].inner):
         return Rejected("failed", INDEX, lost_bytes=len(data))
     return outcome_of(
-        found[0], wanted, wet=False, max_page_bytes=max_page_bytes, extractor=extractor
+        found[0],
+        wanted,
+        wet=False,
+        max_page_bytes=max_page_bytes,
+        extractor=extractor,
+        crawl=crawl,
     )
 
 

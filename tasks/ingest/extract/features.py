@@ -1,7 +1,8 @@
 """What the classifier sees of each block: its own text, where it stands, what stands beside it.
 
-One compiled pass over the arrays of `scan`. Nothing depends on a language: lengths are in cells (a
-CJK character counts two), sentence ends are those of every script.
+One compiled pass over the arrays of `scan` and what `surroundings` makes of them. Nothing depends
+on a language: lengths are in cells (a CJK character counts two), sentence ends are those of every
+script. Features are written in the order of their names, `c` being the place of the next one.
 """
 
 from __future__ import annotations
@@ -35,12 +36,19 @@ from tasks.ingest.extract.columns import (
     E_FIRST,
     E_PARENT,
     E_TAG,
-    M_HASH,
     M_OWN,
     M_TAGS,
     M_WORDS,
 )  # fmt: skip
 from tasks.ingest.extract.names import ANCESTORS, CATEGORIES, NUMBER
+from tasks.ingest.extract.surroundings import (
+    alike_groups,
+    best_element,
+    looks,
+    same_texts,
+    sibling_counts,
+    sums_of,
+)
 from tasks.text.compiled import compiled
 
 PAGE_FEATURES = ("article", "product", "list", "forum", "og_type", "path", "slug")
@@ -85,8 +93,7 @@ FEATURES = (
     *(f"under:{name}" for name in CATEGORIES), *(f"near:{name}" for name in CATEGORIES),
 )  # fmt: skip
 
-_H1, _P, _LI, _BODY = NUMBER["h1"], NUMBER["p"], NUMBER["li"], NUMBER["body"]
-_TD, _ARTICLE = NUMBER["td"], NUMBER["article"]
+_LI, _BODY = NUMBER["li"], NUMBER["body"]
 _N_ANCESTORS, _N_CATEGORIES, _N_PAGE = len(ANCESTORS), len(CATEGORIES), len(PAGE_FEATURES)
 _LEVELS = LEVELS
 _HIDDEN_BIT, _ARIA_BIT = 60, 61
@@ -112,242 +119,86 @@ def describe(
     `elements`, `masks`, `blocks` and `block_masks` are what `scan` filled, cut to size; `page` is
     float32 (len(PAGE_FEATURES),).
     """
-    n, n_elements = blocks.shape[0], elements.shape[0]
-    first_row = start
-    # prefix sums over blocks: width, linked, long text, controls
-    sums = np.zeros((n + 1, 3), np.int64)
-    heading = np.zeros(n, np.int64)
-    alike = np.zeros(n, np.uint64)
-    link_share = np.zeros(n, np.float32)
-    prices = headings = items = cells = 0
-    for b in range(n):
-        width = blocks[b, B_WIDTH]
-        linked = min(blocks[b, B_LINKED] + blocks[b, B_BUTTONS], width)
-        link_share[b] = linked / width
-        sums[b + 1, 0] = sums[b, 0] + width
-        sums[b + 1, 1] = sums[b, 1] + linked
-        is_long = width >= 80 and linked < 0.4 * width
-        sums[b + 1, 2] = sums[b, 2] + (width if is_long else 0)
-        element = blocks[b, B_ELEMENT]
-        if element >= 0:
-            tag = elements[element, E_TAG]
-            above = element
-            for _ in range(2):  # h2 > div, li > p
-                if above >= 0 and _H1 <= elements[above, E_TAG] < _H1 + 6:
-                    heading[b] = elements[above, E_TAG] - _H1 + 1
-                above = elements[above, E_PARENT] if above >= 0 else -1
-            if tag == _LI:
-                items += 1
-            if tag == _TD:
-                cells += 1
-            # what it looks like: the element, and three above it
-            value = np.uint64(0)
-            above = element
-            for _ in range(4):
-                if above < 0:
-                    break
-                value = value * np.uint64(0x9E3779B97F4A7C15) + masks[above, M_HASH]
-                above = elements[above, E_PARENT]
-            alike[b] = value
-        prices += blocks[b, B_MARKS] & 1
-        headings += heading[b] > 0
+    n = blocks.shape[0]
+    sums, link_share = sums_of(blocks)
+    heading, alike, counts = looks(elements, masks, blocks)
     total, linked_total, long_total = sums[n, 0], sums[n, 1], sums[n, 2]
-    # blocks that look alike
-    order = np.argsort(alike)
-    alike_n = np.zeros(n, np.int64)
-    alike_width = np.zeros(n, np.float32)
-    alike_links = np.zeros(n, np.float32)
-    start = 0
-    for place in range(1, n + 1):
-        if place == n or alike[order[place]] != alike[order[start]]:
-            width = linked = 0
-            for at in range(start, place):
-                width += blocks[order[at], B_WIDTH]
-                linked += blocks[order[at], B_LINKED]
-            for at in range(start, place):
-                alike_n[order[at]] = place - start
-                alike_width[order[at]] = width / (place - start)
-                alike_links[order[at]] = linked / width
-            start = place
-    # blocks with the same text
-    texts = block_masks[:, 0].copy()
-    order = np.argsort(texts, kind="mergesort")
-    same = np.zeros(n, np.int64)
-    same_before = np.zeros(n, np.int64)
-    start = 0
-    for place in range(1, n + 1):
-        if place == n or texts[order[place]] != texts[order[start]]:
-            for at in range(start, place):
-                same[order[at]] = place - start
-                same_before[order[at]] = at - start
-            start = place
-    # siblings that look alike
-    keys = np.zeros(n_elements, np.uint64)
-    for e in range(n_elements):
-        keys[e] = np.uint64(elements[e, E_PARENT] + 1) * np.uint64(0x9E3779B97F4A7C15) ^ masks[
-            e, M_HASH
-        ] * np.uint64(0xC2B2AE3D27D4EB4F)
-    element_order = np.argsort(keys)
-    siblings = np.zeros(n_elements, np.int64)
-    start = 0
-    for place in range(1, n_elements + 1):
-        if place == n_elements or keys[element_order[place]] != keys[element_order[start]]:
-            count = 0
-            for at in range(start, place):
-                e = element_order[at]
-                count += elements[e, E_END] > elements[e, E_FIRST]
-            for at in range(start, place):
-                siblings[element_order[at]] = count
-            start = place
-    # the element with the most text right below it, as in Readability
-    score = np.zeros(n_elements, np.float32)
-    articles = 0
-    for e in range(n_elements):
-        articles += elements[e, E_TAG] == _ARTICLE
-    for b in range(n):
-        width = blocks[b, B_WIDTH]
-        if width >= 60 and link_share[b] < 0.4 and blocks[b, B_ELEMENT] >= 0:
-            element = blocks[b, B_ELEMENT]
-            if not (masks[element, M_TAGS] >> np.uint64(_HIDDEN_BIT)) & _ONE:
-                weight = np.float32(min(width, 1000))
-                above = elements[element, E_PARENT]
-                for _ in range(3):
-                    if above < 0:
-                        break
-                    score[above] += weight
-                    weight *= np.float32(0.6)
-                    above = elements[above, E_PARENT]
-    best, best_score = -1, np.float32(0)
-    for e in range(n_elements):
-        if score[e] > best_score:
-            best, best_score = e, score[e]
-    best_first = best_end = 0
-    outer_first, outer_end = 0, n
-    if best >= 0:
-        best_first, best_end = elements[best, E_FIRST], elements[best, E_END]
-        above = elements[best, E_PARENT]
-        while (
-            above >= 0
-            and elements[above, E_END] - elements[above, E_FIRST] == best_end - best_first
-        ):
-            above = elements[above, E_PARENT]
-        if above >= 0:
-            outer_first, outer_end = elements[above, E_FIRST], elements[above, E_END]
-    first_h1 = -1
-    h1s = 0
-    for b in range(n):
-        if heading[b] == 1:
-            h1s += 1
-            if first_h1 < 0:
-                first_h1 = b
+    alike_n, alike_width, alike_links = alike_groups(alike, blocks)
+    same, same_before = same_texts(block_masks)
+    siblings = sibling_counts(elements, masks)
+    best_first, best_end, outer_first, outer_end = best_element(elements, masks, blocks, link_share)
+    prices, headings, items, cells, articles, h1s, first_h1 = counts
     last_heading = -1
     last_long = -1
     next_long = np.full(n + 1, n + 50, np.int64)
     for b in range(n - 1, -1, -1):
         next_long[b] = b if sums[b + 1, 2] > sums[b, 2] else next_long[b + 1]
-    for b in range(first_row + out.shape[0]):
-        if b < first_row:
+    for b in range(start + out.shape[0]):
+        if b < start:
             if heading[b]:
                 last_heading = b
             if sums[b + 1, 2] > sums[b, 2]:
                 last_long = b
             continue
-        row = out[b - first_row]
+        row = out[b - start]
         width = np.float32(blocks[b, B_WIDTH])
         element = blocks[b, B_ELEMENT]
         marks = blocks[b, B_MARKS]
         words = np.float32(max(blocks[b, B_WORDS], 1))
         c = 0
         row[c] = np.log1p(width)
-        c += 1
-        row[c] = words
-        c += 1
-        row[c] = blocks[b, B_LINKED] / width
-        c += 1
-        row[c] = blocks[b, B_LINKS]
-        c += 1
-        row[c] = blocks[b, B_BUTTONS] / width
-        c += 1
-        row[c] = blocks[b, B_UPPER] / width
-        c += 1
-        row[c] = blocks[b, B_DIGITS] / width
-        c += 1
-        row[c] = blocks[b, B_PUNCTUATION] / words
-        c += 1
-        row[c] = blocks[b, B_SENTENCES]
-        c += 1
+        row[c + 1] = words
+        row[c + 2] = blocks[b, B_LINKED] / width
+        row[c + 3] = blocks[b, B_LINKS]
+        row[c + 4] = blocks[b, B_BUTTONS] / width
+        row[c + 5] = blocks[b, B_UPPER] / width
+        row[c + 6] = blocks[b, B_DIGITS] / width
+        row[c + 7] = blocks[b, B_PUNCTUATION] / words
+        row[c + 8] = blocks[b, B_SENTENCES]
+        c += 9
         for bit in range(5):
             row[c] = (marks >> bit) & 1
             c += 1
         row[c] = blocks[b, B_FIRST]
-        c += 1
-        row[c] = blocks[b, B_LAST]
-        c += 1
-        row[c] = blocks[b, B_BREAKS]
-        c += 1
-        row[c] = blocks[b, B_TITLE] / words
-        c += 1
-        row[c] = blocks[b, B_DESCRIPTION] / words
-        c += 1
-        row[c] = blocks[b, B_DATA] / words
-        c += 1
-        row[c] = 2 * blocks[b, B_WIDE] / width
-        c += 1
-        row[c] = blocks[b, B_BOLD] / width
-        c += 1
-        row[c] = width / words
-        c += 1
+        row[c + 1] = blocks[b, B_LAST]
+        row[c + 2] = blocks[b, B_BREAKS]
+        row[c + 3] = blocks[b, B_TITLE] / words
+        row[c + 4] = blocks[b, B_DESCRIPTION] / words
+        row[c + 5] = blocks[b, B_DATA] / words
+        row[c + 6] = 2 * blocks[b, B_WIDE] / width
+        row[c + 7] = blocks[b, B_BOLD] / width
+        row[c + 8] = width / words
         tag = elements[element, E_TAG] if element >= 0 else 0
-        row[c] = min(tag, 22)
-        c += 1
-        row[c] = heading[b]
-        c += 1
+        row[c + 9] = min(tag, 22)
+        row[c + 10] = heading[b]
+        c += 11
         depth = 0
         above = element
         while above >= 0:
             depth += 1
             above = elements[above, E_PARENT]
         row[c] = depth
-        c += 1
-        row[c] = 1 if element >= 0 and elements[element, E_FIRST] == b else 0
-        c += 1
-        row[c] = 1 if tag == _LI else 0
-        c += 1
+        row[c + 1] = 1 if element >= 0 and elements[element, E_FIRST] == b else 0
+        row[c + 2] = 1 if tag == _LI else 0
         # place
-        row[c] = b / n
-        c += 1
-        row[c] = sums[b, 0] / total
-        c += 1
-        row[c] = np.log1p(np.float32(total))
-        c += 1
-        row[c] = np.log1p(np.float32(n))
-        c += 1
-        row[c] = linked_total / total
-        c += 1
-        row[c] = total / n
-        c += 1
-        row[c] = long_total / total
-        c += 1
-        row[c] = prices / n
-        c += 1
-        row[c] = headings / n
-        c += 1
-        row[c] = items / n
-        c += 1
-        row[c] = cells / n
-        c += 1
-        row[c] = min(b - last_heading, 50) if last_heading >= 0 else 60
-        c += 1
-        row[c] = heading[last_heading] if last_heading >= 0 else 0
-        c += 1
-        row[c] = max(min(b - first_h1, 200), -200) if first_h1 >= 0 else 300
-        c += 1
-        row[c] = min(h1s, 5)
-        c += 1
-        row[c] = sums[b, 0] - sums[last_heading, 0] if last_heading >= 0 else -1
-        c += 1
-        row[c] = min(articles, 20)
-        c += 1
+        row[c + 3] = b / n
+        row[c + 4] = sums[b, 0] / total
+        row[c + 5] = np.log1p(np.float32(total))
+        row[c + 6] = np.log1p(np.float32(n))
+        row[c + 7] = linked_total / total
+        row[c + 8] = total / n
+        row[c + 9] = long_total / total
+        row[c + 10] = prices / n
+        row[c + 11] = headings / n
+        row[c + 12] = items / n
+        row[c + 13] = cells / n
+        row[c + 14] = min(b - last_heading, 50) if last_heading >= 0 else 60
+        row[c + 15] = heading[last_heading] if last_heading >= 0 else 0
+        row[c + 16] = max(min(b - first_h1, 200), -200) if first_h1 >= 0 else 300
+        row[c + 17] = min(h1s, 5)
+        row[c + 18] = sums[b, 0] - sums[last_heading, 0] if last_heading >= 0 else -1
+        row[c + 19] = min(articles, 20)
+        c += 20
         if heading[b]:
             last_heading = b
         # beside
@@ -362,14 +213,11 @@ def describe(
                 row[c] = row[c + 1] = row[c + 2] = row[c + 3] = -1
             c += 4
         row[c] = min(b - last_long, 50) if last_long >= 0 else 60
-        c += 1
-        row[c] = min(next_long[b + 1] - b, 50)
-        c += 1
+        row[c + 1] = min(next_long[b + 1] - b, 50)
         low, high = max(b - 5, 0), min(b + 6, n)
-        row[c] = np.log1p(np.float32(sums[high, 2] - sums[low, 2]))
-        c += 1
-        row[c] = (sums[high, 1] - sums[low, 1]) / (sums[high, 0] - sums[low, 0])
-        c += 1
+        row[c + 2] = np.log1p(np.float32(sums[high, 2] - sums[low, 2]))
+        row[c + 3] = (sums[high, 1] - sums[low, 1]) / (sums[high, 0] - sums[low, 0])
+        c += 4
         if sums[b + 1, 2] > sums[b, 2]:
             last_long = b
         # around: ancestors that hold more than what they hold
@@ -382,29 +230,20 @@ def describe(
                 first, end = min(elements[above, E_FIRST], b), max(elements[above, E_END], b + 1)
             inside = np.float32(sums[end, 0] - sums[first, 0])
             row[c] = np.log1p(np.float32(end - first))
-            c += 1
-            row[c] = np.log1p(inside)
-            c += 1
-            row[c] = (sums[end, 1] - sums[first, 1]) / inside
-            c += 1
-            row[c] = inside / total
-            c += 1
-            row[c] = inside / (end - first)
-            c += 1
-            row[c] = (sums[end, 2] - sums[first, 2]) / inside
-            c += 1
+            row[c + 1] = np.log1p(inside)
+            row[c + 2] = (sums[end, 1] - sums[first, 1]) / inside
+            row[c + 3] = inside / total
+            row[c + 4] = inside / (end - first)
+            row[c + 5] = (sums[end, 2] - sums[first, 2]) / inside
+            c += 6
         # repeated
         row[c] = np.log1p(np.float32(alike_n[b]))
-        c += 1
-        row[c] = alike_width[b]
-        c += 1
-        row[c] = alike_links[b]
-        c += 1
-        row[c] = min(same[b], 20)
-        c += 1
-        row[c] = min(same_before[b], 20)
-        c += 1
-        inner = outer = -1
+        row[c + 1] = alike_width[b]
+        row[c + 2] = alike_links[b]
+        row[c + 3] = min(same[b], 20)
+        row[c + 4] = min(same_before[b], 20)
+        c += 5
+        inner = outer = -1  # the smallest and the largest of repeated cards around
         above = element
         while above >= 0 and elements[above, E_TAG] != _BODY:
             if siblings[above] >= 3:
@@ -422,25 +261,21 @@ def describe(
                     max(elements[card, E_END], elements[card, E_FIRST] + 1),
                 )
                 row[c] = np.log1p(np.float32(siblings[card]))
-                c += 1
-                row[c] = end - first
-                c += 1
+                row[c + 1] = end - first
                 first, end = (
                     elements[holder, E_FIRST],
                     max(elements[holder, E_END], elements[holder, E_FIRST] + 1),
                 )
                 inside = np.float32(max(sums[end, 0] - sums[first, 0], 1))
-                row[c] = inside / siblings[card]
-                c += 1
-                row[c] = (sums[end, 1] - sums[first, 1]) / inside
-                c += 1
+                row[c + 2] = inside / siblings[card]
+                row[c + 3] = (sums[end, 1] - sums[first, 1]) / inside
+                c += 4
             else:
                 row[c] = row[c + 1] = row[c + 2] = row[c + 3] = -1
                 c += 4
         row[c] = best_first <= b < best_end
-        c += 1
-        row[c] = (sums[best_end, 0] - sums[best_first, 0]) / total
-        c += 1
+        row[c + 1] = (sums[best_end, 0] - sums[best_first, 0]) / total
+        c += 2
         if b < best_first:
             row[c] = max(b - best_first, -100)
         elif b >= best_end:
@@ -468,9 +303,8 @@ def describe(
             row[c] = (tags >> np.uint64(bit)) & _ONE
             c += 1
         row[c] = (tags >> np.uint64(_HIDDEN_BIT)) & _ONE
-        c += 1
-        row[c] = (tags >> np.uint64(_ARIA_BIT)) & _ONE
-        c += 1
+        row[c + 1] = (tags >> np.uint64(_ARIA_BIT)) & _ONE
+        c += 2
         for bit in range(_N_CATEGORIES):
             row[c] = (under >> np.uint64(bit)) & _ONE
             c += 1

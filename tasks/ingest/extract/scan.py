@@ -23,22 +23,27 @@ from typing import Any
 import numpy as np
 from numba import types
 
+from tasks.ingest.extract.between import (
+    GAP,
+    after_comment,
+    after_raw,
+    count_word,
+    is_icon,
+    without_gaps,
+    write_feeds,
+)
 from tasks.ingest.extract.columns import (
     B_BOLD,
     B_BREAKS,
     B_BUTTONS,
-    B_DATA,
-    B_DESCRIPTION,
     B_ELEMENT,
     B_END,
     B_FIRST,
     B_LINKED,
     B_LINKS,
     B_START,
-    B_TITLE,
     B_WIDE,
     B_WIDTH,
-    B_WORDS,
     BYTES,
     E_END,
     E_FIRST,
@@ -61,17 +66,13 @@ from tasks.ingest.extract.letters import (
     read_attributes,
     read_character,
     read_name,
-)  # fmt: skip
+)
 from tasks.ingest.extract.names import BUTTON, INLINE, LINK, NUMBER, PRE, RAW, SKIP, VOID
 from tasks.text.compiled import compiled
 
 MAX_OPEN = 1024
 """Elements open at once; a page is refused by its depth long before."""
 
-GAP = 0xFF
-"""The byte between two links or buttons that touch, which no UTF-8 has: a space where the block is
-nothing else.
-"""
 _LINKS_ALONE = 0.9
 
 _BR, _RUBY = NUMBER["br"], NUMBER["ruby"]
@@ -81,69 +82,6 @@ _INLINE, _VOID, _SKIP, _RAW, _PRE, _LINK, _BUTTON = INLINE, VOID, SKIP, RAW, PRE
 _OFFSET, _PRIME = OFFSET, PRIME
 _NOTHING, _ENDED, _TOUCHES = range(3)
 """Of links and buttons: none is near, one has just ended, and another has begun right there."""
-
-
-@compiled(types.int64(BYTES, types.int64, types.uint64))
-def after_raw(html: Any, at: Any, name: Any) -> Any:
-    """Place of the end tag of an element whose content is no mark-up."""
-    while at + 1 < html.shape[0]:
-        if html[at] == 60 and html[at + 1] == 47 and read_name(html, at + 2)[0] == name:
-            return at
-        at += 1
-    return html.shape[0]
-
-
-@compiled(types.int64(BYTES, types.int64))
-def after_comment(html: Any, at: Any) -> Any:
-    """Place behind a comment or doctype."""
-    size = html.shape[0]
-    if at + 3 < size and html[at + 2] == 45 and html[at + 3] == 45:
-        at += 4
-        while at + 2 < size and not (html[at] == 45 and html[at + 1] == 45 and html[at + 2] == 62):
-            at += 1
-        return min(at + 3, size)
-    while at < size and html[at] != 62:
-        at += 1
-    return min(at + 1, size)
-
-
-@compiled(types.boolean(BYTES, types.int64, types.int64, types.int64, types.int64))
-def is_icon(html: Any, at: Any, last: Any, stop: Any, size: Any) -> Any:
-    """Whether a text node, white space aside, is one character for an icon font (private use area),
-    or the pilcrow that is a heading's link to itself.
-    """
-    if last - at == 3:
-        return html[at] == 0xEE or (html[at] == 0xEF and html[at + 1] < 0xA4)
-    return (
-        last - at == 2
-        and html[at] == 0xC2
-        and html[at + 1] == 0xB6
-        and stop + 2 < size
-        and html[stop + 1] == 47
-        and html[stop + 2] == 97
-    )
-
-
-@compiled(types.int64(types.uint8[::1], types.int64, types.int64, types.boolean))
-def without_gaps(text: Any, start: Any, end: Any, spaced: Any) -> Any:
-    """Take the gaps from a block's text, or make them spaces; its new end."""
-    fill = start
-    for place in range(start, end):
-        if text[place] != GAP or spaced:
-            text[fill] = text[place] if text[place] != GAP else 32
-            fill += 1
-    return fill
-
-
-@compiled(types.void(types.uint64, HASHES, HASHES, HASHES, types.int32[::1]))
-def count_word(word: Any, title: Any, description: Any, data: Any, block: Any) -> None:
-    """Count a word that the page's title, description or JSON-LD has too."""
-    if lookup(title, word) >= 0:
-        block[B_TITLE] += 1
-    if lookup(description, word) >= 0:
-        block[B_DESCRIPTION] += 1
-    if lookup(data, word) >= 0:
-        block[B_DATA] += 1
 
 
 @compiled(
@@ -297,8 +235,7 @@ def scan(
         if ends:
             if active:
                 if word_length:
-                    block[B_WORDS] += 1
-                    count_word(word, title, description, data, block)
+                    count_word(word, 1, title, description, data, block)
                     word, word_length = _OFFSET, 0
                 if block[B_WIDTH] > 0:
                     if gaps:
@@ -349,8 +286,7 @@ def scan(
             is_wide = byte >= 0xE3 or (byte == 0xE2 and html[at + 1] >= 0xBA)
             in_word = not is_space and is_letter(html, at, byte)
             if word_length and (is_wide or not in_word):
-                block[B_WORDS] += 1
-                count_word(word, title, description, data, block)
+                count_word(word, 1, title, description, data, block)
                 word, word_length = _OFFSET, 0
             if is_space:
                 if not pre:
@@ -361,10 +297,7 @@ def scan(
                     else:  # an empty line before the text
                         written = block[B_START]
                 else:
-                    while feeds:
-                        text[written] = 10
-                        written += 1
-                        feeds -= 1
+                    written, feeds = write_feeds(text, written, feeds), 0
                     text[written] = 9 if byte == 9 else 32
                     written += 1
                 at += length
@@ -372,10 +305,7 @@ def scan(
             if block[B_WIDTH] == 0:
                 block[B_FIRST] = kind_of_first(html, at, byte)
             elif feeds:
-                while feeds:
-                    text[written] = 10
-                    written += 1
-                    feeds -= 1
+                written = write_feeds(text, written, feeds)
             elif space:
                 text[written] = 32
                 written += 1
@@ -409,8 +339,7 @@ def scan(
                     word = (word ^ np.uint64(byte | 32 if byte < 0x80 else byte)) * _PRIME
                     word_length = 1
             if word_length and is_wide:  # every wide character is looked up, every second counts
-                block[B_WORDS] += block[B_WIDE] & 1
-                count_word(word, title, description, data, block)
+                count_word(word, block[B_WIDE] & 1, title, description, data, block)
                 word, word_length = _OFFSET, 0
             at += length
     while open_:

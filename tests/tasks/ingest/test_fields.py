@@ -107,8 +107,9 @@ def test_what_records_state_becomes_columns(tmp_path: Path) -> None:
             "title": " A\ttitle\nof two lines\0 ",
             "author": "",
             "language": "en",
+            "dump": "CC-MAIN-2024-51",
         },
-        {"text": "two", "license": 5, "title": "t" * 2_000, "meta": {"by": ["A", "B"]}},
+        {"text": "two", "license": 5, "title": "t" * 2_000, "meta": {"by": ["A", "B"]}, "dump": 7},
         {"text": "three"},
     ]
     artifact = build(tmp_path, rows, {"text": "text", "author": "meta.by"})
@@ -118,10 +119,30 @@ def test_what_records_state_becomes_columns(tmp_path: Path) -> None:
     assert table["author"] == [None, "A, B", None]
     assert table["declared_language"] == ["en", None, None]
     assert table["published"] == [None] * 3
+    assert table["dump"] == ["CC-MAIN-2024-51", None, None]
     assert artifact.statistics["shortened_metadata_documents"] == 1
     fields = {"text": "text", "license": "terms"}
     missing = build(tmp_path / "b", [{"text": "x"}], fields)
     assert missing.statistics["notes"] == ["ingest.fields.license: 'terms' is in none of 1 records"]
+
+
+def test_lines_of_known_data_sets(tmp_path: Path) -> None:
+    """As published: C4's `timestamp` is its date, SlimPajama has `meta`, SkyPile only `text`."""
+    c4 = {"text": "a", "timestamp": "2019-04-25T12:57:54Z", "url": "https://a.test/1"}
+    slimpajama = {"text": "b", "meta": {"redpajama_set_name": "RedPajamaCommonCrawl"}}
+    both = {"text": "d", "timestamp": 1556197074, "date": "2019-04-25"}
+    artifact = build(tmp_path, [c4, slimpajama, {"text": "c"}, both])
+    table = pq.read_table(artifact.path("part-00000.parquet")).to_pydict()
+    assert table["text"] == ["a", "b", "c", "d"]
+    assert table["date"] == ["2019-04-25T12:57:54Z", "", "", "2019-04-25"]
+    assert table["url"] == ["https://a.test/1", "", "", ""]
+    crawled = build(
+        tmp_path / "b", [{"text": "x", "crawl": "CC-NEWS"}], {"text": "text", "dump": "crawl"}
+    )
+    assert pq.read_table(crawled.path("part-00000.parquet"))["dump"].to_pylist() == ["CC-NEWS"]
+    fields = {"text": "text", "dump": "dumb"}
+    missing = build(tmp_path / "c", [c4], fields)
+    assert missing.statistics["notes"] == ["ingest.fields.dump: 'dumb' is in none of 1 records"]
 
 
 def build(

@@ -189,8 +189,8 @@ def test_golden_output(tmp_path: Path) -> None:
         build(tmp_path, {"format": "jsonl"}, [lines]),
     ]
     assert (STAGE.version, [content_digest(one) for one in found]) == (
-        4,
-        ["548905a2de3a7c95", "7e6180b65fb8aaf2"],
+        5,
+        ["9ed301b57b81c0bc", "947c1fd1733bfd25"],
     )
 
 

@@ -91,8 +91,11 @@ def test_columns_of_known_data_sets() -> None:
     def found(*names: str) -> Columns:
         return columns_of(pa.schema([(name, pa.string()) for name in names]), None)
 
-    fineweb = ("text", "id", "dump", "url", "date", "file_path", "language", "language_score")
-    assert found(*fineweb) == Columns(("text",), "", "url", "date", language="language")
+    crawled = ("text", "id", "dump", "url", "date", "file_path", "language", "language_score")
+    known = Columns(("text",), "", "url", "date", language="language", dump="dump")
+    assert found(*crawled, "token_count") == known  # FineWeb
+    cluster = ("language_script", "minhash_cluster_size", "top_langs")
+    assert found(*crawled, *cluster) == known  # FineWeb-2
     assert found("text", "timestamp", "url") == Columns(("text",), "", "url", "timestamp")  # C4
     assert found("text", "meta") == Columns(("text",), "", "", "")  # SlimPajama
     assert found("text") == Columns(("text",), "", "", "")  # SkyPile

@@ -57,6 +57,7 @@ def file(tmp_path: Path) -> Path:
                 f"http://a/{at}\x00" if at % 50 == 0 else f"http://a/{at}" for at in range(5_000)
             ],
             "language": [("en", "de", None, "")[at % 4] for at in range(5_000)],
+            "dump": [("CC-MAIN-2024-51", None, " ")[at % 3] for at in range(5_000)],
             "title": [("a title", " two\n lines ", "x" * 1_500)[at % 3] for at in range(5_000)],
             "license": [("cc-by\u00ad-4.0", None)[at % 2] for at in range(5_000)],
             "date": ["2024-05-06T07:08:09Z" if at % 2 else "long ago" for at in range(5_000)],
@@ -79,6 +80,7 @@ def test_documents_are_those_of_the_same_records(tmp_path: Path, file: Path) -> 
         return [tuple(row[key] for key in keys) for row in rows(artifact)]
 
     assert documents(columns) == documents(records)
+    assert {row["dump"] for row in rows(columns)} == {"CC-MAIN-2024-51", None}
     assert columns.statistics["shortened_metadata_documents"] > 1_000
     for name in {*columns.statistics} - {"payload_bytes", "notes"}:
         assert columns.statistics[name] == records.statistics[name]

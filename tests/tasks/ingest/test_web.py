@@ -11,7 +11,7 @@ from tasks.ingest.charset.detect import decode
 from tasks.ingest.clean import clean
 from tasks.ingest.page import html_text
 from tasks.ingest.raw_documents import RawDocument, Rejected, Unreadable
-from tasks.ingest.web import web_documents
+from tasks.ingest.web import crawl_of_archive, web_documents
 from tests.tasks.ingest.archives import members, page, record, response
 
 LIMIT = 1 << 20
@@ -25,6 +25,36 @@ def read(tmp_path: Path, *stream: bytes, wet: bool = False) -> list[RawDocument 
 
 def reasons(found: list[RawDocument | Rejected]) -> list[str]:
     return [item.reason if isinstance(item, Rejected) else "kept" for item in found]
+
+
+def test_the_crawl_is_what_warcinfo_says_or_the_path(tmp_path: Path) -> None:
+    """As Common Crawl's own archives have it; collections of other crawlers are no crawl."""
+
+    def info(*collections: str) -> bytes:
+        body = "".join(f"isPartOf: {one}\r\npublisher: p\r\n" for one in collections)
+        return record("warcinfo", b"software: x\r\n" + body.encode())
+
+    plain = response(b"plain words", "Content-Type: text/plain")
+    stream = [response(page(0)), info("CC-MAIN-2024-22"), response(page(1)), plain]
+    stream += [info(), plain, info("CC-NEWS"), plain, info("Temporary%20Collection"), plain]
+    found = [one for one in read(tmp_path, *stream) if isinstance(one, RawDocument)]
+    crawl = "CC-MAIN-2024-22"
+    assert [one.stated.dump for one in found] == [None, crawl, crawl, None, "CC-NEWS", None]
+    wet = read(tmp_path, info(crawl), record("conversion", b"text"), wet=True)
+    assert isinstance(wet[1], RawDocument) and wet[1].stated.dump == crawl
+
+    path = "crawl-data/CC-MAIN-2025-05/segments/1.2/warc/CC-MAIN-3.warc.gz"
+    assert crawl_of_archive(path) == "CC-MAIN-2025-05"
+    assert crawl_of_archive("CC-MAIN-2025-05/a.warc.gz") is None
+    read(tmp_path, info(crawl), plain)  # writes the archive
+    _, known = web_documents(
+        tmp_path / "a.warc.gz",
+        lambda *place, **_: True,
+        wet=False,
+        max_page_bytes=LIMIT,
+        crawl="CC-MAIN-2025-05",
+    )
+    assert isinstance(known, RawDocument) and known.stated.dump == "CC-MAIN-2025-05"
 
 
 def test_what_is_a_page(tmp_path: Path) -> None:

@@ -127,16 +127,17 @@ def test_lines_are_exactly_the_contract(tmp_path: Path) -> None:
     }
 
 
-def test_a_license_comes_last_where_there_is_one_and_older_documents_have_no_column(
+def test_license_and_dump_come_last_where_stated_and_older_documents_have_no_columns(
     tmp_path: Path,
 ) -> None:
-    texts = [{"text": "free", "license": "CC-BY-4.0", "title": "T"}, "unstated"]
+    stated = {"license": "CC-BY-4.0", "title": "T", "dump": "CC-MAIN-2024-51"}
+    texts = [{"text": "free", **stated}, "unstated"]
     given = documents(tmp_path, "web", [texts])
     inputs = {"documents": given, **decisions(tmp_path, "web", [[(None, "a", None)] * 2])}
     parameters = SelectParameters(heldout=None)
     written = lines(run_stage(STAGE, parameters, inputs, "web", tmp_path=tmp_path), "a/")
-    assert list(written[0])[-1] == "license" and written[0]["license"] == "CC-BY-4.0"
-    assert "license" not in written[1] and "title" not in written[0]
+    assert list(written[0].items())[-2:] == [(name, stated[name]) for name in ("license", "dump")]
+    assert "license" not in written[1] and "title" not in written[0] and "dump" not in written[1]
 
     path = given.path("part-00000.parquet")
     old = pq.read_table(path).select(["id", "text", "prompt", "url", "date", "file", "offset"])
@@ -145,7 +146,7 @@ def test_a_license_comes_last_where_there_is_one_and_older_documents_have_no_col
         STAGE, parameters, {**inputs, "documents": older}, "web", tmp_path=tmp_path / "old"
     )
     assert [row["target"] for row in lines(again, "a/")] == ["free", "unstated"]
-    assert all("license" not in row for row in lines(again, "a/"))
+    assert all("license" not in row and "dump" not in row for row in lines(again, "a/"))
 
 
 def test_text_is_written_after_the_edits_of_line_dedup_and_decontamination(tmp_path: Path) -> None:
@@ -250,4 +251,4 @@ def test_golden_output(tmp_path: Path) -> None:
     """If the output changes on purpose, raise the version in select/stage.py, then this digest."""
     parameters = SelectParameters(heldout=HeldOut(fraction=0.1, max_documents=3))
     built = run_stage(STAGE, parameters, many(tmp_path, 30), "web", tmp_path=tmp_path)
-    assert (STAGE.version, content_digest(built)) == (2, "5d5f3a02e190fcb6")
+    assert (STAGE.version, content_digest(built)) == (3, "5d5f3a02e190fcb6")

@@ -46,6 +46,8 @@ def test_by_id_by_index_and_by_path_are_the_same(
     assert not left & html
     offsets = {row["id"]: row["offset"] for row in rows(by_path)}
     assert all(offsets[row["id"]] == row["offset"] for row in rows(by_index))
+    for artifact in (by_id, by_index, by_path):
+        assert {row["dump"] for row in rows(artifact)} == {CRAWL}
 
 
 @pytest.mark.real

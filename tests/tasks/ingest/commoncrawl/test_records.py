@@ -16,7 +16,7 @@ from tasks.ingest.commoncrawl.listing import archive
 from tasks.ingest.commoncrawl.parts import grouped
 from tasks.ingest.commoncrawl.records import ArchiveRecords, _outcome, documents_of
 from tasks.ingest.raw_documents import RawDocument, Rejected
-from tests.loopback.commoncrawl import Dump
+from tests.loopback.commoncrawl import CRAWL, Dump
 from tests.loopback.http import FileServer, a_third, serving
 
 LIMIT = 1 << 20
@@ -89,7 +89,7 @@ def test_damaged_bytes_raise_nothing(small_dump: Dump, data: st.DataObject) -> N
     for at in data.draw(st.lists(st.integers(0, length - 1), min_size=1, max_size=4)):
         member[at] = data.draw(st.integers(0, 255))
     cut = bytes(member[: data.draw(st.integers(1, length))])
-    found = _outcome(cut, start, lambda *_: True, LIMIT)
+    found = _outcome(cut, start, lambda *_: True, LIMIT, "puna", CRAWL)
     assert isinstance(found, (RawDocument, Rejected))
 
 
