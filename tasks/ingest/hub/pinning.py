@@ -9,7 +9,9 @@ from infra.remote.access import Access
 from infra.remote.hub_names import parse
 from infra.stage import Pin
 from tasks.ingest.hub.check import check_fields
-from tasks.ingest.hub.layout import README, Layout, Wanted, layout_of
+from tasks.ingest.hub.commit_files import README
+from tasks.ingest.hub.configuration import Wanted
+from tasks.ingest.hub.layout import Layout, layout_of
 from tasks.ingest.stage import IngestParameters
 
 if TYPE_CHECKING:

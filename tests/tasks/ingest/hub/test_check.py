@@ -11,7 +11,8 @@ import pytest
 from infra.remote.access import Access
 from infra.stage import StageError
 from tasks.ingest.hub.check import check_fields
-from tasks.ingest.hub.layout import Wanted, layout_of
+from tasks.ingest.hub.configuration import Wanted
+from tasks.ingest.hub.layout import layout_of
 from tasks.ingest.stage import JsonlFields
 from tests.loopback.hub_fixture import HubServer, point_at
 

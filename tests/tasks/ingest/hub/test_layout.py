@@ -8,7 +8,8 @@ import pytest
 
 from infra.remote.errors import Denied, NoSuchObject, Unreachable
 from infra.stage import StageError
-from tasks.ingest.hub.layout import Layout, Wanted, layout_of
+from tasks.ingest.hub.configuration import Wanted
+from tasks.ingest.hub.layout import Layout, layout_of
 from tests.loopback.hub_fixture import HubServer, point_at
 
 CARD = """---

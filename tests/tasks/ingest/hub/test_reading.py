@@ -9,7 +9,8 @@ import pytest
 from infra.remote.access import Access
 from infra.remote.errors import Denied
 from infra.stage import Pin
-from tasks.ingest.hub.layout import Wanted, layout_of
+from tasks.ingest.hub.configuration import Wanted
+from tasks.ingest.hub.layout import layout_of
 from tasks.ingest.hub.rows import read_rows
 from tasks.ingest.lines import ByteRange
 from tasks.ingest.parquet import Batch, columns_of, read_batches, row_groups
