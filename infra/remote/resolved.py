@@ -60,6 +60,12 @@ def forget(key: Key) -> None:
         _known.pop(key, None)
 
 
+def forget_all() -> None:
+    """Ask for every address again."""
+    with _lock:
+        _known.clear()
+
+
 def valid_until(url: str) -> float:
     """When a signed address ends, as its query states it for S3, CloudFront, Google's and Azure's
     stores; infinity where it states nothing.

@@ -8,6 +8,7 @@ import pytest
 
 from infra.remote.access import Access
 from infra.remote.errors import Denied
+from infra.remote.resolved import forget_all
 from infra.stage import Pin
 from tasks.ingest.hub.configuration import Wanted
 from tasks.ingest.hub.layout import layout_of
@@ -94,6 +95,7 @@ def test_a_token_goes_to_the_hub_and_never_beyond(
 ) -> None:
     settings = hub.dataset("a/parquet") / ".hub.json"
     settings.write_text('{"gated": true}')
+    forget_all()  # other tests have read the file without a token
     try:
         with pytest.raises(Denied, match="HF_TOKEN"):
             rows_of(pin, access)
