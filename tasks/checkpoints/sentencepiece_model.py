@@ -126,22 +126,26 @@ class SentencePieceModel:
             # One less, or the next smaller float if floats are further apart there (whitespace runs
             # of Llama-2 score -1e9).
             score = min(np.float32(score - np.float32(1)), np.nextafter(score, np.float32(-np.inf)))
-            body = _field(1, BYTES, text.encode()) + _field(2, FIXED32, struct.pack("<f", score))
-            added += _field(
-                PIECES, BYTES, body + (b"" if kind == NORMAL else _field(3, VARINT, kind))
+            body = encoded_field(1, BYTES, text.encode()) + encoded_field(
+                2, FIXED32, struct.pack("<f", score)
+            )
+            added += encoded_field(
+                PIECES, BYTES, body + (b"" if kind == NORMAL else encoded_field(3, VARINT, kind))
             )
         size = len(self.pieces) + len(new)
         pieces, rest = bytearray(), bytearray()
         for number, wire, value in _fields(self.blob):
             if number == PIECES:
-                pieces += _field(number, wire, value)
+                pieces += encoded_field(number, wire, value)
             elif number == TRAINER and isinstance(value, bytes):
                 kept = b"".join(
-                    _field(*field) for field in _fields(value) if field[0] != VOCABULARY_SIZE
+                    encoded_field(*field) for field in _fields(value) if field[0] != VOCABULARY_SIZE
                 )
-                rest += _field(TRAINER, BYTES, kept + _field(VOCABULARY_SIZE, VARINT, size))
+                rest += encoded_field(
+                    TRAINER, BYTES, kept + encoded_field(VOCABULARY_SIZE, VARINT, size)
+                )
             else:
-                rest += _field(number, wire, value)
+                rest += encoded_field(number, wire, value)
         return bytes(pieces + added + rest)
 
 
@@ -273,7 +277,7 @@ def _varint(blob: bytes, offset: int) -> tuple[int, int]:
             raise ValueError(f"number too long at byte {offset}")
 
 
-def _field(number: int, wire: int, value: int | bytes) -> bytes:
+def encoded_field(number: int, wire: int, value: int | bytes) -> bytes:
     """The bytes of one field: the inverse of `_fields`."""
     tag = _encoded(number << 3 | wire)
     if isinstance(value, int):

@@ -25,8 +25,8 @@ from tasks.checkpoints.sentencepiece_model import (
     NORMAL,
     NORMALIZER,
     UNUSED,
-    _field,
     _fields,
+    encoded_field,
     is_model,
     parse_model,
     read_model,
@@ -264,7 +264,8 @@ def test_settings_that_name_no_token_leave_those_of_the_model_file(tmp_path: Pat
 def test_a_model_file_without_a_normalizers_settings_reads_as_in_sentencepiece(
     tmp_path: Path,
 ) -> None:
-    blob = b"".join(_field(*field) for field in _fields(trained("llama")) if field[0] != NORMALIZER)
+    fields = [field for field in _fields(trained("llama")) if field[0] != NORMALIZER]
+    blob = b"".join(encoded_field(*field) for field in fields)
     (tmp_path / MODEL_FILE).write_bytes(blob)
     texts = ENGLISH + CHINESE + MIXED
     reference = sentencepiece.SentencePieceProcessor(model_proto=blob)

@@ -1,0 +1,92 @@
+"""`puna export`: a trained model for other programs."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.common import JsonOption, RefArgument, StoreUrl, find_artifact, refusals, say
+
+if TYPE_CHECKING:
+    from infra.store import Artifact
+
+
+def export(
+    reference: RefArgument,
+    folder: Annotated[
+        Path,
+        typer.Argument(help="The new folder, for transformers and vLLM.", show_default=False),
+    ],
+    gguf: Annotated[
+        Path | None, typer.Option("--gguf", help="Also write this GGUF file, for llama.cpp.")
+    ] = None,
+    outtype: Annotated[
+        str, typer.Option(help="Numbers of the GGUF file: f32, f16, bf16, q8_0 or auto.")
+    ] = "auto",
+    pre: Annotated[
+        str,
+        typer.Option(
+            help="llama.cpp's name of the tokenizer's split into words, where it is not found."
+        ),
+    ] = "",
+    store: StoreUrl = "artifacts",
+    as_json: JsonOption = False,
+) -> None:
+    """Write a model (training/PHASE or model/main) as files that other programs load.
+
+    The folder loads in transformers and vLLM as it is.
+    """
+    from infra.stage import StageError
+    from tasks.export import gguf as converter
+    from tasks.export.folder import write_folder
+
+    with refusals():
+        if outtype not in converter.OUTPUT_TYPES:
+            raise StageError(
+                f"--outtype {outtype} is not one of {', '.join(converter.OUTPUT_TYPES)}"
+            )
+        if gguf is not None:
+            converter.require_converter()
+            if gguf.exists():
+                raise StageError(f"{gguf} exists; name another file, or remove it first")
+        artifact = find_artifact(store, reference)
+        if not artifact.files("checkpoint/"):
+            raise StageError(
+                f"{artifact.identity} holds no model; name training/PHASE or model/main"
+            )
+        facts = write_folder(artifact.folder("checkpoint"), folder)
+        say(
+            f"{folder}: {facts['architecture']}, {facts['tokens']:,} tokens, {facts['rows']:,} rows"
+        )
+        if gguf is not None:
+            with tempfile.TemporaryDirectory() as scratch:
+                converter.convert(
+                    folder,
+                    gguf,
+                    Path(scratch),
+                    outtype=outtype,
+                    base_size=base_size(artifact),
+                    pre=pre,
+                )
+            say(f"{gguf}: {gguf.stat().st_size:,} bytes")
+    if as_json:
+        print(json.dumps({"folder": str(folder), "gguf": str(gguf) if gguf else None, **facts}))
+    else:
+        print(f"vllm serve {folder}")
+        if gguf is not None:
+            print(f"llama-cli -m {gguf} -p 'Once upon a time'")
+
+
+def base_size(artifact: Artifact) -> int | None:
+    """Tokens of the tokenizer before it was grown; None where it was not."""
+    statistics = artifact.statistics
+    if statistics.get("new_tokens"):
+        return int(statistics["tokenizer_size"]) - int(statistics["new_tokens"])
+    if artifact.files("state/"):
+        rows = json.loads(artifact.path("state/state.json").read_text())["new_rows"]
+        return int(rows[0]) if rows else None
+    return None
