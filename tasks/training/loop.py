@@ -131,6 +131,8 @@ class Phase:
                 for category, loss_sum in losses.sums.items()
             }
             progress.course.add(losses.mean, of_category, self.guessing)
+            for category, targets in losses.tokens.items():
+                progress.loss_tokens[category] = progress.loss_tokens.get(category, 0) + targets
             self.optimizer.step(lr, self.plan.fresh_factor(tokens))
         progress.step, progress.rows = planned.index + 1, planned.first_row + planned.rows
         progress.drawn = self.sampler.state.drawn
@@ -206,6 +208,7 @@ class Phase:
             "tokens": self.plan.tokens,
             "tokens_total": carried.tokens,
             "rows": sampler.drawn,
+            "loss_tokens": {c: round(n) for c, n in sorted(self.progress.loss_tokens.items())},
             "epochs": {
                 category: sampler.taken[category] / sum(self.data.bins[category])
                 for category in self.sampler.categories
