@@ -1,6 +1,6 @@
 """TinyLlama v1.1's three variants in small, trained by the real loop (not a test; run by hand).
 
-    python tests/benchmarks/tinyllama_small.py [--picture tinyllama.png] [--threads 1]
+    python tests/benchmarks/tinyllama_small.py [--picture FILE] [--tokens 4000000]
 
 A common base, then three continuations whose new corpora come in by a linear ramp of their shares,
 then a cooldown with four times the batch under the same cosine in tokens (Zhang et al. 2024,
@@ -57,8 +57,8 @@ class Trained:
     log: list[dict[str, Any]]
 
 
-def section(shares: dict[str, float]) -> TrainingSection:
-    """The recipe's training section of a variant."""
+def section(shares: dict[str, float], total: int) -> TrainingSection:
+    """The recipe's training section of a variant; `total`: tokens of its three phases."""
     rising: dict[str, Any] = {
         corpus: {"from": 0, "to": share, "over": RAMP}
         for corpus, share in shares.items()
@@ -66,11 +66,15 @@ def section(shares: dict[str, float]) -> TrainingSection:
     }
     settled = {corpus: share for corpus, share in shares.items() if corpus != "slimpajama"}
     phases = [
-        {"name": "base", "tokens": "3M", "mixture": {"slimpajama": 1.0}},
-        {"name": "continual", "tokens": "0.7M", "mixture": rising | {"slimpajama": "rest"}},
+        {"name": "base", "tokens": total * 3 // 4, "mixture": {"slimpajama": 1.0}},
+        {
+            "name": "continual",
+            "tokens": total * 7 // 40,
+            "mixture": rising | {"slimpajama": "rest"},
+        },
         {
             "name": "cooldown",
-            "tokens": "0.3M",
+            "tokens": total * 3 // 40,
             "batch": "7.2K",
             "mixture": settled | {"slimpajama": "rest"},
         },
@@ -79,7 +83,7 @@ def section(shares: dict[str, float]) -> TrainingSection:
         {
             "batch": "1.8K",
             "optimizer": {"lr": 4e-4},
-            "schedule": {"kind": "cosine", "warmup": "40 steps", "total": "4M"},
+            "schedule": {"kind": "cosine", "warmup": "40 steps", "total": total},
             "micro_batch": 64,
             "phases": phases,
         }
@@ -90,17 +94,18 @@ def main() -> None:
     """Train the base and the three variants, print the shares, draw the picture."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--picture", type=Path, default=Path("tinyllama.png"))
+    parser.add_argument("--tokens", type=int, default=4_000_000)
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        variants = train_all(Path(temporary), given.threads)
+        variants = train_all(Path(temporary), given.tokens, given.threads)
     for variant, phases in variants.items():
         print_shares(variant, phases)
     draw(variants, given.picture)
     print(f"drawn: {given.picture}")
 
 
-def train_all(root: Path, threads: int) -> dict[str, list[Trained]]:
+def train_all(root: Path, total: int, threads: int) -> dict[str, list[Trained]]:
     """Every variant's phases; the base is trained once, as its parameters are equal."""
     model = save_model(root / "model")
     bins = save_bins(root / "bins", BINS)
@@ -108,7 +113,7 @@ def train_all(root: Path, threads: int) -> dict[str, list[Trained]]:
     trained: dict[str, tuple[Path, list[dict[str, Any]]]] = {}
     variants: dict[str, list[Trained]] = {}
     for variant, shares in PUBLISHED.items():
-        stated = section(shares)
+        stated = section(shares, total)
         previous, state, phases = model, None, []
         for told in facts(stated, LENGTH, list(BINS), known):
             node = stated.node(told.name, LENGTH)
