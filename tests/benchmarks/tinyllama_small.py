@@ -5,7 +5,7 @@
 A common base, then three continuations whose new corpora come in by a linear ramp of their shares,
 then a cooldown with four times the batch under the same cosine in tokens (Zhang et al. 2024,
 arXiv:2401.02385v2, and TinyLlama_v1.1's model card). Batches are a thousandth of the published
-1.8M and 7.2M tokens, phases two millionths of 1.5T + 350B + 150B; the ramp (6B of 350B) is drawn
+1.8M and 7.2M tokens, phases in proportion to 1.5T + 350B + 150B; the ramp (6B of 350B) is drawn
 out to 34 steps, so that its form can be seen. Prints the shares drawn beside the published ones,
 and draws learning rate, batch and shares from the log over the plan's lines.
 """
