@@ -197,6 +197,7 @@ def draw(variants: dict[str, list[Trained]], picture: Path) -> None:
                 axis.axvline(end, color="#cccccc", lw=0.8, zorder=0)
         batch.set_ylim(0, 8000)
         mixture.set_ylim(-0.05, 1.05)
+        mixture.locator_params(axis="x", nbins=4)
         mixture.set_xlabel("tokens of the run")
         handles = dict(zip(*reversed(mixture.get_legend_handles_labels()), strict=True))
         mixture.legend(handles.values(), handles.keys(), loc="center left", fontsize=8)
