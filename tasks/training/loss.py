@@ -128,33 +128,16 @@ class LossModel(nn.Module):
         transformers 5 builds a block-diagonal mask from them, so that documents do not see each
         other (`tasks.training.probe` checks it).
         """
-        hidden_BTD = self.language_model.base_model(  # type: ignore[operator]
-            input_ids=input_ids_BT, position_ids=position_ids_BT, use_cache=False
-        ).last_hidden_state
+        hidden_BTD = self.hidden(input_ids_BT, position_ids_BT)
         weight_VD = self.language_model.get_output_embeddings().weight  # type: ignore[operator]
         total, losses_N = head_cross_entropy(
             hidden_BTD.flatten(0, 1), weight_VD, labels_BT.flatten()
         )
         return total, losses_N.view_as(labels_BT).sum(1)
 
-
-def sum_over_ranks(values: Tensor) -> Tensor:
-    """The sum of a tensor over all ranks, in place; unchanged in a single process."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(values)
-    return values
-
-
-def step_scale(labels: list[Tensor]) -> tuple[int, float]:
-    """Valid tokens of the optimizer step on all ranks, and the factor for a rank's loss sums.
-
-    The factor is world size / valid tokens. Data parallelism then averages gradients over ranks,
-    which gives the gradient of the step's mean loss, whatever the micro-batches. 0 when no token is
-    valid.
-    """
-    valid = int(
-        sum_over_ranks(torch.tensor(sum(int((part != IGNORE_INDEX).sum()) for part in labels)))
-    )
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    world_size = torch.distributed.get_world_size() if distributed else 1
-    return valid, world_size / valid if valid else 0.0
+    def hidden(self, input_ids_BT: Tensor, position_ids_BT: Tensor) -> Tensor:
+        """The last hidden states (B, T, D)."""
+        states: Tensor = self.language_model.base_model(  # type: ignore[operator]
+            input_ids=input_ids_BT, position_ids=position_ids_BT, use_cache=False
+        ).last_hidden_state
+        return states

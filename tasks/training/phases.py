@@ -14,6 +14,7 @@ import pydantic
 
 from infra.stage import NOT_IDENTITY, Parameters
 from tasks.training.coarse import StatedPhase, coarse_section, phase_warnings
+from tasks.training.devices import Devices
 from tasks.training.durations import Duration, tokens
 from tasks.training.plan import PlanError, Trainable, duration_tokens
 from tasks.training.sections import (
@@ -63,6 +64,10 @@ class TrainingSection(Parameters):
     seed: int = 0
     micro_batch: Annotated[int, NOT_IDENTITY, pydantic.Field(gt=0)] = 8
     checkpoint_every: Annotated[Duration | None, NOT_IDENTITY] = None
+    keep: Annotated[int, NOT_IDENTITY, pydantic.Field(gt=0)] = pydantic.Field(
+        default=2, description="checkpoints kept of a running phase"
+    )
+    devices: Annotated[Devices, NOT_IDENTITY] = Devices()
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> TrainingSection:

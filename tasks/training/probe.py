@@ -8,7 +8,8 @@ first step.
 from __future__ import annotations
 
 import torch
-from torch import nn
+
+from tasks.training.loss import LossModel
 
 
 class DocumentLeak(Exception):
@@ -16,7 +17,9 @@ class DocumentLeak(Exception):
 
 
 @torch.no_grad()
-def probe(language_model: nn.Module, vocabulary: int, *, tolerance: float = 1e-5) -> float:
+def probe(
+    model: LossModel, vocabulary: int, device: torch.device, *, tolerance: float = 1e-5
+) -> float:
     """Largest relative change of the second document's hidden states when the first is replaced.
 
     Two rows of two documents of 8 tokens each: some kernels mask documents only in a single row.
@@ -29,12 +32,7 @@ def probe(language_model: nn.Module, vocabulary: int, *, tolerance: float = 1e-5
     positions_BT = torch.arange(half).repeat(2).expand(2, -1)
     other_BT = ids_BT.clone()
     other_BT[:, :half] = (other_BT[:, :half] + vocabulary // 2) % vocabulary
-    hidden = [
-        language_model.base_model(
-            input_ids=ids, position_ids=positions_BT, use_cache=False
-        ).last_hidden_state  # type: ignore[operator]
-        for ids in (ids_BT, other_BT)
-    ]
+    hidden = [model.hidden(ids.to(device), positions_BT.to(device)) for ids in (ids_BT, other_BT)]
     second, changed = (states[:, half:].double() for states in hidden)
     leak = float((second - changed).abs().max() / second.abs().max().clamp_min(1e-12))
     if not leak <= tolerance:
