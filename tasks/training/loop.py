@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import torch
 
@@ -89,7 +89,7 @@ class Phase:
         restored = self.checkpoints.find(fingerprint)
 
         self.model = ranks.together(lambda: training_model(spec.previous, parameters, ranks))
-        self.language_model: Any = self.model.language_model
+        self.language_model = cast("Any", self.model.language_model)
         self.vocabulary = self.language_model.get_input_embeddings().weight.shape[0]
         self.guessing = math.log(self.vocabulary)
         self.leak = probe(self.model, self.vocabulary, ranks.device)

@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
 from tasks.documents.rows import Rows
-from tasks.training.loss import LossModel, head_cross_entropy, step_scale
+from tasks.training.loss import LossModel, head_cross_entropy
 from tasks.training.probe import DocumentLeak, probe
 from tests.tasks.training.toys import VOCABULARY, save_bin, save_model
 
@@ -81,10 +80,8 @@ def test_loss_model_gives_the_gradients_of_transformers_own_loss(
     functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="mean").backward()
     expected = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
-    valid, scale = step_scale([labels])
-    assert valid == int((labels != -100).sum())
     total, losses = LossModel(model)(ids, labels, positions)
-    (total * scale).backward()
+    (total / int((labels != -100).sum())).backward()
     assert losses.shape == (5,)
     assert torch.allclose(losses.sum(), total)
     for name, parameter in model.named_parameters():
@@ -113,22 +110,16 @@ def test_packed_documents_have_the_loss_they_have_alone(tmp_path: Path) -> None:
 
 def test_probe_passes_transformers_and_catches_a_leak(tmp_path: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(save_model(tmp_path / "model"))
-    assert probe(model, VOCABULARY) <= 1e-5
+    cpu = torch.device("cpu")
+    assert probe(LossModel(model), VOCABULARY, cpu) <= 1e-5
 
-    class Leaking(nn.Module):
+    class Leaking(LossModel):
         """Ignores that positions restart, as with a cache or an attention mask."""
 
-        def __init__(self) -> None:
-            super().__init__()
-            self.base_model = self
-
-        def forward(self, input_ids: Tensor, position_ids: Tensor, use_cache: bool) -> Any:
-            return model.base_model(input_ids=input_ids, attention_mask=torch.ones_like(input_ids))
+        def hidden(self, ids: Tensor, positions: Tensor) -> Any:
+            return model.base_model(
+                input_ids=ids, attention_mask=torch.ones_like(ids)
+            ).last_hidden_state
 
     with pytest.raises(DocumentLeak, match="ignores document boundaries"):
-        probe(Leaking(), VOCABULARY)
-
-
-def test_no_valid_token_scales_to_nothing() -> None:
-    assert step_scale([torch.full((2, 3), -100)]) == (0, 0.0)
-    assert step_scale([torch.tensor(np.array([[1, -100]])), torch.tensor([[2, 3]])]) == (3, 1 / 3)
+        probe(Leaking(model), VOCABULARY, cpu)
