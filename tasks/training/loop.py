@@ -137,7 +137,9 @@ class Phase:
             self._refuse_divergence()  # also where all steps were taken before
             return self._finish()
         except (torch.OutOfMemoryError, MemoryError) as error:
-            raise TrainingStopped(self._out_of_memory(error)) from error
+            reason = self._out_of_memory(error)
+            self.ranks.report_failure(reason)  # the others wait for this rank
+            raise TrainingStopped(reason) from error
         finally:
             self.checkpoints.close(CLOSE_S)
 
