@@ -21,6 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
+
 from tasks.training.accumulation import StepLosses, accumulate, micro_batches
 from tasks.training.checkpointing import Checkpointer, CheckpointTimer
 from tasks.training.data import PackedRows
@@ -32,8 +34,9 @@ from tasks.training.numerics import autocast, make_reproducible
 from tasks.training.optimizer import clip_gradients, set_trainable
 from tasks.training.output import write_output
 from tasks.training.plan import PlannedStep
-from tasks.training.probe import probe
+from tasks.training.probe import probe, probe_loss
 from tasks.training.progress import Progress, fingerprint_of
+from tasks.training.recompute import prepare
 from tasks.training.sampler import Row, counts, deal
 from tasks.training.spec import CHECKPOINTS, Carried, Spec, plan_and_sampler
 from tasks.training.summary import loss_summary
@@ -56,16 +59,27 @@ class Phase:
         make_reproducible(spec.cpu_threads, parameters.seed)
         self.scratch = Path(spec.scratch)
         self.scratch.mkdir(parents=True, exist_ok=True)
-        self.data = PackedRows(spec.bins, parameters.sequence_length)
+        self.data = PackedRows(
+            spec.bins, parameters.sequence_length, document_mask=parameters.document_mask
+        )
         self.carried = Carried.read(spec.state, spec.new_rows)
         self.plan, self.sampler = plan_and_sampler(parameters, self.data.bins, self.carried)
 
-        self.language_model = load_language_model(spec.previous, parameters.precision)
+        self.device = torch.device("cpu")
+        self.language_model = load_language_model(spec.previous, parameters, self.device)
         self.vocabulary = self.language_model.get_input_embeddings().weight.shape[0]
         self.guessing = math.log(self.vocabulary)
-        self.leak = probe(self.language_model, self.vocabulary)
+        self.autocast = partial(autocast, parameters.precision, self.device)
+        self.leak = probe(
+            self.language_model,
+            self.vocabulary,
+            document_mask=parameters.document_mask,
+            autocast=self.autocast,
+        )
         self.trainable = set_trainable(self.language_model, parameters.trainable)
         self.model = LossModel(self.language_model)
+        probe_loss(self.model)
+        prepare(self.language_model, parameters)
         self.model.train()
         self.optimizer = phase_optimizer(self.trainable, parameters, self.carried, spec.state)
 
@@ -164,7 +178,7 @@ class Phase:
             batches,
             self.sampler.categories,
             vocabulary=self.vocabulary,
-            autocast=partial(autocast, self.parameters.precision),
+            autocast=self.autocast,
             check_stop=check_stop,
         )
 

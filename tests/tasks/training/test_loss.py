@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
 from tasks.documents.rows import Rows
 from tasks.training.loss import LossModel, head_cross_entropy, step_scale
-from tasks.training.probe import DocumentLeak, probe
-from tests.tasks.training.toys import VOCABULARY, save_bin, save_model
+from tests.tasks.training.toys import save_bin, save_model
 
 
 def problem(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
@@ -109,24 +108,6 @@ def test_packed_documents_have_the_loss_they_have_alone(tmp_path: Path) -> None:
                 )
                 alone += model(ids, labels, torch.arange(span.length)[None])[0]
     assert torch.allclose(packed, alone, rtol=1e-12)
-
-
-def test_probe_passes_transformers_and_catches_a_leak(tmp_path: Path) -> None:
-    model = AutoModelForCausalLM.from_pretrained(save_model(tmp_path / "model"))
-    assert probe(model, VOCABULARY) <= 1e-5
-
-    class Leaking(nn.Module):
-        """Ignores that positions restart, as with a cache or an attention mask."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.base_model = self
-
-        def forward(self, input_ids: Tensor, position_ids: Tensor, use_cache: bool) -> Any:
-            return model.base_model(input_ids=input_ids, attention_mask=torch.ones_like(input_ids))
-
-    with pytest.raises(DocumentLeak, match="ignores document boundaries"):
-        probe(Leaking(), VOCABULARY)
 
 
 def test_no_valid_token_scales_to_nothing() -> None:
