@@ -38,7 +38,7 @@ class StepLosses(NamedTuple):
     valid: int
     """Valid tokens."""
     mean: float
-    """Mean loss of a valid token; 0 where no token is valid."""
+    """Mean loss of a valid token; NaN where no token is valid."""
     sums: dict[str, float]
     """Loss sum by category."""
     tokens: dict[str, float]
@@ -66,6 +66,7 @@ def accumulate(
     *,
     vocabulary: int,
     autocast: Callable[[], AbstractContextManager[Any]],
+    loss_scale: float = 1.0,
     check_stop: Callable[[], None],
 ) -> StepLosses:
     """Add the step's gradients to those of the model's parameters.
@@ -74,6 +75,7 @@ def accumulate(
         categories: names that losses are counted under; masked rows add nothing to any.
         vocabulary: rows of the model's matrices.
         autocast: makes the context of each forward pass.
+        loss_scale: factor on all gradients, which the caller divides by again (fp16).
         check_stop: called before each micro-batch; what it raises abandons the step.
 
     Raises:
@@ -87,7 +89,7 @@ def accumulate(
         _require_known_ids(batch.ids_BT, vocabulary)
         with autocast():
             loss_sum, losses_B = model(batch.ids_BT, batch.labels_BT, batch.positions_BT)
-        (loss_sum * scale).backward()
+        (loss_sum * (scale * loss_scale)).backward()
         columns = [categories.index(row.category) if row else 0 for row in batch.rows]
         column_B = torch.tensor(columns)
         totals[0].index_add_(0, column_B, losses_B.detach().double())
@@ -95,7 +97,7 @@ def accumulate(
     sum_over_ranks(totals)
     return StepLosses(
         valid=valid,
-        mean=float(totals[0].sum()) / valid if valid else 0.0,
+        mean=float(totals[0].sum()) / valid if valid else math.nan,
         sums=dict(zip(categories, totals[0].tolist(), strict=True)),
         tokens=dict(zip(categories, totals[1].tolist(), strict=True)),
     )

@@ -28,6 +28,7 @@ from tasks.training.checkpointing import Checkpointer, CheckpointTimer
 from tasks.training.data import PackedRows
 from tasks.training.errors import Interrupted, TrainingStopped
 from tasks.training.loss import LossModel
+from tasks.training.loss_scale import unscale
 from tasks.training.metrics import loss_metrics, metrics_file
 from tasks.training.model_setup import load_language_model, phase_optimizer
 from tasks.training.numerics import autocast, make_reproducible
@@ -70,6 +71,7 @@ class Phase:
         self.vocabulary = self.language_model.get_input_embeddings().weight.shape[0]
         self.guessing = math.log(self.vocabulary)
         self.autocast = partial(autocast, parameters.precision, self.device)
+        self.scaled = parameters.precision == "fp16"
         self.leak = probe(
             self.language_model,
             self.vocabulary,
@@ -133,6 +135,8 @@ class Phase:
         began = time.perf_counter()
         rows = self.sampler.draw(planned.rows)
         losses = self._accumulate(rows, stop)
+        if self.scaled:
+            unscale((p.grad for p in self.trainable.values()), self.progress.loss_scale.scale)
         self.optimizer.mask_gradients()
         norm = clip_gradients(self.trainable.values(), self.parameters.optimizer.gradient_clip)
         tokens = self.plan.start + (planned.first_row + planned.rows) * self.plan.sequence_length
@@ -179,13 +183,19 @@ class Phase:
             self.sampler.categories,
             vocabulary=self.vocabulary,
             autocast=self.autocast,
+            loss_scale=self.progress.loss_scale.scale if self.scaled else 1.0,
             check_stop=check_stop,
         )
 
     def _skip_reason(self, losses: StepLosses, norm: float, rows: list[Row]) -> str:
         """Why this step must not be taken; "" when it may."""
         if not losses.valid:
+            self.progress.empty += 1
             return "no valid tokens"
+        if self.scaled and math.isfinite(losses.mean):
+            if not math.isfinite(norm):
+                return self.progress.loss_scale.overflow()
+            self.progress.loss_scale.clean()
 
         def describe_rows() -> str:
             documents = self.data.documents(rows, limit=DOCUMENTS_NAMED)
