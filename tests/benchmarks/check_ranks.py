@@ -99,11 +99,12 @@ def difference(
     steps, weights = result(ours)
     same_rows = [step["drawn"] for step in steps] == [step["drawn"] for step in expected]
     pairs = list(zip(steps, expected, strict=True))
+    apart = max(float((weights[name] - tensors[name]).abs().max()) for name in tensors)
     return [
         f"rows {'the same' if same_rows else 'DIFFER'},",
         f"loss {max(abs(a['loss'] - b['loss']) for a, b in pairs):.1e},",
         f"norm {max(abs(a['grad_norm'] - b['grad_norm']) for a, b in pairs):.1e},",
-        f"weights and moments {max(float((weights[n] - tensors[n]).abs().max()) for n in tensors):.1e}",
+        f"weights and moments {apart:.1e}",
     ]
 
 
@@ -113,11 +114,11 @@ def norms() -> None:
         values = torch.randn(elements, generator=torch.Generator().manual_seed(0))
         exact = math.sqrt(math.fsum(float(b.double().square().sum()) for b in values.split(2**16)))
         for name, length in (
-            ("torch.nn.utils.get_total_norm", lambda: torch.nn.utils.get_total_norm([values])),
-            ("puna", lambda: square_sum(values).sqrt()),
+            ("torch.nn.utils.get_total_norm", lambda x: torch.nn.utils.get_total_norm([x])),
+            ("puna", lambda x: square_sum(x).sqrt()),
         ):
             began = time.perf_counter()
-            error = float(length()) / exact - 1
+            error = float(length(values)) / exact - 1
             print(
                 f"norm of {elements:,} elements by {name}: relative error {error:.1e}, "
                 f"{time.perf_counter() - began:.2f} s",
@@ -127,9 +128,7 @@ def norms() -> None:
 
 def main() -> None:
     """All parts."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--real-data", type=Path, default=Path("../shared/data"))
