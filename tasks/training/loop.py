@@ -72,15 +72,16 @@ class Phase:
         self.guessing = math.log(self.vocabulary)
         self.autocast = partial(autocast, parameters.precision, self.device)
         self.scaled = parameters.precision == "fp16"
+        self.model = LossModel(self.language_model)
         self.leak = probe(
-            self.language_model,
+            self.model,
             self.vocabulary,
+            self.device,
             document_mask=parameters.document_mask,
             autocast=self.autocast,
         )
         self.trainable = set_trainable(self.language_model, parameters.trainable)
-        self.model = LossModel(self.language_model)
-        probe_loss(self.model)
+        probe_loss(self.model, self.vocabulary, self.device)
         prepare(self.language_model, parameters)
         self.model.train()
         self.optimizer = phase_optimizer(self.trainable, parameters, self.carried, spec.state)

@@ -135,9 +135,13 @@ class AdamW:
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> float:
-    """Global L2 norm of the gradients; if it exceeds `limit`, they are scaled to it (0: never)."""
+    """Global L2 norm of the gradients; if it exceeds `limit`, they are scaled to it (0: never).
+
+    The factor is limit / (norm + 1e-6), as torch's `clip_grad_norm_` has it, so that losses equal
+    those of other trainers.
+    """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = float(torch.nn.utils.get_total_norm(gradients, foreach=True))
-    if limit and norm > limit:
-        torch._foreach_mul_(gradients, limit / norm)
+    if limit and limit < norm + 1e-6:
+        torch._foreach_mul_(gradients, limit / (norm + 1e-6))
     return norm
