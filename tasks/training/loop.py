@@ -118,13 +118,15 @@ class Phase:
 
     def _probe(self) -> float:
         """Compare what training computes with the model itself; returns the mask's leak."""
+        device = self.ranks.device
         leak = probe(
-            self.language_model,
+            self.model,
             self.vocabulary,
+            device,
             document_mask=self.parameters.document_mask,
             autocast=self.autocast,
         )
-        probe_loss(self.model)
+        probe_loss(self.model, self.vocabulary, device)
         return leak
 
     def train(

@@ -138,8 +138,10 @@ def test_varlen_gives_the_loss_and_gradients_of_sdpa(
     assert got[0] == pytest.approx(expected[0], rel=1e-6)
     for name, gradient in got[1].items():
         assert torch.allclose(gradient, expected[1][name], rtol=1e-4, atol=1e-4), name
-    assert probe(model, VOCABULARY, autocast=partial(autocast, "bf16")) <= 1e-2
-    assert probe_loss(losses) < 1e-5  # by way of sdpa, with varlen set again afterwards
+    assert probe(LossModel(model), VOCABULARY, CPU, autocast=partial(autocast, "bf16")) <= 1e-2
+    assert (
+        probe_loss(losses, VOCABULARY, CPU) < 1e-5
+    )  # by way of sdpa, with varlen set again afterwards
     assert model.config._attn_implementation == attention.VARLEN
 
 
@@ -214,4 +216,4 @@ def test_a_model_whose_layers_ignore_the_edges_fails_the_probe(
         attention, "document_edges", lambda positions: torch.tensor([0, positions.numel()])
     )
     with pytest.raises(DocumentLeak):
-        probe(model, VOCABULARY)
+        probe(LossModel(model), VOCABULARY, CPU)

@@ -73,7 +73,7 @@ def test_clipping_scales_to_the_limit_and_leaves_the_rest_alone() -> None:
     assert gradients.clip(values, 6, Ranks()) == 5
     assert values[1].item() == 4
     assert gradients.clip(values, 1, Ranks()) == 5
-    assert gradients.norm(values, Ranks()) == pytest.approx(1)
+    assert gradients.norm(values, Ranks()) == pytest.approx(1, rel=1e-6)
     bad = [torch.tensor([float("nan"), 1.0])]
     assert math.isnan(gradients.clip(bad, 1, Ranks())) and bad[0][1] == 1
 
