@@ -88,7 +88,7 @@ def compare(root: Path, real_data: Path, steps: int) -> None:
             if world_size == 1:
                 train_all(Ranks(), {way: ours})
             else:
-                forked.run(world_size, train_all, {way: ours})
+                forked.run(world_size, train_all, {way: ours}, timeout_s=3600)
             print(f"  {way:48}", *difference(ours, expected, tensors), flush=True)
 
 
