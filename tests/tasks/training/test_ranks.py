@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import resource
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tasks.training import staging
+from tasks.training import gradients, staging
 from tasks.training.checkpointing import Checkpointer
 from tasks.training.devices import DeviceError, Devices
 from tasks.training.errors import Interrupted, RankFailed, TrainingStopped
 from tasks.training.loop import Phase
 from tasks.training.ranks import Ranks, choose_device, join, require_rows
+from tasks.training.sharding import sum_replicated
 from tasks.training.spec import Spec
 from tests.tasks.training import forked
+from tests.tasks.training.doubles import in_float64
 from tests.tasks.training.test_loop import files, stop_after
 from tests.tasks.training.toys import LENGTH, parameters, save_bins, save_model, spec
 
@@ -70,6 +73,13 @@ def assert_equal(ours: Spec, single: Spec) -> None:
     assert tensors.keys() == whole.keys()
     for name, tensor in tensors.items():
         assert torch.allclose(tensor, whole[name], rtol=0, atol=TOLERANCE), name
+
+
+@pytest.fixture(autouse=True)
+def exact() -> Iterator[None]:
+    """transformers' norms would round to float32, whatever the weights' type."""
+    with in_float64():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -288,6 +298,29 @@ def test_what_one_rank_cannot_read_ends_all(worlds: Worlds, tmp_path: Path) -> N
     model, _, bins = worlds
     values = parameters(tokens="60 rows", batch=4 * LENGTH, micro_batch=1)
     forked.run(2, read_badly, spec(tmp_path, model, bins, values))
+
+
+def sum_whole(ranks: Ranks, inputs: torch.Tensor, expected: torch.Tensor) -> None:
+    """Each rank has the layer whole, and one of the inputs."""
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(3, 2, dtype=torch.float64)
+    layer.bias.requires_grad_(False)
+    layer(inputs[ranks.rank]).square().sum().backward()
+    sum_replicated(layer, ranks)
+    gradient = layer.weight.grad
+    assert gradient is not None and layer.bias.grad is None
+    assert torch.allclose(gradient, expected, rtol=1e-14)
+    assert gradients.norm([gradient], ranks) == pytest.approx(float(expected.norm()), rel=1e-14)
+
+
+def test_gradients_of_parameters_that_ranks_hold_whole_are_summed() -> None:
+    """As of a model with 4-bit layers, which is not split."""
+    inputs = torch.randn(2, 3, dtype=torch.float64)
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(3, 2, dtype=torch.float64)
+    layer(inputs).square().sum().backward()
+    assert layer.weight.grad is not None
+    forked.run(2, sum_whole, inputs, layer.weight.grad)
 
 
 def test_ranks_that_do_not_fit_are_refused() -> None:
