@@ -17,6 +17,7 @@ import pydantic
 from infra.stage import NOT_IDENTITY, Parameters
 from tasks.checkpoints.context import ContextLength
 from tasks.training.coarse import StatedPhase, coarse_section, phase_warnings
+from tasks.training.devices import Devices
 from tasks.training.durations import Duration, Ratio, tokens
 from tasks.training.lengths import fixed_tokens, refuse_contradictions
 from tasks.training.plan import Position
@@ -24,15 +25,19 @@ from tasks.training.ramps import PlanError
 from tasks.training.schedules import NodeSchedule
 from tasks.training.sections import (
     DEFAULT_EPOCHS,
+    AttentionField,
     Batch,
     BatchRamp,
     BucketsOf,
+    Compile,
     DataCursor,
+    DocumentMask,
     Guard,
     MaxEpochs,
     Mixture,
     Optimizer,
-    Precision,
+    PrecisionField,
+    RecomputeField,
     ScheduleSection,
     Trainable,
 )
@@ -102,7 +107,11 @@ class TrainingSection(Parameters):
         description="times that a category's rows may be taken, over all phases that continue the "
         "data: a number, or category -> number (`*`: those not named)",
     )
-    precision: Precision = "fp32"
+    precision: PrecisionField = "fp32"
+    document_mask: DocumentMask = True
+    recompute: RecomputeField = "none"
+    compile: Compile = False
+    attention: AttentionField = "auto"
     guard: Guard = Guard()
     seed: int = 0
     micro_batch: Annotated[int, NOT_IDENTITY, pydantic.Field(gt=0)] = 8
@@ -111,6 +120,10 @@ class TrainingSection(Parameters):
         description="tokens, rows, steps, or epochs of the phase's bins, between two checkpoints; "
         "by default every 30 s, or less often where saving takes long",
     )
+    keep: Annotated[int, NOT_IDENTITY, pydantic.Field(gt=0)] = pydantic.Field(
+        default=2, description="checkpoints kept of a running phase"
+    )
+    devices: Annotated[Devices, NOT_IDENTITY] = Devices()
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> TrainingSection:
