@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tasks.training import checkpoint
 from tasks.training.durations import Duration
 from tasks.training.optimizer import AdamW
-from tasks.training.plan import TrainingPlan, duration_tokens
+from tasks.training.plan import TrainingPlan
 from tasks.training.progress import Progress
 from tasks.training.sampler import Sampler
 
@@ -89,19 +89,14 @@ class CheckpointTimer:
     """
 
     def __init__(self, interval: Duration | None, plan: TrainingPlan, rows: int) -> None:
-        self._interval_tokens = (
-            None
-            if interval is None
-            else duration_tokens(interval, sequence_length=plan.sequence_length, batch=plan.batch)
-        )
-        self._row_tokens = plan.sequence_length
+        self._interval, self._plan = interval, plan
         self._last_rows, self._last_moment = rows, time.monotonic()
 
     def due(self, rows: int, saving_s: float) -> bool:
         """Whether to write a checkpoint after `rows` rows; if so, the next interval begins."""
         now = time.monotonic()
-        if self._interval_tokens is not None:
-            due = (rows - self._last_rows) * self._row_tokens >= self._interval_tokens
+        if self._interval is not None:
+            due = self._plan.passes(self._interval, self._last_rows, rows)
         else:
             due = now - self._last_moment >= max(CHECKPOINT_S, saving_s / CHECKPOINT_SHARE)
         if due:

@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from typing import Any, NoReturn
 import torch
 
 from tasks.training.accumulation import StepLosses, accumulate, micro_batches
+from tasks.training.batches import PlannedStep
 from tasks.training.checkpointing import Checkpointer, CheckpointTimer
 from tasks.training.data import PackedRows
 from tasks.training.errors import Interrupted, TrainingStopped
@@ -34,12 +34,11 @@ from tasks.training.model_setup import load_language_model, phase_optimizer
 from tasks.training.numerics import autocast, make_reproducible
 from tasks.training.optimizer import clip_gradients, set_trainable
 from tasks.training.output import write_output
-from tasks.training.plan import PlannedStep
 from tasks.training.probe import probe, probe_loss
 from tasks.training.progress import Progress, fingerprint_of
 from tasks.training.recompute import prepare
 from tasks.training.sampler import Row, counts, deal
-from tasks.training.spec import CHECKPOINTS, Carried, Spec, plan_and_sampler
+from tasks.training.spec import CHECKPOINTS, Carried, Spec, carried_after, plan_and_sampler
 from tasks.training.summary import loss_summary
 from tasks.training.watch import LossWatch
 
@@ -113,7 +112,7 @@ class Phase:
         """
         timer = CheckpointTimer(self.parameters.checkpoint_every, self.plan, self.progress.rows)
         with metrics_file(self.scratch / "metrics.jsonl", self.progress.step) as write:
-            for planned in itertools.islice(self.plan.steps(), self.progress.step, None):
+            for planned in self.plan.steps(self.progress.step):
                 metrics = self.step(planned, stop) | {"alarm": self.watch.alarm(self.progress)}
                 write(metrics)
                 report(metrics)
@@ -223,14 +222,8 @@ class Phase:
     def _finish(self) -> dict[str, Any]:
         """Write the phase's checkpoint and state; returns the statistics."""
         sampler = self.sampler.state
-        carried = Carried(
-            tokens=self.plan.start + self.plan.tokens,
-            taken=sampler.taken,
-            bins={**self.carried.bins, **self.data.bins},
-            seed=self.parameters.seed,
-            trainable=self.parameters.trainable,
-            new_rows=self.carried.new_rows,
-            owed=str(self.plan.owed),
+        carried = carried_after(
+            self.carried, self.parameters, self.data.bins, self.plan, sampler.taken
         )
         write_output(self.spec, self.language_model, self.optimizer.moments(), carried)
         return loss_summary(self.progress, self.guessing) | {
