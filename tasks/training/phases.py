@@ -18,13 +18,17 @@ from tasks.training.devices import Devices
 from tasks.training.durations import Duration, tokens
 from tasks.training.plan import PlanError, Trainable, duration_tokens
 from tasks.training.sections import (
+    AttentionField,
     Batch,
     BatchRamp,
+    Compile,
     DataCursor,
+    DocumentMask,
     Guard,
     Mixture,
     Optimizer,
-    Precision,
+    PrecisionField,
+    RecomputeField,
     ScheduleSection,
     batch_ramp,
     row_tokens,
@@ -59,7 +63,11 @@ class TrainingSection(Parameters):
     optimizer: Optimizer = Optimizer()
     schedule: ScheduleSection = ScheduleSection()
     max_epochs: float = pydantic.Field(default=4, gt=0)
-    precision: Precision = "fp32"
+    precision: PrecisionField = "fp32"
+    document_mask: DocumentMask = True
+    recompute: RecomputeField = "none"
+    compile: Compile = False
+    attention: AttentionField = "auto"
     guard: Guard = Guard()
     seed: int = 0
     micro_batch: Annotated[int, NOT_IDENTITY, pydantic.Field(gt=0)] = 8

@@ -88,7 +88,49 @@ Batch = PositiveCount | BatchRamp
 ShareValue = Annotated[float, pydantic.Field(ge=0, le=1)]
 Mixture = Literal["buckets"] | dict[str, Literal["rest"] | ShareValue | Share]
 DataCursor = Literal["continue", "restart"]
-Precision = Literal["fp32", "bf16", "fp64"]
+Precision = Literal["fp32", "bf16", "fp16", "fp64"]
+"""bf16 and fp16 compute in 16 bits over float32 weights and moments. fp64 is for checks: models of
+transformers still compute their norms and rotary angles in float32.
+"""
+Recompute = Literal["none", "selective", "full"]
+AttentionKind = Literal["auto", "sdpa", "varlen", "flash"]
+
+PrecisionField = Annotated[
+    Precision,
+    pydantic.Field(
+        description="bf16, fp16: 16-bit products over float32 weights and moments; fp16 scales its "
+        "loss, on one device only; fp64: for checks (norms and angles of transformers stay float32)"
+    ),
+]
+DocumentMask = Annotated[
+    bool,
+    pydantic.Field(
+        description="whether the documents of a row are hidden from each other; false: causal "
+        "attention over the whole row, whose positions are then 0 to its length"
+    ),
+]
+RecomputeField = Annotated[
+    Recompute,
+    NOT_IDENTITY,
+    pydantic.Field(
+        description="activations made again in the backward pass to save memory, layer by layer; "
+        "selective keeps results of matrix products and attention"
+    ),
+]
+Compile = Annotated[
+    bool,
+    NOT_IDENTITY,
+    pydantic.Field(description="torch.compile each decoder layer; needs a C++ or CUDA compiler"),
+]
+AttentionField = Annotated[
+    AttentionKind,
+    NOT_IDENTITY,
+    pydantic.Field(
+        description="kernel that hides documents from each other: flash (flash-attn) or varlen "
+        "(torch) on GPUs in 16 bits, sdpa (a mask) everywhere; auto: the first that the model and "
+        "the device can use"
+    ),
+]
 
 
 def row_tokens(amount: int, sequence_length: int) -> int:

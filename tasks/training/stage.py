@@ -26,12 +26,16 @@ from tasks.training.plan import (
     whole_rows,
 )
 from tasks.training.sections import (
+    AttentionField,
     Batch,
+    Compile,
     DataCursor,
+    DocumentMask,
     Guard,
     Mixture,
     Optimizer,
-    Precision,
+    PrecisionField,
+    RecomputeField,
     Share,
     batch_ramp,
     row_tokens,
@@ -72,7 +76,11 @@ class TrainingParameters(Parameters):
     data: DataCursor = "continue"
     max_epochs: Annotated[float, NOT_IDENTITY, pydantic.Field(gt=0)] = 4
     rewarm: float = pydantic.Field(default=0.01, ge=0, le=1)
-    precision: Precision = "fp32"
+    precision: PrecisionField = "fp32"
+    document_mask: DocumentMask = True
+    recompute: RecomputeField = "none"
+    compile: Compile = False
+    attention: AttentionField = "auto"
     guard: Guard = Guard()
     seed: int = 0
     micro_batch: Annotated[int, NOT_IDENTITY, pydantic.Field(gt=0)] = 8
