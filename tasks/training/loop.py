@@ -17,7 +17,6 @@ is asked of all before the next collective (ranks.py).
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 import time
 from collections.abc import Callable
@@ -29,6 +28,7 @@ import torch
 
 from tasks.training import gradients
 from tasks.training.accumulation import StepLosses, accumulate, micro_batches
+from tasks.training.batches import PlannedStep
 from tasks.training.checkpointing import Checkpointer, CheckpointTimer
 from tasks.training.data import PackedRows
 from tasks.training.errors import Interrupted, TrainingStopped
@@ -38,14 +38,14 @@ from tasks.training.model_setup import phase_optimizer, training_model
 from tasks.training.numerics import autocast, make_reproducible, require_precision
 from tasks.training.optimizer import trainable_parameters
 from tasks.training.output import write_output
-from tasks.training.plan import PlannedStep, TrainingPlan
+from tasks.training.plan import TrainingPlan
 from tasks.training.probe import probe, probe_loss
 from tasks.training.progress import Progress, fingerprint_of
 from tasks.training.ranks import Ranks, join, require_rows
 from tasks.training.recompute import prepare
 from tasks.training.sampler import Row, counts, deal
 from tasks.training.sharding import reshard
-from tasks.training.spec import CHECKPOINTS, Carried, Spec, plan_and_sampler
+from tasks.training.spec import CHECKPOINTS, Carried, Spec, carried_after, plan_and_sampler
 from tasks.training.summary import loss_summary
 from tasks.training.watch import LossWatch
 
@@ -144,7 +144,7 @@ class Phase:
         timer = CheckpointTimer(self.parameters.checkpoint_every, self.plan, self.progress.rows)
         try:
             with self._metrics_file() as write:
-                for planned in itertools.islice(self.plan.steps(), self.progress.step, None):
+                for planned in self.plan.steps(self.progress.step):
                     metrics = self.step(planned, stop) | {"alarm": self.watch.alarm(self.progress)}
                     write(metrics)
                     report(metrics)
@@ -214,6 +214,8 @@ class Phase:
                 for category, loss_sum in losses.sums.items()
             }
             progress.course.add(losses.mean, of_category, self.guessing)
+            for category, targets in losses.tokens.items():
+                progress.loss_tokens[category] = progress.loss_tokens.get(category, 0) + targets
             self.optimizer.step(lr, self.plan.fresh_factor(tokens))
         progress.step, progress.rows = planned.index + 1, planned.first_row + planned.rows
         progress.drawn = self.sampler.state.drawn
@@ -290,14 +292,8 @@ class Phase:
     def _finish(self) -> dict[str, Any]:
         """Write the phase's checkpoint and state; returns the statistics."""
         sampler = self.sampler.state
-        carried = Carried(
-            tokens=self.plan.start + self.plan.tokens,
-            taken=sampler.taken,
-            bins={**self.carried.bins, **self.data.bins},
-            seed=self.parameters.seed,
-            trainable=self.parameters.trainable,
-            new_rows=self.carried.new_rows,
-            owed=str(self.plan.owed),
+        carried = carried_after(
+            self.carried, self.parameters, self.data.bins, self.plan, sampler.taken
         )
         self.checkpoints.wait()
         reshard(self.model)
@@ -306,6 +302,7 @@ class Phase:
             "tokens": self.plan.tokens,
             "tokens_total": carried.tokens,
             "rows": sampler.drawn,
+            "loss_tokens": {c: round(n) for c, n in sorted(self.progress.loss_tokens.items())},
             "epochs": {
                 category: sampler.taken[category] / sum(self.data.bins[category])
                 for category in self.sampler.categories
