@@ -19,17 +19,31 @@ import torch
 from torch import Tensor
 
 from tasks.training.data import PackedRows
-from tasks.training.loss import IGNORE_INDEX, LossModel, step_scale, sum_over_ranks
+from tasks.training.loss import IGNORE_INDEX, LossModel
+from tasks.training.ranks import Ranks
 from tasks.training.sampler import Row
+from tasks.training.sharding import reduce_over_replicas, sum_replicated
 
 
 class MicroBatch(NamedTuple):
-    """Rows (None: fully masked) and their tensors, (B, T) int64."""
+    """Rows (None: fully masked) and their tensors, (B, T) int64, on the CPU."""
 
     rows: list[Row | None]
     ids_BT: Tensor
     labels_BT: Tensor
     positions_BT: Tensor
+
+    @property
+    def valid_B(self) -> Tensor:
+        """Valid tokens of each row."""
+        return (self.labels_BT != IGNORE_INDEX).sum(1)
+
+    def on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """The tensors on a device."""
+        tensors = (self.ids_BT, self.labels_BT, self.positions_BT)
+        if device.type == "cuda":  # from pinned memory the copy does not hold up this process
+            tensors = tuple(t.pin_memory().to(device, non_blocking=True) for t in tensors)  # type: ignore[assignment]
+        return tensors
 
 
 class StepLosses(NamedTuple):
@@ -53,10 +67,23 @@ class StepLosses(NamedTuple):
         }
 
 
-def micro_batches(data: PackedRows, rows: Sequence[Row | None], size: int) -> list[MicroBatch]:
-    """A rank's rows in micro-batches of `size` rows; the last may be smaller."""
+def micro_batches(
+    data: PackedRows, rows: Sequence[Row | None], size: int, vocabulary: int
+) -> list[MicroBatch]:
+    """A rank's rows in micro-batches of `size` rows; the last may be smaller.
+
+    Raises:
+        ValueError: the bins hold a token id that the model lacks.
+    """
     parts = [list(rows[start : start + size]) for start in range(0, len(rows), size)]
-    return [MicroBatch(part, *data.batch(part)) for part in parts]
+    batches = [MicroBatch(part, *data.batch(part)) for part in parts]
+    largest = max(int(batch.ids_BT.max()) for batch in batches)
+    if largest >= vocabulary:
+        raise ValueError(
+            f"token id {largest} in the bins, but the model has {vocabulary} rows; bin with the "
+            "tokenizer of this model"
+        )
+    return batches
 
 
 def accumulate(
@@ -64,49 +91,39 @@ def accumulate(
     batches: Sequence[MicroBatch],
     categories: Sequence[str],
     *,
-    vocabulary: int,
+    ranks: Ranks,
     autocast: Callable[[], AbstractContextManager[Any]],
     loss_scale: float = 1.0,
     check_stop: Callable[[], None],
 ) -> StepLosses:
-    """Add the step's gradients to those of the model's parameters.
+    """Add the step's gradients to those of the model's parameters, summed over ranks.
 
     Args:
+        batches: of this rank; as many as the other ranks have.
         categories: names that losses are counted under; masked rows add nothing to any.
-        vocabulary: rows of the model's matrices.
         autocast: makes the context of each forward pass.
         loss_scale: factor on all gradients, which the caller divides by again (fp16).
         check_stop: called before each micro-batch; what it raises abandons the step.
-
-    Raises:
-        ValueError: the bins hold a token id that the model lacks.
     """
-    valid, scale = step_scale([batch.labels_BT for batch in batches])
+    valid = int(ranks.sum(torch.stack([batch.valid_B.sum() for batch in batches]).sum()))
+    scale = 1 / valid if valid else 0.0
     # Row 0: loss sums; row 1: valid tokens; a column per category.
-    totals = torch.zeros(2, len(categories), dtype=torch.float64)
-    for batch in batches:
+    totals = torch.zeros(2, len(categories), dtype=torch.float64, device=ranks.device)
+    for index, batch in enumerate(batches):
         check_stop()
-        _require_known_ids(batch.ids_BT, vocabulary)
+        reduce_over_replicas(model, index == len(batches) - 1)
         with autocast():
-            loss_sum, losses_B = model(batch.ids_BT, batch.labels_BT, batch.positions_BT)
+            loss_sum, losses_B = model(*batch.on(ranks.device))
         (loss_sum * (scale * loss_scale)).backward()
         columns = [categories.index(row.category) if row else 0 for row in batch.rows]
-        column_B = torch.tensor(columns)
+        column_B = torch.tensor(columns, device=ranks.device)
         totals[0].index_add_(0, column_B, losses_B.detach().double())
-        totals[1].index_add_(0, column_B, (batch.labels_BT != IGNORE_INDEX).sum(1).double())
-    sum_over_ranks(totals)
+        totals[1].index_add_(0, column_B, batch.valid_B.double().to(ranks.device))
+    sum_replicated(model, ranks)
+    ranks.sum(totals)
     return StepLosses(
         valid=valid,
         mean=float(totals[0].sum()) / valid if valid else math.nan,
         sums=dict(zip(categories, totals[0].tolist(), strict=True)),
         tokens=dict(zip(categories, totals[1].tolist(), strict=True)),
     )
-
-
-def _require_known_ids(ids_BT: Tensor, vocabulary: int) -> None:
-    largest = int(ids_BT.max())
-    if largest >= vocabulary:
-        raise ValueError(
-            f"token id {largest} in the bins, but the model has {vocabulary} rows; bin with the "
-            "tokenizer of this model"
-        )

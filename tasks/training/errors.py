@@ -9,3 +9,7 @@ class TrainingStopped(Exception):
 
 class Interrupted(Exception):
     """The run was asked to stop; its completed steps are in a checkpoint."""
+
+
+class RankFailed(Exception):
+    """Another rank cannot go on; the message has its number and its reason."""

@@ -1,46 +1,56 @@
-"""The training loop of one phase, one process (rank) at a time.
+"""The training loop of one phase, as each rank runs it; a single process is the only rank.
 
 1. plan          tokens of the phase -> steps, learning rates, mixture    (plan.py)
 2. sampler       rows of the next step, the same whatever the world size  (sampler.py)
 3. accumulation  gradients of the step, over micro-batches and ranks      (accumulation.py)
 4. watch         skips steps that spike or are not finite; stops a phase
                  that has diverged                                        (watch.py)
-5. optimizer     AdamW                                                    (optimizer.py)
+5. optimizer     clipping, AdamW                           (gradients.py, optimizer.py)
 6. checkpoints   everything above, so that a killed run ends in the same
                  bits                                                     (checkpointing.py)
 7. metrics       one line a step                                          (metrics.py)
+
+Ranks take the same decisions: what depends on one of them (a request to stop, the clock, an error)
+is asked of all before the next collective (ranks.py).
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import torch
 
+from tasks.training import gradients
 from tasks.training.accumulation import StepLosses, accumulate, micro_batches
 from tasks.training.batches import PlannedStep
 from tasks.training.checkpointing import Checkpointer, CheckpointTimer
 from tasks.training.data import PackedRows
 from tasks.training.errors import Interrupted, TrainingStopped
-from tasks.training.loss import LossModel
 from tasks.training.loss_scale import unscale
 from tasks.training.metrics import loss_metrics, metrics_file
-from tasks.training.model_setup import load_language_model, phase_optimizer
-from tasks.training.numerics import autocast, make_reproducible
-from tasks.training.optimizer import clip_gradients, set_trainable
+from tasks.training.model_setup import phase_optimizer, training_model
+from tasks.training.numerics import autocast, make_reproducible, require_precision
+from tasks.training.optimizer import trainable_parameters
 from tasks.training.output import write_output
+from tasks.training.plan import TrainingPlan
 from tasks.training.probe import probe, probe_loss
 from tasks.training.progress import Progress, fingerprint_of
+from tasks.training.ranks import Ranks, join, require_rows
 from tasks.training.recompute import prepare
 from tasks.training.sampler import Row, counts, deal
+from tasks.training.sharding import reshard
 from tasks.training.spec import CHECKPOINTS, Carried, Spec, carried_after, plan_and_sampler
 from tasks.training.summary import loss_summary
 from tasks.training.watch import LossWatch
+
+CLOSE_S = 60.0
+"""Time that a rank which ends gives the checkpoint that it is still writing."""
 
 DOCUMENTS_NAMED = 50
 """Documents of a bad step that an error names."""
@@ -50,48 +60,69 @@ def _never() -> bool:
     return False
 
 
-class Phase:
-    """One phase in one process: builds everything, trains, writes the result."""
+def _step_rows(plan: TrainingPlan) -> tuple[int, int]:
+    """Rows of the phase's smallest step (but the last, which is cut) and of its largest."""
+    sizes = [tokens / plan.sequence_length for _, tokens in plan.batch.knots]
+    return min(math.floor(min(sizes)), plan.rows), min(math.ceil(max(sizes)), plan.rows)
 
-    def __init__(self, spec: Spec) -> None:
+
+class Phase:
+    """One phase on one rank: builds everything, trains; the main rank writes the result.
+
+    Args:
+        ranks: this process among the others; by default it joins those that its environment names.
+    """
+
+    def __init__(self, spec: Spec, ranks: Ranks | None = None) -> None:
         self.spec = spec
         parameters = self.parameters = spec.parameters
-        make_reproducible(spec.cpu_threads, parameters.seed)
+        ranks = self.ranks = ranks or join(parameters.devices)
+        require_precision(parameters.precision, ranks.device, ranks.world_size)
+        make_reproducible(spec.cpu_threads, parameters.seed + ranks.rank)
         self.scratch = Path(spec.scratch)
         self.scratch.mkdir(parents=True, exist_ok=True)
-        self.data = PackedRows(
-            spec.bins, parameters.sequence_length, document_mask=parameters.document_mask
+        self.data = ranks.together(
+            lambda: PackedRows(
+                spec.bins, parameters.sequence_length, document_mask=parameters.document_mask
+            )
         )
-        self.carried = Carried.read(spec.state, spec.new_rows)
+        self.carried = ranks.together(lambda: Carried.read(spec.state, spec.new_rows))
         self.plan, self.sampler = plan_and_sampler(parameters, self.data.bins, self.carried)
+        if ranks.world_size > 1:
+            require_rows(*_step_rows(self.plan), ranks.world_size)
+        self.checkpoints = Checkpointer(self.scratch / CHECKPOINTS, ranks, parameters.keep)
+        fingerprint = fingerprint_of(parameters, self.data.bins, self.carried)
+        restored = self.checkpoints.find(fingerprint)
 
-        self.device = torch.device("cpu")
-        self.language_model = load_language_model(spec.previous, parameters, self.device)
+        self.autocast = partial(autocast, parameters.precision, ranks.device)
+        self.scaled = parameters.precision == "fp16"
+        self.model = ranks.together(lambda: training_model(spec.previous, parameters, ranks))
+        self.language_model = cast("Any", self.model.language_model)
         self.vocabulary = self.language_model.get_input_embeddings().weight.shape[0]
         self.guessing = math.log(self.vocabulary)
-        self.autocast = partial(autocast, parameters.precision, self.device)
-        self.scaled = parameters.precision == "fp16"
         self.leak = probe(
-            self.language_model,
+            self.model,
             self.vocabulary,
+            ranks.device,
             document_mask=parameters.document_mask,
             autocast=self.autocast,
         )
-        self.trainable = set_trainable(self.language_model, parameters.trainable)
-        self.model = LossModel(self.language_model)
-        probe_loss(self.model)
-        prepare(self.language_model, parameters)
+        probe_loss(self.model, self.vocabulary, ranks.device)
+        if ranks.world_size == 1:  # else before it was sharded
+            prepare(self.language_model, parameters)
+        reshard(self.model)
         self.model.train()
-        self.optimizer = phase_optimizer(self.trainable, parameters, self.carried, spec.state)
+        self.trainable = trainable_parameters(self.language_model)
+        self.optimizer = ranks.together(
+            lambda: phase_optimizer(self.trainable, parameters, self.carried, spec.state)
+        )
 
         self.watch = LossWatch(parameters.guard, self.plan, self.guessing)
-        self.checkpoints = Checkpointer(
-            self.scratch / CHECKPOINTS, self.language_model, self.optimizer, self.sampler
-        )
-        fingerprint = fingerprint_of(parameters, self.data.bins, self.carried)
-        restored = self.checkpoints.restore(fingerprint)
+        ranks.together(lambda: self.checkpoints.restore(self.trainable, self.optimizer))
         self.resumed = restored is not None
         self.progress = restored or Progress(fingerprint)
+        if restored is not None:
+            self.sampler.restore(restored.rows, restored.drawn)
 
     def train(
         self,
@@ -111,19 +142,49 @@ class Phase:
             DataExhausted: a category ran out.
         """
         timer = CheckpointTimer(self.parameters.checkpoint_every, self.plan, self.progress.rows)
-        with metrics_file(self.scratch / "metrics.jsonl", self.progress.step) as write:
-            for planned in self.plan.steps(self.progress.step):
-                metrics = self.step(planned, stop) | {"alarm": self.watch.alarm(self.progress)}
-                write(metrics)
-                report(metrics)
-                if self.progress.rows < self.plan.rows:
-                    if timer.due(self.progress.rows, self.checkpoints.saving_s):
-                        self.checkpoints.save(self.progress)
-                    if stop():
-                        self._interrupt()
-                self._refuse_divergence()
-        self._refuse_divergence()  # also where all steps were taken before
-        return self._finish()
+        try:
+            with self._metrics_file() as write:
+                for planned in self.plan.steps(self.progress.step):
+                    metrics = self.step(planned, stop) | {"alarm": self.watch.alarm(self.progress)}
+                    write(metrics)
+                    report(metrics)
+                    if self.progress.rows < self.plan.rows:
+                        self._after_step(timer, stop)
+                    self._refuse_divergence()
+            self._refuse_divergence()  # also where all steps were taken before
+            return self._finish()
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise TrainingStopped(self._out_of_memory(error)) from error
+        finally:
+            self.checkpoints.close(CLOSE_S)
+
+    def _metrics_file(self) -> contextlib.AbstractContextManager[Callable[[Any], None]]:
+        if self.ranks.is_main:
+            return metrics_file(self.scratch / "metrics.jsonl", self.progress.step)
+        return contextlib.nullcontext(lambda metrics: None)
+
+    def _after_step(self, timer: CheckpointTimer, stop: Callable[[], bool]) -> None:
+        """Write a checkpoint where one is due; end where any rank was asked to."""
+        checkpoints = self.checkpoints
+        due = self.ranks.is_main and timer.due(
+            self.progress.rows, checkpoints.saving_s, writing=checkpoints.is_writing
+        )
+        due, failed, stopped = self.ranks.any(due, checkpoints.has_failed, stop())
+        if failed:
+            checkpoints.wait()
+        if due:
+            checkpoints.save(self.progress, self.trainable, self.optimizer)
+        if stopped:
+            self._interrupt()
+
+    def _out_of_memory(self, error: BaseException) -> str:
+        device = self.ranks.device
+        return (
+            f"memory ran out on {device} in step {self.progress.step + 1} "
+            f"({str(error).splitlines()[0] if str(error) else type(error).__name__}). Lower "
+            f"training.micro_batch (now {self.parameters.micro_batch}), train on more ranks, or "
+            "set devices.offload: optimizer; the last checkpoint is kept and will be continued from"
+        )
 
     def step(self, planned: PlannedStep, stop: Callable[[], bool] = _never) -> dict[str, Any]:
         """One optimizer step; returns its metrics.
@@ -137,7 +198,11 @@ class Phase:
         if self.scaled:
             unscale((p.grad for p in self.trainable.values()), self.progress.loss_scale.scale)
         self.optimizer.mask_gradients()
-        norm = clip_gradients(self.trainable.values(), self.parameters.optimizer.gradient_clip)
+        norm = gradients.clip(
+            [p.grad for p in self.trainable.values() if p.grad is not None],
+            self.parameters.optimizer.gradient_clip,
+            self.ranks,
+        )
         tokens = self.plan.start + (planned.first_row + planned.rows) * self.plan.sequence_length
         lr = self.plan.schedule.lr(tokens - self.plan.schedule_origin)
         skipped = self._skip_reason(losses, norm, rows)
@@ -149,6 +214,8 @@ class Phase:
                 for category, loss_sum in losses.sums.items()
             }
             progress.course.add(losses.mean, of_category, self.guessing)
+            for category, targets in losses.tokens.items():
+                progress.loss_tokens[category] = progress.loss_tokens.get(category, 0) + targets
             self.optimizer.step(lr, self.plan.fresh_factor(tokens))
         progress.step, progress.rows = planned.index + 1, planned.first_row + planned.rows
         progress.drawn = self.sampler.state.drawn
@@ -167,20 +234,23 @@ class Phase:
         }
 
     def _accumulate(self, rows: list[Row], stop: Callable[[], bool]) -> StepLosses:
-        """This rank's part of the step's gradients."""
-        own_rows = deal(rows, self.spec.world_size, self.spec.rank)
-        batches = micro_batches(self.data, own_rows, self.parameters.micro_batch)
+        """The step's gradients, from this rank's rows and those of the others."""
+        own_rows = deal(rows, self.ranks.world_size, self.ranks.rank)
+        batches = self.ranks.together(
+            lambda: micro_batches(self.data, own_rows, self.parameters.micro_batch, self.vocabulary)
+        )
         self.optimizer.zero_grad()
 
         def check_stop() -> None:
-            if stop():  # a step of a large batch can take longer than the grace period
+            # a step of a large batch can take longer than the grace period
+            if self.ranks.any(stop())[0]:
                 self._interrupt()
 
         return accumulate(
             self.model,
             batches,
             self.sampler.categories,
-            vocabulary=self.vocabulary,
+            ranks=self.ranks,
             autocast=self.autocast,
             loss_scale=self.progress.loss_scale.scale if self.scaled else 1.0,
             check_stop=check_stop,
@@ -204,7 +274,7 @@ class Phase:
 
     def _interrupt(self) -> NoReturn:
         """Save the steps taken since the last checkpoint and end; an unfinished step is redone."""
-        self.checkpoints.save_new_steps(self.progress)
+        self.checkpoints.save_new_steps(self.progress, self.trainable, self.optimizer)
         raise Interrupted(
             f"stopped after step {self.progress.step}; run again to continue from there"
         )
@@ -216,7 +286,7 @@ class Phase:
             TrainingStopped: it has. A checkpoint is written first.
         """
         if reason := self.watch.divergence(self.progress):
-            self.checkpoints.save_new_steps(self.progress)
+            self.checkpoints.save_new_steps(self.progress, self.trainable, self.optimizer)
             raise TrainingStopped(reason)
 
     def _finish(self) -> dict[str, Any]:
@@ -225,11 +295,14 @@ class Phase:
         carried = carried_after(
             self.carried, self.parameters, self.data.bins, self.plan, sampler.taken
         )
-        write_output(self.spec, self.language_model, self.optimizer.moments(), carried)
+        self.checkpoints.wait()
+        reshard(self.model)
+        write_output(self.spec, self.language_model, self.optimizer, carried, self.ranks)
         return loss_summary(self.progress, self.guessing) | {
             "tokens": self.plan.tokens,
             "tokens_total": carried.tokens,
             "rows": sampler.drawn,
+            "loss_tokens": {c: round(n) for c, n in sorted(self.progress.loss_tokens.items())},
             "epochs": {
                 category: sampler.taken[category] / sum(self.data.bins[category])
                 for category in self.sampler.categories

@@ -31,12 +31,12 @@ module's forward. It is also the root that FSDP2 wraps, so that the head's weigh
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from tasks.training.attention import hidden_states
+from tasks.training.attention import hidden_states, plain_attention
 from tasks.training.heads import Head, head_of, head_parameters
 
 IGNORE_INDEX = -100
@@ -185,8 +185,19 @@ def head_cross_entropy(
     return total, losses_N
 
 
+class Comparison(NamedTuple):
+    """Logits (B, T, V) and mean loss by our head, and by the model's own forward."""
+
+    logits_BTV: Tensor
+    loss: Tensor
+    own_logits_BTV: Tensor
+    own_loss: Tensor | None
+
+
 class LossModel(nn.Module):
     """A causal language model whose forward returns the loss sum and each row's loss sum.
+
+    Under FSDP2 also `hidden` and `compared` must be registered as forward methods.
 
     Raises:
         UnknownHead: a head that cannot be computed in chunks.
@@ -206,7 +217,7 @@ class LossModel(nn.Module):
         `position_ids` restart at every document, which hides documents from each other
         (`tasks.training.attention`; `tasks.training.probe` checks it).
         """
-        hidden_BTD = hidden_states(self.language_model, input_ids_BT, position_ids_BT)
+        hidden_BTD = self.hidden(input_ids_BT, position_ids_BT)
         weight_VD, bias_V = head_parameters(self.language_model)
         total, losses_N = head_cross_entropy(
             hidden_BTD.flatten(0, 1),
@@ -217,24 +228,23 @@ class LossModel(nn.Module):
         )
         return total, losses_N.view_as(labels_BT).sum(1)
 
+    def hidden(self, input_ids_BT: Tensor, position_ids_BT: Tensor) -> Tensor:
+        """The last hidden states (B, T, D)."""
+        return hidden_states(self.language_model, input_ids_BT, position_ids_BT)
 
-def sum_over_ranks(values: Tensor) -> Tensor:
-    """The sum of a tensor over all ranks, in place; unchanged in a single process."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(values)
-    return values
-
-
-def step_scale(labels: list[Tensor]) -> tuple[int, float]:
-    """Valid tokens of the optimizer step on all ranks, and the factor for a rank's loss sums.
-
-    The factor is world size / valid tokens. Data parallelism then averages gradients over ranks,
-    which gives the gradient of the step's mean loss, whatever the micro-batches. 0 when no token is
-    valid.
-    """
-    valid = int(
-        sum_over_ranks(torch.tensor(sum(int((part != IGNORE_INDEX).sum()) for part in labels)))
-    )
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    world_size = torch.distributed.get_world_size() if distributed else 1
-    return valid, world_size / valid if valid else 0.0
+    def compared(self, input_ids_BT: Tensor, position_ids_BT: Tensor) -> Comparison:
+        """Our logits and loss beside those of the model's own forward; one document a row."""
+        targets_BT = nn.functional.pad(input_ids_BT[:, 1:], (0, 1), value=IGNORE_INDEX)
+        with plain_attention(self.language_model):
+            own: Any = self.language_model(
+                input_ids=input_ids_BT,
+                position_ids=position_ids_BT,
+                labels=input_ids_BT,
+                use_cache=False,
+            )
+            hidden_BTD = self.hidden(input_ids_BT, position_ids_BT)
+            total, _ = self.forward(input_ids_BT, targets_BT, position_ids_BT)
+        weight_VD, bias_V = head_parameters(self.language_model)
+        logits_BTV = self.head.logits(nn.functional.linear(hidden_BTD, weight_VD, bias_V))
+        loss = total / (targets_BT != IGNORE_INDEX).sum()
+        return Comparison(logits_BTV, loss, own.logits, getattr(own, "loss", None))

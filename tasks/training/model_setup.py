@@ -8,21 +8,26 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from tasks.training import checkpoint
 from tasks.training.attention import choose_attention
+from tasks.training.layers import decoder_layers
+from tasks.training.loss import LossModel
 from tasks.training.numerics import COMPUTE_DTYPES, WEIGHT_DTYPES, require_precision
-from tasks.training.optimizer import AdamW
+from tasks.training.optimizer import AdamW, set_trainable
+from tasks.training.parts import StoredTensors
+from tasks.training.ranks import Ranks
+from tasks.training.recompute import prepare
 from tasks.training.rope import use_angles_by_document
+from tasks.training.sharding import fill, fits, materialise, shard, weight_files, without_weights
 from tasks.training.spec import Carried
 from tasks.training.stage import TrainingParameters
 
-_LOG = logging.getLogger(__name__)
+MOMENTS_STEM = "optimizer"
+"""Files of moments in a phase's state folder: `optimizer.safetensors`, or several of one size."""
 
-OPTIMIZER_FILE = "optimizer.safetensors"
-"""Moments in a phase's state folder."""
+_LOG = logging.getLogger(__name__)
 
 
 def load_language_model(
@@ -75,6 +80,48 @@ def _from_pretrained(
     raise AssertionError("unreachable")
 
 
+def training_model(folder: str, parameters: TrainingParameters, ranks: Ranks) -> LossModel:
+    """The model of a phase on this rank's device, its trainable parameters marked; split over the
+    ranks where there are several.
+
+    Raises:
+        ValueError: the model cannot be trained, or not by several ranks.
+    """
+    if ranks.world_size == 1:
+        language_model = load_language_model(folder, parameters, ranks.device)
+        set_trainable(language_model, parameters.trainable)
+        return LossModel(language_model)
+    stored = StoredTensors(weight_files(Path(folder)))
+    with without_weights():
+        language_model = AutoModelForCausalLM.from_config(
+            AutoConfig.from_pretrained(folder, local_files_only=True),
+            dtype=WEIGHT_DTYPES[parameters.precision],
+            attn_implementation="sdpa",
+        )
+    by_rows = fits(language_model, stored)
+    if by_rows:
+        use_angles_by_document(language_model, parameters.sequence_length)
+    else:
+        _LOG.warning(
+            "the tensors of this checkpoint have other names than the model's, so every rank loads "
+            "all of them before it keeps its part"
+        )
+        language_model = load_language_model(folder, parameters, torch.device("cpu"))
+    set_trainable(language_model, parameters.trainable)
+    model = LossModel(language_model)
+    prepare(language_model, parameters)
+    shard(model, decoder_layers(language_model), ranks, parameters.precision)
+    if by_rows:
+        materialise(model, ranks.device)
+        fill(language_model, stored)
+    return model
+
+
+def state_files(state: str | Path) -> list[Path]:
+    """The files of moments in a state folder."""
+    return sorted(Path(state).glob(f"{MOMENTS_STEM}*.safetensors"))
+
+
 def phase_optimizer(
     trainable: dict[str, nn.Parameter],
     parameters: TrainingParameters,
@@ -88,7 +135,7 @@ def phase_optimizer(
     Raises:
         ValueError: `trainable: new-rows`, but the model stage added no rows.
     """
-    moments = checkpoint.load_tensors(Path(state) / OPTIMIZER_FILE) if state else None
+    moments = StoredTensors(state_files(state)) if state else None
     rows = None
     if parameters.trainable == "new-rows":
         rows = carried.new_rows
@@ -99,5 +146,6 @@ def phase_optimizer(
             )
     elif carried.trainable == "new-rows":
         # old rows of the matrices have no moments, so the whole matrices start without any
-        moments = {}
-    return AdamW(trainable, parameters.optimizer, moments, rows)
+        moments = StoredTensors()
+    offload = parameters.devices.offload == "optimizer"
+    return AdamW(trainable, parameters.optimizer, moments, rows, offload=offload)

@@ -1,29 +1,37 @@
-"""AdamW over the trainable parameters, its moments by parameter name, and gradient clipping."""
+"""AdamW over the trainable parameters, and its moments by parameter name.
+
+It works on each rank's own part of the parameters, plain tensors of the same memory: AdamW is
+elementwise, so ranks need not speak.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
+from tasks.training.parts import Part, StoredTensors, local, part_of
 from tasks.training.plan import Trainable
 from tasks.training.sections import Optimizer
 
 
-def set_trainable(language_model: nn.Module, trainable: Trainable) -> dict[str, nn.Parameter]:
-    """Freeze everything outside the trainable set; returns the trainable parameters by name.
+def set_trainable(language_model: nn.Module, trainable: Trainable) -> None:
+    """Freeze everything outside the trainable set.
 
-    They are in model order, tied ones once. Frozen parameters get no gradient and no moments.
+    Frozen parameters get no gradient and no moments.
     """
     matrices = (language_model.get_input_embeddings(), language_model.get_output_embeddings())  # type: ignore[operator]
     embeddings = {id(matrix.weight) for matrix in matrices if matrix is not None}
-    chosen = {}
-    for name, parameter in language_model.named_parameters():
+    for parameter in language_model.parameters():
         parameter.requires_grad_(trainable == "all" or id(parameter) in embeddings)
-        if parameter.requires_grad:
-            chosen[name] = parameter
-    return chosen
+
+
+def trainable_parameters(language_model: nn.Module) -> dict[str, nn.Parameter]:
+    """The trainable parameters by name, in model order, tied ones once."""
+    named = language_model.named_parameters()
+    return {name: parameter for name, parameter in named if parameter.requires_grad}
 
 
 class AdamW:
@@ -32,22 +40,32 @@ class AdamW:
     Args:
         parameters: the trainable ones by name.
         options: from the recipe.
-        moments: from the phase before, as `moments()` returned them; parameters without any are
+        moments: those that the phase before left, by `kind/parameter`; parameters without any are
             `fresh`. None in the first phase, whose warm-up is the schedule's.
         rows: train only rows [first, last) of every parameter (new tokens); others get neither
             update nor decay.
+        offload: keep moments, and a copy of the weights, in the CPU's memory and update them there;
+            a step copies gradients to it and weights back.
     """
 
     def __init__(
         self,
         parameters: Mapping[str, nn.Parameter],
         options: Optimizer,
-        moments: Mapping[str, Tensor] | None = None,
+        moments: StoredTensors | None = None,
         rows: tuple[int, int] | None = None,
+        *,
+        offload: bool = False,
     ) -> None:
         self._parameters = dict(parameters)
-        self._rows, self._decay = rows, options.weight_decay
-        carried = {name.split("/", 1)[1] for name in moments or {}}
+        self._parts = {name: part_of(parameter) for name, parameter in parameters.items()}
+        self._rows, self._decay, self._offload = rows, options.weight_decay, offload
+        # What the optimizer updates: this rank's part of each parameter, or a copy of it.
+        self._updated = {
+            name: self._copy(parameter) if offload else local(parameter).requires_grad_()
+            for name, parameter in parameters.items()
+        }
+        carried = {name.split("/", 1)[1] for name in moments or ()}
         self.fresh = (
             [] if moments is None else sorted(name for name in parameters if name not in carried)
         )
@@ -55,7 +73,7 @@ class AdamW:
         for is_fresh in (False, True):
             for decays in (True, False):
                 members = [
-                    parameter
+                    self._updated[name]
                     for name, parameter in parameters.items()
                     if (name in self.fresh) == is_fresh and (parameter.ndim >= 2) == decays
                 ]
@@ -65,79 +83,116 @@ class AdamW:
         self._optimizer = torch.optim.AdamW(
             groups, lr=options.lr, betas=options.betas, eps=options.eps, fused=True
         )
-        if moments:
+        if moments is not None:
             self.load_moments(moments)
 
     @property
     def trained(self) -> int:
-        """Number of trained scalars, only those in `rows` where rows are set."""
+        """Number of trained scalars of all ranks, only those in `rows` where rows are set."""
         rows = self._rows
         return sum(
-            parameter.numel() if rows is None else (rows[1] - rows[0]) * parameter[0].numel()
+            parameter.numel()
+            if rows is None
+            else (rows[1] - rows[0]) * math.prod(parameter.shape[1:])
             for parameter in self._parameters.values()
         )
 
+    @property
+    def parts(self) -> dict[str, Part]:
+        """The part of each parameter that this rank updates."""
+        return self._parts
+
+    @torch.no_grad()
     def step(self, lr: float, fresh_factor: float) -> None:
         """One update; the learning rate of fresh parameters is multiplied by `fresh_factor`."""
+        for name, parameter in self._parameters.items():
+            gradient = None if parameter.grad is None else local(parameter.grad)
+            if gradient is not None and self._offload:
+                gradient = gradient.to("cpu", non_blocking=True)
+            self._updated[name].grad = gradient
+        if self._offload and torch.cuda.is_available():
+            torch.cuda.synchronize()
         for group in self._optimizer.param_groups:
             group["lr"] = lr * fresh_factor if group["fresh"] else lr
-            if self._rows is not None:  # AdamW would decay all rows
-                with torch.no_grad():
-                    for parameter in group["params"]:
-                        parameter[slice(*self._rows)].mul_(1 - group["lr"] * self._decay)
+        if self._rows is not None:  # AdamW would decay all rows
+            self._decay_rows(lr, fresh_factor, self._rows)
         self._optimizer.step()
+        for name, updated in self._updated.items():
+            updated.grad = None
+            if self._offload:
+                local(self._parameters[name]).copy_(updated, non_blocking=True)
+
+    def _decay_rows(self, lr: float, fresh_factor: float, rows: tuple[int, int]) -> None:
+        for name, updated in self._updated.items():
+            rate = lr * fresh_factor if name in self.fresh else lr
+            updated[self._parts[name].within(rows)] *= 1 - rate * self._decay
 
     def mask_gradients(self) -> None:
         """Zero the gradients of untrained rows; with zero moments AdamW leaves these unchanged."""
         if self._rows is None:
             return
-        first, last = self._rows
-        for parameter in self._parameters.values():
+        for name, parameter in self._parameters.items():
             if parameter.grad is not None:
-                parameter.grad[:first] = 0
-                parameter.grad[last:] = 0
+                self._zero_other_rows(name, local(parameter.grad))
+
+    def _zero_other_rows(self, name: str, values: Tensor) -> None:
+        if self._rows is not None:
+            trained = self._parts[name].within(self._rows)
+            values[: trained.start] = 0
+            values[trained.stop :] = 0
 
     def zero_grad(self) -> None:
         """Drop all gradients."""
-        self._optimizer.zero_grad(set_to_none=True)
+        for parameter in self._parameters.values():
+            parameter.grad = None
 
     def moments(self) -> dict[str, Tensor]:
-        """Moments and step counts by `kind/parameter`, of the parameters updated so far."""
+        """This rank's part of the moments, and step counts, by `kind/parameter`, of the parameters
+        updated so far.
+        """
         moments = {}
-        for name, parameter in self._parameters.items():
-            for kind, tensor in self._optimizer.state.get(parameter, {}).items():
+        for name, updated in self._updated.items():
+            for kind, tensor in self._optimizer.state.get(updated, {}).items():
                 moments[f"{kind}/{name}"] = tensor
         return moments
 
-    def load_moments(self, moments: Mapping[str, Tensor]) -> None:
-        """Load what `moments()` returned, except moments of parameters that are not trainable now.
+    def part(self, key: str) -> Part:
+        """The part of the moment `kind/parameter` that this rank holds."""
+        kind, name = key.split("/", 1)
+        return Part.whole(()) if kind == "step" else self._parts[name]
+
+    def load_moments(self, moments: StoredTensors) -> None:
+        """Load what `moments()` returned on all ranks, except moments of parameters that are not
+        trainable now.
 
         Raises:
             ValueError: a moment has another shape than its parameter.
         """
-        state: dict[str, dict[str, Tensor]] = {}
-        for key, tensor in moments.items():
+        for key in moments:
             kind, name = key.split("/", 1)
             parameter = self._parameters.get(name)
             if parameter is None:
                 continue
-            if kind != "step" and tensor.shape != parameter.shape:
+            if kind != "step" and moments.shape(key) != tuple(parameter.shape):
                 raise ValueError(
-                    f"optimizer state {key} has shape {tuple(tensor.shape)}, but its parameter has "
+                    f"optimizer state {key} has shape {moments.shape(key)}, but its parameter has "
                     f"{tuple(parameter.shape)}: the state is from another model"
                 )
-            moment = state.setdefault(name, {})[kind] = tensor.clone()
-            if self._rows is not None and kind != "step":
-                moment[: self._rows[0]] = 0
-                moment[self._rows[1] :] = 0
-        for name, entries in state.items():
-            self._optimizer.state[self._parameters[name]] = entries
+            updated = self._updated[name]
+            moment = moments.read(key, self.part(key)).to(updated.device)
+            if kind != "step":
+                self._zero_other_rows(name, moment)
+            self._optimizer.state[updated][kind] = moment
 
+    def sync(self) -> None:
+        """Take over parameters that were changed from outside (a checkpoint was loaded)."""
+        if self._offload:
+            with torch.no_grad():
+                for name, updated in self._updated.items():
+                    updated.copy_(local(self._parameters[name]))
 
-def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> float:
-    """Global L2 norm of the gradients; if it exceeds `limit`, they are scaled to it (0: never)."""
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = float(torch.nn.utils.get_total_norm(gradients, foreach=True))
-    if limit and norm > limit:
-        torch._foreach_mul_(gradients, limit / norm)
-    return norm
+    @staticmethod
+    def _copy(parameter: nn.Parameter) -> Tensor:
+        own = local(parameter)
+        copied = torch.empty_like(own, device="cpu", pin_memory=own.is_cuda)
+        return copied.copy_(own).requires_grad_()

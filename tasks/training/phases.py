@@ -17,6 +17,7 @@ import pydantic
 from infra.stage import NOT_IDENTITY, Parameters
 from tasks.checkpoints.context import ContextLength
 from tasks.training.coarse import StatedPhase, coarse_section, phase_warnings
+from tasks.training.devices import Devices
 from tasks.training.durations import Duration, Ratio, tokens
 from tasks.training.lengths import fixed_tokens, refuse_contradictions
 from tasks.training.plan import Position
@@ -119,6 +120,10 @@ class TrainingSection(Parameters):
         description="tokens, rows, steps, or epochs of the phase's bins, between two checkpoints; "
         "by default every 30 s, or less often where saving takes long",
     )
+    keep: Annotated[int, NOT_IDENTITY, pydantic.Field(gt=0)] = pydantic.Field(
+        default=2, description="checkpoints kept of a running phase"
+    )
+    devices: Annotated[Devices, NOT_IDENTITY] = Devices()
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> TrainingSection:

@@ -18,11 +18,10 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tasks.training.attention import hidden_states, plain_attention
-from tasks.training.heads import UnknownHead, head_parameters
-from tasks.training.loss import IGNORE_INDEX, LossModel
+from tasks.training.heads import UnknownHead
+from tasks.training.loss import LossModel
 
 HALF = 8
 """Tokens of each of the two documents of a probed row."""
@@ -34,8 +33,9 @@ class DocumentLeak(Exception):
 
 @torch.no_grad()
 def probe(
-    language_model: nn.Module,
+    model: LossModel,
     vocabulary: int,
+    device: torch.device,
     *,
     document_mask: bool = True,
     autocast: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext,
@@ -53,7 +53,6 @@ def probe(
     Raises:
         DocumentLeak: the change exceeds `tolerance`.
     """
-    device = _device_of(language_model)
     ids_BT = (torch.arange(4 * HALF).view(2, 2 * HALF) * 7 + 3) % vocabulary
     lengths = (HALF, HALF) if document_mask else (2 * HALF,)
     positions_T = torch.cat([torch.arange(length) for length in lengths])
@@ -66,21 +65,17 @@ def probe(
     def states(ids: Tensor) -> Tensor:
         with torch.random.fork_rng([device] if device.type == "cuda" else []), autocast():
             torch.manual_seed(0)  # the same dropout in every pass
-            found = hidden_states(language_model, ids.to(device), positions_BT)
-        if tolerance is None and found.dtype in (torch.bfloat16, torch.float16):
-            narrow.append(True)
-        return found.double()
+            return model.hidden(ids.to(device), positions_BT)
 
-    narrow: list[bool] = []
-    leak, was_training = 0.0, language_model.training
+    leak, was_training = 0.0, model.training
     try:
         for training in (False, True):
-            language_model.train(training)
+            model.train(training)
             usual = states(ids_BT)
             if document_mask:
                 leak = max(leak, _change(usual[:, HALF:], states(first)[:, HALF:]))
             ahead = _change(usual[:, :HALF], states(second)[:, :HALF])
-            limit = _limit(tolerance, autocast, device, usual, bool(narrow))
+            limit = _limit(usual, device, autocast) if tolerance is None else tolerance
             if not leak <= limit:
                 raise DocumentLeak(
                     f"replacing one document changed the next one's hidden states by {leak:.2e} of "
@@ -96,34 +91,28 @@ def probe(
                     "training.attention: sdpa, and a model that predicts the next token"
                 )
     finally:
-        language_model.train(was_training)
+        model.train(was_training)
     return leak
 
 
 def _limit(
-    tolerance: float | None,
-    autocast: Callable[[], AbstractContextManager[Any]],
-    device: torch.device,
-    states: Tensor,
-    narrow: bool,
+    states: Tensor, device: torch.device, autocast: Callable[[], AbstractContextManager[Any]]
 ) -> float:
-    if tolerance is not None:
-        return tolerance
     with autocast():
-        narrow = narrow or torch.is_autocast_enabled(device.type)
+        narrow = torch.is_autocast_enabled(device.type)
+    narrow = narrow or states.dtype in (torch.bfloat16, torch.float16)
     return 1e-2 if narrow else 1e-5
 
 
 def _change(usual: Tensor, changed: Tensor) -> float:
+    usual, changed = usual.double(), changed.double()
     return float((usual - changed).abs().max() / usual.abs().max().clamp_min(1e-12))
 
 
-def _device_of(module: nn.Module) -> torch.device:
-    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
-
-
 @torch.no_grad()
-def probe_loss(model: LossModel, tolerance: float | None = None) -> float:
+def probe_loss(
+    model: LossModel, vocabulary: int, device: torch.device, *, tolerance: float | None = None
+) -> float:
     """Largest relative difference of our logits from the model's own, on a batch of 2 x 16 tokens.
 
     Without autocast, in eval mode, with sdpa: what is compared is the head, not the kernels. Logits
@@ -134,29 +123,19 @@ def probe_loss(model: LossModel, tolerance: float | None = None) -> float:
         UnknownHead: they differ by more, or the model's own forward gives no loss.
     """
     language_model: Any = model.language_model
-    weight_VD, bias_V = head_parameters(language_model)
     name = type(language_model).__name__
-    device = weight_VD.device
-    ids_BT = ((torch.arange(4 * HALF).view(2, -1) * 11 + 5) % weight_VD.shape[0]).to(device)
+    ids_BT = ((torch.arange(4 * HALF).view(2, -1) * 11 + 5) % vocabulary).to(device)
     positions_BT = torch.arange(2 * HALF, device=device).expand(2, -1)
-    was_training = language_model.training
-    language_model.eval()
+    was_training = model.training
+    model.eval()
     try:
-        with plain_attention(language_model), torch.autocast(device.type, enabled=False):
-            output = language_model(
-                input_ids=ids_BT, position_ids=positions_BT, labels=ids_BT, use_cache=False
-            )
-            hidden_BTD = hidden_states(language_model, ids_BT, positions_BT)
-            products = hidden_BTD.to(weight_VD.dtype) @ weight_VD.T
-            logits = model.head.logits(products if bias_V is None else products + bias_V)
-            targets_BT = torch.nn.functional.pad(ids_BT[:, 1:], (0, 1), value=IGNORE_INDEX)
-            total, _ = model(ids_BT, targets_BT, positions_BT)
+        with torch.autocast(device.type, enabled=False):
+            found = model.compared(ids_BT, positions_BT)
     finally:
-        language_model.train(was_training)
+        model.train(was_training)
     if tolerance is None:
-        tolerance = 3e-2 if weight_VD.dtype in (torch.bfloat16, torch.float16) else 1e-4
-    own = output.logits.double()
-    off = float((logits.double() - own).abs().max() / own.abs().max().clamp_min(1e-12))
+        tolerance = 3e-2 if found.logits_BTV.dtype in (torch.bfloat16, torch.float16) else 1e-4
+    off = _change(found.own_logits_BTV, found.logits_BTV)
     if not off <= tolerance:
         raise UnknownHead(
             f"the logits of {name} are not its output matrix times its hidden states as Puna "
@@ -164,9 +143,12 @@ def probe_loss(model: LossModel, tolerance: float | None = None) -> float:
             f"model changes them in a way of its own{_suspects(language_model.config)}. Puna would "
             "train with a wrong loss, so it does not; use a model without this"
         )
-    if getattr(output, "loss", None) is None:
-        raise UnknownHead(f"the forward of {name} computes no loss from labels; Puna cannot check")
-    ours, theirs = float(total) / int((targets_BT != IGNORE_INDEX).sum()), float(output.loss)
+    if found.own_loss is None:
+        raise UnknownHead(
+            f"the forward of {name} computes no loss from labels, so Puna cannot check its own; "
+            "use a model class with a language modelling loss"
+        )
+    ours, theirs = found.loss.item(), found.own_loss.item()
     if not abs(ours - theirs) <= tolerance * max(1.0, abs(theirs)):
         raise UnknownHead(
             f"the loss of {name} is {theirs:.6f} on a probe of which the cross entropy is "

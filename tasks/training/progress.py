@@ -25,6 +25,8 @@ class Progress:
     rows: int = 0
     drawn: dict[str, int] = field(default_factory=dict)
     """Rows drawn by category."""
+    loss_tokens: dict[str, float] = field(default_factory=dict)
+    """Tokens with a target by category, of the steps taken."""
     course: Course = field(default_factory=Course)
     first_loss: float | None = None
     skipped: int = 0

@@ -20,8 +20,16 @@ from tasks.training.ramps import Ramp
 SIMULATED_ROWS = 20_000
 """Phases up to so many rows are drawn from their start."""
 
-STATES = 20_000
-"""States at one row that are followed at most; for more, the phase is drawn from its start."""
+LONGEST = 10_000_000
+"""Rows of the longest phase that is drawn from its start for this."""
+
+STATES = 200_000
+"""Draws made at most to find the state that all possible ones lead to; where that is not enough,
+the phase is drawn from its start.
+"""
+
+WHOLE_WINDOWS = 16
+"""Windows in which a row is looked for at which whole rows are due to all: its state is certain."""
 
 
 class Quota(Protocol):
@@ -147,18 +155,9 @@ def beyond(quota: Quota, rows: int, allowed: Sequence[int]) -> tuple[int, int] |
     how many are; None if there is none.
     """
     due = quota.due(rows)
-    behind = _most_behind(len(due))
-    # Never a row ahead of what is due, and never further behind than `behind`.
-    most = [math.ceil(amount + 1) - 1 for amount in due]
-    if all(number <= limit for number, limit in zip(most, allowed, strict=True)):
+    # Never a whole row ahead of what is due.
+    if all(math.ceil(amount + 1) - 1 <= limit for amount, limit in zip(due, allowed, strict=True)):
         return None
-    least = [math.ceil(amount - behind) for amount in due]
-    undecided = any(
-        low <= limit < high for low, limit, high in zip(least, allowed, most, strict=True)
-    )
-    certain = [c for c, (low, limit) in enumerate(zip(least, allowed, strict=True)) if low > limit]
-    if certain and not undecided:
-        return certain[0], round(due[certain[0]])
     drawn = drawn_after(quota, rows, due)
     for c, (number, limit) in enumerate(zip(drawn, allowed, strict=True)):
         if number > limit:
@@ -167,7 +166,12 @@ def beyond(quota: Quota, rows: int, allowed: Sequence[int]) -> tuple[int, int] |
 
 
 def drawn_after(quota: Quota, rows: int, due: Sequence[Fraction]) -> list[int]:
-    """Rows of each category among the phase's first `rows`; `due` to them by then."""
+    """Rows of each category among the phase's first `rows`; `due` to them by then.
+
+    Exact, but for phases of more than `LONGEST` rows whose end depends on their beginning, where it
+    is the most that each may have. Such are three or more categories whose shares stay at simple
+    fractions (thirds) after they moved.
+    """
     if all(amount.denominator == 1 for amount in due):
         return [int(amount) for amount in due]  # none ahead by a row, so none behind
     if len(due) == 2:
@@ -175,17 +179,31 @@ def drawn_after(quota: Quota, rows: int, due: Sequence[Fraction]) -> list[int]:
         return [first, rows - first]
     window = 64
     while rows > SIMULATED_ROWS and window < rows:
-        states = set(
-            itertools.islice(_possible(quota.due(rows - window), rows - window), STATES + 1)
-        )
-        if len(states) > STATES:
+        begin = rows - window
+        whole = _whole(quota, rows - 1, max(0, rows - window * WHOLE_WINDOWS))
+        if whole is not None:
+            (end,) = _drawn_on(quota, {whole[1]}, whole[0], rows)
+            return list(end)
+        states = set(itertools.islice(_possible(quota.due(begin), begin), STATES // window + 1))
+        if len(states) > STATES // window:
             break
-        states = _drawn_on(quota, states, rows - window, rows)
+        states = _drawn_on(quota, states, begin, rows)
         if len(states) == 1:
             return list(next(iter(states)))
         window *= 4
+    if rows > LONGEST:
+        return [math.ceil(amount + 1) - 1 for amount in due]
     (end,) = _drawn_on(quota, {(0,) * len(due)}, 0, rows)
     return list(end)
+
+
+def _whole(quota: Quota, last: int, first: int) -> tuple[int, tuple[int, ...]] | None:
+    """The last row of those at which whole rows are due to every category, and these rows."""
+    for rows in range(last, first, -1):
+        due = quota.due(rows)
+        if all(amount.denominator == 1 for amount in due):
+            return rows, tuple(map(int, due))
+    return None
 
 
 def _drawn_on(

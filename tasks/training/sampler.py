@@ -139,7 +139,10 @@ class Sampler:
         Raises:
             DataExhausted: says how many epochs it would take.
         """
-        allowed = [limit - taken for limit, taken in zip(self._limits, self._taken, strict=True)]
+        allowed = [
+            max(0, limit - taken)  # of a category that is not drawn, no row is too many
+            for limit, taken in zip(self._limits, self._taken, strict=True)
+        ]
         exceeded = beyond(self._quota, rows, allowed)
         if exceeded is not None:
             c, drawn = exceeded

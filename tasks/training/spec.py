@@ -40,8 +40,6 @@ class Spec:
     after the first phase, whose state has them.
     """
     cpu_threads: int = 1
-    world_size: int = 1
-    rank: int = 0
 
     @classmethod
     def read(cls, path: Path) -> Spec:

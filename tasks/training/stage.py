@@ -16,6 +16,7 @@ import pydantic
 from infra.stage import NOT_IDENTITY, Output, Parameters, Role, Stage
 from tasks.checkpoints.context import ContextLength
 from tasks.training.batches import Batches
+from tasks.training.devices import Devices
 from tasks.training.durations import Duration
 from tasks.training.lengths import (
     Length,
@@ -54,8 +55,8 @@ class TrainingParameters(Parameters):
     """One phase.
 
     Not part of the version: `micro_batch` (changes the order of floating-point sums, as hardware
-    does, but never the rows), `max_epochs` (whether the phase may run, not what it computes) and
-    `checkpoint_every`.
+    does, but never the rows), `devices` (the same), `max_epochs` (whether the phase may run, not
+    what it computes), `checkpoint_every` and `keep` (checkpoints kept of a running phase).
     """
 
     tokens: Duration | None = None
@@ -80,6 +81,8 @@ class TrainingParameters(Parameters):
     seed: int = 0
     micro_batch: Annotated[int, NOT_IDENTITY, pydantic.Field(gt=0)] = 8
     checkpoint_every: Annotated[Duration | None, NOT_IDENTITY] = None
+    keep: Annotated[int, NOT_IDENTITY, pydantic.Field(gt=0)] = 2
+    devices: Annotated[Devices, NOT_IDENTITY] = Devices()
 
     def plan(
         self, position: Position | None = None, rows: Mapping[str, int] | None = None
@@ -166,7 +169,7 @@ class TrainingParameters(Parameters):
 
 STAGE = Stage(
     "training",
-    version=2,
+    version=3,
     parameters=TrainingParameters,
     run="tasks.training.run:run",
     summary="continued pretraining, one node per phase",

@@ -20,7 +20,6 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tasks.documents.rows import Rows
-from tasks.training import checkpoint
 from tasks.training.errors import Interrupted, TrainingStopped
 from tasks.training.guard import guard_reason
 from tasks.training.loop import Phase
@@ -150,10 +149,10 @@ def test_corrupt_last_checkpoint_falls_back_to_the_one_before(world: World, tmp_
     with pytest.raises(Interrupted):
         train(made, stop=stop_after(16))
     kept = sorted((Path(made.scratch) / "checkpoints").iterdir())
-    assert len(kept) == checkpoint.KEEP
-    damaged = bytearray((kept[-1] / "optimizer.safetensors").read_bytes())
+    assert len(kept) == values.keep == 2
+    damaged = bytearray((kept[-1] / "rank-00000.safetensors").read_bytes())
     damaged[-3] ^= 1
-    (kept[-1] / "optimizer.safetensors").write_bytes(damaged)
+    (kept[-1] / "rank-00000.safetensors").write_bytes(damaged)
     phase = Phase(made)
     assert phase.resumed
     assert kept[0].name == f"step-{phase.progress.step:08d}"
@@ -165,9 +164,10 @@ def test_checkpoints_of_another_plan_are_not_continued(world: World, tmp_path: P
     model, bins = world
     with pytest.raises(Interrupted):
         train(spec(tmp_path, model, bins, parameters()), stop=stop_after(5))
-    assert Phase(spec(tmp_path, model, bins, parameters(micro_batch=1), world_size=2)).resumed
-    assert not Phase(spec(tmp_path, model, bins, parameters(seed=1))).resumed
-    assert not list((tmp_path / "scratch").glob("checkpoints/*"))
+    assert Phase(spec(tmp_path, model, bins, parameters(micro_batch=1))).resumed
+    with pytest.raises(TrainingStopped, match=r"another recipe or other data .* delete it"):
+        Phase(spec(tmp_path, model, bins, parameters(seed=1)))
+    assert list((tmp_path / "scratch").glob("checkpoints/step-*"))  # nothing of it is lost
 
 
 def train_for(cpu_s: float, made: Spec) -> None:

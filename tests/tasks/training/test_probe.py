@@ -32,6 +32,7 @@ from tasks.training.numerics import autocast
 from tasks.training.probe import DocumentLeak, probe, probe_loss
 from tests.tasks.training.toys import VOCABULARY, save_model
 
+CPU = torch.device("cpu")
 SIZES: dict[str, Any] = {
     "vocab_size": VOCABULARY,
     "hidden_size": 32,
@@ -101,7 +102,7 @@ def test_loss_and_gradients_are_those_of_the_models_own_forward(kind: str) -> No
             assert torch.allclose(parameter.grad, expected[name], rtol=1e-4, atol=2e-6 * largest), (
                 name
             )
-    assert probe_loss(ours) < 1e-6
+    assert probe_loss(ours, VOCABULARY, CPU) < 1e-6
 
 
 @pytest.mark.parametrize("kind", ["granite divides", "cohere", "gemma2 caps"])
@@ -109,7 +110,7 @@ def test_a_head_computed_as_llamas_is_caught(kind: str) -> None:
     ours = LossModel(built(HEADS[kind], scale=1))
     ours.head = LossModel(built(LlamaConfig(**SIZES))).head
     with pytest.raises(UnknownHead, match=r"change.*logit.*use a model without this"):
-        probe_loss(ours)
+        probe_loss(ours, VOCABULARY, CPU)
 
 
 def test_a_forward_of_an_unknown_kind_is_caught_by_name() -> None:
@@ -117,7 +118,7 @@ def test_a_forward_of_an_unknown_kind_is_caught_by_name() -> None:
     own = model.lm_head.forward
     model.lm_head.forward = lambda hidden: own(hidden) * model.config.output_multiplier
     with pytest.raises(UnknownHead, match=r"output_multiplier: 0\.5"):
-        probe_loss(LossModel(model))
+        probe_loss(LossModel(model), VOCABULARY, CPU)
 
 
 def test_a_loss_with_a_term_of_its_own_is_caught() -> None:
@@ -133,7 +134,7 @@ def test_a_loss_with_a_term_of_its_own_is_caught() -> None:
 
     model.forward = with_z_loss
     with pytest.raises(UnknownHead, match="adds a term of its own"):
-        probe_loss(LossModel(model))
+        probe_loss(LossModel(model), VOCABULARY, CPU)
 
 
 def test_a_head_that_is_no_linear_layer_is_refused() -> None:
@@ -153,10 +154,10 @@ def test_falcon_h1_leaks_its_state_and_is_refused() -> None:
         mamba_d_ssm=32, mamba_n_heads=4, mamba_d_head=8, mamba_d_state=8, mamba_chunk_size=8,
     )  # fmt: skip
     model = built(config, scale=3).float()
-    assert probe_loss(LossModel(model)) < 1e-4
+    assert probe_loss(LossModel(model), VOCABULARY, CPU) < 1e-4
     with pytest.raises(DocumentLeak, match="document_mask: false"):
-        probe(model, VOCABULARY)
-    probe(model, VOCABULARY, document_mask=False)
+        probe(LossModel(model), VOCABULARY, CPU)
+    probe(LossModel(model), VOCABULARY, CPU, document_mask=False)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -166,7 +167,8 @@ def test_probe_passes_transformers_with_dropout_in_the_precision_of_training(
     folder = save_model(tmp_path / "model", attention_dropout=0.3)
     model = AutoModelForCausalLM.from_pretrained(folder)
     state = torch.get_rng_state()
-    assert probe(model, VOCABULARY, autocast=partial(autocast, precision)) <= 1e-5
+    losses = LossModel(model).eval()
+    assert probe(losses, VOCABULARY, CPU, autocast=partial(autocast, precision)) <= 1e-5
     assert torch.equal(torch.get_rng_state(), state)
     assert not model.training
 
@@ -183,7 +185,7 @@ def test_probe_catches_a_leak_that_is_in_one_mode_only(tmp_path: Path) -> None:
 
     model.base_model.forward = leaking
     with pytest.raises(DocumentLeak, match="ignores document boundaries"):
-        probe(model, VOCABULARY)
+        probe(LossModel(model), VOCABULARY, CPU)
 
 
 def test_probe_catches_attention_that_looks_ahead(tmp_path: Path) -> None:
@@ -192,4 +194,4 @@ def test_probe_catches_attention_that_looks_ahead(tmp_path: Path) -> None:
     for layer in model.model.layers:
         layer.self_attn.is_causal = False
     with pytest.raises(DocumentLeak, match="not causal"):
-        probe(model, VOCABULARY, document_mask=False)
+        probe(LossModel(model), VOCABULARY, CPU, document_mask=False)
