@@ -29,6 +29,7 @@ from infra.remote.listing import Listing
 from infra.remote.locations import is_remote, shown
 from infra.stage import Pin, StageError
 from infra.store.manifest import Manifest
+from tasks.model.stage import ModelParameters
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class Unresolved:
 
 BASES = (("tokenizer", "base"), ("model", "base"), ("evaluation", "model"))
 """Stages and their parameters that may name a model of the Hugging Face hub."""
+
+NO_WEIGHTS = (
+    "a shape is enough to plan and has no weights to train; to run, state model.base (a folder, a "
+    "model of the hub or an artifact) or model.create"
+)
 
 Pins = dict[str, dict[str, tuple[Pin, ...] | Unresolved]]
 """Node id -> parameter path -> its files."""
@@ -125,6 +131,8 @@ def resolve(graph: Graph, access: Access | None = None, earlier: Earlier = lambd
                     found, reference=stated[0], why=f"there is no such folder, and {found.why}"
                 )
             pins[id][field_path] = found
+        if isinstance(node.parameters, ModelParameters) and node.parameters.only_planned:
+            pins[id]["shape"] = Unresolved("model.shape", NO_WEIGHTS)
     digests.save()
     return pins
 

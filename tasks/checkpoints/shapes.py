@@ -23,7 +23,8 @@ class ShapeError(ValueError):
 
 
 class ModelShape(Parameters):
-    """Sizes of a decoder, by transformers' names."""
+    """Sizes of a decoder, by transformers' names; `name` takes those not stated from a known shape.
+    """
 
     hidden_size: Size
     intermediate_size: Size
@@ -44,6 +45,15 @@ class ModelShape(Parameters):
     output_bias: bool = pydantic.Field(default=False, description="bias of attention's output")
     mlp_bias: bool = False
     qk_norm: bool = pydantic.Field(default=False, description="RMS norms of queries and keys")
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _of_name(cls, data: Any) -> Any:
+        """`{name: llama-2-7b, vocab_size: 69104}`: a known shape with other sizes."""
+        if not isinstance(data, dict) or "name" not in data:
+            return data
+        known = SHAPES[_known(data["name"])].model_dump()
+        return known | {key: value for key, value in data.items() if key != "name"}
 
     @pydantic.model_validator(mode="after")
     def _heads_divide(self) -> Self:
@@ -231,7 +241,7 @@ ShapeField = Annotated[
     | Annotated[ModelShape, pydantic.Tag("sizes")],
     pydantic.Discriminator(_form),
 ]
-"""A shape as recipes state it: a known name, or sizes."""
+"""A shape as recipes state it: a known name, sizes, or a name and sizes that differ."""
 
 
 def shape_of(stated: str | ModelShape) -> ModelShape:

@@ -21,6 +21,7 @@ from tasks.training.devices import Devices
 from tasks.training.durations import Duration, Ratio, tokens
 from tasks.training.lengths import fixed_tokens, refuse_contradictions
 from tasks.training.plan import Position
+from tasks.training.predict.hardware import Hardware
 from tasks.training.ramps import PlanError
 from tasks.training.schedules import NodeSchedule
 from tasks.training.sections import (
@@ -124,6 +125,11 @@ class TrainingSection(Parameters):
         default=2, description="checkpoints kept of a running phase"
     )
     devices: Annotated[Devices, NOT_IDENTITY] = Devices()
+    hardware: Annotated[Hardware | None, NOT_IDENTITY] = pydantic.Field(
+        default=None,
+        description="accelerators that `puna plan` computes time, energy, CO2 and money for; "
+        "decides nothing of a run",
+    )
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> TrainingSection:
@@ -180,7 +186,8 @@ class TrainingSection(Parameters):
         here = stand[index]
         length = here.stated.sequence_length
         values = self.model_dump(
-            exclude={"phases", "batch", "schedule", "optimizer", "max_epochs"}, by_alias=True
+            exclude={"phases", "batch", "schedule", "optimizer", "max_epochs", "hardware"},
+            by_alias=True,
         )
         values |= {
             "tokens": _in_tokens(phase.tokens, length),

@@ -103,6 +103,10 @@ def test_a_shape_is_a_known_name_or_sizes():
     read = pydantic.TypeAdapter(ShapeField)
     assert shape_of(read.validate_python("llama-2-7b")) == SHAPES["llama-2-7b"]
     assert shape_of(read.validate_python(SMALL)) == ModelShape(**SMALL)
+    grown = read.validate_python({"name": "llama-2-7b", "vocab_size": 69_104})
+    assert shape_of(grown) == SHAPES["llama-2-7b"].grown(69_104)
+    with pytest.raises(pydantic.ValidationError, match="not a known shape; known: llama-1-7b"):
+        read.validate_python({"name": "llama-2-8b", "vocab_size": 69_104})
     with pytest.raises(pydantic.ValidationError, match="not a known shape; known: llama-1-7b"):
         read.validate_python("llama-2-8b")
     with pytest.raises(pydantic.ValidationError, match="does not divide into 7 heads"):
