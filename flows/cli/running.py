@@ -289,7 +289,7 @@ def _draw(prepared: Prepared, file: Path) -> None:
     try:
         replace_bytes(file, plan_svg(prepared.recipe.name, phases).encode())
     except OSError as error:
-        say(f"error: --picture {file}: {error.strerror}; name a file in a folder that exists")
+        say(f"error: --picture {file}: {error.strerror}; name a file that can be written")
         raise typer.Exit(EXIT_USAGE) from None
     say(f"picture: {file}")
 

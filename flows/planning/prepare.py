@@ -66,7 +66,7 @@ class Prepared:
             if step.state == "unresolved" and not step.why.startswith("waits for ")
         ]
         model = self.recipe.model
-        if model is not None and model.only_planned and "model/main" not in self.plan.steps:
+        if model is not None and model.only_planned and not any(NO_WEIGHTS in p for p in problems):
             problems.append(f"{self.recipe.place_of('model.shape')}model.shape: {NO_WEIGHTS}")
         if problems:
             raise RecipeError(problems)

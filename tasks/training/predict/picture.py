@@ -157,7 +157,7 @@ def _frame(top: float, label: str, largest: str) -> Iterator[str]:
         f'<rect x="{LEFT}" y="{top}" width="{right - LEFT}" height="{PANEL}" fill="none" '
         'stroke="#888"/>'
     )
-    yield _text(LEFT + 4, top - 0 + PANEL + 14, label, 'fill="#333" font-weight="bold"')
+    yield _text(LEFT + 4, top + PANEL + 14, label, 'fill="#333" font-weight="bold"')
     yield _text(LEFT - 6, top + 10, largest, 'text-anchor="end" fill="#333"')
     yield _text(LEFT - 6, top + PANEL, "0", 'text-anchor="end" fill="#333"')
 
@@ -168,7 +168,7 @@ def _axis(total: int, bottom: float) -> Iterator[str]:
         x = _x(t, total)
         yield f'<line x1="{x:.1f}" y1="{bottom}" x2="{x:.1f}" y2="{bottom + 5}" stroke="#888"/>'
         yield _text(x, bottom + 32, _number(t), 'text-anchor="middle" fill="#333"')
-    yield _text(WIDTH - RIGHT + 12, bottom + 32, "tokens", 'fill="#333"')
+    yield _text(WIDTH - RIGHT + 30, bottom + 32, "tokens", 'fill="#333"')
 
 
 def _text(x: float, y: float, text: str, style: str = "") -> str:
