@@ -100,13 +100,15 @@ def _hardware(hardware: Hardware, precision: str) -> str:
 
 def _plan_lines(facts: PhaseFacts) -> Iterator[str]:
     if facts.tokens is None:
-        yield f"? tokens: they follow from bins that do not exist yet; rows of {facts.sequence_length:,}"
+        yield f"? tokens, as bins do not exist yet; rows of {facts.sequence_length:,}"
         return
     yield (
         f"{count(facts.tokens)} tokens, {facts.rows:,} rows of {facts.sequence_length:,}, "
         f"{facts.steps:,} steps of {_moving(_counts(facts.batch_start), _counts(facts.batch_end))}"
     )
-    rates = [f"{rate:.3g}" for rate in (facts.lr_start, facts.lr_peak, facts.lr_end) if rate is not None]
+    rates = [
+        f"{rate:.3g}" for rate in (facts.lr_start, facts.lr_peak, facts.lr_end) if rate is not None
+    ]
     yield f"lr {_moving(*rates)} (first step, peak, last step)"
     yield f"mixture: {_mixture(facts)}"
     if facts.epochs:
@@ -194,4 +196,3 @@ def _named(values: Mapping[str, int]) -> str:
 def _gb(size: int) -> str:
     gb = size / 1e9
     return f"{gb:.1f}" if gb >= 1 else f"{gb:.2g}"
-

@@ -23,8 +23,7 @@ class ShapeError(ValueError):
 
 
 class ModelShape(Parameters):
-    """Sizes of a decoder, by transformers' names; `name` takes those not stated from a known shape.
-    """
+    """Sizes of a decoder, by transformers' names; `name` takes the others from a known shape."""
 
     hidden_size: Size
     intermediate_size: Size
@@ -132,9 +131,7 @@ class ModelShape(Parameters):
     @property
     def parameters(self) -> int:
         """All parameters."""
-        return (
-            self.embeddings + self.num_hidden_layers * self.layer_parameters + self.hidden_size
-        )
+        return self.embeddings + self.num_hidden_layers * self.layer_parameters + self.hidden_size
 
     @property
     def matmul_parameters(self) -> int:

@@ -104,7 +104,7 @@ def train(name: str) -> None:
 def measure(name: str, kind: str) -> int:
     """Peak bytes: of torch's allocations, or of resident memory above that after imports."""
     import torch
-    import transformers.models.llama.modeling_llama
+    import transformers.models.llama.modeling_llama  # noqa: F401
     from torch.profiler import ProfilerActivity, profile
 
     import tasks.training.loss

@@ -14,11 +14,13 @@ from tasks.training.predict.accelerators import ACCELERATORS
 
 MFU = 0.40
 """Assumed where a recipe states none. Published runs of dense models in 16 bits reach 0.33 to 0.56
-(docs/benchmarks/predictions.md)."""
+(docs/benchmarks/predictions.md).
+"""
 
 PUE = 1.1
-"""Power usage effectiveness: energy of a data centre per energy of its machines. 1.1 is what Llama's
-papers assume (arXiv:2302.13971, section 6)."""
+"""Power usage effectiveness: energy of a data centre per energy of its machines, as Llama's papers
+assume it (arXiv:2302.13971, section 6).
+"""
 
 KG_PER_KWH = 0.385
 """Carbon intensity of the grid, kg CO2eq/kWh: the US average that Llama's papers use."""

@@ -95,9 +95,7 @@ def _hardware_json(hardware: Hardware | None, precision: str) -> dict[str, Any] 
     }
 
 
-def predict(
-    section: TrainingSection, facts: Sequence[PhaseFacts], shape: ModelShape
-) -> Prediction:
+def predict(section: TrainingSection, facts: Sequence[PhaseFacts], shape: ModelShape) -> Prediction:
     """Memory, operations and cost of every phase."""
     hardware = section.hardware
     phases = tuple(

@@ -9,7 +9,7 @@ from tasks.training.phases import TrainingSection
 from tasks.training.predict.prediction import predict
 
 CATEGORIES = [f"category-{number}" for number in range(12)]
-SHARES = {name: 1 / 16 for name in CATEGORIES[1:]} | {CATEGORIES[0]: "rest"}
+SHARES = dict.fromkeys(CATEGORIES[1:], 1 / 16) | {CATEGORIES[0]: "rest"}
 
 
 def section(**values):
@@ -50,7 +50,7 @@ def test_what_follows_from_bins_is_a_question_mark_before_them():
     told = lines(section(), {})
     text = "\n".join(told)
     assert "16 steps" in text and "epochs:" not in text
-    assert "a-rather-long-name" in text and "? tokens" in text
+    assert "a-rather-long-name" in text and "? tokens, as bins" in text
     assert not any(line.startswith("total") for line in told)
     assert "state training.hardware" in text
 

@@ -28,8 +28,7 @@ def test_operations_of_a_phase_by_hand():
 def test_frozen_layers_cost_four_operations():
     align = {"name": "one", "tokens": "1B", "mixture": {"a": 1}, "trainable": "embeddings"}
     everything, embeddings = (
-        predicted(phases=phases).phases[0]
-        for phases in ([{**align, "trainable": "all"}], [align])
+        predicted(phases=phases).phases[0] for phases in ([{**align, "trainable": "all"}], [align])
     )
     layers = 32 * (4 * 4096**2 + 3 * 4096 * 11008)
     assert everything.flops - embeddings.flops == 2 * layers * round(1e9 / 4096) * 4096
