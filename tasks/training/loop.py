@@ -131,7 +131,9 @@ class Phase:
             document_mask=self.parameters.document_mask,
             autocast=self.autocast,
         )
-        probe_loss(self.model, self.vocabulary, device)
+        mixed = len({p.dtype for p in self.model.parameters() if p.is_floating_point()}) > 1
+        outside = self.autocast if mixed else contextlib.nullcontext
+        probe_loss(self.model, self.vocabulary, device, autocast=outside)
         return leak
 
     def train(
