@@ -29,7 +29,8 @@ def predictions(
     if recipe.training is None or not facts:
         return None, ""
     try:
-        return predict(recipe.training, facts, model_shape(recipe, plan)), ""
+        grows = recipe.tokenizer is not None and recipe.tokenizer.expand is not None
+        return predict(recipe.training, facts, model_shape(recipe, plan), grows), ""
     except (NoShape, DeviceError) as problem:
         return None, str(problem)
 

@@ -28,6 +28,7 @@ import torch
 
 from tasks.training import gradients
 from tasks.training.accumulation import StepLosses, accumulate, micro_batches
+from tasks.training.adapters.merge import parameter_count
 from tasks.training.batches import PlannedStep
 from tasks.training.checkpointing import Checkpointer, CheckpointTimer
 from tasks.training.data import PackedRows
@@ -35,7 +36,7 @@ from tasks.training.errors import Interrupted, TrainingStopped
 from tasks.training.loss_scale import unscale
 from tasks.training.metrics import loss_metrics, metrics_file
 from tasks.training.model_setup import phase_optimizer, training_model
-from tasks.training.numerics import autocast, make_reproducible, require_precision
+from tasks.training.numerics import autocast, make_reproducible
 from tasks.training.optimizer import trainable_parameters
 from tasks.training.output import write_output
 from tasks.training.plan import TrainingPlan
@@ -77,7 +78,6 @@ class Phase:
         self.spec = spec
         parameters = self.parameters = spec.parameters
         ranks = self.ranks = ranks or join(parameters.devices)
-        require_precision(parameters.precision, ranks.device, ranks.world_size)
         make_reproducible(spec.cpu_threads, parameters.seed + ranks.rank)
         self.scratch = Path(spec.scratch)
         self.scratch.mkdir(parents=True, exist_ok=True)
@@ -94,27 +94,24 @@ class Phase:
         fingerprint = fingerprint_of(parameters, self.data.bins, self.carried)
         restored = self.checkpoints.find(fingerprint)
 
-        self.autocast = partial(autocast, parameters.precision, ranks.device)
-        self.scaled = parameters.precision == "fp16"
-        self.model = ranks.together(lambda: training_model(spec.previous, parameters, ranks))
+        self.model = ranks.together(
+            lambda: training_model(spec.previous, parameters, self.carried, ranks)
+        )
         self.language_model = cast("Any", self.model.language_model)
         self.vocabulary = self.language_model.get_input_embeddings().weight.shape[0]
         self.guessing = math.log(self.vocabulary)
-        self.leak = probe(
-            self.model,
-            self.vocabulary,
-            ranks.device,
-            document_mask=parameters.document_mask,
-            autocast=self.autocast,
-        )
-        probe_loss(self.model, self.vocabulary, ranks.device)
-        if ranks.world_size == 1:  # else before it was sharded
-            prepare(self.language_model, parameters)
+        self.autocast = partial(autocast, parameters.precision, ranks.device)
+        self.scaled = parameters.precision == "fp16"
+        self.leak = self.model.within(self._probe)
         reshard(self.model)
+        if ranks.world_size == 1:  # else before it was split
+            prepare(self.language_model, parameters)
         self.model.train()
         self.trainable = trainable_parameters(self.language_model)
         self.optimizer = ranks.together(
-            lambda: phase_optimizer(self.trainable, parameters, self.carried, spec.state)
+            lambda: phase_optimizer(
+                self.language_model, self.trainable, parameters, self.carried, spec.state
+            )
         )
 
         self.watch = LossWatch(parameters.guard, self.plan, self.guessing)
@@ -123,6 +120,21 @@ class Phase:
         self.progress = restored or Progress(fingerprint)
         if restored is not None:
             self.sampler.restore(restored.rows, restored.drawn)
+
+    def _probe(self) -> float:
+        """Compare what training computes with the model itself; returns the mask's leak."""
+        device = self.ranks.device
+        leak = probe(
+            self.model,
+            self.vocabulary,
+            device,
+            document_mask=self.parameters.document_mask,
+            autocast=self.autocast,
+        )
+        mixed = len({p.dtype for p in self.model.parameters() if p.is_floating_point()}) > 1
+        outside = self.autocast if mixed else contextlib.nullcontext
+        probe_loss(self.model, self.vocabulary, device, autocast=outside)
+        return leak
 
     def train(
         self,
@@ -154,7 +166,9 @@ class Phase:
             self._refuse_divergence()  # also where all steps were taken before
             return self._finish()
         except (torch.OutOfMemoryError, MemoryError) as error:
-            raise TrainingStopped(self._out_of_memory(error)) from error
+            reason = self._out_of_memory(error)
+            self.ranks.report_failure(reason)  # the others wait for this rank
+            raise TrainingStopped(reason) from error
         finally:
             self.checkpoints.close(CLOSE_S)
 
@@ -307,7 +321,7 @@ class Phase:
                 category: sampler.taken[category] / sum(self.data.bins[category])
                 for category in self.sampler.categories
             },
-            "parameters": sum(parameter.numel() for parameter in self.language_model.parameters()),
+            "parameters": parameter_count(self.language_model),
             "parameters_trained": self.optimizer.trained,
             "mask_leak": self.leak,
         }

@@ -31,7 +31,8 @@ module's forward. It is also the root that FSDP2 wraps, so that the head's weigh
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,8 @@ from tasks.training.attention import hidden_states, plain_attention
 from tasks.training.heads import Head, head_of, head_parameters
 
 IGNORE_INDEX = -100
+
+_T = TypeVar("_T")
 
 CHUNK_LOGITS = {"cpu": 2**22, "cuda": 2**26}
 """Logits of one chunk by device: 16 MiB in float32 keep a CPU's caches, 256 MiB keep a GPU busy."""
@@ -248,3 +251,9 @@ class LossModel(nn.Module):
         logits_BTV = self.head.logits(nn.functional.linear(hidden_BTD, weight_VD, bias_V))
         loss = total / (targets_BT != IGNORE_INDEX).sum()
         return Comparison(logits_BTV, loss, own.logits, getattr(own, "loss", None))
+
+    def within(self, work: Callable[[], _T]) -> _T:
+        """The result of `work`, which uses parts of the model by themselves: where the model is
+        split over ranks, as a part of its forward pass, which has the whole matrices.
+        """
+        return work()

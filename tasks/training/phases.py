@@ -16,6 +16,7 @@ import pydantic
 
 from infra.stage import NOT_IDENTITY, Parameters
 from tasks.checkpoints.context import ContextLength
+from tasks.training.adapters.section import Adapter, refuse_untrained
 from tasks.training.coarse import StatedPhase, coarse_section, phase_warnings
 from tasks.training.devices import Devices
 from tasks.training.durations import Duration, Ratio, tokens
@@ -76,6 +77,9 @@ class PhaseSection(Parameters):
         "over} or {epochs}",
     )
     trainable: Trainable = "all"
+    adapter: Adapter | None = pydantic.Field(
+        default=None, description="instead of training.adapter; null: none in this phase"
+    )
     lr: float | None = pydantic.Field(
         default=None, gt=0, description="peak of this phase, instead of optimizer.lr"
     )
@@ -102,6 +106,10 @@ class TrainingSection(Parameters):
         default=None, description="tokens or rows of an optimizer step, such as 4M or 64 rows"
     )
     optimizer: Optimizer = Optimizer()
+    adapter: Adapter | None = pydantic.Field(
+        default=None,
+        description="LoRA or QLoRA in all phases that state no adapter of their own",
+    )
     schedule: ScheduleSection = ScheduleSection()
     max_epochs: MaxEpochs = pydantic.Field(
         default=DEFAULT_EPOCHS,
@@ -144,6 +152,10 @@ class TrainingSection(Parameters):
                 raise ValueError(
                     f"phase {phase.name!r} has no batch; state `batch` in it or in `training`"
                 )
+            try:
+                refuse_untrained(self.adapter_of(phase), phase.trainable)
+            except ValueError as error:
+                raise ValueError(f"phase {phase.name!r}: {error}") from error
         if self.checkpoint_every is not None and not self.checkpoint_every.amount:
             raise ValueError(
                 f"checkpoint_every: {self.checkpoint_every} is no interval; state more, or leave "
@@ -157,6 +169,10 @@ class TrainingSection(Parameters):
         if batch is None:
             raise ValueError(f"phase {phase.name!r} has no batch")
         return batch
+
+    def adapter_of(self, phase: PhaseSection) -> Adapter | None:
+        """The adapter of a phase: its own, else the section's."""
+        return phase.adapter if "adapter" in phase.model_fields_set else self.adapter
 
     def standings(self, sequence_length: int) -> list[Standing]:
         """Where each phase stands; `sequence_length`: of phases without their own."""
@@ -196,6 +212,7 @@ class TrainingSection(Parameters):
             "context": phase.context,
             "mixture": "buckets" if isinstance(phase.mixture, BucketsOf) else phase.mixture,
             "trainable": phase.trainable,
+            "adapter": self.adapter_of(phase),
             "data": phase.data,
             "rewarm": phase.rewarm,
             "max_epochs": self.max_epochs_of(phase),

@@ -12,27 +12,27 @@ So no process ever holds the whole model, nor a second copy of its part.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.distributed.fsdp import (
     FSDPModule,
-    MixedPrecisionPolicy,
     fully_shard,
     register_fsdp_forward_method,
 )
 from torch.distributed.tensor import DTensor
 
+from tasks.training.adapters.names import is_adapter, plain_name
 from tasks.training.parts import StoredTensors, local, part_of
 from tasks.training.ranks import Ranks
-from tasks.training.sections import Precision
+
+_LOG = logging.getLogger(__name__)
 
 
-def shard(
-    model: nn.Module, layers: Sequence[nn.Module], ranks: Ranks, precision: Precision
-) -> None:
+def shard(model: nn.Module, layers: Iterable[nn.Module], ranks: Ranks) -> None:
     """Split a model over ranks, in place; its parameters become DTensors.
 
     Gradients are summed over ranks, not averaged: losses are divided by the valid tokens of the
@@ -41,19 +41,11 @@ def shard(
     Args:
         model: the root.
         layers: its decoder layers.
-        precision: with bf16, layers are gathered in bfloat16 (half the traffic), which is what
-            autocast would make of their matrices; gradients are reduced in float32.
     """
-    policy = MixedPrecisionPolicy()
-    if precision == "bf16":
-        policy = MixedPrecisionPolicy(
-            param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False
-        )
     for layer in layers:
-        fully_shard(layer, mesh=ranks.mesh, mp_policy=policy)
+        fully_shard(layer, mesh=ranks.mesh)
     fully_shard(model, mesh=ranks.mesh)
-    for probed in ("hidden", "compared"):  # the start-up probes call these by themselves
-        register_fsdp_forward_method(model, probed)
+    register_fsdp_forward_method(model, "within")
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
@@ -114,14 +106,14 @@ def names_of(module: nn.Module) -> dict[str, tuple[nn.Parameter, list[str]]]:
     return {names[0]: (parameter, names) for parameter, names in named.values()}
 
 
-def fits(language_model: nn.Module, stored: StoredTensors) -> bool:
-    """Whether a checkpoint holds every parameter under the model's own name and shape.
+def fits(weights: Iterable[tuple[tuple[int, ...], Sequence[str]]], stored: StoredTensors) -> bool:
+    """Whether a checkpoint holds every weight, given as (shape, names), under one of its names.
 
     transformers renames or joins the tensors of some families (experts); these do not.
     """
     return all(
-        any(name in stored and stored.shape(name) == tuple(parameter.shape) for name in names)
-        for parameter, names in names_of(language_model).values()
+        any(name in stored and stored.shape(name) == shape for name in names)
+        for shape, names in weights
     )
 
 
@@ -135,9 +127,13 @@ def materialise(root: nn.Module, device: torch.device) -> None:
 
 @torch.no_grad()
 def fill(language_model: nn.Module, stored: StoredTensors) -> None:
-    """Read this rank's rows of every parameter, and whole buffers, from a checkpoint."""
-    for parameter, names in names_of(language_model).values():
-        name = next(name for name in names if name in stored)
+    """Read this rank's rows of every parameter but those of adapters, and whole buffers, from a
+    checkpoint.
+    """
+    for first, (parameter, names) in names_of(language_model).items():
+        if is_adapter(first):
+            continue
+        name = next(name for name in map(plain_name, names) if name in stored)
         local(parameter).copy_(stored.read(name, part_of(parameter)))
     for name, buffer in language_model.named_buffers():
         if name in stored:

@@ -8,7 +8,6 @@ time, and memory a rank. docs/benchmarks/predictions.md explains the differences
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from pathlib import Path
 
@@ -21,9 +20,7 @@ from tasks.checkpoints.shapes import shape_of
 from tasks.training.facts import facts
 from tasks.training.predict.cost import cost_of, total
 from tasks.training.predict.hardware import MFU
-from tasks.training.predict.memory import memory_of
-from tasks.training.predict.prediction import phase_flops, predict
-from tasks.training.predict.setup import AdapterSetup
+from tasks.training.predict.prediction import predict
 
 PUBLISHED_HOURS: dict[str, float | None] = {
     "llama-2-7b-zh": 15,
@@ -32,7 +29,6 @@ PUBLISHED_HOURS: dict[str, float | None] = {
     "llama-1-65b": 1_022_362 / 2048,
     "llama-3-6b": None,
 }
-ADAPTERS = {"llama-3-6b": AdapterSetup(rank=128, quantised=True, dropout=0.05)}
 
 
 def main() -> None:
@@ -48,10 +44,9 @@ def main() -> None:
         phases = predict(training, found, shape).phases
         assumed = training.hardware.model_copy(update={"mfu": MFU})
         costs, largest = [], 0
-        for fact, phase in zip(found, phases, strict=True):
-            setup = dataclasses.replace(phase.setup, adapter=ADAPTERS.get(name))
-            costs.append(cost_of(phase_flops(shape, setup, fact.rows), setup.precision, assumed))
-            largest = max(largest, memory_of(shape, setup).total)
+        for phase in phases:
+            costs.append(cost_of(phase.flops, training.precision, assumed))
+            largest = max(largest, phase.memory.total)
         seconds = total(costs).seconds
         stated = duration(published * 3600) if published else "none"
         own = f"{MFU * seconds / 3600 / published:.1%}" if published else ""

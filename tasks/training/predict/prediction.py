@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.checkpoints.shapes import ModelShape
+from tasks.training.adapters.section import Adapter
 from tasks.training.devices import Devices
 from tasks.training.facts import PhaseFacts
 from tasks.training.flops import MatmulShape, training_flops
@@ -95,11 +96,16 @@ def _hardware_json(hardware: Hardware | None, precision: str) -> dict[str, Any] 
     }
 
 
-def predict(section: TrainingSection, facts: Sequence[PhaseFacts], shape: ModelShape) -> Prediction:
-    """Memory, operations and cost of every phase."""
+def predict(
+    section: TrainingSection,
+    facts: Sequence[PhaseFacts],
+    shape: ModelShape,
+    grows: bool = False,
+) -> Prediction:
+    """Memory, operations and cost of every phase; `grows` as in `setup_of`."""
     hardware = section.hardware
     phases = tuple(
-        _of_phase(section, phase, fact, shape, hardware)
+        _of_phase(section, phase, fact, shape, grows)
         for phase, fact in zip(section.phases, facts, strict=True)
     )
     return Prediction(shape, hardware, section.precision, phases)
@@ -110,11 +116,12 @@ def _of_phase(
     phase: PhaseSection,
     fact: PhaseFacts,
     shape: ModelShape,
-    hardware: Hardware | None,
+    grows: bool,
 ) -> PhasePrediction:
+    hardware = section.hardware
     if fact.tokens is None or fact.rows is None or fact.batch_start is None:
         return PhasePrediction(phase.name)
-    setup = setup_of(section, phase, fact, hardware)
+    setup = setup_of(section, phase, fact, hardware, grows)
     memory = memory_of(shape, setup)
     flops = phase_flops(shape, setup, fact.rows)
     cost = cost_of(flops, setup.precision, hardware) if hardware else None
@@ -135,9 +142,16 @@ def phase_flops(shape: ModelShape, setup: Setup, rows: int) -> int:
 
 
 def setup_of(
-    section: TrainingSection, phase: PhaseSection, fact: PhaseFacts, hardware: Hardware | None
+    section: TrainingSection,
+    phase: PhaseSection,
+    fact: PhaseFacts,
+    hardware: Hardware | None,
+    grows: bool = False,
 ) -> Setup:
-    """How a phase is trained on this hardware; its largest step decides."""
+    """How a phase is trained on this hardware; its largest step decides.
+
+    `grows`: whether the tokenizer gains tokens, whose rows an adapter's phase then trains too.
+    """
     devices = section.devices
     cuda = devices.kind == "cuda"
     if hardware is not None:
@@ -161,7 +175,7 @@ def setup_of(
         offload=devices.offload == "optimizer",
         optimizer=section.optimizer.name,
         trainable=phase.trainable,
-        adapter=adapter_setup(getattr(phase, "adapter", None) or getattr(section, "adapter", None)),
+        adapter=adapter_setup(section.adapter_of(phase), grows),
     )
 
 
@@ -172,19 +186,18 @@ def ranks_of(devices: Devices, hardware: Hardware | None) -> int:
     return hardware.count if hardware else 1
 
 
-def adapter_setup(stated: Any) -> AdapterSetup | None:
-    """What memory and operations need of a recipe's `adapter`."""
+def adapter_setup(stated: Adapter | None, grows: bool) -> AdapterSetup | None:
+    """What memory and operations need of a recipe's adapter."""
     if stated is None:
         return None
     names = LINEARS if stated.targets == "all-linear" else stated.targets
-    named = tuple(name for name in LINEARS if any(name.endswith(t) for t in names))
     return AdapterSetup(
         rank=stated.r,
-        targets=named,
+        targets=tuple(name for name in LINEARS if any(t.endswith(name) for t in names)),
         quantised=stated.kind == "qlora",
         dropout=stated.dropout,
-        embeddings=bool(getattr(stated, "embeddings", False)),
-        dora=bool(getattr(stated, "dora", False)),
+        embeddings=grows if stated.embeddings == "auto" else stated.embeddings != "frozen",
+        dora=stated.dora,
     )
 
 
