@@ -11,8 +11,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from flows.planning.phase_text import duration
 from flows.recipe.read import read_recipe
@@ -21,6 +20,8 @@ from tasks.training.facts import facts
 from tasks.training.predict.cost import cost_of, total
 from tasks.training.predict.hardware import MFU
 from tasks.training.predict.prediction import predict
+
+RECIPES = Path(__file__).resolve().parent / "predictions"
 
 PUBLISHED_HOURS: dict[str, float | None] = {
     "llama-2-7b-zh": 15,
@@ -35,7 +36,7 @@ def main() -> None:
     """Print a row for each recipe."""
     print(f"{'recipe':18}{'published':>11}{f'at {MFU:.0%}':>11}{'its MFU':>9}{'GB a rank':>11}")
     for name, published in PUBLISHED_HOURS.items():
-        recipe = read_recipe(ROOT / "tests" / "benchmarks" / "predictions" / f"{name}.yaml")
+        recipe = read_recipe(RECIPES / f"{name}.yaml")
         training, binning, model = recipe.training, recipe.binning, recipe.model
         if training is None or binning is None or model is None or model.shape is None:
             raise SystemExit(f"{name}.yaml: needs model.shape, binning and training")

@@ -16,7 +16,7 @@ process itself: `ROOM` is kept free for those.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tasks.checkpoints.shapes import ModelShape
 from tasks.training.predict.activations import (
@@ -55,8 +55,7 @@ class Memory:
     moment: str
     """When the peak is."""
     host: int = 0
-    """Bytes in the CPU's memory instead, with `offload`."""
-    layers: dict[str, int] = field(default_factory=dict)
+    """Bytes in the CPU's memory with `offload`: moments, a copy of weights, gradients."""
 
     @property
     def total(self) -> int:
@@ -111,21 +110,28 @@ def memory_of(shape: ModelShape, setup: Setup) -> Memory:
 
 
 def _weights(shape: ModelShape, setup: Setup) -> tuple[int, int]:
-    """Bytes of a rank's weights, and of whole or narrow copies of them within a step."""
+    """Bytes of a rank's weights, and of whole or narrow copies of them within a step.
+
+    Beside an adapter, frozen matrices of layers are held in 4 bits, or in 16 where products are
+    (weights stored in 16 bits are assumed); so they need no narrow copies.
+    """
     adapter, wide, narrow = setup.adapter, setup.wide, setup.narrow
     matrices = shape.num_hidden_layers * shape.layer_matrices
-    if adapter is not None:
-        kept = round(matrices * (QUANTISED if adapter.quantised else wide))
-        kept += (shape.parameters - matrices) * wide
-        added = adapter_parameters(shape, adapter) * wide
-        copies = shape.layer_matrices * narrow if adapter.quantised or narrow < wide else 0
-        return kept + added, copies
-    weights = shape.parameters * wide
+    others = shape.parameters - matrices
+    added = adapter_parameters(shape, adapter) if adapter is not None else 0
+    if adapter is not None and adapter.quantised:
+        largest = max(inputs * outputs for inputs, outputs in shape.linears().values())
+        copies = largest * narrow + (added * narrow if narrow < wide else 0)
+        return round(matrices * QUANTISED) + (others + added) * wide, copies
+    held = narrow if adapter is not None else wide
+    weights = (matrices * held + (others + added) * wide) // setup.shards
     if setup.ranks > 1:
         root = (shape.embeddings + shape.hidden_size) * wide
         layer = shape.layer_parameters * (narrow + (narrow + wide if setup.trains_layers else 0))
-        return weights // setup.shards, root * 2 + 2 * layer
-    return weights, matrices * narrow if narrow < wide else 0
+        layer += added // shape.num_hidden_layers * (2 * narrow + wide)
+        return weights, root * (2 if setup.trains_embeddings else 1) + 2 * layer
+    copied = matrices if adapter is None else added
+    return weights, copied * narrow if narrow < wide else 0
 
 
 def _moments(trained: int, setup: Setup) -> int:

@@ -54,7 +54,9 @@ class Setup:
 
     @property
     def shards(self) -> int:
-        """Ranks that share one copy of weights, gradients and moments."""
+        """Ranks that share one copy of weights, gradients and moments; with QLoRA each has all."""
+        if self.adapter is not None and self.adapter.quantised:
+            return 1
         return self.ranks // self.replicas
 
     @property

@@ -123,6 +123,19 @@ def test_four_bits_hold_the_matrices_of_layers_only():
     assert saved == pytest.approx(matrices * (4 - 0.5 - 1 / 64 - 4 / 64 / 256), abs=1)
 
 
+def test_frozen_matrices_are_held_in_16_bits_where_products_are():
+    whole = memory_of(SHAPE, Setup(2, 32, precision="bf16", adapter=AdapterSetup(rank=8)))
+    matrices = 3 * SHAPE.layer_matrices
+    added = adapter_parameters(SHAPE, AdapterSetup(rank=8))
+    assert whole.parts["weights"] == 4 * (SHAPE.parameters - matrices + added) + 2 * matrices
+    lora, qlora = (
+        memory_of(SHAPE, Setup(2, 32, ranks=4, adapter=AdapterSetup(rank=8, quantised=kind)))
+        for kind in (False, True)
+    )
+    assert lora.parts["moments"] == 8 * added // 4
+    assert qlora.parts["moments"] == 8 * added  # each rank has all of it
+
+
 def test_embeddings_only_train_both_matrices():
     setup = Setup(2, 32, trainable="embeddings")
     assert trained_parameters(SHAPE, setup) == 2 * 500 * 64

@@ -3,9 +3,16 @@
 import pytest
 
 from tasks.checkpoints.shapes import SHAPES
+from tasks.training.adapters.section import Adapter
 from tasks.training.facts import facts
 from tasks.training.phases import TrainingSection
-from tasks.training.predict.prediction import RANKS_PER_MACHINE, predict, ranks_of
+from tasks.training.predict.prediction import (
+    RANKS_PER_MACHINE,
+    adapter_setup,
+    predict,
+    ranks_of,
+)
+from tasks.training.predict.setup import AdapterSetup
 
 
 def predicted(shape="llama-2-7b", length=4096, **values):
@@ -95,3 +102,22 @@ def test_hardware_is_no_part_of_a_phases_version():
     plain = TrainingSection.model_validate(values)
     with_hardware = TrainingSection.model_validate(values | {"hardware": {"accelerator": "L40S"}})
     assert plain.node("a", 64).identity() == with_hardware.node("a", 64).identity()
+
+
+@pytest.mark.parametrize(
+    ("adapter", "grows", "expected"),
+    [
+        ({}, False, AdapterSetup(rank=16)),
+        ({"embeddings": "auto"}, True, AdapterSetup(rank=16, embeddings=True)),
+        ({"embeddings": "frozen"}, True, AdapterSetup(rank=16)),
+        (
+            {"kind": "qlora", "r": 128, "dropout": 0.05, "targets": ["q_proj", "mlp.up_proj"]},
+            False,
+            AdapterSetup(128, targets=("q_proj", "up_proj"), quantised=True, dropout=0.05),
+        ),
+    ],
+)
+def test_adapters_are_taken_from_the_recipe(adapter, grows, expected):
+    assert adapter_setup(Adapter(**adapter), grows) == expected
+    assert predicted(adapter=adapter).phases[0].setup.adapter is not None
+    assert adapter_setup(None, grows) is None
