@@ -43,19 +43,19 @@ CASES = {
     ),
     # not looked at while the prediction was made
     "untied-bf16": (
-        {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 6,
-         "num_attention_heads": 12, "num_key_value_heads": 12, "vocab_size": 32_000},
-        {"micro_batch": 4, "sequence_length": 512, "precision": "bf16"},
+        {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 4,
+         "num_attention_heads": 8, "num_key_value_heads": 8, "vocab_size": 16_000},
+        {"micro_batch": 4, "sequence_length": 256, "precision": "bf16"},
     ),
     "recompute": (
-        {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 12,
-         "num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": 16_000},
-        {"micro_batch": 4, "sequence_length": 1024, "recompute": "full"},
+        {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 8,
+         "num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": 8_000},
+        {"micro_batch": 4, "sequence_length": 512, "recompute": "full"},
     ),
     "embeddings-only": (
-        {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 8,
-         "num_attention_heads": 12, "num_key_value_heads": 4, "vocab_size": 32_000},
-        {"micro_batch": 2, "sequence_length": 1024, "trainable": "embeddings"},
+        {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 6,
+         "num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": 16_000},
+        {"micro_batch": 2, "sequence_length": 512, "trainable": "embeddings"},
     ),
 }  # fmt: skip
 
