@@ -11,9 +11,10 @@ from flows.planning.fetching import disk_notes
 from flows.planning.graph import Graph, Node
 from flows.planning.phases import phase_facts
 from flows.planning.plan import Plan, make_plan
+from flows.planning.predictions import predictions
 from flows.planning.reading import notes
 from flows.planning.request import RunRequest
-from flows.planning.resolve import Pins, Unresolved, resolve
+from flows.planning.resolve import NO_WEIGHTS, Pins, Unresolved, resolve
 from flows.planning.wiring import stages
 from flows.recipe.checks.sources import named_languages
 from flows.recipe.file import RecipeError
@@ -33,6 +34,7 @@ from tasks.model.layers import choose
 from tasks.signatures.stage import STAGE as SIGNATURES
 from tasks.tokenizer.stage import require_growth
 from tasks.training.facts import PhaseFacts
+from tasks.training.predict.prediction import Prediction
 from tasks.training.ramps import PlanError
 
 FILES_SHOWN = 5
@@ -51,6 +53,10 @@ class Prepared:
     plan: Plan
     phases: tuple[PhaseFacts, ...] = ()
     """What training comes to, as far as the bins in the store tell."""
+    predicted: Prediction | None = None
+    """What training takes; None where the recipe has none, or its model's sizes are not known."""
+    unpredicted: str = ""
+    """Why nothing is predicted."""
 
     def refuse_unresolved(self) -> None:
         """Raise `RecipeError` if a reference of the recipe could not be pinned: nothing runs before
@@ -61,6 +67,9 @@ class Prepared:
             for step in self.plan.steps.values()
             if step.state == "unresolved" and not step.why.startswith("waits for ")
         ]
+        model = self.recipe.model
+        if model is not None and model.only_planned and not any(NO_WEIGHTS in p for p in problems):
+            problems.append(f"{self.recipe.place_of('model.shape')}model.shape: {NO_WEIGHTS}")
         if problems:
             raise RecipeError(problems)
 
@@ -71,6 +80,7 @@ class Prepared:
             *notes(self.recipe, self.plan),
             *disk_notes(self.plan, self.store, self.recipe.remote.access()),
             *(told for phase in self.phases for told in phase.warnings),
+            *(self.predicted.warnings if self.predicted is not None else ()),
         ]
 
     def _place(self, id: str) -> str:
@@ -103,7 +113,9 @@ def prepare(request: RunRequest) -> Prepared:
     _refuse_incompatible_indexes(recipe, plan)
     _refuse_wrong_formats(recipe, plan, pins)
     _refuse_missing_programs(plan)
-    return Prepared(request, recipe, graph, pins, store, plan, _phases(recipe, plan))
+    phases = _phases(recipe, plan)
+    predicted, why = predictions(recipe, plan, phases)
+    return Prepared(request, recipe, graph, pins, store, plan, phases, predicted, why)
 
 
 def _phases(recipe: Recipe, plan: Plan) -> tuple[PhaseFacts, ...]:

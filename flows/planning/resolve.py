@@ -30,6 +30,7 @@ from infra.remote.listing import Listing
 from infra.remote.locations import is_remote, shown
 from infra.stage import Pin, StageError
 from infra.store.manifest import Manifest
+from tasks.model.stage import ModelParameters
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ HUB_NAMES = {
 
 ONE_FILE = {("langid", "model"), ("language_model", "lm"), ("language_model", "sentencepiece")}
 """Stages and their parameters that name exactly one file."""
+
+NO_WEIGHTS = (
+    "a shape is enough to plan and has no weights to train; to run, state model.base (a folder, a "
+    "model of the hub or an artifact) or model.create"
+)
 
 Pins = dict[str, dict[str, tuple[Pin, ...] | Unresolved]]
 """Node id -> parameter path -> its files."""
@@ -139,6 +145,8 @@ def resolve(graph: Graph, access: Access | None = None, earlier: Earlier = lambd
             if isinstance(found, tuple) and (node.stage.name, field_path) in ONE_FILE:
                 found = found if len(found) == 1 else _several(node, field_path, found)
             pins[id][field_path] = found
+        if isinstance(node.parameters, ModelParameters) and node.parameters.only_planned:
+            pins[id]["shape"] = Unresolved("model.shape", NO_WEIGHTS)
     digests.save()
     return pins
 

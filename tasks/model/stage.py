@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 
 from infra.quantities import Bytes
-from infra.stage import FILE, Output, Parameters, Role, Stage
+from infra.stage import FILE, NOT_IDENTITY, Output, Parameters, Role, Stage
 from tasks.checkpoints.context import ContextLength
+from tasks.checkpoints.shapes import ShapeField
 
 
 class Create(Parameters):
@@ -123,6 +124,10 @@ class ModelParameters(Parameters):
     base: Annotated[str | None, FILE] = None
     """Folder with a Hugging Face checkpoint (safetensors) or llama2.c's files; or an artifact."""
     create: Create | None = None
+    shape: Annotated[ShapeField | None, NOT_IDENTITY] = None
+    """Sizes of the base, by name (`llama-2-7b`) or stated, for `puna plan` where the base's own
+    configuration cannot be read. Without `base` and `create` the recipe can be planned, not run.
+    """
     embeddings: Methods = "mean"
     """Values of new rows: the mean of the base's rows of the token's text (`mean`), scaled to the
     mean length of the base's rows (`mean-norm`); the row of the `first` or `last` sub-token; the
@@ -150,14 +155,26 @@ class ModelParameters(Parameters):
         return self.context.positions if self.context is not None else None
 
     @property
+    def only_planned(self) -> bool:
+        """Whether there is a shape but nothing to take weights from."""
+        return self.base is None and self.create is None
+
+    @property
     def needs_text(self) -> bool:
         """Whether the stage reads select artifacts, in order to measure layers."""
         return isinstance(self.layers, LayerChoice) and self.layers.important is not None
 
     @pydantic.model_validator(mode="after")
     def _one_origin(self) -> Self:
-        if (self.base is None) == (self.create is None):
+        if self.base is not None and self.create is not None:
             raise ValueError("model: state either a `base` or `create: {hidden_size: ...}`")
+        if self.base is None and self.create is None and self.shape is None:
+            raise ValueError(
+                "model: state a `base`, or `create: {hidden_size: ...}`, or for a plan without "
+                "weights a `shape`"
+            )
+        if self.create is not None and self.shape is not None:
+            raise ValueError("model.shape: `create` states the sizes already; remove `shape`")
         if self.create is not None:
             for name in ("layers", "context"):
                 if getattr(self, name) is not None:

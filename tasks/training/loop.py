@@ -28,6 +28,7 @@ import torch
 
 from tasks.training import gradients
 from tasks.training.accumulation import StepLosses, accumulate, micro_batches
+from tasks.training.adapters.merge import parameter_count
 from tasks.training.batches import PlannedStep
 from tasks.training.checkpointing import Checkpointer, CheckpointTimer
 from tasks.training.data import PackedRows
@@ -93,7 +94,9 @@ class Phase:
         fingerprint = fingerprint_of(parameters, self.data.bins, self.carried)
         restored = self.checkpoints.find(fingerprint)
 
-        self.model = ranks.together(lambda: training_model(spec.previous, parameters, ranks))
+        self.model = ranks.together(
+            lambda: training_model(spec.previous, parameters, self.carried, ranks)
+        )
         self.language_model = cast("Any", self.model.language_model)
         self.vocabulary = self.language_model.get_input_embeddings().weight.shape[0]
         self.guessing = math.log(self.vocabulary)
@@ -106,7 +109,9 @@ class Phase:
         self.model.train()
         self.trainable = trainable_parameters(self.language_model)
         self.optimizer = ranks.together(
-            lambda: phase_optimizer(self.trainable, parameters, self.carried, spec.state)
+            lambda: phase_optimizer(
+                self.language_model, self.trainable, parameters, self.carried, spec.state
+            )
         )
 
         self.watch = LossWatch(parameters.guard, self.plan, self.guessing)
@@ -126,7 +131,9 @@ class Phase:
             document_mask=self.parameters.document_mask,
             autocast=self.autocast,
         )
-        probe_loss(self.model, self.vocabulary, device)
+        mixed = len({p.dtype for p in self.model.parameters() if p.is_floating_point()}) > 1
+        outside = self.autocast if mixed else contextlib.nullcontext
+        probe_loss(self.model, self.vocabulary, device, autocast=outside)
         return leak
 
     def train(
@@ -314,7 +321,7 @@ class Phase:
                 category: sampler.taken[category] / sum(self.data.bins[category])
                 for category in self.sampler.categories
             },
-            "parameters": sum(parameter.numel() for parameter in self.language_model.parameters()),
+            "parameters": parameter_count(self.language_model),
             "parameters_trained": self.optimizer.trained,
             "mask_leak": self.leak,
         }

@@ -20,11 +20,14 @@ from torch import Tensor
 
 from tasks.checkpoints.config_keys import for_all_readers
 from tasks.checkpoints.text_files import read_json, write_json
+from tasks.training.adapters.files import FOLDER, adapter_weights, write_adapter
+from tasks.training.adapters.merge import Weight, plain_weights
+from tasks.training.adapters.names import is_adapter, plain_name
 from tasks.training.model_setup import MOMENTS_STEM
 from tasks.training.optimizer import AdamW
 from tasks.training.parts import Part, StoredTensors, local, part_of
 from tasks.training.ranks import Ranks
-from tasks.training.sharding import fits, names_of, weight_files
+from tasks.training.sharding import fits, weight_files
 from tasks.training.spec import Carried, Spec
 
 _WRITER_KEYS = ("_name_or_path", "transformers_version")
@@ -50,7 +53,10 @@ def write_output(
 
     ranks.together(begin)
     _write_weights(spec, language_model, ranks)
-    parts = {key: optimizer.part(key) for key in optimizer.moments()}
+    _write_adapter(spec, language_model, ranks)
+    # The next phase begins with a fresh adapter, for which these moments mean nothing.
+    moments = {key: m for key, m in optimizer.portable().items() if not is_adapter(key)}
+    parts = {key: optimizer.part(key) for key in moments}
     _write_files(
         output / "state",
         MOMENTS_STEM,
@@ -59,7 +65,7 @@ def write_output(
                 math.prod(parts[key].shape) * tensor.element_size(),
                 partial(gather, tensor, parts[key], ranks),
             )
-            for key, tensor in optimizer.moments().items()
+            for key, tensor in moments.items()
         },
         ranks,
     )
@@ -73,19 +79,20 @@ def write_output(
 
 def _write_weights(spec: Spec, language_model: Any, ranks: Ranks) -> None:
     previous, checkpoint = Path(spec.previous), Path(spec.output) / "checkpoint"
-    parameters = {name: parameter for name, (parameter, _) in names_of(language_model).items()}
+    weights = plain_weights(language_model)
+
+    def of(weight: Weight) -> Tensor | None:
+        return gather(weight.own(), weight.part, ranks)
+
     tensors: dict[str, tuple[int, _Gather]] = {
-        name: (
-            parameter.numel() * parameter.element_size(),
-            partial(gather, local(parameter), part_of(parameter), ranks),
-        )
-        for name, parameter in parameters.items()
+        name: (weight.nbytes, partial(of, weight)) for name, weight in weights.items()
     }
     persistent = language_model.state_dict().keys() & dict(language_model.named_buffers()).keys()
     for name in persistent:
         buffer = language_model.get_buffer(name)
-        tensors[name] = (buffer.nbytes, buffer.cpu)
-    if fits(language_model, StoredTensors(weight_files(previous))):
+        tensors[plain_name(name)] = (buffer.nbytes, buffer.cpu)
+    shapes = [(weight.part.shape, weight.names) for weight in weights.values()]
+    if fits(shapes, StoredTensors(weight_files(previous))):
         _write_files(checkpoint, "model", tensors, ranks, {"format": "pt"})
     else:  # transformers saves these families under other names than it gives them in memory
         whole = {name: gathered() for name, (_, gathered) in tensors.items()}
@@ -94,10 +101,22 @@ def _write_weights(spec: Spec, language_model: Any, ranks: Ranks) -> None:
 
     def finish() -> None:
         if ranks.is_main:
-            dtype = str(next(iter(parameters.values())).dtype).removeprefix("torch.")
+            dtype = str(next(iter(weights.values())).dtype).removeprefix("torch.")
             complete(previous, checkpoint, type(language_model).__name__, dtype)
 
     ranks.together(finish)
+
+
+def _write_adapter(spec: Spec, language_model: Any, ranks: Ranks) -> None:
+    """The adapter beside the merged weights, where there is one."""
+    if spec.parameters.adapter is None:
+        return
+    gathered = {
+        name: gather(local(parameter), part_of(parameter), ranks)
+        for name, parameter in adapter_weights(language_model).items()
+    }
+    folder = Path(spec.output) / FOLDER
+    ranks.together(lambda: write_adapter(folder, language_model, gathered, ranks))
 
 
 def gather(own: Tensor, part: Part, ranks: Ranks) -> Tensor | None:

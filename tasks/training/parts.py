@@ -144,6 +144,11 @@ class StoredTensors:
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._pieces))
 
+    @property
+    def dtypes(self) -> set[str]:
+        """Types of all tensors, as safetensors names them."""
+        return set(self._dtypes.values())
+
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of the whole tensor."""
         return self._shapes[name]

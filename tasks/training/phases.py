@@ -16,11 +16,13 @@ import pydantic
 
 from infra.stage import NOT_IDENTITY, Parameters
 from tasks.checkpoints.context import ContextLength
+from tasks.training.adapters.section import Adapter, refuse_untrained
 from tasks.training.coarse import StatedPhase, coarse_section, phase_warnings
 from tasks.training.devices import Devices
 from tasks.training.durations import Duration, Ratio, tokens
 from tasks.training.lengths import fixed_tokens, refuse_contradictions
 from tasks.training.plan import Position
+from tasks.training.predict.hardware import Hardware
 from tasks.training.ramps import PlanError
 from tasks.training.schedules import NodeSchedule
 from tasks.training.sections import (
@@ -75,6 +77,9 @@ class PhaseSection(Parameters):
         "over} or {epochs}",
     )
     trainable: Trainable = "all"
+    adapter: Adapter | None = pydantic.Field(
+        default=None, description="instead of training.adapter; null: none in this phase"
+    )
     lr: float | None = pydantic.Field(
         default=None, gt=0, description="peak of this phase, instead of optimizer.lr"
     )
@@ -101,6 +106,10 @@ class TrainingSection(Parameters):
         default=None, description="tokens or rows of an optimizer step, such as 4M or 64 rows"
     )
     optimizer: Optimizer = Optimizer()
+    adapter: Adapter | None = pydantic.Field(
+        default=None,
+        description="LoRA or QLoRA in all phases that state no adapter of their own",
+    )
     schedule: ScheduleSection = ScheduleSection()
     max_epochs: MaxEpochs = pydantic.Field(
         default=DEFAULT_EPOCHS,
@@ -124,6 +133,11 @@ class TrainingSection(Parameters):
         default=2, description="checkpoints kept of a running phase"
     )
     devices: Annotated[Devices, NOT_IDENTITY] = Devices()
+    hardware: Annotated[Hardware | None, NOT_IDENTITY] = pydantic.Field(
+        default=None,
+        description="accelerators that `puna plan` computes time, energy, CO2 and money for; "
+        "decides nothing of a run",
+    )
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> TrainingSection:
@@ -138,6 +152,10 @@ class TrainingSection(Parameters):
                 raise ValueError(
                     f"phase {phase.name!r} has no batch; state `batch` in it or in `training`"
                 )
+            try:
+                refuse_untrained(self.adapter_of(phase), phase.trainable)
+            except ValueError as error:
+                raise ValueError(f"phase {phase.name!r}: {error}") from error
         if self.checkpoint_every is not None and not self.checkpoint_every.amount:
             raise ValueError(
                 f"checkpoint_every: {self.checkpoint_every} is no interval; state more, or leave "
@@ -151,6 +169,10 @@ class TrainingSection(Parameters):
         if batch is None:
             raise ValueError(f"phase {phase.name!r} has no batch")
         return batch
+
+    def adapter_of(self, phase: PhaseSection) -> Adapter | None:
+        """The adapter of a phase: its own, else the section's."""
+        return phase.adapter if "adapter" in phase.model_fields_set else self.adapter
 
     def standings(self, sequence_length: int) -> list[Standing]:
         """Where each phase stands; `sequence_length`: of phases without their own."""
@@ -180,7 +202,8 @@ class TrainingSection(Parameters):
         here = stand[index]
         length = here.stated.sequence_length
         values = self.model_dump(
-            exclude={"phases", "batch", "schedule", "optimizer", "max_epochs"}, by_alias=True
+            exclude={"phases", "batch", "schedule", "optimizer", "max_epochs", "hardware"},
+            by_alias=True,
         )
         values |= {
             "tokens": _in_tokens(phase.tokens, length),
@@ -189,6 +212,7 @@ class TrainingSection(Parameters):
             "context": phase.context,
             "mixture": "buckets" if isinstance(phase.mixture, BucketsOf) else phase.mixture,
             "trainable": phase.trainable,
+            "adapter": self.adapter_of(phase),
             "data": phase.data,
             "rewarm": phase.rewarm,
             "max_epochs": self.max_epochs_of(phase),

@@ -111,13 +111,18 @@ def _change(usual: Tensor, changed: Tensor) -> float:
 
 @torch.no_grad()
 def probe_loss(
-    model: LossModel, vocabulary: int, device: torch.device, *, tolerance: float | None = None
+    model: LossModel,
+    vocabulary: int,
+    device: torch.device,
+    *,
+    autocast: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext,
+    tolerance: float | None = None,
 ) -> float:
     """Largest relative difference of our logits from the model's own, on a batch of 2 x 16 tokens.
 
-    Without autocast, in eval mode, with sdpa: what is compared is the head, not the kernels. Logits
-    may differ by `tolerance` of the largest, the loss by as many nats: by default 1e-4, and 3e-2
-    where the weights have 16 bits.
+    In eval mode, with sdpa, and without autocast unless weights of both 16 and 32 bits need it:
+    what is compared is the head, not the kernels. Logits may differ by `tolerance` of the largest,
+    the loss by as many nats: by default 1e-4, and 3e-2 where logits have 16 bits.
 
     Raises:
         UnknownHead: they differ by more, or the model's own forward gives no loss.
@@ -129,7 +134,7 @@ def probe_loss(
     was_training = model.training
     model.eval()
     try:
-        with torch.autocast(device.type, enabled=False):
+        with torch.autocast(device.type, enabled=False), autocast():
             found = model.compared(ids_BT, positions_BT)
     finally:
         model.train(was_training)

@@ -35,12 +35,19 @@ Warmup = Annotated[
 Beta = Annotated[float, pydantic.Field(ge=0.0, lt=1.0)]
 
 
+OptimizerName = Literal["adamw", "adamw-8bit", "paged-adamw", "paged-adamw-8bit"]
+
+
 class Optimizer(Parameters):
     """AdamW (Loshchilov and Hutter 2019); weight decay acts on matrices only, `gradient_clip` is a
     global norm.
     """
 
-    name: Literal["adamw"] = "adamw"
+    name: OptimizerName = pydantic.Field(
+        default="adamw",
+        description="adamw-8bit holds moments in 8 bits, the paged ones on a GPU in memory that "
+        "moves to the CPU when the GPU's is full, by bitsandbytes",
+    )
     lr: float = pydantic.Field(default=3e-4, gt=0)
     betas: tuple[Beta, Beta] = (0.9, 0.95)
     eps: float = pydantic.Field(default=1e-8, gt=0)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -25,6 +25,7 @@ from torch.distributed.fsdp import (
 )
 from torch.distributed.tensor import DTensor
 
+from tasks.training.adapters.names import is_adapter, plain_name
 from tasks.training.parts import StoredTensors, local, part_of
 from tasks.training.ranks import Ranks
 
@@ -105,14 +106,14 @@ def names_of(module: nn.Module) -> dict[str, tuple[nn.Parameter, list[str]]]:
     return {names[0]: (parameter, names) for parameter, names in named.values()}
 
 
-def fits(language_model: nn.Module, stored: StoredTensors) -> bool:
-    """Whether a checkpoint holds every parameter under the model's own name and shape.
+def fits(weights: Iterable[tuple[tuple[int, ...], Sequence[str]]], stored: StoredTensors) -> bool:
+    """Whether a checkpoint holds every weight, given as (shape, names), under one of its names.
 
     transformers renames or joins the tensors of some families (experts); these do not.
     """
     return all(
-        any(name in stored and stored.shape(name) == tuple(parameter.shape) for name in names)
-        for parameter, names in names_of(language_model).values()
+        any(name in stored and stored.shape(name) == shape for name in names)
+        for shape, names in weights
     )
 
 
@@ -126,9 +127,13 @@ def materialise(root: nn.Module, device: torch.device) -> None:
 
 @torch.no_grad()
 def fill(language_model: nn.Module, stored: StoredTensors) -> None:
-    """Read this rank's rows of every parameter, and whole buffers, from a checkpoint."""
-    for parameter, names in names_of(language_model).values():
-        name = next(name for name in names if name in stored)
+    """Read this rank's rows of every parameter but those of adapters, and whole buffers, from a
+    checkpoint.
+    """
+    for first, (parameter, names) in names_of(language_model).items():
+        if is_adapter(first):
+            continue
+        name = next(name for name in map(plain_name, names) if name in stored)
         local(parameter).copy_(stored.read(name, part_of(parameter)))
     for name, buffer in language_model.named_buffers():
         if name in stored:

@@ -11,6 +11,7 @@ from pathlib import Path
 from tasks.training.cursors import converted
 from tasks.training.plan import Position, SharedSchedule, TrainingPlan
 from tasks.training.sampler import Sampler
+from tasks.training.sections import Trainable
 from tasks.training.stage import TrainingParameters
 
 STATE = "state.json"
@@ -153,6 +154,14 @@ def _place(
     return taken
 
 
+def trained_set(parameters: TrainingParameters, carried: Carried) -> Trainable:
+    """The trainable set of a phase; `new-rows` also where an adapter is trained beside these."""
+    if parameters.adapter is None:
+        return parameters.trainable
+    beside = parameters.adapter.embeddings_trained(carried.new_rows is not None)
+    return "new-rows" if beside == "new-rows" else "all"
+
+
 def carried_after(
     carried: Carried,
     parameters: TrainingParameters,
@@ -167,7 +176,7 @@ def carried_after(
         taken=dict(taken),
         bins={**carried.bins, **own},
         seed=parameters.seed,
-        trainable=parameters.trainable,
+        trainable=trained_set(parameters, carried),
         new_rows=carried.new_rows,
         owed=str(plan.owed),
         lengths={**carried.lengths, **dict.fromkeys(own, plan.sequence_length)},

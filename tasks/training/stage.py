@@ -15,6 +15,7 @@ import pydantic
 
 from infra.stage import NOT_IDENTITY, Output, Parameters, Role, Stage
 from tasks.checkpoints.context import ContextLength
+from tasks.training.adapters.section import Adapter, refuse_untrained
 from tasks.training.batches import Batches
 from tasks.training.devices import Devices
 from tasks.training.durations import Duration
@@ -67,6 +68,7 @@ class TrainingParameters(Parameters):
     """Positions and rope that the model gets before this phase; None: as it is."""
     mixture: Mixture
     trainable: Trainable = "all"
+    adapter: Adapter | None = None
     optimizer: Optimizer = Optimizer()
     schedule: NodeSchedule
     data: DataCursor = "continue"
@@ -158,6 +160,7 @@ class TrainingParameters(Parameters):
     def _check(self) -> TrainingParameters:
         """Check all that is certain before the bins exist and wherever the phase stands."""
         refuse_contradictions(self.tokens, self.mixture)
+        refuse_untrained(self.adapter, self.trainable)
         batch_tokens(self.batch, self.sequence_length)
         length: Length | None = None
         with contextlib.suppress(NotKnownYet):
@@ -180,6 +183,7 @@ STAGE = Stage(
     ),
     outputs=(
         Output("checkpoint/*", "files that `from_pretrained` reads"),
+        Output("adapter/*", "with `adapter:`, the adapter that was merged, as PEFT reads it"),
         Output("state/*", "optimizer moments and sampler state, which the next phase continues"),
     ),
     bitwise=False,

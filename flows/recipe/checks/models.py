@@ -20,7 +20,7 @@ def check_model(recipe: Recipe) -> list[str]:
     """The tokenizer has text to learn from; a model has a tokenizer."""
     if recipe.tokenizer is not None:
         return _check_tokenizer(recipe, recipe.tokenizer)
-    if recipe.model is None or recipe.evaluated_models() == ("base",):
+    if recipe.model is None or recipe.evaluated_models() == ("base",) or recipe.model.only_planned:
         return []
     base = recipe.model.base or "..."
     return [f"model: needs a tokenizer; add `tokenizer: {{base: {base}}}` to keep the base's"]
@@ -58,21 +58,24 @@ def check_phases(recipe: Recipe) -> list[str]:
     """Training has all that it reads, rows fit the model, and every phase can be planned."""
     if recipe.training is None:
         return []
-    needed = ("tokenizer", "model", "binning")
+    planned = recipe.model is not None and recipe.model.only_planned
+    needed = ("model", "binning") if planned else ("tokenizer", "model", "binning")
     missing = [section for section in needed if getattr(recipe, section) is None]
     if missing or recipe.binning is None:
         return [
-            "training needs the sections tokenizer, model and binning; missing: "
+            f"training needs the sections {', '.join(needed[:-1])} and {needed[-1]}; missing: "
             f"{', '.join(missing)}"
         ]
     problems, categories = list(_check_positions(recipe)), recipe.categories()
     for phase in recipe.training.phases:
         where = f"training.phases.{phase.name}"
         named = categories_of(phase.mixture, list(categories))
-        problems += unknown_names(f"{where}.mixture", named, categories)
+        if categories or not planned:
+            problems += unknown_names(f"{where}.mixture", named, categories)
         for owner, limits in ((where, phase.max_epochs), ("training", recipe.training.max_epochs)):
             limited = [name for name in limits if name != "*"] if isinstance(limits, dict) else []
-            problems += unknown_names(f"{owner}.max_epochs", limited, categories)
+            if categories or not planned:
+                problems += unknown_names(f"{owner}.max_epochs", limited, categories)
         try:
             recipe.training.node(phase.name, recipe.binning.sequence_length)
         except pydantic.ValidationError as error:
@@ -82,7 +85,7 @@ def check_phases(recipe: Recipe) -> list[str]:
             # what the phases share is wrong for each of them, and told once
             shared = str(error).startswith("schedule.") and phase.schedule is None
             problems.append(f"training.{error}" if shared else f"{where}.{error}")
-    if not categories:
+    if not categories and not planned:
         problems.append("training: no source has a category, so there is nothing to train on")
     return list(dict.fromkeys(problems))
 

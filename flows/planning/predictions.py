@@ -1,0 +1,125 @@
+"""What a recipe's training will take, from what is known of its model before it runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flows.planning.plan import Plan
+from flows.recipe.sections import Recipe
+from infra.store import Artifact
+from tasks.checkpoints.shapes import ModelShape, ShapeError, shape_of
+from tasks.model.stage import STAGE as MODEL
+from tasks.model.stage import LayerChoice
+from tasks.training.devices import DeviceError
+from tasks.training.facts import PhaseFacts
+from tasks.training.predict.prediction import Prediction, predict
+
+
+class NoShape(ValueError):
+    """The model's sizes are not known; says why and what to state."""
+
+
+def predictions(
+    recipe: Recipe, plan: Plan, facts: Sequence[PhaseFacts]
+) -> tuple[Prediction | None, str]:
+    """Predictions of all phases, or why there are none ("" for a recipe without training)."""
+    if recipe.training is None or not facts:
+        return None, ""
+    try:
+        grows = recipe.tokenizer is not None and recipe.tokenizer.expand is not None
+        return predict(recipe.training, facts, model_shape(recipe, plan), grows), ""
+    except (NoShape, DeviceError) as problem:
+        return None, str(problem)
+
+
+def model_shape(recipe: Recipe, plan: Plan) -> ModelShape:
+    """The sizes of the model that training begins with: of the model stage's artifact, else those
+    of the base, its vocabulary and layers as the recipe changes them.
+
+    Raises:
+        NoShape: nothing that can be read here states them.
+    """
+    made = next((s for s in plan.steps.values() if s.node.stage.name == MODEL.name), None)
+    if made is not None and made.artifact is not None:
+        config = _made_config(made.artifact)
+        if config is not None:
+            return _of_config(config)
+    if recipe.model is None:
+        raise NoShape("the recipe has no model section")
+    shape = _base_shape(recipe, plan).grown(_vocabulary(recipe), _layers(recipe))
+    pad = recipe.model.pad_to_multiple_of
+    return shape.grown(-(-shape.vocab_size // pad) * pad)
+
+
+def _base_shape(recipe: Recipe, plan: Plan) -> ModelShape:
+    section = recipe.model
+    if section is None:
+        raise NoShape("the recipe has no model section")
+    if section.create is not None:
+        sizes = section.create.model_dump(include=set(ModelShape.model_fields))
+        return ModelShape.model_validate(sizes)
+    config = None
+    external = [
+        artifact
+        for step in plan.steps.values()
+        if step.node.stage.name == MODEL.name
+        for artifact in step.external.get("base", ())
+    ]
+    if external:
+        config = _made_config(external[0])
+    elif section.base is not None:
+        config = _config(Path(section.base, "config.json"))
+    if config is not None:
+        try:
+            return _of_config(config)
+        except NoShape:
+            if section.shape is None:
+                raise
+    if section.shape is not None:
+        return shape_of(section.shape)
+    raise NoShape(
+        f"the sizes of {section.base} cannot be read here; state model.shape, such as llama-2-7b"
+    )
+
+
+def _of_config(config: dict[str, Any]) -> ModelShape:
+    try:
+        return ModelShape.from_config(config)
+    except ShapeError as error:
+        raise NoShape(str(error)) from None
+
+
+def _config(file: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _made_config(artifact: Artifact) -> dict[str, Any] | None:
+    try:
+        return artifact.data.read_json("checkpoint/config.json")
+    except (OSError, ValueError):
+        return None  # damaged or out of reach, which the run reports
+
+
+def _vocabulary(recipe: Recipe) -> int | None:
+    """Tokens of the recipe's tokenizer; None: the base's, or not known before it is made."""
+    section = recipe.tokenizer
+    if section is None:
+        return None
+    if section.train is not None:
+        return section.train.size
+    size = section.expand.size if section.expand is not None else None
+    return size if isinstance(size, int) else None
+
+
+def _layers(recipe: Recipe) -> int | None:
+    chosen = recipe.model.layers if recipe.model is not None else None
+    if isinstance(chosen, LayerChoice):
+        return chosen.first or chosen.ends or chosen.important
+    return len(chosen) if chosen is not None else None

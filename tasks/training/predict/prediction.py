@@ -1,0 +1,236 @@
+"""From a recipe's `training` section, the facts of its phases and a shape to predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.checkpoints.shapes import ModelShape
+from tasks.training.adapters.section import Adapter
+from tasks.training.devices import Devices
+from tasks.training.facts import PhaseFacts
+from tasks.training.flops import MatmulShape, training_flops
+from tasks.training.phases import PhaseSection, TrainingSection
+from tasks.training.predict.cost import Cost, cost_of, total
+from tasks.training.predict.hardware import Hardware
+from tasks.training.predict.memory import ROOM, Memory, memory_of
+from tasks.training.predict.setup import (
+    LINEARS,
+    AdapterSetup,
+    Setup,
+    matmul_counts,
+    trained_parameters,
+)
+
+RANKS_PER_MACHINE = 8
+"""Accelerators of a machine, for `shard: hybrid` without `replicas`."""
+
+
+@dataclass(frozen=True)
+class PhasePrediction:
+    """What a phase takes. None: not known before the bins exist, or without hardware."""
+
+    name: str
+    setup: Setup | None = None
+    trained: int | None = None
+    """Parameters with gradients."""
+    memory: Memory | None = None
+    flops: int | None = None
+    cost: Cost | None = None
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures by name."""
+        memory = self.memory
+        return {
+            "trained_parameters": self.trained,
+            "memory_bytes": None
+            if memory is None
+            else {"total": memory.total, "moment": memory.moment, "host": memory.host}
+            | {"parts": memory.parts},
+            "flops": self.flops,
+            "cost": self.cost.to_json() if self.cost else None,
+        }
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What all phases take."""
+
+    shape: ModelShape
+    hardware: Hardware | None
+    precision: str
+    phases: tuple[PhasePrediction, ...]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Of all phases, each once."""
+        return list(dict.fromkeys(told for phase in self.phases for told in phase.warnings))
+
+    @property
+    def cost(self) -> Cost | None:
+        """Of all phases; None where one of them is not known."""
+        costs = [phase.cost for phase in self.phases if phase.cost is not None]
+        return total(costs) if len(costs) == len(self.phases) else None
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures by name."""
+        return {
+            "parameters": self.shape.parameters,
+            "vocabulary": self.shape.vocab_size,
+            "hardware": _hardware_json(self.hardware, self.precision),
+            "cost": self.cost.to_json() if self.cost else None,
+        }
+
+
+def _hardware_json(hardware: Hardware | None, precision: str) -> dict[str, Any] | None:
+    if hardware is None:
+        return None
+    peak = hardware.peak(precision)
+    return hardware.model_dump(mode="json") | {
+        "peak_tflops": None if peak is None else peak / 1e12,
+        "memory_gb": hardware.memory_bytes / 1e9,
+        "watts": hardware.power_watts,
+        "price_per_hour": hardware.dollars_per_hour,
+    }
+
+
+def predict(
+    section: TrainingSection,
+    facts: Sequence[PhaseFacts],
+    shape: ModelShape,
+    grows: bool = False,
+) -> Prediction:
+    """Memory, operations and cost of every phase; `grows` as in `setup_of`."""
+    hardware = section.hardware
+    phases = tuple(
+        _of_phase(section, phase, fact, shape, grows)
+        for phase, fact in zip(section.phases, facts, strict=True)
+    )
+    return Prediction(shape, hardware, section.precision, phases)
+
+
+def _of_phase(
+    section: TrainingSection,
+    phase: PhaseSection,
+    fact: PhaseFacts,
+    shape: ModelShape,
+    grows: bool,
+) -> PhasePrediction:
+    hardware = section.hardware
+    if fact.tokens is None or fact.rows is None or fact.batch_start is None:
+        return PhasePrediction(phase.name)
+    setup = setup_of(section, phase, fact, hardware, grows)
+    memory = memory_of(shape, setup)
+    flops = phase_flops(shape, setup, fact.rows)
+    cost = cost_of(flops, setup.precision, hardware) if hardware else None
+    warnings = () if hardware is None else tuple(_warnings(phase.name, setup, memory, hardware))
+    trained = trained_parameters(shape, setup)
+    return PhasePrediction(phase.name, setup, trained, memory, flops, cost, warnings)
+
+
+def phase_flops(shape: ModelShape, setup: Setup, rows: int) -> int:
+    """Operations of a phase: `tasks.training.flops`, with attention over whole rows, as documents
+    are not known before binning. Frozen matrices cost 4 operations instead of 6.
+    """
+    length = setup.sequence_length
+    passed, trained = matmul_counts(shape, setup)
+    matmuls = MatmulShape(passed, shape.num_hidden_layers, shape.attention_width)
+    pairs = rows * (length * (length + 1) // 2)
+    return training_flops(matmuls, rows * length, pairs, trained_matmul_parameters=trained)
+
+
+def setup_of(
+    section: TrainingSection,
+    phase: PhaseSection,
+    fact: PhaseFacts,
+    hardware: Hardware | None,
+    grows: bool = False,
+) -> Setup:
+    """How a phase is trained on this hardware; its largest step decides.
+
+    `grows`: whether the tokenizer gains tokens, whose rows an adapter's phase then trains too.
+    """
+    devices = section.devices
+    cuda = devices.kind == "cuda"
+    if hardware is not None:
+        cuda = hardware.accelerator != "CPU" and devices.kind != "cpu"
+    ranks = ranks_of(devices, hardware)
+    largest = max(fact.batch_start or 0, fact.batch_end or 0)
+    rows = max(1, round(largest / fact.sequence_length))
+    own = -(-rows // ranks)
+    kernels = cuda and section.precision in ("bf16", "fp16") and section.attention != "sdpa"
+    return Setup(
+        micro_batch=min(section.micro_batch, own),
+        sequence_length=fact.sequence_length,
+        precision=section.precision,
+        recompute=section.recompute,
+        device="cuda" if cuda else "cpu",
+        by_lengths=kernels,
+        document_mask=section.document_mask,
+        accumulates=own > section.micro_batch,
+        ranks=ranks,
+        replicas=devices.mesh_shape(ranks, min(ranks, RANKS_PER_MACHINE))[0],
+        offload=devices.offload == "optimizer",
+        optimizer=section.optimizer.name,
+        trainable=phase.trainable,
+        adapter=adapter_setup(section.adapter_of(phase), grows),
+    )
+
+
+def ranks_of(devices: Devices, hardware: Hardware | None) -> int:
+    """Ranks that train together: those stated, else as many as accelerators."""
+    if devices.ranks != "auto":
+        return devices.ranks
+    return hardware.count if hardware else 1
+
+
+def adapter_setup(stated: Adapter | None, grows: bool) -> AdapterSetup | None:
+    """What memory and operations need of a recipe's adapter."""
+    if stated is None:
+        return None
+    names = LINEARS if stated.targets == "all-linear" else stated.targets
+    return AdapterSetup(
+        rank=stated.r,
+        targets=tuple(name for name in LINEARS if any(t.endswith(name) for t in names)),
+        quantised=stated.kind == "qlora",
+        dropout=stated.dropout,
+        embeddings=grows if stated.embeddings == "auto" else stated.embeddings != "frozen",
+        dora=stated.dora,
+    )
+
+
+def _warnings(name: str, setup: Setup, memory: Memory, hardware: Hardware) -> list[str]:
+    """Memory that does not fit, with what lowers its largest part; ranks without accelerators."""
+    found = []
+    if setup.ranks > hardware.count:
+        found.append(
+            f"training.devices.ranks: {setup.ranks} ranks on {hardware.count} x "
+            f"{hardware.accelerator}; set ranks to {hardware.count} or raise hardware.count"
+        )
+    limit = hardware.memory_bytes
+    if memory.total > limit * (1 - ROOM):
+        found.append(
+            f"phase {name!r}: {memory.total / 1e9:.1f} GB a rank predicted, and "
+            f"{hardware.accelerator} has {limit / 1e9:.0f} GB, {ROOM:.0%} of them for what is not "
+            f"predicted: it will probably run out of memory; {_remedy(setup, memory)}"
+        )
+    return found
+
+
+def _remedy(setup: Setup, memory: Memory) -> str:
+    """The next action for the largest part of a rank's memory."""
+    largest = max(memory.parts, key=lambda part: memory.parts[part])
+    if largest == "activations":
+        steps = []
+        if setup.recompute != "full":
+            steps.append("set recompute: full")
+        if setup.micro_batch > 1:
+            steps.append(f"lower micro_batch below {setup.micro_batch}")
+        return " or ".join(steps) or "shorten sequence_length"
+    if setup.ranks == setup.replicas and setup.ranks > 1:
+        return "set devices.shard: full, which splits the model over ranks"
+    if largest == "moments" and not setup.offload:
+        return "train on more accelerators, or set devices.offload: optimizer"
+    return "train on more accelerators, or train an adapter (qlora holds 4-bit weights)"
