@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -15,6 +15,21 @@ ScheduleKind = Literal["cosine", "wsd", "linear", "constant"]
 Trainable = Literal["all", "embeddings", "new-rows"]
 
 NO_WARMUP = Duration(amount=Fraction(0))
+
+Forms = Callable[[Any], str]
+"""Names the form that a value is written in, so that only what is wrong with that one is told."""
+
+
+def _map_or(one: str, other: str, kind: type) -> Forms:
+    """`one` for a map, `other` for a number or words."""
+    return lambda value: one if isinstance(value, (dict, kind)) else other
+
+
+Warmup = Annotated[
+    Annotated[Duration, pydantic.Tag("Duration")] | Annotated[Ratio, pydantic.Tag("Ratio")],
+    pydantic.Discriminator(_map_or("Ratio", "Duration", Ratio)),
+]
+"""A length, or {ratio: 0.025} of the schedule's total."""
 
 
 Beta = Annotated[float, pydantic.Field(ge=0.0, lt=1.0)]
@@ -44,7 +59,7 @@ class ScheduleSection(Parameters):
     """Learning rate over the whole run; `total` defaults to the sum of phases."""
 
     kind: ScheduleKind = "cosine"
-    warmup: Duration | Ratio = pydantic.Field(
+    warmup: Warmup = pydantic.Field(
         default=NO_WARMUP,
         description="rise of the learning rate: tokens, rows, steps, epochs, or {ratio: 0.025} of "
         "the schedule's total",
@@ -133,14 +148,55 @@ class Guard(Parameters):
     ] = "stop"
 
 
-Batch = BatchSize | BatchRamp
+Batch = Annotated[
+    Annotated[BatchSize, pydantic.Tag("BatchSize")]
+    | Annotated[BatchRamp, pydantic.Tag("BatchRamp")],
+    pydantic.Discriminator(_map_or("BatchRamp", "BatchSize", BatchRamp)),
+]
 ShareValue = Annotated[float, pydantic.Field(ge=0, le=1)]
-Mixture = (
-    Literal["buckets"] | BucketsOf | dict[str, Literal["rest"] | ShareValue | Share | ShareEpochs]
-)
-MaxEpochs = (
-    Annotated[float, pydantic.Field(gt=0)] | dict[str, Annotated[float, pydantic.Field(gt=0)]]
-)
+
+
+def _share_form(value: Any) -> str:
+    if isinstance(value, ShareEpochs) or (
+        isinstance(value, dict) and not {"from", "to", "start", "end", "over"} & value.keys()
+    ):
+        return "ShareEpochs"
+    if isinstance(value, (dict, Share)):
+        return "Share"
+    number = isinstance(value, (int, float)) or str(value)[:1] in "0123456789.-+"
+    return "ShareValue" if number else "Rest"
+
+
+AnyShare = Annotated[
+    Annotated[Literal["rest"], pydantic.Tag("Rest")]
+    | Annotated[ShareValue, pydantic.Tag("ShareValue")]
+    | Annotated[Share, pydantic.Tag("Share")]
+    | Annotated[ShareEpochs, pydantic.Tag("ShareEpochs")],
+    pydantic.Discriminator(_share_form),
+]
+
+
+def _mixture_form(value: Any) -> str:
+    if isinstance(value, BucketsOf):
+        return "BucketsOf"
+    if not isinstance(value, dict):
+        return "Buckets"
+    alone = set(value) == {"buckets"} and isinstance(value["buckets"], (list, tuple))
+    return "BucketsOf" if alone else "Shares"
+
+
+Mixture = Annotated[
+    Annotated[Literal["buckets"], pydantic.Tag("Buckets")]
+    | Annotated[BucketsOf, pydantic.Tag("BucketsOf")]
+    | Annotated[dict[str, AnyShare], pydantic.Tag("Shares")],
+    pydantic.Discriminator(_mixture_form),
+]
+_Epochs = Annotated[float, pydantic.Field(gt=0)]
+MaxEpochs = Annotated[
+    Annotated[_Epochs, pydantic.Tag("ForAll")]
+    | Annotated[dict[str, _Epochs], pydantic.Tag("ByCategory")],
+    pydantic.Discriminator(_map_or("ByCategory", "ForAll", dict)),
+]
 """For all categories, or by category; `*` stands for those not named."""
 DataCursor = Literal["continue", "restart"]
 Precision = Literal["fp32", "bf16", "fp16", "fp64"]

@@ -1,11 +1,11 @@
 """TinyLlama v1.1's three variants in small, trained by the real loop (not a test; run by hand).
 
-    python tests/benchmarks/tinyllama_small.py [--picture tinyllama.png] [--threads 1]
+    python tests/benchmarks/tinyllama_small.py [--picture FILE] [--tokens 4000000]
 
 A common base, then three continuations whose new corpora come in by a linear ramp of their shares,
 then a cooldown with four times the batch under the same cosine in tokens (Zhang et al. 2024,
 arXiv:2401.02385v2, and TinyLlama_v1.1's model card). Batches are a thousandth of the published
-1.8M and 7.2M tokens, phases two millionths of 1.5T + 350B + 150B; the ramp (6B of 350B) is drawn
+1.8M and 7.2M tokens, phases in proportion to 1.5T + 350B + 150B; the ramp (6B of 350B) is drawn
 out to 34 steps, so that its form can be seen. Prints the shares drawn beside the published ones,
 and draws learning rate, batch and shares from the log over the plan's lines.
 """
@@ -57,8 +57,8 @@ class Trained:
     log: list[dict[str, Any]]
 
 
-def section(shares: dict[str, float]) -> TrainingSection:
-    """The recipe's training section of a variant."""
+def section(shares: dict[str, float], total: int) -> TrainingSection:
+    """The recipe's training section of a variant; `total`: tokens of its three phases."""
     rising: dict[str, Any] = {
         corpus: {"from": 0, "to": share, "over": RAMP}
         for corpus, share in shares.items()
@@ -66,11 +66,15 @@ def section(shares: dict[str, float]) -> TrainingSection:
     }
     settled = {corpus: share for corpus, share in shares.items() if corpus != "slimpajama"}
     phases = [
-        {"name": "base", "tokens": "3M", "mixture": {"slimpajama": 1.0}},
-        {"name": "continual", "tokens": "0.7M", "mixture": rising | {"slimpajama": "rest"}},
+        {"name": "base", "tokens": total * 3 // 4, "mixture": {"slimpajama": 1.0}},
+        {
+            "name": "continual",
+            "tokens": total * 7 // 40,
+            "mixture": rising | {"slimpajama": "rest"},
+        },
         {
             "name": "cooldown",
-            "tokens": "0.3M",
+            "tokens": total * 3 // 40,
             "batch": "7.2K",
             "mixture": settled | {"slimpajama": "rest"},
         },
@@ -79,7 +83,7 @@ def section(shares: dict[str, float]) -> TrainingSection:
         {
             "batch": "1.8K",
             "optimizer": {"lr": 4e-4},
-            "schedule": {"kind": "cosine", "warmup": "40 steps", "total": "4M"},
+            "schedule": {"kind": "cosine", "warmup": "40 steps", "total": total},
             "micro_batch": 64,
             "phases": phases,
         }
@@ -90,17 +94,18 @@ def main() -> None:
     """Train the base and the three variants, print the shares, draw the picture."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--picture", type=Path, default=Path("tinyllama.png"))
+    parser.add_argument("--tokens", type=int, default=4_000_000)
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        variants = train_all(Path(temporary), given.threads)
+        variants = train_all(Path(temporary), given.tokens, given.threads)
     for variant, phases in variants.items():
         print_shares(variant, phases)
     draw(variants, given.picture)
     print(f"drawn: {given.picture}")
 
 
-def train_all(root: Path, threads: int) -> dict[str, list[Trained]]:
+def train_all(root: Path, total: int, threads: int) -> dict[str, list[Trained]]:
     """Every variant's phases; the base is trained once, as its parameters are equal."""
     model = save_model(root / "model")
     bins = save_bins(root / "bins", BINS)
@@ -108,7 +113,7 @@ def train_all(root: Path, threads: int) -> dict[str, list[Trained]]:
     trained: dict[str, tuple[Path, list[dict[str, Any]]]] = {}
     variants: dict[str, list[Trained]] = {}
     for variant, shares in PUBLISHED.items():
-        stated = section(shares)
+        stated = section(shares, total)
         previous, state, phases = model, None, []
         for told in facts(stated, LENGTH, list(BINS), known):
             node = stated.node(told.name, LENGTH)
@@ -192,6 +197,7 @@ def draw(variants: dict[str, list[Trained]], picture: Path) -> None:
                 axis.axvline(end, color="#cccccc", lw=0.8, zorder=0)
         batch.set_ylim(0, 8000)
         mixture.set_ylim(-0.05, 1.05)
+        mixture.locator_params(axis="x", nbins=4)
         mixture.set_xlabel("tokens of the run")
         handles = dict(zip(*reversed(mixture.get_legend_handles_labels()), strict=True))
         mixture.legend(handles.values(), handles.keys(), loc="center left", fontsize=8)
