@@ -112,7 +112,7 @@ def _check_positions(recipe: Recipe) -> Iterator[str]:
 
 
 def check_new_rows(recipe: Recipe) -> Iterator[str]:
-    """Only an expanded tokenizer has new rows to train."""
+    """Only an expanded tokenizer has new rows to train, and these must not stay untrained."""
     expands = recipe.tokenizer is not None and recipe.tokenizer.expand is not None
     for phase in recipe.training.phases if recipe.training else ():
         if phase.trainable == "new-rows" and not expands:
@@ -121,3 +121,9 @@ def check_new_rows(recipe: Recipe) -> Iterator[str]:
                 "tokenizer.expand adds, and this recipe has no tokenizer.expand; write embeddings "
                 "or all"
             )
+        adapter = recipe.training.adapter_of(phase) if recipe.training else None
+        if adapter is not None:
+            try:
+                adapter.embeddings_trained(expands)
+            except ValueError as error:
+                yield f"training.phases.{phase.name}.{error}"

@@ -49,7 +49,8 @@ def plan_adapter(empty: Any, adapter: Adapter, has_new_rows: bool) -> AdapterPla
     require_peft()
     embeddings = adapter.embeddings_trained(has_new_rows)
     targets = resolve_targets(empty, adapter.targets)
-    if others := unadapted(empty):
+    others = unadapted(empty) if adapter.targets == "all-linear" else {}
+    if others:
         _LOG.warning(
             "%s of the decoder layers are in %s, which are no linear modules: they stay as they "
             "are, without an adapter",

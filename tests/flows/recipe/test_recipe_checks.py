@@ -69,6 +69,23 @@ def recipe(tmp_path: Path) -> Path:
             "training.phases.one.trainable: new-rows trains the tokens that tokenizer.expand adds",
         ),
         (
+            ["training.adapter={embeddings: new-rows}"],
+            "training.phases.one.adapter.embeddings: new-rows, but the model stage added no tokens",
+        ),
+        (
+            [
+                "training.adapter={embeddings: frozen}",
+                "tokenizer={base: b, expand: {size: 9000}}",
+                "model={base: b}",
+            ],
+            "training.phases.one.adapter.embeddings: frozen, but the model stage added tokens",
+        ),
+        (
+            ["training.adapter={r: 8}", "training.phases.one.trainable=embeddings"],
+            "phase 'one': trainable: embeddings leaves the layers alone, so the adapter would do "
+            "nothing; set adapter: null",
+        ),
+        (
             ["evaluation.tasks=[sums]"],
             "evaluation.tasks: 'sums' is of format gsm8k, which has questions without answers",
         ),

@@ -13,13 +13,14 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config, MixtralConfig
 
 from tasks.training.adapters.merge import plain_weights
 from tasks.training.adapters.quantise import dequantised, quantise
 from tasks.training.adapters.targets import AdapterError
 from tasks.training.errors import Interrupted
 from tasks.training.loop import Phase
+from tasks.training.phases import TrainingSection
 from tasks.training.spec import Spec
 from tests.tasks.training.test_loop import files, stop_after
 from tests.tasks.training.toys import VOCABULARY, parameters, save_bins, save_model, spec
@@ -265,3 +266,71 @@ def test_saved_configuration_is_pefts(world: World, tmp_path: Path) -> None:
     assert config["use_dora"] and config["use_rslora"] and config["ensure_weight_tying"]
     assert sorted(config["modules_to_save"]) == ["embed_tokens", "lm_head"]
     assert "q_proj" in config["target_modules"] and len(config["target_modules"]) == 7
+
+
+def test_a_section_s_adapter_is_for_all_phases_but_those_with_their_own() -> None:
+    section = TrainingSection.model_validate(
+        {
+            "batch": "64 rows",
+            "adapter": {"r": 8},
+            "phases": [
+                {"name": "grow", "tokens": "100 rows", "adapter": None, "trainable": "embeddings"},
+                {"name": "usual", "tokens": "100 rows"},
+                {"name": "own", "tokens": "100 rows", "adapter": {"kind": "qlora"}},
+            ],
+        }
+    )
+    nodes = [section.node(name, 32) for name in ("grow", "usual", "own")]
+    assert [node.adapter and (node.adapter.kind, node.adapter.r) for node in nodes] == [
+        None,
+        ("lora", 8),
+        ("qlora", 16),
+    ]
+    assert len({str(node.identity()) for node in nodes}) == 3
+    with pytest.raises(ValueError, match="'one': trainable: embeddings leaves the layers alone"):
+        TrainingSection.model_validate(
+            {
+                "batch": "64 rows",
+                "adapter": {"r": 8},
+                "phases": [{"name": "one", "tokens": "9 rows", "trainable": "embeddings"}],
+            }
+        )
+
+
+SIZES: dict[str, int] = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 32}
+OTHERS: dict[str, Any] = {
+    "gpt2": GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=64),
+    "mixtral": MixtralConfig(
+        vocab_size=VOCABULARY,
+        intermediate_size=32,
+        num_key_value_heads=2,
+        num_local_experts=4,
+        **SIZES,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_families(
+    name: str, world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Weights stored transposed (GPT-2), and under names that differ from those in memory, with
+    experts that are no linear modules (Mixtral).
+    """
+    config = OTHERS[name]
+    config.bos_token_id, config.eos_token_id = 1, 2
+    torch.manual_seed(0)
+    model = tmp_path / "model"
+    AutoModelForCausalLM.from_config(config).save_pretrained(model)
+    for file in world[0].glob("token*"):
+        shutil.copy(file, model)
+    adapter = LORA | {"dora": name == "gpt2"}
+    phase = Phase(made(tmp_path / "run", model, world, True, adapter=adapter))
+    phase.train()
+    output = Path(phase.spec.output)
+    trained = logits(phase.language_model)
+    assert torch.allclose(logits(loaded(output / "checkpoint")), trained, atol=1e-5)
+    beside = PeftModel.from_pretrained(loaded(model), output / "adapter")
+    assert torch.allclose(logits(beside), trained, atol=1e-5)
+    assert not torch.allclose(trained, logits(loaded(model)), atol=1e-2)
+    assert ("without an adapter" in caplog.text) == (name == "mixtral")
