@@ -16,7 +16,7 @@ _CPU_ALLOCATOR = re.compile(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, also on the CPU, where torch has no type for it."""
+    """Whether an error says that memory ran out; for the CPU, torch has no type of its own."""
     names = {kind.__name__ for kind in type(error).__mro__}
     return bool(names & {"MemoryError", "OutOfMemoryError"}) or (
         isinstance(error, RuntimeError) and bool(_CPU_ALLOCATOR.search(str(error)))
@@ -26,7 +26,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def out_of_memory(
     parameters: TrainingParameters, when: str, device: str, error: BaseException
 ) -> str:
-    """The sentence for an error of `is_out_of_memory`; `when`: `in step 7`, `while it was loaded`."""
+    """The sentence for an error of `is_out_of_memory`; `when`: such as "in step 7"."""
     text = str(error).strip().splitlines()
     return (
         f"memory ran out on {device} {when} ({text[0] if text else type(error).__name__}). "

@@ -121,7 +121,7 @@ class Supervisor:
             )
 
     def _no_restart(self, failure: Failure, restarts: int, *, further: bool) -> str | None:
-        """Why this failure ends the phase, as words that follow its reason; None where it does not."""
+        """Words that follow the reason of a failure that ends the phase; None for a restart."""
         limit = self.parameters.devices.restarts
         if failure.kind in ("again", "start", "outside") or limit == 0:
             return ""
