@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test setup lint bench forest fuzz peers old-transformers lmplz docs clean
+.PHONY: demo test setup lint bench forest fuzz ranks peers old-transformers lmplz docs clean
 
 demo: $(READY)
 	@$(BIN)/python configs/demo/generate.py build/demo/world
@@ -51,6 +51,9 @@ forest: $(READY)  # the table by which main content is told; 20 minutes, 4 GB of
 
 fuzz: $(READY)  # 10,000 damaged inputs: nothing uncaught, in bounded memory (3 minutes)
 	@$(BIN)/python tests/benchmarks/fuzz_ingest.py
+
+ranks: $(READY)  # several ranks against one process, and 20 kills of two ranks (5 minutes)
+	@$(BIN)/python tests/benchmarks/check_ranks.py
 
 peers:
 	@test -x build/peers/bin/python || $(PYTHON) -m venv build/peers

@@ -43,9 +43,13 @@ def norm(gradients: Iterable[Tensor], ranks: Ranks) -> float:
 
 
 def clip(gradients: Iterable[Tensor], limit: float, ranks: Ranks) -> float:
-    """The norm of the gradients; where it exceeds `limit`, they are scaled to it (0: never)."""
+    """The norm of the gradients; where it exceeds `limit`, they are scaled to it (0: never).
+
+    The factor is limit / (norm + 1e-6), as torch's `clip_grad_norm_` has it, so that losses equal
+    those of other trainers.
+    """
     listed = list(gradients)
     length = norm(listed, ranks)
-    if limit and length > limit and math.isfinite(length):
-        torch._foreach_mul_([local(gradient) for gradient in listed], limit / length)
+    if limit and limit < length + 1e-6 and math.isfinite(length):
+        torch._foreach_mul_([local(gradient) for gradient in listed], limit / (length + 1e-6))
     return length

@@ -37,7 +37,7 @@ def out_of_memory(
 def less_memory(parameters: TrainingParameters) -> str:
     """What needs memory now, in numbers, and what to change, the cheapest first."""
     devices, rows = parameters.devices, parameters.micro_batch
-    recompute = getattr(parameters, "recompute", "none")
+    recompute = parameters.recompute
     change = []
     if rows > 1:
         change.append("lower training.micro_batch")

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
+from tasks.training.attention import choose_attention
+from tasks.training.layers import decoder_layers
 from tasks.training.loss import LossModel
-from tasks.training.numerics import WEIGHT_DTYPES
+from tasks.training.numerics import COMPUTE_DTYPES, WEIGHT_DTYPES, require_precision
 from tasks.training.optimizer import AdamW, set_trainable
 from tasks.training.parts import StoredTensors
 from tasks.training.ranks import Ranks
-from tasks.training.sections import Precision
+from tasks.training.recompute import prepare
+from tasks.training.rope import use_angles_by_document
 from tasks.training.sharding import (
-    decoder_layers,
     fill,
     fits,
     materialise,
@@ -28,21 +32,64 @@ from tasks.training.sharding import (
 from tasks.training.spec import Carried
 from tasks.training.stage import TrainingParameters
 
+_LOG = logging.getLogger(__name__)
+
 MOMENTS_STEM = "optimizer"
 """Files of moments in a phase's state folder: `optimizer.safetensors`, or several of one size."""
 
-_LOG = logging.getLogger(__name__)
 
+def load_language_model(
+    checkpoint_folder: str | Path, parameters: TrainingParameters, device: torch.device
+) -> Any:
+    """The causal language model of a Hugging Face checkpoint, on its device, with its attention.
 
-def load_language_model(checkpoint_folder: str, precision: Precision) -> Any:
-    """The causal language model of a Hugging Face checkpoint, with block masks by position."""
+    Its angles are by document where they depend on lengths (`tasks.training.rope`). Notes on what
+    could not be used are logged.
+
+    Raises:
+        ValueError: the folder lacks tensors that the model needs, or the model, precision or
+            attention cannot be trained with on this device.
+    """
+    require_precision(parameters.precision, device)
     transformers_logging.disable_progress_bar()
-    return AutoModelForCausalLM.from_pretrained(
-        checkpoint_folder,
-        dtype=WEIGHT_DTYPES[precision],
-        attn_implementation="sdpa",
-        local_files_only=True,
+    language_model, report = _with_attention(
+        lambda implementation: AutoModelForCausalLM.from_pretrained(
+            str(checkpoint_folder),
+            dtype=WEIGHT_DTYPES[parameters.precision],
+            attn_implementation=implementation,
+            local_files_only=True,
+            output_loading_info=True,
+        )
     )
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(
+            f"the model in {checkpoint_folder} lacks {len(missing):,} tensors that its config.json "
+            f"requires, first {missing[0]}; complete the download, or use the config.json of this "
+            "model"
+        )
+    language_model.to(device)
+    _fit(language_model, parameters, device)
+    return language_model
+
+
+def _with_attention(make: Callable[[str], Any]) -> Any:
+    """What `make` makes with a kind of attention whose mask keeps documents apart."""
+    try:
+        return make("sdpa")
+    except ValueError as error:
+        if "scaled_dot_product_attention" not in str(error):
+            raise
+    return make("eager")
+
+
+def _fit(language_model: Any, parameters: TrainingParameters, device: torch.device) -> None:
+    """Angles by document, and the best kind of attention of this device."""
+    use_angles_by_document(language_model, parameters.sequence_length)
+    compute = COMPUTE_DTYPES[parameters.precision]
+    chosen = choose_attention(language_model, parameters.attention, device, compute)
+    for note in chosen.notes if device.type == "cuda" else ():
+        _LOG.info("%s", note)
+    _LOG.info("attention: %s", chosen.kind)
 
 
 def training_model(folder: str, parameters: TrainingParameters, ranks: Ranks) -> LossModel:
@@ -52,16 +99,20 @@ def training_model(folder: str, parameters: TrainingParameters, ranks: Ranks) ->
     Raises:
         ValueError: the model cannot be trained, or not by several ranks.
     """
+    require_precision(parameters.precision, ranks.device, ranks.world_size)
     if ranks.world_size == 1:
-        language_model = load_language_model(folder, parameters.precision).to(ranks.device)
+        language_model = load_language_model(folder, parameters, ranks.device)
         set_trainable(language_model, parameters.trainable)
         return LossModel(language_model)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
     stored = StoredTensors(weight_files(Path(folder)))
     with without_weights():
-        language_model = AutoModelForCausalLM.from_config(
-            AutoConfig.from_pretrained(folder, local_files_only=True),
-            dtype=WEIGHT_DTYPES[parameters.precision],
-            attn_implementation="sdpa",
+        language_model = _with_attention(
+            lambda implementation: AutoModelForCausalLM.from_config(
+                config,
+                dtype=WEIGHT_DTYPES[parameters.precision],
+                attn_implementation=implementation,
+            )
         )
     by_rows = fits(language_model, stored)
     if not by_rows:
@@ -69,13 +120,15 @@ def training_model(folder: str, parameters: TrainingParameters, ranks: Ranks) ->
             "the tensors of this checkpoint have other names than the model's, so every rank loads "
             "all of them before it keeps its part"
         )
-        language_model = load_language_model(folder, parameters.precision)
+        language_model = load_language_model(folder, parameters, torch.device("cpu"))
     set_trainable(language_model, parameters.trainable)
+    prepare(language_model, parameters)
     model = LossModel(language_model)
-    shard(model, decoder_layers(language_model), ranks, parameters.precision)
+    shard(model, decoder_layers(language_model), ranks)
     if by_rows:
         materialise(model, ranks.device)
         fill(language_model, stored)
+        model.within(lambda: _fit(language_model, parameters, ranks.device))
     return model
 
 

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.training.parts import Part, StoredTensors, local, part_of
-from tasks.training.plan import Trainable
-from tasks.training.sections import Optimizer
+from tasks.training.sections import Optimizer, Trainable
 
 
 def set_trainable(language_model: nn.Module, trainable: Trainable) -> None:

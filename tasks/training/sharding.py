@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 from torch.distributed.fsdp import (
     FSDPModule,
-    MixedPrecisionPolicy,
     fully_shard,
     register_fsdp_forward_method,
 )
@@ -29,27 +27,11 @@ from torch.distributed.tensor import DTensor
 
 from tasks.training.parts import StoredTensors, local, part_of
 from tasks.training.ranks import Ranks
-from tasks.training.sections import Precision
 
 _LOG = logging.getLogger(__name__)
 
 
-def decoder_layers(language_model: Any) -> nn.ModuleList:
-    """The decoder layers of a transformers model: its longest list of modules.
-
-    Raises:
-        ValueError: it has none.
-    """
-    lists = [module for module in language_model.modules() if isinstance(module, nn.ModuleList)]
-    if not lists:
-        raise ValueError(
-            f"{type(language_model).__name__} has no list of decoder layers to split over ranks; "
-            "train it in one process"
-        )
-    return max(lists, key=len)
-
-
-def shard(model: nn.Module, layers: nn.ModuleList, ranks: Ranks, precision: Precision) -> None:
+def shard(model: nn.Module, layers: Iterable[nn.Module], ranks: Ranks) -> None:
     """Split a model over ranks, in place; its parameters become DTensors.
 
     Gradients are summed over ranks, not averaged: losses are divided by the valid tokens of the
@@ -58,18 +40,11 @@ def shard(model: nn.Module, layers: nn.ModuleList, ranks: Ranks, precision: Prec
     Args:
         model: the root.
         layers: its decoder layers.
-        precision: with bf16, layers are gathered in bfloat16 (half the traffic), which is what
-            autocast would make of their matrices; gradients are reduced in float32.
     """
-    policy = MixedPrecisionPolicy()
-    if precision == "bf16":
-        policy = MixedPrecisionPolicy(
-            param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False
-        )
     for layer in layers:
-        fully_shard(layer, mesh=ranks.mesh, mp_policy=policy)
+        fully_shard(layer, mesh=ranks.mesh)
     fully_shard(model, mesh=ranks.mesh)
-    register_fsdp_forward_method(model, "hidden")  # the start-up probes call it by itself
+    register_fsdp_forward_method(model, "within")
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)

@@ -1,125 +1,94 @@
-"""How much our step costs beside a bare forward + backward + step (not a test; run it by hand).
+"""Training on the CPU beside a bare loop and Hugging Face Trainer (not a test; run it by hand).
 
-    python tests/benchmarks/bench_training.py [--threads 2] [--rows 16] [--micro 8] [--pairs 7]
-    [--steps 3]
+    python tests/benchmarks/bench_training.py [--threads 2] [--rounds 3] [--steps 6] [--memory]
 
-1.8M-parameter Llama, vocabulary 2,048, rows of 256 tokens with several documents each. The bare
-loop has its batches in memory, materialises logits, and uses the same fused AdamW and clipping.
-Pairs are interleaved; medians of seconds of processor time over both threads (wall time in
-brackets), so that a busy machine disturbs little.
+Speed: a Llama of 9M parameters, vocabulary 8,192, 16 rows of 256 tokens a step (micro-batches of
+8), several documents a row; the same model, rows, mask, clipping, fused AdamW and threads for all.
+Each peer runs in a process of its own, the peers take turns, medians of seconds a step. Own
+overhead is the median step less the bare loop's. `--memory`: peak memory at a vocabulary of 69,104
+and rows of 4,096 tokens, with small layers, so that logits are what counts.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import statistics
+import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-
-import torch
-from torch.nn import functional
-from transformers import AutoModelForCausalLM
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tasks.documents.rows import Rows
-from tasks.training.loop import Phase
-from tests.tasks.training.toys import parameters, save_bins, save_model, spec
+from tests.tasks.training.toys import save_bins, save_model
 
-LENGTH, VOCABULARY = 256, 2048
+PEERS = ("ours", "bare", "trainer")
+SPEED: dict[str, Any] = {
+    "hidden_size": 256, "intermediate_size": 704, "num_attention_heads": 4,
+    "num_key_value_heads": 4, "vocab_size": 8192, "layers": 6,
+}  # fmt: skip
+MEMORY: dict[str, Any] = {
+    "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2,
+    "num_key_value_heads": 2, "vocab_size": 69104, "layers": 1, "max_position_embeddings": 4096,
+}  # fmt: skip
 
 
-def bare(folder: Path, bins: dict[str, list[str]], rows: int, micro: int) -> Callable[[], None]:
-    """A step function of the plainest loop over the same model and kind of rows."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    read = [Rows(folders).batch(range(rows // len(bins))) for folders in bins.values()]
-    batch = {name: torch.cat([torch.from_numpy(part[name]) for part in read]) for name in read[0]}
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True
+def run(root: Path, peer: str) -> dict[str, Any]:
+    """The figures of one peer."""
+    script = Path(__file__).with_name("training_peers.py")
+    done = subprocess.run(
+        [sys.executable, script, peer, root / "model", root / "bins.json", root / "settings.json"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(f"{peer} failed:\n{done.stderr[-3000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def prepare(root: Path, model: dict[str, Any], settings: dict[str, Any], rows: int) -> None:
+    """Write model, bins and settings for `training_peers.py`."""
+    save_model(root / "model", **model)
+    bins = save_bins(
+        root / "bins", {"a": [rows]}, length=settings["length"], vocabulary=model["vocab_size"]
     )
-    valid = int((batch["shift_labels"] != -100).sum())
-
-    def step() -> None:
-        optimizer.zero_grad()
-        for at in range(0, rows, micro):
-            part = slice(at, at + micro)
-            output = model(
-                input_ids=batch["input_ids"][part],
-                position_ids=batch["position_ids"][part],
-                use_cache=False,
-            )
-            labels = batch["shift_labels"][part].flatten()
-            (
-                functional.cross_entropy(output.logits.flatten(0, 1), labels, reduction="sum")
-                / valid
-            ).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-
-    return step
+    (root / "bins.json").write_text(json.dumps(bins))
+    (root / "settings.json").write_text(json.dumps(settings))
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
-    for name, value in {"threads": 2, "rows": 16, "micro": 8, "pairs": 7, "steps": 3}.items():
+    for name, value in {"threads": 2, "rounds": 3, "steps": 6}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--memory", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
-        sizes = {
-            "hidden_size": 128,
-            "intermediate_size": 352,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 4,
-        }
-        folder = save_model(root / "model", layers=6, vocab_size=VOCABULARY, **sizes)
-        bins = save_bins(
-            root / "bins", {"a": [400], "b": [400]}, length=LENGTH, vocabulary=VOCABULARY
-        )
-        values = parameters(
-            tokens="2M rows", max_epochs=10**9, sequence_length=LENGTH, batch=given.rows * LENGTH,
-            mixture={"a": 0.5, "b": 0.5}, micro_batch=given.micro, guard={"spike": 0},
-        )  # fmt: skip
-        phase = Phase(spec(root, folder, bins, values, cpu_threads=given.threads))
-        torch.use_deterministic_algorithms(False)
-        plain = bare(folder, bins, given.rows, given.micro)
-        steps = phase.plan.steps()
-
-        def ours() -> None:
-            torch.use_deterministic_algorithms(True)
-            phase.step(next(steps))
-            torch.use_deterministic_algorithms(False)
-
-        results: dict[str, list[tuple[float, float]]] = {"bare": [], "ours": []}
-        for pair, (name, step) in itertools.product(
-            range(given.pairs + 1), (("bare", plain), ("ours", ours))
-        ):
-            wall, processor = time.perf_counter(), time.process_time()
-            for _ in range(given.steps):
-                step()
-            spent = (
-                (time.process_time() - processor) / given.steps,
-                (time.perf_counter() - wall) / given.steps,
-            )
-            if pair:  # the first warms up
-                results[name].append(spent)
-        tokens = given.rows * LENGTH
-        for name, spent in results.items():
-            processor_s, wall_s = (statistics.median(column) for column in zip(*spent, strict=True))
-            sys.stdout.write(
-                f"{name}: {processor_s:.4f} s processor ({wall_s:.4f} s wall) a step, "
-                f"{tokens / wall_s:,.0f} tokens/s\n"
-            )
-        for column, unit in ((0, "processor"), (1, "wall")):
-            ratio = statistics.median(
-                a[column] / b[column] for a, b in zip(results["bare"], results["ours"], strict=True)
-            )
-            sys.stdout.write(f"ours / bare speed by {unit} time: {ratio:.3f}\n")
+        if given.memory:
+            settings = {"length": 4096, "rows": 1, "micro": 1, "steps": 1}
+            prepare(root, MEMORY, settings | {"threads": given.threads}, 4)
+            peaks = {peer: run(root, peer)["memory"] / 2**30 for peer in PEERS}
+            for peer, peak in peaks.items():
+                sys.stdout.write(f"{peer}: peak memory {peak:.2f} GiB\n")
+            sys.stdout.write(f"ours / trainer memory: {peaks['ours'] / peaks['trainer']:.3f}\n")
+            return
+        settings = {"length": 256, "rows": 16, "micro": 8, "steps": given.steps}
+        prepare(root, SPEED, settings | {"threads": given.threads}, 16 * (given.steps + 2))
+        seconds: dict[str, list[float]] = {peer: [] for peer in PEERS}
+        for _, peer in itertools.product(range(given.rounds), PEERS):
+            seconds[peer] += run(root, peer)["seconds"]
+    medians = {peer: statistics.median(steps) for peer, steps in seconds.items()}
+    for peer, median in medians.items():
+        sys.stdout.write(f"{peer}: {median:.4f} s a step, {16 * 256 / median:,.0f} tokens/s\n")
+    sys.stdout.write(
+        f"speed: ours / trainer {medians['trainer'] / medians['ours']:.3f}, ours / bare "
+        f"{medians['bare'] / medians['ours']:.3f}; own overhead "
+        f"{1000 * (medians['ours'] - medians['bare']):.1f} ms a step\n"
+    )
 
 
 if __name__ == "__main__":

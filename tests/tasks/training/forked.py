@@ -95,9 +95,10 @@ def ended(processes: list[BaseProcess], timeout_s: float = 240) -> list[int | No
     return statuses
 
 
-def run(world_size: int, work: Callable[..., None], *args: Any) -> None:
+def run(world_size: int, work: Callable[..., None], *args: Any, timeout_s: float = 240) -> None:
     """Run `work` on every rank, and require that it succeeds on all."""
-    assert ended(start(world_size, work, *args)) == [0] * world_size
+    statuses = ended(start(world_size, work, *args), timeout_s)
+    assert statuses == [0] * world_size, f"exit statuses (None: not within {timeout_s:g} s)"
 
 
 def with_mesh(ranks: Ranks, devices: Devices) -> Ranks:

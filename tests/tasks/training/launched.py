@@ -23,7 +23,8 @@ from tasks.training.rank_record import RankRecorder
 
 
 def say(message: object) -> None:
-    print(json.dumps(message), flush=True)
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
 
 
 class Scene:

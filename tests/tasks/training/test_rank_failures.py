@@ -126,6 +126,6 @@ def kill_and_continue(root: Path, kills: int, seed: int) -> tuple[int, int, int]
 
 
 def test_two_ranks_killed_and_run_again_give_the_same_bytes(tmp_path: Path) -> None:
-    """`make kills` does this 20 times and more."""
+    """`make ranks` does this 20 times."""
     killed, _, _ = kill_and_continue(tmp_path, kills=4, seed=1)
     assert killed >= 2

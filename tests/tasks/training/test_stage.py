@@ -19,7 +19,8 @@ from infra import interrupts
 from infra.context import Context
 from infra.stage import Outcome, Parameters, Stage, StageError
 from infra.store import Artifact, Shard
-from tasks.training.run import _unit, require_positions
+from tasks.checkpoints.context import ContextLength
+from tasks.training.run import _unit, require_positions, starting_point
 from tasks.training.spec import STOP, Spec, resume_place
 from tasks.training.stage import STAGE
 from tasks.training.worker import main
@@ -202,9 +203,28 @@ def test_rows_longer_than_the_model_has_positions_are_refused(tmp_path: Path) ->
     config = {"max_position_embeddings": 64}
     (tmp_path / "config.json").write_text(json.dumps(config))
     require_positions(tmp_path, 64)
-    with pytest.raises(StageError, match="sequence_length is 65, but the model has 64 positions"):
+    with pytest.raises(StageError, match=r"rows have 65 tokens .* the model has 64 positions"):
         require_positions(tmp_path, 65)
     (tmp_path / "config.json").write_text(
         json.dumps(config | {"rope_parameters": {"rope_type": "dynamic"}})
     )
     require_positions(tmp_path, 65)
+
+
+def test_a_context_is_that_of_the_phase_and_of_those_after_it(tmp_path: Path) -> None:
+    base = save_model(tmp_path / "base", max_position_embeddings=LENGTH)
+    context = ContextLength.model_validate({"positions": 128, "rope": {"type": "linear"}})
+    assert starting_point(base, None, tmp_path / "same") == base
+    folder = starting_point(base, context, tmp_path / "longer")
+    config = json.loads((folder / "config.json").read_text())
+    assert config["max_position_embeddings"] == 128
+    assert config["rope_parameters"] == {
+        "rope_type": "linear",
+        "rope_theta": 10_000.0,
+        "factor": 128 / LENGTH,
+    }
+    assert (folder / "model.safetensors").samefile(base / "model.safetensors")
+    require_positions(folder, 128)
+    with pytest.raises(StageError, match="but the model has 32 positions"):
+        require_positions(base, 128)
+    assert starting_point(base, context, tmp_path / "longer") == folder  # begun again

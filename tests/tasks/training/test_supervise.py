@@ -122,13 +122,15 @@ def test_restarts_end_at_the_limit(tmp_path: Path, restarts: int) -> None:
 
 
 def test_errors_that_come_again_are_not_tried_again(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match="^the data is bad; mend it$"):
+    with pytest.raises(StageError, match=r"^the data is bad; mend it$"):
         train(tmp_path, "has_bad_data")
     assert starts(tmp_path) == 1
 
 
 def test_the_rank_that_failed_first_is_blamed(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match="^rank 1 of 2 failed: memory ran out on cuda:1 in step 1"):
+    with pytest.raises(
+        StageError, match=r"^rank 1 of 2 failed: memory ran out on cuda:1 in step 1"
+    ):
         train(tmp_path, "second_rank_runs_out_of_memory")
     assert starts(tmp_path) == 1  # in the first step: it would run out again
 

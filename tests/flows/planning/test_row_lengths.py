@@ -1,0 +1,66 @@
+"""Bins of each row length: their nodes, names and versions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flows.planning.graph import Graph
+from flows.planning.wiring import stages
+from flows.recipe.sections import Recipe
+
+SOURCES = {
+    name: {"ingest": {"format": "jsonl", "paths": [f"{name}.jsonl"]}, "category": name}
+    for name in ("zh", "en", "unused")
+}
+
+
+def graph(*phases: dict[str, Any]) -> Graph:
+    return stages(
+        Recipe.model_validate(
+            {
+                "name": "r",
+                "sources": SOURCES,
+                "tokenizer": {"base": "b"},
+                "model": {"base": "b"},
+                "binning": {"sequence_length": 64},
+                "training": {
+                    "batch": "8 rows",
+                    "schedule": {"total": "1M"},
+                    "phases": [
+                        {"name": f"p{number}", "tokens": "4K", **phase}
+                        for number, phase in enumerate(phases)
+                    ],
+                },
+            }
+        )
+    )
+
+
+def bins(found: Graph, phase: str) -> tuple[object, ...]:
+    return found.nodes[f"training/{phase}"].inputs["bins"]
+
+
+def test_documents_are_binned_once_for_each_length() -> None:
+    both, only_en = {"mixture": {"zh": 0.5, "en": "rest"}}, {"mixture": {"buckets": ["en"]}}
+    found = graph(both, both | {"sequence_length": 256}, only_en | {"sequence_length": 256}, both)
+    binned = [id for id in found.nodes if id.startswith("binning/")]
+    assert binned == ["binning/zh", "binning/zh~256", "binning/en", "binning/en~256"]
+    assert bins(found, "p0") == bins(found, "p3") == ("binning/zh", "binning/en")
+    assert bins(found, "p1") == ("binning/zh~256", "binning/en~256")
+    assert bins(found, "p2") == ("binning/en~256",)
+    for id in binned:
+        node = found.nodes[id]
+        assert node.parameters.sequence_length == (256 if id.endswith("~256") else 64)  # type: ignore[attr-defined]
+        assert node.inputs["select"] == (f"select/{node.name.partition('~')[0]}",)
+    assert found.nodes["training/p1"].parameters.sequence_length == 256  # type: ignore[attr-defined]
+
+
+def test_another_length_elsewhere_changes_nothing_at_the_default() -> None:
+    plain, mixed = graph({}, {}), graph({}, {"sequence_length": 256})
+    for id in ("binning/zh", "binning/en", "training/p0"):
+        assert plain.nodes[id].inputs == mixed.nodes[id].inputs
+        assert plain.nodes[id].parameters.identity() == mixed.nodes[id].parameters.identity()
+
+
+def test_a_length_that_is_the_default_is_the_default() -> None:
+    assert list(graph({"sequence_length": 64}).nodes) == list(graph({}).nodes)
