@@ -164,7 +164,8 @@ class Phase:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            when = f"in step {self.progress.step + 1}"
+            left = self.progress.rows < self.plan.rows
+            when = f"in step {self.progress.step + 1}" if left else "while the result was written"
             reason = out_of_memory(self.parameters, when, str(self.ranks.device), error)
             self.ranks.report_failure(reason)  # the others wait for this rank
             raise OutOfMemory(reason) from error
