@@ -19,7 +19,7 @@ from tasks.checkpoints.context import ContextLength
 from tasks.checkpoints.rope import extended
 from tasks.checkpoints.text_files import read_json, write_json
 from tasks.documents.bins import category_of
-from tasks.training.spec import STOP, resume_place
+from tasks.training.spec import CHECKPOINTS, STOP, resume_place
 from tasks.training.stage import TrainingParameters
 from tasks.training.supervise import GRACE_S, Listener, Stopped, Supervisor
 
@@ -67,7 +67,7 @@ def run(context: Context) -> Outcome:
             threading.Event().wait()
             raise
         except StageError as error:
-            raise StageError(f"{error}. {_sentence(place())}") from error.__cause__
+            raise StageError(f"{error}{_kept(scratch)}") from error.__cause__
         except BaseException:  # ^C in this thread: the ranks have ended and saved what they could
             sys.stderr.write(f"{place()}\n")
             raise
@@ -100,8 +100,13 @@ def _record_logs(context: Context, logs: Mapping[int, Sequence[str]]) -> None:
                 )
 
 
-def _sentence(words: str) -> str:
-    return f"{words[:1].upper()}{words[1:]}"
+def _kept(scratch: Path) -> str:
+    """Words that follow a failure where there is a checkpoint."""
+    checkpoints = sorted((scratch / CHECKPOINTS).glob("step-*"))
+    if not checkpoints:
+        return ""
+    steps = int(checkpoints[-1].name.removeprefix("step-"))
+    return f". The checkpoint of step {steps:,} is kept; the next run continues from it"
 
 
 def _unit(metrics: Mapping[str, Any]) -> str:
