@@ -67,7 +67,9 @@ def run(context: Context) -> Outcome:
             threading.Event().wait()
             raise
         except StageError as error:
-            raise StageError(f"{error}{_kept(scratch)}") from error.__cause__
+            reason, _, output = str(error).partition("\n")
+            words = f"{reason}{_kept(scratch)}\n{output}".rstrip()
+            raise StageError(words) from error.__cause__
         except BaseException:  # ^C in this thread: the ranks have ended and saved what they could
             sys.stderr.write(f"{place()}\n")
             raise

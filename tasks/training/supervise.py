@@ -12,6 +12,7 @@ import json
 import secrets
 import shlex
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.engine.group import ProcessGroup
-from infra.engine.launch import LaunchError
+from infra.engine.launch import TAIL_LINES, LaunchError
 from infra.stage import StageError
 from tasks.training.commands import rank_count, start_command, start_environment
 from tasks.training.endings import Ended, Failure, failure_of, waiting_for
@@ -38,6 +39,9 @@ ALIVE_S = 5.0
 
 TAIL_BYTES = 20_000
 """Of each rank's stderr, kept in records and in errors."""
+
+
+_TRACEBACK = "Traceback (most recent call last)"
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,9 @@ class Supervisor:
             furthest = max(furthest, reached)
             ending = self._no_restart(failure, restarts, further=further)
             if ending is not None:
-                raise StageError(f"{failure.reason}{ending}") from self._cause(failure, group)
+                cause = self._cause(failure, group)
+                output = f"\n{cause.tail.strip()}" if cause and _TRACEBACK in cause.tail else ""
+                raise StageError(f"{failure.reason}{ending}{output}") from cause
             restarts += 1
             self.listener.restart(
                 f"{failure.reason.split('. ')[0]}; training starts again from the last checkpoint "
@@ -220,12 +226,14 @@ class Supervisor:
             self.logs.setdefault(record.rank, []).append(text)
 
     def _cause(self, failure: Failure, group: ProcessGroup | None) -> LaunchError | None:
-        """The failed process, for those who look for a bug in its output."""
-        if group is None:
+        """The failed process, for those who look for a bug in its output; None where the reason
+        says all.
+        """
+        if group is None or failure.kind == "start" or failure.returncode == -signal.SIGKILL:
             return None
         texts = self.logs.get(failure.rank or 0)
-        tail = texts[-1] if texts else "".join(group.tail)
-        return LaunchError(group.words, failure.returncode or 1, tail)
+        lines = texts[-1].splitlines(keepends=True) if texts else list(group.tail)
+        return LaunchError(group.words, failure.returncode or 1, "".join(lines[-TAIL_LINES:]))
 
 
 class _Start:

@@ -97,6 +97,12 @@ class Scene:
         say({"error": "the data is bad; mend it"})
         return 1
 
+    def has_a_bug(self) -> int:
+        record = self.rank(0, 1)
+        self.trains(record, 0, 1)
+        record.ended("unforeseen", "KeyError: 'x'")
+        raise KeyError("x")
+
     def second_rank_runs_out_of_memory(self) -> int:
         main, second = self.rank(0, 2), self.rank(1, 2)
         self.trains(main, 0, 0)

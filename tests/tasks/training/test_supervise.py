@@ -76,8 +76,8 @@ def test_a_launcher_that_fails_at_once(tmp_path: Path) -> None:
 
 def test_a_start_that_waits_for_ranks_says_for_which(tmp_path: Path) -> None:
     with pytest.raises(StageError) as caught:
-        train(tmp_path, "half_of_the_ranks", start_timeout=1.0, ranks=4)
-    assert "within 1 s (devices.start_timeout) 2 of 4 ranks have started: ranks 1, 3 did not" in (
+        train(tmp_path, "half_of_the_ranks", start_timeout=4.0, ranks=4)
+    assert "within 4 s (devices.start_timeout) 2 of 4 ranks have started: ranks 1, 3 did not" in (
         str(caught.value)
     )
 
@@ -87,8 +87,8 @@ def test_nothing_is_left_of_a_launcher_that_hangs(
 ) -> None:
     monkeypatch.setattr(supervise, "GRACE_S", 0.2)
     monkeypatch.setattr("infra.engine.group.TERM_S", 0.2)
-    with pytest.raises(StageError, match="no rank has started within 1 s"):
-        train(tmp_path, "hangs", start_timeout=1.0)
+    with pytest.raises(StageError, match="no rank has started within 4 s"):
+        train(tmp_path, "hangs", start_timeout=4.0)
     for file in ("starts", "child"):
         assert not runs(int((tmp_path / file).read_text()))
 
@@ -109,8 +109,7 @@ def test_what_dies_at_the_same_step_again_is_not(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="started again once, and came no further") as caught:
         train(tmp_path, "is_killed_at_the_same_step")
     assert starts(tmp_path) == 2
-    cause = caught.value.__cause__
-    assert isinstance(cause, LaunchError) and cause.returncode == -9
+    assert caught.value.__cause__ is None  # the reason says all; no bug is looked for
 
 
 @pytest.mark.parametrize("restarts", [0, 2])
@@ -125,6 +124,13 @@ def test_errors_that_come_again_are_not_tried_again(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"^the data is bad; mend it$"):
         train(tmp_path, "has_bad_data")
     assert starts(tmp_path) == 1
+
+
+def test_the_output_of_a_failure_that_nobody_foresaw_is_shown(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"^KeyError: 'x' \(it was started again once") as caught:
+        train(tmp_path, "has_a_bug")
+    assert "Traceback (most recent call last)" in str(caught.value)
+    assert isinstance(caught.value.__cause__, LaunchError)
 
 
 def test_the_rank_that_failed_first_is_blamed(tmp_path: Path) -> None:
