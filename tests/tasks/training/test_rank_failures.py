@@ -6,18 +6,21 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import random
 import signal
 import time
+from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
-from tasks.training import worker
+from tasks.training import checkpoint, worker
 from tasks.training.loss import LossModel
 from tasks.training.spec import Spec
 from tests.tasks.training import forked
@@ -40,14 +43,14 @@ def work(folder: Path) -> None:
 
 
 def work_until_it_fails(folder: Path) -> None:
-    """The same; on rank 1 the third forward pass raises."""
+    """The same; on rank 1 the third forward pass of training (not of a probe) raises."""
     forward, passes = LossModel.forward, []
 
-    def failing(*batch: Any) -> Any:
-        passes.append(1)
+    def failing(model: LossModel, *batch: Any) -> Any:
+        passes.extend([1] * model.training)
         if os.environ["RANK"] == "1" and len(passes) == 3:
             raise torch.OutOfMemoryError("simulated: tried to allocate 20.00 GiB")
-        return forward(*batch)
+        return forward(model, *batch)
 
     LossModel.forward = failing  # type: ignore[method-assign]
     work(folder)
@@ -88,11 +91,32 @@ def kill(processes: list[BaseProcess], made: Spec, draw: random.Random, whole_s:
     return seen
 
 
-def kill_and_continue(root: Path, kills: int, seed: int) -> tuple[int, int, int]:
-    """Train on two ranks killed that often, and once undisturbed; (kills, in saves, of one rank).
+def truncate_newest(made: Spec) -> bool:
+    """Damage the newest checkpoint, unless it is the only one; whether that was done."""
+    found = checkpoint.checkpoints(Path(made.scratch, "checkpoints"))
+    if len(found) > 1:
+        with checkpoint.tensor_files(found[-1])[-1].open("r+b") as damaged:
+            damaged.truncate(2000)
+    return len(found) > 1
+
+
+def rows_of(made: Spec) -> list[tuple[int, dict[str, int], dict[str, int]]]:
+    """Step, its rows and all drawn, by category, of each line of the log."""
+    lines = Path(made.scratch, "metrics.jsonl").read_text().splitlines()
+    return [(m["step"], m["rows"], m["drawn"]) for m in map(json.loads, lines)]
+
+
+def kill_and_continue(
+    root: Path, kills: int, seed: int, sizes: Sequence[int] = (2,), *, truncate: bool = False
+) -> tuple[int, int, int]:
+    """Train with ranks killed that often, and once undisturbed; (kills, in saves, of one rank).
+
+    `sizes`: numbers of ranks, one after the other. `truncate`: halfway also damage the newest
+    checkpoint.
 
     Raises:
-        AssertionError: the results differ in a bit, or a rank did not end.
+        AssertionError: a rank did not end, other rows were drawn, or the results differ: in a bit,
+            or with several numbers of ranks by more than rounding.
     """
     model, bins = save_model(root / "model"), save_bins(root / "bins", {"a": [30], "b": [20]})
     # The step is drawn again after each kill, so the phase is long enough for all of them.
@@ -109,19 +133,31 @@ def kill_and_continue(root: Path, kills: int, seed: int) -> tuple[int, int, int]
     assert forked.ended(forked.start_processes(2, work, root / "whole"), 600) == [0, 0]
     whole_s = time.monotonic() - began
     draw, killed, in_saves, of_one = random.Random(seed), 0, 0, 0
+    start, damaged = itertools.cycle(sizes), not truncate
     while killed < kills:
-        processes = forked.start_processes(2, work, root / "parts")
+        processes = forked.start_processes(next(start), work, root / "parts")
         in_save = kill(processes, made, draw, whole_s / kills)
         statuses = forked.ended(processes, ENDS_S)
         assert None not in statuses, "a rank waits for a dead one"
-        if statuses == [0, 0]:
+        if set(statuses) == {0}:
             break
         killed += 1
         in_saves += in_save
-        of_one += statuses.count(-signal.SIGKILL) == 1
+        of_one += statuses.count(-signal.SIGKILL) < len(statuses)
+        if not damaged and killed >= kills // 2:
+            damaged = truncate_newest(made)
     else:
-        assert forked.ended(forked.start_processes(2, work, root / "parts"), 600) == [0, 0]
-    assert files(made.output) == files(whole.output)
+        size = next(start)
+        assert forked.ended(forked.start_processes(size, work, root / "parts"), 600) == [0] * size
+    assert damaged, "no two checkpoints were ever there"
+    assert rows_of(made) == rows_of(whole)
+    if set(sizes) == {2}:
+        assert files(made.output) == files(whole.output)
+    ours, expected = (
+        load_file(Path(each.output, "checkpoint/model.safetensors")) for each in (made, whole)
+    )
+    for name, tensor in expected.items():
+        assert torch.allclose(ours[name], tensor, rtol=0, atol=1e-5), name
     return killed, in_saves, of_one
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import resource
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,24 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tasks.training import gradients, staging
+from tasks.training.checkpointing import Checkpointer
 from tasks.training.devices import DeviceError, Devices
 from tasks.training.errors import Interrupted, RankFailed, TrainingStopped
 from tasks.training.loop import Phase
 from tasks.training.ranks import Ranks, choose_device, join, require_rows
+from tasks.training.sharding import sum_replicated
 from tasks.training.spec import Spec
 from tests.tasks.training import forked
+from tests.tasks.training.doubles import in_float64
 from tests.tasks.training.test_loop import files, stop_after
 from tests.tasks.training.toys import LENGTH, parameters, save_bins, save_model, spec
 
 TOLERANCE = 1e-12
 """In float64, relative to losses of about 4 nats and weights of about 1."""
+
+BF16_TOLERANCE = 1e-4
+"""Nats. Ranks round the same products, but add up in another order."""
 
 RAGGED: dict[str, Any] = {"tokens": "60 rows", "batch": 5 * LENGTH, "precision": "fp64"}
 """12 steps of 5 rows: with 2 or 4 ranks, some run masked rows."""
@@ -50,6 +58,10 @@ def result(made: Spec) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
     return json.loads(Path(made.scratch, "all.json").read_text()), tensors | moments
 
 
+def losses_apart(steps: list[dict[str, Any]], others: list[dict[str, Any]]) -> list[float]:
+    return [abs(a["loss"] - b["loss"]) for a, b in zip(steps, others, strict=True)]
+
+
 def assert_equal(ours: Spec, single: Spec) -> None:
     (steps, tensors), (expected, whole) = result(ours), result(single)
     for step, other in zip(steps, expected, strict=True):
@@ -61,6 +73,13 @@ def assert_equal(ours: Spec, single: Spec) -> None:
     assert tensors.keys() == whole.keys()
     for name, tensor in tensors.items():
         assert torch.allclose(tensor, whole[name], rtol=0, atol=TOLERANCE), name
+
+
+@pytest.fixture(autouse=True)
+def exact() -> Iterator[None]:
+    """transformers' norms would round to float32, whatever the weights' type."""
+    with in_float64():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +96,13 @@ Worlds = tuple[Path, Path, dict[str, list[str]]]
 
 
 def test_two_ranks_train_what_one_does(worlds: Worlds, tmp_path: Path) -> None:
-    """Tied and not, frozen layers, new rows only, replicated, offloaded, any micro-batch."""
+    """Tied and not, frozen layers, new rows only, replicated, offloaded, recomputed, in bfloat16,
+    with any micro-batch.
+    """
     model, tied, bins = worlds
 
     def made(name: str, folder: Path, **changes: Any) -> Spec:
-        values = parameters(**RAGGED, **{"micro_batch": 4} | changes)
+        values = parameters(**RAGGED | {"micro_batch": 4} | changes)
         return spec(tmp_path / name, folder, bins, values, new_rows=(60, 90))
 
     ways: dict[str, tuple[Path, dict[str, Any]]] = {
@@ -98,12 +119,26 @@ def test_two_ranks_train_what_one_does(worlds: Worlds, tmp_path: Path) -> None:
         for name, values in devices.items()
         if values
     }
-    train_all(Ranks(), single)
-    forked.run(2, train_all, several | others)
+    others |= {
+        kind: made(kind, tied, micro_batch=1, recompute=kind) for kind in ("full", "selective")
+    }
+    rounded = {
+        name: made(name, tied, micro_batch=1, precision="bf16", recompute=kind)
+        for name, kind in {"bf16": "none", "bf16-single": "none", "bf16-full": "full"}.items()
+    }
+    alone = rounded.pop("bf16-single")
+    train_all(Ranks(), single | {"bf16-single": alone})
+    forked.run(2, train_all, several | others | rounded)
     for name, ours in several.items():
         assert_equal(ours, single[name])
     for ours in others.values():
         assert_equal(ours, single["tied"])
+    exact, expected = (result(run)[0] for run in (single["tied"], alone))
+    assert max(losses_apart(exact, expected)) > 10 * BF16_TOLERANCE
+    for ours in rounded.values():
+        steps, tensors = result(ours)
+        assert max(losses_apart(steps, expected)) < BF16_TOLERANCE
+        assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
     untouched = load_file(tied / "model.safetensors")["model.embed_tokens.weight"]
     trained = result(several["new-rows"])[1]["model.embed_tokens.weight"]
     assert not torch.equal(trained[60:90], untouched[60:90].double())
@@ -154,13 +189,50 @@ def test_a_phase_goes_on_with_another_number_of_ranks(worlds: Worlds, tmp_path: 
     assert [json.loads(line)["step"] for line in lines] == list(range(1, 13))
 
 
+def test_phases_are_handed_on_between_numbers_of_ranks(worlds: Worlds, tmp_path: Path) -> None:
+    """Weights, moments, cursors: 1, 2 and 1 ranks train what one process does in all phases."""
+    model, _, bins = worlds
+    courses: dict[str, list[Spec]] = {"single": [], "resized": []}
+    for phase in range(3):
+        for name, course in courses.items():
+            before = Path(course[-1].output) if course else None
+            previous = before / "checkpoint" if before else model
+            state = str(before / "state") if before else None
+            values = parameters(**RAGGED | {"tokens": "20 rows"})
+            made = spec(tmp_path / f"{name}-{phase}", previous, bins, values, state=state)
+            if name == "resized" and phase == 1:
+                forked.run(2, train_all, {name: made})
+            else:
+                train_all(Ranks(), {name: made})
+            course.append(made)
+    for ours, single in zip(courses["resized"], courses["single"], strict=True):
+        assert_equal(ours, single)
+    written = sorted(path.name for path in Path(courses["resized"][1].output).rglob("*"))
+    assert written == sorted(p.name for p in Path(courses["single"][1].output).rglob("*"))
+
+
+def train_without_memory(ranks: Ranks, made: Spec, steps: int) -> None:
+    """The same, where the main rank has no memory for copies: it waits for each checkpoint."""
+    if ranks.is_main:
+        staging.free_memory_bytes = lambda: 0
+    save = Checkpointer.save
+
+    def watched(checkpoints: Checkpointer, *args: Any) -> None:
+        save(checkpoints, *args)
+        assert not (ranks.is_main and checkpoints.is_writing)
+
+    Checkpointer.save = watched  # type: ignore[method-assign]
+    train_until(ranks, made, steps)
+
+
 def test_two_ranks_stopped_and_resumed_give_the_same_bytes(worlds: Worlds, tmp_path: Path) -> None:
+    """Also where one of them cannot copy what it saves, and where the newest is truncated."""
     model, _, bins = worlds
     values = parameters(tokens="60 rows", batch=5 * LENGTH, checkpoint_every="2 steps")
     whole = spec(tmp_path / "whole", model, bins, values)
     parts = spec(tmp_path / "parts", model, bins, values)
     forked.run(2, train_all, {"whole": whole})
-    forked.run(2, train_until, parts, 5)
+    forked.run(2, train_without_memory, parts, 5)
     assert len(list(Path(parts.scratch, "checkpoints").glob("step-*"))) == values.keep
     newest = sorted(Path(parts.scratch, "checkpoints").glob("step-*"))[-1]
     with (newest / "rank-00001.safetensors").open("r+b") as damaged:
@@ -226,6 +298,29 @@ def test_what_one_rank_cannot_read_ends_all(worlds: Worlds, tmp_path: Path) -> N
     model, _, bins = worlds
     values = parameters(tokens="60 rows", batch=4 * LENGTH, micro_batch=1)
     forked.run(2, read_badly, spec(tmp_path, model, bins, values))
+
+
+def sum_whole(ranks: Ranks, inputs: torch.Tensor, expected: torch.Tensor) -> None:
+    """Each rank has the layer whole, and one of the inputs."""
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(3, 2, dtype=torch.float64)
+    layer.bias.requires_grad_(False)
+    layer(inputs[ranks.rank]).square().sum().backward()
+    sum_replicated(layer, ranks)
+    gradient = layer.weight.grad
+    assert gradient is not None and layer.bias.grad is None
+    assert torch.allclose(gradient, expected, rtol=1e-14)
+    assert gradients.norm([gradient], ranks) == pytest.approx(float(expected.norm()), rel=1e-14)
+
+
+def test_gradients_of_parameters_that_ranks_hold_whole_are_summed() -> None:
+    """As of a model with 4-bit layers, which is not split."""
+    inputs = torch.randn(2, 3, dtype=torch.float64)
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(3, 2, dtype=torch.float64)
+    layer(inputs).square().sum().backward()
+    assert layer.weight.grad is not None
+    forked.run(2, sum_whole, inputs, layer.weight.grad)
 
 
 def test_ranks_that_do_not_fit_are_refused() -> None:
