@@ -52,8 +52,9 @@ forest: $(READY)  # the table by which main content is told; 20 minutes, 4 GB of
 fuzz: $(READY)  # 10,000 damaged inputs: nothing uncaught, in bounded memory (3 minutes)
 	@$(BIN)/python tests/benchmarks/fuzz_ingest.py
 
-ranks: $(READY)  # several ranks against one process, and 40 kills of ranks (10 minutes)
+ranks: $(READY)  # several ranks against one process, and 60 kills of ranks (20 minutes)
 	@$(BIN)/python tests/benchmarks/check_ranks.py
+	@$(BIN)/python tests/benchmarks/check_supervision.py
 
 peers:
 	@test -x build/peers/bin/python || $(PYTHON) -m venv build/peers

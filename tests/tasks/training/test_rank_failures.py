@@ -66,7 +66,10 @@ def test_a_rank_that_fails_alone_ends_the_others_with_its_reason(tmp_path: Path)
     assert time.monotonic() - began < ENDS_S
     message = json.loads((tmp_path / "printed-0").read_text().splitlines()[-1])
     assert "rank 1 of 2 failed: memory ran out on cpu in step 3" in message["error"]
-    assert "Lower training.micro_batch (now 2)" in message["error"]
+    assert (
+        "A micro-batch is 2 rows of 32 tokens, recompute is none: lower training.micro_batch"
+        in message["error"]
+    )
     saved = sorted(path.name for path in (tmp_path / "scratch/checkpoints").iterdir())
     assert saved == ["step-00000001", "step-00000002"]  # the second was still being written
 

@@ -1,0 +1,140 @@
+"""A stage that trains on two ranks under torchrun, killed at random moments, ends in equal bytes.
+
+Killed is one rank, torchrun, all of them, or the process that runs the stage, which is then run
+again; a third of the moments lie within a save. Nothing may be left running.
+
+    python tests/benchmarks/check_supervision.py [--kills 20] [--seed 1]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tasks.training.stage import STAGE
+from tests.stage_harness import data_digests, run_stage
+from tests.tasks.training.test_stage import artifact
+from tests.tasks.training.toys import parameters, save_bins, save_model
+
+STEPS = 300
+ENDS_S = 180.0
+
+
+def run(root: Path) -> None:
+    """Run the stage in a store below `root`; prints the digests of its data."""
+    if not (root / "bins").exists():
+        save_model(root / "model/checkpoint")
+        save_bins(root / "bins", {"a": [30], "b": [20]})
+    bins = tuple(artifact("binning", root, root / "bins" / name, name) for name in ("a", "b"))
+    model = artifact("model", root, root / "model", "main")
+    values = parameters(
+        tokens=f"{STEPS * 4} rows",
+        max_epochs=10**6,
+        checkpoint_every="5 steps",
+        devices={"kind": "cpu", "ranks": 2, "restarts": 1000},
+    )
+    done = run_stage(STAGE, values, {"previous": model, "bins": bins}, "phase", tmp_path=root)
+    result = {"digests": data_digests(done), "time": done.statistics["time"]}
+    sys.stdout.write(json.dumps(result) + "\n")
+
+
+def start(root: Path) -> subprocess.Popen[str]:
+    words = [sys.executable, __file__, "--run", str(root)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def family(process: subprocess.Popen[str]) -> dict[str, list[psutil.Process]]:
+    """The processes of a run that are there now, by what they are."""
+    found: dict[str, list[psutil.Process]] = {"stage": [psutil.Process(process.pid)]}
+    for child in found["stage"][0].children(recursive=True):
+        words = " ".join(child.cmdline())
+        kind = "torchrun" if "torch.distributed.run" in words else "rank"
+        found.setdefault(kind, []).append(child)
+    return found
+
+
+def kill(process: subprocess.Popen[str], root: Path, draw: random.Random, whole_s: float) -> str:
+    """Kill something at a moment drawn; returns what, "" where the run ended before."""
+    what = draw.choice(["rank", "rank", "torchrun", "stage", "all"])
+    in_save = draw.random() < 1 / 3
+    give_up = time.monotonic() + (ENDS_S if in_save else draw.uniform(0.1, 0.5) * whole_s)
+    while time.monotonic() < give_up and process.poll() is None:
+        if in_save and list(root.glob("store/training/**/checkpoints/.step-*")):
+            what += " in a save"
+            break
+        time.sleep(0.005)
+    if process.poll() is not None:
+        return ""
+    found = family(process)
+    if what.startswith("all"):
+        victims = [each for kind in found.values() for each in kind]
+    else:
+        victims = found.get(what.split()[0], [])[:2]
+        victims = [draw.choice(victims)] if victims else []
+    for victim in victims:
+        try:
+            victim.kill()
+        except psutil.NoSuchProcess:
+            continue
+    if not victims:
+        return ""
+    if found["stage"][0] in victims:
+        process.wait()
+        others = [each for kind in found.values() for each in kind if each.pid != process.pid]
+        _, alive = psutil.wait_procs(others, timeout=ENDS_S)
+        left = [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+        assert not left, f"left behind: {left}"
+    return what
+
+
+def main() -> None:
+    reader = argparse.ArgumentParser()
+    reader.add_argument("--kills", type=int, default=20)
+    reader.add_argument("--seed", type=int, default=1)
+    reader.add_argument("--run", type=Path)
+    given = reader.parse_args()
+    if given.run:
+        run(given.run)
+        return
+    draw, kills = random.Random(given.seed), Counter[str]()
+    with tempfile.TemporaryDirectory() as folder:
+        whole, parts = Path(folder) / "whole", Path(folder) / "parts"
+        began = time.monotonic()
+        said, errors = start(whole).communicate()
+        whole_s = time.monotonic() - began
+        expected = json.loads(said or errors)
+        process = start(parts)
+        while True:
+            if process.poll() is None and kills.total() < given.kills:
+                if what := kill(process, parts, draw, whole_s):
+                    kills[what] += 1
+                    sys.stderr.write(f"{kills.total()}: {what}\n")
+                continue
+            said, errors = process.communicate()
+            if process.returncode == 0:
+                break
+            # killed, or ended because two deaths came before any new step
+            assert process.returncode == -9 or "came no further" in errors, errors
+            process = start(parts)
+        result = json.loads(said)
+    assert result["digests"] == expected["digests"], "other bytes"
+    shares = [f"{done['time']['effective']:.0%}" for done in (expected, result)]
+    sys.stdout.write(
+        f"{kills.total()} kills ({dict(kills)}): the same bytes; effective time {shares[0]} "
+        f"undisturbed, {shares[1]} killed: {json.dumps(result['time'])}\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
