@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pydantic
 
@@ -76,8 +76,10 @@ class PhaseSection(Parameters):
         "over} or {epochs}",
     )
     trainable: Trainable = "all"
-    adapter: Adapter | None = pydantic.Field(
-        default=None, description="instead of training.adapter; null: none in this phase"
+    adapter: Adapter | Literal["section"] | None = pydantic.Field(
+        default="section",
+        description="section: as training.adapter says; or an adapter of the phase's own; or null: "
+        "none in this phase",
     )
     lr: float | None = pydantic.Field(
         default=None, gt=0, description="peak of this phase, instead of optimizer.lr"
@@ -166,7 +168,7 @@ class TrainingSection(Parameters):
 
     def adapter_of(self, phase: PhaseSection) -> Adapter | None:
         """The adapter of a phase: its own, else the section's."""
-        return phase.adapter if "adapter" in phase.model_fields_set else self.adapter
+        return self.adapter if phase.adapter == "section" else phase.adapter
 
     def standings(self, sequence_length: int) -> list[Standing]:
         """Where each phase stands; `sequence_length`: of phases without their own."""
