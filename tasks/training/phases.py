@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Annotated, Literal
+from typing import Annotated
 
 import pydantic
 
 from infra.stage import NOT_IDENTITY, Parameters
 from tasks.checkpoints.context import ContextLength
-from tasks.training.adapters.section import Adapter, refuse_untrained
+from tasks.training.adapters.section import Adapter, AdapterOrSection, refuse_untrained
 from tasks.training.coarse import StatedPhase, coarse_section, phase_warnings
 from tasks.training.devices import Devices
 from tasks.training.durations import Duration, Ratio, tokens
@@ -76,7 +76,7 @@ class PhaseSection(Parameters):
         "over} or {epochs}",
     )
     trainable: Trainable = "all"
-    adapter: Adapter | Literal["section"] | None = pydantic.Field(
+    adapter: AdapterOrSection | None = pydantic.Field(
         default="section",
         description="section: as training.adapter says; or an adapter of the phase's own; or null: "
         "none in this phase",
@@ -168,7 +168,7 @@ class TrainingSection(Parameters):
 
     def adapter_of(self, phase: PhaseSection) -> Adapter | None:
         """The adapter of a phase: its own, else the section's."""
-        return self.adapter if phase.adapter == "section" else phase.adapter
+        return self.adapter if isinstance(phase.adapter, str) else phase.adapter
 
     def standings(self, sequence_length: int) -> list[Standing]:
         """Where each phase stands; `sequence_length`: of phases without their own."""
