@@ -16,7 +16,7 @@ import pydantic
 
 from infra.stage import NOT_IDENTITY, Parameters
 from tasks.checkpoints.context import ContextLength
-from tasks.training.adapters.section import Adapter, refuse_untrained
+from tasks.training.adapters.section import Adapter, AdapterOrSection, refuse_untrained
 from tasks.training.coarse import StatedPhase, coarse_section, phase_warnings
 from tasks.training.devices import Devices
 from tasks.training.durations import Duration, Ratio, tokens
@@ -77,8 +77,10 @@ class PhaseSection(Parameters):
         "over} or {epochs}",
     )
     trainable: Trainable = "all"
-    adapter: Adapter | None = pydantic.Field(
-        default=None, description="instead of training.adapter; null: none in this phase"
+    adapter: AdapterOrSection | None = pydantic.Field(
+        default="section",
+        description="section: as training.adapter says; or an adapter of the phase's own; or null: "
+        "none in this phase",
     )
     lr: float | None = pydantic.Field(
         default=None, gt=0, description="peak of this phase, instead of optimizer.lr"
@@ -172,7 +174,7 @@ class TrainingSection(Parameters):
 
     def adapter_of(self, phase: PhaseSection) -> Adapter | None:
         """The adapter of a phase: its own, else the section's."""
-        return phase.adapter if "adapter" in phase.model_fields_set else self.adapter
+        return self.adapter if isinstance(phase.adapter, str) else phase.adapter
 
     def standings(self, sequence_length: int) -> list[Standing]:
         """Where each phase stands; `sequence_length`: of phases without their own."""

@@ -84,6 +84,16 @@ class Adapter(Parameters):
         return float(self.alpha / (self.r**0.5 if self.rslora else self.r))
 
 
+AdapterOrSection = Annotated[
+    Annotated[Adapter, pydantic.Tag("Adapter")]
+    | Annotated[Literal["section"], pydantic.Tag("section")],
+    pydantic.Discriminator(
+        lambda value: "Adapter" if isinstance(value, (dict, Adapter)) else "section"
+    ),
+]
+"""An adapter of a phase's own, or that of the section around it."""
+
+
 def refuse_untrained(adapter: Adapter | None, trainable: str) -> None:
     """Refuse an adapter in a phase that trains no layers.
 

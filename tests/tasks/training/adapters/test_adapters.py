@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import bitsandbytes
 import pytest
 import torch
 from peft import PeftModel
@@ -16,7 +17,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, GPT2Config, MixtralConfig
 
 from tasks.training.adapters.merge import plain_weights
-from tasks.training.adapters.quantise import dequantised, quantise
+from tasks.training.adapters.quantise import dequantised, quantise, require_quantization
 from tasks.training.adapters.targets import AdapterError
 from tasks.training.errors import Interrupted
 from tasks.training.loop import Phase
@@ -334,3 +335,29 @@ def test_other_families(
     assert torch.allclose(logits(beside), trained, atol=1e-5)
     assert not torch.allclose(trained, logits(loaded(model)), atol=1e-2)
     assert ("without an adapter" in caplog.text) == (name == "mixtral")
+
+
+def test_a_device_or_precision_without_4_bit_products_is_refused(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(AdapterError, match=r"does not compute in 4 bits on meta.*Set kind: lora"):
+        require_quantization(torch.device("meta"))
+    with pytest.raises(AdapterError, match="qlora with precision: fp64"):
+        Phase(made(tmp_path, world[0], world, adapter={"kind": "qlora"}, precision="fp64"))
+    # a kernel that runs, but computes something else
+    layer = bitsandbytes.nn.Linear4bit
+    usual = layer.forward
+    monkeypatch.setattr(layer, "forward", lambda self, x: usual(self, x) * 1.01)
+    with pytest.raises(AdapterError, match=r"off those of its dequantised weights|gradients"):
+        require_quantization(torch.device("cpu"))
+
+
+@pytest.mark.parametrize("changes", [{"precision": "fp16"}, {"devices": {"offload": "optimizer"}}])
+def test_other_ways_to_train(changes: dict[str, Any], world: World, tmp_path: Path) -> None:
+    phase = Phase(made(tmp_path, world[1], world, True, adapter=LORA, **changes))
+    steps: list[Any] = []
+    phase.train(steps.append)
+    assert not [step["skipped"] for step in steps if step["skipped"]] or "precision" in changes
+    merged = logits(loaded(Path(phase.spec.output) / "checkpoint"))
+    assert torch.allclose(merged, logits(phase.language_model), atol=1e-5)
+    assert not torch.allclose(merged, logits(loaded(world[1])), atol=1e-3)
