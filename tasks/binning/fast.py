@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import gc
-import json
 import sys
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import psutil
 
 from tasks.binning.encode import Encoded, Reference
@@ -44,23 +44,23 @@ class Fast:
     """
 
     def __init__(self, tokenizer: DocumentTokenizer) -> None:
-        state = json.loads(tokenizer.state())
+        state = orjson.loads(tokenizer.state())
         if reason := next(unlike(state), ""):
             raise Unsupported(reason)
         # A special token is an id that no text has: without its entry, text that spells it is
         # ordinary text.
         added = [token for token in state["added_tokens"] if not token["special"]]
-        self._json = json.dumps({**state, "added_tokens": added}, ensure_ascii=False).encode()
+        self._json = orjson.dumps({**state, "added_tokens": added})
         self._reference = Reference(tokenizer)
         self._renew()
-        self._widths = _widths(self._backend.vocab) if _keeps_lengths(state) else None
+        self._keeps_lengths = _keeps_lengths(state)
         self._normalizers = _parts(state.get("normalizer"), "normalizers")
 
     def encode(self, texts: Sequence[tuple[str, str]]) -> Encoded:
         """See `tasks.binning.encode.Encoder`."""
         contents = [(prompt + text).encode() for prompt, text in texts]
         slow = _with_unknown_characters(contents)
-        if self._widths is None:
+        if not self._keeps_lengths:
             slow |= np.fromiter((bool(prompt) for prompt, _ in texts), bool, len(texts))
         if not slow.any():
             return self._encode(texts, contents)
@@ -98,6 +98,15 @@ class Fast:
             raise Unsupported(f"gigatoken does not take this tokenizer: {error}") from error
         self._grown = 0
 
+    @functools.cached_property
+    def _widths(self) -> npt.NDArray[np.int64]:
+        """Bytes that each id stands for."""
+        vocabulary: dict[int, bytes] = self._backend.vocab
+        widths = np.zeros(max(vocabulary, default=-1) + 1, np.int64)
+        for index, content in vocabulary.items():
+            widths[index] = len(content)
+        return widths
+
     def _prompts(
         self,
         texts: Sequence[tuple[str, str]],
@@ -108,7 +117,7 @@ class Fast:
         prompts = np.zeros(len(texts), np.int64)
         ends = np.cumsum(lengths)
         for number, (prompt, _) in enumerate(texts):
-            if prompt and self._widths is not None:
+            if prompt:
                 own = ids[ends[number] - lengths[number] : ends[number]]
                 width = len(_normalized(prompt, self._normalizers).encode())
                 prompts[number] = np.searchsorted(np.cumsum(self._widths[own]), width, side="right")
@@ -206,11 +215,3 @@ def _normalized(text: str, normalizers: Sequence[Mapping[str, Any]]) -> str:
         else:
             text = text.replace(part["pattern"]["String"], part["content"])
     return text
-
-
-def _widths(vocabulary: Mapping[int, bytes]) -> npt.NDArray[np.int64]:
-    """Bytes that each id stands for."""
-    widths = np.zeros(max(vocabulary, default=-1) + 1, np.int64)
-    for index, content in vocabulary.items():
-        widths[index] = len(content)
-    return widths

@@ -33,6 +33,7 @@ def naive_best_fit(lengths: list[int], capacity: int) -> list[int]:
     return assigned
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 50), max_size=200), st.integers(50, 80))
 def test_best_fit_is_best_fit(lengths: list[int], capacity: int) -> None:
     assert best_fit(np.array(lengths, np.int64), capacity).tolist() == naive_best_fit(
@@ -48,6 +49,7 @@ def test_best_fit_of_long_rows(lengths: list[int], capacity: int) -> None:
     )
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, 400)), st.integers(0, 400))
 def test_first_bit_from_a_position(positions: set[int], start: int) -> None:
     words = np.zeros(7, np.uint64)
@@ -63,6 +65,7 @@ def pieces_of(pieces: Pieces) -> list[tuple[int, int, int, int, int]]:
 
 
 @pytest.mark.parametrize("packing", PACKINGS)
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 300), max_size=60), st.integers(1, 64))
 def test_every_token_is_in_one_row(
     packing: Packing, lengths: list[int], sequence_length: int
