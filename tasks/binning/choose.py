@@ -9,11 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from infra.context import WARNING, Context
+from infra.remote.access import Access
 from infra.stage import StageError
 from infra.store import Shard
 from tasks.binning.lines import Lines
-from tasks.binning.probe import Verdict, compare_documents, compare_texts, sample
+from tasks.binning.probe import (
+    Verdict,
+    compare_documents,
+    compare_texts,
+    kept_verdict,
+    sample,
+)
 from tasks.binning.stage import BinningParameters
+from tasks.documents.tokenize import DocumentTokenizer
 
 SMALL_BYTES = 16 << 20
 """Below this, `auto` takes the reference: the comparison alone would take longer."""
@@ -54,8 +62,14 @@ class Choice:
         }
 
 
-def choose(context: Context, tokenizer: Path, files: Sequence[tuple[Path, int, str]]) -> Choice:
-    """The encoder for documents in these files, given as (path, bytes, source).
+def choose(
+    context: Context,
+    folder: Path,
+    tokenizer: DocumentTokenizer,
+    files: Sequence[tuple[Path, int, str]],
+) -> Choice:
+    """The encoder for documents in these files, given as (path, bytes, source), with the tokenizer
+    of a folder.
 
     Raises:
         StageError: gigatoken is asked for, and its ids differ.
@@ -65,12 +79,12 @@ def choose(context: Context, tokenizer: Path, files: Sequence[tuple[Path, int, s
         return Choice("tokenizers", "the recipe says so")
     if parameters.tokenize == "auto" and sum(size for _, size, _ in files) < SMALL_BYTES:
         return Choice("tokenizers", f"less than {SMALL_BYTES >> 20} MiB of documents")
-    (verdict,) = _compared(context, compare_texts_here, {"probe": tokenizer}, here=True)
+    verdict = compare_texts(tokenizer, verdicts(context.access))
     digests: list[tuple[str, int, str]] = []
     if not verdict.reason:
         places = sample(files)
         shards = {
-            f"probe-{at:08d}": (tokenizer, places[at : at + _SHARD_DOCUMENTS])
+            f"probe-{at:08d}": (folder, places[at : at + _SHARD_DOCUMENTS])
             for at in range(0, len(places), _SHARD_DOCUMENTS)
         }
         for verdict in _compared(context, compare_documents_there, shards):
@@ -88,9 +102,25 @@ def choose(context: Context, tokenizer: Path, files: Sequence[tuple[Path, int, s
     return Choice("tokenizers", verdict.reason, verdict.example, tuple(sorted(digests)))
 
 
-def compare_texts_here(folder: Path, shard: Shard) -> dict[str, Any]:
-    """`compare_texts` as a shard's function."""
-    return compare_texts(folder)._asdict()
+def verdicts(access: Access) -> Path:
+    """The folder of what probes found before."""
+    return access.cache.parent / "encoders"
+
+
+def foreseen(parameters: BinningParameters, folder: Path | None, access: Access) -> str:
+    """What will tokenize, in words, before a run: `folder` is the tokenizer's, if there is one."""
+    if parameters.tokenize == "tokenizers":
+        return "tokenizers"
+    if folder is None:
+        known = None
+    else:
+        known = kept_verdict(DocumentTokenizer(folder).state(), verdicts(access))
+    if known is not None and known.reason:
+        refused = parameters.tokenize == "gigatoken"
+        return f"{'refused' if refused else 'tokenizers'}, because {known.reason}"
+    if known is not None:
+        return "gigatoken, if it gives equal ids on a sample of the documents too"
+    return "gigatoken, if a probe shows equal ids for this tokenizer"
 
 
 def compare_documents_there(item: tuple[Path, list[Lines]], shard: Shard) -> dict[str, Any]:
@@ -98,12 +128,12 @@ def compare_documents_there(item: tuple[Path, list[Lines]], shard: Shard) -> dic
     return compare_documents(*item)._asdict()
 
 
-def _compared(context: Context, function: Any, items: Any, here: bool = False) -> list[Verdict]:
+def _compared(context: Context, function: Any, items: Any) -> list[Verdict]:
     return [
         Verdict(
             result["reason"],
             result["example"],
             tuple((path, at, digest) for path, at, digest in result["digests"]),
         )
-        for result in context.map(function, items, here=here).values()
+        for result in context.map(function, items).values()
     ]

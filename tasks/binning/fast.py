@@ -11,7 +11,7 @@ import functools
 import gc
 import sys
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,32 +36,38 @@ class Unsupported(ValueError):
     """Why gigatoken cannot stand for a tokenizer."""
 
 
-class Fast:
-    """gigatoken's encoder of a tokenizer.
+def accepted(tokenizer: DocumentTokenizer) -> bytes:
+    """What `Fast` reads of a tokenizer, as JSON.
 
-    Raises Unsupported where a part of the tokenizer is one that it lacks or ignores. Whether ids
-    are equal is for the probe to show.
+    Raises Unsupported where a part of the tokenizer is one that gigatoken lacks or ignores. Whether
+    ids are equal is for the probe to show.
+    """
+    state = orjson.loads(tokenizer.state())
+    if reason := next(unlike(state), ""):
+        raise Unsupported(reason)
+    # A special token is an id that no text has: without its entry, text that spells it is ordinary
+    # text.
+    added = [token for token in state["added_tokens"] if not token["special"]]
+    return orjson.dumps({**state, "added_tokens": added})
+
+
+class Fast:
+    """gigatoken's encoder of a tokenizer, from `accepted`; `reference` is called for the first
+    document that only the reference may encode.
     """
 
-    def __init__(self, tokenizer: DocumentTokenizer) -> None:
-        state = orjson.loads(tokenizer.state())
-        if reason := next(unlike(state), ""):
-            raise Unsupported(reason)
-        # A special token is an id that no text has: without its entry, text that spells it is
-        # ordinary text.
-        added = [token for token in state["added_tokens"] if not token["special"]]
-        self._json = orjson.dumps({**state, "added_tokens": added})
-        self._reference = Reference(tokenizer)
+    def __init__(self, json: bytes, reference: Callable[[], Reference]) -> None:
+        self._json = json
+        self._make_reference = reference
         self._renew()
-        self._keeps_lengths = _keeps_lengths(state)
-        self._normalizers = _parts(state.get("normalizer"), "normalizers")
 
     def encode(self, texts: Sequence[tuple[str, str]]) -> Encoded:
         """See `tasks.binning.encode.Encoder`."""
         contents = [(prompt + text).encode() for prompt, text in texts]
         slow = _with_unknown_characters(contents)
-        if not self._keeps_lengths:
-            slow |= np.fromiter((bool(prompt) for prompt, _ in texts), bool, len(texts))
+        prompted = np.fromiter((bool(prompt) for prompt, _ in texts), bool, len(texts))
+        if prompted.any() and not _keeps_lengths(self._state):
+            slow |= prompted
         if not slow.any():
             return self._encode(texts, contents)
         by_reference, fast = np.flatnonzero(slow).tolist(), np.flatnonzero(~slow).tolist()
@@ -99,6 +105,16 @@ class Fast:
         self._grown = 0
 
     @functools.cached_property
+    def _reference(self) -> Reference:
+        return self._make_reference()
+
+    @functools.cached_property
+    def _state(self) -> dict[str, Any]:
+        state: dict[str, Any] = orjson.loads(self._json)
+        del state["model"]["vocab"], state["model"]["merges"]
+        return state
+
+    @functools.cached_property
     def _widths(self) -> npt.NDArray[np.int64]:
         """Bytes that each id stands for."""
         vocabulary: dict[int, bytes] = self._backend.vocab
@@ -115,21 +131,28 @@ class Fast:
     ) -> npt.NDArray[np.int64]:
         """How many ids of each document end within its prompt, by the bytes that ids stand for."""
         prompts = np.zeros(len(texts), np.int64)
+        if not any(prompt for prompt, _ in texts):
+            return prompts
+        normalizers = _parts(self._state.get("normalizer"), "normalizers")
         ends = np.cumsum(lengths)
         for number, (prompt, _) in enumerate(texts):
             if prompt:
                 own = ids[ends[number] - lengths[number] : ends[number]]
-                width = len(_normalized(prompt, self._normalizers).encode())
+                width = len(_normalized(prompt, normalizers).encode())
                 prompts[number] = np.searchsorted(np.cumsum(self._widths[own]), width, side="right")
         return prompts
 
 
 @functools.cache
 def _unknown() -> npt.NDArray[np.bool_]:
-    """Whether a code point is no character in Python's version of Unicode."""
-    return np.fromiter(
-        (unicodedata.category(chr(code)) == "Cn" for code in range(sys.maxunicode + 1)), bool
-    )
+    """Whether a code point may be no character in Python's version of Unicode; planes in which
+    there are hardly any are not looked at.
+    """
+    unknown = np.ones(sys.maxunicode + 1, bool)
+    for first, last in ((0, 0x40000), (0xE0000, 0xE1000)):
+        categories = map(unicodedata.category, map(chr, range(first, last)))
+        unknown[first:last] = [category == "Cn" for category in categories]
+    return unknown
 
 
 def _with_unknown_characters(contents: Sequence[bytes]) -> npt.NDArray[np.bool_]:

@@ -8,19 +8,24 @@ kept as digests, and packing compares them again where it meets them, in the mid
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import hashlib
+import importlib.metadata
 import itertools
 import json
+import platform
 import random
+import sys
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tasks.binning.encode import Encoded, Encoder, Reference
-from tasks.binning.fast import Fast, Unsupported
+from infra.io.files import replacing
+from tasks.binning.encode import Encoded, Reference
+from tasks.binning.fast import Fast, Unsupported, accepted
 from tasks.binning.lines import Lines, read
 from tasks.binning.probe_texts import probe_texts
 from tasks.documents.tokenize import DocumentTokenizer
@@ -40,16 +45,55 @@ class Verdict(NamedTuple):
     digests: tuple[tuple[str, int, str], ...] = ()
 
 
-def compare_texts(folder: Path) -> Verdict:
-    """Compare on texts made for it; once in a process for a tokenizer."""
-    return _compare_texts(folder, DocumentTokenizer(folder).state())
+def compare_texts(tokenizer: DocumentTokenizer, cache: Path) -> Verdict:
+    """Compare on texts made for it. What was found is kept in the folder `cache`, under a digest of
+    all it depends on, since this takes the time of tokenizing 50 to 100 MB.
+    """
+    state = tokenizer.state()
+    kept = kept_verdict(state, cache)
+    if kept is None:
+        kept = _compare_texts(tokenizer, state)
+        with contextlib.suppress(OSError):  # not kept, then
+            cache.mkdir(parents=True, exist_ok=True)
+            with replacing(cache / _key(state)) as path:
+                path.write_text(json.dumps(kept._asdict()))
+    return kept
 
 
-@functools.lru_cache(maxsize=4)
-def _compare_texts(folder: Path, state: str) -> Verdict:
-    tokenizer = DocumentTokenizer(folder)
+def kept_verdict(state: str, cache: Path) -> Verdict | None:
+    """What `compare_texts` found before for a tokenizer given as JSON."""
     try:
-        fast = Fast(tokenizer)
+        found = json.loads((cache / _key(state)).read_bytes())
+        return Verdict(str(found["reason"]), found["example"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _key(state: str) -> str:
+    """Name of the file that keeps a verdict: a digest of the tokenizer, both libraries, Unicode's
+    tables and our code.
+    """
+    libraries = [_version(name) for name in ("tokenizers", "gigatoken")]
+    modules = [sys.modules[one.__module__] for one in (Fast, Reference, probe_texts, Verdict)]
+    code = [Path(str(module.__file__)).read_bytes() for module in modules]
+    digest = hashlib.blake2b(state.encode(), digest_size=16)
+    for part in (*libraries, unicodedata.unidata_version, platform.machine()):
+        digest.update(f"\n{part}".encode())
+    for part in code:
+        digest.update(part)
+    return f"{digest.hexdigest()}.json"
+
+
+def _version(library: str) -> str:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _compare_texts(tokenizer: DocumentTokenizer, state: str) -> Verdict:
+    try:
+        fast = Fast(accepted(tokenizer), lambda: Reference(tokenizer))
     except Unsupported as error:
         return Verdict(str(error))
     texts = probe_texts(state)
@@ -65,7 +109,8 @@ def _compare_texts(folder: Path, state: str) -> Verdict:
 def compare_documents(folder: Path, lines: Sequence[Lines]) -> Verdict:
     """Compare on documents of the run: the first of each of these lines."""
     tokenizer = DocumentTokenizer(folder)
-    reference, fast = Reference(tokenizer), Fast(tokenizer)
+    reference = Reference(tokenizer)
+    fast = Fast(accepted(tokenizer), lambda: reference)
     found = {
         (document.path, document.at): document
         for one in lines
@@ -102,11 +147,6 @@ def digests_of(encoded: Encoded) -> Iterator[str]:
     for end, length, prompt in zip(ends, encoded.lengths, encoded.prompts, strict=True):
         content = f"{prompt} ".encode() + encoded.ids[end - length : end].tobytes()
         yield hashlib.blake2b(content, digest_size=8).hexdigest()
-
-
-def encoder(backend: str, tokenizer: DocumentTokenizer) -> Encoder:
-    """The encoder of a choice."""
-    return Fast(tokenizer) if backend == "gigatoken" else Reference(tokenizer)
 
 
 def _difference(

@@ -8,24 +8,29 @@ files data-00000-of-N and so on. Memory is bounded: packing holds the tokens of 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from infra.context import Context
+from infra.io.files import replace_bytes
 from infra.ledger import Ledger
 from infra.stage import Outcome, StageError
-from infra.store import Artifact, Shard
+from infra.store import Shard
+from tasks.binning.category import files_of, refuse_nothing
 from tasks.binning.choose import choose
+from tasks.binning.encode import Encoder, Reference
+from tasks.binning.fast import Fast, accepted
 from tasks.binning.lines import Lines, SelectedDocument, read
 from tasks.binning.pack import pack
-from tasks.binning.probe import digests_of, encoder
+from tasks.binning.probe import digests_of
 from tasks.binning.stage import BinningParameters
 from tasks.binning.token_store import TokenStore
 from tasks.binning.write import write_layout, write_rows
@@ -42,6 +47,14 @@ _BATCH_CHARACTERS = 1 << 20
 _BATCH_DOCUMENTS = 2_048
 
 
+class Around(NamedTuple):
+    """Ids before and after every document, and the one that fills rows."""
+
+    begin: tuple[int, ...]
+    end: tuple[int, ...]
+    padding: int
+
+
 @dataclass(frozen=True)
 class Range:
     """The work of one shard: range `number` of `total`."""
@@ -50,8 +63,10 @@ class Range:
     total: int
     lines: tuple[Lines, ...]
     tokenizer: Path
+    around: Around
     parameters: BinningParameters
-    backend: str
+    fast: Path | None
+    """What gigatoken reads of the tokenizer, where it encodes."""
     digests: Mapping[tuple[str, int], str]
     """Of the reference's ids, for some of its documents: (path, byte) -> digest."""
 
@@ -59,15 +74,20 @@ class Range:
 def run(context: Context) -> Outcome:
     """Pack the category that this node is named after."""
     parameters: BinningParameters = context.parameters
-    selected = list(_files(context.many("select"), context.name))
-    if not sum(size for _, size, _ in selected):
-        raise StageError(nothing_left(context.name, context.many("select")))
-    tokenizer = context.input("tokenizer").folder("tokenizer")
+    refuse_nothing(context.name, context.many("select"))
+    selected = list(files_of(context.many("select"), context.name))
+    folder = context.input("tokenizer").folder("tokenizer")
+    tokenizer = DocumentTokenizer(folder)
+    around = Around(tuple(tokenizer.begin), tuple(tokenizer.end), tokenizer.padding)
     groups = ranges(selected)
-    choice = choose(context, tokenizer, selected)
+    choice = choose(context, folder, tokenizer, selected)
+    fast = None
+    if choice.backend == "gigatoken":
+        fast = context.scratch() / "gigatoken.json"
+        replace_bytes(fast, accepted(tokenizer))
     items = {
         f"range-{number:05d}": Range(
-            number, len(groups), group, tokenizer, parameters, choice.backend, choice.within(group)
+            number, len(groups), group, folder, around, parameters, fast, choice.within(group)
         )
         for number, group in enumerate(groups)
     }
@@ -77,30 +97,6 @@ def run(context: Context) -> Outcome:
     return Outcome(
         {**_statistics(results, parameters), "tokenize": choice.summary()}, ledger.to_json()
     )
-
-
-def nothing_left(category: str, selected: Sequence[Artifact]) -> str:
-    """Why a category has no documents: what the sources that feed it dropped."""
-    sources = []
-    for artifact in selected:
-        went = Counter[str]()
-        for entry in artifact.ledger.entries("dropped"):
-            went[entry.reason] += entry.documents
-        shown = ", ".join(f"{reason} {count:,}" for reason, count in went.most_common(5) if count)
-        sources.append(f"source {artifact.name} dropped {shown or 'nothing, it has no document'}")
-    return (
-        f"category {category!r} has no documents to train on: "
-        f"{'; '.join(sources) or 'no source feeds it'}. Widen the `keep` that dropped them, add "
-        "text, or remove the category from every mixture"
-    )
-
-
-def _files(selected: Sequence[Artifact], category: str) -> Iterator[tuple[Path, int, str]]:
-    """(path, bytes, source) of the category's JSONL files, in plan order."""
-    for artifact in selected:
-        for name in artifact.files(f"{category}/"):
-            path = artifact.path(name)
-            yield path, path.stat().st_size, artifact.name
 
 
 def ranges(files: Sequence[tuple[Path, int, str]]) -> list[tuple[Lines, ...]]:
@@ -122,8 +118,7 @@ def ranges(files: Sequence[tuple[Path, int, str]]) -> list[tuple[Lines, ...]]:
 def bin_range(item: Range, shard: Shard) -> dict[str, Any]:
     """Tokenize one range and write its file in every bin; runs in a worker."""
     parameters = item.parameters
-    tokenizer = DocumentTokenizer(item.tokenizer)
-    found = _tokenized(item, tokenizer)
+    found = _tokenized(item)
     counts = Counter(found.counts)
     bins = []
     for number in range(parameters.bins):
@@ -140,7 +135,7 @@ def bin_range(item: Range, shard: Shard) -> dict[str, Any]:
                 documents,
                 pieces,
                 sequence_length=parameters.sequence_length,
-                padding=tokenizer.padding,
+                padding=item.around.padding,
                 loss_on_source=parameters.loss_on_source,
             )
         counts["split_documents"] += int(np.count_nonzero(np.bincount(pieces.document) > 1))
@@ -154,25 +149,38 @@ def bin_range(item: Range, shard: Shard) -> dict[str, Any]:
     return {"counts": dict(sorted(counts.items())), "bins": bins, "ledger": found.ledger.to_json()}
 
 
-def _tokenized(item: Range, tokenizer: DocumentTokenizer) -> TokenStore:
+@functools.lru_cache(maxsize=1)
+def _reference(folder: Path) -> Reference:
+    """Kept by a worker for its next range, as loading takes up to a second."""
+    return Reference(DocumentTokenizer(folder))
+
+
+@functools.lru_cache(maxsize=1)
+def _fast(json: Path, folder: Path) -> Fast:
+    """See `_reference`, which is loaded only where a document needs it."""
+    return Fast(json.read_bytes(), lambda: _reference(folder))
+
+
+def _tokenized(item: Range) -> TokenStore:
     """The documents of a range as tokens.
 
     Raises:
         StageError: a document that was compared before has other ids among others.
     """
-    encode = encoder(item.backend, tokenizer).encode
+    encoder: Encoder = _fast(item.fast, item.tokenizer) if item.fast else _reference(item.tokenizer)
     size = sum(lines.end - lines.begin for lines in item.lines)
-    store = TokenStore(size, tokenizer.begin, tokenizer.end, item.parameters.bins)
+    store = TokenStore(size, item.around.begin, item.around.end, item.parameters.bins)
     for batch in _batches(item.lines):
-        encoded = encode([(document.prompt, document.text) for document in batch])
+        encoded = encoder.encode([(document.prompt, document.text) for document in batch])
         store.add(batch, encoded)
         known = [item.digests.get((document.path, document.at)) for document in batch]
         if any(known):
             for document, expected, digest in zip(batch, known, digests_of(encoded), strict=True):
                 if expected is not None and digest != expected:
                     raise StageError(
-                        f"{item.backend} gives document {document.id} other ids among others than "
-                        "alone; set `binning.tokenize: tokenizers` and run again"
+                        f"document {document.id} has other ids among others than alone, encoded by "
+                        f"{'gigatoken' if item.fast else 'tokenizers'}; "
+                        "set `binning.tokenize: tokenizers` and run again"
                     )
     return store
 

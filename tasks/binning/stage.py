@@ -59,7 +59,7 @@ STAGE = Stage(
     summary="tokenizes documents and packs them into rows of fixed length",
     section="binning",
     inputs=(
-        Role("select", ("select",), many=True),
+        Role("select", ("select",), many=True, check="tasks.binning.category:refuse_nothing"),
         Role("tokenizer", ("tokenizer",)),
     ),
     compiles=("tasks.binning.kernels",),

@@ -53,7 +53,7 @@ class TokenStore:
         self._dealt += [bin_of(document.id, self._bins) for document in batch]
         for document in batch:
             key = document.source, document.language
-            size = len(document.text.encode()) + len(document.prompt.encode())
+            size = _bytes(document.text) + _bytes(document.prompt)
             self._documents[key] += 1
             self._bytes[key] += size
             self.counts["bytes"] += size
@@ -82,6 +82,11 @@ class TokenStore:
             lengths[within],
             prompts[within],
         )
+
+
+def _bytes(text: str) -> int:
+    """Bytes of text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def bin_of(document_id: str, bins: int) -> int:

@@ -19,6 +19,7 @@ from infra.ledger import Ledger
 from infra.stage import StageError
 from infra.store import Artifact
 from infra.store.manifest import Manifest
+from tasks.binning import category
 from tasks.binning import run as binning
 from tasks.binning.pack import pack
 from tasks.binning.stage import STAGE, BinningParameters, Packing
@@ -314,7 +315,7 @@ def test_empty_categories_and_odd_lines_are_refused(tmp_path: Path, tokenizer: A
     books = replace(books, manifest=Manifest({**books.manifest.data, "ledger": ledger.to_json()}))
     assert (
         "source books dropped langid.language 1,200, dedup.exact 2. Widen"
-        in binning.nothing_left("web", [books])
+        in category.nothing_left("web", [books])
     )
     with pytest.raises(StageError, match=r"byte 109: not a line that select writes"):
         build(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,9 @@ from tokenizers.models import BPE
 
 from infra.stage import StageError
 from tasks.binning import choose, fast, probe, probe_texts
+from tasks.binning import run as binning
 from tasks.binning.encode import Encoded, Reference
-from tasks.binning.fast import Fast, Unsupported
+from tasks.binning.fast import Fast, Unsupported, accepted
 from tasks.checkpoints.base import open_base
 from tasks.documents.tokenize import DocumentTokenizer
 from tests.stage_harness import data_digests
@@ -25,14 +25,12 @@ from tests.tasks.binning.test_binning import bins, build, texts
 
 
 @pytest.fixture(autouse=True)
-def short_words(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def short_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The probe's longest words and all of Unicode cost seconds."""
     planes = list(itertools.islice(probe_texts._planes(), 0, None, 37))
     monkeypatch.setattr(probe_texts, "LONG_WORD", 20_000)
     monkeypatch.setattr(probe_texts, "_planes", lambda: planes)
-    probe._compare_texts.cache_clear()
-    yield
-    probe._compare_texts.cache_clear()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def sentencepiece_style() -> Tokenizer:
@@ -62,13 +60,21 @@ def folder_of(tokenizer: Tokenizer, path: Path, **config: Any) -> Path:
     return path / "tokenizer"
 
 
+def compared(folder: Path) -> probe.Verdict:
+    return probe.compare_texts(DocumentTokenizer(folder), folder.parent / "kept")
+
+
+def fast_of(tokenizer: DocumentTokenizer) -> Fast:
+    return Fast(accepted(tokenizer), lambda: Reference(tokenizer))
+
+
 MADE = {"byte level": lambda: train(texts(200)), "sentencepiece style": sentencepiece_style}
 
 
 @pytest.mark.parametrize("kind", MADE)
 def test_both_families_are_shown_to_be_equal(kind: str, tmp_path: Path) -> None:
     folder = folder_of(MADE[kind](), tmp_path)
-    assert probe.compare_texts(folder) == probe.Verdict()
+    assert compared(folder) == probe.Verdict()
     tokenizer = DocumentTokenizer(folder)
     given = [
         ("", ""),
@@ -84,10 +90,30 @@ def test_both_families_are_shown_to_be_equal(kind: str, tmp_path: Path) -> None:
         ("  ", "  aaab"),
         ("</s>", "<s>"),
     ]
-    expected, found = (made(tokenizer).encode(given) for made in (Reference, Fast))
+    expected, found = (made(tokenizer).encode(given) for made in (Reference, fast_of))
     for ours, theirs in zip(expected, found, strict=True):
         assert ours.tolist() == theirs.tolist()
     assert not {1, 2} & set(found.ids.tolist())
+
+
+def test_a_verdict_is_kept_for_this_tokenizer_and_these_libraries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = (
+        DocumentTokenizer(folder_of(train(texts(count)), tmp_path / str(count)))
+        for count in (40, 80)
+    )
+    monkeypatch.setattr(probe, "probe_texts", lambda state: [("", "grass")])
+    assert probe.kept_verdict(one.state(), tmp_path) is None
+    assert probe.compare_texts(one, tmp_path) == probe.Verdict()
+    monkeypatch.setattr(probe, "_compare_texts", lambda *_: probe.Verdict("again"))
+    assert probe.compare_texts(one, tmp_path) == probe.Verdict()
+    assert probe.compare_texts(other, tmp_path).reason == "again"
+    (file,) = (path for path in tmp_path.glob("*.json") if "again" not in path.read_text())
+    file.write_text('{"reason": ')  # a machine went down
+    assert probe.compare_texts(one, tmp_path).reason == "again"
+    monkeypatch.setattr(probe, "_version", lambda library: "0.99")
+    assert probe.kept_verdict(one.state(), tmp_path) is None
 
 
 @pytest.mark.real
@@ -98,7 +124,7 @@ def test_known_tokenizers_are_shown_to_be_equal(
     monkeypatch.setattr(probe_texts, "_pieces", lambda state: [])
     monkeypatch.setattr(probe_texts, "_planes", list)
     folder = open_base(real_data / "tokenizers" / name, tmp_path)
-    assert probe.compare_texts(folder) == probe.Verdict()
+    assert compared(folder) == probe.Verdict()
 
 
 def changed(change: Any) -> Tokenizer:
@@ -122,8 +148,8 @@ ODD = {
 def test_what_it_ignores_is_refused(reason: str, tmp_path: Path) -> None:
     folder = folder_of(changed(ODD[reason]), tmp_path)
     with pytest.raises(Unsupported, match=reason):
-        Fast(DocumentTokenizer(folder))
-    assert probe.compare_texts(folder).reason
+        fast_of(DocumentTokenizer(folder))
+    assert compared(folder).reason
 
 
 def test_other_splits_are_refused_or_shown(tmp_path: Path) -> None:
@@ -132,13 +158,13 @@ def test_other_splits_are_refused_or_shown(tmp_path: Path) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
-    assert probe.compare_texts(folder_of(tokenizer, tmp_path)).reason
+    assert compared(folder_of(tokenizer, tmp_path)).reason
 
 
 def test_memory_is_bounded_by_a_new_encoder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoder = Fast(DocumentTokenizer(folder_of(train(texts(50)), tmp_path)))
+    encoder = fast_of(DocumentTokenizer(folder_of(train(texts(50)), tmp_path)))
     first, before = encoder._backend, encoder.encode([("", "grass and wool")])
     monkeypatch.setattr(fast, "CACHE_BYTES", -1)
     after = encoder.encode([("", "grass and wool")])
@@ -190,6 +216,7 @@ def test_a_difference_on_a_document_leaves_the_category_to_the_reference(
     tokenizer, files = train(texts(200)), long_enough(300)
     monkeypatch.setattr(choose, "SMALL_BYTES", 1)
     monkeypatch.setattr(probe, "Fast", Wrong)
+    monkeypatch.setattr(binning, "Fast", Wrong)
     monkeypatch.setattr(probe, "probe_texts", lambda state: [("", "grass")])
     made = build(tmp_path / "a", tokenizer, files)
     found = made.statistics["tokenize"]
@@ -198,5 +225,7 @@ def test_a_difference_on_a_document_leaves_the_category_to_the_reference(
     with pytest.raises(StageError, match=r"ids differ on a document.*set `tokenize: auto`"):
         build(tmp_path / "b", tokenizer, files, tokenize="gigatoken")
     monkeypatch.setattr(Wrong, "alone", False)
-    with pytest.raises(StageError, match="other ids among others than alone; set"):
+    with pytest.raises(
+        StageError, match="other ids among others than alone, encoded by gigatoken; set"
+    ):
         build(tmp_path / "c", tokenizer, files)
