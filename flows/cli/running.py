@@ -235,8 +235,9 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Show each stage's version, whether the store holds it, and why it must run; of crawls, what
-    reading them takes. Runs nothing.
+    reading them takes; what tokenizes. Runs nothing.
     """
+    from flows.planning.encoders import encoders, in_lines
     from flows.planning.prepare import prepare
     from flows.planning.reading import readings
 
@@ -244,18 +245,19 @@ def plan(
     with refusals():
         prepared = prepare(request)
         reading = readings(prepared.recipe, prepared.plan)
+        tokenizing = encoders(prepared.plan, prepared.recipe.remote.access())
     stages = prepared.plan.to_json()
     warnings = [*prepared.warnings(), *reading.warnings]
     if as_json:
         found: dict[str, Any] = {"recipe": prepared.recipe.name, "stages": stages}
-        found |= {"reading": reading.sources, "warnings": warnings}
+        found |= {"reading": reading.sources, "tokenizing": tokenizing, "warnings": warnings}
         print(json.dumps(found, ensure_ascii=False))
         return
     from flows.monitoring.console import result_console, stage_table
 
     console = result_console()
     console.print(stage_table(stages))
-    for line in reading.lines:
+    for line in [*reading.lines, *in_lines(tokenizing)]:
         console.print(line, soft_wrap=True, highlight=False)
     for warning in warnings:
         console.print(f"warning: {warning}", soft_wrap=True, highlight=False)

@@ -24,7 +24,8 @@ def files_of(selected: Sequence[Artifact], category: str) -> Iterator[tuple[Path
 
 def refuse_nothing(category: str, selected: Sequence[Artifact]) -> None:
     """Raise `StageError` if these artifacts of select hold no document of the category."""
-    if not any(size for _, size, _ in files_of(selected, category)):
+    outputs = (output for artifact in selected for output in artifact.manifest.outputs)
+    if not any(one.bytes for one in outputs if one.path.startswith(f"{category}/")):
         raise StageError(nothing_left(category, selected))
 
 

@@ -9,18 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from infra.context import WARNING, Context
-from infra.remote.access import Access
 from infra.stage import StageError
 from infra.store import Shard
 from tasks.binning.lines import Lines
-from tasks.binning.probe import (
-    Verdict,
-    compare_documents,
-    compare_texts,
-    kept_verdict,
-    sample,
-)
+from tasks.binning.probe import compare_documents, compare_texts, sample
 from tasks.binning.stage import BinningParameters
+from tasks.binning.verdicts import Verdict, folder_of
 from tasks.documents.tokenize import DocumentTokenizer
 
 SMALL_BYTES = 16 << 20
@@ -79,7 +73,7 @@ def choose(
         return Choice("tokenizers", "the recipe says so")
     if parameters.tokenize == "auto" and sum(size for _, size, _ in files) < SMALL_BYTES:
         return Choice("tokenizers", f"less than {SMALL_BYTES >> 20} MiB of documents")
-    verdict = compare_texts(tokenizer, verdicts(context.access))
+    verdict = compare_texts(folder, tokenizer, folder_of(context.access))
     digests: list[tuple[str, int, str]] = []
     if not verdict.reason:
         places = sample(files)
@@ -100,27 +94,6 @@ def choose(
         )
     context.progress(0, 1, f"{WARNING}: the slow tokenizer is used, because {shown}")
     return Choice("tokenizers", verdict.reason, verdict.example, tuple(sorted(digests)))
-
-
-def verdicts(access: Access) -> Path:
-    """The folder of what probes found before."""
-    return access.cache.parent / "encoders"
-
-
-def foreseen(parameters: BinningParameters, folder: Path | None, access: Access) -> str:
-    """What will tokenize, in words, before a run: `folder` is the tokenizer's, if there is one."""
-    if parameters.tokenize == "tokenizers":
-        return "tokenizers"
-    if folder is None:
-        known = None
-    else:
-        known = kept_verdict(DocumentTokenizer(folder).state(), verdicts(access))
-    if known is not None and known.reason:
-        refused = parameters.tokenize == "gigatoken"
-        return f"{'refused' if refused else 'tokenizers'}, because {known.reason}"
-    if known is not None:
-        return "gigatoken, if it gives equal ids on a sample of the documents too"
-    return "gigatoken, if a probe shows equal ids for this tokenizer"
 
 
 def compare_documents_there(item: tuple[Path, list[Lines]], shard: Shard) -> dict[str, Any]:

@@ -8,26 +8,21 @@ kept as digests, and packing compares them again where it meets them, in the mid
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import importlib.metadata
 import itertools
 import json
-import platform
 import random
-import sys
-import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from infra.io.files import replacing
 from tasks.binning.encode import Encoded, Reference
 from tasks.binning.fast import Fast, Unsupported, accepted
 from tasks.binning.lines import Lines, read
 from tasks.binning.probe_texts import probe_texts
+from tasks.binning.verdicts import Verdict, keep, kept
 from tasks.documents.tokenize import DocumentTokenizer
 
 SAMPLE_BYTES = 1 << 20
@@ -35,68 +30,23 @@ SAMPLE_DOCUMENTS = 1_000
 _BATCH = 256
 
 
-class Verdict(NamedTuple):
-    """`reason`: why gigatoken does not stand for the reference, or "". `example`: a text on which
-    ids differ, and how. `digests`: (path, byte, digest of the reference's ids) of documents.
+def compare_texts(folder: Path, tokenizer: DocumentTokenizer, cache: Path) -> Verdict:
+    """Compare on texts made for it, unless it was done before (`tasks.binning.verdicts`), since
+    this takes the time of tokenizing 50 to 100 MB.
     """
-
-    reason: str = ""
-    example: dict[str, Any] | None = None
-    digests: tuple[tuple[str, int, str], ...] = ()
-
-
-def compare_texts(tokenizer: DocumentTokenizer, cache: Path) -> Verdict:
-    """Compare on texts made for it. What was found is kept in the folder `cache`, under a digest of
-    all it depends on, since this takes the time of tokenizing 50 to 100 MB.
-    """
-    state = tokenizer.state()
-    kept = kept_verdict(state, cache)
-    if kept is None:
-        kept = _compare_texts(tokenizer, state)
-        with contextlib.suppress(OSError):  # not kept, then
-            cache.mkdir(parents=True, exist_ok=True)
-            with replacing(cache / _key(state)) as path:
-                path.write_text(json.dumps(kept._asdict()))
-    return kept
+    found = kept(folder, cache)
+    if found is None:
+        found = _compare_texts(tokenizer)
+        keep(found, folder, cache)
+    return found
 
 
-def kept_verdict(state: str, cache: Path) -> Verdict | None:
-    """What `compare_texts` found before for a tokenizer given as JSON."""
-    try:
-        found = json.loads((cache / _key(state)).read_bytes())
-        return Verdict(str(found["reason"]), found["example"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _key(state: str) -> str:
-    """Name of the file that keeps a verdict: a digest of the tokenizer, both libraries, Unicode's
-    tables and our code.
-    """
-    libraries = [_version(name) for name in ("tokenizers", "gigatoken")]
-    modules = [sys.modules[one.__module__] for one in (Fast, Reference, probe_texts, Verdict)]
-    code = [Path(str(module.__file__)).read_bytes() for module in modules]
-    digest = hashlib.blake2b(state.encode(), digest_size=16)
-    for part in (*libraries, unicodedata.unidata_version, platform.machine()):
-        digest.update(f"\n{part}".encode())
-    for part in code:
-        digest.update(part)
-    return f"{digest.hexdigest()}.json"
-
-
-def _version(library: str) -> str:
-    try:
-        return importlib.metadata.version(library)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
-
-
-def _compare_texts(tokenizer: DocumentTokenizer, state: str) -> Verdict:
+def _compare_texts(tokenizer: DocumentTokenizer) -> Verdict:
     try:
         fast = Fast(accepted(tokenizer), lambda: Reference(tokenizer))
     except Unsupported as error:
         return Verdict(str(error))
-    texts = probe_texts(state)
+    texts = probe_texts(tokenizer.state())
     random.Random(14).shuffle(texts)
     reference = Reference(tokenizer)
     for at in range(0, len(texts), _BATCH):

@@ -94,6 +94,8 @@ def test_a_category_without_documents_ends_the_run_before_the_tokenizer(tmp_path
         with pytest.raises(StepFailed, match=said):
             run_direct(tmp_path / "r.yaml", store, inline)
         assert (store / "select").is_dir() and not (store / "tokenizer").exists()
+    planned = CliRunner().invoke(app, ["plan", str(tmp_path / "r.yaml"), "--store", str(store)])
+    assert "binning of web, web-zh: gigatoken, if a probe shows the ids" in planned.stdout
     run_direct(tmp_path / "r.yaml", store, inline, only=("tokenizer",))
     assert (store / "tokenizer").is_dir()
     with pytest.raises(StepFailed, match=said):

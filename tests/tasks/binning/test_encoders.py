@@ -12,11 +12,13 @@ import pytest
 from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 
+from infra.remote.access import Access
 from infra.stage import StageError
-from tasks.binning import choose, fast, probe, probe_texts
+from tasks.binning import choose, fast, probe, probe_texts, verdicts
 from tasks.binning import run as binning
 from tasks.binning.encode import Encoded, Reference
 from tasks.binning.fast import Fast, Unsupported, accepted
+from tasks.binning.stage import BinningParameters
 from tasks.checkpoints.base import open_base
 from tasks.documents.tokenize import DocumentTokenizer
 from tests.stage_harness import data_digests
@@ -60,8 +62,8 @@ def folder_of(tokenizer: Tokenizer, path: Path, **config: Any) -> Path:
     return path / "tokenizer"
 
 
-def compared(folder: Path) -> probe.Verdict:
-    return probe.compare_texts(DocumentTokenizer(folder), folder.parent / "kept")
+def compared(folder: Path) -> verdicts.Verdict:
+    return probe.compare_texts(folder, DocumentTokenizer(folder), folder.parent / "kept")
 
 
 def fast_of(tokenizer: DocumentTokenizer) -> Fast:
@@ -74,7 +76,7 @@ MADE = {"byte level": lambda: train(texts(200)), "sentencepiece style": sentence
 @pytest.mark.parametrize("kind", MADE)
 def test_both_families_are_shown_to_be_equal(kind: str, tmp_path: Path) -> None:
     folder = folder_of(MADE[kind](), tmp_path)
-    assert compared(folder) == probe.Verdict()
+    assert compared(folder) == verdicts.Verdict()
     tokenizer = DocumentTokenizer(folder)
     given = [
         ("", ""),
@@ -99,21 +101,30 @@ def test_both_families_are_shown_to_be_equal(kind: str, tmp_path: Path) -> None:
 def test_a_verdict_is_kept_for_this_tokenizer_and_these_libraries(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, other = (
-        DocumentTokenizer(folder_of(train(texts(count)), tmp_path / str(count)))
-        for count in (40, 80)
-    )
+    one, other = (folder_of(train(texts(n)), tmp_path / str(n)) for n in (40, 80))
+    access = Access(cache=tmp_path / "cache" / "objects")
+    cache = verdicts.folder_of(access)
     monkeypatch.setattr(probe, "probe_texts", lambda state: [("", "grass")])
-    assert probe.kept_verdict(one.state(), tmp_path) is None
-    assert probe.compare_texts(one, tmp_path) == probe.Verdict()
-    monkeypatch.setattr(probe, "_compare_texts", lambda *_: probe.Verdict("again"))
-    assert probe.compare_texts(one, tmp_path) == probe.Verdict()
-    assert probe.compare_texts(other, tmp_path).reason == "again"
-    (file,) = (path for path in tmp_path.glob("*.json") if "again" not in path.read_text())
-    file.write_text('{"reason": ')  # a machine went down
-    assert probe.compare_texts(one, tmp_path).reason == "again"
-    monkeypatch.setattr(probe, "_version", lambda library: "0.99")
-    assert probe.kept_verdict(one.state(), tmp_path) is None
+
+    def verdict(folder: Path) -> verdicts.Verdict:
+        return probe.compare_texts(folder, DocumentTokenizer(folder), cache)
+
+    parameters = BinningParameters(sequence_length=16)
+    asked = BinningParameters(sequence_length=16, tokenize="gigatoken")
+    assert verdicts.kept(one, cache) is None
+    assert "if a probe shows" in verdicts.foreseen(parameters, one, access)
+    assert verdict(one) == verdicts.Verdict()
+    monkeypatch.setattr(probe, "_compare_texts", lambda _: verdicts.Verdict("again"))
+    assert verdict(one) == verdicts.Verdict() and verdict(other).reason == "again"
+    assert verdicts.foreseen(parameters, one, access).startswith("gigatoken: a probe found")
+    assert verdicts.foreseen(parameters, other, access) == "tokenizers, because again"
+    assert verdicts.foreseen(asked, other, access).startswith("refused: again")
+    assert "refused" in verdicts.foreseen(asked, None, access)
+    (file,) = (path for path in cache.glob("*.json") if "again" not in path.read_text())
+    file.write_text('{"reason": ')  # the machine went down
+    assert verdict(one).reason == "again"
+    monkeypatch.setattr(verdicts, "_version", lambda library: "0.99")
+    assert verdicts.kept(one, cache) is None
 
 
 @pytest.mark.real
@@ -124,7 +135,7 @@ def test_known_tokenizers_are_shown_to_be_equal(
     monkeypatch.setattr(probe_texts, "_pieces", lambda state: [])
     monkeypatch.setattr(probe_texts, "_planes", list)
     folder = open_base(real_data / "tokenizers" / name, tmp_path)
-    assert compared(folder) == probe.Verdict()
+    assert compared(folder) == verdicts.Verdict()
 
 
 def changed(change: Any) -> Tokenizer:
