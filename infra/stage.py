@@ -166,13 +166,16 @@ class Role:
     """An input of a stage: its name, which stages' artifacts it takes, and how many.
 
     No `stages` means any stage's. One artifact is required unless `many` (one or more) or
-    `optional` (none is allowed too).
+    `optional` (none is allowed too). `check` names a function ("tasks.binning.nothing:refuse") that
+    a run calls as soon as the role's artifacts exist, with the node's name and them; its
+    `StageError` ends the run before the node's other inputs are built.
     """
 
     name: str
     stages: tuple[str, ...] = ()
     many: bool = False
     optional: bool = False
+    check: str = ""
 
     def problem(self, given: Sequence[str]) -> str:
         """What is wrong with artifacts of these stages in this role; "" for nothing."""
@@ -185,6 +188,11 @@ class Role:
             taken = " or ".join(self.stages)
             return f"input {self.name!r} takes artifacts of {taken}, not of {', '.join(wrong)}"
         return ""
+
+    def check_artifacts(self, node: str, artifacts: Sequence[Any]) -> None:
+        """Raise `StageError` where the role's `check` refuses these artifacts."""
+        if self.check:
+            _function(self.check)(node, artifacts)
 
 
 @dataclass(frozen=True)

@@ -242,8 +242,9 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Show each stage's version, whether the store holds it, and why it must run; of crawls, what
-    reading them takes; of training, what each phase does and takes. Runs nothing.
+    reading them takes; of training, what each phase does and takes; what tokenizes. Runs nothing.
     """
+    from flows.planning.encoders import encoders, in_lines
     from flows.planning.phase_text import training_json, training_lines
     from flows.planning.prepare import prepare
     from flows.planning.reading import readings
@@ -252,13 +253,14 @@ def plan(
     with refusals():
         prepared = prepare(request)
         reading = readings(prepared.recipe, prepared.plan)
+        tokenizing = encoders(prepared.plan, prepared.recipe.remote.access())
     stages = prepared.plan.to_json()
     warnings = [*prepared.warnings(), *reading.warnings]
     if picture is not None:
         _draw(prepared, picture)
     if as_json:
         found: dict[str, Any] = {"recipe": prepared.recipe.name, "stages": stages}
-        found |= {"reading": reading.sources, "warnings": warnings}
+        found |= {"reading": reading.sources, "tokenizing": tokenizing, "warnings": warnings}
         found |= training_json(prepared.phases, prepared.predicted, prepared.unpredicted)
         print(json.dumps(found, ensure_ascii=False))
         return
@@ -266,7 +268,7 @@ def plan(
 
     console = result_console()
     console.print(stage_table(stages))
-    for line in reading.lines:
+    for line in [*reading.lines, *in_lines(tokenizing)]:
         console.print(line, soft_wrap=True, highlight=False)
     for line in training_lines(prepared.phases, prepared.predicted, prepared.unpredicted):
         console.print(line, soft_wrap=True, highlight=False, markup=False)

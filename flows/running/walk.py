@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flows.planning.plan import Plan, Step
+from infra.stage import StageError
 from infra.store import Artifact
 
 Build = Callable[[Step, Mapping[str, tuple[Artifact, ...]]], Artifact]
@@ -33,11 +34,32 @@ class StepFailed(Exception):
 
 def inputs_of(step: Step, artifacts: Mapping[str, Artifact]) -> dict[str, tuple[Artifact, ...]]:
     """A step's inputs by role: artifacts built so far, and those of other recipes."""
-    return {
-        role: tuple(artifacts[source] for source in sources if isinstance(source, str))
-        + step.external.get(role, ())
-        for role, sources in step.node.inputs.items()
-    }
+    return {role: of_role(step, role, artifacts) for role in step.node.inputs}
+
+
+def of_role(step: Step, role: str, artifacts: Mapping[str, Artifact]) -> tuple[Artifact, ...]:
+    """A step's inputs of one role, in the plan's order."""
+    built = (artifacts[source] for source in step.node.inputs[role] if isinstance(source, str))
+    return tuple(built) + step.external.get(role, ())
+
+
+def refusal(
+    step: Step, artifacts: Mapping[str, Artifact], checked: set[tuple[str, str]]
+) -> StepFailed | None:
+    """What a step's roles refuse of the artifacts that exist by now (`Role.check`), each role once:
+    `checked` holds (step id, role) of those that were looked at.
+    """
+    for name, sources in step.node.inputs.items():
+        role = step.node.stage.role(name)
+        there = all(source in artifacts for source in sources if isinstance(source, str))
+        if not role.check or (step.id, name) in checked or not there:
+            continue
+        checked.add((step.id, name))
+        try:
+            role.check_artifacts(step.node.name, of_role(step, name, artifacts))
+        except StageError as error:
+            return StepFailed(step, error)
+    return None
 
 
 def walk(
@@ -51,8 +73,9 @@ def walk(
     """Build every step of the plan that must run, and put it into `built` (step id -> artifact).
 
     At most `side_by_side` steps run at once, among them at most `exclusive_at_once` exclusive ones
-    (training, evaluation). Steps that are ready start in plan order. After a failure no step
-    starts, and `StepFailed` is raised when the running ones have finished. An interrupt is raised
+    (training, evaluation). Steps that are ready start in plan order. What a later step's roles
+    refuse (`Role.check`) is a failure as soon as it exists. After a failure no step starts, and
+    `StepFailed` is raised when the running ones have finished. An interrupt is raised
     at once although steps are running: the process is about to end, and finished shards are kept.
     """
     hits = {
@@ -78,12 +101,16 @@ def walk(
             return build(step, inputs)
 
     failure: StepFailed | None = None
+    checked: set[tuple[str, str]] = set()
     pool = concurrent.futures.ThreadPoolExecutor(
         max_workers=max(1, side_by_side), thread_name_prefix="step"
     )
     try:
         running: dict[concurrent.futures.Future[Artifact], Step] = {}
         while True:
+            if failure is None:
+                refused = (refusal(step, artifacts, checked) for step in to_run.values())
+                failure = next(filter(None, refused), None)
             if failure is None:
                 ready = sorted([*ready, *sorter.get_ready()], key=place.__getitem__)
                 while ready and len(running) < side_by_side:

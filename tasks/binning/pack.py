@@ -1,4 +1,6 @@
-"""Best-fit-decreasing packing (Ding et al. 2024, arXiv:2404.10830): which documents share a row.
+"""Which documents share a row. Every packing holds every token exactly once.
+
+`best-fit` (best-fit-decreasing, Ding et al. 2024, arXiv:2404.10830):
 
 1. Cut every document of at least one row into whole rows of L tokens and a rest of 0 to L - 1.
    Nothing is truncated, and a whole row holds one piece.
@@ -6,86 +8,129 @@
 3. Put each into the fullest row that still has room for it; where none has, open a new row.
 4. Order the pieces of a row by document, and the rows by their first piece.
 
+`concat`: documents one after the other, cut where a row ends; only the last row has padding.
+
+`document`: a document begins its own row, and a longer one goes on in rows of its own; the rest of
+its last row is padding.
+
 Symbols: L the row length (`sequence_length`, `capacity`); room: the free tokens of a row.
 
-Example with L = 8 and documents a 11, b 5, c 4, d 3, e 1. Document a gives one whole row and a rest
-of 3. The rests by length are b 5, c 4, a 3, d 3, e 1:
+Example with L = 8 and documents a 11, b 5, c 4, d 3, e 1. In best-fit, document a gives one whole
+row and a rest of 3. The rests by length are b 5, c 4, a 3, d 3, e 1:
     b opens row 0 (room 3); c opens row 1 (room 4)
     a fits row 0 exactly (room 0); d goes into row 1 (room 1), and so does e (room 0)
 Three full rows: [a 0-7], [a 8-10, b], [c, d, e].
+concat gives [a 0-7], [a 8-10, b], [c, d, e] too; document [a 0-7], [a 8-10], [b], [c], [d], [e].
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from tasks.binning.kernels import place_best_fit
+from tasks.binning.stage import Packing
 
-class DocumentSlice(NamedTuple):
-    """Tokens [offset, offset + length) of document number `document`."""
-
-    document: int
-    offset: int
-    length: int
+Integers = npt.NDArray[np.int64]
 
 
-def best_fit(lengths: npt.NDArray[np.int64], capacity: int) -> npt.NDArray[np.int64]:
+@dataclass(frozen=True)
+class Pieces:
+    """P pieces of documents in rows, ordered by row and by place in the row.
+
+    Piece p is the tokens [offset, offset + length) of document number `document`, at `start` of row
+    number `row`; rows count from 0, without gaps. All arrays int64 of shape (P,).
+    """
+
+    row: Integers
+    start: Integers
+    document: Integers
+    offset: Integers
+    length: Integers
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return int(self.row[-1]) + 1 if len(self.row) else 0
+
+
+def pack(lengths_N: Integers, sequence_length: int, packing: Packing = "best-fit") -> Pieces:
+    """The pieces of N documents of these lengths (in tokens), in rows of `sequence_length`."""
+    if packing == "concat":
+        return _concat(lengths_N, sequence_length)
+    document, offset, length = _cut(lengths_N, sequence_length)
+    if packing == "document":
+        rows = np.arange(len(document))
+        return Pieces(rows, np.zeros_like(rows), document, offset, length)
+    whole = length == sequence_length
+    assigned = np.empty(len(document), np.int64)
+    assigned[~whole] = best_fit(length[~whole], sequence_length)
+    opened = int(assigned[~whole].max(initial=-1)) + 1
+    assigned[whole] = np.arange(opened, opened + np.count_nonzero(whole))
+    # Pieces are in document order, so the first of a row is the one with the smallest number.
+    number = np.arange(len(document))
+    first = np.full(opened + np.count_nonzero(whole), len(document))
+    np.minimum.at(first, assigned, number)
+    order = np.lexsort((number, first[assigned]))
+    edge = np.diff(first[assigned][order], prepend=-1) != 0
+    return _placed(np.cumsum(edge) - 1, document[order], offset[order], length[order])
+
+
+def best_fit(lengths: Integers, capacity: int) -> Integers:
     """Row number of each item; items are 1 to `capacity` long, rows hold at most `capacity`.
 
-    `with_room` lists the open rows by their room; bit r of the integer `rooms` says whether any row
-    has room r. The smallest room that suffices is then the lowest set bit at or above the item's
-    length. Among rows of equal room, the one changed last is taken. Time grows with items x
-    capacity / 64 (words of the integer); measured: 1.1 us an item at 4,096.
+    Longest first, each into the fullest row that has room; among rows of equal room, the one
+    changed last.
 
     Raises:
         ValueError: an item is empty or longer than a row.
     """
-    rows = np.empty(len(lengths), np.int64)
-    with_room: defaultdict[int, list[int]] = defaultdict(list)
-    rooms = 0
-    opened = 0
-    for item in np.argsort(-lengths, kind="stable").tolist():
-        length = int(lengths[item])
-        if not 0 < length <= capacity:
-            raise ValueError(
-                f"item {item} has length {length}; a row takes 1 to {capacity}: cut it first"
-            )
-        if enough := rooms >> length:  # `enough & -enough` keeps the lowest set bit only
-            room = length + (enough & -enough).bit_length() - 1
-            row = with_room[room].pop()
-            if not with_room[room]:
-                rooms ^= 1 << room  # that was the last row with this room
-        else:
-            room, row = capacity, opened
-            opened += 1
-        rows[item] = row
-        if left := room - length:
-            with_room[left].append(row)
-            rooms |= 1 << left
+    wrong = np.flatnonzero((lengths < 1) | (lengths > capacity))
+    if len(wrong):
+        raise ValueError(
+            f"item {wrong[0]} has length {lengths[wrong[0]]}; a row takes 1 to {capacity}: cut it "
+            "first"
+        )
+    order = np.argsort(-lengths, kind="stable")
+    rows: Integers = place_best_fit(np.ascontiguousarray(lengths), order, capacity)
     return rows
 
 
-def pack(lengths: npt.NDArray[np.int64], sequence_length: int) -> list[list[DocumentSlice]]:
-    """Rows of pieces that hold every token of documents of these lengths exactly once.
+def _cut(lengths_N: Integers, sequence_length: int) -> tuple[Integers, Integers, Integers]:
+    """(document, offset, length) of pieces of at most a row, in the order of the documents."""
+    counts = -(-lengths_N // sequence_length)
+    document = np.repeat(np.arange(len(lengths_N)), counts)
+    offset = sequence_length * _places(counts)
+    return document, offset, np.minimum(lengths_N[document] - offset, sequence_length)
 
-    Rows are ordered by their first piece, pieces within a row by document.
-    """
-    rows = [
-        [DocumentSlice(document, offset, sequence_length)]
-        for document in np.flatnonzero(lengths >= sequence_length).tolist()
-        for offset in range(0, int(lengths[document]) - sequence_length + 1, sequence_length)
-    ]
-    rests = lengths % sequence_length
-    documents = np.flatnonzero(rests)
-    assigned = best_fit(rests[documents], sequence_length)
-    # Sort by row, then by document; an edge is where the row number changes.
-    order = np.lexsort((documents, assigned))
-    edges = np.flatnonzero(np.diff(assigned[order], prepend=-1))
-    for members in np.split(documents[order], edges[1:]) if len(order) else []:
-        rows.append(
-            [DocumentSlice(d, int(lengths[d] - rests[d]), int(rests[d])) for d in members.tolist()]
-        )
-    return sorted(rows)
+
+def _concat(lengths_N: Integers, sequence_length: int) -> Pieces:
+    ends = np.cumsum(lengths_N)
+    total = int(ends[-1]) if len(ends) else 0
+    # A piece begins where a document does and where a row does.
+    begins = np.unique(np.concatenate([ends - lengths_N, np.arange(0, total, sequence_length)]))
+    begins = begins[begins < total]
+    document = np.searchsorted(ends, begins, side="right")
+    return Pieces(
+        begins // sequence_length,
+        begins % sequence_length,
+        document,
+        begins - (ends - lengths_N)[document],
+        np.diff(begins, append=total),
+    )
+
+
+def _places(counts: Integers) -> Integers:
+    """0 to n - 1 for each count n, one after the other."""
+    places: Integers = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return places
+
+
+def _placed(row: Integers, document: Integers, offset: Integers, length: Integers) -> Pieces:
+    """Pieces in order that stand one after the other in their rows."""
+    before = np.cumsum(length) - length
+    edges = np.flatnonzero(np.diff(row, prepend=-1))
+    start = before - np.repeat(before[edges], np.diff(edges, append=len(row)))
+    return Pieces(row, start, document, offset, length)

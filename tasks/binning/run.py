@@ -8,11 +8,11 @@ files data-00000-of-N and so on. Memory is bounded: packing holds the tokens of 
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,14 +20,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from infra.context import Context
+from infra.io.files import replace_bytes
 from infra.ledger import Ledger
 from infra.stage import Outcome, StageError
-from infra.store import Artifact, Shard
+from infra.store import Shard
+from tasks.binning.category import files_of, refuse_nothing
+from tasks.binning.choose import choose
+from tasks.binning.encode import Encoder, Reference
+from tasks.binning.fast import Fast, accepted
+from tasks.binning.lines import Lines, SelectedDocument, read
 from tasks.binning.pack import pack
+from tasks.binning.probe import digests_of
 from tasks.binning.stage import BinningParameters
+from tasks.binning.token_store import TokenStore
 from tasks.binning.write import write_layout, write_rows
 from tasks.documents.bins import category_of
-from tasks.documents.tokenize import DocumentTokenizer, Tokens
+from tasks.documents.tokenize import DocumentTokenizer
 
 MIN_RANGE_BYTES = 64 << 20
 MAX_RANGE_BYTES = 256 << 20
@@ -40,13 +48,12 @@ _BATCH_CHARACTERS = 1 << 20
 _BATCH_DOCUMENTS = 2_048
 
 
-class Lines(NamedTuple):
-    """The lines of a file that start at bytes [begin, end), and the source they come from."""
+class Around(NamedTuple):
+    """Ids before and after every document, and the one that fills rows."""
 
-    path: Path
-    begin: int
-    end: int
-    source: str
+    begin: tuple[int, ...]
+    end: tuple[int, ...]
+    padding: int
 
 
 @dataclass(frozen=True)
@@ -57,60 +64,41 @@ class Range:
     total: int
     lines: tuple[Lines, ...]
     tokenizer: Path
+    around: Around
     parameters: BinningParameters
-
-
-class SelectedDocument(NamedTuple):
-    """One selected document."""
-
-    id: str
-    prompt: str
-    text: str
-    language: str
-    source: str
+    fast: Path | None
+    """What gigatoken reads of the tokenizer, where it encodes."""
+    digests: Mapping[tuple[str, int], str]
+    """Of the reference's ids, for some of its documents: (path, byte) -> digest."""
 
 
 def run(context: Context) -> Outcome:
     """Pack the category that this node is named after."""
     parameters: BinningParameters = context.parameters
     category = category_of(context.name)
-    selected = list(_files(context.many("select"), category))
-    if not sum(size for _, size, _ in selected):
-        raise StageError(nothing_left(category, context.many("select")))
-    tokenizer = context.input("tokenizer").folder("tokenizer")
+    refuse_nothing(context.name, context.many("select"))
+    selected = list(files_of(context.many("select"), category))
+    folder = context.input("tokenizer").folder("tokenizer")
+    tokenizer = DocumentTokenizer(folder)
+    around = Around(tuple(tokenizer.begin), tuple(tokenizer.end), tokenizer.padding)
     groups = ranges(selected)
+    choice = choose(context, folder, tokenizer, selected)
+    fast = None
+    if choice.backend == "gigatoken":
+        fast = context.scratch() / "gigatoken.json"
+        replace_bytes(fast, accepted(tokenizer))
     items = {
-        f"range-{number:05d}": Range(number, len(groups), group, tokenizer, parameters)
+        f"range-{number:05d}": Range(
+            number, len(groups), group, folder, around, parameters, fast, choice.within(group)
+        )
         for number, group in enumerate(groups)
     }
     results = list(context.map(bin_range, items).values())
     context.map(_write_layouts, {"layout": (context.version, len(groups), parameters)}, here=True)
     ledger = Ledger.merged(result["ledger"] for result in results)
-    return Outcome(_statistics(results, parameters), ledger.to_json())
-
-
-def nothing_left(category: str, selected: Sequence[Artifact]) -> str:
-    """Why a category has no documents: what the sources that feed it dropped."""
-    sources = []
-    for artifact in selected:
-        went = Counter[str]()
-        for entry in artifact.ledger.entries("dropped"):
-            went[entry.reason] += entry.documents
-        shown = ", ".join(f"{reason} {count:,}" for reason, count in went.most_common(5) if count)
-        sources.append(f"source {artifact.name} dropped {shown or 'nothing, it has no document'}")
-    return (
-        f"category {category!r} has no documents to train on: "
-        f"{'; '.join(sources) or 'no source feeds it'}. Widen the `keep` that dropped them, add "
-        "text, or remove the category from every mixture"
+    return Outcome(
+        {**_statistics(results, parameters), "tokenize": choice.summary()}, ledger.to_json()
     )
-
-
-def _files(selected: Sequence[Artifact], category: str) -> Iterator[tuple[Path, int, str]]:
-    """(path, bytes, source) of the category's JSONL files, in plan order."""
-    for artifact in selected:
-        for name in artifact.files(f"{category}/"):
-            path = artifact.path(name)
-            yield path, path.stat().st_size, artifact.name
 
 
 def ranges(files: Sequence[tuple[Path, int, str]]) -> list[tuple[Lines, ...]]:
@@ -132,48 +120,71 @@ def ranges(files: Sequence[tuple[Path, int, str]]) -> list[tuple[Lines, ...]]:
 def bin_range(item: Range, shard: Shard) -> dict[str, Any]:
     """Tokenize one range and write its file in every bin; runs in a worker."""
     parameters = item.parameters
-    tokenizer = DocumentTokenizer(item.tokenizer)
-    ledger = Ledger()
-    counts = Counter[str]()
-    dealt: list[tuple[list[str], list[Tokens]]] = [([], []) for _ in range(parameters.bins)]
-    for batch in _batches(item.lines):
-        for document, tokens in zip(
-            batch, tokenizer.encode([(d.prompt, d.text) for d in batch]), strict=True
-        ):
-            ids, documents = dealt[bin_of(document.id, parameters.bins)]
-            ids.append(document.id)
-            documents.append(tokens)
-            size = len(document.text.encode()) + len(document.prompt.encode())
-            for side in ("read", "kept"):
-                ledger.add(document.source, document.language, side, bytes=size)
-            counts["bytes"] += size
-            counts["characters"] += len(document.text) + len(document.prompt)
-            counts["text_tokens"] += len(tokens.ids) - len(tokenizer.begin) - len(tokenizer.end)
+    found = _tokenized(item)
+    counts = Counter(found.counts)
     bins = []
-    for number, (ids, documents) in enumerate(dealt):
-        lengths = np.array([len(tokens.ids) for tokens in documents], np.int64)
-        rows = pack(lengths, parameters.sequence_length)
-        packed = sum(piece.length for row in rows for piece in row)
-        if packed != lengths.sum():
+    for number in range(parameters.bins):
+        documents = found.of_bin(number)
+        pieces = pack(documents.lengths, parameters.sequence_length, parameters.packing)
+        if pieces.length.sum() != documents.lengths.sum():
             raise StageError(
-                f"{shard.key}: packed rows hold {packed} of {lengths.sum()} tokens; this is a "
-                "defect of the stage, please report it"
+                f"{shard.key}: packed rows hold {pieces.length.sum()} of "
+                f"{documents.lengths.sum()} tokens; this is a defect of the stage, please report it"
             )
         with shard.create(f"{folder_name(number)}/{file_name(item.number, item.total)}") as path:
             counts["loss_tokens"] += write_rows(
                 path,
-                ids,
                 documents,
-                rows,
+                pieces,
                 sequence_length=parameters.sequence_length,
-                padding=tokenizer.padding,
+                padding=item.around.padding,
                 loss_on_source=parameters.loss_on_source,
             )
-        pieces = Counter(piece.document for row in rows for piece in row)
-        counts["split_documents"] += sum(count > 1 for count in pieces.values())
-        bins.append({"documents": len(ids), "tokens": int(lengths.sum()), "rows": len(rows)})
-        dealt[number] = ([], [])
-    return {"counts": dict(sorted(counts.items())), "bins": bins, "ledger": ledger.to_json()}
+        counts["split_documents"] += int(np.count_nonzero(np.bincount(pieces.document) > 1))
+        bins.append(
+            {
+                "documents": len(documents.lengths),
+                "tokens": int(documents.lengths.sum()),
+                "rows": pieces.rows,
+            }
+        )
+    return {"counts": dict(sorted(counts.items())), "bins": bins, "ledger": found.ledger.to_json()}
+
+
+@functools.lru_cache(maxsize=1)
+def _reference(folder: Path) -> Reference:
+    """Kept by a worker for its next range, as loading takes up to a second."""
+    return Reference(DocumentTokenizer(folder))
+
+
+@functools.lru_cache(maxsize=1)
+def _fast(json: Path, folder: Path) -> Fast:
+    """See `_reference`, which is loaded only where a document needs it."""
+    return Fast(json.read_bytes(), lambda: _reference(folder))
+
+
+def _tokenized(item: Range) -> TokenStore:
+    """The documents of a range as tokens.
+
+    Raises:
+        StageError: a document that was compared before has other ids among others.
+    """
+    encoder: Encoder = _fast(item.fast, item.tokenizer) if item.fast else _reference(item.tokenizer)
+    size = sum(lines.end - lines.begin for lines in item.lines)
+    store = TokenStore(size, item.around.begin, item.around.end, item.parameters.bins)
+    for batch in _batches(item.lines):
+        encoded = encoder.encode([(document.prompt, document.text) for document in batch])
+        store.add(batch, encoded)
+        known = [item.digests.get((document.path, document.at)) for document in batch]
+        if any(known):
+            for document, expected, digest in zip(batch, known, digests_of(encoded), strict=True):
+                if expected is not None and digest != expected:
+                    raise StageError(
+                        f"document {document.id} has other ids among others than alone, encoded by "
+                        f"{'gigatoken' if item.fast else 'tokenizers'}; "
+                        "set `binning.tokenize: tokenizers` and run again"
+                    )
+    return store
 
 
 def _batches(group: Sequence[Lines]) -> Iterator[list[SelectedDocument]]:
@@ -187,43 +198,6 @@ def _batches(group: Sequence[Lines]) -> Iterator[list[SelectedDocument]]:
             batch, characters = [], 0
     if batch:
         yield batch
-
-
-def read(lines: Lines) -> Iterator[SelectedDocument]:
-    """The documents of the lines that start at bytes [begin, end).
-
-    Raises:
-        StageError: a line is not a document; it names the byte.
-    """
-    with lines.path.open("rb") as stream:
-        if lines.begin:
-            stream.seek(lines.begin - 1)
-            stream.readline()  # the rest of a line that belongs to the range before
-        while (at := stream.tell()) < lines.end:
-            line = stream.readline()
-            try:
-                row = json.loads(line)
-                yield SelectedDocument(
-                    row["id"],
-                    row.get("source", ""),
-                    row["target"],
-                    row.get("language", ""),
-                    lines.source,
-                )
-            except (ValueError, KeyError, TypeError) as error:
-                raise StageError(
-                    f"{lines.path}, byte {at}: not a line that select writes ({error}); rerun "
-                    "select"
-                ) from error
-
-
-def bin_of(document_id: str, bins: int) -> int:
-    """The bin a document is dealt to, uniform by a keyed hash of its id.
-
-    The key (`person`) makes it independent of other choices by id, such as held-out text.
-    """
-    digest = hashlib.blake2b(document_id.encode(), digest_size=8, person=b"puna-bin").digest()
-    return int.from_bytes(digest, "little") % bins
 
 
 def folder_name(number: int) -> str:

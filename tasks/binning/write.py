@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tasks.binning.pack import DocumentSlice
+from tasks.binning.kernels import fill_rows
+from tasks.binning.pack import Pieces
 from tasks.documents.rows import IGNORE_INDEX, schema
-from tasks.documents.tokenize import Tokens
 
 BATCH_BYTES = 8 << 20
 """Tokens and labels of one Arrow record batch."""
@@ -43,11 +44,25 @@ counts once and documents do not see each other, as in Puna's own training. Trai
 """
 
 
+@dataclass(frozen=True)
+class Documents:
+    """N documents of one bin, as places in an array of tokens.
+
+    `ids`: their names (N strings). `tokens`: uint32, of these and of other documents. `starts`,
+    `lengths`, `prompts`: int64 of shape (N,); the first `prompts` tokens are not learned.
+    """
+
+    ids: pa.Array
+    tokens: npt.NDArray[np.uint32]
+    starts: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+    prompts: npt.NDArray[np.int64]
+
+
 def write_rows(
     path: Path,
-    ids: Sequence[str],
-    documents: Sequence[Tokens],
-    rows: Sequence[Sequence[DocumentSlice]],
+    documents: Documents,
+    pieces: Pieces,
     *,
     sequence_length: int,
     padding: int,
@@ -55,68 +70,51 @@ def write_rows(
 ) -> int:
     """Write one Arrow file; returns the number of positions that have a target.
 
-    Pieces in `rows` number their documents by index into `documents` and `ids`.
+    Raises:
+        ValueError: a piece goes on in another row but does not end its own.
     """
     batch_rows = max(1, BATCH_BYTES // (8 * sequence_length))
+    edges = np.searchsorted(pieces.row, np.arange(pieces.rows + 1))
+    table_NC = np.stack([documents.starts, documents.lengths, documents.prompts], axis=1)
     loss_tokens = 0
     layout = schema(sequence_length)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, layout) as writer:
-        for first in range(0, len(rows), batch_rows):
-            batch = rows[first : first + batch_rows]
-            shape = (len(batch), sequence_length)
+        for first in range(0, pieces.rows, batch_rows):
+            last = min(first + batch_rows, pieces.rows)
+            within = slice(int(edges[first]), int(edges[last]))
+            batch_PC = np.stack(
+                [
+                    pieces.row[within] - first,
+                    pieces.start[within],
+                    pieces.document[within],
+                    pieces.offset[within],
+                    pieces.length[within],
+                ],
+                axis=1,
+            )
+            shape = (last - first, sequence_length)
             input_ids_RL = np.full(shape, padding, np.uint32)
             labels_RL = np.full(shape, IGNORE_INDEX, np.int32)
-            next_label_R = np.full(len(batch), IGNORE_INDEX, np.int32)
-            for row, start, piece in _places(batch):
-                end = start + piece.length
-                tokens = documents[piece.document]
-                piece_ids = tokens.ids[piece.offset : piece.offset + piece.length]
-                input_ids_RL[row, start:end] = piece_ids
-                learned = _first_learned(tokens, piece, loss_on_source)
-                labels_RL[row, start + learned : end] = piece_ids[learned:]
-                next_label_R[row] = _next_label(
-                    tokens, piece, end == sequence_length, loss_on_source
+            next_label_R = np.full(last - first, IGNORE_INDEX, np.int32)
+            found = fill_rows(
+                documents.tokens, table_NC, batch_PC, loss_on_source,
+                input_ids_RL, labels_RL, next_label_R,
+            )  # fmt: skip
+            if found < 0:
+                raise ValueError(
+                    "a piece continues in another row but ends before its own row does "
+                    f"(row, start, document, offset, length: {batch_PC[-1 - found].tolist()}); "
+                    "this is a defect of packing"
                 )
-            loss_tokens += int(np.count_nonzero(labels_RL != IGNORE_INDEX))
-            loss_tokens += int(np.count_nonzero(next_label_R != IGNORE_INDEX))
+            loss_tokens += found
             columns = [
                 _fixed(input_ids_RL),
                 _fixed(labels_RL),
                 pa.array(next_label_R),
-                _spans(batch, ids, layout.field("documents").type),
+                _spans(documents.ids, batch_PC, edges[first : last + 1] - edges[first], layout),
             ]
             writer.write_batch(pa.record_batch(columns, schema=layout))
     return loss_tokens
-
-
-def _first_learned(tokens: Tokens, piece: DocumentSlice, loss_on_source: bool) -> int:
-    """Position in a piece of its first target: after the piece's first token and any prompt."""
-    prompt = 0 if loss_on_source else tokens.prompt - piece.offset
-    return min(max(1, prompt), piece.length)
-
-
-def _next_label(tokens: Tokens, piece: DocumentSlice, ends_row: bool, loss_on_source: bool) -> int:
-    """The target after a piece's last token if it lies in another row; -100 if none or a prompt."""
-    following = piece.offset + piece.length
-    if following == len(tokens.ids):
-        return IGNORE_INDEX
-    if not ends_row:
-        raise ValueError(
-            f"a piece continues in another row but ends before its own row does ({piece}); this is "
-            "a defect of packing"
-        )
-    return (
-        int(tokens.ids[following]) if loss_on_source or following >= tokens.prompt else IGNORE_INDEX
-    )
-
-
-def _places(batch: Sequence[Sequence[DocumentSlice]]) -> Iterator[tuple[int, int, DocumentSlice]]:
-    """(row, start in the row, piece) of every piece: where documents begin in packed rows."""
-    for row, pieces in enumerate(batch):
-        start = 0
-        for piece in pieces:
-            yield row, start, piece
-            start += piece.length
 
 
 def _fixed(values_RL: npt.NDArray[Any]) -> pa.FixedSizeListArray:
@@ -124,19 +122,19 @@ def _fixed(values_RL: npt.NDArray[Any]) -> pa.FixedSizeListArray:
 
 
 def _spans(
-    batch: Sequence[Sequence[DocumentSlice]], ids: Sequence[str], layout: pa.DataType
+    ids: pa.Array, pieces_PC: npt.NDArray[np.int64], edges: npt.NDArray[np.int64], layout: pa.Schema
 ) -> pa.ListArray:
     """The document boundaries of every row: column `documents`, a list of the pieces in it."""
-    placed = list(_places(batch))
+    _, start, document, offset, length = pieces_PC.T
     columns = [
-        pa.array([ids[piece.document] for _, _, piece in placed], pa.string()),
-        pa.array([start for _, start, _ in placed], pa.int32()),
-        pa.array([piece.length for _, _, piece in placed], pa.int32()),
-        pa.array([piece.offset for _, _, piece in placed], pa.int64()),
+        ids.take(pa.array(document)),
+        pa.array(start, pa.int32()),
+        pa.array(length, pa.int32()),
+        pa.array(offset, pa.int64()),
     ]
-    edges = np.cumsum([0, *(len(pieces) for pieces in batch)], dtype=np.int32)
-    struct = pa.StructArray.from_arrays(columns, fields=list(layout.value_type))
-    return pa.ListArray.from_arrays(pa.array(edges), struct, type=layout)
+    type_ = layout.field("documents").type
+    struct = pa.StructArray.from_arrays(columns, fields=list(type_.value_type))
+    return pa.ListArray.from_arrays(pa.array(edges, pa.int32()), struct, type=type_)
 
 
 def write_layout(

@@ -61,6 +61,11 @@ class DocumentTokenizer:
             )
         self.padding = (self._ids(names.get("pad")) or self.end or self.begin)[0]
 
+    def state(self) -> str:
+        """The tokenizer as JSON, in the form of `tokenizer.json`, special tokens as set up here."""
+        state: str = self._tokenizer.to_str()
+        return state
+
     def _id(self, name: str) -> int | None:
         id_: int | None = self._tokenizer.token_to_id(name)
         return id_

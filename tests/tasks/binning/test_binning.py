@@ -6,10 +6,11 @@ import hashlib
 import random
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,10 +19,11 @@ from infra.ledger import Ledger
 from infra.stage import StageError
 from infra.store import Artifact
 from infra.store.manifest import Manifest
+from tasks.binning import category
 from tasks.binning import run as binning
 from tasks.binning.pack import pack
-from tasks.binning.stage import STAGE, BinningParameters
-from tasks.binning.write import write_rows
+from tasks.binning.stage import STAGE, BinningParameters, Packing
+from tasks.binning.write import Documents, write_rows
 from tasks.documents.rows import IGNORE_INDEX, Rows
 from tasks.documents.tokenize import DocumentTokenizer, Tokens
 from tests.stage_harness import data_digests, run_stage
@@ -258,27 +260,43 @@ def test_ranges_cover_all_bytes(sizes: list[int], range_bytes: int, aimed: int) 
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(st.integers(1, 90), st.integers(0, 90)), max_size=30), st.integers(2, 32))
+@given(
+    st.lists(st.tuples(st.integers(1, 90), st.integers(0, 90)), max_size=30),
+    st.integers(2, 32),
+    st.sampled_from(get_args(Packing)),
+)
 def test_written_rows_hold_any_documents(
-    tmp_path_factory: pytest.TempPathFactory, shapes: list[tuple[int, int]], sequence_length: int
+    tmp_path_factory: pytest.TempPathFactory,
+    shapes: list[tuple[int, int]],
+    sequence_length: int,
+    packing: Packing,
 ) -> None:
     made = [
         Tokens(np.arange(1_000 * n, 1_000 * n + length, dtype=np.uint32), min(prompt, length))
         for n, (length, prompt) in enumerate(shapes, 1)
     ]
-    rows = pack(np.array([length for length, _ in shapes], np.int64), sequence_length)
+    lengths = np.array([length for length, _ in shapes], np.int64)
+    tokens = np.concatenate([np.empty(0, np.uint32), *(document.ids for document in made)])
     folder = tmp_path_factory.mktemp("rows")
     loss_tokens = write_rows(
-        folder / "data-00000-of-00001.arrow", [str(n) for n in range(len(made))], made, rows,
+        folder / "data-00000-of-00001.arrow",
+        Documents(
+            pa.array([str(n) for n in range(len(made))], pa.string()),
+            tokens,
+            np.cumsum(lengths) - lengths,
+            lengths,
+            np.array([document.prompt for document in made], np.int64),
+        ),
+        pack(lengths, sequence_length, packing),
         sequence_length=sequence_length, padding=0, loss_on_source=False,
     )  # fmt: skip
     found = documents(Rows([folder]))
-    for number, tokens in enumerate(made):
-        masked = max(tokens.prompt - 1, 0)
-        expected = [*[IGNORE_INDEX] * masked, *tokens.ids[masked + 1 :].tolist(), IGNORE_INDEX][
-            : len(tokens.ids)
+    for number, document in enumerate(made):
+        masked = max(document.prompt - 1, 0)
+        expected = [*[IGNORE_INDEX] * masked, *document.ids[masked + 1 :].tolist(), IGNORE_INDEX][
+            : len(document.ids)
         ]
-        assert found[str(number)] == (tokens.ids.tolist(), expected)
+        assert found[str(number)] == (document.ids.tolist(), expected)
     assert loss_tokens == sum(
         label != IGNORE_INDEX for _, labels in found.values() for label in labels
     )
@@ -297,7 +315,7 @@ def test_empty_categories_and_odd_lines_are_refused(tmp_path: Path, tokenizer: A
     books = replace(books, manifest=Manifest({**books.manifest.data, "ledger": ledger.to_json()}))
     assert (
         "source books dropped langid.language 1,200, dedup.exact 2. Widen"
-        in binning.nothing_left("web", [books])
+        in category.nothing_left("web", [books])
     )
     with pytest.raises(StageError, match=r"byte 109: not a line that select writes"):
         build(
