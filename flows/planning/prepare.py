@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.planning.graph import Graph, Node
+from flows.planning.phases import phase_facts
 from flows.planning.plan import Plan, make_plan
 from flows.planning.reading import notes
 from flows.planning.request import RunRequest
@@ -29,6 +30,8 @@ from tasks.language_model.stage import LanguageModelParameters
 from tasks.model.layers import choose
 from tasks.signatures.stage import STAGE as SIGNATURES
 from tasks.tokenizer.stage import require_growth
+from tasks.training.facts import PhaseFacts
+from tasks.training.ramps import PlanError
 
 FILES_SHOWN = 5
 """Refused files of a source that are named one by one."""
@@ -44,6 +47,8 @@ class Prepared:
     pins: Pins
     store: Store
     plan: Plan
+    phases: tuple[PhaseFacts, ...] = ()
+    """What training comes to, as far as the bins in the store tell."""
 
     def refuse_unresolved(self) -> None:
         """Raise `RecipeError` if a reference of the recipe could not be pinned: nothing runs before
@@ -59,7 +64,11 @@ class Prepared:
 
     def warnings(self) -> list[str]:
         """What is allowed but probably not meant, and what there is to know of the sources."""
-        return [*self.recipe.warnings(), *notes(self.recipe, self.plan)]
+        return [
+            *self.recipe.warnings(),
+            *notes(self.recipe, self.plan),
+            *(told for phase in self.phases for told in phase.warnings),
+        ]
 
     def _place(self, id: str) -> str:
         """File and line of a node's first unresolved reference, as a prefix; "" if it has none."""
@@ -91,7 +100,17 @@ def prepare(request: RunRequest) -> Prepared:
     _refuse_incompatible_indexes(recipe, plan)
     _refuse_wrong_formats(recipe, plan, pins)
     _refuse_missing_programs(plan)
-    return Prepared(request, recipe, graph, pins, store, plan)
+    return Prepared(request, recipe, graph, pins, store, plan, _phases(recipe, plan))
+
+
+def _phases(recipe: Recipe, plan: Plan) -> tuple[PhaseFacts, ...]:
+    """Facts of training's phases; refuses those that the bins in the store rule out."""
+    try:
+        return tuple(phase_facts(recipe, plan))
+    except PlanError as error:
+        key = f"training.phases.{error}"
+        place = recipe.place_of(".".join(key.split(".")[:3]))
+        raise RecipeError([f"{place}{key}"]) from None
 
 
 def _earlier(recipe: Recipe, store: Store, node: Node) -> list[Manifest]:
@@ -175,20 +194,36 @@ def _refuse_long_rows(recipe: Recipe) -> None:
     if model is None or model.base is None or model.context is not None:
         return
     positions = _number_in_config(model.base, "max_position_embeddings")
-    stated = {
-        "binning.sequence_length": recipe.binning.sequence_length
-        if recipe.binning and recipe.training
+    changed = any(phase.context for phase in recipe.training.phases) if recipe.training else False
+    stated = _row_lengths(recipe) | {
+        "evaluation.max_length": recipe.evaluation.max_length
+        if recipe.evaluation and not changed
         else None,
-        "evaluation.max_length": recipe.evaluation.max_length if recipe.evaluation else None,
     }
     problems = [
         f"{recipe.place_of('model.base')}{name}: {length:,} is more than the base's {positions:,} "
-        "positions; lower it, or state model.context with the positions and rope you want"
+        "positions; lower it, or state model.context, or a phase's, with the positions and rope "
+        "you want"
         for name, length in stated.items()
         if length is not None and positions is not None and length > positions
     ]
     if problems and not _stretches(model.base):
         raise RecipeError(problems)
+
+
+def _row_lengths(recipe: Recipe) -> dict[str, int | None]:
+    """Row lengths by the key that states them, of phases before one that changes positions."""
+    if recipe.training is None or recipe.binning is None:
+        return {}
+    lengths: dict[str, int | None] = {}
+    for phase in recipe.training.phases:
+        if phase.context is not None:
+            break
+        if phase.sequence_length is None:
+            lengths["binning.sequence_length"] = recipe.binning.sequence_length
+        else:
+            lengths[f"training.phases.{phase.name}.sequence_length"] = phase.sequence_length
+    return lengths
 
 
 def _stretches(base: str) -> bool:

@@ -6,7 +6,7 @@ the model; bin; train phase by phase; evaluate; report.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from tasks.decontaminate.stage import STAGE as DECONTAMINATE
 from tasks.decontaminate.stage import DecontaminateParameters
 from tasks.dedup.stage import PREFERENCES, DedupParameters
 from tasks.dedup.stage import STAGE as DEDUP
+from tasks.documents.bins import bins_name
 from tasks.evaluation.stage import STAGE as EVALUATION
 from tasks.evaluation.stage import EvaluationParameters
 from tasks.ingest.stage import STAGE as INGEST
@@ -38,6 +39,7 @@ from tasks.select.stage import STAGE as SELECT
 from tasks.signatures.stage import STAGE as SIGNATURES
 from tasks.signatures.stage import SignaturesParameters
 from tasks.tokenizer.stage import STAGE as TOKENIZER
+from tasks.training.sections import categories_of
 from tasks.training.stage import STAGE as TRAINING
 
 MAIN = "main"
@@ -200,33 +202,44 @@ def _models(
     if recipe.training is None or recipe.binning is None:
         return models
     sources_of = recipe.categories()
-    mixtures = {
-        phase.name: list(sources_of if phase.mixture == "buckets" else phase.mixture)
+    default = recipe.binning.sequence_length
+    read = {
+        (category, phase.sequence_length or default): None
         for phase in recipe.training.phases
+        for category in categories_of(phase.mixture, list(sources_of))
     }
-    trained_on = {category for mixture in mixtures.values() for category in mixture}
     bins = {
-        category: graph.add(
+        (category, length): graph.add(
             BINNING,
-            category,
-            recipe.binning,
-            select=[selected[source] for source in sources],
+            bins_name(category, length if length != default else None),
+            recipe.binning.model_copy(update={"sequence_length": length}),
+            select=[selected[source] for source in sources_of[category]],
             tokenizer=tokenizer,
         )
-        for category, sources in sources_of.items()
-        if category in trained_on
+        for category, length in sorted(read, key=_by_category(list(sources_of), default))
     }
     previous = model
-    for phase, mixture in mixtures.items():
+    for phase in recipe.training.phases:
+        length = phase.sequence_length or default
         previous = graph.add(
             TRAINING,
-            phase,
-            recipe.training.node(phase, recipe.binning.sequence_length),
+            phase.name,
+            recipe.training.node(phase.name, default),
             previous=previous,
-            bins=[bins[category] for category in mixture],
+            bins=[
+                bins[category, length]
+                for category in categories_of(phase.mixture, list(sources_of))
+            ],
         )
-        models[phase] = previous
+        models[phase.name] = previous
     return models
+
+
+def _by_category(
+    categories: Sequence[str], default: int
+) -> Callable[[tuple[str, int]], tuple[int, bool, int]]:
+    """Sorts (category, row length) as the recipe does, the default length first."""
+    return lambda bins: (categories.index(bins[0]), bins[1] != default, bins[1])
 
 
 def _evaluations(

@@ -55,6 +55,9 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
         for key in ("dataset", "crawl"):
             named = ("sources", name, "ingest", key)
             located._places[".".join(named)] = str(document.place(named))
+    for number, phase in enumerate(located.training.phases if located.training else ()):
+        stated = ("training", "phases", number)
+        located._places[f"training.phases.{phase.name}"] = str(document.place(stated))
     for number, reference in enumerate(located.dedup.history if located.dedup else ()):
         located._places[reference] = str(document.place(("dedup", "history", number)))
     return located

@@ -26,6 +26,7 @@ from infra.store import Artifact, Shard
 from tasks.binning.pack import pack
 from tasks.binning.stage import BinningParameters
 from tasks.binning.write import write_layout, write_rows
+from tasks.documents.bins import category_of
 from tasks.documents.tokenize import DocumentTokenizer, Tokens
 
 MIN_RANGE_BYTES = 64 << 20
@@ -72,9 +73,10 @@ class SelectedDocument(NamedTuple):
 def run(context: Context) -> Outcome:
     """Pack the category that this node is named after."""
     parameters: BinningParameters = context.parameters
-    selected = list(_files(context.many("select"), context.name))
+    category = category_of(context.name)
+    selected = list(_files(context.many("select"), category))
     if not sum(size for _, size, _ in selected):
-        raise StageError(nothing_left(context.name, context.many("select")))
+        raise StageError(nothing_left(category, context.many("select")))
     tokenizer = context.input("tokenizer").folder("tokenizer")
     groups = ranges(selected)
     items = {

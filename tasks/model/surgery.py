@@ -23,6 +23,7 @@ from infra.stage import StageError
 from infra.store.attempt import Shard
 from tasks.checkpoints.config_keys import for_all_readers
 from tasks.checkpoints.fast_tokenizers import WHITESPACE, byte_level_token
+from tasks.checkpoints.rope import extended
 from tasks.checkpoints.tokenizer_files import read_tokenizer, size_of
 from tasks.model.checkpoint import Checkpoint, require_agreement
 from tasks.model.embeddings import Growth, NewRow, grow, padded, require_fit
@@ -30,7 +31,6 @@ from tasks.model.importance import rank_layers
 from tasks.model.layers import choose, config_of
 from tasks.model.mass import is_measurable, new_mass
 from tasks.model.plan import PlannedFile, index_of, plan
-from tasks.model.rope import extended
 from tasks.model.safetensors_file import copy_of, write_file
 from tasks.model.settings import (
     CHECKPOINT,

@@ -52,7 +52,7 @@ class StepLosses(NamedTuple):
     valid: int
     """Valid tokens."""
     mean: float
-    """Mean loss of a valid token; 0 where no token is valid."""
+    """Mean loss of a valid token; NaN where no token is valid."""
     sums: dict[str, float]
     """Loss sum by category."""
     tokens: dict[str, float]
@@ -93,6 +93,7 @@ def accumulate(
     *,
     ranks: Ranks,
     autocast: Callable[[], AbstractContextManager[Any]],
+    loss_scale: float = 1.0,
     check_stop: Callable[[], None],
 ) -> StepLosses:
     """Add the step's gradients to those of the model's parameters, summed over ranks.
@@ -101,6 +102,7 @@ def accumulate(
         batches: of this rank; as many as the other ranks have.
         categories: names that losses are counted under; masked rows add nothing to any.
         autocast: makes the context of each forward pass.
+        loss_scale: factor on all gradients, which the caller divides by again (fp16).
         check_stop: called before each micro-batch; what it raises abandons the step.
     """
     valid = int(ranks.sum(torch.stack([batch.valid_B.sum() for batch in batches]).sum()))
@@ -112,7 +114,7 @@ def accumulate(
         reduce_over_replicas(model, index == len(batches) - 1)
         with autocast():
             loss_sum, losses_B = model(*batch.on(ranks.device))
-        (loss_sum * scale).backward()
+        (loss_sum * (scale * loss_scale)).backward()
         columns = [categories.index(row.category) if row else 0 for row in batch.rows]
         column_B = torch.tensor(columns, device=ranks.device)
         totals[0].index_add_(0, column_B, losses_B.detach().double())
@@ -121,7 +123,7 @@ def accumulate(
     ranks.sum(totals)
     return StepLosses(
         valid=valid,
-        mean=float(totals[0].sum()) / valid if valid else 0.0,
+        mean=float(totals[0].sum()) / valid if valid else math.nan,
         sums=dict(zip(categories, totals[0].tolist(), strict=True)),
         tokens=dict(zip(categories, totals[1].tolist(), strict=True)),
     )

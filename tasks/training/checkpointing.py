@@ -25,7 +25,7 @@ from tasks.training.durations import Duration
 from tasks.training.errors import TrainingStopped
 from tasks.training.optimizer import AdamW
 from tasks.training.parts import Part, StoredTensors, local, part_of
-from tasks.training.plan import TrainingPlan, duration_tokens
+from tasks.training.plan import TrainingPlan
 from tasks.training.progress import Progress
 from tasks.training.ranks import TIMEOUT, Ranks
 from tasks.training.staging import stage
@@ -284,12 +284,7 @@ class CheckpointTimer:
     """
 
     def __init__(self, interval: Duration | None, plan: TrainingPlan, rows: int) -> None:
-        self._interval_tokens = (
-            None
-            if interval is None
-            else duration_tokens(interval, sequence_length=plan.sequence_length, batch=plan.batch)
-        )
-        self._row_tokens = plan.sequence_length
+        self._interval, self._plan = interval, plan
         self._last_rows, self._last_moment = rows, time.monotonic()
 
     def due(self, rows: int, saving_s: float, *, writing: bool = False) -> bool:
@@ -298,8 +293,8 @@ class CheckpointTimer:
         `writing`: whether one is still being written; by time, the next one then waits.
         """
         now = time.monotonic()
-        if self._interval_tokens is not None:
-            due = (rows - self._last_rows) * self._row_tokens >= self._interval_tokens
+        if self._interval is not None:
+            due = self._plan.passes(self._interval, self._last_rows, rows)
         else:
             pause_s = max(CHECKPOINT_S, saving_s / CHECKPOINT_SHARE)
             due = not writing and now - self._last_moment >= pause_s

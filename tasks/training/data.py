@@ -16,13 +16,17 @@ class PackedRows:
     """The packed rows of all categories of a phase.
 
     `bins`: category -> folders of its bins, in order. Afterwards the attribute of that name holds
-    the rows of each bin.
+    the rows of each bin. Without `document_mask` a row is one sequence, whose positions are 0 to
+    T - 1; targets stay as they are: no document's last token has the next one's first as target.
 
     Raises:
         ValueError: rows have another length than `sequence_length`.
     """
 
-    def __init__(self, bins: Mapping[str, list[str]], sequence_length: int) -> None:
+    def __init__(
+        self, bins: Mapping[str, list[str]], sequence_length: int, *, document_mask: bool = True
+    ) -> None:
+        self._document_mask = document_mask
         self._rows = {category: Rows(folders) for category, folders in sorted(bins.items())}
         self.bins = {category: list(rows.lengths) for category, rows in self._rows.items()}
         self._length = sequence_length
@@ -45,7 +49,10 @@ class PackedRows:
             else:
                 arrays = self._rows[category].batch([row.number for row in rows if row])
                 names = ("input_ids", "shift_labels", "position_ids")
-                parts.append([torch.from_numpy(arrays[name]) for name in names])
+                tensors = [torch.from_numpy(arrays[name]) for name in names]
+                if not self._document_mask:
+                    tensors[2] = torch.arange(self._length).repeat(len(rows), 1)
+                parts.append(tensors)
         if len(parts) == 1:
             return parts[0][0], parts[0][1], parts[0][2]
         ids_BT, labels_BT, positions_BT = (

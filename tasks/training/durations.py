@@ -84,3 +84,18 @@ class Duration(pydantic.BaseModel):
 def tokens(amount: int) -> Duration:
     """A duration of `amount` tokens."""
     return Duration(amount=Fraction(amount), unit="tokens")
+
+
+class Ratio(pydantic.BaseModel):
+    """A share of the schedule's total, as in `warmup: {ratio: 0.025}`."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    ratio: float = pydantic.Field(ge=0, le=1, description="share of the schedule's total")
+
+    def of(self, total: int) -> int:
+        """Tokens of the share."""
+        return round(Fraction(str(self.ratio)) * total)
+
+    def __str__(self) -> str:
+        return f"{{ratio: {self.ratio:g}}}"

@@ -17,7 +17,6 @@ is asked of all before the next collective (ranks.py).
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 import time
 from collections.abc import Callable
@@ -29,21 +28,24 @@ import torch
 
 from tasks.training import gradients
 from tasks.training.accumulation import StepLosses, accumulate, micro_batches
+from tasks.training.batches import PlannedStep
 from tasks.training.checkpointing import Checkpointer, CheckpointTimer
 from tasks.training.data import PackedRows
 from tasks.training.errors import Interrupted, TrainingStopped
+from tasks.training.loss_scale import unscale
 from tasks.training.metrics import loss_metrics, metrics_file
 from tasks.training.model_setup import phase_optimizer, training_model
-from tasks.training.numerics import autocast, make_reproducible
+from tasks.training.numerics import autocast, make_reproducible, require_precision
 from tasks.training.optimizer import trainable_parameters
 from tasks.training.output import write_output
-from tasks.training.plan import PlannedStep, TrainingPlan
-from tasks.training.probe import probe
+from tasks.training.plan import TrainingPlan
+from tasks.training.probe import probe, probe_loss
 from tasks.training.progress import Progress, fingerprint_of
-from tasks.training.ranks import Ranks, join, require_precision, require_rows
+from tasks.training.ranks import Ranks, join, require_rows
+from tasks.training.recompute import prepare
 from tasks.training.sampler import Row, counts, deal
 from tasks.training.sharding import reshard
-from tasks.training.spec import CHECKPOINTS, Carried, Spec, plan_and_sampler
+from tasks.training.spec import CHECKPOINTS, Carried, Spec, carried_after, plan_and_sampler
 from tasks.training.summary import loss_summary
 from tasks.training.watch import LossWatch
 
@@ -75,11 +77,15 @@ class Phase:
         self.spec = spec
         parameters = self.parameters = spec.parameters
         ranks = self.ranks = ranks or join(parameters.devices)
-        require_precision(parameters.precision, ranks.device)
+        require_precision(parameters.precision, ranks.device, ranks.world_size)
         make_reproducible(spec.cpu_threads, parameters.seed + ranks.rank)
         self.scratch = Path(spec.scratch)
         self.scratch.mkdir(parents=True, exist_ok=True)
-        self.data = ranks.together(lambda: PackedRows(spec.bins, parameters.sequence_length))
+        self.data = ranks.together(
+            lambda: PackedRows(
+                spec.bins, parameters.sequence_length, document_mask=parameters.document_mask
+            )
+        )
         self.carried = ranks.together(lambda: Carried.read(spec.state, spec.new_rows))
         self.plan, self.sampler = plan_and_sampler(parameters, self.data.bins, self.carried)
         if ranks.world_size > 1:
@@ -88,11 +94,22 @@ class Phase:
         fingerprint = fingerprint_of(parameters, self.data.bins, self.carried)
         restored = self.checkpoints.find(fingerprint)
 
+        self.autocast = partial(autocast, parameters.precision, ranks.device)
+        self.scaled = parameters.precision == "fp16"
         self.model = ranks.together(lambda: training_model(spec.previous, parameters, ranks))
         self.language_model = cast("Any", self.model.language_model)
         self.vocabulary = self.language_model.get_input_embeddings().weight.shape[0]
         self.guessing = math.log(self.vocabulary)
-        self.leak = probe(self.model, self.vocabulary, ranks.device)
+        self.leak = probe(
+            self.model,
+            self.vocabulary,
+            ranks.device,
+            document_mask=parameters.document_mask,
+            autocast=self.autocast,
+        )
+        probe_loss(self.model, self.vocabulary, ranks.device)
+        if ranks.world_size == 1:  # else before it was sharded
+            prepare(self.language_model, parameters)
         reshard(self.model)
         self.model.train()
         self.trainable = trainable_parameters(self.language_model)
@@ -127,7 +144,7 @@ class Phase:
         timer = CheckpointTimer(self.parameters.checkpoint_every, self.plan, self.progress.rows)
         try:
             with self._metrics_file() as write:
-                for planned in itertools.islice(self.plan.steps(), self.progress.step, None):
+                for planned in self.plan.steps(self.progress.step):
                     metrics = self.step(planned, stop) | {"alarm": self.watch.alarm(self.progress)}
                     write(metrics)
                     report(metrics)
@@ -178,6 +195,8 @@ class Phase:
         began = time.perf_counter()
         rows = self.sampler.draw(planned.rows)
         losses = self._accumulate(rows, stop)
+        if self.scaled:
+            unscale((p.grad for p in self.trainable.values()), self.progress.loss_scale.scale)
         self.optimizer.mask_gradients()
         norm = gradients.clip(
             [p.grad for p in self.trainable.values() if p.grad is not None],
@@ -195,6 +214,8 @@ class Phase:
                 for category, loss_sum in losses.sums.items()
             }
             progress.course.add(losses.mean, of_category, self.guessing)
+            for category, targets in losses.tokens.items():
+                progress.loss_tokens[category] = progress.loss_tokens.get(category, 0) + targets
             self.optimizer.step(lr, self.plan.fresh_factor(tokens))
         progress.step, progress.rows = planned.index + 1, planned.first_row + planned.rows
         progress.drawn = self.sampler.state.drawn
@@ -230,14 +251,20 @@ class Phase:
             batches,
             self.sampler.categories,
             ranks=self.ranks,
-            autocast=partial(autocast, self.parameters.precision),
+            autocast=self.autocast,
+            loss_scale=self.progress.loss_scale.scale if self.scaled else 1.0,
             check_stop=check_stop,
         )
 
     def _skip_reason(self, losses: StepLosses, norm: float, rows: list[Row]) -> str:
         """Why this step must not be taken; "" when it may."""
         if not losses.valid:
+            self.progress.empty += 1
             return "no valid tokens"
+        if self.scaled and math.isfinite(losses.mean):
+            if not math.isfinite(norm):
+                return self.progress.loss_scale.overflow()
+            self.progress.loss_scale.clean()
 
         def describe_rows() -> str:
             documents = self.data.documents(rows, limit=DOCUMENTS_NAMED)
@@ -265,14 +292,8 @@ class Phase:
     def _finish(self) -> dict[str, Any]:
         """Write the phase's checkpoint and state; returns the statistics."""
         sampler = self.sampler.state
-        carried = Carried(
-            tokens=self.plan.start + self.plan.tokens,
-            taken=sampler.taken,
-            bins={**self.carried.bins, **self.data.bins},
-            seed=self.parameters.seed,
-            trainable=self.parameters.trainable,
-            new_rows=self.carried.new_rows,
-            owed=str(self.plan.owed),
+        carried = carried_after(
+            self.carried, self.parameters, self.data.bins, self.plan, sampler.taken
         )
         self.checkpoints.wait()
         reshard(self.model)
@@ -281,6 +302,7 @@ class Phase:
             "tokens": self.plan.tokens,
             "tokens_total": carried.tokens,
             "rows": sampler.drawn,
+            "loss_tokens": {c: round(n) for c, n in sorted(self.progress.loss_tokens.items())},
             "epochs": {
                 category: sampler.taken[category] / sum(self.data.bins[category])
                 for category in self.sampler.categories

@@ -6,25 +6,21 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
+from tasks.training.attention import choose_attention
+from tasks.training.layers import decoder_layers
 from tasks.training.loss import LossModel
-from tasks.training.numerics import WEIGHT_DTYPES
+from tasks.training.numerics import COMPUTE_DTYPES, WEIGHT_DTYPES, require_precision
 from tasks.training.optimizer import AdamW, set_trainable
 from tasks.training.parts import StoredTensors
 from tasks.training.ranks import Ranks
-from tasks.training.sections import Precision
-from tasks.training.sharding import (
-    decoder_layers,
-    fill,
-    fits,
-    materialise,
-    shard,
-    weight_files,
-    without_weights,
-)
+from tasks.training.recompute import prepare
+from tasks.training.rope import use_angles_by_document
+from tasks.training.sharding import fill, fits, materialise, shard, weight_files, without_weights
 from tasks.training.spec import Carried
 from tasks.training.stage import TrainingParameters
 
@@ -34,15 +30,54 @@ MOMENTS_STEM = "optimizer"
 _LOG = logging.getLogger(__name__)
 
 
-def load_language_model(checkpoint_folder: str, precision: Precision) -> Any:
-    """The causal language model of a Hugging Face checkpoint, with block masks by position."""
+def load_language_model(
+    checkpoint_folder: str | Path, parameters: TrainingParameters, device: torch.device
+) -> Any:
+    """The causal language model of a Hugging Face checkpoint, on its device, with its attention.
+
+    Its angles are by document where they depend on lengths (`tasks.training.rope`). Notes on what
+    could not be used are logged.
+
+    Raises:
+        ValueError: the folder lacks tensors that the model needs, or the model, precision or
+            attention cannot be trained with on this device.
+    """
+    require_precision(parameters.precision, device)
     transformers_logging.disable_progress_bar()
-    return AutoModelForCausalLM.from_pretrained(
-        checkpoint_folder,
-        dtype=WEIGHT_DTYPES[precision],
-        attn_implementation="sdpa",
-        local_files_only=True,
-    )
+    language_model, report = _from_pretrained(checkpoint_folder, parameters)
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(
+            f"the model in {checkpoint_folder} lacks {len(missing):,} tensors that its config.json "
+            f"requires, first {missing[0]}; complete the download, or use the config.json of this "
+            "model"
+        )
+    language_model.to(device)
+    use_angles_by_document(language_model, parameters.sequence_length)
+    compute = COMPUTE_DTYPES[parameters.precision]
+    chosen = choose_attention(language_model, parameters.attention, device, compute)
+    for note in chosen.notes if device.type == "cuda" else ():
+        _LOG.info("%s", note)
+    _LOG.info("attention: %s", chosen.kind)
+    return language_model
+
+
+def _from_pretrained(
+    checkpoint_folder: str | Path, parameters: TrainingParameters
+) -> tuple[Any, dict[str, Any]]:
+    """A model with a kind of attention whose mask keeps documents apart, and its loading report."""
+    for implementation in ("sdpa", "eager"):
+        try:
+            return AutoModelForCausalLM.from_pretrained(  # type: ignore[no-any-return]
+                str(checkpoint_folder),
+                dtype=WEIGHT_DTYPES[parameters.precision],
+                attn_implementation=implementation,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+        except ValueError as error:
+            if implementation == "eager" or "scaled_dot_product_attention" not in str(error):
+                raise
+    raise AssertionError("unreachable")
 
 
 def training_model(folder: str, parameters: TrainingParameters, ranks: Ranks) -> LossModel:
@@ -53,7 +88,7 @@ def training_model(folder: str, parameters: TrainingParameters, ranks: Ranks) ->
         ValueError: the model cannot be trained, or not by several ranks.
     """
     if ranks.world_size == 1:
-        language_model = load_language_model(folder, parameters.precision).to(ranks.device)
+        language_model = load_language_model(folder, parameters, ranks.device)
         set_trainable(language_model, parameters.trainable)
         return LossModel(language_model)
     stored = StoredTensors(weight_files(Path(folder)))
@@ -64,14 +99,17 @@ def training_model(folder: str, parameters: TrainingParameters, ranks: Ranks) ->
             attn_implementation="sdpa",
         )
     by_rows = fits(language_model, stored)
-    if not by_rows:
+    if by_rows:
+        use_angles_by_document(language_model, parameters.sequence_length)
+    else:
         _LOG.warning(
             "the tensors of this checkpoint have other names than the model's, so every rank loads "
             "all of them before it keeps its part"
         )
-        language_model = load_language_model(folder, parameters.precision)
+        language_model = load_language_model(folder, parameters, torch.device("cpu"))
     set_trainable(language_model, parameters.trainable)
     model = LossModel(language_model)
+    prepare(language_model, parameters)
     shard(model, decoder_layers(language_model), ranks, parameters.precision)
     if by_rows:
         materialise(model, ranks.device)

@@ -8,37 +8,72 @@ of later phases only their total length, where the schedule spans them (nothing 
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Annotated
 
 import pydantic
 
 from infra.stage import NOT_IDENTITY, Parameters
+from tasks.checkpoints.context import ContextLength
 from tasks.training.coarse import StatedPhase, coarse_section, phase_warnings
 from tasks.training.devices import Devices
-from tasks.training.durations import Duration, tokens
-from tasks.training.plan import PlanError, Trainable, duration_tokens
+from tasks.training.durations import Duration, Ratio, tokens
+from tasks.training.lengths import fixed_tokens, refuse_contradictions
+from tasks.training.plan import Position
+from tasks.training.ramps import PlanError
+from tasks.training.schedules import NodeSchedule
 from tasks.training.sections import (
+    DEFAULT_EPOCHS,
+    AttentionField,
     Batch,
     BatchRamp,
+    BucketsOf,
+    Compile,
     DataCursor,
+    DocumentMask,
     Guard,
+    MaxEpochs,
     Mixture,
     Optimizer,
-    Precision,
+    PrecisionField,
+    RecomputeField,
     ScheduleSection,
-    batch_ramp,
-    row_tokens,
+    Trainable,
 )
-from tasks.training.stage import NodeSchedule, TrainingParameters
+from tasks.training.stage import TrainingParameters
+from tasks.training.standing import Standing, Stated, standings, tokens_of_run
 
 
 class PhaseSection(Parameters):
     """One phase as stated in the recipe; defaults come from the section around it."""
 
     name: str = pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    tokens: Duration
-    batch: Batch | None = None
-    mixture: Mixture = "buckets"
+    tokens: Duration | None = pydantic.Field(
+        default=None,
+        description="length: tokens, rows, steps or epochs; may be left out where `mixture` states "
+        "the epochs of every category, and must agree with them within 1 %",
+    )
+    batch: Batch | None = pydantic.Field(
+        default=None, description="tokens or rows of an optimizer step, such as 4M or 64 rows"
+    )
+    sequence_length: int | None = pydantic.Field(
+        default=None,
+        ge=8,
+        le=1_048_576,
+        description="tokens of a row in this phase, instead of binning.sequence_length; documents "
+        "are binned once for each length",
+    )
+    context: ContextLength | None = pydantic.Field(
+        default=None,
+        description="positions and rope that the model gets at the start of this phase and keeps, "
+        "as in model.context",
+    )
+    mixture: Mixture = pydantic.Field(
+        default="buckets",
+        description="buckets; {buckets: [categories]}; or category -> share, rest, {from, to, "
+        "over} or {epochs}",
+    )
     trainable: Trainable = "all"
     lr: float | None = pydantic.Field(
         default=None, gt=0, description="peak of this phase, instead of optimizer.lr"
@@ -48,22 +83,43 @@ class PhaseSection(Parameters):
     )
     data: DataCursor = "continue"
     rewarm: float = pydantic.Field(default=0.01, ge=0, le=1)
-    max_epochs: float | None = pydantic.Field(default=None, gt=0)
+    max_epochs: MaxEpochs | None = pydantic.Field(
+        default=None, description="instead of training.max_epochs, which see"
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _has_a_length(self) -> PhaseSection:
+        refuse_contradictions(self.tokens, self.mixture)
+        return self
 
 
 class TrainingSection(Parameters):
     """The `training:` section of a recipe."""
 
     phases: tuple[PhaseSection, ...] = pydantic.Field(min_length=1)
-    batch: Batch | None = None
+    batch: Batch | None = pydantic.Field(
+        default=None, description="tokens or rows of an optimizer step, such as 4M or 64 rows"
+    )
     optimizer: Optimizer = Optimizer()
     schedule: ScheduleSection = ScheduleSection()
-    max_epochs: float = pydantic.Field(default=4, gt=0)
-    precision: Precision = "fp32"
+    max_epochs: MaxEpochs = pydantic.Field(
+        default=DEFAULT_EPOCHS,
+        description="times that a category's rows may be taken, over all phases that continue the "
+        "data: a number, or category -> number (`*`: those not named)",
+    )
+    precision: PrecisionField = "fp32"
+    document_mask: DocumentMask = True
+    recompute: RecomputeField = "none"
+    compile: Compile = False
+    attention: AttentionField = "auto"
     guard: Guard = Guard()
     seed: int = 0
     micro_batch: Annotated[int, NOT_IDENTITY, pydantic.Field(gt=0)] = 8
-    checkpoint_every: Annotated[Duration | None, NOT_IDENTITY] = None
+    checkpoint_every: Annotated[Duration | None, NOT_IDENTITY] = pydantic.Field(
+        default=None,
+        description="tokens, rows, steps, or epochs of the phase's bins, between two checkpoints; "
+        "by default every 30 s, or less often where saving takes long",
+    )
     keep: Annotated[int, NOT_IDENTITY, pydantic.Field(gt=0)] = pydantic.Field(
         default=2, description="checkpoints kept of a running phase"
     )
@@ -82,34 +138,36 @@ class TrainingSection(Parameters):
                 raise ValueError(
                     f"phase {phase.name!r} has no batch; state `batch` in it or in `training`"
                 )
+        if self.checkpoint_every is not None and not self.checkpoint_every.amount:
+            raise ValueError(
+                f"checkpoint_every: {self.checkpoint_every} is no interval; state more, or leave "
+                "it out"
+            )
         return self
 
-    def batch_of(self, phase: PhaseSection) -> int | BatchRamp:
-        """Batch tokens of a phase: its own, else the section's."""
+    def batch_of(self, phase: PhaseSection) -> Batch:
+        """The batch of a phase: its own, else the section's."""
         batch = phase.batch or self.batch
         if batch is None:
             raise ValueError(f"phase {phase.name!r} has no batch")
         return batch
 
-    def phase_tokens(
-        self, sequence_length: int, epoch_rows: dict[str, int] | None = None
-    ) -> dict[str, int | None]:
-        """Tokens of every phase; None where it is stated in epochs and not in `epoch_rows`.
-
-        `epoch_rows`: phase -> rows of its bins.
-        """
-        lengths: dict[str, int | None] = {}
-        for phase in self.phases:
-            rows = (epoch_rows or {}).get(phase.name)
-            if phase.tokens.unit == "epochs" and rows is None:
-                lengths[phase.name] = None
-                continue
-            batch = batch_ramp(self.batch_of(phase), None, sequence_length)
-            wanted = duration_tokens(
-                phase.tokens, sequence_length=sequence_length, batch=batch, epoch_rows=rows
+    def standings(self, sequence_length: int) -> list[Standing]:
+        """Where each phase stands; `sequence_length`: of phases without their own."""
+        return list(
+            standings(
+                [
+                    Stated(
+                        phase.tokens,
+                        self.batch_of(phase),
+                        phase.mixture,
+                        phase.sequence_length or sequence_length,
+                        phase.data,
+                    )
+                    for phase in self.phases
+                ]
             )
-            lengths[phase.name] = wanted
-        return lengths
+        )
 
     def node(self, name: str, sequence_length: int) -> TrainingParameters:
         """The parameters of one phase's node.
@@ -117,109 +175,174 @@ class TrainingSection(Parameters):
         Raises:
             PlanError: phases and schedule contradict each other.
         """
-        lengths = self.phase_tokens(sequence_length)
         index = [phase.name for phase in self.phases].index(name)
-        phase = self.phases[index]
-        earlier = [lengths[other.name] for other in self.phases[:index]]
-        following = [lengths[other.name] for other in self.phases[index + 1 :]]
-        own = lengths[name]
+        phase, stand = self.phases[index], self.standings(sequence_length)
+        here = stand[index]
+        length = here.stated.sequence_length
         values = self.model_dump(
-            exclude={"phases", "batch", "schedule", "optimizer"}, by_alias=True
+            exclude={"phases", "batch", "schedule", "optimizer", "max_epochs"}, by_alias=True
         )
         values |= {
-            "tokens": phase.tokens if own is None else tokens(own),
-            "batch": self.batch_of(phase),
-            "sequence_length": sequence_length,
-            "mixture": phase.mixture,
+            "tokens": _in_tokens(phase.tokens, length),
+            "batch": _batch_in_tokens(here.stated.batch, length),
+            "sequence_length": length,
+            "context": phase.context,
+            "mixture": "buckets" if isinstance(phase.mixture, BucketsOf) else phase.mixture,
             "trainable": phase.trainable,
             "data": phase.data,
             "rewarm": phase.rewarm,
-            "max_epochs": phase.max_epochs or self.max_epochs,
+            "max_epochs": self.max_epochs_of(phase),
             "optimizer": self.optimizer.model_copy(update={"lr": phase.lr} if phase.lr else {}),
+            "schedule": _node_schedule(phase.schedule, [here], 0, restart=True)
+            if phase.schedule is not None
+            else _node_schedule(self.schedule, stand, index, restart=False),
         }
-        if phase.schedule is not None:
-            values["schedule"] = self._schedule(
-                phase.schedule, phase, sequence_length, [], [], restart=True
-            )
-        else:
-            values["schedule"] = self._schedule(
-                self.schedule,
-                self.phases[0],
-                sequence_length,
-                [*earlier, own],
-                following,
-                restart=False,
-            )
-        return TrainingParameters(**values)
+        if here.start != 0 and all(other.schedule for other in self.phases[:index]):
+            _refuse_unknown_steps(values["schedule"])
+        node = TrainingParameters(**values)
+        if here.start is not None and here.length is not None:
+            node.plan(Position(here.start, here.owed))
+        return node
 
-    def _schedule(
-        self,
-        stated: ScheduleSection,
-        first: PhaseSection,
-        sequence_length: int,
-        begun: list[int | None],
-        following: list[int | None],
-        *,
-        restart: bool,
-    ) -> NodeSchedule:
-        batch = batch_ramp(self.batch_of(first), None, sequence_length)
-
-        def length(duration: Duration) -> int:
-            return duration_tokens(duration, sequence_length=sequence_length, batch=batch)
-
-        total, later = None, 0
-        if stated.kind != "constant":
-            if stated.total is not None:
-                total = length(stated.total)
-                known = sum(tokens_of for tokens_of in [*begun, *following] if tokens_of)
-                if total < known:
-                    raise PlanError(
-                        f"schedule.total is {total:,} tokens, but the phases sum to {known:,}; "
-                        "raise it or leave it out"
-                    )
-            elif None in following:
-                raise PlanError(
-                    "schedule.total: a later phase is stated in epochs, so the sum of phases is "
-                    "not known before binning; state schedule.total, or that phase, in tokens"
-                )
-            else:
-                later = sum(row_tokens(tokens_of or 0, sequence_length) for tokens_of in following)
-        return NodeSchedule(
-            kind=stated.kind,
-            warmup=length(stated.warmup),
-            final_ratio=stated.final_ratio,
-            decay=stated.decay,
-            total=total,
-            later=later,
-            restart=restart,
-        )
+    def max_epochs_of(self, phase: PhaseSection) -> MaxEpochs:
+        """The limit of a phase: its own, beside the section's for categories that it leaves out."""
+        own, around = phase.max_epochs, self.max_epochs
+        if not isinstance(own, dict):
+            return own or around
+        if "*" in own:
+            return own
+        return {**(around if isinstance(around, dict) else {"*": around}), **own}
 
     def warnings(self, sequence_length: int) -> list[str]:
         """Settings that are valid but probably not intended."""
-        lengths = self.phase_tokens(sequence_length)
+        stand = self.standings(sequence_length)
         warnings = []
-        for number, phase in enumerate(self.phases):
+        for number, (phase, here) in enumerate(zip(self.phases, stand, strict=True)):
             facts = StatedPhase(
                 name=phase.name,
-                tokens=lengths[phase.name],
-                batch=self.batch_of(phase),
-                mixture=phase.mixture,
+                standing=here,
                 rewarm=phase.rewarm if "rewarm" in phase.model_fields_set else None,
                 schedule=phase.schedule,
             )
-            warnings += phase_warnings(facts, sequence_length)
+            warnings += phase_warnings(facts)
             if not number:
-                warnings += coarse_section(
-                    facts, self.schedule, self.checkpoint_every, sequence_length
-                )
-        known = sum(tokens_of for tokens_of in lengths.values() if tokens_of)
-        total: Any = self.schedule.total
-        if total is not None and total.unit != "epochs" and None not in lengths.values():
-            batch = batch_ramp(self.batch_of(self.phases[0]), None, sequence_length)
-            stated = duration_tokens(total, sequence_length=sequence_length, batch=batch)
-            if stated > known:
-                warnings.append(
-                    f"training.schedule.total is {stated:,} tokens, but the phases sum to "
-                    f"{known:,}: the learning rate will not reach its final value"
-                )
+                warnings += coarse_section(facts, self.schedule, self.checkpoint_every)
+        lengths = [here.wanted for here in stand]
+        known = sum(length or 0 for length in lengths)
+        total = self.schedule.total
+        stated = tokens_of_run(total, stand) if total is not None else None
+        if stated is not None and None not in lengths and stated > known + _slack(stand):
+            warnings.append(
+                f"training.schedule.total is {stated:,} tokens, but the phases sum to "
+                f"{known:,}: the learning rate will not reach its final value"
+            )
         return warnings
+
+
+def _slack(stand: Sequence[Standing]) -> Fraction:
+    """Tokens by which rounding to whole rows may change the sum of phases."""
+    return Fraction(sum(here.stated.sequence_length for here in stand), 2)
+
+
+def _in_tokens(duration: Duration | None, sequence_length: int) -> Duration | None:
+    """Rows as tokens: they are the same phase. Steps and epochs stay."""
+    if duration is None or duration.unit in ("steps", "epochs"):
+        return duration
+    return tokens(fixed_tokens(duration, sequence_length))
+
+
+def _batch_in_tokens(batch: Batch, sequence_length: int) -> Batch:
+    def size(stated: Duration) -> Duration:
+        return tokens(fixed_tokens(stated, sequence_length))
+
+    if isinstance(batch, BatchRamp):
+        return batch.model_copy(update={"start": size(batch.start), "end": size(batch.end)})
+    return size(batch)
+
+
+def _node_schedule(
+    stated: ScheduleSection, stand: Sequence[Standing], index: int, *, restart: bool
+) -> NodeSchedule:
+    """The schedule of phase `index` of those that it spans, in tokens as far as they are known.
+
+    Raises:
+        PlanError: the total is less than the phases, or cannot be known when the phase starts.
+    """
+    total: int | Duration | None = None
+    later = 0
+    if stated.kind != "constant" or isinstance(stated.warmup, Ratio):
+        total, later = _total(stated, stand, index)
+    warmup: int | Duration | Ratio
+    if isinstance(stated.warmup, Ratio):
+        warmup = stated.warmup.of(total) if isinstance(total, int) else stated.warmup
+    else:
+        warmup = _on_the_run("warmup", stated.warmup, stand)
+    return NodeSchedule(
+        kind=stated.kind,
+        warmup=warmup,
+        final_ratio=stated.final_ratio,
+        decay=stated.decay,
+        total=total,
+        later=later,
+        restart=restart,
+    )
+
+
+def _total(
+    stated: ScheduleSection, stand: Sequence[Standing], index: int
+) -> tuple[int | Duration | None, int]:
+    """(total, later) of a node's schedule."""
+    if stated.total is not None:
+        total = _on_the_run("total", stated.total, stand)
+        known = sum(here.wanted or 0 for here in stand)
+        if isinstance(total, int) and total + _slack(stand) < known:
+            raise PlanError(
+                f"schedule.total: {total:,} tokens, but the phases sum to {known:,}; "
+                "raise it or leave it out"
+            )
+        return total, 0
+    lengths = [here.tokens for here in stand]
+    following = lengths[index + 1 :]
+    if None in following:
+        raise PlanError(
+            "schedule.total: the length of a later phase follows from its bins, so the sum of "
+            "phases is not known before binning; state schedule.total, or that phase, in tokens"
+        )
+    if None not in lengths:
+        return sum(length or 0 for length in lengths), 0
+    return None, sum(length or 0 for length in following)
+
+
+def _refuse_unknown_steps(schedule: NodeSchedule) -> None:
+    """Refuse steps of the run where those before the first phase under the schedule are unknown."""
+    for name, duration in (("warmup", schedule.warmup), ("total", schedule.total)):
+        if not schedule.restart and isinstance(duration, Duration) and duration.unit == "steps":
+            raise PlanError(
+                f"schedule.{name}: {duration} count from the start of the run, and how many steps "
+                "come before this phase follows from bins; write tokens"
+            )
+
+
+def _on_the_run(name: str, duration: Duration, stand: Sequence[Standing]) -> int | Duration:
+    """Tokens of a duration from the start of the run; itself where the first phase is to settle it
+    when its bins exist.
+
+    Raises:
+        PlanError: it cannot be known by then.
+    """
+    found = tokens_of_run(duration, stand)
+    if found is not None:
+        return found
+    if duration.unit == "steps" and name == "total" and len(stand) > 1:
+        raise PlanError(
+            f"schedule.total: {duration} cannot be counted, as the length of a phase follows from "
+            "its bins; write tokens, or epochs of the first phase's bins"
+        )
+    if duration.unit == "steps" and stand[0].length is not None:
+        unknown = next(number for number, here in enumerate(stand) if here.length is None)
+        raise PlanError(
+            f"schedule.{name}: {duration} reach beyond the first {unknown} phases, and the length "
+            "of the next one follows from its bins; write tokens"
+            + (" or a ratio" if name == "warmup" else "")
+        )
+    return duration

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tasks.training.guard import Course
+from tasks.training.loss_scale import LossScale
 from tasks.training.spec import Carried
 from tasks.training.stage import TrainingParameters
 
@@ -24,15 +25,27 @@ class Progress:
     rows: int = 0
     drawn: dict[str, int] = field(default_factory=dict)
     """Rows drawn by category."""
+    loss_tokens: dict[str, float] = field(default_factory=dict)
+    """Tokens with a target by category, of the steps taken."""
     course: Course = field(default_factory=Course)
     first_loss: float | None = None
     skipped: int = 0
     skipped_in_a_row: int = 0
+    empty: int = 0
+    """Steps without a valid token, not taken."""
+    loss_scale: LossScale = field(default_factory=LossScale)
+    """Of fp16; other precisions leave it alone."""
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Progress:
         """From a checkpoint's state."""
-        return cls(**{**state, "course": Course(**state["course"])})
+        return cls(
+            **{
+                **state,
+                "course": Course(**state["course"]),
+                "loss_scale": LossScale(**state["loss_scale"]),
+            }
+        )
 
 
 def fingerprint_of(

@@ -32,7 +32,6 @@ from torch.distributed.rendezvous import rendezvous
 
 from tasks.training.devices import DeviceError, Devices
 from tasks.training.errors import RankFailed
-from tasks.training.sections import Precision
 
 TIMEOUT = timedelta(minutes=30)
 """A collective that takes longer ends the run. A rank that dies is noticed at once (its connections
@@ -252,23 +251,6 @@ def choose_device(devices: Devices, local_rank: int) -> torch.device:
     device = torch.device("cuda", local_rank)
     torch.cuda.set_device(device)
     return device
-
-
-def require_precision(precision: Precision, device: torch.device) -> None:
-    """Refuse bfloat16 on a GPU without it.
-
-    Raises:
-        DeviceError: says which GPU it is and what to use.
-    """
-    if precision != "bf16" or device.type != "cuda":
-        return
-    if not torch.cuda.is_bf16_supported(including_emulation=False):
-        major, minor = torch.cuda.get_device_capability(device)
-        raise DeviceError(
-            f"precision is bf16, but {torch.cuda.get_device_name(device)} (compute capability "
-            f"{major}.{minor}) does not compute in bfloat16, which needs 8.0; set precision: fp16 "
-            "or fp32"
-        )
 
 
 def require_rows(smallest: int, largest: int, world_size: int) -> None:

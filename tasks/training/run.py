@@ -15,8 +15,11 @@ from infra.engine.launch import LaunchError, launch_module
 from infra.interrupts import saved_on_interrupt
 from infra.stage import Outcome, StageError
 from infra.store import Artifact, Shard
-from tasks.checkpoints.config_keys import has_nested_rope, rope_of
-from tasks.checkpoints.text_files import read_json
+from tasks.checkpoints.config_keys import for_all_readers, has_nested_rope, rope_of
+from tasks.checkpoints.context import ContextLength
+from tasks.checkpoints.rope import extended
+from tasks.checkpoints.text_files import read_json, write_json
+from tasks.documents.bins import category_of
 from tasks.training.spec import STOP, resume_place
 from tasks.training.stage import TrainingParameters
 
@@ -114,19 +117,41 @@ def _how_it_ended(error: LaunchError) -> str:
 def _spec(context: Context, scratch: Path) -> dict[str, Any]:
     parameters: TrainingParameters = context.parameters
     previous = context.input("previous")
-    require_positions(previous.folder("checkpoint"), parameters.sequence_length)
+    checkpoint = starting_point(
+        previous.folder("checkpoint"), parameters.context, scratch / "previous"
+    )
+    require_positions(checkpoint, parameters.sequence_length)
     added = previous.statistics.get("new_tokens", 0)
     size = previous.statistics.get("tokenizer_size", 0)
     return {
         "parameters": parameters.model_dump(mode="json", by_alias=True),
         "bins": bins_of(parameters, context.many("bins")),
-        "previous": str(previous.folder("checkpoint")),
+        "previous": str(checkpoint),
         "state": state_of(previous),
         "scratch": str(scratch),
         "output": str(scratch / "output"),
         "new_rows": [size - added, size] if added else None,
         "cpu_threads": context.cpu_threads,
     }
+
+
+def starting_point(checkpoint: Path, context: ContextLength | None, folder: Path) -> Path:
+    """The checkpoint that a phase begins from: with `context`, a folder of links to its files and a
+    configuration with these positions and rope, so that the phase's own checkpoint has them too.
+
+    Raises:
+        StageError: the model cannot have this context.
+    """
+    if context is None:
+        return checkpoint
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for file in checkpoint.iterdir():
+        if file.is_file() and file.name != "config.json":
+            (folder / file.name).symlink_to(file.resolve())
+    config = extended(read_json(checkpoint / "config.json"), context)
+    write_json(folder / "config.json", for_all_readers(config))
+    return folder
 
 
 def require_positions(checkpoint: Path, sequence_length: int) -> None:
@@ -140,8 +165,9 @@ def require_positions(checkpoint: Path, sequence_length: int) -> None:
     stretches = not has_nested_rope(config) and rope_of(config)["rope_type"] == "dynamic"
     if positions is not None and sequence_length > positions and not stretches:
         raise StageError(
-            f"binning.sequence_length is {sequence_length:,}, but the model has {positions:,} "
-            "positions: lower it, or set model.context to the positions and rope you want"
+            f"rows have {sequence_length:,} tokens (binning.sequence_length, or the phase's own), "
+            f"but the model has {positions:,} positions: lower that, or set model.context or the "
+            "phase's `context` to the positions and rope you want"
         )
 
 
@@ -152,8 +178,9 @@ def state_of(previous: Artifact) -> str | None:
 
 def bins_of(parameters: TrainingParameters, artifacts: Iterable[Artifact]) -> dict[str, list[str]]:
     """Category -> local folders of its bins, in order; only categories the phase draws from."""
-    bins = {artifact.name: _bin_folders(artifact) for artifact in artifacts}
-    return bins if parameters.mixture == "buckets" else bins_drawn_from(bins, parameters.mixture)
+    bins = {category_of(artifact.name): _bin_folders(artifact) for artifact in artifacts}
+    mixture = parameters.mixture
+    return bins_drawn_from(bins, mixture) if isinstance(mixture, dict) else bins
 
 
 def _bin_folders(artifact: Artifact) -> list[str]:

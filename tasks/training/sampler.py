@@ -32,17 +32,17 @@ from __future__ import annotations
 import bisect
 import hashlib
 import itertools
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from tasks.training.plan import Ramp
+from tasks.training.quotas import BucketQuota, Quota, RampQuota, beyond, row_limit
+from tasks.training.ramps import Ramp
+from tasks.training.sections import DEFAULT_EPOCHS, MaxEpochs, epochs_limit
 
 
 class DataExhausted(Exception):
@@ -55,119 +55,6 @@ class Row(NamedTuple):
     category: str
     number: int
     epoch: int
-
-
-class Quota(Protocol):
-    """Rows due to each category after `rows` rows of the phase."""
-
-    def behind(self, rows: int, drawn: Sequence[int]) -> list[int]:
-        """Deficits (rows due minus rows `drawn`) per category, scaled by one positive integer."""
-
-    def due(self, rows: int) -> list[Fraction]:
-        """Rows due per category after `rows` rows, exactly."""
-
-
-class RampQuota:
-    """Integrals of piecewise linear shares, as integers over one common denominator."""
-
-    def __init__(self, ramps: Sequence[Ramp], sequence_length: int) -> None:
-        self._ramps = ramps
-        self._length = sequence_length
-        # A share that is linear in tokens has a quadratic integral: between two knots D(n) is
-        # a + b n + c n^2 for n rows. Times `scale`, all coefficients are integers, so a deficit
-        # costs a few integer products instead of sums of fractions.
-        knots = sorted({knot for ramp in ramps for knot, _ in ramp.knots})
-        exact = [[self._polynomial(ramp, left) for ramp in ramps] for left in knots]
-        self._scale = math.lcm(
-            *(term.denominator for piece in exact for terms in piece for term in terms)
-        )
-        self._pieces = [
-            [tuple(int(term * self._scale) for term in terms) for terms in piece] for piece in exact
-        ]
-        self._edges = knots
-
-    def _polynomial(self, ramp: Ramp, left: int) -> tuple[Fraction, Fraction, Fraction]:
-        """(a, b, c) of D(n) = a + b n + c n^2, valid from token `left` to the next knot."""
-        following = [knot for knot, _ in ramp.knots if knot > left]
-        slope = (
-            (ramp.value(following[0]) - ramp.value(left)) / (following[0] - left)
-            if following
-            else Fraction(0)
-        )
-        # In tokens t: area + share (t - left) + slope (t - left)^2 / 2. Substitute t = n * length
-        # and divide by length.
-        share, area = ramp.value(left), ramp.integral(left)
-        a = (area - share * left + slope * left * left / 2) / self._length
-        return a, share - slope * left, slope * self._length / 2
-
-    def behind(self, rows: int, drawn: Sequence[int]) -> list[int]:
-        t, piece = rows * self._length, 0
-        while piece + 1 < len(self._edges) and self._edges[piece + 1] <= t:
-            piece += 1
-        scale = self._scale
-        return [
-            a + (b + c * rows) * rows - scale * d
-            for (a, b, c), d in zip(self._pieces[piece], drawn, strict=True)
-        ]
-
-    def due(self, rows: int) -> list[Fraction]:
-        return [ramp.integral(rows * self._length) / self._length for ramp in self._ramps]
-
-
-class BucketQuota:
-    """Bucket i is bin i of every category; within it, shares are its shares of rows.
-
-    Rows that earlier phases took from a bin are missing from its bucket. After the last bucket the
-    next epoch begins.
-    """
-
-    def __init__(self, bins: Sequence[Sequence[int]], taken: Sequence[int]) -> None:
-        self._bins = bins
-        self._taken = list(taken)
-        self._buckets = max(len(rows) for rows in bins)
-        self._rewind()
-
-    def _rewind(self) -> None:
-        self._bucket, self._first, self._rows = -1, 0, 0
-        self._before = [0] * len(self._bins)
-        self._share = [0] * len(self._bins)
-
-    def _seek(self, rows: int) -> None:
-        """Move to the bucket in which row number `rows` (from 1) lies."""
-        if rows <= self._first:
-            self._rewind()
-        while rows > self._first + self._rows:
-            self._first += self._rows
-            self._before = [
-                before + share for before, share in zip(self._before, self._share, strict=True)
-            ]
-            self._bucket += 1
-            self._share = [self._left(c, self._bucket) for c in range(len(self._bins))]
-            self._rows = sum(self._share)
-
-    def _left(self, category: int, bucket: int) -> int:
-        """Rows of a category in a bucket (numbered across epochs) not taken before this phase."""
-        epoch, bin_ = divmod(bucket, self._buckets)
-        rows = self._bins[category]
-        if bin_ >= len(rows):
-            return 0
-        end = epoch * sum(rows) + sum(rows[: bin_ + 1])
-        return min(rows[bin_], max(0, end - self._taken[category]))
-
-    def behind(self, rows: int, drawn: Sequence[int]) -> list[int]:
-        self._seek(rows)
-        done = rows - self._first
-        return [
-            (before - d) * self._rows + share * done
-            for before, share, d in zip(self._before, self._share, drawn, strict=True)
-        ]
-
-    def due(self, rows: int) -> list[Fraction]:
-        self._seek(rows)
-        done = Fraction(rows - self._first, self._rows)
-        return [
-            before + share * done for before, share in zip(self._before, self._share, strict=True)
-        ]
 
 
 def permutation(
@@ -215,7 +102,7 @@ class Sampler:
         *,
         sequence_length: int,
         seed: int,
-        max_epochs: float = 4,
+        max_epochs: MaxEpochs = DEFAULT_EPOCHS,
         taken: Mapping[str, int] | None = None,
     ) -> None:
         self.categories = sorted(bins) if mixture == "buckets" else sorted(mixture)
@@ -228,6 +115,10 @@ class Sampler:
                 )
         self._bins = [list(bins[category]) for category in self.categories]
         self._rows = [sum(rows) for rows in self._bins]
+        self._limits = [
+            row_limit(rows, epochs_limit(max_epochs, category))
+            for category, rows in zip(self.categories, self._rows, strict=True)
+        ]
         self._seed, self._max_epochs = seed, max_epochs
         self._start = dict(taken or {})
         self._taken = [self._start.get(category, 0) for category in self.categories]
@@ -248,16 +139,22 @@ class Sampler:
         Raises:
             DataExhausted: says how many epochs it would take.
         """
-        for c, due in enumerate(self._quota.due(rows)):
-            if math.floor(due) + self._taken[c] > self._max_epochs * self._rows[c]:
-                self._refuse(c, math.floor(due) + self._taken[c])
+        allowed = [
+            max(0, limit - taken)  # of a category that is not drawn, no row is too many
+            for limit, taken in zip(self._limits, self._taken, strict=True)
+        ]
+        exceeded = beyond(self._quota, rows, allowed)
+        if exceeded is not None:
+            c, drawn = exceeded
+            self._refuse(c, drawn + self._taken[c])
 
     def _refuse(self, c: int, wanted: int) -> None:
+        category = self.categories[c]
         raise DataExhausted(
-            f"category {self.categories[c]!r} has {self._rows[c]:,} rows; up to the end of this "
+            f"category {category!r} has {self._rows[c]:,} rows; up to the end of this "
             f"phase {wanted:,} are needed, that is {wanted / self._rows[c]:.2f} epochs, and "
-            f"max_epochs is {self._max_epochs:g}. Lower its share, shorten the phase, raise "
-            "training.max_epochs, or add data"
+            f"max_epochs is {epochs_limit(self._max_epochs, category):g}. Lower its share, shorten "
+            "the phase, raise training.max_epochs, or add data"
         )
 
     def draw(self, rows: int) -> list[Row]:
@@ -269,7 +166,7 @@ class Sampler:
         c = behind.index(max(behind))  # ties go to the first category by name
         # The category's position since the data was restarted: epoch, then bin, then row in it.
         cursor = self._taken[c] + self._drawn[c]
-        if cursor >= self._max_epochs * self._rows[c]:
+        if cursor >= self._limits[c]:
             self._refuse(c, cursor + 1)
         self._count += 1
         self._drawn[c] += 1

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Annotated, Literal
 
 import pydantic
 
-from infra.quantities import Count
 from infra.stage import NOT_IDENTITY, Parameters
-from tasks.training.durations import Duration
-from tasks.training.plan import PlanError, Ramp, ScheduleKind, duration_tokens
+from tasks.training.durations import Duration, Ratio
+
+ScheduleKind = Literal["cosine", "wsd", "linear", "constant"]
+Trainable = Literal["all", "embeddings", "new-rows"]
 
 NO_WARMUP = Duration(amount=Fraction(0))
 
@@ -35,9 +37,17 @@ class ScheduleSection(Parameters):
     """Learning rate over the whole run; `total` defaults to the sum of phases."""
 
     kind: ScheduleKind = "cosine"
-    warmup: Duration = NO_WARMUP
+    warmup: Duration | Ratio = pydantic.Field(
+        default=NO_WARMUP,
+        description="rise of the learning rate: tokens, rows, steps, epochs, or {ratio: 0.025} of "
+        "the schedule's total",
+    )
     final_ratio: float = pydantic.Field(default=0.1, ge=0, le=1)
-    total: Duration | None = None
+    total: Duration | None = pydantic.Field(
+        default=None,
+        description="where the schedule ends, from its beginning; epochs are those of the first "
+        "phase's bins",
+    )
     decay: float = pydantic.Field(
         default=0.1, gt=0, le=1, description="wsd: share of total over which lr falls"
     )
@@ -53,14 +63,47 @@ class Share(Parameters):
     over: Duration | None = None
 
 
+def _batch_size(size: Duration) -> Duration:
+    if size.unit not in ("tokens", "rows"):
+        raise ValueError(f"{size}: a batch is a number of tokens or rows, such as 4M or 64 rows")
+    if not size.amount:
+        raise ValueError(f"{size}: a batch has at least one row; state more")
+    return size
+
+
+BatchSize = Annotated[Duration, pydantic.AfterValidator(_batch_size)]
+"""Tokens, or rows of the phase's own length."""
+
+
 class BatchRamp(Parameters):
-    """Batch tokens that change linearly over the first `over` of the phase (default: all of it)."""
+    """A batch that changes linearly over the first `over` of the phase (default: all of it)."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
-    start: Count = pydantic.Field(alias="from", gt=0)
-    end: Count = pydantic.Field(alias="to", gt=0)
+    start: BatchSize = pydantic.Field(alias="from")
+    end: BatchSize = pydantic.Field(alias="to")
     over: Duration | None = None
+
+
+class ShareEpochs(Parameters):
+    """A share that follows from how often a category is repeated in the phase."""
+
+    epochs: float = pydantic.Field(
+        gt=0, description="times that the category's rows are taken in this phase"
+    )
+
+
+class BucketsOf(Parameters):
+    """Bucket order over the named categories only."""
+
+    buckets: tuple[str, ...] = pydantic.Field(min_length=1)
+
+    @pydantic.model_validator(mode="after")
+    def _each_once(self) -> BucketsOf:
+        twice = sorted({name for name in self.buckets if self.buckets.count(name) > 1})
+        if twice:
+            raise ValueError(f"buckets: {twice[0]!r} is named twice; name each category once")
+        return self
 
 
 class Guard(Parameters):
@@ -83,46 +126,72 @@ class Guard(Parameters):
     ] = "stop"
 
 
-PositiveCount = Annotated[Count, pydantic.Field(gt=0)]
-Batch = PositiveCount | BatchRamp
+Batch = BatchSize | BatchRamp
 ShareValue = Annotated[float, pydantic.Field(ge=0, le=1)]
-Mixture = Literal["buckets"] | dict[str, Literal["rest"] | ShareValue | Share]
+Mixture = (
+    Literal["buckets"] | BucketsOf | dict[str, Literal["rest"] | ShareValue | Share | ShareEpochs]
+)
+MaxEpochs = (
+    Annotated[float, pydantic.Field(gt=0)] | dict[str, Annotated[float, pydantic.Field(gt=0)]]
+)
+"""For all categories, or by category; `*` stands for those not named."""
 DataCursor = Literal["continue", "restart"]
-Precision = Literal["fp32", "bf16", "fp64"]
+Precision = Literal["fp32", "bf16", "fp16", "fp64"]
+"""bf16 and fp16 compute in 16 bits over float32 weights and moments. fp64 is for checks: models of
+transformers still compute their norms and rotary angles in float32.
+"""
+Recompute = Literal["none", "selective", "full"]
+AttentionKind = Literal["auto", "sdpa", "varlen", "flash"]
+
+PrecisionField = Annotated[
+    Precision,
+    pydantic.Field(
+        description="bf16, fp16: 16-bit products over float32 weights and moments; fp16 scales its "
+        "loss, on one device only; fp64: for checks (norms and angles of transformers stay float32)"
+    ),
+]
+DocumentMask = Annotated[
+    bool,
+    pydantic.Field(
+        description="whether the documents of a row are hidden from each other; false: causal "
+        "attention over the whole row, whose positions are then 0 to its length"
+    ),
+]
+RecomputeField = Annotated[
+    Recompute,
+    NOT_IDENTITY,
+    pydantic.Field(
+        description="activations made again in the backward pass to save memory, layer by layer; "
+        "selective keeps results of matrix products and attention"
+    ),
+]
+Compile = Annotated[
+    bool,
+    NOT_IDENTITY,
+    pydantic.Field(description="torch.compile each decoder layer; needs a C++ or CUDA compiler"),
+]
+AttentionField = Annotated[
+    AttentionKind,
+    NOT_IDENTITY,
+    pydantic.Field(
+        description="kernel that hides documents from each other: flash (flash-attn) or varlen "
+        "(torch) on GPUs in 16 bits, sdpa (a mask) everywhere; auto: the first that the model and "
+        "the device can use"
+    ),
+]
+
+DEFAULT_EPOCHS = 4.0
 
 
-def row_tokens(amount: int, sequence_length: int) -> int:
-    """Tokens rounded to whole rows: what a phase of that length actually consumes."""
-    return (2 * amount + sequence_length) // (2 * sequence_length) * sequence_length
+def epochs_limit(limits: MaxEpochs, category: str) -> float:
+    """The limit of one category."""
+    if isinstance(limits, dict):
+        return limits.get(category, limits.get("*", DEFAULT_EPOCHS))
+    return limits
 
 
-def batch_ramp(batch: int | BatchRamp, span: int | None, sequence_length: int) -> Ramp:
-    """Batch tokens by token of the phase.
-
-    `span`: tokens of the phase, over which a ramp without `over` moves; None while unknown.
-
-    Raises:
-        PlanError: a batch of less than a row.
-    """
-    for name, size in (
-        (("batch", batch),)
-        if isinstance(batch, int)
-        else (("from", batch.start), ("to", batch.end))
-    ):
-        if size < sequence_length:
-            raise PlanError(
-                f"{name if name == 'batch' else f'batch.{name}'}: {size:,} tokens are less than "
-                f"one row of {sequence_length:,} (binning.sequence_length); a batch is counted in "
-                f"tokens, so write a multiple of that, {8 * sequence_length:,} for 8 rows"
-            )
-    if isinstance(batch, int):
-        return Ramp.constant(batch)
-    if batch.over is None:
-        return Ramp.between(batch.start, batch.end, span) if span else Ramp.constant(batch.start)
-    if batch.over.unit in ("steps", "epochs"):
-        raise PlanError(
-            f"batch.over: {batch.over}: a step has no fixed length here; write tokens or rows"
-        )
-    return Ramp.between(
-        batch.start, batch.end, duration_tokens(batch.over, sequence_length=sequence_length)
-    )
+def categories_of(mixture: Mixture, all_categories: Sequence[str]) -> list[str]:
+    """The categories that a phase draws from, in the mixture's order."""
+    if mixture == "buckets":
+        return list(all_categories)
+    return list(mixture.buckets if isinstance(mixture, BucketsOf) else mixture)

@@ -12,10 +12,8 @@ So no process ever holds the whole model, nor a second copy of its part.
 from __future__ import annotations
 
 import contextlib
-import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -31,25 +29,10 @@ from tasks.training.parts import StoredTensors, local, part_of
 from tasks.training.ranks import Ranks
 from tasks.training.sections import Precision
 
-_LOG = logging.getLogger(__name__)
 
-
-def decoder_layers(language_model: Any) -> nn.ModuleList:
-    """The decoder layers of a transformers model: its longest list of modules.
-
-    Raises:
-        ValueError: it has none.
-    """
-    lists = [module for module in language_model.modules() if isinstance(module, nn.ModuleList)]
-    if not lists:
-        raise ValueError(
-            f"{type(language_model).__name__} has no list of decoder layers to split over ranks; "
-            "train it in one process"
-        )
-    return max(lists, key=len)
-
-
-def shard(model: nn.Module, layers: nn.ModuleList, ranks: Ranks, precision: Precision) -> None:
+def shard(
+    model: nn.Module, layers: Sequence[nn.Module], ranks: Ranks, precision: Precision
+) -> None:
     """Split a model over ranks, in place; its parameters become DTensors.
 
     Gradients are summed over ranks, not averaged: losses are divided by the valid tokens of the
@@ -69,7 +52,8 @@ def shard(model: nn.Module, layers: nn.ModuleList, ranks: Ranks, precision: Prec
     for layer in layers:
         fully_shard(layer, mesh=ranks.mesh, mp_policy=policy)
     fully_shard(model, mesh=ranks.mesh)
-    register_fsdp_forward_method(model, "hidden")  # the start-up probes call it by itself
+    for probed in ("hidden", "compared"):  # the start-up probes call these by themselves
+        register_fsdp_forward_method(model, probed)
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)

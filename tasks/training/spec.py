@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
-from tasks.training.plan import TrainingPlan
+from tasks.training.cursors import converted
+from tasks.training.plan import Position, SharedSchedule, TrainingPlan
 from tasks.training.sampler import Sampler
 from tasks.training.stage import TrainingParameters
 
@@ -72,7 +73,11 @@ class Carried:
     """Trainable set of the last phase; empty at the first."""
     new_rows: tuple[int, int] | None = None
     owed: str = "0"
-    """Fraction of a row left over by their rounding (`TrainingPlan.owed`)."""
+    """Tokens left over by their rounding to whole rows (`TrainingPlan.owed`)."""
+    lengths: dict[str, int] = field(default_factory=dict)
+    """Category -> tokens of the rows that `taken` and `bins` count."""
+    schedule: dict[str, int] | None = None
+    """The schedule that phases share, as the first of them settled it (`SharedSchedule`)."""
 
     @classmethod
     def read(cls, state: str | None, new_rows: tuple[int, int] | None = None) -> Carried:
@@ -100,22 +105,14 @@ def plan_and_sampler(
         DataExhausted: it would repeat a category too often.
         ValueError: `data: continue` over bins or a seed other than those of the phases before.
     """
-    if parameters.data == "continue":
-        for category, taken in carried.taken.items():
-            if taken and category in bins and list(bins[category]) != carried.bins[category]:
-                raise ValueError(
-                    f"data: continue, but the bins of {category!r} had {carried.bins[category]} "
-                    f"rows in the phase before and have {list(bins[category])} now; set data: "
-                    "restart"
-                )
-        if carried.seed not in (None, parameters.seed):
-            raise ValueError(
-                f"data: continue, but seed is {parameters.seed} and the phase before used "
-                f"{carried.seed}, so rows would be in another order; use one seed, or data: restart"
-            )
-    owed = Fraction(carried.owed) if parameters.data == "continue" else Fraction(0)
+    taken = _place(parameters, bins, carried) if parameters.data == "continue" else {}
     plan = parameters.plan(
-        carried.tokens, epoch_rows=sum(sum(rows) for rows in bins.values()), owed=owed
+        Position(
+            carried.tokens,
+            Fraction(carried.owed),
+            SharedSchedule(**carried.schedule) if carried.schedule else None,
+        ),
+        {category: sum(rows) for category, rows in bins.items()},
     )
     sampler = Sampler(
         bins,
@@ -123,10 +120,59 @@ def plan_and_sampler(
         sequence_length=plan.sequence_length,
         seed=parameters.seed,
         max_epochs=parameters.max_epochs,
-        taken=carried.taken if parameters.data == "continue" else {},
+        taken=taken,
     )
     sampler.check(plan.rows)
     return plan, sampler
+
+
+def _place(
+    parameters: TrainingParameters, bins: Mapping[str, Sequence[int]], carried: Carried
+) -> dict[str, int]:
+    """Rows per category that earlier phases took, in rows of this phase's length."""
+    if carried.seed not in (None, parameters.seed):
+        raise ValueError(
+            f"data: continue, but seed is {parameters.seed} and the phase before used "
+            f"{carried.seed}, so rows would be in another order; use one seed, or data: restart"
+        )
+    taken = dict(carried.taken)
+    for category, rows in bins.items():
+        if not taken.get(category):
+            continue
+        before = carried.bins[category]
+        if carried.lengths.get(category, parameters.sequence_length) != parameters.sequence_length:
+            try:
+                taken[category] = converted(taken[category], before, rows)
+            except ValueError as error:
+                raise ValueError(f"data: continue, but of {category!r} {error}") from None
+        elif list(rows) != before:
+            raise ValueError(
+                f"data: continue, but the bins of {category!r} had {before} rows in the phase "
+                f"before and have {list(rows)} now; set data: restart"
+            )
+    return taken
+
+
+def carried_after(
+    carried: Carried,
+    parameters: TrainingParameters,
+    bins: Mapping[str, Sequence[int]],
+    plan: TrainingPlan,
+    taken: Mapping[str, int],
+) -> Carried:
+    """What a phase hands on, given what it received and `taken` of its sampler at its end."""
+    own = {category: list(rows) for category, rows in bins.items()}
+    return Carried(
+        tokens=plan.start + plan.tokens,
+        taken=dict(taken),
+        bins={**carried.bins, **own},
+        seed=parameters.seed,
+        trainable=parameters.trainable,
+        new_rows=carried.new_rows,
+        owed=str(plan.owed),
+        lengths={**carried.lengths, **dict.fromkeys(own, plan.sequence_length)},
+        schedule=asdict(plan.shared) if plan.shared else None,
+    )
 
 
 def resume_place(scratch: Path, name: str, sequence_length: int) -> str:

@@ -6,52 +6,49 @@ standard library.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Annotated, Literal
 
 import pydantic
 
 from infra.stage import NOT_IDENTITY, Output, Parameters, Role, Stage
+from tasks.checkpoints.context import ContextLength
+from tasks.training.batches import Batches
 from tasks.training.devices import Devices
 from tasks.training.durations import Duration
-from tasks.training.plan import (
-    PlanError,
-    Ramp,
-    Schedule,
-    ScheduleKind,
-    Trainable,
-    TrainingPlan,
-    duration_tokens,
-    mixture_ramps,
-    whole_rows,
+from tasks.training.lengths import (
+    Length,
+    NotKnownYet,
+    batch_ramp,
+    batch_tokens,
+    fixed_tokens,
+    phase_length,
+    refuse_contradictions,
+    rows_of_epochs,
 )
+from tasks.training.plan import Position, TrainingPlan
+from tasks.training.ramps import Ramp, mixture_ramps
+from tasks.training.schedules import NodeSchedule, checked_schedule
 from tasks.training.sections import (
+    DEFAULT_EPOCHS,
+    AttentionField,
     Batch,
+    BucketsOf,
+    Compile,
     DataCursor,
+    DocumentMask,
     Guard,
+    MaxEpochs,
     Mixture,
     Optimizer,
-    Precision,
+    PrecisionField,
+    RecomputeField,
     Share,
-    batch_ramp,
-    row_tokens,
+    ShareEpochs,
+    Trainable,
 )
-
-
-class NodeSchedule(Parameters):
-    """The schedule of one phase, in tokens.
-
-    `total` counts from the start of the run, or of the phase where the schedule restarts. By
-    default it is the tokens of earlier phases, of this phase and `later`.
-    """
-
-    kind: ScheduleKind
-    warmup: int
-    final_ratio: float
-    decay: float
-    total: int | None = None
-    later: int = 0
-    restart: bool = False
 
 
 class TrainingParameters(Parameters):
@@ -62,17 +59,24 @@ class TrainingParameters(Parameters):
     what it computes), `checkpoint_every` and `keep` (checkpoints kept of a running phase).
     """
 
-    tokens: Duration
+    tokens: Duration | None = None
+    """None: the mixture states the epochs of every category."""
     batch: Batch
     sequence_length: int = pydantic.Field(gt=1)
+    context: ContextLength | None = None
+    """Positions and rope that the model gets before this phase; None: as it is."""
     mixture: Mixture
     trainable: Trainable = "all"
     optimizer: Optimizer = Optimizer()
     schedule: NodeSchedule
     data: DataCursor = "continue"
-    max_epochs: Annotated[float, NOT_IDENTITY, pydantic.Field(gt=0)] = 4
+    max_epochs: Annotated[MaxEpochs, NOT_IDENTITY] = DEFAULT_EPOCHS
     rewarm: float = pydantic.Field(default=0.01, ge=0, le=1)
-    precision: Precision = "fp32"
+    precision: PrecisionField = "fp32"
+    document_mask: DocumentMask = True
+    recompute: RecomputeField = "none"
+    compile: Compile = False
+    attention: AttentionField = "auto"
     guard: Guard = Guard()
     seed: int = 0
     micro_batch: Annotated[int, NOT_IDENTITY, pydantic.Field(gt=0)] = 8
@@ -81,97 +85,85 @@ class TrainingParameters(Parameters):
     devices: Annotated[Devices, NOT_IDENTITY] = Devices()
 
     def plan(
-        self, start: int, epoch_rows: int | None = None, owed: Fraction = Fraction(0)
+        self, position: Position | None = None, rows: Mapping[str, int] | None = None
     ) -> TrainingPlan:
         """The phase's plan.
 
         Args:
-            start: tokens that earlier phases consumed.
-            epoch_rows: rows of the phase's bins; needed for a length in epochs.
-            owed: rows that rounding left over from earlier phases (`whole_rows`).
+            position: where the phase begins in the run; None: at its start.
+            rows: category -> rows of its bins; needed for lengths in epochs.
 
         Raises:
             PlanError: mixture, batch or schedule cannot be carried out.
+            NotKnownYet: a length in epochs, without `rows`.
         """
-        length = self.sequence_length
-        batch = batch_ramp(self.batch, None, length)
-        wanted = duration_tokens(
-            self.tokens, sequence_length=length, batch=batch, epoch_rows=epoch_rows
+        position = position or Position()
+        owed = position.owed if self.data == "continue" else Fraction(0)
+        length = phase_length(
+            self.tokens, self.batch, self.mixture, self.sequence_length, rows, owed
         )
-        if not row_tokens(wanted, length):
-            raise PlanError(
-                f"tokens: {self.tokens} is less than half a row of {length} tokens; train for "
-                "longer"
-            )
-        rows, left = whole_rows(wanted, length, owed)
-        span = rows * length
-        batch = batch_ramp(self.batch, span, length)
-        schedule = self.schedule
-        origin = start if schedule.restart else 0
-        total = schedule.total or start - origin + span + schedule.later
-        slack = 8 * length  # tolerance: every earlier phase was rounded to whole rows
-        if schedule.kind != "constant" and start - origin + wanted > total + slack:
-            raise PlanError(
-                f"schedule.total is {total:,} tokens, but the phases up to this one take "
-                f"{start - origin + wanted:,}; raise it or leave it out (the default is the sum of "
-                "all phases)"
-            )
-        if schedule.kind != "constant" and schedule.warmup > total:
-            raise PlanError(
-                f"schedule.warmup of {schedule.warmup:,} tokens is longer than the schedule of "
-                f"{total:,}; shorten it"
-            )
+        schedule, shared = checked_schedule(self.schedule, self.optimizer.lr, position, length)
         return TrainingPlan(
-            start=start,
-            rows=rows,
-            owed=left,
-            sequence_length=length,
-            batch=batch,
-            schedule=Schedule(
-                schedule.kind,
-                self.optimizer.lr,
-                schedule.warmup,
-                total,
-                schedule.final_ratio,
-                schedule.decay,
-            ),
-            schedule_origin=origin,
-            mixture="buckets"
-            if self.mixture == "buckets"
-            else self._mixture(self.mixture, max(span, wanted), batch),
+            start=position.tokens,
+            length=length,
+            schedule=schedule,
+            schedule_origin=position.tokens if self.schedule.restart else 0,
+            mixture=self._ramps(length, rows),
             trainable=self.trainable,
-            rewarm_tokens=round(self.rewarm * span),
+            shared=shared,
+            rewarm_tokens=round(self.rewarm * length.tokens),
         )
 
-    def _mixture(
-        self, mixture: dict[str, Literal["rest"] | float | Share], span: int | None, batch: Ramp
-    ) -> dict[str, Ramp]:
+    def _ramps(
+        self, length: Length | None, rows: Mapping[str, int] | None
+    ) -> dict[str, Ramp] | Literal["buckets"]:
+        """The mixture by category; without `length`, only what is certain of it is checked."""
+        if self.mixture == "buckets" or isinstance(self.mixture, BucketsOf):
+            return "buckets"
+        if any(isinstance(share, ShareEpochs) for share in self.mixture.values()):
+            taken = rows_of_epochs(self.mixture, rows)
+            if length is None or taken is None:
+                raise NotKnownYet("mixture: epochs have no length before the bins exist")
+            for category, share in self.mixture.items():
+                if share == "rest":
+                    taken[category] = length.rows - sum(taken.values())
+            return {
+                category: Ramp.constant(Fraction(count, length.rows))
+                for category, count in sorted(taken.items())
+            }
         shares: dict[str, tuple[Fraction, Fraction, int | None] | Literal["rest"]] = {}
-        for category, share in mixture.items():
-            if share == "rest":
+        for category, share in self.mixture.items():
+            if isinstance(share, Share):
+                start, end = (Fraction(str(value)) for value in (share.start, share.end))
+                shares[category] = (start, end, self._over(share, length))
+            elif share == "rest":
                 shares[category] = "rest"
-            elif isinstance(share, Share):
-                over = None
-                if share.over is not None:
-                    over = duration_tokens(
-                        share.over, sequence_length=self.sequence_length, batch=batch
-                    )
-                shares[category] = (Fraction(str(share.start)), Fraction(str(share.end)), over)
-            else:
+            elif not isinstance(share, ShareEpochs):
                 shares[category] = (Fraction(str(share)), Fraction(str(share)), None)
-        return mixture_ramps(shares, span)
+        return mixture_ramps(shares, max(length.tokens, length.wanted) if length else None)
+
+    def _over(self, share: Share, length: Length | None) -> int | None:
+        if share.over is None:
+            return None
+        if length is not None:
+            return length.tokens_of(share.over)
+        if share.over.unit != "steps":
+            return fixed_tokens(share.over, self.sequence_length)
+        batches = Batches(
+            batch_ramp(self.batch, self.sequence_length, span=None), self.sequence_length
+        )
+        return batches.rows(int(share.over.amount)) * self.sequence_length
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> TrainingParameters:
-        """Check all that is known before the bins exist: everything but lengths in epochs."""
-        if self.checkpoint_every is not None and self.checkpoint_every.unit == "epochs":
-            raise ValueError(
-                f"checkpoint_every: {self.checkpoint_every}; write tokens, rows or steps"
-            )
-        if self.tokens.unit != "epochs":
-            self.plan(start=0)
-        elif self.mixture != "buckets":
-            self._mixture(self.mixture, None, batch_ramp(self.batch, None, self.sequence_length))
+        """Check all that is certain before the bins exist and wherever the phase stands."""
+        refuse_contradictions(self.tokens, self.mixture)
+        batch_tokens(self.batch, self.sequence_length)
+        length: Length | None = None
+        with contextlib.suppress(NotKnownYet):
+            length = phase_length(self.tokens, self.batch, self.mixture, self.sequence_length)
+        with contextlib.suppress(NotKnownYet):
+            self._ramps(length, None)
         return self
 
 

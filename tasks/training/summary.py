@@ -29,6 +29,8 @@ def loss_summary(progress: Progress, guessing: float) -> dict[str, Any]:
         "loss_of_guessing": guessing,
         "loss_last": statistics.fmean(last) if last else None,
         "skipped_steps": progress.skipped,
+        "empty_steps": progress.empty,
+        "overflowed_steps": progress.loss_scale.overflows,
         "notes": notes,
     }
 
@@ -36,6 +38,16 @@ def loss_summary(progress: Progress, guessing: float) -> dict[str, Any]:
 def _notes(progress: Progress, guessing: float) -> list[str]:
     problem = alarm(progress.course, guessing, warm=True)
     notes = [problem] if problem else []
+    if progress.empty:
+        notes.append(
+            f"{progress.empty:,} of its {progress.step:,} steps had no token to learn from (all in "
+            "source or padding) and were not taken; raise training.batch"
+        )
+    if progress.loss_scale.overflows > SKIPPED_SHARE * progress.step:
+        notes.append(
+            f"{progress.loss_scale.overflows:,} of its {progress.step:,} steps overflowed float16 "
+            "and were not taken; precision: bf16 has no such limit"
+        )
     if progress.skipped > SKIPPED_SHARE * progress.step:
         notes.append(
             f"{progress.skipped:,} of its {progress.step:,} steps were not taken; see "

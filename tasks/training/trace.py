@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -39,12 +38,9 @@ def trace(
     rows = {category: Rows(folders) for category, folders in sorted(bins.items())}
     lengths = {category: reader.lengths for category, reader in rows.items()}
     plan, sampler = plan_and_sampler(parameters, lengths, carried)
-    exists = 0 < step <= sys.maxsize  # islice takes no more
-    planned = next(itertools.islice(plan.steps(), step - 1, None), None) if exists else None
-    if planned is None:
-        raise ValueError(
-            f"step {step} is not in this phase; name one from 1 to {sum(1 for _ in plan.steps())}"
-        )
+    if not 0 < step <= plan.step_count:
+        raise ValueError(f"step {step} is not in this phase; name one from 1 to {plan.step_count}")
+    planned = next(plan.steps(step - 1))
     sampler.draw(planned.first_row)
     traced = []
     for row in sampler.draw(planned.rows):

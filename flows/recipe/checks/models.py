@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pydantic
 
 from flows.recipe.checks.names import unknown_names
-from tasks.training.plan import PlanError
+from tasks.training.ramps import PlanError
+from tasks.training.sections import categories_of
 
 if TYPE_CHECKING:
     from flows.recipe.sections import Recipe
@@ -64,29 +65,47 @@ def check_phases(recipe: Recipe) -> list[str]:
             "training needs the sections tokenizer, model and binning; missing: "
             f"{', '.join(missing)}"
         ]
-    problems, categories = [], recipe.categories()
-    positions = recipe.model.positions if recipe.model else None
-    if positions is not None and recipe.binning.sequence_length > positions:
-        problems.append(
-            f"binning.sequence_length: {recipe.binning.sequence_length} is more than the model's "
-            f"{positions} positions (model.create.max_position_embeddings or "
-            "model.context.positions); lower it, or raise those"
-        )
+    problems, categories = list(_check_positions(recipe)), recipe.categories()
     for phase in recipe.training.phases:
-        if phase.mixture != "buckets":
-            problems += unknown_names(
-                f"training.phases.{phase.name}.mixture", list(phase.mixture), categories
-            )
+        where = f"training.phases.{phase.name}"
+        named = categories_of(phase.mixture, list(categories))
+        problems += unknown_names(f"{where}.mixture", named, categories)
+        for owner, limits in ((where, phase.max_epochs), ("training", recipe.training.max_epochs)):
+            limited = [name for name in limits if name != "*"] if isinstance(limits, dict) else []
+            problems += unknown_names(f"{owner}.max_epochs", limited, categories)
         try:
             recipe.training.node(phase.name, recipe.binning.sequence_length)
         except pydantic.ValidationError as error:
             detail = error.errors()[0]["msg"].removeprefix("Value error, ")
-            problems.append(f"training.phases.{phase.name}: {detail}")
+            problems.append(f"{where}.{detail}")
         except PlanError as error:
-            problems.append(f"training.phases.{phase.name}: {error}")
+            # what the phases share is wrong for each of them, and told once
+            shared = str(error).startswith("schedule.") and phase.schedule is None
+            problems.append(f"training.{error}" if shared else f"{where}.{error}")
     if not categories:
         problems.append("training: no source has a category, so there is nothing to train on")
-    return problems
+    return list(dict.fromkeys(problems))
+
+
+def _check_positions(recipe: Recipe) -> Iterator[str]:
+    """Rows fit the model: as it begins, and from the phase on that changes its context."""
+    if recipe.training is None or recipe.binning is None:
+        return
+    positions = recipe.model.positions if recipe.model else None
+    changed = "model.create.max_position_embeddings or model.context.positions"
+    for phase in recipe.training.phases:
+        if phase.context is not None:
+            positions = None if phase.context.rope.type == "dynamic" else phase.context.positions
+            changed = f"context.positions of phase {phase.name!r}"
+        own = phase.sequence_length
+        length = own or recipe.binning.sequence_length
+        if positions is not None and length > positions:
+            name = "binning.sequence_length" if own is None else "sequence_length"
+            where = f"training.phases.{phase.name}." if own is not None else ""
+            yield (
+                f"{where}{name}: {length} is more than the model's {positions} positions "
+                f"({changed}); lower it, or raise those"
+            )
 
 
 def check_new_rows(recipe: Recipe) -> Iterator[str]:

@@ -16,10 +16,11 @@ import torch
 
 from tasks.checkpoints.base import open_base
 from tasks.checkpoints.config_keys import for_all_readers, rope_of
+from tasks.checkpoints.context import ContextLength
+from tasks.checkpoints.rope import extended
 from tasks.checkpoints.tokenizer_files import read_tokenizer, write_tokenizer
-from tasks.model.rope import extended
 from tasks.model.stage import STAGE as MODEL
-from tasks.model.stage import ContextLength, ModelParameters
+from tasks.model.stage import ModelParameters
 from tasks.training.loop import Phase
 from tests.stage_harness import run_stage
 from tests.tasks.checkpoints.samples import write_llama2c

@@ -435,3 +435,51 @@ def test_bf16_computes_close_to_fp32(world: World, tmp_path: Path) -> None:
     assert runs["bf16"][1]["lm_head.weight"].dtype == torch.float32
     assert runs["bf16"][0] == pytest.approx(runs["fp32"][0], rel=1e-2)
     assert runs["bf16"][0] != runs["fp32"][0]
+
+
+def test_fp16_skips_overflows_without_the_guard_and_resumes_exactly(
+    world: World, tmp_path: Path
+) -> None:
+    model, bins = world
+    values = parameters(precision="fp16", guard={"patience": 1}, checkpoint_every="2 steps")
+    whole = Phase(spec(tmp_path / "whole", model, bins, values))
+    whole.progress.loss_scale.scale = 2.0**24  # overflows until it is halved often enough
+    steps: list[dict[str, Any]] = []
+    statistics = whole.train(steps.append)
+    overflows = [step for step in steps if "overflowed float16" in step["skipped"]]
+    assert 1 <= len(overflows) == statistics["overflowed_steps"] < len(steps)
+    assert statistics["skipped_steps"] == 0
+    assert any("overflowed float16" in note for note in statistics["notes"])
+    assert all(step["loss"] is not None for step in steps)
+    plain = losses_of(spec(tmp_path / "fp32", model, bins, parameters()))[0]
+    assert steps[0]["loss"] == pytest.approx(plain[0], rel=1e-2)
+
+    made = spec(tmp_path / "parts", model, bins, values)
+    first = Phase(made)
+    first.progress.loss_scale.scale = 2.0**24
+    with pytest.raises(Interrupted):
+        first.train(stop=stop_after(7))
+    again = Phase(made)
+    assert again.resumed and again.progress.loss_scale.overflows > 0
+    again.train()
+    assert files(made.output) == files(tmp_path / "whole/output")
+
+
+def test_a_step_without_valid_tokens_has_no_loss_and_is_counted(
+    world: World, tmp_path: Path
+) -> None:
+    model, bins = world
+    phase = Phase(spec(tmp_path, model, bins, parameters()))
+    batch = phase.data.batch
+
+    def nothing_to_learn(rows: list[Any]) -> Any:
+        ids, labels, positions = batch(rows)
+        return (ids, labels.fill_(-100) if not phase.progress.step else labels, positions)
+
+    phase.data.batch = nothing_to_learn  # type: ignore[method-assign]
+    steps: list[dict[str, Any]] = []
+    statistics = phase.train(steps.append)
+    assert (steps[0]["loss"], steps[0]["skipped"]) == (None, "no valid tokens")
+    assert (statistics["empty_steps"], statistics["skipped_steps"]) == (1, 0)
+    assert any("no token to learn from" in note for note in statistics["notes"])
+    assert statistics["loss_first"] == steps[1]["loss"]

@@ -14,17 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.quantities import parse_count
+from tasks.training.batches import Batches
 from tasks.training.durations import Duration
+from tasks.training.lengths import Length, fixed_tokens, whole_rows
 from tasks.training.phases import TrainingSection
-from tasks.training.plan import (
-    PlanError,
-    Ramp,
-    Schedule,
-    batch_rows,
-    duration_tokens,
-    mixture_ramps,
-    whole_rows,
-)
+from tasks.training.plan import Position, Schedule
+from tasks.training.ramps import PlanError, Ramp, mixture_ramps
 from tasks.training.stage import TrainingParameters
 
 PHASES: list[dict[str, Any]] = [
@@ -69,44 +64,16 @@ def test_numbers_and_durations() -> None:
 
 
 def test_durations_become_tokens() -> None:
-    batch = Ramp.constant(1000)
-    assert duration_tokens(Duration.parse("10 rows"), sequence_length=64) == 640
-    assert (
-        duration_tokens(Duration.parse("100 steps"), sequence_length=64, batch=batch)
-        == 1562 * 64 + 64
-        == 100_032
-    )
-    assert duration_tokens(Duration.parse("1.5 epochs"), sequence_length=64, epoch_rows=7) == 672
-    with pytest.raises(PlanError, match="epochs have no length"):
-        duration_tokens(Duration.parse("1 epoch"), sequence_length=64)
+    def tokens(duration: str, epoch_rows: int | None = None) -> int:
+        batches = Batches(Ramp.constant(1000), 64)
+        length = Length(10, batches, Fraction(0), 640, epoch_rows)
+        return length.tokens_of(Duration.parse(duration))
 
-
-@given(
-    start=st.integers(1, 5000),
-    end=st.integers(1, 5000),
-    over=st.integers(1, 50_000),
-    length=st.integers(1, 300),
-    rows=st.integers(1, 400),
-)
-def test_batches_follow_the_plan_by_cumulative_rounding(
-    start: int, end: int, over: int, length: int, rows: int
-) -> None:
-    steps = list(batch_rows(Ramp.between(start, end, over), length, rows))
-    assert sum(step.rows for step in steps) == rows
-    assert all(step.rows >= 1 for step in steps)
-    assert [step.first_row for step in steps[1:]] == [
-        step.first_row + step.rows for step in steps[:-1]
-    ]
-    if min(start, end) >= length:  # smaller batches than a row are raised to one row
-        for step in steps[:-1]:
-            assert abs((step.first_row + step.rows) * length - step.planned_tokens) <= length / 2
-
-
-@given(steps=st.integers(1, 200), batch=st.integers(1, 3000), length=st.integers(1, 100))
-def test_steps_last_as_many_tokens_as_those_steps_take(steps: int, batch: int, length: int) -> None:
-    ramp = Ramp.constant(batch)
-    tokens = duration_tokens(Duration.parse(f"{steps} steps"), sequence_length=length, batch=ramp)
-    assert len(list(batch_rows(ramp, length, tokens // length))) == steps
+    assert tokens("10 rows") == 640
+    assert tokens("100 steps") == 1562 * 64 + 64 == 100_032
+    assert tokens("1.5 epochs", 7) == 672
+    with pytest.raises(PlanError, match="an epoch has no length before the bins exist"):
+        tokens("1 epoch")
 
 
 def test_schedules() -> None:
@@ -191,7 +158,7 @@ def test_mixtures_that_do_not_sum_to_one_are_refused(mixture: dict[str, Any], me
 
 def test_total_smaller_than_the_phases_is_refused_and_larger_warns() -> None:
     with pytest.raises(
-        PlanError, match=r"schedule\.total is 8,000,000 tokens, but the phases sum to 8,500,000"
+        PlanError, match=r"schedule\.total: 8,000,000 tokens, but the phases sum to 8,500,000"
     ):
         section(schedule={"total": "8M"}).node("align", 64)
     assert "will not reach its final value" in section(schedule={"total": "9M"}).warnings(64)[0]
@@ -202,8 +169,8 @@ def test_a_batch_of_less_than_a_row_is_refused_with_both_numbers() -> None:
     for batch in (100, {"from": 100, "to": 4096}, {"from": 4096, "to": 255, "over": "10K"}):
         phases = [{"name": "a", "tokens": "1M", "batch": batch}]
         with pytest.raises(
-            PlanError,
-            match=r"batch.*: (100|255) tokens are less than one row of 256 .*2,048 for 8 rows",
+            ValueError,
+            match=r"batch.*: (100|255) tokens are less than one row of 256 .*2,048 or `8 rows`",
         ):
             TrainingSection.model_validate({"phases": phases}).node("a", 256)
     assert TrainingSection.model_validate(
@@ -276,9 +243,7 @@ def test_usual_recipes_are_told_nothing() -> None:
 def test_phases_lose_no_row_to_rounding(shares: list[Fraction], rows: int, length: int) -> None:
     owed, total = Fraction(0), 0
     for share in shares:
-        wanted = duration_tokens(
-            Duration(amount=share, unit="epochs"), sequence_length=length, epoch_rows=rows
-        )
+        wanted = fixed_tokens(Duration(amount=share, unit="epochs"), length, rows)
         found, owed = whole_rows(wanted, length, owed)
         total += found
         assert abs(found - share * rows) <= 1 + Fraction(1, length)
@@ -314,7 +279,8 @@ def test_node_survives_json() -> None:
 
 def test_phases_share_one_schedule_unless_they_restart_it() -> None:
     nodes = [section().node(phase["name"], 100) for phase in PHASES]
-    plans = [node.plan(start) for node, start in zip(nodes, (0, 500_000, 6_500_000), strict=True)]
+    starts = (0, 500_000, 6_500_000)
+    plans = [node.plan(Position(start)) for node, start in zip(nodes, starts, strict=True)]
     assert {plan.schedule.total for plan in plans} == {8_500_000}
     assert plans[0].at(210_000).lr == 3e-4
     assert plans[0].at(500_000).lr == plans[1].at(500_000).lr
@@ -324,7 +290,7 @@ def test_phases_share_one_schedule_unless_they_restart_it() -> None:
     own = section(
         phases=[*PHASES[:2], PHASES[2] | {"schedule": {"kind": "linear", "final_ratio": 0}}]
     )
-    plan = own.node("replay", 100).plan(6_500_000)
+    plan = own.node("replay", 100).plan(Position(6_500_000))
     assert plan.at(6_500_000).lr == 3e-4
     assert plan.at(8_500_000).lr == 0
 
@@ -333,7 +299,8 @@ def test_a_phase_in_epochs_needs_a_stated_total_only_before_it() -> None:
     phases = [PHASES[0], PHASES[1] | {"tokens": "2 epochs"}]
     with pytest.raises(PlanError, match=r"state schedule\.total"):
         section(phases=phases).node("align", 64)
-    plan = section(phases=phases).node("inject", 64).plan(500_032, epoch_rows=10_000)
+    node = section(phases=phases).node("inject", 64)
+    plan = node.plan(Position(500_032), {"en": 4_000, "zh": 6_000})
     assert (plan.rows, plan.schedule.total) == (20_000, 500_032 + 20_000 * 64)
 
 

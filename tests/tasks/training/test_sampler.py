@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.training.plan import Ramp, mixture_ramps
+from tasks.training.ramps import Ramp, mixture_ramps
 from tasks.training.sampler import DataExhausted, Row, Sampler, counts, deal, permutation
 
 LENGTH = 64

@@ -14,8 +14,8 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from infra.stage import StageError
 from tasks.checkpoints.config_keys import rope_of
-from tasks.model.rope import extended, trained_positions
-from tasks.model.stage import ROPE_FIELDS, ContextLength
+from tasks.checkpoints.context import ROPE_FIELDS, ContextLength
+from tasks.checkpoints.rope import extended, trained_positions
 
 HEAD = 16
 BASE: dict[str, Any] = {

@@ -11,7 +11,7 @@ from typing import Any
 
 from infra.stage import StageError
 from tasks.checkpoints.config_keys import rope_of
-from tasks.model.stage import ROPE_FIELDS, ContextLength
+from tasks.checkpoints.context import ROPE_FIELDS, ContextLength
 
 _SCALED_FROM = ("yarn", "longrope", "llama3")
 _OLD_KEYS = ("rope_scaling", "rope_theta", "original_max_position_embeddings")

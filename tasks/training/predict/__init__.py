@@ -1,0 +1,1 @@
+"""What training will take before it runs: memory, time, energy, CO2 and money. No torch."""
