@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -50,3 +51,26 @@ def training_flops(
     )
     products = 4 * shape.matmul_parameters + 2 * trained
     return products * tokens + 12 * shape.layers * shape.attention_width * pairs
+
+
+def shape_of(language_model: Any) -> MatmulShape:
+    """The shape of a loaded transformers model (before it is sharded).
+
+    Every parameter of two dimensions counts but the input embedding's; stacked experts (three
+    dimensions) by the share that a token is routed to.
+    """
+    config = language_model.config
+    embedding = language_model.get_input_embeddings().weight
+    head = language_model.get_output_embeddings().weight
+    experts = getattr(config, "num_local_experts", None) or getattr(config, "num_experts", None)
+    routed = getattr(config, "num_experts_per_tok", None)
+    share = routed / experts if experts and routed else 1.0
+    matrices = 0
+    for name, parameter in language_model.named_parameters():
+        if parameter is embedding or parameter.ndim < 2:
+            continue
+        matrices += round(parameter.numel() * (share if "experts." in name else 1))
+    if head is embedding:  # tied: a lookup at one end, a product at the other
+        matrices += head.numel()
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return MatmulShape(matrices, config.num_hidden_layers, config.num_attention_heads * width)
