@@ -166,13 +166,15 @@ class Role:
     """An input of a stage: its name, which stages' artifacts it takes, and how many.
 
     No `stages` means any stage's. One artifact is required unless `many` (one or more) or
-    `optional` (none is allowed too).
+    `optional` (none is allowed too). Without `identity`, what is given decides no byte of the
+    output and is not part of the version.
     """
 
     name: str
     stages: tuple[str, ...] = ()
     many: bool = False
     optional: bool = False
+    identity: bool = True
 
     def problem(self, given: Sequence[str]) -> str:
         """What is wrong with artifacts of these stages in this role; "" for nothing."""

@@ -20,6 +20,7 @@ from tasks.training.coarse import StatedPhase, coarse_section, phase_warnings
 from tasks.training.devices import Devices
 from tasks.training.durations import Duration, Ratio, tokens
 from tasks.training.lengths import fixed_tokens, refuse_contradictions
+from tasks.training.monitoring.section import EvaluationField, TrackerField
 from tasks.training.plan import Position
 from tasks.training.ramps import PlanError
 from tasks.training.schedules import NodeSchedule
@@ -124,6 +125,8 @@ class TrainingSection(Parameters):
         default=2, description="checkpoints kept of a running phase"
     )
     devices: Annotated[Devices, NOT_IDENTITY] = Devices()
+    evaluation: EvaluationField = None
+    tracker: TrackerField = "none"
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> TrainingSection:

@@ -52,8 +52,8 @@ def shard(
     for layer in layers:
         fully_shard(layer, mesh=ranks.mesh, mp_policy=policy)
     fully_shard(model, mesh=ranks.mesh)
-    for probed in ("hidden", "compared"):  # the start-up probes call these by themselves
-        register_fsdp_forward_method(model, probed)
+    for name in ("hidden", "compared", "next_logits"):  # of start-up probes and text samples
+        register_fsdp_forward_method(model, name)
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)

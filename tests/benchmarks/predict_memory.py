@@ -104,7 +104,6 @@ def train(name: str) -> None:
 def measure(name: str, kind: str) -> int:
     """Peak bytes: of torch's allocations, or of resident memory above that after imports."""
     import torch
-    import transformers.models.llama.modeling_llama
     from torch.profiler import ProfilerActivity, profile
 
     import tasks.training.loss
