@@ -72,6 +72,11 @@ def safe_environment() -> dict[str, str]:
     return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join([ours, *theirs])}
 
 
+def module_command(name: str, spec: Path) -> list[str]:
+    """The words that run our module `name` with a spec, from any working directory."""
+    return [sys.executable, "-P", str(BOOTSTRAP), name, str(spec)]
+
+
 def launch_module(
     name: str,
     spec: Path,
@@ -96,7 +101,7 @@ def launch_module(
     # Waiting threads sleep rather than spin: on two cores that others used too, 400 questions took
     # 40 s of wall-clock time instead of 195 s.
     threads = {"OMP_NUM_THREADS": str(cpu_threads), "OMP_WAIT_POLICY": "PASSIVE"}
-    command = [sys.executable, "-P", str(BOOTSTRAP), name]
+    *command, _ = module_command(name, spec)
     launch(command, spec, on_line, environment={**safe_environment(), **threads}, grace_s=grace_s)
 
 

@@ -59,6 +59,7 @@ class Checkpointer:
         self._saved_step = 0
         self.saving_s = 0.0
         """Time that training waited for the last checkpoint."""
+        self._waited_s = 0.0
 
     def find(self, fingerprint: str) -> Progress | None:
         """The progress of the newest intact checkpoint; None where there is none.
@@ -139,6 +140,12 @@ class Checkpointer:
         if copies is None:  # too large to copy: training waits until it is written
             self._writing.join()
         self.saving_s = time.monotonic() - began
+        self._waited_s += self.saving_s
+
+    def waited_s(self) -> float:
+        """Time that training waited for checkpoints since this was last asked."""
+        waited_s, self._waited_s = self._waited_s, 0.0
+        return waited_s
 
     def _own(
         self, parameters: Mapping[str, nn.Parameter], optimizer: AdamW

@@ -43,8 +43,11 @@ class Devices(Parameters):
       `auto` is `full`.
     - `replicas`: groups of `hybrid`; by default one a machine.
     - `offload`: `optimizer` keeps the moments in the CPU's memory and updates weights there.
-    - `launcher`: words of a command that starts the ranks, in place of torchrun.
+    - `launcher`: words of a command that starts the ranks, in place of torchrun; the command that
+      it must start for each takes the place of `{command}`, or comes last.
     - `restarts`: how often ranks that died are started again from the last checkpoint.
+    - `start_timeout`: seconds that a start may pause: until all ranks run, have found each other,
+      and have loaded the model.
     """
 
     kind: DeviceKind = "auto"
@@ -54,6 +57,7 @@ class Devices(Parameters):
     offload: Literal["none", "optimizer"] = "none"
     launcher: tuple[Annotated[str, pydantic.Field(min_length=1)], ...] = ()
     restarts: int = pydantic.Field(default=3, ge=0)
+    start_timeout: float = pydantic.Field(default=600, gt=0)
 
     @pydantic.model_validator(mode="before")
     @classmethod

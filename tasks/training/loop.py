@@ -24,15 +24,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
-import torch
-
 from tasks.training import gradients
 from tasks.training.accumulation import StepLosses, accumulate, micro_batches
 from tasks.training.batches import PlannedStep
 from tasks.training.checkpointing import Checkpointer, CheckpointTimer
 from tasks.training.data import PackedRows
-from tasks.training.errors import Interrupted, TrainingStopped
+from tasks.training.errors import Interrupted, OutOfMemory, TrainingStopped
 from tasks.training.loss_scale import unscale
+from tasks.training.memory_words import is_out_of_memory, out_of_memory
 from tasks.training.metrics import loss_metrics, metrics_file
 from tasks.training.model_setup import phase_optimizer, training_model
 from tasks.training.numerics import autocast, make_reproducible, require_precision
@@ -145,7 +144,11 @@ class Phase:
         try:
             with self._metrics_file() as write:
                 for planned in self.plan.steps(self.progress.step):
-                    metrics = self.step(planned, stop) | {"alarm": self.watch.alarm(self.progress)}
+                    checkpoint_s = self.checkpoints.waited_s()
+                    metrics = self.step(planned, stop) | {
+                        "alarm": self.watch.alarm(self.progress),
+                        "checkpoint_s": checkpoint_s,
+                    }
                     write(metrics)
                     report(metrics)
                     if self.progress.rows < self.plan.rows:
@@ -153,8 +156,13 @@ class Phase:
                     self._refuse_divergence()
             self._refuse_divergence()  # also where all steps were taken before
             return self._finish()
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise TrainingStopped(self._out_of_memory(error)) from error
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            when = f"in step {self.progress.step + 1}"
+            reason = out_of_memory(self.parameters, when, str(self.ranks.device), error)
+            self.ranks.report_failure(reason)  # the others wait for this rank
+            raise OutOfMemory(reason) from error
         finally:
             self.checkpoints.close(CLOSE_S)
 
@@ -176,15 +184,6 @@ class Phase:
             checkpoints.save(self.progress, self.trainable, self.optimizer)
         if stopped:
             self._interrupt()
-
-    def _out_of_memory(self, error: BaseException) -> str:
-        device = self.ranks.device
-        return (
-            f"memory ran out on {device} in step {self.progress.step + 1} "
-            f"({str(error).splitlines()[0] if str(error) else type(error).__name__}). Lower "
-            f"training.micro_batch (now {self.parameters.micro_batch}), train on more ranks, or "
-            "set devices.offload: optimizer; the last checkpoint is kept and will be continued from"
-        )
 
     def step(self, planned: PlannedStep, stop: Callable[[], bool] = _never) -> dict[str, Any]:
         """One optimizer step; returns its metrics.
@@ -228,9 +227,8 @@ class Phase:
             "rows": rows_by_category,
             "drawn": progress.drawn,
             "skipped": skipped,
-            "tokens_per_s": planned.rows
-            * self.plan.sequence_length
-            / (time.perf_counter() - began),
+            "step_s": (step_s := time.perf_counter() - began),
+            "tokens_per_s": planned.rows * self.plan.sequence_length / step_s,
         }
 
     def _accumulate(self, rows: list[Row], stop: Callable[[], bool]) -> StepLosses:

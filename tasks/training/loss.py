@@ -234,9 +234,7 @@ class LossModel(nn.Module):
         """The last hidden states (B, T, D)."""
         return hidden_states(self.language_model, input_ids_BT, position_ids_BT)
 
-    def next_logits(
-        self, input_ids_BT: Tensor, position_ids_BT: Tensor, last_B: Tensor
-    ) -> Tensor:
+    def next_logits(self, input_ids_BT: Tensor, position_ids_BT: Tensor, last_B: Tensor) -> Tensor:
         """Logits (B, V) of the token after position `last_B` of each row."""
         hidden_BTD = self.hidden(input_ids_BT, position_ids_BT)
         hidden_BD = hidden_BTD[torch.arange(len(last_B), device=last_B.device), last_B]

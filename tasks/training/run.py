@@ -1,17 +1,16 @@
-"""Run the training stage: start a process that trains, show its progress, publish its output."""
+"""Run the training stage: supervise the processes that train, show progress, publish the output."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from infra.context import WARNING, Context
-from infra.engine.launch import LaunchError, launch_module
 from infra.interrupts import saved_on_interrupt
 from infra.stage import Outcome, StageError
 from infra.store import Artifact, Shard
@@ -22,12 +21,10 @@ from tasks.checkpoints.text_files import read_json, write_json
 from tasks.documents.bins import category_of
 from tasks.training.spec import STOP, resume_place
 from tasks.training.stage import TrainingParameters
+from tasks.training.supervise import GRACE_S, Listener, Stopped, Supervisor
 
 PHASE = "phase"
 """Key of the one shard."""
-
-GRACE_S = 120.0
-"""Time that the process has to save its work after an interrupt; it may end earlier."""
 
 
 def run(context: Context) -> Outcome:
@@ -35,53 +32,47 @@ def run(context: Context) -> Outcome:
 
     Inputs: `previous` (model/main or training/<phase>) and `bins` (binning/<category>, one per
     category). Data: `checkpoint/` (Hugging Face) and `state/` (optimizer moments and sampler, for
-    the next phase). Records: `metrics.jsonl`.
+    the next phase). Records: `metrics.jsonl`, and `rank-N.log`, the end of what each rank said.
     """
     scratch = context.scratch() / "training"
     scratch.mkdir(parents=True, exist_ok=True)
-    spec = scratch / "spec.json"
     values = _spec(context, scratch)
-    spec.write_text(json.dumps(values, sort_keys=True))
     stop, ended = scratch / STOP, threading.Event()
     stop.unlink(missing_ok=True)
+    place = partial(resume_place, scratch, context.name, context.parameters.sequence_length)
+    shown = (0.0, 0.0)
 
     def save() -> str:
         stop.touch()
         ended.wait(GRACE_S)
         if context.attempt.completed(PHASE):
             return f"training/{context.name} has taken all its steps; the next run stores the model"
-        return resume_place(scratch, context.name, context.parameters.sequence_length)
+        return place()
+
+    def progress(metrics: dict[str, Any]) -> None:
+        nonlocal shown
+        shown = metrics["phase_tokens"], metrics["phase_total"]
+        context.progress(*shown, _unit(metrics))
+
+    def restart(reason: str) -> None:
+        context.progress(*shown, f"tokens, {WARNING}: {reason}")
 
     def train(_: object, shard: Shard) -> dict[str, Any]:
-        statistics: dict[str, Any] = {}
-        reason = ""
-
-        def on_message(message: dict[str, Any]) -> None:
-            if "progress" in message:
-                metrics = message["progress"]
-                context.progress(metrics["phase_tokens"], metrics["phase_total"], _unit(metrics))
-            nonlocal reason
-            reason = message.get("error", reason)
-            statistics.update(message.get("done", {}))
-
+        listener = Listener(progress, restart, stop.exists)
+        supervisor = Supervisor(context.parameters, values, scratch, context.cpu_threads, listener)
         try:
-            launch_module(
-                "tasks.training",
-                spec,
-                on_message,
-                cpu_threads=context.cpu_threads,
-                grace_s=GRACE_S,
-            )
-        except LaunchError as error:
-            if stop.exists():  # interrupted, not failed: the main thread ends this process
-                ended.set()
-                threading.Event().wait()
-            raise StageError(reason or _how_it_ended(error)) from error
-        except BaseException:  # ^C in this thread: the process has ended and saved what it could
-            sys.stderr.write(
-                resume_place(scratch, context.name, context.parameters.sequence_length) + "\n"
-            )
+            statistics = supervisor.train()
+        except Stopped:  # interrupted, not failed: the main thread ends this process
+            ended.set()
+            threading.Event().wait()
             raise
+        except StageError as error:
+            raise StageError(f"{error}. {_sentence(place())}") from error.__cause__
+        except BaseException:  # ^C in this thread: the ranks have ended and saved what they could
+            sys.stderr.write(f"{place()}\n")
+            raise
+        finally:
+            _record_logs(context, supervisor.logs)
         shard.publish(scratch / "output")
         return statistics
 
@@ -98,20 +89,27 @@ def run(context: Context) -> Outcome:
     return Outcome(statistics)
 
 
+def _record_logs(context: Context, logs: Mapping[int, Sequence[str]]) -> None:
+    """The end of each rank's stderr in records, by attempt; none where nothing was said."""
+    for rank, texts in logs.items():
+        if any(text.strip() for text in texts):
+            with context.record(f"rank-{rank}.log") as path:
+                path.write_text(
+                    "".join(f"start {n}\n{text}\n" for n, text in enumerate(texts, 1)),
+                    encoding="utf-8",
+                )
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}"
+
+
 def _unit(metrics: Mapping[str, Any]) -> str:
     """The unit shown after the tokens trained, with the loss and any warning about it."""
     loss = "" if metrics["loss"] is None else f", loss {metrics['loss']:.3f}"
     skipped = f"a step was not taken: {metrics['skipped']}" if metrics["skipped"] else ""
     problem = metrics["alarm"] or skipped
     return f"tokens{loss}" + (f", {WARNING}: {problem}" if problem else "")
-
-
-def _how_it_ended(error: LaunchError) -> str:
-    """How a process ended that gave no reason, and the end of its output."""
-    ending = error.how_it_ended("lower training.micro_batch")
-    return (
-        f"the training process {ending}. Its checkpoints are kept.\n{error.tail.rstrip()}".rstrip()
-    )
 
 
 def _spec(context: Context, scratch: Path) -> dict[str, Any]:
@@ -131,7 +129,6 @@ def _spec(context: Context, scratch: Path) -> dict[str, Any]:
         "scratch": str(scratch),
         "output": str(scratch / "output"),
         "new_rows": [size - added, size] if added else None,
-        "cpu_threads": context.cpu_threads,
     }
 
 

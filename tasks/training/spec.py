@@ -40,6 +40,8 @@ class Spec:
     after the first phase, whose state has them.
     """
     cpu_threads: int = 1
+    supervised: str | None = None
+    """Folder in which the ranks keep their records, where somebody supervises them."""
 
     @classmethod
     def read(cls, path: Path) -> Spec:

@@ -1,16 +1,20 @@
 """A training process: reads a spec, trains a phase, prints progress; ends when stdin closes.
 
 One process trains alone; torchrun starts several, of which the main one prints. Each
-line of stdout is a JSON object: `{"progress": {...}}` at most twice a second (at once when
-something goes wrong), and at the end `{"done": {...}}` or `{"error": reason}`. Exit status: 0 done,
+line of stdout is a JSON object: `{"training": {"step": N}}` once the model is loaded and N steps
+are done, `{"progress": {...}}` at most twice a second (at once when something goes wrong), and at
+the end `{"done": {...}}` or `{"error": reason}`. Exit status: 0 done,
 1 failed (without a reason on stdout, stderr ends with a traceback), 75 interrupted and resumable.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
+import re
+import shutil
 import signal
 import sys
 import threading
@@ -21,9 +25,15 @@ from typing import TYPE_CHECKING, Any
 
 from infra.engine.launch import exit_with_parent
 from infra.interrupts import INTERRUPTED
+from tasks.training.rank_record import ALIVE, Ending, RankRecorder, rank_of_environment
 
 if TYPE_CHECKING:
     from tasks.training.ranks import Ranks
+
+ALIVE_PATIENCE_S = 300.0
+"""Longer than network file systems keep what they know of a file."""
+
+_COLLECTIVE = re.compile(r"gloo|NCCL|ProcessGroup|Connection (closed|reset|refused)|Broken pipe")
 
 PROGRESS_S = 0.5
 WATCH_S = 1.0
@@ -41,8 +51,17 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m tasks.training SPEC.json\n")
         return 2
-    stopping = threading.Event()
-    exit_with_parent(stopping.set, grace_s=GRACE_S, status=INTERRUPTED)
+    stopping, has_work = threading.Event(), threading.Event()
+
+    def stop() -> None:
+        stopping.set()
+        if not has_work.is_set():  # nothing to save; it may wait for ranks that never come
+            record.ended("interrupted")
+            os._exit(INTERRUPTED)
+
+    folder = json.loads(Path(arguments[0]).read_text(encoding="utf-8")).get("supervised")
+    record = RankRecorder(Path(folder) if folder else None, *rank_of_environment())
+    exit_with_parent(stop, grace_s=GRACE_S, status=INTERRUPTED)
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s"
@@ -52,23 +71,28 @@ def main(arguments: list[str]) -> int:
     import filelock  # a dependency of torch, so a bare node has it
 
     from tasks.training.devices import DeviceError
-    from tasks.training.errors import Interrupted, RankFailed, TrainingStopped
+    from tasks.training.errors import Interrupted, OutOfMemory, RankFailed, TrainingStopped
     from tasks.training.loop import Phase
+    from tasks.training.memory_words import is_out_of_memory, out_of_memory
     from tasks.training.plan import PlanError
     from tasks.training.probe import DocumentLeak
     from tasks.training.ranks import join
     from tasks.training.sampler import DataExhausted
     from tasks.training.spec import STOP, Spec
 
-    reasons = (DataExhausted, DocumentLeak, PlanError, RankFailed, TrainingStopped, ValueError)
+    reasons = (DataExhausted, DocumentLeak, PlanError, TrainingStopped, ValueError)
     spec = Spec.read(Path(arguments[0]))
     scratch = Path(spec.scratch)
     scratch.mkdir(parents=True, exist_ok=True)
+    if folder and spec.parameters.devices.launcher:
+        end_without_supervisor(Path(folder) / ALIVE, stop)
     try:
         ranks = join(spec.parameters.devices)
     except DeviceError as error:
+        record.ended("error", str(error))
         _print_message({"error": str(error)})
         return 1
+    record.reached("joined")
     printed_s, was_wrong = 0.0, False
 
     def asked_to_stop() -> bool:
@@ -82,7 +106,8 @@ def main(arguments: list[str]) -> int:
             printed_s = time.monotonic()
             _print_message({"progress": {**metrics, "phase_total": phase.plan.tokens}})
 
-    def fail(reason: str) -> int:
+    def fail(reason: str, ending: Ending = "error") -> int:
+        record.ended(ending, reason)
         ranks.report_failure(reason)
         if ranks.is_main:
             _print_message({"error": reason})
@@ -90,32 +115,89 @@ def main(arguments: list[str]) -> int:
             sys.stderr.write(f"rank {ranks.rank}: {reason}\n")
         return 1
 
-    end_with_others(ranks, fail)
+    end_with_others(ranks, lambda reason: fail(reason, "lost"))
     # A run whose parent was killed may still be saving; the kernel frees the lock when it is gone.
     with filelock.FileLock(scratch / ("lock" if ranks.is_main else f"lock-{ranks.rank}")):
+        record.reached("loading")
         try:
             # while libraries were imported, or another run was waited for
             if ranks.any(asked_to_stop())[0]:
                 raise Interrupted("stopped before the first step")
             phase = Phase(spec, ranks)
+            has_work.set()
+            record.reached("training")
+            if ranks.is_main:
+                _print_message({"training": {"step": phase.progress.step}})
             statistics = phase.train(report, asked_to_stop)
         except Interrupted as error:
+            record.ended("interrupted")
             sys.stderr.write(f"{error}\n" if ranks.is_main else "")
             return INTERRUPTED
+        except OutOfMemory as error:
+            return fail(str(error), "memory")
+        except RankFailed as error:
+            return fail(str(error), "lost")
         except reasons as error:
             return fail(str(error))
         except Exception as error:
-            if ranks.world_size == 1:
-                raise
+            if is_out_of_memory(error):  # in steps it is told as OutOfMemory
+                when, device = "while the model was loaded", str(ranks.device)
+                return fail(out_of_memory(spec.parameters, when, device, error), "memory")
+            if full := _disk_full(error, scratch):
+                return fail(full)
             # Where another rank has failed, this one most likely lost its connection to it.
-            if reason := ranks.failure(wait_s=REASON_S):
-                return fail(reason)
-            ranks.report_failure(f"{type(error).__name__}: {error}")
+            if ranks.world_size > 1 and (reason := ranks.failure(wait_s=REASON_S)):
+                return fail(reason, "lost")
+            said = f"{type(error).__name__}: {error}"
+            record.ended("lost" if _is_lost_connection(error) else "unforeseen", said)
+            ranks.report_failure(said)
             raise
     ranks.leave()
+    record.ended("done")
     if ranks.is_main:
         _print_message({"done": statistics})
     return 0
+
+
+def _disk_full(error: Exception, scratch: Path) -> str:
+    """A sentence for an error that says that a disk is full; "" for any other."""
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return ""
+    place = str(error.filename or scratch)
+    return (
+        f"the disk is full: {place} could not be written ({error.strerror}, "
+        f"{shutil.disk_usage(scratch).free:,} bytes free). Make room and run again"
+    )
+
+
+def _is_lost_connection(error: Exception) -> bool:
+    """Whether a collective failed because another rank is gone."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return "DistError" in kinds or (
+        isinstance(error, RuntimeError) and bool(_COLLECTIVE.search(str(error)))
+    )
+
+
+def end_without_supervisor(alive: Path, stop: Callable[[], None]) -> None:
+    """Call `stop` once the file `alive` has not changed for `ALIVE_PATIENCE_S`: the process that
+    supervises the ranks is gone, and no pipe of it reaches them under a launcher.
+    """
+
+    def watch() -> None:
+        seen, since = "", time.monotonic()
+        while time.monotonic() - since < ALIVE_PATIENCE_S:
+            time.sleep(ALIVE_PATIENCE_S / 20)
+            try:
+                now = alive.read_text(encoding="utf-8")
+            except OSError:
+                continue
+            if now != seen:
+                seen, since = now, time.monotonic()
+        stop()
+        time.sleep(GRACE_S)
+        os._exit(INTERRUPTED)
+
+    threading.Thread(target=watch, daemon=True, name="supervisor").start()
 
 
 def end_with_others(ranks: Ranks, fail: Callable[[str], int]) -> None:

@@ -54,9 +54,7 @@ class Inside:
     """Rows of the phase at the last evaluation."""
 
     @classmethod
-    def read(
-        cls, spec: Spec, plan: TrainingPlan, ranks: Ranks, vocabulary: int
-    ) -> Inside | None:
+    def read(cls, spec: Spec, plan: TrainingPlan, ranks: Ranks, vocabulary: int) -> Inside | None:
         """What the recipe asks for, read and tokenized; None for nothing.
 
         Raises:
@@ -81,9 +79,7 @@ class Inside:
         if section.prompts:
             prompts = read_prompts(folder, section.prompts, section.tokens, vocabulary)
         parameters = spec.parameters
-        return cls(
-            section, held_out, prompts, plan, ranks, parameters.seed, parameters.micro_batch
-        )
+        return cls(section, held_out, prompts, plan, ranks, parameters.seed, parameters.micro_batch)
 
     def due(self, rows: int) -> bool:
         """Whether to evaluate after `rows` rows of the phase; the same on all ranks."""
@@ -91,9 +87,7 @@ class Inside:
             return True
         if rows == self.last_rows:
             return False
-        return rows == self.plan.rows or self.plan.passes(
-            self.section.every, self.last_rows, rows
-        )
+        return rows == self.plan.rows or self.plan.passes(self.section.every, self.last_rows, rows)
 
     def run(
         self,
@@ -125,14 +119,18 @@ class Inside:
                     autocast=autocast,
                     check_stop=check_stop,
                 )
-                samples = [] if self.prompts is None else continuations(
-                    model,
-                    self.prompts,
-                    ranks=self.ranks,
-                    temperature=self.section.temperature,
-                    seed=self.seed,
-                    autocast=autocast,
-                    check_stop=check_stop,
+                samples = (
+                    []
+                    if self.prompts is None
+                    else continuations(
+                        model,
+                        self.prompts,
+                        ranks=self.ranks,
+                        temperature=self.section.temperature,
+                        seed=self.seed,
+                        autocast=autocast,
+                        check_stop=check_stop,
+                    )
                 )
         except _Abandoned:
             return None

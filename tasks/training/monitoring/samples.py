@@ -41,9 +41,7 @@ class Prompts:
     decode: Callable[[Sequence[int]], str]
 
 
-def read_prompts(
-    folder: Path, texts: Sequence[str], tokens: int, vocabulary: int
-) -> Prompts:
+def read_prompts(folder: Path, texts: Sequence[str], tokens: int, vocabulary: int) -> Prompts:
     """Prompts by the tokenizer in `folder`, each after the token that begins a document.
 
     Raises:

@@ -26,15 +26,7 @@ def free_port() -> int:
 
 
 def _begin(rank: int, world_size: int, port: int, work: Callable[..., None], *args: Any) -> None:
-    torch.set_num_threads(1)
-    os.environ |= {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(world_size),
-        "LOCAL_WORLD_SIZE": str(world_size),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
+    _set_place(rank, world_size, port)
     try:
         ranks = join(Devices())
         work(ranks, *args)
@@ -45,11 +37,46 @@ def _begin(rank: int, world_size: int, port: int, work: Callable[..., None], *ar
     os._exit(0)
 
 
+def _begin_process(
+    rank: int, world_size: int, port: int, work: Callable[..., None], *args: Any
+) -> None:
+    _set_place(rank, world_size, port)
+    try:
+        work(*args)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+
+
+def _set_place(rank: int, world_size: int, port: int) -> None:
+    """As torchrun does."""
+    torch.set_num_threads(1)
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(world_size),
+        "LOCAL_WORLD_SIZE": str(world_size),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+
+
 def start(world_size: int, work: Callable[..., None], *args: Any) -> list[BaseProcess]:
     """Processes that call `work(ranks, *args)`, one a rank."""
+    return _start(_begin, world_size, work, *args)
+
+
+def start_processes(world_size: int, work: Callable[..., None], *args: Any) -> list[BaseProcess]:
+    """Processes that call `work(*args)`, which joins the ranks itself."""
+    return _start(_begin_process, world_size, work, *args)
+
+
+def _start(
+    begin: Callable[..., None], world_size: int, work: Callable[..., None], *args: Any
+) -> list[BaseProcess]:
     port, context = free_port(), multiprocessing.get_context("fork")
     processes: list[BaseProcess] = [
-        context.Process(target=_begin, args=(rank, world_size, port, work, *args))
+        context.Process(target=begin, args=(rank, world_size, port, work, *args))
         for rank in range(world_size)
     ]
     for process in processes:
