@@ -122,9 +122,7 @@ class ModelShape(Parameters):
     @property
     def parameters(self) -> int:
         """All parameters."""
-        return (
-            self.embeddings + self.num_hidden_layers * self.layer_parameters + self.hidden_size
-        )
+        return self.embeddings + self.num_hidden_layers * self.layer_parameters + self.hidden_size
 
     @property
     def matmul_parameters(self) -> int:

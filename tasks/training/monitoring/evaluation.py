@@ -23,15 +23,13 @@ from tasks.documents.tokenize import DocumentTokenizer
 from tasks.training.loss import LossModel
 from tasks.training.monitoring.heldout import HeldOut, held_out_losses, read_categories
 from tasks.training.monitoring.lines import LineFile
+from tasks.training.monitoring.names import EVALUATIONS, SAMPLES
 from tasks.training.monitoring.samples import Prompts, continuations, read_prompts
 from tasks.training.monitoring.section import InPhaseEvaluation
 from tasks.training.plan import TrainingPlan
 from tasks.training.ranks import Ranks
 from tasks.training.sharding import reshard
 from tasks.training.spec import Spec
-
-EVALUATIONS = "evaluations.jsonl"
-SAMPLES = "samples.jsonl"
 
 
 class _Abandoned(Exception):
@@ -54,7 +52,7 @@ class Inside:
     """Rows of the phase at the last evaluation."""
 
     @classmethod
-    def read(cls, spec: Spec, plan: TrainingPlan, ranks: Ranks, vocabulary: int) -> Inside | None:
+    def read(cls, spec: Spec, plan: TrainingPlan, ranks: Ranks) -> Inside | None:
         """What the recipe asks for, read and tokenized; None for nothing.
 
         Raises:
@@ -77,7 +75,7 @@ class Inside:
             )
         prompts = None
         if section.prompts:
-            prompts = read_prompts(folder, section.prompts, section.tokens, vocabulary)
+            prompts = read_prompts(folder, section.prompts, section.tokens)
         parameters = spec.parameters
         return cls(section, held_out, prompts, plan, ranks, parameters.seed, parameters.micro_batch)
 

@@ -7,11 +7,14 @@ import re
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from tasks.training.flops import MatmulShape, training_flops
+from tasks.training.flops import MatmulShape, shape_of, training_flops
 from tasks.training.predict.accelerators import ACCELERATORS, Accelerator
 
 _NAMES = (
@@ -35,7 +38,7 @@ WINDOW_S = 120.0
 
 def accelerator_of(device_name: str) -> Accelerator | None:
     """The datasheet of a device by the name that its driver gives it; None for an unknown one."""
-    if re.search(r"\b(PCIe|NVL|GH200|Laptop|MIG)\b", device_name) and "A100" not in device_name:
+    if re.search(r"\b(NVL|Laptop|MIG)\b", device_name):
         return None
     for pattern, name in _NAMES:
         if re.search(pattern, device_name):
@@ -75,6 +78,30 @@ class Utilisation:
         return flops / seconds / self.peak
 
 
+def utilisation(
+    language_model: Any, device: torch.device, ranks: int, precision: str
+) -> Utilisation:
+    """The utilisation of a loaded model on this many ranks with one such device each."""
+    peak = peak_flops(device, precision)
+    if peak is None:
+        return Utilisation(MatmulShape(0, 0, 0), 0, None)
+    shape = shape_of(language_model)
+    frozen = sum(
+        parameter.numel()
+        for parameter in language_model.parameters()
+        if parameter.ndim >= 2 and not parameter.requires_grad
+    )
+    return Utilisation(shape, max(0, shape.matmul_parameters - frozen), ranks * peak)
+
+
+def attention_pairs(positions: Sequence[Tensor]) -> int:
+    """Pairs of query and key of causal attention within documents, from batches' positions (B, T).
+
+    Example: documents of 2 and 1 tokens have the positions 0, 1, 0 and 3 + 1 pairs.
+    """
+    return sum(int((positions_BT + 1).sum()) for positions_BT in positions)
+
+
 def memory_bytes(device: torch.device) -> dict[str, int]:
     """Peaks of this process: `peak_rss`, and `peak_cuda` of tensors on its GPU."""
     unit = 1 if sys.platform == "darwin" else 1024
@@ -105,17 +132,3 @@ class TimeLeft:
         if tokens <= before or now <= began:
             return None
         return (total - tokens) * (now - began) / (tokens - before)
-
-
-def in_words(seconds: float) -> str:
-    """A time left, coarsely: `40 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
-    whole = round(seconds)
-    if whole < 100:
-        return f"{whole} s"
-    minutes = round(whole / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    hours = round(minutes / 60)
-    return f"{hours // 24} d {hours % 24} h"

@@ -36,12 +36,12 @@ class Prompts:
     """Tokens of a continuation."""
     ends: frozenset[int]
     """Ids that end a text."""
-    known: Tensor
-    """(V,) bool, on the CPU: ids that the tokenizer has."""
+    known: tuple[int, ...]
+    """Ids that the tokenizer has."""
     decode: Callable[[Sequence[int]], str]
 
 
-def read_prompts(folder: Path, texts: Sequence[str], tokens: int, vocabulary: int) -> Prompts:
+def read_prompts(folder: Path, texts: Sequence[str], tokens: int) -> Prompts:
     """Prompts by the tokenizer in `folder`, each after the token that begins a document.
 
     Raises:
@@ -62,14 +62,12 @@ def read_prompts(folder: Path, texts: Sequence[str], tokens: int, vocabulary: in
                 "shorten it, or lower training.evaluation.tokens"
             )
     decoder = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-    known = torch.zeros(vocabulary, dtype=torch.bool)
-    known[[id for id in decoder.get_vocab().values() if id < vocabulary]] = True
     return Prompts(
         tuple(texts),
         ids,
         tokens,
         frozenset(tokenizer.end),
-        known,
+        tuple(sorted(set(decoder.get_vocab().values()))),
         lambda found: str(decoder.decode(found, skip_special_tokens=True)),
     )
 
@@ -99,10 +97,13 @@ def continuations(
         ids_BT, positions_BT, last_B = _batch(rows, ranks.device)
         with autocast():
             logits_BV = model.next_logits(ids_BT, positions_BT, last_B)
-        logits_BV = logits_BV.double().cpu().masked_fill(~prompts.known, -torch.inf)
+        logits_BV = logits_BV.double().cpu()
+        known_V = torch.zeros(logits_BV.shape[1], dtype=torch.bool)
+        known_V[[id for id in prompts.known if id < len(known_V)]] = True
+        logits_BV = logits_BV.masked_fill(~known_V, -torch.inf)
         shares_PV = (logits_BV[greedy:] / temperature).softmax(-1)
         broken_P1 = ~shares_PV.sum(-1, keepdim=True).isfinite()  # of a model that has diverged
-        shares_PV = torch.where(broken_P1, prompts.known.double(), shares_PV)
+        shares_PV = torch.where(broken_P1, known_V.double(), shares_PV)
         drawn_P = torch.multinomial(shares_PV, 1, generator=draw)[:, 0]
         chosen = torch.cat([logits_BV[:greedy].argmax(-1), drawn_P]).tolist()
         # Ranks may differ in the last bits, and must go on with the same tokens.

@@ -81,7 +81,7 @@ class Tracking:
                 dir=str(folder),
                 settings=module.Settings(console="off"),
             )
-            # Curves over tokens, as in TensorBoard; a step that was logged before a kill is ignored.
+            # Over tokens, as in TensorBoard. A step that was logged before a kill is ignored.
             module.define_metric("*", step_metric="tokens")
         else:
             module.init(
