@@ -99,8 +99,9 @@ def _watched(context: Context, scratch: Path) -> dict[str, Path]:
     """Name below records -> file that the training process wrote elsewhere."""
     files = {name: scratch / name for name in (METRICS, EVALUATIONS, SAMPLES)}
     if context.attempt.records.local_root is None:  # else they are there already
-        folder = scratch / TENSORBOARD
-        files |= {f"{TENSORBOARD}/{file.name}": file for file in sorted(folder.glob("*"))}
+        for folder in (TENSORBOARD, "wandb"):
+            found = sorted(path for path in (scratch / folder).rglob("*") if path.is_file())
+            files |= {str(path.relative_to(scratch)): path for path in found}
     return {name: file for name, file in files.items() if file.exists()}
 
 

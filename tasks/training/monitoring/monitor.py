@@ -61,7 +61,9 @@ class Monitor:
         self.evaluations = _opened(scratch, lambda: EvaluationFiles(scratch, step))
         self._events: EventFile | None = _opened(folder, lambda: EventFile(folder, tokens))
         config = spec.parameters.model_dump(mode="json", by_alias=True)
-        self._tracking = Tracking(spec.parameters.tracker, spec.name, id, config, scratch)
+        # A tracker cannot take points back: what it had before a kill is not sent again.
+        self._tracked = self._metrics.reached
+        self._tracking = Tracking(spec.parameters.tracker, spec.name, id, config, folder.parent)
 
     def step(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
         """Write the metrics of a step; returns them with `memory` (bytes), the time left (`left_s`)
@@ -118,7 +120,7 @@ class Monitor:
                     METRICS,
                 )
                 self._events = None
-        if self._tracking.is_on and values:
+        if self._tracking.is_on and values and step > self._tracked:
             self._tracking.log({**values, "tokens": tokens}, step)
 
     def close(self) -> None:

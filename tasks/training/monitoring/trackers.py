@@ -8,6 +8,7 @@ then on: training does not depend on it.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import importlib
 import logging
 import os
@@ -58,8 +59,11 @@ class Tracking:
         """End the run; a tracker that cannot within `FINISH_S` is left behind."""
         if (module := self._module) is None:
             return
+        context = contextvars.copy_context()  # in which trackio keeps its run
         thread = threading.Thread(
-            target=lambda: self._attempt("finish", module.finish), daemon=True, name="tracker"
+            target=lambda: context.run(self._attempt, "finish", module.finish),
+            daemon=True,
+            name="tracker",
         )
         thread.start()
         thread.join(FINISH_S)
@@ -81,7 +85,7 @@ class Tracking:
                 dir=str(folder),
                 settings=module.Settings(console="off"),
             )
-            # Over tokens, as in TensorBoard. A step that was logged before a kill is ignored.
+            # Over tokens, as in TensorBoard.
             module.define_metric("*", step_metric="tokens")
         else:
             module.init(

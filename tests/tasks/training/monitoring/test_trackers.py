@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import importlib
 import sys
 import types
@@ -20,6 +21,7 @@ class Fake(types.ModuleType):
         super().__init__(name)
         self.calls: list[tuple[str, Any]] = []
         self.fails_at = fails_at
+        self.run: contextvars.ContextVar[str] = contextvars.ContextVar("run")
 
     def _call(self, what: str, value: Any) -> None:
         if what == self.fails_at:
@@ -29,6 +31,7 @@ class Fake(types.ModuleType):
 
     def init(self, **options: Any) -> None:
         self._call("init", options)
+        self.run.set("begun")  # trackio keeps its run so, for each thread
 
     def define_metric(self, name: str, step_metric: str) -> None:
         self._call("define_metric", (name, step_metric))
@@ -40,7 +43,7 @@ class Fake(types.ModuleType):
         self._call("log", (values, step))
 
     def finish(self) -> None:
-        self._call("finish", None)
+        self._call("finish", self.run.get())
 
 
 def track(kind: Any, folder: Path) -> Tracking:
@@ -57,7 +60,7 @@ def test_metrics_reach_the_tracker_and_nothing_reaches_stdout(
     tracking.log({"loss": 2.0, "tokens": 512}, 2)
     tracking.close()
     assert ("log", ({"loss": 2.0, "tokens": 512}, 2)) in fake.calls
-    assert fake.calls[0][1]["config"] == {"batch": 256} and fake.calls[-1][0] == "finish"
+    assert fake.calls[0][1]["config"] == {"batch": 256} and fake.calls[-1] == ("finish", "begun")
     assert capsys.readouterr().out == ""  # where the training process sends its messages
 
 
