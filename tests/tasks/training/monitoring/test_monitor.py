@@ -14,8 +14,14 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from infra.store.identity import version_of
+from tasks.training.devices import Devices
 from tasks.training.errors import Interrupted, TrainingStopped
 from tasks.training.loop import Phase
+from tasks.training.ranks import Ranks
+from tasks.training.spec import Spec
+from tasks.training.stage import STAGE
+from tests.tasks.training.forked import run, with_mesh
 from tests.tasks.training.monitoring.test_events import read
 from tests.tasks.training.toys import LENGTH, parameters, save_bins, save_model, spec
 
@@ -185,3 +191,64 @@ def test_evaluation_without_text_or_with_too_long_prompts_is_refused(
     )
     with pytest.raises(ValueError, match=r"has 501 tokens and 40 more .* 512 positions"):
         Phase(long)
+
+
+def _train_on(ranks: Ranks, made_spec: Spec, result: Path) -> None:
+    phase = Phase(made_spec, with_mesh(ranks, Devices()))
+    phase.train()
+    if ranks.is_main:
+        result.write_text("done")
+
+
+def test_two_ranks_find_what_one_does(world: World, tmp_path: Path) -> None:
+    every = EVALUATION | {"every": "5 steps"}
+    # without dropout, whose masks differ between ranks
+    model = save_model(tmp_path / "model")
+    (model / "tokenizer_config.json").write_text((world[0] / "tokenizer_config.json").read_text())
+    one, two = (
+        made((model, *world[1:]), tmp_path / name, evaluation=every) for name in ("one", "two")
+    )
+    Phase(one).train()
+    run(2, _train_on, two, tmp_path / "result")
+    assert (tmp_path / "result").exists()
+    alone, together = (
+        lines(tmp_path / name / "scratch/evaluations.jsonl") for name in ("one", "two")
+    )
+    assert [row["step"] for row in together] == [0, 5, 10]
+    for row, other in zip(alone, together, strict=True):
+        for category in ("a", "b"):
+            assert other["categories"][category] == pytest.approx(
+                row["categories"][category], abs=1e-5
+            )
+    texts = [
+        [(row["prompt"], row["greedy"], row["sampled"]) for row in lines(path)]
+        for path in (tmp_path / name / "scratch/samples.jsonl" for name in ("one", "two"))
+    ]
+    assert texts[0] == texts[1]
+
+
+def test_what_is_watched_is_no_part_of_the_version() -> None:
+    plain, watched = parameters(), parameters(evaluation=EVALUATION, tracker="wandb")
+    inputs = {"previous": ["model/main@1"], "bins": ["binning/a@2"]}
+    assert version_of(STAGE, "one", plain, inputs, {}) == version_of(
+        STAGE, "one", watched, inputs | {"heldout": ["select/web@3"]}, {}
+    )
+    changed = inputs | {"bins": ["binning/a@3"]}
+    assert version_of(STAGE, "one", plain, inputs, {}) != version_of(
+        STAGE, "one", plain, changed, {}
+    )
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"every": "0 steps"}, "0 steps is no interval"),
+        ({"every": "4 steps", "documents": 0}, "nothing would be evaluated"),
+        ({"every": "often"}, "is not a duration"),
+        ({"every": "4 steps", "prompts": [""]}, "at least 1 character"),
+        ({"prompts": ["w1"]}, "every"),
+    ],
+)
+def test_a_section_that_cannot_be_meant_is_refused(section: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parameters(evaluation=section)
