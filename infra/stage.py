@@ -168,7 +168,8 @@ class Role:
     No `stages` means any stage's. One artifact is required unless `many` (one or more) or
     `optional` (none is allowed too). `check` names a function ("tasks.binning.nothing:refuse") that
     a run calls as soon as the role's artifacts exist, with the node's name and them; its
-    `StageError` ends the run before the node's other inputs are built.
+    `StageError` ends the run before the node's other inputs are built. Without `identity`, what is
+    given decides no byte of the output and is not part of the version.
     """
 
     name: str
@@ -176,6 +177,7 @@ class Role:
     many: bool = False
     optional: bool = False
     check: str = ""
+    identity: bool = True
 
     def problem(self, given: Sequence[str]) -> str:
         """What is wrong with artifacts of these stages in this role; "" for nothing."""

@@ -287,9 +287,9 @@ def _why(
     inputs_before = {given.identity for inputs in manifest.inputs.values() for given in inputs}
     changed = [
         identity.partition("@")[0]
-        for inputs in identities.values()
+        for role, inputs in identities.items()
         for identity in inputs
-        if identity not in inputs_before
+        if node.stage.role(role).identity and identity not in inputs_before
     ]
     return f"input {', '.join(changed[:3])} changed" if changed else "another set of inputs"
 

@@ -230,6 +230,7 @@ def _models(
                 bins[category, length]
                 for category in categories_of(phase.mixture, list(sources_of))
             ],
+            heldout=list(selected.values()) if recipe.training.evaluation else (),
         )
         models[phase.name] = previous
     return models

@@ -95,7 +95,8 @@ def version_of(
     Source code is not part of it (`source_digest` is recorded beside it), nor are engine, paths,
     worker counts and the recipe's name.
 
-    `inputs`: role -> identities of upstream artifacts ("stage/name@version"), in order.
+    `inputs`: role -> identities of upstream artifacts ("stage/name@version"), in order; roles
+    without `identity` are left out.
     `pins`: parameter path -> pinned files.
     """
     key = {
@@ -104,7 +105,11 @@ def version_of(
         "stage_version": stage.version,
         "name": name,
         "parameters": parameters.identity(),
-        "inputs": {role: list(identities) for role, identities in inputs.items()},
+        "inputs": {
+            role: list(identities)
+            for role, identities in inputs.items()
+            if stage.role(role).identity
+        },
         "pins": {path: [[pin.name, pin.identity] for pin in files] for path, files in pins.items()},
     }
     return hashlib.sha256(canonical(key).encode()).hexdigest()[:VERSION_DIGITS]

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tasks.evaluation.bits_per_byte import bits_per
+from tasks.documents.heldout import bits_per
 from tasks.evaluation.model import LoadedModel
 from tasks.evaluation.stage import LongText
 

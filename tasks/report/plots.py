@@ -35,7 +35,8 @@ rcParams.update(
 COLOURS = ("#3c6e71", "#d9822b", "#6a4c93", "#2a7de1", "#b23a48", "#7d8597")
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
+    """The figure as inline SVG."""
     buffer = io.StringIO()
     figure.savefig(
         buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None}
@@ -43,7 +44,8 @@ def _svg(figure: Figure) -> str:
     return buffer.getvalue().partition("<svg")[1] + buffer.getvalue().partition("<svg")[2]
 
 
-def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+def new_axes(width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty figure of a size in inches."""
     figure = Figure(figsize=(width, height))
     return figure, figure.add_subplot()
 
@@ -55,7 +57,7 @@ def funnel(rows: Sequence[Mapping[str, Any]]) -> str:
         for n, row in enumerate(rows)
         for step in row["steps"]
     ]
-    figure, axes = _axes(7.5, 0.6 + 0.24 * len(bars))
+    figure, axes = new_axes(7.5, 0.6 + 0.24 * len(bars))
     names, counts, groups = zip(*bars, strict=True)
     axes.barh(
         range(len(bars)),
@@ -70,12 +72,12 @@ def funnel(rows: Sequence[Mapping[str, Any]]) -> str:
     for position, count in enumerate(counts):
         axes.annotate(f" {count:,}", (count, position), va="center", color="#50555e")
     axes.margins(x=0.12)
-    return _svg(figure)
+    return svg(figure)
 
 
 def bars(values: Mapping[str, float], label: str) -> str:
     """Horizontal bars, one per name."""
-    figure, axes = _axes(5.0, 0.6 + 0.22 * max(1, len(values)))
+    figure, axes = new_axes(5.0, 0.6 + 0.22 * max(1, len(values)))
     axes.barh(range(len(values)), list(values.values()), color=COLOURS[0], height=0.75)
     axes.set_yticks(range(len(values)), list(values))
     axes.invert_yaxis()
@@ -84,7 +86,7 @@ def bars(values: Mapping[str, float], label: str) -> str:
     for position, value in enumerate(values.values()):
         axes.annotate(f" {value:,.0f}", (value, position), va="center", color="#50555e")
     axes.margins(x=0.15)
-    return _svg(figure)
+    return svg(figure)
 
 
 def extraction(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -108,12 +110,12 @@ def extraction(rows: Sequence[Mapping[str, Any]]) -> str:
         for position, value in enumerate(values):
             axes.annotate(f" {value:.1%}", (value, position), va="center", color="#50555e")
     figure.subplots_adjust(wspace=0.08)
-    return _svg(figure)
+    return svg(figure)
 
 
 def cluster_sizes(rows: Sequence[Mapping[str, Any]]) -> str:
     """Number of clusters (log scale) by size, in bins from one power of two to the next."""
-    figure, axes = _axes(7.5, 2.4)
+    figure, axes = new_axes(7.5, 2.4)
     counts = [row["clusters"] for row in rows]
     names = [
         f"{row['from']:,}" if row["from"] == row["to"] else f"{row['from']:,}-{row['to']:,}"
@@ -137,12 +139,12 @@ def cluster_sizes(rows: Sequence[Mapping[str, Any]]) -> str:
             axes.annotate(
                 f"{count:,}", (position, count), ha="center", va="bottom", color="#50555e"
             )
-    return _svg(figure)
+    return svg(figure)
 
 
 def compression(groups: Mapping[str, Mapping[str, Any]]) -> str:
     """Tokens per character before and after, a pair of bars per category or language."""
-    figure, axes = _axes(5.2, 0.7 + 0.42 * len(groups))
+    figure, axes = new_axes(5.2, 0.7 + 0.42 * len(groups))
     for offset, when, colour in ((-0.19, "before", COLOURS[5]), (0.19, "after", COLOURS[0])):
         values = [group.get(f"tokens_per_character_{when}") for group in groups.values()]
         if all(value is None for value in values):
@@ -162,7 +164,7 @@ def compression(groups: Mapping[str, Mapping[str, Any]]) -> str:
     axes.set_xlabel("tokens per character")
     axes.margins(x=0.15)
     axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
-    return _svg(figure)
+    return svg(figure)
 
 
 def size_curve(curve: Mapping[str, Any], chosen: int) -> str:
@@ -170,7 +172,7 @@ def size_curve(curve: Mapping[str, Any], chosen: int) -> str:
 
     `chosen`: the vocabulary size built.
     """
-    figure, axes = _axes(5.2, 2.9)
+    figure, axes = new_axes(5.2, 2.9)
     points = curve["points"]
     sizes = [point["size"] for point in points]
     for number, language in enumerate(points[0]["languages"]):
@@ -209,12 +211,12 @@ def size_curve(curve: Mapping[str, Any], chosen: int) -> str:
     axes.set_ylabel("tokens, relative to the base")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.legend(frameon=False, loc="lower left", fontsize=8)
-    return _svg(figure)
+    return svg(figure)
 
 
 def by_position(category: str, models: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     """Bits per byte against position in long documents of a category, one line per model."""
-    figure, axes = _axes(4.6, 2.4)
+    figure, axes = new_axes(4.6, 2.4)
     for number, (model, points) in enumerate(models.items()):
         xs, ys = zip(*points, strict=True)
         axes.plot(
@@ -231,13 +233,13 @@ def by_position(category: str, models: Mapping[str, Sequence[tuple[float, float]
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.margins(y=0.15)
     axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
-    return _svg(figure)
+    return svg(figure)
 
 
 def perplexity(cut: Mapping[str, Any]) -> str:
     """Histogram of perplexity for one language, with the cut-offs of head and middle."""
     low, documents = cut["histogram"]["low"], cut["histogram"]["documents"]
-    figure, axes = _axes(4.6, 2.2)
+    figure, axes = new_axes(4.6, 2.2)
     widths = [
         following - edge
         for edge, following in zip(low, [*low[1:], low[-1] * 1.09 if low else 1], strict=True)
@@ -265,58 +267,4 @@ def perplexity(cut: Mapping[str, Any]) -> str:
             color=COLOURS[1],
             fontsize=8,
         )
-    return _svg(figure)
-
-
-def training(phases: Mapping[str, Sequence[Mapping[str, Any]]], field: str) -> str:
-    """A metric over tokens, through all phases.
-
-    `losses` and `rows` (share of the mixture) have one line per category.
-    """
-    figure, axes = _axes(7.5, 2.4)
-    seen: dict[str, str] = {}
-    for name, steps in phases.items():
-        if not steps:
-            continue
-        axes.axvline(steps[-1]["tokens"] / 1e6, color="#c9ccd3", linewidth=0.8)
-        axes.annotate(
-            name,
-            (steps[0]["tokens"] / 1e6, 1.02),
-            xycoords=("data", "axes fraction"),
-            color="#50555e",
-            ha="left",
-        )
-        for category in sorted({key for step in steps for key in _by_category(step, field)}):
-            points = [
-                (s["tokens"] / 1e6, _by_category(s, field)[category])
-                for s in steps
-                if category in _by_category(s, field)
-            ]
-            colour = seen.setdefault(category, COLOURS[len(seen) % len(COLOURS)])
-            xs, ys = zip(*_smooth(points), strict=True)
-            axes.plot(xs, ys, color=colour, linewidth=1.3)
-    for category, colour in seen.items():
-        axes.plot([], [], color=colour, label=category)
-    if len(seen) > 1:
-        axes.legend(frameon=False, loc="best")
-    axes.set_xlabel("million tokens")
-    axes.set_ylabel({"losses": "loss", "rows": "share of rows"}.get(field, field))
-    return _svg(figure)
-
-
-def _by_category(step: Mapping[str, Any], field: str) -> Mapping[str, float]:
-    value = step.get(field)
-    if field == "rows" and isinstance(value, Mapping):
-        total = sum(value.values()) or 1
-        return {category: rows / total for category, rows in value.items()}
-    return value if isinstance(value, Mapping) else {field: value} if value is not None else {}
-
-
-def _smooth(points: Sequence[tuple[float, float]], at_most: int = 300) -> list[tuple[float, float]]:
-    """Means of neighbouring points, so that a long run draws as fast as a short one."""
-    width = -(-len(points) // at_most)
-    groups = [points[start : start + width] for start in range(0, len(points), width)]
-    return [
-        (sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group))
-        for group in groups
-    ]
+    return svg(figure)

@@ -16,7 +16,8 @@ from tasks.report.summary import summary
 
 SUMMARY = "summary.json"
 PAGE = "report.html"
-METRICS = "metrics.jsonl"
+METRICS, EVALUATIONS, SAMPLES = "metrics.jsonl", "evaluations.jsonl", "samples.jsonl"
+"""Records of a training phase."""
 EXTRACTION_SHOWN = 12
 """Languages in the picture of extraction."""
 
@@ -42,12 +43,14 @@ def _write_summary(numbers: dict[str, Any], shard: Shard) -> dict[str, Any]:
 def page(recipe: str, inputs: Mapping[str, Sequence[Artifact]], numbers: dict[str, Any]) -> str:
     """The HTML page. `numbers`: what `summary` returned."""
     import jinja2
-    from markupsafe import Markup
 
-    from tasks.report import plots
+    from tasks.report import plots, training
 
-    metrics = {artifact.name: _metrics(artifact) for artifact in inputs.get("training", ())}
-    pictures = {
+    watched = {
+        name: {phase.name: training.lines(phase, name) for phase in inputs.get("training", ())}
+        for name in (METRICS, EVALUATIONS, SAMPLES)
+    }
+    pictures: dict[str, Any] = {
         "funnel": plots.funnel(numbers["funnel"]) if numbers["funnel"] else "",
         "languages": plots.bars(_top(numbers["languages"], "language"), "documents")
         if numbers["languages"]
@@ -75,23 +78,22 @@ def page(recipe: str, inputs: Mapping[str, Sequence[Artifact]], numbers: dict[st
         if (curve := numbers["tokenizer_report"].get("curve"))
         else "",
     }
-    if any(metrics.values()):
-        pictures |= {field: plots.training(metrics, field) for field in ("losses", "rows", "lr")}
+    pictures["training"] = training.pictures(watched[METRICS], watched[EVALUATIONS])
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     template = environment.from_string(
         (Path(__file__).with_name("page.html")).read_text(encoding="utf-8")
     )
-    marked = {
-        name: [Markup(svg) for svg in drawn] if isinstance(drawn, list) else Markup(drawn)
-        for name, drawn in pictures.items()
-    }
+    marked = {name: _marked(drawn) for name, drawn in pictures.items()}
     scores = score_rows(numbers["scores"])
     artifacts = [artifact for group in inputs.values() for artifact in group]
     return template.render(
         recipe=recipe,
         numbers=numbers,
+        phases=training.phase_rows(numbers["phases"], watched[METRICS]),
+        categories=training.category_rows(numbers["phases"], watched[EVALUATIONS]),
+        samples=training.sample_rows(watched[SAMPLES]),
         pictures=marked,
         artifacts=artifacts,
         files=_files(artifacts),
@@ -101,10 +103,13 @@ def page(recipe: str, inputs: Mapping[str, Sequence[Artifact]], numbers: dict[st
     )
 
 
-def _metrics(artifact: Artifact) -> list[dict[str, Any]]:
-    if not artifact.records.exists(METRICS):
-        return []
-    return [json.loads(line) for line in artifact.records.read(METRICS).splitlines()]
+def _marked(drawn: Any) -> Any:
+    """Pictures as markup, alone or in lists and maps."""
+    from markupsafe import Markup
+
+    if isinstance(drawn, dict):
+        return {name: _marked(picture) for name, picture in drawn.items()}
+    return [Markup(svg) for svg in drawn] if isinstance(drawn, list) else Markup(drawn)
 
 
 def _top(rows: Sequence[Mapping[str, Any]], name: str, limit: int = 12) -> dict[str, float]:

@@ -33,8 +33,11 @@ from tasks.training.data import PackedRows
 from tasks.training.errors import Interrupted, OutOfMemory, TrainingStopped
 from tasks.training.loss_scale import unscale
 from tasks.training.memory_words import is_out_of_memory, out_of_memory
-from tasks.training.metrics import loss_metrics, metrics_file
+from tasks.training.metrics import loss_metrics
 from tasks.training.model_setup import phase_optimizer, training_model
+from tasks.training.monitoring.evaluation import Inside
+from tasks.training.monitoring.meter import attention_pairs, utilisation
+from tasks.training.monitoring.monitor import Monitor
 from tasks.training.numerics import autocast, make_reproducible
 from tasks.training.optimizer import trainable_parameters
 from tasks.training.output import write_output
@@ -92,6 +95,9 @@ class Phase:
         self.checkpoints = Checkpointer(self.scratch / CHECKPOINTS, ranks, parameters.keep)
         fingerprint = fingerprint_of(parameters, self.data.bins, self.carried)
         restored = self.checkpoints.find(fingerprint)
+        self.progress = restored or Progress(fingerprint)
+        self.inside = ranks.together(lambda: Inside.read(spec, self.plan, ranks))
+        self.monitor = ranks.together(self._open_monitor)
 
         self.model = ranks.together(
             lambda: training_model(spec.previous, parameters, self.carried, ranks)
@@ -107,6 +113,9 @@ class Phase:
             prepare(self.language_model, parameters)
         self.model.train()
         self.trainable = trainable_parameters(self.language_model)
+        self.utilisation = utilisation(
+            self.language_model, ranks.device, ranks.world_size, parameters.precision
+        )
         self.optimizer = ranks.together(
             lambda: phase_optimizer(
                 self.language_model, self.trainable, parameters, self.carried, spec.state
@@ -116,7 +125,6 @@ class Phase:
         self.watch = LossWatch(parameters.guard, self.plan, self.guessing)
         ranks.together(lambda: self.checkpoints.restore(self.trainable, self.optimizer))
         self.resumed = restored is not None
-        self.progress = restored or Progress(fingerprint)
         if restored is not None:
             self.sampler.restore(restored.rows, restored.drawn)
 
@@ -154,18 +162,18 @@ class Phase:
         """
         timer = CheckpointTimer(self.parameters.checkpoint_every, self.plan, self.progress.rows)
         try:
-            with self._metrics_file() as write:
-                for planned in self.plan.steps(self.progress.step):
-                    checkpoint_s = self.checkpoints.waited_s()
-                    metrics = self.step(planned, stop) | {
-                        "alarm": self.watch.alarm(self.progress),
-                        "checkpoint_s": checkpoint_s,
-                    }
-                    write(metrics)
-                    report(metrics)
-                    if self.progress.rows < self.plan.rows:
-                        self._after_step(timer, stop)
-                    self._refuse_divergence()
+            self._evaluate(stop)
+            for planned in self.plan.steps(self.progress.step):
+                checkpoint_s = self.checkpoints.waited_s()
+                metrics = self.step(planned, stop) | {
+                    "alarm": self.watch.alarm(self.progress),
+                    "checkpoint_s": checkpoint_s,
+                }
+                report(self.monitor.step(metrics) if self.monitor else metrics)
+                self._evaluate(stop)
+                if self.progress.rows < self.plan.rows:
+                    self._after_step(timer, stop)
+                self._refuse_divergence()
             self._refuse_divergence()  # also where all steps were taken before
             return self._finish()
         except Exception as error:
@@ -178,11 +186,37 @@ class Phase:
             raise OutOfMemory(reason) from error
         finally:
             self.checkpoints.close(CLOSE_S)
+            if self.monitor is not None:
+                self.monitor.close()
 
-    def _metrics_file(self) -> contextlib.AbstractContextManager[Callable[[Any], None]]:
+    def _open_monitor(self) -> Monitor | None:
+        """What writes for those who watch; only the main rank has it."""
+        last_rows, monitor = None, None
         if self.ranks.is_main:
-            return metrics_file(self.scratch / "metrics.jsonl", self.progress.step)
-        return contextlib.nullcontext(lambda metrics: None)
+            progress, plan = self.progress, self.plan
+            monitor = Monitor(
+                self.spec,
+                self.ranks.device,
+                step=progress.step,
+                tokens=plan.start + progress.rows * plan.sequence_length,
+                total=plan.tokens,
+                id=progress.fingerprint[:8],
+            )
+            last_rows = monitor.evaluations.last_rows
+        if self.inside is not None:
+            self.inside.last_rows = last_rows
+        return monitor
+
+    def _evaluate(self, stop: Callable[[], bool]) -> None:
+        """Evaluate where that is due; left out where any rank is asked to stop meanwhile."""
+        rows = self.progress.rows
+        if self.inside is None or not self.inside.due(rows):
+            return
+        found = self.inside.run(self.model, rows, self.autocast, stop)
+        if found is not None and self.monitor is not None:
+            phase_tokens = rows * self.plan.sequence_length
+            at = {"step": self.progress.step, "rows": rows, "phase_tokens": phase_tokens}
+            self.monitor.evaluation(at | {"tokens": self.plan.start + phase_tokens}, found)
 
     def _after_step(self, timer: CheckpointTimer, stop: Callable[[], bool]) -> None:
         """Write a checkpoint where one is due; end where any rank was asked to."""
@@ -239,9 +273,13 @@ class Phase:
             **loss_metrics(losses, norm),
             "rows": rows_by_category,
             "drawn": progress.drawn,
+            "due": self.sampler.due(),
             "skipped": skipped,
             "step_s": (step_s := time.perf_counter() - began),
             "tokens_per_s": planned.rows * self.plan.sequence_length / step_s,
+            "mfu": self.utilisation.of(
+                planned.rows * self.plan.sequence_length, self._pairs, step_s
+            ),
         }
 
     def _accumulate(self, rows: list[Row], stop: Callable[[], bool]) -> StepLosses:
@@ -249,6 +287,9 @@ class Phase:
         own_rows = deal(rows, self.ranks.world_size, self.ranks.rank)
         batches = self.ranks.together(
             lambda: micro_batches(self.data, own_rows, self.parameters.micro_batch, self.vocabulary)
+        )
+        self._pairs = self.ranks.world_size * attention_pairs(
+            [batch.positions_BT for batch in batches]
         )
         self.optimizer.zero_grad()
 

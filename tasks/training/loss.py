@@ -222,6 +222,8 @@ class LossModel(nn.Module):
         """
         hidden_BTD = self.hidden(input_ids_BT, position_ids_BT)
         weight_VD, bias_V = head_parameters(self.language_model)
+        if not torch.is_grad_enabled():  # else the head's gradients would be made and thrown away
+            weight_VD, bias_V = weight_VD.detach(), None if bias_V is None else bias_V.detach()
         total, losses_N = head_cross_entropy(
             hidden_BTD.flatten(0, 1),
             weight_VD,
@@ -234,6 +236,15 @@ class LossModel(nn.Module):
     def hidden(self, input_ids_BT: Tensor, position_ids_BT: Tensor) -> Tensor:
         """The last hidden states (B, T, D)."""
         return hidden_states(self.language_model, input_ids_BT, position_ids_BT)
+
+    def next_logits(self, input_ids_BT: Tensor, position_ids_BT: Tensor, last_B: Tensor) -> Tensor:
+        """Logits (B, V) of the token after position `last_B` of each row."""
+        hidden_BTD = self.hidden(input_ids_BT, position_ids_BT)
+        hidden_BD = hidden_BTD[torch.arange(len(last_B), device=last_B.device), last_B]
+        weight_VD, bias_V = head_parameters(self.language_model)
+        with torch.autocast(hidden_BD.device.type, enabled=False):
+            hidden_BD = hidden_BD.to(weight_VD.dtype)
+            return self.head.logits(nn.functional.linear(hidden_BD, weight_VD, bias_V))
 
     def compared(self, input_ids_BT: Tensor, position_ids_BT: Tensor) -> Comparison:
         """Our logits and loss beside those of the model's own forward; one document a row."""

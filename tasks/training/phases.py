@@ -21,6 +21,7 @@ from tasks.training.coarse import StatedPhase, coarse_section, phase_warnings
 from tasks.training.devices import Devices
 from tasks.training.durations import Duration, Ratio, tokens
 from tasks.training.lengths import fixed_tokens, refuse_contradictions
+from tasks.training.monitoring.section import EvaluationField, TrackerField
 from tasks.training.plan import Position
 from tasks.training.predict.hardware import Hardware
 from tasks.training.ramps import PlanError
@@ -140,6 +141,8 @@ class TrainingSection(Parameters):
         description="accelerators that `puna plan` computes time, energy, CO2 and money for; "
         "decides nothing of a run",
     )
+    evaluation: EvaluationField = None
+    tracker: TrackerField = "none"
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> TrainingSection:

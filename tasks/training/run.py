@@ -19,6 +19,8 @@ from tasks.checkpoints.context import ContextLength
 from tasks.checkpoints.rope import extended
 from tasks.checkpoints.text_files import read_json, write_json
 from tasks.documents.bins import category_of
+from tasks.documents.selected import HELD_OUT_FOLDER
+from tasks.training.monitoring.names import EVALUATIONS, METRICS, SAMPLES, TENSORBOARD, in_words
 from tasks.training.spec import CHECKPOINTS, STOP, resume_place
 from tasks.training.stage import TrainingParameters
 from tasks.training.supervise import GRACE_S, Listener, Stopped, Supervisor
@@ -32,7 +34,12 @@ def run(context: Context) -> Outcome:
 
     Inputs: `previous` (model/main or training/<phase>) and `bins` (binning/<category>, one per
     category). Data: `checkpoint/` (Hugging Face) and `state/` (optimizer moments and sampler, for
-    the next phase). Records: `metrics.jsonl`, and `rank-N.log`, the end of what each rank said.
+    the next phase). Records: `metrics.jsonl`, `evaluations.jsonl` and `samples.jsonl` where the
+    recipe has `training.evaluation`, the folder `tensorboard`, and `rank-N.log`, the end of what
+    each rank said.
+
+    `heldout` (select artifacts) is read by evaluations inside the phase. It decides no byte of the
+    data, so it is not part of the version: to change what is watched trains nothing anew.
     """
     scratch = context.scratch() / "training"
     scratch.mkdir(parents=True, exist_ok=True)
@@ -84,11 +91,20 @@ def run(context: Context) -> Outcome:
             statistics = context.map(train, {PHASE: None}, here=True)[PHASE]
         finally:
             ended.set()
-    metrics = scratch / "metrics.jsonl"
-    if metrics.exists():
-        with context.record("metrics.jsonl") as path:
-            shutil.copyfile(metrics, path)
+    for name, file in _watched(context, scratch).items():
+        with context.record(name) as path:
+            shutil.copyfile(file, path)
     return Outcome(statistics)
+
+
+def _watched(context: Context, scratch: Path) -> dict[str, Path]:
+    """Name below records -> file that the training process wrote elsewhere."""
+    files = {name: scratch / name for name in (METRICS, EVALUATIONS, SAMPLES)}
+    if context.attempt.records.local_root is None:  # else they are there already
+        for folder in (TENSORBOARD, "wandb"):
+            found = sorted(path for path in (scratch / folder).rglob("*") if path.is_file())
+            files |= {str(path.relative_to(scratch)): path for path in found}
+    return {name: file for name, file in files.items() if file.exists()}
 
 
 def _record_logs(context: Context, logs: Mapping[int, Sequence[str]]) -> None:
@@ -112,11 +128,12 @@ def _kept(scratch: Path) -> str:
 
 
 def _unit(metrics: Mapping[str, Any]) -> str:
-    """The unit shown after the tokens trained, with the loss and any warning about it."""
+    """The unit shown after the tokens trained, with the loss, the time left and any warning."""
     loss = "" if metrics["loss"] is None else f", loss {metrics['loss']:.3f}"
     skipped = f"a step was not taken: {metrics['skipped']}" if metrics["skipped"] else ""
+    left = "" if metrics.get("left_s") is None else f", {in_words(metrics['left_s'])} left"
     problem = metrics["alarm"] or skipped
-    return f"tokens{loss}" + (f", {WARNING}: {problem}" if problem else "")
+    return f"tokens{loss}{left}" + (f", {WARNING}: {problem}" if problem else "")
 
 
 def _spec(context: Context, scratch: Path) -> dict[str, Any]:
@@ -128,6 +145,7 @@ def _spec(context: Context, scratch: Path) -> dict[str, Any]:
     require_positions(checkpoint, parameters.sequence_length)
     added = previous.statistics.get("new_tokens", 0)
     size = previous.statistics.get("tokenizer_size", 0)
+    records = context.attempt.records.local_root
     return {
         "parameters": parameters.model_dump(mode="json", by_alias=True),
         "bins": bins_of(parameters, context.many("bins")),
@@ -136,7 +154,19 @@ def _spec(context: Context, scratch: Path) -> dict[str, Any]:
         "scratch": str(scratch),
         "output": str(scratch / "output"),
         "new_rows": [size - added, size] if added else None,
+        "heldout": _held_out(context.many("heldout")) if parameters.evaluation else {},
+        "events": "" if records is None else str(records / TENSORBOARD),
+        "name": context.name,
     }
+
+
+def _held_out(selected: Iterable[Artifact]) -> dict[str, list[str]]:
+    """Category -> local files of held-out text."""
+    files: dict[str, list[str]] = {}
+    for artifact in selected:
+        for file in artifact.files(f"{HELD_OUT_FOLDER}/"):
+            files.setdefault(file.split("/")[1], []).append(str(artifact.path(file)))
+    return files
 
 
 def starting_point(checkpoint: Path, context: ContextLength | None, folder: Path) -> Path:

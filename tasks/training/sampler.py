@@ -157,6 +157,11 @@ class Sampler:
             "the phase, raise training.max_epochs, or add data"
         )
 
+    def due(self) -> dict[str, float]:
+        """Rows that the plan gives each category of those drawn so far (D_c above)."""
+        due = self._quota.due(self._count)
+        return {category: float(rows) for category, rows in zip(self.categories, due, strict=True)}
+
     def draw(self, rows: int) -> list[Row]:
         """The next `rows` rows."""
         return [self._next() for _ in range(rows)]

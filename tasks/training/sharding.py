@@ -45,7 +45,8 @@ def shard(model: nn.Module, layers: Iterable[nn.Module], ranks: Ranks) -> None:
     for layer in layers:
         fully_shard(layer, mesh=ranks.mesh)
     fully_shard(model, mesh=ranks.mesh)
-    register_fsdp_forward_method(model, "within")
+    for name in ("within", "next_logits"):  # start-up probes, and text samples
+        register_fsdp_forward_method(model, name)
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)

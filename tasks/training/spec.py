@@ -43,6 +43,12 @@ class Spec:
     cpu_threads: int = 1
     supervised: str | None = None
     """Folder in which the ranks keep their records, where somebody supervises them."""
+    heldout: dict[str, list[str]] = field(default_factory=dict)
+    """Category -> files of held-out text, for evaluations inside the phase."""
+    events: str = ""
+    """Folder of the TensorBoard files; "": `tensorboard` in `scratch`."""
+    name: str = "phase"
+    """The phase, as a tracker shows it."""
 
     @classmethod
     def read(cls, path: Path) -> Spec:

@@ -29,6 +29,7 @@ from tasks.training.lengths import (
     refuse_contradictions,
     rows_of_epochs,
 )
+from tasks.training.monitoring.section import EvaluationField, TrackerField
 from tasks.training.plan import Position, TrainingPlan
 from tasks.training.ramps import Ramp, mixture_ramps
 from tasks.training.schedules import NodeSchedule, checked_schedule
@@ -85,6 +86,8 @@ class TrainingParameters(Parameters):
     checkpoint_every: Annotated[Duration | None, NOT_IDENTITY] = None
     keep: Annotated[int, NOT_IDENTITY, pydantic.Field(gt=0)] = 2
     devices: Annotated[Devices, NOT_IDENTITY] = Devices()
+    evaluation: EvaluationField = None
+    tracker: TrackerField = "none"
 
     def plan(
         self, position: Position | None = None, rows: Mapping[str, int] | None = None
@@ -180,6 +183,7 @@ STAGE = Stage(
     inputs=(
         Role("previous", ("model", "training")),
         Role("bins", ("binning",), many=True),
+        Role("heldout", ("select",), many=True, optional=True, identity=False),
     ),
     outputs=(
         Output("checkpoint/*", "files that `from_pretrained` reads"),

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.stage import StageError
-from tasks.evaluation.bits_per_byte import read_heldout, score, windows
+from tasks.documents.heldout import read_heldout, windows
+from tasks.evaluation.bits_per_byte import score
 from tasks.evaluation.model import LoadedModel, load
 
 TEXTS = [
