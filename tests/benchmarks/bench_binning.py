@@ -8,8 +8,8 @@ Not a test; run it by hand (DATA: the folder of real corpora and tokenizers). Te
 (`binning_corpus`), and every measurement has an encoder of its own: first pass. MB/s of processor
 time, UTF-8 bytes of text, one thread, tokenizers loaded before. Pairs are interleaved on different
 parts of the text; the median counts, ratios are of a pair. `encode_batch_fast` and Colossal's way
-read a part of `--peer-mb`. Whole stage: `run_stage` with choosing, loading and the sample's
-comparison, the probe of texts made for it kept from before; its own seconds stand beside.
+read a part of `--peer-mb`. Not in it:
+loading, the comparison of a sample and the probe, which `--probe` times (once on a machine).
 
 `--memory`: peak memory of one process that bins so many MB with Llama-3's tokenizer, children of
 their own, ranges as in a run.
