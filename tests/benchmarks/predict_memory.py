@@ -41,7 +41,7 @@ CASES = {
          "tie_word_embeddings": True},
         {"micro_batch": 2, "sequence_length": 512},
     ),
-    # not looked at while the prediction was made
+    # further kinds: 16-bit products, recomputed layers, frozen layers
     "untied-bf16": (
         {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 4,
          "num_attention_heads": 8, "num_key_value_heads": 8, "vocab_size": 16_000},
