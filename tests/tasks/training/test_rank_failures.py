@@ -165,7 +165,7 @@ def kill_and_continue(
     model, bins = save_model(root / "model"), save_bins(root / "bins", {"a": [30], "b": [20]})
     # The step is drawn again after each kill, so the phase is long enough for all of them.
     values = parameters(
-        tokens=f"{40 * max(kills, 5)} rows",
+        tokens=f"{20 * max(kills, 10)} rows",
         batch=5 * LENGTH,
         max_epochs=99,
         checkpoint_every="2 steps",

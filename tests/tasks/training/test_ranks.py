@@ -104,7 +104,7 @@ def test_two_ranks_train_what_one_does(worlds: Worlds, tmp_path: Path) -> None:
     model, tied, bins = worlds
 
     def made(name: str, folder: Path, **changes: Any) -> Spec:
-        values = parameters(**RAGGED | {"micro_batch": 4} | changes)
+        values = parameters(**RAGGED | {"tokens": "30 rows", "micro_batch": 4} | changes)
         return spec(tmp_path / name, folder, bins, values, new_rows=(60, 90))
 
     ways: dict[str, tuple[Path, dict[str, Any]]] = {
@@ -121,27 +121,22 @@ def test_two_ranks_train_what_one_does(worlds: Worlds, tmp_path: Path) -> None:
         for name, values in devices.items()
         if values
     }
-    others |= {
-        kind: made(kind, tied, micro_batch=1, recompute=kind) for kind in ("full", "selective")
-    }
-    rounded = {
-        name: made(name, tied, micro_batch=1, precision="bf16", recompute=kind)
-        for name, kind in {"bf16": "none", "bf16-single": "none", "bf16-full": "full"}.items()
-    }
-    alone = rounded.pop("bf16-single")
-    train_all(Ranks(), single | {"bf16-single": alone})
-    forked.run(2, train_all, several | others | rounded)
+    others["recomputed"] = made("recomputed", tied, micro_batch=1, recompute="full")
+    rounding = {"micro_batch": 1, "precision": "bf16"}
+    alone = made("single-bf16", tied, **rounding)
+    rounded = made("bf16", tied, **rounding, recompute="full")
+    train_all(Ranks(), single | {"bf16": alone})
+    forked.run(2, train_all, several | others | {"bf16": rounded})
     for name, ours in several.items():
         assert_equal(ours, single[name])
     for ours in others.values():
         assert_equal(ours, single["tied"])
     exact, expected = (result(run)[0] for run in (single["tied"], alone))
     assert min(losses_apart(exact[:1], expected[:1])) > 1e-5  # rounded to bfloat16
-    for ours in rounded.values():
-        steps, tensors = result(ours)
-        assert max(losses_apart(steps[:3], expected[:3])) < 1e-6  # rounded in the same places
-        assert max(losses_apart(steps, expected)) < BF16_TOLERANCE
-        assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
+    steps, tensors = result(rounded)
+    assert max(losses_apart(steps[:3], expected[:3])) < 1e-6  # rounded in the same places
+    assert max(losses_apart(steps, expected)) < BF16_TOLERANCE
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
     untouched = load_file(tied / "model.safetensors")["model.embed_tokens.weight"]
     trained = result(several["new-rows"])[1]["model.embed_tokens.weight"]
     assert not torch.equal(trained[60:90], untouched[60:90].double())
