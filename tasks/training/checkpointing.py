@@ -35,6 +35,9 @@ CHECKPOINT_S, CHECKPOINT_SHARE = 30.0, 0.02
 of the time.
 """
 
+OTHERS_S = 10.0
+"""Time that the main rank, when it ends alone, gives the others to write their parts."""
+
 MODEL, MOMENTS, RNG = "model/", "moments/", "rng/"
 """What the names of a checkpoint's tensors begin with."""
 
@@ -55,7 +58,7 @@ class Checkpointer:
         self._found: Path | None = None
         self._writing: threading.Thread | None = None
         self._error: Exception | None = None
-        self._cancelled = threading.Event()
+        self._cancelled, self._part_written = threading.Event(), threading.Event()
         self._saved_step = 0
         self.saving_s = 0.0
         """Time that training waited for the last checkpoint."""
@@ -132,7 +135,10 @@ class Checkpointer:
                 self._write(progress_step, copies or tensors, parts, state)
             except Exception as error:
                 self._error = error
+            finally:
+                self._part_written.set()
 
+        self._part_written.clear()
         progress_step = progress.step
         self._writing = threading.Thread(target=write, name="checkpoint", daemon=True)
         self._writing.start()
@@ -180,6 +186,7 @@ class Checkpointer:
     ) -> None:
         building = checkpoint.building_folder(self._folder, step, self._ranks.token)
         checkpoint.write_rank(building, self._ranks.rank, tensors, parts)
+        self._part_written.set()
         if not self._ranks.is_main:
             return
         final = self._folder / checkpoint.name_of(step)
@@ -223,9 +230,14 @@ class Checkpointer:
         self._ranks.together(self._wait)
 
     def close(self, timeout_s: float) -> None:
-        """Give a checkpoint that is being written some time to end; for a rank that ends alone."""
+        """Give a checkpoint that is being written some time to end; for a rank that ends alone.
+
+        Other ranks may be dead, so once this rank's part is written, theirs get `OTHERS_S`.
+        """
         if self._writing is not None:
-            self._writing.join(timeout_s)
+            give_up = time.monotonic() + timeout_s
+            self._part_written.wait(timeout_s)
+            self._writing.join(max(0.0, min(OTHERS_S, give_up - time.monotonic())))
 
     def _join(self) -> None:
         if self._writing is not None:

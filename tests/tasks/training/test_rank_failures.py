@@ -12,7 +12,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from tasks.training import checkpoint, worker
+from tasks.training import checkpoint, ranks, worker
 from tasks.training.loss import LossModel
 from tasks.training.spec import Spec
 from tests.tasks.training import forked
@@ -32,8 +32,17 @@ ENDS_S = 60.0
 
 
 def work(folder: Path) -> None:
-    """The training process of a rank; what it prints goes to a file of its rank."""
+    """The training process of a rank; what it prints goes to a file of its rank, and a file says
+    when it has joined the others.
+    """
     rank = os.environ["RANK"]
+
+    def joining(*devices: Any) -> ranks.Ranks:
+        found = join(*devices)
+        (folder / f"joined-{rank}").touch()
+        return found
+
+    join, ranks.join = ranks.join, joining
     printed = io.StringIO()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # no parent's pipe
     with contextlib.redirect_stdout(printed):
@@ -74,21 +83,56 @@ def test_a_rank_that_fails_alone_ends_the_others_with_its_reason(tmp_path: Path)
     assert saved == ["step-00000001", "step-00000002"]  # the second was still being written
 
 
-def kill(processes: list[BaseProcess], made: Spec, draw: random.Random, whole_s: float) -> bool:
-    """Kill one rank or all, at a moment drawn or as soon as a save is seen; whether in a save."""
-    in_save = draw.random() < 0.5
+def kill(processes: list[BaseProcess], made: Spec, draw: random.Random, pause_s: float) -> bool:
+    """Kill one rank or all: while they start, at a moment of training within `pause_s` seconds, or
+    as soon as a save is seen. Whether in a save.
+    """
     victims = processes if draw.random() < 0.5 else [draw.choice(processes)]
-    checkpoints = Path(made.scratch, "checkpoints")
-    give_up = time.monotonic() + (ENDS_S if in_save else draw.uniform(0.1, 1.0) * whole_s)
-    seen = False
-    while time.monotonic() < give_up and any(process.is_alive() for process in processes):
-        if in_save and (seen := bool(list(checkpoints.glob(".step-*")))):
+    checkpoints, log = Path(made.scratch, "checkpoints"), Path(made.scratch, "metrics.jsonl")
+    begun, left = changed(log), set(checkpoints.glob(".step-*"))  # by runs before
+
+    def is_saving() -> bool:
+        return bool(set(checkpoints.glob(".step-*")) - left)
+
+    def wait(seconds: float, until: Callable[[], bool]) -> bool:
+        give_up = time.monotonic() + seconds
+        while time.monotonic() < give_up and any(process.is_alive() for process in processes):
+            if until():
+                return True
+            time.sleep(0.0005)
+        return False
+
+    moment, saving = draw.random(), False
+    if moment < 0.5:
+        if saving := wait(ENDS_S, is_saving):
             time.sleep(draw.uniform(0, 0.01))
-            break
-        time.sleep(0.0005)
+    else:
+        if moment < 0.9:
+            wait(ENDS_S, lambda: changed(log) != begun)
+        wait(draw.random() * pause_s, lambda: False)
     for victim in victims:
         victim.kill()
-    return seen
+    return saving
+
+
+def changed(path: Path) -> int:
+    """When a file was last written, in nanoseconds; 0 where there is none."""
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+def ended_by_themselves(processes: list[BaseProcess], folder: Path) -> list[int | None]:
+    """Exit statuses of ranks of which some were killed; None for one that does not end.
+
+    Where not all had joined, the others wait for those that will never come. Launchers end them
+    then, and so does this.
+    """
+    if len(list(folder.glob("joined-*"))) < len(processes):
+        for process in processes:
+            process.kill()
+    statuses = forked.ended(processes, ENDS_S)
+    for mark in folder.glob("joined-*"):
+        mark.unlink()
+    return statuses
 
 
 def truncate_newest(made: Spec) -> bool:
@@ -121,7 +165,7 @@ def kill_and_continue(
     model, bins = save_model(root / "model"), save_bins(root / "bins", {"a": [30], "b": [20]})
     # The step is drawn again after each kill, so the phase is long enough for all of them.
     values = parameters(
-        tokens=f"{40 * max(kills, 5)} rows",
+        tokens=f"{20 * max(kills, 10)} rows",
         batch=5 * LENGTH,
         max_epochs=99,
         checkpoint_every="2 steps",
@@ -137,7 +181,7 @@ def kill_and_continue(
     while killed < kills:
         processes = forked.start_processes(next(start), work, root / "parts")
         in_save = kill(processes, made, draw, whole_s / kills)
-        statuses = forked.ended(processes, ENDS_S)
+        statuses = ended_by_themselves(processes, root / "parts")
         assert None not in statuses, "a rank waits for a dead one"
         if set(statuses) == {0}:
             break

@@ -31,8 +31,10 @@ from tests.tasks.training.toys import LENGTH, parameters, save_bins, save_model,
 TOLERANCE = 1e-12
 """In float64, relative to losses of about 4 nats and weights of about 1."""
 
-BF16_TOLERANCE = 1e-4
-"""Nats. Ranks round the same products, but add up in another order."""
+BF16_TOLERANCE = 3e-4
+"""Nats. Ranks round the same products, but they add up gradients in another order, so that after
+some steps a weight is rounded to another bfloat16.
+"""
 
 RAGGED: dict[str, Any] = {"tokens": "60 rows", "batch": 5 * LENGTH, "precision": "fp64"}
 """12 steps of 5 rows: with 2 or 4 ranks, some run masked rows."""
@@ -134,9 +136,10 @@ def test_two_ranks_train_what_one_does(worlds: Worlds, tmp_path: Path) -> None:
     for ours in others.values():
         assert_equal(ours, single["tied"])
     exact, expected = (result(run)[0] for run in (single["tied"], alone))
-    assert max(losses_apart(exact, expected)) > 10 * BF16_TOLERANCE
+    assert min(losses_apart(exact[:1], expected[:1])) > 1e-5  # rounded to bfloat16
     for ours in rounded.values():
         steps, tensors = result(ours)
+        assert max(losses_apart(steps[:3], expected[:3])) < 1e-6  # rounded in the same places
         assert max(losses_apart(steps, expected)) < BF16_TOLERANCE
         assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
     untouched = load_file(tied / "model.safetensors")["model.embed_tokens.weight"]
