@@ -13,7 +13,8 @@ from typing import Literal
 
 from tasks.training.cursors import converted
 from tasks.training.lengths import NotKnownYet
-from tasks.training.phases import PhaseSection, TrainingSection
+from tasks.training.phase_section import PhaseSection
+from tasks.training.phases import TrainingSection
 from tasks.training.plan import Position, TrainingPlan
 from tasks.training.quotas import (
     SIMULATED_ROWS,

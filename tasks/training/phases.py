@@ -15,13 +15,13 @@ from typing import Annotated
 import pydantic
 
 from infra.stage import NOT_IDENTITY, Parameters
-from tasks.checkpoints.context import ContextLength
-from tasks.training.adapters.section import Adapter, AdapterOrSection, refuse_untrained
+from tasks.training.adapters.section import Adapter, refuse_untrained
 from tasks.training.coarse import StatedPhase, coarse_section, phase_warnings
 from tasks.training.devices import Devices
 from tasks.training.durations import Duration, Ratio, tokens
-from tasks.training.lengths import fixed_tokens, refuse_contradictions
+from tasks.training.lengths import fixed_tokens
 from tasks.training.monitoring.section import EvaluationField, TrackerField
+from tasks.training.phase_section import PhaseSection
 from tasks.training.plan import Position
 from tasks.training.predict.hardware import Hardware
 from tasks.training.ramps import PlanError
@@ -33,72 +33,16 @@ from tasks.training.sections import (
     BatchRamp,
     BucketsOf,
     Compile,
-    DataCursor,
     DocumentMask,
     Guard,
     MaxEpochs,
-    Mixture,
     Optimizer,
     PrecisionField,
     RecomputeField,
     ScheduleSection,
-    Trainable,
 )
 from tasks.training.stage import TrainingParameters
 from tasks.training.standing import Standing, Stated, standings, tokens_of_run
-
-
-class PhaseSection(Parameters):
-    """One phase as stated in the recipe; defaults come from the section around it."""
-
-    name: str = pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    tokens: Duration | None = pydantic.Field(
-        default=None,
-        description="length: tokens, rows, steps or epochs; may be left out where `mixture` states "
-        "the epochs of every category, and must agree with them within 1 %",
-    )
-    batch: Batch | None = pydantic.Field(
-        default=None, description="tokens or rows of an optimizer step, such as 4M or 64 rows"
-    )
-    sequence_length: int | None = pydantic.Field(
-        default=None,
-        ge=8,
-        le=1_048_576,
-        description="tokens of a row in this phase, instead of binning.sequence_length; documents "
-        "are binned once for each length",
-    )
-    context: ContextLength | None = pydantic.Field(
-        default=None,
-        description="positions and rope that the model gets at the start of this phase and keeps, "
-        "as in model.context",
-    )
-    mixture: Mixture = pydantic.Field(
-        default="buckets",
-        description="buckets; {buckets: [categories]}; or category -> share, rest, {from, to, "
-        "over} or {epochs}",
-    )
-    trainable: Trainable = "all"
-    adapter: AdapterOrSection | None = pydantic.Field(
-        default="section",
-        description="section: as training.adapter says; or an adapter of the phase's own; or null: "
-        "none in this phase",
-    )
-    lr: float | None = pydantic.Field(
-        default=None, gt=0, description="peak of this phase, instead of optimizer.lr"
-    )
-    schedule: ScheduleSection | None = pydantic.Field(
-        default=None, description="a schedule of the phase's own"
-    )
-    data: DataCursor = "continue"
-    rewarm: float = pydantic.Field(default=0.01, ge=0, le=1)
-    max_epochs: MaxEpochs | None = pydantic.Field(
-        default=None, description="instead of training.max_epochs, which see"
-    )
-
-    @pydantic.model_validator(mode="after")
-    def _has_a_length(self) -> PhaseSection:
-        refuse_contradictions(self.tokens, self.mixture)
-        return self
 
 
 class TrainingSection(Parameters):

@@ -11,7 +11,8 @@ from tasks.training.adapters.section import Adapter
 from tasks.training.devices import Devices
 from tasks.training.facts import PhaseFacts
 from tasks.training.flops import MatmulShape, training_flops
-from tasks.training.phases import PhaseSection, TrainingSection
+from tasks.training.phase_section import PhaseSection
+from tasks.training.phases import TrainingSection
 from tasks.training.predict.cost import Cost, cost_of, total
 from tasks.training.predict.hardware import Hardware
 from tasks.training.predict.memory import ROOM, Memory, memory_of
