@@ -15,7 +15,8 @@ import typer
 from flows.cli import artifacts, dashboard, tokenizer
 from flows.cli.export import export
 from flows.cli.inspect import inspect
-from flows.cli.running import evaluate, plan, report, run
+from flows.cli.planning import plan
+from flows.cli.running import evaluate, report, run
 from flows.cli.setting_up import doctor, init, schema
 from flows.cli.trace import trace
 

@@ -1,0 +1,101 @@
+"""`puna plan`: what a recipe would do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.cli.common import (
+    EXIT_USAGE,
+    ForceOption,
+    FromOption,
+    JsonOption,
+    OnlyOption,
+    PinOption,
+    RecipeArgument,
+    SetOption,
+    StoreOption,
+    UntilOption,
+    read_request,
+    refusals,
+    say,
+)
+
+if TYPE_CHECKING:
+    from flows.planning.prepare import Prepared
+
+
+def plan(
+    recipe: RecipeArgument,
+    only: OnlyOption = None,
+    from_stage: FromOption = None,
+    until_stage: UntilOption = None,
+    force: ForceOption = None,
+    pin: PinOption = None,
+    set_: SetOption = None,
+    store: StoreOption = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--picture",
+            help="Draw learning rate, batch and mixture over tokens into this SVG file.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show each stage's version, whether the store holds it, and why it must run; of crawls, what
+    reading them takes; of training, what each phase does and takes; what tokenizes. Runs nothing.
+    """
+    from flows.planning.encoders import encoders, in_lines
+    from flows.planning.phase_text import training_json, training_lines
+    from flows.planning.prepare import prepare
+    from flows.planning.reading import readings
+
+    request = read_request(recipe, set_, store, only, from_stage, until_stage, force, pin)
+    with refusals():
+        prepared = prepare(request)
+        reading = readings(prepared.recipe, prepared.plan)
+        tokenizing = encoders(prepared.plan, prepared.recipe.remote.access())
+    stages = prepared.plan.to_json()
+    warnings = [*prepared.warnings(), *reading.warnings]
+    if picture is not None:
+        _draw(prepared, picture)
+    if as_json:
+        found: dict[str, Any] = {"recipe": prepared.recipe.name, "stages": stages}
+        found |= {"reading": reading.sources, "tokenizing": tokenizing, "warnings": warnings}
+        found |= training_json(prepared.phases, prepared.predicted, prepared.unpredicted)
+        print(json.dumps(found, ensure_ascii=False))
+        return
+    from flows.monitoring.console import result_console, stage_table
+
+    console = result_console()
+    console.print(stage_table(stages))
+    for line in [*reading.lines, *in_lines(tokenizing)]:
+        console.print(line, soft_wrap=True, highlight=False)
+    for line in training_lines(prepared.phases, prepared.predicted, prepared.unpredicted):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    for warning in warnings:
+        console.print(f"warning: {warning}", soft_wrap=True, highlight=False)
+
+
+def _draw(prepared: Prepared, file: Path) -> None:
+    """Write the picture of the plan; ends with a sentence if there is nothing to draw."""
+    from infra.io.files import replace_bytes
+    from tasks.training.predict.picture import drawn, plan_svg
+
+    phases = drawn(prepared.phases)
+    if not phases:
+        say(
+            "error: --picture: no phase has a length yet; state its tokens, or run the recipe "
+            "--until binning first"
+        )
+        raise typer.Exit(EXIT_USAGE)
+    try:
+        replace_bytes(file, plan_svg(prepared.recipe.name, phases).encode())
+    except OSError as error:
+        say(f"error: --picture {file}: {error.strerror}; name a file that can be written")
+        raise typer.Exit(EXIT_USAGE) from None
+    say(f"picture: {file}")

@@ -1,0 +1,134 @@
+"""What local models rule out, refused when the plan is made, so that no mistake costs a crawl."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from flows.recipe.checks.sources import named_languages
+from flows.recipe.file import RecipeError
+from flows.recipe.sections import Recipe
+from infra.stage import StageError
+from tasks.langid.labels import absent_language
+from tasks.model.layers import choose
+from tasks.tokenizer.stage import require_growth
+
+
+def refuse_by_base(recipe: Recipe) -> None:
+    """Raise `RecipeError` for languages, layers, sizes and lengths that local models rule out."""
+    _refuse_absent_languages(recipe)
+    _refuse_absent_layers(recipe)
+    _refuse_sizes_without_growth(recipe)
+    _refuse_long_rows(recipe)
+
+
+def _refuse_absent_languages(recipe: Recipe) -> None:
+    """Refuse languages that the langid model in a local file has no label for."""
+    problems = [
+        f"{recipe.place_of(model)}{setting}: {problem}"
+        for setting, language, model in named_languages(recipe)
+        if Path(model).is_file() and (problem := absent_language(language, Path(model)))
+    ]
+    if problems:
+        raise RecipeError(problems)
+
+
+def _refuse_absent_layers(recipe: Recipe) -> None:
+    """Refuse layers that a local base lacks."""
+    section = recipe.model
+    if section is None or section.base is None or section.layers is None:
+        return
+    count = _number_in_config(section.base, "num_hidden_layers")
+    if count is None:
+        return
+    try:
+        choose(section.layers, count, lambda _: [0.0] * count)
+    except StageError as error:
+        raise RecipeError([f"{recipe.place_of('model.base')}{error}"]) from None
+
+
+def _number_in_config(base: str, key: str) -> int | None:
+    """A number from a local base's config.json.
+
+    None if it cannot be read: the base is an artifact, llama2.c's files, or broken. In that last
+    case the stage reports it.
+    """
+    try:
+        return int(json.loads(Path(base, "config.json").read_text(encoding="utf-8"))[key])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _refuse_long_rows(recipe: Recipe) -> None:
+    """Refuse rows and evaluations longer than a local base's positions, unless the recipe changes
+    its context.
+    """
+    model = recipe.model
+    if model is None or model.base is None or model.context is not None:
+        return
+    positions = _number_in_config(model.base, "max_position_embeddings")
+    changed = any(phase.context for phase in recipe.training.phases) if recipe.training else False
+    stated = _row_lengths(recipe) | {
+        "evaluation.max_length": recipe.evaluation.max_length
+        if recipe.evaluation and not changed
+        else None,
+    }
+    problems = [
+        f"{recipe.place_of('model.base')}{name}: {length:,} is more than the base's {positions:,} "
+        "positions; lower it, or state model.context, or a phase's, with the positions and rope "
+        "you want"
+        for name, length in stated.items()
+        if length is not None and positions is not None and length > positions
+    ]
+    if problems and not _stretches(model.base):
+        raise RecipeError(problems)
+
+
+def _row_lengths(recipe: Recipe) -> dict[str, int | None]:
+    """Row lengths by the key that states them, of phases before one that changes positions."""
+    if recipe.training is None or recipe.binning is None:
+        return {}
+    lengths: dict[str, int | None] = {}
+    for phase in recipe.training.phases:
+        if phase.context is not None:
+            break
+        if phase.sequence_length is None:
+            lengths["binning.sequence_length"] = recipe.binning.sequence_length
+        else:
+            lengths[f"training.phases.{phase.name}.sequence_length"] = phase.sequence_length
+    return lengths
+
+
+def _stretches(base: str) -> bool:
+    """Whether the base's RoPE scales with the text's length (dynamic), or cannot be read."""
+    try:
+        config = json.loads(Path(base, "config.json").read_text(encoding="utf-8"))
+        rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+        return "dynamic" in (rope.get("rope_type"), rope.get("type"))
+    except (OSError, ValueError, AttributeError):
+        return True
+
+
+def _refuse_sizes_without_growth(recipe: Recipe) -> None:
+    """Refuse to expand a local base's vocabulary to a size that it already has."""
+    section = recipe.tokenizer
+    if (
+        section is None
+        or section.base is None
+        or section.expand is None
+        or not isinstance(section.expand.size, int)
+    ):
+        return
+    try:
+        state = json.loads(Path(section.base, "tokenizer.json").read_text(encoding="utf-8"))
+        last = max(
+            [*state["model"]["vocab"].values(), *(token["id"] for token in state["added_tokens"])]
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return  # an artifact, a `.model` alone, or broken, which the stage reports
+    try:
+        require_growth(section.expand.size, last + 1)
+    except StageError as error:
+        raise RecipeError(
+            [f"{recipe.place_of('tokenizer.base')}tokenizer.expand.size: {error}"]
+        ) from None
