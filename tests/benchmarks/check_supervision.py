@@ -3,7 +3,7 @@
 Killed is one rank, torchrun, all of them, or the process that runs the stage, which is then run
 again; a third of the moments lie within a save. Nothing may be left running.
 
-    python tests/benchmarks/check_supervision.py [--kills 20] [--seed 1]
+    python tests/benchmarks/check_supervision.py [--kills 20] [--steps 300] [--seed 1]
 """
 
 from __future__ import annotations
@@ -27,11 +27,10 @@ from tests.stage_harness import data_digests, run_stage
 from tests.tasks.training.test_stage import artifact
 from tests.tasks.training.toys import parameters, save_bins, save_model
 
-STEPS = 300
 ENDS_S = 180.0
 
 
-def run(root: Path) -> None:
+def run(root: Path, steps: int) -> None:
     """Run the stage in a store below `root`; prints the digests of its data."""
     if not (root / "bins").exists():
         save_model(root / "model/checkpoint")
@@ -39,7 +38,7 @@ def run(root: Path) -> None:
     bins = tuple(artifact("binning", root, root / "bins" / name, name) for name in ("a", "b"))
     model = artifact("model", root, root / "model", "main")
     values = parameters(
-        tokens=f"{STEPS * 4} rows",
+        tokens=f"{steps * 4} rows",
         max_epochs=10**6,
         checkpoint_every="5 steps",
         devices={"kind": "cpu", "ranks": 2, "restarts": 1000},
@@ -49,8 +48,8 @@ def run(root: Path) -> None:
     sys.stdout.write(json.dumps(result) + "\n")
 
 
-def start(root: Path) -> subprocess.Popen[str]:
-    words = [sys.executable, __file__, "--run", str(root)]
+def start(root: Path, steps: int) -> subprocess.Popen[str]:
+    words = [sys.executable, __file__, "--run", str(root), "--steps", str(steps)]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -101,20 +100,21 @@ def kill(process: subprocess.Popen[str], root: Path, draw: random.Random, whole_
 def main() -> None:
     reader = argparse.ArgumentParser()
     reader.add_argument("--kills", type=int, default=20)
+    reader.add_argument("--steps", type=int, default=300)
     reader.add_argument("--seed", type=int, default=1)
     reader.add_argument("--run", type=Path)
     given = reader.parse_args()
     if given.run:
-        run(given.run)
+        run(given.run, given.steps)
         return
     draw, kills = random.Random(given.seed), Counter[str]()
     with tempfile.TemporaryDirectory() as folder:
         whole, parts = Path(folder) / "whole", Path(folder) / "parts"
         began = time.monotonic()
-        said, errors = start(whole).communicate()
+        said, errors = start(whole, given.steps).communicate()
         whole_s = time.monotonic() - began
         expected = json.loads(said or errors)
-        process = start(parts)
+        process = start(parts, given.steps)
         while True:
             if process.poll() is None and kills.total() < given.kills:
                 if what := kill(process, parts, draw, whole_s):
@@ -126,7 +126,7 @@ def main() -> None:
                 break
             # killed, or ended because two deaths came before any new step
             assert process.returncode == -9 or "came no further" in errors, errors
-            process = start(parts)
+            process = start(parts, given.steps)
         result = json.loads(said)
     assert result["digests"] == expected["digests"], "other bytes"
     shares = [f"{done['time']['effective']:.0%}" for done in (expected, result)]
