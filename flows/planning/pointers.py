@@ -8,7 +8,8 @@ from infra.io.lfs import ADVICE, WHAT, is_pointer_file
 from infra.remote.locations import is_remote
 from infra.stage import Pin
 
-_NEEDED = {
+WHY = f"is {WHAT}; {ADVICE}"
+_NEEDED: dict[str, tuple[str, ...]] = {
     "tokenizer": (".json", ".model", ".jinja"),
     "model": (".json", ".model", ".jinja", ".safetensors"),
     "evaluation": (".json", ".model", ".jinja", ".safetensors"),
@@ -27,8 +28,3 @@ def pointer(stage: str, pins: tuple[Pin, ...]) -> Pin | None:
         if needed and not is_remote(pin.path) and is_pointer_file(Path(pin.path)):
             return pin
     return None
-
-
-def why(pin: Pin) -> str:
-    """What is wrong with it, and what to do."""
-    return f"{pin.path} is {WHAT}; {ADVICE}"

@@ -170,7 +170,7 @@ def _several(node: Node, path: str, pins: tuple[Pin, ...]) -> Unresolved:
 def _whole(node: Node, found: tuple[Pin, ...] | Unresolved) -> tuple[Pin, ...] | Unresolved:
     """What was found, unless a file of it is a pointer to what it stands for."""
     if isinstance(found, tuple) and (pin := pointers.pointer(node.stage.name, found)):
-        return Unresolved(pin.path, pointers.why(pin).removeprefix(f"{pin.path} "), wrong=True)
+        return Unresolved(pin.path, pointers.WHY, wrong=True)
     return found
 
 
