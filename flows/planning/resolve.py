@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from glob import glob
 from pathlib import Path
 
+from flows.planning import pointers
 from flows.planning.graph import Graph, Node
 from flows.recipe.errors import nearest
 from flows.recipe.references import ARTIFACT_SCHEME, NAMED_FILES, hub_fasttext_model, hub_model
@@ -145,6 +146,7 @@ def resolve(graph: Graph, access: Access | None = None, earlier: Earlier = lambd
             if isinstance(found, tuple) and (node.stage.name, field_path) in ONE_FILE:
                 found = found if len(found) == 1 else _several(node, field_path, found)
             pins[id][field_path] = found
+        pins[id] = {path: _whole(node, found) for path, found in pins[id].items()}
         if isinstance(node.parameters, ModelParameters) and node.parameters.only_planned:
             pins[id]["shape"] = Unresolved("model.shape", NO_WEIGHTS)
     digests.save()
@@ -171,6 +173,13 @@ def _several(node: Node, path: str, pins: tuple[Pin, ...]) -> Unresolved:
     return Unresolved(
         stated, f"is {len(pins):,} files ({names}{more}), where one is needed; name it", wrong=True
     )
+
+
+def _whole(node: Node, found: tuple[Pin, ...] | Unresolved) -> tuple[Pin, ...] | Unresolved:
+    """What was found, unless a file of it is a pointer to what it stands for."""
+    if isinstance(found, tuple) and (pin := pointers.pointer(node.stage.name, found)):
+        return Unresolved(pin.path, pointers.WHY, wrong=True)
+    return found
 
 
 def _is_remote_weights(pin: Pin) -> bool:

@@ -167,11 +167,15 @@ def _listed(reference: str, access: Access) -> list[dict[str, Any]]:
             return dict(system.glob(path, detail=True))
         return dict(system.find(path, detail=True))
 
-    return [
-        entry
-        for _, entry in sorted(_asked(reference, access, ask).items())
-        if entry["type"] == "file" and not entry["name"].endswith("/")
-    ]
+    found = [entry for _, entry in sorted(_asked(reference, access, ask).items())]
+    for entry in found:
+        if entry["name"].endswith("/") and int(entry["size"] or 0):
+            raise RemoteError(
+                f"s3://{entry['name']}: holds {entry['size']} bytes, but its key ends in / as that "
+                "of a folder does; copy it to another key, or name the others by a pattern such as "
+                "*.gz"
+            )
+    return [entry for entry in found if entry["type"] == "file" and not entry["name"].endswith("/")]
 
 
 def _pins(entries: list[dict[str, Any]], root: str) -> list[Pin]:

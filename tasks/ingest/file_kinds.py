@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from infra.io import lfs
 from tasks.ingest.codings import is_text
 from tasks.ingest.decompress import Chunk, chunks
 
@@ -115,6 +116,8 @@ def mismatch(path: Path, format: Format) -> Mismatch | None:
         raw = stream.read(HEAD_BYTES)
     if not raw:
         return None
+    if len(raw) < lfs.MOST_BYTES and lfs.is_pointer(raw):
+        return Mismatch("lfs_pointer", lfs.WHAT, lfs.ADVICE)
     if format == "parquet":
         return None if raw.startswith(b"PAR1") else _not_parquet(path)
     head = _decompressed(path)

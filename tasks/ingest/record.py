@@ -130,4 +130,4 @@ def parse_headers(block: bytes, lists: Collection[str] = ()) -> dict[str, str]:
             name = ""
         elif name:
             headers[name] = [value.strip()]
-    return {name: "".join(parts) for name, parts in headers.items()}
+    return {name: "".join(parts).strip() for name, parts in headers.items()}

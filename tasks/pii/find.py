@@ -10,7 +10,7 @@ Each kind has a cheap pattern for candidates and a check of what it found:
     phone   a plus sign or 00, a country code and 7 to 15 digits with at most three blanks, dots,
             hyphens, brackets or slashes between two of them; libphonenumber says whether the number
             is valid in its country. Numbers without a country code, of given regions, as
-            `tasks.pii.national` finds them
+            `tasks.pii.national` finds them. Digits may be of full width, Arabic or Devanagari
 
 Where two kinds overlap, the earlier in the list stays.
 """
@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import phonenumbers
 
+from tasks.pii.digits import in_ascii
 from tasks.pii.national import national_numbers
 from tasks.pii.stage import Kind
 
@@ -79,13 +80,18 @@ def find(text: str, kinds: Collection[Kind], regions: Sequence[str] = ()) -> lis
         found.sort()
     if "phone" in kinds:
         # Between the others, so that an address behind a phone number is not read as part of it.
-        found += [match for span in _between(found, text) for match in phones(text, *span)]
+        plain = in_ascii(text)
+        found += [
+            match._replace(value=text[match.start : match.end])
+            for span in _between(found, text)
+            for match in phones(plain, *span)
+        ]
         if regions:
             found.sort()
             found += [
                 Match(start, end, "phone", text[start:end])
                 for span in _between(found, text)
-                for start, end in national_numbers(text, regions, *span)
+                for start, end in national_numbers(plain, regions, *span)
             ]
     return sorted(found)
 

@@ -17,11 +17,19 @@ import phonenumbers
 
 _BLANKS = " \u00a0\u2009\u202f"
 _HYPHENS = "\u2010\u2011\u2013-"
-_CANDIDATE = re.compile(
-    rf"(?<![\w+.,/=$€£¥#%:&?@{_HYPHENS}])(?:\(\d|\d)"
-    rf"(?:[{_BLANKS}.()/{_HYPHENS}]{{0,3}}\d){{6,13}}+(?![\w%=])",
+_RUN = re.compile(
+    rf"(?<![\w+,/=$€£¥#%&?@{_HYPHENS}])(?:\(\d|\d)(?:[{_BLANKS}.()/{_HYPHENS}]{{0,3}}\d){{6,}}+",
     re.ASCII,
 )
+"""Digits that may be a number, or several in a row."""
+_NOT_BEFORE = re.compile(r"[.:]")
+"""Signs before digits of another kind, unless a word has said what they are: Tel:030, 电话:010."""
+_NOT_BEHIND = re.compile(r"[\w%=]", re.ASCII)
+_MOST_DIGITS = 14
+_MOST_CHARACTERS = 60
+"""What is looked at of a run of digits: a table of numbers may have thousands."""
+_LISTED = re.compile(r"\s*(?:[,;/|、，；／]|y|e|o|or|and|et|ou|und|oder|и|或|和)?\s*")
+"""What stands between two numbers of which the first has been found."""
 _CUE = re.compile(
     r"(?<![a-z])(?:tel|tél|telefon|telephone|teléfono|teléfonos|telefono|telefone|téléphone|tfno|"
     r"tlf|phone|phones|ph|call|mobile|mobil|handy|cell|cellphone|móvil|celular|cellulare|"
@@ -115,24 +123,38 @@ def national_numbers(
     """Spans of phone numbers of these regions in a part of the text, ascending and disjoint."""
     if not regions:
         return
-    for candidate in _CANDIDATE.finditer(text, begin, len(text) if end is None else end):
-        start, stop = candidate.span()
+    done = -1
+    for run in _RUN.finditer(text, begin, len(text) if end is None else end):
+        start, stop = run.span()
         before = text[max(0, start - _CUE_CHARACTERS) : start]
-        is_called = _CUE.search(before) is not None
-        if _is_another(candidate[0]):
-            continue
-        if not is_called and (_OTHER.search(before) or _DATE.search(candidate[0])):
+        is_called = _CUE.search(before) is not None or (
+            done >= 0 and _LISTED.fullmatch(text, done, start) is not None
+        )
+        if _NOT_BEHIND.match(text, stop) or _is_another(run[0]):
             continue
         if not is_called and (
-            _MONEY_BEHIND.match(text, stop) or _NUMBER_BESIDE.match(text[stop : stop + 5])
+            _NOT_BEFORE.match(before[-1:]) or _is_of_another_kind(text, start, stop, before)
         ):
             continue
-        if found := _first_valid(candidate[0], regions, is_called):
-            first, last = start + found[0], start + found[1]
+        spans = _valid(run[0][:_MOST_CHARACTERS], regions, is_called)
+        for first, last in ((start + low, start + high) for low, high in spans):
             if text[first] == "(" and ")" not in text[first:last]:
                 first += 1
-            code = _CODE.search(text, max(begin, first - _CODE_CHARACTERS), first)
+            code = _CODE.search(text, max(begin, done, first - _CODE_CHARACTERS), first)
             yield (code.start() if code else first), last
+            done = last
+
+
+def _is_of_another_kind(text: str, start: int, stop: int, before: str) -> bool:
+    """Whether the digits of a span, or what stands around them, speak of something else."""
+    digits = text[start:stop]
+    return bool(
+        len(digits) > _MOST_CHARACTERS
+        or _OTHER.search(before)
+        or _DATE.search(digits)
+        or _MONEY_BEHIND.match(text, stop)
+        or _NUMBER_BESIDE.match(text[stop : stop + 5])
+    )
 
 
 def _is_another(candidate: str) -> bool:
@@ -144,14 +166,30 @@ def _is_another(candidate: str) -> bool:
     )
 
 
-def _first_valid(candidate: str, regions: Sequence[str], is_called: bool) -> tuple[int, int] | None:
-    """The span of the number in a candidate, by the first region that has one."""
+def _valid(digits: str, regions: Sequence[str], is_called: bool) -> list[tuple[int, int]]:
+    """Spans of the numbers among digits, by the first region that has some. Where no word says that
+    they are numbers, it is only the first, or all where they are too many digits for one number and
+    none is left over.
+    """
     leniency = phonenumbers.Leniency.VALID if is_called else phonenumbers.Leniency.STRICT_GROUPING
     for region in regions:
-        for match in phonenumbers.PhoneNumberMatcher(candidate, region, leniency, max_tries=3):
-            if is_called or _is_plain(match.raw_string, region):
-                return match.start, match.end
-    return None
+        found = [
+            (match.start, match.end)
+            for match in phonenumbers.PhoneNumberMatcher(digits, region, leniency, max_tries=3)
+            if is_called or _is_plain(match.raw_string, region)
+        ]
+        if is_called and found:
+            return found
+        if _count(digits) <= _MOST_DIGITS:
+            if found:
+                return found[:1]
+        elif sum(_count(digits[low:high]) for low, high in found) == _count(digits):
+            return found
+    return []
+
+
+def _count(digits: str) -> int:
+    return sum(map(str.isdigit, digits))
 
 
 def _is_plain(number: str, region: str) -> bool:

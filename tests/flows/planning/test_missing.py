@@ -96,3 +96,20 @@ def test_the_files_of_a_pinned_artifact_are_not_looked_for(recipe: Path) -> None
     assert done.exit_code == 0, done.output
     stages = json.loads(done.stdout)["stages"]
     assert [s["result"] for s in stages if s["stage"] == "ingest"] == ["hit"]
+
+
+@pytest.mark.parametrize(
+    "name", ["lms/zh.arpa.bin", "base/tokenizer.json", "base/model.safetensors", "lid.bin"]
+)
+def test_pointers_of_lfs_are_refused_where_the_file_is_needed(recipe: Path, name: str) -> None:
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'4d' * 32}\nsize 12345\n"
+    (recipe.parent / "lid.bin").write_text("a model")
+    (recipe.parent / "base" / "pytorch_model.bin").write_text(pointer)  # not needed
+    stated = recipe.read_text().replace("langid: {}", "langid: {model: lid.bin}")
+    recipe.write_text(stated)
+    before = CliRunner().invoke(app, ["plan", str(recipe)])
+    assert before.exit_code == 0 and "Git LFS" not in before.output
+    (recipe.parent / name).write_text(pointer)
+    found = CliRunner().invoke(app, ["plan", str(recipe)])
+    said = " ".join(found.output.split())
+    assert found.exit_code == 2 and f"{name}: is a pointer of Git LFS" in said

@@ -141,6 +141,17 @@ def test_all_of_them_are_listed_and_none_leaves_its_folder(
         assert Path(local.path).read_bytes() == BODY + pin.path.split("/", 3)[3].encode()
 
 
+def test_an_object_named_as_a_folder_is_no_silent_loss(s3: LoopbackS3, access: Access) -> None:
+    s3.put("folders", "a/", b"")
+    s3.put("folders", "a/b.gz", BODY)
+    assert [pin.name for pin in objects.expand("s3://folders/", access)] == ["a/b.gz"]
+    s3.put("folders", "a/c/", b"data")
+    for reference in ("s3://folders/", "s3://folders/a", "s3://folders/**"):
+        with pytest.raises(RemoteError, match=r"s3://folders/a/c/: holds 4 bytes, but its key"):
+            objects.expand(reference, access)
+    assert [pin.name for pin in objects.expand("s3://folders/**/*.gz", access)] == ["a/b.gz"]
+
+
 def test_more_keys_than_one_page_of_a_listing(s3: LoopbackS3, access: Access) -> None:
     for number in range(1_010):
         s3.put("many", f"{number:05d}.txt", b"%d" % number)

@@ -32,6 +32,8 @@ WAT = [
 ]
 ARC = b"filedesc://a.arc 0.0.0.0 20080430204825 text/plain 76\n1 0 InternetArchive\nURL IP-address Archive-date\n\n"  # noqa: E501
 
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize 12345\n" % (b"4d" * 32)
+
 
 def parquet() -> bytes:
     buffer = io.BytesIO()
@@ -71,6 +73,7 @@ OTHERS = {
     "a PNG image": b"\x89PNG\r\n\x1a\n" + bytes(50),
     "an SQLite database": b"SQLite format 3\0" + bytes(50),
     "an ARC file": gzip.compress(ARC),
+    "a pointer of Git LFS": POINTER,
 }  # fmt: skip
 
 

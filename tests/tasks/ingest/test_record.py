@@ -38,6 +38,8 @@ def test_names_repeated_lines_and_lines_that_are_no_field() -> None:
         (USUAL.replace(b": 3", b":\t 3 "), 3),
         (USUAL.replace(b": 3", b" : 3"), 3),
         (USUAL.replace(b": 3\r\n", b": 3\r\n 4\r\n"), None),
+        (USUAL.replace(b": 3", b":\r\n 3"), 3),
+        (USUAL.replace(b": 3", b": \n\t3"), 3),
         (USUAL.replace(b"WARC-Type", b"content-length: 7\r\nWARC-Type"), 7),
         (USUAL.replace(b"WARC-Target-URI", b"Content-Length: 7\r\nWARC-Target-URI"), 3),
         (USUAL.replace(b"http://a/", b"http://a/Content-Length: 8"), 3),

@@ -1,6 +1,8 @@
 """Phone numbers without a country code: what is one, what is something else, and whose they are."""
 
 import json
+import re
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -69,6 +71,41 @@ def test_what_is_a_number(text: str, region: str, number: str) -> None:
 )
 def test_what_is_none(text: str) -> None:
     assert numbers(text, *EVERYWHERE) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "region"),
+    [
+        ("Tel:<030 90182000>", "DE"),
+        ("Tel.<030/90182-0>, Fax:<030/90182-100>", "DE"),
+        ("电话:<010-62781234>", "CN"),
+        ("tel:<6502530000>", "US"),
+        ("Tel. <912 345 678> / <612 345 678>", "ES"),
+        ("Tel. <912 345 678>, <612 345 678> y <912 345 679>", "ES"),
+        ("call <650-253-0000> <650-253-0001>", "US"),
+        ("<650-253-0000> <650-253-0001>\n", "US"),
+        ("12:30:45 and 10:6502530000", "US"),
+        ("TEL：<０３－３５８１－０１０１>", "JP"),
+        ("お問い合わせ<（03）3581-0101>", "JP"),
+        ("هاتف: <٠١٠١٢٣٤٥٦٧٨>", "EG"),
+        ("फोन: <०२२ २३४५ ६७८९>", "IN"),
+        ("代表 <＋81－3－3581－0101> 番", "JP"),
+    ],
+)
+def test_numbers_in_a_row_behind_a_sign_and_in_other_digits(text: str, region: str) -> None:
+    """Numbers are those in angle brackets."""
+    plain = text.replace("<", "").replace(">", "")
+    expected = re.findall("<(.*?)>", text)
+    assert [match.value for match in find(plain, ("phone",), [region])] == expected
+
+
+def test_a_table_of_numbers_takes_linear_time() -> None:
+    def seconds(count: int) -> float:
+        started = time.process_time()
+        assert numbers("12 34 56 78 " * count, "US", "GB", "DE") == []
+        return time.process_time() - started
+
+    assert seconds(80_000) < 30 * seconds(8_000) + 0.5
 
 
 def test_only_numbers_of_the_regions_are_found() -> None:

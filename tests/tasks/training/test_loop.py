@@ -217,6 +217,7 @@ def test_worker_saves_and_ends_when_its_parent_is_gone(world: World, tmp_path: P
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as child:
         assert child.stdin and child.stdout and child.stderr
+        assert json.loads(child.stdout.readline()) == {"training": {"step": 0}}
         assert "progress" in json.loads(child.stdout.readline())
         child.stdin.close()
         assert child.wait(timeout=240) == 75
