@@ -14,6 +14,7 @@ from typing import Any
 
 from infra.io.files import replacing
 from tasks.benchmarks.scores import FIRST_TOKEN
+from tasks.documents.heldout import read_heldout
 from tasks.evaluation.stage import EvaluationParameters, LongText
 
 HELDOUT = "heldout"
@@ -301,11 +302,8 @@ class _Evaluator:
         return Measured(rows, notes=notes)
 
     def _heldout(self, category: str, limit: int | None) -> Iterator[tuple[str, str]]:
-        from tasks.evaluation import bits_per_byte
 
-        return bits_per_byte.read_heldout(
-            [Path(path) for path in self._spec.heldout[category]], limit
-        )
+        return read_heldout([Path(path) for path in self._spec.heldout[category]], limit)
 
     def _question_arguments(self, task: str) -> dict[str, Any]:
         """Arguments of `items.questions` for a benchmark, except the style."""

@@ -88,7 +88,8 @@ def continuations(
     All ranks take part. `seed`: of drawing. `check_stop`: called before each token; what it raises
     abandons the samples.
     """
-    rows = [list(ids) for ids in prompts.ids] * 2  # the first P are continued greedily
+    # The first P are continued greedily.
+    rows = [list(ids) for ids in (*prompts.ids, *prompts.ids)]
     greedy = len(prompts.ids)
     ended = [False] * len(rows)
     draw = torch.Generator().manual_seed(seed)

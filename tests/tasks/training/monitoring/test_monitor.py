@@ -89,6 +89,10 @@ def test_evaluations_come_at_the_start_every_interval_and_the_end(
         (4, "w5 w6 w7"),
     ]
     assert all(row["greedy"].startswith(row["prompt"]) for row in samples)
+    for row in samples:
+        for kind in ("greedy", "sampled"):
+            assert len(row[kind].split()) <= len(row["prompt"].split()) + EVALUATION["tokens"]
+    assert any(row["greedy"] != row["sampled"] for row in samples)
     events = read(tmp_path / "scratch/tensorboard")
     assert [step for step, _ in events["held-out bits per byte/a"]] == [
         row["tokens"] for row in found
