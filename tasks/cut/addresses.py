@@ -9,6 +9,7 @@ at the end. International names are in punycode, and paths are percent-encoded i
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterator
 from urllib.parse import quote, unquote, unquote_to_bytes
@@ -20,7 +21,7 @@ _SCHEME = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//", re.IGNORECASE)
 _PLAIN_HOST = re.compile(
     r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*"
 )
-_IPV6 = re.compile(r"\[?([0-9a-f:]*:[0-9a-f:.]*)\]?")
+_BRACKETED = re.compile(r"\[([^\[\]]*)\](?::\d*)?")
 _IPV4 = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
 _SAFE_IN_PATH = "/~!$&'()*+,;=:@-._"
 _MAX_HOST = 253
@@ -78,8 +79,11 @@ def _split(url: str) -> tuple[str | None, str, str]:
 def _normal_host(host: str) -> str | None:
     host = host.lower()
     if host.startswith("[") or host.count(":") > 1:
-        address = _IPV6.match(host)
-        return address[1] if address else None
+        bracketed = _BRACKETED.fullmatch(host)
+        try:
+            return ipaddress.IPv6Address(bracketed[1] if bracketed else host).compressed
+        except ValueError:
+            return None
     host = host.partition(":")[0].rstrip(".")
     if "%" in host:
         host = unquote(host)

@@ -114,7 +114,7 @@ class CutParameters(Parameters):
 
 STAGE = Stage(
     "cut",
-    version=1,
+    version=2,
     parameters=CutParameters,
     run="tasks.cut.run:run",
     summary="which documents the keeps leave, and why others are dropped",

@@ -56,7 +56,7 @@ def test_version_depends_on_identity_only(tmp_path: Path) -> None:
     assert version_of(TOY, "other", ToyParameters(), {}, {}) != base
     bumped = replace(TOY, version=2)
     assert version_of(bumped, "main", ToyParameters(), {}, {}) != base
-    assert version_of(TOY, "main", ToyParameters(), {"role": ["a/b@1"]}, {}) != base
+    assert version_of(TOY, "main", ToyParameters(), {"up": ["a/b@1"]}, {}) != base
 
 
 def test_a_failed_stage_resumes_and_leaves_no_artifact(tmp_path: Path) -> None:

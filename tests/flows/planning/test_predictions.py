@@ -23,7 +23,7 @@ training:
 
 WHOLE = """
 name: whole
-sources: {zh: {ingest: {format: jsonl, paths: [not-yet.jsonl]}, category: zh}}
+sources: {zh: {ingest: {format: jsonl, paths: [text.jsonl]}, category: zh}}
 tokenizer: {base: BASE, expand: {size: 300, from: [zh]}}
 model: {base: BASE, pad_to_multiple_of: 64}
 binning: {sequence_length: 64}
@@ -33,9 +33,14 @@ training:
 """
 
 
+UNREACHABLE = "org/base"
+"""A model of the hub, which tests do not reach (HF_HUB_OFFLINE)."""
+
+
 def puna(tmp_path, text, *words, command="plan"):
     file = tmp_path / "recipe.yaml"
     file.write_text(text)
+    (tmp_path / "text.jsonl").write_text('{"text": "one"}\n')
     return CliRunner().invoke(app, [command, str(file), "--store", str(tmp_path / "s"), *words])
 
 
@@ -70,7 +75,7 @@ def test_a_shape_is_enough_to_plan_and_not_to_run(tmp_path):
 
 def test_a_shape_with_sources_leaves_the_model_unresolved(tmp_path):
     text = WHOLE.replace("{base: BASE, pad", "{shape: tinyllama-1.1b, pad")
-    text = text.replace("BASE", str(tmp_path / "nowhere"))
+    text = text.replace("BASE", UNREACHABLE)
     found = planned(tmp_path, text)
     states = {f"{s['stage']}/{s['name']}": s for s in found["stages"]}
     assert states["model/main"]["result"] == "unresolved"
@@ -81,7 +86,7 @@ def test_a_shape_with_sources_leaves_the_model_unresolved(tmp_path):
 
 
 def test_a_base_that_cannot_be_read_needs_a_shape(tmp_path):
-    text = WHOLE.replace("BASE", str(tmp_path / "nowhere"))
+    text = WHOLE.replace("BASE", UNREACHABLE)
     assert "state model.shape" in planned(tmp_path, text)["training"]["unpredicted"]
     shaped = text.replace("pad_to", "shape: tinyllama-1.1b, pad_to")
     assert planned(tmp_path, shaped)["training"]["vocabulary"] == 320  # 300, padded
