@@ -76,6 +76,10 @@ def _memory(step: Mapping[str, Any]) -> dict[str, float]:
     return {names.get(name, name): size / 1e9 for name, size in step.get("memory", {}).items()}
 
 
+SHORT = 0.1
+"""Share of the run below which a phase has no room for its name."""
+
+
 def curves(
     phases: Phases,
     pick: Callable[[Mapping[str, Any]], Mapping[str, float]],
@@ -94,6 +98,7 @@ def curves(
     """
     colours: dict[str, str] = {}
     figure, axes = new_axes(*size)
+    end = max((steps[-1]["tokens"] for steps in phases.values() if steps), default=0)
     for name, steps in phases.items():
         for style, values in ((":", planned), ("-", pick)):
             points = _points(steps, values) if values else {}
@@ -104,7 +109,7 @@ def curves(
                 shown = marker or ("o" if len(xs) == 1 else None)
                 axes.plot(xs, ys, style, color=colour, linewidth=wide, marker=shown, markersize=2.5)
         if steps:
-            _mark(axes, name, steps, last=name == list(phases)[-1])
+            _mark(axes, name, steps, end)
     if not colours:
         return ""
     for category, colour in colours.items():
@@ -124,13 +129,17 @@ def curves(
     return svg(figure)
 
 
-def _mark(axes: Axes, name: str, steps: Lines, *, last: bool) -> None:
-    """Name a phase above its beginning, and draw where it ends."""
-    if not last:
-        axes.axvline(steps[-1]["tokens"] / 1e6, color="#c9ccd3", linewidth=0.8)
+def _mark(axes: Axes, name: str, steps: Lines, end: int) -> None:
+    """Name a phase above its beginning, and draw where it ends; `end`: tokens of the run.
+
+    The name of a short phase stands higher, above that of the next one.
+    """
+    first, last = steps[0]["tokens"], steps[-1]["tokens"]
+    if last < end:
+        axes.axvline(last / 1e6, color="#c9ccd3", linewidth=0.8)
     axes.annotate(
         name,
-        (steps[0]["tokens"] / 1e6, 1.02),
+        (first / 1e6, 1.09 if last - first < SHORT * end else 1.02),
         xycoords=("data", "axes fraction"),
         color="#50555e",
         fontsize=8,
