@@ -335,4 +335,4 @@ def test_golden_output(tmp_path: Path) -> None:
     built = run_stage(
         STAGE, CutParameters(sources={"web": KEEP, "more": KEEP}), given.inputs, tmp_path=tmp_path
     )
-    assert (STAGE.version, content_digest(built)) == (1, "9d6993e83f9c3368")
+    assert (STAGE.version, content_digest(built)) == (2, "9d6993e83f9c3368")

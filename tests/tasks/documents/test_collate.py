@@ -11,10 +11,9 @@ import torch
 from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
 from tasks.binning.pack import pack
-from tasks.binning.write import write_layout, write_rows
+from tasks.binning.write import Documents, write_layout, write_rows
 from tasks.documents.collate import collate
 from tasks.documents.rows import IGNORE_INDEX, Rows, first_schema
-from tasks.documents.tokenize import Tokens
 from tasks.training.loss import LossModel
 from tests.tasks.training.toys import VOCABULARY, save_model
 
@@ -31,17 +30,20 @@ ALONE = [(16, 0), (14, 5), (15, 0), (13, 0)]
 
 def save(folder: Path, shapes: list[tuple[int, int]], *, loss_on_source: bool = False) -> Path:
     draw = np.random.default_rng(len(shapes))
-    made = [
-        Tokens(draw.integers(1, VOCABULARY, size).astype(np.uint32), prompt)
-        for size, prompt in shapes
-    ]
-    rows = pack(np.array([size for size, _ in shapes], np.int64), LENGTH)
+    tokens = [draw.integers(1, VOCABULARY, size).astype(np.uint32) for size, _ in shapes]
+    lengths = np.array([size for size, _ in shapes], np.int64)
+    documents = Documents(
+        ids=pa.array([f"d{n}" for n in range(len(shapes))]),
+        tokens=np.concatenate(tokens),
+        starts=np.cumsum(lengths) - lengths,
+        lengths=lengths,
+        prompts=np.array([prompt for _, prompt in shapes], np.int64),
+    )
     folder.mkdir(parents=True)
     write_rows(
         folder / NAME,
-        [f"d{n}" for n in range(len(made))],
-        made,
-        rows,
+        documents,
+        pack(lengths, LENGTH),
         sequence_length=LENGTH,
         padding=0,
         loss_on_source=loss_on_source,

@@ -177,7 +177,7 @@ def test_impossible_shapes_are_refused() -> None:
         ModelParameters(create={**SHAPE, "hidden_size": 18})
     with pytest.raises(pydantic.ValidationError, match="not a multiple of num_key_value_heads"):
         ModelParameters(create={**SHAPE, "num_key_value_heads": 3})
-    with pytest.raises(pydantic.ValidationError, match="either a `base` or"):
+    with pytest.raises(pydantic.ValidationError, match="state a `base`, or"):
         ModelParameters()
     with pytest.raises(pydantic.ValidationError, match=r"model\.layers changes a base"):
         ModelParameters(create=SHAPE, layers=(0,))
