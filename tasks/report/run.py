@@ -88,11 +88,12 @@ def page(recipe: str, inputs: Mapping[str, Sequence[Artifact]], numbers: dict[st
     marked = {name: _marked(drawn) for name, drawn in pictures.items()}
     scores = score_rows(numbers["scores"])
     artifacts = [artifact for group in inputs.values() for artifact in group]
+    statistics_of = {one.name: one.statistics for one in inputs.get("training", ())}
     return template.render(
         recipe=recipe,
         numbers=numbers,
-        phases=training.phase_rows(numbers["phases"], watched[METRICS]),
-        categories=training.category_rows(numbers["phases"], watched[EVALUATIONS]),
+        phases=training.phase_rows(statistics_of, watched[METRICS]),
+        categories=training.category_rows(statistics_of, watched[EVALUATIONS]),
         samples=training.sample_rows(watched[SAMPLES]),
         pictures=marked,
         artifacts=artifacts,

@@ -19,6 +19,8 @@ from tasks.report.notes import (
 
 CLUSTERS_SHOWN = 12
 LINES_SHOWN = 8
+TIMINGS = ("time",)
+"""Statistics of a phase that no digest may depend on: the page shows them, from the manifests."""
 
 
 def summary(inputs: Inputs) -> dict[str, Any]:
@@ -39,7 +41,10 @@ def summary(inputs: Inputs) -> dict[str, Any]:
         "tokenizer_report": tokenizer_report(inputs),
         "model": next((artifact.statistics for artifact in inputs.get("model", ())), {}),
         "bins": {artifact.name: artifact.statistics for artifact in inputs.get("binning", ())},
-        "phases": {artifact.name: artifact.statistics for artifact in inputs.get("training", ())},
+        "phases": {
+            artifact.name: {k: v for k, v in artifact.statistics.items() if k not in TIMINGS}
+            for artifact in inputs.get("training", ())
+        },
         "scores": {
             artifact.name: artifact.statistics.get("scores", {})
             for artifact in inputs.get("evaluation", ())
