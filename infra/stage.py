@@ -166,10 +166,11 @@ class Role:
     """An input of a stage: its name, which stages' artifacts it takes, and how many.
 
     No `stages` means any stage's. One artifact is required unless `many` (one or more) or
-    `optional` (none is allowed too). `check` names a function ("tasks.binning.nothing:refuse") that
-    a run calls as soon as the role's artifacts exist, with the node's name and them; its
-    `StageError` ends the run before the node's other inputs are built. Without `identity`, what is
-    given decides no byte of the output and is not part of the version.
+    `optional` (none is allowed too). `check` names a function
+    ("tasks.binning.category:refuse_nothing") that a run calls as soon as the role's artifacts
+    exist, with the node's name and them; its `StageError` ends the run before the node's other
+    inputs are built. Without `identity`, what is given decides no byte of the output and is not
+    part of the version.
     """
 
     name: str

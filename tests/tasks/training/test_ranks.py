@@ -295,7 +295,9 @@ def read_badly(ranks: Ranks, made: Spec) -> None:
 def test_what_one_rank_cannot_read_ends_all(worlds: Worlds, tmp_path: Path) -> None:
     model, _, bins = worlds
     values = parameters(tokens="60 rows", batch=4 * LENGTH, micro_batch=1)
-    forked.run(2, read_badly, spec(tmp_path, model, bins, values))
+    made = spec(tmp_path, model, bins, values)
+    forked.run(2, read_badly, made)  # which asserts in each rank
+    assert not Path(made.output).exists()
 
 
 def sum_whole(ranks: Ranks, inputs: torch.Tensor, expected: torch.Tensor) -> None:

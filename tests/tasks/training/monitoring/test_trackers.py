@@ -96,5 +96,7 @@ def test_a_tracker_that_is_not_installed_names_its_extra(
 def test_none_imports_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib, "import_module", lambda name: pytest.fail(f"imported {name}"))
     tracking = track("none", tmp_path)
+    assert not tracking.is_on
     tracking.log({"loss": 1.0}, 1)
     tracking.close()
+    assert list(tmp_path.iterdir()) == []
