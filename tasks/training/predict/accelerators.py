@@ -1,13 +1,16 @@
 """Known accelerators: what their datasheets state, and what an hour of one costs.
 
-Peaks are dense (without structured sparsity), in TFLOP/s, from the makers' datasheets: 16-bit
-products added up in float32, and float32 outside of matrix units. Memory is the datasheet's, in
-GB = 10^9 bytes; boards of 80 GB offer 80 GiB or a little less. Power is that of the board (TDP).
+Peaks are dense (without structured sparsity), in TFLOP/s: 16-bit products added up in float32, and
+float32 outside of matrix units. Memory is the datasheet's, in GB = 10^9 bytes; boards of 80 GB
+offer 80 GiB or a little less. Power is that of the board (TDP). From the makers' datasheets: NVIDIA
+A100 (1758950-r4), H100 and H200 Tensor Core GPU (a half of the figures with sparsity), L40S,
+RTX 6000 Ada (a quarter of its FP8 figure with sparsity), Ada whitepaper (RTX 4090, products added
+up in float32), HGX B200 (180 of its 192 GB are usable), AMD Instinct MI300X.
 
-Prices are on-demand list prices in US dollars an hour and accelerator, of spring 2026: Lambda (May
-2026: A100 40 GB) and RunPod (March 2026: the others). A800 is not listed there and has the price
-of the A100, from which it differs in its links only; MI300X is RunPod's of 2025. They move by tens
-of percent a year: state `price_per_hour`.
+Prices are in US dollars an hour and accelerator, at the low end of what is listed: RunPod in March
+2026, MI300X in 2025, A100 40 GB of Lambda in May 2026; A800 has the price of the A100, from which
+it differs in its links only. Large clouds ask two to three times as much for the same board, and
+all prices move by tens of percent a year: state `price_per_hour`.
 
 CPU stands for a server of 32 cores at 2 GHz with 512-bit units; state your own.
 """
