@@ -24,33 +24,33 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
-from tasks.training import gradients
-from tasks.training.accumulation import StepLosses, accumulate, micro_batches
 from tasks.training.adapters.merge import parameter_count
-from tasks.training.batches import PlannedStep
-from tasks.training.checkpointing import Checkpointer, CheckpointTimer
-from tasks.training.data import PackedRows
+from tasks.training.checkpoints.checkpointing import Checkpointer, CheckpointTimer
+from tasks.training.distributed.ranks import Ranks, join, require_rows
+from tasks.training.distributed.sharding import reshard
 from tasks.training.errors import Interrupted, OutOfMemory, TrainingStopped
-from tasks.training.loss_scale import unscale
-from tasks.training.memory_words import is_out_of_memory, out_of_memory
-from tasks.training.metrics import loss_metrics
+from tasks.training.model.numerics import autocast, make_reproducible
+from tasks.training.model.probe import probe, probe_loss
+from tasks.training.model.recompute import prepare
 from tasks.training.model_setup import phase_optimizer, training_model
 from tasks.training.monitoring.evaluation import Inside
 from tasks.training.monitoring.meter import attention_pairs, utilisation
 from tasks.training.monitoring.monitor import Monitor
-from tasks.training.numerics import autocast, make_reproducible
-from tasks.training.optimizer import trainable_parameters
 from tasks.training.output import write_output
-from tasks.training.plan import TrainingPlan
-from tasks.training.probe import probe, probe_loss
-from tasks.training.progress import Progress, fingerprint_of
-from tasks.training.ranks import Ranks, join, require_rows
-from tasks.training.recompute import prepare
-from tasks.training.sampler import Row, counts, deal
-from tasks.training.sharding import reshard
+from tasks.training.planning.batches import PlannedStep
+from tasks.training.planning.plan import TrainingPlan
+from tasks.training.planning.sampler import Row, counts, deal
 from tasks.training.spec import CHECKPOINTS, Carried, Spec, carried_after, plan_and_sampler
+from tasks.training.step import gradients
+from tasks.training.step.accumulation import StepLosses, accumulate, micro_batches
+from tasks.training.step.data import PackedRows
+from tasks.training.step.loss_scale import unscale
+from tasks.training.step.metrics import loss_metrics
+from tasks.training.step.optimizer import trainable_parameters
+from tasks.training.step.progress import Progress, fingerprint_of
+from tasks.training.step.watch import LossWatch
 from tasks.training.summary import loss_summary
-from tasks.training.watch import LossWatch
+from tasks.training.supervision.memory_words import is_out_of_memory, out_of_memory
 
 CLOSE_S = 60.0
 """Time that a rank which ends gives the checkpoint that it is still writing."""

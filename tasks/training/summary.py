@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from tasks.training.guard import Course, alarm
-from tasks.training.progress import Progress
+from tasks.training.step.guard import Course, alarm
+from tasks.training.step.progress import Progress
 
 SKIPPED_SHARE = 0.05
 """A larger share of skipped steps is reported at the end."""

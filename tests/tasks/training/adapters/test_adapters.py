@@ -21,7 +21,7 @@ from tasks.training.adapters.quantise import dequantised, quantise, require_quan
 from tasks.training.adapters.targets import AdapterError
 from tasks.training.errors import Interrupted
 from tasks.training.loop import Phase
-from tasks.training.phases import TrainingSection
+from tasks.training.phases.section import TrainingSection
 from tasks.training.spec import Spec
 from tests.tasks.training.test_loop import files, stop_after
 from tests.tasks.training.toys import VOCABULARY, parameters, save_bins, save_model, spec

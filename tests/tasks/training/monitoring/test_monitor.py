@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from infra.store.identity import version_of
-from tasks.training.devices import Devices
+from tasks.training.distributed.ranks import Ranks
 from tasks.training.errors import Interrupted, TrainingStopped
 from tasks.training.loop import Phase
-from tasks.training.ranks import Ranks
+from tasks.training.recipe.devices import Devices
 from tasks.training.spec import Spec
 from tasks.training.stage import STAGE
 from tests.tasks.training.forked import run, with_mesh
