@@ -164,6 +164,22 @@ def probe_loss(
     return off
 
 
+def probe_training(
+    model: LossModel,
+    vocabulary: int,
+    device: torch.device,
+    *,
+    document_mask: bool,
+    autocast: Callable[[], AbstractContextManager[Any]],
+) -> float:
+    """Both probes of a model that is about to be trained; returns the leak that `probe` found."""
+    leak = probe(model, vocabulary, device, document_mask=document_mask, autocast=autocast)
+    mixed = len({p.dtype for p in model.parameters() if p.is_floating_point()}) > 1
+    outside = autocast if mixed else contextlib.nullcontext
+    probe_loss(model, vocabulary, device, autocast=outside)
+    return leak
+
+
 _TELLING = ("logit", "scal", "multiplier", "softcap", "soft_cap", "z_loss", "aux", "router")
 
 

@@ -140,6 +140,12 @@ class TrainingPlan:
         return self.batches.steps(self.rows)
 
     @property
+    def step_rows(self) -> tuple[int, int]:
+        """Rows of the smallest step (but the last, which is cut) and of the largest."""
+        sizes = [tokens / self.sequence_length for _, tokens in self.batch.knots]
+        return min(math.floor(min(sizes)), self.rows), min(math.ceil(max(sizes)), self.rows)
+
+    @property
     def end(self) -> Position:
         """Where the next phase begins."""
         return Position(self.start + self.tokens, self.length.owed, self.shared)

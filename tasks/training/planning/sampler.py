@@ -193,6 +193,15 @@ class Sampler:
         }
         return SamplerState(self._count, drawn, dict(sorted(taken.items())))
 
+    @property
+    def epochs(self) -> dict[str, float]:
+        """Times that each category's rows were taken since the data was last restarted."""
+        taken = self.state.taken
+        return {
+            category: taken[category] / rows
+            for category, rows in zip(self.categories, self._rows, strict=True)
+        }
+
     def restore(self, rows: int, drawn: Mapping[str, int]) -> None:
         """Set the sampler to the state of a checkpoint."""
         if sorted(drawn) != self.categories or sum(drawn.values()) != rows:

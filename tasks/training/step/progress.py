@@ -10,6 +10,7 @@ from typing import Any
 
 from tasks.training.spec import Carried
 from tasks.training.stage import TrainingParameters
+from tasks.training.step.accumulation import StepLosses
 from tasks.training.step.guard import Course
 from tasks.training.step.loss_scale import LossScale
 
@@ -46,6 +47,16 @@ class Progress:
                 "loss_scale": LossScale(**state["loss_scale"]),
             }
         )
+
+    def learn(self, losses: StepLosses, rows: Mapping[str, int], guessing: float) -> None:
+        """Remember a step that is taken. `rows`: by category; `guessing`: loss of a guess."""
+        of_category = {
+            category: (rows.get(category, 0), losses.tokens[category], loss_sum)
+            for category, loss_sum in losses.sums.items()
+        }
+        self.course.add(losses.mean, of_category, guessing)
+        for category, targets in losses.tokens.items():
+            self.loss_tokens[category] = self.loss_tokens.get(category, 0) + targets
 
 
 def fingerprint_of(
