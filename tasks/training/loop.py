@@ -118,7 +118,6 @@ class Phase:
                 self.language_model, self.trainable, parameters, self.carried, spec.state
             )
         )
-
         self.watch = LossWatch(parameters.guard, self.plan, self.guessing)
         ranks.together(lambda: self.checkpoints.restore(self.trainable, self.optimizer))
         self.resumed = restored is not None

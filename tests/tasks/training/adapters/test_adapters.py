@@ -26,6 +26,10 @@ from tasks.training.spec import Spec
 from tests.tasks.training.test_loop import files, stop_after
 from tests.tasks.training.toys import VOCABULARY, parameters, save_bins, save_model, spec
 
+pytestmark = pytest.mark.filterwarnings(  # PEFT's own PeftModel, which only these tests make
+    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
+)
+
 IDS = (torch.arange(48).view(2, 24) * 5) % VOCABULARY
 NEW_ROWS = (90, 96)
 LORA: dict[str, Any] = {"kind": "lora", "r": 4}
