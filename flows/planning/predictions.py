@@ -13,9 +13,9 @@ from infra.store import Artifact
 from tasks.checkpoints.shapes import ModelShape, ShapeError, shape_of
 from tasks.model.stage import STAGE as MODEL
 from tasks.model.stage import LayerChoice
-from tasks.training.devices import DeviceError
-from tasks.training.facts import PhaseFacts
+from tasks.training.phases.facts import PhaseFacts
 from tasks.training.predict.prediction import Prediction, predict
+from tasks.training.recipe.devices import DeviceError
 
 
 class NoShape(ValueError):

@@ -1,6 +1,6 @@
 """The training stage: parameters of one phase's node, and what it reads and writes.
 
-`tasks.training.phases` makes the parameters from the recipe. Imports are light: pydantic and the
+`phases/section.py` makes the parameters from the recipe. Imports are light: pydantic and the
 standard library.
 """
 
@@ -15,11 +15,8 @@ import pydantic
 
 from infra.stage import NOT_IDENTITY, Output, Parameters, Role, Stage
 from tasks.checkpoints.context import ContextLength
-from tasks.training.adapters.section import Adapter, refuse_untrained
-from tasks.training.batches import Batches
-from tasks.training.devices import Devices
-from tasks.training.durations import Duration
-from tasks.training.lengths import (
+from tasks.training.planning.batches import Batches
+from tasks.training.planning.lengths import (
     Length,
     NotKnownYet,
     batch_ramp,
@@ -29,11 +26,14 @@ from tasks.training.lengths import (
     refuse_contradictions,
     rows_of_epochs,
 )
-from tasks.training.monitoring.section import EvaluationField, TrackerField
-from tasks.training.plan import Position, TrainingPlan
-from tasks.training.ramps import Ramp, mixture_ramps
-from tasks.training.schedules import NodeSchedule, checked_schedule
-from tasks.training.sections import (
+from tasks.training.planning.plan import Position, TrainingPlan
+from tasks.training.planning.ramps import Ramp, mixture_ramps
+from tasks.training.planning.schedules import NodeSchedule, checked_schedule
+from tasks.training.recipe.adapter import Adapter, refuse_untrained
+from tasks.training.recipe.devices import Devices
+from tasks.training.recipe.durations import Duration
+from tasks.training.recipe.monitoring import EvaluationField, TrackerField
+from tasks.training.recipe.sections import (
     DEFAULT_EPOCHS,
     AttentionField,
     Batch,

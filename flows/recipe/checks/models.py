@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pydantic
 
 from flows.recipe.checks.names import unknown_names
-from tasks.training.ramps import PlanError
-from tasks.training.sections import categories_of
+from tasks.training.planning.ramps import PlanError
+from tasks.training.recipe.sections import categories_of
 
 if TYPE_CHECKING:
     from flows.recipe.sections import Recipe

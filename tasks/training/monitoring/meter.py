@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tasks.training.flops import MatmulShape, shape_of, training_flops
-from tasks.training.predict.accelerators import ACCELERATORS, Accelerator
+from tasks.training.predict.flops import MatmulShape, shape_of, training_flops
+from tasks.training.recipe.accelerators import ACCELERATORS, Accelerator
 
 _NAMES = (
     (r"\bH200\b", "H200"),
@@ -62,7 +62,7 @@ def peak_flops(device: torch.device, precision: str) -> float | None:
 
 @dataclass(frozen=True)
 class Utilisation:
-    """Model FLOPs utilisation of steps (tasks/training/flops.py)."""
+    """Model FLOPs utilisation of steps (tasks/training/predict/flops.py)."""
 
     shape: MatmulShape
     trained: int

@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.checkpoints.shapes import ModelShape
-from tasks.training.adapters.section import Adapter
-from tasks.training.devices import Devices
-from tasks.training.facts import PhaseFacts
-from tasks.training.flops import MatmulShape, training_flops
-from tasks.training.phase_section import PhaseSection
-from tasks.training.phases import TrainingSection
+from tasks.training.phases.facts import PhaseFacts
+from tasks.training.phases.phase_section import PhaseSection
+from tasks.training.phases.section import TrainingSection
 from tasks.training.predict.cost import Cost, cost_of, total
-from tasks.training.predict.hardware import Hardware
+from tasks.training.predict.flops import MatmulShape, training_flops
 from tasks.training.predict.memory import ROOM, Memory, memory_of
 from tasks.training.predict.setup import (
     LINEARS,
@@ -23,6 +20,9 @@ from tasks.training.predict.setup import (
     matmul_counts,
     trained_parameters,
 )
+from tasks.training.recipe.adapter import Adapter
+from tasks.training.recipe.devices import Devices
+from tasks.training.recipe.hardware import Hardware
 
 RANKS_PER_MACHINE = 8
 """Accelerators of a machine, for `shard: hybrid` without `replicas`."""
@@ -132,7 +132,7 @@ def _of_phase(
 
 
 def phase_flops(shape: ModelShape, setup: Setup, rows: int) -> int:
-    """Operations of a phase: `tasks.training.flops`, with attention over whole rows, as documents
+    """Operations of a phase: `predict/flops.py`, with attention over whole rows, as documents
     are not known before binning. Frozen matrices cost 4 operations instead of 6.
     """
     length = setup.sequence_length

@@ -4,8 +4,8 @@ import pytest
 
 from flows.planning.phase_text import WIDTH, count, duration, training_json, training_lines
 from tasks.checkpoints.shapes import SHAPES
-from tasks.training.facts import BinFacts, facts
-from tasks.training.phases import TrainingSection
+from tasks.training.phases.facts import BinFacts, facts
+from tasks.training.phases.section import TrainingSection
 from tasks.training.predict.prediction import predict
 
 CATEGORIES = [f"category-{number}" for number in range(12)]

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch.distributed.device_mesh import init_device_mesh
 
-from tasks.training.devices import Devices
-from tasks.training.ranks import Ranks, join
+from tasks.training.distributed.ranks import Ranks, join
+from tasks.training.recipe.devices import Devices
 
 
 def free_port() -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tasks.training.flops import MatmulShape
 from tasks.training.monitoring.meter import (
     TimeLeft,
     Utilisation,
@@ -15,6 +14,7 @@ from tasks.training.monitoring.meter import (
     peak_flops,
 )
 from tasks.training.monitoring.names import in_words
+from tasks.training.predict.flops import MatmulShape
 
 
 @pytest.mark.parametrize(

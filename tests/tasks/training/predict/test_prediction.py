@@ -3,9 +3,8 @@
 import pytest
 
 from tasks.checkpoints.shapes import SHAPES
-from tasks.training.adapters.section import Adapter
-from tasks.training.facts import facts
-from tasks.training.phases import TrainingSection
+from tasks.training.phases.facts import facts
+from tasks.training.phases.section import TrainingSection
 from tasks.training.predict.prediction import (
     RANKS_PER_MACHINE,
     adapter_setup,
@@ -13,6 +12,7 @@ from tasks.training.predict.prediction import (
     ranks_of,
 )
 from tasks.training.predict.setup import AdapterSetup
+from tasks.training.recipe.adapter import Adapter
 
 
 def predicted(shape="llama-2-7b", length=4096, **values):
