@@ -66,7 +66,13 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s"
     )
-    signal.signal(signal.SIGTERM, lambda *_: stopping.set())  # how launchers end their ranks
+    ended_by_launcher = threading.Event()
+
+    def terminate(*_: Any) -> None:
+        ended_by_launcher.set()
+        stopping.set()
+
+    signal.signal(signal.SIGTERM, terminate)
     # Imported late, as it takes seconds and the parent must be watched from the start.
     import filelock  # a dependency of torch, so a bare node has it
 
@@ -146,7 +152,8 @@ def main(arguments: list[str]) -> int:
             if full := _disk_full(error, scratch):
                 return fail(full)
             # Where another rank has failed, this one most likely lost its connection to it.
-            if ranks.world_size > 1 and (reason := ranks.failure(wait_s=REASON_S)):
+            # Once the launcher ends the others, its reason is there or never will be.
+            if reason := ranks.failure(REASON_S, ended_by_launcher.is_set):
                 return fail(reason, "lost")
             said = f"{type(error).__name__}: {error}"
             record.ended("lost" if _is_lost_connection(error) else "unforeseen", said)

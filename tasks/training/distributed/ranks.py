@@ -133,13 +133,18 @@ class Ranks:
         if self.store is not None:
             self.store.compare_set(FAILURE, "", json.dumps([self.rank, reason]))
 
-    def failure(self, wait_s: float = 0.0) -> str:
-        """Why another rank failed; "" where none has said so within `wait_s` seconds."""
+    def failure(self, wait_s: float = 0.0, ends: Callable[[], bool] = lambda: False) -> str:
+        """Why another rank failed; "" where none has said so within `wait_s` seconds, or by the
+        time that `ends` is true.
+        """
         if self.store is None:
             return ""
         give_up = time.monotonic() + wait_s
-        while not self.store.check([FAILURE]):
-            if time.monotonic() >= give_up:
+        while True:
+            last = time.monotonic() >= give_up or ends()
+            if self.store.check([FAILURE]):
+                break
+            if last:
                 return ""
             time.sleep(0.1)
         rank, reason = json.loads(self.store.get(FAILURE))

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infra.engine.group import ProcessGroup
-from infra.engine.launch import TAIL_LINES, LaunchError
+from infra.engine.group import TAIL_LINES, ProcessGroup
+from infra.engine.launch import LaunchError
 from infra.stage import StageError
 from tasks.training.stage import TrainingParameters
 from tasks.training.supervision.commands import rank_count, start_command, start_environment
@@ -193,6 +193,7 @@ class Supervisor:
         start = _Start(self.parameters, self._ranks, folder)
         alive_at = 0.0
         while True:
+            ended = group.returncode is not None  # asked first: it may print and end while we wait
             line = group.line(TICK_S)
             for message in _messages(line):
                 self._hear(message, heard)
@@ -204,7 +205,7 @@ class Supervisor:
                 self._held.count()
                 _show_life(folder, now)
             if line is None:
-                if group.returncode is not None:
+                if ended:
                     return ""
                 if waited := start.too_late(now):
                     return waited

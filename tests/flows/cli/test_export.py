@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def test_a_model_becomes_a_folder_and_a_gguf_file_also_after_a_failure(
     folder, file = tmp_path / "my-model", tmp_path / "my-model.gguf"
     options = ("--store", store, "--gguf", file, "--outtype", "f32", "--json")
     with monkeypatch.context() as broken:
-        broken.setattr(gguf, "BOOTSTRAP", tmp_path / "no such program.py")
+        broken.setattr(gguf, "module_command", lambda *_: [sys.executable, "-c", "exit(1)"])
         code, _, err = export(artifact.identity, folder, *options)
     assert code == 2 and "llama.cpp's converter" in err
     assert not [path.name for path in tmp_path.iterdir() if "my-model" in path.name]

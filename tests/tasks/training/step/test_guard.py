@@ -17,6 +17,7 @@ from tasks.training.loop import Phase
 from tasks.training.stage import STAGE
 from tasks.training.step.guard import BEGINS, WINDOW, Course, alarm, has_diverged
 from tests.stage_harness import run_stage
+from tests.tasks.training import forked
 from tests.tasks.training.test_stage import Inputs, inputs  # noqa: F401
 from tests.tasks.training.toys import VOCABULARY, parameters, save_bins, save_model, spec
 
@@ -138,8 +139,9 @@ def test_the_stage_warns_in_progress_statistics_and_notes(inputs: Inputs) -> Non
     root, model, bins = inputs
     given = {"previous": model, "bins": bins}
     ruined = parameters(tokens="24 rows", optimizer={"lr": 5.0})
-    made: Artifact = run_stage(STAGE, ruined, given, "ruined", tmp_path=root)
+    with forked.workers():
+        made: Artifact = run_stage(STAGE, ruined, given, "ruined", tmp_path=root)
     (note,) = training_notes([made])
     assert note.startswith("warning: training/ruined: the loss is ") and "that of guessing" in note
-    with pytest.raises(StageError, match=r"this phase has diverged"):
+    with forked.workers(), pytest.raises(StageError, match=r"this phase has diverged"):
         run_stage(STAGE, parameters(**LONG, optimizer={"lr": 5.0}), given, "lost", tmp_path=root)

@@ -7,9 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -29,7 +29,12 @@ ENDS_S = 120.0
 def test_a_rank_that_is_killed_costs_nothing_but_time(tmp_path: Path) -> None:
     """The ranks start again from the last checkpoint, and the result has the same bytes."""
     model, bins = save_model(tmp_path / "model"), save_bins(tmp_path / "bins", {"a": [30]})
-    values = parameters(checkpoint_every="1 steps", devices={"ranks": 2, "kind": "cpu"})
+    values = parameters(
+        tokens="160 rows",
+        max_epochs=99,
+        checkpoint_every="8 steps",
+        devices={"ranks": 2, "kind": "cpu"},
+    )
     whole, made = (spec(tmp_path / name, model, bins, values) for name in ("whole", "parts"))
     for each in (whole, made):
         each.write(Path(each.scratch).parent / "spec.json")
@@ -38,17 +43,20 @@ def test_a_rank_that_is_killed_costs_nothing_but_time(tmp_path: Path) -> None:
     scratch, restarts = Path(made.scratch), []
     scratch.mkdir()
 
-    def kill_one(metrics: dict[str, Any]) -> None:
-        if not restarts and list((scratch / "checkpoints").glob("step-*")):
-            (folder,) = (scratch / "ranks").iterdir()
-            os.kill(read_records(folder)[1].pid, signal.SIGKILL)
+    def kill_one() -> None:
+        give_up = time.monotonic() + ENDS_S
+        while not list((scratch / "checkpoints").glob("step-*")) and time.monotonic() < give_up:
+            time.sleep(0.005)
+        (folder,) = (scratch / "ranks").iterdir()
+        os.kill(read_records(folder)[1].pid, signal.SIGKILL)
 
-    listener = Listener(kill_one, restarts.append, lambda: False)
+    threading.Thread(target=kill_one).start()
+    listener = Listener(lambda metrics: None, restarts.append, lambda: False)
     given = json.loads((tmp_path / "parts/spec.json").read_text())
     supervisor = Supervisor(values, given, scratch, 1, listener)
     done = supervisor.train()
     assert len(restarts) == 1 and restarts[0].startswith("rank 1 of 2 was ended by signal 9")
-    assert done["time"]["restarts"] == 1 and done["steps"] == 10
+    assert done["time"]["restarts"] == 1 and done["steps"] == 40
     assert files(made.output) == files(whole.output)
 
 
