@@ -39,7 +39,8 @@ def predictions(
         return predict(recipe.training, facts, model_shape(recipe, plan), grows), ""
     except AbsentTarget as problem:
         if recipe.model is not None and recipe.model.shape is None:
-            place = recipe.place_of(str(problem).partition(":")[0])
+            keys = str(problem).partition(":")[0].split(".")
+            place = recipe.place_of(".".join(keys[:-1])) or recipe.place_of(".".join(keys[:-2]))
             raise RecipeError([f"{place}{problem}"]) from None
         return None, str(problem)  # a shape that only comes close has other names
     except (NoShape, DeviceError) as problem:
