@@ -120,6 +120,18 @@ def _check_positions(recipe: Recipe) -> Iterator[str]:
             )
 
 
+def check_watched(recipe: Recipe) -> Iterator[str]:
+    """Evaluations inside phases have held-out text to read."""
+    watched = recipe.training.evaluation if recipe.training else None
+    if watched is not None and watched.documents and recipe.select.heldout is None:
+        without = " and state prompts" if not watched.prompts else ""
+        yield (
+            f"training.evaluation.documents: {watched.documents} held-out documents of each "
+            "category are to be read, and select.heldout is null; remove that, or write "
+            f"`documents: 0`{without}, or remove training.evaluation"
+        )
+
+
 def check_new_rows(recipe: Recipe) -> Iterator[str]:
     """Only an expanded tokenizer has new rows to train, and these must not stay untrained."""
     expands = recipe.tokenizer is not None and recipe.tokenizer.expand is not None

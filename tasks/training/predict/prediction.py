@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,9 +132,11 @@ def _of_phase(
     memory = memory_of(shape, setup)
     flops = phase_flops(shape, setup, fact.rows)
     cost = cost_of(flops, setup.precision, hardware) if hardware else None
-    warnings = () if hardware is None else tuple(_warnings(phase.name, setup, memory, hardware))
+    warnings = list(_full_rank(phase.name, shape, setup.adapter)) if setup.adapter else []
+    if hardware is not None:
+        warnings += _warnings(phase.name, setup, memory, hardware)
     trained = trained_parameters(shape, setup)
-    return PhasePrediction(phase.name, setup, trained, memory, flops, cost, warnings)
+    return PhasePrediction(phase.name, setup, trained, memory, flops, cost, tuple(warnings))
 
 
 def phase_flops(shape: ModelShape, setup: Setup, rows: int) -> int:
@@ -226,6 +228,18 @@ def adapter_setup(stated: Adapter | None, layers: int, grows: bool) -> AdapterSe
         embeddings=grows if stated.embeddings == "auto" else stated.embeddings != "frozen",
         dora=stated.dora,
     )
+
+
+def _full_rank(name: str, shape: ModelShape, adapter: AdapterSetup) -> Iterator[str]:
+    """The rank of a matrix is at most its narrower side, so an adapter's needs be no more."""
+    linears = shape.linears()
+    side = max(min(linears[target]) for target in adapter.targets)
+    if adapter.rank >= side:
+        yield (
+            f"phase {name!r}: adapter.r is {adapter.rank:,}, and no matrix that it is added to has "
+            f"a rank above {side:,}, so it has more parameters than these; lower r, or train "
+            "without an adapter"
+        )
 
 
 def _warnings(name: str, setup: Setup, memory: Memory, hardware: Hardware) -> list[str]:

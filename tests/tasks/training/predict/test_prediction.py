@@ -128,6 +128,9 @@ def test_a_target_that_no_layer_has_is_refused():
     for target in ("q_projj", "layers.32.mlp.up_proj", "proj", "lm_head"):
         with pytest.raises(AbsentTarget, match=f"{target}' is no linear module of the model's 32"):
             targeted([target], 32)
+    (wide,) = predicted(adapter={"r": 4096}).warnings
+    assert "adapter.r is 4,096, and no matrix that it is added to has a rank above 4,096" in wide
+    assert not predicted(adapter={"r": 4095}).warnings
     own = {"name": "b", "tokens": "1B", "mixture": {"a": 1}, "adapter": {"targets": ["norm"]}}
     with pytest.raises(AbsentTarget, match=r"^training\.phases\.b\.adapter\.targets: 'norm'"):
         predicted(phases=[own])
