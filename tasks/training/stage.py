@@ -49,6 +49,7 @@ from tasks.training.recipe.sections import (
     Optimizer,
     PrecisionField,
     RecomputeField,
+    Seed,
     Share,
     ShareEpochs,
     Trainable,
@@ -83,7 +84,7 @@ class TrainingParameters(Parameters):
     compile: Compile = False
     attention: AttentionField = "auto"
     guard: Guard = Guard()
-    seed: int = 0
+    seed: Seed = 0
     micro_batch: Annotated[int, NOT_IDENTITY, pydantic.Field(gt=0)] = 8
     checkpoint_every: Annotated[Duration | None, NOT_IDENTITY] = None
     keep: Annotated[int, NOT_IDENTITY, pydantic.Field(gt=0)] = 2

@@ -145,9 +145,9 @@ def phase_flops(shape: ModelShape, setup: Setup, rows: int) -> int:
     """
     length = setup.sequence_length
     passed, trained = matmul_counts(shape, setup)
-    matmuls = MatmulShape(passed, shape.num_hidden_layers, shape.attention_width)
+    matmuls = MatmulShape(passed, shape.num_hidden_layers, shape.attention_width, trained)
     pairs = rows * (length * (length + 1) // 2)
-    return training_flops(matmuls, rows * length, pairs, trained_matmul_parameters=trained)
+    return training_flops(matmuls, rows * length, pairs)
 
 
 def setup_of(
