@@ -198,6 +198,7 @@ class TrainingSection(Parameters):
                 standing=here,
                 rewarm=phase.rewarm if "rewarm" in phase.model_fields_set else None,
                 schedule=phase.schedule,
+                ranks=1 if self.devices.ranks == "auto" else self.devices.ranks,
             )
             warnings += phase_warnings(facts)
             if not number:
