@@ -76,9 +76,13 @@ def matmul_peak(device: torch.device, size: int) -> float:
     return float(2 * size**3 / best)
 
 
-def row_flops(root: Path, length: int) -> float:
-    """Operations that a row of one document needs; rows of several need less attention."""
+def row_flops(root: Path, length: int, frozen: bool) -> float:
+    """Operations that a row of one document needs; rows of several need less attention.
+
+    `frozen`: an adapter is trained; its own operations, under 1 %, are left out.
+    """
     model = AutoModelForCausalLM.from_pretrained(root / "model", dtype=torch.bfloat16)
+    model.requires_grad_(not frozen)
     return training_flops(shape_of(model), length, document_pairs([length]))
 
 
@@ -102,7 +106,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         prepare(root, model, settings, settings["rows"] * (settings["steps"] + 2))
-        operations = settings["rows"] * row_flops(root, settings["length"])
+        operations = settings["rows"] * row_flops(root, settings["length"], "adapter" in others)
         for name, changes in [*VARIANTS.items(), ("trainer", {})]:
             stated = settings | {"others": others | changes}
             (root / "settings.json").write_text(json.dumps(stated))

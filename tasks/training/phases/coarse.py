@@ -23,6 +23,8 @@ class StatedPhase:
     standing: Standing
     rewarm: float | None
     schedule: ScheduleSection | None
+    ranks: int
+    """Those stated; 1 where the machine decides."""
 
     @property
     def where(self) -> str:
@@ -48,8 +50,8 @@ class StatedPhase:
 
 
 def phase_warnings(phase: StatedPhase) -> list[str]:
-    """Warnings about a phase: batches that are not whole rows; lengths, ramps and warm-ups no
-    longer than one step.
+    """Warnings about a phase: batches that are not whole rows, or fewer than ranks; lengths, ramps
+    and warm-ups no longer than one step.
     """
     stated, length = phase.standing.stated, phase.standing.length
     row, first = stated.sequence_length, phase.first_step
@@ -64,6 +66,12 @@ def phase_warnings(phase: StatedPhase) -> list[str]:
                 f"{row:,}, so its steps have {math.floor(average)} or {math.ceil(average)} "
                 f"rows, {float(average):.3g} on average"
             )
+    smallest = min(batch_tokens(stated.batch, row)) // row
+    if phase.ranks > smallest:
+        warnings.append(
+            f"{phase.where}: steps of {smallest} rows leave {phase.ranks - smallest} of "
+            f"{phase.ranks} ranks (devices.ranks) without a row; start fewer, or raise the batch"
+        )
     if length is not None and length.wanted < first:
         warnings.append(
             f"{phase.where} trains for {length.wanted:,} tokens, less than {one_step}, so it "

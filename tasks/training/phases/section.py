@@ -8,6 +8,7 @@ of later phases only their total length, where the schedule spans them (nothing 
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Annotated
@@ -41,6 +42,7 @@ from tasks.training.recipe.sections import (
     PrecisionField,
     RecomputeField,
     ScheduleSection,
+    Seed,
 )
 from tasks.training.stage import TrainingParameters
 
@@ -69,7 +71,7 @@ class TrainingSection(Parameters):
     compile: Compile = False
     attention: AttentionField = "auto"
     guard: Guard = Guard()
-    seed: int = 0
+    seed: Seed = 0
     micro_batch: Annotated[int, NOT_IDENTITY, pydantic.Field(gt=0)] = 8
     checkpoint_every: Annotated[Duration | None, NOT_IDENTITY] = pydantic.Field(
         default=None,
@@ -196,6 +198,7 @@ class TrainingSection(Parameters):
                 standing=here,
                 rewarm=phase.rewarm if "rewarm" in phase.model_fields_set else None,
                 schedule=phase.schedule,
+                ranks=1 if self.devices.ranks == "auto" else self.devices.ranks,
             )
             warnings += phase_warnings(facts)
             if not number:
@@ -208,6 +211,12 @@ class TrainingSection(Parameters):
             warnings.append(
                 f"training.schedule.total is {stated:,} tokens, but the phases sum to "
                 f"{known:,}: the learning rate will not reach its final value"
+            )
+        if self.tracker != "none" and importlib.util.find_spec(self.tracker) is None:
+            warnings.append(
+                f"training.tracker: {self.tracker} is not installed here; where training runs "
+                "without it, nothing is sent. Install it with: pip install "
+                f"'puna[{self.tracker}]'"
             )
         return warnings
 

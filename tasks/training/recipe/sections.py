@@ -199,6 +199,7 @@ MaxEpochs = Annotated[
 ]
 """For all categories, or by category; `*` stands for those not named."""
 DataCursor = Literal["continue", "restart"]
+Seed = Annotated[int, pydantic.Field(ge=0, lt=2**32)]
 Precision = Literal["fp32", "bf16", "fp16", "fp64"]
 """bf16 and fp16 compute in 16 bits over float32 weights and moments. fp64 is for checks: models of
 transformers still compute their norms and rotary angles in float32.

@@ -212,6 +212,16 @@ def test_a_batch_of_less_than_a_row_is_refused_with_both_numbers() -> None:
             {},
             "batch ramps over 4 rows, which is no longer than one step",
         ),
+        (
+            {"batch": {"from": "2 rows", "to": "8 rows"}},
+            {"devices": {"ranks": 4}},
+            "'a': steps of 2 rows leave 2 of 4 ranks (devices.ranks) without a row",
+        ),
+        (
+            {},
+            {"tracker": "wandb"},
+            "training.tracker: wandb is not installed here; where training runs without it",
+        ),
         ({"rewarm": 0.002}, {}, "rewarm 0.002 of 1,000,000 tokens is no longer than one step"),
         (
             {},
@@ -221,8 +231,9 @@ def test_a_batch_of_less_than_a_row_is_refused_with_both_numbers() -> None:
     ],
 )
 def test_what_steps_are_too_coarse_for_is_told(
-    phase: dict[str, Any], around: dict[str, Any], told: str
+    phase: dict[str, Any], around: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     given = {"phases": [{"name": "a", "tokens": "1M", "batch": 2048, **phase}], **around}
     (warning,) = TrainingSection.model_validate(given).warnings(256)
     assert told in warning
