@@ -75,11 +75,19 @@ def open_parquet(
 ) -> pq.ParquetFile:
     """A file opened for `read_batches`. Raises Unreadable("parquet") where it has no whole footer.
 
-    Column chunks are streamed: with 10^7 rows in one row group, memory stays at some MB.
+    Column chunks are streamed: with 10^7 rows in one row group, memory stays at some MB. Pages are
+    held against their checksums where a file has them, as Spark's have; without, zeros in a page
+    that is not compressed are text like any other.
     """
     given = str(source) if isinstance(source, Path) else source
     try:
-        return pq.ParquetFile(given, metadata=metadata, pre_buffer=False, buffer_size=STREAM_BYTES)
+        return pq.ParquetFile(
+            given,
+            metadata=metadata,
+            pre_buffer=False,
+            buffer_size=STREAM_BYTES,
+            page_checksum_verification=True,
+        )
     except _DAMAGE as error:
         if isinstance(source, Path) and not source.is_file():
             raise

@@ -238,13 +238,25 @@ def test_a_row_groups_own_column_names_are_not_trusted(tmp_path: Path) -> None:
     assert [batch.rows.num_rows for batch in read_batches(file, [0], columns)] == [2]
 
 
-def test_a_damaged_row_group_costs_its_rows(tmp_path: Path) -> None:
-    texts = [f"{at} " * 50 for at in range(300)]
-    path = written(tmp_path, pa.table({"text": texts}), row_group_size=100, compression="zstd")
-    file = open_parquet(path)
-    ((start, stop),) = column_ranges(file.metadata, [1], ["text"])
+@pytest.mark.parametrize("compression", ["none", "snappy", "zstd"])
+@pytest.mark.parametrize("hole", [(0, 1), (0.0, 0.05), (0.4, 0.6), (0.95, 1)], ids=str)
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_a_damaged_row_group_costs_its_rows(
+    tmp_path: Path, hole: tuple[float, float], dictionary: bool, compression: str
+) -> None:
+    """Zeros where a share of its pages was; what is not compressed tells by its checksums."""
+    path = written(
+        tmp_path,
+        pa.table({"text": [f"{at % 60} " * 50 for at in range(300)]}),
+        row_group_size=100,
+        compression=compression,
+        use_dictionary=dictionary,
+        write_page_checksum=compression == "none",
+    )
+    ((start, stop),) = column_ranges(open_parquet(path).metadata, [1], ["text"])
     data = bytearray(path.read_bytes())
-    data[start:stop] = bytes(stop - start)
+    first, last = (start + int(share * (stop - start)) for share in hole)
+    data[first:last] = bytes(last - first)
     path.write_bytes(data)
     file = open_parquet(path)
     found = list(read_batches(file, [0, 1, 2], Columns(("text",), "", "", "")))
