@@ -19,7 +19,8 @@ from tasks.ingest.clean import clean, cleaned
 from tasks.ingest.clean_kernel import classes, examine
 from tasks.ingest.fields import FieldTally
 from tasks.ingest.id_kernel import as_ids, hashes_of, leading
-from tasks.ingest.parquet import Batch, Columns, column_at, is_string, type_at
+from tasks.ingest.parquet import Batch
+from tasks.ingest.parquet_columns import Columns, column_at, is_string, type_at
 from tasks.ingest.stated import MAX_CHARACTERS, Stated, cleaned_stated
 
 REASONS: tuple[tuple[Literal["kept", "dropped", "failed"], str], ...] = (
@@ -65,10 +66,11 @@ def direct(rows: pa.Schema, columns: Columns) -> bool:
     """Whether a file's documents can be made from columns: one column of text, no prompt, no
     lists.
     """
-    names = [name for name in columns.names() if name != columns.date]
-    kinds: list[Any] = [type_at(rows, name) for name in names]
+    kinds: dict[str, Any] = {name: type_at(rows, name) for name in columns.names()}
     plain = all(
-        is_string(kind.value_type if pa.types.is_dictionary(kind) else kind) for kind in kinds
+        is_string(kind.value_type if pa.types.is_dictionary(kind) else kind)
+        or (name == columns.date and pa.types.is_temporal(kind))
+        for name, kind in kinds.items()
     )
     return len(columns.text) == 1 and not columns.prompt and plain
 

@@ -15,16 +15,8 @@ from infra.stage import Pin
 from tasks.documents.schema import DOCUMENTS, ROW_GROUP_DOCUMENTS
 from tasks.ingest.columnar import REASONS, Judged, Limits, direct, iso_dates, judge, strings
 from tasks.ingest.fields import FieldReader, known_fields
-from tasks.ingest.parquet import (
-    Batch,
-    Columns,
-    WrongColumns,
-    columns_of,
-    is_string,
-    leaf_names,
-    read_batches,
-    row_groups,
-)
+from tasks.ingest.parquet import Batch, read_batches, row_groups
+from tasks.ingest.parquet_columns import Columns, WrongColumns, columns_of, is_string, leaf_names
 from tasks.ingest.parquet_source import Opened, opened
 from tasks.ingest.part import ROW_GROUP_TEXT_BYTES, Counts, kept, tables_of
 from tasks.ingest.parts import FileSlice, PartInput

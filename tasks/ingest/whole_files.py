@@ -24,7 +24,8 @@ from infra.remote.locations import is_remote, shown
 from infra.remote.ranges import read_range
 from infra.stage import Pin, StageError
 from tasks.ingest.file_kinds import HEAD_BYTES, mismatch
-from tasks.ingest.parquet import WrongColumns, columns_of, open_parquet
+from tasks.ingest.parquet import open_parquet
+from tasks.ingest.parquet_columns import WrongColumns, columns_of
 from tasks.ingest.range_file import RangeFile
 from tasks.ingest.raw_documents import Unreadable
 from tasks.ingest.stage import JsonlFields

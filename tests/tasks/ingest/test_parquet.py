@@ -17,18 +17,8 @@ from tasks.ingest.clean import clean, cleaned
 from tasks.ingest.columnar import REASONS, Limits, direct, judge
 from tasks.ingest.fields import FieldTally
 from tasks.ingest.lines import ByteRange
-from tasks.ingest.parquet import (
-    Batch,
-    Columns,
-    Lost,
-    WrongColumns,
-    column_ranges,
-    columns_of,
-    leaf_names,
-    open_parquet,
-    read_batches,
-    row_groups,
-)
+from tasks.ingest.parquet import Batch, Lost, column_ranges, open_parquet, read_batches, row_groups
+from tasks.ingest.parquet_columns import Columns, WrongColumns, columns_of, leaf_names
 from tasks.ingest.raw_documents import Unreadable
 from tasks.ingest.readers import document_id
 from tasks.ingest.stage import JsonlFields
@@ -85,6 +75,10 @@ def test_columns_are_found_by_name() -> None:
         columns_of(schema, fields(text="meta.n"))
     with pytest.raises(WrongColumns, match=r"fields.url: there is no column 'link'"):
         columns_of(schema, fields(text="text", url="link"))
+    twice = pa.schema([("text", pa.string()), ("m", pa.struct([schema.field("text")] * 2))] * 2)
+    for name in ("text", "m.text"):
+        with pytest.raises(WrongColumns, match=rf"columns have the name '{name}'; rename all but"):
+            columns_of(twice, fields(text=name))
 
 
 def test_columns_of_known_data_sets() -> None:
@@ -283,6 +277,7 @@ def test_lists_and_prompts_go_the_other_way() -> None:
     assert not direct(schema, columns_of(schema, fields(text="parts")))
     assert not direct(schema, columns_of(schema, fields(text=["text", "text"])))
     assert not direct(schema, columns_of(schema, fields(text="text", prompt="text")))
+    assert not direct(schema, columns_of(schema, fields(text="text", date="parts")))
 
 
 value = st.none() | st.text(

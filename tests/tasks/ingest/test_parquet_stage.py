@@ -147,6 +147,22 @@ def test_prompts_lists_and_several_columns(tmp_path: Path) -> None:
     assert artifact.ledger.documents("failed", "charset") == 1
 
 
+def test_fields_of_what_is_in_lists_as_in_json(tmp_path: Path) -> None:
+    """Turns of a conversation, all of them or one, and dates in a list."""
+    turns = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "She."}]
+    given = [{"turns": turns, "meta": {"dates": ["2024-05-17", "x"]}}, {"turns": [], "meta": None}]
+    pq.write_table(pa.Table.from_pylist(given), tmp_path / "a.parquet")
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, given)), encoding="utf-8")
+    for name, text in (("turns.content", "Who?\n\nShe."), ("turns.1.content", "She.")):
+        fields = {"text": name, "date": "meta.dates"}
+        for format in ("parquet", "jsonl"):
+            artifact = build(
+                tmp_path / name / format, [tmp_path / f"a.{format}"], fields=fields, format=format
+            )
+            assert [(row["text"], row["date"]) for row in rows(artifact)] == [(text, "2024-05-17")]
+            assert artifact.ledger.documents("failed", "field") == 1
+
+
 def test_broken_files_and_files_of_other_columns_are_counted(tmp_path: Path, file: Path) -> None:
     cut, other = file.with_name("cut.parquet"), file.with_name("other.parquet")
     cut.write_bytes(file.read_bytes()[:-9])
@@ -174,7 +190,8 @@ def test_memory_does_not_grow_with_a_row_group(tmp_path: Path) -> None:
     code = """
 import re, sys
 from pathlib import Path
-from tasks.ingest.parquet import columns_of, open_parquet, read_batches
+from tasks.ingest.parquet import open_parquet, read_batches
+from tasks.ingest.parquet_columns import columns_of
 file = open_parquet(Path(sys.argv[1]))
 rows = sum(b.rows.num_rows for b in read_batches(file, [0], columns_of(file.schema_arrow, None)))
 peak = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())
