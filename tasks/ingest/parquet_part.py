@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from infra.stage import Pin
 from tasks.documents.schema import DOCUMENTS, ROW_GROUP_DOCUMENTS
-from tasks.ingest.columnar import REASONS, Judged, Limits, direct, iso_dates, judge, strings
+from tasks.ingest.columnar import REASONS, Judged, Limits, direct, iso_dates, judge
 from tasks.ingest.fields import FieldReader, known_fields
 from tasks.ingest.parquet import Batch, read_batches, row_groups
 from tasks.ingest.parquet_columns import Columns, WrongColumns, columns_of, is_string, leaf_names
@@ -22,6 +22,7 @@ from tasks.ingest.part import ROW_GROUP_TEXT_BYTES, Counts, kept, tables_of
 from tasks.ingest.parts import FileSlice, PartInput
 from tasks.ingest.raw_documents import SAMPLED_OUT, RawDocument, Rejected, Unreadable
 from tasks.ingest.readers import row_document, sampler
+from tasks.ingest.string_columns import strings
 
 
 def parquet_tables(part: PartInput, counts: Counts) -> Iterator[pa.Table]:
