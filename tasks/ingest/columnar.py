@@ -20,6 +20,7 @@ from tasks.ingest.fields import FieldTally
 from tasks.ingest.id_kernel import as_ids, hashes_of, leading
 from tasks.ingest.parquet import Batch
 from tasks.ingest.parquet_columns import Columns, column_at, is_string, type_at
+from tasks.ingest.rejected import PER_PART
 from tasks.ingest.stated import MAX_CHARACTERS, Stated, cleaned_stated
 from tasks.ingest.string_columns import examined, examined_text, strings
 
@@ -54,12 +55,13 @@ class Judged:
     """The documents kept of a batch, and counts of all its rows up to the last one wanted.
 
     `documents`: columns id, text, url, date, offset, and what rows state (`stated.Stated`).
-    `rejected`: by number of `REASONS`.
+    `rejected`: by number of `REASONS`; `examples`: places in the batch of a few of each, by a hash.
     """
 
     documents: pa.Table
     statistics: Counter[str] = field(default_factory=Counter)
     rejected: Counter[int] = field(default_factory=Counter)
+    examples: dict[int, list[int]] = field(default_factory=dict)
 
 
 def direct(rows: pa.Schema, columns: Columns) -> bool:
@@ -142,13 +144,12 @@ def judge(
         }
     )
     found = Judged(documents)
-    found.rejected.update(
-        {
-            code: int((verdict == code).sum())
-            for code in range(1, len(REASONS))
-            if (verdict == code).any()
-        }
-    )
+    for code in np.unique(verdict[verdict > 0]).tolist():
+        rows = np.flatnonzero(verdict == code)
+        found.rejected[code] = len(rows)
+        if code != _SAMPLE:
+            order = np.argsort(leading(hashes[rows]), kind="stable")[:PER_PART]
+            found.examples[code] = rows[order].tolist()
     found.statistics.update(
         documents=len(kept),
         characters=int(characters[kept].sum()),

@@ -40,8 +40,9 @@ class Batch(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """Rows that cannot be read."""
+    """Consecutive rows that cannot be read, `first` being the number of the first one."""
 
+    first: int
     rows: int
     bytes: int
 
@@ -144,7 +145,7 @@ def read_batches(
             size = sum(
                 stop - start for start, stop in column_ranges(file.metadata, [number], names)
             )
-            yield Lost(stop - first, size * (stop - first) // group.num_rows)
+            yield Lost(first, stop - first, size * (stop - first) // group.num_rows)
 
 
 def _first_rows(metadata: pq.FileMetaData) -> list[int]:

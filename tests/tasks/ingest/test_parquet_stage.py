@@ -1,5 +1,6 @@
 """Stage ingest on Parquet: parts, limits, samples, reasons; the same as from JSONL."""
 
+import itertools
 import json
 import random
 from pathlib import Path
@@ -176,10 +177,46 @@ def test_broken_files_and_files_of_other_columns_are_counted(tmp_path: Path, fil
     assert damage.startswith(
         f"{cut.stat().st_size:,} bytes of 1 of 3 files could not be read (cut.parquet: "
     )
-    (shown,) = artifact.records.read_json("rejected.json")["records"]
-    assert (shown["reason"], shown["file"]) == ("parquet", "cut.parquet")
+    shown = artifact.records.read_json("rejected.json")["records"]
+    assert [(one["reason"], one["file"]) for one in shown] == [
+        ("field", "other.parquet"),
+        ("parquet", "cut.parquet"),
+        *[("too_short", "a.parquet")] * 5,
+    ]
     with pytest.raises(StageError, match=r"no record of source web .*content.*fields.text"):
         build(tmp_path / "other", [other])
+
+
+def test_rows_that_gave_no_document_are_there_to_read(tmp_path: Path) -> None:
+    """Of each reason a few, with their places, in both ways of reading."""
+    text = [b"kept " * 9, b"short", None, b"\xff\xfe bytes " * 9, b"long " * 300, b"page " * 999]
+    table = pa.table({"text": text * 40, "url": [f"http://u/{at}" for at in range(240)]})
+    path = tmp_path / "a.parquet"
+    pq.write_table(table, path, row_group_size=120, compression="zstd", use_dictionary=False)
+    data = bytearray(path.read_bytes())
+    at = pq.read_metadata(path).row_group(1).column(0).data_page_offset
+    data[at : at + 30] = bytes(30)
+    path.write_bytes(data)
+    sizes = {"min_characters": 10, "max_text_bytes": 1_024, "max_page_bytes": 4_096}
+    found = {}
+    for way, fields in (("columns", "text"), ("records", ["text", "text"])):
+        artifact = build(tmp_path / way, [path], fields={"text": fields}, **sizes)
+        ledger = artifact.ledger
+        found[way] = {}
+        for one in artifact.records.read_json("rejected.json")["records"]:
+            found[way].setdefault(one["reason"], []).append(one)
+            assert one["reason"] == "parquet" or one["offset"] < 120
+        assert {e.reason: min(e.documents, 5) for e in ledger.lost()} == {
+            reason: len(examples) if reason != "parquet" else 5
+            for reason, examples in found[way].items()
+        }
+    shown = found["columns"]
+    assert shown["parquet"][0]["offset"] == 120 and len(shown["parquet"]) == 1
+    for one in itertools.chain.from_iterable(shown.values()):
+        if one["reason"] != "parquet":
+            value = text[one["offset"] % 6] or b""
+            assert one["head"] == value[:600].decode(errors="replace")
+            assert one["url"] == f"http://u/{one['offset']}"
 
 
 def test_memory_does_not_grow_with_a_row_group(tmp_path: Path) -> None:
