@@ -68,11 +68,11 @@ def main(arguments: list[str]) -> int:
     )
     ended_by_launcher = threading.Event()
 
-    def terminate(*_: Any) -> None:
+    def terminate() -> None:
         ended_by_launcher.set()
-        stopping.set()
+        stop()
 
-    signal.signal(signal.SIGTERM, terminate)
+    on_termination(terminate)  # how launchers end their ranks
     # Imported late, as it takes seconds and the parent must be watched from the start.
     import filelock  # a dependency of torch, so a bare node has it
 
@@ -183,6 +183,29 @@ def _is_lost_connection(error: Exception) -> bool:
     return "DistError" in kinds or (
         isinstance(error, RuntimeError) and bool(_COLLECTIVE.search(str(error)))
     )
+
+
+def on_termination(stop: Callable[[], None]) -> None:
+    """Call `stop` on SIGTERM from a thread: a handler of Python's would wait until the main thread
+    returns from C, which a rank that waits for dead ones does not do.
+    """
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    os.register_at_fork(after_in_child=_forget_signals)  # else theirs would end this process
+
+    def watch() -> None:
+        while os.read(read, 1) != bytes([signal.SIGTERM]):
+            pass
+        stop()
+
+    threading.Thread(target=watch, daemon=True, name="termination").start()
+
+
+def _forget_signals() -> None:
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def end_without_supervisor(alive: Path, stop: Callable[[], None]) -> None:

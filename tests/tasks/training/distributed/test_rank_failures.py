@@ -21,6 +21,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from infra.interrupts import INTERRUPTED
 from tasks.training import worker
 from tasks.training.checkpoints import checkpoint, checkpointing
 from tasks.training.distributed import ranks
@@ -84,6 +85,23 @@ def test_a_rank_that_fails_alone_ends_the_others_with_its_reason(tmp_path: Path)
     )
     saved = sorted(path.name for path in (tmp_path / "scratch/checkpoints").iterdir())
     assert saved == ["step-00000001", "step-00000002"]  # the second was still being written
+
+
+def test_a_rank_that_waits_for_dead_ones_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    made = spec(
+        tmp_path,
+        save_model(tmp_path / "model"),
+        save_bins(tmp_path / "bins", {"a": [8], "b": [8]}),
+        parameters(tokens="8 rows"),
+    )
+    made.write(tmp_path / "spec.json")
+    processes = forked.start_processes(2, work, tmp_path)
+    processes[1].kill()
+    time.sleep(3)  # rank 0 looks for it
+    began = time.monotonic()
+    processes[0].terminate()
+    statuses = forked.ended(processes, ENDS_S)
+    assert statuses[0] == INTERRUPTED and time.monotonic() - began < 20
 
 
 def kill(processes: list[BaseProcess], made: Spec, draw: random.Random, pause_s: float) -> bool:
