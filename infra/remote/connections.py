@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import http.client
 import importlib.metadata
 import os
 import socket
@@ -75,10 +76,12 @@ def in_words(error: BaseException) -> str:
         return str(error).partition("connection: ")[2] or "no connection"
     if isinstance(error, urllib3.exceptions.TimeoutError):
         return "no answer in time"
-    if isinstance(error, urllib3.exceptions.IncompleteRead):
-        return f"the answer was cut, {error.expected or 0:,} bytes before its end"
-    inner = error.args[-1] if error.args else error
-    return str(inner if isinstance(inner, Exception) else error).strip("'\"() ") or "no answer"
+    if isinstance(error, http.client.IncompleteRead):
+        missing = error.expected or 0
+        return f"the answer was cut, {missing:,} byte{'s' * (missing != 1)} before its end"
+    if error.args and isinstance(inner := error.args[-1], Exception):
+        return in_words(inner)
+    return str(error).strip("'\"() ") or "no answer"
 
 
 def private_address(host: str) -> RemoteError:

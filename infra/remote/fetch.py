@@ -146,7 +146,7 @@ class _Transfer:
         kind = response.headers.get("Content-Type", "")
         head = b""
         file.seek(self.have)
-        for data in chunks(response, self.what):
+        for data in chunks(response):
             if self.stop is not None and self.stop.is_set():
                 raise Stopped
             if self.have < bodies.HEAD_BYTES:

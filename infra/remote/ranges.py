@@ -89,7 +89,7 @@ def read_range(
             with request(target, access, headers=headers, what=what, stop=given_up) as response:
                 _check(response, pin, expected, first, stop, what)
                 seen = validator_of(response)
-                for data in chunks(response, what):
+                for data in chunks(response):
                     got.extend(data)
         except Transient as trouble:
             progress = len(got) > before

@@ -144,13 +144,13 @@ def _give_back(response: Response, method: str) -> None:
     response.release_conn()
 
 
-def chunks(response: Response, what: str, size: int = 1 << 18) -> Iterator[bytes]:
+def chunks(response: Response, size: int = 1 << 18) -> Iterator[bytes]:
     """The body as it comes; raises `Transient` where it is cut."""
     try:
         while data := response.read1(size, decode_content=False):
             yield data
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise Transient(f"{what}: {in_words(error)}") from None
+        raise Transient(in_words(error)) from None
 
 
 def _followed(url: str, location: str, what: str) -> str:

@@ -24,17 +24,16 @@ from tasks.ingest.rejected import PER_PART
 from tasks.ingest.stated import MAX_CHARACTERS, Stated, cleaned_stated
 from tasks.ingest.string_columns import examined, examined_text, strings
 
-REASONS: tuple[tuple[Literal["kept", "dropped", "failed"], str], ...] = (
-    ("kept", ""),
-    ("dropped", "page_too_large"),
-    ("dropped", "sample"),
-    ("failed", "field"),
-    ("failed", "charset"),
-    ("dropped", "too_short"),
-    ("dropped", "text_too_large"),
-)
-"""(side, reason) by the number that stands for it; 0 is a document that is kept."""
-_PAGE, _SAMPLE, _FIELD, _CHARSET, _SHORT, _TEXT = range(1, len(REASONS))
+_PAGE, _SAMPLE, _FIELD, _CHARSET, _SHORT, _TEXT = range(1, 7)
+REASONS: dict[int, tuple[Literal["dropped", "failed"], str]] = {
+    _PAGE: ("dropped", "page_too_large"),
+    _SAMPLE: ("dropped", "sample"),
+    _FIELD: ("failed", "field"),
+    _CHARSET: ("failed", "charset"),
+    _SHORT: ("dropped", "too_short"),
+    _TEXT: ("dropped", "text_too_large"),
+}
+"""(side, reason) by the number that stands for it in a column; 0 is a document that is kept."""
 
 _DATE = r"^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)?)?$"
 """`found.iso_date`'s pattern in RE2's syntax."""

@@ -40,7 +40,7 @@ sys.path.insert(0, str(ROOT))
 
 from tasks.ingest.extract import content, forest  # noqa: E402
 from tasks.ingest.extract.features import FEATURES  # noqa: E402
-from tasks.ingest.extract.head import read_head  # noqa: E402
+from tasks.ingest.extract.head import markup_of, read_head  # noqa: E402
 from tasks.ingest.page import source_of  # noqa: E402
 from tests.benchmarks.bench_extraction import (  # noqa: E402
     averages,
@@ -71,8 +71,9 @@ class Page(NamedTuple):
 
 
 def looked_at(source: str) -> tuple[Any, list[str]]:
-    head = read_head(source)
-    found = content.cut(source, head)
+    markup = markup_of(source)
+    head = read_head(markup)
+    found = content.cut(markup, head)
     return content.described(found, head), found.texts()
 
 

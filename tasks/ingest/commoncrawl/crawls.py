@@ -43,7 +43,7 @@ def _get(url: str, access: Access) -> bytes:
     body = bytearray()
     with request(Target(url), access, what=url) as response:
         length = response.headers.get("Content-Length", "")
-        for data in chunks(response, url):
+        for data in chunks(response):
             body += data
             if len(body) > _MOST_BYTES:
                 raise RemoteError(f"{url}: is larger than a list of crawls; check index_host")

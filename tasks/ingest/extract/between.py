@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import types
 
-from tasks.ingest.extract.columns import B_DATA, B_DESCRIPTION, B_TITLE, B_WORDS, BYTES, HASHES
-from tasks.ingest.extract.letters import lookup, read_name
+from tasks.ingest.extract.columns import (
+    B_BOLD,
+    B_BUTTONS,
+    B_DATA,
+    B_DESCRIPTION,
+    B_LINKED,
+    B_TITLE,
+    B_WIDTH,
+    B_WORDS,
+    BYTES,
+    HASHES,
+    NUMBERS,
+)
+from tasks.ingest.extract.letters import PRIME, read_name
+from tasks.ingest.extract.tables import lookup
 from tasks.text.compiled import compiled
 
 GAP = 0xFF
@@ -16,13 +30,16 @@ nothing else.
 """
 
 
-@compiled(types.int64(BYTES, types.int64, types.uint64))
-def after_raw(html: Any, at: Any, name: Any) -> Any:
-    """Place of the end tag of an element whose content is no mark-up."""
-    while at + 1 < html.shape[0]:
-        if html[at] == 60 and html[at + 1] == 47 and read_name(html, at + 2)[0] == name:
-            return at
-        at += 1
+@compiled(types.int64(BYTES, NUMBERS, types.int64, types.int64, types.uint64))
+def after_raw(html: Any, openings: Any, opening: Any, at: Any, name: Any) -> Any:
+    """Place of the end tag, from `at` on, of an element whose content is no mark-up; `openings` are
+    the places of "<", those before `opening` before `at` too.
+    """
+    for number in range(opening, openings.shape[0]):
+        tag = openings[number]
+        closes = tag >= at and tag + 1 < html.shape[0] and html[tag + 1] == 47
+        if closes and read_name(html, tag + 2)[0] == name:
+            return tag
     return html.shape[0]
 
 
@@ -76,13 +93,51 @@ def write_feeds(text: Any, end: Any, count: Any) -> Any:
     return end + count
 
 
-@compiled(types.void(types.uint64, types.int64, HASHES, HASHES, HASHES, types.int32[::1]))
-def count_word(word: Any, counts: Any, title: Any, description: Any, data: Any, block: Any) -> None:
+@compiled(types.void(types.uint64, types.int64, HASHES, BYTES, types.int32[::1]))
+def count_word(word: Any, counts: Any, page_words: Any, where: Any, block: Any) -> None:
     """Count a word, as so many, and whether the page's title, description or JSON-LD has it too."""
     block[B_WORDS] += counts
-    if lookup(title, word) >= 0:
-        block[B_TITLE] += 1
-    if lookup(description, word) >= 0:
-        block[B_DESCRIPTION] += 1
-    if lookup(data, word) >= 0:
-        block[B_DATA] += 1
+    known = lookup(page_words, word)
+    if known >= 0:
+        block[B_TITLE] += where[known] & 1
+        block[B_DESCRIPTION] += (where[known] >> 1) & 1
+        block[B_DATA] += where[known] >> 2
+
+
+@compiled(types.void(types.int32[::1], types.int64, types.int64, types.int64, types.int64))
+def add_cells(block: Any, cells: Any, links: Any, buttons: Any, bold: Any) -> None:
+    """Add cells to a block's counts, within so many open links, buttons and bold elements."""
+    block[B_WIDTH] += cells
+    if links:
+        block[B_LINKED] += cells
+    elif buttons:
+        block[B_BUTTONS] += cells
+    if bold:
+        block[B_BOLD] += cells
+
+
+@compiled(
+    types.Tuple((types.int64, types.uint64, types.uint64))(
+        BYTES,
+        types.int64,
+        types.int64,
+        types.uint8[::1],
+        types.int64,
+        types.uint64,
+        types.uint64,
+    )
+)
+def copy_letters(
+    html: Any, at: Any, stop: Any, text: Any, end: Any, text_hash: Any, word: Any
+) -> Any:
+    """Copy the small letters of ASCII at `at` to the end of the text; (their number, hashes of the
+    text and of the word with them).
+    """
+    count = 0
+    while at + count < stop and 97 <= html[at + count] <= 122:
+        letter = np.uint64(html[at + count])
+        text[end + count] = html[at + count]
+        text_hash = (text_hash ^ letter) * PRIME
+        word = (word ^ letter) * PRIME
+        count += 1
+    return count, text_hash, word

@@ -33,10 +33,12 @@ from tasks.ingest.extract.columns import (
     N_BLOCK,
 )
 from tasks.ingest.extract.forest import load, log_odds
-from tasks.ingest.extract.head import Head, page_features, read_head
-from tasks.ingest.extract.letters import hash_words
+from tasks.ingest.extract.head import Head, Markup, markup_of, page_features, read_head
+from tasks.ingest.extract.letters import add_words
 from tasks.ingest.extract.names import NUMBER, ancestor_bits, tag_table, word_table
 from tasks.ingest.extract.scan import scan
+from tasks.ingest.extract.surroundings import depth_of
+from tasks.ingest.extract.tables import empty
 from tasks.ingest.raw_documents import Unreadable
 
 _TAGS = (*tag_table(), ancestor_bits())
@@ -61,6 +63,9 @@ _P, _LI, _PRE, _H1 = (NUMBER[name] for name in ("p", "li", "pre", "h1"))
 _CELLS = (NUMBER["td"], NUMBER["th"])
 
 
+_NONE = np.array([[-1, 0, 0, 0]], np.int32)
+
+
 class Blocks(NamedTuple):
     """A page cut up: what `scan` fills, cut to size, and the text."""
 
@@ -70,6 +75,16 @@ class Blocks(NamedTuple):
     block_masks: npt.NDArray[np.uint64]
     text: bytes
 
+    def rows_of(self, numbers: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """Rows of elements, int32 (N, 4); for -1, that of one without a parent, a name, a block."""
+        rows = np.take(self.elements if len(self.elements) else _NONE, numbers, 0, mode="clip")
+        rows[numbers < 0] = _NONE
+        return rows
+
+    def depth(self) -> int:
+        """Of the deepest element; those without an end tag (<br>, <img>) are no elements here."""
+        return int(depth_of(self.elements))
+
     def texts(self) -> list[str]:
         return [
             self.text[start:end].decode("utf-8", "replace")
@@ -77,10 +92,10 @@ class Blocks(NamedTuple):
         ]
 
 
-def cut(page: str, head: Head) -> Blocks:
-    """The serialised source of a page as blocks."""
-    source = page.encode("utf-8", "replace")
-    size = source.count(b"<") + 1
+def cut(markup: Markup, head: Head) -> Blocks:
+    """The serialised source of a page as blocks. Raises Unreadable("page_too_complex")."""
+    source = np.frombuffer(markup.source, np.uint8)
+    size = len(markup.openings) + 1
     if size > MAX_TAGS:
         raise Unreadable("page_too_complex")
     elements = np.empty((size, len(ELEMENT_COLUMNS)), np.int32)
@@ -90,13 +105,14 @@ def cut(page: str, head: Head) -> Blocks:
     text = np.empty(len(source) + 1, np.uint8)
     meta = head.meta
     n_elements, n_blocks, written = scan(
-        np.frombuffer(source, np.uint8),
+        source,
+        markup.openings,
         _TAGS,
         _CLASS_WORDS,
-        (
-            _hashes(f"{head.title} {meta.get('og:title', '')}"),
-            _hashes(f"{meta.get('description', '')} {meta.get('og:description', '')}"),
-            _hashes(head.stated()),
+        _words(
+            f"{head.title} {meta.get('og:title', '')}",
+            f"{meta.get('description', '')} {meta.get('og:description', '')}",
+            head.stated(),
         ),
         elements,
         masks,
@@ -115,10 +131,14 @@ def cut(page: str, head: Head) -> Blocks:
     )
 
 
-def _hashes(words: str) -> npt.NDArray[np.uint64]:
-    source = np.frombuffer(words.encode("utf-8", "replace"), np.uint8)
-    hashes = np.empty(len(source) + 1, np.uint64)
-    return np.unique(hashes[: hash_words(source, hashes)])
+def _words(*texts: str) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint8]]:
+    """The words of up to eight texts as a table, and which texts have each, by bit."""
+    sources = [np.frombuffer(text.encode("utf-8", "replace"), np.uint8) for text in texts]
+    keys = empty(sum(len(source) // 2 + 1 for source in sources))
+    bits = np.zeros(len(keys), np.uint8)
+    for number, source in enumerate(sources):
+        add_words(source, 1 << number, keys, bits)
+    return keys, bits
 
 
 def described(
@@ -162,13 +182,13 @@ def main_content(tree: HTMLTree) -> str:
     """The main content of a parsed page, blocks apart by blank lines; "" where there is none.
     Raises Unreadable("page_too_complex").
     """
-    page = str(tree)
-    return content_of(page, read_head(page))
+    markup = markup_of(str(tree))
+    head = read_head(markup)
+    return content_of(cut(markup, head), head)
 
 
-def content_of(page: str, head: Head) -> str:
-    """The same from a page's serialised source and its head."""
-    found = cut(page, head)
+def content_of(found: Blocks, head: Head) -> str:
+    """The same from a page's blocks and its head."""
     probability = probabilities(found, head)
     words = np.maximum(found.blocks[:, B_WORDS], 0.1).astype(np.float32)
     keep = chosen(probability, words)
@@ -209,10 +229,9 @@ def headings(found: Blocks) -> npt.NDArray[np.int32]:
     """The level of the heading that each block is, 0 for none, int32 (B,): what stands right in
     <h2>, or in an element that does.
     """
-    # one row more for what stands in no element
-    parent, tag = np.append(found.elements[:, [E_PARENT, E_TAG]], [[-1, 0]], axis=0).T
-    element = found.blocks[:, B_ELEMENT]
-    own, outer = (number - _H1 + 1 for number in (tag[element], tag[parent[element]]))
+    around = found.rows_of(found.blocks[:, B_ELEMENT])
+    outside = found.rows_of(around[:, E_PARENT])
+    own, outer = (rows[:, E_TAG] - _H1 + 1 for rows in (around, outside))
     return np.where((own > 0) & (own <= 6), own, np.where((outer > 0) & (outer <= 6), outer, 0))
 
 
@@ -220,12 +239,11 @@ def _joined(found: Blocks, kept: list[int]) -> str:
     """List items one a line with a bullet, cells of a row in one line, other blocks apart."""
     parts: list[str] = []
     elements, text = found.elements, found.text
-    places = found.blocks[:, [B_START, B_END, B_ELEMENT]].tolist()
+    blocks = found.blocks[kept]
+    spans, around = blocks[:, [B_START, B_END]].tolist(), found.rows_of(blocks[:, B_ELEMENT])
     was_item, was_row = False, -1
-    for at in kept:
-        start, end, element = places[at]
+    for at, (start, end), (parent, tag, first, _) in zip(kept, spans, around.tolist(), strict=True):
         piece = text[start:end].decode("utf-8", "replace")
-        parent, tag, first, _ = elements[element].tolist() if element >= 0 else (-1, 0, 0, 0)
         if tag != _PRE and not piece.isascii():
             piece = "\n".join(" ".join(line.split()) for line in piece.split("\n"))
         piece = piece.strip("\n")

@@ -6,19 +6,34 @@ import html
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
+import numpy.typing as npt
 
 _TAG = re.compile(
-    r'<(?:meta|link) ((?:[^<>"]|"[^"]*")*)>|<title[^<>]*>([^<]*)</title>|<script ([^<>]*)>'
+    rb'<(?:meta|link) ((?:[^<>"]++|"[^"]*+")*+)>|<title[^<>]*>([^<]*)</title>|<script ([^<>]*)>'
 )
+_BEGINNINGS = np.frombuffer(b"<met<lin<tit<scr", "<u4")
 _ATTRIBUTE = re.compile(r'([a-zA-Z:-]+)="([^"]*)"')
 _MAX_JSON = 1 << 19
 _MAX_NODES = 2_000
 _SAID = ("name", "headline", "description", "articleBody", "text", "reviewBody")
 _MAX_SAID = 30_000
+
+
+class Markup(NamedTuple):
+    """The serialised source of a page: `source` in UTF-8, `openings` int64, the places of "<"."""
+
+    source: bytes
+    openings: npt.NDArray[np.int64]
+
+
+def markup_of(page: str) -> Markup:
+    """The same from text."""
+    source = page.encode("utf-8", "replace")
+    return Markup(source, np.flatnonzero(np.frombuffer(source, np.uint8) == ord("<")))
 
 
 @dataclass
@@ -55,13 +70,19 @@ class Head:
         return " ".join(said)
 
 
-def read_head(page: str) -> Head:
+def read_head(markup: Markup) -> Head:
     """From the serialised source of a page."""
     head = Head()
-    for found in _TAG.finditer(page):
+    source = markup.source
+    end = 0
+    for at in _beginnings(markup):
+        found = _TAG.match(source, at) if at >= end else None
+        if found is None:
+            continue
+        end = found.end()
         attributes, title, script = found.groups()
         if attributes is not None:
-            pairs = dict(_ATTRIBUTE.findall(attributes))
+            pairs = dict(_ATTRIBUTE.findall(attributes.decode()))
             if "content" in pairs:
                 name = (
                     pairs.get("property") or pairs.get("name") or pairs.get("itemprop") or ""
@@ -71,12 +92,23 @@ def read_head(page: str) -> Head:
             elif pairs.get("rel", "").lower() == "canonical" and "href" in pairs:
                 head.canonical = head.canonical or html.unescape(pairs["href"])
         elif title is not None:
-            head.title = head.title or html.unescape(title).strip()
-        elif "ld+json" in script:
-            end = page.find("</script", found.end())
-            if 0 < end - found.end() <= _MAX_JSON:
-                head.nodes += _nodes(page[found.end() : end])
+            head.title = head.title or html.unescape(title.decode()).strip()
+        elif b"ld+json" in script:
+            data = source[end : max(source.find(b"</script", end), end)].decode()
+            if 0 < len(data) <= _MAX_JSON:
+                head.nodes += _nodes(data)
     return head
+
+
+def _beginnings(markup: Markup) -> list[int]:
+    """Where `_TAG` may match: a pattern that is tried at every "<" takes five times as long."""
+    source, openings = markup
+    openings = openings[: np.searchsorted(openings, len(source) - 3)]
+    if not len(openings):
+        return []
+    four = np.ndarray((len(source) - 3,), "<u4", source, strides=(1,))[openings]
+    places: list[int] = openings[np.isin(four, _BEGINNINGS)].tolist()
+    return places
 
 
 def _nodes(source: str) -> list[dict[str, Any]]:

@@ -32,23 +32,11 @@ from tasks.ingest.extract.columns import (
     QUOTE,
     SENTENCE_END,
 )  # fmt: skip
+from tasks.ingest.extract.tables import lookup, place
 from tasks.text.compiled import compiled
 
 OFFSET, PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 _HIDDEN, _ARIA = np.uint64(1 << HIDDEN), np.uint64(1 << ARIA_HIDDEN)
-
-
-@compiled(types.int64(HASHES, types.uint64))
-def lookup(table: Any, value: Any) -> Any:
-    """Place of a value in an ascending table; -1 where it is not there."""
-    low, high = 0, table.shape[0]
-    while low < high:
-        middle = (low + high) >> 1
-        if table[middle] < value:
-            low = middle + 1
-        else:
-            high = middle
-    return low if low < table.shape[0] and table[low] == value else -1
 
 
 @compiled(types.Tuple((types.uint64, types.int64))(BYTES, types.int64))
@@ -80,9 +68,9 @@ def word_mask(html: Any, at: Any, end: Any, hashes: Any, masks: Any) -> Any:
         is_letter = is_upper or 97 <= byte <= 122 or byte >= 128
         if (not is_letter or (is_upper and lower)) and length:
             if length > 1:
-                place = lookup(hashes, word)
-                if place >= 0:
-                    mask |= masks[place]
+                known = lookup(hashes, word)
+                if known >= 0:
+                    mask |= masks[known]
             word, length = OFFSET, 0
         if is_letter:
             word = (word ^ np.uint64(byte | 32)) * PRIME
@@ -315,12 +303,9 @@ def kind_of_first(html: Any, at: Any, byte: Any) -> Any:
     return 4 if is_letter(html, at, byte) else 0
 
 
-@compiled(types.int64(BYTES, types.uint64[::1]))
-def hash_words(text: Any, hashes: Any) -> Any:
-    """Write the hashes of a text's words, as `scan` has them, into `hashes` (uint64, as many as
-    bytes and one); their number.
-    """
-    count = 0
+@compiled(types.void(BYTES, types.uint8, types.uint64[::1], types.uint8[::1]))
+def add_words(text: Any, bit: Any, keys: Any, bits: Any) -> None:
+    """Set a bit for each word of a text, as `scan` hashes them, in a table."""
     word, length = OFFSET, 0
     for at in range(text.shape[0] + 1):
         byte = text[at] if at < text.shape[0] else np.uint8(32)
@@ -328,7 +313,5 @@ def hash_words(text: Any, hashes: Any) -> Any:
             word = (word ^ np.uint64(byte | 32 if byte < 0x80 else byte)) * PRIME
             length += 1
         elif length:
-            hashes[count] = word
-            count += 1
+            bits[place(keys, word)] |= bit
             word, length = OFFSET, 0
-    return count

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from resiliparse.parse.html import HTMLTree
 
-from tasks.ingest.extract.head import Head, read_head
+from tasks.ingest.extract.head import Head, markup_of, read_head
 
 MAX_NAME_CHARACTERS = 200
 """A longer author is a text, not a name."""
@@ -64,7 +64,7 @@ class Metadata(NamedTuple):
 def page_metadata(tree: HTMLTree) -> Metadata:
     """Of a parsed page."""
     page = str(tree)
-    return metadata_of(page, read_head(page))
+    return metadata_of(page, read_head(markup_of(page)))
 
 
 def metadata_of(page: str, head: Head) -> Metadata:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from tasks.ingest.extract.tables import empty, place
+
 INLINE, VOID, SKIP, RAW, PRE, LINK, BUTTON = (1 << bit for bit in range(7))
 """How the scan treats an element: part of a line; without an end tag; with its content not shown
 as text; with content that is not mark-up; with white space kept; a link; a control.
@@ -54,11 +56,13 @@ def _flags(name: str) -> int:
 
 
 def tag_table() -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """(hashes of names, ascending uint64 (T,); numbers into `TAGS` and flags, int64 (T,))."""
-    hashes = np.array([hash_of(name) for name in TAGS], np.uint64)
-    order = np.argsort(hashes)
-    flags = np.array([_flags(name) for name in TAGS], np.int64)
-    return hashes[order], order.astype(np.int64), flags[order]
+    """(hashes of names as a table, their numbers into `TAGS` and flags, int64)."""
+    keys = empty(len(TAGS))
+    numbers, flags = np.zeros(len(keys), np.int64), np.zeros(len(keys), np.int64)
+    for number, name in enumerate(TAGS):
+        at = place(keys, np.uint64(hash_of(name)))
+        numbers[at], flags[at] = number, _flags(name)
+    return keys, numbers, flags
 
 
 NUMBER = {name: number for number, name in enumerate(TAGS)}
@@ -126,10 +130,10 @@ CATEGORIES: dict[str, str] = {
 
 
 def word_table() -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-    """(hashes of words, ascending uint64 (W,); their categories as bits, uint64 (W,))."""
-    masks: dict[int, int] = {}
+    """(hashes of words as a table, their categories as bits, uint64)."""
+    keys = empty(sum(len(words.split()) for words in CATEGORIES.values()))
+    masks = np.zeros(len(keys), np.uint64)
     for bit, words in enumerate(CATEGORIES.values()):
         for word in words.split():
-            masks[hash_of(word)] = masks.get(hash_of(word), 0) | 1 << bit
-    hashes = np.array(sorted(masks), np.uint64)
-    return hashes, np.array([masks[int(value)] for value in hashes], np.uint64)
+            masks[place(keys, np.uint64(hash_of(word)))] |= np.uint64(1 << bit)
+    return keys, masks

@@ -25,20 +25,22 @@ from numba import types
 
 from tasks.ingest.extract.between import (
     GAP,
+    add_cells,
     after_comment,
     after_raw,
+    copy_letters,
     count_word,
     is_icon,
     without_gaps,
     write_feeds,
 )
 from tasks.ingest.extract.columns import (
-    B_BOLD,
     B_BREAKS,
     B_BUTTONS,
     B_ELEMENT,
     B_END,
     B_FIRST,
+    B_LAST,
     B_LINKED,
     B_LINKS,
     B_START,
@@ -55,6 +57,7 @@ from tasks.ingest.extract.columns import (
     M_TAGS,
     M_WORDS,
     NUMBERS,
+    OTHER,
 )  # fmt: skip
 from tasks.ingest.extract.letters import (
     OFFSET,
@@ -62,16 +65,16 @@ from tasks.ingest.extract.letters import (
     count_character,
     is_letter,
     kind_of_first,
-    lookup,
     read_attributes,
     read_character,
     read_name,
 )
 from tasks.ingest.extract.names import BUTTON, INLINE, LINK, NUMBER, PRE, RAW, SKIP, VOID
+from tasks.ingest.extract.tables import lookup
 from tasks.text.compiled import compiled
 
 MAX_OPEN = 1024
-"""Elements open at once; a page is refused by its depth long before."""
+"""Elements open at once: a page of more is deeper than `tasks.ingest.page.MAX_DEPTH`."""
 
 _LINKS_ALONE = 0.9
 
@@ -87,9 +90,10 @@ _NOTHING, _ENDED, _TOUCHES = range(3)
 @compiled(
     types.UniTuple(types.int64, 3)(
         BYTES,
+        NUMBERS,
         types.Tuple((HASHES, NUMBERS, NUMBERS, HASHES)),
         types.UniTuple(HASHES, 2),
-        types.UniTuple(HASHES, 3),
+        types.Tuple((HASHES, BYTES)),
         types.int32[:, ::1],
         types.uint64[:, ::1],
         types.int32[:, ::1],
@@ -99,9 +103,10 @@ _NOTHING, _ENDED, _TOUCHES = range(3)
 )
 def scan(
     html: Any,
+    openings: Any,
     tags: Any,
     class_words: Any,
-    page_words: Any,
+    stated: Any,
     elements: Any,
     masks: Any,
     blocks: Any,
@@ -112,14 +117,15 @@ def scan(
     `block_masks` uint64 (T, 2) (hash of the text, categories of its inline elements) and `text`
     uint8 (N + 1,); return (elements, blocks, bytes of text), -1 elements where too many are open.
 
-    `html` uint8 (N,) with fewer than T "<"; `tags`: `names.tag_table` and `names.ancestor_bits`;
-    `class_words`: `names.word_table`; `page_words`: hashes of the words of title, description and
-    JSON-LD, ascending.
+    `html` uint8 (N,); `openings` int64 (fewer than T,): the places of its "<"; `tags`:
+    `names.tag_table` and `names.ancestor_bits`; `class_words`: `names.word_table`; `stated`: the
+    words of title, description and JSON-LD as a table, and which of the three has each, by bit.
     """
     tag_hashes, tag_numbers, tag_flags, tag_bits = tags
     word_hashes, word_masks = class_words
-    title, description, data = page_words
-    size = html.shape[0]
+    page_words, where = stated
+    size, n_openings = html.shape[0], openings.shape[0]
+    opening = 0  # the first that is not before `at`
     stack, stack_flags = np.zeros(MAX_OPEN, np.int64), np.zeros(MAX_OPEN, np.int64)
     open_ = n_elements = n_blocks = written = 0
     skip_from = 0  # open elements up to the outermost that is not shown; 0: all are shown
@@ -219,7 +225,7 @@ def scan(
                     ):
                         skip_from = open_
                     if flags & _RAW:
-                        at = after_raw(html, at, name)
+                        at = after_raw(html, openings, opening, at, name)
                     elif skip_from == 0 and flags & _INLINE:
                         if active:
                             block[B_LINKS] += (flags & _LINK) != 0
@@ -235,7 +241,7 @@ def scan(
         if ends:
             if active:
                 if word_length:
-                    count_word(word, 1, title, description, data, block)
+                    count_word(word, 1, page_words, where, block)
                     word, word_length = _OFFSET, 0
                 if block[B_WIDTH] > 0:
                     if gaps:
@@ -252,9 +258,9 @@ def scan(
             if at >= size:
                 break
             continue
-        stop = at
-        while stop < size and html[stop] != 60:
-            stop += 1
+        while opening < n_openings and openings[opening] < at:
+            opening += 1
+        stop = openings[opening] if opening < n_openings else size
         first, last = at, stop
         while first < last and html[first] <= 32:
             first += 1
@@ -286,7 +292,7 @@ def scan(
             is_wide = byte >= 0xE3 or (byte == 0xE2 and html[at + 1] >= 0xBA)
             in_word = not is_space and is_letter(html, at, byte)
             if word_length and (is_wide or not in_word):
-                count_word(word, 1, title, description, data, block)
+                count_word(word, 1, page_words, where, block)
                 word, word_length = _OFFSET, 0
             if is_space:
                 if not pre:
@@ -309,25 +315,14 @@ def scan(
             elif space:
                 text[written] = 32
                 written += 1
-                block[B_WIDTH] += 1
-                if links:
-                    block[B_LINKED] += 1
-                elif buttons:
-                    block[B_BUTTONS] += 1
+                add_cells(block, 1, links, buttons, 0)
             elif touching == _TOUCHES:
                 text[written] = GAP
                 written += 1
                 gaps += 1
             feeds, space, touching = 0, False, _NOTHING
-            cells = 2 if is_wide else 1
-            block[B_WIDTH] += cells
+            add_cells(block, 2 if is_wide else 1, links, buttons, bold)
             block[B_WIDE] += is_wide
-            if links:
-                block[B_LINKED] += cells
-            elif buttons:
-                block[B_BUTTONS] += cells
-            if bold:
-                block[B_BOLD] += cells
             count_character(html, at, stop, byte, block)
             is_reference = html[at] == 38
             for offset in range(1 if is_reference else length):
@@ -339,9 +334,15 @@ def scan(
                     word = (word ^ np.uint64(byte | 32 if byte < 0x80 else byte)) * _PRIME
                     word_length = 1
             if word_length and is_wide:  # every wide character is looked up, every second counts
-                count_word(word, block[B_WIDE] & 1, title, description, data, block)
+                count_word(word, block[B_WIDE] & 1, page_words, where, block)
                 word, word_length = _OFFSET, 0
             at += length
+            # the same for what most characters are: small letters that follow on one
+            count, text_hash, word = copy_letters(html, at, stop, text, written, text_hash, word)
+            if count:
+                add_cells(block, count, links, buttons, bold)
+                block[B_LAST], word_length = OTHER, 1
+                at, written = at + count, written + count
     while open_:
         open_ -= 1
         elements[stack[open_], E_END] = n_blocks

@@ -33,6 +33,17 @@ _ELEMENTS, _MASKS = types.int32[:, ::1], types.uint64[:, ::1]
 _FLOATS, _COUNTS = types.float32[::1], types.int64[::1]
 
 
+@compiled(types.int64(_ELEMENTS))
+def depth_of(elements: Any) -> Any:
+    """Elements from the root to the deepest one, both counted."""
+    depths = np.zeros(elements.shape[0] + 1, np.int64)  # the last, -1, is what is above the root
+    deepest = 0
+    for element in range(elements.shape[0]):
+        depths[element] = depths[elements[element, E_PARENT]] + 1
+        deepest = max(deepest, depths[element])
+    return deepest
+
+
 @compiled(types.Tuple((types.int64[:, ::1], _FLOATS))(_ELEMENTS))
 def sums_of(blocks: Any) -> Any:
     """(sums (N + 1, 3) of the cells, linked cells and cells in long blocks before each block; share

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import http.client
 import itertools
 import random
 import socket
@@ -12,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 
 from infra.remote import addresses, objects
 from infra.remote.access import Access
 from infra.remote.cache import holds, local_copy, local_pin
+from infra.remote.connections import in_words
 from infra.remote.errors import (
     Changed,
     Denied,
@@ -450,3 +453,19 @@ def test_a_proxy_of_the_environment_is_used(
             objects.stat(address, access)
     with serving({"/b.bin": BODY}) as server:  # this machine is reached without it
         assert objects.stat(server.url("/b.bin"), access).bytes == len(BODY)
+
+
+def test_what_breaks_a_connection_is_in_words(tmp_path: Path) -> None:
+    """Whatever urllib3 wraps it in: the sentence of the innermost cause."""
+    access = quick(tmp_path, retry_limit_s=0.02)
+    cut = "the answer was cut, 7 bytes before its end"
+    broken = http.client.IncompleteRead(b"abc", 7)
+    protocol = urllib3.exceptions.ProtocolError(f"Connection broken: {broken!r}", broken)
+    assert in_words(protocol) == in_words(broken) == cut
+    assert in_words(ConnectionResetError(104, "Connection reset by peer")).endswith("by peer")
+    with serving({"/b.bin": BODY}, faults=lambda number: "short" if number else None) as server:
+        pin = objects.stat(server.url("/b.bin"), access)
+        with pytest.raises(
+            RemoteError, match=r"^http[^ ]*/b.bin [^:]*: the answer was cut, 1 byte before"
+        ):
+            read_range(pin, 0, 1, access)

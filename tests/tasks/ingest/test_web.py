@@ -158,6 +158,25 @@ def test_pages_made_to_take_for_ever_are_refused(bomb: str) -> None:
     assert time.process_time() - began < 2
 
 
+@pytest.mark.parametrize(
+    ("nested", "is_read"),
+    [
+        ("<div>" * 254, True),  # the 256th element, with <html> and <body>
+        ("<div>" * 255, False),
+        ("<div>" * 253 + "<br>", True),
+        ("<div>" * 254 + "<br>", False),
+        ("<template>" + "<div>" * 400 + "</template>", True),  # no part of the page's tree
+    ],
+)
+def test_the_depth_of_pages_that_are_read(nested: str, is_read: bool) -> None:
+    page = f"<html><body>{nested}words".encode()
+    if is_read:
+        html_text(page, None)
+    else:
+        with pytest.raises(Unreadable, match="page_too_complex"):
+            html_text(page, None)
+
+
 def test_bad_page_costs_itself(tmp_path: Path) -> None:
     bad = response(
         b"<html><body>" + b"<div>" * 20_000, "Content-Type: text/html; charset=unknown-8bit"

@@ -12,11 +12,11 @@ from resiliparse.parse.html import HTMLTree
 from tasks.ingest.extract.columns import BLOCK_COLUMNS
 from tasks.ingest.extract.content import Blocks, cut, described, headings, probabilities
 from tasks.ingest.extract.features import FEATURES
-from tasks.ingest.extract.head import read_head
+from tasks.ingest.extract.head import markup_of, read_head
 
 
 def blocks_of(markup: str) -> Blocks:
-    source = str(HTMLTree.parse(markup))
+    source = markup_of(str(HTMLTree.parse(markup)))
     return cut(source, read_head(source))
 
 
@@ -90,7 +90,7 @@ def test_the_text_of_the_blocks_is_the_text_of_the_page(seed: int) -> None:
 @settings(max_examples=100, deadline=None)
 @given(st.text(st.sampled_from("<>/ab='\"&;- \n!一"), max_size=200))
 def test_any_markup_is_scanned(markup: str) -> None:
-    source = str(HTMLTree.parse(markup))
+    source = markup_of(str(HTMLTree.parse(markup)))
     head = read_head(source)
     found = cut(source, head)
     rows = described(found, head)
@@ -103,7 +103,7 @@ def test_rows_do_not_depend_on_how_many_are_described_at_once() -> None:
     found = blocks_of(
         "<main>" + "<h2>t</h2><p>Words and more of them, so many.</p><ul><li>a</ul>" * 9
     )
-    head = read_head("")
+    head = read_head(markup_of(""))
     whole = described(found, head)
     parts = [described(found, head, start, 4) for start in range(0, len(found.blocks), 4)]
     assert (np.concatenate(parts) == whole).all()
@@ -114,7 +114,7 @@ def test_rows_do_not_depend_on_how_many_are_described_at_once() -> None:
     "part", ["<p>a", "<b>a</b>", "<br>", "<a href=x>", "a&amp;", "<td>一", "<!---->"]
 )
 def test_time_is_in_proportion_to_the_page(part: str) -> None:
-    source = str(HTMLTree.parse(part * (300_000 // len(part))))
+    source = markup_of(str(HTMLTree.parse(part * (300_000 // len(part)))))
     head = read_head(source)
     began = time.process_time()
     found = cut(source, head)
