@@ -7,6 +7,7 @@ standard library.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Annotated, Literal
@@ -32,6 +33,7 @@ from tasks.training.planning.schedules import NodeSchedule, checked_schedule
 from tasks.training.recipe.adapter import Adapter, refuse_untrained
 from tasks.training.recipe.devices import Devices
 from tasks.training.recipe.durations import Duration
+from tasks.training.recipe.exclusions import exclusions
 from tasks.training.recipe.monitoring import EvaluationField, TrackerField
 from tasks.training.recipe.sections import (
     DEFAULT_EPOCHS,
@@ -164,12 +166,21 @@ class TrainingParameters(Parameters):
         """Check all that is certain before the bins exist and wherever the phase stands."""
         refuse_contradictions(self.tokens, self.mixture)
         refuse_untrained(self.adapter, self.trainable)
-        batch_tokens(self.batch, self.sequence_length)
+        sizes = batch_tokens(self.batch, self.sequence_length)
         length: Length | None = None
         with contextlib.suppress(NotKnownYet):
             length = phase_length(self.tokens, self.batch, self.mixture, self.sequence_length)
         with contextlib.suppress(NotKnownYet):
             self._ramps(length, None)
+        rows = math.ceil(max(sizes) / self.sequence_length)
+        for reason in exclusions(
+            self.devices,
+            self.precision,
+            self.optimizer.name,
+            self.attention,
+            min(rows, length.rows) if length is not None else rows,
+        ):
+            raise ValueError(reason)
         return self
 
 

@@ -122,7 +122,8 @@ class Checkpointer:
         """Begin to write a checkpoint, once the one before is complete.
 
         Raises:
-            TrainingStopped: the one before could not be written.
+            TrainingStopped: the one before could not be written, or this one, where there is no
+                memory for a copy.
         """
         began = time.monotonic()
         self.wait()
@@ -143,8 +144,8 @@ class Checkpointer:
         self._writing = threading.Thread(target=write, name="checkpoint", daemon=True)
         self._writing.start()
         self._saved_step = progress.step
-        if copies is None:  # too large to copy: training waits until it is written
-            self._writing.join()
+        if copies is None:  # too large to copy: training waits, and sees it where a rank dies
+            self.wait()
         self.saving_s = time.monotonic() - began
         self._waited_s += self.saving_s
 

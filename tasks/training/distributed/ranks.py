@@ -32,6 +32,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from tasks.training.errors import RankFailed
 from tasks.training.recipe.devices import DeviceError, Devices
+from tasks.training.recipe.exclusions import idle_ranks
 
 TIMEOUT = timedelta(minutes=30)
 """A collective that takes longer ends the run. A rank that dies is noticed at once (its connections
@@ -263,12 +264,8 @@ def require_rows(smallest: int, largest: int, world_size: int) -> None:
     Raises:
         DeviceError: a step has fewer rows than there are ranks, at most.
     """
-    if largest < world_size:
-        raise DeviceError(
-            f"{world_size} ranks, but a step has at most {largest} rows, so "
-            f"{world_size - largest} of them would never get one; start at most {largest} ranks "
-            "(devices.ranks) or raise the batch"
-        )
+    if reason := idle_ranks(world_size, largest):
+        raise DeviceError(reason)
     if smallest < world_size:
         _LOG.warning(
             "steps of %d rows leave %d of %d ranks without a row: they compute on masked rows",

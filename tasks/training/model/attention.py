@@ -25,7 +25,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
-from tasks.training.recipe.sections import AttentionKind
+from tasks.training.recipe.exclusions import attention_unusable, kernel_in, kernel_on
+from tasks.training.recipe.sections import AttentionKind, Precision
 
 VARLEN = "puna_varlen"
 """Our name in transformers' `AttentionInterface`. It has no mask function, so none is made."""
@@ -118,9 +119,7 @@ def choose_attention(
             return Chosen(kind, tuple(notes))
         notes.append(f"attention {kind}: {reason}")
         if wanted != "auto":
-            raise AttentionError(
-                f"attention: {wanted} cannot be used: {reason}. Use attention: auto, or sdpa"
-            )
+            raise AttentionError(attention_unusable(wanted, reason))
     return Chosen("sdpa", tuple(notes))
 
 
@@ -156,11 +155,8 @@ def _use(language_model: Any, kind: AttentionKind) -> None:
 
 
 def _unusable_on(device: torch.device, dtype: torch.dtype) -> str:
-    if device.type != "cuda":
-        return f"its kernel runs on CUDA devices, not on {device.type}"
-    if dtype not in (torch.bfloat16, torch.float16):
-        return f"its kernel computes in 16 bits, not in {dtype}; set precision: bf16"
-    return ""
+    names: dict[torch.dtype, Precision] = {torch.bfloat16: "bf16", torch.float16: "fp16"}
+    return kernel_on(device.type) or kernel_in(names.get(dtype, "fp32"))
 
 
 def _unusable_for(language_model: Any) -> str:

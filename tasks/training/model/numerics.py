@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from tasks.training.recipe.exclusions import fp16_on_ranks
 from tasks.training.recipe.sections import Precision
 
 WEIGHT_DTYPES: dict[Precision, torch.dtype] = {
@@ -48,11 +49,8 @@ def require_precision(precision: Precision, device: torch.device, world_size: in
     Raises:
         PrecisionError: bf16 on a GPU without it; fp16 on several ranks; fp64 on a GPU without it.
     """
-    if precision == "fp16" and world_size > 1:
-        raise PrecisionError(
-            f"precision: fp16 on {world_size} ranks; its loss scale works on one device only: use "
-            "bf16, or fp32 where the devices lack bf16"
-        )
+    if reason := fp16_on_ranks(precision, world_size):
+        raise PrecisionError(reason)
     if precision == "bf16" and device.type == "cuda" and not _has_bf16(device):
         name = torch.cuda.get_device_name(device)
         raise PrecisionError(

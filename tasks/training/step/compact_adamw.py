@@ -21,7 +21,12 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from tasks.training.distributed.parts import Part, part_of
-from tasks.training.recipe.sections import Optimizer
+from tasks.training.recipe.exclusions import (
+    compact_with_offload,
+    compact_without_float32,
+    paging_on,
+)
+from tasks.training.recipe.sections import Optimizer, OptimizerName
 
 BLOCK = 256
 """Elements of a block; bitsandbytes' own number."""
@@ -34,7 +39,9 @@ class OptimizerUnusable(ValueError):
     """An optimizer that cannot be used here; says why and what to do."""
 
 
-def require_compact(name: str, device: torch.device, dtype: torch.dtype, *, offload: bool) -> Any:
+def require_compact(
+    name: OptimizerName, device: torch.device, dtype: torch.dtype, *, offload: bool
+) -> Any:
     """The module `bitsandbytes`, once an optimizer of it has been seen to work on the device.
 
     Raises:
@@ -47,22 +54,12 @@ def require_compact(name: str, device: torch.device, dtype: torch.dtype, *, offl
             f"optimizer.name: {name} needs bitsandbytes, which is not installed; install "
             "puna[quantized], or set name: adamw"
         ) from error
-    if dtype != torch.float32:
-        raise OptimizerUnusable(
-            f"optimizer.name: {name} updates float32 weights only, and precision makes them "
-            f"{str(dtype).removeprefix('torch.')}; set name: adamw"
-        )
-    if offload:
-        raise OptimizerUnusable(
-            f"optimizer.name: {name} with devices.offload: optimizer; both keep moments small on "
-            "the device, each in its way: set name: adamw, or offload: none"
-        )
-    if name.startswith("paged") and device.type != "cuda":
-        raise OptimizerUnusable(
-            f"optimizer.name: {name} pages moments between a GPU's memory and the CPU's; on "
-            f"{device.type} bitsandbytes would silently not page: set name: "
-            f"{name.removeprefix('paged-')}"
-        )
+    if reason := (
+        compact_without_float32(name, "fp32" if dtype == torch.float32 else "fp64")
+        or compact_with_offload(name, "optimizer" if offload else "none")
+        or paging_on(name, device.type)
+    ):
+        raise OptimizerUnusable(reason)
     if reason := _fault(bitsandbytes, name, device):
         raise OptimizerUnusable(
             f"optimizer.name: {name}, but bitsandbytes {bitsandbytes.__version__} does not work on "

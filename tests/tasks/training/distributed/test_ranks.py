@@ -333,7 +333,7 @@ def test_ranks_that_do_not_fit_are_refused() -> None:
         join(Devices(), {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"})
     with pytest.raises(DeviceError, match="RANK is 2, but WORLD_SIZE is 2"):
         join(Devices(), {"WORLD_SIZE": "2", "RANK": "2", "LOCAL_RANK": "0"})
-    with pytest.raises(DeviceError, match="5 ranks, but a step has at most 4 rows"):
+    with pytest.raises(DeviceError, match="ranks: 5, but a step has at most 4 rows"):
         require_rows(4, 4, 5)
     require_rows(4, 4, 4)
 

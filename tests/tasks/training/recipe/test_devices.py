@@ -13,7 +13,7 @@ from tests.tasks.training.toys import parameters
 
 def test_a_word_is_a_kind_and_devices_are_not_part_of_the_version() -> None:
     assert Devices.model_validate("cuda") == Devices(kind="cuda")
-    several = parameters(devices={"ranks": 8, "shard": "hybrid", "replicas": 2}, keep=5)
+    several = parameters(devices={"ranks": 4, "shard": "hybrid", "replicas": 2}, keep=5)
     assert several.identity() == parameters().identity()
 
 
