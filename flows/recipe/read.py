@@ -50,15 +50,10 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     problems = _bad_references(located, document)
     if problems:
         raise RecipeError(problems)
+    located._places.update({dotted(path): str(place) for path, place in document.places.items()})
     for path, references in located.file_references().items():
         place = str(document.place(tuple(path.split("."))))
         located._places.update(dict.fromkeys((*references, path), place))
-    for name in located.sources:
-        for key in ("dataset", "crawl"):
-            named = ("sources", name, "ingest", key)
-            located._places[".".join(named)] = str(document.place(named))
-    if located.training is not None and located.training.adapter is not None:
-        located._places["training.adapter"] = str(document.place(("training", "adapter")))
     for number, phase in enumerate(located.training.phases if located.training else ()):
         stated = ("training", "phases", number)
         located._places[f"training.phases.{phase.name}"] = str(document.place(stated))
