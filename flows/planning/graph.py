@@ -12,13 +12,15 @@ from infra.stage import Parameters, Stage
 @dataclass(frozen=True)
 class Node:
     """A named stage with its parameters and its inputs. `inputs`: role -> ids of other nodes, or
-    references to other recipes' artifacts.
+    references to other recipes' artifacts. `remarks`: parameter path -> what to know where a change
+    of it makes the node run again.
     """
 
     stage: Stage
     name: str
     parameters: Parameters
     inputs: Mapping[str, tuple[str | ArtifactReference, ...]] = field(default_factory=dict)
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -42,6 +44,8 @@ class Graph:
         stage: Stage,
         name: str,
         parameters: Parameters,
+        *,
+        remarks: Mapping[str, str] | None = None,
         **inputs: str | ArtifactReference | Sequence[str | ArtifactReference] | None,
     ) -> str:
         """Add a node after its inputs and return its id; an input of None or () is left out."""
@@ -50,7 +54,7 @@ class Graph:
             listed = (given,) if isinstance(given, (str, ArtifactReference)) else tuple(given or ())
             if listed:
                 sources[role] = listed
-        node = Node(stage, name, parameters, sources)
+        node = Node(stage, name, parameters, sources, remarks or {})
         missing = [source for source in node.upstream() if source not in self.nodes]
         if missing or node.id in self.nodes:
             raise ValueError(
