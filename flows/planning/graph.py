@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from flows.recipe.references import ArtifactReference
 from infra.stage import Parameters, Stage
@@ -44,8 +44,6 @@ class Graph:
         stage: Stage,
         name: str,
         parameters: Parameters,
-        *,
-        remarks: Mapping[str, str] | None = None,
         **inputs: str | ArtifactReference | Sequence[str | ArtifactReference] | None,
     ) -> str:
         """Add a node after its inputs and return its id; an input of None or () is left out."""
@@ -54,7 +52,7 @@ class Graph:
             listed = (given,) if isinstance(given, (str, ArtifactReference)) else tuple(given or ())
             if listed:
                 sources[role] = listed
-        node = Node(stage, name, parameters, sources, remarks or {})
+        node = Node(stage, name, parameters, sources)
         missing = [source for source in node.upstream() if source not in self.nodes]
         if missing or node.id in self.nodes:
             raise ValueError(
@@ -63,6 +61,10 @@ class Graph:
         stage.check_inputs({role: [_stage(s) for s in given] for role, given in sources.items()})
         self.nodes[node.id] = node
         return node.id
+
+    def remark(self, id: str, remarks: Mapping[str, str]) -> None:
+        """Say what there is to know where a change of a node's parameters makes it run again."""
+        self.nodes[id] = replace(self.nodes[id], remarks=remarks)
 
     def matching(self, selector: str) -> list[str]:
         """Ids of the nodes that `stage` or `stage/name` names."""

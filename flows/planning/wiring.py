@@ -233,7 +233,6 @@ def _models(
             TRAINING,
             phase.name,
             recipe.training.node(phase.name, default),
-            remarks=_OF_SCHEDULE if spans_phases and phase.schedule is None else None,
             previous=previous,
             bins=[
                 bins[category, length]
@@ -241,6 +240,8 @@ def _models(
             ],
             heldout=list(selected.values()) if recipe.training.evaluation else (),
         )
+        if spans_phases and phase.schedule is None:
+            graph.remark(previous, _OF_SCHEDULE)
         models[phase.name] = previous
     return models
 

@@ -71,7 +71,7 @@ def test_a_second_run_is_all_hits_and_a_change_reruns_it_and_what_follows(store:
     )
     graph = Graph()
     remarks = {"word": "as the song goes", "shards": "untold"}
-    graph.add(TOY, "b", ToyParameters(word="C"), remarks=remarks)
+    graph.remark(graph.add(TOY, "b", ToyParameters(word="C")), remarks)
     told = make_plan(graph, resolve(graph), store, "r").steps["toy/b"].why
     assert told == "word: B -> C (as the song goes)"
     back = make_plan(diamond(), {id: {} for id in diamond().nodes}, store, "r")
