@@ -148,6 +148,19 @@ UNKNOWN_BYTES = -1
 
 
 @dataclass(frozen=True)
+class Fault:
+    """What is wrong with files that a parameter names, found before the stage runs.
+
+    `parameter`: the dotted path of a `FILE` parameter. `certain`: whether the stage would fail, so
+    that the plan is refused; else the plan warns.
+    """
+
+    parameter: str
+    what: str
+    certain: bool = True
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a stage returns for its manifest: statistics (JSON), and a ledger where it handles
     documents.
@@ -228,6 +241,10 @@ class Stage:
         pins: names a function ("tasks.ingest.pinning:pins") that pins what parameters name that is
             no file: (parameters, `infra.remote.listing.Listing`) -> parameter path -> pins, or the
             `StageError` why there are none.
+        check: names a function ("tasks.model.check:faults") that looks into the files that
+            parameters name, before anything runs, and yields what is wrong with them: (parameters,
+            parameter path -> pins, `infra.remote.access.Access`) -> `Fault`s. What cannot be
+            reached is no fault.
     """
 
     name: str
@@ -242,6 +259,7 @@ class Stage:
     exclusive: bool = False
     compiles: tuple[str, ...] = ()
     pins: str = ""
+    check: str = ""
 
     def role(self, name: str) -> Role:
         """The input role of that name; `ValueError` for one that the stage does not declare."""
@@ -276,6 +294,12 @@ class Stage:
             _function(self.pins)(parameters, listing) if self.pins else {}
         )
         return found
+
+    def faults(
+        self, parameters: Parameters, pins: Mapping[str, tuple[Pin, ...]], access: Any
+    ) -> list[Fault]:
+        """What the stage's `check` function finds; nothing for a stage without one."""
+        return list(_function(self.check)(parameters, pins, access)) if self.check else []
 
 
 def _function(locator: str) -> Callable[..., Any]:

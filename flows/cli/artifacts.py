@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
 import json
-from typing import Annotated
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli.common import (
     EXIT_FAILED,
+    EXIT_USAGE,
     JsonOption,
     RefArgument,
     StoreUrl,
@@ -17,6 +21,9 @@ from flows.cli.common import (
     refusals,
     say,
 )
+
+if TYPE_CHECKING:
+    from infra.store.operations import Garbage
 
 app = typer.Typer(
     help="Look at the store: versions, lineage, checks, clean-up.", no_args_is_help=True
@@ -159,16 +166,75 @@ def gc(
             "--keep-runs", min=0, help="Newest runs that built something whose artifacts stay."
         ),
     ] = 3,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="With --apply: delete trained models without asking.")
+    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Remove artifacts that no tag, no recent run and no unfinished run needs (a dry run by
-    default).
+    """Remove artifacts that no tag, no recent run and no unfinished run needs, with their age, size
+    and what building them took (a dry run by default; asks before it deletes a trained model).
     """
+    from flows.planning.phase_text import duration
+    from flows.planning.reading import in_bytes
     from infra.store import operations
 
     with refusals():
         found = operations.garbage(open_store(store), keep_runs=keep_runs)
-        for item in found:
-            if apply:
+        trained = [item for item in found if item.stage == TRAINING]
+        if apply and trained and not yes:
+            _ask_for(trained)
+        if apply:
+            for item in found:
                 item.home.remove()
-            print(f"{'removed' if apply else 'would remove'}  {item.what}  {item.bytes:,} bytes")
-    print(f"{len(found)} items, {sum(item.bytes for item in found):,} bytes")
+    if as_json:
+        rows = [
+            {"item": i.what, "bytes": i.bytes, "finished": i.finished, "seconds": i.seconds}
+            for i in found
+        ]
+        print(json.dumps({"removed": apply, "items": rows}))
+        return
+    for item in found:
+        print(f"{'removed' if apply else 'would remove'}  {_in_words(item)}")
+    total, seconds = sum(item.bytes for item in found), sum(item.seconds for item in found)
+    counted = sum(item.stage == TRAINING for item in found)
+    print(
+        f"{len(found):,} items, {in_bytes(total)}"
+        + (f", built in {duration(seconds)}" if seconds else "")
+        + (f"; {counted} of them of training" if counted else "")
+    )
+
+
+TRAINING = "training"
+"""The stage whose artifacts cost most, so that they are asked for."""
+
+
+def _ask_for(trained: Sequence[Garbage]) -> None:
+    """Have a person agree that trained models are deleted; ends the command where none does."""
+    for item in trained:
+        say(f"trained model: {_in_words(item)}")
+    if not sys.stdin.isatty():
+        say("error: trained models are deleted with --yes only; or keep them: puna artifacts tag")
+        raise typer.Exit(EXIT_USAGE)
+    if not typer.confirm(f"delete {len(trained)} trained models?", err=True):
+        say("nothing was deleted; puna artifacts tag keeps a model for good")
+        raise typer.Exit(EXIT_USAGE)
+
+
+def _in_words(item: Garbage) -> str:
+    """An item with its size, its age and what building it took."""
+    from flows.planning.phase_text import duration
+    from flows.planning.reading import in_bytes
+
+    cost = f"  built in {duration(item.seconds)}" if item.seconds else "  unfinished"
+    return f"{item.what:<48}  {in_bytes(item.bytes):>8}  {_age(item.finished):>12}{cost}"
+
+
+def _age(finished: str) -> str:
+    """How long ago a time in ISO 8601 was; "" for none."""
+    if not finished:
+        return ""
+    from flows.planning.phase_text import duration
+
+    then = datetime.datetime.fromisoformat(finished)
+    passed = datetime.datetime.now(datetime.UTC) - then
+    return f"{duration(max(passed.total_seconds(), 0))} old"

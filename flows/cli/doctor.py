@@ -6,34 +6,21 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import os
 import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-Verdict = Literal["ok", "note", "bad"]
+from flows.cli.doctor_services import services
+from flows.cli.findings import Finding
 
 MINIMUM_PYTHON = (3, 11)
-LOW_DISK_BYTES = 5 * 10**9
 LOW_MEMORY_BYTES = 4 * 10**9
 
 
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check."""
-
-    verdict: Verdict
-    what: str
-    found: str
-    action: str = ""
-
-
-def examine() -> Iterator[Finding]:
-    """Everything worth knowing, cheap checks first."""
+def examine(store: str) -> Iterator[Finding]:
+    """Everything worth knowing, cheap checks first; `store` is the address of the store."""
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
         _python,
         _packages,
@@ -41,10 +28,10 @@ def examine() -> Iterator[Finding]:
         _lmplz,
         _torch,
         _machine,
-        _dashboard,
     )
     for check in checks:
         yield from check()
+    yield from services(store)
 
 
 def _python() -> Iterator[Finding]:
@@ -131,31 +118,33 @@ def _torch() -> Iterator[Finding]:
     import torch
 
     if torch.cuda.is_available():
-        yield Finding("ok", "torch", f"{torch.__version__}, {torch.cuda.get_device_name(0)}")
+        count = torch.cuda.device_count()
+        memory = torch.cuda.get_device_properties(0).total_memory
+        yield Finding("ok", "torch", f"{torch.__version__}, CUDA {torch.version.cuda}")
+        name = torch.cuda.get_device_name(0)
+        yield Finding("ok", "GPU", f"{count} x {name}, {memory / 1e9:.0f} GB")
+    elif shutil.which("nvidia-smi"):
+        yield Finding(
+            "bad",
+            "GPU",
+            f"there is a driver of NVIDIA, and torch {torch.__version__} sees no GPU",
+            "install a torch built for CUDA, no newer than the driver (nvidia-smi names it)",
+        )
     else:
         yield Finding("note", "torch", f"{torch.__version__}, no GPU: training runs on the CPU")
 
 
 def _machine() -> Iterator[Finding]:
+    import psutil
+
     from infra.engine.config import available_processors
 
     yield Finding("ok", "processors", str(available_processors()))
-    free = shutil.disk_usage(Path.cwd()).free
-    low = free < LOW_DISK_BYTES
+    memory = psutil.virtual_memory()
+    low = memory.available < LOW_MEMORY_BYTES
     yield Finding(
         "note" if low else "ok",
-        "disk",
-        f"{free / 1e9:.0f} GB free here",
-        "free some space" if low else "",
-    )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    yield Finding("note" if memory < LOW_MEMORY_BYTES else "ok", "memory", f"{memory / 1e9:.0f} GB")
-
-
-def _dashboard() -> Iterator[Finding]:
-    from flows.monitoring import server
-
-    found = server.running()
-    yield Finding(
-        "ok", "dashboard", found.address if found else "not running; `puna run` will start it"
+        "memory",
+        f"{memory.available / 1e9:.0f} of {memory.total / 1e9:.0f} GB available",
+        "end other programs, or lower engine.workers" if low else "",
     )

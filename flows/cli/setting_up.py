@@ -9,24 +9,29 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.common import EXIT_FAILED, EXIT_USAGE, say
+from flows.cli.common import EXIT_FAILED, EXIT_USAGE, StoreUrl, say
 
 
-def doctor() -> None:
-    """Check that everything recipes need is installed, and say what to do where it is not."""
+def doctor(store: StoreUrl = "artifacts") -> None:
+    """Check that everything recipes need is installed, that the machine has room, and that server,
+    work pools and store can be used; say what to do where not.
+    """
     from rich.console import Console
+    from rich.markup import escape
 
     from flows.cli.doctor import examine
     from flows.monitoring.server import prepare_environment
 
     prepare_environment()
     console, bad = Console(), 0
-    for finding in examine():
+    for finding in examine(store):
         colour = {"ok": "green", "note": "yellow", "bad": "red"}[finding.verdict]
         action = f"  -> {finding.action}" if finding.action else ""
         console.print(
-            f"[{colour}]{finding.verdict:>4}[/]  {finding.what}: {finding.found}{action}",
+            f"[{colour}]{finding.verdict:>4}[/]  {escape(finding.what)}: {escape(finding.found)}"
+            f"{escape(action)}",
             highlight=False,
+            soft_wrap=True,
         )
         bad += finding.verdict == "bad"
     if bad:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from flows.recipe.references import ArtifactReference
 from infra.stage import Parameters, Stage
@@ -12,13 +12,15 @@ from infra.stage import Parameters, Stage
 @dataclass(frozen=True)
 class Node:
     """A named stage with its parameters and its inputs. `inputs`: role -> ids of other nodes, or
-    references to other recipes' artifacts.
+    references to other recipes' artifacts. `remarks`: parameter path -> what to know where a change
+    of it makes the node run again.
     """
 
     stage: Stage
     name: str
     parameters: Parameters
     inputs: Mapping[str, tuple[str | ArtifactReference, ...]] = field(default_factory=dict)
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -59,6 +61,10 @@ class Graph:
         stage.check_inputs({role: [_stage(s) for s in given] for role, given in sources.items()})
         self.nodes[node.id] = node
         return node.id
+
+    def remark(self, id: str, remarks: Mapping[str, str]) -> None:
+        """Say what there is to know where a change of a node's parameters makes it run again."""
+        self.nodes[id] = replace(self.nodes[id], remarks=remarks)
 
     def matching(self, selector: str) -> list[str]:
         """Ids of the nodes that `stage` or `stage/name` names."""

@@ -271,7 +271,7 @@ def _why(
     if manifest.stage_version != node.stage.version:
         return f"stage version {manifest.stage_version} -> {node.stage.version}"
     changes = [
-        f"{path}: {_short(before)} -> {_short(after)}"
+        f"{path}: {_short(before)} -> {_short(after)}{_remark(node, path)}"
         for path, before, after in differences(
             manifest.parameters, node.parameters.model_dump(mode="json")
         )
@@ -292,6 +292,10 @@ def _why(
         if node.stage.role(role).identity and identity not in inputs_before
     ]
     return f"input {', '.join(changed[:3])} changed" if changed else "another set of inputs"
+
+
+def _remark(node: Node, path: str) -> str:
+    return f" ({node.remarks[path]})" if path in node.remarks else ""
 
 
 def _short(value: Any) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from pathlib import Path
 
 from flows.planning.fetching import disk_notes
+from flows.planning.files import look_into_files
 from flows.planning.graph import Graph, Node
 from flows.planning.phases import phase_facts
 from flows.planning.plan import Plan, make_plan
@@ -19,22 +19,17 @@ from flows.planning.wiring import stages
 from flows.recipe.file import RecipeError
 from flows.recipe.read import read_recipe
 from flows.recipe.references import ArtifactReference
+from flows.recipe.secrets import ADVICE, secret_in
 from flows.recipe.sections import Recipe
-from infra.remote.errors import RemoteError
-from infra.remote.locations import is_remote
 from infra.stage import StageError
 from infra.store import Store
 from infra.store.manifest import Manifest
 from tasks.dedup.agreement import SIGNING, check_index
-from tasks.ingest.stage import STAGE as INGEST
 from tasks.language_model.stage import LanguageModelParameters
 from tasks.signatures.stage import STAGE as SIGNATURES
 from tasks.training.phases.facts import PhaseFacts
 from tasks.training.planning.ramps import PlanError
 from tasks.training.predict.prediction import Prediction
-
-FILES_SHOWN = 5
-"""Refused files of a source that are named one by one."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +48,8 @@ class Prepared:
     """What training takes; None where the recipe has none, or its model's sizes are not known."""
     unpredicted: str = ""
     """Why nothing is predicted."""
+    doubts: tuple[str, ...] = ()
+    """What is probably not meant in the files that the recipe names."""
 
     def refuse_unresolved(self) -> None:
         """Raise `RecipeError` if a reference of the recipe could not be pinned: nothing runs before
@@ -73,6 +70,7 @@ class Prepared:
         """What is allowed but probably not meant, and what there is to know of the sources."""
         return [
             *self.recipe.warnings(),
+            *self.doubts,
             *notes(self.recipe, self.plan),
             *disk_notes(self.plan, self.store, self.recipe.remote.access()),
             *(told for phase in self.phases for told in phase.warnings),
@@ -90,6 +88,8 @@ class Prepared:
 def prepare(request: RunRequest) -> Prepared:
     """Read, resolve and plan a recipe. Raises `RecipeError` for whatever is wrong with it."""
     recipe = read_recipe(request.recipe, request.overrides)
+    if request.store and (what := secret_in(request.store)):
+        raise RecipeError([f"--store: holds {what}, and {ADVICE}"])
     store = Store.at(request.store or recipe.store)
     if store.root.url.startswith("memory://") and recipe.engine.kind != "inline":
         raise RecipeError(
@@ -104,11 +104,13 @@ def prepare(request: RunRequest) -> Prepared:
     plan = make_plan(graph, pins, store, recipe.name, request.selection)
     _refuse_wrong_references(recipe, plan, pins)
     _refuse_incompatible_indexes(recipe, plan)
-    _refuse_wrong_formats(recipe, plan, pins)
     _refuse_missing_programs(plan)
+    doubts = look_into_files(recipe, plan, pins)
     phases = _phases(recipe, plan)
     predicted, why = predictions(recipe, plan, phases)
-    return Prepared(request, recipe, graph, pins, store, plan, phases, predicted, why)
+    return Prepared(
+        request, recipe, graph, pins, store, plan, phases, predicted, why, tuple(doubts)
+    )
 
 
 def _phases(recipe: Recipe, plan: Plan) -> tuple[PhaseFacts, ...]:
@@ -174,45 +176,6 @@ def _refuse_missing_programs(plan: Plan) -> None:
                 lmplz.find(parameters.lmplz)
             except StageError as error:
                 raise RecipeError([f"language_models.{step.node.name}: {error}"]) from None
-
-
-def _refuse_wrong_formats(recipe: Recipe, plan: Plan, pins: Pins) -> None:
-    """Refuse files that are certainly not in the format their source states (Parquet as text)."""
-    problems = []
-    for name, source in recipe.sources.items():
-        step = plan.steps.get(f"{INGEST.name}/{name}")
-        files = pins[step.id].get("paths") if step and step.state == "run" else None
-        format = source.ingest.format
-        if not isinstance(files, tuple) or format == "hf" or format == "commoncrawl":
-            continue
-        # imports the decoders of every compression: not for commands without a recipe
-        from tasks.ingest.file_kinds import refusal
-
-        place = recipe.place_of(f"sources.{name}.ingest.paths")
-        refused = [
-            why
-            for pin in files
-            if not is_remote(pin.path) and (why := refusal(Path(pin.path), format))
-        ]
-        problems += [f"{place}sources.{name}.ingest.paths: {why}" for why in refused[:FILES_SHOWN]]
-        if len(refused) > FILES_SHOWN:
-            problems.append(
-                f"{place}sources.{name}.ingest.paths: {len(refused) - FILES_SHOWN:,} more "
-                "such files"
-            )
-        if format == "parquet" and not refused:
-            from tasks.ingest.whole_files import parquet_problem
-
-            try:
-                why = parquet_problem(
-                    files, source.ingest.fields, recipe.remote.access().impatient()
-                )
-            except RemoteError as error:
-                why = str(error)
-            if why:
-                problems.append(f"{place}sources.{name}.ingest.paths: {why}")
-    if problems:
-        raise RecipeError(problems)
 
 
 def _refuse_incompatible_indexes(recipe: Recipe, plan: Plan) -> None:

@@ -11,14 +11,12 @@ from flows.recipe.sections import Recipe
 from infra.stage import StageError
 from tasks.langid.labels import absent_language
 from tasks.model.layers import choose
-from tasks.tokenizer.stage import require_growth
 
 
 def refuse_by_base(recipe: Recipe) -> None:
-    """Raise `RecipeError` for languages, layers, sizes and lengths that local models rule out."""
+    """Raise `RecipeError` for languages, layers and lengths that local models rule out."""
     _refuse_absent_languages(recipe)
     _refuse_absent_layers(recipe)
-    _refuse_sizes_without_growth(recipe)
     _refuse_long_rows(recipe)
 
 
@@ -107,28 +105,3 @@ def _stretches(base: str) -> bool:
         return "dynamic" in (rope.get("rope_type"), rope.get("type"))
     except (OSError, ValueError, AttributeError):
         return True
-
-
-def _refuse_sizes_without_growth(recipe: Recipe) -> None:
-    """Refuse to expand a local base's vocabulary to a size that it already has."""
-    section = recipe.tokenizer
-    if (
-        section is None
-        or section.base is None
-        or section.expand is None
-        or not isinstance(section.expand.size, int)
-    ):
-        return
-    try:
-        state = json.loads(Path(section.base, "tokenizer.json").read_text(encoding="utf-8"))
-        last = max(
-            [*state["model"]["vocab"].values(), *(token["id"] for token in state["added_tokens"])]
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return  # an artifact, a `.model` alone, or broken, which the stage reports
-    try:
-        require_growth(section.expand.size, last + 1)
-    except StageError as error:
-        raise RecipeError(
-            [f"{recipe.place_of('tokenizer.base')}tokenizer.expand.size: {error}"]
-        ) from None

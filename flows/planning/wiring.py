@@ -42,6 +42,13 @@ from tasks.tokenizer.stage import STAGE as TOKENIZER
 from tasks.training.recipe.sections import categories_of
 from tasks.training.stage import STAGE as TRAINING
 
+_OF_SCHEDULE = dict.fromkeys(
+    ("schedule.total", "schedule.later"),
+    "learning rates span all phases; where training.schedule.total states their length, a change "
+    "of the last phase leaves those before it alone",
+)
+"""Why a phase runs again whose own section did not change."""
+
 MAIN = "main"
 """Name of the node where a recipe has only one of a stage."""
 
@@ -218,6 +225,7 @@ def _models(
         )
         for category, length in sorted(read, key=_by_category(list(sources_of), default))
     }
+    spans_phases = recipe.training.schedule.total is None
     previous = model
     for phase in recipe.training.phases:
         length = phase.sequence_length or default
@@ -232,6 +240,8 @@ def _models(
             ],
             heldout=list(selected.values()) if recipe.training.evaluation else (),
         )
+        if spans_phases and phase.schedule is None:
+            graph.remark(previous, _OF_SCHEDULE)
         models[phase.name] = previous
     return models
 

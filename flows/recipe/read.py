@@ -21,6 +21,7 @@ from flows.recipe.references import (
     hub_model,
     may_be_hub_model,
 )
+from flows.recipe.secrets import secrets_in
 from flows.recipe.sections import Recipe
 from infra.remote.locations import check, is_remote
 from infra.stage import FILE, Parameters, StageError
@@ -31,6 +32,8 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     problems found.
     """
     document = load(file, overrides)
+    if problems := secrets_in(document):
+        raise RecipeError(problems)
     meaningless = settle_nulls(document, Recipe)
     for language, section in (document.data.get("language_models") or {}).items():
         if isinstance(section, dict):
@@ -41,24 +44,20 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
         recipe = Recipe.model_validate(document.data)
     except pydantic.ValidationError as error:
         raise RecipeError([*meaningless, *problems_of(error, Recipe, document)]) from None
-    if problems := [
+    problems = [
         *meaningless,
         *(located_problem(problem, document) for problem in problems_between(recipe)),
-    ]:
+    ]
+    if problems:
         raise RecipeError(problems)
     located: Recipe = _locate(recipe, (), document)
     problems = _bad_references(located, document)
     if problems:
         raise RecipeError(problems)
+    located._places.update({dotted(path): str(place) for path, place in document.places.items()})
     for path, references in located.file_references().items():
         place = str(document.place(tuple(path.split("."))))
         located._places.update(dict.fromkeys((*references, path), place))
-    for name in located.sources:
-        for key in ("dataset", "crawl"):
-            named = ("sources", name, "ingest", key)
-            located._places[".".join(named)] = str(document.place(named))
-    if located.training is not None and located.training.adapter is not None:
-        located._places["training.adapter"] = str(document.place(("training", "adapter")))
     for number, phase in enumerate(located.training.phases if located.training else ()):
         stated = ("training", "phases", number)
         located._places[f"training.phases.{phase.name}"] = str(document.place(stated))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from infra.stage import StageError
@@ -15,21 +16,12 @@ MODULES = {
 }
 """Scheme -> the module that knows it (`infra.remote.schemes.Scheme`)."""
 
-_SECRET_PARAMETERS = {
-    "x-amz-signature",
-    "x-amz-credential",
-    "x-amz-security-token",
-    "x-goog-signature",
-    "awsaccesskeyid",
-    "signature",
-    "sig",
-    "token",
-    "access_token",
-    "api_key",
-    "apikey",
-    "password",
-}
-"""Names of query parameters that carry a secret."""
+_SECRET_PARAMETER = re.compile(
+    r"(?:.*[-_.]|)(?:token|secret|password|passwd|pwd|signature|sig|credentials?|auth|key|jwt)"
+    r"|api-?key|aws-?access-?key-?id|.*(?:token|secret|password|apikey)",
+    re.IGNORECASE,
+)
+"""Names of query parameters that carry a secret: `X-Amz-Signature`, `api_key`, `accessToken`."""
 
 
 def scheme_of(reference: str) -> str:
@@ -72,15 +64,15 @@ def check(reference: str) -> None:
         raise StageError(f"{shown(reference)}: is not a URL ({error})") from None
     if not host:
         raise StageError(f"{shown(reference)}: names no {'bucket' if scheme == 's3' else 'host'}")
-    if scheme in ("http", "https") and "@" in parts.netloc:
+    if scheme in ("http", "https", "s3") and "@" in parts.netloc:
         without = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
         raise StageError(
             f"{without}: a password in an address would be written into manifests; remove it. "
             "Credentials come from the environment: AWS_* for s3://, HF_TOKEN for hf://"
         )
     if scheme in ("http", "https"):
-        names = {name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
-        if secret := sorted(names & _SECRET_PARAMETERS):
+        names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+        if secret := [name for name in names if _SECRET_PARAMETER.fullmatch(name)]:
             raise StageError(
                 f"{shown(reference)}: its {secret[0]!r} is a secret, which would be written into "
                 "manifests; name the object as s3:// or hf:// with credentials in the environment, "

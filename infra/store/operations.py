@@ -111,13 +111,28 @@ def diff(first: Artifact, second: Artifact) -> Iterator[str]:
             yield f"data/{name}: {old} -> {new}"
 
 
+UNFINISHED = ("running", "interrupted", "crashed", "failed")
+"""How runs end that are to be continued; others, such as one that a gate stopped, are over."""
+
+
 @dataclass(frozen=True)
 class Garbage:
-    """Something that can be deleted: an artifact, or an attempt that no manifest names."""
+    """Something that can be deleted: an artifact, or an attempt that no manifest names.
+
+    `finished`, `seconds`: when an artifact was committed (UTC, ISO 8601), and how long its stage
+    ran; "" and 0 for an attempt, whose cost is not known.
+    """
 
     what: str
     home: Directory
     bytes: int
+    finished: str = ""
+    seconds: float = 0.0
+
+    @property
+    def stage(self) -> str:
+        """The stage that made it."""
+        return self.what.partition("/")[0]
 
 
 def garbage(store: Store, keep_runs: int) -> list[Garbage]:
@@ -127,19 +142,15 @@ def garbage(store: Store, keep_runs: int) -> list[Garbage]:
     those artifacts were made from. Nothing of a run in progress is touched.
     """
     records = store.runs()
-    completed = [record for record in records if record["status"] == "completed"]
-    unfinished = [
-        record
-        for record in records
-        if record["status"] in ("running", "interrupted", "crashed", "failed")
-    ]
+    unfinished = [record for record in records if record["status"] in UNFINISHED]
+    ended = [record for record in records if record["status"] not in UNFINISHED]
     running = [
         record
         for record in unfinished
         if record["status"] == "running" and is_alive(record["owner"]) is not False
     ]
     references = [r for r in store.references() if r["tag"] != LATEST or keep_runs]
-    named = _stages_of([*unfinished, *_newest(completed, keep_runs)])
+    named = _stages_of([*unfinished, *_newest(ended, keep_runs)])
     named |= {_identity(reference) for reference in references}
     in_progress = _stages_of(running)
     artifacts = {artifact.identity: artifact for artifact in store.artifacts()}
@@ -151,7 +162,8 @@ def garbage(store: Store, keep_runs: int) -> list[Garbage]:
         if identity in in_progress:
             continue
         if identity in artifacts and identity not in kept:
-            items.append(Garbage(identity, home, _size(home)))
+            made = artifacts[identity].manifest
+            items.append(Garbage(identity, home, _size(home), made.finished, made.seconds))
             continue
         committed = artifacts[identity].manifest.attempt if identity in artifacts else None
         if identity in named and committed is None:
@@ -186,13 +198,13 @@ def _with_ancestors(named: Iterable[str], artifacts: Mapping[str, Artifact]) -> 
     return kept
 
 
-def _newest(completed: list[dict[str, Any]], keep_runs: int) -> list[dict[str, Any]]:
+def _newest(ended: list[dict[str, Any]], keep_runs: int) -> list[dict[str, Any]]:
     """The newest records, until `keep_runs` of them built something; runs that built nothing are
     kept on the way and not counted.
     """
     kept: list[dict[str, Any]] = []
     built = 0
-    for record in reversed(completed):
+    for record in reversed(ended):
         if built == keep_runs:
             break
         kept.append(record)

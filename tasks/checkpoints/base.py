@@ -83,12 +83,13 @@ def _refuse_adapter(folder: Path) -> None:
     )
 
 
-def open_base(folder: Path, scratch: Path) -> Path:
+def open_base(folder: Path, scratch: Path, *, weights: bool = True) -> Path:
     """A local Hugging Face folder for `folder`; returned unchanged if it already is one.
 
     Accepted: `config.json` with safetensors; `tokenizer.json`; llama2.c's `<model>.bin` with
     `tok*.bin` or `tokenizer.bin`; a sentencepiece or Llama-3 `tokenizer.model`, alone or with a
-    checkpoint. Conversions are written below `scratch`; weights are linked, not copied.
+    checkpoint. Conversions are written below `scratch`; weights are linked, not copied. Without
+    `weights`, those of llama2.c are not converted.
     """
     if not folder.is_dir():
         raise StageError(
@@ -108,7 +109,7 @@ def open_base(folder: Path, scratch: Path) -> Path:
     ]
     target = scratch / "base"
     if len(tokenizers) == 1 and len(models) == 1:
-        llama2c.convert(models[0], tokenizers[0], target)
+        llama2c.convert(models[0], tokenizers[0], target, weights=weights)
         return target
     model_files = sorted(folder.glob("*.model"))
     if len(model_files) == 1:

@@ -14,11 +14,10 @@ import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from infra.stage import StageError
@@ -27,6 +26,9 @@ from tasks.checkpoints.llama_config import llama_config
 from tasks.checkpoints.merges import merges_of
 from tasks.checkpoints.text_files import write_json
 from tasks.checkpoints.tokenizer_files import write_tokenizer
+
+if TYPE_CHECKING:
+    import torch
 
 UNKNOWN, BOS, EOS = "<unk>", "<s>", "</s>"
 FIRST_PLAIN_ID = 259
@@ -102,8 +104,8 @@ def read_weights(path: Path) -> tuple[Header, dict[str, torch.Tensor]]:
     return header, tensors
 
 
-def _stacked_tensors(path: Path, header: Header) -> dict[str, torch.Tensor]:
-    """The file's tensors as they are stored: those of layers have the layer as first dimension."""
+def _stacked_shapes(header: Header) -> dict[str, tuple[int, ...]]:
+    """The file's tensors in their order: those of layers have the layer as first dimension."""
     vocabulary, dim, hidden, layers = header.vocabulary, header.dim, header.hidden, header.layers
     kv = header.kv_heads * header.head
     shapes: dict[str, tuple[int, ...]] = {
@@ -122,15 +124,27 @@ def _stacked_tensors(path: Path, header: Header) -> dict[str, torch.Tensor]:
     }
     if not header.shared:
         shapes["head"] = (vocabulary, dim)
-    values: NDArray[np.float32] = np.fromfile(path, dtype="<f4", offset=HEADER_BYTES)
-    needed = sum(math.prod(shape) for shape in shapes.values())
-    if values.size != needed:
+    return shapes
+
+
+def require_size(path: Path, header: Header) -> None:
+    """`StageError` unless the file holds as many floats as its header calls for."""
+    found = (path.stat().st_size - HEADER_BYTES) // 4
+    needed = sum(math.prod(shape) for shape in _stacked_shapes(header).values())
+    if found != needed:
         raise StageError(
-            f"{path}: {values.size:,} floats after the header, which calls for {needed:,}; the "
+            f"{path}: {found:,} floats after the header, which calls for {needed:,}; the "
             "file is truncated or altered: download it again"
         )
+
+
+def _stacked_tensors(path: Path, header: Header) -> dict[str, torch.Tensor]:
+    import torch
+
+    require_size(path, header)
+    values: NDArray[np.float32] = np.fromfile(path, dtype="<f4", offset=HEADER_BYTES)
     tensors, start = {}, 0
-    for name, shape in shapes.items():
+    for name, shape in _stacked_shapes(header).items():
         stop = start + math.prod(shape)
         tensors[name] = torch.from_numpy(values[start:stop].copy()).reshape(shape)
         start = stop
@@ -193,9 +207,13 @@ def read_tokenizer(path: Path, count: int) -> Tokenizer:
     )
 
 
-def convert(model: Path, tokenizer: Path, folder: Path) -> None:
-    """Write a Hugging Face Llama checkpoint with its fast tokenizer to `folder`, reproducibly."""
-    header, tensors = read_weights(model)
+def convert(model: Path, tokenizer: Path, folder: Path, *, weights: bool = True) -> None:
+    """Write a Hugging Face Llama checkpoint with its fast tokenizer to `folder`, reproducibly.
+
+    Without `weights`, all but the weights, whose file is checked all the same.
+    """
+    header = read_header(model)
+    require_size(model, header)
     fast = read_tokenizer(tokenizer, header.vocabulary)
     folder.mkdir(parents=True, exist_ok=True)
     config = llama_config(
@@ -214,7 +232,11 @@ def convert(model: Path, tokenizer: Path, folder: Path) -> None:
     )
     write_json(folder / "config.json", config)
     write_json(folder / "generation_config.json", {"bos_token_id": 1, "eos_token_id": 2})
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    if weights:
+        from safetensors.torch import save_file
+
+        _, tensors = read_weights(model)
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     settings = {
         "bos_token": BOS,
         "eos_token": EOS,

@@ -138,6 +138,38 @@ class ModelShape(Parameters):
         """Parameters of matrix products that a token passes: layers and head, not the lookup."""
         return self.num_hidden_layers * self.layer_matrices + self.embedding
 
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of a checkpoint's tensors, by transformers' names."""
+        hidden, wide, narrow = self.hidden_size, self.attention_width, self.key_value_width
+        linears = self.linears()
+        place = {name: "self_attn" if name in _ATTENTION else "mlp" for name in linears}
+        layer: dict[str, tuple[int, ...]] = {
+            f"{place[name]}.{name}.weight": (outputs, inputs)
+            for name, (inputs, outputs) in linears.items()
+        }
+        layer |= {f"{norm}_layernorm.weight": (hidden,) for norm in ("input", "post_attention")}
+        biases: dict[str, int] = {}
+        if self.qkv_bias:
+            biases |= {"q_proj": wide, "k_proj": narrow, "v_proj": narrow}
+        if self.output_bias:
+            biases |= {"o_proj": hidden}
+        if self.mlp_bias:
+            sizes = self.intermediate_size, self.intermediate_size, hidden
+            biases |= dict(zip(("gate_proj", "up_proj", "down_proj"), sizes, strict=True))
+        layer |= {f"{place[name]}.{name}.bias": (size,) for name, size in biases.items()}
+        if self.qk_norm:
+            head = wide // self.num_attention_heads
+            layer |= {f"self_attn.{name}.weight": (head,) for name in ("q_norm", "k_norm")}
+        found = {
+            f"model.layers.{number}.{name}": shape
+            for number in range(self.num_hidden_layers)
+            for name, shape in layer.items()
+        }
+        matrices = {"model.embed_tokens.weight": (self.vocab_size, hidden)}
+        if not self.tie_word_embeddings:
+            matrices["lm_head.weight"] = (self.vocab_size, hidden)
+        return {**matrices, "model.norm.weight": (hidden,), **found}
+
     def grown(self, vocabulary: int | None = None, layers: int | None = None) -> ModelShape:
         """The shape with another vocabulary or number of layers."""
         changes = {"vocab_size": vocabulary, "num_hidden_layers": layers}
@@ -173,6 +205,8 @@ class ModelShape(Parameters):
             message = first["msg"].removeprefix("Value error, ")
             raise ShapeError(f"config.json: {place}: {message}" if place else message) from None
 
+
+_ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 _FROM_CONFIG = (
     "hidden_size",

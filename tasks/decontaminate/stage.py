@@ -62,6 +62,7 @@ STAGE = Stage(
     version=4,
     parameters=DecontaminateParameters,
     run="tasks.decontaminate.run:run",
+    check="tasks.decontaminate.check:faults",
     summary="n-gram overlap of every document with every question of the benchmarks",
     section="decontaminate",
     inputs=(DOCUMENTS, EDITS),

@@ -100,6 +100,7 @@ STAGE = Stage(
     version=5,
     parameters=EvaluationParameters,
     run="tasks.evaluation.run:run",
+    check="tasks.evaluation.check:faults",
     summary="benchmark scores, bits per byte and long-text loss of one model",
     section="evaluation",
     inputs=(

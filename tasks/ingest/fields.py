@@ -105,13 +105,13 @@ class FieldTally:
     """Field -> records in which it was null or of another type."""
     textless: int = 0
     textless_names: Counter[str] = field(default_factory=Counter)
-    """Name -> records without text that have this field; for nested objects `outer.inner`."""
+    """Name -> records without text that have this field; see `names_in`."""
 
     def count_textless(self, row: Mapping[str, Any]) -> None:
         """Count a record without text, and its fields."""
         self.textless += 1
         names = self.textless_names
-        for name in _names(row):
+        for name in names_in(row):
             if name in names or len(names) < _NAMES_HELD:
                 names[name] += 1
 
@@ -138,10 +138,12 @@ class FieldTally:
         return ", ".join(names[:_NAMES_SHOWN] + [f"{rest} more"] * (rest > 0)) or "no field"
 
 
-def _names(row: Mapping[str, Any]) -> Iterator[str]:
+def names_in(row: Mapping[str, Any]) -> Iterator[str]:
+    """Names of a record's fields, those of nested objects and of lists of objects dotted."""
     for name, value in row.items():
-        if isinstance(value, dict) and value:
-            yield from (f"{name}.{inner}" for inner in value)
+        inner = value[0] if isinstance(value, list) and value else value
+        if isinstance(inner, dict) and inner:
+            yield from (f"{name}.{below}" for below in names_in(inner))
         else:
             yield name
 

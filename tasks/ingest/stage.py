@@ -254,6 +254,7 @@ STAGE = Stage(
     summary="reads web archives, JSONL, Parquet, text and data sets of the hub into documents",
     section="sources.*.ingest",
     pins="tasks.ingest.pinning:pins",
+    check="tasks.ingest.check:faults",
     compiles=(
         "tasks.ingest.clean_kernel",
         "tasks.ingest.id_kernel",

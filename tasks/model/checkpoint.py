@@ -11,20 +11,15 @@ from typing import Any
 
 from infra.stage import StageError
 from tasks.checkpoints.families import family_of
+from tasks.checkpoints.shapes import KINDS, ModelShape, ShapeError
 from tasks.checkpoints.text_files import read_json
-from tasks.model.safetensors_file import StoredTensor, read_header, same_bytes
+from tasks.checkpoints.weights import COMPUTED, StoredTensor, read_tensors
+from tasks.model.safetensors_file import same_bytes
 
-INDEX = "model.safetensors.index.json"
-SINGLE = "model.safetensors"
 INPUT = "embed_tokens.weight"
 OUTPUT = "lm_head.weight"
 LAYER = re.compile(r"^((?:.*\.)?layers\.)(\d+)(\..+)$")
 """Name of a layer's tensor: prefix, number of the layer, suffix."""
-_PART = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
-_COMPUTED = ".rotary_emb.inv_freq"
-"""End of a tensor's name in old Llama checkpoints. transformers ignores it, and computes the table
-from the configuration.
-"""
 
 
 @dataclass(frozen=True)
@@ -56,16 +51,18 @@ class Checkpoint:
         return int(self.config["num_hidden_layers"])
 
     @classmethod
-    def read(cls, folder: Path) -> Checkpoint:
+    def read(cls, folder: Path, *, quickly: bool = False) -> Checkpoint:
         """Read headers and configuration; `StageError` if they disagree, or if the embedding
         matrices cannot be identified.
+
+        `quickly`: compare shapes without transformers, whose import takes seconds.
         """
         config = _read_config(folder)
         tied = _is_tied(config)
         tensors = {
             name: tensor
             for name, tensor in read_tensors(folder).items()
-            if not name.endswith(_COMPUTED)
+            if not name.endswith(COMPUTED)
         }
         inputs = [name for name in tensors if name.endswith(INPUT)]
         outputs = [name for name in tensors if name.endswith(OUTPUT)]
@@ -90,7 +87,8 @@ class Checkpoint:
                 f"{folder}: config.json says vocab_size {config['vocab_size']}, but the matrices "
                 f"have {wrong} rows; one of the two belongs to another model"
             )
-        require_agreement(folder, config, {name: tensor.shape for name, tensor in tensors.items()})
+        shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        require_agreement(folder, config, shapes, quickly=quickly)
         return cls(str(folder), config, tensors, inputs[0], None if tied else outputs[0])
 
 
@@ -116,83 +114,26 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def _is_tied(config: Mapping[str, Any]) -> bool:
     if "tie_word_embeddings" in config:
         return bool(config["tie_word_embeddings"])
+    if config["model_type"] in KINDS:  # known without transformers, whose import takes seconds
+        return False
     family = family_of(config)
-    # Llama is untied by default, Gemma tied.
+    # Gemma is tied by default.
     return bool(family is not None and family().tie_word_embeddings)
 
 
-def read_tensors(folder: Path) -> dict[str, StoredTensor]:
-    """All tensors by name. A single file takes precedence over an index, as in transformers.
-
-    Files that the index does not name are ignored (Mistral's folders hold the weights a second
-    time, as `consolidated.safetensors`), unless they are named like its parts: these are refused.
-    """
-    if (folder / SINGLE).is_file():
-        return read_header(folder / SINGLE)
-    if not (folder / INDEX).is_file():
-        pickles = sorted(path.name for path in folder.glob("*.bin"))
-        if pickles:
-            raise StageError(
-                f"{folder} holds its weights as pickles ({pickles[0]}), which can run code when "
-                "they are read. Convert them where you trust them: "
-                "`AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW)`"
-            )
-        raise StageError(f"{folder} has neither {SINGLE} nor {INDEX}; it has {_names(folder)}")
-    weights = read_json(folder / INDEX).get("weight_map")
-    if (
-        not isinstance(weights, dict)
-        or not weights
-        or any(Path(str(file)).name != file for file in weights.values())
-    ):
-        raise StageError(
-            f"{folder}/{INDEX} is not an index of weights (its weight_map must name a file in this "
-            "folder for each tensor); download it again"
-        )
-    files = sorted(set(weights.values()))
-    absent = [name for name in files if not (folder / name).is_file()]
-    if absent:
-        raise StageError(
-            f"{folder} lacks {absent[0]}, which {INDEX} names ({len(absent)} of {len(files)} files "
-            "are absent): the download is not complete"
-        )
-    parts = {path.name for path in folder.iterdir() if _PART.fullmatch(path.name)}
-    if strays := sorted(parts - set(files)):
-        raise StageError(
-            f"{folder} holds {strays[0]}, which {INDEX} does not name ({', '.join(files[:3])}): "
-            "parts of two downloads, or of two splits of the weights; remove those that do not "
-            "belong, or download all again"
-        )
-    tensors: dict[str, StoredTensor] = {}
-    for file in files:
-        stored = read_header(folder / file)
-        indexed = {name for name, file_of_tensor in weights.items() if file_of_tensor == file}
-        if lost := sorted(indexed - set(stored)):
-            raise StageError(
-                f"{folder}/{file} lacks {lost[0]}, which {INDEX} says it holds; download both again"
-            )
-        extra = sorted(name for name in set(stored) - indexed if not name.endswith(_COMPUTED))
-        if extra:
-            stated = f"places in {weights[extra[0]]}" if extra[0] in weights else "does not name"
-            raise StageError(
-                f"{folder}/{file} holds {extra[0]}, which {INDEX} {stated}; download both again"
-            )
-        tensors |= stored
-    return tensors
-
-
-def _names(folder: Path) -> list[str]:
-    """The first file names in a folder, for an error."""
-    return [path.name for path in sorted(folder.iterdir())][:12]
-
-
 def require_agreement(
-    folder: Path | str, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+    folder: Path | str,
+    config: Mapping[str, Any],
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    quickly: bool = False,
 ) -> None:
     """`StageError` unless the tensors are those of the model that `config` describes.
 
     The expected shapes come from transformers, which builds the model without allocating memory. If
     it builds a family in another form than the stored one (mixtures of experts, quantised weights),
-    only the numbers of layers are compared.
+    only the numbers of layers are compared. `quickly`: shapes come from the configuration's sizes,
+    for Llama-style families only.
     """
     count = int(config["num_hidden_layers"])
     numbers = {int(match[2]) for name in shapes if (match := LAYER.match(name))}
@@ -204,7 +145,7 @@ def require_agreement(
         )
     if config.get("quantization_config") or any("expert" in key and config[key] for key in config):
         return
-    expected = expected_shapes(folder, config)
+    expected = _quick_shapes(config) if quickly else expected_shapes(folder, config)
     if expected is None:
         return
     if not any(name.startswith("model.") for name in shapes):  # saved from `AutoModel`, headless
@@ -221,6 +162,13 @@ def require_agreement(
                 f"{folder}: {name} has shape {list(shapes[name])}, but config.json calls for "
                 f"{list(shape)}; one of the two belongs to another model"
             )
+
+
+def _quick_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | None:
+    try:
+        return ModelShape.from_config(config).tensors()
+    except ShapeError:
+        return None  # another family, or sizes that transformers refuses in words of its own
 
 
 def expected_shapes(

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.stage import StageError
-from tasks.model.safetensors_file import OutgoingTensor, StoredTensor, Write
+from tasks.checkpoints.weights import StoredTensor
+from tasks.model.safetensors_file import OutgoingTensor, Write
 from tasks.model.stage import Method
 
 TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.model.checkpoint import LAYER, SINGLE, Checkpoint
-from tasks.model.safetensors_file import StoredTensor
+from tasks.checkpoints.weights import SINGLE, StoredTensor
+from tasks.model.checkpoint import LAYER, Checkpoint
 
 
 @dataclass(frozen=True)

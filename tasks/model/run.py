@@ -17,7 +17,7 @@ from tasks.checkpoints.base import folder_of, naming, open_base
 from tasks.checkpoints.llama_config import llama_config
 from tasks.checkpoints.tokenizer_files import read_tokenizer, size_of
 from tasks.checkpoints.tokenizer_settings import read_settings
-from tasks.model.checkpoint import SINGLE
+from tasks.checkpoints.weights import SINGLE
 from tasks.model.embeddings import padded
 from tasks.model.settings import CHECKPOINT, publish_settings
 from tasks.model.stage import Create, ModelParameters

@@ -1,4 +1,4 @@
-"""Reads the header of a safetensors file, and writes such a file tensor by tensor.
+"""Writes a safetensors file tensor by tensor.
 
 The format is eight bytes of header length, a JSON header, then the tensors' bytes without gaps.
 safetensors' own `save_file` needs all tensors in memory; this writer streams them. Like
@@ -15,10 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from safetensors import SafetensorError, safe_open
-
 from infra.stage import StageError
-from tasks.checkpoints.text_files import refuse_pointer
+from tasks.checkpoints.weights import StoredTensor
 
 BLOCK_BYTES = 1 << 24
 _BITS = {
@@ -36,17 +34,6 @@ _BITS = {
 _BITS |= {"I32": 32, "U32": 32, "F32": 32, "F64": 64, "I64": 64, "U64": 64, "C64": 64}
 
 
-@dataclass(frozen=True)
-class StoredTensor:
-    """A tensor in a file: its type by safetensors' name, and its bytes at `start` in the file."""
-
-    path: str
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    bytes: int
-
-
 Write = Callable[[bytes | bytearray | memoryview], None]
 
 
@@ -59,31 +46,6 @@ class OutgoingTensor:
     shape: tuple[int, ...]
     bytes: int
     fill: Callable[[Write], None]
-
-
-def read_header(path: Path) -> dict[str, StoredTensor]:
-    """The tensors of a file by name. `StageError` if it is truncated, damaged or another format."""
-    refuse_pointer(path)
-    with path.open("rb") as stream:
-        try:
-            # Checks lengths, types, offsets and the file's size without reading a tensor.
-            with safe_open(path, framework="np"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise StageError(
-                f"{path} ({path.stat().st_size:,} bytes) is not a complete safetensors file "
-                f"({error}); download it again"
-            ) from error
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(length))
-    header.pop("__metadata__", None)
-    tensors = {}
-    for name, entry in header.items():
-        low, high = entry["data_offsets"]
-        tensors[name] = StoredTensor(
-            str(path), entry["dtype"], tuple(entry["shape"]), 8 + length + low, high - low
-        )
-    return tensors
 
 
 def in_order(tensors: Sequence[OutgoingTensor]) -> list[OutgoingTensor]:

@@ -13,7 +13,8 @@ from typing import Any
 from infra.stage import StageError
 from infra.store.attempt import Shard
 from tasks.checkpoints.text_files import read_json, write_json
-from tasks.model.checkpoint import INDEX, Checkpoint
+from tasks.checkpoints.weights import INDEX
+from tasks.model.checkpoint import Checkpoint
 
 CHECKPOINT = "checkpoint"
 VOLATILE = ("_name_or_path", "transformers_version")

@@ -190,6 +190,7 @@ STAGE = Stage(
     version=4,
     parameters=ModelParameters,
     run="tasks.model.run:run",
+    check="tasks.model.check:faults",
     summary=(
         "the base with embeddings grown to the tokenizer, layers chosen and context extended; or a "
         "new Llama"

@@ -18,7 +18,7 @@ from safetensors import safe_open
 
 from infra.stage import StageError
 from tasks.checkpoints.tokenizer_files import read_tokenizer, size_of
-from tasks.model.checkpoint import read_tensors
+from tasks.checkpoints.weights import read_tensors
 
 HEAD_ROWS = 8192
 """Rows of the output matrix in memory at a time."""

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +21,9 @@ from infra.context import Context
 from infra.stage import StageError
 from infra.store.attempt import Shard
 from tasks.checkpoints.config_keys import for_all_readers
-from tasks.checkpoints.fast_tokenizers import WHITESPACE, byte_level_token
 from tasks.checkpoints.rope import extended
 from tasks.checkpoints.tokenizer_files import read_tokenizer, size_of
+from tasks.model.added_tokens import added_without_rows
 from tasks.model.checkpoint import Checkpoint, require_agreement
 from tasks.model.embeddings import Growth, NewRow, grow, padded, require_fit
 from tasks.model.importance import rank_layers
@@ -164,33 +163,6 @@ def _growth(
         )
     require_fit(base.tensors[base.input], growth)
     return growth
-
-
-def added_without_rows(base: Tokenizer, rows: int) -> tuple[NewRow, ...]:
-    """Tokens that were added to a base without growing its matrix of `rows` rows.
-
-    The `<pad>` of some copies of Llama-2 is one. Their rows start like those of new tokens, from
-    the base's tokens of their text. Empty if pieces of the vocabulary have no rows either: then the
-    tokenizer belongs to another model.
-    """
-    added = sorted(
-        (token_id, token.content)
-        for token_id, token in base.get_added_tokens_decoder().items()
-        if token_id >= rows
-    )
-    if not added or [token_id for token_id, _ in added] != list(range(rows, size_of(base))):
-        return ()
-    has_byte_fallback = bool(json.loads(base.to_str())["model"].get("byte_fallback"))
-    new_rows = []
-    for token_id, content in added:
-        text = (
-            content.replace(" ", WHITESPACE)
-            if has_byte_fallback
-            else byte_level_token(content.encode())
-        )
-        base_ids = tuple(token.id for token in base.model.tokenize(text))
-        new_rows.append(NewRow(token_id, base_ids))
-    return tuple(new_rows)
 
 
 def _chosen_layers(

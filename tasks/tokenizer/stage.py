@@ -250,6 +250,7 @@ STAGE = Stage(
     version=3,
     parameters=TokenizerParameters,
     run="tasks.tokenizer.run:run",
+    check="tasks.tokenizer.check:faults",
     summary="the base's tokenizer unchanged or extended, or a new one trained from bytes",
     section="tokenizer",
     inputs=(

@@ -42,7 +42,8 @@ from infra.store.attempt import Shard
 from tasks.checkpoints.fast_tokenizers import byte_alphabet
 from tasks.checkpoints.llama_config import llama_config
 from tasks.checkpoints.text_files import write_json
-from tasks.model.checkpoint import INDEX, expected_shapes
+from tasks.checkpoints.weights import INDEX
+from tasks.model.checkpoint import expected_shapes
 from tasks.model.importance import SAMPLE_TEXTS, SAMPLE_TOKENS, rank_layers, sample
 from tasks.model.mass import SAMPLE
 from tasks.model.safetensors_file import OutgoingTensor, Write, write_file

@@ -202,6 +202,10 @@ def test_runs_that_built_nothing_do_not_count(tmp_path: Path) -> None:
         for keep in (0, 1, 2, 3)
     }
     names = [artifact.identity for artifact in made]
+    record(9, made[0], "built")
+    store.write_run("9", store.runs()[-1] | {"status": "stopped-by-gate"})
+    kept_by_a_gate = {item.what for item in operations.garbage(store, keep_runs=2)}
+    assert kept_by_a_gate == {names[1]}
     assert gone == {0: {*names}, 1: {*names[:2]}, 2: {names[0]}, 3: set()}
 
 

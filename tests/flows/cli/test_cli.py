@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -193,3 +194,22 @@ def test_a_store_that_is_none_is_refused_by_every_command(tmp_path: Path) -> Non
         app, ["plan", str(file), "--store", "memory://x", "-s", "engine.kind=processes"]
     )
     assert refused.exit_code == 2 and "set engine.kind=inline" in refused.output
+
+
+def test_gc_tells_age_and_cost_and_asks_before_it_takes_a_trained_model(tmp_path: Path) -> None:
+    """A stage of that name stands for training."""
+    trained = dataclasses.replace(TOY, name="training")
+    made = run_stage(trained, ToyParameters(), name="one", tmp_path=tmp_path)
+    run_stage(TOY, ToyParameters(), tmp_path=tmp_path)
+    cli, command = CliRunner(), ["artifacts", "gc", "--store", str(tmp_path / "store")]
+    listed = cli.invoke(app, command)
+    (line,) = (line for line in listed.stdout.splitlines() if made.identity in line)
+    assert " kB " in line and " s old" in line and "built in " in line
+    assert "2 items" in listed.stdout and "1 of them of training" in listed.stdout
+    refused = cli.invoke(app, [*command, "--apply"])
+    assert refused.exit_code == 2 and "with --yes only" in refused.stderr
+    assert len(list(Store.at(str(tmp_path / "store")).artifacts())) == 2
+    done = cli.invoke(app, [*command, "--apply", "--yes", "--json"])
+    items = json.loads(done.stdout)["items"]
+    assert {item["item"].partition("/")[0] for item in items} == {"toy", "training"}
+    assert not list(Store.at(str(tmp_path / "store")).artifacts())

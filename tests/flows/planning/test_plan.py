@@ -69,6 +69,11 @@ def test_a_second_run_is_all_hits_and_a_change_reruns_it_and_what_follows(store:
         plan.steps["toy/b"].why == "word: b -> B"
         and plan.steps["toy/d"].why == "input toy/b changed"
     )
+    graph = Graph()
+    remarks = {"word": "as the song goes", "shards": "untold"}
+    graph.remark(graph.add(TOY, "b", ToyParameters(word="C")), remarks)
+    told = make_plan(graph, resolve(graph), store, "r").steps["toy/b"].why
+    assert told == "word: B -> C (as the song goes)"
     back = make_plan(diamond(), {id: {} for id in diamond().nodes}, store, "r")
     assert set(states(back).values()) == {"hit"}
 

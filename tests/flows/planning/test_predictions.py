@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
+from tests.small_base import write_base
 
 RECIPES = Path(__file__).resolve().parents[2] / "benchmarks" / "predictions"
 
@@ -51,15 +52,7 @@ def planned(tmp_path, text, *words):
 
 
 def base_in(tmp_path, **changes):
-    folder = tmp_path / "base"
-    folder.mkdir()
-    sizes = {
-        "model_type": "llama", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 6,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 260,
-        "max_position_embeddings": 512,
-    }  # fmt: skip
-    (folder / "config.json").write_text(json.dumps(sizes | changes))
-    return WHOLE.replace("BASE", str(folder))
+    return WHOLE.replace("BASE", str(write_base(tmp_path / "base", **changes)))
 
 
 def test_a_shape_is_enough_to_plan_and_not_to_run(tmp_path):

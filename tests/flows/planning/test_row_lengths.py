@@ -14,7 +14,7 @@ SOURCES = {
 }
 
 
-def graph(*phases: dict[str, Any]) -> Graph:
+def graph(*phases: dict[str, Any], schedule: dict[str, Any] | None = None) -> Graph:
     return stages(
         Recipe.model_validate(
             {
@@ -25,7 +25,7 @@ def graph(*phases: dict[str, Any]) -> Graph:
                 "binning": {"sequence_length": 64},
                 "training": {
                     "batch": "8 rows",
-                    "schedule": {"total": "1M"},
+                    "schedule": {"total": "1M"} if schedule is None else schedule,
                     "phases": [
                         {"name": f"p{number}", "tokens": "4K", **phase}
                         for number, phase in enumerate(phases)
@@ -60,6 +60,13 @@ def test_another_length_elsewhere_changes_nothing_at_the_default() -> None:
     for id in ("binning/zh", "binning/en", "training/p0"):
         assert plain.nodes[id].inputs == mixed.nodes[id].inputs
         assert plain.nodes[id].parameters.identity() == mixed.nodes[id].parameters.identity()
+
+
+def test_a_schedule_over_all_phases_says_why_earlier_ones_run_again() -> None:
+    assert not graph({}, {}).nodes["training/p0"].remarks  # the total is stated
+    spanning = graph({}, {}, schedule={}).nodes["training/p0"].remarks
+    assert "training.schedule.total" in spanning["schedule.total"]
+    assert not graph({"schedule": {"warmup": 0}}, schedule={}).nodes["training/p0"].remarks
 
 
 def test_a_length_that_is_the_default_is_the_default() -> None:

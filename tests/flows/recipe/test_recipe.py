@@ -17,6 +17,7 @@ from flows.planning.wiring import stages
 from flows.recipe.file import RecipeError
 from flows.recipe.read import read_recipe
 from infra.store import Store
+from tests.small_base import write_base
 
 GOOD = """\
 name: r
@@ -417,8 +418,7 @@ def test_only_measured_layers_make_the_model_read_text(good: Path) -> None:
 def test_layers_that_the_base_does_not_have_are_refused_by_the_plan(
     good: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "base").mkdir()
-    (tmp_path / "base" / "config.json").write_text('{"num_hidden_layers": 5}')
+    write_base(tmp_path / "base", num_hidden_layers=5)
     text = (
         GOOD.partition("tokenizer:")[0]
         + "tokenizer: {base: base}\nmodel: {base: base, layers: {first: 5}}\n"
@@ -435,17 +435,11 @@ def test_layers_that_the_base_does_not_have_are_refused_by_the_plan(
 def test_a_size_that_the_base_has_already_is_refused_by_the_plan(
     good: Path, tmp_path: Path
 ) -> None:
-    """The plan refuses with the stage's message before a crawl is read; a base that the plan cannot
-    read is left to the stage.
-    """
-    (tmp_path / "base").mkdir()
-    tokenizer = tmp_path / "base" / "tokenizer.json"
-    vocabulary = {f"<0x{number:02X}>": number for number in range(300)}
-    tokenizer.write_text(
-        json.dumps({"added_tokens": [{"id": 511}], "model": {"vocab": vocabulary}})
-    )
+    """The plan refuses with the stage's message before a crawl is read."""
+    write_base(tmp_path / "base", tokens=512)
     begin = GOOD.partition("tokenizer:")[0]
-    good.write_text(begin + "tokenizer: {base: base, expand: {size: 513}}\nmodel: {base: base}\n")
+    text = begin + "tokenizer: {base: base, expand: {size: 513}}\nmodel: {base: base}\n"
+    good.write_text(text)
     place = f"{good.name}:{begin.count(chr(10)) + 1}"
     assert "tokenizer/main" in prepare(RunRequest.of(good)).plan.steps
     for size in ("300", "512", "0.5K"):
@@ -453,13 +447,8 @@ def test_a_size_that_the_base_has_already_is_refused_by_the_plan(
             RecipeError,
             match=rf"{place}: tokenizer.expand.size: .*, but the base already has 512 tokens",
         ):
-            prepare(RunRequest.of(good, [f"tokenizer.expand.size={size}"]))
-    for unread in ("[]", '{"added_tokens": [], "model": {"vocab": [["a", 0.0]]}}', "{"):
-        tokenizer.write_text(unread)
-        assert (
-            "tokenizer/main"
-            in prepare(RunRequest.of(good, ["tokenizer.expand.size=300"])).plan.steps
-        )
+            good.write_text(text.replace("513", size))
+            prepare(RunRequest.of(good))
 
 
 def test_sizes_of_tokenizers_take_suffixes(good: Path, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ alone.
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from flows.planning.prepare import prepare
 from flows.planning.request import RunRequest
 from flows.recipe.file import RecipeError
+from tests.small_base import write_base
 
 RECIPE = """\
 name: r
@@ -24,7 +24,7 @@ sources:
     category: {en: web-en, zh: web-zh}
 benchmarks:
   exam: {format: multiple-choice, paths: [exam.jsonl]}
-  sums: {format: gsm8k, paths: [exam.jsonl]}
+  sums: {format: gsm8k, paths: [sums.jsonl]}
 decontaminate: {against: [exam, sums]}
 tokenizer: {train: {size: 300}}
 model:
@@ -41,7 +41,8 @@ evaluation: {tasks: [exam], protocols: [harness, bits-per-byte]}
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
     (tmp_path / "a.txt").write_text("text")
-    (tmp_path / "exam.jsonl").write_text("{}\n")
+    (tmp_path / "exam.jsonl").write_text('{"question": "?", "choices": ["a", "b"], "answer": 0}\n')
+    (tmp_path / "sums.jsonl").write_text('{"question": "1 + 1?", "answer": "2"}\n')
     file = tmp_path / "r.yaml"
     file.write_text(RECIPE)
     return file
@@ -187,10 +188,7 @@ def test_allowed(recipe: Path, overrides: list[str]) -> None:
 def test_rows_longer_than_a_local_base_has_positions(
     rope: dict[str, object], recipe: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "base").mkdir()
-    (tmp_path / "base" / "config.json").write_text(
-        json.dumps({"max_position_embeddings": 31, **rope})
-    )
+    write_base(tmp_path / "base", max_position_embeddings=31, **rope)
     file = tmp_path / "base.yaml"
     before, after = RECIPE.partition("tokenizer:")[0], RECIPE.partition("binning:")[2]
     file.write_text(f"{before}tokenizer: {{base: base}}\nmodel: {{base: base}}\nbinning:{after}")

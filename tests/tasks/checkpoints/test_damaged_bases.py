@@ -18,8 +18,9 @@ from infra.stage import StageError
 from tasks.checkpoints.base import folder_of, open_base, read_base_tokenizer
 from tasks.checkpoints.tokenizer_files import write_tokenizer
 from tasks.checkpoints.tokenizer_settings import read_settings
+from tasks.checkpoints.weights import SINGLE
 from tasks.evaluation.model import load
-from tasks.model.checkpoint import SINGLE, Checkpoint
+from tasks.model.checkpoint import Checkpoint
 from tasks.model.importance import rank_layers
 from tasks.model.settings import read_generation
 from tasks.model.stage import STAGE as MODEL

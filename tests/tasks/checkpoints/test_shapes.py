@@ -1,6 +1,7 @@
 """Parameters of shapes against transformers' own models."""
 
 import json
+import math
 
 import pydantic
 import pytest
@@ -10,10 +11,14 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from tasks.checkpoints.shapes import SHAPES, ModelShape, ShapeError, ShapeField, shape_of
 
 
-def counted(config):
+def tensors_of(config):
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
-    return sum(parameter.numel() for parameter in model.parameters())
+    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+
+
+def counted(config):
+    return sum(math.prod(shape) for shape in tensors_of(config).values())
 
 
 def config_of(kind, shape, **more):
@@ -78,10 +83,12 @@ SMALL = {
         ("qwen3", {"head_dim": 12, "attention_bias": True}),
     ],
 )
-def test_a_configuration_has_the_parameters_of_its_model(kind, more):
+def test_a_configuration_has_the_tensors_of_its_model(kind, more):
     config = AutoConfig.for_model(kind, **(SMALL | more))
     stored = json.loads(config.to_json_string(use_diff=False))
-    assert ModelShape.from_config(stored).parameters == counted(config)
+    shape = ModelShape.from_config(stored)
+    assert shape.parameters == counted(config)
+    assert shape.tensors() == tensors_of(config)
 
 
 def test_products_of_a_token_are_the_matrices_without_the_lookup():

@@ -17,7 +17,7 @@ from infra.store.attempt import Shard
 from tasks.checkpoints.base import open_base
 from tasks.checkpoints.llama_config import llama_config
 from tasks.checkpoints.text_files import write_json
-from tasks.model.checkpoint import INDEX, SINGLE
+from tasks.checkpoints.weights import INDEX, SINGLE
 from tasks.model.create import new_tensors
 from tasks.tokenizer.stage import STAGE as TOKENIZER
 from tasks.tokenizer.stage import TokenizerParameters

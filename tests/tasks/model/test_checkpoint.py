@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from infra.stage import StageError
-from tasks.model.checkpoint import INDEX, SINGLE, Checkpoint
-from tasks.model.safetensors_file import copy_of, read_header, write_file
+from tasks.checkpoints.weights import INDEX, SINGLE, read_header
+from tasks.model.checkpoint import Checkpoint
+from tasks.model.safetensors_file import copy_of, write_file
 from tests.tasks.model.bases import base, change_config, change_tensors, split
 
 

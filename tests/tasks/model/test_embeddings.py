@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from infra.stage import StageError
+from tasks.checkpoints.weights import read_header
 from tasks.model import embeddings
 from tasks.model.embeddings import Growth, NewRow, as_bytes, as_float64, grow, padded
-from tasks.model.safetensors_file import read_header, write_file
+from tasks.model.safetensors_file import write_file
 from tasks.model.stage import Method
 
 ROWS = (NewRow(10, (1, 2)), NewRow(11, (3,)), NewRow(12, (9, 0, 4)))

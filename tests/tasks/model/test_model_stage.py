@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from infra.stage import StageError
 from tasks.checkpoints.base import open_base
-from tasks.model.checkpoint import INDEX
+from tasks.checkpoints.weights import INDEX
 from tasks.model.stage import STAGE, ModelParameters
 from tasks.tokenizer.stage import STAGE as TOKENIZER
 from tasks.tokenizer.stage import TokenizerParameters

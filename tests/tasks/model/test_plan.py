@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.stage import StageError
+from tasks.checkpoints.weights import StoredTensor
 from tasks.model.checkpoint import Checkpoint
 from tasks.model.layers import choose, config_of
 from tasks.model.plan import index_of, plan
-from tasks.model.safetensors_file import StoredTensor
 from tasks.model.stage import LayerChoice
 
 
