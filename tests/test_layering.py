@@ -24,6 +24,7 @@ def imports(path: Path, *, top_level_only: bool = False) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import; write the absolute one"
             yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def modules(package: str) -> list[Path]:
@@ -45,22 +46,49 @@ def test_stages_import_only_infra_shared_packages_and_themselves(path: Path) -> 
     assert not others, f"{own} imports the stages {others}"
 
 
-ROOMS = ("recipe", "planning", "monitoring", "running", "inspecting", "", "cli")
-"""Rooms of `flows`, each of which imports from those before it; "" stands for the flows themselves.
+ROOMS = {
+    "flows": ("recipe", "planning", "monitoring", "running", "inspecting", "", "cli"),
+    "tasks.training": (
+        "recipe",
+        "planning",
+        "stage",
+        "phases",
+        "predict",
+        "spec",
+        "errors",
+        "model",
+        "distributed",
+        "adapters",
+        "step",
+        "checkpoints",
+        "monitoring",
+        "supervision",
+        "",
+    ),
+}
+"""The rooms of a package (folders, or single modules), each of which imports from those before it;
+"" stands for the package's other modules.
 """
 
 
-def room(name: str) -> str:
-    """The room of a module of `flows`, given by its dotted name."""
-    words = name.split(".")
-    return words[1] if len(words) > 1 and words[1] in ROOMS else ""
+def room(package: str, name: str) -> str:
+    """The room of a module of `package`, given by its dotted name."""
+    first = name.removeprefix(f"{package}.").split(".")[0]
+    return first if first in ROOMS[package] else ""
 
 
-@pytest.mark.parametrize("path", modules("flows"), ids=lambda p: str(p.relative_to(ROOT)))
-def test_rooms_of_flows_import_one_way(path: Path) -> None:
-    own = room(".".join(path.relative_to(ROOT).with_suffix("").parts))
-    later = ROOMS[ROOMS.index(own) + 1 :]
-    found = {name for name in imports(path) if name.startswith("flows.") and room(name) in later}
+def in_rooms() -> list[tuple[str, Path]]:
+    return [(package, path) for package in ROOMS for path in modules(package.replace(".", "/"))]
+
+
+@pytest.mark.parametrize(
+    ("package", "path"), in_rooms(), ids=lambda p: str(p.relative_to(ROOT)) if p != str(p) else ""
+)
+def test_rooms_import_one_way(package: str, path: Path) -> None:
+    own = room(package, ".".join(path.relative_to(ROOT).with_suffix("").parts))
+    later = ROOMS[package][ROOMS[package].index(own) + 1 :]
+    inside = {name for name in imports(path) if name.startswith(f"{package}.")}
+    found = {name for name in inside if room(package, name) in later}
     assert not found, f"{path.relative_to(ROOT)} imports from a later room: {found}"
 
 

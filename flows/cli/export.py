@@ -58,20 +58,20 @@ def export(
             raise StageError(
                 f"{artifact.identity} holds no model; name training/PHASE or model/main"
             )
-        facts = write_folder(artifact.folder("checkpoint"), folder)
+
+        def convert(copy: Path) -> None:
+            if gguf is not None:
+                with tempfile.TemporaryDirectory() as scratch:
+                    size = base_size(artifact)
+                    converter.convert(
+                        copy, gguf, Path(scratch), outtype=outtype, base_size=size, pre=pre
+                    )
+
+        facts = write_folder(artifact.folder("checkpoint"), folder, convert)
         say(
             f"{folder}: {facts['architecture']}, {facts['tokens']:,} tokens, {facts['rows']:,} rows"
         )
         if gguf is not None:
-            with tempfile.TemporaryDirectory() as scratch:
-                converter.convert(
-                    folder,
-                    gguf,
-                    Path(scratch),
-                    outtype=outtype,
-                    base_size=base_size(artifact),
-                    pre=pre,
-                )
             say(f"{gguf}: {gguf.stat().st_size:,} bytes")
     if as_json:
         print(json.dumps({"folder": str(folder), "gguf": str(gguf) if gguf else None, **facts}))

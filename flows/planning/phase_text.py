@@ -8,10 +8,10 @@ from dataclasses import fields
 from typing import Any
 
 from infra.quantities import count, duration
-from tasks.training.facts import PhaseFacts
+from tasks.training.phases.facts import PhaseFacts
 from tasks.training.predict.cost import Cost
-from tasks.training.predict.hardware import Hardware
 from tasks.training.predict.prediction import PhasePrediction, Prediction
+from tasks.training.recipe.hardware import Hardware
 
 WIDTH = 100
 

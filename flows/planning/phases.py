@@ -6,7 +6,7 @@ from flows.planning.plan import Plan
 from flows.recipe.sections import Recipe
 from tasks.binning.stage import STAGE as BINNING
 from tasks.documents.bins import category_of
-from tasks.training.facts import BinFacts, PhaseFacts, facts
+from tasks.training.phases.facts import BinFacts, PhaseFacts, facts
 
 
 def known_bins(plan: Plan) -> dict[tuple[str, int], BinFacts]:

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from flows.planning.plan import Plan
+from flows.recipe.file import RecipeError
 from flows.recipe.sections import Recipe
 from infra.store import Artifact
 from tasks.checkpoints.shapes import ModelShape, ShapeError, shape_of
 from tasks.model.stage import STAGE as MODEL
 from tasks.model.stage import LayerChoice
-from tasks.training.devices import DeviceError
-from tasks.training.facts import PhaseFacts
+from tasks.training.phases.facts import PhaseFacts
 from tasks.training.predict.prediction import Prediction, predict
+from tasks.training.predict.setup import AbsentTarget
+from tasks.training.recipe.devices import DeviceError
 
 
 class NoShape(ValueError):
@@ -25,12 +27,22 @@ class NoShape(ValueError):
 def predictions(
     recipe: Recipe, plan: Plan, facts: Sequence[PhaseFacts]
 ) -> tuple[Prediction | None, str]:
-    """Predictions of all phases, or why there are none ("" for a recipe without training)."""
+    """Predictions of all phases, or why there are none ("" for a recipe without training).
+
+    Raises:
+        RecipeError: an adapter's target that the model has no module for.
+    """
     if recipe.training is None or not facts:
         return None, ""
     try:
         grows = recipe.tokenizer is not None and recipe.tokenizer.expand is not None
         return predict(recipe.training, facts, model_shape(recipe, plan), grows), ""
+    except AbsentTarget as problem:
+        if recipe.model is not None and recipe.model.shape is None:
+            keys = str(problem).partition(":")[0].split(".")
+            place = recipe.place_of(".".join(keys[:-1])) or recipe.place_of(".".join(keys[:-2]))
+            raise RecipeError([f"{place}{problem}"]) from None
+        return None, str(problem)  # a shape that only comes close has other names
     except (NoShape, DeviceError) as problem:
         return None, str(problem)
 

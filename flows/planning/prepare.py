@@ -29,9 +29,9 @@ from tasks.dedup.agreement import SIGNING, check_index
 from tasks.ingest.stage import STAGE as INGEST
 from tasks.language_model.stage import LanguageModelParameters
 from tasks.signatures.stage import STAGE as SIGNATURES
-from tasks.training.facts import PhaseFacts
+from tasks.training.phases.facts import PhaseFacts
+from tasks.training.planning.ramps import PlanError
 from tasks.training.predict.prediction import Prediction
-from tasks.training.ramps import PlanError
 
 FILES_SHOWN = 5
 """Refused files of a source that are named one by one."""

@@ -39,7 +39,7 @@ from tasks.select.stage import STAGE as SELECT
 from tasks.signatures.stage import STAGE as SIGNATURES
 from tasks.signatures.stage import SignaturesParameters
 from tasks.tokenizer.stage import STAGE as TOKENIZER
-from tasks.training.sections import categories_of
+from tasks.training.recipe.sections import categories_of
 from tasks.training.stage import STAGE as TRAINING
 
 MAIN = "main"

@@ -57,6 +57,8 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
         for key in ("dataset", "crawl"):
             named = ("sources", name, "ingest", key)
             located._places[".".join(named)] = str(document.place(named))
+    if located.training is not None and located.training.adapter is not None:
+        located._places["training.adapter"] = str(document.place(("training", "adapter")))
     for number, phase in enumerate(located.training.phases if located.training else ()):
         stated = ("training", "phases", number)
         located._places[f"training.phases.{phase.name}"] = str(document.place(stated))

@@ -33,7 +33,7 @@ from tasks.select.stage import SelectParameters
 from tasks.signatures.stage import SignaturesParameters
 from tasks.text.lsh import bands_for
 from tasks.tokenizer.stage import TokenizerParameters
-from tasks.training.phases import TrainingSection
+from tasks.training.phases.section import TrainingSection
 
 Name = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 """Names become folders and dashboard keys."""

@@ -18,11 +18,12 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import psutil
 
-from infra.engine.launch import TAIL_LINES
+TAIL_LINES = 40
+"""Last lines of stderr that are kept."""
 
 MARK = "PUNA_PROCESSES"
 """Variable that all processes of a group carry."""
@@ -89,6 +90,16 @@ class ProcessGroup:
             if self._child.poll() is None:
                 time.sleep(min(timeout_s, _POLL_S))
         return None
+
+    def lines(self) -> Iterator[str]:
+        """The lines of stdout as they come, until it closes."""
+        while (line := self._lines.get()) is not None:
+            yield line
+        self._lines.put(None)
+
+    def wait(self) -> int:
+        """How the command ended, once it has (negative: by that signal)."""
+        return self._child.wait()
 
     @property
     def returncode(self) -> int | None:

@@ -2,8 +2,8 @@
 and never outlives its parent.
 
 The parent holds the child's stdin open. A child that calls `exit_with_parent` ends when that pipe
-closes, which the kernel does however the parent dies. Standard library only: training nodes import
-this.
+closes, which the kernel does however the parent dies. Training nodes import this with the standard
+library only.
 
 No process of ours imports modules from the working directory, where a user may keep a `tasks.py` or
 a `json.py`: each is started with `safe_environment`, which its children inherit, and runs our
@@ -12,12 +12,9 @@ modules through `BOOTSTRAP`.
 
 from __future__ import annotations
 
-import collections
-import contextlib
 import json
 import os
 import stat
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -25,9 +22,6 @@ from pathlib import Path
 from typing import Any
 
 from infra.interrupts import INTERRUPTED
-
-TAIL_LINES = 40
-"""Last lines of stderr that an error carries."""
 
 BOOTSTRAP = Path(__file__).resolve().with_name("bootstrap") / "puna_packages.py"
 
@@ -101,73 +95,41 @@ def launch_module(
     # Waiting threads sleep rather than spin: on two cores that others used too, 400 questions took
     # 40 s of wall-clock time instead of 195 s.
     threads = {"OMP_NUM_THREADS": str(cpu_threads), "OMP_WAIT_POLICY": "PASSIVE"}
-    *command, _ = module_command(name, spec)
-    launch(command, spec, on_line, environment={**safe_environment(), **threads}, grace_s=grace_s)
+    environment = {**safe_environment(), **threads}
+    launch(module_command(name, spec), on_line, environment=environment, grace_s=grace_s)
 
 
 def launch(
-    command: Sequence[str],
-    spec: Path,
+    words: Sequence[str],
     on_line: Callable[[str], None],
     *,
     environment: Mapping[str, str] | None = None,
     grace_s: float = 20.0,
 ) -> None:
-    """Run `command SPEC` until it ends; `on_line` gets every line of its stdout as it comes.
+    """Run a command until it ends; `on_line` gets every line of its stdout as it comes.
 
-    When `on_line` raises, or this thread is interrupted, the child's stdin is closed, so that it
-    can save its work; after `grace_s` seconds it is killed.
+    When `on_line` raises, or this thread is interrupted, the command and all that it started end as
+    `ProcessGroup.end` says: stdin is closed, so that they can save their work.
 
     Args:
-        command: words of the command, without the spec.
-        spec: path of a JSON file, the last argument of the command.
         on_line: called in this thread, without the newline.
         environment: variables added to those of this process.
-        grace_s: seconds the child has to exit on its own.
+        grace_s: seconds that they have to exit on their own.
 
     Raises:
         LaunchError: the exit status is not 0.
     """
-    words = [*command, str(spec)]
-    child = subprocess.Popen(
-        words,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        env={**os.environ, **(environment or {})},
-        # ^C reaches the parent only, which then ends the child
-        start_new_session=True,
-    )
-    tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
-    stderr = threading.Thread(target=lambda: tail.extend(child.stderr or ()), daemon=True)
-    stderr.start()
+    from infra.engine.group import ProcessGroup  # needs psutil, which training nodes may lack
+
+    group = ProcessGroup(words, {**os.environ, **(environment or {})})
     try:
-        for line in child.stdout or ():
-            on_line(line.rstrip("\n"))
-        returncode = child.wait()
+        for line in group.lines():
+            on_line(line)
+        returncode = group.wait()
     finally:
-        _end(child, grace_s)
-        stderr.join(timeout=5)
+        group.end(grace_s)
     if returncode != 0:
-        raise LaunchError(words, returncode, "".join(tail))
-
-
-def _end(child: subprocess.Popen[str], grace_s: float) -> None:
-    """End the child, gently first, and close its pipes."""
-    with contextlib.suppress(OSError):
-        if child.stdin:
-            child.stdin.close()
-    try:
-        child.wait(timeout=grace_s)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
-    finally:
-        if child.stdout:
-            child.stdout.close()
+        raise LaunchError(words, returncode, "".join(group.tail))
 
 
 def exit_with_parent(

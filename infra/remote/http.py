@@ -41,18 +41,21 @@ def target(pin: Pin, access: Access) -> Target:
 def stat_target(target: Target, path: str, name: str, access: Access, head: bool = True) -> Pin:
     """The pin of what a target answers with: size and validator, by HEAD, or by the first byte
     where the server does not answer HEAD, or a signature is for GET (`head` False).
+
+    HEAD is asked once. Servers that allow GET alone refuse it with any status, have no answer, or
+    state a length of 0; what is refused, missing or empty is so for GET too.
     """
     what = shown(path)
+    methods = iter(["HEAD"] if head else [])
 
     def ask() -> Pin:
-        if head:
-            # some servers allow GET alone; what is refused or missing is so for GET too
+        for method in methods:
             with (
                 contextlib.suppress(RemoteError),
-                request(target, access, "HEAD", what=what) as response,
+                request(target, access, method, what=what) as response,
             ):
                 size = _whole_size(response)
-                if size is not None and response.status == 200:
+                if size and response.status == 200:
                     return _pin(response, size, path, name)
         with request(target, access, headers={"Range": "bytes=0-0"}, what=what) as response:
             size = _whole_size(response)

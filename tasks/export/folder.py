@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,15 @@ from tasks.checkpoints.tokenizer_files import read_tokenizer, size_of
 INDEX = "model.safetensors.index.json"
 
 
-def write_folder(checkpoint: Path, target: Path) -> dict[str, Any]:
+def write_folder(
+    checkpoint: Path, target: Path, complete: Callable[[Path], None] = lambda folder: None
+) -> dict[str, Any]:
     """Copy a checkpoint to the new folder `target`; returns what it holds.
 
-    The folder appears complete or not at all: it is copied under another name first.
+    The folder appears complete or not at all: it is copied elsewhere beside it first.
+
+    Args:
+        complete: called with the copy, whose name is `target`'s, before that takes its place.
 
     Raises:
         StageError: `target` exists, or the checkpoint's parts do not fit together.
@@ -31,11 +36,11 @@ def write_folder(checkpoint: Path, target: Path) -> dict[str, Any]:
     building = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.rmtree(building, ignore_errors=True)
     try:
-        shutil.copytree(checkpoint, building)
-        building.rename(target)
-    except BaseException:
+        copy = shutil.copytree(checkpoint, building / target.name)
+        complete(copy)
+        copy.rename(target)
+    finally:
         shutil.rmtree(building, ignore_errors=True)
-        raise
     return facts
 
 

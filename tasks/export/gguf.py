@@ -15,7 +15,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from infra.engine.launch import BOOTSTRAP, LaunchError, launch, safe_environment
+from infra.engine.launch import LaunchError, launch, module_command, safe_environment
 from infra.stage import StageError
 from tasks.checkpoints.tokenizer_files import read_tokenizer
 from tasks.checkpoints.tokenizer_settings import read_settings
@@ -68,9 +68,9 @@ def convert(
             }
         )
     )
-    command = [sys.executable, "-P", str(BOOTSTRAP), "tasks.export.gguf"]
+    command = module_command("tasks.export.gguf", spec)
     try:
-        launch(command, spec, lambda line: None, environment=safe_environment())
+        launch(command, lambda line: None, environment=safe_environment())
         partial.rename(outfile)
     except LaunchError as error:
         if UNKNOWN_SPLIT in error.tail:

@@ -2,8 +2,9 @@
 
 `examine`, for every text:
 
-1. Count its characters, and those that are U+FFFD, which stand for bytes that were no text.
-2. Flag it where a character is not SAFE in the table, or where it begins or ends with white space.
+1. Say whether it is UTF-8 (Unicode 15, table 3-7): Arrow does not look when it reads strings.
+2. Count its characters, and those that are U+FFFD, which stand for bytes that were no text.
+3. Flag it where a character is not SAFE in the table, or where it begins or ends with white space.
    A text of nothing but safe characters is in NFC, has no controls and no run of combining marks,
    so that `cleaned` gives it back as it is; without white space at its ends, `strip` does as well.
 
@@ -68,12 +69,37 @@ def _is_plain(word: Any) -> Any:
     return suspect & np.uint64(0x80 * _EACH) == 0
 
 
+@compiled(types.boolean(BYTES_IN, types.int64, types.int64))
+def _is_character(data: Any, position: Any, end: Any) -> Any:
+    """Whether the bytes at `position`, of which the first is not ASCII, begin with a character."""
+    first = data[position]
+    if first < 0xC2 or first > 0xF4:
+        return False
+    length = 2 + (first >= 0xE0) + (first >= 0xF0)
+    if position + length > end:
+        return False
+    low, high = 0x80, 0xBF
+    if first == 0xE0:
+        low = 0xA0  # fewer bytes would do
+    elif first == 0xED:
+        high = 0x9F  # a surrogate
+    elif first == 0xF0:
+        low = 0x90
+    elif first == 0xF4:
+        high = 0x8F  # beyond Unicode
+    if not low <= data[position + 1] <= high:
+        return False
+    third = length < 3 or data[position + 2] & 0xC0 == 0x80
+    return third and (length < 4 or data[position + 3] & 0xC0 == 0x80)
+
+
 @compiled(
     types.void(
         BYTES_IN,
         types.Array(types.uint64, 1, "C", readonly=True),
         types.int64[::1],
         types.Array(types.uint8, 1, "C", readonly=True),
+        types.boolean[::1],
         types.boolean[::1],
         types.int64[::1],
         types.int64[::1],
@@ -84,15 +110,17 @@ def examine(
     words: Any,
     starts: Any,
     classes: Any,
+    malformed: Any,
     flags: Any,
     characters: Any,
     undecoded: Any,
 ) -> None:
-    """Steps 1 and 2 of the module's docstring, for N texts.
+    """The steps of the module's docstring, for N texts.
 
-    Read: data (uint8): valid UTF-8, text i is data[starts[i]:starts[i + 1]]; words (uint64): the
+    Read: data (uint8): text i is data[starts[i]:starts[i + 1]]; words (uint64): the
     same bytes, eight at a time, without an incomplete word at the end; classes (uint8)
-    Written: flags (bool), characters (int64), undecoded (int64: of them U+FFFD), shape (N,)
+    Written, shape (N,): malformed (bool: no UTF-8, and the rest says nothing), flags (bool),
+    characters (int64), undecoded (int64: of them U+FFFD)
     """
     for text in range(starts.shape[0] - 1):
         position = starts[text]
@@ -100,13 +128,7 @@ def examine(
         count = 0
         replaced = 0
         unsafe = False
-        if position < end:
-            last = end - 1
-            while data[last] & 0xC0 == 0x80:
-                last -= 1
-            for edge in (position, last):
-                point, _ = decode(data, edge)
-                unsafe |= point < _TABLE_END and classes[point] & SPACE != 0
+        is_text = True
         while position < end:
             if position & 7 == 0:
                 while position + 8 <= end and _is_plain(words[position >> 3]):
@@ -114,6 +136,15 @@ def examine(
                     count += 8
                 if position == end:
                     break
+            byte = data[position]
+            if byte < 0x80:
+                unsafe |= classes[byte] & UNSAFE != 0
+                position += 1
+                count += 1
+                continue
+            is_text = _is_character(data, position, end)
+            if not is_text:
+                break
             point, length = decode(data, position)
             if point < _TABLE_END:
                 unsafe |= classes[point] & UNSAFE != 0
@@ -122,6 +153,14 @@ def examine(
                 unsafe |= _COMPATIBILITY[0] <= point < _COMPATIBILITY[1]
             position += length
             count += 1
+        if is_text and count:
+            last = end - 1
+            while data[last] & 0xC0 == 0x80:
+                last -= 1
+            for edge in (starts[text], last):
+                point, _ = decode(data, edge)
+                unsafe |= point < _TABLE_END and classes[point] & SPACE != 0
+        malformed[text] = not is_text
         flags[text] = unsafe
         characters[text] = count
         undecoded[text] = replaced

@@ -1,7 +1,7 @@
 """Turns batches of columns into documents without making a Python object of each.
 
 What becomes of a row is what `run` would do with it as a record: `cleaned` text, the same reasons,
-the same counts. Rows that cleaning may change (`clean_kernel.examine`) go the long way, one by one.
+the same counts. Rows that cleaning may change (`examined`) go the long way, one by one.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.ingest.clean import clean, cleaned
-from tasks.ingest.clean_kernel import classes, examine
 from tasks.ingest.fields import FieldTally
 from tasks.ingest.id_kernel import as_ids, hashes_of, leading
-from tasks.ingest.parquet import Batch, Columns, column_at, is_string, type_at
+from tasks.ingest.parquet import Batch
+from tasks.ingest.parquet_columns import Columns, column_at, is_string, type_at
+from tasks.ingest.rejected import PER_PART
 from tasks.ingest.stated import MAX_CHARACTERS, Stated, cleaned_stated
+from tasks.ingest.string_columns import examined, examined_text, strings
 
 REASONS: tuple[tuple[Literal["kept", "dropped", "failed"], str], ...] = (
     ("kept", ""),
@@ -53,22 +55,24 @@ class Judged:
     """The documents kept of a batch, and counts of all its rows up to the last one wanted.
 
     `documents`: columns id, text, url, date, offset, and what rows state (`stated.Stated`).
-    `rejected`: by number of `REASONS`.
+    `rejected`: by number of `REASONS`; `examples`: places in the batch of a few of each, by a hash.
     """
 
     documents: pa.Table
     statistics: Counter[str] = field(default_factory=Counter)
     rejected: Counter[int] = field(default_factory=Counter)
+    examples: dict[int, list[int]] = field(default_factory=dict)
 
 
 def direct(rows: pa.Schema, columns: Columns) -> bool:
     """Whether a file's documents can be made from columns: one column of text, no prompt, no
     lists.
     """
-    names = [name for name in columns.names() if name != columns.date]
-    kinds: list[Any] = [type_at(rows, name) for name in names]
+    kinds: dict[str, Any] = {name: type_at(rows, name) for name in columns.names()}
     plain = all(
-        is_string(kind.value_type if pa.types.is_dictionary(kind) else kind) for kind in kinds
+        is_string(kind.value_type if pa.types.is_dictionary(kind) else kind)
+        or (name == columns.date and pa.types.is_temporal(kind))
+        for name, kind in kinds.items()
     )
     return len(columns.text) == 1 and not columns.prompt and plain
 
@@ -86,7 +90,9 @@ def judge(
     `key` is the sha256 of the file's content; `tally` is told which fields the rows have.
     """
     count = batch.rows.num_rows
-    text, undecodable = strings(column_at(batch.rows, columns.text[0]))
+    text, undecodable, (flags, characters, undecoded) = examined_text(
+        column_at(batch.rows, columns.text[0])
+    )
     sizes = pc.fill_null(pc.binary_length(text), 0).to_numpy(zero_copy_only=False).astype(np.int64)
     missing = pc.is_null(text).to_numpy(zero_copy_only=False) & ~undecodable
     verdict = np.zeros(count, dtype=np.uint8)
@@ -97,7 +103,6 @@ def judge(
         verdict[leading(hashes) >= np.uint64(int(limits.sample * 2**64))] = _SAMPLE
     verdict[sizes > limits.max_page_bytes] = _PAGE
 
-    flags, characters, undecoded = _examined(text)
     flags &= verdict == 0
     plain = (verdict == 0) & ~flags
     verdict[plain & (sizes > limits.max_text_bytes)] = _TEXT
@@ -139,13 +144,12 @@ def judge(
         }
     )
     found = Judged(documents)
-    found.rejected.update(
-        {
-            code: int((verdict == code).sum())
-            for code in range(1, len(REASONS))
-            if (verdict == code).any()
-        }
-    )
+    for code in np.unique(verdict[verdict > 0]).tolist():
+        rows = np.flatnonzero(verdict == code)
+        found.rejected[code] = len(rows)
+        if code != _SAMPLE:
+            order = np.argsort(leading(hashes[rows]), kind="stable")[:PER_PART]
+            found.examples[code] = rows[order].tolist()
     found.statistics.update(
         documents=len(kept),
         characters=int(characters[kept].sum()),
@@ -182,50 +186,6 @@ def _valid(column: pa.Array) -> npt.NDArray[np.bool_]:
     return column.is_valid().to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
 
 
-def strings(column: pa.Array) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
-    """(a column as valid UTF-8, which rows are none); those are null."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = column.dictionary_decode()
-        kind = column.type
-    wide = pa.types.is_large_string(kind) or pa.types.is_large_binary(kind)
-    undecodable = np.zeros(len(column), dtype=bool)
-    if pa.types.is_fixed_size_binary(kind):
-        column = column.cast(pa.binary())
-    target = pa.large_string() if wide else pa.string()
-    try:
-        found = column.cast(target)
-        found.validate(full=True)
-    except pa.ArrowInvalid:
-        values: list[str | None] = []
-        for row, value in enumerate(column.cast(pa.large_binary())):
-            data = value.as_py()
-            try:
-                values.append(None if data is None else data.decode())
-            except UnicodeDecodeError:
-                undecodable[row] = True
-                values.append(None)
-        found = pa.array(values, target)
-    return found, undecodable
-
-
-def _examined(
-    text: pa.Array,
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """(rows that cleaning may change, characters of each row, and how many are U+FFFD)."""
-    flags = np.zeros(len(text), dtype=bool)
-    characters, undecoded = np.zeros((2, len(text)), dtype=np.int64)
-    _, offsets, data = text.buffers()
-    if data is None or not len(text):
-        return flags, characters, undecoded
-    width = np.int64 if pa.types.is_large_string(text.type) else np.int32
-    starts = np.frombuffer(offsets, width)[text.offset : text.offset + len(text) + 1]
-    whole = np.frombuffer(data, np.uint8)
-    words = np.frombuffer(data, np.uint64, count=len(whole) // 8)
-    examine(whole, words, starts.astype(np.int64), classes(), flags, characters, undecoded)
-    return flags, characters, undecoded
-
-
 def _chosen(column: pa.Array, rows: npt.NDArray[np.int64]) -> pa.Array:
     """The values of some rows; not copied where these are the first ones."""
     count = len(rows)
@@ -255,7 +215,7 @@ def _texts(batch: Batch, name: str) -> pa.Array:
 
 
 def _clean_urls(urls: pa.Array) -> pa.Array:
-    flags, _, _ = _examined(urls)
+    flags, _, _ = examined(urls)
     return _replaced(
         urls, {row: clean(urls[row].as_py()) for row in np.flatnonzero(flags).tolist()}
     )
@@ -270,31 +230,41 @@ _STATED = (
 )
 """Columns of a file and of documents."""
 
-_MANY_BLANKS = r"\s\s|[\n\t]"
+_MANY_BLANKS = ("  ", "\n", "\t")
+"""What `cleaned_stated` joins, beside what `examined` flags. To compile a pattern of them takes
+longer than to look for each.
+"""
 
 
 def _stated(
     batch: Batch, columns: Columns, kept: npt.NDArray[np.int64]
 ) -> tuple[dict[str, pa.Array], int]:
-    """(what rows state, as `cleaned_stated` leaves it; rows in which something was shortened)."""
+    """(what rows state, as `cleaned_stated` leaves it; rows in which something was shortened).
+
+    Most of it repeats (licences, languages, crawls), so each value is looked at once.
+    """
     found: dict[str, pa.Array] = {}
-    shortened: set[int] = set()
+    is_shortened = np.zeros(len(kept), dtype=bool)
     for name, column in _STATED:
         path = getattr(columns, name)
         if not path:
             continue
-        values = _chosen(_texts(batch, path), kept)
-        flags, characters, _ = _examined(values)
-        blanks = pc.match_substring_regex(values, _MANY_BLANKS)
-        flags |= blanks.to_numpy(zero_copy_only=False) | (characters > MAX_CHARACTERS)
+        rows = _chosen(_texts(batch, path), kept).dictionary_encode()
+        values, places = rows.dictionary, rows.indices.to_numpy(zero_copy_only=False)
+        flags, characters, _ = examined(values)
+        flags |= characters > MAX_CHARACTERS
+        for blanks in _MANY_BLANKS:
+            flags |= pc.match_substring(values, blanks).to_numpy(zero_copy_only=False)
         changed = {}
-        for row in np.flatnonzero(flags).tolist():
-            cleaned_value, short = cleaned_stated(Stated(license=values[row].as_py()))
-            changed[row] = cleaned_value.license or ""
-            shortened |= {row} if short else set()
+        is_short = np.zeros(len(values), dtype=bool)
+        for at in np.flatnonzero(flags).tolist():
+            cleaned_value, is_short[at] = cleaned_stated(Stated(license=values[at].as_py()))
+            changed[at] = cleaned_value.license or ""
         values = _replaced(values, changed)
-        found[column] = pc.if_else(pc.equal(values, ""), None, values).cast(pa.string())
-    return found, len(shortened)
+        values = pc.if_else(pc.equal(values, ""), None, values).cast(pa.string())
+        found[column] = values.take(rows.indices)
+        is_shortened |= is_short[places]
+    return found, int(is_shortened.sum())
 
 
 def _dates(batch: Batch, name: str) -> pa.Array:

@@ -13,23 +13,24 @@ import pyarrow.parquet as pq
 
 from infra.stage import Pin
 from tasks.documents.schema import DOCUMENTS, ROW_GROUP_DOCUMENTS
-from tasks.ingest.columnar import REASONS, Judged, Limits, direct, iso_dates, judge, strings
+from tasks.ingest.columnar import REASONS, Judged, Limits, direct, iso_dates, judge
 from tasks.ingest.fields import FieldReader, known_fields
-from tasks.ingest.parquet import (
-    Batch,
+from tasks.ingest.parquet import Batch, Lost, read_batches, row_groups
+from tasks.ingest.parquet_columns import (
     Columns,
     WrongColumns,
+    column_at,
     columns_of,
     is_string,
     leaf_names,
-    read_batches,
-    row_groups,
 )
 from tasks.ingest.parquet_source import Opened, opened
 from tasks.ingest.part import ROW_GROUP_TEXT_BYTES, Counts, kept, tables_of
 from tasks.ingest.parts import FileSlice, PartInput
 from tasks.ingest.raw_documents import SAMPLED_OUT, RawDocument, Rejected, Unreadable
 from tasks.ingest.readers import row_document, sampler
+from tasks.ingest.rejected import HEAD_BYTES
+from tasks.ingest.string_columns import strings
 
 
 def parquet_tables(part: PartInput, counts: Counts) -> Iterator[pa.Table]:
@@ -62,7 +63,7 @@ def _file_tables(
     try:
         columns = columns_of(file.schema_arrow, part.parameters.fields, strict=False)
     except WrongColumns:
-        _count_without_text(file, groups, counts)
+        _count_without_text(file, groups, counts, file_slice.pin.name)
         return
     source.want(groups, columns)
     pin = replace(file_slice.pin, sha256=source.sha256)
@@ -77,32 +78,53 @@ def _file_tables(
     key = bytes.fromhex(pin.sha256)
     for batch in read_batches(file, groups, columns):
         if not isinstance(batch, Batch):
-            counts.reject("failed", "parquet", batch.rows, batch.bytes, pin.name)
+            _count_lost(batch, counts, pin.name)
             continue
         left = None if part.limit is None else part.limit - counts.statistics["documents"]
         judged = judge(batch, columns, key, limits, counts.tally, left)
-        _count(judged, counts)
+        _count(judged, counts, batch, columns, pin.name)
         yield _as_documents(judged.documents, part.source, pin.name)
         if left is not None and judged.documents.num_rows == left:
             return
 
 
-def _count(judged: Judged, counts: Counts) -> None:
+def _count(judged: Judged, counts: Counts, batch: Batch, columns: Columns, file: str) -> None:
     counts.statistics.update(judged.statistics)
     for code, records in judged.rejected.items():
         side, reason = REASONS[code]
         counts.reject(side, reason, records)
+        for row in judged.examples.get(code, ()):
+            url, text = (_beginning(batch, name, row) for name in (columns.url, columns.text[0]))
+            place = (batch.first + row, 0)
+            example = Rejected(
+                side, reason, place=place, url=url.decode(errors="replace"), head=text
+            )
+            counts.rejected.add(example, file)
 
 
-def _count_without_text(file: pq.ParquetFile, groups: list[int], counts: Counts) -> None:
+def _beginning(batch: Batch, name: str, row: int) -> bytes:
+    """The first bytes of a value of a string column; none where it is null or has no column."""
+    value = column_at(batch.rows, name)[row] if name else pa.scalar(None)
+    if isinstance(value, pa.DictionaryScalar):
+        value = value.value
+    return memoryview(value.as_buffer())[:HEAD_BYTES].tobytes() if value.is_valid else b""
+
+
+def _count_lost(lost: Lost, counts: Counts, file: str) -> None:
+    counts.reject("failed", "parquet", lost.rows, lost.bytes, file)
+    counts.rejected.add(Rejected("failed", "parquet", place=(lost.first, 0)), file)
+
+
+def _count_without_text(file: pq.ParquetFile, groups: list[int], counts: Counts, name: str) -> None:
     """Rows of a file that has no such column, or one of another kind, where other files have it."""
     rows = sum(file.metadata.row_group(group).num_rows for group in groups)
     if rows:
         counts.reject("failed", "field", rows)
+        counts.rejected.add(Rejected("failed", "field"), name)
     counts.tally.records += rows
     counts.tally.textless += rows
-    for name in leaf_names(file.schema_arrow):
-        counts.tally.textless_names[name] += rows
+    for column in leaf_names(file.schema_arrow):
+        counts.tally.textless_names[column] += rows
 
 
 def _as_documents(found: pa.Table, source: str, file: str) -> pa.Table:
@@ -131,7 +153,7 @@ def _records(
     wanted = sampler(bytes.fromhex(pin.sha256), part.parameters.sample)
     for batch in read_batches(file, groups, columns):
         if not isinstance(batch, Batch):
-            counts.reject("failed", "parquet", batch.rows, batch.bytes, pin.name)
+            _count_lost(batch, counts, pin.name)
             continue
         rows, undecodable = _plain(batch.rows)
         for place, (row, bad) in enumerate(zip(rows, undecodable, strict=True), batch.first):
@@ -139,7 +161,7 @@ def _records(
                 yield SAMPLED_OUT
                 continue
             if bad:
-                yield Rejected("failed", "charset")
+                yield Rejected("failed", "charset", place=(place, 0))
                 continue
             yield row_document(reader, row, place, part.parameters.max_page_bytes)
 

@@ -19,7 +19,8 @@ from infra.remote.access import Access
 from infra.remote.locations import is_remote
 from infra.remote.ranges import read_range
 from infra.stage import Pin
-from tasks.ingest.parquet import Columns, column_ranges, open_parquet
+from tasks.ingest.parquet import column_ranges, open_parquet
+from tasks.ingest.parquet_columns import Columns, projection
 from tasks.ingest.range_file import RangeFile
 
 
@@ -34,7 +35,8 @@ class Opened:
     def want(self, groups: Sequence[int], columns: Columns) -> None:
         """Say what will be read, so that it is fetched ahead of the reader."""
         if self.ranges is not None:
-            self.ranges.want(column_ranges(self.file.metadata, groups, columns.names()))
+            names = projection(self.file.schema_arrow, columns)
+            self.ranges.want(column_ranges(self.file.metadata, groups, names))
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from tasks.ingest.file_kinds import mismatch
 from tasks.ingest.lines import jsonl_documents
 from tasks.ingest.parts import FileSlice, PartInput
 from tasks.ingest.raw_documents import SAMPLED_OUT, RawDocument, Rejected, Wanted, iso_date
+from tasks.ingest.rejected import HEAD_BYTES
 from tasks.ingest.text_files import text_documents
 from tasks.ingest.web import crawl_of_archive, web_documents
 
@@ -97,10 +98,12 @@ def row_document(
     """The document in a row's fields; `place` is the number of the row in its file."""
     found = reader.read(row)
     if found is None:
-        return Rejected("failed", "field")
+        return Rejected("failed", "field", place=(place, 0))
     size = sum(len(text.encode("utf-8", "replace")) for text in (found.text, found.prompt))
     if size > max_bytes:
-        return Rejected("dropped", "page_too_large", size)
+        head = found.text[:HEAD_BYTES].encode("utf-8", "replace")
+        at = (place, 0)
+        return Rejected("dropped", "page_too_large", size, place=at, url=found.url, head=head)
     return RawDocument(
         place,
         0,

@@ -24,7 +24,8 @@ from infra.remote.locations import is_remote, shown
 from infra.remote.ranges import read_range
 from infra.stage import Pin, StageError
 from tasks.ingest.file_kinds import HEAD_BYTES, mismatch
-from tasks.ingest.parquet import WrongColumns, columns_of, open_parquet
+from tasks.ingest.parquet import open_parquet
+from tasks.ingest.parquet_columns import WrongColumns, columns_of
 from tasks.ingest.range_file import RangeFile
 from tasks.ingest.raw_documents import Unreadable
 from tasks.ingest.stage import JsonlFields
@@ -33,6 +34,8 @@ MOST_ASKED = 4
 """Remote files of a source that are looked at: two requests each, remembered."""
 
 NOT_WHOLE = "is no whole Parquet file (its footer cannot be read); download it again, or remove it from paths"  # noqa: E501
+
+EMPTY = "holds 0 bytes, which is no Parquet file; download it again, or remove it from paths"
 
 
 def parquet_problem(pins: Sequence[Pin], fields: JsonlFields | None, access: Access) -> str | None:
@@ -65,10 +68,16 @@ def parquet_problem(pins: Sequence[Pin], fields: JsonlFields | None, access: Acc
         except WrongColumns as error:
             return f"{shown(pin.path)}: {error}"
         return None
+    if not filled and pins:
+        return f"{shown(pins[0].path)} {EMPTY}{_so_are_all(pins)}"
     if not cut:
         return None
-    others = f", and so it is with all {len(cut):,} files that were looked at" * (len(cut) > 1)
-    return f"{shown(cut[0].path)} {NOT_WHOLE}{others}"
+    return f"{shown(cut[0].path)} {NOT_WHOLE}{_so_are_all(cut)}"
+
+
+def _so_are_all(pins: Sequence[Pin]) -> str:
+    more = len(pins) > 1
+    return f", and so it is with all {len(pins):,} files that were looked at" if more else ""
 
 
 class _NotParquet(StageError):

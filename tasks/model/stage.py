@@ -25,7 +25,7 @@ class Create(Parameters):
     tie_word_embeddings: bool = False
     initializer_range: float = pydantic.Field(default=0.02, gt=0)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    seed: int = pydantic.Field(default=0, ge=0)
+    seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
 
     @pydantic.model_validator(mode="after")
     def _heads_divide(self) -> Self:
@@ -144,7 +144,7 @@ class ModelParameters(Parameters):
     """Pads the rows of the embedding matrices; the tokenizer keeps its size."""
     max_file_bytes: Bytes = pydantic.Field(default=5_000_000_000, gt=0)
     """Limit on the tensors in a weight file; a larger tensor is in a separate file."""
-    seed: int = pydantic.Field(default=0, ge=0)
+    seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
     """Random seed of `embeddings: random`."""
 
     @property

@@ -88,10 +88,11 @@ def find(text: str, kinds: Collection[Kind], regions: Sequence[str] = ()) -> lis
         ]
         if regions:
             found.sort()
+            ends = {match.end for match in found if match.kind == "phone"}
             found += [
                 Match(start, end, "phone", text[start:end])
                 for span in _between(found, text)
-                for start, end in national_numbers(plain, regions, *span)
+                for start, end in national_numbers(plain, regions, *span, span[0] in ends)
             ]
     return sorted(found)
 

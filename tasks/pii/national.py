@@ -65,7 +65,7 @@ _GROUP = re.compile(r"\d\d")
 _CODE = re.compile(rf"(?<![\w+])\+[1-9]\d{{0,2}}[{_BLANKS}.()/{_HYPHENS}]{{0,3}}\Z")
 """A country code before a number that is written as within the country: +44 (0)20 7089 4700."""
 _CODE_CHARACTERS = 7
-_NUMBER_BESIDE = re.compile(rf"^[{_BLANKS}]?[,;/x*+=<>|{_BLANKS}]?[{_BLANKS}]?\d")
+_NUMBER_BESIDE = re.compile(rf"[{_BLANKS}]?[,;/x*+=<>|{_BLANKS}]?[{_BLANKS}]?\d")
 
 NANP = frozenset(phonenumbers.region_codes_for_country_code(1))
 """Regions of the North American plan, in which a number is three digits, three and four."""
@@ -118,12 +118,19 @@ def regions_of(language: str) -> tuple[str, ...]:
 
 
 def national_numbers(
-    text: str, regions: Sequence[str], begin: int = 0, end: int | None = None
+    text: str,
+    regions: Sequence[str],
+    begin: int = 0,
+    end: int | None = None,
+    is_behind: bool = False,
 ) -> Iterator[tuple[int, int]]:
-    """Spans of phone numbers of these regions in a part of the text, ascending and disjoint."""
+    """Spans of phone numbers of these regions in a part of the text, ascending and disjoint.
+
+    `is_behind`: a phone number ends where this part begins.
+    """
     if not regions:
         return
-    done = -1
+    done = begin if is_behind else -1
     for run in _RUN.finditer(text, begin, len(text) if end is None else end):
         start, stop = run.span()
         before = text[max(0, start - _CUE_CHARACTERS) : start]
@@ -133,7 +140,9 @@ def national_numbers(
         if _NOT_BEHIND.match(text, stop) or _is_another(run[0]):
             continue
         if not is_called and (
-            _NOT_BEFORE.match(before[-1:]) or _is_of_another_kind(text, start, stop, before)
+            _NOT_BEFORE.match(before[-1:])
+            or _is_of_another_kind(text, start, stop, before)
+            or (_NUMBER_BESIDE.match(text, stop) and not _is_listed(text, stop, regions))
         ):
             continue
         spans = _valid(run[0][:_MOST_CHARACTERS], regions, is_called)
@@ -153,8 +162,14 @@ def _is_of_another_kind(text: str, start: int, stop: int, before: str) -> bool:
         or _OTHER.search(before)
         or _DATE.search(digits)
         or _MONEY_BEHIND.match(text, stop)
-        or _NUMBER_BESIDE.match(text[stop : stop + 5])
     )
+
+
+def _is_listed(text: str, stop: int, regions: Sequence[str]) -> bool:
+    """Whether the number behind is a phone number by itself, so that both are of a list."""
+    separator = _LISTED.match(text, stop)
+    behind = _RUN.match(text, separator.end()) if separator else None
+    return behind is not None and bool(_valid(behind[0][:_MOST_CHARACTERS], regions, False))
 
 
 def _is_another(candidate: str) -> bool:

@@ -99,7 +99,7 @@ class PiiParameters(Parameters):
 
 STAGE = Stage(
     "pii",
-    version=2,
+    version=3,
     parameters=PiiParameters,
     run="tasks.pii.run:run",
     summary="edits that mask e-mail addresses, IP addresses and phone numbers",

@@ -1,8 +1,20 @@
 """`python -m tasks.training SPEC.json` trains one phase."""
 
+import logging
+import os
 import sys
+import traceback
 
 from tasks.training.worker import main
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    status = 1
+    try:
+        status = main(sys.argv[1:])
+    except Exception:
+        traceback.print_exc()
+    finally:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)  # all is written, and Python takes seconds to take torch's modules apart

@@ -1,22 +1,20 @@
 """The training loop of one phase, as each rank runs it; a single process is the only rank.
 
-1. plan          tokens of the phase -> steps, learning rates, mixture    (plan.py)
-2. sampler       rows of the next step, the same whatever the world size  (sampler.py)
-3. accumulation  gradients of the step, over micro-batches and ranks      (accumulation.py)
-4. watch         skips steps that spike or are not finite; stops a phase
-                 that has diverged                                        (watch.py)
-5. optimizer     clipping, AdamW                           (gradients.py, optimizer.py)
-6. checkpoints   everything above, so that a killed run ends in the same
-                 bits                                                     (checkpointing.py)
-7. metrics       one line a step                                          (metrics.py)
+1. planning/plan        tokens of the phase -> steps, learning rates, mixture
+2. planning/sampler     rows of the next step, the same whatever the world size
+3. step/accumulation    gradients of the step, over micro-batches and ranks
+4. step/watch           skips steps that spike or are not finite; stops a phase that has diverged
+5. step/optimizer       clipping (step/gradients), AdamW
+6. monitoring/phase     metrics of the step; evaluations where they are due
+7. checkpoints          everything above, so that a killed run ends in the same bits
+8. output               the model, and the state that the next phase continues
 
 Ranks take the same decisions: what depends on one of them (a request to stop, the clock, an error)
-is asked of all before the next collective (ranks.py).
+is asked of all before the next collective (distributed/ranks).
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -24,33 +22,31 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
-from tasks.training import gradients
-from tasks.training.accumulation import StepLosses, accumulate, micro_batches
 from tasks.training.adapters.merge import parameter_count
-from tasks.training.batches import PlannedStep
-from tasks.training.checkpointing import Checkpointer, CheckpointTimer
-from tasks.training.data import PackedRows
+from tasks.training.checkpoints.checkpointing import Checkpointer, CheckpointTimer
+from tasks.training.distributed.ranks import Ranks, join, require_rows
+from tasks.training.distributed.sharding import reshard
 from tasks.training.errors import Interrupted, OutOfMemory, TrainingStopped
-from tasks.training.loss_scale import unscale
-from tasks.training.memory_words import is_out_of_memory, out_of_memory
-from tasks.training.metrics import loss_metrics
+from tasks.training.model.numerics import autocast, make_reproducible
+from tasks.training.model.probe import probe_training
+from tasks.training.model.recompute import prepare
 from tasks.training.model_setup import phase_optimizer, training_model
-from tasks.training.monitoring.evaluation import Inside
 from tasks.training.monitoring.meter import attention_pairs, utilisation
-from tasks.training.monitoring.monitor import Monitor
-from tasks.training.numerics import autocast, make_reproducible
-from tasks.training.optimizer import trainable_parameters
+from tasks.training.monitoring.phase import PhaseMonitor
 from tasks.training.output import write_output
-from tasks.training.plan import TrainingPlan
-from tasks.training.probe import probe, probe_loss
-from tasks.training.progress import Progress, fingerprint_of
-from tasks.training.ranks import Ranks, join, require_rows
-from tasks.training.recompute import prepare
-from tasks.training.sampler import Row, counts, deal
-from tasks.training.sharding import reshard
+from tasks.training.planning.batches import PlannedStep
+from tasks.training.planning.sampler import Row, counts, deal
 from tasks.training.spec import CHECKPOINTS, Carried, Spec, carried_after, plan_and_sampler
-from tasks.training.summary import loss_summary
-from tasks.training.watch import LossWatch
+from tasks.training.step import gradients
+from tasks.training.step.accumulation import StepLosses, accumulate, micro_batches
+from tasks.training.step.data import PackedRows
+from tasks.training.step.loss_scale import unscale
+from tasks.training.step.metrics import loss_metrics
+from tasks.training.step.optimizer import trainable_parameters
+from tasks.training.step.progress import Progress, fingerprint_of
+from tasks.training.step.watch import LossWatch
+from tasks.training.summary import phase_summary
+from tasks.training.supervision.memory_words import is_out_of_memory, out_of_memory
 
 CLOSE_S = 60.0
 """Time that a rank which ends gives the checkpoint that it is still writing."""
@@ -61,12 +57,6 @@ DOCUMENTS_NAMED = 50
 
 def _never() -> bool:
     return False
-
-
-def _step_rows(plan: TrainingPlan) -> tuple[int, int]:
-    """Rows of the phase's smallest step (but the last, which is cut) and of its largest."""
-    sizes = [tokens / plan.sequence_length for _, tokens in plan.batch.knots]
-    return min(math.floor(min(sizes)), plan.rows), min(math.ceil(max(sizes)), plan.rows)
 
 
 class Phase:
@@ -91,13 +81,12 @@ class Phase:
         self.carried = ranks.together(lambda: Carried.read(spec.state, spec.new_rows))
         self.plan, self.sampler = plan_and_sampler(parameters, self.data.bins, self.carried)
         if ranks.world_size > 1:
-            require_rows(*_step_rows(self.plan), ranks.world_size)
+            require_rows(*self.plan.step_rows, ranks.world_size)
         self.checkpoints = Checkpointer(self.scratch / CHECKPOINTS, ranks, parameters.keep)
         fingerprint = fingerprint_of(parameters, self.data.bins, self.carried)
         restored = self.checkpoints.find(fingerprint)
         self.progress = restored or Progress(fingerprint)
-        self.inside = ranks.together(lambda: Inside.read(spec, self.plan, ranks))
-        self.monitor = ranks.together(self._open_monitor)
+        self.monitor = PhaseMonitor(spec, self.plan, self.progress, ranks)
 
         self.model = ranks.together(
             lambda: training_model(spec.previous, parameters, self.carried, ranks)
@@ -107,7 +96,15 @@ class Phase:
         self.guessing = math.log(self.vocabulary)
         self.autocast = partial(autocast, parameters.precision, ranks.device)
         self.scaled = parameters.precision == "fp16"
-        self.leak = self.model.within(self._probe)
+        self.leak = self.model.within(
+            lambda: probe_training(
+                self.model,
+                self.vocabulary,
+                ranks.device,
+                document_mask=parameters.document_mask,
+                autocast=self.autocast,
+            )
+        )
         reshard(self.model)
         if ranks.world_size == 1:  # else before it was split
             prepare(self.language_model, parameters)
@@ -121,27 +118,11 @@ class Phase:
                 self.language_model, self.trainable, parameters, self.carried, spec.state
             )
         )
-
         self.watch = LossWatch(parameters.guard, self.plan, self.guessing)
         ranks.together(lambda: self.checkpoints.restore(self.trainable, self.optimizer))
         self.resumed = restored is not None
         if restored is not None:
             self.sampler.restore(restored.rows, restored.drawn)
-
-    def _probe(self) -> float:
-        """Compare what training computes with the model itself; returns the mask's leak."""
-        device = self.ranks.device
-        leak = probe(
-            self.model,
-            self.vocabulary,
-            device,
-            document_mask=self.parameters.document_mask,
-            autocast=self.autocast,
-        )
-        mixed = len({p.dtype for p in self.model.parameters() if p.is_floating_point()}) > 1
-        outside = self.autocast if mixed else contextlib.nullcontext
-        probe_loss(self.model, self.vocabulary, device, autocast=outside)
-        return leak
 
     def train(
         self,
@@ -162,15 +143,15 @@ class Phase:
         """
         timer = CheckpointTimer(self.parameters.checkpoint_every, self.plan, self.progress.rows)
         try:
-            self._evaluate(stop)
+            self.monitor.evaluate(self.model, self.autocast, stop)
             for planned in self.plan.steps(self.progress.step):
                 checkpoint_s = self.checkpoints.waited_s()
                 metrics = self.step(planned, stop) | {
                     "alarm": self.watch.alarm(self.progress),
                     "checkpoint_s": checkpoint_s,
                 }
-                report(self.monitor.step(metrics) if self.monitor else metrics)
-                self._evaluate(stop)
+                report(self.monitor.step(metrics))
+                self.monitor.evaluate(self.model, self.autocast, stop)
                 if self.progress.rows < self.plan.rows:
                     self._after_step(timer, stop)
                 self._refuse_divergence()
@@ -186,37 +167,7 @@ class Phase:
             raise OutOfMemory(reason) from error
         finally:
             self.checkpoints.close(CLOSE_S)
-            if self.monitor is not None:
-                self.monitor.close()
-
-    def _open_monitor(self) -> Monitor | None:
-        """What writes for those who watch; only the main rank has it."""
-        last_rows, monitor = None, None
-        if self.ranks.is_main:
-            progress, plan = self.progress, self.plan
-            monitor = Monitor(
-                self.spec,
-                self.ranks.device,
-                step=progress.step,
-                tokens=plan.start + progress.rows * plan.sequence_length,
-                total=plan.tokens,
-                id=progress.fingerprint[:8],
-            )
-            last_rows = monitor.evaluations.last_rows
-        if self.inside is not None:
-            self.inside.last_rows = last_rows
-        return monitor
-
-    def _evaluate(self, stop: Callable[[], bool]) -> None:
-        """Evaluate where that is due; left out where any rank is asked to stop meanwhile."""
-        rows = self.progress.rows
-        if self.inside is None or not self.inside.due(rows):
-            return
-        found = self.inside.run(self.model, rows, self.autocast, stop)
-        if found is not None and self.monitor is not None:
-            phase_tokens = rows * self.plan.sequence_length
-            at = {"step": self.progress.step, "rows": rows, "phase_tokens": phase_tokens}
-            self.monitor.evaluation(at | {"tokens": self.plan.start + phase_tokens}, found)
+            self.monitor.close()
 
     def _after_step(self, timer: CheckpointTimer, stop: Callable[[], bool]) -> None:
         """Write a checkpoint where one is due; end where any rank was asked to."""
@@ -251,17 +202,12 @@ class Phase:
         )
         tokens = self.plan.start + (planned.first_row + planned.rows) * self.plan.sequence_length
         lr = self.plan.schedule.lr(tokens - self.plan.schedule_origin)
+        step_tokens = planned.rows * self.plan.sequence_length
         skipped = self._skip_reason(losses, norm, rows)
         rows_by_category = counts(rows)
         progress = self.progress
         if not skipped:
-            of_category = {
-                category: (rows_by_category.get(category, 0), losses.tokens[category], loss_sum)
-                for category, loss_sum in losses.sums.items()
-            }
-            progress.course.add(losses.mean, of_category, self.guessing)
-            for category, targets in losses.tokens.items():
-                progress.loss_tokens[category] = progress.loss_tokens.get(category, 0) + targets
+            progress.learn(losses, rows_by_category, self.guessing)
             self.optimizer.step(lr, self.plan.fresh_factor(tokens))
         progress.step, progress.rows = planned.index + 1, planned.first_row + planned.rows
         progress.drawn = self.sampler.state.drawn
@@ -276,10 +222,8 @@ class Phase:
             "due": self.sampler.due(),
             "skipped": skipped,
             "step_s": (step_s := time.perf_counter() - began),
-            "tokens_per_s": planned.rows * self.plan.sequence_length / step_s,
-            "mfu": self.utilisation.of(
-                planned.rows * self.plan.sequence_length, self._pairs, step_s
-            ),
+            "tokens_per_s": step_tokens / step_s,
+            "mfu": self.utilisation.of(step_tokens, self._pairs, step_s),
         }
 
     def _accumulate(self, rows: list[Row], stop: Callable[[], bool]) -> StepLosses:
@@ -343,22 +287,12 @@ class Phase:
 
     def _finish(self) -> dict[str, Any]:
         """Write the phase's checkpoint and state; returns the statistics."""
-        sampler = self.sampler.state
-        carried = carried_after(
-            self.carried, self.parameters, self.data.bins, self.plan, sampler.taken
-        )
+        taken = self.sampler.state.taken
+        carried = carried_after(self.carried, self.parameters, self.data.bins, self.plan, taken)
         self.checkpoints.wait()
         reshard(self.model)
         write_output(self.spec, self.language_model, self.optimizer, carried, self.ranks)
-        return loss_summary(self.progress, self.guessing) | {
-            "tokens": self.plan.tokens,
-            "tokens_total": carried.tokens,
-            "rows": sampler.drawn,
-            "loss_tokens": {c: round(n) for c, n in sorted(self.progress.loss_tokens.items())},
-            "epochs": {
-                category: sampler.taken[category] / sum(self.data.bins[category])
-                for category in self.sampler.categories
-            },
+        return phase_summary(self.progress, self.guessing, self.plan, self.sampler) | {
             "parameters": parameter_count(self.language_model),
             "parameters_trained": self.optimizer.trained,
             "mask_leak": self.leak,

@@ -14,16 +14,9 @@ from transformers.utils import logging as transformers_logging
 
 from tasks.training.adapters.inject import initialise, inject
 from tasks.training.adapters.setup import AdapterPlan, held_dtype, hold_frozen, plan_adapter
-from tasks.training.attention import choose_attention
-from tasks.training.layers import decoder_layers
-from tasks.training.loss import LossModel
-from tasks.training.numerics import COMPUTE_DTYPES, require_precision
-from tasks.training.optimizer import AdamW, embedding_matrices, set_trainable
-from tasks.training.parts import StoredTensors
-from tasks.training.ranks import Ranks
-from tasks.training.recompute import prepare
-from tasks.training.rope import use_angles_by_document
-from tasks.training.sharding import (
+from tasks.training.distributed.parts import StoredTensors
+from tasks.training.distributed.ranks import Ranks
+from tasks.training.distributed.sharding import (
     fill,
     fits,
     materialise,
@@ -32,8 +25,15 @@ from tasks.training.sharding import (
     weight_files,
     without_weights,
 )
+from tasks.training.model.attention import choose_attention
+from tasks.training.model.layers import decoder_layers
+from tasks.training.model.loss import LossModel
+from tasks.training.model.numerics import COMPUTE_DTYPES, require_precision
+from tasks.training.model.recompute import prepare
+from tasks.training.model.rope import use_angles_by_document
 from tasks.training.spec import Carried, trained_set
 from tasks.training.stage import TrainingParameters
+from tasks.training.step.optimizer import AdamW, embedding_matrices, set_trainable
 
 _LOG = logging.getLogger(__name__)
 
@@ -46,8 +46,8 @@ def load_language_model(
 ) -> Any:
     """The causal language model of a Hugging Face checkpoint, on its device, with its attention.
 
-    Its angles are by document where they depend on lengths (`tasks.training.rope`). Notes on what
-    could not be used are logged.
+    Its angles are by document where they depend on lengths (`model/rope.py`). Notes on what could
+    not be used are logged.
 
     Raises:
         ValueError: the folder lacks tensors that the model needs, or the model, precision or

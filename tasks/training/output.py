@@ -22,13 +22,13 @@ from tasks.checkpoints.config_keys import for_all_readers
 from tasks.checkpoints.text_files import read_json, write_json
 from tasks.training.adapters.files import FOLDER, adapter_weights, write_adapter
 from tasks.training.adapters.merge import Weight, plain_weights
-from tasks.training.adapters.names import is_adapter, plain_name
+from tasks.training.distributed.parts import Part, StoredTensors, local, part_of
+from tasks.training.distributed.ranks import Ranks
+from tasks.training.distributed.sharding import fits, weight_files
+from tasks.training.model.names import is_adapter, plain_name
 from tasks.training.model_setup import MOMENTS_STEM
-from tasks.training.optimizer import AdamW
-from tasks.training.parts import Part, StoredTensors, local, part_of
-from tasks.training.ranks import Ranks
-from tasks.training.sharding import fits, weight_files
 from tasks.training.spec import Carried, Spec
+from tasks.training.step.optimizer import AdamW
 
 _WRITER_KEYS = ("_name_or_path", "transformers_version")
 

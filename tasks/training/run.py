@@ -23,7 +23,7 @@ from tasks.documents.selected import HELD_OUT_FOLDER
 from tasks.training.monitoring.names import EVALUATIONS, METRICS, SAMPLES, TENSORBOARD, in_words
 from tasks.training.spec import CHECKPOINTS, STOP, resume_place
 from tasks.training.stage import TrainingParameters
-from tasks.training.supervise import GRACE_S, Listener, Stopped, Supervisor
+from tasks.training.supervision.supervise import GRACE_S, Listener, Stopped, Supervisor
 
 PHASE = "phase"
 """Key of the one shard."""

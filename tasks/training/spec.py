@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
-from tasks.training.cursors import converted
-from tasks.training.plan import Position, SharedSchedule, TrainingPlan
-from tasks.training.sampler import Sampler
-from tasks.training.sections import Trainable
+from tasks.training.planning.cursors import converted
+from tasks.training.planning.plan import Position, SharedSchedule, TrainingPlan
+from tasks.training.planning.sampler import Sampler
+from tasks.training.recipe.sections import Trainable
 from tasks.training.stage import TrainingParameters
 
 STATE = "state.json"

@@ -1,12 +1,13 @@
 """The training stage: parameters of one phase's node, and what it reads and writes.
 
-`tasks.training.phases` makes the parameters from the recipe. Imports are light: pydantic and the
+`phases/section.py` makes the parameters from the recipe. Imports are light: pydantic and the
 standard library.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Annotated, Literal
@@ -15,11 +16,8 @@ import pydantic
 
 from infra.stage import NOT_IDENTITY, Output, Parameters, Role, Stage
 from tasks.checkpoints.context import ContextLength
-from tasks.training.adapters.section import Adapter, refuse_untrained
-from tasks.training.batches import Batches
-from tasks.training.devices import Devices
-from tasks.training.durations import Duration
-from tasks.training.lengths import (
+from tasks.training.planning.batches import Batches
+from tasks.training.planning.lengths import (
     Length,
     NotKnownYet,
     batch_ramp,
@@ -29,11 +27,15 @@ from tasks.training.lengths import (
     refuse_contradictions,
     rows_of_epochs,
 )
-from tasks.training.monitoring.section import EvaluationField, TrackerField
-from tasks.training.plan import Position, TrainingPlan
-from tasks.training.ramps import Ramp, mixture_ramps
-from tasks.training.schedules import NodeSchedule, checked_schedule
-from tasks.training.sections import (
+from tasks.training.planning.plan import Position, TrainingPlan
+from tasks.training.planning.ramps import Ramp, mixture_ramps
+from tasks.training.planning.schedules import NodeSchedule, checked_schedule
+from tasks.training.recipe.adapter import Adapter, refuse_untrained
+from tasks.training.recipe.devices import Devices
+from tasks.training.recipe.durations import Duration
+from tasks.training.recipe.exclusions import exclusions
+from tasks.training.recipe.monitoring import EvaluationField, TrackerField
+from tasks.training.recipe.sections import (
     DEFAULT_EPOCHS,
     AttentionField,
     Batch,
@@ -47,6 +49,7 @@ from tasks.training.sections import (
     Optimizer,
     PrecisionField,
     RecomputeField,
+    Seed,
     Share,
     ShareEpochs,
     Trainable,
@@ -81,7 +84,7 @@ class TrainingParameters(Parameters):
     compile: Compile = False
     attention: AttentionField = "auto"
     guard: Guard = Guard()
-    seed: int = 0
+    seed: Seed = 0
     micro_batch: Annotated[int, NOT_IDENTITY, pydantic.Field(gt=0)] = 8
     checkpoint_every: Annotated[Duration | None, NOT_IDENTITY] = None
     keep: Annotated[int, NOT_IDENTITY, pydantic.Field(gt=0)] = 2
@@ -164,12 +167,21 @@ class TrainingParameters(Parameters):
         """Check all that is certain before the bins exist and wherever the phase stands."""
         refuse_contradictions(self.tokens, self.mixture)
         refuse_untrained(self.adapter, self.trainable)
-        batch_tokens(self.batch, self.sequence_length)
+        sizes = batch_tokens(self.batch, self.sequence_length)
         length: Length | None = None
         with contextlib.suppress(NotKnownYet):
             length = phase_length(self.tokens, self.batch, self.mixture, self.sequence_length)
         with contextlib.suppress(NotKnownYet):
             self._ramps(length, None)
+        rows = math.ceil(max(sizes) / self.sequence_length)
+        for reason in exclusions(
+            self.devices,
+            self.precision,
+            self.optimizer.name,
+            self.attention,
+            min(rows, length.rows) if length is not None else rows,
+        ):
+            raise ValueError(reason)
         return self
 
 

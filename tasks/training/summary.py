@@ -5,8 +5,10 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from tasks.training.guard import Course, alarm
-from tasks.training.progress import Progress
+from tasks.training.planning.plan import TrainingPlan
+from tasks.training.planning.sampler import Sampler
+from tasks.training.step.guard import Course, alarm
+from tasks.training.step.progress import Progress
 
 SKIPPED_SHARE = 0.05
 """A larger share of skipped steps is reported at the end."""
@@ -15,8 +17,10 @@ LAST_STEPS = 20
 """Steps whose mean loss is reported as the phase's last."""
 
 
-def loss_summary(progress: Progress, guessing: float) -> dict[str, Any]:
-    """Statistics of a phase's losses, in nats.
+def phase_summary(
+    progress: Progress, guessing: float, plan: TrainingPlan, sampler: Sampler
+) -> dict[str, Any]:
+    """Statistics of a phase; losses are in nats.
 
     `guessing`: loss of a uniform guess.
     """
@@ -25,6 +29,11 @@ def loss_summary(progress: Progress, guessing: float) -> dict[str, Any]:
     return {
         "headline": "; ".join([_headline(progress.course, last), *notes]),
         "steps": progress.step,
+        "tokens": plan.tokens,
+        "tokens_total": plan.end.tokens,
+        "rows": sampler.state.drawn,
+        "loss_tokens": {c: round(n) for c, n in sorted(progress.loss_tokens.items())},
+        "epochs": sampler.epochs,
         "loss_first": progress.first_loss,
         "loss_of_guessing": guessing,
         "loss_last": statistics.fmean(last) if last else None,

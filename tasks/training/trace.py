@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tasks.documents.rows import Rows, Span
-from tasks.training.sampler import Row
+from tasks.training.planning.sampler import Row
 from tasks.training.spec import Carried, plan_and_sampler
 from tasks.training.stage import TrainingParameters
 

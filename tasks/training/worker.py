@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any
 
 from infra.engine.launch import exit_with_parent
 from infra.interrupts import INTERRUPTED
-from tasks.training.rank_record import ALIVE, Ending, RankRecorder, rank_of_environment
+from tasks.training.supervision.rank_record import ALIVE, Ending, RankRecorder, rank_of_environment
 
 if TYPE_CHECKING:
-    from tasks.training.ranks import Ranks
+    from tasks.training.distributed.ranks import Ranks
 
 ALIVE_PATIENCE_S = 300.0
 """Longer than network file systems keep what they know of a file."""
@@ -66,19 +66,25 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s"
     )
-    signal.signal(signal.SIGTERM, lambda *_: stopping.set())  # how launchers end their ranks
+    ended_by_launcher = threading.Event()
+
+    def terminate(*_: Any) -> None:
+        ended_by_launcher.set()
+        stopping.set()
+
+    signal.signal(signal.SIGTERM, terminate)
     # Imported late, as it takes seconds and the parent must be watched from the start.
     import filelock  # a dependency of torch, so a bare node has it
 
-    from tasks.training.devices import DeviceError
+    from tasks.training.distributed.ranks import join
     from tasks.training.errors import Interrupted, OutOfMemory, RankFailed, TrainingStopped
     from tasks.training.loop import Phase
-    from tasks.training.memory_words import is_out_of_memory, out_of_memory
-    from tasks.training.plan import PlanError
-    from tasks.training.probe import DocumentLeak
-    from tasks.training.ranks import join
-    from tasks.training.sampler import DataExhausted
+    from tasks.training.model.probe import DocumentLeak
+    from tasks.training.planning.plan import PlanError
+    from tasks.training.planning.sampler import DataExhausted
+    from tasks.training.recipe.devices import DeviceError
     from tasks.training.spec import STOP, Spec
+    from tasks.training.supervision.memory_words import is_out_of_memory, out_of_memory
 
     reasons = (DataExhausted, DocumentLeak, PlanError, TrainingStopped, ValueError)
     spec = Spec.read(Path(arguments[0]))
@@ -146,7 +152,8 @@ def main(arguments: list[str]) -> int:
             if full := _disk_full(error, scratch):
                 return fail(full)
             # Where another rank has failed, this one most likely lost its connection to it.
-            if ranks.world_size > 1 and (reason := ranks.failure(wait_s=REASON_S)):
+            # Once the launcher ends the others, its reason is there or never will be.
+            if reason := ranks.failure(REASON_S, ended_by_launcher.is_set):
                 return fail(reason, "lost")
             said = f"{type(error).__name__}: {error}"
             record.ended("lost" if _is_lost_connection(error) else "unforeseen", said)

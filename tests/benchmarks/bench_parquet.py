@@ -130,7 +130,8 @@ _READ = """
 import re, sys
 from pathlib import Path
 import pyarrow.parquet as pq
-from tasks.ingest.parquet import Columns, open_parquet, read_batches
+from tasks.ingest.parquet import open_parquet, read_batches
+from tasks.ingest.parquet_columns import Columns
 path = Path(sys.argv[2])
 def peak():
     status = Path("/proc/self/status").read_text()

@@ -35,13 +35,13 @@ from tasks.binning.pack import pack
 from tasks.binning.write import write_rows
 from tasks.checkpoints.base import open_base
 from tasks.documents.tokenize import DocumentTokenizer
-from tasks.training.gradients import square_sum
-from tasks.training.ranks import Ranks
+from tasks.training.distributed.ranks import Ranks
 from tasks.training.spec import Spec
+from tasks.training.step.gradients import square_sum
 from tests.tasks.training import forked
+from tests.tasks.training.distributed.test_rank_failures import kill_and_continue
+from tests.tasks.training.distributed.test_ranks import result, train_all, train_until
 from tests.tasks.training.doubles import in_float64
-from tests.tasks.training.test_rank_failures import kill_and_continue
-from tests.tasks.training.test_ranks import result, train_all, train_until
 from tests.tasks.training.toys import parameters, spec
 
 LENGTH, ROWS = 64, 4

@@ -8,9 +8,9 @@ rows of 2,048; a Llama-3-shaped one of 8B with LoRA at 8,192 (`training.adapter`
 Weights are random. Each line is a process of its own: ours with attention sdpa, varlen, flash;
 compiled or not; with and without a document mask; then Hugging Face Trainer.
 
-MFU divides the operations of `tasks.training.flops` (those that attention within documents needs)
-by the datasheet's peak (`--peak`, TFLOP/s of bf16 without sparsity) and by that of the largest
-matrix product that this device was seen to do.
+MFU divides the operations of `tasks.training.predict.flops` (those that attention within documents
+needs) by the datasheet's peak (`--peak`, TFLOP/s of bf16 without sparsity) and by that of the
+largest matrix product that this device was seen to do.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from transformers import AutoModelForCausalLM
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tasks.training.flops import document_pairs, shape_of, training_flops
+from tasks.training.predict.flops import document_pairs, shape_of, training_flops
 from tests.benchmarks.bench_training import prepare, run
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -76,9 +76,13 @@ def matmul_peak(device: torch.device, size: int) -> float:
     return float(2 * size**3 / best)
 
 
-def row_flops(root: Path, length: int) -> float:
-    """Operations that a row of one document needs; rows of several need less attention."""
+def row_flops(root: Path, length: int, frozen: bool) -> float:
+    """Operations that a row of one document needs; rows of several need less attention.
+
+    `frozen`: an adapter is trained; its own operations, under 1 %, are left out.
+    """
     model = AutoModelForCausalLM.from_pretrained(root / "model", dtype=torch.bfloat16)
+    model.requires_grad_(not frozen)
     return training_flops(shape_of(model), length, document_pairs([length]))
 
 
@@ -102,7 +106,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         prepare(root, model, settings, settings["rows"] * (settings["steps"] + 2))
-        operations = settings["rows"] * row_flops(root, settings["length"])
+        operations = settings["rows"] * row_flops(root, settings["length"], "adapter" in others)
         for name, changes in [*VARIANTS.items(), ("trainer", {})]:
             stated = settings | {"others": others | changes}
             (root / "settings.json").write_text(json.dumps(stated))

@@ -73,10 +73,10 @@ def train(name: str) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from tasks.training.loss import LossModel
-    from tasks.training.optimizer import AdamW, set_trainable
-    from tasks.training.recompute import recompute_layers
-    from tasks.training.sections import Optimizer
+    from tasks.training.model.loss import LossModel
+    from tasks.training.model.recompute import recompute_layers
+    from tasks.training.recipe.sections import Optimizer
+    from tasks.training.step.optimizer import AdamW, set_trainable
 
     sizes, stated = CASES[name]
     setup = Setup(**stated)
@@ -106,10 +106,6 @@ def measure(name: str, kind: str) -> int:
     import torch
     import transformers.models.llama.modeling_llama  # noqa: F401
     from torch.profiler import ProfilerActivity, profile
-
-    import tasks.training.loss
-    import tasks.training.optimizer
-    import tasks.training.recompute  # noqa: F401
 
     torch.set_num_threads(2)
     if kind == "allocated":

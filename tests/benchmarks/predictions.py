@@ -16,10 +16,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from flows.recipe.read import read_recipe
 from infra.quantities import duration
 from tasks.checkpoints.shapes import shape_of
-from tasks.training.facts import facts
+from tasks.training.phases.facts import facts
 from tasks.training.predict.cost import cost_of, total
-from tasks.training.predict.hardware import MFU
 from tasks.training.predict.prediction import predict
+from tasks.training.recipe.hardware import MFU
 
 RECIPES = Path(__file__).resolve().parent / "predictions"
 

@@ -28,9 +28,9 @@ import matplotlib.pyplot as plt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tasks.training.facts import BinFacts, PhaseFacts, facts
 from tasks.training.loop import Phase
-from tasks.training.phases import TrainingSection
+from tasks.training.phases.facts import BinFacts, PhaseFacts, facts
+from tasks.training.phases.section import TrainingSection
 from tests.tasks.training.toys import LENGTH, save_bins, save_model, spec
 
 RAMP = 34 * 1800

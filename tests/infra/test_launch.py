@@ -30,14 +30,14 @@ def test_lines_and_environment_arrive(tmp_path: Path) -> None:
     lines: list[str] = []
     command = script(tmp_path, "print(open(sys.argv[1]).read()); print(os.environ['WORD'])")
     (tmp_path / "spec.json").write_text("{}")
-    launch(command, tmp_path / "spec.json", lines.append, environment={"WORD": "grass"})
+    launch([*command, str(tmp_path / "spec.json")], lines.append, environment={"WORD": "grass"})
     assert lines == ["{}", "grass"]
 
 
 def test_failure_carries_the_tail_of_stderr(tmp_path: Path) -> None:
     command = script(tmp_path, "sys.stderr.write('\\n'.join(map(str, range(1000)))); sys.exit(3)")
     with pytest.raises(LaunchError, match="exited with status 3:") as caught:
-        launch(command, tmp_path / "spec.json", print)
+        launch(command, print)
     assert caught.value.tail.splitlines() == [str(n) for n in range(960, 1000)]
     assert caught.value.returncode == 3
 
@@ -50,12 +50,12 @@ def test_child_is_told_then_killed_when_a_listener_raises(tmp_path: Path) -> Non
     sleep = "print(os.getpid(), flush=True)\ntime.sleep(600)"
     command = script(tmp_path, f"os.chdir({str(tmp_path)!r})\n{polite}\n{sleep}")
     with pytest.raises(RuntimeError) as caught:
-        launch(command, tmp_path / "spec.json", refuse)
+        launch(command, refuse)
     assert (tmp_path / "told").exists()
     with pytest.raises(ProcessLookupError):
         os.kill(int(str(caught.value)), 0)
     with pytest.raises(RuntimeError) as caught:
-        launch(script(tmp_path, sleep), tmp_path / "s", refuse, grace_s=0.2)
+        launch(script(tmp_path, sleep), refuse, grace_s=0.2)
     with pytest.raises(ProcessLookupError):
         os.kill(int(str(caught.value)), 0)
 
@@ -66,8 +66,8 @@ def test_child_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
         f"{WATCH}\nexit_with_parent()\nprint(os.getpid(), flush=True)\ntime.sleep(600)",
     )
     code = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom pathlib import Path\nfrom "
-        f"infra.engine.launch import launch\nlaunch({child!r}, Path('x'), lambda line: print(line, "
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom "
+        f"infra.engine.launch import launch\nlaunch({child!r}, lambda line: print(line, "
         "flush=True))"
     )
     with subprocess.Popen(

@@ -58,6 +58,8 @@ class FileServer:
     retry_after: str = "0"
     ranges: bool = True
     methods: tuple[str, ...] = ("GET", "HEAD")
+    refusal: int = 405
+    """The status that other methods get; 0 closes the connection."""
     validators: bool = True
     denied: frozenset[str] = frozenset()
     redirects: dict[str, str] = field(default_factory=dict)
@@ -179,6 +181,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 Seen(self.command, self.path, dict(self.headers), fault, time.monotonic())
             )
         time.sleep(served.latency_s)
+        if self.command not in served.methods and not served.refusal:
+            fault = "drop"
         if fault in ("drop", "reset"):
             if fault == "reset":
                 linger = struct.pack("ii", 1, 0)
@@ -192,7 +196,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif fault == "slowdown":
             self._say(403, _SLOWDOWN, {"Content-Type": "application/xml"})
         elif self.command not in served.methods:
-            self._say(405, b"")
+            self._say(served.refusal, b"")
         elif path in served.redirects:
             self._say(302, b"", {"Location": served.redirects[path]})
         elif path in served.denied:

@@ -15,7 +15,7 @@ from flows.recipe.checks.evaluation import (
     check_searched_benchmarks,
     check_tasks_exist,
 )
-from flows.recipe.checks.models import check_model, check_new_rows, check_phases
+from flows.recipe.checks.models import check_model, check_new_rows, check_phases, check_watched
 from flows.recipe.checks.sources import (
     check_block_lists,
     check_categories,
@@ -43,5 +43,6 @@ def problems_between(recipe: Recipe) -> list[str]:
         *check_language_settings(recipe),
         *check_block_lists(recipe),
         *check_new_rows(recipe),
+        *check_watched(recipe),
         *check_evaluation(recipe),
     ]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pydantic
 
 from flows.recipe.checks.names import unknown_names
-from tasks.training.ramps import PlanError
-from tasks.training.sections import categories_of
+from tasks.training.planning.ramps import PlanError
+from tasks.training.recipe.sections import categories_of
 
 if TYPE_CHECKING:
     from flows.recipe.sections import Recipe
     from tasks.tokenizer.stage import TokenizerParameters
+    from tasks.training.phases.phase_section import PhaseSection
+    from tasks.training.phases.section import TrainingSection
 
 
 def check_model(recipe: Recipe) -> list[str]:
@@ -80,14 +83,20 @@ def check_phases(recipe: Recipe) -> list[str]:
             recipe.training.node(phase.name, recipe.binning.sequence_length)
         except pydantic.ValidationError as error:
             detail = error.errors()[0]["msg"].removeprefix("Value error, ")
-            problems.append(f"{where}.{detail}")
+            problems.append(f"{_owner(recipe.training, phase, detail)}.{detail}")
         except PlanError as error:
-            # what the phases share is wrong for each of them, and told once
-            shared = str(error).startswith("schedule.") and phase.schedule is None
-            problems.append(f"training.{error}" if shared else f"{where}.{error}")
+            problems.append(f"{_owner(recipe.training, phase, str(error))}.{error}")
     if not categories and not planned:
         problems.append("training: no source has a category, so there is nothing to train on")
     return list(dict.fromkeys(problems))
+
+
+def _owner(training: TrainingSection, phase: PhaseSection, problem: str) -> str:
+    """The section that states the key a problem begins with: what phases share is told once."""
+    key = re.split(r"[.:]", problem, maxsplit=1)[0]
+    own = key in type(phase).model_fields and (key != "schedule" or phase.schedule is not None)
+    shared = key in type(training).model_fields and not own
+    return "training" if shared else f"training.phases.{phase.name}"
 
 
 def _check_positions(recipe: Recipe) -> Iterator[str]:
@@ -109,6 +118,18 @@ def _check_positions(recipe: Recipe) -> Iterator[str]:
                 f"{where}{name}: {length} is more than the model's {positions} positions "
                 f"({changed}); lower it, or raise those"
             )
+
+
+def check_watched(recipe: Recipe) -> Iterator[str]:
+    """Evaluations inside phases have held-out text to read."""
+    watched = recipe.training.evaluation if recipe.training else None
+    if watched is not None and watched.documents and recipe.select.heldout is None:
+        without = " and state prompts" if not watched.prompts else ""
+        yield (
+            f"training.evaluation.documents: {watched.documents} held-out documents of each "
+            "category are to be read, and select.heldout is null; remove that, or write "
+            f"`documents: 0`{without}, or remove training.evaluation"
+        )
 
 
 def check_new_rows(recipe: Recipe) -> Iterator[str]:

@@ -28,7 +28,8 @@ from infra.remote.ranges import read_range
 from infra.stage import Pin, StageError
 from infra.store import Shard
 from tasks.ingest.commoncrawl.pinning import WITH_LANGUAGES, no_languages
-from tasks.ingest.parquet import column_paths, column_ranges, is_string, open_parquet
+from tasks.ingest.parquet import column_paths, column_ranges, open_parquet
+from tasks.ingest.parquet_columns import is_string
 from tasks.ingest.range_file import TAIL_BYTES, RangeFile
 from tasks.ingest.raw_documents import Unreadable
 from tasks.ingest.stage import IndexSelect

@@ -20,7 +20,7 @@ from infra.stage import Pin, StageError
 from tasks.ingest.fields import FieldTally
 from tasks.ingest.hub.layout import Layout, memory
 from tasks.ingest.lines import jsonl_documents
-from tasks.ingest.parquet import WrongColumns, columns_of
+from tasks.ingest.parquet_columns import WrongColumns, columns_of
 from tasks.ingest.parquet_source import opened
 from tasks.ingest.raw_documents import Unreadable
 from tasks.ingest.stage import JsonlFields

@@ -14,10 +14,10 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tasks.training.adapters.names import ADAPTER, is_adapter, saved_name
 from tasks.training.adapters.targets import AdapterError
-from tasks.training.ranks import Ranks
-from tasks.training.sharding import names_of
+from tasks.training.distributed.ranks import Ranks
+from tasks.training.distributed.sharding import names_of
+from tasks.training.model.names import ADAPTER, is_adapter, saved_name
 
 FOLDER = "adapter"
 """Folder in a phase's output."""

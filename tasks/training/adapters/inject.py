@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tasks.training.adapters.names import ADAPTER, is_adapter
-from tasks.training.adapters.section import Adapter
 from tasks.training.adapters.targets import AdapterError, linear_modules, short_targets
-from tasks.training.parts import local, part_of
+from tasks.training.distributed.parts import local, part_of
+from tasks.training.model.names import ADAPTER, is_adapter
+from tasks.training.recipe.adapter import Adapter
 
 MISSING = (
     "adapter: {kind} needs {package}, which is not installed; install puna[{extra}], or "

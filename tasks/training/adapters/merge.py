@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from tasks.training.adapters.inject import adapted, row_norms
-from tasks.training.adapters.names import ADAPTER, is_adapter, plain_name
 from tasks.training.adapters.quantise import base_weight, dequantised, is_quantised
-from tasks.training.parts import Part, local, part_of
-from tasks.training.sharding import names_of
+from tasks.training.distributed.parts import Part, local, part_of
+from tasks.training.distributed.sharding import names_of
+from tasks.training.model.names import ADAPTER, is_adapter, plain_name
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.training.adapters.targets import AdapterError, linear_modules
-from tasks.training.parts import local
+from tasks.training.distributed.parts import local
 
 
 def require_quantization(device: torch.device) -> Any:

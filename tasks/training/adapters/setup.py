@@ -21,12 +21,12 @@ from torch import nn
 
 from tasks.training.adapters.inject import require_peft
 from tasks.training.adapters.quantise import quantise
-from tasks.training.adapters.section import Adapter
 from tasks.training.adapters.targets import AdapterError, linear_modules, resolve_targets
-from tasks.training.layers import decoder_layers
-from tasks.training.numerics import COMPUTE_DTYPES, WEIGHT_DTYPES
-from tasks.training.parts import StoredTensors
-from tasks.training.sharding import weight_files
+from tasks.training.distributed.parts import StoredTensors
+from tasks.training.distributed.sharding import weight_files
+from tasks.training.model.layers import decoder_layers
+from tasks.training.model.numerics import COMPUTE_DTYPES, WEIGHT_DTYPES
+from tasks.training.recipe.adapter import Adapter
 from tasks.training.stage import TrainingParameters
 
 _LOG = logging.getLogger(__name__)

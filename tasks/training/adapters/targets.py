@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from tasks.training.layers import decoder_layers
+from tasks.training.model.layers import decoder_layers
 
 NAMES_SHOWN = 24
 

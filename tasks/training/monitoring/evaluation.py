@@ -20,15 +20,15 @@ from typing import Any
 import torch
 
 from tasks.documents.tokenize import DocumentTokenizer
-from tasks.training.loss import LossModel
+from tasks.training.distributed.ranks import Ranks
+from tasks.training.distributed.sharding import reshard
+from tasks.training.model.loss import LossModel
 from tasks.training.monitoring.heldout import HeldOut, held_out_losses, read_categories
 from tasks.training.monitoring.lines import LineFile
 from tasks.training.monitoring.names import EVALUATIONS, SAMPLES
 from tasks.training.monitoring.samples import Prompts, continuations, read_prompts
-from tasks.training.monitoring.section import InPhaseEvaluation
-from tasks.training.plan import TrainingPlan
-from tasks.training.ranks import Ranks
-from tasks.training.sharding import reshard
+from tasks.training.planning.plan import TrainingPlan
+from tasks.training.recipe.monitoring import InPhaseEvaluation
 from tasks.training.spec import Spec
 
 

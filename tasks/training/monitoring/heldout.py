@@ -23,8 +23,8 @@ from torch import Tensor
 
 from tasks.documents.heldout import TokenWindow, bits_per, read_heldout, windows
 from tasks.documents.tokenize import DocumentTokenizer
-from tasks.training.loss import IGNORE_INDEX, LossModel
-from tasks.training.ranks import Ranks
+from tasks.training.distributed.ranks import Ranks
+from tasks.training.model.loss import IGNORE_INDEX, LossModel
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tasks.training.flops import MatmulShape, shape_of, training_flops
-from tasks.training.predict.accelerators import ACCELERATORS, Accelerator
+from tasks.training.predict.flops import MatmulShape, shape_of, training_flops
+from tasks.training.recipe.accelerators import ACCELERATORS, Accelerator
 
 _NAMES = (
     (r"\bH200\b", "H200"),
@@ -62,11 +62,9 @@ def peak_flops(device: torch.device, precision: str) -> float | None:
 
 @dataclass(frozen=True)
 class Utilisation:
-    """Model FLOPs utilisation of steps (tasks/training/flops.py)."""
+    """Model FLOPs utilisation of steps (tasks/training/predict/flops.py)."""
 
     shape: MatmulShape
-    trained: int
-    """Parameters of matrix products that have gradients."""
     peak: float | None
     """FLOP/s of all ranks together."""
 
@@ -74,8 +72,7 @@ class Utilisation:
         """The share of the peak that a step of `tokens` with `pairs` of attention reached."""
         if self.peak is None or seconds <= 0:
             return None
-        flops = training_flops(self.shape, tokens, pairs, trained_matmul_parameters=self.trained)
-        return flops / seconds / self.peak
+        return training_flops(self.shape, tokens, pairs) / seconds / self.peak
 
 
 def utilisation(
@@ -84,14 +81,8 @@ def utilisation(
     """The utilisation of a loaded model on this many ranks with one such device each."""
     peak = peak_flops(device, precision)
     if peak is None:
-        return Utilisation(MatmulShape(0, 0, 0), 0, None)
-    shape = shape_of(language_model)
-    frozen = sum(
-        parameter.numel()
-        for parameter in language_model.parameters()
-        if parameter.ndim >= 2 and not parameter.requires_grad
-    )
-    return Utilisation(shape, max(0, shape.matmul_parameters - frozen), ranks * peak)
+        return Utilisation(MatmulShape(0, 0, 0), None)
+    return Utilisation(shape_of(language_model), ranks * peak)
 
 
 def attention_pairs(positions: Sequence[Tensor]) -> int:

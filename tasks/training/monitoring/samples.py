@@ -22,8 +22,8 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from tasks.documents.tokenize import DocumentTokenizer
-from tasks.training.loss import LossModel
-from tasks.training.ranks import Ranks
+from tasks.training.distributed.ranks import Ranks
+from tasks.training.model.loss import LossModel
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.training.monitoring.section import Tracker
+from tasks.training.recipe.monitoring import Tracker
 
 PROJECT = "puna"
 """Project of runs, unless the tracker's environment variable names another."""

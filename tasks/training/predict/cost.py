@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from tasks.training.predict.hardware import Hardware
+from tasks.training.recipe.hardware import Hardware
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from tasks.training.predict.activations import (
 from tasks.training.predict.setup import Setup, adapter_parameters, trained_parameters
 
 CHUNK_LOGITS = {"cpu": 2**22, "cuda": 2**26}
-"""As `tasks.training.loss`."""
+"""As `tasks.training.model.loss`."""
 
 ROOM = 0.08
 """Share of an accelerator's memory that is not predicted: context, kernels' workspaces, buffers of
@@ -64,7 +64,7 @@ class Memory:
 
 
 def chunk_tokens(vocabulary: int, device: str) -> int:
-    """As `tasks.training.loss.chunk_tokens`, which imports torch."""
+    """As `tasks.training.model.loss.chunk_tokens`, which imports torch."""
     return max(64, CHUNK_LOGITS[device] // vocabulary)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-from tasks.training.facts import PhaseFacts
-from tasks.training.plan import TrainingPlan
+from tasks.training.phases.facts import PhaseFacts
+from tasks.training.planning.plan import TrainingPlan
 
 WIDTH, LEFT, RIGHT, TOP = 860, 70, 150, 44
 PANEL, GAP, BOTTOM = 130, 34, 44

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tasks.checkpoints.shapes import ModelShape
-from tasks.training.adapters.section import Adapter
-from tasks.training.devices import Devices
-from tasks.training.facts import PhaseFacts
-from tasks.training.flops import MatmulShape, training_flops
-from tasks.training.phase_section import PhaseSection
-from tasks.training.phases import TrainingSection
+from tasks.training.phases.facts import PhaseFacts
+from tasks.training.phases.phase_section import PhaseSection
+from tasks.training.phases.section import TrainingSection
 from tasks.training.predict.cost import Cost, cost_of, total
-from tasks.training.predict.hardware import Hardware
+from tasks.training.predict.flops import MatmulShape, training_flops
 from tasks.training.predict.memory import ROOM, Memory, memory_of
 from tasks.training.predict.setup import (
     LINEARS,
+    AbsentTarget,
     AdapterSetup,
     Setup,
     matmul_counts,
+    targeted,
     trained_parameters,
 )
+from tasks.training.recipe.adapter import Adapter
+from tasks.training.recipe.devices import Devices
+from tasks.training.recipe.hardware import Hardware
 
 RANKS_PER_MACHINE = 8
 """Accelerators of a machine, for `shard: hybrid` without `replicas`."""
@@ -103,7 +105,11 @@ def predict(
     shape: ModelShape,
     grows: bool = False,
 ) -> Prediction:
-    """Memory, operations and cost of every phase; `grows` as in `setup_of`."""
+    """Memory, operations and cost of every phase; `grows` as in `setup_of`.
+
+    Raises:
+        AbsentTarget: an adapter's target that the model has no module for.
+    """
     hardware = section.hardware
     phases = tuple(
         _of_phase(section, phase, fact, shape, grows)
@@ -122,24 +128,26 @@ def _of_phase(
     hardware = section.hardware
     if fact.tokens is None or fact.rows is None or fact.batch_start is None:
         return PhasePrediction(phase.name)
-    setup = setup_of(section, phase, fact, hardware, grows)
+    setup = setup_of(section, phase, fact, hardware, shape.num_hidden_layers, grows)
     memory = memory_of(shape, setup)
     flops = phase_flops(shape, setup, fact.rows)
     cost = cost_of(flops, setup.precision, hardware) if hardware else None
-    warnings = () if hardware is None else tuple(_warnings(phase.name, setup, memory, hardware))
+    warnings = list(_full_rank(phase.name, shape, setup.adapter)) if setup.adapter else []
+    if hardware is not None:
+        warnings += _warnings(phase.name, setup, memory, hardware)
     trained = trained_parameters(shape, setup)
-    return PhasePrediction(phase.name, setup, trained, memory, flops, cost, warnings)
+    return PhasePrediction(phase.name, setup, trained, memory, flops, cost, tuple(warnings))
 
 
 def phase_flops(shape: ModelShape, setup: Setup, rows: int) -> int:
-    """Operations of a phase: `tasks.training.flops`, with attention over whole rows, as documents
+    """Operations of a phase: `predict/flops.py`, with attention over whole rows, as documents
     are not known before binning. Frozen matrices cost 4 operations instead of 6.
     """
     length = setup.sequence_length
     passed, trained = matmul_counts(shape, setup)
-    matmuls = MatmulShape(passed, shape.num_hidden_layers, shape.attention_width)
+    matmuls = MatmulShape(passed, shape.num_hidden_layers, shape.attention_width, trained)
     pairs = rows * (length * (length + 1) // 2)
-    return training_flops(matmuls, rows * length, pairs, trained_matmul_parameters=trained)
+    return training_flops(matmuls, rows * length, pairs)
 
 
 def setup_of(
@@ -147,11 +155,17 @@ def setup_of(
     phase: PhaseSection,
     fact: PhaseFacts,
     hardware: Hardware | None,
+    layers: int,
     grows: bool = False,
 ) -> Setup:
     """How a phase is trained on this hardware; its largest step decides.
 
-    `grows`: whether the tokenizer gains tokens, whose rows an adapter's phase then trains too.
+    Args:
+        layers: of the model.
+        grows: whether the tokenizer gains tokens, whose rows an adapter's phase then trains too.
+
+    Raises:
+        AbsentTarget: an adapter's target that the model has no module for.
     """
     devices = section.devices
     cuda = devices.kind == "cuda"
@@ -176,7 +190,7 @@ def setup_of(
         offload=devices.offload == "optimizer",
         optimizer=section.optimizer.name,
         trainable=phase.trainable,
-        adapter=adapter_setup(section.adapter_of(phase), grows),
+        adapter=_adapter_of(section, phase, layers, grows),
     )
 
 
@@ -187,19 +201,45 @@ def ranks_of(devices: Devices, hardware: Hardware | None) -> int:
     return hardware.count if hardware else 1
 
 
-def adapter_setup(stated: Adapter | None, grows: bool) -> AdapterSetup | None:
-    """What memory and operations need of a recipe's adapter."""
+def _adapter_of(
+    section: TrainingSection, phase: PhaseSection, layers: int, grows: bool
+) -> AdapterSetup | None:
+    try:
+        return adapter_setup(section.adapter_of(phase), layers, grows)
+    except AbsentTarget as error:
+        own = "" if isinstance(phase.adapter, str) else f"phases.{phase.name}."
+        raise AbsentTarget(f"training.{own}{error}") from None
+
+
+def adapter_setup(stated: Adapter | None, layers: int, grows: bool) -> AdapterSetup | None:
+    """What memory and operations need of a recipe's adapter.
+
+    Raises:
+        AbsentTarget: a target that none of the model's layers has.
+    """
     if stated is None:
         return None
     names = LINEARS if stated.targets == "all-linear" else stated.targets
     return AdapterSetup(
         rank=stated.r,
-        targets=tuple(name for name in LINEARS if any(t.endswith(name) for t in names)),
+        targets=targeted(names, layers),
         quantised=stated.kind == "qlora",
         dropout=stated.dropout,
         embeddings=grows if stated.embeddings == "auto" else stated.embeddings != "frozen",
         dora=stated.dora,
     )
+
+
+def _full_rank(name: str, shape: ModelShape, adapter: AdapterSetup) -> Iterator[str]:
+    """The rank of a matrix is at most its narrower side, so an adapter's needs be no more."""
+    linears = shape.linears()
+    side = max(min(linears[target]) for target in adapter.targets)
+    if adapter.rank >= side:
+        yield (
+            f"phase {name!r}: adapter.r is {adapter.rank:,}, and no matrix that it is added to has "
+            f"a rank above {side:,}, so it has more parameters than these; lower r, or train "
+            "without an adapter"
+        )
 
 
 def _warnings(name: str, setup: Setup, memory: Memory, hardware: Hardware) -> list[str]:

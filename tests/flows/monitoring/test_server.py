@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,25 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.monitoring import server
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_puna_sets_what_prefect_reads_in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also that a warning outside of a flow run is not answered by one of Prefect's."""
+    for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    server.prepare_environment()
+    stated = tomllib.loads((ROOT / "prefect.toml").read_text())
+    logging = stated["logging"]
+    expected = {
+        "PREFECT_SERVER_ANALYTICS_ENABLED": str(stated["server"]["analytics_enabled"]).lower(),
+        "PREFECT_LOGGING_EXTRA_LOGGERS": logging["extra_loggers"],
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": logging["to_api"]["when_missing_flow"],
+    }
+    assert {name: os.environ[name] for name in expected} == expected
+    assert logging["to_api"]["when_missing_flow"] == "ignore"
 
 
 @pytest.mark.parametrize(

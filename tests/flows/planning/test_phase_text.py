@@ -5,8 +5,8 @@ import pytest
 from flows.planning.phase_text import WIDTH, training_json, training_lines
 from infra.quantities import count, duration
 from tasks.checkpoints.shapes import SHAPES
-from tasks.training.facts import BinFacts, facts
-from tasks.training.phases import TrainingSection
+from tasks.training.phases.facts import BinFacts, facts
+from tasks.training.phases.section import TrainingSection
 from tasks.training.predict.prediction import predict
 
 CATEGORIES = [f"category-{number}" for number in range(12)]

@@ -93,6 +93,11 @@ def recipe(tmp_path: Path) -> Path:
             ["evaluation.shots={exma: 5}"],
             "evaluation.shots: 'exma' is not among the tasks (did you mean 'exam'?)",
         ),
+        (
+            ["select.heldout=null", "evaluation=null", "training.evaluation={every: 10 steps}"],
+            "training.evaluation.documents: 32 held-out documents of each category are to be read, "
+            "and select.heldout is null; remove that, or write `documents: 0` and state prompts",
+        ),
         (["evaluation.shots={sums: 5}"], "evaluation.shots: 'sums' is not among the tasks"),
         (
             ["evaluation.shots={exam: 5}"],

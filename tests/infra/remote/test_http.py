@@ -58,7 +58,14 @@ def test_an_object_is_pinned_without_reading_and_read_as_it_is(access: Access) -
         assert read_range(pin, 1_000, 70_000, access) == BODY[1_000:70_000]
 
 
-@pytest.mark.parametrize("settings", [{"methods": ("GET",)}, {"validators": False}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"validators": False},
+        *({"methods": ("GET",), "refusal": status} for status in (0, 400, 403, 405, 429, 500, 501)),
+    ],
+    ids=str,
+)
 def test_servers_without_head_or_without_validators(
     access: Access, settings: dict[str, Any]
 ) -> None:

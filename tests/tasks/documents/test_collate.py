@@ -14,7 +14,7 @@ from tasks.binning.pack import pack
 from tasks.binning.write import Documents, write_layout, write_rows
 from tasks.documents.collate import collate
 from tasks.documents.rows import IGNORE_INDEX, Rows, first_schema
-from tasks.training.loss import LossModel
+from tasks.training.model.loss import LossModel
 from tests.tasks.training.toys import VOCABULARY, save_model
 
 LENGTH = 16

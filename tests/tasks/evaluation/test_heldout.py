@@ -227,7 +227,7 @@ def test_a_process_that_dies_without_a_reason_is_reported_with_its_last_output(
     def launch_other(
         name: str, spec: Path, on_message: Callable[[dict[str, Any]], None], *, cpu_threads: int
     ) -> None:
-        launch([sys.executable, "-c", child], spec, lambda line: None)
+        launch([sys.executable, "-c", child, str(spec)], lambda line: None)
 
     monkeypatch.setattr(evaluation, "launch_module", launch_other)
     with pytest.raises(StageError) as caught:

@@ -1,5 +1,6 @@
 """What the compiled loop calls unchanged, cleaning leaves as it is, to the character."""
 
+import contextlib
 import unicodedata
 
 import numpy as np
@@ -16,16 +17,38 @@ TELLING += (
 
 
 def examined(texts: list[str]) -> tuple[list[bool], list[int]]:
-    encoded = [text.encode() for text in texts]
+    malformed, flags, characters = of_bytes([text.encode() for text in texts])
+    assert not any(malformed)
+    return flags, characters
+
+
+def of_bytes(encoded: list[bytes]) -> tuple[list[bool], list[bool], list[int]]:
     data = b"".join(encoded)
     starts = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-    flags = np.zeros(len(texts), dtype=bool)
-    characters, undecoded = np.zeros((2, len(texts)), dtype=np.int64)
+    malformed, flags = np.zeros((2, len(encoded)), dtype=bool)
+    characters, undecoded = np.zeros((2, len(encoded)), dtype=np.int64)
     whole = np.frombuffer(data or b"\0", np.uint8)
     words = np.frombuffer(data, np.uint64, count=len(data) // 8)
-    examine(whole, words, starts, classes(), flags, characters, undecoded)
-    assert undecoded.tolist() == [text.count("\ufffd") for text in texts]
-    return flags.tolist(), characters.tolist()
+    examine(whole, words, starts, classes(), malformed, flags, characters, undecoded)
+    for text, bad, replaced in zip(encoded, malformed, undecoded, strict=True):
+        assert bad or replaced == text.decode().count("\ufffd")
+    return malformed.tolist(), flags.tolist(), characters.tolist()
+
+
+MALFORMED = st.binary(max_size=12) | st.builds(
+    bytes, st.lists(st.sampled_from([0x20, 0x41, *range(0x7F, 0xC4), *range(0xDF, 0x100)]))
+)
+
+
+@given(st.lists(MALFORMED | st.text(max_size=9).map(str.encode), max_size=9))
+def test_what_is_no_utf8_is_told(encoded: list[bytes]) -> None:
+    def decodes(text: bytes) -> bool:
+        with contextlib.suppress(UnicodeDecodeError):
+            text.decode()
+            return True
+        return False
+
+    assert of_bytes(encoded)[0] == [not decodes(text) for text in encoded]
 
 
 texts_of = st.lists(

@@ -17,18 +17,8 @@ from tasks.ingest.clean import clean, cleaned
 from tasks.ingest.columnar import REASONS, Limits, direct, judge
 from tasks.ingest.fields import FieldTally
 from tasks.ingest.lines import ByteRange
-from tasks.ingest.parquet import (
-    Batch,
-    Columns,
-    Lost,
-    WrongColumns,
-    column_ranges,
-    columns_of,
-    leaf_names,
-    open_parquet,
-    read_batches,
-    row_groups,
-)
+from tasks.ingest.parquet import Batch, Lost, column_ranges, open_parquet, read_batches, row_groups
+from tasks.ingest.parquet_columns import Columns, WrongColumns, columns_of, leaf_names
 from tasks.ingest.raw_documents import Unreadable
 from tasks.ingest.readers import document_id
 from tasks.ingest.stage import JsonlFields
@@ -85,6 +75,10 @@ def test_columns_are_found_by_name() -> None:
         columns_of(schema, fields(text="meta.n"))
     with pytest.raises(WrongColumns, match=r"fields.url: there is no column 'link'"):
         columns_of(schema, fields(text="text", url="link"))
+    twice = pa.schema([("text", pa.string()), ("m", pa.struct([schema.field("text")] * 2))] * 2)
+    for name in ("text", "m.text"):
+        with pytest.raises(WrongColumns, match=rf"columns have the name '{name}'; rename all but"):
+            columns_of(twice, fields(text=name))
 
 
 def test_columns_of_known_data_sets() -> None:
@@ -238,13 +232,25 @@ def test_a_row_groups_own_column_names_are_not_trusted(tmp_path: Path) -> None:
     assert [batch.rows.num_rows for batch in read_batches(file, [0], columns)] == [2]
 
 
-def test_a_damaged_row_group_costs_its_rows(tmp_path: Path) -> None:
-    texts = [f"{at} " * 50 for at in range(300)]
-    path = written(tmp_path, pa.table({"text": texts}), row_group_size=100, compression="zstd")
-    file = open_parquet(path)
-    ((start, stop),) = column_ranges(file.metadata, [1], ["text"])
+@pytest.mark.parametrize("compression", ["none", "snappy", "zstd"])
+@pytest.mark.parametrize("hole", [(0, 1), (0.0, 0.05), (0.4, 0.6), (0.95, 1)], ids=str)
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_a_damaged_row_group_costs_its_rows(
+    tmp_path: Path, hole: tuple[float, float], dictionary: bool, compression: str
+) -> None:
+    """Zeros where a share of its pages was; what is not compressed tells by its checksums."""
+    path = written(
+        tmp_path,
+        pa.table({"text": [f"{at % 60} " * 50 for at in range(300)]}),
+        row_group_size=100,
+        compression=compression,
+        use_dictionary=dictionary,
+        write_page_checksum=compression == "none",
+    )
+    ((start, stop),) = column_ranges(open_parquet(path).metadata, [1], ["text"])
     data = bytearray(path.read_bytes())
-    data[start:stop] = bytes(stop - start)
+    first, last = (start + int(share * (stop - start)) for share in hole)
+    data[first:last] = bytes(last - first)
     path.write_bytes(data)
     file = open_parquet(path)
     found = list(read_batches(file, [0, 1, 2], Columns(("text",), "", "", "")))
@@ -271,6 +277,7 @@ def test_lists_and_prompts_go_the_other_way() -> None:
     assert not direct(schema, columns_of(schema, fields(text="parts")))
     assert not direct(schema, columns_of(schema, fields(text=["text", "text"])))
     assert not direct(schema, columns_of(schema, fields(text="text", prompt="text")))
+    assert not direct(schema, columns_of(schema, fields(text="text", date="parts")))
 
 
 value = st.none() | st.text(

@@ -1,5 +1,6 @@
 """Stage ingest on Parquet: parts, limits, samples, reasons; the same as from JSONL."""
 
+import itertools
 import json
 import random
 from pathlib import Path
@@ -147,6 +148,22 @@ def test_prompts_lists_and_several_columns(tmp_path: Path) -> None:
     assert artifact.ledger.documents("failed", "charset") == 1
 
 
+def test_fields_of_what_is_in_lists_as_in_json(tmp_path: Path) -> None:
+    """Turns of a conversation, all of them or one, and dates in a list."""
+    turns = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "She."}]
+    given = [{"turns": turns, "meta": {"dates": ["2024-05-17", "x"]}}, {"turns": [], "meta": None}]
+    pq.write_table(pa.Table.from_pylist(given), tmp_path / "a.parquet")
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, given)), encoding="utf-8")
+    for name, text in (("turns.content", "Who?\n\nShe."), ("turns.1.content", "She.")):
+        fields = {"text": name, "date": "meta.dates"}
+        for format in ("parquet", "jsonl"):
+            artifact = build(
+                tmp_path / name / format, [tmp_path / f"a.{format}"], fields=fields, format=format
+            )
+            assert [(row["text"], row["date"]) for row in rows(artifact)] == [(text, "2024-05-17")]
+            assert artifact.ledger.documents("failed", "field") == 1
+
+
 def test_broken_files_and_files_of_other_columns_are_counted(tmp_path: Path, file: Path) -> None:
     cut, other = file.with_name("cut.parquet"), file.with_name("other.parquet")
     cut.write_bytes(file.read_bytes()[:-9])
@@ -160,10 +177,46 @@ def test_broken_files_and_files_of_other_columns_are_counted(tmp_path: Path, fil
     assert damage.startswith(
         f"{cut.stat().st_size:,} bytes of 1 of 3 files could not be read (cut.parquet: "
     )
-    (shown,) = artifact.records.read_json("rejected.json")["records"]
-    assert (shown["reason"], shown["file"]) == ("parquet", "cut.parquet")
+    shown = artifact.records.read_json("rejected.json")["records"]
+    assert [(one["reason"], one["file"]) for one in shown] == [
+        ("field", "other.parquet"),
+        ("parquet", "cut.parquet"),
+        *[("too_short", "a.parquet")] * 5,
+    ]
     with pytest.raises(StageError, match=r"no record of source web .*content.*fields.text"):
         build(tmp_path / "other", [other])
+
+
+def test_rows_that_gave_no_document_are_there_to_read(tmp_path: Path) -> None:
+    """Of each reason a few, with their places, in both ways of reading."""
+    text = [b"kept " * 9, b"short", None, b"\xff\xfe bytes " * 9, b"long " * 300, b"page " * 999]
+    table = pa.table({"text": text * 40, "url": [f"http://u/{at}" for at in range(240)]})
+    path = tmp_path / "a.parquet"
+    pq.write_table(table, path, row_group_size=120, compression="zstd", use_dictionary=False)
+    data = bytearray(path.read_bytes())
+    at = pq.read_metadata(path).row_group(1).column(0).data_page_offset
+    data[at : at + 30] = bytes(30)
+    path.write_bytes(data)
+    sizes = {"min_characters": 10, "max_text_bytes": 1_024, "max_page_bytes": 4_096}
+    found = {}
+    for way, fields in (("columns", "text"), ("records", ["text", "text"])):
+        artifact = build(tmp_path / way, [path], fields={"text": fields}, **sizes)
+        ledger = artifact.ledger
+        found[way] = {}
+        for one in artifact.records.read_json("rejected.json")["records"]:
+            found[way].setdefault(one["reason"], []).append(one)
+            assert one["reason"] == "parquet" or one["offset"] < 120
+        assert {e.reason: min(e.documents, 5) for e in ledger.lost()} == {
+            reason: len(examples) if reason != "parquet" else 5
+            for reason, examples in found[way].items()
+        }
+    shown = found["columns"]
+    assert shown["parquet"][0]["offset"] == 120 and len(shown["parquet"]) == 1
+    for one in itertools.chain.from_iterable(shown.values()):
+        if one["reason"] != "parquet":
+            value = text[one["offset"] % 6] or b""
+            assert one["head"] == value[:600].decode(errors="replace")
+            assert one["url"] == f"http://u/{one['offset']}"
 
 
 def test_memory_does_not_grow_with_a_row_group(tmp_path: Path) -> None:
@@ -174,7 +227,8 @@ def test_memory_does_not_grow_with_a_row_group(tmp_path: Path) -> None:
     code = """
 import re, sys
 from pathlib import Path
-from tasks.ingest.parquet import columns_of, open_parquet, read_batches
+from tasks.ingest.parquet import open_parquet, read_batches
+from tasks.ingest.parquet_columns import columns_of
 file = open_parquet(Path(sys.argv[1]))
 rows = sum(b.rows.num_rows for b in read_batches(file, [0], columns_of(file.schema_arrow, None)))
 peak = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())

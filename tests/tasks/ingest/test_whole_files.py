@@ -26,12 +26,12 @@ sources:
   web:
     ingest: {{format: parquet, paths: [{paths}]}}
 """
-PARQUET_ROWS = pa.table({"text": [f"Text number {number} of the file." for number in range(3000)]})
 
 
-def parquet() -> bytes:
+def parquet(which: str = "the") -> bytes:
+    rows = pa.table({"text": [f"Text number {number} of {which} file." for number in range(3000)]})
     buffer = io.BytesIO()
-    pq.write_table(PARQUET_ROWS, buffer, row_group_size=500)
+    pq.write_table(rows, buffer, row_group_size=500)
     return buffer.getvalue()
 
 
@@ -43,6 +43,7 @@ CASES = {
     "a length beyond the file": (WHOLE[:-8] + b"\xff\xff\xff\x7fPAR1", NOT_WHOLE),
     "zeros in the footer": (WHOLE[:-200] + bytes(192) + WHOLE[-8:], NOT_WHOLE),
     "four bytes": (b"PAR1", NOT_WHOLE),
+    "nothing": (b"", "a.parquet holds 0 bytes, which is no Parquet file"),
     "a page": (b"<!doctype html><html>log in</html>" * 9, "a.parquet is no Parquet file, but"),
     "lines": (b'{"text": "a"}\n' * 99, "a.parquet is a JSONL file, but .* set format: jsonl"),
     "zeros": (bytes(5000), "a.parquet is no Parquet file, but format is parquet"),
@@ -67,17 +68,32 @@ def test_a_source_without_a_whole_file_is_refused(tmp_path: Path, case: str, whe
             prepare(RunRequest(recipe(tmp_path, path)))
 
 
+HOLE = len(WHOLE) // 2, len(WHOLE) // 2 + 100
+DAMAGED = {
+    "cut": (WHOLE[:-20], 0),
+    "empty": (b"", 0),
+    "a hole": (WHOLE[: HOLE[0]] + bytes(HOLE[1] - HOLE[0]) + WHOLE[HOLE[1] :], 2500),
+}
+
+
 @pytest.mark.parametrize("where", ["here", "elsewhere"])
-def test_one_cut_file_among_others_is_counted(tmp_path: Path, where: str) -> None:
-    (tmp_path / "a.parquet").write_bytes(WHOLE[:-20])
-    (tmp_path / "b.parquet").write_bytes(WHOLE)
-    with serving({"/a.parquet": WHOLE[:-20], "/b.parquet": WHOLE}) as server:
-        names = ["a.parquet", "b.parquet"]
-        file = recipe(tmp_path, *(n if where == "here" else server.url(f"/{n}") for n in names))
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_one_damaged_file_among_others_is_counted(tmp_path: Path, where: str, damage: str) -> None:
+    body, documents = DAMAGED[damage]
+    files = {"/a.parquet": body, "/b.parquet": parquet("another")}
+    for name, data in files.items():
+        (tmp_path / name[1:]).write_bytes(data)
+    with serving(files) as server:
+        paths = [name[1:] if where == "here" else server.url(name) for name in files]
+        file = recipe(tmp_path, *paths)
         made = run_direct(file, tmp_path / "store", EngineConfig(kind="inline"))["ingest/web"]
     statistics = made.manifest.statistics
-    assert statistics["documents"] == 3000 and statistics["lost_bytes"] == len(WHOLE) - 20
-    assert any("a.parquet: " in note for note in statistics["notes"])
+    assert statistics["documents"] == 3000 + documents
+    ledger = made.manifest.ledger
+    assert ledger.documents("failed", "parquet") == ledger.documents("failed")
+    assert ledger.documents("failed") == (500 if documents else 1)
+    noted = any("a.parquet: " in note for note in statistics["notes"])
+    assert noted == (statistics["lost_bytes"] > 0) == bool(body)
 
 
 def test_a_remote_file_is_looked_at_once(tmp_path: Path) -> None:

@@ -1,21 +1,84 @@
-"""Several ranks on this machine, forked from a process that has imported torch (seconds each)."""
+"""Training processes forked from one that has imported torch, which takes seconds each."""
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import socket
+import subprocess
+import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import torch
 from torch.distributed.device_mesh import init_device_mesh
 
-from tasks.training.devices import Devices
-from tasks.training.ranks import Ranks, join
+from tasks.training import worker
+from tasks.training.distributed.ranks import Ranks, join
+from tasks.training.recipe.devices import Devices
+
+_FORK = multiprocessing.get_context("fork")
+
+
+class Worker:
+    """`subprocess.Popen` of a training process that is forked: the same pipes, session and end."""
+
+    def __init__(self, words: Sequence[str], *, env: Mapping[str, str], **_: Any) -> None:
+        ends = [os.pipe() for _ in range(3)]
+        (_, stdin), (stdout, _), (stderr, _) = ends
+        theirs = [ends[0][0], ends[1][1], ends[2][1]]
+        self._process = _FORK.Process(
+            target=_work, args=(words[-1], dict(env), theirs, [stdin, stdout, stderr])
+        )
+        self._process.start()
+        for end in theirs:
+            os.close(end)
+        self.stdin, self.stdout, self.stderr = open(stdin, "w"), open(stdout), open(stderr)  # noqa: SIM115
+        self.pid = self._process.pid
+
+    def poll(self) -> int | None:
+        """How it ended; None while it runs."""
+        return self._process.exitcode
+
+    def wait(self) -> int | None:
+        """How it ended, once it has."""
+        self._process.join()
+        return self._process.exitcode
+
+
+def _work(spec: str, env: dict[str, str], own: list[int], parents: list[int]) -> None:
+    for end in parents:
+        os.close(end)
+    for number, end in enumerate(own):
+        os.dup2(end, number)
+        os.close(end)
+    os.setsid()
+    os.environ.clear()
+    os.environ.update(env)
+    sys.stdout, sys.stderr = open(1, "w"), open(2, "w")  # noqa: SIM115  (pytest's are its own)
+    status = 1
+    try:
+        status = worker.main([spec])
+    except Exception:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+@contextlib.contextmanager
+def workers() -> Iterator[None]:
+    """The training stage forks its process, where only one rank trains."""
+    stand_in = SimpleNamespace(Popen=Worker, PIPE=subprocess.PIPE)
+    with mock.patch("infra.engine.group.subprocess", stand_in):
+        yield
 
 
 def free_port() -> int:
@@ -74,9 +137,9 @@ def start_processes(world_size: int, work: Callable[..., None], *args: Any) -> l
 def _start(
     begin: Callable[..., None], world_size: int, work: Callable[..., None], *args: Any
 ) -> list[BaseProcess]:
-    port, context = free_port(), multiprocessing.get_context("fork")
+    port = free_port()
     processes: list[BaseProcess] = [
-        context.Process(target=begin, args=(rank, world_size, port, work, *args))
+        _FORK.Process(target=begin, args=(rank, world_size, port, work, *args))
         for rank in range(world_size)
     ]
     for process in processes:

@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
-from tasks.training.data import PackedRows
-from tasks.training.plan import TrainingPlan
-from tasks.training.sampler import Sampler
+from tasks.training.planning.plan import TrainingPlan
+from tasks.training.planning.sampler import Sampler
 from tasks.training.stage import TrainingParameters
+from tasks.training.step.data import PackedRows
 
 DTYPES = {"fp32": torch.float32, "fp64": torch.float64}
 

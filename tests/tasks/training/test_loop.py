@@ -21,12 +21,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tasks.documents.rows import Rows
 from tasks.training.errors import Interrupted, TrainingStopped
-from tasks.training.guard import guard_reason
 from tasks.training.loop import Phase
-from tasks.training.optimizer import AdamW
-from tasks.training.sampler import DataExhausted
-from tasks.training.sections import Guard
+from tasks.training.planning.sampler import DataExhausted
+from tasks.training.recipe.sections import Guard
 from tasks.training.spec import Carried, Spec
+from tasks.training.step.guard import guard_reason
+from tasks.training.step.optimizer import AdamW
 from tasks.training.trace import trace
 from tests.tasks.training.toys import (
     LENGTH,

@@ -13,9 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tasks.training import checkpoint, worker
-from tasks.training.loss import LossModel
-from tasks.training.rank_record import RankRecord, read_records
+from tasks.training import worker
+from tasks.training.checkpoints import checkpoint
+from tasks.training.model.loss import LossModel
+from tasks.training.supervision.rank_record import RankRecord, read_records
 from tests.tasks.training.toys import LENGTH, parameters, save_bins, save_model, spec
 
 

@@ -14,7 +14,8 @@ from tasks.ingest.hub.configuration import Wanted
 from tasks.ingest.hub.layout import layout_of
 from tasks.ingest.hub.rows import read_rows
 from tasks.ingest.lines import ByteRange
-from tasks.ingest.parquet import Batch, columns_of, read_batches, row_groups
+from tasks.ingest.parquet import Batch, read_batches, row_groups
+from tasks.ingest.parquet_columns import columns_of
 from tasks.ingest.parquet_source import _footers, opened
 from tests.loopback.hub_fixture import HubServer
 

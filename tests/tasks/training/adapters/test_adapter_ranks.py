@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tasks.training.distributed.ranks import Ranks
 from tasks.training.errors import Interrupted
 from tasks.training.loop import Phase
-from tasks.training.ranks import Ranks
 from tasks.training.spec import Spec
 from tests.tasks.training import forked
 from tests.tasks.training.test_loop import files, stop_after

@@ -21,10 +21,14 @@ from tasks.training.adapters.quantise import dequantised, quantise, require_quan
 from tasks.training.adapters.targets import AdapterError
 from tasks.training.errors import Interrupted
 from tasks.training.loop import Phase
-from tasks.training.phases import TrainingSection
+from tasks.training.phases.section import TrainingSection
 from tasks.training.spec import Spec
 from tests.tasks.training.test_loop import files, stop_after
 from tests.tasks.training.toys import VOCABULARY, parameters, save_bins, save_model, spec
+
+pytestmark = pytest.mark.filterwarnings(  # PEFT's own PeftModel, which only these tests make
+    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
+)
 
 IDS = (torch.arange(48).view(2, 24) * 5) % VOCABULARY
 NEW_ROWS = (90, 96)

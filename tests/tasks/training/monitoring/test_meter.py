@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tasks.training.flops import MatmulShape
 from tasks.training.monitoring.meter import (
     TimeLeft,
     Utilisation,
@@ -15,6 +14,7 @@ from tasks.training.monitoring.meter import (
     peak_flops,
 )
 from tasks.training.monitoring.names import in_words
+from tasks.training.predict.flops import MatmulShape
 
 
 @pytest.mark.parametrize(
@@ -50,13 +50,13 @@ def test_a_device_is_known_by_its_driver_s_name(name: str, tflops: float | None)
 
 def test_no_peak_is_invented_for_a_cpu() -> None:
     assert peak_flops(torch.device("cpu"), "bf16") is None
-    assert Utilisation(MatmulShape(10, 1, 2), 10, None).of(2, 3, 1.0) is None
+    assert Utilisation(MatmulShape(10, 1, 2), None).of(2, 3, 1.0) is None
 
 
 def test_utilisation_is_operations_by_time_and_peak() -> None:
     # the example of training_flops: 192 operations; at 96 a second on a peak of 384, a quarter
-    assert Utilisation(MatmulShape(10, 1, 2), 10, 384.0).of(2, 3, 2.0) == 0.25
-    frozen = Utilisation(MatmulShape(10, 1, 2), 0, 384.0).of(2, 3, 1.0)
+    assert Utilisation(MatmulShape(10, 1, 2), 384.0).of(2, 3, 2.0) == 0.25
+    frozen = Utilisation(MatmulShape(10, 1, 2, 0), 384.0).of(2, 3, 1.0)
     assert frozen == (4 * 10 * 2 + 72) / 384
 
 

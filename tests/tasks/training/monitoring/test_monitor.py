@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from infra.store.identity import version_of
-from tasks.training.devices import Devices
+from tasks.training.distributed.ranks import Ranks
 from tasks.training.errors import Interrupted, TrainingStopped
 from tasks.training.loop import Phase
-from tasks.training.ranks import Ranks
+from tasks.training.recipe.devices import Devices
 from tasks.training.spec import Spec
 from tasks.training.stage import STAGE
 from tests.tasks.training.forked import run, with_mesh
@@ -171,15 +171,15 @@ def test_a_full_disk_leaves_tensorboard_out_and_ends_where_metrics_cannot_be_wri
     world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     phase = Phase(made(world, tmp_path))
-    assert phase.monitor is not None and phase.monitor._events is not None
+    assert phase.monitor.files is not None and phase.monitor.files._events is not None
     full = open("/dev/full", "wb", buffering=0)  # noqa: SIM115
-    phase.monitor._events._file.close()
-    phase.monitor._events._file = full
+    phase.monitor.files._events._file.close()
+    phase.monitor.files._events._file = full
     phase.train()
     assert "TensorBoard's file cannot be written any more" in caplog.text
     other = Phase(made(world, tmp_path / "other"))
-    assert other.monitor is not None
-    other.monitor._metrics._file = open("/dev/full", "w")  # noqa: SIM115
+    assert other.monitor.files is not None
+    other.monitor.files._metrics._file = open("/dev/full", "w")  # noqa: SIM115
     with pytest.raises(TrainingStopped, match=r"metrics of step 1 cannot be written.*run again"):
         other.train()
 
@@ -197,11 +197,14 @@ def test_evaluation_without_text_or_with_too_long_prompts_is_refused(
         Phase(long)
 
 
-def _train_on(ranks: Ranks, made_spec: Spec, result: Path) -> None:
+def _stopped_and_resumed(ranks: Ranks, made_spec: Spec) -> None:
+    """Trains 3 steps, and then, begun anew, the rest."""
     phase = Phase(made_spec, with_mesh(ranks, Devices()))
+    with pytest.raises(Interrupted):
+        phase.train(stop=lambda: phase.progress.step >= 3)
+    phase = Phase(made_spec, with_mesh(ranks, Devices()))
+    assert phase.resumed
     phase.train()
-    if ranks.is_main:
-        result.write_text("done")
 
 
 def test_two_ranks_find_what_one_does(world: World, tmp_path: Path) -> None:
@@ -213,8 +216,7 @@ def test_two_ranks_find_what_one_does(world: World, tmp_path: Path) -> None:
         made((model, *world[1:]), tmp_path / name, evaluation=every) for name in ("one", "two")
     )
     Phase(one).train()
-    run(2, _train_on, two, tmp_path / "result")
-    assert (tmp_path / "result").exists()
+    run(2, _stopped_and_resumed, two, timeout_s=60)
     alone, together = (
         lines(tmp_path / name / "scratch/evaluations.jsonl") for name in ("one", "two")
     )

@@ -9,6 +9,7 @@ from tasks.training.monitoring.names import EVALUATIONS, METRICS, SAMPLES, TENSO
 from tasks.training.run import _unit
 from tasks.training.stage import STAGE
 from tests.stage_harness import run_stage
+from tests.tasks.training import forked
 from tests.tasks.training.monitoring.test_events import read
 from tests.tasks.training.test_stage import artifact
 from tests.tasks.training.toys import parameters, save_bins, save_model
@@ -22,19 +23,16 @@ def test_records_hold_curves_evaluations_and_samples(tmp_path: Path) -> None:
     heldout = tmp_path / "selected/heldout/a/part-0.jsonl"
     heldout.parent.mkdir(parents=True)
     heldout.write_text(json.dumps({"target": "w3 w4 w5 w6"}) + "\n")
-    phase = run_stage(
-        STAGE,
-        parameters(
-            tokens="16 rows", evaluation={"every": "2 steps", "prompts": ["w5"], "tokens": 3}
-        ),
-        {
-            "previous": artifact("model", tmp_path, tmp_path / "model", "main"),
-            "bins": (artifact("binning", tmp_path, tmp_path / "bins/a", "a"),),
-            "heldout": (artifact("select", tmp_path, tmp_path / "selected", "web"),),
-        },
-        "one",
-        tmp_path=tmp_path,
+    values = parameters(
+        tokens="16 rows", evaluation={"every": "2 steps", "prompts": ["w5"], "tokens": 3}
     )
+    given = {
+        "previous": artifact("model", tmp_path, tmp_path / "model", "main"),
+        "bins": (artifact("binning", tmp_path, tmp_path / "bins/a", "a"),),
+        "heldout": (artifact("select", tmp_path, tmp_path / "selected", "web"),),
+    }
+    with forked.workers():
+        phase = run_stage(STAGE, values, given, "one", tmp_path=tmp_path)
     steps, evaluations, samples = (
         [json.loads(line) for line in phase.records.read(name).splitlines()]
         for name in (METRICS, EVALUATIONS, SAMPLES)

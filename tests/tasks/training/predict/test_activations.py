@@ -7,11 +7,11 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from tasks.checkpoints.shapes import ModelShape
-from tasks.training.loss import LossModel
-from tasks.training.optimizer import set_trainable
+from tasks.training.model.loss import LossModel
+from tasks.training.model.recompute import recompute_layers
 from tasks.training.predict.activations import kept_activations, layer_activations
 from tasks.training.predict.setup import Setup
-from tasks.training.recompute import recompute_layers
+from tasks.training.step.optimizer import set_trainable
 
 SIZES = {
     "hidden_size": 96,

@@ -3,9 +3,9 @@
 import pydantic
 import pytest
 
-from tasks.training.predict.accelerators import ACCELERATORS
 from tasks.training.predict.cost import Cost, cost_of, total
-from tasks.training.predict.hardware import Hardware
+from tasks.training.recipe.accelerators import ACCELERATORS
+from tasks.training.recipe.hardware import Hardware
 
 
 def test_cost_follows_from_operations_by_hand():

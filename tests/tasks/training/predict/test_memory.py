@@ -5,7 +5,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tasks.checkpoints.shapes import SHAPES, ModelShape
-from tasks.training import loss
+from tasks.training.model import loss
 from tasks.training.predict.memory import CHUNK_LOGITS, chunk_tokens, memory_of
 from tasks.training.predict.setup import (
     AdapterSetup,

@@ -4,8 +4,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from tasks.training.facts import PhaseFacts, facts
-from tasks.training.phases import TrainingSection
+from tasks.training.phases.facts import PhaseFacts, facts
+from tasks.training.phases.section import TrainingSection
 from tasks.training.predict.picture import LEFT, PANEL, RIGHT, TOP, WIDTH, drawn, plan_svg
 
 SECTION = TrainingSection.model_validate(

@@ -3,16 +3,16 @@
 import pytest
 
 from tasks.checkpoints.shapes import SHAPES
-from tasks.training.adapters.section import Adapter
-from tasks.training.facts import facts
-from tasks.training.phases import TrainingSection
+from tasks.training.phases.facts import facts
+from tasks.training.phases.section import TrainingSection
 from tasks.training.predict.prediction import (
     RANKS_PER_MACHINE,
     adapter_setup,
     predict,
     ranks_of,
 )
-from tasks.training.predict.setup import AdapterSetup
+from tasks.training.predict.setup import AbsentTarget, AdapterSetup, targeted
+from tasks.training.recipe.adapter import Adapter
 
 
 def predicted(shape="llama-2-7b", length=4096, **values):
@@ -118,6 +118,19 @@ def test_hardware_is_no_part_of_a_phases_version():
     ],
 )
 def test_adapters_are_taken_from_the_recipe(adapter, grows, expected):
-    assert adapter_setup(Adapter(**adapter), grows) == expected
+    assert adapter_setup(Adapter(**adapter), 32, grows) == expected
     assert predicted(adapter=adapter).phases[0].setup.adapter is not None
-    assert adapter_setup(None, grows) is None
+    assert adapter_setup(None, 32, grows) is None
+
+
+def test_a_target_that_no_layer_has_is_refused():
+    assert targeted(["layers.31.mlp.up_proj", "o_proj"], 32) == ("o_proj", "up_proj")
+    for target in ("q_projj", "layers.32.mlp.up_proj", "proj", "lm_head"):
+        with pytest.raises(AbsentTarget, match=f"{target}' is no linear module of the model's 32"):
+            targeted([target], 32)
+    (wide,) = predicted(adapter={"r": 4096}).warnings
+    assert "adapter.r is 4,096, and no matrix that it is added to has a rank above 4,096" in wide
+    assert not predicted(adapter={"r": 4095}).warnings
+    own = {"name": "b", "tokens": "1B", "mixture": {"a": 1}, "adapter": {"targets": ["norm"]}}
+    with pytest.raises(AbsentTarget, match=r"^training\.phases\.b\.adapter\.targets: 'norm'"):
+        predicted(phases=[own])

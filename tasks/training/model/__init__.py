@@ -1,0 +1,1 @@
+"""What is done to a model of transformers so that it trains on packed rows: loss, masks, angles."""

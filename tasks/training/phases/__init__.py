@@ -1,0 +1,1 @@
+"""All phases of a recipe together: the `training:` section, where they stand, what they come to."""

@@ -1,0 +1,1 @@
+"""What a recipe says of training, part by part: light, without torch."""

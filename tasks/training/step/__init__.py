@@ -1,0 +1,1 @@
+"""One optimizer step: rows, gradients, AdamW, and the guard that watches its loss."""

@@ -1,0 +1,1 @@
+"""The processes of a phase: started, watched, started again, and why they ended."""
