@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
@@ -20,6 +20,9 @@ from tasks.report.scores import Change, change, is_whole
 from tasks.report.summary import summary
 from tasks.report.warnings import warnings
 
+LABEL_CHARACTERS = 18
+"""A longer title is not repeated in tables."""
+
 VALUE_CHARACTERS = 400
 """A value of a recipe that is longer is cut."""
 
@@ -35,6 +38,8 @@ class Side:
     inputs: Inputs
     stated: Mapping[str, Any] = field(default_factory=dict)
     """Its recipe as it was read; empty where it is not known."""
+    label: str = ""
+    """What tables call it: its title, or less where that is long."""
 
     @property
     def final(self) -> str:
@@ -45,11 +50,11 @@ class Side:
 
 def compare(first: Side, second: Side) -> str:
     """The HTML page."""
-    sides = (first, second)
+    first, second = sides = (_labelled(first, "first"), _labelled(second, "second"))
     numbers = (summary(first.inputs), summary(second.inputs))
     changed = score_changes(sides, numbers)
     told = tuple(
-        f"{side.title}: {head.sentence(side.inputs, found)}"
+        f"{_introduced(side)}: {head.sentence(side.inputs, found)}"
         for side, found in zip(sides, numbers, strict=True)
     )
     sections = (
@@ -81,9 +86,17 @@ def compare(first: Side, second: Side) -> str:
             for row in changed[: head.HEADLINES]
             if row.change is not None and row.headline
         ),
-        models=(f"{first.title} ({first.final})", f"{second.title} ({second.final})"),
+        models=(f"{first.label} ({first.final})", f"{second.label} ({second.final})"),
     )
     return draw(top, [one for one in sections if one is not None])
+
+
+def _introduced(side: Side) -> str:
+    return side.title if side.label == side.title else f"{side.label} ({side.title})"
+
+
+def _labelled(side: Side, short: str) -> Side:
+    return replace(side, label=side.title if len(side.title) <= LABEL_CHARACTERS else short)
 
 
 def _warnings(
@@ -93,7 +106,7 @@ def _warnings(
     said: dict[str, list[str]] = {}
     for side, found in zip(sides, numbers, strict=True):
         for warning in warnings(side.inputs, found):
-            said.setdefault(warning, []).append(side.title)
+            said.setdefault(warning, []).append(side.label)
     for warning, titles in said.items():
         yield f"{' and '.join(titles)}: {warning}"
 
@@ -111,7 +124,7 @@ def recipes(first: Side, second: Side) -> Section | None:
     ]
     if not rows:
         return section("What changed in the recipe", Text("Nothing: the recipes are the same."))
-    columns = ["key", first.title, second.title]
+    columns = ["key", first.label, second.label]
     return section("What changed in the recipe", table(f"{len(rows)} changes", columns, rows))
 
 
@@ -216,7 +229,7 @@ def _score_table(caption: str, sides: tuple[Side, Side], rows: Sequence[ScoreRow
             )
         )
         lines.append((row.task, row.metric, row.n, *values, changed))
-    columns = ["task", "metric", "#n", *(f"#{side.title}" for side in sides), "#change"]
+    columns = ["task", "metric", "#n", *(f"#{side.label}" for side in sides), "#change"]
     return table(caption, columns, lines)
 
 
@@ -234,7 +247,7 @@ def pairs(title: str, sides: tuple[Side, Side], found: Sequence[Numbers]) -> Sec
         (same if before == after else rows).append(row)
     if not rows and not same:
         return None
-    columns = ["what", *(f"#{side.title}" for side in sides)]
+    columns = ["what", *(f"#{side.label}" for side in sides)]
     blocks: list[Block] = [Text("The same in both.")]
     if rows:
         blocks = [table(title, [*columns, "#change"], rows)]
@@ -284,12 +297,15 @@ def model_numbers(numbers: Mapping[str, Any]) -> dict[str, float]:
     found: dict[str, float] = {}
     tokenizer, model = numbers["tokenizer"], numbers["model"]
     found |= {
-        f"tokenizer: {key}": tokenizer[key] for key in ("size", "new_tokens") if key in tokenizer
+        f"tokenizer: {key.replace('_', ' ')}": tokenizer[key]
+        for key in ("size", "new_tokens")
+        if key in tokenizer
     }
     for kind in ("categories", "languages"):
         for name, group in tokenizer.get(kind, {}).items():
             found[f"tokens per character of {name}"] = group["tokens_per_character_after"]
-    found |= {f"model: {key}": model[key] for key in ("parameters", "matrix_rows") if key in model}
+    sizes = [key for key in ("parameters", "matrix_rows") if key in model]
+    found |= {f"model: {key.replace('_', ' ')}": model[key] for key in sizes}
     for category, bins in numbers["bins"].items():
         found |= {f"{category}: {key}": bins[key] for key in ("documents", "tokens", "rows")}
     return found
@@ -319,7 +335,7 @@ def artifacts(first: Side, second: Side) -> Section | None:
     ]
     shared = len(names) - len(rows)
     told = Text(f"{shared} of {len(names)} artifacts are the same in both runs.")
-    other = table("Different versions", ["artifact", first.title, second.title], rows)
+    other = table("Different versions", ["artifact", first.label, second.label], rows)
     return section("Artifacts", told, *([other] if rows else []))
 
 
@@ -336,6 +352,6 @@ def _model_lines(sides: tuple[Side, Side]) -> Iterator[Block]:
     for side in sides:
         for block in head.model_blocks(side.inputs):
             if isinstance(block, Code):
-                yield Code(block.text, f"{block.label} of {side.title}")
+                yield Code(block.text, f"{block.label} of {side.label}")
             elif isinstance(block, Text):
-                yield Text(f"{side.title}: {block.text}")
+                yield Text(f"{side.label}: {block.text}")

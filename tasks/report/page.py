@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from infra.quantities import counted
-from tasks.report import documents, head, models, origin, scores, training
+from tasks.report import documents, head, models, origin, scorecard, scores, training
 from tasks.report.blocks import Section
 from tasks.report.draw import Top, draw
 from tasks.report.notes import Inputs
@@ -31,6 +31,7 @@ def page(
     statistics_of = {phase.name: phase.statistics for phase in phases}
     found = (
         scores.benchmarks(numbers),
+        scorecard.scorecard(numbers),
         documents.documents(numbers),
         documents.extraction(numbers),
         documents.removed(numbers),

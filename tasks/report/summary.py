@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from infra.ledger import Side
@@ -66,6 +67,7 @@ def summary(inputs: Inputs) -> dict[str, Any]:
             *missing_languages(inputs),
             *cut_notes(inputs.get("cut", ())),
         ],
+        "scorecard": _json_file(inputs.get("scorecard", ()), "scorecard.json"),
         "edits": edits(inputs),
         "repeated_lines": {
             artifact.name: artifact.statistics["most_repeated"][:LINES_SHOWN]
@@ -237,12 +239,15 @@ def not_decontaminated(inputs: Inputs) -> list[str]:
 
 def tokenizer_report(inputs: Inputs) -> dict[str, Any]:
     """The tokenizer stage's `report.json` (curve, use of pieces, examples), or {}."""
-    for artifact in inputs.get("tokenizer", ()):
-        if "report.json" in artifact.files():
-            report: dict[str, Any] = json.loads(
-                artifact.path("report.json").read_text(encoding="utf-8")
-            )
-            return report
+    return _json_file(inputs.get("tokenizer", ()), "report.json")
+
+
+def _json_file(artifacts: Sequence[Artifact], name: str) -> dict[str, Any]:
+    """The JSON object in a data file of the first artifact that has it, or {}."""
+    for artifact in artifacts:
+        if name in artifact.files():
+            found: dict[str, Any] = json.loads(artifact.path(name).read_text(encoding="utf-8"))
+            return found
     return {}
 
 

@@ -13,7 +13,8 @@ from tasks.report.compare import Side, compare
 from tasks.report.page import page as draw
 from tasks.report.summary import summary
 from tests.browser.chromium import Chromium, Page
-from tests.tasks.report.sample_run import whole_run
+from tests.tasks.report.made import made
+from tests.tasks.report.sample_run import CARD, FELL, whole_run
 
 pytestmark = pytest.mark.browser
 
@@ -128,6 +129,8 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("report")
     run = whole_run(folder / "first", few=True, decontaminated=())
     other = whole_run(folder / "second", right=70, loss=11.0)
+    card = made("scorecard", {"refused": [FELL]}, {"scorecard.json": CARD}, folder)
+    run |= {"scorecard": (card,)}
     stated = {"name": "one", "training": {"optimizer": {"lr": 1e-3}}}
     drawn = {
         "one": draw("one", run, summary(run), stated, dollars_per_hour=2.5),

@@ -84,6 +84,52 @@ MANY = 123_456_789_012
 """Documents or bytes of a large run."""
 
 
+FELL = "exam (acc) fell by 0.1000 ± 0.0200, from 0.5000 to 0.4000"
+CARD = {
+    "first": False,
+    "refused": [FELL],
+    "scores": [
+        {
+            "row": "exam",
+            "metric": "acc",
+            "before": 0.5,
+            "now": 0.4,
+            "difference": -0.1,
+            "error": 0.02,
+            "paired": True,
+            "allowed": "3 standard errors, 0.0600",
+            "refused": True,
+        }
+    ],
+    "funnel": [{"source": "crawl", "steps": [{"step": "dedup", "now": 90, "last": 100}]}],
+    "overlap": {"eligible": 200, "known": 50, "share": 0.25, "repeated": 7, "by_crawl": {}},
+    "languages": [{"language": "zh", "documents": 90, "share": 0.9, "last_share": 0.8}],
+    "perplexity": [
+        {
+            "language": "zh",
+            "head": 10.0,
+            "middle": 20.0,
+            "now": {"documents": 90, "median": 12.0, "below_head": 0.4, "below_middle": 0.9},
+            "last": None,
+        }
+    ],
+    "domains": {
+        "domains": 3,
+        "documents": 90,
+        "largest": [],
+        "last_domains": 2,
+        "new": {
+            "domains": 2,
+            "documents": 9,
+            "share": 0.1,
+            "largest": [{"domain": "a.example", "documents": 8}],
+        },
+        "vanished": {"domains": 1, "documents": 5, "share": 0.05, "largest": []},
+    },
+}
+"""As the stage scorecard writes it."""
+
+
 def whole_run(
     folder: Path,
     *,

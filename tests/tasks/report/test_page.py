@@ -13,7 +13,7 @@ from tasks.report.page import page
 from tasks.report.summary import summary
 from tasks.report.warnings import warnings
 from tests.tasks.report.made import made
-from tests.tasks.report.sample_run import MANY, whole_run
+from tests.tasks.report.sample_run import CARD, FELL, MANY, whole_run
 
 
 def text(html: str) -> str:
@@ -71,10 +71,22 @@ def test_what_a_reader_must_know_is_said_in_words(
     assert any(said in one for one in found), found
 
 
-def test_a_refused_promotion_comes_first(tmp_path: Path) -> None:
-    card = made("scorecard", {"refused": ["exam fell by 0.100 ± 0.020"]}, {}, tmp_path)
-    run = {**whole_run(tmp_path), "scorecard": (card,)}
-    assert warnings(run, summary(run))[0] == "Not promoted: exam fell by 0.100 ± 0.020"
+def test_a_crawl_is_held_against_the_promoted_run(tmp_path: Path) -> None:
+    card = made("scorecard", {"refused": [FELL]}, {"scorecard.json": CARD}, tmp_path)
+    run = {"scorecard": (card,)}
+    assert warnings(run, summary(run)) == [f"Not promoted: {FELL}"]
+    said = text(page("r", run, summary(run)))
+    for words in (
+        "exam acc 0.500 0.400 −0.100 ± 0.020 3 standard errors, 0.0600 too far",
+        "crawl, dedup 100 90 −10.0%",
+        "Earlier crawls have 50 of 200 documents (25.0%), 7 of them under the same id.",
+        "zh 90 80.0% 90.0%",
+        "2 are new, with 10.0% of the documents; 1 have vanished",
+        "a.example 8",
+    ):
+        assert words in said, words
+    first = made("scorecard", {"refused": []}, {"scorecard.json": {"first": True}}, tmp_path / "f")
+    assert "nothing to compare with" in page("r", {}, summary({"scorecard": (first,)}))
 
 
 @pytest.mark.parametrize(
