@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from infra.differences import differences
+from infra.quantities import counted
 from tasks.benchmarks.samples import Answers, Key, read_answers
 from tasks.benchmarks.scores import items_of_all, metrics
 from tasks.report import head
@@ -125,7 +126,7 @@ def recipes(first: Side, second: Side) -> Section | None:
     if not rows:
         return section("What changed in the recipe", Text("Nothing: the recipes are the same."))
     columns = ["key", first.label, second.label]
-    return section("What changed in the recipe", table(f"{len(rows)} changes", columns, rows))
+    return section("What changed in the recipe", table(counted(len(rows), "change"), columns, rows))
 
 
 def _by_name(stated: Any) -> Any:

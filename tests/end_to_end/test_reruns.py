@@ -64,6 +64,6 @@ def test_the_last_phases_mixture_reruns_it_its_evaluation_and_the_report(
     )
     assert compared.stdout.strip() == str(page), compared.stderr
     said = page.read_text(encoding="utf-8")
-    assert "1 changes" in said and "training.<wbr>phases.<wbr>second.<wbr>mixture" in said
+    assert "1 change<" in said and "training.<wbr>phases.<wbr>second.<wbr>mixture" in said
     missing = puna("report", first, "20261121-no-such-run", "--store", small_run.url)
     assert missing.returncode == 2 and "has no run of that name" in missing.stderr

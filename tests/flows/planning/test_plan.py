@@ -69,6 +69,9 @@ def test_a_second_run_is_all_hits_and_a_change_reruns_it_and_what_follows(store:
         plan.steps["toy/b"].why == "word: b -> B"
         and plan.steps["toy/d"].why == "input toy/b changed"
     )
+    told = Graph()
+    told.add(TOY, "b", ToyParameters(word="B!", hang=(7,)))  # `hang` decides no byte, and no why
+    assert make_plan(told, resolve(told), store, "r").steps["toy/b"].why == "word: B -> B!"
     back = make_plan(diamond(), {id: {} for id in diamond().nodes}, store, "r")
     assert set(states(back).values()) == {"hit"}
 

@@ -109,7 +109,7 @@ def test_two_runs_beside_each_other(tmp_path: Path) -> None:
     )
     html = compare(Side("one", first, recipes[0]), Side("two", second, recipes[1]))
     said = text(html)
-    assert "1 changes key one two phases.align.lr 0.001 0.002" in said
+    assert "1 change key one two phases.align.lr 0.001 0.002" in said
     assert f"exam acc 100 0.400 0.550 +0.150 ± {(0.15 * 0.85 / 99) ** 0.5:.3f}, paired" in said
     assert "one and two: base, align answer exam no better than guessing" in said
     same = compare(Side("one", first, recipes[0]), Side("two", first, recipes[0]))
