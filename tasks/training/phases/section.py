@@ -85,7 +85,7 @@ class TrainingSection(Parameters):
     hardware: Annotated[Hardware | None, NOT_IDENTITY] = pydantic.Field(
         default=None,
         description="accelerators that `puna plan` computes time, energy, CO2 and money for; "
-        "decides nothing of a run",
+        "the report its price; decides nothing else of a run",
     )
     evaluation: EvaluationField = None
     tracker: TrackerField = "none"

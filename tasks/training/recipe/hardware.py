@@ -1,6 +1,6 @@
 """The recipe's `training.hardware:`: what a plan's time, energy, CO2 and money are computed on.
 
-It decides nothing of a run. Imports are light: pydantic and the standard library.
+The report adds what the time held has cost. It decides nothing else of a run. Imports are light: pydantic and the standard library.
 """
 
 from __future__ import annotations
