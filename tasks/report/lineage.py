@@ -16,6 +16,9 @@ WIDTH, HEIGHT, ACROSS, DOWN = 132, 38, 16, 26
 MOST_BOXES = 6
 """Artifacts of a stage that have a box each; more are drawn as one box."""
 
+MOST_OUTSIDE = 3
+"""Artifacts of other runs that one role has a box each for: a scorecard reads a whole run."""
+
 SWEEPS = 4
 
 
@@ -113,8 +116,13 @@ def edges_of(artifacts: Sequence[Artifact]) -> Edges:
     for artifact in artifacts:
         here = key(artifact)
         found = edges.setdefault(here, set())
-        for inputs in artifact.manifest.inputs.values():
-            found |= {key(one) for one in inputs} - {here}
+        for role, inputs in artifact.manifest.inputs.items():
+            read = {key(one) for one in inputs} - {here}
+            outside = {one for one in read if one.outside}
+            if len(outside) > MOST_OUTSIDE:
+                together = Key(role, f"{len(outside)} artifacts", outside=True)
+                read = (read - outside) | {together}
+            found |= read
     for source in sorted({source for found in edges.values() for source in found}):
         edges.setdefault(source, set())
     return {key: frozenset(found) for key, found in edges.items()}

@@ -36,7 +36,9 @@ NO_SCORES = ("tokens_per", "padding_share")
 SMALLEST_CHANGE = 5e-4
 """Half of the last digit shown."""
 
-HELD_OUT, LONG_TEXT = "heldout", "long-text"
+LONG_TEXT = "long-text"
+TEXTS = ("heldout/", "earlier/")
+"""Rows of held-out text, of this crawl and of earlier ones."""
 
 _BUCKET = re.compile(r"long-text/(?P<category>.+)/(?P<low>[0-9]+)-(?P<high>[0-9]+)")
 """How evaluation names a score of long text in one bucket of positions (bytes)."""
@@ -166,7 +168,7 @@ def benchmarks(numbers: Mapping[str, Any]) -> Section | None:
     if numbers["not_decontaminated"]:
         blocks.append(Text(f"* Not decontaminated: {', '.join(numbers['not_decontaminated'])}."))
     blocks.append(score_table("Scores", whole, numbers))
-    if held_out := [task for task in whole if task.startswith(f"{HELD_OUT}/")]:
+    if held_out := [task for task in whole if task.startswith(TEXTS)]:
         tokens = score_table("Tokens of held-out text", held_out, numbers, aside=True)
         blocks += [Fold("Tokens of held-out text", (tokens,))] if tokens.rows else []
     for task in [task for task in whole if groups[task] and task not in long_text]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tasks.report.lineage import (
     Key,
     depths,
+    drawing,
+    edges_of,
     layers_of,
     ordered,
     with_waypoints,
     without_shortcuts,
 )
+from tests.tasks.report.made import made
 
 
 def edges(**found: str) -> dict[Key, frozenset[Key]]:
@@ -48,6 +53,16 @@ def test_boxes_are_sorted_so_that_curves_do_not_cross() -> None:
     layers = ordered([[Key("a", ""), Key("b", "")], [Key("x", ""), Key("y", "")]], found)
     first, second = ([key.stage for key in layer] for layer in layers)
     assert [{"x": "b", "y": "a"}[name] for name in second] == first
+
+
+def test_many_artifacts_of_other_runs_are_one_box(tmp_path: Path) -> None:
+    earlier = [made("select", {}, {}, tmp_path, name=f"crawl-{n}") for n in range(5)]
+    few = made("dedup", {}, {}, tmp_path, inputs={"history": earlier[:2]})
+    many = made("dedup", {}, {}, tmp_path, inputs={"history": earlier})
+    assert {key.name for key in edges_of([few]) if key.outside} == {"crawl-0", "crawl-1"}
+    assert [key for key in edges_of([many]) if key.outside] == [Key("history", "5 artifacts", True)]
+    drawn = drawing([many])
+    assert drawn is not None and len(drawn.boxes) == 2 and len(drawn.curves) == 1
 
 
 def test_boxes_of_many_that_follow_each_other_end() -> None:
