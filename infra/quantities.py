@@ -71,3 +71,24 @@ Bytes = Annotated[
     ),
 ]
 """A size in bytes; recipes may write a suffix K, M, G or T."""
+
+
+def duration(seconds: float) -> str:
+    """A length of time in one unit: 42 s, 15.0 h, 21.3 days."""
+    for unit, size, most in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 2 * 86400)):
+        if seconds < most:
+            return f"{seconds / size:.0f} {unit}" if unit == "s" else f"{seconds / size:.1f} {unit}"
+    return f"{seconds / 86400:,.1f} days"
+
+
+def counted(number: int, thing: str) -> str:
+    """A number of things: 1 restart, 2 restarts, 1,200 documents."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def count(value: float) -> str:
+    """A number of tokens with a suffix: 4.19M, 8.5B, 3T."""
+    for suffix, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("K", 1e3)):
+        if value >= size * 0.9995:
+            return f"{value / size:.3g}{suffix}"
+    return f"{value:.0f}"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from infra.quantities import count, duration
 from tasks.training.phases.facts import PhaseFacts
 from tasks.training.predict.cost import Cost
 from tasks.training.predict.prediction import PhasePrediction, Prediction
@@ -157,22 +158,6 @@ def _amount(value: float, units: tuple[str, ...]) -> str:
             return f"{value:,.3g} {unit}" if value < 100 else f"{value:,.0f} {unit}"
         value /= 1000
     raise AssertionError  # the last unit takes all
-
-
-def duration(seconds: float) -> str:
-    """A length of time in one unit: 42 s, 15.0 h, 21.3 days."""
-    for unit, size, most in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 2 * 86400)):
-        if seconds < most:
-            return f"{seconds / size:.0f} {unit}" if unit == "s" else f"{seconds / size:.1f} {unit}"
-    return f"{seconds / 86400:,.1f} days"
-
-
-def count(value: float) -> str:
-    """A number of tokens with a suffix: 4.19M, 8.5B, 3T."""
-    for suffix, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("K", 1e3)):
-        if value >= size * 0.9995:
-            return f"{value / size:.3g}{suffix}"
-    return f"{value:.0f}"
 
 
 def _counts(value: int | None) -> str:

@@ -14,7 +14,7 @@ from flows.recipe.errors import nearest
 from flows.recipe.file import RecipeError
 from flows.recipe.references import ArtifactReference
 from infra.differences import differences
-from infra.stage import Pin
+from infra.stage import NOT_IDENTITY, Pin
 from infra.store import Artifact, ArtifactMissing, Store, damage
 from infra.store.identity import source_digest, version_of
 
@@ -270,11 +270,14 @@ def _why(
     manifest = artifact.manifest
     if manifest.stage_version != node.stage.version:
         return f"stage version {manifest.stage_version} -> {node.stage.version}"
+    fields = type(node.parameters).model_fields.items()
+    undecisive = {name for name, info in fields if NOT_IDENTITY in info.metadata}
     changes = [
         f"{path}: {_short(before)} -> {_short(after)}{_remark(node, path)}"
         for path, before, after in differences(
             manifest.parameters, node.parameters.model_dump(mode="json")
         )
+        if path.partition(".")[0] not in undecisive
     ]
     if changes:
         return "; ".join(changes[:3]) + (

@@ -85,7 +85,13 @@ def stages(recipe: Recipe) -> Graph:
     by_stage: dict[str, list[str]] = {}
     for id, node in graph.nodes.items():
         by_stage.setdefault(node.stage.name, []).append(id)
-    graph.add(REPORT, recipe.name, ReportParameters(recipe=recipe.name), **by_stage)
+    hardware = recipe.training.hardware if recipe.training else None
+    report = ReportParameters(
+        recipe=recipe.name,
+        dollars_per_hour=hardware.count * hardware.dollars_per_hour if hardware else None,
+        stated=recipe.data(),
+    )
+    graph.add(REPORT, recipe.name, report, **by_stage)
     return graph
 
 

@@ -5,18 +5,27 @@ The page is a record, not data: it shows timings and plots, on which no digest m
 
 from __future__ import annotations
 
-from infra.stage import EVERY_STAGE, Output, Parameters, Role, Stage
+from typing import Annotated, Any
+
+import pydantic
+
+from infra.stage import EVERY_STAGE, NOT_IDENTITY, Output, Parameters, Role, Stage
 
 
 class ReportParameters(Parameters):
     """`recipe`: the name on the page. Input roles: stage names, each with all its artifacts."""
 
     recipe: str
+    dollars_per_hour: float | None = None
+    """Price of an hour of the hardware that the recipe states for training."""
+    stated: Annotated[dict[str, Any], NOT_IDENTITY] = pydantic.Field(
+        default={}, description="the recipe as it was read"
+    )
 
 
 STAGE = Stage(
     "report",
-    version=4,
+    version=5,
     parameters=ReportParameters,
     run="tasks.report.run:run",
     summary="one HTML page from manifests",

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from infra.ledger import Side
 from infra.store import Artifact
+from tasks.benchmarks.samples import read_answers
 from tasks.report.notes import (
     Inputs,
     cut_notes,
     emptied_sources,
     evaluation_notes,
+    ingest_notes,
     missing_languages,
     training_notes,
 )
+from tasks.report.scores import chances, changes
 
 CLUSTERS_SHOWN = 12
 LINES_SHOWN = 8
@@ -25,6 +30,11 @@ TIMINGS = ("time",)
 
 def summary(inputs: Inputs) -> dict[str, Any]:
     """Everything the page shows, by section."""
+    scores = {
+        artifact.name: artifact.statistics.get("scores", {})
+        for artifact in inputs.get("evaluation", ())
+    }
+    answers = {artifact.name: read_answers(artifact) for artifact in inputs.get("evaluation", ())}
     return {
         "funnel": funnel(inputs),
         "reasons": reasons(inputs),
@@ -45,18 +55,19 @@ def summary(inputs: Inputs) -> dict[str, Any]:
             artifact.name: {k: v for k, v in artifact.statistics.items() if k not in TIMINGS}
             for artifact in inputs.get("training", ())
         },
-        "scores": {
-            artifact.name: artifact.statistics.get("scores", {})
-            for artifact in inputs.get("evaluation", ())
-        },
+        "scores": scores,
+        "changes": changes(scores, answers),
+        "chance": chances(answers),
         "not_decontaminated": not_decontaminated(inputs),
         "notes": evaluation_notes(inputs.get("evaluation", ())),
         "training_notes": training_notes(inputs.get("training", ())),
         "document_notes": [
             *emptied_sources(inputs),
+            *ingest_notes(inputs.get("ingest", ())),
             *missing_languages(inputs),
             *cut_notes(inputs.get("cut", ())),
         ],
+        "scorecard": _json_file(inputs.get("scorecard", ()), "scorecard.json"),
         "edits": edits(inputs),
         "repeated_lines": {
             artifact.name: artifact.statistics["most_repeated"][:LINES_SHOWN]
@@ -67,20 +78,23 @@ def summary(inputs: Inputs) -> dict[str, Any]:
 
 
 def funnel(inputs: Inputs) -> list[dict[str, Any]]:
-    """Per source, documents and bytes of text after each step that drops some."""
+    """Per source, documents and bytes of text after each step that drops some.
+
+    Bytes are None where they were not counted.
+    """
     rows = []
     trained_on = {artifact.name for artifact in inputs.get("select", ())}
     for ingest in inputs.get("ingest", ()):
         source = ingest.name
-        steps = [
+        steps: list[tuple[str, int, int | None]] = [
             ("records", *_total(ingest, source, "read")),
             ("ingest", *_total(ingest, source, "kept")),
         ]
         if source in trained_on:
-            for stage in ("cut", "dedup"):
-                steps += [
-                    (stage, *_total(artifact, source, "kept")) for artifact in inputs.get(stage, ())
-                ]
+            for artifact in inputs.get("cut", ()):
+                steps += _cut_steps(artifact, source)
+            for artifact in inputs.get("dedup", ()):
+                steps.append(("dedup", *_total(artifact, source, "kept")))
         rows.append(
             {
                 "source": source,
@@ -91,6 +105,23 @@ def funnel(inputs: Inputs) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _cut_steps(cut: Artifact, source: str) -> list[tuple[str, int, int | None]]:
+    """The annotators that cost the source documents, in the order in which cut asks them, then cut
+    itself. Only cut knows the bytes.
+    """
+    kept = _total(cut, source, "kept")
+    for row in cut.statistics.get("funnel", ()):
+        if row["source"] == source:
+            counts = [(name, count) for name, count in row.items() if name != "source"]
+            lost = [
+                (name, count, None)
+                for (_, before), (name, count) in itertools.pairwise(counts)
+                if count < before
+            ]
+            return [*lost[:-1], (lost[-1][0], *kept)] if lost else []
+    return [("cut", *kept)]
 
 
 def _total(artifact: Artifact, source: str, side: Side) -> tuple[int, int]:
@@ -208,12 +239,15 @@ def not_decontaminated(inputs: Inputs) -> list[str]:
 
 def tokenizer_report(inputs: Inputs) -> dict[str, Any]:
     """The tokenizer stage's `report.json` (curve, use of pieces, examples), or {}."""
-    for artifact in inputs.get("tokenizer", ()):
-        if "report.json" in artifact.files():
-            report: dict[str, Any] = json.loads(
-                artifact.path("report.json").read_text(encoding="utf-8")
-            )
-            return report
+    return _json_file(inputs.get("tokenizer", ()), "report.json")
+
+
+def _json_file(artifacts: Sequence[Artifact], name: str) -> dict[str, Any]:
+    """The JSON object in a data file of the first artifact that has it, or {}."""
+    for artifact in artifacts:
+        if name in artifact.files():
+            found: dict[str, Any] = json.loads(artifact.path(name).read_text(encoding="utf-8"))
+            return found
     return {}
 
 

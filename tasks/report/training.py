@@ -4,21 +4,48 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
-
+from infra.quantities import counted, duration
 from infra.store import Artifact
-from tasks.report.plots import COLOURS, new_axes, svg
+from tasks.report.blocks import (
+    Block,
+    Cell,
+    Figure,
+    Fold,
+    Heading,
+    Section,
+    Side,
+    Table,
+    Text,
+    section,
+    table,
+)
+from tasks.report.chart import Chart
+from tasks.report.curves import Lines, Phases, Statistics, bits_per_byte, curves, memory
 
-Lines = Sequence[Mapping[str, Any]]
-"""Lines of a phase's file in records."""
-Phases = Mapping[str, Lines]
+METRICS, EVALUATIONS, SAMPLES = "metrics.jsonl", "evaluations.jsonl", "samples.jsonl"
 
-WIDE, HALF = (7.5, 2.4), (4.6, 2.1)
-"""Sizes of pictures."""
+
+@dataclass(frozen=True)
+class Records:
+    """What the phases of a run recorded: phase -> lines."""
+
+    metrics: Phases
+    evaluations: Phases
+    samples: Phases
+
+    @classmethod
+    def of(cls, phases: Sequence[Artifact]) -> Records:
+        """The records of these phases, empty where there are none."""
+        return cls(
+            *(
+                {phase.name: lines(phase, name) for phase in phases}
+                for name in (METRICS, EVALUATIONS, SAMPLES)
+            )
+        )
 
 
 def lines(artifact: Artifact, name: str) -> list[dict[str, Any]]:
@@ -28,143 +55,113 @@ def lines(artifact: Artifact, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in artifact.records.read(name).splitlines()]
 
 
-def pictures(steps: Phases, evaluations: Phases) -> dict[str, str]:
-    """Name -> SVG of all curves that there is something for.
+def training(records: Records, statistics_of: Statistics) -> Section | None:
+    """The section: numbers by phase and category, curves over tokens of the run, samples.
 
-    `steps`, `evaluations`: phase -> its metrics and its evaluations.
+    `statistics_of`: phase -> the statistics in its manifest, with its times.
     """
-    drawn = {
-        "losses": curves(steps, lambda step: step["losses"], "loss, nats a token", WIDE),
-        "mixture": curves(
-            steps,
-            lambda step: _shares(step, "drawn"),
-            "share of the phase's rows",
-            WIDE,
-            planned=lambda step: _shares(step, "due"),
+    if not statistics_of:
+        return None
+    return section(
+        "Training",
+        phase_table(phase_rows(statistics_of, records.metrics)),
+        Text(
+            "Steps that were not taken had a loss or gradient that was not finite, a spike, or "
+            "nothing to learn from. “In steps” is the effective training time: the share of the "
+            "time held that went to steps whose result was kept."
         ),
-        "held_out": curves(evaluations, _bits_per_byte, "held-out bits per byte", WIDE, marker="o"),
-        "lr": curves(steps, _only("lr"), "learning rate", HALF),
-        "grad_norm": curves(steps, _only("grad_norm"), "gradient norm", HALF, log=True),
-        "speed": curves(steps, _only("tokens_per_s"), "tokens a second", HALF, zero=True),
-        "mfu": curves(steps, _only("mfu"), "MFU", HALF, zero=True, percent=True),
-        "memory": curves(steps, _memory, "peak memory, GB", HALF, zero=True),
-    }
-    return {name: picture for name, picture in drawn.items() if picture}
-
-
-def _only(field: str) -> Callable[[Mapping[str, Any]], dict[str, float]]:
-    def pick(step: Mapping[str, Any]) -> dict[str, float]:
-        value = step.get(field)
-        return {} if value is None else {field: value}
-
-    return pick
-
-
-def _shares(step: Mapping[str, Any], field: str) -> dict[str, float]:
-    rows = sum(step["drawn"].values()) or 1
-    return {category: count / rows for category, count in step.get(field, {}).items()}
-
-
-def _bits_per_byte(evaluation: Mapping[str, Any]) -> dict[str, float]:
-    scores = evaluation["categories"].items()
-    found = {category: values.get("bits_per_byte") for category, values in scores}
-    return {category: value for category, value in found.items() if value is not None}
-
-
-def _memory(step: Mapping[str, Any]) -> dict[str, float]:
-    names = {"peak_rss": "process", "peak_cuda": "GPU"}
-    return {names.get(name, name): size / 1e9 for name, size in step.get("memory", {}).items()}
-
-
-SHORT = 0.1
-"""Share of the run below which a phase has no room for its name."""
-
-
-def curves(
-    phases: Phases,
-    pick: Callable[[Mapping[str, Any]], Mapping[str, float]],
-    label: str,
-    size: tuple[float, float],
-    *,
-    planned: Callable[[Mapping[str, Any]], Mapping[str, float]] | None = None,
-    log: bool = False,
-    zero: bool = False,
-    percent: bool = False,
-    marker: str | None = None,
-) -> str:
-    """One line per name that `pick` gives, over tokens of the run; "" where it gives none.
-
-    Where a phase ends there is a thin line. `planned`: drawn dashed, in the same colours.
-    """
-    colours: dict[str, str] = {}
-    figure, axes = new_axes(*size)
-    end = max((steps[-1]["tokens"] for steps in phases.values() if steps), default=0)
-    for name, steps in phases.items():
-        for style, values in ((":", planned), ("-", pick)):
-            points = _points(steps, values) if values else {}
-            for category, found in points.items():
-                colour = colours.setdefault(category, COLOURS[len(colours) % len(COLOURS)])
-                xs, ys = zip(*_smooth(found), strict=True)
-                wide = 1.3 if style == "-" else 1.8
-                shown = marker or ("o" if len(xs) == 1 else None)
-                axes.plot(xs, ys, style, color=colour, linewidth=wide, marker=shown, markersize=2.5)
-        if steps:
-            _mark(axes, name, steps, end)
-    if not colours:
-        return ""
-    for category, colour in colours.items():
-        axes.plot([], [], color=colour, label=category)
-    if planned:
-        axes.plot([], [], ":", color="#50555e", label="planned")
-    if len(colours) > 1:
-        axes.legend(frameon=False, fontsize=8, ncols=6, loc="lower right", bbox_to_anchor=(1, 1.06))
-    if log:
-        axes.set_yscale("log")
-    if zero:
-        axes.set_ylim(bottom=0)
-    if percent:
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.set_xlabel("million tokens")
-    axes.set_ylabel(label)
-    return svg(figure)
-
-
-def _mark(axes: Axes, name: str, steps: Lines, end: int) -> None:
-    """Name a phase above its beginning, and draw where it ends; `end`: tokens of the run.
-
-    The name of a short phase stands higher, above that of the next one.
-    """
-    first, last = steps[0]["tokens"], steps[-1]["tokens"]
-    if last < end:
-        axes.axvline(last / 1e6, color="#c9ccd3", linewidth=0.8)
-    axes.annotate(
-        name,
-        (first / 1e6, 1.09 if last - first < SHORT * end else 1.02),
-        xycoords=("data", "axes fraction"),
-        color="#50555e",
-        fontsize=8,
+        *drawn(curves(records.metrics, records.evaluations)),
+        category_table(category_rows(statistics_of, records.evaluations)),
+        *sample_blocks(sample_rows(records.samples)),
     )
 
 
-def _points(
-    steps: Lines, pick: Callable[[Mapping[str, Any]], Mapping[str, float]]
-) -> dict[str, list[tuple[float, float]]]:
-    """Name -> (million tokens, value), names sorted."""
-    points: dict[str, list[tuple[float, float]]] = {}
-    for step in steps:
-        for name, value in pick(step).items():
-            points.setdefault(name, []).append((step["tokens"] / 1e6, value))
-    return dict(sorted(points.items()))
+def drawn(charts: Sequence[Chart]) -> list[Block]:
+    """Wide charts, each by itself, then the others beside each other."""
+    wide = [Figure(chart) for chart in charts if chart.wide]
+    narrow = tuple((Figure(chart),) for chart in charts if not chart.wide)
+    return [*wide, *([Side(narrow)] if narrow else [])]
 
 
-def _smooth(points: Sequence[tuple[float, float]], at_most: int = 300) -> list[tuple[float, float]]:
-    """Means of neighbouring points, so that a long run draws as fast as a short one."""
-    width = -(-len(points) // at_most)
-    groups = [points[start : start + width] for start in range(0, len(points), width)]
-    return [
-        (sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group))
-        for group in groups
+def phase_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Phases with their losses, speed and time."""
+    known = [name for name in ("mfu",) if any(row[name] is not None for row in rows)]
+    lines = []
+    for row in rows:
+        seconds = row["seconds"]
+        peak = ", ".join(
+            f"{size:.2f} {name}" if len(row["memory"]) > 1 else f"{size:.2f}"
+            for name, size in row["memory"].items()
+        )
+        overflowed = f"{row['overflowed']:,} overflowed" if row["overflowed"] else ""
+        restarts = counted(row["restarts"], "restart") if row["restarts"] else ""
+        lines.append(
+            (
+                row["phase"],
+                row["tokens"],
+                row["steps"],
+                Cell(f"{row['skipped']:,}", small=overflowed, tone="down"),
+                _number(row["loss_first"], "{:.3f}"),
+                _number(row["loss_last"], "{:.3f}"),
+                _number(row["tokens_per_s"], "{:,.0f}"),
+                *(_number(row[name], "{:.1%}") for name in known),
+                peak or None,
+                None if seconds is None else duration(seconds),
+                Cell(_number(row["effective"], "{:.1%}") or "–", small=restarts, tone="down"),
+            )
+        )
+    columns = ["phase", "#tokens", "#steps", "#not taken", "#loss, first", "#loss, last"]
+    columns += ["#tokens/s", *(["#MFU"] if known else []), "#peak memory, GB", "#time", "#in steps"]
+    return table("Phases", columns, lines)
+
+
+def category_table(rows: Sequence[Mapping[str, Any]]) -> Table | None:
+    """What each phase drew of each category, and the held-out text of it."""
+    if not rows:
+        return None
+    lines = [
+        (
+            row["phase"],
+            row["category"],
+            row["rows"],
+            _number(row["epochs"], "{:.2f}"),
+            row["loss_tokens"],
+            _number(row["bits_first"], "{:.3f}"),
+            _number(row["bits_last"], "{:.3f}"),
+        )
+        for row in rows
     ]
+    columns = ["phase", "category", "#rows", "#epochs since data: restart", "#loss-bearing tokens"]
+    columns += ["#held-out bits per byte, first", "#held-out bits per byte, last"]
+    return table("By phase and category", columns, lines)
+
+
+def sample_blocks(rows: Sequence[Mapping[str, Any]]) -> list[Block]:
+    """How the model continued each prompt, first and last; what is between is folded."""
+    if not rows:
+        return []
+    blocks: list[Block] = [
+        Heading("Samples"),
+        Text(
+            "How the model continued fixed prompts: by the most likely token, and drawn with the "
+            "same random numbers each time."
+        ),
+    ]
+    for row in rows:
+        blocks.append(_sample_table(row["prompt"] or "(no prompt)", row["shown"]))
+        if row["between"]:
+            between = _sample_table(row["prompt"] or "(no prompt)", row["between"])
+            blocks.append(Fold(f"{len(row['between'])} evaluations between", (between,)))
+    return blocks
+
+
+def _sample_table(prompt: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    lines = [(row["phase"], row["tokens"], row["greedy"], row["sampled"]) for row in rows]
+    return table(prompt, ["phase", "#tokens", "most likely", "drawn"], lines)
+
+
+def _number(value: float | None, form: str) -> str | None:
+    return None if value is None else form.format(value)
 
 
 def phase_rows(
@@ -188,7 +185,7 @@ def phase_rows(
                 "loss_last": found.get("loss_last"),
                 "tokens_per_s": _median(taken, "tokens_per_s"),
                 "mfu": _median(taken, "mfu"),
-                "memory": _memory(taken[-1]) if taken else {},
+                "memory": memory(taken[-1]) if taken else {},
                 "effective": found.get("time", {}).get("effective"),
                 "restarts": found.get("time", {}).get("restarts"),
                 "seconds": found.get("time", {}).get("held_s"),
@@ -210,7 +207,7 @@ def category_rows(
     """
     rows = []
     for phase, found in statistics_of.items():
-        measured = [_bits_per_byte(row) for row in evaluations.get(phase, ())]
+        measured = [bits_per_byte(row) for row in evaluations.get(phase, ())]
         held_out = {category for scores in measured for category in scores}
         for category in sorted({*found.get("rows", {}), *held_out}):
             scores = [values[category] for values in measured if category in values]

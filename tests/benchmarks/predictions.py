@@ -13,8 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from flows.planning.phase_text import duration
 from flows.recipe.read import read_recipe
+from infra.quantities import duration
 from tasks.checkpoints.shapes import shape_of
 from tasks.training.phases.facts import facts
 from tasks.training.predict.cost import cost_of, total

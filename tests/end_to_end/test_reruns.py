@@ -4,6 +4,8 @@ it.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.end_to_end.fixtures import Done, Puna, SmallRun
@@ -50,8 +52,18 @@ def test_a_threshold_of_dedup_reruns_dedup_and_what_follows(
 
 
 def test_the_last_phases_mixture_reruns_it_its_evaluation_and_the_report(
-    puna: Puna, small_run: SmallRun
+    puna: Puna, small_run: SmallRun, tmp_path: Path
 ) -> None:
     done = puna("run", small_run.recipe, "-s", MIXTURE, "--store", small_run.url, "--json")
     assert done.returncode == 0, done.stderr
     assert built(done) == {"training/second", "evaluation/second", "report/small"}
+    page = tmp_path / "two.html"
+    first = small_run.done.json["run"]
+    compared = puna(
+        "report", first, done.json["run"], "--store", small_run.url, "--output", str(page)
+    )
+    assert compared.stdout.strip() == str(page), compared.stderr
+    said = page.read_text(encoding="utf-8")
+    assert "1 change<" in said and "training.<wbr>phases.<wbr>second.<wbr>mixture" in said
+    missing = puna("report", first, "20261121-no-such-run", "--store", small_run.url)
+    assert missing.returncode == 2 and "has no run of that name" in missing.stderr

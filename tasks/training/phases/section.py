@@ -84,8 +84,8 @@ class TrainingSection(Parameters):
     devices: Annotated[Devices, NOT_IDENTITY] = Devices()
     hardware: Annotated[Hardware | None, NOT_IDENTITY] = pydantic.Field(
         default=None,
-        description="accelerators that `puna plan` computes time, energy, CO2 and money for; "
-        "decides nothing of a run",
+        description="accelerators that `puna plan` computes time, energy, CO2 and money for, "
+        "and the report what training has cost; decides nothing else of a run",
     )
     evaluation: EvaluationField = None
     tracker: TrackerField = "none"

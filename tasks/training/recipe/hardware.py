@@ -1,6 +1,7 @@
 """The recipe's `training.hardware:`: what a plan's time, energy, CO2 and money are computed on.
 
-It decides nothing of a run. Imports are light: pydantic and the standard library.
+The report tells what the time that training held it has cost. It decides nothing else of a run.
+Imports are light: pydantic and the standard library.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 import pytest
 
-from flows.planning.phase_text import WIDTH, count, duration, training_json, training_lines
+from flows.planning.phase_text import WIDTH, training_json, training_lines
+from infra.quantities import count, duration
 from tasks.checkpoints.shapes import SHAPES
 from tasks.training.phases.facts import BinFacts, facts
 from tasks.training.phases.section import TrainingSection

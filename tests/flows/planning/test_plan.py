@@ -74,6 +74,9 @@ def test_a_second_run_is_all_hits_and_a_change_reruns_it_and_what_follows(store:
     graph.remark(graph.add(TOY, "b", ToyParameters(word="C")), remarks)
     told = make_plan(graph, resolve(graph), store, "r").steps["toy/b"].why
     assert told == "word: B -> C (as the song goes)"
+    quiet = Graph()
+    quiet.add(TOY, "b", ToyParameters(word="B!", hang=(7,)))  # `hang` decides no byte, and no why
+    assert make_plan(quiet, resolve(quiet), store, "r").steps["toy/b"].why == "word: B -> B!"
     back = make_plan(diamond(), {id: {} for id in diamond().nodes}, store, "r")
     assert set(states(back).values()) == {"hit"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.context import Context
-from infra.stage import Outcome, Parameters, Stage
+from infra.stage import EVERY_STAGE, Outcome, Parameters, Role, Stage
 from infra.store import Artifact
 from infra.store.attempt import Shard
 from tests.stage_harness import run_stage
@@ -39,11 +40,15 @@ class MadeParameters(Parameters):
     statistics: str
     files: str = "{}"
     ledger: str = "null"
+    records: str = "{}"
 
 
 def make(context: Context) -> Outcome:
     """Write the statistics and files that the parameters give."""
     context.map(_write, {"files": json.loads(context.parameters.files)})
+    for name, rows in json.loads(context.parameters.records).items():
+        with context.record(name) as path:
+            path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
     return Outcome(json.loads(context.parameters.statistics), json.loads(context.parameters.ledger))
 
 
@@ -53,7 +58,9 @@ def _write(files: dict[str, Any], shard: Shard) -> dict[str, Any]:
             if name.endswith(".parquet"):
                 pq.write_table(pa.Table.from_pylist(content, schema=CLUSTERS), path)
             else:
-                path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+                rows = content if name.endswith(".jsonl") else [content]
+                lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+                path.write_text("\n".join(lines), encoding="utf-8")
     return {}
 
 
@@ -63,13 +70,21 @@ def made(
     files: dict[str, Any],
     tmp_path: Path,
     ledger: dict[str, Any] | None = None,
+    *,
+    name: str = "main",
+    records: dict[str, Any] | None = None,
+    parameters: dict[str, Any] | None = None,
+    inputs: Mapping[str, Sequence[Artifact]] | None = None,
 ) -> Artifact:
-    """An artifact of a stage called `stage`."""
-    parameters = MadeParameters(
-        statistics=json.dumps(statistics), files=json.dumps(files), ledger=json.dumps(ledger)
+    """An artifact of a stage called `stage`; `parameters`: what its manifest is to hold."""
+    given = MadeParameters(
+        statistics=json.dumps(statistics),
+        files=json.dumps(files),
+        ledger=json.dumps(ledger),
+        records=json.dumps(records or {}),
     )
-    return run_stage(
-        Stage(stage, 1, MadeParameters, "tests.tasks.report.made:make", "as given"),
-        parameters,
-        tmp_path=tmp_path,
-    )
+    roles = (Role(EVERY_STAGE, many=True, optional=True),)
+    one = Stage(stage, 1, MadeParameters, "tests.tasks.report.made:make", "as given", inputs=roles)
+    artifact = run_stage(one, given, inputs, name, tmp_path=tmp_path)
+    artifact.manifest.data["parameters"] |= parameters or {}
+    return artifact

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from tasks.report.training import category_rows, phase_rows, pictures, sample_rows
+from tasks.report.chart import Chart
+from tasks.report.curves import curves
+from tasks.report.training import category_rows, phase_rows, sample_rows
 
 
 def step(number: int, **changes: Any) -> dict[str, Any]:
@@ -33,29 +34,40 @@ def evaluation(tokens: int, **bits: float | None) -> dict[str, Any]:
     }
 
 
-def texts(svg: str) -> list[str]:
-    return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+def titles(charts: list[Chart]) -> list[str]:
+    return [chart.title for chart in charts]
 
 
 def test_every_curve_that_there_is_something_for() -> None:
     steps = {"one": [step(1), step(2)], "two": [step(3), step(4)]}
-    drawn = pictures(steps, {"one": [evaluation(0, en=2.5, zh=3.0)], "two": []})
-    assert set(drawn) == {"losses", "mixture", "held_out", "lr", "grad_norm", "speed", "memory"}
-    assert {"one", "two", "en", "zh"} <= set(texts(drawn["losses"]))
-    assert "planned" in texts(drawn["mixture"])
+    drawn = curves(steps, {"one": [evaluation(0, en=2.5, zh=3.0)], "two": []})
+    assert titles(drawn) == [
+        "Loss by category",
+        "Mixture, drawn and planned",
+        "Held-out bits per byte",
+        "Learning rate",
+        "Gradient norm before clipping",
+        "Speed",
+        "Memory of the main rank",
+    ]
+    losses, mixture = drawn[:2]
+    assert [label.text for label in losses.labels] == ["one", "two"]
+    assert losses.legend == [("en", 0, False), ("zh", 1, False)]
+    assert mixture.legend[-1] == ("planned", 5, True)
+    assert "en from 5 at 0.000256 to 2.5 at 0.000512" in losses.description
     known = {"one": [step(1, mfu=0.5)]}
-    assert "MFU" in texts(pictures(known, {"one": []})["mfu"])
+    assert "Model FLOPs utilisation" in titles(curves(known, {"one": []}))
 
 
 def test_metrics_of_earlier_versions_are_drawn_too() -> None:
     older = {name: value for name, value in step(1).items() if name not in ("due", "memory", "mfu")}
-    drawn = pictures({"one": [older, older | {"tokens": 512, "grad_norm": None}]}, {"one": []})
-    assert set(drawn) == {"losses", "mixture", "lr", "grad_norm", "speed"}
+    drawn = curves({"one": [older, older | {"tokens": 512, "grad_norm": None}]}, {"one": []})
+    assert len(drawn) == 5 and "Memory of the main rank" not in titles(drawn)
 
 
 def test_nothing_is_drawn_of_no_steps() -> None:
-    assert pictures({"one": []}, {"one": []}) == {}
-    assert pictures({}, {}) == {}
+    assert curves({"one": []}, {"one": []}) == []
+    assert curves({}, {}) == []
 
 
 def test_rows_of_phases() -> None:
