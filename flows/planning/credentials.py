@@ -16,17 +16,9 @@ from pydantic import WithJsonSchema
 from flows.recipe.file import RecipeError
 
 _NAMES = (
-    "access[-_]?key([-_]?id)?",
-    "api[-_]?key",
-    "auth",
-    "authorization",
+    "(^|api|access|secret|[^a-z])key([-_]?id)?",
+    "(^|[^a-z])(auth(orization)?|passw(or)?d|secret|sig(nature)?|token)",
     "credentials?",
-    "passw(or)?d",
-    "secret([-_]?access)?([-_]?key)?",
-    "sig",
-    "token",
-    "x-amz-[a-z-]+",
-    "x-goog-[a-z-]+",
 )
 """Names of settings and of query parameters whose value is a secret."""
 
@@ -37,14 +29,15 @@ _SHAPES = ("hf_[A-Za-z0-9]{16}", "A[KS]IA[A-Z0-9]{16}", "gh[oprsu]_[A-Za-z0-9]{1
 def _either_case(expression: str) -> str:
     """The expression for both cases of its letters; browsers know no `(?i)`."""
     return re.sub(
-        r"\[[^]]*\]|[a-z]",
-        lambda found: found[0] if found[0][0] == "[" else f"[{found[0]}{found[0].upper()}]",
+        r"\[\^a-z]|[a-z]",
+        lambda found: "[^A-Za-z]" if len(found[0]) > 1 else f"[{found[0].upper()}{found[0]}]",
         expression,
     )
 
 
-_NAMED = "|".join(_either_case(name.replace("[a-z-]", "[A-Za-z-]")) for name in _NAMES)
-CREDENTIAL = rf"://[^/?#\s]*@|(^|[?&._-])({_NAMED})=|{'|'.join(_SHAPES)}"
+CREDENTIAL = "|".join(
+    (r"://[^/?#\s]*@", *(f"{_either_case(name)}=" for name in _NAMES), *_SHAPES)
+)
 """Found in text that carries a credential: a password before a host, a secret's name, a token."""
 
 Plain = Annotated[
