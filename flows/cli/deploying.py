@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import WorkPool
 
     from flows.planning.prepare import Prepared
+    from flows.planning.request import RunRequest
 
 CronOption = Annotated[
     list[str] | None,
@@ -77,17 +78,12 @@ def deploy(
     maintenance, and automations. Replaces what an earlier deploy of the recipe put there.
     """
     duty = Duty(tuple(cron or ()), timezone, catch_up, overlap, tuple(maintenance or ()))
-    prepared = _prepared(recipe, set_, store, in_place=as_yaml)
     if as_yaml:
-        from flows.deploying.deployments import as_yaml as written
-        from flows.deploying.deployments import described
-
-        with refusals():
-            print(written(described(prepared, duty), work_pool), end="")
+        _print_yaml(_request(recipe, set_, store), duty, work_pool)
         return
+    pool = _apply(_prepared(recipe, set_, store), duty, work_pool)
     from flows.deploying.pools import worker_command
 
-    pool = _apply(prepared, duty, work_pool)
     address = os.environ["PREFECT_API_URL"]
     say(f"runs need a worker: PREFECT_API_URL={address} {shlex.join(worker_command(pool))}")
 
@@ -120,21 +116,29 @@ def serve(
     become_worker(pool)
 
 
-def _prepared(
-    recipe: Path, set_: list[str] | None, store: str | None, *, in_place: bool = False
-) -> Prepared:
-    """The recipe's plan, whose mistakes end the command: they would fail every run. `in_place`:
-    with the recipe's path as it was given.
-    """
+def _request(recipe: Path, set_: list[str] | None, store: str | None) -> RunRequest:
+    return read_request(recipe, set_, store, None, None, None, None, None)
+
+
+def _prepared(recipe: Path, set_: list[str] | None, store: str | None) -> Prepared:
+    """The recipe's plan, whose mistakes end the command: they would fail every run."""
     from flows.planning.prepare import prepare
 
-    path = recipe if in_place else recipe.absolute()
-    request = read_request(path, set_, store, None, None, None, None, None)
+    request = _request(recipe.absolute(), set_, store)
     with refusals():
         prepared = prepare(request)
     for warning in prepared.warnings():
         say(f"warning: {warning}")
     return prepared
+
+
+def _print_yaml(request: RunRequest, duty: Duty, pool: str) -> None:
+    from flows.deploying.deployments import as_yaml, described
+    from flows.recipe.read import read_recipe
+
+    with refusals():
+        recipe = read_recipe(request.recipe, request.overrides)
+        print(as_yaml(described(recipe, request, duty), pool), end="")
 
 
 def _apply(prepared: Prepared, duty: Duty, pool: str) -> WorkPool:
@@ -153,7 +157,7 @@ def _apply(prepared: Prepared, duty: Duty, pool: str) -> WorkPool:
     from flows.deploying import automations, deployments, pools
 
     with refusals():
-        wanted = deployments.described(prepared, duty)
+        wanted = deployments.described(prepared.recipe, prepared.request, duty)
     automations.save_webhook()
     with get_client(sync_client=True) as client:
         found = pools.find_or_create(client, pool)

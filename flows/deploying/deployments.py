@@ -8,6 +8,7 @@ schedule loses the one it had, and runs that it had already scheduled.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,11 +25,14 @@ from prefect.utilities.callables import parameter_schema
 
 from flows.deploying.duty import Duty, Overlap
 from flows.deploying.maintenance import maintenance
+from flows.deploying.pools import PROCESS
 from flows.deploying.rerun import rerun
 from flows.monitoring.server import ENVIRONMENT
 from flows.pipeline import pipeline
-from flows.planning.prepare import Prepared
+from flows.planning.request import RunRequest
+from flows.planning.wiring import stages
 from flows.recipe.file import RecipeError
+from flows.recipe.sections import Recipe
 from flows.running.catch_up import TAG
 
 OUR_FLOWS = (pipeline.name, rerun.name, maintenance.name)
@@ -62,14 +66,14 @@ class Deployment:
         return f"{self.flow.name}/{self.name}"
 
 
-def described(prepared: Prepared, duty: Duty) -> list[Deployment]:
+def described(recipe: Recipe, request: RunRequest, duty: Duty) -> list[Deployment]:
     """The deployments of a recipe, the pipeline first. Raises `RecipeError` for a bad schedule."""
-    request, name = prepared.request, prepared.recipe.name
+    name = recipe.name
     schedules((*duty.crons, *duty.maintenance), duty.timezone)
     given: dict[str, Any] = {"recipe": str(request.recipe), "overrides": list(request.overrides)}
     if request.store:
         given["store"] = request.store
-    stages = {node.stage.name: node.stage for node in prepared.graph.nodes.values()}
+    used = {node.stage.name: node.stage for node in stages(recipe).nodes.values()}
     return [
         Deployment(
             pipeline,
@@ -89,12 +93,12 @@ def described(prepared: Prepared, duty: Duty) -> list[Deployment]:
                 f"Run one stage of {name}: {stage.summary}.",
                 (name,),
             )
-            for stage in stages.values()
+            for stage in used.values()
         ),
         Deployment(
             maintenance,
             name,
-            {"store": request.store or prepared.recipe.store},
+            {"store": request.store or recipe.store},
             f"Look after the store of {name}: verify files, list garbage, show disk use.",
             (name,),
             duty.maintenance,
@@ -144,7 +148,7 @@ def apply(
             description=one.description,
             tags=list(one.tags),
             work_pool_name=pool.name,
-            job_variables=job_variables(pool.type, str(folder)),
+            job_variables=job_variables(pool.type, str(folder), sys.executable),
             entrypoint=one.entrypoint,
             pull_steps=[],
             parameter_openapi_schema=parameter_schema(one.flow).model_dump(),
@@ -167,17 +171,23 @@ def _options(overlap: Overlap | None) -> ConcurrencyOptions | None:
     return ConcurrencyOptions.model_validate({"collision_strategy": _STRATEGY[overlap]})
 
 
-def job_variables(kind: str, folder: str) -> dict[str, Any]:
-    """Settings of a run's process or container, by the kind of work pool."""
-    variables: dict[str, Any] = {"env": ENVIRONMENT | {"PYTHONSAFEPATH": "1"}}
-    return variables | ({"working_dir": folder} if kind == "process" else {})
+def job_variables(kind: str, folder: str, python: str = "python") -> dict[str, Any]:
+    """Settings of a run's process or container, by the kind of work pool.
+
+    A process is started by a command of its own: Prefect's would copy the working directory, and
+    import a folder named `tasks` there instead of ours.
+    """
+    variables: dict[str, Any] = {"env": {**ENVIRONMENT}}
+    if kind == PROCESS:
+        variables |= {"working_dir": folder, "command": f"{python} -P -m prefect.engine"}
+    return variables
 
 
 def as_yaml(deployments: Iterable[Deployment], pool: str) -> str:
     """The deployments as a file for `prefect deploy --all`, for a process pool whose workers run
     them in the folder where that command is given.
     """
-    place = {"name": pool, "job_variables": job_variables("process", "{{ $PWD }}")}
+    place = {"name": pool, "job_variables": job_variables(PROCESS, "{{ $PWD }}")}
     entries = []
     for one in deployments:
         entry: dict[str, Any] = {

@@ -35,9 +35,7 @@ def _either_case(expression: str) -> str:
     )
 
 
-CREDENTIAL = "|".join(
-    (r"://[^/?#\s]*@", *(f"{_either_case(name)}=" for name in _NAMES), *_SHAPES)
-)
+CREDENTIAL = "|".join((r"://[^/?#\s]*@", *(f"{_either_case(name)}=" for name in _NAMES), *_SHAPES))
 """Found in text that carries a credential: a password before a host, a secret's name, a token."""
 
 Plain = Annotated[
