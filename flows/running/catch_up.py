@@ -40,7 +40,7 @@ class Due:
     id: UUID
     expected: datetime.datetime
     taken: datetime.datetime | None
-    """When a worker took it; None if none has."""
+    """When a worker took it; None if none has. Only `skip` asks."""
     parameters: dict[str, Any]
 
 
@@ -84,7 +84,16 @@ def skipped_if_overdue() -> State[Any] | None:
         if not own.auto_scheduled or own.deployment_id is None:
             return None
         policy: CatchUp = "skip" if f"{TAG}skip" in own.tags else "newest"
-        due = [_due(client, run) for run in (*_waiting(client, own.deployment_id, now), own)]
+        runs = (*_waiting(client, own.deployment_id, now), own)
+        due = [
+            Due(
+                run.id,
+                run.expected_start_time or now,
+                _taken(client, run) if policy == "skip" else None,  # a request for every run
+                run.parameters,
+            )
+            for run in runs
+        ]
         out = left_out(due, policy, now)
         for id, why in out.items():
             if id != own.id:
@@ -117,11 +126,9 @@ def _waiting(
         offset += _PAGE
 
 
-def _due(client: SyncPrefectClient, run: FlowRun) -> Due:
-    taken = None
-    if run.state_name not in _UNTAKEN:
-        states = client.read_flow_run_states(run.id)
-        taken = min((s.timestamp for s in states if s.name not in _UNTAKEN), default=None)
-    expected = run.expected_start_time
-    assert expected is not None, "a scheduled run has its time"
-    return Due(run.id, expected, taken, run.parameters)
+def _taken(client: SyncPrefectClient, run: FlowRun) -> datetime.datetime | None:
+    """When a worker took the run, which may be waiting for another to end since."""
+    if run.state_name in _UNTAKEN:
+        return None
+    states = client.read_flow_run_states(run.id)
+    return min((s.timestamp for s in states if s.name not in _UNTAKEN), default=None)

@@ -135,7 +135,11 @@ def test_slurm_puts_an_interrupted_run_back_into_the_queue(
     programs = {
         "scontrol": f'echo "$@" >{tmp_path}/requeued',
         "puna": f"trap 'sleep 0.2; exit {status}' TERM\n"
-        + ("kill -TERM $PPID; while :; do sleep 0.1; done" if warned else f"exit {status}"),
+        + (
+            "sleep 0.3; kill -TERM $PPID; while :; do sleep 0.1; done"
+            if warned
+            else f"exit {status}"
+        ),
     }
     for name, text in programs.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
