@@ -39,6 +39,7 @@ docs: $(READY)
 	@$(BIN)/typer flows.cli utils docs --name puna --title Commands --output docs/commands.md
 	@$(BIN)/puna schema > configs/recipe.schema.json
 	@$(BIN)/python -m flows.planning.contracts > docs/stages.md
+	@$(BIN)/puna deploy configs/demo.yaml --cron "0 3 * * 1" --maintenance "0 1 * * *" --yaml > infra/prefect.yaml
 
 bench: $(READY)
 	@for script in tests/benchmarks/bench_*.py; do \

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+from collections.abc import Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from prefect.runtime import flow_run
 
 from flows.monitoring.dashboard import publish_run
 from flows.monitoring.listener import CONSOLE
+from flows.planning.credentials import Plain
 from flows.planning.prepare import Prepared, prepare
 from flows.planning.request import RunRequest
+from flows.running.catch_up import skipped_if_overdue
 from flows.running.failures import traceback_of
 from flows.running.record import RunRecord, Status, mark_crashed, new_run_id
 from flows.running.results import Results
@@ -48,23 +51,34 @@ def _run_name() -> str:
 
 @flow(name="puna", flow_run_name=_run_name, persist_result=False, validate_parameters=False)
 def pipeline(
-    recipe: str,
-    overrides: list[str] | None = None,
-    only: list[str] | None = None,
-    from_stage: str | None = None,
-    until_stage: str | None = None,
-    force: list[str] | None = None,
-    pin: dict[str, str] | None = None,
-    store: str | None = None,
+    recipe: Plain,
+    overrides: Sequence[Plain] = (),
+    only: Sequence[str] = (),
+    from_stage: str = "",
+    until_stage: str = "",
+    force: Sequence[str] = (),
+    pin: Sequence[Plain] = (),
+    store: Plain = "",
 ) -> dict[str, Any]:
     """Run a recipe; returns what `puna run --json` prints.
 
-    Parameters are plain JSON, so that a run can be started from anywhere. The plan is made here,
-    unless `run_prepared` passes one.
+    The plan is made here, unless `run_prepared` passes one. Raises `RecipeError` for a bad recipe,
+    and `StepFailed` when a stage has failed and the stages running at that moment have finished.
 
-    Raises `RecipeError` for a bad recipe, and `StepFailed` when a stage has failed and the stages
-    running at that moment have finished.
+    Args:
+        recipe: The recipe's path where the run takes place.
+        overrides: Values of the recipe to change, such as training.optimizer.lr=1e-4. They are
+            stored and shown: credentials are refused.
+        only: Run only these stages, `stage` or `stage/name`.
+        from_stage: Run this stage and what follows it.
+        until_stage: Run this stage and what it depends on.
+        force: Build these stages again even if the store has them.
+        pin: Versions to use of stages, such as tokenizer/main=3fa91c.
+        store: URL of the store, instead of the recipe's.
     """
+    skipped = skipped_if_overdue()
+    if skipped is not None:
+        return skipped  # type: ignore[return-value]
     request = RunRequest.of(
         recipe,
         overrides,

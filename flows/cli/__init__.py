@@ -13,6 +13,7 @@ import logging
 import typer
 
 from flows.cli import artifacts, dashboard, tokenizer
+from flows.cli.deploying import deploy, serve
 from flows.cli.export import export
 from flows.cli.inspect import inspect
 from flows.cli.planning import plan
@@ -27,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (run, plan, evaluate, report, inspect, trace, export, doctor, init):
+for command in (run, plan, deploy, serve, evaluate, report, inspect, trace, export, doctor, init):
     app.command()(command)
 GROUPS = {"artifacts": artifacts.app, "tokenizer": tokenizer.app, "dashboard": dashboard.app}
 for name, group in GROUPS.items():

@@ -170,20 +170,5 @@ def read_request(
             from_stage=from_stage,
             until_stage=until_stage,
             force=force,
-            pin=_read_pins(pin),
+            pin=pin,
         )
-
-
-def _read_pins(options: list[str] | None) -> dict[str, str]:
-    """Stage -> version from `--pin S=VERSION`."""
-    from flows.recipe.file import RecipeError
-
-    pins = {}
-    for text in options or ():
-        stage, equals, version = text.partition("=")
-        if not (stage and equals and version):
-            raise RecipeError(
-                [f"--pin {text}: write S=VERSION, such as --pin tokenizer/main=3fa91c"]
-            )
-        pins[stage] = version
-    return pins

@@ -31,6 +31,19 @@ START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.05
 
+ENVIRONMENT = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,tasks,infra",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # most commands run no flow
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the terminal shows our own lines
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds; by it a dead run is told from a slow one
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # stages show their own progress
+    "TRANSFORMERS_VERBOSITY": "error",
+    # skips type checks of the server's imports, which take 0.7 s
+    "PY_KEY_VALUE_DISABLE_BEARTYPE": "true",
+}
+"""Variables of processes that run flows; those that the user has set stay."""
 
 _DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Opens URLs of this machine without the environment's proxies."""
@@ -70,18 +83,7 @@ def prepare_environment() -> None:
     """Set the variables that Prefect and the workers need, unless the user has set them. Call
     before importing prefect.
     """
-    defaults = {
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,tasks,infra",
-        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # most commands run no flow
-        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the terminal shows our own lines
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # stages show their own progress
-        "TRANSFORMERS_VERBOSITY": "error",
-        # skips type checks of the server's imports, which take 0.7 s
-        "PY_KEY_VALUE_DISABLE_BEARTYPE": "true",
-    }
-    for name, value in defaults.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     reach_loopback_directly(os.environ, os.environ.get("PREFECT_API_URL"))
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flows.planning.credentials import refuse_credentials
+from flows.recipe.file import RecipeError
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -46,13 +49,20 @@ class RunRequest:
         from_stage: str | None = None,
         until_stage: str | None = None,
         force: Iterable[str] | None = None,
-        pin: Mapping[str, str] | None = None,
+        pin: Iterable[str] | None = None,
     ) -> RunRequest:
-        """The request that options or flow parameters describe; None for an option not given."""
+        """The request that options or flow parameters describe; None or empty for an option not
+        given. Raises `RecipeError` for options that carry a credential: they are stored.
+        """
+        refuse_credentials([str(recipe), *(overrides or ()), store or ""])
         selection = Selection(
-            tuple(only or ()), from_stage, until_stage, tuple(force or ()), dict(pin or {})
+            tuple(only or ()),
+            from_stage or None,
+            until_stage or None,
+            tuple(force or ()),
+            _read_pins(pin or ()),
         )
-        return cls(Path(recipe), tuple(overrides or ()), store, selection)
+        return cls(Path(recipe), tuple(overrides or ()), store or None, selection)
 
     def parameters(self) -> dict[str, Any]:
         """The request as plain JSON parameters of the flow `puna`, which are those of `of`."""
@@ -60,9 +70,22 @@ class RunRequest:
             "recipe": str(self.recipe),
             "overrides": list(self.overrides),
             "only": list(self.selection.only),
-            "from_stage": self.selection.start,
-            "until_stage": self.selection.until,
+            "from_stage": self.selection.start or "",
+            "until_stage": self.selection.until or "",
             "force": list(self.selection.force),
-            "pin": dict(self.selection.pins),
-            "store": self.store,
+            "pin": [f"{stage}={version}" for stage, version in self.selection.pins.items()],
+            "store": self.store or "",
         }
+
+
+def _read_pins(words: Iterable[str]) -> dict[str, str]:
+    """Stage -> version from `S=VERSION`. Raises `RecipeError`."""
+    pins = {}
+    for text in words:
+        stage, equals, version = text.partition("=")
+        if not (stage and equals and version):
+            raise RecipeError(
+                [f"--pin {text}: write S=VERSION, such as --pin tokenizer/main=3fa91c"]
+            )
+        pins[stage] = version
+    return pins

@@ -20,7 +20,7 @@ def test_a_request_survives_the_flow_s_json_parameters() -> None:
         from_stage="toy/a",
         until_stage="toy/b",
         force=["toy/c"],
-        pin={"toy/d": "3fa9"},
+        pin=["toy/d=3fa9"],
     )
     assert request.selection == Selection(("toy",), "toy/a", "toy/b", ("toy/c",), {"toy/d": "3fa9"})
     assert RunRequest.of(**json.loads(json.dumps(request.parameters()))) == request

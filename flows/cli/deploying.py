@@ -1,0 +1,176 @@
+"""Commands that put a recipe on duty: deploy, serve."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.common import (
+    EXIT_FAILED,
+    RecipeArgument,
+    SetOption,
+    StoreOption,
+    read_request,
+    refusals,
+    say,
+)
+from flows.deploying.duty import Duty, Overlap
+from flows.running.catch_up import CatchUp
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import WorkPool
+
+    from flows.planning.prepare import Prepared
+    from flows.planning.request import RunRequest
+
+CronOption = Annotated[
+    list[str] | None,
+    typer.Option("--cron", help='When to run, such as "0 3 * * 1" (Mondays at 3); repeatable.'),
+]
+TimezoneOption = Annotated[
+    str, typer.Option("--timezone", help="Time zone of the schedules, such as Europe/Madrid.")
+]
+CatchUpOption = Annotated[
+    CatchUp,
+    typer.Option(
+        "--catch-up",
+        help="Of runs that waited for a worker, start only the newest, or skip all that none took "
+        "within 10 minutes of their time.",
+    ),
+]
+OverlapOption = Annotated[
+    Overlap,
+    typer.Option("--overlap", help="What a run does that is due while the one before it runs."),
+]
+MaintenanceOption = Annotated[
+    list[str] | None,
+    typer.Option("--maintenance", metavar="CRON", help="When to look after the store; repeatable."),
+]
+PoolOption = Annotated[
+    str,
+    typer.Option(
+        "--work-pool",
+        help="Where runs wait for a worker; made for workers that start processes if it does not "
+        "exist.",
+    ),
+]
+
+
+def deploy(
+    recipe: RecipeArgument,
+    cron: CronOption = None,
+    timezone: TimezoneOption = "UTC",
+    work_pool: PoolOption = "puna",
+    catch_up: CatchUpOption = "newest",
+    overlap: OverlapOption = "queue",
+    maintenance: MaintenanceOption = None,
+    set_: SetOption = None,
+    store: StoreOption = None,
+    as_yaml: Annotated[
+        bool, typer.Option("--yaml", help="Print a file for `prefect deploy`; no server is needed.")
+    ] = False,
+) -> None:
+    """Put a recipe on the server: the pipeline with its schedule, every stage with a short form,
+    maintenance, and automations. Replaces what an earlier deploy of the recipe put there.
+    """
+    duty = Duty(tuple(cron or ()), timezone, catch_up, overlap, tuple(maintenance or ()))
+    if as_yaml:
+        _print_yaml(_request(recipe, set_, store), duty, work_pool)
+        return
+    pool = _apply(_prepared(recipe, set_, store), duty, work_pool)
+    from flows.deploying.pools import worker_command
+
+    address = os.environ["PREFECT_API_URL"]
+    say(f"runs need a worker: PREFECT_API_URL={address} {shlex.join(worker_command(pool))}")
+
+
+def serve(
+    recipe: RecipeArgument,
+    cron: CronOption = None,
+    timezone: TimezoneOption = "UTC",
+    work_pool: PoolOption = "puna",
+    catch_up: CatchUpOption = "newest",
+    overlap: OverlapOption = "queue",
+    maintenance: MaintenanceOption = None,
+    set_: SetOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Deploy a recipe and run it on this machine when it is due, until ^C: `puna deploy` and a
+    worker in one command.
+    """
+    duty = Duty(tuple(cron or ()), timezone, catch_up, overlap, tuple(maintenance or ()))
+    pool = _apply(_prepared(recipe, set_, store), duty, work_pool)
+    from flows.deploying.pools import PROCESS, become_worker
+
+    if pool.type != PROCESS:
+        say(
+            f"error: work pool {pool.name} is of type {pool.type}, whose workers do not run on one "
+            "machine; name another with --work-pool, or use: puna deploy"
+        )
+        raise typer.Exit(EXIT_FAILED)
+    say("waiting for runs that are due, or started on the dashboard (^C ends this)")
+    become_worker(pool)
+
+
+def _request(recipe: Path, set_: list[str] | None, store: str | None) -> RunRequest:
+    return read_request(recipe, set_, store, None, None, None, None, None)
+
+
+def _prepared(recipe: Path, set_: list[str] | None, store: str | None) -> Prepared:
+    """The recipe's plan, whose mistakes end the command: they would fail every run."""
+    from flows.planning.prepare import prepare
+
+    request = _request(recipe.absolute(), set_, store)
+    with refusals():
+        prepared = prepare(request)
+    for warning in prepared.warnings():
+        say(f"warning: {warning}")
+    return prepared
+
+
+def _print_yaml(request: RunRequest, duty: Duty, pool: str) -> None:
+    from flows.deploying.deployments import as_yaml, described
+    from flows.recipe.read import read_recipe
+
+    with refusals():
+        recipe = read_recipe(request.recipe, request.overrides)
+        print(as_yaml(described(recipe, request, duty), pool), end="")
+
+
+def _apply(prepared: Prepared, duty: Duty, pool: str) -> WorkPool:
+    """Put a recipe on the server, and say what is there now."""
+    from flows.monitoring import server
+
+    server.prepare_environment()
+    if not os.environ.get("PREFECT_API_URL"):
+        try:
+            os.environ["PREFECT_API_URL"] = server.start().api_url
+        except server.ServerFailed as error:
+            say(f"error: {error}")
+            raise typer.Exit(EXIT_FAILED) from None
+    from prefect.client.orchestration import get_client
+
+    from flows.deploying import automations, deployments, pools
+
+    with refusals():
+        wanted = deployments.described(prepared.recipe, prepared.request, duty)
+    automations.save_webhook()
+    with get_client(sync_client=True) as client:
+        found = pools.find_or_create(client, pool)
+        deployments.apply(client, wanted, found, Path.cwd())
+        told = automations.apply(client)
+    for one in wanted:
+        when = ", ".join(one.crons)
+        print(f"{one.full_name}{f'  {when} ({one.timezone})' if when else ''}")
+    say(
+        f"failures are told to {', '.join(told)}"
+        if told
+        else f"nobody is told of failures: set {automations.WEBHOOK_VARIABLE}, or make a "
+        f"notification block named {automations.BLOCK!r} on the dashboard, and deploy again"
+    )
+    say(f"dashboard: {os.environ['PREFECT_API_URL'].removesuffix('/api')}/deployments")
+    return found

@@ -1,0 +1,245 @@
+"""Services that stay up while tests look at them: Postgres, Prefect's server, a worker.
+
+Each is the real program, started as an operator would start it, on this machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+T = TypeVar("T")
+START_S = 120.0
+_POLL_S = 0.5
+
+
+def free_port() -> int:
+    """A port that nothing listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for(what: str, look: Callable[[], T], within_s: float) -> T:
+    """What `look` returns as soon as that is true; fails after `within_s` seconds."""
+    deadline = time.monotonic() + within_s
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"{what}: not within {within_s:.0f} s"
+        time.sleep(_POLL_S)
+    return found
+
+
+@dataclass
+class Service:
+    """A program that runs until it is stopped; its output is in `log`."""
+
+    command: list[str]
+    environment: dict[str, str] = field(repr=False)
+    folder: Path
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, in a process group of its own."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                env=self.environment,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the program itself a signal, not what it started, and wait for its end."""
+        assert self.process is not None
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+        self.process.wait(60)
+
+    def stop(self) -> None:
+        """Ask it to end, and kill its group after a while."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        try:
+            self.signal(signal.SIGTERM)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def postgres(folder: Path) -> Iterator[str]:
+    """A Postgres cluster of its own; yields the URL that Prefect takes. Skips without Postgres."""
+    found = shutil.which("initdb")
+    if found is None:
+        pytest.skip("Postgres is not installed (Debian: apt install postgresql)")
+    binaries, port = Path(found).resolve().parent, free_port()
+    data = folder / "postgres"
+    data.mkdir()
+    # Postgres refuses to run as root.
+    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    if user:
+        shutil.chown(data, "postgres")
+        for parent in (folder, *folder.parents)[:4]:  # pytest's folders are closed to others
+            if parent.name:
+                parent.chmod(parent.stat().st_mode | 0o011)
+
+    def do(*words: str) -> None:
+        subprocess.run([*user, *words], check=True, capture_output=True, cwd="/")
+
+    do(str(binaries / "initdb"), "-D", str(data), "-A", "trust", "-U", "prefect")
+    options = f"-p {port} -k {data} -h 127.0.0.1 -c fsync=off"
+    control = str(binaries / "pg_ctl")
+    do(control, "-D", str(data), "-w", "-l", str(data / "log"), "-o", options, "start")
+    try:
+        yield f"postgresql+asyncpg://prefect@127.0.0.1:{port}/postgres"
+    finally:
+        do(control, "-D", str(data), "-m", "immediate", "stop")
+
+
+@dataclass
+class Duty:
+    """Prefect's server, and the `puna` command and workers that use it."""
+
+    folder: Path
+    environment: dict[str, str] = field(repr=False)
+    server: Service
+
+    @property
+    def api_url(self) -> str:
+        """The server's API."""
+        return self.environment["PREFECT_API_URL"]
+
+    def puna(self, *words: object) -> str:
+        """Run a command to its end, which must be good; returns its standard output."""
+        command = [str(Path(sys.executable).with_name("puna")), *map(str, words)]
+        done = subprocess.run(
+            command,
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def worker(self, name: str = "worker") -> Service:
+        """A worker, as `puna deploy` says to start one; not started yet."""
+        command = [sys.executable, "-m", "prefect", "worker", "start", "-p", "puna", "-t"]
+        return Service(
+            [*command, "process", "--name", name],
+            self.environment,
+            self.folder,
+            self.folder / f"{name}.log",
+        )
+
+    def ask(self, path: str, body: dict[str, Any] | None = None, method: str = "") -> Any:
+        """What the server's API answers. Raises `HTTPError`."""
+        request = urllib.request.Request(
+            f"{self.api_url}{path}",
+            None if body is None else json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+            method=method or ("GET" if body is None else "POST"),
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def deployment(self, name: str) -> dict[str, Any]:
+        """A deployment by its full name."""
+        found: dict[str, Any] = self.ask(f"/deployments/name/{name}")
+        return found
+
+    def start(self, deployment: str, **parameters: Any) -> str:
+        """Start a run as the dashboard's form does; returns its id."""
+        id = self.deployment(deployment)["id"]
+        made = self.ask(
+            f"/deployments/{id}/create_flow_run",
+            {"parameters": parameters, "state": {"type": "SCHEDULED"}},
+        )
+        return str(made["id"])
+
+    def run(self, id: str) -> dict[str, Any]:
+        """A flow run."""
+        found: dict[str, Any] = self.ask(f"/flow_runs/{id}")
+        return found
+
+    def runs(self, deployment: str) -> list[dict[str, Any]]:
+        """A deployment's flow runs, in the order of their times."""
+        id = self.deployment(deployment)["id"]
+        found: list[dict[str, Any]] = self.ask(
+            "/flow_runs/filter",
+            {
+                "flow_runs": {"deployment_id": {"any_": [id]}},
+                "sort": "EXPECTED_START_TIME_ASC",
+                "limit": 200,
+            },
+        )
+        return found
+
+    def ended(self, id: str, within_s: float = 240) -> dict[str, Any]:
+        """A flow run, when it has ended."""
+        ends = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
+        wait_for(f"end of {id}", lambda: self.run(id)["state_type"] in ends, within_s)
+        return self.run(id)
+
+    def is_healthy(self) -> bool:
+        """Whether the server answers."""
+        try:
+            self.ask("/health")
+        except (OSError, urllib.error.URLError):
+            return False
+        return True
+
+
+@contextlib.contextmanager
+def on_duty(folder: Path) -> Iterator[Duty]:
+    """Postgres and Prefect's server, in surroundings of their own."""
+    port = free_port()
+    with postgres(folder) as database:
+        kept = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("PREFECT_", "PUNA_"))
+        }
+        environment = {
+            **kept,
+            "HOME": str(folder),
+            "PREFECT_HOME": str(folder / "prefect"),
+            "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_UI_API_URL": f"http://127.0.0.1:{port}/api",
+        }
+        listen = ["--port", str(port)]
+        server = Service(
+            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", *listen],
+            environment | {"PREFECT_API_DATABASE_CONNECTION_URL": database},
+            folder,
+            folder / "server.log",
+        )
+        server.start()
+        duty = Duty(folder, environment, server)
+        try:
+            wait_for("Prefect's server", duty.is_healthy, START_S)
+            yield duty
+        finally:
+            server.stop()
