@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 
-from prefect import flow
+from prefect import flow, tags
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from flows.monitoring.dashboard import Dashboard
+from flows.monitoring.flow_runs import short_name
 from flows.monitoring.listener import CONSOLE, Listener, Listeners
 from flows.planning.plan import Step
 from infra.build import Order, build
 from infra.engine import Engine
+from infra.interrupts import ENDING
 from infra.remote.access import Access
 from infra.store import Artifact, Store
 from infra.store.store import LATEST
@@ -30,14 +33,14 @@ def build_stage(
     keep_latest: bool,
     access: Access,
 ) -> Artifact:
-    """Build one step in its own Prefect flow run, named `stage/name@version`."""
+    """Build one step in its own Prefect flow run."""
     node, version = step.node, step.version or ""
     console = CONSOLE.get()
 
     @flow(
         name=node.stage.name,
         description=node.stage.summary,
-        flow_run_name=f"{node.id}@{version}",
+        flow_run_name=f"{short_name(run)}: {node.id}",
         validate_parameters=False,
         persist_result=False,
     )
@@ -61,6 +64,8 @@ def build_stage(
                 )
             )
         except BaseException as error:
+            if ENDING.is_set():  # it broke off because the process ends: that is no failure
+                threading.Event().wait()
             listener.failed(step, error)
             raise
         if not keep_latest:
@@ -70,7 +75,7 @@ def build_stage(
     built: list[Artifact] = []
     # A flow run ends only when its heartbeat's thread does, which sleeps for a second at a time.
     # The pipeline's flow run has a heartbeat, and stages run in the same process.
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(node.stage.name):
         stage_flow(
             stage=node.id, version=version, parameters=node.parameters.model_dump(mode="json")
         )
