@@ -20,9 +20,9 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
 from flows.monitoring import cancelling
-from flows.monitoring.dashboard import publish_run
 from flows.monitoring.flow_runs import begin_on_terminal, mark_crashed_flow_runs, name_run
 from flows.monitoring.listener import CONSOLE
+from flows.monitoring.run_page import RunPage, earlier_seconds
 from flows.planning.prepare import Prepared, prepare
 from flows.planning.request import RunRequest
 from flows.running.failures import traceback_of
@@ -91,6 +91,7 @@ def _run(prepared: Prepared) -> dict[str, Any]:
         record = RunRecord(prepared.store, run, plan, sys.argv, prepared.recipe.data())
         record.update(flow_run_id=flow_run.get_id())
         results = Results(plan)
+        page = RunPage(UUID(flow_run.get_id()), plan, run, earlier_seconds(plan, prepared.store))
         # Remains so when a signal ends the run: KeyboardInterrupt, or Prefect's error for SIGTERM.
         status: Status = "interrupted"
         try:
@@ -104,6 +105,7 @@ def _run(prepared: Prepared) -> dict[str, Any]:
                     cpu_threads=config.thread_count(),
                     keep_latest=bool(prepared.request.selection.pins),
                     access=prepared.recipe.remote.access(),
+                    page=page,
                 )
                 with _told_of_interrupts():
                     walk(
@@ -130,7 +132,7 @@ def _run(prepared: Prepared) -> dict[str, Any]:
                 if status != "completed":
                     stack.enter_context(contextlib.suppress(Exception))
                 record.end(status, results.stages(), traceback_of(cause) if cause else "")
-                publish_run(plan, results.stages(), run)
+                page.ended(results.stages())
     return results.to_json(run, status)
 
 

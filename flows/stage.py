@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from prefect import flow, tags
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-from flows.monitoring.dashboard import Dashboard
+from flows.monitoring.dashboard import StagePage
 from flows.monitoring.flow_runs import short_name
 from flows.monitoring.listener import CONSOLE, Listener, Listeners
 from flows.planning.plan import Step
@@ -32,8 +32,9 @@ def build_stage(
     cpu_threads: int,
     keep_latest: bool,
     access: Access,
+    page: Listener,
 ) -> Artifact:
-    """Build one step in its own Prefect flow run."""
+    """Build one step in its own Prefect flow run; `page` is the run's own."""
     node, version = step.node, step.version or ""
     console = CONSOLE.get()
 
@@ -45,7 +46,7 @@ def build_stage(
         persist_result=False,
     )
     def stage_flow(stage: str, version: str, parameters: dict[str, object]) -> None:
-        listener: Listener = Listeners([Dashboard(), *([console] if console else [])])
+        listener: Listener = Listeners([StagePage(run), page, *([console] if console else [])])
         listener.started(step)
         started = time.monotonic()
         order = Order(node.stage, node.name, version, node.parameters, inputs, step.pins)
@@ -60,6 +61,7 @@ def build_stage(
                     force=step.forced,
                     access=access,
                     progress=lambda done, total, unit: listener.progressed(step, done, total, unit),
+                    measured=lambda values: listener.measured(step, values),
                     on_wait=lambda holder: listener.waiting(step, holder),
                 )
             )
