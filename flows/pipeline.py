@@ -25,7 +25,7 @@ from flows.monitoring.listener import CONSOLE
 from flows.monitoring.run_page import RunPage, earlier_seconds
 from flows.planning.prepare import Prepared, prepare
 from flows.planning.request import RunRequest
-from flows.running.failures import traceback_of
+from flows.running.failures import Failure, advise, in_words, traceback_of
 from flows.running.record import RunRecord, Status, mark_crashed, new_run_id
 from flows.running.results import Results
 from flows.running.walk import StepFailed, walk
@@ -121,6 +121,9 @@ def _run(prepared: Prepared) -> dict[str, Any]:
             status = "stopped-by-gate" if isinstance(failure.cause, GateError) else "failed"
             failure.result = results.to_json(run, status)
             failure.store = prepared.store.root.url
+            advice = advise(Failure(failure.cause, failure.step.id, failure.store)).action
+            with contextlib.suppress(Exception):  # the server may be what failed
+                page.advise(failure.step, in_words(failure.cause), advice)
             raise
         except Exception:
             status = "failed"

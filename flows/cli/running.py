@@ -204,6 +204,7 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
         print(json.dumps(result, ensure_ascii=False))
         return
     from flows.monitoring.console import result_console, score_table, stage_table
+    from flows.running.places import in_lines
 
     console = result_console()
     console.print(stage_table(result["stages"]))
@@ -218,8 +219,11 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
         damaged = [stage for stage in result["stages"] if stage["why"].startswith("damaged: ")]
         note = f"; the files of {len(damaged)} are damaged (see above)" if damaged else ""
         console.print(f"\nNothing to do: all {hits} stages are in the store{note}.")
-    if result["report"]:
-        console.print(f"\nReport: {result['report']}", soft_wrap=True)
+    lines = in_lines(result["places"], result["report"])
+    if lines:
+        console.print()
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def evaluate(

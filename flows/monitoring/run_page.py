@@ -145,6 +145,13 @@ class RunPage(Listener):
         self._log.error(log_line(run=self._run, stage=step.id, event="failed", error=why))
         self._becomes(step, "failed", why=str(error).partition("\n")[0][:300])
 
+    def advise(self, step: Step, error: str, action: str) -> None:
+        """Show why the run failed, and what to do."""
+        text = f"**{step.id}** failed:\n\n```\n{error}\n```\n\n{action}"
+        Card(self._flow_run, "markdown", "failure", self._plan.recipe).show(
+            text, f"Why run {self._run} failed, and what to do"
+        )
+
     def ended(self, stages: list[dict[str, Any]]) -> None:
         """Show the end: no progress any more, and what became of stages that did not run."""
         for stage in stages:

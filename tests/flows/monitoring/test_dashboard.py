@@ -125,7 +125,8 @@ def test_a_run_shows_its_stages_and_the_time_left(shown: Shown) -> None:
     page.progressed(steps["training/inject"], 1, 2, "tokens")
     assert shown["progress-demo"] == (
         25.0,
-        "1 of 4 stages built, training/inject running; 90 s left for the stages that ran before, 1 never did",
+        "1 of 4 stages built, training/inject running; "
+        "90 s left for the stages that ran before, 1 never did",
     )
     assert [(row["stage"], row["result"]) for row in shown["stages-demo"]] == [
         ("binning/web", "built"),
