@@ -20,7 +20,13 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
 from flows.monitoring import cancelling
-from flows.monitoring.flow_runs import begin_on_terminal, mark_crashed_flow_runs, name_run
+from flows.monitoring.flow_runs import (
+    begin_on_terminal,
+    mark_crashed_flow_runs,
+    name_run,
+    short_name,
+    start_pulse,
+)
 from flows.monitoring.listener import CONSOLE
 from flows.monitoring.run_page import RunPage, earlier_seconds
 from flows.planning.prepare import Prepared, prepare
@@ -95,7 +101,11 @@ def _run(prepared: Prepared) -> dict[str, Any]:
         # Remains so when a signal ends the run: KeyboardInterrupt, or Prefect's error for SIGTERM.
         status: Status = "interrupted"
         try:
-            with engines.start(config) as engine:
+            with (
+                engines.start(config) as engine,
+                start_pulse() as pulse,
+                pulse.of(str(flow_run.get_id()), short_name(run)),
+            ):
                 build = functools.partial(
                     build_stage,
                     store=prepared.store,
@@ -106,6 +116,7 @@ def _run(prepared: Prepared) -> dict[str, Any]:
                     keep_latest=bool(prepared.request.selection.pins),
                     access=prepared.recipe.remote.access(),
                     page=page,
+                    pulse=pulse,
                 )
                 with _told_of_interrupts():
                     walk(

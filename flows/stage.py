@@ -7,11 +7,13 @@ import time
 from collections.abc import Mapping
 
 from prefect import flow, tags
+from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from flows.monitoring.dashboard import StagePage
 from flows.monitoring.flow_runs import short_name
 from flows.monitoring.listener import CONSOLE, Listener, Listeners
+from flows.monitoring.pulse import Pulse
 from flows.planning.plan import Step
 from infra.build import Order, build
 from infra.engine import Engine
@@ -33,15 +35,17 @@ def build_stage(
     keep_latest: bool,
     access: Access,
     page: Listener,
+    pulse: Pulse,
 ) -> Artifact:
-    """Build one step in its own Prefect flow run; `page` is the run's own."""
+    """Build one step in its own Prefect flow run; `page` and `pulse` are the run's."""
     node, version = step.node, step.version or ""
     console = CONSOLE.get()
+    called = f"{short_name(run)}: {node.id}"
 
     @flow(
         name=node.stage.name,
         description=node.stage.summary,
-        flow_run_name=f"{short_name(run)}: {node.id}",
+        flow_run_name=called,
         validate_parameters=False,
         persist_result=False,
     )
@@ -50,9 +54,13 @@ def build_stage(
         listener.started(step)
         started = time.monotonic()
         order = Order(node.stage, node.name, version, node.parameters, inputs, step.pins)
+
+        def progress(done: float, total: float, unit: str) -> None:
+            listener.progressed(step, done, total, unit)
+
         try:
-            built.append(
-                build(
+            with pulse.of(str(flow_run.get_id()), called):
+                artifact = build(
                     order,
                     store,
                     engine,
@@ -60,11 +68,11 @@ def build_stage(
                     cpu_threads=cpu_threads,
                     force=step.forced,
                     access=access,
-                    progress=lambda done, total, unit: listener.progressed(step, done, total, unit),
+                    progress=progress,
                     measured=lambda values: listener.measured(step, values),
                     on_wait=lambda holder: listener.waiting(step, holder),
                 )
-            )
+                built.append(artifact)
         except BaseException as error:
             if ENDING.is_set():  # it broke off because the process ends: that is no failure
                 threading.Event().wait()
@@ -75,8 +83,7 @@ def build_stage(
         listener.finished(step, built[0], time.monotonic() - started)
 
     built: list[Artifact] = []
-    # A flow run ends only when its heartbeat's thread does, which sleeps for a second at a time.
-    # The pipeline's flow run has a heartbeat, and stages run in the same process.
+    # Prefect's own heartbeat is a thread that a flow run waits for at its end, up to a second.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(node.stage.name):
         stage_flow(
             stage=node.id, version=version, parameters=node.parameters.model_dump(mode="json")

@@ -7,9 +7,11 @@ lives in is told by its labels, which the dashboard does not show in lists.
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from flows.monitoring.pulse import Pulse
 from infra.process import is_alive, process_identity
 
 if TYPE_CHECKING:
@@ -24,6 +26,20 @@ ABOUT_TERMINAL = (
     "Runs that `puna run` started. Cancel ends them as ^C does. No worker starts runs of this "
     "deployment: start them on a terminal, or from what `puna deploy RECIPE` deploys."
 )
+
+
+def start_pulse() -> Pulse:
+    """The process that sends heartbeats of this run's flow runs."""
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL
+
+    login, key = PREFECT_API_AUTH_STRING.value(), PREFECT_API_KEY.value()
+    headers = {}
+    if login:
+        encoded = base64.b64encode(login.get_secret_value().encode()).decode()
+        headers["Authorization"] = f"Basic {encoded}"
+    elif key:
+        headers["Authorization"] = f"Bearer {key.get_secret_value()}"
+    return Pulse(PREFECT_API_URL.value() or "", headers)
 
 
 def short_name(run: str) -> str:
