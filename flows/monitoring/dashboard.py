@@ -175,7 +175,11 @@ def lineage_markdown(plan: Plan) -> str:
     """
     steps = {id: step for id, step in plan.steps.items() if step.node.stage.name != "report"}
     names = {id: f"n{number}" for number, id in enumerate(steps)}
-    lines = ["```mermaid", "graph LR"]
+    lines = [
+        "```mermaid",
+        '%%{init: {"flowchart": {"nodeSpacing": 16, "rankSpacing": 28}}}%%',
+        "graph TD",  # downwards: the page is narrow, and the drawing is shrunk to its width
+    ]
     for id, step in steps.items():
         lines.append(
             "  "
@@ -185,6 +189,7 @@ def lineage_markdown(plan: Plan) -> str:
     hits = ",".join(names[id] for id, step in steps.items() if step.state == "hit")
     built = ",".join(names[id] for id, step in steps.items() if step.state == "run")
     lines += [
+        "  linkStyle default stroke:#8899aa",  # seen on the page's dark ground as on a light one
         "  classDef hit fill:#eee,stroke:#999,color:#333",
         "  classDef built fill:#d8f0d8,stroke:#393,color:#030",
     ]
