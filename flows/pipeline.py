@@ -8,48 +8,45 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
-from prefect import flow, tags
+from prefect import State, flow, tags
+from prefect.exceptions import CancelledRun, TerminationSignal
+from prefect.flow_engine import run_flow
 from prefect.runtime import flow_run
+from prefect.states import Cancelled
 
-from flows.monitoring.dashboard import publish_run
+from flows.monitoring import cancelling
+from flows.monitoring.flow_runs import (
+    begin_on_terminal,
+    mark_crashed_flow_runs,
+    name_run,
+    short_name,
+    start_pulse,
+)
 from flows.monitoring.listener import CONSOLE
+from flows.monitoring.run_page import RunPage, earlier_seconds
 from flows.planning.credentials import Plain
 from flows.planning.prepare import Prepared, prepare
 from flows.planning.request import RunRequest
 from flows.running.catch_up import skipped_if_overdue
-from flows.running.failures import traceback_of
+from flows.running.failures import Failure, advise, in_words, traceback_of
 from flows.running.record import RunRecord, Status, mark_crashed, new_run_id
 from flows.running.results import Results
 from flows.running.walk import StepFailed, walk
 from flows.stage import build_stage
 from infra import engine as engines
-from infra.process import is_alive, process_identity
+from infra import interrupts
 from infra.stage import GateError
-
-RUN_TAG = "puna-run:"
-"""Prefix of the tag that every stage's flow run carries, followed by the run's id."""
-
-PROCESS_TAG = "puna-process:"
-"""Prefix of the tag that every flow run of `puna run` carries, followed by host, pid and start of
-its process. It tells the next run which flow runs were killed, even those killed before their
-record was written.
-"""
 
 _PREPARED: ContextVar[Prepared | None] = ContextVar("prepared", default=None)
 """The plan that `run_prepared` passes to the flow, whose parameters are JSON, as a plan is not."""
 
 
-def _run_name() -> str:
-    """The recipe's file name without extension, the name of the run on the dashboard."""
-    return Path(flow_run.get_parameters()["recipe"]).stem
-
-
-@flow(name="puna", flow_run_name=_run_name, persist_result=False, validate_parameters=False)
+@flow(name="puna", persist_result=False, validate_parameters=False)
 def pipeline(
     recipe: Plain,
     overrides: Sequence[Plain] = (),
@@ -59,7 +56,7 @@ def pipeline(
     force: Sequence[str] = (),
     pin: Sequence[Plain] = (),
     store: Plain = "",
-) -> dict[str, Any]:
+) -> dict[str, Any] | State:
     """Run a recipe; returns what `puna run --json` prints.
 
     The plan is made here, unless `run_prepared` passes one. Raises `RecipeError` for a bad recipe,
@@ -78,7 +75,7 @@ def pipeline(
     """
     skipped = skipped_if_overdue()
     if skipped is not None:
-        return skipped  # type: ignore[return-value]
+        return skipped
     request = RunRequest.of(
         recipe,
         overrides,
@@ -89,22 +86,39 @@ def pipeline(
         force=force,
         pin=pin,
     )
-    prepared = _prepared(request)
+    ours = _PREPARED.get() is not None  # else a worker runs this, and ends it too
+    with cancelling.watched(UUID(flow_run.get_id()), itself=ours) as cancelled:
+        try:
+            return _run(_prepared(request))
+        except (KeyboardInterrupt, TerminationSignal):
+            state = _interrupted(by_dashboard=cancelled.is_set())
+            if ours or cancelled.is_set():
+                return state
+            raise
+
+
+def _run(prepared: Prepared) -> dict[str, Any]:
     plan, run = prepared.plan, new_run_id(prepared.recipe.name)
     config = prepared.recipe.engine
     console = CONSOLE.get()
     if console is not None:
         console.planned(plan)
-    with tags(f"{RUN_TAG}{run}"):
-        mark_flow_runs_crashed()
+    name_run(UUID(flow_run.get_id()), run, plan.recipe)
+    with tags(plan.recipe):
+        mark_crashed_flow_runs()
         mark_crashed(prepared.store)
         record = RunRecord(prepared.store, run, plan, sys.argv, prepared.recipe.data())
         record.update(flow_run_id=flow_run.get_id())
         results = Results(plan)
+        page = RunPage(UUID(flow_run.get_id()), plan, run, earlier_seconds(plan, prepared.store))
         # Remains so when a signal ends the run: KeyboardInterrupt, or Prefect's error for SIGTERM.
         status: Status = "interrupted"
         try:
-            with engines.start(config) as engine:
+            with (
+                engines.start(config) as engine,
+                start_pulse() as pulse,
+                pulse.of(str(flow_run.get_id()), short_name(run)),
+            ):
                 build = functools.partial(
                     build_stage,
                     store=prepared.store,
@@ -112,22 +126,28 @@ def pipeline(
                     recipe=prepared.recipe.name,
                     run=run,
                     cpu_threads=config.thread_count(),
-                    keep_latest=bool(request.selection.pins),
+                    keep_latest=bool(prepared.request.selection.pins),
                     access=prepared.recipe.remote.access(),
+                    page=page,
+                    pulse=pulse,
                 )
-                walk(
-                    plan,
-                    build,
-                    results.built,
-                    side_by_side=engine.workers,
-                    exclusive_at_once=config.processes_at_once(),
-                )
+                with _told_of_interrupts():
+                    walk(
+                        plan,
+                        build,
+                        results.built,
+                        side_by_side=engine.workers,
+                        exclusive_at_once=config.processes_at_once(),
+                    )
             status = "completed"
         except StepFailed as failure:
             results.failure = failure
             status = "stopped-by-gate" if isinstance(failure.cause, GateError) else "failed"
             failure.result = results.to_json(run, status)
             failure.store = prepared.store.root.url
+            advice = advise(Failure(failure.cause, failure.step.id, failure.store)).action
+            with contextlib.suppress(Exception):  # the server may be what failed
+                page.advise(failure.step, in_words(failure.cause), advice)
             raise
         except Exception:
             status = "failed"
@@ -139,16 +159,44 @@ def pipeline(
                 if status != "completed":
                     stack.enter_context(contextlib.suppress(Exception))
                 record.end(status, results.stages(), traceback_of(cause) if cause else "")
-                publish_run(plan, results.stages(), run)
+                page.ended(results.stages())
     return results.to_json(run, status)
 
 
+@contextlib.contextmanager
+def _told_of_interrupts() -> Iterator[None]:
+    """Tell stages of an interrupt before the engine's end breaks them off."""
+    try:
+        yield
+    except (KeyboardInterrupt, TerminationSignal):
+        interrupts.ENDING.set()
+        raise
+
+
+def _interrupted(*, by_dashboard: bool) -> State:
+    """Save what the running stages have, close their flow runs, and return the state of the
+    pipeline's: Cancelled, or Interrupted after a signal.
+    """
+    interrupts.save_aloud()
+    name, by = ("Cancelled", "on the dashboard") if by_dashboard else ("Interrupted", "by a signal")
+    message = f"{name} {by}. Finished work is kept; the same run again continues"
+    with contextlib.suppress(Exception):  # a lost server must not keep the run from ending
+        cancelling.close_stages(UUID(flow_run.get_id()), name, message)
+    return Cancelled(name=name, message=message)
+
+
 def run_prepared(prepared: Prepared) -> dict[str, Any]:
-    """Run the flow `puna` with an existing plan; returns and raises what the flow does."""
+    """Run the flow `puna` with an existing plan; returns and raises what the flow does, and
+    `KeyboardInterrupt` after an interrupt or Cancel on the dashboard.
+    """
     token = _PREPARED.set(prepared)
     try:
-        result: dict[str, Any] = pipeline(**prepared.request.parameters())
-        return result
+        parameters = prepared.request.parameters()
+        begun = begin_on_terminal(pipeline, parameters, prepared.recipe.name)
+        result = run_flow(pipeline, flow_run=begun, parameters=parameters)
+        return cast("dict[str, Any]", result)
+    except CancelledRun:
+        raise KeyboardInterrupt from None
     finally:
         _PREPARED.reset(token)
 
@@ -160,31 +208,3 @@ def _prepared(request: RunRequest) -> Prepared:
         prepared = prepare(request)
         prepared.refuse_unresolved()
     return prepared
-
-
-def process_tag() -> str:
-    """The tag of this process's flow runs."""
-    me = process_identity()
-    return f"{PROCESS_TAG}{me['host']}:{me['pid']}:{me['started']}"
-
-
-def _was_killed(tag: str) -> bool:
-    host, pid, started = tag.removeprefix(PROCESS_TAG).rsplit(":", 2)
-    return is_alive({"host": host, "pid": int(pid), "started": started}) is False
-
-
-def mark_flow_runs_crashed() -> None:
-    """Tell Prefect which unfinished flow runs of this host have lost their process."""
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowRunFilter
-    from prefect.states import Crashed
-
-    unfinished = FlowRunFilter.model_validate(
-        {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}}
-    )
-    with get_client(sync_client=True) as client:
-        for run in client.read_flow_runs(flow_run_filter=unfinished, limit=200):
-            if any(_was_killed(tag) for tag in run.tags if tag.startswith(PROCESS_TAG)):
-                client.set_flow_run_state(
-                    run.id, Crashed(message="the process was killed"), force=True
-                )

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 
-from prefect import flow
+from prefect import flow, tags
+from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-from flows.monitoring.dashboard import Dashboard
+from flows.monitoring.dashboard import StagePage
+from flows.monitoring.flow_runs import short_name
 from flows.monitoring.listener import CONSOLE, Listener, Listeners
+from flows.monitoring.pulse import Pulse
 from flows.planning.plan import Step
 from infra.build import Order, build
 from infra.engine import Engine
+from infra.interrupts import ENDING
 from infra.remote.access import Access
 from infra.store import Artifact, Store
 from infra.store.store import LATEST
@@ -29,26 +34,33 @@ def build_stage(
     cpu_threads: int,
     keep_latest: bool,
     access: Access,
+    page: Listener,
+    pulse: Pulse,
 ) -> Artifact:
-    """Build one step in its own Prefect flow run, named `stage/name@version`."""
+    """Build one step in its own Prefect flow run; `page` and `pulse` are the run's."""
     node, version = step.node, step.version or ""
     console = CONSOLE.get()
+    called = f"{short_name(run)}: {node.id}"
 
     @flow(
         name=node.stage.name,
         description=node.stage.summary,
-        flow_run_name=f"{node.id}@{version}",
+        flow_run_name=called,
         validate_parameters=False,
         persist_result=False,
     )
     def stage_flow(stage: str, version: str, parameters: dict[str, object]) -> None:
-        listener: Listener = Listeners([Dashboard(), *([console] if console else [])])
+        listener: Listener = Listeners([StagePage(run), page, *([console] if console else [])])
         listener.started(step)
         started = time.monotonic()
         order = Order(node.stage, node.name, version, node.parameters, inputs, step.pins)
+
+        def progress(done: float, total: float, unit: str) -> None:
+            listener.progressed(step, done, total, unit)
+
         try:
-            built.append(
-                build(
+            with pulse.of(str(flow_run.get_id()), called):
+                artifact = build(
                     order,
                     store,
                     engine,
@@ -56,11 +68,14 @@ def build_stage(
                     cpu_threads=cpu_threads,
                     force=step.forced,
                     access=access,
-                    progress=lambda done, total, unit: listener.progressed(step, done, total, unit),
+                    progress=progress,
+                    measured=lambda values: listener.measured(step, values),
                     on_wait=lambda holder: listener.waiting(step, holder),
                 )
-            )
+                built.append(artifact)
         except BaseException as error:
+            if ENDING.is_set():  # it broke off because the process ends: that is no failure
+                threading.Event().wait()
             listener.failed(step, error)
             raise
         if not keep_latest:
@@ -68,9 +83,8 @@ def build_stage(
         listener.finished(step, built[0], time.monotonic() - started)
 
     built: list[Artifact] = []
-    # A flow run ends only when its heartbeat's thread does, which sleeps for a second at a time.
-    # The pipeline's flow run has a heartbeat, and stages run in the same process.
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    # Prefect's own heartbeat is a thread that a flow run waits for at its end, up to a second.
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(node.stage.name):
         stage_flow(
             stage=node.id, version=version, parameters=node.parameters.model_dump(mode="json")
         )

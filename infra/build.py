@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.context import Context, Progress, no_progress
+from infra.context import Context, Measured, Progress, no_progress, not_measured
 from infra.engine.base import Engine
 from infra.ledger import Ledger
 from infra.remote.access import Access
@@ -55,6 +55,7 @@ def build(
     force: bool = False,
     access: Access | None = None,
     progress: Progress = no_progress,
+    measured: Measured = not_measured,
     on_wait: Callable[[dict[str, Any]], None] = lambda holder: None,
 ) -> Artifact:
     """Return the committed artifact of `order`, doing only the work that no earlier run finished.
@@ -87,6 +88,7 @@ def build(
                 cpu_threads,
                 access or Access(),
                 progress,
+                measured,
             )
             started = time.time()
             outcome = stage.load()(context)

@@ -24,12 +24,19 @@ ShardFunction = Callable[[Any, Shard], dict[str, JSON]]
 Progress = Callable[[float, float, str], None]
 """Called with the work done, the total, and the unit of both."""
 
+Measured = Callable[[Mapping[str, float | None]], None]
+"""Called with what a stage measures while it works: name -> value, None for what is not known."""
+
 WARNING = "WARNING"
 """Progress whose unit contains this word is shown at once, whatever the usual interval."""
 
 
 def no_progress(done: float, total: float, unit: str) -> None:
     """Ignore progress."""
+
+
+def not_measured(values: Mapping[str, float | None]) -> None:
+    """Ignore what is measured."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,7 @@ class Context:
     cpu_threads: int = 1
     access: Access = field(default_factory=Access)
     progress: Progress = no_progress
+    measured: Measured = not_measured
     outputs: list[dict[str, JSON]] = field(default_factory=list)
     """Files of all finished shards, collected by `map` for the manifest."""
 
@@ -102,18 +110,19 @@ class Context:
         """Run `function(item, shard)` for every key and return its results in the order of `items`.
 
         Keys that a killed run completed are not run again. `here` runs in this process instead of
-        in the engine's workers.
+        in the engine's workers. A single piece of work tells its progress itself.
         """
         engine = Inline() if here else self.engine
         done = {key: record for key in items if (record := self.attempt.completed(key)) is not None}
         todo = [(key, item) for key, item in items.items() if key not in done]
-        self.progress(len(done), len(items), "shards")
+        progress = self.progress if len(items) > 1 else no_progress
+        progress(len(done), len(items), "shards")
         run = functools.partial(run_shard, function, self.attempt)
         for number, record in enumerate(
             engine.map(run, map(_ShardWork.of, todo), timeout_s=timeout_s), len(done) + 1
         ):
             done[record["key"]] = record
-            self.progress(number, len(items), "shards")
+            progress(number, len(items), "shards")
         for key in items:
             self.outputs.extend(done[key]["outputs"])
         return {key: done[key]["result"] for key in items}

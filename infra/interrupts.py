@@ -1,17 +1,21 @@
 """Work that must be saved before an interrupted run ends.
 
 Stages run in threads, which signals do not reach. The main thread ends the process, and calls
-`save_all` first.
+`save_aloud` first.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 
 INTERRUPTED = 75
 """Exit status of a process that was interrupted and can be resumed (EX_TEMPFAIL of sysexits.h)."""
+
+ENDING = threading.Event()
+"""Set once an interrupt ends this process: no stage that breaks off because of that has failed."""
 
 _LOCK = threading.Lock()
 _WORK: dict[object, Callable[[], str]] = {}
@@ -32,11 +36,19 @@ def saved_on_interrupt(save: Callable[[], str]) -> Iterator[None]:
             _WORK.pop(key, None)
 
 
-def pending() -> bool:
-    """Whether there is anything to save."""
-    return bool(_WORK)
-
-
 def save_all() -> list[str]:
-    """Save everything, one after the other; returns the lines to print."""
-    return [save() for save in list(_WORK.values())]
+    """Save everything, one after the other and once; returns the lines to print."""
+    with _LOCK:
+        work = list(_WORK.values())
+        _WORK.clear()
+    return [save() for save in work]
+
+
+def save_aloud() -> None:
+    """Save everything, and say on stderr where the next run continues. ^C ends the wait."""
+    if not _WORK:
+        return
+    with contextlib.suppress(KeyboardInterrupt):
+        os.write(2, b"interrupted; training writes a checkpoint (^C again does not wait for it)\n")
+        for line in save_all():
+            os.write(2, f"{line}\n".encode())

@@ -3,12 +3,14 @@
 From the signal to the exit code:
 
 1. `interruptible` sets the handlers; only the main thread gets signals. The handler raises
-   KeyboardInterrupt, or during imports (`importing`) ends the process at once.
-2. The exception leaves `flows.running.walk`, whose threads are not waited for, and
-   `flows.pipeline`, which records the run as interrupted.
-3. `interruptible` catches it. `_save_on_interrupt` calls what stages registered with
-   `infra.interrupts.saved_on_interrupt`: `tasks.training.run` asks its process to stop, which
-   writes a checkpoint and exits (`tasks.training.worker`).
+   KeyboardInterrupt, or during imports (`importing`) ends the process at once. Cancel on the
+   dashboard is a SIGTERM too (`flows.monitoring.cancelling`).
+2. The exception leaves `flows.running.walk`, whose threads are not waited for. `flows.pipeline`
+   records the run as interrupted, and `infra.interrupts.save_aloud` calls what stages registered:
+   `tasks.training.run` asks its process to stop, which writes a checkpoint and exits
+   (`tasks.training.worker`). The flow runs of the run and its stages become Interrupted or
+   Cancelled.
+3. `interruptible` catches the exception.
 4. The process exits with `INTERRUPTED` (75: resumable). Processes of stages end when their stdin
    closes (`infra.engine.launch.exit_with_parent`), workers when their parent is gone
    (`infra.engine.processes`).
@@ -74,20 +76,8 @@ def _on_interrupt(handler: Callable[[int, FrameType | None], object]) -> Iterato
             signal.signal(number, earlier)
 
 
-def _save_on_interrupt() -> None:
-    """Let training write a checkpoint, and say where the next run continues. A second ^C ends the
-    wait.
-    """
-    with contextlib.suppress(KeyboardInterrupt):
-        if not interrupts.pending():
-            return
-        os.write(2, b"interrupted; training writes a checkpoint (^C again does not wait for it)\n")
-        for line in interrupts.save_all():
-            os.write(2, f"{line}\n".encode())
-
-
 def _end_interrupted() -> NoReturn:
-    _save_on_interrupt()
+    interrupts.save_aloud()
     # No orderly shutdown: threads may be inside a stage, and the store does not need it.
     try:
         os.write(2, b"interrupted; finished work is kept; run the same command again to continue\n")

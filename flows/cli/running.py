@@ -80,11 +80,11 @@ def _run(request: RunRequest, as_json: bool) -> None:
         if crashed:
             starting = _begin_server()
             with importing():
-                from flows.pipeline import mark_flow_runs_crashed
+                from flows.monitoring.flow_runs import mark_crashed_flow_runs
 
             _wait_for(starting)
             with _unreachable_server():
-                mark_flow_runs_crashed()
+                mark_crashed_flow_runs()
         _print_result(Results(prepared.plan).to_json(None, "nothing to do"), as_json)
         return
     starting = _begin_server()
@@ -132,12 +132,11 @@ def _failing_server() -> Iterator[None]:
 def _run_pipeline(prepared: Prepared, as_json: bool, starting: Starting | None) -> None:
     gc.disable()  # imports leave no garbage worth searching for
     with importing():
-        from prefect import tags
         from rich.console import Console
 
         from flows.monitoring.console import Terminal
         from flows.monitoring.listener import CONSOLE
-        from flows.pipeline import process_tag, run_prepared
+        from flows.pipeline import run_prepared
         from flows.recipe.file import RecipeError
         from flows.running.walk import StepFailed
         from infra.stage import GateError, StageError
@@ -147,7 +146,7 @@ def _run_pipeline(prepared: Prepared, as_json: bool, starting: Starting | None) 
     _wait_for(starting)
     console = Console(stderr=True)
     try:
-        with _unreachable_server(), Terminal(console) as terminal, tags(process_tag()):
+        with _unreachable_server(), Terminal(console) as terminal:
             CONSOLE.set(terminal)
             result = run_prepared(prepared)
     except RecipeError as error:
@@ -205,6 +204,7 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
         print(json.dumps(result, ensure_ascii=False))
         return
     from flows.monitoring.console import result_console, score_table, stage_table
+    from flows.running.places import in_lines
 
     console = result_console()
     console.print(stage_table(result["stages"]))
@@ -219,8 +219,11 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
         damaged = [stage for stage in result["stages"] if stage["why"].startswith("damaged: ")]
         note = f"; the files of {len(damaged)} are damaged (see above)" if damaged else ""
         console.print(f"\nNothing to do: all {hits} stages are in the store{note}.")
-    if result["report"]:
-        console.print(f"\nReport: {result['report']}", soft_wrap=True)
+    lines = in_lines(result["places"], result["report"])
+    if lines:
+        console.print()
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def evaluate(

@@ -25,7 +25,7 @@ from flows.monitoring.listener import Listener
 from flows.planning.plan import Plan, Step
 from infra.context import WARNING
 from infra.store import Artifact
-from tasks.benchmarks.scores import items_of_all, metrics
+from tasks.benchmarks.scores import items_of_all, metrics, score_words
 
 PLAIN_EVERY_S = 15.0
 """Seconds between two progress lines of one stage where there is no terminal."""
@@ -178,16 +178,9 @@ def score_table(scores: dict[str, dict[str, dict[str, Any]]]) -> Table | None:
             continue
         rows = [by_task.get(task, {}) for by_task in scores.values()]
         table.add_row(
-            task, metric, items_of_all(rows, metric), *(_score(row, metric) for row in rows)
+            task, metric, items_of_all(rows, metric), *(score_words(row, metric) for row in rows)
         )
     return table
-
-
-def _score(row: dict[str, Any], metric: str) -> str:
-    value, error = row.get(metric), row.get(f"{metric}_stderr")
-    if value is None:
-        return str(row.get("reason", "-")) if metric in row else "-"
-    return f"{value:.3f}" + (f" ± {error:.3f}" if error is not None else "")
 
 
 def cluster_table(clusters: list[dict[str, Any]]) -> Table:

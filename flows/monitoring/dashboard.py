@@ -1,4 +1,5 @@
-"""Publishes a run on the Prefect dashboard: progress, ledgers, statistics, stage table, lineage.
+"""What a stage shows on its flow run's page: progress and the curve of its loss while it works;
+then its ledger, statistics and notes.
 
 Prefect's tables take their columns from the first row and show only short cells: all rows have the
 same keys, and plain values.
@@ -6,77 +7,120 @@ same keys, and plain values.
 
 from __future__ import annotations
 
-import re
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from prefect.artifacts import (
-    create_markdown_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
 
+from flows.monitoring.cards import Card
+from flows.monitoring.curve import Series, data_url, svg
 from flows.monitoring.listener import Listener
 from flows.planning.plan import Plan, Step
+from infra.context import WARNING
 from infra.ledger import Ledger
 from infra.store import Artifact
 
-PROGRESS_EVERY_S = 5.0
-"""Seconds between two updates of a progress artifact; each costs the server about 15 ms."""
+LOG_EVERY_S = 60.0
+"""Seconds between two lines about the progress of a stage in its flow run's log."""
 
 
-def artifact_key(*words: str) -> str:
-    """A key that Prefect accepts: lower-case letters, digits and dashes."""
-    return re.sub(r"[^a-z0-9]+", "-", "-".join(words).lower()).strip("-")
+class StagePage(Listener):
+    """The page of one stage's flow run; made and used within it.
 
+    Its log has lines of `key=value` words, each with run and stage, for people and for programs.
+    """
 
-class Dashboard(Listener):
-    """Publishes a stage's progress and results; used within the stage's flow run."""
+    def __init__(self, run: str) -> None:
+        self._run = run
+        self._flow_run = UUID(flow_run.get_id())
+        self._log = get_run_logger()
+        self._progress: Card | None = None
+        self._curve: Card | None = None
+        self._loss = Series()
+        self._measured: Mapping[str, float | None] = {}
+        self._logged = 0.0
+        self._warned = False
 
-    def __init__(self) -> None:
-        self._progress: dict[str, tuple[UUID, float]] = {}
-        """Step id -> its progress artifact, and when that was last updated."""
+    def _say(self, step: Step, event: str, *, warned: bool = False, **words: Any) -> None:
+        line = log_line(run=self._run, stage=step.id, event=event, **words)
+        (self._log.warning if warned else self._log.info)(line)
+
+    def started(self, step: Step) -> None:
+        self._say(step, "started", version=step.version, why=step.why)
+
+    def measured(self, step: Step, values: Mapping[str, float | None]) -> None:
+        self._measured = values
+        if values["loss"] is not None and values["tokens"] is not None:
+            self._loss.add(values["tokens"], values["loss"])
 
     def progressed(self, step: Step, done: float, total: float, unit: str) -> None:
-        """Create the stage's progress bar, or update it at most every `PROGRESS_EVERY_S`."""
-        percent = 100.0 * done / total if total else 100.0
-        description = f"{step.id}: {done:,.0f} of {total:,.0f} {unit}"
-        if step.id not in self._progress:
-            created: Any = create_progress_artifact(
-                progress=percent, key=artifact_key("progress", step.id), description=description
-            )
-            self._progress[step.id] = (created, time.monotonic())
-            return
-        bar, updated = self._progress[step.id]
-        if done >= total or time.monotonic() - updated >= PROGRESS_EVERY_S:
-            update_progress_artifact(bar, percent, description)
-            self._progress[step.id] = (bar, time.monotonic())
+        """Show how far the stage is, with the curve of what it measures."""
+        if self._progress is None:
+            self._progress = Card(self._flow_run, "progress", "progress", step.id)
+        warning = WARNING in unit
+        if self._progress.is_due() or done >= total or (warning and not self._warned):
+            shown = f"{done:,.0f} of {total:,.0f} {unit}"
+            rate = self._measured.get("learning_rate")
+            if rate is not None:
+                shown += f", learning rate {rate:.3g}"
+            self._progress.show(100.0 * done / total if total else 100.0, shown)
+            self._draw(step, total, shown)
+        if time.monotonic() - self._logged >= LOG_EVERY_S or (warning and not self._warned):
+            self._logged = time.monotonic()
+            words: dict[str, Any] = {"done": done, "total": total, "unit": unit.split(",")[0]}
+            words |= {name: value for name, value in self._measured.items() if name != "tokens"}
+            if warning:
+                words["warning"] = unit.partition(f"{WARNING}: ")[2]
+            self._say(step, "progress", warned=warning, **words)
+        self._warned = warning
+
+    def _draw(self, step: Step, total: float, words: str) -> None:
+        if len(self._loss.points) > 1:
+            if self._curve is None:
+                self._curve = Card(self._flow_run, "image", "loss", step.id)
+            image = svg(self._loss.points, total, f"Loss of {step.id}", "tokens")
+            self._curve.show(data_url(image), words)
+
+    def waiting(self, step: Step, holder: dict[str, Any]) -> None:
+        self._say(step, "waiting", for_process=holder["pid"], on=holder["host"])
 
     def finished(self, step: Step, artifact: Artifact, seconds: float) -> None:
-        """Publish the stage's ledger and statistics."""
+        """Show the stage's ledger and statistics instead of its progress."""
+        if self._progress is not None:
+            self._progress.remove()
         if artifact.ledger.sources():
-            create_table_artifact(
-                ledger_rows(artifact.ledger),
-                key=artifact_key("ledger", step.id),
-                description=f"Documents of {step.id}",
+            self._table("ledger", step, ledger_rows(artifact.ledger), "Documents of")
+        if statistics := flat_rows(artifact.statistics):
+            self._table("statistics", step, statistics, "Statistics of")
+        if notes := artifact.statistics.get("notes"):
+            Card(self._flow_run, "markdown", "notes", step.id).show(
+                "\n".join(f"- {note}" for note in notes), f"Notes on {step.id}"
             )
-        statistics = flat_rows(artifact.statistics)
-        if statistics:
-            create_table_artifact(
-                statistics,
-                key=artifact_key("statistics", step.id),
-                description=f"Statistics of {step.id}",
-            )
-        notes = artifact.statistics.get("notes")
-        if notes:
-            create_markdown_artifact(
-                "\n".join(f"- {note}" for note in notes),
-                key=artifact_key("notes", step.id),
-                description=f"Notes on {step.id}",
-            )
+        self._say(step, "built", seconds=round(seconds, 1), path=artifact.data.url)
+
+    def _table(self, kind: str, step: Step, rows: list[dict[str, Any]], title: str) -> None:
+        Card(self._flow_run, "table", kind, step.id).show(rows, f"{title} {step.id}")
+
+    def failed(self, step: Step, error: BaseException) -> None:
+        self._say(step, "failed", warned=True, error=f"{type(error).__name__}: {error}")
+
+
+def log_line(**words: Any) -> str:
+    """`stage=training/first event=progress loss=0.260 unit="tokens, 3 min left"`: what is None is
+    left out, and what has blanks is quoted.
+    """
+
+    def shown(value: Any) -> str:
+        if isinstance(value, float) and math.isfinite(value):
+            return f"{value:.0f}" if value == round(value) else f"{value:.4g}"
+        text = str(value).replace("\n", " ")
+        return '"' + text.replace('"', "'") + '"' if " " in text or not text else text
+
+    return " ".join(f"{name}={shown(value)}" for name, value in words.items() if value is not None)
 
 
 def ledger_rows(ledger: Ledger) -> list[dict[str, Any]]:
@@ -131,7 +175,11 @@ def lineage_markdown(plan: Plan) -> str:
     """
     steps = {id: step for id, step in plan.steps.items() if step.node.stage.name != "report"}
     names = {id: f"n{number}" for number, id in enumerate(steps)}
-    lines = ["```mermaid", "graph LR"]
+    lines = [
+        "```mermaid",
+        '%%{init: {"flowchart": {"nodeSpacing": 16, "rankSpacing": 28}}}%%',
+        "graph TD",  # downwards: the page is narrow, and the drawing is shrunk to its width
+    ]
     for id, step in steps.items():
         lines.append(
             "  "
@@ -141,27 +189,10 @@ def lineage_markdown(plan: Plan) -> str:
     hits = ",".join(names[id] for id, step in steps.items() if step.state == "hit")
     built = ",".join(names[id] for id, step in steps.items() if step.state == "run")
     lines += [
+        "  linkStyle default stroke:#8899aa",  # seen on the page's dark ground as on a light one
         "  classDef hit fill:#eee,stroke:#999,color:#333",
         "  classDef built fill:#d8f0d8,stroke:#393,color:#030",
     ]
     lines += [f"  class {hits} hit"] if hits else []
     lines += [f"  class {built} built"] if built else []
     return "\n".join([*lines, "```"])
-
-
-def _cell(value: Any) -> Any:
-    return "" if value is None else round(value, 1) if isinstance(value, float) else value
-
-
-def publish_run(plan: Plan, stages: list[dict[str, Any]], run: str) -> None:
-    """Publish the run's stage table and lineage; used within the pipeline's flow run."""
-    columns = ("stage", "name", "result", "version", "seconds", "why")
-    table = [{column: _cell(stage.get(column)) for column in columns} for stage in stages]
-    create_table_artifact(
-        table, key=artifact_key("stages", plan.recipe), description=f"Stages of run {run}"
-    )
-    create_markdown_artifact(
-        lineage_markdown(plan),
-        key=artifact_key("lineage", plan.recipe),
-        description=f"Lineage of run {run}",
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -21,6 +21,11 @@ class Listener:
 
     def progressed(self, step: Step, done: float, total: float, unit: str) -> None:
         """A step has done `done` of `total` units of work."""
+
+    def measured(self, step: Step, values: Mapping[str, float | None]) -> None:
+        """A step measured something while it works: training its `loss`, `learning_rate`,
+        `tokens_per_s`, `left_s` and the `tokens` trained, after every training step.
+        """
 
     def waiting(self, step: Step, holder: dict[str, Any]) -> None:
         """This run waits for another one that is building the same version; `holder` is that
@@ -51,6 +56,10 @@ class Listeners(Listener):
     def progressed(self, step: Step, done: float, total: float, unit: str) -> None:
         for listener in self._listeners:
             listener.progressed(step, done, total, unit)
+
+    def measured(self, step: Step, values: Mapping[str, float | None]) -> None:
+        for listener in self._listeners:
+            listener.measured(step, values)
 
     def waiting(self, step: Step, holder: dict[str, Any]) -> None:
         for listener in self._listeners:

@@ -102,6 +102,24 @@ def log_file() -> Path:
     return home() / "puna-dashboard.log"
 
 
+def _pages() -> Path:
+    """The folder that the server serves its pages from: Prefect's, and below `v1/reports` ours."""
+    return home() / "puna-dashboard-pages"
+
+
+def publish_page(file: Path, name: str) -> str | None:
+    """Copy an HTML file to where our server serves it; its address, or None where the run has
+    another server: browsers open no file from a page of the dashboard.
+    """
+    server = running()
+    if server is None or os.environ.get("PREFECT_API_URL") != server.api_url:
+        return None
+    folder = _pages() / "v1" / "reports"
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_bytes(folder / name, file.read_bytes())
+    return f"{server.address}/reports/{name}"
+
+
 def running() -> Server | None:
     """The server started earlier, if it is running and answers."""
     server = _noted()
@@ -130,6 +148,13 @@ gc.freeze()
 gc.enable()
 runpy.run_module("prefect", run_name="__main__", alter_sys=True)
 """
+
+
+_INTERFACE = {
+    "PREFECT_SERVER_UI_V2_ENABLED": "true",  # it draws Mermaid and Markdown, the older one does not
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+}
+"""How the dashboard looks, unless the user has set it."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +251,13 @@ def _spawn(port: int | None) -> tuple[Server, subprocess.Popen[bytes]]:
     ]
     environment = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
     environment |= safe_environment()
-    environment |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_HOME": str(home())}
+    environment |= {
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_HOME": str(home()),
+        "PREFECT_UI_STATIC_DIRECTORY": str(_pages()),
+    }
+    for name, value in _INTERFACE.items():
+        environment.setdefault(name, value)
     # Without it, the dashboard's pages ask port 4200, whatever the server's own port is.
     environment.setdefault("PREFECT_UI_API_URL", Server(0, chosen).api_url)
     environment.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)

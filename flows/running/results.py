@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flows.planning.plan import Plan
+from flows.running.places import places_of
 from flows.running.walk import StepFailed
 from infra.store import Artifact
 from tasks.report.notes import notes_of
@@ -52,6 +53,7 @@ class Results:
             "recipe": self.plan.recipe,
             "status": status,
             "stages": self.stages(),
+            "places": places_of(by_stage),
             "report": str(report.records.local("report.html")) if report else None,
             "scores": scores,
             "notes": notes_of(by_stage),

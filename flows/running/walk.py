@@ -102,34 +102,47 @@ def walk(
 
     failure: StepFailed | None = None
     checked: set[tuple[str, str]] = set()
-    pool = concurrent.futures.ThreadPoolExecutor(
-        max_workers=max(1, side_by_side), thread_name_prefix="step"
-    )
-    try:
-        running: dict[concurrent.futures.Future[Artifact], Step] = {}
-        while True:
-            if failure is None:
-                refused = (refusal(step, artifacts, checked) for step in to_run.values())
-                failure = next(filter(None, refused), None)
-            if failure is None:
-                ready = sorted([*ready, *sorter.get_ready()], key=place.__getitem__)
-                while ready and len(running) < side_by_side:
-                    step = to_run[ready.pop(0)]
-                    running[pool.submit(contextvars.copy_context().run, build_step, step)] = step
-            if not running:
-                break
-            done, _ = concurrent.futures.wait(
-                running, return_when=concurrent.futures.FIRST_COMPLETED
-            )
-            for future in done:
-                step = running.pop(future)
-                error = future.exception()
-                if error is None:
-                    built[step.id] = future.result()
-                    sorter.done(step.id)
-                elif failure is None:
-                    failure = StepFailed(step, error)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    running: dict[concurrent.futures.Future[Artifact], Step] = {}
+    while True:
+        if failure is None:
+            refused = (refusal(step, artifacts, checked) for step in to_run.values())
+            failure = next(filter(None, refused), None)
+        if failure is None:
+            ready = sorted([*ready, *sorter.get_ready()], key=place.__getitem__)
+            while ready and len(running) < max(1, side_by_side):
+                step = to_run[ready.pop(0)]
+                running[_start(build_step, step)] = step
+        if not running:
+            break
+        done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+        for future in done:
+            step = running.pop(future)
+            error = future.exception()
+            if error is None:
+                built[step.id] = future.result()
+                sorter.done(step.id)
+            elif failure is None:
+                failure = StepFailed(step, error)
     if failure is not None:
         raise failure from failure.cause
+
+
+def _start(
+    build_step: Callable[[Step], Artifact], step: Step
+) -> concurrent.futures.Future[Artifact]:
+    """Build a step in a thread that does not keep an interrupted process alive, as an executor's
+    threads do.
+    """
+    future: concurrent.futures.Future[Artifact] = concurrent.futures.Future()
+    context = contextvars.copy_context()
+
+    def run() -> None:
+        try:
+            artifact = context.run(build_step, step)
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(artifact)
+
+    threading.Thread(target=run, name=f"step-{step.id}", daemon=True).start()
+    return future

@@ -50,3 +50,11 @@ def items_of_all(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
     counts = [items(row, metric) or "-" for row in rows]
     distinct = set(counts) - {"-"}
     return next(iter(distinct), "") if len(distinct) < 2 else " / ".join(counts)
+
+
+def score_words(row: Mapping[str, Any], metric: str) -> str:
+    """`0.812 ± 0.011`; the reason where there is no value, and `-` where there is no reason."""
+    value, error = row.get(metric), row.get(f"{metric}_stderr")
+    if value is None:
+        return str(row.get("reason", "-")) if metric in row else "-"
+    return f"{value:.3f}" + (f" ± {error:.3f}" if error is not None else "")

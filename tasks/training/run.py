@@ -59,6 +59,15 @@ def run(context: Context) -> Outcome:
     def progress(metrics: dict[str, Any]) -> None:
         nonlocal shown
         shown = metrics["phase_tokens"], metrics["phase_total"]
+        context.measured(
+            {
+                "tokens": metrics["phase_tokens"],
+                "loss": metrics["loss"],
+                "learning_rate": metrics["lr"],
+                "tokens_per_s": metrics["tokens_per_s"],
+                "left_s": metrics["left_s"],
+            }
+        )
         context.progress(*shown, _unit(metrics))
 
     def restart(reason: str) -> None:
@@ -128,12 +137,13 @@ def _kept(scratch: Path) -> str:
 
 
 def _unit(metrics: Mapping[str, Any]) -> str:
-    """The unit shown after the tokens trained, with the loss, the time left and any warning."""
+    """The unit shown after the tokens trained, with loss, speed, time left and any warning."""
     loss = "" if metrics["loss"] is None else f", loss {metrics['loss']:.3f}"
     skipped = f"a step was not taken: {metrics['skipped']}" if metrics["skipped"] else ""
+    speed = f", {metrics['tokens_per_s']:,.0f} tokens/s" if metrics.get("tokens_per_s") else ""
     left = "" if metrics.get("left_s") is None else f", {in_words(metrics['left_s'])} left"
     problem = metrics["alarm"] or skipped
-    return f"tokens{loss}{left}" + (f", {WARNING}: {problem}" if problem else "")
+    return f"tokens{loss}{speed}{left}" + (f", {WARNING}: {problem}" if problem else "")
 
 
 def _spec(context: Context, scratch: Path) -> dict[str, Any]:

@@ -113,14 +113,20 @@ class Puna:
         filters: dict[str, Any] = (
             {"flow_runs": {"expected_start_time": {"after_": since}}} if since else {}
         )
+        found: list[dict[str, Any]] = self.ask(
+            "flow_runs/filter", {**filters, "sort": "START_TIME_DESC", "limit": 200}
+        )
+        return found
+
+    def ask(self, path: str, content: dict[str, Any]) -> Any:
+        """POST to Prefect's API; returns its answer."""
         request = urllib.request.Request(
-            f"{self.api_url}/flow_runs/filter",
-            json.dumps({**filters, "sort": "START_TIME_DESC", "limit": 200}).encode(),
+            f"{self.api_url}/{path}",
+            json.dumps(content).encode(),
             {"Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=20) as answer:
-            found: list[dict[str, Any]] = json.load(answer)
-        return found
+            return json.load(answer)
 
 
 def marked_processes(mark: str) -> list[str]:

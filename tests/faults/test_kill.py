@@ -11,6 +11,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.timeout(
 )  # the whole runs behind a first test take minutes on a busy machine
 
 KILLS = int(os.environ.get("PUNA_KILLS", "3"))
+End = Callable[[Running, Puna], None]
 BEGUN = 5
 """Files that a run has written when its first stages are under way."""
 
@@ -121,9 +123,25 @@ def test_prefect_says_crashed(killed: Killed, puna: Puna) -> None:
     assert {run["id"]: run["state"]["type"] for run in runs}[record["flow_run_id"]] == "CRASHED"
 
 
-def test_a_terminated_run_stops_at_once_and_goes_on_later(puna: Puna, small_run: SmallRun) -> None:
+def terminate(running: Running, puna: Puna) -> None:
+    running.process.send_signal(signal.SIGTERM)
+
+
+def cancel(running: Running, puna: Puna) -> None:
+    """What the dashboard's Cancel does."""
+    run = next(run for run in puna.flow_runs() if run["parent_task_run_id"] is None)
+    puna.ask(f"flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING"}})
+
+
+@pytest.mark.parametrize(
+    ("end", "state_name", "tokens"),
+    [(terminate, "Interrupted", "60K"), (cancel, "Cancelled", "61K")],
+)
+def test_an_ended_run_stops_at_once_and_goes_on_later(
+    puna: Puna, small_run: SmallRun, end: End, state_name: str, tokens: str
+) -> None:
     longer = (
-        "training.phases.0.tokens=60K",
+        f"training.phases.0.tokens={tokens}",
         "training.schedule.total=null",
         "training.max_epochs=90",
     )
@@ -139,7 +157,7 @@ def test_a_terminated_run_stops_at_once_and_goes_on_later(puna: Puna, small_run:
     )
     running = puna.start(*command)
     assert wait_for_training(running, small_run.url), running.process.communicate()
-    running.process.send_signal(signal.SIGTERM)
+    end(running, puna)
     _, stderr = running.process.communicate(timeout=240)
     assert running.process.returncode == 75, stderr
     assert "run the same command again" in stderr and running.left_behind(LEFT_BEHIND_S) == []
@@ -150,5 +168,7 @@ def test_a_terminated_run_stops_at_once_and_goes_on_later(puna: Puna, small_run:
         "of" in stderr
     ), stderr
     assert small_run.store.runs()[-1]["status"] == "interrupted"
+    pipeline_and_stage = [run["state"]["name"] for run in puna.flow_runs()[:2]]
+    assert pipeline_and_stage == [state_name, state_name]
     again = puna(*command, "--json")
     assert again.returncode == 0 and again.results()["training/first"] == "built", again.stderr

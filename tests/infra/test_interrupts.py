@@ -1,13 +1,22 @@
 """Work that is saved when a run is interrupted."""
 
+import pytest
+
 from infra import interrupts
 from infra.interrupts import saved_on_interrupt
 
 
-def test_what_is_under_way_is_saved_and_nothing_else() -> None:
-    assert not interrupts.pending() and interrupts.save_all() == []
-    with saved_on_interrupt(lambda: "one"):
-        with saved_on_interrupt(lambda: "two"):
-            assert interrupts.pending() and interrupts.save_all() == ["one", "two"]
-        assert interrupts.save_all() == ["one"]
-    assert not interrupts.pending()
+def test_what_is_under_way_is_saved_once_and_nothing_else() -> None:
+    assert interrupts.save_all() == []
+    with saved_on_interrupt(lambda: "one"), saved_on_interrupt(lambda: "two"):
+        with saved_on_interrupt(lambda: "three"):
+            pass
+        assert interrupts.save_all() == ["one", "two"] and interrupts.save_all() == []
+
+
+def test_it_is_told_where_the_next_run_continues(capfd: pytest.CaptureFixture[str]) -> None:
+    with saved_on_interrupt(lambda: "a checkpoint at step 3"):
+        interrupts.save_aloud()
+        interrupts.save_aloud()
+    told = capfd.readouterr().err
+    assert told.startswith("interrupted; ") and told.count("a checkpoint at step 3") == 1

@@ -181,6 +181,8 @@ def test_an_interrupt_before_the_first_step_ends_the_worker_at_once(
 def test_progress_names_what_is_wrong() -> None:
     now = {"loss": 1.5, "alarm": "", "skipped": ""}
     assert _unit(now) == "tokens, loss 1.500"
+    timed = now | {"tokens_per_s": 4212.6, "left_s": 51.0}
+    assert _unit(timed) == "tokens, loss 1.500, 4,213 tokens/s, 51 s left"
     assert _unit(now | {"alarm": "the loss is high"}).endswith(", WARNING: the loss is high")
     assert _unit(now | {"loss": None, "skipped": "its loss is nan"}) == (
         "tokens, WARNING: a step was not taken: its loss is nan"
