@@ -174,8 +174,8 @@ def gc(
     """Remove artifacts that no tag, no recent run and no unfinished run needs, with their age, size
     and what building them took (a dry run by default; asks before it deletes a trained model).
     """
-    from flows.planning.phase_text import duration
     from flows.planning.reading import in_bytes
+    from infra.quantities import duration
     from infra.store import operations
 
     with refusals():
@@ -222,8 +222,8 @@ def _ask_for(trained: Sequence[Garbage]) -> None:
 
 def _in_words(item: Garbage) -> str:
     """An item with its size, its age and what building it took."""
-    from flows.planning.phase_text import duration
     from flows.planning.reading import in_bytes
+    from infra.quantities import duration
 
     cost = f"  built in {duration(item.seconds)}" if item.seconds else "  unfinished"
     return f"{item.what:<48}  {in_bytes(item.bytes):>8}  {_age(item.finished):>12}{cost}"
@@ -233,7 +233,7 @@ def _age(finished: str) -> str:
     """How long ago a time in ISO 8601 was; "" for none."""
     if not finished:
         return ""
-    from flows.planning.phase_text import duration
+    from infra.quantities import duration
 
     then = datetime.datetime.fromisoformat(finished)
     passed = datetime.datetime.now(datetime.UTC) - then

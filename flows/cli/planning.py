@@ -46,10 +46,12 @@ def plan(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show each stage's version, whether the store holds it, and why it must run; of crawls, what
-    reading them takes; of training, what each phase does and takes; what tokenizes. Runs nothing.
+    """Show each stage's version, whether the store holds it, why it must run, and what it will take
+    by the store's history (≈); of crawls, what reading them takes; of training, what each phase
+    does and takes; what tokenizes. Runs nothing.
     """
     from flows.planning.encoders import encoders, in_lines
+    from flows.planning.estimates import estimates, in_words
     from flows.planning.phase_text import training_json, training_lines
     from flows.planning.prepare import prepare
     from flows.planning.reading import readings
@@ -59,6 +61,7 @@ def plan(
         prepared = prepare(request)
         reading = readings(prepared.recipe, prepared.plan)
         tokenizing = encoders(prepared.plan, prepared.recipe.remote.access())
+        expected = estimates(prepared.plan, prepared.store, prepared.phases)
     stages = prepared.plan.to_json()
     warnings = [*prepared.warnings(), *reading.warnings]
     if picture is not None:
@@ -66,14 +69,15 @@ def plan(
     if as_json:
         found: dict[str, Any] = {"recipe": prepared.recipe.name, "stages": stages}
         found |= {"reading": reading.sources, "tokenizing": tokenizing, "warnings": warnings}
+        found |= {"expected": {id: made.to_json() for id, made in expected.items()}}
         found |= training_json(prepared.phases, prepared.predicted, prepared.unpredicted)
         print(json.dumps(found, ensure_ascii=False))
         return
     from flows.monitoring.console import result_console, stage_table
 
     console = result_console()
-    console.print(stage_table(stages))
-    for line in [*reading.lines, *in_lines(tokenizing)]:
+    console.print(stage_table(stages, {id: made.seconds for id, made in expected.items()}))
+    for line in [*in_words(expected, prepared.plan), *reading.lines, *in_lines(tokenizing)]:
         console.print(line, soft_wrap=True, highlight=False)
     for line in training_lines(prepared.phases, prepared.predicted, prepared.unpredicted):
         console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -11,8 +11,8 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
-from flows.monitoring.dashboard import artifact_key
-from flows.pipeline import mark_flow_runs_crashed
+from flows.monitoring.cards import card_key
+from flows.monitoring.flow_runs import mark_crashed_flow_runs
 from flows.planning.credentials import Plain
 from flows.running.record import mark_crashed
 from infra.store import Artifact, Store
@@ -41,7 +41,7 @@ def maintenance(
     """
     opened = Store.at(store)
     mark_crashed(opened)
-    mark_flow_runs_crashed()
+    mark_crashed_flow_runs()
     problems: list[str] = []
     found: dict[str, Any] = {}
     artifacts = list(opened.artifacts(problems))
@@ -90,4 +90,4 @@ def _collect(store: Store, apply: bool, keep_runs: int) -> list[str]:
 
 def _table(what: str, rows: list[dict[str, Any]], description: str) -> None:
     if rows:
-        create_table_artifact(rows, key=artifact_key("maintenance", what), description=description)
+        create_table_artifact(rows, key=card_key("maintenance", what), description=description)

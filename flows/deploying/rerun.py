@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from prefect import flow
+from prefect import State, flow
 from prefect.runtime import flow_run
 from pydantic import WithJsonSchema
 
@@ -38,7 +38,7 @@ def rerun(
     overrides: Sequence[Plain] = (),
     pin: Sequence[Plain] = (),
     store: Plain = "",
-) -> dict[str, Any]:
+) -> dict[str, Any] | State:
     """Run one stage of a recipe. Nothing before it is computed again, and nothing after it.
 
     Args:
@@ -52,7 +52,7 @@ def rerun(
         store: URL of the store, instead of the recipe's.
     """
     step = _step(stage, name)
-    ran: dict[str, Any] = pipeline.fn(
+    ran: dict[str, Any] | State = pipeline.fn(
         recipe,
         overrides=overrides,
         only=[step],

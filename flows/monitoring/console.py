@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -123,8 +124,10 @@ def headline(artifact: Artifact) -> str:
     return f"{ledger.documents('kept'):,} of {ledger.documents('read'):,} documents"
 
 
-def stage_table(stages: list[dict[str, Any]]) -> Table:
-    """The stages of a plan or a run as a table."""
+def stage_table(stages: list[dict[str, Any]], expected: Mapping[str, float] | None = None) -> Table:
+    """The stages of a plan or a run as a table. `expected`: `stage/name` -> seconds that a stage is
+    expected to take.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("stage", "result", "version", "seconds", "why"):
         table.add_column(
@@ -139,13 +142,15 @@ def stage_table(stages: list[dict[str, Any]]) -> Table:
         "skipped": "dim",
     }
     for row in stages:
-        seconds = row.get("seconds")
+        seconds, id = row.get("seconds"), f"{row['stage']}/{row['name']}"
+        about = (expected or {}).get(id)
+        foreseen = "" if about is None else f"≈ {about:,.{0 if about >= 10 else 1}f}"
         colour = colours[row["result"]]
         table.add_row(
-            f"{row['stage']}/{row['name']}",
+            id,
             f"[{colour}]{row['result']}[/]",
             row["version"] or "?",
-            f"{seconds:.1f}" if seconds is not None else "",
+            f"{seconds:.1f}" if seconds is not None else foreseen,
             row["why"],
         )
     return table
