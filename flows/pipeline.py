@@ -14,12 +14,14 @@ from typing import Any
 
 from prefect import flow, tags
 from prefect.runtime import flow_run
+from prefect.states import Completed
 
 from flows.monitoring.dashboard import publish_run
 from flows.monitoring.listener import CONSOLE
 from flows.planning.prepare import Prepared, prepare
 from flows.planning.request import RunRequest
 from flows.running.failures import traceback_of
+from flows.running.promotion import conclude, settle
 from flows.running.record import RunRecord, Status, mark_crashed, new_run_id
 from flows.running.results import Results
 from flows.running.walk import StepFailed, walk
@@ -60,7 +62,8 @@ def pipeline(
     """Run a recipe; returns what `puna run --json` prints.
 
     Parameters are plain JSON, so that a run can be started from anywhere. The plan is made here,
-    unless `run_prepared` passes one.
+    unless `run_prepared` passes one. A run of a loop that is not promoted completes in a state of
+    that name, one without anything new as "Nothing new".
 
     Raises `RecipeError` for a bad recipe, and `StepFailed` when a stage has failed and the stages
     running at that moment have finished.
@@ -76,6 +79,9 @@ def pipeline(
         pin=pin,
     )
     prepared = _prepared(request)
+    if prepared.nothing_new:
+        result = nothing_new(prepared)
+        return Completed(name="Nothing new", message="; ".join(result["notes"]), data=result)  # type: ignore[return-value]
     plan, run = prepared.plan, new_run_id(prepared.recipe.name)
     config = prepared.recipe.engine
     console = CONSOLE.get()
@@ -84,7 +90,12 @@ def pipeline(
     with tags(f"{RUN_TAG}{run}"):
         mark_flow_runs_crashed()
         mark_crashed(prepared.store)
-        record = RunRecord(prepared.store, run, plan, sys.argv, prepared.recipe.data())
+        continues = None
+        if prepared.turn is not None:
+            settle(prepared.store, prepared.recipe.name)
+            continues = prepared.turn.continues
+        stated = prepared.stated.data()
+        record = RunRecord(prepared.store, run, plan, sys.argv, stated, continues)
         record.update(flow_run_id=flow_run.get_id())
         results = Results(plan)
         # Remains so when a signal ends the run: KeyboardInterrupt, or Prefect's error for SIGTERM.
@@ -98,7 +109,7 @@ def pipeline(
                     recipe=prepared.recipe.name,
                     run=run,
                     cpu_threads=config.thread_count(),
-                    keep_latest=bool(request.selection.pins),
+                    keep_latest=bool(request.selection.pins) or prepared.turn is not None,
                     access=prepared.recipe.remote.access(),
                 )
                 walk(
@@ -108,7 +119,9 @@ def pipeline(
                     side_by_side=engine.workers,
                     exclusive_at_once=config.processes_at_once(),
                 )
-            status = "completed"
+            verdict = conclude(prepared, results.artifacts(), run)
+            results.promotion = verdict.to_json() if verdict is not None else None
+            status = "not promoted" if verdict is not None and verdict.refused else "completed"
         except StepFailed as failure:
             results.failure = failure
             status = "stopped-by-gate" if isinstance(failure.cause, GateError) else "failed"
@@ -122,11 +135,23 @@ def pipeline(
             cause = results.failure.cause if results.failure else None
             with contextlib.ExitStack() as stack:
                 # A full disk or a lost server must not hide the first error.
-                if status != "completed":
+                if status not in ("completed", "not promoted"):
                     stack.enter_context(contextlib.suppress(Exception))
-                record.end(status, results.stages(), traceback_of(cause) if cause else "")
+                failure_text = traceback_of(cause) if cause else ""
+                record.end(status, results.stages(), failure_text, results.promotion)
                 publish_run(plan, results.stages(), run)
-    return results.to_json(run, status)
+    result = results.to_json(run, status)
+    if status == "not promoted" and results.promotion is not None:
+        reasons = "; ".join(results.promotion["reasons"])
+        return Completed(name="Not promoted", message=reasons, data=result)  # type: ignore[return-value]
+    return result
+
+
+def nothing_new(prepared: Prepared) -> dict[str, Any]:
+    """What a run of a loop returns that has nothing to do."""
+    return Results(prepared.plan).to_json(None, "nothing new") | {
+        "notes": prepared.turn.lines() if prepared.turn is not None else []
+    }
 
 
 def run_prepared(prepared: Prepared) -> dict[str, Any]:

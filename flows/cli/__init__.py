@@ -1,8 +1,8 @@
 """The `puna` command. Results go to stdout, progress and errors to stderr.
 
 Exit codes: 0 done or nothing to do, 1 a stage failed, 2 bad recipe or arguments, 3 a gate stopped
-the run, 75 interrupted and resumable. Heavy imports are inside the commands, so that `puna --help`
-is quick.
+the run or it was not promoted, 75 interrupted and resumable. Heavy imports are inside the commands,
+so that `puna --help` is quick.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from flows.cli import artifacts, dashboard, tokenizer
 from flows.cli.export import export
 from flows.cli.inspect import inspect
 from flows.cli.planning import plan
+from flows.cli.promoting import promote
 from flows.cli.running import evaluate, report, run
 from flows.cli.setting_up import doctor, init, schema
 from flows.cli.trace import trace
@@ -27,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (run, plan, evaluate, report, inspect, trace, export, doctor, init):
+for command in (run, plan, evaluate, report, promote, inspect, trace, export, doctor, init):
     app.command()(command)
 GROUPS = {"artifacts": artifacts.app, "tokenizer": tokenizer.app, "dashboard": dashboard.app}
 for name, group in GROUPS.items():

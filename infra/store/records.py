@@ -15,7 +15,7 @@ from infra.stage import JSON, StageError
 from infra.store.artifact import Artifact
 from infra.store.directory import Damaged, Directory
 
-FOLDERS = ("refs", "runs")
+FOLDERS = ("refs", "runs", "promotions")
 """Folders at the top of a store that are not stages."""
 
 _REFERENCE_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
