@@ -271,7 +271,10 @@ class _Evaluator:
         if not row:
             return Measured(
                 {name: unscored("no text")},
-                notes=[f"{name}: its held-out documents have no text to score"],
+                notes=[
+                    f"category {name.partition('/')[2]}: its held-out documents have no text to "
+                    "score"
+                ],
             )
         floor, limit = self._parameters.heldout_floor, self._parameters.heldout_documents
         if row["n"] >= floor.documents and row["characters"] >= floor.characters:
