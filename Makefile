@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test setup lint bench forest fuzz ranks peers old-transformers lmplz docs clean
+.PHONY: demo test browser setup lint bench forest fuzz ranks peers old-transformers lmplz docs clean
 
 demo: $(READY)
 	@$(BIN)/python configs/demo/generate.py build/demo/world
@@ -14,6 +14,9 @@ demo: $(READY)
 
 test: $(READY)
 	@$(BIN)/python -m pytest
+
+browser: $(READY)  # pages in a headless Chromium (Debian: apt install chromium); skipped without one
+	@$(BIN)/python -m pytest -m browser tests/browser
 
 setup: $(READY)
 

@@ -1,0 +1,1 @@
+"""Tests in a real browser, and the driver that they share; run by `make browser`."""
