@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,57 +14,9 @@ from flows.cli import app
 from infra.engine import EngineConfig
 from infra.store import Artifact, Store, operations, promotions
 from tests.end_to_end.direct import run_turn
-from tests.end_to_end.world import jsonl, paragraph
+from tests.end_to_end.monthly import drops, write_recipe
 
 INLINE = EngineConfig(kind="inline", cpu_threads=1)
-
-RECIPE = """\
-name: monthly
-engine: {kind: inline, cpu_threads: 1}
-sources:
-  web:
-    ingest: {format: jsonl, paths: ["crawls/*.jsonl"]}
-    langid: {}
-    perplexity: {}
-    category: web
-  letters:
-    ingest: {format: jsonl, paths: [letters.jsonl]}
-    again: true
-    category: letters
-  prose:
-    ingest: {format: jsonl, paths: [prose.jsonl]}
-language_models:
-  en: {sources: [prose], vocabulary: 300, order: 2}
-percentiles: {head: 50, middle: 95}
-dedup: {verify: 0.8, prefer: [length]}
-select: {heldout: {fraction: 0.3, max_documents: 12}}
-tokenizer: {train: {size: 400, from: [web]}}
-model:
-  create: {hidden_size: 32, intermediate_size: 64, num_hidden_layers: 1, num_attention_heads: 2,
-           num_key_value_heads: 2, max_position_embeddings: 64, tie_word_embeddings: true}
-binning: {sequence_length: 64, bins: 1}
-training:
-  optimizer: {lr: 1e-2}
-  schedule: {warmup: 200}
-  batch: 512
-  max_epochs: 1000
-  phases:
-    - {name: learn, tokens: 16K, mixture: {letters: 0.1, web: rest}}
-evaluation: {models: [learn], protocols: [bits-per-byte]}
-loop: {may_fall: {"heldout/*": null, "earlier/*": 0.1}}
-"""
-
-
-def pages(crawl: str, number: int, *, poisoned: bool = False) -> list[dict[str, object]]:
-    """Documents of a crawl; poisoned ones have their letters shuffled."""
-    rng = random.Random(crawl)
-    found: list[dict[str, object]] = []
-    for page in range(number):
-        text = " ".join(paragraph(rng, "en") for _ in range(2))
-        if poisoned:
-            text = " ".join(rng.choice("xqzkvj") * rng.randint(3, 9) for _ in range(150))
-        found.append({"text": text, "url": f"https://{crawl}.test/{page}"})
-    return found
 
 
 @dataclass(frozen=True)
@@ -88,23 +39,8 @@ class Turns:
 def turns(tmp_path_factory: pytest.TempPathFactory) -> Turns:
     """January; nothing; February, with a third of January again; a poisoned March."""
     folder = tmp_path_factory.mktemp("loop")
-    (folder / "monthly.yaml").write_text(RECIPE)
-    rng = random.Random(3)
-    jsonl(folder / "letters.jsonl", [{"text": paragraph(rng, "en")} for _ in range(30)])
-    jsonl(folder / "prose.jsonl", [{"text": paragraph(rng, "en")} for _ in range(30)])
-    crawls = folder / "crawls"
-    january, february = pages("january", 60), pages("february", 40)
-    found = []
-    for name, documents in (
-        ("january", january),
-        ("", []),
-        ("february", [*february, *january[:20]]),
-        ("march", pages("march", 60, poisoned=True)),
-    ):
-        if name:
-            jsonl(crawls / f"{name}.jsonl", documents)
-        found.append(run_turn(folder / "monthly.yaml", folder / "store", INLINE))
-    return Turns(folder, found)
+    recipe = write_recipe(folder)
+    return Turns(folder, [run_turn(recipe, folder / "store", INLINE) for _ in drops(folder)])
 
 
 def artifact(turns: Turns, number: int, id: str) -> Artifact:
