@@ -281,7 +281,10 @@ def report(
 
     with refusals():
         prepared = prepare(
-            RunRequest.of(recipe, set_, store, only=["report"], force=["report"] if force else None)
+            RunRequest.of(
+                recipe, set_, store, only=["report"], force=["report"] if force else None
+            ),
+            made=True,
         )
         prepared.refuse_unresolved()
     drawn = Results(prepared.plan).to_json(None, "")["report"]

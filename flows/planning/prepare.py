@@ -106,8 +106,10 @@ class Prepared:
         return self.recipe.place_of(unresolved[0]) if unresolved else ""
 
 
-def prepare(request: RunRequest) -> Prepared:
-    """Read, resolve and plan a recipe. Raises `RecipeError` for whatever is wrong with it."""
+def prepare(request: RunRequest, *, made: bool = False) -> Prepared:
+    """Read, resolve and plan a recipe. `made`: of a recipe with a loop, the promoted run, not the
+    one that its sources have new files for. Raises `RecipeError` for whatever is wrong with it.
+    """
     recipe = read_recipe(request.recipe, request.overrides)
     store = Store.at(request.store or recipe.store)
     if store.root.url.startswith("memory://") and recipe.engine.kind != "inline":
@@ -119,7 +121,7 @@ def prepare(request: RunRequest) -> Prepared:
         )
     stated, turn, past, selection = recipe, None, None, request.selection
     if recipe.loop is not None:
-        turn = _turn(recipe, store, asked=selection.asks())
+        turn = _turn(recipe, store, asked=selection.asks(), made=made)
         if turn.waiting:
             return Prepared(
                 request, stated, recipe, Graph(), {}, store, Plan(recipe.name, {}), turn=turn
@@ -146,7 +148,7 @@ def prepare(request: RunRequest) -> Prepared:
     return Prepared(request, stated, recipe, graph, pins, store, plan, phases, predicted, why, turn)
 
 
-def _turn(recipe: Recipe, store: Store, *, asked: bool) -> Turn:
+def _turn(recipe: Recipe, store: Store, *, asked: bool, made: bool) -> Turn:
     def earlier(history: History) -> Earlier:
         return lambda node: [
             *(m for m in history.manifests(store, node.name) if any(m.pins.values())),
@@ -154,7 +156,7 @@ def _turn(recipe: Recipe, store: Store, *, asked: bool) -> Turn:
         ]
 
     try:
-        return turn_of(recipe, store, earlier, selected=asked)
+        return turn_of(recipe, store, earlier, selected=asked, made=made)
     except StageError as error:
         raise RecipeError([str(error)]) from None
 

@@ -174,6 +174,16 @@ def test_the_refused_run_stays_refused_and_is_promoted_by_hand(turns: Turns) -> 
     assert latest(turns) == versions(turns, 0) | versions(turns, 2)
 
 
+def test_what_was_made_is_found_while_there_are_new_files(turns: Turns) -> None:
+    puna, store = CliRunner(), ["--store", str(turns.folder / "store")]
+    page = puna.invoke(app, ["report", str(turns.recipe), *store])
+    assert page.exit_code == 0, page.output
+    assert page.stdout.strip() == turns.found[2]["report"]
+    traced = puna.invoke(app, ["trace", str(turns.recipe), "learn", "--step", "1", *store])
+    assert traced.exit_code == 0, traced.output
+    assert "february.jsonl" in traced.stdout or "letters.jsonl" in traced.stdout
+
+
 def test_with_nothing_new_a_stage_of_the_promoted_run_is_planned_again(turns: Turns) -> None:
     march = turns.folder / "crawls" / "march.jsonl"
     text = march.read_bytes()

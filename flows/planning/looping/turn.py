@@ -9,7 +9,7 @@ from typing import Any
 from flows.planning.graph import Graph
 from flows.planning.looping.continuing import waits_for, without_effect
 from flows.planning.looping.fresh import count, only_new
-from flows.planning.looping.history import History, read_history
+from flows.planning.looping.history import History, PastRun, read_history
 from flows.planning.resolve import Earlier, Pins, Unresolved, resolve
 from flows.recipe.sections import Recipe
 from infra.store import Store
@@ -49,7 +49,7 @@ class Turn:
         if self.waiting:
             return [f"nothing new since run {self.promoted}", *self.waiting]
         if self.again:
-            return [f"the promoted run {self.promoted} once more, as nothing is new"]
+            return [f"the promoted run {self.promoted} once more"]
         if self.continues is None:
             return ["the first run of the loop: it reads everything"]
         files = ", ".join(
@@ -80,14 +80,18 @@ def turn_of(
     earlier: Callable[[History], Earlier],
     *,
     selected: bool,
+    made: bool = False,
 ) -> Turn:
     """The turn that a recipe's store and sources are at.
 
     `selected`: whether parts of the plan are asked for: with nothing new, these are of the promoted
-    run. Raises `StageError` where the record of a past run is gone.
+    run. `made`: whether it is about the promoted run anyway. Raises `StageError` where the record
+    of a past run is gone.
     """
     history = read_history(store, recipe.name)
     last = history.last
+    if last is not None and made:
+        return _once_more(recipe, history, last)
     promoted = last.run if last else None
     found = resolve(_growing(recipe), recipe.remote.access(), earlier(history))
     files: dict[str, int | None] = {}
@@ -107,10 +111,15 @@ def turn_of(
     waiting = tuple(waits_for(recipe, fresh)) if fresh else _nothing_in(recipe.growing())
     if not waiting or not selected:
         return Turn(history, promoted, files, pins, waiting, remarks=remarks)
+    return _once_more(recipe, history, last)
+
+
+def _once_more(recipe: Recipe, history: History, last: PastRun) -> Turn:
+    """The promoted run, planned with the history and the files that it had."""
     read = {source: last.pins[source] for source in recipe.growing() if source in last.pins}
     return Turn(
         history.without_last(),
-        promoted,
+        last.run,
         {source: count(by_path) for source, by_path in read.items()},
         {f"{INGEST.name}/{source}": {**by_path} for source, by_path in read.items()},
         again=True,
