@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test browser setup lint bench forest fuzz ranks peers old-transformers lmplz docs clean
+.PHONY: demo test browser duty setup lint bench forest fuzz ranks peers old-transformers lmplz docs clean
 
 demo: $(READY)
 	@$(BIN)/python configs/demo/generate.py build/demo/world
@@ -17,6 +17,9 @@ test: $(READY)
 
 browser: $(READY)  # pages in a headless Chromium (Debian: apt install chromium); skipped without one
 	@$(BIN)/python -m pytest -m browser tests/browser
+
+duty: $(READY)  # schedules, loops and services as they run for weeks (minutes each)
+	@$(BIN)/python -m pytest -m duty tests
 
 setup: $(READY)
 

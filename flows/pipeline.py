@@ -17,7 +17,7 @@ from prefect import State, flow, tags
 from prefect.exceptions import CancelledRun, TerminationSignal
 from prefect.flow_engine import run_flow
 from prefect.runtime import flow_run
-from prefect.states import Cancelled
+from prefect.states import Cancelled, Completed
 
 from flows.monitoring import cancelling
 from flows.monitoring.flow_runs import (
@@ -34,6 +34,7 @@ from flows.planning.prepare import Prepared, prepare
 from flows.planning.request import RunRequest
 from flows.running.catch_up import skipped_if_overdue
 from flows.running.failures import Failure, advise, in_words, traceback_of
+from flows.running.promotion import conclude, settle
 from flows.running.record import RunRecord, Status, mark_crashed, new_run_id
 from flows.running.results import Results
 from flows.running.walk import StepFailed, walk
@@ -60,7 +61,9 @@ def pipeline(
     """Run a recipe; returns what `puna run --json` prints.
 
     The plan is made here, unless `run_prepared` passes one. Raises `RecipeError` for a bad recipe,
-    and `StepFailed` when a stage has failed and the stages running at that moment have finished.
+    and `StepFailed` when a stage has failed and the stages running at that moment have finished. A
+    run of a loop that is not promoted completes in a state of that name, one without anything new
+    as "Nothing new".
 
     Args:
         recipe: The recipe's path where the run takes place.
@@ -97,7 +100,10 @@ def pipeline(
             raise
 
 
-def _run(prepared: Prepared) -> dict[str, Any]:
+def _run(prepared: Prepared) -> dict[str, Any] | State:
+    if prepared.nothing_new:
+        nothing = nothing_new(prepared)
+        return Completed(name="Nothing new", message="; ".join(nothing["notes"]), data=nothing)
     plan, run = prepared.plan, new_run_id(prepared.recipe.name)
     config = prepared.recipe.engine
     console = CONSOLE.get()
@@ -107,7 +113,12 @@ def _run(prepared: Prepared) -> dict[str, Any]:
     with tags(plan.recipe):
         mark_crashed_flow_runs()
         mark_crashed(prepared.store)
-        record = RunRecord(prepared.store, run, plan, sys.argv, prepared.recipe.data())
+        continues = None
+        if prepared.turn is not None:
+            settle(prepared.store, prepared.recipe.name)
+            continues = prepared.turn.continues
+        stated = prepared.stated.data()
+        record = RunRecord(prepared.store, run, plan, sys.argv, stated, continues)
         record.update(flow_run_id=flow_run.get_id())
         results = Results(plan)
         page = RunPage(UUID(flow_run.get_id()), plan, run, earlier_seconds(plan, prepared.store))
@@ -126,7 +137,7 @@ def _run(prepared: Prepared) -> dict[str, Any]:
                     recipe=prepared.recipe.name,
                     run=run,
                     cpu_threads=config.thread_count(),
-                    keep_latest=bool(prepared.request.selection.pins),
+                    keep_latest=bool(prepared.request.selection.pins) or prepared.turn is not None,
                     access=prepared.recipe.remote.access(),
                     page=page,
                     pulse=pulse,
@@ -139,7 +150,9 @@ def _run(prepared: Prepared) -> dict[str, Any]:
                         side_by_side=engine.workers,
                         exclusive_at_once=config.processes_at_once(),
                     )
-            status = "completed"
+            verdict = conclude(prepared, results.artifacts(), run)
+            results.promotion = verdict.to_json() if verdict is not None else None
+            status = "not promoted" if verdict is not None and verdict.refused else "completed"
         except StepFailed as failure:
             results.failure = failure
             status = "stopped-by-gate" if isinstance(failure.cause, GateError) else "failed"
@@ -156,11 +169,23 @@ def _run(prepared: Prepared) -> dict[str, Any]:
             cause = results.failure.cause if results.failure else None
             with contextlib.ExitStack() as stack:
                 # A full disk or a lost server must not hide the first error.
-                if status != "completed":
+                if status not in ("completed", "not promoted"):
                     stack.enter_context(contextlib.suppress(Exception))
-                record.end(status, results.stages(), traceback_of(cause) if cause else "")
+                failure_text = traceback_of(cause) if cause else ""
+                record.end(status, results.stages(), failure_text, results.promotion)
                 page.ended(results.stages())
-    return results.to_json(run, status)
+    result = results.to_json(run, status)
+    if status == "not promoted" and results.promotion is not None:
+        reasons = "; ".join(results.promotion["reasons"])
+        return Completed(name="Not promoted", message=reasons, data=result)
+    return result
+
+
+def nothing_new(prepared: Prepared) -> dict[str, Any]:
+    """What a run of a loop returns that has nothing to do."""
+    return Results(prepared.plan).to_json(None, "nothing new") | {
+        "notes": prepared.turn.lines() if prepared.turn is not None else []
+    }
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """The `puna` command. Results go to stdout, progress and errors to stderr.
 
 Exit codes: 0 done or nothing to do, 1 a stage failed, 2 bad recipe or arguments, 3 a gate stopped
-the run, 75 interrupted and resumable. Heavy imports are inside the commands, so that `puna --help`
-is quick.
+the run or it was not promoted, 75 interrupted and resumable. Heavy imports are inside the commands,
+so that `puna --help` is quick.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from flows.cli.deploying import deploy, serve
 from flows.cli.export import export
 from flows.cli.inspect import inspect
 from flows.cli.planning import plan
+from flows.cli.promoting import promote
 from flows.cli.running import evaluate, report, run
 from flows.cli.setting_up import doctor, init, schema
 from flows.cli.trace import trace
@@ -28,7 +29,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (run, plan, deploy, serve, evaluate, report, inspect, trace, export, doctor, init):
+COMMANDS = (
+    run,
+    plan,
+    deploy,
+    serve,
+    evaluate,
+    report,
+    promote,
+    inspect,
+    trace,
+    export,
+    doctor,
+    init,
+)
+for command in COMMANDS:
     app.command()(command)
 GROUPS = {"artifacts": artifacts.app, "tokenizer": tokenizer.app, "dashboard": dashboard.app}
 for name, group in GROUPS.items():

@@ -147,10 +147,14 @@ def tag(
     recipe: Annotated[str, typer.Option("--recipe", help="The recipe the tag belongs to.")],
     store: StoreUrl = "artifacts",
 ) -> None:
-    """Give an artifact a name that gc respects and `artifact:RECIPE/STAGE/NAME@TAG` finds."""
+    """Give an artifact a name that gc respects and `artifact:RECIPE/STAGE/NAME@TAG` finds; who
+    did so, and when, is recorded.
+    """
+    from infra.store import promotions
+
     artifact = open_artifact(store, reference)
     with refusals():
-        open_store(store).set_reference(recipe, artifact, tag)
+        promotions.move_tag(open_store(store), recipe, artifact, tag)
     print(f"{recipe}: {tag} -> {artifact.identity}")
 
 

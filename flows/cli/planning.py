@@ -70,12 +70,16 @@ def plan(
         found: dict[str, Any] = {"recipe": prepared.recipe.name, "stages": stages}
         found |= {"reading": reading.sources, "tokenizing": tokenizing, "warnings": warnings}
         found |= {"expected": {id: made.to_json() for id, made in expected.items()}}
+        if prepared.turn is not None:
+            found["loop"] = prepared.turn.to_json()
         found |= training_json(prepared.phases, prepared.predicted, prepared.unpredicted)
         print(json.dumps(found, ensure_ascii=False))
         return
     from flows.monitoring.console import result_console, stage_table
 
     console = result_console()
+    for line in prepared.turn.lines() if prepared.turn is not None else ():
+        console.print(line, soft_wrap=True, highlight=False)
     console.print(stage_table(stages, {id: made.seconds for id, made in expected.items()}))
     for line in [*in_words(expected, prepared.plan), *reading.lines, *in_lines(tokenizing)]:
         console.print(line, soft_wrap=True, highlight=False)

@@ -72,7 +72,13 @@ def _run(request: RunRequest, as_json: bool) -> None:
         to_run = prepared.plan.to_run()
         if to_run:
             prepared.store.make()
-    if not to_run:
+    if prepared.nothing_new and prepared.turn is not None:
+        for line in prepared.turn.lines():
+            say(line)
+        if as_json:
+            print(json.dumps(Results(prepared.plan).to_json(None, "nothing new")))
+        return
+    if not to_run and not prepared.may_be_promoted:
         from flows.running.record import mark_crashed
 
         with refusals():
@@ -168,6 +174,18 @@ def _run_pipeline(prepared: Prepared, as_json: bool, starting: Starting | None) 
         _report_error(error)
         raise typer.Exit(EXIT_FAILED) from None
     _print_result(result, as_json)
+    if result["status"] == "not promoted":
+        raise typer.Exit(EXIT_GATE)
+
+
+def promotion_lines(promotion: dict[str, Any] | None) -> list[str]:
+    """What became of `latest`, as `puna run` says it."""
+    if promotion is None:
+        return []
+    if promotion["promoted"]:
+        return [f"Promoted: the latest tags follow run {promotion['to']}."]
+    stays = f"the latest tags stay with run {promotion['to']}" if promotion["to"] else "no run is"
+    return [f"Not promoted; {stays}:", *(f"  {reason}" for reason in promotion["reasons"])]
 
 
 def _report_failure(failure: StepFailed, store: str) -> None:
@@ -224,6 +242,8 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
         console.print()
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
+    for line in promotion_lines(result.get("promotion")):
+        console.print(line, soft_wrap=True, highlight=False)
 
 
 def evaluate(
@@ -308,7 +328,10 @@ def _report(recipe: Path, force: bool, set_: list[str] | None, store: str | None
 
     with refusals():
         prepared = prepare(
-            RunRequest.of(recipe, set_, store, only=["report"], force=["report"] if force else None)
+            RunRequest.of(
+                recipe, set_, store, only=["report"], force=["report"] if force else None
+            ),
+            made=True,
         )
         prepared.refuse_unresolved()
     drawn = Results(prepared.plan).to_json(None, "")["report"]

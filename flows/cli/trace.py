@@ -45,7 +45,7 @@ def trace(
     from flows.planning.request import RunRequest
 
     with refusals():
-        prepared = prepare(RunRequest.of(recipe, set_, store))
+        prepared = prepare(RunRequest.of(recipe, set_, store), made=True)
         artifact = _trained(prepared, str(recipe), phase)
         rows = _rows(prepared.store, artifact, step)
     if as_json:

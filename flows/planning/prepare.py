@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from flows.planning.fetching import disk_notes
 from flows.planning.files import look_into_files
 from flows.planning.graph import Graph, Node
+from flows.planning.looping.continuing import continued
+from flows.planning.looping.history import History
+from flows.planning.looping.turn import Turn, turn_of
 from flows.planning.phases import phase_facts
 from flows.planning.plan import Plan, make_plan
 from flows.planning.predictions import predictions
 from flows.planning.reading import notes
 from flows.planning.refusals import refuse_by_base
 from flows.planning.request import RunRequest
-from flows.planning.resolve import NO_WEIGHTS, Pins, Unresolved, resolve
+from flows.planning.resolve import NO_WEIGHTS, Earlier, Pins, Unresolved, resolve
 from flows.planning.wiring import stages
 from flows.recipe.file import RecipeError
 from flows.recipe.read import read_recipe
@@ -37,7 +40,10 @@ class Prepared:
     """A recipe with its graph, pins, store and plan."""
 
     request: RunRequest
+    stated: Recipe
+    """As the file has it."""
     recipe: Recipe
+    """As it runs: for a later crawl, with what the loop changes."""
     graph: Graph
     pins: Pins
     store: Store
@@ -50,6 +56,18 @@ class Prepared:
     """Why nothing is predicted."""
     doubts: tuple[str, ...] = ()
     """What is probably not meant in the files that the recipe names."""
+    turn: Turn | None = None
+    """Where a recipe with a loop stands; if nothing is new, the plan is empty."""
+
+    @property
+    def nothing_new(self) -> bool:
+        """Whether the loop has nothing to do before its sources grow."""
+        return self.turn is not None and bool(self.turn.waiting)
+
+    @property
+    def may_be_promoted(self) -> bool:
+        """Whether this is a turn of a loop that has not ended yet, though all may be built."""
+        return self.turn is not None and not self.turn.again and not self.request.selection.asks()
 
     def refuse_unresolved(self) -> None:
         """Raise `RecipeError` if a reference of the recipe could not be pinned: nothing runs before
@@ -69,6 +87,7 @@ class Prepared:
     def warnings(self) -> list[str]:
         """What is allowed but probably not meant, and what there is to know of the sources."""
         return [
+            *(self.turn.remarks if self.turn is not None else ()),
             *self.recipe.warnings(),
             *self.doubts,
             *notes(self.recipe, self.plan),
@@ -85,8 +104,10 @@ class Prepared:
         return self.recipe.place_of(unresolved[0]) if unresolved else ""
 
 
-def prepare(request: RunRequest) -> Prepared:
-    """Read, resolve and plan a recipe. Raises `RecipeError` for whatever is wrong with it."""
+def prepare(request: RunRequest, *, made: bool = False) -> Prepared:
+    """Read, resolve and plan a recipe. `made`: of a recipe with a loop, the promoted run, not the
+    one that its sources have new files for. Raises `RecipeError` for whatever is wrong with it.
+    """
     recipe = read_recipe(request.recipe, request.overrides)
     if request.store and (what := secret_in(request.store)):
         raise RecipeError([f"--store: holds {what}, and {ADVICE}"])
@@ -98,10 +119,26 @@ def prepare(request: RunRequest) -> Prepared:
                 f"{recipe.engine.kind!r}; name a folder, or set engine.kind=inline"
             ]
         )
+    stated, turn, past, selection = recipe, None, None, request.selection
+    if recipe.loop is not None:
+        turn = _turn(recipe, store, asked=selection.asks(), made=made)
+        if turn.waiting:
+            return Prepared(
+                request, stated, recipe, Graph(), {}, store, Plan(recipe.name, {}), turn=turn
+            )
+        recipe, past = continued(recipe, turn.history, turn.new)
     refuse_by_base(recipe)
-    graph = stages(recipe)
-    pins = resolve(graph, recipe.remote.access(), functools.partial(_earlier, recipe, store))
-    plan = make_plan(graph, pins, store, recipe.name, request.selection)
+    graph = stages(recipe, past)
+    if past is not None:
+        kept = {id: version for id, version in past.pins.items() if id in graph.nodes}
+        selection = selection.with_pins(kept)
+    pins = resolve(
+        graph,
+        recipe.remote.access(),
+        functools.partial(_earlier, recipe, store),
+        turn.pins if turn is not None else None,
+    )
+    plan = make_plan(graph, pins, store, recipe.name, selection)
     _refuse_wrong_references(recipe, plan, pins)
     _refuse_incompatible_indexes(recipe, plan)
     _refuse_missing_programs(plan)
@@ -109,8 +146,32 @@ def prepare(request: RunRequest) -> Prepared:
     phases = _phases(recipe, plan)
     predicted, why = predictions(recipe, plan, phases)
     return Prepared(
-        request, recipe, graph, pins, store, plan, phases, predicted, why, tuple(doubts)
+        request,
+        stated,
+        recipe,
+        graph,
+        pins,
+        store,
+        plan,
+        phases,
+        predicted,
+        why,
+        tuple(doubts),
+        turn,
     )
+
+
+def _turn(recipe: Recipe, store: Store, *, asked: bool, made: bool) -> Turn:
+    def earlier(history: History) -> Earlier:
+        return lambda node: [
+            *(m for m in history.manifests(store, node.name) if any(m.pins.values())),
+            *(_earlier(recipe, store, node) if not history.runs else ()),
+        ]
+
+    try:
+        return turn_of(recipe, store, earlier, selected=asked, made=made)
+    except StageError as error:
+        raise RecipeError([str(error)]) from None
 
 
 def _phases(recipe: Recipe, plan: Plan) -> tuple[PhaseFacts, ...]:

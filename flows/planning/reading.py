@@ -66,7 +66,8 @@ def notes(recipe: Recipe, plan: Plan) -> Iterator[str]:
     """What is to be known of sources before a run: nothing new, or the same object twice."""
     ingests = _ingests(plan)
     for name, step in ingests.items():
-        if "latest" in recipe.sources[name].ingest.crawl and step.state == "hit":
+        latest = "latest" in recipe.sources[name].ingest.crawl
+        if latest and step.state == "hit" and recipe.loop is None:
             from tasks.ingest.commoncrawl.pinning import ingested
 
             read = ", ".join(ingested(step.pins))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,14 @@ class Selection:
     until: str | None = None
     force: tuple[str, ...] = ()
     pins: Mapping[str, str] = field(default_factory=dict)
+
+    def asks(self) -> bool:
+        """Whether it asks for anything but the whole plan."""
+        return bool(self.only or self.start or self.until or self.force or self.pins)
+
+    def with_pins(self, pins: Mapping[str, str]) -> Selection:
+        """The same with more pins; its own count where both name a stage."""
+        return replace(self, pins={**pins, **self.pins})
 
 
 @dataclass(frozen=True)

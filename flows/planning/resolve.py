@@ -115,11 +115,19 @@ Earlier = Callable[[Node], Sequence[Manifest]]
 """What was made of a node before: see `infra.remote.listing.Listing`."""
 
 
-def resolve(graph: Graph, access: Access | None = None, earlier: Earlier = lambda node: ()) -> Pins:
-    """Pin every file that the graph's parameters name, also on other machines."""
+def resolve(
+    graph: Graph,
+    access: Access | None = None,
+    earlier: Earlier = lambda node: (),
+    known: Pins | None = None,
+) -> Pins:
+    """Pin every file that the graph's parameters name, also on other machines. Nodes in `known`
+    have these pins.
+    """
     digests = Digests()
     pins: Pins = {}
-    named = {id: _named(node) for id, node in graph.nodes.items()}
+    known = known or {}
+    named = {id: _named(node) for id, node in graph.nodes.items() if id not in known}
     remote = _remote_pins(
         [
             reference
@@ -131,6 +139,9 @@ def resolve(graph: Graph, access: Access | None = None, earlier: Earlier = lambd
         access or Access(),
     )
     for id, node in graph.nodes.items():
+        if id in known:
+            pins[id] = known[id]
+            continue
         listing = Listing(access or Access(), functools.partial(earlier, node))
         pins[id] = _declared(node, listing)
         for field_path, references in named[id].items():

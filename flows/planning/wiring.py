@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from flows.planning.graph import Graph
+from flows.planning.looping.continuing import Past
 from flows.recipe.references import ARTIFACT_SCHEME, ArtifactReference
 from flows.recipe.sections import DecontaminateSection, Recipe, Source
 from infra.stage import Parameters, Role, Stage
@@ -35,6 +36,8 @@ from tasks.pii.stage import STAGE as PII
 from tasks.quality.stage import STAGE as QUALITY
 from tasks.report.stage import STAGE as REPORT
 from tasks.report.stage import ReportParameters
+from tasks.scorecard.stage import STAGE as SCORECARD
+from tasks.scorecard.stage import ScorecardParameters
 from tasks.select.stage import STAGE as SELECT
 from tasks.signatures.stage import STAGE as SIGNATURES
 from tasks.signatures.stage import SignaturesParameters
@@ -71,17 +74,24 @@ STAGES = (
     BINNING,
     TRAINING,
     EVALUATION,
+    SCORECARD,
     REPORT,
 )
 """All stages in running order."""
 
 
-def stages(recipe: Recipe) -> Graph:
-    """All nodes of a recipe, in running order."""
-    graph = Graph()
-    selected = _documents(recipe, Wiring(graph))
+def stages(recipe: Recipe, past: Past | None = None) -> Graph:
+    """All nodes of a recipe, in running order. `past`: what a run of a loop takes from those before
+    it.
+    """
+    graph, past = Graph(), past or Past()
+    selected = _documents(recipe, Wiring(graph), past)
     models = _models(recipe, graph, selected)
-    _evaluations(recipe, graph, selected, models)
+    _evaluations(recipe, graph, selected, models, past)
+    if recipe.loop is not None:
+        again = tuple(name for name, source in recipe.sources.items() if source.again)
+        limits = narrowed(ScorecardParameters, recipe.loop, again=again)
+        graph.add(SCORECARD, MAIN, limits, run=list(graph.nodes), promoted=past.promoted)
     by_stage: dict[str, list[str]] = {}
     for id, node in graph.nodes.items():
         by_stage.setdefault(node.stage.name, []).append(id)
@@ -110,21 +120,21 @@ class Wiring:
         parameters: Parameters,
         sources: Iterable[str] | None = None,
         without: Collection[str] = (),
-        history: Sequence[ArtifactReference] = (),
+        **given: Sequence[ArtifactReference],
     ) -> str:
         """Add a node with its inputs, and return its id.
 
         A role of one artifact gets the node with the same name, else the stage's `MAIN` node. A
-        role of many gets the nodes of `sources` (None: of all). Roles in `without` stay empty.
+        role of many gets the nodes of `sources` (None: of all). Roles in `without` stay empty, and
+        those in `given` get these artifacts.
         """
         names = None if sources is None else list(sources)
         inputs: dict[str, Sequence[str | ArtifactReference]] = {
             role.name: self._inputs(role, name, names)
             for role in stage.inputs
-            if role.name not in without
+            if role.name not in without and role.name not in given
         }
-        if history:
-            inputs["history"] = history
+        inputs |= given
         id = self.graph.add(stage, name, parameters, **inputs)
         self.added.setdefault(stage.name, {})[name] = id
         return id
@@ -140,14 +150,15 @@ class Wiring:
         return ids
 
 
-def _documents(recipe: Recipe, wiring: Wiring) -> dict[str, str]:
+def _documents(recipe: Recipe, wiring: Wiring, past: Past) -> dict[str, str]:
     """Add ingest to select; returns source -> its select node."""
     for stage in SOURCE_STAGES:
         _annotate_sources(recipe, wiring, stage)
     for language, section in recipe.language_models.items():
         held_out = _held_out(recipe, section.sources)
         parameters = narrowed(LanguageModelParameters, section, held_out=held_out)
-        without = [role.name for role in LANGUAGE_MODEL.inputs] if section.pretrained else ()
+        made = section.pretrained or f"{LANGUAGE_MODEL.name}/{language}" in past.pins
+        without = [role.name for role in LANGUAGE_MODEL.inputs] if made else ()
         wiring.add(LANGUAGE_MODEL, language, parameters, section.sources, without)
     _annotate_sources(recipe, wiring, PERPLEXITY)
     trained_on = {name: source for name, source in recipe.sources.items() if source.category}
@@ -162,7 +173,8 @@ def _documents(recipe: Recipe, wiring: Wiring) -> dict[str, str]:
     keeps = {name: _keeps(recipe, source) for name, source in trained_on.items()}
     percentiles = recipe.percentiles.model_dump()
     cut = CutParameters(sources=keeps, block=recipe.block, **percentiles)
-    wiring.add(CUT, MAIN, cut, trained_on)
+    calibration = (past.calibration,) if past.calibration else ()
+    wiring.add(CUT, MAIN, cut, trained_on, calibration=calibration)
     if recipe.dedup is not None:
         preferred = {PREFERENCES[column.removeprefix("-")] for column in recipe.dedup.prefer}
         wiring.add(
@@ -170,7 +182,7 @@ def _documents(recipe: Recipe, wiring: Wiring) -> dict[str, str]:
             MAIN,
             narrowed(DedupParameters, recipe.dedup),
             trained_on,
-            without={"langid", "quality", "perplexity", "history"} - preferred,
+            without={"langid", "quality", "perplexity"} - preferred,
             history=[ArtifactReference.parse(earlier) for earlier in recipe.dedup.history],
         )
     unread = [] if _removes_passages(recipe) else ["decontaminate"]
@@ -264,6 +276,7 @@ def _evaluations(
     graph: Graph,
     selected: dict[str, str],
     models: dict[str, str | ArtifactReference],
+    past: Past,
 ) -> None:
     """Add an evaluation of each model that the recipe evaluates."""
     section = recipe.evaluation
@@ -281,14 +294,23 @@ def _evaluations(
             model=recipe.model.base if recipe.model and is_file else None,
         )
         graph.add(
-            EVALUATION, name, parameters, model=models.get(name), heldout=list(selected.values())
+            EVALUATION,
+            name,
+            parameters,
+            model=models.get(name),
+            heldout=list(selected.values()),
+            earlier=past.earlier,
         )
 
 
 def _held_out(recipe: Recipe, sources: Sequence[str]) -> dict[str, float]:
     """Reference source that is also trained on -> the fraction that select may hold out."""
-    heldout = recipe.select.heldout
-    return {name: heldout.fraction for name in sources if heldout and recipe.sources[name].category}
+    heldout, trained_on = recipe.select.heldout, recipe.sources
+    return {
+        name: heldout.fraction
+        for name in sources
+        if heldout and name in trained_on and trained_on[name].category
+    }
 
 
 def _keeps(recipe: Recipe, source: Source) -> SourceCut:

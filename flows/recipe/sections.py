@@ -29,6 +29,7 @@ from tasks.model.stage import ModelParameters
 from tasks.perplexity.stage import PerplexityParameters
 from tasks.pii.stage import PiiParameters
 from tasks.quality.stage import QualityParameters
+from tasks.scorecard.stage import ScorecardParameters
 from tasks.select.stage import SelectParameters
 from tasks.signatures.stage import SignaturesParameters
 from tasks.text.lsh import bands_for
@@ -80,6 +81,11 @@ class Source(Parameters):
     perplexity: PerplexitySection | None = None
     pii: PiiParameters | None = None
     category: Name | dict[Name, Name] | None = None
+    again: bool = pydantic.Field(
+        default=False,
+        description="with `loop`: read whole in every run, such as text to replay; its documents "
+        "are not history, so later runs do not drop them as duplicates",
+    )
     block: dict[Name, BlockList | None] = pydantic.Field(
         default_factory=dict,
         description="lists of URLs to leave out of this source; null: without the recipe's list of "
@@ -231,6 +237,18 @@ class EvaluationSection(EvaluationParameters):
     """Filled in from the recipe's `benchmarks`; not stated here."""
 
 
+class LoopSection(ScorecardParameters):
+    """The recipe runs once per crawl: a run reads what the promoted run and those before it have
+    not read, continues training from the promoted model, and is promoted itself (its artifacts
+    become `latest`, all at once) if no score fell beyond its limit.
+
+    `phases`: names of the phases that later crawls go through again; all by default. A phase that
+    only aligns new embeddings is for the first run alone.
+    """
+
+    phases: tuple[Name, ...] | None = pydantic.Field(default=None, min_length=1)
+
+
 class Recipe(Parameters):
     """A whole recipe. The stages of a missing section are left out, except dedup, which only null
     leaves out.
@@ -255,6 +273,7 @@ class Recipe(Parameters):
     binning: BinningParameters | None = None
     training: TrainingSection | None = None
     evaluation: EvaluationSection | None = None
+    loop: LoopSection | None = None
     _places: dict[str, str] = pydantic.PrivateAttr(default_factory=dict)
 
     def place_of(self, reference: str) -> str:
@@ -272,6 +291,14 @@ class Recipe(Parameters):
             for category in source.categories():
                 found[category] = (*found.get(category, ()), name)
         return found
+
+    def growing(self) -> tuple[str, ...]:
+        """The sources of a loop that bring new text: those with a category that are not read
+        again.
+        """
+        return tuple(
+            name for name, source in self.sources.items() if source.category and not source.again
+        )
 
     def searched_for(self) -> tuple[str, ...]:
         """The benchmarks that documents are searched for."""

@@ -15,7 +15,15 @@ from infra.process import is_alive, process_identity
 from infra.stage import JSON
 from infra.store import Store
 
-Status = Literal["running", "completed", "failed", "interrupted", "crashed", "stopped-by-gate"]
+Status = Literal[
+    "running",
+    "completed",
+    "not promoted",
+    "failed",
+    "interrupted",
+    "crashed",
+    "stopped-by-gate",
+]
 
 
 def new_run_id(recipe: str) -> str:
@@ -28,7 +36,13 @@ class RunRecord:
     """The record of one run; every change is written immediately."""
 
     def __init__(
-        self, store: Store, run: str, plan: Plan, argv: list[str], recipe_data: JSON
+        self,
+        store: Store,
+        run: str,
+        plan: Plan,
+        argv: list[str],
+        recipe_data: JSON,
+        continues: str | None = None,
     ) -> None:
         self.run = run
         self._store = store
@@ -45,6 +59,7 @@ class RunRecord:
                 for step in plan.steps.values()
             },
             "recipe_data": recipe_data,
+            **({"continues": continues} if continues else {}),
         }
         self._write()
 
@@ -53,10 +68,18 @@ class RunRecord:
         self._record.update(changes)
         self._write()
 
-    def end(self, status: Status, stages: list[dict[str, Any]], failure: str = "") -> None:
+    def end(
+        self,
+        status: Status,
+        stages: list[dict[str, Any]],
+        failure: str = "",
+        promotion: JSON = None,
+    ) -> None:
         """Record the end of the run; `failure` is the traceback of the error that ended it."""
         ended: dict[str, JSON] = {"status": status, "finished": _now(), "stages": stages}
-        self.update(**ended, **({"failure": failure} if failure else {}))
+        ended |= {"failure": failure} if failure else {}
+        ended |= {"promotion": promotion} if promotion is not None else {}
+        self.update(**ended)
 
     def _write(self) -> None:
         self._store.write_run(self.run, self._record)

@@ -18,6 +18,8 @@ class Results:
         self.plan = plan
         self.built: dict[str, Artifact] = {}
         self.failure: StepFailed | None = None
+        self.promotion: dict[str, Any] | None = None
+        """Of a recipe with a loop: whether the run was promoted, from which run, or why not."""
 
     def stages(self) -> list[dict[str, Any]]:
         """The stages of `puna run --json`."""
@@ -37,12 +39,16 @@ class Results:
             rows.append(row | {"result": result, "why": why, "seconds": seconds, "path": path})
         return rows
 
+    def artifacts(self) -> dict[str, Artifact]:
+        """`stage/name` -> every artifact that there is, in the plan's order."""
+        found = {id: self.built.get(id) or step.artifact for id, step in self.plan.steps.items()}
+        return {id: artifact for id, artifact in found.items() if artifact is not None}
+
     def to_json(self, run: str | None, status: str) -> dict[str, Any]:
         """The one object `puna run --json` prints."""
         by_stage: dict[str, list[Artifact]] = {}
-        for step in self.plan.steps.values():  # in the plan's order, not as they ended
-            if (artifact := self.built.get(step.id) or step.artifact) is not None:
-                by_stage.setdefault(artifact.stage, []).append(artifact)
+        for artifact in self.artifacts().values():
+            by_stage.setdefault(artifact.stage, []).append(artifact)
         scores = {a.name: a.statistics.get("scores", {}) for a in by_stage.get("evaluation", ())}
         report = next(
             (a for a in by_stage.get("report", ()) if a.records.exists("report.html")),
@@ -57,4 +63,5 @@ class Results:
             "report": str(report.records.local("report.html")) if report else None,
             "scores": scores,
             "notes": notes_of(by_stage),
+            **({"promotion": self.promotion} if self.promotion is not None else {}),
         }

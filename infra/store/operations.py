@@ -8,7 +8,7 @@ from typing import Any
 
 from infra.differences import differences
 from infra.process import is_alive
-from infra.store import damage
+from infra.store import damage, promotions
 from infra.store.artifact import Artifact
 from infra.store.directory import Directory
 from infra.store.store import LATEST, Store
@@ -138,8 +138,9 @@ class Garbage:
 def garbage(store: Store, keep_runs: int) -> list[Garbage]:
     """What can be deleted: artifacts and attempts that nothing kept needs.
 
-    Kept is what references and records of the newest runs and of unfinished runs name, and all that
-    those artifacts were made from. Nothing of a run in progress is touched.
+    Kept is what references and records of the newest runs, of unfinished runs and of promoted runs
+    with their history name, and all that those artifacts were made from. Nothing of a run in
+    progress is touched.
     """
     records = store.runs()
     unfinished = [record for record in records if record["status"] in UNFINISHED]
@@ -150,7 +151,12 @@ def garbage(store: Store, keep_runs: int) -> list[Garbage]:
         if record["status"] == "running" and is_alive(record["owner"]) is not False
     ]
     references = [r for r in store.references() if r["tag"] != LATEST or keep_runs]
-    named = _stages_of([*unfinished, *_newest(ended, keep_runs)])
+    promoted = [
+        record
+        for recipe in promotions.promoted_recipes(store)
+        for record in promotions.chain(store, promotions.promoted_run(store, recipe))
+    ]
+    named = _stages_of([*unfinished, *_newest(ended, keep_runs), *promoted])
     named |= {_identity(reference) for reference in references}
     in_progress = _stages_of(running)
     artifacts = {artifact.identity: artifact for artifact in store.artifacts()}

@@ -2,6 +2,7 @@
 
 <root>/refs/<recipe>/<stage>/<name>/<tag>.json       the version that a recipe's tag points at
 <root>/runs/<run>.json                               what a run planned, and how it ended
+<root>/promotions/...                                see `infra.store.promotions`
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from infra.stage import JSON, StageError
 from infra.store.artifact import Artifact
 from infra.store.directory import Damaged, Directory
 
-FOLDERS = ("refs", "runs")
+FOLDERS = ("refs", "runs", "promotions")
 """Folders at the top of a store that are not stages."""
 
 _REFERENCE_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -121,13 +122,21 @@ def _run_problem(record: Mapping[str, Any]) -> str:
 
 
 def damaged(root: Directory) -> Iterator[str]:
-    """What is wrong with references and with records of runs, one line each."""
-    for folder, read in (("refs", _reference_at), ("runs", _run_at)):
+    """What is wrong with references, records of runs and promotions, one line each."""
+    readers = (("refs", _reference_at), ("runs", _run_at), ("promotions", _promotion_at))
+    for folder, read in readers:
         for file in _files(root, folder):
             try:
                 read(root, file)
             except Damaged as error:
                 yield str(error)
+
+
+def _promotion_at(root: Directory, file: str) -> dict[str, Any]:
+    found = root.read_json(file)
+    if missing := [key for key in ("recipe", "at", "who", "from") if key not in found]:
+        raise Damaged(f"{root.url}/{file} is damaged (no {', '.join(missing)}); remove that file")
+    return found
 
 
 def _files(root: Directory, folder: str) -> list[str]:

@@ -87,6 +87,13 @@ def run(context: Context) -> Outcome:
         **funnel(ledger["rows"]),
         "contaminated": _contaminated(final, results),
     }
+    if (earlier := context.optional("calibration")) is not None:
+        statistics["calibration"] = earlier.identity
+        statistics["other_cutoffs"] = [
+            {"language": unit[0], "unit": unit[1], "head": head, "middle": middle}
+            for unit, (head, middle) in sorted(calibrated_cutoffs(earlier).items())
+            if unit not in cutoffs
+        ]
     if block_statistics:
         statistics["block"] = block_statistics
         statistics["notes"] = notes_on(block_statistics, blocks, ledger["rows"])
@@ -159,6 +166,7 @@ def find_cutoffs(
 ) -> tuple[dict[Unit, Counter[int]], dict[Unit, tuple[float, float]]]:
     """By unit: counts of perplexity bins, and the cut-offs (head, middle)."""
     percents = (parameters.head, parameters.middle)
+    calibrated = calibrated_cutoffs(context.optional("calibration"))
     scored = {key: item for key, item in work.items() if units[item.part.source]}
 
     counted = context.map(
@@ -172,7 +180,11 @@ def find_cutoffs(
                 {int(key): number for key, number in bins.items()}
             )
 
-    wanted = {unit: frozenset(wanted_bins(bins, percents)) for unit, bins in counts.items()}
+    wanted = {
+        unit: frozenset(wanted_bins(bins, percents))
+        for unit, bins in counts.items()
+        if unit not in calibrated
+    }
     refine = {
         f"collect.{key}": dataclasses.replace(
             item,
@@ -189,11 +201,20 @@ def find_cutoffs(
     for item, pairs_by_language in zip(refine.values(), collected.values(), strict=True):
         for language, pairs in pairs_by_language.items():
             values.setdefault(_unit(units, item, language), Counter()).update(dict(pairs))
-    cutoffs = {
+    computed = {
         unit: tuple(percentile(counts[unit], values[unit], percent) for percent in percents)
-        for unit in counts
+        for unit in wanted
     }
-    return counts, {unit: (head, middle) for unit, (head, middle) in cutoffs.items()}
+    cutoffs = {unit: (head, middle) for unit, (head, middle) in computed.items()}
+    return counts, cutoffs | {unit: calibrated[unit] for unit in counts if unit in calibrated}
+
+
+def calibrated_cutoffs(earlier: Artifact | None) -> dict[Unit, tuple[float, float]]:
+    """The cut-offs of an earlier cut, and those that it was given itself, by unit."""
+    if earlier is None:
+        return {}
+    entries = (*earlier.statistics["cutoffs"], *earlier.statistics.get("other_cutoffs", ()))
+    return {(e["language"], e["unit"]): (e["head"], e["middle"]) for e in entries}
 
 
 def _unit(units: Mapping[str, Mapping[str, Unit]], item: CutWork, language: str) -> Unit:

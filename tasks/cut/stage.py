@@ -3,11 +3,12 @@
 Checks apply in the order block, line_dedup, langid, quality, perplexity, decontaminate, category;
 the first that a document fails is its `reason`. Perplexity cut-offs are percentiles per language
 and language model (scores of different models are never mixed), over the documents of all sources
-that pass the checks before, linearly interpolated as `numpy.percentile` does.
+that pass the checks before, linearly interpolated as `numpy.percentile` does. With an earlier cut
+in the role calibration, languages and models that it has cut-offs for keep these.
 
 Input roles, each a tuple of artifacts named by source: documents, line_dedup, langid, quality,
-perplexity, decontaminate. Output: data/<source>/part-*.parquet, row-aligned with the documents,
-columns
+perplexity, decontaminate; and calibration (one cut). Output: data/<source>/part-*.parquet,
+row-aligned with the documents, columns
     reason    string   null: eligible; else "block.domain.<list>" or "block.url.<list>" (its URL is
                        on a block list), "line_dedup.empty" (every line was a repeated one),
                        "langid.noise" (no language), "langid.language", "langid.script",
@@ -25,7 +26,7 @@ from typing import Literal
 
 import pydantic
 
-from infra.stage import FilePaths, Output, Parameters, Stage
+from infra.stage import FilePaths, Output, Parameters, Role, Stage
 from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep
 from tasks.documents.roles import ALL_DOCUMENTS, ALL_EDITS, columns_of
 from tasks.documents.selected import RESERVED_FOLDERS
@@ -126,6 +127,7 @@ STAGE = Stage(
         columns_of("quality", many=True),
         columns_of("perplexity", many=True),
         columns_of("decontaminate", many=True),
+        Role("calibration", ("cut",), optional=True),
     ),
     outputs=(
         Output(

@@ -14,6 +14,7 @@ Array suffixes: B documents of a batch, T tokens, V width of the output matrix.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -34,12 +35,20 @@ _DOCUMENTS_AT_ONCE = 512
 def score(
     documents: Iterator[tuple[str, str]], model: LoadedModel, batch_size: int
 ) -> dict[str, Any]:
-    """Score (source, target) documents; {} without text.
+    """The row of `score_each`."""
+    return score_each(documents, model, batch_size)[0]
 
-    Returns `bits_per_byte` with its standard error, `tokens_per_character`, `tokens_per_byte`, `n`
-    documents and their `characters`. Ratios are of sums over all documents. `padding_share`, only
-    if the matrix has rows without a token: mean share of probability that these would take at the
-    counted tokens.
+
+def score_each(
+    documents: Iterator[tuple[str, str]], model: LoadedModel, batch_size: int
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Score (source, target) documents; returns a row, {} without text, and a sample for each
+    document: its `id`, its number among those with text, its `bits` and `bytes`.
+
+    The row has `bits_per_byte` with its standard error, `tokens_per_character`, `tokens_per_byte`,
+    `n` documents and their `characters`. Ratios are of sums over all documents. `padding_share`,
+    only if the matrix has rows without a token: mean share of probability that these would take at
+    the counted tokens.
     """
     nats: list[float] = []
     sizes: list[int] = []
@@ -59,12 +68,16 @@ def score(
         characters += sum(len(target) for _, target in batch)
     total = sum(sizes)
     if not total:
-        return {}
+        return {}, []
     row: dict[str, Any] = bits_per(nats, sizes, "bits_per_byte")
     if len(model.padding_rows) and tokens:
         row["padding_share"] = padding / tokens
     row |= {"tokens_per_character": tokens / characters, "tokens_per_byte": tokens / total}
-    return {**row, "n": len(nats), "characters": characters}
+    samples = [
+        {"id": str(number), "bits": round(cost / math.log(2), 6), "bytes": size}
+        for number, (cost, size) in enumerate(zip(nats, sizes, strict=True))
+    ]
+    return {**row, "n": len(nats), "characters": characters}, samples
 
 
 def _take(documents: Iterator[tuple[str, str]]) -> list[tuple[str, str]]:

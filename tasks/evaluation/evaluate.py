@@ -20,6 +20,9 @@ from tasks.evaluation.stage import EvaluationParameters, LongText
 HELDOUT = "heldout"
 """Rows of held-out text are named `heldout/<category>`."""
 
+EARLIER = "earlier"
+"""Rows of what earlier crawls held out are named `earlier/<category>`."""
+
 LONG_TEXT = "long-text"
 """Rows of loss by position are named `long-text/<category>` and, per bucket of positions,
 `long-text/<category>/<first byte>-<last byte>`.
@@ -39,7 +42,8 @@ class Spec:
     """The job of an evaluation process; paths are local.
 
     `files`, `dev`: benchmark -> its files. `heldout`: category -> JSONL files. `output`: folder for
-    results. `not_held_out`: category without held-out text -> why.
+    results. `not_held_out`: category without held-out text -> why. `earlier`: as `heldout`, of
+    earlier crawls.
     """
 
     model: str
@@ -50,6 +54,13 @@ class Spec:
     output: str
     cpu_threads: int
     not_held_out: dict[str, str] = field(default_factory=dict)
+    earlier: dict[str, list[str]] = field(default_factory=dict)
+
+    def texts(self) -> dict[str, list[str]]:
+        """Name of a row of held-out text -> its files."""
+        return {f"{HELDOUT}/{name}": self.heldout[name] for name in sorted(self.heldout)} | {
+            f"{EARLIER}/{name}": self.earlier[name] for name in sorted(self.earlier)
+        }
 
     @classmethod
     def read(cls, path: Path) -> Spec:
@@ -94,7 +105,7 @@ def measurements(spec: Spec, parameters: EvaluationParameters) -> list[Measureme
     if "harness" in parameters.protocols:
         work.extend(Measurement("hub", task) for task in parameters.hub)
     if "bits-per-byte" in parameters.protocols:
-        work.extend(Measurement("bits-per-byte", category) for category in sorted(spec.heldout))
+        work.extend(Measurement("bits-per-byte", text) for text in spec.texts())
     if parameters.long_text is not None:
         work.extend(Measurement(LONG_TEXT, category) for category in sorted(spec.heldout))
     return work
@@ -177,9 +188,10 @@ def _without_text(
 def _place(row: str) -> tuple[int, str]:
     """Sort key of a row: tasks in order of work, then held-out text and long text by category."""
     kind, _, rest = row.partition("/")
-    if kind not in (HELDOUT, LONG_TEXT):
+    kinds = (HELDOUT, EARLIER, LONG_TEXT)
+    if kind not in kinds:
         return 0, ""
-    return (1 if kind == HELDOUT else 2), rest.partition("/")[0]
+    return 1 + kinds.index(kind), rest.partition("/")[0]
 
 
 def unscored(reason: str) -> dict[str, Any]:
@@ -251,20 +263,22 @@ class _Evaluator:
         asked = questions(style=style, **self._question_arguments(task))
         return Measured(*first_token.score(task, asked, self._model, self._parameters.batch_size))
 
-    def _bits_per_byte(self, category: str) -> Measured:
+    def _bits_per_byte(self, name: str) -> Measured:
         from tasks.evaluation import bits_per_byte
 
-        documents = self._heldout(category, self._parameters.heldout_documents)
-        name = f"{HELDOUT}/{category}"
-        row = bits_per_byte.score(documents, self._model, self._parameters.batch_size)
+        documents = self._heldout(name, self._parameters.heldout_documents)
+        row, samples = bits_per_byte.score_each(documents, self._model, self._parameters.batch_size)
         if not row:
             return Measured(
                 {name: unscored("no text")},
-                notes=[f"category {category}: its held-out documents have no text to score"],
+                notes=[
+                    f"category {name.partition('/')[2]}: its held-out documents have no text to "
+                    "score"
+                ],
             )
         floor, limit = self._parameters.heldout_floor, self._parameters.heldout_documents
         if row["n"] >= floor.documents and row["characters"] >= floor.characters:
-            return Measured({name: row})
+            return Measured({name: row}, samples)
         raised = (
             "evaluation.heldout_documents"
             if row["n"] == limit
@@ -275,13 +289,15 @@ class _Evaluator:
             f"fewer than evaluation.heldout_floor asks ({floor.documents:,} and "
             f"{floor.characters:,}), so the score says little; raise {raised}, or add text"
         )
-        return Measured({name: row | {"few": True}}, notes=[note])
+        return Measured({name: row | {"few": True}}, samples, notes=[note])
 
     def _long_text(self, category: str) -> Measured:
         from tasks.evaluation import long_text
 
         wanted = self._parameters.long_text or LongText()
-        by_bucket, counts = long_text.score(self._heldout(category, None), wanted, self._model)
+        by_bucket, counts = long_text.score(
+            self._heldout(f"{HELDOUT}/{category}", None), wanted, self._model
+        )
         notes = []
         if counts["long"] < wanted.documents:
             notes.append(
@@ -301,9 +317,8 @@ class _Evaluator:
         }
         return Measured(rows, notes=notes)
 
-    def _heldout(self, category: str, limit: int | None) -> Iterator[tuple[str, str]]:
-
-        return read_heldout([Path(path) for path in self._spec.heldout[category]], limit)
+    def _heldout(self, name: str, limit: int | None) -> Iterator[tuple[str, str]]:
+        return read_heldout([Path(path) for path in self._spec.texts()[name]], limit)
 
     def _question_arguments(self, task: str) -> dict[str, Any]:
         """Arguments of `items.questions` for a benchmark, except the style."""

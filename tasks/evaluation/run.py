@@ -24,13 +24,14 @@ def run(context: Context) -> Outcome:
     """Evaluate one model.
 
     Inputs: `model`, an artifact with `checkpoint/` (or else the pins of parameter `model`);
-    `heldout`, select artifacts. Pins: `benchmarks.<name>.paths` and `.dev`.
+    `heldout`, select artifacts; `earlier`, those of earlier crawls. Pins:
+    `benchmarks.<name>.paths` and `.dev`.
 
     Data:
     - `results.json`: {row: {metric: value, metric_stderr, n, ...}}, see `tasks.benchmarks.scores`.
-      Rows are tasks, groups of items (`task/group`), `heldout/<category>`, `long-text/<category>`
-      and its buckets of positions.
-    - `samples/<task>.jsonl`: one line per item.
+      Rows are tasks, groups of items (`task/group`), `heldout/<category>`, `earlier/<category>`,
+      `long-text/<category>` and its buckets of positions.
+    - `samples/<task>.jsonl`: one line per item, or per held-out document.
     - `notes.json`: sentences, if there are any.
 
     Statistics: the rows as `scores`, the `notes`, and `decontaminated`, whether the training data
@@ -107,10 +108,6 @@ def not_held_out(selected: Sequence[Artifact]) -> dict[str, str]:
 
 def _spec(context: Context, scratch: Path) -> dict[str, Any]:
     parameters: EvaluationParameters = context.parameters
-    heldout: dict[str, list[str]] = {}
-    for artifact in context.many("heldout"):
-        for file in artifact.files(f"{HELD_OUT_FOLDER}/"):
-            heldout.setdefault(file.split("/")[1], []).append(str(artifact.path(file)))
     paths = {
         kind: {
             name: [str(file) for file in context.files(f"benchmarks.{name}.{kind}")]
@@ -123,11 +120,21 @@ def _spec(context: Context, scratch: Path) -> dict[str, Any]:
         "parameters": parameters.model_dump(mode="json"),
         "files": paths["paths"],
         "dev": paths["dev"],
-        "heldout": heldout,
+        "heldout": _texts(context.many("heldout")),
+        "earlier": _texts(context.many("earlier")),
         "output": str(scratch),
         "cpu_threads": context.cpu_threads,
         "not_held_out": not_held_out(context.many("heldout")),
     }
+
+
+def _texts(selected: Sequence[Artifact]) -> dict[str, list[str]]:
+    """Category -> files with its held-out text."""
+    found: dict[str, list[str]] = {}
+    for artifact in selected:
+        for file in artifact.files(f"{HELD_OUT_FOLDER}/"):
+            found.setdefault(file.split("/")[1], []).append(str(artifact.path(file)))
+    return found
 
 
 def _model(context: Context, scratch: Path) -> Path:

@@ -97,7 +97,7 @@ class EvaluationParameters(Parameters):
 
 STAGE = Stage(
     "evaluation",
-    version=5,
+    version=6,
     parameters=EvaluationParameters,
     run="tasks.evaluation.run:run",
     check="tasks.evaluation.check:faults",
@@ -106,10 +106,11 @@ STAGE = Stage(
     inputs=(
         Role("model", ("model", "training"), optional=True),
         Role("heldout", ("select",), many=True, optional=True),
+        Role("earlier", ("select",), many=True, optional=True),
     ),
     outputs=(
         Output("results.json", "task -> metric -> value"),
-        Output("samples/*.jsonl", "one line per item"),
+        Output("samples/*.jsonl", "one line per item, or per held-out document"),
         Output("notes.json", "notes, if there are any"),
     ),
     bitwise=False,

@@ -146,11 +146,16 @@ def _growth(
             f"model.embeddings states {methods.input} for the input and {methods.output} for the "
             "output, but the base is tied: one matrix serves as both. State one method"
         )
-    learned = (NewRow(token["id"], tuple(token["base_ids"])) for token in new_tokens)
+    old = size_of(base_tokenizer)
+    learned = (
+        NewRow(token["id"], tuple(token["base_ids"]))
+        for token in new_tokens
+        if token["id"] >= old  # a base trained with this tokenizer has their rows
+    )
     growth = Growth(
         rows=(*without_rows, *learned),
         total=padded(max(size, base.rows), parameters.pad_to_multiple_of),
-        old=size_of(base_tokenizer) - len(without_rows),
+        old=old - len(without_rows),
         input=methods.input,
         output=methods.output,
         seed=parameters.seed,

@@ -6,10 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from flows.planning.plan import Step
-from flows.planning.prepare import prepare
+from flows.planning.prepare import Prepared, prepare
 from flows.planning.request import RunRequest
+from flows.running.promotion import conclude
+from flows.running.record import RunRecord, Status, new_run_id
+from flows.running.results import Results
 from flows.running.walk import walk
 from infra import engine as engines
 from infra.build import Order, build
@@ -29,8 +33,38 @@ def run_direct(
     """Build what the store lacks; returns `stage/name` -> artifact of everything selected, in plan
     order.
     """
-    prepared = prepare(RunRequest.of(recipe, store=str(store), only=only, until_stage=until))
+    request = RunRequest.of(recipe, store=str(store), only=only, until_stage=until)
+    prepared = prepare(request)
     prepared.refuse_unresolved()
+    built = build_plan(prepared, engine)
+    return {
+        id: built.get(id) or step.artifact
+        for id, step in prepared.plan.steps.items()
+        if id in built or (step.state == "hit" and step.artifact)
+    }
+
+
+def run_turn(recipe: Path, store: Path, engine: EngineConfig) -> dict[str, Any]:
+    """Run a recipe with a loop as the pipeline does; returns what `puna run --json` prints."""
+    prepared = prepare(RunRequest.of(recipe, store=str(store)))
+    prepared.refuse_unresolved()
+    results = Results(prepared.plan)
+    if prepared.nothing_new:
+        return results.to_json(None, "nothing new")
+    assert prepared.turn is not None
+    run, stated = new_run_id(prepared.recipe.name), prepared.stated.data()
+    record = RunRecord(prepared.store, run, prepared.plan, [], stated, prepared.turn.continues)
+    results.built = build_plan(prepared, engine, run)
+    verdict = conclude(prepared, results.artifacts(), run)
+    assert verdict is not None
+    results.promotion = verdict.to_json()
+    status: Status = "not promoted" if verdict.refused else "completed"
+    record.end(status, results.stages(), promotion=results.promotion)
+    return results.to_json(run, status)
+
+
+def build_plan(prepared: Prepared, engine: EngineConfig, run: str = "") -> dict[str, Artifact]:
+    """Build what is to run; returns `stage/name` -> artifact of that."""
     built: dict[str, Artifact] = {}
 
     with engines.start(engine) as started:
@@ -48,18 +82,16 @@ def run_direct(
                 order,
                 prepared.store,
                 started,
+                run=run,
                 cpu_threads=engine.thread_count(),
                 access=prepared.recipe.remote.access(),
             )
-            prepared.store.set_reference(prepared.recipe.name, artifact, LATEST)
+            if prepared.turn is None:
+                prepared.store.set_reference(prepared.recipe.name, artifact, LATEST)
             return artifact
 
         walk(prepared.plan, one, built, side_by_side=started.workers)
-    return {
-        id: built.get(id) or step.artifact
-        for id, step in prepared.plan.steps.items()
-        if id in built or (step.state == "hit" and step.artifact)
-    }
+    return built
 
 
 def digests(artifacts: Mapping[str, Artifact]) -> dict[str, str]:

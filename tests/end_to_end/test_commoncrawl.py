@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from infra.engine import EngineConfig
-from infra.store import Artifact
-from tests.end_to_end.direct import run_direct
+from infra.store import Artifact, Store
+from tests.end_to_end.direct import run_direct, run_turn
 from tests.loopback.commoncrawl import CRAWL, Dump, collinfo, dump_of, generated, site
 from tests.loopback.http import FileServer, serving
 
@@ -158,6 +158,29 @@ def test_latest_reads_what_is_new_and_then_says_so(
     assert stages["ingest"]["result"] == "run" and "files of crawl" in stages["ingest"]["why"]
     run_direct(file, tmp_path / "store", INLINE)
     assert f"no crawl after {NEWER}" in CliRunner().invoke(app, ["run", str(file)]).stderr
+
+
+@pytest.mark.parametrize("select", [None, {"languages": ["zh"]}])
+def test_a_loop_takes_the_crawls_that_its_history_lacks(
+    tmp_path: Path, server: FileServer, select: dict[str, Any] | None
+) -> None:
+    stated = {"files": 1} if select is None else {"select": select}
+    file = recipe(tmp_path, "loop", web=crawl(server, crawl="latest", **stated))
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"loop": {}}))
+    store = tmp_path / "store"
+    first, nothing = (run_turn(file, store, INLINE) for _ in range(2))
+    assert first["promotion"]["promoted"] and nothing["status"] == "nothing new"
+    newer = dump_of(generated(8), crawl=NEWER, archives=1)
+    server.files |= newer.files | {"/collinfo.json": collinfo([NEWER, CRAWL])}
+    assert plan(file)["loop"]["new_files"]["web"] >= 1
+    third = run_turn(file, store, INLINE)
+    assert third["promotion"]["from"] == first["run"]
+    (version,) = [s["version"] for s in third["stages"] if s["stage"] == "ingest"]
+    read = Store.at(str(store)).find("ingest", "web", version)
+    assert read is not None
+    names = [pin.name for pins in read.manifest.pins.values() for pin in pins]
+    assert names and all(NEWER in name for name in names)
+    assert run_turn(file, store, INLINE)["status"] == "nothing new"
 
 
 @pytest.mark.parametrize(

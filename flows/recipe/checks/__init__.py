@@ -15,6 +15,7 @@ from flows.recipe.checks.evaluation import (
     check_searched_benchmarks,
     check_tasks_exist,
 )
+from flows.recipe.checks.loop import check_loop
 from flows.recipe.checks.models import check_model, check_new_rows, check_phases, check_watched
 from flows.recipe.checks.sources import (
     check_block_lists,
@@ -45,4 +46,5 @@ def problems_between(recipe: Recipe) -> list[str]:
         *check_new_rows(recipe),
         *check_watched(recipe),
         *check_evaluation(recipe),
+        *check_loop(recipe),
     ]

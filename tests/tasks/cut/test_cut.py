@@ -336,3 +336,25 @@ def test_golden_output(tmp_path: Path) -> None:
         STAGE, CutParameters(sources={"web": KEEP, "more": KEEP}), given.inputs, tmp_path=tmp_path
     )
     assert (STAGE.version, content_digest(built)) == (2, "9d6993e83f9c3368")
+
+
+def test_an_earlier_cut_calibrates_the_languages_it_knows(tmp_path: Path) -> None:
+    parameters = CutParameters(sources={"web": SourceCut(category="web")})
+
+    def cut(number: int, rows: list[dict[str, Any]], *earlier: Artifact) -> Artifact:
+        given = Sources(tmp_path / str(number))
+        given.add("web", [rows])
+        return run_stage(
+            STAGE, parameters, {**given.inputs, "calibration": earlier}, tmp_path=tmp_path
+        )
+
+    def cutoffs(made: Artifact) -> dict[str, tuple[float, float]]:
+        return {c["language"]: (c["head"], c["middle"]) for c in made.statistics["cutoffs"]}
+
+    first = cut(1, [row(perplexity=p) for p in (1.0, 2.0, 3.0)])
+    second = cut(2, [row("en", perplexity=p) for p in (7.0, 7.5, 8.0)], first)
+    assert second.statistics["calibration"] == first.identity
+    assert list(cutoffs(second)) == ["en"]
+    third = cut(3, [row(perplexity=1.0), row(perplexity=90.0), row("en", perplexity=9.0)], second)
+    assert cutoffs(third) == cutoffs(first) | cutoffs(second)  # the second saw no Chinese
+    assert column(third, "bucket") == ["head", "tail", "tail"]

@@ -187,6 +187,18 @@ def test_each_matrix_may_have_its_own_method(tmp_path: Path) -> None:
     assert made.statistics["embeddings"] == {"input": "mean", "output": "first"}
 
 
+def test_a_base_that_has_the_new_tokens_keeps_their_rows(tmp_path: Path) -> None:
+    folder = base(tmp_path)
+    tokenizer = grown_tokenizer(folder, tmp_path)
+    trained = surgery(folder, tokenizer, tmp_path).folder("checkpoint")
+    continued = surgery(trained, tokenizer, tmp_path)
+    assert continued.statistics["new_tokens"] == continued.statistics["rows_added"] == 0
+    before = load_file(trained / "model.safetensors")
+    after = load_file(continued.path("checkpoint/model.safetensors"))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
 def test_a_tied_base_has_one_method(tmp_path: Path) -> None:
     folder = base(tmp_path)
     tokenizer = grown_tokenizer(folder, tmp_path)

@@ -1,0 +1,156 @@
+"""What became of every score: paired differences to the promoted model, and which fell too far."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from infra.store import Artifact
+from tasks.benchmarks.samples import SAMPLES, paired_difference, read_answers
+from tasks.benchmarks.scores import metrics
+from tasks.scorecard.stage import Fall, ScorecardParameters
+
+BASE = "base"
+"""Name of the evaluation of the model that a run continues."""
+
+BITS = "bits_per_byte"
+_TEXTS = ("heldout/", "earlier/")
+_NOT_JUDGED = ("long-text/",)
+_LOWER_IS_BETTER = ("bits_per", "perplexity", "word_perplexity", "byte_perplexity")
+_SECOND = ("acc_norm",)
+"""Metrics that say the same as another of their row, which is judged."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One score now and before. `difference` is now less before, `error` its standard error (None
+    for fewer than two items), `paired` whether both models answered the same items. `fall`: how far
+    it got worse, 0 where it did not; `limit`: how far it might, None where it does not count.
+    """
+
+    row: str
+    metric: str
+    before: float
+    now: float
+    difference: float
+    error: float | None
+    paired: bool
+    fall: float
+    limit: float | None
+    allowed: str = ""
+
+    @property
+    def refused(self) -> bool:
+        """Whether it fell too far."""
+        return self.limit is not None and self.fall > self.limit
+
+    def reason(self) -> str:
+        """Why the run is not promoted, as a sentence."""
+        worse = "rose" if self.difference > 0 else "fell"
+        error = f" ± {self.error:.4f}" if self.error is not None else ""
+        return (
+            f"{self.row} ({self.metric.replace('_', ' ')}) {worse} by {abs(self.difference):.4f}"
+            f"{error}, from {self.before:.4f} to {self.now:.4f}; loop.may_fall allows "
+            f"{self.allowed}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The change as the scorecard has it."""
+        return asdict(self) | {"refused": self.refused}
+
+
+def changes(before: Artifact, now: Artifact, parameters: ScorecardParameters) -> list[Change]:
+    """The change of every score of a task or of held-out text that both evaluations have."""
+    old, new = before.statistics["scores"], now.statistics["scores"]
+    answers = read_answers(before), read_answers(now)
+    bits = _text_bits(before), _text_bits(now)
+    found = []
+    for row, metric in _judged(old, new):
+        if row in bits[0] and row in bits[1]:
+            pair = paired_ratio(bits[0][row], bits[1][row])
+        elif all((row, metric) in known for known in answers):
+            pair = paired_difference(answers[0][row, metric], answers[1][row, metric])
+        else:
+            pair = None
+        found.append(_change(row, metric, old[row], new[row], pair, parameters.fall_of(row)))
+    return found
+
+
+def _judged(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(row, metric) of tasks, without their groups, and of held-out text."""
+    for row in new:
+        group = any(row.startswith(f"{other}/") for other in new)
+        if group or row not in old or row.startswith(_NOT_JUDGED):
+            continue
+        if row.startswith(_TEXTS):
+            names = [BITS]
+        else:
+            names = [name for name in metrics(new[row]) if not name.endswith(_SECOND)]
+        for metric in names:
+            if old[row].get(metric) is not None and new[row].get(metric) is not None:
+                yield row, metric
+
+
+def _change(
+    row: str,
+    metric: str,
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    pair: tuple[float, float] | None,
+    allowed: Fall | None,
+) -> Change:
+    before, now = float(old[metric]), float(new[metric])
+    difference: float
+    error: float | None
+    if pair is not None:
+        difference, error = pair
+    else:
+        difference = now - before
+        errors = [e for scores in (old, new) if (e := scores.get(f"{metric}_stderr")) is not None]
+        error = math.hypot(*errors) if len(errors) == 2 else None
+    worse = difference if metric.startswith(_LOWER_IS_BETTER) else -difference
+    limit = None
+    if allowed is not None and not (allowed.in_errors and error is None):
+        limit = allowed.limit(error or 0.0)
+    words = "" if allowed is None else str(allowed)
+    if allowed is not None and allowed.in_errors and limit is not None:
+        words += f", {limit:.4f}"
+    return Change(
+        row, metric, before, now, difference, error, pair is not None, max(worse, 0.0), limit, words
+    )
+
+
+Bits = Sequence[tuple[float, int]]
+"""Bits and bytes of every document."""
+
+
+def paired_ratio(before: Bits, now: Bits) -> tuple[float, float] | None:
+    """Change of bits per byte over the same documents, and its standard error by the delta method;
+    None for other documents, or fewer than two.
+    """
+    sizes = [size for _, size in before]
+    if len(sizes) < 2 or sizes != [size for _, size in now]:
+        return None
+    total = sum(sizes)
+    differences = [new - old for (old, _), (new, _) in zip(before, now, strict=True)]
+    change = math.fsum(differences) / total
+    residuals = (
+        (difference - change * size) ** 2
+        for difference, size in zip(differences, sizes, strict=True)
+    )
+    return change, math.sqrt(math.fsum(residuals) * len(sizes) / (len(sizes) - 1)) / total
+
+
+def _text_bits(evaluation: Artifact) -> dict[str, Bits]:
+    """Row of held-out text -> bits and bytes of its documents."""
+    found: dict[str, Bits] = {}
+    for file in evaluation.files(SAMPLES):
+        row = file.removeprefix(SAMPLES).removesuffix(".jsonl").replace("__", "/", 1)
+        if row.startswith(_TEXTS):
+            lines = evaluation.path(file).read_text(encoding="utf-8").splitlines()
+            samples = [json.loads(line) for line in lines]
+            found[row] = [(sample["bits"], sample["bytes"]) for sample in samples]
+    return found
