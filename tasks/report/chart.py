@@ -133,7 +133,7 @@ class Axis:
             values = [math.log10(value) for value in values if value > 0]
         low, high = min(values, default=0.0), max(values, default=1.0)
         low = 0.0 if zero else low
-        free = margin * ((high - low) or abs(high) or 1.0)
+        free = margin * (_span(low, high) or abs(high) or 1.0)
         return cls(low if zero else low - free, high + free, log)
 
     def place(self, value: float) -> float:
@@ -144,17 +144,19 @@ class Axis:
 
     def ticks(self, at_most: int, *, percent: bool = False) -> tuple[Tick, ...]:
         """Round numbers on the axis, in percent of it."""
-        values = self._powers(at_most) if self.log else None
-        values = values or round_numbers(self.low, self.high, at_most)
-        step = abs(values[1] - values[0]) if len(values) > 1 and not self.log else None
+        powers = self._powers(at_most) if self.log else []
+        ends = [10.0**end if self.log else end for end in (self.low, self.high)]
+        values = powers or round_numbers(ends[0], ends[1], at_most)
+        step = abs(values[1] - values[0]) if len(values) > 1 and not powers else None
         return tuple(
             Tick(round(100 * self.place(value), 2), number(value, step, percent=percent))
             for value in values
         )
 
-    def _powers(self, at_most: int) -> list[float] | None:
-        """1, 2 and 5 times powers of ten, else powers alone; None where fewer than two fit."""
+    def _powers(self, at_most: int) -> list[float]:
+        """1, 2 and 5 times powers of ten, else powers alone; none where fewer than two fit."""
         exponents = range(math.floor(self.low), math.ceil(self.high) + 1)
+        found: list[float] = []
         for digits in ((1, 2, 5), (1, 3), (1,)):
             found = [
                 digit * 10.0**exponent
@@ -162,10 +164,9 @@ class Axis:
                 for digit in digits
                 if self.low <= math.log10(digit * 10.0**exponent) <= self.high
             ]
-            if 2 <= len(found) <= at_most:
-                return found
-        every = -(-len(found) // at_most)
-        return found[::every] or [10.0 ** ((self.low + self.high) / 2)]
+            if len(found) <= at_most:
+                break
+        return found[:: max(1, -(-len(found) // at_most))] if len(found) > 1 else []
 
 
 def round_numbers(low: float, high: float, at_most: int) -> list[float]:
@@ -174,7 +175,7 @@ def round_numbers(low: float, high: float, at_most: int) -> list[float]:
     >>> round_numbers(0, 0.9, 5)
     [0.0, 0.2, 0.4, 0.6, 0.8]
     """
-    span = (high - low) or 1.0
+    span = _span(low, high) or 1.0
     step = 10.0 ** math.floor(math.log10(span / at_most))
     while span / step > at_most:
         # 1 -> 2 -> 5 -> 10
@@ -182,6 +183,11 @@ def round_numbers(low: float, high: float, at_most: int) -> list[float]:
         step *= 2.5 if leading == 2 else 2
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [float(f"{count * step:.12g}") for count in range(first, last + 1)]
+
+
+def _span(low: float, high: float) -> float:
+    """The length of a range; 0 where rounding alone tells its ends apart."""
+    return high - low if high - low > 1e-9 * max(abs(low), abs(high)) else 0.0
 
 
 def number(value: float, step: float | None = None, *, percent: bool = False) -> str:
@@ -194,7 +200,7 @@ def number(value: float, step: float | None = None, *, percent: bool = False) ->
         return f"{100 * value:.3g}%"
     if value and (abs(value) < 1e-3 or abs(value) >= 1e7):
         return f"{value:.3g}"
-    if step is None:
+    if not step:
         return f"{value:,.6g}"
     decimals = max(0, -math.floor(math.log10(step) + 1e-9)) if step < 1 else 0
     if step < 1 and round(step * 10**decimals, 6) % 1:

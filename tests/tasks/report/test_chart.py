@@ -49,6 +49,18 @@ def test_a_logarithmic_axis_has_powers() -> None:
     assert math.isclose(axis.place(10), 1 / 3) and axis.place(0) == 0
 
 
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.floats(1e-6, 1e6), st.floats(1, 1e9))
+def test_a_logarithmic_axis_of_any_length_has_ticks_on_it(low: float, times: float) -> None:
+    ticks = Axis.around([low, low * times], log=True, zero=False, margin=0.05).ticks(6)
+    assert 1 <= len(ticks) <= 7 and all(0 <= tick.at <= 100 for tick in ticks)
+
+
+def test_a_narrow_logarithmic_axis_has_round_numbers() -> None:
+    axis = Axis.around([2.1, 2.9], log=True, zero=False, margin=0)
+    assert [tick.text for tick in axis.ticks(5)] == ["2.2", "2.4", "2.6", "2.8"]
+
+
 def test_names_of_marks_do_not_meet_and_stay_inside() -> None:
     marks = [Mark("align", 0), Mark("inject", 5), Mark("replay", 70), Mark("a long name", 95)]
     drawn = chart("T", [Line("a", 0, [(0, 1), (100, 2)])], x="x", y="y", marks=marks)
