@@ -179,9 +179,11 @@ def test_what_was_made_is_found_while_there_are_new_files(turns: Turns) -> None:
     page = puna.invoke(app, ["report", str(turns.recipe), *store])
     assert page.exit_code == 0, page.output
     assert page.stdout.strip() == turns.found[2]["report"]
-    traced = puna.invoke(app, ["trace", str(turns.recipe), "learn", "--step", "1", *store])
+    words = ["trace", str(turns.recipe), "learn", "--step", "1", "--json", *store]
+    traced = puna.invoke(app, words)
     assert traced.exit_code == 0, traced.output
-    assert "february.jsonl" in traced.stdout or "letters.jsonl" in traced.stdout
+    found = json.loads(traced.stdout)
+    assert found["artifact"] == artifact(turns, 2, "training/learn").identity and found["rows"]
 
 
 def test_with_nothing_new_a_stage_of_the_promoted_run_is_planned_again(turns: Turns) -> None:
