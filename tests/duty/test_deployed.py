@@ -21,7 +21,7 @@ from infra.store import Store
 from tests.duty.services import Duty, on_duty, wait_for
 from tests.end_to_end.world import write_recipe, write_world
 
-pytestmark = [pytest.mark.duty, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.duty, pytest.mark.timeout(1800)]
 
 TINY = """\
 name: tiny
@@ -117,7 +117,7 @@ def test_a_worker_that_comes_back_does_not_run_all_it_missed(
         wait_for(
             "end of the backlog",
             lambda: all(run["state_type"] in ("COMPLETED", "CANCELLED") for run in missed()),
-            400,
+            800,
         )
     states = Counter(run["state_name"] for run in missed())
     assert states == Counter({"Completed": completed, "Skipped": MISSED - completed}) - Counter()
