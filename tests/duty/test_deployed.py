@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -157,6 +158,14 @@ def test_credentials_are_refused_before_they_are_stored(duty: Duty) -> None:
         duty.start("puna-stage/tiny-ingest", overrides=[address])
     assert refused.value.code in (409, 422)
     assert "planted-word" not in json.dumps(duty.ask("/flow_runs/filter", {}))
+
+
+def test_a_server_with_a_password_answers_nobody_else(duty: Duty) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{duty.api_url}/admin/version", timeout=30)
+    assert refused.value.code == 401
+    health = urllib.request.urlopen(f"{duty.api_url}/health", timeout=30)  # for load balancers
+    assert health.status == 200
 
 
 def process_of(duty: Duty) -> int:
