@@ -151,6 +151,20 @@ def test_a_stage_from_the_form_computes_nothing_before_it_again(duty: Duty) -> N
     assert results == {"ingest": "hit", "cut": "hit", "select": "built", "report": "hit"}
 
 
+def test_maintenance_fails_where_a_file_is_damaged(duty: Duty) -> None:
+    duty.puna("deploy", "tiny.yaml", "-s", "name=cared", "--store", "cared")
+    with working(duty):
+        assert duty.ended(duty.start("puna/cared"))["state_name"] == "Completed"
+        assert duty.ended(duty.start("puna-maintenance/cared"))["state_name"] == "Completed"
+        (artifact,) = (
+            one for one in Store.at(str(duty.folder / "cared")).artifacts() if one.stage == "select"
+        )
+        file = Path(artifact.data.url, next(iter(artifact.files())))
+        file.write_bytes(file.read_bytes()[:-1] + b"?")
+        ended = duty.ended(duty.start("puna-maintenance/cared", what="verify"))
+    assert ended["state_name"] == "Failed" and "--force select/letters" in ended["state"]["message"]
+
+
 def test_credentials_are_refused_before_they_are_stored(duty: Duty) -> None:
     duty.puna("deploy", "tiny.yaml")
     address = "sources.letters.ingest.paths=[https://user:planted-word@host/x.jsonl]"
