@@ -166,7 +166,7 @@ class Duty:
             {"Content-Type": "application/json", "Authorization": f"Basic {user}"},
             method=method or ("GET" if body is None else "POST"),
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return json.loads(answer.read() or b"null")
 
     def deployment(self, name: str) -> dict[str, Any]:
