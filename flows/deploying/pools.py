@@ -13,6 +13,10 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 PROCESS = "process"
 
+AT_ONCE = 4
+"""Runs that a new pool starts at once. It also keeps workers from asking the server for every run
+of a backlog again and again, which would slow down the one that clears it."""
+
 
 def find_or_create(client: SyncPrefectClient, name: str) -> WorkPool:
     """The work pool of that name; a new one runs flows as processes of its workers' machines."""
@@ -25,6 +29,7 @@ def find_or_create(client: SyncPrefectClient, name: str) -> WorkPool:
             name=name,
             type=PROCESS,
             base_job_template=ProcessWorker.get_default_base_job_template(),
+            concurrency_limit=AT_ONCE,
             description="Runs of puna, as processes on the machines of its workers.",
         )
         try:

@@ -5,6 +5,7 @@ Each is the real program, started as an operator would start it, on this machine
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -24,6 +25,9 @@ from typing import Any, TypeVar
 import pytest
 
 T = TypeVar("T")
+AUTH = "somebody:planted-password"
+"""User and password of the server, as where it does not listen on loopback only."""
+
 START_S = 120.0
 _POLL_S = 0.5
 
@@ -155,13 +159,14 @@ class Duty:
 
     def ask(self, path: str, body: dict[str, Any] | None = None, method: str = "") -> Any:
         """What the server's API answers. Raises `HTTPError`."""
+        user = base64.b64encode(self.environment["PREFECT_API_AUTH_STRING"].encode()).decode()
         request = urllib.request.Request(
             f"{self.api_url}{path}",
             None if body is None else json.dumps(body).encode(),
-            {"Content-Type": "application/json"},
+            {"Content-Type": "application/json", "Authorization": f"Basic {user}"},
             method=method or ("GET" if body is None else "POST"),
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return json.loads(answer.read() or b"null")
 
     def deployment(self, name: str) -> dict[str, Any]:
@@ -225,6 +230,7 @@ def on_duty(folder: Path) -> Iterator[Duty]:
             **kept,
             "HOME": str(folder),
             "PREFECT_HOME": str(folder / "prefect"),
+            "PREFECT_API_AUTH_STRING": AUTH,
             "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_UI_API_URL": f"http://127.0.0.1:{port}/api",
@@ -232,7 +238,11 @@ def on_duty(folder: Path) -> Iterator[Duty]:
         listen = ["--port", str(port)]
         server = Service(
             [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", *listen],
-            environment | {"PREFECT_API_DATABASE_CONNECTION_URL": database},
+            environment
+            | {
+                "PREFECT_API_DATABASE_CONNECTION_URL": database,
+                "PREFECT_SERVER_API_AUTH_STRING": AUTH,
+            },
             folder,
             folder / "server.log",
         )

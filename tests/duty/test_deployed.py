@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from infra.store import Store
 from tests.duty.services import Duty, on_duty, wait_for
 from tests.end_to_end.world import write_recipe, write_world
 
-pytestmark = [pytest.mark.duty, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.duty, pytest.mark.timeout(1800)]
 
 TINY = """\
 name: tiny
@@ -117,7 +118,7 @@ def test_a_worker_that_comes_back_does_not_run_all_it_missed(
         wait_for(
             "end of the backlog",
             lambda: all(run["state_type"] in ("COMPLETED", "CANCELLED") for run in missed()),
-            400,
+            800,
         )
     states = Counter(run["state_name"] for run in missed())
     assert states == Counter({"Completed": completed, "Skipped": MISSED - completed}) - Counter()
@@ -150,6 +151,20 @@ def test_a_stage_from_the_form_computes_nothing_before_it_again(duty: Duty) -> N
     assert results == {"ingest": "hit", "cut": "hit", "select": "built", "report": "hit"}
 
 
+def test_maintenance_fails_where_a_file_is_damaged(duty: Duty) -> None:
+    duty.puna("deploy", "tiny.yaml", "-s", "name=cared", "--store", "cared")
+    with working(duty):
+        assert duty.ended(duty.start("puna/cared"))["state_name"] == "Completed"
+        assert duty.ended(duty.start("puna-maintenance/cared"))["state_name"] == "Completed"
+        (artifact,) = (
+            one for one in Store.at(str(duty.folder / "cared")).artifacts() if one.stage == "select"
+        )
+        file = Path(artifact.data.url, next(iter(artifact.files())))
+        file.write_bytes(file.read_bytes()[:-1] + b"?")
+        ended = duty.ended(duty.start("puna-maintenance/cared", what="verify"))
+    assert ended["state_name"] == "Failed" and "--force select/letters" in ended["state"]["message"]
+
+
 def test_credentials_are_refused_before_they_are_stored(duty: Duty) -> None:
     duty.puna("deploy", "tiny.yaml")
     address = "sources.letters.ingest.paths=[https://user:planted-word@host/x.jsonl]"
@@ -157,6 +172,14 @@ def test_credentials_are_refused_before_they_are_stored(duty: Duty) -> None:
         duty.start("puna-stage/tiny-ingest", overrides=[address])
     assert refused.value.code in (409, 422)
     assert "planted-word" not in json.dumps(duty.ask("/flow_runs/filter", {}))
+
+
+def test_a_server_with_a_password_answers_nobody_else(duty: Duty) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{duty.api_url}/admin/version", timeout=30)
+    assert refused.value.code == 401
+    health = urllib.request.urlopen(f"{duty.api_url}/health", timeout=30)  # for load balancers
+    assert health.status == 200
 
 
 def process_of(duty: Duty) -> int:
