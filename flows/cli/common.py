@@ -122,10 +122,14 @@ def open_store(url: str) -> Store:
 
 def find_store(url: str) -> Store:
     """The store at a URL. Raises `ArtifactMissing` for a missing folder, most likely a misspelt
-    path.
+    path, and `RecipeError` for a password in the URL.
     """
+    from flows.recipe.file import RecipeError
+    from flows.recipe.secrets import ADVICE, secret_in
     from infra.store import ArtifactMissing, Store
 
+    if what := secret_in(url):
+        raise RecipeError([f"--store: holds {what}, and {ADVICE}"])
     store = Store.at(url)
     local = store.root.local_root
     if local is not None and not local.is_dir():

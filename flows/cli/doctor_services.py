@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from flows.cli.findings import Finding
+from infra.remote.locations import shown
 
 LOW_DISK_BYTES = 5 * 10**9
 _TIMEOUT_S = 5.0
@@ -36,7 +37,7 @@ def _server() -> Iterator[Finding]:
         yield Finding("ok", "server", "not running; `puna run` will start it")
         return
     api = api.rstrip("/")
-    shown = _without_password(api.removesuffix("/api"))
+    address = shown(api).removesuffix("/api")
     try:
         version = str(_ask(f"{api}/admin/version"))
         pools = _ask(f"{api}/work_pools/filter", {})
@@ -46,14 +47,14 @@ def _server() -> Iterator[Finding]:
             if error.code in (401, 403)
             else "set PREFECT_API_URL to the address of a Prefect server, ending with /api"
         )
-        yield Finding("bad", "server", f"{shown} answers HTTP {error.code}", action)
+        yield Finding("bad", "server", f"{address} answers HTTP {error.code}", action)
         return
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         action = "start it, or unset PREFECT_API_URL for one of this machine"
-        yield Finding("bad", "server", f"{shown} does not answer ({reason})", action)
+        yield Finding("bad", "server", f"{address} does not answer ({reason})", action)
         return
-    yield _versions(shown, version)
+    yield _versions(address, version)
     if urlsplit(api).hostname not in _LOOPBACK and "PREFECT_API_AUTH_STRING" not in os.environ:
         yield Finding(
             "note",
@@ -64,15 +65,15 @@ def _server() -> Iterator[Finding]:
     yield from _pools(pools)
 
 
-def _versions(shown: str, version: str) -> Finding:
+def _versions(address: str, version: str) -> Finding:
     here = importlib.metadata.version("prefect")
     if version == here:
-        return Finding("ok", "server", f"{shown}, Prefect {version}")
+        return Finding("ok", "server", f"{address}, Prefect {version}")
     same_series = version.split(".")[:2] == here.split(".")[:2]
     return Finding(
         "note" if same_series else "bad",
         "server",
-        f"{shown} is Prefect {version}, and here is {here}",
+        f"{address} is Prefect {version}, and here is {here}",
         "install one version on both: pip install prefect==VERSION, then restart the server",
     )
 
@@ -109,28 +110,26 @@ def _ask(url: str, body: dict[str, Any] | None = None) -> Any:
         return json.loads(answer.read())
 
 
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
-
-
 def _store(url: str) -> Iterator[Finding]:
+    from flows.recipe.secrets import ADVICE, secret_in
     from infra.store import Store
 
-    shown = _without_password(url) if "://" in url else url
+    if what := secret_in(url):
+        yield Finding("bad", "store", f"its address holds {what}", ADVICE)
+        return
     try:
         store = Store.at(url)
         local = store.root.local_root
         if local is not None and not local.is_dir():
-            yield Finding("ok", "store", f"{shown} does not exist yet; a run makes it")
+            yield Finding("ok", "store", f"{shown(url)} does not exist yet; a run makes it")
         else:
             store.make()
             runs = len(store.runs())
-            yield Finding("ok", "store", f"{shown}: can be read and written, {runs:,} runs")
+            yield Finding("ok", "store", f"{shown(url)}: can be read and written, {runs:,} runs")
     except Exception as error:  # of any library of remote storage
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         action = "give credentials in the environment (AWS_* for s3://), or name another --store"
-        yield Finding("bad", "store", f"{shown}: {reason}", action)
+        yield Finding("bad", "store", f"{shown(url)}: {reason}", action)
         return
     yield _disk("disk of the store", _nearest(local if local is not None else Path.cwd()))
 

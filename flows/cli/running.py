@@ -30,6 +30,7 @@ from flows.cli.common import (
     say,
 )
 from flows.cli.interrupts import importing, interruptible
+from infra.remote.locations import shown
 
 if TYPE_CHECKING:
     from flows.monitoring.server import Starting
@@ -106,7 +107,7 @@ def _begin_server() -> Starting | None:
 
     server.prepare_environment()
     if os.environ.get("PREFECT_API_URL"):
-        say(f"dashboard: {os.environ['PREFECT_API_URL'].removesuffix('/api')}")
+        say(f"dashboard: {shown(os.environ['PREFECT_API_URL']).removesuffix('/api')}")
         return None
     with _failing_server():
         starting = server.begin()
@@ -355,6 +356,6 @@ def _unreachable_server() -> Iterator[None]:
     except RuntimeError as error:
         if not str(error).startswith("Failed to reach API"):
             raise
-        say(f"error: no Prefect server answers at {os.environ.get('PREFECT_API_URL')}")
+        say(f"error: no Prefect server answers at {shown(os.environ.get('PREFECT_API_URL', ''))}")
         say("start it, or unset PREFECT_API_URL: puna then starts a server of its own")
         raise typer.Exit(EXIT_FAILED) from None

@@ -24,6 +24,10 @@ _SECRET_PARAMETER = re.compile(
 """Names of query parameters that carry a secret: `X-Amz-Signature`, `api_key`, `accessToken`."""
 
 
+_USER = re.compile(r"^([^:/?#]+://)[^/?#]*@")
+_PASSWORD = re.compile(r"^([^:/?#]+://)[^/?#@]*:[^/?#]*@")  # hf://org@v1 has none
+
+
 def scheme_of(reference: str) -> str:
     """The scheme of a reference, in lower case; "" for a path."""
     scheme, separator, _ = reference.partition("://")
@@ -42,8 +46,12 @@ def name_of(url: str) -> str:
 
 
 def shown(url: str) -> str:
-    """A URL for messages: without its query, which may hold a signature."""
-    return url.partition("?")[0] if scheme_of(url) in ("http", "https") else url
+    """A URL for messages: without a password and, on the web, without its query, which may hold a
+    signature.
+    """
+    web = scheme_of(url) in ("http", "https")
+    url = url.partition("?")[0] if web else url
+    return (_USER if web else _PASSWORD).sub(r"\1", url)
 
 
 def check(reference: str) -> None:

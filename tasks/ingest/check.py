@@ -5,14 +5,17 @@ One damaged file or record among others is left to the reader, which counts it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from infra.io.files import replace_bytes
 from infra.remote.access import Access
 from infra.remote.errors import RemoteError
-from infra.remote.locations import is_remote
+from infra.remote.locations import is_remote, shown
+from infra.remote.ranges import read_range
 from infra.stage import Fault, Pin
-from tasks.ingest.file_kinds import refusal
+from tasks.ingest.file_kinds import HEAD_BYTES, refusal
 from tasks.ingest.first_records import first_records
 from tasks.ingest.stage import IngestParameters
 from tasks.ingest.whole_files import parquet_problem
@@ -41,7 +44,31 @@ def faults(
     if format == "parquet" and (why := _parquet(parameters, files, access)):
         yield Fault("paths", why)
     if format == "jsonl":
-        yield from first_records(here, parameters.fields, parameters.max_page_bytes)
+        if here:
+            yield from first_records(here, parameters.fields, parameters.max_page_bytes)
+        elif head := _head(files, access):
+            yield from first_records(
+                [head], parameters.fields, parameters.max_page_bytes, name=shown(files[0].path)
+            )
+
+
+def _head(files: Sequence[Pin], access: Access) -> Path | None:
+    """The first bytes of the first file, which is elsewhere, in a file here; None without answer.
+
+    Remembered, so that it is asked for once.
+    """
+    if not files or files[0].bytes <= 0:
+        return None
+    first = files[0]
+    key = hashlib.sha256(f"{first.path}\0{first.identity}".encode()).hexdigest()[:32]
+    head = access.cache / "lookups" / f"{key}.head"
+    if not head.is_file():
+        try:
+            data = read_range(first, 0, min(HEAD_BYTES, first.bytes), access.impatient())
+        except RemoteError:
+            return None  # the run says so
+        replace_bytes(head, data)
+    return head
 
 
 def _parquet(parameters: IngestParameters, files: Sequence[Pin], access: Access) -> str | None:

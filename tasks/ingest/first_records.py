@@ -22,18 +22,20 @@ _LINE_SHOWN = 80
 
 
 def first_records(
-    files: Sequence[Path], fields: JsonlFields | None, max_bytes: int
+    files: Sequence[Path], fields: JsonlFields | None, max_bytes: int, *, name: str = ""
 ) -> Iterator[Fault]:
     """What is wrong with the first records of a source: certain where none has text; else a first
     record that does not parse, and named fields that none has.
+
+    `name`: what a single file is the beginning of, whose last line may be cut.
     """
     tally, names = FieldTally(), dict[str, None]()
-    reader = FieldReader(fields, tally)
+    reader, broken = FieldReader(fields, tally), ""
     for number, file in enumerate(files):
         for record in _records(file, max_bytes):
             if isinstance(record, str):
                 if not number and not tally.records:
-                    yield Fault("paths", f"the first record of {file} {record}", certain=False)
+                    broken = broken or f"the first record of {name or file} {record}"
                 continue
             reader.read(record)
             names |= dict.fromkeys(names_in(record))
@@ -41,6 +43,8 @@ def first_records(
                 break
         if tally.records == ENOUGH_RECORDS:
             break
+    if broken and (tally.records or not name):
+        yield Fault("paths", broken, certain=False)
     if not tally.records:
         return
     there = f"they have {_listed(list(names))}"
@@ -48,8 +52,8 @@ def first_records(
         wanted = " or ".join(map(repr, fields.text if fields else ("text", "target")))
         yield Fault(
             "paths" if fields is None else "fields",
-            f"{files[0]}: of the first {tally.records:,} records none has text in {wanted}; "
-            f"{there}. Name the field that holds the text in fields.text",
+            f"{name or files[0]}: of the first {tally.records:,} records none has text in "
+            f"{wanted}; {there}. Name the field that holds the text in fields.text",
         )
         return
     for note in notes_on(fields, tally):

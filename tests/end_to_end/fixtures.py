@@ -143,6 +143,10 @@ def marked_processes(mark: str) -> list[str]:
     return found
 
 
+PLANTED_SECRET = "correct-horse-battery-staple"
+"""In the environment of every command, and nowhere else: see `test_run.py`."""
+
+
 @pytest.fixture(scope="session")
 def puna(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Puna]:
     """The command, with a Prefect server that lives for the session."""
@@ -154,6 +158,7 @@ def puna(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Puna]:
         "PREFECT_HOME": str(home / "prefect"),
         "XDG_CACHE_HOME": str(home / "cache"),
         "HOME": str(home),
+        "PLANTED_TOKEN": PLANTED_SECRET,
     }
     bare = Puna(home, environment)
     started = bare("dashboard", "start")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.fixtures import Puna, SmallRun
+from tests.end_to_end.fixtures import PLANTED_SECRET, Puna, SmallRun
 
 pytestmark = pytest.mark.timeout(
     900
@@ -35,6 +35,21 @@ def test_the_json_object_is_that_of_the_design(small_run: SmallRun) -> None:
         result["scores"][model]["heldout/web-zh"]["bits_per_byte"] for model in ("first", "second")
     )
     assert after < before
+
+
+def test_a_secret_of_the_environment_is_written_nowhere(puna: Puna, small_run: SmallRun) -> None:
+    """Not into the store with its logs, reports and TensorBoard files, nor Prefect's database."""
+    run = small_run.done.json["run"].encode()
+    told = small_run.done.stdout + small_run.done.stderr
+    assert puna.environment["PLANTED_TOKEN"] == PLANTED_SECRET not in told
+    with_run = set()
+    for place in (small_run.url, puna.home):
+        for file in place.rglob("*"):
+            if file.is_file() and not file.is_symlink():
+                content = file.read_bytes()
+                assert PLANTED_SECRET.encode() not in content, file
+                with_run |= {file.name.partition(".")[0]} if run in content else set()
+    assert {"manifest", "prefect"} <= with_run  # that is where it would be
 
 
 WITHOUT_DOCUMENTS = {"language_model", "tokenizer", "model", "training", "evaluation", "report"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from collections import namedtuple
@@ -56,6 +57,20 @@ def test_remote_files_are_pinned_and_a_change_is_another_version(tmp_path: Path)
         assert version is not None and plan(file).plan.steps["ingest/web"].version == version
         server.files["/b.txt"] = b"A newer text."
         assert plan(file).plan.steps["ingest/web"].version not in (version, None)
+
+
+def test_the_first_records_of_a_file_elsewhere_are_looked_at_once(tmp_path: Path) -> None:
+    rows = "".join(json.dumps({"body": {"text": f"{n} {n * n}"}}) + "\n" for n in range(40_000))
+    with serving({"/a.jsonl.gz": gzip.compress(rows.encode())}) as server:
+        file = recipe(tmp_path, server.url("/a.jsonl.gz"))
+        file.write_text(file.read_text().replace("format: text", "format: jsonl"))
+        for _ in range(2):
+            with pytest.raises(RecipeError, match=r"far.yaml:8: .*first 100 records none has"):
+                plan(file)
+            assert 0 < server.sent_bytes <= 1 << 16 < len(server.files["/a.jsonl.gz"])  # type: ignore[arg-type]
+        fields = "format: jsonl\n      fields: {text: body.text}"
+        file.write_text(file.read_text().replace("format: jsonl", fields))
+        assert plan(file).doubts == () and server.sent_bytes <= 1 << 16
 
 
 def test_what_does_not_answer_is_planned_around_and_not_run(tmp_path: Path) -> None:

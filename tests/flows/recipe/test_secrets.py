@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from flows.cli import app
+from flows.cli.doctor_services import services
 from flows.planning.prepare import prepare
 from flows.planning.request import RunRequest
 from flows.recipe.file import RecipeError
+from infra.remote.locations import shown
 
 RECIPE = "name: r\nstore: STORE\nsources:\n  web:\n    ingest: {format: text, paths: [a.txt]}\n"
 
@@ -44,6 +48,30 @@ def test_a_secret_in_the_address_of_the_store_is_refused(recipe: Path) -> None:
     with pytest.raises(RecipeError, match="--store: holds a password in an address") as refused:
         prepare(RunRequest.of(recipe, store="s3://key:hunter2hunter2@bucket"))
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://me:hunter2@host:4200/api", "http://host:4200/api"),
+        ("https://token@host/a?sig=hunter2", "https://host/a"),
+        ("s3://key:hunter2@bucket/a", "s3://bucket/a"),
+        ("hf://gpt2@main/config.json", "hf://gpt2@main/config.json"),
+        ("hf://org/base@v1/a:b@c", "hf://org/base@v1/a:b@c"),
+        ("/a/b:c@d", "/a/b:c@d"),
+    ],
+)
+def test_messages_show_addresses_without_secrets(url: str, told: str) -> None:
+    assert shown(url) == told
+
+
+def test_a_command_on_a_store_refuses_a_password() -> None:
+    store = "s3://key:hunter2hunter2@bucket"
+    done = CliRunner().invoke(app, ["artifacts", "list", "--store", store])
+    assert done.exit_code == 2 and "holds a password" in done.output
+    *_, found = services(store)
+    assert found.verdict == "bad" and "holds a password" in found.found
+    assert "hunter2" not in done.output + found.found + found.action
 
 
 def test_plain_names_are_none(recipe: Path) -> None:
