@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.monitoring.flow_runs import short_name
 from tests.end_to_end.fixtures import PLANTED_SECRET, Puna, SmallRun
 
 pytestmark = pytest.mark.timeout(
@@ -99,11 +100,12 @@ def test_what_a_filter_should_drop_was_dropped_with_its_reason(small_run: SmallR
 
 def test_the_dashboard_has_one_flow_run_per_built_stage(puna: Puna, small_run: SmallRun) -> None:
     runs = {run["name"]: run for run in puna.flow_runs()}
+    called = short_name(small_run.done.json["run"])
     for stage in small_run.done.json["stages"]:
-        assert (
-            runs[f"{stage['stage']}/{stage['name']}@{stage['version']}"]["state"]["type"]
-            == "COMPLETED"
-        )
+        run = runs[f"{called}: {stage['stage']}/{stage['name']}"]
+        assert run["state"]["type"] == "COMPLETED"
+        assert run["parameters"]["version"] == stage["version"]
+        assert {"small", stage["stage"]} == set(run["tags"])
     with urllib.request.urlopen(
         f"{puna.api_url.removesuffix('/api')}/ui-settings", timeout=20
     ) as answer:
@@ -111,6 +113,6 @@ def test_the_dashboard_has_one_flow_run_per_built_stage(puna: Puna, small_run: S
             "the pages ask their own server, whatever its port"
         )
     assert (
-        runs["small"]["state"]["type"] == "COMPLETED"
+        runs[called]["state"]["type"] == "COMPLETED"
         and small_run.store.runs()[0]["status"] == "completed"
     )
