@@ -36,6 +36,9 @@ into C may hold up a process's threads, and a server may be away for a minute.""
 STARTING = datetime.timedelta(minutes=30)
 """A run that a worker took must have started by then: a cluster may have to find a machine."""
 
+TAKEN = ("Submitting", "Pending", "InfrastructurePending")
+"""Names of the states of a run that a worker has taken and that has not started."""
+
 BAD_ENDS = ("Failed", "Crashed", "TimedOut", "Not promoted")
 """Names of a run's last state of which somebody is told; a gate's refusal is a failure."""
 
@@ -73,7 +76,10 @@ def described() -> list[AutomationCore]:
             name="puna: never started",
             description="A worker took the run and was killed before it started.",
             trigger=_silent(
-                {"prefect.flow-run.Pending"}, {"prefect.flow-run.*"}, STARTING, OUR_FLOWS
+                {f"prefect.flow-run.{name}" for name in TAKEN},
+                {"prefect.flow-run.*"},
+                STARTING,
+                OUR_FLOWS,
             ),
             actions=[
                 _crashed(

@@ -28,7 +28,7 @@ T = TypeVar("T")
 AUTH = "somebody:planted-password"
 """User and password of the server, as where it does not listen on loopback only."""
 
-START_S = 120.0
+START_S = 240.0
 _POLL_S = 0.5
 
 
