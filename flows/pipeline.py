@@ -128,7 +128,7 @@ def _run(prepared: Prepared) -> dict[str, Any] | State:
             with (
                 engines.start(config) as engine,
                 start_pulse() as pulse,
-                pulse.of(str(flow_run.get_id()), short_name(run)),
+                pulse.of(str(flow_run.get_id()), short_name(run), str(flow_run.get_flow_name())),
             ):
                 build = functools.partial(
                     build_stage,

@@ -59,7 +59,7 @@ def build_stage(
             listener.progressed(step, done, total, unit)
 
         try:
-            with pulse.of(str(flow_run.get_id()), called):
+            with pulse.of(str(flow_run.get_id()), called, node.stage.name):
                 artifact = build(
                     order,
                     store,

@@ -6,7 +6,7 @@ The process here is silent only when the run's own is gone: it reads a pipe, whi
 however the run ends. It needs the standard library alone and takes 10 MB.
 
 Lines of JSON say what to do: first `{"url": ..., "headers": {...}, "every_s": 30}`, then `{"begin":
-resource}` and `{"end": resource}` for each flow run.
+resource, "flow": name}` and `{"end": resource}` for each flow run.
 """
 
 from __future__ import annotations
@@ -46,13 +46,15 @@ class Pulse:
         self._tell({"url": url, "headers": headers, "every_s": every_s})
 
     @contextlib.contextmanager
-    def of(self, flow_run: str, name: str) -> Iterator[None]:
-        """Send heartbeats of a flow run within the block."""
+    def of(self, flow_run: str, name: str, flow: str) -> Iterator[None]:
+        """Send heartbeats of a flow run within the block. `flow`: its flow's name, by which
+        automations choose.
+        """
         resource = {
             "prefect.resource.id": f"prefect.flow-run.{flow_run}",
             "prefect.resource.name": name,
         }
-        self._tell({"begin": resource})
+        self._tell({"begin": resource, "flow": flow})
         try:
             yield
         finally:
@@ -74,14 +76,19 @@ class Pulse:
         self._process.wait()
 
 
-def event(resource: dict[str, str]) -> dict[str, Any]:
+def event(resource: dict[str, str], flow: str) -> dict[str, Any]:
     """A heartbeat as Prefect's API takes it (POST /events)."""
+    related = {
+        "prefect.resource.id": f"prefect.flow.{flow}",
+        "prefect.resource.role": "flow",
+        "prefect.resource.name": flow,
+    }
     return {
         "id": str(uuid4()),
         "occurred": datetime.now(UTC).isoformat(),
         "event": HEARTBEAT,
         "resource": resource,
-        "related": [],
+        "related": [related],
         "payload": {},
     }
 
@@ -91,7 +98,7 @@ def main() -> None:
     import urllib.request
 
     first = json.loads(sys.stdin.readline())
-    living: dict[str, dict[str, str]] = {}
+    living: dict[str, dict[str, Any]] = {}
     ended, changed = threading.Event(), threading.Event()
 
     def send() -> None:
@@ -99,7 +106,7 @@ def main() -> None:
         opener = urllib.request.build_opener(*direct)
         while not ended.is_set():
             changed.clear()
-            events = [event(resource) for resource in list(living.values())]
+            events = [event(words["begin"], words["flow"]) for words in list(living.values())]
             if events:
                 request = urllib.request.Request(
                     f"{first['url']}/events",
@@ -114,7 +121,7 @@ def main() -> None:
     for line in sys.stdin:
         words = json.loads(line)
         if "begin" in words:
-            living[words["begin"]["prefect.resource.id"]] = words["begin"]
+            living[words["begin"]["prefect.resource.id"]] = words
             changed.set()  # the first heartbeat is sent at once
         else:
             living.pop(words["end"]["prefect.resource.id"], None)

@@ -144,7 +144,9 @@ class Checkpointer:
         self._writing = threading.Thread(target=write, name="checkpoint", daemon=True)
         self._writing.start()
         self._saved_step = progress.step
-        if copies is None:  # too large to copy: training waits, and sees it where a rank dies
+        # Where one rank has no room for copies, all wait: `wait` is theirs together, and sees a rank
+        # that dies.
+        if self._ranks.any(copies is None)[0]:
             self.wait()
         self.saving_s = time.monotonic() - began
         self._waited_s += self.saving_s

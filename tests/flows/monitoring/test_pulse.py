@@ -63,19 +63,21 @@ def api(tmp_path: Path) -> Iterator[Heard]:
 
 
 def test_every_flow_run_under_way_has_a_heartbeat_and_no_other(api: Heard) -> None:
-    with Pulse(api.url, LOGIN) as pulse, pulse.of("a", "demo"):
+    with Pulse(api.url, LOGIN) as pulse, pulse.of("a", "demo", "puna"):
         api.events(1)
-        with pulse.of("b", "demo: training/first"):
+        with pulse.of("b", "demo: training/first", "training"):
             api.events(3)
-        with pulse.of("c", "demo: training/second"):
+        with pulse.of("c", "demo: training/second", "training"):
             found = api.events(5)
     ids = [event["resource"]["prefect.resource.id"].rpartition(".")[2] for event in found]
     assert ids == ["a", "a", "b", "a", "c"] and {event["event"] for event in found} == {HEARTBEAT}
+    flows = [event["related"][0]["prefect.resource.name"] for event in found]
+    assert flows == ["puna", "puna", "training", "puna", "training"]
     assert pulse._process.returncode == 0
 
 
 def test_it_beats_while_a_call_in_c_holds_the_interpreter(api: Heard) -> None:
-    with Pulse(api.url, LOGIN, every_s=0.1) as pulse, pulse.of("a", "demo"):
+    with Pulse(api.url, LOGIN, every_s=0.1) as pulse, pulse.of("a", "demo", "puna"):
         before = len(api.events(1))
         ctypes.PyDLL(None).usleep(900_000)  # PyDLL keeps the lock, as a long sort may
         assert len(api.events()) >= before + 2
@@ -84,7 +86,7 @@ def test_it_beats_while_a_call_in_c_holds_the_interpreter(api: Heard) -> None:
 def test_it_ends_with_the_run_however_that_ends(api: Heard) -> None:
     script = (
         "import os, sys; from flows.monitoring.pulse import Pulse; "
-        f"pulse = Pulse({api.url!r}, {LOGIN!r}, 0.1); pulse.of('a', 'demo').__enter__(); "
+        f"pulse = Pulse({api.url!r}, {LOGIN!r}, 0.1); pulse.of('a', 'demo', 'puna').__enter__(); "
         "print(pulse._process.pid, flush=True); sys.stdin.read(1); os.kill(os.getpid(), 9)"
     )
     run = subprocess.Popen(
