@@ -144,8 +144,7 @@ class Checkpointer:
         self._writing = threading.Thread(target=write, name="checkpoint", daemon=True)
         self._writing.start()
         self._saved_step = progress.step
-        # Where one rank has no room for copies, all wait: `wait` is theirs together, and sees a rank
-        # that dies.
+        # Where one rank has no room for copies, all wait, together: so they see one that dies.
         if self._ranks.any(copies is None)[0]:
             self.wait()
         self.saving_s = time.monotonic() - began
