@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -47,6 +48,9 @@ def test_a_training_run_is_watched_and_cancelled(
     assert wait_for_training(running, small_run.url), running.process.communicate()
     stage, run = puna.flow_runs()[:2]
     assert stage["name"] == f"{run['name']}: training/first" and "small" in stage["tags"]
+    while "loss" not in cards_of(puna, stage):  # an open page does not hear of new cards
+        assert running.process.poll() is None, running.process.communicate()
+        time.sleep(1)
 
     page = open_run(browser, puna, stage)
     page.click("Artifacts", "[role=tab]")

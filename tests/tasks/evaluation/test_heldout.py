@@ -24,11 +24,19 @@ from tasks.benchmarks.scores import items, items_of_all, metrics
 from tasks.evaluation import run as evaluation
 from tasks.evaluation.evaluate import Spec, evaluate
 from tasks.evaluation.stage import STAGE, EvaluationParameters, HeldOutFloor, LongText
-from tasks.report.run import score_rows
+from tasks.report.scores import score_table as report_table
 from tests.stage_harness import run_stage
 from tests.tasks.evaluation.selected import selected
 
 TEXT = "Once upon a time there was a mill by the river. "
+
+
+def reported(scores: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:
+    """The report's rows of bits per byte of one model: row, metric, n, score."""
+    numbers = {"scores": {"base": scores}, "not_decontaminated": [], "chance": {}, "changes": {}}
+    found = report_table("", list(scores), numbers)
+    texts = [tuple(getattr(cell, "text", cell) for cell in row) for row in found.rows]
+    return [row for row in texts if row[1] == "bits_per_byte"]
 
 
 def cells_of(table: Table | None) -> list[list[str]]:
@@ -106,7 +114,7 @@ def test_scores_of_too_little_text_are_marked_and_noted(
     )
     assert shown == f"{count}, too few"
     assert cells_of(score_table({"base": {"web": row}}))[0][:3] == ["web", "bits_per_byte", shown]
-    assert score_rows({"base": {"web": row}})[0]["items"] == shown
+    assert [cells[:3] for cells in reported({"web": row})] == [("web", "bits_per_byte", shown)]
 
 
 def test_the_note_names_the_limit_that_the_recipe_sets(checkpoint: Path, tmp_path: Path) -> None:
@@ -160,9 +168,7 @@ def test_a_category_without_held_out_text_is_in_the_table_with_the_reason(
     ]
     table = cells_of(score_table({"base": scores}))
     assert ["heldout/web-zh", "bits_per_byte", "0", "nothing held out"] in table
-    rows = {row["task"]: row for row in score_rows({"base": scores})}
-    assert rows["heldout/web-zh"]["items"] == "0"
-    assert rows["heldout/web-zh"]["cells"][0]["reason"] == "nothing held out"
+    assert ("heldout/web-zh", "bits_per_byte", "0", "nothing held out") in reported(scores)
     assert json.loads(built.path("results.json").read_text()) == scores
     assert json.loads(built.path("notes.json").read_text()) == built.statistics["notes"]
 
