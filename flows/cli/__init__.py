@@ -18,7 +18,8 @@ from flows.cli.export import export
 from flows.cli.inspect import inspect
 from flows.cli.planning import plan
 from flows.cli.promoting import promote
-from flows.cli.running import evaluate, report, run
+from flows.cli.reporting import report
+from flows.cli.running import evaluate, run
 from flows.cli.setting_up import doctor, init, schema
 from flows.cli.trace import trace
 

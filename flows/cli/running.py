@@ -1,4 +1,4 @@
-"""Commands that work on a recipe: run, plan, evaluate, report."""
+"""Commands that run a recipe: run, evaluate."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ from flows.cli.common import (
     say,
 )
 from flows.cli.interrupts import importing, interruptible
-from infra.remote.locations import shown
 
 if TYPE_CHECKING:
     from flows.monitoring.server import Starting
@@ -107,6 +106,8 @@ def _begin_server() -> Starting | None:
 
     server.prepare_environment()
     if os.environ.get("PREFECT_API_URL"):
+        from infra.remote.locations import shown
+
         say(f"dashboard: {shown(os.environ['PREFECT_API_URL']).removesuffix('/api')}")
         return None
     with _failing_server():
@@ -272,82 +273,6 @@ def evaluate(
     )
 
 
-def report(
-    recipe: Annotated[
-        str,
-        typer.Argument(
-            metavar="A",
-            help="A recipe; with B also a run or report/NAME[@version].",
-            show_default=False,
-        ),
-    ],
-    other: Annotated[
-        str | None,
-        typer.Argument(metavar="[B]", help="Another one, to compare A with.", show_default=False),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", help="With B: the page's file, instead of report-A-B.html here."
-        ),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Draw the page again.")] = False,
-    set_: SetOption = None,
-    store: StoreOption = None,
-) -> None:
-    """Print the path of a recipe's report; draw it first if the store does not have it. With B,
-    draw one page that compares the two.
-    """
-    if other is not None:
-        _compare(recipe, other, output, store)
-    else:
-        _report(Path(recipe), force, set_, store)
-
-
-def _compare(first: str, second: str, output: Path | None, store: str | None) -> None:
-    """Write the page of two runs and print its path."""
-    from flows.inspecting.runs import side
-    from infra.io.files import replacing
-    from tasks.report.compare import compare
-
-    with refusals():
-        default = os.environ.get("PUNA_STORE", "artifacts")
-        sides = (side(first, store, default), side(second, store, default))
-        names = (one.title.replace("/", "-") for one in sides)
-        page = output or Path("-".join(["report", *names]) + ".html")
-        drawn = compare(*sides)
-        with replacing(page.absolute()) as path:
-            path.write_text(drawn, encoding="utf-8")
-    print(page.absolute())
-
-
-def _report(recipe: Path, force: bool, set_: list[str] | None, store: str | None) -> None:
-    """Print the path of a recipe's report."""
-    from flows.planning.prepare import prepare
-    from flows.planning.request import RunRequest
-    from flows.running.results import Results
-
-    with refusals():
-        prepared = prepare(
-            RunRequest.of(
-                recipe, set_, store, only=["report"], force=["report"] if force else None
-            ),
-            made=True,
-        )
-        prepared.refuse_unresolved()
-    drawn = Results(prepared.plan).to_json(None, "")["report"]
-    if prepared.plan.to_run() or drawn is None:
-        run(
-            recipe,
-            only=["report"],
-            force=["report"] if force or not prepared.plan.to_run() else None,
-            set_=set_,
-            store=store,
-        )
-        return
-    print(drawn)
-
-
 @contextlib.contextmanager
 def _unreachable_server() -> Iterator[None]:
     """End with a sentence if the server that Prefect should use does not answer."""
@@ -356,6 +281,8 @@ def _unreachable_server() -> Iterator[None]:
     except RuntimeError as error:
         if not str(error).startswith("Failed to reach API"):
             raise
+        from infra.remote.locations import shown
+
         say(f"error: no Prefect server answers at {shown(os.environ.get('PREFECT_API_URL', ''))}")
         say("start it, or unset PREFECT_API_URL: puna then starts a server of its own")
         raise typer.Exit(EXIT_FAILED) from None
