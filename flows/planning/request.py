@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from flows.planning.credentials import refuse_credentials
 from flows.recipe.file import RecipeError
 
 
@@ -60,9 +59,8 @@ class RunRequest:
         pin: Iterable[str] | None = None,
     ) -> RunRequest:
         """The request that options or flow parameters describe; None or empty for an option not
-        given. Raises `RecipeError` for options that carry a credential: they are stored.
+        given.
         """
-        refuse_credentials([str(recipe), *(overrides or ()), store or ""])
         selection = Selection(
             tuple(only or ()),
             from_stage or None,

@@ -54,15 +54,11 @@ def test_a_plan_that_was_handed_over_is_not_made_again(monkeypatch: pytest.Monke
             """Nothing is unresolved."""
 
     monkeypatch.setattr(flows.pipeline, "prepare", Plan)
-    monkeypatch.setattr(
-        flows.pipeline,
-        "pipeline",
-        lambda **parameters: flows.pipeline._prepared(RunRequest.of(**parameters)),
-    )
     mine = Plan(RunRequest.of("r.yaml", force=["toy"]))
-    assert flows.pipeline.run_prepared(mine) is mine and len(made) == 1
     # From elsewhere, and for other parameters than those it was made for, the flow plans itself.
     assert flows.pipeline._prepared(mine.request) is not mine and len(made) == 2
     flows.pipeline._PREPARED.set(mine)
     assert flows.pipeline._prepared(RunRequest.of("r.yaml")) is not mine and len(made) == 3
+    assert flows.pipeline._prepared(RunRequest.of("r.yaml", force=["toy"])) is mine
+    assert len(made) == 3
     flows.pipeline._PREPARED.set(None)
