@@ -18,7 +18,7 @@ from flows.running.record import mark_crashed
 from infra.store import Artifact, Store
 from infra.store.operations import garbage, verify
 
-TRAINED = ("training/", "model/", "tokenizer/")
+TRAINED = ("training", "model", "tokenizer")
 """Stages whose artifacts maintenance never deletes: `puna artifacts gc` does, by hand."""
 
 
@@ -79,7 +79,7 @@ def _disk(store: Store, artifacts: list[Artifact]) -> dict[str, int]:
 
 def _collect(store: Store, apply: bool, keep_runs: int) -> list[str]:
     """What gc deletes or, without `apply`, would delete."""
-    items = [item for item in garbage(store, keep_runs) if not item.what.startswith(TRAINED)]
+    items = [item for item in garbage(store, keep_runs) if item.stage not in TRAINED]
     done = "deleted" if apply else "could be deleted (run with `apply`)"
     rows = [{"garbage": item.what, "GB": round(item.bytes / 1e9, 3)} for item in items]
     _table("gc", rows, f"{sum(item.bytes for item in items) / 1e9:.3f} GB {done}")

@@ -22,7 +22,6 @@ from flows.planning.wiring import stages
 from flows.recipe.file import RecipeError
 from flows.recipe.read import read_recipe
 from flows.recipe.references import ArtifactReference
-from flows.recipe.secrets import ADVICE, secret_in
 from flows.recipe.sections import Recipe
 from infra.stage import StageError
 from infra.store import Store
@@ -109,8 +108,6 @@ def prepare(request: RunRequest, *, made: bool = False) -> Prepared:
     one that its sources have new files for. Raises `RecipeError` for whatever is wrong with it.
     """
     recipe = read_recipe(request.recipe, request.overrides)
-    if request.store and (what := secret_in(request.store)):
-        raise RecipeError([f"--store: holds {what}, and {ADVICE}"])
     store = Store.at(request.store or recipe.store)
     if store.root.url.startswith("memory://") and recipe.engine.kind != "inline":
         raise RecipeError(

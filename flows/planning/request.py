@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.recipe.file import RecipeError
+from flows.recipe.secrets import ADVICE, secret_in
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,11 @@ class RunRequest:
         pin: Iterable[str] | None = None,
     ) -> RunRequest:
         """The request that options or flow parameters describe; None or empty for an option not
-        given.
+        given. Raises `RecipeError` for a store's address with a password, as it would be stored
+        with the run; overrides are looked at when the recipe is read.
         """
+        if store and (what := secret_in(store)):
+            raise RecipeError([f"--store: holds {what}, and {ADVICE}"])
         selection = Selection(
             tuple(only or ()),
             from_stage or None,
