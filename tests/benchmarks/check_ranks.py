@@ -26,13 +26,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tasks.binning.pack import pack
-from tasks.binning.write import write_rows
+from tasks.binning.write import Documents, write_rows
 from tasks.checkpoints.base import open_base
 from tasks.documents.tokenize import DocumentTokenizer
 from tasks.training.distributed.ranks import Ranks
@@ -92,15 +93,21 @@ def prose_bins(real_data: Path, model: Path, folder: Path) -> dict[str, list[str
     bins = {}
     for category, path in PROSE.items():
         text = (real_data / path).read_text(encoding="utf-8")[:CHARACTERS]
-        documents = tokenizer.encode([("", part) for part in text.split("\n\n") if part.strip()])
-        rows = pack(np.array([len(document.ids) for document in documents]), LENGTH)
+        encoded = tokenizer.encode([("", part) for part in text.split("\n\n") if part.strip()])
+        lengths = np.array([len(document.ids) for document in encoded], np.int64)
+        documents = Documents(
+            pa.array([f"{category}-{number}" for number in range(len(encoded))]),
+            np.concatenate([document.ids for document in encoded]).astype(np.uint32),
+            np.cumsum(lengths) - lengths,
+            lengths,
+            np.zeros(len(encoded), np.int64),
+        )
         bins[category] = [str(folder / category)]
         (folder / category).mkdir(parents=True)
         write_rows(
             folder / category / "data-00000-of-00001.arrow",
-            [f"{category}-{i}" for i in range(len(documents))],
             documents,
-            rows,
+            pack(lengths, LENGTH),
             sequence_length=LENGTH,
             padding=tokenizer.padding,
             loss_on_source=False,

@@ -106,14 +106,17 @@ def test_a_rank_that_waits_for_dead_ones_ends_when_it_is_told_to(tmp_path: Path)
 
 def kill(processes: list[BaseProcess], made: Spec, draw: random.Random, pause_s: float) -> bool:
     """Kill one rank or all: while they start, at a moment of training within `pause_s` seconds, or
-    as soon as a save is seen. Whether in a save.
+    as soon as one of the first three saves is seen. Whether in a save.
     """
     victims = processes if draw.random() < 0.5 else [draw.choice(processes)]
     checkpoints, log = Path(made.scratch, "checkpoints"), Path(made.scratch, "metrics.jsonl")
     begun, left = changed(log), set(checkpoints.glob(".step-*"))  # by runs before
+    before, seen = draw.randrange(3), set[Path]()
 
     def is_saving() -> bool:
-        return bool(set(checkpoints.glob(".step-*")) - left)
+        saving = set(checkpoints.glob(".step-*")) - left
+        seen.update(saving)
+        return bool(saving) and len(seen) > before
 
     def wait(seconds: float, until: Callable[[], bool]) -> bool:
         give_up = time.monotonic() + seconds
