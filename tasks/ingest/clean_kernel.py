@@ -62,11 +62,11 @@ def classes() -> npt.NDArray[np.uint8]:
     return table
 
 
-@compiled(types.boolean(types.uint64))
-def _is_plain(word: Any) -> Any:
-    """Whether eight bytes are surely ASCII without controls (a line feed makes it unsure)."""
+@compiled(types.uint64(types.uint64))
+def _suspect(word: Any) -> Any:
+    """0 where eight bytes are surely ASCII without controls (a line feed makes it unsure)."""
     suspect = word | (word - np.uint64(0x20 * _EACH)) | (word + np.uint64(_EACH))
-    return suspect & np.uint64(0x80 * _EACH) == 0
+    return suspect & np.uint64(0x80 * _EACH)
 
 
 @compiled(types.boolean(BYTES_IN, types.int64, types.int64))
@@ -131,9 +131,17 @@ def examine(
         is_text = True
         while position < end:
             if position & 7 == 0:
-                while position + 8 <= end and _is_plain(words[position >> 3]):
-                    position += 8
-                    count += 8
+                word = position >> 3
+                while word + 4 <= end >> 3:
+                    suspect = _suspect(words[word]) | _suspect(words[word + 1])
+                    suspect |= _suspect(words[word + 2]) | _suspect(words[word + 3])
+                    if suspect != 0:
+                        break
+                    word += 4
+                while word + 1 <= end >> 3 and _suspect(words[word]) == 0:
+                    word += 1
+                count += (word << 3) - position
+                position = word << 3
                 if position == end:
                     break
             byte = data[position]

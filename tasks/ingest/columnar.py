@@ -6,6 +6,7 @@ the same counts. Rows that cleaning may change (`examined`) go the long way, one
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -110,7 +111,8 @@ def judge(
     removed = np.zeros(count, dtype=np.int64)
     changed: dict[int, str] = {}
     for row in np.flatnonzero(flags).tolist():
-        whole, removed[row] = cleaned(text[row].as_py())
+        given = text[row].as_py()
+        whole, removed[row] = cleaned(given)
         line = whole.strip("\n")
         stripped = len(line.strip())
         final[row] = len(line.encode())
@@ -119,7 +121,8 @@ def judge(
         elif final[row] > limits.max_text_bytes:
             verdict[row] = _TEXT
         else:
-            changed[row] = line
+            if line != given:
+                changed[row] = line
             characters[row] = len(line)
             undecoded[row] = line.count("\ufffd")
 
@@ -196,9 +199,11 @@ def _chosen(column: pa.Array, rows: npt.NDArray[np.int64]) -> pa.Array:
 def _replaced(text: pa.Array, changed: dict[int, str]) -> pa.Array:
     if not changed:
         return text
-    mask = np.zeros(len(text), dtype=bool)
-    mask[list(changed)] = True
-    return pc.replace_with_mask(text, pa.array(mask), pa.array(changed.values(), text.type))
+    pieces, begin = [], 0
+    for row in sorted(changed):  # joined, which copies the others some at a time
+        pieces += [text.slice(begin, row - begin), pa.array([changed[row]], text.type)]
+        begin = row + 1
+    return pa.concat_arrays([*pieces, text.slice(begin)])
 
 
 def _texts(batch: Batch, name: str) -> pa.Array:
@@ -229,6 +234,9 @@ _STATED = (
 )
 """Columns of a file and of documents."""
 
+_FEW = 32
+"""So many different values of a batch are remembered for the next one."""
+
 _MANY_BLANKS = ("  ", "\n", "\t")
 """What `cleaned_stated` joins, beside what `examined` flags. To compile a pattern of them takes
 longer than to look for each.
@@ -249,21 +257,35 @@ def _stated(
         if not path:
             continue
         rows = _chosen(_texts(batch, path), kept).dictionary_encode()
-        values, places = rows.dictionary, rows.indices.to_numpy(zero_copy_only=False)
-        flags, characters, _ = examined(values)
-        flags |= characters > MAX_CHARACTERS
-        for blanks in _MANY_BLANKS:
-            flags |= pc.match_substring(values, blanks).to_numpy(zero_copy_only=False)
-        changed = {}
-        is_short = np.zeros(len(values), dtype=bool)
-        for at in np.flatnonzero(flags).tolist():
-            cleaned_value, is_short[at] = cleaned_stated(Stated(license=values[at].as_py()))
-            changed[at] = cleaned_value.license or ""
-        values = _replaced(values, changed)
-        values = pc.if_else(pc.equal(values, ""), None, values).cast(pa.string())
+        if len(rows.dictionary) <= _FEW:
+            values, is_short = _clean_few(tuple(rows.dictionary.to_pylist()))
+        else:
+            values, is_short = _clean_values(rows.dictionary)
         found[column] = values.take(rows.indices)
-        is_shortened |= is_short[places]
+        if is_short.any():
+            is_shortened |= is_short[rows.indices.to_numpy(zero_copy_only=False)]
     return found, int(is_shortened.sum())
+
+
+def _clean_values(values: pa.Array) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
+    """(values as `cleaned_stated` leaves each, null where nothing is left; which were shortened)."""
+    flags, characters, _ = examined(values)
+    flags |= characters > MAX_CHARACTERS
+    for blanks in _MANY_BLANKS:
+        flags |= pc.match_substring(values, blanks).to_numpy(zero_copy_only=False)
+    changed = {}
+    is_short = np.zeros(len(values), dtype=bool)
+    for at in np.flatnonzero(flags).tolist():
+        cleaned_value, is_short[at] = cleaned_stated(Stated(license=values[at].as_py()))
+        changed[at] = cleaned_value.license or ""
+    values = _replaced(values, changed)
+    return pc.if_else(pc.equal(values, ""), None, values).cast(pa.string()), is_short
+
+
+@functools.lru_cache(maxsize=64)
+def _clean_few(values: tuple[str, ...]) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
+    """The same of few values, such as languages and crawls, which are those of the last batch."""
+    return _clean_values(pa.array(values, pa.string()))
 
 
 def _dates(batch: Batch, name: str) -> pa.Array:
