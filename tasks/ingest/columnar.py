@@ -268,7 +268,7 @@ def _stated(
 
 
 def _clean_values(values: pa.Array) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
-    """(values as `cleaned_stated` leaves each, null where nothing is left; which were shortened)."""
+    """(values as `cleaned_stated` leaves each, null for an empty one; which were shortened)."""
     flags, characters, _ = examined(values)
     flags |= characters > MAX_CHARACTERS
     for blanks in _MANY_BLANKS:
