@@ -6,13 +6,14 @@ the model; bin; train phase by phase; evaluate; report.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
 from flows.planning.graph import Graph
 from flows.planning.looping.continuing import Past
-from flows.recipe.references import ARTIFACT_SCHEME, ArtifactReference
+from flows.planning.model_nodes import add_evaluations, add_models
+from flows.planning.narrowing import MAIN, narrowed
+from flows.recipe.references import ArtifactReference
 from flows.recipe.sections import DecontaminateSection, Recipe, Source
 from infra.stage import Parameters, Role, Stage
 from tasks.binning.stage import STAGE as BINNING
@@ -22,9 +23,7 @@ from tasks.decontaminate.stage import STAGE as DECONTAMINATE
 from tasks.decontaminate.stage import DecontaminateParameters
 from tasks.dedup.stage import PREFERENCES, DedupParameters
 from tasks.dedup.stage import STAGE as DEDUP
-from tasks.documents.bins import bins_name
 from tasks.evaluation.stage import STAGE as EVALUATION
-from tasks.evaluation.stage import EvaluationParameters
 from tasks.ingest.stage import STAGE as INGEST
 from tasks.langid.stage import STAGE as LANGID
 from tasks.language_model.stage import STAGE as LANGUAGE_MODEL
@@ -42,18 +41,7 @@ from tasks.select.stage import STAGE as SELECT
 from tasks.signatures.stage import STAGE as SIGNATURES
 from tasks.signatures.stage import SignaturesParameters
 from tasks.tokenizer.stage import STAGE as TOKENIZER
-from tasks.training.recipe.sections import categories_of
 from tasks.training.stage import STAGE as TRAINING
-
-_OF_SCHEDULE = dict.fromkeys(
-    ("schedule.total", "schedule.later"),
-    "learning rates span all phases; where training.schedule.total states their length, a change "
-    "of the last phase leaves those before it alone",
-)
-"""Why a phase runs again whose own section did not change."""
-
-MAIN = "main"
-"""Name of the node where a recipe has only one of a stage."""
 
 SOURCE_STAGES = (INGEST, LINE_DEDUP, LANGID, QUALITY, PII)
 """Stages with one node per source that has their section, in running order. Their inputs are
@@ -86,8 +74,8 @@ def stages(recipe: Recipe, past: Past | None = None) -> Graph:
     """
     graph, past = Graph(), past or Past()
     selected = _documents(recipe, Wiring(graph), past)
-    models = _models(recipe, graph, selected)
-    _evaluations(recipe, graph, selected, models, past)
+    models = add_models(recipe, graph, selected)
+    add_evaluations(recipe, graph, selected, models, past)
     if recipe.loop is not None:
         again = tuple(name for name, source in recipe.sources.items() if source.again)
         limits = narrowed(ScorecardParameters, recipe.loop, again=again)
@@ -164,8 +152,9 @@ def _documents(recipe: Recipe, wiring: Wiring, past: Past) -> dict[str, str]:
     trained_on = {name: source for name, source in recipe.sources.items() if source.category}
     if not trained_on:
         return {}
+    compared = recipe.compared()
     if recipe.dedup is not None:
-        for name in trained_on:
+        for name in compared:
             wiring.add(SIGNATURES, name, narrowed(SignaturesParameters, recipe.dedup))
     if recipe.searched_for():
         for name in trained_on:
@@ -175,142 +164,44 @@ def _documents(recipe: Recipe, wiring: Wiring, past: Past) -> dict[str, str]:
     cut = CutParameters(sources=keeps, block=recipe.block, **percentiles)
     calibration = (past.calibration,) if past.calibration else ()
     wiring.add(CUT, MAIN, cut, trained_on, calibration=calibration)
-    if recipe.dedup is not None:
+    if recipe.dedup is not None and compared:
         preferred = {PREFERENCES[column.removeprefix("-")] for column in recipe.dedup.prefer}
         wiring.add(
             DEDUP,
             MAIN,
             narrowed(DedupParameters, recipe.dedup),
-            trained_on,
+            compared,
             without={"langid", "quality", "perplexity"} - preferred,
             history=[ArtifactReference.parse(earlier) for earlier in recipe.dedup.history],
         )
+    return {name: _select(recipe, wiring, name, name in compared) for name in trained_on}
+
+
+def _select(recipe: Recipe, wiring: Wiring, name: str, is_compared: bool) -> str:
+    """Add the node that selects a source's documents; one whose documents are compared with none
+    holds nothing out, as copies of that could be trained on, and has nothing to index.
+    """
     unread = [] if _removes_passages(recipe) else ["decontaminate"]
     unread += [] if recipe.select.index else ["signatures"]
-    return {name: wiring.add(SELECT, name, recipe.select, without=unread) for name in trained_on}
+    if is_compared or recipe.dedup is None:
+        return wiring.add(SELECT, name, recipe.select, without=unread)
+    alone = recipe.select.model_copy(update={"heldout": None, "index": False})
+    return wiring.add(SELECT, name, alone, without=[*unread, "dedup", "signatures"])
 
 
 def _annotate_sources(recipe: Recipe, wiring: Wiring, stage: Stage) -> None:
     """Add a node of the stage for every source that has its section."""
     key = stage.section.rpartition(".")[2]
     for name, source in recipe.sources.items():
-        section: Parameters | None = getattr(source, key)
+        section: Parameters | None = source.reading() if stage is INGEST else getattr(source, key)
         if section is not None:
             wiring.add(stage, name, narrowed(stage.parameters, section))
 
 
-def _models(
-    recipe: Recipe, graph: Graph, selected: dict[str, str]
-) -> dict[str, str | ArtifactReference]:
-    """Add the tokenizer to the last phase; returns model name -> the node or artifact with its
-    checkpoint.
-    """
-    models: dict[str, str | ArtifactReference] = {}
-    if recipe.tokenizer is None:
-        return models
-    feeds = {source: recipe.sources[source].categories() for source in selected}
-    tokenizer = graph.add(
-        TOKENIZER,
-        MAIN,
-        recipe.tokenizer.with_shares(feeds),
-        select=[selected[source] for source in recipe.tokenizer.shares(feeds)],
-        base=_reference(recipe.tokenizer.base),
-    )
-    if recipe.model is None:
-        return models
-    base = _reference(recipe.model.base)
-    measured_on = list(selected.values()) if recipe.model.needs_text else ()
-    model = graph.add(MODEL, MAIN, recipe.model, tokenizer=tokenizer, base=base, select=measured_on)
-    models["model"] = model
-    if base is not None:
-        models["base"] = base
-    if recipe.training is None or recipe.binning is None:
-        return models
-    sources_of = recipe.categories()
-    default = recipe.binning.sequence_length
-    read = {
-        (category, phase.sequence_length or default): None
-        for phase in recipe.training.phases
-        for category in categories_of(phase.mixture, list(sources_of))
-    }
-    bins = {
-        (category, length): graph.add(
-            BINNING,
-            bins_name(category, length if length != default else None),
-            recipe.binning.model_copy(update={"sequence_length": length}),
-            select=[selected[source] for source in sources_of[category]],
-            tokenizer=tokenizer,
-        )
-        for category, length in sorted(read, key=_by_category(list(sources_of), default))
-    }
-    spans_phases = recipe.training.schedule.total is None
-    previous = model
-    for phase in recipe.training.phases:
-        length = phase.sequence_length or default
-        previous = graph.add(
-            TRAINING,
-            phase.name,
-            recipe.training.node(phase.name, default),
-            previous=previous,
-            bins=[
-                bins[category, length]
-                for category in categories_of(phase.mixture, list(sources_of))
-            ],
-            heldout=list(selected.values()) if recipe.training.evaluation else (),
-        )
-        if spans_phases and phase.schedule is None:
-            graph.remark(previous, _OF_SCHEDULE)
-        models[phase.name] = previous
-    return models
-
-
-def _by_category(
-    categories: Sequence[str], default: int
-) -> Callable[[tuple[str, int]], tuple[int, bool, int]]:
-    """Sorts (category, row length) as the recipe does, the default length first."""
-    return lambda bins: (categories.index(bins[0]), bins[1] != default, bins[1])
-
-
-def _evaluations(
-    recipe: Recipe,
-    graph: Graph,
-    selected: dict[str, str],
-    models: dict[str, str | ArtifactReference],
-    past: Past,
-) -> None:
-    """Add an evaluation of each model that the recipe evaluates."""
-    section = recipe.evaluation
-    if section is None:
-        return
-    removes = recipe.decontaminate is not None and recipe.decontaminate.action != "report"
-    searched_for = recipe.searched_for() if removes else ()
-    for name in recipe.evaluated_models():
-        is_file = name == "base" and name not in models
-        parameters = narrowed(
-            EvaluationParameters,
-            section,
-            benchmarks={task: recipe.benchmarks[task] for task in section.tasks},
-            decontaminated=tuple(task for task in section.tasks if task in searched_for),
-            model=recipe.model.base if recipe.model and is_file else None,
-        )
-        graph.add(
-            EVALUATION,
-            name,
-            parameters,
-            model=models.get(name),
-            heldout=list(selected.values()),
-            earlier=past.earlier,
-        )
-
-
 def _held_out(recipe: Recipe, sources: Sequence[str]) -> dict[str, float]:
     """Reference source that is also trained on -> the fraction that select may hold out."""
-    heldout, trained_on = recipe.select.heldout, recipe.sources
-    return {
-        name: heldout.fraction
-        for name in sources
-        if heldout and name in trained_on and trained_on[name].category
-    }
+    heldout, compared = recipe.select.heldout, recipe.compared()
+    return {name: heldout.fraction for name in sources if heldout and name in compared}
 
 
 def _keeps(recipe: Recipe, source: Source) -> SourceCut:
@@ -334,23 +225,3 @@ def _removes_passages(recipe: Recipe) -> bool:
 def _decontaminate(recipe: Recipe) -> DecontaminateParameters:
     against = {name: recipe.benchmarks[name] for name in recipe.searched_for()}
     return narrowed(DecontaminateParameters, recipe.decontaminate, against=against)
-
-
-def _reference(base: str | None) -> ArtifactReference | None:
-    return ArtifactReference.parse(base) if base and base.startswith(ARTIFACT_SCHEME) else None
-
-
-P = TypeVar("P", bound=Parameters)
-
-
-def narrowed(kind: type[P], section: Parameters | None, /, **changes: Any) -> P:
-    """A stage's parameters, taken from a recipe's section: a subclass with keys that the stage does
-    not see.
-
-    `changes` replace parameters. Raises `ValueError` for a section of another class.
-    """
-    if not isinstance(section, kind):
-        raise ValueError(f"{type(section).__name__} is not a subclass of {kind.__name__}")
-    if type(section) is kind and not changes:
-        return section
-    return kind(**{name: getattr(section, name) for name in kind.model_fields} | changes)

@@ -19,9 +19,10 @@ from tasks.binning.stage import BinningParameters
 from tasks.cut.stage import BlockList
 from tasks.decontaminate.stage import DecontaminateParameters
 from tasks.dedup.stage import DedupParameters
+from tasks.documents.categories import Category, FieldCategory, categories_fed
 from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep
 from tasks.evaluation.stage import EvaluationParameters
-from tasks.ingest.stage import IngestParameters
+from tasks.ingest.stage import IngestParameters, JsonlFields
 from tasks.langid.stage import LangidParameters
 from tasks.language_model.stage import LanguageModelParameters
 from tasks.line_dedup.stage import LineDedupParameters
@@ -80,7 +81,12 @@ class Source(Parameters):
     quality: QualitySection | None = None
     perplexity: PerplexitySection | None = None
     pii: PiiParameters | None = None
-    category: Name | dict[Name, Name] | None = None
+    category: Category | None = None
+    dedup: bool = pydantic.Field(
+        default=True,
+        description="whether the section dedup compares its documents with others; false: they are "
+        "neither dropped as duplicates nor a reason to drop others, and none is held out",
+    )
     again: bool = pydantic.Field(
         default=False,
         description="with `loop`: read whole in every run, such as text to replay; its documents "
@@ -94,13 +100,16 @@ class Source(Parameters):
 
     def categories(self) -> tuple[str, ...]:
         """The categories this source feeds."""
-        if self.category is None:
-            return ()
-        return (
-            (self.category,)
-            if isinstance(self.category, str)
-            else tuple(dict.fromkeys(self.category.values()))
+        return categories_fed(self.category)
+
+    def reading(self) -> IngestParameters:
+        """How its files are read, with the field that holds categories."""
+        if not isinstance(self.category, FieldCategory):
+            return self.ingest
+        fields = (self.ingest.fields or JsonlFields()).model_copy(
+            update={"category": self.category.field}
         )
+        return self.ingest.model_copy(update={"fields": fields})
 
 
 class LanguageModelSection(LanguageModelParameters):
@@ -303,6 +312,14 @@ class Recipe(Parameters):
         """
         return tuple(
             name for name, source in self.sources.items() if source.category and not source.again
+        )
+
+    def compared(self) -> tuple[str, ...]:
+        """The sources whose documents dedup compares; none without it."""
+        if self.dedup is None:
+            return ()
+        return tuple(
+            name for name, source in self.sources.items() if source.category and source.dedup
         )
 
     def searched_for(self) -> tuple[str, ...]:
