@@ -108,6 +108,9 @@ class Terminal(Listener):
             f"  [green]built[/]   {step.id}  {seconds:.1f} s  {headline(artifact)}", highlight=False
         )
 
+    def found(self, step: Step, artifact: Artifact) -> None:
+        self._console.print(f"  [green]hit[/]     {step.id}  {step.why}", highlight=False)
+
     def failed(self, step: Step, error: BaseException) -> None:
         self._bars.remove_task(self._tasks[step.id])
         self._console.print(f"  [red]failed[/]  {step.id}", highlight=False)

@@ -105,8 +105,8 @@ STAGE = Stage(
     section="evaluation",
     inputs=(
         Role("model", ("model", "training"), optional=True),
-        Role("heldout", ("select",), many=True, optional=True),
-        Role("earlier", ("select",), many=True, optional=True),
+        Role("heldout", ("select",), many=True, optional=True, content=True),
+        Role("earlier", ("select",), many=True, optional=True, content=True),
     ),
     outputs=(
         Output("results.json", "task -> metric -> value"),
