@@ -43,14 +43,32 @@ def add_models(
         select=[selected[source] for source in recipe.tokenizer.shares(feeds)],
         base=_reference(recipe.tokenizer.base),
     )
-    if recipe.model is None:
-        return models
-    base = _reference(recipe.model.base)
-    measured_on = list(selected.values()) if recipe.model.needs_text else ()
-    model = graph.add(MODEL, MAIN, recipe.model, tokenizer=tokenizer, base=base, select=measured_on)
-    models["model"] = model
+    if recipe.model is not None:
+        base = _reference(recipe.model.base)
+        measured_on = list(selected.values()) if recipe.model.needs_text else ()
+        models["model"] = graph.add(
+            MODEL, MAIN, recipe.model, tokenizer=tokenizer, base=base, select=measured_on
+        )
+    else:
+        base = _reference(recipe.training.origin) if recipe.training else None
     if base is not None:
         models["base"] = base
+    if recipe.training is None or recipe.binning is None:
+        return models
+    return models | _phases(recipe, graph, selected, tokenizer, models.get("model", base))
+
+
+def _phases(
+    recipe: Recipe,
+    graph: Graph,
+    selected: dict[str, str],
+    tokenizer: str,
+    previous: str | ArtifactReference | None,
+) -> dict[str, str | ArtifactReference]:
+    """Add bins and the phases that read them, one after the other, the first one from `previous`;
+    returns phase -> its node.
+    """
+    models: dict[str, str | ArtifactReference] = {}
     if recipe.training is None or recipe.binning is None:
         return models
     sources_of = recipe.categories()
@@ -71,10 +89,9 @@ def add_models(
         for category, length in sorted(read, key=_by_category(list(sources_of), default))
     }
     spans_phases = recipe.training.schedule.total is None
-    previous = model
     for phase in recipe.training.phases:
         length = phase.sequence_length or default
-        previous = graph.add(
+        node = graph.add(
             TRAINING,
             phase.name,
             recipe.training.node(phase.name, default),
@@ -86,8 +103,8 @@ def add_models(
             heldout=list(selected.values()) if recipe.training.evaluation else (),
         )
         if spans_phases and phase.schedule is None:
-            graph.remark(previous, _OF_SCHEDULE)
-        models[phase.name] = previous
+            graph.remark(node, _OF_SCHEDULE)
+        models[phase.name] = previous = node
     return models
 
 

@@ -12,6 +12,11 @@ from urllib.parse import quote
 ARTIFACT_SCHEME = "artifact:"
 
 
+def is_artifact(text: str) -> bool:
+    """Whether a value names an artifact, rightly or not."""
+    return text.startswith(ARTIFACT_SCHEME)
+
+
 @dataclass(frozen=True)
 class ArtifactReference:
     """Another recipe's artifact, `artifact:RECIPE/STAGE/NAME@TAG-or-version`, as an input."""

@@ -48,6 +48,8 @@ def check_evaluated_models(recipe: Recipe) -> list[str]:
     known = []
     if recipe.model is not None:
         known += ["base", "model"] if recipe.model.base else ["model"]
+    elif recipe.training is not None and recipe.training.origin is not None:
+        known.append("base")
     known += phases
     problems += unknown_names("evaluation.models", section.models, known)
     if not known:
