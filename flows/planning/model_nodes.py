@@ -128,20 +128,23 @@ def add_evaluations(
         return
     removes = recipe.decontaminate is not None and recipe.decontaminate.action != "report"
     searched_for = recipe.searched_for() if removes else ()
+    others = recipe.other_models()
+    if recipe.model and recipe.model.base and "base" not in models:
+        others["base"] = recipe.model.base
     for name in recipe.evaluated_models():
-        is_file = name == "base" and name not in models
+        model = models.get(name) or _reference(others.get(name))
         parameters = narrowed(
             EvaluationParameters,
             section,
             benchmarks={task: recipe.benchmarks[task] for task in section.tasks},
             decontaminated=tuple(task for task in section.tasks if task in searched_for),
-            model=recipe.model.base if recipe.model and is_file else None,
+            model=None if model else others.get(name),
         )
         graph.add(
             EVALUATION,
             name,
             parameters,
-            model=models.get(name),
+            model=model,
             heldout=list(selected.values()),
             earlier=past.earlier,
         )

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 
 from flows.recipe.errors import nearest
+from flows.recipe.evaluated import EvaluationSection, Name, OtherModel
 from infra.engine.config import EngineConfig
 from infra.remote.config import RemoteConfig
 from infra.stage import Parameters
@@ -21,7 +22,6 @@ from tasks.decontaminate.stage import DecontaminateParameters
 from tasks.dedup.stage import DedupParameters
 from tasks.documents.categories import Category, FieldCategory, categories_fed
 from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep
-from tasks.evaluation.stage import EvaluationParameters
 from tasks.ingest.stage import IngestParameters, JsonlFields
 from tasks.langid.stage import LangidParameters
 from tasks.language_model.stage import LanguageModelParameters
@@ -36,9 +36,6 @@ from tasks.signatures.stage import SignaturesParameters
 from tasks.text.lsh import bands_for
 from tasks.tokenizer.stage import TokenizerParameters
 from tasks.training.phases.section import TrainingSection
-
-Name = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-"""Names become folders and dashboard keys."""
 
 
 class LangidSection(LangidParameters):
@@ -235,17 +232,6 @@ class DecontaminateSection(DecontaminateParameters):
         return against
 
 
-class EvaluationSection(EvaluationParameters):
-    """Which models answer which benchmarks. `models`: `base`, `model` (before training) or phases;
-    all phases by default.
-    """
-
-    models: tuple[Name, ...] | None = None
-    tasks: tuple[Name, ...] = ()
-    benchmarks: dict[str, Benchmark] = pydantic.Field(default_factory=dict, exclude=True)
-    """Filled in from the recipe's `benchmarks`; not stated here."""
-
-
 class LoopSection(ScorecardParameters):
     """The recipe runs once per crawl: a run reads what the promoted run and those before it have
     not read, continues training from the promoted model, and is promoted itself (its artifacts
@@ -337,7 +323,13 @@ class Recipe(Parameters):
         phases = tuple(phase.name for phase in self.training.phases) if self.training else ()
         if self.evaluation is None:
             return ()
-        return self.evaluation.models or phases or ("model",)
+        models = self.evaluation.models or phases or ("model",)
+        return tuple(one if isinstance(one, str) else one.name for one in models)
+
+    def other_models(self) -> dict[str, str]:
+        """Name of an evaluated model of elsewhere -> what it is."""
+        models = self.evaluation.models if self.evaluation else None
+        return {one.name: one.model for one in models or () if isinstance(one, OtherModel)}
 
     def warnings(self) -> list[str]:
         """What is allowed but probably not meant."""
