@@ -48,8 +48,8 @@ def _refuse_absent_layers(recipe: Recipe) -> None:
 def _number_in_config(base: str, key: str) -> int | None:
     """A number from a local base's config.json.
 
-    None if it cannot be read: the base is an artifact, Meta's or llama2.c's files, or broken. In that last
-    case the stage reports it.
+    None if it cannot be read: the base is an artifact, Meta's or llama2.c's files, or broken. In
+    that last case the stage reports it.
     """
     try:
         return int(json.loads(Path(base, "config.json").read_text(encoding="utf-8"))[key])
