@@ -116,7 +116,7 @@ def open_base(folder: Path, scratch: Path, *, weights: bool = True) -> Path:
     if len(model_files) == 1:
         tokenizer, settings = _convert(folder, model_files[0], target)
         if meta_llama.is_folder(folder):
-            ids = {
+            ids: dict[str, int | None] = {
                 name: tokenizer.token_to_id(str(settings[name]))
                 for name in ("bos_token", "eos_token")
                 if name in settings

@@ -150,7 +150,12 @@ def require_checksums(folder: Path) -> None:
 
 
 def convert(
-    folder: Path, target: Path, vocabulary: int, ids: Mapping[str, int], *, weights: bool = True
+    folder: Path,
+    target: Path,
+    vocabulary: int,
+    ids: Mapping[str, int | None],
+    *,
+    weights: bool = True,
 ) -> None:
     """Write `config.json` and the weights of a folder of Meta's to `target`, reproducibly.
 
