@@ -13,6 +13,8 @@ import json
 import os
 import random
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import urllib.error
 from collections.abc import Iterator
@@ -209,23 +211,82 @@ def test_a_deployment_tells_nothing(planted: Planted) -> None:
         assert refused.value.code in (409, 422)
 
 
+@pytest.mark.duty
+@pytest.mark.timeout(600)
+def test_a_block_reaches_runs_through_their_work_pool(planted: Planted) -> None:
+    """As docs/operations.md says: only a block has the proxy and its password."""
+    from prefect.blocks.system import Secret
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolUpdate
+
+    proxy = os.environ["http_proxy"].replace(quote(SECRETS["proxy"], safe=""), SECRETS["block"])
+    with prefect_at(planted):
+        planted.here("deploy", planted.recipe, "--store", planted.folder / "by-worker")
+        Secret(value=proxy).save("proxy", overwrite=True)
+        with get_client(sync_client=True) as client:
+            template = client.read_work_pool("puna").base_job_template
+            given = {"http_proxy": "{{ prefect.blocks.secret.proxy }}", "no_proxy": "127.0.0.1"}
+            template["variables"]["properties"]["env"]["default"] = given
+            client.update_work_pool("puna", WorkPoolUpdate(base_job_template=template))
+    wanted = {"deployments": {"name": {"any_": ["tiny"]}}, "flows": {"name": {"any_": ["puna"]}}}
+    (made,) = planted.puna.ask("deployments/filter", wanted)
+    run = {"parameters": made["parameters"], "state": {"type": "SCHEDULED"}}
+    id = planted.puna.ask(f"deployments/{made['id']}/create_flow_run", run)["id"]
+    environment = {**planted.puna.environment, "PREFECT_API_URL": planted.puna.api_url}
+    del environment["http_proxy"]
+    worker = [sys.executable, "-m", "prefect", "worker", "start", "-p", "puna", "-t", "process"]
+    before = len(planted.proxy.seen)
+    done = subprocess.run(
+        [*worker, "--run-once"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    planted.told.append(done.stdout + done.stderr)
+    state = next(run["state"] for run in planted.puna.flow_runs() if run["id"] == id)
+    assert state["type"] == "COMPLETED", (state, planted.told[-1])
+    login = base64.b64encode(f"me:{SECRETS['block']}".encode()).decode()
+    seen = planted.proxy.seen[before:]
+    assert seen and {one.headers["proxy-authorization"] for one in seen} == {f"Basic {login}"}
+    texts = texts_after(planted)
+    assert b"prefect.blocks.secret.proxy" in texts["the database"]
+    assert not secrets_in(texts)
+
+
 def test_nothing_of_it_is_anywhere(planted: Planted) -> None:
     """After all of the above."""
-    if not planted.told:
+    if not Store.at(str(planted.store)).runs():
         pytest.skip("looks at what the tests before it did")
+    texts = texts_after(planted)
+    for word in (b"event=failed", b"[value of ", b"webhook"):
+        assert word in texts["the database"]
+    assert any(name.endswith(".html") for name in texts) and len(texts) > 20
+    assert not secrets_in(texts)
+
+
+def texts_after(planted: Planted) -> dict[str, bytes]:
+    """Whatever runs have left: name -> content."""
     database = planted.puna.home / "prefect" / "prefect.db"
     with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as opened:
         dump = "\n".join(opened.iterdump())
-    assert "event=failed" in dump and "[value of " in dump and "webhook" in dump
     texts = {"the terminal": "\n".join(planted.told).encode(), "the database": dump.encode()}
-    for folder in (planted.store, planted.folder / "tmp", planted.puna.home):
+    stores = [planted.store, planted.folder / "by-worker"]
+    for folder in (*stores, planted.folder / "tmp", planted.puna.home):
         files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
         texts |= {str(path): path.read_bytes() for path in files}
-    assert any(name.endswith(".html") for name in texts) and len(texts) > 20
-    for place, text in texts.items():
-        for what, secret in SECRETS.items():
-            for form in forms(secret):
-                assert form not in text, f"{what} is in {place}"
+    return texts
+
+
+def secrets_in(texts: dict[str, bytes]) -> list[tuple[str, str]]:
+    """(secret, place) of what was found."""
+    return [
+        (what, place)
+        for place, text in texts.items()
+        for what, secret in SECRETS.items()
+        if any(form in text for form in forms(secret))
+    ]
 
 
 def forms(secret: str) -> set[bytes]:
