@@ -22,6 +22,7 @@ from flows.cli.reporting import report
 from flows.cli.running import evaluate, run
 from flows.cli.setting_up import doctor, init, schema
 from flows.cli.trace import trace
+from infra.secrets import without_secrets
 
 app = typer.Typer(
     help="Puna: from web crawls and a base Llama to an adapted model with measured benchmarks.",
@@ -60,4 +61,5 @@ def main() -> None:
     """Entry point of the `puna` command."""
     # without a handler, warnings of libraries go to the terminal
     logging.getLogger().addHandler(logging.NullHandler())
-    app()
+    with without_secrets():
+        app()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from infra.interrupts import INTERRUPTED
+from infra.secrets import redacted
 
 if TYPE_CHECKING:
     from flows.planning.request import RunRequest
@@ -58,8 +59,8 @@ StoreUrl = Annotated[str, typer.Option("--store", help="URL of the store.", envv
 
 
 def say(text: str) -> None:
-    """Print a line on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """Print a line on stderr, without the secrets that an error may repeat."""
+    print(redacted(text), file=sys.stderr, flush=True)
 
 
 _OPENED: list[Artifact] = []
@@ -125,7 +126,8 @@ def find_store(url: str) -> Store:
     path, and `RecipeError` for a password in the URL.
     """
     from flows.recipe.file import RecipeError
-    from flows.recipe.secrets import ADVICE, secret_in
+    from flows.recipe.secrets import ADVICE
+    from infra.secrets import secret_in
     from infra.store import ArtifactMissing, Store
 
     if what := secret_in(url):

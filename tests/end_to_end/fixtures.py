@@ -160,6 +160,11 @@ def puna(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Puna]:
         "HOME": str(home),
         "PLANTED_TOKEN": PLANTED_SECRET,
     }
+    # Compiled loops are named by their code: homes share them, and compile them once.
+    compiled = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "puna", "compiled")
+    compiled.mkdir(parents=True, exist_ok=True)
+    (home / "cache" / "puna").mkdir(parents=True)
+    (home / "cache" / "puna" / "compiled").symlink_to(compiled)
     bare = Puna(home, environment)
     started = bare("dashboard", "start")
     assert started.returncode == 0, started.stderr
