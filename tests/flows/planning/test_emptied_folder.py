@@ -1,4 +1,4 @@
-"""A folder that grows may be emptied once its files were read; one that never held any is a mistake."""
+"""A folder may be emptied once its files were read; one that never held any is a mistake."""
 
 from __future__ import annotations
 
