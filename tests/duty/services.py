@@ -58,6 +58,8 @@ class Service:
     folder: Path
     log: Path
     process: subprocess.Popen[bytes] | None = None
+    exit_status: int | None = None
+    """How it ended, once it has."""
 
     def start(self) -> None:
         """Start it, in a process group of its own."""
@@ -77,7 +79,13 @@ class Service:
         assert self.process is not None
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
-        self.process.wait(60)
+        self.exit_status = self.process.wait(60)
+
+    def interrupt(self) -> None:
+        """^C, as a terminal sends it: to the program and to all that it started."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGINT)
+        self.exit_status = self.process.wait(120)
 
     def stop(self) -> None:
         """Ask it to end, and kill its group after a while."""
