@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -165,6 +166,28 @@ class Duty:
             self.folder / f"{name}.log",
         )
 
+    @contextlib.contextmanager
+    def working(self, name: str = "worker") -> Iterator[Service]:
+        """While a worker runs."""
+        worker = self.worker(name)
+        worker.start()
+        try:
+            yield worker
+        finally:
+            worker.stop()
+
+    def logs(self) -> str:
+        """All that server, database, workers and runs have logged."""
+        files = [*self.folder.glob("*.log"), *self.folder.glob("postgres/log")]
+        text = [file.read_text(errors="replace") for file in files]
+        limit = 200
+        for offset in itertools.count(0, limit):
+            page = self.ask("/logs/filter", {"limit": limit, "offset": offset})
+            text += [line["message"] for line in page]
+            if len(page) < limit:
+                return "\n".join(text)
+        raise AssertionError
+
     def ask(self, path: str, body: dict[str, Any] | None = None, method: str = "") -> Any:
         """What the server's API answers. Raises `HTTPError`."""
         user = base64.b64encode(self.environment["PREFECT_API_AUTH_STRING"].encode()).decode()
@@ -214,6 +237,25 @@ class Duty:
         ends = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
         wait_for(f"end of {id}", lambda: self.run(id)["state_type"] in ends, within_s)
         return self.run(id)
+
+    def processes(self) -> dict[int, str]:
+        """Process ids of the runs that workers have started, with their flow runs."""
+        home = f"PREFECT_HOME={self.environment['PREFECT_HOME']}".encode()
+        found = {}
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):  # gone meanwhile
+                if b"prefect.engine" in path.read_bytes():
+                    variables = (path.parent / "environ").read_bytes().split(b"\0")
+                    values = dict(word.split(b"=", 1) for word in variables if b"=" in word)
+                    if home in variables:
+                        flow_run = values[b"PREFECT__FLOW_RUN_ID"].decode()
+                        found[int(path.parent.name)] = flow_run
+        return found
+
+    def process_of(self, id: str) -> int:
+        """The process of a flow run that a worker has started."""
+        (found,) = [pid for pid, flow_run in self.processes().items() if flow_run == id]
+        return found
 
     def is_healthy(self) -> bool:
         """Whether the server answers."""
