@@ -28,7 +28,7 @@ class Outlet(io.FileIO):
     failed: OSError | None = None
     _closed_by_reader = False
 
-    def write(self, data: Any) -> int | None:
+    def write(self, data: Any, /) -> int:
         """See `io.RawIOBase`; raises nothing."""
         if self.failed is None and not self._closed_by_reader:
             try:

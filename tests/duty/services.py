@@ -134,7 +134,12 @@ class Duty:
 
     folder: Path
     environment: dict[str, str] = field(repr=False)
-    server: Service
+    server: Service = field(default_factory=lambda: Service([], {}, Path(), Path()))
+
+    def find_server(self) -> None:
+        """Use the server that a command has started by itself."""
+        note = json.loads((self.folder / "prefect" / "puna-dashboard.json").read_text())
+        self.environment["PREFECT_API_URL"] = f"http://127.0.0.1:{note['port']}/api"
 
     @property
     def api_url(self) -> str:
@@ -178,7 +183,11 @@ class Duty:
 
     def logs(self) -> str:
         """All that server, database, workers and runs have logged."""
-        files = [*self.folder.glob("*.log"), *self.folder.glob("postgres/log")]
+        files = [
+            *(self.folder / "prefect").glob("*.log"),
+            *self.folder.glob("*.log"),
+            *self.folder.glob("postgres/log"),
+        ]
         text = [file.read_text(errors="replace") for file in files]
         limit = 200
         for offset in itertools.count(0, limit):
@@ -190,11 +199,11 @@ class Duty:
 
     def ask(self, path: str, body: dict[str, Any] | None = None, method: str = "") -> Any:
         """What the server's API answers. Raises `HTTPError`."""
-        user = base64.b64encode(self.environment["PREFECT_API_AUTH_STRING"].encode()).decode()
+        user = base64.b64encode(self.environment.get("PREFECT_API_AUTH_STRING", "").encode())
         request = urllib.request.Request(
             f"{self.api_url}{path}",
             None if body is None else json.dumps(body).encode(),
-            {"Content-Type": "application/json", "Authorization": f"Basic {user}"},
+            {"Content-Type": "application/json", "Authorization": f"Basic {user.decode()}"},
             method=method or ("GET" if body is None else "POST"),
         )
         with urllib.request.urlopen(request, timeout=120) as answer:
@@ -266,28 +275,39 @@ class Duty:
         return True
 
 
+def surroundings(folder: Path) -> dict[str, str]:
+    """Variables of programs whose home is a folder; nothing of the user's own is touched."""
+    own = ("PREFECT_", "PUNA_", "AWS_")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(own)}
+    home = {"HOME": str(folder), "PREFECT_HOME": str(folder / "prefect")}
+    return kept | home | {"PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[Duty]:
+    """A machine without services: the first command starts Prefect's server, on SQLite."""
+    duty = Duty(folder, surroundings(folder))
+    try:
+        yield duty
+    finally:
+        duty.environment.pop("PREFECT_API_URL", None)
+        duty.puna("dashboard", "stop")
+
+
 @contextlib.contextmanager
 def on_duty(folder: Path) -> Iterator[Duty]:
     """Postgres and Prefect's server, in surroundings of their own."""
     port = free_port()
     with postgres(folder) as database:
-        kept = {
-            key: value
-            for key, value in os.environ.items()
-            if not key.startswith(("PREFECT_", "PUNA_"))
-        }
         environment = {
-            **kept,
-            "HOME": str(folder),
-            "PREFECT_HOME": str(folder / "prefect"),
+            **surroundings(folder),
             "PREFECT_API_AUTH_STRING": AUTH,
             "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_UI_API_URL": f"http://127.0.0.1:{port}/api",
         }
-        listen = ["--port", str(port)]
+        listen = ["--host", "127.0.0.1", "--port", str(port)]
         server = Service(
-            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", *listen],
+            [sys.executable, "-m", "prefect", "server", "start", *listen],
             environment
             | {
                 "PREFECT_API_DATABASE_CONNECTION_URL": database,
