@@ -18,8 +18,8 @@ test: $(READY)
 browser: $(READY)  # pages in a headless Chromium (Debian: apt install chromium); skipped without one
 	@$(BIN)/python -m pytest -m browser tests/browser
 
-duty: $(READY)  # schedules, loops and services as they run for weeks (minutes each)
-	@$(BIN)/python -m pytest -m duty tests
+duty: $(READY)  # schedules, loops and services as they run for weeks (minutes each); prints measured times
+	@$(BIN)/python -m pytest -m duty -rP tests
 
 setup: $(READY)
 

@@ -12,7 +12,8 @@ import logging
 
 import typer
 
-from flows.cli import artifacts, dashboard, tokenizer
+from flows.cli import artifacts, dashboard, streams, tokenizer
+from flows.cli.common import EXIT_FAILED, say
 from flows.cli.deploying import deploy, serve
 from flows.cli.export import export
 from flows.cli.inspect import inspect
@@ -59,7 +60,14 @@ for group in (app, *GROUPS.values()):
 
 def main() -> None:
     """Entry point of the `puna` command."""
+    streams.protect()
     # without a handler, warnings of libraries go to the terminal
     logging.getLogger().addHandler(logging.NullHandler())
-    with without_secrets():
-        app()
+    try:
+        with without_secrets():
+            app()
+    except SystemExit as ended:
+        if why := streams.lost():
+            say(f"error: stdout cannot be written ({why}): what was printed is not complete")
+            raise SystemExit(ended.code or EXIT_FAILED) from None
+        raise

@@ -94,12 +94,17 @@ def mark_crashed_flow_runs() -> None:
     from prefect.states import Crashed
 
     with get_client(sync_client=True) as client:
-        for run in _found(client, UNFINISHED, parent_task_run_id={"is_null_": True}):
+        for run in unfinished(client, UNFINISHED):
             if _was_killed(run.labels):
                 for lost in (*stages_of(client, run.id, UNFINISHED), run.id):
                     client.set_flow_run_state(
                         lost, Crashed(message="the process was killed"), force=True
                     )
+
+
+def unfinished(client: SyncPrefectClient, states: tuple[str, ...]) -> list[FlowRun]:
+    """Runs, not their stages, in states of these types."""
+    return _found(client, states, parent_task_run_id={"is_null_": True})
 
 
 def _found(client: SyncPrefectClient, states: tuple[str, ...], **chosen: Any) -> list[FlowRun]:

@@ -90,7 +90,7 @@ def compose() -> dict[str, Any]:
 
 def test_compose_opens_no_port_to_others_and_holds_no_secret() -> None:
     services = compose()["services"]
-    assert set(services) == {"database", "server", "worker", "tensorboard", "objects"}
+    assert set(services) == {"database", "server", "worker", "tensorboard", "objects", "bucket"}
     for name, service in services.items():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ())), name
         for key, value in service.get("environment", {}).items():
