@@ -105,7 +105,9 @@ class Terminal(Listener):
     def finished(self, step: Step, artifact: Artifact, seconds: float) -> None:
         self._bars.remove_task(self._tasks[step.id])
         self._console.print(
-            f"  [green]built[/]   {step.id}  {seconds:.1f} s  {headline(artifact)}", highlight=False
+            f"  [green]built[/]   {step.id}  {seconds:.1f} s  {headline(artifact)}",
+            highlight=False,
+            soft_wrap=True,
         )
 
     def failed(self, step: Step, error: BaseException) -> None:

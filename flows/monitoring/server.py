@@ -107,16 +107,16 @@ def _pages() -> Path:
     return home() / "puna-dashboard-pages"
 
 
-def publish_page(file: Path, name: str) -> str | None:
-    """Copy an HTML file to where our server serves it; its address, or None where the run has
-    another server: browsers open no file from a page of the dashboard.
+def publish(content: bytes, name: str) -> str | None:
+    """Write a file to where our server serves it, a page or an image; its address, or None where
+    the run has another server: browsers open no file from a page of the dashboard.
     """
     server = running()
     if server is None or os.environ.get("PREFECT_API_URL") != server.api_url:
         return None
     folder = _pages() / "v1" / "reports"
     folder.mkdir(parents=True, exist_ok=True)
-    replace_bytes(folder / name, file.read_bytes())
+    replace_bytes(folder / name, content)
     return f"{server.address}/reports/{name}"
 
 

@@ -55,7 +55,9 @@ def test_a_training_run_is_watched_and_cancelled(
     page = open_run(browser, puna, stage)
     page.click("Artifacts", "[role=tab]")
     page.wait_for_text("loss-training-first", PATIENCE_S)
-    page.wait_for_text("of 3,000,000 tokens, loss", PATIENCE_S)
+    page.wait_for(
+        "/ left, loss [0-9.]+, [0-9,]+ of 3,000,000 tokens/.test(document.body.innerText)"
+    )
     show_card(page, puna, cards_of(puna, stage)["loss"])
     page.wait_for("[...document.images].some(image => image.naturalWidth > 300)", PATIENCE_S)
     for word in ("tokens/s", "left", "learning rate"):
@@ -64,7 +66,7 @@ def test_a_training_run_is_watched_and_cancelled(
     page = open_run(browser, puna, run)
     page.wait_for_text("event=started", PATIENCE_S)  # the log
     page.click("Artifacts", "[role=tab]")
-    page.wait_for_text("0 of 1 stages built, training/first running", PATIENCE_S)
+    page.wait_for_text("left, 0 of 1 stages built, training/first running", PATIENCE_S)
     page.click("Open menu")
     page.click("Cancel", "[role=menuitem]")
     page.click("Cancel Flow Run", "[role=alertdialog] button, [role=dialog] button")
