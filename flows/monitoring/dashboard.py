@@ -123,12 +123,10 @@ def progress_words(
     words = [f"{in_words(left)} left"] if left is not None else []
     words += [f"loss {loss:.3f}"] if loss is not None else []
     words.append(f"{done:,.0f} of {total:,.0f} {name}")
-    for key, shown in (
-        ("tokens_per_s", "{:,.0f} tokens/s"),
-        ("learning_rate", "learning rate {:.3g}"),
-    ):
-        value = measured.get(key)
-        words += [shown.format(value)] if value is not None else []
+    if (speed := measured.get("tokens_per_s")) is not None:
+        words.append(f"{speed:,.0f} tokens/s")
+    if (rate := measured.get("learning_rate")) is not None:
+        words.append(f"learning rate {rate:.3g}")
     warning = more.partition(f"{WARNING}: ")[2]
     return ", ".join([*words, *([f"{WARNING}: {warning}"] if warning else [])])
 

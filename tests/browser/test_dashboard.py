@@ -55,9 +55,8 @@ def test_a_training_run_is_watched_and_cancelled(
     page = open_run(browser, puna, stage)
     page.click("Artifacts", "[role=tab]")
     page.wait_for_text("loss-training-first", PATIENCE_S)
-    page.wait_for(
-        "/ left, loss [0-9.]+, [0-9,]+ of 3,000,000 tokens/.test(document.body.innerText)"
-    )
+    words = "/ left, loss [0-9.]+, [0-9,]+ of 3,000,000 tokens/"
+    page.wait_for(f"{words}.test(document.body.innerText)", PATIENCE_S)
     show_card(page, puna, cards_of(puna, stage)["loss"])
     page.wait_for("[...document.images].some(image => image.naturalWidth > 300)", PATIENCE_S)
     for word in ("tokens/s", "left", "learning rate"):
