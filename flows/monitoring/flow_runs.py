@@ -51,10 +51,11 @@ def short_name(run: str) -> str:
 
 def begin_on_terminal(flow: Flow[..., Any], parameters: dict[str, Any], recipe: str) -> FlowRun:
     """A new flow run, which this process is about to run. It belongs to a deployment, since the
-    dashboard has a Cancel button for no other.
+    dashboard has a Cancel button for no other. Runs that somebody started there (Copy to new run)
+    are cancelled: they would be late for ever.
     """
     from prefect.client.orchestration import get_client
-    from prefect.states import Pending
+    from prefect.states import Cancelled, Pending
 
     with get_client(sync_client=True) as client:
         deployment = client.create_deployment(
@@ -63,6 +64,8 @@ def begin_on_terminal(flow: Flow[..., Any], parameters: dict[str, Any], recipe: 
             description=ABOUT_TERMINAL,
             enforce_parameter_schema=False,
         )
+        for copied in _found(client, ("SCHEDULED",), deployment_id={"any_": [deployment]}):
+            client.set_flow_run_state(copied.id, Cancelled(message=ABOUT_TERMINAL), force=True)
         return client.create_flow_run_from_deployment(
             deployment,
             parameters=parameters,

@@ -79,9 +79,18 @@ def test_a_training_run_is_watched_and_cancelled(
 def test_the_report_opens_from_the_page_of_its_run(
     browser: Chromium, puna: Puna, small_run: SmallRun
 ) -> None:
+    first = next(run for run in puna.flow_runs() if run["parent_task_run_id"] is None)
+    copied = puna.ask(  # as Copy to new run does
+        f"deployments/{first['deployment_id']}/create_flow_run",
+        {"parameters": first["parameters"], "state": {"type": "SCHEDULED"}},
+    )
     command = ("run", small_run.recipe, "--store", small_run.url, "--force", "report")
     assert puna(*command).returncode == 0
-    run = next(run for run in puna.flow_runs() if run["parent_task_run_id"] is None)
+    runs = {run["id"]: run for run in puna.flow_runs()}
+    copied = runs.pop(copied["id"])
+    assert copied["state"]["type"] == "CANCELLED"
+    assert "No worker starts runs of this deployment" in copied["state"]["message"]
+    run = next(run for run in runs.values() if run["parent_task_run_id"] is None)
     cards = cards_of(puna, run)
     assert set(cards) == {"stages", "lineage", "benchmarks", "report"}
     page = open_run(browser, puna, run)
