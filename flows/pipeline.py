@@ -111,7 +111,7 @@ def _run(prepared: Prepared) -> dict[str, Any] | State:
     console = CONSOLE.get()
     if console is not None:
         console.planned(plan)
-    name_run(UUID(flow_run.get_id()), run, plan.recipe)
+    name_run(UUID(flow_run.get_id()), run, plan.recipe, prepared.request.selection.only)
     with tags(plan.recipe):
         mark_crashed_flow_runs()
         mark_crashed(prepared.store)

@@ -55,7 +55,7 @@ app.command()(schema)
 for group in (app, *GROUPS.values()):
     for registered in group.registered_commands:
         # without it, lists of commands cut the help to 45 characters
-        registered.short_help = introspection.getdoc(registered.callback)
+        registered.short_help = (introspection.getdoc(registered.callback) or "").split("\n\n")[0]
 
 
 def main() -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from flows.planning.plan import Plan
 from flows.recipe.file import RecipeError
 from flows.recipe.sections import Recipe
 from infra.store import Artifact
+from tasks.checkpoints.llama2c_header import config_of
 from tasks.checkpoints.shapes import ModelShape, ShapeError, shape_of
 from tasks.model.stage import STAGE as MODEL
 from tasks.model.stage import LayerChoice
@@ -83,7 +82,7 @@ def _base_shape(recipe: Recipe, plan: Plan) -> ModelShape:
     if external:
         config = _made_config(external[0])
     elif section.base is not None:
-        config = _config(Path(section.base, "config.json"))
+        config = config_of(section.base)
     if config is not None:
         try:
             return _of_config(config)
@@ -102,14 +101,6 @@ def _of_config(config: dict[str, Any]) -> ModelShape:
         return ModelShape.from_config(config)
     except ShapeError as error:
         raise NoShape(str(error)) from None
-
-
-def _config(file: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def _made_config(artifact: Artifact) -> dict[str, Any] | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from flows.recipe.checks.sources import named_languages
 from flows.recipe.file import RecipeError
 from flows.recipe.sections import Recipe
 from infra.stage import StageError
+from tasks.checkpoints.llama2c_header import config_of
 from tasks.langid.labels import absent_language
 from tasks.model.layers import choose
 
@@ -46,14 +46,10 @@ def _refuse_absent_layers(recipe: Recipe) -> None:
 
 
 def _number_in_config(base: str, key: str) -> int | None:
-    """A number from a local base's config.json.
-
-    None if it cannot be read: the base is an artifact, Meta's or llama2.c's files, or broken. In
-    that last case the stage reports it.
-    """
+    """A number of a local base's configuration; None if it cannot be read."""
     try:
-        return int(json.loads(Path(base, "config.json").read_text(encoding="utf-8"))[key])
-    except (OSError, ValueError, KeyError, TypeError):
+        return int((config_of(base) or {})[key])
+    except (ValueError, KeyError, TypeError):
         return None
 
 
@@ -99,9 +95,8 @@ def _row_lengths(recipe: Recipe) -> dict[str, int | None]:
 
 def _stretches(base: str) -> bool:
     """Whether the base's RoPE scales with the text's length (dynamic), or cannot be read."""
-    try:
-        config = json.loads(Path(base, "config.json").read_text(encoding="utf-8"))
-        rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-        return "dynamic" in (rope.get("rope_type"), rope.get("type"))
-    except (OSError, ValueError, AttributeError):
+    config = config_of(base)
+    if config is None:
         return True
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    return not isinstance(rope, dict) or "dynamic" in (rope.get("rope_type"), rope.get("type"))

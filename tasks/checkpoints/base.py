@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from infra.io.files import files_in
 from infra.stage import Pin, StageError
 from tasks.checkpoints import foreign_tokenizers, llama2c, meta_llama
+from tasks.checkpoints.llama2c_header import files_of
 from tasks.checkpoints.sentencepiece_model import SentencePieceModel, is_model, read_model
 from tasks.checkpoints.tokenizer_files import (
     read_added_tokens,
@@ -101,16 +102,9 @@ def open_base(folder: Path, scratch: Path, *, weights: bool = True) -> Path:
     _refuse_adapter(folder)
     if (folder / "tokenizer.json").is_file():
         return folder
-    bins = sorted(folder.glob("*.bin"))
-    tokenizers = [path for path in bins if path.name.startswith("tok")]
-    models = [
-        path
-        for path in bins
-        if path not in tokenizers and not path.name.startswith("pytorch_model")
-    ]
     target = scratch / "base"
-    if len(tokenizers) == 1 and len(models) == 1:
-        llama2c.convert(models[0], tokenizers[0], target, weights=weights)
+    if (files := files_of(folder)) is not None:
+        llama2c.convert(*files, target, weights=weights)
         return target
     model_files = sorted(folder.glob("*.model"))
     if len(model_files) == 1:

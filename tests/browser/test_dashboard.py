@@ -55,7 +55,8 @@ def test_a_training_run_is_watched_and_cancelled(
     page = open_run(browser, puna, stage)
     page.click("Artifacts", "[role=tab]")
     page.wait_for_text("loss-training-first", PATIENCE_S)
-    page.wait_for_text("of 3,000,000 tokens, loss", PATIENCE_S)
+    words = "/ left, loss [0-9.]+, [0-9,]+ of 3,000,000 tokens/"
+    page.wait_for(f"{words}.test(document.body.innerText)", PATIENCE_S)
     show_card(page, puna, cards_of(puna, stage)["loss"])
     page.wait_for("[...document.images].some(image => image.naturalWidth > 300)", PATIENCE_S)
     for word in ("tokens/s", "left", "learning rate"):
@@ -64,7 +65,7 @@ def test_a_training_run_is_watched_and_cancelled(
     page = open_run(browser, puna, run)
     page.wait_for_text("event=started", PATIENCE_S)  # the log
     page.click("Artifacts", "[role=tab]")
-    page.wait_for_text("0 of 1 stages built, training/first running", PATIENCE_S)
+    page.wait_for_text("left, 0 of 1 stages built, training/first running", PATIENCE_S)
     page.click("Open menu")
     page.click("Cancel", "[role=menuitem]")
     page.click("Cancel Flow Run", "[role=alertdialog] button, [role=dialog] button")
@@ -78,9 +79,18 @@ def test_a_training_run_is_watched_and_cancelled(
 def test_the_report_opens_from_the_page_of_its_run(
     browser: Chromium, puna: Puna, small_run: SmallRun
 ) -> None:
+    first = next(run for run in puna.flow_runs() if run["parent_task_run_id"] is None)
+    copied = puna.ask(  # as Copy to new run does
+        f"deployments/{first['deployment_id']}/create_flow_run",
+        {"parameters": first["parameters"], "state": {"type": "SCHEDULED"}},
+    )
     command = ("run", small_run.recipe, "--store", small_run.url, "--force", "report")
     assert puna(*command).returncode == 0
-    run = next(run for run in puna.flow_runs() if run["parent_task_run_id"] is None)
+    runs = {run["id"]: run for run in puna.flow_runs()}
+    copied = runs.pop(copied["id"])
+    assert copied["state"]["type"] == "CANCELLED"
+    assert "No worker starts runs of this deployment" in copied["state"]["message"]
+    run = next(run for run in runs.values() if run["parent_task_run_id"] is None)
     cards = cards_of(puna, run)
     assert set(cards) == {"stages", "lineage", "benchmarks", "report"}
     page = open_run(browser, puna, run)

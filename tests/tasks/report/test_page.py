@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tasks.report import head
-from tasks.report.compare import Side, compare
+from tasks.report.compare import compare
 from tasks.report.page import page
+from tasks.report.side import Side
 from tasks.report.summary import summary
 from tasks.report.warnings import warnings
 from tests.tasks.report.made import made

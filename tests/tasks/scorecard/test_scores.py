@@ -13,8 +13,9 @@ import pytest
 from infra.store import Artifact
 from infra.store.backends import open_directory
 from infra.store.manifest import Manifest
+from tasks.benchmarks.samples import paired_ratio
 from tasks.scorecard.compare import quantile, share_below
-from tasks.scorecard.scores import Change, changes, paired_ratio
+from tasks.scorecard.scores import Change, changes
 from tasks.scorecard.stage import ScorecardParameters
 
 
