@@ -50,7 +50,11 @@ ForceOption = Annotated[
 ]
 PinOption = Annotated[
     list[str] | None,
-    typer.Option("--pin", metavar="S=VERSION", help="Use that version of S; repeatable."),
+    typer.Option(
+        "--pin",
+        metavar="S=VERSION",
+        help="Use that version of S, or the one with that tag of this recipe; repeatable.",
+    ),
 ]
 RefArgument = Annotated[
     str, typer.Argument(metavar="REF", help="stage/name[@version-or-tag].", show_default=False)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from flows.planning.graph import Graph, Node
 from flows.planning.request import Selection
 from flows.planning.resolve import Pins, Unresolved
-from flows.recipe.errors import nearest
+from flows.planning.selecting import asked_pins, expand, wanted
 from flows.recipe.file import RecipeError
 from flows.recipe.references import ArtifactReference
 from infra.differences import differences
@@ -67,20 +67,26 @@ class Plan:
 
 
 def make_plan(
-    graph: Graph, pins: Pins, store: Store, recipe: str, selection: Selection | None = None
+    graph: Graph,
+    pins: Pins,
+    store: Store,
+    recipe: str,
+    selection: Selection | None = None,
+    stated: Mapping[str, Artifact] | None = None,
 ) -> Plan:
     """Compute every node's version and state. Raises `RecipeError` for selectors and inputs that do
     not exist.
+
+    `stated`: node id -> the artifact that the recipe itself pins; --pin counts before it.
     """
     selection = selection or Selection()
-    wanted, forced = _wanted(graph, selection), _expand(graph, selection.force, "--force")
-    pinned = {
-        id: version for s, version in selection.pins.items() for id in _expand(graph, (s,), "--pin")
-    }
+    left, forced = wanted(graph, selection), expand(graph, selection.force, "--force")
+    asked, stated = asked_pins(graph, store, recipe, selection), stated or {}
+    pinned = {**stated, **asked}
     steps: dict[str, Step] = {}
     for id, node in graph.nodes.items():
         step = (
-            _pinned_step(node, pinned[id], store)
+            _pinned(node, pinned[id], "pinned" if id in asked else "pinned by the recipe")
             if id in pinned
             else _step(node, pins[id], store, recipe, steps)
         )
@@ -97,9 +103,9 @@ def make_plan(
                 for up in node.upstream()
                 if steps[up].forced and not steps[up].node.stage.bitwise
             ]
-            if rebuilt and id in wanted:
+            if rebuilt and id in left:
                 step = _replace(step, "run", f"{rebuilt[0]} is rebuilt", forced=True)
-        if id not in wanted and step.state == "run":
+        if id not in left and step.state == "run":
             step = _replace(step, "skipped", "not selected")
         steps[id] = step
     _check_selection(steps)
@@ -110,44 +116,6 @@ def _replace(step: Step, state: State, why: str, forced: bool = False) -> Step:
     return Step(
         step.node, step.version, state, why, step.pins, step.artifact, forced, step.external
     )
-
-
-def _expand(graph: Graph, selectors: Sequence[str], option: str) -> set[str]:
-    """Ids of the nodes that selectors name. Raises `RecipeError` for a selector without nodes."""
-    ids: set[str] = set()
-    for selector in selectors:
-        matching = graph.matching(selector)
-        if not matching:
-            guess, listed = _guess(graph, selector), ", ".join(graph.nodes)
-            raise RecipeError(
-                [f"{option} {selector}: this recipe has no such stage{guess}; it has: {listed}"]
-            )
-        ids.update(matching)
-    return ids
-
-
-def _guess(graph: Graph, selector: str) -> str:
-    """A suggestion: nodes of exactly that name (a phase, a source), else the closest spelling."""
-    named = [id for id, node in graph.nodes.items() if node.name == selector.rpartition("/")[2]]
-    if named:
-        return f" (did you mean {' or '.join(map(repr, named[:3]))}?)"
-    names = {node.name: id for id, node in graph.nodes.items()}
-    stages = dict.fromkeys(node.stage.name for node in graph.nodes.values())
-    guess = nearest(selector, [*stages, *graph.nodes, *names])
-    full_id = next((id for name, id in names.items() if f"{name!r}" in guess), None)
-    return guess if full_id is None else f" (did you mean {full_id!r}?)"
-
-
-def _wanted(graph: Graph, selection: Selection) -> set[str]:
-    """Ids of the nodes that --only, --from and --until leave."""
-    wanted = set(graph.nodes)
-    if selection.only:
-        wanted &= _expand(graph, selection.only, "--only")
-    if selection.start:
-        wanted &= graph.descendants(sorted(_expand(graph, (selection.start,), "--from")))
-    if selection.until:
-        wanted &= graph.ancestors(sorted(_expand(graph, (selection.until,), "--until")))
-    return wanted
 
 
 def _check_selection(steps: Mapping[str, Step]) -> None:
@@ -164,15 +132,8 @@ def _check_selection(steps: Mapping[str, Step]) -> None:
         raise RecipeError(problems)
 
 
-def _pinned_step(node: Node, version: str, store: Store) -> Step:
-    versions = store.root.child(node.id).folders()
-    matches = [v for v in versions if v.startswith(version)]
-    artifact = store.find(node.stage.name, node.name, matches[0]) if len(matches) == 1 else None
-    if artifact is None:
-        raise RecipeError(
-            [f"--pin {node.id}={version}: the store has: {', '.join(versions) or 'none'}"]
-        )
-    return Step(node, artifact.version, "hit", "pinned", {}, artifact)
+def _pinned(node: Node, artifact: Artifact, why: str) -> Step:
+    return Step(node, artifact.version, "hit", why, {}, artifact)
 
 
 def _step(

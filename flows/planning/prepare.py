@@ -18,6 +18,7 @@ from flows.planning.reading import notes
 from flows.planning.refusals import refuse_by_base
 from flows.planning.request import RunRequest
 from flows.planning.resolve import NO_WEIGHTS, Earlier, Pins, Unresolved, resolve
+from flows.planning.selecting import stated_pins
 from flows.planning.wiring import stages
 from flows.recipe.file import RecipeError
 from flows.recipe.read import read_recipe
@@ -126,8 +127,11 @@ def prepare(request: RunRequest, *, made: bool = False) -> Prepared:
         recipe, past = continued(recipe, turn.history, turn.new)
     refuse_by_base(recipe)
     graph = stages(recipe, past)
+    asked = {id for stage in selection.pins for id in graph.matching(stage)}
+    fixed = stated_pins(graph, store, recipe, asked)
     if past is not None:
-        kept = {id: version for id, version in past.pins.items() if id in graph.nodes}
+        left = graph.nodes.keys() - fixed.keys()
+        kept = {id: version for id, version in past.pins.items() if id in left}
         selection = selection.with_pins(kept)
     pins = resolve(
         graph,
@@ -135,7 +139,7 @@ def prepare(request: RunRequest, *, made: bool = False) -> Prepared:
         functools.partial(_earlier, recipe, store),
         turn.pins if turn is not None else None,
     )
-    plan = make_plan(graph, pins, store, recipe.name, selection)
+    plan = make_plan(graph, pins, store, recipe.name, selection, fixed)
     _refuse_wrong_references(recipe, plan, pins)
     _refuse_incompatible_indexes(recipe, plan)
     _refuse_missing_programs(plan)
@@ -200,7 +204,7 @@ def _earlier(recipe: Recipe, store: Store, node: Node) -> list[Manifest]:
 
 def _refuse_wrong_references(recipe: Recipe, plan: Plan, pins: Pins) -> None:
     """Refuse references to what is certainly not there, or may not be read. Those that no server
-    answered for stay unresolved, and those of a pinned artifact (--pin) are not looked for.
+    answered for stay unresolved, and those of a pinned artifact are not looked for.
     """
     problems: dict[str, str] = {}  # a file that several stages read is named once
     for id, by_path in pins.items():

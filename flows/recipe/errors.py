@@ -134,6 +134,8 @@ def _reason(detail: Any, path: KeyPath, model: type[pydantic.BaseModel]) -> str:
     number_kind = _KINDS.get(kind.partition("_")[0])  # of int_parsing, int_from_float, ...
     if number_kind is not None and kind != "float_finite":
         return f"{_show(value)} is not {number_kind}"
+    if kind == "string_too_short" and not value:
+        return "is empty text; state it, or remove the key"
     if kind == "too_short":
         return f"is empty; state at least {context.get('min_length', 1)}"
     if kind == "value_error":

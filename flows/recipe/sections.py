@@ -274,6 +274,11 @@ class Recipe(Parameters):
     training: TrainingSection | None = None
     evaluation: EvaluationSection | None = None
     loop: LoopSection | None = None
+    pin: dict[str, Annotated[str, pydantic.Field(min_length=1)]] = pydantic.Field(
+        default_factory=dict,
+        description="stage or stage/name -> the version (its first digits are enough) or tag of "
+        "its artifact that is used instead of building it, as with --pin, which counts first",
+    )
     _places: dict[str, str] = pydantic.PrivateAttr(default_factory=dict)
 
     def place_of(self, reference: str) -> str:
