@@ -19,6 +19,7 @@ from flows.cli.export import export
 from flows.cli.inspect import inspect
 from flows.cli.planning import plan
 from flows.cli.promoting import promote
+from flows.cli.pushing import push
 from flows.cli.reporting import report
 from flows.cli.running import evaluate, run
 from flows.cli.setting_up import doctor, init, schema
@@ -43,6 +44,7 @@ COMMANDS = (
     inspect,
     trace,
     export,
+    push,
     doctor,
     init,
 )

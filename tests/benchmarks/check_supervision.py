@@ -59,7 +59,10 @@ def family(process: subprocess.Popen[str]) -> dict[str, list[psutil.Process]]:
     """The processes of a run that are there now, by what they are."""
     found: dict[str, list[psutil.Process]] = {"stage": [psutil.Process(process.pid)]}
     for child in found["stage"][0].children(recursive=True):
-        words = " ".join(child.cmdline())
+        try:
+            words = " ".join(child.cmdline())
+        except psutil.Error:  # it has ended meanwhile
+            continue
         kind = "torchrun" if "torch.distributed.run" in words else "rank"
         found.setdefault(kind, []).append(child)
     return found
@@ -98,7 +101,7 @@ def kill(process: subprocess.Popen[str], root: Path, draw: random.Random, pause_
     for victim in victims:
         try:
             victim.kill()
-        except psutil.NoSuchProcess:
+        except psutil.Error:
             continue
     if not victims:
         return ""
