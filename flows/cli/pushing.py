@@ -47,6 +47,7 @@ def push(
 
     HF_TOKEN says who you are, HF_ENDPOINT where the hub is. All files appear in one commit.
     """
+    from infra.secrets import redacted
     from infra.stage import StageError
     from tasks.export import hub_repository
     from tasks.report import card as cards
@@ -63,7 +64,7 @@ def push(
         if card is None:
             hub_repository.require_place(repository, kind, update=update)
         files = dict(_files(artifact))
-        text = cards.card(_subject(open_store(store), artifact, repository, licence))
+        text = redacted(cards.card(_subject(open_store(store), artifact, repository, licence)))
         if card is not None:
             card.write_text(text, encoding="utf-8")
             say(f"{len(files)} files would be sent with this card:")
