@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test browser duty setup lint bench forest fuzz ranks peers old-transformers lmplz docs clean
+.PHONY: demo test browser duty setup lint bench claims forest fuzz ranks peers old-transformers lmplz docs clean
 
 demo: $(READY)
 	@$(BIN)/python configs/demo/generate.py build/demo/world
@@ -58,6 +58,9 @@ forest: $(READY)  # the table by which main content is told; 20 minutes, 4 GB of
 
 fuzz: $(READY)  # 10,000 damaged inputs: nothing uncaught, in bounded memory (3 minutes)
 	@$(BIN)/python tests/benchmarks/fuzz_ingest.py
+
+claims: $(READY)  # claims of the literature at small scale, over three seeds (an hour or two; resumable)
+	@$(BIN)/python tests/benchmarks/claims/run.py --write docs/claims.md
 
 ranks: $(READY)  # several ranks against one process, and 60 kills of ranks (20 minutes)
 	@$(BIN)/python tests/benchmarks/check_ranks.py

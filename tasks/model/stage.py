@@ -45,7 +45,7 @@ class Create(Parameters):
         return self
 
 
-Method = Literal["mean", "mean-norm", "first", "last", "global-mean", "random"]
+Method = Literal["mean", "mean-norm", "first", "last", "global-mean", "random", "zero"]
 """Where a new token's row comes from; see `tasks.model.embeddings.new_rows`."""
 
 
