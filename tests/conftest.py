@@ -25,6 +25,17 @@ pytest_plugins = ["tests.end_to_end.fixtures"]
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where tests run side by side (`make test`), those of a file stay together, as they share
+    fixtures, and all that use the one Prefect server of a session.
+    """
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            of_server = "puna" in getattr(item, "fixturenames", ())
+            group = "puna" if of_server else item.nodeid.partition("::")[0]
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of third-party files: `PUNA_REAL_DATA`, else `shared/data` next to the checkout."""
