@@ -13,7 +13,7 @@ demo: $(READY)
 	@$(BIN)/puna run configs/demo.yaml
 
 test: $(READY)  # on all cores, up to four; one after the other: .venv/bin/python -m pytest
-	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --no-loadscope-reorder
 
 browser: $(READY)  # pages in a headless Chromium (Debian: apt install chromium); skipped without one
 	@$(BIN)/python -m pytest -m browser tests/browser
