@@ -42,6 +42,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ByFixtures(config, log)
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Gzip holds the time of day, which must not be in a test's id: all processes of a session
+    have to collect the same ones.
+    """
+    return "gzip" if isinstance(val, bytes) and val.startswith(b"\x1f\x8b") else None
+
+
 @functools.cache
 def _group(file: str) -> str:
     return "server" if SERVER in (REPOSITORY / file).read_text(encoding="utf-8") else file
