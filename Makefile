@@ -12,8 +12,8 @@ demo: $(READY)
 	@$(BIN)/puna run configs/demo-base.yaml
 	@$(BIN)/puna run configs/demo.yaml
 
-test: $(READY)
-	@$(BIN)/python -m pytest
+test: $(READY)  # on all cores, up to four; one after the other: .venv/bin/python -m pytest
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --no-loadscope-reorder
 
 browser: $(READY)  # pages in a headless Chromium (Debian: apt install chromium); skipped without one
 	@$(BIN)/python -m pytest -m browser tests/browser
