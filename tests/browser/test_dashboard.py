@@ -115,12 +115,12 @@ def test_a_run_is_cancelled(browser: Chromium, puna: Puna, trains: Trains) -> No
 @pytest.fixture(scope="module")
 def ended(puna: Puna, small_run: SmallRun) -> dict[str, Any]:
     """A run that has drawn its report. Before it, somebody copied an earlier one."""
-    first = next(run for run in puna.flow_runs() if run["deployment_id"] is not None)
-    copied = puna.ask(
-        f"deployments/{first['deployment_id']}/create_flow_run",
-        {"parameters": first["parameters"], "state": {"type": "SCHEDULED"}},
-    )
     command = ("run", small_run.recipe, "--store", small_run.url, "--force", "report")
+    terminal = next(one for one in puna.ask("deployments/filter", {}) if one["name"] == "terminal")
+    copied = puna.ask(
+        f"deployments/{terminal['id']}/create_flow_run",
+        {"parameters": {"recipe": str(small_run.recipe)}, "state": {"type": "SCHEDULED"}},
+    )
     done = puna(*command)
     assert done.returncode == 0, done.stderr
     runs = {run["id"]: run for run in puna.flow_runs()}
