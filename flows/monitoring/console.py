@@ -112,14 +112,34 @@ class Terminal(Listener):
 
 
 def headline(artifact: Artifact) -> str:
-    """A finished stage in a few words: its statistic `headline`, else its document counts."""
+    """A finished stage in a few words: its statistic `headline`, else its first scores, else its
+    document counts.
+    """
     stated = artifact.statistics.get("headline")
     if stated:
         return str(stated)
+    if artifact.stage == "evaluation":
+        return scores_in_words(artifact.statistics.get("scores", {}))
     ledger = artifact.ledger
     if not ledger.sources():
         return ""
     return f"{ledger.documents('kept'):,} of {ledger.documents('read'):,} documents"
+
+
+def scores_in_words(scores: Mapping[str, Mapping[str, Any]], limit: int = 2) -> str:
+    """The first metric of the first tasks and texts, each with the number of its items."""
+    first = [
+        (task, row, metric)
+        for task, row in scores.items()
+        if task.rpartition("/")[0] not in scores
+        for metric in metrics(row)[:1]
+    ]
+    shown = [
+        f"{task} {metric} {score_words(row, metric)} (n = {items_of_all([row], metric)})"
+        for task, row, metric in first[:limit]
+    ]
+    more = len(first) - len(shown)
+    return ", ".join([*shown, *([f"and {more} more"] if more else [])])
 
 
 def stage_table(stages: list[dict[str, Any]], expected: Mapping[str, float] | None = None) -> Table:

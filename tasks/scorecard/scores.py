@@ -9,7 +9,7 @@ from typing import Any
 
 from infra.store import Artifact
 from tasks.benchmarks.samples import BITS, paired_change, read_items
-from tasks.benchmarks.scores import lower_is_better, metrics
+from tasks.benchmarks.scores import items_of_all, lower_is_better, metrics
 from tasks.scorecard.stage import Fall, ScorecardParameters
 
 BASE = "base"
@@ -38,6 +38,8 @@ class Change:
     fall: float
     limit: float | None
     allowed: str = ""
+    n: str = ""
+    """What it was scored on: "1,000", and per model where they differ."""
 
     @property
     def refused(self) -> bool:
@@ -110,5 +112,15 @@ def _change(
     if allowed is not None and allowed.in_errors and limit is not None:
         words += f", {limit:.4f}"
     return Change(
-        row, metric, before, now, difference, error, pair is not None, max(worse, 0.0), limit, words
+        row,
+        metric,
+        before,
+        now,
+        difference,
+        error,
+        pair is not None,
+        max(worse, 0.0),
+        limit,
+        words,
+        items_of_all([old, new], metric),
     )

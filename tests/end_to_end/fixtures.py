@@ -211,6 +211,6 @@ def small_run(puna: Puna, tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     folder = tmp_path_factory.mktemp("small")
     write_world(folder / "world", pages=96)
     recipe = write_recipe(folder / "world")
-    done = puna("run", recipe, "--store", folder / "store", "--json")
+    done = puna("run", recipe, "--store", folder / "store", "--json", timeout_s=850)
     assert done.returncode == 0, done.stderr
     return SmallRun(recipe, folder / "store", done)
