@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -105,15 +106,12 @@ def postgres(folder: Path) -> Iterator[str]:
     if found is None:
         pytest.skip("Postgres is not installed (Debian: apt install postgresql)")
     binaries, port = Path(found).resolve().parent, free_port()
-    data = folder / "postgres"
-    data.mkdir()
-    # Postgres refuses to run as root.
+    # Postgres refuses to run as root, and no other user may enter pytest's folders
     user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    data = Path(tempfile.mkdtemp(prefix="puna-postgres-"))
+    (folder / "postgres").symlink_to(data)
     if user:
         shutil.chown(data, "postgres")
-        for parent in (folder, *folder.parents)[:4]:  # pytest's folders are closed to others
-            if parent.name:
-                parent.chmod(parent.stat().st_mode | 0o011)
 
     def do(*words: str) -> None:
         subprocess.run([*user, *words], check=True, capture_output=True, cwd="/")
@@ -126,6 +124,7 @@ def postgres(folder: Path) -> Iterator[str]:
         yield f"postgresql+asyncpg://prefect@127.0.0.1:{port}/postgres"
     finally:
         do(control, "-D", str(data), "-m", "immediate", "stop")
+        shutil.rmtree(data)
 
 
 @dataclass

@@ -140,7 +140,7 @@ def test_the_services_work_together(tmp_path: Path) -> None:
         duty = Duty(tmp_path, composed.environment("worker"))
         duty.puna("deploy", "world/small.yaml", "--store", "s3://puna/my")
         run = duty.ended(duty.start("puna/small"), within_s=500)
-        assert run["state_name"] == "Completed", run["state"]
+        assert run["state_name"] == "Completed", run["state"]["message"]
         curves = f"http://127.0.0.1:{composed.ports['tensorboard']}/data/runs"
         shown = wait_for("curves", lambda: answer(curves), 60)
         assert {name.split("/")[2] for name in shown} == {"first", "second"}

@@ -143,7 +143,7 @@ def test_killed_runs_are_told_of_and_the_next_one_goes_on(
     )
     run = duty.ended(id, within_s=500)
     print(f"{run['state_name']} after {time.monotonic() - killed:.0f} s")
-    assert run["state_type"] == "COMPLETED", run["state"]
+    assert run["state_type"] == "COMPLETED", run["state"]["message"]
     assert set(stages_of(duty, id).values()) == {"COMPLETED"}
     # it left nothing behind, and nobody was told of anything else
     assert not leases(store)
