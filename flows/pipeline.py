@@ -19,7 +19,7 @@ from prefect.flow_engine import run_flow
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed
 
-from flows.monitoring import cancelling
+from flows.monitoring import cancelling, outages
 from flows.monitoring.flow_runs import (
     begin_on_terminal,
     mark_crashed_flow_runs,
@@ -218,7 +218,8 @@ def run_prepared(prepared: Prepared) -> dict[str, Any]:
     try:
         parameters = prepared.request.parameters()
         begun = begin_on_terminal(pipeline, parameters, prepared.recipe.name)
-        result = run_flow(pipeline, flow_run=begun, parameters=parameters)
+        with outages.patient():
+            result = run_flow(pipeline, flow_run=begun, parameters=parameters)
         return cast("dict[str, Any]", result)
     except CancelledRun:
         raise KeyboardInterrupt from None

@@ -13,6 +13,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from flows.monitoring.dashboard import StagePage
 from flows.monitoring.flow_runs import short_name
 from flows.monitoring.listener import CONSOLE, Listener, Listeners
+from flows.monitoring.outages import wait_for_server
 from flows.monitoring.pulse import Pulse
 from flows.planning.plan import Step
 from infra.build import Order, build
@@ -83,6 +84,7 @@ def build_stage(
         listener.finished(step, built[0], time.monotonic() - started)
 
     built: list[Artifact] = []
+    wait_for_server()
     # Prefect's own heartbeat is a thread that a flow run waits for at its end, up to a second.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(node.stage.name):
         stage_flow(

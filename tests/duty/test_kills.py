@@ -141,7 +141,7 @@ def test_killed_runs_are_told_of_and_the_next_one_goes_on(
     # the server too: the run waits for it
     duty.server.signal(signal.SIGKILL)
     killed = time.monotonic()
-    time.sleep(5)
+    time.sleep(20)  # cards, logs and heartbeats have nowhere to go
     duty.server.start()
     wait_for("Prefect's server", duty.is_healthy, 120)
     print(
