@@ -19,7 +19,7 @@ from prefect.flow_engine import run_flow
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed
 
-from flows.monitoring import cancelling, outages
+from flows.monitoring import cancelling
 from flows.monitoring.flow_runs import (
     begin_on_terminal,
     mark_crashed_flow_runs,
@@ -28,6 +28,7 @@ from flows.monitoring.flow_runs import (
     start_pulse,
 )
 from flows.monitoring.listener import CONSOLE
+from flows.monitoring.outages import waiting_for_server
 from flows.monitoring.run_page import RunPage, earlier_seconds
 from flows.planning.credentials import Plain
 from flows.planning.prepare import Prepared, prepare
@@ -92,7 +93,8 @@ def pipeline(
     ours = _PREPARED.get() is not None  # else a worker runs this, and ends it too
     with cancelling.watched(UUID(flow_run.get_id()), itself=ours) as cancelled:
         try:
-            return _run(_prepared(request))
+            with waiting_for_server():
+                return _run(_prepared(request))
         except (KeyboardInterrupt, TerminationSignal):
             state = _interrupted(by_dashboard=cancelled.is_set())
             if ours or cancelled.is_set():
@@ -218,8 +220,7 @@ def run_prepared(prepared: Prepared) -> dict[str, Any]:
     try:
         parameters = prepared.request.parameters()
         begun = begin_on_terminal(pipeline, parameters, prepared.recipe.name)
-        with outages.patient():
-            result = run_flow(pipeline, flow_run=begun, parameters=parameters)
+        result = run_flow(pipeline, flow_run=begun, parameters=parameters)
         return cast("dict[str, Any]", result)
     except CancelledRun:
         raise KeyboardInterrupt from None

@@ -21,14 +21,12 @@ from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.filters import DeploymentFilter, FlowFilter
 from prefect.client.schemas.objects import ConcurrencyOptions, WorkPool
 from prefect.client.schemas.schedules import CronSchedule
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES
 from prefect.utilities.callables import parameter_schema
 
 from flows.deploying.duty import Duty, Overlap
 from flows.deploying.maintenance import maintenance
 from flows.deploying.pools import PROCESS
 from flows.deploying.rerun import rerun
-from flows.monitoring import outages
 from flows.monitoring.server import ENVIRONMENT
 from flows.pipeline import pipeline
 from flows.planning.request import RunRequest
@@ -179,8 +177,7 @@ def job_variables(kind: str, folder: str, python: str = "python") -> dict[str, A
     A process is started by a command of its own: Prefect's would copy the working directory, and
     import a folder named `tasks` there instead of ours.
     """
-    patience = {PREFECT_CLIENT_MAX_RETRIES.name: f"{outages.RETRIES}"}
-    variables: dict[str, Any] = {"env": {**ENVIRONMENT, **patience}}
+    variables: dict[str, Any] = {"env": {**ENVIRONMENT}}
     if kind == PROCESS:
         variables |= {"working_dir": folder, "command": f"{python} -P -m prefect.engine"}
     return variables

@@ -1,7 +1,7 @@
 """What a run does while Prefect's server is away: it goes on, and reports when the server is back.
 
-A client that has reached the server tries again by itself, with pauses that double
-(PREFECT_CLIENT_MAX_RETRIES). A new client fails at once; every stage and every card makes one.
+Prefect's client tries again for a minute if it has reached the server before, and fails at once if
+not; every stage and every card makes a new one.
 """
 
 from __future__ import annotations
@@ -15,20 +15,12 @@ import httpx
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-RETRIES = 10
-"""Tries of a request: 2 + 4 + ... + 1,024 s, half an hour."""
-
 PATIENCE_S = 1800.0
-"""How long a stage waits for the server before it begins, in seconds."""
+"""How long a stage or a run waits for the server before it begins or ends, in seconds."""
 
 POLL_S = 2.0
 
 _LOG = logging.getLogger(__name__)
-
-
-def patient() -> contextlib.AbstractContextManager[object]:
-    """Within the block, requests to the server are tried `RETRIES` times."""
-    return temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RETRIES})
 
 
 def wait_for_server() -> None:
@@ -37,6 +29,19 @@ def wait_for_server() -> None:
     with get_client(sync_client=True) as client:
         while client.api_healthcheck() is not None and time.monotonic() < deadline:
             time.sleep(POLL_S)
+
+
+@contextlib.contextmanager
+def waiting_for_server() -> Iterator[None]:
+    """Leave the block when the server answers, also by an error: the state that follows is set
+    then. An interrupt does not wait.
+    """
+    try:
+        yield
+    except Exception:
+        wait_for_server()
+        raise
+    wait_for_server()
 
 
 @contextlib.contextmanager

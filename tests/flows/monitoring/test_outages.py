@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.monitoring import outages
 from flows.monitoring.cards import Card
@@ -87,7 +87,17 @@ def test_a_stage_begins_when_the_server_is_back(monkeypatch: pytest.MonkeyPatch)
         outages.wait_for_server()  # says nothing: the next request does
 
 
-def test_requests_of_a_run_are_tried_for_half_an_hour() -> None:
-    with outages.patient():
-        tries = PREFECT_CLIENT_MAX_RETRIES.value()
-    assert sum(2**number for number in range(1, tries + 1)) > 1800
+def test_a_state_is_set_when_the_server_is_back_but_for_an_interrupt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[None] = []
+    monkeypatch.setattr(outages, "wait_for_server", lambda: waits.append(None))
+    with outages.waiting_for_server():
+        assert not waits
+    assert len(waits) == 1
+    with pytest.raises(ValueError), outages.waiting_for_server():
+        raise ValueError
+    assert len(waits) == 2
+    with pytest.raises(KeyboardInterrupt), outages.waiting_for_server():
+        raise KeyboardInterrupt
+    assert len(waits) == 2
