@@ -28,6 +28,7 @@ from flows.monitoring.flow_runs import (
     start_pulse,
 )
 from flows.monitoring.listener import CONSOLE
+from flows.monitoring.outages import waiting_for_server
 from flows.monitoring.run_page import RunPage, earlier_seconds
 from flows.planning.prepare import Prepared, prepare
 from flows.planning.request import RunRequest
@@ -93,7 +94,7 @@ def pipeline(
     ours = _PREPARED.get() is not None  # else a worker runs this, and ends it too
     with cancelling.watched(UUID(flow_run.get_id()), itself=ours) as cancelled:
         try:
-            with without_secrets():
+            with waiting_for_server(), without_secrets():
                 return _run(_prepared(request))
         except (KeyboardInterrupt, TerminationSignal):
             state = _interrupted(by_dashboard=cancelled.is_set())
