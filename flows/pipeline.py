@@ -150,6 +150,7 @@ def _run(prepared: Prepared) -> dict[str, Any] | State:
                         plan,
                         build,
                         results.built,
+                        settle=functools.partial(results.settle, prepared.store),
                         side_by_side=engine.workers,
                         exclusive_at_once=config.processes_at_once(),
                     )

@@ -38,9 +38,16 @@ def build_stage(
     page: Listener,
     pulse: Pulse,
 ) -> Artifact:
-    """Build one step in its own Prefect flow run; `page` and `pulse` are the run's."""
+    """Build one step in its own Prefect flow run; `page` and `pulse` are the run's. One that turned
+    out to be there already has no flow run.
+    """
     node, version = step.node, step.version or ""
     console = CONSOLE.get()
+    if step.state == "hit" and step.artifact is not None:
+        Listeners([page, *([console] if console else [])]).found(step, step.artifact)
+        if not keep_latest:
+            store.set_reference(recipe, step.artifact, LATEST, run)
+        return step.artifact
     called = f"{short_name(run)}: {node.id}"
 
     @flow(

@@ -106,6 +106,9 @@ class Terminal(Listener):
         self._bars.remove_task(self._tasks[step.id])
         self._line(f"  [green]built[/]   {step.id}  {seconds:.1f} s  {headline(artifact)}")
 
+    def found(self, step: Step, artifact: Artifact) -> None:
+        self._console.print(f"  [green]hit[/]     {step.id}  {step.why}", highlight=False)
+
     def failed(self, step: Step, error: BaseException) -> None:
         self._bars.remove_task(self._tasks[step.id])
         self._line(f"  [red]failed[/]  {step.id}")

@@ -130,6 +130,11 @@ class RunPage(Listener):
         self._becomes(step, "built", seconds=f"{seconds:.1f}")
         self.has(artifact)
 
+    def found(self, step: Step, artifact: Artifact) -> None:
+        self._say(step, "found", path=artifact.data.url)
+        self._becomes(step, "hit", version=step.version or "", why=step.why)
+        self.has(artifact)
+
     def has(self, artifact: Artifact) -> None:
         """Show what an artifact adds to the page: scores of an evaluation, the report."""
         if artifact.stage == "evaluation" and artifact.statistics.get("scores"):

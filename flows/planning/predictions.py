@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from flows.planning.origin import origin_of
 from flows.planning.plan import Plan
 from flows.recipe.file import RecipeError
 from flows.recipe.sections import Recipe
@@ -58,6 +59,8 @@ def model_shape(recipe: Recipe, plan: Plan) -> ModelShape:
         config = _made_config(made.artifact)
         if config is not None:
             return _of_config(config)
+    if (origin := origin_of(plan)) is not None and (config := _made_config(origin)) is not None:
+        return _of_config(config)
     if recipe.model is None:
         raise NoShape("the recipe has no model section")
     shape = _base_shape(recipe, plan).grown(_vocabulary(recipe), _layers(recipe))

@@ -11,6 +11,7 @@ from flows.planning.graph import Graph, Node
 from flows.planning.looping.continuing import continued
 from flows.planning.looping.history import History
 from flows.planning.looping.turn import Turn, turn_of
+from flows.planning.origin import refuse_other_origin
 from flows.planning.phases import phase_facts
 from flows.planning.plan import Plan, make_plan
 from flows.planning.predictions import predictions
@@ -143,6 +144,7 @@ def prepare(request: RunRequest, *, made: bool = False) -> Prepared:
     _refuse_wrong_references(recipe, plan, pins)
     _refuse_incompatible_indexes(recipe, plan)
     _refuse_missing_programs(plan)
+    refuse_other_origin(recipe, plan)
     doubts = look_into_files(recipe, plan, pins)
     phases = _phases(recipe, plan)
     predicted, why = predictions(recipe, plan, phases)

@@ -62,7 +62,7 @@ def _refuse_long_rows(recipe: Recipe) -> None:
         return
     positions = _number_in_config(model.base, "max_position_embeddings")
     changed = any(phase.context for phase in recipe.training.phases) if recipe.training else False
-    stated = _row_lengths(recipe) | {
+    stated = row_lengths(recipe) | {
         "evaluation.max_length": recipe.evaluation.max_length
         if recipe.evaluation and not changed
         else None,
@@ -78,7 +78,7 @@ def _refuse_long_rows(recipe: Recipe) -> None:
         raise RecipeError(problems)
 
 
-def _row_lengths(recipe: Recipe) -> dict[str, int | None]:
+def row_lengths(recipe: Recipe) -> dict[str, int | None]:
     """Row lengths by the key that states them, of phases before one that changes positions."""
     if recipe.training is None or recipe.binning is None:
         return {}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from flows.planning.plan import Plan
+from flows.planning.plan import Plan, Step, settled
 from flows.running.places import places_of
 from flows.running.walk import StepFailed
-from infra.store import Artifact
+from infra.store import Artifact, Store
 from tasks.report.notes import notes_of
 
 
@@ -17,14 +18,22 @@ class Results:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.built: dict[str, Artifact] = {}
+        self._settled: dict[str, Step] = {}
         self.failure: StepFailed | None = None
         self.promotion: dict[str, Any] | None = None
         """Of a recipe with a loop: whether the run was promoted, from which run, or why not."""
 
+    def settle(self, store: Store, step: Step, artifacts: Mapping[str, Artifact]) -> Step:
+        """The step with the version that it really has, see `flows.planning.plan.settled`."""
+        self._settled[step.id] = found = settled(step, artifacts, store)
+        return found
+
     def stages(self) -> list[dict[str, Any]]:
         """The stages of `puna run --json`."""
         rows = []
-        for row, step in zip(self.plan.to_json(), self.plan.steps.values(), strict=True):
+        steps = {id: self._settled.get(id, step) for id, step in self.plan.steps.items()}
+        plan = Plan(self.plan.recipe, steps)
+        for row, step in zip(plan.to_json(), steps.values(), strict=True):
             artifact = self.built.get(step.id) or step.artifact
             result, why, seconds = row["result"], row["why"], None
             if step.state == "run":

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from infra.stage import StageError
+from tasks.evaluation.choosing import chosen
 from tasks.evaluation.harness_model import answer_problem, is_cut
 from tasks.evaluation.items import (
     Asked,
@@ -29,6 +30,7 @@ from tasks.evaluation.items import (
     sample_head,
     unasked_sample,
 )
+from tasks.evaluation.stage import GroupLimit
 
 _METRICS = ("acc", "acc_norm")
 _HARNESS_SEED = 0
@@ -141,9 +143,12 @@ class _Dataset:
 
 
 def run_tasks(
-    lm: Any, loaded: Any, *, seed: int, limit: int | None, shots: int | None
+    lm: Any, loaded: Any, *, seed: int, limit: int | GroupLimit | None, shots: int | None
 ) -> dict[str, Any]:
-    """`lm_eval.simple_evaluate` for loaded tasks, without its slow collection of system details."""
+    """`lm_eval.simple_evaluate` for loaded tasks, without its slow collection of system details.
+
+    Of a group of tasks, each task is what `GroupLimit` calls a group.
+    """
     import numpy as np
     import torch
     from lm_eval.evaluator import evaluate
@@ -158,7 +163,16 @@ def run_tasks(
         elif own is None:
             task.set_config(key="num_fewshot", value=0)
         task.set_fewshot_seed(seed=seed)
-    results: dict[str, Any] = evaluate(lm=lm, task_dict=loaded, limit=limit)
+    samples = None
+    if isinstance(limit, GroupLimit):
+        samples = {
+            name: chosen(
+                name, [("", str(at)) for at in range(len(task.eval_docs))], limit.per_group
+            )
+            for name, task in loaded["tasks"].items()
+        }
+        limit = None
+    results: dict[str, Any] = evaluate(lm=lm, task_dict=loaded, limit=limit, samples=samples)
     return results
 
 

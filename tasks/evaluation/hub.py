@@ -14,10 +14,11 @@ from typing import Any
 
 from infra.stage import StageError
 from tasks.evaluation.harness import numeric_metrics, run_tasks
+from tasks.evaluation.stage import GroupLimit
 
 
 def score(
-    task: str, lm: Any, *, shots: int | None, limit: int | None, seed: int
+    task: str, lm: Any, *, shots: int | None, limit: int | GroupLimit | None, seed: int
 ) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]], list[str]]:
     """(a row for a task of the harness's own, or for each task of a group; samples; notes).
 

@@ -14,6 +14,8 @@ from tasks.benchmarks.formats import LETTERS
 from tasks.benchmarks.model import Benchmark, Style
 from tasks.benchmarks.prompts import answers, examples_for, prompt
 from tasks.benchmarks.read import Item, read_items
+from tasks.evaluation.choosing import chosen
+from tasks.evaluation.stage import GroupLimit
 
 
 @dataclass(frozen=True)
@@ -51,16 +53,19 @@ def questions(
     dev_paths: Sequence[Path],
     *,
     shots: int,
-    limit: int | None,
+    limit: int | GroupLimit | None,
 ) -> list[Question]:
-    """The benchmark's first `limit` items as questions, after `shots` worked examples.
+    """The benchmark's items, as `limit` chooses them, as questions after `shots` worked examples.
 
     Raises `StageError` if no item has choices and an answer, or if dev has too few examples.
     """
-    limits = [number for number in (benchmark.limit, limit) if number is not None]
+    limits = [number for number in (benchmark.limit, limit) if isinstance(number, int)]
     # If questions or examples have several files, group both: no task may get another's examples.
     by_task = len(paths) > 1 or bool(shots and len(dev_paths) > 1)
     items = read_items(name, benchmark, paths, min(limits, default=None), group_by_task=by_task)
+    if isinstance(limit, GroupLimit):
+        named = [(item.group, item.id) for item in items]
+        items = [items[number] for number in chosen(name, named, limit.per_group)]
     dev = (
         read_items(
             name,

@@ -42,6 +42,12 @@ class HeldOutFloor(Parameters):
     characters: int = pydantic.Field(default=10_000, ge=0)
 
 
+class GroupLimit(Parameters):
+    """Ask `per_group` items of each group (subject) of a task, chosen by the hash of their ids."""
+
+    per_group: int = pydantic.Field(gt=0)
+
+
 class EvaluationParameters(Parameters):
     """One model's evaluation.
 
@@ -56,7 +62,8 @@ class EvaluationParameters(Parameters):
     states.
 
     `shots`: task -> number of worked examples (overrides the benchmark's `shots`). `limit`: use the
-    first N items of each task. `heldout_documents`: use the first N documents of each category.
+    first N items of each task, or {per_group: N} of each of its groups (`GroupLimit`), whatever
+    order they have in the file. `heldout_documents`: use the first N documents of each category.
     `heldout_floor`: less held-out text than this is marked as too little. `decontaminated`: tasks
     that the training data was decontaminated against. `model`: folder of a model that the recipe
     does not build.
@@ -68,7 +75,7 @@ class EvaluationParameters(Parameters):
     protocols: tuple[Protocol, ...] = ("harness",)
     long_text: LongText | None = None
     shots: dict[str, int] = pydantic.Field(default_factory=dict)
-    limit: int | None = pydantic.Field(None, gt=0)
+    limit: Annotated[int, pydantic.Field(gt=0)] | GroupLimit | None = None
     heldout_documents: int | None = pydantic.Field(None, gt=0)
     heldout_floor: HeldOutFloor = HeldOutFloor()
     max_length: int | None = pydantic.Field(None, gt=1)
@@ -105,8 +112,8 @@ STAGE = Stage(
     section="evaluation",
     inputs=(
         Role("model", ("model", "training"), optional=True),
-        Role("heldout", ("select",), many=True, optional=True),
-        Role("earlier", ("select",), many=True, optional=True),
+        Role("heldout", ("select",), many=True, optional=True, content=True),
+        Role("earlier", ("select",), many=True, optional=True, content=True),
     ),
     outputs=(
         Output("results.json", "task -> metric -> value"),

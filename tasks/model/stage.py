@@ -199,9 +199,9 @@ STAGE = Stage(
     ),
     section="model",
     inputs=(
-        Role("tokenizer", ("tokenizer",)),
+        Role("tokenizer", ("tokenizer",), content=True),
         Role("base", ("model", "training"), optional=True),
-        Role("select", ("select",), many=True, optional=True),
+        Role("select", ("select",), many=True, optional=True, content=True),
     ),
     outputs=(Output("checkpoint/*", "files that `from_pretrained` reads"),),
 )

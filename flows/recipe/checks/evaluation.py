@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from flows.recipe.checks.names import unknown_names
 from flows.recipe.errors import nearest
+from flows.recipe.references import ArtifactReference, is_artifact
 from tasks.benchmarks.model import QUESTIONS_ONLY
 
 if TYPE_CHECKING:
-    from flows.recipe.sections import EvaluationSection, Recipe
+    from flows.recipe.evaluated import EvaluationSection
+    from flows.recipe.sections import Recipe
 
 
 def check_searched_benchmarks(recipe: Recipe) -> list[str]:
@@ -48,11 +50,41 @@ def check_evaluated_models(recipe: Recipe) -> list[str]:
     known = []
     if recipe.model is not None:
         known += ["base", "model"] if recipe.model.base else ["model"]
+    elif recipe.training is not None and recipe.training.origin is not None:
+        known.append("base")
     known += phases
-    problems += unknown_names("evaluation.models", section.models, known)
-    if not known:
+    own = [name for name in section.models or () if isinstance(name, str)]
+    problems += unknown_names("evaluation.models", own, known)
+    problems += _check_others(recipe, known)
+    if not known and not recipe.other_models():
         problems.append("evaluation: there is no model; add a model section")
     return problems
+
+
+def _check_others(recipe: Recipe, known: Sequence[str]) -> Iterator[str]:
+    """Models of elsewhere have names of their own, and are models."""
+    names = recipe.evaluated_models()
+    yield from (
+        f"evaluation.models: {name!r} is named twice, and a table has one column of a name; rename "
+        "or remove one"
+        for name in dict.fromkeys(names)
+        if names.count(name) > 1
+    )
+    for name, model in recipe.other_models().items():
+        if name in (*known, "base", "model"):
+            yield f"evaluation.models: {name!r} is a model of this recipe; rename the other one"
+        if not is_artifact(model):
+            continue
+        try:
+            stage = ArtifactReference.parse(model).stage
+        except ValueError as error:
+            yield f"evaluation.models: {name}: {error}"
+            continue
+        if stage not in ("model", "training"):
+            yield (
+                f"evaluation.models: {name}: an artifact of stage {stage} is no model; name one of "
+                "training (artifact:RECIPE/training/PHASE@TAG) or model"
+            )
 
 
 def check_evaluation(recipe: Recipe) -> Iterator[str]:

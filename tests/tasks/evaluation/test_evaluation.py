@@ -18,7 +18,7 @@ from tasks.evaluation.evaluate import Spec, evaluate
 from tasks.evaluation.hub import _samples
 from tasks.evaluation.items import questions
 from tasks.evaluation.model import LoadedModel, load
-from tasks.evaluation.stage import STAGE, EvaluationParameters
+from tasks.evaluation.stage import STAGE, EvaluationParameters, GroupLimit
 from tests.stage_harness import run_stage
 
 
@@ -261,6 +261,9 @@ def test_tasks_and_groups_of_the_registry_get_a_row_each(
     (tmp_path / "sums.yaml").write_text(json.dumps(group))
     manager = TaskManager(include_defaults=False, include_path=str(tmp_path))
     monkeypatch.setattr("tasks.evaluation.hub._task_manager", lambda task: manager)
+    per_group = EvaluationParameters(hub=("sums",), limit=GroupLimit(per_group=4))
+    chosen = do(checkpoint, tmp_path / "chosen", per_group)
+    assert {row["n"] for name, row in chosen.items() if name != "sums"} == {4}
     results = do(checkpoint, tmp_path / "out", EvaluationParameters(hub=("sums",), limit=6))
     assert {"sums", "sums_one", "sums_two"} == set(results)
     assert [results[name]["n"] for name in ("sums_one", "sums_two", "sums")] == [6, 6, 12]
