@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from infra.stage import StageError
-from infra.store import Artifact, Store
+
+if TYPE_CHECKING:
+    from infra.store import Artifact
 
 STATE = "state/state.json"
 """File of a phase's artifact: its place in the run and in the data."""
@@ -27,6 +30,8 @@ def refuse_other_tokenizer(previous: Artifact, bins: Sequence[Artifact]) -> None
     """Raise `StageError` for bins that were made with another tokenizer than the model's, as far as
     the store still has that.
     """
+    from infra.store import Store
+
     wanted, store = tokenizer_digest(previous), Store.at(previous.store_url)
     for made in bins:
         for given in made.manifest.inputs.get("tokenizer", ()):
