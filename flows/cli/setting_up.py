@@ -93,7 +93,7 @@ def _pairs(stated: Sequence[str]) -> dict[str, str]:
     for pair in stated:
         name, equals, files = pair.partition("=")
         if not equals or not name or not files:
-            say(f"error: --source {pair}: write NAME=FILES, such as \"text=mine/*.jsonl\"")
+            say(f'error: --source {pair}: write NAME=FILES, such as "text=mine/*.jsonl"')
             raise typer.Exit(EXIT_USAGE)
         pairs[name] = files
     return pairs
