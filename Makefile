@@ -5,21 +5,21 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test browser duty setup lint bench forest fuzz ranks peers old-transformers lmplz docs clean
+.PHONY: demo test browser duty setup lint bench claims forest fuzz ranks peers old-transformers lmplz docs clean
 
 demo: $(READY)
 	@$(BIN)/python configs/demo/generate.py build/demo/world
 	@$(BIN)/puna run configs/demo-base.yaml
 	@$(BIN)/puna run configs/demo.yaml
 
-test: $(READY)
-	@$(BIN)/python -m pytest
+test: $(READY)  # on all cores, up to four; one after the other: .venv/bin/python -m pytest
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --no-loadscope-reorder
 
 browser: $(READY)  # pages in a headless Chromium (Debian: apt install chromium); skipped without one
 	@$(BIN)/python -m pytest -m browser tests/browser
 
-duty: $(READY)  # schedules, loops and services as they run for weeks (minutes each)
-	@$(BIN)/python -m pytest -m duty tests
+duty: $(READY)  # schedules, loops and services as they run for weeks (minutes each); prints measured times
+	@$(BIN)/python -m pytest -m duty -rP tests
 
 setup: $(READY)
 
@@ -58,6 +58,9 @@ forest: $(READY)  # the table by which main content is told; 20 minutes, 4 GB of
 
 fuzz: $(READY)  # 10,000 damaged inputs: nothing uncaught, in bounded memory (3 minutes)
 	@$(BIN)/python tests/benchmarks/fuzz_ingest.py
+
+claims: $(READY)  # claims of the literature at small scale, over three seeds (an hour or two; resumable)
+	@$(BIN)/python tests/benchmarks/claims/run.py --write docs/claims.md
 
 ranks: $(READY)  # several ranks against one process, and 60 kills of ranks (20 minutes)
 	@$(BIN)/python tests/benchmarks/check_ranks.py

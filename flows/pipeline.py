@@ -28,10 +28,11 @@ from flows.monitoring.flow_runs import (
     start_pulse,
 )
 from flows.monitoring.listener import CONSOLE
+from flows.monitoring.outages import waiting_for_server
 from flows.monitoring.run_page import RunPage, earlier_seconds
-from flows.planning.credentials import Plain
 from flows.planning.prepare import Prepared, prepare
 from flows.planning.request import RunRequest
+from flows.recipe.secrets import Plain
 from flows.running.catch_up import skipped_if_overdue
 from flows.running.failures import Failure, advise, in_words, traceback_of
 from flows.running.promotion import conclude, settle
@@ -41,6 +42,7 @@ from flows.running.walk import StepFailed, walk
 from flows.stage import build_stage
 from infra import engine as engines
 from infra import interrupts
+from infra.secrets import without_secrets
 from infra.stage import GateError
 
 _PREPARED: ContextVar[Prepared | None] = ContextVar("prepared", default=None)
@@ -92,7 +94,8 @@ def pipeline(
     ours = _PREPARED.get() is not None  # else a worker runs this, and ends it too
     with cancelling.watched(UUID(flow_run.get_id()), itself=ours) as cancelled:
         try:
-            return _run(_prepared(request))
+            with waiting_for_server(), without_secrets():
+                return _run(_prepared(request))
         except (KeyboardInterrupt, TerminationSignal):
             state = _interrupted(by_dashboard=cancelled.is_set())
             if ours or cancelled.is_set():
@@ -109,7 +112,7 @@ def _run(prepared: Prepared) -> dict[str, Any] | State:
     console = CONSOLE.get()
     if console is not None:
         console.planned(plan)
-    name_run(UUID(flow_run.get_id()), run, plan.recipe)
+    name_run(UUID(flow_run.get_id()), run, plan.recipe, prepared.request.selection.only)
     with tags(plan.recipe):
         mark_crashed_flow_runs()
         mark_crashed(prepared.store)

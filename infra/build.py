@@ -21,6 +21,7 @@ from infra.context import Context, Measured, Progress, no_progress, not_measured
 from infra.engine.base import Engine
 from infra.ledger import Ledger
 from infra.remote.access import Access
+from infra.secrets import without_secrets
 from infra.stage import Outcome, Parameters, Pin, Stage, StageError
 from infra.store.artifact import Artifact
 from infra.store.damage import blaming_inputs, refuse_shortened
@@ -62,7 +63,7 @@ def build(
 
     `force` builds again in a fresh attempt. `access` is how files on other machines are read.
     `on_wait(holder)` is called when another running process holds the lease. Raises what the stage
-    raises, or `Damaged` if its inputs changed since they were written.
+    raises, without secrets, or `Damaged` if its inputs changed since they were written.
     """
     stage, name, version = order.stage, order.name, order.version
     home = store.home(stage.name, name, version)
@@ -70,7 +71,7 @@ def build(
     pins = [pin for pinned in order.pins.values() for pin in pinned]
     stage.check_inputs({role: [a.stage for a in given] for role, given in order.inputs.items()})
     id = f"{stage.name}/{name}"
-    with lease(home, on_wait):
+    with without_secrets(), lease(home, on_wait):
         if not force and (existing := store.find(stage.name, name, version)) is not None:
             return existing
         refuse_shortened(id, inputs)

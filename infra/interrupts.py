@@ -49,6 +49,12 @@ def save_aloud() -> None:
     if not _WORK:
         return
     with contextlib.suppress(KeyboardInterrupt):
-        os.write(2, b"interrupted; training writes a checkpoint (^C again does not wait for it)\n")
+        tell("interrupted; training writes a checkpoint (^C again does not wait for it)")
         for line in save_all():
-            os.write(2, f"{line}\n".encode())
+            tell(line)
+
+
+def tell(line: str) -> None:
+    """Write a line to stderr, which may be gone: ^C ends `tee` as well, before it ends us."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"{line}\n".encode())

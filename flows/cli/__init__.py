@@ -12,16 +12,19 @@ import logging
 
 import typer
 
-from flows.cli import artifacts, dashboard, tokenizer
+from flows.cli import artifacts, dashboard, streams, tokenizer
+from flows.cli.common import EXIT_FAILED, say
 from flows.cli.deploying import deploy, serve
 from flows.cli.export import export
 from flows.cli.inspect import inspect
 from flows.cli.planning import plan
 from flows.cli.promoting import promote
+from flows.cli.pushing import push
 from flows.cli.reporting import report
 from flows.cli.running import evaluate, run
 from flows.cli.setting_up import doctor, init, schema
 from flows.cli.trace import trace
+from infra.secrets import without_secrets
 
 app = typer.Typer(
     help="Puna: from web crawls and a base Llama to an adapted model with measured benchmarks.",
@@ -41,6 +44,7 @@ COMMANDS = (
     inspect,
     trace,
     export,
+    push,
     doctor,
     init,
 )
@@ -53,11 +57,19 @@ app.command()(schema)
 for group in (app, *GROUPS.values()):
     for registered in group.registered_commands:
         # without it, lists of commands cut the help to 45 characters
-        registered.short_help = introspection.getdoc(registered.callback)
+        registered.short_help = (introspection.getdoc(registered.callback) or "").split("\n\n")[0]
 
 
 def main() -> None:
     """Entry point of the `puna` command."""
+    streams.protect()
     # without a handler, warnings of libraries go to the terminal
     logging.getLogger().addHandler(logging.NullHandler())
-    app()
+    try:
+        with without_secrets():
+            app()
+    except SystemExit as ended:
+        if why := streams.lost():
+            say(f"error: stdout cannot be written ({why}): what was printed is not complete")
+            raise SystemExit(ended.code or EXIT_FAILED) from None
+        raise

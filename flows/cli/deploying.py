@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from inspect import Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -60,7 +64,18 @@ PoolOption = Annotated[
 ]
 
 
-def deploy(
+@dataclass(frozen=True)
+class Wanted:
+    """What both commands are given: a recipe and its options, when it runs, and where."""
+
+    recipe: Path
+    overrides: list[str] | None
+    store: str | None
+    duty: Duty
+    pool: str
+
+
+def _wanted(
     recipe: RecipeArgument,
     cron: CronOption = None,
     timezone: TimezoneOption = "UTC",
@@ -70,6 +85,30 @@ def deploy(
     maintenance: MaintenanceOption = None,
     set_: SetOption = None,
     store: StoreOption = None,
+) -> Wanted:
+    duty = Duty(tuple(cron or ()), timezone, catch_up, overlap, tuple(maintenance or ()))
+    return Wanted(recipe, set_, store, duty, work_pool)
+
+
+def _with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the options of `_wanted` before its own; it gets what they make."""
+    shared = signature(_wanted, eval_str=True).parameters
+    own = list(signature(command, eval_str=True).parameters.values())[1:]
+
+    @functools.wraps(command)
+    def with_options(**given: Any) -> None:
+        wanted = _wanted(**{name: given.pop(name) for name in shared})
+        command(wanted, **given)
+
+    options = [*shared.values(), *own]
+    with_options.__dict__["__signature__"] = Signature(options)
+    with_options.__annotations__ = {option.name: option.annotation for option in options}
+    return with_options
+
+
+@_with_options
+def deploy(
+    wanted: Wanted,
     as_yaml: Annotated[
         bool, typer.Option("--yaml", help="Print a file for `prefect deploy`; no server is needed.")
     ] = False,
@@ -77,33 +116,23 @@ def deploy(
     """Put a recipe on the server: the pipeline with its schedule, every stage with a short form,
     maintenance, and automations. Replaces what an earlier deploy of the recipe put there.
     """
-    duty = Duty(tuple(cron or ()), timezone, catch_up, overlap, tuple(maintenance or ()))
     if as_yaml:
-        _print_yaml(_request(recipe, set_, store), duty, work_pool)
+        _print_yaml(wanted)
         return
-    pool = _apply(_prepared(recipe, set_, store), duty, work_pool)
+    pool = _apply(wanted)
     from flows.deploying.pools import worker_command
+    from infra.remote.locations import shown
 
-    address = os.environ["PREFECT_API_URL"]
+    address = shown(os.environ["PREFECT_API_URL"])
     say(f"runs need a worker: PREFECT_API_URL={address} {shlex.join(worker_command(pool))}")
 
 
-def serve(
-    recipe: RecipeArgument,
-    cron: CronOption = None,
-    timezone: TimezoneOption = "UTC",
-    work_pool: PoolOption = "puna",
-    catch_up: CatchUpOption = "newest",
-    overlap: OverlapOption = "queue",
-    maintenance: MaintenanceOption = None,
-    set_: SetOption = None,
-    store: StoreOption = None,
-) -> None:
+@_with_options
+def serve(wanted: Wanted) -> None:
     """Deploy a recipe and run it on this machine when it is due, until ^C: `puna deploy` and a
     worker in one command.
     """
-    duty = Duty(tuple(cron or ()), timezone, catch_up, overlap, tuple(maintenance or ()))
-    pool = _apply(_prepared(recipe, set_, store), duty, work_pool)
+    pool = _apply(wanted)
     from flows.deploying.pools import PROCESS, become_worker
 
     if pool.type != PROCESS:
@@ -116,15 +145,15 @@ def serve(
     become_worker(pool)
 
 
-def _request(recipe: Path, set_: list[str] | None, store: str | None) -> RunRequest:
-    return read_request(recipe, set_, store, None, None, None, None, None)
+def _request(wanted: Wanted, recipe: Path) -> RunRequest:
+    return read_request(recipe, wanted.overrides, wanted.store, None, None, None, None, None)
 
 
-def _prepared(recipe: Path, set_: list[str] | None, store: str | None) -> Prepared:
+def _prepared(wanted: Wanted) -> Prepared:
     """The recipe's plan, whose mistakes end the command: they would fail every run."""
     from flows.planning.prepare import prepare
 
-    request = _request(recipe.absolute(), set_, store)
+    request = _request(wanted, wanted.recipe.absolute())
     with refusals():
         prepared = prepare(request)
     for warning in prepared.warnings():
@@ -132,17 +161,19 @@ def _prepared(recipe: Path, set_: list[str] | None, store: str | None) -> Prepar
     return prepared
 
 
-def _print_yaml(request: RunRequest, duty: Duty, pool: str) -> None:
+def _print_yaml(wanted: Wanted) -> None:
     from flows.deploying.deployments import as_yaml, described
     from flows.recipe.read import read_recipe
 
+    request = _request(wanted, wanted.recipe)
     with refusals():
         recipe = read_recipe(request.recipe, request.overrides)
-        print(as_yaml(described(recipe, request, duty), pool), end="")
+        print(as_yaml(described(recipe, request, wanted.duty), wanted.pool), end="")
 
 
-def _apply(prepared: Prepared, duty: Duty, pool: str) -> WorkPool:
+def _apply(wanted: Wanted) -> WorkPool:
     """Put a recipe on the server, and say what is there now."""
+    prepared = _prepared(wanted)
     from flows.monitoring import server
 
     server.prepare_environment()
@@ -155,15 +186,16 @@ def _apply(prepared: Prepared, duty: Duty, pool: str) -> WorkPool:
     from prefect.client.orchestration import get_client
 
     from flows.deploying import automations, deployments, pools
+    from infra.remote.locations import shown
 
     with refusals():
-        wanted = deployments.described(prepared.recipe, prepared.request, duty)
+        described = deployments.described(prepared.recipe, prepared.request, wanted.duty)
     automations.save_webhook()
     with get_client(sync_client=True) as client:
-        found = pools.find_or_create(client, pool)
-        deployments.apply(client, wanted, found, Path.cwd())
+        found = pools.find_or_create(client, wanted.pool)
+        deployments.apply(client, described, found, Path.cwd())
         told = automations.apply(client)
-    for one in wanted:
+    for one in described:
         when = ", ".join(one.crons)
         print(f"{one.full_name}{f'  {when} ({one.timezone})' if when else ''}")
     say(
@@ -172,5 +204,5 @@ def _apply(prepared: Prepared, duty: Duty, pool: str) -> WorkPool:
         else f"nobody is told of failures: set {automations.WEBHOOK_VARIABLE}, or make a "
         f"notification block named {automations.BLOCK!r} on the dashboard, and deploy again"
     )
-    say(f"dashboard: {os.environ['PREFECT_API_URL'].removesuffix('/api')}/deployments")
+    say(f"dashboard: {shown(os.environ['PREFECT_API_URL']).removesuffix('/api')}/deployments")
     return found

@@ -111,7 +111,8 @@ def _ask(url: str, body: dict[str, Any] | None = None) -> Any:
 
 
 def _store(url: str) -> Iterator[Finding]:
-    from flows.recipe.secrets import ADVICE, secret_in
+    from flows.recipe.secrets import ADVICE
+    from infra.secrets import secret_in
     from infra.store import Store
 
     if what := secret_in(url):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.common import JsonOption, RefArgument, StoreUrl, find_artifact, refusals, say
+from flows.cli.common import JsonOption, RefArgument, find_artifact, refusals, say
+from flows.cli.exporting_to_axolotl import export_to_axolotl
 
 if TYPE_CHECKING:
     from infra.store import Artifact
@@ -33,18 +34,43 @@ def export(
             help="llama.cpp's name of the tokenizer's split into words, where it is not found."
         ),
     ] = "",
-    store: StoreUrl = "artifacts",
+    to: Annotated[
+        str,
+        typer.Option(
+            help="axolotl: what it needs to train a phase of --recipe, which need not be trained.",
+        ),
+    ] = "",
+    recipe: Annotated[
+        Path | None, typer.Option(help="The recipe that states the phase, with --to.")
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store",
+            help="URL of the store; by default artifacts, or the recipe's.",
+            envvar="PUNA_STORE",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a model (training/PHASE or model/main) as files that other programs load.
 
-    The folder loads in transformers and vLLM as it is.
+    The folder loads in transformers and vLLM as it is. With --to axolotl, the model that a phase
+    begins with, its documents and axolotl's configuration.
     """
     from infra.stage import StageError
     from tasks.export import gguf as converter
     from tasks.export.folder import write_folder
 
     with refusals():
+        if to or recipe:
+            if to != "axolotl" or recipe is None:
+                raise StageError(
+                    f"--to {to or '(nothing)'} with --recipe {recipe or '(nothing)'}: the one "
+                    "program known is axolotl, and it needs both"
+                )
+            export_to_axolotl(reference, recipe, folder, store)
+            return
         if outtype not in converter.OUTPUT_TYPES:
             raise StageError(
                 f"--outtype {outtype} is not one of {', '.join(converter.OUTPUT_TYPES)}"
@@ -53,7 +79,7 @@ def export(
             converter.require_converter()
             if gguf.exists():
                 raise StageError(f"{gguf} exists; name another file, or remove it first")
-        artifact = find_artifact(store, reference)
+        artifact = find_artifact(store or "artifacts", reference)
         if not artifact.files("checkpoint/"):
             raise StageError(
                 f"{artifact.identity} holds no model; name training/PHASE or model/main"

@@ -80,6 +80,8 @@ def _end_interrupted() -> NoReturn:
     interrupts.save_aloud()
     # No orderly shutdown: threads may be inside a stage, and the store does not need it.
     try:
-        os.write(2, b"interrupted; finished work is kept; run the same command again to continue\n")
+        interrupts.tell(
+            "interrupted; finished work is kept; run the same command again to continue"
+        )
     finally:  # also on another ^C
         os._exit(EXIT_INTERRUPTED)

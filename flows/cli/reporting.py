@@ -23,7 +23,7 @@ def report(
     ],
     other: Annotated[
         str | None,
-        typer.Argument(metavar="[B]", help="Another one, to compare A with.", show_default=False),
+        typer.Argument(metavar="B", help="Another one, to compare A with.", show_default=False),
     ] = None,
     output: Annotated[
         Path | None,

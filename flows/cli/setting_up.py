@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -40,20 +41,77 @@ def doctor(store: StoreUrl = "artifacts") -> None:
 
 def init(
     file: Annotated[Path, typer.Argument(help="The recipe to write.")] = Path("recipe.yaml"),
+    from_: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="NAME",
+            help="The recipe to copy: adapt, colossal-llama-2, tinyllama/chinese, ...; an unknown "
+            "name lists them.",
+        ),
+    ] = "adapt",
+    source: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--source",
+            metavar="NAME=FILES",
+            help="A source's own files, a path or a quoted pattern; repeatable.",
+        ),
+    ] = None,
+    base: Annotated[
+        str, typer.Option("--base", help="The base model: a folder, or a name of the hub.")
+    ] = "",
 ) -> None:
-    """Write a commented recipe to start from."""
-    text = Path(__file__).with_name("starter.yaml").read_text(encoding="utf-8")
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-._") or "recipe"
+    """Copy a recipe that comes with Puna to start from, with your files and base in it. At a
+    terminal, what no option gives is asked for.
+    """
+    from flows.recipe.copying import base_of, copies, sources
+    from flows.recipe.file import RecipeError
+
     try:
+        files_of = _pairs(source or ())
+        if not files_of and not base and sys.stdin.isatty():
+            for name, read in sources(from_).items():
+                files_of[name] = typer.prompt(f"files of source {name}", default=read)
+            files_of = {n: files for n, files in files_of.items() if files != sources(from_)[n]}
+            if stated := base_of(from_):
+                asked = typer.prompt("base model (a folder, or a name of the hub)", default=stated)
+                base = asked if asked != stated else ""
+        written = copies(from_, file, files_of, base)
+    except RecipeError as error:
+        say(f"error: {error}")
+        raise typer.Exit(EXIT_USAGE) from None
+    for path, text in written.items():
+        _write_new(path, text)
+    beside = f" (and beside it {', '.join(p.name for p in [*written][1:])})" * (len(written) > 1)
+    print(f"{file} written{beside}; what would run: puna plan {file}")
+
+
+def _pairs(stated: Sequence[str]) -> dict[str, str]:
+    """`NAME=FILES` of each --source."""
+    pairs = {}
+    for pair in stated:
+        name, equals, files = pair.partition("=")
+        if not equals or not name or not files:
+            say(f'error: --source {pair}: write NAME=FILES, such as "text=mine/*.jsonl"')
+            raise typer.Exit(EXIT_USAGE)
+        pairs[name] = files
+    return pairs
+
+
+def _write_new(file: Path, text: str) -> None:
+    """Write a file that is not there, or has that text already."""
+    try:
+        if file.exists() and file.read_text(encoding="utf-8") == text:
+            return
         with file.open("x", encoding="utf-8") as stream:
-            stream.write(text.replace("{file}", str(file)).replace("name: {name}", f"name: {name}"))
+            stream.write(text)
     except FileExistsError:
         say(f"error: {file} already exists; name another file, or remove it")
         raise typer.Exit(EXIT_USAGE) from None
     except OSError as error:
         say(f"error: {file} cannot be written: {error.strerror}")
         raise typer.Exit(EXIT_USAGE) from None
-    print(f"{file} written; fill in your paths, then: puna plan {file}")
 
 
 def schema() -> None:

@@ -13,8 +13,9 @@ from prefect.states import Failed
 
 from flows.monitoring.cards import card_key
 from flows.monitoring.flow_runs import mark_crashed_flow_runs
-from flows.planning.credentials import Plain
+from flows.recipe.secrets import Plain
 from flows.running.record import mark_crashed
+from infra.secrets import without_secrets
 from infra.store import Artifact, Store
 from infra.store.operations import garbage, verify
 
@@ -23,6 +24,7 @@ TRAINED = ("training", "model", "tokenizer")
 
 
 @flow(name="puna-maintenance", persist_result=False, validate_parameters=False)
+@without_secrets()
 def maintenance(
     store: Plain,
     what: Literal["everything", "verify", "gc", "disk"] = "everything",

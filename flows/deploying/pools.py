@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from typing import NoReturn
 
@@ -10,6 +11,8 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import WorkPool
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+
+from flows.deploying.guard import guard
 
 PROCESS = "process"
 
@@ -44,7 +47,9 @@ def worker_command(pool: WorkPool) -> list[str]:
 
 
 def become_worker(pool: WorkPool) -> NoReturn:
-    """Replace this process by a worker of the pool."""
+    """Replace this process by a worker of the pool, with a guard that closes after it."""
+    name = f"puna serve, process {os.getpid()} on {socket.gethostname()}"
+    guard(name)
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     environment.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)  # a worker's lines are its own
-    os.execve(sys.executable, worker_command(pool), environment)
+    os.execve(sys.executable, [*worker_command(pool), "--name", name], environment)

@@ -11,8 +11,8 @@ from prefect.runtime import flow_run
 from pydantic import WithJsonSchema
 
 from flows.pipeline import pipeline
-from flows.planning.credentials import Plain
 from flows.planning.wiring import STAGES
+from flows.recipe.secrets import Plain
 
 StageName = Annotated[
     str, WithJsonSchema({"type": "string", "enum": [stage.name for stage in STAGES]})

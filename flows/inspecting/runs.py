@@ -8,7 +8,7 @@ from pathlib import Path
 from flows.planning.prepare import prepare
 from flows.planning.request import RunRequest
 from infra.store import Artifact, ArtifactMissing, Store
-from tasks.report.compare import Side
+from tasks.report.side import Side
 from tasks.report.stage import STAGE as REPORT
 
 

@@ -71,6 +71,10 @@ class Terminal(Listener):
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
+    def _line(self, text: str) -> None:
+        """Print a line as it is: a terminal breaks it, and a file keeps it whole."""
+        self._console.print(text, highlight=False, soft_wrap=True)
+
     def planned(self, plan: Plan) -> None:
         hits = sum(step.state == "hit" for step in plan.steps.values())
         self._console.print(
@@ -83,7 +87,7 @@ class Terminal(Listener):
             self._tasks[step.id] = self._bars.add_task(step.id, total=None, unit="")
             self._printed_at[step.id] = time.monotonic()
         if not self._console.is_terminal:
-            self._console.print(f"  start   {step.id}  ({step.why})", highlight=False)
+            self._line(f"  start   {step.id}  ({step.why})")
 
     def progressed(self, step: Step, done: float, total: float, unit: str) -> None:
         self._bars.update(self._tasks[step.id], completed=int(done), total=int(total), unit=unit)
@@ -92,39 +96,53 @@ class Terminal(Listener):
         due = time.monotonic() - self._printed_at[step.id] > PLAIN_EVERY_S
         if warning_begins or (due and not self._console.is_terminal):
             self._printed_at[step.id] = time.monotonic()
-            self._console.print(
-                f"  ...     {step.id}  {done:,.0f} of {total:,.0f} {unit}", highlight=False
-            )
+            self._line(f"  ...     {step.id}  {done:,.0f} of {total:,.0f} {unit}")
 
     def waiting(self, step: Step, holder: dict[str, Any]) -> None:
         where = f"process {holder['pid']} on {holder['host']}"
-        self._console.print(
-            f"  wait    {step.id}  another run is building it ({where})", highlight=False
-        )
+        self._line(f"  wait    {step.id}  another run is building it ({where})")
 
     def finished(self, step: Step, artifact: Artifact, seconds: float) -> None:
         self._bars.remove_task(self._tasks[step.id])
-        self._console.print(
-            f"  [green]built[/]   {step.id}  {seconds:.1f} s  {headline(artifact)}", highlight=False
-        )
+        self._line(f"  [green]built[/]   {step.id}  {seconds:.1f} s  {headline(artifact)}")
 
     def found(self, step: Step, artifact: Artifact) -> None:
         self._console.print(f"  [green]hit[/]     {step.id}  {step.why}", highlight=False)
 
     def failed(self, step: Step, error: BaseException) -> None:
         self._bars.remove_task(self._tasks[step.id])
-        self._console.print(f"  [red]failed[/]  {step.id}", highlight=False)
+        self._line(f"  [red]failed[/]  {step.id}")
 
 
 def headline(artifact: Artifact) -> str:
-    """A finished stage in a few words: its statistic `headline`, else its document counts."""
+    """A finished stage in a few words: its statistic `headline`, else its first scores, else its
+    document counts.
+    """
     stated = artifact.statistics.get("headline")
     if stated:
         return str(stated)
+    if artifact.stage == "evaluation":
+        return scores_in_words(artifact.statistics.get("scores", {}))
     ledger = artifact.ledger
     if not ledger.sources():
         return ""
     return f"{ledger.documents('kept'):,} of {ledger.documents('read'):,} documents"
+
+
+def scores_in_words(scores: Mapping[str, Mapping[str, Any]], limit: int = 2) -> str:
+    """The first metric of the first tasks and texts, each with the number of its items."""
+    first = [
+        (task, row, metric)
+        for task, row in scores.items()
+        if task.rpartition("/")[0] not in scores
+        for metric in metrics(row)[:1]
+    ]
+    shown = [
+        f"{task} {metric} {score_words(row, metric)} (n = {items_of_all([row], metric)})"
+        for task, row, metric in first[:limit]
+    ]
+    more = len(first) - len(shown)
+    return ", ".join([*shown, *([f"and {more} more"] if more else [])])
 
 
 def stage_table(stages: list[dict[str, Any]], expected: Mapping[str, float] | None = None) -> Table:

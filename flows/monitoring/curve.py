@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Sequence
+from html import escape
 
-WIDTH, HEIGHT = 720, 260
-LEFT, RIGHT, TOP, BOTTOM = 56, 16, 30, 34
+WIDTH, HEIGHT = 560, 260
+LEFT, RIGHT, TOP, BOTTOM = 62, 16, 32, 36
 """Margins in pixels, with room for the axes' labels."""
 
 MOST_POINTS = 400
@@ -62,7 +63,7 @@ def svg(points: Sequence[tuple[float, float]], total: float, title: str, unit: s
     for value in (low + (high - low) * share for share in (0, 0.25, 0.5, 0.75, 1)):
         _, y = place(0, value)
         lines.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="#ddd"/>')
-        labels.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:.3g}</text>')
+        labels.append(f'<text x="{LEFT - 8}" y="{y + 5:.1f}" text-anchor="end">{value:.3g}</text>')
     for value in (0.0, total / 2, total):
         x, _ = place(value, low)
         anchor = "end" if value == total else "middle"
@@ -74,9 +75,9 @@ def svg(points: Sequence[tuple[float, float]], total: float, title: str, unit: s
     end_x, end_y = place(*points[-1])
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" '
-        f'viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12" fill="#444">'
+        f'viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="15" fill="#444">'
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>{"".join(lines)}{"".join(labels)}'
-        f'<text x="{LEFT}" y="18" font-size="13" font-weight="bold">{title}</text>'
+        f'<text x="{LEFT}" y="18" font-weight="bold">{escape(title)}</text>'
         f'<polyline points="{path}" fill="none" stroke="#1f5fbf" stroke-width="1.6"/>'
         f'<circle cx="{end_x:.1f}" cy="{end_y:.1f}" r="3" fill="#1f5fbf"/></svg>'
     )

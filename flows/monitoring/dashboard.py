@@ -16,13 +16,15 @@ from uuid import UUID
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from flows.monitoring.cards import Card
+from flows.monitoring.cards import Card, card_key
 from flows.monitoring.curve import Series, data_url, svg
 from flows.monitoring.listener import Listener
+from flows.monitoring.server import publish
 from flows.planning.plan import Plan, Step
 from infra.context import WARNING
 from infra.ledger import Ledger
 from infra.store import Artifact
+from tasks.training.monitoring.names import in_words
 
 LOG_EVERY_S = 60.0
 """Seconds between two lines about the progress of a stage in its flow run's log."""
@@ -41,6 +43,7 @@ class StagePage(Listener):
         self._progress: Card | None = None
         self._curve: Card | None = None
         self._loss = Series()
+        self._drawn = 0
         self._measured: Mapping[str, float | None] = {}
         self._logged = 0.0
         self._warned = False
@@ -63,10 +66,7 @@ class StagePage(Listener):
             self._progress = Card(self._flow_run, "progress", "progress", step.id)
         warning = WARNING in unit
         if self._progress.is_due() or done >= total or (warning and not self._warned):
-            shown = f"{done:,.0f} of {total:,.0f} {unit}"
-            rate = self._measured.get("learning_rate")
-            if rate is not None:
-                shown += f", learning rate {rate:.3g}"
+            shown = progress_words(done, total, unit, self._measured)
             self._progress.show(100.0 * done / total if total else 100.0, shown)
             self._draw(step, total, shown)
         if time.monotonic() - self._logged >= LOG_EVERY_S or (warning and not self._warned):
@@ -83,15 +83,21 @@ class StagePage(Listener):
             if self._curve is None:
                 self._curve = Card(self._flow_run, "image", "loss", step.id)
             image = svg(self._loss.points, total, f"Loss of {step.id}", "tokens")
-            self._curve.show(data_url(image), words)
+            # The page prints an image's URL below it, and one that holds the image is long.
+            address = publish(image.encode(), f"{self._run}-{card_key(step.id)}.svg")
+            self._drawn += 1
+            self._curve.show(f"{address}?{self._drawn}" if address else data_url(image), words)
 
     def waiting(self, step: Step, holder: dict[str, Any]) -> None:
         self._say(step, "waiting", for_process=holder["pid"], on=holder["host"])
 
     def finished(self, step: Step, artifact: Artifact, seconds: float) -> None:
-        """Show the stage's ledger and statistics instead of its progress."""
+        """Show the stage's ledger and statistics instead of its progress, and the whole curve."""
         if self._progress is not None:
             self._progress.remove()
+        if self._curve is not None:
+            end = self._measured.get("tokens") or 0.0
+            self._draw(step, end, str(artifact.statistics.get("headline", "the whole phase")))
         if artifact.ledger.sources():
             self._table("ledger", step, ledger_rows(artifact.ledger), "Documents of")
         if statistics := flat_rows(artifact.statistics):
@@ -107,6 +113,25 @@ class StagePage(Listener):
 
     def failed(self, step: Step, error: BaseException) -> None:
         self._say(step, "failed", warned=True, error=f"{type(error).__name__}: {error}")
+
+
+def progress_words(
+    done: float, total: float, unit: str, measured: Mapping[str, float | None]
+) -> str:
+    """How far a stage is. What people look for comes first: a list of cards cuts the rest."""
+    left, loss = measured.get("left_s"), measured.get("loss")
+    name, _, more = unit.partition(", ")
+    if not measured:
+        return f"{done:,.0f} of {total:,.0f} {unit}"
+    words = [f"{in_words(left)} left"] if left is not None else []
+    words += [f"loss {loss:.3f}"] if loss is not None else []
+    words.append(f"{done:,.0f} of {total:,.0f} {name}")
+    if (speed := measured.get("tokens_per_s")) is not None:
+        words.append(f"{speed:,.0f} tokens/s")
+    if (rate := measured.get("learning_rate")) is not None:
+        words.append(f"learning rate {rate:.3g}")
+    warning = more.partition(f"{WARNING}: ")[2]
+    return ", ".join([*words, *([f"{WARNING}: {warning}"] if warning else [])])
 
 
 def log_line(**words: Any) -> str:

@@ -1,13 +1,15 @@
 """How runs stand on the dashboard: their names and tags, and which of them lost their process.
 
-A run is called by its recipe and the last word of its id (`demo-3fa9`), a stage `demo-3fa9:
-training/first`. Tags are for readers: the recipe, and for a stage its kind. The process that a run
-lives in is told by its labels, which the dashboard does not show in lists.
+A run is called by its recipe and the last word of its id (`demo-3fa9`), a run of chosen stages
+`demo-3fa9: only cut`, and a stage of a run `demo-3fa9: training/first`. Tags are for readers: the
+recipe, and for a stage its kind. The process that a run lives in is told by its labels, which the
+dashboard does not show in lists.
 """
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -32,13 +34,13 @@ def start_pulse() -> Pulse:
     """The process that sends heartbeats of this run's flow runs."""
     from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL
 
-    login, key = PREFECT_API_AUTH_STRING.value(), PREFECT_API_KEY.value()
+    login: str | None = PREFECT_API_AUTH_STRING.value()
+    key: str | None = PREFECT_API_KEY.value()
     headers = {}
     if login:
-        encoded = base64.b64encode(login.get_secret_value().encode()).decode()
-        headers["Authorization"] = f"Basic {encoded}"
+        headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
     elif key:
-        headers["Authorization"] = f"Bearer {key.get_secret_value()}"
+        headers["Authorization"] = f"Bearer {key}"
     return Pulse(PREFECT_API_URL.value() or "", headers)
 
 
@@ -49,10 +51,11 @@ def short_name(run: str) -> str:
 
 def begin_on_terminal(flow: Flow[..., Any], parameters: dict[str, Any], recipe: str) -> FlowRun:
     """A new flow run, which this process is about to run. It belongs to a deployment, since the
-    dashboard has a Cancel button for no other.
+    dashboard has a Cancel button for no other. Runs that somebody started there (Copy to new run)
+    are cancelled: they would be late for ever.
     """
     from prefect.client.orchestration import get_client
-    from prefect.states import Pending
+    from prefect.states import Cancelled, Pending
 
     with get_client(sync_client=True) as client:
         deployment = client.create_deployment(
@@ -61,6 +64,8 @@ def begin_on_terminal(flow: Flow[..., Any], parameters: dict[str, Any], recipe: 
             description=ABOUT_TERMINAL,
             enforce_parameter_schema=False,
         )
+        for copied in _found(client, ("SCHEDULED",), deployment_id={"any_": [deployment]}):
+            client.set_flow_run_state(copied.id, Cancelled(message=ABOUT_TERMINAL), force=True)
         return client.create_flow_run_from_deployment(
             deployment,
             parameters=parameters,
@@ -71,15 +76,16 @@ def begin_on_terminal(flow: Flow[..., Any], parameters: dict[str, Any], recipe: 
         )
 
 
-def name_run(flow_run: UUID, run: str, recipe: str) -> None:
-    """Name a pipeline's flow run, and say which process runs it."""
+def name_run(flow_run: UUID, run: str, recipe: str, only: Sequence[str]) -> None:
+    """Name a pipeline's flow run, and say which process runs it. `only`: the stages that it was
+    asked to run, none for all.
+    """
     from prefect.client.orchestration import get_client
 
+    name = short_name(run) + (f": only {', '.join(only)}" if only else "")
     with get_client(sync_client=True) as client:
         tags = client.read_flow_run(flow_run).tags
-        client.update_flow_run(
-            flow_run, name=short_name(run), tags=list(dict.fromkeys([*tags, recipe]))
-        )
+        client.update_flow_run(flow_run, name=name, tags=list(dict.fromkeys([*tags, recipe])))
         client.update_flow_run_labels(flow_run, _labels())
 
 
@@ -94,12 +100,17 @@ def mark_crashed_flow_runs() -> None:
     from prefect.states import Crashed
 
     with get_client(sync_client=True) as client:
-        for run in _found(client, UNFINISHED, parent_task_run_id={"is_null_": True}):
+        for run in unfinished(client, UNFINISHED):
             if _was_killed(run.labels):
                 for lost in (*stages_of(client, run.id, UNFINISHED), run.id):
                     client.set_flow_run_state(
                         lost, Crashed(message="the process was killed"), force=True
                     )
+
+
+def unfinished(client: SyncPrefectClient, states: tuple[str, ...]) -> list[FlowRun]:
+    """Runs, not their stages, in states of these types."""
+    return _found(client, states, parent_task_run_id={"is_null_": True})
 
 
 def _found(client: SyncPrefectClient, states: tuple[str, ...], **chosen: Any) -> list[FlowRun]:

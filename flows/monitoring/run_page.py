@@ -14,8 +14,9 @@ from prefect.logging import get_run_logger
 
 from flows.monitoring.cards import Card
 from flows.monitoring.dashboard import lineage_markdown, log_line
+from flows.monitoring.flow_runs import short_name
 from flows.monitoring.listener import Listener
-from flows.monitoring.server import publish_page
+from flows.monitoring.server import publish
 from flows.planning.plan import Plan, Step
 from infra.store import Artifact, Store
 from tasks.benchmarks.scores import items_of_all, metrics, score_words
@@ -31,6 +32,7 @@ class RunPage(Listener):
 
     def __init__(self, flow_run: UUID, plan: Plan, run: str, earlier: Mapping[str, float]) -> None:
         self._plan, self._run, self._earlier = plan, run, earlier
+        self._called = short_name(run)
         self._log = get_run_logger()
         self._lock = threading.Lock()
         self._rows = {
@@ -53,7 +55,7 @@ class RunPage(Listener):
         self._benchmarks = Card(flow_run, "table", "benchmarks", plan.recipe)
         self._show()
         Card(flow_run, "markdown", "lineage", plan.recipe).show(
-            lineage_markdown(plan), f"Lineage of run {run}"
+            lineage_markdown(plan), f"Lineage of {self._called}"
         )
         for step in plan.steps.values():
             if step.state == "hit" and step.artifact is not None:
@@ -68,22 +70,28 @@ class RunPage(Listener):
             self._show_progress()
 
     def _show_table(self) -> None:
-        """In running order, but first what this run builds: a page of the table has ten rows."""
-        rows = sorted(self._rows.values(), key=lambda row: row["result"] in ("hit", "skipped"))
-        self._table.show(rows, f"Stages of run {self._run}")
+        """In running order, but what runs or waits comes first, and last what this run does not
+        build: a page of the table has ten rows.
+        """
+        place = {"running": 0, "failed": 0, "waiting": 1, "hit": 3, "skipped": 3}
+        rows = sorted(self._rows.values(), key=lambda row: place.get(row["result"], 2))
+        self._table.show(rows, f"Stages of {self._called}")
 
     def _show_progress(self) -> None:
         to_run = [step.id for step in self._plan.to_run()]
         done = sum(self._rows[id]["result"] == "built" for id in to_run)
         running = [id for id in to_run if self._rows[id]["result"] == "running"]
-        words = f"{done} of {len(to_run)} stages built"
-        words += f", {', '.join(running)} running" if running else ""
-        self._progress.show(
-            100.0 * done / len(to_run) if to_run else 100.0, words + self._time_left(to_run)
-        )
+        left, unknown = self._time_left(to_run)
+        words = [f"{left} left"] if left else []  # first: a list of cards cuts the rest
+        words.append(f"{done} of {len(to_run)} stages built")
+        words += [f"{', '.join(running)} running"] if running else []
+        words += [f"{unknown} not counted, for want of an earlier run"] if unknown else []
+        self._progress.show(100.0 * done / len(to_run) if to_run else 100.0, ", ".join(words))
 
-    def _time_left(self, to_run: list[str]) -> str:
-        """Words on the time left, from what running stages say and what others took before."""
+    def _time_left(self, to_run: list[str]) -> tuple[str, int]:
+        """The time left, from what running stages say and what others took before ("" if nothing
+        is known), and how many stages are left out.
+        """
         now, seconds, unknown = time.monotonic(), 0.0, 0
         for id in to_run:
             if self._rows[id]["result"] not in ("waiting", "running"):
@@ -94,10 +102,7 @@ class RunPage(Listener):
                 seconds += max(0.0, self._earlier[id] - (now - self._began.get(id, now)))
             else:
                 unknown += 1
-        if not seconds:
-            return ""
-        more = f" for the stages that ran before, {unknown} never did" if unknown else ""
-        return f"; {in_words(seconds)} left{more}"
+        return (in_words(seconds), unknown) if seconds else ("", 0)
 
     def _becomes(self, step: Step, result: str, **changes: Any) -> None:
         with self._lock:
@@ -139,10 +144,10 @@ class RunPage(Listener):
                 self._benchmarks.show(rows, "Benchmarks, with standard errors")
         if artifact.stage == "report" and artifact.records.exists("report.html"):
             report = artifact.records.local("report.html")
-            address = publish_page(report, f"{self._run}.html")
+            address = publish(report.read_bytes(), f"{self._run}.html")
             where = f"[Open the report]({address})\n\nThe file: " if address else "The report: "
             Card(self._flow_run, "markdown", "report", self._plan.recipe).show(
-                f"{where}`{report}`", f"Report of run {self._run}"
+                f"{where}`{report}`", f"Report of {self._called}"
             )
 
     def failed(self, step: Step, error: BaseException) -> None:
@@ -154,7 +159,7 @@ class RunPage(Listener):
         """Show why the run failed, and what to do."""
         text = f"**{step.id}** failed:\n\n```\n{error}\n```\n\n{action}"
         Card(self._flow_run, "markdown", "failure", self._plan.recipe).show(
-            text, f"Why run {self._run} failed, and what to do"
+            text, f"Why {self._called} failed, and what to do"
         )
 
     def ended(self, stages: list[dict[str, Any]]) -> None:

@@ -27,7 +27,7 @@ from infra.engine.launch import safe_environment
 from infra.io.files import replace_bytes
 
 FIRST_PORT = 4200
-START_TIMEOUT_S = 90.0
+START_TIMEOUT_S = 240.0  # a busy machine; one whose process ends is not waited for
 STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.05
 
@@ -107,16 +107,16 @@ def _pages() -> Path:
     return home() / "puna-dashboard-pages"
 
 
-def publish_page(file: Path, name: str) -> str | None:
-    """Copy an HTML file to where our server serves it; its address, or None where the run has
-    another server: browsers open no file from a page of the dashboard.
+def publish(content: bytes, name: str) -> str | None:
+    """Write a file to where our server serves it, a page or an image; its address, or None where
+    the run has another server: browsers open no file from a page of the dashboard.
     """
     server = running()
     if server is None or os.environ.get("PREFECT_API_URL") != server.api_url:
         return None
     folder = _pages() / "v1" / "reports"
     folder.mkdir(parents=True, exist_ok=True)
-    replace_bytes(folder / name, file.read_bytes())
+    replace_bytes(folder / name, content)
     return f"{server.address}/reports/{name}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from flows.planning.graph import Graph
 from flows.planning.looping.continuing import Past
-from flows.planning.narrowing import MAIN, narrowed
+from flows.planning.roles import MAIN, narrowed
 from flows.recipe.references import ARTIFACT_SCHEME, ArtifactReference
 from flows.recipe.sections import Recipe
 from tasks.binning.stage import STAGE as BINNING

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from flows.recipe.file import RecipeError
-from flows.recipe.secrets import ADVICE, secret_in
+from flows.recipe.secrets import ADVICE
+from infra.secrets import secret_in
 
 
 @dataclass(frozen=True)

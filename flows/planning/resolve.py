@@ -13,11 +13,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import itertools
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from glob import glob
+from glob import glob, has_magic
 from pathlib import Path
 
 from flows.planning import pointers
@@ -26,7 +27,7 @@ from flows.recipe.errors import nearest
 from flows.recipe.references import ARTIFACT_SCHEME, NAMED_FILES, hub_fasttext_model, hub_model
 from infra.io.files import files_in, replace_bytes, sha256_file
 from infra.remote.access import Access
-from infra.remote.errors import Unreachable
+from infra.remote.errors import NoMatch, Unreachable
 from infra.remote.listing import Listing
 from infra.remote.locations import is_remote, shown
 from infra.stage import Pin, StageError
@@ -44,6 +45,8 @@ class Unresolved:
     """Whether this is certain, by this machine or a server's word, so that the recipe is to be
     changed; else it may be resolved later.
     """
+    emptied: bool = False
+    """Whether it is certain because nothing of that name is in a folder or bucket that is there."""
 
 
 HUB_NAMES = {
@@ -114,12 +117,16 @@ _FILES_NAMED = 5
 Earlier = Callable[[Node], Sequence[Manifest]]
 """What was made of a node before: see `infra.remote.listing.Listing`."""
 
+MayBeEmpty = Callable[[Node, str], bool]
+"""Whether a node's reference may name nothing any more: what it named was read before."""
+
 
 def resolve(
     graph: Graph,
     access: Access | None = None,
     earlier: Earlier = lambda node: (),
     known: Pins | None = None,
+    may_be_empty: MayBeEmpty = lambda node, reference: False,
 ) -> Pins:
     """Pin every file that the graph's parameters name, also on other machines. Nodes in `known`
     have these pins.
@@ -147,7 +154,7 @@ def resolve(
         for field_path, references in named[id].items():
             if any(reference.startswith(ARTIFACT_SCHEME) for reference in references):
                 continue
-            found = _pin_all(references, digests, remote)
+            found = _pin_all(references, digests, remote, functools.partial(may_be_empty, node))
             if isinstance(found, tuple) and node.stage.name == "tokenizer":
                 found = tuple(pin for pin in found if not _is_remote_weights(pin))
             stated = node.parameters.file_references()[field_path]
@@ -229,19 +236,26 @@ def _remote_pins(references: Sequence[str], access: Access) -> Remote:
             found[reference] = pins
         elif isinstance(pins, StageError):
             why = str(pins).removeprefix(f"{shown(reference)}: ")
-            found[reference] = Unresolved(reference, why, not isinstance(pins, Unreachable))
+            found[reference] = Unresolved(
+                reference, why, not isinstance(pins, Unreachable), isinstance(pins, NoMatch)
+            )
         else:
             raise pins
     return found
 
 
 def _pin_all(
-    references: tuple[str, ...], digests: Digests, remote: Remote
+    references: tuple[str, ...],
+    digests: Digests,
+    remote: Remote,
+    may_be_empty: Callable[[str], bool],
 ) -> tuple[Pin, ...] | Unresolved:
     pins: dict[str, Pin] = {}
     for reference in references:
         pinned = remote[reference] if reference in remote else _pin(reference, digests)
         if isinstance(pinned, Unresolved):
+            if pinned.emptied and may_be_empty(reference):
+                continue
             return pinned
         pins |= {pin.path: pin for pin in pinned}
     return tuple(pins.values())
@@ -260,9 +274,8 @@ def _pin(reference: str, digests: Digests) -> list[Pin] | Unresolved:
         if path.is_dir():
             files = files_in(path)
             if not files:
-                return Unresolved(
-                    reference, "the folder is empty; name one that holds files", wrong=True
-                )
+                why = "the folder is empty; name one that holds files"
+                return Unresolved(reference, why, wrong=True, emptied=True)
             return [digests.pin(file, file.relative_to(path).as_posix()) for file in files]
         matches = sorted(
             Path(match) for match in glob(reference, recursive=True) if Path(match).is_file()
@@ -282,7 +295,15 @@ def _pin(reference: str, digests: Digests) -> list[Pin] | Unresolved:
         f"no file or folder matches{nearest(path.name, names)}; name one that exists "
         "(a recipe's paths are relative to its folder, those of -s to the working directory)",
         wrong=True,
+        emptied=_fixed_folder(path).is_dir(),
     )
+
+
+def _fixed_folder(path: Path) -> Path:
+    """The folder that a file or pattern must lie in: what comes before the first wildcard."""
+    folders = path.parent.parts
+    fixed = itertools.takewhile(lambda part: not has_magic(part), folders)
+    return Path(*fixed)
 
 
 def unresolved(

@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from infra.secrets import redacted
+
 KeyPath = tuple[str | int, ...]
 """Keys and list indices from the top of the recipe down to a value."""
 
@@ -23,11 +25,13 @@ _OVERRIDE = "-s"
 
 
 class RecipeError(Exception):
-    """A recipe that cannot be run. Each problem names file, line, value and what is allowed."""
+    """A recipe that cannot be run. Each problem names file, line, value and what is allowed; of a
+    value that is a secret, what it is.
+    """
 
     def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = tuple(problems)
+        self.problems = tuple(redacted(problem) for problem in problems)
+        super().__init__("\n".join(self.problems))
 
 
 @dataclass(frozen=True)

@@ -1,38 +1,47 @@
-"""Secrets in a recipe or in its overrides: refused, as both are written into records, manifests,
-reports and the dashboard's database.
+"""Secrets in a recipe, in its overrides and in a run's options: refused, as all of these are
+written into records, manifests, reports and Prefect's database.
+
+A recipe is looked at when it is read. Prefect stores a flow run's parameters before that, so the
+schema of every deployment has an expression by which the server refuses a run before it stores it
+(`Plain`); it sees one text and no environment. What a secret is, `infra.secrets` knows.
 """
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pydantic import WithJsonSchema
 
 from flows.recipe.file import KeyPath, YamlDocument, dotted
+from infra.secrets import NAMES, SHAPES, secret_in
 
 ADVICE = (
     "recipes and overrides are stored with every run. Remove it, and give it to the process "
-    "instead: in the environment (AWS_* for s3://, HF_TOKEN for hf://) or in a block of Prefect"
+    "instead: in the environment (AWS_* for s3://, HF_TOKEN for hf://), which a work pool can take "
+    "from a block of Prefect"
 )
 
-_SECRET_NAME = re.compile(
-    r"(?:TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|PRIVATE_KEY|AUTH_STRING|CREDENTIALS?)$"
-)
-"""Environment variables whose values are secrets, by the end of their names."""
 
-_SHORTEST = 8
-"""Characters of an environment variable's value below which it is no secret (`test`, `none`)."""
+def _either_case(expression: str) -> str:
+    """The expression for both cases of its letters; browsers know no `(?i)`."""
+    return re.sub(
+        r"\[\^a-z]|\(\?:|[a-z]",
+        lambda found: {"[^a-z]": "[^A-Za-z]", "(?:": "(?:"}.get(
+            found[0], f"[{found[0].upper()}{found[0]}]"
+        ),
+        expression,
+    )
 
-_SHAPES = (
-    ("a token of Hugging Face", re.compile(r"\bhf_[A-Za-z0-9]{20,}")),
-    ("a key of AWS", re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")),
-    ("a token of GitHub", re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{20,})")),
-    ("a token of GitLab", re.compile(r"\bglpat-[\w-]{20,}")),
-    ("an API key", re.compile(r"\bsk-(?:proj-|ant-[a-z0-9]+-)?[A-Za-z0-9]{32,}")),
-    ("a private key", re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")),
-    ("a password in an address", re.compile(r"\b[a-z][a-z0-9+.-]*://[^/\s@]*:[^/\s@]+@", re.I)),
-)
+
+CREDENTIAL = "|".join((*(f"{_either_case(name)}=" for name in NAMES), *SHAPES.values()))
+"""Found in text that carries a credential: a secret's name with a value, or a secret's shape."""
+
+Plain = Annotated[
+    str, WithJsonSchema({"type": "string", "pattern": rf"^(?![\s\S]*?({CREDENTIAL}))"})
+]
+"""A string parameter that carries no credential, as far as its form tells."""
 
 
 def secrets_in(document: YamlDocument) -> list[str]:
@@ -42,19 +51,6 @@ def secrets_in(document: YamlDocument) -> list[str]:
         for path, text in _texts(document.data, ())
         if (what := secret_in(text))
     ]
-
-
-def secret_in(text: str, environment: Mapping[str, str] = os.environ) -> str:
-    """In words, what secret a text holds: of a known shape, or the value of an environment variable
-    that is named like a secret. "" for none.
-    """
-    for what, shape in _SHAPES:
-        if shape.search(text):
-            return what
-    for name, value in environment.items():
-        if len(value) >= _SHORTEST and value in text and _SECRET_NAME.search(name.upper()):
-            return f"the value of {name}"
-    return ""
 
 
 def _texts(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:

@@ -28,6 +28,10 @@ LATE_S = 600.0
 """Seconds after its time within which a worker takes a run that is not overdue: starting a worker's
 machine may take minutes."""
 
+PUNCTUAL_S = 120.0
+"""Seconds after its time within which a run that starts does its work though a newer one is due.
+Else, on a schedule of minutes and a slow machine, every run would leave the work to the next."""
+
 _PAGE = 200
 _UNTAKEN = ("Scheduled", "Late")
 """Names of states in which no worker has taken a run yet."""
@@ -55,6 +59,7 @@ def left_out(runs: Iterable[Due], policy: CatchUp, now: datetime.datetime) -> di
             for run in due
             if (run.taken or now) - run.expected > late
         }
+    punctual = now - datetime.timedelta(seconds=PUNCTUAL_S)
     newest: dict[str, datetime.datetime] = {}
     for run in due:
         key = repr(sorted(run.parameters.items()))
@@ -62,7 +67,8 @@ def left_out(runs: Iterable[Due], policy: CatchUp, now: datetime.datetime) -> di
     return {
         run.id: f"the run of {last:%Y-%m-%d %H:%M} UTC does its work (catch-up: newest)"
         for run in due
-        if run.expected < (last := newest[repr(sorted(run.parameters.items()))])
+        if run.expected < punctual
+        and run.expected < (last := newest[repr(sorted(run.parameters.items()))])
     }
 
 

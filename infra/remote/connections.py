@@ -12,7 +12,7 @@ import ssl
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import certifi
 import urllib3
@@ -144,7 +144,7 @@ def _manager(process: int, connections: int, public_only: bool, proxy: str) -> u
         parts = urlsplit(proxy)
         headers = None
         if parts.username is not None:
-            login = f"{parts.username}:{parts.password or ''}"
+            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             headers = urllib3.make_headers(proxy_basic_auth=login)
         address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         return urllib3.ProxyManager(address, proxy_headers=headers, **settings)

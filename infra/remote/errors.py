@@ -19,6 +19,10 @@ class NoSuchObject(RemoteError):
     """
 
 
+class NoMatch(NoSuchObject):
+    """The bucket or folder is there, and holds nothing of that name or pattern."""
+
+
 class Denied(RemoteError):
     """A login, a gate or a permission is missing; names what to set."""
 

@@ -6,6 +6,7 @@ import posixpath
 import re
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from infra.secrets import is_secret_name
 from infra.stage import StageError
 
 MODULES = {
@@ -15,14 +16,6 @@ MODULES = {
     "hf": "infra.remote.hub",
 }
 """Scheme -> the module that knows it (`infra.remote.schemes.Scheme`)."""
-
-_SECRET_PARAMETER = re.compile(
-    r"(?:.*[-_.]|)(?:token|secret|password|passwd|pwd|signature|sig|credentials?|auth|key|jwt)"
-    r"|api-?key|aws-?access-?key-?id|.*(?:token|secret|password|apikey)",
-    re.IGNORECASE,
-)
-"""Names of query parameters that carry a secret: `X-Amz-Signature`, `api_key`, `accessToken`."""
-
 
 _USER = re.compile(r"^([^:/?#]+://)[^/?#]*@")
 _PASSWORD = re.compile(r"^([^:/?#]+://)[^/?#@]*:[^/?#]*@")  # hf://org@v1 has none
@@ -80,7 +73,7 @@ def check(reference: str) -> None:
         )
     if scheme in ("http", "https"):
         names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
-        if secret := [name for name in names if _SECRET_PARAMETER.fullmatch(name)]:
+        if secret := [name for name in names if is_secret_name(name)]:
             raise StageError(
                 f"{shown(reference)}: its {secret[0]!r} is a secret, which would be written into "
                 "manifests; name the object as s3:// or hf:// with credentials in the environment, "

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from infra.remote.access import Access
 from infra.remote.answers import ADVICE, PASSING_CODES, another_region
-from infra.remote.errors import Denied, NoSuchObject, RemoteError, Transient
+from infra.remote.errors import Denied, NoMatch, NoSuchObject, RemoteError, Transient
 from infra.remote.http import UNSTATED, stat_target
 from infra.remote.request import Target
 from infra.remote.retry import persist
@@ -55,16 +55,16 @@ def expand(reference: str, access: Access) -> list[Pin]:
     if not any(sign in key for sign in "*?[") and key and not key.endswith("/"):
         try:
             return [stat(reference, access)]
-        except NoSuchObject:
+        except NoSuchObject as error:
             if not (below := _listed(f"{reference}/", access)):
-                raise
+                raise NoMatch(str(error)) from None
             return _pins(below, f"{bucket}/{key}/")
     found = _listed(reference, access)
     if not found and key and not key.endswith("/"):
         with contextlib.suppress(NoSuchObject):  # `[1]` may be part of a name
             return [stat(reference, access)]
     if not found:
-        raise NoSuchObject(f"{reference}: no object matches{_neighbours(reference, access)}")
+        raise NoMatch(f"{reference}: no object matches{_neighbours(reference, access)}")
     fixed = key.partition("*")[0].partition("?")[0].partition("[")[0].rpartition("/")[0]
     return _pins(found, f"{bucket}/{fixed}/" if fixed else f"{bucket}/")
 

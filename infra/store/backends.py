@@ -31,6 +31,10 @@ class NotExclusive(StageError):
     """The storage cannot refuse to overwrite an existing file."""
 
 
+class NoBucket(StageError):
+    """The bucket of a folder is not there, or cannot be listed."""
+
+
 def open_directory(url: str) -> Directory:
     """The folder at a URL. Raises `ValueError` or `ImportError` for an unknown protocol."""
     if isinstance(filesystem(protocol_of(url)), LocalFileSystem):
@@ -49,6 +53,9 @@ class LocalDirectory(Directory):
 
     def require_exclusive(self) -> None:
         """link(2) never overwrites."""
+
+    def require_bucket(self) -> None:
+        """Folders are made when they are written to."""
 
     def create(self, name: str, data: bytes) -> None:
         """See `Directory`."""
@@ -124,6 +131,23 @@ class RemoteDirectory(Directory):
                 "spoil each other's work; keep the store in a local folder, or on s3://, gs:// or "
                 "abfs://"
             )
+
+    def require_bucket(self) -> None:
+        """See `Directory`. Nothing is made here: few may make buckets."""
+        bucket = self._root.partition("/")[0]
+        if protocol_of(self.url) not in CONDITIONAL_CREATE:
+            return
+        try:
+            self._fs.ls(bucket, detail=False, refresh=True)
+        except FileNotFoundError:
+            raise NoBucket(
+                f"{self.url}: there is no bucket {bucket!r}; make it, or name another store"
+            ) from None
+        except Exception as error:  # every service has errors of its own
+            raise NoBucket(
+                f"{self.url}: bucket {bucket!r} cannot be listed ({error}); check its name, and "
+                "address and credentials in the environment"
+            ) from None
 
     def _writing(self) -> contextlib.AbstractContextManager[object]:
         """Admits one writer at a time for `memory://`, where fsspec checks, then writes."""

@@ -136,6 +136,10 @@ class Directory(abc.ABC):
         """Raise `NotExclusive` if `create` could overwrite a file on this storage."""
 
     @abc.abstractmethod
+    def require_bucket(self) -> None:
+        """Raise `NoBucket` if the folder is in a bucket that is not there or not ours to list."""
+
+    @abc.abstractmethod
     def create(self, name: str, data: bytes) -> None:
         """Write a small new file; `FileExistsError` if the name exists."""
 

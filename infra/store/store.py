@@ -43,7 +43,7 @@ class Store:
 
     @classmethod
     def at(cls, url: str) -> Store:
-        """The store at a URL; a plain path is made absolute. Raises `StoreUnusable`."""
+        """The store at a URL; a plain path is made absolute. Raises `StoreUnusable`, `NoBucket`."""
         try:
             root = open_directory(url if "://" in url else str(Path(url).expanduser().resolve()))
             local = root.local_root
@@ -58,6 +58,7 @@ class Store:
                     f"{url} is not a valid store: {nearest} is a file; name a folder, such as "
                     "artifacts"
                 )
+        root.require_bucket()
         return cls(root)
 
     def make(self) -> None:

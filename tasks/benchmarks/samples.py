@@ -1,10 +1,10 @@
-"""What models answered, item by item: differences with paired errors, and the score of guessing."""
+"""What models did item by item: differences with paired errors, and the score of guessing."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,9 @@ from infra.store import Artifact
 from tasks.benchmarks.scores import FIRST_TOKEN
 
 SAMPLES = "samples/"
+BITS = "bits_per_byte"
+"""The metric of text that is predicted, not asked about."""
+
 _FIRST_TOKEN_ENDING = ".first-token"
 
 Key = tuple[str, str]
@@ -23,7 +26,7 @@ class Answers:
     """One model's answers to the items of a row, by one metric."""
 
     right: dict[str, float] = field(default_factory=dict)
-    """Item -> 1 where the answer is right, else 0."""
+    """Item -> its score, for most metrics 1 where the answer is right, else 0."""
     guessing: dict[str, float] = field(default_factory=dict)
     """Item -> probability that a guess is right; empty where the choices are not known."""
 
@@ -34,18 +37,39 @@ class Answers:
         return sum(self.guessing.values()) / len(self.guessing) if known else None
 
 
-def read_answers(evaluation: Artifact) -> dict[Key, Answers]:
-    """All answers of an evaluation, from its `samples/*.jsonl`; none where these are deleted."""
-    found: dict[Key, Answers] = {}
+@dataclass
+class TextBits:
+    """What predicting the documents of a row of held-out text cost one model."""
+
+    documents: list[tuple[float, int]] = field(default_factory=list)
+    """Bits and bytes of every document, in order."""
+
+
+Items = Answers | TextBits
+
+
+def read_items(evaluation: Artifact) -> dict[Key, Items]:
+    """All answers and texts of an evaluation, from its `samples/*.jsonl`; none where these are
+    deleted.
+    """
+    answers: dict[Key, Answers] = {}
+    texts: dict[Key, TextBits] = {}
+    rows = {row.replace("/", "__"): row for row in evaluation.statistics.get("scores", {})}
     for file in evaluation.files(SAMPLES):
         if not evaluation.data.exists(file):
             continue
-        stem = file.removeprefix(SAMPLES).removesuffix(".jsonl")
-        prefix = FIRST_TOKEN if stem.endswith(_FIRST_TOKEN_ENDING) else ""
-        task = stem.removesuffix(_FIRST_TOKEN_ENDING).replace("__", "/")
+        name = file.removeprefix(SAMPLES).removesuffix(".jsonl")
+        prefix = FIRST_TOKEN if name.endswith(_FIRST_TOKEN_ENDING) else ""
+        name = name.removesuffix(_FIRST_TOKEN_ENDING)
+        row = rows.get(name, name)
         for number, line in enumerate(evaluation.path(file).read_bytes().splitlines()):
-            _add(found, task, f"{number}", json.loads(line), prefix)
-    return found
+            sample = json.loads(line)
+            if "bits" in sample:
+                documents = texts.setdefault((row, BITS), TextBits()).documents
+                documents.append((sample["bits"], sample["bytes"]))
+            else:
+                _add(answers, row, f"{number}", sample, prefix)
+    return {**answers, **texts}
 
 
 def _add(
@@ -57,14 +81,32 @@ def _add(
     item = f"{place} {sample['id']}"
     task = sample.get("task", task)
     choices = sample.get("logits" if prefix else "loglikelihoods")
-    for metric, name in (("acc", "correct"), ("acc_norm", "correct_norm")):
-        if sample.get(name) is None:
-            continue
+    for metric, score in _scores(sample):
         for row in (task, *([f"{task}/{sample['group']}"] if sample.get("group") else [])):
             answers = found.setdefault((row, f"{prefix}{metric}"), Answers())
-            answers.right[item] = float(sample[name])
+            answers.right[item] = score
             if choices:
                 answers.guessing[item] = (1 + len(sample.get("also_right", ()))) / len(choices)
+
+
+def _scores(sample: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """The metrics of a sample with its score by each."""
+    for metric, name in (("acc", "correct"), ("acc_norm", "correct_norm")):
+        if sample.get(name) is not None:
+            yield metric, float(sample[name])
+    for metric, score in sample.get("scores", {}).items():
+        yield metric, float(score)
+
+
+def paired_change(before: Items | None, after: Items | None) -> tuple[float, float] | None:
+    """The change over what both models were given, and its standard error; None where they were
+    given different things, or fewer than two.
+    """
+    if isinstance(before, Answers) and isinstance(after, Answers):
+        return paired_difference(before, after)
+    if isinstance(before, TextBits) and isinstance(after, TextBits):
+        return paired_ratio(before.documents, after.documents)
+    return None
 
 
 def paired_difference(before: Answers, after: Answers) -> tuple[float, float] | None:
@@ -81,6 +123,25 @@ def paired_difference(before: Answers, after: Answers) -> tuple[float, float] | 
     mean = sum(changes) / len(changes)
     variance = sum((change - mean) ** 2 for change in changes) / (len(changes) - 1)
     return mean, math.sqrt(variance / len(changes))
+
+
+def paired_ratio(
+    before: Sequence[tuple[float, int]], after: Sequence[tuple[float, int]]
+) -> tuple[float, float] | None:
+    """Change of bits per byte over the same documents, given as (bits, bytes), and its standard
+    error by the delta method; None for other documents, or fewer than two.
+    """
+    sizes = [size for _, size in before]
+    if len(sizes) < 2 or sizes != [size for _, size in after]:
+        return None
+    total = sum(sizes)
+    differences = [new - old for (old, _), (new, _) in zip(before, after, strict=True)]
+    change = math.fsum(differences) / total
+    residuals = (
+        (difference - change * size) ** 2
+        for difference, size in zip(differences, sizes, strict=True)
+    )
+    return change, math.sqrt(math.fsum(residuals) * len(sizes) / (len(sizes) - 1)) / total
 
 
 def is_guessing(score: float, chance: float, items: int) -> bool:

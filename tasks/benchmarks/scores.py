@@ -18,6 +18,8 @@ from typing import Any
 
 FIRST_TOKEN = "first_token_"
 
+_LOWER_IS_BETTER = ("bits_per", "tokens_per", "padding_share", "brier_score")
+
 _COUNTS = ("n", "not_asked", "cut")
 _NO_METRICS = {"characters", "few", "reason"} | {
     f"{prefix}{name}" for prefix in ("", FIRST_TOKEN) for name in _COUNTS
@@ -27,6 +29,11 @@ _NO_METRICS = {"characters", "few", "reason"} | {
 def metrics(row: Mapping[str, Any]) -> list[str]:
     """The metrics of a row, in order."""
     return [name for name in row if name not in _NO_METRICS and not name.endswith("_stderr")]
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a smaller value of a metric is the better one."""
+    return metric.startswith(_LOWER_IS_BETTER) or "perplexity" in metric
 
 
 def items(row: Mapping[str, Any], metric: str) -> str:

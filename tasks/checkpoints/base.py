@@ -1,5 +1,5 @@
-"""Opens a base folder: a Hugging Face checkpoint, a llama2.c model with its tokenizer, or a
-tokenizer file.
+"""Opens a base folder: a Hugging Face checkpoint, Meta's own, a llama2.c model with its tokenizer,
+or a tokenizer file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from tokenizers import Tokenizer
 
 from infra.io.files import files_in
 from infra.stage import Pin, StageError
-from tasks.checkpoints import foreign_tokenizers, llama2c
+from tasks.checkpoints import foreign_tokenizers, llama2c, meta_llama
+from tasks.checkpoints.llama2c_header import files_of
 from tasks.checkpoints.sentencepiece_model import SentencePieceModel, is_model, read_model
 from tasks.checkpoints.tokenizer_files import (
     read_added_tokens,
@@ -87,9 +88,10 @@ def open_base(folder: Path, scratch: Path, *, weights: bool = True) -> Path:
     """A local Hugging Face folder for `folder`; returned unchanged if it already is one.
 
     Accepted: `config.json` with safetensors; `tokenizer.json`; llama2.c's `<model>.bin` with
-    `tok*.bin` or `tokenizer.bin`; a sentencepiece or Llama-3 `tokenizer.model`, alone or with a
-    checkpoint. Conversions are written below `scratch`; weights are linked, not copied. Without
-    `weights`, those of llama2.c are not converted.
+    `tok*.bin` or `tokenizer.bin`; a sentencepiece or Llama-3 `tokenizer.model`, alone, with a
+    checkpoint, or with Meta's `params.json` and `consolidated.*.pth`. Conversions are written below
+    `scratch`; weights of Hugging Face's layout are linked, not copied. Without `weights`, those of
+    other layouts are not converted.
     """
     if not folder.is_dir():
         raise StageError(
@@ -100,39 +102,59 @@ def open_base(folder: Path, scratch: Path, *, weights: bool = True) -> Path:
     _refuse_adapter(folder)
     if (folder / "tokenizer.json").is_file():
         return folder
-    bins = sorted(folder.glob("*.bin"))
-    tokenizers = [path for path in bins if path.name.startswith("tok")]
-    models = [
-        path
-        for path in bins
-        if path not in tokenizers and not path.name.startswith("pytorch_model")
-    ]
     target = scratch / "base"
-    if len(tokenizers) == 1 and len(models) == 1:
-        llama2c.convert(models[0], tokenizers[0], target, weights=weights)
+    if (files := files_of(folder)) is not None:
+        llama2c.convert(*files, target, weights=weights)
         return target
     model_files = sorted(folder.glob("*.model"))
     if len(model_files) == 1:
-        _convert(folder, model_files[0], target)
+        tokenizer, settings = _convert(folder, model_files[0], target)
+        if meta_llama.is_folder(folder):
+            ids: dict[str, int | None] = {
+                name: tokenizer.token_to_id(str(settings[name]))
+                for name in ("bos_token", "eos_token")
+                if name in settings
+            }
+            size = tokenizer.get_vocab_size(with_added_tokens=True)
+            meta_llama.convert(folder, target, size, ids, weights=weights)
         return target
+    if meta_llama.is_folder(folder):
+        raise StageError(
+            f"{folder} holds weights as Meta's, but no tokenizer.model (LLaMA-1's download keeps "
+            "it one folder up); copy it there"
+        )
     raise StageError(
         f"{folder} cannot be opened as a base: it needs tokenizer.json or one *.model file (and, "
-        "for a model, config.json and safetensors), or one llama2.c model .bin with one tok*.bin; "
+        "for a model, config.json and safetensors, or Meta's params.json and consolidated.*.pth), "
+        "or one llama2.c model .bin with one tok*.bin; "
         f"it has {[path.name for path in sorted(folder.iterdir())][:12]}"
     )
 
 
-def _convert(folder: Path, model_file: Path, target: Path) -> None:
-    """Write the tokenizer of `model_file` to `target`, and link the checkpoint's files there."""
+def converts_weights(folder: Path) -> bool:
+    """Whether `open_base` writes the weights of a folder anew, so that without them there is
+    nothing to look at.
+    """
+    if (folder / "tokenizer.json").is_file():
+        return False
+    return meta_llama.is_folder(folder) or not any(folder.glob("*.model"))
+
+
+def _convert(folder: Path, model_file: Path, target: Path) -> tuple[Tokenizer, dict[str, Any]]:
+    """Write the tokenizer of `model_file` to `target`, and link the checkpoint's files there;
+    returns the tokenizer and its settings.
+    """
     tokenizer, settings = foreign_tokenizers.read_model_file(model_file)
     tokenizer = with_added_tokens(tokenizer, read_added_tokens(folder))
-    write_tokenizer(tokenizer, target, {**settings, **read_settings(folder)})
+    settings = {**settings, **read_settings(folder)}
+    write_tokenizer(tokenizer, target, settings)
     if is_model(model_file):
         shutil.copyfile(model_file, target / MODEL_FILE)
     for pattern in _CHECKPOINT_FILES:
         for file in folder.glob(pattern):
             (target / file.name).unlink(missing_ok=True)
             (target / file.name).symlink_to(file.resolve())
+    return tokenizer, settings
 
 
 @contextlib.contextmanager

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ from tokenizers import Tokenizer
 
 from infra.stage import StageError
 from tasks.checkpoints.fast_tokenizers import WHITESPACE, sentencepiece_style
-from tasks.checkpoints.llama_config import llama_config
+from tasks.checkpoints.llama2c_header import HEADER_BYTES, Header, read_header
 from tasks.checkpoints.merges import merges_of
 from tasks.checkpoints.text_files import write_json
 from tasks.checkpoints.tokenizer_files import write_tokenizer
@@ -33,48 +32,6 @@ if TYPE_CHECKING:
 UNKNOWN, BOS, EOS = "<unk>", "<s>", "</s>"
 FIRST_PLAIN_ID = 259
 """Ids: three control tokens, 256 bytes, then pieces."""
-ROPE_THETA = 10_000.0
-NORM_EPSILON = 1e-5
-HEADER_BYTES = 28
-
-
-@dataclass(frozen=True)
-class Header:
-    """The header of a legacy model file: sizes, and whether the output matrix is shared."""
-
-    dim: int
-    hidden: int
-    layers: int
-    heads: int
-    kv_heads: int
-    vocabulary: int
-    sequence: int
-    shared: bool
-
-    @property
-    def head(self) -> int:
-        """Dimensions of one attention head."""
-        return self.dim // self.heads
-
-
-def read_header(path: Path) -> Header:
-    """The header of a legacy model file; `StageError` if the numbers are impossible."""
-    with path.open("rb") as file:
-        blob = file.read(HEADER_BYTES)
-    if len(blob) < HEADER_BYTES:
-        raise StageError(
-            f"{path}: {len(blob)} bytes, shorter than llama2.c's header of {HEADER_BYTES}; "
-            "download it again"
-        )
-    dim, hidden, layers, heads, kv_heads, vocabulary, sequence = struct.unpack("<7i", blob)
-    header = Header(dim, hidden, layers, heads, kv_heads, abs(vocabulary), sequence, vocabulary > 0)
-    sizes = (dim, hidden, layers, heads, kv_heads, header.vocabulary, sequence)
-    if min(sizes) <= 0 or dim % heads or heads % kv_heads:
-        raise StageError(
-            f"{path}: the header {sizes} is not that of a legacy llama2.c model; export the model "
-            "as version 0 (versions 1 and 2 are not supported)"
-        )
-    return header
 
 
 def read_weights(path: Path) -> tuple[Header, dict[str, torch.Tensor]]:
@@ -216,21 +173,7 @@ def convert(model: Path, tokenizer: Path, folder: Path, *, weights: bool = True)
     require_size(model, header)
     fast = read_tokenizer(tokenizer, header.vocabulary)
     folder.mkdir(parents=True, exist_ok=True)
-    config = llama_config(
-        hidden_size=header.dim,
-        intermediate_size=header.hidden,
-        num_hidden_layers=header.layers,
-        num_attention_heads=header.heads,
-        num_key_value_heads=header.kv_heads,
-        vocab_size=header.vocabulary,
-        max_position_embeddings=header.sequence,
-        rope_theta=ROPE_THETA,
-        tie_word_embeddings=header.shared,
-        bos_token_id=1,
-        eos_token_id=2,
-        rms_norm_eps=NORM_EPSILON,
-    )
-    write_json(folder / "config.json", config)
+    write_json(folder / "config.json", header.config())
     write_json(folder / "generation_config.json", {"bos_token_id": 1, "eos_token_id": 2})
     if weights:
         from safetensors.torch import save_file

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from infra.engine.launch import exit_with_parent
+from infra.secrets import without_secrets
 
 
 def main(arguments: list[str]) -> int:
@@ -54,4 +55,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with without_secrets():
+        sys.exit(main(sys.argv[1:]))

@@ -7,6 +7,8 @@ is tried first.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -39,19 +41,12 @@ def score(
         raise StageError(
             f"hub task {task!r}: the harness cannot score {error}; remove the task from hub"
         ) from error
-    rows: dict[str, dict[str, Any]] = {}
-    for name, metrics in {**results["results"], **results.get("groups", {})}.items():
-        sample_counts = results.get("n-samples", {}).get(name)
-        item_count = {"n": sample_counts["effective"]} if sample_counts else {}
-        rows[name] = {**numeric_metrics(metrics), **item_count}
+    rows = {
+        name: {**numeric_metrics(metrics), "n": _items(name, results)}
+        for name, metrics in {**results["results"], **results.get("groups", {})}.items()
+    }
     samples = [
-        {
-            "task": name,
-            "id": str(sample["doc_id"]),
-            "correct": sample.get("acc", sample.get("exact_match")),
-        }
-        for name, logged in results["samples"].items()
-        for sample in logged
+        sample for name, logged in results["samples"].items() for sample in _samples(name, logged)
     ]
     task_notes = []
     if lm.cut:
@@ -60,6 +55,35 @@ def score(
             f"of {lm.max_length:,} tokens and lost their beginning"
         )
     return rows, samples, task_notes
+
+
+def _items(name: str, results: Mapping[str, Any]) -> int:
+    """How many items a task has scored, or the tasks of a group, each counted once."""
+    tasks, names = {}, [name]
+    while names:
+        name = names.pop()
+        if name in results["n-samples"]:
+            tasks[name] = int(results["n-samples"][name]["effective"])
+        else:
+            names += results["group_subtasks"].get(name, ())
+    return sum(tasks.values())
+
+
+def _samples(task: str, logged: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A sample for each item of a task, with its `scores`: metric -> number, the metrics called as
+    in the task's row. The harness logs an item once for each of the task's filters.
+
+    Metrics that are no number for one item (a word perplexity) are left out.
+    """
+    scores: dict[str, dict[str, float]] = {}
+    for sample in logged:
+        numbers = {
+            f"{metric},{sample['filter']}": float(sample[metric])
+            for metric in sample["metrics"]
+            if isinstance(sample[metric], Real)
+        }
+        scores.setdefault(str(sample["doc_id"]), {}).update(numeric_metrics(numbers))
+    return [{"task": task, "id": item, "scores": found} for item, found in scores.items()]
 
 
 def _task_manager(task: str) -> Any:

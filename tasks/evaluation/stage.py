@@ -104,7 +104,7 @@ class EvaluationParameters(Parameters):
 
 STAGE = Stage(
     "evaluation",
-    version=6,
+    version=7,
     parameters=EvaluationParameters,
     run="tasks.evaluation.run:run",
     check="tasks.evaluation.check:faults",

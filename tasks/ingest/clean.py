@@ -91,9 +91,11 @@ def _without_controls(text: str) -> str:
     times as fast as among its characters.
     """
     data = text.encode("utf-8", "surrogatepass")
-    kept = _C1_CONTROL.sub(b"", data.translate(None, _ASCII_CONTROLS))
+    kept = data.translate(None, _ASCII_CONTROLS)
     for character in _INVISIBLE:
         kept = kept.replace(character, b"")
+    if b"\xc2" in kept:
+        kept = _C1_CONTROL.sub(b"", kept)
     return text if len(kept) == len(data) else kept.decode("utf-8", "surrogatepass")
 
 

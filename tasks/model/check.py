@@ -9,7 +9,7 @@ from pathlib import Path
 from infra.remote.access import Access
 from infra.remote.locations import is_remote
 from infra.stage import Fault, Pin, StageError
-from tasks.checkpoints.base import folder_of, naming, open_base
+from tasks.checkpoints.base import converts_weights, folder_of, naming, open_base
 from tasks.checkpoints.tokenizer_files import read_tokenizer
 from tasks.model.added_tokens import require_rows
 from tasks.model.checkpoint import Checkpoint
@@ -36,6 +36,6 @@ def _require_whole(pins: Sequence[Pin]) -> None:
         opened = open_base(folder, Path(scratch), weights=False)
         with naming(folder, opened):
             tokenizer = read_tokenizer(opened)
-            if any(folder.glob("*.model")) or opened == folder:
+            if not converts_weights(folder):
                 base = Checkpoint.read(opened, quickly=True)
                 require_rows(tokenizer, base.rows)

@@ -45,7 +45,7 @@ class Create(Parameters):
         return self
 
 
-Method = Literal["mean", "mean-norm", "first", "last", "global-mean", "random"]
+Method = Literal["mean", "mean-norm", "first", "last", "global-mean", "random", "zero"]
 """Where a new token's row comes from; see `tasks.model.embeddings.new_rows`."""
 
 
@@ -122,7 +122,9 @@ class ModelParameters(Parameters):
     """
 
     base: Annotated[str | None, FILE] = None
-    """Folder with a Hugging Face checkpoint (safetensors) or llama2.c's files; or an artifact."""
+    """Folder with a Hugging Face checkpoint (safetensors), Meta's (`consolidated.*.pth`) or
+    llama2.c's files; or an artifact.
+    """
     create: Create | None = None
     shape: Annotated[ShapeField | None, NOT_IDENTITY] = None
     """Sizes of the base, by name (`llama-2-7b`) or stated, for `puna plan` where the base's own

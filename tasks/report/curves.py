@@ -20,16 +20,18 @@ def curves(steps: Phases, evaluations: Phases) -> list[Chart]:
 
     `steps`, `evaluations`: phase -> its metrics and its evaluations.
     """
+    drawn = {name for lines in steps.values() for step in lines for name in step["drawn"]}
+    mixture = curve(
+        steps,
+        lambda step: _shares(step, "drawn"),
+        "Mixture, drawn and planned",
+        "share of the phase's rows",
+        planned=lambda step: _shares(step, "due"),
+        percent=True,
+    )
     found = [
         curve(steps, lambda step: step["losses"], "Loss by category", "nats a token"),
-        curve(
-            steps,
-            lambda step: _shares(step, "drawn"),
-            "Mixture, drawn and planned",
-            "share of the phase's rows",
-            planned=lambda step: _shares(step, "due"),
-            percent=True,
-        ),
+        mixture if len(drawn) > 1 else None,  # a single category is no mixture
         curve(evaluations, bits_per_byte, "Held-out bits per byte", "bits per byte"),
         curve(steps, _only("lr"), "Learning rate", "learning rate", wide=False),
         curve(

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.benchmarks.samples import Answers, Key, is_guessing, paired_difference
-from tasks.benchmarks.scores import items_of_all, metrics
+from tasks.benchmarks.samples import Answers, Items, Key, is_guessing, paired_change
+from tasks.benchmarks.scores import items_of_all, lower_is_better, metrics
 from tasks.report.blocks import (
     Block,
     Cell,
@@ -29,7 +29,6 @@ from tasks.report.chart import chart, coloured
 Scores = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Model -> row (task, or `task/group`) -> metric -> value."""
 
-LOWER_IS_BETTER = ("bits_per", "tokens_per", "padding_share", "perplexity")
 NO_SCORES = ("tokens_per", "padding_share")
 """Metrics that say how text is tokenized, not how well it is predicted."""
 
@@ -56,7 +55,7 @@ class Change:
         """Better or worse, where it is beyond twice its error."""
         if abs(self.value) <= max(2 * (self.stderr or 0.0), SMALLEST_CHANGE):
             return "soft"
-        return "up" if (self.value < 0) == metric.startswith(LOWER_IS_BETTER) else "down"
+        return "up" if (self.value < 0) == lower_is_better(metric) else "down"
 
     def __str__(self) -> str:
         error = "" if self.stderr is None else f" ± {self.stderr:.3f}"
@@ -67,19 +66,19 @@ def change(
     before: Mapping[str, Any],
     after: Mapping[str, Any],
     metric: str,
-    answers: tuple[Answers | None, Answers | None] = (None, None),
+    given: tuple[Items | None, Items | None] = (None, None),
 ) -> Change | None:
     """How a metric changed between two rows; None where one of them has no value.
 
-    `answers`: those of both, if their items are known. Without, the error is that of independent
-    scores, which is too large where both models answered the same items.
+    `given`: the items of both, if they are known. Without, the error is that of independent scores,
+    which is too large where both models were given the same items.
     """
     old, new = before.get(metric), after.get(metric)
     if old is None or new is None:
         return None
-    if answers[0] and answers[1] and (found := paired_difference(answers[0], answers[1])):
+    if found := paired_change(*given):
         difference, error = found
-        if math.isclose(difference, new - old, abs_tol=1e-6):  # else they answered other items
+        if math.isclose(difference, new - old, abs_tol=2e-6):  # else they were given other items
             return Change(new - old, error, True)
     errors = [row.get(f"{metric}_stderr") for row in (before, after)]
     stated = [error for error in errors if error is not None]
@@ -87,11 +86,11 @@ def change(
 
 
 def changes(
-    scores: Scores, answers: Mapping[str, Mapping[Key, Answers]]
+    scores: Scores, items: Mapping[str, Mapping[Key, Items]]
 ) -> dict[str, dict[str, dict[str, list[Any]]]]:
     """Model -> row -> metric -> [change against the first model, its error, whether it is paired].
 
-    `answers`: model -> its answers.
+    `items`: model -> what it was given.
     """
     first = next(iter(scores), None)
     found: dict[str, dict[str, dict[str, list[Any]]]] = {}
@@ -99,10 +98,11 @@ def changes(
         for row, values in scores[model].items():
             before = scores[first].get(row, {}) if first else {}
             for metric in metrics(values):
-                given = tuple(
-                    answers.get(name, {}).get((row, metric)) for name in (first or "", model)
+                given = (
+                    items.get(first or "", {}).get((row, metric)),
+                    items.get(model, {}).get((row, metric)),
                 )
-                if changed := change(before, values, metric, (given[0], given[1])):
+                if changed := change(before, values, metric, given):
                     found.setdefault(model, {}).setdefault(row, {})[metric] = [
                         changed.value,
                         changed.stderr,
@@ -112,13 +112,13 @@ def changes(
 
 
 def chances(
-    answers: Mapping[str, Mapping[Key, Answers]],
+    items: Mapping[str, Mapping[Key, Items]],
 ) -> dict[str, dict[str, float]]:
     """Row -> metric -> the score of guessing, where the choices of all items are known."""
     found: dict[str, dict[str, float]] = {}
-    for given in answers.values():
+    for given in items.values():
         for (row, metric), one in given.items():
-            if one.chance is not None:
+            if isinstance(one, Answers) and one.chance is not None:
                 found.setdefault(row, {}).setdefault(metric, round(one.chance, 6))
     return found
 
@@ -160,7 +160,7 @@ def benchmarks(numbers: Mapping[str, Any]) -> Section | None:
     long_text = [task for task in whole if task.startswith(f"{LONG_TEXT}/")]
     told = (
         "Value ± standard error, and below it the change against "
-        f"{next(iter(scores))} ± the error of the change. Where both models answered the same "
+        f"{next(iter(scores))} ± the error of the change. Where both models were given the same "
         "items, that is the error of the items' own differences (paired). Bits per byte compare "
         "models with different vocabularies: lower is better."
     )

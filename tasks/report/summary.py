@@ -10,7 +10,7 @@ from typing import Any
 
 from infra.ledger import Side
 from infra.store import Artifact
-from tasks.benchmarks.samples import read_answers
+from tasks.benchmarks.samples import read_items
 from tasks.report.notes import (
     Inputs,
     cut_notes,
@@ -34,7 +34,7 @@ def summary(inputs: Inputs) -> dict[str, Any]:
         artifact.name: artifact.statistics.get("scores", {})
         for artifact in inputs.get("evaluation", ())
     }
-    answers = {artifact.name: read_answers(artifact) for artifact in inputs.get("evaluation", ())}
+    given = {artifact.name: read_items(artifact) for artifact in inputs.get("evaluation", ())}
     return {
         "funnel": funnel(inputs),
         "reasons": reasons(inputs),
@@ -57,8 +57,8 @@ def summary(inputs: Inputs) -> dict[str, Any]:
             for artifact in inputs.get("training", ())
         },
         "scores": scores,
-        "changes": changes(scores, answers),
-        "chance": chances(answers),
+        "changes": changes(scores, given),
+        "chance": chances(given),
         "not_decontaminated": not_decontaminated(inputs),
         "notes": evaluation_notes(inputs.get("evaluation", ())),
         "training_notes": training_notes(inputs.get("training", ())),

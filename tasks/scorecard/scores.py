@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from infra.store import Artifact
-from tasks.benchmarks.samples import SAMPLES, paired_difference, read_answers
-from tasks.benchmarks.scores import metrics
+from tasks.benchmarks.samples import BITS, paired_change, read_items
+from tasks.benchmarks.scores import items_of_all, lower_is_better, metrics
 from tasks.scorecard.stage import Fall, ScorecardParameters
 
 BASE = "base"
 """Name of the evaluation of the model that a run continues."""
 
-BITS = "bits_per_byte"
 _TEXTS = ("heldout/", "earlier/")
 _NOT_JUDGED = ("long-text/",)
-_LOWER_IS_BETTER = ("bits_per", "perplexity", "word_perplexity", "byte_perplexity")
 _SECOND = ("acc_norm",)
 """Metrics that say the same as another of their row, which is judged."""
 
@@ -41,6 +38,8 @@ class Change:
     fall: float
     limit: float | None
     allowed: str = ""
+    n: str = ""
+    """What it was scored on: "1,000", and per model where they differ."""
 
     @property
     def refused(self) -> bool:
@@ -65,16 +64,10 @@ class Change:
 def changes(before: Artifact, now: Artifact, parameters: ScorecardParameters) -> list[Change]:
     """The change of every score of a task or of held-out text that both evaluations have."""
     old, new = before.statistics["scores"], now.statistics["scores"]
-    answers = read_answers(before), read_answers(now)
-    bits = _text_bits(before), _text_bits(now)
+    items = read_items(before), read_items(now)
     found = []
     for row, metric in _judged(old, new):
-        if row in bits[0] and row in bits[1]:
-            pair = paired_ratio(bits[0][row], bits[1][row])
-        elif all((row, metric) in known for known in answers):
-            pair = paired_difference(answers[0][row, metric], answers[1][row, metric])
-        else:
-            pair = None
+        pair = paired_change(items[0].get((row, metric)), items[1].get((row, metric)))
         found.append(_change(row, metric, old[row], new[row], pair, parameters.fall_of(row)))
     return found
 
@@ -111,7 +104,7 @@ def _change(
         difference = now - before
         errors = [e for scores in (old, new) if (e := scores.get(f"{metric}_stderr")) is not None]
         error = math.hypot(*errors) if len(errors) == 2 else None
-    worse = difference if metric.startswith(_LOWER_IS_BETTER) else -difference
+    worse = difference if lower_is_better(metric) else -difference
     limit = None
     if allowed is not None and not (allowed.in_errors and error is None):
         limit = allowed.limit(error or 0.0)
@@ -119,38 +112,15 @@ def _change(
     if allowed is not None and allowed.in_errors and limit is not None:
         words += f", {limit:.4f}"
     return Change(
-        row, metric, before, now, difference, error, pair is not None, max(worse, 0.0), limit, words
+        row,
+        metric,
+        before,
+        now,
+        difference,
+        error,
+        pair is not None,
+        max(worse, 0.0),
+        limit,
+        words,
+        items_of_all([old, new], metric),
     )
-
-
-Bits = Sequence[tuple[float, int]]
-"""Bits and bytes of every document."""
-
-
-def paired_ratio(before: Bits, now: Bits) -> tuple[float, float] | None:
-    """Change of bits per byte over the same documents, and its standard error by the delta method;
-    None for other documents, or fewer than two.
-    """
-    sizes = [size for _, size in before]
-    if len(sizes) < 2 or sizes != [size for _, size in now]:
-        return None
-    total = sum(sizes)
-    differences = [new - old for (old, _), (new, _) in zip(before, now, strict=True)]
-    change = math.fsum(differences) / total
-    residuals = (
-        (difference - change * size) ** 2
-        for difference, size in zip(differences, sizes, strict=True)
-    )
-    return change, math.sqrt(math.fsum(residuals) * len(sizes) / (len(sizes) - 1)) / total
-
-
-def _text_bits(evaluation: Artifact) -> dict[str, Bits]:
-    """Row of held-out text -> bits and bytes of its documents."""
-    found: dict[str, Bits] = {}
-    for file in evaluation.files(SAMPLES):
-        row = file.removeprefix(SAMPLES).removesuffix(".jsonl").replace("__", "/", 1)
-        if row.startswith(_TEXTS):
-            lines = evaluation.path(file).read_text(encoding="utf-8").splitlines()
-            samples = [json.loads(line) for line in lines]
-            found[row] = [(sample["bits"], sample["bytes"]) for sample in samples]
-    return found

@@ -155,8 +155,8 @@ class TokenizerParameters(Parameters):
     """Either a `base` (kept as it is, or grown by `expand`) or `train`."""
 
     base: Annotated[str | None, FILE] = None
-    """Folder with a Hugging Face checkpoint or tokenizer, llama2.c's files or one `*.model`; or an
-    artifact.
+    """Folder with a Hugging Face checkpoint or tokenizer, Meta's or llama2.c's files or one
+    `*.model`; or an artifact.
     """
     expand: Expand | None = None
     train: Train | None = None

@@ -5,14 +5,15 @@ import os
 import sys
 import traceback
 
+from infra.secrets import redacted_error
 from tasks.training.worker import main
 
 if __name__ == "__main__":
     status = 1
     try:
         status = main(sys.argv[1:])
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        traceback.print_exception(redacted_error(error))
     finally:
         logging.shutdown()
         sys.stdout.flush()

@@ -30,7 +30,7 @@ def refuse_other_tokenizer(previous: Artifact, bins: Sequence[Artifact]) -> None
     """Raise `StageError` for bins that were made with another tokenizer than the model's, as far as
     the store still has that.
     """
-    from infra.store import Store  # not on a bare node, where only the launching machine has it
+    from infra.store import Store
 
     wanted, store = tokenizer_digest(previous), Store.at(previous.store_url)
     for made in bins:

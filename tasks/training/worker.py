@@ -13,7 +13,6 @@ import errno
 import json
 import logging
 import os
-import re
 import shutil
 import signal
 import sys
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 
 ALIVE_PATIENCE_S = 300.0
 """Longer than network file systems keep what they know of a file."""
-
-_COLLECTIVE = re.compile(r"gloo|NCCL|ProcessGroup|Connection (closed|reset|refused)|Broken pipe")
 
 PROGRESS_S = 0.5
 WATCH_S = 1.0
@@ -76,7 +73,7 @@ def main(arguments: list[str]) -> int:
     # Imported late, as it takes seconds and the parent must be watched from the start.
     import filelock  # a dependency of torch, so a bare node has it
 
-    from tasks.training.distributed.ranks import join
+    from tasks.training.distributed.ranks import is_lost_connection, join
     from tasks.training.errors import Interrupted, OutOfMemory, RankFailed, TrainingStopped
     from tasks.training.loop import Phase
     from tasks.training.model.probe import DocumentLeak
@@ -121,7 +118,8 @@ def main(arguments: list[str]) -> int:
             sys.stderr.write(f"rank {ranks.rank}: {reason}\n")
         return 1
 
-    end_with_others(ranks, lambda reason: fail(reason, "lost"))
+    finished = threading.Event()
+    end_with_others(ranks, lambda reason: fail(reason, "lost"), finished)
     # A run whose parent was killed may still be saving; the kernel frees the lock when it is gone.
     with filelock.FileLock(scratch / ("lock" if ranks.is_main else f"lock-{ranks.rank}")):
         record.reached("loading")
@@ -156,9 +154,10 @@ def main(arguments: list[str]) -> int:
             if reason := ranks.failure(REASON_S, ended_by_launcher.is_set):
                 return fail(reason, "lost")
             said = f"{type(error).__name__}: {error}"
-            record.ended("lost" if _is_lost_connection(error) else "unforeseen", said)
+            record.ended("lost" if is_lost_connection(error) else "unforeseen", said)
             ranks.report_failure(said)
             raise
+    finished.set()
     ranks.leave()
     record.ended("done")
     if ranks.is_main:
@@ -174,14 +173,6 @@ def _disk_full(error: Exception, scratch: Path) -> str:
     return (
         f"the disk is full: {place} could not be written ({error.strerror}, "
         f"{shutil.disk_usage(scratch).free:,} bytes free). Make room and run again"
-    )
-
-
-def _is_lost_connection(error: Exception) -> bool:
-    """Whether a collective failed because another rank is gone."""
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    return "DistError" in kinds or (
-        isinstance(error, RuntimeError) and bool(_COLLECTIVE.search(str(error)))
     )
 
 
@@ -230,17 +221,20 @@ def end_without_supervisor(alive: Path, stop: Callable[[], None]) -> None:
     threading.Thread(target=watch, daemon=True, name="supervisor").start()
 
 
-def end_with_others(ranks: Ranks, fail: Callable[[str], int]) -> None:
-    """End this process soon after another rank has said that it failed.
+def end_with_others(ranks: Ranks, fail: Callable[[str], int], finished: threading.Event) -> None:
+    """End this process soon after another rank has said that it failed, or the main one is gone;
+    not once `finished` is set.
 
-    Over Gloo a collective with a dead rank fails; over NCCL it may hang until its time is up.
+    Over Gloo a collective with a dead rank fails, but only where it talks to that rank; over NCCL
+    it may hang until its time is up.
     """
 
     def watch() -> None:
         while not (reason := ranks.failure()):
             time.sleep(WATCH_S)
-        time.sleep(REASON_S)  # it may end by itself, with what it has to save
-        os._exit(fail(reason))
+        # it may end by itself, with what it has to save
+        if not finished.wait(REASON_S):
+            os._exit(fail(reason))
 
     if ranks.world_size > 1:
         threading.Thread(target=watch, daemon=True, name="other-ranks").start()

@@ -3,10 +3,10 @@
     python tests/benchmarks/bench_parquet.py [--documents 40000] [--memory]
 
 speed    processor time, in turn, best of five: stage ingest's part (text cleaned and counted, ids
-         made, row groups of a thousand documents) against `iter_batches` of text, url, date and
-         language and `write_batch`, in the same batches with the same compression. Texts are C4's
-         pages with other words appended to each, from PUNA_REAL_DATA or ../shared/data; the file
-         has FineWeb's columns and row groups of a thousand rows.
+         made, row groups of a thousand documents) against `iter_batches` of text, url, date,
+         language and dump and `write_batch`, in the same batches with the same compression. Texts
+         are C4's pages with other words appended to each, from PUNA_REAL_DATA or ../shared/data;
+         the file has FineWeb's columns and row groups of a thousand rows.
 memory   peak resident memory while 10^7 rows in one row group are read: as stage ingest opens the
          file, and as pyarrow does by default. Each in a process of its own; the file is 340 MB.
 """
@@ -43,7 +43,7 @@ from tasks.ingest.parts import FileSlice, PartInput
 from tasks.ingest.stage import IngestParameters
 
 ROOT = Path(__file__).resolve().parents[2]
-COLUMNS = ("text", "url", "date", "language")
+COLUMNS = ("text", "url", "date", "language", "dump")
 ROUNDS = 5
 
 

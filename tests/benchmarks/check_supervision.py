@@ -1,9 +1,10 @@
 """A stage that trains on two ranks under torchrun, killed at random moments, ends in equal bytes.
 
 Killed is one rank, torchrun, all of them, or the process that runs the stage, which is then run
-again; a third of the moments lie within a save. Nothing may be left running.
+again; a third of the moments lie within a save, some before the first step. Nothing may be left
+running.
 
-    python tests/benchmarks/check_supervision.py [--kills 20] [--steps 300] [--seed 1]
+    python tests/benchmarks/check_supervision.py [--kills 20] [--steps 1000] [--seed 1]
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -57,22 +59,37 @@ def family(process: subprocess.Popen[str]) -> dict[str, list[psutil.Process]]:
     """The processes of a run that are there now, by what they are."""
     found: dict[str, list[psutil.Process]] = {"stage": [psutil.Process(process.pid)]}
     for child in found["stage"][0].children(recursive=True):
-        words = " ".join(child.cmdline())
+        try:
+            words = " ".join(child.cmdline())
+        except psutil.Error:  # it has ended meanwhile
+            continue
         kind = "torchrun" if "torch.distributed.run" in words else "rank"
         found.setdefault(kind, []).append(child)
     return found
 
 
-def kill(process: subprocess.Popen[str], root: Path, draw: random.Random, whole_s: float) -> str:
-    """Kill something at a moment drawn; returns what, "" where the run ended before."""
+def kill(process: subprocess.Popen[str], root: Path, draw: random.Random, pause_s: float) -> str:
+    """Kill something at a moment drawn, within `pause_s` seconds of training; returns what, ""
+    where the run ended before.
+    """
     what = draw.choice(["rank", "rank", "torchrun", "stage", "all"])
-    in_save = draw.random() < 1 / 3
-    give_up = time.monotonic() + (ENDS_S if in_save else draw.uniform(0.1, 0.5) * whole_s)
-    while time.monotonic() < give_up and process.poll() is None:
-        if in_save and list(root.glob("store/training/**/checkpoints/.step-*")):
+    steps, moment = written(root), draw.random()
+
+    def wait(seconds: float, until: Callable[[], bool]) -> bool:
+        give_up = time.monotonic() + seconds
+        while time.monotonic() < give_up and process.poll() is None:
+            if until():
+                return True
+            time.sleep(0.005)
+        return False
+
+    if moment > 0.15:
+        wait(ENDS_S, lambda: written(root) > steps)
+    if moment > 2 / 3:
+        if wait(ENDS_S, lambda: any(root.glob("store/training/**/checkpoints/.step-*"))):
             what += " in a save"
-            break
-        time.sleep(0.005)
+    else:
+        wait(draw.random() * pause_s, lambda: False)
     if process.poll() is not None:
         return ""
     found = family(process)
@@ -84,7 +101,7 @@ def kill(process: subprocess.Popen[str], root: Path, draw: random.Random, whole_
     for victim in victims:
         try:
             victim.kill()
-        except psutil.NoSuchProcess:
+        except psutil.Error:
             continue
     if not victims:
         return ""
@@ -97,10 +114,15 @@ def kill(process: subprocess.Popen[str], root: Path, draw: random.Random, whole_
     return what
 
 
+def written(root: Path) -> int:
+    """Bytes of the logs of steps."""
+    return sum(log.stat().st_size for log in root.glob("store/training/**/metrics.jsonl"))
+
+
 def main() -> None:
     reader = argparse.ArgumentParser()
     reader.add_argument("--kills", type=int, default=20)
-    reader.add_argument("--steps", type=int, default=300)
+    reader.add_argument("--steps", type=int, default=1000)
     reader.add_argument("--seed", type=int, default=1)
     reader.add_argument("--run", type=Path)
     given = reader.parse_args()
@@ -110,14 +132,13 @@ def main() -> None:
     draw, kills = random.Random(given.seed), Counter[str]()
     with tempfile.TemporaryDirectory() as folder:
         whole, parts = Path(folder) / "whole", Path(folder) / "parts"
-        began = time.monotonic()
         said, errors = start(whole, given.steps).communicate()
-        whole_s = time.monotonic() - began
         expected = json.loads(said or errors)
+        pause_s = 1.5 * expected["time"]["steps_s"] / given.kills
         process = start(parts, given.steps)
         while True:
             if process.poll() is None and kills.total() < given.kills:
-                if what := kill(process, parts, draw, whole_s):
+                if what := kill(process, parts, draw, pause_s):
                     kills[what] += 1
                     sys.stderr.write(f"{kills.total()}: {what}\n")
                 continue
@@ -129,6 +150,8 @@ def main() -> None:
             process = start(parts, given.steps)
         result = json.loads(said)
     assert result["digests"] == expected["digests"], "other bytes"
+    if kills.total() < given.kills:
+        sys.exit(f"the phase ended after {kills.total()} kills: give it more --steps")
     shares = [f"{done['time']['effective']:.0%}" for done in (expected, result)]
     sys.stdout.write(
         f"{kills.total()} kills ({dict(kills)}): the same bytes; effective time {shares[0]} "

@@ -29,6 +29,8 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 START_S = 30.0
 REPLY_S = 30.0
 WAIT_S = 15.0
+LOAD_S = 90.0
+"""For a page whose server and browser wait for busy cores."""
 POLL_S = 0.05
 
 FLAGS = (
@@ -178,7 +180,8 @@ class Page:
         """
         if failure := self.call("Page.navigate", url=url).get("errorText"):
             raise DevToolsError(f"{url}: {failure}")
-        self.wait_for("document.readyState === 'complete' && location.href !== 'about:blank'")
+        loaded = "document.readyState === 'complete' && location.href !== 'about:blank'"
+        self.wait_for(loaded, LOAD_S)
 
     def evaluate(self, script: str) -> Any:
         """The value of a JavaScript expression, awaited; JSON types only.

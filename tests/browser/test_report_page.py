@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tasks.report.compare import Side, compare
+from tasks.report.compare import compare
 from tasks.report.page import page as draw
+from tasks.report.side import Side
 from tasks.report.summary import summary
 from tests.browser.chromium import Chromium, Page
 from tests.tasks.report.made import made

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -58,6 +60,8 @@ class Service:
     folder: Path
     log: Path
     process: subprocess.Popen[bytes] | None = None
+    exit_status: int | None = None
+    """How it ended, once it has."""
 
     def start(self) -> None:
         """Start it, in a process group of its own."""
@@ -77,7 +81,13 @@ class Service:
         assert self.process is not None
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
-        self.process.wait(60)
+        self.exit_status = self.process.wait(60)
+
+    def interrupt(self) -> None:
+        """^C, as a terminal sends it: to the program and to all that it started."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGINT)
+        self.exit_status = self.process.wait(120)
 
     def stop(self) -> None:
         """Ask it to end, and kill its group after a while."""
@@ -96,15 +106,12 @@ def postgres(folder: Path) -> Iterator[str]:
     if found is None:
         pytest.skip("Postgres is not installed (Debian: apt install postgresql)")
     binaries, port = Path(found).resolve().parent, free_port()
-    data = folder / "postgres"
-    data.mkdir()
-    # Postgres refuses to run as root.
+    # Postgres refuses to run as root, and no other user may enter pytest's folders
     user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    data = Path(tempfile.mkdtemp(prefix="puna-postgres-"))
+    (folder / "postgres").symlink_to(data)
     if user:
         shutil.chown(data, "postgres")
-        for parent in (folder, *folder.parents)[:4]:  # pytest's folders are closed to others
-            if parent.name:
-                parent.chmod(parent.stat().st_mode | 0o011)
 
     def do(*words: str) -> None:
         subprocess.run([*user, *words], check=True, capture_output=True, cwd="/")
@@ -117,6 +124,7 @@ def postgres(folder: Path) -> Iterator[str]:
         yield f"postgresql+asyncpg://prefect@127.0.0.1:{port}/postgres"
     finally:
         do(control, "-D", str(data), "-m", "immediate", "stop")
+        shutil.rmtree(data)
 
 
 @dataclass
@@ -125,7 +133,13 @@ class Duty:
 
     folder: Path
     environment: dict[str, str] = field(repr=False)
-    server: Service
+    server: Service = field(default_factory=lambda: Service([], {}, Path(), Path()))
+    workers: list[Service] = field(default_factory=list)
+
+    def find_server(self) -> None:
+        """Use the server that a command has started by itself."""
+        note = json.loads((self.folder / "prefect" / "puna-dashboard.json").read_text())
+        self.environment["PREFECT_API_URL"] = f"http://127.0.0.1:{note['port']}/api"
 
     @property
     def api_url(self) -> str:
@@ -150,20 +164,52 @@ class Duty:
     def worker(self, name: str = "worker") -> Service:
         """A worker, as `puna deploy` says to start one; not started yet."""
         command = [sys.executable, "-m", "prefect", "worker", "start", "-p", "puna", "-t"]
-        return Service(
-            [*command, "process", "--name", name],
-            self.environment,
-            self.folder,
-            self.folder / f"{name}.log",
-        )
+        log = self.folder / f"{name}.log"
+        made = Service([*command, "process", "--name", name], self.environment, self.folder, log)
+        self.workers.append(made)
+        return made
+
+    def leave_nothing(self) -> None:
+        """End workers and runs that a test has left, as one that failed does."""
+        for worker in self.workers:
+            worker.stop()
+        for process in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+
+    @contextlib.contextmanager
+    def working(self, name: str = "worker") -> Iterator[Service]:
+        """While a worker runs."""
+        worker = self.worker(name)
+        worker.start()
+        try:
+            yield worker
+        finally:
+            worker.stop()
+
+    def logs(self) -> str:
+        """All that server, database, workers and runs have logged."""
+        files = [
+            *(self.folder / "prefect").glob("*.log"),
+            *self.folder.glob("*.log"),
+            *self.folder.glob("postgres/log"),
+        ]
+        text = [file.read_text(errors="replace") for file in files]
+        limit = 200
+        for offset in itertools.count(0, limit):
+            page = self.ask("/logs/filter", {"limit": limit, "offset": offset})
+            text += [line["message"] for line in page]
+            if len(page) < limit:
+                return "\n".join(text)
+        raise AssertionError
 
     def ask(self, path: str, body: dict[str, Any] | None = None, method: str = "") -> Any:
         """What the server's API answers. Raises `HTTPError`."""
-        user = base64.b64encode(self.environment["PREFECT_API_AUTH_STRING"].encode()).decode()
+        user = base64.b64encode(self.environment.get("PREFECT_API_AUTH_STRING", "").encode())
         request = urllib.request.Request(
             f"{self.api_url}{path}",
             None if body is None else json.dumps(body).encode(),
-            {"Content-Type": "application/json", "Authorization": f"Basic {user}"},
+            {"Content-Type": "application/json", "Authorization": f"Basic {user.decode()}"},
             method=method or ("GET" if body is None else "POST"),
         )
         with urllib.request.urlopen(request, timeout=120) as answer:
@@ -207,6 +253,25 @@ class Duty:
         wait_for(f"end of {id}", lambda: self.run(id)["state_type"] in ends, within_s)
         return self.run(id)
 
+    def processes(self) -> dict[int, str]:
+        """Process ids of the runs that workers have started, with their flow runs."""
+        home = f"PREFECT_HOME={self.environment['PREFECT_HOME']}".encode()
+        found = {}
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):  # gone meanwhile
+                if b"prefect.engine" in path.read_bytes():
+                    variables = (path.parent / "environ").read_bytes().split(b"\0")
+                    values = dict(word.split(b"=", 1) for word in variables if b"=" in word)
+                    if home in variables:
+                        flow_run = values[b"PREFECT__FLOW_RUN_ID"].decode()
+                        found[int(path.parent.name)] = flow_run
+        return found
+
+    def process_of(self, id: str) -> int:
+        """The process of a flow run that a worker has started."""
+        (found,) = [pid for pid, flow_run in self.processes().items() if flow_run == id]
+        return found
+
     def is_healthy(self) -> bool:
         """Whether the server answers."""
         try:
@@ -216,28 +281,43 @@ class Duty:
         return True
 
 
+def surroundings(folder: Path) -> dict[str, str]:
+    """Variables of programs whose home is a folder; nothing of the user's own is touched. Compiled
+    loops are cached beside it, for all tests of a session.
+    """
+    own = ("PREFECT_", "PUNA_", "AWS_")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(own)}
+    home = {"HOME": str(folder), "XDG_CACHE_HOME": str(folder.parent / "cache")}
+    home |= {"PREFECT_HOME": str(folder / "prefect")}
+    return kept | home | {"PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[Duty]:
+    """A machine without services: the first command starts Prefect's server, on SQLite."""
+    duty = Duty(folder, surroundings(folder))
+    try:
+        yield duty
+    finally:
+        duty.leave_nothing()
+        duty.environment.pop("PREFECT_API_URL", None)
+        duty.puna("dashboard", "stop")
+
+
 @contextlib.contextmanager
 def on_duty(folder: Path) -> Iterator[Duty]:
     """Postgres and Prefect's server, in surroundings of their own."""
     port = free_port()
     with postgres(folder) as database:
-        kept = {
-            key: value
-            for key, value in os.environ.items()
-            if not key.startswith(("PREFECT_", "PUNA_"))
-        }
         environment = {
-            **kept,
-            "HOME": str(folder),
-            "PREFECT_HOME": str(folder / "prefect"),
+            **surroundings(folder),
             "PREFECT_API_AUTH_STRING": AUTH,
             "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_UI_API_URL": f"http://127.0.0.1:{port}/api",
         }
-        listen = ["--port", str(port)]
+        listen = ["--host", "127.0.0.1", "--port", str(port)]
         server = Service(
-            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", *listen],
+            [sys.executable, "-m", "prefect", "server", "start", *listen],
             environment
             | {
                 "PREFECT_API_DATABASE_CONNECTION_URL": database,
@@ -252,4 +332,5 @@ def on_duty(folder: Path) -> Iterator[Duty]:
             wait_for("Prefect's server", duty.is_healthy, START_S)
             yield duty
         finally:
+            duty.leave_nothing()
             server.stop()

@@ -21,7 +21,7 @@ BITWISE_ENDS = ("binning", "model")
     ("kind", "workers", "ends"),
     [
         ("inline", 1, (*BITWISE_ENDS, "training")),
-        ("processes", 1, BITWISE_ENDS),
+        pytest.param("processes", 1, BITWISE_ENDS, marks=pytest.mark.duty),
         ("processes", 4, BITWISE_ENDS),
     ],
 )

@@ -62,6 +62,8 @@ class FileServer:
     """The status that other methods get; 0 closes the connection."""
     validators: bool = True
     denied: frozenset[str] = frozenset()
+    unreadable: dict[str, bytes] = field(default_factory=dict)
+    """Path -> the body with which GET is refused, though HEAD is answered."""
     redirects: dict[str, str] = field(default_factory=dict)
     types: dict[str, str] = field(default_factory=dict)
     etags: dict[str, str] = field(default_factory=dict)
@@ -201,6 +203,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._say(302, b"", {"Location": served.redirects[path]})
         elif path in served.denied:
             self._say(403, _DENIED, {"Content-Type": "application/xml"})
+        elif path in served.unreadable and self.command == "GET":
+            self._say(403, served.unreadable[path], {"Content-Type": "application/xml"})
         elif path not in served.files:
             self._say(404, b"<html>not found</html>")
         else:

@@ -30,8 +30,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from tests.loopback import hub_uploads
+
 TOKEN = "hf_loopback"
-"""Has access to everything."""
+"""Has access to everything, and may write."""
 STRANGER = "hf_stranger"
 """A valid token without access to gated repositories."""
 _LFS = {".parquet", ".gz", ".zst", ".safetensors", ".bin", ".model", ".arrow", ".zip"}
@@ -167,6 +169,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer()
 
+    def do_PUT(self) -> None:
+        self._answer()
+
     def do_DELETE(self) -> None:
         self._answer()
 
@@ -208,6 +213,10 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _route(self, path: str, query: dict[str, list[str]], body: bytes) -> None:
+        may = {TOKEN: "write", STRANGER: "read"}.get(self._token, "")
+        if written := hub_uploads.route(self.server, self.command, unquote(path), may, body):
+            self._json(written[1], written[0])
+            return
         parts = path.strip("/").split("/")
         if parts[0] == "cdn":
             self._bytes(self.server.blobs[parts[1]], f'"{parts[1]}"', {})

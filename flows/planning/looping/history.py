@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -88,6 +89,18 @@ class History:
             for pin in files
         }
 
+    def read_of(self, source: str, reference: str) -> int:
+        """How many different files all runs read of a source that a reference names, or named."""
+        return len(
+            {
+                key_of(pin)
+                for run in self.runs
+                for files in run.pins.get(source, {}).values()
+                for pin in files
+                if names(reference, pin)
+            }
+        )
+
     def manifests(self, store: Store, source: str) -> Iterator[Manifest]:
         """Manifests of what all runs read of a source, the latest first, as far as they exist."""
         for run in reversed(self.runs):
@@ -114,3 +127,11 @@ def key_of(pin: Pin) -> FileKey:
     if pin.etag:
         return (pin.etag, str(pin.bytes), re.split(r"[/\\]", pin.name)[-1])
     return (pin.name,)
+
+
+def names(reference: str, pin: Pin) -> bool:
+    """Whether a path, folder or pattern of a recipe names a file, by the file's path."""
+    path = pin.path.removeprefix("file://")
+    whole = reference.removeprefix("file://").rstrip("/")
+    pattern = whole.replace("**/", "*")  # which may stand for no folder at all
+    return path == whole or path.startswith(f"{whole}/") or fnmatch.fnmatchcase(path, pattern)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from flows.planning.graph import Graph
 from flows.planning.looping.continuing import waits_for, without_effect
 from flows.planning.looping.fresh import count, only_new
-from flows.planning.looping.history import History, PastRun, read_history
+from flows.planning.looping.history import History, PastRun, names, read_history
 from flows.planning.resolve import Earlier, Pins, Unresolved, resolve
 from flows.recipe.sections import Recipe
+from infra.remote.locations import shown
 from infra.store import Store
 from tasks.ingest.stage import STAGE as INGEST
 
@@ -93,7 +94,13 @@ def turn_of(
     if last is not None and made:
         return _once_more(recipe, history, last)
     promoted = last.run if last else None
-    found = resolve(_growing(recipe), recipe.remote.access(), earlier(history))
+    growing = _growing(recipe)
+    found = resolve(
+        growing,
+        recipe.remote.access(),
+        earlier(history),
+        may_be_empty=lambda node, reference: history.read_of(node.name, reference) > 0,
+    )
     files: dict[str, int | None] = {}
     pins: Pins = {}
     for id, by_path in found.items():
@@ -109,6 +116,11 @@ def turn_of(
         return Turn(history, None, files, pins)
     fresh = [source for source, number in files.items() if number != 0]
     waiting = tuple(waits_for(recipe, fresh)) if fresh else _nothing_in(recipe.growing())
+    emptied = tuple(_emptied(growing, found, history))
+    if waiting:
+        waiting += emptied
+    else:
+        remarks += emptied
     if not waiting or not selected:
         return Turn(history, promoted, files, pins, waiting, remarks=remarks)
     return _once_more(recipe, history, last)
@@ -131,6 +143,20 @@ def _growing(recipe: Recipe) -> Graph:
     for source in recipe.growing():
         graph.add(INGEST, source, recipe.sources[source].ingest)
     return graph
+
+
+def _emptied(growing: Graph, found: Pins, history: History) -> Iterator[str]:
+    """References that name nothing any more, as sentences: whether that is meant, or a disk is not
+    mounted, a person can tell.
+    """
+    for id, node in growing.nodes.items():
+        for path, references in node.parameters.file_references().items():
+            pins = found[id].get(path, ())
+            for reference in references:
+                if isinstance(pins, Unresolved) or any(names(reference, pin) for pin in pins):
+                    continue
+                if read := history.read_of(node.name, reference):
+                    yield f"{shown(reference)} names no file now; earlier runs read {read:,} there"
 
 
 def _nothing_in(sources: Sequence[str]) -> tuple[str, ...]:

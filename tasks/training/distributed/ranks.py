@@ -13,9 +13,11 @@ reason in the store (`report_failure`), where the others find it (`failure`).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -101,6 +103,9 @@ class Ranks:
     def together(self, work: Callable[[], _T]) -> _T:
         """The result of `work` on this rank, once it is done on all.
 
+        Where `work` lost its connection to another rank, the others are not asked: they may still
+        wait within `work` for what this rank will not send, and notice that it ends.
+
         Raises:
             Exception: what `work` raised on this rank.
             RankFailed: it raised on another rank only.
@@ -111,6 +116,8 @@ class Ranks:
         try:
             result = work()
         except Exception as error:
+            if is_lost_connection(error):
+                raise
             reason, raised = str(error) or type(error).__name__, error
         if not self.any(raised is not None)[0]:
             return result  # type: ignore[return-value]
@@ -132,29 +139,40 @@ class Ranks:
     def report_failure(self, reason: str) -> None:
         """Leave the reason why this rank ends where the others look for it."""
         if self.store is not None:
-            self.store.compare_set(FAILURE, "", json.dumps([self.rank, reason]))
+            with contextlib.suppress(dist.DistError):  # the rank that holds it is gone
+                self.store.compare_set(FAILURE, "", json.dumps([self.rank, reason]))
 
     def failure(self, wait_s: float = 0.0, ends: Callable[[], bool] = lambda: False) -> str:
-        """Why another rank failed; "" where none has said so within `wait_s` seconds, or by the
-        time that `ends` is true.
+        """Why another rank failed, or that the holder of the store is gone; "" where none has said
+        so within `wait_s` seconds, or by the time that `ends` is true.
         """
         if self.store is None:
             return ""
         give_up = time.monotonic() + wait_s
-        while True:
-            last = time.monotonic() >= give_up or ends()
-            if self.store.check([FAILURE]):
-                break
-            if last:
-                return ""
-            time.sleep(0.1)
-        rank, reason = json.loads(self.store.get(FAILURE))
+        try:
+            while not self.store.check([FAILURE]):
+                if time.monotonic() >= give_up or ends():
+                    return ""
+                time.sleep(0.1)
+            rank, reason = json.loads(self.store.get(FAILURE))
+        except dist.DistError:
+            return "the process at which the ranks meet (rank 0, or torchrun) is gone"
         return "" if rank == self.rank else f"rank {rank} of {self.world_size} failed: {reason}"
 
     def leave(self) -> None:
         """End the process group."""
         if self.world_size > 1:
             dist.destroy_process_group()
+
+
+_COLLECTIVE = re.compile(r"gloo|NCCL|ProcessGroup|Connection (closed|reset|refused)|Broken pipe")
+
+
+def is_lost_connection(error: Exception) -> bool:
+    """Whether a collective failed because another rank is gone."""
+    return isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError) and bool(_COLLECTIVE.search(str(error)))
+    )
 
 
 def join(devices: Devices, environment: Mapping[str, str] = os.environ) -> Ranks:

@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from infra.secrets import redacted
+
 ALIVE = "alive"
 """File in the folder that the supervisor writes again and again while it lives."""
 
@@ -74,7 +76,9 @@ class RankRecorder:
     def ended(self, ending: Ending, reason: str = "") -> None:
         """The rank ends. Only the first call counts: what follows is a consequence."""
         if not self._record.ending:
-            self._record = replace(self._record, ending=ending, reason=reason, ended_at=time.time())
+            self._record = replace(
+                self._record, ending=ending, reason=redacted(reason), ended_at=time.time()
+            )
             self._write()
 
     def _write(self) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 
 from infra.engine.group import TAIL_LINES, ProcessGroup
 from infra.engine.launch import LaunchError
+from infra.secrets import redacted
 from infra.stage import StageError
 from tasks.training.stage import TrainingParameters
 from tasks.training.supervision.commands import rank_count, start_command, start_environment
@@ -224,7 +225,7 @@ class Supervisor:
         for record in read_records(folder):
             log = log_of(folder, record.rank)
             text = _tail_of(log) if log.exists() else "".join(group.tail)
-            self.logs.setdefault(record.rank, []).append(text)
+            self.logs.setdefault(record.rank, []).append(redacted(text))
 
     def _cause(self, failure: Failure, group: ProcessGroup | None) -> LaunchError | None:
         """The failed process, for those who look for a bug in its output; None where the reason

@@ -87,7 +87,7 @@ def test_init_writes_a_recipe_that_reads(tmp_path: Path) -> None:
     # it reads; what it names for example is not there, each told once with its line
     assert planned.exit_code == 2, planned.output
     told = re.findall(r"(\S+): no file or folder matches", planned.stderr)
-    names = ["crawl/*.warc.gz", "replay/*.jsonl", "exam.jsonl", "base-model"]
+    names = ["web/*.jsonl", "replay/*.jsonl", "base-model"]
     assert [Path(name).relative_to(tmp_path).as_posix() for name in told] == names
     assert CliRunner().invoke(app, ["init", str(file)]).exit_code == 2
 
@@ -174,6 +174,13 @@ def test_run_refuses_what_is_not_there_before_anything_starts(tmp_path: Path) ->
     )
     assert done.returncode == 2 and "nothing.txt: no file or folder matches" in done.stderr
     assert not (tmp_path / "s").exists()
+
+
+def test_an_option_that_counts_once_is_not_ignored_when_given_twice() -> None:
+    recipe = str(ROOT / "configs" / "demo-base.yaml")
+    for option in ("--from", "--until"):
+        done = CliRunner().invoke(app, ["plan", recipe, option, "cut", option, "select"])
+        assert done.exit_code == 2 and f"{option} is given 2 times (cut, select)" in done.stderr
 
 
 def test_a_store_that_is_none_is_refused_by_every_command(tmp_path: Path) -> None:

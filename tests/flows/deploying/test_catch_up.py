@@ -29,6 +29,11 @@ def test_of_fifty_runs_none_is_left_but_the_one_in_time() -> None:
     assert set(left_out(runs, "skip", NOW)) == {run.id for run in runs[1:]}
 
 
+def test_a_schedule_of_minutes_gets_on_where_a_run_takes_a_minute_to_start() -> None:
+    runs = [due(minutes) for minutes in (9, 8, 1.5, 0.5)]
+    assert set(left_out(runs, "newest", NOW)) == {run.id for run in runs[:2]}
+
+
 @pytest.mark.parametrize("policy", ["newest", "skip"])
 def test_two_schedules_of_one_minute_make_two_runs(policy: CatchUp) -> None:
     assert left_out([due(1), due(1)], policy, NOW) == {}

@@ -16,10 +16,10 @@ from flows.deploying import automations
 from flows.deploying.deployments import Deployment, as_yaml, described, job_variables, schedules
 from flows.deploying.duty import Duty
 from flows.monitoring.server import ENVIRONMENT
-from flows.planning.credentials import CREDENTIAL
 from flows.planning.request import RunRequest
 from flows.recipe.file import RecipeError
 from flows.recipe.read import read_recipe
+from flows.recipe.secrets import CREDENTIAL
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -92,10 +92,15 @@ def test_training_is_seen_while_it_runs(shown: Shown, caplog: pytest.LogCaptureF
         page.progressed(training, tokens, 2048, f"tokens, loss {loss:.3f}, 51 s left")
     percent, words = shown["progress-training-inject"]
     assert percent == 75.0
-    assert words == ("1,536 of 2,048 tokens, loss 4.500, 51 s left, learning rate 0.003")
+    assert words == (
+        "51 s left, loss 4.500, 1,536 of 2,048 tokens, 4,000 tokens/s, learning rate 0.003"
+    )
     image = base64.b64decode(shown["loss-training-inject"].partition(",")[2])
     assert "Loss of training/inject" in "".join(ElementTree.fromstring(image).itertext())
-    page.finished(training, artifact(), 9.0)
+    page.measured(training, measured | {"tokens": 2048, "loss": 4.0})
+    page.finished(training, artifact(headline="loss 5.5 to 4"), 9.0)
+    image = base64.b64decode(shown["loss-training-inject"].partition(",")[2]).decode()
+    assert image.count(",", image.index("polyline")) >= 4 and ">2.05K tokens<" in image
     assert "progress-training-inject" not in shown and "loss-training-inject" in shown
     assert shown.made.count("loss-training-inject") == 1
     begun, under_way, built = (record.message for record in caplog.records)
@@ -116,7 +121,7 @@ def test_a_run_shows_its_stages_and_the_time_left(shown: Shown) -> None:
     page = RunPage(FLOW_RUN, plan, RUN, {"binning/web": 9.0, "training/last": 60.0})
     assert shown["progress-demo"] == (
         0.0,
-        "0 of 4 stages built; 69 s left for the stages that ran before, 2 never did",
+        "69 s left, 0 of 4 stages built, 2 not counted, for want of an earlier run",
     )
     page.started(steps["binning/web"])
     page.finished(steps["binning/web"], artifact(), 3.0)
@@ -125,14 +130,14 @@ def test_a_run_shows_its_stages_and_the_time_left(shown: Shown) -> None:
     page.progressed(steps["training/inject"], 1, 2, "tokens")
     assert shown["progress-demo"] == (
         25.0,
-        "1 of 4 stages built, training/inject running; "
-        "90 s left for the stages that ran before, 1 never did",
+        "90 s left, 1 of 4 stages built, training/inject running, "
+        "1 not counted, for want of an earlier run",
     )
     assert [(row["stage"], row["result"]) for row in shown["stages-demo"]] == [
-        ("binning/web", "built"),
         ("training/inject", "running"),
         ("training/last", "waiting"),
         ("evaluation/inject", "waiting"),
+        ("binning/web", "built"),
         ("tokenizer/main", "hit"),
     ]
     scores = artifact(scores={"quiz": {"acc": 0.5, "acc_stderr": 0.1, "n": 20}})

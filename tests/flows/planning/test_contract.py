@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from flows.planning import wiring
+from flows.planning import documents, wiring
 from flows.planning.contracts import page
 from flows.planning.graph import Graph
 from flows.recipe import read
@@ -111,7 +111,7 @@ def test_a_new_stage_is_a_folder_a_line_and_a_field(
     class NewRecipe(Recipe):
         sources: dict[str, NewSource]  # type: ignore[assignment]
 
-    monkeypatch.setattr(wiring, "SOURCE_STAGES", (*wiring.SOURCE_STAGES, LETTERS))  # the line
+    monkeypatch.setattr(documents, "SOURCE_STAGES", (*documents.SOURCE_STAGES, LETTERS))  # the line
     monkeypatch.setattr(read, "Recipe", NewRecipe)
     texts = ["three letters e", "none", "eee"]
     lines = [json.dumps({"text": text}) for text in texts]

@@ -49,6 +49,8 @@ def pods() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
 @pytest.mark.parametrize("manifest", manifests())
 def test_kubernetes_takes_the_manifests(manifest: dict[str, Any]) -> None:
     kubernetes_validate.validate(manifest, "1.31", strict=True)
+    with pytest.raises(kubernetes_validate.ValidationError):  # the schema is looked at
+        kubernetes_validate.validate({**manifest, "sepc": {}}, "1.31", strict=True)
 
 
 def test_what_kubernetes_manifests_name_is_there() -> None:
@@ -75,7 +77,10 @@ def test_what_kubernetes_manifests_name_is_there() -> None:
 
 def test_compose_takes_the_file() -> None:
     schema = json.loads(Path(__file__).with_name("compose-spec.json").read_text(encoding="utf-8"))
-    jsonschema.Draft7Validator(schema).validate(compose())
+    validator = jsonschema.Draft7Validator(schema)
+    assert not list(validator.iter_errors(compose()))
+    compose_with_a_mistake = compose() | {"servises": {}}
+    assert list(validator.iter_errors(compose_with_a_mistake))
 
 
 def compose() -> dict[str, Any]:
@@ -85,7 +90,7 @@ def compose() -> dict[str, Any]:
 
 def test_compose_opens_no_port_to_others_and_holds_no_secret() -> None:
     services = compose()["services"]
-    assert set(services) == {"database", "server", "worker", "tensorboard", "objects"}
+    assert set(services) == {"database", "server", "worker", "tensorboard", "objects", "bucket"}
     for name, service in services.items():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ())), name
         for key, value in service.get("environment", {}).items():

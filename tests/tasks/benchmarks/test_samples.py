@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from infra.store import Artifact
-from tasks.benchmarks.samples import Answers, is_guessing, paired_difference, read_answers
+from tasks.benchmarks.samples import (
+    Answers,
+    is_guessing,
+    paired_change,
+    paired_difference,
+    read_items,
+)
 from tests.tasks.report.made import made
 
 
@@ -29,7 +35,7 @@ def evaluated(tmp_path: Path, **files: list[dict[str, Any]]) -> Artifact:
 
 def test_answers_by_row_and_metric(tmp_path: Path) -> None:
     letters = {"id": "1", "group": "", "answer": 0, "correct": True, "logits": [1.0, 0.0]}
-    found = read_answers(
+    found = read_items(
         evaluated(
             tmp_path,
             exam=[
@@ -53,9 +59,27 @@ def test_answers_by_row_and_metric(tmp_path: Path) -> None:
 
 
 def test_choices_that_are_not_known_give_no_chance(tmp_path: Path) -> None:
-    hub = [{"task": "arc_easy", "id": "0", "correct": 1.0}]
-    found = read_answers(evaluated(tmp_path, arc=hub))
-    assert set(found) == {("arc_easy", "acc")} and found["arc_easy", "acc"].chance is None
+    hub = [{"task": "arc_easy", "id": "0", "scores": {"acc": 1.0, "exact_match,strict": 0.5}}]
+    found = read_items(evaluated(tmp_path, arc=hub))
+    assert set(found) == {("arc_easy", "acc"), ("arc_easy", "exact_match,strict")}
+    assert found["arc_easy", "acc"].chance is None
+    assert found["arc_easy", "exact_match,strict"].right == {"0 0": 0.5}
+
+
+def test_texts_are_paired_by_document(tmp_path: Path) -> None:
+    def read(name: str, *bits: float) -> dict[Any, Any]:
+        documents = [{"id": str(n), "bits": one, "bytes": 10} for n, one in enumerate(bits)]
+        files = {"samples/heldout__web__zh.jsonl": documents}
+        scores = {"scores": {"heldout/web__zh": {"bits_per_byte": sum(bits) / 10 / len(bits)}}}
+        return read_items(made("evaluation", scores, files, tmp_path / name))
+
+    key = ("heldout/web__zh", "bits_per_byte")
+    before, after, fewer = read("a", 20, 30), read("b", 18, 26), read("c", 18)
+    assert set(before) == {key}
+    change, error = paired_change(before[key], after[key]) or (0.0, 0.0)
+    assert math.isclose(change, -0.3) and math.isclose(error, math.sqrt(2 * 2) / 20)
+    assert paired_change(before[key], fewer[key]) is None
+    assert paired_change(before[key], None) is None
 
 
 def test_a_paired_difference_has_a_smaller_error_than_two_scores() -> None:

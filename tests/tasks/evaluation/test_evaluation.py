@@ -15,6 +15,7 @@ from infra.stage import StageError
 from infra.store import Artifact
 from tasks.benchmarks.model import Benchmark
 from tasks.evaluation.evaluate import Spec, evaluate
+from tasks.evaluation.hub import _samples
 from tasks.evaluation.items import questions
 from tasks.evaluation.model import LoadedModel, load
 from tasks.evaluation.stage import STAGE, EvaluationParameters, GroupLimit
@@ -265,10 +266,27 @@ def test_tasks_and_groups_of_the_registry_get_a_row_each(
     assert {row["n"] for name, row in chosen.items() if name != "sums"} == {4}
     results = do(checkpoint, tmp_path / "out", EvaluationParameters(hub=("sums",), limit=6))
     assert {"sums", "sums_one", "sums_two"} == set(results)
-    assert results["sums_one"]["n"] == 6
+    assert [results[name]["n"] for name in ("sums_one", "sums_two", "sums")] == [6, 6, 12]
     assert results["sums"]["acc"] == pytest.approx(
         (results["sums_one"]["acc"] + results["sums_two"]["acc"]) / 2
     )
+
+
+def test_hub_samples_hold_every_metric_of_every_filter() -> None:
+    logged = [
+        {"doc_id": item, "filter": name, "metrics": list(scores), **scores}
+        for name, score in (("strict-match", 0.0), ("flexible-extract", 1.0))
+        for item in (0, 1)
+        for scores in [{"exact_match": score * item, "word_perplexity": (-12.5, 7)}]
+    ]
+    assert _samples("gsm8k", logged) == [
+        {
+            "task": "gsm8k",
+            "id": f"{item}",
+            "scores": {"exact_match,strict-match": 0.0, "exact_match,flexible-extract": item},
+        }
+        for item in (0, 1)
+    ]
 
 
 def test_errors_say_what_to_do(

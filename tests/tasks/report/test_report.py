@@ -182,7 +182,8 @@ def test_a_language_that_a_custom_model_never_predicts_is_noted(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("metric", "better"), [("tokens_per_byte", -0.5), ("bits_per_byte", -0.5), ("acc", 0.5)]
+    ("metric", "better"),
+    [("tokens_per_byte", -0.5), ("bits_per_byte", -0.5), ("word_perplexity", -0.5), ("acc", 0.5)],
 )
 def test_changes_are_coloured_by_whether_they_are_better(metric: str, better: float) -> None:
     changed = change({metric: 1.0}, {metric: 1.0 + better}, metric)

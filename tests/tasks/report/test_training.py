@@ -55,6 +55,8 @@ def test_every_curve_that_there_is_something_for() -> None:
     assert losses.legend == [("en", 0, False), ("zh", 1, False)]
     assert mixture.legend[-1] == ("planned", 5, True)
     assert "en from 5 at 0.000256 to 2.5 at 0.000512" in losses.description
+    alone = [step(n, drawn={"en": 3 * n}, due={"en": 3.0 * n}) for n in (1, 2)]
+    assert "Mixture, drawn and planned" not in titles(curves({"one": alone}, {"one": []}))
     known = {"one": [step(1, mfu=0.5)]}
     assert "Model FLOPs utilisation" in titles(curves(known, {"one": []}))
 

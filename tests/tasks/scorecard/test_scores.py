@@ -13,8 +13,9 @@ import pytest
 from infra.store import Artifact
 from infra.store.backends import open_directory
 from infra.store.manifest import Manifest
+from tasks.benchmarks.samples import paired_ratio
 from tasks.scorecard.compare import quantile, share_below
-from tasks.scorecard.scores import Change, changes, paired_ratio
+from tasks.scorecard.scores import Change, changes
 from tasks.scorecard.stage import ScorecardParameters
 
 
@@ -54,7 +55,8 @@ def compared(folder: Path, before: Sequence[bool], now: Sequence[bool], may_fall
 
     def made(name: str, right: Sequence[bool]) -> Artifact:
         accuracy = sum(right) / len(right)
-        rows = {"quiz": {"acc": accuracy, "acc_norm": accuracy}, "quiz/group": {"acc": 0.0}}
+        quiz = {"acc": accuracy, "acc_norm": accuracy, "n": len(right)}
+        rows = {"quiz": quiz, "quiz/group": {"acc": 0.0, "n": 1}}
         return evaluation(folder, name, rows, {"quiz": right})
 
     parameters = ScorecardParameters(may_fall=may_fall)
@@ -66,7 +68,7 @@ def test_equal_items_tell_small_falls_apart_from_noise(tmp_path: Path) -> None:
     before = [n % 2 == 0 for n in range(200)]
     now = [right and n >= 20 for n, right in enumerate(before)]  # ten of them are lost
     change = compared(tmp_path, before, now, "3 errors")
-    assert change.paired and change.difference == pytest.approx(-0.05)
+    assert change.paired and change.difference == pytest.approx(-0.05) and change.n == "200"
     variance = (10 * 0.95**2 + 190 * 0.05**2) / 199
     assert change.error == pytest.approx(math.sqrt(variance / 200))
     assert change.refused  # 3.2 paired errors, and one of unpaired ones

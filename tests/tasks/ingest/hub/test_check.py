@@ -58,7 +58,12 @@ def test_what_cannot_be_reached_is_not_refused(
     pq.write_table(pa.table({"content": ["off"]}), path)
     layout = layout_of(Wanted("a/offline"))
     point_at("http://127.0.0.1:9", tmp_path / "home", monkeypatch)
+    hub.log()
     check_fields(layout, None, access)
+    assert hub.log() == []
+    point_at(hub, tmp_path / "home", monkeypatch)
+    with pytest.raises(StageError, match=r"a/offline, train.parquet: fields.text: .*content"):
+        check_fields(layout, None, access)  # now that it can be told
 
 
 def test_a_data_set_without_a_whole_parquet_file(hub: HubServer, access: Access) -> None:

@@ -240,3 +240,22 @@ def test_two_ranks_killed_and_run_again_give_the_same_bytes(
     monkeypatch.setattr(checkpointing, "OTHERS_S", 1.0)
     killed, in_saves, of_one = kill_and_continue(tmp_path, kills=3, seed=10)
     assert killed >= 2 and in_saves and of_one
+
+
+def gather_without_rank_0(ranks_: ranks.Ranks) -> None:
+    """Work of which the collective loses a rank: its neighbours notice, the rank beyond does not
+    before they end.
+    """
+
+    def work() -> None:
+        if ranks_.is_main:
+            os.kill(os.getpid(), signal.SIGKILL)
+        parts = [torch.zeros(1 << 16) for _ in range(ranks_.world_size)]
+        torch.distributed.all_gather(parts, torch.zeros(1 << 16))
+
+    ranks_.together(work)
+
+
+def test_ranks_that_lose_one_within_work_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    statuses = forked.ended(forked.start(4, gather_without_rank_0), 30)
+    assert statuses == [-signal.SIGKILL, 1, 1, 1]

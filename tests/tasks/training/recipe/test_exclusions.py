@@ -43,9 +43,10 @@ def test_settings_that_no_machine_can_have_together(values, reason):
 
 def test_settings_that_some_machine_can_have_together():
     """What `auto` becomes is known on the machine."""
-    node(devices={"ranks": 4})
-    node(devices={"ranks": 4}, batch={"from": "1K", "to": "4K"})
-    node(precision="fp16", devices={"kind": "cuda"})
-    node(optimizer={"name": "paged-adamw"})
-    node(attention="flash", precision="bf16")
-    node(attention="sdpa", devices="cpu")
+    assert node(devices={"ranks": 4}).devices.ranks == 4
+    assert node(devices={"ranks": 4}, batch={"from": "1K", "to": "4K"}).devices.ranks == 4
+    half = node(precision="fp16", devices={"kind": "cuda"})
+    assert (half.precision, half.devices.kind) == ("fp16", "cuda")
+    assert node(optimizer={"name": "paged-adamw"}).optimizer.name == "paged-adamw"
+    assert node(attention="flash", precision="bf16").attention == "flash"
+    assert node(attention="sdpa", devices="cpu").devices.kind == "cpu"

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tasks.training.supervision import commands
 from tasks.training.supervision.rank_record import read_records
@@ -26,6 +27,8 @@ ENDS_S = 120.0
 """On a busy machine."""
 
 
+@pytest.mark.duty  # 40 s of imports; `make ranks` kills sixty times
+@pytest.mark.timeout(900)
 def test_a_rank_that_is_killed_costs_nothing_but_time(tmp_path: Path) -> None:
     """The ranks start again from the last checkpoint, and the result has the same bytes."""
     model, bins = save_model(tmp_path / "model"), save_bins(tmp_path / "bins", {"a": [30]})

@@ -1,0 +1,134 @@
+"""The part of a recipe's graph that makes training text: ingest to select, source by source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flows.planning.looping.continuing import Past
+from flows.planning.roles import MAIN, Wiring, narrowed
+from flows.recipe.references import ArtifactReference
+from flows.recipe.sections import DecontaminateSection, Recipe, Source
+from infra.stage import Parameters, Stage
+from tasks.cut.stage import STAGE as CUT
+from tasks.cut.stage import CutParameters, SourceCut
+from tasks.decontaminate.stage import STAGE as DECONTAMINATE
+from tasks.decontaminate.stage import DecontaminateParameters
+from tasks.dedup.stage import PREFERENCES, DedupParameters
+from tasks.dedup.stage import STAGE as DEDUP
+from tasks.ingest.stage import STAGE as INGEST
+from tasks.langid.stage import STAGE as LANGID
+from tasks.language_model.stage import STAGE as LANGUAGE_MODEL
+from tasks.language_model.stage import LanguageModelParameters
+from tasks.line_dedup.stage import STAGE as LINE_DEDUP
+from tasks.perplexity.stage import STAGE as PERPLEXITY
+from tasks.pii.stage import STAGE as PII
+from tasks.quality.stage import STAGE as QUALITY
+from tasks.select.stage import STAGE as SELECT
+from tasks.signatures.stage import STAGE as SIGNATURES
+from tasks.signatures.stage import SignaturesParameters
+
+SOURCE_STAGES = (INGEST, LINE_DEDUP, LANGID, QUALITY, PII)
+"""Stages with one node per source that has their section, in running order. Their inputs are
+artifacts of the same source, found by role.
+"""
+
+TEXT_STAGES = (
+    *SOURCE_STAGES,
+    LANGUAGE_MODEL,
+    PERPLEXITY,
+    SIGNATURES,
+    DECONTAMINATE,
+    CUT,
+    DEDUP,
+    SELECT,
+)
+"""All stages of this part, in running order."""
+
+
+def add_documents(recipe: Recipe, wiring: Wiring, past: Past) -> dict[str, str]:
+    """Add ingest to select to the graph; returns source -> its select node."""
+    for stage in SOURCE_STAGES:
+        _annotate_sources(recipe, wiring, stage)
+    for language, section in recipe.language_models.items():
+        held_out = _held_out(recipe, section.sources)
+        parameters = narrowed(LanguageModelParameters, section, held_out=held_out)
+        made = section.pretrained or f"{LANGUAGE_MODEL.name}/{language}" in past.pins
+        without = [role.name for role in LANGUAGE_MODEL.inputs] if made else ()
+        wiring.add(LANGUAGE_MODEL, language, parameters, section.sources, without)
+    _annotate_sources(recipe, wiring, PERPLEXITY)
+    trained_on = {name: source for name, source in recipe.sources.items() if source.category}
+    if not trained_on:
+        return {}
+    compared = recipe.compared()
+    if recipe.dedup is not None:
+        for name in compared:
+            wiring.add(SIGNATURES, name, narrowed(SignaturesParameters, recipe.dedup))
+    if recipe.searched_for():
+        for name in trained_on:
+            wiring.add(DECONTAMINATE, name, _decontaminate(recipe))
+    keeps = {name: _keeps(recipe, source) for name, source in trained_on.items()}
+    percentiles = recipe.percentiles.model_dump()
+    cut = CutParameters(sources=keeps, block=recipe.block, **percentiles)
+    calibration = (past.calibration,) if past.calibration else ()
+    wiring.add(CUT, MAIN, cut, trained_on, calibration=calibration)
+    if recipe.dedup is not None and compared:
+        preferred = {PREFERENCES[column.removeprefix("-")] for column in recipe.dedup.prefer}
+        wiring.add(
+            DEDUP,
+            MAIN,
+            narrowed(DedupParameters, recipe.dedup),
+            compared,
+            without={"langid", "quality", "perplexity"} - preferred,
+            history=[ArtifactReference.parse(earlier) for earlier in recipe.dedup.history],
+        )
+    return {name: _select(recipe, wiring, name, name in compared) for name in trained_on}
+
+
+def _select(recipe: Recipe, wiring: Wiring, name: str, is_compared: bool) -> str:
+    """Add the node that selects a source's documents; one whose documents are compared with none
+    holds nothing out, as copies of that could be trained on, and has nothing to index.
+    """
+    unread = [] if _removes_passages(recipe) else ["decontaminate"]
+    unread += [] if recipe.select.index else ["signatures"]
+    if is_compared or recipe.dedup is None:
+        return wiring.add(SELECT, name, recipe.select, without=unread)
+    alone = recipe.select.model_copy(update={"heldout": None, "index": False})
+    return wiring.add(SELECT, name, alone, without=[*unread, "dedup", "signatures"])
+
+
+def _annotate_sources(recipe: Recipe, wiring: Wiring, stage: Stage) -> None:
+    """Add a node of the stage for every source that has its section."""
+    key = stage.section.rpartition(".")[2]
+    for name, source in recipe.sources.items():
+        section: Parameters | None = source.reading() if stage is INGEST else getattr(source, key)
+        if section is not None:
+            wiring.add(stage, name, narrowed(stage.parameters, section))
+
+
+def _held_out(recipe: Recipe, sources: Sequence[str]) -> dict[str, float]:
+    """Reference source that is also trained on -> the fraction that select may hold out."""
+    heldout, compared = recipe.select.heldout, recipe.compared()
+    return {name: heldout.fraction for name in sources if heldout and name in compared}
+
+
+def _keeps(recipe: Recipe, source: Source) -> SourceCut:
+    """What `cut` applies to a source."""
+    section = recipe.decontaminate or DecontaminateSection.model_validate({})
+    return SourceCut(
+        langid=source.langid.keep if source.langid else None,
+        quality=source.quality.keep if source.quality else None,
+        perplexity=source.perplexity.keep if source.perplexity else None,
+        category=source.category,
+        decontaminate=section.action,
+        passage_share=section.passage_share,
+        block=source.block,
+    )
+
+
+def _removes_passages(recipe: Recipe) -> bool:
+    return recipe.decontaminate is not None and recipe.decontaminate.action == "passage"
+
+
+def _decontaminate(recipe: Recipe) -> DecontaminateParameters:
+    against = {name: recipe.benchmarks[name] for name in recipe.searched_for()}
+    return narrowed(DecontaminateParameters, recipe.decontaminate, against=against)
