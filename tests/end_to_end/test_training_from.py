@@ -163,3 +163,26 @@ def test_another_tokenizer_is_refused_as_soon_as_there_is_one(
     made = run_direct(file, folder / "store", INLINE, until="tokenizer")["tokenizer/main"]
     told = refusal(file, folder / "store")
     assert f"{file}:" in told and f"another tokenizer than {made.identity}" in told
+
+
+def test_other_bins_are_drawn_anew_or_refused(folder: Path, base: dict[str, Artifact]) -> None:
+    sources = {
+        name: {
+            "ingest": {"format": "jsonl", "paths": [f"{name}.jsonl"], "limit": limit},
+            "category": name,
+        }
+        for name, limit in (("en", 18), ("zh", 30))
+    }
+    tokenizer = {"base": "artifact:base/training/first@latest"}
+    same = {"sources": sources, "tokenizer": tokenizer, "origin": ORIGIN}
+    file = recipe(folder, "fewer", SECOND, **same)
+    run_direct(file, folder / "store", INLINE, until="binning")
+    told = refusal(file, folder / "store")
+    assert re.search(
+        r"fewer.yaml:\d+: training.phases.second.data: continue, but the bins of 'en' had "
+        r"\[\d+, \d+\] rows in the phase before and have \[\d+, \d+\] now; set data: restart",
+        told,
+    ), told
+    anew = recipe(folder, "anew", {**SECOND, "data": "restart"}, **same)
+    (facts,) = prepare(RunRequest.of(anew, store=str(folder / "store"))).phases
+    assert facts.start == 512 and facts.epochs_total == facts.epochs != {}
