@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from infra.store import Artifact
-from tasks.benchmarks.scores import FIRST_TOKEN
+from tasks.benchmarks.scores import SAMPLE_FIELDS
 
 SAMPLES = "samples/"
-_FIRST_TOKEN_ENDING = ".first-token"
 
 Key = tuple[str, str]
 """A row of scores (a task, or `task/group`) and a metric."""
@@ -41,27 +40,31 @@ def read_answers(evaluation: Artifact) -> dict[Key, Answers]:
         if not evaluation.data.exists(file):
             continue
         stem = file.removeprefix(SAMPLES).removesuffix(".jsonl")
-        prefix = FIRST_TOKEN if stem.endswith(_FIRST_TOKEN_ENDING) else ""
-        task = stem.removesuffix(_FIRST_TOKEN_ENDING).replace("__", "/")
+        ending = next(ending for ending in SAMPLE_FIELDS if stem.endswith(ending))
+        task = stem.removesuffix(ending).replace("__", "/")
         for number, line in enumerate(evaluation.path(file).read_bytes().splitlines()):
-            _add(found, task, f"{number}", json.loads(line), prefix)
+            _add(found, task, f"{number}", json.loads(line), SAMPLE_FIELDS[ending])
     return found
 
 
 def _add(
-    found: dict[Key, Answers], task: str, place: str, sample: Mapping[str, Any], prefix: str
+    found: dict[Key, Answers],
+    task: str,
+    place: str,
+    sample: Mapping[str, Any],
+    fields: Mapping[str, str],
 ) -> None:
     """Add one sample to its task's row and its group's. The place in the file tells items apart
     whose ids are equal.
     """
     item = f"{place} {sample['id']}"
     task = sample.get("task", task)
-    choices = sample.get("logits" if prefix else "loglikelihoods")
-    for metric, name in (("acc", "correct"), ("acc_norm", "correct_norm")):
-        if sample.get(name) is None:
+    choices = sample.get("logits") or sample.get("loglikelihoods")
+    for metric, name in fields.items():
+        if sample.get(name) is None or (metric != "mc2" and "mass" in sample):
             continue
         for row in (task, *([f"{task}/{sample['group']}"] if sample.get("group") else [])):
-            answers = found.setdefault((row, f"{prefix}{metric}"), Answers())
+            answers = found.setdefault((row, metric), Answers())
             answers.right[item] = float(sample[name])
             if choices:
                 answers.guessing[item] = (1 + len(sample.get("also_right", ()))) / len(choices)

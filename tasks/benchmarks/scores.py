@@ -5,10 +5,12 @@ Fields of a row:
   then `reason` says why;
 - `n`: items or documents scored; `not_asked`: items skipped; `cut`: items whose prompts lost their
   beginning;
+- `chance`: the expected score of guessing, where items have choices; `about`, of a task: how it was
+  asked (`shots`, `bos`: whether prompts begin with it, `metric` that counts, `suite`);
 - `characters` of held-out text; `few`: true if that is below the recipe's floor.
 
-The first-token protocol has its own counts under its prefix, because another protocol may have
-scored other items.
+Protocols other than the harness's have their own counts under their prefix (`first_token_n`),
+because another protocol may have scored other items.
 """
 
 from __future__ import annotations
@@ -17,11 +19,38 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 FIRST_TOKEN = "first_token_"
+EXACT_MATCH = "exact_match"
+ANY = "any"
 
-_COUNTS = ("n", "not_asked", "cut")
-_NO_METRICS = {"characters", "few", "reason"} | {
-    f"{prefix}{name}" for prefix in ("", FIRST_TOKEN) for name in _COUNTS
+PREFIXES = (FIRST_TOKEN, f"{EXACT_MATCH}_", f"{ANY}_")
+"""What the names of counts begin with, of protocols that may have scored other items."""
+
+_COUNTS = ("n", "not_asked", "cut", "chance")
+_NO_METRICS = {"characters", "few", "reason", "about"} | {
+    f"{prefix}{name}" for prefix in ("", *PREFIXES) for name in _COUNTS
 }
+
+
+SAMPLE_FIELDS: dict[str, dict[str, str]] = {
+    ".first-token": {"first_token_acc": "correct"},
+    ".exact-match": {"exact_match": "correct", "exact_match_last": "correct_last"},
+    ".any": {"any": "correct"},
+    "": {"acc": "correct", "acc_norm": "correct_norm", "mc2": "mass"},
+}
+"""Ending of a file of samples -> metric -> the field of a sample that says how right it is."""
+
+
+def prefix_of(metric: str) -> str:
+    """What the names of the counts of a metric begin with; "" for the plain ones."""
+    return next((p for p in PREFIXES if metric == p.rstrip("_") or metric.startswith(p)), "")
+
+
+def protocol_of(metric: str) -> str:
+    """The protocol that a metric of questions is of."""
+    prefix = prefix_of(metric)
+    return {FIRST_TOKEN: "first-token", f"{EXACT_MATCH}_": "exact-match", f"{ANY}_": ANY}.get(
+        prefix, "harness"
+    )
 
 
 def metrics(row: Mapping[str, Any]) -> list[str]:
@@ -31,7 +60,8 @@ def metrics(row: Mapping[str, Any]) -> list[str]:
 
 def items(row: Mapping[str, Any], metric: str) -> str:
     """What a metric was scored on: "1,000", "38, 3 cut, 2 not asked", "4, too few", or ""."""
-    prefix = FIRST_TOKEN if metric.startswith(FIRST_TOKEN) and f"{FIRST_TOKEN}n" in row else ""
+    prefix = prefix_of(metric)
+    prefix = prefix if f"{prefix}n" in row else ""
     if metric not in row or f"{prefix}n" not in row:
         return ""
     cut, not_asked = row.get(f"{prefix}cut", 0), row.get(f"{prefix}not_asked", 0)

@@ -7,11 +7,14 @@ is tried first.
 from __future__ import annotations
 
 import difflib
+import random
 from pathlib import Path
 from typing import Any
 
 from infra.stage import StageError
-from tasks.evaluation.harness import numeric_metrics, run_tasks
+
+_SEED = 0
+"""Seed of `random`, the harness's default; NumPy, torch and few-shot sampling get the recipe's."""
 
 
 def score(
@@ -33,7 +36,7 @@ def score(
         ) from error
     lm.cut = 0
     try:
-        results = run_tasks(lm, loaded, seed=seed, limit=limit, shots=shots)
+        results = _run_tasks(lm, loaded, seed=seed, limit=limit, shots=shots)
     except StageError as error:
         raise StageError(
             f"hub task {task!r}: the harness cannot score {error}; remove the task from hub"
@@ -42,7 +45,7 @@ def score(
     for name, metrics in {**results["results"], **results.get("groups", {})}.items():
         sample_counts = results.get("n-samples", {}).get(name)
         item_count = {"n": sample_counts["effective"]} if sample_counts else {}
-        rows[name] = {**numeric_metrics(metrics), **item_count}
+        rows[name] = {**_numeric_metrics(metrics), **item_count}
     samples = [
         {
             "task": name,
@@ -82,3 +85,34 @@ def _task_manager(task: str) -> Any:
             "its name under hub"
         )
     return manager
+
+
+def _run_tasks(
+    lm: Any, loaded: Any, *, seed: int, limit: int | None, shots: int | None
+) -> dict[str, Any]:
+    """`lm_eval.simple_evaluate` for loaded tasks, without its slow collection of system details."""
+    import numpy as np
+    import torch
+    from lm_eval.evaluator import evaluate
+
+    random.seed(_SEED)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    for task in loaded["tasks"].values():
+        own = task.get_config("num_fewshot")
+        if shots is not None and own != 0:
+            task.set_config(key="num_fewshot", value=shots)
+        elif own is None:
+            task.set_config(key="num_fewshot", value=0)
+        task.set_fewshot_seed(seed=seed)
+    results: dict[str, Any] = evaluate(lm=lm, task_dict=loaded, limit=limit)
+    return results
+
+
+def _numeric_metrics(metrics: dict[str, Any]) -> dict[str, float]:
+    """The numeric metrics, `acc,none` renamed to `acc`; other filters stay part of the name."""
+    return {
+        name.removesuffix(",none"): value
+        for name, value in metrics.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and "," in name
+    }
