@@ -14,6 +14,7 @@ from flows.recipe.errors import nearest
 from infra.engine.config import EngineConfig
 from infra.remote.config import RemoteConfig
 from infra.stage import Parameters
+from tasks.benchmarks import suites
 from tasks.benchmarks.model import Benchmark
 from tasks.binning.stage import BinningParameters
 from tasks.cut.stage import BlockList
@@ -228,10 +229,13 @@ class DecontaminateSection(DecontaminateParameters):
 
 class EvaluationSection(EvaluationParameters):
     """Which models answer which benchmarks. `models`: `base`, `model` (before training) or phases;
-    all phases by default.
+    all phases by default. `suite`: a published table's benchmarks, asked as its authors did, whose
+    files lie below the folder `data` (docs/suites.md); `tasks` adds to it.
     """
 
     models: tuple[Name, ...] | None = None
+    suite: str | None = pydantic.Field(None, json_schema_extra={"enum": [*suites.names(), None]})
+    data: str | None = None
     tasks: tuple[Name, ...] = ()
     benchmarks: dict[str, Benchmark] = pydantic.Field(default_factory=dict, exclude=True)
     """Filled in from the recipe's `benchmarks`; not stated here."""

@@ -99,8 +99,10 @@ class EvaluationParameters(Parameters):
 
     @pydantic.model_validator(mode="after")
     def _can_be_asked(self) -> Self:
-        for name, benchmark in self.local_tasks().items():
-            asks = {"harness", "first-token", "exact-match"}.intersection(self.protocols)
+        asks = {"harness", "first-token", "exact-match"}.intersection(self.protocols)
+        for name, benchmark in self.benchmarks.items():
+            if name not in (self.tasks or self.benchmarks):
+                continue
             if asks and not benchmark.asked_by(self.protocols):
                 raise ValueError(f"task {name!r}: {cannot_be_asked(benchmark, self.protocols)}")
         return self
