@@ -228,7 +228,7 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
 
     console = result_console()
     console.print(stage_table(result["stages"]))
-    scores = score_table(result["scores"])
+    scores = score_table(result["scores"], result["changes"])
     if scores is not None:
         console.print()
         console.print(scores)

@@ -163,6 +163,12 @@ class Benchmark(BenchmarkFiles):
         """The generation stated, else that of the format."""
         return self.generation or generation_of(self.format)
 
+    def style_for(self, protocol: QuestionProtocol) -> Style:
+        """The prompt of a protocol."""
+        if protocol == "first-token":
+            return self.letters_style()
+        return self.generation_style() if protocol == "exact-match" else self.resolved_style()
+
     def generation_style(self) -> Style:
         """The prompt of the exact-match protocol, which lists options if it asks for a letter."""
         asks_letter = self.resolved_generation().extract == "letter"

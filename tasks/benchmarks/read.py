@@ -22,6 +22,12 @@ from tasks.benchmarks.rows import BenchmarkError, Row, readable_rows
 FILE_PER_SUBJECT = frozenset({"agieval", "ceval", "cmmlu", "gaokao", "mmlu"})
 """Formats whose publishers put each subject into a file named after it."""
 
+WITHOUT_GROUPS = frozenset(
+    {"boolq", "commonsenseqa", "gsm8k", "hellaswag", "natural-questions", "openbookqa", "piqa"}
+    | {"siqa", "triviaqa", "winogrande"}
+)
+"""Formats in which no item has a group."""
+
 FILE_PER_TASK = frozenset({"arc"})
 """Formats whose files are separate tasks (ARC-Easy, ARC-Challenge) with their own examples."""
 

@@ -84,10 +84,3 @@ def paired_difference(before: Answers, after: Answers) -> tuple[float, float] | 
     mean = sum(changes) / len(changes)
     variance = sum((change - mean) ** 2 for change in changes) / (len(changes) - 1)
     return mean, math.sqrt(variance / len(changes))
-
-
-def is_guessing(score: float, chance: float, items: int) -> bool:
-    """Whether a score is no better than guessing: at most two standard errors (of guessing) above
-    its expected score.
-    """
-    return score <= chance + 2 * math.sqrt(chance * (1 - chance) / items)

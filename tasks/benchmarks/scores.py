@@ -15,8 +15,11 @@ because another protocol may have scored other items.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from tasks.benchmarks import suites
 
 FIRST_TOKEN = "first_token_"
 EXACT_MATCH = "exact_match"
@@ -58,6 +61,54 @@ def metrics(row: Mapping[str, Any]) -> list[str]:
     return [name for name in row if name not in _NO_METRICS and not name.endswith("_stderr")]
 
 
+def asked_words(row: Mapping[str, Any], metric: str) -> str:
+    """How a task was asked: "5 shots, no BOS, first-token"; "" for rows of groups and of text."""
+    about = row.get("about")
+    if about is None or metric not in row:
+        return ""
+    shots = f"{about['shots']} shot{'' if about['shots'] == 1 else 's'}"
+    return f"{shots}, {'' if about['bos'] else 'no '}BOS, {protocol_of(metric)}"
+
+
+def chance_of(row: Mapping[str, Any], metric: str) -> float | None:
+    """The expected score of guessing; None where it is not known."""
+    prefix = prefix_of(metric)
+    found = row.get(f"{prefix}chance") if prefix else row.get("chance")
+    return None if metric not in row or found is None else float(found)
+
+
+def is_guessing(score: float, chance: float, items: int) -> bool:
+    """Whether a score is no better than guessing: at most two standard errors (of guessing) above
+    its expected score.
+    """
+    return score <= chance + 2 * math.sqrt(chance * (1 - chance) / items)
+
+
+def published(rows: Sequence[Mapping[str, Any]], task: str, metric: str) -> dict[str, float]:
+    """System -> the published score of a suite's task, beside the metric that it is of."""
+    for row in rows:
+        about = row.get("about") or {}
+        if about.get("suite") in suites.names() and about.get("metric") == metric:
+            return suites.suite(about["suite"]).figures(task)
+    return {}
+
+
+def sources_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A sentence for each suite among the rows: where its figures were published, and how what was
+    asked differs.
+    """
+    found = dict.fromkeys(row["about"]["suite"] for row in rows if row.get("about"))
+    words = []
+    for name in found:
+        if name in suites.names():
+            suite = suites.suite(name)
+            words.append(
+                ". ".join([f"Published figures of suite {name}: {suite.source}", *suite.remarks])
+                + "."
+            )
+    return words
+
+
 def items(row: Mapping[str, Any], metric: str) -> str:
     """What a metric was scored on: "1,000", "38, 3 cut, 2 not asked", "4, too few", or ""."""
     prefix = prefix_of(metric)
@@ -83,8 +134,13 @@ def items_of_all(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
 
 
 def score_words(row: Mapping[str, Any], metric: str) -> str:
-    """`0.812 ± 0.011`; the reason where there is no value, and `-` where there is no reason."""
+    """`0.812 ± 0.011`, with `(chance)` where it is no better than guessing; the reason where there
+    is no value, and `-` where there is no reason.
+    """
     value, error = row.get(metric), row.get(f"{metric}_stderr")
     if value is None:
         return str(row.get("reason", "-")) if metric in row else "-"
-    return f"{value:.3f}" + (f" ± {error:.3f}" if error is not None else "")
+    words = f"{value:.3f}" + (f" ± {error:.3f}" if error is not None else "")
+    chance, scored = chance_of(row, metric), row.get(f"{prefix_of(metric)}n") or row.get("n")
+    guessed = chance is not None and scored and is_guessing(value, chance, scored)
+    return f"{words} (chance)" if guessed else words

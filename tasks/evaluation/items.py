@@ -13,7 +13,7 @@ from infra.stage import StageError
 from tasks.benchmarks.model import Benchmark
 from tasks.benchmarks.parsed import LETTERS
 from tasks.benchmarks.prompts import answers, beginnings, examples_for, prompt, right_answers
-from tasks.benchmarks.read import Item, read_items
+from tasks.benchmarks.read import WITHOUT_GROUPS, Item, read_items
 from tasks.benchmarks.scores import FIRST_TOKEN
 from tasks.benchmarks.styles import Style
 
@@ -76,11 +76,13 @@ def questions(
     # If questions or examples have several files, group both: no task may get another's examples.
     by_task = len(paths) > 1 or bool(shots and len(dev_paths) > 1)
     items = read_items(name, benchmark, paths, min(limits, default=None), group_by_task=by_task)
+    first = shots if benchmark.format in WITHOUT_GROUPS else None  # training files are long
     dev = (
         read_items(
             name,
             benchmark.model_copy(update={"split": "dev"}),
             dev_paths,
+            first,
             group_by_task=by_task,
         )
         if shots and dev_paths
@@ -119,10 +121,10 @@ def _accepted(item: Item, style: Style) -> tuple[str, ...]:
 
 
 def _nothing_to_score(item: Item, style: Style, generated: bool) -> str:
-    if generated and item.accepted:
-        return ""
+    if generated and style.score == "texts" and (item.accepted or not item.choices):
+        return "" if item.accepted else "no answer is given"
     if not answers(item, style):
-        return "no answer is given" if generated and not item.choices else "no choices"
+        return "no choices"
     return "" if right_answers(item, style) else "no right answer is given"
 
 
@@ -160,7 +162,8 @@ def _remarks(item: Asked, max_length: int) -> Iterator[str]:
         yield (
             "with several right answers, each of which counts as right, as in lm-evaluation-harness"
         )
-    if len(set(item.question.answers)) < len(item.question.answers):
+    told_apart = item.question.beginnings or item.question.answers
+    if len(set(told_apart)) < len(told_apart):
         yield "with the same choice twice, of which only the first can be chosen"
     if any(not answer.strip() for answer in item.question.answers):
         yield "with a choice of blanks only, which are scored as they stand"

@@ -136,6 +136,8 @@ def score(
     )
     samples = [unasked_sample(item) if item.problem else next(scored_samples) for item in asked]
     metrics = {"mc2": "mass"} if mass else {"acc": "correct", "acc_norm": "correct_norm"}
+    if any(question.beginnings for question in questions):
+        del metrics["acc_norm"]  # all answers are the same text
     values = {
         metric: [float(sample[field]) for sample in samples if "not_asked" not in sample]
         for metric, field in metrics.items()

@@ -74,6 +74,11 @@ def suite(name: str) -> Suite:
     return Suite(name, **{**found, "remarks": tuple(found["remarks"])})
 
 
+def data_names() -> tuple[str, ...]:
+    """The names of all data sets."""
+    return tuple(_read("datasets"))
+
+
 @functools.cache
 def data_set(name: str) -> DataSet:
     """The data set of that name."""

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from infra.store import Artifact
-from tasks.benchmarks.samples import Answers, is_guessing, paired_difference, read_answers
+from tasks.benchmarks.samples import Answers, paired_difference, read_answers
+from tasks.benchmarks.scores import is_guessing
 from tests.tasks.report.made import made
 
 

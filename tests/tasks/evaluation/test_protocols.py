@@ -68,7 +68,7 @@ def test_any_counts_an_item_that_one_protocol_has_right(checkpoint: Path, tmp_pa
         for a, b in zip(samples[".exact-match"][:12], samples[".first-token"][:12], strict=True)
     ]
     assert [s["correct"] for s in samples[".any"][:12]] == either
-    assert samples[".any"][12]["not_asked"] == "no answer is given"
+    assert samples[".any"][12]["not_asked"] == "no choices"
     assert row["any"] == pytest.approx(sum(either) / 12) and row["any"] >= row["first_token_acc"]
     assert (row["any_n"], row["any_not_asked"], row["n"]) == (12, 1, 12)
     assert results["exam/history"]["any"] == row["any"]
