@@ -89,10 +89,21 @@ class LoadedModel:
         logits[..., self.padding_rows] = -torch.inf
         return share
 
-    def encode_prompt(self, text: str) -> list[int]:
-        """Ids with the tokenizer's defaults (with bos if it adds one), as in the harness."""
-        ids: list[int] = self.tokenizer.encode(text)
-        return ids
+    def encode_prompt(self, text: str, bos: str = "auto") -> list[int]:
+        """Ids of a prompt, with bos `always`, `never`, or as the tokenizer's defaults have it
+        (`auto`), as in the harness: a text that begins with it gets no second one.
+        """
+        begins = bos == "auto" and self.adds_bos and text.startswith(str(self.tokenizer.bos_token))
+        ids: list[int] = self.tokenizer.encode(
+            text, add_special_tokens=bos == "auto" and not begins
+        )
+        return [self.bos, *ids] if bos == "always" else ids
+
+    @cached_property
+    def adds_bos(self) -> bool:
+        """Whether the tokenizer begins a text with bos by default."""
+        ids: list[int] = self.tokenizer.encode("a")
+        return bool(ids) and self.tokenizer.bos_token_id == ids[0]
 
     def encode_documents(self, documents: Sequence[tuple[str, str]]) -> list[tuple[list[int], int]]:
         """(ids, number of ids of the source) of (source, target) documents, as in the bins.

@@ -7,13 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from infra.store import Artifact
-from tasks.benchmarks.samples import (
-    Answers,
-    is_guessing,
-    paired_change,
-    paired_difference,
-    read_items,
-)
+from tasks.benchmarks.samples import Answers, paired_change, paired_difference, read_items
+from tasks.benchmarks.scores import is_guessing
 from tests.tasks.report.made import made
 
 
