@@ -10,11 +10,13 @@ from infra.remote.access import Access
 from infra.remote.locations import is_remote
 from infra.stage import Fault, Pin, StageError
 from tasks.benchmarks import suites
-from tasks.benchmarks.model import Benchmark
+from tasks.benchmarks.model import Benchmark, QuestionProtocol
 from tasks.benchmarks.suites import DataSet
 from tasks.checkpoints.base import folder_of, open_base
 from tasks.checkpoints.weights import read_tensors
 from tasks.evaluation.items import Question, questions
+from tasks.evaluation.model import load_tokenizer
+from tasks.evaluation.preflight import Questions, require_askable
 from tasks.evaluation.stage import EvaluationParameters
 
 
@@ -25,13 +27,16 @@ def faults(
     here = {
         path: found for path, found in pins.items() if not any(is_remote(p.path) for p in found)
     }
+    asked: dict[str, dict[QuestionProtocol, list[Question]]] = {}
     for task, benchmark in parameters.local_tasks().items():
         paths, dev = here.get(f"benchmarks.{task}.paths"), here.get(f"benchmarks.{task}.dev", ())
         if paths:
-            yield from _of_benchmark(task, benchmark, parameters, paths, dev)
+            asked[task] = {}
+            yield from _of_benchmark(task, benchmark, parameters, paths, dev, asked[task])
     if model := here.get("model"):
         try:
-            _require_whole(model)
+            for warning in _check_model(model, parameters, asked):
+                yield Fault("model", warning, certain=False)
         except StageError as error:
             yield Fault("model", str(error))
 
@@ -42,7 +47,9 @@ def _of_benchmark(
     parameters: EvaluationParameters,
     paths: Sequence[Pin],
     dev: Sequence[Pin],
+    asked: dict[QuestionProtocol, list[Question]],
 ) -> Iterator[Fault]:
+    """The faults of a benchmark; puts its questions by protocol into `asked`."""
     data = suites.data_of(benchmark.suite, task)
     if data is not None:
         other = [
@@ -52,10 +59,10 @@ def _of_benchmark(
         if other:
             yield from other
             return
-    asked: list[Question] = []
+    items = 0
     for protocol in benchmark.asked_by(parameters.protocols):
         try:
-            asked = questions(
+            asked[protocol] = questions(
                 task,
                 benchmark,
                 benchmark.style_for(protocol),
@@ -68,11 +75,12 @@ def _of_benchmark(
         except StageError as error:
             yield Fault(f"benchmarks.{task}.paths", str(error))
             return
+        items = len(asked[protocol])
     limited = benchmark.limit is not None or parameters.limit is not None
-    if data is not None and data.items and asked and not limited and len(asked) != data.items:
+    if data is not None and data.items and items and not limited and items != data.items:
         yield Fault(
             f"benchmarks.{task}.paths",
-            f"{len(asked):,} items, the published data set has {data.items:,}; published figures "
+            f"{items:,} items, the published data set has {data.items:,}; published figures "
             f"are of those. It comes from {data.get}",
             certain=False,
         )
@@ -95,10 +103,16 @@ def _paths(pins: Sequence[Pin]) -> list[Path]:
     return [Path(pin.path) for pin in pins]
 
 
-def _require_whole(pins: Sequence[Pin]) -> None:
+def _check_model(
+    pins: Sequence[Pin], parameters: EvaluationParameters, asked: Questions
+) -> Iterator[str]:
+    """Sentences on prompts that do not fit; `StageError` if the model cannot be read or asked."""
     folder = folder_of(pins)
     with tempfile.TemporaryDirectory() as scratch:
         opened = open_base(folder, Path(scratch), weights=False)
         pickles = any(folder.glob("pytorch_model*.bin"))  # which can be evaluated, if not trained
         if opened == folder and not pickles:
             read_tensors(folder)
+        if any(asked.values()):
+            model = load_tokenizer(opened, parameters.max_length)
+            yield from require_askable(parameters.benchmarks, asked, model)

@@ -10,13 +10,14 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from infra.io.files import replacing
-from tasks.benchmarks.model import AnyOf
+from tasks.benchmarks.model import AnyOf, QuestionProtocol
 from tasks.benchmarks.scores import ANY, PREFIXES, SAMPLE_FIELDS
 from tasks.evaluation.any_of import right_by_any
-from tasks.evaluation.evaluator import Evaluator
+from tasks.evaluation.evaluator import Evaluator, questions_of
+from tasks.evaluation.items import Question
 from tasks.evaluation.measured import (
     EARLIER,
     HELDOUT,
@@ -63,6 +64,7 @@ def evaluate(spec: Spec, on_progress: OnProgress) -> dict[str, dict[str, Any]]:
     work = measurements(spec, parameters)
     todo = [item for item in work if not (output / RESULTS_FOLDER / item.file).exists()]
     if todo:
+        _require_askable(spec, parameters, todo)
         evaluator = Evaluator(spec, parameters)
         for done, measurement in enumerate(todo, len(work) - len(todo)):
             on_progress(done, len(work))
@@ -99,6 +101,25 @@ def evaluate(spec: Spec, on_progress: OnProgress) -> dict[str, dict[str, Any]]:
             path.write_text(json.dumps(notes, ensure_ascii=False, indent=1), encoding="utf-8")
     on_progress(len(work), len(work))
     return results
+
+
+def _require_askable(
+    spec: Spec, parameters: EvaluationParameters, todo: Sequence[Measurement]
+) -> None:
+    """Refuse what cannot be asked before the weights are read, which may take long."""
+    from tasks.evaluation.model import load_tokenizer
+    from tasks.evaluation.preflight import require_askable
+
+    asked: dict[str, dict[QuestionProtocol, list[Question]]] = {}
+    for measurement in todo:
+        for protocol in get_args(QuestionProtocol):
+            if measurement.protocol == protocol:
+                found = questions_of(spec, parameters, measurement.task, protocol)
+                asked.setdefault(measurement.task, {})[protocol] = found
+    if asked:
+        model = load_tokenizer(Path(spec.model), parameters.max_length)
+        # What it warns of is counted when the questions are asked.
+        list(require_askable(parameters.benchmarks, asked, model))
 
 
 def _write_samples(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.benchmarks.styles import Style
+from tasks.benchmarks.model import QuestionProtocol
 from tasks.documents.heldout import read_heldout
 from tasks.evaluation.measured import HELDOUT, LONG_TEXT, Measured, Measurement, Spec, unscored
 from tasks.evaluation.stage import EvaluationParameters, LongText
@@ -15,6 +15,25 @@ if TYPE_CHECKING:
     from tasks.evaluation.items import Question
 
 Rows = dict[str, dict[str, Any]]
+
+
+def questions_of(
+    spec: Spec, parameters: EvaluationParameters, task: str, protocol: QuestionProtocol
+) -> list[Question]:
+    """The questions of a task as a protocol asks them."""
+    from tasks.evaluation.items import questions
+
+    benchmark = parameters.benchmarks[task]
+    return questions(
+        task,
+        benchmark,
+        benchmark.style_for(protocol),
+        [Path(path) for path in spec.files[task]],
+        [Path(path) for path in spec.dev.get(task, [])],
+        shots=parameters.shots.get(task, benchmark.shots),
+        limit=parameters.limit,
+        generated=protocol == "exact-match",
+    )
 
 
 class Evaluator:
@@ -69,13 +88,12 @@ class Evaluator:
         from tasks.evaluation import likelihood
 
         benchmark = self._parameters.benchmarks[task]
-        style = benchmark.resolved_style()
         return self._asked(
             task,
             likelihood.score(
                 task,
-                self._questions(task, style),
-                style.delimiter,
+                questions_of(self._spec, self._parameters, task, "harness"),
+                benchmark.resolved_style().delimiter,
                 self._model,
                 self._parameters.batch_size,
                 bos=benchmark.bos,
@@ -91,7 +109,7 @@ class Evaluator:
             task,
             first_token.score(
                 task,
-                self._questions(task, benchmark.letters_style()),
+                questions_of(self._spec, self._parameters, task, "first-token"),
                 self._model,
                 self._parameters.batch_size,
                 bos=benchmark.bos,
@@ -106,7 +124,7 @@ class Evaluator:
             task,
             exact_match.score(
                 task,
-                self._questions(task, benchmark.generation_style(), generated=True),
+                questions_of(self._spec, self._parameters, task, "exact-match"),
                 benchmark.resolved_generation(),
                 self._model,
                 self._parameters.batch_size,
@@ -182,18 +200,3 @@ class Evaluator:
 
     def _heldout(self, name: str, limit: int | None) -> Iterator[tuple[str, str]]:
         return read_heldout([Path(path) for path in self._spec.texts()[name]], limit)
-
-    def _questions(self, task: str, style: Style, *, generated: bool = False) -> list[Question]:
-        from tasks.evaluation.items import questions
-
-        benchmark = self._parameters.benchmarks[task]
-        return questions(
-            task,
-            benchmark,
-            style,
-            [Path(path) for path in self._spec.files[task]],
-            [Path(path) for path in self._spec.dev.get(task, [])],
-            shots=self._parameters.shots.get(task, benchmark.shots),
-            limit=self._parameters.limit,
-            generated=generated,
-        )

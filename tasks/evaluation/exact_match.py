@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from infra.stage import StageError
 from tasks.benchmarks.exact import accepted_values, compared
 from tasks.benchmarks.scores import EXACT_MATCH
 from tasks.benchmarks.styles import Generation
@@ -38,11 +37,6 @@ def score(
     bos: str = "auto",
 ) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]], list[str]]:
     """(rows with `exact_match`, its standard error and counts; a sample per item; notes)."""
-    if settings.tokens >= model.max_length:
-        raise StageError(
-            f"{task} (exact-match): generation.tokens {settings.tokens:,} leaves no room for a "
-            f"prompt in the context of {model.max_length:,} tokens; lower it"
-        )
     prompts = [
         [] if question.problem else model.encode_prompt(question.prompt, bos)
         for question in questions

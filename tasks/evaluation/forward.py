@@ -118,11 +118,13 @@ def sees_by_mask_only(model: LoadedModel) -> bool:
 
 
 def _rows(index: int, request: Request, trees: bool) -> list[_Row]:
-    """One row for all sequences, or one for each where they share less than half of the longest."""
+    """One row for all sequences, or one for each where they share less than a quarter of the
+    longest: then a row of all is long for what it saves.
+    """
     sequences = request.sequences
     prefix = common(sequences)
     everything = range(len(sequences))
-    if trees and 2 * len(prefix) >= max(map(len, sequences)):
+    if trees and 4 * len(prefix) >= max(map(len, sequences)):
         branches = tuple(sequence[len(prefix) :] for sequence in sequences)
         return [_Row(index, prefix, branches, tuple(everything), request.wanted)]
     return [

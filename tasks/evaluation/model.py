@@ -174,19 +174,39 @@ def load(folder: Path, *, dtype: str, device: str, max_length: int | None) -> Lo
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     model = model.to(device).eval()
-    context = int(getattr(model.config, "max_position_embeddings", None) or DEFAULT_MAX_LENGTH)
     if _rope_type(model) == "dynamic":
         for module in model.modules():
             if hasattr(module, "max_seq_len_cached"):
                 module.register_forward_pre_hook(_forget_longest)
-        if tokenizer.model_max_length < UNSTATED_LENGTH:
-            # The config states the base's positions, which dynamic scaling extends.
-            context = max(context, tokenizer.model_max_length)
+    return LoadedModel(model, tokenizer, _length(model.config, tokenizer, max_length), folder)
+
+
+def load_tokenizer(folder: Path, max_length: int | None) -> LoadedModel:
+    """A checkpoint without its weights (`model` is None): what can be said of prompts."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        config = AutoConfig.from_pretrained(str(folder))
+    except Exception as error:  # each library has its own
+        raise StageError(
+            f"the tokenizer in {folder} cannot be loaded: {error}; download it again, or repair it"
+        ) from error
+    return LoadedModel(None, tokenizer, _length(config, tokenizer, max_length), folder)
+
+
+def _length(config: Any, tokenizer: Any, max_length: int | None) -> int:
+    """The tokens to use: those asked for, else all that the model can read."""
+    context = int(getattr(config, "max_position_embeddings", None) or DEFAULT_MAX_LENGTH)
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "dynamic" and tokenizer.model_max_length < UNSTATED_LENGTH:
+        # The config states the base's positions, which dynamic scaling extends.
+        context = max(context, tokenizer.model_max_length)
     if max_length is not None and max_length > context:
         raise StageError(
             f"max_length {max_length} exceeds the model's context of {context} tokens; lower it"
         )
-    return LoadedModel(model, tokenizer, max_length or context, folder)
+    return max_length or context
 
 
 def _rope_type(model: Any) -> str | None:

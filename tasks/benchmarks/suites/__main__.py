@@ -21,7 +21,7 @@ evaluation: {suite: tinyllama, data: /data/benchmarks, models: [base, more]}
 or, for the folder of any model in Hugging Face format, without a recipe:
 
 ```console
-$ puna evaluate Llama-2-7b-hf --suite tinyllama --data /data/benchmarks --tasks piqa --limit 500
+$ puna evaluate Llama-2-7b-hf --suite tinyllama --data /data/benchmarks --tasks piqa,boolq
 ```
 
 `data` is the folder with the files; nothing is downloaded. What is missing is named with where to

@@ -159,3 +159,38 @@ def test_an_option_that_is_no_single_token_is_named(tmp_path: Path) -> None:
     benchmark = Benchmark(format="multiple-choice", paths=(str(path),), protocols=("first-token",))
     with pytest.raises(StageError, match=r"option 'B' is no single token after 'Answer:'.*<unk>"):
         run(tmp_path / "model", tmp_path / "out", {"b": path}, b=benchmark)
+
+
+@pytest.mark.parametrize("shots", [0, 2])
+def test_first_token_equals_a_plain_loop(checkpoint: Path, tmp_path: Path, shots: int) -> None:
+    """Prompts one by one, without padding and without worked examples kept between them."""
+    import torch
+
+    from tasks.evaluation import first_token
+    from tasks.evaluation.items import questions
+    from tasks.evaluation.model import load
+
+    rows = [
+        {"question": f"Rain {'and rain ' * n}?", "choices": ["yes", "no", "so"], "answer": n % 3}
+        for n in range(9)
+    ]
+    path, dev = lines(tmp_path / "q.jsonl", rows[2:]), lines(tmp_path / "dev.jsonl", rows[:2])
+    benchmark = Benchmark(format="multiple-choice", paths=("q",), dev=("d",), shots=shots)
+    model = load(checkpoint, dtype="auto", device="cpu", max_length=None)
+    style = benchmark.letters_style()
+    asked = questions("b", benchmark, style, [path], [dev], shots=shots, limit=None)
+    results, samples, _ = first_token.score("b", asked, model, 3)
+    right = 0
+    for question, sample in zip(asked, samples, strict=True):
+        with torch.inference_mode():
+            ids = model.tokenizer.encode(question.prompt)
+            logits = model.model(input_ids=torch.tensor([ids])).logits[0, -1]
+        pairs = [
+            [model.tokenizer.encode(f"Answer:{gap}{letter}")[-1] for gap in ("", " ")]
+            for letter in "ABC"
+        ]
+        expected = [float(max(logits[id] for id in pair)) for pair in pairs]
+        assert sample["logits"] == pytest.approx(expected, abs=2e-4)
+        assert sample["prediction"] == expected.index(max(expected))
+        right += expected.index(max(expected)) in question.right
+    assert results["b"]["first_token_acc"] == right / 7
