@@ -16,8 +16,8 @@ from tests.duty.services import Duty
 pytestmark = [pytest.mark.duty, pytest.mark.timeout(900)]
 
 SAME = (
-    *("entrypoint", "parameters", "tags", "description", "pull_steps", "work_pool_name"),
-    *("concurrency_options", "enforce_parameter_schema", "parameter_openapi_schema", "paused"),
+    *("entrypoint", "tags", "description", "pull_steps", "work_pool_name"),
+    *("concurrency_options", "enforce_parameter_schema", "paused"),
 )
 """What both ways of deploying must put on the server."""
 
@@ -75,6 +75,12 @@ def test_both_ways_put_the_same_on_the_server_and_workers_run_it(duty: Duty) -> 
         assert declared[name]["id"] == one["id"]
         assert schedules(declared[name]) == schedules(one), name
         assert {key: declared[name][key] for key in SAME} == {key: one[key] for key in SAME}, name
+        given = declared[name]["parameters"]
+        if "recipe" in given:  # relative in the file, which another machine may read
+            given = given | {"recipe": str(duty.folder / given["recipe"])}
+        assert given == one["parameters"], name
+        forms = [d["parameter_openapi_schema"] for d in (declared[name], one)]
+        assert forms[0]["properties"] == forms[1]["properties"], name
         limits = [(d["global_concurrency_limit"] or {}).get("limit") for d in (declared[name], one)]
         assert limits[0] == limits[1], name
         variables = [d["job_variables"] for d in (declared[name], one)]
