@@ -27,7 +27,7 @@ from flows.monitoring.score_lines import score_lines
 from flows.planning.plan import Plan, Step
 from infra.context import WARNING
 from infra.store import Artifact
-from tasks.benchmarks.scores import items_of_all, metrics, score_words
+from tasks.benchmarks.scores import counting, items_of_all, score_words
 
 PLAIN_EVERY_S = 15.0
 """Seconds between two progress lines of one stage where there is no terminal."""
@@ -131,12 +131,12 @@ def headline(artifact: Artifact) -> str:
 
 
 def scores_in_words(scores: Mapping[str, Mapping[str, Any]], limit: int = 2) -> str:
-    """The first metric of the first tasks and texts, each with the number of its items."""
+    """The metric that counts of the first tasks and texts, each with the number of its items."""
     first = [
         (task, row, metric)
         for task, row in scores.items()
         if task.rpartition("/")[0] not in scores
-        for metric in metrics(row)[:1]
+        for metric in counting(row)[:1]
     ]
     shown = [
         f"{task} {metric} {score_words(row, metric)} (n = {items_of_all([row], metric)})"

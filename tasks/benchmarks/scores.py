@@ -30,6 +30,9 @@ PREFIXES = (FIRST_TOKEN, f"{EXACT_MATCH}_", f"{ANY}_")
 
 _LOWER_IS_BETTER = ("bits_per", "tokens_per", "padding_share", "brier_score")
 
+_SECOND = ("acc_norm", "exact_match_last")
+"""Metrics that are another reading of the answers that a metric before them is of."""
+
 _COUNTS = ("n", "not_asked", "cut", "chance")
 _NO_METRICS = {"characters", "few", "reason", "about"} | {
     f"{prefix}{name}" for prefix in ("", *PREFIXES) for name in _COUNTS
@@ -63,9 +66,22 @@ def metrics(row: Mapping[str, Any]) -> list[str]:
     return [name for name in row if name not in _NO_METRICS and not name.endswith("_stderr")]
 
 
+def counting(row: Mapping[str, Any]) -> list[str]:
+    """The metrics that a row is judged by: the one that its benchmark names, else all but second
+    readings of the same answers.
+    """
+    named = (row.get("about") or {}).get("metric")
+    if named and named in row:
+        return [named]
+    names = metrics(row)
+    return [name for name in names if not name.endswith(_SECOND)] or names
+
+
 def lower_is_better(metric: str) -> bool:
     """Whether a smaller value of a metric is the better one."""
     return metric.startswith(_LOWER_IS_BETTER) or "perplexity" in metric
+
+
 def asked_words(row: Mapping[str, Any], metric: str) -> str:
     """How a task was asked: "5 shots, no BOS, first-token"; "" for rows of groups and of text."""
     about = row.get("about")

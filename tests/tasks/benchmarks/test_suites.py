@@ -9,7 +9,13 @@ import pytest
 
 from tasks.benchmarks import suites
 from tasks.benchmarks.model import Benchmark
-from tasks.benchmarks.scores import asked_words, published, score_words, sources_of
+from tasks.benchmarks.scores import (
+    asked_words,
+    counting,
+    published,
+    score_words,
+    sources_of,
+)
 from tasks.benchmarks.suites.__main__ import page
 
 
@@ -60,6 +66,8 @@ def test_published_figures_stand_beside_the_metric_that_they_are_of() -> None:
     found = published([{}, row], "hellaswag", "acc_norm")
     assert found["TinyLlama-1.1B (3T tokens)"] == pytest.approx(0.592)
     assert published([row], "hellaswag", "acc") == {} == published([row], "other", "acc_norm")
+    assert counting(row) == ["acc_norm"] and counting({**row, "about": None}) == ["acc"]
+    assert counting({"acc_norm": 0.5}) == ["acc_norm"]
     assert asked_words(row, "acc_norm") == "0 shots, BOS, harness"
     (source,) = sources_of([row, {"n": 1}, row])
     assert source.startswith("Published figures of suite tinyllama: TinyLlama's EVAL.md")
