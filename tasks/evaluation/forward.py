@@ -29,6 +29,9 @@ from tasks.evaluation.model import LoadedModel
 WORTH_CACHING = 16
 """Shared beginnings of fewer tokens are read with every row."""
 
+_ENOUGH_TOKENS = 512
+"""Tokens of a pass at which larger ones are hardly quicker per token."""
+
 _PREFIX = 0
 _PADDING = -1
 
@@ -152,10 +155,23 @@ def _batches(
     most_kept = max(row.kept() for row in order)
     fitting = max(1, LOGITS_ELEMENTS // (most_kept * model.vocabulary))
     cached = read_beginning(shared, model) if shared else []
-    for part in model.batches(
-        [row.length(len(shared)) for row in order], lambda _: min(batch_size, fitting)
-    ):
-        yield _forward(order[part], len(shared), cached, model)
+    lengths = [row.length(len(shared)) for row in order]
+    for part in model.batches(lengths, lambda _: min(batch_size, fitting)):
+        for alike in _alike(lengths, part):
+            yield _forward(order[alike], len(shared), cached, model)
+
+
+def _alike(lengths: Sequence[int], part: slice) -> Iterator[slice]:
+    """Cut a batch of falling lengths where the next row would be padded by a fifth or more, if
+    there are enough tokens for a pass by then.
+    """
+    low = part.start
+    for high in range(part.start + 1, part.stop):
+        enough = lengths[low] * (high - low) >= _ENOUGH_TOKENS
+        if enough and 5 * lengths[high] <= 4 * lengths[low]:
+            yield slice(low, high)
+            low = high
+    yield slice(low, part.stop)
 
 
 Cached = Sequence[tuple[torch.Tensor, torch.Tensor]]

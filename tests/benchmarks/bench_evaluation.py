@@ -6,7 +6,8 @@ with `HFLM.loglikelihood` on requests that its task configurations would make, o
 both, the median of the pairs' ratios with its range, the largest difference of a log-likelihood,
 and choices that differ. Seconds are of the processor, with one thread.
 
-    python tests/benchmarks/bench_evaluation.py [--data FOLDER] [--items 200] [--pairs 5] [--small]
+    python tests/benchmarks/bench_evaluation.py [--data FOLDER] [--items 200] [--pairs 5] [--tasks arc,piqa]
+        [--small]
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=200)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--tasks", default="", help="beginnings of names, with commas")
     parser.add_argument("--small", action="store_true", help="stories260K itself, not widened")
     options = parser.parse_args()
     import torch
@@ -71,6 +73,8 @@ def main() -> None:
         parameters = sum(weight.numel() for weight in model.model.parameters())
         print(f"{parameters:,} parameters, {options.items} items, one thread")
         for name, (format, file, dev, shots) in TASKS.items():
+            if not name.startswith(tuple(options.tasks.split(","))):
+                continue
             root = options.data / "benchmarks/llm-foundry"
             benchmark = Benchmark(format=format, paths=("q",), dev=("d",), shots=shots)
             asked = questions(
