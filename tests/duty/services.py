@@ -19,7 +19,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -161,9 +161,11 @@ class Duty:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def worker(self, name: str = "worker") -> Service:
-        """A worker, as `puna deploy` says to start one; not started yet."""
-        command = [sys.executable, "-m", "prefect", "worker", "start", "-p", "puna", "-t"]
+    def worker(self, name: str = "worker", before: Sequence[str] = ()) -> Service:
+        """A worker, as `puna deploy` says to start one; not started yet. `before`: what starts it,
+        as an image's entry point does.
+        """
+        command = [*before, sys.executable, "-m", "prefect", "worker", "start", "-p", "puna", "-t"]
         log = self.folder / f"{name}.log"
         made = Service([*command, "process", "--name", name], self.environment, self.folder, log)
         self.workers.append(made)

@@ -5,6 +5,7 @@ who is told, and where the next run goes on.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -184,14 +185,22 @@ def test_cancel_and_a_worker_that_is_stopped_let_training_write_a_checkpoint(
     worker.process.wait(60)
     assert {step % STEPS for _, step in checkpoints(store) - before} != {0}
     assert run["state_type"] == "CRASHED" and not duty.processes()
-    # SIGTERM of the worker alone, as Docker sends it
-    worker = duty.worker("fourth")
+
+
+def test_a_container_that_is_stopped_writes_a_checkpoint(duty: Duty, store: Store) -> None:
+    """Docker and Kubernetes tell its first process alone, which in the image is tini."""
+    tini = shutil.which("tini")
+    if tini is None:
+        pytest.skip("needs tini (Debian: apt install tini)")
+    worker = duty.worker("fourth", before=[tini, "-s", "-g", "--"])
     worker.start()
-    id = begin(duty, store, **other)
+    id = begin(duty, store, overrides=["training.optimizer.lr=1e-3"])
     before = checkpoints(store)
     worker.signal(signal.SIGTERM)
     asked = time.monotonic()
-    print(f"the worker alone: {duty.run(id)['state_name']}, processes {duty.processes()}")
+    wait_for("the end of all processes", lambda: not duty.processes(), 100)
+    print(f"its processes have ended after {time.monotonic() - asked:.0f} s")
+    assert {step % STEPS for _, step in checkpoints(store) - before} != {0}
+    assert not leases(store)
     run = duty.ended(id, within_s=200)
     print(f"{run['state_name']} after {time.monotonic() - asked:.0f} s: {run['state']['message']}")
-    assert not leases(store)
