@@ -42,6 +42,7 @@ docs: $(READY)
 	@$(BIN)/typer flows.cli utils docs --name puna --title Commands --output docs/commands.md
 	@$(BIN)/puna schema > configs/recipe.schema.json
 	@$(BIN)/python -m flows.planning.contracts > docs/stages.md
+	@$(BIN)/python -m tasks.benchmarks.suites > docs/suites.md
 	@$(BIN)/puna deploy configs/demo.yaml --cron "0 3 * * 1" --maintenance "0 1 * * *" --yaml > infra/prefect.yaml
 
 bench: $(READY)

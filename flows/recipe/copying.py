@@ -51,8 +51,8 @@ def copies(name: str, file: Path, files_of: Mapping[str, str], base: str) -> dic
             known = sources(name)
             raise RecipeError(
                 [
-                    f"recipe {name} has no source {source!r}{nearest(source, list(known))}; it has: "
-                    f"{', '.join(known)}"
+                    f"recipe {name} has no source {source!r}{nearest(source, list(known))}; it "
+                    f"has: {', '.join(known)}"
                 ]
             )
     if base:

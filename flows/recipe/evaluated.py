@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import pydantic
 
 from infra.stage import FilePath, Parameters
+from tasks.benchmarks import suites
 from tasks.benchmarks.model import Benchmark
 from tasks.evaluation.stage import EvaluationParameters
 
@@ -37,10 +38,13 @@ EvaluatedModel = Annotated[
 class EvaluationSection(EvaluationParameters):
     """Which models answer which benchmarks. `models`: `base`, `model` (before training), phases, or
     {name, model} of elsewhere (`OtherModel`); all phases by default. Tables have them in this
-    order, with differences against the first.
+    order, with differences against the first. `suite`: a published table's benchmarks, asked as its
+    authors did, whose files lie below the folder `data` (docs/suites.md); `tasks` adds to it.
     """
 
     models: tuple[EvaluatedModel, ...] | None = None
+    suite: str | None = pydantic.Field(None, json_schema_extra={"enum": [*suites.names(), None]})
+    data: str | None = None
     tasks: tuple[Name, ...] = ()
     benchmarks: dict[str, Benchmark] = pydantic.Field(default_factory=dict, exclude=True)
     """Filled in from the recipe's `benchmarks`; not stated here."""

@@ -23,6 +23,7 @@ from flows.recipe.references import (
 )
 from flows.recipe.secrets import secrets_in
 from flows.recipe.sections import Recipe
+from flows.recipe.suites import expand_suite
 from infra.remote.locations import check, is_remote
 from infra.stage import FILE, Parameters, StageError
 
@@ -34,6 +35,7 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     document = load(file, overrides)
     if problems := secrets_in(document):
         raise RecipeError(problems)
+    expand_suite(document)
     meaningless = settle_nulls(document, Recipe)
     for language, section in (document.data.get("language_models") or {}).items():
         if isinstance(section, dict):

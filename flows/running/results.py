@@ -9,7 +9,10 @@ from flows.planning.plan import Plan, Step, settled
 from flows.running.places import places_of
 from flows.running.walk import StepFailed
 from infra.store import Artifact, Store
+from tasks.benchmarks.samples import read_items
+from tasks.benchmarks.scores import sources_of
 from tasks.report.notes import notes_of
+from tasks.report.scores import changes
 
 
 class Results:
@@ -59,6 +62,7 @@ class Results:
         for artifact in self.artifacts().values():
             by_stage.setdefault(artifact.stage, []).append(artifact)
         scores = {a.name: a.statistics.get("scores", {}) for a in by_stage.get("evaluation", ())}
+        items = {a.name: read_items(a) for a in by_stage.get("evaluation", ())}
         report = next(
             (a for a in by_stage.get("report", ()) if a.records.exists("report.html")),
             None,
@@ -71,6 +75,10 @@ class Results:
             "places": places_of(by_stage),
             "report": str(report.records.local("report.html")) if report else None,
             "scores": scores,
-            "notes": notes_of(by_stage),
+            "changes": changes(scores, items),
+            "notes": [
+                *notes_of(by_stage),
+                *sources_of(row for found in scores.values() for row in found.values()),
+            ],
             **({"promotion": self.promotion} if self.promotion is not None else {}),
         }

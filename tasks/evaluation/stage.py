@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 import pydantic
 
 from infra.quantities import Bytes
 from infra.stage import FILE, NOT_IDENTITY, Output, Parameters, Role, Stage
-from tasks.benchmarks.model import QUESTIONS_ONLY, Benchmark
+from tasks.benchmarks.model import Benchmark, protocols_of
 
-Protocol = Literal["harness", "first-token", "bits-per-byte"]
+Protocol = Literal["harness", "first-token", "exact-match", "bits-per-byte"]
 
 
 class LongText(Parameters):
@@ -48,15 +49,32 @@ class GroupLimit(Parameters):
     per_group: int = pydantic.Field(gt=0)
 
 
+def cannot_be_asked(benchmark: Benchmark, protocols: Sequence[str]) -> str:
+    """Why none of the evaluation's protocols can ask a benchmark, and what to do."""
+    possible = protocols_of(benchmark.format)
+    if not possible:
+        return (
+            f"format {benchmark.format} has questions without choices, for decontaminate.against "
+            "only; remove it from tasks, or use the harness's own task under hub"
+        )
+    return (
+        f"format {benchmark.format} is asked by {' or '.join(possible)} only, and "
+        f"evaluation.protocols is [{', '.join(protocols)}]; write protocols: [{possible[0]}] in "
+        "the benchmark"
+    )
+
+
 class EvaluationParameters(Parameters):
     """One model's evaluation.
 
     `benchmarks`: local benchmarks by name. `tasks`: which of them to run (default: all). `hub`:
     names of lm-evaluation-harness tasks, whose data comes from the Hugging Face hub.
 
-    Protocols: `harness` runs lm-evaluation-harness (likelihood of each answer); `first-token`
-    compares the logits of option letters after a prompt that lists the options (local benchmarks
-    only); `bits-per-byte` measures held-out text per category, comparable between vocabularies.
+    Protocols: `harness` compares the likelihoods of the answers as lm-evaluation-harness does,
+    which runs the tasks of `hub`; `first-token` compares the logits of option letters after a
+    prompt that lists the options; `exact-match` compares an answer that the model writes;
+    `bits-per-byte` measures held-out text per category, comparable between vocabularies. A
+    benchmark with `protocols` of its own is asked by these, others by those that can ask it.
 
     `long_text`: loss by position in long held-out documents, also beyond the context that a model
     states.
@@ -87,14 +105,13 @@ class EvaluationParameters(Parameters):
     device: Annotated[str, NOT_IDENTITY] = "auto"
 
     @pydantic.model_validator(mode="after")
-    def _has_choices(self) -> Self:
+    def _can_be_asked(self) -> Self:
+        asks = {"harness", "first-token", "exact-match"}.intersection(self.protocols)
         for name, benchmark in self.benchmarks.items():
-            if benchmark.format in QUESTIONS_ONLY and name in (self.tasks or self.benchmarks):
-                raise ValueError(
-                    f"task {name!r}: format {benchmark.format} has questions without choices, for "
-                    "decontaminate.against only; remove it from tasks, or use the harness's own "
-                    "task under hub"
-                )
+            if name not in (self.tasks or self.benchmarks):
+                continue
+            if asks and not benchmark.asked_by(self.protocols):
+                raise ValueError(f"task {name!r}: {cannot_be_asked(benchmark, self.protocols)}")
         return self
 
     def local_tasks(self) -> dict[str, Benchmark]:
@@ -104,7 +121,7 @@ class EvaluationParameters(Parameters):
 
 STAGE = Stage(
     "evaluation",
-    version=7,
+    version=8,
     parameters=EvaluationParameters,
     run="tasks.evaluation.run:run",
     check="tasks.evaluation.check:faults",

@@ -9,7 +9,7 @@ from typing import Any
 
 from infra.store import Artifact
 from tasks.benchmarks.samples import BITS, paired_change, read_items
-from tasks.benchmarks.scores import items_of_all, lower_is_better, metrics
+from tasks.benchmarks.scores import counting, items_of_all, lower_is_better
 from tasks.scorecard.stage import Fall, ScorecardParameters
 
 BASE = "base"
@@ -17,8 +17,6 @@ BASE = "base"
 
 _TEXTS = ("heldout/", "earlier/")
 _NOT_JUDGED = ("long-text/",)
-_SECOND = ("acc_norm",)
-"""Metrics that say the same as another of their row, which is judged."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +76,7 @@ def _judged(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[st
         group = any(row.startswith(f"{other}/") for other in new)
         if group or row not in old or row.startswith(_NOT_JUDGED):
             continue
-        if row.startswith(_TEXTS):
-            names = [BITS]
-        else:
-            names = [name for name in metrics(new[row]) if not name.endswith(_SECOND)]
-        for metric in names:
+        for metric in [BITS] if row.startswith(_TEXTS) else counting(new[row]):
             if old[row].get(metric) is not None and new[row].get(metric) is not None:
                 yield row, metric
 

@@ -24,7 +24,7 @@ STAGE_KEYS = {"stage", "name", "version", "result", "why", "seconds", "path"}
 def test_the_json_object_is_that_of_the_design(small_run: SmallRun) -> None:
     result = small_run.done.json
     *before, last = result
-    assert before == ["run", "recipe", "status", "stages", "places", "report", "scores"]
+    assert before == ["run", "recipe", "status", "stages", "places", "report", "scores", "changes"]
     assert last == "notes"
     assert result["recipe"] == "small" and result["status"] == "completed"
     assert all(set(stage) == STAGE_KEYS for stage in result["stages"])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from flows.recipe.checks.names import unknown_names
 from flows.recipe.errors import nearest
 from flows.recipe.references import ArtifactReference, is_artifact
-from tasks.benchmarks.model import QUESTIONS_ONLY
+from tasks.benchmarks.model import QuestionProtocol
+from tasks.evaluation.stage import cannot_be_asked
 
 if TYPE_CHECKING:
     from flows.recipe.evaluated import EvaluationSection
@@ -104,13 +105,11 @@ def check_evaluation(recipe: Recipe) -> Iterator[str]:
 
 
 def _check_tasks(recipe: Recipe, section: EvaluationSection) -> Iterator[str]:
+    asks_questions = not set(get_args(QuestionProtocol)).isdisjoint(section.protocols)
     for task in section.tasks:
-        if task in recipe.benchmarks and recipe.benchmarks[task].format in QUESTIONS_ONLY:
-            yield (
-                f"evaluation.tasks: {task!r} is of format {recipe.benchmarks[task].format}, which "
-                "has questions without answers (for decontaminate.against only); remove it, or "
-                "name the harness's own task under evaluation.hub"
-            )
+        benchmark = recipe.benchmarks.get(task)
+        if benchmark is not None and asks_questions and not benchmark.asked_by(section.protocols):
+            yield f"evaluation.tasks: {task!r}: {cannot_be_asked(benchmark, section.protocols)}"
         if task in section.hub:
             yield (
                 f"evaluation.hub: {task!r} is also the name of a benchmark of this recipe; rename "
@@ -118,7 +117,6 @@ def _check_tasks(recipe: Recipe, section: EvaluationSection) -> Iterator[str]:
             )
     if section.hub and "harness" not in section.protocols:
         yield "evaluation.hub: only the protocol harness runs these; add it to evaluation.protocols"
-    asks_questions = not {"harness", "first-token"}.isdisjoint(section.protocols)
     reads_text = "bits-per-byte" in section.protocols or section.long_text is not None
     if asks_questions and not (section.tasks or section.hub or reads_text):
         listed = (
@@ -132,8 +130,8 @@ def _check_tasks(recipe: Recipe, section: EvaluationSection) -> Iterator[str]:
         )
     elif not section.protocols and not reads_text:
         yield (
-            "evaluation.protocols: is empty, so nothing is evaluated; name harness, first-token or "
-            "bits-per-byte"
+            "evaluation.protocols: is empty, so nothing is evaluated; name harness, first-token, "
+            "exact-match or bits-per-byte"
         )
 
 

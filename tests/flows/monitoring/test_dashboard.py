@@ -65,6 +65,7 @@ def artifact(**statistics: Any) -> Any:
         stage="training",
         name="inject",
         data=SimpleNamespace(url="/store/training/inject"),
+        files=lambda prefix: [],
     )
 
 

@@ -14,9 +14,10 @@ import pytest
 from infra.stage import StageError
 from infra.store import Artifact
 from tasks.benchmarks.model import Benchmark
-from tasks.evaluation.evaluate import Spec, evaluate
+from tasks.evaluation.evaluate import evaluate
 from tasks.evaluation.hub import _samples
 from tasks.evaluation.items import questions
+from tasks.evaluation.measured import Spec
 from tasks.evaluation.model import LoadedModel, load
 from tasks.evaluation.stage import STAGE, EvaluationParameters, GroupLimit
 from tests.stage_harness import run_stage
@@ -305,9 +306,13 @@ def test_errors_say_what_to_do(
         )
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(StageError, match=r"install lm-eval==0.4.13"):
-        do(checkpoint, tmp_path / "bare", EvaluationParameters(benchmarks={"b": benchmark}))
-    with pytest.raises(ValueError, match="questions without choices"):
+        do(checkpoint, tmp_path / "bare", EvaluationParameters(hub=("arc_easy",)))
+    with pytest.raises(
+        ValueError, match=r"gsm8k is asked by exact-match only, and .* is \[harness\]"
+    ):
         EvaluationParameters(benchmarks={"g": Benchmark(format="gsm8k", paths=("x",))})
+    with pytest.raises(ValueError, match="questions without choices"):
+        EvaluationParameters(benchmarks={"t": Benchmark(format="truthfulqa", paths=("x",))})
 
 
 def test_a_training_node_can_import_every_module() -> None:

@@ -23,7 +23,8 @@ from infra.store import Artifact
 from tasks.benchmarks.model import Benchmark
 from tasks.benchmarks.scores import items, items_of_all, metrics
 from tasks.evaluation import run as evaluation
-from tasks.evaluation.evaluate import Spec, evaluate
+from tasks.evaluation.evaluate import evaluate
+from tasks.evaluation.measured import Spec
 from tasks.evaluation.run import not_held_out
 from tasks.evaluation.stage import STAGE, EvaluationParameters, HeldOutFloor, LongText
 from tasks.report.scores import score_table as report_table

@@ -88,6 +88,23 @@ def test_one_item_has_no_error_and_refuses_by_an_absolute_limit_only(tmp_path: P
     assert compared(tmp_path, [True], [False], 0.5).refused
 
 
+def test_the_metric_that_a_benchmark_names_is_judged_alone(tmp_path: Path) -> None:
+    about = {"shots": 0, "bos": True, "metric": "acc_norm", "suite": ""}
+    rows = [
+        {"quiz": {"acc": acc, "acc_norm": norm, "n": 4, "about": about}, "sums": sums}
+        for acc, norm, sums in (
+            (1.0, 0.5, {"exact_match": 0.5, "exact_match_last": 0.5, "exact_match_n": 4, "n": 4}),
+            (0.0, 0.25, {"exact_match": 0.5, "exact_match_last": 0.0, "exact_match_n": 4, "n": 4}),
+        )
+    ]
+    before, now = (evaluation(tmp_path, f"{n}", row, {}) for n, row in enumerate(rows))
+    found = changes(before, now, ScorecardParameters())
+    assert [(change.row, change.metric, change.difference) for change in found] == [
+        ("quiz", "acc_norm", -0.25),
+        ("sums", "exact_match", 0.0),
+    ]
+
+
 def test_bits_per_byte_fall_when_they_rise(tmp_path: Path) -> None:
     rows = [
         {"earlier/web": {"bits_per_byte": value}, "long-text/web": {"bits_per_byte": 9 * value}}
