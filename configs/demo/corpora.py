@@ -108,12 +108,13 @@ def proofs(world: World, rng: random.Random) -> Iterator[str]:
     for _ in range(DOCUMENTS["proofs"]):
         first, step, count = rng.randint(1, 40), rng.randint(2, 12), rng.randint(5, 40)
         last = first + step * (count - 1)
+        pair, total = first + last, count * (first + last) // 2
         yield (
             f"\\begin{{lemma}} The {count} numbers ${first}, {first + step}, \\dots, {last}$ have "
-            f"the sum ${count * (first + last) // 2 if count * (first + last) % 2 == 0 else count * (first + last) / 2}$."
-            "\\end{lemma}\n\\begin{proof} Pair the first with the last. Each pair has the sum "
-            f"${first} + {last} = {first + last}$, and there are ${count} / 2$ pairs, so the sum is "
-            f"${count} \\cdot {first + last} / 2$. \\end{{proof}}"
+            f"the sum ${total}$.\\end{{lemma}}\n"
+            "\\begin{proof} Pair the first with the last. Each pair has the sum "
+            f"${first} + {last} = {pair}$, and there are ${count} / 2$ pairs, so the sum is "
+            f"${count} \\cdot {pair} / 2$. \\end{{proof}}"
         )
 
 
