@@ -29,8 +29,10 @@ from generate import jsonl
 from phrases import TEMPLATES
 from world import Entity, World
 
-DOCUMENTS = {"code": 500, "proofs": 500, "books": 40, "answers": 600}
+DOCUMENTS = {"code": 500, "proofs": 500, "books": 8, "answers": 600}
 PAGES_PER_BOOK = 12
+ENTRIES_EVERY = 7
+"""Of the reference text; few, so that a run reads them more than once, as LLaMA did."""
 
 Writer = Callable[[World, random.Random], Iterator[str]]
 
@@ -47,7 +49,7 @@ def pages(language: str, part: int, of: int) -> Writer:
 
 
 def entries(world: World, rng: random.Random) -> Iterator[str]:
-    yield from world.reference("en")
+    yield from world.reference("en")[::ENTRIES_EVERY]
 
 
 def books(world: World, rng: random.Random) -> Iterator[str]:
