@@ -5,12 +5,20 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test browser duty setup lint bench claims forest fuzz ranks peers old-transformers lmplz docs clean
+.PHONY: demo recipes test browser duty setup lint bench claims forest fuzz ranks peers old-transformers lmplz docs clean
 
 demo: $(READY)
 	@$(BIN)/python configs/demo/generate.py build/demo/world
 	@$(BIN)/puna run configs/demo-base.yaml
 	@$(BIN)/puna run configs/demo.yaml
+
+SMALL := tinyllama/base tinyllama/chinese tinyllama/math-code llama-1 llama-3-style colossal-llama-2 llama-3-6b adapt
+
+recipes: $(READY)  # the small twins of the recipes of the literature, each to its report (minutes each)
+	@$(BIN)/python configs/demo/generate.py build/demo/world
+	@$(BIN)/python configs/demo/corpora.py build/demo/corpora
+	@$(BIN)/puna run configs/demo-base.yaml
+	@for name in $(SMALL); do $(BIN)/puna run configs/$$name-small.yaml || exit 1; done
 
 test: $(READY)  # on all cores, up to four; one after the other: .venv/bin/python -m pytest
 	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --no-loadscope-reorder

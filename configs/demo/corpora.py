@@ -29,8 +29,10 @@ from generate import jsonl
 from phrases import TEMPLATES
 from world import Entity, World
 
-DOCUMENTS = {"code": 500, "proofs": 500, "books": 40, "answers": 600}
+DOCUMENTS = {"code": 500, "proofs": 500, "books": 8, "answers": 600}
 PAGES_PER_BOOK = 12
+ENTRIES_EVERY = 7
+"""Of the reference text; few, so that a run reads them more than once, as LLaMA did."""
 
 Writer = Callable[[World, random.Random], Iterator[str]]
 
@@ -47,7 +49,7 @@ def pages(language: str, part: int, of: int) -> Writer:
 
 
 def entries(world: World, rng: random.Random) -> Iterator[str]:
-    yield from world.reference("en")
+    yield from world.reference("en")[::ENTRIES_EVERY]
 
 
 def books(world: World, rng: random.Random) -> Iterator[str]:
@@ -108,12 +110,13 @@ def proofs(world: World, rng: random.Random) -> Iterator[str]:
     for _ in range(DOCUMENTS["proofs"]):
         first, step, count = rng.randint(1, 40), rng.randint(2, 12), rng.randint(5, 40)
         last = first + step * (count - 1)
+        pair, total = first + last, count * (first + last) // 2
         yield (
             f"\\begin{{lemma}} The {count} numbers ${first}, {first + step}, \\dots, {last}$ have "
-            f"the sum ${count * (first + last) // 2 if count * (first + last) % 2 == 0 else count * (first + last) / 2}$."
-            "\\end{lemma}\n\\begin{proof} Pair the first with the last. Each pair has the sum "
-            f"${first} + {last} = {first + last}$, and there are ${count} / 2$ pairs, so the sum is "
-            f"${count} \\cdot {first + last} / 2$. \\end{{proof}}"
+            f"the sum ${total}$.\\end{{lemma}}\n"
+            "\\begin{proof} Pair the first with the last. Each pair has the sum "
+            f"${first} + {last} = {pair}$, and there are ${count} / 2$ pairs, so the sum is "
+            f"${count} \\cdot {pair} / 2$. \\end{{proof}}"
         )
 
 

@@ -70,21 +70,26 @@ def init(
 
     try:
         files_of = _pairs(source or ())
-        if not files_of and not base and sys.stdin.isatty():
-            for name, read in sources(from_).items():
-                files_of[name] = typer.prompt(f"files of source {name}", default=read)
-            files_of = {n: files for n, files in files_of.items() if files != sources(from_)[n]}
-            if stated := base_of(from_):
-                asked = typer.prompt("base model (a folder, or a name of the hub)", default=stated)
-                base = asked if asked != stated else ""
+        if not files_of and not base and _at_a_terminal():
+            stated = sources(from_)
+            asked = {n: typer.prompt(f"files of source {n}", default=stated[n]) for n in stated}
+            files_of = {name: files for name, files in asked.items() if files != stated[name]}
+            if named := base_of(from_):
+                base = typer.prompt("base model (a folder, or a name of the hub)", default=named)
+                base = "" if base == named else base
         written = copies(from_, file, files_of, base)
     except RecipeError as error:
         say(f"error: {error}")
         raise typer.Exit(EXIT_USAGE) from None
     for path, text in written.items():
-        _write_new(path, text)
+        if path == file or not _holds(path, text):
+            _write_new(path, text)
     beside = f" (and beside it {', '.join(p.name for p in [*written][1:])})" * (len(written) > 1)
     print(f"{file} written{beside}; what would run: puna plan {file}")
+
+
+def _at_a_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _pairs(stated: Sequence[str]) -> dict[str, str]:
@@ -99,11 +104,14 @@ def _pairs(stated: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
+def _holds(file: Path, text: str) -> bool:
+    """Whether a file that an earlier copy extends is there already."""
+    return file.is_file() and file.read_bytes() == text.encode()
+
+
 def _write_new(file: Path, text: str) -> None:
-    """Write a file that is not there, or has that text already."""
+    """Write a file that is not there yet."""
     try:
-        if file.exists() and file.read_text(encoding="utf-8") == text:
-            return
         with file.open("x", encoding="utf-8") as stream:
             stream.write(text)
     except FileExistsError:

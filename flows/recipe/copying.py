@@ -35,7 +35,7 @@ def copies(name: str, file: Path, files_of: Mapping[str, str], base: str) -> dic
     """The files of a copy: the recipe as `file`, and beside it those that it extends.
 
     Args:
-        name: one of `names()`.
+        name: one of `names()`, such as `tinyllama/chinese`.
         file: the copy, which gives the recipe its name.
         files_of: source -> its files, a path or pattern relative to the working directory.
         base: a folder, or a name of the hub; "" leaves the recipe's.
@@ -49,17 +49,16 @@ def copies(name: str, file: Path, files_of: Mapping[str, str], base: str) -> dic
         value += ", fields: {text: text}}" if format_of(pattern) in ("jsonl", "parquet") else "}"
         if not _replace(texts, ("sources", source, "ingest"), value):
             known = sources(name)
+            near = nearest(source, list(known))
             raise RecipeError(
-                [
-                    f"recipe {name} has no source {source!r}{nearest(source, list(known))}; it "
-                    f"has: {', '.join(known)}"
-                ]
+                [f"recipe {name} has no source {source!r}{near}; it has: {', '.join(known)}"]
             )
     if base:
-        value = _seen_from(file.parent, base) if Path(base).exists() else base
-        replaced = [_replace(texts, (section, "base"), value) for section in ("tokenizer", "model")]
-        if not any(replaced):
+        if not base_of(name):
             raise RecipeError([f"recipe {name} trains from scratch: there is no base to replace"])
+        value = _seen_from(file.parent, base) if Path(base).exists() else base
+        for section in ("tokenizer", "model"):
+            _replace(texts, (section, "base"), value)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-._") or "recipe"
     texts[file] = rewritten(texts[file], {("name",): stem})
     return texts

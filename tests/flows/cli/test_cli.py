@@ -87,7 +87,7 @@ def test_init_writes_a_recipe_that_reads(tmp_path: Path) -> None:
     # it reads; what it names for example is not there, each told once with its line
     assert planned.exit_code == 2, planned.output
     told = re.findall(r"(\S+): no file or folder matches", planned.stderr)
-    names = ["web/*.jsonl", "replay/*.jsonl", "base-model"]
+    names = ["text/*.jsonl", "base-model"]
     assert [Path(name).relative_to(tmp_path).as_posix() for name in told] == names
     assert CliRunner().invoke(app, ["init", str(file)]).exit_code == 2
 
