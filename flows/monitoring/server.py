@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 import filelock
 import psutil
 
+from flows.monitoring import ports
 from flows.monitoring.proxies import reach_loopback_directly
 from infra.engine.launch import safe_environment
 from infra.io.files import replace_bytes
@@ -237,10 +237,14 @@ def _begin(port: int | None, lock: filelock.BaseFileLock) -> Starting:
 
 
 def _spawn(port: int | None) -> tuple[Server, subprocess.Popen[bytes]]:
-    chosen, claim = (port, _claim(port)) if port else _free_port()
+    wanted = (port,) if port else range(FIRST_PORT, FIRST_PORT + 100)
+    chosen, claim = ports.claimed(wanted)
     if claim is None:
         raise ServerFailed(
-            f"port {chosen} is in use or invalid; name another: puna dashboard start --port N"
+            f"port {port} is in use or invalid; name another: puna dashboard start --port N"
+            if port
+            else f"no free port between {FIRST_PORT} and {wanted[-1]}; name one: puna dashboard "
+            "start --port N"
         )
     command = [
         sys.executable,
@@ -312,42 +316,3 @@ def _is_ours(server: Server) -> bool:
     except psutil.Error:
         return False
     return "prefect" in " ".join(command) and command[-2:] == ["--port", str(server.port)]
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except (OSError, OverflowError):
-            return False
-    return True
-
-
-def _claim(port: int) -> socket.socket | None:
-    """A claim on a port, which the server holds until it ends; None if the port is in use.
-
-    A server listens only seconds after its start. Without a claim, two servers with different home
-    folders that start together would both find the port free, and the second run would mistake the
-    first server for its own. (Abstract sockets, which need no file, exist on Linux only.)
-    """
-    claim = socket.socket(socket.AF_UNIX)
-    try:
-        if sys.platform == "linux":
-            claim.bind(f"\0puna-dashboard-{port}")
-        if _is_free(port):
-            return claim
-    except OSError:
-        pass
-    claim.close()
-    return None
-
-
-def _free_port() -> tuple[int, socket.socket]:
-    for port in range(FIRST_PORT, FIRST_PORT + 100):
-        if (claim := _claim(port)) is not None:
-            return port, claim
-    raise ServerFailed(
-        f"no free port between {FIRST_PORT} and {FIRST_PORT + 99}; name one: puna dashboard start "
-        "--port N"
-    )
