@@ -101,5 +101,5 @@ def test_four_scheduled_runs_over_a_folder_that_grows(duty: Duty, told: Told) ->
         if run["run"] in chain
     ]
     assert latest == versions[0] | versions[1]
-    wait_for("a post", lambda: [p for p in told[1] if p["state"] == "Not promoted"], 30)
+    wait_for("a post", lambda: [p for p in told[1] if p["state"] == "Not promoted"], 120)
     assert reason in next(p for p in told[1] if p["state"] == "Not promoted")["text"]
